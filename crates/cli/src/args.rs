@@ -1,0 +1,230 @@
+//! What may be typed: the only place that knows the command line.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::error::ErrorKind;
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+
+/// Serves every TCP connection in a process of its own, and puts such servers to the test.
+#[derive(Debug, Parser)]
+#[command(name = "tine", version, max_term_width = 100)]
+pub struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve: a process for every connection
+    Serve(Serve),
+}
+
+/// `tine serve`.
+#[derive(ClapArgs, Debug)]
+#[command(after_help = ADDRESSES)]
+pub struct Serve {
+    /// Where to listen [default: [::]:9999, or the sockets in LISTEN_FDS]
+    #[arg(value_name = "ADDRESS")]
+    pub addresses: Vec<String>,
+
+    /// What to do with each connection
+    #[arg(long, value_name = "NAME", value_enum, default_value_t = Service::Echo)]
+    pub service: Service,
+
+    /// Connections served at a time, over all addresses
+    #[arg(short = 'c', long, value_name = "N", default_value = "1024", value_parser = clap::value_parser!(u32).range(1..=4_194_304))]
+    pub max_connections: u32,
+
+    /// At the limit: let the next client wait in the backlog, or send it TEXT (with \n \r \t \0 \\)
+    /// and end its stream [wait, refuse or refuse=TEXT]
+    #[arg(long, value_name = "WHAT", default_value = "wait", value_parser = when_full)]
+    pub when_full: WhenFull,
+
+    /// Clients that the kernel keeps waiting
+    #[arg(short = 'b', long, value_name = "N", default_value = "4096", value_parser = clap::value_parser!(u32).range(1..=2_147_483_647))]
+    pub backlog: u32,
+
+    /// Fresh processes that stand ready; 0 forks after accepting
+    #[arg(long, value_name = "N", default_value = "0", value_parser = clap::value_parser!(u32).range(0..=32_768))]
+    pub spares: u32,
+
+    /// Connections that a process serves before it ends; more than 1 isolates less, and needs --spares
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u64).range(1..))]
+    pub reuse: u64,
+
+    /// Processes that accept and fork [default: 2, or 1 on one processor]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub forkers: Option<u32>,
+
+    /// How long a stopping server lets connections finish
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    pub drain_timeout: Duration,
+
+    /// Serve as this user, by name or number, once the addresses are bound
+    #[arg(long, value_name = "USER")]
+    pub user: Option<String>,
+
+    /// Serve as this group, by name or number
+    #[arg(long, value_name = "GROUP")]
+    pub group: Option<String>,
+
+    /// One line per event on standard error
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub log: LogFormat,
+
+    /// Log what connections receive, too, shortened and escaped
+    #[arg(short, long, conflicts_with = "quiet")]
+    pub verbose: bool,
+
+    /// Log errors and warnings only
+    #[arg(short, long)]
+    pub quiet: bool,
+
+    /// Show id and peer in each connection's command line (costs a page or more per connection)
+    #[arg(long)]
+    pub titles: bool,
+
+    /// When ready, print each TCP port and a newline on standard output
+    #[arg(short = '1')]
+    pub print_ports: bool,
+
+    /// When ready, write a newline to descriptor N and close it
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(3..))]
+    pub ready_fd: Option<i32>,
+}
+
+const ADDRESSES: &str = "ADDRESS is PORT (all addresses), HOST:PORT, [IPV6]:PORT, unix:PATH or unix:@NAME; port 0 lets the \
+kernel choose.\nTERM or INT drains, a second one ends the connections, a third kills. Exit codes: 0 done, 100 used \
+wrongly, 111 the system said no.";
+
+/// The built-in services.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Service {
+    /// Send back what comes (RFC 862)
+    Echo,
+    /// Throw away what comes (RFC 863)
+    Discard,
+    /// Send characters for ever (RFC 864)
+    Chargen,
+    /// Send the date and time for people (RFC 867)
+    Daytime,
+    /// Send the seconds since 1900, 32 bits (RFC 868)
+    Time,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// TIME EVENT key=value …, coloured on a terminal
+    Text,
+    /// One JSON object a line
+    Json,
+    /// No log
+    Off,
+}
+
+/// `--when-full`, as typed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WhenFull {
+    /// `wait`
+    Wait,
+    /// `refuse` or `refuse=TEXT`, unescaped
+    Refuse(Vec<u8>),
+}
+
+fn when_full(text: &str) -> Result<WhenFull, String> {
+    match text.split_once('=') {
+        None if text == "wait" => Ok(WhenFull::Wait),
+        None if text == "refuse" => Ok(WhenFull::Refuse(Vec::new())),
+        Some(("refuse", text)) => unescape(text).map(WhenFull::Refuse),
+        _ => Err("write wait, refuse or refuse=TEXT".into()),
+    }
+}
+
+/// Replaces `\n \r \t \0 \\` by what they stand for; adds nothing.
+pub fn unescape(text: &str) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match (byte, byte == b'\\') {
+            (byte, false) => byte,
+            _ => match rest.next() {
+                Some(b'n') => b'\n',
+                Some(b'r') => b'\r',
+                Some(b't') => b'\t',
+                Some(b'0') => 0,
+                Some(b'\\') => b'\\',
+                _ => return Err("after a backslash comes n, r, t, 0 or another backslash".into()),
+            },
+        });
+    }
+    Ok(bytes)
+}
+
+/// `500ms`, `10s`, `5min`. A bare 0 is a duration, too.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|why| format!("{why}; write 500ms, 10s or 5min"))
+}
+
+/// Prints what clap has to say. Help and version are no errors; the rest is one line, exit code 100.
+pub fn explain(error: &clap::Error) -> ExitCode {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        // Whoever asked for help and closed the pipe has read enough.
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        let _ = error.print();
+        return ExitCode::from(100);
+    }
+    let text = error.to_string();
+    let paragraphs: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let said: Vec<&str> = paragraphs
+        .iter()
+        .map(|line| line.trim_start_matches("error: "))
+        .filter(|line| !line.starts_with("For more information") && !line.starts_with("Usage:"))
+        .collect();
+    eprintln!("tine: {}; see `tine --help`, or `tine COMMAND --help`", said.join("; "));
+    ExitCode::from(100)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn refusal_texts() {
+        for (text, meant) in [
+            ("wait", Ok(WhenFull::Wait)),
+            ("refuse", Ok(WhenFull::Refuse(vec![]))),
+            ("refuse=", Ok(WhenFull::Refuse(vec![]))),
+            ("refuse=a=b", Ok(WhenFull::Refuse(b"a=b".to_vec()))),
+            (r"refuse=\n\r\t\0\\", Ok(WhenFull::Refuse(b"\n\r\t\0\\".to_vec()))),
+            ("refuse=é", Ok(WhenFull::Refuse("é".as_bytes().to_vec()))),
+        ] {
+            assert_eq!(when_full(text), meant, "{text}");
+        }
+        for text in ["", "WAIT", "wait=1", "refuse=\\", "refuse=\\x", "drop"] {
+            when_full(text).expect_err(text);
+        }
+    }
+
+    #[test]
+    fn durations() {
+        for (text, millis) in [("500ms", 500), ("10s", 10_000), ("5min", 300_000), ("0s", 0), ("0", 0)] {
+            assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        for text in ["", "10", "s", "-1s", "1 fortnight"] {
+            duration(text).expect_err(text);
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! One file for each command: from arguments to the library.
+
+pub mod serve;

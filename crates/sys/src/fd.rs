@@ -1,0 +1,57 @@
+//! Descriptors that come from outside, and ranges of them.
+
+use std::io;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+
+use crate::check;
+
+/// Takes ownership of a descriptor that whoever started this process left open under this number,
+/// and sets close-on-exec on it.
+///
+/// # Errors
+/// EBADF if it is not open.
+pub fn inherited(number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: F_SETFD takes an integer; a number that is not open is answered with EBADF.
+    let set = unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) };
+    check(libc::c_long::from(set))?;
+    // SAFETY: it is open, and by the conventions of LISTEN_FDS and readiness descriptors it is ours;
+    // callers take each number once, before they open anything themselves.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Closes every descriptor from `first` on (close_range(2)), without looking at each number.
+///
+/// What owned one of them must not be used or dropped afterwards, which is why only a process that
+/// has just been forked, or has just started, may call this.
+pub fn close_from(first: RawFd) {
+    // SAFETY: callers are processes at their start, as said above: the owners of the closed
+    // descriptors are never reached again in the child.
+    let closed = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
+    if closed == -1 {
+        close_each_from(first);
+    }
+}
+
+/// For kernels before 5.9: by the list of those that are open.
+fn close_each_from(first: RawFd) {
+    for number in open_numbers().into_iter().filter(|number| *number >= first) {
+        // SAFETY: as above; EBADF for the list's own descriptor is harmless.
+        unsafe { libc::close(number) };
+    }
+}
+
+/// The numbers of the descriptors that are open in this process, in order. Empty where `/proc` is not
+/// mounted.
+#[must_use]
+pub fn open_numbers() -> Vec<RawFd> {
+    let Ok(directory) = std::fs::read_dir("/proc/self/fd") else {
+        return Vec::new();
+    };
+    let mut numbers: Vec<RawFd> =
+        directory.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
+    numbers.sort_unstable();
+    // The listing's own descriptor is among them, and closed by now.
+    // SAFETY: F_GETFD on any number only asks.
+    numbers.retain(|number| unsafe { libc::fcntl(*number, libc::F_GETFD) } != -1);
+    numbers
+}

@@ -1,0 +1,22 @@
+//! The system calls that tine needs and that `rustix` does not offer safely.
+//!
+//! This is the only crate of the workspace that writes `unsafe`. What belongs here: forking, waiting
+//! with resource usage, signal dispositions, memory shared between processes, process titles,
+//! becoming another user. What does not: anything `rustix` already offers with a safe face, and any
+//! decision; this crate knows nothing of servers or connections.
+
+pub mod cmdline;
+pub mod environment;
+pub mod fd;
+pub mod identity;
+pub mod memory;
+pub mod process;
+pub mod signal;
+pub mod socket;
+
+use std::io;
+
+/// Turns the "minus one and `errno`" of the C library into a result.
+fn check(returned: libc::c_long) -> io::Result<libc::c_long> {
+    if returned == -1 { Err(io::Error::last_os_error()) } else { Ok(returned) }
+}

@@ -1,0 +1,172 @@
+//! Memory shared with the processes forked from here, and memory given back before a fork.
+
+use std::io;
+use std::ops::Deref;
+use std::sync::atomic::{AtomicI32, AtomicU64};
+
+/// What may lie in shared memory: atomics, for which all zero bytes are a value, and which any
+/// process may change at any time.
+///
+/// # Safety
+/// Implemented here, for atomics and arrays of them, only.
+pub unsafe trait Word: Sync + 'static {}
+
+// SAFETY: an atomic integer; zero is a value.
+unsafe impl Word for AtomicI32 {}
+// SAFETY: an atomic integer; zero is a value.
+unsafe impl Word for AtomicU64 {}
+// SAFETY: an array of words is valid where each word is.
+unsafe impl<T: Word, const N: usize> Word for [T; N] {}
+
+/// An entry about a process: its id, as the kernel writes it at a fork, and words beside it.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Record<const N: usize> {
+    /// The process's id, 0 while there is none.
+    pub pid: AtomicI32,
+    /// Whatever is to be known of it.
+    pub words: [AtomicU64; N],
+}
+
+// SAFETY: atomics only; `repr(C)` leaves padding, which nobody reads.
+unsafe impl<const N: usize> Word for Record<N> {}
+
+/// A table in memory that this process shares with every process forked from it later.
+#[derive(Debug)]
+pub struct Shared<T: Word> {
+    table: &'static [T],
+}
+
+impl<T: Word> Clone for Shared<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T: Word> Copy for Shared<T> {}
+
+impl<T: Word> Deref for Shared<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        self.table
+    }
+}
+
+impl<T: Word> Shared<T> {
+    /// A table of `length` entries, all zero. It lives as long as a process that maps it.
+    ///
+    /// # Errors
+    /// ENOMEM.
+    pub fn new(length: usize) -> io::Result<Shared<T>> {
+        let start = map_shared(length * size_of::<T>())?;
+        // SAFETY: the mapping is page-aligned, zero, large enough, and never unmapped but by
+        // `withdraw`; `Word` says that zero is a value and that others may change it.
+        let table = unsafe { std::slice::from_raw_parts(start.cast::<T>().cast_const(), length) };
+        Ok(Shared { table })
+    }
+
+    /// Leaves the table out of processes forked from here from now on (`MADV_DONTFORK`): they can
+    /// neither read nor write it, and forking them is cheaper.
+    ///
+    /// # Errors
+    /// None that a mapped table can cause.
+    pub fn keep_from_children(&self) -> io::Result<()> {
+        let (start, length) = self.extent();
+        // SAFETY: the range is exactly one mapping of ours; the advice changes nothing here.
+        unsafe { rustix::mm::madvise(start, length, rustix::mm::Advice::LinuxDontFork)? };
+        Ok(())
+    }
+
+    /// Takes the table away from this process. Every later access ends the process with SIGSEGV, so
+    /// this is for a process that goes on with code that does not know the table.
+    ///
+    /// # Errors
+    /// None that a mapped table can cause.
+    pub fn withdraw(&self) -> io::Result<()> {
+        let (start, length) = self.extent();
+        // SAFETY: the range is exactly one mapping of ours. References to it remain, by contract
+        // unused: the child that calls this runs a handler and ends. The range is not mapped again
+        // by us; should the allocator take it, an erroneous access reads unrelated atomics.
+        unsafe { rustix::mm::munmap(start, length)? };
+        Ok(())
+    }
+
+    fn extent(&self) -> (*mut libc::c_void, usize) {
+        let length = size_of_val(self.table).next_multiple_of(rustix::param::page_size());
+        (self.table.as_ptr().cast_mut().cast(), length)
+    }
+}
+
+fn map_shared(length: usize) -> io::Result<*mut libc::c_void> {
+    use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
+    let length = length.max(1).next_multiple_of(rustix::param::page_size());
+    // SAFETY: a fresh anonymous mapping at an address that the kernel chooses touches nothing.
+    let start = unsafe {
+        mmap_anonymous(std::ptr::null_mut(), length, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED)?
+    };
+    Ok(start)
+}
+
+/// A single word that this process writes and its children can only read: their view of it is a
+/// mapping without write permission, which they cannot get back.
+#[derive(Clone, Copy, Debug)]
+pub struct Signpost {
+    writable: Shared<AtomicU64>,
+    readable: &'static AtomicU64,
+}
+
+impl Signpost {
+    /// A word, zero at first.
+    ///
+    /// # Errors
+    /// ENOMEM, EMFILE; ENOENT where `/proc` is not mounted.
+    pub fn new() -> io::Result<Signpost> {
+        use rustix::fs::{MemfdFlags, Mode, OFlags, ftruncate, memfd_create, open};
+        use rustix::mm::{MapFlags, ProtFlags, mmap};
+        use std::os::fd::AsRawFd;
+
+        let page = rustix::param::page_size();
+        let memory = memfd_create("tine signpost", MemfdFlags::CLOEXEC)?;
+        ftruncate(&memory, page as u64)?;
+        // A mapping of a descriptor that was opened for reading only can never be made writable.
+        let path = format!("/proc/self/fd/{}", memory.as_raw_fd());
+        let reader = open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        let both = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: fresh mappings, at addresses that the kernel chooses, of a file that is one page
+        // long and keeps its length; both live as long as the process.
+        let (writable, readable) = unsafe {
+            let nowhere = std::ptr::null_mut();
+            let writable = mmap(nowhere, page, both, MapFlags::SHARED, &memory, 0)?;
+            let readable = mmap(nowhere, page, ProtFlags::READ, MapFlags::SHARED, &reader, 0)?;
+            (
+                std::slice::from_raw_parts(writable.cast::<AtomicU64>().cast_const(), 1),
+                &*readable.cast::<AtomicU64>(),
+            )
+        };
+        let writable = Shared { table: writable };
+        writable.keep_from_children()?;
+        Ok(Signpost { writable, readable })
+    }
+
+    /// The word as this process may write it. Only the process that made it may ask.
+    #[must_use]
+    pub fn writable(&self) -> &AtomicU64 {
+        &self.writable[0]
+    }
+
+    /// The word as any process may read it.
+    #[must_use]
+    pub fn readable(&self) -> &AtomicU64 {
+        self.readable
+    }
+}
+
+/// Gives unused heap back to the system: a fork copies the page tables of all that was ever touched.
+pub fn trim_heap() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: malloc_trim has no preconditions.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}

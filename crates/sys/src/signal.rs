@@ -1,0 +1,125 @@
+//! Signals as values that are waited for in one place, never as handlers that run anywhere.
+
+use std::io;
+use std::os::fd::{FromRawFd, OwnedFd};
+
+use crate::check;
+
+/// A set of signals.
+#[derive(Clone, Copy)]
+pub struct Set(libc::sigset_t);
+
+impl Set {
+    /// The set of these signal numbers; numbers that do not exist are left out.
+    #[must_use]
+    pub fn of(signals: &[i32]) -> Set {
+        let mut set = std::mem::MaybeUninit::uninit();
+        // SAFETY: sigemptyset initialises the set; sigaddset then changes an initialised one.
+        unsafe {
+            libc::sigemptyset(set.as_mut_ptr());
+            for &signal in signals {
+                libc::sigaddset(set.as_mut_ptr(), signal);
+            }
+            Set(set.assume_init())
+        }
+    }
+
+    /// Blocks these signals in the calling thread, besides those already blocked.
+    ///
+    /// # Errors
+    /// None that a valid set can cause.
+    pub fn block(&self) -> io::Result<()> {
+        // SAFETY: the set is initialised; the old one is not asked for.
+        let refused =
+            unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const self.0, std::ptr::null_mut()) };
+        if refused == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(refused)) }
+    }
+
+    /// A descriptor that is readable while one of these signals, which must be blocked, is pending.
+    /// Take them with [`Set::take`]: reading the descriptor loses the process id of an exit signal
+    /// other than SIGCHLD.
+    ///
+    /// # Errors
+    /// EMFILE, ENFILE, ENOMEM.
+    pub fn descriptor(&self) -> io::Result<OwnedFd> {
+        // SAFETY: the set is initialised; -1 asks for a new descriptor.
+        let fd = unsafe { libc::signalfd(-1, &raw const self.0, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
+        let fd = check(libc::c_long::from(fd))?;
+        // SAFETY: the kernel has just made this descriptor, nobody else owns it.
+        Ok(unsafe { OwnedFd::from_raw_fd(i32::try_from(fd).unwrap_or(-1)) })
+    }
+
+    /// Takes one pending signal of the set, if there is one.
+    #[must_use]
+    pub fn take(&self) -> Option<Signal> {
+        let mut info = std::mem::MaybeUninit::<libc::siginfo_t>::zeroed();
+        let now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: the set is initialised, the out-pointer valid, the timeout a valid time.
+        let number = unsafe { libc::sigtimedwait(&raw const self.0, info.as_mut_ptr(), &raw const now) };
+        if number <= 0 {
+            return None;
+        }
+        // SAFETY: all-zero is a valid siginfo; for a signal about the end of a child, which `code`
+        // tells, the process id is set (sigaction(2)), and it is plain data in any case.
+        let (code, pid) = unsafe {
+            let info = info.assume_init();
+            (info.si_code, info.si_pid())
+        };
+        Some(Signal { number, pid: (code > 0).then_some(pid) })
+    }
+}
+
+/// A signal that was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Signal {
+    /// Its number.
+    pub number: i32,
+    /// The process that ended, where the kernel sent the signal about one.
+    pub pid: Option<i32>,
+}
+
+/// The first real-time signal free for programs: the C library keeps the ones before it.
+#[must_use]
+pub fn first_real_time() -> i32 {
+    libc::SIGRTMIN()
+}
+
+/// Sets one signal to its default action.
+pub fn default(signal: i32) {
+    // SAFETY: SIG_DFL installs no code of ours.
+    unsafe { libc::signal(signal, libc::SIG_DFL) };
+}
+
+/// Ignores one signal.
+pub fn ignore(signal: i32) {
+    // SAFETY: SIG_IGN installs no code of ours.
+    unsafe { libc::signal(signal, libc::SIG_IGN) };
+}
+
+/// Sets every signal to its default action and unblocks them all, whatever was inherited. The
+/// alternate stack that the runtime uses to report a stack overflow goes, too, with its memory:
+/// without a handler nobody needs it, and each mapping makes a fork slower.
+pub fn defaults() {
+    drop_alternate_stack();
+    for number in 1..=libc::SIGRTMAX() {
+        default(number);
+    }
+    let none = Set::of(&[]);
+    // SAFETY: the set is initialised; the old one is not asked for.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const none.0, std::ptr::null_mut()) };
+}
+
+fn drop_alternate_stack() {
+    let mut old = libc::stack_t { ss_sp: std::ptr::null_mut(), ss_flags: 0, ss_size: 0 };
+    let off = libc::stack_t { ss_sp: std::ptr::null_mut(), ss_flags: libc::SS_DISABLE, ss_size: 0 };
+    default(libc::SIGSEGV);
+    default(libc::SIGBUS);
+    // SAFETY: the two handlers that used the stack are gone, so it may go; both pointers are valid.
+    // The runtime maps it in whole pages and touches it again only in an orderly exit from `main`,
+    // which the processes that call this do not make.
+    unsafe {
+        if libc::sigaltstack(&raw const off, &raw mut old) == 0 && old.ss_flags & libc::SS_DISABLE == 0 {
+            libc::munmap(old.ss_sp, old.ss_size);
+        }
+    }
+}

@@ -1,0 +1,493 @@
+//! What the processes of a server know of each other, in shared memory filled before the first fork.
+//!
+//! Two kinds of it. The [`Board`] decides: which slots are taken, by which process. Only trusted
+//! processes have it: supervisor, forkers, and spares that have read no byte of a client yet (with
+//! `reuse`, workers keep it, which is why that is weaker). The [`Display`] shows: bytes so far, how it
+//! ended. Every connection can write it, so nothing is decided by it.
+//!
+//! A slot is the right to serve a connection: there are as many as connections may be served at a
+//! time, so the limit needs no counter that could drift. Whatever dies, its slot names its owner.
+
+use std::io;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicI32, AtomicU64};
+
+use tine_sys::memory::{Record, Shared, Signpost};
+
+use crate::outcome::Report;
+use crate::peer::Peer;
+
+/// The most forkers that a server can have.
+pub(crate) const MOST_FORKERS: usize = 64;
+
+// Words of a slot.
+const OWNER: usize = 0;
+const PHASE: usize = 1;
+const ID: usize = 2;
+const START: usize = 3;
+const PEER: usize = 4;
+const SLOT_WORDS: usize = 7;
+
+// Words of the head, before the words of each forker and the two bitmaps.
+const LAST_ID: usize = 0;
+const POKED: usize = 1;
+const DRAIN_QUOTA: usize = 2;
+const TROUBLE: usize = 3;
+const HEAD: usize = 4;
+// Words of each forker.
+const WANTS_ROOM: usize = 0;
+const WAITING: usize = 1;
+const FORKER_WORDS: usize = 2;
+
+/// The trusted tables.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Board {
+    slots: Shared<Record<SLOT_WORDS>>,
+    words: Shared<AtomicU64>,
+    orders: Signpost,
+    display: Display,
+}
+
+/// What forkers and spares are to do. Handlers may look at it, too: it says whether a drain began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Orders {
+    /// Accept and serve.
+    Serve = 0,
+    /// Accept what is in the queue, then leave.
+    Drain = 1,
+}
+
+/// What the process in a slot does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Taken, nothing known yet.
+    Fresh = 0,
+    /// A spare or a worker that waits for a client.
+    Waiting = 1,
+    /// It serves a connection.
+    Serving = 2,
+}
+
+/// A connection, as the process that accepted it wrote it down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) id: u64,
+    pub(crate) peer: Peer,
+    /// Monotonic clock, nanoseconds.
+    pub(crate) start: u64,
+}
+
+impl Board {
+    /// Tables for so many connections at a time.
+    pub(crate) fn new(slots: usize) -> io::Result<Board> {
+        let board = Board {
+            slots: Shared::new(slots)?,
+            words: Shared::new(HEAD + MOST_FORKERS * FORKER_WORDS + 2 * slots.div_ceil(64))?,
+            orders: Signpost::new()?,
+            display: Display(Shared::new(slots)?),
+        };
+        for slot in 0..slots {
+            board.free_word(slot).fetch_or(bit(slot), Relaxed);
+        }
+        Ok(board)
+    }
+
+    /// Leaves the trusted tables out of processes forked from here.
+    pub(crate) fn keep_from_children(&self) -> io::Result<()> {
+        self.slots.keep_from_children()?;
+        self.words.keep_from_children()
+    }
+
+    /// Takes the trusted tables away from this process, which must not use this board any more.
+    pub(crate) fn withdraw(&self) -> io::Result<()> {
+        self.slots.withdraw()?;
+        self.words.withdraw()
+    }
+
+    pub(crate) fn display(&self) -> Display {
+        self.display
+    }
+
+    pub(crate) fn orders(&self) -> Orders {
+        if self.orders.readable().load(SeqCst) == 0 { Orders::Serve } else { Orders::Drain }
+    }
+
+    /// Supervisor only: the word is read-only elsewhere.
+    pub(crate) fn order_drain(&self) {
+        self.orders.writable().store(Orders::Drain as u64, SeqCst);
+    }
+
+    pub(crate) fn signpost(&self) -> Signpost {
+        self.orders
+    }
+
+    // Taking and giving back slots.
+
+    /// Takes a free slot for this forker, the lowest there is, so that few pages are in use.
+    pub(crate) fn claim(&self, forker: usize) -> Option<usize> {
+        for word in 0..self.slots.len().div_ceil(64) {
+            let mut free = self.words[self.free_at() + word].load(SeqCst);
+            while free != 0 {
+                let slot = word * 64 + free.trailing_zeros() as usize;
+                free &= free - 1;
+                let owner = &self.slots[slot].words[OWNER];
+                // The owner decides; the bitmap only says where to look. Who loses leaves the bit
+                // to who won, else a slot that was given back meanwhile would be lost.
+                if owner.compare_exchange(0, forker as u64 + 1, SeqCst, SeqCst).is_ok() {
+                    self.free_word(slot).fetch_and(!bit(slot), SeqCst);
+                    return Some(slot);
+                }
+            }
+        }
+        None
+    }
+
+    /// Gives a slot back.
+    pub(crate) fn release(&self, slot: usize) {
+        let record = &self.slots[slot];
+        record.pid.store(0, SeqCst);
+        record.words[PHASE].store(Phase::Fresh as u64, SeqCst);
+        record.words[OWNER].store(0, SeqCst);
+        self.free_word(slot).fetch_or(bit(slot), SeqCst);
+    }
+
+    /// Gives back what a dead forker had taken and not yet handed to a process.
+    pub(crate) fn release_unborn(&self, forker: usize) {
+        for slot in 0..self.slots.len() {
+            let record = &self.slots[slot];
+            if record.words[OWNER].load(SeqCst) == forker as u64 + 1 && record.pid.load(SeqCst) == 0 {
+                self.release(slot);
+            }
+        }
+    }
+
+    /// Where the kernel is to write the id of the process that gets this slot.
+    pub(crate) fn pid_cell(&self, slot: usize) -> &AtomicI32 {
+        &self.slots[slot].pid
+    }
+
+    pub(crate) fn pid(&self, slot: usize) -> i32 {
+        self.slots[slot].pid.load(SeqCst)
+    }
+
+    /// The forker that took this slot.
+    pub(crate) fn owner(&self, slot: usize) -> Option<usize> {
+        (self.slots[slot].words[OWNER].load(SeqCst) as usize).checked_sub(1)
+    }
+
+    pub(crate) fn phase(&self, slot: usize) -> Phase {
+        match self.slots[slot].words[PHASE].load(SeqCst) {
+            2 => Phase::Serving,
+            1 => Phase::Waiting,
+            _ => Phase::Fresh,
+        }
+    }
+
+    pub(crate) fn wait_in(&self, slot: usize) {
+        self.slots[slot].words[PHASE].store(Phase::Waiting as u64, SeqCst);
+    }
+
+    /// Writes a new connection into a slot and numbers it.
+    pub(crate) fn begin(&self, slot: usize, peer: Peer) -> Entry {
+        let id = self.words[LAST_ID].fetch_add(1, Relaxed) + 1;
+        let entry = Entry { id, peer, start: now() };
+        let words = &self.slots[slot].words;
+        words[ID].store(id, Relaxed);
+        words[START].store(entry.start, Relaxed);
+        for (at, word) in peer.to_words().into_iter().enumerate() {
+            words[PEER + at].store(word, Relaxed);
+        }
+        self.display.clear(slot);
+        words[PHASE].store(Phase::Serving as u64, SeqCst);
+        entry
+    }
+
+    /// How many connections there have been.
+    pub(crate) fn connections(&self) -> u64 {
+        self.words[LAST_ID].load(Relaxed)
+    }
+
+    /// The connection in a slot that serves one.
+    pub(crate) fn entry(&self, slot: usize) -> Entry {
+        let word = |at: usize| self.slots[slot].words[at].load(Relaxed);
+        Entry {
+            id: word(ID),
+            start: word(START),
+            peer: Peer::from_words([word(PEER), word(PEER + 1), word(PEER + 2)]),
+        }
+    }
+
+    /// How many slots are in this phase, of this forker or of all.
+    pub(crate) fn count(&self, phase: Phase, forker: Option<usize>) -> usize {
+        (0..self.slots.len())
+            .filter(|&slot| self.phase(slot) == phase)
+            .filter(|&slot| forker.is_none() || self.owner(slot) == forker)
+            .count()
+    }
+
+    // Telling the supervisor.
+
+    /// Notes that the supervisor should look at a slot.
+    pub(crate) fn mark_changed(&self, slot: usize) {
+        self.changed_word(slot).fetch_or(bit(slot), SeqCst);
+    }
+
+    /// The slots noted since the last time.
+    pub(crate) fn take_changed(&self, slots: &mut Vec<usize>) {
+        slots.clear();
+        for word in 0..self.slots.len().div_ceil(64) {
+            let cell = &self.words[self.changed_at() + word];
+            if cell.load(Relaxed) == 0 {
+                continue;
+            }
+            let mut bits = cell.swap(0, SeqCst);
+            while bits != 0 {
+                slots.push(word * 64 + bits.trailing_zeros() as usize);
+                bits &= bits - 1;
+            }
+        }
+    }
+
+    /// Whether the supervisor still has to be woken; false if that was done and not yet answered.
+    pub(crate) fn poke(&self) -> bool {
+        self.words[POKED].swap(1, SeqCst) == 0
+    }
+
+    pub(crate) fn poke_answered(&self) {
+        self.words[POKED].store(0, SeqCst);
+    }
+
+    // What forkers want.
+
+    pub(crate) fn set_wants_room(&self, forker: usize, wants: bool) {
+        self.forker_word(forker, WANTS_ROOM).store(u64::from(wants), SeqCst);
+    }
+
+    pub(crate) fn wants_room(&self, forker: usize) -> bool {
+        self.forker_word(forker, WANTS_ROOM).load(SeqCst) != 0
+    }
+
+    /// Sets the number of waiting processes of a forker, a hint that its spares count down.
+    pub(crate) fn set_waiting(&self, forker: usize, waiting: usize) {
+        self.forker_word(forker, WAITING).store(waiting as u64, SeqCst);
+    }
+
+    /// One waiting process fewer; says how many are left, at least.
+    pub(crate) fn one_waits_less(&self, forker: usize) -> usize {
+        (self.forker_word(forker, WAITING).fetch_sub(1, SeqCst) as i64 - 1).max(0) as usize
+    }
+
+    /// One waiting process more; says how many there are.
+    pub(crate) fn one_waits_more(&self, forker: usize) -> usize {
+        (self.forker_word(forker, WAITING).fetch_add(1, SeqCst) as i64 + 1).max(0) as usize
+    }
+
+    /// How many clients of the queue are still to be accepted in a drain, over all forkers.
+    pub(crate) fn set_drain_quota(&self, clients: u64) {
+        self.words[DRAIN_QUOTA].store(clients, SeqCst);
+    }
+
+    /// Takes one of the quota; false if none is left.
+    pub(crate) fn take_drain_quota(&self) -> bool {
+        self.words[DRAIN_QUOTA].fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok()
+    }
+
+    /// Notes trouble (an error number, 0 for none) with accepting or forking, for all forkers. True
+    /// if that is news, so that a trouble that all have is logged once.
+    pub(crate) fn set_trouble(&self, errno: i32) -> bool {
+        self.words[TROUBLE].swap(errno as u64, SeqCst) != errno as u64
+    }
+
+    fn free_at(&self) -> usize {
+        HEAD + MOST_FORKERS * FORKER_WORDS
+    }
+
+    fn changed_at(&self) -> usize {
+        self.free_at() + self.slots.len().div_ceil(64)
+    }
+
+    fn free_word(&self, slot: usize) -> &AtomicU64 {
+        &self.words[self.free_at() + slot / 64]
+    }
+
+    fn changed_word(&self, slot: usize) -> &AtomicU64 {
+        &self.words[self.changed_at() + slot / 64]
+    }
+
+    fn forker_word(&self, forker: usize, which: usize) -> &AtomicU64 {
+        &self.words[HEAD + forker * FORKER_WORDS + which]
+    }
+}
+
+fn bit(slot: usize) -> u64 {
+    1 << (slot % 64)
+}
+
+/// The monotonic clock, in nanoseconds.
+pub(crate) fn now() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
+// Words of a slot's display: bytes in, bytes out, report, text.
+const BYTES_IN: usize = 0;
+const BYTES_OUT: usize = 1;
+const REPORT: usize = 2;
+const TEXT: usize = 3;
+const DISPLAY_WORDS: usize = 32;
+/// Bytes of text that a report keeps.
+const TEXT_ROOM: usize = (DISPLAY_WORDS - TEXT) * 8;
+/// Set in the word of bytes in: they are not all counted (the handler took the descriptor).
+const UNCOUNTED: u64 = 1 << 63;
+
+/// What connections show of themselves. Any of them can write all of it: for eyes, not for decisions.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Display(Shared<[AtomicU64; DISPLAY_WORDS]>);
+
+impl Display {
+    fn clear(self, slot: usize) {
+        for at in [BYTES_IN, BYTES_OUT, REPORT] {
+            self.0[slot][at].store(0, Relaxed);
+        }
+    }
+
+    pub(crate) fn received(self, slot: usize, bytes: usize) {
+        self.0[slot][BYTES_IN].fetch_add(bytes as u64, Relaxed);
+    }
+
+    pub(crate) fn sent(self, slot: usize, bytes: usize) {
+        self.0[slot][BYTES_OUT].fetch_add(bytes as u64, Relaxed);
+    }
+
+    pub(crate) fn uncounted(self, slot: usize) {
+        self.0[slot][BYTES_IN].fetch_or(UNCOUNTED, Relaxed);
+    }
+
+    /// Bytes in and out; `None` where the handler took the descriptor for itself.
+    pub(crate) fn bytes(self, slot: usize) -> Option<(u64, u64)> {
+        let bytes_in = self.0[slot][BYTES_IN].load(Relaxed);
+        let bytes_out = self.0[slot][BYTES_OUT].load(Relaxed);
+        (bytes_in & UNCOUNTED == 0).then_some((bytes_in, bytes_out))
+    }
+
+    /// Shows how the connection ended; a long text is cut.
+    pub(crate) fn report(self, slot: usize, report: &Report) {
+        let (number, text) = report.to_parts();
+        let bytes = &text.as_bytes()[..text.len().min(TEXT_ROOM)];
+        for (at, chunk) in bytes.chunks(8).enumerate() {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.0[slot][TEXT + at].store(u64::from_le_bytes(word), Relaxed);
+        }
+        self.0[slot][REPORT].store(u64::from(number) | (bytes.len() as u64) << 8, Relaxed);
+    }
+
+    /// What the connection reported. Anything may stand there: numbers are clamped, text is made
+    /// valid, and the log escapes it.
+    pub(crate) fn reported(self, slot: usize) -> Option<Report> {
+        let word = self.0[slot][REPORT].load(Relaxed);
+        let length = ((word >> 8) as usize).min(TEXT_ROOM);
+        let mut bytes: Vec<u8> = self.0[slot][TEXT..]
+            .iter()
+            .take(length.div_ceil(8))
+            .flat_map(|word| word.load(Relaxed).to_le_bytes())
+            .collect();
+        bytes.truncate(length);
+        Report::from_parts(word as u8, String::from_utf8_lossy(&bytes).into_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer() -> Peer {
+        Peer::Tcp("192.0.2.1:5".parse().expect("an address"))
+    }
+
+    #[test]
+    fn as_many_slots_as_connections_and_no_more() {
+        for limit in [1, 3, 64, 65, 200] {
+            let board = Board::new(limit).expect("memory");
+            let mut taken: Vec<usize> = (0..limit).map(|_| board.claim(0).expect("free")).collect();
+            assert_eq!(board.claim(0), None);
+            taken.sort_unstable();
+            taken.dedup();
+            assert_eq!(taken.len(), limit);
+            board.release(limit / 2);
+            assert_eq!(board.claim(1), Some(limit / 2));
+            assert_eq!(board.owner(limit / 2), Some(1));
+        }
+    }
+
+    #[test]
+    fn a_dead_forker_keeps_only_what_it_handed_on() {
+        let board = Board::new(4).expect("memory");
+        let handed = board.claim(0).expect("free");
+        board.pid_cell(handed).store(77, SeqCst);
+        board.claim(0).expect("free");
+        board.claim(1).expect("free");
+        board.release_unborn(0);
+        assert_eq!(board.owner(handed), Some(0));
+        assert_eq!(board.count(Phase::Fresh, Some(0)), 1);
+        assert_eq!(
+            [board.claim(2).is_some(), board.claim(2).is_some(), board.claim(2).is_some()],
+            [true, true, false]
+        );
+    }
+
+    #[test]
+    fn connections_are_numbered_and_described() {
+        let board = Board::new(2).expect("memory");
+        let slot = board.claim(0).expect("free");
+        let entry = board.begin(slot, peer());
+        assert_eq!((entry.id, entry.peer), (1, peer()));
+        assert_eq!(board.entry(slot), entry);
+        assert_eq!(board.phase(slot), Phase::Serving);
+        assert_eq!(board.begin(slot, Peer::Unix).id, 2);
+    }
+
+    #[test]
+    fn changes_are_told_once() {
+        let board = Board::new(130).expect("memory");
+        let mut changed = Vec::new();
+        for slot in [0, 64, 129] {
+            board.mark_changed(slot);
+        }
+        board.take_changed(&mut changed);
+        assert_eq!(changed, [0, 64, 129]);
+        board.take_changed(&mut changed);
+        assert!(changed.is_empty());
+        assert_eq!([board.poke(), board.poke()], [true, false]);
+        board.poke_answered();
+        assert!(board.poke());
+    }
+
+    #[test]
+    fn quotas_and_trouble() {
+        let board = Board::new(1).expect("memory");
+        board.set_drain_quota(2);
+        assert_eq!([0; 3].map(|_| board.take_drain_quota()), [true, true, false]);
+        assert_eq!([11, 11, 0, 11].map(|errno| board.set_trouble(errno)), [true, false, true, true]);
+        board.set_waiting(0, 1);
+        assert_eq!(board.one_waits_less(0), 0);
+        assert_eq!(board.one_waits_less(0), 0);
+    }
+
+    #[test]
+    fn reports_are_cut_and_hostile_ones_clamped() {
+        let display = Board::new(1).expect("memory").display();
+        let long = "é".repeat(TEXT_ROOM);
+        display.report(0, &Report::Error(long.clone()));
+        assert_eq!(display.reported(0), Some(Report::Error(long[..TEXT_ROOM].to_owned())));
+        display.0[0][REPORT].store(u64::MAX, Relaxed);
+        assert_eq!(display.reported(0), None);
+        display.0[0][REPORT].store(u64::MAX << 8 | 4, Relaxed);
+        assert!(matches!(display.reported(0), Some(Report::Error(_))));
+        display.received(0, 5);
+        display.sent(0, 7);
+        assert_eq!(display.bytes(0), Some((5, 7)));
+        display.uncounted(0);
+        assert_eq!(display.bytes(0), None);
+    }
+}

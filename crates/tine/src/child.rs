@@ -1,0 +1,129 @@
+//! From the fork to the handler to the exit: what the process of a connection does, step by step.
+
+use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use rustix::process::{Pid, Signal};
+use tine_sys::cmdline::Title;
+use tine_sys::process::exit_now;
+
+use crate::board::{Board, Entry};
+use crate::connection::Connection;
+use crate::error::HandlerError;
+use crate::forker::Forker;
+use crate::outcome::Report;
+
+/// The first steps of every process that a forker makes, before it has anything of a client: it dies
+/// with the supervisor, and a terminal's Ctrl-C or a signal to a group reaches it alone. Signals have
+/// their default actions and none is blocked: the forker has it so.
+pub(crate) fn be_born(supervisor: Pid) {
+    die_with(supervisor);
+    // Fails only for a session leader, which a process this young is not.
+    let _ = rustix::process::setpgid(None, None);
+}
+
+/// Asks the kernel to kill this process when its parent, the supervisor, dies.
+pub(crate) fn die_with(supervisor: Pid) {
+    let asked = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+    // It may have died before the kernel was asked.
+    if asked.is_err() || rustix::process::getppid() != Some(supervisor) {
+        exit_now(111);
+    }
+}
+
+/// Serves one connection and ends the process.
+pub(crate) fn serve<H>(forker: &mut Forker<'_, H>, socket: OwnedFd, slot: usize, entry: Entry) -> !
+where
+    H: FnMut(Connection) -> Result<(), HandlerError>,
+{
+    if forker.board_is_inherited() {
+        give_up_board(&forker.board);
+    }
+    // The listener, the other descriptors of the server, a socket that another forker may have left.
+    tine_sys::fd::close_from(forker.first_own_descriptor);
+    let report = handle(forker, socket, slot, entry);
+    exit_now(report.exit_code())
+}
+
+fn give_up_board(board: &Board) {
+    if board.withdraw().is_err() {
+        exit_now(111);
+    }
+}
+
+/// Runs the handler on a connection and says how it went. The process may go on afterwards.
+pub(crate) fn handle<H>(forker: &mut Forker<'_, H>, socket: OwnedFd, slot: usize, entry: Entry) -> Report
+where
+    H: FnMut(Connection) -> Result<(), HandlerError>,
+{
+    show_name(entry, forker.title.as_mut());
+    let display = forker.board.display();
+    let trace = forker.log.tells_bytes().then(|| forker.log.for_connection());
+    let who = (entry.id, entry.peer);
+    let connection = Connection::new(socket, who, slot, display, forker.board.signpost(), trace);
+    let handler = &mut *forker.handler;
+    let report = match catch_unwind(AssertUnwindSafe(|| handler(connection))) {
+        Ok(Ok(())) => Report::Done,
+        Ok(Err(error)) => Report::from_error(&error),
+        Err(thrown) => Report::from_panic(&*thrown),
+    };
+    if forker.handler_prints {
+        // What it printed without a newline is still in the buffer, and `_exit` would lose it.
+        let _ = std::io::Write::flush(&mut std::io::stdout());
+    }
+    display.report(slot, &report);
+    report
+}
+
+fn show_name(entry: Entry, title: Option<&mut Title>) {
+    let mut buffer = [0; 16];
+    let _ = rustix::thread::set_name(short_name(entry.id, &mut buffer));
+    if let Some(title) = title {
+        title.set(&format!("tine: conn {} {}", entry.id, entry.peer));
+    }
+}
+
+/// `tine: conn 4711`, in the 15 characters that the kernel keeps; shorter before a long number.
+/// Without the formatting machinery: each page of code that a fresh process touches costs a fault.
+fn short_name(id: u64, buffer: &mut [u8; 16]) -> &std::ffi::CStr {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    let mut left = id;
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (left % 10) as u8;
+        left /= 10;
+        if left == 0 {
+            break;
+        }
+    }
+    let digits = &digits[at..];
+    let prefix: &[u8] = match digits.len() {
+        0..=4 => b"tine: conn ",
+        5..=7 => b"tine: c ",
+        _ => b"tine: ",
+    };
+    let digits = &digits[digits.len().saturating_sub(15 - prefix.len())..];
+    buffer[..prefix.len()].copy_from_slice(prefix);
+    buffer[prefix.len()..][..digits.len()].copy_from_slice(digits);
+    std::ffi::CStr::from_bytes_until_nul(buffer).unwrap_or(c"tine: conn")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_fit_the_kernel() {
+        for (id, name) in [
+            (1, c"tine: conn 1"),
+            (4711, c"tine: conn 4711"),
+            (47110, c"tine: c 47110"),
+            (1_234_567, c"tine: c 1234567"),
+            (123_456_789, c"tine: 123456789"),
+            (9_123_456_789, c"tine: 123456789"),
+        ] {
+            assert_eq!(short_name(id, &mut [0; 16]), name);
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! The forker: accepts connections and gives each one a process.
+//!
+//! Client bytes never reach this process: only the child reads them. Neither its memory nor its
+//! descriptors grow with the connections: it keeps the accepted socket for as long as `clone` takes.
+//! Its children are the supervisor's (`CLONE_PARENT`), so its death ends none of them, and it reaps
+//! nothing.
+
+pub(crate) mod run;
+pub(crate) mod spare;
+mod state;
+
+use std::os::fd::OwnedFd;
+
+use rustix::process::Pid;
+use tine_sys::cmdline::Title;
+use tine_sys::process::Alone;
+
+use crate::board::Board;
+use crate::listener::Listener;
+use crate::log::Log;
+use crate::settings::Settings;
+
+/// A forker: what it was given at its fork, all of it made by the supervisor.
+pub(crate) struct Forker<'a, H> {
+    /// Its number, from 0.
+    pub(crate) index: usize,
+    pub(crate) supervisor: Pid,
+    pub(crate) alone: &'a Alone,
+    pub(crate) settings: &'a Settings,
+    pub(crate) listeners: &'a [Listener],
+    pub(crate) board: Board,
+    /// Readable when the supervisor has something to say.
+    pub(crate) control: OwnedFd,
+    /// Readable, for ever, once spares are to leave.
+    pub(crate) retire: &'a OwnedFd,
+    /// Wakes the supervisor.
+    pub(crate) wake: &'a OwnedFd,
+    /// To the refuser, where clients are refused.
+    pub(crate) refuser: Option<&'a OwnedFd>,
+    pub(crate) log: &'a mut Log,
+    pub(crate) title: Option<Title>,
+    /// Descriptors from here on are the server's; children keep none of them.
+    pub(crate) first_own_descriptor: i32,
+    /// Whether standard output has to be flushed after the handler.
+    pub(crate) handler_prints: bool,
+    pub(crate) handler: &'a mut H,
+}
+
+impl<H> Forker<'_, H> {
+    /// Whether this process's children get the trusted tables.
+    pub(crate) fn board_is_inherited(&self) -> bool {
+        self.settings.has_spares()
+    }
+
+    /// Wakes the supervisor, unless it has been and has not answered yet.
+    pub(crate) fn poke_supervisor(&self) {
+        if self.board.poke() {
+            // Full means that it is awake.
+            let _ = rustix::io::write(self.wake, &1u64.to_ne_bytes());
+        }
+    }
+
+    /// Tells the supervisor of a slot, at once only if it has a line to write about it.
+    pub(crate) fn tell_change(&self, slot: usize) {
+        self.board.mark_changed(slot);
+        if self.log.tells_connections() {
+            self.poke_supervisor();
+        }
+    }
+}

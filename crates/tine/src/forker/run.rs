@@ -1,0 +1,420 @@
+//! The forker's loop: decides, waits, accepts, forks.
+
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::net::{SocketFlags, acceptfrom_with};
+use tine_sys::process::{Side, exit_now, fork_sibling};
+
+use super::state::{Situation, Step, next, pause};
+use super::{Forker, spare};
+use crate::accept::{AcceptError, advice, classify};
+use crate::board::{Board, Orders, Phase};
+use crate::child;
+use crate::connection::Connection;
+use crate::error::{HandlerError, reason};
+use crate::listener::Listener;
+use crate::peer::Peer;
+use crate::refuser;
+
+/// Clients taken from one listener before the next one has its turn.
+const TURN: usize = 16;
+
+/// Without a failure for so long, a trouble is over.
+const CALM: Duration = Duration::from_secs(1);
+
+/// What the forker remembers between two steps.
+struct Memory {
+    /// The listeners, and the word of the supervisor.
+    events: OwnedFd,
+    /// Listeners that may have a client waiting.
+    ready: Vec<bool>,
+    /// A client whose process could not be forked, with its slot.
+    in_hand: Option<Client>,
+    full: bool,
+    queue_done: bool,
+    draining: bool,
+    failures: u32,
+    last_failure: Option<Instant>,
+    paused_until: Option<Instant>,
+}
+
+struct Client {
+    socket: OwnedFd,
+    peer: Peer,
+    slot: usize,
+}
+
+/// What became of an attempt to take a client.
+enum Taken {
+    /// It has a process, or was refused, or had gone.
+    Dealt,
+    /// Nobody is waiting at this listener.
+    Nobody,
+    /// Not now: the next step decides.
+    Stop,
+}
+
+/// Lives as a forker until told to leave.
+pub(crate) fn run<H>(mut forker: Forker<'_, H>) -> !
+where
+    H: FnMut(Connection) -> Result<(), HandlerError>,
+{
+    let events = match enter(&mut forker) {
+        Ok(events) => events,
+        Err(why) => {
+            forker.log.trouble("a forker cannot start", &reason(&why), "see the lines above");
+            exit_now(111);
+        }
+    };
+    let mut memory = Memory {
+        events,
+        ready: vec![true; forker.listeners.len()],
+        in_hand: None,
+        full: false,
+        queue_done: false,
+        draining: false,
+        failures: 0,
+        last_failure: None,
+        paused_until: None,
+    };
+    tine_sys::memory::trim_heap();
+    loop {
+        notice_drain(&forker, &mut memory);
+        match next(&situation(&forker, &memory), Instant::now()) {
+            Step::Refill(missing) => refill(&mut forker, &mut memory, missing),
+            Step::Accept => accept_round(&mut forker, &mut memory),
+            Step::Retry => retry(&mut forker, &mut memory),
+            Step::WaitForWord => wait_for_word(&forker, &mut memory, None),
+            Step::Pause(until) => wait_for_word(&forker, &mut memory, Some(until)),
+            Step::Leave => exit_now(0),
+        }
+    }
+}
+
+/// The steps from the fork to the loop.
+fn enter<H>(forker: &mut Forker<'_, H>) -> std::io::Result<OwnedFd> {
+    tine_sys::signal::defaults();
+    // A group of its own, for the same reason as a connection.
+    rustix::process::setpgid(None, None)?;
+    rustix::thread::set_name(&std::ffi::CString::new(format!("tine: forker {}", forker.index + 1))?)?;
+    let null = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::stdio::dup2_stdin(null)?;
+    // Connections inherit these two: no core files of clients' data, and first in line when memory
+    // runs out. Where the score may not be set, the kernel's own choice stands.
+    let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
+    rustix::process::setrlimit(rustix::process::Resource::Core, none)?;
+    let _ = std::fs::write("/proc/self/oom_score_adj", "500");
+    if let Some(identity) = &forker.settings.identity {
+        tine_sys::identity::become_user(forker.alone, identity.uid, identity.gid, &identity.groups)?;
+    }
+    // After the change of user, which clears it (prctl(2)).
+    child::die_with(forker.supervisor);
+    forker.title = forker.settings.titles.then(tine_sys::cmdline::Title::take_over).transpose()?;
+    if !forker.board_is_inherited() {
+        forker.board.keep_from_children()?;
+    }
+    let events = event_queue(forker.listeners, &forker.control, forker.first_own_descriptor)?;
+    Ok(events)
+}
+
+/// An epoll instance with every listener, of which it wakes one of those who wait, and a word from
+/// the supervisor, which comes as an event without a number.
+pub(super) fn event_queue(listeners: &[Listener], word: impl AsFd, lowest: i32) -> std::io::Result<OwnedFd> {
+    let queue = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+    let queue = rustix::io::fcntl_dupfd_cloexec(queue, lowest)?;
+    for (number, listener) in listeners.iter().enumerate() {
+        let one_of_us = epoll::EventFlags::IN | epoll::EventFlags::EXCLUSIVE;
+        epoll::add(&queue, listener, epoll::EventData::new_u64(number as u64), one_of_us)?;
+    }
+    let no_number = epoll::EventData::new_u64(u64::MAX);
+    epoll::add(&queue, word, no_number, epoll::EventFlags::IN)?;
+    Ok(queue)
+}
+
+/// When a drain begins, every listener is looked at once more: all who wait by then are served.
+fn notice_drain<H>(forker: &Forker<'_, H>, memory: &mut Memory) {
+    if !memory.draining && forker.board.orders() == Orders::Drain {
+        memory.draining = true;
+        memory.ready.fill(true);
+    }
+}
+
+fn situation<H>(forker: &Forker<'_, H>, memory: &Memory) -> Situation {
+    let spares = forker.settings.has_spares();
+    Situation {
+        orders: forker.board.orders(),
+        spares,
+        missing_spares: if spares { missing_spares(forker, memory) } else { 0 },
+        client_in_hand: memory.in_hand.is_some(),
+        full: memory.full,
+        refuses: forker.refuser.is_some(),
+        queue_done: memory.queue_done,
+        paused_until: memory.paused_until,
+    }
+}
+
+fn missing_spares<H>(forker: &Forker<'_, H>, memory: &Memory) -> usize {
+    if memory.full {
+        return 0;
+    }
+    let waiting = forker.board.count(Phase::Waiting, Some(forker.index));
+    forker.settings.spares_of(forker.index).saturating_sub(waiting)
+}
+
+/// Takes clients from the listeners that may have some; waits for one where none has.
+fn accept_round<H>(forker: &mut Forker<'_, H>, memory: &mut Memory)
+where
+    H: FnMut(Connection) -> Result<(), HandlerError>,
+{
+    if !memory.ready.contains(&true) {
+        if forker.board.orders() == Orders::Drain {
+            memory.queue_done = true;
+        } else {
+            wait_for_clients(memory, &forker.control);
+        }
+        return;
+    }
+    for number in 0..memory.ready.len() {
+        for _ in 0..TURN {
+            if !memory.ready[number] {
+                break;
+            }
+            match take(forker, memory, number) {
+                Taken::Dealt => {}
+                Taken::Nobody => memory.ready[number] = false,
+                Taken::Stop => return,
+            }
+        }
+    }
+}
+
+fn wait_for_clients(memory: &mut Memory, control: &OwnedFd) {
+    let mut buffer = [const { MaybeUninit::<epoll::Event>::uninit() }; 16];
+    // Interrupted: nothing has come, the loop looks again.
+    let Ok((events, _)) = epoll::wait(&memory.events, &mut buffer, None) else {
+        return;
+    };
+    for event in events {
+        match memory.ready.get_mut(event.data.u64() as usize) {
+            Some(ready) => *ready = true,
+            None => hear_word(control, memory),
+        }
+    }
+}
+
+/// Takes note of a word from the supervisor. What it means is on the board: room, or a drain.
+fn hear_word(control: &OwnedFd, memory: &mut Memory) {
+    // Somebody else's word may have been read with it.
+    let _ = rustix::io::read(control, &mut [0; 8]);
+    memory.full = false;
+    memory.paused_until = None;
+}
+
+/// Takes one client from a listener, if there is room for it.
+fn take<H>(forker: &mut Forker<'_, H>, memory: &mut Memory, number: usize) -> Taken
+where
+    H: FnMut(Connection) -> Result<(), HandlerError>,
+{
+    let slot = forker.board.claim(forker.index);
+    if slot.is_none() && !want_room(forker, memory) {
+        return Taken::Stop;
+    }
+    let taken = match may_accept(forker, memory) {
+        true => accept(forker, memory, number),
+        false => Err(Taken::Stop),
+    };
+    match (taken, slot) {
+        (Ok((socket, peer)), Some(slot)) => start(forker, memory, Client { socket, peer, slot }),
+        (Ok((socket, peer)), None) => {
+            refuse(forker, &socket, peer);
+            Taken::Dealt
+        }
+        (Err(taken), slot) => {
+            if let Some(slot) = slot {
+                forker.board.release(slot);
+            }
+            taken
+        }
+    }
+}
+
+/// Says that room is wanted. Then looks once more: what was given back before the supervisor could
+/// see the wish would otherwise be missed. True if clients without room are to be refused.
+fn want_room<H>(forker: &Forker<'_, H>, memory: &mut Memory) -> bool {
+    if forker.refuser.is_some() && !forker.settings.has_spares() {
+        return true;
+    }
+    forker.board.set_wants_room(forker.index, true);
+    forker.poke_supervisor();
+    memory.full = match forker.board.claim(forker.index) {
+        Some(slot) => {
+            forker.board.release(slot);
+            false
+        }
+        None => true,
+    };
+    memory.full && forker.refuser.is_some()
+}
+
+/// A draining server takes as many as were waiting when the drain began.
+fn may_accept<H>(forker: &Forker<'_, H>, memory: &mut Memory) -> bool {
+    if forker.board.orders() == Orders::Drain && !forker.board.take_drain_quota() {
+        memory.queue_done = true;
+        return false;
+    }
+    true
+}
+
+fn accept<H>(
+    forker: &mut Forker<'_, H>,
+    memory: &mut Memory,
+    number: usize,
+) -> Result<(OwnedFd, Peer), Taken> {
+    let listener = &forker.listeners[number];
+    if listener.blocks && !is_ready(listener) {
+        return Err(Taken::Nobody);
+    }
+    match acceptfrom_with(listener, SocketFlags::CLOEXEC) {
+        Ok((socket, address)) => Ok((socket, Peer::from_accept(address))),
+        Err(errno) => Err(match classify(errno) {
+            AcceptError::Nobody => Taken::Nobody,
+            AcceptError::Next => Taken::Dealt,
+            AcceptError::Pause => {
+                fail(forker, memory, "cannot accept a connection", errno);
+                Taken::Stop
+            }
+            AcceptError::Fatal => {
+                forker.log.trouble("a listener has gone", &reason(&errno.into()), "restart the server");
+                exit_now(111);
+            }
+        }),
+    }
+}
+
+fn is_ready(listener: &Listener) -> bool {
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut ask = [PollFd::new(listener, PollFlags::IN)];
+    matches!(poll(&mut ask, Some(&now)), Ok(1))
+}
+
+fn refuse<H>(forker: &Forker<'_, H>, socket: &OwnedFd, peer: Peer) {
+    if let Some(refuser) = forker.refuser {
+        refuser::hand_over(refuser, socket, peer);
+    }
+}
+
+/// Gives a client a process. Where that fails, the client stays in hand and is tried again.
+fn start<H>(forker: &mut Forker<'_, H>, memory: &mut Memory, client: Client) -> Taken
+where
+    H: FnMut(Connection) -> Result<(), HandlerError>,
+{
+    let Client { socket, peer, slot } = client;
+    let board: Board = forker.board;
+    let entry = board.begin(slot, peer);
+    // Before the fork: however soon the child ends, the supervisor finds its slot.
+    board.mark_changed(slot);
+    match fork_sibling(forker.alone, board.pid_cell(slot)) {
+        Ok(Side::Child) => {
+            child::be_born(forker.supervisor);
+            child::serve(forker, socket, slot, entry)
+        }
+        Ok(Side::Parent(_)) => {
+            drop(socket);
+            forker.tell_change(slot);
+            succeed(forker, memory);
+            Taken::Dealt
+        }
+        Err(why) => {
+            let errno = Errno::from_io_error(&why).unwrap_or(Errno::AGAIN);
+            fail(forker, memory, "cannot create a process for a connection", errno);
+            memory.in_hand = Some(Client { socket, peer, slot });
+            Taken::Stop
+        }
+    }
+}
+
+fn retry<H>(forker: &mut Forker<'_, H>, memory: &mut Memory)
+where
+    H: FnMut(Connection) -> Result<(), HandlerError>,
+{
+    if let Some(client) = memory.in_hand.take() {
+        start(forker, memory, client);
+    }
+}
+
+/// Forks spares until none is missing or there is no room.
+fn refill<H>(forker: &mut Forker<'_, H>, memory: &mut Memory, missing: usize)
+where
+    H: FnMut(Connection) -> Result<(), HandlerError>,
+{
+    let board = forker.board;
+    board.set_waiting(forker.index, forker.settings.spares_of(forker.index) - missing);
+    for _ in 0..missing {
+        let Some(slot) = board.claim(forker.index) else {
+            want_room(forker, memory);
+            return;
+        };
+        board.wait_in(slot);
+        board.mark_changed(slot);
+        board.one_waits_more(forker.index);
+        match fork_sibling(forker.alone, board.pid_cell(slot)) {
+            Ok(Side::Child) => {
+                child::be_born(forker.supervisor);
+                spare::live(forker, slot)
+            }
+            Ok(Side::Parent(_)) => succeed(forker, memory),
+            Err(why) => {
+                board.one_waits_less(forker.index);
+                board.release(slot);
+                let errno = Errno::from_io_error(&why).unwrap_or(Errno::AGAIN);
+                fail(forker, memory, "cannot create a spare process", errno);
+                return;
+            }
+        }
+    }
+}
+
+/// Pauses, and says so once for all forkers.
+fn fail<H>(forker: &mut Forker<'_, H>, memory: &mut Memory, what: &str, errno: Errno) {
+    memory.failures += 1;
+    memory.last_failure = Some(Instant::now());
+    memory.paused_until = Some(Instant::now() + pause(memory.failures));
+    // The end of any connection may be what mends it.
+    forker.board.set_wants_room(forker.index, true);
+    forker.poke_supervisor();
+    if forker.board.set_trouble(errno.raw_os_error()) {
+        forker.log.trouble(what, &reason(&errno.into()), advice(errno));
+    }
+}
+
+/// Tries again without pause. The trouble is over, and that is a line of the log, once nothing has
+/// failed for a second: at a limit, success and failure alternate.
+fn succeed<H>(forker: &mut Forker<'_, H>, memory: &mut Memory) {
+    let Some(last) = memory.last_failure else {
+        return;
+    };
+    memory.failures = 0;
+    memory.paused_until = None;
+    if last.elapsed() > CALM {
+        memory.last_failure = None;
+        if forker.board.set_trouble(0) {
+            forker.log.recovered("processes can be created again");
+        }
+    }
+}
+
+/// Waits for the supervisor, until a time at most.
+fn wait_for_word<H>(forker: &Forker<'_, H>, memory: &mut Memory, until: Option<Instant>) {
+    let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+    let left =
+        left.map(|left| Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() });
+    let mut ask = [PollFd::new(&forker.control, PollFlags::IN)];
+    if let Ok(1) = poll(&mut ask, left.as_ref()) {
+        hear_word(&forker.control, memory);
+    }
+}

@@ -1,0 +1,118 @@
+//! A spare: a fresh process that waits for its client and accepts it itself.
+//!
+//! It has run no handler and read no byte of a client, so it is trusted like the forker that made it:
+//! it holds the listeners and writes the board. Both go before the handler runs, unless the process
+//! is to be reused (`reuse`), which is why that isolates less.
+
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+
+use rustix::event::epoll;
+use rustix::net::{SocketFlags, acceptfrom_with};
+use tine_sys::process::{exit_now, own_usage};
+
+use super::Forker;
+use super::run::event_queue;
+use crate::accept::{AcceptError, classify};
+use crate::board::{Entry, Orders, Phase, now};
+use crate::child;
+use crate::connection::Connection;
+use crate::error::HandlerError;
+use crate::log::Spent;
+use crate::outcome::{Outcome, Report};
+use crate::peer::Peer;
+
+/// Waits for a client, serves it, and ends; with `reuse`, serves as many as that.
+pub(crate) fn live<H>(forker: &mut Forker<'_, H>, slot: usize) -> !
+where
+    H: FnMut(Connection) -> Result<(), HandlerError>,
+{
+    let Ok(events) = event_queue(forker.listeners, forker.retire, forker.first_own_descriptor) else {
+        exit_now(111);
+    };
+    let mut left = forker.settings.reuse;
+    loop {
+        let (socket, peer) = wait(forker, &events);
+        let entry = begin(forker, slot, peer);
+        left -= 1;
+        if forker.settings.reuse == 1 {
+            child::serve(forker, socket, slot, entry);
+        }
+        let report = serve_one_of_many(forker, socket, slot, entry);
+        if left == 0 || matches!(report, Report::Panic(_)) || enough_wait(forker) {
+            exit_now(report.exit_code());
+        }
+    }
+}
+
+fn wait<H>(forker: &Forker<'_, H>, events: &OwnedFd) -> (OwnedFd, Peer) {
+    let _ = rustix::thread::set_name(c"tine: spare");
+    loop {
+        let mut buffer = [const { MaybeUninit::<epoll::Event>::uninit() }; 4];
+        // Interrupted: nothing has come, the loop waits again.
+        let Ok((come, _)) = epoll::wait(events, &mut buffer, None) else {
+            continue;
+        };
+        if forker.board.orders() == Orders::Drain {
+            exit_now(0);
+        }
+        let numbers = come.iter().map(|event| event.data.u64() as usize);
+        for listener in numbers.filter_map(|number| forker.listeners.get(number)) {
+            match acceptfrom_with(listener, SocketFlags::CLOEXEC) {
+                Ok((socket, address)) => return (socket, Peer::from_accept(address)),
+                Err(errno) if classify(errno) == AcceptError::Fatal => exit_now(111),
+                // Out of descriptors is impossible here but for a limit that forbids any. Leaving
+                // makes the forker, which pauses, deal with it.
+                Err(errno) if classify(errno) == AcceptError::Pause => exit_now(111),
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+/// Takes the client down on the board, and has the forker refill when half of the spares are gone.
+fn begin<H>(forker: &Forker<'_, H>, slot: usize, peer: Peer) -> Entry {
+    let entry = forker.board.begin(slot, peer);
+    let low = forker.settings.spares_of(forker.index) / 2;
+    if forker.board.one_waits_less(forker.index) == low {
+        let _ = rustix::io::write(&forker.control, &1u64.to_ne_bytes());
+    }
+    if forker.settings.reuse == 1 {
+        forker.tell_change(slot);
+    }
+    entry
+}
+
+/// Serves a connection in a process that goes on, and writes its two lines itself: the supervisor,
+/// who sees ends of processes only, could miss it.
+fn serve_one_of_many<H>(forker: &mut Forker<'_, H>, socket: OwnedFd, slot: usize, entry: Entry) -> Report
+where
+    H: FnMut(Connection) -> Result<(), HandlerError>,
+{
+    let pid = rustix::process::getpid().as_raw_nonzero().get();
+    let tells = forker.log.tells_connections();
+    if tells {
+        let count = forker.board.count(Phase::Serving, None);
+        forker.log.accept(&entry, pid, count, forker.settings.max_connections);
+    }
+    let before = own_usage().0;
+    let report = child::handle(forker, socket, slot, entry);
+    let bytes = forker.board.display().bytes(slot);
+    // From here on the connection has ended, also if this process is killed now.
+    forker.board.wait_in(slot);
+    forker.board.one_waits_more(forker.index);
+    if tells {
+        let (cpu, peak_kib) = own_usage();
+        let duration = std::time::Duration::from_nanos(now() - entry.start);
+        let how = tine_sys::process::How::Exited(report.exit_code());
+        let outcome = Outcome::new(how, Some(report.clone()));
+        let spent = Spent { duration, bytes, cpu: cpu.saturating_sub(before), peak_kib };
+        forker.log.end(&entry, pid, &outcome, &spent);
+    }
+    report
+}
+
+/// Whether more than enough processes wait already, after a rush.
+fn enough_wait<H>(forker: &Forker<'_, H>) -> bool {
+    forker.board.count(Phase::Waiting, Some(forker.index)) > 2 * forker.settings.spares_of(forker.index)
+}

@@ -1,0 +1,58 @@
+//! tine serves every TCP connection in an operating-system process of its own.
+//!
+//! A crash, a leak, an endless loop, a break-in stays inside one connection. The handler is an
+//! ordinary function over a stream; it may block, call C, start threads.
+//!
+//! ```no_run
+//! use std::io::{Read, Write};
+//!
+//! fn main() -> Result<(), tine::Error> {
+//!     tine::Server::bind("[::]:9999")?
+//!         .max_connections(10_000)
+//!         .run(|mut connection| {
+//!             let mut buffer = [0; 16 * 1024];
+//!             loop {
+//!                 match connection.read(&mut buffer)? {
+//!                     0 => return Ok(()),
+//!                     n => connection.write_all(&buffer[..n])?,
+//!                 }
+//!             }
+//!         })
+//! }
+//! ```
+//!
+//! The processes: a supervisor (the one that calls [`Server::run`]), forkers that accept and fork, and
+//! one process per connection, which runs the handler and ends. `ARCHITECTURE.md` draws them and says
+//! what each may touch.
+
+#![forbid(unsafe_code)]
+
+mod accept;
+mod address;
+mod board;
+mod child;
+mod connection;
+mod error;
+mod forker;
+mod inherit;
+mod listener;
+mod log;
+mod names;
+mod orphans;
+mod outcome;
+mod peer;
+mod ready;
+mod refuser;
+mod server;
+mod settings;
+mod signals;
+mod supervisor;
+
+pub use address::{Address, resolve};
+pub use connection::Connection;
+pub use error::{Error, HandlerError};
+pub use log::{Format, Level};
+pub use names::Identity;
+pub use peer::Peer;
+pub use server::Server;
+pub use settings::WhenFull;

@@ -1,0 +1,170 @@
+//! How a connection ended: one table of words, exit codes and reports.
+//!
+//! A child says in its report (display memory, which any child can write) what its exit code alone
+//! cannot tell. A report that does not fit the exit code is not believed.
+
+use std::fmt;
+use std::io;
+
+use tine_sys::process::How;
+
+use crate::error::HandlerError;
+
+/// How the process that served a connection says that it went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Report {
+    /// The handler returned.
+    Done,
+    /// The client reset the connection: no failure.
+    Reset,
+    /// The client stopped answering.
+    Timeout(String),
+    /// The handler returned this error.
+    Error(String),
+    /// The handler panicked with this message.
+    Panic(String),
+}
+
+impl Report {
+    /// What a handler's error means.
+    pub(crate) fn from_error(error: &HandlerError) -> Report {
+        match error.downcast_ref::<io::Error>().map(io::Error::kind) {
+            Some(io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe) => Report::Reset,
+            Some(io::ErrorKind::TimedOut) => Report::Timeout("keep-alive".into()),
+            _ => Report::Error(error.to_string()),
+        }
+    }
+
+    /// What was thrown in a panic, as text.
+    pub(crate) fn from_panic(thrown: &(dyn std::any::Any + Send)) -> Report {
+        let text = thrown.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let text = text.or_else(|| thrown.downcast_ref::<String>().cloned());
+        Report::Panic(text.unwrap_or_default())
+    }
+
+    /// The exit code of a process with this report.
+    pub(crate) fn exit_code(&self) -> i32 {
+        match self {
+            Report::Done | Report::Reset | Report::Timeout(_) => 0,
+            Report::Error(_) => 1,
+            // The code of a panicking Rust program.
+            Report::Panic(_) => 101,
+        }
+    }
+
+    /// Number and text, for display memory. 0 stands for no report.
+    pub(crate) fn to_parts(&self) -> (u8, &str) {
+        match self {
+            Report::Done => (1, ""),
+            Report::Reset => (2, ""),
+            Report::Timeout(which) => (3, which),
+            Report::Error(text) => (4, text),
+            Report::Panic(text) => (5, text),
+        }
+    }
+
+    /// The reverse of [`Report::to_parts`].
+    pub(crate) fn from_parts(number: u8, text: String) -> Option<Report> {
+        Some(match number {
+            1 => Report::Done,
+            2 => Report::Reset,
+            3 => Report::Timeout(text),
+            4 => Report::Error(text),
+            5 => Report::Panic(text),
+            _ => return None,
+        })
+    }
+}
+
+/// How a connection ended, as the log says it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The process ended by itself with this code.
+    Exit(i32),
+    /// This signal ended the process.
+    Signal(i32),
+    /// The process reported more than its exit code says.
+    Told(Report),
+}
+
+impl Outcome {
+    /// What the kernel says of a process, and what the process said of itself.
+    pub(crate) fn new(how: How, report: Option<Report>) -> Outcome {
+        match (how, report) {
+            (How::Signaled(signal), _) => Outcome::Signal(signal),
+            (How::Exited(0), Some(Report::Done)) => Outcome::Exit(0),
+            (How::Exited(code), Some(report)) if report.exit_code() == code => Outcome::Told(report),
+            (How::Exited(code), _) => Outcome::Exit(code),
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Outcome::Exit(code) => write!(f, "exit {code}"),
+            Outcome::Signal(number) => write!(f, "signal {}", signal_name(*number)),
+            Outcome::Told(Report::Done) => f.write_str("exit 0"),
+            Outcome::Told(Report::Reset) => f.write_str("reset"),
+            Outcome::Told(Report::Timeout(which)) => write!(f, "timeout {which}"),
+            Outcome::Told(Report::Error(text)) => write!(f, "error {text}"),
+            Outcome::Told(Report::Panic(text)) if text.is_empty() => f.write_str("panic"),
+            Outcome::Told(Report::Panic(text)) => write!(f, "panic {text}"),
+        }
+    }
+}
+
+/// A signal's name without `SIG`, as in signal(7), or its number.
+pub(crate) fn signal_name(number: i32) -> String {
+    match rustix::process::Signal::from_named_raw(number) {
+        Some(signal) => format!("{signal:?}").trim_start_matches("Signal::").to_uppercase(),
+        None => number.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernel_is_believed_first() {
+        let told = |text: &str| Some(Report::Error(text.into()));
+        for (how, report, words) in [
+            (How::Exited(0), Some(Report::Done), "exit 0"),
+            (How::Exited(0), None, "exit 0"),
+            (How::Exited(0), Some(Report::Reset), "reset"),
+            (How::Exited(0), Some(Report::Timeout("keep-alive".into())), "timeout keep-alive"),
+            (How::Exited(1), told("no such page"), "error no such page"),
+            (How::Exited(7), told("no such page"), "exit 7"),
+            (How::Exited(101), Some(Report::Panic("at 3".into())), "panic at 3"),
+            (How::Exited(101), Some(Report::Panic(String::new())), "panic"),
+            (How::Exited(1), Some(Report::Done), "exit 1"),
+            (How::Signaled(11), Some(Report::Done), "signal SEGV"),
+            (How::Signaled(9), None, "signal KILL"),
+            (How::Signaled(40), None, "signal 40"),
+        ] {
+            assert_eq!(Outcome::new(how, report).to_string(), words);
+        }
+    }
+
+    #[test]
+    fn errors_of_the_network_are_told_from_the_handlers_own() {
+        for (kind, report) in [
+            (io::ErrorKind::ConnectionReset, Report::Reset),
+            (io::ErrorKind::BrokenPipe, Report::Reset),
+            (io::ErrorKind::TimedOut, Report::Timeout("keep-alive".into())),
+        ] {
+            assert_eq!(Report::from_error(&io::Error::from(kind).into()), report);
+        }
+        assert_eq!(Report::from_error(&"mine".into()), Report::Error("mine".into()));
+    }
+
+    #[test]
+    fn reports_survive_shared_memory() {
+        for report in [Report::Done, Report::Reset, Report::Error("e".into()), Report::Panic("p".into())] {
+            let (number, text) = report.to_parts();
+            assert_eq!(Report::from_parts(number, text.to_owned()), Some(report.clone()));
+        }
+        assert_eq!(Report::from_parts(0, String::new()), None);
+    }
+}

@@ -1,0 +1,211 @@
+//! How a server is described: the builder that a program uses.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tine_sys::process::Alone;
+
+use crate::address::Address;
+use crate::board::MOST_FORKERS;
+use crate::connection::Connection;
+use crate::error::{Error, HandlerError};
+use crate::listener::Listener;
+use crate::log::{Format, Level};
+use crate::names::Identity;
+use crate::ready::Ready;
+use crate::settings::{Settings, WhenFull};
+use crate::supervisor;
+
+/// A server that gives every connection a process of its own.
+///
+/// The process that calls [`Server::run`] becomes the supervisor: it never reads a client's byte. It
+/// must have one thread then, and until `run` returns it blocks and takes SIGTERM, SIGINT, SIGHUP,
+/// SIGUSR2, SIGCHLD and one real-time signal, and adopts orphans (`PR_SET_CHILD_SUBREAPER`).
+#[derive(Debug)]
+pub struct Server {
+    pub(crate) listeners: Vec<Listener>,
+    pub(crate) settings: Settings,
+    pub(crate) format: Format,
+    pub(crate) level: Level,
+    pub(crate) ready: Ready,
+}
+
+impl Server {
+    /// A server at one address, which is bound and listens when this returns. The forms of addresses
+    /// are those of [`Address`]: `"[::]:9999"`, `"9999"`, `"localhost:0"`, `"unix:/run/echo"`.
+    ///
+    /// # Errors
+    /// The address makes no sense or cannot be had.
+    pub fn bind(address: &str) -> Result<Server, Error> {
+        let mut server = Server::new();
+        server.listeners = Listener::bind(&address.parse::<Address>()?, server.settings.backlog)?;
+        Ok(server)
+    }
+
+    fn new() -> Server {
+        Server {
+            listeners: Vec::new(),
+            settings: Settings::default(),
+            format: Format::default(),
+            level: Level::default(),
+            ready: Ready::default(),
+        }
+    }
+
+    /// A server on the sockets that a service manager passed (`LISTEN_FDS`, sd_listen_fds(3)), if it
+    /// passed any. The variables are removed from the environment.
+    ///
+    /// # Errors
+    /// What was passed cannot be served.
+    pub fn inherited() -> Result<Option<Server>, Error> {
+        let mut server = Server::new();
+        server.listeners = crate::inherit::listeners()?;
+        Ok((!server.listeners.is_empty()).then_some(server))
+    }
+
+    /// One more address for the same service.
+    ///
+    /// # Errors
+    /// As [`Server::bind`].
+    pub fn and_bind(mut self, address: &str) -> Result<Server, Error> {
+        self.listeners.extend(Listener::bind(&address.parse::<Address>()?, self.settings.backlog)?);
+        Ok(self)
+    }
+
+    /// The TCP addresses that it listens on, in order.
+    #[must_use]
+    pub fn local_addresses(&self) -> Vec<SocketAddr> {
+        let name = |listener| rustix::net::getsockname(listener).ok();
+        self.listeners.iter().filter_map(name).filter_map(|name| SocketAddr::try_from(name).ok()).collect()
+    }
+
+    /// How many connections are served at a time, over all addresses; at least 1. Default: 1024.
+    #[must_use]
+    pub fn max_connections(mut self, most: usize) -> Server {
+        self.settings.max_connections = most.max(1);
+        self
+    }
+
+    /// What happens to a client beyond that. Default: it waits.
+    #[must_use]
+    pub fn when_full(mut self, when_full: WhenFull) -> Server {
+        self.settings.when_full = when_full;
+        self
+    }
+
+    /// How many clients the kernel keeps waiting, 4096 by default; `net.core.somaxconn` caps it.
+    ///
+    /// # Errors
+    /// None that a bound address can cause.
+    pub fn backlog(mut self, clients: u32) -> Result<Server, Error> {
+        self.settings.backlog = clients;
+        self.listeners
+            .iter()
+            .filter(|listener| !listener.blocks)
+            .try_for_each(|listener| listener.set_backlog(clients))?;
+        Ok(self)
+    }
+
+    /// How many fresh processes stand ready; 0, the default, forks after accepting.
+    #[must_use]
+    pub fn spares(mut self, processes: usize) -> Server {
+        self.settings.spares = processes;
+        self
+    }
+
+    /// How many connections a process serves, one after the other, before it ends. 1, the default,
+    /// isolates; more is a pool, in which a connection can harm those that the same process serves
+    /// later. Needs [`Server::spares`].
+    #[must_use]
+    pub fn reuse(mut self, connections: u64) -> Server {
+        self.settings.reuse = connections.max(1);
+        self
+    }
+
+    /// How many processes accept and fork, 1 to 64. Default: 2, or 1 on one processor.
+    #[must_use]
+    pub fn forkers(mut self, processes: usize) -> Server {
+        self.settings.forkers = processes.clamp(1, MOST_FORKERS);
+        self
+    }
+
+    /// How long a stopping server lets connections finish. Default: 10 s.
+    #[must_use]
+    pub fn drain_timeout(mut self, time: Duration) -> Server {
+        self.settings.drain_timeout = time;
+        self
+    }
+
+    /// Who forkers and connections run as; the supervisor stays who it is. Default: the same.
+    #[must_use]
+    pub fn identity(mut self, identity: Option<Identity>) -> Server {
+        self.settings.identity = identity;
+        self
+    }
+
+    /// Shows id and peer in each connection's command line. Costs a page or more per connection.
+    #[must_use]
+    pub fn titles(mut self, titles: bool) -> Server {
+        self.settings.titles = titles;
+        self
+    }
+
+    /// How the log on standard error looks, and how much it says. Default: text, every event.
+    #[must_use]
+    pub fn log(mut self, format: Format, level: Level) -> Server {
+        self.format = format;
+        self.level = level;
+        self
+    }
+
+    /// When ready, prints the port of each TCP address on standard output, which then becomes
+    /// `/dev/null`.
+    #[must_use]
+    pub fn print_ports(mut self, print: bool) -> Server {
+        self.ready.ports = print;
+        self
+    }
+
+    /// When ready, writes a newline to this inherited descriptor and closes it (s6's convention).
+    ///
+    /// # Errors
+    /// The descriptor is not open.
+    pub fn ready_descriptor(mut self, number: i32) -> Result<Server, Error> {
+        let descriptor = tine_sys::fd::inherited(number).map_err(|why| {
+            let next = "open it in whatever starts the server, or leave out --ready-fd";
+            Error::usage(
+                format_args!("descriptor {number} for readiness: {}", crate::error::reason(&why)),
+                next,
+            )
+        })?;
+        self.ready.descriptor = Some(descriptor);
+        Ok(self)
+    }
+
+    /// Serves until SIGTERM or SIGINT and the drain that follows; then returns. The handler runs in a
+    /// process of its own for each connection: it may block, crash, leak, start threads. Its error or
+    /// panic ends that connection and is logged.
+    ///
+    /// # Errors
+    /// The server cannot start: this process has several threads, or the system is out of something.
+    pub fn run<H>(self, mut handler: H) -> Result<(), Error>
+    where
+        H: FnMut(Connection) -> Result<(), HandlerError>,
+    {
+        let alone = Alone::check().map_err(|why| {
+            Error::usage(
+                format_args!("cannot fork for each connection: {why}"),
+                "start the server before any thread, and threads in the handler",
+            )
+        })?;
+        supervisor::run(self, &alone, &mut handler)
+    }
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self.listeners.iter().map(|listener| listener.name.as_str()).collect();
+        f.write_str(&names.join(", "))
+    }
+}

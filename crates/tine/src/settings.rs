@@ -1,0 +1,99 @@
+//! What a server is to do, once every value is known to be valid.
+
+use std::time::Duration;
+
+use crate::names::Identity;
+
+/// What happens to a client that comes when as many connections as allowed are served.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum WhenFull {
+    /// It waits in the backlog until one leaves.
+    #[default]
+    Wait,
+    /// It gets this text, byte for byte, and then the end of the stream.
+    Refuse(Vec<u8>),
+}
+
+/// The settings of a server, as the builder filled them in.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) max_connections: usize,
+    pub(crate) when_full: WhenFull,
+    pub(crate) backlog: u32,
+    pub(crate) spares: usize,
+    pub(crate) reuse: u64,
+    pub(crate) forkers: usize,
+    pub(crate) drain_timeout: Duration,
+    pub(crate) identity: Option<Identity>,
+    pub(crate) titles: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            max_connections: 1024,
+            when_full: WhenFull::Wait,
+            backlog: 4096,
+            spares: 0,
+            reuse: 1,
+            forkers: default_forkers(),
+            drain_timeout: Duration::from_secs(10),
+            identity: None,
+            titles: false,
+        }
+    }
+}
+
+/// Two forkers where there are two processors or more, else one. Measured: while one forker is inside
+/// `clone`, the other accepts (`docs/promises.md`); more gained nothing on two processors.
+fn default_forkers() -> usize {
+    std::thread::available_parallelism().map_or(1, |processors| processors.get().min(2))
+}
+
+impl Settings {
+    /// Whether processes wait for clients, instead of being forked for them.
+    pub(crate) fn has_spares(&self) -> bool {
+        self.spares > 0
+    }
+
+    /// This forker's share of the spares.
+    pub(crate) fn spares_of(&self, forker: usize) -> usize {
+        let more = usize::from(forker < self.spares % self.forkers);
+        self.spares / self.forkers + more
+    }
+}
+
+/// Why this machine cannot hold so many connections at a time, if it cannot.
+pub(crate) fn beyond_the_system(connections: usize) -> Option<String> {
+    let read = |path: &str| std::fs::read_to_string(path).ok()?.trim().parse::<usize>().ok();
+    let own = rustix::process::getrlimit(rustix::process::Resource::Nproc).current;
+    [
+        ("kernel.pid_max", read("/proc/sys/kernel/pid_max")),
+        ("kernel.threads-max", read("/proc/sys/kernel/threads-max")),
+        ("the limit on processes (`ulimit -u`)", own.and_then(|limit| usize::try_from(limit).ok())),
+    ]
+    .into_iter()
+    .find_map(|(name, limit)| {
+        let limit = limit.filter(|limit| connections > *limit)?;
+        Some(format!("{connections} connections at a time need as many processes, and {name} is {limit}; raise it or lower --max-connections"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spares_are_shared_out_completely() {
+        for (spares, forkers) in [(0, 1), (1, 2), (32, 2), (7, 3), (64, 64)] {
+            let settings = Settings { spares, forkers, ..Settings::default() };
+            assert_eq!((0..forkers).map(|forker| settings.spares_of(forker)).sum::<usize>(), spares);
+        }
+    }
+
+    #[test]
+    fn more_than_the_system_holds_is_noticed() {
+        assert_eq!(beyond_the_system(1), None);
+        assert!(beyond_the_system(usize::MAX).is_some());
+    }
+}
