@@ -18,12 +18,13 @@ static ECHOED: Mutex<[u8; BUFFER]> = Mutex::new([0; BUFFER]);
 /// RFC 862: sends back what comes.
 pub fn echo(mut connection: Connection) -> Handled {
     let mut buffer = ECHOED.lock().unwrap_or_else(PoisonError::into_inner);
-    loop {
-        match connection.read(&mut buffer[..])? {
-            0 => return Ok(()),
-            n => connection.write_all(&buffer[..n])?,
+    // A failure ends the connection, and the log says which; there is nobody else to be told.
+    while let Ok(received @ 1..) = connection.read(&mut buffer[..]) {
+        if connection.write_all(&buffer[..received]).is_err() {
+            break;
         }
     }
+    Ok(())
 }
 
 /// RFC 863: throws away what comes.

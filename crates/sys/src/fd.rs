@@ -1,7 +1,7 @@
 //! Descriptors that come from outside, and ranges of them.
 
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
 use crate::check;
 
@@ -19,20 +19,30 @@ pub fn inherited(number: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
+/// Closes a descriptor as dropping it does, in place: a fresh process need not touch the page of the
+/// C library's `close`.
+#[inline]
+pub fn close(descriptor: OwnedFd) {
+    // SAFETY: it is owned, and the owner is consumed without closing it a second time.
+    unsafe { crate::process::close_raw(libc::c_long::from(descriptor.into_raw_fd())) };
+}
+
 /// Closes every descriptor from `first` on (close_range(2)), without looking at each number.
 ///
 /// What owned one of them must not be used or dropped afterwards, which is why only a process that
 /// has just been forked, or has just started, may call this.
+#[inline]
 pub fn close_from(first: RawFd) {
     // SAFETY: callers are processes at their start, as said above: the owners of the closed
     // descriptors are never reached again in the child.
-    let closed = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
-    if closed == -1 {
+    let closed = unsafe { crate::process::close_range_from(libc::c_long::from(first)) };
+    if closed < 0 {
         close_each_from(first);
     }
 }
 
 /// For kernels before 5.9: by the list of those that are open.
+#[cold]
 fn close_each_from(first: RawFd) {
     for number in open_numbers().into_iter().filter(|number| *number >= first) {
         // SAFETY: as above; EBADF for the list's own descriptor is harmless.

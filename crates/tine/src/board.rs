@@ -370,9 +370,26 @@ impl Display {
         (bytes_in & UNCOUNTED == 0).then_some((bytes_in, bytes_out))
     }
 
+    /// Notes that the client reset the connection.
+    #[inline]
+    pub(crate) fn reset(self, slot: usize) {
+        self.0[slot][REPORT].store(u64::from(Report::Reset.to_parts().0), Relaxed);
+    }
+
+    /// Whether that was noted.
+    #[inline]
+    pub(crate) fn was_reset(self, slot: usize) -> bool {
+        self.0[slot][REPORT].load(Relaxed) == u64::from(Report::Reset.to_parts().0)
+    }
+
     /// Shows how the connection ended; a long text is cut.
+    #[inline]
     pub(crate) fn report(self, slot: usize, report: &Report) {
         let (number, text) = report.to_parts();
+        if text.is_empty() {
+            self.0[slot][REPORT].store(u64::from(number), Relaxed);
+            return;
+        }
         let bytes = &text.as_bytes()[..text.len().min(TEXT_ROOM)];
         for (at, chunk) in bytes.chunks(8).enumerate() {
             let mut word = [0; 8];

@@ -16,6 +16,7 @@ use crate::outcome::Report;
 /// The first steps of every process that a forker makes, before it has anything of a client: it dies
 /// with the supervisor, and a terminal's Ctrl-C or a signal to a group reaches it alone. Signals have
 /// their default actions and none is blocked: the forker has it so.
+#[inline]
 pub(crate) fn be_born(supervisor: Pid) {
     die_with(supervisor);
     // Fails only for a session leader, which a process this young is not.
@@ -23,6 +24,7 @@ pub(crate) fn be_born(supervisor: Pid) {
 }
 
 /// Asks the kernel to kill this process when its parent, the supervisor, dies.
+#[inline]
 pub(crate) fn die_with(supervisor: Pid) {
     let asked = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
     // It may have died before the kernel was asked.
@@ -58,16 +60,18 @@ where
 {
     show_name(entry, forker.title.as_mut());
     let display = forker.board.display();
-    let trace = forker.log.tells_bytes().then(|| forker.log.for_connection());
+    let trace = forker.log.tells_bytes().then(|| Box::new(forker.log.for_connection()));
     let who = (entry.id, entry.peer);
     let connection = Connection::new(socket, who, slot, display, forker.board.signpost(), trace);
     let handler = &mut *forker.handler;
     let report = match catch_unwind(AssertUnwindSafe(|| handler(connection))) {
+        // What became of the client's side counts, also where the handler took no notice.
+        Ok(Ok(())) if display.was_reset(slot) => Report::Reset,
         Ok(Ok(())) => Report::Done,
         Ok(Err(error)) => Report::from_error(&error),
         Err(thrown) => Report::from_panic(&*thrown),
     };
-    if forker.handler_prints {
+    if forker.settings.handler_prints {
         // What it printed without a newline is still in the buffer, and `_exit` would lose it.
         let _ = std::io::Write::flush(&mut std::io::stdout());
     }
@@ -85,27 +89,21 @@ fn show_name(entry: Entry, title: Option<&mut Title>) {
 
 /// `tine: conn 4711`, in the 15 characters that the kernel keeps; shorter before a long number.
 /// Without the formatting machinery: each page of code that a fresh process touches costs a fault.
+#[inline]
 fn short_name(id: u64, buffer: &mut [u8; 16]) -> &std::ffi::CStr {
-    let mut digits = [0; 20];
-    let mut at = digits.len();
-    let mut left = id;
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (left % 10) as u8;
-        left /= 10;
-        if left == 0 {
-            break;
-        }
-    }
-    let digits = &digits[at..];
-    let prefix: &[u8] = match digits.len() {
-        0..=4 => b"tine: conn ",
-        5..=7 => b"tine: c ",
-        _ => b"tine: ",
+    *buffer = match id {
+        0..=9999 => *b"tine: conn \0\0\0\0\0",
+        10_000..=9_999_999 => *b"tine: c \0\0\0\0\0\0\0\0",
+        _ => *b"tine: \0\0\0\0\0\0\0\0\0\0",
     };
-    let digits = &digits[digits.len().saturating_sub(15 - prefix.len())..];
-    buffer[..prefix.len()].copy_from_slice(prefix);
-    buffer[prefix.len()..][..digits.len()].copy_from_slice(digits);
+    let first = buffer.iter().position(|byte| *byte == 0).unwrap_or(0);
+    let room = 15 - first;
+    let digits = (1 + id.checked_ilog10().unwrap_or(0) as usize).min(room);
+    let mut left = id;
+    for at in (first..first + digits).rev() {
+        buffer[at] = b'0' + (left % 10) as u8;
+        left /= 10;
+    }
     std::ffi::CStr::from_bytes_until_nul(buffer).unwrap_or(c"tine: conn")
 }
 

@@ -1,9 +1,9 @@
 //! What a handler gets: the socket of one client, in the process that serves it.
 
 use std::io::{self, Read, Write};
-use std::mem::MaybeUninit;
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -20,8 +20,13 @@ use crate::peer::{Peer, canonical};
 /// the last answer on its way (RFC 1122, 4.2.2.13).
 const LINGER: Duration = Duration::from_secs(2);
 
-/// Bytes discarded at a time; the memory is not touched where the kernel discards.
-const NOWHERE: usize = 64 * 1024;
+/// Where discarded bytes would go. Static, because it is never touched where the kernel discards: on the
+/// stack, every function that holds it would touch all of its pages, in every process.
+static NOWHERE: Mutex<[u8; 64 * 1024]> = Mutex::new([0; 64 * 1024]);
+
+fn nowhere() -> MutexGuard<'static, [u8; 64 * 1024]> {
+    NOWHERE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A connection, in the process that serves it. Reading and writing block.
 ///
@@ -39,7 +44,7 @@ pub struct Connection {
     orders: Signpost,
     /// The client's side has ended or failed: nothing can be unread.
     ended: bool,
-    trace: Option<Log>,
+    trace: Option<Box<Log>>,
 }
 
 impl Connection {
@@ -49,7 +54,7 @@ impl Connection {
         slot: usize,
         display: Display,
         orders: Signpost,
-        trace: Option<Log>,
+        trace: Option<Box<Log>>,
     ) -> Connection {
         Connection { socket: Some(socket), id, peer, slot, display, orders, ended: false, trace }
     }
@@ -116,7 +121,7 @@ impl Connection {
     /// # Errors
     /// As reading.
     pub fn discard(&mut self, most: usize) -> io::Result<usize> {
-        let mut nowhere = [const { MaybeUninit::uninit() }; NOWHERE];
+        let mut nowhere = nowhere();
         let most = most.min(nowhere.len());
         let received = retry_on_intr(|| {
             rustix::net::recv(self.as_fd(), &mut nowhere[..most], RecvFlags::TRUNC).map(|(_, bytes)| bytes)
@@ -144,14 +149,17 @@ impl Connection {
     }
 
     fn failed(&mut self, errno: Errno) -> io::Error {
-        let error = io::Error::from(errno);
         // Out of time is no end of the stream; anything else is.
-        self.ended = self.ended || error.kind() != io::ErrorKind::WouldBlock;
-        error
+        self.ended |= errno != Errno::AGAIN;
+        if let Errno::CONNRESET | Errno::PIPE = errno {
+            self.display.reset(self.slot);
+        }
+        io::Error::from(errno)
     }
 }
 
 impl Read for Connection {
+    #[inline]
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let received = retry_on_intr(|| {
             rustix::net::recv(self.as_fd(), &mut *buffer, RecvFlags::empty()).map(|(_, bytes)| bytes)
@@ -165,6 +173,7 @@ impl Read for Connection {
 }
 
 impl Write for Connection {
+    #[inline]
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
         let sent = retry_on_intr(|| rustix::net::send(self.as_fd(), buffer, SendFlags::NOSIGNAL));
         match sent {
@@ -174,6 +183,15 @@ impl Write for Connection {
             }
             Err(errno) => Err(self.failed(errno)),
         }
+    }
+
+    #[inline]
+    fn write_all(&mut self, mut buffer: &[u8]) -> io::Result<()> {
+        while !buffer.is_empty() {
+            let sent = self.write(buffer)?;
+            buffer = &buffer[sent..];
+        }
+        Ok(())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -191,10 +209,13 @@ impl AsFd for Connection {
 }
 
 impl Drop for Connection {
+    #[inline]
     fn drop(&mut self) {
-        if let Some(socket) = self.socket.take().filter(|_| !self.ended) {
+        let Some(socket) = self.socket.take() else { return };
+        if !self.ended {
             finish(&socket);
         }
+        tine_sys::fd::close(socket);
     }
 }
 
@@ -228,10 +249,10 @@ pub(crate) enum Discarded {
 
 /// Discards what has come, at most a few megabytes at a time, without waiting for more.
 pub(crate) fn discard_now(socket: impl AsFd) -> Discarded {
-    let mut nowhere = [const { MaybeUninit::<u8>::uninit() }; NOWHERE];
+    let mut nowhere = nowhere();
     let flags = RecvFlags::TRUNC | RecvFlags::DONTWAIT;
     for _ in 0..64 {
-        match rustix::net::recv(socket.as_fd(), &mut nowhere, flags) {
+        match rustix::net::recv(socket.as_fd(), &mut nowhere[..], flags) {
             Ok((_, 0)) => return Discarded::Ended,
             Ok(_) | Err(Errno::INTR) => {}
             Err(Errno::AGAIN) => return Discarded::AllForNow,

@@ -43,6 +43,7 @@ impl Report {
     }
 
     /// The exit code of a process with this report.
+    #[inline]
     pub(crate) fn exit_code(&self) -> i32 {
         match self {
             Report::Done | Report::Reset | Report::Timeout(_) => 0,
@@ -53,6 +54,7 @@ impl Report {
     }
 
     /// Number and text, for display memory. 0 stands for no report.
+    #[inline]
     pub(crate) fn to_parts(&self) -> (u8, &str) {
         match self {
             Report::Done => (1, ""),
@@ -116,10 +118,13 @@ impl fmt::Display for Outcome {
 
 /// A signal's name without `SIG`, as in signal(7), or its number.
 pub(crate) fn signal_name(number: i32) -> String {
-    match rustix::process::Signal::from_named_raw(number) {
-        Some(signal) => format!("{signal:?}").trim_start_matches("Signal::").to_uppercase(),
-        None => number.to_string(),
-    }
+    const NAMES: [&str; 31] = [
+        "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE",
+        "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ",
+        "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
+    ];
+    let name = usize::try_from(number - 1).ok().and_then(|at| NAMES.get(at));
+    name.map_or_else(|| number.to_string(), |name| (*name).to_owned())
 }
 
 #[cfg(test)]

@@ -64,7 +64,7 @@ impl Server {
         Ok((!server.listeners.is_empty()).then_some(server))
     }
 
-    /// One more address for the same service.
+    /// One more address for the same service; 64 sockets are the most.
     ///
     /// # Errors
     /// As [`Server::bind`].
@@ -148,6 +148,14 @@ impl Server {
     #[must_use]
     pub fn titles(mut self, titles: bool) -> Server {
         self.settings.titles = titles;
+        self
+    }
+
+    /// Whether the handler writes to standard output through the standard library's buffer, so that a
+    /// process flushes it at its end. Default: yes. A handler that does not saves a little.
+    #[must_use]
+    pub fn handler_prints(mut self, prints: bool) -> Server {
+        self.settings.handler_prints = prints;
         self
     }
 

@@ -26,6 +26,7 @@ pub(crate) struct Settings {
     pub(crate) drain_timeout: Duration,
     pub(crate) identity: Option<Identity>,
     pub(crate) titles: bool,
+    pub(crate) handler_prints: bool,
 }
 
 impl Default for Settings {
@@ -40,6 +41,7 @@ impl Default for Settings {
             drain_timeout: Duration::from_secs(10),
             identity: None,
             titles: false,
+            handler_prints: true,
         }
     }
 }

@@ -52,6 +52,7 @@ fn server(args: Serve) -> Result<Server, Error> {
         .drain_timeout(args.drain_timeout)
         .identity(identity)
         .titles(args.titles)
+        .handler_prints(false)
         .print_ports(args.print_ports)
         .log(format(args.log), level(args.verbose, args.quiet));
     Ok(server)

@@ -41,8 +41,6 @@ pub(crate) struct Forker<'a, H> {
     pub(crate) title: Option<Title>,
     /// Descriptors from here on are the server's; children keep none of them.
     pub(crate) first_own_descriptor: i32,
-    /// Whether standard output has to be flushed after the handler.
-    pub(crate) handler_prints: bool,
     pub(crate) handler: &'a mut H,
 }
 

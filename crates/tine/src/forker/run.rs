@@ -24,6 +24,9 @@ use crate::refuser;
 /// Clients taken from one listener before the next one has its turn.
 const TURN: usize = 16;
 
+/// The number of the event that is a word of the supervisor.
+const WORD: u64 = u64::MAX;
+
 /// Without a failure for so long, a trouble is over.
 const CALM: Duration = Duration::from_secs(1);
 
@@ -31,8 +34,9 @@ const CALM: Duration = Duration::from_secs(1);
 struct Memory {
     /// The listeners, and the word of the supervisor.
     events: OwnedFd,
-    /// Listeners that may have a client waiting.
-    ready: Vec<bool>,
+    /// Listeners that may have a client waiting, a bit for each. Not on the heap: what a forker writes
+    /// between two forks is copied, a page at a time.
+    ready: u64,
     /// A client whose process could not be forked, with its slot.
     in_hand: Option<Client>,
     full: bool,
@@ -73,7 +77,7 @@ where
     };
     let mut memory = Memory {
         events,
-        ready: vec![true; forker.listeners.len()],
+        ready: u64::MAX,
         in_hand: None,
         full: false,
         queue_done: false,
@@ -123,7 +127,7 @@ fn enter<H>(forker: &mut Forker<'_, H>) -> std::io::Result<OwnedFd> {
 }
 
 /// An epoll instance with every listener, of which it wakes one of those who wait, and a word from
-/// the supervisor, which comes as an event without a number.
+/// the supervisor.
 pub(super) fn event_queue(listeners: &[Listener], word: impl AsFd, lowest: i32) -> std::io::Result<OwnedFd> {
     let queue = epoll::create(epoll::CreateFlags::CLOEXEC)?;
     let queue = rustix::io::fcntl_dupfd_cloexec(queue, lowest)?;
@@ -131,8 +135,7 @@ pub(super) fn event_queue(listeners: &[Listener], word: impl AsFd, lowest: i32) 
         let one_of_us = epoll::EventFlags::IN | epoll::EventFlags::EXCLUSIVE;
         epoll::add(&queue, listener, epoll::EventData::new_u64(number as u64), one_of_us)?;
     }
-    let no_number = epoll::EventData::new_u64(u64::MAX);
-    epoll::add(&queue, word, no_number, epoll::EventFlags::IN)?;
+    epoll::add(&queue, word, epoll::EventData::new_u64(WORD), epoll::EventFlags::IN)?;
     Ok(queue)
 }
 
@@ -140,7 +143,7 @@ pub(super) fn event_queue(listeners: &[Listener], word: impl AsFd, lowest: i32) 
 fn notice_drain<H>(forker: &Forker<'_, H>, memory: &mut Memory) {
     if !memory.draining && forker.board.orders() == Orders::Drain {
         memory.draining = true;
-        memory.ready.fill(true);
+        memory.ready = u64::MAX;
     }
 }
 
@@ -171,7 +174,8 @@ fn accept_round<H>(forker: &mut Forker<'_, H>, memory: &mut Memory)
 where
     H: FnMut(Connection) -> Result<(), HandlerError>,
 {
-    if !memory.ready.contains(&true) {
+    let listeners = forker.listeners.len();
+    if (0..listeners).all(|number| memory.ready & 1 << number == 0) {
         if forker.board.orders() == Orders::Drain {
             memory.queue_done = true;
         } else {
@@ -179,14 +183,14 @@ where
         }
         return;
     }
-    for number in 0..memory.ready.len() {
+    for number in 0..listeners {
         for _ in 0..TURN {
-            if !memory.ready[number] {
+            if memory.ready & 1 << number == 0 {
                 break;
             }
             match take(forker, memory, number) {
                 Taken::Dealt => {}
-                Taken::Nobody => memory.ready[number] = false,
+                Taken::Nobody => memory.ready &= !(1 << number),
                 Taken::Stop => return,
             }
         }
@@ -200,9 +204,9 @@ fn wait_for_clients(memory: &mut Memory, control: &OwnedFd) {
         return;
     };
     for event in events {
-        match memory.ready.get_mut(event.data.u64() as usize) {
-            Some(ready) => *ready = true,
-            None => hear_word(control, memory),
+        match event.data.u64() {
+            WORD => hear_word(control, memory),
+            number => memory.ready |= 1 << number,
         }
     }
 }

@@ -28,6 +28,9 @@ use crate::signals::{self, Command};
 /// between processes, about a twentieth of the rate.
 const GATHER: Duration = Duration::from_millis(2);
 
+/// The most sockets that a service listens on.
+const MOST_LISTENERS: usize = 64;
+
 /// The descriptors that only the supervisor has.
 struct Own {
     /// Readable while a command is pending.
@@ -206,7 +209,6 @@ where
             log: &mut self.log,
             title: None,
             first_own_descriptor: self.first_own_descriptor,
-            handler_prints: true,
             handler: &mut *self.handler,
         })
     }
@@ -513,6 +515,12 @@ fn check_combinations(settings: &mut Settings, listeners: &[Listener], log: &mut
         return Err(Error::usage(
             "processes are to be reused (--reuse), and none waits to be",
             "say how many may wait (--spares), as with `--spares 32 --reuse 1000`",
+        ));
+    }
+    if listeners.len() > MOST_LISTENERS {
+        return Err(Error::usage(
+            format_args!("{} sockets to listen on are more than {MOST_LISTENERS}", listeners.len()),
+            "serve some of the addresses by another server",
         ));
     }
     if listeners.iter().any(|listener| listener.blocks) && (settings.forkers > 1 || settings.has_spares()) {
