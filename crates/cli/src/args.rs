@@ -20,6 +20,8 @@ pub struct Args {
 pub enum Command {
     /// Serve: a process for every connection
     Serve(Serve),
+    /// Talk to a server: by hand, through a pipe, or with a message every so often
+    Client(Client),
 }
 
 /// `tine serve`.
@@ -95,6 +97,52 @@ pub struct Serve {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(3..))]
     pub ready_fd: Option<i32>,
 }
+
+/// `tine client`.
+#[derive(ClapArgs, Debug)]
+#[command(after_help = EXCHANGE)]
+pub struct Client {
+    /// Where to connect to; connections are dealt out over several
+    #[arg(value_name = "ADDRESS", required = true)]
+    pub addresses: Vec<String>,
+
+    /// Send this again and again instead of standard input; {n} is the number of the message, from 0,
+    /// and \\n \\r \\t \\0 \\\\ stand for what they do in C
+    #[arg(short, long, value_name = "TEMPLATE", value_parser = crate::client::template::Template::parse)]
+    pub message: Option<crate::client::template::Template>,
+
+    /// Time from one message to the next
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration, requires = "message")]
+    pub every: Duration,
+
+    /// Messages on each connection [default: no end]
+    #[arg(long, value_name = "N", requires = "message", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+
+    /// Check that what comes back is what was sent
+    #[arg(long, requires = "message")]
+    pub expect_echo: bool,
+
+    /// Connections in all, each in a process of its own
+    #[arg(short = 'c', long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub connections: u32,
+
+    /// Bundle the connections in this many processes
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=30_000))]
+    pub processes: Option<u32>,
+
+    /// How long to wait for a connection to be made, and for the rest after the last message
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
+    pub wait: Duration,
+
+    /// Do not print what comes back, nor the summary
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+const EXCHANGE: &str = "Without --message, standard input goes to the server and what comes back to standard output; after the \
+end of input, the rest is waited for.\nExit codes: 0 done, 3 a reply differs from what was sent (--expect-echo), 100 \
+used wrongly, 111 a connection failed, 130 interrupted.";
 
 const ADDRESSES: &str = "ADDRESS is PORT (all addresses), HOST:PORT, [IPV6]:PORT, unix:PATH or unix:@NAME; port 0 lets the \
 kernel choose.\nTERM or INT drains, a second one ends the connections, a third kills. Exit codes: 0 done, 100 used \

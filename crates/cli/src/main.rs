@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod client;
 mod commands;
 mod services;
 
@@ -17,6 +18,7 @@ fn main() -> ExitCode {
     };
     let done = match args.command {
         args::Command::Serve(serve) => commands::serve::run(serve),
+        args::Command::Client(client) => client::run(client),
     };
     match done {
         Ok(code) => code,

@@ -1,0 +1,132 @@
+//! Making connections, without waiting for them.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
+use tine::{Address, Error};
+
+use super::tally::Count;
+
+/// An address with the places that it may mean, in the order in which to try them.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// As it was typed.
+    pub name: String,
+    places: Vec<Place>,
+}
+
+#[derive(Clone, Debug)]
+enum Place {
+    Tcp(SocketAddr),
+    Unix(SocketAddrUnix),
+}
+
+impl Target {
+    /// Looks up what an address means.
+    pub fn find(address: Address) -> Result<Target, Error> {
+        let unfit = |why: Errno| {
+            Error::system(format_args!("cannot connect to {address}"), &why.into(), "use a shorter path")
+        };
+        let places = match &address {
+            Address::Tcp { host, port } => tine::resolve(host, *port)?.into_iter().map(Place::Tcp).collect(),
+            Address::Unix(path) => vec![Place::Unix(SocketAddrUnix::new(path).map_err(unfit)?)],
+            Address::Abstract(name) => {
+                let name = SocketAddrUnix::new_abstract_name(name.as_bytes());
+                vec![Place::Unix(name.map_err(unfit)?)]
+            }
+        };
+        Ok(Target { name: address.to_string(), places })
+    }
+
+    /// Begins to connect to the first place.
+    pub fn dial(&self) -> Dial {
+        Dial { left: self.places.iter().cloned().collect(), last: Errno::ADDRNOTAVAIL }
+    }
+}
+
+/// A connection that is being made.
+#[derive(Debug)]
+pub struct Dial {
+    left: VecDeque<Place>,
+    last: Errno,
+}
+
+impl Dial {
+    /// Starts connecting to the next place. The socket is writable once it is decided.
+    ///
+    /// # Errors
+    /// The last place's error, when no place is left.
+    pub fn next(&mut self) -> Result<OwnedFd, Errno> {
+        while let Some(place) = self.left.pop_front() {
+            match connect(&place) {
+                Ok(socket) => return Ok(socket),
+                Err(errno) => self.last = errno,
+            }
+        }
+        Err(self.last)
+    }
+
+    /// Asks a writable socket how it went; on failure, starts with the next place.
+    pub fn decide(&mut self, socket: OwnedFd) -> Result<Decided, Errno> {
+        match sockopt::socket_error(&socket) {
+            Ok(Ok(())) => Ok(Decided::Connected(socket)),
+            Ok(Err(errno)) | Err(errno) => {
+                self.last = errno;
+                self.next().map(Decided::Trying)
+            }
+        }
+    }
+}
+
+/// How an attempt went.
+#[derive(Debug)]
+pub enum Decided {
+    /// It is a connection.
+    Connected(OwnedFd),
+    /// It is the next attempt.
+    Trying(OwnedFd),
+}
+
+fn connect(place: &Place) -> Result<OwnedFd, Errno> {
+    let (family, tcp) = match place {
+        Place::Tcp(SocketAddr::V4(_)) => (AddressFamily::INET, true),
+        Place::Tcp(SocketAddr::V6(_)) => (AddressFamily::INET6, true),
+        Place::Unix(_) => (AddressFamily::UNIX, false),
+    };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
+    if tcp {
+        sockopt::set_tcp_nodelay(&socket, true)?;
+    }
+    let connected = match place {
+        Place::Tcp(address) => rustix::net::connect(&socket, address),
+        Place::Unix(address) => rustix::net::connect(&socket, address),
+    };
+    match connected {
+        Ok(()) | Err(Errno::INPROGRESS | Errno::INTR) => Ok(socket),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// The kind of an error of a connection.
+pub fn kind(errno: Errno) -> Count {
+    match errno {
+        Errno::CONNREFUSED | Errno::NOENT => Count::Refused,
+        Errno::CONNRESET | Errno::PIPE => Count::Reset,
+        Errno::HOSTUNREACH | Errno::NETUNREACH | Errno::TIMEDOUT | Errno::ADDRNOTAVAIL => Count::Unreachable,
+        _ => Count::Other,
+    }
+}
+
+/// One line for a connection that could not be made.
+pub fn cannot_connect(target: &str, errno: Errno) -> Error {
+    let next = match kind(errno) {
+        Count::Refused => "start a server there, or check the port",
+        Count::Unreachable => "check the address, the route to it and its firewall",
+        _ => "check the address",
+    };
+    Error::system(format_args!("cannot connect to {target}"), &errno.into(), next)
+}
