@@ -85,10 +85,10 @@ fn enter(settings: &Settings, supervisor: Pid) {
     tine_sys::signal::defaults();
     let _ = rustix::process::setpgid(None, None);
     let _ = rustix::thread::set_name(c"tine: refuser");
-    if let (Some(identity), Ok(alone)) = (&settings.identity, tine_sys::process::Alone::check()) {
-        if tine_sys::identity::become_user(&alone, identity.uid, identity.gid, &identity.groups).is_err() {
-            exit_now(111);
-        }
+    if let (Some(identity), Ok(alone)) = (&settings.identity, tine_sys::process::Alone::check())
+        && tine_sys::identity::become_user(&alone, identity.uid, identity.gid, &identity.groups).is_err()
+    {
+        exit_now(111);
     }
     die_with(supervisor);
 }

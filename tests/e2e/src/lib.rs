@@ -1,1 +1,463 @@
+//! The harness of the end-to-end tests: starts a real server on a port of its own, waits for its ready
+//! line and for lines of its log, never for a time, and leaves no process behind.
 
+#![forbid(unsafe_code)]
+
+pub mod procfs;
+
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+/// How long anything may take before a test fails. Nothing waits this long when all is well.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The `tine` that was built beside these tests.
+#[must_use]
+pub fn tine() -> PathBuf {
+    let path = program("tine");
+    assert!(path.exists(), "{} is not built; run scripts/test, or cargo build", path.display());
+    path
+}
+
+/// A program of this workspace's target folder.
+#[must_use]
+pub fn program(name: &str) -> PathBuf {
+    let own = std::env::current_exe().expect("a test has a path");
+    own.ancestors().nth(2).expect("target/…/deps/test").join(name)
+}
+
+/// An environment variable that marks every process of one server, whatever becomes of its parents.
+const MARK: &str = "TINE_TEST_MARK";
+
+fn new_mark() -> String {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    format!("{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed))
+}
+
+/// What a server wrote to standard error so far.
+#[derive(Clone, Default)]
+pub struct Log(Arc<(Mutex<Lines>, Condvar)>);
+
+#[derive(Default)]
+struct Lines {
+    lines: Vec<String>,
+    over: bool,
+}
+
+impl Log {
+    fn follow(&self, from: impl Read + Send + 'static) {
+        let log = self.clone();
+        std::thread::spawn(move || {
+            for line in BufReader::new(from).lines().map_while(Result::ok) {
+                log.0.0.lock().expect("no panic under the lock").lines.push(line);
+                log.0.1.notify_all();
+            }
+            log.0.0.lock().expect("no panic under the lock").over = true;
+            log.0.1.notify_all();
+        });
+    }
+
+    /// Every line so far.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        self.0.0.lock().expect("no panic under the lock").lines.clone()
+    }
+
+    /// Every event so far, of a log in JSON.
+    #[must_use]
+    pub fn events(&self) -> Vec<Value> {
+        self.lines().iter().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// The events of this kind so far.
+    #[must_use]
+    pub fn of(&self, event: &str) -> Vec<Value> {
+        self.events().into_iter().filter(|value| value["event"] == event).collect()
+    }
+
+    /// Waits until the lines say enough.
+    ///
+    /// # Panics
+    /// If they do not within [`PATIENCE`], or the server ends before.
+    pub fn wait<T>(&self, what: &str, mut found: impl FnMut(&Log) -> Option<T>) -> T {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(found) = found(self) {
+                return found;
+            }
+            let lines = self.0.0.lock().expect("no panic under the lock");
+            let left = deadline.saturating_duration_since(Instant::now());
+            let over = lines.over;
+            if left.is_zero() || over {
+                drop(lines);
+                if let Some(found) = found(self) {
+                    return found;
+                }
+                panic!("waited for {what}; the log so far:\n{}", self.lines().join("\n"));
+            }
+            // Woken by each line; the short time covers one that came before the lock.
+            let _ = self.0.1.wait_timeout(lines, left.min(Duration::from_millis(50)));
+        }
+    }
+
+    /// Waits for so many events of a kind, and returns them.
+    pub fn wait_for(&self, event: &str, number: usize) -> Vec<Value> {
+        self.wait(&format!("{number} × {event}"), |log| {
+            let events = log.of(event);
+            (events.len() >= number).then_some(events)
+        })
+    }
+}
+
+/// How a server is to be started.
+pub struct Start {
+    command: Command,
+    mark: String,
+    json: bool,
+}
+
+impl Start {
+    /// `tine serve` with these options, one address on a port that the kernel chooses, and a log in JSON.
+    #[must_use]
+    pub fn serve<S: AsRef<OsStr>>(options: impl IntoIterator<Item = S>) -> Start {
+        Start::wrapped::<&str, S>([], options)
+    }
+
+    /// The same behind a program such as `prlimit … --`.
+    #[must_use]
+    pub fn wrapped<W: AsRef<OsStr>, S: AsRef<OsStr>>(
+        wrapper: impl IntoIterator<Item = W>,
+        options: impl IntoIterator<Item = S>,
+    ) -> Start {
+        let mut words: Vec<std::ffi::OsString> =
+            wrapper.into_iter().map(|word| word.as_ref().to_owned()).collect();
+        words.push(tine().into_os_string());
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).args(["serve", "--log", "json", "-1"]).args(options).arg("127.0.0.1:0");
+        Start::of(command, true)
+    }
+
+    /// Any program that prints its port when it is ready.
+    #[must_use]
+    pub fn program(path: impl AsRef<Path>, options: &[&str]) -> Start {
+        let mut command = Command::new(path.as_ref());
+        command.args(options);
+        Start::of(command, true)
+    }
+
+    fn of(command: Command, json: bool) -> Start {
+        Start { command, mark: new_mark(), json }
+    }
+
+    /// The command, to change it.
+    pub fn command(&mut self) -> &mut Command {
+        &mut self.command
+    }
+
+    /// Starts it, and waits until it is ready.
+    ///
+    /// # Panics
+    /// If it does not get ready.
+    #[must_use]
+    pub fn start(mut self) -> Server {
+        assert!(self.json);
+        self.command.env(MARK, &self.mark).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        self.command.process_group(0);
+        let mut process = self.command.spawn().expect("the program starts");
+        let log = Log::default();
+        log.follow(process.stderr.take().expect("piped"));
+        let mut stdout = BufReader::new(process.stdout.take().expect("piped"));
+        let mut line = String::new();
+        stdout.read_line(&mut line).expect("a line");
+        let mut server = Server { process, port: 0, log, mark: self.mark, ended: false };
+        server.port = line.trim().parse().unwrap_or_else(|_| {
+            let _ = server.process.wait();
+            panic!("no ready line but {line:?}; the log:\n{}", server.log.lines().join("\n"))
+        });
+        server
+    }
+}
+
+/// A running server. Dropping it kills it and whatever it left behind.
+pub struct Server {
+    process: Child,
+    port: u16,
+    pub log: Log,
+    mark: String,
+    ended: bool,
+}
+
+impl Server {
+    /// `tine serve` with these options.
+    #[must_use]
+    pub fn serve(options: &[&str]) -> Server {
+        Start::serve(options).start()
+    }
+
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The supervisor's process id.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        i32::try_from(self.process.id()).expect("a process id")
+    }
+
+    /// Every process of the server, by its mark.
+    #[must_use]
+    pub fn processes(&self) -> Vec<procfs::Process> {
+        procfs::all_with(&format!("{MARK}={}", self.mark))
+    }
+
+    /// The processes whose short name begins so.
+    #[must_use]
+    pub fn named(&self, name: &str) -> Vec<procfs::Process> {
+        self.processes().into_iter().filter(|process| process.name.starts_with(name)).collect()
+    }
+
+    /// The forkers' process ids.
+    #[must_use]
+    pub fn forkers(&self) -> Vec<i32> {
+        self.named("tine: forker").iter().map(|process| process.pid).collect()
+    }
+
+    /// A client of the server, connected.
+    #[must_use]
+    pub fn connect(&self) -> Client {
+        Client::connect(self.port)
+    }
+
+    /// Sends the supervisor a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill(self.pid(), signal);
+    }
+
+    /// Waits for the supervisor's end.
+    ///
+    /// # Panics
+    /// If it does not end within [`PATIENCE`].
+    pub fn wait(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        let status = until("the server ends", deadline, || self.process.try_wait().expect("our child"));
+        self.ended = true;
+        status
+    }
+
+    /// Waits until no process of the server is left.
+    ///
+    /// # Panics
+    /// If one is left after [`PATIENCE`].
+    pub fn wait_until_gone(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        until("every process of the server has gone", deadline, || {
+            self.processes().iter().all(|process| process.state == 'Z').then_some(())
+        });
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if !self.ended {
+            let _ = self.process.kill();
+            let _ = self.process.wait();
+        }
+        for process in self.processes() {
+            if let Some(pid) = Pid::from_raw(process.pid) {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+        }
+    }
+}
+
+/// Sends a signal to a process of a server under test.
+///
+/// # Panics
+/// If there is no such process.
+pub fn kill(pid: i32, signal: Signal) {
+    kill_process(Pid::from_raw(pid).expect("a process id"), signal).expect("it lives");
+}
+
+/// Asks again and again until the answer is there. For what nobody announces, such as `/proc`.
+///
+/// # Panics
+/// At the deadline.
+pub fn until<T>(what: &str, deadline: Instant, mut ask: impl FnMut() -> Option<T>) -> T {
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "waited in vain until {what}");
+        std::thread::park_timeout(Duration::from_millis(2));
+    }
+}
+
+/// [`until`], with [`PATIENCE`].
+pub fn soon<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
+    until(what, Instant::now() + PATIENCE, ask)
+}
+
+/// A TCP client. Every wait of its own ends with a panic after [`PATIENCE`].
+pub struct Client {
+    pub stream: TcpStream,
+}
+
+impl Client {
+    /// A client of this port.
+    ///
+    /// # Panics
+    /// If nobody listens.
+    #[must_use]
+    pub fn connect(port: u16) -> Client {
+        Client::of(TcpStream::connect(("127.0.0.1", port)).expect("connects"))
+    }
+
+    fn of(stream: TcpStream) -> Client {
+        stream.set_read_timeout(Some(PATIENCE)).expect("set");
+        stream.set_write_timeout(Some(PATIENCE)).expect("set");
+        stream.set_nodelay(true).expect("set");
+        Client { stream }
+    }
+
+    /// Sends all of it.
+    ///
+    /// # Panics
+    /// If the server does not take it.
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Client {
+        self.stream.write_all(bytes.as_ref()).expect("sends");
+        self
+    }
+
+    /// Reads exactly this.
+    ///
+    /// # Panics
+    /// If anything else comes, or nothing.
+    pub fn expect(&mut self, bytes: impl AsRef<[u8]>) -> &mut Client {
+        let mut came = vec![0; bytes.as_ref().len()];
+        self.stream.read_exact(&mut came).expect("an answer");
+        assert_eq!(came, bytes.as_ref());
+        self
+    }
+
+    /// One exchange with an echo server.
+    ///
+    /// # Panics
+    /// If it does not come back as it was.
+    pub fn echo(&mut self, bytes: impl AsRef<[u8]>) -> &mut Client {
+        self.send(bytes.as_ref()).expect(bytes)
+    }
+
+    /// Ends the sending side.
+    pub fn half_close(&mut self) -> &mut Client {
+        self.stream.shutdown(Shutdown::Write).expect("half-closes");
+        self
+    }
+
+    /// Reads to the end of the stream.
+    ///
+    /// # Panics
+    /// If it ends in a reset, or not at all.
+    pub fn rest(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.stream.read_to_end(&mut bytes).expect("the end of the stream");
+        bytes
+    }
+
+    /// Waits until the connection is over, in whichever way.
+    ///
+    /// # Panics
+    /// If it goes on.
+    pub fn expect_over(&mut self) {
+        let mut bytes = Vec::new();
+        if let Err(why) = self.stream.read_to_end(&mut bytes) {
+            assert_eq!(why.kind(), std::io::ErrorKind::ConnectionReset, "{why}");
+        }
+    }
+
+    /// Closes with a reset.
+    ///
+    /// # Panics
+    /// If the socket has no such option.
+    pub fn reset(self) {
+        rustix::net::sockopt::set_socket_linger(&self.stream, Some(Duration::ZERO)).expect("set");
+    }
+}
+
+/// Clients that exchange messages all the time, each in a thread, until stopped. Any wrong byte or end
+/// of a connection is a failure.
+pub struct Talkers {
+    stop: Arc<std::sync::atomic::AtomicBool>,
+    threads: Vec<std::thread::JoinHandle<u64>>,
+    exchanges: Arc<AtomicU32>,
+}
+
+impl Talkers {
+    /// So many clients, each of which has had an answer when this returns.
+    ///
+    /// # Panics
+    /// If one gets none.
+    #[must_use]
+    pub fn start(port: u16, number: usize) -> Talkers {
+        let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let exchanges = Arc::new(AtomicU32::new(0));
+        let clients: Vec<Client> = (0..number).map(|_| Client::connect(port)).collect();
+        let threads = clients.into_iter().enumerate().map(|(number, mut client)| {
+            let (stop, exchanges) = (stop.clone(), exchanges.clone());
+            client.echo(format!("first of {number}\n"));
+            std::thread::spawn(move || {
+                let mut turn = 0;
+                while !stop.load(Ordering::Relaxed) {
+                    client.echo(format!("{number}: {turn}\n"));
+                    turn += 1;
+                    exchanges.fetch_add(1, Ordering::Relaxed);
+                    std::thread::park_timeout(Duration::from_millis(10));
+                }
+                client.half_close();
+                assert!(client.rest().is_empty());
+                turn
+            })
+        });
+        Talkers { threads: threads.collect(), stop, exchanges }
+    }
+
+    /// Waits until all have gone on: so many exchanges more on the whole.
+    pub fn go_on(&self, more: u32) {
+        let before = self.exchanges.load(Ordering::Relaxed);
+        soon("the others go on", || (self.exchanges.load(Ordering::Relaxed) >= before + more).then_some(()));
+    }
+
+    /// Stops them.
+    ///
+    /// # Panics
+    /// If one had a failure.
+    pub fn finish(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads {
+            thread.join().expect("an undisturbed connection");
+        }
+    }
+}
+
+/// Runs a command to its end, with no input.
+///
+/// # Panics
+/// If it cannot be started.
+pub fn run(command: &mut Command) -> (i32, String, String) {
+    let output = command.stdin(Stdio::null()).output().expect("it starts");
+    (
+        output.status.code().unwrap_or(-1),
+        String::from_utf8_lossy(&output.stdout).into_owned(),
+        String::from_utf8_lossy(&output.stderr).into_owned(),
+    )
+}

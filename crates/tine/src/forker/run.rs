@@ -155,6 +155,7 @@ fn situation<H>(forker: &Forker<'_, H>, memory: &Memory) -> Situation {
         missing_spares: if spares { missing_spares(forker, memory) } else { 0 },
         client_in_hand: memory.in_hand.is_some(),
         full: memory.full,
+        someone_waits: spares && memory.full && someone_waits(forker),
         refuses: forker.refuser.is_some(),
         queue_done: memory.queue_done,
         paused_until: memory.paused_until,
@@ -262,7 +263,11 @@ fn want_room<H>(forker: &Forker<'_, H>, memory: &mut Memory) -> bool {
         }
         None => true,
     };
-    memory.full && forker.refuser.is_some()
+    memory.full && forker.refuser.is_some() && !someone_waits(forker)
+}
+
+fn someone_waits<H>(forker: &Forker<'_, H>) -> bool {
+    forker.board.count(Phase::Waiting, None) > 0
 }
 
 /// A draining server takes as many as were waiting when the drain began.

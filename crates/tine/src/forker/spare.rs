@@ -70,11 +70,13 @@ fn wait<H>(forker: &Forker<'_, H>, events: &OwnedFd) -> (OwnedFd, Peer) {
     }
 }
 
-/// Takes the client down on the board, and has the forker refill when half of the spares are gone.
+/// Takes the client down on the board, and has the forker refill when half of the spares are gone, or
+/// see that nobody waits any more.
 fn begin<H>(forker: &Forker<'_, H>, slot: usize, peer: Peer) -> Entry {
     let entry = forker.board.begin(slot, peer);
     let low = forker.settings.spares_of(forker.index) / 2;
-    if forker.board.one_waits_less(forker.index) == low {
+    let left = forker.board.one_waits_less(forker.index);
+    if left == low || left == 0 {
         let _ = rustix::io::write(&forker.control, &1u64.to_ne_bytes());
     }
     if forker.settings.reuse == 1 {

@@ -33,6 +33,8 @@ pub(super) struct Situation {
     pub(super) client_in_hand: bool,
     /// There was no room for the next client when last looked.
     pub(super) full: bool,
+    /// A spare, of any forker, waits for the next client.
+    pub(super) someone_waits: bool,
     /// Clients without room are refused instead of waiting.
     pub(super) refuses: bool,
     /// The queue was found empty, or the quota of a draining server is used up.
@@ -54,7 +56,7 @@ pub(super) fn next(now: &Situation, clock: Instant) -> Step {
         return Step::Retry;
     }
     if now.spares && !draining {
-        return match (now.missing_spares, now.full && now.refuses) {
+        return match (now.missing_spares, now.full && now.refuses && !now.someone_waits) {
             (0, true) => Step::Accept,
             (0, false) => Step::WaitForWord,
             (missing, _) => Step::Refill(missing),
@@ -82,6 +84,7 @@ mod tests {
             missing_spares: 0,
             client_in_hand: false,
             full: false,
+            someone_waits: false,
             refuses: false,
             queue_done: false,
             paused_until: None,
@@ -100,6 +103,7 @@ mod tests {
             (Situation { missing_spares: 3, ..spares }, Step::Refill(3)),
             (Situation { full: true, ..spares }, Step::WaitForWord),
             (Situation { full: true, refuses: true, ..spares }, Step::Accept),
+            (Situation { full: true, refuses: true, someone_waits: true, ..spares }, Step::WaitForWord),
             (Situation { missing_spares: 3, paused_until: Some(later), ..spares }, Step::Pause(later)),
             (drain, Step::Accept),
             (Situation { full: true, ..drain }, Step::WaitForWord),

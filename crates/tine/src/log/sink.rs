@@ -40,10 +40,10 @@ impl Sink {
     }
 
     pub(super) fn move_above(&mut self, lowest: i32) {
-        if let Way::Own(fd) = &self.way {
-            if let Ok(higher) = fcntl_dupfd_cloexec(fd, lowest) {
-                self.way = Way::Own(higher);
-            }
+        if let Way::Own(fd) = &self.way
+            && let Ok(higher) = fcntl_dupfd_cloexec(fd, lowest)
+        {
+            self.way = Way::Own(higher);
         }
     }
 

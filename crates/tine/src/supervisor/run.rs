@@ -318,10 +318,10 @@ where
             return;
         }
         let entry = self.board.entry(slot);
-        if let Some(count) = self.people.tell_accept(slot, entry.id) {
-            if self.log.tells_connections() {
-                self.log.accept(&entry, pid, count, self.settings.max_connections);
-            }
+        if let Some(count) = self.people.tell_accept(slot, entry.id)
+            && self.log.tells_connections()
+        {
+            self.log.accept(&entry, pid, count, self.settings.max_connections);
         }
     }
 

@@ -1,0 +1,74 @@
+//! A server whose handler does what the first byte of a client says, most of it bad; else it echoes.
+
+use std::io::{Read, Write};
+use std::process::Command;
+
+use rustix::process::{Resource, Rlimit, Signal, getpid, kill_process, setrlimit};
+use tine::{Connection, Format, HandlerError, Level, Server};
+
+fn main() -> Result<(), tine::Error> {
+    Server::bind("127.0.0.1:0")?.print_ports(true).log(Format::Json, Level::Normal).run(handle)
+}
+
+fn handle(mut connection: Connection) -> Result<(), HandlerError> {
+    let mut buffer = [0; 4096];
+    loop {
+        let received = connection.read(&mut buffer)?;
+        match buffer[..received].first() {
+            None => return Ok(()),
+            Some(b'P') => panic!("as asked"),
+            Some(b'S') => kill_process(getpid(), Signal::SEGV)?,
+            Some(b'O') => drop(deeper(&[0; 4096])),
+            Some(b'E') => return Err("no such thing".into()),
+            Some(b'X') => std::process::exit(7),
+            Some(b'L') => loop {
+                std::hint::spin_loop();
+            },
+            Some(b'A') => allocate_without_end()?,
+            Some(b'C') => {
+                drop(connection);
+                loop {
+                    std::thread::park();
+                }
+            }
+            Some(b'G') => grandchild(&connection)?,
+            Some(b'U') => print!("unfinished line"),
+            Some(b'T') => {
+                // A thread, in the child, is allowed.
+                let text = std::thread::spawn(|| format!("{:?}", std::thread::current().id()));
+                connection.write_all(text.join().map_err(|_| "thread")?.as_bytes())?;
+            }
+            Some(b'D') => {
+                let answer = if connection.draining() { b"drain" } else { b"serve" };
+                connection.write_all(answer)?;
+            }
+            Some(_) => connection.write_all(&buffer[..received])?,
+        }
+    }
+}
+
+/// Uses up the stack.
+fn deeper(frame: &[u8; 4096]) -> Vec<u8> {
+    let mut frame = std::hint::black_box(*frame);
+    frame[0] = frame[0].wrapping_add(1);
+    let mut more = deeper(&frame);
+    more.push(frame[0]);
+    more
+}
+
+fn allocate_without_end() -> Result<(), HandlerError> {
+    let bytes = Some(256 << 20);
+    setrlimit(Resource::As, Rlimit { current: bytes, maximum: bytes })?;
+    let mut hoard = Vec::new();
+    loop {
+        hoard.push(vec![1u8; 1 << 20]);
+    }
+}
+
+/// Starts a program that keeps the socket open.
+fn grandchild(connection: &Connection) -> Result<(), HandlerError> {
+    use rustix::io::{FdFlags, fcntl_setfd};
+    fcntl_setfd(connection, FdFlags::empty())?;
+    Command::new("sleep").arg("600").spawn()?;
+    Ok(())
+}

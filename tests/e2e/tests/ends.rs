@@ -1,0 +1,66 @@
+//! However a client ends, its connection ends once in the log, its process is reaped, nothing else stops.
+
+use std::process::{Command, Stdio};
+
+use rustix::process::Signal;
+use tine_e2e::{Server, Talkers, kill, procfs, program};
+
+#[test]
+fn a_chatting_client_ended_in_three_ways() {
+    let server = Server::serve(&[]);
+    let others = Talkers::start(server.port(), 5);
+    let port = server.port().to_string();
+    for signal in [Signal::INT, Signal::KILL] {
+        let ended = server.log.of("end").len();
+        let mut chatter = Command::new(program("chatter"))
+            .args([&port, "10"])
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("a client");
+        others.go_on(50);
+        kill(i32::try_from(chatter.id()).expect("an id"), signal);
+        chatter.wait().expect("ended");
+        let ends = server.log.wait_for("end", ended + 1);
+        assert_eq!(ends.len(), ended + 1, "once");
+        // Whether it ended between two messages or with an answer unread decides which.
+        assert!(ends[ended]["how"] == "exit 0" || ends[ended]["how"] == "reset", "{}", ends[ended]);
+    }
+    let mut resetting = server.connect();
+    resetting.echo("data : 0\n\0");
+    resetting.reset();
+    let ends = server.log.wait_for("end", 3);
+    assert_eq!(ends[2]["how"], "reset");
+    assert_eq!((ends[2]["in"].as_u64(), ends[2]["out"].as_u64()), (Some(10), Some(10)));
+    others.go_on(20);
+    others.finish();
+    let ends = server.log.wait_for("end", 8);
+    let mut ids: Vec<u64> = ends.iter().map(|end| end["id"].as_u64().expect("an id")).collect();
+    ids.sort_unstable();
+    assert_eq!(ids, (1..=8).collect::<Vec<_>>(), "each once");
+    let zombies = procfs::children(server.pid()).into_iter().filter(|child| child.state == 'Z').count();
+    assert_eq!(zombies, 0);
+}
+
+#[test]
+fn lines_say_who_and_how_long_and_how_much() {
+    let server = Server::serve(&["--max-connections", "7"]);
+    let mut client = server.connect();
+    client.echo("hello");
+    let address = client.stream.local_addr().expect("bound").to_string();
+    client.half_close().rest();
+    let end = server.log.wait_for("end", 1).remove(0);
+    let accept = server.log.of("accept").remove(0);
+    for line in [&accept, &end] {
+        assert_eq!(line["id"], 1);
+        assert_eq!(line["peer"], address.as_str());
+        assert_eq!(line["pid"], accept["pid"]);
+    }
+    assert_eq!((accept["count"].as_u64(), accept["limit"].as_u64()), (Some(1), Some(7)));
+    assert_eq!(end["how"], "exit 0");
+    assert!(end["seconds"].as_f64().expect("a time") > 0.0);
+    assert!(end["cpu_seconds"].as_f64().is_some() && end["peak_kib"].as_u64().expect("memory") > 100);
+    assert!(
+        procfs::process(i32::try_from(end["pid"].as_i64().expect("an id")).expect("an id")).is_none(),
+        "reaped"
+    );
+}

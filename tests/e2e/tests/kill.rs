@@ -1,0 +1,92 @@
+//! `kill -9` of anything, while 200 connections talk: what section "What a death costs" of
+//! ARCHITECTURE.md promises.
+
+use rustix::process::Signal;
+use tine_e2e::{Server, Talkers, kill, soon};
+
+const TALKERS: usize = 200;
+
+#[test]
+fn of_a_connection() {
+    let server = Server::serve(&[]);
+    let others = Talkers::start(server.port(), TALKERS);
+    let mut victim = server.connect();
+    victim.echo("x");
+    let accepted = server.log.wait_for("accept", TALKERS + 1);
+    let peer = victim.stream.local_addr().expect("bound").to_string();
+    let line = accepted.iter().find(|line| line["peer"] == peer.as_str()).expect("its line");
+    kill(i32::try_from(line["pid"].as_i64().expect("an id")).expect("an id"), Signal::KILL);
+    victim.expect_over();
+    let end = server.log.wait_for("end", 1).remove(0);
+    assert_eq!((&end["id"], end["how"].as_str()), (&line["id"], Some("signal KILL")));
+    others.go_on(500);
+    others.finish();
+}
+
+/// Kills forkers; every connection that they had handed over goes on, counts, and has its end line.
+fn of_forkers(options: &[&str], all: bool) {
+    let limit = TALKERS + 10;
+    let server = Server::serve(&[options, &["--max-connections", &limit.to_string()]].concat());
+    let others = Talkers::start(server.port(), TALKERS);
+    let before = server.forkers();
+    let victims = if all { &before[..] } else { &before[..1] };
+    victims.iter().for_each(|pid| kill(*pid, Signal::KILL));
+    // Clients who come now are served, too, up to the limit and not beyond it.
+    let mut more: Vec<_> = (0..10).map(|_| server.connect()).collect();
+    more.iter_mut().for_each(|client| {
+        client.echo("after the death of a forker");
+    });
+    server.log.wait_for("restart", victims.len());
+    soon("forkers are back", || {
+        let now = server.forkers();
+        (now.len() == before.len() && !victims.iter().any(|pid| now.contains(pid))).then_some(())
+    });
+    let accepted = server.log.wait_for("accept", limit);
+    assert_eq!(accepted.iter().filter_map(|line| line["count"].as_u64()).max(), Some(limit as u64));
+    let mut beyond = server.connect();
+    beyond.send("beyond the limit");
+    others.go_on(500);
+    assert_eq!(server.log.of("accept").len(), limit, "orphans count");
+    more.pop();
+    beyond.expect("beyond the limit");
+    drop(beyond);
+    drop(more);
+    others.finish();
+    let ends = server.log.wait_for("end", limit + 1);
+    assert!(ends.iter().all(|end| end["how"] == "exit 0"), "{ends:?}");
+}
+
+#[test]
+fn of_a_forker() {
+    of_forkers(&[], false);
+}
+
+#[test]
+fn of_all_forkers() {
+    of_forkers(&[], true);
+}
+
+#[test]
+fn of_all_forkers_with_spares() {
+    of_forkers(&["--spares", "8"], true);
+}
+
+#[test]
+fn of_forkers_and_then_the_supervisor() {
+    for (options, forkers_first) in [(&[][..], true), (&[], false), (&["--spares", "8"], true)] {
+        let mut server = Server::serve(options);
+        let mut clients: Vec<_> = (0..TALKERS).map(|_| server.connect()).collect();
+        clients.iter_mut().for_each(|client| {
+            client.echo("hello");
+        });
+        if forkers_first {
+            server.forkers().into_iter().for_each(|pid| kill(pid, Signal::KILL));
+        }
+        server.signal(Signal::KILL);
+        server.wait();
+        let port = server.port();
+        soon("the port is free", || std::net::TcpListener::bind(("127.0.0.1", port)).ok());
+        server.wait_until_gone();
+        clients.iter_mut().for_each(tine_e2e::Client::expect_over);
+    }
+}

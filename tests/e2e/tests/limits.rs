@@ -1,0 +1,117 @@
+//! The limit on connections: who comes then waits, or is refused with a text that arrives.
+
+use tine_e2e::{Client, Server, Talkers};
+
+fn three(options: &[&str]) -> (Server, Vec<Client>) {
+    let server = Server::serve(&[&["--max-connections", "3"], options].concat());
+    let mut served: Vec<Client> = (0..3).map(|_| server.connect()).collect();
+    served.iter_mut().for_each(|client| {
+        client.echo("served");
+    });
+    (server, served)
+}
+
+fn the_fourth_waits(options: &[&str]) {
+    let (server, mut served) = three(options);
+    let mut fourth = server.connect();
+    fourth.send("fourth");
+    for turn in 0..20 {
+        served.iter_mut().for_each(|client| {
+            client.echo(format!("turn {turn}"));
+        });
+    }
+    assert_eq!(server.log.of("accept").len(), 3, "not accepted while three are served");
+    drop(served.pop());
+    fourth.expect("fourth");
+    let accepted = server.log.wait_for("accept", 4);
+    assert!(accepted.iter().all(|line| line["count"].as_u64() <= Some(3)), "{accepted:?}");
+}
+
+#[test]
+fn the_fourth_is_served_when_one_leaves() {
+    the_fourth_waits(&[]);
+}
+
+#[test]
+fn the_fourth_is_served_when_one_leaves_with_one_forker() {
+    the_fourth_waits(&["--forkers", "1"]);
+}
+
+#[test]
+fn the_fourth_is_served_when_one_leaves_with_spares() {
+    the_fourth_waits(&["--spares", "4"]);
+}
+
+fn the_fourth_is_refused(options: &[&str]) {
+    let (server, mut served) = three(&[&["--when-full", r"refuse=full, come again\r\n"], options].concat());
+    for sends in [0, 64 * 1024] {
+        let mut fourth = server.connect();
+        fourth.send(vec![b'x'; sends]);
+        assert_eq!(fourth.rest(), b"full, come again\r\n");
+    }
+    let refused = server.log.wait_for("refuse", 2);
+    assert_eq!(refused[0]["reason"], "full");
+    served.iter_mut().for_each(|client| {
+        client.echo("still served");
+    });
+    drop(served.pop());
+    server.log.wait_for("end", 1);
+    server.connect().echo("room again");
+}
+
+#[test]
+fn a_refused_client_reads_the_text_and_then_the_end() {
+    the_fourth_is_refused(&[]);
+}
+
+#[test]
+fn a_refused_client_reads_the_text_and_then_the_end_with_spares() {
+    the_fourth_is_refused(&["--spares", "4"]);
+}
+
+#[test]
+fn two_hundred_refused_at_once_do_not_hold_up_the_served() {
+    let server = Server::serve(&["--max-connections", "3", "--when-full", "refuse=no"]);
+    let served = Talkers::start(server.port(), 3);
+    let port = server.port();
+    let refused: Vec<_> = (0..200)
+        .map(|_| {
+            std::thread::spawn(move || {
+                let mut client = Client::connect(port);
+                client.send(vec![b'x'; 1000]);
+                assert_eq!(client.rest(), b"no");
+            })
+        })
+        .collect();
+    served.go_on(100);
+    refused.into_iter().for_each(|one| one.join().expect("refused politely"));
+    served.finish();
+    // A flood is summed up.
+    let told = server.log.wait("the sum of refusals", |log| {
+        let lines = log.of("refuse");
+        let sum: u64 = lines.iter().map(|line| line["more"].as_u64().unwrap_or(1)).sum();
+        (sum == 200).then_some(lines.len())
+    });
+    assert!(told < 100, "{told} lines");
+}
+
+#[test]
+fn the_limit_is_over_all_addresses() {
+    let mut start = tine_e2e::Start::serve(["--max-connections", "2"]);
+    start.command().arg("127.0.0.1:0");
+    let server = start.start();
+    let other = server.log.wait_for("listen", 2)[1]["address"].as_str().expect("an address").to_owned();
+    let other = other.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
+    let mut first = server.connect();
+    let mut second = Client::connect(other);
+    first.echo("one");
+    second.echo("two");
+    let mut third = Client::connect(other);
+    third.send("three");
+    (0..20).for_each(|_| {
+        first.echo("x");
+    });
+    assert_eq!(server.log.of("accept").len(), 2);
+    drop(first);
+    third.expect("three");
+}
