@@ -26,7 +26,7 @@ pub enum Command {
 
 /// `tine serve`.
 #[derive(ClapArgs, Debug)]
-#[command(after_help = ADDRESSES)]
+#[command(after_help = ADDRESSES, args_override_self = true)]
 pub struct Serve {
     /// Where to listen [default: [::]:9999, or the sockets in LISTEN_FDS]
     #[arg(value_name = "ADDRESS")]
@@ -100,7 +100,7 @@ pub struct Serve {
 
 /// `tine client`.
 #[derive(ClapArgs, Debug)]
-#[command(after_help = EXCHANGE)]
+#[command(after_help = EXCHANGE, args_override_self = true)]
 pub struct Client {
     /// Where to connect to; connections are dealt out over several
     #[arg(value_name = "ADDRESS", required = true)]

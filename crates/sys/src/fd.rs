@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
 use crate::check;
+use crate::process::Alone;
 
 /// Takes ownership of a descriptor that whoever started this process left open under this number,
 /// and sets close-on-exec on it.
@@ -38,6 +39,19 @@ pub fn close_from(first: RawFd) {
     let closed = unsafe { crate::process::close_range_from(libc::c_long::from(first)) };
     if closed < 0 {
         close_each_from(first);
+    }
+}
+
+/// Closes every descriptor from 3 on but these: what a program that has just started was handed by
+/// mistake, and would hand on.
+pub fn close_strays(_proof: &Alone, meant: &[RawFd]) {
+    let mut meant = meant.to_vec();
+    meant.sort_unstable();
+    for stray in open_numbers().into_iter().filter(|number| *number >= 3) {
+        if meant.binary_search(&stray).is_err() {
+            // SAFETY: callers have not opened anything yet, so nobody in this process owns it.
+            unsafe { libc::close(stray) };
+        }
     }
 }
 

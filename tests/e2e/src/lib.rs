@@ -55,6 +55,14 @@ struct Lines {
 }
 
 impl Log {
+    /// The lines that come from a pipe.
+    #[must_use]
+    pub fn follow_pipe(from: impl Read + Send + 'static) -> Log {
+        let log = Log::default();
+        log.follow(from);
+        log
+    }
+
     fn follow(&self, from: impl Read + Send + 'static) {
         let log = self.clone();
         std::thread::spawn(move || {
@@ -192,6 +200,7 @@ impl Start {
 pub struct Server {
     process: Child,
     port: u16,
+    /// What it wrote to standard error.
     pub log: Log,
     mark: String,
     ended: bool,
@@ -204,6 +213,7 @@ impl Server {
         Start::serve(options).start()
     }
 
+    /// The TCP port of its first address.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
@@ -310,6 +320,7 @@ pub fn soon<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
 
 /// A TCP client. Every wait of its own ends with a panic after [`PATIENCE`].
 pub struct Client {
+    /// The connection itself.
     pub stream: TcpStream,
 }
 

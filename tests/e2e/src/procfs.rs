@@ -5,8 +5,11 @@ use std::fs;
 /// A process, as it was when it was looked at.
 #[derive(Clone, Debug)]
 pub struct Process {
+    /// Process id.
     pub pid: i32,
+    /// The parent's process id.
     pub parent: i32,
+    /// Process group.
     pub group: i32,
     /// Short name.
     pub name: String,
@@ -77,12 +80,14 @@ pub fn status(pid: i32, key: &str) -> String {
     line.unwrap_or_default().trim().to_owned()
 }
 
-/// Proportional memory of a process, in KiB.
+/// Proportional memory of a process that is its own or shared with its relatives, in KiB: without the
+/// pages of the program's file, whose share changes when other servers on the machine start and end.
 #[must_use]
-pub fn pss(pid: i32) -> u64 {
+pub fn own_memory(pid: i32) -> u64 {
     let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
-    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"));
-    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+    let value = |line: &str| line.split_whitespace().nth(1)?.parse::<u64>().ok();
+    let counts = |line: &&str| line.starts_with("Pss_Anon:") || line.starts_with("Pss_Shmem:");
+    rollup.lines().filter(counts).filter_map(value).sum()
 }
 
 /// A limit of a process, as `/proc/PID/limits` has it: soft and hard.

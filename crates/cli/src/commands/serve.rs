@@ -10,6 +10,7 @@ use crate::services;
 
 /// Serves until stopped.
 pub fn run(args: Serve) -> Result<ExitCode, Error> {
+    close_strays(args.ready_fd);
     let handler = handler(args.service);
     let hint = hint(&args);
     let server = server(args)?;
@@ -18,6 +19,16 @@ pub fn run(args: Serve) -> Result<ExitCode, Error> {
     }
     server.run(handler)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Closes what whoever started this left open by mistake: no connection is to have it.
+fn close_strays(ready: Option<i32>) {
+    let passed =
+        std::env::var("LISTEN_FDS").ok().and_then(|number| number.parse().ok()).unwrap_or(0_usize).min(1024);
+    let meant: Vec<i32> = (3..).take(passed).chain(ready).collect();
+    if let Ok(alone) = tine_sys::process::Alone::check() {
+        tine_sys::fd::close_strays(&alone, &meant);
+    }
 }
 
 fn server(args: Serve) -> Result<Server, Error> {

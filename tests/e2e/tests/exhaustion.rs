@@ -1,0 +1,172 @@
+//! No descriptor, no process: nobody is lost who could wait, one line in the log, no busy loop, recovery
+//! without help.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use tine_e2e::{Client, Server, Start, kill, procfs, soon};
+
+/// A copy of `tine` that any user can run.
+struct Public(PathBuf);
+
+impl Public {
+    fn new() -> Public {
+        let path = std::env::temp_dir().join(format!("tine-e2e-{}", std::process::id()));
+        std::fs::copy(tine_e2e::tine(), &path).expect("copied");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("set");
+        Public(path)
+    }
+}
+
+impl Drop for Public {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Starts a server as an ordinary user who may have so many processes.
+fn server_with_processes(public: &Public, user: u32, processes: u32, options: &[&str]) -> Server {
+    let mut words = vec!["--reuid".to_owned(), user.to_string(), "--regid".to_owned(), user.to_string()];
+    words.extend(["--clear-groups", "--", "prlimit"].map(str::to_owned));
+    words.extend([format!("--nproc={processes}:{processes}"), "--".into(), public.0.display().to_string()]);
+    words.extend(["serve", "--log", "json", "-1"].map(str::to_owned));
+    words.extend(options.iter().map(|option| (*option).to_owned()));
+    words.push("127.0.0.1:0".into());
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    Start::program("setpriv", &words).start()
+}
+
+fn ticks(server: &Server) -> u64 {
+    server.processes().iter().map(|process| process.ticks).sum()
+}
+
+fn no_process_to_be_had(user: u32, options: &[&str]) {
+    let public = Public::new();
+    // A supervisor, two forkers and five connections.
+    let server = server_with_processes(&public, user, 8, options);
+    let mut served: Vec<Client> = Vec::new();
+    for number in 0..5 {
+        let mut client = server.connect();
+        client.echo(format!("client {number}"));
+        served.push(client);
+    }
+    let mut waiting: Vec<Client> = (0..10).map(|_| server.connect()).collect();
+    waiting.iter_mut().for_each(|client| {
+        client.send("patience");
+    });
+    let error = server.log.wait_for("error", 1).remove(0);
+    assert!(error["text"].as_str().expect("text").contains("process"), "{error}");
+    // Blocked for a while: the served go on, and it costs less than 5 % of a processor.
+    let (before, start) = (ticks(&server), Instant::now());
+    while start.elapsed() < Duration::from_secs(2) {
+        served.iter_mut().for_each(|client| {
+            client.echo("x");
+        });
+        std::thread::park_timeout(Duration::from_millis(200));
+    }
+    let spent = ticks(&server).saturating_sub(before);
+    assert!(spent <= 10, "{spent} of 200 ticks");
+    // Whoever leaves makes room: everybody is served in the end.
+    for mut client in served {
+        client.half_close().rest();
+    }
+    for mut client in waiting {
+        client.expect("patience").half_close().rest();
+    }
+    server.log.wait_for("end", 15);
+    assert_eq!(server.log.of("error").len(), 1, "{:?}", server.log.of("error"));
+    let mut later = server.connect();
+    later.echo("as if nothing had been");
+    assert!(server.log.of("end").iter().all(|end| end["how"] == "exit 0"));
+}
+
+#[test]
+fn no_process_to_be_had_in_wait() {
+    no_process_to_be_had(61_001, &[]);
+}
+
+#[test]
+fn no_process_to_be_had_for_spares() {
+    let public = Public::new();
+    let server = server_with_processes(&public, 61_002, 6, &["--spares", "10"]);
+    server.log.wait_for("error", 1);
+    // Three spares at a time is what there is; everybody is served all the same.
+    for round in 0..20 {
+        server.connect().echo(format!("round {round}")).half_close().rest();
+    }
+    server.log.wait_for("end", 20);
+    assert_eq!(server.log.of("error").len(), 1);
+}
+
+#[test]
+fn few_descriptors() {
+    // Neither supervisor nor forkers need one for each connection.
+    let server = Start::wrapped(["prlimit", "--nofile=20:20", "--"], ["--max-connections", "200"]).start();
+    let mut clients: Vec<Client> = (0..100).map(|_| server.connect()).collect();
+    clients.iter_mut().for_each(|client| {
+        client.echo("x");
+    });
+    assert!(server.log.of("error").is_empty());
+    for pid in server.forkers().into_iter().chain([server.pid()]) {
+        assert!(procfs::descriptors(pid).len() < 20);
+    }
+}
+
+#[test]
+fn no_descriptor_to_be_had() {
+    let server = Server::serve(&[]);
+    let mut served = server.connect();
+    served.echo("x");
+    // A limit below what is open: accept fails from now on.
+    let forkers = server.forkers();
+    let set = |limit: &str| {
+        for pid in &forkers {
+            let pid = pid.to_string();
+            let done = Command::new("prlimit").args(["--pid", &pid, &format!("--nofile={limit}")]).status();
+            assert!(done.expect("prlimit runs").success());
+        }
+    };
+    set("3:4096");
+    let mut waiting: Vec<Client> = (0..5).map(|_| server.connect()).collect();
+    waiting.iter_mut().for_each(|client| {
+        client.send("patience");
+    });
+    server.log.wait_for("error", 1);
+    let (before, start) = (ticks(&server), Instant::now());
+    soon("two seconds have gone", || (start.elapsed() > Duration::from_secs(2)).then_some(()));
+    let spent = ticks(&server).saturating_sub(before);
+    assert!(spent <= 10, "{spent} of 200 ticks");
+    served.echo("served meanwhile");
+    set("1024:4096");
+    for mut client in waiting {
+        client.expect("patience");
+    }
+    assert_eq!(server.log.of("error").len(), 1, "{:?}", server.log.of("error"));
+}
+
+#[test]
+fn a_stalled_reader_of_the_log_stops_nobody() {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    let mut command = Command::new(tine_e2e::tine());
+    command.args(["serve", "-1", "127.0.0.1:0"]).stderr(writer).stdout(std::process::Stdio::piped());
+    let mut server = command.spawn().expect("starts");
+    drop(command);
+    let mut line = String::new();
+    let stdout = server.stdout.take().expect("piped");
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(stdout), &mut line).expect("a port");
+    let port = line.trim().parse().expect("a port");
+    // Two lines each, some 150 bytes long: far more than a pipe holds.
+    for number in 0..1500 {
+        Client::connect(port).echo(format!("{number}")).half_close().rest();
+    }
+    let log = tine_e2e::Log::follow_pipe(reader);
+    Client::connect(port).echo("one more line").half_close().rest();
+    log.wait("the number of dropped lines", |log| {
+        log.lines().iter().any(|line| line.contains(" dropped lines=")).then_some(())
+    });
+    kill(i32::try_from(server.id()).expect("an id"), Signal::TERM);
+    assert!(server.wait().expect("ends").success());
+}

@@ -1,0 +1,89 @@
+//! Spares and pools: who waits, who serves, and how often.
+
+use std::collections::BTreeSet;
+
+use rustix::process::Signal;
+use tine_e2e::{Server, kill, soon};
+
+fn pids(server: &Server, connections: usize) -> Vec<u64> {
+    let lines = server.log.wait_for("end", connections);
+    lines.iter().map(|line| line["pid"].as_u64().expect("an id")).collect()
+}
+
+fn spares(server: &Server, number: usize) {
+    soon("spares wait", || (server.named("tine: spare").len() == number).then_some(()));
+}
+
+#[test]
+fn spares_wait_serve_once_and_are_replaced() {
+    let server = Server::serve(&["--spares", "6"]);
+    spares(&server, 6);
+    for number in 0..50 {
+        server.connect().echo(format!("{number}")).half_close().rest();
+    }
+    let pids = pids(&server, 50);
+    assert_eq!(pids.iter().collect::<BTreeSet<_>>().len(), 50, "a fresh process each");
+    soon("refilled", || (server.named("tine: spare").len() >= 4).then_some(()));
+    assert!(server.named("tine: spare").len() <= 6);
+}
+
+#[test]
+fn a_spare_that_is_killed_is_replaced_and_nobody_misses_it() {
+    let server = Server::serve(&["--spares", "4"]);
+    spares(&server, 4);
+    for _ in 0..5 {
+        let killed: Vec<i32> = server.named("tine: spare").iter().map(|spare| spare.pid).collect();
+        killed.iter().for_each(|pid| kill(*pid, Signal::KILL));
+        server.connect().echo("served all the same").half_close().rest();
+        soon("others wait", || {
+            let now = server.named("tine: spare");
+            (now.len() >= 3 && !now.iter().any(|spare| killed.contains(&spare.pid))).then_some(())
+        });
+    }
+    assert!(server.log.wait_for("end", 5).iter().all(|end| end["how"] == "exit 0"));
+}
+
+#[test]
+fn spares_count_against_the_limit() {
+    let server = Server::serve(&["--spares", "50", "--max-connections", "5"]);
+    spares(&server, 5);
+    let mut clients: Vec<_> = (0..5).map(|_| server.connect()).collect();
+    clients.iter_mut().for_each(|client| {
+        client.echo("x");
+    });
+    assert!(server.named("tine: spare").is_empty());
+}
+
+#[test]
+fn a_pool_reuses_processes_and_each_connection_has_its_two_lines() {
+    let server = Server::serve(&["--spares", "2", "--reuse", "10", "--forkers", "1"]);
+    spares(&server, 2);
+    for number in 0..100 {
+        server.connect().echo(format!("{number}")).half_close().rest();
+    }
+    let pids = pids(&server, 100);
+    let processes: BTreeSet<_> = pids.iter().collect();
+    assert!((10..=20).contains(&processes.len()), "{} processes", processes.len());
+    for pid in processes {
+        assert!(pids.iter().filter(|other| *other == pid).count() <= 10);
+    }
+    let accepts = server.log.wait_for("accept", 100);
+    let ids: BTreeSet<u64> = accepts.iter().filter_map(|line| line["id"].as_u64()).collect();
+    assert_eq!(ids.len(), 100);
+}
+
+#[test]
+fn a_worker_of_a_pool_that_is_killed() {
+    let server = Server::serve(&["--spares", "2", "--reuse", "1000"]);
+    for _ in 0..5 {
+        server.connect().echo("x").half_close().rest();
+    }
+    let mut victim = server.connect();
+    victim.echo("x");
+    let line = server.log.wait_for("accept", 6).pop().expect("the last");
+    kill(i32::try_from(line["pid"].as_i64().expect("an id")).expect("an id"), Signal::KILL);
+    victim.expect_over();
+    let end = server.log.wait_for("end", 6).pop().expect("the last");
+    assert_eq!((&end["id"], end["how"].as_str()), (&line["id"], Some("signal KILL")));
+    server.connect().echo("others serve");
+}

@@ -1,0 +1,121 @@
+//! Saying that it is ready, and serving sockets that somebody else opened.
+
+use std::io::{BufRead, BufReader, Read};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixDatagram;
+use std::process::{Command, Stdio};
+
+use tine_e2e::{Client, Start};
+
+/// Runs a program with these descriptors from 3 on, and LISTEN_PID its own id, as a manager does.
+const PASS: &str = "import os, sys; n = int(sys.argv[1]); \
+    [os.dup2(int(f), 3 + i) for i, f in enumerate(sys.argv[2:2 + n])]; \
+    os.environ['LISTEN_PID'] = str(os.getpid()); os.execvp(sys.argv[2 + n], sys.argv[2 + n:])";
+
+#[test]
+fn each_port_is_printed_and_standard_output_ends() {
+    let path = std::env::temp_dir().join(format!("tine-ready-{}", std::process::id()));
+    let unix = format!("unix:{}", path.display());
+    let mut command = Command::new(tine_e2e::tine());
+    command.args(["serve", "-q", "-1", "127.0.0.1:0", &unix, "[::1]:0"]).stdout(Stdio::piped());
+    let mut server = command.spawn().expect("starts");
+    let mut out = String::new();
+    // To the end: no process of the server keeps standard output.
+    server.stdout.take().expect("piped").read_to_string(&mut out).expect("read");
+    let ports: Vec<u16> = out.lines().map(|line| line.parse().expect("a port")).collect();
+    assert_eq!(ports.len(), 2, "{out}");
+    Client::connect(ports[0]).echo("x");
+    std::net::TcpStream::connect(("::1", ports[1])).expect("listens");
+    std::os::unix::net::UnixStream::connect(&path).expect("listens");
+    server.kill().expect("killed");
+    server.wait().expect("ended");
+    std::fs::remove_file(path).expect("left behind by the kill");
+}
+
+#[test]
+fn a_newline_on_a_descriptor_and_a_notification() {
+    let path = std::env::temp_dir().join(format!("tine-notify-{}", std::process::id()));
+    let socket = UnixDatagram::bind(&path).expect("bound");
+    socket.set_read_timeout(Some(tine_e2e::PATIENCE)).expect("set");
+    let (mut reader, writer) = std::io::pipe().expect("a pipe");
+    let number = writer.as_raw_fd().to_string();
+    let script = "fd=$1; shift; eval \"exec 9>&$fd\"; exec \"$@\"";
+    rustix::io::fcntl_setfd(&writer, rustix::io::FdFlags::empty()).expect("set");
+    let mut start = Start::wrapped(["sh", "-c", script, "sh", &number], ["--ready-fd", "9"]);
+    start.command().env("NOTIFY_SOCKET", &path);
+    let mut server = start.start();
+    drop(writer);
+    let mut said = Vec::new();
+    reader.read_to_end(&mut said).expect("closed after the newline");
+    assert_eq!(said, b"\n");
+    let mut buffer = [0; 64];
+    let received = socket.recv(&mut buffer).expect("a notification");
+    assert_eq!(&buffer[..received], b"READY=1\n");
+    server.signal(rustix::process::Signal::TERM);
+    let received = socket.recv(&mut buffer).expect("a notification");
+    assert_eq!(&buffer[..received], b"STOPPING=1\n");
+    assert!(server.wait().success());
+    std::fs::remove_file(path).expect("removed");
+}
+
+fn listening(blocking: bool) -> (std::net::TcpListener, String, u16) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.set_nonblocking(!blocking).expect("set");
+    rustix::io::fcntl_setfd(&listener, rustix::io::FdFlags::empty()).expect("set");
+    let number = listener.as_raw_fd().to_string();
+    let port = listener.local_addr().expect("bound").port();
+    (listener, number, port)
+}
+
+#[test]
+fn inherited_listeners() {
+    for (blocking, options) in
+        [(true, &[][..]), (false, &[]), (false, &["--spares", "3"]), (true, &["--spares", "3"])]
+    {
+        let (listener, number, port) = listening(blocking);
+        let (_other, other_number, other_port) = listening(blocking);
+        let mut command = Command::new("python3");
+        command.args(["-c", PASS, "2", &number, &other_number]).arg(tine_e2e::tine());
+        command.args(["serve", "-1", "--log", "json"]).args(options);
+        command.env("LISTEN_FDS", "2").env("LISTEN_FDNAMES", "web:more").stdout(Stdio::piped());
+        let mut server = command.stderr(Stdio::piped()).spawn().expect("starts");
+        let log = tine_e2e::Log::follow_pipe(server.stderr.take().expect("piped"));
+        let mut lines = BufReader::new(server.stdout.take().expect("piped")).lines();
+        let mut printed = || lines.next().expect("a line").expect("text").parse::<u16>().expect("a port");
+        assert_eq!([printed(), printed()], [port, other_port]);
+        for round in 0..20 {
+            Client::connect(port).echo(format!("round {round}")).half_close().rest();
+            Client::connect(other_port).echo(format!("round {round}")).half_close().rest();
+        }
+        // Nothing was changed for those who share it.
+        let flags = rustix::fs::fcntl_getfl(&listener).expect("flags");
+        assert_eq!(flags.contains(rustix::fs::OFlags::NONBLOCK), !blocking);
+        assert!(log.of("listen")[0]["address"].as_str().expect("text").ends_with("(web)"));
+        assert_eq!(log.of("warning").len(), usize::from(blocking && !options.is_empty()));
+        let pid = i32::try_from(server.id()).expect("an id");
+        tine_e2e::kill(pid, rustix::process::Signal::TERM);
+        assert!(server.wait().expect("ends").success());
+    }
+}
+
+#[test]
+fn an_inherited_listener_and_an_address_contradict_each_other() {
+    let (_listener, number, _) = listening(true);
+    let mut command = Command::new("python3");
+    command.args(["-c", PASS, "1", &number]).arg(tine_e2e::tine()).args(["serve", "127.0.0.1:0"]);
+    let (code, _, err) = tine_e2e::run(command.env("LISTEN_FDS", "1"));
+    assert_eq!(code, 100);
+    assert!(err.contains("LISTEN_FDS") && err.contains("127.0.0.1:0"), "{err}");
+}
+
+#[test]
+fn descriptors_meant_for_somebody_else_are_left_alone() {
+    let mut command = Command::new(tine_e2e::tine());
+    command.args(["serve", "-1", "127.0.0.1:0"]).env("LISTEN_FDS", "1").env("LISTEN_PID", "1");
+    let mut server = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("starts");
+    let mut line = String::new();
+    BufReader::new(server.stdout.take().expect("piped")).read_line(&mut line).expect("a line");
+    Client::connect(line.trim().parse().expect("a port")).echo("x");
+    server.kill().expect("killed");
+    server.wait().expect("ended");
+}

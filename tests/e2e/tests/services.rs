@@ -1,0 +1,110 @@
+//! The built-in services, over TCP and Unix sockets.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tine_e2e::{Server, Start, soon};
+
+#[test]
+fn echo_over_unix_sockets() {
+    let path = std::env::temp_dir().join(format!("tine-services-{}", std::process::id()));
+    let name = format!("tine-services-{}", std::process::id());
+    let mut start = Start::serve(["--max-connections", "9"]);
+    start.command().arg(format!("unix:{}", path.display())).arg(format!("unix:@{name}"));
+    let mut server = start.start();
+    use std::os::linux::net::SocketAddrExt;
+    let address = std::os::unix::net::SocketAddr::from_abstract_name(&name).expect("a name");
+    for mut stream in
+        [UnixStream::connect(&path), UnixStream::connect_addr(&address)].map(|s| s.expect("listens"))
+    {
+        stream.write_all(b"hello").expect("sends");
+        stream.shutdown(std::net::Shutdown::Write).expect("half-closes");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        assert_eq!(answer, "hello");
+    }
+    assert!(server.log.wait_for("end", 2).iter().all(|end| end["peer"] == "unix" && end["how"] == "exit 0"));
+    server.signal(rustix::process::Signal::TERM);
+    assert!(server.wait().success());
+    assert!(!path.exists(), "ours, so removed");
+}
+
+#[test]
+fn discard() {
+    let server = Server::serve(&["--service", "discard"]);
+    let mut client = server.connect();
+    client.send(vec![b'x'; 1 << 20]).half_close();
+    assert!(client.rest().is_empty());
+    let end = server.log.wait_for("end", 1).remove(0);
+    assert_eq!((end["in"].as_u64(), end["out"].as_u64()), (Some(1 << 20), Some(0)));
+}
+
+#[test]
+fn chargen() {
+    let server = Server::serve(&["--service", "chargen"]);
+    let mut client = server.connect();
+    let mut text = vec![0; 74 * 200];
+    client.stream.read_exact(&mut text).expect("text for ever");
+    let line = |number: usize| -> Vec<u8> {
+        let characters = (0..72).map(|at| b' ' + ((number + at) % 95) as u8);
+        characters.chain(*b"\r\n").collect()
+    };
+    for (number, came) in text.chunks(74).enumerate() {
+        assert_eq!(came, line(number));
+    }
+    drop(client);
+    assert_eq!(server.log.wait_for("end", 1)[0]["how"], "reset");
+}
+
+#[test]
+fn daytime_and_time() {
+    let server = Server::serve(&["--service", "daytime"]);
+    // What it was sent before does not destroy the answer.
+    let text = String::from_utf8(server.connect().send(vec![b'?'; 100_000]).rest()).expect("text");
+    assert!(text.len() == 22 && text.ends_with("Z\r\n") && text.starts_with("20"), "{text:?}");
+    let server = Server::serve(&["--service", "time"]);
+    let bytes = server.connect().rest();
+    let came = u32::from_be_bytes(bytes.try_into().expect("four bytes"));
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs() + 2_208_988_800;
+    assert!(u64::from(came).abs_diff(now) <= 2, "{came} is not {now}");
+}
+
+#[test]
+fn what_is_received_is_logged_when_asked() {
+    let server = Server::serve(&["-v"]);
+    server.connect().echo(b"line\n\x00\xff\"").half_close().rest();
+    let line = server.log.wait_for("receive", 1).remove(0);
+    assert_eq!((line["id"].as_u64(), line["bytes"].as_u64()), (Some(1), Some(8)));
+    assert_eq!(line["data"], r#"line\n\x00\xff\""#);
+}
+
+#[test]
+fn quiet_and_off() {
+    for options in [&["-q"][..], &["--log", "off"]] {
+        let mut server = Server::serve(options);
+        server.connect().echo("x").half_close().rest();
+        server.signal(rustix::process::Signal::TERM);
+        assert!(server.wait().success());
+        assert_eq!(server.log.lines(), [""; 0], "{options:?}");
+    }
+}
+
+#[test]
+fn keep_alive_and_no_delay_are_inherited_from_the_listener() {
+    let server = Server::serve(&[]);
+    let mut client = server.connect();
+    client.echo("x");
+    let port = server.port();
+    let shown = soon("ss shows the timer", || {
+        let (_, out, _) = tine_e2e::run(std::process::Command::new("ss").args([
+            "-tnoH",
+            "state",
+            "established",
+            "sport",
+            &format!("= :{port}"),
+        ]));
+        out.contains("keepalive").then_some(out)
+    });
+    assert!(shown.contains("timer:(keepalive,59sec") || shown.contains("timer:(keepalive,1min"), "{shown}");
+}

@@ -1,0 +1,84 @@
+//! Signals interrupt nothing that matters, and nothing inherited from whoever started the server does.
+
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use rustix::process::Signal;
+use tine_e2e::{Server, Start, Talkers, kill};
+
+#[test]
+fn stop_and_continue_and_storms_of_sigchld_on_every_process() {
+    for options in [&[][..], &["--spares", "4"]] {
+        let server = Server::serve(options);
+        let others = Talkers::start(server.port(), 20);
+        for round in 0..10 {
+            let processes = server.processes();
+            assert!(processes.len() > 20);
+            for process in &processes {
+                kill(process.pid, Signal::STOP);
+            }
+            // Clients come while nobody runs, and have sent when everybody wakes.
+            let mut new: Vec<_> = (0..5).map(|_| server.connect()).collect();
+            new.iter_mut().for_each(|client| {
+                client.send(format!("round {round}"));
+            });
+            for process in &processes {
+                kill(process.pid, Signal::CONT);
+                (0..20).for_each(|_| kill(process.pid, Signal::CHILD));
+            }
+            for client in &mut new {
+                client.expect(format!("round {round}")).half_close();
+                assert!(client.rest().is_empty());
+            }
+            others.go_on(40);
+        }
+        others.finish();
+        let ends = server.log.wait_for("end", 70);
+        assert!(ends.iter().all(|end| end["how"] == "exit 0"), "{ends:?}");
+        assert!(server.log.of("restart").is_empty());
+    }
+}
+
+#[test]
+fn started_with_signals_ignored_and_blocked() {
+    // A shell ignores what it is told to, and python can block.
+    let block = "import os, signal, sys; signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65)); \
+                 [signal.signal(s, signal.SIG_IGN) for s in range(1, 65) if s not in (9, 19, 32, 33)]; \
+                 os.execvp(sys.argv[1], sys.argv[1:])";
+    let mut server = Start::wrapped(["python3", "-c", block], ["--max-connections", "5"]).start();
+    for number in 0..20 {
+        server.connect().echo(format!("{number}")).half_close().rest();
+    }
+    let ends = server.log.wait_for("end", 20);
+    assert!(ends.iter().all(|end| end["how"] == "exit 0"));
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+#[test]
+fn hangup_and_user_signal_end_nothing() {
+    let server = Server::serve(&[]);
+    let others = Talkers::start(server.port(), 3);
+    server.signal(Signal::HUP);
+    server.signal(Signal::USR2);
+    server.log.wait_for("warning", 2);
+    others.go_on(30);
+    others.finish();
+}
+
+#[test]
+fn ctrl_c_on_a_terminal_starts_the_drain_and_reaches_no_connection() {
+    // What a terminal does: SIGINT to the whole foreground group, here the server's own.
+    let mut start = Start::serve(["--drain-timeout", "20s"]);
+    start.command().process_group(0);
+    let mut server = start.start();
+    let mut client = server.connect();
+    client.echo("x");
+    server.log.wait_for("accept", 1);
+    let done = Command::new("kill").args(["-INT", "--", &format!("-{}", server.pid())]).status();
+    assert!(done.expect("kill runs").success());
+    server.log.wait_for("drain", 1);
+    client.echo("still served").half_close().rest();
+    assert_eq!(server.wait().code(), Some(0));
+    assert_eq!(server.log.of("end")[0]["how"], "exit 0");
+}

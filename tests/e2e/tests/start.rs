@@ -1,0 +1,105 @@
+//! Starting: quick whatever the limits are; and what cannot start says so in one line and leaves nothing.
+
+use std::net::TcpListener;
+use std::process::Command;
+
+use tine_e2e::{Start, procfs, run, tine};
+
+#[test]
+fn a_huge_limit_on_descriptors_costs_nothing() {
+    // As much as the kernel allows at all; where the privilege for that is missing, the hard limit.
+    let most = std::fs::read_to_string("/proc/sys/fs/nr_open").expect("a limit").trim().to_owned();
+    let own = procfs::limit(i32::try_from(std::process::id()).expect("an id"), "Max open files").1;
+    let allowed = |limit: &str| {
+        run(Command::new("prlimit").args([&format!("--nofile={limit}:{limit}"), "true"])).0 == 0
+    };
+    let huge = if allowed(&most) { most } else { own };
+    let nofile = format!("--nofile={huge}:{huge}");
+    let server = Start::wrapped(["prlimit", &nofile, "--"], ["--spares", "4"]).start();
+    server.connect().echo("x");
+    assert_eq!(procfs::limit(server.pid(), "Max open files").0, huge);
+    let ticks: u64 = server.processes().iter().map(|process| process.ticks).sum();
+    assert!(ticks < 10, "{ticks} ticks of 10 ms");
+}
+
+/// Runs `tine serve` with these words; it must refuse, with this code, in one line that has these parts.
+fn refuses(mut command: Command, code: i32, parts: &[&str]) {
+    let (exit, out, err) = run(&mut command);
+    assert_eq!(exit, code, "{command:?}: {err}");
+    assert_eq!((out.as_str(), err.lines().count()), ("", 1), "{err}");
+    for part in ["tine: ", "; "].iter().chain(parts) {
+        assert!(err.contains(part), "'{part}' is not in: {err}");
+    }
+}
+
+fn serve(words: &[&str]) -> Command {
+    let mut command = Command::new(tine());
+    command.arg("serve").args(words);
+    command
+}
+
+#[test]
+fn what_cannot_start_says_what_why_and_the_next_move() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = taken.local_addr().expect("bound").to_string();
+    for (words, code, parts) in [
+        (
+            &[taken.as_str()][..],
+            111,
+            &["cannot listen on", taken.as_str(), "address already in use", "ss -ltnp"][..],
+        ),
+        (&["127.0.0.1:0", taken.as_str()], 111, &["address already in use"]),
+        (&["192.0.2.1:0"], 111, &["192.0.2.1:0", "assign requested address", "ip address"]),
+        (&["127.0.0.1"], 100, &["bad address '127.0.0.1'", "HOST:PORT"]),
+        (&["::1:80"], 100, &["brackets"]),
+        (&["unix:/no/such/folder/s"], 111, &["no such file or directory", "create the directory"]),
+        (&["no-such-host.invalid:80"], 111, &["cannot resolve 'no-such-host.invalid'", "/etc/hosts"]),
+        (&["--no-such-option"], 100, &["--no-such-option", "--help"]),
+        (&["--max-connections", "0"], 100, &["--max-connections", "1"]),
+        (&["--drain-timeout", "soon"], 100, &["--drain-timeout", "500ms"]),
+        (&["--when-full", "shrug"], 100, &["--when-full", "refuse=TEXT"]),
+        (&["--user", "no-such-user"], 100, &["no user 'no-such-user'", "getent passwd"]),
+        (&["--group", "no-such-group"], 100, &["no group 'no-such-group'", "getent group"]),
+        (&["--reuse", "5", "127.0.0.1:0"], 100, &["--spares"]),
+        (&["--ready-fd", "77", "127.0.0.1:0"], 100, &["77", "--ready-fd"]),
+        (&["-v", "-q"], 100, &["--quiet"]),
+    ] {
+        refuses(serve(words), code, parts);
+    }
+}
+
+#[test]
+fn a_privileged_port_as_an_ordinary_user() {
+    // Port 80 in a network namespace of its own is free, and privileged.
+    let mut command = Command::new("unshare");
+    command.args([
+        "--net",
+        "--",
+        "setpriv",
+        "--reuid",
+        "61003",
+        "--regid",
+        "61003",
+        "--clear-groups",
+        "--bounding-set=-all",
+        "--inh-caps=-all",
+        "--",
+    ]);
+    let public = std::env::temp_dir().join(format!("tine-start-{}", std::process::id()));
+    std::fs::copy(tine(), &public).expect("copied");
+    command.arg(&public).args(["serve", "0.0.0.0:80"]);
+    refuses(command, 111, &["0.0.0.0:80", "permission denied", "1024"]);
+    std::fs::remove_file(&public).expect("removed");
+}
+
+#[test]
+fn without_words_help_and_versions() {
+    let (code, _, err) = run(&mut Command::new(tine()));
+    assert_eq!(code, 100);
+    assert!(err.contains("Usage"), "{err}");
+    for words in [&["--help"][..], &["serve", "--help"], &["client", "-h"], &["--version"]] {
+        let (code, out, err) = run(Command::new(tine()).args(words));
+        assert_eq!((code, err.as_str()), (0, ""), "{words:?}");
+        assert!(out.contains("tine"), "{out}");
+    }
+}
