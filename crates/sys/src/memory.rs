@@ -170,3 +170,37 @@ pub fn trim_heap() {
         libc::malloc_trim(0);
     }
 }
+
+/// Gives the part of the stack that lies deeper than the caller back to the system: what a start-up
+/// touched there once is otherwise copied at each fork.
+pub fn trim_stack() {
+    let here = 0u8;
+    let here = &raw const here as usize;
+    let Some((start, _, _)) = mapping_of(here) else { return };
+    // This function's own frame, and the red zone below it, lie within the two pages left alone.
+    let page = rustix::param::page_size();
+    let end = (here & !(page - 1)).saturating_sub(page);
+    if end > start {
+        // SAFETY: the range is stack below every frame in use; nobody expects values there.
+        let _ = unsafe {
+            rustix::mm::madvise(start as *mut libc::c_void, end - start, rustix::mm::Advice::LinuxDontNeed)
+        };
+    }
+}
+
+/// Whether this address is mapped without any permission, as guard pages are.
+pub(crate) fn is_inaccessible(address: *const libc::c_void) -> bool {
+    mapping_of(address as usize).is_some_and(|(_, _, permissions)| permissions.starts_with("---"))
+}
+
+/// The mapping that an address lies in, by `/proc/self/maps`: start, end, permissions.
+fn mapping_of(address: usize) -> Option<(usize, usize, String)> {
+    let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
+    maps.lines().find_map(|line| {
+        let (range, rest) = line.split_once(' ')?;
+        let (start, end) = range.split_once('-')?;
+        let start = usize::from_str_radix(start, 16).ok()?;
+        let end = usize::from_str_radix(end, 16).ok()?;
+        (start..end).contains(&address).then(|| (start, end, rest[..4.min(rest.len())].to_owned()))
+    })
+}

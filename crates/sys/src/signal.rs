@@ -114,12 +114,16 @@ fn drop_alternate_stack() {
     let off = libc::stack_t { ss_sp: std::ptr::null_mut(), ss_flags: libc::SS_DISABLE, ss_size: 0 };
     default(libc::SIGSEGV);
     default(libc::SIGBUS);
-    // SAFETY: the two handlers that used the stack are gone, so it may go; both pointers are valid.
-    // The runtime maps it in whole pages and touches it again only in an orderly exit from `main`,
-    // which the processes that call this do not make.
+    // SAFETY: the two handlers that used the stack are gone, so it may go; both pointers are valid. The
+    // runtime maps it in whole pages with a guard page below, which goes, too, and touches neither again
+    // but in an orderly return from `main`, which the processes that call this do not make.
     unsafe {
         if libc::sigaltstack(&raw const off, &raw mut old) == 0 && old.ss_flags & libc::SS_DISABLE == 0 {
             libc::munmap(old.ss_sp, old.ss_size);
+            let guard = old.ss_sp.byte_sub(rustix::param::page_size());
+            if crate::memory::is_inaccessible(guard) {
+                libc::munmap(guard, rustix::param::page_size());
+            }
         }
     }
 }

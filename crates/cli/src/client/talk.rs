@@ -154,7 +154,7 @@ impl Talk {
 
     /// Prints what has come. True at the end of the stream.
     fn receive(&mut self) -> Result<bool, Error> {
-        let mut buffer = [0; CHUNK];
+        let mut buffer = vec![0; CHUNK];
         match rustix::net::recv(&self.socket, &mut buffer[..], RecvFlags::DONTWAIT) {
             Ok((_, 0)) => Ok(true),
             Ok((_, received)) => {

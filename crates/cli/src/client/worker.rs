@@ -211,7 +211,7 @@ fn receive(
     socket: &OwnedFd,
     exchange: &mut Exchange,
 ) -> Result<Option<End>, Errno> {
-    let mut buffer = [0; 64 * 1024];
+    let mut buffer = vec![0; 64 * 1024];
     match rustix::net::recv(socket.as_fd(), &mut buffer[..], RecvFlags::DONTWAIT) {
         Ok((_, 0)) => Ok(Some(exchange.closed(work.script))),
         Ok((_, received)) => {

@@ -87,6 +87,7 @@ where
         paused_until: None,
     };
     tine_sys::memory::trim_heap();
+    tine_sys::memory::trim_stack();
     loop {
         notice_drain(&forker, &mut memory);
         match next(&situation(&forker, &memory), Instant::now()) {

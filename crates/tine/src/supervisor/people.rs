@@ -26,11 +26,6 @@ pub(super) struct People {
 }
 
 impl People {
-    /// Nobody yet, with so many slots to come.
-    pub(super) fn new(slots: usize) -> People {
-        People { told: vec![0; slots], ..People::default() }
-    }
-
     pub(super) fn add(&mut self, pid: i32, role: Role) {
         if self.roles.insert(pid, role).is_none() {
             self.helpers += usize::from(matches!(role, Role::Helper(_)));
@@ -73,6 +68,10 @@ impl People {
     /// Notes that the accept line of a connection is being written; says how many are served now, or
     /// nothing if the line was written before.
     pub(super) fn tell_accept(&mut self, slot: usize, id: u64) -> Option<usize> {
+        // Grown when it is needed: what is there before the forkers are forked, each fork copies.
+        if slot >= self.told.len() {
+            self.told.resize(slot + 1, 0);
+        }
         if self.told[slot] == id {
             return None;
         }
@@ -97,7 +96,7 @@ mod tests {
 
     #[test]
     fn helpers_and_slots_are_told_apart() {
-        let mut people = People::new(2);
+        let mut people = People::default();
         people.add(10, Role::Helper(Helper::Forker(0)));
         people.add(11, Role::Slot(1));
         people.add(11, Role::Slot(1));
@@ -111,7 +110,7 @@ mod tests {
 
     #[test]
     fn each_connection_is_told_once() {
-        let mut people = People::new(2);
+        let mut people = People::default();
         assert_eq!(
             [people.tell_accept(0, 5), people.tell_accept(0, 5), people.tell_accept(1, 6)],
             [Some(1), None, Some(2)]

@@ -137,7 +137,7 @@ where
                 WhenFull::Wait => None,
                 WhenFull::Refuse(_) => Some(channel(&high)?),
             },
-            people: People::new(settings.max_connections),
+            people: People::default(),
             strangers: Strangers::note_and_adopt(),
             helper_ends: Vec::new(),
             changed: Vec::new(),
