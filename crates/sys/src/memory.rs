@@ -60,41 +60,69 @@ impl<T: Word> Shared<T> {
     /// ENOMEM.
     pub fn new(length: usize) -> io::Result<Shared<T>> {
         let start = map_shared(length * size_of::<T>())?;
-        // SAFETY: the mapping is page-aligned, zero, large enough, and never unmapped but by
-        // `withdraw`; `Word` says that zero is a value and that others may change it.
+        // SAFETY: the mapping is page-aligned, zero, large enough, and never unmapped; `Word` says that zero is a value and that others may change it.
         let table = unsafe { std::slice::from_raw_parts(start.cast::<T>().cast_const(), length) };
         Ok(Shared { table })
     }
 
-    /// Leaves the table out of processes forked from here from now on (`MADV_DONTFORK`): they can
-    /// neither read nor write it, and forking them is cheaper.
+    /// Two tables in one mapping, which is handled as a whole through the [`Region`].
     ///
     /// # Errors
-    /// None that a mapped table can cause.
+    /// ENOMEM.
+    pub fn pair<U: Word>(length: usize, other: usize) -> io::Result<(Shared<T>, Shared<U>, Region)> {
+        let second = (length * size_of::<T>()).next_multiple_of(align_of::<U>().max(64));
+        let bytes = second + other * size_of::<U>();
+        let start = map_shared(bytes)?;
+        let region =
+            Region { start: start as usize, bytes: bytes.next_multiple_of(rustix::param::page_size()) };
+        // SAFETY: as in `new`, for two parts of one mapping that do not overlap; the second begins at a
+        // multiple of its alignment.
+        let tables = unsafe {
+            (
+                std::slice::from_raw_parts(start.cast::<T>().cast_const(), length),
+                std::slice::from_raw_parts(start.byte_add(second).cast::<U>().cast_const(), other),
+            )
+        };
+        Ok((Shared { table: tables.0 }, Shared { table: tables.1 }, region))
+    }
+}
+
+/// The whole mapping of a pair of tables.
+#[derive(Clone, Copy, Debug)]
+pub struct Region {
+    start: usize,
+    bytes: usize,
+}
+
+impl Region {
+    /// Leaves the tables out of processes forked from here from now on (`MADV_DONTFORK`): they can
+    /// neither read nor write them, and forking them is cheaper.
+    ///
+    /// # Errors
+    /// None that a mapped region can cause.
     pub fn keep_from_children(&self) -> io::Result<()> {
-        let (start, length) = self.extent();
         // SAFETY: the range is exactly one mapping of ours; the advice changes nothing here.
-        unsafe { rustix::mm::madvise(start, length, rustix::mm::Advice::LinuxDontFork)? };
+        unsafe {
+            rustix::mm::madvise(
+                self.start as *mut libc::c_void,
+                self.bytes,
+                rustix::mm::Advice::LinuxDontFork,
+            )?;
+        }
         Ok(())
     }
 
-    /// Takes the table away from this process. Every later access ends the process with SIGSEGV, so
-    /// this is for a process that goes on with code that does not know the table.
+    /// Takes the tables away from this process. Every later access ends the process with SIGSEGV, so
+    /// this is for a process that goes on with code that does not know them.
     ///
     /// # Errors
-    /// None that a mapped table can cause.
+    /// None that a mapped region can cause.
     pub fn withdraw(&self) -> io::Result<()> {
-        let (start, length) = self.extent();
         // SAFETY: the range is exactly one mapping of ours. References to it remain, by contract
         // unused: the child that calls this runs a handler and ends. The range is not mapped again
         // by us; should the allocator take it, an erroneous access reads unrelated atomics.
-        unsafe { rustix::mm::munmap(start, length)? };
+        unsafe { rustix::mm::munmap(self.start as *mut libc::c_void, self.bytes)? };
         Ok(())
-    }
-
-    fn extent(&self) -> (*mut libc::c_void, usize) {
-        let length = size_of_val(self.table).next_multiple_of(rustix::param::page_size());
-        (self.table.as_ptr().cast_mut().cast(), length)
     }
 }
 
@@ -144,8 +172,9 @@ impl Signpost {
                 &*readable.cast::<AtomicU64>(),
             )
         };
+        let region = Region { start: writable.as_ptr() as usize, bytes: page };
+        region.keep_from_children()?;
         let writable = Shared { table: writable };
-        writable.keep_from_children()?;
         Ok(Signpost { writable, readable })
     }
 

@@ -12,7 +12,7 @@ use std::io;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicI32, AtomicU64};
 
-use tine_sys::memory::{Record, Shared, Signpost};
+use tine_sys::memory::{Record, Region, Shared, Signpost};
 
 use crate::outcome::Report;
 use crate::peer::Peer;
@@ -44,6 +44,8 @@ const FORKER_WORDS: usize = 2;
 pub(crate) struct Board {
     slots: Shared<Record<SLOT_WORDS>>,
     words: Shared<AtomicU64>,
+    /// The memory of both.
+    trusted: Region,
     orders: Signpost,
     display: Display,
 }
@@ -80,9 +82,12 @@ pub(crate) struct Entry {
 impl Board {
     /// Tables for so many connections at a time.
     pub(crate) fn new(slots: usize) -> io::Result<Board> {
+        let head = HEAD + MOST_FORKERS * FORKER_WORDS + 2 * slots.div_ceil(64);
+        let (slots_table, words, trusted) = Shared::pair(slots, head)?;
         let board = Board {
-            slots: Shared::new(slots)?,
-            words: Shared::new(HEAD + MOST_FORKERS * FORKER_WORDS + 2 * slots.div_ceil(64))?,
+            slots: slots_table,
+            words,
+            trusted,
             orders: Signpost::new()?,
             display: Display(Shared::new(slots)?),
         };
@@ -94,14 +99,12 @@ impl Board {
 
     /// Leaves the trusted tables out of processes forked from here.
     pub(crate) fn keep_from_children(&self) -> io::Result<()> {
-        self.slots.keep_from_children()?;
-        self.words.keep_from_children()
+        self.trusted.keep_from_children()
     }
 
     /// Takes the trusted tables away from this process, which must not use this board any more.
     pub(crate) fn withdraw(&self) -> io::Result<()> {
-        self.slots.withdraw()?;
-        self.words.withdraw()
+        self.trusted.withdraw()
     }
 
     pub(crate) fn display(&self) -> Display {
@@ -187,7 +190,18 @@ impl Board {
         self.slots[slot].words[PHASE].store(Phase::Waiting as u64, SeqCst);
     }
 
+    /// Touches what [`Board::begin`] will, so that a spare has its page faults before its client comes.
+    pub(crate) fn rehearse(&self, slot: usize) {
+        let words = &self.slots[slot].words;
+        words[START].store(now(), Relaxed);
+        self.display.clear(slot);
+        self.display.received(slot, 0);
+        self.words[LAST_ID].fetch_add(0, Relaxed);
+        self.orders();
+    }
+
     /// Writes a new connection into a slot and numbers it.
+    #[inline]
     pub(crate) fn begin(&self, slot: usize, peer: Peer) -> Entry {
         let id = self.words[LAST_ID].fetch_add(1, Relaxed) + 1;
         let entry = Entry { id, peer, start: now() };

@@ -43,6 +43,7 @@ where
     }
     // The listener, the other descriptors of the server, a socket that another forker may have left.
     tine_sys::fd::close_from(forker.first_own_descriptor);
+    show_name(entry, forker.title.as_mut());
     let report = handle(forker, socket, slot, entry);
     exit_now(report.exit_code())
 }
@@ -58,7 +59,6 @@ pub(crate) fn handle<H>(forker: &mut Forker<'_, H>, socket: OwnedFd, slot: usize
 where
     H: FnMut(Connection) -> Result<(), HandlerError>,
 {
-    show_name(entry, forker.title.as_mut());
     let display = forker.board.display();
     let trace = forker.log.tells_bytes().then(|| Box::new(forker.log.for_connection()));
     let who = (entry.id, entry.peer);

@@ -14,6 +14,7 @@ pub enum Peer {
 
 impl Peer {
     /// The peer that `accept` told, or a Unix one if it told none that is TCP.
+    #[inline]
     pub(crate) fn from_accept(address: Option<rustix::net::SocketAddrAny>) -> Peer {
         match address.and_then(|address| SocketAddr::try_from(address).ok()) {
             Some(address) => Peer::Tcp(canonical(address)),
@@ -22,6 +23,7 @@ impl Peer {
     }
 
     /// As three words, for shared memory.
+    #[inline]
     pub(crate) fn to_words(self) -> [u64; 3] {
         let Peer::Tcp(address) = self else {
             return [0; 3];
@@ -55,6 +57,7 @@ impl Peer {
 }
 
 /// An IPv4 address that came in over an IPv6 socket, as IPv4 (RFC 4291, 2.5.5.2).
+#[inline]
 pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
     match address.ip().to_canonical() {
         ip @ IpAddr::V4(_) => SocketAddr::new(ip, address.port()),

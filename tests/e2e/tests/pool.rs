@@ -57,7 +57,7 @@ fn spares_count_against_the_limit() {
 #[test]
 fn a_pool_reuses_processes_and_each_connection_has_its_two_lines() {
     let server = Server::serve(&["--spares", "2", "--reuse", "10", "--forkers", "1"]);
-    spares(&server, 2);
+    soon("workers wait", || (server.named("tine: worker").len() == 2).then_some(()));
     for number in 0..100 {
         server.connect().echo(format!("{number}")).half_close().rest();
     }

@@ -86,6 +86,8 @@ where
         last_failure: None,
         paused_until: None,
     };
+    // The clock is looked up in the kernel's page once, here, instead of in each spare.
+    crate::board::now();
     tine_sys::memory::trim_heap();
     tine_sys::memory::trim_stack();
     loop {

@@ -6,6 +6,7 @@
 
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use rustix::event::epoll;
 use rustix::net::{SocketFlags, acceptfrom_with};
@@ -30,23 +31,30 @@ where
     let Ok(events) = event_queue(forker.listeners, forker.retire, forker.first_own_descriptor) else {
         exit_now(111);
     };
-    let mut left = forker.settings.reuse;
-    loop {
+    let reuse = forker.settings.reuse;
+    // The kernel keeps the role, also of one that serves one connection after the other.
+    let _ = rustix::thread::set_name(if reuse == 1 { c"tine: spare" } else { c"tine: worker" });
+    forker.board.rehearse(slot);
+    if reuse == 1 {
         let (socket, peer) = wait(forker, &events);
         let entry = begin(forker, slot, peer);
-        left -= 1;
-        if forker.settings.reuse == 1 {
-            child::serve(forker, socket, slot, entry);
-        }
+        forker.tell_change(slot);
+        child::serve(forker, socket, slot, entry);
+    }
+    for _ in 0..reuse {
+        let (socket, peer) = wait(forker, &events);
+        let entry = begin(forker, slot, peer);
         let report = serve_one_of_many(forker, socket, slot, entry);
-        if left == 0 || matches!(report, Report::Panic(_)) || enough_wait(forker) {
+        // After a rush, more wait than are wanted.
+        let waiting = forker.board.one_waits_more(forker.index);
+        if matches!(report, Report::Panic(_)) || waiting > 2 * forker.settings.spares_of(forker.index) {
             exit_now(report.exit_code());
         }
     }
+    exit_now(0)
 }
 
 fn wait<H>(forker: &Forker<'_, H>, events: &OwnedFd) -> (OwnedFd, Peer) {
-    let _ = rustix::thread::set_name(c"tine: spare");
     loop {
         let mut buffer = [const { MaybeUninit::<epoll::Event>::uninit() }; 4];
         // Interrupted: nothing has come, the loop waits again.
@@ -79,9 +87,6 @@ fn begin<H>(forker: &Forker<'_, H>, slot: usize, peer: Peer) -> Entry {
     if left == low || left == 0 {
         let _ = rustix::io::write(&forker.control, &1u64.to_ne_bytes());
     }
-    if forker.settings.reuse == 1 {
-        forker.tell_change(slot);
-    }
     entry
 }
 
@@ -97,24 +102,18 @@ where
         let count = forker.board.count(Phase::Serving, None);
         forker.log.accept(&entry, pid, count, forker.settings.max_connections);
     }
-    let before = own_usage().0;
+    let before = if tells { own_usage().0 } else { Duration::ZERO };
     let report = child::handle(forker, socket, slot, entry);
     let bytes = forker.board.display().bytes(slot);
     // From here on the connection has ended, also if this process is killed now.
     forker.board.wait_in(slot);
-    forker.board.one_waits_more(forker.index);
     if tells {
         let (cpu, peak_kib) = own_usage();
-        let duration = std::time::Duration::from_nanos(now() - entry.start);
+        let duration = Duration::from_nanos(now() - entry.start);
         let how = tine_sys::process::How::Exited(report.exit_code());
         let outcome = Outcome::new(how, Some(report.clone()));
         let spent = Spent { duration, bytes, cpu: cpu.saturating_sub(before), peak_kib };
         forker.log.end(&entry, pid, &outcome, &spent);
     }
     report
-}
-
-/// Whether more than enough processes wait already, after a rush.
-fn enough_wait<H>(forker: &Forker<'_, H>) -> bool {
-    forker.board.count(Phase::Waiting, Some(forker.index)) > 2 * forker.settings.spares_of(forker.index)
 }

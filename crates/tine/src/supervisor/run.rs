@@ -290,7 +290,8 @@ where
         self.board.poke_answered();
         let mut changed = std::mem::take(&mut self.changed);
         self.board.take_changed(&mut changed);
-        changed.sort_unstable_by_key(|slot| self.board.entry(*slot).id);
+        // Each number is read once: others write them, also while this sorts.
+        changed.sort_by_cached_key(|slot| self.board.entry(*slot).id);
         for slot in &changed {
             self.adopt(*slot);
         }
