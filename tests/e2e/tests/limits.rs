@@ -8,6 +8,7 @@ fn three(options: &[&str]) -> (Server, Vec<Client>) {
     served.iter_mut().for_each(|client| {
         client.echo("served");
     });
+    server.log.wait_for("accept", 3);
     (server, served)
 }
 
@@ -111,7 +112,7 @@ fn the_limit_is_over_all_addresses() {
     (0..20).for_each(|_| {
         first.echo("x");
     });
-    assert_eq!(server.log.of("accept").len(), 2);
+    assert_eq!(server.log.wait_for("accept", 2).len(), 2);
     drop(first);
     third.expect("three");
 }
