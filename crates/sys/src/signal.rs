@@ -24,15 +24,28 @@ impl Set {
         }
     }
 
-    /// Blocks these signals in the calling thread, besides those already blocked.
+    /// Blocks these signals in the calling thread, besides those already blocked. Returns what was
+    /// blocked before, for [`Set::make_mask`].
     ///
     /// # Errors
     /// None that a valid set can cause.
-    pub fn block(&self) -> io::Result<()> {
-        // SAFETY: the set is initialised; the old one is not asked for.
-        let refused =
-            unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const self.0, std::ptr::null_mut()) };
-        if refused == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(refused)) }
+    pub fn block(&self) -> io::Result<Set> {
+        self.change_mask(libc::SIG_BLOCK)
+    }
+
+    /// Blocks exactly these signals in the calling thread.
+    ///
+    /// # Errors
+    /// None that a valid set can cause.
+    pub fn make_mask(&self) -> io::Result<Set> {
+        self.change_mask(libc::SIG_SETMASK)
+    }
+
+    fn change_mask(&self, how: libc::c_int) -> io::Result<Set> {
+        let mut old = Set::of(&[]);
+        // SAFETY: both sets are initialised.
+        let refused = unsafe { libc::pthread_sigmask(how, &raw const self.0, &raw mut old.0) };
+        if refused == 0 { Ok(old) } else { Err(io::Error::from_raw_os_error(refused)) }
     }
 
     /// A descriptor that is readable while one of these signals, which must be blocked, is pending.
@@ -104,9 +117,8 @@ pub fn defaults() {
     for number in 1..=libc::SIGRTMAX() {
         default(number);
     }
-    let none = Set::of(&[]);
-    // SAFETY: the set is initialised; the old one is not asked for.
-    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const none.0, std::ptr::null_mut()) };
+    // An empty set is a valid one, so this cannot fail.
+    let _ = Set::of(&[]).make_mask();
 }
 
 fn drop_alternate_stack() {

@@ -148,6 +148,21 @@ fn no_descriptor_to_be_had() {
 }
 
 #[test]
+fn no_room_in_the_queue_of_signals() {
+    // The ends of processes come as queued signals: with room for none, none is missed all the same.
+    let server = Start::wrapped(["prlimit", "--sigpending=0:0", "--"], ["--max-connections", "8"]).start();
+    for round in 0..3 {
+        let mut clients: Vec<Client> = (0..8).map(|_| server.connect()).collect();
+        clients.iter_mut().for_each(|client| {
+            client.echo(format!("round {round}"));
+        });
+        drop(clients);
+    }
+    let ends = server.log.wait_for("end", 24);
+    assert_eq!(ends.len(), 24);
+}
+
+#[test]
 fn a_stalled_reader_of_the_log_stops_nobody() {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     let mut command = Command::new(tine_e2e::tine());

@@ -42,6 +42,11 @@ impl People {
         self.roles.get(&pid).copied()
     }
 
+    /// Everybody's process ids.
+    pub(super) fn pids(&self) -> impl Iterator<Item = i32> + '_ {
+        self.roles.keys().copied()
+    }
+
     /// Processes in slots: connections and spares.
     pub(super) fn in_slots(&self) -> impl Iterator<Item = (i32, usize)> + '_ {
         self.roles.iter().filter_map(|(pid, role)| match role {

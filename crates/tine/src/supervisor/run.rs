@@ -50,6 +50,7 @@ struct Supervisor<'a, H> {
     exit_signal: i32,
     command_set: Set,
     end_set: Set,
+    mask_before: Set,
     own: Option<Own>,
     wake: OwnedFd,
     retire: OwnedFd,
@@ -63,6 +64,9 @@ struct Supervisor<'a, H> {
     helper_ends: Vec<(Helper, Ended)>,
     changed: Vec<usize>,
     gather_until: Option<Instant>,
+    /// How often children are looked at one by one: a queued signal is lost where the queue is full.
+    sweep_every: Duration,
+    sweep_at: Instant,
 }
 
 /// Serves until stopped.
@@ -72,10 +76,10 @@ where
 {
     let mut supervisor = Supervisor::set_up(server, alone, handler)?;
     let helpers = supervisor.helpers();
-    for helper in &helpers {
-        supervisor.start(*helper).map_err(|why| cannot_start("fork", &why))?;
+    if let Err(error) = supervisor.start_all(&helpers) {
+        supervisor.kill_all();
+        return Err(error);
     }
-    supervisor.announce()?;
     let mut state = State::new(&helpers, supervisor.settings.drain_timeout, Instant::now());
     while state.phase() != Phase::Over {
         supervisor.wait(&state);
@@ -123,7 +127,7 @@ where
         let bell = || high(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK));
         let exit_signal = first_real_time();
         let (command_set, end_set) = (Set::of(&signals::numbers()), Set::of(&[exit_signal]));
-        take_signals(&command_set, &end_set, exit_signal).map_err(io)?;
+        let mask_before = take_signals(&command_set, &end_set, exit_signal).map_err(io)?;
         let own = Own {
             commands: high(Ok(command_set.descriptor().map_err(io)?))?,
             ends: high(Ok(end_set.descriptor().map_err(io)?))?,
@@ -142,6 +146,8 @@ where
             helper_ends: Vec::new(),
             changed: Vec::new(),
             gather_until: None,
+            sweep_every: sweep_every(settings.max_connections),
+            sweep_at: Instant::now(),
             settings,
             listeners,
             ready,
@@ -152,6 +158,7 @@ where
             exit_signal,
             command_set,
             end_set,
+            mask_before,
             first_own_descriptor,
         })
     }
@@ -159,6 +166,13 @@ where
     fn helpers(&self) -> Vec<Helper> {
         let refuser = self.refusals.is_some().then_some(Helper::Refuser);
         (0..self.settings.forkers).map(Helper::Forker).chain(refuser).collect()
+    }
+
+    fn start_all(&mut self, helpers: &[Helper]) -> Result<(), Error> {
+        for helper in helpers {
+            self.start(*helper).map_err(|why| cannot_start("fork", &why))?;
+        }
+        self.announce()
     }
 
     /// Says that clients can come.
@@ -172,17 +186,18 @@ where
     }
 
     fn start(&mut self, helper: Helper) -> std::io::Result<()> {
+        // Asked for before the fork: afterwards the parent may be somebody else already.
+        let supervisor = rustix::process::getpid();
         match fork(self.alone, self.exit_signal)? {
             Side::Parent(pid) => {
                 self.people.add(pid, Role::Helper(helper));
                 Ok(())
             }
-            Side::Child => self.become_helper(helper),
+            Side::Child => self.become_helper(helper, supervisor),
         }
     }
 
-    fn become_helper(&mut self, helper: Helper) -> ! {
-        let supervisor = rustix::process::getppid().unwrap_or(Pid::INIT);
+    fn become_helper(&mut self, helper: Helper, supervisor: Pid) -> ! {
         self.own = None;
         self.ready = crate::ready::Ready::default();
         match helper {
@@ -229,7 +244,8 @@ where
     /// Waits for a signal, a word of a forker, or the next deadline.
     fn wait(&mut self, state: &State) {
         let gathering = self.gather_until.filter(|_| self.may_gather(state));
-        let deadline = [state.deadline(), gathering].into_iter().flatten().min();
+        let sweep = Some(self.sweep_at).filter(|_| !self.people.are_slots_empty());
+        let deadline = [state.deadline(), gathering, sweep].into_iter().flatten().min();
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let left =
             left.map(|left| Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() });
@@ -264,6 +280,9 @@ where
         let gathering = self.gather_until.is_some_and(|until| until > Instant::now());
         if !gathering || !self.may_gather(state) {
             self.take_ends(&mut events);
+        }
+        if self.sweep_at <= Instant::now() {
+            self.sweep(&mut events);
         }
         if state.is_stopping() && self.people.are_slots_empty() && self.forkers_are_gone() {
             // The refuser goes when nobody can send it clients.
@@ -337,6 +356,15 @@ where
             }
         }
         self.gather_until = some.then(|| Instant::now() + GATHER);
+    }
+
+    /// Looks at every child, for ends whose signal was lost (`RLIMIT_SIGPENDING`, signal(7)).
+    fn sweep(&mut self, events: &mut Vec<Event>) {
+        self.sweep_at = Instant::now() + self.sweep_every;
+        let pids: Vec<i32> = self.people.pids().collect();
+        for pid in pids {
+            self.take_end(pid, events);
+        }
     }
 
     fn take_end(&mut self, pid: i32, events: &mut Vec<Event>) {
@@ -491,6 +519,8 @@ where
         self.strangers.kill(|pid| self.people.role(pid).is_some());
         self.strangers.reap(|pid| self.people.role(pid).is_some());
         self.log.stop(self.board.connections());
+        // The program goes on as it was before. It was a valid mask, so this cannot fail.
+        let _ = self.mask_before.make_mask();
     }
 }
 
@@ -539,13 +569,22 @@ fn check_combinations(settings: &mut Settings, listeners: &[Listener], log: &mut
     Ok(())
 }
 
+/// Seldom, where the queue of signals has room for the end of every child; else often.
+fn sweep_every(connections: usize) -> Duration {
+    let room = rustix::process::getrlimit(rustix::process::Resource::Sigpending).current;
+    let needed = connections as u64 + MOST_LISTENERS as u64;
+    Duration::from_secs(if room.is_none_or(|room| room >= needed) { 5 } else { 1 })
+}
+
 /// Blocks the signals that are waited for in one place, and undoes what would hide the end of a child.
-fn take_signals(commands: &Set, ends: &Set, exit_signal: i32) -> std::io::Result<()> {
+/// Returns what was blocked before.
+fn take_signals(commands: &Set, ends: &Set, exit_signal: i32) -> std::io::Result<Set> {
     tine_sys::signal::default(exit_signal);
     tine_sys::signal::default(Signal::CHILD.as_raw());
     tine_sys::signal::ignore(Signal::PIPE.as_raw());
-    commands.block()?;
-    ends.block()
+    let before = commands.block()?;
+    ends.block()?;
+    Ok(before)
 }
 
 /// The number from which on descriptors are the server's: above all that the program has open itself,
