@@ -11,7 +11,7 @@ use tine_sys::signal::{Set, first_real_time};
 
 use super::people::{People, Role};
 use super::state::{Action, Event, Helper, Phase, State};
-use crate::board::{Board, Phase as SlotPhase, now};
+use crate::board::{Board, Entry, Phase as SlotPhase, now};
 use crate::connection::Connection;
 use crate::error::{Error, HandlerError};
 use crate::forker::{self, Forker};
@@ -383,37 +383,41 @@ where
     }
 
     fn slot_ended(&mut self, slot: usize, ended: &Ended) {
-        if self.board.phase(slot) == SlotPhase::Serving {
+        let phase = self.board.phase(slot);
+        let served = phase == SlotPhase::Serving;
+        if served {
             self.tell_accept(slot, ended.pid);
-            self.tell_end(slot, ended);
         }
+        // The line is put together from the slot, and written when it is free: whoever reads that a
+        // connection has ended finds room.
+        let line = (served && self.log.tells_connections()).then(|| self.end_line(slot, ended));
         let owner = self.board.owner(slot);
-        let was_waiting = self.board.phase(slot) == SlotPhase::Waiting;
         self.board.release(slot);
         for forker in 0..self.controls.len() {
-            let misses_a_spare = was_waiting && owner == Some(forker);
+            let misses_a_spare = phase == SlotPhase::Waiting && owner == Some(forker);
             if misses_a_spare || self.board.wants_room(forker) {
                 self.board.set_wants_room(forker, false);
                 self.ring(forker);
             }
         }
+        if served {
+            self.people.tell_end();
+        }
+        if let Some((entry, outcome, spent)) = line {
+            self.log.end(&entry, ended.pid, &outcome, &spent);
+        }
     }
 
-    fn tell_end(&mut self, slot: usize, ended: &Ended) {
-        self.people.tell_end();
-        if !self.log.tells_connections() {
-            return;
-        }
+    fn end_line(&self, slot: usize, ended: &Ended) -> (Entry, Outcome, Spent) {
         let entry = self.board.entry(slot);
         let display = self.board.display();
-        let outcome = Outcome::new(ended.how, display.reported(slot));
         let spent = Spent {
             duration: Duration::from_nanos(now().saturating_sub(entry.start)),
             bytes: display.bytes(slot),
             cpu: ended.cpu,
             peak_kib: ended.peak_kib,
         };
-        self.log.end(&entry, ended.pid, &outcome, &spent);
+        (entry, Outcome::new(ended.how, display.reported(slot)), spent)
     }
 
     fn helper_ended(&mut self, helper: Helper, ended: &Ended) -> Event {
