@@ -269,13 +269,14 @@ pub fn reap(pid: i32) -> io::Result<Option<Ended>> {
     wait4(pid, libc::__WALL)
 }
 
-/// Reaps any one child whose exit signal is SIGCHLD, if one has ended: orphans that this process
-/// adopted as a subreaper, or programs. Looks at each living child.
+/// Reaps this child if it has ended and its exit signal is SIGCHLD: an orphan that this process adopted
+/// as a subreaper (its exit signal is SIGCHLD from then on). A child of [`fork`] or [`fork_sibling`]
+/// with another signal is left alone (wait4(2), `__WCLONE`).
 ///
 /// # Errors
-/// ECHILD if there is no such child.
-pub fn reap_any_ordinary() -> io::Result<Option<Ended>> {
-    wait4(-1, 0)
+/// ECHILD if it is no such child.
+pub fn reap_ordinary(pid: i32) -> io::Result<Option<Ended>> {
+    wait4(pid, 0)
 }
 
 fn wait4(pid: i32, flags: i32) -> io::Result<Option<Ended>> {

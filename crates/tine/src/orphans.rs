@@ -18,12 +18,12 @@ impl Strangers {
         strangers
     }
 
-    /// Reaps the orphans that have ended. A connection is none: those are told by their exit signal,
-    /// and reaped by whoever knows their slot.
+    /// Reaps the orphans that have ended. Never a process of the server, although it may not be known
+    /// yet and looks like one: stopping or continuing any child is a reason for SIGCHLD, too.
     pub(crate) fn reap(&self, is_ours: impl Fn(i32) -> bool) {
         for pid in self.orphans(is_ours) {
             // Still alive, or gone: either is fine.
-            let _ = tine_sys::process::reap(pid);
+            let _ = tine_sys::process::reap_ordinary(pid);
         }
     }
 
