@@ -11,7 +11,7 @@ use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{RecvFlags, SendFlags};
 use tine_sys::memory::Signpost;
 
-use crate::board::Display;
+use crate::display::Display;
 use crate::log::Log;
 use crate::peer::{Peer, canonical};
 

@@ -32,6 +32,7 @@ mod address;
 mod board;
 mod child;
 mod connection;
+mod display;
 mod error;
 mod forker;
 mod inherit;

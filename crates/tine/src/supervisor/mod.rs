@@ -4,6 +4,7 @@
 //! a forker made it: so it alone reaps, and a connection outlives its forker but not its supervisor.
 
 mod people;
+mod prepare;
 mod run;
 mod state;
 

@@ -1,15 +1,15 @@
 //! The supervisor's loop: waits, names what happened, applies what the state decides.
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tine_sys::process::{Alone, Ended, How, Side, fork, reap};
 use tine_sys::signal::{Set, first_real_time};
 
 use super::people::{People, Role};
+use super::prepare::{above_the_program, channel, check_combinations, sweep_every, take_signals};
 use super::state::{Action, Event, Helper, Phase, State};
 use crate::board::{Board, Entry, Phase as SlotPhase, now};
 use crate::connection::Connection;
@@ -21,15 +21,12 @@ use crate::orphans::Strangers;
 use crate::outcome::Outcome;
 use crate::refuser;
 use crate::server::Server;
-use crate::settings::{Settings, WhenFull, beyond_the_system};
+use crate::settings::{Settings, WhenFull};
 use crate::signals::{self, Command};
 
 /// Ends of processes are taken together for so long, while nobody waits for room: fewer changes
 /// between processes, about a twentieth of the rate.
 const GATHER: Duration = Duration::from_millis(2);
-
-/// The most sockets that a service listens on.
-const MOST_LISTENERS: usize = 64;
 
 /// The descriptors that only the supervisor has.
 struct Own {
@@ -542,72 +539,4 @@ fn signal_group(pid: i32, signal: Signal) {
     if kill_process_group(id, signal).is_err() {
         signal_one(pid, signal);
     }
-}
-
-/// Refuses combinations that cannot be served, and adapts to inherited listeners that block.
-fn check_combinations(settings: &mut Settings, listeners: &[Listener], log: &mut Log) -> Result<(), Error> {
-    if settings.reuse > 1 && !settings.has_spares() {
-        return Err(Error::usage(
-            "processes are to be reused (--reuse), and none waits to be",
-            "say how many may wait (--spares), as with `--spares 32 --reuse 1000`",
-        ));
-    }
-    if listeners.len() > MOST_LISTENERS {
-        return Err(Error::usage(
-            format_args!("{} sockets to listen on are more than {MOST_LISTENERS}", listeners.len()),
-            "serve some of the addresses by another server",
-        ));
-    }
-    if listeners.iter().any(|listener| listener.blocks) && (settings.forkers > 1 || settings.has_spares()) {
-        if settings.has_spares() {
-            log.warning("an inherited socket blocks, so one forker accepts and there are no spares; pass it non-blocking to have both");
-        }
-        // Between the question whether a client waits and the answer of accept, nobody else may take it.
-        settings.forkers = 1;
-        settings.spares = 0;
-        settings.reuse = 1;
-    }
-    if let Some(text) = beyond_the_system(settings.max_connections) {
-        log.warning(&text);
-    }
-    Ok(())
-}
-
-/// Seldom, where the queue of signals has room for the end of every child; else often.
-fn sweep_every(connections: usize) -> Duration {
-    let room = rustix::process::getrlimit(rustix::process::Resource::Sigpending).current;
-    let needed = connections as u64 + MOST_LISTENERS as u64;
-    Duration::from_secs(if room.is_none_or(|room| room >= needed) { 5 } else { 1 })
-}
-
-/// Blocks the signals that are waited for in one place, and undoes what would hide the end of a child.
-/// Returns what was blocked before.
-fn take_signals(commands: &Set, ends: &Set, exit_signal: i32) -> std::io::Result<Set> {
-    tine_sys::signal::default(exit_signal);
-    tine_sys::signal::default(Signal::CHILD.as_raw());
-    tine_sys::signal::ignore(Signal::PIPE.as_raw());
-    let before = commands.block()?;
-    ends.block()?;
-    Ok(before)
-}
-
-/// The number from which on descriptors are the server's: above all that the program has open itself,
-/// with one left free between for the socket of a connection (3, where nothing is open).
-fn above_the_program(listeners: &[Listener]) -> i32 {
-    let ours: Vec<i32> = listeners.iter().map(|listener| listener.as_fd().as_raw_fd()).collect();
-    let highest = tine_sys::fd::open_numbers().into_iter().filter(|number| !ours.contains(number)).max();
-    highest.unwrap_or(2).max(2) + 2
-}
-
-/// The channel from the forkers to the refuser.
-fn channel(
-    high: &impl Fn(rustix::io::Result<OwnedFd>) -> Result<OwnedFd, Error>,
-) -> Result<(OwnedFd, OwnedFd), Error> {
-    let pair =
-        rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
-    let (sender, receiver) = match pair {
-        Ok((sender, receiver)) => (Ok(sender), Ok(receiver)),
-        Err(why) => (Err(why), Err(why)),
-    };
-    Ok((high(sender)?, high(receiver)?))
 }

@@ -1,0 +1,88 @@
+//! What is looked at and made before the first process is: everything that can fail while nothing runs.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::process::Signal;
+use tine_sys::signal::Set;
+
+use crate::error::Error;
+use crate::listener::Listener;
+use crate::log::Log;
+use crate::settings::{Settings, beyond_the_system};
+
+/// The most sockets that a service listens on.
+const MOST_LISTENERS: usize = 64;
+
+/// Refuses combinations that cannot be served, and adapts to inherited listeners that block.
+pub(super) fn check_combinations(
+    settings: &mut Settings,
+    listeners: &[Listener],
+    log: &mut Log,
+) -> Result<(), Error> {
+    if settings.reuse > 1 && !settings.has_spares() {
+        return Err(Error::usage(
+            "processes are to be reused (--reuse), and none waits to be",
+            "say how many may wait (--spares), as with `--spares 32 --reuse 1000`",
+        ));
+    }
+    if listeners.len() > MOST_LISTENERS {
+        return Err(Error::usage(
+            format_args!("{} sockets to listen on are more than {MOST_LISTENERS}", listeners.len()),
+            "serve some of the addresses by another server",
+        ));
+    }
+    if listeners.iter().any(|listener| listener.blocks) && (settings.forkers > 1 || settings.has_spares()) {
+        if settings.has_spares() {
+            log.warning("an inherited socket blocks, so one forker accepts and there are no spares; pass it non-blocking to have both");
+        }
+        // Between the question whether a client waits and the answer of accept, nobody else may take it.
+        settings.forkers = 1;
+        settings.spares = 0;
+        settings.reuse = 1;
+    }
+    if let Some(text) = beyond_the_system(settings.max_connections) {
+        log.warning(&text);
+    }
+    Ok(())
+}
+
+/// Seldom, where the queue of signals has room for the end of every child; else often.
+pub(super) fn sweep_every(connections: usize) -> Duration {
+    let room = rustix::process::getrlimit(rustix::process::Resource::Sigpending).current;
+    let needed = connections as u64 + MOST_LISTENERS as u64;
+    Duration::from_secs(if room.is_none_or(|room| room >= needed) { 5 } else { 1 })
+}
+
+/// Blocks the signals that are waited for in one place, and undoes what would hide the end of a child.
+/// Returns what was blocked before.
+pub(super) fn take_signals(commands: &Set, ends: &Set, exit_signal: i32) -> std::io::Result<Set> {
+    tine_sys::signal::default(exit_signal);
+    tine_sys::signal::default(Signal::CHILD.as_raw());
+    tine_sys::signal::ignore(Signal::PIPE.as_raw());
+    let before = commands.block()?;
+    ends.block()?;
+    Ok(before)
+}
+
+/// The number from which on descriptors are the server's: above all that the program has open itself,
+/// with one left free between for the socket of a connection (3, where nothing is open).
+pub(super) fn above_the_program(listeners: &[Listener]) -> i32 {
+    let ours: Vec<i32> = listeners.iter().map(|listener| listener.as_fd().as_raw_fd()).collect();
+    let highest = tine_sys::fd::open_numbers().into_iter().filter(|number| !ours.contains(number)).max();
+    highest.unwrap_or(2).max(2) + 2
+}
+
+/// The channel from the forkers to the refuser.
+pub(super) fn channel(
+    high: &impl Fn(rustix::io::Result<OwnedFd>) -> Result<OwnedFd, Error>,
+) -> Result<(OwnedFd, OwnedFd), Error> {
+    let pair =
+        rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
+    let (sender, receiver) = match pair {
+        Ok((sender, receiver)) => (Ok(sender), Ok(receiver)),
+        Err(why) => (Err(why), Err(why)),
+    };
+    Ok((high(sender)?, high(receiver)?))
+}
