@@ -200,6 +200,49 @@ pub fn trim_heap() {
     }
 }
 
+/// Something that the loader relocates and then makes read-only, to find that part of the program by.
+static RELOCATED: [&str; 1] = ["relocated"];
+
+/// Replaces the relocated constants of this program by a sealed copy that all processes forked from here
+/// share. They are private pages otherwise, since relocating wrote them: every fork copies their
+/// page tables, and where thousands of processes share a private page, whoever asks the kernel for all
+/// of its users holds a lock that forks need.
+///
+/// Nothing changes where that part is not found or the system refuses.
+pub fn share_constants() {
+    // The answer is of no use: without it the program runs as well.
+    let _ = try_share_constants();
+}
+
+fn try_share_constants() -> io::Result<()> {
+    use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags, fcntl_add_seals, memfd_create, open};
+    use rustix::mm::{MapFlags, ProtFlags, mmap};
+    use std::os::fd::AsRawFd;
+
+    let here = std::hint::black_box(&raw const RELOCATED) as usize;
+    let Some((start, end, _)) = mapping_of(here).filter(|(_, _, permissions)| permissions == "r--p") else {
+        return Ok(());
+    };
+    let length = end - start;
+    // SAFETY: the mapping is readable, and nobody writes it: it has no permission for that.
+    let bytes = unsafe { std::slice::from_raw_parts(start as *const u8, length) };
+    let memory = memfd_create("tine constants", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let written = rustix::io::write(&memory, rest)?;
+        rest = &rest[written..];
+    }
+    // From here on nobody can change the copy, whatever becomes of one of the processes.
+    fcntl_add_seals(&memory, SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+    let path = format!("/proc/self/fd/{}", memory.as_raw_fd());
+    let reader = open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let place = start as *mut libc::c_void;
+    // SAFETY: the range is exactly one read-only mapping, and is replaced in one step by the same bytes,
+    // read-only for good: every reference into it stays valid.
+    unsafe { mmap(place, length, ProtFlags::READ, MapFlags::SHARED | MapFlags::FIXED, &reader, 0)? };
+    Ok(())
+}
+
 /// Gives the part of the stack that lies deeper than the caller back to the system: what a start-up
 /// touched there once is otherwise copied at each fork.
 pub fn trim_stack() {

@@ -166,6 +166,7 @@ where
     }
 
     fn start_all(&mut self, helpers: &[Helper]) -> Result<(), Error> {
+        tine_sys::memory::share_constants();
         for helper in helpers {
             self.start(*helper).map_err(|why| cannot_start("fork", &why))?;
         }
