@@ -237,10 +237,18 @@ impl Server {
         self.processes().into_iter().filter(|process| process.name.starts_with(name)).collect()
     }
 
-    /// The forkers' process ids.
+    /// The forkers' process ids, once those that have just been forked have begun to wait for clients.
     #[must_use]
     pub fn forkers(&self) -> Vec<i32> {
-        self.named("tine: forker").iter().map(|process| process.pid).collect()
+        let own = procfs::process(self.pid()).map(|process| process.name);
+        soon("the forkers wait", || {
+            let children = procfs::children(self.pid());
+            let named = !children.iter().any(|child| Some(&child.name) == own.as_ref());
+            let forkers: Vec<i32> = self.named("tine: forker").iter().map(|process| process.pid).collect();
+            let waits =
+                |pid: &i32| procfs::descriptors(*pid).iter().any(|(_, what)| what.contains("eventpoll"));
+            (named && forkers.iter().all(waits)).then_some(forkers)
+        })
     }
 
     /// A client of the server, connected.
