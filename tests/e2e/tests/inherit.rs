@@ -88,7 +88,6 @@ fn names_and_titles() {
 #[test]
 fn a_user_and_a_group() {
     let server = Server::serve(&["--user", "nobody", "--group", "daemon"]);
-    server.connect().echo("x").half_close();
     let mut client = server.connect();
     client.echo("x");
     for pid in server.forkers().into_iter().chain([connection_of(&server)]) {
