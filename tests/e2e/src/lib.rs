@@ -118,6 +118,16 @@ impl Log {
         }
     }
 
+    /// Waits until nobody can write another line: what it says then is all there is.
+    ///
+    /// # Panics
+    /// If somebody still holds the other end after [`PATIENCE`].
+    pub fn wait_until_over(&self) {
+        soon("nobody can write to the log", || {
+            self.0.0.lock().expect("no panic under the lock").over.then_some(())
+        });
+    }
+
     /// Waits for so many events of a kind, and returns them.
     pub fn wait_for(&self, event: &str, number: usize) -> Vec<Value> {
         self.wait(&format!("{number} × {event}"), |log| {
@@ -262,7 +272,7 @@ impl Server {
         kill(self.pid(), signal);
     }
 
-    /// Waits for the supervisor's end.
+    /// Waits for the supervisor's end, and for the end of its log: no line is on its way any more.
     ///
     /// # Panics
     /// If it does not end within [`PATIENCE`].
@@ -270,6 +280,7 @@ impl Server {
         let deadline = Instant::now() + PATIENCE;
         let status = until("the server ends", deadline, || self.process.try_wait().expect("our child"));
         self.ended = true;
+        self.log.wait_until_over();
         status
     }
 
