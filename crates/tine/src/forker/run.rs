@@ -4,11 +4,12 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
+use rustix::event::{PollFd, PollFlags, epoll};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with};
 use tine_sys::process::{Side, exit_now, fork_sibling};
+use tine_sys::wait;
 
 use super::state::{Situation, Step, next, pause};
 use super::{Forker, spare};
@@ -90,6 +91,8 @@ where
     crate::board::now();
     tine_sys::memory::trim_heap();
     tine_sys::memory::trim_stack();
+    // Not before all forkers are there: the processes of one could use up what another needs to start.
+    wait_for_word(&forker, &mut memory, None);
     loop {
         notice_drain(&forker, &mut memory);
         match next(&situation(&forker, &memory), Instant::now()) {
@@ -309,9 +312,8 @@ fn accept<H>(
 }
 
 fn is_ready(listener: &Listener) -> bool {
-    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
     let mut ask = [PollFd::new(listener, PollFlags::IN)];
-    matches!(poll(&mut ask, Some(&now)), Ok(1))
+    matches!(wait::now(&mut ask), Ok(1))
 }
 
 fn refuse<H>(forker: &Forker<'_, H>, socket: &OwnedFd, peer: Peer) {
@@ -422,11 +424,8 @@ fn succeed<H>(forker: &mut Forker<'_, H>, memory: &mut Memory) {
 
 /// Waits for the supervisor, until a time at most.
 fn wait_for_word<H>(forker: &Forker<'_, H>, memory: &mut Memory, until: Option<Instant>) {
-    let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-    let left =
-        left.map(|left| Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() });
     let mut ask = [PollFd::new(&forker.control, PollFlags::IN)];
-    if let Ok(1) = poll(&mut ask, left.as_ref()) {
+    if let Ok(1) = wait::until(&mut ask, until) {
         hear_word(&forker.control, memory);
     }
 }

@@ -3,10 +3,11 @@
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tine_sys::process::{Alone, Ended, How, Side, fork, reap};
 use tine_sys::signal::{Set, first_real_time};
+use tine_sys::wait;
 
 use super::people::{People, Role};
 use super::prepare::{above_the_program, channel, check_combinations, sweep_every, take_signals};
@@ -170,6 +171,7 @@ where
         for helper in helpers {
             self.start(*helper).map_err(|why| cannot_start("fork", &why))?;
         }
+        (0..self.controls.len()).for_each(|forker| self.ring(forker));
         self.announce()
     }
 
@@ -244,9 +246,6 @@ where
         let gathering = self.gather_until.filter(|_| self.may_gather(state));
         let sweep = Some(self.sweep_at).filter(|_| !self.people.are_slots_empty());
         let deadline = [state.deadline(), gathering, sweep].into_iter().flatten().min();
-        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        let left =
-            left.map(|left| Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() });
         let Some(own) = &self.own else { return };
         let mut ask = [
             PollFd::new(&self.wake, PollFlags::IN),
@@ -255,7 +254,7 @@ where
         ];
         let asked = if gathering.is_some() { 2 } else { 3 };
         // Interrupted: everything is looked at in any case.
-        let _ = poll(&mut ask[..asked], left.as_ref());
+        let _ = wait::until(&mut ask[..asked], deadline);
     }
 
     /// What has happened since the last time.
@@ -469,13 +468,12 @@ where
                     // It counts as one that died at once, so that the next try waits.
                     let failed = Event::HelperEnded { helper, done: false };
                     state.on(failed, Instant::now());
+                } else if let Helper::Forker(index) = helper {
+                    self.ring(index);
                 }
             }
             Action::Drain => self.drain(),
-            Action::CloseListeners => {
-                self.listeners.iter().for_each(Listener::remove_file);
-                self.listeners.clear();
-            }
+            Action::CloseListeners => self.listeners.clear(),
             Action::EndAll => self.end_all(),
             Action::KillAll => self.kill_all(),
         }
