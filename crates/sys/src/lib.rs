@@ -13,6 +13,7 @@ pub mod memory;
 pub mod process;
 pub mod signal;
 pub mod socket;
+pub mod wait;
 
 use std::io;
 

@@ -126,13 +126,18 @@ impl Region {
     }
 }
 
+/// Tables of up to this many bytes get their pages at once, so that what a server takes does not depend
+/// on how many it has served at a time; larger ones, page by page, as they are used.
+const PREPARED: usize = 4 << 20;
+
 fn map_shared(length: usize) -> io::Result<*mut libc::c_void> {
     use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
     let length = length.max(1).next_multiple_of(rustix::param::page_size());
+    let prepare = if length <= PREPARED { MapFlags::POPULATE } else { MapFlags::empty() };
+    let flags = MapFlags::SHARED | prepare;
     // SAFETY: a fresh anonymous mapping at an address that the kernel chooses touches nothing.
-    let start = unsafe {
-        mmap_anonymous(std::ptr::null_mut(), length, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED)?
-    };
+    let start =
+        unsafe { mmap_anonymous(std::ptr::null_mut(), length, ProtFlags::READ | ProtFlags::WRITE, flags)? };
     Ok(start)
 }
 

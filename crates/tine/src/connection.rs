@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{RecvFlags, SendFlags};
 use tine_sys::memory::Signpost;
@@ -227,14 +227,12 @@ pub(crate) fn finish(socket: &OwnedFd) {
     }
     let deadline = Instant::now() + LINGER;
     while discard_now(socket) == Discarded::AllForNow {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
+        if Instant::now() >= deadline {
             return;
         }
         let mut ask = [PollFd::new(socket, PollFlags::IN)];
-        let left = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
         // Interrupted or out of time: the loop looks at the clock.
-        let _ = poll(&mut ask, Some(&left));
+        let _ = tine_sys::wait::until(&mut ask, Some(deadline));
     }
 }
 

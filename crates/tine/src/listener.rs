@@ -23,8 +23,10 @@ pub(crate) struct Listener {
     pub(crate) port: Option<u16>,
     /// Another socket of the same address before this one has said the port already.
     pub(crate) repeats: bool,
-    /// A file of ours, to be removed at the end: its path, device and inode.
-    file: Option<(PathBuf, u64, u64)>,
+    /// Held for its end only, when the file goes.
+    _file: Option<SocketFile>,
+    /// Whoever started this process has it, too.
+    pub(crate) shared: bool,
     /// Accepting from it can block: it came that way, and `O_NONBLOCK` would change it for everyone
     /// who shares it.
     pub(crate) blocks: bool,
@@ -52,7 +54,7 @@ impl Listener {
     }
 
     fn ours(socket: OwnedFd, name: String, port: Option<u16>) -> Listener {
-        Listener { socket, name, port, repeats: false, file: None, blocks: false }
+        Listener { socket, name, port, repeats: false, _file: None, shared: false, blocks: false }
     }
 
     /// A listening stream socket that whoever started this process opened.
@@ -78,6 +80,7 @@ impl Listener {
         let blocks = !rustix::fs::fcntl_getfl(&socket).map_err(unfit)?.contains(OFlags::NONBLOCK);
         let mut listener =
             Listener::ours(socket, format!("{shown} ({name})"), tcp.map(|address| address.port()));
+        listener.shared = true;
         listener.blocks = blocks;
         Ok(listener)
     }
@@ -97,15 +100,35 @@ impl Listener {
         self.port?;
         tine_sys::socket::accept_queue(self.as_fd()).ok().map(u64::from)
     }
+}
 
-    /// Removes the socket's file, if it is still the one that we made.
-    pub(crate) fn remove_file(&self) {
-        if let Some((path, device, inode)) = &self.file {
-            let still = std::fs::symlink_metadata(path);
-            if still.is_ok_and(|file| (file.dev(), file.ino()) == (*device, *inode)) {
-                // Gone by itself or in a directory that is no longer ours: nothing to be done.
-                let _ = std::fs::remove_file(path);
-            }
+/// The file of a socket that this process bound. Dropping it there removes the file, if it is still the
+/// same; in a process forked later, dropping it does nothing.
+#[derive(Debug)]
+struct SocketFile {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+    process: u32,
+}
+
+impl SocketFile {
+    fn of(path: &Path) -> Option<SocketFile> {
+        let file = std::fs::symlink_metadata(path).ok()?;
+        // Whatever the working directory is when it is removed.
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        Some(SocketFile { path, device: file.dev(), inode: file.ino(), process: std::process::id() })
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let still = std::fs::symlink_metadata(&self.path);
+        if std::process::id() == self.process
+            && still.is_ok_and(|file| (file.dev(), file.ino()) == (self.device, self.inode))
+        {
+            // Gone by itself or in a directory that is no longer ours: nothing to be done.
+            let _ = std::fs::remove_file(&self.path);
         }
     }
 }
@@ -191,9 +214,7 @@ fn bind_path(address: &Address, path: &Path, backlog: u32) -> Result<Listener, E
         result => result?,
     };
     let mut listener = Listener::ours(socket, address.to_string(), None);
-    listener.file = std::fs::symlink_metadata(path)
-        .ok()
-        .map(|file| (std::path::absolute(path).unwrap_or_else(|_| path.to_owned()), file.dev(), file.ino()));
+    listener._file = SocketFile::of(path);
     Ok(listener)
 }
 
@@ -249,11 +270,13 @@ mod tests {
         assert_eq!(taken.exit_code(), 111, "{taken}");
         drop(first);
         let second = Listener::bind(&address, 16).expect("nobody answers any more");
-        second[0].remove_file();
+        drop(second);
         assert!(!path.exists());
+        let third = Listener::bind(&address, 16).expect("nothing is there");
+        std::fs::remove_file(&path).expect("there");
         std::fs::write(&path, "mine").expect("a file");
         Listener::bind(&address, 16).expect_err("no socket of anybody");
-        second[0].remove_file();
+        drop(third);
         assert!(path.exists(), "not ours");
         std::fs::remove_file(&path).expect("there");
     }

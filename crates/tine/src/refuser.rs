@@ -13,7 +13,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags,
@@ -102,15 +102,12 @@ fn wait(
     tally: Option<Instant>,
 ) -> (bool, Vec<bool>) {
     let deadline = kept.front().map(|oldest| oldest.until).into_iter().chain(tally).min();
-    let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-    let left =
-        left.map(|left| Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() });
     let mut ask: Vec<PollFd> =
         kept.iter().map(|refused| PollFd::new(&refused.socket, PollFlags::IN)).collect();
     if open {
         ask.push(PollFd::new(channel, PollFlags::IN));
     }
-    if poll(&mut ask, left.as_ref()).is_err() {
+    if tine_sys::wait::until(&mut ask, deadline).is_err() {
         return (false, Vec::new());
     }
     let ready: Vec<bool> = ask.iter().map(|one| !one.revents().is_empty()).collect();

@@ -200,6 +200,7 @@ impl Start {
         let mut server = Server { process, port: 0, log, mark: self.mark, ended: false };
         server.port = line.trim().parse().unwrap_or_else(|_| {
             let _ = server.process.wait();
+            server.log.wait_until_over();
             panic!("no ready line but {line:?}; the log:\n{}", server.log.lines().join("\n"))
         });
         server

@@ -1,5 +1,6 @@
 //! `tine client`, against `tine serve` and against servers that behave badly.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
@@ -158,14 +159,19 @@ fn addresses_that_nobody_answers() {
 
 #[test]
 fn ctrl_c_ends_with_the_summary() {
-    let server = Server::serve(&[]);
+    let server = Server::serve(&["-v"]);
     let address = format!("127.0.0.1:{}", server.port());
     let mut running = client(&[&address, "-c", "5", "-m", "x", "--every", "20ms"])
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
         .expect("starts");
-    server.log.wait_for("accept", 5);
+    // Once each has sent something, all five know that they are connected.
+    server.log.wait("a message of each", |log| {
+        let senders: BTreeSet<u64> =
+            log.of("receive").iter().filter_map(|line| line["id"].as_u64()).collect();
+        (senders.len() == 5).then_some(())
+    });
     kill(i32::try_from(running.id()).expect("an id"), Signal::INT);
     let mut err = String::new();
     running.stderr.take().expect("piped").read_to_string(&mut err).expect("text");

@@ -69,6 +69,13 @@ fn what_cannot_start_says_what_why_and_the_next_move() {
 }
 
 #[test]
+fn a_later_address_that_cannot_be_had_leaves_no_socket_file() {
+    let path = std::env::temp_dir().join(format!("tine-start-{}.socket", std::process::id()));
+    refuses(serve(&[&format!("unix:{}", path.display()), "192.0.2.1:0"]), 111, &["192.0.2.1:0"]);
+    assert!(!path.exists());
+}
+
+#[test]
 fn a_privileged_port_as_an_ordinary_user() {
     // Port 80 in a network namespace of its own is free, and privileged.
     let mut command = Command::new("unshare");

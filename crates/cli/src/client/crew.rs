@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
 use tine::Error;
 use tine_sys::process::{Alone, How, Side, exit_now, fork, reap};
@@ -112,9 +112,8 @@ impl Crew {
 
     /// Waits for a signal; where there are status lines to renew, not longer than that.
     fn wait(&self, renew: bool) {
-        let left = Timespec { tv_sec: 0, tv_nsec: RENEWAL.subsec_nanos().into() };
         let mut ask = [PollFd::new(&self.descriptor, PollFlags::IN)];
-        let _ = poll(&mut ask, renew.then_some(&left));
+        let _ = tine_sys::wait::until(&mut ask, renew.then(|| Instant::now() + RENEWAL));
     }
 
     fn take_signals(&mut self) {

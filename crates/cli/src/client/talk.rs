@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown};
 use rustix::process::Signal;
@@ -67,10 +67,8 @@ fn connect(target: &Target, wait: Duration) -> Result<OwnedFd, Errno> {
     let mut dial = target.dial();
     let mut socket = dial.next()?;
     loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let left = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
         let mut ask = [PollFd::new(&socket, PollFlags::OUT)];
-        match poll(&mut ask, Some(&left)) {
+        match tine_sys::wait::until(&mut ask, Some(deadline)) {
             Ok(0) => return Err(Errno::TIMEDOUT),
             Ok(_) => match dial.decide(socket)? {
                 Decided::Connected(socket) => return Ok(socket),

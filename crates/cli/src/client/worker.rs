@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown};
 
@@ -89,12 +89,9 @@ fn not_connected(work: &Work, line: &Line, errno: Errno) -> State {
 fn wait(work: &Work, lines: &mut [Line]) -> Vec<PollFlags> {
     let now = Instant::now();
     let deadline = lines.iter_mut().filter_map(|line| line.deadline(work.script, now)).min();
-    let left = deadline.map(|deadline| deadline.saturating_duration_since(now));
-    let left =
-        left.map(|left| Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() });
     let mut ask: Vec<PollFd> = lines.iter().filter_map(Line::ask).collect();
     // Interrupted: then nothing has come, and the clock is looked at.
-    let _ = poll(&mut ask, left.as_ref());
+    let _ = tine_sys::wait::until(&mut ask, deadline);
     let mut answers = ask.iter().map(PollFd::revents);
     let answer = |line: &Line| match line.state {
         State::Over => PollFlags::empty(),

@@ -6,7 +6,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::net::SendFlags;
@@ -99,6 +99,5 @@ fn way() -> Way {
 fn writable() -> bool {
     let stderr = stderr();
     let mut ask = [PollFd::from_borrowed_fd(stderr.as_fd(), PollFlags::OUT)];
-    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    matches!(poll(&mut ask, Some(&now)), Ok(1)) && ask[0].revents().contains(PollFlags::OUT)
+    matches!(tine_sys::wait::now(&mut ask), Ok(1)) && ask[0].revents().contains(PollFlags::OUT)
 }
