@@ -22,6 +22,26 @@ pub enum Command {
     Serve(Serve),
     /// Talk to a server: by hand, through a pipe, or with a message every so often
     Client(Client),
+    /// Print a manual page, made from the same text as --help
+    Man(Man),
+    /// Print completions for a shell
+    Completions(Completions),
+}
+
+/// `tine man`.
+#[derive(ClapArgs, Debug)]
+pub struct Man {
+    /// The command to describe; all of tine without one
+    #[arg(value_name = "COMMAND")]
+    pub command: Option<String>,
+}
+
+/// `tine completions`.
+#[derive(ClapArgs, Debug)]
+pub struct Completions {
+    /// The shell
+    #[arg(value_name = "SHELL", value_enum)]
+    pub shell: clap_complete::Shell,
 }
 
 /// `tine serve`.

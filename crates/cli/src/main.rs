@@ -19,6 +19,8 @@ fn main() -> ExitCode {
     let done = match args.command {
         args::Command::Serve(serve) => commands::serve::run(serve),
         args::Command::Client(client) => client::run(client),
+        args::Command::Man(page) => commands::describe::man(&page),
+        args::Command::Completions(shell) => commands::describe::completions(&shell),
     };
     match done {
         Ok(code) => code,

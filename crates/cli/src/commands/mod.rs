@@ -1,3 +1,4 @@
 //! One file for each command: from arguments to the library.
 
+pub mod describe;
 pub mod serve;

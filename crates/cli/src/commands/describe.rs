@@ -1,0 +1,43 @@
+//! `tine man` and `tine completions`: the command line, described for other programs.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::CommandFactory;
+use tine::Error;
+
+use crate::args::{Args, Completions, Man};
+
+/// Prints a manual page in roff, as `man -l -` reads it.
+pub fn man(args: &Man) -> Result<ExitCode, Error> {
+    let whole = Args::command();
+    let page = match &args.command {
+        None => whole,
+        Some(name) => whole
+            .get_subcommands()
+            .find(|command| command.get_name() == name)
+            .map(|command| {
+                command.clone().display_name(format!("tine-{name}")).bin_name(format!("tine {name}"))
+            })
+            .ok_or_else(|| Error::usage(format_args!("there is no command '{name}'"), "see `tine --help`"))?,
+    };
+    let mut text = Vec::new();
+    clap_mangen::Man::new(page).render(&mut text).map_err(|why| cannot_print(&why))?;
+    print(&text)
+}
+
+/// Prints a script that a shell loads.
+pub fn completions(args: &Completions) -> Result<ExitCode, Error> {
+    let mut text = Vec::new();
+    clap_complete::generate(args.shell, &mut Args::command(), "tine", &mut text);
+    print(&text)
+}
+
+fn print(text: &[u8]) -> Result<ExitCode, Error> {
+    std::io::stdout().write_all(text).map_err(|why| cannot_print(&why))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn cannot_print(why: &std::io::Error) -> Error {
+    Error::system("cannot print", why, "give standard output a reader")
+}
