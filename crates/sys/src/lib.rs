@@ -7,6 +7,7 @@
 
 pub mod cmdline;
 pub mod environment;
+pub mod exec;
 pub mod fd;
 pub mod identity;
 pub mod memory;

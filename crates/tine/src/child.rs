@@ -41,6 +41,11 @@ where
     if forker.board_is_inherited() {
         give_up_board(&forker.board);
     }
+    if let Some(launcher) = &mut forker.launcher {
+        let report = launcher.execute(&socket, &entry);
+        forker.board.display().report(slot, &report);
+        exit_now(report.exit_code());
+    }
     // The listener, the other descriptors of the server, a socket that another forker may have left.
     tine_sys::fd::close_from(forker.first_own_descriptor);
     show_name(entry, forker.title.as_mut());

@@ -3,8 +3,6 @@
 
 use std::collections::HashSet;
 
-use rustix::process::{Pid, Signal, kill_process};
-
 /// The children that this process had before it became a supervisor: not ours to reap.
 #[derive(Debug, Default)]
 pub(crate) struct Strangers(HashSet<i32>);
@@ -18,28 +16,9 @@ impl Strangers {
         strangers
     }
 
-    /// Reaps the orphans that have ended. Never a process of the server, although it may not be known
-    /// yet and looks like one: stopping or continuing any child is a reason for SIGCHLD, too.
-    pub(crate) fn reap(&self, is_ours: impl Fn(i32) -> bool) {
-        for pid in self.orphans(is_ours) {
-            // Still alive, or gone: either is fine.
-            let _ = tine_sys::process::reap_ordinary(pid);
-        }
-    }
-
-    /// Kills the orphans that are left, and says how many there were.
-    pub(crate) fn kill(&self, is_ours: impl Fn(i32) -> bool) -> usize {
-        let orphans = self.orphans(is_ours);
-        for pid in orphans.iter().filter_map(|pid| Pid::from_raw(*pid)) {
-            // They are children of this process and not reaped: the ids cannot be a stranger's.
-            let _ = kill_process(pid, Signal::KILL);
-        }
-        orphans.len()
-    }
-
-    fn orphans(&self, is_ours: impl Fn(i32) -> bool) -> Vec<i32> {
-        let orphan = |pid: &i32| !self.0.contains(pid) && !is_ours(*pid);
-        children().into_iter().filter(orphan).collect()
+    /// The children that this process has got since: its own, and orphans.
+    pub(crate) fn children(&self) -> Vec<i32> {
+        children().into_iter().filter(|pid| !self.0.contains(pid)).collect()
     }
 }
 

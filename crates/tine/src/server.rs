@@ -13,6 +13,7 @@ use crate::error::{Error, HandlerError};
 use crate::listener::Listener;
 use crate::log::{Format, Level};
 use crate::names::Identity;
+use crate::program::Program;
 use crate::ready::Ready;
 use crate::settings::{Settings, WhenFull};
 use crate::supervisor;
@@ -208,6 +209,18 @@ impl Server {
             )
         })?;
         supervisor::run(self, &alone, &mut handler)
+    }
+}
+
+impl Server {
+    /// Serves like [`Server::run`], with a program that is executed for each connection. It may be run
+    /// with [`Server::spares`], which then wait up to the moment of execution, not with [`Server::reuse`].
+    ///
+    /// # Errors
+    /// As [`Server::run`]; or the program cannot be executed.
+    pub fn run_program(mut self, program: Program) -> Result<(), Error> {
+        self.settings.program = Some(program);
+        self.run(|_| unreachable!("a program is executed instead"))
     }
 }
 

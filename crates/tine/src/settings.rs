@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::names::Identity;
+use crate::program::Program;
 
 /// What happens to a client that comes when as many connections as allowed are served.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,6 +28,8 @@ pub(crate) struct Settings {
     pub(crate) identity: Option<Identity>,
     pub(crate) titles: bool,
     pub(crate) handler_prints: bool,
+    /// What is executed for each connection, instead of calling the handler.
+    pub(crate) program: Option<Program>,
 }
 
 impl Default for Settings {
@@ -42,6 +45,7 @@ impl Default for Settings {
             identity: None,
             titles: false,
             handler_prints: true,
+            program: None,
         }
     }
 }

@@ -3,21 +3,26 @@
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use tine::{Connection, Error, Format, HandlerError, Identity, Level, Server};
+use tine::{Connection, Error, Format, HandlerError, Identity, KillMode, Level, Program, Server, Stderr};
 
-use crate::args::{LogFormat, Serve, Service, WhenFull};
+use crate::args::program::ProgramArgs;
+use crate::args::{self, LogFormat, Serve, Service, WhenFull};
 use crate::services;
 
 /// Serves until stopped.
 pub fn run(args: Serve) -> Result<ExitCode, Error> {
     close_strays(args.ready_fd);
     let handler = handler(args.service);
+    let program = program(&args.program);
     let hint = hint(&args);
     let server = server(args)?;
     if let Some(hint) = hint {
         eprintln!("{}", hint.text(&server));
     }
-    server.run(handler)?;
+    match program {
+        Some(program) => server.run_program(program)?,
+        None => server.run(handler)?,
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -69,6 +74,36 @@ fn server(args: Serve) -> Result<Server, Error> {
     Ok(server)
 }
 
+/// The program that was named, if one was.
+fn program(args: &ProgramArgs) -> Option<Program> {
+    if args.program.is_empty() {
+        return None;
+    }
+    let mut program = Program::new(&args.program)
+        .clear_env(args.clear_env)
+        .directory(args.cwd.clone())
+        .umask(args.umask)
+        .nice(args.nice)
+        .stderr(match args.stderr {
+            args::program::Stderr::Server => Stderr::Server,
+            args::program::Stderr::Log => Stderr::Log,
+            args::program::Stderr::Client => Stderr::Client,
+            args::program::Stderr::Null => Stderr::Null,
+        })
+        .kill_mode(match args.kill_mode {
+            args::program::KillMode::Process => KillMode::Process,
+            args::program::KillMode::Group => KillMode::Group,
+            args::program::KillMode::All => KillMode::All,
+        });
+    for (name, value) in &args.env {
+        let value = value.clone().map(Into::into).or_else(|| std::env::var_os(name));
+        if let Some(value) = value {
+            program = program.env(name, value);
+        }
+    }
+    Some(args.limits.0.iter().fold(program, |program, limit| program.limit(*limit)))
+}
+
 fn when_full(typed: WhenFull) -> tine::WhenFull {
     match typed {
         WhenFull::Wait => tine::WhenFull::Wait,
@@ -103,16 +138,20 @@ fn handler(service: Service) -> fn(Connection) -> Result<(), HandlerError> {
 }
 
 /// What to try next, for a person at a terminal.
-struct Hint(Service);
+struct Hint(String);
 
 fn hint(args: &Serve) -> Option<Hint> {
     let for_people = args.log == LogFormat::Text && !args.quiet && std::io::stderr().is_terminal();
-    for_people.then_some(Hint(args.service))
+    let what = match args.program.program.first() {
+        Some(program) => program.to_string_lossy().into_owned(),
+        None => format!("{:?}", args.service).to_lowercase(),
+    };
+    for_people.then_some(Hint(what))
 }
 
 impl Hint {
     fn text(&self, server: &Server) -> String {
-        let service = format!("{:?}", self.0).to_lowercase();
+        let service = &self.0;
         let port = server.local_addresses().first().map(std::net::SocketAddr::port);
         match port {
             Some(port) => format!(

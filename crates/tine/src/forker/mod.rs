@@ -9,6 +9,7 @@ pub(crate) mod run;
 pub(crate) mod spare;
 mod state;
 
+use std::ffi::CStr;
 use std::os::fd::OwnedFd;
 
 use rustix::process::Pid;
@@ -18,6 +19,7 @@ use tine_sys::process::Alone;
 use crate::board::Board;
 use crate::listener::Listener;
 use crate::log::Log;
+use crate::program::launch::Launcher;
 use crate::settings::Settings;
 
 /// A forker: what it was given at its fork, all of it made by the supervisor.
@@ -42,6 +44,10 @@ pub(crate) struct Forker<'a, H> {
     /// Descriptors from here on are the server's; children keep none of them.
     pub(crate) first_own_descriptor: i32,
     pub(crate) handler: &'a mut H,
+    /// The file of the program that is executed for each connection.
+    pub(crate) program_path: Option<&'a CStr>,
+    /// What is executed instead of calling the handler.
+    pub(crate) launcher: Option<Launcher<'a>>,
 }
 
 impl<H> Forker<'_, H> {

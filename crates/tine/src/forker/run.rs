@@ -14,12 +14,14 @@ use tine_sys::wait;
 use super::state::{Situation, Step, next, pause};
 use super::{Forker, spare};
 use crate::accept::{AcceptError, advice, classify};
-use crate::board::{Board, Orders, Phase};
+use crate::board::{Board, Entry, Orders, Phase};
 use crate::child;
 use crate::connection::Connection;
 use crate::error::{HandlerError, reason};
 use crate::listener::Listener;
+use crate::outcome::Report;
 use crate::peer::Peer;
+use crate::program::launch::Launcher;
 use crate::refuser;
 
 /// Clients taken from one listener before the next one has its turn.
@@ -128,8 +130,11 @@ fn enter<H>(forker: &mut Forker<'_, H>) -> std::io::Result<OwnedFd> {
     if !forker.board_is_inherited() {
         forker.board.keep_from_children()?;
     }
-    let events = event_queue(forker.listeners, &forker.control, forker.first_own_descriptor)?;
-    Ok(events)
+    if let Some((program, path)) = forker.settings.program.as_ref().zip(forker.program_path) {
+        let lowest = forker.first_own_descriptor;
+        forker.launcher = Some(Launcher::new(program, path.to_owned(), forker.supervisor, lowest)?);
+    }
+    event_queue(forker.listeners, &forker.control, forker.first_own_descriptor)
 }
 
 /// An epoll instance with every listener, of which it wakes one of those who wait, and a word from
@@ -332,7 +337,7 @@ where
     let entry = board.begin(slot, peer);
     // Before the fork: however soon the child ends, the supervisor finds its slot.
     board.mark_changed(slot);
-    match fork_sibling(forker.alone, board.pid_cell(slot)) {
+    match make_process(forker, &socket, slot, &entry) {
         Ok(Side::Child) => {
             child::be_born(forker.supervisor);
             child::serve(forker, socket, slot, entry)
@@ -348,6 +353,24 @@ where
             fail(forker, memory, "cannot create a process for a connection", errno);
             memory.in_hand = Some(Client { socket, peer, slot });
             Taken::Stop
+        }
+    }
+}
+
+/// The process of a connection: forked to run the handler, or made to execute a program.
+fn make_process<H>(
+    forker: &mut Forker<'_, H>,
+    socket: &OwnedFd,
+    slot: usize,
+    entry: &Entry,
+) -> std::io::Result<Side> {
+    let id = forker.board.pid_cell(slot);
+    match &mut forker.launcher {
+        None => fork_sibling(forker.alone, id),
+        Some(launcher) => {
+            let display = forker.board.display();
+            let failed = |report: &Report| display.report(slot, report);
+            launcher.spawn(forker.alone, id, socket, entry, &failed).map(Side::Parent)
         }
     }
 }

@@ -3,6 +3,10 @@
 //! It never reads a client's byte and holds no client's socket. Every connection is its child, though
 //! a forker made it: so it alone reaps, and a connection outlives its forker but not its supervisor.
 
+mod apply;
+mod ends;
+mod exits;
+mod helpers;
 mod people;
 mod prepare;
 mod run;

@@ -26,10 +26,13 @@ pub(super) struct People {
 }
 
 impl People {
-    pub(super) fn add(&mut self, pid: i32, role: Role) {
-        if self.roles.insert(pid, role).is_none() {
+    /// Says whether it was not known before.
+    pub(super) fn add(&mut self, pid: i32, role: Role) -> bool {
+        let is_new = self.roles.insert(pid, role).is_none();
+        if is_new {
             self.helpers += usize::from(matches!(role, Role::Helper(_)));
         }
+        is_new
     }
 
     pub(super) fn remove(&mut self, pid: i32) -> Option<Role> {

@@ -15,6 +15,9 @@ use crate::settings::{Settings, beyond_the_system};
 /// The most sockets that a service listens on.
 const MOST_LISTENERS: usize = 64;
 
+/// Descriptors of the supervisor beside one for each program: plenty.
+const OTHER_DESCRIPTORS: u64 = 256;
+
 /// Refuses combinations that cannot be served, and adapts to inherited listeners that block.
 pub(super) fn check_combinations(
     settings: &mut Settings,
@@ -25,6 +28,12 @@ pub(super) fn check_combinations(
         return Err(Error::usage(
             "processes are to be reused (--reuse), and none waits to be",
             "say how many may wait (--spares), as with `--spares 32 --reuse 1000`",
+        ));
+    }
+    if settings.reuse > 1 && settings.program.is_some() {
+        return Err(Error::usage(
+            "a process that has executed a program cannot be reused (--reuse)",
+            "leave --reuse out; --spares go with a program",
         ));
     }
     if listeners.len() > MOST_LISTENERS {
@@ -42,10 +51,34 @@ pub(super) fn check_combinations(
         settings.spares = 0;
         settings.reuse = 1;
     }
+    make_room_for_descriptors(settings, log);
     if let Some(text) = beyond_the_system(settings.max_connections) {
         log.warning(&text);
     }
     Ok(())
+}
+
+/// Makes room for a descriptor for each running program, where the hard limit allows it. Programs start
+/// with the limit that this process was given.
+fn make_room_for_descriptors(settings: &mut Settings, log: &mut Log) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Some(program) = &mut settings.program else { return };
+    let given = getrlimit(Resource::Nofile);
+    let needed = settings.max_connections as u64 + OTHER_DESCRIPTORS;
+    if given.current.is_none_or(|current| current >= needed) {
+        return;
+    }
+    let room = given.maximum.map_or(needed, |most| most.min(needed));
+    if room < needed {
+        log.warning(&format!(
+            "{} programs at a time need a descriptor each, and the limit is {room}: the ends of some are noticed up to a second later; raise it (`ulimit -Hn`)",
+            settings.max_connections
+        ));
+    }
+    // Up to the hard limit, anybody may.
+    if setrlimit(Resource::Nofile, Rlimit { current: Some(room), maximum: given.maximum }).is_ok() {
+        program.keep_open_files(given.current.unwrap_or(u64::MAX), given.maximum.unwrap_or(u64::MAX));
+    }
 }
 
 /// Seldom, where the queue of signals has room for the end of every child; else often.

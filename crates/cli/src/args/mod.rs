@@ -1,5 +1,7 @@
 //! What may be typed: the only place that knows the command line.
 
+pub mod program;
+
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -53,7 +55,7 @@ pub struct Serve {
     pub addresses: Vec<String>,
 
     /// What to do with each connection
-    #[arg(long, value_name = "NAME", value_enum, default_value_t = Service::Echo)]
+    #[arg(long, value_name = "NAME", value_enum, default_value_t = Service::Echo, conflicts_with = "program")]
     pub service: Service,
 
     /// Connections served at a time, over all addresses
@@ -116,6 +118,10 @@ pub struct Serve {
     /// When ready, write a newline to descriptor N and close it
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(3..))]
     pub ready_fd: Option<i32>,
+
+    /// A program instead of a service.
+    #[command(flatten)]
+    pub program: program::ProgramArgs,
 }
 
 /// `tine client`.

@@ -1,0 +1,185 @@
+//! Finding a program, and finding out at the start that it cannot be executed.
+
+use std::ffi::OsStr;
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, reason};
+use crate::names::Identity;
+
+/// The file of this name: the name itself if it has a slash (seen from the program's working directory),
+/// else the first in `PATH` that can be executed.
+pub(super) fn find(
+    name: &OsStr,
+    directory: Option<&Path>,
+    identity: Option<&Identity>,
+) -> Result<PathBuf, Error> {
+    if name.as_bytes().contains(&b'/') {
+        let seen = directory.unwrap_or(Path::new(".")).join(name);
+        return check(&seen, identity)
+            .map(|()| seen)
+            .map_err(|why| cannot_execute(&name.to_string_lossy(), &why));
+    }
+    let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
+    let mut refused = None;
+    for candidate in
+        std::env::split_paths(&path).filter(|folder| folder.is_absolute()).map(|folder| folder.join(name))
+    {
+        match check(&candidate, identity) {
+            Ok(()) => return Ok(candidate),
+            Err(Refusal::Missing) => {}
+            Err(why) => refused = refused.or(Some((candidate, why))),
+        }
+    }
+    Err(match refused {
+        Some((candidate, why)) => cannot_execute(&candidate.to_string_lossy(), &why),
+        None => Error::usage(
+            format_args!("there is no program '{}' in PATH", name.to_string_lossy()),
+            "check the spelling, or give its whole path",
+        ),
+    })
+}
+
+/// Why a file cannot be executed.
+#[derive(Debug, PartialEq, Eq)]
+enum Refusal {
+    Missing,
+    NoFile,
+    Forbidden,
+    /// Neither a binary nor a script that names its interpreter.
+    Format,
+    /// The script's interpreter, and why.
+    Interpreter(String),
+    Other(String),
+}
+
+fn cannot_execute(name: &str, why: &Refusal) -> Error {
+    let (why, next) = match why {
+        Refusal::Missing => ("no such file".to_owned(), "check the path"),
+        Refusal::NoFile => ("it is no file".to_owned(), "name a program"),
+        Refusal::Forbidden => (
+            "permission denied".to_owned(),
+            "make it executable for the user that it runs as (chmod, --user)",
+        ),
+        Refusal::Format => (
+            "it is neither a binary nor a script that begins with #!".to_owned(),
+            "begin it with a line such as #!/bin/sh",
+        ),
+        Refusal::Interpreter(which) => {
+            (format!("its interpreter {which}"), "correct its first line, or install the interpreter")
+        }
+        Refusal::Other(why) => (why.clone(), "check the path"),
+    };
+    Error::usage(format_args!("cannot execute '{name}': {why}"), next)
+}
+
+fn check(path: &Path, identity: Option<&Identity>) -> Result<(), Refusal> {
+    check_file(path, identity)?;
+    let mut first = [0; 256];
+    let read = std::fs::File::open(path).and_then(|mut file| file.read(&mut first));
+    match read {
+        // Who may execute need not be allowed to read; then the kernel has the last word, at the client.
+        Err(_) => Ok(()),
+        Ok(length) => match interpreter(&first[..length]) {
+            Some(interpreter) => check_file(&interpreter, identity)
+                .map_err(|why| Refusal::Interpreter(format!("{} ({})", interpreter.display(), word(&why)))),
+            None if first.starts_with(b"\x7fELF") => Ok(()),
+            None => Err(Refusal::Format),
+        },
+    }
+}
+
+fn word(why: &Refusal) -> &'static str {
+    match why {
+        Refusal::Missing => "no such file",
+        Refusal::Forbidden => "permission denied",
+        _ => "unfit",
+    }
+}
+
+/// What the first line of a script names (execve(2)).
+fn interpreter(first: &[u8]) -> Option<PathBuf> {
+    let line = first.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
+    let name = line.trim_ascii_start().split(|byte| byte.is_ascii_whitespace()).next()?;
+    (!name.is_empty()).then(|| PathBuf::from(OsStr::from_bytes(name)))
+}
+
+fn check_file(path: &Path, identity: Option<&Identity>) -> Result<(), Refusal> {
+    let file = std::fs::metadata(path).map_err(|why| match why.kind() {
+        std::io::ErrorKind::NotFound => Refusal::Missing,
+        std::io::ErrorKind::PermissionDenied => Refusal::Forbidden,
+        _ => Refusal::Other(reason(&why)),
+    })?;
+    if !file.is_file() {
+        return Err(Refusal::NoFile);
+    }
+    let folders = path.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty());
+    let reachable =
+        folders.filter_map(|folder| std::fs::metadata(folder).ok()).all(|folder| may(&folder, identity));
+    if may(&file, identity) && reachable { Ok(()) } else { Err(Refusal::Forbidden) }
+}
+
+/// Whether a file may be executed, or a folder passed, by its mode bits (path_resolution(7)).
+fn may(file: &std::fs::Metadata, identity: Option<&Identity>) -> bool {
+    let own = || {
+        let ids = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        let groups = rustix::process::getgroups().unwrap_or_default();
+        Identity { uid: Some(ids.0), gid: ids.1, groups: groups.iter().map(|group| group.as_raw()).collect() }
+    };
+    let who = identity.cloned().unwrap_or_else(own);
+    let uid = who.uid.unwrap_or_else(|| rustix::process::geteuid().as_raw());
+    let mode = file.mode();
+    if uid == 0 {
+        return file.is_dir() || mode & 0o111 != 0;
+    }
+    let bit = if file.uid() == uid {
+        0o100
+    } else if file.gid() == who.gid || who.groups.contains(&file.gid()) {
+        0o010
+    } else {
+        0o001
+    };
+    mode & bit != 0
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn what_can_be_executed() {
+        let folder = std::env::temp_dir().join(format!("tine-find-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let file = |name: &str, mode: u32, text: &str| {
+            let path = folder.join(name);
+            std::fs::write(&path, text).expect("a file");
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("ours");
+            path
+        };
+        let stranger = Identity { uid: Some(61_234), gid: 61_234, groups: Vec::new() };
+        for (path, who, result) in [
+            (file("good", 0o755, "#!/bin/sh\n"), None, Ok(())),
+            (file("spaced", 0o755, "#! /bin/sh -e\n"), None, Ok(())),
+            (file("mine", 0o700, "#!/bin/sh\n"), Some(&stranger), Err(Refusal::Forbidden)),
+            (file("plain", 0o644, "#!/bin/sh\n"), None, Err(Refusal::Forbidden)),
+            (file("text", 0o755, "echo\n"), None, Err(Refusal::Format)),
+            (
+                file("lost", 0o755, "#!/no/such/sh\n"),
+                None,
+                Err(Refusal::Interpreter("/no/such/sh (no such file)".into())),
+            ),
+            (folder.join("missing"), None, Err(Refusal::Missing)),
+            (folder.clone(), None, Err(Refusal::NoFile)),
+        ] {
+            assert_eq!(check(&path, who), result, "{path:?}");
+        }
+        assert!(find(OsStr::new("sh"), None, None).expect("there").ends_with("sh"));
+        assert!(find(OsStr::new("./good"), Some(&folder), None).is_ok());
+        assert!(find(OsStr::new("no-such-program"), None, None).is_err());
+        std::fs::remove_dir_all(&folder).expect("ours");
+    }
+}

@@ -1,0 +1,147 @@
+//! Executing the program for a connection. Runs in forkers, and in spares that have got their client.
+
+use std::ffi::{CStr, CString};
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::sync::atomic::AtomicI32;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::process::Pid;
+use tine_sys::exec::{Execution, Stack, Words, spawn_sibling};
+use tine_sys::process::Alone;
+
+use super::environment::{Ends, describe};
+use super::{Program, Stderr};
+use crate::board::Entry;
+use crate::error::reason;
+use crate::outcome::Report;
+use crate::peer::{Peer, canonical};
+
+/// A program, ready to be executed for one connection after the other.
+#[derive(Debug)]
+pub(crate) struct Launcher<'a> {
+    path: CString,
+    image: Image<'a>,
+    stack: Stack,
+}
+
+/// What is executed. It is the same for all connections, but for the last variables of the environment.
+#[derive(Debug)]
+struct Image<'a> {
+    program: &'a Program,
+    arguments: Words,
+    environment: Words,
+    /// How many variables every connection has.
+    common: usize,
+    null: Option<OwnedFd>,
+    supervisor: i32,
+}
+
+impl<'a> Launcher<'a> {
+    /// Makes this process ready to execute the program: a forker, as the user that the program runs as.
+    /// What the program is to inherit is changed here, once: working directory and mask.
+    pub(crate) fn new(
+        program: &'a Program,
+        path: CString,
+        supervisor: Pid,
+        lowest: i32,
+    ) -> io::Result<Launcher<'a>> {
+        if let Some(directory) = &program.directory {
+            std::env::set_current_dir(directory)?;
+        }
+        if let Some(mask) = program.umask {
+            rustix::process::umask(Mode::from_raw_mode(mask));
+        }
+        let mut arguments = Words::default();
+        program.words.iter().for_each(|word| arguments.push_bytes(word.as_bytes()));
+        let environment = program.environment.base(std::env::vars_os());
+        let null = match program.stderr {
+            Stderr::Null => {
+                let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+                Some(rustix::io::fcntl_dupfd_cloexec(null, lowest)?)
+            }
+            _ => None,
+        };
+        let common = environment.len();
+        let supervisor = supervisor.as_raw_nonzero().get();
+        let image = Image { program, arguments, environment, common, null, supervisor };
+        Ok(Launcher { path, image, stack: Stack::new()? })
+    }
+
+    /// Makes a new process that executes the program on a connection. One that cannot tells `failed` why,
+    /// and ends.
+    ///
+    /// # Errors
+    /// There is no new process.
+    pub(crate) fn spawn(
+        &mut self,
+        alone: &Alone,
+        id: &AtomicI32,
+        socket: &OwnedFd,
+        entry: &Entry,
+        failed: &dyn Fn(&Report),
+    ) -> io::Result<i32> {
+        let failed = |why: &io::Error| {
+            let report = cannot_execute(&self.path, why);
+            failed(&report);
+            report.exit_code()
+        };
+        spawn_sibling(
+            alone,
+            id,
+            &mut self.stack,
+            &mut self.image.execution(&self.path, socket, entry),
+            &failed,
+        )
+    }
+
+    /// Executes the program in this process, which was made for the connection. Returns only if it cannot.
+    pub(crate) fn execute(&mut self, socket: &OwnedFd, entry: &Entry) -> Report {
+        let why = self.image.execution(&self.path, socket, entry).run();
+        cannot_execute(&self.path, &why)
+    }
+}
+
+impl Image<'_> {
+    fn execution<'b>(&'b mut self, path: &'b CStr, socket: &OwnedFd, entry: &Entry) -> Execution<'b> {
+        self.environment.truncate(self.common);
+        describe(&mut self.environment, entry.id, &ends(socket.as_fd(), entry.peer));
+        Execution {
+            path,
+            arguments: &mut self.arguments,
+            environment: &mut self.environment,
+            stdin: socket.as_raw_fd(),
+            stdout: socket.as_raw_fd(),
+            stderr: match self.program.stderr {
+                Stderr::Client => Some(socket.as_raw_fd()),
+                Stderr::Null | Stderr::Log => self.null.as_ref().map(AsRawFd::as_raw_fd),
+                Stderr::Server => None,
+            },
+            limits: &self.program.limits,
+            nice: self.program.nice,
+            terminal: false,
+            parent: Some(self.supervisor),
+        }
+    }
+}
+
+fn ends(socket: BorrowedFd, peer: Peer) -> Ends {
+    match peer {
+        Peer::Tcp(remote) => {
+            let local = rustix::net::getsockname(socket).ok();
+            let local = local.and_then(|local| SocketAddr::try_from(local).ok()).map(canonical);
+            Ends::Tcp { local, remote }
+        }
+        Peer::Unix => {
+            let who = rustix::net::sockopt::socket_peercred(socket).ok();
+            let who = who.map(|who| (who.uid.as_raw(), who.gid.as_raw(), who.pid.as_raw_nonzero().get()));
+            Ends::Unix { peer: who }
+        }
+    }
+}
+
+fn cannot_execute(path: &CStr, why: &io::Error) -> Report {
+    Report::Error(format!("cannot execute {}: {}", path.to_string_lossy(), reason(why)))
+}

@@ -1,0 +1,162 @@
+//! A program behind a port: what is executed for each connection, and how it is surrounded.
+
+mod environment;
+mod find;
+pub(crate) mod launch;
+
+use std::ffi::{CString, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+pub use tine_sys::exec::Limit;
+
+use tine_sys::exec::LIMITS;
+
+use crate::error::Error;
+use crate::names::Identity;
+pub(crate) use environment::Environment;
+
+/// A program that is executed for each connection, which it has as its standard input and output: the
+/// socket itself, nothing in between.
+///
+/// By default it inherits what the server has (`docs/operating.md` has the table), leads a process group
+/// of its own, and dies with the server.
+#[derive(Clone, Debug)]
+pub struct Program {
+    words: Vec<OsString>,
+    pub(crate) environment: Environment,
+    pub(crate) directory: Option<PathBuf>,
+    pub(crate) umask: Option<u32>,
+    pub(crate) nice: i32,
+    pub(crate) limits: Vec<Limit>,
+    pub(crate) stderr: Stderr,
+    pub(crate) kill_mode: KillMode,
+}
+
+/// Where a program's standard error goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stderr {
+    /// To the server's own.
+    #[default]
+    Server,
+    /// Each line into the server's log, with the connection's id.
+    Log,
+    /// To the client, like its output.
+    Client,
+    /// Nowhere.
+    Null,
+}
+
+/// What happens to the descendants of a program that has ended by itself (`KillMode=`, systemd.kill(5)).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KillMode {
+    /// Nothing: they may go on, as what git detaches to tidy up does.
+    #[default]
+    Process,
+    /// Those in its process group get TERM, and KILL after two seconds.
+    Group,
+    /// All of them get that, also those in groups and sessions of their own.
+    All,
+}
+
+impl Program {
+    /// A program by its name, which is searched for in `PATH` unless it has a slash, and its arguments.
+    /// No shell is involved.
+    #[must_use]
+    pub fn new<W: Into<OsString>>(words: impl IntoIterator<Item = W>) -> Program {
+        Program {
+            words: words.into_iter().map(Into::into).collect(),
+            environment: Environment::default(),
+            directory: None,
+            umask: None,
+            nice: 0,
+            limits: Vec::new(),
+            stderr: Stderr::default(),
+            kill_mode: KillMode::default(),
+        }
+    }
+
+    /// Sets a variable of its environment.
+    #[must_use]
+    pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Program {
+        self.environment.set(name.into(), value.into());
+        self
+    }
+
+    /// Whether it starts with nothing of the server's environment. Default: no.
+    #[must_use]
+    pub fn clear_env(mut self, clear: bool) -> Program {
+        self.environment.clear(clear);
+        self
+    }
+
+    /// Its working directory. Default: the server's.
+    #[must_use]
+    pub fn directory(mut self, directory: Option<PathBuf>) -> Program {
+        self.directory = directory;
+        self
+    }
+
+    /// Its file mode creation mask. Default: the server's.
+    #[must_use]
+    pub fn umask(mut self, mask: Option<u32>) -> Program {
+        self.umask = mask;
+        self
+    }
+
+    /// Added to the server's nice value.
+    #[must_use]
+    pub fn nice(mut self, more: i32) -> Program {
+        self.nice = more;
+        self
+    }
+
+    /// A limit on what it may use (setrlimit(2)).
+    #[must_use]
+    pub fn limit(mut self, limit: Limit) -> Program {
+        self.limits.retain(|other| other.resource != limit.resource);
+        self.limits.push(limit);
+        self
+    }
+
+    /// Where its standard error goes. Default: to the server's.
+    #[must_use]
+    pub fn stderr(mut self, stderr: Stderr) -> Program {
+        self.stderr = stderr;
+        self
+    }
+
+    /// What becomes of its descendants when it ends. Default: they go on.
+    #[must_use]
+    pub fn kill_mode(mut self, mode: KillMode) -> Program {
+        self.kill_mode = mode;
+        self
+    }
+
+    /// Has it start with this limit on open files, unless it was given another.
+    pub(crate) fn keep_open_files(&mut self, soft: u64, hard: u64) {
+        let which = LIMITS.iter().find(|(name, _)| *name == "nofile");
+        if let Some((_, resource)) = which
+            && !self.limits.iter().any(|limit| limit.resource == *resource)
+        {
+            self.limits.push(Limit { resource: *resource, soft, hard });
+        }
+    }
+
+    /// The file to execute, once it is known that this identity can.
+    pub(crate) fn find(&self, identity: Option<&Identity>) -> Result<CString, Error> {
+        if let Some(directory) = &self.directory
+            && !directory.is_dir()
+        {
+            return Err(Error::usage(
+                format_args!("there is no directory {}", directory.display()),
+                "create it, or name another working directory (--cwd)",
+            ));
+        }
+        let name = self.words.first().filter(|name| !name.is_empty());
+        let name = name.ok_or_else(|| Error::usage("no program is named", "name one after --"))?;
+        let path = find::find(name, self.directory.as_deref(), identity)?;
+        CString::new(path.as_os_str().as_bytes())
+            .map_err(|_| Error::usage("the program's name has a zero byte in it", "name another"))
+    }
+}

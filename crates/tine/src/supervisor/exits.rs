@@ -1,0 +1,61 @@
+//! The ends of processes that have executed a program, by a descriptor for each (pidfd_open(2)).
+
+use std::collections::HashMap;
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+
+use rustix::event::epoll;
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+/// Processes whose end is waited for.
+#[derive(Debug)]
+pub(super) struct Exits {
+    queue: OwnedFd,
+    watched: HashMap<i32, OwnedFd>,
+}
+
+impl Exits {
+    /// A queue for [`Exits::new`].
+    pub(super) fn queue() -> Result<OwnedFd, Errno> {
+        epoll::create(epoll::CreateFlags::CLOEXEC)
+    }
+
+    pub(super) fn new(queue: OwnedFd) -> Exits {
+        Exits { queue, watched: HashMap::new() }
+    }
+
+    /// Readable while one of them has ended.
+    pub(super) fn descriptor(&self) -> &OwnedFd {
+        &self.queue
+    }
+
+    /// Waits for the end of a child that has not been reaped.
+    pub(super) fn watch(&mut self, pid: i32) -> Result<(), Errno> {
+        let id = Pid::from_raw(pid).ok_or(Errno::INVAL)?;
+        let descriptor = pidfd_open(id, PidfdFlags::empty())?;
+        epoll::add(&self.queue, &descriptor, epoll::EventData::new_u64(pid as u64), epoll::EventFlags::IN)?;
+        self.watched.insert(pid, descriptor);
+        Ok(())
+    }
+
+    /// Those that have ended and are still watched.
+    pub(super) fn take(&mut self) -> Vec<i32> {
+        if self.watched.is_empty() {
+            return Vec::new();
+        }
+        let mut buffer = [const { MaybeUninit::<epoll::Event>::uninit() }; 256];
+        let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+        let ended = epoll::wait(&self.queue, &mut buffer, Some(&now));
+        ended.map_or_else(
+            |_| Vec::new(),
+            |(ended, _)| ended.iter().map(|event| event.data.u64() as i32).collect(),
+        )
+    }
+
+    /// Watches it no more.
+    pub(super) fn forget(&mut self, pid: i32) {
+        // Closing the descriptor takes it out of the queue.
+        self.watched.remove(&pid);
+    }
+}

@@ -1,0 +1,113 @@
+//! Starting forkers and the refuser, and saying that the server is ready.
+
+use rustix::process::Pid;
+use tine_sys::process::{Ended, How, Side, fork};
+
+use super::people::Role;
+use super::run::{Supervisor, cannot_start};
+use super::state::{Event, Helper};
+use crate::connection::Connection;
+use crate::error::{Error, HandlerError};
+use crate::forker::{self, Forker};
+use crate::refuser;
+use crate::settings::WhenFull;
+
+impl<H> Supervisor<'_, H>
+where
+    H: FnMut(Connection) -> Result<(), HandlerError>,
+{
+    pub(super) fn start_all(&mut self, helpers: &[Helper]) -> Result<(), Error> {
+        tine_sys::memory::share_constants();
+        for helper in helpers {
+            self.start(*helper).map_err(|why| cannot_start("fork", &why))?;
+        }
+        (0..self.controls.len()).for_each(|forker| self.ring(forker));
+        self.announce()
+    }
+
+    /// Says that clients can come.
+    fn announce(&mut self) -> Result<(), Error> {
+        // Last in line when memory runs out, where that may be had. The forkers have chosen theirs.
+        let _ = std::fs::write("/proc/self/oom_score_adj", "-800");
+        for listener in &self.listeners {
+            self.log.listen(&listener.name, self.settings.backlog);
+        }
+        self.ready.say(&self.listeners)
+    }
+
+    pub(super) fn start(&mut self, helper: Helper) -> std::io::Result<()> {
+        // Asked for before the fork: afterwards the parent may be somebody else already.
+        let supervisor = rustix::process::getpid();
+        match fork(self.alone, self.exit_signal)? {
+            Side::Parent(pid) => {
+                self.people.add(pid, Role::Helper(helper));
+                Ok(())
+            }
+            Side::Child => self.become_helper(helper, supervisor),
+        }
+    }
+
+    fn become_helper(&mut self, helper: Helper, supervisor: Pid) -> ! {
+        self.own = None;
+        self.ready = crate::ready::Ready::default();
+        match helper {
+            Helper::Forker(index) => self.become_forker(index, supervisor),
+            Helper::Refuser => self.become_refuser(supervisor),
+        }
+    }
+
+    fn become_forker(&mut self, index: usize, supervisor: Pid) -> ! {
+        let control = self.controls.swap_remove(index);
+        self.controls.clear();
+        let refuser = self.refusals.take().map(|(sender, _)| sender);
+        forker::run::run(Forker {
+            index,
+            supervisor,
+            alone: self.alone,
+            settings: &self.settings,
+            listeners: &self.listeners,
+            board: self.board,
+            control,
+            retire: &self.retire,
+            wake: &self.wake,
+            refuser: refuser.as_ref(),
+            log: &mut self.log,
+            title: None,
+            first_own_descriptor: self.first_own_descriptor,
+            handler: &mut *self.handler,
+            program_path: self.program_path.as_deref(),
+            launcher: None,
+        })
+    }
+
+    fn become_refuser(&mut self, supervisor: Pid) -> ! {
+        self.listeners.clear();
+        self.controls.clear();
+        match (self.refusals.take(), &self.settings.when_full) {
+            (Some((_, receiver)), WhenFull::Refuse(text)) => {
+                refuser::run(&receiver, text, &self.settings, supervisor, &mut self.log)
+            }
+            _ => tine_sys::process::exit_now(0),
+        }
+    }
+
+    pub(super) fn helper_ended(&mut self, helper: Helper, ended: &Ended) -> Event {
+        if let Helper::Forker(index) = helper {
+            // What it had begun with the last word of its life is known before its slots are freed.
+            self.hear_forkers();
+            self.board.release_unborn(index);
+            self.board.set_wants_room(index, false);
+            // Another forker may have been waiting for what it held.
+            (0..self.controls.len()).for_each(|forker| self.ring(forker));
+        }
+        self.helper_ends.push((helper, *ended));
+        Event::HelperEnded { helper, done: ended.how == How::Exited(0) }
+    }
+
+    pub(super) fn ring(&self, forker: usize) {
+        if let Some(control) = self.controls.get(forker) {
+            // Full means that it has been told.
+            let _ = rustix::io::write(control, &1u64.to_ne_bytes());
+        }
+    }
+}
