@@ -17,7 +17,7 @@ fn main() -> ExitCode {
         Err(error) => return args::explain(&error),
     };
     let done = match args.command {
-        args::Command::Serve(serve) => commands::serve::run(serve),
+        args::Command::Serve(serve) => commands::serve::run(*serve),
         args::Command::Client(client) => client::run(client),
         args::Command::Man(page) => commands::describe::man(&page),
         args::Command::Completions(shell) => commands::describe::completions(&shell),

@@ -279,6 +279,18 @@ pub fn reap_ordinary(pid: i32) -> io::Result<Option<Ended>> {
     wait4(pid, 0)
 }
 
+/// Whether this child has ended and can be reaped; it is left as it is (waitid(2), `WNOWAIT`).
+#[must_use]
+pub fn has_ended(pid: i32) -> bool {
+    let mut info = std::mem::MaybeUninit::<libc::siginfo_t>::zeroed();
+    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
+    // SAFETY: the out-pointer is valid, an all-zero siginfo is a valid one, and its process id is plain data.
+    unsafe {
+        let told = libc::waitid(libc::P_PID, pid as libc::id_t, info.as_mut_ptr(), flags);
+        told == 0 && info.assume_init().si_pid() == pid
+    }
+}
+
 fn wait4(pid: i32, flags: i32) -> io::Result<Option<Ended>> {
     let mut status = 0;
     let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();

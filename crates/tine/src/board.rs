@@ -26,14 +26,16 @@ const PHASE: usize = 1;
 const ID: usize = 2;
 const START: usize = 3;
 const PEER: usize = 4;
-const SLOT_WORDS: usize = 7;
+const SOCKET: usize = 7;
+const SLOT_WORDS: usize = 8;
 
 // Words of the head, before the words of each forker and the two bitmaps.
 const LAST_ID: usize = 0;
 const POKED: usize = 1;
 const DRAIN_QUOTA: usize = 2;
 const TROUBLE: usize = 3;
-const HEAD: usize = 4;
+const WANTS_NEWS: usize = 4;
+const HEAD: usize = 5;
 // Words of each forker.
 const WANTS_ROOM: usize = 0;
 const WAITING: usize = 1;
@@ -216,6 +218,15 @@ impl Board {
         entry
     }
 
+    /// Notes the inode of the socket in a slot, by which the kernel's table of sockets knows it.
+    pub(crate) fn note_socket(&self, slot: usize, inode: u64) {
+        self.slots[slot].words[SOCKET].store(inode, Relaxed);
+    }
+
+    pub(crate) fn socket(&self, slot: usize) -> u64 {
+        self.slots[slot].words[SOCKET].load(Relaxed)
+    }
+
     /// How many connections there have been.
     pub(crate) fn connections(&self) -> u64 {
         self.words[LAST_ID].load(Relaxed)
@@ -269,6 +280,17 @@ impl Board {
 
     pub(crate) fn poke_answered(&self) {
         self.words[POKED].store(0, SeqCst);
+    }
+
+    /// Notes that the supervisor, which watches connections, knows of none and wants to be woken for the
+    /// next.
+    pub(crate) fn want_news(&self) {
+        self.words[WANTS_NEWS].store(1, SeqCst);
+    }
+
+    /// Whether it wants to; once only.
+    pub(crate) fn take_wants_news(&self) -> bool {
+        self.words[WANTS_NEWS].load(SeqCst) != 0 && self.words[WANTS_NEWS].swap(0, SeqCst) != 0
     }
 
     // What forkers want.

@@ -49,6 +49,7 @@ mod server;
 mod settings;
 mod signals;
 mod supervisor;
+mod watch;
 
 pub use address::{Address, resolve};
 pub use connection::Connection;
@@ -59,3 +60,4 @@ pub use peer::Peer;
 pub use program::{KillMode, Limit, Program, Stderr};
 pub use server::Server;
 pub use settings::WhenFull;
+pub use watch::Timeouts;

@@ -95,6 +95,12 @@ impl Listener {
         Ok(())
     }
 
+    /// Whether it is an IPv6 socket, and its port; `None` where it is no TCP socket.
+    pub(crate) fn family_and_port(&self) -> Option<(bool, u16)> {
+        let local = SocketAddr::try_from(rustix::net::getsockname(self).ok()?).ok()?;
+        Some((local.is_ipv6(), local.port()))
+    }
+
     /// How many clients wait to be accepted, where the kernel tells (for TCP, as in `ss -l`).
     pub(crate) fn queued(&self) -> Option<u64> {
         self.port?;

@@ -9,6 +9,7 @@ use std::io;
 use tine_sys::process::How;
 
 use crate::error::HandlerError;
+use crate::watch::Reason;
 
 /// How the process that served a connection says that it went.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,6 +86,8 @@ pub(crate) enum Outcome {
     Exit(i32),
     /// This signal ended the process.
     Signal(i32),
+    /// The server ended it.
+    Ended(Reason),
     /// The process reported more than its exit code says.
     Told(Report),
 }
@@ -106,6 +109,7 @@ impl fmt::Display for Outcome {
         match self {
             Outcome::Exit(code) => write!(f, "exit {code}"),
             Outcome::Signal(number) => write!(f, "signal {}", signal_name(*number)),
+            Outcome::Ended(reason) => reason.fmt(f),
             Outcome::Told(Report::Done) => f.write_str("exit 0"),
             Outcome::Told(Report::Reset) => f.write_str("reset"),
             Outcome::Told(Report::Timeout(which)) => write!(f, "timeout {which}"),

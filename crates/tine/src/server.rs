@@ -17,6 +17,7 @@ use crate::program::Program;
 use crate::ready::Ready;
 use crate::settings::{Settings, WhenFull};
 use crate::supervisor;
+use crate::watch::Timeouts;
 
 /// A server that gives every connection a process of its own.
 ///
@@ -135,6 +136,13 @@ impl Server {
     #[must_use]
     pub fn drain_timeout(mut self, time: Duration) -> Server {
         self.settings.drain_timeout = time;
+        self
+    }
+
+    /// Times that end a connection. Default: none.
+    #[must_use]
+    pub fn timeouts(mut self, timeouts: Timeouts) -> Server {
+        self.settings.timeouts = timeouts;
         self
     }
 

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use crate::names::Identity;
 use crate::program::Program;
+use crate::watch::Timeouts;
+use crate::watch::state::Rules;
 
 /// What happens to a client that comes when as many connections as allowed are served.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,6 +30,7 @@ pub(crate) struct Settings {
     pub(crate) identity: Option<Identity>,
     pub(crate) titles: bool,
     pub(crate) handler_prints: bool,
+    pub(crate) timeouts: Timeouts,
     /// What is executed for each connection, instead of calling the handler.
     pub(crate) program: Option<Program>,
 }
@@ -45,6 +48,7 @@ impl Default for Settings {
             identity: None,
             titles: false,
             handler_prints: true,
+            timeouts: Timeouts::default(),
             program: None,
         }
     }
@@ -57,6 +61,11 @@ fn default_forkers() -> usize {
 }
 
 impl Settings {
+    /// What connections are watched for, from outside.
+    pub(crate) fn rules(&self) -> Rules {
+        Rules { timeouts: self.timeouts, clients_matter: self.program.is_some() }
+    }
+
     /// Whether processes wait for clients, instead of being forked for them.
     pub(crate) fn has_spares(&self) -> bool {
         self.spares > 0

@@ -224,6 +224,14 @@ impl Server {
         Start::serve(options).start()
     }
 
+    /// `tine serve` with these options and a program.
+    #[must_use]
+    pub fn program(options: &[&str], program: &[&str]) -> Server {
+        let mut start = Start::serve(options);
+        start.command().arg("--").args(program);
+        start.start()
+    }
+
     /// The TCP port of its first address.
     #[must_use]
     pub fn port(&self) -> u16 {

@@ -21,7 +21,7 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Serve: a process for every connection
-    Serve(Serve),
+    Serve(Box<Serve>),
     /// Talk to a server: by hand, through a pipe, or with a message every so often
     Client(Client),
     /// Print a manual page, made from the same text as --help
@@ -86,6 +86,18 @@ pub struct Serve {
     /// How long a stopping server lets connections finish
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
     pub drain_timeout: Duration,
+
+    /// End a connection on which nothing has come or gone for so long
+    #[arg(long, value_name = "DURATION", value_parser = positive)]
+    pub idle_timeout: Option<Duration>,
+
+    /// End a connection that is so old
+    #[arg(long, value_name = "DURATION", value_parser = positive)]
+    pub max_lifetime: Option<Duration>,
+
+    /// End a connection whose client has sent nothing for so long after it was accepted
+    #[arg(long, value_name = "DURATION", value_parser = positive)]
+    pub first_byte_timeout: Option<Duration>,
 
     /// Serve as this user, by name or number, once the addresses are bound
     #[arg(long, value_name = "USER")]
@@ -241,6 +253,11 @@ pub fn unescape(text: &str) -> Result<Vec<u8>, String> {
 /// `500ms`, `10s`, `5min`. A bare 0 is a duration, too.
 pub fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|why| format!("{why}; write 500ms, 10s or 5min"))
+}
+
+/// A duration that is not zero.
+pub fn positive(text: &str) -> Result<Duration, String> {
+    duration(text).and_then(|time| if time.is_zero() { Err("it cannot be zero".into()) } else { Ok(time) })
 }
 
 /// Prints what clap has to say. Help and version are no errors; the rest is one line, exit code 100.

@@ -34,8 +34,7 @@ pub struct ProgramArgs {
     #[arg(long, value_name = "N", requires = "program", default_value = "0", allow_hyphen_values = true, value_parser = clap::value_parser!(i32).range(-40..=40))]
     pub nice: i32,
 
-    /// Where its standard error goes: the server's, a line of the log for each of its lines, the client,
-    /// nowhere
+    /// Where its standard error goes
     #[arg(long, value_name = "WHERE", requires = "program", value_enum, default_value_t = Stderr::Server)]
     pub stderr: Stderr,
 
@@ -54,8 +53,6 @@ pub struct ProgramArgs {
 pub enum Stderr {
     /// The server's own
     Server,
-    /// Lines of the log, with the connection's id
-    Log,
     /// The client
     Client,
     /// Nowhere

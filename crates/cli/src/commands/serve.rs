@@ -3,7 +3,9 @@
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use tine::{Connection, Error, Format, HandlerError, Identity, KillMode, Level, Program, Server, Stderr};
+use tine::{
+    Connection, Error, Format, HandlerError, Identity, KillMode, Level, Program, Server, Stderr, Timeouts,
+};
 
 use crate::args::program::ProgramArgs;
 use crate::args::{self, LogFormat, Serve, Service, WhenFull};
@@ -66,6 +68,11 @@ fn server(args: Serve) -> Result<Server, Error> {
         .spares(args.spares as usize)
         .reuse(args.reuse)
         .drain_timeout(args.drain_timeout)
+        .timeouts(Timeouts {
+            idle: args.idle_timeout,
+            lifetime: args.max_lifetime,
+            first_byte: args.first_byte_timeout,
+        })
         .identity(identity)
         .titles(args.titles)
         .handler_prints(false)
@@ -86,7 +93,6 @@ fn program(args: &ProgramArgs) -> Option<Program> {
         .nice(args.nice)
         .stderr(match args.stderr {
             args::program::Stderr::Server => Stderr::Server,
-            args::program::Stderr::Log => Stderr::Log,
             args::program::Stderr::Client => Stderr::Client,
             args::program::Stderr::Null => Stderr::Null,
         })

@@ -16,9 +16,10 @@ use rustix::process::Pid;
 use tine_sys::cmdline::Title;
 use tine_sys::process::Alone;
 
-use crate::board::Board;
+use crate::board::{Board, Entry};
 use crate::listener::Listener;
 use crate::log::Log;
+use crate::peer::Peer;
 use crate::program::launch::Launcher;
 use crate::settings::Settings;
 
@@ -56,6 +57,17 @@ impl<H> Forker<'_, H> {
         self.settings.has_spares()
     }
 
+    /// Writes a new connection into its slot.
+    #[inline]
+    pub(crate) fn begin(&self, slot: usize, peer: Peer, socket: &OwnedFd) -> Entry {
+        if self.settings.rules().are_any() {
+            // It cannot fail for a descriptor that was just made.
+            let inode = rustix::fs::fstat(socket).map_or(0, |stat| stat.st_ino);
+            self.board.note_socket(slot, inode);
+        }
+        self.board.begin(slot, peer)
+    }
+
     /// Wakes the supervisor, unless it has been and has not answered yet.
     pub(crate) fn poke_supervisor(&self) {
         if self.board.poke() {
@@ -64,10 +76,10 @@ impl<H> Forker<'_, H> {
         }
     }
 
-    /// Tells the supervisor of a slot, at once only if it has a line to write about it.
+    /// Tells the supervisor of a slot: at once only if it has a line to write about it, or begins to watch.
     pub(crate) fn tell_change(&self, slot: usize) {
         self.board.mark_changed(slot);
-        if self.log.tells_connections() {
+        if self.log.tells_connections() || self.board.take_wants_news() {
             self.poke_supervisor();
         }
     }

@@ -334,7 +334,7 @@ where
 {
     let Client { socket, peer, slot } = client;
     let board: Board = forker.board;
-    let entry = board.begin(slot, peer);
+    let entry = forker.begin(slot, peer, &socket);
     // Before the fork: however soon the child ends, the supervisor finds its slot.
     board.mark_changed(slot);
     match make_process(forker, &socket, slot, &entry) {

@@ -37,13 +37,13 @@ where
     forker.board.rehearse(slot);
     if reuse == 1 {
         let (socket, peer) = wait(forker, &events);
-        let entry = begin(forker, slot, peer);
+        let entry = begin(forker, slot, peer, &socket);
         forker.tell_change(slot);
         child::serve(forker, socket, slot, entry);
     }
     for _ in 0..reuse {
         let (socket, peer) = wait(forker, &events);
-        let entry = begin(forker, slot, peer);
+        let entry = begin(forker, slot, peer, &socket);
         let report = serve_one_of_many(forker, socket, slot, entry);
         // After a rush, more wait than are wanted.
         let waiting = forker.board.one_waits_more(forker.index);
@@ -80,8 +80,8 @@ fn wait<H>(forker: &Forker<'_, H>, events: &OwnedFd) -> (OwnedFd, Peer) {
 
 /// Takes the client down on the board, and has the forker refill when half of the spares are gone, or
 /// see that nobody waits any more.
-fn begin<H>(forker: &Forker<'_, H>, slot: usize, peer: Peer) -> Entry {
-    let entry = forker.board.begin(slot, peer);
+fn begin<H>(forker: &Forker<'_, H>, slot: usize, peer: Peer, socket: &OwnedFd) -> Entry {
+    let entry = forker.begin(slot, peer, socket);
     let low = forker.settings.spares_of(forker.index) / 2;
     let left = forker.board.one_waits_less(forker.index);
     if left == low || left == 0 {
@@ -97,6 +97,9 @@ where
     H: FnMut(Connection) -> Result<(), HandlerError>,
 {
     let pid = rustix::process::getpid().as_raw_nonzero().get();
+    if forker.board.take_wants_news() {
+        forker.poke_supervisor();
+    }
     let tells = forker.log.tells_connections();
     if tells {
         let count = forker.board.count(Phase::Serving, None);

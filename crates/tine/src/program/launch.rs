@@ -116,7 +116,7 @@ impl Image<'_> {
             stdout: socket.as_raw_fd(),
             stderr: match self.program.stderr {
                 Stderr::Client => Some(socket.as_raw_fd()),
-                Stderr::Null | Stderr::Log => self.null.as_ref().map(AsRawFd::as_raw_fd),
+                Stderr::Null => self.null.as_ref().map(AsRawFd::as_raw_fd),
                 Stderr::Server => None,
             },
             limits: &self.program.limits,

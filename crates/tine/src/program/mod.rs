@@ -14,7 +14,7 @@ use tine_sys::exec::LIMITS;
 
 use crate::error::Error;
 use crate::names::Identity;
-pub(crate) use environment::Environment;
+pub(crate) use environment::{CONNECTION, Environment};
 
 /// A program that is executed for each connection, which it has as its standard input and output: the
 /// socket itself, nothing in between.
@@ -39,8 +39,6 @@ pub enum Stderr {
     /// To the server's own.
     #[default]
     Server,
-    /// Each line into the server's log, with the connection's id.
-    Log,
     /// To the client, like its output.
     Client,
     /// Nowhere.

@@ -2,8 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use tine_sys::process::{Ended, reap, reap_ordinary};
+use rustix::process::Signal;
+use tine_sys::process::{Ended, has_ended, reap, reap_ordinary};
 
+use super::family;
 use super::people::Role;
 use super::run::{GATHER, Supervisor};
 use super::state::Event;
@@ -12,6 +14,14 @@ use crate::connection::Connection;
 use crate::error::HandlerError;
 use crate::log::Spent;
 use crate::outcome::Outcome;
+use crate::program::KillMode;
+use crate::watch::Reason;
+
+/// How long descendants that were told to end have until they are killed.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How often it is looked whether descendants that were told to end have ended.
+pub(super) const LINGER: Duration = Duration::from_millis(25);
 
 /// Orphans are reaped together for so long.
 const ORPHANS: Duration = Duration::from_millis(50);
@@ -139,6 +149,9 @@ where
         if self.people.role(pid).is_none() {
             self.hear_forkers();
         }
+        if self.lingers(pid) {
+            return;
+        }
         // Not ours, or reaped already: nothing to be done.
         let Ok(Some(ended)) = reap(pid) else { return };
         if let Some(own) = &mut self.own {
@@ -153,6 +166,48 @@ where
         }
     }
 
+    /// Whether a program has ended and descendants of it are still to end. Then it is not reaped: its
+    /// number, and with it that of its group, stay its own, and so does its place.
+    fn lingers(&mut self, pid: i32) -> bool {
+        let Some((Role::Slot(slot), program)) = self.people.role(pid).zip(self.settings.program.as_ref())
+        else {
+            return false;
+        };
+        let id = self.board.entry(slot).id;
+        let mode = match self.watching.reason(slot, id) {
+            Some(_) => KillMode::All,
+            None => program.kill_mode,
+        };
+        if mode == KillMode::Process || !has_ended(pid) {
+            return false;
+        }
+        let left = family::left(pid, (mode == KillMode::All).then_some(id), &self.orphans());
+        if left.is_empty() {
+            self.lingering.remove(&pid);
+            return false;
+        }
+        let now = Instant::now();
+        match self.lingering.get(&pid) {
+            None => {
+                family::signal(&left, &[Signal::TERM, Signal::CONT]);
+                self.lingering.insert(pid, now + PATIENCE);
+                if let Some(own) = &mut self.own {
+                    own.exits.forget(pid);
+                }
+            }
+            Some(kill_at) if *kill_at <= now => family::signal(&left, &[Signal::KILL]),
+            Some(_) => {}
+        }
+        true
+    }
+
+    /// Looks again at programs whose descendants were told to end.
+    pub(super) fn look_at_lingering(&mut self, events: &mut Vec<Event>) {
+        for pid in self.lingering.keys().copied().collect::<Vec<_>>() {
+            self.take_end(pid, events);
+        }
+    }
+
     fn slot_ended(&mut self, slot: usize, ended: &Ended) {
         let phase = self.board.phase(slot);
         let served = phase == Phase::Serving;
@@ -161,7 +216,8 @@ where
         }
         // The line is put together from the slot, and written when it is free: whoever reads that a
         // connection has ended finds room.
-        let line = (served && self.log.tells_connections()).then(|| self.end_line(slot, ended));
+        let reason = self.watching.forget(slot, self.board.entry(slot).id);
+        let line = (served && self.log.tells_connections()).then(|| self.end_line(slot, ended, reason));
         let owner = self.board.owner(slot);
         self.board.release(slot);
         for forker in 0..self.controls.len() {
@@ -179,15 +235,19 @@ where
         }
     }
 
-    fn end_line(&self, slot: usize, ended: &Ended) -> (Entry, Outcome, Spent) {
+    fn end_line(&self, slot: usize, ended: &Ended, reason: Option<Reason>) -> (Entry, Outcome, Spent) {
         let entry = self.board.entry(slot);
         let display = self.board.display();
+        let outcome = match reason {
+            Some(reason) => Outcome::Ended(reason),
+            None => Outcome::new(ended.how, display.reported(slot)),
+        };
         let spent = Spent {
             duration: Duration::from_nanos(now().saturating_sub(entry.start)),
             bytes: display.bytes(slot).filter(|_| self.settings.program.is_none()),
             cpu: ended.cpu,
             peak_kib: ended.peak_kib,
         };
-        (entry, Outcome::new(ended.how, display.reported(slot)), spent)
+        (entry, outcome, spent)
     }
 }

@@ -49,6 +49,7 @@ where
 
     fn become_helper(&mut self, helper: Helper, supervisor: Pid) -> ! {
         self.own = None;
+        self.watching.close();
         self.ready = crate::ready::Ready::default();
         match helper {
             Helper::Forker(index) => self.become_forker(index, supervisor),

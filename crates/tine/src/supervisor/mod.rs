@@ -6,10 +6,12 @@
 mod apply;
 mod ends;
 mod exits;
+mod family;
 mod helpers;
 mod people;
 mod prepare;
 mod run;
 mod state;
+mod watching;
 
 pub(crate) use run::run;

@@ -1,5 +1,6 @@
 //! The supervisor's loop: waits, names what happened, applies what the state decides.
 
+use std::collections::HashMap;
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -11,10 +12,12 @@ use tine_sys::signal::{Set, first_real_time};
 use tine_sys::wait;
 
 use super::apply::signal_one;
+use super::ends::LINGER;
 use super::exits::Exits;
 use super::people::People;
 use super::prepare::{above_the_program, channel, check_combinations, sweep_every, take_signals};
 use super::state::{Event, Helper, Phase, State};
+use super::watching::Watching;
 use crate::board::Board;
 use crate::connection::Connection;
 use crate::error::{Error, HandlerError};
@@ -25,6 +28,7 @@ use crate::program::Program;
 use crate::server::Server;
 use crate::settings::{Settings, WhenFull};
 use crate::signals::{self, Command};
+use crate::watch::diag::Diag;
 
 /// Ends of processes are taken together for so long, while nobody waits for room: fewer changes
 /// between processes, about a twentieth of the rate.
@@ -62,6 +66,7 @@ pub(super) struct Supervisor<'a, H> {
     /// The file of the program, found before anything is started.
     pub(super) program_path: Option<CString>,
     pub(super) people: People,
+    pub(super) watching: Watching,
     pub(super) strangers: Strangers,
     /// Helpers that ended and have not been told of.
     pub(super) helper_ends: Vec<(Helper, Ended)>,
@@ -70,6 +75,8 @@ pub(super) struct Supervisor<'a, H> {
     /// How often children are looked at one by one: a queued signal is lost where the queue is full.
     pub(super) sweep_every: Duration,
     pub(super) sweep_at: Instant,
+    /// Programs that have ended and whose descendants have not, and when those are killed.
+    pub(super) lingering: HashMap<i32, Instant>,
     /// When orphans are to be reaped.
     pub(super) orphans_at: Option<Instant>,
 }
@@ -140,6 +147,15 @@ where
             ends: high(Ok(end_set.descriptor().map_err(io)?))?,
             exits: Exits::new(high(Exits::queue())?),
         };
+        let rules = settings.rules();
+        let diag = rules.are_any().then(|| high(Diag::socket()));
+        let watching = match diag.transpose() {
+            Ok(diag) => Watching::new(rules, diag, &listeners),
+            Err(_) => {
+                log.warning("the kernel does not tell of sockets (sock_diag): neither clients that have gone nor idle ones are noticed");
+                Watching::new(rules, None, &listeners)
+            }
+        };
         Ok(Supervisor {
             own: Some(own),
             wake: bell()?,
@@ -150,12 +166,14 @@ where
                 WhenFull::Refuse(_) => Some(channel(&high)?),
             },
             people: People::default(),
+            watching,
             strangers: Strangers::note_and_adopt(),
             helper_ends: Vec::new(),
             changed: Vec::new(),
             gather_until: None,
             sweep_every: sweep_every(settings.max_connections),
             sweep_at: Instant::now(),
+            lingering: HashMap::new(),
             orphans_at: None,
             settings,
             listeners,
@@ -182,9 +200,19 @@ where
 
     /// Waits for a signal, a word of a forker, or the next deadline.
     fn wait(&mut self, state: &State) {
+        if self.settings.rules().are_any() && self.people.are_slots_empty() {
+            self.board.want_news();
+            // Who began before this could be seen is heard of here.
+            self.hear_forkers();
+        }
         let gathering = self.gather_until.filter(|_| self.may_gather(state));
         let sweep = Some(self.sweep_at).filter(|_| !self.people.are_slots_empty());
-        let deadline = [state.deadline(), gathering, sweep, self.orphans_at].into_iter().flatten().min();
+        let lingering = (!self.lingering.is_empty()).then(|| Instant::now() + LINGER);
+        let look = self.watching.deadline(!self.people.are_slots_empty());
+        let deadline = [state.deadline(), gathering, sweep, look, lingering, self.orphans_at]
+            .into_iter()
+            .flatten()
+            .min();
         let Some(own) = &self.own else { return };
         let mut ask = [
             PollFd::new(&self.wake, PollFlags::IN),
@@ -222,6 +250,8 @@ where
         if self.orphans_at.is_some_and(|at| at <= Instant::now()) {
             self.reap_orphans();
         }
+        self.look_at_connections();
+        self.look_at_lingering(&mut events);
         if self.sweep_at <= Instant::now() {
             self.sweep(&mut events);
         }

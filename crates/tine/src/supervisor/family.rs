@@ -1,0 +1,122 @@
+//! The descendants of a connection's process: who they are, and signals to them.
+//!
+//! Those in its process group are reached by the group. Those that made groups or sessions of their own are
+//! found by who is whose parent; and those whose parents have ended, which are this process's children then,
+//! by the connection's id in the environment that they inherited. A program that hides from both needs a
+//! cgroup or a namespace of its own.
+
+use std::collections::BTreeSet;
+use std::os::fd::OwnedFd;
+
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+use crate::program::CONNECTION;
+
+/// A process that is not this one's child, or may be reaped by somebody else: held by a descriptor, so that
+/// a signal cannot go to a stranger who got its number.
+struct Relative {
+    pid: i32,
+    descriptor: OwnedFd,
+}
+
+/// All living descendants of these processes, themselves not among them.
+fn descendants(of: &[i32]) -> BTreeSet<i32> {
+    let mut found = BTreeSet::new();
+    let mut open = of.to_vec();
+    while let Some(parent) = open.pop() {
+        open.extend(children(parent).into_iter().filter(|child| found.insert(*child)));
+    }
+    found
+}
+
+/// The children of a process, those of all its threads (proc_pid_task_tid_children(5)).
+fn children(pid: i32) -> Vec<i32> {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
+    let lists =
+        threads.flatten().filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
+    lists
+        .flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>())
+        .collect()
+}
+
+/// Process group and parent, by proc_pid_stat(5).
+fn group_and_parent(pid: i32) -> Option<(i32, i32)> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    let parent = fields.nth(1)?.parse().ok()?;
+    Some((fields.next()?.parse().ok()?, parent))
+}
+
+/// Whether a process has ended and waits to be reaped.
+fn is_zombie(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_none_or(|(_, rest)| rest.trim_start().starts_with(['Z', 'X']))
+}
+
+/// Whether it has inherited this connection's id.
+fn is_of(pid: i32, connection: u64) -> bool {
+    let wanted = format!("{CONNECTION}={connection}");
+    let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    environment.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes())
+}
+
+/// The living descendants of a connection's process outside of its group, given the orphans that this
+/// process has adopted.
+pub(super) fn outside(pid: i32, connection: u64, orphans: &[i32]) -> BTreeSet<i32> {
+    let left: Vec<i32> = orphans.iter().copied().filter(|orphan| is_of(*orphan, connection)).collect();
+    let mut family = descendants(&[&[pid], &left[..]].concat());
+    family.extend(left);
+    family.retain(|relative| {
+        !is_zombie(*relative) && group_and_parent(*relative).is_some_and(|(group, _)| group != pid)
+    });
+    family
+}
+
+/// The living processes that are left of a connection whose own process has ended: those of its group, and
+/// with the connection's id, those elsewhere, too.
+pub(super) fn left(pid: i32, connection: Option<u64>, orphans: &[i32]) -> BTreeSet<i32> {
+    let mut left = left_in_group(pid, orphans);
+    if let Some(connection) = connection {
+        left.extend(outside(pid, connection, orphans));
+    }
+    left
+}
+
+fn left_in_group(pid: i32, orphans: &[i32]) -> BTreeSet<i32> {
+    let mut family = descendants(orphans);
+    family.extend(orphans);
+    family.retain(|relative| {
+        !is_zombie(*relative) && group_and_parent(*relative).is_some_and(|(group, _)| group == pid)
+    });
+    family
+}
+
+/// Signals processes that are not children of this one.
+pub(super) fn signal(family: &BTreeSet<i32>, signals: &[Signal]) {
+    let relatives: Vec<Relative> = family.iter().filter_map(|pid| Relative::hold(*pid)).collect();
+    let own = rustix::process::getpid().as_raw_nonzero().get();
+    for relative in &relatives {
+        // Whoever has the number now that the descriptor is held is still one of them.
+        let parent = group_and_parent(relative.pid).map(|(_, parent)| parent);
+        if parent
+            .is_some_and(|parent| parent == own || is_server_process(parent, own) || family.contains(&parent))
+        {
+            for signal in signals {
+                // It may have ended: the better.
+                let _ = pidfd_send_signal(&relative.descriptor, *signal);
+            }
+        }
+    }
+}
+
+/// Whether a process is a child of this one.
+fn is_server_process(pid: i32, own: i32) -> bool {
+    group_and_parent(pid).is_some_and(|(_, parent)| parent == own)
+}
+
+impl Relative {
+    fn hold(pid: i32) -> Option<Relative> {
+        let descriptor = pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
+        Some(Relative { pid, descriptor })
+    }
+}

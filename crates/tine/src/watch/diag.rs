@@ -1,0 +1,193 @@
+//! The kernel's table of TCP sockets (sock_diag(7)), by a netlink socket.
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+
+use rustix::io::Errno;
+use rustix::net::netlink::{self, SocketAddrNetlink};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+
+// linux/netlink.h, linux/sock_diag.h, linux/inet_diag.h, linux/tcp.h.
+const HEADER: usize = 16;
+const DONE: u16 = 3;
+const ERROR: u16 = 2;
+const BY_FAMILY: u16 = 20;
+const REQUEST_DUMP: u16 = 0x301;
+const TCP: u8 = 6;
+/// Sockets that are connected, in whichever stage; `TIME_WAIT` and those that listen are not asked for.
+const STATES: u32 = !(1 << 6 | 1 << 7 | 1 << 10 | 1 << 3 | 1 << 12);
+const ATTRIBUTE_INFO: u16 = 2;
+const MESSAGE: usize = 72;
+const INODE_AT: usize = 68;
+const BYTES_ACKED_AT: usize = 120;
+const BYTES_RECEIVED_AT: usize = 128;
+
+/// What the kernel says of a socket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Facts {
+    /// Bytes that came from the other side.
+    pub(crate) received: u64,
+    /// Bytes that the other side has acknowledged.
+    pub(crate) acked: u64,
+}
+
+/// A way to ask.
+#[derive(Debug)]
+pub(crate) struct Diag {
+    socket: OwnedFd,
+    buffer: Vec<u8>,
+}
+
+impl Diag {
+    /// A netlink socket for [`Diag::new`].
+    pub(crate) fn socket() -> Result<OwnedFd, Errno> {
+        let flags = SocketFlags::CLOEXEC;
+        let socket = rustix::net::socket_with(
+            AddressFamily::NETLINK,
+            SocketType::RAW,
+            flags,
+            Some(netlink::SOCK_DIAG),
+        )?;
+        // The kernel answers at once. Should it not, the supervisor must not wait for ever.
+        let second = Some(std::time::Duration::from_secs(1));
+        rustix::net::sockopt::set_socket_timeout(&socket, rustix::net::sockopt::Timeout::Recv, second)?;
+        Ok(socket)
+    }
+
+    pub(crate) fn new(socket: OwnedFd) -> Diag {
+        Diag { socket, buffer: Vec::new() }
+    }
+
+    /// The connected sockets whose own port is this, by their inode; `bytes` asks for their counts, too.
+    pub(crate) fn connected(
+        &mut self,
+        ipv6: bool,
+        port: u16,
+        bytes: bool,
+    ) -> Result<HashMap<u64, Facts>, Errno> {
+        let family = if ipv6 { AddressFamily::INET6 } else { AddressFamily::INET };
+        let kernel = SocketAddrNetlink::new(0, 0);
+        rustix::net::sendto(&self.socket, &request(family, port, bytes), SendFlags::empty(), &kernel)?;
+        self.buffer.resize(64 * 1024, 0);
+        let mut found = HashMap::new();
+        loop {
+            let (_, length) = rustix::net::recv(&self.socket, &mut self.buffer[..], RecvFlags::empty())?;
+            if read_messages(&self.buffer[..length], &mut found)? {
+                return Ok(found);
+            }
+        }
+    }
+}
+
+fn request(family: AddressFamily, port: u16, bytes: bool) -> Vec<u8> {
+    let mut request = Vec::with_capacity(HEADER + 56);
+    request.extend(72u32.to_ne_bytes());
+    request.extend(BY_FAMILY.to_ne_bytes());
+    request.extend(REQUEST_DUMP.to_ne_bytes());
+    request.extend([0; 8]);
+    let wanted = if bytes { 1 << (ATTRIBUTE_INFO - 1) } else { 0 };
+    request.extend([family.as_raw() as u8, TCP, wanted, 0]);
+    request.extend(STATES.to_ne_bytes());
+    request.extend(port.to_be_bytes());
+    request.resize(HEADER + 56, 0);
+    request
+}
+
+/// Reads the messages of one datagram; true after the last one of the answer.
+fn read_messages(mut rest: &[u8], found: &mut HashMap<u64, Facts>) -> Result<bool, Errno> {
+    while rest.len() >= HEADER {
+        let length = number(rest, 0) as usize;
+        if length < HEADER || length > rest.len() {
+            return Err(Errno::PROTO);
+        }
+        let kind = u16::from_ne_bytes([rest[4], rest[5]]);
+        let message = &rest[HEADER..length];
+        match kind {
+            DONE => return Ok(true),
+            ERROR => {
+                let errno = message.get(..4).map_or(0, |_| number(message, 0) as i32);
+                return Err(Errno::from_raw_os_error(-errno));
+            }
+            BY_FAMILY if message.len() >= MESSAGE => {
+                let inode = u64::from(number(message, INODE_AT));
+                // None: the process that had it has closed it.
+                if inode != 0 {
+                    found.insert(inode, facts(&message[MESSAGE..]));
+                }
+            }
+            _ => {}
+        }
+        rest = &rest[length.next_multiple_of(4).min(rest.len())..];
+    }
+    Ok(false)
+}
+
+fn facts(mut attributes: &[u8]) -> Facts {
+    while attributes.len() >= 4 {
+        let length = usize::from(u16::from_ne_bytes([attributes[0], attributes[1]]));
+        let kind = u16::from_ne_bytes([attributes[2], attributes[3]]);
+        if length < 4 || length > attributes.len() {
+            break;
+        }
+        if kind == ATTRIBUTE_INFO {
+            let info = &attributes[4..length];
+            return Facts { received: long(info, BYTES_RECEIVED_AT), acked: long(info, BYTES_ACKED_AT) };
+        }
+        attributes = &attributes[length.next_multiple_of(4).min(attributes.len())..];
+    }
+    Facts::default()
+}
+
+fn number(bytes: &[u8], at: usize) -> u32 {
+    bytes.get(at..at + 4).and_then(|word| word.try_into().ok()).map_or(0, u32::from_ne_bytes)
+}
+
+fn long(bytes: &[u8], at: usize) -> u64 {
+    bytes.get(at..at + 8).and_then(|word| word.try_into().ok()).map_or(0, u64::from_ne_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    fn inode(stream: &TcpStream) -> u64 {
+        use std::os::fd::AsRawFd;
+        std::fs::metadata(format!("/proc/self/fd/{}", stream.as_raw_fd())).expect("open").ino()
+    }
+
+    #[test]
+    fn sockets_are_seen_with_their_bytes_until_they_are_reset() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let listener = TcpListener::bind(address).expect("a port");
+            let local = listener.local_addr().expect("bound");
+            let mut client = TcpStream::connect(local).expect("listens");
+            let (mut server, _) = listener.accept().expect("a client");
+            let mut diag = Diag::new(Diag::socket().expect("a socket"));
+            let mut look = |bytes| diag.connected(local.is_ipv6(), local.port(), bytes).expect("an answer");
+            let number = inode(&server);
+            assert_eq!(look(true).get(&number).map(|facts| facts.received), Some(0));
+            client.write_all(b"hello").expect("sends");
+            server.read_exact(&mut [0; 5]).expect("comes");
+            assert_eq!(look(true)[&number].received, 5);
+            assert_eq!(look(false)[&number], Facts::default());
+            assert_eq!(look(false).len(), 1, "only those of the port");
+            rustix::net::sockopt::set_socket_linger(&client, Some(std::time::Duration::ZERO)).expect("set");
+            drop(client);
+            assert!(server.read(&mut [0; 5]).is_err(), "reset");
+            assert_eq!(look(true).get(&number), None);
+        }
+    }
+
+    #[test]
+    fn nonsense_is_an_error_or_ignored() {
+        let mut found = HashMap::new();
+        assert_eq!(read_messages(&[0; 16], &mut found), Err(Errno::PROTO));
+        assert_eq!(read_messages(&[1, 2, 3], &mut found), Ok(false));
+        assert_eq!(facts(&[0; 8]), Facts::default());
+        assert_eq!(facts(&[8, 0, 2, 0, 1, 1, 1, 1]), Facts::default());
+    }
+}

@@ -1,0 +1,250 @@
+//! What to do about a connection, decided from what is seen of it. No system call here.
+
+use std::time::{Duration, Instant};
+
+use super::{Reason, Timeouts};
+
+/// How long a program has to notice by itself that its client has gone.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// How long a connection that was told to end has until it is killed.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The least and the most time from one look to the next.
+const OFTEN: Duration = Duration::from_millis(25);
+const SELDOM: Duration = Duration::from_secs(1);
+
+/// The rules for all connections of a server.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules {
+    pub(crate) timeouts: Timeouts,
+    /// Whether a connection whose client has gone is to end.
+    pub(crate) clients_matter: bool,
+}
+
+impl Rules {
+    /// Whether there is anything to look at.
+    pub(crate) fn are_any(&self) -> bool {
+        self.clients_matter || self.timeouts.all().next().is_some()
+    }
+
+    /// The time from one look to the next: a quarter of the shortest time to be kept.
+    pub(crate) fn interval(&self) -> Duration {
+        let shortest = self.timeouts.all().min().map_or(SELDOM, |time| time / 4);
+        shortest.clamp(OFTEN, SELDOM)
+    }
+}
+
+/// What was seen of a connection's socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Seen {
+    /// It is there. Bytes in and out together, and whether any came from the client, where they are counted.
+    There { bytes: u64, spoke: bool },
+    /// It has gone, and the process still has it: the client reset it, or stopped answering.
+    Gone,
+    /// Nothing can be said: a Unix socket, or the process has closed its end.
+    Nothing,
+}
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Term,
+    Kill,
+}
+
+/// What is remembered of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Watched {
+    pub(crate) id: u64,
+    started: Instant,
+    bytes: u64,
+    moved: Instant,
+    spoke: bool,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Living,
+    /// The client has gone; the program may end by itself until then.
+    Grace(Instant),
+    /// It was told to end, and is killed then.
+    Told(Reason, Instant),
+    Killed(Reason),
+}
+
+impl Watched {
+    /// A connection that began at `started` and is seen for the first time.
+    pub(crate) fn new(id: u64, started: Instant) -> Watched {
+        Watched { id, started, bytes: 0, moved: started, spoke: false, phase: Phase::Living }
+    }
+
+    /// Takes note of a look at the connection, and decides.
+    pub(crate) fn look(&mut self, seen: Seen, rules: &Rules, now: Instant) -> Option<Verdict> {
+        if let Seen::There { bytes, spoke } = seen {
+            if matches!(self.phase, Phase::Grace(_)) {
+                self.phase = Phase::Living;
+            }
+            if bytes != self.bytes {
+                self.bytes = bytes;
+                self.moved = now;
+            }
+            self.spoke |= spoke;
+        }
+        if seen == Seen::Gone && rules.clients_matter && self.phase == Phase::Living {
+            self.phase = Phase::Grace(now + GRACE);
+        }
+        self.at(seen, rules, now)
+    }
+
+    fn at(&mut self, seen: Seen, rules: &Rules, now: Instant) -> Option<Verdict> {
+        match self.phase {
+            Phase::Living => self.overdue(seen, &rules.timeouts, now).map(|reason| self.tell(reason, now)),
+            Phase::Grace(until) if until <= now => Some(self.tell(Reason::ClientGone, now)),
+            Phase::Told(reason, until) if until <= now => {
+                self.phase = Phase::Killed(reason);
+                Some(Verdict::Kill)
+            }
+            _ => None,
+        }
+    }
+
+    fn overdue(&self, seen: Seen, timeouts: &Timeouts, now: Instant) -> Option<Reason> {
+        let over = |since: Instant, limit: Option<Duration>| {
+            limit.is_some_and(|limit| now.saturating_duration_since(since) >= limit)
+        };
+        let counted = matches!(seen, Seen::There { .. });
+        if over(self.started, timeouts.lifetime) {
+            Some(Reason::Lifetime)
+        } else if counted && !self.spoke && over(self.started, timeouts.first_byte) {
+            Some(Reason::FirstByte)
+        } else if counted && over(self.moved, timeouts.idle) {
+            Some(Reason::Idle)
+        } else {
+            None
+        }
+    }
+
+    fn tell(&mut self, reason: Reason, now: Instant) -> Verdict {
+        self.phase = Phase::Told(reason, now + PATIENCE);
+        Verdict::Term
+    }
+
+    /// When something falls due by time alone.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Grace(until) | Phase::Told(_, until) => Some(until),
+            Phase::Living | Phase::Killed(_) => None,
+        }
+    }
+
+    /// Why it was told to end, if it was.
+    pub(crate) fn reason(&self) -> Option<Reason> {
+        match self.phase {
+            Phase::Told(reason, _) | Phase::Killed(reason) => Some(reason),
+            Phase::Living | Phase::Grace(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn there(bytes: u64) -> Seen {
+        Seen::There { bytes, spoke: bytes > 0 }
+    }
+
+    /// Plays looks at times in milliseconds, and compares the verdicts.
+    fn play(rules: Rules, script: &[(u64, Seen, Option<Verdict>)]) -> Option<Reason> {
+        let start = Instant::now();
+        let mut watched = Watched::new(1, start);
+        for (at, seen, verdict) in script {
+            let now = start + Duration::from_millis(*at);
+            assert_eq!(watched.look(*seen, &rules, now), *verdict, "{seen:?} at {at}");
+        }
+        watched.reason()
+    }
+
+    fn seconds(seconds: u64) -> Option<Duration> {
+        Some(Duration::from_secs(seconds))
+    }
+
+    const PROGRAM: Rules =
+        Rules { timeouts: Timeouts { idle: None, lifetime: None, first_byte: None }, clients_matter: true };
+
+    #[test]
+    fn a_client_that_has_gone_gives_five_seconds_then_two() {
+        let script = [
+            (0, there(0), None),
+            (1_000, Seen::Gone, None),
+            (5_999, Seen::Gone, None),
+            (6_000, Seen::Gone, Some(Verdict::Term)),
+            (7_999, Seen::Gone, None),
+            (8_000, Seen::Gone, Some(Verdict::Kill)),
+            (20_000, Seen::Gone, None),
+        ];
+        assert_eq!(play(PROGRAM, &script), Some(Reason::ClientGone));
+    }
+
+    #[test]
+    fn a_program_that_has_closed_its_end_goes_on() {
+        assert_eq!(play(PROGRAM, &[(0, there(0), None), (99_000, Seen::Nothing, None)]), None);
+    }
+
+    #[test]
+    fn for_handlers_a_client_that_has_gone_is_their_own_business() {
+        let rules = Rules { clients_matter: false, ..PROGRAM };
+        assert_eq!(play(rules, &[(0, Seen::Gone, None), (99_000, Seen::Gone, None)]), None);
+    }
+
+    #[test]
+    fn idle_counts_from_the_last_byte() {
+        let rules = Rules { timeouts: Timeouts { idle: seconds(3), ..Timeouts::default() }, ..PROGRAM };
+        let script = [
+            (2_000, there(1), None),
+            (4_900, there(1), None),
+            (4_950, there(9), None),
+            (7_949, there(9), None),
+            (7_950, there(9), Some(Verdict::Term)),
+            (9_950, there(9), Some(Verdict::Kill)),
+        ];
+        assert_eq!(play(rules, &script), Some(Reason::Idle));
+    }
+
+    #[test]
+    fn idle_from_the_start_and_nothing_known() {
+        let rules = Rules { timeouts: Timeouts { idle: seconds(3), ..Timeouts::default() }, ..PROGRAM };
+        assert_eq!(play(rules, &[(3_000, there(0), Some(Verdict::Term))]), Some(Reason::Idle));
+        assert_eq!(play(rules, &[(3_000, Seen::Nothing, None)]), None);
+    }
+
+    #[test]
+    fn lifetime_whatever_is_seen() {
+        let rules = Rules { timeouts: Timeouts { lifetime: seconds(2), ..Timeouts::default() }, ..PROGRAM };
+        for seen in [there(5), Seen::Nothing] {
+            let script = [(1_999, seen, None), (2_000, seen, Some(Verdict::Term))];
+            assert_eq!(play(rules, &script), Some(Reason::Lifetime));
+        }
+    }
+
+    #[test]
+    fn the_first_byte_is_waited_for_once() {
+        let rules = Rules { timeouts: Timeouts { first_byte: seconds(1), ..Timeouts::default() }, ..PROGRAM };
+        assert_eq!(play(rules, &[(1_000, there(0), Some(Verdict::Term))]), Some(Reason::FirstByte));
+        assert_eq!(play(rules, &[(900, there(1), None), (9_000, there(1), None)]), None);
+        // What the server sends is not the client's first byte.
+        let sent = Seen::There { bytes: 7, spoke: false };
+        assert_eq!(play(rules, &[(1_000, sent, Some(Verdict::Term))]), Some(Reason::FirstByte));
+    }
+
+    #[test]
+    fn how_often_to_look() {
+        for (idle, millis) in [(None, 1_000), (Some(60_000), 1_000), (Some(2_000), 500), (Some(1), 25)] {
+            let idle = idle.map(Duration::from_millis);
+            let rules = Rules { timeouts: Timeouts { idle, ..Timeouts::default() }, ..PROGRAM };
+            assert_eq!(rules.interval(), Duration::from_millis(millis));
+        }
+    }
+}

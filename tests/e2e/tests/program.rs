@@ -1,0 +1,289 @@
+//! A program for each connection: what it has, what it is told, and how it ends.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
+use rustix::process::Signal;
+use tine_e2e::{Server, Start, kill, procfs, run, soon, tine};
+
+/// What a program answers to a client that says nothing more.
+fn answer(options: &[&str], program: &[&str]) -> String {
+    let server = Server::program(options, program);
+    let bytes = server.connect().half_close().rest();
+    String::from_utf8(bytes).expect("text")
+}
+
+fn sh<'a>(script: &'a str) -> [&'a str; 3] {
+    ["sh", "-c", script]
+}
+
+#[test]
+fn both_ends_are_the_socket_itself() {
+    for options in [&[][..], &["--spares", "3"], &["--forkers", "1"]] {
+        let server = Server::program(options, &["cat"]);
+        let mut clients: Vec<_> = (0..20).map(|_| server.connect()).collect();
+        for (number, client) in clients.iter_mut().enumerate() {
+            client.echo(format!("client {number}\n"));
+        }
+        for client in &mut clients {
+            assert!(client.half_close().rest().is_empty());
+        }
+        let ends = server.log.wait_for("end", 20);
+        assert!(ends.iter().all(|end| end["how"] == "exit 0" && end.get("in").is_none()), "{ends:?}");
+        let zombies = || procfs::children(server.pid()).iter().filter(|child| child.state == 'Z').count();
+        soon("all are reaped", || (zombies() == 0).then_some(()));
+    }
+}
+
+#[test]
+fn descriptors_signals_group_and_parent() {
+    for options in [&[][..], &["--spares", "2"]] {
+        // Whoever started the server ignores and blocks, and leaves a descriptor open.
+        let script = "trap '' PIPE HUP USR1; exec 7</dev/zero; exec \"$@\"";
+        let mut start = Start::wrapped(["sh", "-c", script, "sh"], options);
+        start.command().args(["--", "cat"]);
+        let server = start.start();
+        let mut client = server.connect();
+        client.echo("x");
+        let pid = server.log.wait_for("accept", 1)[0]["pid"].as_i64().expect("an id");
+        let pid = i32::try_from(pid).expect("an id");
+        soon("it executes", || (procfs::process(pid)?.name == "cat").then_some(()));
+        let descriptors = procfs::descriptors(pid);
+        let numbers: Vec<i32> = descriptors.iter().map(|(number, _)| *number).collect();
+        assert_eq!(numbers, [0, 1, 2], "{descriptors:?}");
+        assert!(
+            descriptors[0].1.starts_with("socket:") && descriptors[0].1 == descriptors[1].1,
+            "{descriptors:?}"
+        );
+        for key in ["SigBlk", "SigIgn", "SigCgt"] {
+            let set = u64::from_str_radix(&procfs::status(pid, key), 16).expect("a set");
+            // The C library keeps 32 and 33 to itself.
+            assert_eq!(set & !(3 << 31), 0, "{key}");
+        }
+        assert_eq!(procfs::limit(pid, "Max core file size"), ("0".into(), "0".into()));
+        let process = procfs::process(pid).expect("it lives");
+        assert_eq!((process.parent, process.group), (server.pid(), pid));
+        // It goes with the server, whatever becomes of forkers.
+        server.forkers().into_iter().for_each(|forker| kill(forker, Signal::KILL));
+        client.echo("still");
+        server.signal(Signal::KILL);
+        client.expect_over();
+        server.wait_until_gone();
+    }
+}
+
+#[test]
+fn the_environment_says_who_is_there() {
+    let mut start = Start::serve(["--env", "OWN=two words", "--env", "TERM=dumb"]);
+    start
+        .command()
+        .env("TCPREMOTEHOST", "stale")
+        .env("LISTEN_FDNAMES", "stale")
+        .env("KEPT", "yes")
+        .args(["--", "env"]);
+    let server = start.start();
+    let mut client = server.connect();
+    let local = client.stream.local_addr().expect("bound");
+    let text = String::from_utf8(client.half_close().rest()).expect("text");
+    let variables: BTreeMap<&str, &str> = text.lines().filter_map(|line| line.split_once('=')).collect();
+    let (port, ours) = (local.port().to_string(), server.port().to_string());
+    for (name, value) in [
+        ("PROTO", "TCP"),
+        ("TCPLOCALIP", "127.0.0.1"),
+        ("TCPLOCALPORT", &ours),
+        ("TCPREMOTEIP", "127.0.0.1"),
+        ("TCPREMOTEPORT", &port),
+        ("REMOTE_ADDR", "127.0.0.1"),
+        ("REMOTE_PORT", &port),
+        ("TINE_CONNECTION", "1"),
+        ("OWN", "two words"),
+        ("TERM", "dumb"),
+        ("KEPT", "yes"),
+    ] {
+        assert_eq!(variables.get(name), Some(&value), "{name} in {text}");
+    }
+    for name in ["TCPREMOTEHOST", "LISTEN_FDNAMES", "LISTEN_FDS", "NOTIFY_SOCKET"] {
+        assert_eq!(variables.get(name), None);
+    }
+}
+
+#[test]
+fn a_cleared_environment_has_what_was_asked_for_only() {
+    let text = answer(&["--clear-env", "--env", "PATH", "--env", "A=1"], &["/usr/bin/env"]);
+    let names: Vec<&str> = text.lines().filter_map(|line| Some(line.split_once('=')?.0)).collect();
+    let connection =
+        ["PROTO", "TCPLOCALIP", "TCPLOCALPORT", "TCPREMOTEIP", "TCPREMOTEPORT", "REMOTE_ADDR", "REMOTE_PORT"];
+    assert_eq!(names, [&["PATH", "A"], &connection[..], &["TINE_CONNECTION"]].concat());
+}
+
+#[test]
+fn directory_mask_nice_and_limits() {
+    let script = sh("pwd; umask; nice; ulimit -n; ulimit -Hn; ulimit -f; ulimit -t");
+    for options in [&[][..], &["--spares", "1"]] {
+        let more = ["--cwd", "/usr/share", "--umask", "027", "--nice", "3", "--limit-nofile", "50:60"];
+        let limits = ["--limit-fsize", "1M", "--limit-cpu", "10s"];
+        // sh counts blocks of 512 bytes.
+        let expected = "/usr/share\n0027\n3\n50\n60\n2048\n10\n";
+        assert_eq!(answer(&[options, &more, &limits].concat(), &script), expected);
+    }
+}
+
+#[test]
+fn programs_start_with_the_limit_on_open_files_that_the_server_was_given() {
+    let mut start = Start::wrapped(["prlimit", "--nofile=300:2000", "--"], ["--max-connections", "1500"]);
+    start.command().args(["--", "sh", "-c", "ulimit -n; ulimit -Hn"]);
+    let server = start.start();
+    assert_eq!(server.connect().half_close().rest(), b"300\n2000\n");
+}
+
+#[test]
+fn where_standard_error_goes() {
+    let script = sh("echo to the client; echo to standard error >&2");
+    assert_eq!(answer(&["--stderr", "client"], &script), "to the client\nto standard error\n");
+    for (where_to, lines) in [("null", 0), ("server", 1)] {
+        let mut server = Server::program(&["--stderr", where_to], &script);
+        assert_eq!(server.connect().half_close().rest(), b"to the client\n");
+        server.signal(Signal::TERM);
+        server.wait();
+        let said = server.log.lines().iter().filter(|line| *line == "to standard error").count();
+        assert_eq!(said, lines);
+    }
+}
+
+#[test]
+fn arguments_are_a_list() {
+    assert_eq!(answer(&[], &["printf", "%s|", "a b", "", "$HOME", "*"]), "a b||$HOME|*|");
+}
+
+#[test]
+fn as_another_user() {
+    assert_eq!(answer(&["--user", "nobody"], &sh("id -un; id -Gn | wc -w")), "nobody\n1\n");
+}
+
+#[test]
+fn how_it_ended_is_in_the_log() {
+    for (script, how) in [
+        ("exit 0", "exit 0"),
+        ("exit 111", "exit 111"),
+        ("kill -SEGV $$", "signal SEGV"),
+        ("kill -9 $$", "signal KILL"),
+    ] {
+        let server = Server::program(&[], &sh(script));
+        server.connect().half_close().expect_over();
+        assert_eq!(server.log.wait_for("end", 1)[0]["how"], how);
+    }
+}
+
+#[test]
+fn one_that_cannot_be_executed_is_found_out_at_the_start() {
+    let folder = std::env::temp_dir().join(format!("tine-program-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let file = |name: &str, mode: u32, text: &str| {
+        let path = folder.join(name);
+        std::fs::write(&path, text).expect("a file");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("ours");
+        path.display().to_string()
+    };
+    for (program, part) in [
+        ("no-such-program".to_owned(), "no program 'no-such-program' in PATH"),
+        ("/no/such/program".to_owned(), "no such file"),
+        (file("plain", 0o644, "#!/bin/sh\n"), "permission denied"),
+        (file("text", 0o755, "echo\n"), "#!/bin/sh"),
+        (file("lost", 0o755, "#!/no/such/interpreter\n"), "/no/such/interpreter"),
+        (folder.display().to_string(), "no file"),
+    ] {
+        let (code, out, err) = run(Command::new(tine()).args(["serve", "127.0.0.1:0", "--", &program]));
+        assert_eq!((code, out.as_str(), err.lines().count()), (100, "", 1), "{err}");
+        assert!(err.contains(part), "{err}");
+    }
+    for (words, part) in [
+        (&["--cwd", "/no/such/folder", "127.0.0.1:0", "--", "cat"][..], "/no/such/folder"),
+        (&["--spares", "2", "--reuse", "5", "127.0.0.1:0", "--", "cat"], "--reuse"),
+        (&["--service", "echo", "127.0.0.1:0", "--", "cat"], "--service"),
+        (&["--umask", "9", "127.0.0.1:0", "--", "cat"], "octal"),
+        (&["--limit-nofile", "2:1", "127.0.0.1:0", "--", "cat"], "above the hard one"),
+        (&["--limit-as", "1X", "127.0.0.1:0", "--", "cat"], "no size"),
+        (&["--cwd", "/", "127.0.0.1:0"], "PROGRAM"),
+    ] {
+        let (code, _, err) = run(Command::new(tine()).arg("serve").args(words));
+        assert_eq!((code, err.lines().count()), (100, 1), "{err}");
+        assert!(err.contains(part), "{err}");
+    }
+    std::fs::remove_dir_all(&folder).expect("ours");
+}
+
+#[test]
+fn one_that_disappears_costs_one_connection_and_one_line() {
+    for options in [&[][..], &["--spares", "2"]] {
+        let path = std::env::temp_dir().join(format!("tine-gone-{}", std::process::id()));
+        let write = || {
+            std::fs::write(&path, "#!/bin/sh\necho here\n").expect("a file");
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("ours");
+        };
+        write();
+        let server = Server::program(options, &[&path.display().to_string()]);
+        assert_eq!(server.connect().rest(), b"here\n");
+        std::fs::remove_file(&path).expect("there");
+        server.connect().expect_over();
+        write();
+        assert_eq!(server.connect().rest(), b"here\n");
+        let ends = server.log.wait_for("end", 3);
+        let failed: Vec<_> = ends.iter().filter(|end| end["how"] != "exit 0").collect();
+        assert_eq!(failed.len(), 1, "{ends:?}");
+        let how = failed[0]["how"].as_str().expect("text");
+        assert!(
+            how.starts_with("error cannot execute /") && how.ends_with("no such file or directory"),
+            "{how}"
+        );
+        assert!(server.log.of("restart").is_empty());
+        std::fs::remove_file(&path).expect("there");
+    }
+}
+
+#[test]
+fn over_a_unix_socket_the_client_is_named_by_its_ids() {
+    let path = std::env::temp_dir().join(format!("tine-program-{}.socket", std::process::id()));
+    let mut start = Start::serve(["--env", "TCPREMOTEIP=mine"]);
+    start.command().arg(format!("unix:{}", path.display())).args(["--", "env"]);
+    let server = start.start();
+    let mut client = std::os::unix::net::UnixStream::connect(&path).expect("listens");
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut client, &mut text).expect("text");
+    let pid = format!("UNIXREMOTEPID={}", std::process::id());
+    for line in ["PROTO=UNIX", &pid, "UNIXREMOTEEUID=0", "TINE_CONNECTION=1"] {
+        assert!(text.lines().any(|other| other == line), "{line} in {text}");
+    }
+    assert!(!text.contains("TCPLOCAL"), "{text}");
+    drop(server);
+}
+
+#[test]
+fn thousands_of_programs_leave_nothing_behind() {
+    let server = Server::program(&["--log", "off"], &["true"]);
+    let port = server.port();
+    let before: Vec<usize> = [vec![server.pid()], server.forkers()]
+        .concat()
+        .into_iter()
+        .map(|pid| procfs::descriptors(pid).len())
+        .collect();
+    let threads: Vec<_> = (0..4)
+        .map(|_| {
+            std::thread::spawn(move || {
+                for _ in 0..1000 {
+                    tine_e2e::Client::connect(port).expect_over();
+                }
+            })
+        })
+        .collect();
+    threads.into_iter().for_each(|thread| thread.join().expect("served"));
+    soon("only forkers are left", || {
+        (procfs::children(server.pid()).len() == server.forkers().len()).then_some(())
+    });
+    let after: Vec<usize> = [vec![server.pid()], server.forkers()]
+        .concat()
+        .into_iter()
+        .map(|pid| procfs::descriptors(pid).len())
+        .collect();
+    assert_eq!(before, after);
+}

@@ -1,0 +1,98 @@
+//! Times that end a connection: of programs, services and handlers alike; the log says which it was.
+
+use std::time::{Duration, Instant};
+
+use tine_e2e::{Client, Server};
+
+/// Each way to serve echo.
+fn servers(options: &[&str]) -> Vec<Server> {
+    let with = |more: &[&'static str]| [more, options].concat();
+    vec![
+        Server::program(&with(&[]), &["cat"]),
+        Server::serve(&with(&[])),
+        Server::serve(&with(&["--spares", "2"])),
+        Server::serve(&with(&["--spares", "2", "--reuse", "10"])),
+    ]
+}
+
+fn over_after(client: &mut Client, least: u64, most: u64) {
+    let begun = Instant::now();
+    client.expect_over();
+    let took = begun.elapsed();
+    assert!(took >= Duration::from_millis(least) && took < Duration::from_millis(most), "{took:?}");
+}
+
+fn how(server: &Server, number: usize) -> String {
+    server.log.wait_for("end", number)[number - 1]["how"].as_str().expect("text").to_owned()
+}
+
+#[test]
+fn idle() {
+    for server in servers(&["--idle-timeout", "400ms"]) {
+        let mut client = server.connect();
+        // As long as something comes, it goes on.
+        for number in 0..8 {
+            client.echo(format!("{number}\n"));
+            std::thread::park_timeout(Duration::from_millis(120));
+        }
+        over_after(&mut client, 150, 3_000);
+        assert_eq!(how(&server, 1), "timeout idle");
+    }
+}
+
+#[test]
+fn lifetime() {
+    for server in servers(&["--max-lifetime", "600ms"]) {
+        let mut client = server.connect();
+        let begun = Instant::now();
+        let mut turns = 0;
+        client.stream.set_read_timeout(Some(Duration::from_secs(5))).expect("set");
+        while std::io::Write::write_all(&mut client.stream, b"x").is_ok() {
+            let mut answer = [0];
+            if !matches!(std::io::Read::read(&mut client.stream, &mut answer), Ok(1)) {
+                break;
+            }
+            turns += 1;
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+        let took = begun.elapsed();
+        assert!(
+            turns > 10 && took >= Duration::from_millis(550) && took < Duration::from_secs(3),
+            "{took:?}"
+        );
+        assert_eq!(how(&server, 1), "timeout lifetime");
+    }
+}
+
+#[test]
+fn first_byte() {
+    for server in servers(&["--first-byte-timeout", "400ms"]) {
+        let mut speaks = server.connect();
+        speaks.echo("in time");
+        let mut silent = server.connect();
+        over_after(&mut silent, 300, 3_000);
+        assert_eq!(how(&server, 1), "timeout first-byte");
+        speaks.echo("later").half_close().rest();
+        assert_eq!(how(&server, 2), "exit 0");
+    }
+}
+
+#[test]
+fn a_program_that_does_not_mind_is_killed() {
+    let server = Server::program(
+        &["--max-lifetime", "300ms"],
+        &["sh", "-c", "trap '' TERM; while :; do sleep 0.1; done"],
+    );
+    over_after(&mut server.connect(), 2_000, 6_000);
+    assert_eq!(how(&server, 1), "timeout lifetime");
+}
+
+#[test]
+fn over_a_unix_socket_the_lifetime_is_kept() {
+    let path = std::env::temp_dir().join(format!("tine-timeouts-{}.socket", std::process::id()));
+    let server = Server::serve(&["--max-lifetime", "300ms", &format!("unix:{}", path.display())]);
+    let mut client = std::os::unix::net::UnixStream::connect(&path).expect("listens");
+    let mut nothing = Vec::new();
+    std::io::Read::read_to_end(&mut client, &mut nothing).expect("the end");
+    assert_eq!(how(&server, 1), "timeout lifetime");
+}
