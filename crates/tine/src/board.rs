@@ -242,6 +242,20 @@ impl Board {
         }
     }
 
+    /// The processes that serve other connections of the source of this slot's, by their ids. Counted anew
+    /// each time, so that no count can be wrong.
+    pub(crate) fn others_of_source(&self, slot: usize) -> impl Iterator<Item = i32> + '_ {
+        let source = |slot: usize| {
+            let word = |at: usize| self.slots[slot].words[at].load(Relaxed);
+            Peer::source([word(PEER), word(PEER + 1), word(PEER + 2)])
+        };
+        let own = source(slot);
+        (0..self.slots.len())
+            .filter(move |other| own.is_some() && *other != slot)
+            .filter(move |other| self.phase(*other) == Phase::Serving && source(*other) == own)
+            .map(|other| self.pid(other))
+    }
+
     /// How many slots are in this phase, of this forker or of all.
     pub(crate) fn count(&self, phase: Phase, forker: Option<usize>) -> usize {
         (0..self.slots.len())
@@ -413,6 +427,25 @@ mod tests {
         assert_eq!(board.entry(slot), entry);
         assert_eq!(board.phase(slot), Phase::Serving);
         assert_eq!(board.begin(slot, Peer::Unix).id, 2);
+    }
+
+    #[test]
+    fn connections_of_a_source_are_counted() {
+        let board = Board::new(8).expect("memory");
+        let begin = |text: &str| {
+            let slot = board.claim(0).expect("free");
+            board.begin(slot, Peer::Tcp(text.parse().expect("an address")));
+            slot
+        };
+        let first = begin("192.0.2.1:1");
+        let second = begin("192.0.2.1:2");
+        let other = begin("192.0.2.2:1");
+        let local = board.claim(0).expect("free");
+        board.begin(local, Peer::Unix);
+        let counts = |slot: usize| board.others_of_source(slot).count();
+        assert_eq!([first, second, other, local].map(counts), [1, 1, 0, 0]);
+        board.release(second);
+        assert_eq!(counts(first), 0);
     }
 
     #[test]

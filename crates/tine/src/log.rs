@@ -139,6 +139,11 @@ impl Log {
         self.event("receive", &[("id", Number(id)), ("bytes", Number(bytes.len() as u64)), shown]);
     }
 
+    /// What a program said on standard error.
+    pub(crate) fn stderr(&mut self, id: u64, line: &[u8]) {
+        self.event("stderr", &[("id", Number(id)), ("text", Text(&String::from_utf8_lossy(line)))]);
+    }
+
     pub(crate) fn refuse(&mut self, peer: &Peer, reason: &str) {
         self.event("refuse", &[("peer", Text(&peer.to_string())), ("reason", Text(reason))]);
     }

@@ -22,6 +22,13 @@ impl Peer {
         }
     }
 
+    /// The part of its words that says where it comes from, without the port; `None` where that means
+    /// nothing.
+    pub(crate) fn source(words: [u64; 3]) -> Option<[u64; 3]> {
+        let without_port = words[2] & !0xff_ff00;
+        (words[2] & 0xff != 0).then_some([words[0], words[1], without_port])
+    }
+
     /// As three words, for shared memory.
     #[inline]
     pub(crate) fn to_words(self) -> [u64; 3] {
@@ -85,6 +92,15 @@ mod tests {
             assert_eq!(Peer::from_words(peer.to_words()), peer);
         }
         assert_eq!(Peer::from_words(Peer::Unix.to_words()), Peer::Unix);
+    }
+
+    #[test]
+    fn the_source_is_the_address_without_the_port() {
+        let source = |text: &str| Peer::source(Peer::Tcp(text.parse().expect(text)).to_words());
+        assert_eq!(source("192.0.2.1:80"), source("192.0.2.1:65535"));
+        assert_ne!(source("192.0.2.1:80"), source("192.0.2.2:80"));
+        assert_ne!(source("[fe80::1%1]:80"), source("[fe80::1%2]:80"));
+        assert_eq!(Peer::source(Peer::Unix.to_words()), None);
     }
 
     #[test]

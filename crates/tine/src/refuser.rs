@@ -8,21 +8,18 @@
 mod state;
 
 use std::collections::VecDeque;
-use std::io::{IoSlice, IoSliceMut};
-use std::mem::MaybeUninit;
+use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags,
-};
+use rustix::net::SendFlags;
 use rustix::process::Pid;
 use tine_sys::process::exit_now;
 
 use crate::child::die_with;
 use crate::connection::{Discarded, discard_now};
+use crate::handover::{self, Wait};
 use crate::log::Log;
 use crate::peer::Peer;
 use crate::settings::Settings;
@@ -34,21 +31,35 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How many are kept at a time; beyond, the oldest is closed.
 const MOST: usize = 500;
 
-const REASON: &str = "full";
+/// Why a client is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// As many connections as may be are served.
+    Full = 0,
+    /// As many of this client's source address.
+    Source = 1,
+}
+
+impl Reason {
+    const ALL: [Reason; 2] = [Reason::Full, Reason::Source];
+
+    fn of(number: u64) -> Reason {
+        if number == Reason::Source as u64 { Reason::Source } else { Reason::Full }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Reason::Full => "full",
+            Reason::Source => "source",
+        }
+    }
+}
 
 /// Sends a client to the refuser, from a forker. Never waits: where the refuser is far behind, the
 /// client is closed at once instead.
-pub(crate) fn hand_over(refuser: &OwnedFd, client: &OwnedFd, peer: Peer) {
-    let mut words = [0; 24];
-    for (chunk, word) in words.chunks_mut(8).zip(peer.to_words()) {
-        chunk.copy_from_slice(&word.to_le_bytes());
-    }
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    let client = [client.as_fd()];
-    control.push(SendAncillaryMessage::ScmRights(&client));
-    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-    let _ = rustix::net::sendmsg(refuser, &[IoSlice::new(&words)], &mut control, flags);
+pub(crate) fn hand_over(refuser: &OwnedFd, client: &OwnedFd, peer: Peer, reason: Reason) {
+    let [a, b, c] = peer.to_words();
+    handover::send(refuser, client.as_fd(), [a, b, c, reason as u64], Wait::No);
 }
 
 struct Refused {
@@ -58,14 +69,14 @@ struct Refused {
 
 /// Lives as the refuser until the last process that could send it clients has gone.
 pub(crate) fn run(channel: &OwnedFd, text: &[u8], settings: &Settings, supervisor: Pid, log: &mut Log) -> ! {
-    enter(settings, supervisor);
+    enter(settings, supervisor, c"tine: refuser");
     let mut kept: VecDeque<Refused> = VecDeque::new();
-    let mut tally = Tally::default();
+    let mut tallies = [Tally::default(), Tally::default()];
     let mut open = true;
     while open || !kept.is_empty() {
-        let (more, ready) = wait(channel, open, &kept, tally.deadline());
+        let (more, ready) = wait(channel, open, &kept, tallies.iter().filter_map(Tally::deadline).min());
         if more {
-            open = receive(channel, text, &mut kept, &mut tally, log);
+            open = receive(channel, text, &mut kept, &mut tallies, log);
         }
         let now = Instant::now();
         let mut number = 0;
@@ -74,17 +85,20 @@ pub(crate) fn run(channel: &OwnedFd, text: &[u8], settings: &Settings, superviso
             number += 1;
             !ended && refused.until > now
         });
-        if let Some(more) = tally.due(now) {
-            log.refusals(more, REASON);
+        for reason in Reason::ALL {
+            if let Some(more) = tallies[reason as usize].due(now) {
+                log.refusals(more, reason.word());
+            }
         }
     }
     exit_now(0)
 }
 
-fn enter(settings: &Settings, supervisor: Pid) {
+/// The first steps of a helper that only waits for descriptors.
+pub(crate) fn enter(settings: &Settings, supervisor: Pid, name: &CStr) {
     tine_sys::signal::defaults();
     let _ = rustix::process::setpgid(None, None);
-    let _ = rustix::thread::set_name(c"tine: refuser");
+    let _ = rustix::thread::set_name(name);
     if let (Some(identity), Ok(alone)) = (&settings.identity, tine_sys::process::Alone::check())
         && tine_sys::identity::become_user(&alone, identity.uid, identity.gid, &identity.groups).is_err()
     {
@@ -119,14 +133,15 @@ fn receive(
     channel: &OwnedFd,
     text: &[u8],
     kept: &mut VecDeque<Refused>,
-    tally: &mut Tally,
+    tallies: &mut [Tally; 2],
     log: &mut Log,
 ) -> bool {
     loop {
-        match receive_one(channel) {
-            Ok(Some((socket, peer))) => {
-                if let Told::Line = tally.refused(Instant::now()) {
-                    log.refuse(&peer, REASON);
+        match handover::receive(channel) {
+            Ok(Some((socket, [a, b, c, reason]))) => {
+                let (peer, reason) = (Peer::from_words([a, b, c]), Reason::of(reason));
+                if let Told::Line = tallies[reason as usize].refused(Instant::now()) {
+                    log.refuse(&peer, reason.word());
                 }
                 say(&socket, text);
                 if kept.len() >= MOST {
@@ -140,28 +155,6 @@ fn receive(
             Err(_) => {}
         }
     }
-}
-
-/// One client from the channel; `None` at its end.
-fn receive_one(channel: &OwnedFd) -> Result<Option<(OwnedFd, Peer)>, rustix::io::Errno> {
-    let mut bytes = [0; 24];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
-    let message = rustix::net::recvmsg(channel, &mut [IoSliceMut::new(&mut bytes)], &mut control, flags)?;
-    if message.bytes == 0 {
-        return Ok(None);
-    }
-    let mut words = [0; 3];
-    for (word, chunk) in words.iter_mut().zip(bytes.chunks_exact(8)) {
-        *word = chunk.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
-    }
-    let socket = control.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut sockets) => sockets.next(),
-        _ => None,
-    });
-    // Without room for a descriptor the kernel leaves it out.
-    socket.map(|socket| Some((socket, Peer::from_words(words)))).ok_or(rustix::io::Errno::MFILE)
 }
 
 /// Writes the text and ends the stream. A fresh socket has room for it; should it not, or should the

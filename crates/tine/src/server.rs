@@ -96,6 +96,15 @@ impl Server {
         self
     }
 
+    /// How many connections one source address may have at a time. Who has as many is refused, with the text
+    /// of [`Server::when_full`] if there is one; nobody else waits for it. Default: no limit. Clients over
+    /// Unix sockets have no source address.
+    #[must_use]
+    pub fn max_connections_per_source(mut self, most: Option<usize>) -> Server {
+        self.settings.max_per_source = most.map(|most| most.max(1));
+        self
+    }
+
     /// How many clients the kernel keeps waiting, 4096 by default; `net.core.somaxconn` caps it.
     ///
     /// # Errors

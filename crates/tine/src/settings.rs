@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::names::Identity;
-use crate::program::Program;
+use crate::program::{Program, Stderr};
 use crate::watch::Timeouts;
 use crate::watch::state::Rules;
 
@@ -22,6 +22,8 @@ pub enum WhenFull {
 pub(crate) struct Settings {
     pub(crate) max_connections: usize,
     pub(crate) when_full: WhenFull,
+    /// Connections of one source address at a time.
+    pub(crate) max_per_source: Option<usize>,
     pub(crate) backlog: u32,
     pub(crate) spares: usize,
     pub(crate) reuse: u64,
@@ -40,6 +42,7 @@ impl Default for Settings {
         Settings {
             max_connections: 1024,
             when_full: WhenFull::Wait,
+            max_per_source: None,
             backlog: 4096,
             spares: 0,
             reuse: 1,
@@ -61,6 +64,24 @@ fn default_forkers() -> usize {
 }
 
 impl Settings {
+    /// Whether a client for whom there is no room is refused, instead of waiting.
+    pub(crate) fn refuses_when_full(&self) -> bool {
+        matches!(self.when_full, WhenFull::Refuse(_))
+    }
+
+    /// What refused clients are told; `None` where nobody is ever refused.
+    pub(crate) fn refusal(&self) -> Option<&[u8]> {
+        match &self.when_full {
+            WhenFull::Refuse(text) => Some(text),
+            WhenFull::Wait => self.max_per_source.map(|_| &[][..]),
+        }
+    }
+
+    /// Whether programs' standard error goes to the log.
+    pub(crate) fn stderr_is_logged(&self) -> bool {
+        self.program.as_ref().is_some_and(|program| program.stderr == Stderr::Log)
+    }
+
     /// What connections are watched for, from outside.
     pub(crate) fn rules(&self) -> Rules {
         Rules { timeouts: self.timeouts, clients_matter: self.program.is_some() }

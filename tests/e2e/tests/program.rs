@@ -14,7 +14,7 @@ fn answer(options: &[&str], program: &[&str]) -> String {
     String::from_utf8(bytes).expect("text")
 }
 
-fn sh<'a>(script: &'a str) -> [&'a str; 3] {
+fn sh(script: &str) -> [&str; 3] {
     ["sh", "-c", script]
 }
 
@@ -149,6 +149,44 @@ fn where_standard_error_goes() {
         let said = server.log.lines().iter().filter(|line| *line == "to standard error").count();
         assert_eq!(said, lines);
     }
+}
+
+#[test]
+fn standard_error_in_the_log() {
+    let script = "echo \"$TINE_CONNECTION says\" >&2; printf 'no \\033[31mnewline' >&2; echo out";
+    for options in [&["--stderr", "log"][..], &["--stderr", "log", "--spares", "2"]] {
+        let mut server = Server::program(options, &sh(script));
+        for _ in 0..10 {
+            assert_eq!(server.connect().half_close().rest(), b"out\n");
+        }
+        let lines = server.log.wait_for("stderr", 20);
+        for id in 1..=10u64 {
+            let of_it: Vec<&str> = lines
+                .iter()
+                .filter(|line| line["id"] == id)
+                .filter_map(|line| line["text"].as_str())
+                .collect();
+            assert_eq!(of_it, [format!("{id} says"), "no \u{1b}[31mnewline".into()]);
+        }
+        server.signal(Signal::TERM);
+        assert_eq!(server.wait().code(), Some(0));
+        server.wait_until_gone();
+    }
+}
+
+#[test]
+fn a_program_that_says_much_on_standard_error_keeps_nobody_waiting() {
+    let server =
+        Server::program(&["--stderr", "log"], &sh("yes xxxxxxxxxxxxxxxxxxxxxxxx >&2 & cat; kill $!"));
+    let mut loud = server.connect();
+    let mut other = server.connect();
+    for number in 0..50 {
+        loud.echo(format!("loud {number}\n"));
+        other.echo(format!("other {number}\n"));
+    }
+    loud.half_close().rest();
+    other.half_close().rest();
+    server.log.wait_for("end", 2);
 }
 
 #[test]

@@ -62,6 +62,11 @@ pub struct Serve {
     #[arg(short = 'c', long, value_name = "N", default_value = "1024", value_parser = clap::value_parser!(u32).range(1..=4_194_304))]
     pub max_connections: u32,
 
+    /// Connections of one source address at a time; who has as many is refused, with TEXT of --when-full
+    /// if there is one
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_connections_per_source: Option<u32>,
+
     /// At the limit: let the next client wait in the backlog, or send it TEXT (with \n \r \t \0 \\)
     /// and end its stream [wait, refuse or refuse=TEXT]
     #[arg(long, value_name = "WHAT", default_value = "wait", value_parser = when_full)]

@@ -53,6 +53,8 @@ pub struct ProgramArgs {
 pub enum Stderr {
     /// The server's own
     Server,
+    /// Lines of the log, with the connection's id
+    Log,
     /// The client
     Client,
     /// Nowhere

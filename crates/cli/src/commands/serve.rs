@@ -63,6 +63,7 @@ fn server(args: Serve) -> Result<Server, Error> {
     }
     let server = server
         .max_connections(args.max_connections as usize)
+        .max_connections_per_source(args.max_connections_per_source.map(|most| most as usize))
         .when_full(when_full(args.when_full))
         .backlog(args.backlog)?
         .spares(args.spares as usize)
@@ -93,6 +94,7 @@ fn program(args: &ProgramArgs) -> Option<Program> {
         .nice(args.nice)
         .stderr(match args.stderr {
             args::program::Stderr::Server => Stderr::Server,
+            args::program::Stderr::Log => Stderr::Log,
             args::program::Stderr::Client => Stderr::Client,
             args::program::Stderr::Null => Stderr::Null,
         })

@@ -21,6 +21,7 @@ use crate::listener::Listener;
 use crate::log::Log;
 use crate::peer::Peer;
 use crate::program::launch::Launcher;
+use crate::refuser::{self, Reason};
 use crate::settings::Settings;
 
 /// A forker: what it was given at its fork, all of it made by the supervisor.
@@ -40,6 +41,8 @@ pub(crate) struct Forker<'a, H> {
     pub(crate) wake: &'a OwnedFd,
     /// To the refuser, where clients are refused.
     pub(crate) refuser: Option<&'a OwnedFd>,
+    /// To the scribe, until the launcher takes it.
+    pub(crate) scribe: Option<OwnedFd>,
     pub(crate) log: &'a mut Log,
     pub(crate) title: Option<Title>,
     /// Descriptors from here on are the server's; children keep none of them.
@@ -68,6 +71,22 @@ impl<H> Forker<'_, H> {
         self.board.begin(slot, peer)
     }
 
+    /// Whether the client in this slot has more connections than its source may have. The connections that
+    /// are just ending do not count. Of two that come at the same moment for the last place, both may be
+    /// refused; never are both served.
+    pub(crate) fn is_beyond_source(&self, slot: usize) -> bool {
+        let Some(most) = self.settings.max_per_source else { return false };
+        let others: Vec<i32> = self.board.others_of_source(slot).collect();
+        others.len() >= most && others.into_iter().filter(|pid| !is_ending(*pid)).count() >= most
+    }
+
+    /// Sends a client to the refuser.
+    pub(crate) fn refuse(&self, socket: &OwnedFd, peer: Peer, reason: Reason) {
+        if let Some(refuser) = self.refuser {
+            refuser::hand_over(refuser, socket, peer, reason);
+        }
+    }
+
     /// Wakes the supervisor, unless it has been and has not answered yet.
     pub(crate) fn poke_supervisor(&self) {
         if self.board.poke() {
@@ -83,4 +102,19 @@ impl<H> Forker<'_, H> {
             self.poke_supervisor();
         }
     }
+}
+
+/// Whether a process has begun to end, or has ended (`PF_EXITING` in the flags of proc_pid_stat(5)).
+fn is_ending(pid: i32) -> bool {
+    const EXITING: u64 = 4;
+    // Without an id it is just being made.
+    if pid == 0 {
+        return false;
+    }
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let Some((_, rest)) = stat.rsplit_once(')') else { return true };
+    let mut fields = rest.split_whitespace();
+    let ended = matches!(fields.next(), Some("Z" | "X"));
+    ended
+        || fields.nth(5).and_then(|flags| flags.parse::<u64>().ok()).is_some_and(|flags| flags & EXITING != 0)
 }

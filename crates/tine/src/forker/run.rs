@@ -22,7 +22,7 @@ use crate::listener::Listener;
 use crate::outcome::Report;
 use crate::peer::Peer;
 use crate::program::launch::Launcher;
-use crate::refuser;
+use crate::refuser::Reason;
 
 /// Clients taken from one listener before the next one has its turn.
 const TURN: usize = 16;
@@ -132,7 +132,8 @@ fn enter<H>(forker: &mut Forker<'_, H>) -> std::io::Result<OwnedFd> {
     }
     if let Some((program, path)) = forker.settings.program.as_ref().zip(forker.program_path) {
         let lowest = forker.first_own_descriptor;
-        forker.launcher = Some(Launcher::new(program, path.to_owned(), forker.supervisor, lowest)?);
+        forker.launcher =
+            Some(Launcher::new(program, path.to_owned(), forker.supervisor, forker.scribe.take(), lowest)?);
     }
     event_queue(forker.listeners, &forker.control, forker.first_own_descriptor)
 }
@@ -167,7 +168,7 @@ fn situation<H>(forker: &Forker<'_, H>, memory: &Memory) -> Situation {
         client_in_hand: memory.in_hand.is_some(),
         full: memory.full,
         someone_waits: spares && memory.full && someone_waits(forker),
-        refuses: forker.refuser.is_some(),
+        refuses: forker.settings.refuses_when_full(),
         queue_done: memory.queue_done,
         paused_until: memory.paused_until,
     }
@@ -247,7 +248,7 @@ where
     match (taken, slot) {
         (Ok((socket, peer)), Some(slot)) => start(forker, memory, Client { socket, peer, slot }),
         (Ok((socket, peer)), None) => {
-            refuse(forker, &socket, peer);
+            forker.refuse(&socket, peer, Reason::Full);
             Taken::Dealt
         }
         (Err(taken), slot) => {
@@ -262,7 +263,7 @@ where
 /// Says that room is wanted. Then looks once more: what was given back before the supervisor could
 /// see the wish would otherwise be missed. True if clients without room are to be refused.
 fn want_room<H>(forker: &Forker<'_, H>, memory: &mut Memory) -> bool {
-    if forker.refuser.is_some() && !forker.settings.has_spares() {
+    if forker.settings.refuses_when_full() && !forker.settings.has_spares() {
         return true;
     }
     forker.board.set_wants_room(forker.index, true);
@@ -274,7 +275,7 @@ fn want_room<H>(forker: &Forker<'_, H>, memory: &mut Memory) -> bool {
         }
         None => true,
     };
-    memory.full && forker.refuser.is_some() && !someone_waits(forker)
+    memory.full && forker.settings.refuses_when_full() && !someone_waits(forker)
 }
 
 fn someone_waits<H>(forker: &Forker<'_, H>) -> bool {
@@ -321,12 +322,6 @@ fn is_ready(listener: &Listener) -> bool {
     matches!(wait::now(&mut ask), Ok(1))
 }
 
-fn refuse<H>(forker: &Forker<'_, H>, socket: &OwnedFd, peer: Peer) {
-    if let Some(refuser) = forker.refuser {
-        refuser::hand_over(refuser, socket, peer);
-    }
-}
-
 /// Gives a client a process. Where that fails, the client stays in hand and is tried again.
 fn start<H>(forker: &mut Forker<'_, H>, memory: &mut Memory, client: Client) -> Taken
 where
@@ -335,6 +330,11 @@ where
     let Client { socket, peer, slot } = client;
     let board: Board = forker.board;
     let entry = forker.begin(slot, peer, &socket);
+    if forker.is_beyond_source(slot) {
+        forker.refuse(&socket, peer, Reason::Source);
+        board.release(slot);
+        return Taken::Dealt;
+    }
     // Before the fork: however soon the child ends, the supervisor finds its slot.
     board.mark_changed(slot);
     match make_process(forker, &socket, slot, &entry) {

@@ -22,6 +22,7 @@ use crate::error::HandlerError;
 use crate::log::Spent;
 use crate::outcome::{Outcome, Report};
 use crate::peer::Peer;
+use crate::refuser::Reason;
 
 /// Waits for a client, serves it, and ends; with `reuse`, serves as many as that.
 pub(crate) fn live<H>(forker: &mut Forker<'_, H>, slot: usize) -> !
@@ -36,14 +37,12 @@ where
     let _ = rustix::thread::set_name(if reuse == 1 { c"tine: spare" } else { c"tine: worker" });
     forker.board.rehearse(slot);
     if reuse == 1 {
-        let (socket, peer) = wait(forker, &events);
-        let entry = begin(forker, slot, peer, &socket);
+        let (socket, entry) = next(forker, &events, slot);
         forker.tell_change(slot);
         child::serve(forker, socket, slot, entry);
     }
     for _ in 0..reuse {
-        let (socket, peer) = wait(forker, &events);
-        let entry = begin(forker, slot, peer, &socket);
+        let (socket, entry) = next(forker, &events, slot);
         let report = serve_one_of_many(forker, socket, slot, entry);
         // After a rush, more wait than are wanted.
         let waiting = forker.board.one_waits_more(forker.index);
@@ -52,6 +51,21 @@ where
         }
     }
     exit_now(0)
+}
+
+/// Waits for a client that may be served.
+fn next<H>(forker: &Forker<'_, H>, events: &OwnedFd, slot: usize) -> (OwnedFd, Entry) {
+    loop {
+        let (socket, peer) = wait(forker, events);
+        let entry = forker.begin(slot, peer, &socket);
+        if forker.is_beyond_source(slot) {
+            forker.refuse(&socket, peer, Reason::Source);
+            forker.board.wait_in(slot);
+            continue;
+        }
+        call_forker(forker);
+        return (socket, entry);
+    }
 }
 
 fn wait<H>(forker: &Forker<'_, H>, events: &OwnedFd) -> (OwnedFd, Peer) {
@@ -78,16 +92,13 @@ fn wait<H>(forker: &Forker<'_, H>, events: &OwnedFd) -> (OwnedFd, Peer) {
     }
 }
 
-/// Takes the client down on the board, and has the forker refill when half of the spares are gone, or
-/// see that nobody waits any more.
-fn begin<H>(forker: &Forker<'_, H>, slot: usize, peer: Peer, socket: &OwnedFd) -> Entry {
-    let entry = forker.begin(slot, peer, socket);
+/// Has the forker refill when half of the spares are gone, or see that nobody waits any more.
+fn call_forker<H>(forker: &Forker<'_, H>) {
     let low = forker.settings.spares_of(forker.index) / 2;
     let left = forker.board.one_waits_less(forker.index);
     if left == low || left == 0 {
         let _ = rustix::io::write(&forker.control, &1u64.to_ne_bytes());
     }
-    entry
 }
 
 /// Serves a connection in a process that goes on, and writes its two lines itself: the supervisor,

@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::AtomicI32;
 
 use rustix::fs::{Mode, OFlags};
+use rustix::pipe::PipeFlags;
 use rustix::process::Pid;
 use tine_sys::exec::{Execution, Stack, Words, spawn_sibling};
 use tine_sys::process::Alone;
@@ -25,6 +26,8 @@ pub(crate) struct Launcher<'a> {
     path: CString,
     image: Image<'a>,
     stack: Stack,
+    /// Where the reading ends of standard error go.
+    scribe: Option<OwnedFd>,
 }
 
 /// What is executed. It is the same for all connections, but for the last variables of the environment.
@@ -46,6 +49,7 @@ impl<'a> Launcher<'a> {
         program: &'a Program,
         path: CString,
         supervisor: Pid,
+        scribe: Option<OwnedFd>,
         lowest: i32,
     ) -> io::Result<Launcher<'a>> {
         if let Some(directory) = &program.directory {
@@ -67,7 +71,7 @@ impl<'a> Launcher<'a> {
         let common = environment.len();
         let supervisor = supervisor.as_raw_nonzero().get();
         let image = Image { program, arguments, environment, common, null, supervisor };
-        Ok(Launcher { path, image, stack: Stack::new()? })
+        Ok(Launcher { path, image, stack: Stack::new()?, scribe })
     }
 
     /// Makes a new process that executes the program on a connection. One that cannot tells `failed` why,
@@ -83,6 +87,7 @@ impl<'a> Launcher<'a> {
         entry: &Entry,
         failed: &dyn Fn(&Report),
     ) -> io::Result<i32> {
+        let stderr = self.stderr(entry.id)?;
         let failed = |why: &io::Error| {
             let report = cannot_execute(&self.path, why);
             failed(&report);
@@ -92,20 +97,37 @@ impl<'a> Launcher<'a> {
             alone,
             id,
             &mut self.stack,
-            &mut self.image.execution(&self.path, socket, entry),
+            &mut self.image.execution(&self.path, socket, stderr.as_ref(), entry),
             &failed,
         )
     }
 
     /// Executes the program in this process, which was made for the connection. Returns only if it cannot.
     pub(crate) fn execute(&mut self, socket: &OwnedFd, entry: &Entry) -> Report {
-        let why = self.image.execution(&self.path, socket, entry).run();
+        let why = match self.stderr(entry.id) {
+            Ok(stderr) => self.image.execution(&self.path, socket, stderr.as_ref(), entry).run(),
+            Err(why) => why,
+        };
         cannot_execute(&self.path, &why)
+    }
+
+    /// A pipe for what the program says on standard error, where that goes to the log.
+    fn stderr(&self, connection: u64) -> io::Result<Option<OwnedFd>> {
+        let Some(scribe) = &self.scribe else { return Ok(None) };
+        let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+        crate::scribe::hand_over(scribe, &reader, connection);
+        Ok(Some(writer))
     }
 }
 
 impl Image<'_> {
-    fn execution<'b>(&'b mut self, path: &'b CStr, socket: &OwnedFd, entry: &Entry) -> Execution<'b> {
+    fn execution<'b>(
+        &'b mut self,
+        path: &'b CStr,
+        socket: &OwnedFd,
+        pipe: Option<&OwnedFd>,
+        entry: &Entry,
+    ) -> Execution<'b> {
         self.environment.truncate(self.common);
         describe(&mut self.environment, entry.id, &ends(socket.as_fd(), entry.peer));
         Execution {
@@ -116,6 +138,7 @@ impl Image<'_> {
             stdout: socket.as_raw_fd(),
             stderr: match self.program.stderr {
                 Stderr::Client => Some(socket.as_raw_fd()),
+                Stderr::Log => pipe.map(AsRawFd::as_raw_fd),
                 Stderr::Null => self.null.as_ref().map(AsRawFd::as_raw_fd),
                 Stderr::Server => None,
             },

@@ -39,6 +39,8 @@ pub enum Stderr {
     /// To the server's own.
     #[default]
     Server,
+    /// Each line into the server's log, with the connection's id.
+    Log,
     /// To the client, like its output.
     Client,
     /// Nowhere.

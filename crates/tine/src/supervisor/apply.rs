@@ -25,6 +25,7 @@ where
         let role = match helper {
             Helper::Forker(index) => format!("forker {}", index + 1),
             Helper::Refuser => "refuser".to_owned(),
+            Helper::Scribe => "scribe".to_owned(),
         };
         let again_in = state.restart_in(helper, Instant::now()).unwrap_or_default();
         self.log.helper_ended(&role, ended.pid, &Outcome::new(ended.how, None), again_in);
@@ -69,7 +70,7 @@ where
     /// Nobody new from now on; who is served is asked to end. A stopped process cannot: it is woken.
     fn end_all(&mut self) {
         for (pid, helper) in self.people.helpers().collect::<Vec<_>>() {
-            if helper != Helper::Refuser {
+            if helper.is_forker() {
                 signal_one(pid, Signal::KILL);
             }
         }

@@ -10,7 +10,7 @@ use crate::connection::Connection;
 use crate::error::{Error, HandlerError};
 use crate::forker::{self, Forker};
 use crate::refuser;
-use crate::settings::WhenFull;
+use crate::scribe;
 
 impl<H> Supervisor<'_, H>
 where
@@ -54,6 +54,7 @@ where
         match helper {
             Helper::Forker(index) => self.become_forker(index, supervisor),
             Helper::Refuser => self.become_refuser(supervisor),
+            Helper::Scribe => self.become_scribe(supervisor),
         }
     }
 
@@ -61,6 +62,7 @@ where
         let control = self.controls.swap_remove(index);
         self.controls.clear();
         let refuser = self.refusals.take().map(|(sender, _)| sender);
+        let scribe = self.scribe.take().map(|(sender, _)| sender);
         forker::run::run(Forker {
             index,
             supervisor,
@@ -72,6 +74,7 @@ where
             retire: &self.retire,
             wake: &self.wake,
             refuser: refuser.as_ref(),
+            scribe,
             log: &mut self.log,
             title: None,
             first_own_descriptor: self.first_own_descriptor,
@@ -84,11 +87,28 @@ where
     fn become_refuser(&mut self, supervisor: Pid) -> ! {
         self.listeners.clear();
         self.controls.clear();
-        match (self.refusals.take(), &self.settings.when_full) {
-            (Some((_, receiver)), WhenFull::Refuse(text)) => {
+        self.scribe = None;
+        match (self.refusals.take(), self.settings.refusal()) {
+            (Some((sender, receiver)), Some(text)) => {
+                // Its own copy would hide the end.
+                drop(sender);
                 refuser::run(&receiver, text, &self.settings, supervisor, &mut self.log)
             }
             _ => tine_sys::process::exit_now(0),
+        }
+    }
+
+    fn become_scribe(&mut self, supervisor: Pid) -> ! {
+        self.listeners.clear();
+        self.controls.clear();
+        self.refusals = None;
+        match self.scribe.take() {
+            Some((sender, receiver)) => {
+                // Its own copy would hide the end.
+                drop(sender);
+                scribe::run(&receiver, &self.settings, supervisor, &mut self.log)
+            }
+            None => tine_sys::process::exit_now(0),
         }
     }
 

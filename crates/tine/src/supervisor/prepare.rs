@@ -107,7 +107,7 @@ pub(super) fn above_the_program(listeners: &[Listener]) -> i32 {
     highest.unwrap_or(2).max(2) + 2
 }
 
-/// The channel from the forkers to the refuser.
+/// A channel from the forkers to the refuser, or to the scribe.
 pub(super) fn channel(
     high: &impl Fn(rustix::io::Result<OwnedFd>) -> Result<OwnedFd, Error>,
 ) -> Result<(OwnedFd, OwnedFd), Error> {

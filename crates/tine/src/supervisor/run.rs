@@ -26,7 +26,7 @@ use crate::log::Log;
 use crate::orphans::Strangers;
 use crate::program::Program;
 use crate::server::Server;
-use crate::settings::{Settings, WhenFull};
+use crate::settings::Settings;
 use crate::signals::{self, Command};
 use crate::watch::diag::Diag;
 
@@ -62,6 +62,8 @@ pub(super) struct Supervisor<'a, H> {
     pub(super) controls: Vec<OwnedFd>,
     /// The two ends of the channel to the refuser: forkers send, it receives.
     pub(super) refusals: Option<(OwnedFd, OwnedFd)>,
+    /// The same, to the scribe.
+    pub(super) scribe: Option<(OwnedFd, OwnedFd)>,
     pub(super) first_own_descriptor: i32,
     /// The file of the program, found before anything is started.
     pub(super) program_path: Option<CString>,
@@ -161,10 +163,8 @@ where
             wake: bell()?,
             retire: bell()?,
             controls: (0..settings.forkers).map(|_| bell()).collect::<Result<_, _>>()?,
-            refusals: match settings.when_full {
-                WhenFull::Wait => None,
-                WhenFull::Refuse(_) => Some(channel(&high)?),
-            },
+            refusals: settings.refusal().map(|_| channel(&high)).transpose()?,
+            scribe: settings.stderr_is_logged().then(|| channel(&high)).transpose()?,
             people: People::default(),
             watching,
             strangers: Strangers::note_and_adopt(),
@@ -193,7 +193,8 @@ where
 
     fn helpers(&self) -> Vec<Helper> {
         let refuser = self.refusals.is_some().then_some(Helper::Refuser);
-        (0..self.settings.forkers).map(Helper::Forker).chain(refuser).collect()
+        let scribe = self.scribe.is_some().then_some(Helper::Scribe);
+        (0..self.settings.forkers).map(Helper::Forker).chain(refuser).chain(scribe).collect()
     }
 
     // Waiting.
@@ -256,8 +257,9 @@ where
             self.sweep(&mut events);
         }
         if state.is_stopping() && self.people.are_slots_empty() && self.forkers_are_gone() {
-            // The refuser goes when nobody can send it clients.
+            // Refuser and scribe go when nobody can send them anything.
             self.refusals = None;
+            self.scribe = None;
             if self.people.is_empty() {
                 events.push(Event::NobodyLeft);
             }
@@ -271,7 +273,7 @@ where
     }
 
     fn forkers_are_gone(&self) -> bool {
-        !self.people.helpers().any(|(_, helper)| helper != Helper::Refuser)
+        !self.people.helpers().any(|(_, helper)| helper.is_forker())
     }
 
     fn finish(&mut self) {

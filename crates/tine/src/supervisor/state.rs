@@ -32,7 +32,7 @@ pub(super) enum Phase {
 pub(super) enum Event {
     /// SIGTERM or SIGINT.
     StopAsked,
-    /// A forker (its number), or the refuser, has ended. `done`: by itself, its work done.
+    /// A helper has ended. `done`: by itself, its work done.
     HelperEnded { helper: Helper, done: bool },
     /// No connection, spare or helper is left.
     NobodyLeft,
@@ -47,6 +47,15 @@ pub(super) enum Helper {
     Forker(usize),
     /// The refuser.
     Refuser,
+    /// The scribe.
+    Scribe,
+}
+
+impl Helper {
+    /// Whether it accepts clients. The others go by themselves when nobody needs them.
+    pub(super) fn is_forker(self) -> bool {
+        matches!(self, Helper::Forker(_))
+    }
 }
 
 /// What is to be done.
@@ -178,7 +187,7 @@ impl State {
                 _ => None,
             };
         }
-        let forkers_done = self.helpers.iter().all(|care| care.is_gone() || care.helper == Helper::Refuser);
+        let forkers_done = self.helpers.iter().all(|care| care.is_gone() || !care.helper.is_forker());
         if forkers_done && self.is_stopping() {
             return self.close_listeners();
         }

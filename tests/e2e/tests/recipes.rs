@@ -1,0 +1,155 @@
+//! The recipes of docs/operating.md, with the real programs and their real clients.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tine_e2e::{Server, run};
+
+/// A folder of this test's own, removed at its end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Folder {
+        let path = std::env::temp_dir().join(format!("tine-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("a folder");
+        Folder(path)
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.join(name).display().to_string()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn succeeds(command: &mut Command) -> String {
+    let (code, out, err) = run(command);
+    assert_eq!(code, 0, "{command:?}: {err}");
+    out
+}
+
+fn git(folder: &str) -> Command {
+    let mut git = Command::new("git");
+    git.args(["-C", folder, "-c", "user.name=t", "-c", "user.email=t@localhost"]);
+    git.env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_CONFIG_GLOBAL", "/dev/null");
+    git
+}
+
+#[test]
+fn git_clones_and_pushes_twenty_at_a_time() {
+    let folder = Folder::new("git");
+    let (origin, first) = (folder.path("origin.git"), folder.path("first"));
+    succeeds(git("/").args(["init", "-q", "--bare", &origin]));
+    succeeds(git("/").args(["init", "-q", "-b", "main", &first]));
+    // Half a megabyte that does not shrink.
+    let noise: Vec<u8> = (0..500_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    std::fs::write(format!("{first}/noise"), &noise).expect("a file");
+    succeeds(git(&first).args(["add", "noise"]));
+    succeeds(git(&first).args(["commit", "-q", "-m", "noise"]));
+    let base = format!("--base-path={}", folder.0.display());
+    let server = Server::program(
+        &["--env", "GIT_CONFIG_GLOBAL=/dev/null"],
+        &["git", "daemon", "--inetd", "--export-all", "--enable=receive-pack", &base],
+    );
+    let url = format!("git://127.0.0.1:{}/origin.git", server.port());
+    succeeds(git(&first).args(["push", "-q", &url, "main"]));
+    let workers: Vec<_> = (0..20)
+        .map(|number| {
+            let (url, clone) = (url.clone(), folder.path(&format!("clone-{number}")));
+            let noise = noise.clone();
+            std::thread::spawn(move || {
+                succeeds(git("/").args(["clone", "-q", "-b", "main", &url, &clone]));
+                assert!(std::fs::read(format!("{clone}/noise")).expect("cloned") == noise);
+                std::fs::write(format!("{clone}/{number}"), "mine").expect("a file");
+                succeeds(git(&clone).args(["add", "."]));
+                succeeds(git(&clone).args(["commit", "-q", "-m", "mine"]));
+                succeeds(git(&clone).args(["push", "-q", "origin", &format!("main:branch-{number}")]));
+            })
+        })
+        .collect();
+    workers.into_iter().for_each(|worker| worker.join().expect("cloned and pushed"));
+    let branches = succeeds(git(&origin).args(["branch", "--list", "branch-*"]));
+    assert_eq!(branches.lines().count(), 20);
+    succeeds(git(&origin).args(["fsck", "--full"]));
+    let ends = server.log.wait_for("end", 41);
+    assert!(ends.iter().all(|end| end["how"] == "exit 0"), "{ends:?}");
+}
+
+/// Every file below a folder, with its bytes.
+fn tree(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in std::fs::read_dir(folder).expect("a folder").flatten() {
+        if entry.path().is_dir() {
+            found.extend(
+                tree(&entry.path())
+                    .into_iter()
+                    .map(|(name, bytes)| (Path::new(&entry.file_name()).join(name), bytes)),
+            );
+        } else {
+            found.insert(entry.file_name().into(), std::fs::read(entry.path()).expect("a file"));
+        }
+    }
+    found
+}
+
+#[test]
+fn rsync_copies_a_tree() {
+    let folder = Folder::new("rsync");
+    let source = folder.0.join("source");
+    for number in 0..40usize {
+        let inner = source.join(format!("folder-{}", number % 7));
+        std::fs::create_dir_all(&inner).expect("a folder");
+        std::fs::write(inner.join(format!("{number}")), vec![number as u8; number * 10_007]).expect("a file");
+    }
+    let config = folder.path("rsyncd.conf");
+    let text = format!("uid = 0\ngid = 0\nuse chroot = no\n[tree]\npath = {}\n", source.display());
+    std::fs::write(&config, text).expect("a file");
+    let server = Server::program(&[], &["rsync", "--daemon", &format!("--config={config}")]);
+    let url = format!("rsync://127.0.0.1:{}/tree/", server.port());
+    let copies: Vec<_> = (0..5)
+        .map(|number| {
+            let (url, target) = (url.clone(), folder.0.join(format!("copy-{number}")));
+            std::thread::spawn(move || {
+                succeeds(Command::new("rsync").args([
+                    "-a",
+                    "--checksum",
+                    &url,
+                    &target.display().to_string(),
+                ]));
+                tree(&target)
+            })
+        })
+        .collect();
+    let expected = tree(&source);
+    assert_eq!(expected.len(), 40);
+    for copy in copies {
+        assert!(copy.join().expect("copied") == expected);
+    }
+    assert!(server.log.wait_for("end", 5).iter().all(|end| end["how"] == "exit 0"));
+}
+
+#[test]
+fn line_programs_in_four_languages() {
+    let python = "import sys\nfor line in sys.stdin:\n    print(line.strip().upper(), flush=True)";
+    for (program, question, answer) in [
+        (&["python3", "-c", python][..], "one\ntwo\n", "ONE\nTWO\n"),
+        (&["perl", "-ne", "$| = 1; print scalar reverse($_), qq(\\n) if chomp"], "abc\nxyz\n", "cba\nzyx\n"),
+        (&["bc", "-q"], "6*7\n2^100\n", "42\n1267650600228229401496703205376\n"),
+        (&["sh", "-c", "while read -r a b; do echo \"$b $a\"; done"], "x y\n1 2\n", "y x\n2 1\n"),
+    ] {
+        let server = Server::program(&[], program);
+        let mut clients: Vec<_> = (0..5).map(|_| server.connect()).collect();
+        for client in &mut clients {
+            client.send(question).half_close();
+        }
+        for client in &mut clients {
+            assert_eq!(String::from_utf8_lossy(&client.rest()), answer, "{program:?}");
+        }
+        assert!(server.log.wait_for("end", 5).iter().all(|end| end["how"] == "exit 0"));
+    }
+}

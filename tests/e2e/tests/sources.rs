@@ -1,0 +1,97 @@
+//! The limit for each source address: who has as many is refused, with a text that arrives, and nobody else
+//! waits for it. It is counted right whatever dies, and returns to zero by itself.
+
+use std::net::{SocketAddr, TcpStream};
+
+use rustix::net::{AddressFamily, SocketType};
+use rustix::process::Signal;
+use tine_e2e::{Client, Server, kill, soon};
+
+/// A client of another address of this machine.
+fn from(address: &str, port: u16) -> Client {
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+    rustix::net::bind(&socket, &SocketAddr::new(address.parse().expect("an address"), 0)).expect("free");
+    let server = SocketAddr::new("127.0.0.1".parse().expect("an address"), port);
+    rustix::net::connect(&socket, &server).expect("listens");
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(tine_e2e::PATIENCE)).expect("set");
+    Client { stream }
+}
+
+fn three_each(options: &[&str], program: Option<&[&str]>, text: &str) {
+    let options = [&["--max-connections-per-source", "3"], options].concat();
+    let server = match program {
+        Some(program) => Server::program(&options, program),
+        None => Server::serve(&options),
+    };
+    let port = server.port();
+    let mut first: Vec<Client> = (0..3).map(|_| from("127.0.0.2", port)).collect();
+    first.iter_mut().for_each(|client| {
+        client.echo("served");
+    });
+    for _ in 0..20 {
+        let mut refused = from("127.0.0.2", port);
+        refused.send(vec![b'x'; 1000]);
+        assert_eq!(refused.rest(), text.as_bytes());
+    }
+    // Others are served as ever.
+    let mut second: Vec<Client> = (0..3).map(|_| from("127.0.0.3", port)).collect();
+    second.iter_mut().for_each(|client| {
+        client.echo("served, too");
+    });
+    assert_eq!(from("127.0.0.3", port).rest(), text.as_bytes());
+    let refusals = server.log.wait_for("refuse", 10);
+    assert!(refusals.iter().all(|line| line["reason"] == "source"), "{refusals:?}");
+    // Orphans of dead forkers count.
+    for forker in server.forkers() {
+        kill(forker, Signal::KILL);
+    }
+    server.log.wait_for("restart", server.forkers().len());
+    assert_eq!(from("127.0.0.2", port).rest(), text.as_bytes());
+    // One leaves, one may come.
+    first.pop().expect("three").half_close().rest();
+    server.log.wait_for("end", 1);
+    from("127.0.0.2", port).echo("in its place").half_close().rest();
+    drop(first);
+    drop(second);
+    server.log.wait_for("end", 7);
+    let mut again: Vec<Client> = (0..3).map(|_| from("127.0.0.2", port)).collect();
+    again.iter_mut().for_each(|client| {
+        client.echo("all over again");
+    });
+}
+
+#[test]
+fn of_a_service() {
+    three_each(&[], None, "");
+}
+
+#[test]
+fn with_a_text() {
+    three_each(&["--when-full", "refuse=too many of you\\n"], None, "too many of you\n");
+}
+
+#[test]
+fn of_a_program() {
+    three_each(&[], Some(&["cat"]), "");
+}
+
+#[test]
+fn with_spares() {
+    three_each(&["--spares", "4"], None, "");
+}
+
+#[test]
+fn who_comes_and_goes_is_never_beyond() {
+    let server = Server::serve(&["--max-connections-per-source", "1"]);
+    for number in 0..200 {
+        let mut client = server.connect();
+        client.echo(format!("{number}")).half_close().rest();
+        // The server closes last: when it has, it has begun to end.
+        soon("its process has gone", || {
+            let ended = server.log.of("end").len();
+            (ended > number).then_some(())
+        });
+    }
+    assert!(server.log.of("refuse").is_empty());
+}
