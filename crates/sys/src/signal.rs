@@ -103,6 +103,12 @@ pub fn default(signal: i32) {
     unsafe { libc::signal(signal, libc::SIG_DFL) };
 }
 
+/// Sends this process a signal. Returns if that does not end it.
+pub fn raise(signal: i32) {
+    // SAFETY: no preconditions; a number that is no signal is refused.
+    unsafe { libc::raise(signal) };
+}
+
 /// Ignores one signal.
 pub fn ignore(signal: i32) {
     // SAFETY: SIG_IGN installs no code of ours.

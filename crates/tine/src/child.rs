@@ -42,7 +42,10 @@ where
         give_up_board(&forker.board);
     }
     if let Some(launcher) = &mut forker.launcher {
-        let report = launcher.execute(&socket, &entry);
+        let report = match launcher.relays() {
+            true => launcher.relay(forker.alone, &socket, &entry),
+            false => launcher.execute(&socket, &entry),
+        };
         forker.board.display().report(slot, &report);
         exit_now(report.exit_code());
     }

@@ -144,6 +144,11 @@ impl Log {
         self.event("stderr", &[("id", Number(id)), ("text", Text(&String::from_utf8_lossy(line)))]);
     }
 
+    /// Lines of a program's standard error that had none of their own.
+    pub(crate) fn stderr_flood(&mut self, id: u64, more: u64) {
+        self.event("stderr", &[("id", Number(id)), ("more", Number(more))]);
+    }
+
     pub(crate) fn refuse(&mut self, peer: &Peer, reason: &str) {
         self.event("refuse", &[("peer", Text(&peer.to_string())), ("reason", Text(reason))]);
     }

@@ -5,8 +5,6 @@
 //! the kernel. Forkers hand their sockets over here: waiting for refused clients is nobody else's
 //! business, and holds up no one who is served.
 
-mod state;
-
 use std::collections::VecDeque;
 use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -19,17 +17,20 @@ use tine_sys::process::exit_now;
 
 use crate::child::die_with;
 use crate::connection::{Discarded, discard_now};
+use crate::flood::{Tally, Told};
 use crate::handover::{self, Wait};
 use crate::log::Log;
 use crate::peer::Peer;
 use crate::settings::Settings;
-use state::{Tally, Told};
 
 /// How long a refused client may take to read its text and close.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How many are kept at a time; beyond, the oldest is closed.
 const MOST: usize = 500;
+
+/// Refusals a second, of each reason, that have a line of their own.
+const LINES: u64 = 10;
 
 /// Why a client is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +72,7 @@ struct Refused {
 pub(crate) fn run(channel: &OwnedFd, text: &[u8], settings: &Settings, supervisor: Pid, log: &mut Log) -> ! {
     enter(settings, supervisor, c"tine: refuser");
     let mut kept: VecDeque<Refused> = VecDeque::new();
-    let mut tallies = [Tally::default(), Tally::default()];
+    let mut tallies = Reason::ALL.map(|_| Tally::of(LINES));
     let mut open = true;
     while open || !kept.is_empty() {
         let (more, ready) = wait(channel, open, &kept, tallies.iter().filter_map(Tally::deadline).min());
@@ -140,7 +141,7 @@ fn receive(
         match handover::receive(channel) {
             Ok(Some((socket, [a, b, c, reason]))) => {
                 let (peer, reason) = (Peer::from_words([a, b, c]), Reason::of(reason));
-                if let Told::Line = tallies[reason as usize].refused(Instant::now()) {
+                if let Told::Line = tallies[reason as usize].event(Instant::now()) {
                     log.refuse(&peer, reason.word());
                 }
                 say(&socket, text);

@@ -7,12 +7,14 @@
 use std::collections::HashMap;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Instant;
 
 use rustix::event::epoll;
 use rustix::io::Errno;
 use rustix::process::Pid;
 use tine_sys::process::exit_now;
 
+use crate::flood::{Tally, Told};
 use crate::handover::{self, Wait};
 use crate::log::Log;
 use crate::refuser::enter;
@@ -20,6 +22,9 @@ use crate::settings::Settings;
 
 /// A longer line is written in parts: escaped, each is still written as a whole (`PIPE_BUF`).
 const LONGEST: usize = 512;
+
+/// Lines of a connection a second; the rest is summed up.
+const LINES: u64 = 100;
 
 /// The number of the event that is a new pipe.
 const NEWS: u64 = u64::MAX;
@@ -34,6 +39,20 @@ struct Source {
     pipe: OwnedFd,
     connection: u64,
     line: Vec<u8>,
+    tally: Tally,
+}
+
+impl Source {
+    /// A stranger's flood must not push the server's own lines out of the log.
+    fn say(&mut self, line: &[u8], log: &mut Log) {
+        let now = Instant::now();
+        if let Some(more) = self.tally.due(now) {
+            log.stderr_flood(self.connection, more);
+        }
+        if self.tally.event(now) == Told::Line {
+            log.stderr(self.connection, line);
+        }
+    }
 }
 
 /// Lives as the scribe until the last process that could write to it has gone.
@@ -92,7 +111,10 @@ impl Scribe {
                     let number = epoll::EventData::new_u64(self.last);
                     // Without room to wait for it, its program is told by a broken pipe.
                     if epoll::add(&self.queue, &pipe, number, epoll::EventFlags::IN).is_ok() {
-                        self.sources.insert(self.last, Source { pipe, connection, line: Vec::new() });
+                        self.sources.insert(
+                            self.last,
+                            Source { pipe, connection, line: Vec::new(), tally: Tally::of(LINES) },
+                        );
                     }
                 }
                 Ok(None) => {
@@ -113,13 +135,17 @@ impl Scribe {
         match rustix::io::read(&source.pipe, &mut bytes) {
             Ok(length @ 1..) => {
                 for line in lines(&mut source.line, &bytes[..length]) {
-                    log.stderr(source.connection, &line);
+                    source.say(&line, log);
                 }
             }
             Err(Errno::INTR | Errno::AGAIN) => {}
             Ok(_) | Err(_) => {
-                if !source.line.is_empty() {
-                    log.stderr(source.connection, &source.line);
+                let rest = std::mem::take(&mut source.line);
+                if !rest.is_empty() {
+                    source.say(&rest, log);
+                }
+                if let Some(more) = source.tally.rest() {
+                    log.stderr_flood(source.connection, more);
                 }
                 // Closing it takes it out of the queue.
                 self.sources.remove(&number);

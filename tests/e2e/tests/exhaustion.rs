@@ -28,7 +28,7 @@ impl Drop for Public {
 }
 
 /// Starts a server as an ordinary user who may have so many processes.
-fn server_with_processes(public: &Public, processes: u32, options: &[&str]) -> Server {
+fn server_with_processes(public: &Public, processes: u32, options: &[&str], program: &[&str]) -> Server {
     // One that nobody else is: the limit counts all processes of a user.
     let user = 1_000_000 + std::process::id();
     let mut words = vec!["--reuid".to_owned(), user.to_string(), "--regid".to_owned(), user.to_string()];
@@ -37,6 +37,7 @@ fn server_with_processes(public: &Public, processes: u32, options: &[&str]) -> S
     words.extend(["serve", "--log", "json", "-1"].map(str::to_owned));
     words.extend(options.iter().map(|option| (*option).to_owned()));
     words.push("127.0.0.1:0".into());
+    words.extend(program.iter().map(|word| (*word).to_owned()));
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     Start::program("setpriv", &words).start()
 }
@@ -45,10 +46,10 @@ fn ticks(server: &Server) -> u64 {
     server.processes().iter().map(|process| process.ticks).sum()
 }
 
-fn no_process_to_be_had(options: &[&str]) {
+fn no_process_to_be_had(program: &[&str]) {
     let public = Public::new();
     // A supervisor, two forkers and five connections.
-    let server = server_with_processes(&public, 8, options);
+    let server = server_with_processes(&public, 8, &[], program);
     let mut served: Vec<Client> = Vec::new();
     for number in 0..5 {
         let mut client = server.connect();
@@ -91,9 +92,14 @@ fn no_process_to_be_had_in_wait() {
 }
 
 #[test]
+fn no_process_to_be_had_for_a_program() {
+    no_process_to_be_had(&["--", "cat"]);
+}
+
+#[test]
 fn no_process_to_be_had_for_spares() {
     let public = Public::new();
-    let server = server_with_processes(&public, 6, &["--spares", "10"]);
+    let server = server_with_processes(&public, 6, &["--spares", "10"], &[]);
     server.log.wait_for("error", 1);
     // Three spares at a time is what there is; everybody is served all the same.
     for round in 0..20 {

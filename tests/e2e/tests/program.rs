@@ -187,6 +187,10 @@ fn a_program_that_says_much_on_standard_error_keeps_nobody_waiting() {
     loud.half_close().rest();
     other.half_close().rest();
     server.log.wait_for("end", 2);
+    // A flood is summed up.
+    server.log.wait("a sum", |log| {
+        log.of("stderr").iter().any(|line| line["more"].as_u64() > Some(0)).then_some(())
+    });
 }
 
 #[test]

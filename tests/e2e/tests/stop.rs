@@ -90,6 +90,25 @@ fn clients_that_never_finish_are_ended_after_the_drain_time() {
 }
 
 #[test]
+fn helpers_that_nobody_needs_any_more_keep_nobody_waiting() {
+    for (options, program) in
+        [(&["--when-full", "refuse=x"][..], None), (&["--stderr", "log"], Some(&["cat"][..]))]
+    {
+        let options = [options, &["--drain-timeout", "20s"]].concat();
+        let mut server = match program {
+            Some(program) => Server::program(&options, program),
+            None => Server::serve(&options),
+        };
+        server.connect().echo("x").half_close().rest();
+        server.signal(Signal::TERM);
+        let asked = Instant::now();
+        assert_eq!(server.wait().code(), Some(0));
+        assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+        server.wait_until_gone();
+    }
+}
+
+#[test]
 fn a_second_signal_ends_and_a_third_kills() {
     let mut server = Server::serve(&[]);
     let mut clients: Vec<Client> = (0..5).map(|_| server.connect()).collect();

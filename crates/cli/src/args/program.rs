@@ -38,6 +38,14 @@ pub struct ProgramArgs {
     #[arg(long, value_name = "WHERE", requires = "program", value_enum, default_value_t = Stderr::Server)]
     pub stderr: Stderr,
 
+    /// Give it a terminal as standard input, output and error, for programs that expect one
+    #[arg(long, requires = "program", conflicts_with = "line_buffered")]
+    pub pty: bool,
+
+    /// Have it write line by line, by a terminal as its standard output
+    #[arg(long, requires = "program")]
+    pub line_buffered: bool,
+
     /// What becomes of its descendants once it has ended by itself: they go on, those in its process
     /// group are ended, all are
     #[arg(long, value_name = "MODE", requires = "program", value_enum, default_value_t = KillMode::Process)]

@@ -4,7 +4,8 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use tine::{
-    Connection, Error, Format, HandlerError, Identity, KillMode, Level, Program, Server, Stderr, Timeouts,
+    Connection, Error, Format, HandlerError, Identity, KillMode, Level, Program, Server, Stderr, Terminal,
+    Timeouts,
 };
 
 use crate::args::program::ProgramArgs;
@@ -97,6 +98,11 @@ fn program(args: &ProgramArgs) -> Option<Program> {
             args::program::Stderr::Log => Stderr::Log,
             args::program::Stderr::Client => Stderr::Client,
             args::program::Stderr::Null => Stderr::Null,
+        })
+        .terminal(match (args.pty, args.line_buffered) {
+            (true, _) => Terminal::Full,
+            (false, true) => Terminal::Output,
+            (false, false) => Terminal::None,
         })
         .kill_mode(match args.kill_mode {
             args::program::KillMode::Process => KillMode::Process,

@@ -366,12 +366,12 @@ fn make_process<H>(
 ) -> std::io::Result<Side> {
     let id = forker.board.pid_cell(slot);
     match &mut forker.launcher {
-        None => fork_sibling(forker.alone, id),
-        Some(launcher) => {
+        Some(launcher) if !launcher.relays() => {
             let display = forker.board.display();
             let failed = |report: &Report| display.report(slot, report);
             launcher.spawn(forker.alone, id, socket, entry, &failed).map(Side::Parent)
         }
+        _ => fork_sibling(forker.alone, id),
     }
 }
 

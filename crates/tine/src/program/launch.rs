@@ -9,12 +9,12 @@ use std::sync::atomic::AtomicI32;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::pipe::PipeFlags;
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal};
 use tine_sys::exec::{Execution, Stack, Words, spawn_sibling};
-use tine_sys::process::Alone;
+use tine_sys::process::{Alone, How, Side, exit_now, fork};
 
 use super::environment::{Ends, describe};
-use super::{Program, Stderr};
+use super::{Program, Stderr, Terminal, relay};
 use crate::board::Entry;
 use crate::error::reason;
 use crate::outcome::Report;
@@ -109,6 +109,54 @@ impl<'a> Launcher<'a> {
             Err(why) => why,
         };
         cannot_execute(&self.path, &why)
+    }
+
+    /// Whether the connection's process stays beside the program.
+    pub(crate) fn relays(&self) -> bool {
+        self.image.program.terminal != Terminal::None
+    }
+
+    /// Executes the program in a child of this process, which was made for the connection, and carries bytes
+    /// between them until it has ended. Then this process ends as the program did.
+    pub(crate) fn relay(&mut self, alone: &Alone, socket: &OwnedFd, entry: &Entry) -> Report {
+        match self.try_relay(alone, socket, entry) {
+            Ok(How::Exited(code)) => exit_now(code),
+            Ok(How::Signaled(signal)) => {
+                // Without a handler it ends this process, too; should it be one that does not, as said by shells.
+                tine_sys::signal::raise(signal);
+                exit_now(128 + signal)
+            }
+            Err(why) => cannot_execute(&self.path, &why),
+        }
+    }
+
+    fn try_relay(&mut self, alone: &Alone, socket: &OwnedFd, entry: &Entry) -> io::Result<How> {
+        let kind = self.image.program.terminal;
+        let (own, other) = relay::open(kind)?;
+        let pipe = self.stderr(entry.id)?;
+        let relay = rustix::process::getpid().as_raw_nonzero().get();
+        match fork(alone, Signal::CHILD.as_raw())? {
+            Side::Child => {
+                let mut execution = self.image.execution(&self.path, socket, pipe.as_ref(), entry);
+                execution.stdout = other.as_raw_fd();
+                execution.parent = Some(relay);
+                if kind == Terminal::Full {
+                    execution.stdin = other.as_raw_fd();
+                    execution.terminal = true;
+                    execution.stderr = execution.stderr.map_or(Some(other.as_raw_fd()), Some);
+                }
+                // Found out at the start; who removed it since is told by the code that shells use.
+                execution.run();
+                exit_now(127)
+            }
+            Side::Parent(child) => {
+                drop((other, pipe));
+                let ended = relay::carry(socket, own, child, kind == Terminal::Full)?;
+                let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Write);
+                crate::connection::finish(socket);
+                Ok(ended.how)
+            }
+        }
     }
 
     /// A pipe for what the program says on standard error, where that goes to the log.

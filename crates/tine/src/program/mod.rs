@@ -3,6 +3,7 @@
 mod environment;
 mod find;
 pub(crate) mod launch;
+mod relay;
 
 use std::ffi::{CString, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -31,6 +32,7 @@ pub struct Program {
     pub(crate) limits: Vec<Limit>,
     pub(crate) stderr: Stderr,
     pub(crate) kill_mode: KillMode,
+    pub(crate) terminal: Terminal,
 }
 
 /// Where a program's standard error goes.
@@ -59,6 +61,19 @@ pub enum KillMode {
     All,
 }
 
+/// Whether a program talks to a terminal instead of the socket. Then its connection has a second process,
+/// which carries the bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Terminal {
+    /// No: it has the socket itself.
+    #[default]
+    None,
+    /// Standard input, output and error are a terminal, which it leads a session on: 80 columns, no echo.
+    Full,
+    /// Standard output is one, so that the C library writes line by line.
+    Output,
+}
+
 impl Program {
     /// A program by its name, which is searched for in `PATH` unless it has a slash, and its arguments.
     /// No shell is involved.
@@ -73,6 +88,7 @@ impl Program {
             limits: Vec::new(),
             stderr: Stderr::default(),
             kill_mode: KillMode::default(),
+            terminal: Terminal::default(),
         }
     }
 
@@ -123,6 +139,13 @@ impl Program {
     #[must_use]
     pub fn stderr(mut self, stderr: Stderr) -> Program {
         self.stderr = stderr;
+        self
+    }
+
+    /// Whether it talks to a terminal. Default: no.
+    #[must_use]
+    pub fn terminal(mut self, terminal: Terminal) -> Program {
+        self.terminal = terminal;
         self
     }
 

@@ -1,5 +1,6 @@
 //! Getting to know the processes of connections, and taking note of their ends.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -135,6 +136,17 @@ where
         children
     }
 
+    /// The orphans and their descendants: everybody who may be left of a connection.
+    pub(super) fn around(&mut self) -> BTreeSet<i32> {
+        // When its parent ends, a process becomes this one's child. Asking for those once more finds who
+        // moved meanwhile.
+        let mut around = family::descendants(&self.orphans());
+        let orphans = self.orphans();
+        around.extend(family::descendants(&orphans));
+        around.extend(orphans);
+        around
+    }
+
     /// Looks at every child, for ends whose signal was lost (`RLIMIT_SIGPENDING`, signal(7)).
     pub(super) fn sweep(&mut self, events: &mut Vec<Event>) {
         self.sweep_at = Instant::now() + self.sweep_every;
@@ -181,7 +193,7 @@ where
         if mode == KillMode::Process || !has_ended(pid) {
             return false;
         }
-        let left = family::left(pid, (mode == KillMode::All).then_some(id), &self.orphans());
+        let left = family::left(pid, (mode == KillMode::All).then_some(id), &self.around());
         if left.is_empty() {
             self.lingering.remove(&pid);
             return false;

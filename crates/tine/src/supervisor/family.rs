@@ -20,7 +20,7 @@ struct Relative {
 }
 
 /// All living descendants of these processes, themselves not among them.
-fn descendants(of: &[i32]) -> BTreeSet<i32> {
+pub(super) fn descendants(of: &[i32]) -> BTreeSet<i32> {
     let mut found = BTreeSet::new();
     let mut open = of.to_vec();
     while let Some(parent) = open.pop() {
@@ -60,35 +60,27 @@ fn is_of(pid: i32, connection: u64) -> bool {
     environment.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes())
 }
 
-/// The living descendants of a connection's process outside of its group, given the orphans that this
-/// process has adopted.
-pub(super) fn outside(pid: i32, connection: u64, orphans: &[i32]) -> BTreeSet<i32> {
-    let left: Vec<i32> = orphans.iter().copied().filter(|orphan| is_of(*orphan, connection)).collect();
-    let mut family = descendants(&[&[pid], &left[..]].concat());
-    family.extend(left);
-    family.retain(|relative| {
-        !is_zombie(*relative) && group_and_parent(*relative).is_some_and(|(group, _)| group != pid)
-    });
+/// The living descendants of a connection's process outside of its group, given everybody around.
+pub(super) fn outside(pid: i32, connection: u64, around: &BTreeSet<i32>) -> BTreeSet<i32> {
+    let mut family = descendants(&[pid]);
+    family.extend(around.iter().filter(|other| is_of(**other, connection)));
+    family.retain(|relative| is_alive_in(*relative, |group| group != pid));
     family
 }
 
 /// The living processes that are left of a connection whose own process has ended: those of its group, and
 /// with the connection's id, those elsewhere, too.
-pub(super) fn left(pid: i32, connection: Option<u64>, orphans: &[i32]) -> BTreeSet<i32> {
-    let mut left = left_in_group(pid, orphans);
+pub(super) fn left(pid: i32, connection: Option<u64>, around: &BTreeSet<i32>) -> BTreeSet<i32> {
+    let mut left = around.clone();
+    left.retain(|relative| is_alive_in(*relative, |group| group == pid));
     if let Some(connection) = connection {
-        left.extend(outside(pid, connection, orphans));
+        left.extend(outside(pid, connection, around));
     }
     left
 }
 
-fn left_in_group(pid: i32, orphans: &[i32]) -> BTreeSet<i32> {
-    let mut family = descendants(orphans);
-    family.extend(orphans);
-    family.retain(|relative| {
-        !is_zombie(*relative) && group_and_parent(*relative).is_some_and(|(group, _)| group == pid)
-    });
-    family
+fn is_alive_in(pid: i32, group: impl Fn(i32) -> bool) -> bool {
+    !is_zombie(pid) && group_and_parent(pid).is_some_and(|(of, _)| group(of))
 }
 
 /// Signals processes that are not children of this one.

@@ -168,7 +168,7 @@ where
     fn signal_family(&mut self, pid: i32, connection: u64, signals: &[Signal]) {
         // Before the first signal: whose parent ends is harder to find.
         let outside = match self.settings.program {
-            Some(_) => family::outside(pid, connection, &self.orphans()),
+            Some(_) => family::outside(pid, connection, &self.around()),
             None => Default::default(),
         };
         signals.iter().for_each(|signal| signal_group(pid, *signal));

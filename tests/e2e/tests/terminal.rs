@@ -1,0 +1,65 @@
+//! Programs behind a terminal: those that want one, and those that keep their output back without one.
+
+use tine_e2e::{Server, soon};
+
+#[test]
+fn a_program_that_wants_a_terminal() {
+    let script = "tty >/dev/null && test -t 1 -a -t 2 && stty size; while read -r line; do echo \"got $line\"; done; echo over; exit 3";
+    for options in [&["--pty"][..], &["--pty", "--spares", "2"]] {
+        let server = Server::program(options, &["sh", "-c", script]);
+        let mut client = server.connect();
+        client.expect("24 80\n").send("one\n").expect("got one\n").send("two\n").expect("got two\n");
+        client.half_close();
+        assert_eq!(client.rest(), b"over\n");
+        assert_eq!(server.log.wait_for("end", 1)[0]["how"], "exit 3");
+    }
+}
+
+#[test]
+fn the_end_of_input_within_a_line() {
+    let server = Server::program(&["--pty"], &["cat"]);
+    let mut client = server.connect();
+    client.send("no newline").half_close();
+    assert_eq!(client.rest(), b"no newline");
+}
+
+#[test]
+fn output_comes_line_by_line() {
+    // Without --line-buffered, perl would keep both lines back until it ends.
+    let script = "while (<STDIN>) { print \"$.: $_\" }";
+    let server = Server::program(&["--line-buffered"], &["perl", "-e", script]);
+    let mut client = server.connect();
+    client.send("a\n").expect("1: a\n").send("b\n").expect("2: b\n").half_close();
+    assert!(client.rest().is_empty());
+    assert_eq!(server.log.wait_for("end", 1)[0]["how"], "exit 0");
+}
+
+#[test]
+fn much_output_arrives_whole() {
+    for option in ["--pty", "--line-buffered"] {
+        let server = Server::program(&[option], &["seq", "1", "300000"]);
+        let answer = server.connect().rest();
+        let expected: String = (1..=300_000).map(|number| format!("{number}\n")).collect();
+        assert!(answer == expected.as_bytes(), "{option}: {} of {} bytes", answer.len(), expected.len());
+    }
+}
+
+#[test]
+fn a_signal_is_told_as_the_programs_own() {
+    let server = Server::program(&["--pty"], &["sh", "-c", "kill -SEGV $$"]);
+    server.connect().expect_over();
+    assert_eq!(server.log.wait_for("end", 1)[0]["how"], "signal SEGV");
+}
+
+#[test]
+fn nothing_is_left_when_the_client_goes() {
+    let server =
+        Server::program(&["--pty", "--max-lifetime", "1s"], &["sh", "-c", "trap '' HUP TERM; sleep 1001"]);
+    server.connect().reset();
+    let end = server.log.wait_for("end", 1).remove(0);
+    assert!(
+        end["how"] == "client gone" || end["how"] == "timeout lifetime" || end["how"] == "reset",
+        "{end}"
+    );
+    soon("the sleeper has gone", || server.named("sleep").iter().all(|one| one.state == 'Z').then_some(()));
+}
