@@ -149,15 +149,8 @@ where
             ends: high(Ok(end_set.descriptor().map_err(io)?))?,
             exits: Exits::new(high(Exits::queue())?),
         };
-        let rules = settings.rules();
-        let diag = rules.are_any().then(|| high(Diag::socket()));
-        let watching = match diag.transpose() {
-            Ok(diag) => Watching::new(rules, diag, &listeners),
-            Err(_) => {
-                log.warning("the kernel does not tell of sockets (sock_diag): neither clients that have gone nor idle ones are noticed");
-                Watching::new(rules, None, &listeners)
-            }
-        };
+        let diag = settings.rules().are_any().then(|| high(Diag::socket()).ok());
+        let watching = Watching::new(settings.rules(), diag, &listeners, &mut log);
         Ok(Supervisor {
             own: Some(own),
             wake: bell()?,

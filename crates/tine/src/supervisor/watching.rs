@@ -13,6 +13,7 @@ use crate::board::{Phase, now};
 use crate::connection::Connection;
 use crate::error::HandlerError;
 use crate::listener::Listener;
+use crate::log::Log;
 use crate::peer::Peer;
 use crate::watch::Reason;
 use crate::watch::diag::{Diag, Facts};
@@ -41,11 +42,20 @@ struct Known {
 }
 
 impl Watching {
-    pub(super) fn new(rules: Rules, diag: Option<OwnedFd>, listeners: &[Listener]) -> Watching {
+    /// Watches by these rules; `diag` is a way to ask the kernel: none needed, or none to be had.
+    pub(super) fn new(
+        rules: Rules,
+        diag: Option<Option<OwnedFd>>,
+        listeners: &[Listener],
+        log: &mut Log,
+    ) -> Watching {
+        if let Some(None) = diag {
+            log.warning("the kernel does not tell of sockets (sock_diag): neither clients that have gone nor idle ones are noticed");
+        }
         let mut ports: Vec<(bool, u16)> = listeners.iter().filter_map(Listener::family_and_port).collect();
         ports.sort_unstable();
         ports.dedup();
-        let diag = diag.map(Diag::new);
+        let diag = diag.flatten().map(Diag::new);
         Watching { rules, diag, ports, connections: HashMap::new(), next_look: Instant::now() }
     }
 
