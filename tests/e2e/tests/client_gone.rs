@@ -80,8 +80,8 @@ fn a_program_that_closes_its_connection_may_go_on() {
 
 #[test]
 fn descendants_of_a_program_that_ends_by_itself() {
-    let script = "sleep 1001 >/dev/null <&1 & setsid sleep 1002 >/dev/null <&1 & sleep 0.3; exit 4";
-    for (mode, left) in [("process", 2), ("group", 1), ("all", 0)] {
+    let script = "sleep 1001 & setsid sleep 1002 & setsid sh -c 'sleep 1003; true' & sleep 0.3; exit 4";
+    for (mode, left) in [("process", 3), ("group", 2), ("all", 0)] {
         let mut server = shell(&["--kill-mode", mode], script);
         let mut client = server.connect();
         client.half_close();

@@ -24,6 +24,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// How often it is looked whether descendants that were told to end have ended.
 pub(super) const LINGER: Duration = Duration::from_millis(25);
 
+/// How often it is looked for orphans at the end.
+const ROUNDS: usize = 10;
+
 /// Orphans are reaped together for so long.
 const ORPHANS: Duration = Duration::from_millis(50);
 
@@ -145,6 +148,19 @@ where
         around.extend(family::descendants(&orphans));
         around.extend(orphans);
         around
+    }
+
+    /// Kills the orphans and their descendants: all that connections have left behind.
+    pub(super) fn kill_orphans(&mut self) {
+        // Whoever was forked while this looked is found the next time; who forks faster is not waited for.
+        for _ in 0..ROUNDS {
+            let around = self.around();
+            if around.is_empty() {
+                return;
+            }
+            family::signal(&around, &[Signal::KILL]);
+            self.reap_orphans();
+        }
     }
 
     /// Looks at every child, for ends whose signal was lost (`RLIMIT_SIGPENDING`, signal(7)).

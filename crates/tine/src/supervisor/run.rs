@@ -6,12 +6,10 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd};
-use rustix::process::Signal;
 use tine_sys::process::{Alone, Ended};
 use tine_sys::signal::{Set, first_real_time};
 use tine_sys::wait;
 
-use super::apply::signal_one;
 use super::ends::LINGER;
 use super::exits::Exits;
 use super::people::People;
@@ -270,8 +268,7 @@ where
     }
 
     fn finish(&mut self) {
-        self.orphans().into_iter().for_each(|pid| signal_one(pid, Signal::KILL));
-        self.reap_orphans();
+        self.kill_orphans();
         self.log.stop(self.board.connections());
         // The program goes on as it was before. It was a valid mask, so this cannot fail.
         let _ = self.mask_before.make_mask();
