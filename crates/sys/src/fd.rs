@@ -64,6 +64,15 @@ fn close_each_from(first: RawFd) {
     }
 }
 
+/// Makes standard error another name of this descriptor.
+///
+/// # Errors
+/// EBADF if it is not open.
+pub fn become_stderr(number: RawFd) -> io::Result<()> {
+    // SAFETY: nobody owns descriptor 2; dup2 replaces it as a whole, or leaves it.
+    check(libc::c_long::from(unsafe { libc::dup2(number, 2) })).map(drop)
+}
+
 /// The numbers of the descriptors that are open in this process, in order. Empty where `/proc` is not
 /// mounted.
 #[must_use]

@@ -43,7 +43,10 @@ where
     }
     if let Some(launcher) = &mut forker.launcher {
         let report = match launcher.relays() {
-            true => launcher.relay(forker.alone, &socket, &entry),
+            true => {
+                show_name(entry, forker.title.as_mut());
+                launcher.relay(forker.alone, &socket, &entry, forker.first_own_descriptor)
+            }
             false => launcher.execute(&socket, &entry),
         };
         forker.board.display().report(slot, &report);

@@ -1,6 +1,6 @@
 //! Programs behind a terminal: those that want one, and those that keep their output back without one.
 
-use tine_e2e::{Server, soon};
+use tine_e2e::{Server, procfs, soon};
 
 #[test]
 fn a_program_that_wants_a_terminal() {
@@ -21,6 +21,22 @@ fn the_end_of_input_within_a_line() {
     let mut client = server.connect();
     client.send("no newline").half_close();
     assert_eq!(client.rest(), b"no newline");
+}
+
+#[test]
+fn the_process_that_relays_has_nothing_of_the_server() {
+    for options in [&["--pty"][..], &["--pty", "--stderr", "log", "--spares", "2"], &["--line-buffered"]] {
+        let server = Server::program(options, &["cat"]);
+        let mut client = server.connect();
+        client.echo("x\n");
+        let pid = server.log.wait_for("accept", 1)[0]["pid"].as_i64().expect("an id");
+        let relay = procfs::process(i32::try_from(pid).expect("an id")).expect("it lives");
+        assert!(relay.name.starts_with("tine: conn"), "{}", relay.name);
+        let descriptors = procfs::descriptors(relay.pid);
+        // Its standard three, the client, the terminal, the program's end.
+        let sockets = descriptors.iter().filter(|(_, what)| what.starts_with("socket:")).count();
+        assert_eq!((descriptors.len(), sockets), (6, 1), "{descriptors:?}");
+    }
 }
 
 #[test]

@@ -118,8 +118,10 @@ impl<'a> Launcher<'a> {
 
     /// Executes the program in a child of this process, which was made for the connection, and carries bytes
     /// between them until it has ended. Then this process ends as the program did.
-    pub(crate) fn relay(&mut self, alone: &Alone, socket: &OwnedFd, entry: &Entry) -> Report {
-        match self.try_relay(alone, socket, entry) {
+    ///
+    /// Descriptors from `first_own` on, the server's, are closed first.
+    pub(crate) fn relay(&mut self, alone: &Alone, socket: &OwnedFd, entry: &Entry, first_own: i32) -> Report {
+        match self.try_relay(alone, socket, entry, first_own) {
             Ok(How::Exited(code)) => exit_now(code),
             Ok(How::Signaled(signal)) => {
                 // Without a handler it ends this process, too; should it be one that does not, as said by shells.
@@ -130,27 +132,43 @@ impl<'a> Launcher<'a> {
         }
     }
 
-    fn try_relay(&mut self, alone: &Alone, socket: &OwnedFd, entry: &Entry) -> io::Result<How> {
+    fn try_relay(
+        &mut self,
+        alone: &Alone,
+        socket: &OwnedFd,
+        entry: &Entry,
+        first_own: i32,
+    ) -> io::Result<How> {
         let kind = self.image.program.terminal;
-        let (own, other) = relay::open(kind)?;
         let pipe = self.stderr(entry.id)?;
+        let stderr = self.image.stderr(socket, pipe.as_ref());
+        if let Some(stderr) = stderr {
+            // What the program is to have there, this process has, too: it says nothing itself.
+            tine_sys::fd::become_stderr(stderr)?;
+        }
+        drop(pipe);
+        tine_sys::fd::close_from(first_own);
+        let (own, other) = relay::open(kind)?;
         let relay = rustix::process::getpid().as_raw_nonzero().get();
         match fork(alone, Signal::CHILD.as_raw())? {
             Side::Child => {
-                let mut execution = self.image.execution(&self.path, socket, pipe.as_ref(), entry);
+                let mut execution = self.image.execution(&self.path, socket, None, entry);
                 execution.stdout = other.as_raw_fd();
                 execution.parent = Some(relay);
                 if kind == Terminal::Full {
                     execution.stdin = other.as_raw_fd();
                     execution.terminal = true;
-                    execution.stderr = execution.stderr.map_or(Some(other.as_raw_fd()), Some);
                 }
+                execution.stderr = match stderr {
+                    None if kind == Terminal::Full => Some(other.as_raw_fd()),
+                    _ => None,
+                };
                 // Found out at the start; who removed it since is told by the code that shells use.
                 execution.run();
                 exit_now(127)
             }
             Side::Parent(child) => {
-                drop((other, pipe));
+                drop(other);
                 let ended = relay::carry(socket, own, child, kind == Terminal::Full)?;
                 let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Write);
                 crate::connection::finish(socket);
@@ -169,6 +187,16 @@ impl<'a> Launcher<'a> {
 }
 
 impl Image<'_> {
+    /// What becomes descriptor 2, if it is not to stay as it is.
+    fn stderr(&self, socket: &OwnedFd, pipe: Option<&OwnedFd>) -> Option<i32> {
+        match self.program.stderr {
+            Stderr::Client => Some(socket.as_raw_fd()),
+            Stderr::Log => pipe.map(AsRawFd::as_raw_fd),
+            Stderr::Null => self.null.as_ref().map(AsRawFd::as_raw_fd),
+            Stderr::Server => None,
+        }
+    }
+
     fn execution<'b>(
         &'b mut self,
         path: &'b CStr,
@@ -178,18 +206,14 @@ impl Image<'_> {
     ) -> Execution<'b> {
         self.environment.truncate(self.common);
         describe(&mut self.environment, entry.id, &ends(socket.as_fd(), entry.peer));
+        let stderr = self.stderr(socket, pipe);
         Execution {
             path,
             arguments: &mut self.arguments,
             environment: &mut self.environment,
             stdin: socket.as_raw_fd(),
             stdout: socket.as_raw_fd(),
-            stderr: match self.program.stderr {
-                Stderr::Client => Some(socket.as_raw_fd()),
-                Stderr::Log => pipe.map(AsRawFd::as_raw_fd),
-                Stderr::Null => self.null.as_ref().map(AsRawFd::as_raw_fd),
-                Stderr::Server => None,
-            },
+            stderr,
             limits: &self.program.limits,
             nice: self.program.nice,
             terminal: false,
