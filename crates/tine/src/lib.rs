@@ -44,6 +44,7 @@ mod names;
 mod orphans;
 mod outcome;
 mod peer;
+mod procfs;
 mod program;
 mod ready;
 mod refuser;

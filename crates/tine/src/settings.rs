@@ -7,6 +7,9 @@ use crate::program::{Program, Stderr};
 use crate::watch::Timeouts;
 use crate::watch::state::Rules;
 
+/// How long a process that was told to end (TERM) has until it is killed.
+pub(crate) const KILL_AFTER: Duration = Duration::from_secs(2);
+
 /// What happens to a client that comes when as many connections as allowed are served.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum WhenFull {

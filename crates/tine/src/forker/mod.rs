@@ -5,6 +5,7 @@
 //! Its children are the supervisor's (`CLONE_PARENT`), so its death ends none of them, and it reaps
 //! nothing.
 
+mod enter;
 pub(crate) mod run;
 pub(crate) mod spare;
 mod state;
@@ -20,6 +21,7 @@ use crate::board::{Board, Entry};
 use crate::listener::Listener;
 use crate::log::Log;
 use crate::peer::Peer;
+use crate::procfs::Stat;
 use crate::program::launch::Launcher;
 use crate::refuser::{self, Reason};
 use crate::settings::Settings;
@@ -104,17 +106,7 @@ impl<H> Forker<'_, H> {
     }
 }
 
-/// Whether a process has begun to end, or has ended (`PF_EXITING` in the flags of proc_pid_stat(5)).
+/// Whether a process has begun to end. Without an id it is just being made.
 fn is_ending(pid: i32) -> bool {
-    const EXITING: u64 = 4;
-    // Without an id it is just being made.
-    if pid == 0 {
-        return false;
-    }
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let Some((_, rest)) = stat.rsplit_once(')') else { return true };
-    let mut fields = rest.split_whitespace();
-    let ended = matches!(fields.next(), Some("Z" | "X"));
-    ended
-        || fields.nth(5).and_then(|flags| flags.parse::<u64>().ok()).is_some_and(|flags| flags & EXITING != 0)
+    pid != 0 && Stat::of(pid).is_none_or(|stat| stat.is_ending())
 }

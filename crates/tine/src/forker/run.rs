@@ -1,16 +1,16 @@
 //! The forker's loop: decides, waits, accepts, forks.
 
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, epoll};
-use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with};
 use tine_sys::process::{Side, exit_now, fork_sibling};
 use tine_sys::wait;
 
+use super::enter::enter;
 use super::state::{Situation, Step, next, pause};
 use super::{Forker, spare};
 use crate::accept::{AcceptError, advice, classify};
@@ -21,14 +21,13 @@ use crate::error::{HandlerError, reason};
 use crate::listener::Listener;
 use crate::outcome::Report;
 use crate::peer::Peer;
-use crate::program::launch::Launcher;
 use crate::refuser::Reason;
 
 /// Clients taken from one listener before the next one has its turn.
 const TURN: usize = 16;
 
 /// The number of the event that is a word of the supervisor.
-const WORD: u64 = u64::MAX;
+pub(super) const WORD: u64 = u64::MAX;
 
 /// Without a failure for so long, a trouble is over.
 const CALM: Duration = Duration::from_secs(1);
@@ -106,49 +105,6 @@ where
             Step::Leave => exit_now(0),
         }
     }
-}
-
-/// The steps from the fork to the loop.
-fn enter<H>(forker: &mut Forker<'_, H>) -> std::io::Result<OwnedFd> {
-    tine_sys::signal::defaults();
-    // A group of its own, for the same reason as a connection.
-    rustix::process::setpgid(None, None)?;
-    rustix::thread::set_name(&std::ffi::CString::new(format!("tine: forker {}", forker.index + 1))?)?;
-    let null = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-    rustix::stdio::dup2_stdin(null)?;
-    // Connections inherit these two: no core files of clients' data, and first in line when memory
-    // runs out. Where the score may not be set, the kernel's own choice stands.
-    let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
-    rustix::process::setrlimit(rustix::process::Resource::Core, none)?;
-    let _ = std::fs::write("/proc/self/oom_score_adj", "500");
-    if let Some(identity) = &forker.settings.identity {
-        tine_sys::identity::become_user(forker.alone, identity.uid, identity.gid, &identity.groups)?;
-    }
-    // After the change of user, which clears it (prctl(2)).
-    child::die_with(forker.supervisor);
-    forker.title = forker.settings.titles.then(tine_sys::cmdline::Title::take_over).transpose()?;
-    if !forker.board_is_inherited() {
-        forker.board.keep_from_children()?;
-    }
-    if let Some((program, path)) = forker.settings.program.as_ref().zip(forker.program_path) {
-        let lowest = forker.first_own_descriptor;
-        forker.launcher =
-            Some(Launcher::new(program, path.to_owned(), forker.supervisor, forker.scribe.take(), lowest)?);
-    }
-    event_queue(forker.listeners, &forker.control, forker.first_own_descriptor)
-}
-
-/// An epoll instance with every listener, of which it wakes one of those who wait, and a word from
-/// the supervisor.
-pub(super) fn event_queue(listeners: &[Listener], word: impl AsFd, lowest: i32) -> std::io::Result<OwnedFd> {
-    let queue = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-    let queue = rustix::io::fcntl_dupfd_cloexec(queue, lowest)?;
-    for (number, listener) in listeners.iter().enumerate() {
-        let one_of_us = epoll::EventFlags::IN | epoll::EventFlags::EXCLUSIVE;
-        epoll::add(&queue, listener, epoll::EventData::new_u64(number as u64), one_of_us)?;
-    }
-    epoll::add(&queue, word, epoll::EventData::new_u64(WORD), epoll::EventFlags::IN)?;
-    Ok(queue)
 }
 
 /// When a drain begins, every listener is looked at once more: all who wait by then are served.

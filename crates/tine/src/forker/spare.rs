@@ -13,7 +13,7 @@ use rustix::net::{SocketFlags, acceptfrom_with};
 use tine_sys::process::{exit_now, own_usage};
 
 use super::Forker;
-use super::run::event_queue;
+use super::enter::event_queue;
 use crate::accept::{AcceptError, classify};
 use crate::board::{Entry, Orders, Phase, now};
 use crate::child;
@@ -107,7 +107,7 @@ fn serve_one_of_many<H>(forker: &mut Forker<'_, H>, socket: OwnedFd, slot: usize
 where
     H: FnMut(Connection) -> Result<(), HandlerError>,
 {
-    let pid = rustix::process::getpid().as_raw_nonzero().get();
+    let pid = crate::procfs::own_id();
     if forker.board.take_wants_news() {
         forker.poke_supervisor();
     }

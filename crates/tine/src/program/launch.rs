@@ -19,6 +19,7 @@ use crate::board::Entry;
 use crate::error::reason;
 use crate::outcome::Report;
 use crate::peer::{Peer, canonical};
+use crate::procfs::own_id;
 
 /// A program, ready to be executed for one connection after the other.
 #[derive(Debug)]
@@ -149,7 +150,7 @@ impl<'a> Launcher<'a> {
         drop(pipe);
         tine_sys::fd::close_from(first_own);
         let (own, other) = relay::open(kind)?;
-        let relay = rustix::process::getpid().as_raw_nonzero().get();
+        let relay = own_id();
         match fork(alone, Signal::CHILD.as_raw())? {
             Side::Child => {
                 let mut execution = self.image.execution(&self.path, socket, None, entry);

@@ -16,10 +16,8 @@ use crate::error::HandlerError;
 use crate::log::Spent;
 use crate::outcome::Outcome;
 use crate::program::KillMode;
+use crate::settings::KILL_AFTER;
 use crate::watch::Reason;
-
-/// How long descendants that were told to end have until they are killed.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How often it is looked whether descendants that were told to end have ended.
 pub(super) const LINGER: Duration = Duration::from_millis(25);
@@ -218,7 +216,7 @@ where
         match self.lingering.get(&pid) {
             None => {
                 family::signal(&left, &[Signal::TERM, Signal::CONT]);
-                self.lingering.insert(pid, now + PATIENCE);
+                self.lingering.insert(pid, now + KILL_AFTER);
                 if let Some(own) = &mut self.own {
                     own.exits.forget(pid);
                 }

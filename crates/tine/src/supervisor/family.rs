@@ -10,6 +10,7 @@ use std::os::fd::OwnedFd;
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+use crate::procfs::{Stat, children, own_id};
 use crate::program::CONNECTION;
 
 /// A process that is not this one's child, or may be reaped by somebody else: held by a descriptor, so that
@@ -27,30 +28,6 @@ pub(super) fn descendants(of: &[i32]) -> BTreeSet<i32> {
         open.extend(children(parent).into_iter().filter(|child| found.insert(*child)));
     }
     found
-}
-
-/// The children of a process, those of all its threads (proc_pid_task_tid_children(5)).
-fn children(pid: i32) -> Vec<i32> {
-    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
-    let lists =
-        threads.flatten().filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
-    lists
-        .flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>())
-        .collect()
-}
-
-/// Process group and parent, by proc_pid_stat(5).
-fn group_and_parent(pid: i32) -> Option<(i32, i32)> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-    let parent = fields.nth(1)?.parse().ok()?;
-    Some((fields.next()?.parse().ok()?, parent))
-}
-
-/// Whether a process has ended and waits to be reaped.
-fn is_zombie(pid: i32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(')').is_none_or(|(_, rest)| rest.trim_start().starts_with(['Z', 'X']))
 }
 
 /// Whether it has inherited this connection's id.
@@ -80,16 +57,16 @@ pub(super) fn left(pid: i32, connection: Option<u64>, around: &BTreeSet<i32>) ->
 }
 
 fn is_alive_in(pid: i32, group: impl Fn(i32) -> bool) -> bool {
-    !is_zombie(pid) && group_and_parent(pid).is_some_and(|(of, _)| group(of))
+    Stat::of(pid).is_some_and(|stat| !stat.has_ended() && group(stat.group))
 }
 
 /// Signals processes that are not children of this one.
 pub(super) fn signal(family: &BTreeSet<i32>, signals: &[Signal]) {
     let relatives: Vec<Relative> = family.iter().filter_map(|pid| Relative::hold(*pid)).collect();
-    let own = rustix::process::getpid().as_raw_nonzero().get();
+    let own = own_id();
     for relative in &relatives {
         // Whoever has the number now that the descriptor is held is still one of them.
-        let parent = group_and_parent(relative.pid).map(|(_, parent)| parent);
+        let parent = Stat::of(relative.pid).map(|stat| stat.parent);
         if parent
             .is_some_and(|parent| parent == own || is_server_process(parent, own) || family.contains(&parent))
         {
@@ -103,7 +80,7 @@ pub(super) fn signal(family: &BTreeSet<i32>, signals: &[Signal]) {
 
 /// Whether a process is a child of this one.
 fn is_server_process(pid: i32, own: i32) -> bool {
-    group_and_parent(pid).is_some_and(|(_, parent)| parent == own)
+    Stat::of(pid).is_some_and(|stat| stat.parent == own)
 }
 
 impl Relative {

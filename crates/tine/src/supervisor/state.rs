@@ -2,8 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-/// How long connections that were told to end have until they are killed.
-const GRACE: Duration = Duration::from_secs(2);
+use crate::settings::KILL_AFTER;
 
 /// How long to wait for killed processes. One that cannot die (in an uninterruptible sleep) must not
 /// keep the server.
@@ -155,7 +154,7 @@ impl State {
     }
 
     fn end(&mut self, now: Instant) -> Vec<Action> {
-        self.phase = Phase::Ending { deadline: now + GRACE };
+        self.phase = Phase::Ending { deadline: now + KILL_AFTER };
         self.forget_restarts();
         let mut actions = self.close_listeners();
         actions.push(Action::EndAll);

@@ -3,12 +3,10 @@
 use std::time::{Duration, Instant};
 
 use super::{Reason, Timeouts};
+use crate::settings::KILL_AFTER;
 
 /// How long a program has to notice by itself that its client has gone.
 const GRACE: Duration = Duration::from_secs(5);
-
-/// How long a connection that was told to end has until it is killed.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The least and the most time from one look to the next.
 const OFTEN: Duration = Duration::from_millis(25);
@@ -127,7 +125,7 @@ impl Watched {
     }
 
     fn tell(&mut self, reason: Reason, now: Instant) -> Verdict {
-        self.phase = Phase::Told(reason, now + PATIENCE);
+        self.phase = Phase::Told(reason, now + KILL_AFTER);
         Verdict::Term
     }
 

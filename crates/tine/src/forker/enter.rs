@@ -1,0 +1,55 @@
+//! A forker's first steps: from the fork to the loop.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::event::epoll;
+use rustix::fs::{Mode, OFlags};
+
+use super::Forker;
+use super::run::WORD;
+use crate::child;
+use crate::listener::Listener;
+use crate::program::launch::Launcher;
+
+/// The steps from the fork to the loop.
+pub(super) fn enter<H>(forker: &mut Forker<'_, H>) -> std::io::Result<OwnedFd> {
+    tine_sys::signal::defaults();
+    // A group of its own, for the same reason as a connection.
+    rustix::process::setpgid(None, None)?;
+    rustix::thread::set_name(&std::ffi::CString::new(format!("tine: forker {}", forker.index + 1))?)?;
+    let null = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::stdio::dup2_stdin(null)?;
+    // Connections inherit these two: no core files of clients' data, and first in line when memory
+    // runs out. Where the score may not be set, the kernel's own choice stands.
+    let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
+    rustix::process::setrlimit(rustix::process::Resource::Core, none)?;
+    let _ = std::fs::write("/proc/self/oom_score_adj", "500");
+    if let Some(identity) = &forker.settings.identity {
+        tine_sys::identity::become_user(forker.alone, identity.uid, identity.gid, &identity.groups)?;
+    }
+    // After the change of user, which clears it (prctl(2)).
+    child::die_with(forker.supervisor);
+    forker.title = forker.settings.titles.then(tine_sys::cmdline::Title::take_over).transpose()?;
+    if !forker.board_is_inherited() {
+        forker.board.keep_from_children()?;
+    }
+    if let Some((program, path)) = forker.settings.program.as_ref().zip(forker.program_path) {
+        let lowest = forker.first_own_descriptor;
+        forker.launcher =
+            Some(Launcher::new(program, path.to_owned(), forker.supervisor, forker.scribe.take(), lowest)?);
+    }
+    event_queue(forker.listeners, &forker.control, forker.first_own_descriptor)
+}
+
+/// An epoll instance with every listener, of which it wakes one of those who wait, and a word from
+/// the supervisor.
+pub(super) fn event_queue(listeners: &[Listener], word: impl AsFd, lowest: i32) -> std::io::Result<OwnedFd> {
+    let queue = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+    let queue = rustix::io::fcntl_dupfd_cloexec(queue, lowest)?;
+    for (number, listener) in listeners.iter().enumerate() {
+        let one_of_us = epoll::EventFlags::IN | epoll::EventFlags::EXCLUSIVE;
+        epoll::add(&queue, listener, epoll::EventData::new_u64(number as u64), one_of_us)?;
+    }
+    epoll::add(&queue, word, epoll::EventData::new_u64(WORD), epoll::EventFlags::IN)?;
+    Ok(queue)
+}
