@@ -27,6 +27,13 @@ impl Error {
         Error { permanent: false, what: format!("{what}: {}", reason(why)), next: next.to_string() }
     }
 
+    /// The same error, and where it belongs.
+    #[must_use]
+    pub fn within(mut self, place: impl fmt::Display) -> Error {
+        self.what = format!("{place}: {}", self.what);
+        self
+    }
+
     /// The exit code of UCSPI tools: 100 for what is permanent, 111 for what may pass.
     #[must_use]
     pub fn exit_code(&self) -> u8 {

@@ -10,6 +10,7 @@ use std::io::IsTerminal;
 use std::time::{Duration, SystemTime};
 
 use crate::board::Entry;
+use crate::error::Error;
 use crate::outcome::Outcome;
 use crate::peer::Peer;
 use sink::Sink;
@@ -57,6 +58,8 @@ pub(crate) struct Log {
     colour: bool,
     sink: Sink,
     line: String,
+    /// In each line, where the server has several.
+    service: Option<String>,
 }
 
 /// What a connection used, for its last line.
@@ -69,16 +72,16 @@ pub(crate) struct Spent {
 
 impl Log {
     /// A log on this process's standard error.
-    pub(crate) fn new(format: Format, level: Level) -> Log {
+    pub(crate) fn new(format: Format, level: Level, service: Option<String>) -> Log {
         let colour = format == Format::Text
             && std::io::stderr().is_terminal()
             && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Log { format, level, colour, sink: Sink::standard_error(), line: String::new() }
+        Log { format, level, colour, sink: Sink::standard_error(), line: String::new(), service }
     }
 
     /// The same log for a process that keeps no descriptor but standard error.
     pub(crate) fn for_connection(&self) -> Log {
-        Log { sink: Sink::plain(), line: String::new(), ..*self }
+        Log { sink: Sink::plain(), line: String::new(), service: self.service.clone(), ..*self }
     }
 
     /// Moves the log's own descriptor, if it has one, to this number or above.
@@ -163,6 +166,11 @@ impl Log {
         self.event("drain", &[("connections", Number(connections as u64)), timeout]);
     }
 
+    /// Every service has stopped.
+    pub(crate) fn stop_all(&mut self, services: usize) {
+        self.event("stop", &[("services", Number(services as u64))]);
+    }
+
     pub(crate) fn stop(&mut self, connections: u64) {
         self.event("stop", &[("connections", Number(connections))]);
     }
@@ -181,6 +189,11 @@ impl Log {
                 ("in_seconds", Decimal(again_in.as_secs_f64())),
             ],
         );
+    }
+
+    /// What ends this process.
+    pub(crate) fn fatal(&mut self, error: &Error) {
+        self.always("error", &[("text", Text(&error.to_string()))]);
     }
 
     /// Accepting or forking fails for now.
@@ -225,7 +238,8 @@ impl Log {
             _ if colour => write!(line, "\x1b[2m{time}\x1b[0m {}{event}\x1b[0m", paint(event)),
             _ => write!(line, "{time} {event}"),
         };
-        for (key, value) in fields {
+        let service = self.service.as_deref().map(|service| ("service", Text(service)));
+        for (key, value) in service.iter().chain(fields) {
             let _ = match self.format {
                 Format::Json => write!(line, ",\"{key}\":"),
                 _ => write!(line, " {key}="),
@@ -280,7 +294,7 @@ mod tests {
     use super::*;
 
     fn compose(format: Format, event: &str, fields: &[(&str, Value)]) -> String {
-        let mut log = Log { colour: false, ..Log::new(format, Level::Normal) };
+        let mut log = Log { colour: false, ..Log::new(format, Level::Normal, None) };
         log.compose(event, fields);
         let (_time, rest) =
             log.line.split_once(if format == Format::Json { ',' } else { ' ' }).expect("a time first");
@@ -319,7 +333,7 @@ mod tests {
             (Format::Text, Level::Verbose, true, true),
             (Format::Off, Level::Verbose, false, false),
         ] {
-            let log = Log::new(format, level);
+            let log = Log::new(format, level, None);
             assert_eq!((log.tells_connections(), log.tells_bytes()), (connections, bytes));
         }
     }

@@ -21,6 +21,11 @@ pub(crate) struct Ready {
 }
 
 impl Ready {
+    /// Nobody is told but who waits at this descriptor.
+    pub(crate) fn at(descriptor: Option<OwnedFd>) -> Ready {
+        Ready { descriptor, ..Ready::default() }
+    }
+
     /// Before the first fork: no process of the server keeps standard output open, so that whoever
     /// reads the ports sees the end after them.
     pub(crate) fn prepare(&mut self, lowest: i32) -> Result<(), Error> {
@@ -35,7 +40,7 @@ impl Ready {
     }
 
     /// Clients can connect from now on.
-    pub(crate) fn say(&mut self, listeners: &[Listener]) -> Result<(), Error> {
+    pub(crate) fn say<'a>(&mut self, listeners: impl IntoIterator<Item = &'a Listener>) -> Result<(), Error> {
         if let Some(stdout) = self.stdout.take() {
             print_ports(stdout, listeners).map_err(cannot_print)?;
         }
@@ -57,8 +62,9 @@ impl Ready {
     }
 }
 
-fn print_ports(stdout: OwnedFd, listeners: &[Listener]) -> Result<(), Errno> {
-    let ports = listeners.iter().filter(|listener| !listener.repeats).filter_map(|listener| listener.port);
+fn print_ports<'a>(stdout: OwnedFd, listeners: impl IntoIterator<Item = &'a Listener>) -> Result<(), Errno> {
+    let ports =
+        listeners.into_iter().filter(|listener| !listener.repeats).filter_map(|listener| listener.port);
     let text: String = ports.map(|port| format!("{port}\n")).collect();
     // A few bytes: a pipe takes them as a whole.
     rustix::io::write(&stdout, text.as_bytes()).map(drop)

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use tine_sys::process::Alone;
@@ -24,7 +25,7 @@ use crate::watch::Timeouts;
 /// The process that calls [`Server::run`] becomes the supervisor: it never reads a client's byte. It
 /// must have one thread then, and until `run` returns it blocks and takes SIGTERM, SIGINT, SIGHUP,
 /// SIGUSR2, SIGCHLD and one real-time signal, and adopts orphans (`PR_SET_CHILD_SUBREAPER`).
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Server {
     pub(crate) listeners: Vec<Listener>,
     pub(crate) settings: Settings,
@@ -45,14 +46,18 @@ impl Server {
         Ok(server)
     }
 
-    fn new() -> Server {
-        Server {
-            listeners: Vec::new(),
-            settings: Settings::default(),
-            format: Format::default(),
-            level: Level::default(),
-            ready: Ready::default(),
-        }
+    /// A server without an address yet: [`Server::and_bind`] gives it some.
+    #[must_use]
+    pub fn new() -> Server {
+        Server::default()
+    }
+
+    /// Whether these settings can be served together.
+    ///
+    /// # Errors
+    /// They cannot, or the program cannot be executed.
+    pub fn check(&self) -> Result<(), Error> {
+        self.settings.check().map(drop)
     }
 
     /// A server on the sockets that a service manager passed (`LISTEN_FDS`, sd_listen_fds(3)), if it
@@ -198,14 +203,7 @@ impl Server {
     /// # Errors
     /// The descriptor is not open.
     pub fn ready_descriptor(mut self, number: i32) -> Result<Server, Error> {
-        let descriptor = tine_sys::fd::inherited(number).map_err(|why| {
-            let next = "open it in whatever starts the server, or leave out --ready-fd";
-            Error::usage(
-                format_args!("descriptor {number} for readiness: {}", crate::error::reason(&why)),
-                next,
-            )
-        })?;
-        self.ready.descriptor = Some(descriptor);
+        self.ready.descriptor = Some(descriptor_for_readiness(number)?);
         Ok(self)
     }
 
@@ -219,13 +217,7 @@ impl Server {
     where
         H: FnMut(Connection) -> Result<(), HandlerError>,
     {
-        let alone = Alone::check().map_err(|why| {
-            Error::usage(
-                format_args!("cannot fork for each connection: {why}"),
-                "start the server before any thread, and threads in the handler",
-            )
-        })?;
-        supervisor::run(self, &alone, &mut handler)
+        supervisor::run(self, &alone()?, &mut handler)
     }
 }
 
@@ -239,6 +231,24 @@ impl Server {
         self.settings.program = Some(program);
         self.run(|_| unreachable!("a program is executed instead"))
     }
+}
+
+/// Proof that this process may fork.
+pub(crate) fn alone() -> Result<Alone, Error> {
+    Alone::check().map_err(|why| {
+        Error::usage(
+            format_args!("cannot fork for each connection: {why}"),
+            "start the server before any thread, and threads in the handler",
+        )
+    })
+}
+
+/// An inherited descriptor that somebody waits at.
+pub(crate) fn descriptor_for_readiness(number: i32) -> Result<OwnedFd, Error> {
+    tine_sys::fd::inherited(number).map_err(|why| {
+        let next = "open it in whatever starts the server, or leave out --ready-fd";
+        Error::usage(format_args!("descriptor {number} for readiness: {}", crate::error::reason(&why)), next)
+    })
 }
 
 impl fmt::Display for Server {

@@ -1,7 +1,9 @@
 //! What a server is to do, once every value is known to be valid.
 
+use std::ffi::CString;
 use std::time::Duration;
 
+use crate::error::Error;
 use crate::names::Identity;
 use crate::program::{Program, Stderr};
 use crate::watch::Timeouts;
@@ -9,6 +11,13 @@ use crate::watch::state::Rules;
 
 /// How long a process that was told to end (TERM) has until it is killed.
 pub(crate) const KILL_AFTER: Duration = Duration::from_secs(2);
+
+/// How long killed processes are waited for. One that cannot die (in an uninterruptible sleep) must not
+/// keep the server.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A supervisor has ended so long after its drain timeout, at the latest.
+pub(crate) const STOPS_WITHIN: Duration = Duration::from_secs(2 + 5 + 2);
 
 /// What happens to a client that comes when as many connections as allowed are served.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,6 +32,8 @@ pub enum WhenFull {
 /// The settings of a server, as the builder filled them in.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
+    /// The name of the service, where the server has several.
+    pub(crate) service: Option<String>,
     pub(crate) max_connections: usize,
     pub(crate) when_full: WhenFull,
     /// Connections of one source address at a time.
@@ -43,6 +54,7 @@ pub(crate) struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Settings {
+            service: None,
             max_connections: 1024,
             when_full: WhenFull::Wait,
             max_per_source: None,
@@ -67,6 +79,23 @@ fn default_forkers() -> usize {
 }
 
 impl Settings {
+    /// Refuses what cannot be served together, and finds the file of the program.
+    pub(crate) fn check(&self) -> Result<Option<CString>, Error> {
+        if self.reuse > 1 && !self.has_spares() {
+            return Err(Error::usage(
+                "processes are to be reused (--reuse), and none waits to be",
+                "say how many may wait (--spares), as with `--spares 32 --reuse 1000`",
+            ));
+        }
+        if self.reuse > 1 && self.program.is_some() {
+            return Err(Error::usage(
+                "a process that has executed a program cannot be reused (--reuse)",
+                "leave --reuse out; --spares go with a program",
+            ));
+        }
+        self.program.as_ref().map(|program| program.find(self.identity.as_ref())).transpose()
+    }
+
     /// Whether a client for whom there is no room is refused, instead of waiting.
     pub(crate) fn refuses_when_full(&self) -> bool {
         matches!(self.when_full, WhenFull::Refuse(_))

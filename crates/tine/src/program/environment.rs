@@ -7,7 +7,8 @@ use std::os::unix::ffi::OsStrExt;
 use tine_sys::exec::Words;
 
 /// Variables that would lie if they were inherited: about another connection, or meant for the server.
-const NOT_INHERITED: [&str; 30] = [
+const NOT_INHERITED: [&str; 31] = [
+    SERVICE,
     "PROTO",
     "TCPLOCALIP",
     "TCPLOCALPORT",
@@ -42,6 +43,9 @@ const NOT_INHERITED: [&str; 30] = [
 
 /// The variable that names the connection, as the log does.
 pub(crate) const CONNECTION: &str = "TINE_CONNECTION";
+
+/// The variable that names the service, where the server has several.
+pub(crate) const SERVICE: &str = "TINE_SERVICE";
 
 /// What does not depend on the connection.
 #[derive(Clone, Debug, Default)]

@@ -15,7 +15,7 @@ use tine_sys::exec::LIMITS;
 
 use crate::error::Error;
 use crate::names::Identity;
-pub(crate) use environment::{CONNECTION, Environment};
+pub(crate) use environment::{CONNECTION, Environment, SERVICE};
 
 /// A program that is executed for each connection, which it has as its standard input and output: the
 /// socket itself, nothing in between.
@@ -166,8 +166,11 @@ impl Program {
         }
     }
 
-    /// The file to execute, once it is known that this identity can.
-    pub(crate) fn find(&self, identity: Option<&Identity>) -> Result<CString, Error> {
+    /// The file to execute, once it is known that this user, or the one of this process, can.
+    ///
+    /// # Errors
+    /// There is none, or the working directory does not exist.
+    pub fn find(&self, identity: Option<&Identity>) -> Result<CString, Error> {
         if let Some(directory) = &self.directory
             && !directory.is_dir()
         {

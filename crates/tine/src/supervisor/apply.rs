@@ -92,8 +92,8 @@ where
     }
 }
 
-/// Signals a child that has not been reaped: `People` has no others.
-pub(super) fn signal_one(pid: i32, signal: Signal) {
+/// Signals a child that has not been reaped: whoever is listed as one is.
+pub(crate) fn signal_one(pid: i32, signal: Signal) {
     if let Some(pid) = Pid::from_raw(pid) {
         // It may have ended; then it is reaped soon.
         let _ = kill_process(pid, signal);

@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use tine_sys::process::{Ended, has_ended, reap, reap_ordinary};
 
-use super::family;
 use super::people::Role;
 use super::run::{GATHER, Supervisor};
 use super::state::Event;
 use crate::board::{Entry, Phase, now};
 use crate::connection::Connection;
 use crate::error::HandlerError;
+use crate::family;
 use crate::log::Spent;
 use crate::outcome::Outcome;
 use crate::program::KillMode;
@@ -21,9 +21,6 @@ use crate::watch::Reason;
 
 /// How often it is looked whether descendants that were told to end have ended.
 pub(super) const LINGER: Duration = Duration::from_millis(25);
-
-/// How often it is looked for orphans at the end.
-const ROUNDS: usize = 10;
 
 /// Orphans are reaped together for so long.
 const ORPHANS: Duration = Duration::from_millis(50);
@@ -137,28 +134,9 @@ where
         children
     }
 
-    /// The orphans and their descendants: everybody who may be left of a connection.
+    /// The orphans and their descendants.
     pub(super) fn around(&mut self) -> BTreeSet<i32> {
-        // When its parent ends, a process becomes this one's child. Asking for those once more finds who
-        // moved meanwhile.
-        let mut around = family::descendants(&self.orphans());
-        let orphans = self.orphans();
-        around.extend(family::descendants(&orphans));
-        around.extend(orphans);
-        around
-    }
-
-    /// Kills the orphans and their descendants: all that connections have left behind.
-    pub(super) fn kill_orphans(&mut self) {
-        // Whoever was forked while this looked is found the next time; who forks faster is not waited for.
-        for _ in 0..ROUNDS {
-            let around = self.around();
-            if around.is_empty() {
-                return;
-            }
-            family::signal(&around, &[Signal::KILL]);
-            self.reap_orphans();
-        }
+        family::around(|| self.orphans())
     }
 
     /// Looks at every child, for ends whose signal was lost (`RLIMIT_SIGPENDING`, signal(7)).

@@ -6,7 +6,6 @@
 mod apply;
 mod ends;
 mod exits;
-mod family;
 mod helpers;
 mod people;
 mod prepare;
@@ -14,4 +13,5 @@ mod run;
 mod state;
 mod watching;
 
+pub(crate) use apply::signal_one;
 pub(crate) use run::run;

@@ -18,24 +18,8 @@ const MOST_LISTENERS: usize = 64;
 /// Descriptors of the supervisor beside one for each program: plenty.
 const OTHER_DESCRIPTORS: u64 = 256;
 
-/// Refuses combinations that cannot be served, and adapts to inherited listeners that block.
-pub(super) fn check_combinations(
-    settings: &mut Settings,
-    listeners: &[Listener],
-    log: &mut Log,
-) -> Result<(), Error> {
-    if settings.reuse > 1 && !settings.has_spares() {
-        return Err(Error::usage(
-            "processes are to be reused (--reuse), and none waits to be",
-            "say how many may wait (--spares), as with `--spares 32 --reuse 1000`",
-        ));
-    }
-    if settings.reuse > 1 && settings.program.is_some() {
-        return Err(Error::usage(
-            "a process that has executed a program cannot be reused (--reuse)",
-            "leave --reuse out; --spares go with a program",
-        ));
-    }
+/// Adapts to inherited listeners that block, and to what the system has.
+pub(super) fn adapt(settings: &mut Settings, listeners: &[Listener], log: &mut Log) -> Result<(), Error> {
     if listeners.len() > MOST_LISTENERS {
         return Err(Error::usage(
             format_args!("{} sockets to listen on are more than {MOST_LISTENERS}", listeners.len()),

@@ -13,16 +13,16 @@ use tine_sys::wait;
 use super::ends::LINGER;
 use super::exits::Exits;
 use super::people::People;
-use super::prepare::{above_the_program, channel, check_combinations, sweep_every, take_signals};
+use super::prepare::{above_the_program, adapt, channel, sweep_every, take_signals};
 use super::state::{Event, Helper, Phase, State};
 use super::watching::Watching;
 use crate::board::Board;
 use crate::connection::Connection;
 use crate::error::{Error, HandlerError};
+use crate::family;
 use crate::listener::Listener;
 use crate::log::Log;
 use crate::orphans::Strangers;
-use crate::program::Program;
 use crate::server::Server;
 use crate::settings::Settings;
 use crate::signals::{self, Command};
@@ -122,10 +122,9 @@ where
     /// Everything that can fail, before the first process is made.
     fn set_up(server: Server, alone: &'a Alone, handler: &'a mut H) -> Result<Self, Error> {
         let Server { mut listeners, mut settings, format, level, mut ready } = server;
-        let mut log = Log::new(format, level);
-        check_combinations(&mut settings, &listeners, &mut log)?;
-        let find = |program: &Program| program.find(settings.identity.as_ref());
-        let program_path = settings.program.as_ref().map(find).transpose()?;
+        let program_path = settings.check()?;
+        let mut log = Log::new(format, level, settings.service.clone());
+        adapt(&mut settings, &listeners, &mut log)?;
         let io = |why: std::io::Error| cannot_start("shared memory and descriptors", &why);
         let board = Board::new(settings.max_connections).map_err(io)?;
         let first_own_descriptor = above_the_program(&listeners);
@@ -268,7 +267,8 @@ where
     }
 
     fn finish(&mut self) {
-        self.kill_orphans();
+        // All that connections have left behind.
+        family::kill(|| self.orphans());
         self.log.stop(self.board.connections());
         // The program goes on as it was before. It was a valid mask, so this cannot fail.
         let _ = self.mask_before.make_mask();

@@ -2,14 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::settings::KILL_AFTER;
-
-/// How long to wait for killed processes. One that cannot die (in an uninterruptible sleep) must not
-/// keep the server.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-/// A forker that lived so long begins anew with restarts at once.
-const HEALTHY: Duration = Duration::from_secs(10);
+use crate::restart::Care;
+use crate::settings::{KILL_AFTER, PATIENCE};
 
 /// The phases of a server, as an operator would name them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,34 +66,22 @@ pub(super) enum Action {
     KillAll,
 }
 
-/// A helper's past and future.
-#[derive(Clone, Copy, Debug)]
-struct Care {
-    helper: Helper,
-    running: bool,
-    started: Instant,
-    deaths: u32,
-    /// When to start it again.
-    due: Option<Instant>,
-}
-
 /// The state of a supervisor.
 #[derive(Debug)]
 pub(super) struct State {
     phase: Phase,
     drain_timeout: Duration,
-    helpers: Vec<Care>,
+    helpers: Vec<(Helper, Care)>,
     listening: bool,
 }
 
 impl State {
     /// A server with these helpers, all of them running.
     pub(super) fn new(helpers: &[Helper], drain_timeout: Duration, now: Instant) -> State {
-        let care = |&helper| Care { helper, running: true, started: now, deaths: 0, due: None };
         State {
             phase: Phase::Serving,
             drain_timeout,
-            helpers: helpers.iter().map(care).collect(),
+            helpers: helpers.iter().map(|helper| (*helper, Care::running(now))).collect(),
             listening: true,
         }
     }
@@ -121,14 +103,14 @@ impl State {
             }
             Phase::Serving | Phase::Over => None,
         };
-        self.helpers.iter().filter_map(|care| care.due).chain(own).min()
+        self.helpers.iter().filter_map(|(_, care)| care.due()).chain(own).min()
     }
 
     /// How long a helper that has just ended stays away: not at all the first time, then 100 ms,
     /// doubling to 5 s.
     pub(super) fn restart_in(&self, helper: Helper, now: Instant) -> Option<Duration> {
-        let care = self.helpers.iter().find(|care| care.helper == helper)?;
-        care.due.map(|due| due.saturating_duration_since(now))
+        let (_, care) = self.helpers.iter().find(|(other, _)| *other == helper)?;
+        care.due().map(|due| due.saturating_duration_since(now))
     }
 
     /// Answers an event.
@@ -178,15 +160,14 @@ impl State {
 
     fn helper_ended(&mut self, helper: Helper, done: bool, now: Instant) -> Vec<Action> {
         let phase = self.phase;
-        if let Some(care) = self.helpers.iter_mut().find(|care| care.helper == helper) {
-            care.running = false;
-            care.due = match phase {
-                Phase::Serving => Some(care.back_at(now)),
-                Phase::Draining { .. } if !done => Some(care.back_at(now)),
-                _ => None,
-            };
+        if let Some((_, care)) = self.helpers.iter_mut().find(|(other, _)| *other == helper) {
+            match phase {
+                Phase::Serving => care.died(now),
+                Phase::Draining { .. } if !done => care.died(now),
+                _ => care.left(),
+            }
         }
-        let forkers_done = self.helpers.iter().all(|care| care.is_gone() || !care.helper.is_forker());
+        let forkers_done = self.helpers.iter().all(|(helper, care)| care.is_gone() || !helper.is_forker());
         if forkers_done && self.is_stopping() {
             return self.close_listeners();
         }
@@ -204,40 +185,13 @@ impl State {
 
     /// Starts the helpers whose time has come; all that wait, if no time is given.
     fn start_due(&mut self, by: Option<Instant>, now: Instant) -> Vec<Action> {
-        let mut actions = Vec::new();
-        for care in &mut self.helpers {
-            if care.due.is_some_and(|due| by.is_none_or(|by| due <= by)) {
-                care.due = None;
-                care.running = true;
-                care.started = now;
-                actions.push(Action::Start(care.helper));
-            }
-        }
-        actions
+        let due =
+            self.helpers.iter_mut().filter_map(|(helper, care)| care.take_due(by, now).then_some(*helper));
+        due.map(Action::Start).collect()
     }
 
     fn forget_restarts(&mut self) {
-        for care in &mut self.helpers {
-            care.due = None;
-        }
-    }
-}
-
-impl Care {
-    fn is_gone(&self) -> bool {
-        !self.running && self.due.is_none()
-    }
-
-    fn back_at(&mut self, now: Instant) -> Instant {
-        if now.saturating_duration_since(self.started) >= HEALTHY {
-            self.deaths = 0;
-        }
-        self.deaths += 1;
-        let wait = match self.deaths {
-            1 => Duration::ZERO,
-            deaths => Duration::from_millis(100 << (deaths - 2).min(6)).min(Duration::from_secs(5)),
-        };
-        now + wait
+        self.helpers.iter_mut().for_each(|(_, care)| care.forget_restart());
     }
 }
 
@@ -311,20 +265,13 @@ mod tests {
     }
 
     #[test]
-    fn dead_forkers_come_back_at_once_then_later_and_later() {
-        let mut script: Vec<(u64, Event, Vec<Action>)> = vec![(0, died(F0), vec![Action::Start(F0)])];
-        let mut at = 0;
-        for wait in [100, 200, 400, 800, 1600, 3200, 5000, 5000] {
-            script.push((at, died(F0), vec![]));
-            at += wait;
-            script.push((at - 1, Event::Tick, vec![]));
-            script.push((at, Event::Tick, vec![Action::Start(F0)]));
-        }
-        at += 10_000;
-        script.push((at, died(F0), vec![Action::Start(F0)]));
-        let script: Vec<(u64, Event, &[Action])> =
-            script.iter().map(|(at, event, actions)| (*at, *event, actions.as_slice())).collect();
-        play(&script);
+    fn dead_forkers_come_back() {
+        play(&[
+            (0, died(F0), &[Action::Start(F0)]),
+            (0, died(F0), &[]),
+            (99, Event::Tick, &[]),
+            (100, Event::Tick, &[Action::Start(F0)]),
+        ]);
     }
 
     #[test]

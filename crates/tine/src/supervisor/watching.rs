@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use super::apply::signal_group;
-use super::family;
 use super::run::Supervisor;
 use crate::board::{Phase, now};
 use crate::connection::Connection;
 use crate::error::HandlerError;
+use crate::family;
 use crate::listener::Listener;
 use crate::log::Log;
 use crate::peer::Peer;

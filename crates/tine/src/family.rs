@@ -9,9 +9,13 @@ use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use tine_sys::process::reap_ordinary;
 
 use crate::procfs::{Stat, children, own_id};
 use crate::program::CONNECTION;
+
+/// How often it is looked for those that are to be killed.
+const ROUNDS: usize = 10;
 
 /// A process that is not this one's child, or may be reaped by somebody else: held by a descriptor, so that
 /// a signal cannot go to a stranger who got its number.
@@ -21,7 +25,7 @@ struct Relative {
 }
 
 /// All living descendants of these processes, themselves not among them.
-pub(super) fn descendants(of: &[i32]) -> BTreeSet<i32> {
+pub(crate) fn descendants(of: &[i32]) -> BTreeSet<i32> {
     let mut found = BTreeSet::new();
     let mut open = of.to_vec();
     while let Some(parent) = open.pop() {
@@ -38,7 +42,7 @@ fn is_of(pid: i32, connection: u64) -> bool {
 }
 
 /// The living descendants of a connection's process outside of its group, given everybody around.
-pub(super) fn outside(pid: i32, connection: u64, around: &BTreeSet<i32>) -> BTreeSet<i32> {
+pub(crate) fn outside(pid: i32, connection: u64, around: &BTreeSet<i32>) -> BTreeSet<i32> {
     let mut family = descendants(&[pid]);
     family.extend(around.iter().filter(|other| is_of(**other, connection)));
     family.retain(|relative| is_alive_in(*relative, |group| group != pid));
@@ -47,7 +51,7 @@ pub(super) fn outside(pid: i32, connection: u64, around: &BTreeSet<i32>) -> BTre
 
 /// The living processes that are left of a connection whose own process has ended: those of its group, and
 /// with the connection's id, those elsewhere, too.
-pub(super) fn left(pid: i32, connection: Option<u64>, around: &BTreeSet<i32>) -> BTreeSet<i32> {
+pub(crate) fn left(pid: i32, connection: Option<u64>, around: &BTreeSet<i32>) -> BTreeSet<i32> {
     let mut left = around.clone();
     left.retain(|relative| is_alive_in(*relative, |group| group == pid));
     if let Some(connection) = connection {
@@ -60,8 +64,35 @@ fn is_alive_in(pid: i32, group: impl Fn(i32) -> bool) -> bool {
     Stat::of(pid).is_some_and(|stat| !stat.has_ended() && group(stat.group))
 }
 
+/// These processes, which this one adopted, and their descendants: everybody who may be left of a connection.
+pub(crate) fn around(mut orphans: impl FnMut() -> Vec<i32>) -> BTreeSet<i32> {
+    // When its parent ends, a process becomes this one's child. Asking for those once more finds who
+    // moved meanwhile.
+    let mut around = descendants(&orphans());
+    let orphans = orphans();
+    around.extend(descendants(&orphans));
+    around.extend(orphans);
+    around
+}
+
+/// Kills these and their descendants, and reaps those that become this one's children.
+pub(crate) fn kill(mut orphans: impl FnMut() -> Vec<i32>) {
+    // Whoever was forked while this looked is found the next time; who forks faster is not waited for.
+    for _ in 0..ROUNDS {
+        let around = around(&mut orphans);
+        if around.is_empty() {
+            return;
+        }
+        signal(&around, &[Signal::KILL]);
+        for pid in orphans() {
+            // Still alive, or gone: either is fine.
+            let _ = reap_ordinary(pid);
+        }
+    }
+}
+
 /// Signals processes that are not children of this one.
-pub(super) fn signal(family: &BTreeSet<i32>, signals: &[Signal]) {
+pub(crate) fn signal(family: &BTreeSet<i32>, signals: &[Signal]) {
     let relatives: Vec<Relative> = family.iter().filter_map(|pid| Relative::hold(*pid)).collect();
     let own = own_id();
     for relative in &relatives {
