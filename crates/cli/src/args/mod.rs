@@ -2,6 +2,7 @@
 
 pub mod program;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -24,10 +25,21 @@ pub enum Command {
     Serve(Box<Serve>),
     /// Talk to a server: by hand, through a pipe, or with a message every so often
     Client(Client),
+    /// Look whether a configuration can be served, and print it as it is understood
+    Check(Check),
     /// Print a manual page, made from the same text as --help
     Man(Man),
     /// Print completions for a shell
     Completions(Completions),
+}
+
+/// `tine check`.
+#[derive(ClapArgs, Debug)]
+#[command(after_help = CHECKED)]
+pub struct Check {
+    /// The configuration
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
 }
 
 /// `tine man`.
@@ -53,6 +65,10 @@ pub struct Serve {
     /// Where to listen [default: [::]:9999, or the sockets in LISTEN_FDS]
     #[arg(value_name = "ADDRESS")]
     pub addresses: Vec<String>,
+
+    /// Serve what this file describes: many services, with the options of this command as its keys
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 
     /// What to do with each connection
     #[arg(long, value_name = "NAME", value_enum, default_value_t = Service::Echo, conflicts_with = "program")]
@@ -129,7 +145,7 @@ pub struct Serve {
     pub titles: bool,
 
     /// When ready, print each TCP port and a newline on standard output
-    #[arg(short = '1')]
+    #[arg(short = '1', long)]
     pub print_ports: bool,
 
     /// When ready, write a newline to descriptor N and close it
@@ -186,6 +202,10 @@ pub struct Client {
 const EXCHANGE: &str = "Without --message, standard input goes to the server and what comes back to standard output; after the \
 end of input, the rest is waited for.\nExit codes: 0 done, 3 a reply differs from what was sent (--expect-echo), 100 \
 used wrongly, 111 a connection failed, 130 interrupted.";
+
+const CHECKED: &str = "Looks for users, groups, programs, directories and hosts, and binds no address. What it prints is a \
+configuration that means the same, with every value that is in force.\nExit codes: 0 it can be served, 100 it cannot, 111 \
+the system said no.";
 
 const ADDRESSES: &str = "ADDRESS is PORT (all addresses), HOST:PORT, [IPV6]:PORT, unix:PATH or unix:@NAME; port 0 lets the \
 kernel choose.\nTERM or INT drains, a second one ends the connections, a third kills. Exit codes: 0 done, 100 used \
@@ -276,6 +296,12 @@ pub fn explain(error: &clap::Error) -> ExitCode {
         let _ = error.print();
         return ExitCode::from(100);
     }
+    eprintln!("tine: {}; see `tine --help`, or `tine COMMAND --help`", said(error));
+    ExitCode::from(100)
+}
+
+/// What clap says is wrong, in one line.
+pub fn said(error: &clap::Error) -> String {
     let text = error.to_string();
     let paragraphs: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let said: Vec<&str> = paragraphs
@@ -283,8 +309,7 @@ pub fn explain(error: &clap::Error) -> ExitCode {
         .map(|line| line.trim_start_matches("error: "))
         .filter(|line| !line.starts_with("For more information") && !line.starts_with("Usage:"))
         .collect();
-    eprintln!("tine: {}; see `tine --help`, or `tine COMMAND --help`", said.join("; "));
-    ExitCode::from(100)
+    said.join("; ")
 }
 
 #[cfg(test)]

@@ -6,9 +6,12 @@ use std::path::PathBuf;
 use clap::{Arg, ArgMatches, Args as ClapArgs, FromArgMatches, ValueEnum};
 use tine_sys::exec::{LIMITS, Limit};
 
+/// Above the options that need a program.
+pub const HEADING: &str = "A program for each connection";
+
 /// What is executed for each connection, and how it is surrounded.
 #[derive(ClapArgs, Debug)]
-#[command(next_help_heading = "A program for each connection")]
+#[command(next_help_heading = HEADING)]
 pub struct ProgramArgs {
     /// Execute this for each connection, with the socket as its standard input and output. No shell
     #[arg(value_name = "PROGRAM", last = true, allow_hyphen_values = true)]

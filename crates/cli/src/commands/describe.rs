@@ -33,7 +33,8 @@ pub fn completions(args: &Completions) -> Result<ExitCode, Error> {
     print(&text)
 }
 
-fn print(text: &[u8]) -> Result<ExitCode, Error> {
+/// Prints what somebody asked for.
+pub fn print(text: &[u8]) -> Result<ExitCode, Error> {
     std::io::stdout().write_all(text).map_err(|why| cannot_print(&why))?;
     Ok(ExitCode::SUCCESS)
 }

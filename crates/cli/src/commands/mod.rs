@@ -1,4 +1,5 @@
 //! One file for each command: from arguments to the library.
 
+pub mod check;
 pub mod describe;
 pub mod serve;

@@ -1,32 +1,90 @@
 //! `tine serve`: from what was typed to a server that runs.
 
 use std::io::IsTerminal;
+use std::net::SocketAddr;
+use std::path::Path;
 use std::process::ExitCode;
 
+use clap::ArgMatches;
 use tine::{
     Connection, Error, Format, HandlerError, Identity, KillMode, Level, Program, Server, Stderr, Terminal,
-    Timeouts,
+    Timeouts, Tree,
 };
 
 use crate::args::program::ProgramArgs;
-use crate::args::{self, LogFormat, Serve, Service, WhenFull};
+use crate::args::{self, LogFormat, Serve, Service as BuiltIn, WhenFull};
+use crate::config::{Config, Service};
 use crate::services;
 
-/// Serves until stopped.
-pub fn run(args: Serve) -> Result<ExitCode, Error> {
+/// Serves until stopped; `typed` says which options were given.
+pub fn run(args: Serve, typed: &ArgMatches) -> Result<ExitCode, Error> {
     close_strays(args.ready_fd);
-    let handler = handler(args.service);
-    let program = program(&args.program);
-    let hint = hint(&args);
-    let server = server(args)?;
-    if let Some(hint) = hint {
-        eprintln!("{}", hint.text(&server));
-    }
-    match program {
-        Some(program) => server.run_program(program)?,
-        None => server.run(handler)?,
+    match args.config.clone() {
+        Some(file) => many(&file, args, typed)?,
+        None => one(&args)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// One service, as typed.
+fn one(args: &Serve) -> Result<(), Error> {
+    let mut server = listening(args)?.print_ports(args.print_ports);
+    if let Some(number) = args.ready_fd {
+        server = server.ready_descriptor(number)?;
+    }
+    let server = configured(server, args, log(args))?;
+    if is_for_people(args) {
+        eprintln!("{}", hint(args, &server));
+    }
+    match program(&args.program) {
+        Some(program) => server.run_program(program),
+        None => server.run(handler(args.service)),
+    }
+}
+
+/// The services of a file.
+fn many(file: &Path, args: Serve, typed: &ArgMatches) -> Result<(), Error> {
+    let config = Config::read(file)?.with_typed(args, typed)?;
+    let wide = &config.server;
+    if Server::inherited()?.is_some() {
+        return Err(Error::usage(
+            "sockets were inherited (LISTEN_FDS), and the configuration names its own addresses",
+            "start the server without socket activation, or serve those sockets without --config",
+        ));
+    }
+    let mut tree = Tree::new().log(log(wide).0, log(wide).1).print_ports(wide.print_ports);
+    if let Some(number) = wide.ready_fd {
+        tree = tree.ready_descriptor(number)?;
+    }
+    // All that can be wrong is found before the first address is bound.
+    let servers: Vec<Server> =
+        config.services.iter().map(|service| checked(service, wide)).collect::<Result<_, _>>()?;
+    for (service, server) in config.services.iter().zip(servers) {
+        let server =
+            service.args.addresses.iter().try_fold(server, |server, address| server.and_bind(address));
+        let server = server.map_err(|error| error.within(&service.place))?;
+        if is_for_people(wide) {
+            eprintln!("{}: {}", service.name, hint(&service.args, &server));
+        }
+        tree = match program(&service.args.program) {
+            Some(program) => tree.program(&service.name, server, program),
+            None => tree.service(&service.name, server, handler(service.args.service)),
+        };
+    }
+    tree.run()
+}
+
+/// A service that listens nowhere yet, once everything else about it is known to be right.
+pub fn checked(service: &Service, wide: &Serve) -> Result<Server, Error> {
+    let server = configured(Server::new(), &service.args, log(wide));
+    let whole = server.and_then(|server| {
+        let identity = identity(&service.args)?;
+        if let Some(program) = program(&service.args.program) {
+            program.find(identity.as_ref())?;
+        }
+        server.check().map(|()| server)
+    });
+    whole.map_err(|error| error.within(&service.place))
 }
 
 /// Closes what whoever started this left open by mistake: no connection is to have it.
@@ -39,33 +97,34 @@ fn close_strays(ready: Option<i32>) {
     }
 }
 
-fn server(args: Serve) -> Result<Server, Error> {
-    let identity = Identity::look_up(args.user.as_deref(), args.group.as_deref())?;
-    let inherited = Server::inherited()?;
-    let mut server = match (inherited, args.addresses.as_slice()) {
-        (Some(_), [address, ..]) => {
-            return Err(Error::usage(
-                format_args!("sockets were inherited (LISTEN_FDS), and there is an address, too: {address}"),
-                "leave the address out, or start the server without socket activation",
-            ));
+/// A server at the addresses that were typed, or on the sockets that were inherited.
+fn listening(args: &Serve) -> Result<Server, Error> {
+    match (Server::inherited()?, args.addresses.as_slice()) {
+        (Some(_), [address, ..]) => Err(Error::usage(
+            format_args!("sockets were inherited (LISTEN_FDS), and there is an address, too: {address}"),
+            "leave the address out, or start the server without socket activation",
+        )),
+        (Some(server), []) => Ok(server),
+        (None, []) => Server::bind("[::]:9999"),
+        (None, addresses) => {
+            addresses.iter().try_fold(Server::new(), |server, address| server.and_bind(address))
         }
-        (Some(server), []) => server,
-        (None, []) => Server::bind("[::]:9999")?,
-        (None, [first, more @ ..]) => {
-            let first = Server::bind(first)?;
-            more.iter().try_fold(first, |server, address| server.and_bind(address))?
-        }
-    };
-    if let Some(number) = args.ready_fd {
-        server = server.ready_descriptor(number)?;
     }
+}
+
+fn identity(args: &Serve) -> Result<Option<Identity>, Error> {
+    Identity::look_up(args.user.as_deref(), args.group.as_deref())
+}
+
+/// The server with what was typed about its service.
+fn configured(mut server: Server, args: &Serve, (format, level): (Format, Level)) -> Result<Server, Error> {
     if let Some(forkers) = args.forkers {
         server = server.forkers(forkers as usize);
     }
     let server = server
         .max_connections(args.max_connections as usize)
         .max_connections_per_source(args.max_connections_per_source.map(|most| most as usize))
-        .when_full(when_full(args.when_full))
+        .when_full(when_full(args.when_full.clone()))
         .backlog(args.backlog)?
         .spares(args.spares as usize)
         .reuse(args.reuse)
@@ -75,11 +134,10 @@ fn server(args: Serve) -> Result<Server, Error> {
             lifetime: args.max_lifetime,
             first_byte: args.first_byte_timeout,
         })
-        .identity(identity)
+        .identity(identity(args)?)
         .titles(args.titles)
         .handler_prints(false)
-        .print_ports(args.print_ports)
-        .log(format(args.log), level(args.verbose, args.quiet));
+        .log(format, level);
     Ok(server)
 }
 
@@ -125,54 +183,47 @@ fn when_full(typed: WhenFull) -> tine::WhenFull {
     }
 }
 
-fn format(typed: LogFormat) -> Format {
-    match typed {
+/// How the log looks, and how much it says.
+fn log(args: &Serve) -> (Format, Level) {
+    let format = match args.log {
         LogFormat::Text => Format::Text,
         LogFormat::Json => Format::Json,
         LogFormat::Off => Format::Off,
-    }
-}
-
-fn level(verbose: bool, quiet: bool) -> Level {
-    match (verbose, quiet) {
+    };
+    let level = match (args.verbose, args.quiet) {
         (true, _) => Level::Verbose,
         (false, true) => Level::Quiet,
         (false, false) => Level::Normal,
-    }
+    };
+    (format, level)
 }
 
-fn handler(service: Service) -> fn(Connection) -> Result<(), HandlerError> {
+fn handler(service: BuiltIn) -> fn(Connection) -> Result<(), HandlerError> {
     match service {
-        Service::Echo => services::echo,
-        Service::Discard => services::discard,
-        Service::Chargen => services::chargen,
-        Service::Daytime => services::daytime,
-        Service::Time => services::time,
+        BuiltIn::Echo => services::echo,
+        BuiltIn::Discard => services::discard,
+        BuiltIn::Chargen => services::chargen,
+        BuiltIn::Daytime => services::daytime,
+        BuiltIn::Time => services::time,
     }
 }
 
-/// What to try next, for a person at a terminal.
-struct Hint(String);
+/// Whether somebody reads the log at a terminal.
+fn is_for_people(args: &Serve) -> bool {
+    args.log == LogFormat::Text && !args.quiet && std::io::stderr().is_terminal()
+}
 
-fn hint(args: &Serve) -> Option<Hint> {
-    let for_people = args.log == LogFormat::Text && !args.quiet && std::io::stderr().is_terminal();
+/// What to try next.
+fn hint(args: &Serve, server: &Server) -> String {
     let what = match args.program.program.first() {
         Some(program) => program.to_string_lossy().into_owned(),
         None => format!("{:?}", args.service).to_lowercase(),
     };
-    for_people.then_some(Hint(what))
-}
-
-impl Hint {
-    fn text(&self, server: &Server) -> String {
-        let service = &self.0;
-        let port = server.local_addresses().first().map(std::net::SocketAddr::port);
-        match port {
-            Some(port) => format!(
-                "{service} on {server}, a process for each connection. Try, in another terminal: tine client \
-                 localhost:{port} (or: nc localhost {port}). Ctrl-C stops."
-            ),
-            None => format!("{service} on {server}, a process for each connection. Ctrl-C stops."),
-        }
+    match server.local_addresses().first().map(SocketAddr::port) {
+        Some(port) => format!(
+            "{what} on {server}, a process for each connection. Try, in another terminal: tine client \
+             localhost:{port} (or: nc localhost {port}). Ctrl-C stops."
+        ),
+        None => format!("{what} on {server}, a process for each connection. Ctrl-C stops."),
     }
 }

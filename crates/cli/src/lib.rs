@@ -1,0 +1,42 @@
+//! The command `tine`: arguments and configuration files, dispatch, exit code.
+
+#![forbid(unsafe_code)]
+
+pub mod args;
+mod client;
+mod commands;
+pub mod config;
+mod services;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches};
+
+/// Does what the command line says; the exit code tells how it went.
+#[must_use]
+pub fn main() -> ExitCode {
+    let parsed = args::Args::command()
+        .try_get_matches()
+        .and_then(|matches| args::Args::from_arg_matches(&matches).map(|args| (args, matches)));
+    let (args, matches) = match parsed {
+        Ok(parsed) => parsed,
+        Err(error) => return args::explain(&error),
+    };
+    let done = match args.command {
+        args::Command::Serve(serve) => {
+            let typed = matches.subcommand_matches("serve").cloned().unwrap_or_default();
+            commands::serve::run(*serve, &typed)
+        }
+        args::Command::Client(client) => client::run(client),
+        args::Command::Check(check) => commands::check::run(&check),
+        args::Command::Man(page) => commands::describe::man(&page),
+        args::Command::Completions(shell) => commands::describe::completions(&shell),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("tine: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}

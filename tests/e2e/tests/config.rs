@@ -1,0 +1,276 @@
+//! Many services of one configuration, in one tree of processes.
+
+use std::io::Read;
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use rustix::process::Signal;
+use tine_e2e::{Client, Server, Start, kill, procfs, soon, tine};
+
+/// A folder for the files of a test.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Folder {
+        let path = std::env::temp_dir().join(format!("tine-config-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("a folder");
+        Folder(path)
+    }
+
+    fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.0.join(name);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        std::fs::write(&path, text).expect("a file");
+        path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Serves a configuration, whose ports are printed; the first is the server's.
+fn serve(folder: &Folder, text: &str) -> Server {
+    let file = folder.write("tine.toml", text);
+    start(&["serve", "--config", file.to_str().expect("UTF-8"), "--log", "json", "-1"]).start()
+}
+
+fn start(options: &[&str]) -> Start {
+    Start::program(tine(), options)
+}
+
+fn run(words: &[&str], file: &PathBuf) -> Output {
+    Command::new(tine()).args(words).arg(file).output().expect("it runs")
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// The port that a service listens on, by its line in the log.
+fn port(server: &Server, service: &str) -> u16 {
+    server.log.wait("the line of the address", |log| {
+        let line = log.of("listen").into_iter().find(|line| line["service"] == service)?;
+        line["address"].as_str()?.rsplit_once(':')?.1.parse().ok()
+    })
+}
+
+/// The supervisor of a service.
+fn supervisor(server: &Server, service: &str) -> i32 {
+    let name = format!("tine: {service}");
+    soon("the supervisor is there", || {
+        procfs::children(server.pid()).into_iter().find(|child| child.name == name).map(|child| child.pid)
+    })
+}
+
+fn answer(port: u16, text: &str) -> String {
+    let mut client = Client::connect(port);
+    client.send(text.as_bytes());
+    client.half_close();
+    String::from_utf8(client.rest()).expect("UTF-8")
+}
+
+const TWO: &str = "[defaults]\nmax-connections = 5\n\
+    [services.echo]\nlisten = '127.0.0.1:0'\n\
+    [services.upper]\nlisten = '127.0.0.1:0'\nprogram = ['sh', '-c', 'tr a-z A-Z; echo $TINE_SERVICE $TINE_CONNECTION']\n";
+
+#[test]
+fn services_serve_beside_each_other_and_stop_together() {
+    let folder = Folder::new("two");
+    let mut server = serve(&folder, TWO);
+    assert_eq!(server.port(), port(&server, "echo"), "the ports are printed in the order of the file");
+    assert_eq!(answer(port(&server, "echo"), "hello"), "hello");
+    assert_eq!(answer(port(&server, "upper"), "hello"), "HELLOupper 1\n");
+    for service in ["echo", "upper"] {
+        let end =
+            server.log.wait("the end", |log| log.of("end").into_iter().find(|end| end["service"] == service));
+        assert_eq!((&end["id"], &end["how"]), (&1.into(), &"exit 0".into()));
+    }
+    let accept = &server.log.of("accept")[0];
+    assert_eq!(accept["limit"], 5);
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait().code(), Some(0));
+    let stops: Vec<_> = server.log.of("stop").iter().map(|stop| stop["service"].clone()).collect();
+    assert_eq!(stops.len(), 3, "{stops:?}");
+    assert!(stops[2].is_null(), "the last line is the whole server's");
+    server.wait_until_gone();
+}
+
+#[test]
+fn a_drain_lets_the_clients_of_every_service_finish() {
+    let folder = Folder::new("drain");
+    let mut server = serve(&folder, TWO);
+    let mut echo = Client::connect(port(&server, "echo"));
+    let mut upper = Client::connect(port(&server, "upper"));
+    server.log.wait_for("accept", 2);
+    server.signal(Signal::TERM);
+    server.log.wait_for("drain", 2);
+    for client in [&mut echo, &mut upper] {
+        client.send(b"late");
+        client.half_close();
+    }
+    assert_eq!(echo.rest(), b"late");
+    assert!(upper.rest().starts_with(b"LATE"));
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+#[test]
+fn a_second_signal_reaches_every_service() {
+    let folder = Folder::new("second");
+    let mut server = serve(&folder, TWO);
+    let _held = [Client::connect(port(&server, "echo")), Client::connect(port(&server, "upper"))];
+    server.log.wait_for("accept", 2);
+    server.signal(Signal::INT);
+    server.log.wait_for("drain", 2);
+    server.signal(Signal::INT);
+    assert_eq!(server.wait().code(), Some(0));
+    let ends = server.log.of("end");
+    assert_eq!(ends.iter().filter(|end| end["how"] == "signal TERM").count(), 2, "{ends:?}");
+}
+
+#[test]
+fn the_death_of_a_supervisor_costs_its_service_alone_and_no_waiting_client() {
+    let folder = Folder::new("death");
+    let server = serve(&folder, TWO);
+    let mut echo = Client::connect(port(&server, "echo"));
+    echo.send(b"a");
+    echo.expect(b"a");
+    let upper = port(&server, "upper");
+    let dead = supervisor(&server, "upper");
+    let mut held = Client::connect(upper);
+    server.log.wait_for("accept", 2);
+    kill(dead, Signal::KILL);
+    // Its connection goes with it, also the program; the next client waits for the next supervisor.
+    assert!(held.rest().is_empty());
+    assert_eq!(answer(upper, "again"), "AGAINupper 1\n");
+    assert_ne!(supervisor(&server, "upper"), dead);
+    let restart = &server.log.wait_for("restart", 1)[0];
+    assert_eq!((&restart["role"], &restart["how"]), (&"service upper".into(), &"signal KILL".into()));
+    echo.send(b"b");
+    echo.expect(b"b");
+}
+
+#[test]
+fn what_programs_left_behind_goes_with_their_supervisor() {
+    let folder = Folder::new("left");
+    let text = "[services.leaver]\nlisten = '127.0.0.1:0'\nprogram = ['sh', '-c', 'setsid sleep 1234 >/dev/null 2>&1 & echo left']\n";
+    let server = serve(&folder, text);
+    assert_eq!(answer(server.port(), ""), "left\n");
+    let sleeps = || server.named("sleep").len();
+    soon("the program has left one", || (sleeps() == 1).then_some(()));
+    kill(supervisor(&server, "leaver"), Signal::KILL);
+    soon("it is gone", || (sleeps() == 0).then_some(()));
+}
+
+#[test]
+fn the_death_of_the_top_ends_everything() {
+    let folder = Folder::new("top");
+    let server = serve(&folder, TWO);
+    let mut held = Client::connect(port(&server, "upper"));
+    server.log.wait_for("accept", 1);
+    server.signal(Signal::KILL);
+    assert!(held.rest().is_empty());
+    server.wait_until_gone();
+    TcpStream::connect(("127.0.0.1", server.port())).expect_err("nobody listens");
+}
+
+#[test]
+fn files_of_a_directory_are_included_in_order() {
+    let folder = Folder::new("include");
+    folder.write("more/b.toml", "[services.b]\nlisten = '127.0.0.1:0'\nservice = 'daytime'");
+    folder.write("more/a.toml", "[services.a]\nlisten = '127.0.0.1:0'\nservice = 'time'");
+    folder.write("more/not.this", "nonsense");
+    let server = serve(&folder, "include = 'more'\n[services.c]\nlisten = '127.0.0.1:0'");
+    assert_eq!(answer(port(&server, "c"), "c"), "c");
+    let mut four = Vec::new();
+    TcpStream::connect(("127.0.0.1", port(&server, "a")))
+        .expect("it listens")
+        .read_to_end(&mut four)
+        .expect("bytes");
+    assert_eq!(four.len(), 4);
+    assert!(answer(port(&server, "b"), "").ends_with("Z\r\n"));
+}
+
+#[test]
+fn an_included_file_says_nothing_of_the_server() {
+    let folder = Folder::new("wide");
+    folder.write("more/a.toml", "[services.a]\nlisten = 1\n");
+    let bad = folder.write("more/b.toml", "\nlog = 'json'\n");
+    let file = folder.write("tine.toml", "include = ['more']\n");
+    let output = run(&["check"], &file);
+    assert_eq!(output.status.code(), Some(100));
+    assert!(said(&output).contains(&format!("{}:2: log cannot stand", bad.display())), "{}", said(&output));
+}
+
+#[test]
+fn a_fault_starts_nothing() {
+    let folder = Folder::new("fault");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = taken.local_addr().expect("an address").port();
+    let ok = "[services.ok]\nlisten = '127.0.0.1:0'\n";
+    for (rest, code, words) in [
+        (
+            "[services.b]\nlisten = '127.0.0.1:0'\nprogram = ['/no/such/program']".to_owned(),
+            100,
+            "/no/such/program",
+        ),
+        ("[services.b]\nlisten = '127.0.0.1:0'\nuser = 'no-such-user'".to_owned(), 100, "no-such-user"),
+        ("[services.b]\nlisten = '127.0.0.1:0'\nreuse = 5".to_owned(), 100, "--spares"),
+        (format!("[services.b]\nlisten = '127.0.0.1:{taken}'"), 111, "in use"),
+    ] {
+        let _held = std::net::TcpListener::bind(("127.0.0.1", taken));
+        let file = folder.write("tine.toml", &format!("{ok}{rest}\n"));
+        let output = run(&["serve", "-1", "--config"], &file);
+        assert_eq!(output.status.code(), Some(code), "{}", said(&output));
+        let place = format!("tine: {}:3: ", file.display());
+        assert!(said(&output).starts_with(&place) && said(&output).contains(words), "{}", said(&output));
+        assert!(output.stdout.is_empty(), "no port is printed");
+    }
+}
+
+#[test]
+fn checking_finds_every_fault_and_binds_nothing() {
+    let folder = Folder::new("check");
+    let file = folder.write("tine.toml", TWO);
+    let output = run(&["check"], &file);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let printed = String::from_utf8(output.stdout).expect("UTF-8");
+    assert!(printed.contains("[services.upper]\nlisten = [\"127.0.0.1:0\"]\nprogram = [\"sh\""), "{printed}");
+    let again = folder.write("again.toml", &printed);
+    let again = run(&["check"], &again);
+    let without_places = |text: &str| {
+        text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(without_places(&String::from_utf8_lossy(&again.stdout)), without_places(&printed));
+
+    let file = folder.write(
+        "tine.toml",
+        "[services.a]\nlisten = 'no.such.host.invalid:1'\nuser = 'no-such-user'\n[services.b]\nlisten = 2\nprogram = ['/no']",
+    );
+    let output = run(&["check"], &file);
+    assert_eq!(output.status.code(), Some(100));
+    assert_eq!(said(&output).lines().count(), 3, "{}", said(&output));
+    assert!(output.stdout.is_empty());
+}
+
+#[test]
+fn the_example_can_be_served() {
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/tine.toml");
+    let server = start(&["serve", "--config", example]).start();
+    assert_eq!(answer(port(&server, "upper"), "hello"), "HELLO");
+    assert_eq!(answer(port(&server, "echo"), "hello"), "hello");
+}
+
+#[test]
+fn only_the_options_of_the_whole_server_stand_beside_a_file() {
+    let folder = Folder::new("beside");
+    let file = folder.write("tine.toml", TWO);
+    for option in ["--spares=3", "--user=nobody", "127.0.0.1:0"] {
+        let output = run(&["serve", option, "--config"], &file);
+        assert_eq!(output.status.code(), Some(100));
+        assert!(said(&output).contains("beside --config"), "{}", said(&output));
+    }
+}
