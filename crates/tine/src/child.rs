@@ -26,9 +26,15 @@ pub(crate) fn be_born(supervisor: Pid) {
 /// Asks the kernel to kill this process when its parent, the supervisor, dies.
 #[inline]
 pub(crate) fn die_with(supervisor: Pid) {
-    let asked = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+    on_death_of(supervisor, Signal::KILL);
+}
+
+/// Asks the kernel for a signal when this process's parent dies.
+#[inline]
+pub(crate) fn on_death_of(parent: Pid, signal: Signal) {
+    let asked = rustix::process::set_parent_process_death_signal(Some(signal));
     // It may have died before the kernel was asked.
-    if asked.is_err() || rustix::process::getppid() != Some(supervisor) {
+    if asked.is_err() || rustix::process::getppid() != Some(parent) {
         exit_now(111);
     }
 }

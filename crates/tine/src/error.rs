@@ -43,8 +43,19 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}; {}", self.what, self.next)
+        write!(f, "{}; {}", one_line(&self.what), one_line(&self.next))
     }
+}
+
+/// What users and files wrote is shown, not obeyed: what a terminal would act on is escaped.
+fn one_line(text: &str) -> String {
+    text.trim_end().chars().fold(String::new(), |mut line, character| {
+        match character.is_control() {
+            true => line.extend(character.escape_default()),
+            false => line.push(character),
+        }
+        line
+    })
 }
 
 impl std::error::Error for Error {}
@@ -55,5 +66,16 @@ pub(crate) fn reason(error: &io::Error) -> String {
     match text.split_once(" (os error") {
         Some((words, _)) => words.to_lowercase(),
         None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_one_line_that_no_terminal_obeys() {
+        let error = Error::usage("bad name 'a\n\u{1b}[2Jé'\n", "write another").within("here");
+        assert_eq!(error.to_string(), "here: bad name 'a\\n\\u{1b}[2Jé'; write another");
     }
 }

@@ -3,6 +3,8 @@
 use std::ffi::CString;
 use std::time::Duration;
 
+use rustix::process::Pid;
+
 use crate::error::Error;
 use crate::names::Identity;
 use crate::program::{Program, Stderr};
@@ -34,6 +36,8 @@ pub enum WhenFull {
 pub(crate) struct Settings {
     /// The name of the service, where the server has several.
     pub(crate) service: Option<String>,
+    /// The process that keeps the supervisor running, where the server has several.
+    pub(crate) top: Option<Pid>,
     pub(crate) max_connections: usize,
     pub(crate) when_full: WhenFull,
     /// Connections of one source address at a time.
@@ -55,6 +59,7 @@ impl Default for Settings {
     fn default() -> Self {
         Settings {
             service: None,
+            top: None,
             max_connections: 1024,
             when_full: WhenFull::Wait,
             max_per_source: None,

@@ -154,6 +154,25 @@ fn the_death_of_a_supervisor_costs_its_service_alone_and_no_waiting_client() {
 }
 
 #[test]
+fn one_service_is_drained_and_restarted_alone() {
+    let folder = Folder::new("alone");
+    let server = serve(&folder, TWO);
+    let port = port(&server, "upper");
+    let before = supervisor(&server, "upper");
+    let mut old = Client::connect(port);
+    server.log.wait_for("accept", 1);
+    kill(before, Signal::TERM);
+    server.log.wait_for("drain", 1);
+    // Who comes now waits for the next supervisor; who is served may finish.
+    let new = std::thread::spawn(move || answer(port, "new"));
+    old.send(b"old").half_close();
+    assert_eq!(old.rest(), b"OLDupper 1\n");
+    assert!(new.join().expect("no panic").starts_with("NEWupper "));
+    let restart = &server.log.wait_for("restart", 1)[0];
+    assert_eq!((&restart["role"], &restart["how"]), (&"service upper".into(), &"exit 0".into()));
+}
+
+#[test]
 fn what_programs_left_behind_goes_with_their_supervisor() {
     let folder = Folder::new("left");
     let text = "[services.leaver]\nlisten = '127.0.0.1:0'\nprogram = ['sh', '-c', 'setsid sleep 1234 >/dev/null 2>&1 & echo left']\n";
@@ -168,10 +187,13 @@ fn what_programs_left_behind_goes_with_their_supervisor() {
 #[test]
 fn the_death_of_the_top_ends_everything() {
     let folder = Folder::new("top");
-    let server = serve(&folder, TWO);
-    let mut held = Client::connect(port(&server, "upper"));
-    server.log.wait_for("accept", 1);
+    let text = "[services.leaver]\nlisten = '127.0.0.1:0'\nprogram = ['sh', '-c', 'sleep 1234 & setsid sleep 1234 & echo left; cat']\n";
+    let server = serve(&folder, text);
+    let mut held = server.connect();
+    held.expect("left\n");
+    soon("the program has left two", || (server.named("sleep").len() == 2).then_some(()));
     server.signal(Signal::KILL);
+    // Also what programs started, in their groups and in sessions of their own: they hold the socket.
     assert!(held.rest().is_empty());
     server.wait_until_gone();
     TcpStream::connect(("127.0.0.1", server.port())).expect_err("nobody listens");

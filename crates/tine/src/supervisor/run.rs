@@ -223,6 +223,7 @@ where
         self.hear_forkers();
         while let Some(signal) = self.command_set.take() {
             match signals::command(signal.number) {
+                Some(Command::Stop) if self.has_lost_its_top() => events.push(Event::Abandoned),
                 Some(Command::Stop) => events.push(Event::StopAsked),
                 Some(Command::Reload) => {
                     self.log.warning("SIGHUP: there is no configuration to reload yet; nothing is changed")
@@ -255,6 +256,11 @@ where
             }
         }
         events
+    }
+
+    /// Whether the process that kept this one running has died, which the kernel says by TERM.
+    fn has_lost_its_top(&self) -> bool {
+        self.settings.top.is_some() && rustix::process::getppid() != self.settings.top
     }
 
     /// Whether nobody is kept waiting by taking ends of processes a little later.

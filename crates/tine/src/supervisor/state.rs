@@ -25,6 +25,8 @@ pub(super) enum Phase {
 pub(super) enum Event {
     /// SIGTERM or SIGINT.
     StopAsked,
+    /// The process that kept this one running has died.
+    Abandoned,
     /// A helper has ended. `done`: by itself, its work done.
     HelperEnded { helper: Helper, done: bool },
     /// No connection, spare or helper is left.
@@ -120,6 +122,11 @@ impl State {
             (Event::StopAsked, Phase::Draining { .. }) => self.end(now),
             (Event::StopAsked, Phase::Ending { .. }) => self.kill(now),
             (Event::StopAsked, Phase::Killing { .. } | Phase::Over) => Vec::new(),
+            (Event::Abandoned, Phase::Over) => Vec::new(),
+            (Event::Abandoned, _) => {
+                self.forget_restarts();
+                [self.close_listeners(), self.kill(now)].concat()
+            }
             (Event::HelperEnded { helper, done }, _) => self.helper_ended(helper, done, now),
             (Event::NobodyLeft, Phase::Serving) => Vec::new(),
             (Event::NobodyLeft, _) => self.over(),
@@ -260,6 +267,17 @@ mod tests {
             (3, Event::StopAsked, &[]),
             (4, died(F0), &[]),
             (4, Event::NobodyLeft, &[]),
+        ]);
+        assert_eq!(state.phase(), Phase::Over);
+    }
+
+    #[test]
+    fn without_the_top_everything_ends_at_once() {
+        let state = play(&[
+            (0, Event::Abandoned, &[Action::CloseListeners, Action::KillAll]),
+            (1, died(F0), &[]),
+            (1, Event::StopAsked, &[]),
+            (2, Event::NobodyLeft, &[]),
         ]);
         assert_eq!(state.phase(), Phase::Over);
     }

@@ -9,7 +9,7 @@ use tine_sys::process::{Alone, Side, exit_now, fork};
 
 use super::Service;
 use super::run::{Top, cannot_start};
-use crate::child::die_with;
+use crate::child::on_death_of;
 use crate::error::Error;
 use crate::listener::Listener;
 use crate::log::Log;
@@ -72,7 +72,9 @@ fn become_supervisor(alone: &Alone, service: Service, ready: Option<OwnedFd>, to
     let _ = rustix::process::setpgid(None, None);
     // Bytes beyond the fifteenth are not kept (PR_SET_NAME). A name without a zero byte cannot fail.
     let _ = CString::new(format!("tine: {name}")).map(|name| rustix::thread::set_name(&name));
-    die_with(top);
+    // It ends all that it started first: the kernel would only kill its own children.
+    on_death_of(top, Signal::TERM);
+    server.settings.top = Some(top);
     // The service manager is told by the top.
     tine_sys::environment::remove("NOTIFY_SOCKET", alone);
     server.ready = Ready::at(ready);
