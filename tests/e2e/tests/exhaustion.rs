@@ -3,7 +3,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -111,6 +111,50 @@ fn no_process_to_be_had_for_spares() {
     }
     server.log.wait_for("end", 20);
     assert_eq!(server.log.of("error").len(), 1);
+}
+
+/// The kernel says that there is no memory for a new process, three times to each forker: nobody who could
+/// wait is lost, and it is one line.
+fn no_memory(program: &[&str]) {
+    let server = if program.is_empty() { Server::serve(&[]) } else { Server::program(&[], program) };
+    let mut tracers: Vec<Child> = server.forkers().into_iter().map(refuse_memory).collect();
+    let mut clients: Vec<Client> = (0..20).map(|_| server.connect()).collect();
+    for (number, client) in clients.iter_mut().enumerate() {
+        client.echo(format!("client {number}")).half_close();
+        assert!(client.rest().is_empty());
+    }
+    let ends = server.log.wait_for("end", 20);
+    assert!(ends.iter().all(|end| end["how"] == "exit 0"), "{ends:?}");
+    let errors = server.log.of("error");
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert!(errors[0]["text"].as_str().expect("text").contains("cannot allocate memory"), "{errors:?}");
+    for tracer in &mut tracers {
+        tracer.kill().expect("it lives");
+        tracer.wait().expect("our child");
+    }
+}
+
+/// Has the first three attempts of a process to make another fail (strace(1), tampering).
+fn refuse_memory(pid: i32) -> Child {
+    let mut strace = Command::new("strace");
+    strace.args(["-qq", "-e", "trace=clone", "-e", "inject=clone:error=ENOMEM:when=1..3", "-o", "/dev/null"]);
+    let tracer = strace.args(["-p", &pid.to_string()]).spawn().expect("strace is installed");
+    let own = format!("TracerPid:\t{}", tracer.id());
+    soon("it is traced", || {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the forker lives");
+        status.contains(&own).then_some(())
+    });
+    tracer
+}
+
+#[test]
+fn no_memory_for_a_connection() {
+    no_memory(&[]);
+}
+
+#[test]
+fn no_memory_for_a_program() {
+    no_memory(&["cat"]);
 }
 
 #[test]
