@@ -52,12 +52,13 @@ impl Server {
         Server::default()
     }
 
-    /// Whether these settings can be served together.
+    /// Whether these settings can be served together, with this program if there is one.
     ///
     /// # Errors
     /// They cannot, or the program cannot be executed.
-    pub fn check(&self) -> Result<(), Error> {
-        self.settings.check().map(drop)
+    pub fn check(&self, program: Option<&Program>) -> Result<(), Error> {
+        let program = program.or(self.settings.program.as_ref()).cloned();
+        Settings { program, ..self.settings.clone() }.check().map(drop)
     }
 
     /// A server on the sockets that a service manager passed (`LISTEN_FDS`, sd_listen_fds(3)), if it

@@ -3,34 +3,10 @@
 use std::io::Read;
 use std::net::TcpStream;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use rustix::process::Signal;
-use tine_e2e::{Client, Server, Start, kill, procfs, soon, tine};
-
-/// A folder for the files of a test.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Folder {
-        let path = std::env::temp_dir().join(format!("tine-config-{}-{name}", std::process::id()));
-        std::fs::create_dir_all(&path).expect("a folder");
-        Folder(path)
-    }
-
-    fn write(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.0.join(name);
-        std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
-        std::fs::write(&path, text).expect("a file");
-        path
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
+use tine_e2e::{Client, Folder, Server, Start, kill, procfs, soon, tine};
 
 /// Serves a configuration, whose ports are printed; the first is the server's.
 fn serve(folder: &Folder, text: &str) -> Server {
@@ -241,6 +217,11 @@ fn a_fault_starts_nothing() {
         ),
         ("[services.b]\nlisten = '127.0.0.1:0'\nuser = 'no-such-user'".to_owned(), 100, "no-such-user"),
         ("[services.b]\nlisten = '127.0.0.1:0'\nreuse = 5".to_owned(), 100, "--spares"),
+        (
+            "[services.b]\nlisten = '127.0.0.1:0'\nprogram = ['cat']\nspares = 5\nreuse = 5".to_owned(),
+            100,
+            "--reuse",
+        ),
         (format!("[services.b]\nlisten = '127.0.0.1:{taken}'"), 111, "in use"),
     ] {
         let _held = std::net::TcpListener::bind(("127.0.0.1", taken));
@@ -284,6 +265,21 @@ fn the_example_can_be_served() {
     let server = start(&["serve", "--config", example]).start();
     assert_eq!(answer(port(&server, "upper"), "hello"), "HELLO");
     assert_eq!(answer(port(&server, "echo"), "hello"), "hello");
+}
+
+#[test]
+fn readiness_is_said_once_when_every_service_is_ready() {
+    let folder = Folder::new("ready");
+    let file = folder.write("tine.toml", &format!("ready-fd = 5\nlog = 'off'\n{TWO}"));
+    let mut sh = Command::new("sh");
+    sh.args(["-c", "exec 5>&1 >/dev/null; exec \"$0\" serve --config \"$1\""]).arg(tine()).arg(file);
+    let mut server = sh.stdout(Stdio::piped()).spawn().expect("it starts");
+    // Nobody keeps the descriptor: the end comes after the newline.
+    let mut said = String::new();
+    server.stdout.take().expect("piped").read_to_string(&mut said).expect("UTF-8");
+    assert_eq!(said, "\n");
+    kill(i32::try_from(server.id()).expect("a process id"), Signal::TERM);
+    assert_eq!(server.wait().expect("our child").code(), Some(0));
 }
 
 #[test]

@@ -128,3 +128,27 @@ fn without_words_help_and_versions() {
         assert!(out.contains("tine"), "{out}");
     }
 }
+
+#[test]
+fn without_ipv6_all_addresses_are_those_of_ipv4() {
+    // The first socket is refused as a kernel without IPv6 does (strace(1), tampering).
+    let tine = tine();
+    let server = Start::program(
+        "strace",
+        &[
+            "-qq",
+            "-o/dev/null",
+            "-etrace=socket",
+            "-einject=socket:error=EAFNOSUPPORT:when=1",
+            tine.to_str().expect("UTF-8"),
+            "serve",
+            "--log=json",
+            "-1",
+            "0",
+        ],
+    )
+    .start();
+    let listen = &server.log.wait_for("listen", 1)[0];
+    assert_eq!(listen["address"], format!("0.0.0.0:{}", server.port()));
+    server.connect().echo("hello").half_close().rest();
+}

@@ -18,7 +18,6 @@ use crate::services;
 
 /// Serves until stopped; `typed` says which options were given.
 pub fn run(args: Serve, typed: &ArgMatches) -> Result<ExitCode, Error> {
-    close_strays(args.ready_fd);
     match args.config.clone() {
         Some(file) => many(&file, args, typed)?,
         None => one(&args)?,
@@ -28,6 +27,7 @@ pub fn run(args: Serve, typed: &ArgMatches) -> Result<ExitCode, Error> {
 
 /// One service, as typed.
 fn one(args: &Serve) -> Result<(), Error> {
+    close_strays(args.ready_fd);
     let mut server = listening(args)?.print_ports(args.print_ports);
     if let Some(number) = args.ready_fd {
         server = server.ready_descriptor(number)?;
@@ -46,6 +46,7 @@ fn one(args: &Serve) -> Result<(), Error> {
 fn many(file: &Path, args: Serve, typed: &ArgMatches) -> Result<(), Error> {
     let config = Config::read(file)?.with_typed(args, typed)?;
     let wide = &config.server;
+    close_strays(wide.ready_fd);
     if Server::inherited()?.is_some() {
         return Err(Error::usage(
             "sockets were inherited (LISTEN_FDS), and the configuration names its own addresses",
@@ -76,15 +77,11 @@ fn many(file: &Path, args: Serve, typed: &ArgMatches) -> Result<(), Error> {
 
 /// A service that listens nowhere yet, once everything else about it is known to be right.
 pub fn checked(service: &Service, wide: &Serve) -> Result<Server, Error> {
-    let server = configured(Server::new(), &service.args, log(wide));
-    let whole = server.and_then(|server| {
-        let identity = identity(&service.args)?;
-        if let Some(program) = program(&service.args.program) {
-            program.find(identity.as_ref())?;
-        }
-        server.check().map(|()| server)
+    let server = configured(Server::new(), &service.args, log(wide)).and_then(|server| {
+        server.check(program(&service.args.program).as_ref())?;
+        Ok(server)
     });
-    whole.map_err(|error| error.within(&service.place))
+    server.map_err(|error| error.within(&service.place))
 }
 
 /// Closes what whoever started this left open by mistake: no connection is to have it.
@@ -112,10 +109,6 @@ fn listening(args: &Serve) -> Result<Server, Error> {
     }
 }
 
-fn identity(args: &Serve) -> Result<Option<Identity>, Error> {
-    Identity::look_up(args.user.as_deref(), args.group.as_deref())
-}
-
 /// The server with what was typed about its service.
 fn configured(mut server: Server, args: &Serve, (format, level): (Format, Level)) -> Result<Server, Error> {
     if let Some(forkers) = args.forkers {
@@ -134,7 +127,7 @@ fn configured(mut server: Server, args: &Serve, (format, level): (Format, Level)
             lifetime: args.max_lifetime,
             first_byte: args.first_byte_timeout,
         })
-        .identity(identity(args)?)
+        .identity(Identity::look_up(args.user.as_deref(), args.group.as_deref())?)
         .titles(args.titles)
         .handler_prints(false)
         .log(format, level);

@@ -99,7 +99,10 @@ impl Tree {
     pub fn run(self) -> Result<(), Error> {
         let alone: Alone = alone()?;
         for service in &self.services {
-            service.server.check().map_err(|error| error.within(format_args!("service {}", service.name)))?;
+            service
+                .server
+                .check(None)
+                .map_err(|error| error.within(format_args!("service {}", service.name)))?;
         }
         run::run(self, &alone)
     }
