@@ -287,8 +287,9 @@ where
     let board: Board = forker.board;
     let entry = forker.begin(slot, peer, &socket);
     if forker.is_beyond_source(slot) {
-        forker.refuse(&socket, peer, Reason::Source);
+        // Before the client knows: its next one must not find this one counted still.
         board.release(slot);
+        forker.refuse(&socket, peer, Reason::Source);
         return Taken::Dealt;
     }
     // Before the fork: however soon the child ends, the supervisor finds its slot.

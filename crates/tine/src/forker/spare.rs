@@ -59,8 +59,9 @@ fn next<H>(forker: &Forker<'_, H>, events: &OwnedFd, slot: usize) -> (OwnedFd, E
         let (socket, peer) = wait(forker, events);
         let entry = forker.begin(slot, peer, &socket);
         if forker.is_beyond_source(slot) {
-            forker.refuse(&socket, peer, Reason::Source);
+            // Before the client knows: its next one must not find this one counted still.
             forker.board.wait_in(slot);
+            forker.refuse(&socket, peer, Reason::Source);
             continue;
         }
         call_forker(forker);
