@@ -369,6 +369,34 @@ pub fn kill(pid: i32, signal: Signal) {
     kill_process(Pid::from_raw(pid).expect("a process id"), signal).expect("it lives");
 }
 
+/// Tampers with the system calls of a process until dropped: `inject=` of strace(1).
+///
+/// # Panics
+/// If there is no such process.
+#[must_use]
+pub fn tamper(pid: i32, how: &str) -> Tracer {
+    let call = how.split(':').next().unwrap_or(how);
+    let mut strace = Command::new("strace");
+    strace.args(["-qq", "-o", "/dev/null", "-e", &format!("trace={call}"), "-e", &format!("inject={how}")]);
+    let tracer = Tracer(strace.args(["-p", &pid.to_string()]).spawn().expect("strace is installed"));
+    let own = format!("TracerPid:\t{}\n", tracer.0.id());
+    soon("it is traced", || {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it lives");
+        status.contains(&own).then_some(())
+    });
+    tracer
+}
+
+/// What [`tamper`] started.
+pub struct Tracer(Child);
+
+impl Drop for Tracer {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// Asks again and again until the answer is there. For what nobody announces, such as `/proc`.
 ///
 /// # Panics

@@ -3,11 +3,11 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::{Child, Command};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use tine_e2e::{Client, Server, Start, kill, procfs, soon};
+use tine_e2e::{Client, Server, Start, Tracer, kill, procfs, soon, tamper};
 
 /// A copy of `tine` that any user can run.
 struct Public(PathBuf);
@@ -117,7 +117,8 @@ fn no_process_to_be_had_for_spares() {
 /// wait is lost, and it is one line.
 fn no_memory(program: &[&str]) {
     let server = if program.is_empty() { Server::serve(&[]) } else { Server::program(&[], program) };
-    let mut tracers: Vec<Child> = server.forkers().into_iter().map(refuse_memory).collect();
+    let _tracers: Vec<Tracer> =
+        server.forkers().into_iter().map(|forker| tamper(forker, "clone:error=ENOMEM:when=1..3")).collect();
     let mut clients: Vec<Client> = (0..20).map(|_| server.connect()).collect();
     for (number, client) in clients.iter_mut().enumerate() {
         client.echo(format!("client {number}")).half_close();
@@ -128,23 +129,6 @@ fn no_memory(program: &[&str]) {
     let errors = server.log.of("error");
     assert_eq!(errors.len(), 1, "{errors:?}");
     assert!(errors[0]["text"].as_str().expect("text").contains("cannot allocate memory"), "{errors:?}");
-    for tracer in &mut tracers {
-        tracer.kill().expect("it lives");
-        tracer.wait().expect("our child");
-    }
-}
-
-/// Has the first three attempts of a process to make another fail (strace(1), tampering).
-fn refuse_memory(pid: i32) -> Child {
-    let mut strace = Command::new("strace");
-    strace.args(["-qq", "-e", "trace=clone", "-e", "inject=clone:error=ENOMEM:when=1..3", "-o", "/dev/null"]);
-    let tracer = strace.args(["-p", &pid.to_string()]).spawn().expect("strace is installed");
-    let own = format!("TracerPid:\t{}", tracer.id());
-    soon("it is traced", || {
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the forker lives");
-        status.contains(&own).then_some(())
-    });
-    tracer
 }
 
 #[test]

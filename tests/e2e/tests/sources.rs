@@ -81,6 +81,20 @@ fn with_spares() {
     three_each(&["--spares", "4"], None, "");
 }
 
+/// A refused client knows that it is before the forker that refused it goes on; its place must be free by then.
+#[test]
+fn a_refused_client_does_not_count_for_a_moment_longer() {
+    let server = Server::serve(&["--max-connections-per-source", "1"]);
+    let tamper = |forker| tine_e2e::tamper(forker, "sendmsg:delay_exit=500000:when=1");
+    let _tracers: Vec<_> = server.forkers().into_iter().map(tamper).collect();
+    let mut served = server.connect();
+    served.echo("served");
+    assert!(server.connect().rest().is_empty(), "the second is refused");
+    served.half_close().rest();
+    server.log.wait_for("end", 1);
+    server.connect().echo("in its place");
+}
+
 #[test]
 fn who_comes_and_goes_is_never_beyond() {
     let server = Server::serve(&["--max-connections-per-source", "1"]);
