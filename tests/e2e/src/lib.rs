@@ -306,8 +306,11 @@ impl Server {
             let children = procfs::children(self.pid());
             let named = !children.iter().any(|child| Some(&child.name) == own.as_ref());
             let forkers: Vec<i32> = self.named("tine: forker").iter().map(|process| process.pid).collect();
-            let waits =
-                |pid: &i32| procfs::descriptors(*pid).iter().any(|(_, what)| what.contains("eventpoll"));
+            // One that runs may still be making its descriptors.
+            let waits = |pid: &i32| {
+                procfs::descriptors(*pid).iter().any(|(_, what)| what.contains("eventpoll"))
+                    && procfs::process(*pid).is_some_and(|forker| forker.state != 'R')
+            };
             (named && forkers.iter().all(waits)).then_some(forkers)
         })
     }
