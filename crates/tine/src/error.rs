@@ -61,7 +61,8 @@ fn one_line(text: &str) -> String {
 impl std::error::Error for Error {}
 
 /// The system's words, without the number that the standard library adds.
-pub(crate) fn reason(error: &io::Error) -> String {
+#[must_use]
+pub fn reason(error: &io::Error) -> String {
     let text = error.to_string();
     match text.split_once(" (os error") {
         Some((words, _)) => words.to_lowercase(),

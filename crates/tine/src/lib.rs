@@ -60,7 +60,7 @@ mod watch;
 
 pub use address::{Address, resolve};
 pub use connection::Connection;
-pub use error::{Error, HandlerError};
+pub use error::{Error, HandlerError, reason};
 pub use log::{Format, Level};
 pub use names::Identity;
 pub use peer::Peer;

@@ -19,7 +19,7 @@ pub(crate) const KILL_AFTER: Duration = Duration::from_secs(2);
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A supervisor has ended so long after its drain timeout, at the latest.
-pub(crate) const STOPS_WITHIN: Duration = Duration::from_secs(2 + 5 + 2);
+pub(crate) const STOPS_WITHIN: Duration = Duration::from_secs(KILL_AFTER.as_secs() + PATIENCE.as_secs() + 2);
 
 /// What happens to a client that comes when as many connections as allowed are served.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

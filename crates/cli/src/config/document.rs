@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use tine::Error;
+use tine::{Error, reason};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -80,7 +80,7 @@ impl Document {
         for directory in directories {
             let directory = file.parent().unwrap_or(Path::new("")).join(directory);
             let listed = std::fs::read_dir(&directory).map_err(|why| {
-                let what = format!("cannot read the directory {}: {}", directory.display(), words(&why));
+                let what = format!("cannot read the directory {}: {}", directory.display(), reason(&why));
                 entry.place.fault(what, "create it, or name another one")
             })?;
             let mut here: Vec<PathBuf> = listed.flatten().map(|file| file.path()).collect();
@@ -214,10 +214,4 @@ fn unknown(entry: &Entry, is_service: bool, keys: &Keys) -> Error {
     let next = nearest(name, known)
         .map_or("see docs/tine.toml for all there are".into(), |name| format!("is {name} meant?"));
     entry.place.fault(what, next)
-}
-
-/// The system's words, without the number.
-fn words(why: &std::io::Error) -> String {
-    let text = why.to_string();
-    text.split_once(" (os error").map_or(text.clone(), |(words, _)| words.to_lowercase())
 }

@@ -105,9 +105,7 @@ impl Config {
         }
         Ok(Config { server, services, wide })
     }
-}
 
-impl Config {
     /// The same, with what was typed about the server as a whole in place of what the file says.
     ///
     /// # Errors
