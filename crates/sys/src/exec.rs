@@ -4,13 +4,14 @@
 //! or a new process is made for it that borrows this one's memory until it executes ([`spawn_sibling`],
 //! as vfork(2)), which saves copying the page tables.
 
-use std::ffi::{CStr, c_char, c_void};
+use std::ffi::{CStr, CString, c_char, c_void};
 use std::fmt;
 use std::io;
 use std::os::fd::RawFd;
 use std::sync::atomic::AtomicI32;
 
 use crate::check;
+use crate::identity::{Ids, assume};
 use crate::process::{Alone, exit_now};
 
 /// Words for another program: its arguments, or its environment. Made once and changed at its end for
@@ -117,6 +118,33 @@ pub const LIMITS: [(&str, Resource); 16] = [
     ("rttime", libc::RLIMIT_RTTIME),
 ];
 
+/// The way into a cgroup, which is made if there is none yet.
+#[derive(Clone, Debug)]
+pub struct Entrance {
+    /// Its directory.
+    pub directory: CString,
+    /// The file in it that a process enters by (`cgroup.procs`).
+    pub members: CString,
+}
+
+impl Entrance {
+    /// Has this process enter, and its children after it.
+    ///
+    /// # Errors
+    /// It cannot be made, or this process may not enter (cgroups(7)).
+    pub fn enter(&self) -> io::Result<()> {
+        use rustix::fs::{Mode, OFlags, mkdir, open};
+        match mkdir(&self.directory, Mode::from_raw_mode(0o755)) {
+            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+            Err(why) => return Err(why.into()),
+        }
+        let members = open(&self.members, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+        // 0 is the process that writes.
+        rustix::io::write(&members, b"0")?;
+        Ok(())
+    }
+}
+
 /// What to execute, and what the process is to be like by then.
 #[derive(Debug)]
 pub struct Execution<'a> {
@@ -140,6 +168,10 @@ pub struct Execution<'a> {
     pub terminal: bool,
     /// The process whose death is to end the program: its parent, or none that is watched.
     pub parent: Option<i32>,
+    /// The cgroup that it lives in, if not this process's.
+    pub cgroup: Option<&'a Entrance>,
+    /// Who it becomes, if not who this process is.
+    pub identity: Option<Ids<'a>>,
 }
 
 impl Execution<'_> {
@@ -162,10 +194,17 @@ impl Execution<'_> {
     }
 
     fn prepare(&self) -> io::Result<()> {
+        if let Some(cgroup) = self.cgroup {
+            cgroup.enter().map_err(|why| io::Error::new(why.kind(), format!("its cgroup: {why}")))?;
+        }
+        if let Some(ids) = &self.identity {
+            assume(ids)?;
+        }
         let ok = |returned: libc::c_int| check(libc::c_long::from(returned)).map(drop);
         // SAFETY: system calls with numbers only; descriptors are the caller's to replace, and owners of
         // those that are closed are not reached again in a process that executes or ends.
         unsafe {
+            // After the change of user, which clears it (prctl(2)).
             if let Some(parent) = self.parent {
                 ok(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL))?;
                 // It may have died before the kernel was asked.

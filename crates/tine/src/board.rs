@@ -27,7 +27,8 @@ const ID: usize = 2;
 const START: usize = 3;
 const PEER: usize = 4;
 const SOCKET: usize = 7;
-const SLOT_WORDS: usize = 8;
+const CGROUP: usize = 8;
+const SLOT_WORDS: usize = 9;
 
 // Words of the head, before the words of each forker and the two bitmaps.
 const LAST_ID: usize = 0;
@@ -221,6 +222,16 @@ impl Board {
     /// Notes the inode of the socket in a slot, by which the kernel's table of sockets knows it.
     pub(crate) fn note_socket(&self, slot: usize, inode: u64) {
         self.slots[slot].words[SOCKET].store(inode, Relaxed);
+    }
+
+    /// Which cgroup of this slot is in use: the first, or the one after those in which something lives on.
+    pub(crate) fn cgroup(&self, slot: usize) -> u64 {
+        self.slots[slot].words[CGROUP].load(Relaxed)
+    }
+
+    /// Has the next connection in a slot get another cgroup. Supervisor only.
+    pub(crate) fn change_cgroup(&self, slot: usize) {
+        self.slots[slot].words[CGROUP].fetch_add(1, Relaxed);
     }
 
     pub(crate) fn socket(&self, slot: usize) -> u64 {

@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rustix::process::{Pid, Signal};
 use tine_sys::cmdline::Title;
+use tine_sys::exec::Entrance;
 use tine_sys::process::exit_now;
 
 use crate::board::{Board, Entry};
@@ -12,6 +13,7 @@ use crate::connection::Connection;
 use crate::error::HandlerError;
 use crate::forker::Forker;
 use crate::outcome::Report;
+use crate::program::launch::Client;
 
 /// The first steps of every process that a forker makes, before it has anything of a client: it dies
 /// with the supervisor, and a terminal's Ctrl-C or a signal to a group reaches it alone. Signals have
@@ -39,8 +41,15 @@ pub(crate) fn on_death_of(parent: Pid, signal: Signal) {
     }
 }
 
-/// Serves one connection and ends the process.
-pub(crate) fn serve<H>(forker: &mut Forker<'_, H>, socket: OwnedFd, slot: usize, entry: Entry) -> !
+/// Serves one connection and ends the process. The way into its cgroup comes along: the board, on which that
+/// stands, need not be here.
+pub(crate) fn serve<H>(
+    forker: &mut Forker<'_, H>,
+    socket: OwnedFd,
+    slot: usize,
+    entry: Entry,
+    cgroup: Option<Entrance>,
+) -> !
 where
     H: FnMut(Connection) -> Result<(), HandlerError>,
 {
@@ -48,12 +57,13 @@ where
         give_up_board(&forker.board);
     }
     if let Some(launcher) = &mut forker.launcher {
+        let client = Client { socket: &socket, entry, cgroup: cgroup.as_ref() };
         let report = match launcher.relays() {
             true => {
                 show_name(entry, forker.title.as_mut());
-                launcher.relay(forker.alone, &socket, &entry, forker.first_own_descriptor)
+                launcher.relay(forker.alone, &client, forker.first_own_descriptor)
             }
-            false => launcher.execute(&socket, &entry),
+            false => launcher.execute(&client),
         };
         forker.board.display().report(slot, &report);
         exit_now(report.exit_code());

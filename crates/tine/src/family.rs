@@ -2,8 +2,8 @@
 //!
 //! Those in its process group are reached by the group. Those that made groups or sessions of their own are
 //! found by who is whose parent; and those whose parents have ended, which are this process's children then,
-//! by the connection's id in the environment that they inherited. A program that hides from both needs a
-//! cgroup or a namespace of its own.
+//! by the connection's id in the environment that they inherited. A program that hides from both is found
+//! where connections have cgroups (`cgroup.rs`).
 
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
@@ -45,6 +45,11 @@ fn is_of(pid: i32, connection: u64) -> bool {
 pub(crate) fn outside(pid: i32, connection: u64, around: &BTreeSet<i32>) -> BTreeSet<i32> {
     let mut family = descendants(&[pid]);
     family.extend(around.iter().filter(|other| is_of(**other, connection)));
+    elsewhere(pid, family)
+}
+
+/// Those of a family who live, and not in the group of this process.
+pub(crate) fn elsewhere(pid: i32, mut family: BTreeSet<i32>) -> BTreeSet<i32> {
     family.retain(|relative| is_alive_in(*relative, |group| group != pid));
     family
 }

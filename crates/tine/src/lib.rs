@@ -30,6 +30,7 @@
 mod accept;
 mod address;
 mod board;
+mod cgroup;
 mod child;
 mod connection;
 mod display;
@@ -38,6 +39,7 @@ mod family;
 mod flood;
 mod forker;
 mod handover;
+mod helper;
 mod inherit;
 mod listener;
 mod log;
@@ -56,6 +58,7 @@ mod settings;
 mod signals;
 mod supervisor;
 mod tree;
+mod warden;
 mod watch;
 
 pub use address::{Address, resolve};

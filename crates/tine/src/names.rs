@@ -9,6 +9,8 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::process::{Command, Stdio};
 
+use tine_sys::identity::Ids;
+
 use crate::error::Error;
 
 /// Who a server runs as once its listeners are bound.
@@ -40,6 +42,10 @@ impl Identity {
             gid: gid.unwrap_or(user.gid),
             groups: groups.into_iter().collect(),
         }))
+    }
+
+    pub(crate) fn to_ids(&self) -> Ids<'_> {
+        Ids { uid: self.uid, gid: self.gid, groups: &self.groups }
     }
 }
 

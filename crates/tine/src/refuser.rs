@@ -6,7 +6,6 @@
 //! business, and holds up no one who is served.
 
 use std::collections::VecDeque;
-use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -15,10 +14,10 @@ use rustix::net::SendFlags;
 use rustix::process::Pid;
 use tine_sys::process::exit_now;
 
-use crate::child::die_with;
 use crate::connection::{Discarded, discard_now};
 use crate::flood::{Tally, Told};
 use crate::handover::{self, Wait};
+use crate::helper::enter;
 use crate::log::Log;
 use crate::peer::Peer;
 use crate::settings::Settings;
@@ -93,19 +92,6 @@ pub(crate) fn run(channel: &OwnedFd, text: &[u8], settings: &Settings, superviso
         }
     }
     exit_now(0)
-}
-
-/// The first steps of a helper that only waits for descriptors.
-pub(crate) fn enter(settings: &Settings, supervisor: Pid, name: &CStr) {
-    tine_sys::signal::defaults();
-    let _ = rustix::process::setpgid(None, None);
-    let _ = rustix::thread::set_name(name);
-    if let (Some(identity), Ok(alone)) = (&settings.identity, tine_sys::process::Alone::check())
-        && tine_sys::identity::become_user(&alone, identity.uid, identity.gid, &identity.groups).is_err()
-    {
-        exit_now(111);
-    }
-    die_with(supervisor);
 }
 
 /// Waits for a new client, for something from one that is kept, or for the next deadline. Says whether

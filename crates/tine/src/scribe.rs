@@ -16,8 +16,8 @@ use tine_sys::process::exit_now;
 
 use crate::flood::{Tally, Told};
 use crate::handover::{self, Wait};
+use crate::helper::enter;
 use crate::log::Log;
-use crate::refuser::enter;
 use crate::settings::Settings;
 
 /// A longer line is written in parts: escaped, each is still written as a whole (`PIPE_BUF`).

@@ -1,6 +1,7 @@
 //! What a server is to do, once every value is known to be valid.
 
 use std::ffi::CString;
+use std::path::Path;
 use std::time::Duration;
 
 use rustix::process::Pid;
@@ -127,6 +128,16 @@ impl Settings {
     /// Whether processes wait for clients, instead of being forked for them.
     pub(crate) fn has_spares(&self) -> bool {
         self.spares > 0
+    }
+
+    /// Whether connections' processes enter cgroups. Until they have, they need the server's privileges.
+    pub(crate) fn has_cgroups(&self) -> bool {
+        self.cgroup().is_some()
+    }
+
+    /// Where connections have a cgroup each.
+    pub(crate) fn cgroup(&self) -> Option<&Path> {
+        self.program.as_ref()?.cgroup.as_deref()
     }
 
     /// This forker's share of the spares.

@@ -54,6 +54,11 @@ pub struct ProgramArgs {
     #[arg(long, value_name = "MODE", requires = "program", value_enum, default_value_t = KillMode::Process)]
     pub kill_mode: KillMode,
 
+    /// Give each connection a cgroup in this directory of the v2 hierarchy, so that all that its program
+    /// starts is found and ended, whatever it does to hide
+    #[arg(long, value_name = "DIRECTORY", requires = "program")]
+    pub cgroup: Option<PathBuf>,
+
     /// Limits
     #[command(flatten)]
     pub limits: Limits,

@@ -142,6 +142,7 @@ fn program(args: &ProgramArgs) -> Option<Program> {
     let mut program = Program::new(&args.program)
         .clear_env(args.clear_env)
         .directory(args.cwd.clone())
+        .cgroup(args.cgroup.clone())
         .umask(args.umask)
         .nice(args.nice)
         .stderr(match args.stderr {

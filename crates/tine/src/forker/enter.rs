@@ -24,8 +24,10 @@ pub(super) fn enter<H>(forker: &mut Forker<'_, H>) -> std::io::Result<OwnedFd> {
     let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
     rustix::process::setrlimit(rustix::process::Resource::Core, none)?;
     let _ = std::fs::write("/proc/self/oom_score_adj", "500");
-    if let Some(identity) = &forker.settings.identity {
-        tine_sys::identity::become_user(forker.alone, identity.uid, identity.gid, &identity.groups)?;
+    if let Some(identity) = &forker.settings.identity
+        && !forker.settings.has_cgroups()
+    {
+        tine_sys::identity::become_user(forker.alone, &identity.to_ids())?;
     }
     // After the change of user, which clears it (prctl(2)).
     child::die_with(forker.supervisor);
@@ -35,8 +37,10 @@ pub(super) fn enter<H>(forker: &mut Forker<'_, H>) -> std::io::Result<OwnedFd> {
     }
     if let Some((program, path)) = forker.settings.program.as_ref().zip(forker.program_path) {
         let lowest = forker.first_own_descriptor;
+        let identity = forker.settings.identity.as_ref().filter(|_| forker.settings.has_cgroups());
+        let scribe = forker.scribe.take();
         forker.launcher =
-            Some(Launcher::new(program, path.to_owned(), forker.supervisor, forker.scribe.take(), lowest)?);
+            Some(Launcher::new(program, path.to_owned(), identity, forker.supervisor, scribe, lowest)?);
     }
     event_queue(forker.listeners, &forker.control, forker.first_own_descriptor)
 }

@@ -15,9 +15,11 @@ use std::os::fd::OwnedFd;
 
 use rustix::process::Pid;
 use tine_sys::cmdline::Title;
+use tine_sys::exec::Entrance;
 use tine_sys::process::Alone;
 
 use crate::board::{Board, Entry};
+use crate::cgroup::Cgroups;
 use crate::listener::Listener;
 use crate::log::Log;
 use crate::peer::Peer;
@@ -52,6 +54,7 @@ pub(crate) struct Forker<'a, H> {
     pub(crate) handler: &'a mut H,
     /// The file of the program that is executed for each connection.
     pub(crate) program_path: Option<&'a CStr>,
+    pub(crate) cgroups: Option<&'a Cgroups>,
     /// What is executed instead of calling the handler.
     pub(crate) launcher: Option<Launcher<'a>>,
 }
@@ -71,6 +74,11 @@ impl<H> Forker<'_, H> {
             self.board.note_socket(slot, inode);
         }
         self.board.begin(slot, peer)
+    }
+
+    /// The way into the cgroup of this slot, where connections have one.
+    pub(crate) fn cgroup(&self, slot: usize) -> Option<Entrance> {
+        self.cgroups.map(|cgroups| cgroups.of(slot, self.board.cgroup(slot)).entrance())
     }
 
     /// Whether the client in this slot has more connections than its source may have. The connections that

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, epoll};
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with};
+use tine_sys::exec::Entrance;
 use tine_sys::process::{Side, exit_now, fork_sibling};
 use tine_sys::wait;
 
@@ -21,6 +22,7 @@ use crate::error::{HandlerError, reason};
 use crate::listener::Listener;
 use crate::outcome::Report;
 use crate::peer::Peer;
+use crate::program::launch;
 use crate::refuser::Reason;
 
 /// Clients taken from one listener before the next one has its turn.
@@ -294,10 +296,11 @@ where
     }
     // Before the fork: however soon the child ends, the supervisor finds its slot.
     board.mark_changed(slot);
-    match make_process(forker, &socket, slot, &entry) {
+    let cgroup = forker.cgroup(slot);
+    match make_process(forker, &socket, slot, &entry, cgroup.as_ref()) {
         Ok(Side::Child) => {
             child::be_born(forker.supervisor);
-            child::serve(forker, socket, slot, entry)
+            child::serve(forker, socket, slot, entry, cgroup)
         }
         Ok(Side::Parent(_)) => {
             drop(socket);
@@ -320,13 +323,15 @@ fn make_process<H>(
     socket: &OwnedFd,
     slot: usize,
     entry: &Entry,
+    cgroup: Option<&Entrance>,
 ) -> std::io::Result<Side> {
     let id = forker.board.pid_cell(slot);
     match &mut forker.launcher {
         Some(launcher) if !launcher.relays() => {
             let display = forker.board.display();
             let failed = |report: &Report| display.report(slot, report);
-            launcher.spawn(forker.alone, id, socket, entry, &failed).map(Side::Parent)
+            let client = launch::Client { socket, entry: *entry, cgroup };
+            launcher.spawn(forker.alone, id, &client, &failed).map(Side::Parent)
         }
         _ => fork_sibling(forker.alone, id),
     }

@@ -39,7 +39,8 @@ where
     if reuse == 1 {
         let (socket, entry) = next(forker, &events, slot);
         forker.tell_change(slot);
-        child::serve(forker, socket, slot, entry);
+        let cgroup = forker.cgroup(slot);
+        child::serve(forker, socket, slot, entry, cgroup);
     }
     for _ in 0..reuse {
         let (socket, entry) = next(forker, &events, slot);

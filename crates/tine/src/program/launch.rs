@@ -10,13 +10,15 @@ use std::sync::atomic::AtomicI32;
 use rustix::fs::{Mode, OFlags};
 use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, Signal};
-use tine_sys::exec::{Execution, Stack, Words, spawn_sibling};
+use tine_sys::exec::{Entrance, Execution, Stack, Words, spawn_sibling};
+use tine_sys::identity::become_user;
 use tine_sys::process::{Alone, How, Side, exit_now, fork};
 
 use super::environment::{Ends, describe};
 use super::{Program, Stderr, Terminal, relay};
 use crate::board::Entry;
 use crate::error::reason;
+use crate::names::Identity;
 use crate::outcome::Report;
 use crate::peer::{Peer, canonical};
 use crate::procfs::own_id;
@@ -31,6 +33,15 @@ pub(crate) struct Launcher<'a> {
     scribe: Option<OwnedFd>,
 }
 
+/// A connection that the program is executed for.
+#[derive(Debug)]
+pub(crate) struct Client<'a> {
+    pub(crate) socket: &'a OwnedFd,
+    pub(crate) entry: Entry,
+    /// The way into its cgroup, where it has one.
+    pub(crate) cgroup: Option<&'a Entrance>,
+}
+
 /// What is executed. It is the same for all connections, but for the last variables of the environment.
 #[derive(Debug)]
 struct Image<'a> {
@@ -40,15 +51,19 @@ struct Image<'a> {
     /// How many variables every connection has.
     common: usize,
     null: Option<OwnedFd>,
+    /// Who the program runs as, if not who this process is.
+    identity: Option<&'a Identity>,
     supervisor: i32,
 }
 
 impl<'a> Launcher<'a> {
-    /// Makes this process ready to execute the program: a forker, as the user that the program runs as.
+    /// Makes this process ready to execute the program: a forker, as the user that the program runs as unless
+    /// that is to be changed by then.
     /// What the program is to inherit is changed here, once: working directory and mask.
     pub(crate) fn new(
         program: &'a Program,
         path: CString,
+        identity: Option<&'a Identity>,
         supervisor: Pid,
         scribe: Option<OwnedFd>,
         lowest: i32,
@@ -71,7 +86,7 @@ impl<'a> Launcher<'a> {
         };
         let common = environment.len();
         let supervisor = supervisor.as_raw_nonzero().get();
-        let image = Image { program, arguments, environment, common, null, supervisor };
+        let image = Image { program, arguments, environment, common, null, identity, supervisor };
         Ok(Launcher { path, image, stack: Stack::new()?, scribe })
     }
 
@@ -84,11 +99,10 @@ impl<'a> Launcher<'a> {
         &mut self,
         alone: &Alone,
         id: &AtomicI32,
-        socket: &OwnedFd,
-        entry: &Entry,
+        client: &Client,
         failed: &dyn Fn(&Report),
     ) -> io::Result<i32> {
-        let stderr = self.stderr(entry.id)?;
+        let stderr = self.stderr(client.entry.id)?;
         let failed = |why: &io::Error| {
             let report = cannot_execute(&self.path, why);
             failed(&report);
@@ -98,15 +112,15 @@ impl<'a> Launcher<'a> {
             alone,
             id,
             &mut self.stack,
-            &mut self.image.execution(&self.path, socket, stderr.as_ref(), entry),
+            &mut self.image.execution(&self.path, client, stderr.as_ref()),
             &failed,
         )
     }
 
     /// Executes the program in this process, which was made for the connection. Returns only if it cannot.
-    pub(crate) fn execute(&mut self, socket: &OwnedFd, entry: &Entry) -> Report {
-        let why = match self.stderr(entry.id) {
-            Ok(stderr) => self.image.execution(&self.path, socket, stderr.as_ref(), entry).run(),
+    pub(crate) fn execute(&mut self, client: &Client) -> Report {
+        let why = match self.stderr(client.entry.id) {
+            Ok(stderr) => self.image.execution(&self.path, client, stderr.as_ref()).run(),
             Err(why) => why,
         };
         cannot_execute(&self.path, &why)
@@ -121,8 +135,8 @@ impl<'a> Launcher<'a> {
     /// between them until it has ended. Then this process ends as the program did.
     ///
     /// Descriptors from `first_own` on, the server's, are closed first.
-    pub(crate) fn relay(&mut self, alone: &Alone, socket: &OwnedFd, entry: &Entry, first_own: i32) -> Report {
-        match self.try_relay(alone, socket, entry, first_own) {
+    pub(crate) fn relay(&mut self, alone: &Alone, client: &Client, first_own: i32) -> Report {
+        match self.try_relay(alone, client, first_own) {
             Ok(How::Exited(code)) => exit_now(code),
             Ok(How::Signaled(signal)) => {
                 // Without a handler it ends this process, too; should it be one that does not, as said by shells.
@@ -133,15 +147,17 @@ impl<'a> Launcher<'a> {
         }
     }
 
-    fn try_relay(
-        &mut self,
-        alone: &Alone,
-        socket: &OwnedFd,
-        entry: &Entry,
-        first_own: i32,
-    ) -> io::Result<How> {
+    fn try_relay(&mut self, alone: &Alone, client: &Client, first_own: i32) -> io::Result<How> {
+        // The program follows it there, and it reads the client's bytes as that user.
+        if let Some(cgroup) = client.cgroup {
+            cgroup.enter()?;
+        }
+        if let Some(identity) = self.image.identity.take() {
+            become_user(alone, &identity.to_ids())?;
+        }
+        let socket = client.socket;
         let kind = self.image.program.terminal;
-        let pipe = self.stderr(entry.id)?;
+        let pipe = self.stderr(client.entry.id)?;
         let stderr = self.image.stderr(socket, pipe.as_ref());
         if let Some(stderr) = stderr {
             // What the program is to have there, this process has, too: it says nothing itself.
@@ -153,7 +169,8 @@ impl<'a> Launcher<'a> {
         let relay = own_id();
         match fork(alone, Signal::CHILD.as_raw())? {
             Side::Child => {
-                let mut execution = self.image.execution(&self.path, socket, None, entry);
+                let mut execution = self.image.execution(&self.path, client, None);
+                execution.cgroup = None;
                 execution.stdout = other.as_raw_fd();
                 execution.parent = Some(relay);
                 if kind == Terminal::Full {
@@ -201,10 +218,10 @@ impl Image<'_> {
     fn execution<'b>(
         &'b mut self,
         path: &'b CStr,
-        socket: &OwnedFd,
+        client: &'b Client,
         pipe: Option<&OwnedFd>,
-        entry: &Entry,
     ) -> Execution<'b> {
+        let Client { socket, entry, cgroup } = client;
         self.environment.truncate(self.common);
         describe(&mut self.environment, entry.id, &ends(socket.as_fd(), entry.peer));
         let stderr = self.stderr(socket, pipe);
@@ -219,6 +236,8 @@ impl Image<'_> {
             nice: self.program.nice,
             terminal: false,
             parent: Some(self.supervisor),
+            cgroup: *cgroup,
+            identity: self.identity.map(Identity::to_ids),
         }
     }
 }

@@ -33,6 +33,7 @@ pub struct Program {
     pub(crate) stderr: Stderr,
     pub(crate) kill_mode: KillMode,
     pub(crate) terminal: Terminal,
+    pub(crate) cgroup: Option<PathBuf>,
 }
 
 /// Where a program's standard error goes.
@@ -89,6 +90,7 @@ impl Program {
             stderr: Stderr::default(),
             kill_mode: KillMode::default(),
             terminal: Terminal::default(),
+            cgroup: None,
         }
     }
 
@@ -156,6 +158,15 @@ impl Program {
         self
     }
 
+    /// A directory of the cgroup v2 hierarchy that the server may write: there each connection has a cgroup,
+    /// by which all that its program starts is found and ended, whatever it does to hide (cgroups(7)).
+    /// Default: none; then a program that clears its environment and detaches is ended with the server.
+    #[must_use]
+    pub fn cgroup(mut self, directory: Option<PathBuf>) -> Program {
+        self.cgroup = directory;
+        self
+    }
+
     /// Has it start with this limit on open files, unless it was given another.
     pub(crate) fn keep_open_files(&mut self, soft: u64, hard: u64) {
         let which = LIMITS.iter().find(|(name, _)| *name == "nofile");
@@ -169,7 +180,7 @@ impl Program {
     /// The file to execute, once it is known that this user, or the one of this process, can.
     ///
     /// # Errors
-    /// There is none, or the working directory does not exist.
+    /// There is none, or the working directory does not exist, or no cgroup can be made where one is wanted.
     pub fn find(&self, identity: Option<&Identity>) -> Result<CString, Error> {
         if let Some(directory) = &self.directory
             && !directory.is_dir()
@@ -179,6 +190,7 @@ impl Program {
                 "create it, or name another working directory (--cwd)",
             ));
         }
+        self.cgroup.as_deref().map(crate::cgroup::check).transpose()?;
         let name = self.words.first().filter(|name| !name.is_empty());
         let name = name.ok_or_else(|| Error::usage("no program is named", "name one after --"))?;
         let path = find::find(name, self.directory.as_deref(), identity)?;

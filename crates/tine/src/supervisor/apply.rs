@@ -26,6 +26,7 @@ where
             Helper::Forker(index) => format!("forker {}", index + 1),
             Helper::Refuser => "refuser".to_owned(),
             Helper::Scribe => "scribe".to_owned(),
+            Helper::Warden => "warden".to_owned(),
         };
         let again_in = state.restart_in(helper, Instant::now()).unwrap_or_default();
         self.log.helper_ended(&role, ended.pid, &Outcome::new(ended.how, None), again_in);
@@ -83,7 +84,8 @@ where
 
     pub(super) fn kill_all(&mut self) {
         self.hear_forkers();
-        for (pid, _) in self.people.helpers() {
+        // The warden is the one who ends what is left, and then itself.
+        for (pid, _) in self.people.helpers().filter(|(_, helper)| *helper != Helper::Warden) {
             signal_one(pid, Signal::KILL);
         }
         for (pid, _) in self.people.in_slots() {

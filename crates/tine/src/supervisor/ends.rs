@@ -10,6 +10,7 @@ use super::people::Role;
 use super::run::{GATHER, Supervisor};
 use super::state::Event;
 use crate::board::{Entry, Phase, now};
+use crate::cgroup::Cgroup;
 use crate::connection::Connection;
 use crate::error::HandlerError;
 use crate::family;
@@ -123,6 +124,12 @@ where
             // Still alive, or gone: either is fine.
             let _ = reap_ordinary(pid);
         }
+        self.outlived.retain(|cgroup| !cgroup.remove());
+    }
+
+    /// The cgroup of the connection in this slot.
+    pub(super) fn cgroup(&self, slot: usize) -> Option<Cgroup> {
+        self.cgroups.as_ref().map(|cgroups| cgroups.of(slot, self.board.cgroup(slot)))
     }
 
     /// The processes that connections have left behind: children of this process that are nobody's.
@@ -185,7 +192,12 @@ where
         if mode == KillMode::Process || !has_ended(pid) {
             return false;
         }
-        let left = family::left(pid, (mode == KillMode::All).then_some(id), &self.around());
+        let all = mode == KillMode::All;
+        let cgroup = self.cgroup(slot).filter(|_| all);
+        let left = match &cgroup {
+            Some(cgroup) => cgroup.members(),
+            None => family::left(pid, all.then_some(id), &self.around()),
+        };
         if left.is_empty() {
             self.lingering.remove(&pid);
             return false;
@@ -199,7 +211,10 @@ where
                     own.exits.forget(pid);
                 }
             }
-            Some(kill_at) if *kill_at <= now => family::signal(&left, &[Signal::KILL]),
+            Some(kill_at) if *kill_at <= now => match &cgroup {
+                Some(cgroup) => cgroup.kill(),
+                None => family::signal(&left, &[Signal::KILL]),
+            },
             Some(_) => {}
         }
         true
@@ -223,6 +238,11 @@ where
         let reason = self.watching.forget(slot, self.board.entry(slot).id);
         let line = (served && self.log.tells_connections()).then(|| self.end_line(slot, ended, reason));
         let owner = self.board.owner(slot);
+        if let Some(cgroup) = self.cgroup(slot).filter(Cgroup::is_populated) {
+            // The next one in this slot is not to be taken for what lives on.
+            self.board.change_cgroup(slot);
+            self.outlived.push(cgroup);
+        }
         self.board.release(slot);
         for forker in 0..self.controls.len() {
             let misses_a_spare = phase == Phase::Waiting && owner == Some(forker);

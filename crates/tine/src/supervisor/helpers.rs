@@ -11,6 +11,7 @@ use crate::error::{Error, HandlerError};
 use crate::forker::{self, Forker};
 use crate::refuser;
 use crate::scribe;
+use crate::warden;
 
 impl<H> Supervisor<'_, H>
 where
@@ -55,10 +56,12 @@ where
             Helper::Forker(index) => self.become_forker(index, supervisor),
             Helper::Refuser => self.become_refuser(supervisor),
             Helper::Scribe => self.become_scribe(supervisor),
+            Helper::Warden => self.become_warden(),
         }
     }
 
     fn become_forker(&mut self, index: usize, supervisor: Pid) -> ! {
+        self.leash = None;
         let control = self.controls.swap_remove(index);
         self.controls.clear();
         let refuser = self.refusals.take().map(|(sender, _)| sender);
@@ -80,6 +83,7 @@ where
             first_own_descriptor: self.first_own_descriptor,
             handler: &mut *self.handler,
             program_path: self.program_path.as_deref(),
+            cgroups: self.cgroups.as_ref(),
             launcher: None,
         })
     }
@@ -88,6 +92,7 @@ where
         self.listeners.clear();
         self.controls.clear();
         self.scribe = None;
+        self.leash = None;
         match (self.refusals.take(), self.settings.refusal()) {
             (Some((sender, receiver)), Some(text)) => {
                 // Its own copy would hide the end.
@@ -102,6 +107,7 @@ where
         self.listeners.clear();
         self.controls.clear();
         self.refusals = None;
+        self.leash = None;
         match self.scribe.take() {
             Some((sender, receiver)) => {
                 // Its own copy would hide the end.
@@ -109,6 +115,21 @@ where
                 scribe::run(&receiver, &self.settings, supervisor, &mut self.log)
             }
             None => tine_sys::process::exit_now(0),
+        }
+    }
+
+    fn become_warden(&mut self) -> ! {
+        self.listeners.clear();
+        self.controls.clear();
+        self.refusals = None;
+        self.scribe = None;
+        match (self.leash.take(), &self.cgroups) {
+            (Some((holder, held)), Some(cgroups)) => {
+                // Its own copy would hide the end.
+                drop(holder);
+                warden::run(&held, cgroups)
+            }
+            _ => tine_sys::process::exit_now(0),
         }
     }
 

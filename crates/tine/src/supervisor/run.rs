@@ -17,6 +17,7 @@ use super::prepare::{above_the_program, adapt, channel, sweep_every, take_signal
 use super::state::{Event, Helper, Phase, State};
 use super::watching::Watching;
 use crate::board::Board;
+use crate::cgroup::{Cgroup, Cgroups};
 use crate::connection::Connection;
 use crate::error::{Error, HandlerError};
 use crate::family;
@@ -62,6 +63,11 @@ pub(super) struct Supervisor<'a, H> {
     pub(super) refusals: Option<(OwnedFd, OwnedFd)>,
     /// The same, to the scribe.
     pub(super) scribe: Option<(OwnedFd, OwnedFd)>,
+    /// The two ends of the channel to the warden, which hears on it only that this process has gone.
+    pub(super) leash: Option<(OwnedFd, OwnedFd)>,
+    pub(super) cgroups: Option<Cgroups>,
+    /// Cgroups of connections that have ended in which something lives on.
+    pub(super) outlived: Vec<Cgroup>,
     pub(super) first_own_descriptor: i32,
     /// The file of the program, found before anything is started.
     pub(super) program_path: Option<CString>,
@@ -90,6 +96,7 @@ where
     let helpers = supervisor.helpers();
     if let Err(error) = supervisor.start_all(&helpers) {
         supervisor.kill_all();
+        supervisor.cgroups.iter().for_each(Cgroups::end);
         return Err(error);
     }
     let mut state = State::new(&helpers, supervisor.settings.drain_timeout, Instant::now());
@@ -155,6 +162,9 @@ where
             controls: (0..settings.forkers).map(|_| bell()).collect::<Result<_, _>>()?,
             refusals: settings.refusal().map(|_| channel(&high)).transpose()?,
             scribe: settings.stderr_is_logged().then(|| channel(&high)).transpose()?,
+            leash: settings.has_cgroups().then(|| channel(&high)).transpose()?,
+            cgroups: settings.cgroup().map(Cgroups::make).transpose()?,
+            outlived: Vec::new(),
             people: People::default(),
             watching,
             strangers: Strangers::note_and_adopt(),
@@ -184,7 +194,8 @@ where
     fn helpers(&self) -> Vec<Helper> {
         let refuser = self.refusals.is_some().then_some(Helper::Refuser);
         let scribe = self.scribe.is_some().then_some(Helper::Scribe);
-        (0..self.settings.forkers).map(Helper::Forker).chain(refuser).chain(scribe).collect()
+        let warden = self.cgroups.is_some().then_some(Helper::Warden);
+        (0..self.settings.forkers).map(Helper::Forker).chain(refuser).chain(scribe).chain(warden).collect()
     }
 
     // Waiting.
@@ -248,9 +259,10 @@ where
             self.sweep(&mut events);
         }
         if state.is_stopping() && self.people.are_slots_empty() && self.forkers_are_gone() {
-            // Refuser and scribe go when nobody can send them anything.
+            // The others go when nobody can send them anything.
             self.refusals = None;
             self.scribe = None;
+            self.leash = None;
             if self.people.is_empty() {
                 events.push(Event::NobodyLeft);
             }

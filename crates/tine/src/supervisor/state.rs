@@ -44,6 +44,8 @@ pub(super) enum Helper {
     Refuser,
     /// The scribe.
     Scribe,
+    /// The warden.
+    Warden,
 }
 
 impl Helper {

@@ -157,7 +157,7 @@ where
                 Verdict::Term => &[Signal::TERM, Signal::CONT],
                 Verdict::Kill => &[Signal::KILL],
             };
-            self.signal_family(known[at].pid, known[at].id, signals);
+            self.signal_family(&known[at], signals);
         }
     }
 
@@ -175,13 +175,19 @@ where
     }
 
     /// Signals a connection's process, its group, and its descendants elsewhere.
-    fn signal_family(&mut self, pid: i32, connection: u64, signals: &[Signal]) {
+    fn signal_family(&mut self, of: &Known, signals: &[Signal]) {
+        let cgroup = self.cgroup(of.slot);
         // Before the first signal: whose parent ends is harder to find.
-        let outside = match self.settings.program {
-            Some(_) => family::outside(pid, connection, &self.around()),
-            None => Default::default(),
+        let outside = match (&cgroup, &self.settings.program) {
+            (Some(cgroup), _) => family::elsewhere(of.pid, cgroup.members()),
+            (None, Some(_)) => family::outside(of.pid, of.id, &self.around()),
+            (None, None) => Default::default(),
         };
-        signals.iter().for_each(|signal| signal_group(pid, *signal));
+        signals.iter().for_each(|signal| signal_group(of.pid, *signal));
         family::signal(&outside, signals);
+        if let Some(cgroup) = cgroup.filter(|_| signals == [Signal::KILL]) {
+            // Nobody forks out of this.
+            cgroup.kill();
+        }
     }
 }
