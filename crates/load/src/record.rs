@@ -1,0 +1,299 @@
+//! Durations as they are recorded: a histogram of fixed geometry, so that those of many processes add up
+//! exactly, with what it rounds (least, most, sum) kept beside it.
+
+use std::collections::BTreeMap;
+
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
+
+/// The longest duration that is recorded, in nanoseconds; longer ones are counted.
+pub const LONGEST: u64 = 60_000_000_000;
+
+/// Durations in nanoseconds, each to three digits.
+#[derive(Clone, Debug)]
+pub struct Record {
+    histogram: Histogram<u64>,
+    min: u64,
+    max: u64,
+    sum: u128,
+    beyond: u64,
+}
+
+impl Default for Record {
+    fn default() -> Record {
+        Record {
+            histogram: Histogram::new_with_bounds(1, LONGEST, 3).expect("bounds that are in order"),
+            min: u64::MAX,
+            max: 0,
+            sum: 0,
+            beyond: 0,
+        }
+    }
+}
+
+impl PartialEq for Record {
+    fn eq(&self, other: &Record) -> bool {
+        let exact = |record: &Record| (record.min, record.max, record.sum, record.beyond);
+        self.histogram == other.histogram && exact(self) == exact(other)
+    }
+}
+
+impl Record {
+    /// Records a duration.
+    pub fn add(&mut self, nanoseconds: u64) {
+        // The least that can be told apart is one.
+        if self.histogram.record(nanoseconds.max(1)).is_err() {
+            self.beyond += 1;
+        }
+        self.min = self.min.min(nanoseconds);
+        self.max = self.max.max(nanoseconds);
+        self.sum += u128::from(nanoseconds);
+    }
+
+    /// Adds all of another's, counter by counter.
+    pub fn merge(&mut self, other: &Record) {
+        // The same bounds and digits, so it cannot be refused.
+        let _ = self.histogram.add(&other.histogram);
+        self.min = self.min.min(other.min);
+        self.max = self.max.max(other.max);
+        self.sum += other.sum;
+        self.beyond += other.beyond;
+    }
+
+    /// How many there are, those beyond the longest among them.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.histogram.len() + self.beyond
+    }
+
+    /// The duration that this share (0 to 1) of all does not exceed. 0 where there is none.
+    #[must_use]
+    pub fn quantile(&self, share: f64) -> u64 {
+        let count = self.count();
+        if count == 0 {
+            return 0;
+        }
+        let rank = ((share * count as f64).ceil() as u64).clamp(1, count);
+        if rank > self.histogram.len() {
+            return self.max;
+        }
+        // Its upper end, which may lie above the most that there was.
+        let value = self.histogram.value_at_quantile(rank as f64 / self.histogram.len() as f64);
+        value.clamp(self.min, self.max)
+    }
+
+    /// The mean. 0 where there is none.
+    #[must_use]
+    pub fn mean(&self) -> u64 {
+        u64::try_from(self.sum / u128::from(self.count().max(1))).unwrap_or(u64::MAX)
+    }
+
+    /// The least. 0 where there is none.
+    #[must_use]
+    pub fn min(&self) -> u64 {
+        if self.count() == 0 { 0 } else { self.min }
+    }
+
+    /// The most.
+    #[must_use]
+    pub fn max(&self) -> u64 {
+        self.max
+    }
+
+    /// The counters that are not zero: the greatest duration that each stands for, and how many.
+    pub fn counters(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        let counters = self.histogram.iter_recorded();
+        counters.map(|counter| (counter.value_iterated_to(), counter.count_since_last_iteration()))
+    }
+
+    /// The figures that a summary has.
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        Figures {
+            count: self.count(),
+            min: self.min(),
+            mean: self.mean(),
+            p50: self.quantile(0.5),
+            p90: self.quantile(0.9),
+            p99: self.quantile(0.99),
+            p999: self.quantile(0.999),
+            p9999: self.quantile(0.9999),
+            max: self.max,
+        }
+    }
+}
+
+/// What is said of durations, in nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Figures {
+    /// How many there are.
+    pub count: u64,
+    /// The least.
+    pub min: u64,
+    /// The mean.
+    pub mean: u64,
+    /// Half are not longer.
+    pub p50: u64,
+    /// 90 % are not longer.
+    pub p90: u64,
+    /// 99 % are not longer.
+    pub p99: u64,
+    /// 99.9 % are not longer.
+    pub p999: u64,
+    /// 99.99 % are not longer.
+    pub p9999: u64,
+    /// The most.
+    pub max: u64,
+}
+
+/// As it is written: only the counters that are not zero.
+#[derive(Serialize, Deserialize)]
+struct Written {
+    count: u64,
+    min: u64,
+    max: u64,
+    /// Decimal: it may exceed what other languages read as a number.
+    sum: String,
+    /// How many were longer than [`LONGEST`].
+    beyond: u64,
+    /// Greatest duration of a counter, in nanoseconds, and how many it has.
+    counters: Vec<(u64, u64)>,
+}
+
+impl Serialize for Record {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Written {
+            count: self.count(),
+            min: self.min(),
+            max: self.max,
+            sum: self.sum.to_string(),
+            beyond: self.beyond,
+            counters: self.counters().collect(),
+        }
+        .serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Record {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Record, D::Error> {
+        use serde::de::Error;
+        let written = Written::deserialize(deserializer)?;
+        let mut record = Record::default();
+        for (value, count) in written.counters {
+            record.histogram.record_n(value, count).map_err(D::Error::custom)?;
+        }
+        if record.histogram.len().checked_add(written.beyond) != Some(written.count) {
+            return Err(D::Error::custom("the counters do not add up"));
+        }
+        if written.count > 0 {
+            record.min = written.min;
+        }
+        record.max = written.max;
+        record.sum = written.sum.parse().map_err(D::Error::custom)?;
+        record.beyond = written.beyond;
+        Ok(record)
+    }
+}
+
+/// The records of a run, by what they measure.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Records(BTreeMap<Measure, Record>);
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Measure {
+    /// From the start of connecting until there is a connection.
+    Connect,
+    /// Until the first byte of a reply has come.
+    FirstByte,
+    /// Until all of it has, from the planned start where there is a plan: what users wait.
+    Exchange,
+    /// The same from the actual start: what it takes once begun.
+    Uncorrected,
+    /// How much later than it could have this client began.
+    Lateness,
+}
+
+impl Records {
+    /// That of a measure; an empty one where nothing was recorded.
+    #[must_use]
+    pub fn of(&self, measure: Measure) -> std::borrow::Cow<'_, Record> {
+        match self.0.get(&measure) {
+            Some(record) => std::borrow::Cow::Borrowed(record),
+            None => std::borrow::Cow::Owned(Record::default()),
+        }
+    }
+
+    /// The same, to add to.
+    pub fn at(&mut self, measure: Measure) -> &mut Record {
+        self.0.entry(measure).or_default()
+    }
+
+    /// Adds all of another's.
+    pub fn merge(&mut self, other: &Records) {
+        for (measure, record) in &other.0 {
+            self.at(*measure).merge(record);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Numbers that look random, the same each time.
+    fn samples(seed: u64) -> impl Iterator<Item = u64> {
+        let mut state = seed;
+        std::iter::repeat_with(move || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            // Of every magnitude, and some beyond the bound.
+            (state >> 20) >> ((state >> 8) % 44)
+        })
+    }
+
+    #[test]
+    fn records_of_many_processes_add_up_exactly() {
+        for seed in 0..20 {
+            let mut whole = Record::default();
+            let mut parts = vec![Record::default(); 8];
+            for (number, sample) in samples(seed).take(5000).enumerate() {
+                whole.add(sample);
+                parts[(sample as usize ^ number) % 8].add(sample);
+            }
+            let mut merged = Record::default();
+            // As they travel: written and read again.
+            for part in &parts {
+                let text = serde_json::to_string(part).expect("it can be written");
+                merged.merge(&serde_json::from_str(&text).expect("it can be read"));
+            }
+            assert_eq!(merged, whole);
+            assert_eq!(merged.figures(), whole.figures());
+        }
+    }
+
+    #[test]
+    fn quantiles_are_within_a_thousandth() {
+        let mut record = Record::default();
+        (1..=100_000).for_each(|number| record.add(number * 1000));
+        for (share, truth) in [(0.5, 50_000_000.0), (0.99, 99_000_000.0), (0.999, 99_900_000.0)] {
+            let found = record.quantile(share) as f64;
+            assert!((found / truth - 1.0).abs() < 0.001, "{share}: {found}");
+        }
+        assert_eq!((record.min(), record.max(), record.mean()), (1000, 100_000_000, 50_000_500));
+        assert_eq!(Record::default().figures(), Figures::default());
+    }
+
+    #[test]
+    fn what_is_beyond_is_counted_and_is_the_most() {
+        let mut record = Record::default();
+        [5, 10 * LONGEST].into_iter().for_each(|value| record.add(value));
+        assert_eq!((record.count(), record.quantile(0.5), record.quantile(0.99)), (2, 5, 10 * LONGEST));
+    }
+
+    #[test]
+    fn what_does_not_add_up_is_refused() {
+        let text = r#"{"count":3,"min":1,"max":2,"sum":"3","beyond":0,"counters":[[1,1],[2,1]]}"#;
+        serde_json::from_str::<Record>(text).expect_err("two are not three");
+    }
+}
