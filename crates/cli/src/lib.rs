@@ -6,6 +6,7 @@ pub mod args;
 mod client;
 mod commands;
 pub mod config;
+mod load;
 mod services;
 
 use std::process::ExitCode;
@@ -28,6 +29,7 @@ pub fn main() -> ExitCode {
             commands::serve::run(*serve, &typed)
         }
         args::Command::Client(client) => client::run(client),
+        args::Command::Load(load) => load::run(*load),
         args::Command::Check(check) => commands::check::run(&check),
         args::Command::Man(page) => commands::describe::man(&page),
         args::Command::Completions(shell) => commands::describe::completions(&shell),

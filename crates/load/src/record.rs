@@ -106,6 +106,23 @@ impl Record {
         counters.map(|counter| (counter.value_iterated_to(), counter.count_since_last_iteration()))
     }
 
+    /// How many are not longer.
+    #[must_use]
+    pub fn count_upto(&self, nanoseconds: u64) -> u64 {
+        match nanoseconds >= self.max {
+            true => self.count(),
+            false => self.histogram.count_between(0, nanoseconds),
+        }
+    }
+
+    /// The geometry: doublings, and counters of each.
+    #[must_use]
+    pub fn buckets(&self) -> (u64, u64) {
+        let (buckets, all) = (u64::from(self.histogram.buckets()), self.histogram.distinct_values() as u64);
+        // Each doubling but the first has half as many counters (the other half are those of the one below).
+        (buckets, 2 * all / (buckets + 1))
+    }
+
     /// The figures that a summary has.
     #[must_use]
     pub fn figures(&self) -> Figures {

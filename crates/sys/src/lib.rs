@@ -18,6 +18,16 @@ pub mod wait;
 
 use std::io;
 
+/// The system's words, without the number that the standard library adds.
+#[must_use]
+pub fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.split_once(" (os error") {
+        Some((words, _)) => words.to_lowercase(),
+        None => text,
+    }
+}
+
 /// Turns the "minus one and `errno`" of the C library into a result.
 fn check(returned: libc::c_long) -> io::Result<libc::c_long> {
     if returned == -1 { Err(io::Error::last_os_error()) } else { Ok(returned) }

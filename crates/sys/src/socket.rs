@@ -25,3 +25,23 @@ pub fn accept_queue(listener: BorrowedFd) -> io::Result<u32> {
     crate::check(libc::c_long::from(got))?;
     Ok(info.tcpi_unacked)
 }
+
+/// Lets a bound address leave the choice of the port to `connect`, which knows the destination: so a port
+/// is taken for one destination, not for all (`IP_BIND_ADDRESS_NO_PORT`, ip(7), Linux 4.2).
+///
+/// # Errors
+/// ENOPROTOOPT on older kernels, and for sockets that are not of the internet.
+pub fn leave_port_to_connect(socket: BorrowedFd) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    // SAFETY: the option takes an int, which is valid for its size.
+    let set = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_IP,
+            libc::IP_BIND_ADDRESS_NO_PORT,
+            (&raw const on).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    crate::check(libc::c_long::from(set)).map(drop)
+}

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 
+pub use tine_sys::reason;
+
 /// What a handler may return as its error: anything that `?` can box.
 pub type HandlerError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -59,16 +61,6 @@ fn one_line(text: &str) -> String {
 }
 
 impl std::error::Error for Error {}
-
-/// The system's words, without the number that the standard library adds.
-#[must_use]
-pub fn reason(error: &io::Error) -> String {
-    let text = error.to_string();
-    match text.split_once(" (os error") {
-        Some((words, _)) => words.to_lowercase(),
-        None => text,
-    }
-}
 
 #[cfg(test)]
 mod tests {

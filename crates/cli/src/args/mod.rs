@@ -1,5 +1,6 @@
 //! What may be typed: the only place that knows the command line.
 
+pub mod load;
 pub mod program;
 
 use std::path::PathBuf;
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use tine_load::text::unescape;
 
 /// Serves every TCP connection in a process of its own, and puts such servers to the test.
 #[derive(Debug, Parser)]
@@ -25,6 +27,8 @@ pub enum Command {
     Serve(Box<Serve>),
     /// Talk to a server: by hand, through a pipe, or with a message every so often
     Client(Client),
+    /// Load a server from many connections and processes, check and judge what it does
+    Load(Box<load::Load>),
     /// Look whether a configuration can be served, and print it as it is understood
     Check(Check),
     /// Print a manual page, made from the same text as --help
@@ -165,10 +169,10 @@ pub struct Client {
     #[arg(value_name = "ADDRESS", required = true)]
     pub addresses: Vec<String>,
 
-    /// Send this again and again instead of standard input; {n} is the number of the message, from 0,
-    /// and \\n \\r \\t \\0 \\\\ stand for what they do in C
-    #[arg(short, long, value_name = "TEMPLATE", value_parser = crate::client::template::Template::parse)]
-    pub message: Option<crate::client::template::Template>,
+    /// Send this again and again instead of standard input; {n} is the number of the message, {c} of the
+    /// connection, from 0, and \\n \\r \\t \\0 \\\\ stand for what they do in C
+    #[arg(short, long, value_name = "TEMPLATE", value_parser = tine_load::text::Template::parse)]
+    pub message: Option<tine_load::text::Template>,
 
     /// Time from one message to the next
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration, requires = "message")]
@@ -253,26 +257,6 @@ fn when_full(text: &str) -> Result<WhenFull, String> {
         Some(("refuse", text)) => unescape(text).map(WhenFull::Refuse),
         _ => Err("write wait, refuse or refuse=TEXT".into()),
     }
-}
-
-/// Replaces `\n \r \t \0 \\` by what they stand for; adds nothing.
-pub fn unescape(text: &str) -> Result<Vec<u8>, String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(match (byte, byte == b'\\') {
-            (byte, false) => byte,
-            _ => match rest.next() {
-                Some(b'n') => b'\n',
-                Some(b'r') => b'\r',
-                Some(b't') => b'\t',
-                Some(b'0') => 0,
-                Some(b'\\') => b'\\',
-                _ => return Err("after a backslash comes n, r, t, 0 or another backslash".into()),
-            },
-        });
-    }
-    Ok(bytes)
 }
 
 /// `500ms`, `10s`, `5min`. A bare 0 is a duration, too.

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
 use tine::Error;
+use tine_load::plan::shares;
 use tine_sys::process::{Alone, How, Side, exit_now, fork, reap};
 use tine_sys::signal::{Set, first_real_time};
 
 use super::dial::Target;
 use super::exchange::Script;
-use super::plan::shares;
 use super::report::{self, Death, Status};
 use super::tally::{Count, Tally};
 use super::worker::{self, Print, Work};

@@ -1,12 +1,12 @@
 //! Making connections, without waiting for them.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
+use rustix::net::{SocketAddrUnix, sockopt};
 use tine::{Address, Error};
+use tine_load::target::Place;
 
 use super::tally::Count;
 
@@ -18,26 +18,10 @@ pub struct Target {
     places: Vec<Place>,
 }
 
-#[derive(Clone, Debug)]
-enum Place {
-    Tcp(SocketAddr),
-    Unix(SocketAddrUnix),
-}
-
 impl Target {
     /// Looks up what an address means.
     pub fn find(address: Address) -> Result<Target, Error> {
-        let unfit = |why: Errno| {
-            Error::system(format_args!("cannot connect to {address}"), &why.into(), "use a shorter path")
-        };
-        let places = match &address {
-            Address::Tcp { host, port } => tine::resolve(host, *port)?.into_iter().map(Place::Tcp).collect(),
-            Address::Unix(path) => vec![Place::Unix(SocketAddrUnix::new(path).map_err(unfit)?)],
-            Address::Abstract(name) => {
-                let name = SocketAddrUnix::new_abstract_name(name.as_bytes());
-                vec![Place::Unix(name.map_err(unfit)?)]
-            }
-        };
+        let places = places(&address)?;
         Ok(Target { name: address.to_string(), places })
     }
 
@@ -90,22 +74,27 @@ pub enum Decided {
     Trying(OwnedFd),
 }
 
-fn connect(place: &Place) -> Result<OwnedFd, Errno> {
-    let (family, tcp) = match place {
-        Place::Tcp(SocketAddr::V4(_)) => (AddressFamily::INET, true),
-        Place::Tcp(SocketAddr::V6(_)) => (AddressFamily::INET6, true),
-        Place::Unix(_) => (AddressFamily::UNIX, false),
+/// What an address may mean, in the order in which to try it.
+pub fn places(address: &Address) -> Result<Vec<Place>, Error> {
+    let unfit = |why: Errno| {
+        Error::system(format_args!("cannot connect to {address}"), &why.into(), "use a shorter path")
     };
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
-    if tcp {
+    Ok(match address {
+        Address::Tcp { host, port } => tine::resolve(host, *port)?.into_iter().map(Place::Tcp).collect(),
+        Address::Unix(path) => vec![Place::Unix(SocketAddrUnix::new(path).map_err(unfit)?)],
+        Address::Abstract(name) => {
+            let name = SocketAddrUnix::new_abstract_name(name.as_bytes());
+            vec![Place::Unix(name.map_err(unfit)?)]
+        }
+    })
+}
+
+fn connect(place: &Place) -> Result<OwnedFd, Errno> {
+    let socket = place.socket()?;
+    if let Place::Tcp(_) = place {
         sockopt::set_tcp_nodelay(&socket, true)?;
     }
-    let connected = match place {
-        Place::Tcp(address) => rustix::net::connect(&socket, address),
-        Place::Unix(address) => rustix::net::connect(&socket, address),
-    };
-    match connected {
+    match place.connect(&socket) {
         Ok(()) | Err(Errno::INPROGRESS | Errno::INTR) => Ok(socket),
         Err(errno) => Err(errno),
     }

@@ -3,8 +3,9 @@
 
 use std::time::{Duration, Instant};
 
+use tine_load::text::Template;
+
 use super::tally::Count;
-use super::template::Template;
 
 /// What all connections of a run have in common.
 #[derive(Clone, Debug)]
@@ -46,6 +47,8 @@ impl End {
 /// The state of a connection.
 #[derive(Debug)]
 pub struct Exchange {
+    /// Its number, from 0.
+    connection: u64,
     next_message: Instant,
     messages: u64,
     /// To be sent.
@@ -58,8 +61,9 @@ pub struct Exchange {
 
 impl Exchange {
     /// A connection that has just been made.
-    pub fn new(now: Instant) -> Exchange {
+    pub fn new(connection: usize, now: Instant) -> Exchange {
         Exchange {
+            connection: connection as u64,
             next_message: now,
             messages: 0,
             outgoing: Vec::new(),
@@ -79,7 +83,7 @@ impl Exchange {
         if self.all_said(script) || !self.outgoing.is_empty() || now < self.next_message {
             return 0;
         }
-        script.template.write(self.messages, &mut self.outgoing);
+        script.template.write(self.connection, self.messages, &mut self.outgoing);
         if script.expect_echo {
             self.expected.extend_from_slice(&self.outgoing);
         }
@@ -153,7 +157,7 @@ mod tests {
     #[test]
     fn a_whole_exchange() {
         let (start, script) = (Instant::now(), script(Some(2), true));
-        let mut exchange = Exchange::new(start);
+        let mut exchange = Exchange::new(0, start);
         assert_eq!(exchange.compose(&script, start), 1);
         assert_eq!(exchange.outgoing, b"m0;");
         exchange.outgoing.clear();
@@ -178,7 +182,7 @@ mod tests {
     fn wrong_bytes_are_seen() {
         let (start, script) = (Instant::now(), script(None, true));
         for reply in [&b"M"[..], b"m0;x", b"m1"] {
-            let mut exchange = Exchange::new(start);
+            let mut exchange = Exchange::new(0, start);
             exchange.compose(&script, start);
             assert_eq!(exchange.receive(reply, &script, start), Some(End::Wrong));
         }
@@ -189,7 +193,7 @@ mod tests {
         let start = Instant::now();
         for (echo, end) in [(true, End::ClosedEarly), (false, End::Silent)] {
             let script = script(Some(1), echo);
-            let mut exchange = Exchange::new(start);
+            let mut exchange = Exchange::new(0, start);
             exchange.compose(&script, start);
             exchange.outgoing.clear();
             let deadline = exchange.deadline(&script, start).expect("patience ends");
@@ -201,7 +205,7 @@ mod tests {
     #[test]
     fn a_server_that_closes_an_endless_exchange() {
         let (start, script) = (Instant::now(), script(None, false));
-        let mut exchange = Exchange::new(start);
+        let mut exchange = Exchange::new(0, start);
         exchange.compose(&script, start);
         exchange.outgoing.clear();
         assert_eq!(exchange.closed(&script), End::Closed);

@@ -5,13 +5,11 @@
 //! of its own ([`worker`]), and leaves its numbers in shared memory ([`tally`]).
 
 mod crew;
-mod dial;
+pub mod dial;
 mod exchange;
-mod plan;
 mod report;
 mod talk;
 mod tally;
-pub mod template;
 mod worker;
 
 use std::process::ExitCode;

@@ -8,10 +8,10 @@ use std::time::Instant;
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown};
+use tine_load::plan::target_of;
 
 use super::dial::{Decided, Dial, Target, cannot_connect, kind};
 use super::exchange::{End, Exchange, Script};
-use super::plan::target_of;
 use super::tally::{Count, Tally};
 
 /// What a worker works on.
@@ -139,7 +139,7 @@ fn connecting(
         Ok(Decided::Connected(socket)) => {
             work.tally.add(work.number, Count::Made, 1);
             work.tally.add(work.number, Count::Open, 1);
-            State::Open { socket, exchange: Exchange::new(Instant::now()) }
+            State::Open { socket, exchange: Exchange::new(line.number, Instant::now()) }
         }
         Ok(Decided::Trying(socket)) => State::Connecting { socket, dial, until },
         Err(errno) => not_connected(work, line, errno),

@@ -1,0 +1,97 @@
+//! From what was typed to a load that can be run.
+
+use std::time::Duration;
+
+use tine::{Address, Error};
+use tine_load::crew::Load;
+use tine_load::plan::{Arrivals, Close, MessageText, Mode, Plan, Population};
+use tine_load::script::scripts;
+use tine_load::target::{Block, Place, Sources};
+
+use crate::args::load::{self, Options};
+
+/// The load, with every default filled in, and its addresses looked up.
+pub fn load(populations: Vec<Population>, addresses: &[String], options: &Options) -> Result<Load, Error> {
+    let parsed: Vec<Address> = addresses.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
+    let targets = parsed.iter().map(places).collect::<Result<Vec<_>, _>>()?;
+    let plan = plan(populations, addresses, options);
+    let scripts = scripts(&plan).map_err(|why| Error::usage(format_args!("bad load: {why}"), "see `tine load MODE --help`"))?;
+    let sources = sources(&options.source, &targets)?;
+    let fits = |place: &Place| !matches!(place, Place::Tcp(address) if address.port() == 0);
+    if !targets.iter().flatten().all(fits) {
+        return Err(Error::usage("nobody can be reached on port 0", "say the port that the server listens on"));
+    }
+    Ok(Load { plan, scripts, targets, sources })
+}
+
+/// What an address may mean, in the order in which to try it.
+fn places(address: &Address) -> Result<Vec<Place>, Error> {
+    crate::client::dial::places(address)
+}
+
+fn sources(blocks: &[Block], targets: &[Vec<Place>]) -> Result<Sources, Error> {
+    let all: Vec<&Place> = targets.iter().flatten().collect();
+    let sources = Sources::new(blocks.to_vec(), &all);
+    match blocks.is_empty() || all.iter().any(|place| sources.serve(place)) {
+        true => Ok(sources),
+        false => Err(Error::usage("no --source is of the targets' kind", "give sources of IPv4 for IPv4, of IPv6 for IPv6")),
+    }
+}
+
+fn plan(populations: Vec<Population>, addresses: &[String], options: &Options) -> Plan {
+    let is = |mode| matches!(populations.as_slice(), [one] if one.mode == mode);
+    let has = |mode| populations.iter().any(|one: &Population| one.mode == mode);
+    let processors = std::thread::available_parallelism().map_or(1, |number| u32::try_from(number.get()).unwrap_or(1));
+    let processes = options.processes.unwrap_or(processors);
+    let connections = options.connections.unwrap_or(match options.rate {
+        _ if is(Mode::Hold) => 1000,
+        Some(_) => 1024,
+        None => 16 * processes,
+    });
+    let stays = has(Mode::Silent) || has(Mode::Hold) || has(Mode::Stream) && options.size.is_none();
+    let default_duration = (options.requests.is_none() || stays).then_some(Duration::from_secs(10));
+    let default_size = match () {
+        () if is(Mode::Stream) => None,
+        () if is(Mode::Echo) => Some(1 << 20),
+        () => Some(64),
+    };
+    let message = match (&options.message, &options.template) {
+        (Some(text), _) => MessageText::Text(text.clone()),
+        (None, Some(text)) => MessageText::Template(text.clone()),
+        (None, None) => MessageText::Size(options.size.or(default_size)),
+    };
+    let default_think = if is(Mode::Hold) { Duration::from_secs(5) } else { Duration::ZERO };
+    Plan {
+        targets: addresses.to_vec(),
+        processes: processes.min(connections),
+        connections,
+        rate: options.rate,
+        arrivals: match options.arrivals {
+            load::Arrivals::Constant => Arrivals::Constant,
+            load::Arrivals::Poisson => Arrivals::Poisson,
+        },
+        warmup_ns: nanoseconds(options.warmup),
+        ramp_ns: nanoseconds(options.ramp),
+        duration_ns: options.duration.or(default_duration).map(nanoseconds),
+        requests: options.requests,
+        per_connection: options.per_connection,
+        close: match options.close {
+            load::Close::FinClient => Close::FinClient,
+            load::Close::FinServer => Close::FinServer,
+            load::Close::Rst => Close::Rst,
+        },
+        message,
+        expect: options.expect.clone(),
+        think_ns: nanoseconds(options.think.unwrap_or(default_think)),
+        pace_ns: nanoseconds(options.pace),
+        timeout_ns: nanoseconds(options.timeout),
+        max_lateness_ns: nanoseconds(options.max_lateness),
+        sources: options.source.iter().map(ToString::to_string).collect(),
+        seed: options.seed,
+        populations,
+    }
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}

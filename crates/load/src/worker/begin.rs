@@ -1,0 +1,277 @@
+//! Beginning: places take up connections when they may, connections exchanges.
+
+use std::os::fd::OwnedFd;
+
+use rustix::event::epoll;
+use rustix::io::Errno;
+
+use super::slot::{Asked, Stage};
+use super::{OPENING, Worker, now};
+use crate::plan::{SECOND, target_of};
+use crate::record::Measure;
+use crate::script::{Cut, SMALL_BUFFER};
+use crate::state::State;
+
+/// A connect that took so long was tried again by the kernel.
+const SLOW: u64 = SECOND * 9 / 10;
+
+impl Worker<'_> {
+    /// What there is to do at the very start.
+    pub(super) fn prepare(&mut self) {
+        let (ramp, all) = (self.work.plan.ramp_ns, u64::from(self.work.plan.connections).max(1));
+        let connects_on_arrival = self.schedule.is_some() && self.work.scripts.iter().all(|one| one.from_connect);
+        for (at, place) in self.work.places.clone().enumerate() {
+            self.slots[at].freed = self.work.start;
+            match connects_on_arrival {
+                true => self.free.push_back(at),
+                false => {
+                    let delay = if self.schedule.is_some() { 0 } else { ramp * place as u64 / all };
+                    self.arm(at, self.work.start + delay);
+                }
+            }
+        }
+    }
+
+    /// When the next arrival is planned.
+    pub(super) fn next_arrival(&self) -> Option<u64> {
+        self.schedule.as_ref()?.peek().map(|time| self.work.start + time)
+    }
+
+    /// Whether another kept connection may be opened now.
+    pub(super) fn may_open(&self) -> bool {
+        !self.kept.is_empty() && self.opening < OPENING
+    }
+
+    /// Has a place begin a connection, as soon as may be.
+    pub(super) fn queue(&mut self, at: usize) {
+        match self.script(at).from_connect {
+            true => self.fresh.push_back(at),
+            false => self.kept.push_back(at),
+        }
+    }
+
+    /// Begins what the plan says, arrivals first.
+    pub(super) fn start_what_is_due(&mut self) {
+        while let Some(planned) = self.next_arrival() {
+            let now = now();
+            if planned > now {
+                break;
+            }
+            let Some(at) = self.free.pop_front() else { break };
+            if let Some(schedule) = &mut self.schedule {
+                schedule.advance();
+            }
+            self.arrived(at, planned, now);
+        }
+        for at in std::mem::take(&mut self.fresh) {
+            self.take_up(at);
+        }
+        while self.may_open() {
+            let Some(at) = self.kept.pop_front() else { break };
+            self.take_up(at);
+        }
+    }
+
+    fn arrived(&mut self, at: usize, planned: u64, now: u64) {
+        let freed = self.slots[at].freed;
+        if freed > planned {
+            self.part.waited += 1;
+        }
+        if planned >= self.measured_from {
+            // A place that got free after the plan is the server's slowness, not this side's.
+            self.part.records.at(Measure::Lateness).add(now - planned.max(freed).min(now));
+        }
+        match self.slots[at].stage {
+            Stage::Idle => {
+                self.begin_exchange(at, planned, now);
+            }
+            _ => self.dial(at, planned, now),
+        }
+        self.go_on_talking(at);
+    }
+
+    /// Begins a connection in a closed loop, or one that waits for arrivals.
+    fn take_up(&mut self, at: usize) {
+        if self.script(at).from_connect && !self.spend() {
+            return;
+        }
+        if self.budget == Some(0) && !self.script(at).from_connect {
+            return;
+        }
+        let now = now();
+        self.dial(at, now, now);
+        self.go_on_talking(at);
+    }
+
+    /// Takes one of what may be begun; false when nothing is left.
+    fn spend(&mut self) -> bool {
+        match &mut self.budget {
+            Some(0) => false,
+            Some(left) => {
+                *left -= 1;
+                true
+            }
+            None => true,
+        }
+    }
+
+    fn dial(&mut self, at: usize, planned: u64, begun: u64) {
+        let number = self.begun * self.work.workers as u64 + self.work.number as u64;
+        self.begun += 1;
+        self.part.connections.planned += 1;
+        let keeps = !self.script(at).from_connect;
+        let slot = &mut self.slots[at];
+        slot.number = number;
+        slot.done = 0;
+        (slot.planned, slot.begun) = (planned, begun);
+        slot.deadline = begun + self.work.plan.timeout_ns;
+        slot.asked = Asked::Nothing;
+        slot.is_opening = keeps;
+        self.opening += usize::from(keeps);
+        self.set_stage(at, Stage::Connecting);
+        self.connect(at);
+    }
+
+    /// Begins to connect, to the place of its target that is to be tried now.
+    fn connect(&mut self, at: usize) {
+        match self.socket(at) {
+            Ok(socket) => {
+                self.slots[at].socket = Some(socket);
+                self.slots[at].asked = Asked::Nothing;
+                self.look_at_connecting(at);
+            }
+            Err(errno) => self.cannot_connect(at, errno),
+        }
+    }
+
+    fn socket(&self, at: usize) -> Result<OwnedFd, Errno> {
+        let (number, target) = (self.slots[at].number, self.target(at));
+        let place = &self.work.targets[target][self.tried[target].0];
+        let socket = place.socket()?;
+        if self.script(at).pace.is_some() {
+            rustix::net::sockopt::set_socket_recv_buffer_size(&socket, SMALL_BUFFER)?;
+        }
+        self.work.sources.bind(&socket, number, place)?;
+        match place.connect(&socket) {
+            // Decided or not, the next look tells.
+            Ok(()) | Err(Errno::INPROGRESS | Errno::INTR | Errno::AGAIN) => Ok(socket),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    fn target(&self, at: usize) -> usize {
+        target_of(self.slots[at].number as usize, self.work.targets.len())
+    }
+
+    /// Asks how connecting goes. On loopback it is done by now: that saves a turn of the loop.
+    pub(super) fn look_at_connecting(&mut self, at: usize) {
+        if self.script(at).is_cut && Cut::of(self.slots[at].number) == Cut::Connecting {
+            return self.cut(at);
+        }
+        let target = self.target(at);
+        let place = &self.work.targets[target][self.tried[target].0];
+        let Some(socket) = &self.slots[at].socket else { return };
+        match place.connect(socket) {
+            Ok(()) | Err(Errno::ISCONN) => self.connected(at),
+            Err(Errno::ALREADY | Errno::INPROGRESS | Errno::INTR) => self.ask(at, Asked::InputAndRoom),
+            // A Unix socket's queue is full, and nothing tells when there is room.
+            Err(Errno::AGAIN) => self.arm(at, now() + SECOND / 1000),
+            Err(errno) => self.cannot_connect(at, errno),
+        }
+    }
+
+    /// Tries the next place that the target may mean, if none of it has ever worked.
+    fn cannot_connect(&mut self, at: usize, errno: Errno) {
+        let target = self.target(at);
+        let (tried, worked) = self.tried[target];
+        if !worked && tried + 1 < self.work.targets[target].len() {
+            self.tried[target].0 += 1;
+            return self.connect(at);
+        }
+        let state = State::of_connect(errno);
+        self.part.error(state, &tine_sys::reason(&errno.into()));
+        self.end(at, state);
+    }
+
+    fn connected(&mut self, at: usize) {
+        let now = now();
+        let target = self.target(at);
+        self.tried[target].1 = true;
+        self.numbers.open += 1;
+        self.part.most_open = self.part.most_open.max(self.numbers.open);
+        let (script, slot) = (self.script(at), &self.slots[at]);
+        let took = now - slot.begun;
+        self.part.slow_connects += u64::from(took > SLOW);
+        if slot.planned >= self.measured_from {
+            self.part.records.at(Measure::Connect).add(took);
+        }
+        let (planned, begun, number) = (slot.planned, slot.begun, slot.number);
+        self.set_stage(at, Stage::Ready);
+        if script.is_cut && Cut::of(number) == Cut::Connected {
+            self.cut(at);
+        } else if script.exchanges == Some(0) {
+            self.opened(at);
+            self.exchanged(at, now);
+        } else if script.from_connect {
+            self.begin_exchange(at, planned, begun);
+        } else if self.schedule.is_some() {
+            self.opened(at);
+            self.wait_for_arrival(at, now);
+        } else {
+            self.begin_exchange(at, now, now);
+        }
+    }
+
+    /// Its server has been heard of: another one may be opened.
+    pub(super) fn opened(&mut self, at: usize) {
+        self.opening -= usize::from(std::mem::take(&mut self.slots[at].is_opening));
+    }
+
+    /// Rests until the next arrival.
+    pub(super) fn wait_for_arrival(&mut self, at: usize, now: u64) {
+        self.set_stage(at, Stage::Idle);
+        let slot = &mut self.slots[at];
+        (slot.deadline, slot.freed) = (u64::MAX, now);
+        self.free.push_back(at);
+        self.ask(at, Asked::Input);
+    }
+
+    /// Begins the next exchange of a connection.
+    pub(super) fn begin_exchange(&mut self, at: usize, planned: u64, begun: u64) {
+        let script = self.script(at);
+        if !script.from_connect && !self.spend() {
+            return self.close_in_order(at);
+        }
+        self.part.exchanges.planned += 1;
+        let slot = &mut self.slots[at];
+        (slot.planned, slot.begun, slot.is_heard) = (planned, begun, false);
+        // Its connection's time counts, too, where it is one exchange.
+        slot.deadline = begun + self.work.plan.timeout_ns;
+        slot.exchange.begin(script, slot.number, slot.done);
+        self.set_stage(at, Stage::Talking);
+        self.speak(at);
+    }
+
+    /// Has the kernel say what happens to a socket; once for all, but for those that have to wait for room.
+    pub(super) fn ask(&mut self, at: usize, what: Asked) {
+        use epoll::EventFlags as Flags;
+        let slot = &mut self.slots[at];
+        if slot.asked >= what {
+            return;
+        }
+        let Some(socket) = &slot.socket else { return };
+        let flags = match what {
+            Asked::InputAndRoom => Flags::IN | Flags::OUT | Flags::RDHUP | Flags::ET,
+            _ => Flags::IN | Flags::RDHUP | Flags::ET,
+        };
+        let data = epoll::EventData::new_u64(at as u64);
+        let asked = match slot.asked {
+            Asked::Nothing => epoll::add(&self.epoll, socket, data, flags),
+            _ => epoll::modify(&self.epoll, socket, data, flags),
+        };
+        slot.asked = what;
+        if let Err(errno) = asked {
+            self.failed(at, errno);
+        }
+    }
+}

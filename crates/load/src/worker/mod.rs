@@ -1,0 +1,313 @@
+//! A worker: a process with its share of the connections, and one loop that waits, names the event and applies
+//! it. [`slot`] says what a connection can be doing; [`begin`] starts connections and exchanges, [`talk`] moves
+//! their bytes, [`end`] closes and counts.
+
+mod begin;
+mod end;
+mod slot;
+mod talk;
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::ops::Range;
+use std::os::fd::OwnedFd;
+
+use rustix::event::{Timespec, epoll};
+use rustix::io::Errno;
+use tine_sys::signal::Set;
+
+use crate::live::{Live, Numbers};
+use crate::part::Part;
+use crate::pattern::Pattern;
+use crate::plan::{Plan, SECOND, share};
+use crate::schedule::Schedule;
+use crate::script::Script;
+use crate::target::{Place, Sources};
+use slot::{Slot, Stage};
+
+/// Bytes that are read or written at a time.
+const CHUNK: usize = 64 * 1024;
+/// Chunks that one connection moves before others have their turn.
+const CHUNKS: usize = 16;
+/// How often timeouts are looked at.
+const SWEEP: u64 = SECOND / 10;
+/// How often the shared numbers are renewed.
+const RENEWAL: u64 = SECOND / 20;
+/// After so long without any connection made, and at least one refused, nothing will come of it.
+const HOPELESS: u64 = 3 * SECOND;
+/// How long a place rests after it could not connect.
+const PAUSE: u64 = SECOND / 10;
+/// Kept connections that one worker opens at a time, so that their crowd does not overflow the backlog.
+const OPENING: usize = 128;
+
+/// What a worker works on.
+pub struct Work<'a> {
+    /// Its number, from 0, and how many there are.
+    pub number: usize,
+    /// How many workers there are.
+    pub workers: usize,
+    /// Its places for connections.
+    pub places: Range<usize>,
+    /// What was asked for.
+    pub plan: &'a Plan,
+    /// What connections do, by population.
+    pub scripts: &'a [Script],
+    /// What each target may mean, in the order in which to try them.
+    pub targets: &'a [Vec<Place>],
+    /// Where connections come from.
+    pub sources: &'a Sources,
+    /// The start of the run, on the monotonic clock.
+    pub start: u64,
+    /// The numbers that all share.
+    pub live: Live,
+    /// The signals that stop it; they are blocked.
+    pub signals: Set,
+}
+
+/// The monotonic clock, in nanoseconds.
+#[must_use]
+pub fn now() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    time.tv_sec as u64 * SECOND + time.tv_nsec as u64
+}
+
+struct Worker<'a> {
+    work: &'a Work<'a>,
+    epoll: OwnedFd,
+    pattern: Pattern,
+    schedule: Option<Schedule>,
+    slots: Vec<Slot>,
+    /// Places that wait for an arrival, the longest first.
+    free: VecDeque<usize>,
+    /// Places that begin a connection now; and those that do when not too many are being opened.
+    fresh: VecDeque<usize>,
+    kept: VecDeque<usize>,
+    /// Connections that have more to do than they were given time for.
+    again: VecDeque<usize>,
+    timers: BinaryHeap<Reverse<(u64, usize, u32)>>,
+    part: Part,
+    numbers: Numbers,
+    /// Which of its places each target is tried at, and whether that ever worked.
+    tried: Vec<(usize, bool)>,
+    begun: u64,
+    /// What may still be begun, where that is limited.
+    budget: Option<u64>,
+    engaged: usize,
+    opening: usize,
+    room: Vec<u8>,
+    compare: Vec<u8>,
+    measured_from: u64,
+    end: u64,
+    stopped: bool,
+    swept: u64,
+    published: u64,
+}
+
+/// Works until the end of the plan, or a signal. Returns what was found out.
+///
+/// # Errors
+/// Those of making a descriptor: EMFILE, ENOMEM.
+pub fn run(work: &Work) -> Result<Part, Errno> {
+    let mut worker = Worker::new(work)?;
+    let signals = work.signals.descriptor().map_err(|why| Errno::from_io_error(&why).unwrap_or(Errno::IO))?;
+    let readable = epoll::EventFlags::IN;
+    epoll::add(&worker.epoll, &signals, epoll::EventData::new_u64(u64::MAX), readable)?;
+    let mut events = Vec::with_capacity(256);
+    worker.prepare();
+    while !worker.is_over(now()) {
+        worker.start_what_is_due();
+        worker.look_at_the_time();
+        let timeout = worker.patience();
+        events.clear();
+        match epoll::wait(&worker.epoll, rustix::buffer::spare_capacity(&mut events), Some(&timeout)) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+        for event in &events {
+            match event.data.u64() {
+                u64::MAX => worker.stopped = true,
+                at => worker.happened(at as usize, event.flags),
+            }
+        }
+        worker.go_on();
+    }
+    Ok(worker.finish())
+}
+
+impl<'a> Worker<'a> {
+    fn new(work: &'a Work<'a>) -> Result<Worker<'a>, Errno> {
+        let plan = work.plan;
+        let slot = |place: usize| Slot::new(plan.population_of(place));
+        // Precise wake-ups: the kernel's habit of 50 us is a lot of an open loop's lateness.
+        let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
+        Ok(Worker {
+            work,
+            epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
+            pattern: Pattern::new(plan.seed),
+            schedule: Schedule::of(plan, work.workers, work.number),
+            slots: work.places.clone().map(slot).collect(),
+            free: VecDeque::new(),
+            fresh: VecDeque::new(),
+            kept: VecDeque::new(),
+            again: VecDeque::new(),
+            timers: BinaryHeap::new(),
+            part: Part::default(),
+            numbers: Numbers::default(),
+            tried: vec![(0, false); work.targets.len()],
+            begun: 0,
+            budget: match plan.is_open() {
+                // The schedule counts.
+                true => None,
+                false => plan.requests.map(|requests| share(requests, work.workers, work.number)),
+            },
+            engaged: 0,
+            opening: 0,
+            room: vec![0; CHUNK],
+            compare: Vec::new(),
+            measured_from: work.start + plan.warmup_ns,
+            end: plan.duration_ns.map_or(u64::MAX, |length| work.start + plan.warmup_ns + length),
+            stopped: false,
+            swept: 0,
+            published: 0,
+        })
+    }
+
+    fn script(&self, at: usize) -> &'a Script {
+        &self.work.scripts[self.slots[at].population]
+    }
+
+    fn is_over(&self, now: u64) -> bool {
+        let nothing_left = match &self.schedule {
+            Some(schedule) => schedule.peek().is_none(),
+            None => self.budget == Some(0),
+        };
+        let has_failed = self.part.connections.errors() > 0;
+        let reached = self.tried.iter().any(|(_, worked)| *worked);
+        self.stopped
+            || now >= self.end
+            || nothing_left && self.engaged == 0
+            || !reached && has_failed && now > self.work.start + HOPELESS
+    }
+
+    /// How long nothing is to be done but for what the kernel tells.
+    fn patience(&self) -> Timespec {
+        let now = now();
+        let is_due = !self.fresh.is_empty() || self.may_open();
+        let next = match self.again.is_empty() && !is_due {
+            false => now,
+            true => {
+                let timer = self.timers.peek().map(|Reverse((time, ..))| *time);
+                let arrival = self.next_arrival().filter(|_| !self.free.is_empty());
+                [timer, arrival].into_iter().flatten().fold(self.end.min(now + SWEEP), u64::min)
+            }
+        };
+        let left = next.saturating_sub(now);
+        Timespec { tv_sec: (left / SECOND) as i64, tv_nsec: (left % SECOND) as _ }
+    }
+
+    /// What the kernel says of a connection.
+    fn happened(&mut self, at: usize, flags: epoll::EventFlags) {
+        use epoll::EventFlags as Flags;
+        if self.slots[at].stage == Stage::Connecting {
+            self.look_at_connecting(at);
+            return self.go_on_talking(at);
+        }
+        if flags.contains(Flags::OUT) && self.slots[at].stage == Stage::Talking {
+            self.speak(at);
+        }
+        if flags.intersects(Flags::IN | Flags::RDHUP | Flags::HUP | Flags::ERR) {
+            self.hear(at, CHUNK, flags.intersects(Flags::RDHUP | Flags::HUP | Flags::ERR));
+        }
+        self.go_on_talking(at);
+    }
+
+    /// Exchange after exchange, while the answers are there at once; then others have their turn.
+    fn go_on_talking(&mut self, at: usize) {
+        for _ in 0..CHUNKS {
+            if self.slots[at].stage != Stage::Ready {
+                return;
+            }
+            let now = now();
+            self.begin_exchange(at, now, now);
+        }
+        self.again.push_back(at);
+    }
+
+    /// What was broken off for others to have their turn.
+    fn go_on(&mut self) {
+        for at in std::mem::take(&mut self.again) {
+            match self.slots[at].stage {
+                Stage::Talking => {
+                    self.speak(at);
+                    self.hear(at, CHUNK, false);
+                    self.go_on_talking(at);
+                }
+                Stage::Ready => self.go_on_talking(at),
+                Stage::Closing | Stage::Staying | Stage::Evidence => self.hear(at, CHUNK, false),
+                _ => {}
+            }
+        }
+    }
+
+    fn look_at_the_time(&mut self) {
+        let now = now();
+        while let Some(Reverse((time, at, generation))) = self.timers.peek().copied() {
+            if time > now {
+                break;
+            }
+            self.timers.pop();
+            if self.slots[at].generation == generation {
+                self.rings(at);
+            }
+        }
+        if now >= self.swept + SWEEP {
+            self.swept = now;
+            for at in 0..self.slots.len() {
+                if self.slots[at].deadline <= now {
+                    self.took_too_long(at);
+                }
+            }
+        }
+        if now >= self.published + RENEWAL {
+            self.published = now;
+            self.work.live.publish(self.work.number, &self.numbers);
+        }
+    }
+
+    /// The alarm of a place.
+    fn rings(&mut self, at: usize) {
+        match self.slots[at].stage {
+            Stage::Free => self.queue(at),
+            Stage::Connecting => {
+                self.look_at_connecting(at);
+                self.go_on_talking(at);
+            }
+            Stage::Thinking => {
+                let now = now();
+                self.begin_exchange(at, now, now);
+                self.go_on_talking(at);
+            }
+            Stage::Talking => {
+                self.speak(at);
+                self.hear(at, 1, false);
+                self.go_on_talking(at);
+            }
+            _ => {}
+        }
+    }
+
+    /// Wakes a place at this time; an alarm set before is off.
+    fn arm(&mut self, at: usize, time: u64) {
+        let slot = &mut self.slots[at];
+        slot.generation = slot.generation.wrapping_add(1);
+        self.timers.push(Reverse((time, at, slot.generation)));
+    }
+
+    fn set_stage(&mut self, at: usize, stage: Stage) {
+        let slot = &mut self.slots[at];
+        self.engaged -= usize::from(slot.stage.is_engaged());
+        self.engaged += usize::from(stage.is_engaged());
+        slot.stage = stage;
+        slot.generation = slot.generation.wrapping_add(1);
+    }
+}
