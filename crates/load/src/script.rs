@@ -91,7 +91,8 @@ fn script(plan: &Plan, mode: Mode) -> Result<Script, String> {
     let nothing = Script { exchanges: Some(0), ..script.clone() };
     Ok(match mode {
         Mode::Crr => script,
-        Mode::Cc => nothing,
+        // The end of the stream tells that the server has seen it: else a closed loop would fill its queue.
+        Mode::Cc => Script { checks_end: true, ..nothing },
         Mode::Rr => Script { exchanges: plan.per_connection, from_connect: false, ..script },
         Mode::Stream if endless => Script { expect: Expect::Whatever, patient: true, ..script },
         Mode::Stream => Script { expect: Expect::End, patient: true, half_closes: !says_nothing, ..script },

@@ -63,11 +63,18 @@ impl Worker<'_> {
             }
             self.arrived(at, planned, now);
         }
-        for at in std::mem::take(&mut self.fresh) {
-            self.take_up(at);
-        }
+        self.take_up_fresh();
         while self.may_open() {
             let Some(at) = self.kept.pop_front() else { break };
+            self.take_up(at);
+        }
+    }
+
+    /// Begins a connection at each place that has just lost one.
+    pub(super) fn take_up_fresh(&mut self) {
+        // Those that end at once have to wait for their next turn.
+        for _ in 0..self.fresh.len() {
+            let Some(at) = self.fresh.pop_front() else { break };
             self.take_up(at);
         }
     }

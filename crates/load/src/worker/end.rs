@@ -67,7 +67,7 @@ impl Worker<'_> {
             self.set_stage(at, Stage::Staying);
             self.slots[at].deadline = u64::MAX;
             self.ask(at, Asked::Input);
-        } else if script.checks_end {
+        } else if script.checks_end && script.close == Close::FinClient {
             self.half_close(at);
             self.wait_for_the_end(at);
         } else {

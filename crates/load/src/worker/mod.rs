@@ -126,7 +126,11 @@ pub fn run(work: &Work) -> Result<Part, Errno> {
         for event in &events {
             match event.data.u64() {
                 u64::MAX => worker.stopped = true,
-                at => worker.happened(at as usize, event.flags),
+                at => {
+                    worker.happened(at as usize, event.flags);
+                    // At once, so that the server does not wait for the rest of the batch.
+                    worker.take_up_fresh();
+                }
             }
         }
         worker.go_on();
