@@ -82,6 +82,20 @@ impl Counters {
     }
 }
 
+/// Sockets in TIME_WAIT now, of this network namespace.
+#[must_use]
+pub fn in_time_wait() -> u64 {
+    parse_sockstat(&std::fs::read_to_string("/proc/self/net/sockstat").unwrap_or_default())
+}
+
+/// `TCP: inuse 5 orphan 0 tw 12 …`
+fn parse_sockstat(text: &str) -> u64 {
+    let line = text.lines().find_map(|line| line.strip_prefix("TCP:")).unwrap_or_default();
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let found = words.chunks_exact(2).find(|pair| pair[0] == "tw");
+    found.and_then(|pair| pair[1].parse().ok()).unwrap_or(0)
+}
+
 /// Pairs of lines: names, and their values.
 fn parse_network(text: &str) -> BTreeMap<String, u64> {
     let lines: Vec<&str> = text.lines().collect();
@@ -119,6 +133,8 @@ mod tests {
         let ticks = parse_processor("cpu  10 1 20 100 5 2 3 4 7 0\ncpu0 1 1 1 1 1 1 1 1 0 0\n");
         assert_eq!(ticks, Ticks { total: 145, busy: 36, steal: 4 });
         assert_eq!(parse_processor(""), Ticks::default());
+        let text = "sockets: used 9\nTCP: inuse 5 orphan 0 tw 12 alloc 7 mem 1\nUDP: inuse 2 mem 0\n";
+        assert_eq!((parse_sockstat(text), parse_sockstat("")), (12, 0));
     }
 
     #[test]

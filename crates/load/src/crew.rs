@@ -108,7 +108,7 @@ pub fn run(load: &Load, period: Option<Duration>, watch: &mut dyn FnMut(Moment))
             watch(Moment { elapsed_ns: worker::now().saturating_sub(start), numbers: live.sum() });
         }
     }
-    crew.signals.unblock()?;
+    crew.old_mask.make_mask()?;
     let stopped = worker::now().saturating_sub(start);
     let kernel = Counters::read().since(&before);
     let (part, lost) = crew.add_up();
@@ -151,6 +151,7 @@ struct Crew {
     /// The workers that live, or have something to say, by process id.
     workers: BTreeMap<i32, Worker>,
     signals: Set,
+    old_mask: Set,
     descriptor: OwnedFd,
     exit_signal: i32,
     interrupted: u32,
@@ -170,11 +171,12 @@ impl Crew {
         let exit_signal = first_real_time();
         let signals = Set::of(&[Signal::INT.as_raw(), Signal::TERM.as_raw(), exit_signal]);
         tine_sys::signal::default(exit_signal);
-        signals.block()?;
+        let old_mask = signals.block()?;
         let descriptor = signals.descriptor()?;
         Ok(Crew {
             workers: BTreeMap::new(),
             signals,
+            old_mask,
             descriptor,
             exit_signal,
             interrupted: 0,
@@ -188,8 +190,13 @@ impl Crew {
         match fork(&alone, self.exit_signal) {
             Ok(Side::Parent(pid)) => {
                 rustix::io::ioctl_fionbio(&reader, true)?;
-                let worker =
-                    Worker { number: work.number, pipe: reader, said: Vec::new(), is_silent: false, ended: None };
+                let worker = Worker {
+                    number: work.number,
+                    pipe: reader,
+                    said: Vec::new(),
+                    is_silent: false,
+                    ended: None,
+                };
                 self.workers.insert(pid, worker);
                 Ok(())
             }
@@ -243,8 +250,12 @@ impl Crew {
 
     /// Puts those aside that have ended and said all.
     fn sort_out(&mut self) {
-        let over: Vec<i32> =
-            self.workers.iter().filter(|(_, one)| one.is_silent && one.ended.is_some()).map(|(pid, _)| *pid).collect();
+        let over: Vec<i32> = self
+            .workers
+            .iter()
+            .filter(|(_, one)| one.is_silent && one.ended.is_some())
+            .map(|(pid, _)| *pid)
+            .collect();
         for pid in over {
             self.done.extend(self.workers.remove(&pid).map(|worker| (worker, pid)));
         }

@@ -42,7 +42,8 @@ impl Numbers {
     /// The duration that this share of the exchanges since an earlier moment did not exceed; it may be a quarter less.
     #[must_use]
     pub fn quantile_since(&self, before: &Numbers, share: f64) -> Option<u64> {
-        let fresh = || self.buckets.iter().zip(before.buckets).map(|(now, before)| now.saturating_sub(before));
+        let fresh =
+            || self.buckets.iter().zip(before.buckets).map(|(now, before)| now.saturating_sub(before));
         let wanted = (fresh().sum::<u64>() as f64 * share).ceil() as u64;
         let mut seen = 0;
         let found = fresh().position(|count| {
@@ -125,7 +126,10 @@ mod tests {
     fn durations_lie_in_their_buckets() {
         for nanoseconds in [1, 256, 1000, 123_456, 7_000_000, 59_000_000_000] {
             let top = top(bucket(nanoseconds));
-            assert!(top >= nanoseconds && top as f64 <= 1.26 * nanoseconds.max(256) as f64, "{nanoseconds} {top}");
+            assert!(
+                top >= nanoseconds && top as f64 <= 1.26 * nanoseconds.max(256) as f64,
+                "{nanoseconds} {top}"
+            );
         }
     }
 

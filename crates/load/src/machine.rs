@@ -24,6 +24,25 @@ const SETTINGS: [&str; 5] = [
 ];
 
 impl Machine {
+    /// Ports that the kernel chooses from for a connection, 28,232 where it does not tell (ip(7)).
+    #[must_use]
+    pub fn ports(&self) -> u64 {
+        let range = self.settings.get("ipv4/ip_local_port_range").map_or("", String::as_str);
+        let numbers: Vec<u64> = range.split_whitespace().filter_map(|number| number.parse().ok()).collect();
+        match numbers.as_slice() {
+            [low, high] if low <= high => high - low + 1,
+            _ => 28_232,
+        }
+    }
+
+    /// Sockets that the kernel keeps in TIME_WAIT at a time, as many as have ports of two addresses where it does not
+    /// tell (tcp(7)).
+    #[must_use]
+    pub fn most_in_time_wait(&self) -> u64 {
+        let most = self.settings.get("ipv4/tcp_max_tw_buckets").and_then(|number| number.parse().ok());
+        most.unwrap_or(2 * self.ports())
+    }
+
     /// This one. What the kernel does not tell is left out.
     #[must_use]
     pub fn this() -> Machine {

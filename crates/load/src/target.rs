@@ -8,6 +8,8 @@ use std::str::FromStr;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
+use crate::machine::Machine;
+
 /// An address that can be connected to.
 #[derive(Clone, Debug)]
 pub enum Place {
@@ -72,12 +74,13 @@ impl FromStr for Block {
         let address: IpAddr =
             address.parse().map_err(|_| format!("'{text}' is no address; write 127.0.0.0/24"))?;
         let width = if address.is_ipv4() { 32 } else { 128 };
-        let bits: u32 = match bits {
-            "" if !text.contains('/') => width,
-            bits => bits.parse().ok().filter(|bits| *bits <= width).ok_or_else(|| {
-                format!("'{text}' has no prefix length from 0 to {width} after the slash")
-            })?,
-        };
+        let bits: u32 =
+            match bits {
+                "" if !text.contains('/') => width,
+                bits => bits.parse().ok().filter(|bits| *bits <= width).ok_or_else(|| {
+                    format!("'{text}' has no prefix length from 0 to {width} after the slash")
+                })?,
+            };
         let free = width - bits;
         let count = if free >= 63 { 1 << 62 } else { 1 << free };
         let first = match address {
@@ -102,10 +105,9 @@ impl fmt::Display for Block {
 }
 
 impl Block {
-    /// The same with so many addresses instead of a power of two, from the one after the first on.
-    #[must_use]
-    pub fn hosts(self, count: u64) -> Block {
-        Block { first: self.at(1), count }
+    /// The address that comes so many after the one after the first.
+    fn host(self, number: u64) -> Block {
+        Block { first: self.at(1 + number), count: 1 }
     }
 
     fn at(&self, number: u64) -> IpAddr {
@@ -129,16 +131,19 @@ impl Sources {
     pub fn new(blocks: Vec<Block>, places: &[&Place]) -> Sources {
         let (mut blocks, asked_for) = (blocks.clone(), !blocks.is_empty());
         if blocks.is_empty() && places.iter().any(|place| place.is_loopback()) {
-            blocks = vec![Sources::of_round(0)];
+            blocks = vec![Block { first: Ipv4Addr::new(127, 77, 0, 1).into(), count: LOOPBACK_SOURCES }];
         }
         let count = blocks.iter().map(|block| block.count).sum();
         Sources { blocks, count, asked_for }
     }
 
-    /// Sources on loopback that no other round of a comparison has.
+    /// The source on loopback of a round of a comparison, which the rounds before did not have; after so many
+    /// rounds they come again, as together they must have fewer ports than the kernel keeps in TIME_WAIT, and there must
+    /// be room for those of one more.
     #[must_use]
-    pub fn of_round(round: u8) -> Block {
-        Block { first: Ipv4Addr::new(127, 77, round, 0).into(), count: 1 }.hosts(LOOPBACK_SOURCES)
+    pub fn of_round(round: usize, machine: &Machine) -> Block {
+        let rounds = (machine.most_in_time_wait() / machine.ports().max(1)).saturating_sub(1).clamp(1, 200);
+        Block { first: Ipv4Addr::new(127, 77, 1, 0).into(), count: 1 }.host(round as u64 % rounds)
     }
 
     /// The source of a connection to a place; each in turn. `None` leaves it to the kernel.
@@ -211,6 +216,19 @@ mod tests {
         let sources = Sources::new(blocks.to_vec(), &[&place]);
         let of = |number| sources.of(number, &place).expect("a source").ip().to_string();
         assert_eq!([0, 1, 2, 3].map(of), ["127.0.1.0", "127.0.1.1", "127.0.2.7", "127.0.1.0"]);
+    }
+
+    #[test]
+    fn rounds_have_sources_of_their_own_as_far_as_time_wait_allows() {
+        let settings = [("ipv4/ip_local_port_range", "32768 60999"), ("ipv4/tcp_max_tw_buckets", "131072")];
+        let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let machine = Machine { settings, ..Machine::default() };
+        let of = |round| Sources::of_round(round, &machine).to_string();
+        assert_eq!(
+            [0, 1, 3, 4].map(of),
+            ["127.77.1.1/32", "127.77.1.2/32", "127.77.1.1/32", "127.77.1.2/32"]
+        );
+        assert_eq!(Sources::of_round(9, &Machine::default()).to_string(), "127.77.1.1/32");
     }
 
     #[test]

@@ -24,7 +24,10 @@ const MUST_NOT_GROW: [(&str, &str); 3] = [
         "TCPTimeWaitOverflow",
         "sockets skipped TIME_WAIT, as there were too many: load slower, or from fewer ports, or raise tcp_max_tw_buckets",
     ),
-    ("ListenOverflows", "connections found an accept queue full: give the server a longer backlog, or ramp up (--ramp)"),
+    (
+        "ListenOverflows",
+        "connections found an accept queue full: give the server a longer backlog, or ramp up (--ramp)",
+    ),
     ("ListenDrops", "connections were dropped before they were accepted"),
 ];
 
@@ -63,7 +66,10 @@ fn reasons(plan: &Plan, outcome: &Outcome) -> Vec<String> {
         }
     }
     if !part.connections.adds_up() || !part.exchanges.adds_up() {
-        reasons.push("the ends of connections do not add up to what was planned: a fault of tine's; please report it".into());
+        reasons.push(
+            "the ends of connections do not add up to what was planned: a fault of tine's; please report it"
+                .into(),
+        );
     }
     let reached = part.connections.states.keys().any(|state| !state.is_error() && *state != State::Unstarted);
     if part.measured == 0 && reached && !is_still(plan) && !outcome.interrupted {
@@ -89,7 +95,10 @@ fn warnings(plan: &Plan, outcome: &Outcome) -> Vec<String> {
         );
     }
     if share(processor.steal) > MUCH_STEAL {
-        warnings.push(format!("others took {:.1} % of the processors' time (steal)", share(processor.steal) * 100.0));
+        warnings.push(format!(
+            "others took {:.1} % of the processors' time (steal)",
+            share(processor.steal) * 100.0
+        ));
     }
     match outcome.kernel.of("RetransSegs") {
         0 => {}

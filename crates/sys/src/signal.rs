@@ -33,14 +33,6 @@ impl Set {
         self.change_mask(libc::SIG_BLOCK)
     }
 
-    /// Lets these signals through again in the calling thread.
-    ///
-    /// # Errors
-    /// None that a valid set can cause.
-    pub fn unblock(&self) -> io::Result<Set> {
-        self.change_mask(libc::SIG_UNBLOCK)
-    }
-
     /// Blocks exactly these signals in the calling thread.
     ///
     /// # Errors

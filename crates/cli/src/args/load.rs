@@ -74,7 +74,12 @@ pub enum What {
 #[derive(Args, Debug)]
 pub struct Mixed {
     /// The modes, with their parts of the connections
-    #[arg(long, value_name = "MODE=WEIGHT,…", value_delimiter = ',', default_value = "crr=5,echo=2,slow=1,reset=1,silent=1")]
+    #[arg(
+        long,
+        value_name = "MODE=WEIGHT,…",
+        value_delimiter = ',',
+        default_value = "crr=5,echo=2,slow=1,reset=1,silent=1"
+    )]
     pub mix: Vec<Population>,
 
     /// The rest.
@@ -270,11 +275,13 @@ pub struct Merge {
 
 /// `tine load ab`.
 #[derive(Args, Debug)]
-#[command(after_help = "A command is split into words as a shell does it (quotes, no variables); each {port} in it is replaced by a port of \
+#[command(
+    after_help = "A command is split into words as a shell does it (quotes, no variables); each {port} in it is replaced by a port of \
 127.0.0.1 on which it is to listen. Servers are started afresh for each round, in blocks ABBA or BAAB by chance. The difference is a mean of \
 logarithms of ratios, one for each pair, with its 95 % interval (Student's t); A against A in the same blocks says how much is noise.\n\
 Exit codes: 0 precise enough, 4 not so after --max-pairs, or a round was invalid; 99 B is certainly worse than --tolerance allows; 100 used \
-wrongly; 111 a server did not start; 130 interrupted.")]
+wrongly; 111 a server did not start; 130 interrupted."
+)]
 pub struct Ab {
     /// The server to compare with
     #[arg(long, value_name = "COMMAND")]
@@ -321,7 +328,8 @@ fn rate(text: &str) -> Result<f64, String> {
         None => (number, 1.0),
     };
     let rate = number.parse().ok().map(|number: f64| number * factor);
-    rate.filter(|rate| *rate > 0.0 && *rate <= 1e8).ok_or_else(|| "write a number a second, as in 5000/s".to_owned())
+    rate.filter(|rate| *rate > 0.0 && *rate <= 1e8)
+        .ok_or_else(|| "write a number a second, as in 5000/s".to_owned())
 }
 
 /// `5%`, as a part of one.

@@ -1,7 +1,10 @@
 //! `tine load`: runs a load, shows it, judges it.
 
+mod ab;
 mod output;
 mod plan;
+mod results;
+mod server;
 mod view;
 
 use std::process::ExitCode;
@@ -39,7 +42,9 @@ pub fn run(args: Load) -> Result<ExitCode, Error> {
         What::Reset(measured) => measure(of(Mode::Reset), measured),
         What::Silent(measured) => measure(of(Mode::Silent), measured),
         What::Mix(mixed) => measure(mixed.mix, mixed.measured),
-        What::Compare(_) | What::Ab(_) | What::Merge(_) => todo!(),
+        What::Compare(compare) => results::run_compare(&compare),
+        What::Ab(ab) => ab::run(&ab),
+        What::Merge(merge) => results::run_merge(&merge),
     }
 }
 
@@ -55,10 +60,17 @@ fn measure(populations: Vec<Population>, mut args: Measured) -> Result<ExitCode,
     let period = view.period();
     let ran = crew::run(&load, period, &mut |moment| view.show(&moment));
     view.finish();
-    let next = "ask for fewer processes or connections, or raise the limits (`ulimit -a`)";
-    let outcome = ran.map_err(|why| Error::system("cannot start the load", &why, next))?;
+    let outcome = ran.map_err(|why| cannot_start(&why))?;
     let report = Report::new(&load.plan, outcome);
     Ok(conclude(&report, &args.fail_if, files, args.outputs.quiet))
+}
+
+fn cannot_start(why: &std::io::Error) -> Error {
+    Error::system(
+        "cannot start the load",
+        why,
+        "ask for fewer processes or connections, or raise the limits (`ulimit -a`)",
+    )
 }
 
 /// Writes a report, and judges it.
@@ -70,7 +82,10 @@ fn conclude(report: &Report, limits: &[Threshold], files: Files, is_quiet: bool)
     }
     if report.reached_nobody() {
         let states: Vec<String> = report.summary.states.keys().map(ToString::to_string).collect();
-        eprintln!("tine: nothing could be reached ({}); check the address, and that a server listens there", states.join(", "));
+        eprintln!(
+            "tine: nothing could be reached ({}); check the address, and that a server listens there",
+            states.join(", ")
+        );
     }
     if let Err(error) = &written {
         eprintln!("tine: {error}");

@@ -30,8 +30,7 @@ impl Files {
         let mut files = Vec::new();
         for (path, form) in asked.into_iter().filter_map(|(path, form)| Some((path.clone()?, form))) {
             if path != Path::new("-") {
-                let file = File::create(&path).map_err(|why| cannot_write(&path, &why))?;
-                files.push((path, file, form));
+                files.push((path.clone(), create(&path)?, form));
             }
         }
         Ok(Files { files, json_on_stdout })
@@ -56,6 +55,24 @@ impl Files {
     }
 }
 
+/// Opens a file to write.
+///
+/// # Errors
+/// Those of open(2).
+pub fn create(path: &Path) -> Result<File, Error> {
+    File::create(path).map_err(|why| cannot_write(path, &why))
+}
+
+/// Writes something as JSON.
+///
+/// # Errors
+/// Those of write(2).
+pub fn write_json(mut file: File, path: &Path, what: &impl serde::Serialize) -> Result<(), Error> {
+    // Maps have strings for keys, so nothing can be refused.
+    let text = serde_json::to_vec(what).unwrap_or_default();
+    file.write_all(&text).map_err(|why| cannot_write(path, &why))
+}
+
 fn json(report: &Report) -> String {
     // Maps have strings for keys, so nothing can be refused.
     let mut text = serde_json::to_string(report).unwrap_or_default();
@@ -65,7 +82,9 @@ fn json(report: &Report) -> String {
 
 fn print(text: &str) -> Result<(), Error> {
     let next = "give standard output a reader";
-    std::io::stdout().write_all(text.as_bytes()).map_err(|why| Error::system("cannot print the summary", &why, next))
+    std::io::stdout()
+        .write_all(text.as_bytes())
+        .map_err(|why| Error::system("cannot print the summary", &why, next))
 }
 
 fn cannot_write(path: &Path, why: &std::io::Error) -> Error {

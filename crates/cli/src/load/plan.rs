@@ -15,11 +15,15 @@ pub fn load(populations: Vec<Population>, addresses: &[String], options: &Option
     let parsed: Vec<Address> = addresses.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
     let targets = parsed.iter().map(places).collect::<Result<Vec<_>, _>>()?;
     let plan = plan(populations, addresses, options);
-    let scripts = scripts(&plan).map_err(|why| Error::usage(format_args!("bad load: {why}"), "see `tine load MODE --help`"))?;
+    let scripts = scripts(&plan)
+        .map_err(|why| Error::usage(format_args!("bad load: {why}"), "see `tine load MODE --help`"))?;
     let sources = sources(&options.source, &targets)?;
     let fits = |place: &Place| !matches!(place, Place::Tcp(address) if address.port() == 0);
     if !targets.iter().flatten().all(fits) {
-        return Err(Error::usage("nobody can be reached on port 0", "say the port that the server listens on"));
+        return Err(Error::usage(
+            "nobody can be reached on port 0",
+            "say the port that the server listens on",
+        ));
     }
     Ok(Load { plan, scripts, targets, sources })
 }
@@ -34,14 +38,18 @@ fn sources(blocks: &[Block], targets: &[Vec<Place>]) -> Result<Sources, Error> {
     let sources = Sources::new(blocks.to_vec(), &all);
     match blocks.is_empty() || all.iter().any(|place| sources.serve(place)) {
         true => Ok(sources),
-        false => Err(Error::usage("no --source is of the targets' kind", "give sources of IPv4 for IPv4, of IPv6 for IPv6")),
+        false => Err(Error::usage(
+            "no --source is of the targets' kind",
+            "give sources of IPv4 for IPv4, of IPv6 for IPv6",
+        )),
     }
 }
 
 fn plan(populations: Vec<Population>, addresses: &[String], options: &Options) -> Plan {
     let is = |mode| matches!(populations.as_slice(), [one] if one.mode == mode);
     let has = |mode| populations.iter().any(|one: &Population| one.mode == mode);
-    let processors = std::thread::available_parallelism().map_or(1, |number| u32::try_from(number.get()).unwrap_or(1));
+    let processors =
+        std::thread::available_parallelism().map_or(1, |number| u32::try_from(number.get()).unwrap_or(1));
     let processes = options.processes.unwrap_or(processors);
     let connections = options.connections.unwrap_or(match options.rate {
         _ if is(Mode::Hold) => 1000,

@@ -29,7 +29,8 @@ fn write(out: &mut String, record: &Record) -> std::fmt::Result {
         }
     }
     let mean = record.mean() as f64;
-    let spread = record.counters().map(|(value, number)| number as f64 * (value as f64 - mean).powi(2)).sum::<f64>();
+    let spread =
+        record.counters().map(|(value, number)| number as f64 * (value as f64 - mean).powi(2)).sum::<f64>();
     let deviation = (spread / count.max(1) as f64).sqrt();
     writeln!(out, "#[Mean    = {:12.6}, StdDeviation   = {:12.6}]", ms(mean), ms(deviation))?;
     writeln!(out, "#[Max     = {:12.6}, Total count    = {count:12}]", ms(record.max() as f64))?;
@@ -43,7 +44,10 @@ pub fn points(record: &Record) -> Vec<(f64, u64, u64)> {
     let count = record.count();
     let mut points = Vec::new();
     let mut share: f64 = 0.0;
-    while count > 0 {
+    if count == 0 {
+        return points;
+    }
+    loop {
         let value = record.quantile(share);
         let upto = record.count_upto(value);
         points.push((share.min(1.0), value, upto));
@@ -72,7 +76,11 @@ mod tests {
         let mut record = Record::default();
         (1..=10_000).for_each(|number| record.add(number * 1000));
         let points = points(&record);
-        assert!(points.windows(2).all(|pair| pair[0].0 < pair[1].0 && pair[0].1 <= pair[1].1 && pair[0].2 <= pair[1].2));
+        assert!(
+            points
+                .windows(2)
+                .all(|pair| pair[0].0 < pair[1].0 && pair[0].1 <= pair[1].1 && pair[0].2 <= pair[1].2)
+        );
         assert_eq!(points.last(), Some(&(1.0, 10_000_000, 10_000)));
         let (_, median, upto) = points.iter().find(|(share, ..)| *share >= 0.5).expect("half");
         assert!(median.abs_diff(5_000_000) < 5_000 && upto.abs_diff(5000) < 10, "{median} {upto}");

@@ -53,9 +53,8 @@ fn latency(report: &Report) -> String {
         .map(|(measure, name)| {
             let record = report.findings.records.of(*measure);
             let seen = points(&record).into_iter().filter(|(share, ..)| *share < 1.0);
-            let curve = |(share, value, _): (f64, u64, u64)| {
-                (-(1.0 - share).log10(), (value.max(1) as f64).log10())
-            };
+            let curve =
+                |(share, value, _): (f64, u64, u64)| (-(1.0 - share).log10(), (value.max(1) as f64).log10());
             Curve { name: (*name).to_owned(), points: seen.map(curve).collect() }
         })
         .filter(|curve| !curve.points.is_empty())
@@ -70,7 +69,14 @@ fn latency(report: &Report) -> String {
     let names = ["0 %", "90 %", "99 %", "99.9 %", "99.99 %", "99.999 %", "99.9999 %", "99.99999 %"];
     let across = (0..=most as usize).map(|at| (at as f64, names.get(at).copied().unwrap_or("").to_owned()));
     let up = (low as i32..=high as i32).map(|at| (f64::from(at), duration(10f64.powi(at) as u64)));
-    figure("Latency by percentile", &curves, (0.0, most), (low, high.max(low + 1.0)), across.collect(), up.collect())
+    figure(
+        "Latency by percentile",
+        &curves,
+        (0.0, most),
+        (low, high.max(low + 1.0)),
+        across.collect(),
+        up.collect(),
+    )
 }
 
 /// What was done, and what went wrong, second by second.
@@ -106,7 +112,11 @@ fn linear(title: &str, curve: Curve, shown: &dyn Fn(f64) -> String) -> String {
 /// The next of 1, 2, 5, 10, 20, 50 …
 fn nice(value: f64) -> f64 {
     let power = 10f64.powf(value.max(1e-9).log10().floor());
-    [1.0, 2.0, 5.0, 10.0].map(|digit| digit * power).into_iter().find(|nice| *nice >= value * 0.999).unwrap_or(value)
+    [1.0, 2.0, 5.0, 10.0]
+        .map(|digit| digit * power)
+        .into_iter()
+        .find(|nice| *nice >= value * 0.999)
+        .unwrap_or(value)
 }
 
 type Marks = Vec<(f64, String)>;
@@ -119,11 +129,17 @@ fn figure(title: &str, curves: &[Curve], x: (f64, f64), y: (f64, f64), across: M
     );
     for (value, name) in up {
         let (at, right) = (at_y(value), WIDTH - 20.0);
-        let _ = writeln!(out, "<path class=\"grid\" d=\"M{LEFT} {at:.1}H{right}\"/><text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{name}</text>", LEFT - 6.0, at + 4.0);
+        let _ = writeln!(
+            out,
+            "<path class=\"grid\" d=\"M{LEFT} {at:.1}H{right}\"/><text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{name}</text>",
+            LEFT - 6.0,
+            at + 4.0
+        );
     }
     for (value, name) in across {
         let at = at_x(value);
-        let _ = writeln!(out, "<text x=\"{at:.1}\" y=\"{}\" text-anchor=\"middle\">{name}</text>", HEIGHT - 12.0);
+        let _ =
+            writeln!(out, "<text x=\"{at:.1}\" y=\"{}\" text-anchor=\"middle\">{name}</text>", HEIGHT - 12.0);
     }
     let _ = writeln!(out, "<path class=\"axis\" d=\"M{LEFT} {TOP}V{}H{}\"/>", HEIGHT - BOTTOM, WIDTH - 20.0);
     for (curve, class) in curves.iter().zip(CLASSES.iter().cycle()) {
@@ -134,7 +150,14 @@ fn figure(title: &str, curves: &[Curve], x: (f64, f64), y: (f64, f64), across: M
     if curves.len() > 1 {
         for (at, (curve, class)) in curves.iter().zip(CLASSES).enumerate() {
             let y = TOP + 12.0 + 16.0 * at as f64;
-            let _ = writeln!(out, "<path class=\"{class}\" d=\"M{} {:.1}h18\"/><text x=\"{}\" y=\"{y:.1}\">{}</text>", LEFT + 10.0, y - 4.0, LEFT + 34.0, escape(&curve.name));
+            let _ = writeln!(
+                out,
+                "<path class=\"{class}\" d=\"M{} {:.1}h18\"/><text x=\"{}\" y=\"{y:.1}\">{}</text>",
+                LEFT + 10.0,
+                y - 4.0,
+                LEFT + 34.0,
+                escape(&curve.name)
+            );
         }
     }
     out + "</svg>\n"

@@ -157,3 +157,33 @@ pub fn summary(part: &Part, window_ns: u64, kernel: &Counters, machine: &Machine
         machine_steal: kernel.processor.steal as f64 / total,
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A report in which nothing was found.
+    pub(crate) fn report(window_ns: u64) -> Report {
+        let outcome = Outcome {
+            part: Part::default(),
+            lost: Vec::new(),
+            interrupted: false,
+            window_ns,
+            kernel: Counters::default(),
+            began_ms: 0,
+        };
+        let mut report = Report::new(&crate::plan::tests::plan(), outcome);
+        report.validity = Validity { valid: true, ..Validity::default() };
+        report
+    }
+
+    #[test]
+    fn a_report_is_read_as_it_was_written() {
+        let mut one = report(SECOND);
+        one.findings.connections.count(State::NoPorts, 2);
+        one.findings.records.at(Measure::Connect).add(7);
+        let text = serde_json::to_string(&one).expect("text");
+        let again: Report = serde_json::from_str(&text).expect("a report");
+        assert_eq!(serde_json::to_string(&again).expect("text"), text);
+    }
+}

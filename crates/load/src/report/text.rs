@@ -24,7 +24,9 @@ fn write(out: &mut String, report: &Report) -> std::fmt::Result {
     }
     writeln!(out, "{} to {}: {}/s", report.name, plan.targets.join(", "), rounded(summary.rate))?;
     let load = match plan.rate {
-        Some(rate) => format!("open loop at {}/s ({:?} arrivals)", rounded(rate), plan.arrivals).to_lowercase(),
+        Some(rate) => {
+            format!("open loop at {}/s ({:?} arrivals)", rounded(rate), plan.arrivals).to_lowercase()
+        }
         None => "closed loop".into(),
     };
     writeln!(
@@ -48,8 +50,11 @@ fn write(out: &mut String, report: &Report) -> std::fmt::Result {
         (exchanges.in_flight, "in flight"),
         (exchanges.unstarted, "unstarted"),
     ];
-    let others: Vec<String> =
-        others.iter().filter(|(number, _)| *number > 0).map(|(number, word)| format!("{} {word}", grouped(*number))).collect();
+    let others: Vec<String> = others
+        .iter()
+        .filter(|(number, _)| *number > 0)
+        .map(|(number, word)| format!("{} {word}", grouped(*number)))
+        .collect();
     if exchanges.planned > 0 {
         writeln!(out, "exchanges    {} planned: {}", grouped(exchanges.planned), others.join(", "))?;
     }
@@ -69,7 +74,11 @@ fn write(out: &mut String, report: &Report) -> std::fmt::Result {
         writeln!(
             out,
             "  wrong bytes on connection {} at offset {}: {} (expected {}, got {})",
-            found.connection, found.offset, found.fault, or_dash(&found.expected), or_dash(&found.got)
+            found.connection,
+            found.offset,
+            found.fault,
+            or_dash(&found.expected),
+            or_dash(&found.got)
         )?;
     }
     let seconds = summary.window_seconds.max(1e-9);
@@ -79,7 +88,11 @@ fn write(out: &mut String, report: &Report) -> std::fmt::Result {
         bytes(summary.bytes.sent as f64),
         bytes(summary.bytes.received as f64),
         if plan.warmup_ns == 0 {
-            format!(" ({}/s, {}/s)", bytes(summary.bytes.sent as f64 / seconds), bytes(summary.bytes.received as f64 / seconds))
+            format!(
+                " ({}/s, {}/s)",
+                bytes(summary.bytes.sent as f64 / seconds),
+                bytes(summary.bytes.received as f64 / seconds)
+            )
         } else {
             String::new()
         }
@@ -134,7 +147,8 @@ fn percentiles(figures: &Figures) -> String {
         ("p99.9", figures.p999, 0.001),
         ("p99.99", figures.p9999, 0.0001),
     ];
-    let enough = points.iter().filter(|(name, _, beyond)| *name == "p50" || figures.count as f64 * beyond >= 10.0);
+    let enough =
+        points.iter().filter(|(name, _, beyond)| *name == "p50" || figures.count as f64 * beyond >= 10.0);
     let mut shown: Vec<String> =
         enough.map(|(name, value, _)| format!("{name} {}", duration(*value))).collect();
     shown.push(format!("max {}", duration(figures.max)));
@@ -190,7 +204,7 @@ pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::new();
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             out.push(',');
         }
         out.push(digit);
@@ -204,9 +218,13 @@ mod tests {
 
     #[test]
     fn numbers_for_people() {
-        for (nanoseconds, shown) in
-            [(0, "0 ns"), (999, "999 ns"), (1_234, "1.23 us"), (45_678_000, "45.7 ms"), (123_000_000_000, "123 s")]
-        {
+        for (nanoseconds, shown) in [
+            (0, "0 ns"),
+            (999, "999 ns"),
+            (1_234, "1.23 us"),
+            (45_678_000, "45.7 ms"),
+            (123_000_000_000, "123 s"),
+        ] {
             assert_eq!(duration(nanoseconds), shown);
         }
         assert_eq!([0, 999, 1000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);

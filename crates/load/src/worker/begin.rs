@@ -19,7 +19,8 @@ impl Worker<'_> {
     /// What there is to do at the very start.
     pub(super) fn prepare(&mut self) {
         let (ramp, all) = (self.work.plan.ramp_ns, u64::from(self.work.plan.connections).max(1));
-        let connects_on_arrival = self.schedule.is_some() && self.work.scripts.iter().all(|one| one.from_connect);
+        let connects_on_arrival =
+            self.schedule.is_some() && self.work.scripts.iter().all(|one| one.from_connect);
         for (at, place) in self.work.places.clone().enumerate() {
             self.slots[at].freed = self.work.start;
             match connects_on_arrival {

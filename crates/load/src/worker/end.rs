@@ -140,7 +140,8 @@ impl Worker<'_> {
         let stage = self.slots[at].stage;
         self.opened(at);
         self.numbers.open -= u64::from(stage != Stage::Connecting);
-        self.part.exchanges.failed += u64::from(matches!(stage, Stage::Talking | Stage::Evidence) && state.is_error());
+        self.part.exchanges.failed +=
+            u64::from(matches!(stage, Stage::Talking | Stage::Evidence) && state.is_error());
         self.part.connections.count(state, 1);
         if state.is_error() {
             self.numbers.errors += 1;

@@ -147,7 +147,9 @@ impl Worker<'_> {
                     self.diagnose(at);
                 }
             }
-            Stage::Idle | Stage::Thinking | Stage::Closing if self.minds_more(at) => self.end(at, State::Long),
+            Stage::Idle | Stage::Thinking | Stage::Closing if self.minds_more(at) => {
+                self.end(at, State::Long)
+            }
             _ => {}
         }
     }

@@ -1,0 +1,63 @@
+//! Results that were written before: reading, comparing, adding up.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use tine::Error;
+use tine_load::compare::compare;
+use tine_load::merge::merge;
+use tine_load::report::{Report, SCHEMA};
+
+use super::output::Files;
+use super::{code, conclude};
+use crate::args::load::{Compare, Merge};
+
+/// `tine load compare`.
+pub fn run_compare(args: &Compare) -> Result<ExitCode, Error> {
+    let (before, after) = (read(&args.before)?, read(&args.after)?);
+    let rows = compare(&before, &after, args.tolerance)
+        .map_err(|why| Error::usage(why, "compare results of the same mode, close and rate"))?;
+    let mut is_invalid = false;
+    for (path, report) in [(&args.before, &before), (&args.after, &after)] {
+        for reason in &report.validity.reasons {
+            println!("INVALID: {}: {reason}", path.display());
+            is_invalid = true;
+        }
+    }
+    println!("{:<8} {:>14} {:>14} {:>8}", "", "A", "B", "B/A");
+    for row in &rows {
+        let verdict = if row.is_worse { "  worse" } else { "" };
+        println!("{:<8} {:>14} {:>14} {:>8.3}{verdict}", row.name, row.before, row.after, row.ratio);
+    }
+    let is_worse = rows.iter().any(|row| row.is_worse);
+    Ok(ExitCode::from(match (is_invalid, is_worse) {
+        (true, _) => code::INVALID,
+        (false, true) => code::LIMIT,
+        (false, false) => 0,
+    }))
+}
+
+/// `tine load merge`.
+pub fn run_merge(args: &Merge) -> Result<ExitCode, Error> {
+    let reports = args.files.iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>()?;
+    let files = Files::open(&args.outputs)?;
+    let whole =
+        merge(&reports).map_err(|why| Error::usage(why, "add up parts of one load that ran together"))?;
+    Ok(conclude(&whole, &args.fail_if, files, args.outputs.quiet))
+}
+
+fn read(path: &Path) -> Result<Report, Error> {
+    let text = std::fs::read(path).map_err(|why| {
+        Error::usage(format_args!("cannot read {}: {}", path.display(), tine::reason(&why)), "check the path")
+    })?;
+    let next = "give a file that `tine load --json` wrote";
+    let report: Report = serde_json::from_slice(&text)
+        .map_err(|why| Error::usage(format_args!("{} is no result: {why}", path.display()), next))?;
+    match report.schema == SCHEMA {
+        true => Ok(report),
+        false => Err(Error::usage(
+            format_args!("{} is of the schema '{}', not {SCHEMA}", path.display(), report.schema),
+            "read it with the version of tine that wrote it",
+        )),
+    }
+}
