@@ -5,7 +5,6 @@ use serde::{Deserialize, Serialize};
 use crate::crew::Outcome;
 use crate::plan::Plan;
 use crate::record::Measure;
-use crate::state::State;
 
 /// What is said about a measurement before its figures.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,8 +70,7 @@ fn reasons(plan: &Plan, outcome: &Outcome) -> Vec<String> {
                 .into(),
         );
     }
-    let reached = part.connections.states.keys().any(|state| !state.is_error() && *state != State::Unstarted);
-    if part.measured == 0 && reached && !is_still(plan) && !outcome.interrupted {
+    if part.measured == 0 && part.most_open > 0 && !is_still(plan) && !outcome.interrupted {
         reasons.push("nothing was done in the measured time".into());
     }
     reasons
@@ -125,9 +123,10 @@ mod tests {
     use crate::counters::Counters;
     use crate::crew::Lost;
     use crate::part::Part;
+    use crate::state::State;
 
     fn outcome() -> Outcome {
-        let mut part = Part { measured: 10, ..Part::default() };
+        let mut part = Part { measured: 10, most_open: 1, ..Part::default() };
         part.connections.planned = 10;
         part.connections.count(State::Ok, 10);
         Outcome {

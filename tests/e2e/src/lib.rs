@@ -3,6 +3,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod load;
+pub mod network;
 pub mod procfs;
 
 use std::ffi::OsStr;

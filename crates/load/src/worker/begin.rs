@@ -143,16 +143,20 @@ impl Worker<'_> {
     /// Begins to connect, to the place of its target that is to be tried now.
     fn connect(&mut self, at: usize) {
         match self.socket(at) {
-            Ok(socket) => {
+            Ok((socket, is_connected)) => {
                 self.slots[at].socket = Some(socket);
                 self.slots[at].asked = Asked::Nothing;
-                self.look_at_connecting(at);
+                match is_connected && !self.is_cut_at(at, Cut::Connecting) {
+                    true => self.connected(at),
+                    false => self.look_at_connecting(at),
+                }
             }
             Err(errno) => self.cannot_connect(at, errno),
         }
     }
 
-    fn socket(&self, at: usize) -> Result<OwnedFd, Errno> {
+    /// A socket that is being connected, and whether it is.
+    fn socket(&self, at: usize) -> Result<(OwnedFd, bool), Errno> {
         let (number, target) = (self.slots[at].number, self.target(at));
         let place = &self.work.targets[target][self.tried[target].0];
         let socket = place.socket()?;
@@ -161,10 +165,16 @@ impl Worker<'_> {
         }
         self.work.sources.bind(&socket, number, place)?;
         match place.connect(&socket) {
-            // Decided or not, the next look tells.
-            Ok(()) | Err(Errno::INPROGRESS | Errno::INTR | Errno::AGAIN) => Ok(socket),
+            // A Unix socket must not be asked again: with its queue full, it does not say that it is connected.
+            Ok(()) => Ok((socket, true)),
+            Err(Errno::INPROGRESS | Errno::INTR | Errno::AGAIN) => Ok((socket, false)),
             Err(errno) => Err(errno),
         }
+    }
+
+    /// Whether a place's connection is to be cut off at this stage.
+    pub(super) fn is_cut_at(&self, at: usize, stage: Cut) -> bool {
+        self.script(at).is_cut && Cut::of(self.slots[at].number) == stage
     }
 
     fn target(&self, at: usize) -> usize {
@@ -173,7 +183,7 @@ impl Worker<'_> {
 
     /// Asks how connecting goes. On loopback it is done by now: that saves a turn of the loop.
     pub(super) fn look_at_connecting(&mut self, at: usize) {
-        if self.script(at).is_cut && Cut::of(self.slots[at].number) == Cut::Connecting {
+        if self.is_cut_at(at, Cut::Connecting) {
             return self.cut(at);
         }
         let target = self.target(at);
@@ -213,9 +223,9 @@ impl Worker<'_> {
         if slot.planned >= self.measured_from {
             self.part.records.at(Measure::Connect).add(took);
         }
-        let (planned, begun, number) = (slot.planned, slot.begun, slot.number);
+        let (planned, begun) = (slot.planned, slot.begun);
         self.set_stage(at, Stage::Ready);
-        if script.is_cut && Cut::of(number) == Cut::Connected {
+        if self.is_cut_at(at, Cut::Connected) {
             self.cut(at);
         } else if script.exchanges == Some(0) {
             self.opened(at);

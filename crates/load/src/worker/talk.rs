@@ -22,9 +22,9 @@ impl Worker<'_> {
     pub(super) fn speak(&mut self, at: usize) {
         let script = self.script(at);
         for _ in 0..CHUNKS {
+            let is_halved = self.is_cut_at(at, Cut::HalfSent);
             let slot = &mut self.slots[at];
             let size = slot.exchange.size();
-            let is_halved = script.is_cut && Cut::of(slot.number) == Cut::HalfSent;
             let until = if is_halved { size / 2 } else { size };
             if slot.exchange.sent >= until {
                 return self.said(at);
@@ -73,8 +73,7 @@ impl Worker<'_> {
     /// The whole message is sent (or as much of it as is to be).
     fn said(&mut self, at: usize) {
         let script = self.script(at);
-        let slot = &self.slots[at];
-        if script.is_cut && matches!(Cut::of(slot.number), Cut::HalfSent | Cut::Sent) {
+        if self.is_cut_at(at, Cut::HalfSent) || self.is_cut_at(at, Cut::Sent) {
             return self.cut(at);
         }
         if self.slots[at].exchange.is_complete() {
@@ -161,10 +160,10 @@ impl Worker<'_> {
 
     fn heard(&mut self, at: usize, bytes: &[u8]) {
         let script = self.script(at);
-        let slot = &mut self.slots[at];
-        if script.is_cut && Cut::of(slot.number) == Cut::Answering {
+        if self.is_cut_at(at, Cut::Answering) {
             return self.cut(at);
         }
+        let slot = &mut self.slots[at];
         if !std::mem::replace(&mut slot.is_heard, true) && slot.planned >= self.measured_from {
             self.part.records.at(Measure::FirstByte).add(now() - slot.begun);
         }

@@ -1,0 +1,121 @@
+//! Runs `tine load`, and servers that behave as no server should.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::{run, tine};
+
+/// What a load said.
+#[derive(Debug)]
+pub struct Loaded {
+    /// Its exit code.
+    pub code: i32,
+    /// Its report.
+    pub report: Value,
+    /// What it wrote to standard error.
+    pub err: String,
+}
+
+/// `tine load`, as a command.
+#[must_use]
+pub fn command(words: &[&str]) -> Command {
+    let mut command = Command::new(tine());
+    command.arg("load").args(words);
+    command
+}
+
+/// Runs `tine load` to its end, with its report.
+///
+/// # Panics
+/// If it prints no report.
+#[must_use]
+pub fn load(words: &[&str]) -> Loaded {
+    let (code, out, err) = run(command(words).args(["--json", "-"]));
+    let report = serde_json::from_str(&out).unwrap_or_else(|why| panic!("no report ({why}): {out}{err}"));
+    Loaded { code, report, err }
+}
+
+impl Loaded {
+    /// How many connections ended in this state.
+    #[must_use]
+    pub fn state(&self, name: &str) -> u64 {
+        self.report["summary"]["states"][name].as_u64().unwrap_or(0)
+    }
+
+    /// All states together.
+    #[must_use]
+    pub fn ended(&self) -> u64 {
+        let states = self.report["summary"]["states"].as_object().expect("states");
+        states.values().filter_map(Value::as_u64).sum()
+    }
+
+    /// A number of the report, by its path.
+    ///
+    /// # Panics
+    /// If it has none there.
+    #[must_use]
+    pub fn number(&self, path: &str) -> f64 {
+        let found = self.report.pointer(path).and_then(Value::as_f64);
+        found.unwrap_or_else(|| panic!("no number at {path} in {}", self.report))
+    }
+
+    /// Whether everything went well, and as many connections ended as were planned.
+    ///
+    /// # Panics
+    /// If not.
+    pub fn expect_sound(&self) {
+        assert_eq!(self.code, 0, "{} {}", self.err, self.report["validity"]);
+        assert_eq!(self.number("/summary/errors"), 0.0, "{}", self.report["summary"]);
+        self.expect_sum();
+    }
+
+    /// Whether as many connections and exchanges ended as were planned.
+    ///
+    /// # Panics
+    /// If not.
+    pub fn expect_sum(&self) {
+        assert_eq!(self.ended() as f64, self.number("/summary/connections"), "{}", self.report["summary"]);
+        let exchanges = self.report["findings"]["exchanges"].as_object().expect("exchanges");
+        let sum: u64 = exchanges.values().filter_map(Value::as_u64).sum();
+        assert_eq!(sum, 2 * exchanges["planned"].as_u64().expect("a number"), "{exchanges:?}");
+    }
+}
+
+/// A server in threads of this process, one for each connection; returns its address. It lives as long as the
+/// test.
+///
+/// # Panics
+/// If it cannot listen.
+pub fn server(serve: impl Fn(TcpStream) -> std::io::Result<()> + Send + Sync + Copy + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("bound").to_string();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            // A client that goes away is what many of these tests are about.
+            std::thread::spawn(move || drop(serve(stream)));
+        }
+    });
+    address
+}
+
+/// An echo that passes what it has read, and where in the stream that is, through `change` before it sends it.
+///
+/// # Errors
+/// Those of the stream.
+pub fn echo_through(mut stream: TcpStream, change: impl Fn(u64, &mut Vec<u8>)) -> std::io::Result<()> {
+    let mut offset = 0;
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let length = stream.read(&mut buffer)?;
+        if length == 0 {
+            return Ok(());
+        }
+        let mut bytes = buffer[..length].to_vec();
+        change(offset, &mut bytes);
+        stream.write_all(&bytes)?;
+        offset += length as u64;
+    }
+}

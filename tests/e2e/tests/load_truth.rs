@@ -1,0 +1,346 @@
+//! `tine load` against servers that misbehave: each thing that goes wrong has a name, and nothing hangs.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
+use std::process::Stdio;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use tine_e2e::load::{command, echo_through, load, server};
+use tine_e2e::{Server, kill, network, procfs, run, soon};
+
+/// Where the servers below go wrong, on every connection.
+const WRONG: u64 = 9_999_991;
+
+/// Loads a wrong server with an echo, and returns what was found: connections that got wrong bytes, and the first
+/// fault.
+fn caught(address: &str) -> (u64, serde_json::Value) {
+    let loaded = load(&["echo", address, "-n", "4", "-c", "2", "--size", "10M"]);
+    assert_eq!(loaded.code, 3, "{} {}", loaded.err, loaded.report["summary"]);
+    loaded.expect_sum();
+    (loaded.state("mismatch") + loaded.state("long"), loaded.report["findings"]["faults"][0].clone())
+}
+
+/// Where in these bytes, the first of which is at an offset, the wrong place is.
+fn place(offset: u64, bytes: &[u8]) -> Option<usize> {
+    (offset..offset + bytes.len() as u64).contains(&WRONG).then(|| (WRONG - offset) as usize)
+}
+
+#[test]
+fn changed_bytes() {
+    network::own();
+    let address = server(|stream| {
+        echo_through(stream, |offset, bytes| {
+            if let Some(at) = place(offset, bytes) {
+                bytes[at] ^= 0x20;
+            }
+        })
+    });
+    let (number, fault) = caught(&address);
+    assert_eq!((number, fault["offset"].as_u64()), (4, Some(WRONG)));
+    assert_eq!((fault["fault"]["kind"].as_str(), fault["fault"]["bytes"].as_u64()), (Some("changed"), Some(1)));
+    let (expected, got) = (fault["expected"].as_str().expect("bytes"), fault["got"].as_str().expect("bytes"));
+    assert!(expected[..2] != got[..2] && expected[2..] == got[2..], "{fault}");
+}
+
+#[test]
+fn lost_bytes() {
+    network::own();
+    let address = server(|stream| {
+        echo_through(stream, |offset, bytes| {
+            place(offset, bytes).map(|at| bytes.remove(at));
+        })
+    });
+    let (number, fault) = caught(&address);
+    assert_eq!((number, fault["offset"].as_u64()), (4, Some(WRONG)));
+    assert_eq!((fault["fault"]["kind"].as_str(), fault["fault"]["bytes"].as_u64()), (Some("lost"), Some(1)));
+}
+
+#[test]
+fn doubled_bytes() {
+    network::own();
+    let address = server(|stream| {
+        echo_through(stream, |offset, bytes| {
+            if let Some(at) = place(offset, bytes) {
+                bytes.insert(at, bytes[at]);
+            }
+        })
+    });
+    let (number, fault) = caught(&address);
+    assert_eq!((number, fault["offset"].as_u64()), (4, Some(WRONG + 1)), "the second of them is the wrong one");
+    assert_eq!((fault["fault"]["kind"].as_str(), fault["fault"]["bytes"].as_u64()), (Some("doubled"), Some(1)));
+}
+
+#[test]
+fn bytes_out_of_order() {
+    network::own();
+    let address = server(|stream| {
+        echo_through(stream, |offset, bytes| {
+            if let Some(at) = place(offset, bytes) {
+                let other = if at + 1 < bytes.len() { at + 1 } else { at - 1 };
+                bytes.swap(at, other);
+            }
+        })
+    });
+    let (number, fault) = caught(&address);
+    assert_eq!(number, 4);
+    assert!(fault["offset"].as_u64().expect("an offset").abs_diff(WRONG) <= 1, "{fault}");
+    assert_eq!(fault["fault"]["kind"].as_str(), Some("out-of-order"));
+}
+
+#[test]
+fn another_connections_bytes() {
+    /// What a connection said, for the next one to hear.
+    static MIXED_UP: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+    network::own();
+    let address = server(|mut stream| {
+        let mut request = [0; 256];
+        loop {
+            stream.read_exact(&mut request)?;
+            let mut other = MIXED_UP.lock().expect("no panic under the lock");
+            let answer = if other.is_empty() { request.to_vec() } else { other.clone() };
+            *other = request.to_vec();
+            stream.write_all(&answer)?;
+        }
+    });
+    let loaded = load(&["crr", &address, "-n", "10", "-c", "2", "-p", "1", "--size", "256"]);
+    assert_eq!(loaded.code, 3, "{}", loaded.report["summary"]);
+    assert!(loaded.state("mismatch") >= 8, "{}", loaded.report["summary"]);
+    let fault = &loaded.report["findings"]["faults"][0];
+    let (own, other) = (fault["connection"].as_u64(), fault["fault"]["connection"].as_u64());
+    assert!(fault["fault"]["kind"] == "foreign" && own != other && other < Some(10), "{fault}");
+}
+
+#[test]
+fn too_much_and_too_little() {
+    network::own();
+    let more = server(|mut stream| {
+        let mut request = [0; 64];
+        stream.read_exact(&mut request)?;
+        stream.write_all(&[&request[..], b"and more"].concat())
+    });
+    let loaded = load(&["crr", &more, "-n", "6"]);
+    assert_eq!((loaded.code, loaded.state("long")), (3, 6), "{}", loaded.report["summary"]);
+    let late = server(|stream| echo_then(stream, b"and more"));
+    let loaded = load(&["echo", &late, "-n", "6", "--size", "1K"]);
+    assert_eq!((loaded.code, loaded.state("long")), (3, 6), "after the answer, too: {}", loaded.report["summary"]);
+    let less = server(|mut stream| {
+        let mut request = [0; 64];
+        stream.read_exact(&mut request)?;
+        stream.write_all(&request[..63])
+    });
+    let loaded = load(&["crr", &less, "-n", "6"]);
+    assert_eq!(loaded.state("short"), 6, "{}", loaded.report["summary"]);
+    loaded.expect_sum();
+}
+
+/// An echo that says more at the end.
+fn echo_then(mut stream: TcpStream, more: &[u8]) -> std::io::Result<()> {
+    let mut all = Vec::new();
+    std::io::copy(&mut stream.try_clone()?, &mut Tee(&mut stream, &mut all))?;
+    stream.write_all(more)
+}
+
+/// Sends what it is given, and keeps it.
+struct Tee<'a>(&'a mut TcpStream, &'a mut Vec<u8>);
+
+impl Write for Tee<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.1.extend_from_slice(bytes);
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn servers_that_close_or_reset_or_are_late() {
+    network::own();
+    let closing = server(|mut stream| stream.read(&mut [0; 64]).map(drop));
+    let loaded = load(&["crr", &closing, "-n", "6"]);
+    assert_eq!((loaded.state("closed"), loaded.ended()), (6, 6), "{}", loaded.report["summary"]);
+
+    let resetting = server(|mut stream| {
+        stream.read_exact(&mut [0; 1])?;
+        reset(&stream);
+        Ok(())
+    });
+    let loaded = load(&["crr", &resetting, "-n", "6"]);
+    assert_eq!((loaded.state("reset"), loaded.ended()), (6, 6), "{}", loaded.report["summary"]);
+
+    let late = server(|mut stream| {
+        let mut request = [0; 64];
+        stream.read_exact(&mut request)?;
+        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        // Until the client gives up.
+        stream.read(&mut request).map(drop)
+    });
+    let began = Instant::now();
+    let loaded = load(&["crr", &late, "-n", "4", "-c", "4", "--timeout", "300ms"]);
+    assert_eq!((loaded.state("timeout"), loaded.ended()), (4, 4), "{}", loaded.report["summary"]);
+    assert!(began.elapsed() < Duration::from_secs(5));
+}
+
+/// Has closing reset a connection.
+fn reset(stream: &TcpStream) {
+    rustix::net::sockopt::set_socket_linger(stream, Some(Duration::ZERO)).expect("a socket");
+}
+
+#[test]
+fn a_server_that_never_accepts() {
+    network::own();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    rustix::net::listen(&listener, 1).expect("a smaller backlog");
+    let address = listener.local_addr().expect("bound").to_string();
+    let loaded = load(&["crr", &address, "-n", "12", "-c", "12", "--timeout", "400ms"]);
+    // The kernel makes as many connections as the backlog has room for; the others are not made.
+    let (unanswered, unmade) = (loaded.state("timeout"), loaded.state("connect-timeout"));
+    assert!(unanswered >= 1 && unmade >= 1 && unanswered + unmade == 12, "{}", loaded.report["summary"]);
+    let reasons = loaded.report["validity"]["reasons"].to_string();
+    assert!(loaded.code == 4 && reasons.contains("ListenOverflows"), "{} {reasons}", loaded.code);
+    // On descriptors that stay open, so that nothing above was a closed listener.
+    assert!(listener.as_raw_fd() > 0);
+}
+
+#[test]
+fn nobody_listens() {
+    network::own();
+    let (code, out, err) = run(&mut command(&["crr", "127.0.0.1:9", "-n", "20", "-c", "4"]));
+    assert_eq!(code, 111, "{out}{err}");
+    assert!(out.contains("20 refused") && err.contains("nothing could be reached (refused)"), "{out}{err}");
+    // Without an end in sight it does not try for the whole time.
+    let began = Instant::now();
+    let loaded = load(&["crr", "127.0.0.1:9", "-d", "60s"]);
+    assert_eq!(loaded.code, 111);
+    assert!(began.elapsed() < Duration::from_secs(20) && loaded.state("refused") > 10);
+    loaded.expect_sum();
+    let loaded = load(&["crr", "unix:/nowhere/at/all", "-n", "3"]);
+    assert_eq!((loaded.code, loaded.state("refused")), (111, 3));
+}
+
+#[test]
+fn the_server_goes_away_in_the_middle() {
+    network::own();
+    let mut server = Server::serve(&[]);
+    let address = format!("127.0.0.1:{}", server.port());
+    let mut running = command(&["crr", &address, "-d", "4s", "--json", "-"]);
+    let running = running.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    server.log.wait_for("end", 20);
+    kill(server.pid(), Signal::KILL);
+    server.wait();
+    let output = running.wait_with_output().expect("it ends");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("a report");
+    let states = &report["summary"]["states"];
+    assert!(states["ok"].as_u64() >= Some(20) && states["refused"].as_u64() > Some(0), "{states}");
+    assert_eq!(output.status.code(), Some(0), "errors are what it measured: {}", report["validity"]);
+}
+
+#[test]
+fn a_full_disk() {
+    network::own();
+    let server = Server::serve(&[]);
+    let address = format!("127.0.0.1:{}", server.port());
+    let (code, out, err) = run(&mut command(&["crr", &address, "-n", "10", "--json", "/dev/full"]));
+    assert_eq!(code, 1, "{err}");
+    assert!(err.contains("cannot write /dev/full: no space left on device"), "{err}");
+    assert!(out.contains("10 ok"), "the summary is there all the same: {out}");
+}
+
+#[test]
+fn a_worker_that_dies_makes_the_run_invalid_and_the_others_go_on() {
+    network::own();
+    let server = Server::serve(&["-c", "100"]);
+    let address = format!("127.0.0.1:{}", server.port());
+    let mut running = command(&["crr", &address, "-d", "3s", "-p", "3", "--json", "-"]);
+    let running = running.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let crew = i32::try_from(running.id()).expect("a process id");
+    let worker = soon("the workers are there", || {
+        procfs::children(crew).iter().find(|child| child.name == "tine: load 2").map(|child| child.pid)
+    });
+    server.log.wait_for("end", 50);
+    kill(worker, Signal::KILL);
+    let output = running.wait_with_output().expect("it ends");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("a report");
+    assert_eq!((output.status.code(), report["validity"]["valid"].as_bool()), (Some(4), Some(false)));
+    assert_eq!(report["lost"][0]["worker"], 1, "{}", report["lost"]);
+    assert!(report["validity"]["reasons"][0].as_str().is_some_and(|why| why.contains("signal 9")));
+    // Two thirds of the load went on to its end.
+    let seconds = report["findings"]["seconds"].as_array().expect("seconds");
+    assert!(seconds.len() >= 3 && seconds[2]["done"].as_u64() > Some(0), "{seconds:?}");
+}
+
+#[test]
+fn an_interrupted_load_says_what_was_done() {
+    network::own();
+    let server = Server::serve(&["-c", "100"]);
+    let address = format!("127.0.0.1:{}", server.port());
+    for signal in [Signal::INT, Signal::TERM] {
+        let mut running = command(&["crr", &address, "-d", "60s"]);
+        let running = running.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+        let before = server.log.of("end").len();
+        server.log.wait_for("end", before + 20);
+        kill(i32::try_from(running.id()).expect("a process id"), signal);
+        let output = running.wait_with_output().expect("it ends");
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(130), "{text}");
+        assert!(text.contains("interrupted") && text.contains(" ok"), "{text}");
+        assert!(!text.contains("INVALID"), "{text}");
+    }
+}
+
+#[test]
+fn killing_the_crew_leaves_no_worker() {
+    network::own();
+    let server = Server::serve(&[]);
+    let address = format!("127.0.0.1:{}", server.port());
+    let mut running = command(&["hold", &address, "-c", "10", "-d", "60s"]).spawn().expect("it starts");
+    server.log.wait_for("accept", 10);
+    let crew = i32::try_from(running.id()).expect("a process id");
+    let workers: Vec<i32> = procfs::children(crew).iter().map(|child| child.pid).collect();
+    assert!(!workers.is_empty());
+    running.kill().expect("our child");
+    running.wait().expect("our child");
+    soon("the workers have gone", || {
+        workers.iter().all(|pid| procfs::process(*pid).is_none_or(|one| one.state == 'Z')).then_some(())
+    });
+}
+
+#[test]
+fn a_stall_shows_in_an_open_loop() {
+    network::own();
+    // One connection after the other, and the fifth makes all that come meanwhile wait.
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("bound").to_string();
+    std::thread::spawn(move || {
+        for (number, stream) in listener.incoming().flatten().enumerate() {
+            if number == 100 {
+                std::thread::park_timeout(Duration::from_millis(600));
+            }
+            let _ = echo_through(stream, |_, _| {});
+        }
+    });
+    let loaded = load(&["crr", &address, "--rate", "200/s", "-d", "3s", "-c", "20", "--max-lateness", "1s"]);
+    assert_eq!(loaded.number("/summary/errors"), 0.0, "{}", loaded.report["summary"]);
+    // 120 of 600 came in the time of the stall: more than one in ten waited for long, although only 20 at a time could.
+    assert!(loaded.number("/summary/latency_ns/p90") > 150e6, "{}", loaded.report["summary"]["latency_ns"]);
+    assert!(loaded.number("/summary/latency_ns/max") > 500e6);
+    // Who does not plan sees 20 slow ones.
+    assert!(loaded.number("/summary/uncorrected_ns/p90") < loaded.number("/summary/latency_ns/p90"));
+    assert!(loaded.number("/findings/waited") > 50.0, "{}", loaded.report["findings"]["waited"]);
+}
+
+#[test]
+fn a_late_client_makes_an_open_loop_invalid() {
+    network::own();
+    let server = Server::serve(&["-c", "2000"]);
+    let address = format!("127.0.0.1:{}", server.port());
+    let loaded = load(&["crr", &address, "--rate", "400/s", "-d", "1s", "-p", "1", "--max-lateness", "1ns"]);
+    let reasons = loaded.report["validity"]["reasons"].to_string();
+    assert!(loaded.code == 4 && reasons.contains("late"), "{} {reasons}", loaded.code);
+    let (code, out, _) = run(&mut command(&["crr", &address, "--rate", "400/s", "-d", "1s", "--max-lateness", "1ns"]));
+    assert!(code == 4 && out.starts_with("INVALID: "), "it says so first: {out}");
+}
