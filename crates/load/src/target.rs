@@ -55,7 +55,7 @@ impl Place {
 pub struct Sources {
     blocks: Vec<Block>,
     count: u64,
-    /// Asked for, so used for whatever they may be; else for loopback alone.
+    /// Asked for, so used for whatever they may be; else for loopback alone, when the kernel's own choice has no port left.
     asked_for: bool,
 }
 
@@ -120,13 +120,13 @@ impl Block {
     }
 }
 
-/// Sources on loopback where none are asked for. Three have 84,000 ports for each destination: enough for
+/// Sources on loopback where none are asked for and the ports of 127.0.0.1 do not suffice (some servers mind others). Three have 84,000 ports for each destination: enough for
 /// 84,000 connections a second that the client closes (loopback may use a port again after one), and fewer than
 /// the 131,072 that the kernel keeps in TIME_WAIT before it cuts that short (`tcp_max_tw_buckets`).
 const LOOPBACK_SOURCES: u64 = 3;
 
 impl Sources {
-    /// Those of these blocks. Without any, the kernel chooses; but on loopback there are three.
+    /// Those of these blocks. Without any, the kernel chooses; but on loopback there are three more.
     #[must_use]
     pub fn new(blocks: Vec<Block>, places: &[&Place]) -> Sources {
         let (mut blocks, asked_for) = (blocks.clone(), !blocks.is_empty());
@@ -171,11 +171,27 @@ impl Sources {
         })
     }
 
-    /// Binds a socket to the source of its connection, without taking a port yet.
+    /// Whether there are sources besides the kernel's choice for a place, where that has no port left.
+    #[must_use]
+    pub fn has_more(&self, place: &Place) -> bool {
+        !self.asked_for && self.of(0, place).is_some()
+    }
+
+    /// Binds a socket to the source of its connection, without taking a port yet. `need_more`: the kernel's choice has no port
+    /// left.
     ///
     /// # Errors
     /// EADDRNOTAVAIL where the address is none of this machine.
-    pub fn bind(&self, socket: &OwnedFd, connection: u64, place: &Place) -> Result<(), Errno> {
+    pub fn bind(
+        &self,
+        socket: &OwnedFd,
+        connection: u64,
+        place: &Place,
+        need_more: bool,
+    ) -> Result<(), Errno> {
+        if !self.asked_for && !need_more {
+            return Ok(());
+        }
         let Some(source) = self.of(connection, place) else { return Ok(()) };
         // An older kernel takes the port now, for all destinations: fewer connections, nothing worse.
         let _ = tine_sys::socket::leave_port_to_connect(socket.as_fd());
@@ -239,6 +255,7 @@ mod tests {
         assert_eq!(of(0, &near).as_deref(), Some("127.77.0.1"));
         assert_eq!(of(5, &near).as_deref(), Some("127.77.0.3"));
         assert_eq!((of(0, &far), of(0, &six)), (None, None));
+        assert!(sources.has_more(&near) && !sources.has_more(&far));
         assert_eq!(Sources::new(Vec::new(), &[&far]).of(0, &far), None);
     }
 }

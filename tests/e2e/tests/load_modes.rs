@@ -32,7 +32,10 @@ fn connect_and_close() {
     for close in ["fin-client", "rst"] {
         let loaded = load(&["cc", &address, "-n", "100", "-c", "4", "--close", close]);
         loaded.expect_sound();
-        assert_eq!((loaded.state("ok"), loaded.report["name"].as_str()), (100, Some(&*format!("cc/{close}"))));
+        assert_eq!(
+            (loaded.state("ok"), loaded.report["name"].as_str()),
+            (100, Some(&*format!("cc/{close}")))
+        );
     }
     server.log.wait_for("end", 200);
 }
@@ -76,7 +79,10 @@ fn held_connections_show_that_they_live() {
     let (server, address) = serve(&["-c", "1000"]);
     let loaded = load(&["hold", &address, "-c", "300", "-d", "2s", "--think", "400ms"]);
     loaded.expect_sound();
-    assert_eq!((loaded.state("ok") + loaded.state("in-flight"), loaded.number("/summary/most_open")), (300, 300.0));
+    assert_eq!(
+        (loaded.state("ok") + loaded.state("in-flight"), loaded.number("/summary/most_open")),
+        (300, 300.0)
+    );
     // Each said something at its start, and at least once again.
     assert!(loaded.number("/findings/exchanges/done") >= 600.0, "{}", loaded.report["findings"]["exchanges"]);
     let loaded = load(&["hold", &address, "-c", "50", "-d", "300ms", "--size", "0"]);
@@ -140,7 +146,8 @@ fn unix_sockets_and_several_addresses() {
     loaded.expect_sound();
     assert_eq!(loaded.state("ok"), 300);
     let accepted = server.log.wait_for("accept", 300);
-    let by_unix = accepted.iter().filter(|event| event["peer"].as_str().is_some_and(|peer| peer.contains("unix")));
+    let by_unix =
+        accepted.iter().filter(|event| event["peer"].as_str().is_some_and(|peer| peer.contains("unix")));
     assert_eq!(by_unix.count(), 200, "dealt out evenly over three addresses");
 }
 
@@ -265,4 +272,20 @@ fn wrong_options_never_start_a_load() {
         assert!(err.contains(complaint) && err.lines().count() == 1, "{words:?}: {err}");
         assert!([100, 111].contains(&code) && out.is_empty(), "{words:?}: {code} {out}");
     }
+}
+
+#[test]
+fn ports_that_run_out() {
+    network::own();
+    // Forty ports for each source, for a second at least.
+    std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "40000 40039").expect("root in a network of its own");
+    let server = Server::serve(&["-c", "100"]);
+    let address = format!("127.0.0.1:{}", server.port());
+    let loaded = load(&["hold", &address, "-c", "90", "-d", "500ms", "--size", "0"]);
+    loaded.expect_sound();
+    assert_eq!(loaded.number("/summary/most_open"), 90.0);
+    // Whoever asks for one source gets no other, and hears why.
+    let loaded = load(&["hold", &address, "-c", "90", "-d", "500ms", "--size", "0", "--source", "127.0.0.1"]);
+    assert!(loaded.state("no-ports") >= 50 && loaded.number("/summary/most_open") <= 40.0, "{}", loaded.report["summary"]);
+    loaded.expect_sum();
 }

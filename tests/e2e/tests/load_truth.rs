@@ -40,7 +40,10 @@ fn changed_bytes() {
     });
     let (number, fault) = caught(&address);
     assert_eq!((number, fault["offset"].as_u64()), (4, Some(WRONG)));
-    assert_eq!((fault["fault"]["kind"].as_str(), fault["fault"]["bytes"].as_u64()), (Some("changed"), Some(1)));
+    assert_eq!(
+        (fault["fault"]["kind"].as_str(), fault["fault"]["bytes"].as_u64()),
+        (Some("changed"), Some(1))
+    );
     let (expected, got) = (fault["expected"].as_str().expect("bytes"), fault["got"].as_str().expect("bytes"));
     assert!(expected[..2] != got[..2] && expected[2..] == got[2..], "{fault}");
 }
@@ -69,8 +72,15 @@ fn doubled_bytes() {
         })
     });
     let (number, fault) = caught(&address);
-    assert_eq!((number, fault["offset"].as_u64()), (4, Some(WRONG + 1)), "the second of them is the wrong one");
-    assert_eq!((fault["fault"]["kind"].as_str(), fault["fault"]["bytes"].as_u64()), (Some("doubled"), Some(1)));
+    assert_eq!(
+        (number, fault["offset"].as_u64()),
+        (4, Some(WRONG + 1)),
+        "the second of them is the wrong one"
+    );
+    assert_eq!(
+        (fault["fault"]["kind"].as_str(), fault["fault"]["bytes"].as_u64()),
+        (Some("doubled"), Some(1))
+    );
 }
 
 #[test]
@@ -125,7 +135,12 @@ fn too_much_and_too_little() {
     assert_eq!((loaded.code, loaded.state("long")), (3, 6), "{}", loaded.report["summary"]);
     let late = server(|stream| echo_then(stream, b"and more"));
     let loaded = load(&["echo", &late, "-n", "6", "--size", "1K"]);
-    assert_eq!((loaded.code, loaded.state("long")), (3, 6), "after the answer, too: {}", loaded.report["summary"]);
+    assert_eq!(
+        (loaded.code, loaded.state("long")),
+        (3, 6),
+        "after the answer, too: {}",
+        loaded.report["summary"]
+    );
     let less = server(|mut stream| {
         let mut request = [0; 64];
         stream.read_exact(&mut request)?;
@@ -341,6 +356,7 @@ fn a_late_client_makes_an_open_loop_invalid() {
     let loaded = load(&["crr", &address, "--rate", "400/s", "-d", "1s", "-p", "1", "--max-lateness", "1ns"]);
     let reasons = loaded.report["validity"]["reasons"].to_string();
     assert!(loaded.code == 4 && reasons.contains("late"), "{} {reasons}", loaded.code);
-    let (code, out, _) = run(&mut command(&["crr", &address, "--rate", "400/s", "-d", "1s", "--max-lateness", "1ns"]));
+    let (code, out, _) =
+        run(&mut command(&["crr", &address, "--rate", "400/s", "-d", "1s", "--max-lateness", "1ns"]));
     assert!(code == 4 && out.starts_with("INVALID: "), "it says so first: {out}");
 }

@@ -179,8 +179,8 @@ pub struct Options {
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = positive)]
     pub timeout: Duration,
 
-    /// Connect from these addresses in turn; may be repeated [default: three of 127.77.0.0/24 on IPv4 loopback, else what
-    /// the kernel chooses]
+    /// Connect from these addresses in turn; may be repeated [default: what the kernel chooses; on IPv4 loopback
+    /// also 127.77.0.1 to 3 when it has no ports left]
     #[arg(long, value_name = "CIDR")]
     pub source: Vec<Block>,
 

@@ -42,6 +42,9 @@ pub fn run(args: &Ab) -> Result<ExitCode, Error> {
     let file = args.json.as_ref().map(|path| super::output::create(path)).transpose()?;
     let signals = Set::of(&[Signal::INT.as_raw(), Signal::TERM.as_raw()]);
     signals.block().map_err(|why| cannot_start(&why))?;
+    // What a shell leaves behind is reaped here, not by a stranger some time later.
+    let own = Some(rustix::process::getpid());
+    rustix::process::set_child_subreaper(own).map_err(|why| cannot_start(&why.into()))?;
     // One port for all rounds: with another for each, more connections would be in TIME_WAIT than the kernel keeps.
     let port = free_port()?;
     let machine = Machine::this();
@@ -97,7 +100,7 @@ pub fn run(args: &Ab) -> Result<ExitCode, Error> {
 /// One round: a fresh server, a load from a source of its own.
 fn round(args: &Ab, side: Side, port: u16, source: Block) -> Result<Report, Error> {
     let command = if side == Side::A { &args.a } else { &args.b };
-    let mut server = Server::start(&command.replace("{port}", &port.to_string()), port)?;
+    let server = Server::start(&command.replace("{port}", &port.to_string()), port)?;
     let measured = measure(args, port, source);
     server.stop();
     measured

@@ -1,10 +1,10 @@
 //! A server that is started for a round and stopped after it.
 
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process_group, test_kill_process_group, waitpgid};
 use tine::Error;
 
 /// How long a server may take to listen, and how long to end.
@@ -12,9 +12,9 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// How often it is looked whether it does: nothing announces it for servers of all kinds.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// A running server, with a process group of its own.
+/// A running server: a process group of its own.
 pub struct Server {
-    process: Child,
+    group: Pid,
     port: u16,
 }
 
@@ -32,13 +32,16 @@ impl Server {
         shell.args(["-c", command]).process_group(0).stdin(Stdio::null()).stdout(Stdio::null());
         let process =
             shell.spawn().map_err(|why| Error::system("cannot start a shell", &why, "check /bin/sh"))?;
-        let mut server = Server { process, port };
+        let id = i32::try_from(process.id()).ok().and_then(Pid::from_raw);
+        let why = std::io::Error::from(std::io::ErrorKind::NotFound);
+        let group = id.ok_or_else(|| Error::system("cannot start a shell", &why, "check /bin/sh"))?;
+        let server = Server { group, port };
         let deadline = Instant::now() + PATIENCE;
         while !listens(port) {
-            if let Ok(Some(status)) = server.process.try_wait() {
+            if !server.lives() {
                 let next = "write it as a shell runs it, in the foreground, with {port} where its port goes";
                 return Err(Error::usage(
-                    format_args!("'{command}' ended ({status}) before it listened on port {port}"),
+                    format_args!("'{command}' ended before it listened on port {port}"),
                     next,
                 ));
             }
@@ -56,38 +59,33 @@ impl Server {
     }
 
     /// Asks it to end, and does not take no for an answer: afterwards, nobody listens on its port.
-    pub fn stop(&mut self) {
+    pub fn stop(self) {
         self.signal(Signal::TERM);
         let deadline = Instant::now() + PATIENCE;
         // The shell ends at once; the server, below it, when it has drained; what else listens, after it.
         while (self.lives() || listens(self.port)) && Instant::now() < deadline {
             std::thread::sleep(LOOK);
         }
-        self.signal(Signal::KILL);
-        let _ = self.process.wait();
-    }
-
-    fn group(&self) -> Option<Pid> {
-        i32::try_from(self.process.id()).ok().and_then(Pid::from_raw)
     }
 
     fn signal(&self, signal: Signal) {
-        if let Some(group) = self.group() {
-            let _ = kill_process_group(group, signal);
-        }
+        // Nobody else can have the group's number while one of it lives or is not reaped.
+        let _ = kill_process_group(self.group, signal);
     }
 
-    /// Whether a process of its group is left.
-    fn lives(&mut self) -> bool {
-        matches!(self.process.try_wait(), Ok(None))
-            || self.group().is_some_and(|group| test_kill_process_group(group).is_ok())
+    /// Whether a process of its group is left. Those that have ended are reaped: whoever measures has adopted them.
+    fn lives(&self) -> bool {
+        while let Ok(Some(_)) = waitpgid(self.group, WaitOptions::NOHANG) {}
+        test_kill_process_group(self.group).is_ok()
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.signal(Signal::KILL);
-        let _ = self.process.wait();
+        if self.lives() {
+            self.signal(Signal::KILL);
+            while waitpgid(self.group, WaitOptions::empty()).is_ok() {}
+        }
     }
 }
 

@@ -163,7 +163,7 @@ impl Worker<'_> {
         if self.script(at).pace.is_some() {
             rustix::net::sockopt::set_socket_recv_buffer_size(&socket, SMALL_BUFFER)?;
         }
-        self.work.sources.bind(&socket, number, place)?;
+        self.work.sources.bind(&socket, number, place, self.needs_sources)?;
         match place.connect(&socket) {
             // A Unix socket must not be asked again: with its queue full, it does not say that it is connected.
             Ok(()) => Ok((socket, true)),
@@ -198,10 +198,16 @@ impl Worker<'_> {
         }
     }
 
-    /// Tries the next place that the target may mean, if none of it has ever worked.
+    /// Tries from another source, if there are no ports left; or the next place that the target may mean, if none of it
+    /// has ever worked.
     fn cannot_connect(&mut self, at: usize, errno: Errno) {
         let target = self.target(at);
         let (tried, worked) = self.tried[target];
+        let place = &self.work.targets[target][tried];
+        if errno == Errno::ADDRNOTAVAIL && !self.needs_sources && self.work.sources.has_more(place) {
+            self.needs_sources = true;
+            return self.connect(at);
+        }
         if !worked && tried + 1 < self.work.targets[target].len() {
             self.tried[target].0 += 1;
             return self.connect(at);

@@ -90,6 +90,8 @@ struct Worker<'a> {
     /// Which of its places each target is tried at, and whether that ever worked.
     tried: Vec<(usize, bool)>,
     begun: u64,
+    /// The kernel's own choice of a source has run out of ports.
+    needs_sources: bool,
     /// What may still be begun, where that is limited.
     budget: Option<u64>,
     engaged: usize,
@@ -159,6 +161,7 @@ impl<'a> Worker<'a> {
             numbers: Numbers::default(),
             tried: vec![(0, false); work.targets.len()],
             begun: 0,
+            needs_sources: false,
             budget: match plan.is_open() {
                 // The schedule counts.
                 true => None,

@@ -1,0 +1,262 @@
+//! What `tine load` writes, and how it judges: files, limits, comparisons, sums.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::Value;
+use tine_e2e::load::{command, load};
+use tine_e2e::{Folder, Server, network, run, tine};
+
+fn address(server: &Server) -> String {
+    format!("127.0.0.1:{}", server.port())
+}
+
+#[test]
+fn results_are_as_the_schema_says() {
+    network::own();
+    let server = Server::serve(&["-c", "500"]);
+    let address = address(&server);
+    let folder = Folder::new("load-schema");
+    let schema = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs/load.schema.json");
+    let loads: [&[&str]; 6] = [
+        &["crr", &address, "-n", "50", "--warmup", "1ms"],
+        &["mix", &address, "-d", "300ms"],
+        &["rr", &address, "--rate", "100/s", "-d", "300ms", "--template", "{n}"],
+        &["stream", &address, "-d", "200ms"],
+        &["crr", &address, "-n", "5", "-m", "a", "--expect", "b"],
+        &["crr", "127.0.0.1:1", "-n", "5"],
+    ];
+    for (number, words) in loads.iter().enumerate() {
+        let result = folder.path(&format!("{number}.json"));
+        run(command(words).args(["-q", "--json", &result]));
+        let check = "import json, jsonschema, sys\n\
+                     schema, result = (json.load(open(path)) for path in sys.argv[1:])\n\
+                     jsonschema.Draft202012Validator.check_schema(schema)\n\
+                     jsonschema.Draft202012Validator(schema).validate(result)\n";
+        let mut python = Command::new("python3");
+        let (code, _, err) = run(python.args(["-c", check]).arg(&schema).arg(&result));
+        assert_eq!(code, 0, "{words:?}: {err}");
+    }
+}
+
+#[test]
+fn files_of_every_form() {
+    network::own();
+    let server = Server::serve(&["-c", "100"]);
+    let folder = Folder::new("load-files");
+    let [json, hgrm, csv, html] = ["a.json", "a.hgrm", "a.csv", "a.html"].map(|name| folder.path(name));
+    let files = ["--json", &json, "--hgrm", &hgrm, "--csv", &csv, "--html", &html];
+    let (code, out, err) = run(command(&["crr", &address(&server), "-d", "1500ms"]).args(files));
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    let read = |path: &str| std::fs::read_to_string(path).expect("a file");
+    let report: Value = serde_json::from_str(&read(&json)).expect("JSON");
+    let done = report["findings"]["exchanges"]["done"].as_u64().expect("a number");
+    assert!(out.starts_with("crr/fin-client to 127.0.0.1:") && out.contains("errors       0\n"), "{out}");
+
+    let csv = read(&csv);
+    let rows: Vec<&str> = csv.lines().collect();
+    assert!(rows[0].starts_with("second,done,errors,") && rows.len() == 3, "{csv}");
+    let counted: u64 = rows[1..]
+        .iter()
+        .map(|row| row.split(',').nth(1).expect("done").parse::<u64>().expect("a number"))
+        .sum();
+    assert_eq!(counted, done);
+
+    // Percentiles that rise to all of them, and the three lines at the end.
+    let hgrm = read(&hgrm);
+    let rows: Vec<Vec<f64>> = hgrm
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| line.split_whitespace().filter_map(|field| field.parse().ok()).collect::<Vec<f64>>())
+        .filter(|row| row.len() >= 3)
+        .collect();
+    assert!(
+        rows.len() > 10 && rows.windows(2).all(|pair| pair[0][0] <= pair[1][0] && pair[0][1] < pair[1][1])
+    );
+    let last = rows.last().expect("rows");
+    assert_eq!(
+        (last[1], last[2]),
+        (1.0, report["summary"]["latency_ns"]["count"].as_f64().expect("a count"))
+    );
+    assert_eq!(hgrm.lines().filter(|line| line.starts_with("#[")).count(), 3);
+
+    // One page that needs nothing else, and is well-formed.
+    let html = read(&html);
+    assert!(
+        html.matches("<svg").count() == 4 && !html.contains("http"),
+        "four plots, nothing from elsewhere"
+    );
+    let check = "import html.parser, sys\n\
+                 class Page(html.parser.HTMLParser):\n    open = []\n\
+                 \x20   def handle_starttag(self, tag, _):\n        if tag not in ('meta', 'path', '!doctype'): self.open.append(tag)\n\
+                 \x20   def handle_endtag(self, tag):\n        assert self.open.pop() == tag, tag\n\
+                 page = Page()\npage.feed(sys.argv[1].replace('/>', '>'))\nassert page.open == [], page.open\n";
+    let (code, _, err) = run(Command::new("python3").args(["-c", check, &html]));
+    assert_eq!(code, 0, "{err}");
+}
+
+#[test]
+fn limits() {
+    network::own();
+    let server = Server::serve(&["-c", "100"]);
+    let address = address(&server);
+    let load = |limits: &[&str]| {
+        let mut command = command(&["crr", &address, "-n", "50", "-c", "4"]);
+        for limit in limits {
+            command.args(["--fail-if", limit]);
+        }
+        run(&mut command)
+    };
+    assert_eq!(load(&["p99>50s", "errors>0", "rate<1/s"]).0, 0);
+    let (code, out, err) = load(&["p50>1ns", "errors>0", "rate<10000000/s"]);
+    assert_eq!(code, 99, "{out}{err}");
+    let said: Vec<&str> = err.lines().collect();
+    assert!(
+        said[0].starts_with("tine: a limit is not kept: p50>1ns: it is ") && said[1].contains("rate<"),
+        "{err}"
+    );
+    assert_eq!(said.len(), 2);
+}
+
+#[test]
+fn an_echo_without_limits_minds_errors() {
+    network::own();
+    let server = Server::serve(&["--service", "discard"]);
+    let words = ["echo", &address(&server), "-n", "2", "--size", "10", "--timeout", "200ms"];
+    let (code, out, _) = run(&mut command(&words));
+    // Nothing came back, so there is nothing to measure, which outranks the limit.
+    assert!(code == 4 && out.contains("2 timeout"), "{code} {out}");
+    let (code, _, err) =
+        run(&mut command(&["echo", &address(&server), "127.0.0.1:1", "-n", "2", "--size", "0"]));
+    assert!(code == 99 && err.contains("errors>0"), "{code} {err}");
+}
+
+#[test]
+fn two_results_side_by_side() {
+    network::own();
+    let server = Server::serve(&["-c", "100"]);
+    let folder = Folder::new("load-compare");
+    let [fast, slow, other] = ["fast.json", "slow.json", "other.json"].map(|name| folder.path(name));
+    let address = address(&server);
+    let load = |file: &str, more: &[&str]| {
+        assert_eq!(run(command(&["crr", &address, "-n", "200", "-q", "--json", file]).args(more)).0, 0);
+    };
+    load(&fast, &[]);
+    load(&other, &["--close", "rst"]);
+    // The same at half the rate.
+    let mut report: Value =
+        serde_json::from_str(&std::fs::read_to_string(&fast).expect("a file")).expect("JSON");
+    report["summary"]["rate"] = Value::from(report["summary"]["rate"].as_f64().expect("a rate") / 2.0);
+    folder.write("slow.json", &report.to_string());
+
+    let compare = |one: &str, two: &str, more: &[&str]| run(command(&["compare", one, two]).args(more));
+    assert_eq!(compare(&fast, &fast, &[]).0, 0);
+    let (code, out, _) = compare(&fast, &slow, &[]);
+    let row = out.lines().find(|line| line.starts_with("rate")).expect("a row");
+    assert!(code == 99 && row.contains("0.500") && row.ends_with("worse"), "{out}");
+    assert_eq!(compare(&slow, &fast, &[]).0, 0, "better is not worse");
+    assert_eq!(compare(&fast, &slow, &["--tolerance", "60%"]).0, 0);
+    let (code, _, err) = compare(&fast, &other, &[]);
+    assert!(code == 100 && err.contains("different loads"), "{err}");
+
+    report["validity"] = serde_json::json!({"valid": false, "reasons": ["a test says so"], "warnings": []});
+    folder.write("slow.json", &report.to_string());
+    let (code, out, _) = compare(&fast, &slow, &[]);
+    assert!(code == 4 && out.starts_with("INVALID: ") && out.contains("a test says so"), "{out}");
+
+    report["schema"] = Value::from("tine-load/999");
+    folder.write("slow.json", &report.to_string());
+    let (code, _, err) = compare(&fast, &slow, &[]);
+    assert!(code == 100 && err.contains("tine-load/999"), "{err}");
+}
+
+#[test]
+fn parts_add_up() {
+    network::own();
+    let server = Server::serve(&["-c", "100"]);
+    let folder = Folder::new("load-merge");
+    let files = ["1.json", "2.json", "3.json"].map(|name| folder.path(name));
+    let address = address(&server);
+    // At the same time, as on several machines.
+    let parts = files.each_ref().map(|file| {
+        let mut part = command(&["crr", &address, "-d", "1s", "-c", "4", "-q", "--json", file]);
+        part.spawn().expect("it starts")
+    });
+    parts.into_iter().for_each(|mut part| assert!(part.wait().expect("our child").success()));
+    let words: Vec<&str> = std::iter::once("merge").chain(files.iter().map(String::as_str)).collect();
+    let whole = load(&words);
+    assert_eq!(whole.code, 0, "{}", whole.err);
+    whole.expect_sum();
+    let of = |path: &str, pointer: &str| {
+        let text = std::fs::read_to_string(path).expect("a file");
+        let report: Value = serde_json::from_str(&text).expect("JSON");
+        report.pointer(pointer).and_then(Value::as_f64).expect("a number")
+    };
+    for pointer in
+        ["/summary/done", "/summary/latency_ns/count", "/summary/connections", "/summary/bytes/sent"]
+    {
+        assert_eq!(
+            whole.number(pointer),
+            files.iter().map(|file| of(file, pointer)).sum::<f64>(),
+            "{pointer}"
+        );
+    }
+    let slowest = files.iter().map(|file| of(file, "/summary/latency_ns/max")).fold(0.0, f64::max);
+    assert_eq!(whole.number("/summary/latency_ns/max"), slowest);
+    assert_eq!((whole.number("/plan/connections"), whole.number("/plan/processes")), (12.0, 6.0));
+}
+
+#[test]
+fn one_server_against_another() {
+    network::own();
+    let folder = Folder::new("load-ab");
+    let tine = tine().display().to_string();
+    let plain = format!("{tine} serve --log off 127.0.0.1:{{port}}");
+    let result = folder.path("ab.json");
+    let common = ["-c", "4", "-d", "200ms", "--warmup", "50ms", "--max-pairs", "4", "--json", &result];
+    let ab =
+        |a: &str, b: &str, more: &[&str]| run(command(&["ab", "--a", a, "--b", b]).args(common).args(more));
+
+    // Rounds as short as these are precise enough only where nothing else runs; what is said is what is done.
+    let (code, out, err) = ab(&plain, &plain, &["--precision", "99%", "--tolerance", "99%"]);
+    let written: Value =
+        serde_json::from_str(&std::fs::read_to_string(&result).expect("a file")).expect("JSON");
+    let expected = if written["decision"] == "enough" { 0 } else { 4 };
+    assert_eq!(code, expected, "{out}{err}");
+    let sides: Vec<&str> =
+        written["rounds"].as_array().expect("rounds").iter().filter_map(|one| one["side"].as_str()).collect();
+    assert_eq!(sides.len(), 8);
+    for block in sides.chunks(4) {
+        assert!([["A", "B", "B", "A"], ["B", "A", "A", "B"]].iter().any(|one| one == block), "{sides:?}");
+    }
+    assert!(written["comparison"]["control"]["ratio"].as_f64() > Some(0.1), "{}", written["comparison"]);
+    let sources: Vec<&Value> =
+        written["reports"].as_array().expect("reports").iter().map(|one| &one["plan"]["sources"]).collect();
+    assert!(sources.windows(2).all(|pair| pair[0] != pair[1]), "each round has its own sources: {sources:?}");
+
+    // A server that answers after 50 ms is slower, whatever the noise.
+    let slow = format!("{tine} serve --log off 127.0.0.1:{{port}} -- sh -c 'sleep 0.05; exec cat'");
+    let (code, out, err) = ab(&plain, &slow, &["-q"]);
+    assert!(code == 99 && out.contains("B is slower than A"), "{code} {out}{err}");
+    let (code, out, _) = ab(&plain, &plain, &["-q", "--precision", "0.0001%"]);
+    assert!(code == 4 && out.contains("inconclusive"), "{code} {out}");
+    let (code, _, err) = ab(&plain, "exit 7", &["-q"]);
+    assert!(code == 100 && err.contains("before it listened"), "{code} {err}");
+}
+
+#[test]
+fn an_interrupted_comparison_stops_its_server() {
+    network::own();
+    let tine = tine().display().to_string();
+    let plain = format!("{tine} serve --log off 127.0.0.1:{{port}}");
+    let mut running = command(&["ab", "--a", &plain, "--b", &plain, "-d", "30s"]).spawn().expect("it starts");
+    let pid = i32::try_from(running.id()).expect("a process id");
+    tine_e2e::soon("a round has begun", || {
+        tine_e2e::procfs::children(pid).iter().any(|child| child.name.starts_with("tine: load")).then_some(())
+    });
+    tine_e2e::kill(pid, rustix::process::Signal::INT);
+    assert_eq!(running.wait().expect("our child").code(), Some(130));
+    // Its servers were in this namespace alone: nobody listens here any more.
+    let listening = std::fs::read_to_string("/proc/thread-self/net/tcp").expect("the kernel's table");
+    assert!(!listening.lines().any(|line| line.split_whitespace().nth(3) == Some("0A")), "{listening}");
+}
