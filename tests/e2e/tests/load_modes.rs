@@ -278,7 +278,8 @@ fn wrong_options_never_start_a_load() {
 fn ports_that_run_out() {
     network::own();
     // Forty ports for each source, for a second at least.
-    std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "40000 40039").expect("root in a network of its own");
+    std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "40000 40039")
+        .expect("root in a network of its own");
     let server = Server::serve(&["-c", "100"]);
     let address = format!("127.0.0.1:{}", server.port());
     let loaded = load(&["hold", &address, "-c", "90", "-d", "500ms", "--size", "0"]);
@@ -286,6 +287,10 @@ fn ports_that_run_out() {
     assert_eq!(loaded.number("/summary/most_open"), 90.0);
     // Whoever asks for one source gets no other, and hears why.
     let loaded = load(&["hold", &address, "-c", "90", "-d", "500ms", "--size", "0", "--source", "127.0.0.1"]);
-    assert!(loaded.state("no-ports") >= 50 && loaded.number("/summary/most_open") <= 40.0, "{}", loaded.report["summary"]);
+    assert!(
+        loaded.state("no-ports") >= 50 && loaded.number("/summary/most_open") <= 40.0,
+        "{}",
+        loaded.report["summary"]
+    );
     loaded.expect_sum();
 }

@@ -89,6 +89,7 @@ pub struct Mixed {
 
 /// A load and where its results go.
 #[derive(Args, Debug)]
+#[command(args_override_self = true)]
 pub struct Measured {
     /// Where to connect to; connections are dealt out over several
     #[arg(value_name = "ADDRESS", required = true)]

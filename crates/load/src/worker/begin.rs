@@ -6,7 +6,7 @@ use rustix::event::epoll;
 use rustix::io::Errno;
 
 use super::slot::{Asked, Stage};
-use super::{OPENING, Worker, now};
+use super::{OPENING, UNPROVEN, Worker, now};
 use crate::plan::{SECOND, target_of};
 use crate::record::Measure;
 use crate::script::{Cut, SMALL_BUFFER};
@@ -40,7 +40,7 @@ impl Worker<'_> {
 
     /// Whether another kept connection may be opened now.
     pub(super) fn may_open(&self) -> bool {
-        !self.kept.is_empty() && self.opening < OPENING
+        !self.kept.is_empty() && self.opening < (OPENING / self.work.workers).max(1)
     }
 
     /// Has a place begin a connection, as soon as may be.
@@ -234,19 +234,19 @@ impl Worker<'_> {
         if self.is_cut_at(at, Cut::Connected) {
             self.cut(at);
         } else if script.exchanges == Some(0) {
-            self.opened(at);
             self.exchanged(at, now);
+            self.arm(at, now + UNPROVEN);
         } else if script.from_connect {
             self.begin_exchange(at, planned, begun);
         } else if self.schedule.is_some() {
-            self.opened(at);
             self.wait_for_arrival(at, now);
+            self.arm(at, now + UNPROVEN);
         } else {
             self.begin_exchange(at, now, now);
         }
     }
 
-    /// Its server has been heard of: another one may be opened.
+    /// Its server has been heard of, or had time to accept it: another one may be opened.
     pub(super) fn opened(&mut self, at: usize) {
         self.opening -= usize::from(std::mem::take(&mut self.slots[at].is_opening));
     }

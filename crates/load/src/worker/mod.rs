@@ -14,6 +14,9 @@ use std::os::fd::OwnedFd;
 
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime,
+};
 use tine_sys::signal::Set;
 
 use crate::live::{Live, Numbers};
@@ -29,6 +32,9 @@ use slot::{Slot, Stage};
 const CHUNK: usize = 64 * 1024;
 /// Chunks that one connection moves before others have their turn.
 const CHUNKS: usize = 16;
+/// What the kernel says of other descriptors than connections.
+const STOP: u64 = u64::MAX;
+const ALARM: u64 = u64::MAX - 1;
 /// How often timeouts are looked at.
 const SWEEP: u64 = SECOND / 10;
 /// How often the shared numbers are renewed.
@@ -37,8 +43,10 @@ const RENEWAL: u64 = SECOND / 20;
 const HOPELESS: u64 = 3 * SECOND;
 /// How long a place rests after it could not connect.
 const PAUSE: u64 = SECOND / 10;
-/// Kept connections that one worker opens at a time, so that their crowd does not overflow the backlog.
-const OPENING: usize = 128;
+/// Kept connections that are opened at a time, by all workers, so that their crowd does not overflow the backlog.
+const OPENING: usize = 64;
+/// How long one that has nothing to ask for counts as being opened.
+const UNPROVEN: u64 = SECOND / 100;
 
 /// What a worker works on.
 pub struct Work<'a> {
@@ -71,6 +79,10 @@ pub fn now() -> u64 {
     time.tv_sec as u64 * SECOND + time.tv_nsec as u64
 }
 
+fn timespec(nanoseconds: u64) -> Timespec {
+    Timespec { tv_sec: (nanoseconds / SECOND) as i64, tv_nsec: (nanoseconds % SECOND) as _ }
+}
+
 struct Worker<'a> {
     work: &'a Work<'a>,
     epoll: OwnedFd,
@@ -85,6 +97,9 @@ struct Worker<'a> {
     /// Connections that have more to do than they were given time for.
     again: VecDeque<usize>,
     timers: BinaryHeap<Reverse<(u64, usize, u32)>>,
+    /// Rings at the next of them, or of the arrivals.
+    alarm: OwnedFd,
+    alarm_at: u64,
     part: Part,
     numbers: Numbers,
     /// Which of its places each target is tried at, and whether that ever worked.
@@ -113,13 +128,16 @@ pub fn run(work: &Work) -> Result<Part, Errno> {
     let mut worker = Worker::new(work)?;
     let signals = work.signals.descriptor().map_err(|why| Errno::from_io_error(&why).unwrap_or(Errno::IO))?;
     let readable = epoll::EventFlags::IN;
-    epoll::add(&worker.epoll, &signals, epoll::EventData::new_u64(u64::MAX), readable)?;
+    epoll::add(&worker.epoll, &signals, epoll::EventData::new_u64(STOP), readable)?;
+    // Edge-triggered: nobody needs to read it.
+    let rings = readable | epoll::EventFlags::ET;
+    epoll::add(&worker.epoll, &worker.alarm, epoll::EventData::new_u64(ALARM), rings)?;
     let mut events = Vec::with_capacity(256);
     worker.prepare();
     while !worker.is_over(now()) {
         worker.start_what_is_due();
         worker.look_at_the_time();
-        let timeout = worker.patience();
+        let timeout = worker.patience()?;
         events.clear();
         match epoll::wait(&worker.epoll, rustix::buffer::spare_capacity(&mut events), Some(&timeout)) {
             Ok(_) | Err(Errno::INTR) => {}
@@ -127,7 +145,9 @@ pub fn run(work: &Work) -> Result<Part, Errno> {
         }
         for event in &events {
             match event.data.u64() {
-                u64::MAX => worker.stopped = true,
+                STOP => worker.stopped = true,
+                // What is due is looked at in the next turn.
+                ALARM => {}
                 at => {
                     worker.happened(at as usize, event.flags);
                     // At once, so that the server does not wait for the rest of the batch.
@@ -144,8 +164,6 @@ impl<'a> Worker<'a> {
     fn new(work: &'a Work<'a>) -> Result<Worker<'a>, Errno> {
         let plan = work.plan;
         let slot = |place: usize| Slot::new(plan.population_of(place));
-        // Precise wake-ups: the kernel's habit of 50 us is a lot of an open loop's lateness.
-        let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
         Ok(Worker {
             work,
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
@@ -157,6 +175,8 @@ impl<'a> Worker<'a> {
             kept: VecDeque::new(),
             again: VecDeque::new(),
             timers: BinaryHeap::new(),
+            alarm: timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?,
+            alarm_at: 0,
             part: Part::default(),
             numbers: Numbers::default(),
             tried: vec![(0, false); work.targets.len()],
@@ -196,20 +216,24 @@ impl<'a> Worker<'a> {
             || !reached && has_failed && now > self.work.start + HOPELESS
     }
 
-    /// How long nothing is to be done but for what the kernel tells.
-    fn patience(&self) -> Timespec {
+    /// How long nothing is to be done but for what the kernel tells, the alarm among it: epoll_wait(2) counts in
+    /// milliseconds, which is a lot of an open loop's lateness.
+    fn patience(&mut self) -> Result<Timespec, Errno> {
         let now = now();
-        let is_due = !self.fresh.is_empty() || self.may_open();
-        let next = match self.again.is_empty() && !is_due {
-            false => now,
-            true => {
-                let timer = self.timers.peek().map(|Reverse((time, ..))| *time);
-                let arrival = self.next_arrival().filter(|_| !self.free.is_empty());
-                [timer, arrival].into_iter().flatten().fold(self.end.min(now + SWEEP), u64::min)
-            }
-        };
-        let left = next.saturating_sub(now);
-        Timespec { tv_sec: (left / SECOND) as i64, tv_nsec: (left % SECOND) as _ }
+        let timer = self.timers.peek().map(|Reverse((time, ..))| *time);
+        let arrival = self.next_arrival().filter(|_| !self.free.is_empty());
+        let next = [timer, arrival].into_iter().flatten().min();
+        let is_due = !self.fresh.is_empty() || self.may_open() || !self.again.is_empty();
+        if is_due || next.is_some_and(|next| next <= now) {
+            return Ok(timespec(0));
+        }
+        if let Some(next) = next.filter(|next| *next != self.alarm_at) {
+            let it_value = timespec(next);
+            let setting = Itimerspec { it_interval: timespec(0), it_value };
+            timerfd_settime(&self.alarm, TimerfdTimerFlags::ABSTIME, &setting)?;
+            self.alarm_at = next;
+        }
+        Ok(timespec(self.end.min(now + SWEEP).saturating_sub(now)))
     }
 
     /// What the kernel says of a connection.
@@ -285,6 +309,7 @@ impl<'a> Worker<'a> {
     fn rings(&mut self, at: usize) {
         match self.slots[at].stage {
             Stage::Free => self.queue(at),
+            Stage::Idle | Stage::Staying => self.opened(at),
             Stage::Connecting => {
                 self.look_at_connecting(at);
                 self.go_on_talking(at);
