@@ -17,6 +17,7 @@ use crate::live::{Live, Numbers};
 use crate::part::Part;
 use crate::plan::{Plan, SECOND, shares};
 use crate::script::Script;
+use crate::state::State;
 use crate::target::{Place, Sources};
 use crate::worker::{self, Work};
 
@@ -112,10 +113,7 @@ pub fn run(load: &Load, period: Option<Duration>, watch: &mut dyn FnMut(Moment))
     let stopped = worker::now().saturating_sub(start);
     let kernel = Counters::read().since(&before);
     let (part, lost) = crew.add_up();
-    let end = match load.plan.duration_ns {
-        Some(duration) if !crew_is_done_early(&part, load) => stopped.min(load.plan.warmup_ns + duration),
-        _ => part.last_done_ns,
-    };
+    let end = measured_until(&load.plan, &part, stopped);
     Ok(Outcome {
         interrupted: crew.interrupted > 0,
         window_ns: end.saturating_sub(load.plan.warmup_ns),
@@ -126,11 +124,15 @@ pub fn run(load: &Load, period: Option<Duration>, watch: &mut dyn FnMut(Moment))
     })
 }
 
-/// Whether all that was asked for was done before the time was over.
-fn crew_is_done_early(part: &Part, load: &Load) -> bool {
-    !load.plan.is_open() && load.plan.requests.is_some() && part.measured > 0 && {
-        let open = crate::state::State::InFlight;
-        part.connections.of(open) == 0 && part.exchanges.unstarted == 0
+/// Where the measured time ends, from the start of the load: with its time, or with the last of what was asked for.
+fn measured_until(plan: &Plan, part: &Part, stopped: u64) -> u64 {
+    let (connections, exchanges) = (&part.connections, part.exchanges);
+    let left = connections.of(State::InFlight) + connections.of(State::Unstarted);
+    let is_done =
+        plan.requests.is_some() && part.measured > 0 && left + exchanges.in_flight + exchanges.unstarted == 0;
+    match plan.duration_ns {
+        Some(duration) if !is_done => stopped.min(plan.warmup_ns + duration),
+        _ => part.last_done_ns,
     }
 }
 
@@ -335,4 +337,28 @@ fn say(pipe: &OwnedFd, mut text: &[u8]) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_measured_time_ends_with_the_time_or_with_all_that_was_asked_for() {
+        let timed = Plan { duration_ns: Some(10), warmup_ns: 5, ..crate::plan::tests::plan() };
+        let counted = Plan { requests: Some(3), ..timed.clone() };
+        let untimed = Plan { duration_ns: None, ..counted.clone() };
+        let part = Part { measured: 3, last_done_ns: 9, ..Part::default() };
+        let mut unfinished = part.clone();
+        unfinished.connections.count(State::Unstarted, 1);
+        for (plan, part, stopped, end) in [
+            (&timed, &part, 16, 15),
+            (&timed, &part, 7, 7),
+            (&counted, &part, 16, 9),
+            (&counted, &unfinished, 16, 15),
+            (&untimed, &part, 16, 9),
+        ] {
+            assert_eq!(measured_until(plan, part, stopped), end);
+        }
+    }
 }

@@ -260,3 +260,32 @@ fn an_interrupted_comparison_stops_its_server() {
     let listening = std::fs::read_to_string("/proc/thread-self/net/tcp").expect("the kernel's table");
     assert!(!listening.lines().any(|line| line.split_whitespace().nth(3) == Some("0A")), "{listening}");
 }
+
+#[test]
+fn a_live_view_on_a_terminal_only() {
+    network::own();
+    let server = Server::serve(&["-c", "100"]);
+    let tine = tine().display().to_string();
+    let words = format!("{tine} load crr 127.0.0.1:{} -d 1500ms", server.port());
+    // script(1) gives it a terminal, and copies what it shows there.
+    let on_terminal =
+        |words: &str| run(Command::new("script").args(["-qec", words, "/dev/null"]).env("TERM", "xterm"));
+    let (code, shown, _) = on_terminal(&words);
+    assert_eq!(code, 0, "{shown}");
+    for part in ["/s  p50 ", " p99 ", " open ", " done ", "0 errors", "%"] {
+        assert!(shown.contains(part), "{part} in {shown:?}");
+    }
+    assert!(shown.contains("crr/fin-client to "), "the summary follows: {shown:?}");
+    let (_, plain, _) = on_terminal(&format!("{words} --no-tui"));
+    assert!(!plain.contains(" open ") && plain.contains("crr/fin-client to "), "{plain:?}");
+    let (_, out, err) = run(&mut command(&["crr", &address(&server), "-d", "700ms"]));
+    assert!(err.is_empty() && !out.contains(" open "), "{out}{err}");
+}
+
+#[test]
+fn pages_for_every_mode() {
+    let (code, page, _) = run(Command::new(tine()).args(["man", "load", "crr"]));
+    assert!(code == 0 && page.contains("tine\\-load\\-crr") && page.contains("fail\\-if"), "{page}");
+    let (code, _, err) = run(Command::new(tine()).args(["man", "load", "fast"]));
+    assert!(code == 100 && err.contains("no command 'fast'"), "{err}");
+}

@@ -49,9 +49,9 @@ pub struct Check {
 /// `tine man`.
 #[derive(ClapArgs, Debug)]
 pub struct Man {
-    /// The command to describe; all of tine without one
+    /// The command to describe, as in `load crr`; all of tine without one
     #[arg(value_name = "COMMAND")]
-    pub command: Option<String>,
+    pub command: Vec<String>,
 }
 
 /// `tine completions`.

@@ -10,17 +10,14 @@ use crate::args::{Args, Completions, Man};
 
 /// Prints a manual page in roff, as `man -l -` reads it.
 pub fn man(args: &Man) -> Result<ExitCode, Error> {
-    let whole = Args::command();
-    let page = match &args.command {
-        None => whole,
-        Some(name) => whole
-            .get_subcommands()
-            .find(|command| command.get_name() == name)
-            .map(|command| {
-                command.clone().display_name(format!("tine-{name}")).bin_name(format!("tine {name}"))
-            })
-            .ok_or_else(|| Error::usage(format_args!("there is no command '{name}'"), "see `tine --help`"))?,
-    };
+    let mut page = Args::command();
+    let mut words = vec!["tine"];
+    for name in &args.command {
+        let found = page.get_subcommands().find(|command| command.get_name() == name).cloned();
+        let missing = || Error::usage(format_args!("there is no command '{name}'"), "see `tine --help`");
+        words.push(name);
+        page = found.ok_or_else(missing)?.display_name(words.join("-")).bin_name(words.join(" "));
+    }
     let mut text = Vec::new();
     clap_mangen::Man::new(page).render(&mut text).map_err(|why| cannot_print(&why))?;
     print(&text)

@@ -5,10 +5,12 @@ use std::fmt::Write as _;
 use super::Report;
 use super::hgrm::points;
 use super::text::{MEASURES, duration, grouped, text};
+use crate::plan::SECOND;
 
 const WIDTH: f64 = 860.0;
 const HEIGHT: f64 = 240.0;
 const LEFT: f64 = 80.0;
+const RIGHT: f64 = 36.0;
 const BOTTOM: f64 = 30.0;
 const TOP: f64 = 10.0;
 
@@ -82,8 +84,9 @@ fn latency(report: &Report) -> String {
 /// What was done, and what went wrong, second by second.
 fn over_time(report: &Report) -> String {
     let seconds = &report.findings.seconds;
-    // The last second is not a whole one.
-    let whole = seconds.len().saturating_sub(usize::from(seconds.len() > 2));
+    // The last second may not be a whole one; where there is no other, it has to do.
+    let lasted = (report.plan.warmup_ns + report.window_ns) / SECOND;
+    let whole = seconds.len().min((lasted as usize).max(1));
     let curve = |name: &str, value: &dyn Fn(&crate::part::Second) -> u64| Curve {
         name: name.to_owned(),
         points: seconds[..whole].iter().enumerate().map(|(at, one)| (at as f64, value(one) as f64)).collect(),
@@ -102,17 +105,17 @@ fn over_time(report: &Report) -> String {
 
 fn linear(title: &str, curve: Curve, shown: &dyn Fn(f64) -> String) -> String {
     let last = curve.points.len().saturating_sub(1).max(1) as f64;
-    let high = nice(curve.points.iter().map(|(_, y)| *y).fold(1.0, f64::max));
+    let high = nice(curve.points.iter().map(|(_, y)| *y).fold(4.0, f64::max));
     let step = nice(last / 10.0).max(1.0);
     let across = (0..=(last / step) as usize).map(|at| (at as f64 * step, format!("{} s", at as f64 * step)));
     let up = (0..=4).map(|at| (high * f64::from(at) / 4.0, shown(high * f64::from(at) / 4.0)));
     figure(title, &[curve], (0.0, last), (0.0, high), across.collect(), up.collect())
 }
 
-/// The next of 1, 2, 5, 10, 20, 50 …
+/// The next of 1, 2, 4, 10, 20, 40 …: all of them have quarters.
 fn nice(value: f64) -> f64 {
     let power = 10f64.powf(value.max(1e-9).log10().floor());
-    [1.0, 2.0, 5.0, 10.0]
+    [1.0, 2.0, 4.0, 10.0]
         .map(|digit| digit * power)
         .into_iter()
         .find(|nice| *nice >= value * 0.999)
@@ -122,13 +125,13 @@ fn nice(value: f64) -> f64 {
 type Marks = Vec<(f64, String)>;
 
 fn figure(title: &str, curves: &[Curve], x: (f64, f64), y: (f64, f64), across: Marks, up: Marks) -> String {
-    let at_x = |value: f64| LEFT + (value - x.0) / (x.1 - x.0) * (WIDTH - LEFT - 20.0);
+    let at_x = |value: f64| LEFT + (value - x.0) / (x.1 - x.0) * (WIDTH - LEFT - RIGHT);
     let at_y = |value: f64| HEIGHT - BOTTOM - (value - y.0) / (y.1 - y.0) * (HEIGHT - BOTTOM - TOP);
     let mut out = format!(
         "<h2>{title}</h2>\n<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{title}\">\n"
     );
     for (value, name) in up {
-        let (at, right) = (at_y(value), WIDTH - 20.0);
+        let (at, right) = (at_y(value), WIDTH - RIGHT);
         let _ = writeln!(
             out,
             "<path class=\"grid\" d=\"M{LEFT} {at:.1}H{right}\"/><text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{name}</text>",
@@ -141,7 +144,7 @@ fn figure(title: &str, curves: &[Curve], x: (f64, f64), y: (f64, f64), across: M
         let _ =
             writeln!(out, "<text x=\"{at:.1}\" y=\"{}\" text-anchor=\"middle\">{name}</text>", HEIGHT - 12.0);
     }
-    let _ = writeln!(out, "<path class=\"axis\" d=\"M{LEFT} {TOP}V{}H{}\"/>", HEIGHT - BOTTOM, WIDTH - 20.0);
+    let _ = writeln!(out, "<path class=\"axis\" d=\"M{LEFT} {TOP}V{}H{}\"/>", HEIGHT - BOTTOM, WIDTH - RIGHT);
     for (curve, class) in curves.iter().zip(CLASSES.iter().cycle()) {
         let path: Vec<String> =
             curve.points.iter().map(|(x, y)| format!("{:.1} {:.1}", at_x(*x), at_y(*y))).collect();
@@ -175,6 +178,6 @@ mod tests {
     #[test]
     fn text_stays_text() {
         assert_eq!(escape("<a href=\"x\">&"), "&lt;a href=&quot;x&quot;&gt;&amp;");
-        assert_eq!([0.9, 1.0, 3.0, 12.0, 70.0].map(nice), [1.0, 1.0, 5.0, 20.0, 100.0]);
+        assert_eq!([0.9, 1.0, 3.0, 12.0, 70.0].map(nice), [1.0, 1.0, 4.0, 20.0, 100.0]);
     }
 }
