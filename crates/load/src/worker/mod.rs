@@ -1,6 +1,6 @@
 //! A worker: a process with its share of the connections, and one loop that waits, names the event and applies
-//! it. [`slot`] says what a connection can be doing; [`begin`] starts connections and exchanges, [`talk`] moves
-//! their bytes, [`end`] closes and counts.
+//! it. `slot` says what a connection can be doing; `begin` starts connections and exchanges, `talk` moves
+//! their bytes, `end` closes and counts.
 
 mod begin;
 mod end;
