@@ -47,6 +47,12 @@ pub struct Script {
 }
 
 impl Script {
+    /// Whether many of it are opened a few at a time: those that stay are as many as there are places, all at the start.
+    #[must_use]
+    pub fn opens_gently(&self) -> bool {
+        self.stays || !self.from_connect
+    }
+
     /// Whether only the stop ends its exchange.
     #[must_use]
     pub fn is_endless(&self) -> bool {

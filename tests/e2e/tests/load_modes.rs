@@ -294,3 +294,28 @@ fn ports_that_run_out() {
     );
     loaded.expect_sum();
 }
+
+#[test]
+fn a_mix_in_an_open_loop_begins_nothing_before_its_time() {
+    let (server, address) = serve(&["-c", "200"]);
+    let mix = ["mix", &address, "--mix", "crr=1,reset=1", "--rate", "20/s", "-d", "1s", "-c", "40", "--max-lateness", "1s"];
+    let loaded = load(&mix);
+    loaded.expect_sound();
+    assert_eq!(loaded.number("/summary/connections"), 20.0);
+    // Kept connections are made at the start, and exchange when it is time.
+    let mix = ["mix", &address, "--mix", "crr=1,rr=1", "--rate", "20/s", "-d", "1s", "-c", "10", "--max-lateness", "1s"];
+    let loaded = load(&mix);
+    loaded.expect_sound();
+    assert_eq!(loaded.number("/findings/exchanges/planned"), 20.0, "{}", loaded.report["findings"]["exchanges"]);
+    assert!(server.log.of("accept").len() < 50);
+}
+
+#[test]
+fn many_that_stay_do_not_overflow_a_short_backlog() {
+    let (_server, address) = serve(&["-c", "500", "-b", "128"]);
+    for mode in ["hold", "rr"] {
+        let loaded = load(&[mode, &address, "-c", "400", "-d", "2s"]);
+        loaded.expect_sound();
+        assert_eq!(loaded.number("/summary/most_open"), 400.0, "{mode}");
+    }
+}

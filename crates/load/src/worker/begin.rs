@@ -19,11 +19,9 @@ impl Worker<'_> {
     /// What there is to do at the very start.
     pub(super) fn prepare(&mut self) {
         let (ramp, all) = (self.work.plan.ramp_ns, u64::from(self.work.plan.connections).max(1));
-        let connects_on_arrival =
-            self.schedule.is_some() && self.work.scripts.iter().all(|one| one.from_connect);
         for (at, place) in self.work.places.clone().enumerate() {
             self.slots[at].freed = self.work.start;
-            match connects_on_arrival {
+            match self.schedule.is_some() && self.script(at).from_connect {
                 true => self.free.push_back(at),
                 false => {
                     let delay = if self.schedule.is_some() { 0 } else { ramp * place as u64 / all };
@@ -38,16 +36,16 @@ impl Worker<'_> {
         self.schedule.as_ref()?.peek().map(|time| self.work.start + time)
     }
 
-    /// Whether another kept connection may be opened now.
+    /// Whether another connection that is kept may be opened now.
     pub(super) fn may_open(&self) -> bool {
         !self.kept.is_empty() && self.opening < (OPENING / self.work.workers).max(1)
     }
 
     /// Has a place begin a connection, as soon as may be.
     pub(super) fn queue(&mut self, at: usize) {
-        match self.script(at).from_connect {
-            true => self.fresh.push_back(at),
-            false => self.kept.push_back(at),
+        match self.script(at).opens_gently() {
+            true => self.kept.push_back(at),
+            false => self.fresh.push_back(at),
         }
     }
 
@@ -100,10 +98,12 @@ impl Worker<'_> {
 
     /// Begins a connection in a closed loop, or one that waits for arrivals.
     fn take_up(&mut self, at: usize) {
-        if self.script(at).from_connect && !self.spend() {
-            return;
-        }
-        if self.budget == Some(0) && !self.script(at).from_connect {
+        let may_begin = match self.script(at).from_connect {
+            true => self.spend(),
+            // Its exchanges are what is counted.
+            false => self.budget != Some(0),
+        };
+        if !may_begin {
             return;
         }
         let now = now();
@@ -127,15 +127,15 @@ impl Worker<'_> {
         let number = self.begun * self.work.workers as u64 + self.work.number as u64;
         self.begun += 1;
         self.part.connections.planned += 1;
-        let keeps = !self.script(at).from_connect;
+        let is_gentle = self.script(at).opens_gently();
         let slot = &mut self.slots[at];
         slot.number = number;
         slot.done = 0;
         (slot.planned, slot.begun) = (planned, begun);
         slot.deadline = begun + self.work.plan.timeout_ns;
         slot.asked = Asked::Nothing;
-        slot.is_opening = keeps;
-        self.opening += usize::from(keeps);
+        slot.is_opening = is_gentle;
+        self.opening += usize::from(is_gentle);
         self.set_stage(at, Stage::Connecting);
         self.connect(at);
     }

@@ -46,7 +46,7 @@ const PAUSE: u64 = SECOND / 10;
 /// Kept connections that are opened at a time, by all workers, so that their crowd does not overflow the backlog.
 const OPENING: usize = 64;
 /// How long one that has nothing to ask for counts as being opened.
-const UNPROVEN: u64 = SECOND / 100;
+const UNPROVEN: u64 = SECOND / 50;
 
 /// What a worker works on.
 pub struct Work<'a> {
