@@ -82,6 +82,18 @@ impl Counters {
     }
 }
 
+/// Memory that could be had now without swapping, in KiB (proc_meminfo(5)). 0 where the kernel does not tell.
+#[must_use]
+pub fn available_memory() -> u64 {
+    parse_meminfo(&std::fs::read_to_string("/proc/meminfo").unwrap_or_default())
+}
+
+/// `MemAvailable:   123 kB`
+fn parse_meminfo(text: &str) -> u64 {
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+}
+
 /// Sockets in TIME_WAIT now, of this network namespace.
 #[must_use]
 pub fn in_time_wait() -> u64 {
@@ -134,6 +146,7 @@ mod tests {
         assert_eq!(ticks, Ticks { total: 145, busy: 36, steal: 4 });
         assert_eq!(parse_processor(""), Ticks::default());
         let text = "sockets: used 9\nTCP: inuse 5 orphan 0 tw 12 alloc 7 mem 1\nUDP: inuse 2 mem 0\n";
+        assert_eq!((parse_meminfo("MemFree: 1 kB\nMemAvailable:  23 kB\n"), parse_meminfo("")), (23, 0));
         assert_eq!((parse_sockstat(text), parse_sockstat("")), (12, 0));
     }
 

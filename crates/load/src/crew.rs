@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use tine_sys::process::{Alone, Ended, How, Side, exit_now, fork, reap};
 use tine_sys::signal::{Set, first_real_time};
 
-use crate::counters::Counters;
+use crate::counters::{Counters, available_memory};
 use crate::live::{Live, Numbers};
 use crate::part::Part;
 use crate::plan::{Plan, SECOND, shares};
@@ -23,6 +23,9 @@ use crate::worker::{self, Work};
 
 /// Descriptors that a worker needs besides its connections.
 const SPARE_DESCRIPTORS: u64 = 64;
+
+/// How often the machine's memory is looked at, where nobody watches more often.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// A load that is ready to be run.
 #[derive(Debug)]
@@ -50,6 +53,8 @@ pub struct Outcome {
     pub window_ns: u64,
     /// How much the kernel's counters grew.
     pub kernel: Counters,
+    /// How much less memory the machine had to give at the most, in KiB.
+    pub memory_kib: u64,
     /// When it began, in milliseconds since 1970.
     pub began_ms: u64,
 }
@@ -84,6 +89,8 @@ pub fn run(load: &Load, period: Option<Duration>, watch: &mut dyn FnMut(Moment))
     let live = Live::new(places.len())?;
     let mut crew = Crew::new()?;
     let before = Counters::read();
+    let memory = available_memory();
+    let mut least = memory;
     let began = std::time::SystemTime::now();
     // The workers begin together, when the last one has been forked.
     let start = worker::now() + SECOND / 50 + places.len() as u64 * SECOND / 500;
@@ -103,7 +110,8 @@ pub fn run(load: &Load, period: Option<Duration>, watch: &mut dyn FnMut(Moment))
         })?;
     }
     while !crew.workers.is_empty() {
-        crew.wait(period);
+        crew.wait(period.unwrap_or(LOOK));
+        least = least.min(available_memory());
         crew.take_signals();
         if period.is_some() {
             watch(Moment { elapsed_ns: worker::now().saturating_sub(start), numbers: live.sum() });
@@ -120,6 +128,7 @@ pub fn run(load: &Load, period: Option<Duration>, watch: &mut dyn FnMut(Moment))
         part,
         lost,
         kernel,
+        memory_kib: memory - least,
         began_ms: began.duration_since(std::time::UNIX_EPOCH).map_or(0, |time| time.as_millis() as u64),
     })
 }
@@ -210,9 +219,9 @@ impl Crew {
         }
     }
 
-    /// Waits for a signal or for what a worker says; where somebody watches, not longer than a period.
-    fn wait(&mut self, period: Option<Duration>) {
-        let deadline = period.map(|period| Instant::now() + period);
+    /// Waits for a signal or for what a worker says, at most so long.
+    fn wait(&mut self, period: Duration) {
+        let deadline = Some(Instant::now() + period);
         let mut ask = vec![PollFd::new(&self.descriptor, PollFlags::IN)];
         let talking = || self.workers.values().filter(|worker| !worker.is_silent);
         ask.extend(talking().map(|worker| PollFd::new(&worker.pipe, PollFlags::IN)));

@@ -57,6 +57,7 @@ fn add(whole: &mut Report, other: &Report) {
     whole.began_ms = whole.began_ms.min(other.began_ms);
     whole.lost.extend(other.lost.iter().cloned());
     whole.kernel.merge(&other.kernel);
+    whole.memory_kib = whole.memory_kib.max(other.memory_kib);
     whole.findings.merge(&other.findings);
 }
 

@@ -135,6 +135,7 @@ mod tests {
             interrupted: false,
             window_ns: 1,
             kernel: Counters::default(),
+            memory_kib: 0,
             began_ms: 0,
         }
     }

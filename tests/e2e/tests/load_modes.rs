@@ -298,15 +298,46 @@ fn ports_that_run_out() {
 #[test]
 fn a_mix_in_an_open_loop_begins_nothing_before_its_time() {
     let (server, address) = serve(&["-c", "200"]);
-    let mix = ["mix", &address, "--mix", "crr=1,reset=1", "--rate", "20/s", "-d", "1s", "-c", "40", "--max-lateness", "1s"];
+    let mix = [
+        "mix",
+        &address,
+        "--mix",
+        "crr=1,reset=1",
+        "--rate",
+        "20/s",
+        "-d",
+        "1s",
+        "-c",
+        "40",
+        "--max-lateness",
+        "1s",
+    ];
     let loaded = load(&mix);
     loaded.expect_sound();
     assert_eq!(loaded.number("/summary/connections"), 20.0);
     // Kept connections are made at the start, and exchange when it is time.
-    let mix = ["mix", &address, "--mix", "crr=1,rr=1", "--rate", "20/s", "-d", "1s", "-c", "10", "--max-lateness", "1s"];
+    let mix = [
+        "mix",
+        &address,
+        "--mix",
+        "crr=1,rr=1",
+        "--rate",
+        "20/s",
+        "-d",
+        "1s",
+        "-c",
+        "10",
+        "--max-lateness",
+        "1s",
+    ];
     let loaded = load(&mix);
     loaded.expect_sound();
-    assert_eq!(loaded.number("/findings/exchanges/planned"), 20.0, "{}", loaded.report["findings"]["exchanges"]);
+    assert_eq!(
+        loaded.number("/findings/exchanges/planned"),
+        20.0,
+        "{}",
+        loaded.report["findings"]["exchanges"]
+    );
     assert!(server.log.of("accept").len() < 50);
 }
 

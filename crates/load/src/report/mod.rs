@@ -48,6 +48,8 @@ pub struct Report {
     pub lost: Vec<Lost>,
     /// How much the kernel's counters grew.
     pub kernel: Counters,
+    /// How much less memory the machine had to give at the most, in KiB: for held connections, what both ends take.
+    pub memory_kib: u64,
     /// All that the figures come from.
     pub findings: Part,
 }
@@ -100,7 +102,7 @@ impl Report {
     #[must_use]
     pub fn new(plan: &Plan, outcome: Outcome) -> Report {
         let validity = judge(plan, &outcome);
-        let Outcome { part, lost, interrupted, window_ns, kernel, began_ms } = outcome;
+        let Outcome { part, lost, interrupted, window_ns, kernel, memory_kib, began_ms } = outcome;
         let machine = Machine::this();
         Report {
             schema: SCHEMA.into(),
@@ -115,6 +117,7 @@ impl Report {
             interrupted,
             lost,
             kernel,
+            memory_kib,
             findings: part,
         }
     }
@@ -170,6 +173,7 @@ pub(crate) mod tests {
             interrupted: false,
             window_ns,
             kernel: Counters::default(),
+            memory_kib: 0,
             began_ms: 0,
         };
         let mut report = Report::new(&crate::plan::tests::plan(), outcome);

@@ -99,9 +99,10 @@ fn write(out: &mut String, report: &Report) -> std::fmt::Result {
     )?;
     writeln!(
         out,
-        "held         {} at most; client memory {:.1} MiB for each process",
+        "held         {} at most; {:.1} MiB for a process of the client; {:.1} KiB of the machine for each connection",
         grouped(summary.most_open),
-        part.usage.memory_kib as f64 / 1024.0
+        part.usage.memory_kib as f64 / 1024.0,
+        report.memory_kib as f64 / summary.most_open.max(1) as f64
     )?;
     writeln!(
         out,
