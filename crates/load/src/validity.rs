@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::crew::Outcome;
 use crate::plan::Plan;
 use crate::record::Measure;
+use crate::state::State;
 
 /// What is said about a measurement before its figures.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -114,6 +115,12 @@ fn warnings(plan: &Plan, outcome: &Outcome) -> Vec<String> {
             part.waited, plan.connections
         ));
     }
+    let left = part.ages.count() + part.connections.of(State::Unstarted) + part.exchanges.unstarted;
+    if plan.is_open() && left * 100 > part.measured {
+        warnings.push(format!(
+            "{left} were in flight or not even begun at the stop, so their time is not in the latency: it would be longer"
+        ));
+    }
     warnings
 }
 
@@ -123,7 +130,6 @@ mod tests {
     use crate::counters::Counters;
     use crate::crew::Lost;
     use crate::part::Part;
-    use crate::state::State;
 
     fn outcome() -> Outcome {
         let mut part = Part { measured: 10, most_open: 1, ..Part::default() };
@@ -182,6 +188,9 @@ mod tests {
         outcome.kernel.processor = crate::counters::Ticks { total: 1000, busy: 960, steal: 20 };
         outcome.part.slow_connects = 1;
         let warnings = judge(&plan, &outcome).warnings.join("\n");
+        outcome.part.ages.add(1);
+        let open = Plan { rate: Some(1.0), ..plan.clone() };
+        assert!(judge(&open, &outcome).warnings.concat().contains("1 were in flight"));
         for word in ["busy throughout", "2.0 %", "2 segments", "1 connections took"] {
             assert!(warnings.contains(word), "{word} in {warnings}");
         }

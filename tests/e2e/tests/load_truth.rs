@@ -360,3 +360,35 @@ fn a_late_client_makes_an_open_loop_invalid() {
         run(&mut command(&["crr", &address, "--rate", "400/s", "-d", "1s", "--max-lateness", "1ns"]));
     assert!(code == 4 && out.starts_with("INVALID: "), "it says so first: {out}");
 }
+
+#[test]
+fn the_address_goes_away_in_the_middle() {
+    network::own();
+    let ip = |words: &[&str]| assert_eq!(run(std::process::Command::new("ip").args(words)).0, 0, "{words:?}");
+    ip(&["addr", "add", "10.9.9.1/32", "dev", "lo"]);
+    let listener = TcpListener::bind("10.9.9.1:0").expect("the address is ours");
+    let address = listener.local_addr().expect("bound").to_string();
+    let (sender, served) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let _ = sender.send(());
+            std::thread::spawn(move || echo_through(stream, |_, _| {}));
+        }
+    });
+    let mut running =
+        command(&["crr", &address, "-d", "3s", "--timeout", "1s", "--source", "10.9.9.1", "--json", "-"]);
+    let running = running.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    (0..20).for_each(|_| served.recv().expect("connections come"));
+    ip(&["addr", "del", "10.9.9.1/32", "dev", "lo"]);
+    let output = running.wait_with_output().expect("it ends");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("a report");
+    let states = report["summary"]["states"].as_object().expect("states");
+    // The source has gone, too, so this side has nowhere to connect from.
+    assert!(states["ok"].as_u64() >= Some(16) && states["no-ports"].as_u64() > Some(0), "{states:?}");
+    let sum: u64 = states.values().filter_map(serde_json::Value::as_u64).sum();
+    assert_eq!(report["summary"]["connections"].as_u64(), Some(sum), "{states:?}");
+
+    // Without the source: there is no way to the address.
+    let loaded = load(&["crr", &address, "-n", "4", "--timeout", "500ms"]);
+    assert_eq!((loaded.code, loaded.state("unreachable")), (111, 4), "{}", loaded.report["summary"]);
+}
