@@ -99,10 +99,10 @@ fn write(out: &mut String, report: &Report) -> std::fmt::Result {
     )?;
     writeln!(
         out,
-        "held         {} at most; {:.1} MiB for a process of the client; {:.1} KiB of the machine for each connection",
+        "held         {} at most; {:.1} MiB for a process of the client{}",
         grouped(summary.most_open),
         part.usage.memory_kib as f64 / 1024.0,
-        report.memory_kib as f64 / summary.most_open.max(1) as f64
+        held(report)
     )?;
     writeln!(
         out,
@@ -115,6 +115,17 @@ fn write(out: &mut String, report: &Report) -> std::fmt::Result {
         writeln!(out, "note: {warning}")?;
     }
     Ok(())
+}
+
+/// What a connection takes of the machine, where there were enough to tell it from all else.
+fn held(report: &Report) -> String {
+    const ENOUGH: u64 = 500;
+    match report.summary.most_open {
+        0..ENOUGH => String::new(),
+        most => {
+            format!("; {:.1} KiB of the machine for each connection", report.memory_kib as f64 / most as f64)
+        }
+    }
 }
 
 /// The rows of latencies that a report has.
