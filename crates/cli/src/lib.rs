@@ -31,6 +31,7 @@ pub fn main() -> ExitCode {
         args::Command::Client(client) => client::run(client),
         args::Command::Load(load) => load::run(*load),
         args::Command::Check(check) => commands::check::run(&check),
+        args::Command::Explain(explain) => commands::explain::run(&explain),
         args::Command::Man(page) => commands::describe::man(&page),
         args::Command::Completions(shell) => commands::describe::completions(&shell),
     };

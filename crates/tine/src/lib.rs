@@ -28,6 +28,7 @@
 #![forbid(unsafe_code)]
 
 mod accept;
+mod access;
 mod address;
 mod board;
 mod cgroup;
@@ -61,6 +62,7 @@ mod tree;
 mod warden;
 mod watch;
 
+pub use access::{Access, AccessRules, Decision};
 pub use address::{Address, resolve};
 pub use connection::Connection;
 pub use error::{Error, HandlerError, reason};

@@ -38,19 +38,22 @@ pub(crate) enum Reason {
     Full = 0,
     /// As many of this client's source address.
     Source = 1,
+    /// This client's source address may not come.
+    Denied = 2,
 }
 
 impl Reason {
-    const ALL: [Reason; 2] = [Reason::Full, Reason::Source];
+    const ALL: [Reason; 3] = [Reason::Full, Reason::Source, Reason::Denied];
 
     fn of(number: u64) -> Reason {
-        if number == Reason::Source as u64 { Reason::Source } else { Reason::Full }
+        Reason::ALL.into_iter().find(|reason| *reason as u64 == number).unwrap_or(Reason::Full)
     }
 
     fn word(self) -> &'static str {
         match self {
             Reason::Full => "full",
             Reason::Source => "source",
+            Reason::Denied => "denied",
         }
     }
 }
@@ -120,7 +123,7 @@ fn receive(
     channel: &OwnedFd,
     text: &[u8],
     kept: &mut VecDeque<Refused>,
-    tallies: &mut [Tally; 2],
+    tallies: &mut [Tally; 3],
     log: &mut Log,
 ) -> bool {
     loop {
@@ -130,7 +133,8 @@ fn receive(
                 if let Told::Line = tallies[reason as usize].event(Instant::now()) {
                     log.refuse(&peer, reason.word());
                 }
-                say(&socket, text);
+                // Who may not come is told nothing.
+                say(&socket, if reason == Reason::Denied { &[] } else { text });
                 if kept.len() >= MOST {
                     kept.pop_front();
                 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tine_sys::process::Alone;
 
+use crate::access::Access;
 use crate::address::Address;
 use crate::board::MOST_FORKERS;
 use crate::connection::Connection;
@@ -108,6 +109,14 @@ impl Server {
     #[must_use]
     pub fn max_connections_per_source(mut self, most: Option<usize>) -> Server {
         self.settings.max_per_source = most.map(|most| most.max(1));
+        self
+    }
+
+    /// Who may come. Who may not is closed without a word, and logged. Default: everyone. Clients over Unix sockets
+    /// have no address, and always may.
+    #[must_use]
+    pub fn access(mut self, access: Option<&Access>) -> Server {
+        self.settings.gate = access.map(Access::gate);
         self
     }
 

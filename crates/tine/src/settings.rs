@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rustix::process::Pid;
 
+use crate::access::Gate;
 use crate::error::Error;
 use crate::names::Identity;
 use crate::program::{Program, Stderr};
@@ -43,6 +44,8 @@ pub(crate) struct Settings {
     pub(crate) when_full: WhenFull,
     /// Connections of one source address at a time.
     pub(crate) max_per_source: Option<usize>,
+    /// Who may come at all; everyone without it.
+    pub(crate) gate: Option<Gate>,
     pub(crate) backlog: u32,
     pub(crate) spares: usize,
     pub(crate) reuse: u64,
@@ -64,6 +67,7 @@ impl Default for Settings {
             max_connections: 1024,
             when_full: WhenFull::Wait,
             max_per_source: None,
+            gate: None,
             backlog: 4096,
             spares: 0,
             reuse: 1,
@@ -111,7 +115,8 @@ impl Settings {
     pub(crate) fn refusal(&self) -> Option<&[u8]> {
         match &self.when_full {
             WhenFull::Refuse(text) => Some(text),
-            WhenFull::Wait => self.max_per_source.map(|_| &[][..]),
+            WhenFull::Wait if self.max_per_source.is_some() || self.gate.is_some() => Some(&[]),
+            WhenFull::Wait => None,
         }
     }
 

@@ -31,6 +31,8 @@ pub enum Command {
     Load(Box<load::Load>),
     /// Look whether a configuration can be served, and print it as it is understood
     Check(Check),
+    /// Say which rule of a configuration decides about a client
+    Explain(Explain),
     /// Print a manual page, made from the same text as --help
     Man(Man),
     /// Print completions for a shell
@@ -44,6 +46,21 @@ pub struct Check {
     /// The configuration
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
+}
+
+/// `tine explain`.
+#[derive(ClapArgs, Debug)]
+#[command(
+    after_help = "It is decided as when serving. Exit codes: 0 explained, 100 the configuration or the address is wrong."
+)]
+pub struct Explain {
+    /// The configuration
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+
+    /// The client's address
+    #[arg(value_name = "PEER")]
+    pub peer: std::net::IpAddr,
 }
 
 /// `tine man`.
@@ -86,6 +103,19 @@ pub struct Serve {
     /// if there is one
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_connections_per_source: Option<u32>,
+
+    /// Serve these addresses, and nobody whom no rule allows; may be repeated [an address, a block as in 192.0.2.0/24,
+    /// or any]
+    #[arg(long, value_name = "CIDR")]
+    pub allow: Vec<String>,
+
+    /// Close connections from these addresses; the most specific rule of all decides; may be repeated
+    #[arg(long, value_name = "CIDR")]
+    pub deny: Vec<String>,
+
+    /// Allow and deny by the rules of FILE, written as for tcprules; may be repeated
+    #[arg(long, value_name = "FILE")]
+    pub rules: Vec<PathBuf>,
 
     /// At the limit: let the next client wait in the backlog, or send it TEXT (with \n \r \t \0 \\)
     /// and end its stream [wait, refuse or refuse=TEXT]

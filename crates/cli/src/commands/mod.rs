@@ -2,4 +2,5 @@
 
 pub mod check;
 pub mod describe;
+pub mod explain;
 pub mod serve;

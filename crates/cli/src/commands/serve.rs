@@ -7,8 +7,8 @@ use std::process::ExitCode;
 
 use clap::ArgMatches;
 use tine::{
-    Connection, Error, Format, HandlerError, Identity, KillMode, Level, Program, Server, Stderr, Terminal,
-    Timeouts, Tree,
+    Access, AccessRules, Connection, Error, Format, HandlerError, Identity, KillMode, Level, Program, Server,
+    Stderr, Terminal, Timeouts, Tree,
 };
 
 use crate::args::program::ProgramArgs;
@@ -117,6 +117,7 @@ fn configured(mut server: Server, args: &Serve, (format, level): (Format, Level)
     let server = server
         .max_connections(args.max_connections as usize)
         .max_connections_per_source(args.max_connections_per_source.map(|most| most as usize))
+        .access(access(args)?.as_ref())
         .when_full(when_full(args.when_full.clone()))
         .backlog(args.backlog)?
         .spares(args.spares as usize)
@@ -132,6 +133,14 @@ fn configured(mut server: Server, args: &Serve, (format, level): (Format, Level)
         .handler_prints(false)
         .log(format, level);
     Ok(server)
+}
+
+/// Who may come, where anything is said about it.
+pub fn access(args: &Serve) -> Result<Option<Access>, Error> {
+    let rules = args.allow.iter().try_fold(AccessRules::new(), |rules, block| rules.allow(block))?;
+    let rules = args.deny.iter().try_fold(rules, |rules, block| rules.deny(block))?;
+    let rules = args.rules.iter().try_fold(rules, |rules, path| rules.file(path))?;
+    if rules.is_empty() { Ok(None) } else { rules.build().map(Some) }
 }
 
 /// The program that was named, if one was.

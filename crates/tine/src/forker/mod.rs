@@ -81,6 +81,16 @@ impl<H> Forker<'_, H> {
         self.cgroups.map(|cgroups| cgroups.of(slot, self.board.cgroup(slot)).entrance())
     }
 
+    /// Whether a client may come at all. If not, it is dealt with.
+    #[inline]
+    pub(crate) fn lets_in(&self, socket: &OwnedFd, peer: Peer) -> bool {
+        let may = self.settings.gate.is_none_or(|gate| gate.lets_in(peer));
+        if !may {
+            self.refuse(socket, peer, Reason::Denied);
+        }
+        may
+    }
+
     /// Whether the client in this slot has more connections than its source may have. The connections that
     /// are just ending do not count. Of two that come at the same moment for the last place, both may be
     /// refused; never are both served.

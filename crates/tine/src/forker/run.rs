@@ -259,7 +259,10 @@ fn accept<H>(
         return Err(Taken::Nobody);
     }
     match acceptfrom_with(listener, SocketFlags::CLOEXEC) {
-        Ok((socket, address)) => Ok((socket, Peer::from_accept(address))),
+        Ok((socket, address)) => {
+            let peer = Peer::from_accept(address);
+            if forker.lets_in(&socket, peer) { Ok((socket, peer)) } else { Err(Taken::Dealt) }
+        }
         Err(errno) => Err(match classify(errno) {
             AcceptError::Nobody => Taken::Nobody,
             AcceptError::Next => Taken::Dealt,

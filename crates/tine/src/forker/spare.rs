@@ -58,6 +58,9 @@ where
 fn next<H>(forker: &Forker<'_, H>, events: &OwnedFd, slot: usize) -> (OwnedFd, Entry) {
     loop {
         let (socket, peer) = wait(forker, events);
+        if !forker.lets_in(&socket, peer) {
+            continue;
+        }
         let entry = forker.begin(slot, peer, &socket);
         if forker.is_beyond_source(slot) {
             // Before the client knows: its next one must not find this one counted still.

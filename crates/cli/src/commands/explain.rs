@@ -1,0 +1,32 @@
+//! `tine explain`: which rule decides about a client.
+
+use std::process::ExitCode;
+
+use tine::Error;
+
+use crate::args::Explain;
+use crate::commands::describe::print;
+use crate::commands::serve::access;
+use crate::config::Config;
+
+/// Says for each service whether a client is let in, and by which rule.
+pub fn run(args: &Explain) -> Result<ExitCode, Error> {
+    let config = Config::read(&args.file)?;
+    let mut text = String::new();
+    for service in &config.services {
+        let access = access(&service.args).map_err(|error| error.within(&service.place))?;
+        let said = match access.as_ref().map(|access| access.decide(args.peer)) {
+            None => "allowed: there are no rules".to_owned(),
+            Some(decision) => {
+                let word = if decision.allowed { "allowed" } else { "denied" };
+                match (decision.rule, decision.allowed) {
+                    (Some(rule), _) => format!("{word} by: {rule}"),
+                    (None, true) => format!("{word}: no rule is about it"),
+                    (None, false) => format!("{word}: others are allowed, and no rule allows it"),
+                }
+            }
+        };
+        text += &format!("{}: {said}\n", service.name);
+    }
+    print(text.as_bytes())
+}

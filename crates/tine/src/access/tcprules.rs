@@ -1,0 +1,114 @@
+//! Rules as `tcprules` reads them (cr.yp.to/ucspi-tcp/tcprules.html), with the blocks of its IPv6 successors.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::prefix::{Prefix, span};
+use crate::error::Error;
+
+/// One line: the blocks that it is about, and whether they may come. `None` for a line that says nothing.
+pub(crate) fn parse(line: &str) -> Result<Option<(Vec<Prefix>, bool)>, Error> {
+    let line = line.trim_end();
+    if line.is_empty() || line.starts_with('#') {
+        return Ok(None);
+    }
+    let bad = |why: String| Error::usage(why, "write ADDRESS:allow or ADDRESS:deny, as tcprules reads it");
+    // Addresses of IPv6 have colons, too.
+    let found = [(":allow", true), (":deny", false)].into_iter().find_map(|(word, allows)| {
+        let (address, rest) = line.split_once(word)?;
+        Some((address, rest, allows))
+    });
+    let Some((address, rest, allows)) = found else {
+        return Err(bad(format!("'{line}' says neither :allow nor :deny")));
+    };
+    if let Some(variables) = rest.strip_prefix(',') {
+        return Err(bad(format!("variables in rules are not supported yet ('{variables}')")));
+    }
+    if !rest.is_empty() {
+        return Err(bad(format!("what is '{rest}' after the instruction?")));
+    }
+    if address.contains(['=', '@']) {
+        return Err(bad(format!("rules for names and ident answers are not supported ('{address}')")));
+    }
+    Ok(Some((blocks(address).ok_or_else(|| bad(format!("'{address}' is no address")))?, allows)))
+}
+
+/// `1.2.3.4`, `1.2.3.`, `1.2.3.37-53`, `1.2.`, `2001:db8::/32`, and nothing for everyone.
+fn blocks(text: &str) -> Option<Vec<Prefix>> {
+    if text.is_empty() {
+        return "any".parse().ok().map(|any| vec![any]);
+    }
+    if let Some((address, length)) = text.split_once('/') {
+        let address: IpAddr = address.parse().ok()?;
+        let width = if address.is_ipv4() { 32 } else { 128 };
+        let length = length.parse().ok().filter(|length| *length <= width)?;
+        return Some(vec![Prefix::new(address, length)]);
+    }
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Some(vec![Prefix::new(address, 128)]);
+    }
+    let parts: Vec<&str> = text.strip_suffix('.').unwrap_or(text).split('.').collect();
+    let (last, before) = parts.split_last()?;
+    let before = before.iter().map(|part| part.parse().ok()).collect::<Option<Vec<u8>>>()?;
+    let (from, to) = match last.split_once('-') {
+        Some((from, to)) => (from.parse().ok()?, to.parse().ok()?),
+        None => {
+            let only: u8 = last.parse().ok()?;
+            (only, only)
+        }
+    };
+    let is_whole = !text.ends_with('.');
+    if before.len() > 3 || is_whole != (before.len() == 3) || from > to {
+        return None;
+    }
+    let address = |last: u8, rest: u8| {
+        let mut bytes = [rest; 4];
+        bytes[..before.len()].copy_from_slice(&before);
+        bytes[before.len()] = last;
+        Ipv4Addr::from(bytes)
+    };
+    Some(span(address(from, 0), address(to, 255)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines() {
+        for (line, shown, allows) in [
+            ("1.2.3.4:allow", "1.2.3.4", true),
+            ("1.2.3.:deny", "1.2.3.0/24", false),
+            ("1.2.:deny", "1.2.0.0/16", false),
+            ("10.:allow  ", "10.0.0.0/8", true),
+            ("1.2.3.37-39:deny", "1.2.3.37 1.2.3.38/31", false),
+            ("18-19.:allow", "18.0.0.0/7", true),
+            ("2001:db8::/32:deny", "2001:db8::/32", false),
+            ("::1:allow", "::1", true),
+            ("192.0.2.0/24:allow", "192.0.2.0/24", true),
+            (":deny", "any", false),
+        ] {
+            let (blocks, allowed) = parse(line).expect(line).expect("a rule");
+            let blocks: Vec<String> = blocks.iter().map(ToString::to_string).collect();
+            assert_eq!((blocks.join(" ").as_str(), allowed), (shown, allows), "{line}");
+        }
+        for line in ["", "# 1.2.3.4:deny", "#"] {
+            assert!(parse(line).expect(line).is_none(), "{line}");
+        }
+        for line in [
+            "1.2.3.4",
+            "1.2.3.4:permit",
+            "1.2.3:deny",
+            "1.2.3.4.:deny",
+            "1.2.3.4.5:deny",
+            "1.2.3.9-4:deny",
+            "1.2.3.300:deny",
+            "=host.example:allow",
+            "joe@1.2.3.4:allow",
+            "1.2.3.4:allow,X=\"y\"",
+            "1.2.3.4:allowed",
+            "::/129:deny",
+        ] {
+            assert_eq!(parse(line).expect_err(line).exit_code(), 100, "{line}");
+        }
+    }
+}
