@@ -2,6 +2,7 @@
 
 use std::io;
 use std::ops::Deref;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, AtomicU64};
 
 /// What may lie in shared memory: atomics, for which all zero bytes are a value, and which any
@@ -157,7 +158,6 @@ impl Signpost {
     pub fn new() -> io::Result<Signpost> {
         use rustix::fs::{MemfdFlags, Mode, OFlags, ftruncate, memfd_create, open};
         use rustix::mm::{MapFlags, ProtFlags, mmap};
-        use std::os::fd::AsRawFd;
 
         let page = rustix::param::page_size();
         let memory = memfd_create("tine signpost", MemfdFlags::CLOEXEC)?;
@@ -219,10 +219,64 @@ pub fn share_constants() {
     let _ = try_share_constants();
 }
 
-fn try_share_constants() -> io::Result<()> {
+/// A file in memory with these bytes that nobody can change any more, opened for reading.
+fn sealed(name: &str, bytes: &[u8]) -> io::Result<OwnedFd> {
     use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags, fcntl_add_seals, memfd_create, open};
+
+    let memory = memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        rest = &rest[rustix::io::write(&memory, rest)?..];
+    }
+    fcntl_add_seals(&memory, SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+    let path = format!("/proc/self/fd/{}", memory.as_raw_fd());
+    Ok(open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// Rows of words that every process forked from here reads and none can change: a sealed file in memory, whose
+/// page tables a fork does not copy.
+#[derive(Clone, Copy, Debug)]
+pub struct Frozen<const N: usize> {
+    rows: &'static [[u64; N]],
+}
+
+impl<const N: usize> Frozen<N> {
+    /// These rows. They live as long as a process that maps them.
+    ///
+    /// # Errors
+    /// ENOMEM, EMFILE; ENOENT where `/proc` is not mounted.
+    pub fn new(rows: &[[u64; N]]) -> io::Result<Frozen<N>> {
+        use rustix::mm::{MapFlags, ProtFlags, mmap};
+
+        if rows.is_empty() {
+            return Ok(Frozen { rows: &[] });
+        }
+        let length = size_of_val(rows);
+        // SAFETY: words are plain bytes, all of them initialised, and borrowed for as long as they are read.
+        let bytes = unsafe { std::slice::from_raw_parts(rows.as_ptr().cast::<u8>(), length) };
+        let reader = sealed("tine rows", bytes)?;
+        // SAFETY: a fresh mapping, at an address that the kernel chooses, of a file that has these rows and is
+        // sealed: it keeps its length and its bytes. It is page-aligned, and never unmapped.
+        let rows = unsafe {
+            let nowhere = std::ptr::null_mut();
+            let start =
+                mmap(nowhere, length, ProtFlags::READ, MapFlags::SHARED | MapFlags::POPULATE, &reader, 0)?;
+            std::slice::from_raw_parts(start.cast::<[u64; N]>().cast_const(), rows.len())
+        };
+        Ok(Frozen { rows })
+    }
+}
+
+impl<const N: usize> Deref for Frozen<N> {
+    type Target = [[u64; N]];
+
+    fn deref(&self) -> &[[u64; N]] {
+        self.rows
+    }
+}
+
+fn try_share_constants() -> io::Result<()> {
     use rustix::mm::{MapFlags, ProtFlags, mmap};
-    use std::os::fd::AsRawFd;
 
     let here = std::hint::black_box(&raw const RELOCATED) as usize;
     let Some((start, end, _)) = mapping_of(here).filter(|(_, _, permissions)| permissions == "r--p") else {
@@ -231,16 +285,7 @@ fn try_share_constants() -> io::Result<()> {
     let length = end - start;
     // SAFETY: the mapping is readable, and nobody writes it: it has no permission for that.
     let bytes = unsafe { std::slice::from_raw_parts(start as *const u8, length) };
-    let memory = memfd_create("tine constants", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
-    let mut rest = bytes;
-    while !rest.is_empty() {
-        let written = rustix::io::write(&memory, rest)?;
-        rest = &rest[written..];
-    }
-    // From here on nobody can change the copy, whatever becomes of one of the processes.
-    fcntl_add_seals(&memory, SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
-    let path = format!("/proc/self/fd/{}", memory.as_raw_fd());
-    let reader = open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let reader = sealed("tine constants", bytes)?;
     let place = start as *mut libc::c_void;
     // SAFETY: the range is exactly one read-only mapping, and is replaced in one step by the same bytes,
     // read-only for good: every reference into it stays valid.

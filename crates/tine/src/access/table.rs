@@ -1,26 +1,22 @@
 //! The most specific of many blocks that an address is in, found in logarithmic time. The table lies in memory that
-//! forks share: one of 100,000 blocks would otherwise make each fork copy its page tables.
+//! forks share and nobody can change: one of 100,000 blocks would otherwise make each fork copy its page tables,
+//! and a connection that was broken into could let others in.
 
 use std::io;
 use std::net::IpAddr;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::Relaxed;
 
-use tine_sys::memory::Shared;
+use tine_sys::memory::Frozen;
 
 use super::prefix::{Prefix, bits, mask};
-
-/// First address (two words), length and the block around it, the value.
-type Row = [AtomicU64; 4];
 
 /// No block around it.
 const NONE: u32 = u32::MAX;
 
-/// Blocks with a number each.
+/// Blocks with a number each. A row has the first address (two words), length and the row of the block around it,
+/// the number.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Table {
-    rows: Shared<Row>,
-    used: usize,
+    rows: Frozen<4>,
 }
 
 impl Table {
@@ -34,36 +30,32 @@ impl Table {
         blocks.reverse();
         blocks.dedup_by_key(|(prefix, _)| *prefix);
         blocks.reverse();
-        // An empty mapping is none.
-        let rows: Shared<Row> = Shared::new(blocks.len().max(1))?;
+        let mut rows = Vec::with_capacity(blocks.len());
         let mut around: Vec<u32> = Vec::new();
-        for (at, (row, (prefix, value))) in rows.iter().zip(&blocks).enumerate() {
+        for (at, (prefix, number)) in blocks.iter().enumerate() {
             while around.last().is_some_and(|outer| !blocks[*outer as usize].0.contains(*prefix)) {
                 around.pop();
             }
             let (first, length) = prefix.to_parts();
             let parent = around.last().copied().unwrap_or(NONE);
-            row[0].store((first >> 64) as u64, Relaxed);
-            row[1].store(first as u64, Relaxed);
-            row[2].store(u64::from(length) << 32 | u64::from(parent), Relaxed);
-            row[3].store(u64::from(*value), Relaxed);
+            let shape = u64::from(length) << 32 | u64::from(parent);
+            rows.push([(first >> 64) as u64, first as u64, shape, u64::from(*number)]);
             around.push(at as u32);
         }
-        Ok(Table { rows, used: blocks.len() })
+        Ok(Table { rows: Frozen::new(&rows)? })
     }
 
     /// The number of the most specific block that an address is in.
     pub(crate) fn find(&self, address: IpAddr) -> Option<u32> {
         let wanted = bits(address);
-        let rows = &self.rows[..self.used];
-        let after = rows.partition_point(|row| first_of(row) <= wanted);
+        let after = self.rows.partition_point(|row| first_of(row) <= wanted);
         // Blocks before it that do not have the address lie within those that may.
         let mut at = after.checked_sub(1)? as u32;
         while at != NONE {
-            let row = &rows[at as usize];
-            let shape = row[2].load(Relaxed);
+            let row = &self.rows[at as usize];
+            let shape = row[2];
             if wanted & mask((shape >> 32) as u8) == first_of(row) {
-                return Some(row[3].load(Relaxed) as u32);
+                return Some(row[3] as u32);
             }
             at = shape as u32;
         }
@@ -71,8 +63,8 @@ impl Table {
     }
 }
 
-fn first_of(row: &Row) -> u128 {
-    u128::from(row[0].load(Relaxed)) << 64 | u128::from(row[1].load(Relaxed))
+fn first_of(row: &[u64; 4]) -> u128 {
+    u128::from(row[0]) << 64 | u128::from(row[1])
 }
 
 #[cfg(test)]
