@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicI32, AtomicU64};
 use tine_sys::memory::{Record, Region, Shared, Signpost};
 
 use crate::display::Display;
-use crate::peer::Peer;
+use crate::peer::{Peer, Reach};
 
 /// The most forkers that a server can have.
 pub(crate) const MOST_FORKERS: usize = 64;
@@ -253,12 +253,12 @@ impl Board {
         }
     }
 
-    /// The processes that serve other connections of the source of this slot's, by their ids. Counted anew
-    /// each time, so that no count can be wrong.
-    pub(crate) fn others_of_source(&self, slot: usize) -> impl Iterator<Item = i32> + '_ {
-        let source = |slot: usize| {
+    /// The processes that serve other connections of the source of this slot's, or of its prefix, by their ids.
+    /// Counted anew each time, so that no count can be wrong.
+    pub(crate) fn others_of(&self, slot: usize, reach: Reach) -> impl Iterator<Item = i32> + '_ {
+        let source = move |slot: usize| {
             let word = |at: usize| self.slots[slot].words[at].load(Relaxed);
-            Peer::source([word(PEER), word(PEER + 1), word(PEER + 2)])
+            Peer::block_of([word(PEER), word(PEER + 1), word(PEER + 2)], reach)
         };
         let own = source(slot);
         (0..self.slots.len())
@@ -453,7 +453,7 @@ mod tests {
         let other = begin("192.0.2.2:1");
         let local = board.claim(0).expect("free");
         board.begin(local, Peer::Unix);
-        let counts = |slot: usize| board.others_of_source(slot).count();
+        let counts = |slot: usize| board.others_of(slot, Reach::Source).count();
         assert_eq!([first, second, other, local].map(counts), [1, 1, 0, 0]);
         board.release(second);
         assert_eq!(counts(first), 0);

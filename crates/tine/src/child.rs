@@ -14,6 +14,7 @@ use crate::error::HandlerError;
 use crate::forker::Forker;
 use crate::outcome::Report;
 use crate::program::launch::Client;
+use crate::rate::Buckets;
 
 /// The first steps of every process that a forker makes, before it has anything of a client: it dies
 /// with the supervisor, and a terminal's Ctrl-C or a signal to a group reaches it alone. Signals have
@@ -54,7 +55,7 @@ where
     H: FnMut(Connection) -> Result<(), HandlerError>,
 {
     if forker.board_is_inherited() {
-        give_up_board(&forker.board);
+        give_up_tables(&forker.board, forker.buckets);
     }
     if let Some(launcher) = &mut forker.launcher {
         let client = Client { socket: &socket, entry, cgroup: cgroup.as_ref() };
@@ -75,8 +76,9 @@ where
     exit_now(report.exit_code())
 }
 
-fn give_up_board(board: &Board) {
-    if board.withdraw().is_err() {
+/// Takes what decides about other connections away from this process.
+fn give_up_tables(board: &Board, buckets: Option<&Buckets>) {
+    if board.withdraw().and(buckets.map_or(Ok(()), Buckets::withdraw)).is_err() {
         exit_now(111);
     }
 }

@@ -31,6 +31,9 @@ const MOST: usize = 500;
 /// Refusals a second, of each reason, that have a line of their own.
 const LINES: u64 = 10;
 
+/// How many reasons there are.
+const REASONS: usize = 5;
+
 /// Why a client is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reason {
@@ -40,10 +43,15 @@ pub(crate) enum Reason {
     Source = 1,
     /// This client's source address may not come.
     Denied = 2,
+    /// As many of this client's prefix.
+    Prefix = 3,
+    /// Its source, or its prefix, comes too often.
+    Rate = 4,
 }
 
 impl Reason {
-    const ALL: [Reason; 3] = [Reason::Full, Reason::Source, Reason::Denied];
+    const ALL: [Reason; REASONS] =
+        [Reason::Full, Reason::Source, Reason::Denied, Reason::Prefix, Reason::Rate];
 
     fn of(number: u64) -> Reason {
         Reason::ALL.into_iter().find(|reason| *reason as u64 == number).unwrap_or(Reason::Full)
@@ -54,6 +62,8 @@ impl Reason {
             Reason::Full => "full",
             Reason::Source => "source",
             Reason::Denied => "denied",
+            Reason::Prefix => "prefix",
+            Reason::Rate => "rate",
         }
     }
 }
@@ -123,7 +133,7 @@ fn receive(
     channel: &OwnedFd,
     text: &[u8],
     kept: &mut VecDeque<Refused>,
-    tallies: &mut [Tally; 3],
+    tallies: &mut [Tally; REASONS],
     log: &mut Log,
 ) -> bool {
     loop {

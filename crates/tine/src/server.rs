@@ -16,6 +16,7 @@ use crate::listener::Listener;
 use crate::log::{Format, Level};
 use crate::names::Identity;
 use crate::program::Program;
+use crate::rate::{Rate, Rates};
 use crate::ready::Ready;
 use crate::settings::{Settings, WhenFull};
 use crate::supervisor;
@@ -109,6 +110,22 @@ impl Server {
     #[must_use]
     pub fn max_connections_per_source(mut self, most: Option<usize>) -> Server {
         self.settings.max_per_source = most.map(|most| most.max(1));
+        self
+    }
+
+    /// The same for a prefix: a /24 of IPv4, a /56 of IPv6.
+    #[must_use]
+    pub fn max_connections_per_prefix(mut self, most: Option<usize>) -> Server {
+        self.settings.max_per_prefix = most.map(|most| most.max(1));
+        self
+    }
+
+    /// How often one source may come (an address of IPv4, a /64 of IPv6), and one prefix (a /24, a /56). Who comes more
+    /// often is refused, as for [`Server::max_connections_per_source`]. 100,000 sources are remembered, in 1.6 MB.
+    /// Default: as often as they like.
+    #[must_use]
+    pub fn rates(mut self, source: Option<Rate>, prefix: Option<Rate>) -> Server {
+        self.settings.rates = Rates { source, prefix };
         self
     }
 

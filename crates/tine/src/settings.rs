@@ -10,6 +10,7 @@ use crate::access::Gate;
 use crate::error::Error;
 use crate::names::Identity;
 use crate::program::{Program, Stderr};
+use crate::rate::Rates;
 use crate::watch::Timeouts;
 use crate::watch::state::Rules;
 
@@ -44,6 +45,10 @@ pub(crate) struct Settings {
     pub(crate) when_full: WhenFull,
     /// Connections of one source address at a time.
     pub(crate) max_per_source: Option<usize>,
+    /// Connections of one prefix at a time.
+    pub(crate) max_per_prefix: Option<usize>,
+    /// How often a source and a prefix may come.
+    pub(crate) rates: Rates,
     /// Who may come at all; everyone without it.
     pub(crate) gate: Option<Gate>,
     pub(crate) backlog: u32,
@@ -67,6 +72,8 @@ impl Default for Settings {
             max_connections: 1024,
             when_full: WhenFull::Wait,
             max_per_source: None,
+            max_per_prefix: None,
+            rates: Rates::default(),
             gate: None,
             backlog: 4096,
             spares: 0,
@@ -111,12 +118,17 @@ impl Settings {
         matches!(self.when_full, WhenFull::Refuse(_))
     }
 
+    /// Whether some clients are refused for who they are.
+    fn turns_away(&self) -> bool {
+        let limits = self.max_per_source.or(self.max_per_prefix).is_some();
+        limits || self.gate.is_some() || self.rates.are_any()
+    }
+
     /// What refused clients are told; `None` where nobody is ever refused.
     pub(crate) fn refusal(&self) -> Option<&[u8]> {
         match &self.when_full {
             WhenFull::Refuse(text) => Some(text),
-            WhenFull::Wait if self.max_per_source.is_some() || self.gate.is_some() => Some(&[]),
-            WhenFull::Wait => None,
+            WhenFull::Wait => self.turns_away().then_some(&[]),
         }
     }
 

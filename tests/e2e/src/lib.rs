@@ -9,7 +9,7 @@ pub mod procfs;
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -428,6 +428,36 @@ pub struct Client {
 }
 
 impl Client {
+    /// A client of another address of this machine, connected.
+    ///
+    /// # Panics
+    /// If nobody listens on the port of 127.0.0.1.
+    #[must_use]
+    pub fn from_source(address: &str, port: u16) -> Client {
+        let family = rustix::net::AddressFamily::INET;
+        let socket = rustix::net::socket(family, rustix::net::SocketType::STREAM, None).expect("a socket");
+        let source = SocketAddr::new(address.parse().expect("an address"), 0);
+        rustix::net::bind(&socket, &source).expect("loopback has every address");
+        rustix::net::connect(&socket, &SocketAddr::from(([127, 0, 0, 1], port))).expect("somebody listens");
+        let stream = TcpStream::from(socket);
+        stream.set_read_timeout(Some(PATIENCE)).expect("set");
+        Client { stream }
+    }
+
+    /// Whether a byte comes back, where a refused client sees the end of the stream.
+    ///
+    /// # Panics
+    /// If something else comes back.
+    pub fn is_served(mut self) -> bool {
+        // It may be closed by now.
+        let _ = self.stream.write_all(b"x");
+        let _ = self.stream.shutdown(Shutdown::Write);
+        let mut answer = Vec::new();
+        let read = self.stream.read_to_end(&mut answer);
+        assert!(read.is_err() || answer.is_empty() || answer == b"x", "{answer:?}");
+        answer == b"x"
+    }
+
     /// A client of this port.
     ///
     /// # Panics

@@ -1,29 +1,14 @@
 //! Who may come: blocks of addresses, of which the most specific decides, and what says so.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::process::Command;
 
-use rustix::net::{AddressFamily, SocketType};
 use tine_e2e::load::load;
-use tine_e2e::{Folder, Server, run, tine};
+use tine_e2e::{Client, Folder, Server, run, tine};
 
-/// Connects from a source, and says whether an echo comes back; a denied client sees the end of the stream.
 fn is_served(port: u16, source: &str) -> bool {
-    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
-    let source: SocketAddr = format!("{source}:0").parse().expect("an address");
-    rustix::net::bind(&socket, &source).expect("loopback has every address");
-    let server: SocketAddr = ([127, 0, 0, 1], port).into();
-    rustix::net::connect(&socket, &server).expect("somebody listens");
-    let mut stream = TcpStream::from(socket);
-    // It may be closed by now.
-    let _ = stream.write_all(b"x");
-    let _ = stream.shutdown(std::net::Shutdown::Write);
-    let mut answer = Vec::new();
-    let read = stream.read_to_end(&mut answer);
-    assert!(read.is_err() || answer.is_empty() || answer == b"x", "{answer:?}");
-    answer == b"x"
+    Client::from_source(source, port).is_served()
 }
 
 #[test]

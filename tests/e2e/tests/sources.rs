@@ -1,22 +1,8 @@
 //! The limit for each source address: who has as many is refused, with a text that arrives, and nobody else
 //! waits for it. It is counted right whatever dies, and returns to zero by itself.
 
-use std::net::{SocketAddr, TcpStream};
-
-use rustix::net::{AddressFamily, SocketType};
 use rustix::process::Signal;
 use tine_e2e::{Client, Server, kill, soon};
-
-/// A client of another address of this machine.
-fn from(address: &str, port: u16) -> Client {
-    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
-    rustix::net::bind(&socket, &SocketAddr::new(address.parse().expect("an address"), 0)).expect("free");
-    let server = SocketAddr::new("127.0.0.1".parse().expect("an address"), port);
-    rustix::net::connect(&socket, &server).expect("listens");
-    let stream = TcpStream::from(socket);
-    stream.set_read_timeout(Some(tine_e2e::PATIENCE)).expect("set");
-    Client { stream }
-}
 
 fn three_each(options: &[&str], program: Option<&[&str]>, text: &str) {
     let options = [&["--max-connections-per-source", "3"], options].concat();
@@ -25,21 +11,21 @@ fn three_each(options: &[&str], program: Option<&[&str]>, text: &str) {
         None => Server::serve(&options),
     };
     let port = server.port();
-    let mut first: Vec<Client> = (0..3).map(|_| from("127.0.0.2", port)).collect();
+    let mut first: Vec<Client> = (0..3).map(|_| Client::from_source("127.0.0.2", port)).collect();
     first.iter_mut().for_each(|client| {
         client.echo("served");
     });
     for _ in 0..20 {
-        let mut refused = from("127.0.0.2", port);
+        let mut refused = Client::from_source("127.0.0.2", port);
         refused.send(vec![b'x'; 1000]);
         assert_eq!(refused.rest(), text.as_bytes());
     }
     // Others are served as ever.
-    let mut second: Vec<Client> = (0..3).map(|_| from("127.0.0.3", port)).collect();
+    let mut second: Vec<Client> = (0..3).map(|_| Client::from_source("127.0.0.3", port)).collect();
     second.iter_mut().for_each(|client| {
         client.echo("served, too");
     });
-    assert_eq!(from("127.0.0.3", port).rest(), text.as_bytes());
+    assert_eq!(Client::from_source("127.0.0.3", port).rest(), text.as_bytes());
     let refusals = server.log.wait_for("refuse", 10);
     assert!(refusals.iter().all(|line| line["reason"] == "source"), "{refusals:?}");
     // Orphans of dead forkers count.
@@ -47,15 +33,15 @@ fn three_each(options: &[&str], program: Option<&[&str]>, text: &str) {
         kill(forker, Signal::KILL);
     }
     server.log.wait_for("restart", server.forkers().len());
-    assert_eq!(from("127.0.0.2", port).rest(), text.as_bytes());
+    assert_eq!(Client::from_source("127.0.0.2", port).rest(), text.as_bytes());
     // One leaves, one may come.
     first.pop().expect("three").half_close().rest();
     server.log.wait_for("end", 1);
-    from("127.0.0.2", port).echo("in its place").half_close().rest();
+    Client::from_source("127.0.0.2", port).echo("in its place").half_close().rest();
     drop(first);
     drop(second);
     server.log.wait_for("end", 7);
-    let mut again: Vec<Client> = (0..3).map(|_| from("127.0.0.2", port)).collect();
+    let mut again: Vec<Client> = (0..3).map(|_| Client::from_source("127.0.0.2", port)).collect();
     again.iter_mut().for_each(|client| {
         client.echo("all over again");
     });

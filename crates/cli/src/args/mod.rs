@@ -99,10 +99,23 @@ pub struct Serve {
     #[arg(short = 'c', long, value_name = "N", default_value = "1024", value_parser = clap::value_parser!(u32).range(1..=4_194_304))]
     pub max_connections: u32,
 
-    /// Connections of one source address at a time; who has as many is refused, with TEXT of --when-full
+    /// Connections of one source address at a time (of IPv6: of one /64); who has as many is refused, with TEXT of --when-full
     /// if there is one
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_connections_per_source: Option<u32>,
+
+    /// The same for a prefix: a /24 of IPv4, a /56 of IPv6
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_connections_per_prefix: Option<u32>,
+
+    /// How often one source address may come, as in 10/s, 100/min, or 10/s:50 where 50 may come at once after a rest; who
+    /// comes more often is refused
+    #[arg(long, value_name = "RATE", value_parser = rate)]
+    pub rate_per_source: Option<tine::Rate>,
+
+    /// The same for a prefix
+    #[arg(long, value_name = "RATE", value_parser = rate)]
+    pub rate_per_prefix: Option<tine::Rate>,
 
     /// Serve these addresses, and nobody whom no rule allows; may be repeated [an address, a block as in 192.0.2.0/24,
     /// or any]
@@ -278,6 +291,10 @@ pub enum WhenFull {
     Wait,
     /// `refuse` or `refuse=TEXT`, unescaped
     Refuse(Vec<u8>),
+}
+
+fn rate(text: &str) -> Result<tine::Rate, String> {
+    text.parse().map_err(|error: tine::Error| error.to_string())
 }
 
 fn when_full(text: &str) -> Result<WhenFull, String> {

@@ -117,6 +117,8 @@ fn configured(mut server: Server, args: &Serve, (format, level): (Format, Level)
     let server = server
         .max_connections(args.max_connections as usize)
         .max_connections_per_source(args.max_connections_per_source.map(|most| most as usize))
+        .max_connections_per_prefix(args.max_connections_per_prefix.map(|most| most as usize))
+        .rates(args.rate_per_source, args.rate_per_prefix)
         .access(access(args)?.as_ref())
         .when_full(when_full(args.when_full.clone()))
         .backlog(args.backlog)?

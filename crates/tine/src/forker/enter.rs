@@ -10,6 +10,7 @@ use super::run::WORD;
 use crate::child;
 use crate::listener::Listener;
 use crate::program::launch::Launcher;
+use crate::rate::Buckets;
 
 /// The steps from the fork to the loop.
 pub(super) fn enter<H>(forker: &mut Forker<'_, H>) -> std::io::Result<OwnedFd> {
@@ -34,6 +35,7 @@ pub(super) fn enter<H>(forker: &mut Forker<'_, H>) -> std::io::Result<OwnedFd> {
     forker.title = forker.settings.titles.then(tine_sys::cmdline::Title::take_over).transpose()?;
     if !forker.board_is_inherited() {
         forker.board.keep_from_children()?;
+        forker.buckets.map_or(Ok(()), Buckets::keep_from_children)?;
     }
     if let Some((program, path)) = forker.settings.program.as_ref().zip(forker.program_path) {
         let lowest = forker.first_own_descriptor;

@@ -18,13 +18,14 @@ use tine_sys::cmdline::Title;
 use tine_sys::exec::Entrance;
 use tine_sys::process::Alone;
 
-use crate::board::{Board, Entry};
+use crate::board::{Board, Entry, now};
 use crate::cgroup::Cgroups;
 use crate::listener::Listener;
 use crate::log::Log;
-use crate::peer::Peer;
+use crate::peer::{Peer, Reach};
 use crate::procfs::Stat;
 use crate::program::launch::Launcher;
+use crate::rate::Buckets;
 use crate::refuser::{self, Reason};
 use crate::settings::Settings;
 
@@ -52,6 +53,8 @@ pub(crate) struct Forker<'a, H> {
     /// Descriptors from here on are the server's; children keep none of them.
     pub(crate) first_own_descriptor: i32,
     pub(crate) handler: &'a mut H,
+    /// How often sources have come, where that is limited.
+    pub(crate) buckets: Option<&'a Buckets>,
     /// The file of the program that is executed for each connection.
     pub(crate) program_path: Option<&'a CStr>,
     pub(crate) cgroups: Option<&'a Cgroups>,
@@ -84,20 +87,30 @@ impl<H> Forker<'_, H> {
     /// Whether a client may come at all. If not, it is dealt with.
     #[inline]
     pub(crate) fn lets_in(&self, socket: &OwnedFd, peer: Peer) -> bool {
-        let may = self.settings.gate.is_none_or(|gate| gate.lets_in(peer));
-        if !may {
-            self.refuse(socket, peer, Reason::Denied);
-        }
-        may
+        let reason = if self.settings.gate.is_some_and(|gate| !gate.lets_in(peer)) {
+            Reason::Denied
+        } else if self.buckets.is_some_and(|buckets| !self.settings.rates.admit(buckets, peer, now())) {
+            Reason::Rate
+        } else {
+            return true;
+        };
+        self.refuse(socket, peer, reason);
+        false
     }
 
-    /// Whether the client in this slot has more connections than its source may have. The connections that
-    /// are just ending do not count. Of two that come at the same moment for the last place, both may be
-    /// refused; never are both served.
-    pub(crate) fn is_beyond_source(&self, slot: usize) -> bool {
-        let Some(most) = self.settings.max_per_source else { return false };
-        let others: Vec<i32> = self.board.others_of_source(slot).collect();
-        others.len() >= most && others.into_iter().filter(|pid| !is_ending(*pid)).count() >= most
+    /// Why the client in this slot has more connections than it may, if its source or its prefix has. The
+    /// connections that are just ending do not count. Of two that come at the same moment for the last place, both
+    /// may be refused; never are both served.
+    pub(crate) fn is_beyond(&self, slot: usize) -> Option<Reason> {
+        let limits = [
+            (self.settings.max_per_source, Reach::Source, Reason::Source),
+            (self.settings.max_per_prefix, Reach::Prefix, Reason::Prefix),
+        ];
+        let is_beyond = |most: usize, reach: Reach| {
+            let others: Vec<i32> = self.board.others_of(slot, reach).collect();
+            others.len() >= most && others.into_iter().filter(|pid| !is_ending(*pid)).count() >= most
+        };
+        limits.into_iter().find_map(|(most, reach, reason)| is_beyond(most?, reach).then_some(reason))
     }
 
     /// Sends a client to the refuser.

@@ -291,10 +291,10 @@ where
     let Client { socket, peer, slot } = client;
     let board: Board = forker.board;
     let entry = forker.begin(slot, peer, &socket);
-    if forker.is_beyond_source(slot) {
+    if let Some(reason) = forker.is_beyond(slot) {
         // Before the client knows: its next one must not find this one counted still.
         board.release(slot);
-        forker.refuse(&socket, peer, Reason::Source);
+        forker.refuse(&socket, peer, reason);
         return Taken::Dealt;
     }
     // Before the fork: however soon the child ends, the supervisor finds its slot.

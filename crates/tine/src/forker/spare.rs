@@ -22,7 +22,6 @@ use crate::error::HandlerError;
 use crate::log::Spent;
 use crate::outcome::{Outcome, Report};
 use crate::peer::Peer;
-use crate::refuser::Reason;
 
 /// Waits for a client, serves it, and ends; with `reuse`, serves as many as that.
 pub(crate) fn live<H>(forker: &mut Forker<'_, H>, slot: usize) -> !
@@ -62,10 +61,10 @@ fn next<H>(forker: &Forker<'_, H>, events: &OwnedFd, slot: usize) -> (OwnedFd, E
             continue;
         }
         let entry = forker.begin(slot, peer, &socket);
-        if forker.is_beyond_source(slot) {
+        if let Some(reason) = forker.is_beyond(slot) {
             // Before the client knows: its next one must not find this one counted still.
             forker.board.wait_in(slot);
-            forker.refuse(&socket, peer, Reason::Source);
+            forker.refuse(&socket, peer, reason);
             continue;
         }
         call_forker(forker);

@@ -24,6 +24,7 @@ use crate::family;
 use crate::listener::Listener;
 use crate::log::Log;
 use crate::orphans::Strangers;
+use crate::rate::Buckets;
 use crate::server::Server;
 use crate::settings::Settings;
 use crate::signals::{self, Command};
@@ -70,6 +71,7 @@ pub(super) struct Supervisor<'a, H> {
     pub(super) outlived: Vec<Cgroup>,
     pub(super) first_own_descriptor: i32,
     /// The file of the program, found before anything is started.
+    pub(super) buckets: Option<Buckets>,
     pub(super) program_path: Option<CString>,
     pub(super) people: People,
     pub(super) watching: Watching,
@@ -134,6 +136,7 @@ where
         adapt(&mut settings, &listeners, &mut log)?;
         let io = |why: std::io::Error| cannot_start("shared memory and descriptors", &why);
         let board = Board::new(settings.max_connections).map_err(io)?;
+        let buckets = settings.rates.are_any().then(Buckets::new).transpose().map_err(io)?;
         let first_own_descriptor = above_the_program(&listeners);
         for listener in &mut listeners {
             listener.move_above(first_own_descriptor).map_err(|why| io(why.into()))?;
@@ -187,6 +190,7 @@ where
             end_set,
             mask_before,
             first_own_descriptor,
+            buckets,
             program_path,
         })
     }

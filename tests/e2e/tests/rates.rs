@@ -1,0 +1,97 @@
+//! How often a source may come, and how many a prefix may have: counted right whoever accepts, and whatever dies.
+
+use rustix::process::Signal;
+use tine_e2e::load::load;
+use tine_e2e::{Client, Server, kill, network, soon};
+
+/// How many of so many clients of a source are served.
+fn served(server: &Server, source: &str, clients: usize) -> usize {
+    (0..clients).filter(|_| Client::from_source(source, server.port()).is_served()).count()
+}
+
+#[test]
+fn a_source_has_its_burst_and_no_more() {
+    for options in [&[][..], &["--spares", "4"], &["--spares", "4", "--reuse", "100"], &["--forkers", "4"]] {
+        // So slow that nothing is refilled meanwhile.
+        let server = Server::serve(&[&["--rate-per-source", "5/h"], options].concat());
+        assert_eq!(served(&server, "127.0.0.2", 20), 5, "{options:?}");
+        // Others have buckets of their own.
+        assert_eq!(served(&server, "127.0.0.3", 20), 5, "{options:?}");
+        let refused = server.log.wait_for("refuse", 10);
+        assert!(refused.iter().all(|event| event["reason"] == "rate"), "{refused:?}");
+        for forker in server.forkers() {
+            kill(forker, Signal::KILL);
+        }
+        server.log.wait_for("restart", 1);
+        assert_eq!(
+            served(&server, "127.0.0.2", 5),
+            0,
+            "what has come is known to those who come after: {options:?}"
+        );
+    }
+}
+
+#[test]
+fn a_bucket_fills_again() {
+    let server = Server::serve(&["--rate-per-source", "20/s:2"]);
+    assert!(served(&server, "127.0.0.2", 2) == 2);
+    soon("it fills", || Client::from_source("127.0.0.2", server.port()).is_served().then_some(()));
+}
+
+#[test]
+fn a_prefix_shares_a_bucket() {
+    let server = Server::serve(&["--rate-per-prefix", "6/h", "--rate-per-source", "4/h"]);
+    let port = server.port();
+    assert_eq!(served(&server, "127.1.1.1", 10), 4);
+    // Whoever was beyond its own bucket took nothing from the one that it shares.
+    assert_eq!(served(&server, "127.1.1.2", 10), 2);
+    assert!(!Client::from_source("127.1.1.3", port).is_served());
+    assert_eq!(served(&server, "127.1.2.1", 10), 4, "a neighbour's neighbourhood");
+}
+
+#[test]
+fn so_many_of_a_prefix_at_a_time() {
+    let server = Server::serve(&["--max-connections-per-prefix", "2"]);
+    let port = server.port();
+    let mut held: Vec<Client> =
+        ["127.1.1.1", "127.1.1.2"].map(|source| Client::from_source(source, port)).into();
+    held.iter_mut().for_each(|client| {
+        client.echo("held");
+    });
+    assert!(!Client::from_source("127.1.1.3", port).is_served());
+    assert!(Client::from_source("127.1.2.3", port).is_served());
+    assert_eq!(server.log.wait_for("refuse", 1)[0]["reason"], "prefix");
+    held.pop();
+    server.log.wait_for("end", 2);
+    assert!(Client::from_source("127.1.1.3", port).is_served());
+}
+
+#[test]
+fn a_refused_one_hears_why() {
+    let server = Server::serve(&["--rate-per-source", "1/h", "--when-full", "refuse=not so fast\n"]);
+    assert_eq!(served(&server, "127.0.0.2", 1), 1);
+    assert_eq!(Client::from_source("127.0.0.2", server.port()).rest(), b"not so fast\n");
+}
+
+#[test]
+fn many_sources_at_once_lose_nothing_and_gain_nothing() {
+    network::own();
+    let server = Server::serve(&["--rate-per-source", "3/h", "-c", "200", "--forkers", "2"]);
+    let address = format!("127.0.0.1:{}", server.port());
+    // 256 sources, each eight times.
+    let loaded = load(&["crr", &address, "-n", "2048", "-c", "32", "--source", "127.44.4.0/24"]);
+    assert_eq!(loaded.state("ok"), 3 * 256, "{}", loaded.report["summary"]);
+    loaded.expect_sum();
+}
+
+#[test]
+fn what_is_no_rate_starts_nothing() {
+    for rate in ["5", "5/w", "0/s", "5/s:0"] {
+        let words = ["serve", "--rate-per-source", rate, "127.0.0.1:0"];
+        let (code, _, err) = tine_e2e::run(std::process::Command::new(tine_e2e::tine()).args(words));
+        assert!(
+            code == 100 && err.contains("is no rate") && err.lines().count() == 1,
+            "{rate}: {code} {err}"
+        );
+    }
+}
