@@ -265,6 +265,13 @@ impl<const N: usize> Frozen<N> {
         };
         Ok(Frozen { rows })
     }
+
+    /// Where they lie, to keep them from children. `None` where there are none.
+    #[must_use]
+    pub fn region(&self) -> Option<Region> {
+        let bytes = size_of_val(self.rows).next_multiple_of(rustix::param::page_size());
+        (bytes > 0).then_some(Region { start: self.rows.as_ptr() as usize, bytes })
+    }
 }
 
 impl<const N: usize> Deref for Frozen<N> {

@@ -1,7 +1,9 @@
 //! How often a source may come, and how many a prefix may have: counted right whoever accepts, and whatever dies.
 
+use std::process::Stdio;
+
 use rustix::process::Signal;
-use tine_e2e::load::load;
+use tine_e2e::load::{command, load};
 use tine_e2e::{Client, Server, kill, network, soon};
 
 /// How many of so many clients of a source are served.
@@ -94,4 +96,38 @@ fn what_is_no_rate_starts_nothing() {
             "{rate}: {code} {err}"
         );
     }
+}
+
+#[test]
+fn a_flood_from_one_source_starves_nobody() {
+    network::own();
+    let server = Server::serve(&["--rate-per-source", "20/s", "-c", "50"]);
+    let address = format!("127.0.0.1:{}", server.port());
+    let words = [
+        "crr",
+        &address,
+        "--rate",
+        "1000/s",
+        "-d",
+        "2s",
+        "--source",
+        "127.9.9.9",
+        "--json",
+        "-",
+        "--max-lateness",
+        "10s",
+    ];
+    let mut flood = command(&words);
+    let flood = flood.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it starts");
+    server.log.wait_for("refuse", 10);
+    for _ in 0..20 {
+        assert!(Client::from_source("127.9.9.10", server.port()).is_served());
+        std::thread::park_timeout(std::time::Duration::from_millis(60));
+    }
+    let output = flood.wait_with_output().expect("it ends");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("a report");
+    let states = &report["summary"]["states"];
+    // Its own share: a full bucket, and what flowed in meanwhile.
+    let ok = states["ok"].as_u64().expect("some");
+    assert!((20..=200).contains(&ok), "{states}");
 }

@@ -57,6 +57,12 @@ impl Gate {
         }
     }
 
+    /// Leaves the table out of processes forked from here: a mapping more makes each fork slower, and connections have no
+    /// use for it.
+    pub(crate) fn keep_from_children(&self) -> std::io::Result<()> {
+        self.table.region().map_or(Ok(()), |region| region.keep_from_children())
+    }
+
     fn decide(&self, address: IpAddr) -> (bool, Option<u32>) {
         match self.table.find(address) {
             Some(found) => (found & 1 == 1, Some(found >> 1)),

@@ -5,7 +5,7 @@
 use std::io;
 use std::net::IpAddr;
 
-use tine_sys::memory::Frozen;
+use tine_sys::memory::{Frozen, Region};
 
 use super::prefix::{Prefix, bits, mask};
 
@@ -43,6 +43,11 @@ impl Table {
             around.push(at as u32);
         }
         Ok(Table { rows: Frozen::new(&rows)? })
+    }
+
+    /// Where it lies in memory, if it has any rows.
+    pub(crate) fn region(&self) -> Option<Region> {
+        self.rows.region()
     }
 
     /// The number of the most specific block that an address is in.

@@ -7,6 +7,7 @@ use rustix::fs::{Mode, OFlags};
 
 use super::Forker;
 use super::run::WORD;
+use crate::access::Gate;
 use crate::child;
 use crate::listener::Listener;
 use crate::program::launch::Launcher;
@@ -36,6 +37,7 @@ pub(super) fn enter<H>(forker: &mut Forker<'_, H>) -> std::io::Result<OwnedFd> {
     if !forker.board_is_inherited() {
         forker.board.keep_from_children()?;
         forker.buckets.map_or(Ok(()), Buckets::keep_from_children)?;
+        forker.settings.gate.as_ref().map_or(Ok(()), Gate::keep_from_children)?;
     }
     if let Some((program, path)) = forker.settings.program.as_ref().zip(forker.program_path) {
         let lowest = forker.first_own_descriptor;

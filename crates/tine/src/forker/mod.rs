@@ -107,8 +107,9 @@ impl<H> Forker<'_, H> {
             (self.settings.max_per_prefix, Reach::Prefix, Reason::Prefix),
         ];
         let is_beyond = |most: usize, reach: Reach| {
-            let others: Vec<i32> = self.board.others_of(slot, reach).collect();
-            others.len() >= most && others.into_iter().filter(|pid| !is_ending(*pid)).count() >= most
+            // Twice, instead of on the heap: what a forker writes between two forks is copied, a page at a time.
+            let others = || self.board.others_of(slot, reach);
+            others().count() >= most && others().filter(|pid| !is_ending(*pid)).count() >= most
         };
         limits.into_iter().find_map(|(most, reach, reason)| is_beyond(most?, reach).then_some(reason))
     }
