@@ -15,62 +15,76 @@ pub fn text(report: &Report) -> String {
 }
 
 fn write(out: &mut String, report: &Report) -> std::fmt::Result {
-    let (plan, summary, part) = (&report.plan, &report.summary, &report.findings);
     for reason in &report.validity.reasons {
         writeln!(out, "INVALID: {reason}")?;
     }
     if report.interrupted {
         writeln!(out, "interrupted: what follows is what was done until then")?;
     }
-    writeln!(out, "{} to {}: {}/s", report.name, plan.targets.join(", "), rounded(summary.rate))?;
+    heading(out, report)?;
+    for (name, figures) in latencies(report) {
+        writeln!(out, "{name:<12} {}", percentiles(figures))?;
+    }
+    ends(out, report)?;
+    troubles(out, report)?;
+    costs(out, report)?;
+    for warning in &report.validity.warnings {
+        writeln!(out, "note: {warning}")?;
+    }
+    Ok(())
+}
+
+/// What the load was, and its one figure.
+fn heading(out: &mut String, report: &Report) -> std::fmt::Result {
+    let (plan, summary) = (&report.plan, &report.summary);
     let load = match plan.rate {
         Some(rate) => {
             format!("open loop at {}/s ({:?} arrivals)", rounded(rate), plan.arrivals).to_lowercase()
         }
         None => "closed loop".into(),
     };
+    writeln!(out, "{} to {}: {}/s", report.name, plan.targets.join(", "), rounded(summary.rate))?;
     writeln!(
         out,
         "  {} connections at a time, {} processes, {load}, {:.2} s measured",
         grouped(u64::from(plan.connections)),
         plan.processes,
         summary.window_seconds
-    )?;
-    for (name, figures) in latencies(report) {
-        writeln!(out, "{name:<12} {}", percentiles(figures))?;
-    }
+    )
+}
+
+/// How connections and exchanges ended.
+fn ends(out: &mut String, report: &Report) -> std::fmt::Result {
+    let (summary, exchanges) = (&report.summary, report.findings.exchanges);
     let states: Vec<String> =
         summary.states.iter().map(|(state, number)| format!("{} {state}", grouped(*number))).collect();
     writeln!(out, "connections  {} planned: {}", grouped(summary.connections), states.join(", "))?;
-    let exchanges = part.exchanges;
-    let others = [
+    let ways = [
         (exchanges.done, "answered"),
         (exchanges.failed, "failed"),
         (exchanges.cut, "cut off"),
         (exchanges.in_flight, "in flight"),
         (exchanges.unstarted, "unstarted"),
     ];
-    let others: Vec<String> = others
-        .iter()
-        .filter(|(number, _)| *number > 0)
-        .map(|(number, word)| format!("{} {word}", grouped(*number)))
-        .collect();
+    let ways = ways.iter().filter(|(number, _)| *number > 0);
+    let ways: Vec<String> = ways.map(|(number, word)| format!("{} {word}", grouped(*number))).collect();
     if exchanges.planned > 0 {
-        writeln!(out, "exchanges    {} planned: {}", grouped(exchanges.planned), others.join(", "))?;
+        writeln!(out, "exchanges    {} planned: {}", grouped(exchanges.planned), ways.join(", "))?;
     }
     if summary.in_flight > 0 {
-        writeln!(
-            out,
-            "at the stop  {} in flight, the oldest for {}",
-            grouped(summary.in_flight),
-            duration(summary.oldest_in_flight_ns)
-        )?;
+        let oldest = duration(summary.oldest_in_flight_ns);
+        writeln!(out, "at the stop  {} in flight, the oldest for {oldest}", grouped(summary.in_flight))?;
     }
-    writeln!(out, "errors       {}", grouped(summary.errors))?;
-    for (what, number) in &part.errors {
+    Ok(())
+}
+
+/// What went wrong.
+fn troubles(out: &mut String, report: &Report) -> std::fmt::Result {
+    writeln!(out, "errors       {}", grouped(report.summary.errors))?;
+    for (what, number) in &report.findings.errors {
         writeln!(out, "  {what} ({})", grouped(*number))?;
     }
-    for found in &part.faults {
+    for found in &report.findings.faults {
         writeln!(
             out,
             "  wrong bytes on connection {} at offset {}: {} (expected {}, got {})",
@@ -81,27 +95,25 @@ fn write(out: &mut String, report: &Report) -> std::fmt::Result {
             or_dash(&found.got)
         )?;
     }
+    Ok(())
+}
+
+/// Bytes, memory, processor time.
+fn costs(out: &mut String, report: &Report) -> std::fmt::Result {
+    let summary = &report.summary;
+    let (sent, received) = (summary.bytes.sent as f64, summary.bytes.received as f64);
     let seconds = summary.window_seconds.max(1e-9);
-    writeln!(
-        out,
-        "bytes        {} sent, {} received{}",
-        bytes(summary.bytes.sent as f64),
-        bytes(summary.bytes.received as f64),
-        if plan.warmup_ns == 0 {
-            format!(
-                " ({}/s, {}/s)",
-                bytes(summary.bytes.sent as f64 / seconds),
-                bytes(summary.bytes.received as f64 / seconds)
-            )
-        } else {
-            String::new()
-        }
-    )?;
+    // Bytes are of the whole run, so that with a warm-up they have no rate.
+    let rates = match report.plan.warmup_ns {
+        0 => format!(" ({}/s, {}/s)", bytes(sent / seconds), bytes(received / seconds)),
+        _ => String::new(),
+    };
+    writeln!(out, "bytes        {} sent, {} received{rates}", bytes(sent), bytes(received))?;
     writeln!(
         out,
         "held         {} at most; {:.1} MiB for a process of the client{}",
         grouped(summary.most_open),
-        part.usage.memory_kib as f64 / 1024.0,
+        report.findings.usage.memory_kib as f64 / 1024.0,
         held(report)
     )?;
     writeln!(
@@ -110,11 +122,7 @@ fn write(out: &mut String, report: &Report) -> std::fmt::Result {
         duration(summary.client_cpu_ns_per_done),
         duration(summary.machine_cpu_ns_per_done),
         summary.machine_busy * 100.0
-    )?;
-    for warning in &report.validity.warnings {
-        writeln!(out, "note: {warning}")?;
-    }
-    Ok(())
+    )
 }
 
 /// What a connection takes of the machine, where there were enough to tell it from all else.
