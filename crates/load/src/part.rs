@@ -38,6 +38,8 @@ pub struct Part {
     pub slow_connects: u64,
     /// What was done in the measured time.
     pub measured: u64,
+    /// Bytes in the measured time, to a twentieth of a second.
+    pub measured_bytes: Bytes,
     /// When the last was done, in nanoseconds from the start.
     pub last_done_ns: u64,
     /// What this side used.
@@ -171,6 +173,8 @@ impl Part {
         self.waited += other.waited;
         self.slow_connects += other.slow_connects;
         self.measured += other.measured;
+        self.measured_bytes.sent += other.measured_bytes.sent;
+        self.measured_bytes.received += other.measured_bytes.received;
         self.last_done_ns = self.last_done_ns.max(other.last_done_ns);
         self.usage.cpu_ns += other.usage.cpu_ns;
         self.usage.memory_kib = self.usage.memory_kib.max(other.usage.memory_kib);

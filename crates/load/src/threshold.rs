@@ -105,13 +105,12 @@ impl Metric {
     }
 
     fn of(self, summary: &Summary) -> f64 {
-        let seconds = summary.window_seconds.max(1e-9);
         match self {
             Metric::Rate => summary.rate,
             Metric::Errors => summary.errors as f64,
             Metric::ErrorShare => summary.errors as f64 / summary.connections.max(1) as f64,
-            Metric::Sent => summary.bytes.sent as f64 / seconds,
-            Metric::Received => summary.bytes.received as f64 / seconds,
+            Metric::Sent => summary.sent_per_second,
+            Metric::Received => summary.received_per_second,
             Metric::InFlight => summary.in_flight as f64,
             Metric::Latency(phase, point) => {
                 let figures = match phase {

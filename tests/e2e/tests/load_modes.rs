@@ -67,6 +67,7 @@ fn a_stream_of_bytes() {
     let (_server, address) = serve(&["--service", "discard"]);
     let loaded = load(&["stream", &address, "-c", "2", "-d", "500ms"]);
     loaded.expect_sound();
+    assert!(loaded.number("/summary/sent_per_second") > 1e6);
     assert!(loaded.number("/summary/bytes/sent") > 1e6 && loaded.number("/summary/bytes/received") == 0.0);
     // As much as is asked for, to the end of the stream.
     let loaded = load(&["stream", &address, "-n", "4", "--size", "3M"]);

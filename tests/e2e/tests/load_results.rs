@@ -61,6 +61,14 @@ fn files_of_every_form() {
         .map(|row| row.split(',').nth(1).expect("done").parse::<u64>().expect("a number"))
         .sum();
     assert_eq!(counted, done);
+    let column = |at: usize| {
+        rows[1..]
+            .iter()
+            .map(|row| row.split(',').nth(at).expect("a column").parse::<u64>().expect("a number"))
+            .sum::<u64>()
+    };
+    assert_eq!(column(3), report["summary"]["bytes"]["sent"].as_u64().expect("bytes"));
+    assert_eq!(column(4), report["summary"]["bytes"]["received"].as_u64().expect("bytes"));
 
     // Percentiles that rise to all of them, and the three lines at the end.
     let hgrm = read(&hgrm);

@@ -87,6 +87,10 @@ pub struct Summary {
     pub lateness_ns: Figures,
     /// Bytes of the whole run.
     pub bytes: Bytes,
+    /// Bytes sent each second of the measured time.
+    pub sent_per_second: f64,
+    /// Bytes that came each second of it.
+    pub received_per_second: f64,
     /// Processor time of this side for each that was done, in nanoseconds.
     pub client_cpu_ns_per_done: u64,
     /// Processor time of the whole machine for each that was done, in nanoseconds: client, server and all else.
@@ -134,12 +138,13 @@ impl Report {
 #[must_use]
 pub fn summary(part: &Part, window_ns: u64, kernel: &Counters, machine: &Machine) -> Summary {
     let seconds = window_ns as f64 / SECOND as f64;
+    let each_second = |number: u64| if seconds > 0.0 { number as f64 / seconds } else { 0.0 };
     let figures = |measure| part.records.of(measure).figures();
     let done: u64 = part.seconds.iter().map(|second| second.done).sum();
     let total = kernel.processor.total.max(1) as f64;
     let busy_ns = kernel.processor.busy as u128 * u128::from(SECOND / machine.ticks_per_second.max(1));
     Summary {
-        rate: if seconds > 0.0 { part.measured as f64 / seconds } else { 0.0 },
+        rate: each_second(part.measured),
         done: part.measured,
         window_seconds: seconds,
         errors: part.connections.errors(),
@@ -154,6 +159,8 @@ pub fn summary(part: &Part, window_ns: u64, kernel: &Counters, machine: &Machine
         first_byte_ns: figures(Measure::FirstByte),
         lateness_ns: figures(Measure::Lateness),
         bytes: part.bytes,
+        sent_per_second: each_second(part.measured_bytes.sent),
+        received_per_second: each_second(part.measured_bytes.received),
         client_cpu_ns_per_done: part.usage.cpu_ns / done.max(1),
         machine_cpu_ns_per_done: (busy_ns / u128::from(done.max(1))) as u64,
         machine_busy: kernel.processor.busy as f64 / total,

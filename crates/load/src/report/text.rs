@@ -101,14 +101,14 @@ fn troubles(out: &mut String, report: &Report) -> std::fmt::Result {
 /// Bytes, memory, processor time.
 fn costs(out: &mut String, report: &Report) -> std::fmt::Result {
     let summary = &report.summary;
-    let (sent, received) = (summary.bytes.sent as f64, summary.bytes.received as f64);
-    let seconds = summary.window_seconds.max(1e-9);
-    // Bytes are of the whole run, so that with a warm-up they have no rate.
-    let rates = match report.plan.warmup_ns {
-        0 => format!(" ({}/s, {}/s)", bytes(sent / seconds), bytes(received / seconds)),
-        _ => String::new(),
-    };
-    writeln!(out, "bytes        {} sent, {} received{rates}", bytes(sent), bytes(received))?;
+    writeln!(
+        out,
+        "bytes        {} sent, {} received ({}/s, {}/s)",
+        bytes(summary.bytes.sent as f64),
+        bytes(summary.bytes.received as f64),
+        bytes(summary.sent_per_second),
+        bytes(summary.received_per_second)
+    )?;
     writeln!(
         out,
         "held         {} at most; {:.1} MiB for a process of the client{}",

@@ -176,6 +176,8 @@ impl Worker<'_> {
     /// Counts what has not ended, or not begun, and returns everything.
     pub(super) fn finish(mut self) -> Part {
         let now = now().min(self.end);
+        // The last second begins where the time ends.
+        self.account_for_bytes(now.max(self.work.start + 1) - 1);
         for at in 0..self.slots.len() {
             let slot = &self.slots[at];
             let endless = self.script(at).is_endless();

@@ -20,7 +20,7 @@ use rustix::time::{
 use tine_sys::signal::Set;
 
 use crate::live::{Live, Numbers};
-use crate::part::Part;
+use crate::part::{Bytes, Part};
 use crate::pattern::Pattern;
 use crate::plan::{Plan, SECOND, share};
 use crate::schedule::Schedule;
@@ -118,6 +118,7 @@ struct Worker<'a> {
     stopped: bool,
     swept: u64,
     published: u64,
+    accounted: Bytes,
 }
 
 /// Works until the end of the plan, or a signal. Returns what was found out.
@@ -196,6 +197,7 @@ impl<'a> Worker<'a> {
             stopped: false,
             swept: 0,
             published: 0,
+            accounted: Bytes::default(),
         })
     }
 
@@ -301,7 +303,24 @@ impl<'a> Worker<'a> {
         }
         if now >= self.published + RENEWAL {
             self.published = now;
+            self.account_for_bytes(now);
             self.work.live.publish(self.work.number, &self.numbers);
+        }
+    }
+
+    /// Bytes since the last time are those of this second: counting each as it moves would cost more than it tells.
+    fn account_for_bytes(&mut self, now: u64) {
+        let all = Bytes { sent: self.numbers.sent, received: self.numbers.received };
+        let (sent, received) = (all.sent - self.accounted.sent, all.received - self.accounted.received);
+        self.accounted = all;
+        if now >= self.measured_from {
+            self.part.measured_bytes.sent += sent;
+            self.part.measured_bytes.received += received;
+        }
+        if sent + received > 0 {
+            let second = self.part.second(now.saturating_sub(self.work.start));
+            second.sent += sent;
+            second.received += received;
         }
     }
 
