@@ -351,3 +351,13 @@ fn many_that_stay_do_not_overflow_a_short_backlog() {
         assert_eq!(loaded.number("/summary/most_open"), 400.0, "{mode}");
     }
 }
+
+#[test]
+fn a_place_without_a_connection_waits_for_its_arrival() {
+    let (_server, address) = serve(&["-c", "200"]);
+    let words =
+        ["cc", &address, "--rate", "50/s", "-d", "1s", "-c", "4", "--close", "rst", "--max-lateness", "1s"];
+    let loaded = load(&words);
+    loaded.expect_sound();
+    assert_eq!(loaded.number("/summary/connections"), 50.0, "{}", loaded.report["summary"]);
+}

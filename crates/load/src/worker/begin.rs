@@ -235,14 +235,21 @@ impl Worker<'_> {
             self.cut(at);
         } else if script.exchanges == Some(0) {
             self.exchanged(at, now);
-            self.arm(at, now + UNPROVEN);
+            self.count_as_opened_soon(at, now);
         } else if script.from_connect {
             self.begin_exchange(at, planned, begun);
         } else if self.schedule.is_some() {
             self.wait_for_arrival(at, now);
-            self.arm(at, now + UNPROVEN);
+            self.count_as_opened_soon(at, now);
         } else {
             self.begin_exchange(at, now, now);
+        }
+    }
+
+    /// A connection that has nothing to ask for yet gives its server time to accept it.
+    fn count_as_opened_soon(&mut self, at: usize, now: u64) {
+        if self.slots[at].is_opening {
+            self.arm(at, now + UNPROVEN);
         }
     }
 

@@ -50,7 +50,7 @@ const UNPROVEN: u64 = SECOND / 50;
 
 /// What a worker works on.
 pub struct Work<'a> {
-    /// Its number, from 0, and how many there are.
+    /// Its number, from 0.
     pub number: usize,
     /// How many workers there are.
     pub workers: usize,
