@@ -7,6 +7,7 @@ mod client;
 mod commands;
 pub mod config;
 mod load;
+mod places;
 mod services;
 
 use std::process::ExitCode;

@@ -102,12 +102,6 @@ impl Mode {
         (Mode::Reset, "reset"),
         (Mode::Silent, "silent"),
     ];
-
-    /// Whether a connection outlives its exchanges, so that those are what is counted and planned.
-    #[must_use]
-    pub fn keeps_connections(self) -> bool {
-        matches!(self, Mode::Rr | Mode::Hold)
-    }
 }
 
 impl fmt::Display for Mode {

@@ -248,6 +248,9 @@ fn one_server_against_another() {
     assert!(code == 99 && out.contains("B is slower than A"), "{code} {out}{err}");
     let (code, out, _) = ab(&plain, &plain, &["-q", "--precision", "0.0001%"]);
     assert!(code == 4 && out.contains("inconclusive"), "{code} {out}");
+    let wrong = format!("{tine} serve --log off --service chargen 127.0.0.1:{{port}}");
+    let (code, out, _) = ab(&plain, &wrong, &["-q"]);
+    assert!(code == 3 && out.contains("wrong bytes came"), "{code} {out}");
     let (code, _, err) = ab(&plain, "exit 7", &["-q"]);
     assert!(code == 100 && err.contains("before it listened"), "{code} {err}");
 }

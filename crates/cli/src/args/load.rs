@@ -280,7 +280,7 @@ pub struct Merge {
     after_help = "A command is split into words as a shell does it (quotes, no variables); each {port} in it is replaced by a port of \
 127.0.0.1 on which it is to listen. Servers are started afresh for each round, in blocks ABBA or BAAB by chance. The difference is a mean of \
 logarithms of ratios, one for each pair, with its 95 % interval (Student's t); A against A in the same blocks says how much is noise.\n\
-Exit codes: 0 precise enough, 4 not so after --max-pairs, or a round was invalid; 99 B is certainly worse than --tolerance allows; 100 used \
+Exit codes: 0 precise enough, 3 wrong bytes, 4 not so after --max-pairs, or a round was invalid; 99 B is certainly worse than --tolerance allows; 100 used \
 wrongly; 111 a server did not start; 130 interrupted."
 )]
 pub struct Ab {

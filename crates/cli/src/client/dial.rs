@@ -4,9 +4,11 @@ use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
-use rustix::net::{SocketAddrUnix, sockopt};
+use rustix::net::sockopt;
 use tine::{Address, Error};
 use tine_load::target::Place;
+
+use crate::places::places;
 
 use super::tally::Count;
 
@@ -72,21 +74,6 @@ pub enum Decided {
     Connected(OwnedFd),
     /// It is the next attempt.
     Trying(OwnedFd),
-}
-
-/// What an address may mean, in the order in which to try it.
-pub fn places(address: &Address) -> Result<Vec<Place>, Error> {
-    let unfit = |why: Errno| {
-        Error::system(format_args!("cannot connect to {address}"), &why.into(), "use a shorter path")
-    };
-    Ok(match address {
-        Address::Tcp { host, port } => tine::resolve(host, *port)?.into_iter().map(Place::Tcp).collect(),
-        Address::Unix(path) => vec![Place::Unix(SocketAddrUnix::new(path).map_err(unfit)?)],
-        Address::Abstract(name) => {
-            let name = SocketAddrUnix::new_abstract_name(name.as_bytes());
-            vec![Place::Unix(name.map_err(unfit)?)]
-        }
-    })
 }
 
 fn connect(place: &Place) -> Result<OwnedFd, Errno> {

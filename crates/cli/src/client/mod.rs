@@ -5,7 +5,7 @@
 //! of its own ([`worker`]), and leaves its numbers in shared memory ([`tally`]).
 
 mod crew;
-pub mod dial;
+mod dial;
 mod exchange;
 mod report;
 mod talk;

@@ -94,6 +94,10 @@ pub fn run(args: &Ab) -> Result<ExitCode, Error> {
         eprintln!("tine: {error}");
         return Ok(ExitCode::from(code::CANNOT_WRITE));
     }
+    if reports.iter().any(|report| report.findings.connections.wrong() > 0) {
+        println!("wrong bytes came: no figure counts beside that");
+        return Ok(ExitCode::from(code::WRONG_BYTES));
+    }
     Ok(ExitCode::from(verdict(args, decision, &comparison)))
 }
 

@@ -9,6 +9,7 @@ use tine_load::script::scripts;
 use tine_load::target::{Block, Place, Sources};
 
 use crate::args::load::{self, Options};
+use crate::places::places;
 
 /// The load, with every default filled in, and its addresses looked up.
 pub fn load(populations: Vec<Population>, addresses: &[String], options: &Options) -> Result<Load, Error> {
@@ -26,11 +27,6 @@ pub fn load(populations: Vec<Population>, addresses: &[String], options: &Option
         ));
     }
     Ok(Load { plan, scripts, targets, sources })
-}
-
-/// What an address may mean, in the order in which to try it.
-fn places(address: &Address) -> Result<Vec<Place>, Error> {
-    crate::client::dial::places(address)
 }
 
 fn sources(blocks: &[Block], targets: &[Vec<Place>]) -> Result<Sources, Error> {

@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 
 use super::Report;
 use super::hgrm::points;
-use super::text::{MEASURES, duration, grouped, text};
+use super::text::{duration, grouped, text};
 use crate::plan::SECOND;
+use crate::record::Measure;
 
 const WIDTH: f64 = 860.0;
 const HEIGHT: f64 = 240.0;
@@ -22,6 +23,14 @@ svg{width:100%;height:auto}text{font:11px system-ui,sans-serif;fill:#555}.axis{s
 @media(prefers-color-scheme:dark){body{background:#181818;color:#ddd}pre{background:#222}text{fill:#aaa}.axis{stroke:#555}.grid{stroke:#2a2a2a}}";
 
 const CLASSES: [&str; 4] = ["a", "b", "c", "d"];
+
+/// The curves of latency, with their names.
+const MEASURES: [(Measure, &str); 4] = [
+    (Measure::Exchange, "latency"),
+    (Measure::Uncorrected, "uncorrected"),
+    (Measure::Connect, "connect"),
+    (Measure::FirstByte, "first byte"),
+];
 
 /// The page.
 #[must_use]

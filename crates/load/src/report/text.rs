@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::Report;
-use crate::record::{Figures, Measure};
+use crate::record::Figures;
 
 /// The whole summary. What makes it invalid comes first.
 #[must_use]
@@ -137,8 +137,7 @@ fn held(report: &Report) -> String {
 }
 
 /// The rows of latencies that a report has.
-#[must_use]
-pub fn latencies(report: &Report) -> Vec<(&'static str, &Figures)> {
+fn latencies(report: &Report) -> Vec<(&'static str, &Figures)> {
     let summary = &report.summary;
     let rows = [
         ("latency", &summary.latency_ns),
@@ -149,14 +148,6 @@ pub fn latencies(report: &Report) -> Vec<(&'static str, &Figures)> {
     ];
     rows.into_iter().filter(|(_, figures)| figures.count > 0).collect()
 }
-
-/// The measures with their names for people.
-pub const MEASURES: [(Measure, &str); 4] = [
-    (Measure::Exchange, "latency"),
-    (Measure::Uncorrected, "uncorrected"),
-    (Measure::Connect, "connect"),
-    (Measure::FirstByte, "first byte"),
-];
 
 /// Percentiles that at least ten exceed: of fewer, nothing can be said.
 fn percentiles(figures: &Figures) -> String {

@@ -2,7 +2,6 @@
 
 mod buckets;
 
-use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -70,12 +69,6 @@ impl FromStr for Rate {
             |text: &str| text.parse().ok().filter(|number| (1..=1_000_000).contains(number)).ok_or_else(bad);
         let rate = Rate::new(count(number)?, Duration::from_secs(seconds));
         burst.map_or(Ok(rate), |burst| Ok(rate.burst(count(burst)?)))
-    }
-}
-
-impl fmt::Display for Rate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "one in {:?}, {} at once", Duration::from_nanos(self.interval), self.burst)
     }
 }
 
