@@ -9,12 +9,12 @@ use tine_sys::exec::Entrance;
 use tine_sys::process::exit_now;
 
 use crate::board::{Board, Entry};
-use crate::connection::Connection;
+use crate::connection::{self, Connection};
+use crate::door::Door;
 use crate::error::HandlerError;
 use crate::forker::Forker;
-use crate::outcome::Report;
+use crate::outcome::{Report, SILENT};
 use crate::program::launch::Client;
-use crate::rate::Buckets;
 
 /// The first steps of every process that a forker makes, before it has anything of a client: it dies
 /// with the supervisor, and a terminal's Ctrl-C or a signal to a group reaches it alone. Signals have
@@ -55,7 +55,7 @@ where
     H: FnMut(Connection) -> Result<(), HandlerError>,
 {
     if forker.board_is_inherited() {
-        give_up_tables(&forker.board, forker.buckets);
+        give_up_tables(&forker.board, forker.door);
     }
     if let Some(launcher) = &mut forker.launcher {
         let client = Client { socket: &socket, entry, cgroup: cgroup.as_ref() };
@@ -73,13 +73,21 @@ where
     tine_sys::fd::close_from(forker.first_own_descriptor);
     show_name(entry, forker.title.as_mut());
     let report = handle(forker, socket, slot, entry);
-    exit_now(report.exit_code())
+    exit_now(exit_code(&report, forker.door))
 }
 
 /// Takes what decides about other connections away from this process.
-fn give_up_tables(board: &Board, buckets: Option<&Buckets>) {
-    if board.withdraw().and(buckets.map_or(Ok(()), Buckets::withdraw)).is_err() {
+fn give_up_tables(board: &Board, door: &Door) {
+    if board.withdraw().and_then(|()| door.withdraw()).is_err() {
         exit_now(111);
+    }
+}
+
+/// The code that says how it went, in a way that no other process can.
+pub(crate) fn exit_code(report: &Report, door: &Door) -> i32 {
+    match report.exit_code() {
+        0 if door.charges() && !connection::take_has_spoken() => SILENT,
+        code => code,
     }
 }
 

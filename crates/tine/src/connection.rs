@@ -3,6 +3,8 @@
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -23,6 +25,14 @@ const LINGER: Duration = Duration::from_secs(2);
 /// Where discarded bytes would go. Static, because it is never touched where the kernel discards: on the
 /// stack, every function that holds it would touch all of its pages, in every process.
 static NOWHERE: Mutex<[u8; 64 * 1024]> = Mutex::new([0; 64 * 1024]);
+
+/// Whether the client of this process has sent anything. Not in shared memory, where others could write it.
+static HAS_SPOKEN: AtomicBool = AtomicBool::new(false);
+
+/// Tells that once, for each connection.
+pub(crate) fn take_has_spoken() -> bool {
+    HAS_SPOKEN.swap(false, Relaxed)
+}
 
 fn nowhere() -> MutexGuard<'static, [u8; 64 * 1024]> {
     NOWHERE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -81,7 +91,7 @@ impl Connection {
     /// Whether the server has begun to drain: a handler that could go on for ever should finish.
     #[must_use]
     pub fn draining(&self) -> bool {
-        self.orders.readable().load(std::sync::atomic::Ordering::Relaxed) != 0
+        self.orders.readable().load(Relaxed) != 0
     }
 
     /// Ends reading, writing, or both; after `Write` the client sees the end of the stream.
@@ -134,6 +144,8 @@ impl Connection {
     #[must_use]
     pub fn into_fd(mut self) -> OwnedFd {
         self.display.uncounted(self.slot);
+        // Nobody knows.
+        HAS_SPOKEN.store(true, Relaxed);
         match self.socket.take() {
             Some(socket) => socket,
             None => unreachable!("the socket is taken by methods that consume the connection only"),
@@ -145,6 +157,9 @@ impl Connection {
         let received = received.map_err(|errno| self.failed(errno))?;
         self.ended |= received == 0 && asked > 0;
         self.display.received(self.slot, received);
+        if received > 0 {
+            HAS_SPOKEN.store(true, Relaxed);
+        }
         Ok(received)
     }
 

@@ -161,6 +161,18 @@ impl Log {
         self.event("refuse", &[("more", Number(more)), ("reason", Text(reason))]);
     }
 
+    /// A source may not come for a while.
+    pub(crate) fn penalty(&mut self, peer: &Peer, reason: &str, time: Duration) {
+        self.event(
+            "penalty",
+            &[
+                ("peer", Text(&peer.to_string())),
+                ("reason", Text(reason)),
+                ("seconds", Decimal(time.as_secs_f64())),
+            ],
+        );
+    }
+
     pub(crate) fn drain(&mut self, connections: usize, timeout: Duration) {
         let timeout = ("timeout_seconds", Decimal(timeout.as_secs_f64()));
         self.event("drain", &[("connections", Number(connections as u64)), timeout]);
@@ -253,7 +265,7 @@ impl Log {
 fn paint(event: &str) -> &'static str {
     match event {
         "error" => "\x1b[31m",
-        "warning" | "restart" | "refuse" | "dropped" => "\x1b[33m",
+        "warning" | "restart" | "refuse" | "penalty" | "dropped" => "\x1b[33m",
         "accept" => "\x1b[32m",
         "end" => "\x1b[36m",
         _ => "\x1b[1m",

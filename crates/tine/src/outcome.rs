@@ -11,6 +11,9 @@ use tine_sys::process::How;
 use crate::error::HandlerError;
 use crate::watch::Reason;
 
+/// The exit code of a process whose handler went well and whose client never said a word. Shown as 0.
+pub(crate) const SILENT: i32 = 64;
+
 /// How the process that served a connection says that it went.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Report {
@@ -99,6 +102,7 @@ impl Outcome {
             (How::Signaled(signal), _) => Outcome::Signal(signal),
             (How::Exited(0), Some(Report::Done)) => Outcome::Exit(0),
             (How::Exited(code), Some(report)) if report.exit_code() == code => Outcome::Told(report),
+            (How::Exited(SILENT), Some(report @ (Report::Done | Report::Reset))) => Outcome::Told(report),
             (How::Exited(code), _) => Outcome::Exit(code),
         }
     }
@@ -148,6 +152,9 @@ mod tests {
             (How::Exited(101), Some(Report::Panic("at 3".into())), "panic at 3"),
             (How::Exited(101), Some(Report::Panic(String::new())), "panic"),
             (How::Exited(1), Some(Report::Done), "exit 1"),
+            (How::Exited(SILENT), Some(Report::Done), "exit 0"),
+            (How::Exited(SILENT), Some(Report::Reset), "reset"),
+            (How::Exited(SILENT), None, "exit 64"),
             (How::Signaled(11), Some(Report::Done), "signal SEGV"),
             (How::Signaled(9), None, "signal KILL"),
             (How::Signaled(40), None, "signal 40"),

@@ -32,7 +32,7 @@ const MOST: usize = 500;
 const LINES: u64 = 10;
 
 /// How many reasons there are.
-const REASONS: usize = 5;
+const REASONS: usize = 6;
 
 /// Why a client is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,11 +47,13 @@ pub(crate) enum Reason {
     Prefix = 3,
     /// Its source, or its prefix, comes too often.
     Rate = 4,
+    /// Its source has a penalty to wait for.
+    Penalty = 5,
 }
 
 impl Reason {
     const ALL: [Reason; REASONS] =
-        [Reason::Full, Reason::Source, Reason::Denied, Reason::Prefix, Reason::Rate];
+        [Reason::Full, Reason::Source, Reason::Denied, Reason::Prefix, Reason::Rate, Reason::Penalty];
 
     fn of(number: u64) -> Reason {
         Reason::ALL.into_iter().find(|reason| *reason as u64 == number).unwrap_or(Reason::Full)
@@ -64,6 +66,7 @@ impl Reason {
             Reason::Denied => "denied",
             Reason::Prefix => "prefix",
             Reason::Rate => "rate",
+            Reason::Penalty => "penalty",
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::error::{Error, HandlerError};
 use crate::listener::Listener;
 use crate::log::{Format, Level};
 use crate::names::Identity;
+use crate::penalty::Penalties;
 use crate::program::Program;
 use crate::rate::{Rate, Rates};
 use crate::ready::Ready;
@@ -134,6 +135,15 @@ impl Server {
     #[must_use]
     pub fn access(mut self, access: Option<&Access>) -> Server {
         self.settings.gate = access.map(Access::gate);
+        self
+    }
+
+    /// What sources pay for connections that crash, time out or never say a word, but for those whom these rules allow.
+    /// Default: nothing.
+    #[must_use]
+    pub fn penalties(mut self, penalties: Option<Penalties>, exempt: Option<&Access>) -> Server {
+        self.settings.penalties = penalties;
+        self.settings.penalty_exempt = exempt.map(Access::gate);
         self
     }
 

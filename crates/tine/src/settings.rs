@@ -9,6 +9,7 @@ use rustix::process::Pid;
 use crate::access::Gate;
 use crate::error::Error;
 use crate::names::Identity;
+use crate::penalty::Penalties;
 use crate::program::{Program, Stderr};
 use crate::rate::Rates;
 use crate::watch::Timeouts;
@@ -51,6 +52,9 @@ pub(crate) struct Settings {
     pub(crate) rates: Rates,
     /// Who may come at all; everyone without it.
     pub(crate) gate: Option<Gate>,
+    /// What sources pay for faults, and who pays nothing.
+    pub(crate) penalties: Option<Penalties>,
+    pub(crate) penalty_exempt: Option<Gate>,
     pub(crate) backlog: u32,
     pub(crate) spares: usize,
     pub(crate) reuse: u64,
@@ -75,6 +79,8 @@ impl Default for Settings {
             max_per_prefix: None,
             rates: Rates::default(),
             gate: None,
+            penalties: None,
+            penalty_exempt: None,
             backlog: 4096,
             spares: 0,
             reuse: 1,
@@ -121,7 +127,7 @@ impl Settings {
     /// Whether some clients are refused for who they are.
     fn turns_away(&self) -> bool {
         let limits = self.max_per_source.or(self.max_per_prefix).is_some();
-        limits || self.gate.is_some() || self.rates.are_any()
+        limits || self.gate.is_some() || self.rates.are_any() || self.penalties.is_some()
     }
 
     /// What refused clients are told; `None` where nobody is ever refused.

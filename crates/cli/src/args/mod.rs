@@ -117,6 +117,15 @@ pub struct Serve {
     #[arg(long, value_name = "RATE", value_parser = rate)]
     pub rate_per_prefix: Option<tine::Rate>,
 
+    /// Whether a source whose connections crash, time out or never say a word may not come for a while, as sshd_config(5) has
+    /// it [yes, no, or times as in 'crash:90s noauth:0 max:1h']
+    #[arg(long, value_name = "WHAT", default_value = "no", value_parser = penalties)]
+    pub per_source_penalties: Penalties,
+
+    /// Never punish these addresses; may be repeated
+    #[arg(long, value_name = "CIDR")]
+    pub per_source_penalty_exempt_list: Vec<String>,
+
     /// Serve these addresses, and nobody whom no rule allows; may be repeated [an address, a block as in 192.0.2.0/24,
     /// or any]
     #[arg(long, value_name = "CIDR")]
@@ -291,6 +300,18 @@ pub enum WhenFull {
     Wait,
     /// `refuse` or `refuse=TEXT`, unescaped
     Refuse(Vec<u8>),
+}
+
+/// `--per-source-penalties`, as typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Penalties(pub Option<tine::Penalties>);
+
+fn penalties(text: &str) -> Result<Penalties, String> {
+    match text {
+        "no" => Ok(Penalties(None)),
+        "yes" => Ok(Penalties(Some(tine::Penalties::default()))),
+        text => text.parse().map(|own| Penalties(Some(own))).map_err(|error: tine::Error| error.to_string()),
+    }
 }
 
 fn rate(text: &str) -> Result<tine::Rate, String> {

@@ -120,6 +120,7 @@ fn configured(mut server: Server, args: &Serve, (format, level): (Format, Level)
         .max_connections_per_prefix(args.max_connections_per_prefix.map(|most| most as usize))
         .rates(args.rate_per_source, args.rate_per_prefix)
         .access(access(args)?.as_ref())
+        .penalties(args.per_source_penalties.0, exempt(args)?.as_ref())
         .when_full(when_full(args.when_full.clone()))
         .backlog(args.backlog)?
         .spares(args.spares as usize)
@@ -142,6 +143,13 @@ pub fn access(args: &Serve) -> Result<Option<Access>, Error> {
     let rules = args.allow.iter().try_fold(AccessRules::new(), |rules, block| rules.allow(block))?;
     let rules = args.deny.iter().try_fold(rules, |rules, block| rules.deny(block))?;
     let rules = args.rules.iter().try_fold(rules, |rules, path| rules.file(path))?;
+    if rules.is_empty() { Ok(None) } else { rules.build().map(Some) }
+}
+
+/// Who is never punished, where anybody is named.
+fn exempt(args: &Serve) -> Result<Option<Access>, Error> {
+    let named = &args.per_source_penalty_exempt_list;
+    let rules = named.iter().try_fold(AccessRules::new(), |rules, block| rules.allow(block))?;
     if rules.is_empty() { Ok(None) } else { rules.build().map(Some) }
 }
 

@@ -7,11 +7,9 @@ use rustix::fs::{Mode, OFlags};
 
 use super::Forker;
 use super::run::WORD;
-use crate::access::Gate;
 use crate::child;
 use crate::listener::Listener;
 use crate::program::launch::Launcher;
-use crate::rate::Buckets;
 
 /// The steps from the fork to the loop.
 pub(super) fn enter<H>(forker: &mut Forker<'_, H>) -> std::io::Result<OwnedFd> {
@@ -36,8 +34,7 @@ pub(super) fn enter<H>(forker: &mut Forker<'_, H>) -> std::io::Result<OwnedFd> {
     forker.title = forker.settings.titles.then(tine_sys::cmdline::Title::take_over).transpose()?;
     if !forker.board_is_inherited() {
         forker.board.keep_from_children()?;
-        forker.buckets.map_or(Ok(()), Buckets::keep_from_children)?;
-        forker.settings.gate.as_ref().map_or(Ok(()), Gate::keep_from_children)?;
+        forker.door.keep_from_children()?;
     }
     if let Some((program, path)) = forker.settings.program.as_ref().zip(forker.program_path) {
         let lowest = forker.first_own_descriptor;

@@ -18,14 +18,15 @@ use tine_sys::cmdline::Title;
 use tine_sys::exec::Entrance;
 use tine_sys::process::Alone;
 
-use crate::board::{Board, Entry, now};
+use crate::board::{Board, Entry};
 use crate::cgroup::Cgroups;
+use crate::door::Door;
 use crate::listener::Listener;
 use crate::log::Log;
 use crate::peer::{Peer, Reach};
+use crate::penalty::Fault;
 use crate::procfs::Stat;
 use crate::program::launch::Launcher;
-use crate::rate::Buckets;
 use crate::refuser::{self, Reason};
 use crate::settings::Settings;
 
@@ -53,8 +54,7 @@ pub(crate) struct Forker<'a, H> {
     /// Descriptors from here on are the server's; children keep none of them.
     pub(crate) first_own_descriptor: i32,
     pub(crate) handler: &'a mut H,
-    /// How often sources have come, where that is limited.
-    pub(crate) buckets: Option<&'a Buckets>,
+    pub(crate) door: &'a Door,
     /// The file of the program that is executed for each connection.
     pub(crate) program_path: Option<&'a CStr>,
     pub(crate) cgroups: Option<&'a Cgroups>,
@@ -84,18 +84,22 @@ impl<H> Forker<'_, H> {
         self.cgroups.map(|cgroups| cgroups.of(slot, self.board.cgroup(slot)).entrance())
     }
 
-    /// Whether a client may come at all. If not, it is dealt with.
+    /// Whether a client may come in now. If not, it is dealt with.
     #[inline]
-    pub(crate) fn lets_in(&self, socket: &OwnedFd, peer: Peer) -> bool {
-        let reason = if self.settings.gate.is_some_and(|gate| !gate.lets_in(peer)) {
-            Reason::Denied
-        } else if self.buckets.is_some_and(|buckets| !self.settings.rates.admit(buckets, peer, now())) {
-            Reason::Rate
-        } else {
-            return true;
-        };
+    pub(crate) fn lets_in(&mut self, socket: &OwnedFd, peer: Peer) -> bool {
+        let Some(reason) = self.door.objection(peer) else { return true };
+        if reason == Reason::Denied {
+            self.charge(peer, Fault::RefuseConnection);
+        }
         self.refuse(socket, peer, reason);
         false
+    }
+
+    /// Charges a client's source for what it did.
+    pub(crate) fn charge(&mut self, peer: Peer, fault: Fault) {
+        if let Some(time) = self.door.charge(peer, fault) {
+            self.log.penalty(&peer, fault.word(), time);
+        }
     }
 
     /// Why the client in this slot has more connections than it may, if its source or its prefix has. The

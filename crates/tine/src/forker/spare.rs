@@ -10,18 +10,19 @@ use std::time::Duration;
 
 use rustix::event::epoll;
 use rustix::net::{SocketFlags, acceptfrom_with};
-use tine_sys::process::{exit_now, own_usage};
+use tine_sys::process::{How, exit_now, own_usage};
 
 use super::Forker;
 use super::enter::event_queue;
 use crate::accept::{AcceptError, classify};
 use crate::board::{Entry, Orders, Phase, now};
 use crate::child;
-use crate::connection::Connection;
+use crate::connection::{self, Connection};
 use crate::error::HandlerError;
 use crate::log::Spent;
 use crate::outcome::{Outcome, Report};
 use crate::peer::Peer;
+use crate::penalty::Fault;
 
 /// Waits for a client, serves it, and ends; with `reuse`, serves as many as that.
 pub(crate) fn live<H>(forker: &mut Forker<'_, H>, slot: usize) -> !
@@ -54,7 +55,7 @@ where
 }
 
 /// Waits for a client that may be served.
-fn next<H>(forker: &Forker<'_, H>, events: &OwnedFd, slot: usize) -> (OwnedFd, Entry) {
+fn next<H>(forker: &mut Forker<'_, H>, events: &OwnedFd, slot: usize) -> (OwnedFd, Entry) {
     loop {
         let (socket, peer) = wait(forker, events);
         if !forker.lets_in(&socket, peer) {
@@ -116,6 +117,7 @@ where
         forker.poke_supervisor();
     }
     let tells = forker.log.tells_connections();
+    connection::take_has_spoken();
     if tells {
         let count = forker.board.count(Phase::Serving, None);
         forker.log.accept(&entry, pid, count, forker.settings.max_connections);
@@ -125,13 +127,16 @@ where
     let bytes = forker.board.display().bytes(slot);
     // From here on the connection has ended, also if this process is killed now.
     forker.board.wait_in(slot);
+    let how = How::Exited(child::exit_code(&report, forker.door));
+    let outcome = Outcome::new(how, Some(report.clone()));
     if tells {
         let (cpu, peak_kib) = own_usage();
         let duration = Duration::from_nanos(now() - entry.start);
-        let how = tine_sys::process::How::Exited(report.exit_code());
-        let outcome = Outcome::new(how, Some(report.clone()));
         let spent = Spent { duration, bytes, cpu: cpu.saturating_sub(before), peak_kib };
         forker.log.end(&entry, pid, &outcome, &spent);
+    }
+    if let Some(fault) = Fault::of(how, &outcome) {
+        forker.charge(entry.peer, fault);
     }
     report
 }

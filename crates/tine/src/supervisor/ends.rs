@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use tine_sys::process::{Ended, has_ended, reap, reap_ordinary};
+use tine_sys::process::{Ended, How, has_ended, reap, reap_ordinary};
 
 use super::people::Role;
 use super::run::{GATHER, Supervisor};
@@ -16,6 +16,8 @@ use crate::error::HandlerError;
 use crate::family;
 use crate::log::Spent;
 use crate::outcome::Outcome;
+use crate::peer::Peer;
+use crate::penalty::Fault;
 use crate::program::KillMode;
 use crate::settings::KILL_AFTER;
 use crate::watch::Reason;
@@ -236,7 +238,10 @@ where
         // The line is put together from the slot, and written when it is free: whoever reads that a
         // connection has ended finds room.
         let reason = self.watching.forget(slot, self.board.entry(slot).id);
-        let line = (served && self.log.tells_connections()).then(|| self.end_line(slot, ended, reason));
+        let is_told = self.log.tells_connections() || self.door.charges();
+        let line = (served && is_told).then(|| self.end_line(slot, ended, reason));
+        let penalty =
+            line.as_ref().and_then(|(entry, outcome, _)| self.charge(entry.peer, ended.how, outcome));
         let owner = self.board.owner(slot);
         if let Some(cgroup) = self.cgroup(slot).filter(Cgroup::is_populated) {
             // The next one in this slot is not to be taken for what lives on.
@@ -256,7 +261,18 @@ where
         }
         if let Some((entry, outcome, spent)) = line {
             self.log.end(&entry, ended.pid, &outcome, &spent);
+            if let Some((fault, time)) = penalty {
+                self.log.penalty(&entry.peer, fault.word(), time);
+            }
         }
+    }
+
+    /// Charges the source of a connection that ended badly. Says what for, and how long it may not come, if that is new.
+    fn charge(&self, peer: Peer, how: How, outcome: &Outcome) -> Option<(Fault, Duration)> {
+        // What a program received is not known; the reports of handlers are not its.
+        let is_known = |fault: &Fault| *fault != Fault::NoAuth || self.settings.program.is_none();
+        let fault = Fault::of(how, outcome).filter(is_known)?;
+        Some((fault, self.door.charge(peer, fault)?))
     }
 
     fn end_line(&self, slot: usize, ended: &Ended, reason: Option<Reason>) -> (Entry, Outcome, Spent) {

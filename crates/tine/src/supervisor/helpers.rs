@@ -82,7 +82,7 @@ where
             title: None,
             first_own_descriptor: self.first_own_descriptor,
             handler: &mut *self.handler,
-            buckets: self.buckets.as_ref(),
+            door: &self.door,
             program_path: self.program_path.as_deref(),
             cgroups: self.cgroups.as_ref(),
             launcher: None,

@@ -19,12 +19,12 @@ use super::watching::Watching;
 use crate::board::Board;
 use crate::cgroup::{Cgroup, Cgroups};
 use crate::connection::Connection;
+use crate::door::Door;
 use crate::error::{Error, HandlerError};
 use crate::family;
 use crate::listener::Listener;
 use crate::log::Log;
 use crate::orphans::Strangers;
-use crate::rate::Buckets;
 use crate::server::Server;
 use crate::settings::Settings;
 use crate::signals::{self, Command};
@@ -70,8 +70,8 @@ pub(super) struct Supervisor<'a, H> {
     /// Cgroups of connections that have ended in which something lives on.
     pub(super) outlived: Vec<Cgroup>,
     pub(super) first_own_descriptor: i32,
+    pub(super) door: Door,
     /// The file of the program, found before anything is started.
-    pub(super) buckets: Option<Buckets>,
     pub(super) program_path: Option<CString>,
     pub(super) people: People,
     pub(super) watching: Watching,
@@ -136,7 +136,8 @@ where
         adapt(&mut settings, &listeners, &mut log)?;
         let io = |why: std::io::Error| cannot_start("shared memory and descriptors", &why);
         let board = Board::new(settings.max_connections).map_err(io)?;
-        let buckets = settings.rates.are_any().then(Buckets::new).transpose().map_err(io)?;
+        let penalties = (settings.penalties, settings.penalty_exempt);
+        let door = Door::new(settings.gate, settings.rates, penalties).map_err(io)?;
         let first_own_descriptor = above_the_program(&listeners);
         for listener in &mut listeners {
             listener.move_above(first_own_descriptor).map_err(|why| io(why.into()))?;
@@ -190,7 +191,7 @@ where
             end_set,
             mask_before,
             first_own_descriptor,
-            buckets,
+            door,
             program_path,
         })
     }

@@ -1,13 +1,11 @@
 //! How often a source may come: token buckets, one for each source, in a table that all forkers share.
 
-mod buckets;
-
 use std::str::FromStr;
 use std::time::Duration;
 
 use crate::error::Error;
 use crate::peer::{Peer, Reach};
-pub(crate) use buckets::Buckets;
+use crate::sources::Sources;
 
 /// How often: a bucket of tokens that fills evenly. Each connection takes one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,15 +85,18 @@ impl Rates {
 
     /// Whether a client may come now, as to these. The source's own bucket is asked first: who is beyond it takes nothing
     /// from the bucket that it shares with others.
-    pub(crate) fn admit(&self, buckets: &Buckets, peer: Peer, now: u64) -> bool {
-        [(self.source, Reach::Source), (self.prefix, Reach::Prefix)].into_iter().all(|(rate, reach)| {
-            match rate.zip(peer.block(reach)) {
-                Some((rate, block)) => {
-                    buckets.take(&(reach, block), now, |full_at, now| rate.take(full_at, now))
-                }
-                None => true,
-            }
+    pub(crate) fn admit(&self, buckets: &Sources, peer: Peer, now: u64) -> bool {
+        self.of(peer).all(|(rate, bucket)| {
+            let step = |word: u64| Some(rate.take(word, now)?.next_multiple_of(2) | word & 1);
+            buckets.change(&bucket, now, step).is_some()
         })
+    }
+
+    /// The rates for a client, and which bucket is meant.
+    fn of(&self, peer: Peer) -> impl Iterator<Item = (Rate, (Reach, [u64; 3]))> {
+        [(self.source, Reach::Source), (self.prefix, Reach::Prefix)]
+            .into_iter()
+            .filter_map(move |(rate, reach)| Some((rate?, (reach, peer.block(reach)?))))
     }
 }
 

@@ -1,0 +1,159 @@
+//! A word for each source, in memory that all forkers share: bounded, without a lock that a dead forker could hold, and
+//! forgetting by itself. A word begins with the time until which it says anything; after that its place is free.
+
+use std::hash::{BuildHasher, Hash, RandomState};
+use std::io;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{AcqRel, Acquire};
+
+use tine_sys::memory::{Region, Shared};
+
+/// Sources that are remembered at a time.
+pub(crate) const MOST: usize = 100_000;
+
+/// Places among which a source's is looked for.
+const WAYS: usize = 8;
+
+/// What a source is known by (a number that depends on a secret of this server), and its word: a time of the monotonic
+/// clock in nanoseconds, of which the lowest bit is the owner's, for whatever it likes.
+type Place = [AtomicU64; 2];
+
+/// The words. 16 bytes a source: 1.6 MB in all.
+#[derive(Clone, Debug)]
+pub(crate) struct Sources {
+    places: Shared<Place>,
+    region: Region,
+    secret: RandomState,
+}
+
+impl Sources {
+    /// Nobody is known.
+    ///
+    /// # Errors
+    /// ENOMEM.
+    pub(crate) fn new() -> io::Result<Sources> {
+        // The second table is of no use; a pair is what can be kept from children.
+        let (places, _, region): (_, Shared<AtomicU64>, _) = Shared::pair(MOST.next_multiple_of(WAYS), 1)?;
+        Ok(Sources { places, region, secret: RandomState::new() })
+    }
+
+    /// Leaves it out of processes forked from here.
+    pub(crate) fn keep_from_children(&self) -> io::Result<()> {
+        self.region.keep_from_children()
+    }
+
+    /// Takes it away from this process, which must not use it any more.
+    pub(crate) fn withdraw(&self) -> io::Result<()> {
+        self.region.withdraw()
+    }
+
+    /// The word of a source, if it has one.
+    pub(crate) fn find(&self, source: &impl Hash) -> Option<u64> {
+        let (name, places) = self.set(source);
+        places.iter().find(|place| place[0].load(Acquire) == name).map(|place| place[1].load(Acquire))
+    }
+
+    /// Changes the word of a source as `step` says, from what it was (now, where nothing was known) to what it will be.
+    /// Returns that; `None` if the step says no.
+    pub(crate) fn change(
+        &self,
+        source: &impl Hash,
+        now: u64,
+        step: impl Fn(u64) -> Option<u64>,
+    ) -> Option<u64> {
+        let (name, places) = self.set(source);
+        loop {
+            let found = places.iter().find(|place| place[0].load(Acquire) == name);
+            let Some(place) = found.or_else(|| claim(places, name, now)) else { continue };
+            let before = place[1].load(Acquire);
+            let after = step(before)?;
+            if place[1].compare_exchange(before, after, AcqRel, Acquire).is_ok() {
+                return Some(after);
+            }
+        }
+    }
+
+    /// What a source is known by, and the places that may be its.
+    fn set(&self, source: &impl Hash) -> (u64, &[Place]) {
+        // Zero is a place that nobody has had.
+        let name = self.secret.hash_one(source) | 1;
+        let first = (name >> 32) as usize % (self.places.len() / WAYS) * WAYS;
+        (name, &self.places[first..first + WAYS])
+    }
+}
+
+/// A place for a new source: one whose time is over, else the one whose will be first. `None` if somebody else was quicker.
+fn claim(places: &[Place], name: u64, now: u64) -> Option<&Place> {
+    let until = |place: &&Place| place[1].load(Acquire);
+    let place =
+        places.iter().find(|place| until(place) <= now).or_else(|| places.iter().min_by_key(until))?;
+    let (old, word) = (place[0].load(Acquire), place[1].load(Acquire));
+    place[0].compare_exchange(old, name, AcqRel, Acquire).ok()?;
+    // It begins with nothing said. If it has been changed meanwhile, that was for another: it is this one's by now.
+    let _ = place[1].compare_exchange(word, now & !1, AcqRel, Acquire);
+    Some(place)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes one of two tokens, of which there is a new one in 100: as rates do.
+    fn take(table: &Sources, source: u64, now: u64) -> bool {
+        let step = |full_at: u64| {
+            let after = full_at.max(now) + 100;
+            (after - now <= 200).then_some(after)
+        };
+        table.change(&source, now, step).is_some()
+    }
+
+    fn table() -> Sources {
+        Sources::new().expect("memory")
+    }
+
+    #[test]
+    fn each_source_has_a_word_of_its_own() {
+        let table = table();
+        let take = |source: u64, now: u64| take(&table, source, now);
+        assert_eq!([take(1, 1000), take(1, 1000), take(1, 1000)], [true, true, false]);
+        assert_eq!([take(2, 1000), take(2, 1000), take(2, 1000)], [true, true, false]);
+        assert_eq!([take(1, 1100), take(1, 1100)], [true, false]);
+    }
+
+    #[test]
+    fn a_hundred_thousand_sources_and_more() {
+        let table = table();
+        // Nearly all find a place; whose set is full takes that of another, and is admitted.
+        assert!((0..2 * MOST as u64).all(|source| take(&table, source, 1000)));
+        // Those that came last are known: no more than their two tokens, for nearly all of them.
+        let beyond = |source: u64| {
+            take(&table, source, 1000);
+            !take(&table, source, 1000)
+        };
+        let known = (3 * MOST as u64..3 * MOST as u64 + 1000)
+            .filter(|source| take(&table, *source, 1000) && beyond(*source));
+        assert_eq!(known.count(), 1000);
+        // When the buckets are full again, their places are free: nobody who is still counted loses one.
+        assert!((0..MOST as u64 / 4).all(|source| take(&table, source, 2000) && take(&table, source, 2000)));
+        let counted = (0..MOST as u64 / 4).filter(|source| !take(&table, *source, 2000)).count();
+        assert!(counted > MOST / 4 - MOST / 100, "{counted}");
+    }
+
+    #[test]
+    fn many_at_once_take_no_token_twice() {
+        let table = table();
+        let one_of_many = |_: usize| {
+            (0..1000)
+                .filter(|_| {
+                    let step = |full: u64| (full.max(1000) < 2500).then_some(full.max(1000) + 1);
+                    table.change(&7, 1000, step).is_some()
+                })
+                .count()
+        };
+        let admitted: usize = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4).map(|number| scope.spawn(move || one_of_many(number))).collect();
+            threads.into_iter().map(|thread| thread.join().expect("no panic")).sum()
+        });
+        assert_eq!(admitted, 1500);
+    }
+}

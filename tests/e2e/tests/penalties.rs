@@ -1,0 +1,110 @@
+//! Sources that behave badly may not come for a while, and nobody else is kept out with them.
+
+use tine_e2e::{Client, Server, soon};
+
+fn crash(server: &Server, source: &str) {
+    // The process goes before it has said anything.
+    assert_eq!(Client::from_source(source, server.port()).rest(), b"");
+}
+
+fn reasons(server: &Server, event: &str, count: usize) -> Vec<(String, String)> {
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    let events = server.log.wait_for(event, count);
+    events.iter().map(|event| (text(&event["peer"]), text(&event["reason"]))).collect()
+}
+
+#[test]
+fn who_crashes_it_stays_out() {
+    for spares in [&[][..], &["--spares", "2"]] {
+        let options = [&["--per-source-penalties", "yes"], spares].concat();
+        let server = Server::program(&options, &["sh", "-c", "kill -SEGV $$"]);
+        crash(&server, "127.0.0.2");
+        let penalty = server.log.wait_for("penalty", 1);
+        assert_eq!(penalty[0]["reason"], "crash");
+        assert_eq!(penalty[0]["seconds"], 90.0);
+        crash(&server, "127.0.0.2");
+        let refused = reasons(&server, "refuse", 1);
+        assert!(refused[0].0.starts_with("127.0.0.2:") && refused[0].1 == "penalty", "{refused:?}");
+        // Somebody else gets a process.
+        crash(&server, "127.0.0.3");
+        server.log.wait_for("end", 2);
+    }
+}
+
+#[test]
+fn what_a_program_means_by_its_exit_is_no_crash() {
+    let server = Server::program(&["--per-source-penalties", "yes"], &["sh", "-c", "exit 64"]);
+    (0..5).for_each(|_| crash(&server, "127.0.0.2"));
+    server.log.wait_for("end", 5);
+    assert!(server.log.of("penalty").is_empty());
+}
+
+#[test]
+fn who_never_says_a_word_stays_out_in_the_end() {
+    for options in [&[][..], &["--spares", "2"], &["--spares", "2", "--reuse", "100"]] {
+        let options = [&["--per-source-penalties", "noauth:1s min:2500ms"], options].concat();
+        let server = Server::serve(&options);
+        // Who speaks can do so as often as it likes.
+        assert!((0..6).all(|_| Client::from_source("127.0.0.3", server.port()).is_served()));
+        for visit in 1..=3 {
+            drop(Client::from_source("127.0.0.2", server.port()));
+            server.log.wait_for("end", 6 + visit);
+        }
+        assert_eq!(reasons(&server, "penalty", 1)[0].1, "noauth", "{options:?}");
+        assert!(!Client::from_source("127.0.0.2", server.port()).is_served());
+        assert!(Client::from_source("127.0.0.3", server.port()).is_served());
+        // It passes.
+        soon("the penalty is over", || {
+            Client::from_source("127.0.0.2", server.port()).is_served().then_some(())
+        });
+        let ends = server.log.of("end");
+        assert!(ends.iter().all(|end| end["how"] == "exit 0"), "{ends:?}");
+    }
+}
+
+#[test]
+fn who_takes_too_long_pays_for_it() {
+    let options = ["--per-source-penalties", "grace-exceeded:20s", "--first-byte-timeout", "100ms"];
+    let server = Server::serve(&options);
+    let mut silent = Client::from_source("127.0.0.2", server.port());
+    assert_eq!(silent.rest(), b"");
+    let penalty = server.log.wait_for("penalty", 1);
+    assert_eq!(
+        (&penalty[0]["reason"], penalty[0]["seconds"].as_f64()),
+        (&"grace-exceeded".into(), Some(20.0))
+    );
+    assert!(!Client::from_source("127.0.0.2", server.port()).is_served());
+}
+
+#[test]
+fn penalties_outlive_a_forker_and_spare_the_exempt() {
+    let options = ["--per-source-penalties", "yes", "--per-source-penalty-exempt-list", "127.0.1.0/24"];
+    let server = Server::program(&options, &["sh", "-c", "kill -SEGV $$"]);
+    for source in ["127.0.0.2", "127.0.1.2"] {
+        crash(&server, source);
+    }
+    server.log.wait_for("end", 2);
+    for forker in server.forkers() {
+        tine_e2e::kill(forker, rustix::process::Signal::KILL);
+    }
+    server.log.wait_for("restart", 1);
+    crash(&server, "127.0.0.2");
+    crash(&server, "127.0.1.2");
+    server.log.wait_for("end", 3);
+    let refused = reasons(&server, "refuse", 1);
+    assert!(refused.len() == 1 && refused[0].0.starts_with("127.0.0.2:"), "{refused:?}");
+}
+
+#[test]
+fn floods_of_the_punished_are_summed_up() {
+    let server = Server::program(&["--per-source-penalties", "yes"], &["sh", "-c", "kill -SEGV $$"]);
+    crash(&server, "127.0.0.2");
+    server.log.wait_for("penalty", 1);
+    (0..100).for_each(|_| crash(&server, "127.0.0.2"));
+    let told = soon("all are told", || {
+        let refused = server.log.of("refuse");
+        let more = |event: &serde_json::Value| event["more"].as_u64().unwrap_or(1);
+        (refused.iter().map(more).sum::<u64>() == 100).then_some(refused.len())
+    });
+    assert!(told < 60, "{told} lines");
+}
