@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicI32, AtomicU64};
 use tine_sys::memory::{Record, Region, Shared, Signpost};
 
 use crate::display::Display;
-use crate::peer::{Peer, Reach};
+use crate::peer::{Block, Peer, Reach};
 
 /// The most forkers that a server can have.
 pub(crate) const MOST_FORKERS: usize = 64;
@@ -36,7 +36,9 @@ const POKED: usize = 1;
 const DRAIN_QUOTA: usize = 2;
 const TROUBLE: usize = 3;
 const WANTS_NEWS: usize = 4;
-const HEAD: usize = 5;
+const DELAYER_WANTS_ROOM: usize = 5;
+const HANDED_OVER: usize = 6;
+const HEAD: usize = 7;
 // Words of each forker.
 const WANTS_ROOM: usize = 0;
 const WAITING: usize = 1;
@@ -256,15 +258,23 @@ impl Board {
     /// The processes that serve other connections of the source of this slot's, or of its prefix, by their ids.
     /// Counted anew each time, so that no count can be wrong.
     pub(crate) fn others_of(&self, slot: usize, reach: Reach) -> impl Iterator<Item = i32> + '_ {
-        let source = move |slot: usize| {
-            let word = |at: usize| self.slots[slot].words[at].load(Relaxed);
-            Peer::block_of([word(PEER), word(PEER + 1), word(PEER + 2)], reach)
-        };
-        let own = source(slot);
-        self.taken()
-            .filter(move |other| own.is_some() && *other != slot)
-            .filter(move |other| self.phase(*other) == Phase::Serving && source(*other) == own)
+        let own = self.block(slot, reach);
+        own.into_iter()
+            .flat_map(|own| self.served_of(own))
+            .filter(move |other| *other != slot)
             .map(|other| self.pid(other))
+    }
+
+    /// The slots that serve connections of this block.
+    pub(crate) fn served_of(&self, block: Block) -> impl Iterator<Item = usize> + '_ {
+        self.taken().filter(move |slot| {
+            self.phase(*slot) == Phase::Serving && self.block(*slot, block.0) == Some(block)
+        })
+    }
+
+    fn block(&self, slot: usize, reach: Reach) -> Option<Block> {
+        let word = |at: usize| self.slots[slot].words[at].load(Relaxed);
+        Peer::block_of([word(PEER), word(PEER + 1), word(PEER + 2)], reach)
     }
 
     /// The slots that are taken, those that are served among them: a slot's bit goes before it is served, and comes back
@@ -341,6 +351,28 @@ impl Board {
 
     pub(crate) fn wants_room(&self, forker: usize) -> bool {
         self.forker_word(forker, WANTS_ROOM).load(SeqCst) != 0
+    }
+
+    /// Notes whether somebody waits at the delayer for the end of a connection.
+    pub(crate) fn set_delayer_wants_room(&self, wants: bool) {
+        self.words[DELAYER_WANTS_ROOM].store(u64::from(wants), SeqCst);
+    }
+
+    pub(crate) fn delayer_wants_room(&self) -> bool {
+        self.words[DELAYER_WANTS_ROOM].load(SeqCst) != 0
+    }
+
+    /// Does something that nobody does once a drain has been answered: it is not begun after the drain, and who waits for
+    /// [`Board::somebody_is_being_handed_over`] knows when it is over.
+    pub(crate) fn hand_over_unless_draining(&self, send: impl FnOnce() -> bool) -> bool {
+        self.words[HANDED_OVER].fetch_add(1, SeqCst);
+        let sent = self.orders() == Orders::Serve && send();
+        self.words[HANDED_OVER].fetch_sub(1, SeqCst);
+        sent
+    }
+
+    pub(crate) fn somebody_is_being_handed_over(&self) -> bool {
+        self.words[HANDED_OVER].load(SeqCst) != 0
     }
 
     /// Sets the number of waiting processes of a forker, a hint that its spares count down.

@@ -1,18 +1,20 @@
-//! The door: whether a client may come in now. Asked by forkers and spares right after they have accepted it.
+//! The door: whether a client may come in now. Asked by forkers and spares right after they have accepted it, and by the
+//! delayer for those who wait.
 
 use std::io;
 use std::time::Duration;
 
 use crate::access::Gate;
 use crate::board::now;
-use crate::peer::{Peer, Reach};
+use crate::peer::{Block, Peer, Reach};
 use crate::penalty::{Fault, Penalties, holds};
 use crate::rate::Rates;
 use crate::refuser::Reason;
+use crate::settings::Settings;
 use crate::sources::Sources;
 
-/// What decides: rules that nobody can change, and what has been seen of each source, in memory that supervisor, forkers
-/// and waiting spares share.
+/// What decides: rules that nobody can change, and what has been seen of each source, in memory that supervisor, forkers,
+/// waiting spares and the delayer share.
 #[derive(Clone, Debug)]
 pub(crate) struct Door {
     gate: Option<Gate>,
@@ -20,10 +22,12 @@ pub(crate) struct Door {
     penalties: Option<Penalties>,
     /// Who is never punished.
     exempt: Option<Gate>,
-    /// The bucket of each source and prefix.
+    /// The bucket of each source and prefix; in the lowest bit, whether somebody of it waits at the delayer.
     buckets: Option<Sources>,
     /// What each source has to pay.
     owed: Option<Sources>,
+    /// Of what there are lines, where clients wait.
+    lines: &'static [Reach],
 }
 
 impl Door {
@@ -31,18 +35,20 @@ impl Door {
     ///
     /// # Errors
     /// ENOMEM.
-    pub(crate) fn new(
-        gate: Option<Gate>,
-        rates: Rates,
-        (penalties, exempt): (Option<Penalties>, Option<Gate>),
-    ) -> io::Result<Door> {
+    pub(crate) fn new(settings: &Settings) -> io::Result<Door> {
+        let has_buckets = settings.rates.are_any() || settings.delays();
         Ok(Door {
-            gate,
-            rates,
-            penalties,
-            exempt,
-            buckets: rates.are_any().then(Sources::new).transpose()?,
-            owed: penalties.map(|_| Sources::new()).transpose()?,
+            gate: settings.gate,
+            rates: settings.rates,
+            penalties: settings.penalties,
+            exempt: settings.penalty_exempt,
+            buckets: has_buckets.then(Sources::new).transpose()?,
+            owed: settings.penalties.map(|_| Sources::new()).transpose()?,
+            lines: match (settings.delays(), settings.limits_prefixes()) {
+                (false, _) => &[],
+                (true, false) => &[Reach::Source],
+                (true, true) => &[Reach::Source, Reach::Prefix],
+            },
         })
     }
 
@@ -52,13 +58,25 @@ impl Door {
         if self.gate.is_some_and(|gate| !gate.lets_in(peer)) {
             return Some(Reason::Denied);
         }
-        if let Some((owed, source)) = self.owed.as_ref().zip(peer.block(Reach::Source))
-            && owed.find(&source).is_some_and(|word| holds(word, now()))
-        {
+        if self.paid_off_at(peer) > now() {
             return Some(Reason::Penalty);
         }
-        let buckets = self.buckets.as_ref()?;
-        (!self.rates.admit(buckets, peer, now())).then_some(Reason::Rate)
+        if self.somebody_waits(peer) {
+            return Some(Reason::Delayed);
+        }
+        (!self.admit(peer)).then_some(Reason::Rate)
+    }
+
+    /// Until when a client's source has a penalty to wait for; 0 if it has none.
+    fn paid_off_at(&self, peer: Peer) -> u64 {
+        let owed = self.owed.as_ref().zip(peer.block(Reach::Source));
+        let word = owed.and_then(|(owed, source)| owed.find(&source));
+        word.filter(|word| holds(*word, now())).unwrap_or(0)
+    }
+
+    /// Takes the tokens that a client needs to come in; false where it cannot.
+    pub(crate) fn admit(&self, peer: Peer) -> bool {
+        self.buckets.as_ref().is_none_or(|buckets| self.rates.admit(buckets, peer, now()))
     }
 
     /// Charges a client's source for what it did. Returns for how long it may not come, if that is new.
@@ -74,6 +92,37 @@ impl Door {
     pub(crate) fn charges(&self) -> bool {
         self.penalties.is_some()
     }
+
+    // For those who wait.
+
+    /// From when on a client may come, as far as that is a matter of time.
+    pub(crate) fn next_chance(&self, peer: Peer) -> u64 {
+        let token = self.buckets.as_ref().map_or(0, |buckets| self.rates.next_chance(buckets, peer));
+        token.max(self.paid_off_at(peer))
+    }
+
+    /// The lines that a client stands in.
+    pub(crate) fn lines(&self, peer: Peer) -> impl Iterator<Item = Block> {
+        self.lines.iter().filter_map(move |reach| peer.block(*reach))
+    }
+
+    /// Has those who come later wait behind those of this block, or no more.
+    pub(crate) fn hold(&self, block: &Block, hold: bool) {
+        let mark = |word: u64| Some(word & !1 | u64::from(hold));
+        self.buckets.as_ref().and_then(|buckets| buckets.change(block, now(), mark));
+    }
+
+    /// Has nobody wait behind anybody.
+    pub(crate) fn release_all(&self) {
+        self.buckets.iter().for_each(|buckets| buckets.change_all(|word| word & !1));
+    }
+
+    fn somebody_waits(&self, peer: Peer) -> bool {
+        let Some(buckets) = self.buckets.as_ref() else { return false };
+        self.lines(peer).any(|block| buckets.find(&block).is_some_and(|word| word & 1 == 1))
+    }
+
+    // For the processes in which it is.
 
     /// Leaves it out of processes forked from here: a connection has no use for it, and a mapping more makes each fork
     /// slower.

@@ -18,14 +18,14 @@ pub(crate) enum Wait {
 }
 
 /// Sends a descriptor with these words, over a socket that keeps messages apart (`SCM_RIGHTS`, unix(7)).
-/// Where the receiver has gone, or is far behind and this is not to wait for it, the message is lost, and
+/// False where the receiver has gone, or is far behind and this is not to wait for it: the message is lost, and
 /// with it that use of the descriptor.
 pub(crate) fn send<const WORDS: usize>(
     channel: &OwnedFd,
     descriptor: BorrowedFd,
     words: [u64; WORDS],
     wait: Wait,
-) {
+) -> bool {
     let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
@@ -35,7 +35,7 @@ pub(crate) fn send<const WORDS: usize>(
         Wait::No => SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
         Wait::ForRoom => SendFlags::NOSIGNAL,
     };
-    let _ = rustix::net::sendmsg(channel, &[IoSlice::new(&bytes)], &mut control, flags);
+    rustix::net::sendmsg(channel, &[IoSlice::new(&bytes)], &mut control, flags).is_ok()
 }
 
 /// One message from the channel; `None` at its end.

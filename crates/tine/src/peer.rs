@@ -21,6 +21,9 @@ pub(crate) enum Reach {
     Prefix,
 }
 
+/// Addresses that a limit takes as one.
+pub(crate) type Block = (Reach, [u64; 3]);
+
 impl Peer {
     /// The peer that `accept` told, or a Unix one if it told none that is TCP.
     #[inline]
@@ -33,11 +36,11 @@ impl Peer {
 
     /// The part of its words that says where it comes from, so far, without the port; `None` where that means
     /// nothing.
-    pub(crate) fn block_of(words: [u64; 3], reach: Reach) -> Option<[u64; 3]> {
+    pub(crate) fn block_of(words: [u64; 3], reach: Reach) -> Option<Block> {
         let family = words[2] & 0xff;
         let without_port = words[2] & !0xff_ff00;
         let is_link_local = words[0] >> 54 == 0xfe80 >> 6;
-        Some(match (family, reach) {
+        let block = match (family, reach) {
             (4, Reach::Source) => [words[0], words[1], without_port],
             (4, Reach::Prefix) => [words[0], words[1] & !0xff, without_port],
             // On a link, each address is a machine.
@@ -46,11 +49,12 @@ impl Peer {
             (6, Reach::Source) => [words[0], 0, without_port],
             (6, Reach::Prefix) => [words[0] & !0xff, 0, without_port],
             _ => return None,
-        })
+        };
+        Some((reach, block))
     }
 
     /// The same for this one.
-    pub(crate) fn block(self, reach: Reach) -> Option<[u64; 3]> {
+    pub(crate) fn block(self, reach: Reach) -> Option<Block> {
         Peer::block_of(self.to_words(), reach)
     }
 

@@ -8,6 +8,7 @@ use tine_sys::process::How;
 
 use crate::error::Error;
 use crate::outcome::{Outcome, Report, SILENT};
+use crate::peer::Block;
 use crate::sources::Sources;
 use crate::watch::Reason;
 
@@ -69,13 +70,7 @@ impl Penalties {
     }
 
     /// Charges a source in the table of all forkers. Returns for how long it may not come, if that is new.
-    pub(crate) fn charge(
-        &self,
-        owed: &Sources,
-        source: [u64; 3],
-        now: u64,
-        fault: Fault,
-    ) -> Option<Duration> {
+    pub(crate) fn charge(&self, owed: &Sources, source: Block, now: u64, fault: Fault) -> Option<Duration> {
         let before = owed.find(&source).is_some_and(|word| holds(word, now));
         let word = owed.change(&source, now, |word| Some(self.add(word, now, fault)))?;
         (!before && holds(word, now)).then(|| Duration::from_nanos((word & !1).saturating_sub(now)))

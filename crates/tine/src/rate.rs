@@ -4,7 +4,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::error::Error;
-use crate::peer::{Peer, Reach};
+use crate::peer::{Block, Peer, Reach};
 use crate::sources::Sources;
 
 /// How often: a bucket of tokens that fills evenly. Each connection takes one.
@@ -38,6 +38,12 @@ impl Rate {
         let empty = self.interval.saturating_mul(self.burst);
         let after = full_at.saturating_add(self.interval);
         (after - now <= empty).then_some(after)
+    }
+
+    /// From when on such a bucket has a token.
+    fn next_token(self, full_at: u64) -> u64 {
+        let empty = self.interval.saturating_mul(self.burst);
+        full_at.saturating_add(self.interval).saturating_sub(empty)
     }
 }
 
@@ -87,16 +93,24 @@ impl Rates {
     /// from the bucket that it shares with others.
     pub(crate) fn admit(&self, buckets: &Sources, peer: Peer, now: u64) -> bool {
         self.of(peer).all(|(rate, bucket)| {
-            let step = |word: u64| Some(rate.take(word, now)?.next_multiple_of(2) | word & 1);
+            // The lowest bit says that somebody waits for a token: the delayer's business.
+            let step = |word: u64| Some(rate.take(word & !1, now)?.next_multiple_of(2) | word & 1);
             buckets.change(&bucket, now, step).is_some()
         })
     }
 
+    /// When a client could come, if nobody comes before it.
+    pub(crate) fn next_chance(&self, buckets: &Sources, peer: Peer) -> u64 {
+        let chances =
+            self.of(peer).filter_map(|(rate, bucket)| Some(rate.next_token(buckets.find(&bucket)? & !1)));
+        chances.max().unwrap_or(0)
+    }
+
     /// The rates for a client, and which bucket is meant.
-    fn of(&self, peer: Peer) -> impl Iterator<Item = (Rate, (Reach, [u64; 3]))> {
+    fn of(&self, peer: Peer) -> impl Iterator<Item = (Rate, Block)> {
         [(self.source, Reach::Source), (self.prefix, Reach::Prefix)]
             .into_iter()
-            .filter_map(move |(rate, reach)| Some((rate?, (reach, peer.block(reach)?))))
+            .filter_map(move |(rate, reach)| Some((rate?, peer.block(reach)?)))
     }
 }
 
@@ -132,6 +146,21 @@ mod tests {
                 None => false,
             })
             .count()
+    }
+
+    #[test]
+    fn the_next_token_is_there_when_it_is_said_to_be() {
+        for rate in [Rate::new(10, Duration::from_secs(1)), Rate::new(3, Duration::from_secs(60)).burst(7)] {
+            let (mut full_at, mut now) = (0, 1_000_000_000_000);
+            for _ in 0..100 {
+                let chance = rate.next_token(full_at);
+                if chance > now {
+                    assert_eq!(rate.take(full_at, chance - 1), None);
+                }
+                now = now.max(chance);
+                full_at = rate.take(full_at, now).expect("a token");
+            }
+        }
     }
 
     #[test]

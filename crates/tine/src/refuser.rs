@@ -32,7 +32,7 @@ const MOST: usize = 500;
 const LINES: u64 = 10;
 
 /// How many reasons there are.
-const REASONS: usize = 6;
+const REASONS: usize = 7;
 
 /// Why a client is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,13 +49,23 @@ pub(crate) enum Reason {
     Rate = 4,
     /// Its source has a penalty to wait for.
     Penalty = 5,
+    /// Others of its source, or of its prefix, wait already.
+    Delayed = 6,
 }
 
 impl Reason {
-    const ALL: [Reason; REASONS] =
-        [Reason::Full, Reason::Source, Reason::Denied, Reason::Prefix, Reason::Rate, Reason::Penalty];
+    const ALL: [Reason; REASONS] = [
+        Reason::Full,
+        Reason::Source,
+        Reason::Denied,
+        Reason::Prefix,
+        Reason::Rate,
+        Reason::Penalty,
+        Reason::Delayed,
+    ];
 
-    fn of(number: u64) -> Reason {
+    /// The one of this number; it went through a channel.
+    pub(crate) fn of(number: u64) -> Reason {
         Reason::ALL.into_iter().find(|reason| *reason as u64 == number).unwrap_or(Reason::Full)
     }
 
@@ -67,6 +77,7 @@ impl Reason {
             Reason::Prefix => "prefix",
             Reason::Rate => "rate",
             Reason::Penalty => "penalty",
+            Reason::Delayed => "delayed",
         }
     }
 }
@@ -84,7 +95,7 @@ struct Refused {
 }
 
 /// Lives as the refuser until the last process that could send it clients has gone.
-pub(crate) fn run(channel: &OwnedFd, text: &[u8], settings: &Settings, supervisor: Pid, log: &mut Log) -> ! {
+pub(crate) fn run(channel: &OwnedFd, settings: &Settings, supervisor: Pid, log: &mut Log) -> ! {
     enter(settings, supervisor, c"tine: refuser");
     let mut kept: VecDeque<Refused> = VecDeque::new();
     let mut tallies = Reason::ALL.map(|_| Tally::of(LINES));
@@ -92,7 +103,7 @@ pub(crate) fn run(channel: &OwnedFd, text: &[u8], settings: &Settings, superviso
     while open || !kept.is_empty() {
         let (more, ready) = wait(channel, open, &kept, tallies.iter().filter_map(Tally::deadline).min());
         if more {
-            open = receive(channel, text, &mut kept, &mut tallies, log);
+            open = receive(channel, settings, &mut kept, &mut tallies, log);
         }
         let now = Instant::now();
         let mut number = 0;
@@ -134,7 +145,7 @@ fn wait(
 /// Takes the clients that have been handed over. False once nobody can send any.
 fn receive(
     channel: &OwnedFd,
-    text: &[u8],
+    settings: &Settings,
     kept: &mut VecDeque<Refused>,
     tallies: &mut [Tally; REASONS],
     log: &mut Log,
@@ -146,8 +157,7 @@ fn receive(
                 if let Told::Line = tallies[reason as usize].event(Instant::now()) {
                     log.refuse(&peer, reason.word());
                 }
-                // Who may not come is told nothing.
-                say(&socket, if reason == Reason::Denied { &[] } else { text });
+                say(&socket, settings.refusal(reason));
                 if kept.len() >= MOST {
                     kept.pop_front();
                 }

@@ -19,7 +19,7 @@ use crate::penalty::Penalties;
 use crate::program::Program;
 use crate::rate::{Rate, Rates};
 use crate::ready::Ready;
-use crate::settings::{Settings, WhenFull};
+use crate::settings::{Settings, WhenFull, WhenLimited};
 use crate::supervisor;
 use crate::watch::Timeouts;
 
@@ -118,6 +118,14 @@ impl Server {
     #[must_use]
     pub fn max_connections_per_prefix(mut self, most: Option<usize>) -> Server {
         self.settings.max_per_prefix = most.map(|most| most.max(1));
+        self
+    }
+
+    /// What happens to a client that is beyond a limit of its source or its prefix, or has a penalty to wait for.
+    /// Default: it is refused.
+    #[must_use]
+    pub fn when_limited(mut self, when_limited: WhenLimited) -> Server {
+        self.settings.when_limited = when_limited;
         self
     }
 

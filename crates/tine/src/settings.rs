@@ -9,9 +9,11 @@ use rustix::process::Pid;
 use crate::access::Gate;
 use crate::error::Error;
 use crate::names::Identity;
+use crate::peer::Reach;
 use crate::penalty::Penalties;
 use crate::program::{Program, Stderr};
 use crate::rate::Rates;
+use crate::refuser::Reason;
 use crate::watch::Timeouts;
 use crate::watch::state::Rules;
 
@@ -35,6 +37,29 @@ pub enum WhenFull {
     Refuse(Vec<u8>),
 }
 
+/// What happens to a client that is beyond a limit of its source or its prefix, or has a penalty to wait for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WhenLimited {
+    /// It waits until it may come, behind others of its source; sources have turns. `most` wait at a time, over all
+    /// sources, each for `time`; then they are refused.
+    Delay {
+        /// How many wait at a time.
+        most: usize,
+        /// How long each waits.
+        time: Duration,
+    },
+    /// It gets this text, byte for byte, and then the end of the stream; without one, the text of [`WhenFull::Refuse`].
+    Refuse(Option<Vec<u8>>),
+    /// It gets the end of the stream.
+    Close,
+}
+
+impl Default for WhenLimited {
+    fn default() -> WhenLimited {
+        WhenLimited::Refuse(None)
+    }
+}
+
 /// The settings of a server, as the builder filled them in.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
@@ -44,6 +69,7 @@ pub(crate) struct Settings {
     pub(crate) top: Option<Pid>,
     pub(crate) max_connections: usize,
     pub(crate) when_full: WhenFull,
+    pub(crate) when_limited: WhenLimited,
     /// Connections of one source address at a time.
     pub(crate) max_per_source: Option<usize>,
     /// Connections of one prefix at a time.
@@ -75,6 +101,7 @@ impl Default for Settings {
             top: None,
             max_connections: 1024,
             when_full: WhenFull::Wait,
+            when_limited: WhenLimited::default(),
             max_per_source: None,
             max_per_prefix: None,
             rates: Rates::default(),
@@ -126,16 +153,59 @@ impl Settings {
 
     /// Whether some clients are refused for who they are.
     fn turns_away(&self) -> bool {
-        let limits = self.max_per_source.or(self.max_per_prefix).is_some();
-        limits || self.gate.is_some() || self.rates.are_any() || self.penalties.is_some()
+        self.gate.is_some() || self.limits_sources()
     }
 
-    /// What refused clients are told; `None` where nobody is ever refused.
-    pub(crate) fn refusal(&self) -> Option<&[u8]> {
-        match &self.when_full {
-            WhenFull::Refuse(text) => Some(text),
-            WhenFull::Wait => self.turns_away().then_some(&[]),
+    /// Whether anybody is ever refused.
+    pub(crate) fn refuses(&self) -> bool {
+        self.refuses_when_full() || self.turns_away()
+    }
+
+    /// What a refused client is told.
+    pub(crate) fn refusal(&self, reason: Reason) -> &[u8] {
+        match (reason, &self.when_limited, &self.when_full) {
+            (Reason::Denied, ..) => &[],
+            (Reason::Full, _, WhenFull::Refuse(text)) => text,
+            (_, WhenLimited::Refuse(Some(text)), _) => text,
+            (_, WhenLimited::Close, _) => &[],
+            (_, _, WhenFull::Refuse(text)) => text,
+            (_, _, WhenFull::Wait) => &[],
         }
+    }
+
+    /// Whether clients beyond a limit of their source or prefix wait for their chance.
+    pub(crate) fn delays(&self) -> bool {
+        matches!(self.when_limited, WhenLimited::Delay { .. }) && self.limits_sources()
+    }
+
+    /// How many wait for it at a time.
+    pub(crate) fn most_delayed(&self) -> usize {
+        if let WhenLimited::Delay { most, .. } = self.when_limited { most } else { 0 }
+    }
+
+    /// Until when one who comes now waits.
+    pub(crate) fn delayed_until(&self, now: u64) -> u64 {
+        let WhenLimited::Delay { time, .. } = self.when_limited else { return now };
+        now.saturating_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    /// The limits on connections at a time, of what, and how it is called.
+    pub(crate) fn most_at_a_time(&self) -> impl Iterator<Item = (usize, Reach, Reason)> + use<> {
+        [
+            (self.max_per_source, Reach::Source, Reason::Source),
+            (self.max_per_prefix, Reach::Prefix, Reason::Prefix),
+        ]
+        .into_iter()
+        .filter_map(|(most, reach, reason)| Some((most?, reach, reason)))
+    }
+
+    /// Whether anything is limited for prefixes.
+    pub(crate) fn limits_prefixes(&self) -> bool {
+        self.max_per_prefix.is_some() || self.rates.prefix.is_some()
+    }
+
+    fn limits_sources(&self) -> bool {
+        self.most_at_a_time().next().is_some() || self.rates.are_any() || self.penalties.is_some()
     }
 
     /// Whether programs' standard error goes to the log.

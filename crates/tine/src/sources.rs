@@ -73,6 +73,13 @@ impl Sources {
         }
     }
 
+    /// Changes every word at once.
+    pub(crate) fn change_all(&self, step: impl Fn(u64) -> u64) {
+        for place in self.places.iter() {
+            let _ = place[1].fetch_update(AcqRel, Acquire, |word| Some(step(word)));
+        }
+    }
+
     /// What a source is known by, and the places that may be its.
     fn set(&self, source: &impl Hash) -> (u64, &[Place]) {
         // Zero is a place that nobody has had.

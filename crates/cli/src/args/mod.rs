@@ -99,8 +99,8 @@ pub struct Serve {
     #[arg(short = 'c', long, value_name = "N", default_value = "1024", value_parser = clap::value_parser!(u32).range(1..=4_194_304))]
     pub max_connections: u32,
 
-    /// Connections of one source address at a time (of IPv6: of one /64); who has as many is refused, with TEXT of --when-full
-    /// if there is one
+    /// Connections of one source address at a time (of IPv6: of one /64); who has as many is treated
+    /// as --when-limited says
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_connections_per_source: Option<u32>,
 
@@ -108,8 +108,7 @@ pub struct Serve {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_connections_per_prefix: Option<u32>,
 
-    /// How often one source address may come, as in 10/s, 100/min, or 10/s:50 where 50 may come at once after a rest; who
-    /// comes more often is refused
+    /// How often one source address may come, as in 10/s, 100/min, or 10/s:50 where 50 may come at once after a rest
     #[arg(long, value_name = "RATE", value_parser = rate)]
     pub rate_per_source: Option<tine::Rate>,
 
@@ -138,6 +137,19 @@ pub struct Serve {
     /// Allow and deny by the rules of FILE, written as for tcprules; may be repeated
     #[arg(long, value_name = "FILE")]
     pub rules: Vec<PathBuf>,
+
+    /// What becomes of who is beyond a limit of its source or prefix: it waits for its chance, in turn with others (delay); or
+    /// gets TEXT, by default that of --when-full, and the end of the stream (refuse, refuse=TEXT); or the end alone (close)
+    #[arg(long, value_name = "WHAT", default_value = "refuse", value_parser = when_limited)]
+    pub when_limited: WhenLimited,
+
+    /// Clients that wait so at a time; beyond, the last of the longest line is refused
+    #[arg(long, value_name = "N", default_value = "256", value_parser = clap::value_parser!(u32).range(1..=16_384))]
+    pub max_delayed: u32,
+
+    /// How long a client waits so; then it is refused
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = positive)]
+    pub delay_timeout: Duration,
 
     /// At the limit: let the next client wait in the backlog, or send it TEXT (with \n \r \t \0 \\)
     /// and end its stream [wait, refuse or refuse=TEXT]
@@ -311,6 +323,27 @@ fn penalties(text: &str) -> Result<Penalties, String> {
         "no" => Ok(Penalties(None)),
         "yes" => Ok(Penalties(Some(tine::Penalties::default()))),
         text => text.parse().map(|own| Penalties(Some(own))).map_err(|error: tine::Error| error.to_string()),
+    }
+}
+
+/// `--when-limited`, as typed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WhenLimited {
+    /// `delay`
+    Delay,
+    /// `refuse`, or `refuse=TEXT`, unescaped
+    Refuse(Option<Vec<u8>>),
+    /// `close`
+    Close,
+}
+
+fn when_limited(text: &str) -> Result<WhenLimited, String> {
+    match text.split_once('=') {
+        None if text == "delay" => Ok(WhenLimited::Delay),
+        None if text == "close" => Ok(WhenLimited::Close),
+        None if text == "refuse" => Ok(WhenLimited::Refuse(None)),
+        Some(("refuse", text)) => Ok(WhenLimited::Refuse(Some(unescape(text)?))),
+        _ => Err("write delay, refuse, refuse=TEXT or close".into()),
     }
 }
 

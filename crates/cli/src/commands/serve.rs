@@ -122,6 +122,7 @@ fn configured(mut server: Server, args: &Serve, (format, level): (Format, Level)
         .access(access(args)?.as_ref())
         .penalties(args.per_source_penalties.0, exempt(args)?.as_ref())
         .when_full(when_full(args.when_full.clone()))
+        .when_limited(when_limited(args))
         .backlog(args.backlog)?
         .spares(args.spares as usize)
         .reuse(args.reuse)
@@ -193,6 +194,16 @@ fn when_full(typed: WhenFull) -> tine::WhenFull {
     match typed {
         WhenFull::Wait => tine::WhenFull::Wait,
         WhenFull::Refuse(text) => tine::WhenFull::Refuse(text),
+    }
+}
+
+fn when_limited(args: &Serve) -> tine::WhenLimited {
+    match &args.when_limited {
+        args::WhenLimited::Delay => {
+            tine::WhenLimited::Delay { most: args.max_delayed as usize, time: args.delay_timeout }
+        }
+        args::WhenLimited::Refuse(text) => tine::WhenLimited::Refuse(text.clone()),
+        args::WhenLimited::Close => tine::WhenLimited::Close,
     }
 }
 

@@ -8,7 +8,6 @@ use rustix::fs::{Mode, OFlags};
 use super::Forker;
 use super::run::WORD;
 use crate::child;
-use crate::listener::Listener;
 use crate::program::launch::Launcher;
 
 /// The steps from the fork to the loop.
@@ -43,17 +42,18 @@ pub(super) fn enter<H>(forker: &mut Forker<'_, H>) -> std::io::Result<OwnedFd> {
         forker.launcher =
             Some(Launcher::new(program, path.to_owned(), identity, forker.supervisor, scribe, lowest)?);
     }
-    event_queue(forker.listeners, &forker.control, forker.first_own_descriptor)
+    event_queue(forker, &forker.control)
 }
 
-/// An epoll instance with every listener, of which it wakes one of those who wait, and a word from
-/// the supervisor.
-pub(super) fn event_queue(listeners: &[Listener], word: impl AsFd, lowest: i32) -> std::io::Result<OwnedFd> {
+/// An epoll instance with every listener, and after them what comes back from the delayer, of which it wakes one of
+/// those who wait; and a word from the supervisor.
+pub(super) fn event_queue<H>(forker: &Forker<'_, H>, word: impl AsFd) -> std::io::Result<OwnedFd> {
     let queue = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-    let queue = rustix::io::fcntl_dupfd_cloexec(queue, lowest)?;
-    for (number, listener) in listeners.iter().enumerate() {
+    let queue = rustix::io::fcntl_dupfd_cloexec(queue, forker.first_own_descriptor)?;
+    let back = forker.delayer.map(|delayer| delayer.back.as_fd());
+    for (number, clients) in forker.listeners.iter().map(AsFd::as_fd).chain(back).enumerate() {
         let one_of_us = epoll::EventFlags::IN | epoll::EventFlags::EXCLUSIVE;
-        epoll::add(&queue, listener, epoll::EventData::new_u64(number as u64), one_of_us)?;
+        epoll::add(&queue, clients, epoll::EventData::new_u64(number as u64), one_of_us)?;
     }
     epoll::add(&queue, word, epoll::EventData::new_u64(WORD), epoll::EventFlags::IN)?;
     Ok(queue)

@@ -18,8 +18,9 @@ use tine_sys::cmdline::Title;
 use tine_sys::exec::Entrance;
 use tine_sys::process::Alone;
 
-use crate::board::{Board, Entry};
+use crate::board::{Board, Entry, now};
 use crate::cgroup::Cgroups;
+use crate::delayer;
 use crate::door::Door;
 use crate::listener::Listener;
 use crate::log::Log;
@@ -47,6 +48,8 @@ pub(crate) struct Forker<'a, H> {
     pub(crate) wake: &'a OwnedFd,
     /// To the refuser, where clients are refused.
     pub(crate) refuser: Option<&'a OwnedFd>,
+    /// To and from the delayer, where clients wait.
+    pub(crate) delayer: Option<&'a delayer::Ends>,
     /// To the scribe, until the launcher takes it.
     pub(crate) scribe: Option<OwnedFd>,
     pub(crate) log: &'a mut Log,
@@ -91,7 +94,7 @@ impl<H> Forker<'_, H> {
         if reason == Reason::Denied {
             self.charge(peer, Fault::RefuseConnection);
         }
-        self.refuse(socket, peer, reason);
+        self.turn_away(socket, peer, reason, None);
         false
     }
 
@@ -106,22 +109,39 @@ impl<H> Forker<'_, H> {
     /// connections that are just ending do not count. Of two that come at the same moment for the last place, both
     /// may be refused; never are both served.
     pub(crate) fn is_beyond(&self, slot: usize) -> Option<Reason> {
-        let limits = [
-            (self.settings.max_per_source, Reach::Source, Reason::Source),
-            (self.settings.max_per_prefix, Reach::Prefix, Reason::Prefix),
-        ];
         let is_beyond = |most: usize, reach: Reach| {
             // Twice, instead of on the heap: what a forker writes between two forks is copied, a page at a time.
             let others = || self.board.others_of(slot, reach);
             others().count() >= most && others().filter(|pid| !is_ending(*pid)).count() >= most
         };
-        limits.into_iter().find_map(|(most, reach, reason)| is_beyond(most?, reach).then_some(reason))
+        let mut limits = self.settings.most_at_a_time();
+        limits.find_map(|(most, reach, reason)| is_beyond(most, reach).then_some(reason))
+    }
+
+    /// Sends a client that may not be served now where it belongs: to wait, where that helps, until the end of its time if it has
+    /// waited before; else to be refused.
+    pub(crate) fn turn_away(&self, socket: &OwnedFd, peer: Peer, reason: Reason, until: Option<u64>) {
+        let waits = self.delayer.filter(|_| reason != Reason::Denied).is_some_and(|delayer| {
+            let until = until.unwrap_or_else(|| self.settings.delayed_until(now()));
+            let send = || delayer::hand_over(&delayer.come, socket, peer, reason, until);
+            self.board.hand_over_unless_draining(send)
+        });
+        if !waits {
+            self.refuse(socket, peer, reason);
+        }
     }
 
     /// Sends a client to the refuser.
     pub(crate) fn refuse(&self, socket: &OwnedFd, peer: Peer, reason: Reason) {
         if let Some(refuser) = self.refuser {
             refuser::hand_over(refuser, socket, peer, reason);
+        }
+    }
+
+    /// Tells the delayer of the end of a connection, if it waits for one.
+    pub(crate) fn tell_delayer(&self) {
+        if let Some(delayer) = self.delayer.filter(|_| self.board.delayer_wants_room()) {
+            delayer::ring(&delayer.bell);
         }
     }
 

@@ -18,6 +18,7 @@ use crate::accept::{AcceptError, advice, classify};
 use crate::board::{Board, Entry, Orders, Phase};
 use crate::child;
 use crate::connection::Connection;
+use crate::delayer;
 use crate::error::{HandlerError, reason};
 use crate::listener::Listener;
 use crate::outcome::Report;
@@ -44,6 +45,8 @@ struct Memory {
     /// A client whose process could not be forked, with its slot.
     in_hand: Option<Client>,
     full: bool,
+    /// Clients may still come back from the delayer.
+    returns: bool,
     queue_done: bool,
     draining: bool,
     failures: u32,
@@ -55,6 +58,8 @@ struct Client {
     socket: OwnedFd,
     peer: Peer,
     slot: usize,
+    /// Until when it would have waited at the delayer, if it comes from there.
+    waited_until: Option<u64>,
 }
 
 /// What became of an attempt to take a client.
@@ -84,6 +89,7 @@ where
         ready: u64::MAX,
         in_hand: None,
         full: false,
+        returns: forker.delayer.is_some(),
         queue_done: false,
         draining: false,
         failures: 0,
@@ -145,16 +151,16 @@ fn accept_round<H>(forker: &mut Forker<'_, H>, memory: &mut Memory)
 where
     H: FnMut(Connection) -> Result<(), HandlerError>,
 {
-    let listeners = forker.listeners.len();
-    if (0..listeners).all(|number| memory.ready & 1 << number == 0) {
-        if forker.board.orders() == Orders::Drain {
-            memory.queue_done = true;
-        } else {
-            wait_for_clients(memory, &forker.control);
+    let places = forker.listeners.len() + usize::from(memory.returns);
+    if (0..places).all(|number| memory.ready & 1 << number == 0) {
+        match (forker.board.orders(), forker.delayer.filter(|_| memory.returns)) {
+            (Orders::Serve, _) => wait_for_clients(memory, &forker.control),
+            (Orders::Drain, None) => memory.queue_done = true,
+            (Orders::Drain, Some(delayer)) => wait_for_returns(memory, &forker.control, delayer, places - 1),
         }
         return;
     }
-    for number in 0..listeners {
+    for number in 0..places {
         for _ in 0..TURN {
             if memory.ready & 1 << number == 0 {
                 break;
@@ -182,6 +188,17 @@ fn wait_for_clients(memory: &mut Memory, control: &OwnedFd) {
     }
 }
 
+/// Waits for clients that the delayer lets go, and for nobody else: the server drains.
+fn wait_for_returns(memory: &mut Memory, control: &OwnedFd, delayer: &delayer::Ends, number: usize) {
+    let mut ask = [PollFd::new(&delayer.back, PollFlags::IN), PollFd::new(control, PollFlags::IN)];
+    // Interrupted: it is looked in any case.
+    let _ = wait::until(&mut ask, None);
+    if !ask[1].revents().is_empty() {
+        hear_word(control, memory);
+    }
+    memory.ready |= 1 << number;
+}
+
 /// Takes note of a word from the supervisor. What it means is on the board: room, or a drain.
 fn hear_word(control: &OwnedFd, memory: &mut Memory) {
     // Somebody else's word may have been read with it.
@@ -199,13 +216,16 @@ where
     if slot.is_none() && !want_room(forker, memory) {
         return Taken::Stop;
     }
-    let taken = match may_accept(forker, memory) {
-        true => accept(forker, memory, number),
-        false => Err(Taken::Stop),
+    let taken = match forker.delayer.filter(|_| number == forker.listeners.len()) {
+        Some(delayer) => take_back(memory, delayer),
+        None if may_accept(forker, memory) => accept(forker, memory, number),
+        None => Err(Taken::Stop),
     };
     match (taken, slot) {
-        (Ok((socket, peer)), Some(slot)) => start(forker, memory, Client { socket, peer, slot }),
-        (Ok((socket, peer)), None) => {
+        (Ok((socket, peer, waited_until)), Some(slot)) => {
+            start(forker, memory, Client { socket, peer, slot, waited_until })
+        }
+        (Ok((socket, peer, _)), None) => {
             forker.refuse(&socket, peer, Reason::Full);
             Taken::Dealt
         }
@@ -243,17 +263,32 @@ fn someone_waits<H>(forker: &Forker<'_, H>) -> bool {
 /// A draining server takes as many as were waiting when the drain began.
 fn may_accept<H>(forker: &Forker<'_, H>, memory: &mut Memory) -> bool {
     if forker.board.orders() == Orders::Drain && !forker.board.take_drain_quota() {
-        memory.queue_done = true;
+        // Of the listeners, no more; of the delayer, until it has nobody left.
+        memory.ready &= u64::MAX.checked_shl(forker.listeners.len() as u32).unwrap_or(0);
+        memory.queue_done = !memory.returns;
         return false;
     }
     true
 }
 
-fn accept<H>(
-    forker: &mut Forker<'_, H>,
-    memory: &mut Memory,
-    number: usize,
-) -> Result<(OwnedFd, Peer), Taken> {
+/// A client, and if it comes from the delayer, until when it would have waited.
+type Accepted = (OwnedFd, Peer, Option<u64>);
+
+/// Takes a client that the delayer lets go.
+fn take_back(memory: &mut Memory, delayer: &delayer::Ends) -> Result<Accepted, Taken> {
+    match delayer::receive(&delayer.back) {
+        Ok(Some((socket, peer, _, until))) => Ok((socket, peer, Some(until))),
+        Ok(None) => {
+            memory.returns = false;
+            Err(Taken::Nobody)
+        }
+        Err(Errno::AGAIN) => Err(Taken::Nobody),
+        // No descriptor for it: it is closed.
+        Err(_) => Err(Taken::Dealt),
+    }
+}
+
+fn accept<H>(forker: &mut Forker<'_, H>, memory: &mut Memory, number: usize) -> Result<Accepted, Taken> {
     let listener = &forker.listeners[number];
     if listener.blocks && !is_ready(listener) {
         return Err(Taken::Nobody);
@@ -261,7 +296,7 @@ fn accept<H>(
     match acceptfrom_with(listener, SocketFlags::CLOEXEC) {
         Ok((socket, address)) => {
             let peer = Peer::from_accept(address);
-            if forker.lets_in(&socket, peer) { Ok((socket, peer)) } else { Err(Taken::Dealt) }
+            if forker.lets_in(&socket, peer) { Ok((socket, peer, None)) } else { Err(Taken::Dealt) }
         }
         Err(errno) => Err(match classify(errno) {
             AcceptError::Nobody => Taken::Nobody,
@@ -288,13 +323,15 @@ fn start<H>(forker: &mut Forker<'_, H>, memory: &mut Memory, client: Client) -> 
 where
     H: FnMut(Connection) -> Result<(), HandlerError>,
 {
-    let Client { socket, peer, slot } = client;
+    let Client { socket, peer, slot, waited_until } = client;
     let board: Board = forker.board;
     let entry = forker.begin(slot, peer, &socket);
-    if let Some(reason) = forker.is_beyond(slot) {
+    // Who has waited until the server drains is served in any case.
+    let is_served = waited_until.is_some() && memory.draining;
+    if let Some(reason) = forker.is_beyond(slot).filter(|_| !is_served) {
         // Before the client knows: its next one must not find this one counted still.
         board.release(slot);
-        forker.refuse(&socket, peer, reason);
+        forker.turn_away(&socket, peer, reason, waited_until);
         return Taken::Dealt;
     }
     // Before the fork: however soon the child ends, the supervisor finds its slot.
@@ -314,7 +351,7 @@ where
         Err(why) => {
             let errno = Errno::from_io_error(&why).unwrap_or(Errno::AGAIN);
             fail(forker, memory, "cannot create a process for a connection", errno);
-            memory.in_hand = Some(Client { socket, peer, slot });
+            memory.in_hand = Some(Client { socket, peer, slot, waited_until });
             Taken::Stop
         }
     }

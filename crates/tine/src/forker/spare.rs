@@ -18,6 +18,7 @@ use crate::accept::{AcceptError, classify};
 use crate::board::{Entry, Orders, Phase, now};
 use crate::child;
 use crate::connection::{self, Connection};
+use crate::delayer;
 use crate::error::HandlerError;
 use crate::log::Spent;
 use crate::outcome::{Outcome, Report};
@@ -29,7 +30,7 @@ pub(crate) fn live<H>(forker: &mut Forker<'_, H>, slot: usize) -> !
 where
     H: FnMut(Connection) -> Result<(), HandlerError>,
 {
-    let Ok(events) = event_queue(forker.listeners, forker.retire, forker.first_own_descriptor) else {
+    let Ok(events) = event_queue(forker, forker.retire) else {
         exit_now(111);
     };
     let reuse = forker.settings.reuse;
@@ -57,15 +58,15 @@ where
 /// Waits for a client that may be served.
 fn next<H>(forker: &mut Forker<'_, H>, events: &OwnedFd, slot: usize) -> (OwnedFd, Entry) {
     loop {
-        let (socket, peer) = wait(forker, events);
-        if !forker.lets_in(&socket, peer) {
+        let (socket, peer, waited_until) = wait(forker, events);
+        if waited_until.is_none() && !forker.lets_in(&socket, peer) {
             continue;
         }
         let entry = forker.begin(slot, peer, &socket);
         if let Some(reason) = forker.is_beyond(slot) {
             // Before the client knows: its next one must not find this one counted still.
             forker.board.wait_in(slot);
-            forker.refuse(&socket, peer, reason);
+            forker.turn_away(&socket, peer, reason, waited_until);
             continue;
         }
         call_forker(forker);
@@ -73,7 +74,8 @@ fn next<H>(forker: &mut Forker<'_, H>, events: &OwnedFd, slot: usize) -> (OwnedF
     }
 }
 
-fn wait<H>(forker: &Forker<'_, H>, events: &OwnedFd) -> (OwnedFd, Peer) {
+/// A client, and if it comes from the delayer, until when it would have waited.
+fn wait<H>(forker: &Forker<'_, H>, events: &OwnedFd) -> (OwnedFd, Peer, Option<u64>) {
     loop {
         let mut buffer = [const { MaybeUninit::<epoll::Event>::uninit() }; 4];
         // Interrupted: nothing has come, the loop waits again.
@@ -83,10 +85,19 @@ fn wait<H>(forker: &Forker<'_, H>, events: &OwnedFd) -> (OwnedFd, Peer) {
         if forker.board.orders() == Orders::Drain {
             exit_now(0);
         }
-        let numbers = come.iter().map(|event| event.data.u64() as usize);
-        for listener in numbers.filter_map(|number| forker.listeners.get(number)) {
+        for number in come.iter().map(|event| event.data.u64() as usize) {
+            let Some(listener) = forker.listeners.get(number) else {
+                // Nobody: another was quicker, or it is the word of a drain.
+                let Some(delayer) = forker.delayer.filter(|_| number == forker.listeners.len()) else {
+                    continue;
+                };
+                if let Ok(Some((socket, peer, _, until))) = delayer::receive(&delayer.back) {
+                    return (socket, peer, Some(until));
+                }
+                continue;
+            };
             match acceptfrom_with(listener, SocketFlags::CLOEXEC) {
-                Ok((socket, address)) => return (socket, Peer::from_accept(address)),
+                Ok((socket, address)) => return (socket, Peer::from_accept(address), None),
                 Err(errno) if classify(errno) == AcceptError::Fatal => exit_now(111),
                 // Out of descriptors is impossible here but for a limit that forbids any. Leaving
                 // makes the forker, which pauses, deal with it.
@@ -127,6 +138,7 @@ where
     let bytes = forker.board.display().bytes(slot);
     // From here on the connection has ended, also if this process is killed now.
     forker.board.wait_in(slot);
+    forker.tell_delayer();
     let how = How::Exited(child::exit_code(&report, forker.door));
     let outcome = Outcome::new(how, Some(report.clone()));
     if tells {

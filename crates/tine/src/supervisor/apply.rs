@@ -7,6 +7,7 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use super::run::Supervisor;
 use super::state::{Action, Event, Helper, State};
 use crate::connection::Connection;
+use crate::delayer;
 use crate::error::HandlerError;
 use crate::outcome::Outcome;
 
@@ -25,6 +26,7 @@ where
         let role = match helper {
             Helper::Forker(index) => format!("forker {}", index + 1),
             Helper::Refuser => "refuser".to_owned(),
+            Helper::Delayer => "delayer".to_owned(),
             Helper::Scribe => "scribe".to_owned(),
             Helper::Warden => "warden".to_owned(),
         };
@@ -66,12 +68,17 @@ where
         // Never read, so that every spare sees it, also one that is just being made.
         let _ = rustix::io::write(&self.retire, &1u64.to_ne_bytes());
         (0..self.controls.len()).for_each(|forker| self.ring(forker));
+        if let Some(delays) = &mut self.delays {
+            // When the delayer has let everyone go, the forkers see the end.
+            delays.back.0 = None;
+            delayer::ring(&delays.bell);
+        }
     }
 
     /// Nobody new from now on; who is served is asked to end. A stopped process cannot: it is woken.
     fn end_all(&mut self) {
         for (pid, helper) in self.people.helpers().collect::<Vec<_>>() {
-            if helper.is_forker() {
+            if helper.lets_in() {
                 signal_one(pid, Signal::KILL);
             }
         }

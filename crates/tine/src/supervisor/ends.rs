@@ -12,6 +12,7 @@ use super::state::Event;
 use crate::board::{Entry, Phase, now};
 use crate::cgroup::Cgroup;
 use crate::connection::Connection;
+use crate::delayer;
 use crate::error::HandlerError;
 use crate::family;
 use crate::log::Spent;
@@ -255,6 +256,9 @@ where
                 self.board.set_wants_room(forker, false);
                 self.ring(forker);
             }
+        }
+        if let Some(delays) = self.delays.as_ref().filter(|_| self.board.delayer_wants_room()) {
+            delayer::ring(&delays.bell);
         }
         if served {
             self.people.tell_end();

@@ -7,6 +7,7 @@ use super::people::Role;
 use super::run::{Supervisor, cannot_start};
 use super::state::{Event, Helper};
 use crate::connection::Connection;
+use crate::delayer::{self, Channels, Delayer};
 use crate::error::{Error, HandlerError};
 use crate::forker::{self, Forker};
 use crate::refuser;
@@ -55,6 +56,7 @@ where
         match helper {
             Helper::Forker(index) => self.become_forker(index, supervisor),
             Helper::Refuser => self.become_refuser(supervisor),
+            Helper::Delayer => self.become_delayer(supervisor),
             Helper::Scribe => self.become_scribe(supervisor),
             Helper::Warden => self.become_warden(),
         }
@@ -66,6 +68,7 @@ where
         self.controls.clear();
         let refuser = self.refusals.take().map(|(sender, _)| sender);
         let scribe = self.scribe.take().map(|(sender, _)| sender);
+        let delayer = self.delays.take().map(Channels::for_forker);
         forker::run::run(Forker {
             index,
             supervisor,
@@ -77,6 +80,7 @@ where
             retire: &self.retire,
             wake: &self.wake,
             refuser: refuser.as_ref(),
+            delayer: delayer.as_ref(),
             scribe,
             log: &mut self.log,
             title: None,
@@ -92,14 +96,34 @@ where
     fn become_refuser(&mut self, supervisor: Pid) -> ! {
         self.listeners.clear();
         self.controls.clear();
+        self.delays = None;
         self.scribe = None;
         self.leash = None;
-        match (self.refusals.take(), self.settings.refusal()) {
-            (Some((sender, receiver)), Some(text)) => {
+        match self.refusals.take() {
+            Some((sender, receiver)) => {
                 // Its own copy would hide the end.
                 drop(sender);
-                refuser::run(&receiver, text, &self.settings, supervisor, &mut self.log)
+                refuser::run(&receiver, &self.settings, supervisor, &mut self.log)
             }
+            None => tine_sys::process::exit_now(0),
+        }
+    }
+
+    fn become_delayer(&mut self, supervisor: Pid) -> ! {
+        self.listeners.clear();
+        self.controls.clear();
+        self.scribe = None;
+        self.leash = None;
+        let refuser = self.refusals.take().map(|(sender, _)| sender);
+        match (self.delays.take().and_then(Channels::for_delayer), refuser) {
+            (Some(ends), Some(refuser)) => delayer::run(&Delayer {
+                settings: &self.settings,
+                supervisor,
+                board: self.board,
+                door: &self.door,
+                ends,
+                refuser,
+            }),
             _ => tine_sys::process::exit_now(0),
         }
     }
@@ -108,6 +132,7 @@ where
         self.listeners.clear();
         self.controls.clear();
         self.refusals = None;
+        self.delays = None;
         self.leash = None;
         match self.scribe.take() {
             Some((sender, receiver)) => {
@@ -123,6 +148,7 @@ where
         self.listeners.clear();
         self.controls.clear();
         self.refusals = None;
+        self.delays = None;
         self.scribe = None;
         match (self.leash.take(), &self.cgroups) {
             (Some((holder, held)), Some(cgroups)) => {

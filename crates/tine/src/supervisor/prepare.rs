@@ -3,10 +3,12 @@
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
+use rustix::event::{EventfdFlags, eventfd};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::Signal;
 use tine_sys::signal::Set;
 
+use crate::delayer::Channels;
 use crate::error::Error;
 use crate::listener::Listener;
 use crate::log::Log;
@@ -89,6 +91,15 @@ pub(super) fn above_the_program(listeners: &[Listener]) -> i32 {
     let ours: Vec<i32> = listeners.iter().map(|listener| listener.as_fd().as_raw_fd()).collect();
     let highest = tine_sys::fd::open_numbers().into_iter().filter(|number| !ours.contains(number)).max();
     highest.unwrap_or(2).max(2) + 2
+}
+
+/// The channels to the delayer and back.
+pub(super) fn delays(
+    high: &impl Fn(rustix::io::Result<OwnedFd>) -> Result<OwnedFd, Error>,
+) -> Result<Channels, Error> {
+    let (come, back) = (channel(high)?, channel(high)?);
+    let bell = high(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK))?;
+    Ok(Channels { come, back: (Some(back.0), back.1), bell })
 }
 
 /// A channel from the forkers to the refuser, or to the scribe.

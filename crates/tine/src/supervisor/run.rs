@@ -13,12 +13,13 @@ use tine_sys::wait;
 use super::ends::LINGER;
 use super::exits::Exits;
 use super::people::People;
-use super::prepare::{above_the_program, adapt, channel, sweep_every, take_signals};
+use super::prepare::{above_the_program, adapt, channel, delays, sweep_every, take_signals};
 use super::state::{Event, Helper, Phase, State};
 use super::watching::Watching;
 use crate::board::Board;
 use crate::cgroup::{Cgroup, Cgroups};
 use crate::connection::Connection;
+use crate::delayer::Channels;
 use crate::door::Door;
 use crate::error::{Error, HandlerError};
 use crate::family;
@@ -62,7 +63,9 @@ pub(super) struct Supervisor<'a, H> {
     pub(super) controls: Vec<OwnedFd>,
     /// The two ends of the channel to the refuser: forkers send, it receives.
     pub(super) refusals: Option<(OwnedFd, OwnedFd)>,
-    /// The same, to the scribe.
+    /// Where clients wait, the channels to the delayer and back.
+    pub(super) delays: Option<Channels>,
+    /// The same as to the refuser, to the scribe.
     pub(super) scribe: Option<(OwnedFd, OwnedFd)>,
     /// The two ends of the channel to the warden, which hears on it only that this process has gone.
     pub(super) leash: Option<(OwnedFd, OwnedFd)>,
@@ -136,8 +139,7 @@ where
         adapt(&mut settings, &listeners, &mut log)?;
         let io = |why: std::io::Error| cannot_start("shared memory and descriptors", &why);
         let board = Board::new(settings.max_connections).map_err(io)?;
-        let penalties = (settings.penalties, settings.penalty_exempt);
-        let door = Door::new(settings.gate, settings.rates, penalties).map_err(io)?;
+        let door = Door::new(&settings).map_err(io)?;
         let first_own_descriptor = above_the_program(&listeners);
         for listener in &mut listeners {
             listener.move_above(first_own_descriptor).map_err(|why| io(why.into()))?;
@@ -164,7 +166,8 @@ where
             wake: bell()?,
             retire: bell()?,
             controls: (0..settings.forkers).map(|_| bell()).collect::<Result<_, _>>()?,
-            refusals: settings.refusal().map(|_| channel(&high)).transpose()?,
+            refusals: settings.refuses().then(|| channel(&high)).transpose()?,
+            delays: settings.delays().then(|| delays(&high)).transpose()?,
             scribe: settings.stderr_is_logged().then(|| channel(&high)).transpose()?,
             leash: settings.has_cgroups().then(|| channel(&high)).transpose()?,
             cgroups: settings.cgroup().map(Cgroups::make).transpose()?,
@@ -198,9 +201,11 @@ where
 
     fn helpers(&self) -> Vec<Helper> {
         let refuser = self.refusals.is_some().then_some(Helper::Refuser);
+        let delayer = self.delays.is_some().then_some(Helper::Delayer);
         let scribe = self.scribe.is_some().then_some(Helper::Scribe);
         let warden = self.cgroups.is_some().then_some(Helper::Warden);
-        (0..self.settings.forkers).map(Helper::Forker).chain(refuser).chain(scribe).chain(warden).collect()
+        let others = [refuser, delayer, scribe, warden].into_iter().flatten();
+        (0..self.settings.forkers).map(Helper::Forker).chain(others).collect()
     }
 
     // Waiting.
@@ -266,6 +271,7 @@ where
         if state.is_stopping() && self.people.are_slots_empty() && self.forkers_are_gone() {
             // The others go when nobody can send them anything.
             self.refusals = None;
+            self.delays = None;
             self.scribe = None;
             self.leash = None;
             if self.people.is_empty() {

@@ -42,6 +42,8 @@ pub(super) enum Helper {
     Forker(usize),
     /// The refuser.
     Refuser,
+    /// The delayer.
+    Delayer,
     /// The scribe.
     Scribe,
     /// The warden.
@@ -49,6 +51,11 @@ pub(super) enum Helper {
 }
 
 impl Helper {
+    /// Whether it brings clients in.
+    pub(super) fn lets_in(self) -> bool {
+        self.is_forker() || self == Helper::Delayer
+    }
+
     /// Whether it accepts clients. The others go by themselves when nobody needs them.
     pub(super) fn is_forker(self) -> bool {
         matches!(self, Helper::Forker(_))

@@ -1,0 +1,280 @@
+//! The delayer: keeps clients that are beyond a limit until they may come, and hands them back to the forkers.
+//!
+//! Forkers keep no client's descriptor, so this process does. While somebody waits here, later clients of the same source
+//! come behind: their bucket is marked, and the forkers send them here, too.
+
+mod queue;
+
+use std::collections::{HashMap, HashSet};
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::process::Pid;
+use tine_sys::process::exit_now;
+use tine_sys::wait;
+
+use crate::board::{Board, Orders, now};
+use crate::door::Door;
+use crate::handover::{self, Wait};
+use crate::helper::enter;
+use crate::peer::{Block, Peer};
+use crate::refuser::{self, Reason};
+use crate::settings::Settings;
+use queue::{Queue, Waiting};
+
+/// How often it is looked whether clients have hung up.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// How long a forker may take to send a client, when a drain begins; one that was killed while it did takes no longer.
+const LAST: Duration = Duration::from_millis(200);
+
+/// Clients taken in before others get their chance to go.
+const TURN: usize = 64;
+
+/// Sends a client to the delayer, or back from it. False where the other side is far behind.
+pub(crate) fn hand_over(channel: &OwnedFd, client: &OwnedFd, peer: Peer, reason: Reason, until: u64) -> bool {
+    let [a, b, c] = peer.to_words();
+    handover::send(channel, client.as_fd(), [a, b, c, reason as u64, until], Wait::No)
+}
+
+/// A client from the channel; see [`handover::receive`] for the rest.
+pub(crate) fn receive(channel: &OwnedFd) -> Result<Option<(OwnedFd, Peer, Reason, u64)>, rustix::io::Errno> {
+    let received = handover::receive(channel)?;
+    Ok(received.map(|(socket, [a, b, c, reason, until])| {
+        (socket, Peer::from_words([a, b, c]), Reason::of(reason), until)
+    }))
+}
+
+/// The channels to the delayer and back, as the supervisor has them: for the next forker, and the next delayer.
+#[derive(Debug)]
+pub(crate) struct Channels {
+    /// The sending end, which forkers have, and the receiving one.
+    pub(crate) come: (OwnedFd, OwnedFd),
+    /// The sending end, which the delayer has until the server drains, and the receiving one.
+    pub(crate) back: (Option<OwnedFd>, OwnedFd),
+    /// Wakes the delayer.
+    pub(crate) bell: OwnedFd,
+}
+
+/// One side's ends.
+#[derive(Debug)]
+pub(crate) struct Ends {
+    /// Where clients come who are to wait.
+    pub(crate) come: OwnedFd,
+    /// Where they go back.
+    pub(crate) back: OwnedFd,
+    /// Wakes the delayer.
+    pub(crate) bell: OwnedFd,
+}
+
+impl Channels {
+    /// What a forker needs of it.
+    pub(crate) fn for_forker(self) -> Ends {
+        Ends { come: self.come.0, back: self.back.1, bell: self.bell }
+    }
+
+    /// What the delayer needs of it; `None` where the server drains.
+    pub(crate) fn for_delayer(self) -> Option<Ends> {
+        Some(Ends { come: self.come.1, back: self.back.0?, bell: self.bell })
+    }
+}
+
+/// Wakes the delayer: a connection has ended, or a drain begins.
+pub(crate) fn ring(bell: &OwnedFd) {
+    // Full means that it has been told.
+    let _ = rustix::io::write(bell, &1u64.to_ne_bytes());
+}
+
+/// What the delayer was given at its fork.
+pub(crate) struct Delayer<'a> {
+    pub(crate) settings: &'a Settings,
+    pub(crate) supervisor: Pid,
+    pub(crate) board: Board,
+    pub(crate) door: &'a Door,
+    pub(crate) ends: Ends,
+    pub(crate) refuser: OwnedFd,
+}
+
+/// What a pass over the queue knows.
+#[derive(Default)]
+struct Pass {
+    /// Clients that went, of each source and prefix, and are perhaps not counted yet.
+    sent: HashMap<Block, usize>,
+    /// Somebody waits for the end of a connection.
+    wants_room: bool,
+    /// When the next one may go, as far as that is a matter of time.
+    next: Option<u64>,
+}
+
+/// Lives as the delayer until the server drains.
+pub(crate) fn run(delayer: &Delayer) -> ! {
+    enter(delayer.settings, delayer.supervisor, c"tine: delayer");
+    raise_limit(delayer.settings.most_delayed());
+    // Whoever the last one of this role had has gone with it.
+    delayer.door.release_all();
+    let mut queue = Queue::new(delayer.settings.most_delayed());
+    let mut held = HashSet::new();
+    let mut look_at = Instant::now() + LOOK;
+    while delayer.board.orders() == Orders::Serve {
+        let pass = delayer.pass(&mut queue);
+        delayer.hold(&queue, &mut held);
+        let soonest = queue.all().map(|waiting| waiting.until).chain(pass.next).min().map(instant);
+        let look = (!queue.is_empty()).then_some(look_at);
+        delayer.wait(soonest.into_iter().chain(look).min(), !queue.is_empty());
+        delayer.take_in(&mut queue);
+        let clock = now();
+        let late = queue.take_out(|waiting| waiting.until <= clock);
+        late.into_iter().for_each(|waiting| delayer.refuse(&waiting));
+        if look_at <= Instant::now() {
+            look_at = Instant::now() + LOOK;
+            delayer.forget_gone(&mut queue);
+        }
+    }
+    delayer.take_in_the_last(&mut queue);
+    delayer.let_all_go(&mut queue);
+    exit_now(0)
+}
+
+/// A descriptor for each who waits, as far as that is allowed.
+fn raise_limit(most: usize) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let given = getrlimit(Resource::Nofile);
+    let needed = most as u64 + 64;
+    if given.current.is_some_and(|current| current < needed) {
+        let room = given.maximum.map_or(needed, |hard| hard.min(needed));
+        // Up to the hard limit, anybody may. Without it, those for whom there is no descriptor are closed.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(room), maximum: given.maximum });
+    }
+}
+
+impl Delayer<'_> {
+    fn wait(&self, deadline: Option<Instant>, anybody: bool) {
+        let mut ask =
+            vec![PollFd::new(&self.ends.come, PollFlags::IN), PollFd::new(&self.ends.bell, PollFlags::IN)];
+        if anybody && !self.has_room_to_go() {
+            ask.push(PollFd::new(&self.ends.back, PollFlags::OUT));
+        }
+        // Interrupted: everything is looked at in any case.
+        let _ = wait::until(&mut ask, deadline);
+        let _ = rustix::io::read(&self.ends.bell, &mut [0; 8]);
+    }
+
+    /// Whether the forkers take clients, instead of being far behind.
+    fn has_room_to_go(&self) -> bool {
+        let mut ask = [PollFd::new(&self.ends.back, PollFlags::OUT)];
+        matches!(wait::now(&mut ask), Ok(1))
+    }
+
+    /// Takes in those whom forkers have sent; false if more may be there.
+    fn take_in(&self, queue: &mut Queue<OwnedFd>) -> bool {
+        for _ in 0..TURN {
+            match receive(&self.ends.come) {
+                Ok(Some((client, peer, reason, until))) => {
+                    if let Some(leaves) = queue.put(Waiting { client, peer, reason, until }) {
+                        self.refuse(&leaves);
+                    }
+                }
+                // The end, which comes only when the supervisor has gone; or nobody.
+                Ok(None) | Err(rustix::io::Errno::AGAIN) => return true,
+                // Out of descriptors: that one is closed.
+                Err(_) => {}
+            }
+        }
+        false
+    }
+
+    /// Takes in those whom forkers were just sending when the drain began.
+    fn take_in_the_last(&self, queue: &mut Queue<OwnedFd>) {
+        let deadline = Instant::now() + LAST;
+        loop {
+            // Asked before it is looked: who is not sending by now sends nobody any more.
+            let somebody_sends = self.board.somebody_is_being_handed_over();
+            while !self.take_in(queue) {}
+            if !somebody_sends || deadline <= Instant::now() {
+                return;
+            }
+            let mut ask = [PollFd::new(&self.ends.come, PollFlags::IN)];
+            let _ = wait::until(&mut ask, Some(deadline.min(Instant::now() + Duration::from_millis(1))));
+        }
+    }
+
+    /// Lets everyone go who may.
+    fn pass(&self, queue: &mut Queue<OwnedFd>) -> Pass {
+        let mut pass = Pass::default();
+        // Said before it is looked: an end between the look and the wait rings the bell.
+        self.board.set_delayer_wants_room(!queue.is_empty());
+        queue.go(|waiting| {
+            let goes = self.may_go(waiting, &mut pass)
+                && self.has_room_to_go()
+                && self.door.admit(waiting.peer)
+                && self.let_go(waiting);
+            if goes {
+                self.limits(waiting.peer).for_each(|(_, block)| *pass.sent.entry(block).or_default() += 1);
+            }
+            goes
+        });
+        self.board.set_delayer_wants_room(pass.wants_room);
+        pass
+    }
+
+    fn may_go(&self, waiting: &Waiting<OwnedFd>, pass: &mut Pass) -> bool {
+        let is_beyond = |(most, block): (usize, Block)| {
+            self.board.served_of(block).count() + pass.sent.get(&block).copied().unwrap_or(0) >= most
+        };
+        if self.limits(waiting.peer).any(is_beyond) {
+            pass.wants_room = true;
+            return false;
+        }
+        let (time, clock) = (self.door.next_chance(waiting.peer), now());
+        if time > clock {
+            pass.next = Some(pass.next.map_or(time, |next| next.min(time)));
+        }
+        time <= clock
+    }
+
+    /// How many there may be of a client's source and prefix, where that is limited.
+    fn limits(&self, peer: Peer) -> impl Iterator<Item = (usize, Block)> + '_ {
+        let limits = self.settings.most_at_a_time();
+        limits.filter_map(move |(most, reach, _)| Some((most, peer.block(reach)?)))
+    }
+
+    fn let_go(&self, waiting: &Waiting<OwnedFd>) -> bool {
+        hand_over(&self.ends.back, &waiting.client, waiting.peer, waiting.reason, waiting.until)
+    }
+
+    /// Everyone, one after the other, whatever the limits: the server drains, and nobody who was accepted is lost.
+    fn let_all_go(&self, queue: &mut Queue<OwnedFd>) {
+        while !queue.is_empty() {
+            let mut ask = [PollFd::new(&self.ends.back, PollFlags::OUT)];
+            let _ = wait::until(&mut ask, None);
+            queue.go(|waiting| self.has_room_to_go() && self.let_go(waiting));
+        }
+        self.door.release_all();
+    }
+
+    fn refuse(&self, waiting: &Waiting<OwnedFd>) {
+        refuser::hand_over(&self.refuser, &waiting.client, waiting.peer, waiting.reason);
+    }
+
+    /// Closes those who have hung up: reset, or closed for both directions. Who has only ended its own side waits for an answer.
+    fn forget_gone(&self, queue: &mut Queue<OwnedFd>) {
+        queue.take_out(|waiting| {
+            let mut ask = [PollFd::new(&waiting.client, PollFlags::empty())];
+            matches!(wait::now(&mut ask), Ok(1))
+        });
+    }
+
+    /// Marks the sources and prefixes of those who wait, and unmarks the others.
+    fn hold(&self, queue: &Queue<OwnedFd>, held: &mut HashSet<Block>) {
+        let wanted: HashSet<Block> = queue.all().flat_map(|waiting| self.door.lines(waiting.peer)).collect();
+        wanted.difference(held).for_each(|block| self.door.hold(block, true));
+        held.difference(&wanted).for_each(|block| self.door.hold(block, false));
+        *held = wanted;
+    }
+}
+
+/// A time of the monotonic clock, which is the one of [`Instant`].
+fn instant(time: u64) -> Instant {
+    Instant::now() + Duration::from_nanos(time.saturating_sub(now()))
+}

@@ -1,0 +1,225 @@
+//! Clients that wait until they may come: a line for each source, served in turn. No system call here.
+
+use std::collections::{HashMap, VecDeque};
+
+use crate::peer::{Block, Peer, Reach};
+use crate::refuser::Reason;
+
+/// A client that waits.
+#[derive(Debug)]
+pub(super) struct Waiting<C> {
+    pub(super) client: C,
+    pub(super) peer: Peer,
+    /// Why it has to.
+    pub(super) reason: Reason,
+    /// Until when it does, at most: monotonic clock, nanoseconds.
+    pub(super) until: u64,
+}
+
+/// What a line is for; clients without an address share one.
+type Source = Option<Block>;
+
+/// All who wait.
+#[derive(Debug)]
+pub(super) struct Queue<C> {
+    lines: HashMap<Source, VecDeque<Waiting<C>>>,
+    /// Sources with a line, the next one first.
+    turn: VecDeque<Source>,
+    length: usize,
+    most: usize,
+}
+
+impl<C> Queue<C> {
+    /// Room for so many.
+    pub(super) fn new(most: usize) -> Queue<C> {
+        Queue { lines: HashMap::new(), turn: VecDeque::new(), length: 0, most }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// Everyone, in no order.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Waiting<C>> {
+        self.lines.values().flatten()
+    }
+
+    /// One more. Where there is no room, the last of the longest line has to leave, so that a source alone cannot fill
+    /// the queue: that one is returned.
+    pub(super) fn put(&mut self, waiting: Waiting<C>) -> Option<Waiting<C>> {
+        let source = source(&waiting);
+        let mut leaves = None;
+        if self.length >= self.most {
+            let own = self.lines.get(&source).map_or(0, VecDeque::len);
+            let longest = self.lines.iter().max_by_key(|(_, line)| line.len());
+            match longest.map(|(source, line)| (*source, line.len())) {
+                Some((longest, length)) if length > own + 1 => {
+                    leaves = self.lines.get_mut(&longest).and_then(VecDeque::pop_back);
+                    self.length -= 1;
+                }
+                _ => return Some(waiting),
+            }
+        }
+        let line = self.lines.entry(source).or_default();
+        if line.is_empty() {
+            self.turn.push_back(source);
+        }
+        line.push_back(waiting);
+        self.length += 1;
+        leaves
+    }
+
+    /// Asks the first of each line, source by source, whether it goes, until none does.
+    pub(super) fn go(&mut self, mut goes: impl FnMut(&Waiting<C>) -> bool) {
+        let mut in_vain = 0;
+        while in_vain < self.turn.len() {
+            let Some(source) = self.turn.pop_front() else { return };
+            let Some(line) = self.lines.get_mut(&source) else { continue };
+            match line.front().is_some_and(&mut goes) {
+                true => {
+                    line.pop_front();
+                    self.length -= 1;
+                    in_vain = 0;
+                }
+                false => in_vain += 1,
+            }
+            match line.is_empty() {
+                true => drop(self.lines.remove(&source)),
+                false => self.turn.push_back(source),
+            }
+        }
+    }
+
+    /// Takes out those of whom this is true.
+    pub(super) fn take_out(&mut self, mut leaves: impl FnMut(&Waiting<C>) -> bool) -> Vec<Waiting<C>> {
+        let mut out = Vec::new();
+        for line in self.lines.values_mut() {
+            let all = std::mem::take(line);
+            for waiting in all {
+                if leaves(&waiting) { out.push(waiting) } else { line.push_back(waiting) }
+            }
+        }
+        self.length -= out.len();
+        self.lines.retain(|_, line| !line.is_empty());
+        self.turn.retain(|source| self.lines.contains_key(source));
+        out
+    }
+}
+
+fn source<C>(waiting: &Waiting<C>) -> Source {
+    waiting.peer.block(Reach::Source)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn waiting(source: u8, client: u32) -> Waiting<u32> {
+        let peer = Peer::Tcp(([127, 0, 0, source], 1).into());
+        Waiting { client, peer, reason: Reason::Rate, until: u64::from(client) }
+    }
+
+    fn put(queue: &mut Queue<u32>, source: u8, client: u32) -> Option<u32> {
+        queue.put(waiting(source, client)).map(|waiting| waiting.client)
+    }
+
+    fn go(queue: &mut Queue<u32>, mut most: usize) -> Vec<u32> {
+        let mut gone = Vec::new();
+        queue.go(|waiting| {
+            let goes = most > 0;
+            most = most.saturating_sub(1);
+            gone.extend(goes.then_some(waiting.client));
+            goes
+        });
+        gone
+    }
+
+    #[test]
+    fn sources_have_turns_and_each_line_its_order() {
+        let mut queue = Queue::new(100);
+        for client in 0..5 {
+            assert_eq!(put(&mut queue, 1, client), None);
+        }
+        for client in 10..12 {
+            assert_eq!(put(&mut queue, 2, client), None);
+        }
+        assert_eq!(put(&mut queue, 3, 20), None);
+        assert_eq!(go(&mut queue, 4), [0, 10, 20, 1]);
+        assert_eq!(go(&mut queue, 100), [11, 2, 3, 4]);
+        assert!(queue.is_empty());
+        assert!(go(&mut queue, 100).is_empty());
+    }
+
+    #[test]
+    fn who_may_not_go_holds_up_its_own_line_only() {
+        let mut queue = Queue::new(100);
+        for (source, client) in [(1, 0), (2, 10), (1, 1), (2, 11)] {
+            assert_eq!(put(&mut queue, source, client), None);
+        }
+        let mut gone = Vec::new();
+        queue.go(|waiting| {
+            let goes = waiting.client >= 10;
+            gone.extend(goes.then_some(waiting.client));
+            goes
+        });
+        assert_eq!(gone, [10, 11]);
+        assert_eq!(queue.all().map(|waiting| waiting.client).min(), Some(0));
+    }
+
+    #[test]
+    fn a_flood_fills_what_others_do_not_need() {
+        let mut queue = Queue::new(4);
+        let left: Vec<Option<u32>> = (0..6).map(|client| put(&mut queue, 1, client)).collect();
+        assert_eq!(left, [None, None, None, None, Some(4), Some(5)]);
+        // Others come in, at the cost of the flood's last.
+        assert_eq!(put(&mut queue, 2, 10), Some(3));
+        assert_eq!(put(&mut queue, 3, 20), Some(2));
+        // As many as anybody: no reason to send somebody else away.
+        assert_eq!(put(&mut queue, 2, 11), Some(11));
+        assert_eq!(put(&mut queue, 4, 30), Some(1));
+        assert_eq!(put(&mut queue, 5, 40), Some(40));
+        assert_eq!(go(&mut queue, 100), [0, 10, 20, 30]);
+    }
+
+    #[test]
+    fn who_leaves_is_counted_out() {
+        let mut queue = Queue::new(3);
+        for (source, client) in [(1, 0), (1, 1), (2, 10)] {
+            assert_eq!(put(&mut queue, source, client), None);
+        }
+        let out = queue.take_out(|waiting| waiting.until <= 0 || waiting.client == 10);
+        let mut out: Vec<u32> = out.iter().map(|waiting| waiting.client).collect();
+        out.sort_unstable();
+        assert_eq!(out, [0, 10]);
+        assert_eq!((put(&mut queue, 2, 11), put(&mut queue, 2, 12)), (None, None));
+        assert_eq!(go(&mut queue, 100), [1, 11, 12]);
+    }
+
+    #[test]
+    fn whatever_comes_and_goes_the_length_is_right() {
+        let mut state = 11u64;
+        let mut random = move |below: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % below
+        };
+        let mut queue = Queue::new(20);
+        let (mut inside, mut number) = (0_usize, 0);
+        for _ in 0..20_000 {
+            match random(4) {
+                0 | 1 => {
+                    number += 1;
+                    let came = put(&mut queue, random(8) as u8, number);
+                    inside += usize::from(came.is_none());
+                }
+                2 => inside -= go(&mut queue, random(5) as usize).len(),
+                _ => {
+                    let which = random(7) as u32;
+                    inside -= queue.take_out(|waiting| waiting.client % 7 == which).len();
+                }
+            }
+            assert_eq!((queue.all().count(), queue.length), (inside, inside));
+            assert_eq!(queue.turn.len(), queue.lines.len());
+            assert!(inside <= 20);
+        }
+    }
+}

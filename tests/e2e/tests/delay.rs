@@ -1,0 +1,171 @@
+//! Who is beyond a limit may wait for its chance: in turn with others, within bounds, and nobody is lost.
+
+use std::time::Instant;
+
+use rustix::process::Signal;
+use tine_e2e::{Client, Server, kill, procfs, soon};
+
+const MODES: [&[&str]; 4] =
+    [&[], &["--forkers", "1"], &["--spares", "4"], &["--spares", "4", "--reuse", "100"]];
+
+fn start(options: &[&str], mode: &[&str]) -> Server {
+    Server::serve(&[&["--when-limited", "delay"], options, mode].concat())
+}
+
+fn connect(server: &Server, source: &str, clients: usize) -> Vec<Client> {
+    (0..clients).map(|_| Client::from_source(source, server.port())).collect()
+}
+
+/// The peers of these clients in the order in which they were accepted, as their number among them.
+fn order(server: &Server, clients: &[Client]) -> Vec<usize> {
+    let accepts = server.log.wait_for("accept", clients.len());
+    let number = |peer: &str| {
+        clients.iter().position(|client| client.stream.local_addr().expect("an address").to_string() == peer)
+    };
+    accepts.iter().filter_map(|accept| number(accept["peer"].as_str()?)).collect()
+}
+
+#[test]
+fn a_burst_is_spread_and_nobody_is_refused() {
+    for mode in MODES {
+        let server = start(&["--rate-per-source", "20/s:2"], mode);
+        let before = Instant::now();
+        let clients = connect(&server, "127.0.0.2", 12);
+        for mut client in clients {
+            assert!(client.is_served(), "{mode:?}");
+        }
+        // Two at once, ten more at twenty a second.
+        assert!(before.elapsed().as_millis() >= 490, "{:?} {mode:?}", before.elapsed());
+        assert!(server.log.of("refuse").is_empty());
+    }
+}
+
+#[test]
+fn a_line_keeps_its_order() {
+    let server = start(&["--rate-per-source", "50/s:1"], &["--forkers", "1"]);
+    let clients = connect(&server, "127.0.0.2", 20);
+    assert_eq!(order(&server, &clients), (0..20).collect::<Vec<_>>());
+}
+
+#[test]
+fn sources_of_a_prefix_have_turns() {
+    let server = start(&["--rate-per-prefix", "20/s:1"], &["--forkers", "1"]);
+    let mut clients = connect(&server, "127.1.1.1", 20);
+    clients.extend(connect(&server, "127.1.1.2", 3));
+    let order = order(&server, &clients);
+    // The three of the second source are not behind the twenty of the first.
+    let last = order.iter().rposition(|client| *client >= 20).expect("it is served");
+    assert!(last < 14, "{order:?}");
+}
+
+#[test]
+fn places_are_waited_for() {
+    for mode in MODES {
+        let server = start(&["--max-connections-per-source", "2"], mode);
+        let mut held = connect(&server, "127.0.0.2", 2);
+        held.iter_mut().for_each(|client| {
+            client.echo("held");
+        });
+        let mut waiting = connect(&server, "127.0.0.2", 3);
+        assert!(Client::from_source("127.0.0.3", server.port()).is_served(), "others do not wait: {mode:?}");
+        soon("they wait", || (waiting_at(&server) == 3).then_some(()));
+        for place in held.drain(..) {
+            drop(place);
+            // It keeps the place until the end of this turn, and the next one has the other.
+            waiting.remove(0).echo("at last");
+        }
+        waiting.remove(0).echo("and I");
+    }
+}
+
+#[test]
+fn who_waits_too_long_is_refused() {
+    let options = ["--rate-per-source", "1/h", "--delay-timeout", "200ms", "--when-full", "refuse=later\n"];
+    let server = start(&options, &[]);
+    let mut clients = connect(&server, "127.0.0.2", 3);
+    assert!(clients.remove(0).is_served());
+    for mut client in clients {
+        assert_eq!(client.rest(), b"later\n");
+    }
+    server.log.wait_for("refuse", 2);
+}
+
+#[test]
+fn a_flood_fills_its_share_of_the_queue_and_no_more() {
+    let server = start(&["--rate-per-source", "2/min:1", "--max-delayed", "10"], &[]);
+    let mut flood = connect(&server, "127.0.0.2", 40);
+    // One is served, ten wait, the others are refused.
+    soon("29 are refused", || (refused(&server) == 29).then_some(()));
+    let mut other = connect(&server, "127.0.0.3", 2);
+    assert!(other.remove(0).is_served());
+    // The second has a place in the queue, at the cost of the flood's last.
+    soon("one of the flood leaves", || (refused(&server) == 30).then_some(()));
+    assert!(flood.remove(0).is_served());
+    server.signal(Signal::TERM);
+    other.remove(0).echo("served with the rest");
+}
+
+#[test]
+fn penalties_are_waited_out() {
+    let options = ["--per-source-penalties", "crash:2s min:1s", "--when-limited", "delay"];
+    let server = Server::program(&options, &["sh", "-c", "kill -SEGV $$"]);
+    let crash = || assert_eq!(Client::from_source("127.0.0.2", server.port()).rest(), b"");
+    crash();
+    server.log.wait_for("penalty", 1);
+    let before = Instant::now();
+    crash();
+    assert!(before.elapsed().as_millis() > 1000, "{:?}", before.elapsed());
+    assert!(server.log.of("refuse").is_empty());
+}
+
+#[test]
+fn a_stopping_server_serves_those_who_wait() {
+    for mode in MODES {
+        let mut server = start(&["--rate-per-source", "1/h:1", "--rate-per-prefix", "1000/s"], mode);
+        let mut clients = connect(&server, "127.0.0.2", 50);
+        assert!(clients.remove(0).is_served());
+        soon("they wait", || (waiting_at(&server) == 49).then_some(()));
+        server.signal(Signal::TERM);
+        for mut client in clients {
+            client.echo("last");
+        }
+        assert_eq!(server.wait().code(), Some(0), "{mode:?}");
+    }
+}
+
+#[test]
+fn a_dead_delayer_is_replaced_and_holds_up_nobody() {
+    let server = start(&["--rate-per-source", "10/s:1"], &[]);
+    let waiting = connect(&server, "127.0.0.2", 5);
+    soon("they wait", || (waiting_at(&server) >= 2).then_some(()));
+    kill(delayer(&server), Signal::KILL);
+    server.log.wait_for("restart", 1);
+    drop(waiting);
+    assert!(Client::from_source("127.0.0.2", server.port()).is_served());
+    assert!(Client::from_source("127.0.0.3", server.port()).is_served());
+}
+
+#[test]
+fn who_hangs_up_makes_room() {
+    let server = start(&["--rate-per-source", "1/h:1", "--max-delayed", "2", "--delay-timeout", "1h"], &[]);
+    let mut clients = connect(&server, "127.0.0.2", 3);
+    assert!(clients.remove(0).is_served());
+    soon("they wait", || (waiting_at(&server) >= 2).then_some(()));
+    clients.drain(..).for_each(Client::reset);
+    soon("they are gone", || (waiting_at(&server) == 0).then_some(()));
+}
+
+fn delayer(server: &Server) -> i32 {
+    soon("there is a delayer", || Some(server.named("tine: delayer").first()?.pid))
+}
+
+/// How many clients the delayer has, beside its three channels.
+fn waiting_at(server: &Server) -> usize {
+    let all = procfs::descriptors(delayer(server));
+    all.iter().filter(|(_, what)| what.starts_with("socket:")).count().saturating_sub(3)
+}
+
+/// How many clients have been refused.
+fn refused(server: &Server) -> u64 {
+    server.log.of("refuse").iter().map(|event| event["more"].as_u64().unwrap_or(1)).sum()
+}
