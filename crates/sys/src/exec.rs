@@ -40,6 +40,24 @@ impl Words {
         self.finish(start);
     }
 
+    /// The same words as an environment, with these variables, `NAME=VALUE` and a zero byte each, in place of those of the
+    /// same name. A name without `=` is taken away.
+    #[must_use]
+    pub fn with_variables(&self, variables: &[u8]) -> Words {
+        fn name(variable: &[u8]) -> &[u8] {
+            variable.split(|byte| *byte == b'=').next().unwrap_or_default()
+        }
+        let set = || variables.split(|byte| *byte == 0).filter(|variable| !variable.is_empty());
+        let mut words = Words::default();
+        for word in self.iter().map(CStr::to_bytes) {
+            if !set().any(|variable| name(variable) == name(word)) {
+                words.push_bytes(word);
+            }
+        }
+        set().filter(|variable| variable.contains(&b'=')).for_each(|variable| words.push_bytes(variable));
+        words
+    }
+
     fn finish(&mut self, start: usize) {
         if let Some(zero) = self.bytes[start..].iter().position(|byte| *byte == 0) {
             self.bytes.truncate(start + zero);

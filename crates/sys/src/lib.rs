@@ -5,6 +5,7 @@
 //! becoming another user. What does not: anything `rustix` already offers with a safe face, and any
 //! decision; this crate knows nothing of servers or connections.
 
+pub mod clock;
 pub mod cmdline;
 pub mod environment;
 pub mod exec;

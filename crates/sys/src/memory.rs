@@ -233,55 +233,6 @@ fn sealed(name: &str, bytes: &[u8]) -> io::Result<OwnedFd> {
     Ok(open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
 }
 
-/// Rows of words that every process forked from here reads and none can change: a sealed file in memory, whose
-/// page tables a fork does not copy.
-#[derive(Clone, Copy, Debug)]
-pub struct Frozen<const N: usize> {
-    rows: &'static [[u64; N]],
-}
-
-impl<const N: usize> Frozen<N> {
-    /// These rows. They live as long as a process that maps them.
-    ///
-    /// # Errors
-    /// ENOMEM, EMFILE; ENOENT where `/proc` is not mounted.
-    pub fn new(rows: &[[u64; N]]) -> io::Result<Frozen<N>> {
-        use rustix::mm::{MapFlags, ProtFlags, mmap};
-
-        if rows.is_empty() {
-            return Ok(Frozen { rows: &[] });
-        }
-        let length = size_of_val(rows);
-        // SAFETY: words are plain bytes, all of them initialised, and borrowed for as long as they are read.
-        let bytes = unsafe { std::slice::from_raw_parts(rows.as_ptr().cast::<u8>(), length) };
-        let reader = sealed("tine rows", bytes)?;
-        // SAFETY: a fresh mapping, at an address that the kernel chooses, of a file that has these rows and is
-        // sealed: it keeps its length and its bytes. It is page-aligned, and never unmapped.
-        let rows = unsafe {
-            let nowhere = std::ptr::null_mut();
-            let start =
-                mmap(nowhere, length, ProtFlags::READ, MapFlags::SHARED | MapFlags::POPULATE, &reader, 0)?;
-            std::slice::from_raw_parts(start.cast::<[u64; N]>().cast_const(), rows.len())
-        };
-        Ok(Frozen { rows })
-    }
-
-    /// Where they lie, to keep them from children. `None` where there are none.
-    #[must_use]
-    pub fn region(&self) -> Option<Region> {
-        let bytes = size_of_val(self.rows).next_multiple_of(rustix::param::page_size());
-        (bytes > 0).then_some(Region { start: self.rows.as_ptr() as usize, bytes })
-    }
-}
-
-impl<const N: usize> Deref for Frozen<N> {
-    type Target = [[u64; N]];
-
-    fn deref(&self) -> &[[u64; N]] {
-        self.rows
-    }
-}
-
 fn try_share_constants() -> io::Result<()> {
     use rustix::mm::{MapFlags, ProtFlags, mmap};
 

@@ -5,7 +5,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rustix::process::{Pid, Signal};
 use tine_sys::cmdline::Title;
-use tine_sys::exec::Entrance;
 use tine_sys::process::exit_now;
 
 use crate::board::{Board, Entry};
@@ -14,7 +13,7 @@ use crate::door::Door;
 use crate::error::HandlerError;
 use crate::forker::Forker;
 use crate::outcome::{Report, SILENT};
-use crate::program::launch::Client;
+use crate::program::launch::{Client, Surroundings};
 
 /// The first steps of every process that a forker makes, before it has anything of a client: it dies
 /// with the supervisor, and a terminal's Ctrl-C or a signal to a group reaches it alone. Signals have
@@ -42,14 +41,14 @@ pub(crate) fn on_death_of(parent: Pid, signal: Signal) {
     }
 }
 
-/// Serves one connection and ends the process. The way into its cgroup comes along: the board, on which that
-/// stands, need not be here.
+/// Serves one connection and ends the process. What is known of its surroundings comes along: the tables
+/// in which that stands need not be here.
 pub(crate) fn serve<H>(
     forker: &mut Forker<'_, H>,
     socket: OwnedFd,
     slot: usize,
     entry: Entry,
-    cgroup: Option<Entrance>,
+    surroundings: &Surroundings,
 ) -> !
 where
     H: FnMut(Connection) -> Result<(), HandlerError>,
@@ -58,7 +57,7 @@ where
         give_up_tables(&forker.board, forker.door);
     }
     if let Some(launcher) = &mut forker.launcher {
-        let client = Client { socket: &socket, entry, cgroup: cgroup.as_ref() };
+        let client = Client { socket: &socket, entry, surroundings };
         let report = match launcher.relays() {
             true => {
                 show_name(entry, forker.title.as_mut());

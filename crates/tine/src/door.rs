@@ -4,8 +4,9 @@
 use std::io;
 use std::time::Duration;
 
-use crate::access::Gate;
+use crate::access::{Gate, Source};
 use crate::board::now;
+use crate::error::Error;
 use crate::peer::{Block, Peer, Reach};
 use crate::penalty::{Fault, Penalties, holds};
 use crate::rate::Rates;
@@ -55,8 +56,8 @@ impl Door {
     /// Why a client may not come in now, if so.
     #[inline]
     pub(crate) fn objection(&self, peer: Peer) -> Option<Reason> {
-        if self.gate.is_some_and(|gate| !gate.lets_in(peer)) {
-            return Some(Reason::Denied);
+        if let Some(reason) = self.gate.and_then(|gate| gate.objection(peer)) {
+            return Some(reason);
         }
         if self.paid_off_at(peer) > now() {
             return Some(Reason::Penalty);
@@ -91,6 +92,19 @@ impl Door {
     /// Whether faults are punished.
     pub(crate) fn charges(&self) -> bool {
         self.penalties.is_some()
+    }
+
+    /// The variables that the rule for a client sets for a program, `NAME=VALUE` and a zero byte each.
+    pub(crate) fn variables(&self, peer: Peer) -> Vec<u8> {
+        self.gate.map_or_else(Vec::new, |gate| gate.variables(peer))
+    }
+
+    /// Puts the rules in force that the files have now; says how many. By the supervisor.
+    ///
+    /// # Errors
+    /// As [`Gate::read_again`].
+    pub(crate) fn read_again(&self, source: &Source) -> Result<usize, Error> {
+        self.gate.map_or(Ok(0), |gate| gate.read_again(source))
     }
 
     // For those who wait.
@@ -133,7 +147,8 @@ impl Door {
 
     /// Takes what is remembered away from this process.
     pub(crate) fn withdraw(&self) -> io::Result<()> {
-        self.tables().try_for_each(Sources::withdraw)
+        self.tables().try_for_each(Sources::withdraw)?;
+        self.gate.iter().chain(&self.exempt).try_for_each(Gate::withdraw)
     }
 
     fn tables(&self) -> impl Iterator<Item = &Sources> {

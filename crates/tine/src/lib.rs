@@ -67,7 +67,7 @@ mod tree;
 mod warden;
 mod watch;
 
-pub use access::{Access, AccessRules, Decision};
+pub use access::{Access, AccessRules, Decision, Moment};
 pub use address::{Address, resolve};
 pub use connection::Connection;
 pub use error::{Error, HandlerError, reason};

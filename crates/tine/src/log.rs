@@ -161,6 +161,11 @@ impl Log {
         self.event("refuse", &[("more", Number(more)), ("reason", Text(reason))]);
     }
 
+    /// Rules have been read again.
+    pub(crate) fn reload(&mut self, rules: usize) {
+        self.event("reload", &[("rules", Number(rules as u64))]);
+    }
+
     /// A source may not come for a while.
     pub(crate) fn penalty(&mut self, peer: &Peer, reason: &str, time: Duration) {
         self.event(

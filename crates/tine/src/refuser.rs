@@ -32,7 +32,7 @@ const MOST: usize = 500;
 const LINES: u64 = 10;
 
 /// How many reasons there are.
-const REASONS: usize = 7;
+const REASONS: usize = 8;
 
 /// Why a client is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +51,8 @@ pub(crate) enum Reason {
     Penalty = 5,
     /// Others of its source, or of its prefix, wait already.
     Delayed = 6,
+    /// Nobody may come at this time of the day.
+    Time = 7,
 }
 
 impl Reason {
@@ -62,6 +64,7 @@ impl Reason {
         Reason::Rate,
         Reason::Penalty,
         Reason::Delayed,
+        Reason::Time,
     ];
 
     /// The one of this number; it went through a channel.
@@ -78,6 +81,7 @@ impl Reason {
             Reason::Rate => "rate",
             Reason::Penalty => "penalty",
             Reason::Delayed => "delayed",
+            Reason::Time => "time",
         }
     }
 }

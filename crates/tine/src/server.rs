@@ -138,11 +138,13 @@ impl Server {
         self
     }
 
-    /// Who may come. Who may not is closed without a word, and logged. Default: everyone. Clients over Unix sockets
+    /// Who may come. Who may not is closed without a word, and logged. Files of rules are read again when they have
+    /// changed, or at SIGHUP. Default: everyone. Clients over Unix sockets
     /// have no address, and always may.
     #[must_use]
     pub fn access(mut self, access: Option<&Access>) -> Server {
         self.settings.gate = access.map(Access::gate);
+        self.settings.rules_source = access.and_then(Access::source);
         self
     }
 

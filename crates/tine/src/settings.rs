@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustix::process::Pid;
 
-use crate::access::Gate;
+use crate::access::{Gate, Source};
 use crate::error::Error;
 use crate::names::Identity;
 use crate::peer::Reach;
@@ -78,6 +78,8 @@ pub(crate) struct Settings {
     pub(crate) rates: Rates,
     /// Who may come at all; everyone without it.
     pub(crate) gate: Option<Gate>,
+    /// What its rules are read from again when a file has changed.
+    pub(crate) rules_source: Option<Source>,
     /// What sources pay for faults, and who pays nothing.
     pub(crate) penalties: Option<Penalties>,
     pub(crate) penalty_exempt: Option<Gate>,
@@ -106,6 +108,7 @@ impl Default for Settings {
             max_per_prefix: None,
             rates: Rates::default(),
             gate: None,
+            rules_source: None,
             penalties: None,
             penalty_exempt: None,
             backlog: 4096,
@@ -164,7 +167,7 @@ impl Settings {
     /// What a refused client is told.
     pub(crate) fn refusal(&self, reason: Reason) -> &[u8] {
         match (reason, &self.when_limited, &self.when_full) {
-            (Reason::Denied, ..) => &[],
+            (Reason::Denied | Reason::Time, ..) => &[],
             (Reason::Full, _, WhenFull::Refuse(text)) => text,
             (_, WhenLimited::Refuse(Some(text)), _) => text,
             (_, WhenLimited::Close, _) => &[],

@@ -158,3 +158,112 @@ fn a_hundred_thousand_blocks_are_looked_up_as_few() {
     };
     assert!(kib("Anonymous:") < 2048, "{} KiB", kib("Anonymous:"));
 }
+
+#[test]
+fn a_changed_list_is_in_force_and_disturbs_nobody() {
+    for options in [&[][..], &["--spares", "4"], &["--spares", "4", "--reuse", "100"]] {
+        let folder = Folder::new("access-reload");
+        let rules = folder.write("rules", "127.1.:deny\n");
+        let path = rules.display().to_string();
+        let server = Server::serve(&[&["--rules", &path], options].concat());
+        let port = server.port();
+        let mut held = Client::connect(port);
+        held.echo("before");
+        assert!(!is_served(port, "127.1.0.1") && is_served(port, "127.2.0.1"));
+        let forkers = server.forkers();
+        // Written in place, and replaced as editors and tcprules do it.
+        folder.write("rules", "127.2.:deny\n127.3.:deny\n");
+        assert_eq!(server.log.wait_for("reload", 1)[0]["rules"], 2);
+        assert!(is_served(port, "127.1.0.1") && !is_served(port, "127.2.0.1"), "{options:?}");
+        folder.write("new", "127.3.:deny\n");
+        std::fs::rename(folder.path("new"), &rules).expect("replaced");
+        assert_eq!(server.log.wait_for("reload", 2)[1]["rules"], 1);
+        assert!(is_served(port, "127.2.0.1") && !is_served(port, "127.3.0.1"), "{options:?}");
+        // From few to many.
+        let many = (0..20_000).map(|number| format!("10.0.{}.{}:deny\n", number >> 8, number & 255));
+        folder.write("rules", &(many.collect::<String>() + "127.4.:deny\n"));
+        server.log.wait_for("reload", 3);
+        assert!(is_served(port, "127.3.0.1") && !is_served(port, "127.4.0.1"), "{options:?}");
+        held.echo("after");
+        assert_eq!(server.forkers(), forkers, "nobody was replaced for it");
+    }
+}
+
+#[test]
+fn a_list_with_a_fault_leaves_the_old_one_in_force() {
+    let folder = Folder::new("access-fault");
+    let rules = folder.write("rules", "127.1.:deny\n");
+    let server = Server::serve(&["--rules", &rules.display().to_string()]);
+    folder.write("rules", "127.2.:deny\n127.3.:perhaps\n");
+    let said = server.log.wait_for("error", 1)[0]["text"].to_string();
+    assert!(said.contains("the old ones stay in force") && said.contains("rules:2:"), "{said}");
+    assert!(!is_served(server.port(), "127.1.0.1") && is_served(server.port(), "127.2.0.1"));
+    // One that has gone says nothing either, until somebody asks.
+    std::fs::remove_file(&rules).expect("it was there");
+    server.signal(rustix::process::Signal::HUP);
+    server.log.wait_for("error", 2);
+    assert!(!is_served(server.port(), "127.1.0.1"));
+    folder.write("rules", "127.2.:deny\n");
+    server.log.wait_for("reload", 1);
+    assert!(is_served(server.port(), "127.1.0.1") && !is_served(server.port(), "127.2.0.1"));
+    server.signal(rustix::process::Signal::HUP);
+    server.log.wait_for("reload", 2);
+}
+
+#[test]
+fn rules_set_variables_for_programs() {
+    for options in [&[][..], &["--spares", "2"], &["--pty"], &["--max-connections-per-source", "9"]] {
+        let folder = Folder::new("access-variables");
+        let text = "127.1.:allow,RELAYCLIENT=\"\",COLOUR=/dark blue/\n127.2.:allow,COLOUR=\"red\"\n:allow\n";
+        let rules = folder.write("rules", text).display().to_string();
+        let options = [&["--rules", &rules, "--env", "COLOUR=none"], options].concat();
+        let server = Server::program(
+            &options,
+            &["sh", "-c", "echo \"${RELAYCLIENT-unset} $COLOUR $(env | grep -c COLOUR)\""],
+        );
+        for (source, said) in [
+            ("127.1.0.1", " dark blue 1"),
+            ("127.2.0.1", "unset red 1"),
+            ("127.3.0.1", "unset none 1"),
+            ("127.1.0.1", " dark blue 1"),
+        ] {
+            let answer = Client::from_source(source, server.port()).rest();
+            assert_eq!(String::from_utf8_lossy(&answer).trim_end(), said, "{source} {options:?}");
+        }
+    }
+}
+
+#[test]
+fn times_of_the_day() {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+    let hour = since.as_secs() / 3600;
+    let window = |from: u64, to: u64| format!("{:02}:00-{:02}:00", (hour + from) % 24, (hour + to) % 24);
+    // From an hour ago to in two hours; from in two hours to in three.
+    for (window, served) in [(window(23, 2), true), (window(2, 3), false)] {
+        let mut start = tine_e2e::Start::serve(["--access-times", &window]);
+        start.command().env("TZ", "UTC");
+        let server = start.start();
+        assert_eq!(is_served(server.port(), "127.0.0.1"), served, "{window}");
+        if !served {
+            assert_eq!(server.log.wait_for("refuse", 1)[0]["reason"], "time");
+        }
+    }
+    let folder = Folder::new("access-times");
+    let text = "[services.office]\nlisten = \"127.0.0.1:0\"\naccess-times = [\"Mon-Fri 08:00-17:00\", \"Sat 22:00-02:00\"]\ndeny = [\"10.0.0.0/8\"]\n";
+    let config = folder.write("tine.toml", text).display().to_string();
+    for (peer, at, said) in [
+        ("127.0.0.1", "2026-11-24T08:00", "allowed: no rule is about it"),
+        ("10.0.0.1", "Mon 12:00", "denied by: deny 10.0.0.0/8"),
+        ("127.0.0.1", "Sun 01:59", "allowed: no rule is about it"),
+        (
+            "127.0.0.1",
+            "Sun 02:00",
+            "denied at Sun 02:00: access-times is Mon-Fri 08:00-17:00, Sat 22:00-02:00",
+        ),
+    ] {
+        let (code, out, err) = run(Command::new(tine()).args(["explain", &config, peer, "--at", at]));
+        assert_eq!((code, out, err), (0, format!("office: {said}\n"), String::new()), "{peer} {at}");
+    }
+    let (code, _, err) = run(Command::new(tine()).args(["explain", &config, "::1", "--at", "noon"]));
+    assert!(code == 100 && err.contains("write 12:30"), "{err}");
+}

@@ -61,6 +61,10 @@ pub struct Explain {
     /// The client's address
     #[arg(value_name = "PEER")]
     pub peer: std::net::IpAddr,
+
+    /// As if it were this time: 12:30 (today), 'Sat 12:30' or 2026-11-24T12:30, local time [default: now]
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub at: Option<tine::Moment>,
 }
 
 /// `tine man`.
@@ -134,9 +138,13 @@ pub struct Serve {
     #[arg(long, value_name = "CIDR")]
     pub deny: Vec<String>,
 
-    /// Allow and deny by the rules of FILE, written as for tcprules; may be repeated
+    /// Allow and deny by the rules of FILE, written as for tcprules, and read again when it changes; may be repeated
     #[arg(long, value_name = "FILE")]
     pub rules: Vec<PathBuf>,
+
+    /// Serve at these times of the day only, in local time, as in 08:00-17:00 or 'Mon-Fri 08:00-17:00'; may be repeated
+    #[arg(long, value_name = "SPAN")]
+    pub access_times: Vec<String>,
 
     /// What becomes of who is beyond a limit of its source or prefix: it waits for its chance, in turn with others (delay); or
     /// gets TEXT, by default that of --when-full, and the end of the stream (refuse, refuse=TEXT); or the end alone (close)
@@ -345,6 +353,10 @@ fn when_limited(text: &str) -> Result<WhenLimited, String> {
         Some(("refuse", text)) => Ok(WhenLimited::Refuse(Some(unescape(text)?))),
         _ => Err("write delay, refuse, refuse=TEXT or close".into()),
     }
+}
+
+fn moment(text: &str) -> Result<tine::Moment, String> {
+    text.parse().map_err(|error: tine::Error| error.to_string())
 }
 
 fn rate(text: &str) -> Result<tine::Rate, String> {

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use tine::Error;
+use tine::{Error, Moment};
 
 use crate::args::Explain;
 use crate::commands::describe::print;
@@ -12,14 +12,18 @@ use crate::config::Config;
 /// Says for each service whether a client is let in, and by which rule.
 pub fn run(args: &Explain) -> Result<ExitCode, Error> {
     let config = Config::read(&args.file)?;
+    let moment = args.at.unwrap_or_else(Moment::now);
     let mut text = String::new();
     for service in &config.services {
         let access = access(&service.args).map_err(|error| error.within(&service.place))?;
-        let said = match access.as_ref().map(|access| access.decide(args.peer)) {
+        let said = match access.as_ref().map(|access| access.decide(args.peer, moment)) {
             None => "allowed: there are no rules".to_owned(),
             Some(decision) => {
                 let word = if decision.allowed { "allowed" } else { "denied" };
                 match (decision.rule, decision.allowed) {
+                    (Some(times), false) if decision.is_the_time => {
+                        format!("{word} at {moment}: access-times is {times}")
+                    }
                     (Some(rule), _) => format!("{word} by: {rule}"),
                     (None, true) => format!("{word}: no rule is about it"),
                     (None, false) => format!("{word}: others are allowed, and no rule allows it"),

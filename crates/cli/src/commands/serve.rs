@@ -144,6 +144,7 @@ pub fn access(args: &Serve) -> Result<Option<Access>, Error> {
     let rules = args.allow.iter().try_fold(AccessRules::new(), |rules, block| rules.allow(block))?;
     let rules = args.deny.iter().try_fold(rules, |rules, block| rules.deny(block))?;
     let rules = args.rules.iter().try_fold(rules, |rules, path| rules.file(path))?;
+    let rules = args.access_times.iter().try_fold(rules, |rules, span| rules.times(span))?;
     if rules.is_empty() { Ok(None) } else { rules.build().map(Some) }
 }
 

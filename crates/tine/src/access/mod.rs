@@ -1,23 +1,47 @@
-//! Who may come: blocks of addresses that are allowed or denied, of which the most specific decides.
+//! Who may come: blocks of addresses that are allowed or denied, of which the most specific decides, and times of the day.
 
 mod prefix;
+mod published;
 mod table;
 mod tcprules;
+mod window;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::error::{Error, reason};
 use crate::peer::Peer;
+use crate::refuser::Reason;
 use prefix::Prefix;
-use table::Table;
+use published::Published;
+use table::Answer;
+pub use window::Moment;
+use window::Window;
 
 /// Who may come, being written down.
 #[derive(Clone, Debug, Default)]
 pub struct AccessRules {
+    written: Vec<Written>,
+    windows: Vec<(Window, String)>,
+    list: List,
+}
+
+/// A rule, or many, as they were asked for: what is read again when a file has changed.
+#[derive(Clone, Debug)]
+enum Written {
+    Allow(String),
+    Deny(String),
+    File(PathBuf),
+}
+
+/// The rules, put together.
+#[derive(Clone, Debug, Default)]
+struct List {
     rules: Vec<Rule>,
-    blocks: Vec<(Prefix, u32)>,
+    blocks: Vec<(Prefix, Answer)>,
+    /// What rules set in the environment of programs, `NAME=VALUE` and a zero byte each.
+    variables: Vec<Vec<u8>>,
     /// The rule of each block, to find contradictions.
     by_block: HashMap<(u128, u8), u32>,
     /// Somebody is allowed by name, so that who is not is denied.
@@ -35,39 +59,116 @@ struct Rule {
 #[derive(Clone, Debug)]
 pub struct Access {
     rules: Vec<Rule>,
+    windows: String,
     gate: Gate,
+    source: Source,
+}
+
+/// What the rules are read from again when a file has changed.
+#[derive(Clone, Debug)]
+pub(crate) struct Source {
+    written: Vec<Written>,
 }
 
 /// Who may come: what a forker needs of it. Forkers copy none of the texts.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Gate {
-    /// The number of the rule that decides, and in the lowest bit whether it allows.
-    table: Table,
-    /// What holds where no rule does.
-    otherwise: bool,
+    table: Published,
+    /// Outside of these, nobody may; none stands for all day.
+    windows: &'static [Window],
+    /// Rules may set variables.
+    sets_variables: bool,
+}
+
+/// What is decided about an address, and by which rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// By the rule of this number, which allows or denies.
+    Rule(u32, bool),
+    /// No rule is about it.
+    Otherwise(bool),
+    /// It is not the time.
+    NotNow,
 }
 
 impl Gate {
-    /// Whether a client may be served. Those of Unix sockets have no address; files have permissions.
+    /// Why a client may not be served, if so. Those of Unix sockets have no address; files have permissions.
     #[inline]
-    pub(crate) fn lets_in(&self, peer: Peer) -> bool {
-        match peer {
-            Peer::Tcp(address) => self.decide(address.ip()).0,
-            Peer::Unix => true,
+    pub(crate) fn objection(&self, peer: Peer) -> Option<Reason> {
+        let Peer::Tcp(address) = peer else { return None };
+        // Not asked for the time where that does not matter.
+        let moment = (!self.windows.is_empty()).then(Moment::now);
+        match self.decide(address.ip(), moment) {
+            Verdict::Rule(_, true) | Verdict::Otherwise(true) => None,
+            Verdict::Rule(_, false) | Verdict::Otherwise(false) => Some(Reason::Denied),
+            Verdict::NotNow => Some(Reason::Time),
         }
+    }
+
+    /// Whether a rule allows a client.
+    pub(crate) fn lets_in(&self, peer: Peer) -> bool {
+        self.objection(peer).is_none()
+    }
+
+    /// The variables that the rule for a client sets, `NAME=VALUE` and a zero byte each.
+    pub(crate) fn variables(&self, peer: Peer) -> Vec<u8> {
+        let Peer::Tcp(address) = peer else { return Vec::new() };
+        if !self.sets_variables {
+            return Vec::new();
+        }
+        self.table.read(|edition| match table::find(edition, address.ip()).map(|found| found.answer.text) {
+            Some(place @ 1..) => table::text(edition, place),
+            _ => Vec::new(),
+        })
     }
 
     /// Leaves the table out of processes forked from here: a mapping more makes each fork slower, and connections have no
     /// use for it.
     pub(crate) fn keep_from_children(&self) -> std::io::Result<()> {
-        self.table.region().map_or(Ok(()), |region| region.keep_from_children())
+        self.table.region().keep_from_children()
     }
 
-    fn decide(&self, address: IpAddr) -> (bool, Option<u32>) {
-        match self.table.find(address) {
-            Some(found) => (found & 1 == 1, Some(found >> 1)),
-            None => (self.otherwise, None),
+    /// Takes it away from this process.
+    pub(crate) fn withdraw(&self) -> std::io::Result<()> {
+        self.table.region().withdraw()
+    }
+
+    /// Puts the rules in force that the files have now.
+    ///
+    /// # Errors
+    /// A file cannot be read, or has a line that is no rule: the old rules stay in force.
+    pub(crate) fn read_again(&self, source: &Source) -> Result<usize, Error> {
+        let list = source.read()?;
+        self.table.publish(&list.to_words()).map_err(|why| no_room(&why))?;
+        Ok(list.rules.len())
+    }
+
+    fn decide(&self, address: IpAddr, moment: Option<Moment>) -> Verdict {
+        if let Some(moment) = moment.filter(|_| !self.windows.is_empty())
+            && !self.windows.iter().any(|window| window.contains(moment))
+        {
+            return Verdict::NotNow;
         }
+        self.table.read(|edition| match table::find(edition, address) {
+            Some(found) => Verdict::Rule(found.answer.rule, found.answer.allows),
+            None => Verdict::Otherwise(table::otherwise(edition)),
+        })
+    }
+}
+
+impl Source {
+    /// The files that rules are in.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
+        self.written.iter().filter_map(|written| match written {
+            Written::File(path) => Some(path.as_path()),
+            Written::Allow(_) | Written::Deny(_) => None,
+        })
+    }
+
+    fn read(&self) -> Result<List, Error> {
+        let mut list = List::default();
+        self.written.iter().try_for_each(|written| list.add_written(written))?;
+        Ok(list)
     }
 }
 
@@ -76,8 +177,10 @@ impl Gate {
 pub struct Decision<'a> {
     /// Whether it may come.
     pub allowed: bool,
-    /// The rule that decides, as it was written; `None` where there is none for it.
+    /// The rule that decides, or the times of the day that do, as it was written; `None` where there is none for it.
     pub rule: Option<&'a str>,
+    /// Whether it is not the time.
+    pub is_the_time: bool,
 }
 
 impl AccessRules {
@@ -90,7 +193,7 @@ impl AccessRules {
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.rules.is_empty()
+        self.written.is_empty() && self.windows.is_empty()
     }
 
     /// These addresses may come: `192.0.2.1`, `192.0.2.0/24`, `2001:db8::/32`, `any`. Everyone whom no rule
@@ -98,9 +201,8 @@ impl AccessRules {
     ///
     /// # Errors
     /// It is no block of addresses, or one that is denied.
-    pub fn allow(mut self, block: &str) -> Result<AccessRules, Error> {
-        self.names_guests = true;
-        self.add(vec![block.parse()?], true, format!("allow {block}"))
+    pub fn allow(self, block: &str) -> Result<AccessRules, Error> {
+        self.add(Written::Allow(block.to_owned()))
     }
 
     /// These addresses may not come, but for those in them that are allowed more specifically.
@@ -108,40 +210,32 @@ impl AccessRules {
     /// # Errors
     /// It is no block of addresses, or one that is allowed.
     pub fn deny(self, block: &str) -> Result<AccessRules, Error> {
-        self.add(vec![block.parse()?], false, format!("deny {block}"))
+        self.add(Written::Deny(block.to_owned()))
     }
 
     /// The rules of a file in the form of `tcprules`: `ADDRESS:allow` or `ADDRESS:deny` a line, with addresses, blocks,
-    /// prefixes that end in a dot, ranges, and nothing for everyone.
+    /// prefixes that end in a dot, ranges, and nothing for everyone; after it, `,NAME="VALUE"` for the environment of a
+    /// program. A server reads it again when it has changed.
     ///
     /// # Errors
     /// It cannot be read, or has a line that is no such rule.
-    pub fn file(mut self, path: &Path) -> Result<AccessRules, Error> {
-        let text = std::fs::read_to_string(path).map_err(|why| {
-            let what = format!("cannot read rules from {}: {}", path.display(), reason(&why));
-            Error::usage(what, "check the path and its permissions")
-        })?;
-        for (number, line) in text.lines().enumerate() {
-            let place = format!("{}:{}", path.display(), number + 1);
-            if let Some((blocks, allows)) = tcprules::parse(line).map_err(|error| error.within(&place))? {
-                self = self.add(blocks, allows, format!("{place}: {}", line.trim_end()))?;
-            }
-        }
+    pub fn file(self, path: &Path) -> Result<AccessRules, Error> {
+        self.add(Written::File(path.to_owned()))
+    }
+
+    /// Whoever may come may come at these times of the day only, in local time: `08:00-17:00`, `Mon-Fri 08:00-17:00`. With
+    /// several, in any of them.
+    ///
+    /// # Errors
+    /// It is no span of time.
+    pub fn times(mut self, window: &str) -> Result<AccessRules, Error> {
+        self.windows.push((window.parse()?, window.to_owned()));
         Ok(self)
     }
 
-    fn add(mut self, blocks: Vec<Prefix>, allows: bool, text: String) -> Result<AccessRules, Error> {
-        let number = self.rules.len() as u32;
-        for block in blocks {
-            let other = self.by_block.insert(block.to_parts(), number);
-            let other = other.and_then(|other| self.rules.get(other as usize));
-            if let Some(other) = other.filter(|other| other.allows != allows) {
-                let what = format!("{block} is both allowed and denied, by '{}' and '{text}'", other.text);
-                return Err(Error::usage(what, "leave one of them out"));
-            }
-            self.blocks.push((block, number << 1 | u32::from(allows)));
-        }
-        self.rules.push(Rule { text, allows });
+    fn add(mut self, written: Written) -> Result<AccessRules, Error> {
+        self.list.add_written(&written)?;
+        self.written.push(written);
         Ok(self)
     }
 
@@ -150,25 +244,101 @@ impl AccessRules {
     /// # Errors
     /// ENOMEM.
     pub fn build(self) -> Result<Access, Error> {
-        let next = "write fewer rules, or free memory";
-        let table =
-            Table::new(self.blocks).map_err(|why| Error::system("no room for the rules", &why, next))?;
-        Ok(Access { rules: self.rules, gate: Gate { table, otherwise: !self.names_guests } })
+        let source = Source { written: self.written };
+        let grows = source.files().next().is_some();
+        let table = Published::new(&self.list.to_words(), grows).map_err(|why| no_room(&why))?;
+        let (windows, texts): (Vec<Window>, Vec<String>) = self.windows.into_iter().unzip();
+        let gate = Gate {
+            table,
+            // For as long as the process that asks it.
+            windows: windows.leak(),
+            sets_variables: grows,
+        };
+        Ok(Access { rules: self.list.rules, windows: texts.join(", "), gate, source })
+    }
+}
+
+fn no_room(why: &std::io::Error) -> Error {
+    Error::system("no room for the rules", why, "write fewer rules, or free memory")
+}
+
+impl List {
+    fn add_written(&mut self, written: &Written) -> Result<(), Error> {
+        match written {
+            Written::Allow(block) => {
+                self.names_guests = true;
+                self.add(vec![block.parse()?], true, b"", format!("allow {block}"))
+            }
+            Written::Deny(block) => self.add(vec![block.parse()?], false, b"", format!("deny {block}")),
+            Written::File(path) => self.add_file(path),
+        }
+    }
+
+    fn add_file(&mut self, path: &Path) -> Result<(), Error> {
+        let text = std::fs::read_to_string(path).map_err(|why| {
+            let what = format!("cannot read rules from {}: {}", path.display(), reason(&why));
+            Error::usage(what, "check the path and its permissions")
+        })?;
+        for (number, line) in text.lines().enumerate() {
+            let place = format!("{}:{}", path.display(), number + 1);
+            if let Some(rule) = tcprules::parse(line).map_err(|error| error.within(&place))? {
+                let text = format!("{place}: {}", line.trim_end());
+                self.add(rule.blocks, rule.allows, &rule.variables, text)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn add(
+        &mut self,
+        blocks: Vec<Prefix>,
+        allows: bool,
+        variables: &[u8],
+        text: String,
+    ) -> Result<(), Error> {
+        let number = self.rules.len() as u32;
+        if !variables.is_empty() {
+            self.variables.push(variables.to_owned());
+        }
+        let place = if variables.is_empty() { 0 } else { self.variables.len() as u32 };
+        for block in blocks {
+            let other = self.by_block.insert(block.to_parts(), number);
+            let other = other.and_then(|other| self.rules.get(other as usize));
+            if let Some(other) = other.filter(|other| other.allows != allows) {
+                let what = format!("{block} is both allowed and denied, by '{}' and '{text}'", other.text);
+                return Err(Error::usage(what, "leave one of them out"));
+            }
+            self.blocks.push((block, Answer { rule: number, allows, text: place }));
+        }
+        self.rules.push(Rule { text, allows });
+        Ok(())
+    }
+
+    fn to_words(&self) -> Vec<u64> {
+        table::words(self.blocks.clone(), &self.variables, !self.names_guests)
     }
 }
 
 impl Access {
-    /// Decides about an address. An IPv4 address within IPv6 is what it stands for.
+    /// Decides about an address at a time. An IPv4 address within IPv6 is what it stands for.
     #[must_use]
-    pub fn decide(&self, address: IpAddr) -> Decision<'_> {
-        let (allowed, number) = self.gate.decide(address);
-        let rule = number.and_then(|number| self.rules.get(number as usize));
-        Decision { allowed, rule: rule.map(|rule| rule.text.as_str()) }
+    pub fn decide(&self, address: IpAddr, moment: Moment) -> Decision<'_> {
+        let rule = |number: u32| self.rules.get(number as usize).map(|rule| rule.text.as_str());
+        match self.gate.decide(address, Some(moment)) {
+            Verdict::Rule(number, allowed) => Decision { allowed, rule: rule(number), is_the_time: false },
+            Verdict::Otherwise(allowed) => Decision { allowed, rule: None, is_the_time: false },
+            Verdict::NotNow => Decision { allowed: false, rule: Some(&self.windows), is_the_time: true },
+        }
     }
 
     /// What decides at run time: the same.
     pub(crate) fn gate(&self) -> Gate {
         self.gate
+    }
+
+    /// What it is read from again, if that is a file.
+    pub(crate) fn source(&self) -> Option<Source> {
+        self.source.files().next().map(|_| self.source.clone())
     }
 }
 
@@ -177,7 +347,7 @@ mod tests {
     use super::*;
 
     fn decide(access: &Access, address: &str) -> (bool, Option<String>) {
-        let decision = access.decide(address.parse().expect(address));
+        let decision = access.decide(address.parse().expect(address), "Mon 12:00".parse().expect("a time"));
         (decision.allowed, decision.rule.map(str::to_owned))
     }
 

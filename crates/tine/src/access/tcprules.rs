@@ -5,8 +5,17 @@ use std::net::{IpAddr, Ipv4Addr};
 use super::prefix::{Prefix, span};
 use crate::error::Error;
 
-/// One line: the blocks that it is about, and whether they may come. `None` for a line that says nothing.
-pub(crate) fn parse(line: &str) -> Result<Option<(Vec<Prefix>, bool)>, Error> {
+/// A line.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Rule {
+    pub(super) blocks: Vec<Prefix>,
+    pub(super) allows: bool,
+    /// `NAME=VALUE` and a zero byte each.
+    pub(super) variables: Vec<u8>,
+}
+
+/// One line; `None` for one that says nothing.
+pub(super) fn parse(line: &str) -> Result<Option<Rule>, Error> {
     let line = line.trim_end();
     if line.is_empty() || line.starts_with('#') {
         return Ok(None);
@@ -20,16 +29,34 @@ pub(crate) fn parse(line: &str) -> Result<Option<(Vec<Prefix>, bool)>, Error> {
     let Some((address, rest, allows)) = found else {
         return Err(bad(format!("'{line}' says neither :allow nor :deny")));
     };
-    if let Some(variables) = rest.strip_prefix(',') {
-        return Err(bad(format!("variables in rules are not supported yet ('{variables}')")));
-    }
-    if !rest.is_empty() {
-        return Err(bad(format!("what is '{rest}' after the instruction?")));
-    }
+    let variables = variables(rest).map_err(bad)?;
     if address.contains(['=', '@']) {
-        return Err(bad(format!("rules for names and ident answers are not supported ('{address}')")));
+        let next = "names are looked up by `tcpserver -x`, with what tcprules makes of this file";
+        return Err(Error::usage(format_args!("'{address}' is no address"), next));
     }
-    Ok(Some((blocks(address).ok_or_else(|| bad(format!("'{address}' is no address")))?, allows)))
+    let blocks = blocks(address).ok_or_else(|| bad(format!("'{address}' is no address")))?;
+    Ok(Some(Rule { blocks, allows, variables }))
+}
+
+/// `,NAME="VALUE"` any number of times; any character that comes twice may take the place of the quotes.
+fn variables(mut rest: &str) -> Result<Vec<u8>, String> {
+    let mut variables = Vec::new();
+    while !rest.is_empty() {
+        let one = rest.strip_prefix(',').and_then(|rest| rest.split_once('='));
+        let Some((name, value)) = one.filter(|(name, _)| !name.is_empty()) else {
+            return Err(format!("what is '{rest}' after the instruction?"));
+        };
+        let quote = value.chars().next().ok_or_else(|| format!("{name} has no value"))?;
+        let Some((value, more)) = value[quote.len_utf8()..].split_once(quote) else {
+            return Err(format!("the value of {name} does not end: {quote} is missing"));
+        };
+        if name.contains('\0') || value.contains('\0') {
+            return Err(format!("there is a zero byte in {name}"));
+        }
+        variables.extend_from_slice(format!("{name}={value}\0").as_bytes());
+        rest = more;
+    }
+    Ok(variables)
 }
 
 /// `1.2.3.4`, `1.2.3.`, `1.2.3.37-53`, `1.2.`, `2001:db8::/32`, and nothing for everyone.
@@ -87,9 +114,9 @@ mod tests {
             ("192.0.2.0/24:allow", "192.0.2.0/24", true),
             (":deny", "any", false),
         ] {
-            let (blocks, allowed) = parse(line).expect(line).expect("a rule");
-            let blocks: Vec<String> = blocks.iter().map(ToString::to_string).collect();
-            assert_eq!((blocks.join(" ").as_str(), allowed), (shown, allows), "{line}");
+            let rule = parse(line).expect(line).expect("a rule");
+            let blocks: Vec<String> = rule.blocks.iter().map(ToString::to_string).collect();
+            assert_eq!((blocks.join(" ").as_str(), rule.allows), (shown, allows), "{line}");
         }
         for line in ["", "# 1.2.3.4:deny", "#"] {
             assert!(parse(line).expect(line).is_none(), "{line}");
@@ -104,11 +131,28 @@ mod tests {
             "1.2.3.300:deny",
             "=host.example:allow",
             "joe@1.2.3.4:allow",
-            "1.2.3.4:allow,X=\"y\"",
+            "1.2.3.4:allow,X",
+            "1.2.3.4:allow,X=",
+            "1.2.3.4:allow,X=\"y",
+            "1.2.3.4:allow,=\"y\"",
+            "1.2.3.4:allow,X=\"y\"z",
             "1.2.3.4:allowed",
             "::/129:deny",
         ] {
             assert_eq!(parse(line).expect_err(line).exit_code(), 100, "{line}");
+        }
+    }
+
+    #[test]
+    fn variables_of_rules() {
+        for (rest, meant) in [
+            ("", ""),
+            (",RELAYCLIENT=\"\"", "RELAYCLIENT=\0"),
+            (",A=\"1 2\",B=/x\"y/", "A=1 2\0B=x\"y\0"),
+            (",A=\u{e9}b\u{e9}", "A=b\0"),
+        ] {
+            let rule = parse(&format!("1.2.3.4:allow{rest}")).expect(rest).expect("a rule");
+            assert_eq!(rule.variables, meant.as_bytes());
         }
     }
 }

@@ -15,7 +15,6 @@ use std::os::fd::OwnedFd;
 
 use rustix::process::Pid;
 use tine_sys::cmdline::Title;
-use tine_sys::exec::Entrance;
 use tine_sys::process::Alone;
 
 use crate::board::{Board, Entry, now};
@@ -27,7 +26,7 @@ use crate::log::Log;
 use crate::peer::{Peer, Reach};
 use crate::penalty::Fault;
 use crate::procfs::Stat;
-use crate::program::launch::Launcher;
+use crate::program::launch::{Launcher, Surroundings};
 use crate::refuser::{self, Reason};
 use crate::settings::Settings;
 
@@ -82,9 +81,12 @@ impl<H> Forker<'_, H> {
         self.board.begin(slot, peer)
     }
 
-    /// The way into the cgroup of this slot, where connections have one.
-    pub(crate) fn cgroup(&self, slot: usize) -> Option<Entrance> {
-        self.cgroups.map(|cgroups| cgroups.of(slot, self.board.cgroup(slot)).entrance())
+    /// What the process of a connection cannot find out.
+    pub(crate) fn surroundings(&self, slot: usize, peer: Peer) -> Surroundings {
+        let cgroup = self.cgroups.map(|cgroups| cgroups.of(slot, self.board.cgroup(slot)).entrance());
+        // Handlers have no environment of their own.
+        let variables = self.launcher.as_ref().map(|_| self.door.variables(peer));
+        Surroundings { cgroup, variables: variables.unwrap_or_default() }
     }
 
     /// Whether a client may come in now. If not, it is dealt with.
@@ -121,11 +123,13 @@ impl<H> Forker<'_, H> {
     /// Sends a client that may not be served now where it belongs: to wait, where that helps, until the end of its time if it has
     /// waited before; else to be refused.
     pub(crate) fn turn_away(&self, socket: &OwnedFd, peer: Peer, reason: Reason, until: Option<u64>) {
-        let waits = self.delayer.filter(|_| reason != Reason::Denied).is_some_and(|delayer| {
-            let until = until.unwrap_or_else(|| self.settings.delayed_until(now()));
-            let send = || delayer::hand_over(&delayer.come, socket, peer, reason, until);
-            self.board.hand_over_unless_draining(send)
-        });
+        let waits = self.delayer.filter(|_| !matches!(reason, Reason::Denied | Reason::Time)).is_some_and(
+            |delayer| {
+                let until = until.unwrap_or_else(|| self.settings.delayed_until(now()));
+                let send = || delayer::hand_over(&delayer.come, socket, peer, reason, until);
+                self.board.hand_over_unless_draining(send)
+            },
+        );
         if !waits {
             self.refuse(socket, peer, reason);
         }

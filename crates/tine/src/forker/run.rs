@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, epoll};
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with};
-use tine_sys::exec::Entrance;
 use tine_sys::process::{Side, exit_now, fork_sibling};
 use tine_sys::wait;
 
@@ -23,7 +22,7 @@ use crate::error::{HandlerError, reason};
 use crate::listener::Listener;
 use crate::outcome::Report;
 use crate::peer::Peer;
-use crate::program::launch;
+use crate::program::launch::{self, Surroundings};
 use crate::refuser::Reason;
 
 /// Clients taken from one listener before the next one has its turn.
@@ -336,11 +335,11 @@ where
     }
     // Before the fork: however soon the child ends, the supervisor finds its slot.
     board.mark_changed(slot);
-    let cgroup = forker.cgroup(slot);
-    match make_process(forker, &socket, slot, &entry, cgroup.as_ref()) {
+    let surroundings = forker.surroundings(slot, peer);
+    match make_process(forker, &socket, slot, &entry, &surroundings) {
         Ok(Side::Child) => {
             child::be_born(forker.supervisor);
-            child::serve(forker, socket, slot, entry, cgroup)
+            child::serve(forker, socket, slot, entry, &surroundings)
         }
         Ok(Side::Parent(_)) => {
             drop(socket);
@@ -363,14 +362,14 @@ fn make_process<H>(
     socket: &OwnedFd,
     slot: usize,
     entry: &Entry,
-    cgroup: Option<&Entrance>,
+    surroundings: &Surroundings,
 ) -> std::io::Result<Side> {
     let id = forker.board.pid_cell(slot);
     match &mut forker.launcher {
         Some(launcher) if !launcher.relays() => {
             let display = forker.board.display();
             let failed = |report: &Report| display.report(slot, report);
-            let client = launch::Client { socket, entry: *entry, cgroup };
+            let client = launch::Client { socket, entry: *entry, surroundings };
             launcher.spawn(forker.alone, id, &client, &failed).map(Side::Parent)
         }
         _ => fork_sibling(forker.alone, id),

@@ -40,8 +40,8 @@ where
     if reuse == 1 {
         let (socket, entry) = next(forker, &events, slot);
         forker.tell_change(slot);
-        let cgroup = forker.cgroup(slot);
-        child::serve(forker, socket, slot, entry, cgroup);
+        let surroundings = forker.surroundings(slot, entry.peer);
+        child::serve(forker, socket, slot, entry, &surroundings);
     }
     for _ in 0..reuse {
         let (socket, entry) = next(forker, &events, slot);

@@ -38,8 +38,16 @@ pub(crate) struct Launcher<'a> {
 pub(crate) struct Client<'a> {
     pub(crate) socket: &'a OwnedFd,
     pub(crate) entry: Entry,
+    pub(crate) surroundings: &'a Surroundings,
+}
+
+/// What a forker finds out for a connection's process, which cannot: it has none of the tables.
+#[derive(Debug, Default)]
+pub(crate) struct Surroundings {
     /// The way into its cgroup, where it has one.
-    pub(crate) cgroup: Option<&'a Entrance>,
+    pub(crate) cgroup: Option<Entrance>,
+    /// The variables that a rule sets for it, `NAME=VALUE` and a zero byte each.
+    pub(crate) variables: Vec<u8>,
 }
 
 /// What is executed. It is the same for all connections, but for the last variables of the environment.
@@ -50,6 +58,8 @@ struct Image<'a> {
     environment: Words,
     /// How many variables every connection has.
     common: usize,
+    /// The environment of the last connection for which a rule sets variables.
+    special: Words,
     null: Option<OwnedFd>,
     /// Who the program runs as, if not who this process is.
     identity: Option<&'a Identity>,
@@ -86,7 +96,8 @@ impl<'a> Launcher<'a> {
         };
         let common = environment.len();
         let supervisor = supervisor.as_raw_nonzero().get();
-        let image = Image { program, arguments, environment, common, null, identity, supervisor };
+        let special = Words::default();
+        let image = Image { program, arguments, environment, common, special, null, identity, supervisor };
         Ok(Launcher { path, image, stack: Stack::new()?, scribe })
     }
 
@@ -149,7 +160,7 @@ impl<'a> Launcher<'a> {
 
     fn try_relay(&mut self, alone: &Alone, client: &Client, first_own: i32) -> io::Result<How> {
         // The program follows it there, and it reads the client's bytes as that user.
-        if let Some(cgroup) = client.cgroup {
+        if let Some(cgroup) = &client.surroundings.cgroup {
             cgroup.enter()?;
         }
         if let Some(identity) = self.image.identity.take() {
@@ -221,14 +232,22 @@ impl Image<'_> {
         client: &'b Client,
         pipe: Option<&OwnedFd>,
     ) -> Execution<'b> {
-        let Client { socket, entry, cgroup } = client;
+        let Client { socket, entry, surroundings } = client;
+        let stderr = self.stderr(socket, pipe);
         self.environment.truncate(self.common);
         describe(&mut self.environment, entry.id, &ends(socket.as_fd(), entry.peer));
-        let stderr = self.stderr(socket, pipe);
+        let variables = &surroundings.variables;
+        let environment = match variables.is_empty() {
+            true => &mut self.environment,
+            false => {
+                self.special = self.environment.with_variables(variables);
+                &mut self.special
+            }
+        };
         Execution {
             path,
             arguments: &mut self.arguments,
-            environment: &mut self.environment,
+            environment,
             stdin: socket.as_raw_fd(),
             stdout: socket.as_raw_fd(),
             stderr,
@@ -236,7 +255,7 @@ impl Image<'_> {
             nice: self.program.nice,
             terminal: false,
             parent: Some(self.supervisor),
-            cgroup: *cgroup,
+            cgroup: surroundings.cgroup.as_ref(),
             identity: self.identity.map(Identity::to_ids),
         }
     }

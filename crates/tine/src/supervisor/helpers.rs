@@ -4,6 +4,7 @@ use rustix::process::Pid;
 use tine_sys::process::{Ended, How, Side, fork};
 
 use super::people::Role;
+use super::reload::Rules;
 use super::run::{Supervisor, cannot_start};
 use super::state::{Event, Helper};
 use crate::connection::Connection;
@@ -52,6 +53,7 @@ where
     fn become_helper(&mut self, helper: Helper, supervisor: Pid) -> ! {
         self.own = None;
         self.watching.close();
+        self.rules.iter_mut().for_each(Rules::close);
         self.ready = crate::ready::Ready::default();
         match helper {
             Helper::Forker(index) => self.become_forker(index, supervisor),

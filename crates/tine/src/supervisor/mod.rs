@@ -9,6 +9,7 @@ mod exits;
 mod helpers;
 mod people;
 mod prepare;
+mod reload;
 mod run;
 mod state;
 mod watching;

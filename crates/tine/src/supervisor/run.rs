@@ -14,6 +14,7 @@ use super::ends::LINGER;
 use super::exits::Exits;
 use super::people::People;
 use super::prepare::{above_the_program, adapt, channel, delays, sweep_every, take_signals};
+use super::reload::Rules;
 use super::state::{Event, Helper, Phase, State};
 use super::watching::Watching;
 use crate::board::Board;
@@ -74,6 +75,8 @@ pub(super) struct Supervisor<'a, H> {
     pub(super) outlived: Vec<Cgroup>,
     pub(super) first_own_descriptor: i32,
     pub(super) door: Door,
+    /// Files of rules, to be read again.
+    pub(super) rules: Option<Rules>,
     /// The file of the program, found before anything is started.
     pub(super) program_path: Option<CString>,
     pub(super) people: People,
@@ -159,6 +162,8 @@ where
             ends: high(Ok(end_set.descriptor().map_err(io)?))?,
             exits: Exits::new(high(Exits::queue())?),
         };
+        let source = settings.rules_source.clone();
+        let rules = source.map(|source| Rules::watch(source, |fd| high(fd).ok(), &mut log));
         let diag = settings.rules().are_any().then(|| high(Diag::socket()).ok());
         let watching = Watching::new(settings.rules(), diag, &listeners, &mut log);
         Ok(Supervisor {
@@ -195,6 +200,7 @@ where
             mask_before,
             first_own_descriptor,
             door,
+            rules,
             program_path,
         })
     }
@@ -221,19 +227,22 @@ where
         let sweep = Some(self.sweep_at).filter(|_| !self.people.are_slots_empty());
         let lingering = (!self.lingering.is_empty()).then(|| Instant::now() + LINGER);
         let look = self.watching.deadline(!self.people.are_slots_empty());
-        let deadline = [state.deadline(), gathering, sweep, look, lingering, self.orphans_at]
+        let rules = self.rules.as_ref().and_then(Rules::deadline);
+        let deadline = [state.deadline(), gathering, sweep, look, lingering, self.orphans_at, rules]
             .into_iter()
             .flatten()
             .min();
         let Some(own) = &self.own else { return };
+        let events = self.rules.as_ref().and_then(Rules::events).unwrap_or(&self.wake);
         let mut ask = [
             PollFd::new(&self.wake, PollFlags::IN),
             PollFd::new(&own.commands, PollFlags::IN),
             PollFd::new(&own.ends, PollFlags::IN),
             PollFd::new(own.exits.descriptor(), PollFlags::IN),
+            PollFd::new(events, PollFlags::IN),
         ];
         // Commands come with the ends of programs, and can wait for two milliseconds, too.
-        let asked = if gathering.is_some() { 1 } else { 4 };
+        let asked = if gathering.is_some() { 1 } else { ask.len() };
         // Interrupted: everything is looked at in any case.
         let _ = wait::until(&mut ask[..asked], deadline);
     }
@@ -246,9 +255,7 @@ where
             match signals::command(signal.number) {
                 Some(Command::Stop) if self.has_lost_its_top() => events.push(Event::Abandoned),
                 Some(Command::Stop) => events.push(Event::StopAsked),
-                Some(Command::Reload) => {
-                    self.log.warning("SIGHUP: there is no configuration to reload yet; nothing is changed")
-                }
+                Some(Command::Reload) => self.reload(),
                 Some(Command::Upgrade) => {
                     self.log.warning("SIGUSR2: the binary cannot be replaced yet; nothing is changed")
                 }
@@ -263,6 +270,7 @@ where
         if self.orphans_at.is_some_and(|at| at <= Instant::now()) {
             self.reap_orphans();
         }
+        self.look_at_rules();
         self.look_at_connections();
         self.look_at_lingering(&mut events);
         if self.sweep_at <= Instant::now() {
