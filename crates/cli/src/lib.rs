@@ -9,6 +9,7 @@ pub mod config;
 mod load;
 mod places;
 mod services;
+mod tcpserver;
 
 use std::process::ExitCode;
 
@@ -17,6 +18,10 @@ use clap::{CommandFactory, FromArgMatches};
 /// Does what the command line says; the exit code tells how it went.
 #[must_use]
 pub fn main() -> ExitCode {
+    let mut words = std::env::args_os();
+    if words.next().is_some_and(|name| tcpserver::is_meant(&name)) {
+        return tcpserver::main(words);
+    }
     let parsed = args::Args::command()
         .try_get_matches()
         .and_then(|matches| args::Args::from_arg_matches(&matches).map(|args| (args, matches)));

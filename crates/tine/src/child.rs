@@ -19,8 +19,8 @@ use crate::program::launch::{Client, Surroundings};
 /// with the supervisor, and a terminal's Ctrl-C or a signal to a group reaches it alone. Signals have
 /// their default actions and none is blocked: the forker has it so.
 #[inline]
-pub(crate) fn be_born(supervisor: Pid) {
-    die_with(supervisor);
+pub(crate) fn be_born(supervisor: Option<Pid>) {
+    supervisor.into_iter().for_each(die_with);
     // Fails only for a session leader, which a process this young is not.
     let _ = rustix::process::setpgid(None, None);
 }
@@ -57,7 +57,14 @@ where
         give_up_tables(&forker.board, forker.door);
     }
     if let Some(launcher) = &mut forker.launcher {
-        let client = Client { socket: &socket, entry, surroundings };
+        let mut client = Client { socket: &socket, entry, surroundings };
+        let prepared;
+        if launcher.prepares() {
+            show_name(entry, forker.title.as_mut());
+            let variables = launcher.prepare(&client, forker.first_own_descriptor);
+            prepared = Surroundings { cgroup: surroundings.cgroup.clone(), variables };
+            client.surroundings = &prepared;
+        }
         let report = match launcher.relays() {
             true => {
                 show_name(entry, forker.title.as_mut());

@@ -89,6 +89,14 @@ impl Listener {
         listen(&self.socket, backlog).map_err(|why| cannot_listen(&self.name, why))
     }
 
+    /// Clients' sockets inherit it (tcp(7)).
+    pub(crate) fn set_no_delay(&self, at_once: bool) -> Result<(), Error> {
+        if self.port.is_none() {
+            return Ok(());
+        }
+        sockopt::set_tcp_nodelay(&self.socket, at_once).map_err(|why| cannot_listen(&self.name, why))
+    }
+
     /// Moves the descriptor to this number or above.
     pub(crate) fn move_above(&mut self, lowest: i32) -> Result<(), Errno> {
         self.socket = fcntl_dupfd_cloexec(&self.socket, lowest)?;

@@ -23,6 +23,8 @@ pub enum Format {
     Text,
     /// One JSON object a line.
     Json,
+    /// The lines of `tcpserver`.
+    Tcpserver,
     /// No lines at all.
     Off,
 }
@@ -91,16 +93,28 @@ impl Log {
 
     /// Whether accepted and ended connections are written down.
     pub(crate) fn tells_connections(&self) -> bool {
-        self.format != Format::Off && self.level >= Level::Normal
+        self.format != Format::Off && self.level >= self.level_of_connections()
+    }
+
+    /// From which level on lines are about connections.
+    fn level_of_connections(&self) -> Level {
+        if self.format == Format::Tcpserver { Level::Verbose } else { Level::Normal }
     }
 
     /// Whether received bytes are written down.
     pub(crate) fn tells_bytes(&self) -> bool {
-        self.format != Format::Off && self.level >= Level::Verbose
+        !matches!(self.format, Format::Off | Format::Tcpserver) && self.level >= Level::Verbose
     }
 
     pub(crate) fn listen(&mut self, address: &str, backlog: u32) {
         self.event("listen", &[("address", Text(address)), ("backlog", Number(backlog.into()))]);
+    }
+
+    /// How many are served now: a line where lines are those of `tcpserver`.
+    pub(crate) fn status(&mut self, count: impl FnOnce() -> usize, limit: usize) {
+        if self.format == Format::Tcpserver && self.level >= Level::Verbose {
+            self.say(format_args!("status: {}/{limit}", count()));
+        }
     }
 
     pub(crate) fn accept(&mut self, entry: &Entry, pid: i32, count: usize, limit: usize) {
@@ -117,6 +131,9 @@ impl Log {
     }
 
     pub(crate) fn end(&mut self, entry: &Entry, pid: i32, outcome: &Outcome, spent: &Spent) {
+        if self.format == Format::Tcpserver {
+            return self.say(format_args!("end {pid} status {}", outcome.wait_status()));
+        }
         let peer = entry.peer.to_string();
         let how = outcome.to_string();
         let mut fields = vec![
@@ -222,8 +239,17 @@ impl Log {
         self.always("recovered", &[("text", Text(what))]);
     }
 
+    /// A line of `tcpserver`.
+    fn say(&mut self, text: std::fmt::Arguments) {
+        self.line.clear();
+        // Writing to a string cannot fail.
+        let _ = writeln!(self.line, "tcpserver: {text}");
+        self.sink.write(self.line.as_bytes());
+    }
+
     fn event(&mut self, event: &str, fields: &[(&str, Value)]) {
-        if self.level >= Level::Normal {
+        // It has no lines for these but the two that are said elsewhere.
+        if self.level >= Level::Normal && self.format != Format::Tcpserver {
             self.always(event, fields);
         }
     }
@@ -231,6 +257,13 @@ impl Log {
     fn always(&mut self, event: &str, fields: &[(&str, Value)]) {
         if self.format == Format::Off {
             return;
+        }
+        if self.format == Format::Tcpserver {
+            let said = fields.iter().find_map(|(key, value)| match value {
+                Text(text) if *key == "text" => Some(*text),
+                _ => None,
+            });
+            return self.say(format_args!("warning: {}", said.unwrap_or(event)));
         }
         let dropped = self.sink.take_dropped();
         if dropped > 0 {

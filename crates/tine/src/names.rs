@@ -120,6 +120,30 @@ fn getent(database: &str, key: Option<&str>) -> Option<String> {
     Some(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+/// The name of a host by its address, in lower case, as the system is configured to find it (`getent hosts`). It may
+/// take long: not for a process that others wait for.
+#[must_use]
+pub fn host_name(address: IpAddr) -> Option<String> {
+    let records = getent("hosts", Some(&address.to_string()))?;
+    let name = records.lines().next()?.split_whitespace().nth(1)?;
+    Some(name.to_ascii_lowercase())
+}
+
+/// The port of a TCP service by its name (services(5)).
+#[must_use]
+pub fn service_port(name: &str) -> Option<u16> {
+    let records = match getent("services", Some(&format!("{name}/tcp"))) {
+        Some(records) => records,
+        None => std::fs::read_to_string("/etc/services").unwrap_or_default(),
+    };
+    records.lines().find_map(|line| {
+        let mut words = line.split('#').next()?.split_whitespace();
+        let (known, port) = (words.next()?, words.next()?.strip_suffix("/tcp")?);
+        let is_meant = known == name || words.any(|alias| alias == name);
+        port.parse().ok().filter(|_| is_meant)
+    })
+}
+
 /// The addresses of a host by name, each once, in the system's order (RFC 6724).
 pub(crate) fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
     let found = match getent("ahosts", Some(host)) {

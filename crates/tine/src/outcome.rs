@@ -108,6 +108,18 @@ impl Outcome {
     }
 }
 
+impl Outcome {
+    /// As wait(2) has it.
+    pub(crate) fn wait_status(&self) -> i32 {
+        match self {
+            Outcome::Exit(code) => code << 8,
+            Outcome::Signal(number) => *number,
+            Outcome::Ended(_) => rustix::process::Signal::TERM.as_raw(),
+            Outcome::Told(report) => report.exit_code() << 8,
+        }
+    }
+}
+
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -75,6 +75,20 @@ impl Server {
         Ok((!server.listeners.is_empty()).then_some(server))
     }
 
+    /// A server on a stream socket that listens already.
+    ///
+    /// # Errors
+    /// It does not.
+    pub fn on(socket: OwnedFd) -> Result<Server, Error> {
+        let mut server = Server::new();
+        rustix::io::ioctl_fionbio(&socket, true)
+            .map_err(|why| Error::system("cannot serve a socket", &why.into(), "pass one that listens"))?;
+        let mut listener = Listener::inherited(socket, "given")?;
+        listener.shared = false;
+        server.listeners.push(listener);
+        Ok(server)
+    }
+
     /// One more address for the same service; 64 sockets are the most.
     ///
     /// # Errors
@@ -170,6 +184,15 @@ impl Server {
         Ok(self)
     }
 
+    /// Whether what is written goes out at once (`TCP_NODELAY`, tcp(7)), instead of waiting a little for more. Default: yes.
+    ///
+    /// # Errors
+    /// None that a bound address can cause.
+    pub fn no_delay(self, at_once: bool) -> Result<Server, Error> {
+        self.listeners.iter().try_for_each(|listener| listener.set_no_delay(at_once))?;
+        Ok(self)
+    }
+
     /// How many fresh processes stand ready; 0, the default, forks after accepting.
     #[must_use]
     pub fn spares(mut self, processes: usize) -> Server {
@@ -197,6 +220,21 @@ impl Server {
     #[must_use]
     pub fn drain_timeout(mut self, time: Duration) -> Server {
         self.settings.drain_timeout = time;
+        self
+    }
+
+    /// Whether connections go on when the server stops, and whatever becomes of it; then it stops as soon as it accepts nobody any
+    /// more. Default: no, they have the drain timeout, and end with the server.
+    #[must_use]
+    pub fn leave_connections(mut self, leave: bool) -> Server {
+        self.settings.leaves_connections = leave;
+        self
+    }
+
+    /// Whether programs go on for ever that do not notice that their client has gone. Default: no, they are ended.
+    #[must_use]
+    pub fn ignore_gone_clients(mut self, ignore: bool) -> Server {
+        self.settings.ignores_gone_clients = ignore;
         self
     }
 

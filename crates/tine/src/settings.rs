@@ -88,6 +88,10 @@ pub(crate) struct Settings {
     pub(crate) reuse: u64,
     pub(crate) forkers: usize,
     pub(crate) drain_timeout: Duration,
+    /// Connections outlive the server, which stops as soon as it accepts nobody any more.
+    pub(crate) leaves_connections: bool,
+    /// Programs whose clients have gone go on.
+    pub(crate) ignores_gone_clients: bool,
     pub(crate) identity: Option<Identity>,
     pub(crate) titles: bool,
     pub(crate) handler_prints: bool,
@@ -116,6 +120,8 @@ impl Default for Settings {
             reuse: 1,
             forkers: default_forkers(),
             drain_timeout: Duration::from_secs(10),
+            leaves_connections: false,
+            ignores_gone_clients: false,
             identity: None,
             titles: false,
             handler_prints: true,
@@ -218,7 +224,10 @@ impl Settings {
 
     /// What connections are watched for, from outside.
     pub(crate) fn rules(&self) -> Rules {
-        Rules { timeouts: self.timeouts, clients_matter: self.program.is_some() }
+        Rules {
+            timeouts: self.timeouts,
+            clients_matter: self.program.is_some() && !self.ignores_gone_clients,
+        }
     }
 
     /// Whether processes wait for clients, instead of being forked for them.

@@ -340,6 +340,16 @@ impl Server {
         status
     }
 
+    /// Waits for the supervisor's end only: others may still write to its log.
+    ///
+    /// # Panics
+    /// If it does not end within [`PATIENCE`].
+    pub fn wait_for_exit(&mut self) -> ExitStatus {
+        let status = soon("the server ends", || self.process.try_wait().expect("our child"));
+        self.ended = true;
+        status
+    }
+
     /// Waits until no process of the server is left.
     ///
     /// # Panics

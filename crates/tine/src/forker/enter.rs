@@ -39,8 +39,14 @@ pub(super) fn enter<H>(forker: &mut Forker<'_, H>) -> std::io::Result<OwnedFd> {
         let lowest = forker.first_own_descriptor;
         let identity = forker.settings.identity.as_ref().filter(|_| forker.settings.has_cgroups());
         let scribe = forker.scribe.take();
-        forker.launcher =
-            Some(Launcher::new(program, path.to_owned(), identity, forker.supervisor, scribe, lowest)?);
+        forker.launcher = Some(Launcher::new(
+            program,
+            path.to_owned(),
+            identity,
+            forker.connections_die_with(),
+            scribe,
+            lowest,
+        )?);
     }
     event_queue(forker, &forker.control)
 }

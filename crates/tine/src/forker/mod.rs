@@ -81,6 +81,11 @@ impl<H> Forker<'_, H> {
         self.board.begin(slot, peer)
     }
 
+    /// With whom the processes of connections die.
+    pub(crate) fn connections_die_with(&self) -> Option<Pid> {
+        (!self.settings.leaves_connections).then_some(self.supervisor)
+    }
+
     /// What the process of a connection cannot find out.
     pub(crate) fn surroundings(&self, slot: usize, peer: Peer) -> Surroundings {
         let cgroup = self.cgroups.map(|cgroups| cgroups.of(slot, self.board.cgroup(slot)).entrance());

@@ -333,12 +333,14 @@ where
         forker.turn_away(&socket, peer, reason, waited_until);
         return Taken::Dealt;
     }
+    // Before what its process says.
+    forker.log.status(|| board.count(Phase::Serving, None), forker.settings.max_connections);
     // Before the fork: however soon the child ends, the supervisor finds its slot.
     board.mark_changed(slot);
     let surroundings = forker.surroundings(slot, peer);
     match make_process(forker, &socket, slot, &entry, &surroundings) {
         Ok(Side::Child) => {
-            child::be_born(forker.supervisor);
+            child::be_born(forker.connections_die_with());
             child::serve(forker, socket, slot, entry, &surroundings)
         }
         Ok(Side::Parent(_)) => {
@@ -366,7 +368,7 @@ fn make_process<H>(
 ) -> std::io::Result<Side> {
     let id = forker.board.pid_cell(slot);
     match &mut forker.launcher {
-        Some(launcher) if !launcher.relays() => {
+        Some(launcher) if !launcher.relays() && !launcher.prepares() => {
             let display = forker.board.display();
             let failed = |report: &Report| display.report(slot, report);
             let client = launch::Client { socket, entry: *entry, surroundings };
@@ -402,7 +404,7 @@ where
         board.one_waits_more(forker.index);
         match fork_sibling(forker.alone, board.pid_cell(slot)) {
             Ok(Side::Child) => {
-                child::be_born(forker.supervisor);
+                child::be_born(forker.connections_die_with());
                 spare::live(forker, slot)
             }
             Ok(Side::Parent(_)) => succeed(forker, memory),

@@ -15,6 +15,7 @@ use tine_sys::identity::become_user;
 use tine_sys::process::{Alone, How, Side, exit_now, fork};
 
 use super::environment::{Ends, describe};
+use super::prepare::{Arrival, to_bytes};
 use super::{Program, Stderr, Terminal, relay};
 use crate::board::Entry;
 use crate::error::reason;
@@ -63,7 +64,8 @@ struct Image<'a> {
     null: Option<OwnedFd>,
     /// Who the program runs as, if not who this process is.
     identity: Option<&'a Identity>,
-    supervisor: i32,
+    /// Whose death ends the program; `None` where it outlives the server.
+    supervisor: Option<i32>,
 }
 
 impl<'a> Launcher<'a> {
@@ -74,7 +76,7 @@ impl<'a> Launcher<'a> {
         program: &'a Program,
         path: CString,
         identity: Option<&'a Identity>,
-        supervisor: Pid,
+        supervisor: Option<Pid>,
         scribe: Option<OwnedFd>,
         lowest: i32,
     ) -> io::Result<Launcher<'a>> {
@@ -85,7 +87,9 @@ impl<'a> Launcher<'a> {
             rustix::process::umask(Mode::from_raw_mode(mask));
         }
         let mut arguments = Words::default();
-        program.words.iter().for_each(|word| arguments.push_bytes(word.as_bytes()));
+        let name = program.argv0.as_ref().or(program.words.first());
+        let words = name.into_iter().chain(program.words.iter().skip(1));
+        words.for_each(|word| arguments.push_bytes(word.as_bytes()));
         let environment = program.environment.base(std::env::vars_os());
         let null = match program.stderr {
             Stderr::Null => {
@@ -95,7 +99,7 @@ impl<'a> Launcher<'a> {
             _ => None,
         };
         let common = environment.len();
-        let supervisor = supervisor.as_raw_nonzero().get();
+        let supervisor = supervisor.map(|supervisor| supervisor.as_raw_nonzero().get());
         let special = Words::default();
         let image = Image { program, arguments, environment, common, special, null, identity, supervisor };
         Ok(Launcher { path, image, stack: Stack::new()?, scribe })
@@ -135,6 +139,32 @@ impl<'a> Launcher<'a> {
             Err(why) => why,
         };
         cannot_execute(&self.path, &why)
+    }
+
+    /// Whether something is to be done before the program is executed.
+    pub(crate) fn prepares(&self) -> bool {
+        self.image.program.prepare.is_some()
+    }
+
+    /// Does that, in the connection's process. Ends it where no program is to be executed.
+    pub(crate) fn prepare(&self, client: &Client, first_own: i32) -> Vec<u8> {
+        if matches!(self.image.program.stderr, Stderr::Server | Stderr::Client) {
+            // It may take long: the server's addresses are not to stay taken for it.
+            tine_sys::fd::close_from(first_own);
+        }
+        let mut variables = client.surroundings.variables.clone();
+        if let Some(prepare) = &self.image.program.prepare {
+            let socket = client.socket.as_fd();
+            let local = match ends(socket, client.entry.peer) {
+                Ends::Tcp { local, .. } => local,
+                Ends::Unix { .. } => None,
+            };
+            match prepare.0(&Arrival { peer: client.entry.peer, local, socket }) {
+                Ok(more) => variables.extend(to_bytes(&more)),
+                Err(code) => exit_now(code.into()),
+            }
+        }
+        variables
     }
 
     /// Whether the connection's process stays beside the program.
@@ -254,7 +284,7 @@ impl Image<'_> {
             limits: &self.program.limits,
             nice: self.program.nice,
             terminal: false,
-            parent: Some(self.supervisor),
+            parent: self.supervisor,
             cgroup: surroundings.cgroup.as_ref(),
             identity: self.identity.map(Identity::to_ids),
         }

@@ -3,12 +3,14 @@
 mod environment;
 mod find;
 pub(crate) mod launch;
+mod prepare;
 mod relay;
 
 use std::ffi::{CString, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
+pub use prepare::{Arrival, Prepared};
 pub use tine_sys::exec::Limit;
 
 use tine_sys::exec::LIMITS;
@@ -16,6 +18,7 @@ use tine_sys::exec::LIMITS;
 use crate::error::Error;
 use crate::names::Identity;
 pub(crate) use environment::{CONNECTION, Environment, SERVICE};
+use prepare::Prepare;
 
 /// A program that is executed for each connection, which it has as its standard input and output: the
 /// socket itself, nothing in between.
@@ -34,6 +37,8 @@ pub struct Program {
     pub(crate) kill_mode: KillMode,
     pub(crate) terminal: Terminal,
     pub(crate) cgroup: Option<PathBuf>,
+    pub(crate) argv0: Option<OsString>,
+    pub(crate) prepare: Option<Prepare>,
 }
 
 /// Where a program's standard error goes.
@@ -91,7 +96,24 @@ impl Program {
             kill_mode: KillMode::default(),
             terminal: Terminal::default(),
             cgroup: None,
+            argv0: None,
+            prepare: None,
         }
+    }
+
+    /// What it finds as its own name, in place of the one by which it was found.
+    #[must_use]
+    pub fn argv0(mut self, name: Option<OsString>) -> Program {
+        self.argv0 = name;
+        self
+    }
+
+    /// What is to be done before it is executed, in the connection's own process. Making one for that takes longer than executing
+    /// at once.
+    #[must_use]
+    pub fn prepare(mut self, prepare: impl Fn(&Arrival) -> Prepared + 'static) -> Program {
+        self.prepare = Some(Prepare(std::rc::Rc::new(prepare)));
+        self
     }
 
     /// Sets a variable of its environment.

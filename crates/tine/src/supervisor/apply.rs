@@ -63,7 +63,13 @@ where
         self.hear_forkers();
         self.log.drain(self.people.connections(), self.settings.drain_timeout);
         let waiting = self.listeners.iter().map(|listener| listener.queued().unwrap_or(u64::from(u32::MAX)));
-        self.board.set_drain_quota(waiting.sum());
+        let waiting: u64 = waiting.sum();
+        self.board.set_drain_quota(match self.settings.leaves_connections {
+            true => {
+                waiting.min(self.settings.max_connections.saturating_sub(self.people.connections()) as u64)
+            }
+            false => waiting,
+        });
         self.board.order_drain();
         // Never read, so that every spare sees it, also one that is just being made.
         let _ = rustix::io::write(&self.retire, &1u64.to_ne_bytes());

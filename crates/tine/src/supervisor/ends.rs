@@ -265,6 +265,7 @@ where
         }
         if let Some((entry, outcome, spent)) = line {
             self.log.end(&entry, ended.pid, &outcome, &spent);
+            self.log.status(|| self.board.count(Phase::Serving, None), self.settings.max_connections);
             if let Some((fault, time)) = penalty {
                 self.log.penalty(&entry.peer, fault.word(), time);
             }

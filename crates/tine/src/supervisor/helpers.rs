@@ -35,7 +35,9 @@ where
         for listener in &self.listeners {
             self.log.listen(&listener.name, self.settings.backlog);
         }
-        self.ready.say(&self.listeners)
+        self.ready.say(&self.listeners)?;
+        self.log.status(|| 0, self.settings.max_connections);
+        Ok(())
     }
 
     pub(super) fn start(&mut self, helper: Helper) -> std::io::Result<()> {

@@ -107,7 +107,8 @@ where
         supervisor.cgroups.iter().for_each(Cgroups::end);
         return Err(error);
     }
-    let mut state = State::new(&helpers, supervisor.settings.drain_timeout, Instant::now());
+    let mut state = State::new(&helpers, supervisor.settings.drain_timeout, Instant::now())
+        .leaving(supervisor.settings.leaves_connections);
     while state.phase() != Phase::Over {
         supervisor.wait(&state);
         for event in supervisor.events(&state) {
@@ -304,8 +305,10 @@ where
     }
 
     fn finish(&mut self) {
-        // All that connections have left behind.
-        family::kill(|| self.orphans());
+        if !self.settings.leaves_connections {
+            // All that connections have left behind.
+            family::kill(|| self.orphans());
+        }
         self.log.stop(self.board.connections());
         // The program goes on as it was before. It was a valid mask, so this cannot fail.
         let _ = self.mask_before.make_mask();

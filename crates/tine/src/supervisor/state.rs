@@ -84,6 +84,8 @@ pub(super) struct State {
     drain_timeout: Duration,
     helpers: Vec<(Helper, Care)>,
     listening: bool,
+    /// Connections go on without the server.
+    leaves_connections: bool,
 }
 
 impl State {
@@ -94,7 +96,13 @@ impl State {
             drain_timeout,
             helpers: helpers.iter().map(|helper| (*helper, Care::running(now))).collect(),
             listening: true,
+            leaves_connections: false,
         }
+    }
+
+    /// The same, of one that leaves its connections behind when it stops.
+    pub(super) fn leaving(self, leaves_connections: bool) -> State {
+        State { leaves_connections, ..self }
     }
 
     pub(super) fn phase(&self) -> Phase {
@@ -185,7 +193,7 @@ impl State {
         }
         let forkers_done = self.helpers.iter().all(|(helper, care)| care.is_gone() || !helper.is_forker());
         if forkers_done && self.is_stopping() {
-            return self.close_listeners();
+            return if self.leaves_connections { self.over() } else { self.close_listeners() };
         }
         self.start_due(Some(now), now)
     }
@@ -248,6 +256,16 @@ mod tests {
             (4, Event::Tick, &[]),
             (5, Event::NobodyLeft, &[]),
         ]);
+        assert_eq!(state.phase(), Phase::Over);
+    }
+
+    #[test]
+    fn connections_that_are_left_behind() {
+        let start = Instant::now();
+        let mut state = State::new(&[F0, F1, R], Duration::from_secs(10), start).leaving(true);
+        assert_eq!(state.on(Event::StopAsked, start), [Action::Drain]);
+        assert_eq!(state.on(left(F0), start), []);
+        assert_eq!(state.on(left(F1), start), [Action::CloseListeners]);
         assert_eq!(state.phase(), Phase::Over);
     }
 

@@ -1,0 +1,125 @@
+//! The name `tcpserver`: called by it, tine takes the options of that tool (cr.yp.to/ucspi-tcp/tcpserver.html), and gives
+//! programs its environment, its log lines and its exit codes.
+
+mod ident;
+mod options;
+mod rules;
+mod visit;
+
+use std::ffi::{OsStr, OsString};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::process::ExitCode;
+
+use tine::{Format, Identity, Level, Program, Server};
+
+use options::{Options, Verbosity};
+use visit::Visits;
+
+/// Whether a command's name is this one, whatever folder it was found in.
+pub fn is_meant(name: &OsStr) -> bool {
+    Path::new(name).file_name() == Some(OsStr::new("tcpserver"))
+}
+
+/// Serves until SIGTERM.
+pub fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
+    let variable = |name: &str| std::env::var(name).ok();
+    let options = match Options::parse(words, variable) {
+        Ok(options) => options,
+        Err(()) => {
+            eprintln!("tcpserver: usage: {}", options::USAGE);
+            return ExitCode::from(100);
+        }
+    };
+    match serve(&options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fatal) => {
+            if options.verbosity > Verbosity::Quiet {
+                eprintln!("tcpserver: fatal: {fatal}");
+            }
+            ExitCode::from(111)
+        }
+    }
+}
+
+fn serve(options: &Options) -> Result<(), String> {
+    let port = port(&options.port)?;
+    let address = SocketAddr::new(address(&options.host)?, port);
+    let socket = TcpListener::bind(address).map_err(|why| format!("unable to bind: {}", reason(&why)))?;
+    let identity = identity(options)?;
+    let plain = |error: tine::Error| error.to_string();
+    let server = Server::on(OwnedFd::from(socket))
+        .and_then(|server| server.no_delay(!options.delays))
+        .map_err(plain)?
+        .backlog(options.backlog)
+        .map_err(plain)?
+        .max_connections(options.limit)
+        .identity(identity)
+        .print_ports(options.prints_port)
+        .leave_connections(true)
+        .ignore_gone_clients(true)
+        .log(
+            if options.verbosity == Verbosity::Quiet { Format::Off } else { Format::Tcpserver },
+            if options.verbosity == Verbosity::Verbose { Level::Verbose } else { Level::Normal },
+        );
+    server.run_program(program(options)).map_err(plain)
+}
+
+/// The program, with what it is to know that needs no looking up; or with the looking up, where it needs some.
+fn program(options: &Options) -> Program {
+    let program = Program::new(&options.program);
+    match Visits::new(options) {
+        Some(visits) => program.prepare(move |arrival| visits.receive(arrival)),
+        // Without a name to be looked up, there is one.
+        None => program.env("TCPLOCALHOST", options.local_name.clone().unwrap_or_default()),
+    }
+}
+
+fn port(text: &str) -> Result<u16, String> {
+    match text.parse() {
+        Ok(port) => Ok(port),
+        Err(_) => {
+            tine::service_port(text).ok_or_else(|| format!("unable to figure out port number for {text}"))
+        }
+    }
+}
+
+fn address(host: &str) -> Result<IpAddr, String> {
+    if matches!(host, "" | "0") {
+        return Ok(Ipv4Addr::UNSPECIFIED.into());
+    }
+    let found = tine::resolve(host, 0).map_err(|_| format!("no IP address for {host}"))?;
+    // As it always did: IPv4 where there is a choice.
+    let best = found.iter().find(|address| address.is_ipv4()).or(found.first());
+    best.map(SocketAddr::ip).ok_or_else(|| format!("no IP address for {host}"))
+}
+
+/// Who it is to run as. Whether it may is found out before anything else is.
+fn identity(options: &Options) -> Result<Option<Identity>, String> {
+    let may = |wanted: Option<u32>, own: u32| {
+        wanted.is_none_or(|wanted| wanted == own) || rustix::process::geteuid().is_root()
+    };
+    let refused = |what: &str| Err(format!("unable to set {what}: permission denied"));
+    if !may(options.gid, rustix::process::getegid().as_raw()) {
+        return refused("gid");
+    }
+    if !may(options.uid, rustix::process::geteuid().as_raw()) {
+        return refused("uid");
+    }
+    let gid = options.gid.unwrap_or_else(|| rustix::process::getegid().as_raw());
+    // Of the groups, the one that is named is left.
+    let groups = options.gid.into_iter().collect();
+    let named = options.uid.is_some() || options.gid.is_some();
+    Ok(named.then_some(Identity { uid: options.uid, gid, groups }))
+}
+
+/// As it words what the system says.
+fn reason(why: &std::io::Error) -> String {
+    match why.kind() {
+        std::io::ErrorKind::AddrInUse => "address already used".into(),
+        std::io::ErrorKind::AddrNotAvailable => "address not available".into(),
+        std::io::ErrorKind::PermissionDenied => "access denied".into(),
+        _ => tine::reason(why),
+    }
+}

@@ -1,0 +1,229 @@
+//! What may be typed after `tcpserver`, as getopt(3) reads it.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+/// What it says where it is used wrongly.
+pub const USAGE: &str = "tcpserver [ -1UXpPhHrRoOdDqQv ] [ -c limit ] [ -x rules.cdb ] [ -B banner ] [ -g gid ] [ -u uid ] \
+[ -b backlog ] [ -l localname ] [ -t timeout ] host port program";
+
+/// How much is said on standard error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verbosity {
+    /// Nothing.
+    Quiet,
+    /// Errors.
+    Errors,
+    /// A line for each event.
+    Verbose,
+}
+
+/// The options, and what comes after them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    pub verbosity: Verbosity,
+    /// `-c`
+    pub limit: usize,
+    /// `-b`
+    pub backlog: u32,
+    /// `-x`: rules as `tcprules` compiles them.
+    pub rules: Option<OsString>,
+    /// `-X`: without the file, everybody may come.
+    pub rules_may_lack: bool,
+    /// `-B`
+    pub banner: Vec<u8>,
+    /// `-u`, `-g`, and of `-U` the variables UID and GID. As it always did, 0 stands for no change.
+    pub uid: Option<u32>,
+    pub gid: Option<u32>,
+    /// `-1`
+    pub prints_port: bool,
+    /// `-l`
+    pub local_name: Option<OsString>,
+    /// `-h`, `-H`
+    pub asks_names: bool,
+    /// `-p`, `-P`
+    pub is_paranoid: bool,
+    /// `-r`, `-R`
+    pub asks_ident: bool,
+    /// `-t`, in seconds
+    pub timeout: u64,
+    /// `-d`, `-D`: whether data waits for more.
+    pub delays: bool,
+    pub host: String,
+    pub port: String,
+    pub program: Vec<OsString>,
+}
+
+impl Options {
+    /// Reads the words after the command's name, and of `-U` the variables.
+    ///
+    /// # Errors
+    /// It is used wrongly.
+    pub fn parse(
+        words: impl Iterator<Item = OsString>,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<Options, ()> {
+        let mut options = Options::default();
+        let mut words = words.peekable();
+        while let Some(word) =
+            words.next_if(|word| word.as_bytes().starts_with(b"-") && word.as_bytes().len() > 1)
+        {
+            if word == "--" {
+                break;
+            }
+            let mut letters = &word.as_bytes()[1..];
+            while let Some((letter, rest)) = letters.split_first() {
+                letters = rest;
+                if b"cbxBuglt".contains(letter) {
+                    let value = match rest {
+                        [] => words.next().ok_or(())?,
+                        rest => OsString::from_vec(rest.to_vec()),
+                    };
+                    options.set(*letter, value)?;
+                    break;
+                }
+                options.flag(*letter, &variable)?;
+            }
+        }
+        let mut text = || words.next().ok_or(())?.into_string().map_err(|_| ());
+        (options.host, options.port) = (text()?, text()?);
+        options.program = words.collect();
+        if options.program.is_empty() { Err(()) } else { Ok(options) }
+    }
+
+    fn flag(&mut self, letter: u8, variable: &impl Fn(&str) -> Option<String>) -> Result<(), ()> {
+        match letter {
+            b'v' => self.verbosity = Verbosity::Verbose,
+            b'Q' => self.verbosity = Verbosity::Errors,
+            b'q' => self.verbosity = Verbosity::Quiet,
+            b'1' => self.prints_port = true,
+            b'X' => self.rules_may_lack = true,
+            b'h' => self.asks_names = true,
+            b'H' => self.asks_names = false,
+            b'p' => self.is_paranoid = true,
+            b'P' => self.is_paranoid = false,
+            b'r' => self.asks_ident = true,
+            b'R' => self.asks_ident = false,
+            b'd' => self.delays = true,
+            b'D' => self.delays = false,
+            // Linux takes no source routes from clients unless it is told to (ip(7), accept_source_route).
+            b'o' | b'O' => {}
+            b'U' => {
+                let id = |name: &str| variable(name).and_then(|id| id.parse().ok());
+                self.uid = id("UID").filter(|id| *id != 0).or(self.uid);
+                self.gid = id("GID").filter(|id| *id != 0).or(self.gid);
+            }
+            _ => return Err(()),
+        }
+        Ok(())
+    }
+
+    fn set(&mut self, letter: u8, value: OsString) -> Result<(), ()> {
+        let number = || value.to_str().and_then(|text| text.parse::<u32>().ok()).ok_or(());
+        match letter {
+            b'c' => self.limit = number()?.clamp(1, 4_194_304) as usize,
+            b'b' => self.backlog = number()?.max(1),
+            b't' => self.timeout = number()?.into(),
+            b'u' => self.uid = Some(number()?).filter(|id| *id != 0),
+            b'g' => self.gid = Some(number()?).filter(|id| *id != 0),
+            b'x' => self.rules = Some(value),
+            b'B' => self.banner = value.into_vec(),
+            b'l' => self.local_name = Some(value),
+            _ => return Err(()),
+        }
+        Ok(())
+    }
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            verbosity: Verbosity::Errors,
+            limit: 40,
+            backlog: 20,
+            rules: None,
+            rules_may_lack: false,
+            banner: Vec::new(),
+            uid: None,
+            gid: None,
+            prints_port: false,
+            local_name: None,
+            asks_names: true,
+            is_paranoid: false,
+            asks_ident: true,
+            timeout: 26,
+            delays: true,
+            host: String::new(),
+            port: String::new(),
+            program: Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Options, ()> {
+        let variable = |name: &str| match name {
+            "UID" => Some("7".to_owned()),
+            "GID" => Some("8".to_owned()),
+            _ => None,
+        };
+        Options::parse(line.split_whitespace().map(OsString::from), variable)
+    }
+
+    #[test]
+    fn what_scripts_have() {
+        let program = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>();
+        let base = |host: &str, port: &str, words: &[&str]| Options {
+            host: host.into(),
+            port: port.into(),
+            program: program(words),
+            ..Options::default()
+        };
+        let idiom = Options {
+            asks_ident: false,
+            asks_names: false,
+            local_name: Some("0".into()),
+            ..base("0", "25", &["qmail-smtpd"])
+        };
+        for (line, meant) in [
+            ("0 25 cat", base("0", "25", &["cat"])),
+            ("-RHl0 0 25 qmail-smtpd", idiom.clone()),
+            ("-R -H -l 0 0 25 qmail-smtpd", idiom.clone()),
+            ("-RH -l0 -- 0 25 qmail-smtpd", idiom.clone()),
+            ("-hHrRl0 0 25 qmail-smtpd", idiom),
+            (
+                "-vc100 -b 50 -x rules.cdb -X 0 smtp sh -c x",
+                Options {
+                    verbosity: Verbosity::Verbose,
+                    limit: 100,
+                    backlog: 50,
+                    rules: Some("rules.cdb".into()),
+                    rules_may_lack: true,
+                    ..base("0", "smtp", &["sh", "-c", "x"])
+                },
+            ),
+            ("-U 0 1 p -v", Options { uid: Some(7), gid: Some(8), ..base("0", "1", &["p", "-v"]) }),
+            ("-Uu9 -g 0 0 1 p", Options { uid: Some(9), ..base("0", "1", &["p"]) }),
+            (
+                "-qBhello -oOdD -pt5 -1 localhost 1 p",
+                Options {
+                    verbosity: Verbosity::Quiet,
+                    banner: b"hello".to_vec(),
+                    delays: false,
+                    is_paranoid: true,
+                    timeout: 5,
+                    prints_port: true,
+                    ..base("localhost", "1", &["p"])
+                },
+            ),
+        ] {
+            assert_eq!(parse(line), Ok(meant), "{line}");
+        }
+        for line in ["", "0", "0 0", "-z 0 0 p", "-c", "-c x 0 0 p", "-u nobody 0 0 p", "-v"] {
+            assert_eq!(parse(line), Err(()), "{line}");
+        }
+    }
+}

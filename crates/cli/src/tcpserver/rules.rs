@@ -1,0 +1,156 @@
+//! Rules as `tcprules` compiles them, looked up as `tcpserver` does (cr.yp.to/ucspi-tcp/tcprules.html): a constant database
+//! (cr.yp.to/cdb/cdb.txt), opened for each connection, so that a new one counts at once.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+/// The first rule for a client.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Rule {
+    pub denies: bool,
+    /// `NAME=VALUE`
+    pub variables: Vec<Vec<u8>>,
+}
+
+/// Looks the rule for a client up: by its address, the name of its host, and what it said of its user. None stands for
+/// everything allowed.
+///
+/// # Errors
+/// The file cannot be read, or is no such database.
+pub fn look_up(file: &Path, ip: &str, host: Option<&str>, info: Option<&[u8]>) -> io::Result<Rule> {
+    let file = File::open(file)?;
+    for key in keys(ip, host, info) {
+        if let Some(data) = find(&file, &key)? {
+            return Ok(rule(&data));
+        }
+    }
+    Ok(Rule::default())
+}
+
+/// What is asked for, in this order.
+fn keys(ip: &str, host: Option<&str>, info: Option<&[u8]>) -> Vec<Vec<u8>> {
+    let mut keys: Vec<Vec<u8>> = Vec::new();
+    if let Some(info) = info {
+        keys.push([info, b"@", ip.as_bytes()].concat());
+        keys.extend(host.map(|host| [info, b"@=", host.as_bytes()].concat()));
+    }
+    keys.push(ip.as_bytes().to_vec());
+    keys.extend(host.map(|host| format!("={host}").into_bytes()));
+    let shorter = |(at, _): (usize, char)| ip.as_bytes()[..=at].to_vec();
+    keys.extend(ip.char_indices().rev().filter(|(_, character)| matches!(character, '.' | ':')).map(shorter));
+    if let Some(host) = host {
+        let dots = host.char_indices().filter(|(_, character)| *character == '.');
+        keys.extend(dots.map(|(at, _)| format!("={}", &host[at..]).into_bytes()));
+        keys.push(b"=".to_vec());
+    }
+    keys.push(Vec::new());
+    keys
+}
+
+/// What `tcprules` wrote for a line: `D` for deny, `+NAME=VALUE` for a variable, with a zero byte after each.
+fn rule(data: &[u8]) -> Rule {
+    let mut rule = Rule::default();
+    for part in data.split(|byte| *byte == 0) {
+        match part.split_first() {
+            Some((b'D', _)) => rule.denies = true,
+            Some((b'+', variable)) if variable.contains(&b'=') => rule.variables.push(variable.to_vec()),
+            _ => {}
+        }
+    }
+    rule
+}
+
+/// A number that databases have their records by.
+fn hash(key: &[u8]) -> u32 {
+    key.iter().fold(5381, |hash: u32, byte| (hash << 5).wrapping_add(hash) ^ u32::from(*byte))
+}
+
+/// The first record of a key.
+fn find(file: &File, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
+    let hash = hash(key);
+    let (table, slots) = pair(file, u64::from(hash % 256) * 8)?;
+    for step in 0..slots {
+        let slot = (hash / 256 % slots + step) % slots;
+        let (found, record) = pair(file, u64::from(table) + u64::from(slot) * 8)?;
+        if record == 0 {
+            return Ok(None);
+        }
+        if found != hash {
+            continue;
+        }
+        let (key_length, data_length) = pair(file, record.into())?;
+        if key_length as usize == key.len() && read(file, u64::from(record) + 8, key_length)? == key {
+            let data = u64::from(record) + 8 + u64::from(key_length);
+            return read(file, data, data_length).map(Some);
+        }
+    }
+    Ok(None)
+}
+
+fn pair(file: &File, at: u64) -> io::Result<(u32, u32)> {
+    let mut bytes = [0; 8];
+    file.read_exact_at(&mut bytes, at)?;
+    let [a, b, c, d, e, f, g, h] = bytes;
+    Ok((u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h])))
+}
+
+fn read(file: &File, at: u64, length: u32) -> io::Result<Vec<u8>> {
+    /// Longer than any rule.
+    const MOST: u32 = 1 << 20;
+    if length > MOST {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let mut bytes = vec![0; length as usize];
+    file.read_exact_at(&mut bytes, at)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_are_looked_for_in_the_documented_order() {
+        let text = |keys: Vec<Vec<u8>>| {
+            keys.iter().map(|key| String::from_utf8_lossy(key).into_owned()).collect::<Vec<_>>().join(" ")
+        };
+        for (host, info, order) in [
+            (
+                Some("one.two.three"),
+                Some(&b"joe"[..]),
+                "joe@86.75.30.9 joe@=one.two.three 86.75.30.9 =one.two.three 86.75.30. 86.75. 86. =.two.three =.three = ",
+            ),
+            (None, Some(b"joe"), "joe@86.75.30.9 86.75.30.9 86.75.30. 86.75. 86. "),
+            (Some("host"), None, "86.75.30.9 =host 86.75.30. 86.75. 86. = "),
+            (None, None, "86.75.30.9 86.75.30. 86.75. 86. "),
+        ] {
+            assert_eq!(text(keys("86.75.30.9", host, info)), order);
+        }
+    }
+
+    #[test]
+    fn records_of_rules() {
+        assert_eq!(rule(b"D\0"), Rule { denies: true, variables: vec![] });
+        assert_eq!(
+            rule(b"+A=1\0+B=\0"),
+            Rule { denies: false, variables: vec![b"A=1".to_vec(), b"B=".to_vec()] }
+        );
+        assert_eq!(rule(b""), Rule::default());
+    }
+
+    #[test]
+    fn what_is_no_database_is_an_error() {
+        let path = std::env::temp_dir().join(format!("tine-cdb-{}", std::process::id()));
+        for bytes in [&b""[..], &[0; 100], &[0xff; 4096]] {
+            std::fs::write(&path, bytes).expect("a file");
+            assert!(look_up(&path, "127.0.0.1", None, None).is_err(), "{} bytes", bytes.len());
+        }
+        // One in which every table is empty says nothing of anybody.
+        std::fs::write(&path, [0; 2048]).expect("a file");
+        assert_eq!(look_up(&path, "127.0.0.1", None, None).expect("a database"), Rule::default());
+        std::fs::remove_file(&path).expect("it was there");
+        assert!(look_up(&path, "127.0.0.1", None, None).is_err());
+    }
+}
