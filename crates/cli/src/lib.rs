@@ -6,6 +6,7 @@ pub mod args;
 mod client;
 mod commands;
 pub mod config;
+pub mod import;
 mod load;
 mod places;
 mod services;
@@ -38,6 +39,7 @@ pub fn main() -> ExitCode {
         args::Command::Load(load) => load::run(*load),
         args::Command::Check(check) => commands::check::run(&check),
         args::Command::Explain(explain) => commands::explain::run(&explain),
+        args::Command::Import(import) => commands::import::run(&import),
         args::Command::Man(page) => commands::describe::man(&page),
         args::Command::Completions(shell) => commands::describe::completions(&shell),
     };

@@ -33,6 +33,8 @@ pub enum Command {
     Check(Check),
     /// Say which rule of a configuration decides about a client
     Explain(Explain),
+    /// Print the configuration that means the same as another super-server's, and name what has no equivalent
+    Import(Import),
     /// Print a manual page, made from the same text as --help
     Man(Man),
     /// Print completions for a shell
@@ -65,6 +67,32 @@ pub struct Explain {
     /// As if it were this time: 12:30 (today), 'Sat 12:30' or 2026-11-24T12:30, local time [default: now]
     #[arg(long, value_name = "TIME", value_parser = moment)]
     pub at: Option<tine::Moment>,
+}
+
+/// `tine import`.
+#[derive(ClapArgs, Debug)]
+#[command(after_help = IMPORTED)]
+pub struct Import {
+    /// Whose it is
+    #[arg(value_name = "KIND", value_enum)]
+    pub kind: ImportKind,
+
+    /// The configuration; what it includes is read, too
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+
+    /// Import services that are disabled, too
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// The super-servers whose configurations are understood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ImportKind {
+    /// xinetd.conf(5)
+    Xinetd,
+    /// inetd.conf, of the BSDs, of GNU, of Debian
+    Inetd,
 }
 
 /// `tine man`.
@@ -278,6 +306,9 @@ pub struct Client {
 const EXCHANGE: &str = "Without --message, standard input goes to the server and what comes back to standard output; after the \
 end of input, the rest is waited for.\nExit codes: 0 done, 3 a reply differs from what was sent (--expect-echo), 100 \
 used wrongly, 111 a connection failed, 130 interrupted.";
+
+const IMPORTED: &str = "What has no equivalent stands in a comment at its service. Look at the result with `tine check`, which looks for users and \
+programs, too.\nExit codes: 0 imported, 100 the file cannot be read, or there is nothing in it that can be served.";
 
 const CHECKED: &str = "Looks for users, groups, programs, directories and hosts, and binds no address. What it prints is a \
 configuration that means the same, with every value that is in force.\nExit codes: 0 it can be served, 100 it cannot, 111 \

@@ -25,6 +25,10 @@ pub struct ProgramArgs {
     #[arg(long, requires = "program")]
     pub clear_env: bool,
 
+    /// What it finds as its own name [default: PROGRAM]
+    #[arg(long, value_name = "NAME", requires = "program", allow_hyphen_values = true)]
+    pub argv0: Option<String>,
+
     /// Its working directory [default: the server's]
     #[arg(long, value_name = "DIRECTORY", requires = "program")]
     pub cwd: Option<PathBuf>,

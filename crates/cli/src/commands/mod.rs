@@ -3,4 +3,5 @@
 pub mod check;
 pub mod describe;
 pub mod explain;
+pub mod import;
 pub mod serve;

@@ -162,6 +162,7 @@ fn program(args: &ProgramArgs) -> Option<Program> {
     }
     let mut program = Program::new(&args.program)
         .clear_env(args.clear_env)
+        .argv0(args.argv0.clone().map(Into::into))
         .directory(args.cwd.clone())
         .cgroup(args.cgroup.clone())
         .umask(args.umask)

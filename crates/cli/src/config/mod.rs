@@ -5,7 +5,7 @@
 
 mod document;
 mod keys;
-mod print;
+pub mod print;
 mod value;
 
 use std::path::Path;

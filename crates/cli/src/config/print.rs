@@ -64,23 +64,25 @@ fn print(f: &mut fmt::Formatter<'_>, key: &Key, matches: &ArgMatches) -> fmt::Re
 }
 
 /// A number where it reads as the same one, else a text.
-fn scalar(word: &str) -> String {
+pub fn scalar(word: &str) -> String {
     match word.parse::<i64>() {
         Ok(number) if number.to_string() == word => word.to_owned(),
         _ => text(word),
     }
 }
 
-fn list<'w>(words: impl Iterator<Item = &'w str>) -> String {
+/// Words as a list of TOML.
+pub fn list<'w>(words: impl Iterator<Item = &'w str>) -> String {
     let words: Vec<String> = words.map(text).collect();
     format!("[{}]", words.join(", "))
 }
 
-fn text(word: &str) -> String {
+/// A word as a text of TOML.
+pub fn text(word: &str) -> String {
     word.to_toml_value()
 }
 
 /// A name that may have a dot, which would divide it.
-fn text_key(name: &str) -> String {
+pub fn text_key(name: &str) -> String {
     if name.contains('.') { text(name) } else { name.to_owned() }
 }

@@ -1,0 +1,54 @@
+//! `tine import`: another super-server's configuration, as tine's.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use tine::{Error, reason};
+
+use crate::args::{Import, ImportKind};
+use crate::commands::describe::print;
+use crate::import::xinetd::Files as _;
+use crate::import::{inetd, xinetd};
+
+/// Prints what the file means, and says on standard error how much of it that is.
+pub fn run(args: &Import) -> Result<ExitCode, Error> {
+    let file = args.file.display();
+    let text = Disk.read(&args.file).map_err(|why| {
+        Error::usage(format_args!("cannot read {file}: {}", reason(&why)), "name a file that can be read")
+    })?;
+    let (kind, import) = match args.kind {
+        ImportKind::Xinetd => ("xinetd", xinetd::import(&text, &args.file, &Disk, args.all)),
+        ImportKind::Inetd => ("inetd", inetd::import(&text, &file.to_string(), args.all)),
+    };
+    let (served, left, notes) = import.counts();
+    let head = format!(
+        "# Made from {file} by `tine import {kind}`. Look at it with `tine check`, serve it with `tine serve --config`.\n"
+    );
+    print((head + &import.to_string()).as_bytes())?;
+    let said = format!("{served} services, {left} left out, {notes} notes: see the comments");
+    if served == 0 {
+        return Err(Error::usage(format_args!("{file}: {said}"), "--all imports what is disabled, too"));
+    }
+    eprintln!("tine: {file}: {said}");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The files of this machine. Old ones need not be UTF-8.
+struct Disk;
+
+impl xinetd::Files for Disk {
+    fn read(&self, file: &Path) -> io::Result<String> {
+        Ok(String::from_utf8_lossy(&std::fs::read(file)?).into_owned())
+    }
+
+    fn list(&self, folder: &Path) -> io::Result<Vec<PathBuf>> {
+        let mut files: Vec<PathBuf> = std::fs::read_dir(folder)?
+            .flatten()
+            .map(|entry| entry.path())
+            .filter(|path| path.is_file())
+            .collect();
+        files.sort();
+        Ok(files)
+    }
+}

@@ -1,0 +1,220 @@
+//! `inetd.conf`, as inetd(8) of the BSDs and of GNU read it.
+
+use super::addresses::{listen, port};
+use super::service::{BUILT_IN, Service, What};
+use super::{Import, Item, Place};
+
+/// What `update-inetd` puts before a line that is not to count.
+const OFF: &str = "#<off>#";
+
+/// Imports the text of a file. `all`: also the lines that have been switched off.
+pub fn import(text: &str, file: &str, all: bool) -> Import {
+    let mut import = Import::default();
+    let mut host = None;
+    for (number, line) in text.lines().enumerate() {
+        let place = Place { file: file.to_owned(), line: number + 1 };
+        let (line, is_off) = match line.trim_start().strip_prefix(OFF) {
+            Some(rest) => (rest.trim(), true),
+            None => (line.trim(), false),
+        };
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let words: Vec<&str> = line.split_whitespace().collect();
+        if let [only] = words[..]
+            && let Some(default) = only.strip_suffix(':')
+        {
+            // A default for the lines that follow, `*:` for none.
+            host = Some(default.to_owned()).filter(|host| host != "*" && !host.is_empty());
+            continue;
+        }
+        let name = words[0].rsplit(':').next().unwrap_or_default().to_owned();
+        if is_off && !all {
+            import.items.push(Item::Left(place, name, "it is switched off; --all imports it, too".into()));
+            continue;
+        }
+        import.items.push(match one(&words, &place, host.as_deref()) {
+            Ok(service) => Item::Served(service),
+            Err(why) => Item::Left(place, name, why),
+        });
+    }
+    import.tell_apart()
+}
+
+/// One line: service, kind of socket, protocol, flags, user, program, its words from its name on.
+fn one(words: &[&str], place: &Place, host: Option<&str>) -> Result<Service, String> {
+    let [service, kind, protocol, flags, user, program, words @ ..] = words else {
+        return Err("it has fewer than six columns".into());
+    };
+    if *kind != "stream" {
+        return Err(format!("it is of kind {kind}, and tine serves connections"));
+    }
+    let family = match *protocol {
+        "tcp" | "tcp46" | "tcp6,tcp" => None,
+        "tcp4" => Some("0.0.0.0"),
+        "tcp6" | "tcp6only" => Some("[::]"),
+        "unix" => {
+            return Ok(with_program("unix", service, place, program, words).map(|mut found| {
+                found.listen.push(format!("unix:{service}"));
+                limits(&mut found, flags, user);
+                found
+            })?);
+        }
+        _ => return Err(format!("its protocol is {protocol}, and tine serves TCP")),
+    };
+    let (hosts, name) = match service.rsplit_once(':') {
+        Some((hosts, name)) => (Some(hosts).filter(|hosts| *hosts != "*"), name),
+        None => (host, *service),
+    };
+    if flags.starts_with("wait") {
+        return Err("its program accepts for itself (wait)".into());
+    }
+    let number = port(name).ok_or_else(|| format!("there is no port of the name {name}; write a number"))?;
+    let mut found = with_program(name, service, place, program, words)?;
+    found.listen = match (hosts, family) {
+        (Some(hosts), _) => hosts.split(',').map(|host| listen(host, number)).collect(),
+        (None, Some(family)) => vec![format!("{family}:{number}")],
+        (None, None) => vec![number.to_string()],
+    };
+    if *protocol == "tcp6only" {
+        found.note("tcp6only: IPv4 clients come, too");
+    }
+    limits(&mut found, flags, user);
+    Ok(found)
+}
+
+fn with_program(
+    name: &str,
+    service: &str,
+    place: &Place,
+    program: &str,
+    words: &[&str],
+) -> Result<Service, String> {
+    if program == "internal" {
+        let built_in = BUILT_IN.into_iter().find(|known| known == &name);
+        let built_in = built_in.ok_or_else(|| format!("{name} is not built into tine"))?;
+        return Ok(Service::new(name, place.clone(), What::BuiltIn(built_in)));
+    }
+    let arguments = words.iter().skip(1).map(|word| (*word).to_owned());
+    let all = std::iter::once(program.to_owned()).chain(arguments).collect();
+    let name = if name == "unix" { service.rsplit('/').next().unwrap_or(name) } else { name };
+    let mut found = Service::new(name, place.clone(), What::Program(all));
+    if let Some(argv0) = words.first().filter(|argv0| **argv0 != program) {
+        found.set("argv0", *argv0);
+    }
+    // As inetd gives it: the client, three times.
+    found.set("stderr", "client");
+    found.set("cwd", "/");
+    Ok(found)
+}
+
+/// `nowait.MAX` (GNU, NetBSD), `nowait/CHILDREN/PER-MINUTE/PER-ADDRESS` (FreeBSD), and `user.group` or `user:group/class`.
+fn limits(found: &mut Service, flags: &str, user: &str) {
+    if let Some((_, most)) = flags.split_once('.') {
+        found.note(format!(
+            "at most {most} connections a minute, and then none for ten minutes: --rate-per-source limits each source instead"
+        ));
+    }
+    let mut fields = flags.split('/').skip(1).map(|field| field.parse().unwrap_or(0_u32));
+    let mut next = || fields.next().filter(|most| *most > 0);
+    if let Some(most) = next() {
+        found.set("max-connections", most.to_string());
+        // Its inetd leaves the others in the queue, too.
+    }
+    if let Some(most) = next() {
+        found.set("rate-per-source", format!("{most}/min"));
+    }
+    if let Some(most) = next() {
+        found.set("max-connections-per-source", most.to_string());
+    }
+    let (user, class) = user.split_once('/').map_or((user, None), |(user, class)| (user, Some(class)));
+    let (user, group) = user.split_once([':', '.']).map_or((user, None), |(user, group)| (user, Some(group)));
+    if let Some(class) = class {
+        found.note(format!("the login class {class}"));
+    }
+    if matches!(found.what, What::Program(_)) {
+        found.set("user", user);
+        group.into_iter().for_each(|group| found.set("group", group));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::Config;
+
+    fn toml(text: &str, all: bool) -> String {
+        import(text, "inetd.conf", all).to_string()
+    }
+
+    #[test]
+    fn lines_become_services() {
+        for (line, lines) in [
+            (
+                "7 stream tcp nowait root internal",
+                // The name of the line is its port: nothing is known by it.
+                "# inetd.conf:1: 7 is left out: 7 is not built into tine",
+            ),
+            ("echo stream tcp nowait root internal", "[services.echo]|listen = [\"7\"]|service = \"echo\""),
+            (
+                "finger stream tcp nowait nobody /usr/sbin/tcpd /usr/sbin/in.fingerd -w",
+                "[services.finger]|listen = [\"79\"]|program = [\"/usr/sbin/tcpd\", \"-w\"]|argv0 = \"/usr/sbin/in.fingerd\"|stderr = \"client\"|cwd = \"/\"|user = \"nobody\"",
+            ),
+            (
+                "127.0.0.1,::1:8080 stream tcp4 nowait/10/60/3 www.data:x/daemon /bin/cat cat",
+                "#   has no equivalent: the login class daemon|[services.8080]|listen = [\"127.0.0.1:8080\", \"[::1]:8080\"]|program = [\"/bin/cat\"]|argv0 = \"cat\"|stderr = \"client\"|cwd = \"/\"|max-connections = 10|rate-per-source = \"60/min\"|max-connections-per-source = 3|user = \"www\"|group = \"data:x\"",
+            ),
+            (
+                "8080 stream tcp6 nowait.100 root:wheel /bin/cat",
+                "#   has no equivalent: at most 100 connections a minute, and then none for ten minutes: --rate-per-source limits each source instead|[services.8080]|listen = [\"[::]:8080\"]|program = [\"/bin/cat\"]|stderr = \"client\"|cwd = \"/\"|user = \"root\"|group = \"wheel\"",
+            ),
+            (
+                "/run/it stream unix nowait root /bin/cat cat",
+                "[services.it]|listen = [\"unix:/run/it\"]|program = [\"/bin/cat\"]|argv0 = \"cat\"|stderr = \"client\"|cwd = \"/\"|user = \"root\"",
+            ),
+            (
+                "time dgram udp wait root internal",
+                "# inetd.conf:1: time is left out: it is of kind dgram, and tine serves connections",
+            ),
+            (
+                "rstatd/1-3 stream rpc/tcp wait root /bin/x x",
+                "# inetd.conf:1: rstatd/1-3 is left out: its protocol is rpc/tcp, and tine serves TCP",
+            ),
+            (
+                "8080 stream tcp wait root /bin/x x",
+                "# inetd.conf:1: 8080 is left out: its program accepts for itself (wait)",
+            ),
+            (
+                "no-such-name stream tcp nowait root /bin/x x",
+                "# inetd.conf:1: no-such-name is left out: there is no port of the name no-such-name; write a number",
+            ),
+            (
+                "8080 stream tcp nowait root",
+                "# inetd.conf:1: 8080 is left out: it has fewer than six columns",
+            ),
+            (
+                "#<off># echo stream tcp nowait root internal",
+                "# inetd.conf:1: echo is left out: it is switched off; --all imports it, too",
+            ),
+        ] {
+            let said = toml(line, false);
+            let said: Vec<&str> =
+                said.lines().filter(|line| !line.is_empty() && *line != "# inetd.conf:1").collect();
+            assert_eq!(said.join("|"), lines, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_file_becomes_a_configuration() {
+        let text = "# a comment\n127.0.0.1:\necho stream tcp nowait root internal\n*:\n\n#<off># time stream tcp nowait root internal\ndiscard stream tcp nowait root internal\n8001 stream tcp nowait nobody /bin/cat cat\n8001 stream tcp6 nowait nobody /bin/cat cat\n8002 stream tcp nowait nobody /bin/cat cat\n127.0.0.1:8002 stream tcp nowait nobody /bin/cat cat\n";
+        let some = import(text, "inetd.conf", false);
+        assert_eq!(some.counts(), (5, 2, 0));
+        let config = Config::parse(&toml(text, true), Path::new("tine.toml")).expect("a configuration");
+        let names: Vec<&str> = config.services.iter().map(|service| service.name.as_str()).collect();
+        assert_eq!(names, ["echo", "time", "discard", "8001", "8002", "8002-2"]);
+        assert_eq!(config.services[0].args.addresses, ["127.0.0.1:7"]);
+        assert_eq!(config.services[1].args.addresses, ["37"]);
+    }
+}

@@ -1,0 +1,220 @@
+//! The lines of `xinetd.conf`, and what holds for a service once the defaults are counted in.
+
+use std::collections::BTreeMap;
+
+use super::Place;
+
+/// A line by itself.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Line {
+    Nothing,
+    /// Of a service, or of the defaults.
+    Begin(Option<String>),
+    Brace,
+    End,
+    Attribute(Attribute),
+    Include(String),
+    IncludeFolder(String),
+    Unknown,
+}
+
+/// `NAME = VALUE…`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Attribute {
+    pub(super) name: String,
+    pub(super) operator: Operator,
+    pub(super) values: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Operator {
+    Set,
+    Add,
+    Remove,
+}
+
+/// A service, or the defaults.
+#[derive(Clone, Debug)]
+pub(super) struct Section {
+    /// `None`: the defaults.
+    pub(super) service: Option<String>,
+    pub(super) place: Place,
+    pub(super) attributes: Vec<(Place, Attribute)>,
+    /// Its brace has come.
+    pub(super) is_open: bool,
+}
+
+impl Section {
+    pub(super) fn new(service: Option<String>, place: Place) -> Section {
+        Section { service, place, attributes: Vec::new(), is_open: false }
+    }
+}
+
+/// What holds for a service, by name: where it stands, and the values.
+pub(super) type Effective = BTreeMap<String, (Place, Vec<String>)>;
+
+/// Attributes of which a service may add to those of the defaults, or take some away.
+const LISTS: [&str; 9] = [
+    "only_from",
+    "no_access",
+    "passenv",
+    "log_on_success",
+    "log_on_failure",
+    "env",
+    "flags",
+    "access_times",
+    "type",
+];
+
+/// What a line says.
+pub(super) fn line(text: &str) -> Line {
+    let text = text.trim();
+    if text.is_empty() || text.starts_with('#') {
+        return Line::Nothing;
+    }
+    match text {
+        "{" => return Line::Brace,
+        "}" => return Line::End,
+        "defaults" => return Line::Begin(None),
+        _ => {}
+    }
+    if let Some(attribute) = attribute(text) {
+        return Line::Attribute(attribute);
+    }
+    match text.split_whitespace().collect::<Vec<_>>()[..] {
+        ["service", name] => Line::Begin(Some(name.to_owned())),
+        ["include", path] => Line::Include(path.to_owned()),
+        ["includedir", path] => Line::IncludeFolder(path.to_owned()),
+        _ => Line::Unknown,
+    }
+}
+
+fn attribute(text: &str) -> Option<Attribute> {
+    let (left, right) = text.split_once('=')?;
+    let (name, operator) = match left.as_bytes().last()? {
+        b'+' => (&left[..left.len() - 1], Operator::Add),
+        b'-' => (&left[..left.len() - 1], Operator::Remove),
+        _ => (left, Operator::Set),
+    };
+    let name = name.trim();
+    let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    is_name.then(|| Attribute {
+        name: name.to_ascii_lowercase(),
+        operator,
+        values: right.split_whitespace().map(str::to_owned).collect(),
+    })
+}
+
+/// What holds for a service: its own attributes, and where it says nothing, the defaults.
+pub(super) fn effective(service: &Section, defaults: &[Section]) -> Effective {
+    let mut effective = Effective::new();
+    for (place, attribute) in defaults.iter().flat_map(|section| &section.attributes) {
+        put(&mut effective, place, attribute);
+    }
+    let mut own = Effective::new();
+    for (place, attribute) in &service.attributes {
+        let into = if own.contains_key(&attribute.name) { &mut own } else { &mut effective };
+        if attribute.operator == Operator::Set {
+            put(&mut own, place, attribute);
+        } else {
+            put(into, place, attribute);
+        }
+    }
+    effective.extend(own);
+    effective
+}
+
+fn put(all: &mut Effective, place: &Place, attribute: &Attribute) {
+    let (_, values) = all.entry(attribute.name.clone()).or_insert_with(|| (place.clone(), Vec::new()));
+    let is_list = LISTS.contains(&attribute.name.as_str());
+    match attribute.operator {
+        // Several lines of a list in one section add up, as xinetd has it.
+        Operator::Set if is_list && matches!(attribute.name.as_str(), "env" | "passenv") => {
+            values.extend_from_slice(&attribute.values);
+        }
+        Operator::Set => values.clone_from(&attribute.values),
+        Operator::Add => values.extend_from_slice(&attribute.values),
+        Operator::Remove => values.retain(|value| !attribute.values.contains(value)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attribute(name: &str, operator: Operator, values: &[&str]) -> Attribute {
+        Attribute {
+            name: name.into(),
+            operator,
+            values: values.iter().map(|value| (*value).into()).collect(),
+        }
+    }
+
+    #[test]
+    fn lines() {
+        for (text, meant) in [
+            ("", Line::Nothing),
+            ("  # x = y", Line::Nothing),
+            ("service ftp", Line::Begin(Some("ftp".into()))),
+            ("defaults", Line::Begin(None)),
+            (" { ", Line::Brace),
+            ("}", Line::End),
+            ("\tport\t= 21", Line::Attribute(attribute("port", Operator::Set, &["21"]))),
+            ("port=21", Line::Attribute(attribute("port", Operator::Set, &["21"]))),
+            (
+                "only_from += 1.2.3.4 5.6.7.8",
+                Line::Attribute(attribute("only_from", Operator::Add, &["1.2.3.4", "5.6.7.8"])),
+            ),
+            ("only_from -= a", Line::Attribute(attribute("only_from", Operator::Remove, &["a"]))),
+            ("only_from =", Line::Attribute(attribute("only_from", Operator::Set, &[]))),
+            ("server_args = --x=y", Line::Attribute(attribute("server_args", Operator::Set, &["--x=y"]))),
+            ("include /a", Line::Include("/a".into())),
+            ("includedir /a", Line::IncludeFolder("/a".into())),
+            ("service", Line::Unknown),
+            ("what is this", Line::Unknown),
+            ("a b = c", Line::Unknown),
+        ] {
+            assert_eq!(line(text), meant, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn services_start_from_the_defaults() {
+        let place = || Place { file: "f".into(), line: 1 };
+        let section = |service: Option<&str>, all: &[Attribute]| Section {
+            service: service.map(Into::into),
+            place: place(),
+            attributes: all.iter().map(|one| (place(), one.clone())).collect(),
+            is_open: true,
+        };
+        let defaults = section(
+            None,
+            &[
+                attribute("instances", Operator::Set, &["60"]),
+                attribute("only_from", Operator::Set, &["a", "b"]),
+                attribute("no_access", Operator::Set, &["x"]),
+            ],
+        );
+        let service = section(
+            Some("s"),
+            &[
+                attribute("instances", Operator::Set, &["5"]),
+                attribute("only_from", Operator::Add, &["c"]),
+                attribute("only_from", Operator::Remove, &["a"]),
+                attribute("no_access", Operator::Set, &["y"]),
+                attribute("no_access", Operator::Add, &["z"]),
+                attribute("env", Operator::Set, &["A=1"]),
+                attribute("env", Operator::Set, &["B=2"]),
+            ],
+        );
+        let all = effective(&service, &[defaults]);
+        for (name, values) in [
+            ("instances", &["5"][..]),
+            ("only_from", &["b", "c"]),
+            ("no_access", &["y", "z"]),
+            ("env", &["A=1", "B=2"]),
+        ] {
+            assert_eq!(all[name].1, values, "{name}");
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! The attributes of xinetd.conf(5), one after the other, as keys of a service.
+
+use std::path::Path;
+
+use super::super::addresses::{blocks, listen, port};
+use super::super::service::{BUILT_IN, Service, What};
+use super::Files;
+use super::entry::{Effective, Section};
+
+/// A service, or why it has no equivalent.
+pub(super) fn service(
+    name: &str,
+    section: &Section,
+    all: &Effective,
+    also_disabled: bool,
+    files: &dyn Files,
+) -> Result<Service, String> {
+    let attributes = Attributes(all);
+    let id = attributes.one("id").unwrap_or(name);
+    if !also_disabled && is_disabled(&attributes, id) {
+        return Err("it is disabled; --all imports it, too".into());
+    }
+    is_servable(&attributes)?;
+    let what = match attributes.has("type", "INTERNAL") {
+        true => {
+            let built_in = BUILT_IN.into_iter().find(|known| *known == name);
+            What::BuiltIn(built_in.ok_or_else(|| format!("{name} is not built into tine"))?)
+        }
+        false => program(&attributes)?,
+    };
+    let mut service = Service::new(id, section.place.clone(), what);
+    let port = attributes.one("port").unwrap_or(name);
+    let number =
+        super::super::addresses::port(port).ok_or_else(|| format!("there is no port of the name {port}"))?;
+    service.listen.push(address(&attributes, number));
+    for (name, (_, values)) in all {
+        map(&mut service, name, values, &attributes, files);
+    }
+    access(&mut service, &attributes);
+    surroundings(&mut service, &attributes);
+    Ok(service)
+}
+
+/// The attributes that hold for a service.
+struct Attributes<'a>(&'a Effective);
+
+impl<'a> Attributes<'a> {
+    fn all(&self, name: &str) -> &'a [String] {
+        self.0.get(name).map_or(&[], |(_, values)| values)
+    }
+
+    fn one(&self, name: &str) -> Option<&'a str> {
+        self.all(name).first().map(String::as_str)
+    }
+
+    fn has(&self, name: &str, value: &str) -> bool {
+        self.all(name).iter().any(|other| other.eq_ignore_ascii_case(value))
+    }
+
+    fn is_yes(&self, name: &str) -> bool {
+        self.one(name)
+            .is_some_and(|value| matches!(value.to_ascii_lowercase().as_str(), "yes" | "true" | "on" | "1"))
+    }
+}
+
+fn is_disabled(attributes: &Attributes, id: &str) -> bool {
+    let lists = |name: &str| attributes.all(name).iter().any(|other| other == id);
+    let is_enabled = attributes.all("enabled").is_empty() || lists("enabled");
+    attributes.is_yes("disable") || lists("disabled") || !is_enabled
+}
+
+/// Whether it is of a kind that tine serves.
+fn is_servable(attributes: &Attributes) -> Result<(), String> {
+    for kind in ["RPC", "TCPMUX", "TCPMUXPLUS"] {
+        if attributes.has("type", kind) {
+            return Err(format!("it is of type {kind}"));
+        }
+    }
+    match attributes.one("socket_type") {
+        None | Some("stream") => {}
+        Some(kind) => return Err(format!("its socket_type is {kind}, and tine serves connections")),
+    }
+    match attributes.one("protocol") {
+        None | Some("tcp" | "tcp6") => {}
+        Some(protocol) => return Err(format!("its protocol is {protocol}, and tine serves TCP")),
+    }
+    if attributes.is_yes("wait") {
+        return Err("its program accepts for itself (wait = yes)".into());
+    }
+    Ok(())
+}
+
+fn program(attributes: &Attributes) -> Result<What, String> {
+    if let [host, port_name, ..] = attributes.all("redirect") {
+        // The client is a relay, and the same binary.
+        let number = port(port_name).ok_or_else(|| format!("there is no port of the name {port_name}"))?;
+        let own = std::env::current_exe().map_or_else(|_| "tine".into(), |path| path.display().to_string());
+        let words = [&own, "client", "--wait", "1h", &listen(host, number)];
+        return Ok(What::Program(words.map(str::to_owned).into()));
+    }
+    let server = attributes.one("server").ok_or("it names no server")?;
+    let mut arguments = attributes.all("server_args").to_vec();
+    if attributes.has("flags", "NAMEINARGS") && !arguments.is_empty() {
+        arguments.remove(0);
+    }
+    let mut words = vec![server.to_owned()];
+    words.append(&mut arguments);
+    // Somebody has to say it first.
+    let banners: Vec<&str> =
+        ["banner", "banner_success"].iter().filter_map(|name| attributes.one(name)).collect();
+    if !banners.is_empty() {
+        let cat = format!(
+            "cat {}; exec \"$0\" \"$@\"",
+            banners.iter().map(|file| quoted(file)).collect::<Vec<_>>().join(" ")
+        );
+        words.splice(0..0, ["sh".to_owned(), "-c".to_owned(), cat]);
+    }
+    Ok(What::Program(words))
+}
+
+/// As one word for a shell.
+fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
+
+fn address(attributes: &Attributes, port: u16) -> String {
+    match attributes.one("bind").or(attributes.one("interface")) {
+        Some(host) => listen(host, port),
+        None if attributes.has("flags", "IPv4") => format!("0.0.0.0:{port}"),
+        None if attributes.has("flags", "IPv6") => format!("[::]:{port}"),
+        None => port.to_string(),
+    }
+}
+
+/// One attribute that stands for itself.
+fn map(service: &mut Service, name: &str, values: &[String], all: &Attributes, files: &dyn Files) {
+    let joined = values.join(" ");
+    let is_program = matches!(service.what, What::Program(_));
+    match (name, values) {
+        // Read elsewhere, or true of tine in any case.
+        (
+            "id" | "disable" | "socket_type" | "protocol" | "wait" | "port" | "bind" | "interface" | "server"
+            | "redirect" | "enabled" | "disabled" | "only_from" | "no_access" | "passenv" | "env" | "group",
+            _,
+        ) => {}
+        ("type", values) => {
+            let known = |value: &String| matches!(value.to_ascii_uppercase().as_str(), "INTERNAL" | "UNLISTED");
+            values.iter().filter(|value| !known(value)).for_each(|value| service.note(format!("type = {value}")));
+        }
+        ("flags", values) => values.iter().for_each(|value| flag(service, value)),
+        ("server_args", values) if is_program => {
+            if all.has("flags", "NAMEINARGS")
+                && let Some(argv0) = values.first().filter(|argv0| Some(argv0.as_str()) != all.one("server"))
+            {
+                match all.one("banner").or(all.one("banner_success")) {
+                    None => service.set("argv0", argv0),
+                    Some(_) => service.note(format!("{argv0} as the program's own name, beside a banner")),
+                }
+            }
+        }
+        ("user", [user, ..]) if is_program => service.set("user", user),
+        ("user" | "server_args", _) => {}
+        ("groups", _) if all.is_yes("groups") => {}
+        ("groups", _) => service.note("groups = no: the program has its user's supplementary groups"),
+        ("instances", [most, ..]) => match most.parse::<u32>() {
+            Ok(most @ 1..) => service.set("max-connections", most.to_string()),
+            _ => service.note("instances = UNLIMITED: 1024 at a time, unless max-connections says otherwise"),
+        },
+        ("per_source", [most, ..]) => {
+            if let Ok(most @ 1..) = most.parse::<u32>() {
+                service.set("max-connections-per-source", most.to_string());
+            }
+        }
+        ("banner_fail", [file, ..]) => banner_fail(service, file, files),
+        ("banner" | "banner_success", _) if is_program => {}
+        ("nice", [nice, ..]) if is_program => service.set("nice", nice),
+        ("umask", [mask, ..]) if is_program => service.set("umask", mask),
+        ("access_times", spans) => service.set_list("access-times", spans.iter().map(|span| time(span)).collect()),
+        ("cps", _) => service.note(format!(
+            "cps = {joined}: more would switch it off for everybody; rate-per-source and rate-per-prefix hold back who comes too often"
+        )),
+        ("log_type", _) => service.note(format!("log_type = {joined}: the log goes to standard error")),
+        ("log_on_success" | "log_on_failure", values) => {
+            if values.iter().any(|value| value.eq_ignore_ascii_case("USERID")) {
+                service.note(format!("{name}: USERID, which asks clients' machines for their users"));
+            }
+        }
+        ("mdns", _) if !all.is_yes("mdns") => {}
+        ("libwrap", _) => service.note(format!("libwrap = {joined}: hosts.allow and hosts.deny are not read")),
+        ("v6only", _) if all.is_yes("v6only") => service.note("v6only = yes: IPv4 clients come, too"),
+        ("v6only", _) => {}
+        (limit, [value, ..]) if is_program && limit.starts_with("rlimit_") => rlimit(service, limit, value),
+        _ => service.note(format!("{name} = {joined}")),
+    }
+}
+
+fn flag(service: &mut Service, flag: &str) {
+    match flag.to_ascii_uppercase().as_str() {
+        // What is so in any case, or read elsewhere, or about what is left out.
+        "REUSE" | "NODELAY" | "KEEPALIVE" | "NAMEINARGS" | "IPV4" | "IPV6" | "NOLIBWRAP" | "NORETRY" => {}
+        "SENSOR" => service.note("flags: SENSOR, which keeps whoever comes out of every service (deny_time)"),
+        "IDONLY" => service.note("flags: IDONLY: who is not known to its own machine comes, too"),
+        flag => service.note(format!("flags: {flag}")),
+    }
+}
+
+/// `08:00-17:00`; hours may have one digit.
+fn time(span: &str) -> String {
+    let two = |time: &str| match time.split_once(':') {
+        Some((hour, minute)) => format!("{hour:0>2}:{minute:0>2}"),
+        None => time.to_owned(),
+    };
+    match span.split_once('-') {
+        Some((from, to)) => format!("{}-{}", two(from), two(to)),
+        None => span.to_owned(),
+    }
+}
+
+fn rlimit(service: &mut Service, name: &str, value: &str) {
+    let value = if value.eq_ignore_ascii_case("UNLIMITED") { "infinity" } else { value };
+    let key = match name {
+        "rlimit_as" => "limit-as",
+        "rlimit_cpu" => "limit-cpu",
+        "rlimit_data" => "limit-data",
+        "rlimit_rss" => "limit-rss",
+        "rlimit_stack" => "limit-stack",
+        "rlimit_files" => "limit-nofile",
+        _ => return service.note(format!("{name} = {value}")),
+    };
+    service.set(key, value);
+}
+
+/// What xinetd sends to those whom it turns away is a text here.
+fn banner_fail(service: &mut Service, file: &str, files: &dyn Files) {
+    match files.read(Path::new(file)) {
+        Ok(text) => {
+            let escaped: String = text
+                .chars()
+                .map(|c| match c {
+                    '\n' => "\\n".into(),
+                    '\r' => "\\r".into(),
+                    '\t' => "\\t".into(),
+                    '\0' => "\\0".into(),
+                    '\\' => "\\\\".into(),
+                    c => c.to_string(),
+                })
+                .collect();
+            service.set("when-full", format!("refuse={escaped}"));
+            service.note(format!(
+                "banner_fail = {file} is read once, here; who is denied by address gets nothing"
+            ));
+        }
+        Err(why) => service.note(format!("banner_fail = {file}: {}", tine::reason(&why))),
+    }
+}
+
+/// Who may come: in both, the most specific decides.
+fn access(service: &mut Service, attributes: &Attributes) {
+    // What this server does at its limit.
+    let says_so = service.keys.iter().any(|(key, _)| *key == "when-full");
+    if service.keys.iter().any(|(key, _)| *key == "max-connections") && !says_so {
+        service.set("when-full", "refuse");
+    }
+    let mut lists = [Vec::new(), Vec::new()];
+    for (list, name) in lists.iter_mut().zip(["only_from", "no_access"]) {
+        for entry in attributes.all(name) {
+            match blocks(entry) {
+                Some(found) => list.extend(found),
+                None => named(service, name, entry, list),
+            }
+        }
+        list.sort();
+        list.dedup();
+    }
+    let [mut allow, deny] = lists;
+    // Where both name the same, nobody may.
+    allow.retain(|block| !deny.contains(block));
+    if attributes.0.contains_key("only_from") && allow.is_empty() && !deny.iter().any(|block| block == "any")
+    {
+        // Nobody, as it says; but for those who cannot be named here.
+        service.set_list("deny", deny.into_iter().chain(["any".to_owned()]).collect());
+        return;
+    }
+    service.set_list("allow", allow);
+    service.set_list("deny", deny);
+}
+
+/// An entry that is no address: a host, a domain, a network by its name.
+fn named(service: &mut Service, name: &str, entry: &str, list: &mut Vec<String>) {
+    if entry.starts_with('.') {
+        return service.note(format!("{name}: {entry}, a domain: rules are about addresses"));
+    }
+    match tine::resolve(entry, 0) {
+        Ok(found) => {
+            list.extend(found.iter().map(|address| address.ip().to_string()));
+            service.note(format!("{name}: {entry} is looked up once, here"));
+        }
+        Err(_) => service.note(format!("{name}: {entry}, which is no address and no host that is known")),
+    }
+}
+
+/// What the program has around it.
+fn surroundings(service: &mut Service, attributes: &Attributes) {
+    if matches!(service.what, What::BuiltIn(_)) {
+        return;
+    }
+    if let Some(group) = attributes.one("group") {
+        service.set("group", group);
+    }
+    let is_relay = !attributes.all("redirect").is_empty();
+    if !is_relay {
+        // As xinetd gives it: the client, three times.
+        service.set("stderr", "client");
+        // It passes on what it is told to, and no more.
+        service.set_yes("clear-env");
+        service.set("cwd", "/");
+    }
+    let variables: Vec<String> =
+        attributes.all("passenv").iter().chain(attributes.all("env")).cloned().collect();
+    let (good, bad): (Vec<String>, Vec<String>) =
+        variables.into_iter().partition(|variable| !variable.starts_with('=') && !variable.contains('\0'));
+    bad.into_iter().for_each(|variable| service.note(format!("env = {variable}")));
+    service.set_list("env", good);
+}

@@ -1,0 +1,147 @@
+//! Configurations of xinetd and inetd become ones that can be checked and served, and behave as they did.
+
+use std::process::Command;
+
+use tine_e2e::{Client, Folder, Server, Start, run, soon, tine};
+
+/// Imports a file and checks the result, which is written beside it.
+fn import(folder: &Folder, kind: &str, name: &str, options: &[&str]) -> String {
+    let (code, out, err) = run(Command::new(tine()).args(["import", kind, &folder.path(name)]).args(options));
+    assert_eq!(code, 0, "{err}");
+    let toml = folder.write("tine.toml", &out).display().to_string();
+    let (code, _, complaints) = run(Command::new(tine()).args(["check", &toml]));
+    assert_eq!(code, 0, "{complaints}\n{out}");
+    toml
+}
+
+/// Serves it, and says on which port each service is.
+fn serve(toml: &str) -> Server {
+    let words = ["serve", "--log", "json", "--config", toml, "-1"];
+    let mut start = Start::program(tine(), &words);
+    start.command().env("FROM", "defaults");
+    start.start()
+}
+
+/// A port that nobody has.
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port()
+}
+
+fn said(source: &str, port: u16) -> String {
+    String::from_utf8_lossy(&Client::from_source(source, port).rest()).into_owned()
+}
+
+#[test]
+fn a_configuration_of_xinetd() {
+    let folder = Folder::new("import-xinetd");
+    let ports: Vec<u16> = (0..5).map(|_| free_port()).collect();
+    folder.write("greeting", "welcome\n");
+    folder.write("sorry", "come back later\n");
+    folder.write(
+        "xinetd.conf",
+        &format!(
+            "defaults\n{{\n\tlog_type = SYSLOG daemon\n\tpassenv = FROM\n}}\nincludedir {}\n",
+            folder.path("d")
+        ),
+    );
+    let service = |name: &str, attributes: &str| {
+        folder.write(&format!("d/{name}"), &format!("service {name}\n{{\n\tsocket_type\t= stream\n\twait = no\n\tuser = nobody\n\ttype = UNLISTED\n\tflags = IPv4\n{attributes}}}\n"));
+    };
+    service(
+        "program",
+        &format!(
+            "port = {}\nserver = /bin/sh\nserver_args = -c env;ulimit${{IFS}}-n;id${{IFS}}-un;nice;umask;nonsense\nenv = MINE=yes\nnice = 3\numask = 027\nrlimit_files = 77\nbanner = {}\n",
+            ports[0],
+            folder.path("greeting")
+        ),
+    );
+    service(
+        "few",
+        &format!(
+            "port = {}\nserver = /bin/cat\ninstances = 1\nbanner_fail = {}\n",
+            ports[1],
+            folder.path("sorry")
+        ),
+    );
+    service(
+        "guests",
+        &format!(
+            "port = {}\nserver = /bin/echo\nserver_args = hello\nonly_from = 127.0.0.0\nno_access = 127.5.0.0\n",
+            ports[2]
+        ),
+    );
+    service("relay", &format!("port = {}\nredirect = 127.0.0.1 {}\n", ports[3], ports[1]));
+    service(
+        "named",
+        &format!(
+            "port = {}\nserver = /bin/sh\nserver_args = kitty -c echo${{IFS}}$0\nflags += NAMEINARGS\n",
+            ports[4]
+        ),
+    );
+    let server = serve(&import(&folder, "xinetd", "xinetd.conf", &[]));
+    let program = said("127.0.0.1", ports[0]);
+    for line in ["welcome", "FROM=defaults", "MINE=yes", "77", "nobody", "3", "0027"] {
+        assert!(program.lines().any(|said| said == line), "{line}:\n{program}");
+    }
+    assert!(program.starts_with("welcome\n") && program.contains(" nonsense: "), "{program}");
+    assert!(!program.contains("HOME="), "nothing else is passed on: {program}");
+    let mut only = Client::connect(ports[1]);
+    only.echo("me");
+    assert_eq!(said("127.0.0.1", ports[1]), "come back later\n");
+    only.half_close().rest();
+    soon("there is room", || {
+        let mut relayed = Client::connect(ports[3]);
+        relayed.send("through");
+        let answer = relayed.half_close().rest();
+        (answer == b"through").then_some(())
+    });
+    assert_eq!(said("127.1.0.1", ports[2]), "hello\n");
+    assert_eq!(said("127.5.0.1", ports[2]), "");
+    assert_eq!(said("127.0.0.1", ports[4]), "kitty\n");
+    drop(server);
+}
+
+#[test]
+fn a_configuration_of_inetd() {
+    let folder = Folder::new("import-inetd");
+    let ports: Vec<u16> = (0..4).map(|_| free_port()).collect();
+    folder.write(
+        "inetd.conf",
+        &format!(
+            "# services\n127.0.0.1:\n{}\tstream\ttcp\tnowait\tnobody.nogroup\t/bin/sh\tkitty -c id${{IFS}}-un;id${{IFS}}-gn;echo${{IFS}}$0;nonsense\n#<off># {} stream tcp nowait root /bin/cat cat\n*:{}\tstream\ttcp4\tnowait/1/2/1\tnobody\t/bin/cat\tcat\n{} stream tcp wait root /bin/cat cat\n",
+            ports[0], ports[1], ports[2], ports[3]
+        ),
+    );
+    let toml = import(&folder, "inetd", "inetd.conf", &[]);
+    let server = serve(&toml);
+    let program = said("127.0.0.1", ports[0]);
+    assert!(program.starts_with("nobody\nnogroup\nkitty\n") && program.contains(" nonsense: "), "{program}");
+    let mut one = Client::connect(ports[2]);
+    one.echo("one of a minute");
+    assert!(std::net::TcpStream::connect(("127.0.0.1", ports[1])).is_err(), "it is switched off");
+    drop(server);
+    let _all = serve(&import(&folder, "inetd", "inetd.conf", &["--all"]));
+    Client::connect(ports[1]).echo("switched on");
+}
+
+#[test]
+fn what_cannot_be_imported_is_said() {
+    let folder = Folder::new("import-none");
+    let disabled = folder
+        .write("disabled", "service echo\n{\n\ttype = INTERNAL\n\tdisable = yes\n}\n")
+        .display()
+        .to_string();
+    for (words, complaint) in [
+        (&["xinetd", "/nowhere"][..], "cannot read /nowhere"),
+        (&["xinetd", &disabled], "0 services, 1 left out"),
+        (&["launchd", &disabled], "invalid value 'launchd'"),
+    ] {
+        let (code, _, err) = run(Command::new(tine()).arg("import").args(words));
+        assert!(
+            code == 100 && err.contains(complaint) && err.lines().count() == 1,
+            "{words:?}: {code} {err}"
+        );
+    }
+    let (code, out, err) = run(Command::new(tine()).args(["import", "xinetd", "--all", &disabled]));
+    assert!(code == 0 && out.contains("service = \"echo\"") && err.contains("1 services"), "{out}{err}");
+}
