@@ -22,7 +22,10 @@ fuzz_target!(|text: &str| {
         }
         Err(error) => {
             let said = error.to_string();
-            assert!(said.starts_with("tine.toml:") && !said.contains('\n') && error.exit_code() == 100, "{said:?}");
+            assert!(
+                said.starts_with("tine.toml:") && !said.contains('\n') && error.exit_code() == 100,
+                "{said:?}"
+            );
         }
     }
 });

@@ -507,6 +507,59 @@ mod tests {
         assert_eq!(counts(first), 0);
     }
 
+    /// Whatever order clients come, crash and go in, and forkers die in: what is counted is what is there.
+    #[test]
+    fn counts_are_right_in_every_order() {
+        let mut state = 5u64;
+        let mut random = move |below: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % below
+        };
+        const SLOTS: usize = 70;
+        let board = Board::new(SLOTS).expect("memory");
+        let source = |number: usize| Peer::Tcp(([192, 0, number as u8 / 4, number as u8 % 4], 9).into());
+        // What there is: slot, forker, source, and whether it has a process.
+        let mut there: Vec<(usize, usize, usize, bool)> = Vec::new();
+        for _ in 0..30_000 {
+            match random(8) {
+                0..4 => {
+                    let (forker, number, has_process) = (random(3), random(8), random(4) > 0);
+                    let slot = board.claim(forker);
+                    assert_eq!(slot.is_none(), there.len() == SLOTS);
+                    let Some(slot) = slot else { continue };
+                    board.begin(slot, source(number));
+                    if has_process {
+                        board.pid_cell(slot).store(1000 + slot as i32, SeqCst);
+                    }
+                    there.push((slot, forker, number, has_process));
+                }
+                4..7 if !there.is_empty() => {
+                    let (slot, ..) = there.swap_remove(random(there.len()));
+                    board.release(slot);
+                }
+                _ if random(10) == 0 => {
+                    let dead = random(3);
+                    board.release_unborn(dead);
+                    there.retain(|(_, forker, _, has_process)| *forker != dead || *has_process);
+                }
+                _ => {}
+            }
+            let number = random(8);
+            for reach in [Reach::Source, Reach::Prefix] {
+                let block = source(number).block(reach).expect("an address");
+                let counted =
+                    there.iter().filter(|(_, _, other, _)| source(*other).block(reach) == Some(block));
+                assert_eq!(board.served_of(block).count(), counted.count());
+            }
+            assert_eq!(
+                (board.taken().count(), board.count(Phase::Serving, None)),
+                (there.len(), there.len())
+            );
+        }
+        there.into_iter().for_each(|(slot, ..)| board.release(slot));
+        assert_eq!((board.taken().count(), (0..SLOTS).filter_map(|_| board.claim(0)).count()), (0, SLOTS));
+    }
+
     #[test]
     fn changes_are_told_once() {
         let board = Board::new(130).expect("memory");

@@ -95,3 +95,55 @@ fn who_comes_and_goes_is_never_beyond() {
     }
     assert!(server.log.of("refuse").is_empty());
 }
+
+/// Clients come, leave, reset and are killed, and forkers die, in an order that looks random and is the same each time.
+/// Afterwards each source has exactly its places again, and its prefix has.
+#[test]
+fn whatever_happens_the_counts_return_to_zero() {
+    for options in [&[][..], &["--spares", "4"], &["--when-limited", "delay", "--delay-timeout", "100ms"]] {
+        let limits = ["--max-connections-per-source", "3", "--max-connections-per-prefix", "5"];
+        let server = Server::serve(&[&limits[..], options].concat());
+        let mut state = 3u64;
+        let mut random = move |below: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % below
+        };
+        let mut clients: Vec<Client> = Vec::new();
+        for step in 0..300 {
+            match random(10) {
+                0..6 => {
+                    let source = format!("127.{}.0.{}", random(2), 2 + random(3));
+                    clients.push(Client::from_source(&source, server.port()));
+                }
+                6 | 7 if !clients.is_empty() => drop(clients.swap_remove(random(clients.len()))),
+                8 if !clients.is_empty() => clients.swap_remove(random(clients.len())).reset(),
+                _ => {
+                    let name = if step % 50 == 0 { "tine: forker" } else { "tine: c" };
+                    if let Some(process) = server.named(name).first() {
+                        // It may have ended by itself.
+                        let pid = rustix::process::Pid::from_raw(process.pid).expect("a process id");
+                        let _ = rustix::process::kill_process(pid, Signal::KILL);
+                    }
+                }
+            }
+        }
+        drop(clients);
+        soon("all have ended", || {
+            (server.named("tine: c").is_empty() && server.forkers().len() == 2).then_some(())
+        });
+        for prefix in ["127.0.0", "127.1.0"] {
+            let mut full: Vec<Client> = Vec::new();
+            for (source, places) in [(2, 3), (3, 2), (4, 0)] {
+                for place in 0..4 {
+                    let mut client = Client::from_source(&format!("{prefix}.{source}"), server.port());
+                    if place < places {
+                        client.echo("a place");
+                        full.push(client);
+                    } else {
+                        assert_eq!(client.rest(), b"", "{prefix}.{source} {place} {options:?}");
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,25 +1,25 @@
 //! `tine import`: another super-server's configuration, as tine's.
 
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use tine::{Error, reason};
+use tine::{Error, reason, resolve, service_port};
 
 use crate::args::{Import, ImportKind};
 use crate::commands::describe::print;
-use crate::import::xinetd::Files as _;
-use crate::import::{inetd, xinetd};
+use crate::import::{World, inetd, xinetd};
 
 /// Prints what the file means, and says on standard error how much of it that is.
 pub fn run(args: &Import) -> Result<ExitCode, Error> {
     let file = args.file.display();
-    let text = Disk.read(&args.file).map_err(|why| {
+    let text = Machine.read(&args.file).map_err(|why| {
         Error::usage(format_args!("cannot read {file}: {}", reason(&why)), "name a file that can be read")
     })?;
     let (kind, import) = match args.kind {
-        ImportKind::Xinetd => ("xinetd", xinetd::import(&text, &args.file, &Disk, args.all)),
-        ImportKind::Inetd => ("inetd", inetd::import(&text, &file.to_string(), args.all)),
+        ImportKind::Xinetd => ("xinetd", xinetd::import(&text, &args.file, &Machine, args.all)),
+        ImportKind::Inetd => ("inetd", inetd::import(&text, &file.to_string(), &Machine, args.all)),
     };
     let (served, left, notes) = import.counts();
     let head = format!(
@@ -34,10 +34,10 @@ pub fn run(args: &Import) -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The files of this machine. Old ones need not be UTF-8.
-struct Disk;
+/// This machine: its files, of which old ones need not be UTF-8, its hosts and ports.
+struct Machine;
 
-impl xinetd::Files for Disk {
+impl World for Machine {
     fn read(&self, file: &Path) -> io::Result<String> {
         Ok(String::from_utf8_lossy(&std::fs::read(file)?).into_owned())
     }
@@ -50,5 +50,13 @@ impl xinetd::Files for Disk {
             .collect();
         files.sort();
         Ok(files)
+    }
+
+    fn addresses(&self, host: &str) -> Vec<IpAddr> {
+        resolve(host, 0).unwrap_or_default().iter().map(SocketAddr::ip).collect()
+    }
+
+    fn port(&self, name: &str) -> Option<u16> {
+        service_port(name)
     }
 }

@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use super::World;
+
 /// The blocks that an entry of xinetd's `only_from` stands for; `None` where it is no address.
 ///
 /// `1.2.3.4`, `1.2.3.0` (zeros at the end stand for anything), `1.2.{3,4}`, `1.2.3.0/24`, `2001:db8::/32`.
@@ -56,8 +58,8 @@ pub(super) fn listen(host: &str, port: u16) -> String {
 }
 
 /// A port by its number or its name.
-pub(super) fn port(text: &str) -> Option<u16> {
-    text.parse().ok().or_else(|| tine::service_port(text)).filter(|port| *port != 0)
+pub(super) fn port(text: &str, world: &dyn World) -> Option<u16> {
+    text.parse().ok().or_else(|| world.port(text)).filter(|port| *port != 0)
 }
 
 #[cfg(test)]

@@ -2,13 +2,13 @@
 
 use super::addresses::{listen, port};
 use super::service::{BUILT_IN, Service, What};
-use super::{Import, Item, Place};
+use super::{Import, Item, Place, World};
 
 /// What `update-inetd` puts before a line that is not to count.
 const OFF: &str = "#<off>#";
 
 /// Imports the text of a file. `all`: also the lines that have been switched off.
-pub fn import(text: &str, file: &str, all: bool) -> Import {
+pub fn import(text: &str, file: &str, world: &dyn World, all: bool) -> Import {
     let mut import = Import::default();
     let mut host = None;
     for (number, line) in text.lines().enumerate() {
@@ -18,6 +18,10 @@ pub fn import(text: &str, file: &str, all: bool) -> Import {
             None => (line.trim(), false),
         };
         if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        if line.contains('\0') {
+            import.items.push(Item::Left(place, "a line".into(), "there is a zero byte in it".into()));
             continue;
         }
         let words: Vec<&str> = line.split_whitespace().collect();
@@ -33,16 +37,16 @@ pub fn import(text: &str, file: &str, all: bool) -> Import {
             import.items.push(Item::Left(place, name, "it is switched off; --all imports it, too".into()));
             continue;
         }
-        import.items.push(match one(&words, &place, host.as_deref()) {
+        import.items.push(match one(&words, &place, host.as_deref(), world) {
             Ok(service) => Item::Served(service),
             Err(why) => Item::Left(place, name, why),
         });
     }
-    import.tell_apart()
+    import.finish()
 }
 
 /// One line: service, kind of socket, protocol, flags, user, program, its words from its name on.
-fn one(words: &[&str], place: &Place, host: Option<&str>) -> Result<Service, String> {
+fn one(words: &[&str], place: &Place, host: Option<&str>, world: &dyn World) -> Result<Service, String> {
     let [service, kind, protocol, flags, user, program, words @ ..] = words else {
         return Err("it has fewer than six columns".into());
     };
@@ -54,11 +58,10 @@ fn one(words: &[&str], place: &Place, host: Option<&str>) -> Result<Service, Str
         "tcp4" => Some("0.0.0.0"),
         "tcp6" | "tcp6only" => Some("[::]"),
         "unix" => {
-            return Ok(with_program("unix", service, place, program, words).map(|mut found| {
-                found.listen.push(format!("unix:{service}"));
-                limits(&mut found, flags, user);
-                found
-            })?);
+            let mut found = with_program("unix", service, place, program, words)?;
+            found.listen.push(format!("unix:{service}"));
+            limits(&mut found, flags, user);
+            return Ok(found);
         }
         _ => return Err(format!("its protocol is {protocol}, and tine serves TCP")),
     };
@@ -69,7 +72,8 @@ fn one(words: &[&str], place: &Place, host: Option<&str>) -> Result<Service, Str
     if flags.starts_with("wait") {
         return Err("its program accepts for itself (wait)".into());
     }
-    let number = port(name).ok_or_else(|| format!("there is no port of the name {name}; write a number"))?;
+    let number =
+        port(name, world).ok_or_else(|| format!("there is no port of the name {name}; write a number"))?;
     let mut found = with_program(name, service, place, program, words)?;
     found.listen = match (hosts, family) {
         (Some(hosts), _) => hosts.split(',').map(|host| listen(host, number)).collect(),
@@ -145,8 +149,31 @@ mod tests {
     use super::*;
     use crate::config::Config;
 
+    /// Some ports, and nothing else.
+    struct Ports;
+
+    impl World for Ports {
+        fn read(&self, _file: &Path) -> std::io::Result<String> {
+            Err(std::io::ErrorKind::NotFound.into())
+        }
+
+        fn list(&self, _folder: &Path) -> std::io::Result<Vec<std::path::PathBuf>> {
+            Err(std::io::ErrorKind::NotFound.into())
+        }
+
+        fn addresses(&self, _host: &str) -> Vec<std::net::IpAddr> {
+            Vec::new()
+        }
+
+        fn port(&self, name: &str) -> Option<u16> {
+            [("echo", 7), ("discard", 9), ("time", 37), ("finger", 79)]
+                .into_iter()
+                .find_map(|(known, port)| (known == name).then_some(port))
+        }
+    }
+
     fn toml(text: &str, all: bool) -> String {
-        import(text, "inetd.conf", all).to_string()
+        import(text, "inetd.conf", &Ports, all).to_string()
     }
 
     #[test]
@@ -209,7 +236,7 @@ mod tests {
     #[test]
     fn a_file_becomes_a_configuration() {
         let text = "# a comment\n127.0.0.1:\necho stream tcp nowait root internal\n*:\n\n#<off># time stream tcp nowait root internal\ndiscard stream tcp nowait root internal\n8001 stream tcp nowait nobody /bin/cat cat\n8001 stream tcp6 nowait nobody /bin/cat cat\n8002 stream tcp nowait nobody /bin/cat cat\n127.0.0.1:8002 stream tcp nowait nobody /bin/cat cat\n";
-        let some = import(text, "inetd.conf", false);
+        let some = import(text, "inetd.conf", &Ports, false);
         assert_eq!(some.counts(), (5, 2, 0));
         let config = Config::parse(&toml(text, true), Path::new("tine.toml")).expect("a configuration");
         let names: Vec<&str> = config.services.iter().map(|service| service.name.as_str()).collect();

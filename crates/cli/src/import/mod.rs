@@ -6,9 +6,35 @@ mod service;
 pub mod xinetd;
 
 use std::fmt;
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 
 use service::Service;
 use tine::Address;
+
+use crate::config::Config;
+
+/// What has to be looked up for it.
+pub trait World {
+    /// The text of a file that another one names.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    fn read(&self, file: &Path) -> io::Result<String>;
+
+    /// The files in a folder, in the order of their names.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    fn list(&self, folder: &Path) -> io::Result<Vec<PathBuf>>;
+
+    /// The addresses of a host; none if there is no such host.
+    fn addresses(&self, host: &str) -> Vec<IpAddr>;
+
+    /// The port of a TCP service by its name.
+    fn port(&self, name: &str) -> Option<u16>;
+}
 
 /// Where something stands in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,13 +82,20 @@ impl Import {
         })
     }
 
-    /// Gives services of the same name others, and leaves those out whose address another one has: `tcp` and `tcp6` often
-    /// have a line each, where here one service has both.
-    fn tell_apart(mut self) -> Import {
+    /// Leaves out what cannot be read as it stands, and those whose address another one has: `tcp` and `tcp6` often have a line
+    /// each, where here one service has both. Gives services of the same name others.
+    fn finish(mut self) -> Import {
         let mut names: Vec<String> = Vec::new();
         let mut taken: Vec<(Address, String)> = Vec::new();
         for item in &mut self.items {
             let Item::Served(service) = item else { continue };
+            if let Err(error) = Config::parse(&service.to_string(), Path::new("")) {
+                let why = error.to_string();
+                // What is wrong, without a line of a file that nobody has.
+                let why = why.split_once(": ").map_or(why.as_str(), |(_, why)| why).to_owned();
+                *item = Item::Left(service.place.clone(), service.name.clone(), why);
+                continue;
+            }
             let addresses: Vec<Address> =
                 service.listen.iter().filter_map(|address| address.parse().ok()).collect();
             let other = taken.iter().find(|(address, _)| addresses.contains(address));

@@ -33,6 +33,8 @@ enum Written {
     Allow(String),
     Deny(String),
     File(PathBuf),
+    /// Lines as of a file, and what they are called.
+    Text(String, String),
 }
 
 /// The rules, put together.
@@ -161,7 +163,7 @@ impl Source {
     pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
         self.written.iter().filter_map(|written| match written {
             Written::File(path) => Some(path.as_path()),
-            Written::Allow(_) | Written::Deny(_) => None,
+            Written::Allow(_) | Written::Deny(_) | Written::Text(..) => None,
         })
     }
 
@@ -223,6 +225,14 @@ impl AccessRules {
         self.add(Written::File(path.to_owned()))
     }
 
+    /// The same of a text; `name` stands in what is said of its lines.
+    ///
+    /// # Errors
+    /// A line is no such rule.
+    pub fn text(self, text: &str, name: &str) -> Result<AccessRules, Error> {
+        self.add(Written::Text(text.to_owned(), name.to_owned()))
+    }
+
     /// Whoever may come may come at these times of the day only, in local time: `08:00-17:00`, `Mon-Fri 08:00-17:00`. With
     /// several, in any of them.
     ///
@@ -252,7 +262,7 @@ impl AccessRules {
             table,
             // For as long as the process that asks it.
             windows: windows.leak(),
-            sets_variables: grows,
+            sets_variables: grows || !self.list.variables.is_empty(),
         };
         Ok(Access { rules: self.list.rules, windows: texts.join(", "), gate, source })
     }
@@ -271,6 +281,7 @@ impl List {
             }
             Written::Deny(block) => self.add(vec![block.parse()?], false, b"", format!("deny {block}")),
             Written::File(path) => self.add_file(path),
+            Written::Text(text, name) => self.add_text(text, name),
         }
     }
 
@@ -279,8 +290,12 @@ impl List {
             let what = format!("cannot read rules from {}: {}", path.display(), reason(&why));
             Error::usage(what, "check the path and its permissions")
         })?;
+        self.add_text(&text, &path.display().to_string())
+    }
+
+    fn add_text(&mut self, text: &str, name: &str) -> Result<(), Error> {
         for (number, line) in text.lines().enumerate() {
-            let place = format!("{}:{}", path.display(), number + 1);
+            let place = format!("{name}:{}", number + 1);
             if let Some(rule) = tcprules::parse(line).map_err(|error| error.within(&place))? {
                 let text = format!("{place}: {}", line.trim_end());
                 self.add(rule.blocks, rule.allows, &rule.variables, text)?;

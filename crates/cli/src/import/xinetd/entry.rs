@@ -69,6 +69,9 @@ const LISTS: [&str; 9] = [
 /// What a line says.
 pub(super) fn line(text: &str) -> Line {
     let text = text.trim();
+    if text.contains('\0') {
+        return Line::Unknown;
+    }
     if text.is_empty() || text.starts_with('#') {
         return Line::Nothing;
     }

@@ -1,10 +1,11 @@
 //! The attributes of xinetd.conf(5), one after the other, as keys of a service.
 
+use std::net::IpAddr;
 use std::path::Path;
 
-use super::super::addresses::{blocks, listen, port};
+use super::super::World;
+use super::super::addresses::{blocks, listen, port as port_of};
 use super::super::service::{BUILT_IN, Service, What};
-use super::Files;
 use super::entry::{Effective, Section};
 
 /// A service, or why it has no equivalent.
@@ -13,7 +14,7 @@ pub(super) fn service(
     section: &Section,
     all: &Effective,
     also_disabled: bool,
-    files: &dyn Files,
+    world: &dyn World,
 ) -> Result<Service, String> {
     let attributes = Attributes(all);
     let id = attributes.one("id").unwrap_or(name);
@@ -26,17 +27,16 @@ pub(super) fn service(
             let built_in = BUILT_IN.into_iter().find(|known| *known == name);
             What::BuiltIn(built_in.ok_or_else(|| format!("{name} is not built into tine"))?)
         }
-        false => program(&attributes)?,
+        false => program(&attributes, world)?,
     };
     let mut service = Service::new(id, section.place.clone(), what);
     let port = attributes.one("port").unwrap_or(name);
-    let number =
-        super::super::addresses::port(port).ok_or_else(|| format!("there is no port of the name {port}"))?;
+    let number = port_of(port, world).ok_or_else(|| format!("there is no port of the name {port}"))?;
     service.listen.push(address(&attributes, number));
     for (name, (_, values)) in all {
-        map(&mut service, name, values, &attributes, files);
+        map(&mut service, name, values, &attributes, world);
     }
-    access(&mut service, &attributes);
+    access(&mut service, &attributes, world);
     surroundings(&mut service, &attributes);
     Ok(service)
 }
@@ -90,10 +90,11 @@ fn is_servable(attributes: &Attributes) -> Result<(), String> {
     Ok(())
 }
 
-fn program(attributes: &Attributes) -> Result<What, String> {
+fn program(attributes: &Attributes, world: &dyn World) -> Result<What, String> {
     if let [host, port_name, ..] = attributes.all("redirect") {
         // The client is a relay, and the same binary.
-        let number = port(port_name).ok_or_else(|| format!("there is no port of the name {port_name}"))?;
+        let number =
+            port_of(port_name, world).ok_or_else(|| format!("there is no port of the name {port_name}"))?;
         let own = std::env::current_exe().map_or_else(|_| "tine".into(), |path| path.display().to_string());
         let words = [&own, "client", "--wait", "1h", &listen(host, number)];
         return Ok(What::Program(words.map(str::to_owned).into()));
@@ -133,7 +134,7 @@ fn address(attributes: &Attributes, port: u16) -> String {
 }
 
 /// One attribute that stands for itself.
-fn map(service: &mut Service, name: &str, values: &[String], all: &Attributes, files: &dyn Files) {
+fn map(service: &mut Service, name: &str, values: &[String], all: &Attributes, world: &dyn World) {
     let joined = values.join(" ");
     let is_program = matches!(service.what, What::Program(_));
     match (name, values) {
@@ -171,7 +172,7 @@ fn map(service: &mut Service, name: &str, values: &[String], all: &Attributes, f
                 service.set("max-connections-per-source", most.to_string());
             }
         }
-        ("banner_fail", [file, ..]) => banner_fail(service, file, files),
+        ("banner_fail", [file, ..]) => banner_fail(service, file, world),
         ("banner" | "banner_success", _) if is_program => {}
         ("nice", [nice, ..]) if is_program => service.set("nice", nice),
         ("umask", [mask, ..]) if is_program => service.set("umask", mask),
@@ -231,8 +232,8 @@ fn rlimit(service: &mut Service, name: &str, value: &str) {
 }
 
 /// What xinetd sends to those whom it turns away is a text here.
-fn banner_fail(service: &mut Service, file: &str, files: &dyn Files) {
-    match files.read(Path::new(file)) {
+fn banner_fail(service: &mut Service, file: &str, world: &dyn World) {
+    match world.read(Path::new(file)) {
         Ok(text) => {
             let escaped: String = text
                 .chars()
@@ -255,7 +256,7 @@ fn banner_fail(service: &mut Service, file: &str, files: &dyn Files) {
 }
 
 /// Who may come: in both, the most specific decides.
-fn access(service: &mut Service, attributes: &Attributes) {
+fn access(service: &mut Service, attributes: &Attributes, world: &dyn World) {
     // What this server does at its limit.
     let says_so = service.keys.iter().any(|(key, _)| *key == "when-full");
     if service.keys.iter().any(|(key, _)| *key == "max-connections") && !says_so {
@@ -266,7 +267,7 @@ fn access(service: &mut Service, attributes: &Attributes) {
         for entry in attributes.all(name) {
             match blocks(entry) {
                 Some(found) => list.extend(found),
-                None => named(service, name, entry, list),
+                None => named(service, name, entry, list, world),
             }
         }
         list.sort();
@@ -286,17 +287,16 @@ fn access(service: &mut Service, attributes: &Attributes) {
 }
 
 /// An entry that is no address: a host, a domain, a network by its name.
-fn named(service: &mut Service, name: &str, entry: &str, list: &mut Vec<String>) {
+fn named(service: &mut Service, name: &str, entry: &str, list: &mut Vec<String>, world: &dyn World) {
     if entry.starts_with('.') {
         return service.note(format!("{name}: {entry}, a domain: rules are about addresses"));
     }
-    match tine::resolve(entry, 0) {
-        Ok(found) => {
-            list.extend(found.iter().map(|address| address.ip().to_string()));
-            service.note(format!("{name}: {entry} is looked up once, here"));
-        }
-        Err(_) => service.note(format!("{name}: {entry}, which is no address and no host that is known")),
-    }
+    let found = world.addresses(entry);
+    service.note(match found.is_empty() {
+        true => format!("{name}: {entry}, which is no address and no host that is known"),
+        false => format!("{name}: {entry} is looked up once, here"),
+    });
+    list.extend(found.iter().map(IpAddr::to_string));
 }
 
 /// What the program has around it.

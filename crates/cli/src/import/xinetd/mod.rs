@@ -3,49 +3,33 @@
 mod entry;
 mod map;
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::{Import, Item, Place};
+use super::{Import, Item, Place, World};
 use entry::{Line, Section};
 
 /// Files in files, at most.
 const DEEPEST: usize = 8;
 
-/// Where the files are that others include.
-pub trait Files {
-    /// The text of a file.
-    ///
-    /// # Errors
-    /// It cannot be read.
-    fn read(&self, file: &Path) -> io::Result<String>;
-
-    /// The files in a folder, in the order of their names.
-    ///
-    /// # Errors
-    /// It cannot be read.
-    fn list(&self, folder: &Path) -> io::Result<Vec<PathBuf>>;
-}
-
 /// Imports the text of a file and of what it includes. `all`: also services that are disabled.
-pub fn import(text: &str, file: &Path, files: &dyn Files, all: bool) -> Import {
-    let mut reader = Reader { files, sections: Vec::new(), import: Import::default() };
+pub fn import(text: &str, file: &Path, world: &dyn World, all: bool) -> Import {
+    let mut reader = Reader { world, sections: Vec::new(), import: Import::default() };
     reader.read(text, file, 0);
     let Reader { sections, mut import, .. } = reader;
     let defaults: Vec<_> = sections.iter().filter(|section| section.service.is_none()).cloned().collect();
     for section in sections.iter().filter(|section| section.service.is_some()) {
         let effective = entry::effective(section, &defaults);
         let name = section.service.clone().unwrap_or_default();
-        import.items.push(match map::service(&name, section, &effective, all, files) {
+        import.items.push(match map::service(&name, section, &effective, all, world) {
             Ok(service) => Item::Served(service),
             Err(why) => Item::Left(section.place.clone(), name, why),
         });
     }
-    import.tell_apart()
+    import.finish()
 }
 
 struct Reader<'a> {
-    files: &'a dyn Files,
+    world: &'a dyn World,
     sections: Vec<Section>,
     import: Import,
 }
@@ -82,14 +66,14 @@ impl Reader<'_> {
         if depth >= DEEPEST {
             return self.import.notes.push(format!("{place}: files include each other, {DEEPEST} deep"));
         }
-        let all = if is_folder { self.files.list(&path) } else { Ok(vec![path.clone()]) };
+        let all = if is_folder { self.world.list(&path) } else { Ok(vec![path.clone()]) };
         for file in all.unwrap_or_default() {
             // Names with a dot, or with a tilde at the end, are no configurations.
             let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
             if is_folder && (name.contains('.') || name.ends_with('~')) {
                 continue;
             }
-            match self.files.read(&file) {
+            match self.world.read(&file) {
                 Ok(text) => self.read(&text, &file, depth + 1),
                 Err(why) => self.import.notes.push(format!(
                     "{place}: cannot read {}: {}",
@@ -103,26 +87,43 @@ impl Reader<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+    use std::net::IpAddr;
+    use std::path::PathBuf;
+
     use super::*;
     use crate::config::Config;
 
     /// Files that are there only for a test.
     struct Some(&'static [(&'static str, &'static str)]);
 
-    impl Files for Some {
+    impl World for Some {
         fn read(&self, file: &Path) -> io::Result<String> {
             let found = self.0.iter().find(|(name, _)| Path::new(name) == file);
             found.map(|(_, text)| (*text).to_owned()).ok_or_else(|| io::ErrorKind::NotFound.into())
         }
 
         fn list(&self, folder: &Path) -> io::Result<Vec<PathBuf>> {
-            Ok(self
-                .0
-                .iter()
-                .map(|(name, _)| PathBuf::from(name))
-                .filter(|name| name.starts_with(folder))
-                .collect())
+            let names = self.0.iter().map(|(name, _)| PathBuf::from(name));
+            Ok(names.filter(|name| name.starts_with(folder)).collect())
         }
+
+        fn addresses(&self, host: &str) -> Vec<IpAddr> {
+            if host == "gate" { vec![[192, 0, 2, 9].into()] } else { Vec::new() }
+        }
+
+        fn port(&self, _name: &str) -> Option<u16> {
+            None
+        }
+    }
+
+    #[test]
+    fn hosts_are_looked_up() {
+        let toml = imported("only_from = gate");
+        assert!(
+            toml.contains("allow = [\"192.0.2.9\"]") && toml.contains("gate is looked up once, here"),
+            "{toml}"
+        );
     }
 
     fn imported(attributes: &str) -> String {

@@ -1,0 +1,52 @@
+//! Any text as a configuration of xinetd or inetd: never a panic, and what comes out of it can be read as a configuration.
+
+#![no_main]
+
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use libfuzzer_sys::fuzz_target;
+use tine_cli::config::Config;
+use tine_cli::import::{World, inetd, xinetd};
+
+/// A machine on which one host, one port and one file are known.
+struct Small;
+
+impl World for Small {
+    fn read(&self, file: &Path) -> io::Result<String> {
+        if file.ends_with("more") {
+            Ok("service s\n{\nport = 5\nserver = /bin/cat\n}\n".into())
+        } else {
+            Err(io::ErrorKind::NotFound.into())
+        }
+    }
+
+    fn list(&self, _folder: &Path) -> io::Result<Vec<PathBuf>> {
+        Ok(vec!["more".into(), "other".into()])
+    }
+
+    fn addresses(&self, host: &str) -> Vec<IpAddr> {
+        if host == "gate" { vec![[192, 0, 2, 9].into()] } else { Vec::new() }
+    }
+
+    fn port(&self, name: &str) -> Option<u16> {
+        (name == "echo").then_some(7)
+    }
+}
+
+fuzz_target!(|text: &str| {
+    for all in [false, true] {
+        for import in [
+            xinetd::import(text, Path::new("xinetd.conf"), &Small, all),
+            inetd::import(text, "inetd.conf", &Small, all),
+        ] {
+            let toml = import.to_string();
+            match (Config::parse(&toml, Path::new("tine.toml")), import.counts().0) {
+                (Ok(config), served) => assert_eq!(config.services.len(), served),
+                (Err(error), 0) => assert!(error.to_string().contains("no service"), "{error}\n{toml}"),
+                (Err(error), _) => panic!("{error}\n{toml}"),
+            }
+        }
+    }
+});

@@ -1,0 +1,43 @@
+//! Any text as a list of rules, and its lines as everything else that admission is told by: never a panic, a fault says where
+//! and why in one line, and what is decided is decided by a rule that is there.
+
+#![no_main]
+
+use std::net::IpAddr;
+
+use libfuzzer_sys::fuzz_target;
+use tine::{AccessRules, Error, Moment, Penalties, Rate};
+
+fuzz_target!(|text: &str| {
+    match AccessRules::new().text(text, "rules").and_then(AccessRules::build) {
+        Ok(access) => {
+            let moment = "Mon 12:00".parse().expect("a time");
+            let mentioned = text.split([':', '/', ',']).filter_map(|word| word.parse::<IpAddr>().ok());
+            for address in mentioned.chain(
+                ["127.0.0.1", "255.255.255.255", "::", "2001:db8::1"].map(|one| one.parse().expect(one)),
+            ) {
+                let decision = access.decide(address, moment);
+                let by = decision.rule.unwrap_or("rules:0: :allow");
+                let word = if decision.allowed { ":allow" } else { ":deny" };
+                assert!(by.starts_with("rules:") && by.contains(word), "{address}: {decision:?}");
+            }
+        }
+        Err(error) => is_well_said(&error),
+    }
+    for line in text.lines() {
+        let faults = [
+            AccessRules::new().allow(line).err(),
+            AccessRules::new().deny(line).err(),
+            AccessRules::new().times(line).err(),
+            line.parse::<Rate>().err(),
+            line.parse::<Penalties>().err(),
+            line.parse::<Moment>().err(),
+        ];
+        faults.iter().flatten().for_each(is_well_said);
+    }
+});
+
+fn is_well_said(error: &Error) {
+    let said = error.to_string();
+    assert!(!said.is_empty() && !said.contains('\n') && error.exit_code() == 100, "{said:?}");
+}
