@@ -187,7 +187,7 @@ mod tests {
         for (source, client) in [(1, 0), (1, 1), (2, 10)] {
             assert_eq!(put(&mut queue, source, client), None);
         }
-        let out = queue.take_out(|waiting| waiting.until <= 0 || waiting.client == 10);
+        let out = queue.take_out(|waiting| waiting.until == 0 || waiting.client == 10);
         let mut out: Vec<u32> = out.iter().map(|waiting| waiting.client).collect();
         out.sort_unstable();
         assert_eq!(out, [0, 10]);
