@@ -539,6 +539,22 @@ impl Client {
         }
     }
 
+    /// Takes out the one of these clients to which something comes first: an answer, or the end. Which of several that came
+    /// at once is served first is the forkers' affair.
+    ///
+    /// # Panics
+    /// If nothing comes to any.
+    #[must_use]
+    pub fn first_of(clients: &mut Vec<Client>) -> Client {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        let mut ask: Vec<_> =
+            clients.iter().map(|client| PollFd::new(&client.stream, PollFlags::IN)).collect();
+        let patience = Timespec { tv_sec: PATIENCE.as_secs() as i64, tv_nsec: 0 };
+        poll(&mut ask, Some(&patience)).expect("descriptors");
+        let first = ask.iter().position(|asked| !asked.revents().is_empty());
+        clients.remove(first.expect("one of them gets something"))
+    }
+
     /// Closes with a reset.
     ///
     /// # Panics

@@ -31,7 +31,7 @@ fn a_burst_is_spread_and_nobody_is_refused() {
         let server = start(&["--rate-per-source", "20/s:2"], mode);
         let before = Instant::now();
         let clients = connect(&server, "127.0.0.2", 12);
-        for mut client in clients {
+        for client in clients {
             assert!(client.is_served(), "{mode:?}");
         }
         // Two at once, ten more at twenty a second.
@@ -69,12 +69,20 @@ fn places_are_waited_for() {
         let mut waiting = connect(&server, "127.0.0.2", 3);
         assert!(Client::from_source("127.0.0.3", server.port()).is_served(), "others do not wait: {mode:?}");
         soon("they wait", || (waiting_at(&server) == 3).then_some(()));
+        let mut served = Vec::new();
+        waiting.iter_mut().for_each(|client| {
+            client.send("at last");
+        });
+        // A place each time that somebody leaves, and somebody for it.
         for place in held.drain(..) {
             drop(place);
-            // It keeps the place until the end of this turn, and the next one has the other.
-            waiting.remove(0).echo("at last");
+            served.push(Client::first_of(&mut waiting));
         }
-        waiting.remove(0).echo("and I");
+        served.remove(0);
+        served.push(Client::first_of(&mut waiting));
+        served.iter_mut().for_each(|client| {
+            client.expect("at last").echo("and on");
+        });
     }
 }
 
@@ -83,7 +91,7 @@ fn who_waits_too_long_is_refused() {
     let options = ["--rate-per-source", "1/h", "--delay-timeout", "200ms", "--when-full", "refuse=later\n"];
     let server = start(&options, &[]);
     let mut clients = connect(&server, "127.0.0.2", 3);
-    assert!(clients.remove(0).is_served());
+    serve_one_of(&mut clients);
     for mut client in clients {
         assert_eq!(client.rest(), b"later\n");
     }
@@ -93,16 +101,16 @@ fn who_waits_too_long_is_refused() {
 #[test]
 fn a_flood_fills_its_share_of_the_queue_and_no_more() {
     let server = start(&["--rate-per-source", "2/min:1", "--max-delayed", "10"], &[]);
-    let mut flood = connect(&server, "127.0.0.2", 40);
+    let flood = connect(&server, "127.0.0.2", 40);
     // One is served, ten wait, the others are refused.
     soon("29 are refused", || (refused(&server) == 29).then_some(()));
     let mut other = connect(&server, "127.0.0.3", 2);
-    assert!(other.remove(0).is_served());
+    serve_one_of(&mut other);
     // The second has a place in the queue, at the cost of the flood's last.
     soon("one of the flood leaves", || (refused(&server) == 30).then_some(()));
-    assert!(flood.remove(0).is_served());
     server.signal(Signal::TERM);
-    other.remove(0).echo("served with the rest");
+    other.remove(0).expect("first");
+    assert_eq!(flood.into_iter().map(Client::is_served).filter(|served| *served).count(), 10);
 }
 
 #[test]
@@ -123,11 +131,11 @@ fn a_stopping_server_serves_those_who_wait() {
     for mode in MODES {
         let mut server = start(&["--rate-per-source", "1/h:1", "--rate-per-prefix", "1000/s"], mode);
         let mut clients = connect(&server, "127.0.0.2", 50);
-        assert!(clients.remove(0).is_served());
+        serve_one_of(&mut clients);
         soon("they wait", || (waiting_at(&server) == 49).then_some(()));
         server.signal(Signal::TERM);
         for mut client in clients {
-            client.echo("last");
+            client.expect("first").echo("last");
         }
         assert_eq!(server.wait().code(), Some(0), "{mode:?}");
     }
@@ -149,10 +157,18 @@ fn a_dead_delayer_is_replaced_and_holds_up_nobody() {
 fn who_hangs_up_makes_room() {
     let server = start(&["--rate-per-source", "1/h:1", "--max-delayed", "2", "--delay-timeout", "1h"], &[]);
     let mut clients = connect(&server, "127.0.0.2", 3);
-    assert!(clients.remove(0).is_served());
+    serve_one_of(&mut clients);
     soon("they wait", || (waiting_at(&server) >= 2).then_some(()));
     clients.drain(..).for_each(Client::reset);
     soon("they are gone", || (waiting_at(&server) == 0).then_some(()));
+}
+
+/// Has all of them say something, and takes out the one that is answered.
+fn serve_one_of(clients: &mut Vec<Client>) {
+    clients.iter_mut().for_each(|client| {
+        client.send("first");
+    });
+    Client::first_of(clients).expect("first");
 }
 
 fn delayer(server: &Server) -> i32 {
