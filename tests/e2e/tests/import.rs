@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use tine_e2e::{Client, Folder, Server, Start, run, soon, tine};
+use tine_e2e::{Client, Folder, Server, Start, network, run, soon, tine};
 
 /// Imports a file and checks the result, which is written beside it.
 fn import(folder: &Folder, kind: &str, name: &str, options: &[&str]) -> String {
@@ -22,10 +22,8 @@ fn serve(toml: &str) -> Server {
     start.start()
 }
 
-/// A port that nobody has.
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port()
-}
+/// Ports that nobody else has in a network of the test's own: such a file has to name them.
+const PORTS: [u16; 5] = [8001, 8002, 8003, 8004, 8005];
 
 fn said(source: &str, port: u16) -> String {
     String::from_utf8_lossy(&Client::from_source(source, port).rest()).into_owned()
@@ -33,8 +31,8 @@ fn said(source: &str, port: u16) -> String {
 
 #[test]
 fn a_configuration_of_xinetd() {
+    network::own();
     let folder = Folder::new("import-xinetd");
-    let ports: Vec<u16> = (0..5).map(|_| free_port()).collect();
     folder.write("greeting", "welcome\n");
     folder.write("sorry", "come back later\n");
     folder.write(
@@ -51,7 +49,7 @@ fn a_configuration_of_xinetd() {
         "program",
         &format!(
             "port = {}\nserver = /bin/sh\nserver_args = -c env;ulimit${{IFS}}-n;id${{IFS}}-un;nice;umask;nonsense\nenv = MINE=yes\nnice = 3\numask = 027\nrlimit_files = 77\nbanner = {}\n",
-            ports[0],
+            PORTS[0],
             folder.path("greeting")
         ),
     );
@@ -59,7 +57,7 @@ fn a_configuration_of_xinetd() {
         "few",
         &format!(
             "port = {}\nserver = /bin/cat\ninstances = 1\nbanner_fail = {}\n",
-            ports[1],
+            PORTS[1],
             folder.path("sorry")
         ),
     );
@@ -67,61 +65,61 @@ fn a_configuration_of_xinetd() {
         "guests",
         &format!(
             "port = {}\nserver = /bin/echo\nserver_args = hello\nonly_from = 127.0.0.0\nno_access = 127.5.0.0\n",
-            ports[2]
+            PORTS[2]
         ),
     );
-    service("relay", &format!("port = {}\nredirect = 127.0.0.1 {}\n", ports[3], ports[1]));
+    service("relay", &format!("port = {}\nredirect = 127.0.0.1 {}\n", PORTS[3], PORTS[1]));
     service(
         "named",
         &format!(
             "port = {}\nserver = /bin/sh\nserver_args = kitty -c echo${{IFS}}$0\nflags += NAMEINARGS\n",
-            ports[4]
+            PORTS[4]
         ),
     );
     let server = serve(&import(&folder, "xinetd", "xinetd.conf", &[]));
-    let program = said("127.0.0.1", ports[0]);
+    let program = said("127.0.0.1", PORTS[0]);
     for line in ["welcome", "FROM=defaults", "MINE=yes", "77", "nobody", "3", "0027"] {
         assert!(program.lines().any(|said| said == line), "{line}:\n{program}");
     }
     assert!(program.starts_with("welcome\n") && program.contains(" nonsense: "), "{program}");
     assert!(!program.contains("HOME="), "nothing else is passed on: {program}");
-    let mut only = Client::connect(ports[1]);
+    let mut only = Client::connect(PORTS[1]);
     only.echo("me");
-    assert_eq!(said("127.0.0.1", ports[1]), "come back later\n");
+    assert_eq!(said("127.0.0.1", PORTS[1]), "come back later\n");
     only.half_close().rest();
     soon("there is room", || {
-        let mut relayed = Client::connect(ports[3]);
+        let mut relayed = Client::connect(PORTS[3]);
         relayed.send("through");
         let answer = relayed.half_close().rest();
         (answer == b"through").then_some(())
     });
-    assert_eq!(said("127.1.0.1", ports[2]), "hello\n");
-    assert_eq!(said("127.5.0.1", ports[2]), "");
-    assert_eq!(said("127.0.0.1", ports[4]), "kitty\n");
+    assert_eq!(said("127.1.0.1", PORTS[2]), "hello\n");
+    assert_eq!(said("127.5.0.1", PORTS[2]), "");
+    assert_eq!(said("127.0.0.1", PORTS[4]), "kitty\n");
     drop(server);
 }
 
 #[test]
 fn a_configuration_of_inetd() {
+    network::own();
     let folder = Folder::new("import-inetd");
-    let ports: Vec<u16> = (0..4).map(|_| free_port()).collect();
     folder.write(
         "inetd.conf",
         &format!(
             "# services\n127.0.0.1:\n{}\tstream\ttcp\tnowait\tnobody.nogroup\t/bin/sh\tkitty -c id${{IFS}}-un;id${{IFS}}-gn;echo${{IFS}}$0;nonsense\n#<off># {} stream tcp nowait root /bin/cat cat\n*:{}\tstream\ttcp4\tnowait/1/2/1\tnobody\t/bin/cat\tcat\n{} stream tcp wait root /bin/cat cat\n",
-            ports[0], ports[1], ports[2], ports[3]
+            PORTS[0], PORTS[1], PORTS[2], PORTS[3]
         ),
     );
     let toml = import(&folder, "inetd", "inetd.conf", &[]);
     let server = serve(&toml);
-    let program = said("127.0.0.1", ports[0]);
+    let program = said("127.0.0.1", PORTS[0]);
     assert!(program.starts_with("nobody\nnogroup\nkitty\n") && program.contains(" nonsense: "), "{program}");
-    let mut one = Client::connect(ports[2]);
+    let mut one = Client::connect(PORTS[2]);
     one.echo("one of a minute");
-    assert!(std::net::TcpStream::connect(("127.0.0.1", ports[1])).is_err(), "it is switched off");
+    assert!(std::net::TcpStream::connect(("127.0.0.1", PORTS[1])).is_err(), "it is switched off");
     drop(server);
     let _all = serve(&import(&folder, "inetd", "inetd.conf", &["--all"]));
-    Client::connect(ports[1]).echo("switched on");
+    Client::connect(PORTS[1]).echo("switched on");
 }
 
 #[test]
