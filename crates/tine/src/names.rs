@@ -44,6 +44,19 @@ impl Identity {
         }))
     }
 
+    /// The same with these groups beside its own: names or numbers with commas between, or `none`.
+    ///
+    /// # Errors
+    /// [`Error`], exit code 100, if there is no such group.
+    pub fn with_groups(self, groups: &str) -> Result<Identity, Error> {
+        let names = groups.split(',').map(str::trim).filter(|name| !name.is_empty());
+        let groups = match groups {
+            "none" => Vec::new(),
+            _ => names.map(look_up_group).collect::<Result<_, _>>()?,
+        };
+        Ok(Identity { groups, ..self })
+    }
+
     pub(crate) fn to_ids(&self) -> Ids<'_> {
         Ids { uid: self.uid, gid: self.gid, groups: &self.groups }
     }

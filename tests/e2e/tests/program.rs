@@ -201,6 +201,11 @@ fn arguments_are_a_list() {
 #[test]
 fn as_another_user() {
     assert_eq!(answer(&["--user", "nobody"], &sh("id -un; id -Gn | wc -w")), "nobody\n1\n");
+    let groups = |groups: &str| {
+        answer(&["--user", "nobody", "--group", "daemon", "--supplementary-groups", groups], &sh("id -Gn"))
+    };
+    assert_eq!(groups("adm,60"), "daemon adm games\n");
+    assert_eq!(groups("none"), "daemon\n");
 }
 
 #[test]

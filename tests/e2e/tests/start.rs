@@ -59,6 +59,12 @@ fn what_cannot_start_says_what_why_and_the_next_move() {
         (&["--drain-timeout", "soon"], 100, &["--drain-timeout", "500ms"]),
         (&["--when-full", "shrug"], 100, &["--when-full", "refuse=TEXT"]),
         (&["--user", "no-such-user"], 100, &["no user 'no-such-user'", "getent passwd"]),
+        (
+            &["--user", "nobody", "--supplementary-groups", "adm,no-such"],
+            100,
+            &["no group 'no-such'", "getent group"],
+        ),
+        (&["--supplementary-groups", "adm"], 100, &["that is not said", "--user"]),
         (&["--group", "no-such-group"], 100, &["no group 'no-such-group'", "getent group"]),
         (&["--reuse", "5", "127.0.0.1:0"], 100, &["--spares"]),
         (&["--ready-fd", "77", "127.0.0.1:0"], 100, &["77", "--ready-fd"]),

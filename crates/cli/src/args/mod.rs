@@ -232,6 +232,10 @@ pub struct Serve {
     #[arg(long, value_name = "GROUP")]
     pub group: Option<String>,
 
+    /// The groups that it has beside its own: names or numbers with commas between, or none [default: those of the user]
+    #[arg(long, value_name = "GROUPS")]
+    pub supplementary_groups: Option<String>,
+
     /// One line per event on standard error
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log: LogFormat,

@@ -132,7 +132,7 @@ fn configured(mut server: Server, args: &Serve, (format, level): (Format, Level)
             lifetime: args.max_lifetime,
             first_byte: args.first_byte_timeout,
         })
-        .identity(Identity::look_up(args.user.as_deref(), args.group.as_deref())?)
+        .identity(identity(args)?)
         .titles(args.titles)
         .handler_prints(false)
         .log(format, level);
@@ -146,6 +146,19 @@ pub fn access(args: &Serve) -> Result<Option<Access>, Error> {
     let rules = args.rules.iter().try_fold(rules, |rules, path| rules.file(path))?;
     let rules = args.access_times.iter().try_fold(rules, |rules, span| rules.times(span))?;
     if rules.is_empty() { Ok(None) } else { rules.build().map(Some) }
+}
+
+/// Who it is to run as, where that is said.
+fn identity(args: &Serve) -> Result<Option<Identity>, Error> {
+    let identity = Identity::look_up(args.user.as_deref(), args.group.as_deref())?;
+    match (identity, &args.supplementary_groups) {
+        (identity, None) => Ok(identity),
+        (Some(identity), Some(groups)) => identity.with_groups(groups).map(Some),
+        (None, Some(_)) => Err(Error::usage(
+            "supplementary groups are for who it is to run as, and that is not said",
+            "name a user or a group (--user, --group)",
+        )),
+    }
 }
 
 /// Who is never punished, where anybody is named.

@@ -119,6 +119,11 @@ fn program(attributes: &Attributes, world: &dyn World) -> Result<What, String> {
     Ok(What::Program(words))
 }
 
+/// Whether somebody says something before the program does.
+fn has_banner(attributes: &Attributes) -> bool {
+    attributes.one("banner").or(attributes.one("banner_success")).is_some()
+}
+
 /// As one word for a shell.
 fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', "'\\''"))
@@ -151,18 +156,14 @@ fn map(service: &mut Service, name: &str, values: &[String], all: &Attributes, w
         ("flags", values) => values.iter().for_each(|value| flag(service, value)),
         ("server_args", values) if is_program => {
             if all.has("flags", "NAMEINARGS")
-                && let Some(argv0) = values.first().filter(|argv0| Some(argv0.as_str()) != all.one("server"))
+                && let Some(argv0) = values.first().filter(|_| has_banner(all))
             {
-                match all.one("banner").or(all.one("banner_success")) {
-                    None => service.set("argv0", argv0),
-                    Some(_) => service.note(format!("{argv0} as the program's own name, beside a banner")),
-                }
+                service.note(format!("{argv0} as the program's own name, beside a banner"));
             }
         }
         ("user", [user, ..]) if is_program => service.set("user", user),
         ("user" | "server_args", _) => {}
-        ("groups", _) if all.is_yes("groups") => {}
-        ("groups", _) => service.note("groups = no: the program has its user's supplementary groups"),
+        ("groups", _) => {}
         ("instances", [most, ..]) => match most.parse::<u32>() {
             Ok(most @ 1..) => service.set("max-connections", most.to_string()),
             _ => service.note("instances = UNLIMITED: 1024 at a time, unless max-connections says otherwise"),
@@ -307,7 +308,19 @@ fn surroundings(service: &mut Service, attributes: &Attributes) {
     if let Some(group) = attributes.one("group") {
         service.set("group", group);
     }
+    let has_identity = attributes.one("user").or(attributes.one("group")).is_some();
+    if has_identity && !attributes.is_yes("groups") {
+        service.set("supplementary-groups", "none");
+    }
     let is_relay = !attributes.all("redirect").is_empty();
+    let name = match attributes.has("flags", "NAMEINARGS") {
+        true => attributes.one("server_args"),
+        // The last part of its path.
+        false => attributes.one("server").and_then(|server| server.rsplit('/').next()),
+    };
+    if let Some(name) = name.filter(|name| !is_relay && !name.is_empty() && !has_banner(attributes)) {
+        service.set("argv0", name);
+    }
     if !is_relay {
         // As xinetd gives it: the client, three times.
         service.set("stderr", "client");
