@@ -30,7 +30,12 @@ pub(super) fn service(
         false => program(&attributes, world)?,
     };
     let mut service = Service::new(id, section.place.clone(), what);
-    let port = attributes.one("port").unwrap_or(name);
+    let port = match attributes.one("port") {
+        None if attributes.has("type", "UNLISTED") => {
+            return Err("it is UNLISTED and names no port: xinetd leaves it out, too".into());
+        }
+        port => port.unwrap_or(name),
+    };
     let number = port_of(port, world).ok_or_else(|| format!("there is no port of the name {port}"))?;
     service.listen.push(address(&attributes, number));
     for (name, (_, values)) in all {

@@ -126,6 +126,13 @@ mod tests {
         );
     }
 
+    #[test]
+    fn what_is_unlisted_names_its_port() {
+        let text = "service it\n{\ntype = UNLISTED\nserver = /bin/cat\n}\n";
+        let toml = import(text, Path::new("x.conf"), &Some(&[]), false).to_string();
+        assert!(toml.contains("it is left out: it is UNLISTED and names no port"), "{toml}");
+    }
+
     fn imported(attributes: &str) -> String {
         let text = format!("service it\n{{\nport = 8001\nserver = /bin/cat\nuser = root\n{attributes}\n}}\n");
         let files = Some(&[("/banner", "go\t\\away\r\n")]);

@@ -1,0 +1,23 @@
+/* Says how it was started: what a super-server makes of a line of its configuration. Stands in for the programs of bench/imports. */
+#include <grp.h>
+#include <stdio.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+int main(int argc, char **argv)
+{
+	gid_t groups[64];
+	char directory[4096];
+	struct stat file;
+	int number = getgroups(64, groups);
+	mode_t mask = umask(0);
+
+	for (int i = 0; i < argc; i++)
+		printf("word %d: %s\n", i, argv[i]);
+	printf("user %d, group %d, %d groups\n", (int)getuid(), (int)getgid(), number);
+	printf("directory %s, mask %03o, nice %d\n", getcwd(directory, sizeof directory), (int)mask, getpriority(PRIO_PROCESS, 0));
+	for (int fd = 0; fd < 3; fd++)
+		printf("%d is %s\n", fd, fstat(fd, &file) == 0 && S_ISSOCK(file.st_mode) ? "the client" : "something else");
+	return 0;
+}
