@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use crate::error::Error;
-use crate::names;
+use crate::hosts;
 
 /// Where to listen, or where to connect to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,7 +95,7 @@ impl fmt::Display for Address {
 pub fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
     match host.parse::<IpAddr>() {
         Ok(number) => Ok(vec![SocketAddr::new(number, port)]),
-        Err(_) => names::look_up(host, port),
+        Err(_) => hosts::look_up(host, port),
     }
 }
 

@@ -1,12 +1,10 @@
-//! Host, user and group names, looked up as the system is configured to.
+//! Names of users, groups and services, looked up as the system is configured to.
 //!
 //! A static binary must not load the C library's lookup modules: they are made for the dynamic
 //! library of the same build, and crash another. So `getent`, which is dynamic, is asked; where it is
-//! missing (a minimal container), the plain files and, for hosts, the resolver inside the binary
-//! answer.
+//! missing (a minimal container), the plain files answer.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::process::{Command, Stdio};
 
 use tine_sys::identity::Ids;
@@ -121,7 +119,7 @@ fn records(database: &str, key: Option<&str>, file: &str) -> String {
 }
 
 /// What `getent` says; nothing if it knows no such entry, `None` if it is not there to ask.
-fn getent(database: &str, key: Option<&str>) -> Option<String> {
+pub(crate) fn getent(database: &str, key: Option<&str>) -> Option<String> {
     let output = Command::new("getent")
         .arg(database)
         .arg("--")
@@ -131,15 +129,6 @@ fn getent(database: &str, key: Option<&str>) -> Option<String> {
         .output()
         .ok()?;
     Some(String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
-/// The name of a host by its address, in lower case, as the system is configured to find it (`getent hosts`). It may
-/// take long: not for a process that others wait for.
-#[must_use]
-pub fn host_name(address: IpAddr) -> Option<String> {
-    let records = getent("hosts", Some(&address.to_string()))?;
-    let name = records.lines().next()?.split_whitespace().nth(1)?;
-    Some(name.to_ascii_lowercase())
 }
 
 /// The port of a TCP service by its name (services(5)).
@@ -155,33 +144,6 @@ pub fn service_port(name: &str) -> Option<u16> {
         let is_meant = known == name || words.any(|alias| alias == name);
         port.parse().ok().filter(|_| is_meant)
     })
-}
-
-/// The addresses of a host by name, each once, in the system's order (RFC 6724).
-pub(crate) fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
-    let found = match getent("ahosts", Some(host)) {
-        Some(lines) => host_records(&lines, port),
-        None => (host, port).to_socket_addrs().map(Iterator::collect).unwrap_or_default(),
-    };
-    let mut seen = BTreeSet::new();
-    let found: Vec<SocketAddr> = found.into_iter().filter(|address| seen.insert(*address)).collect();
-    if found.is_empty() {
-        return Err(Error::system(
-            format_args!("cannot resolve '{host}'"),
-            &std::io::Error::other("no such host is known"),
-            "check the spelling, /etc/hosts and the name servers, or give the number",
-        ));
-    }
-    Ok(found)
-}
-
-/// The lines of `getent ahosts`: an address, a socket type, sometimes the canonical name.
-fn host_records(lines: &str, port: u16) -> Vec<SocketAddr> {
-    lines
-        .lines()
-        .filter_map(|line| line.split_whitespace().next()?.parse::<IpAddr>().ok())
-        .map(|ip| SocketAddr::new(ip, port))
-        .collect()
 }
 
 #[cfg(test)]
@@ -211,15 +173,5 @@ mod tests {
             let error = Identity::look_up(user, group).expect_err("unknown");
             assert_eq!(error.exit_code(), 100);
         }
-    }
-
-    #[test]
-    fn hosts() {
-        let lines = "::1             STREAM localhost\n::1             DGRAM\n127.0.0.1       STREAM\n";
-        let found = host_records(lines, 7);
-        assert_eq!(found.len(), 3);
-        assert_eq!(found[2], "127.0.0.1:7".parse().expect("an address"));
-        assert_eq!(look_up("no-such-host.invalid", 7).expect_err("unknown").exit_code(), 111);
-        assert!(look_up("localhost", 7).expect("known").iter().all(|a| a.ip().is_loopback()));
     }
 }

@@ -17,6 +17,9 @@ use tine::{Format, Identity, Level, Program, Server};
 use options::{Options, Verbosity};
 use visit::Visits;
 
+/// Bytes of a label of a host's name (RFC 1035, 2.3.4): more cannot be asked for.
+const LONGEST_LABEL: usize = 63;
+
 /// Whether a command's name is this one, whatever folder it was found in.
 pub fn is_meant(name: &OsStr) -> bool {
     Path::new(name).file_name() == Some(OsStr::new("tcpserver"))
@@ -88,6 +91,9 @@ fn port(text: &str) -> Result<u16, String> {
 fn address(host: &str) -> Result<IpAddr, String> {
     if matches!(host, "" | "0") {
         return Ok(Ipv4Addr::UNSPECIFIED.into());
+    }
+    if host.split('.').any(|label| label.len() > LONGEST_LABEL) {
+        return Err(format!("temporarily unable to figure out IP address for {host}: protocol error"));
     }
     let found = tine::resolve(host, 0).map_err(|_| format!("no IP address for {host}"))?;
     // As it always did: IPv4 where there is a choice.

@@ -3,12 +3,12 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use std::time::Duration;
 
-use tine::{Arrival, Peer, Prepared, host_name, resolve};
+use tine::{Arrival, Peer, Prepared, host_name, leads_to};
 
 use super::options::{Options, Verbosity};
 use super::{ident, rules};
@@ -138,11 +138,6 @@ fn greet(arrival: &Arrival, mut banner: &[u8]) -> io::Result<()> {
         banner = &banner[sent..];
     }
     Ok(())
-}
-
-/// Whether a name has this address among its own.
-fn leads_to(host: &str, address: IpAddr) -> bool {
-    resolve(host, 0).is_ok_and(|found| found.iter().any(|one| one.ip() == address))
 }
 
 /// As lines of the log show it, which other programs take apart: at most a hundred characters, none of them special.
