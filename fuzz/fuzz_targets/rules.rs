@@ -9,17 +9,19 @@ use libfuzzer_sys::fuzz_target;
 use tine::{AccessRules, Error, Moment, Penalties, Rate};
 
 fuzz_target!(|text: &str| {
-    match AccessRules::new().text(text, "rules").and_then(AccessRules::build) {
+    match AccessRules::new().reverse_dns(true).text(text, "rules").and_then(AccessRules::build) {
         Ok(access) => {
             let moment = "Mon 12:00".parse().expect("a time");
             let mentioned = text.split([':', '/', ',']).filter_map(|word| word.parse::<IpAddr>().ok());
             for address in mentioned.chain(
                 ["127.0.0.1", "255.255.255.255", "::", "2001:db8::1"].map(|one| one.parse().expect(one)),
             ) {
-                let decision = access.decide(address, moment);
-                let by = decision.rule.unwrap_or("rules:0: :allow");
-                let word = if decision.allowed { ":allow" } else { ":deny" };
-                assert!(by.starts_with("rules:") && by.contains(word), "{address}: {decision:?}");
+                for name in text.split([':', '=']).map(Some).take(8).chain([None, Some("a.example.com")]) {
+                    let decision = access.decide(address, name, moment);
+                    let by = decision.rule.unwrap_or("rules:0: :allow");
+                    let word = if decision.allowed { ":allow" } else { ":deny" };
+                    assert!(by.starts_with("rules:") && by.contains(word), "{address}: {decision:?}");
+                }
             }
         }
         Err(error) => is_well_said(&error),
@@ -27,6 +29,7 @@ fuzz_target!(|text: &str| {
     for line in text.lines() {
         let faults = [
             AccessRules::new().allow(line).err(),
+            AccessRules::new().reverse_dns(true).deny(line).err(),
             AccessRules::new().deny(line).err(),
             AccessRules::new().times(line).err(),
             line.parse::<Rate>().err(),

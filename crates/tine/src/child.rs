@@ -61,8 +61,11 @@ where
         let prepared;
         if launcher.prepares() {
             show_name(entry, forker.title.as_mut());
-            let variables = launcher.prepare(&client, forker.first_own_descriptor);
-            prepared = Surroundings { cgroup: surroundings.cgroup.clone(), variables };
+            let variables = launcher.prepare(&client, forker.first_own_descriptor).unwrap_or_else(|report| {
+                forker.board.display().report(slot, &report);
+                exit_now(report.exit_code())
+            });
+            prepared = Surroundings { cgroup: surroundings.cgroup.clone(), variables, standing: None };
             client.surroundings = &prepared;
         }
         let report = match launcher.relays() {

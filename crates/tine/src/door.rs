@@ -4,7 +4,7 @@
 use std::io;
 use std::time::Duration;
 
-use crate::access::{Gate, Source};
+use crate::access::{Gate, Source, Standing};
 use crate::board::now;
 use crate::error::Error;
 use crate::peer::{Block, Peer, Reach};
@@ -97,6 +97,11 @@ impl Door {
     /// The variables that the rule for a client sets for a program, `NAME=VALUE` and a zero byte each.
     pub(crate) fn variables(&self, peer: Peer) -> Vec<u8> {
         self.gate.map_or_else(Vec::new, |gate| gate.variables(peer))
+    }
+
+    /// Where a client stands whose name decides, once that is known.
+    pub(crate) fn standing(&self, peer: Peer) -> Option<Standing> {
+        self.gate.filter(Gate::asks_names).and_then(|gate| gate.standing(peer))
     }
 
     /// Puts the rules in force that the files have now; says how many. By the supervisor.

@@ -26,6 +26,16 @@ pub fn leads_to(host: &str, address: IpAddr) -> bool {
         || look_up(host, 0).is_ok_and(|found| found.iter().any(|one| one.ip() == address))
 }
 
+/// The name of a host that leads back to its address, if it has one that a program can be told: who owns an address can give it
+/// any name, with anything in it. It may take long, too.
+#[must_use]
+pub fn confirmed_name(address: IpAddr) -> Option<String> {
+    let is_plain = |name: &String| {
+        name.len() <= 255 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+    };
+    host_name(address).filter(is_plain).filter(|name| leads_to(name, address))
+}
+
 /// The addresses of a host by name, each once, in the system's order (RFC 6724).
 pub(crate) fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
     let found = match getent("ahosts", Some(host)) {

@@ -72,7 +72,7 @@ pub use access::{Access, AccessRules, Decision, Moment};
 pub use address::{Address, resolve};
 pub use connection::Connection;
 pub use error::{Error, HandlerError, reason};
-pub use hosts::{host_name, leads_to};
+pub use hosts::{confirmed_name, host_name, leads_to};
 pub use log::{Format, Level};
 pub use names::{Identity, service_port};
 pub use peer::Peer;

@@ -152,6 +152,13 @@ impl Settings {
                 "leave --reuse out; --spares go with a program",
             ));
         }
+        let looks_up = self.program.as_ref().is_some_and(|program| program.reverse_dns);
+        if self.gate.is_some_and(|gate| gate.asks_names()) && !looks_up {
+            return Err(Error::usage(
+                "there may be rules about names, and nothing looks names up",
+                "have the program's process do so (Program::reverse_dns)",
+            ));
+        }
         self.program.as_ref().map(|program| program.find(self.identity.as_ref())).transpose()
     }
 

@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::process::Command;
 
 use tine_e2e::load::load;
-use tine_e2e::{Client, Folder, Server, run, tine};
+use tine_e2e::{Client, Folder, Server, Start, network, run, tine};
 
 fn is_served(port: u16, source: &str) -> bool {
     Client::from_source(source, port).is_served()
@@ -240,7 +240,7 @@ fn times_of_the_day() {
     let window = |from: u64, to: u64| format!("{:02}:00-{:02}:00", (hour + from) % 24, (hour + to) % 24);
     // From an hour ago to in two hours; from in two hours to in three.
     for (window, served) in [(window(23, 2), true), (window(2, 3), false)] {
-        let mut start = tine_e2e::Start::serve(["--access-times", &window]);
+        let mut start = Start::serve(["--access-times", &window]);
         start.command().env("TZ", "UTC");
         let server = start.start();
         assert_eq!(is_served(server.port(), "127.0.0.1"), served, "{window}");
@@ -266,4 +266,54 @@ fn times_of_the_day() {
     }
     let (code, _, err) = run(Command::new(tine()).args(["explain", &config, "::1", "--at", "noon"]));
     assert!(code == 100 && err.contains("write 12:30"), "{err}");
+}
+
+/// A server for which 127.0.0.5 is good.example, 127.0.0.6 bad.example.
+fn among_named_hosts(folder: &Folder, options: &[&str]) -> Server {
+    network::own();
+    let hosts = "127.0.0.1 localhost\n127.0.0.5 good.example\n127.0.0.6 bad.example\n";
+    let hosts = folder.write("hosts", hosts).display().to_string();
+    let script = "mount --bind \"$0\" /etc/hosts && exec \"$@\"";
+    let mut start = Start::wrapped(["unshare", "--mount", "sh", "-c", script, &hosts], options);
+    start.command().args(["--", "sh", "-c", "echo ${TCPREMOTEHOST-unknown} $WHICH"]);
+    start.start()
+}
+
+fn said(server: &Server, source: &str) -> String {
+    let answer = Client::from_source(source, server.port()).rest();
+    String::from_utf8_lossy(&answer).trim_end().to_owned()
+}
+
+#[test]
+fn names_are_looked_up_where_that_is_asked_for() {
+    for mode in [&[][..], &["--spares", "2"]] {
+        let folder = Folder::new("access-names");
+        let rules = "=good.example:allow,WHICH=/good/\n=.example:deny\n127.0.0.9:allow,WHICH=/address/\n:allow,WHICH=/other/\n";
+        let rules = folder.write("rules", rules).display().to_string();
+        let server = among_named_hosts(&folder, &[&["--reverse-dns", "--rules", &rules], mode].concat());
+        assert_eq!(said(&server, "127.0.0.5"), "good.example good");
+        assert_eq!(said(&server, "127.0.0.6"), "");
+        let ends = server.log.wait_for("end", 2);
+        let denied = ends.iter().any(|end| end["how"] == "error denied by the name of its host: bad.example");
+        assert!(denied, "{ends:?}");
+        assert_eq!(said(&server, "127.0.0.9"), "unknown address");
+        assert_eq!(said(&server, "127.0.0.8"), "unknown other");
+        folder.write("rules", "=.example:allow,WHICH=/new/\n:deny\n");
+        server.log.wait_for("reload", 1);
+        assert_eq!(said(&server, "127.0.0.6"), "bad.example new");
+        assert_eq!(said(&server, "127.0.0.8"), "");
+    }
+}
+
+#[test]
+fn without_being_asked_nothing_is_looked_up() {
+    let folder = Folder::new("access-no-names");
+    let server = among_named_hosts(&folder, &[]);
+    assert_eq!(said(&server, "127.0.0.5"), "unknown");
+    drop(server);
+    let server =
+        among_named_hosts(&folder, &["--reverse-dns", "--allow", "=good.example", "--allow", "127.0.0.8"]);
+    assert_eq!(said(&server, "127.0.0.5"), "good.example");
+    assert_eq!(said(&server, "127.0.0.8"), "unknown");
+    assert_eq!((said(&server, "127.0.0.6"), said(&server, "127.0.0.9")), (String::new(), String::new()));
 }

@@ -67,6 +67,10 @@ pub struct Explain {
     /// As if it were this time: 12:30 (today), 'Sat 12:30' or 2026-11-24T12:30, local time [default: now]
     #[arg(long, value_name = "TIME", value_parser = moment)]
     pub at: Option<tine::Moment>,
+
+    /// As if this were the name of its host [default: looked up where a service asks for names]
+    #[arg(long, value_name = "HOST")]
+    pub name: Option<String>,
 }
 
 /// `tine import`.
@@ -158,7 +162,7 @@ pub struct Serve {
     pub per_source_penalty_exempt_list: Vec<String>,
 
     /// Serve these addresses, and nobody whom no rule allows; may be repeated [an address, a block as in 192.0.2.0/24,
-    /// or any]
+    /// or any; with --reverse-dns, =HOST or =.DOMAIN]
     #[arg(long, value_name = "CIDR")]
     pub allow: Vec<String>,
 

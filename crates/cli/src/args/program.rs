@@ -63,6 +63,11 @@ pub struct ProgramArgs {
     #[arg(long, value_name = "DIRECTORY", requires = "program")]
     pub cgroup: Option<PathBuf>,
 
+    /// Look up the name of the client's host before, in the connection's own process: TCPREMOTEHOST, and rules about names
+    /// (=host.example.com, =.example.com)
+    #[arg(long, requires = "program")]
+    pub reverse_dns: bool,
+
     /// Limits
     #[command(flatten)]
     pub limits: Limits,

@@ -16,7 +16,10 @@ pub fn run(args: &Explain) -> Result<ExitCode, Error> {
     let mut text = String::new();
     for service in &config.services {
         let access = access(&service.args).map_err(|error| error.within(&service.place))?;
-        let said = match access.as_ref().map(|access| access.decide(args.peer, moment)) {
+        let looked_up = || args.name.clone().or_else(|| tine::confirmed_name(args.peer));
+        let name = service.args.program.reverse_dns.then(looked_up).flatten();
+        let decision = access.as_ref().map(|access| access.decide(args.peer, name.as_deref(), moment));
+        let said = match decision {
             None => "allowed: there are no rules".to_owned(),
             Some(decision) => {
                 let word = if decision.allowed { "allowed" } else { "denied" };

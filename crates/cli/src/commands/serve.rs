@@ -141,7 +141,8 @@ fn configured(mut server: Server, args: &Serve, (format, level): (Format, Level)
 
 /// Who may come, where anything is said about it.
 pub fn access(args: &Serve) -> Result<Option<Access>, Error> {
-    let rules = args.allow.iter().try_fold(AccessRules::new(), |rules, block| rules.allow(block))?;
+    let rules = AccessRules::new().reverse_dns(args.program.reverse_dns);
+    let rules = args.allow.iter().try_fold(rules, |rules, block| rules.allow(block))?;
     let rules = args.deny.iter().try_fold(rules, |rules, block| rules.deny(block))?;
     let rules = args.rules.iter().try_fold(rules, |rules, path| rules.file(path))?;
     let rules = args.access_times.iter().try_fold(rules, |rules, span| rules.times(span))?;
@@ -176,6 +177,7 @@ fn program(args: &ProgramArgs) -> Option<Program> {
     let mut program = Program::new(&args.program)
         .clear_env(args.clear_env)
         .argv0(args.argv0.clone().map(Into::into))
+        .reverse_dns(args.reverse_dns)
         .directory(args.cwd.clone())
         .cgroup(args.cgroup.clone())
         .umask(args.umask)

@@ -1,23 +1,30 @@
-//! Who may come: blocks of addresses that are allowed or denied, of which the most specific decides, and times of the day.
+//! Who may come: blocks of addresses and names of hosts that are allowed or denied, of which the most specific decides, and
+//! times of the day.
 
+mod list;
+mod names;
 mod prefix;
 mod published;
 mod table;
 mod tcprules;
 mod window;
 
-use std::collections::HashMap;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use crate::error::{Error, reason};
+use crate::error::Error;
 use crate::peer::Peer;
 use crate::refuser::Reason;
-use prefix::Prefix;
-use published::Published;
-use table::Answer;
+pub(crate) use list::Source;
+use list::{List, Rule, Written};
+pub(crate) use names::Standing;
+use published::{Edition, Published};
+use table::Found;
 pub use window::Moment;
 use window::Window;
+
+/// Bits of an address.
+const WHOLE: u8 = 128;
 
 /// Who may come, being written down.
 #[derive(Clone, Debug, Default)]
@@ -25,36 +32,6 @@ pub struct AccessRules {
     written: Vec<Written>,
     windows: Vec<(Window, String)>,
     list: List,
-}
-
-/// A rule, or many, as they were asked for: what is read again when a file has changed.
-#[derive(Clone, Debug)]
-enum Written {
-    Allow(String),
-    Deny(String),
-    File(PathBuf),
-    /// Lines as of a file, and what they are called.
-    Text(String, String),
-}
-
-/// The rules, put together.
-#[derive(Clone, Debug, Default)]
-struct List {
-    rules: Vec<Rule>,
-    blocks: Vec<(Prefix, Answer)>,
-    /// What rules set in the environment of programs, `NAME=VALUE` and a zero byte each.
-    variables: Vec<Vec<u8>>,
-    /// The rule of each block, to find contradictions.
-    by_block: HashMap<(u128, u8), u32>,
-    /// Somebody is allowed by name, so that who is not is denied.
-    names_guests: bool,
-}
-
-#[derive(Clone, Debug)]
-struct Rule {
-    /// As it was written, and where.
-    text: String,
-    allows: bool,
 }
 
 /// Who may come, and why.
@@ -66,12 +43,6 @@ pub struct Access {
     source: Source,
 }
 
-/// What the rules are read from again when a file has changed.
-#[derive(Clone, Debug)]
-pub(crate) struct Source {
-    written: Vec<Written>,
-}
-
 /// Who may come: what a forker needs of it. Forkers copy none of the texts.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Gate {
@@ -80,6 +51,8 @@ pub(crate) struct Gate {
     windows: &'static [Window],
     /// Rules may set variables.
     sets_variables: bool,
+    /// Rules may be about names, which are looked up.
+    asks_names: bool,
 }
 
 /// What is decided about an address, and by which rule.
@@ -89,6 +62,8 @@ enum Verdict {
     Rule(u32, bool),
     /// No rule is about it.
     Otherwise(bool),
+    /// Its name may outweigh what is known: to be decided in the process of its connection.
+    Open,
     /// It is not the time.
     NotNow,
 }
@@ -101,10 +76,21 @@ impl Gate {
         // Not asked for the time where that does not matter.
         let moment = (!self.windows.is_empty()).then(Moment::now);
         match self.decide(address.ip(), moment) {
-            Verdict::Rule(_, true) | Verdict::Otherwise(true) => None,
+            Verdict::Rule(_, true) | Verdict::Otherwise(true) | Verdict::Open => None,
             Verdict::Rule(_, false) | Verdict::Otherwise(false) => Some(Reason::Denied),
             Verdict::NotNow => Some(Reason::Time),
         }
+    }
+
+    /// Where a client stands whose name decides; `None` where that is nothing to its name.
+    pub(crate) fn standing(&self, peer: Peer) -> Option<Standing> {
+        let Peer::Tcp(address) = peer else { return None };
+        self.table.read(|edition| self.standing_in(edition, address.ip()))
+    }
+
+    /// Whether names are asked for.
+    pub(crate) fn asks_names(&self) -> bool {
+        self.asks_names
     }
 
     /// Whether a rule allows a client.
@@ -152,25 +138,35 @@ impl Gate {
             return Verdict::NotNow;
         }
         self.table.read(|edition| match table::find(edition, address) {
+            found if self.is_open(edition, found) => Verdict::Open,
             Some(found) => Verdict::Rule(found.answer.rule, found.answer.allows),
             None => Verdict::Otherwise(table::otherwise(edition)),
         })
     }
-}
 
-impl Source {
-    /// The files that rules are in.
-    pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
-        self.written.iter().filter_map(|written| match written {
-            Written::File(path) => Some(path.as_path()),
-            Written::Allow(_) | Written::Deny(_) | Written::Text(..) => None,
+    /// Whether the name of a client can outweigh what is known of its address: not where a rule is about that alone.
+    fn is_open(&self, edition: Edition, found: Option<Found>) -> bool {
+        self.asks_names && table::has_names(edition) && found.is_none_or(|found| found.length < WHOLE)
+    }
+
+    /// The rule, and whether it may come, of a client whose name decides.
+    fn decide_by_name(&self, address: IpAddr, name: Option<&str>) -> (Option<u32>, bool) {
+        self.table.read(|edition| {
+            let standing = self.standing_in(edition, address).unwrap_or_default();
+            match standing.rule_for(name) {
+                Some(rule) => (Some(rule.rule), rule.allows),
+                None => (table::find(edition, address).map(|found| found.answer.rule), standing.allows),
+            }
         })
     }
 
-    fn read(&self) -> Result<List, Error> {
-        let mut list = List::default();
-        self.written.iter().try_for_each(|written| list.add_written(written))?;
-        Ok(list)
+    fn standing_in(&self, edition: Edition, address: IpAddr) -> Option<Standing> {
+        let found = table::find(edition, address);
+        self.is_open(edition, found).then(|| Standing {
+            allows: found.map_or_else(|| table::otherwise(edition), |found| found.answer.allows),
+            in_a_block: found.is_some_and(|found| found.length > 0),
+            names: table::names(edition),
+        })
     }
 }
 
@@ -198,19 +194,27 @@ impl AccessRules {
         self.written.is_empty() && self.windows.is_empty()
     }
 
-    /// These addresses may come: `192.0.2.1`, `192.0.2.0/24`, `2001:db8::/32`, `any`. Everyone whom no rule
-    /// allows may then not.
+    /// Has names of clients looked up, so that rules may be about them. For servers whose program does that
+    /// ([`Program::reverse_dns`](crate::Program::reverse_dns)).
+    #[must_use]
+    pub fn reverse_dns(mut self, asked: bool) -> AccessRules {
+        self.list.asks_names = asked;
+        self
+    }
+
+    /// These may come: `192.0.2.1`, `192.0.2.0/24`, `2001:db8::/32`, `any`; or by name, `=host.example.com`,
+    /// `=.example.com`. Everyone whom no rule allows may then not.
     ///
     /// # Errors
-    /// It is no block of addresses, or one that is denied.
+    /// It is neither, or is denied, or is a name where names are not looked up.
     pub fn allow(self, block: &str) -> Result<AccessRules, Error> {
         self.add(Written::Allow(block.to_owned()))
     }
 
-    /// These addresses may not come, but for those in them that are allowed more specifically.
+    /// These may not come, but for those in them that are allowed more specifically.
     ///
     /// # Errors
-    /// It is no block of addresses, or one that is allowed.
+    /// As for [`AccessRules::allow`].
     pub fn deny(self, block: &str) -> Result<AccessRules, Error> {
         self.add(Written::Deny(block.to_owned()))
     }
@@ -254,7 +258,8 @@ impl AccessRules {
     /// # Errors
     /// ENOMEM.
     pub fn build(self) -> Result<Access, Error> {
-        let source = Source { written: self.written };
+        let asks_names = self.list.asks_names;
+        let source = Source { written: self.written, asks_names };
         let grows = source.files().next().is_some();
         let table = Published::new(&self.list.to_words(), grows).map_err(|why| no_room(&why))?;
         let (windows, texts): (Vec<Window>, Vec<String>) = self.windows.into_iter().unzip();
@@ -263,6 +268,7 @@ impl AccessRules {
             // For as long as the process that asks it.
             windows: windows.leak(),
             sets_variables: grows || !self.list.variables.is_empty(),
+            asks_names,
         };
         Ok(Access { rules: self.list.rules, windows: texts.join(", "), gate, source })
     }
@@ -272,78 +278,21 @@ fn no_room(why: &std::io::Error) -> Error {
     Error::system("no room for the rules", why, "write fewer rules, or free memory")
 }
 
-impl List {
-    fn add_written(&mut self, written: &Written) -> Result<(), Error> {
-        match written {
-            Written::Allow(block) => {
-                self.names_guests = true;
-                self.add(vec![block.parse()?], true, b"", format!("allow {block}"))
-            }
-            Written::Deny(block) => self.add(vec![block.parse()?], false, b"", format!("deny {block}")),
-            Written::File(path) => self.add_file(path),
-            Written::Text(text, name) => self.add_text(text, name),
-        }
-    }
-
-    fn add_file(&mut self, path: &Path) -> Result<(), Error> {
-        let text = std::fs::read_to_string(path).map_err(|why| {
-            let what = format!("cannot read rules from {}: {}", path.display(), reason(&why));
-            Error::usage(what, "check the path and its permissions")
-        })?;
-        self.add_text(&text, &path.display().to_string())
-    }
-
-    fn add_text(&mut self, text: &str, name: &str) -> Result<(), Error> {
-        for (number, line) in text.lines().enumerate() {
-            let place = format!("{name}:{}", number + 1);
-            if let Some(rule) = tcprules::parse(line).map_err(|error| error.within(&place))? {
-                let text = format!("{place}: {}", line.trim_end());
-                self.add(rule.blocks, rule.allows, &rule.variables, text)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn add(
-        &mut self,
-        blocks: Vec<Prefix>,
-        allows: bool,
-        variables: &[u8],
-        text: String,
-    ) -> Result<(), Error> {
-        let number = self.rules.len() as u32;
-        if !variables.is_empty() {
-            self.variables.push(variables.to_owned());
-        }
-        let place = if variables.is_empty() { 0 } else { self.variables.len() as u32 };
-        for block in blocks {
-            let other = self.by_block.insert(block.to_parts(), number);
-            let other = other.and_then(|other| self.rules.get(other as usize));
-            if let Some(other) = other.filter(|other| other.allows != allows) {
-                let what = format!("{block} is both allowed and denied, by '{}' and '{text}'", other.text);
-                return Err(Error::usage(what, "leave one of them out"));
-            }
-            self.blocks.push((block, Answer { rule: number, allows, text: place }));
-        }
-        self.rules.push(Rule { text, allows });
-        Ok(())
-    }
-
-    fn to_words(&self) -> Vec<u64> {
-        table::words(self.blocks.clone(), &self.variables, !self.names_guests)
-    }
-}
-
 impl Access {
-    /// Decides about an address at a time. An IPv4 address within IPv6 is what it stands for.
+    /// Decides about an address, and the name of its host if that is known, at a time. An IPv4 address within IPv6 is what it
+    /// stands for.
     #[must_use]
-    pub fn decide(&self, address: IpAddr, moment: Moment) -> Decision<'_> {
+    pub fn decide(&self, address: IpAddr, name: Option<&str>, moment: Moment) -> Decision<'_> {
         let rule = |number: u32| self.rules.get(number as usize).map(|rule| rule.text.as_str());
-        match self.gate.decide(address, Some(moment)) {
-            Verdict::Rule(number, allowed) => Decision { allowed, rule: rule(number), is_the_time: false },
-            Verdict::Otherwise(allowed) => Decision { allowed, rule: None, is_the_time: false },
-            Verdict::NotNow => Decision { allowed: false, rule: Some(&self.windows), is_the_time: true },
-        }
+        let (number, allowed) = match self.gate.decide(address, Some(moment)) {
+            Verdict::NotNow => {
+                return Decision { allowed: false, rule: Some(&self.windows), is_the_time: true };
+            }
+            Verdict::Rule(number, allowed) => (Some(number), allowed),
+            Verdict::Otherwise(allowed) => (None, allowed),
+            Verdict::Open => self.gate.decide_by_name(address, name),
+        };
+        Decision { allowed, rule: number.and_then(rule), is_the_time: false }
     }
 
     /// What decides at run time: the same.
@@ -362,7 +311,8 @@ mod tests {
     use super::*;
 
     fn decide(access: &Access, address: &str) -> (bool, Option<String>) {
-        let decision = access.decide(address.parse().expect(address), "Mon 12:00".parse().expect("a time"));
+        let noon = "Mon 12:00".parse().expect("a time");
+        let decision = access.decide(address.parse().expect(address), None, noon);
         (decision.allowed, decision.rule.map(str::to_owned))
     }
 
@@ -396,5 +346,37 @@ mod tests {
         let said = rules().allow("10.0.0.0/8").expect_err("both").to_string();
         assert!(said.contains("'deny 10.0.0.0/8' and 'allow 10.0.0.0/8'"), "{said}");
         rules().deny("10.0.0.0/8").expect("twice the same is no contradiction");
+    }
+
+    #[test]
+    fn names_outweigh_what_is_less_specific() {
+        let rules =
+            "=host.example:allow,which=/host/\n=.example:deny\n10.0.0.1:deny\n10.:allow\n=:allow\n:deny\n";
+        let all = AccessRules::new().reverse_dns(true).text(rules, "r").and_then(AccessRules::build);
+        let access = all.expect("rules");
+        let noon: Moment = "Mon 12:00".parse().expect("a time");
+        for (address, name, allowed, line) in [
+            ("10.0.0.1", Some("host.example"), false, 3),
+            ("10.0.0.2", Some("host.example"), true, 1),
+            ("10.0.0.2", Some("other.example"), true, 4),
+            ("192.0.2.1", Some("other.example"), false, 2),
+            ("192.0.2.1", Some("other.net"), true, 5),
+            ("192.0.2.1", None, false, 6),
+        ] {
+            let address: IpAddr = address.parse().expect(address);
+            let decision = access.decide(address, name, noon);
+            let rule = decision.rule.expect("a rule");
+            assert!(
+                decision.allowed == allowed && rule.starts_with(&format!("r:{line}: ")),
+                "{rule} {name:?}"
+            );
+            // What the forker asks, and then the connection's own process.
+            let peer = Peer::Tcp((address, 7).into());
+            let served = access.gate.lets_in(peer)
+                && access.gate.standing(peer).is_none_or(|standing| standing.decide(name).0);
+            assert_eq!(served, allowed, "{address} {name:?}");
+        }
+        let refused = AccessRules::new().text("=host.example:allow", "r").expect_err("not asked for");
+        assert!(refused.to_string().contains("--reverse-dns"), "{refused}");
     }
 }

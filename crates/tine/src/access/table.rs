@@ -9,10 +9,14 @@ use super::published::Edition;
 /// No block around it.
 const NONE: u32 = u32::MAX;
 
-// The words: how many rows, what holds where no row does, then the rows, then the texts.
+// The words: how many rows, what holds where no row does, where the rules about names are (0 if there are none), then the
+// rows, then the texts, of which those rules are the last.
 const ROWS: usize = 0;
 const OTHERWISE: usize = 1;
-const HEAD: usize = 2;
+const NAMES: usize = 2;
+const HEAD: usize = 3;
+/// Bytes of a text, at most.
+pub(super) const LONGEST: usize = 1 << 20;
 // A row: the first address (two words), length and the row of the block around it, the answer.
 const ROW_WORDS: usize = 4;
 
@@ -44,14 +48,20 @@ pub(super) struct Found {
     pub(super) length: u8,
 }
 
-/// The words of a table of these, of equal blocks the last one, and of texts, each with its index as the answers know it.
-pub(super) fn words(mut blocks: Vec<(Prefix, Answer)>, texts: &[Vec<u8>], otherwise: bool) -> Vec<u64> {
+/// The words of a table of these, of equal blocks the last one, and of texts, each with its index as the answers know it; and of
+/// rules about names, as [`super::names`] has them.
+pub(super) fn words(
+    mut blocks: Vec<(Prefix, Answer)>,
+    texts: &[Vec<u8>],
+    names: &[u8],
+    otherwise: bool,
+) -> Vec<u64> {
     // Stable: of equal ones, the last comes last.
     blocks.sort_by_key(|(prefix, _)| *prefix);
     blocks.reverse();
     blocks.dedup_by_key(|(prefix, _)| *prefix);
     blocks.reverse();
-    let mut all = vec![blocks.len() as u64, u64::from(otherwise)];
+    let mut all = vec![blocks.len() as u64, u64::from(otherwise), 0];
     let mut around: Vec<u32> = Vec::new();
     let mut places = Vec::with_capacity(texts.len());
     let mut next = HEAD + blocks.len() * ROW_WORDS;
@@ -71,15 +81,21 @@ pub(super) fn words(mut blocks: Vec<(Prefix, Answer)>, texts: &[Vec<u8>], otherw
         all.extend([(first >> 64) as u64, first as u64, shape, answer.to_word()]);
         around.push(at as u32);
     }
-    for text in texts {
-        all.push(text.len() as u64);
-        all.extend(text.chunks(8).map(|chunk| {
-            let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            u64::from_le_bytes(word)
-        }));
+    texts.iter().for_each(|text| push_text(&mut all, text));
+    if !names.is_empty() {
+        all[NAMES] = all.len() as u64;
+        push_text(&mut all, names);
     }
     all
+}
+
+fn push_text(all: &mut Vec<u64>, text: &[u8]) {
+    all.push(text.len() as u64);
+    all.extend(text.chunks(8).map(|chunk| {
+        let mut word = [0; 8];
+        word[..chunk.len()].copy_from_slice(chunk);
+        u64::from_le_bytes(word)
+    }));
 }
 
 /// What holds where no block is around an address.
@@ -114,9 +130,21 @@ pub(super) fn find(table: Edition, address: IpAddr) -> Option<Found> {
     None
 }
 
+/// The rules about names; nothing where there are none.
+pub(super) fn names(table: Edition) -> Vec<u8> {
+    match table.word(NAMES) as u32 {
+        0 => Vec::new(),
+        place => text(table, place),
+    }
+}
+
+/// Whether there are rules about names.
+pub(super) fn has_names(table: Edition) -> bool {
+    table.word(NAMES) != 0
+}
+
 /// A text beside the table.
 pub(super) fn text(table: Edition, place: u32) -> Vec<u8> {
-    const LONGEST: usize = 64 * 1024;
     let length = (table.word(place as usize) as usize).min(LONGEST);
     let mut bytes: Vec<u8> =
         (0..length.div_ceil(8)).flat_map(|at| table.word(place as usize + 1 + at).to_le_bytes()).collect();
@@ -135,7 +163,7 @@ mod tests {
 
     fn table(blocks: &[(Prefix, u32)]) -> Published {
         let blocks = blocks.iter().map(|(block, rule)| (*block, answer(*rule))).collect();
-        Published::new(&words(blocks, &[], true), false).expect("memory")
+        Published::new(&words(blocks, &[], &[], true), false).expect("memory")
     }
 
     fn rule_for(table: &Published, address: IpAddr) -> Option<u32> {
@@ -218,7 +246,7 @@ mod tests {
             ("10.2.0.0/16".parse().expect("a block"), with(1)),
         ];
         let texts = [b"short".to_vec(), b"longer than a word".to_vec()];
-        let table = Published::new(&words(blocks, &texts, false), false).expect("memory");
+        let table = Published::new(&words(blocks, &texts, b"names", false), false).expect("memory");
         for (address, said) in [
             ([10, 9, 9, 9], Some("longer than a word")),
             ([10, 1, 1, 1], None),
@@ -228,7 +256,8 @@ mod tests {
             let found = (place != 0).then(|| table.read(|edition| text(edition, place)));
             assert_eq!(found.as_deref(), said.map(str::as_bytes));
         }
-        assert!(!table.read(otherwise));
+        assert!(!table.read(otherwise) && table.read(has_names));
+        assert_eq!(table.read(names), b"names");
     }
 
     #[test]
@@ -236,8 +265,8 @@ mod tests {
         // As if another edition were being written: every word is wrong.
         let table = Published::new(&vec![u64::MAX / 3; 4000], false).expect("memory");
         let _ = table.read(|edition| find(edition, [10, 0, 0, 1].into()));
-        let loops = Published::new(&[1, 0, 0, 1, 128 << 32, 0], false).expect("memory");
+        let loops = Published::new(&[1, 0, 0, 0, 1, 128 << 32, 0], false).expect("memory");
         assert_eq!(loops.read(|edition| find(edition, [10, 0, 0, 1].into())), None);
-        assert!(table.read(|edition| text(edition, 5)).len() <= 64 * 1024);
+        assert!(table.read(|edition| text(edition, 5)).len() <= LONGEST);
     }
 }

@@ -2,16 +2,24 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use super::names::Pattern;
 use super::prefix::{Prefix, span};
 use crate::error::Error;
 
 /// A line.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Rule {
-    pub(super) blocks: Vec<Prefix>,
+    pub(super) who: Who,
     pub(super) allows: bool,
     /// `NAME=VALUE` and a zero byte each.
     pub(super) variables: Vec<u8>,
+}
+
+/// Whom a line is about.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Who {
+    Blocks(Vec<Prefix>),
+    Name(Pattern),
 }
 
 /// One line; `None` for one that says nothing.
@@ -30,12 +38,16 @@ pub(super) fn parse(line: &str) -> Result<Option<Rule>, Error> {
         return Err(bad(format!("'{line}' says neither :allow nor :deny")));
     };
     let variables = variables(rest).map_err(bad)?;
-    if address.contains(['=', '@']) {
-        let next = "names are looked up by `tcpserver -x`, with what tcprules makes of this file";
-        return Err(Error::usage(format_args!("'{address}' is no address"), next));
+    if address.contains('@') {
+        let next = "who a client's user is, only `tcpserver -x` asks, with what tcprules makes of this file";
+        return Err(Error::usage(format_args!("'{address}' is about a user"), next));
     }
-    let blocks = blocks(address).ok_or_else(|| bad(format!("'{address}' is no address")))?;
-    Ok(Some(Rule { blocks, allows, variables }))
+    let who = match address.strip_prefix('=') {
+        Some(name) => Pattern::new(name).map(Who::Name),
+        None => blocks(address).map(Who::Blocks),
+    };
+    let who = who.ok_or_else(|| bad(format!("'{address}' is no address, and no name after '='")))?;
+    Ok(Some(Rule { who, allows, variables }))
 }
 
 /// `,NAME="VALUE"` any number of times; any character that comes twice may take the place of the quotes.
@@ -113,10 +125,16 @@ mod tests {
             ("::1:allow", "::1", true),
             ("192.0.2.0/24:allow", "192.0.2.0/24", true),
             (":deny", "any", false),
+            ("=host.example:allow", "=host.example", true),
+            ("=.Example:deny", "=.example", false),
+            ("=:allow", "=", true),
         ] {
             let rule = parse(line).expect(line).expect("a rule");
-            let blocks: Vec<String> = rule.blocks.iter().map(ToString::to_string).collect();
-            assert_eq!((blocks.join(" ").as_str(), rule.allows), (shown, allows), "{line}");
+            let who = match rule.who {
+                Who::Blocks(blocks) => blocks.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+                Who::Name(pattern) => pattern.to_string(),
+            };
+            assert_eq!((who.as_str(), rule.allows), (shown, allows), "{line}");
         }
         for line in ["", "# 1.2.3.4:deny", "#"] {
             assert!(parse(line).expect(line).is_none(), "{line}");
@@ -129,7 +147,7 @@ mod tests {
             "1.2.3.4.5:deny",
             "1.2.3.9-4:deny",
             "1.2.3.300:deny",
-            "=host.example:allow",
+            "=host example:allow",
             "joe@1.2.3.4:allow",
             "1.2.3.4:allow,X",
             "1.2.3.4:allow,X=",

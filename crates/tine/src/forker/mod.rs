@@ -91,7 +91,7 @@ impl<H> Forker<'_, H> {
         let cgroup = self.cgroups.map(|cgroups| cgroups.of(slot, self.board.cgroup(slot)).entrance());
         // Handlers have no environment of their own.
         let variables = self.launcher.as_ref().map(|_| self.door.variables(peer));
-        Surroundings { cgroup, variables: variables.unwrap_or_default() }
+        Surroundings { cgroup, variables: variables.unwrap_or_default(), standing: self.door.standing(peer) }
     }
 
     /// Whether a client may come in now. If not, it is dealt with.

@@ -17,8 +17,10 @@ use tine_sys::process::{Alone, How, Side, exit_now, fork};
 use super::environment::{Ends, describe};
 use super::prepare::{Arrival, to_bytes};
 use super::{Program, Stderr, Terminal, relay};
+use crate::access::Standing;
 use crate::board::Entry;
 use crate::error::reason;
+use crate::hosts::confirmed_name;
 use crate::names::Identity;
 use crate::outcome::Report;
 use crate::peer::{Peer, canonical};
@@ -49,6 +51,8 @@ pub(crate) struct Surroundings {
     pub(crate) cgroup: Option<Entrance>,
     /// The variables that a rule sets for it, `NAME=VALUE` and a zero byte each.
     pub(crate) variables: Vec<u8>,
+    /// What the rules leave to its client's name.
+    pub(crate) standing: Option<Standing>,
 }
 
 /// What is executed. It is the same for all connections, but for the last variables of the environment.
@@ -143,16 +147,23 @@ impl<'a> Launcher<'a> {
 
     /// Whether something is to be done before the program is executed.
     pub(crate) fn prepares(&self) -> bool {
-        self.image.program.prepare.is_some()
+        self.image.program.prepare.is_some() || self.image.program.reverse_dns
     }
 
-    /// Does that, in the connection's process. Ends it where no program is to be executed.
-    pub(crate) fn prepare(&self, client: &Client, first_own: i32) -> Vec<u8> {
+    /// Does that, in the connection's process, and returns variables for the program. Ends the process where that is what was
+    /// prepared.
+    ///
+    /// # Errors
+    /// The client may not come, by its name.
+    pub(crate) fn prepare(&self, client: &Client, first_own: i32) -> Result<Vec<u8>, Report> {
         if matches!(self.image.program.stderr, Stderr::Server | Stderr::Client) {
             // It may take long: the server's addresses are not to stay taken for it.
             tine_sys::fd::close_from(first_own);
         }
-        let mut variables = client.surroundings.variables.clone();
+        let mut variables = match self.image.program.reverse_dns {
+            true => look_up_name(client)?,
+            false => client.surroundings.variables.clone(),
+        };
         if let Some(prepare) = &self.image.program.prepare {
             let socket = client.socket.as_fd();
             let local = match ends(socket, client.entry.peer) {
@@ -164,7 +175,7 @@ impl<'a> Launcher<'a> {
                 Err(code) => exit_now(code.into()),
             }
         }
-        variables
+        Ok(variables)
     }
 
     /// Whether the connection's process stays beside the program.
@@ -289,6 +300,23 @@ impl Image<'_> {
             identity: self.identity.map(Identity::to_ids),
         }
     }
+}
+
+/// Finds out the name of a client's host, and what that decides.
+fn look_up_name(client: &Client) -> Result<Vec<u8>, Report> {
+    let surroundings = client.surroundings;
+    let Peer::Tcp(address) = client.entry.peer else { return Ok(surroundings.variables.clone()) };
+    let name = confirmed_name(address.ip());
+    let decided = surroundings.standing.as_ref().map(|standing| standing.decide(name.as_deref()));
+    let (may_come, by_name) = decided.unwrap_or((true, None));
+    if !may_come {
+        let name = name.as_deref().unwrap_or("it has none");
+        return Err(Report::Error(format!("denied by the name of its host: {name}")));
+    }
+    let mut variables = name.map_or_else(Vec::new, |name| format!("TCPREMOTEHOST={name}\0").into_bytes());
+    // Of one rule, as ever: where its name has decided, of that.
+    variables.extend_from_slice(by_name.unwrap_or(&surroundings.variables));
+    Ok(variables)
 }
 
 fn ends(socket: BorrowedFd, peer: Peer) -> Ends {

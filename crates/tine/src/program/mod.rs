@@ -38,6 +38,7 @@ pub struct Program {
     pub(crate) terminal: Terminal,
     pub(crate) cgroup: Option<PathBuf>,
     pub(crate) argv0: Option<OsString>,
+    pub(crate) reverse_dns: bool,
     pub(crate) prepare: Option<Prepare>,
 }
 
@@ -97,6 +98,7 @@ impl Program {
             terminal: Terminal::default(),
             cgroup: None,
             argv0: None,
+            reverse_dns: false,
             prepare: None,
         }
     }
@@ -105,6 +107,15 @@ impl Program {
     #[must_use]
     pub fn argv0(mut self, name: Option<OsString>) -> Program {
         self.argv0 = name;
+        self
+    }
+
+    /// Whether the name of a client's host is looked up before it is executed, in the connection's own process: it gets it as
+    /// `TCPREMOTEHOST` where the name leads back to the address, and rules about names decide
+    /// ([`AccessRules::reverse_dns`](crate::AccessRules::reverse_dns)). Default: no.
+    #[must_use]
+    pub fn reverse_dns(mut self, asked: bool) -> Program {
+        self.reverse_dns = asked;
         self
     }
 

@@ -295,7 +295,14 @@ fn access(service: &mut Service, attributes: &Attributes, world: &dyn World) {
 /// An entry that is no address: a host, a domain, a network by its name.
 fn named(service: &mut Service, name: &str, entry: &str, list: &mut Vec<String>, world: &dyn World) {
     if entry.starts_with('.') {
-        return service.note(format!("{name}: {entry}, a domain: rules are about addresses"));
+        if matches!(service.what, What::BuiltIn(_)) {
+            return service.note(format!("{name}: {entry}, a domain: only for programs names are looked up"));
+        }
+        list.push(format!("={}", entry.to_ascii_lowercase()));
+        if !service.keys.iter().any(|(key, _)| *key == "reverse-dns") {
+            service.set_yes("reverse-dns");
+        }
+        return;
     }
     let found = world.addresses(entry);
     service.note(match found.is_empty() {
