@@ -15,7 +15,8 @@ use std::sync::atomic::{AtomicI32, AtomicU64};
 use tine_sys::memory::{Record, Region, Shared, Signpost};
 
 use crate::display::Display;
-use crate::peer::{Block, Peer, Reach};
+use crate::peer::Peer;
+use crate::reach::{Block, Reach, block_of};
 
 /// The most forkers that a server can have.
 pub(crate) const MOST_FORKERS: usize = 64;
@@ -268,13 +269,13 @@ impl Board {
     /// The slots that serve connections of this block.
     pub(crate) fn served_of(&self, block: Block) -> impl Iterator<Item = usize> + '_ {
         self.taken().filter(move |slot| {
-            self.phase(*slot) == Phase::Serving && self.block(*slot, block.0) == Some(block)
+            self.phase(*slot) == Phase::Serving && self.block(*slot, block.reach) == Some(block)
         })
     }
 
     fn block(&self, slot: usize, reach: Reach) -> Option<Block> {
         let word = |at: usize| self.slots[slot].words[at].load(Relaxed);
-        Peer::block_of([word(PEER), word(PEER + 1), word(PEER + 2)], reach)
+        block_of([word(PEER), word(PEER + 1), word(PEER + 2)], reach)
     }
 
     /// The slots that are taken, those that are served among them: a slot's bit goes before it is served, and comes back
@@ -440,6 +441,7 @@ pub(crate) fn now() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reach::Reaches;
 
     fn peer() -> Peer {
         Peer::Tcp("192.0.2.1:5".parse().expect("an address"))
@@ -500,7 +502,7 @@ mod tests {
         let other = begin("192.0.2.2:1");
         let local = board.claim(0).expect("free");
         board.begin(local, Peer::Unix);
-        let counts = |slot: usize| board.others_of(slot, Reach::Source).count();
+        let counts = |slot: usize| board.others_of(slot, Reaches::default().source).count();
         assert_eq!([first, second, other, local].map(counts), [1, 1, 0, 0]);
         assert_eq!(board.taken().count(), 4);
         board.release(second);
@@ -516,6 +518,7 @@ mod tests {
             (state >> 33) as usize % below
         };
         const SLOTS: usize = 70;
+        let reaches = Reaches::default();
         let board = Board::new(SLOTS).expect("memory");
         let source = |number: usize| Peer::Tcp(([192, 0, number as u8 / 4, number as u8 % 4], 9).into());
         // What there is: slot, forker, source, and whether it has a process.
@@ -545,7 +548,7 @@ mod tests {
                 _ => {}
             }
             let number = random(8);
-            for reach in [Reach::Source, Reach::Prefix] {
+            for reach in [reaches.source, reaches.prefix] {
                 let block = source(number).block(reach).expect("an address");
                 let counted =
                     there.iter().filter(|(_, _, other, _)| source(*other).block(reach) == Some(block));

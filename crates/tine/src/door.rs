@@ -7,9 +7,10 @@ use std::time::Duration;
 use crate::access::{Gate, Source, Standing};
 use crate::board::now;
 use crate::error::Error;
-use crate::peer::{Block, Peer, Reach};
+use crate::peer::Peer;
 use crate::penalty::{Fault, Penalties, holds};
 use crate::rate::Rates;
+use crate::reach::{Block, Reaches};
 use crate::refuser::Reason;
 use crate::settings::Settings;
 use crate::sources::Sources;
@@ -27,8 +28,11 @@ pub(crate) struct Door {
     buckets: Option<Sources>,
     /// What each source has to pay.
     owed: Option<Sources>,
-    /// Of what there are lines, where clients wait.
-    lines: &'static [Reach],
+    /// What a source and a prefix are.
+    reaches: Reaches,
+    /// Clients wait, in a line for each source; and in one for each prefix.
+    delays: bool,
+    limits_prefixes: bool,
 }
 
 impl Door {
@@ -45,11 +49,9 @@ impl Door {
             exempt: settings.penalty_exempt,
             buckets: has_buckets.then(Sources::new).transpose()?,
             owed: settings.penalties.map(|_| Sources::new()).transpose()?,
-            lines: match (settings.delays(), settings.limits_prefixes()) {
-                (false, _) => &[],
-                (true, false) => &[Reach::Source],
-                (true, true) => &[Reach::Source, Reach::Prefix],
-            },
+            reaches: settings.reaches,
+            delays: settings.delays(),
+            limits_prefixes: settings.limits_prefixes(),
         })
     }
 
@@ -70,14 +72,14 @@ impl Door {
 
     /// Until when a client's source has a penalty to wait for; 0 if it has none.
     fn paid_off_at(&self, peer: Peer) -> u64 {
-        let owed = self.owed.as_ref().zip(peer.block(Reach::Source));
+        let owed = self.owed.as_ref().zip(peer.block(self.reaches.source));
         let word = owed.and_then(|(owed, source)| owed.find(&source));
         word.filter(|word| holds(*word, now())).unwrap_or(0)
     }
 
     /// Takes the tokens that a client needs to come in; false where it cannot.
     pub(crate) fn admit(&self, peer: Peer) -> bool {
-        self.buckets.as_ref().is_none_or(|buckets| self.rates.admit(buckets, peer, now()))
+        self.buckets.as_ref().is_none_or(|buckets| self.rates.admit(buckets, peer, self.reaches, now()))
     }
 
     /// Charges a client's source for what it did. Returns for how long it may not come, if that is new.
@@ -86,7 +88,7 @@ impl Door {
         if self.exempt.is_some_and(|exempt| exempt.lets_in(peer)) {
             return None;
         }
-        penalties.charge(owed, peer.block(Reach::Source)?, now(), fault)
+        penalties.charge(owed, peer.block(self.reaches.source)?, now(), fault)
     }
 
     /// Whether faults are punished.
@@ -116,13 +118,16 @@ impl Door {
 
     /// From when on a client may come, as far as that is a matter of time.
     pub(crate) fn next_chance(&self, peer: Peer) -> u64 {
-        let token = self.buckets.as_ref().map_or(0, |buckets| self.rates.next_chance(buckets, peer));
+        let token =
+            self.buckets.as_ref().map_or(0, |buckets| self.rates.next_chance(buckets, peer, self.reaches));
         token.max(self.paid_off_at(peer))
     }
 
     /// The lines that a client stands in.
     pub(crate) fn lines(&self, peer: Peer) -> impl Iterator<Item = Block> {
-        self.lines.iter().filter_map(move |reach| peer.block(*reach))
+        let source = self.delays.then_some(self.reaches.source);
+        let prefix = (self.delays && self.limits_prefixes).then_some(self.reaches.prefix);
+        source.into_iter().chain(prefix).filter_map(move |reach| peer.block(reach))
     }
 
     /// Has those who come later wait behind those of this block, or no more.

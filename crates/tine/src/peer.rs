@@ -12,18 +12,6 @@ pub enum Peer {
     Unix,
 }
 
-/// How much of an address is one who comes: limits are for each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Reach {
-    /// A machine, or a home: an address of IPv4, a /64 of IPv6.
-    Source,
-    /// Its neighbourhood: a /24 of IPv4, a /56 of IPv6.
-    Prefix,
-}
-
-/// Addresses that a limit takes as one.
-pub(crate) type Block = (Reach, [u64; 3]);
-
 impl Peer {
     /// The peer that `accept` told, or a Unix one if it told none that is TCP.
     #[inline]
@@ -32,30 +20,6 @@ impl Peer {
             Some(address) => Peer::Tcp(canonical(address)),
             None => Peer::Unix,
         }
-    }
-
-    /// The part of its words that says where it comes from, so far, without the port; `None` where that means
-    /// nothing.
-    pub(crate) fn block_of(words: [u64; 3], reach: Reach) -> Option<Block> {
-        let family = words[2] & 0xff;
-        let without_port = words[2] & !0xff_ff00;
-        let is_link_local = words[0] >> 54 == 0xfe80 >> 6;
-        let block = match (family, reach) {
-            (4, Reach::Source) => [words[0], words[1], without_port],
-            (4, Reach::Prefix) => [words[0], words[1] & !0xff, without_port],
-            // On a link, each address is a machine.
-            (6, Reach::Source) if is_link_local => [words[0], words[1], without_port],
-            // Everybody has a /64, and may come from any address of it (RFC 6177).
-            (6, Reach::Source) => [words[0], 0, without_port],
-            (6, Reach::Prefix) => [words[0] & !0xff, 0, without_port],
-            _ => return None,
-        };
-        Some((reach, block))
-    }
-
-    /// The same for this one.
-    pub(crate) fn block(self, reach: Reach) -> Option<Block> {
-        Peer::block_of(self.to_words(), reach)
     }
 
     /// As three words, for shared memory.
@@ -121,28 +85,6 @@ mod tests {
             assert_eq!(Peer::from_words(peer.to_words()), peer);
         }
         assert_eq!(Peer::from_words(Peer::Unix.to_words()), Peer::Unix);
-    }
-
-    #[test]
-    fn the_source_is_the_address_without_the_port() {
-        let source = |text: &str| Peer::Tcp(text.parse().expect(text)).block(Reach::Source);
-        assert_eq!(source("192.0.2.1:80"), source("192.0.2.1:65535"));
-        assert_ne!(source("192.0.2.1:80"), source("192.0.2.2:80"));
-        assert_ne!(source("[fe80::1%1]:80"), source("[fe80::1%2]:80"));
-        assert_eq!(Peer::Unix.block(Reach::Source), None);
-        // Of IPv6, whoever has a /64 has all of its addresses.
-        assert_eq!(source("[2001:db8:0:1::1]:80"), source("[2001:db8:0:1:2:3:4:5]:80"));
-        assert_ne!(source("[2001:db8:0:1::1]:80"), source("[2001:db8:0:2::1]:80"));
-        assert_ne!(source("[fe80::1%1]:80"), source("[fe80::2%1]:80"));
-    }
-
-    #[test]
-    fn prefixes_are_wider() {
-        let prefix = |text: &str| Peer::Tcp(text.parse().expect(text)).block(Reach::Prefix);
-        assert_eq!(prefix("192.0.2.1:80"), prefix("192.0.2.255:81"));
-        assert_ne!(prefix("192.0.2.1:80"), prefix("192.0.3.1:80"));
-        assert_eq!(prefix("[2001:db8:0:1::1]:80"), prefix("[2001:db8:0:ff::1]:80"));
-        assert_ne!(prefix("[2001:db8:0:1::1]:80"), prefix("[2001:db8:0:100::1]:80"));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use tine_sys::process::How;
 
 use crate::error::Error;
 use crate::outcome::{Outcome, Report, SILENT};
-use crate::peer::Block;
+use crate::reach::Block;
 use crate::sources::Sources;
 use crate::watch::Reason;
 

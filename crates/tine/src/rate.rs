@@ -1,10 +1,12 @@
 //! How often a source may come: token buckets, one for each source, in a table that all forkers share.
 
+use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
 use crate::error::Error;
-use crate::peer::{Block, Peer, Reach};
+use crate::peer::Peer;
+use crate::reach::{Block, Reaches};
 use crate::sources::Sources;
 
 /// How often: a bucket of tokens that fills evenly. Each connection takes one.
@@ -76,6 +78,23 @@ impl FromStr for Rate {
     }
 }
 
+/// As it is read, in the shortest time of which it is a whole number.
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let in_time = |seconds: u64| (seconds as f64 * 1e9 / self.interval as f64).round() as u64;
+        let units = [("s", 1), ("min", 60), ("h", 3600), ("d", 86_400)];
+        // The interval was rounded down, so a count of it fills its time but for less than itself.
+        let is_whole = |seconds: u64| {
+            let count = in_time(seconds);
+            count > 0 && seconds * 1_000_000_000 / count == self.interval
+        };
+        let (unit, seconds) = units.into_iter().find(|(_, seconds)| is_whole(*seconds)).unwrap_or(units[3]);
+        let count = in_time(seconds);
+        write!(f, "{count}/{unit}")?;
+        if self.burst == count { Ok(()) } else { write!(f, ":{}", self.burst) }
+    }
+}
+
 /// The rates that a service has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Rates {
@@ -91,8 +110,8 @@ impl Rates {
 
     /// Whether a client may come now, as to these. The source's own bucket is asked first: who is beyond it takes nothing
     /// from the bucket that it shares with others.
-    pub(crate) fn admit(&self, buckets: &Sources, peer: Peer, now: u64) -> bool {
-        self.of(peer).all(|(rate, bucket)| {
+    pub(crate) fn admit(&self, buckets: &Sources, peer: Peer, reaches: Reaches, now: u64) -> bool {
+        self.of(peer, reaches).all(|(rate, bucket)| {
             // The lowest bit says that somebody waits for a token: the delayer's business.
             let step = |word: u64| Some(rate.take(word & !1, now)?.next_multiple_of(2) | word & 1);
             buckets.change(&bucket, now, step).is_some()
@@ -100,15 +119,16 @@ impl Rates {
     }
 
     /// When a client could come, if nobody comes before it.
-    pub(crate) fn next_chance(&self, buckets: &Sources, peer: Peer) -> u64 {
-        let chances =
-            self.of(peer).filter_map(|(rate, bucket)| Some(rate.next_token(buckets.find(&bucket)? & !1)));
+    pub(crate) fn next_chance(&self, buckets: &Sources, peer: Peer, reaches: Reaches) -> u64 {
+        let chances = self
+            .of(peer, reaches)
+            .filter_map(|(rate, bucket)| Some(rate.next_token(buckets.find(&bucket)? & !1)));
         chances.max().unwrap_or(0)
     }
 
     /// The rates for a client, and which bucket is meant.
-    fn of(&self, peer: Peer) -> impl Iterator<Item = (Rate, Block)> {
-        [(self.source, Reach::Source), (self.prefix, Reach::Prefix)]
+    fn of(&self, peer: Peer, reaches: Reaches) -> impl Iterator<Item = (Rate, Block)> {
+        [(self.source, reaches.source), (self.prefix, reaches.prefix)]
             .into_iter()
             .filter_map(move |(rate, reach)| Some((rate?, peer.block(reach)?)))
     }
@@ -126,8 +146,12 @@ mod tests {
             ("1/h", 3_600_000_000_000, 1),
             ("10/s:50", 100_000_000, 50),
             ("1/d:3", 86_400_000_000_000, 3),
+            ("7/min", 8_571_428_571, 7),
+            ("3/s:1000000", 333_333_333, 1_000_000),
         ] {
-            assert_eq!(text.parse::<Rate>().expect(text), Rate { interval, burst }, "{text}");
+            let rate: Rate = text.parse().expect(text);
+            assert_eq!(rate, Rate { interval, burst }, "{text}");
+            assert_eq!(rate.to_string().parse::<Rate>().expect(text), rate, "{text}");
         }
         for text in ["", "10", "10/", "/s", "0/s", "10/w", "10/s:", "10/s:0", "-1/s", "1.5/s", "2000000/s"] {
             assert_eq!(text.parse::<Rate>().expect_err(text).exit_code(), 100, "{text}");

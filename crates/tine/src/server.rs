@@ -18,6 +18,7 @@ use crate::names::Identity;
 use crate::penalty::Penalties;
 use crate::program::Program;
 use crate::rate::{Rate, Rates};
+use crate::reach::{NetBlockSize, Reaches};
 use crate::ready::Ready;
 use crate::settings::{Settings, WhenFull, WhenLimited};
 use crate::supervisor;
@@ -141,6 +142,16 @@ impl Server {
     pub fn when_limited(mut self, when_limited: WhenLimited) -> Server {
         self.settings.when_limited = when_limited;
         self
+    }
+
+    /// What is a source and what is a prefix, for all limits and penalties. Default: [`NetBlockSize::SOURCE`],
+    /// [`NetBlockSize::PREFIX`].
+    ///
+    /// # Errors
+    /// A prefix would be less than a source.
+    pub fn net_block_sizes(mut self, source: NetBlockSize, prefix: NetBlockSize) -> Result<Server, Error> {
+        self.settings.reaches = Reaches::new(source, prefix)?;
+        Ok(self)
     }
 
     /// How often one source may come (an address of IPv4, a /64 of IPv6), and one prefix (a /24, a /56). Who comes more

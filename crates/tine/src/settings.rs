@@ -9,10 +9,10 @@ use rustix::process::Pid;
 use crate::access::{Gate, Source};
 use crate::error::Error;
 use crate::names::Identity;
-use crate::peer::Reach;
 use crate::penalty::Penalties;
 use crate::program::{Program, Stderr};
 use crate::rate::Rates;
+use crate::reach::{Reach, Reaches};
 use crate::refuser::Reason;
 use crate::watch::Timeouts;
 use crate::watch::state::Rules;
@@ -70,6 +70,8 @@ pub(crate) struct Settings {
     pub(crate) max_connections: usize,
     pub(crate) when_full: WhenFull,
     pub(crate) when_limited: WhenLimited,
+    /// What a source is, and what a prefix.
+    pub(crate) reaches: Reaches,
     /// Connections of one source address at a time.
     pub(crate) max_per_source: Option<usize>,
     /// Connections of one prefix at a time.
@@ -108,6 +110,7 @@ impl Default for Settings {
             max_connections: 1024,
             when_full: WhenFull::Wait,
             when_limited: WhenLimited::default(),
+            reaches: Reaches::default(),
             max_per_source: None,
             max_per_prefix: None,
             rates: Rates::default(),
@@ -208,8 +211,8 @@ impl Settings {
     /// The limits on connections at a time, of what, and how it is called.
     pub(crate) fn most_at_a_time(&self) -> impl Iterator<Item = (usize, Reach, Reason)> + use<> {
         [
-            (self.max_per_source, Reach::Source, Reason::Source),
-            (self.max_per_prefix, Reach::Prefix, Reason::Prefix),
+            (self.max_per_source, self.reaches.source, Reason::Source),
+            (self.max_per_prefix, self.reaches.prefix, Reason::Prefix),
         ]
         .into_iter()
         .filter_map(|(most, reach, reason)| Some((most?, reach, reason)))

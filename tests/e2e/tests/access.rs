@@ -137,6 +137,25 @@ fn explained_as_it_is_decided() {
         assert_eq!((code, err.as_str()), (0, ""));
         assert_eq!(out, format!("open: allowed: there are no rules\n{few}\n"), "{peer}");
     }
+    let text = "[defaults]\nmax-connections-per-source = 3\nrate-per-prefix = \"60/min:100\"\nper-source-penalties = \"yes\"\nper-source-penalty-exempt-list = [\"192.0.2.7\"]\nwhen-limited = \"delay\"\n[services.it]\nlisten = \"127.0.0.1:0\"\nprogram = [\"cat\"]\nreverse-dns = true\ndeny = [\"=.bad.example\"]\n";
+    let config = folder.write("limits.toml", text).display().to_string();
+    for (words, lines) in [
+        (
+            &["192.0.2.7", "--name", "a.good.example"][..],
+            "it: allowed: no rule is about it\n  its host is a.good.example\n  its source, 192.0.2.7: at most 3 at a time\n  its prefix, 192.0.2.0/24: at most 1/s:100\n  it is never punished\n  beyond that, it waits for 10s at most\n",
+        ),
+        (
+            &["192.0.2.7", "--name", "a.bad.example"],
+            "it: denied by: deny =.bad.example\n  its host is a.bad.example\n",
+        ),
+        (
+            &["2001:db8::7:0:0:1", "--name", "x"],
+            "it: allowed: no rule is about it\n  its host is x\n  its source, 2001:db8::/64: at most 3 at a time\n  its prefix, 2001:db8::/56: at most 1/s:100\n  it is punished for what its connections do\n  beyond that, it waits for 10s at most\n",
+        ),
+    ] {
+        let (code, out, err) = run(Command::new(tine()).args(["explain", &config]).args(words));
+        assert_eq!((code, out.as_str(), err.as_str()), (0, lines, ""));
+    }
     let (code, _, err) = explain("somebody");
     assert!(code == 100 && err.lines().count() == 1, "{err}");
 }

@@ -52,6 +52,17 @@ fn a_prefix_shares_a_bucket() {
 }
 
 #[test]
+fn what_is_a_source_and_what_a_prefix_can_be_said() {
+    let sizes = ["--per-source-net-block-size", "24:64", "--per-prefix-net-block-size", "16:48"];
+    let server =
+        Server::serve(&[&["--rate-per-source", "2/h", "--rate-per-prefix", "3/h"], &sizes[..]].concat());
+    let one = |source: &str| served(&server, source, 1);
+    assert_eq!([one("127.1.1.1"), one("127.1.1.2"), one("127.1.1.3")], [1, 1, 0], "one source");
+    assert_eq!([one("127.1.2.1"), one("127.1.3.1")], [1, 0], "one prefix");
+    assert_eq!(one("127.2.1.1"), 1);
+}
+
+#[test]
 fn so_many_of_a_prefix_at_a_time() {
     let server = Server::serve(&["--max-connections-per-prefix", "2"]);
     let port = server.port();

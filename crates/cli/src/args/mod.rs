@@ -65,7 +65,7 @@ pub struct Explain {
     pub peer: std::net::IpAddr,
 
     /// As if it were this time: 12:30 (today), 'Sat 12:30' or 2026-11-24T12:30, local time [default: now]
-    #[arg(long, value_name = "TIME", value_parser = moment)]
+    #[arg(long, value_name = "TIME", value_parser = parsed::<tine::Moment>)]
     pub at: Option<tine::Moment>,
 
     /// As if this were the name of its host [default: looked up where a service asks for names]
@@ -135,7 +135,7 @@ pub struct Serve {
     #[arg(short = 'c', long, value_name = "N", default_value = "1024", value_parser = clap::value_parser!(u32).range(1..=4_194_304))]
     pub max_connections: u32,
 
-    /// Connections of one source address at a time (of IPv6: of one /64); who has as many is treated
+    /// Connections of one source at a time (an address of IPv4, a /64 of IPv6); who has as many is treated
     /// as --when-limited says
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_connections_per_source: Option<u32>,
@@ -144,12 +144,20 @@ pub struct Serve {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_connections_per_prefix: Option<u32>,
 
+    /// What counts as a source: bits of IPv4 and of IPv6
+    #[arg(long, value_name = "BITS:BITS", default_value = "32:64", value_parser = parsed::<tine::NetBlockSize>)]
+    pub per_source_net_block_size: tine::NetBlockSize,
+
+    /// What counts as a prefix
+    #[arg(long, value_name = "BITS:BITS", default_value = "24:56", value_parser = parsed::<tine::NetBlockSize>)]
+    pub per_prefix_net_block_size: tine::NetBlockSize,
+
     /// How often one source address may come, as in 10/s, 100/min, or 10/s:50 where 50 may come at once after a rest
-    #[arg(long, value_name = "RATE", value_parser = rate)]
+    #[arg(long, value_name = "RATE", value_parser = parsed::<tine::Rate>)]
     pub rate_per_source: Option<tine::Rate>,
 
     /// The same for a prefix
-    #[arg(long, value_name = "RATE", value_parser = rate)]
+    #[arg(long, value_name = "RATE", value_parser = parsed::<tine::Rate>)]
     pub rate_per_prefix: Option<tine::Rate>,
 
     /// Whether a source whose connections crash, time out or never say a word may not come for a while, as sshd_config(5) has
@@ -369,7 +377,7 @@ fn penalties(text: &str) -> Result<Penalties, String> {
     match text {
         "no" => Ok(Penalties(None)),
         "yes" => Ok(Penalties(Some(tine::Penalties::default()))),
-        text => text.parse().map(|own| Penalties(Some(own))).map_err(|error: tine::Error| error.to_string()),
+        text => parsed(text).map(|own| Penalties(Some(own))),
     }
 }
 
@@ -394,11 +402,8 @@ fn when_limited(text: &str) -> Result<WhenLimited, String> {
     }
 }
 
-fn moment(text: &str) -> Result<tine::Moment, String> {
-    text.parse().map_err(|error: tine::Error| error.to_string())
-}
-
-fn rate(text: &str) -> Result<tine::Rate, String> {
+/// What reads itself.
+fn parsed<T: std::str::FromStr<Err = tine::Error>>(text: &str) -> Result<T, String> {
     text.parse().map_err(|error: tine::Error| error.to_string())
 }
 

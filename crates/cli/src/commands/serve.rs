@@ -118,6 +118,7 @@ fn configured(mut server: Server, args: &Serve, (format, level): (Format, Level)
         .max_connections(args.max_connections as usize)
         .max_connections_per_source(args.max_connections_per_source.map(|most| most as usize))
         .max_connections_per_prefix(args.max_connections_per_prefix.map(|most| most as usize))
+        .net_block_sizes(args.per_source_net_block_size, args.per_prefix_net_block_size)?
         .rates(args.rate_per_source, args.rate_per_prefix)
         .access(access(args)?.as_ref())
         .penalties(args.per_source_penalties.0, exempt(args)?.as_ref())
@@ -163,7 +164,7 @@ fn identity(args: &Serve) -> Result<Option<Identity>, Error> {
 }
 
 /// Who is never punished, where anybody is named.
-fn exempt(args: &Serve) -> Result<Option<Access>, Error> {
+pub fn exempt(args: &Serve) -> Result<Option<Access>, Error> {
     let named = &args.per_source_penalty_exempt_list;
     let rules = named.iter().try_fold(AccessRules::new(), |rules, block| rules.allow(block))?;
     if rules.is_empty() { Ok(None) } else { rules.build().map(Some) }

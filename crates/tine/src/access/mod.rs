@@ -3,7 +3,7 @@
 
 mod list;
 mod names;
-mod prefix;
+pub(crate) mod prefix;
 mod published;
 mod table;
 mod tcprules;

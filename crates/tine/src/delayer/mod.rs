@@ -18,7 +18,8 @@ use crate::board::{Board, Orders, now};
 use crate::door::Door;
 use crate::handover::{self, Wait};
 use crate::helper::enter;
-use crate::peer::{Block, Peer};
+use crate::peer::Peer;
+use crate::reach::Block;
 use crate::refuser::{self, Reason};
 use crate::settings::Settings;
 use queue::{Queue, Waiting};
@@ -171,7 +172,7 @@ impl Delayer<'_> {
         for _ in 0..TURN {
             match receive(&self.ends.come) {
                 Ok(Some((client, peer, reason, until))) => {
-                    if let Some(leaves) = queue.put(Waiting { client, peer, reason, until }) {
+                    if let Some(leaves) = queue.put(self.waiting(client, peer, reason, until)) {
                         self.refuse(&leaves);
                     }
                 }
@@ -197,6 +198,10 @@ impl Delayer<'_> {
             let mut ask = [PollFd::new(&self.ends.come, PollFlags::IN)];
             let _ = wait::until(&mut ask, Some(deadline.min(Instant::now() + Duration::from_millis(1))));
         }
+    }
+
+    fn waiting(&self, client: OwnedFd, peer: Peer, reason: Reason, until: u64) -> Waiting<OwnedFd> {
+        Waiting { client, peer, source: peer.block(self.settings.reaches.source), reason, until }
     }
 
     /// Lets everyone go who may.

@@ -2,7 +2,8 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use crate::peer::{Block, Peer, Reach};
+use crate::peer::Peer;
+use crate::reach::Block;
 use crate::refuser::Reason;
 
 /// A client that waits.
@@ -10,13 +11,15 @@ use crate::refuser::Reason;
 pub(super) struct Waiting<C> {
     pub(super) client: C,
     pub(super) peer: Peer,
+    /// Whose line it is in; those without an address share one.
+    pub(super) source: Source,
     /// Why it has to.
     pub(super) reason: Reason,
     /// Until when it does, at most: monotonic clock, nanoseconds.
     pub(super) until: u64,
 }
 
-/// What a line is for; clients without an address share one.
+/// What a line is for.
 type Source = Option<Block>;
 
 /// All who wait.
@@ -47,7 +50,7 @@ impl<C> Queue<C> {
     /// One more. Where there is no room, the last of the longest line has to leave, so that a source alone cannot fill
     /// the queue: that one is returned.
     pub(super) fn put(&mut self, waiting: Waiting<C>) -> Option<Waiting<C>> {
-        let source = source(&waiting);
+        let source = waiting.source;
         let mut leaves = None;
         if self.length >= self.most {
             let own = self.lines.get(&source).map_or(0, VecDeque::len);
@@ -106,17 +109,15 @@ impl<C> Queue<C> {
     }
 }
 
-fn source<C>(waiting: &Waiting<C>) -> Source {
-    waiting.peer.block(Reach::Source)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reach::Reaches;
 
     fn waiting(source: u8, client: u32) -> Waiting<u32> {
         let peer = Peer::Tcp(([127, 0, 0, source], 1).into());
-        Waiting { client, peer, reason: Reason::Rate, until: u64::from(client) }
+        let block = peer.block(Reaches::default().source);
+        Waiting { client, peer, source: block, reason: Reason::Rate, until: u64::from(client) }
     }
 
     fn put(queue: &mut Queue<u32>, source: u8, client: u32) -> Option<u32> {

@@ -23,10 +23,11 @@ use crate::delayer;
 use crate::door::Door;
 use crate::listener::Listener;
 use crate::log::Log;
-use crate::peer::{Peer, Reach};
+use crate::peer::Peer;
 use crate::penalty::Fault;
 use crate::procfs::Stat;
 use crate::program::launch::{Launcher, Surroundings};
+use crate::reach::Reach;
 use crate::refuser::{self, Reason};
 use crate::settings::Settings;
 
