@@ -1,6 +1,7 @@
 /* Says how it was started: what a super-server makes of a line of its configuration. Stands in for the programs of bench/imports. */
 #include <grp.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -17,6 +18,8 @@ int main(int argc, char **argv)
 		printf("word %d: %s\n", i, argv[i]);
 	printf("user %d, group %d, %d groups\n", (int)getuid(), (int)getgid(), number);
 	printf("directory %s, mask %03o, nice %d\n", getcwd(directory, sizeof directory), (int)mask, getpriority(PRIO_PROCESS, 0));
+	for (char **name = (char *[]){"REMOTE_HOST", "INHERITED", NULL}; *name; name++)
+		printf("%s is %s\n", *name, getenv(*name) ? getenv(*name) : "not set");
 	for (int fd = 0; fd < 3; fd++)
 		printf("%d is %s\n", fd, fstat(fd, &file) == 0 && S_ISSOCK(file.st_mode) ? "the client" : "something else");
 	return 0;

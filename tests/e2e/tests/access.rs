@@ -294,7 +294,7 @@ fn among_named_hosts(folder: &Folder, options: &[&str]) -> Server {
     let hosts = folder.write("hosts", hosts).display().to_string();
     let script = "mount --bind \"$0\" /etc/hosts && exec \"$@\"";
     let mut start = Start::wrapped(["unshare", "--mount", "sh", "-c", script, &hosts], options);
-    start.command().args(["--", "sh", "-c", "echo ${TCPREMOTEHOST-unknown} $WHICH"]);
+    start.command().args(["--", "sh", "-c", "echo ${TCPREMOTEHOST-unknown} $WHICH $REMOTE_HOST"]);
     start.start()
 }
 
@@ -330,9 +330,9 @@ fn without_being_asked_nothing_is_looked_up() {
     let server = among_named_hosts(&folder, &[]);
     assert_eq!(said(&server, "127.0.0.5"), "unknown");
     drop(server);
-    let server =
-        among_named_hosts(&folder, &["--reverse-dns", "--allow", "=good.example", "--allow", "127.0.0.8"]);
-    assert_eq!(said(&server, "127.0.0.5"), "good.example");
-    assert_eq!(said(&server, "127.0.0.8"), "unknown");
+    let allowed = ["--reverse-dns", "--remote-host", "--allow", "=good.example", "--allow", "127.0.0.8"];
+    let server = among_named_hosts(&folder, &allowed);
+    assert_eq!(said(&server, "127.0.0.5"), "good.example good.example");
+    assert_eq!(said(&server, "127.0.0.8"), "unknown 127.0.0.8");
     assert_eq!((said(&server, "127.0.0.6"), said(&server, "127.0.0.9")), (String::new(), String::new()));
 }

@@ -68,6 +68,10 @@ pub struct ProgramArgs {
     #[arg(long, requires = "program")]
     pub reverse_dns: bool,
 
+    /// Tell it the client's address as REMOTE_HOST, too, as xinetd does; with --reverse-dns the name, if it has one
+    #[arg(long, requires = "program")]
+    pub remote_host: bool,
+
     /// Limits
     #[command(flatten)]
     pub limits: Limits,

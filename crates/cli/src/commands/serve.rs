@@ -179,6 +179,7 @@ fn program(args: &ProgramArgs) -> Option<Program> {
         .clear_env(args.clear_env)
         .argv0(args.argv0.clone().map(Into::into))
         .reverse_dns(args.reverse_dns)
+        .remote_host(args.remote_host)
         .directory(args.cwd.clone())
         .cgroup(args.cgroup.clone())
         .umask(args.umask)

@@ -94,8 +94,8 @@ pub(super) enum Ends {
 }
 
 /// Adds what a program learns of its connection: the variables of UCSPI, those of CGI as systemd gives
-/// them, and the id in the log. What does not apply is left out.
-pub(super) fn describe(words: &mut Words, id: u64, ends: &Ends) {
+/// them, and the id in the log; `REMOTE_HOST` where that is asked for. What does not apply is left out.
+pub(super) fn describe(words: &mut Words, id: u64, ends: &Ends, remote_host: bool) {
     match ends {
         Ends::Tcp { local, remote } => {
             words.push("PROTO=TCP");
@@ -107,6 +107,9 @@ pub(super) fn describe(words: &mut Words, id: u64, ends: &Ends) {
             words.push(format_args!("TCPREMOTEPORT={}", remote.port()));
             words.push(format_args!("REMOTE_ADDR={}", remote.ip()));
             words.push(format_args!("REMOTE_PORT={}", remote.port()));
+            if remote_host {
+                words.push(format_args!("REMOTE_HOST={}", remote.ip()));
+            }
         }
         Ends::Unix { peer } => {
             words.push("PROTO=UNIX");
@@ -187,7 +190,7 @@ mod tests {
             (Ends::Unix { peer: None }, &["PROTO=UNIX", "TINE_CONNECTION=5"]),
         ] {
             let mut words = Words::default();
-            describe(&mut words, 5, &ends);
+            describe(&mut words, 5, &ends, false);
             assert_eq!(all(&words), expected);
         }
     }

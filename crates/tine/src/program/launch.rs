@@ -161,7 +161,7 @@ impl<'a> Launcher<'a> {
             tine_sys::fd::close_from(first_own);
         }
         let mut variables = match self.image.program.reverse_dns {
-            true => look_up_name(client)?,
+            true => self.look_up_name(client)?,
             false => client.surroundings.variables.clone(),
         };
         if let Some(prepare) = &self.image.program.prepare {
@@ -175,6 +175,29 @@ impl<'a> Launcher<'a> {
                 Err(code) => exit_now(code.into()),
             }
         }
+        Ok(variables)
+    }
+
+    /// Finds out the name of a client's host, and what that decides.
+    fn look_up_name(&self, client: &Client) -> Result<Vec<u8>, Report> {
+        let surroundings = client.surroundings;
+        let Peer::Tcp(address) = client.entry.peer else { return Ok(surroundings.variables.clone()) };
+        let name = confirmed_name(address.ip());
+        let decided = surroundings.standing.as_ref().map(|standing| standing.decide(name.as_deref()));
+        let (may_come, by_name) = decided.unwrap_or((true, None));
+        if !may_come {
+            let name = name.as_deref().unwrap_or("it has none");
+            return Err(Report::Error(format!("denied by the name of its host: {name}")));
+        }
+        let mut variables = Vec::new();
+        if let Some(name) = name {
+            variables.extend_from_slice(format!("TCPREMOTEHOST={name}\0").as_bytes());
+            if self.image.program.remote_host {
+                variables.extend_from_slice(format!("REMOTE_HOST={name}\0").as_bytes());
+            }
+        }
+        // Of one rule, as ever: where its name has decided, of that.
+        variables.extend_from_slice(by_name.unwrap_or(&surroundings.variables));
         Ok(variables)
     }
 
@@ -276,7 +299,8 @@ impl Image<'_> {
         let Client { socket, entry, surroundings } = client;
         let stderr = self.stderr(socket, pipe);
         self.environment.truncate(self.common);
-        describe(&mut self.environment, entry.id, &ends(socket.as_fd(), entry.peer));
+        let ends = ends(socket.as_fd(), entry.peer);
+        describe(&mut self.environment, entry.id, &ends, self.program.remote_host);
         let variables = &surroundings.variables;
         let environment = match variables.is_empty() {
             true => &mut self.environment,
@@ -300,23 +324,6 @@ impl Image<'_> {
             identity: self.identity.map(Identity::to_ids),
         }
     }
-}
-
-/// Finds out the name of a client's host, and what that decides.
-fn look_up_name(client: &Client) -> Result<Vec<u8>, Report> {
-    let surroundings = client.surroundings;
-    let Peer::Tcp(address) = client.entry.peer else { return Ok(surroundings.variables.clone()) };
-    let name = confirmed_name(address.ip());
-    let decided = surroundings.standing.as_ref().map(|standing| standing.decide(name.as_deref()));
-    let (may_come, by_name) = decided.unwrap_or((true, None));
-    if !may_come {
-        let name = name.as_deref().unwrap_or("it has none");
-        return Err(Report::Error(format!("denied by the name of its host: {name}")));
-    }
-    let mut variables = name.map_or_else(Vec::new, |name| format!("TCPREMOTEHOST={name}\0").into_bytes());
-    // Of one rule, as ever: where its name has decided, of that.
-    variables.extend_from_slice(by_name.unwrap_or(&surroundings.variables));
-    Ok(variables)
 }
 
 fn ends(socket: BorrowedFd, peer: Peer) -> Ends {

@@ -39,6 +39,7 @@ pub struct Program {
     pub(crate) cgroup: Option<PathBuf>,
     pub(crate) argv0: Option<OsString>,
     pub(crate) reverse_dns: bool,
+    pub(crate) remote_host: bool,
     pub(crate) prepare: Option<Prepare>,
 }
 
@@ -99,6 +100,7 @@ impl Program {
             cgroup: None,
             argv0: None,
             reverse_dns: false,
+            remote_host: false,
             prepare: None,
         }
     }
@@ -116,6 +118,14 @@ impl Program {
     #[must_use]
     pub fn reverse_dns(mut self, asked: bool) -> Program {
         self.reverse_dns = asked;
+        self
+    }
+
+    /// Whether it gets the client's address as `REMOTE_HOST`, too, as from xinetd; or the name, where that is looked up and known
+    /// (RFC 3875, 4.1.9). Default: no.
+    #[must_use]
+    pub fn remote_host(mut self, given: bool) -> Program {
+        self.remote_host = given;
         self
     }
 

@@ -336,8 +336,11 @@ fn surroundings(service: &mut Service, attributes: &Attributes) {
     if !is_relay {
         // As xinetd gives it: the client, three times.
         service.set("stderr", "client");
-        // It passes on what it is told to, and no more.
-        service.set_yes("clear-env");
+        // Told what to pass on, it passes on no more than that.
+        if attributes.0.contains_key("passenv") {
+            service.set_yes("clear-env");
+        }
+        service.set_yes("remote-host");
         service.set("cwd", "/");
     }
     let variables: Vec<String> =

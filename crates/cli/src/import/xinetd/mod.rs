@@ -194,6 +194,8 @@ mod tests {
             ("log_on_failure = HOST USERID", "has no equivalent: log_on_failure: USERID"),
             ("env = A=1 B=two", "env = [\"A=1\", \"B=two\"]"),
             ("passenv = PATH\nenv = A=1", "env = [\"PATH\", \"A=1\"]"),
+            ("passenv =", "clear-env = true"),
+            ("", "stderr = \"client\"\nremote-host = true\ncwd = \"/\"\n"),
             ("port = 8002", "listen = [\"8002\"]"),
             ("redirect = 192.0.2.1 80", "\"client\", \"--wait\", \"1h\", \"192.0.2.1:80\"]"),
             ("bind = 127.0.0.1", "listen = [\"127.0.0.1:8001\"]"),
