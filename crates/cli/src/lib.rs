@@ -26,15 +26,15 @@ pub fn main() -> ExitCode {
     let parsed = args::Args::command()
         .try_get_matches()
         .and_then(|matches| args::Args::from_arg_matches(&matches).map(|args| (args, matches)));
-    let (args, matches) = match parsed {
+    let (args, mut matches) = match parsed {
         Ok(parsed) => parsed,
         Err(error) => return args::explain(&error),
     };
+    // Given away, so that nothing of them is left when the server forks: every page is copied then.
+    let typed = matches.remove_subcommand().map(|(_, typed)| typed).unwrap_or_default();
+    drop(matches);
     let done = match args.command {
-        args::Command::Serve(serve) => {
-            let typed = matches.subcommand_matches("serve").cloned().unwrap_or_default();
-            commands::serve::run(*serve, &typed)
-        }
+        args::Command::Serve(serve) => commands::serve::run(*serve, typed),
         args::Command::Client(client) => client::run(client),
         args::Command::Load(load) => load::run(*load),
         args::Command::Check(check) => commands::check::run(&check),

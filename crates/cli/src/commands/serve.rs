@@ -17,28 +17,33 @@ use crate::config::{Config, Service};
 use crate::services;
 
 /// Serves until stopped; `typed` says which options were given.
-pub fn run(args: Serve, typed: &ArgMatches) -> Result<ExitCode, Error> {
+pub fn run(args: Serve, typed: ArgMatches) -> Result<ExitCode, Error> {
     match args.config.clone() {
-        Some(file) => many(&file, args, typed)?,
-        None => one(&args)?,
+        Some(file) => many(&file, args, &typed)?,
+        None => {
+            drop(typed);
+            one(args)?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// One service, as typed.
-fn one(args: &Serve) -> Result<(), Error> {
+fn one(args: Serve) -> Result<(), Error> {
     close_strays(args.ready_fd);
-    let mut server = listening(args)?.print_ports(args.print_ports);
+    let mut server = listening(&args)?.print_ports(args.print_ports);
     if let Some(number) = args.ready_fd {
         server = server.ready_descriptor(number)?;
     }
-    let server = configured(server, args, log(args))?;
-    if is_for_people(args) {
-        eprintln!("{}", hint(args, &server));
+    let server = configured(server, &args, log(&args))?;
+    if is_for_people(&args) {
+        eprintln!("{}", hint(&args, &server));
     }
-    match program(&args.program) {
+    let (program, service) = (program(&args.program), args.service);
+    drop(args);
+    match program {
         Some(program) => server.run_program(program),
-        None => server.run(handler(args.service)),
+        None => server.run(handler(service)),
     }
 }
 

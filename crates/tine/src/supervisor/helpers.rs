@@ -21,6 +21,8 @@ where
 {
     pub(super) fn start_all(&mut self, helpers: &[Helper]) -> Result<(), Error> {
         tine_sys::memory::share_constants();
+        // What great lists of rules took, above all: helpers would have it, too.
+        tine_sys::memory::trim_heap();
         for helper in helpers {
             self.start(*helper).map_err(|why| cannot_start("fork", &why))?;
         }
