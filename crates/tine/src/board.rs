@@ -273,6 +273,12 @@ impl Board {
         })
     }
 
+    /// The block of each connection that is served.
+    pub(crate) fn blocks_served(&self, reach: Reach) -> impl Iterator<Item = Block> + '_ {
+        let served = self.taken().filter(|slot| self.phase(*slot) == Phase::Serving);
+        served.filter_map(move |slot| self.block(slot, reach))
+    }
+
     fn block(&self, slot: usize, reach: Reach) -> Option<Block> {
         let word = |at: usize| self.slots[slot].words[at].load(Relaxed);
         block_of([word(PEER), word(PEER + 1), word(PEER + 2)], reach)

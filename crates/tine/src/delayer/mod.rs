@@ -5,7 +5,7 @@
 
 mod queue;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -24,8 +24,12 @@ use crate::refuser::{self, Reason};
 use crate::settings::Settings;
 use queue::{Queue, Waiting};
 
-/// How often it is looked whether clients have hung up.
-const LOOK: Duration = Duration::from_secs(1);
+/// How often it is looked whether clients have hung up, in nanoseconds.
+const LOOK: u64 = 1_000_000_000;
+
+/// Deadlines are multiples of this, in nanoseconds: where thousands wait, their times are over a few at a time, and each time
+/// all are looked at.
+const GRAIN: u64 = 20_000_000;
 
 /// How long a forker may take to send a client, when a drain begins; one that was killed while it did takes no longer.
 const LAST: Duration = Duration::from_millis(200);
@@ -97,15 +101,15 @@ pub(crate) struct Delayer<'a> {
     pub(crate) refuser: OwnedFd,
 }
 
-/// What a pass over the queue knows.
+/// What is known of those who have been asked whether they go.
 #[derive(Default)]
 struct Pass {
-    /// Clients that went, of each source and prefix, and are perhaps not counted yet.
-    sent: HashMap<Block, usize>,
     /// Somebody waits for the end of a connection.
     wants_room: bool,
     /// When the next one may go, as far as that is a matter of time.
     next: Option<u64>,
+    /// The forkers were far behind.
+    held_up: bool,
 }
 
 /// Lives as the delayer until the server drains.
@@ -115,22 +119,28 @@ pub(crate) fn run(delayer: &Delayer) -> ! {
     // Whoever the last one of this role had has gone with it.
     delayer.door.release_all();
     let mut queue = Queue::new(delayer.settings.most_delayed());
-    let mut held = HashSet::new();
-    let mut look_at = Instant::now() + LOOK;
+    let mut pass = Pass::default();
+    let mut look_at = now() + LOOK;
     while delayer.board.orders() == Orders::Serve {
-        let pass = delayer.pass(&mut queue);
-        delayer.hold(&queue, &mut held);
-        let soonest = queue.all().map(|waiting| waiting.until).chain(pass.next).min().map(instant);
         let look = (!queue.is_empty()).then_some(look_at);
-        delayer.wait(soonest.into_iter().chain(look).min(), !queue.is_empty());
+        let deadline = [queue.soonest(), pass.next, look].into_iter().flatten().min();
+        let woken = delayer.wait(deadline, pass.held_up);
         delayer.take_in(&mut queue);
-        let clock = now();
-        let late = queue.take_out(|waiting| waiting.until <= clock);
-        late.into_iter().for_each(|waiting| delayer.refuse(&waiting));
-        if look_at <= Instant::now() {
-            look_at = Instant::now() + LOOK;
+        let late = queue.take_late(now());
+        late.iter().for_each(|waiting| delayer.refuse(waiting));
+        let looks = look_at <= now();
+        if looks {
+            look_at = now() + LOOK;
             delayer.forget_gone(&mut queue);
         }
+        // Those who are first in their lines have been asked; they are asked again when there is a reason.
+        let is_time = pass.next.is_some_and(|next| next <= now());
+        if woken || is_time || looks || !late.is_empty() {
+            pass = delayer.ask_all(&mut queue);
+        } else {
+            delayer.ask_new(&mut queue, &mut pass);
+        }
+        queue.take_changes().iter().for_each(|(block, waits)| delayer.door.hold(block, *waits));
     }
     delayer.take_in_the_last(&mut queue);
     delayer.let_all_go(&mut queue);
@@ -150,15 +160,18 @@ fn raise_limit(most: usize) {
 }
 
 impl Delayer<'_> {
-    fn wait(&self, deadline: Option<Instant>, anybody: bool) {
+    /// Waits for clients, and for a reason to ask those who wait: true if a connection has ended, or the forkers, who were far
+    /// behind, are not any more.
+    fn wait(&self, deadline: Option<u64>, held_up: bool) -> bool {
         let mut ask =
             vec![PollFd::new(&self.ends.come, PollFlags::IN), PollFd::new(&self.ends.bell, PollFlags::IN)];
-        if anybody && !self.has_room_to_go() {
+        if held_up {
             ask.push(PollFd::new(&self.ends.back, PollFlags::OUT));
         }
         // Interrupted: everything is looked at in any case.
-        let _ = wait::until(&mut ask, deadline);
+        let _ = wait::until(&mut ask, deadline.map(instant));
         let _ = rustix::io::read(&self.ends.bell, &mut [0; 8]);
+        ask[1..].iter().any(|asked| !asked.revents().is_empty())
     }
 
     /// Whether the forkers take clients, instead of being far behind.
@@ -201,21 +214,25 @@ impl Delayer<'_> {
     }
 
     fn waiting(&self, client: OwnedFd, peer: Peer, reason: Reason, until: u64) -> Waiting<OwnedFd> {
-        Waiting { client, peer, source: peer.block(self.settings.reaches.source), reason, until }
+        let mut lines = self.door.lines(peer);
+        let until = until.checked_next_multiple_of(GRAIN).unwrap_or(until);
+        Waiting { client, peer, blocks: [lines.next(), lines.next()], reason, until }
     }
 
     /// Lets everyone go who may.
-    fn pass(&self, queue: &mut Queue<OwnedFd>) -> Pass {
-        let mut pass = Pass::default();
+    fn ask_all(&self, queue: &mut Queue<OwnedFd>) -> Pass {
         // Said before it is looked: an end between the look and the wait rings the bell.
         self.board.set_delayer_wants_room(!queue.is_empty());
+        // Connections of each source and prefix. Those who go are counted at once: the forkers may not have got them yet.
+        let mut there: HashMap<Block, usize> = HashMap::new();
+        for (_, reach, _) in self.settings.most_at_a_time() {
+            self.board.blocks_served(reach).for_each(|block| *there.entry(block).or_default() += 1);
+        }
+        let mut pass = Pass::default();
         queue.go(|waiting| {
-            let goes = self.may_go(waiting, &mut pass)
-                && self.has_room_to_go()
-                && self.door.admit(waiting.peer)
-                && self.let_go(waiting);
+            let goes = self.goes(waiting, &mut pass, |block| there.get(&block).copied().unwrap_or(0));
             if goes {
-                self.limits(waiting.peer).for_each(|(_, block)| *pass.sent.entry(block).or_default() += 1);
+                self.limits(waiting.peer).for_each(|(_, block)| *there.entry(block).or_default() += 1);
             }
             goes
         });
@@ -223,19 +240,44 @@ impl Delayer<'_> {
         pass
     }
 
-    fn may_go(&self, waiting: &Waiting<OwnedFd>, pass: &mut Pass) -> bool {
-        let is_beyond = |(most, block): (usize, Block)| {
-            self.board.served_of(block).count() + pass.sent.get(&block).copied().unwrap_or(0) >= most
-        };
-        if self.limits(waiting.peer).any(is_beyond) {
+    /// Lets those go who may of lines that have just begun.
+    fn ask_new(&self, queue: &mut Queue<OwnedFd>, pass: &mut Pass) {
+        self.board.set_delayer_wants_room(!queue.is_empty());
+        queue.go_of_new(|waiting| self.goes(waiting, pass, |block| self.board.served_of(block).count()));
+        self.board.set_delayer_wants_room(pass.wants_room);
+    }
+
+    /// Lets a client go, if it may. `there` says how many connections there are of a source or prefix.
+    fn goes(&self, waiting: &Waiting<OwnedFd>, pass: &mut Pass, there: impl Fn(Block) -> usize) -> bool {
+        if self.limits(waiting.peer).any(|(most, block)| there(block) >= most) {
             pass.wants_room = true;
             return false;
         }
-        let (time, clock) = (self.door.next_chance(waiting.peer), now());
-        if time > clock {
-            pass.next = Some(pass.next.map_or(time, |next| next.min(time)));
+        if !self.is_time(waiting, pass) {
+            return false;
         }
-        time <= clock
+        pass.held_up |= !self.has_room_to_go();
+        if pass.held_up {
+            return false;
+        }
+        if !self.door.admit(waiting.peer) {
+            // Another was quicker: there is a next chance.
+            self.is_time(waiting, pass);
+            return false;
+        }
+        let sent = self.let_go(waiting);
+        pass.held_up |= !sent;
+        sent
+    }
+
+    /// Whether a client may come now, as far as that is a matter of time; if not, when.
+    fn is_time(&self, waiting: &Waiting<OwnedFd>, pass: &mut Pass) -> bool {
+        let chance = self.door.next_chance(waiting.peer);
+        let is_time = chance <= now();
+        if !is_time {
+            pass.next = Some(pass.next.map_or(chance, |next| next.min(chance)));
+        }
+        is_time
     }
 
     /// How many there may be of a client's source and prefix, where that is limited.
@@ -268,14 +310,6 @@ impl Delayer<'_> {
             let mut ask = [PollFd::new(&waiting.client, PollFlags::empty())];
             matches!(wait::now(&mut ask), Ok(1))
         });
-    }
-
-    /// Marks the sources and prefixes of those who wait, and unmarks the others.
-    fn hold(&self, queue: &Queue<OwnedFd>, held: &mut HashSet<Block>) {
-        let wanted: HashSet<Block> = queue.all().flat_map(|waiting| self.door.lines(waiting.peer)).collect();
-        wanted.difference(held).for_each(|block| self.door.hold(block, true));
-        held.difference(&wanted).for_each(|block| self.door.hold(block, false));
-        *held = wanted;
     }
 }
 

@@ -11,16 +11,22 @@ use crate::refuser::Reason;
 pub(super) struct Waiting<C> {
     pub(super) client: C,
     pub(super) peer: Peer,
-    /// Whose line it is in; those without an address share one.
-    pub(super) source: Source,
+    /// Of whom others come behind it: its source, and its prefix where that is limited.
+    pub(super) blocks: [Option<Block>; 2],
     /// Why it has to.
     pub(super) reason: Reason,
     /// Until when it does, at most: monotonic clock, nanoseconds.
     pub(super) until: u64,
 }
 
-/// What a line is for.
+/// What a line is for; those without an address share one.
 type Source = Option<Block>;
+
+impl<C> Waiting<C> {
+    fn source(&self) -> Source {
+        self.blocks[0]
+    }
+}
 
 /// All who wait.
 #[derive(Debug)]
@@ -30,27 +36,48 @@ pub(super) struct Queue<C> {
     turn: VecDeque<Source>,
     length: usize,
     most: usize,
+    /// How many wait of each block; and of which somebody does by now, or nobody any more.
+    of_block: HashMap<Block, usize>,
+    changes: Vec<(Block, bool)>,
+    /// No deadline is before this.
+    soonest: u64,
+    /// Lines that have begun, and whose first has not been asked yet.
+    news: Vec<Source>,
 }
 
 impl<C> Queue<C> {
     /// Room for so many.
     pub(super) fn new(most: usize) -> Queue<C> {
-        Queue { lines: HashMap::new(), turn: VecDeque::new(), length: 0, most }
+        Queue {
+            lines: HashMap::new(),
+            turn: VecDeque::new(),
+            length: 0,
+            most,
+            of_block: HashMap::new(),
+            changes: Vec::new(),
+            soonest: u64::MAX,
+            news: Vec::new(),
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.length == 0
     }
 
-    /// Everyone, in no order.
-    pub(super) fn all(&self) -> impl Iterator<Item = &Waiting<C>> {
-        self.lines.values().flatten()
+    /// When the next one has waited long enough, or somewhat before.
+    pub(super) fn soonest(&self) -> Option<u64> {
+        (!self.is_empty()).then_some(self.soonest)
+    }
+
+    /// Of which blocks somebody waits since the last time that this was asked (true), or nobody any more, in order.
+    pub(super) fn take_changes(&mut self) -> Vec<(Block, bool)> {
+        std::mem::take(&mut self.changes)
     }
 
     /// One more. Where there is no room, the last of the longest line has to leave, so that a source alone cannot fill
     /// the queue: that one is returned.
     pub(super) fn put(&mut self, waiting: Waiting<C>) -> Option<Waiting<C>> {
-        let source = waiting.source;
+        let source = waiting.source();
         let mut leaves = None;
         if self.length >= self.most {
             let own = self.lines.get(&source).map_or(0, VecDeque::len);
@@ -58,39 +85,68 @@ impl<C> Queue<C> {
             match longest.map(|(source, line)| (*source, line.len())) {
                 Some((longest, length)) if length > own + 1 => {
                     leaves = self.lines.get_mut(&longest).and_then(VecDeque::pop_back);
-                    self.length -= 1;
+                    leaves.iter().for_each(|last| self.count_out(last.blocks));
                 }
                 _ => return Some(waiting),
             }
         }
+        self.count_in(waiting.blocks);
+        self.soonest = self.soonest.min(waiting.until);
         let line = self.lines.entry(source).or_default();
         if line.is_empty() {
             self.turn.push_back(source);
+            self.news.push(source);
         }
         line.push_back(waiting);
-        self.length += 1;
         leaves
     }
 
     /// Asks the first of each line, source by source, whether it goes, until none does.
     pub(super) fn go(&mut self, mut goes: impl FnMut(&Waiting<C>) -> bool) {
+        self.news.clear();
         let mut in_vain = 0;
         while in_vain < self.turn.len() {
             let Some(source) = self.turn.pop_front() else { return };
             let Some(line) = self.lines.get_mut(&source) else { continue };
-            match line.front().is_some_and(&mut goes) {
-                true => {
-                    line.pop_front();
-                    self.length -= 1;
-                    in_vain = 0;
-                }
-                false => in_vain += 1,
-            }
+            let gone = if line.front().is_some_and(&mut goes) { line.pop_front() } else { None };
             match line.is_empty() {
                 true => drop(self.lines.remove(&source)),
                 false => self.turn.push_back(source),
             }
+            match gone {
+                Some(gone) => {
+                    self.count_out(gone.blocks);
+                    in_vain = 0;
+                }
+                None => in_vain += 1,
+            }
         }
+    }
+
+    /// Asks in the lines that have begun since somebody was asked; the others have said no.
+    pub(super) fn go_of_new(&mut self, mut goes: impl FnMut(&Waiting<C>) -> bool) {
+        for source in std::mem::take(&mut self.news) {
+            let Some(line) = self.lines.get_mut(&source) else { continue };
+            let mut gone = Vec::new();
+            while line.front().is_some_and(&mut goes) {
+                gone.extend(line.pop_front());
+            }
+            if line.is_empty() {
+                self.lines.remove(&source);
+                self.turn.retain(|other| *other != source);
+            }
+            gone.iter().for_each(|gone| self.count_out(gone.blocks));
+        }
+    }
+
+    /// Takes out those who have waited long enough by now.
+    pub(super) fn take_late(&mut self, now: u64) -> Vec<Waiting<C>> {
+        if now < self.soonest {
+            return Vec::new();
+        }
+        let late = self.take_out(|waiting| waiting.until <= now);
+        self.soonest = self.lines.values().flatten().map(|waiting| waiting.until).min().unwrap_or(u64::MAX);
+        late
     }
 
     /// Takes out those of whom this is true.
@@ -102,10 +158,34 @@ impl<C> Queue<C> {
                 if leaves(&waiting) { out.push(waiting) } else { line.push_back(waiting) }
             }
         }
-        self.length -= out.len();
+        out.iter().for_each(|waiting| self.count_out(waiting.blocks));
         self.lines.retain(|_, line| !line.is_empty());
         self.turn.retain(|source| self.lines.contains_key(source));
         out
+    }
+
+    fn count_in(&mut self, blocks: [Option<Block>; 2]) {
+        self.length += 1;
+        for block in blocks.into_iter().flatten() {
+            let count = self.of_block.entry(block).or_default();
+            *count += 1;
+            if *count == 1 {
+                self.changes.push((block, true));
+            }
+        }
+    }
+
+    fn count_out(&mut self, blocks: [Option<Block>; 2]) {
+        self.length -= 1;
+        for block in blocks.into_iter().flatten() {
+            let left = self.of_block.get(&block).map_or(0, |count| count - 1);
+            if left > 0 {
+                self.of_block.insert(block, left);
+            } else {
+                self.of_block.remove(&block);
+                self.changes.push((block, false));
+            }
+        }
     }
 }
 
@@ -117,7 +197,7 @@ mod tests {
     fn waiting(source: u8, client: u32) -> Waiting<u32> {
         let peer = Peer::Tcp(([127, 0, 0, source], 1).into());
         let block = peer.block(Reaches::default().source);
-        Waiting { client, peer, source: block, reason: Reason::Rate, until: u64::from(client) }
+        Waiting { client, peer, blocks: [block, None], reason: Reason::Rate, until: u64::from(client) }
     }
 
     fn put(queue: &mut Queue<u32>, source: u8, client: u32) -> Option<u32> {
@@ -164,7 +244,7 @@ mod tests {
             goes
         });
         assert_eq!(gone, [10, 11]);
-        assert_eq!(queue.all().map(|waiting| waiting.client).min(), Some(0));
+        assert_eq!(queue.lines.values().flatten().map(|waiting| waiting.client).min(), Some(0));
     }
 
     #[test]
@@ -218,9 +298,58 @@ mod tests {
                     inside -= queue.take_out(|waiting| waiting.client % 7 == which).len();
                 }
             }
-            assert_eq!((queue.all().count(), queue.length), (inside, inside));
+            assert_eq!((queue.lines.values().flatten().count(), queue.length), (inside, inside));
             assert_eq!(queue.turn.len(), queue.lines.len());
             assert!(inside <= 20);
         }
+    }
+
+    #[test]
+    fn of_whom_somebody_waits_is_told_once() {
+        let block = |number: u8| Peer::Tcp(([127, 0, 0, number], 1).into()).block(Reaches::default().source);
+        let mut queue = Queue::new(10);
+        let (one, two) = (block(1).expect("an address"), block(2).expect("an address"));
+        for (source, client) in [(1, 0), (1, 1), (2, 10)] {
+            put(&mut queue, source, client);
+        }
+        assert_eq!(queue.take_changes(), [(one, true), (two, true)]);
+        let asked = |queue: &mut Queue<u32>| {
+            let mut asked = Vec::new();
+            queue.go_of_new(|waiting| {
+                asked.push(waiting.client);
+                false
+            });
+            asked
+        };
+        assert_eq!((asked(&mut queue), asked(&mut queue)), (vec![0, 10], vec![]));
+        put(&mut queue, 1, 2);
+        assert_eq!(asked(&mut queue), [0; 0], "who joins a line is not asked");
+        assert_eq!(go(&mut queue, 2), [0, 10]);
+        assert_eq!(queue.take_changes(), [(two, false)]);
+        queue.take_out(|_| true);
+        assert_eq!(queue.take_changes(), [(one, false)]);
+        assert_eq!(queue.soonest(), None);
+        // A line that begins and goes at once has no turn left.
+        put(&mut queue, 1, 3);
+        queue.go_of_new(|_| true);
+        assert_eq!((queue.is_empty(), queue.turn.len()), (true, 0));
+    }
+
+    #[test]
+    fn deadlines_are_kept_in_any_order() {
+        let mut queue = Queue::new(10);
+        for (source, until) in [(1, 50), (2, 20), (1, 30)] {
+            put(&mut queue, source, until);
+        }
+        assert_eq!(queue.soonest(), Some(20));
+        let late = |queue: &mut Queue<u32>, now: u64| {
+            let mut late: Vec<u32> = queue.take_late(now).iter().map(|waiting| waiting.client).collect();
+            late.sort_unstable();
+            late
+        };
+        assert_eq!(late(&mut queue, 19), [0; 0]);
+        assert_eq!(late(&mut queue, 30), [20, 30]);
+        assert_eq!(queue.soonest(), Some(50));
+        assert_eq!(late(&mut queue, 50), [50]);
     }
 }

@@ -17,7 +17,7 @@ use rustix::process::Pid;
 use tine_sys::cmdline::Title;
 use tine_sys::process::Alone;
 
-use crate::board::{Board, Entry, now};
+use crate::board::{Board, Entry, Orders, now};
 use crate::cgroup::Cgroups;
 use crate::delayer;
 use crate::door::Door;
@@ -116,7 +116,11 @@ impl<H> Forker<'_, H> {
     /// Why the client in this slot has more connections than it may, if its source or its prefix has. The
     /// connections that are just ending do not count. Of two that come at the same moment for the last place, both
     /// may be refused; never are both served.
-    pub(crate) fn is_beyond(&self, slot: usize) -> Option<Reason> {
+    /// Who has waited until the server drains is served in any case.
+    pub(crate) fn is_beyond(&self, slot: usize, has_waited: bool) -> Option<Reason> {
+        if has_waited && self.board.orders() == Orders::Drain {
+            return None;
+        }
         let is_beyond = |most: usize, reach: Reach| {
             // Twice, instead of on the heap: what a forker writes between two forks is copied, a page at a time.
             let others = || self.board.others_of(slot, reach);

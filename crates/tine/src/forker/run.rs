@@ -325,9 +325,7 @@ where
     let Client { socket, peer, slot, waited_until } = client;
     let board: Board = forker.board;
     let entry = forker.begin(slot, peer, &socket);
-    // Who has waited until the server drains is served in any case.
-    let is_served = waited_until.is_some() && memory.draining;
-    if let Some(reason) = forker.is_beyond(slot).filter(|_| !is_served) {
+    if let Some(reason) = forker.is_beyond(slot, waited_until.is_some()) {
         // Before the client knows: its next one must not find this one counted still.
         board.release(slot);
         forker.turn_away(&socket, peer, reason, waited_until);

@@ -63,7 +63,7 @@ fn next<H>(forker: &mut Forker<'_, H>, events: &OwnedFd, slot: usize) -> (OwnedF
             continue;
         }
         let entry = forker.begin(slot, peer, &socket);
-        if let Some(reason) = forker.is_beyond(slot) {
+        if let Some(reason) = forker.is_beyond(slot, waited_until.is_some()) {
             // Before the client knows: its next one must not find this one counted still.
             forker.board.wait_in(slot);
             forker.turn_away(&socket, peer, reason, waited_until);
