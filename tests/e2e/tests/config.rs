@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use rustix::process::Signal;
-use tine_e2e::{Client, Folder, Server, Start, kill, procfs, soon, tine};
+use tine_e2e::{Client, Folder, Server, Start, kill, network, procfs, soon, tine};
 
 /// Serves a configuration, whose ports are printed; the first is the server's.
 fn serve(folder: &Folder, text: &str) -> Server {
@@ -261,6 +261,8 @@ fn checking_finds_every_fault_and_binds_nothing() {
 
 #[test]
 fn the_example_can_be_served() {
+    // It names a socket, which somebody else may have.
+    network::own();
     let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/tine.toml");
     let server = start(&["serve", "--config", example]).start();
     assert_eq!(answer(port(&server, "upper"), "hello"), "HELLO");

@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::process::Command;
 
-use tine_e2e::{Start, procfs, run, tine};
+use tine_e2e::{Start, network, procfs, run, tine};
 
 #[test]
 fn a_huge_limit_on_descriptors_costs_nothing() {
@@ -40,6 +40,8 @@ fn serve(words: &[&str]) -> Command {
 
 #[test]
 fn what_cannot_start_says_what_why_and_the_next_move() {
+    // Some name no address, and it is not to matter who has 9999.
+    network::own();
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let taken = taken.local_addr().expect("bound").to_string();
     for (words, code, parts) in [
