@@ -120,7 +120,7 @@ fn the_environment_the_banner_and_the_log() {
         ["-c", "2", "-Bbanner", "-vo", "-D", "-Xx", "rules.cdb", "-Rt5", "-hp", "-l", "Local", "-b", "2"];
     let server = start(&folder, &[&words[..], &["127.0.0.1", "0", "sh", "-c", PRINT]].concat());
     let port = server.port();
-    for _ in 0..2 {
+    for visit in 1..=2 {
         assert_eq!(
             said(&server, "127.0.0.1"),
             [
@@ -135,7 +135,9 @@ fn the_environment_the_banner_and_the_log() {
             ]
         );
         server.log.wait("its end", |log| {
-            log.lines().last().is_some_and(|line| line.ends_with("status: 0/2")).then_some(())
+            let lines = log.lines();
+            let ends = lines.iter().filter(|line| line.contains(": end ")).count();
+            (ends == visit && lines.last()?.ends_with("status: 0/2")).then_some(())
         });
     }
     let lines = server.log.lines();
@@ -311,9 +313,10 @@ fn connections_outlive_it() {
         let code = server.wait_for_exit().code();
         assert_eq!(code, (signal == Signal::TERM).then_some(0));
         client.echo("still here");
-        // The address is free for the next one.
-        let again = TcpListener::bind(("127.0.0.1", port));
-        assert!(again.is_ok(), "{again:?}");
+        // The address is free for the next one: at once where it has stopped, and where it was killed, with its processes.
+        let again = || TcpListener::bind(("127.0.0.1", port)).ok();
+        let free = if signal == Signal::TERM { again() } else { soon("it is free", again).into() };
+        assert!(free.is_some());
         assert!(client.half_close().rest().is_empty());
         let pid: i32 = pid.trim().parse().expect("an id");
         soon("its process ends with it", || {
@@ -351,6 +354,8 @@ fn a_killed_connection_is_told_as_wait_has_it() {
     let server = start(&folder, &["-vRHl0", "127.0.0.1", "0", "sh", "-c", "read code; exit $code"]);
     let mut client = server.connect();
     client.send("3\n").rest();
+    let has_ended = |lines: &[String]| lines.iter().filter(|line| line.contains(": end ")).count();
+    server.log.wait("the first has ended", |log| (has_ended(&log.lines()) == 1).then_some(()));
     let mut client = server.connect();
     let pid = server.log.wait("the second", |log| {
         let lines = log.lines();

@@ -26,8 +26,10 @@ where
         for helper in helpers {
             self.start(*helper).map_err(|why| cannot_start("fork", &why))?;
         }
+        self.announce()?;
+        // Who came since then has waited in the queue: what is said of the server comes before what is said of clients.
         (0..self.controls.len()).for_each(|forker| self.ring(forker));
-        self.announce()
+        Ok(())
     }
 
     /// Says that clients can come.
