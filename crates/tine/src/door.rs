@@ -101,7 +101,7 @@ impl Door {
         self.gate.map_or_else(Vec::new, |gate| gate.variables(peer))
     }
 
-    /// Where a client stands whose name decides, once that is known.
+    /// Where a client stands, as long as its name is not known, where names are looked up.
     pub(crate) fn standing(&self, peer: Peer) -> Option<Standing> {
         self.gate.filter(Gate::asks_names).and_then(|gate| gate.standing(peer))
     }

@@ -82,10 +82,10 @@ impl Gate {
         }
     }
 
-    /// Where a client stands whose name decides; `None` where that is nothing to its name.
+    /// Where a client stands whose name is to be looked up; `None` for one without an address.
     pub(crate) fn standing(&self, peer: Peer) -> Option<Standing> {
         let Peer::Tcp(address) = peer else { return None };
-        self.table.read(|edition| self.standing_in(edition, address.ip()))
+        Some(self.table.read(|edition| self.standing_in(edition, address.ip())))
     }
 
     /// Whether names are asked for.
@@ -152,7 +152,7 @@ impl Gate {
     /// The rule, and whether it may come, of a client whose name decides.
     fn decide_by_name(&self, address: IpAddr, name: Option<&str>) -> (Option<u32>, bool) {
         self.table.read(|edition| {
-            let standing = self.standing_in(edition, address).unwrap_or_default();
+            let standing = self.standing_in(edition, address);
             match standing.rule_for(name) {
                 Some(rule) => (Some(rule.rule), rule.allows),
                 None => (table::find(edition, address).map(|found| found.answer.rule), standing.allows),
@@ -160,13 +160,15 @@ impl Gate {
         })
     }
 
-    fn standing_in(&self, edition: Edition, address: IpAddr) -> Option<Standing> {
+    /// Also of one whose name decides nothing: since the door was asked, another edition may have come into force.
+    fn standing_in(&self, edition: Edition, address: IpAddr) -> Standing {
         let found = table::find(edition, address);
-        self.is_open(edition, found).then(|| Standing {
+        let is_open = self.is_open(edition, found);
+        Standing {
             allows: found.map_or_else(|| table::otherwise(edition), |found| found.answer.allows),
             in_a_block: found.is_some_and(|found| found.length > 0),
-            names: table::names(edition),
-        })
+            names: if is_open { table::names(edition) } else { Vec::new() },
+        }
     }
 }
 
@@ -194,8 +196,8 @@ impl AccessRules {
         self.written.is_empty() && self.windows.is_empty()
     }
 
-    /// Has names of clients looked up, so that rules may be about them. For servers whose program does that
-    /// ([`Program::reverse_dns`](crate::Program::reverse_dns)).
+    /// Has names of clients looked up, so that rules that are added from now on may be about them. For servers whose program does
+    /// that ([`Program::reverse_dns`](crate::Program::reverse_dns)).
     #[must_use]
     pub fn reverse_dns(mut self, asked: bool) -> AccessRules {
         self.list.asks_names = asked;

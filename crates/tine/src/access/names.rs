@@ -87,7 +87,7 @@ pub(crate) struct Standing {
     pub(super) allows: bool,
     /// That is a rule about a block it is in, not one about everybody.
     pub(super) in_a_block: bool,
-    /// The rules about names.
+    /// The rules about names; none where a rule is about its very address.
     pub(super) names: Vec<u8>,
 }
 
