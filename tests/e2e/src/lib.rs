@@ -307,13 +307,18 @@ impl Server {
         soon("the forkers wait", || {
             let children = procfs::children(self.pid());
             let named = !children.iter().any(|child| Some(&child.name) == own.as_ref());
-            let forkers: Vec<i32> = self.named("tine: forker").iter().map(|process| process.pid).collect();
+            let forkers = self.named("tine: forker");
+            // A process that was just born still has the name of its forker.
+            let names: std::collections::HashSet<&str> =
+                forkers.iter().map(|process| process.name.as_str()).collect();
+            let nobody_is_being_born = names.len() == forkers.len();
+            let forkers: Vec<i32> = forkers.iter().map(|process| process.pid).collect();
             // One that runs may still be making its descriptors.
             let waits = |pid: &i32| {
                 procfs::descriptors(*pid).iter().any(|(_, what)| what.contains("eventpoll"))
                     && procfs::process(*pid).is_some_and(|forker| forker.state != 'R')
             };
-            (named && forkers.iter().all(waits)).then_some(forkers)
+            (named && nobody_is_being_born && forkers.iter().all(waits)).then_some(forkers)
         })
     }
 
