@@ -59,6 +59,20 @@ fn sources_of_a_prefix_have_turns() {
 }
 
 #[test]
+fn a_line_keeps_its_order_where_places_are_short() {
+    for _ in 0..3 {
+        let server = start(&["--max-connections-per-source", "1"], &["--forkers", "1"]);
+        let mut clients = connect(&server, "127.0.0.2", 60);
+        clients[0].echo("the only one");
+        soon("they wait", || (waiting_at(&server) == 59).then_some(()));
+        clients.iter_mut().for_each(|client| {
+            client.half_close();
+        });
+        assert_eq!(order(&server, &clients), (0..60).collect::<Vec<_>>());
+    }
+}
+
+#[test]
 fn places_are_waited_for() {
     for mode in MODES {
         let server = start(&["--max-connections-per-source", "2"], mode);

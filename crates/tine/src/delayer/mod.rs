@@ -1,11 +1,11 @@
 //! The delayer: keeps clients that are beyond a limit until they may come, and hands them back to the forkers.
 //!
 //! Forkers keep no client's descriptor, so this process does. While somebody waits here, later clients of the same source
-//! come behind: their bucket is marked, and the forkers send them here, too.
+//! come behind: who sends the first marks their bucket, so that the forkers send them here, too.
 
+mod places;
 mod queue;
 
-use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -22,14 +22,11 @@ use crate::peer::Peer;
 use crate::reach::Block;
 use crate::refuser::{self, Reason};
 use crate::settings::Settings;
+use places::Places;
 use queue::{Queue, Waiting};
 
 /// How often it is looked whether clients have hung up, in nanoseconds.
 const LOOK: u64 = 1_000_000_000;
-
-/// Deadlines are multiples of this, in nanoseconds: where thousands wait, their times are over a few at a time, and each time
-/// all are looked at.
-const GRAIN: u64 = 20_000_000;
 
 /// How long a forker may take to send a client, when a drain begins; one that was killed while it did takes no longer.
 const LAST: Duration = Duration::from_millis(200);
@@ -215,7 +212,6 @@ impl Delayer<'_> {
 
     fn waiting(&self, client: OwnedFd, peer: Peer, reason: Reason, until: u64) -> Waiting<OwnedFd> {
         let mut lines = self.door.lines(peer);
-        let until = until.checked_next_multiple_of(GRAIN).unwrap_or(until);
         Waiting { client, peer, blocks: [lines.next(), lines.next()], reason, until }
     }
 
@@ -223,19 +219,12 @@ impl Delayer<'_> {
     fn ask_all(&self, queue: &mut Queue<OwnedFd>) -> Pass {
         // Said before it is looked: an end between the look and the wait rings the bell.
         self.board.set_delayer_wants_room(!queue.is_empty());
-        // Connections of each source and prefix. Those who go are counted at once: the forkers may not have got them yet.
-        let mut there: HashMap<Block, usize> = HashMap::new();
+        let mut places = Places::default();
         for (_, reach, _) in self.settings.most_at_a_time() {
-            self.board.blocks_served(reach).for_each(|block| *there.entry(block).or_default() += 1);
+            places.take(self.board.blocks_served(reach));
         }
         let mut pass = Pass::default();
-        queue.go(|waiting| {
-            let goes = self.goes(waiting, &mut pass, |block| there.get(&block).copied().unwrap_or(0));
-            if goes {
-                self.limits(waiting.peer).for_each(|(_, block)| *there.entry(block).or_default() += 1);
-            }
-            goes
-        });
+        queue.go(|waiting| self.goes(waiting, &mut pass, &mut places, |_| 0));
         self.board.set_delayer_wants_room(pass.wants_room);
         pass
     }
@@ -243,13 +232,21 @@ impl Delayer<'_> {
     /// Lets those go who may of lines that have just begun.
     fn ask_new(&self, queue: &mut Queue<OwnedFd>, pass: &mut Pass) {
         self.board.set_delayer_wants_room(!queue.is_empty());
-        queue.go_of_new(|waiting| self.goes(waiting, pass, |block| self.board.served_of(block).count()));
+        let mut places = Places::default();
+        let count = |block| self.board.served_of(block).count();
+        queue.go_of_new(|waiting| self.goes(waiting, pass, &mut places, count));
         self.board.set_delayer_wants_room(pass.wants_room);
     }
 
-    /// Lets a client go, if it may. `there` says how many connections there are of a source or prefix.
-    fn goes(&self, waiting: &Waiting<OwnedFd>, pass: &mut Pass, there: impl Fn(Block) -> usize) -> bool {
-        if self.limits(waiting.peer).any(|(most, block)| there(block) >= most) {
+    /// Lets a client go, if it may. `count` counts connections that are not in `places`.
+    fn goes(
+        &self,
+        waiting: &Waiting<OwnedFd>,
+        pass: &mut Pass,
+        places: &mut Places,
+        count: impl Fn(Block) -> usize,
+    ) -> bool {
+        if !places.are_free(self.limits(waiting.peer), count) {
             pass.wants_room = true;
             return false;
         }
@@ -266,6 +263,9 @@ impl Delayer<'_> {
             return false;
         }
         let sent = self.let_go(waiting);
+        if sent {
+            places.take(self.limits(waiting.peer).map(|(_, block)| block));
+        }
         pass.held_up |= !sent;
         sent
     }

@@ -6,6 +6,10 @@ use crate::peer::Peer;
 use crate::reach::Block;
 use crate::refuser::Reason;
 
+/// Times are looked at together for so long, in nanoseconds: where thousands wait, they are over a few at a time, and each time
+/// everybody is looked at.
+const GRAIN: u64 = 20_000_000;
+
 /// A client that waits.
 #[derive(Debug)]
 pub(super) struct Waiting<C> {
@@ -39,7 +43,7 @@ pub(super) struct Queue<C> {
     /// How many wait of each block; and of which somebody does by now, or nobody any more.
     of_block: HashMap<Block, usize>,
     changes: Vec<(Block, bool)>,
-    /// No deadline is before this.
+    /// When to look at deadlines: not before the first is over.
     soonest: u64,
     /// Lines that have begun, and whose first has not been asked yet.
     news: Vec<Source>,
@@ -64,7 +68,7 @@ impl<C> Queue<C> {
         self.length == 0
     }
 
-    /// When the next one has waited long enough, or somewhat before.
+    /// When the next one has waited long enough, a little before or after.
     pub(super) fn soonest(&self) -> Option<u64> {
         (!self.is_empty()).then_some(self.soonest)
     }
@@ -75,7 +79,8 @@ impl<C> Queue<C> {
     }
 
     /// One more. Where there is no room, the last of the longest line has to leave, so that a source alone cannot fill
-    /// the queue: that one is returned.
+    /// the queue: that one is returned. Who has waited before, and has found no place after all, has its old one in the line: those
+    /// come first who may wait until sooner.
     pub(super) fn put(&mut self, waiting: Waiting<C>) -> Option<Waiting<C>> {
         let source = waiting.source();
         let mut leaves = None;
@@ -91,13 +96,14 @@ impl<C> Queue<C> {
             }
         }
         self.count_in(waiting.blocks);
-        self.soonest = self.soonest.min(waiting.until);
+        self.soonest = self.soonest.min(look_at(waiting.until));
         let line = self.lines.entry(source).or_default();
         if line.is_empty() {
             self.turn.push_back(source);
             self.news.push(source);
         }
-        line.push_back(waiting);
+        let place = line.partition_point(|other| other.until <= waiting.until);
+        line.insert(place, waiting);
         leaves
     }
 
@@ -145,7 +151,8 @@ impl<C> Queue<C> {
             return Vec::new();
         }
         let late = self.take_out(|waiting| waiting.until <= now);
-        self.soonest = self.lines.values().flatten().map(|waiting| waiting.until).min().unwrap_or(u64::MAX);
+        let deadlines = self.lines.values().flatten().map(|waiting| look_at(waiting.until));
+        self.soonest = deadlines.min().unwrap_or(u64::MAX);
         late
     }
 
@@ -187,6 +194,11 @@ impl<C> Queue<C> {
             }
         }
     }
+}
+
+/// When to look at somebody's deadline.
+fn look_at(until: u64) -> u64 {
+    until.checked_next_multiple_of(GRAIN).unwrap_or(until)
 }
 
 #[cfg(test)]
@@ -337,19 +349,33 @@ mod tests {
 
     #[test]
     fn deadlines_are_kept_in_any_order() {
+        const UNIT: u32 = GRAIN as u32;
         let mut queue = Queue::new(10);
-        for (source, until) in [(1, 50), (2, 20), (1, 30)] {
-            put(&mut queue, source, until);
+        for (source, until) in [(1, 5), (2, 2), (1, 3)] {
+            put(&mut queue, source, until * UNIT);
         }
-        assert_eq!(queue.soonest(), Some(20));
+        assert_eq!(queue.soonest(), Some(2 * GRAIN));
         let late = |queue: &mut Queue<u32>, now: u64| {
-            let mut late: Vec<u32> = queue.take_late(now).iter().map(|waiting| waiting.client).collect();
+            let mut late: Vec<u32> =
+                queue.take_late(now).iter().map(|waiting| waiting.client / UNIT).collect();
             late.sort_unstable();
             late
         };
-        assert_eq!(late(&mut queue, 19), [0; 0]);
-        assert_eq!(late(&mut queue, 30), [20, 30]);
-        assert_eq!(queue.soonest(), Some(50));
-        assert_eq!(late(&mut queue, 50), [50]);
+        assert_eq!(late(&mut queue, 2 * GRAIN - 1), [0; 0]);
+        assert_eq!(late(&mut queue, 3 * GRAIN), [2, 3]);
+        assert_eq!(queue.soonest(), Some(5 * GRAIN));
+        assert_eq!(late(&mut queue, 5 * GRAIN), [5]);
+        // They are looked at together.
+        put(&mut queue, 1, 6 * UNIT + 1);
+        assert_eq!(queue.soonest(), Some(7 * GRAIN));
+    }
+
+    #[test]
+    fn who_comes_back_has_its_old_place() {
+        let mut queue = Queue::new(10);
+        for client in [1, 2, 4, 5, 3, 0] {
+            put(&mut queue, 1, client);
+        }
+        assert_eq!(go(&mut queue, 10), [0, 1, 2, 3, 4, 5]);
     }
 }

@@ -136,6 +136,8 @@ impl<H> Forker<'_, H> {
         let waits = self.delayer.filter(|_| !matches!(reason, Reason::Denied | Reason::Time)).is_some_and(
             |delayer| {
                 let until = until.unwrap_or_else(|| self.settings.delayed_until(now()));
+                // Not left to the delayer: until that has its turn, others could overtake. It takes the mark away.
+                self.door.lines(peer).for_each(|block| self.door.hold(&block, true));
                 let send = || delayer::hand_over(&delayer.come, socket, peer, reason, until);
                 self.board.hand_over_unless_draining(send)
             },
