@@ -30,10 +30,12 @@ pub fn leads_to(host: &str, address: IpAddr) -> bool {
 /// any name, with anything in it. It may take long, too.
 #[must_use]
 pub fn confirmed_name(address: IpAddr) -> Option<String> {
-    let is_plain = |name: &String| {
-        name.len() <= 255 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
-    };
-    host_name(address).filter(is_plain).filter(|name| leads_to(name, address))
+    host_name(address).filter(|name| is_plain(name) && leads_to(name, address))
+}
+
+/// Whether a name has nothing in it but what names of hosts are made of (RFC 1123, 2.1, and the underscore that many have).
+pub(crate) fn is_plain(name: &str) -> bool {
+    name.len() <= 255 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
 }
 
 /// The addresses of a host by name, each once, in the system's order (RFC 6724).

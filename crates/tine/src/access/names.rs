@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use crate::hosts::is_plain;
+
 /// Hosts by their names: one (`mail.example.com`), those of a domain (`.example.com`), or all that have one (nothing).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Pattern(String);
@@ -10,8 +12,7 @@ pub(super) struct Pattern(String);
 impl Pattern {
     /// What stands after the `=` of a rule; `None` where that can be no name.
     pub(super) fn new(text: &str) -> Option<Pattern> {
-        let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        let fits = text.len() <= 255 && text.chars().all(is_part) && text != "." && !text.contains("..");
+        let fits = is_plain(text) && text != "." && !text.contains("..");
         fits.then(|| Pattern(text.to_ascii_lowercase()))
     }
 }

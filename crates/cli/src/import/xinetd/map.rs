@@ -151,7 +151,8 @@ fn map(service: &mut Service, name: &str, values: &[String], all: &Attributes, w
         // Read elsewhere, or true of tine in any case.
         (
             "id" | "disable" | "socket_type" | "protocol" | "wait" | "port" | "bind" | "interface" | "server"
-            | "redirect" | "enabled" | "disabled" | "only_from" | "no_access" | "passenv" | "env" | "group",
+            | "redirect" | "enabled" | "disabled" | "only_from" | "no_access" | "passenv" | "env" | "group"
+            | "groups",
             _,
         ) => {}
         ("type", values) => {
@@ -168,7 +169,6 @@ fn map(service: &mut Service, name: &str, values: &[String], all: &Attributes, w
         }
         ("user", [user, ..]) if is_program => service.set("user", user),
         ("user" | "server_args", _) => {}
-        ("groups", _) => {}
         ("instances", [most, ..]) => match most.parse::<u32>() {
             Ok(most @ 1..) => service.set("max-connections", most.to_string()),
             _ => service.note("instances = UNLIMITED: 1024 at a time, unless max-connections says otherwise"),
