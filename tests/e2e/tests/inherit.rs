@@ -73,8 +73,8 @@ fn forkers_hold_no_connection() {
 
 #[test]
 fn names_and_titles() {
-    let server =
-        Server::serve(&["--titles", "--spares", "2", "--when-full", "refuse", "--max-connections", "4"]);
+    let full = ["--when-full", "refuse", "--max-connections", "4"];
+    let server = Server::serve(&[&["--titles", "--forkers", "2", "--spares", "2"][..], &full].concat());
     for name in ["tine: forker 1", "tine: forker 2", "tine: refuser", "tine: spare"] {
         soon(name, || server.named(name).first().map(|_| ()));
     }

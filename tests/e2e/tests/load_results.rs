@@ -187,7 +187,7 @@ fn parts_add_up() {
     let address = address(&server);
     // At the same time, as on several machines.
     let parts = files.each_ref().map(|file| {
-        let mut part = command(&["crr", &address, "-d", "1s", "-c", "4", "-q", "--json", file]);
+        let mut part = command(&["crr", &address, "-d", "1s", "-c", "4", "-p", "2", "-q", "--json", file]);
         part.spawn().expect("it starts")
     });
     parts.into_iter().for_each(|mut part| assert!(part.wait().expect("our child").success()));

@@ -102,7 +102,7 @@ fn who_comes_and_goes_is_never_beyond() {
 fn whatever_happens_the_counts_return_to_zero() {
     for options in [&[][..], &["--spares", "4"], &["--when-limited", "delay", "--delay-timeout", "100ms"]] {
         let limits = ["--max-connections-per-source", "3", "--max-connections-per-prefix", "5"];
-        let server = Server::serve(&[&limits[..], options].concat());
+        let server = Server::serve(&[&["--forkers", "2"], &limits[..], options].concat());
         let mut state = 3u64;
         let mut random = move |below: usize| {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
