@@ -28,21 +28,21 @@ fn how(server: &Server, number: usize) -> String {
 
 #[test]
 fn idle() {
-    for server in servers(&["--idle-timeout", "400ms"]) {
+    for server in servers(&["--idle-timeout", "1s"]) {
         let mut client = server.connect();
         // As long as something comes, it goes on.
         for number in 0..8 {
             client.echo(format!("{number}\n"));
-            std::thread::park_timeout(Duration::from_millis(120));
+            std::thread::park_timeout(Duration::from_millis(150));
         }
-        over_after(&mut client, 150, 3_000);
+        over_after(&mut client, 700, 4_000);
         assert_eq!(how(&server, 1), "timeout idle");
     }
 }
 
 #[test]
 fn lifetime() {
-    for server in servers(&["--max-lifetime", "600ms"]) {
+    for server in servers(&["--max-lifetime", "1s"]) {
         let mut client = server.connect();
         let begun = Instant::now();
         let mut turns = 0;
@@ -56,21 +56,18 @@ fn lifetime() {
             std::thread::park_timeout(Duration::from_millis(5));
         }
         let took = begun.elapsed();
-        assert!(
-            turns > 10 && took >= Duration::from_millis(550) && took < Duration::from_secs(3),
-            "{took:?}"
-        );
+        assert!(turns > 3 && took >= Duration::from_millis(950) && took < Duration::from_secs(4), "{took:?}");
         assert_eq!(how(&server, 1), "timeout lifetime");
     }
 }
 
 #[test]
 fn first_byte() {
-    for server in servers(&["--first-byte-timeout", "400ms"]) {
+    for server in servers(&["--first-byte-timeout", "1s"]) {
         let mut speaks = server.connect();
         speaks.echo("in time");
         let mut silent = server.connect();
-        over_after(&mut silent, 300, 3_000);
+        over_after(&mut silent, 900, 4_000);
         assert_eq!(how(&server, 1), "timeout first-byte");
         speaks.echo("later").half_close().rest();
         assert_eq!(how(&server, 2), "exit 0");
