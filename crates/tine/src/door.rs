@@ -13,7 +13,7 @@ use crate::rate::Rates;
 use crate::reach::{Block, Reaches};
 use crate::refuser::Reason;
 use crate::settings::Settings;
-use crate::sources::Sources;
+use crate::sources::{Bit, Sources};
 
 /// What decides: rules that nobody can change, and what has been seen of each source, in memory that supervisor, forkers,
 /// waiting spares and the delayer share.
@@ -47,8 +47,8 @@ impl Door {
             rates: settings.rates,
             penalties: settings.penalties,
             exempt: settings.penalty_exempt,
-            buckets: has_buckets.then(Sources::new).transpose()?,
-            owed: settings.penalties.map(|_| Sources::new()).transpose()?,
+            buckets: has_buckets.then(|| Sources::new(Bit::Stays)).transpose()?,
+            owed: settings.penalties.map(|_| Sources::new(Bit::Fades)).transpose()?,
             reaches: settings.reaches,
             delays: settings.delays(),
             limits_prefixes: settings.limits_prefixes(),

@@ -15,8 +15,18 @@ pub(crate) const MOST: usize = 100_000;
 const WAYS: usize = 8;
 
 /// What a source is known by (a number that depends on a secret of this server), and its word: a time of the monotonic
-/// clock in nanoseconds, of which the lowest bit is the owner's, for whatever it likes.
+/// clock in nanoseconds, of which the lowest bit is the owner's, for whatever [`Bit`] says.
 type Place = [AtomicU64; 2];
+
+/// What the lowest bit of a word is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bit {
+    /// It means something as long as the word's time has not come, no longer.
+    Fades,
+    /// Where it is set, the source is remembered whatever its time: its place goes to another only where all the others are
+    /// marked, too.
+    Stays,
+}
 
 /// The words. 16 bytes a source: 1.6 MB in all.
 #[derive(Clone, Debug)]
@@ -24,6 +34,7 @@ pub(crate) struct Sources {
     places: Shared<Place>,
     region: Region,
     secret: RandomState,
+    bit: Bit,
 }
 
 impl Sources {
@@ -31,10 +42,10 @@ impl Sources {
     ///
     /// # Errors
     /// ENOMEM.
-    pub(crate) fn new() -> io::Result<Sources> {
+    pub(crate) fn new(bit: Bit) -> io::Result<Sources> {
         // The second table is of no use; a pair is what can be kept from children.
         let (places, _, region): (_, Shared<AtomicU64>, _) = Shared::pair(MOST.next_multiple_of(WAYS), 1)?;
-        Ok(Sources { places, region, secret: RandomState::new() })
+        Ok(Sources { places, region, secret: RandomState::new(), bit })
     }
 
     /// Leaves it out of processes forked from here.
@@ -63,7 +74,7 @@ impl Sources {
     ) -> Option<u64> {
         let (name, places) = self.set(source);
         loop {
-            let Some(place) = find(places, name).or_else(|| claim(places, name, now)) else { continue };
+            let Some(place) = find(places, name).or_else(|| self.claim(places, name, now)) else { continue };
             let before = place[1].load(Acquire);
             let after = step(before)?;
             if place[1].compare_exchange(before, after, AcqRel, Acquire).is_ok() {
@@ -86,27 +97,32 @@ impl Sources {
         let first = (name >> 32) as usize % (self.places.len() / WAYS) * WAYS;
         (name, &self.places[first..first + WAYS])
     }
+
+    /// A place for a new source: one whose time is over, else the one whose will be first. `None` if somebody else was
+    /// quicker.
+    fn claim<'p>(&self, places: &'p [Place], name: u64, now: u64) -> Option<&'p Place> {
+        let stays = |word: u64| self.bit == Bit::Stays && word & 1 == 1;
+        let rank = |place: &&Place| {
+            let until = place[1].load(Acquire);
+            (stays(until), until.max(now))
+        };
+        // All whose time is over rank alike.
+        let place = places.iter().min_by_key(rank)?;
+        let (old, word) = (place[0].load(Acquire), place[1].load(Acquire));
+        // Looked for once more: who gave this source a place meanwhile has made it one that is not chosen here, and two
+        // would be two buckets.
+        if let Some(found) = find(places, name) {
+            return Some(found);
+        }
+        place[0].compare_exchange(old, name, AcqRel, Acquire).ok()?;
+        // It begins with nothing said. If it has been changed meanwhile, that was for another: it is this one's by now.
+        let _ = place[1].compare_exchange(word, now & !1, AcqRel, Acquire);
+        Some(place)
+    }
 }
 
 fn find(places: &[Place], name: u64) -> Option<&Place> {
     places.iter().find(|place| place[0].load(Acquire) == name)
-}
-
-/// A place for a new source: one whose time is over, else the one whose will be first. `None` if somebody else was quicker.
-fn claim(places: &[Place], name: u64, now: u64) -> Option<&Place> {
-    let until = |place: &&Place| place[1].load(Acquire);
-    let place =
-        places.iter().find(|place| until(place) <= now).or_else(|| places.iter().min_by_key(until))?;
-    let (old, word) = (place[0].load(Acquire), place[1].load(Acquire));
-    // Looked for once more: who gave this source a place meanwhile has made it one that is not chosen here, and two would
-    // be two buckets.
-    if let Some(found) = find(places, name) {
-        return Some(found);
-    }
-    place[0].compare_exchange(old, name, AcqRel, Acquire).ok()?;
-    // It begins with nothing said. If it has been changed meanwhile, that was for another: it is this one's by now.
-    let _ = place[1].compare_exchange(word, now & !1, AcqRel, Acquire);
-    Some(place)
 }
 
 #[cfg(test)]
@@ -123,7 +139,40 @@ mod tests {
     }
 
     fn table() -> Sources {
-        Sources::new().expect("memory")
+        Sources::new(Bit::Fades).expect("memory")
+    }
+
+    #[test]
+    fn who_is_marked_is_remembered() {
+        for (bit, remembered) in [(Bit::Stays, true), (Bit::Fades, false)] {
+            let table = Sources::new(bit).expect("memory");
+            let same_set = |source: &u64| std::ptr::eq(table.set(source).1, table.set(&0).1);
+            let mut others = (1..).filter(same_set);
+            let mut come = |count: usize, now: u64, bit: u64| {
+                others.by_ref().take(count).for_each(|source| {
+                    table.change(&source, now, |word| Some(word.max(now) & !1 | bit));
+                });
+            };
+            table.change(&0, 1000, |word| Some(word | 1));
+            // Others find a place, known for long and not; marked, as long as there are places.
+            come(2 * WAYS, 2000, 0);
+            come(2 * WAYS, 1_000_000, 0);
+            come(WAYS - 1, 2000, 1);
+            assert_eq!(table.find(&0), remembered.then_some(1001), "{bit:?}");
+            come(1, 2000, 1);
+            assert_eq!(table.find(&0), None, "there are no more than {WAYS}");
+        }
+    }
+
+    #[test]
+    fn thousands_who_wait_are_remembered() {
+        let table = Sources::new(Bit::Stays).expect("memory");
+        for source in 0..4096u64 {
+            table.change(&source, 1000 * source, |word| Some(word | 1));
+        }
+        // Nine of them in a set of eight places are rare.
+        let remembered = (0..4096u64).filter(|source| table.find(source).is_some()).count();
+        assert!(remembered >= 4094, "{remembered}");
     }
 
     #[test]
