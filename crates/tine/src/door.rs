@@ -130,10 +130,10 @@ impl Door {
         source.into_iter().chain(prefix).filter_map(move |reach| peer.block(reach))
     }
 
-    /// Has those who come later wait behind those of this block, or no more.
-    pub(crate) fn hold(&self, block: &Block, hold: bool) {
-        let mark = |word: u64| Some(word & !1 | u64::from(hold));
-        self.buckets.as_ref().and_then(|buckets| buckets.change(block, now(), mark));
+    /// Has those who come later wait behind those of this block, or no more. False if that was so already.
+    pub(crate) fn hold(&self, block: &Block, hold: bool) -> bool {
+        let mark = |word: u64| (word & 1 != u64::from(hold)).then_some(word ^ 1);
+        self.buckets.as_ref().is_some_and(|buckets| buckets.change(block, now(), mark).is_some())
     }
 
     /// Has nobody wait behind anybody.

@@ -112,10 +112,9 @@ struct Pass {
 /// Lives as the delayer until the server drains.
 pub(crate) fn run(delayer: &Delayer) -> ! {
     enter(delayer.settings, delayer.supervisor, c"tine: delayer");
-    raise_limit(delayer.settings.most_delayed());
+    let mut queue = Queue::new(room_for(delayer.settings.most_delayed()));
     // Whoever the last one of this role had has gone with it.
     delayer.door.release_all();
-    let mut queue = Queue::new(delayer.settings.most_delayed());
     let mut pass = Pass::default();
     let mut look_at = now() + LOOK;
     while delayer.board.orders() == Orders::Serve {
@@ -137,23 +136,25 @@ pub(crate) fn run(delayer: &Delayer) -> ! {
         } else {
             delayer.ask_new(&mut queue, &mut pass);
         }
-        queue.take_changes().iter().for_each(|(block, waits)| delayer.door.hold(block, *waits));
+        queue.take_changes().iter().for_each(|(block, waits)| _ = delayer.door.hold(block, *waits));
     }
     delayer.take_in_the_last(&mut queue);
     delayer.let_all_go(&mut queue);
     exit_now(0)
 }
 
-/// A descriptor for each who waits, as far as that is allowed.
-fn raise_limit(most: usize) {
+/// Makes room for a descriptor for each who waits, and says for how many there is: up to the hard limit, anybody may. Who is
+/// beyond is refused, with a word; without a descriptor it could only be closed, and nobody would know who it was.
+fn room_for(most: usize) -> usize {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    const OWN: u64 = 64;
     let given = getrlimit(Resource::Nofile);
-    let needed = most as u64 + 64;
-    if given.current.is_some_and(|current| current < needed) {
-        let room = given.maximum.map_or(needed, |hard| hard.min(needed));
-        // Up to the hard limit, anybody may. Without it, those for whom there is no descriptor are closed.
-        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(room), maximum: given.maximum });
-    }
+    let needed = most as u64 + OWN;
+    let Some(current) = given.current.filter(|current| *current < needed) else { return most };
+    let raised = given.maximum.map_or(needed, |hard| hard.min(needed));
+    let limit = Rlimit { current: Some(raised), maximum: given.maximum };
+    let allowed = if setrlimit(Resource::Nofile, limit).is_ok() { raised } else { current };
+    usize::try_from(allowed.saturating_sub(OWN)).map_or(most, |room| room.clamp(1, most))
 }
 
 impl Delayer<'_> {
@@ -188,7 +189,7 @@ impl Delayer<'_> {
                 }
                 // The end, which comes only when the supervisor has gone; or nobody.
                 Ok(None) | Err(rustix::io::Errno::AGAIN) => return true,
-                // Out of descriptors: that one is closed.
+                // The system is out of files: that one is closed.
                 Err(_) => {}
             }
         }

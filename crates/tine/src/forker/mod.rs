@@ -133,18 +133,33 @@ impl<H> Forker<'_, H> {
     /// Sends a client that may not be served now where it belongs: to wait, where that helps, until the end of its time if it has
     /// waited before; else to be refused.
     pub(crate) fn turn_away(&self, socket: &OwnedFd, peer: Peer, reason: Reason, until: Option<u64>) {
-        let waits = self.delayer.filter(|_| !matches!(reason, Reason::Denied | Reason::Time)).is_some_and(
-            |delayer| {
-                let until = until.unwrap_or_else(|| self.settings.delayed_until(now()));
-                // Not left to the delayer: until that has its turn, others could overtake. It takes the mark away.
-                self.door.lines(peer).for_each(|block| self.door.hold(&block, true));
-                let send = || delayer::hand_over(&delayer.come, socket, peer, reason, until);
-                self.board.hand_over_unless_draining(send)
-            },
-        );
-        if !waits {
+        let delayer = self.delayer.filter(|_| !matches!(reason, Reason::Denied | Reason::Time));
+        if !delayer.is_some_and(|delayer| self.delay(delayer, socket, peer, reason, until)) {
             self.refuse(socket, peer, reason);
         }
+    }
+
+    /// Sends a client to the delayer; false if that is far behind, or the server drains.
+    fn delay(
+        &self,
+        delayer: &delayer::Ends,
+        socket: &OwnedFd,
+        peer: Peer,
+        reason: Reason,
+        until: Option<u64>,
+    ) -> bool {
+        let until = until.unwrap_or_else(|| self.settings.delayed_until(now()));
+        // Not left to the delayer: until that has its turn, others could overtake. It takes the marks away.
+        let marks = self.door.lines(peer).map(|block| self.door.hold(&block, true).then_some(block));
+        let mut marked = [None; 2];
+        marked.iter_mut().zip(marks).for_each(|(place, mark)| *place = mark);
+        let send = || delayer::hand_over(&delayer.come, socket, peer, reason, until);
+        let is_sent = self.board.hand_over_unless_draining(send);
+        if !is_sent {
+            // The delayer will not hear of it.
+            marked.iter().flatten().for_each(|block| _ = self.door.hold(block, false));
+        }
+        is_sent
     }
 
     /// Sends a client to the refuser.
