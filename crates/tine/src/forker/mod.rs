@@ -5,10 +5,12 @@
 //! Its children are the supervisor's (`CLONE_PARENT`), so its death ends none of them, and it reaps
 //! nothing.
 
+mod birth;
 mod enter;
 pub(crate) mod run;
 pub(crate) mod spare;
 mod state;
+mod take;
 
 use std::ffi::CStr;
 use std::os::fd::OwnedFd;
