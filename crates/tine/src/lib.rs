@@ -48,6 +48,7 @@ mod inherit;
 mod listener;
 mod log;
 mod names;
+mod open_files;
 mod orphans;
 mod outcome;
 mod peer;

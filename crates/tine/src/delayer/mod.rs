@@ -18,6 +18,7 @@ use crate::board::{Board, Orders, now};
 use crate::door::Door;
 use crate::handover::{self, Wait};
 use crate::helper::enter;
+use crate::open_files::make_room;
 use crate::peer::Peer;
 use crate::reach::Block;
 use crate::refuser::{self, Reason};
@@ -143,18 +144,12 @@ pub(crate) fn run(delayer: &Delayer) -> ! {
     exit_now(0)
 }
 
-/// Makes room for a descriptor for each who waits, and says for how many there is: up to the hard limit, anybody may. Who is
-/// beyond is refused, with a word; without a descriptor it could only be closed, and nobody would know who it was.
+/// Makes room for a descriptor for each who waits, and says for how many there is. Who is beyond is refused, with a word; without a
+/// descriptor it could only be closed, and nobody would know who it was.
 fn room_for(most: usize) -> usize {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     const OWN: u64 = 64;
-    let given = getrlimit(Resource::Nofile);
-    let needed = most as u64 + OWN;
-    let Some(current) = given.current.filter(|current| *current < needed) else { return most };
-    let raised = given.maximum.map_or(needed, |hard| hard.min(needed));
-    let limit = Rlimit { current: Some(raised), maximum: given.maximum };
-    let allowed = if setrlimit(Resource::Nofile, limit).is_ok() { raised } else { current };
-    usize::try_from(allowed.saturating_sub(OWN)).map_or(most, |room| room.clamp(1, most))
+    let (_, room) = make_room(most as u64 + OWN);
+    usize::try_from(room.saturating_sub(OWN)).map_or(most, |room| room.clamp(1, most))
 }
 
 impl Delayer<'_> {

@@ -8,10 +8,13 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::Signal;
 use tine_sys::signal::Set;
 
+use super::run::cannot_make;
 use crate::delayer::Channels;
 use crate::error::Error;
 use crate::listener::Listener;
 use crate::log::Log;
+use crate::open_files::make_room;
+use crate::ready::Ready;
 use crate::settings::{Settings, beyond_the_system};
 
 /// The most sockets that a service listens on.
@@ -47,22 +50,16 @@ pub(super) fn adapt(settings: &mut Settings, listeners: &[Listener], log: &mut L
 /// Makes room for a descriptor for each running program, where the hard limit allows it. Programs start
 /// with the limit that this process was given.
 fn make_room_for_descriptors(settings: &mut Settings, log: &mut Log) {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let Some(program) = &mut settings.program else { return };
-    let given = getrlimit(Resource::Nofile);
     let needed = settings.max_connections as u64 + OTHER_DESCRIPTORS;
-    if given.current.is_none_or(|current| current >= needed) {
-        return;
-    }
-    let room = given.maximum.map_or(needed, |most| most.min(needed));
+    let (given, room) = make_room(needed);
     if room < needed {
         log.warning(&format!(
             "{} programs at a time need a descriptor each, and the limit is {room}: the ends of some are noticed up to a second later; raise it (`ulimit -Hn`)",
             settings.max_connections
         ));
     }
-    // Up to the hard limit, anybody may.
-    if setrlimit(Resource::Nofile, Rlimit { current: Some(room), maximum: given.maximum }).is_ok() {
+    if given.current.is_some_and(|given| given < room) {
         program.keep_open_files(given.current.unwrap_or(u64::MAX), given.maximum.unwrap_or(u64::MAX));
     }
 }
@@ -85,9 +82,20 @@ pub(super) fn take_signals(commands: &Set, ends: &Set, exit_signal: i32) -> std:
     Ok(before)
 }
 
-/// The number from which on descriptors are the server's: above all that the program has open itself,
-/// with one left free between for the socket of a connection (3, where nothing is open).
-pub(super) fn above_the_program(listeners: &[Listener]) -> i32 {
+/// Puts what was made before above all that the program has open itself. Returns the number from which on descriptors are the server's.
+pub(super) fn make_way(listeners: &mut [Listener], log: &mut Log, ready: &mut Ready) -> Result<i32, Error> {
+    let first = above_the_program(listeners);
+    for listener in listeners {
+        listener.move_above(first).map_err(|why| cannot_make(&why.into()))?;
+    }
+    log.move_above(first);
+    ready.prepare(first)?;
+    Ok(first)
+}
+
+/// Above all that the program has open itself, with one left free between for the socket of a connection (3, where nothing is
+/// open).
+fn above_the_program(listeners: &[Listener]) -> i32 {
     let ours: Vec<i32> = listeners.iter().map(|listener| listener.as_fd().as_raw_fd()).collect();
     let highest = tine_sys::fd::open_numbers().into_iter().filter(|number| !ours.contains(number)).max();
     highest.unwrap_or(2).max(2) + 2

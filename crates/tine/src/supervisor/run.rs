@@ -13,7 +13,7 @@ use tine_sys::wait;
 use super::ends::LINGER;
 use super::exits::Exits;
 use super::people::People;
-use super::prepare::{above_the_program, adapt, channel, delays, sweep_every, take_signals};
+use super::prepare::{adapt, channel, delays, make_way, sweep_every, take_signals};
 use super::reload::Rules;
 use super::state::{Event, Helper, Phase, State};
 use super::watching::Watching;
@@ -44,6 +44,18 @@ pub(super) struct Own {
     pub(super) ends: OwnedFd,
     /// The ends of processes that have executed a program.
     pub(super) exits: Exits,
+}
+
+impl Own {
+    fn new(
+        commands: &Set,
+        ends: &Set,
+        high: &impl Fn(rustix::io::Result<OwnedFd>) -> Result<OwnedFd, Error>,
+    ) -> Result<Own, Error> {
+        let descriptor = |set: &Set| high(Ok(set.descriptor().map_err(|why| cannot_make(&why))?));
+        let exits = Exits::new(high(Exits::queue())?);
+        Ok(Own { commands: descriptor(commands)?, ends: descriptor(ends)?, exits })
+    }
 }
 
 pub(super) struct Supervisor<'a, H> {
@@ -131,6 +143,11 @@ pub(super) fn cannot_start(what: &str, why: &std::io::Error) -> Error {
     )
 }
 
+/// What is needed before the first process is made.
+pub(super) fn cannot_make(why: &std::io::Error) -> Error {
+    cannot_start("shared memory and descriptors", why)
+}
+
 impl<'a, H> Supervisor<'a, H>
 where
     H: FnMut(Connection) -> Result<(), HandlerError>,
@@ -141,15 +158,10 @@ where
         let program_path = settings.check()?;
         let mut log = Log::new(format, level, settings.service.clone());
         adapt(&mut settings, &listeners, &mut log)?;
-        let io = |why: std::io::Error| cannot_start("shared memory and descriptors", &why);
+        let io = |why: std::io::Error| cannot_make(&why);
         let board = Board::new(settings.max_connections).map_err(io)?;
         let door = Door::new(&settings).map_err(io)?;
-        let first_own_descriptor = above_the_program(&listeners);
-        for listener in &mut listeners {
-            listener.move_above(first_own_descriptor).map_err(|why| io(why.into()))?;
-        }
-        log.move_above(first_own_descriptor);
-        ready.prepare(first_own_descriptor)?;
+        let first_own_descriptor = make_way(&mut listeners, &mut log, &mut ready)?;
         let high = |fd: rustix::io::Result<OwnedFd>| -> Result<OwnedFd, Error> {
             let fd = fd.map_err(|why| io(why.into()))?;
             rustix::io::fcntl_dupfd_cloexec(&fd, first_own_descriptor).map_err(|why| io(why.into()))
@@ -158,11 +170,7 @@ where
         let exit_signal = first_real_time();
         let (command_set, end_set) = (Set::of(&signals::numbers()), Set::of(&[exit_signal]));
         let mask_before = take_signals(&command_set, &end_set, exit_signal).map_err(io)?;
-        let own = Own {
-            commands: high(Ok(command_set.descriptor().map_err(io)?))?,
-            ends: high(Ok(end_set.descriptor().map_err(io)?))?,
-            exits: Exits::new(high(Exits::queue())?),
-        };
+        let own = Own::new(&command_set, &end_set, &high)?;
         let source = settings.rules_source.clone();
         let rules = source.map(|source| Rules::watch(source, |fd| high(fd).ok(), &mut log));
         let diag = settings.rules().are_any().then(|| high(Diag::socket()).ok());
