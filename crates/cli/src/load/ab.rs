@@ -40,11 +40,7 @@ struct Written<'a> {
 /// Measures until it is precise enough, or has taken too long.
 pub fn run(args: &Ab) -> Result<ExitCode, Error> {
     let file = args.json.as_ref().map(|path| super::output::create(path)).transpose()?;
-    let signals = Set::of(&[Signal::INT.as_raw(), Signal::TERM.as_raw()]);
-    signals.block().map_err(|why| cannot_start(&why))?;
-    // What a shell leaves behind is reaped here, not by a stranger some time later.
-    let own = Some(rustix::process::getpid());
-    rustix::process::set_child_subreaper(own).map_err(|why| cannot_start(&why.into()))?;
+    let signals = take_charge().map_err(|why| cannot_start(&why))?;
     // One port for all rounds: with another for each, more connections would be in TIME_WAIT than the kernel keeps.
     let port = free_port()?;
     let machine = Machine::this();
@@ -99,6 +95,15 @@ pub fn run(args: &Ab) -> Result<ExitCode, Error> {
         return Ok(ExitCode::from(code::WRONG_BYTES));
     }
     Ok(ExitCode::from(verdict(args, decision, &comparison)))
+}
+
+/// Has the signals that stop it be asked for between rounds, and what a shell leaves behind be reaped here, not by a stranger
+/// some time later.
+fn take_charge() -> std::io::Result<Set> {
+    let signals = Set::of(&[Signal::INT.as_raw(), Signal::TERM.as_raw()]);
+    signals.block()?;
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+    Ok(signals)
 }
 
 /// One round: a fresh server, a load from a source of its own.
