@@ -128,6 +128,27 @@ fn a_flood_fills_its_share_of_the_queue_and_no_more() {
 }
 
 #[test]
+fn who_found_no_place_to_wait_keeps_its_source_out_no_longer() {
+    for mode in MODES {
+        let limits = ["--max-connections-per-source", "1", "--max-delayed", "1", "--delay-timeout", "1min"];
+        let server = start(&limits, mode);
+        // One of the first source waits, so there is no room for one of the second.
+        let mut first = Client::from_source("127.0.0.2", server.port());
+        first.echo("the only one");
+        let _waits = Client::from_source("127.0.0.2", server.port());
+        soon("it waits", || (waiting_at(&server) == 1).then_some(()));
+        let mut second = Client::from_source("127.0.0.3", server.port());
+        second.echo("the only one");
+        assert_eq!(Client::from_source("127.0.0.3", server.port()).rest(), b"", "{mode:?}");
+        second.half_close().rest();
+        server.log.wait_for("end", 1);
+        // The place of the second source is free, and nobody waits for it.
+        assert!(Client::from_source("127.0.0.3", server.port()).is_served(), "{mode:?}");
+        soon("only the first source waits", || (waiting_at(&server) == 1).then_some(()));
+    }
+}
+
+#[test]
 fn penalties_are_waited_out() {
     let options = ["--per-source-penalties", "crash:2s min:1s", "--when-limited", "delay"];
     let server = Server::program(&options, &["sh", "-c", "kill -SEGV $$"]);

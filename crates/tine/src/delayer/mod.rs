@@ -124,6 +124,7 @@ pub(crate) fn run(delayer: &Delayer) -> ! {
         let woken = delayer.wait(deadline, pass.held_up);
         delayer.take_in(&mut queue);
         let late = queue.take_late(now());
+        delayer.mark(&mut queue);
         late.iter().for_each(|waiting| delayer.refuse(waiting));
         let looks = look_at <= now();
         if looks {
@@ -137,7 +138,7 @@ pub(crate) fn run(delayer: &Delayer) -> ! {
         } else {
             delayer.ask_new(&mut queue, &mut pass);
         }
-        queue.take_changes().iter().for_each(|(block, waits)| _ = delayer.door.hold(block, *waits));
+        delayer.mark(&mut queue);
     }
     delayer.take_in_the_last(&mut queue);
     delayer.let_all_go(&mut queue);
@@ -179,6 +180,8 @@ impl Delayer<'_> {
             match receive(&self.ends.come) {
                 Ok(Some((client, peer, reason, until))) => {
                     if let Some(leaves) = queue.put(self.waiting(client, peer, reason, until)) {
+                        // Before the client knows: its next one must not find that it waits.
+                        self.mark(queue);
                         self.refuse(&leaves);
                     }
                 }
@@ -204,6 +207,11 @@ impl Delayer<'_> {
             let mut ask = [PollFd::new(&self.ends.come, PollFlags::IN)];
             let _ = wait::until(&mut ask, Some(deadline.min(Instant::now() + Duration::from_millis(1))));
         }
+    }
+
+    /// Marks those of whom somebody waits by now, and no more those of whom nobody does.
+    fn mark(&self, queue: &mut Queue<OwnedFd>) {
+        queue.take_changes().iter().for_each(|(block, waits)| _ = self.door.hold(block, *waits));
     }
 
     fn waiting(&self, client: OwnedFd, peer: Peer, reason: Reason, until: u64) -> Waiting<OwnedFd> {
