@@ -61,7 +61,6 @@ where
     fn drain(&mut self) {
         self.ready.stopping();
         self.hear_forkers();
-        self.log.drain(self.people.connections(), self.settings.drain_timeout);
         let waiting = self.listeners.iter().map(|listener| listener.queued().unwrap_or(u64::from(u32::MAX)));
         let waiting: u64 = waiting.sum();
         self.board.set_drain_quota(match self.settings.leaves_connections {
@@ -71,6 +70,8 @@ where
             false => waiting,
         });
         self.board.order_drain();
+        // Not before: whoever reads it can count on it.
+        self.log.drain(self.people.connections(), self.settings.drain_timeout);
         // Never read, so that every spare sees it, also one that is just being made.
         let _ = rustix::io::write(&self.retire, &1u64.to_ne_bytes());
         (0..self.controls.len()).for_each(|forker| self.ring(forker));
