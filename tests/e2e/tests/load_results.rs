@@ -221,7 +221,7 @@ fn one_server_against_another() {
     let tine = tine().display().to_string();
     let plain = format!("{tine} serve --log off 127.0.0.1:{{port}}");
     let result = folder.path("ab.json");
-    let common = ["-c", "4", "-d", "200ms", "--warmup", "50ms", "--max-pairs", "4", "--json", &result];
+    let common = ["-c", "4", "-d", "400ms", "--warmup", "50ms", "--max-pairs", "4", "--json", &result];
     let ab =
         |a: &str, b: &str, more: &[&str]| run(command(&["ab", "--a", a, "--b", b]).args(common).args(more));
 
