@@ -13,9 +13,9 @@ use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{RecvFlags, SendFlags};
 use tine_sys::memory::Signpost;
 
-use crate::display::Display;
 use crate::log::Log;
-use crate::peer::{Peer, canonical};
+use crate::net::peer::{Peer, canonical};
+use crate::shared::stats::Display;
 
 /// How long a connection that is closed with input unread, or before the client closed, keeps
 /// discarding what still comes. Closing at once would answer it with a reset, and a reset can destroy

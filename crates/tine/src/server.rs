@@ -7,21 +7,21 @@ use std::time::Duration;
 
 use tine_sys::process::Alone;
 
-use crate::access::Access;
-use crate::address::Address;
-use crate::board::MOST_FORKERS;
+use crate::admission::access::Access;
+use crate::admission::block::{NetBlockSize, Reaches};
+use crate::admission::penalty::Penalties;
+use crate::admission::rate::{Rate, Rates};
 use crate::connection::Connection;
 use crate::error::{Error, HandlerError};
-use crate::listener::Listener;
+use crate::lifecycle::ready::Ready;
 use crate::log::{Format, Level};
-use crate::names::Identity;
-use crate::penalty::Penalties;
+use crate::net::address::Address;
+use crate::net::listener::Listener;
+use crate::processes::supervisor;
 use crate::program::Program;
-use crate::rate::{Rate, Rates};
-use crate::reach::{NetBlockSize, Reaches};
-use crate::ready::Ready;
 use crate::settings::{Settings, WhenFull, WhenLimited};
-use crate::supervisor;
+use crate::shared::board::MOST_FORKERS;
+use crate::system::users::Identity;
 use crate::watch::Timeouts;
 
 /// A server that gives every connection a process of its own.
@@ -72,7 +72,7 @@ impl Server {
     /// What was passed cannot be served.
     pub fn inherited() -> Result<Option<Server>, Error> {
         let mut server = Server::new();
-        server.listeners = crate::inherit::listeners()?;
+        server.listeners = crate::net::inherit::listeners()?;
         Ok((!server.listeners.is_empty()).then_some(server))
     }
 

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use rustix::process::Pid;
 
-use crate::access::{Gate, Source};
+use crate::admission::access::{Gate, Source};
+use crate::admission::block::{Reach, Reaches};
+use crate::admission::penalty::Penalties;
+use crate::admission::rate::Rates;
 use crate::error::Error;
-use crate::names::Identity;
-use crate::penalty::Penalties;
+use crate::processes::rejector::Reason;
 use crate::program::{Program, Stderr};
-use crate::rate::Rates;
-use crate::reach::{Reach, Reaches};
-use crate::refuser::Reason;
+use crate::system::users::Identity;
 use crate::watch::Timeouts;
 use crate::watch::state::Rules;
 

@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, reason};
-use crate::names::Identity;
+use crate::system::users::Identity;
 
 /// The file of this name: the name itself if it has a slash (seen from the program's working directory),
 /// else the first in `PATH` that can be executed.

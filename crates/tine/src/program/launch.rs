@@ -17,14 +17,14 @@ use tine_sys::process::{Alone, How, Side, exit_now, fork};
 use super::environment::{Ends, describe};
 use super::prepare::{Arrival, to_bytes};
 use super::{Program, Stderr, Terminal, relay};
-use crate::access::Standing;
-use crate::board::Entry;
+use crate::admission::access::Standing;
 use crate::error::reason;
-use crate::hosts::confirmed_name;
-use crate::names::Identity;
-use crate::outcome::Report;
-use crate::peer::{Peer, canonical};
-use crate::procfs::own_id;
+use crate::lifecycle::outcome::Report;
+use crate::net::dns::confirmed_name;
+use crate::net::peer::{Peer, canonical};
+use crate::shared::board::Entry;
+use crate::system::procfs::own_id;
+use crate::system::users::Identity;
 
 /// A program, ready to be executed for one connection after the other.
 #[derive(Debug)]
@@ -274,7 +274,7 @@ impl<'a> Launcher<'a> {
     fn stderr(&self, connection: u64) -> io::Result<Option<OwnedFd>> {
         let Some(scribe) = &self.scribe else { return Ok(None) };
         let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
-        crate::scribe::hand_over(scribe, &reader, connection);
+        crate::processes::stderr_logger::hand_over(scribe, &reader, connection);
         Ok(Some(writer))
     }
 }

@@ -16,7 +16,7 @@ pub use tine_sys::exec::Limit;
 use tine_sys::exec::LIMITS;
 
 use crate::error::Error;
-use crate::names::Identity;
+use crate::system::users::Identity;
 pub(crate) use environment::{CONNECTION, Environment, SERVICE};
 use prepare::Prepare;
 
@@ -233,7 +233,7 @@ impl Program {
                 "create it, or name another working directory (--cwd)",
             ));
         }
-        self.cgroup.as_deref().map(crate::cgroup::check).transpose()?;
+        self.cgroup.as_deref().map(crate::system::cgroup::check).transpose()?;
         let name = self.words.first().filter(|name| !name.is_empty());
         let name = name.ok_or_else(|| Error::usage("no program is named", "name one after --"))?;
         let path = find::find(name, self.directory.as_deref(), identity)?;

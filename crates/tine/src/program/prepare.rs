@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 
-use crate::peer::Peer;
+use crate::net::peer::Peer;
 
 /// A connection before its program is executed.
 #[derive(Debug)]

@@ -1,0 +1,203 @@
+//! How much of an address is one who comes: limits and penalties are for each source, and for each prefix.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use crate::admission::access::prefix::{Prefix, mask};
+use crate::error::Error;
+use crate::net::peer::Peer;
+
+/// How many leading bits of an address count, as sshd's `PerSourceNetBlockSize` (sshd_config(5)) says it: `32:64`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct NetBlockSize {
+    ipv4: u8,
+    ipv6: u8,
+}
+
+impl NetBlockSize {
+    /// A machine, or a home: an address of IPv4, a /64 of IPv6, since whoever has one has all of its addresses (RFC 6177).
+    pub const SOURCE: NetBlockSize = NetBlockSize { ipv4: 32, ipv6: 64 };
+    /// Its neighbourhood: a /24 of IPv4, a /56 of IPv6.
+    pub const PREFIX: NetBlockSize = NetBlockSize { ipv4: 24, ipv6: 56 };
+
+    /// The source of this size that an address is of, as in `192.0.2.0/24`.
+    #[must_use]
+    pub fn source_of(self, address: IpAddr) -> String {
+        Reach { whose: Whose::Source, size: self }.around(address)
+    }
+
+    /// The prefix of this size that it is of.
+    #[must_use]
+    pub fn prefix_of(self, address: IpAddr) -> String {
+        Reach { whose: Whose::Prefix, size: self }.around(address)
+    }
+}
+
+/// Reads `32:64`: of IPv4 and of IPv6.
+impl FromStr for NetBlockSize {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<NetBlockSize, Error> {
+        let part = |text: &str, most: u8| text.parse().ok().filter(|bits| (1..=most).contains(bits));
+        let parts = text.split_once(':').and_then(|(ipv4, ipv6)| Some((part(ipv4, 32)?, part(ipv6, 128)?)));
+        let (ipv4, ipv6) = parts.ok_or_else(|| {
+            let next = "write the bits of IPv4 (1 to 32), a colon, and those of IPv6 (1 to 128), as in 32:64";
+            Error::usage(format_args!("'{text}' is no size of a block of addresses"), next)
+        })?;
+        Ok(NetBlockSize { ipv4, ipv6 })
+    }
+}
+
+/// Which of the two a block is of. Both may have the same size, and then share nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Whose {
+    Source,
+    Prefix,
+}
+
+/// What is taken as one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Reach {
+    whose: Whose,
+    size: NetBlockSize,
+}
+
+/// What a source and a prefix are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reaches {
+    pub(crate) source: Reach,
+    pub(crate) prefix: Reach,
+}
+
+impl Reaches {
+    /// Of these sizes.
+    ///
+    /// # Errors
+    /// A prefix would be less than a source.
+    pub(crate) fn new(source: NetBlockSize, prefix: NetBlockSize) -> Result<Reaches, Error> {
+        if prefix.ipv4 > source.ipv4 || prefix.ipv6 > source.ipv6 {
+            return Err(Error::usage(
+                "a prefix would be less than a source",
+                "give the prefix as many bits as the source, or fewer",
+            ));
+        }
+        Ok(Reaches {
+            source: Reach { whose: Whose::Source, size: source },
+            prefix: Reach { whose: Whose::Prefix, size: prefix },
+        })
+    }
+}
+
+impl Default for Reaches {
+    fn default() -> Reaches {
+        Reaches {
+            source: Reach { whose: Whose::Source, size: NetBlockSize::SOURCE },
+            prefix: Reach { whose: Whose::Prefix, size: NetBlockSize::PREFIX },
+        }
+    }
+}
+
+/// Addresses that a limit takes as one: what they have in common of the words of a peer, without the port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Block {
+    pub(crate) reach: Reach,
+    words: [u64; 3],
+}
+
+/// The block that a peer with these words is in; `None` where that means nothing.
+pub(crate) fn block_of(words: [u64; 3], reach: Reach) -> Option<Block> {
+    let without_port = words[2] & !0xff_ff00;
+    let mask = match words[2] & 0xff {
+        4 => mask(96 + reach.size.ipv4),
+        6 => mask(reach.ipv6_bits(words[0])),
+        _ => return None,
+    };
+    Some(Block { reach, words: [words[0] & (mask >> 64) as u64, words[1] & mask as u64, without_port] })
+}
+
+impl Reach {
+    fn around(self, address: IpAddr) -> String {
+        let block = Peer::Tcp((address.to_canonical(), 0).into()).block(self);
+        block.map_or_else(String::new, |block| block.to_string())
+    }
+
+    /// Leading bits that count of an IPv6 address that begins with these 64.
+    fn ipv6_bits(self, start: u64) -> u8 {
+        let is_link_local = start >> 54 == 0xfe80 >> 6;
+        // On a link, each address is a machine.
+        if is_link_local && self.whose == Whose::Source { 128 } else { self.size.ipv6 }
+    }
+}
+
+impl Peer {
+    /// The block that it is in.
+    pub(crate) fn block(self, reach: Reach) -> Option<Block> {
+        block_of(self.to_words(), reach)
+    }
+}
+
+/// As in `192.0.2.0/24`.
+impl fmt::Display for Block {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Peer::Tcp(first) = Peer::from_words(self.words) else { return Ok(()) };
+        let bits = if first.is_ipv4() { self.reach.size.ipv4 } else { self.reach.ipv6_bits(self.words[0]) };
+        Prefix::new(first.ip(), bits).fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn block(text: &str, reach: Reach) -> Option<Block> {
+        Peer::Tcp(text.parse().expect(text)).block(reach)
+    }
+
+    #[test]
+    fn a_source_is_an_address_without_the_port() {
+        let source = |text: &str| block(text, Reaches::default().source);
+        assert_eq!(source("192.0.2.1:80"), source("192.0.2.1:65535"));
+        assert_ne!(source("192.0.2.1:80"), source("192.0.2.2:80"));
+        assert_ne!(source("[fe80::1%1]:80"), source("[fe80::1%2]:80"));
+        assert_eq!(Peer::Unix.block(Reaches::default().source), None);
+        // Of IPv6, whoever has a /64 has all of its addresses.
+        assert_eq!(source("[2001:db8:0:1::1]:80"), source("[2001:db8:0:1:2:3:4:5]:80"));
+        assert_ne!(source("[2001:db8:0:1::1]:80"), source("[2001:db8:0:2::1]:80"));
+        assert_ne!(source("[fe80::1%1]:80"), source("[fe80::2%1]:80"));
+    }
+
+    #[test]
+    fn prefixes_are_wider() {
+        let prefix = |text: &str| block(text, Reaches::default().prefix);
+        assert_eq!(prefix("192.0.2.1:80"), prefix("192.0.2.255:81"));
+        assert_ne!(prefix("192.0.2.1:80"), prefix("192.0.3.1:80"));
+        assert_eq!(prefix("[2001:db8:0:1::1]:80"), prefix("[2001:db8:0:ff::1]:80"));
+        assert_ne!(prefix("[2001:db8:0:1::1]:80"), prefix("[2001:db8:0:100::1]:80"));
+    }
+
+    #[test]
+    fn sizes() {
+        for (text, address, shown) in [
+            ("32:64", "192.0.2.77", "192.0.2.77"),
+            ("24:56", "192.0.2.77", "192.0.2.0/24"),
+            ("9:1", "192.255.2.77", "192.128.0.0/9"),
+            ("32:64", "2001:db8:1:2:3::4", "2001:db8:1:2::/64"),
+            ("32:128", "2001:db8:1:2:3::4", "2001:db8:1:2:3::4"),
+            ("24:56", "::ffff:192.0.2.77", "192.0.2.0/24"),
+            ("32:64", "fe80::1", "fe80::1"),
+        ] {
+            let size: NetBlockSize = text.parse().expect(text);
+            assert_eq!(size.source_of(address.parse().expect(address)), shown);
+        }
+        for text in ["", "32", "32:", ":64", "0:64", "33:64", "32:0", "32:129", "a:b", "32:64:1"] {
+            assert_eq!(text.parse::<NetBlockSize>().expect_err(text).exit_code(), 100, "{text}");
+        }
+        let size = |text: &str| text.parse::<NetBlockSize>().expect(text);
+        assert!(Reaches::new(size("24:56"), size("24:48")).is_ok());
+        assert!(Reaches::new(size("24:56"), size("25:48")).is_err());
+        // Of the same size, they share nothing all the same.
+        let both = Reaches::new(size("32:64"), size("32:64")).expect("as wide");
+        assert_ne!(block("192.0.2.1:80", both.source), block("192.0.2.1:80", both.prefix));
+    }
+}

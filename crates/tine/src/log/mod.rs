@@ -1,0 +1,391 @@
+//! The log: every line that a process of tine can write, one function each.
+//!
+//! A line is one event, `TIME EVENT key=value …` as text or the same keys in JSON. Writing never
+//! blocks: what the reader of standard error does not take is dropped, counted, and told later.
+
+pub(crate) mod limit;
+mod sink;
+
+use std::fmt::Write as _;
+use std::io::IsTerminal;
+use std::time::{Duration, SystemTime};
+
+use crate::error::Error;
+use crate::lifecycle::outcome::Outcome;
+use crate::net::peer::Peer;
+use crate::shared::board::Entry;
+use sink::Sink;
+
+/// How lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// `TIME EVENT key=value …`, coloured on a terminal.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+    /// The lines of `tcpserver`.
+    Tcpserver,
+    /// No lines at all.
+    Off,
+}
+
+/// How much is said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Errors and warnings only.
+    Quiet,
+    /// Every event.
+    #[default]
+    Normal,
+    /// What connections receive, too, shortened and escaped.
+    Verbose,
+}
+
+/// A value of a field.
+enum Value<'a> {
+    Text(&'a str),
+    /// What a client sent: shown as a Rust byte string would be.
+    Bytes(&'a [u8]),
+    Number(u64),
+    Decimal(f64),
+}
+
+use Value::{Bytes, Decimal, Number, Text};
+
+/// A log on standard error.
+#[derive(Debug)]
+pub(crate) struct Log {
+    format: Format,
+    level: Level,
+    colour: bool,
+    sink: Sink,
+    line: String,
+    /// In each line, where the server has several.
+    service: Option<String>,
+}
+
+/// What a connection used, for its last line.
+pub(crate) struct Spent {
+    pub(crate) duration: Duration,
+    pub(crate) bytes: Option<(u64, u64)>,
+    pub(crate) cpu: Duration,
+    pub(crate) peak_kib: u64,
+}
+
+impl Log {
+    /// A log on this process's standard error.
+    pub(crate) fn new(format: Format, level: Level, service: Option<String>) -> Log {
+        let colour = format == Format::Text
+            && std::io::stderr().is_terminal()
+            && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        Log { format, level, colour, sink: Sink::standard_error(), line: String::new(), service }
+    }
+
+    /// The same log for a process that keeps no descriptor but standard error.
+    pub(crate) fn for_connection(&self) -> Log {
+        Log { sink: Sink::plain(), line: String::new(), service: self.service.clone(), ..*self }
+    }
+
+    /// Moves the log's own descriptor, if it has one, to this number or above.
+    pub(crate) fn move_above(&mut self, lowest: i32) {
+        self.sink.move_above(lowest);
+    }
+
+    /// Whether accepted and ended connections are written down.
+    pub(crate) fn tells_connections(&self) -> bool {
+        self.format != Format::Off && self.level >= self.level_of_connections()
+    }
+
+    /// From which level on lines are about connections.
+    fn level_of_connections(&self) -> Level {
+        if self.format == Format::Tcpserver { Level::Verbose } else { Level::Normal }
+    }
+
+    /// Whether received bytes are written down.
+    pub(crate) fn tells_bytes(&self) -> bool {
+        !matches!(self.format, Format::Off | Format::Tcpserver) && self.level >= Level::Verbose
+    }
+
+    pub(crate) fn listen(&mut self, address: &str, backlog: u32) {
+        self.event("listen", &[("address", Text(address)), ("backlog", Number(backlog.into()))]);
+    }
+
+    /// How many are served now: a line where lines are those of `tcpserver`.
+    pub(crate) fn status(&mut self, count: impl FnOnce() -> usize, limit: usize) {
+        if self.format == Format::Tcpserver && self.level >= Level::Verbose {
+            self.say(format_args!("status: {}/{limit}", count()));
+        }
+    }
+
+    pub(crate) fn accept(&mut self, entry: &Entry, pid: i32, count: usize, limit: usize) {
+        self.event(
+            "accept",
+            &[
+                ("id", Number(entry.id)),
+                ("peer", Text(&entry.peer.to_string())),
+                ("pid", Number(pid as u64)),
+                ("count", Number(count as u64)),
+                ("limit", Number(limit as u64)),
+            ],
+        );
+    }
+
+    pub(crate) fn end(&mut self, entry: &Entry, pid: i32, outcome: &Outcome, spent: &Spent) {
+        if self.format == Format::Tcpserver {
+            return self.say(format_args!("end {pid} status {}", outcome.wait_status()));
+        }
+        let peer = entry.peer.to_string();
+        let how = outcome.to_string();
+        let mut fields = vec![
+            ("id", Number(entry.id)),
+            ("peer", Text(&peer)),
+            ("pid", Number(pid as u64)),
+            ("how", Text(&how)),
+            ("seconds", Decimal(spent.duration.as_secs_f64())),
+        ];
+        if let Some((bytes_in, bytes_out)) = spent.bytes {
+            fields.extend([("in", Number(bytes_in)), ("out", Number(bytes_out))]);
+        }
+        fields.extend([
+            ("cpu_seconds", Decimal(spent.cpu.as_secs_f64())),
+            ("peak_kib", Number(spent.peak_kib)),
+        ]);
+        self.event("end", &fields);
+    }
+
+    pub(crate) fn receive(&mut self, id: u64, bytes: &[u8]) {
+        const SHOWN: usize = 64;
+        let shown = ("data", Bytes(&bytes[..bytes.len().min(SHOWN)]));
+        self.event("receive", &[("id", Number(id)), ("bytes", Number(bytes.len() as u64)), shown]);
+    }
+
+    /// What a program said on standard error.
+    pub(crate) fn stderr(&mut self, id: u64, line: &[u8]) {
+        self.event("stderr", &[("id", Number(id)), ("text", Text(&String::from_utf8_lossy(line)))]);
+    }
+
+    /// Lines of a program's standard error that had none of their own.
+    pub(crate) fn stderr_flood(&mut self, id: u64, more: u64) {
+        self.event("stderr", &[("id", Number(id)), ("more", Number(more))]);
+    }
+
+    pub(crate) fn refuse(&mut self, peer: &Peer, reason: &str) {
+        self.event("refuse", &[("peer", Text(&peer.to_string())), ("reason", Text(reason))]);
+    }
+
+    /// Refusals that had no line of their own.
+    pub(crate) fn refusals(&mut self, more: u64, reason: &str) {
+        self.event("refuse", &[("more", Number(more)), ("reason", Text(reason))]);
+    }
+
+    /// Rules have been read again.
+    pub(crate) fn reload(&mut self, rules: usize) {
+        self.event("reload", &[("rules", Number(rules as u64))]);
+    }
+
+    /// A source may not come for a while.
+    pub(crate) fn penalty(&mut self, peer: &Peer, reason: &str, time: Duration) {
+        self.event(
+            "penalty",
+            &[
+                ("peer", Text(&peer.to_string())),
+                ("reason", Text(reason)),
+                ("seconds", Decimal(time.as_secs_f64())),
+            ],
+        );
+    }
+
+    pub(crate) fn drain(&mut self, connections: usize, timeout: Duration) {
+        let timeout = ("timeout_seconds", Decimal(timeout.as_secs_f64()));
+        self.event("drain", &[("connections", Number(connections as u64)), timeout]);
+    }
+
+    /// Every service has stopped.
+    pub(crate) fn stop_all(&mut self, services: usize) {
+        self.event("stop", &[("services", Number(services as u64))]);
+    }
+
+    pub(crate) fn stop(&mut self, connections: u64) {
+        self.event("stop", &[("connections", Number(connections))]);
+    }
+
+    pub(crate) fn warning(&mut self, text: &str) {
+        self.always("warning", &[("text", Text(text))]);
+    }
+
+    pub(crate) fn helper_ended(&mut self, role: &str, pid: i32, how: &Outcome, again_in: Duration) {
+        self.always(
+            "restart",
+            &[
+                ("role", Text(role)),
+                ("pid", Number(pid as u64)),
+                ("how", Text(&how.to_string())),
+                ("in_seconds", Decimal(again_in.as_secs_f64())),
+            ],
+        );
+    }
+
+    /// What ends this process.
+    pub(crate) fn fatal(&mut self, error: &Error) {
+        self.always("error", &[("text", Text(&error.to_string()))]);
+    }
+
+    /// Accepting or forking fails for now.
+    pub(crate) fn trouble(&mut self, what: &str, why: &str, next: &str) {
+        self.always("error", &[("text", Text(&format!("{what}: {why}; {next}")))]);
+    }
+
+    pub(crate) fn recovered(&mut self, what: &str) {
+        self.always("recovered", &[("text", Text(what))]);
+    }
+
+    /// A line of `tcpserver`.
+    fn say(&mut self, text: std::fmt::Arguments) {
+        self.line.clear();
+        // Writing to a string cannot fail.
+        let _ = writeln!(self.line, "tcpserver: {text}");
+        self.sink.write(self.line.as_bytes());
+    }
+
+    fn event(&mut self, event: &str, fields: &[(&str, Value)]) {
+        // It has no lines for these but the two that are said elsewhere.
+        if self.level >= Level::Normal && self.format != Format::Tcpserver {
+            self.always(event, fields);
+        }
+    }
+
+    fn always(&mut self, event: &str, fields: &[(&str, Value)]) {
+        if self.format == Format::Off {
+            return;
+        }
+        if self.format == Format::Tcpserver {
+            let said = fields.iter().find_map(|(key, value)| match value {
+                Text(text) if *key == "text" => Some(*text),
+                _ => None,
+            });
+            return self.say(format_args!("warning: {}", said.unwrap_or(event)));
+        }
+        let dropped = self.sink.take_dropped();
+        if dropped > 0 {
+            self.compose("dropped", &[("lines", Number(dropped))]);
+            if !self.sink.write(self.line.as_bytes()) {
+                self.sink.add_dropped(dropped);
+                return;
+            }
+        }
+        self.compose(event, fields);
+        self.sink.write(self.line.as_bytes());
+    }
+
+    fn compose(&mut self, event: &str, fields: &[(&str, Value)]) {
+        self.line.clear();
+        let time = humantime::format_rfc3339_millis(SystemTime::now());
+        let colour = self.colour;
+        let line = &mut self.line;
+        // Writing to a string cannot fail.
+        let _ = match self.format {
+            Format::Json => write!(line, "{{\"time\":\"{time}\",\"event\":\"{event}\""),
+            _ if colour => write!(line, "\x1b[2m{time}\x1b[0m {}{event}\x1b[0m", paint(event)),
+            _ => write!(line, "{time} {event}"),
+        };
+        let service = self.service.as_deref().map(|service| ("service", Text(service)));
+        for (key, value) in service.iter().chain(fields) {
+            let _ = match self.format {
+                Format::Json => write!(line, ",\"{key}\":"),
+                _ => write!(line, " {key}="),
+            };
+            write_value(line, value, self.format);
+        }
+        line.push_str(if self.format == Format::Json { "}\n" } else { "\n" });
+    }
+}
+
+fn paint(event: &str) -> &'static str {
+    match event {
+        "error" => "\x1b[31m",
+        "warning" | "restart" | "refuse" | "penalty" | "dropped" => "\x1b[33m",
+        "accept" => "\x1b[32m",
+        "end" => "\x1b[36m",
+        _ => "\x1b[1m",
+    }
+}
+
+fn write_value(line: &mut String, value: &Value, format: Format) {
+    match value {
+        Number(number) => {
+            let _ = write!(line, "{number}");
+        }
+        Decimal(number) => {
+            let _ = write!(line, "{number:.6}");
+        }
+        Bytes(bytes) if format == Format::Json => {
+            line.push_str(&serde_json::Value::from(bytes.escape_ascii().to_string()).to_string());
+        }
+        Bytes(bytes) => {
+            let _ = write!(line, "\"{}\"", bytes.escape_ascii());
+        }
+        Text(text) if format == Format::Json => {
+            line.push_str(&serde_json::Value::from(*text).to_string());
+        }
+        Text(text) if is_plain(text) => line.push_str(text),
+        Text(text) => {
+            let _ = write!(line, "\"{}\"", text.escape_debug());
+        }
+    }
+}
+
+/// Whether a text value needs no quotes.
+fn is_plain(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'"' | b'\\' | b'='))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn compose(format: Format, event: &str, fields: &[(&str, Value)]) -> String {
+        let mut log = Log { colour: false, ..Log::new(format, Level::Normal, None) };
+        log.compose(event, fields);
+        let (_time, rest) =
+            log.line.split_once(if format == Format::Json { ',' } else { ' ' }).expect("a time first");
+        rest.to_owned()
+    }
+
+    #[test]
+    fn text_lines() {
+        for (fields, line) in [
+            (vec![("id", Number(7)), ("peer", Text("127.0.0.1:80"))], "e id=7 peer=127.0.0.1:80\n"),
+            (vec![("how", Text("exit 0"))], "e how=\"exit 0\"\n"),
+            (vec![("data", Text("a\nb\u{1b}\"="))], "e data=\"a\\nb\\u{1b}\\\"=\"\n"),
+            (vec![("data", Bytes(b"a\n\xff\""))], "e data=\"a\\n\\xff\\\"\"\n"),
+            (vec![("how", Text(""))], "e how=\"\"\n"),
+            (vec![("seconds", Decimal(1.5))], "e seconds=1.500000\n"),
+        ] {
+            assert_eq!(compose(Format::Text, "e", &fields), line);
+        }
+    }
+
+    #[test]
+    fn json_lines_are_json() {
+        let fields = [("text", Text("a\"\n\u{7f}é")), ("n", Number(3)), ("s", Decimal(0.25))];
+        let line = compose(Format::Json, "e", &fields);
+        let value: serde_json::Value = serde_json::from_str(&format!("{{{line}")).expect("JSON");
+        assert_eq!(value["event"], "e");
+        assert_eq!(value["text"], "a\"\n\u{7f}é");
+        assert_eq!((value["n"].as_u64(), value["s"].as_f64()), (Some(3), Some(0.25)));
+    }
+
+    #[test]
+    fn levels() {
+        for (format, level, connections, bytes) in [
+            (Format::Text, Level::Quiet, false, false),
+            (Format::Json, Level::Normal, true, false),
+            (Format::Text, Level::Verbose, true, true),
+            (Format::Off, Level::Verbose, false, false),
+        ] {
+            let log = Log::new(format, level, None);
+            assert_eq!((log.tells_connections(), log.tells_bytes()), (connections, bytes));
+        }
+    }
+}

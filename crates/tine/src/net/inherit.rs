@@ -1,0 +1,85 @@
+//! Listening sockets passed by a service manager (sd_listen_fds(3)).
+
+use tine_sys::process::Alone;
+
+use crate::error::Error;
+use crate::net::listener::Listener;
+
+/// The first descriptor that is passed.
+const FIRST: i32 = 3;
+
+/// The sockets that are meant for this process, with their names; the variables are removed.
+pub(crate) fn listeners() -> Result<Vec<Listener>, Error> {
+    let variable = |name: &str| std::env::var(name).ok();
+    let names = passed(
+        variable("LISTEN_PID").as_deref(),
+        variable("LISTEN_FDS").as_deref(),
+        variable("LISTEN_FDNAMES").as_deref(),
+        std::process::id(),
+    )?;
+    forget_variables();
+    let mut listeners = Vec::new();
+    for (number, name) in (FIRST..).zip(names) {
+        let socket = tine_sys::fd::inherited(number).map_err(|why| {
+            let next = "pass as many descriptors as LISTEN_FDS says, from 3 on";
+            Error::system(format_args!("cannot use inherited descriptor {number} ('{name}')"), &why, next)
+        })?;
+        listeners.push(Listener::inherited(socket, &name)?);
+    }
+    Ok(listeners)
+}
+
+/// What is passed belongs to this process, not to whatever it starts.
+fn forget_variables() {
+    if let Ok(alone) = Alone::check() {
+        for name in ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"] {
+            tine_sys::environment::remove(name, &alone);
+        }
+    }
+}
+
+/// The names of the descriptors passed, by the three variables.
+fn passed(
+    pid: Option<&str>,
+    count: Option<&str>,
+    names: Option<&str>,
+    own: u32,
+) -> Result<Vec<String>, Error> {
+    if pid.and_then(|pid| pid.parse().ok()) != Some(own) {
+        return Ok(Vec::new());
+    }
+    let bad = |text: &str| {
+        Error::usage(
+            format_args!("LISTEN_FDS is '{text}', not a number of descriptors"),
+            "unset it, or start the server by socket activation",
+        )
+    };
+    let count = count.unwrap_or("0");
+    let number: usize = count.parse().ok().filter(|number| *number <= 1024).ok_or_else(|| bad(count))?;
+    let mut names = names.unwrap_or("").split(':').filter(|name| !name.is_empty());
+    Ok((0..number).map(|_| names.next().unwrap_or("unknown").to_owned()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn which_descriptors_are_meant_for_us() {
+        let none: &[&str] = &[];
+        for (pid, count, names, expected) in [
+            (None, None, None, none),
+            (Some("7"), Some("1"), None, none),
+            (Some("x"), Some("1"), None, none),
+            (Some("42"), None, None, none),
+            (Some("42"), Some("0"), None, none),
+            (Some("42"), Some("1"), None, &["unknown"]),
+            (Some("42"), Some("3"), Some("http:https"), &["http", "https", "unknown"]),
+        ] {
+            assert_eq!(passed(pid, count, names, 42).expect("valid"), expected);
+        }
+        for count in ["-1", "x", "", "1000000"] {
+            assert_eq!(passed(Some("42"), Some(count), None, 42).expect_err(count).exit_code(), 100);
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! Sockets that wait for clients: bound here, or inherited from whoever started this process.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
+use rustix::io::{Errno, fcntl_dupfd_cloexec};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
+
+use crate::error::Error;
+use crate::net::address::{Address, resolve};
+
+/// A listening socket.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    socket: OwnedFd,
+    /// As the log shows it.
+    pub(crate) name: String,
+    /// The TCP port.
+    pub(crate) port: Option<u16>,
+    /// Another socket of the same address before this one has said the port already.
+    pub(crate) repeats: bool,
+    /// Held for its end only, when the file goes.
+    _file: Option<SocketFile>,
+    /// Whoever started this process has it, too.
+    pub(crate) shared: bool,
+    /// Accepting from it can block: it came that way, and `O_NONBLOCK` would change it for everyone
+    /// who shares it.
+    pub(crate) blocks: bool,
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl Listener {
+    /// Binds every address that this one stands for: a name can have several.
+    pub(crate) fn bind(address: &Address, backlog: u32) -> Result<Vec<Listener>, Error> {
+        match address {
+            Address::Tcp { host, port } => bind_host(host, *port, backlog),
+            Address::Unix(path) => bind_path(address, path, backlog).map(|listener| vec![listener]),
+            Address::Abstract(name) => {
+                let target = SocketAddrUnix::new_abstract_name(name.as_bytes());
+                let target = target.map_err(|why| cannot_listen(address, why))?;
+                let socket = bind_unix(address, &target, backlog)?;
+                Ok(vec![Listener::ours(socket, address.to_string(), None)])
+            }
+        }
+    }
+
+    fn ours(socket: OwnedFd, name: String, port: Option<u16>) -> Listener {
+        Listener { socket, name, port, repeats: false, _file: None, shared: false, blocks: false }
+    }
+
+    /// A listening stream socket that whoever started this process opened.
+    pub(crate) fn inherited(socket: OwnedFd, name: &str) -> Result<Listener, Error> {
+        let next = "pass a listening stream socket, or give an address instead";
+        let unfit = |why: Errno| {
+            Error::system(format_args!("cannot serve inherited socket '{name}'"), &why.into(), next)
+        };
+        if !sockopt::socket_acceptconn(&socket).map_err(unfit)?
+            || sockopt::socket_type(&socket).map_err(unfit)? != SocketType::STREAM
+        {
+            return Err(Error::usage(
+                format_args!("inherited socket '{name}' does not listen for streams"),
+                next,
+            ));
+        }
+        let local = rustix::net::getsockname(&socket).map_err(unfit)?;
+        let tcp = SocketAddr::try_from(local).ok();
+        if tcp.is_some() {
+            set_tcp_options(&socket).map_err(unfit)?;
+        }
+        let shown = tcp.map_or_else(|| "unix".to_owned(), |address| address.to_string());
+        let blocks = !rustix::fs::fcntl_getfl(&socket).map_err(unfit)?.contains(OFlags::NONBLOCK);
+        let mut listener =
+            Listener::ours(socket, format!("{shown} ({name})"), tcp.map(|address| address.port()));
+        listener.shared = true;
+        listener.blocks = blocks;
+        Ok(listener)
+    }
+
+    pub(crate) fn set_backlog(&self, backlog: u32) -> Result<(), Error> {
+        listen(&self.socket, backlog).map_err(|why| cannot_listen(&self.name, why))
+    }
+
+    /// Clients' sockets inherit it (tcp(7)).
+    pub(crate) fn set_no_delay(&self, at_once: bool) -> Result<(), Error> {
+        if self.port.is_none() {
+            return Ok(());
+        }
+        sockopt::set_tcp_nodelay(&self.socket, at_once).map_err(|why| cannot_listen(&self.name, why))
+    }
+
+    /// Moves the descriptor to this number or above.
+    pub(crate) fn move_above(&mut self, lowest: i32) -> Result<(), Errno> {
+        self.socket = fcntl_dupfd_cloexec(&self.socket, lowest)?;
+        Ok(())
+    }
+
+    /// Whether it is an IPv6 socket, and its port; `None` where it is no TCP socket.
+    pub(crate) fn family_and_port(&self) -> Option<(bool, u16)> {
+        let local = SocketAddr::try_from(rustix::net::getsockname(self).ok()?).ok()?;
+        Some((local.is_ipv6(), local.port()))
+    }
+
+    /// How many clients wait to be accepted, where the kernel tells (for TCP, as in `ss -l`).
+    pub(crate) fn queued(&self) -> Option<u64> {
+        self.port?;
+        tine_sys::socket::accept_queue(self.as_fd()).ok().map(u64::from)
+    }
+}
+
+/// The file of a socket that this process bound. Dropping it there removes the file, if it is still the
+/// same; in a process forked later, dropping it does nothing.
+#[derive(Debug)]
+struct SocketFile {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+    process: u32,
+}
+
+impl SocketFile {
+    fn of(path: &Path) -> Option<SocketFile> {
+        let file = std::fs::symlink_metadata(path).ok()?;
+        // Whatever the working directory is when it is removed.
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        Some(SocketFile { path, device: file.dev(), inode: file.ino(), process: std::process::id() })
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let still = std::fs::symlink_metadata(&self.path);
+        if std::process::id() == self.process
+            && still.is_ok_and(|file| (file.dev(), file.ino()) == (self.device, self.inode))
+        {
+            // Gone by itself or in a directory that is no longer ours: nothing to be done.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn bind_host(host: &str, port: u16, backlog: u32) -> Result<Vec<Listener>, Error> {
+    let mut found: Vec<Listener> = Vec::new();
+    let mut failed = None;
+    for address in resolve(host, port)? {
+        // With port 0, the other addresses of a name get the port that the first one got.
+        let port = found.first().and_then(|first| first.port).unwrap_or(port);
+        match bind_tcp(SocketAddr::new(address.ip(), port), backlog) {
+            Ok((socket, local)) => {
+                let mut listener = Listener::ours(socket, local.to_string(), Some(local.port()));
+                listener.repeats = !found.is_empty();
+                found.push(listener);
+            }
+            Err(why) if is_family_missing(why) => failed = failed.or(Some((address, why))),
+            Err(why) => return Err(cannot_listen(&address, why)),
+        }
+    }
+    match failed {
+        Some((address, why)) if found.is_empty() => Err(cannot_listen(&address, why)),
+        _ => Ok(found),
+    }
+}
+
+/// Whether this machine does not have the address's family, so that the next address may do.
+fn is_family_missing(why: Errno) -> bool {
+    why == Errno::AFNOSUPPORT || why == Errno::ADDRNOTAVAIL
+}
+
+/// Binds and listens. `[::]` takes IPv4 clients, too, and is `0.0.0.0` where there is no IPv6.
+fn bind_tcp(address: SocketAddr, backlog: u32) -> Result<(OwnedFd, SocketAddr), Errno> {
+    let everywhere = address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+    match bind_tcp_as(address, everywhere, backlog) {
+        Err(why) if everywhere && is_family_missing(why) => {
+            let address = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port());
+            bind_tcp_as(address, false, backlog)
+        }
+        result => result,
+    }
+}
+
+fn bind_tcp_as(address: SocketAddr, dual: bool, backlog: u32) -> Result<(OwnedFd, SocketAddr), Errno> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    if address.is_ipv6() {
+        sockopt::set_ipv6_v6only(&socket, !dual)?;
+    }
+    set_tcp_options(&socket)?;
+    rustix::net::bind(&socket, &address)?;
+    listen(&socket, backlog)?;
+    let local = SocketAddr::try_from(rustix::net::getsockname(&socket)?)?;
+    Ok((socket, local))
+}
+
+fn listen(socket: &OwnedFd, backlog: u32) -> Result<(), Errno> {
+    rustix::net::listen(socket, i32::try_from(backlog).unwrap_or(i32::MAX))
+}
+
+/// Options that accepted sockets inherit, so that they cost nothing per connection. A silent client is
+/// asked after a minute, and given up after six unanswered probes, 10 s apart. TCP_USER_TIMEOUT stays
+/// off: it would also end clients that only read slowly.
+fn set_tcp_options(socket: &OwnedFd) -> Result<(), Errno> {
+    use std::time::Duration;
+    sockopt::set_socket_keepalive(socket, true)?;
+    sockopt::set_tcp_keepidle(socket, Duration::from_secs(60))?;
+    sockopt::set_tcp_keepintvl(socket, Duration::from_secs(10))?;
+    sockopt::set_tcp_keepcnt(socket, 6)?;
+    sockopt::set_tcp_nodelay(socket, true)
+}
+
+fn bind_path(address: &Address, path: &Path, backlog: u32) -> Result<Listener, Error> {
+    let target = SocketAddrUnix::new(path).map_err(|why| cannot_listen(address, why))?;
+    let socket = match bind_unix(address, &target, backlog) {
+        Err(_) if is_abandoned(path) => {
+            // Whoever made it has gone. If it is removed by someone else meanwhile, the better.
+            let _ = std::fs::remove_file(path);
+            bind_unix(address, &target, backlog)?
+        }
+        result => result?,
+    };
+    let mut listener = Listener::ours(socket, address.to_string(), None);
+    listener._file = SocketFile::of(path);
+    Ok(listener)
+}
+
+/// Whether a socket file is there and nobody answers on it.
+fn is_abandoned(path: &Path) -> bool {
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
+    is_socket
+        && UnixStream::connect(path).is_err_and(|why| why.kind() == std::io::ErrorKind::ConnectionRefused)
+}
+
+fn bind_unix(address: &Address, target: &SocketAddrUnix, backlog: u32) -> Result<OwnedFd, Error> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let bound =
+        rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).and_then(|socket| {
+            rustix::net::bind(&socket, target)?;
+            listen(&socket, backlog)?;
+            Ok(socket)
+        });
+    bound.map_err(|why| cannot_listen(address, why))
+}
+
+fn cannot_listen(address: &impl std::fmt::Display, why: Errno) -> Error {
+    let next = match why {
+        Errno::ADDRINUSE => "stop what listens there (`ss -ltnp` names it), or choose another address",
+        Errno::ACCESS => {
+            "choose a port from 1024 up or a directory you may write to, or start with the privilege"
+        }
+        Errno::ADDRNOTAVAIL => "choose an address of this machine (`ip address` lists them)",
+        Errno::NOENT | Errno::NOTDIR => "create the directory first",
+        Errno::MFILE => "raise the limit on open files (`ulimit -n`)",
+        _ => "choose another address",
+    };
+    Error::system(format_args!("cannot listen on {address}"), &why.into(), next)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_port_for_all_addresses_of_a_name() {
+        let found = Listener::bind(&"localhost:0".parse().expect("an address"), 16).expect("bound");
+        assert!(found.iter().all(|listener| listener.port == found[0].port));
+        assert_eq!(found.iter().filter(|listener| !listener.repeats).count(), 1);
+    }
+
+    #[test]
+    fn socket_files() {
+        let path = std::env::temp_dir().join(format!("tine-listener-{}", std::process::id()));
+        let address: Address = format!("unix:{}", path.display()).parse().expect("an address");
+        let first = Listener::bind(&address, 16).expect("bound");
+        let taken = Listener::bind(&address, 16).expect_err("somebody answers");
+        assert_eq!(taken.exit_code(), 111, "{taken}");
+        drop(first);
+        let second = Listener::bind(&address, 16).expect("nobody answers any more");
+        drop(second);
+        assert!(!path.exists());
+        let third = Listener::bind(&address, 16).expect("nothing is there");
+        std::fs::remove_file(&path).expect("there");
+        std::fs::write(&path, "mine").expect("a file");
+        Listener::bind(&address, 16).expect_err("no socket of anybody");
+        drop(third);
+        assert!(path.exists(), "not ours");
+        std::fs::remove_file(&path).expect("there");
+    }
+}

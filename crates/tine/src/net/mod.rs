@@ -1,0 +1,8 @@
+//! Addresses, listeners, clients' addresses and their host names.
+
+pub(crate) mod accept;
+pub(crate) mod address;
+pub(crate) mod dns;
+pub(crate) mod inherit;
+pub(crate) mod listener;
+pub(crate) mod peer;

@@ -1,0 +1,66 @@
+//! A forker's first steps: from the fork to the loop.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::event::epoll;
+use rustix::fs::{Mode, OFlags};
+
+use super::Forker;
+use super::run::WORD;
+use crate::processes::conn;
+use crate::program::launch::Launcher;
+
+/// The steps from the fork to the loop.
+pub(super) fn enter<H>(forker: &mut Forker<'_, H>) -> std::io::Result<OwnedFd> {
+    tine_sys::signal::defaults();
+    // A group of its own, for the same reason as a connection.
+    rustix::process::setpgid(None, None)?;
+    rustix::thread::set_name(&std::ffi::CString::new(format!("tine: forker {}", forker.index + 1))?)?;
+    let null = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::stdio::dup2_stdin(null)?;
+    // Connections inherit these two: no core files of clients' data, and first in line when memory
+    // runs out. Where the score may not be set, the kernel's own choice stands.
+    let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
+    rustix::process::setrlimit(rustix::process::Resource::Core, none)?;
+    let _ = std::fs::write("/proc/self/oom_score_adj", "500");
+    if let Some(identity) = &forker.settings.identity
+        && !forker.settings.has_cgroups()
+    {
+        tine_sys::identity::become_user(forker.alone, &identity.to_ids())?;
+    }
+    // After the change of user, which clears it (prctl(2)).
+    conn::die_with(forker.supervisor);
+    forker.title = forker.settings.titles.then(tine_sys::cmdline::Title::take_over).transpose()?;
+    if !forker.board_is_inherited() {
+        forker.board.keep_from_children()?;
+        forker.door.keep_from_children()?;
+    }
+    if let Some((program, path)) = forker.settings.program.as_ref().zip(forker.program_path) {
+        let lowest = forker.first_own_descriptor;
+        let identity = forker.settings.identity.as_ref().filter(|_| forker.settings.has_cgroups());
+        let scribe = forker.scribe.take();
+        forker.launcher = Some(Launcher::new(
+            program,
+            path.to_owned(),
+            identity,
+            forker.connections_die_with(),
+            scribe,
+            lowest,
+        )?);
+    }
+    event_queue(forker, &forker.control)
+}
+
+/// An epoll instance with every listener, and after them what comes back from the delayer, of which it wakes one of
+/// those who wait; and a word from the supervisor.
+pub(crate) fn event_queue<H>(forker: &Forker<'_, H>, word: impl AsFd) -> std::io::Result<OwnedFd> {
+    let queue = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+    let queue = rustix::io::fcntl_dupfd_cloexec(queue, forker.first_own_descriptor)?;
+    let back = forker.delayer.map(|delayer| delayer.back.as_fd());
+    for (number, clients) in forker.listeners.iter().map(AsFd::as_fd).chain(back).enumerate() {
+        let one_of_us = epoll::EventFlags::IN | epoll::EventFlags::EXCLUSIVE;
+        epoll::add(&queue, clients, epoll::EventData::new_u64(number as u64), one_of_us)?;
+    }
+    epoll::add(&queue, word, epoll::EventData::new_u64(WORD), epoll::EventFlags::IN)?;
+    Ok(queue)
+}

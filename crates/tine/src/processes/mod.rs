@@ -1,0 +1,12 @@
+//! The processes of a server: one entry for each name in `ps`.
+
+pub(crate) mod cgroup_cleaner;
+pub(crate) mod conn;
+pub(crate) mod delayer;
+pub(crate) mod forker;
+pub(crate) mod master;
+pub(crate) mod rejector;
+pub(crate) mod spare;
+pub(crate) mod start;
+pub(crate) mod stderr_logger;
+pub(crate) mod supervisor;

@@ -1,0 +1,125 @@
+//! Doing what the state decided.
+
+use std::time::Instant;
+
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+
+use super::run::Supervisor;
+use super::state::{Action, Event, Helper, State};
+use crate::connection::Connection;
+use crate::error::HandlerError;
+use crate::lifecycle::outcome::Outcome;
+use crate::processes::delayer;
+
+impl<H> Supervisor<'_, H>
+where
+    H: FnMut(Connection) -> Result<(), HandlerError>,
+{
+    /// Writes what there is to say about an event, now that it is answered.
+    pub(super) fn note(&mut self, event: Event, state: &State) {
+        let Event::HelperEnded { helper, .. } = event else { return };
+        let Some(at) = self.helper_ends.iter().position(|(ended, _)| *ended == helper) else { return };
+        let (_, ended) = self.helper_ends.swap_remove(at);
+        if state.is_stopping() {
+            return;
+        }
+        let role = match helper {
+            Helper::Forker(index) => format!("forker {}", index + 1),
+            Helper::Refuser => "refuser".to_owned(),
+            Helper::Delayer => "delayer".to_owned(),
+            Helper::Scribe => "scribe".to_owned(),
+            Helper::Warden => "warden".to_owned(),
+        };
+        let again_in = state.restart_in(helper, Instant::now()).unwrap_or_default();
+        self.log.helper_ended(&role, ended.pid, &Outcome::new(ended.how, None), again_in);
+    }
+
+    pub(super) fn apply(&mut self, action: Action, state: &mut State) {
+        match action {
+            Action::Start(helper) => {
+                if let Err(why) = self.start(helper) {
+                    let why = crate::error::reason(&why);
+                    self.log.trouble(
+                        "cannot start a forker",
+                        &why,
+                        "it is tried again; raise the limit on processes",
+                    );
+                    // It counts as one that died at once, so that the next try waits.
+                    let failed = Event::HelperEnded { helper, done: false };
+                    state.on(failed, Instant::now());
+                } else if let Helper::Forker(index) = helper {
+                    self.ring(index);
+                }
+            }
+            Action::Drain => self.drain(),
+            Action::CloseListeners => self.listeners.clear(),
+            Action::EndAll => self.end_all(),
+            Action::KillAll => self.kill_all(),
+        }
+    }
+
+    fn drain(&mut self) {
+        self.ready.stopping();
+        self.hear_forkers();
+        let waiting = self.listeners.iter().map(|listener| listener.queued().unwrap_or(u64::from(u32::MAX)));
+        let waiting: u64 = waiting.sum();
+        self.board.set_drain_quota(match self.settings.leaves_connections {
+            true => {
+                waiting.min(self.settings.max_connections.saturating_sub(self.people.connections()) as u64)
+            }
+            false => waiting,
+        });
+        self.board.order_drain();
+        // Not before: whoever reads it can count on it.
+        self.log.drain(self.people.connections(), self.settings.drain_timeout);
+        // Never read, so that every spare sees it, also one that is just being made.
+        let _ = rustix::io::write(&self.retire, &1u64.to_ne_bytes());
+        (0..self.controls.len()).for_each(|forker| self.ring(forker));
+        if let Some(delays) = &mut self.delays {
+            // When the delayer has let everyone go, the forkers see the end.
+            delays.back.0 = None;
+            delayer::ring(&delays.bell);
+        }
+    }
+
+    /// Nobody new from now on; who is served is asked to end. A stopped process cannot: it is woken.
+    fn end_all(&mut self) {
+        for (pid, helper) in self.people.helpers().collect::<Vec<_>>() {
+            if helper.lets_in() {
+                signal_one(pid, Signal::KILL);
+            }
+        }
+        self.hear_forkers();
+        for (pid, _) in self.people.in_slots() {
+            signal_group(pid, Signal::TERM);
+            signal_group(pid, Signal::CONT);
+        }
+    }
+
+    pub(super) fn kill_all(&mut self) {
+        self.hear_forkers();
+        // The warden is the one who ends what is left, and then itself.
+        for (pid, _) in self.people.helpers().filter(|(_, helper)| *helper != Helper::Warden) {
+            signal_one(pid, Signal::KILL);
+        }
+        for (pid, _) in self.people.in_slots() {
+            signal_group(pid, Signal::KILL);
+        }
+    }
+}
+
+/// Signals a child that has not been reaped: whoever is listed as one is.
+pub(crate) fn signal_one(pid: i32, signal: Signal) {
+    if let Some(pid) = Pid::from_raw(pid) {
+        // It may have ended; then it is reaped soon.
+        let _ = kill_process(pid, signal);
+    }
+}
+
+/// Signals a connection and what it started in its group. It may not have made the group yet.
+pub(super) fn signal_group(pid: i32, signal: Signal) {
+    let Some(id) = Pid::from_raw(pid) else { return };
+    if kill_process_group(id, signal).is_err() {
+        signal_one(pid, signal);
+    }
+}
