@@ -17,13 +17,13 @@ use crate::process::{Alone, exit_now};
 /// Words for another program: its arguments, or its environment. Made once and changed at its end for
 /// each connection.
 #[derive(Clone, Debug, Default)]
-pub struct Words {
+pub struct CStrings {
     bytes: Vec<u8>,
     starts: Vec<usize>,
     pointers: Vec<*const c_char>,
 }
 
-impl Words {
+impl CStrings {
     /// Adds a word. One that holds a zero byte, which no program could see whole, ends there.
     pub fn push(&mut self, word: impl fmt::Display) {
         use std::io::Write;
@@ -43,12 +43,12 @@ impl Words {
     /// The same words as an environment, with these variables, `NAME=VALUE` and a zero byte each, in place of those of the
     /// same name. A name without `=` is taken away.
     #[must_use]
-    pub fn with_variables(&self, variables: &[u8]) -> Words {
+    pub fn with_variables(&self, variables: &[u8]) -> CStrings {
         fn name(variable: &[u8]) -> &[u8] {
             variable.split(|byte| *byte == b'=').next().unwrap_or_default()
         }
         let set = || variables.split(|byte| *byte == 0).filter(|variable| !variable.is_empty());
-        let mut words = Words::default();
+        let mut words = CStrings::default();
         for word in self.iter().map(CStr::to_bytes) {
             if !set().any(|variable| name(variable) == name(word)) {
                 words.push_bytes(word);
@@ -138,14 +138,14 @@ pub const LIMITS: [(&str, Resource); 16] = [
 
 /// The way into a cgroup, which is made if there is none yet.
 #[derive(Clone, Debug)]
-pub struct Entrance {
+pub struct CgroupEntry {
     /// Its directory.
     pub directory: CString,
     /// The file in it that a process enters by (`cgroup.procs`).
     pub members: CString,
 }
 
-impl Entrance {
+impl CgroupEntry {
     /// Has this process enter, and its children after it.
     ///
     /// # Errors
@@ -169,9 +169,9 @@ pub struct Execution<'a> {
     /// The file, with a slash in it: nothing is searched for.
     pub path: &'a CStr,
     /// The arguments, the program's own name first.
-    pub arguments: &'a mut Words,
+    pub arguments: &'a mut CStrings,
     /// `NAME=VALUE`.
-    pub environment: &'a mut Words,
+    pub environment: &'a mut CStrings,
     /// What becomes descriptor 0.
     pub stdin: RawFd,
     /// What becomes descriptor 1.
@@ -187,7 +187,7 @@ pub struct Execution<'a> {
     /// The process whose death is to end the program: its parent, or none that is watched.
     pub parent: Option<i32>,
     /// The cgroup that it lives in, if not this process's.
-    pub cgroup: Option<&'a Entrance>,
+    pub cgroup: Option<&'a CgroupEntry>,
     /// Who it becomes, if not who this process is.
     pub identity: Option<Ids<'a>>,
 }
@@ -261,7 +261,7 @@ impl Execution<'_> {
 /// The stack of a process that borrows this one's memory.
 #[derive(Debug)]
 pub struct Stack {
-    top: usize,
+    master: usize,
 }
 
 impl Stack {
@@ -283,7 +283,7 @@ impl Stack {
                 MapFlags::PRIVATE | MapFlags::STACK,
             )?
         };
-        Ok(Stack { top: start as usize + Stack::BYTES })
+        Ok(Stack { master: start as usize + Stack::BYTES })
     }
 }
 
@@ -321,7 +321,7 @@ pub fn spawn_sibling(
     // Stacks grow downwards on all architectures that Rust's Linux targets support. Handlers of signals
     // could run in the child with this memory; callers have none.
     let pid = unsafe {
-        libc::clone(begin, stack.top as *mut c_void, flags, (&raw mut order).cast::<c_void>(), id.as_ptr())
+        libc::clone(begin, stack.master as *mut c_void, flags, (&raw mut order).cast::<c_void>(), id.as_ptr())
     };
     Ok(check(libc::c_long::from(pid))? as i32)
 }
@@ -330,13 +330,13 @@ pub fn spawn_sibling(
 mod tests {
     use super::*;
 
-    fn words(words: &Words) -> Vec<String> {
+    fn words(words: &CStrings) -> Vec<String> {
         words.iter().map(|word| word.to_string_lossy().into_owned()).collect()
     }
 
     #[test]
     fn words_are_kept_terminated_and_cut_back() {
-        let mut some = Words::default();
+        let mut some = CStrings::default();
         some.push("A=1");
         some.push_bytes(b"B=\0hidden");
         assert_eq!(some.len(), 2);

@@ -101,7 +101,7 @@ impl Region {
     ///
     /// # Errors
     /// None that a mapped region can cause.
-    pub fn keep_from_children(&self) -> io::Result<()> {
+    pub fn exclude_from_fork(&self) -> io::Result<()> {
         // SAFETY: the range is exactly one mapping of ours; the advice changes nothing here.
         unsafe {
             rustix::mm::madvise(
@@ -118,7 +118,7 @@ impl Region {
     ///
     /// # Errors
     /// None that a mapped region can cause.
-    pub fn withdraw(&self) -> io::Result<()> {
+    pub fn unmap(&self) -> io::Result<()> {
         // SAFETY: the range is exactly one mapping of ours. References to it remain, by contract
         // unused: the child that calls this runs a handler and ends. The range is not mapped again
         // by us; should the allocator take it, an erroneous access reads unrelated atomics.
@@ -145,17 +145,17 @@ fn map_shared(length: usize) -> io::Result<*mut libc::c_void> {
 /// A single word that this process writes and its children can only read: their view of it is a
 /// mapping without write permission, which they cannot get back.
 #[derive(Clone, Copy, Debug)]
-pub struct Signpost {
+pub struct BroadcastFlag {
     writable: Shared<AtomicU64>,
     readable: &'static AtomicU64,
 }
 
-impl Signpost {
+impl BroadcastFlag {
     /// A word, zero at first.
     ///
     /// # Errors
     /// ENOMEM, EMFILE; ENOENT where `/proc` is not mounted.
-    pub fn new() -> io::Result<Signpost> {
+    pub fn new() -> io::Result<BroadcastFlag> {
         use rustix::fs::{MemfdFlags, Mode, OFlags, ftruncate, memfd_create, open};
         use rustix::mm::{MapFlags, ProtFlags, mmap};
 
@@ -169,18 +169,18 @@ impl Signpost {
         // SAFETY: fresh mappings, at addresses that the kernel chooses, of a file that is one page
         // long and keeps its length; both live as long as the process.
         let (writable, readable) = unsafe {
-            let nowhere = std::ptr::null_mut();
-            let writable = mmap(nowhere, page, both, MapFlags::SHARED, &memory, 0)?;
-            let readable = mmap(nowhere, page, ProtFlags::READ, MapFlags::SHARED, &reader, 0)?;
+            let discard_buffer = std::ptr::null_mut();
+            let writable = mmap(discard_buffer, page, both, MapFlags::SHARED, &memory, 0)?;
+            let readable = mmap(discard_buffer, page, ProtFlags::READ, MapFlags::SHARED, &reader, 0)?;
             (
                 std::slice::from_raw_parts(writable.cast::<AtomicU64>().cast_const(), 1),
                 &*readable.cast::<AtomicU64>(),
             )
         };
         let region = Region { start: writable.as_ptr() as usize, bytes: page };
-        region.keep_from_children()?;
+        region.exclude_from_fork()?;
         let writable = Shared { table: writable };
-        Ok(Signpost { writable, readable })
+        Ok(BroadcastFlag { writable, readable })
     }
 
     /// The word as this process may write it. Only the process that made it may ask.

@@ -9,7 +9,7 @@ fn main() -> Result<(), tine::Error> {
     // Clients stay for long: each costs a process, so a limit, and a word for those beyond it.
     tine::Server::bind(&address)?
         .max_connections(100)
-        .when_full(tine::WhenFull::Refuse(b"too many clocks\n".to_vec()))
+        .when_full(tine::WhenFull::Reject(b"too many clocks\n".to_vec()))
         .drain_timeout(Duration::from_secs(5))
         .print_ports(true)
         .run(|mut connection| {

@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{RecvFlags, SendFlags};
-use tine_sys::memory::Signpost;
+use tine_sys::memory::BroadcastFlag;
 
 use crate::log::Log;
 use crate::net::peer::{Peer, canonical};
-use crate::shared::stats::Display;
+use crate::shared::stats::ConnStats;
 
 /// How long a connection that is closed with input unread, or before the client closed, keeps
 /// discarding what still comes. Closing at once would answer it with a reset, and a reset can destroy
@@ -24,18 +24,18 @@ const LINGER: Duration = Duration::from_secs(2);
 
 /// Where discarded bytes would go. Static, because it is never touched where the kernel discards: on the
 /// stack, every function that holds it would touch all of its pages, in every process.
-static NOWHERE: Mutex<[u8; 64 * 1024]> = Mutex::new([0; 64 * 1024]);
+static DISCARD_BUFFER: Mutex<[u8; 64 * 1024]> = Mutex::new([0; 64 * 1024]);
 
 /// Whether the client of this process has sent anything. Not in shared memory, where others could write it.
-static HAS_SPOKEN: AtomicBool = AtomicBool::new(false);
+static RECEIVED_ANY: AtomicBool = AtomicBool::new(false);
 
 /// Tells that once, for each connection.
-pub(crate) fn take_has_spoken() -> bool {
-    HAS_SPOKEN.swap(false, Relaxed)
+pub(crate) fn take_received_any() -> bool {
+    RECEIVED_ANY.swap(false, Relaxed)
 }
 
-fn nowhere() -> MutexGuard<'static, [u8; 64 * 1024]> {
-    NOWHERE.lock().unwrap_or_else(PoisonError::into_inner)
+fn discard_buffer() -> MutexGuard<'static, [u8; 64 * 1024]> {
+    DISCARD_BUFFER.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A connection, in the process that serves it. Reading and writing block.
@@ -50,8 +50,8 @@ pub struct Connection {
     id: u64,
     peer: Peer,
     slot: usize,
-    display: Display,
-    orders: Signpost,
+    display: ConnStats,
+    orders: BroadcastFlag,
     /// The client's side has ended or failed: nothing can be unread.
     ended: bool,
     trace: Option<Box<Log>>,
@@ -62,8 +62,8 @@ impl Connection {
         socket: OwnedFd,
         (id, peer): (u64, Peer),
         slot: usize,
-        display: Display,
-        orders: Signpost,
+        display: ConnStats,
+        orders: BroadcastFlag,
         trace: Option<Box<Log>>,
     ) -> Connection {
         Connection { socket: Some(socket), id, peer, slot, display, orders, ended: false, trace }
@@ -131,10 +131,11 @@ impl Connection {
     /// # Errors
     /// As reading.
     pub fn discard(&mut self, most: usize) -> io::Result<usize> {
-        let mut nowhere = nowhere();
-        let most = most.min(nowhere.len());
+        let mut discard_buffer = discard_buffer();
+        let most = most.min(discard_buffer.len());
         let received = retry_on_intr(|| {
-            rustix::net::recv(self.as_fd(), &mut nowhere[..most], RecvFlags::TRUNC).map(|(_, bytes)| bytes)
+            rustix::net::recv(self.as_fd(), &mut discard_buffer[..most], RecvFlags::TRUNC)
+                .map(|(_, bytes)| bytes)
         });
         self.took(received, most)
     }
@@ -143,9 +144,9 @@ impl Connection {
     /// counted, and the end of the stream is whatever closing the descriptor makes of it.
     #[must_use]
     pub fn into_fd(mut self) -> OwnedFd {
-        self.display.uncounted(self.slot);
+        self.display.stop_counting(self.slot);
         // Nobody knows.
-        HAS_SPOKEN.store(true, Relaxed);
+        RECEIVED_ANY.store(true, Relaxed);
         match self.socket.take() {
             Some(socket) => socket,
             None => unreachable!("the socket is taken by methods that consume the connection only"),
@@ -158,7 +159,7 @@ impl Connection {
         self.ended |= received == 0 && asked > 0;
         self.display.received(self.slot, received);
         if received > 0 {
-            HAS_SPOKEN.store(true, Relaxed);
+            RECEIVED_ANY.store(true, Relaxed);
         }
         Ok(received)
     }
@@ -262,10 +263,10 @@ pub(crate) enum Discarded {
 
 /// Discards what has come, at most a few megabytes at a time, without waiting for more.
 pub(crate) fn discard_now(socket: impl AsFd) -> Discarded {
-    let mut nowhere = nowhere();
+    let mut discard_buffer = discard_buffer();
     let flags = RecvFlags::TRUNC | RecvFlags::DONTWAIT;
     for _ in 0..64 {
-        match rustix::net::recv(socket.as_fd(), &mut nowhere[..], flags) {
+        match rustix::net::recv(socket.as_fd(), &mut discard_buffer[..], flags) {
             Ok((_, 0)) => return Discarded::Ended,
             Ok(_) | Err(Errno::INTR) => {}
             Err(Errno::AGAIN) => return Discarded::AllForNow,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tine_sys::process::Alone;
 
 use crate::admission::access::Access;
-use crate::admission::block::{NetBlockSize, Reaches};
+use crate::admission::block::{Aggregations, NetBlockSize};
 use crate::admission::penalty::Penalties;
 use crate::admission::rate::{Rate, Rates};
 use crate::connection::Connection;
@@ -20,7 +20,7 @@ use crate::net::listener::Listener;
 use crate::processes::supervisor;
 use crate::program::Program;
 use crate::settings::{Settings, WhenFull, WhenLimited};
-use crate::shared::board::MOST_FORKERS;
+use crate::shared::board::MAX_FORKERS;
 use crate::system::users::Identity;
 use crate::watch::Timeouts;
 
@@ -150,7 +150,7 @@ impl Server {
     /// # Errors
     /// A prefix would be less than a source.
     pub fn net_block_sizes(mut self, source: NetBlockSize, prefix: NetBlockSize) -> Result<Server, Error> {
-        self.settings.reaches = Reaches::new(source, prefix)?;
+        self.settings.aggregations = Aggregations::new(source, prefix)?;
         Ok(self)
     }
 
@@ -223,7 +223,7 @@ impl Server {
     /// How many processes accept and fork, 1 to 64. Default: 2, or 1 on one processor.
     #[must_use]
     pub fn forkers(mut self, processes: usize) -> Server {
-        self.settings.forkers = processes.clamp(1, MOST_FORKERS);
+        self.settings.forkers = processes.clamp(1, MAX_FORKERS);
         self
     }
 

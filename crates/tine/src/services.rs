@@ -28,27 +28,27 @@ pub(crate) struct Service {
 
 /// Several services, each with a supervisor of its own, that start and stop together.
 ///
-/// The process that calls [`Tree::run`] must have one thread then. It blocks and takes the same signals as
+/// The process that calls [`Services::run`] must have one thread then. It blocks and takes the same signals as
 /// [`Server::run`] does, and hands TERM and INT on to the services.
 #[derive(Default)]
-pub struct Tree {
+pub struct Services {
     pub(crate) services: Vec<Service>,
     pub(crate) format: Format,
     pub(crate) level: Level,
     pub(crate) ready: Ready,
 }
 
-impl Tree {
+impl Services {
     /// No service yet.
     #[must_use]
-    pub fn new() -> Tree {
-        Tree::default()
+    pub fn new() -> Services {
+        Services::default()
     }
 
     /// One more service, under a name that stands in each line of its log. Of the server's own log,
     /// [`Server::log`], level and format count; what it says of readiness is left to the tree.
     #[must_use]
-    pub fn service<H>(mut self, name: &str, mut server: Server, handler: H) -> Tree
+    pub fn service<H>(mut self, name: &str, mut server: Server, handler: H) -> Services
     where
         H: FnMut(Connection) -> Result<(), HandlerError> + 'static,
     {
@@ -59,14 +59,14 @@ impl Tree {
 
     /// The same with a program that is executed for each connection; it finds the name in `TINE_SERVICE`.
     #[must_use]
-    pub fn program(self, name: &str, mut server: Server, program: Program) -> Tree {
+    pub fn program(self, name: &str, mut server: Server, program: Program) -> Services {
         server.settings.program = Some(program.env(SERVICE, name));
         self.service(name, server, |_| unreachable!("a program is executed instead"))
     }
 
     /// The log of what concerns no service in particular.
     #[must_use]
-    pub fn log(mut self, format: Format, level: Level) -> Tree {
+    pub fn log(mut self, format: Format, level: Level) -> Services {
         self.format = format;
         self.level = level;
         self
@@ -74,7 +74,7 @@ impl Tree {
 
     /// As [`Server::print_ports`], in the order of the services.
     #[must_use]
-    pub fn print_ports(mut self, print: bool) -> Tree {
+    pub fn print_ports(mut self, print: bool) -> Services {
         self.ready.ports = print;
         self
     }
@@ -83,7 +83,7 @@ impl Tree {
     ///
     /// # Errors
     /// The descriptor is not open.
-    pub fn ready_descriptor(mut self, number: i32) -> Result<Tree, Error> {
+    pub fn ready_descriptor(mut self, number: i32) -> Result<Services, Error> {
         self.ready.descriptor = Some(descriptor_for_readiness(number)?);
         Ok(self)
     }
@@ -105,7 +105,7 @@ impl Tree {
     }
 }
 
-impl fmt::Debug for Tree {
+impl fmt::Debug for Services {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<&str> = self.services.iter().map(|service| service.name.as_str()).collect();
         f.debug_struct("Tree").field("services", &names).finish_non_exhaustive()

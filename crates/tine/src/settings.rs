@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustix::process::Pid;
 
 use crate::admission::access::{Gate, Source};
-use crate::admission::block::{Reach, Reaches};
+use crate::admission::block::{Aggregation, Aggregations};
 use crate::admission::penalty::Penalties;
 use crate::admission::rate::Rates;
 use crate::error::Error;
@@ -22,10 +22,10 @@ pub(crate) const KILL_AFTER: Duration = Duration::from_secs(2);
 
 /// How long killed processes are waited for. One that cannot die (in an uninterruptible sleep) must not
 /// keep the server.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const KILL_WAIT: Duration = Duration::from_secs(5);
 
 /// A supervisor has ended so long after its drain timeout, at the latest.
-pub(crate) const STOPS_WITHIN: Duration = Duration::from_secs(KILL_AFTER.as_secs() + PATIENCE.as_secs() + 2);
+pub(crate) const STOP_WITHIN: Duration = Duration::from_secs(KILL_AFTER.as_secs() + KILL_WAIT.as_secs() + 2);
 
 /// What happens to a client that comes when as many connections as allowed are served.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub enum WhenFull {
     #[default]
     Wait,
     /// It gets this text, byte for byte, and then the end of the stream.
-    Refuse(Vec<u8>),
+    Reject(Vec<u8>),
 }
 
 /// What happens to a client that is beyond a limit of its source or its prefix, or has a penalty to wait for.
@@ -48,15 +48,15 @@ pub enum WhenLimited {
         /// How long each waits.
         time: Duration,
     },
-    /// It gets this text, byte for byte, and then the end of the stream; without one, the text of [`WhenFull::Refuse`].
-    Refuse(Option<Vec<u8>>),
+    /// It gets this text, byte for byte, and then the end of the stream; without one, the text of [`WhenFull::Reject`].
+    Reject(Option<Vec<u8>>),
     /// It gets the end of the stream.
     Close,
 }
 
 impl Default for WhenLimited {
     fn default() -> WhenLimited {
-        WhenLimited::Refuse(None)
+        WhenLimited::Reject(None)
     }
 }
 
@@ -66,12 +66,12 @@ pub(crate) struct Settings {
     /// The name of the service, where the server has several.
     pub(crate) service: Option<String>,
     /// The process that keeps the supervisor running, where the server has several.
-    pub(crate) top: Option<Pid>,
+    pub(crate) master: Option<Pid>,
     pub(crate) max_connections: usize,
     pub(crate) when_full: WhenFull,
     pub(crate) when_limited: WhenLimited,
     /// What a source is, and what a prefix.
-    pub(crate) reaches: Reaches,
+    pub(crate) aggregations: Aggregations,
     /// Connections of one source address at a time.
     pub(crate) max_per_source: Option<usize>,
     /// Connections of one prefix at a time.
@@ -106,11 +106,11 @@ impl Default for Settings {
     fn default() -> Self {
         Settings {
             service: None,
-            top: None,
+            master: None,
             max_connections: 1024,
             when_full: WhenFull::Wait,
             when_limited: WhenLimited::default(),
-            reaches: Reaches::default(),
+            aggregations: Aggregations::default(),
             max_per_source: None,
             max_per_prefix: None,
             rates: Rates::default(),
@@ -166,28 +166,28 @@ impl Settings {
     }
 
     /// Whether a client for whom there is no room is refused, instead of waiting.
-    pub(crate) fn refuses_when_full(&self) -> bool {
-        matches!(self.when_full, WhenFull::Refuse(_))
+    pub(crate) fn rejects_when_full(&self) -> bool {
+        matches!(self.when_full, WhenFull::Reject(_))
     }
 
     /// Whether some clients are refused for who they are.
-    fn turns_away(&self) -> bool {
+    fn rejects_by_source(&self) -> bool {
         self.gate.is_some() || self.limits_sources()
     }
 
     /// Whether anybody is ever refused.
-    pub(crate) fn refuses(&self) -> bool {
-        self.refuses_when_full() || self.turns_away()
+    pub(crate) fn rejects(&self) -> bool {
+        self.rejects_when_full() || self.rejects_by_source()
     }
 
     /// What a refused client is told.
-    pub(crate) fn refusal(&self, reason: Reason) -> &[u8] {
+    pub(crate) fn rejection_text(&self, reason: Reason) -> &[u8] {
         match (reason, &self.when_limited, &self.when_full) {
             (Reason::Denied | Reason::Time, ..) => &[],
-            (Reason::Full, _, WhenFull::Refuse(text)) => text,
-            (_, WhenLimited::Refuse(Some(text)), _) => text,
+            (Reason::Full, _, WhenFull::Reject(text)) => text,
+            (_, WhenLimited::Reject(Some(text)), _) => text,
             (_, WhenLimited::Close, _) => &[],
-            (_, _, WhenFull::Refuse(text)) => text,
+            (_, _, WhenFull::Reject(text)) => text,
             (_, _, WhenFull::Wait) => &[],
         }
     }
@@ -198,7 +198,7 @@ impl Settings {
     }
 
     /// How many wait for it at a time.
-    pub(crate) fn most_delayed(&self) -> usize {
+    pub(crate) fn max_delayed(&self) -> usize {
         if let WhenLimited::Delay { most, .. } = self.when_limited { most } else { 0 }
     }
 
@@ -209,13 +209,13 @@ impl Settings {
     }
 
     /// The limits on connections at a time, of what, and how it is called.
-    pub(crate) fn most_at_a_time(&self) -> impl Iterator<Item = (usize, Reach, Reason)> + use<> {
+    pub(crate) fn connection_limits(&self) -> impl Iterator<Item = (usize, Aggregation, Reason)> + use<> {
         [
-            (self.max_per_source, self.reaches.source, Reason::Source),
-            (self.max_per_prefix, self.reaches.prefix, Reason::Prefix),
+            (self.max_per_source, self.aggregations.source, Reason::Source),
+            (self.max_per_prefix, self.aggregations.prefix, Reason::Prefix),
         ]
         .into_iter()
-        .filter_map(|(most, reach, reason)| Some((most?, reach, reason)))
+        .filter_map(|(most, aggregation, reason)| Some((most?, aggregation, reason)))
     }
 
     /// Whether anything is limited for prefixes.
@@ -224,7 +224,7 @@ impl Settings {
     }
 
     fn limits_sources(&self) -> bool {
-        self.most_at_a_time().next().is_some() || self.rates.are_any() || self.penalties.is_some()
+        self.connection_limits().next().is_some() || self.rates.are_any() || self.penalties.is_some()
     }
 
     /// Whether programs' standard error goes to the log.

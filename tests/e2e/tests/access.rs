@@ -24,7 +24,7 @@ fn the_most_specific_rule_decides() {
         "127.0.0.0/8",
     ];
     for options in
-        [&[][..], &["--spares", "4"], &["--spares", "4", "--reuse", "100"], &["--when-full", "refuse=full\n"]]
+        [&[][..], &["--spares", "4"], &["--spares", "4", "--reuse", "100"], &["--when-full", "reject=full\n"]]
     {
         let server = Server::serve(&[&rules[..], options].concat());
         for (source, served) in [
@@ -36,7 +36,7 @@ fn the_most_specific_rule_decides() {
         ] {
             assert_eq!(is_served(server.port(), source), served, "{source} {options:?}");
         }
-        let refused = server.log.wait_for("refuse", 2);
+        let refused = server.log.wait_for("reject", 2);
         assert!(refused.iter().all(|event| event["reason"] == "denied"), "{refused:?}");
         assert!(
             refused[0]["peer"].as_str().is_some_and(|peer| peer.starts_with("127.5.1.1:")),
@@ -91,8 +91,8 @@ fn a_denied_flood_takes_no_place_and_is_summed_up() {
     assert_eq!(server.log.wait_for("accept", 1).len(), 1);
     // Ten lines a second at most; the rest are a number.
     let counted = server.log.wait("all refusals", |log| {
-        let events = log.of("refuse");
-        let counted: u64 = events.iter().map(|event| event["more"].as_u64().unwrap_or(1)).sum();
+        let events = log.of("reject");
+        let counted: u64 = events.iter().map(|event| event["suppressed"].as_u64().unwrap_or(1)).sum();
         (counted >= 300).then_some((counted, events.len()))
     });
     assert!(counted.0 == 300 && counted.1 < 200, "{counted:?}");
@@ -264,7 +264,7 @@ fn times_of_the_day() {
         let server = start.start();
         assert_eq!(is_served(server.port(), "127.0.0.1"), served, "{window}");
         if !served {
-            assert_eq!(server.log.wait_for("refuse", 1)[0]["reason"], "time");
+            assert_eq!(server.log.wait_for("reject", 1)[0]["reason"], "time");
         }
     }
     let folder = Folder::new("access-times");
@@ -313,7 +313,8 @@ fn names_are_looked_up_where_that_is_asked_for() {
         assert_eq!(said(&server, "127.0.0.5"), "good.example good");
         assert_eq!(said(&server, "127.0.0.6"), "");
         let ends = server.log.wait_for("end", 2);
-        let denied = ends.iter().any(|end| end["how"] == "error denied by the name of its host: bad.example");
+        let denied =
+            ends.iter().any(|end| end["outcome"] == "error denied by the name of its host: bad.example");
         assert!(denied, "{ends:?}");
         assert_eq!(said(&server, "127.0.0.9"), "unknown address");
         assert_eq!(said(&server, "127.0.0.8"), "unknown other");

@@ -102,10 +102,10 @@ fn who_hides_ends_with_the_client_that_has_gone() {
     client.send("stay\n");
     soon("both hide", || (cgroups.named("sleep") == 2).then_some(()));
     client.reset();
-    assert_eq!(server.log.wait_for("end", 1)[0]["how"], "client gone");
+    assert_eq!(server.log.wait_for("end", 1)[0]["outcome"], "client gone");
     assert_eq!(cgroups.named("sleep"), 1, "the other's lives");
     other.half_close();
-    assert_eq!(server.log.wait_for("end", 2)[1]["how"], "exit 0");
+    assert_eq!(server.log.wait_for("end", 2)[1]["outcome"], "exit 0");
     // Which is kill-mode `process`: it goes on until the server stops.
     assert_eq!(cgroups.named("sleep"), 1);
     stop(server);
@@ -119,7 +119,7 @@ fn who_hides_ends_with_the_program() {
         let server = cgroups.shell(&[mode, &["--kill-mode", "all"]].concat(), &format!("{HIDE}; echo done"));
         for number in 1..=3 {
             assert_eq!(server.connect().rest(), b"done\n");
-            assert_eq!(server.log.wait_for("end", number)[number - 1]["how"], "exit 0");
+            assert_eq!(server.log.wait_for("end", number)[number - 1]["outcome"], "exit 0");
             assert_eq!(cgroups.named("sleep"), 0, "{mode:?}");
         }
         stop(server);
@@ -140,7 +140,7 @@ fn a_place_is_not_shared_with_what_lives_on_in_it() {
     second.send("x\n").expect("stays\n");
     soon("the first one's has hidden", || (cgroups.named("sleep") == 1).then_some(()));
     second.reset();
-    assert_eq!(server.log.wait_for("end", 2)[1]["how"], "client gone");
+    assert_eq!(server.log.wait_for("end", 2)[1]["outcome"], "client gone");
     assert_eq!(cgroups.named("sleep"), 1, "the first one's lives on");
     // Once it has ended its cgroup goes, too.
     let hidden = cgroups.members().into_iter().next().expect("it lives");
@@ -168,7 +168,7 @@ fn the_warden_is_replaced_and_the_next_server_tidies_up() {
     let server = cgroups.shell(&[], &format!("{HIDE}; exec cat"));
     let _client = server.connect();
     soon("it hides", || (cgroups.named("sleep") == 1).then_some(()));
-    let warden = || server.named("tine: warden").first().map(|one| one.pid);
+    let warden = || server.named("tine: cleaner").first().map(|one| one.pid);
     let first = soon("there is a warden", warden);
     kill(first, Signal::KILL);
     let second = soon("there is another", || warden().filter(|pid| *pid != first));
@@ -221,7 +221,7 @@ fn a_cgroup_that_cannot_be_entered_costs_the_connection_a_line() {
     let server = cgroups.program(&[], &["cat"]);
     fs::write(cgroups.path.join("cgroup.max.descendants"), "1").expect("set");
     assert_eq!(server.connect().rest(), b"");
-    let how = server.log.wait_for("end", 1).remove(0)["how"].to_string();
+    let how = server.log.wait_for("end", 1).remove(0)["outcome"].to_string();
     assert!(how.contains("cannot execute") && how.contains("its cgroup"), "{how}");
     fs::write(cgroups.path.join("cgroup.max.descendants"), "max").expect("set");
     let mut client = server.connect();

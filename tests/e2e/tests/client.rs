@@ -83,7 +83,7 @@ fn many_connections_over_several_addresses_in_their_own_processes() {
     }
     for server in &servers {
         let ends = server.log.wait_for("end", 30);
-        assert!(ends.iter().all(|end| end["how"] == "exit 0" && end["in"] == end["out"]), "{ends:?}");
+        assert!(ends.iter().all(|end| end["outcome"] == "exit 0" && end["in"] == end["out"]), "{ends:?}");
     }
 }
 

@@ -24,7 +24,7 @@ fn a_client_that_half_closes_gets_its_whole_answer() {
     client.send("question").half_close();
     let answer = client.rest();
     assert_eq!((answer.len(), &answer[..8]), (1_000_008, &b"question"[..]));
-    assert_eq!(server.log.wait_for("end", 1)[0]["how"], "exit 0");
+    assert_eq!(server.log.wait_for("end", 1)[0]["outcome"], "exit 0");
 }
 
 #[test]
@@ -33,7 +33,7 @@ fn a_hundred_megabytes_at_once_and_exit() {
     let mut client = server.connect();
     client.half_close();
     assert_eq!(client.rest().len(), 100_000_000);
-    assert_eq!(server.log.wait_for("end", 1)[0]["how"], "exit 0");
+    assert_eq!(server.log.wait_for("end", 1)[0]["outcome"], "exit 0");
 }
 
 #[test]
@@ -50,7 +50,7 @@ fn a_reset_client_gives_five_seconds_then_all_descendants_end() {
     client.reset();
     let gone = Instant::now();
     let end = server.log.wait_for("end", 1).remove(0);
-    assert_eq!(end["how"], "client gone", "{end}");
+    assert_eq!(end["outcome"], "client gone", "{end}");
     let took = gone.elapsed();
     assert!(took > Duration::from_secs(5) && took < Duration::from_secs(12), "{took:?}");
     assert_eq!(living(&server, "sleep").len(), 4, "the other's");
@@ -64,7 +64,7 @@ fn a_reset_client_gives_five_seconds_then_all_descendants_end() {
 fn a_program_that_notices_by_itself_is_left_alone() {
     let server = shell(&[], "sleep 3; echo done >&2; exit 5");
     server.connect().reset();
-    assert_eq!(server.log.wait_for("end", 1)[0]["how"], "exit 5");
+    assert_eq!(server.log.wait_for("end", 1)[0]["outcome"], "exit 5");
     server.log.wait("its last words", |log| log.lines().iter().any(|line| line == "done").then_some(()));
 }
 
@@ -75,7 +75,7 @@ fn a_program_that_closes_its_connection_may_go_on() {
     let mut client = server.connect();
     assert!(client.rest().is_empty(), "the end of the stream comes when the program closes it");
     drop(client);
-    assert_eq!(server.log.wait_for("end", 1)[0]["how"], "exit 6");
+    assert_eq!(server.log.wait_for("end", 1)[0]["outcome"], "exit 6");
 }
 
 #[test]
@@ -86,7 +86,7 @@ fn descendants_of_a_program_that_ends_by_itself() {
         let mut client = server.connect();
         client.half_close();
         let end = server.log.wait_for("end", 1).remove(0);
-        assert_eq!(end["how"], "exit 4");
+        assert_eq!(end["outcome"], "exit 4");
         assert_eq!(living(&server, "sleep").len(), left, "{mode}");
         // A stop takes the rest along.
         server.signal(Signal::TERM);
@@ -146,7 +146,7 @@ fn a_drain_waits_for_programs() {
     server.log.wait_for("drain", 1);
     client.echo("after").half_close().rest();
     assert_eq!(server.wait().code(), Some(0));
-    assert_eq!(server.log.of("end")[0]["how"], "exit 0");
+    assert_eq!(server.log.of("end")[0]["outcome"], "exit 0");
 }
 
 #[test]

@@ -63,7 +63,7 @@ fn services_serve_beside_each_other_and_stop_together() {
     for service in ["echo", "upper"] {
         let end =
             server.log.wait("the end", |log| log.of("end").into_iter().find(|end| end["service"] == service));
-        assert_eq!((&end["id"], &end["how"]), (&1.into(), &"exit 0".into()));
+        assert_eq!((&end["id"], &end["outcome"]), (&1.into(), &"exit 0".into()));
     }
     let accept = &server.log.of("accept")[0];
     assert_eq!(accept["limit"], 5);
@@ -104,7 +104,7 @@ fn a_second_signal_reaches_every_service() {
     server.signal(Signal::INT);
     assert_eq!(server.wait().code(), Some(0));
     let ends = server.log.of("end");
-    assert_eq!(ends.iter().filter(|end| end["how"] == "signal TERM").count(), 2, "{ends:?}");
+    assert_eq!(ends.iter().filter(|end| end["outcome"] == "signal TERM").count(), 2, "{ends:?}");
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn the_death_of_a_supervisor_costs_its_service_alone_and_no_waiting_client() {
     assert_eq!(answer(upper, "again"), "AGAINupper 1\n");
     assert_ne!(supervisor(&server, "upper"), dead);
     let restart = &server.log.wait_for("restart", 1)[0];
-    assert_eq!((&restart["role"], &restart["how"]), (&"service upper".into(), &"signal KILL".into()));
+    assert_eq!((&restart["role"], &restart["outcome"]), (&"service upper".into(), &"signal KILL".into()));
     echo.send(b"b");
     echo.expect(b"b");
 }
@@ -145,7 +145,7 @@ fn one_service_is_drained_and_restarted_alone() {
     assert_eq!(old.rest(), b"OLDupper 1\n");
     assert!(new.join().expect("no panic").starts_with("NEWupper "));
     let restart = &server.log.wait_for("restart", 1)[0];
-    assert_eq!((&restart["role"], &restart["how"]), (&"service upper".into(), &"exit 0".into()));
+    assert_eq!((&restart["role"], &restart["outcome"]), (&"service upper".into(), &"exit 0".into()));
 }
 
 #[test]

@@ -16,7 +16,7 @@ fn ends(server: &Server, what: &str) -> String {
     bad.expect_over();
     let how = server.log.wait("its end", |log| {
         let end = log.of("end").into_iter().find(|end| end["peer"] == peer.as_str())?;
-        end["how"].as_str().map(str::to_owned)
+        end["outcome"].as_str().map(str::to_owned)
     });
     others.go_on(50);
     others.finish();
@@ -50,7 +50,7 @@ fn a_handler_that_loops_for_ever() {
     server.log.wait_for("drain", 1);
     server.signal(Signal::TERM);
     assert!(server.wait().success());
-    assert_eq!(server.log.of("end").last().expect("ended")["how"], "signal TERM");
+    assert_eq!(server.log.of("end").last().expect("ended")["outcome"], "signal TERM");
     server.wait_until_gone();
 }
 
@@ -65,7 +65,7 @@ fn a_handler_that_closes_its_socket_and_lives_on() {
     assert!(procfs::process(pid).is_some_and(|process| process.state != 'Z'), "it lives on");
     assert!(server.log.of("end").is_empty(), "and counts");
     kill(pid, Signal::KILL);
-    assert_eq!(server.log.wait_for("end", 1)[0]["how"], "signal KILL");
+    assert_eq!(server.log.wait_for("end", 1)[0]["outcome"], "signal KILL");
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn a_grandchild_that_keeps_the_socket() {
     let mut server = server();
     let mut client = server.connect();
     client.send("G").half_close();
-    assert_eq!(server.log.wait_for("end", 1)[0]["how"], "exit 0");
+    assert_eq!(server.log.wait_for("end", 1)[0]["outcome"], "exit 0");
     let orphan = soon("the orphan is adopted", || {
         procfs::children(server.pid()).into_iter().find(|child| child.name == "sleep")
     });

@@ -36,7 +36,7 @@ fn a_burst_is_spread_and_nobody_is_refused() {
         }
         // Two at once, ten more at twenty a second.
         assert!(before.elapsed().as_millis() >= 490, "{:?} {mode:?}", before.elapsed());
-        assert!(server.log.of("refuse").is_empty());
+        assert!(server.log.of("reject").is_empty());
     }
 }
 
@@ -102,14 +102,14 @@ fn places_are_waited_for() {
 
 #[test]
 fn who_waits_too_long_is_refused() {
-    let options = ["--rate-per-source", "1/h", "--delay-timeout", "200ms", "--when-full", "refuse=later\n"];
+    let options = ["--rate-per-source", "1/h", "--delay-timeout", "200ms", "--when-full", "reject=later\n"];
     let server = start(&options, &[]);
     let mut clients = connect(&server, "127.0.0.2", 3);
     serve_one_of(&mut clients);
     for mut client in clients {
         assert_eq!(client.rest(), b"later\n");
     }
-    server.log.wait_for("refuse", 2);
+    server.log.wait_for("reject", 2);
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn penalties_are_waited_out() {
     let before = Instant::now();
     crash();
     assert!(before.elapsed().as_millis() > 1000, "{:?}", before.elapsed());
-    assert!(server.log.of("refuse").is_empty());
+    assert!(server.log.of("reject").is_empty());
 }
 
 #[test]
@@ -218,5 +218,5 @@ fn waiting_at(server: &Server) -> usize {
 
 /// How many clients have been refused.
 fn refused(server: &Server) -> u64 {
-    server.log.of("refuse").iter().map(|event| event["more"].as_u64().unwrap_or(1)).sum()
+    server.log.of("reject").iter().map(|event| event["suppressed"].as_u64().unwrap_or(1)).sum()
 }

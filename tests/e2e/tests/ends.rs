@@ -23,13 +23,13 @@ fn a_chatting_client_ended_in_three_ways() {
         let ends = server.log.wait_for("end", ended + 1);
         assert_eq!(ends.len(), ended + 1, "once");
         // Whether it ended between two messages or with an answer unread decides which.
-        assert!(ends[ended]["how"] == "exit 0" || ends[ended]["how"] == "reset", "{}", ends[ended]);
+        assert!(ends[ended]["outcome"] == "exit 0" || ends[ended]["outcome"] == "reset", "{}", ends[ended]);
     }
     let mut resetting = server.connect();
     resetting.echo("data : 0\n\0");
     resetting.reset();
     let ends = server.log.wait_for("end", 3);
-    assert_eq!(ends[2]["how"], "reset");
+    assert_eq!(ends[2]["outcome"], "reset");
     assert_eq!((ends[2]["in"].as_u64(), ends[2]["out"].as_u64()), (Some(10), Some(10)));
     others.go_on(20);
     others.finish();
@@ -56,7 +56,7 @@ fn lines_say_who_and_how_long_and_how_much() {
         assert_eq!(line["pid"], accept["pid"]);
     }
     assert_eq!((accept["count"].as_u64(), accept["limit"].as_u64()), (Some(1), Some(7)));
-    assert_eq!(end["how"], "exit 0");
+    assert_eq!(end["outcome"], "exit 0");
     assert!(end["seconds"].as_f64().expect("a time") > 0.0);
     assert!(end["cpu_seconds"].as_f64().is_some() && end["peak_kib"].as_u64().expect("memory") > 100);
     assert!(

@@ -40,7 +40,7 @@ fn greet() {
     guests[0].send("panic\n").expect_over();
     guests[1].send("Grace\n").expect("Good day, Grace. Who else?\n");
     let told = |log: &tine_e2e::Log| {
-        log.lines().iter().any(|line| line.contains("how=\"panic as you wish\"")).then_some(())
+        log.lines().iter().any(|line| line.contains("outcome=\"panic as you wish\"")).then_some(())
     };
     server.log.wait("the panic", told);
 }

@@ -87,7 +87,7 @@ fn no_process_to_be_had(program: &[&str]) {
     assert_eq!(server.log.of("error").len(), 1, "{:?}", server.log.of("error"));
     let mut later = server.connect();
     later.echo("as if nothing had been");
-    assert!(server.log.of("end").iter().all(|end| end["how"] == "exit 0"));
+    assert!(server.log.of("end").iter().all(|end| end["outcome"] == "exit 0"));
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn no_memory(program: &[&str]) {
         assert!(client.rest().is_empty());
     }
     let ends = server.log.wait_for("end", 20);
-    assert!(ends.iter().all(|end| end["how"] == "exit 0"), "{ends:?}");
+    assert!(ends.iter().all(|end| end["outcome"] == "exit 0"), "{ends:?}");
     let errors = server.log.of("error");
     assert_eq!(errors.len(), 1, "{errors:?}");
     assert!(errors[0]["text"].as_str().expect("text").contains("cannot allocate memory"), "{errors:?}");

@@ -73,9 +73,9 @@ fn forkers_hold_no_connection() {
 
 #[test]
 fn names_and_titles() {
-    let full = ["--when-full", "refuse", "--max-connections", "4"];
+    let full = ["--when-full", "reject", "--max-connections", "4"];
     let server = Server::serve(&[&["--titles", "--forkers", "2", "--spares", "2"][..], &full].concat());
-    for name in ["tine: forker 1", "tine: forker 2", "tine: refuser", "tine: spare"] {
+    for name in ["tine: forker 1", "tine: forker 2", "tine: rejector", "tine: spare"] {
         soon(name, || server.named(name).first().map(|_| ()));
     }
     let mut client = server.connect();

@@ -18,7 +18,7 @@ fn of_a_connection() {
     kill(i32::try_from(line["pid"].as_i64().expect("an id")).expect("an id"), Signal::KILL);
     victim.expect_over();
     let end = server.log.wait_for("end", 1).remove(0);
-    assert_eq!((&end["id"], end["how"].as_str()), (&line["id"], Some("signal KILL")));
+    assert_eq!((&end["id"], end["outcome"].as_str()), (&line["id"], Some("signal KILL")));
     others.go_on(500);
     others.finish();
 }
@@ -53,7 +53,7 @@ fn of_forkers(options: &[&str], all: bool) {
     drop(more);
     others.finish();
     let ends = server.log.wait_for("end", limit + 1);
-    assert!(ends.iter().all(|end| end["how"] == "exit 0"), "{ends:?}");
+    assert!(ends.iter().all(|end| end["outcome"] == "exit 0"), "{ends:?}");
 }
 
 #[test]

@@ -44,13 +44,13 @@ fn the_fourth_is_served_when_one_leaves_with_spares() {
 }
 
 fn the_fourth_is_refused(options: &[&str]) {
-    let (server, mut served) = three(&[&["--when-full", r"refuse=full, come again\r\n"], options].concat());
+    let (server, mut served) = three(&[&["--when-full", r"reject=full, come again\r\n"], options].concat());
     for sends in [0, 64 * 1024] {
         let mut fourth = server.connect();
         fourth.send(vec![b'x'; sends]);
         assert_eq!(fourth.rest(), b"full, come again\r\n");
     }
-    let refused = server.log.wait_for("refuse", 2);
+    let refused = server.log.wait_for("reject", 2);
     assert_eq!(refused[0]["reason"], "full");
     served.iter_mut().for_each(|client| {
         client.echo("still served");
@@ -72,7 +72,7 @@ fn a_refused_client_reads_the_text_and_then_the_end_with_spares() {
 
 #[test]
 fn two_hundred_refused_at_once_do_not_hold_up_the_served() {
-    let server = Server::serve(&["--max-connections", "3", "--when-full", "refuse=no"]);
+    let server = Server::serve(&["--max-connections", "3", "--when-full", "reject=no"]);
     let served = Talkers::start(server.port(), 3);
     let port = server.port();
     let refused: Vec<_> = (0..200)
@@ -89,8 +89,8 @@ fn two_hundred_refused_at_once_do_not_hold_up_the_served() {
     served.finish();
     // A flood is summed up.
     let told = server.log.wait("the sum of refusals", |log| {
-        let lines = log.of("refuse");
-        let sum: u64 = lines.iter().map(|line| line["more"].as_u64().unwrap_or(1)).sum();
+        let lines = log.of("reject");
+        let sum: u64 = lines.iter().map(|line| line["suppressed"].as_u64().unwrap_or(1)).sum();
         (sum == 200).then_some(lines.len())
     });
     assert!(told < 100, "{told} lines");

@@ -23,7 +23,7 @@ fn who_crashes_it_stays_out() {
         assert_eq!(penalty[0]["reason"], "crash");
         assert_eq!(penalty[0]["seconds"], 90.0);
         crash(&server, "127.0.0.2");
-        let refused = reasons(&server, "refuse", 1);
+        let refused = reasons(&server, "reject", 1);
         assert!(refused[0].0.starts_with("127.0.0.2:") && refused[0].1 == "penalty", "{refused:?}");
         // Somebody else gets a process.
         crash(&server, "127.0.0.3");
@@ -58,7 +58,7 @@ fn who_never_says_a_word_stays_out_in_the_end() {
             Client::from_source("127.0.0.2", server.port()).is_served().then_some(())
         });
         let ends = server.log.of("end");
-        assert!(ends.iter().all(|end| end["how"] == "exit 0"), "{ends:?}");
+        assert!(ends.iter().all(|end| end["outcome"] == "exit 0"), "{ends:?}");
     }
 }
 
@@ -91,7 +91,7 @@ fn penalties_outlive_a_forker_and_spare_the_exempt() {
     crash(&server, "127.0.0.2");
     crash(&server, "127.0.1.2");
     server.log.wait_for("end", 3);
-    let refused = reasons(&server, "refuse", 1);
+    let refused = reasons(&server, "reject", 1);
     assert!(refused.len() == 1 && refused[0].0.starts_with("127.0.0.2:"), "{refused:?}");
 }
 
@@ -102,8 +102,8 @@ fn floods_of_the_punished_are_summed_up() {
     server.log.wait_for("penalty", 1);
     (0..100).for_each(|_| crash(&server, "127.0.0.2"));
     let told = soon("all are told", || {
-        let refused = server.log.of("refuse");
-        let more = |event: &serde_json::Value| event["more"].as_u64().unwrap_or(1);
+        let refused = server.log.of("reject");
+        let more = |event: &serde_json::Value| event["suppressed"].as_u64().unwrap_or(1);
         (refused.iter().map(more).sum::<u64>() == 100).then_some(refused.len())
     });
     assert!(told < 60, "{told} lines");

@@ -40,7 +40,7 @@ fn a_spare_that_is_killed_is_replaced_and_nobody_misses_it() {
             (now.len() >= 3 && !now.iter().any(|spare| killed.contains(&spare.pid))).then_some(())
         });
     }
-    assert!(server.log.wait_for("end", 5).iter().all(|end| end["how"] == "exit 0"));
+    assert!(server.log.wait_for("end", 5).iter().all(|end| end["outcome"] == "exit 0"));
 }
 
 #[test]
@@ -90,6 +90,6 @@ fn a_worker_of_a_pool_that_is_killed() {
     kill(i32::try_from(line["pid"].as_i64().expect("an id")).expect("an id"), Signal::KILL);
     victim.expect_over();
     let end = of_the_victim("end");
-    assert_eq!((&end["id"], end["how"].as_str()), (&line["id"], Some("signal KILL")));
+    assert_eq!((&end["id"], end["outcome"].as_str()), (&line["id"], Some("signal KILL")));
     server.connect().echo("others serve");
 }

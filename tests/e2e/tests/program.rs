@@ -30,7 +30,7 @@ fn both_ends_are_the_socket_itself() {
             assert!(client.half_close().rest().is_empty());
         }
         let ends = server.log.wait_for("end", 20);
-        assert!(ends.iter().all(|end| end["how"] == "exit 0" && end.get("in").is_none()), "{ends:?}");
+        assert!(ends.iter().all(|end| end["outcome"] == "exit 0" && end.get("in").is_none()), "{ends:?}");
         let zombies = || procfs::children(server.pid()).iter().filter(|child| child.state == 'Z').count();
         soon("all are reaped", || (zombies() == 0).then_some(()));
     }
@@ -189,7 +189,7 @@ fn a_program_that_says_much_on_standard_error_keeps_nobody_waiting() {
     server.log.wait_for("end", 2);
     // A flood is summed up.
     server.log.wait("a sum", |log| {
-        log.of("stderr").iter().any(|line| line["more"].as_u64() > Some(0)).then_some(())
+        log.of("stderr").iter().any(|line| line["suppressed"].as_u64() > Some(0)).then_some(())
     });
 }
 
@@ -218,7 +218,7 @@ fn how_it_ended_is_in_the_log() {
     ] {
         let server = Server::program(&[], &sh(script));
         server.connect().half_close().expect_over();
-        assert_eq!(server.log.wait_for("end", 1)[0]["how"], how);
+        assert_eq!(server.log.wait_for("end", 1)[0]["outcome"], how);
     }
 }
 
@@ -276,9 +276,9 @@ fn one_that_disappears_costs_one_connection_and_one_line() {
         write();
         assert_eq!(server.connect().rest(), b"here\n");
         let ends = server.log.wait_for("end", 3);
-        let failed: Vec<_> = ends.iter().filter(|end| end["how"] != "exit 0").collect();
+        let failed: Vec<_> = ends.iter().filter(|end| end["outcome"] != "exit 0").collect();
         assert_eq!(failed.len(), 1, "{ends:?}");
-        let how = failed[0]["how"].as_str().expect("text");
+        let how = failed[0]["outcome"].as_str().expect("text");
         assert!(
             how.starts_with("error cannot execute /") && how.ends_with("no such file or directory"),
             "{how}"

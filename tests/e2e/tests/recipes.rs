@@ -56,7 +56,7 @@ fn git_clones_and_pushes_twenty_at_a_time() {
     assert_eq!(branches.lines().count(), 20);
     succeeds(git(&origin).args(["fsck", "--full"]));
     let ends = server.log.wait_for("end", 41);
-    assert!(ends.iter().all(|end| end["how"] == "exit 0"), "{ends:?}");
+    assert!(ends.iter().all(|end| end["outcome"] == "exit 0"), "{ends:?}");
 }
 
 /// Every file below a folder, with its bytes.
@@ -109,7 +109,7 @@ fn rsync_copies_a_tree() {
     for copy in copies {
         assert!(copy.join().expect("copied") == expected);
     }
-    assert!(server.log.wait_for("end", 5).iter().all(|end| end["how"] == "exit 0"));
+    assert!(server.log.wait_for("end", 5).iter().all(|end| end["outcome"] == "exit 0"));
 }
 
 #[test]
@@ -129,6 +129,6 @@ fn line_programs_in_four_languages() {
         for client in &mut clients {
             assert_eq!(String::from_utf8_lossy(&client.rest()), answer, "{program:?}");
         }
-        assert!(server.log.wait_for("end", 5).iter().all(|end| end["how"] == "exit 0"));
+        assert!(server.log.wait_for("end", 5).iter().all(|end| end["outcome"] == "exit 0"));
     }
 }

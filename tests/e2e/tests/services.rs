@@ -24,7 +24,9 @@ fn echo_over_unix_sockets() {
         stream.read_to_string(&mut answer).expect("an answer");
         assert_eq!(answer, "hello");
     }
-    assert!(server.log.wait_for("end", 2).iter().all(|end| end["peer"] == "unix" && end["how"] == "exit 0"));
+    assert!(
+        server.log.wait_for("end", 2).iter().all(|end| end["peer"] == "unix" && end["outcome"] == "exit 0")
+    );
     server.signal(rustix::process::Signal::TERM);
     assert!(server.wait().success());
     assert!(!path.exists(), "ours, so removed");
@@ -54,7 +56,7 @@ fn chargen() {
         assert_eq!(came, line(number));
     }
     drop(client);
-    assert_eq!(server.log.wait_for("end", 1)[0]["how"], "reset");
+    assert_eq!(server.log.wait_for("end", 1)[0]["outcome"], "reset");
 }
 
 #[test]

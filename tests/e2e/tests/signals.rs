@@ -34,7 +34,7 @@ fn stop_and_continue_and_storms_of_sigchld_on_every_process() {
         }
         others.finish();
         let ends = server.log.wait_for("end", 70);
-        assert!(ends.iter().all(|end| end["how"] == "exit 0"), "{ends:?}");
+        assert!(ends.iter().all(|end| end["outcome"] == "exit 0"), "{ends:?}");
         assert!(server.log.of("restart").is_empty());
     }
 }
@@ -50,7 +50,7 @@ fn started_with_signals_ignored_and_blocked() {
         server.connect().echo(format!("{number}")).half_close().rest();
     }
     let ends = server.log.wait_for("end", 20);
-    assert!(ends.iter().all(|end| end["how"] == "exit 0"));
+    assert!(ends.iter().all(|end| end["outcome"] == "exit 0"));
     server.signal(Signal::TERM);
     assert_eq!(server.wait().code(), Some(0));
 }
@@ -80,5 +80,5 @@ fn ctrl_c_on_a_terminal_starts_the_drain_and_reaches_no_connection() {
     server.log.wait_for("drain", 1);
     client.echo("still served").half_close().rest();
     assert_eq!(server.wait().code(), Some(0));
-    assert_eq!(server.log.of("end")[0]["how"], "exit 0");
+    assert_eq!(server.log.of("end")[0]["outcome"], "exit 0");
 }

@@ -26,7 +26,7 @@ fn three_each(options: &[&str], program: Option<&[&str]>, text: &str) {
         client.echo("served, too");
     });
     assert_eq!(Client::from_source("127.0.0.3", port).rest(), text.as_bytes());
-    let refusals = server.log.wait_for("refuse", 10);
+    let refusals = server.log.wait_for("reject", 10);
     assert!(refusals.iter().all(|line| line["reason"] == "source"), "{refusals:?}");
     // Orphans of dead forkers count.
     for forker in server.forkers() {
@@ -54,7 +54,7 @@ fn of_a_service() {
 
 #[test]
 fn with_a_text() {
-    three_each(&["--when-full", "refuse=too many of you\\n"], None, "too many of you\n");
+    three_each(&["--when-full", "reject=too many of you\\n"], None, "too many of you\n");
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn who_comes_and_goes_is_never_beyond() {
             (ended > number).then_some(())
         });
     }
-    assert!(server.log.of("refuse").is_empty());
+    assert!(server.log.of("reject").is_empty());
 }
 
 /// Clients come, leave, reset and are killed, and forkers die, in an order that looks random and is the same each time.

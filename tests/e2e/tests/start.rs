@@ -59,7 +59,7 @@ fn what_cannot_start_says_what_why_and_the_next_move() {
         (&["--no-such-option"], 100, &["--no-such-option", "--help"]),
         (&["--max-connections", "0"], 100, &["--max-connections", "1"]),
         (&["--drain-timeout", "soon"], 100, &["--drain-timeout", "500ms"]),
-        (&["--when-full", "shrug"], 100, &["--when-full", "refuse=TEXT"]),
+        (&["--when-full", "shrug"], 100, &["--when-full", "reject=TEXT"]),
         (&["--user", "no-such-user"], 100, &["no user 'no-such-user'", "getent passwd"]),
         (
             &["--user", "nobody", "--supplementary-groups", "adm,no-such"],

@@ -34,7 +34,7 @@ fn everybody_gets_theirs(options: &[&str]) {
     server.wait_until_gone();
     let ends = server.log.of("end");
     assert_eq!(ends.len(), 150);
-    assert!(ends.iter().all(|end| end["how"] == "exit 0"), "{ends:?}");
+    assert!(ends.iter().all(|end| end["outcome"] == "exit 0"), "{ends:?}");
     assert_eq!(server.log.of("stop").len(), 1);
     std::net::TcpStream::connect(("127.0.0.1", server.port())).expect_err("nobody listens");
 }
@@ -86,13 +86,13 @@ fn clients_that_never_finish_are_ended_after_the_drain_time() {
     assert!(asked.elapsed() >= Duration::from_millis(700), "{:?}", asked.elapsed());
     server.wait_until_gone();
     clients.iter_mut().for_each(Client::expect_over);
-    assert!(server.log.of("end").iter().all(|end| end["how"] == "signal TERM"));
+    assert!(server.log.of("end").iter().all(|end| end["outcome"] == "signal TERM"));
 }
 
 #[test]
 fn helpers_that_nobody_needs_any_more_keep_nobody_waiting() {
     for (options, program) in
-        [(&["--when-full", "refuse=x"][..], None), (&["--stderr", "log"], Some(&["cat"][..]))]
+        [(&["--when-full", "reject=x"][..], None), (&["--stderr", "log"], Some(&["cat"][..]))]
     {
         let options = [options, &["--drain-timeout", "20s"]].concat();
         let mut server = match program {
@@ -122,7 +122,7 @@ fn a_second_signal_ends_and_a_third_kills() {
     server.log.wait_for("drain", 1);
     server.signal(Signal::TERM);
     assert_eq!(server.wait().code(), Some(0));
-    assert!(server.log.of("end").iter().all(|end| end["how"] == "signal TERM"));
+    assert!(server.log.of("end").iter().all(|end| end["outcome"] == "signal TERM"));
     server.wait_until_gone();
 
     let mut server = Server::serve(&[]);
@@ -167,7 +167,7 @@ fn under_load() {
     assert_eq!(server.wait().code(), Some(0));
     let served: usize = loaders.into_iter().map(|loader| loader.join().expect("no wrong byte")).sum();
     let ends = server.log.of("end");
-    assert!(ends.iter().all(|end| end["how"] == "exit 0" || end["how"] == "reset"), "{ends:?}");
+    assert!(ends.iter().all(|end| end["outcome"] == "exit 0" || end["outcome"] == "reset"), "{ends:?}");
     let answered = ends.iter().filter(|end| end["out"] == 5).count();
     assert_eq!(answered, served, "every connection that was accepted was answered");
 }

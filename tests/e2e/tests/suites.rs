@@ -47,7 +47,7 @@ fn netbsd_ip_max() {
     let (_folder, server) = inetd("ip-max", "nowait/0/3");
     let served = |source: &str| (0..6).filter(|_| Client::from_source(source, PORT).is_served()).count();
     assert_eq!((served("127.0.0.2"), served("127.0.0.3")), (3, 3));
-    assert!(server.log.of("refuse").iter().all(|event| event["reason"] == "rate"));
+    assert!(server.log.of("reject").iter().all(|event| event["reason"] == "rate"));
 }
 
 /// A hundred at once: in each interval no more are accepted than are meant to be, and nobody is turned away.
@@ -62,7 +62,7 @@ fn systemd_poll_limit() {
     let accepted = server.log.of("accept").len();
     let intervals = start.elapsed().as_secs_f64() / interval.as_secs_f64();
     assert!(accepted as f64 <= BURST as f64 * (1.0 + intervals), "{accepted} after {intervals}");
-    assert!(server.log.of("refuse").is_empty(), "nobody is turned away");
+    assert!(server.log.of("reject").is_empty(), "nobody is turned away");
     // Somebody else does not wait until they have all come.
     assert!(Client::from_source("127.0.0.3", server.port()).is_served());
     assert!(server.log.of("accept").len() < 101);

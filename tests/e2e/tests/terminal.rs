@@ -11,7 +11,7 @@ fn a_program_that_wants_a_terminal() {
         client.expect("24 80\n").send("one\n").expect("got one\n").send("two\n").expect("got two\n");
         client.half_close();
         assert_eq!(client.rest(), b"over\n");
-        assert_eq!(server.log.wait_for("end", 1)[0]["how"], "exit 3");
+        assert_eq!(server.log.wait_for("end", 1)[0]["outcome"], "exit 3");
     }
 }
 
@@ -47,7 +47,7 @@ fn output_comes_line_by_line() {
     let mut client = server.connect();
     client.send("a\n").expect("1: a\n").send("b\n").expect("2: b\n").half_close();
     assert!(client.rest().is_empty());
-    assert_eq!(server.log.wait_for("end", 1)[0]["how"], "exit 0");
+    assert_eq!(server.log.wait_for("end", 1)[0]["outcome"], "exit 0");
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn much_output_arrives_whole() {
 fn a_signal_is_told_as_the_programs_own() {
     let server = Server::program(&["--pty"], &["sh", "-c", "kill -SEGV $$"]);
     server.connect().expect_over();
-    assert_eq!(server.log.wait_for("end", 1)[0]["how"], "signal SEGV");
+    assert_eq!(server.log.wait_for("end", 1)[0]["outcome"], "signal SEGV");
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn nothing_is_left_when_the_client_goes() {
     server.connect().reset();
     let end = server.log.wait_for("end", 1).remove(0);
     assert!(
-        end["how"] == "client gone" || end["how"] == "timeout lifetime" || end["how"] == "reset",
+        end["outcome"] == "client gone" || end["outcome"] == "timeout lifetime" || end["outcome"] == "reset",
         "{end}"
     );
     soon("the sleeper has gone", || server.named("sleep").iter().all(|one| one.state == 'Z').then_some(()));

@@ -23,7 +23,7 @@ fn over_after(client: &mut Client, least: u64, most: u64) {
 }
 
 fn how(server: &Server, number: usize) -> String {
-    server.log.wait_for("end", number)[number - 1]["how"].as_str().expect("text").to_owned()
+    server.log.wait_for("end", number)[number - 1]["outcome"].as_str().expect("text").to_owned()
 }
 
 #[test]

@@ -81,8 +81,8 @@ pub struct Serve {
     pub access_times: Vec<String>,
 
     /// What becomes of who is beyond a limit of its source or prefix: it waits for its chance, in turn with others (delay); or
-    /// gets TEXT, by default that of --when-full, and the end of the stream (refuse, refuse=TEXT); or the end alone (close)
-    #[arg(long, value_name = "WHAT", default_value = "refuse", value_parser = when_limited)]
+    /// gets TEXT, by default that of --when-full, and the end of the stream (reject, reject=TEXT); or the end alone (close)
+    #[arg(long, value_name = "WHAT", default_value = "reject", value_parser = when_limited)]
     pub when_limited: WhenLimited,
 
     /// Clients that wait so at a time; beyond, the last of the longest line is refused
@@ -94,7 +94,7 @@ pub struct Serve {
     pub delay_timeout: Duration,
 
     /// At the limit: let the next client wait in the backlog, or send it TEXT (with \n \r \t \0 \\)
-    /// and end its stream [wait, refuse or refuse=TEXT]
+    /// and end its stream [wait, reject or reject=TEXT]
     #[arg(long, value_name = "WHAT", default_value = "wait", value_parser = when_full)]
     pub when_full: WhenFull,
 
@@ -206,8 +206,8 @@ pub enum LogFormat {
 pub enum WhenFull {
     /// `wait`
     Wait,
-    /// `refuse` or `refuse=TEXT`, unescaped
-    Refuse(Vec<u8>),
+    /// `reject` or `reject=TEXT`, unescaped
+    Reject(Vec<u8>),
 }
 
 /// `--per-source-penalties`, as typed.
@@ -227,29 +227,33 @@ fn penalties(text: &str) -> Result<Penalties, String> {
 pub enum WhenLimited {
     /// `delay`
     Delay,
-    /// `refuse`, or `refuse=TEXT`, unescaped
-    Refuse(Option<Vec<u8>>),
+    /// `reject`, or `reject=TEXT`, unescaped
+    Reject(Option<Vec<u8>>),
     /// `close`
     Close,
 }
 
 fn when_limited(text: &str) -> Result<WhenLimited, String> {
-    match text.split_once('=') {
+    match rejection(text) {
+        Some(text) => Ok(WhenLimited::Reject(text.map(unescape).transpose()?)),
         None if text == "delay" => Ok(WhenLimited::Delay),
         None if text == "close" => Ok(WhenLimited::Close),
-        None if text == "refuse" => Ok(WhenLimited::Refuse(None)),
-        Some(("refuse", text)) => Ok(WhenLimited::Refuse(Some(unescape(text)?))),
-        _ => Err("write delay, refuse, refuse=TEXT or close".into()),
+        None => Err("write delay, reject, reject=TEXT or close".into()),
     }
 }
 
 fn when_full(text: &str) -> Result<WhenFull, String> {
-    match text.split_once('=') {
+    match rejection(text) {
+        Some(text) => text.map_or(Ok(Vec::new()), unescape).map(WhenFull::Reject),
         None if text == "wait" => Ok(WhenFull::Wait),
-        None if text == "refuse" => Ok(WhenFull::Refuse(Vec::new())),
-        Some(("refuse", text)) => unescape(text).map(WhenFull::Refuse),
-        _ => Err("write wait, refuse or refuse=TEXT".into()),
+        None => Err("write wait, reject or reject=TEXT".into()),
     }
+}
+
+/// The text in `reject=TEXT`, `Some(None)` for `reject` alone. `refuse` is the former spelling.
+fn rejection(text: &str) -> Option<Option<&str>> {
+    let rest = text.strip_prefix("reject").or_else(|| text.strip_prefix("refuse"))?;
+    if rest.is_empty() { Some(None) } else { rest.strip_prefix('=').map(Some) }
 }
 
 #[cfg(test)]
@@ -257,18 +261,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn refusal_texts() {
+    fn rejection_texts() {
         for (text, meant) in [
             ("wait", Ok(WhenFull::Wait)),
-            ("refuse", Ok(WhenFull::Refuse(vec![]))),
-            ("refuse=", Ok(WhenFull::Refuse(vec![]))),
-            ("refuse=a=b", Ok(WhenFull::Refuse(b"a=b".to_vec()))),
-            (r"refuse=\n\r\t\0\\", Ok(WhenFull::Refuse(b"\n\r\t\0\\".to_vec()))),
-            ("refuse=é", Ok(WhenFull::Refuse("é".as_bytes().to_vec()))),
+            ("reject", Ok(WhenFull::Reject(vec![]))),
+            ("reject=", Ok(WhenFull::Reject(vec![]))),
+            ("refuse=no", Ok(WhenFull::Reject(b"no".to_vec()))),
+            ("reject=a=b", Ok(WhenFull::Reject(b"a=b".to_vec()))),
+            (r"reject=\n\r\t\0\\", Ok(WhenFull::Reject(b"\n\r\t\0\\".to_vec()))),
+            ("reject=é", Ok(WhenFull::Reject("é".as_bytes().to_vec()))),
         ] {
             assert_eq!(when_full(text), meant, "{text}");
         }
-        for text in ["", "WAIT", "wait=1", "refuse=\\", "refuse=\\x", "drop"] {
+        for text in ["", "WAIT", "wait=1", "reject=\\", "reject=\\x", "drop", "rejected"] {
             when_full(text).expect_err(text);
         }
     }

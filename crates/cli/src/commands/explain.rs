@@ -86,7 +86,7 @@ fn limits(serve: &Serve, args: &Explain) -> Result<Vec<String>, Error> {
                     humantime::format_duration(serve.delay_timeout)
                 )
             }
-            WhenLimited::Refuse(_) => "beyond that, it is refused".into(),
+            WhenLimited::Reject(_) => "beyond that, it is refused".into(),
             WhenLimited::Close => "beyond that, it is closed".into(),
         });
     }

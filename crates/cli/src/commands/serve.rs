@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::ArgMatches;
 use tine::{
     Access, AccessRules, Connection, Error, Format, HandlerError, Identity, KillMode, Level, Program, Server,
-    Stderr, Terminal, Timeouts, Tree,
+    Services, Stderr, Terminal, Timeouts,
 };
 
 use crate::args::program::ProgramArgs;
@@ -58,7 +58,7 @@ fn many(file: &Path, args: Serve, typed: &ArgMatches) -> Result<(), Error> {
             "start the server without socket activation, or serve those sockets without --config",
         ));
     }
-    let mut tree = Tree::new().log(log(wide).0, log(wide).1).print_ports(wide.print_ports);
+    let mut tree = Services::new().log(log(wide).0, log(wide).1).print_ports(wide.print_ports);
     if let Some(number) = wide.ready_fd {
         tree = tree.ready_descriptor(number)?;
     }
@@ -217,7 +217,7 @@ fn program(args: &ProgramArgs) -> Option<Program> {
 fn when_full(typed: WhenFull) -> tine::WhenFull {
     match typed {
         WhenFull::Wait => tine::WhenFull::Wait,
-        WhenFull::Refuse(text) => tine::WhenFull::Refuse(text),
+        WhenFull::Reject(text) => tine::WhenFull::Reject(text),
     }
 }
 
@@ -226,7 +226,7 @@ fn when_limited(args: &Serve) -> tine::WhenLimited {
         args::WhenLimited::Delay => {
             tine::WhenLimited::Delay { most: args.max_delayed as usize, time: args.delay_timeout }
         }
-        args::WhenLimited::Refuse(text) => tine::WhenLimited::Refuse(text.clone()),
+        args::WhenLimited::Reject(text) => tine::WhenLimited::Reject(text.clone()),
         args::WhenLimited::Close => tine::WhenLimited::Close,
     }
 }

@@ -8,7 +8,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use std::time::Duration;
 
-use tine::{Arrival, Peer, Prepared, host_name, leads_to};
+use tine::{Incoming, Peer, PrepareResult, host_name, leads_to};
 
 use super::options::{Options, Verbosity};
 use super::{ident, rules};
@@ -45,7 +45,7 @@ impl Visits {
     }
 
     /// Receives a client.
-    pub fn receive(&self, arrival: &Arrival) -> Prepared {
+    pub fn receive(&self, arrival: &Incoming) -> PrepareResult {
         let Peer::Tcp(remote) = arrival.peer else { return Ok(Vec::new()) };
         self.tell(format_args!("pid {} from {}", std::process::id(), remote.ip()));
         greet(arrival, &self.options.banner).map_err(|why| self.drop("unable to print banner", &why))?;
@@ -132,7 +132,7 @@ fn say(line: &str) {
     let _ = io::stderr().write_all(format!("tcpserver: {line}\n").as_bytes());
 }
 
-fn greet(arrival: &Arrival, mut banner: &[u8]) -> io::Result<()> {
+fn greet(arrival: &Incoming, mut banner: &[u8]) -> io::Result<()> {
     while !banner.is_empty() {
         let sent = rustix::net::send(arrival, banner, rustix::net::SendFlags::NOSIGNAL)?;
         banner = &banner[sent..];

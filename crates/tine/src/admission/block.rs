@@ -24,13 +24,13 @@ impl NetBlockSize {
     /// The source of this size that an address is of, as in `192.0.2.0/24`.
     #[must_use]
     pub fn source_of(self, address: IpAddr) -> String {
-        Reach { whose: Whose::Source, size: self }.around(address)
+        Aggregation { whose: BlockKind::Source, size: self }.orphans_and_descendants(address)
     }
 
     /// The prefix of this size that it is of.
     #[must_use]
     pub fn prefix_of(self, address: IpAddr) -> String {
-        Reach { whose: Whose::Prefix, size: self }.around(address)
+        Aggregation { whose: BlockKind::Prefix, size: self }.orphans_and_descendants(address)
     }
 }
 
@@ -51,49 +51,49 @@ impl FromStr for NetBlockSize {
 
 /// Which of the two a block is of. Both may have the same size, and then share nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Whose {
+enum BlockKind {
     Source,
     Prefix,
 }
 
 /// What is taken as one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Reach {
-    whose: Whose,
+pub(crate) struct Aggregation {
+    whose: BlockKind,
     size: NetBlockSize,
 }
 
 /// What a source and a prefix are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Reaches {
-    pub(crate) source: Reach,
-    pub(crate) prefix: Reach,
+pub(crate) struct Aggregations {
+    pub(crate) source: Aggregation,
+    pub(crate) prefix: Aggregation,
 }
 
-impl Reaches {
+impl Aggregations {
     /// Of these sizes.
     ///
     /// # Errors
     /// A prefix would be less than a source.
-    pub(crate) fn new(source: NetBlockSize, prefix: NetBlockSize) -> Result<Reaches, Error> {
+    pub(crate) fn new(source: NetBlockSize, prefix: NetBlockSize) -> Result<Aggregations, Error> {
         if prefix.ipv4 > source.ipv4 || prefix.ipv6 > source.ipv6 {
             return Err(Error::usage(
                 "a prefix would be less than a source",
                 "give the prefix as many bits as the source, or fewer",
             ));
         }
-        Ok(Reaches {
-            source: Reach { whose: Whose::Source, size: source },
-            prefix: Reach { whose: Whose::Prefix, size: prefix },
+        Ok(Aggregations {
+            source: Aggregation { whose: BlockKind::Source, size: source },
+            prefix: Aggregation { whose: BlockKind::Prefix, size: prefix },
         })
     }
 }
 
-impl Default for Reaches {
-    fn default() -> Reaches {
-        Reaches {
-            source: Reach { whose: Whose::Source, size: NetBlockSize::SOURCE },
-            prefix: Reach { whose: Whose::Prefix, size: NetBlockSize::PREFIX },
+impl Default for Aggregations {
+    fn default() -> Aggregations {
+        Aggregations {
+            source: Aggregation { whose: BlockKind::Source, size: NetBlockSize::SOURCE },
+            prefix: Aggregation { whose: BlockKind::Prefix, size: NetBlockSize::PREFIX },
         }
     }
 }
@@ -101,23 +101,23 @@ impl Default for Reaches {
 /// Addresses that a limit takes as one: what they have in common of the words of a peer, without the port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Block {
-    pub(crate) reach: Reach,
+    pub(crate) aggregation: Aggregation,
     words: [u64; 3],
 }
 
 /// The block that a peer with these words is in; `None` where that means nothing.
-pub(crate) fn block_of(words: [u64; 3], reach: Reach) -> Option<Block> {
+pub(crate) fn block_of(words: [u64; 3], aggregation: Aggregation) -> Option<Block> {
     let without_port = words[2] & !0xff_ff00;
     let mask = match words[2] & 0xff {
-        4 => mask(96 + reach.size.ipv4),
-        6 => mask(reach.ipv6_bits(words[0])),
+        4 => mask(96 + aggregation.size.ipv4),
+        6 => mask(aggregation.ipv6_bits(words[0])),
         _ => return None,
     };
-    Some(Block { reach, words: [words[0] & (mask >> 64) as u64, words[1] & mask as u64, without_port] })
+    Some(Block { aggregation, words: [words[0] & (mask >> 64) as u64, words[1] & mask as u64, without_port] })
 }
 
-impl Reach {
-    fn around(self, address: IpAddr) -> String {
+impl Aggregation {
+    fn orphans_and_descendants(self, address: IpAddr) -> String {
         let block = Peer::Tcp((address.to_canonical(), 0).into()).block(self);
         block.map_or_else(String::new, |block| block.to_string())
     }
@@ -126,14 +126,14 @@ impl Reach {
     fn ipv6_bits(self, start: u64) -> u8 {
         let is_link_local = start >> 54 == 0xfe80 >> 6;
         // On a link, each address is a machine.
-        if is_link_local && self.whose == Whose::Source { 128 } else { self.size.ipv6 }
+        if is_link_local && self.whose == BlockKind::Source { 128 } else { self.size.ipv6 }
     }
 }
 
 impl Peer {
     /// The block that it is in.
-    pub(crate) fn block(self, reach: Reach) -> Option<Block> {
-        block_of(self.to_words(), reach)
+    pub(crate) fn block(self, aggregation: Aggregation) -> Option<Block> {
+        block_of(self.to_words(), aggregation)
     }
 }
 
@@ -141,7 +141,11 @@ impl Peer {
 impl fmt::Display for Block {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Peer::Tcp(first) = Peer::from_words(self.words) else { return Ok(()) };
-        let bits = if first.is_ipv4() { self.reach.size.ipv4 } else { self.reach.ipv6_bits(self.words[0]) };
+        let bits = if first.is_ipv4() {
+            self.aggregation.size.ipv4
+        } else {
+            self.aggregation.ipv6_bits(self.words[0])
+        };
         Prefix::new(first.ip(), bits).fmt(f)
     }
 }
@@ -150,17 +154,17 @@ impl fmt::Display for Block {
 mod tests {
     use super::*;
 
-    fn block(text: &str, reach: Reach) -> Option<Block> {
-        Peer::Tcp(text.parse().expect(text)).block(reach)
+    fn block(text: &str, aggregation: Aggregation) -> Option<Block> {
+        Peer::Tcp(text.parse().expect(text)).block(aggregation)
     }
 
     #[test]
     fn a_source_is_an_address_without_the_port() {
-        let source = |text: &str| block(text, Reaches::default().source);
+        let source = |text: &str| block(text, Aggregations::default().source);
         assert_eq!(source("192.0.2.1:80"), source("192.0.2.1:65535"));
         assert_ne!(source("192.0.2.1:80"), source("192.0.2.2:80"));
         assert_ne!(source("[fe80::1%1]:80"), source("[fe80::1%2]:80"));
-        assert_eq!(Peer::Unix.block(Reaches::default().source), None);
+        assert_eq!(Peer::Unix.block(Aggregations::default().source), None);
         // Of IPv6, whoever has a /64 has all of its addresses.
         assert_eq!(source("[2001:db8:0:1::1]:80"), source("[2001:db8:0:1:2:3:4:5]:80"));
         assert_ne!(source("[2001:db8:0:1::1]:80"), source("[2001:db8:0:2::1]:80"));
@@ -169,7 +173,7 @@ mod tests {
 
     #[test]
     fn prefixes_are_wider() {
-        let prefix = |text: &str| block(text, Reaches::default().prefix);
+        let prefix = |text: &str| block(text, Aggregations::default().prefix);
         assert_eq!(prefix("192.0.2.1:80"), prefix("192.0.2.255:81"));
         assert_ne!(prefix("192.0.2.1:80"), prefix("192.0.3.1:80"));
         assert_eq!(prefix("[2001:db8:0:1::1]:80"), prefix("[2001:db8:0:ff::1]:80"));
@@ -194,10 +198,10 @@ mod tests {
             assert_eq!(text.parse::<NetBlockSize>().expect_err(text).exit_code(), 100, "{text}");
         }
         let size = |text: &str| text.parse::<NetBlockSize>().expect(text);
-        assert!(Reaches::new(size("24:56"), size("24:48")).is_ok());
-        assert!(Reaches::new(size("24:56"), size("25:48")).is_err());
+        assert!(Aggregations::new(size("24:56"), size("24:48")).is_ok());
+        assert!(Aggregations::new(size("24:56"), size("25:48")).is_err());
         // Of the same size, they share nothing all the same.
-        let both = Reaches::new(size("32:64"), size("32:64")).expect("as wide");
+        let both = Aggregations::new(size("32:64"), size("32:64")).expect("as wide");
         assert_ne!(block("192.0.2.1:80", both.source), block("192.0.2.1:80", both.prefix));
     }
 }

@@ -10,8 +10,8 @@ pub(crate) mod sources;
 use std::io;
 use std::time::Duration;
 
-use crate::admission::access::{Gate, Source, Standing};
-use crate::admission::block::{Block, Reaches};
+use crate::admission::access::{Gate, PendingNameRules, Source};
+use crate::admission::block::{Aggregations, Block};
 use crate::admission::penalty::{Fault, Penalties, holds};
 use crate::admission::rate::Rates;
 use crate::admission::sources::{Bit, Sources};
@@ -24,7 +24,7 @@ use crate::shared::board::now;
 /// What decides: rules that nobody can change, and what has been seen of each source, in memory that supervisor, forkers,
 /// waiting spares and the delayer share.
 #[derive(Clone, Debug)]
-pub(crate) struct Door {
+pub(crate) struct Admission {
     gate: Option<Gate>,
     rates: Rates,
     penalties: Option<Penalties>,
@@ -35,27 +35,27 @@ pub(crate) struct Door {
     /// What each source has to pay.
     owed: Option<Sources>,
     /// What a source and a prefix are.
-    reaches: Reaches,
+    aggregations: Aggregations,
     /// Clients wait, in a line for each source; and in one for each prefix.
     delays: bool,
     limits_prefixes: bool,
 }
 
-impl Door {
+impl Admission {
     /// One that has seen nobody yet.
     ///
     /// # Errors
     /// ENOMEM.
-    pub(crate) fn new(settings: &Settings) -> io::Result<Door> {
+    pub(crate) fn new(settings: &Settings) -> io::Result<Admission> {
         let has_buckets = settings.rates.are_any() || settings.delays();
-        Ok(Door {
+        Ok(Admission {
             gate: settings.gate,
             rates: settings.rates,
             penalties: settings.penalties,
             exempt: settings.penalty_exempt,
             buckets: has_buckets.then(|| Sources::new(Bit::Stays)).transpose()?,
             owed: settings.penalties.map(|_| Sources::new(Bit::Fades)).transpose()?,
-            reaches: settings.reaches,
+            aggregations: settings.aggregations,
             delays: settings.delays(),
             limits_prefixes: settings.limits_prefixes(),
         })
@@ -67,34 +67,34 @@ impl Door {
         if let Some(reason) = self.gate.and_then(|gate| gate.objection(peer)) {
             return Some(reason);
         }
-        if self.paid_off_at(peer) > now() {
+        if self.penalty_until(peer) > now() {
             return Some(Reason::Penalty);
         }
-        if self.somebody_waits(peer) {
+        if self.has_queued(peer) {
             return Some(Reason::Delayed);
         }
         (!self.admit(peer)).then_some(Reason::Rate)
     }
 
     /// Until when a client's source has a penalty to wait for; 0 if it has none.
-    fn paid_off_at(&self, peer: Peer) -> u64 {
-        let owed = self.owed.as_ref().zip(peer.block(self.reaches.source));
+    fn penalty_until(&self, peer: Peer) -> u64 {
+        let owed = self.owed.as_ref().zip(peer.block(self.aggregations.source));
         let word = owed.and_then(|(owed, source)| owed.find(&source));
         word.filter(|word| holds(*word, now())).unwrap_or(0)
     }
 
     /// Takes the tokens that a client needs to come in; false where it cannot.
     pub(crate) fn admit(&self, peer: Peer) -> bool {
-        self.buckets.as_ref().is_none_or(|buckets| self.rates.admit(buckets, peer, self.reaches, now()))
+        self.buckets.as_ref().is_none_or(|buckets| self.rates.admit(buckets, peer, self.aggregations, now()))
     }
 
     /// Charges a client's source for what it did. Returns for how long it may not come, if that is new.
     pub(crate) fn charge(&self, peer: Peer, fault: Fault) -> Option<Duration> {
         let (penalties, owed) = self.penalties.zip(self.owed.as_ref())?;
-        if self.exempt.is_some_and(|exempt| exempt.lets_in(peer)) {
+        if self.exempt.is_some_and(|exempt| exempt.admits(peer)) {
             return None;
         }
-        penalties.charge(owed, peer.block(self.reaches.source)?, now(), fault)
+        penalties.charge(owed, peer.block(self.aggregations.source)?, now(), fault)
     }
 
     /// Whether faults are punished.
@@ -108,8 +108,8 @@ impl Door {
     }
 
     /// Where a client stands, as long as its name is not known, where names are looked up.
-    pub(crate) fn standing(&self, peer: Peer) -> Option<Standing> {
-        self.gate.filter(Gate::asks_names).and_then(|gate| gate.standing(peer))
+    pub(crate) fn pending_name_rules(&self, peer: Peer) -> Option<PendingNameRules> {
+        self.gate.filter(Gate::asks_names).and_then(|gate| gate.pending_name_rules(peer))
     }
 
     /// Puts the rules in force that the files have now; says how many. By the supervisor.
@@ -123,17 +123,19 @@ impl Door {
     // For those who wait.
 
     /// From when on a client may come, as far as that is a matter of time.
-    pub(crate) fn next_chance(&self, peer: Peer) -> u64 {
-        let token =
-            self.buckets.as_ref().map_or(0, |buckets| self.rates.next_chance(buckets, peer, self.reaches));
-        token.max(self.paid_off_at(peer))
+    pub(crate) fn earliest_admission(&self, peer: Peer) -> u64 {
+        let token = self
+            .buckets
+            .as_ref()
+            .map_or(0, |buckets| self.rates.earliest_admission(buckets, peer, self.aggregations));
+        token.max(self.penalty_until(peer))
     }
 
     /// The lines that a client stands in.
     pub(crate) fn lines(&self, peer: Peer) -> impl Iterator<Item = Block> {
-        let source = self.delays.then_some(self.reaches.source);
-        let prefix = (self.delays && self.limits_prefixes).then_some(self.reaches.prefix);
-        source.into_iter().chain(prefix).filter_map(move |reach| peer.block(reach))
+        let source = self.delays.then_some(self.aggregations.source);
+        let prefix = (self.delays && self.limits_prefixes).then_some(self.aggregations.prefix);
+        source.into_iter().chain(prefix).filter_map(move |aggregation| peer.block(aggregation))
     }
 
     /// Has those who come later wait behind those of this block, or no more. False if that was so already.
@@ -143,11 +145,11 @@ impl Door {
     }
 
     /// Has nobody wait behind anybody.
-    pub(crate) fn release_all(&self) {
+    pub(crate) fn clear_all_queued(&self) {
         self.buckets.iter().for_each(|buckets| buckets.change_all(|word| word & !1));
     }
 
-    fn somebody_waits(&self, peer: Peer) -> bool {
+    fn has_queued(&self, peer: Peer) -> bool {
         let Some(buckets) = self.buckets.as_ref() else { return false };
         self.lines(peer).any(|block| buckets.find(&block).is_some_and(|word| word & 1 == 1))
     }
@@ -156,15 +158,15 @@ impl Door {
 
     /// Leaves it out of processes forked from here: a connection has no use for it, and a mapping more makes each fork
     /// slower.
-    pub(crate) fn keep_from_children(&self) -> io::Result<()> {
-        self.tables().try_for_each(Sources::keep_from_children)?;
-        self.gate.iter().chain(&self.exempt).try_for_each(Gate::keep_from_children)
+    pub(crate) fn exclude_from_fork(&self) -> io::Result<()> {
+        self.tables().try_for_each(Sources::exclude_from_fork)?;
+        self.gate.iter().chain(&self.exempt).try_for_each(Gate::exclude_from_fork)
     }
 
     /// Takes what is remembered away from this process.
-    pub(crate) fn withdraw(&self) -> io::Result<()> {
-        self.tables().try_for_each(Sources::withdraw)?;
-        self.gate.iter().chain(&self.exempt).try_for_each(Gate::withdraw)
+    pub(crate) fn unmap(&self) -> io::Result<()> {
+        self.tables().try_for_each(Sources::unmap)?;
+        self.gate.iter().chain(&self.exempt).try_for_each(Gate::unmap)
     }
 
     fn tables(&self) -> impl Iterator<Item = &Sources> {

@@ -87,10 +87,10 @@ impl Fault {
     pub(crate) fn of(how: How, outcome: &Outcome) -> Option<Fault> {
         match outcome {
             Outcome::Signal(number) if is_crash(*number) => Some(Fault::Crash),
-            Outcome::Told(Report::Panic(_)) => Some(Fault::Crash),
+            Outcome::Emit(Report::Panic(_)) => Some(Fault::Crash),
             Outcome::Ended(Reason::Idle | Reason::FirstByte) => Some(Fault::GraceExceeded),
             // What it reports of itself can be written by others; its exit code cannot.
-            Outcome::Told(Report::Done | Report::Reset) if how == How::Exited(SILENT) => Some(Fault::NoAuth),
+            Outcome::Emit(Report::Done | Report::Reset) if how == How::Exited(SILENT) => Some(Fault::NoAuth),
             _ => None,
         }
     }
@@ -209,7 +209,7 @@ mod tests {
 
     #[test]
     fn faults_are_told_from_ends() {
-        let told = Outcome::Told;
+        let told = Outcome::Emit;
         for (how, outcome, fault) in [
             (How::Signaled(11), Outcome::Signal(11), Some(Fault::Crash)),
             (How::Signaled(6), Outcome::Signal(6), Some(Fault::Crash)),

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::admission::block::{Block, Reaches};
+use crate::admission::block::{Aggregations, Block};
 use crate::admission::sources::Sources;
 use crate::error::Error;
 use crate::net::peer::Peer;
@@ -110,8 +110,8 @@ impl Rates {
 
     /// Whether a client may come now, as to these. The source's own bucket is asked first: who is beyond it takes nothing
     /// from the bucket that it shares with others.
-    pub(crate) fn admit(&self, buckets: &Sources, peer: Peer, reaches: Reaches, now: u64) -> bool {
-        self.of(peer, reaches).all(|(rate, bucket)| {
+    pub(crate) fn admit(&self, buckets: &Sources, peer: Peer, aggregations: Aggregations, now: u64) -> bool {
+        self.of(peer, aggregations).all(|(rate, bucket)| {
             // The lowest bit says that somebody waits for a token: the delayer's business.
             let step = |word: u64| Some(rate.take(word & !1, now)?.next_multiple_of(2) | word & 1);
             buckets.change(&bucket, now, step).is_some()
@@ -119,18 +119,23 @@ impl Rates {
     }
 
     /// When a client could come, if nobody comes before it.
-    pub(crate) fn next_chance(&self, buckets: &Sources, peer: Peer, reaches: Reaches) -> u64 {
+    pub(crate) fn earliest_admission(
+        &self,
+        buckets: &Sources,
+        peer: Peer,
+        aggregations: Aggregations,
+    ) -> u64 {
         let chances = self
-            .of(peer, reaches)
+            .of(peer, aggregations)
             .filter_map(|(rate, bucket)| Some(rate.next_token(buckets.find(&bucket)? & !1)));
         chances.max().unwrap_or(0)
     }
 
     /// The rates for a client, and which bucket is meant.
-    fn of(&self, peer: Peer, reaches: Reaches) -> impl Iterator<Item = (Rate, Block)> {
-        [(self.source, reaches.source), (self.prefix, reaches.prefix)]
+    fn of(&self, peer: Peer, aggregations: Aggregations) -> impl Iterator<Item = (Rate, Block)> {
+        [(self.source, aggregations.source), (self.prefix, aggregations.prefix)]
             .into_iter()
-            .filter_map(move |(rate, reach)| Some((rate?, peer.block(reach)?)))
+            .filter_map(move |(rate, aggregation)| Some((rate?, peer.block(aggregation)?)))
     }
 }
 

@@ -49,13 +49,13 @@ impl Sources {
     }
 
     /// Leaves it out of processes forked from here.
-    pub(crate) fn keep_from_children(&self) -> io::Result<()> {
-        self.region.keep_from_children()
+    pub(crate) fn exclude_from_fork(&self) -> io::Result<()> {
+        self.region.exclude_from_fork()
     }
 
     /// Takes it away from this process, which must not use it any more.
-    pub(crate) fn withdraw(&self) -> io::Result<()> {
-        self.region.withdraw()
+    pub(crate) fn unmap(&self) -> io::Result<()> {
+        self.region.unmap()
     }
 
     /// The word of a source, if it has one.

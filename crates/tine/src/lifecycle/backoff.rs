@@ -11,7 +11,7 @@ const LONGEST: Duration = Duration::from_secs(5);
 /// The past and future of a process that has to be there: started again at once the first time, then after
 /// 100 ms, doubling to 5 s.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Care {
+pub(crate) struct RestartBackoff {
     running: bool,
     started: Instant,
     deaths: u32,
@@ -19,14 +19,14 @@ pub(crate) struct Care {
     due: Option<Instant>,
 }
 
-impl Care {
+impl RestartBackoff {
     /// It runs, and was started now.
-    pub(crate) fn running(now: Instant) -> Care {
-        Care { running: true, started: now, deaths: 0, due: None }
+    pub(crate) fn running(now: Instant) -> RestartBackoff {
+        RestartBackoff { running: true, started: now, deaths: 0, due: None }
     }
 
     /// It has ended, and is to come back.
-    pub(crate) fn died(&mut self, now: Instant) {
+    pub(crate) fn exited(&mut self, now: Instant) {
         self.running = false;
         if now.saturating_duration_since(self.started) >= HEALTHY {
             self.deaths = 0;
@@ -40,7 +40,7 @@ impl Care {
     }
 
     /// It has ended, and is not missed.
-    pub(crate) fn left(&mut self) {
+    pub(crate) fn retired(&mut self) {
         self.running = false;
         self.due = None;
     }
@@ -56,7 +56,7 @@ impl Care {
     }
 
     /// Whether it neither runs nor comes back.
-    pub(crate) fn is_gone(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         !self.running && self.due.is_none()
     }
 
@@ -65,7 +65,7 @@ impl Care {
     pub(crate) fn take_due(&mut self, by: Option<Instant>, now: Instant) -> bool {
         let is_due = self.due.is_some_and(|due| by.is_none_or(|by| due <= by));
         if is_due {
-            *self = Care { running: true, started: now, due: None, ..*self };
+            *self = RestartBackoff { running: true, started: now, due: None, ..*self };
         }
         is_due
     }
@@ -78,28 +78,28 @@ mod tests {
     #[test]
     fn who_dies_often_waits_longer() {
         let mut now = Instant::now();
-        let mut care = Care::running(now);
+        let mut backoff = RestartBackoff::running(now);
         for wait in [0, 100, 200, 400, 800, 1600, 3200, 5000, 5000] {
-            care.died(now);
+            backoff.exited(now);
             let due = now + Duration::from_millis(wait);
-            assert_eq!(care.due(), Some(due));
-            assert!(wait == 0 || !care.take_due(Some(due - Duration::from_millis(1)), now));
+            assert_eq!(backoff.due(), Some(due));
+            assert!(wait == 0 || !backoff.take_due(Some(due - Duration::from_millis(1)), now));
             now = due;
-            assert!(care.take_due(Some(now), now));
+            assert!(backoff.take_due(Some(now), now));
         }
         now += HEALTHY;
-        care.died(now);
-        assert_eq!(care.due(), Some(now));
+        backoff.exited(now);
+        assert_eq!(backoff.due(), Some(now));
     }
 
     #[test]
     fn who_has_left_stays_away() {
         let now = Instant::now();
-        let mut care = Care::running(now);
-        assert!(!care.is_gone());
-        care.died(now);
-        assert!(!care.is_gone());
-        care.left();
-        assert!(care.is_gone() && !care.take_due(None, now));
+        let mut backoff = RestartBackoff::running(now);
+        assert!(!backoff.is_done());
+        backoff.exited(now);
+        assert!(!backoff.is_done());
+        backoff.retired();
+        assert!(backoff.is_done() && !backoff.take_due(None, now));
     }
 }

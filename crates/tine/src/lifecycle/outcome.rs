@@ -92,7 +92,7 @@ pub(crate) enum Outcome {
     /// The server ended it.
     Ended(Reason),
     /// The process reported more than its exit code says.
-    Told(Report),
+    Emit(Report),
 }
 
 impl Outcome {
@@ -101,8 +101,8 @@ impl Outcome {
         match (how, report) {
             (How::Signaled(signal), _) => Outcome::Signal(signal),
             (How::Exited(0), Some(Report::Done)) => Outcome::Exit(0),
-            (How::Exited(code), Some(report)) if report.exit_code() == code => Outcome::Told(report),
-            (How::Exited(SILENT), Some(report @ (Report::Done | Report::Reset))) => Outcome::Told(report),
+            (How::Exited(code), Some(report)) if report.exit_code() == code => Outcome::Emit(report),
+            (How::Exited(SILENT), Some(report @ (Report::Done | Report::Reset))) => Outcome::Emit(report),
             (How::Exited(code), _) => Outcome::Exit(code),
         }
     }
@@ -115,7 +115,7 @@ impl Outcome {
             Outcome::Exit(code) => code << 8,
             Outcome::Signal(number) => *number,
             Outcome::Ended(_) => rustix::process::Signal::TERM.as_raw(),
-            Outcome::Told(report) => report.exit_code() << 8,
+            Outcome::Emit(report) => report.exit_code() << 8,
         }
     }
 }
@@ -126,12 +126,12 @@ impl fmt::Display for Outcome {
             Outcome::Exit(code) => write!(f, "exit {code}"),
             Outcome::Signal(number) => write!(f, "signal {}", signal_name(*number)),
             Outcome::Ended(reason) => reason.fmt(f),
-            Outcome::Told(Report::Done) => f.write_str("exit 0"),
-            Outcome::Told(Report::Reset) => f.write_str("reset"),
-            Outcome::Told(Report::Timeout(which)) => write!(f, "timeout {which}"),
-            Outcome::Told(Report::Error(text)) => write!(f, "error {text}"),
-            Outcome::Told(Report::Panic(text)) if text.is_empty() => f.write_str("panic"),
-            Outcome::Told(Report::Panic(text)) => write!(f, "panic {text}"),
+            Outcome::Emit(Report::Done) => f.write_str("exit 0"),
+            Outcome::Emit(Report::Reset) => f.write_str("reset"),
+            Outcome::Emit(Report::Timeout(which)) => write!(f, "timeout {which}"),
+            Outcome::Emit(Report::Error(text)) => write!(f, "error {text}"),
+            Outcome::Emit(Report::Panic(text)) if text.is_empty() => f.write_str("panic"),
+            Outcome::Emit(Report::Panic(text)) => write!(f, "panic {text}"),
         }
     }
 }

@@ -66,7 +66,7 @@ pub(crate) struct Log {
 }
 
 /// What a connection used, for its last line.
-pub(crate) struct Spent {
+pub(crate) struct Usage {
     pub(crate) duration: Duration,
     pub(crate) bytes: Option<(u64, u64)>,
     pub(crate) cpu: Duration,
@@ -93,7 +93,7 @@ impl Log {
     }
 
     /// Whether accepted and ended connections are written down.
-    pub(crate) fn tells_connections(&self) -> bool {
+    pub(crate) fn logs_connections(&self) -> bool {
         self.format != Format::Off && self.level >= self.level_of_connections()
     }
 
@@ -103,7 +103,7 @@ impl Log {
     }
 
     /// Whether received bytes are written down.
-    pub(crate) fn tells_bytes(&self) -> bool {
+    pub(crate) fn logs_bytes(&self) -> bool {
         !matches!(self.format, Format::Off | Format::Tcpserver) && self.level >= Level::Verbose
     }
 
@@ -131,7 +131,7 @@ impl Log {
         );
     }
 
-    pub(crate) fn end(&mut self, entry: &Entry, pid: i32, outcome: &Outcome, spent: &Spent) {
+    pub(crate) fn end(&mut self, entry: &Entry, pid: i32, outcome: &Outcome, spent: &Usage) {
         if self.format == Format::Tcpserver {
             return self.say(format_args!("end {pid} status {}", outcome.wait_status()));
         }
@@ -141,7 +141,7 @@ impl Log {
             ("id", Number(entry.id)),
             ("peer", Text(&peer)),
             ("pid", Number(pid as u64)),
-            ("how", Text(&how)),
+            ("outcome", Text(&how)),
             ("seconds", Decimal(spent.duration.as_secs_f64())),
         ];
         if let Some((bytes_in, bytes_out)) = spent.bytes {
@@ -166,17 +166,17 @@ impl Log {
     }
 
     /// Lines of a program's standard error that had none of their own.
-    pub(crate) fn stderr_flood(&mut self, id: u64, more: u64) {
-        self.event("stderr", &[("id", Number(id)), ("more", Number(more))]);
+    pub(crate) fn stderr_suppressed(&mut self, id: u64, more: u64) {
+        self.event("stderr", &[("id", Number(id)), ("suppressed", Number(more))]);
     }
 
-    pub(crate) fn refuse(&mut self, peer: &Peer, reason: &str) {
-        self.event("refuse", &[("peer", Text(&peer.to_string())), ("reason", Text(reason))]);
+    pub(crate) fn reject(&mut self, peer: &Peer, reason: &str) {
+        self.event("reject", &[("peer", Text(&peer.to_string())), ("reason", Text(reason))]);
     }
 
     /// Refusals that had no line of their own.
-    pub(crate) fn refusals(&mut self, more: u64, reason: &str) {
-        self.event("refuse", &[("more", Number(more)), ("reason", Text(reason))]);
+    pub(crate) fn rejections(&mut self, more: u64, reason: &str) {
+        self.event("reject", &[("suppressed", Number(more)), ("reason", Text(reason))]);
     }
 
     /// Rules have been read again.
@@ -220,8 +220,8 @@ impl Log {
             &[
                 ("role", Text(role)),
                 ("pid", Number(pid as u64)),
-                ("how", Text(&how.to_string())),
-                ("in_seconds", Decimal(again_in.as_secs_f64())),
+                ("outcome", Text(&how.to_string())),
+                ("restart_in_seconds", Decimal(again_in.as_secs_f64())),
             ],
         );
     }
@@ -304,7 +304,7 @@ impl Log {
 fn paint(event: &str) -> &'static str {
     match event {
         "error" => "\x1b[31m",
-        "warning" | "restart" | "refuse" | "penalty" | "dropped" => "\x1b[33m",
+        "warning" | "restart" | "reject" | "penalty" | "dropped" => "\x1b[33m",
         "accept" => "\x1b[32m",
         "end" => "\x1b[36m",
         _ => "\x1b[1m",
@@ -356,10 +356,10 @@ mod tests {
     fn text_lines() {
         for (fields, line) in [
             (vec![("id", Number(7)), ("peer", Text("127.0.0.1:80"))], "e id=7 peer=127.0.0.1:80\n"),
-            (vec![("how", Text("exit 0"))], "e how=\"exit 0\"\n"),
+            (vec![("outcome", Text("exit 0"))], "e outcome=\"exit 0\"\n"),
             (vec![("data", Text("a\nb\u{1b}\"="))], "e data=\"a\\nb\\u{1b}\\\"=\"\n"),
             (vec![("data", Bytes(b"a\n\xff\""))], "e data=\"a\\n\\xff\\\"\"\n"),
-            (vec![("how", Text(""))], "e how=\"\"\n"),
+            (vec![("outcome", Text(""))], "e outcome=\"\"\n"),
             (vec![("seconds", Decimal(1.5))], "e seconds=1.500000\n"),
         ] {
             assert_eq!(compose(Format::Text, "e", &fields), line);
@@ -385,7 +385,7 @@ mod tests {
             (Format::Off, Level::Verbose, false, false),
         ] {
             let log = Log::new(format, level, None);
-            assert_eq!((log.tells_connections(), log.tells_bytes()), (connections, bytes));
+            assert_eq!((log.logs_connections(), log.logs_bytes()), (connections, bytes));
         }
     }
 }

@@ -6,7 +6,7 @@ use rustix::io::Errno;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AcceptError {
     /// Nobody is waiting: wait for clients.
-    Nobody,
+    NoClient,
     /// It concerned that client alone, or nobody: try the next one at once.
     Next,
     /// The system is out of something: wait a little, whoever waits stays in the queue.
@@ -19,7 +19,7 @@ pub(crate) enum AcceptError {
 /// back from `accept`, too, so that anything unknown is that client's.
 pub(crate) fn classify(errno: Errno) -> AcceptError {
     match errno {
-        Errno::AGAIN => AcceptError::Nobody,
+        Errno::AGAIN => AcceptError::NoClient,
         Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM => AcceptError::Pause,
         Errno::BADF | Errno::INVAL | Errno::NOTSOCK => AcceptError::Fatal,
         _ => AcceptError::Next,
@@ -45,7 +45,7 @@ mod tests {
     #[test]
     fn only_three_errors_are_fatal() {
         for (errno, means) in [
-            (Errno::AGAIN, AcceptError::Nobody),
+            (Errno::AGAIN, AcceptError::NoClient),
             (Errno::INTR, AcceptError::Next),
             (Errno::CONNABORTED, AcceptError::Next),
             (Errno::CONNRESET, AcceptError::Next),

@@ -11,7 +11,7 @@ use crate::system::cgroup::Cgroups;
 /// Lives as the warden until the supervisor has closed the other end of the channel: because only the
 /// cgroups are left of the server, or because it has died.
 pub(crate) fn run(channel: &OwnedFd, cgroups: &Cgroups) -> ! {
-    crate::processes::start::begin(c"tine: warden");
+    crate::processes::start::begin(c"tine: cleaner");
     while rustix::io::read(channel, &mut [0; 8]) == Err(Errno::INTR) {}
     cgroups.end();
     exit_now(0)

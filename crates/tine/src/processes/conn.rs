@@ -7,33 +7,33 @@ use rustix::process::{Pid, Signal};
 use tine_sys::cmdline::Title;
 use tine_sys::process::exit_now;
 
-use crate::admission::Door;
+use crate::admission::Admission;
 use crate::connection::{self, Connection};
 use crate::error::HandlerError;
 use crate::lifecycle::outcome::{Report, SILENT};
 use crate::processes::forker::Forker;
-use crate::program::launch::{Client, Surroundings};
+use crate::program::launch::{Client, LaunchContext};
 use crate::shared::board::{Board, Entry};
 
 /// The first steps of every process that a forker makes, before it has anything of a client: it dies
 /// with the supervisor, and a terminal's Ctrl-C or a signal to a group reaches it alone. Signals have
 /// their default actions and none is blocked: the forker has it so.
 #[inline]
-pub(crate) fn be_born(supervisor: Option<Pid>) {
-    supervisor.into_iter().for_each(die_with);
+pub(crate) fn init_child(supervisor: Option<Pid>) {
+    supervisor.into_iter().for_each(kill_on_exit_of);
     // Fails only for a session leader, which a process this young is not.
     let _ = rustix::process::setpgid(None, None);
 }
 
 /// Asks the kernel to kill this process when its parent, the supervisor, dies.
 #[inline]
-pub(crate) fn die_with(supervisor: Pid) {
-    on_death_of(supervisor, Signal::KILL);
+pub(crate) fn kill_on_exit_of(supervisor: Pid) {
+    signal_on_exit_of(supervisor, Signal::KILL);
 }
 
 /// Asks the kernel for a signal when this process's parent dies.
 #[inline]
-pub(crate) fn on_death_of(parent: Pid, signal: Signal) {
+pub(crate) fn signal_on_exit_of(parent: Pid, signal: Signal) {
     let asked = rustix::process::set_parent_process_death_signal(Some(signal));
     // It may have died before the kernel was asked.
     if asked.is_err() || rustix::process::getppid() != Some(parent) {
@@ -48,7 +48,7 @@ pub(crate) fn serve<H>(
     socket: OwnedFd,
     slot: usize,
     entry: Entry,
-    surroundings: &Surroundings,
+    launch_context: &LaunchContext,
 ) -> !
 where
     H: FnMut(Connection) -> Result<(), HandlerError>,
@@ -57,21 +57,22 @@ where
         give_up_tables(&forker.board, forker.door);
     }
     if let Some(launcher) = &mut forker.launcher {
-        let mut client = Client { socket: &socket, entry, surroundings };
+        let mut client = Client { socket: &socket, entry, launch_context };
         let prepared;
         if launcher.prepares() {
             show_name(entry, forker.title.as_mut());
-            let variables = launcher.prepare(&client, forker.first_own_descriptor).unwrap_or_else(|report| {
+            let variables = launcher.prepare(&client, forker.first_server_fd).unwrap_or_else(|report| {
                 forker.board.display().report(slot, &report);
                 exit_now(report.exit_code())
             });
-            prepared = Surroundings { cgroup: surroundings.cgroup.clone(), variables, standing: None };
-            client.surroundings = &prepared;
+            prepared =
+                LaunchContext { cgroup: launch_context.cgroup.clone(), variables, pending_name_rules: None };
+            client.launch_context = &prepared;
         }
         let report = match launcher.relays() {
             true => {
                 show_name(entry, forker.title.as_mut());
-                launcher.relay(forker.alone, &client, forker.first_own_descriptor)
+                launcher.relay(forker.alone, &client, forker.first_server_fd)
             }
             false => launcher.execute(&client),
         };
@@ -79,23 +80,23 @@ where
         exit_now(report.exit_code());
     }
     // The listener, the other descriptors of the server, a socket that another forker may have left.
-    tine_sys::fd::close_from(forker.first_own_descriptor);
+    tine_sys::fd::close_from(forker.first_server_fd);
     show_name(entry, forker.title.as_mut());
     let report = handle(forker, socket, slot, entry);
     exit_now(exit_code(&report, forker.door))
 }
 
 /// Takes what decides about other connections away from this process.
-fn give_up_tables(board: &Board, door: &Door) {
-    if board.withdraw().and_then(|()| door.withdraw()).is_err() {
+fn give_up_tables(board: &Board, door: &Admission) {
+    if board.unmap().and_then(|()| door.unmap()).is_err() {
         exit_now(111);
     }
 }
 
 /// The code that says how it went, in a way that no other process can.
-pub(crate) fn exit_code(report: &Report, door: &Door) -> i32 {
+pub(crate) fn exit_code(report: &Report, door: &Admission) -> i32 {
     match report.exit_code() {
-        0 if door.charges() && !connection::take_has_spoken() => SILENT,
+        0 if door.charges() && !connection::take_received_any() => SILENT,
         code => code,
     }
 }
@@ -106,9 +107,9 @@ where
     H: FnMut(Connection) -> Result<(), HandlerError>,
 {
     let display = forker.board.display();
-    let trace = forker.log.tells_bytes().then(|| Box::new(forker.log.for_connection()));
+    let trace = forker.log.logs_bytes().then(|| Box::new(forker.log.for_connection()));
     let who = (entry.id, entry.peer);
-    let connection = Connection::new(socket, who, slot, display, forker.board.signpost(), trace);
+    let connection = Connection::new(socket, who, slot, display, forker.board.drain_flag(), trace);
     let handler = &mut *forker.handler;
     let report = match catch_unwind(AssertUnwindSafe(|| handler(connection))) {
         // What became of the client's side counts, also where the handler took no notice.

@@ -16,14 +16,14 @@ use tine_sys::process::exit_now;
 
 use crate::connection::{Discarded, discard_now};
 use crate::log::Log;
-use crate::log::limit::{Tally, Told};
+use crate::log::limit::{Emit, LineLimit};
 use crate::net::peer::Peer;
 use crate::processes::start::enter;
 use crate::settings::Settings;
 use crate::shared::fd_passing::{self, Wait};
 
 /// How long a refused client may take to read its text and close.
-const PATIENCE: Duration = Duration::from_secs(5);
+const KILL_WAIT: Duration = Duration::from_secs(5);
 
 /// How many are kept at a time; beyond, the oldest is closed.
 const MOST: usize = 500;
@@ -88,24 +88,24 @@ impl Reason {
 
 /// Sends a client to the refuser, from a forker. Never waits: where the refuser is far behind, the
 /// client is closed at once instead.
-pub(crate) fn hand_over(refuser: &OwnedFd, client: &OwnedFd, peer: Peer, reason: Reason) {
+pub(crate) fn hand_over(rejector: &OwnedFd, client: &OwnedFd, peer: Peer, reason: Reason) {
     let [a, b, c] = peer.to_words();
-    fd_passing::send(refuser, client.as_fd(), [a, b, c, reason as u64], Wait::No);
+    fd_passing::send(rejector, client.as_fd(), [a, b, c, reason as u64], Wait::No);
 }
 
-struct Refused {
+struct Rejected {
     socket: OwnedFd,
     until: Instant,
 }
 
 /// Lives as the refuser until the last process that could send it clients has gone.
 pub(crate) fn run(channel: &OwnedFd, settings: &Settings, supervisor: Pid, log: &mut Log) -> ! {
-    enter(settings, supervisor, c"tine: refuser");
-    let mut kept: VecDeque<Refused> = VecDeque::new();
-    let mut tallies = Reason::ALL.map(|_| Tally::of(LINES));
+    enter(settings, supervisor, c"tine: rejector");
+    let mut kept: VecDeque<Rejected> = VecDeque::new();
+    let mut tallies = Reason::ALL.map(|_| LineLimit::of(LINES));
     let mut open = true;
     while open || !kept.is_empty() {
-        let (more, ready) = wait(channel, open, &kept, tallies.iter().filter_map(Tally::deadline).min());
+        let (more, ready) = wait(channel, open, &kept, tallies.iter().filter_map(LineLimit::deadline).min());
         if more {
             open = receive(channel, settings, &mut kept, &mut tallies, log);
         }
@@ -118,7 +118,7 @@ pub(crate) fn run(channel: &OwnedFd, settings: &Settings, supervisor: Pid, log: 
         });
         for reason in Reason::ALL {
             if let Some(more) = tallies[reason as usize].due(now) {
-                log.refusals(more, reason.word());
+                log.rejections(more, reason.word());
             }
         }
     }
@@ -130,7 +130,7 @@ pub(crate) fn run(channel: &OwnedFd, settings: &Settings, supervisor: Pid, log: 
 fn wait(
     channel: &OwnedFd,
     open: bool,
-    kept: &VecDeque<Refused>,
+    kept: &VecDeque<Rejected>,
     tally: Option<Instant>,
 ) -> (bool, Vec<bool>) {
     let deadline = kept.front().map(|oldest| oldest.until).into_iter().chain(tally).min();
@@ -150,22 +150,22 @@ fn wait(
 fn receive(
     channel: &OwnedFd,
     settings: &Settings,
-    kept: &mut VecDeque<Refused>,
-    tallies: &mut [Tally; REASONS],
+    kept: &mut VecDeque<Rejected>,
+    tallies: &mut [LineLimit; REASONS],
     log: &mut Log,
 ) -> bool {
     loop {
         match fd_passing::receive(channel) {
             Ok(Some((socket, [a, b, c, reason]))) => {
                 let (peer, reason) = (Peer::from_words([a, b, c]), Reason::of(reason));
-                if let Told::Line = tallies[reason as usize].event(Instant::now()) {
-                    log.refuse(&peer, reason.word());
+                if let Emit::Line = tallies[reason as usize].event(Instant::now()) {
+                    log.reject(&peer, reason.word());
                 }
-                say(&socket, settings.refusal(reason));
+                say(&socket, settings.rejection_text(reason));
                 if kept.len() >= MOST {
                     kept.pop_front();
                 }
-                kept.push_back(Refused { socket, until: Instant::now() + PATIENCE });
+                kept.push_back(Rejected { socket, until: Instant::now() + KILL_WAIT });
             }
             Ok(None) => return false,
             Err(rustix::io::Errno::AGAIN) => return true,

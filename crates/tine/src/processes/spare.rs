@@ -18,7 +18,7 @@ use crate::admission::penalty::Fault;
 use crate::connection::{self, Connection};
 use crate::error::HandlerError;
 use crate::lifecycle::outcome::{Outcome, Report};
-use crate::log::Spent;
+use crate::log::Usage;
 use crate::net::accept::{AcceptError, classify};
 use crate::net::peer::Peer;
 use crate::processes::conn;
@@ -36,18 +36,18 @@ where
     let reuse = forker.settings.reuse;
     // The kernel keeps the role, also of one that serves one connection after the other.
     let _ = rustix::thread::set_name(if reuse == 1 { c"tine: spare" } else { c"tine: worker" });
-    forker.board.rehearse(slot);
+    forker.board.prefault(slot);
     if reuse == 1 {
         let (socket, entry) = next(forker, &events, slot);
-        forker.tell_change(slot);
-        let surroundings = forker.surroundings(slot, entry.peer);
-        conn::serve(forker, socket, slot, entry, &surroundings);
+        forker.notify_change(slot);
+        let launch_context = forker.launch_context(slot, entry.peer);
+        conn::serve(forker, socket, slot, entry, &launch_context);
     }
     for _ in 0..reuse {
         let (socket, entry) = next(forker, &events, slot);
         let report = serve_one_of_many(forker, socket, slot, entry);
         // After a rush, more wait than are wanted.
-        let waiting = forker.board.one_waits_more(forker.index);
+        let waiting = forker.board.inc_idle(forker.index);
         if matches!(report, Report::Panic(_)) || waiting > 2 * forker.settings.spares_of(forker.index) {
             exit_now(report.exit_code());
         }
@@ -59,17 +59,17 @@ where
 fn next<H>(forker: &mut Forker<'_, H>, events: &OwnedFd, slot: usize) -> (OwnedFd, Entry) {
     loop {
         let (socket, peer, waited_until) = wait(forker, events);
-        if waited_until.is_none() && !forker.lets_in(&socket, peer) {
+        if waited_until.is_none() && !forker.admits(&socket, peer) {
             continue;
         }
         let entry = forker.begin(slot, peer, &socket);
         if let Some(reason) = forker.is_beyond(slot, waited_until.is_some()) {
             // Before the client knows: its next one must not find this one counted still.
-            forker.board.wait_in(slot);
-            forker.turn_away(&socket, peer, reason, waited_until);
+            forker.board.mark_idle(slot);
+            forker.delay_or_reject(&socket, peer, reason, waited_until);
             continue;
         }
-        call_forker(forker);
+        wake_forker_if_low(forker);
         return (socket, entry);
     }
 }
@@ -109,9 +109,9 @@ fn wait<H>(forker: &Forker<'_, H>, events: &OwnedFd) -> (OwnedFd, Peer, Option<u
 }
 
 /// Has the forker refill when half of the spares are gone, or see that nobody waits any more.
-fn call_forker<H>(forker: &Forker<'_, H>) {
+fn wake_forker_if_low<H>(forker: &Forker<'_, H>) {
     let low = forker.settings.spares_of(forker.index) / 2;
-    let left = forker.board.one_waits_less(forker.index);
+    let left = forker.board.dec_idle(forker.index);
     if left == low || left == 0 {
         let _ = rustix::io::write(&forker.control, &1u64.to_ne_bytes());
     }
@@ -124,11 +124,11 @@ where
     H: FnMut(Connection) -> Result<(), HandlerError>,
 {
     let pid = crate::system::procfs::own_id();
-    if forker.board.take_wants_news() {
-        forker.poke_supervisor();
+    if forker.board.take_notice_request() {
+        forker.wake_supervisor();
     }
-    let tells = forker.log.tells_connections();
-    connection::take_has_spoken();
+    let tells = forker.log.logs_connections();
+    connection::take_received_any();
     if tells {
         let count = forker.board.count(Phase::Serving, None);
         forker.log.accept(&entry, pid, count, forker.settings.max_connections);
@@ -137,14 +137,14 @@ where
     let report = conn::handle(forker, socket, slot, entry);
     let bytes = forker.board.display().bytes(slot);
     // From here on the connection has ended, also if this process is killed now.
-    forker.board.wait_in(slot);
+    forker.board.mark_idle(slot);
     forker.tell_delayer();
     let how = How::Exited(conn::exit_code(&report, forker.door));
     let outcome = Outcome::new(how, Some(report.clone()));
     if tells {
         let (cpu, peak_kib) = own_usage();
         let duration = Duration::from_nanos(now() - entry.start);
-        let spent = Spent { duration, bytes, cpu: cpu.saturating_sub(before), peak_kib };
+        let spent = Usage { duration, bytes, cpu: cpu.saturating_sub(before), peak_kib };
         forker.log.end(&entry, pid, &outcome, &spent);
     }
     if let Some(fault) = Fault::of(how, &outcome) {

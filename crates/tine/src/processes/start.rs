@@ -5,7 +5,7 @@ use std::ffi::CStr;
 use rustix::process::Pid;
 use tine_sys::process::exit_now;
 
-use crate::processes::conn::die_with;
+use crate::processes::conn::kill_on_exit_of;
 use crate::settings::Settings;
 
 /// Signals have their default actions, and a terminal's Ctrl-C or a signal to a group reach it alone.
@@ -23,5 +23,5 @@ pub(crate) fn enter(settings: &Settings, supervisor: Pid, name: &CStr) {
     {
         exit_now(111);
     }
-    die_with(supervisor);
+    kill_on_exit_of(supervisor);
 }

@@ -15,7 +15,7 @@ use rustix::process::Pid;
 use tine_sys::process::exit_now;
 
 use crate::log::Log;
-use crate::log::limit::{Tally, Told};
+use crate::log::limit::{Emit, LineLimit};
 use crate::processes::start::enter;
 use crate::settings::Settings;
 use crate::shared::fd_passing::{self, Wait};
@@ -30,8 +30,8 @@ const LINES: u64 = 100;
 const NEWS: u64 = u64::MAX;
 
 /// Sends the scribe the reading end of a connection's standard error, from a forker.
-pub(crate) fn hand_over(scribe: &OwnedFd, pipe: &OwnedFd, connection: u64) {
-    fd_passing::send(scribe, pipe.as_fd(), [connection], Wait::ForRoom);
+pub(crate) fn hand_over(stderr_logger: &OwnedFd, pipe: &OwnedFd, connection: u64) {
+    fd_passing::send(stderr_logger, pipe.as_fd(), [connection], Wait::ForRoom);
 }
 
 /// A connection's standard error, and the line that has not ended yet.
@@ -39,7 +39,7 @@ struct Source {
     pipe: OwnedFd,
     connection: u64,
     line: Vec<u8>,
-    tally: Tally,
+    tally: LineLimit,
 }
 
 impl Source {
@@ -47,9 +47,9 @@ impl Source {
     fn say(&mut self, line: &[u8], log: &mut Log) {
         let now = Instant::now();
         if let Some(more) = self.tally.due(now) {
-            log.stderr_flood(self.connection, more);
+            log.stderr_suppressed(self.connection, more);
         }
-        if self.tally.event(now) == Told::Line {
+        if self.tally.event(now) == Emit::Line {
             log.stderr(self.connection, line);
         }
     }
@@ -57,9 +57,9 @@ impl Source {
 
 /// Lives as the scribe until the last process that could write to it has gone.
 pub(crate) fn run(channel: &OwnedFd, settings: &Settings, supervisor: Pid, log: &mut Log) -> ! {
-    enter(settings, supervisor, c"tine: scribe");
-    let mut scribe = match Scribe::new(channel) {
-        Ok(scribe) => scribe,
+    enter(settings, supervisor, c"tine: logger");
+    let mut stderr_logger = match StderrLogger::new(channel) {
+        Ok(stderr_logger) => stderr_logger,
         Err(why) => {
             log.trouble(
                 "standard error cannot be read",
@@ -69,24 +69,24 @@ pub(crate) fn run(channel: &OwnedFd, settings: &Settings, supervisor: Pid, log: 
             exit_now(111)
         }
     };
-    while scribe.open || !scribe.sources.is_empty() {
-        scribe.turn(channel, log);
+    while stderr_logger.open || !stderr_logger.sources.is_empty() {
+        stderr_logger.turn(channel, log);
     }
     exit_now(0)
 }
 
-struct Scribe {
+struct StderrLogger {
     queue: OwnedFd,
     sources: HashMap<u64, Source>,
     last: u64,
     open: bool,
 }
 
-impl Scribe {
-    fn new(channel: &OwnedFd) -> Result<Scribe, Errno> {
+impl StderrLogger {
+    fn new(channel: &OwnedFd) -> Result<StderrLogger, Errno> {
         let queue = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         epoll::add(&queue, channel, epoll::EventData::new_u64(NEWS), epoll::EventFlags::IN)?;
-        Ok(Scribe { queue, sources: HashMap::new(), last: 0, open: true })
+        Ok(StderrLogger { queue, sources: HashMap::new(), last: 0, open: true })
     }
 
     /// Waits, and reads once from each that has something: nobody is heard twice while others wait.
@@ -113,7 +113,7 @@ impl Scribe {
                     if epoll::add(&self.queue, &pipe, number, epoll::EventFlags::IN).is_ok() {
                         self.sources.insert(
                             self.last,
-                            Source { pipe, connection, line: Vec::new(), tally: Tally::of(LINES) },
+                            Source { pipe, connection, line: Vec::new(), tally: LineLimit::of(LINES) },
                         );
                     }
                 }
@@ -145,7 +145,7 @@ impl Scribe {
                     source.say(&rest, log);
                 }
                 if let Some(more) = source.tally.rest() {
-                    log.stderr_flood(source.connection, more);
+                    log.stderr_suppressed(source.connection, more);
                 }
                 // Closing it takes it out of the queue.
                 self.sources.remove(&number);

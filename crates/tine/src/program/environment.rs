@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
 
-use tine_sys::exec::Words;
+use tine_sys::exec::CStrings;
 
 /// Variables that would lie if they were inherited: about another connection, or meant for the server.
 const NOT_INHERITED: [&str; 31] = [
@@ -65,13 +65,13 @@ impl Environment {
     }
 
     /// The variables that every connection has, from those of the server.
-    pub(super) fn base(&self, server: impl Iterator<Item = (OsString, OsString)>) -> Words {
+    pub(super) fn base(&self, server: impl Iterator<Item = (OsString, OsString)>) -> CStrings {
         let hidden = |name: &OsStr| {
             name == CONNECTION
                 || NOT_INHERITED.iter().any(|other| name == *other)
                 || self.set.iter().any(|(set, _)| set == name)
         };
-        let mut words = Words::default();
+        let mut words = CStrings::default();
         let inherited = server.filter(|(name, _)| !self.clear && !hidden(name));
         for (name, value) in inherited.chain(self.set.iter().cloned()) {
             words.push_bytes(&[name.as_bytes(), b"=", value.as_bytes()].concat());
@@ -95,7 +95,7 @@ pub(super) enum Ends {
 
 /// Adds what a program learns of its connection: the variables of UCSPI, those of CGI as systemd gives
 /// them, and the id in the log; `REMOTE_HOST` where that is asked for. What does not apply is left out.
-pub(super) fn describe(words: &mut Words, id: u64, ends: &Ends, remote_host: bool) {
+pub(super) fn describe(words: &mut CStrings, id: u64, ends: &Ends, remote_host: bool) {
     match ends {
         Ends::Tcp { local, remote } => {
             words.push("PROTO=TCP");
@@ -133,7 +133,7 @@ mod tests {
             .map(|(name, value)| (name.into(), value.into()))
     }
 
-    fn all(words: &Words) -> Vec<String> {
+    fn all(words: &CStrings) -> Vec<String> {
         words.iter().map(|word| word.to_string_lossy().into_owned()).collect()
     }
 
@@ -189,7 +189,7 @@ mod tests {
             ),
             (Ends::Unix { peer: None }, &["PROTO=UNIX", "TINE_CONNECTION=5"]),
         ] {
-            let mut words = Words::default();
+            let mut words = CStrings::default();
             describe(&mut words, 5, &ends, false);
             assert_eq!(all(&words), expected);
         }

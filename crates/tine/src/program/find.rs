@@ -29,7 +29,7 @@ pub(super) fn find(
     {
         match check(&candidate, identity) {
             Ok(()) => return Ok(candidate),
-            Err(Refusal::Missing) => {}
+            Err(NotExecutable::Missing) => {}
             Err(why) => refused = refused.or(Some((candidate, why))),
         }
     }
@@ -44,7 +44,7 @@ pub(super) fn find(
 
 /// Why a file cannot be executed.
 #[derive(Debug, PartialEq, Eq)]
-enum Refusal {
+enum NotExecutable {
     Missing,
     NoFile,
     Forbidden,
@@ -55,27 +55,27 @@ enum Refusal {
     Other(String),
 }
 
-fn cannot_execute(name: &str, why: &Refusal) -> Error {
+fn cannot_execute(name: &str, why: &NotExecutable) -> Error {
     let (why, next) = match why {
-        Refusal::Missing => ("no such file".to_owned(), "check the path"),
-        Refusal::NoFile => ("it is no file".to_owned(), "name a program"),
-        Refusal::Forbidden => (
+        NotExecutable::Missing => ("no such file".to_owned(), "check the path"),
+        NotExecutable::NoFile => ("it is no file".to_owned(), "name a program"),
+        NotExecutable::Forbidden => (
             "permission denied".to_owned(),
             "make it executable for the user that it runs as (chmod, --user)",
         ),
-        Refusal::Format => (
+        NotExecutable::Format => (
             "it is neither a binary nor a script that begins with #!".to_owned(),
             "begin it with a line such as #!/bin/sh",
         ),
-        Refusal::Interpreter(which) => {
+        NotExecutable::Interpreter(which) => {
             (format!("its interpreter {which}"), "correct its first line, or install the interpreter")
         }
-        Refusal::Other(why) => (why.clone(), "check the path"),
+        NotExecutable::Other(why) => (why.clone(), "check the path"),
     };
     Error::usage(format_args!("cannot execute '{name}': {why}"), next)
 }
 
-fn check(path: &Path, identity: Option<&Identity>) -> Result<(), Refusal> {
+fn check(path: &Path, identity: Option<&Identity>) -> Result<(), NotExecutable> {
     check_file(path, identity)?;
     let mut first = [0; 256];
     let read = std::fs::File::open(path).and_then(|mut file| file.read(&mut first));
@@ -83,18 +83,19 @@ fn check(path: &Path, identity: Option<&Identity>) -> Result<(), Refusal> {
         // Who may execute need not be allowed to read; then the kernel has the last word, at the client.
         Err(_) => Ok(()),
         Ok(length) => match interpreter(&first[..length]) {
-            Some(interpreter) => check_file(&interpreter, identity)
-                .map_err(|why| Refusal::Interpreter(format!("{} ({})", interpreter.display(), word(&why)))),
+            Some(interpreter) => check_file(&interpreter, identity).map_err(|why| {
+                NotExecutable::Interpreter(format!("{} ({})", interpreter.display(), word(&why)))
+            }),
             None if first.starts_with(b"\x7fELF") => Ok(()),
-            None => Err(Refusal::Format),
+            None => Err(NotExecutable::Format),
         },
     }
 }
 
-fn word(why: &Refusal) -> &'static str {
+fn word(why: &NotExecutable) -> &'static str {
     match why {
-        Refusal::Missing => "no such file",
-        Refusal::Forbidden => "permission denied",
+        NotExecutable::Missing => "no such file",
+        NotExecutable::Forbidden => "permission denied",
         _ => "unfit",
     }
 }
@@ -106,19 +107,19 @@ fn interpreter(first: &[u8]) -> Option<PathBuf> {
     (!name.is_empty()).then(|| PathBuf::from(OsStr::from_bytes(name)))
 }
 
-fn check_file(path: &Path, identity: Option<&Identity>) -> Result<(), Refusal> {
+fn check_file(path: &Path, identity: Option<&Identity>) -> Result<(), NotExecutable> {
     let file = std::fs::metadata(path).map_err(|why| match why.kind() {
-        std::io::ErrorKind::NotFound => Refusal::Missing,
-        std::io::ErrorKind::PermissionDenied => Refusal::Forbidden,
-        _ => Refusal::Other(reason(&why)),
+        std::io::ErrorKind::NotFound => NotExecutable::Missing,
+        std::io::ErrorKind::PermissionDenied => NotExecutable::Forbidden,
+        _ => NotExecutable::Other(reason(&why)),
     })?;
     if !file.is_file() {
-        return Err(Refusal::NoFile);
+        return Err(NotExecutable::NoFile);
     }
     let folders = path.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty());
     let reachable =
         folders.filter_map(|folder| std::fs::metadata(folder).ok()).all(|folder| may(&folder, identity));
-    if may(&file, identity) && reachable { Ok(()) } else { Err(Refusal::Forbidden) }
+    if may(&file, identity) && reachable { Ok(()) } else { Err(NotExecutable::Forbidden) }
 }
 
 /// Whether a file may be executed, or a folder passed, by its mode bits (path_resolution(7)).
@@ -164,16 +165,16 @@ mod tests {
         for (path, who, result) in [
             (file("good", 0o755, "#!/bin/sh\n"), None, Ok(())),
             (file("spaced", 0o755, "#! /bin/sh -e\n"), None, Ok(())),
-            (file("mine", 0o700, "#!/bin/sh\n"), Some(&stranger), Err(Refusal::Forbidden)),
-            (file("plain", 0o644, "#!/bin/sh\n"), None, Err(Refusal::Forbidden)),
-            (file("text", 0o755, "echo\n"), None, Err(Refusal::Format)),
+            (file("mine", 0o700, "#!/bin/sh\n"), Some(&stranger), Err(NotExecutable::Forbidden)),
+            (file("plain", 0o644, "#!/bin/sh\n"), None, Err(NotExecutable::Forbidden)),
+            (file("text", 0o755, "echo\n"), None, Err(NotExecutable::Format)),
             (
                 file("lost", 0o755, "#!/no/such/sh\n"),
                 None,
-                Err(Refusal::Interpreter("/no/such/sh (no such file)".into())),
+                Err(NotExecutable::Interpreter("/no/such/sh (no such file)".into())),
             ),
-            (folder.join("missing"), None, Err(Refusal::Missing)),
-            (folder.clone(), None, Err(Refusal::NoFile)),
+            (folder.join("missing"), None, Err(NotExecutable::Missing)),
+            (folder.clone(), None, Err(NotExecutable::NoFile)),
         ] {
             assert_eq!(check(&path, who), result, "{path:?}");
         }

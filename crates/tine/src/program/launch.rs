@@ -10,14 +10,14 @@ use std::sync::atomic::AtomicI32;
 use rustix::fs::{Mode, OFlags};
 use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, Signal};
-use tine_sys::exec::{Entrance, Execution, Stack, Words, spawn_sibling};
+use tine_sys::exec::{CStrings, CgroupEntry, Execution, Stack, spawn_sibling};
 use tine_sys::identity::become_user;
 use tine_sys::process::{Alone, How, Side, exit_now, fork};
 
 use super::environment::{Ends, describe};
-use super::prepare::{Arrival, to_bytes};
+use super::prepare::{Incoming, to_bytes};
 use super::{Program, Stderr, Terminal, relay};
-use crate::admission::access::Standing;
+use crate::admission::access::PendingNameRules;
 use crate::error::reason;
 use crate::lifecycle::outcome::Report;
 use crate::net::dns::confirmed_name;
@@ -33,7 +33,7 @@ pub(crate) struct Launcher<'a> {
     image: Image<'a>,
     stack: Stack,
     /// Where the reading ends of standard error go.
-    scribe: Option<OwnedFd>,
+    stderr_logger: Option<OwnedFd>,
 }
 
 /// A connection that the program is executed for.
@@ -41,30 +41,30 @@ pub(crate) struct Launcher<'a> {
 pub(crate) struct Client<'a> {
     pub(crate) socket: &'a OwnedFd,
     pub(crate) entry: Entry,
-    pub(crate) surroundings: &'a Surroundings,
+    pub(crate) launch_context: &'a LaunchContext,
 }
 
 /// What a forker finds out for a connection's process, which cannot: it has none of the tables.
 #[derive(Debug, Default)]
-pub(crate) struct Surroundings {
+pub(crate) struct LaunchContext {
     /// The way into its cgroup, where it has one.
-    pub(crate) cgroup: Option<Entrance>,
+    pub(crate) cgroup: Option<CgroupEntry>,
     /// The variables that a rule sets for it, `NAME=VALUE` and a zero byte each.
     pub(crate) variables: Vec<u8>,
     /// What the rules leave to its client's name.
-    pub(crate) standing: Option<Standing>,
+    pub(crate) pending_name_rules: Option<PendingNameRules>,
 }
 
 /// What is executed. It is the same for all connections, but for the last variables of the environment.
 #[derive(Debug)]
 struct Image<'a> {
     program: &'a Program,
-    arguments: Words,
-    environment: Words,
+    arguments: CStrings,
+    environment: CStrings,
     /// How many variables every connection has.
     common: usize,
     /// The environment of the last connection for which a rule sets variables.
-    special: Words,
+    special: CStrings,
     null: Option<OwnedFd>,
     /// Who the program runs as, if not who this process is.
     identity: Option<&'a Identity>,
@@ -81,7 +81,7 @@ impl<'a> Launcher<'a> {
         path: CString,
         identity: Option<&'a Identity>,
         supervisor: Option<Pid>,
-        scribe: Option<OwnedFd>,
+        stderr_logger: Option<OwnedFd>,
         lowest: i32,
     ) -> io::Result<Launcher<'a>> {
         if let Some(directory) = &program.directory {
@@ -90,7 +90,7 @@ impl<'a> Launcher<'a> {
         if let Some(mask) = program.umask {
             rustix::process::umask(Mode::from_raw_mode(mask));
         }
-        let mut arguments = Words::default();
+        let mut arguments = CStrings::default();
         let name = program.argv0.as_ref().or(program.words.first());
         let words = name.into_iter().chain(program.words.iter().skip(1));
         words.for_each(|word| arguments.push_bytes(word.as_bytes()));
@@ -104,9 +104,9 @@ impl<'a> Launcher<'a> {
         };
         let common = environment.len();
         let supervisor = supervisor.map(|supervisor| supervisor.as_raw_nonzero().get());
-        let special = Words::default();
+        let special = CStrings::default();
         let image = Image { program, arguments, environment, common, special, null, identity, supervisor };
-        Ok(Launcher { path, image, stack: Stack::new()?, scribe })
+        Ok(Launcher { path, image, stack: Stack::new()?, stderr_logger })
     }
 
     /// Makes a new process that executes the program on a connection. One that cannot tells `failed` why,
@@ -162,7 +162,7 @@ impl<'a> Launcher<'a> {
         }
         let mut variables = match self.image.program.reverse_dns {
             true => self.look_up_name(client)?,
-            false => client.surroundings.variables.clone(),
+            false => client.launch_context.variables.clone(),
         };
         if let Some(prepare) = &self.image.program.prepare {
             let socket = client.socket.as_fd();
@@ -170,7 +170,7 @@ impl<'a> Launcher<'a> {
                 Ends::Tcp { local, .. } => local,
                 Ends::Unix { .. } => None,
             };
-            match prepare.0(&Arrival { peer: client.entry.peer, local, socket }) {
+            match prepare.0(&Incoming { peer: client.entry.peer, local, socket }) {
                 Ok(more) => variables.extend(to_bytes(&more)),
                 Err(code) => exit_now(code.into()),
             }
@@ -180,10 +180,13 @@ impl<'a> Launcher<'a> {
 
     /// Finds out the name of a client's host, and what that decides.
     fn look_up_name(&self, client: &Client) -> Result<Vec<u8>, Report> {
-        let surroundings = client.surroundings;
-        let Peer::Tcp(address) = client.entry.peer else { return Ok(surroundings.variables.clone()) };
+        let launch_context = client.launch_context;
+        let Peer::Tcp(address) = client.entry.peer else { return Ok(launch_context.variables.clone()) };
         let name = confirmed_name(address.ip());
-        let decided = surroundings.standing.as_ref().map(|standing| standing.decide(name.as_deref()));
+        let decided = launch_context
+            .pending_name_rules
+            .as_ref()
+            .map(|pending_name_rules| pending_name_rules.decide(name.as_deref()));
         let (may_come, by_name) = decided.unwrap_or((true, None));
         if !may_come {
             let name = name.as_deref().unwrap_or("it has none");
@@ -197,7 +200,7 @@ impl<'a> Launcher<'a> {
             }
         }
         // Of one rule, as ever: where its name has decided, of that.
-        variables.extend_from_slice(by_name.unwrap_or(&surroundings.variables));
+        variables.extend_from_slice(by_name.unwrap_or(&launch_context.variables));
         Ok(variables)
     }
 
@@ -224,7 +227,7 @@ impl<'a> Launcher<'a> {
 
     fn try_relay(&mut self, alone: &Alone, client: &Client, first_own: i32) -> io::Result<How> {
         // The program follows it there, and it reads the client's bytes as that user.
-        if let Some(cgroup) = &client.surroundings.cgroup {
+        if let Some(cgroup) = &client.launch_context.cgroup {
             cgroup.enter()?;
         }
         if let Some(identity) = self.image.identity.take() {
@@ -272,9 +275,9 @@ impl<'a> Launcher<'a> {
 
     /// A pipe for what the program says on standard error, where that goes to the log.
     fn stderr(&self, connection: u64) -> io::Result<Option<OwnedFd>> {
-        let Some(scribe) = &self.scribe else { return Ok(None) };
+        let Some(stderr_logger) = &self.stderr_logger else { return Ok(None) };
         let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
-        crate::processes::stderr_logger::hand_over(scribe, &reader, connection);
+        crate::processes::stderr_logger::hand_over(stderr_logger, &reader, connection);
         Ok(Some(writer))
     }
 }
@@ -296,12 +299,12 @@ impl Image<'_> {
         client: &'b Client,
         pipe: Option<&OwnedFd>,
     ) -> Execution<'b> {
-        let Client { socket, entry, surroundings } = client;
+        let Client { socket, entry, launch_context } = client;
         let stderr = self.stderr(socket, pipe);
         self.environment.truncate(self.common);
         let ends = ends(socket.as_fd(), entry.peer);
         describe(&mut self.environment, entry.id, &ends, self.program.remote_host);
-        let variables = &surroundings.variables;
+        let variables = &launch_context.variables;
         let environment = match variables.is_empty() {
             true => &mut self.environment,
             false => {
@@ -320,7 +323,7 @@ impl Image<'_> {
             nice: self.program.nice,
             terminal: false,
             parent: self.supervisor,
-            cgroup: surroundings.cgroup.as_ref(),
+            cgroup: launch_context.cgroup.as_ref(),
             identity: self.identity.map(Identity::to_ids),
         }
     }

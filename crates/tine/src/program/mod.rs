@@ -10,7 +10,7 @@ use std::ffi::{CString, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-pub use prepare::{Arrival, Prepared};
+pub use prepare::{Incoming, PrepareResult};
 pub use tine_sys::exec::Limit;
 
 use tine_sys::exec::LIMITS;
@@ -132,7 +132,7 @@ impl Program {
     /// What is to be done before it is executed, in the connection's own process. Making one for that takes longer than executing
     /// at once.
     #[must_use]
-    pub fn prepare(mut self, prepare: impl Fn(&Arrival) -> Prepared + 'static) -> Program {
+    pub fn prepare(mut self, prepare: impl Fn(&Incoming) -> PrepareResult + 'static) -> Program {
         self.prepare = Some(Prepare(std::rc::Rc::new(prepare)));
         self
     }

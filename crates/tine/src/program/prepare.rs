@@ -12,7 +12,7 @@ use crate::net::peer::Peer;
 
 /// A connection before its program is executed.
 #[derive(Debug)]
-pub struct Arrival<'a> {
+pub struct Incoming<'a> {
     /// Who is at the other end.
     pub peer: Peer,
     /// The address that the client connected to; `None` over a Unix socket.
@@ -21,18 +21,18 @@ pub struct Arrival<'a> {
 }
 
 /// The connection itself.
-impl AsFd for Arrival<'_> {
+impl AsFd for Incoming<'_> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket
     }
 }
 
 /// Variables for the program, or those that it is not to have; or else the exit code of the connection's process, and no program.
-pub type Prepared = Result<Vec<(OsString, Option<OsString>)>, u8>;
+pub type PrepareResult = Result<Vec<(OsString, Option<OsString>)>, u8>;
 
 /// What is called.
 #[derive(Clone)]
-pub(crate) struct Prepare(pub(super) Rc<dyn Fn(&Arrival) -> Prepared>);
+pub(crate) struct Prepare(pub(super) Rc<dyn Fn(&Incoming) -> PrepareResult>);
 
 impl fmt::Debug for Prepare {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

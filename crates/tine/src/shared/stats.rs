@@ -13,20 +13,20 @@ const BYTES_IN: usize = 0;
 const BYTES_OUT: usize = 1;
 const REPORT: usize = 2;
 const TEXT: usize = 3;
-const DISPLAY_WORDS: usize = 32;
+const STATS_WORDS: usize = 32;
 /// Bytes of text that a report keeps.
-const TEXT_ROOM: usize = (DISPLAY_WORDS - TEXT) * 8;
+const TEXT_ROOM: usize = (STATS_WORDS - TEXT) * 8;
 /// Set in the word of bytes in: they are not all counted (the handler took the descriptor).
-const UNCOUNTED: u64 = 1 << 63;
+const NOT_COUNTED: u64 = 1 << 63;
 
 /// What connections show of themselves. Any of them can write all of it: for eyes, not for decisions.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Display(Shared<[AtomicU64; DISPLAY_WORDS]>);
+pub(crate) struct ConnStats(Shared<[AtomicU64; STATS_WORDS]>);
 
-impl Display {
+impl ConnStats {
     /// Room for so many slots.
-    pub(crate) fn new(slots: usize) -> io::Result<Display> {
-        Shared::new(slots).map(Display)
+    pub(crate) fn new(slots: usize) -> io::Result<ConnStats> {
+        Shared::new(slots).map(ConnStats)
     }
 
     /// Makes a slot ready for its next connection.
@@ -44,15 +44,15 @@ impl Display {
         self.0[slot][BYTES_OUT].fetch_add(bytes as u64, Relaxed);
     }
 
-    pub(crate) fn uncounted(self, slot: usize) {
-        self.0[slot][BYTES_IN].fetch_or(UNCOUNTED, Relaxed);
+    pub(crate) fn stop_counting(self, slot: usize) {
+        self.0[slot][BYTES_IN].fetch_or(NOT_COUNTED, Relaxed);
     }
 
     /// Bytes in and out; `None` where the handler took the descriptor for itself.
     pub(crate) fn bytes(self, slot: usize) -> Option<(u64, u64)> {
         let bytes_in = self.0[slot][BYTES_IN].load(Relaxed);
         let bytes_out = self.0[slot][BYTES_OUT].load(Relaxed);
-        (bytes_in & UNCOUNTED == 0).then_some((bytes_in, bytes_out))
+        (bytes_in & NOT_COUNTED == 0).then_some((bytes_in, bytes_out))
     }
 
     /// Notes that the client reset the connection.
@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn reports_are_cut_and_hostile_ones_clamped() {
-        let display = Display::new(1).expect("memory");
+        let display = ConnStats::new(1).expect("memory");
         let long = "é".repeat(TEXT_ROOM);
         display.report(0, &Report::Error(long.clone()));
         assert_eq!(display.reported(0), Some(Report::Error(long[..TEXT_ROOM].to_owned())));
@@ -116,7 +116,7 @@ mod tests {
         display.received(0, 5);
         display.sent(0, 7);
         assert_eq!(display.bytes(0), Some((5, 7)));
-        display.uncounted(0);
+        display.stop_counting(0);
         assert_eq!(display.bytes(0), None);
     }
 }

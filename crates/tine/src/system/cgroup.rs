@@ -14,7 +14,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use rustix::event::{PollFd, PollFlags};
-use tine_sys::exec::Entrance;
+use tine_sys::exec::CgroupEntry;
 
 use crate::error::{Error, reason};
 use crate::system::procfs::{Stat, own_id};
@@ -80,10 +80,10 @@ impl Cgroups {
 
 impl Cgroup {
     /// How a process gets in.
-    pub(crate) fn entrance(&self) -> Entrance {
+    pub(crate) fn entrance(&self) -> CgroupEntry {
         // Paths of this system have no zero byte in them.
         let path = |path: PathBuf| CString::new(path.into_os_string().into_vec()).unwrap_or_default();
-        Entrance { directory: path(self.0.clone()), members: path(self.0.join("cgroup.procs")) }
+        CgroupEntry { directory: path(self.0.clone()), members: path(self.0.join("cgroup.procs")) }
     }
 
     /// Who lives in it, also in cgroups that were made inside.
@@ -117,7 +117,7 @@ impl Cgroup {
     /// The kernel marks the file as changed when the last one has gone.
     fn wait_until_empty(&self) -> io::Result<()> {
         let events = std::fs::File::open(self.0.join("cgroup.events"))?;
-        let deadline = std::time::Instant::now() + crate::settings::PATIENCE;
+        let deadline = std::time::Instant::now() + crate::settings::KILL_WAIT;
         while self.is_populated() && std::time::Instant::now() < deadline {
             tine_sys::wait::until(&mut [PollFd::new(&events, PollFlags::PRI)], Some(deadline))?;
             // Reading it is what says that the change has been seen.

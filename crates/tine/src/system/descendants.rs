@@ -19,7 +19,7 @@ const ROUNDS: usize = 10;
 
 /// A process that is not this one's child, or may be reaped by somebody else: held by a descriptor, so that
 /// a signal cannot go to a stranger who got its number.
-struct Relative {
+struct ProcessRef {
     pid: i32,
     descriptor: OwnedFd,
 }
@@ -42,25 +42,29 @@ fn is_of(pid: i32, connection: u64) -> bool {
 }
 
 /// The living descendants of a connection's process outside of its group, given everybody around.
-pub(crate) fn outside(pid: i32, connection: u64, around: &BTreeSet<i32>) -> BTreeSet<i32> {
+pub(crate) fn outside(pid: i32, connection: u64, orphans_and_descendants: &BTreeSet<i32>) -> BTreeSet<i32> {
     let mut family = descendants(&[pid]);
-    family.extend(around.iter().filter(|other| is_of(**other, connection)));
-    elsewhere(pid, family)
+    family.extend(orphans_and_descendants.iter().filter(|other| is_of(**other, connection)));
+    outside_group_in(pid, family)
 }
 
 /// Those of a family who live, and not in the group of this process.
-pub(crate) fn elsewhere(pid: i32, mut family: BTreeSet<i32>) -> BTreeSet<i32> {
+pub(crate) fn outside_group_in(pid: i32, mut family: BTreeSet<i32>) -> BTreeSet<i32> {
     family.retain(|relative| is_alive_in(*relative, |group| group != pid));
     family
 }
 
 /// The living processes that are left of a connection whose own process has ended: those of its group, and
 /// with the connection's id, those elsewhere, too.
-pub(crate) fn left(pid: i32, connection: Option<u64>, around: &BTreeSet<i32>) -> BTreeSet<i32> {
-    let mut left = around.clone();
+pub(crate) fn left(
+    pid: i32,
+    connection: Option<u64>,
+    orphans_and_descendants: &BTreeSet<i32>,
+) -> BTreeSet<i32> {
+    let mut left = orphans_and_descendants.clone();
     left.retain(|relative| is_alive_in(*relative, |group| group == pid));
     if let Some(connection) = connection {
-        left.extend(outside(pid, connection, around));
+        left.extend(outside(pid, connection, orphans_and_descendants));
     }
     left
 }
@@ -70,25 +74,25 @@ fn is_alive_in(pid: i32, group: impl Fn(i32) -> bool) -> bool {
 }
 
 /// These processes, which this one adopted, and their descendants: everybody who may be left of a connection.
-pub(crate) fn around(mut orphans: impl FnMut() -> Vec<i32>) -> BTreeSet<i32> {
+pub(crate) fn orphans_and_descendants(mut orphans: impl FnMut() -> Vec<i32>) -> BTreeSet<i32> {
     // When its parent ends, a process becomes this one's child. Asking for those once more finds who
     // moved meanwhile.
-    let mut around = descendants(&orphans());
+    let mut orphans_and_descendants = descendants(&orphans());
     let orphans = orphans();
-    around.extend(descendants(&orphans));
-    around.extend(orphans);
-    around
+    orphans_and_descendants.extend(descendants(&orphans));
+    orphans_and_descendants.extend(orphans);
+    orphans_and_descendants
 }
 
 /// Kills these and their descendants, and reaps those that become this one's children.
 pub(crate) fn kill(mut orphans: impl FnMut() -> Vec<i32>) {
     // Whoever was forked while this looked is found the next time; who forks faster is not waited for.
     for _ in 0..ROUNDS {
-        let around = around(&mut orphans);
-        if around.is_empty() {
+        let orphans_and_descendants = orphans_and_descendants(&mut orphans);
+        if orphans_and_descendants.is_empty() {
             return;
         }
-        signal(&around, &[Signal::KILL]);
+        signal(&orphans_and_descendants, &[Signal::KILL]);
         for pid in orphans() {
             // Still alive, or gone: either is fine.
             let _ = reap_ordinary(pid);
@@ -98,7 +102,7 @@ pub(crate) fn kill(mut orphans: impl FnMut() -> Vec<i32>) {
 
 /// Signals processes that are not children of this one.
 pub(crate) fn signal(family: &BTreeSet<i32>, signals: &[Signal]) {
-    let relatives: Vec<Relative> = family.iter().filter_map(|pid| Relative::hold(*pid)).collect();
+    let relatives: Vec<ProcessRef> = family.iter().filter_map(|pid| ProcessRef::hold(*pid)).collect();
     let own = own_id();
     for relative in &relatives {
         // Whoever has the number now that the descriptor is held is still one of them.
@@ -119,9 +123,9 @@ fn is_server_process(pid: i32, own: i32) -> bool {
     Stat::of(pid).is_some_and(|stat| stat.parent == own)
 }
 
-impl Relative {
-    fn hold(pid: i32) -> Option<Relative> {
+impl ProcessRef {
+    fn hold(pid: i32) -> Option<ProcessRef> {
         let descriptor = pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
-        Some(Relative { pid, descriptor })
+        Some(ProcessRef { pid, descriptor })
     }
 }

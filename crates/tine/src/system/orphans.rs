@@ -7,12 +7,12 @@ use crate::system::procfs::{children, own_id};
 
 /// The children that this process had before it became a supervisor: not ours to reap.
 #[derive(Debug, Default)]
-pub(crate) struct Strangers(HashSet<i32>);
+pub(crate) struct PreexistingChildren(HashSet<i32>);
 
-impl Strangers {
+impl PreexistingChildren {
     /// Takes over as subreaper.
-    pub(crate) fn note_and_adopt() -> Strangers {
-        let strangers = Strangers(children(own_id()).into_iter().collect());
+    pub(crate) fn record_and_become_subreaper() -> PreexistingChildren {
+        let strangers = PreexistingChildren(children(own_id()).into_iter().collect());
         // Where it cannot be had (a kernel before 3.4), orphans go to init as ever.
         let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
         strangers

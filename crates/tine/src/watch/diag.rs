@@ -24,7 +24,7 @@ const BYTES_RECEIVED_AT: usize = 128;
 
 /// What the kernel says of a socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Facts {
+pub(crate) struct SocketInfo {
     /// Bytes that came from the other side.
     pub(crate) received: u64,
     /// Bytes that the other side has acknowledged.
@@ -64,7 +64,7 @@ impl Diag {
         ipv6: bool,
         port: u16,
         bytes: bool,
-    ) -> Result<HashMap<u64, Facts>, Errno> {
+    ) -> Result<HashMap<u64, SocketInfo>, Errno> {
         let family = if ipv6 { AddressFamily::INET6 } else { AddressFamily::INET };
         let kernel = SocketAddrNetlink::new(0, 0);
         rustix::net::sendto(&self.socket, &request(family, port, bytes), SendFlags::empty(), &kernel)?;
@@ -94,7 +94,7 @@ fn request(family: AddressFamily, port: u16, bytes: bool) -> Vec<u8> {
 }
 
 /// Reads the messages of one datagram; true after the last one of the answer.
-fn read_messages(mut rest: &[u8], found: &mut HashMap<u64, Facts>) -> Result<bool, Errno> {
+fn read_messages(mut rest: &[u8], found: &mut HashMap<u64, SocketInfo>) -> Result<bool, Errno> {
     while rest.len() >= HEADER {
         let length = number(rest, 0) as usize;
         if length < HEADER || length > rest.len() {
@@ -122,7 +122,7 @@ fn read_messages(mut rest: &[u8], found: &mut HashMap<u64, Facts>) -> Result<boo
     Ok(false)
 }
 
-fn facts(mut attributes: &[u8]) -> Facts {
+fn facts(mut attributes: &[u8]) -> SocketInfo {
     while attributes.len() >= 4 {
         let length = usize::from(u16::from_ne_bytes([attributes[0], attributes[1]]));
         let kind = u16::from_ne_bytes([attributes[2], attributes[3]]);
@@ -131,11 +131,11 @@ fn facts(mut attributes: &[u8]) -> Facts {
         }
         if kind == ATTRIBUTE_INFO {
             let info = &attributes[4..length];
-            return Facts { received: long(info, BYTES_RECEIVED_AT), acked: long(info, BYTES_ACKED_AT) };
+            return SocketInfo { received: long(info, BYTES_RECEIVED_AT), acked: long(info, BYTES_ACKED_AT) };
         }
         attributes = &attributes[length.next_multiple_of(4).min(attributes.len())..];
     }
-    Facts::default()
+    SocketInfo::default()
 }
 
 fn number(bytes: &[u8], at: usize) -> u32 {
@@ -173,7 +173,7 @@ mod tests {
             client.write_all(b"hello").expect("sends");
             server.read_exact(&mut [0; 5]).expect("comes");
             assert_eq!(look(true)[&number].received, 5);
-            assert_eq!(look(false)[&number], Facts::default());
+            assert_eq!(look(false)[&number], SocketInfo::default());
             assert_eq!(look(false).len(), 1, "only those of the port");
             rustix::net::sockopt::set_socket_linger(&client, Some(std::time::Duration::ZERO)).expect("set");
             drop(client);
@@ -187,7 +187,7 @@ mod tests {
         let mut found = HashMap::new();
         assert_eq!(read_messages(&[0; 16], &mut found), Err(Errno::PROTO));
         assert_eq!(read_messages(&[1, 2, 3], &mut found), Ok(false));
-        assert_eq!(facts(&[0; 8]), Facts::default());
-        assert_eq!(facts(&[8, 0, 2, 0, 1, 1, 1, 1]), Facts::default());
+        assert_eq!(facts(&[0; 8]), SocketInfo::default());
+        assert_eq!(facts(&[8, 0, 2, 0, 1, 1, 1, 1]), SocketInfo::default());
     }
 }

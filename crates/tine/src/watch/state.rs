@@ -53,7 +53,7 @@ pub(crate) enum Verdict {
 
 /// What is remembered of a connection.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Watched {
+pub(crate) struct TrackedConnection {
     pub(crate) id: u64,
     started: Instant,
     bytes: u64,
@@ -68,14 +68,14 @@ enum Phase {
     /// The client has gone; the program may end by itself until then.
     Grace(Instant),
     /// It was told to end, and is killed then.
-    Told(Reason, Instant),
+    Emit(Reason, Instant),
     Killed(Reason),
 }
 
-impl Watched {
+impl TrackedConnection {
     /// A connection that began at `started` and is seen for the first time.
-    pub(crate) fn new(id: u64, started: Instant) -> Watched {
-        Watched { id, started, bytes: 0, moved: started, spoke: false, phase: Phase::Living }
+    pub(crate) fn new(id: u64, started: Instant) -> TrackedConnection {
+        TrackedConnection { id, started, bytes: 0, moved: started, spoke: false, phase: Phase::Living }
     }
 
     /// Takes note of a look at the connection, and decides.
@@ -100,7 +100,7 @@ impl Watched {
         match self.phase {
             Phase::Living => self.overdue(seen, &rules.timeouts, now).map(|reason| self.tell(reason, now)),
             Phase::Grace(until) if until <= now => Some(self.tell(Reason::ClientGone, now)),
-            Phase::Told(reason, until) if until <= now => {
+            Phase::Emit(reason, until) if until <= now => {
                 self.phase = Phase::Killed(reason);
                 Some(Verdict::Kill)
             }
@@ -125,14 +125,14 @@ impl Watched {
     }
 
     fn tell(&mut self, reason: Reason, now: Instant) -> Verdict {
-        self.phase = Phase::Told(reason, now + KILL_AFTER);
+        self.phase = Phase::Emit(reason, now + KILL_AFTER);
         Verdict::Term
     }
 
     /// When something falls due by time alone.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match self.phase {
-            Phase::Grace(until) | Phase::Told(_, until) => Some(until),
+            Phase::Grace(until) | Phase::Emit(_, until) => Some(until),
             Phase::Living | Phase::Killed(_) => None,
         }
     }
@@ -140,7 +140,7 @@ impl Watched {
     /// Why it was told to end, if it was.
     pub(crate) fn reason(&self) -> Option<Reason> {
         match self.phase {
-            Phase::Told(reason, _) | Phase::Killed(reason) => Some(reason),
+            Phase::Emit(reason, _) | Phase::Killed(reason) => Some(reason),
             Phase::Living | Phase::Grace(_) => None,
         }
     }
@@ -157,7 +157,7 @@ mod tests {
     /// Plays looks at times in milliseconds, and compares the verdicts.
     fn play(rules: Rules, script: &[(u64, Seen, Option<Verdict>)]) -> Option<Reason> {
         let start = Instant::now();
-        let mut watched = Watched::new(1, start);
+        let mut watched = TrackedConnection::new(1, start);
         for (at, seen, verdict) in script {
             let now = start + Duration::from_millis(*at);
             assert_eq!(watched.look(*seen, &rules, now), *verdict, "{seen:?} at {at}");

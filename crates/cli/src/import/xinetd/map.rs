@@ -252,7 +252,7 @@ fn banner_fail(service: &mut Service, file: &str, world: &dyn World) {
                     c => c.to_string(),
                 })
                 .collect();
-            service.set("when-full", format!("refuse={escaped}"));
+            service.set("when-full", format!("reject={escaped}"));
             service.note(format!(
                 "banner_fail = {file} is read once, here; who is denied by address gets nothing"
             ));
@@ -266,7 +266,7 @@ fn access(service: &mut Service, attributes: &Attributes, world: &dyn World) {
     // What this server does at its limit.
     let says_so = service.keys.iter().any(|(key, _)| *key == "when-full");
     if service.keys.iter().any(|(key, _)| *key == "max-connections") && !says_so {
-        service.set("when-full", "refuse");
+        service.set("when-full", "reject");
     }
     let mut lists = [Vec::new(), Vec::new()];
     for (list, name) in lists.iter_mut().zip(["only_from", "no_access"]) {

@@ -17,8 +17,8 @@ use crate::net::peer::Peer;
 use crate::processes::rejector::Reason;
 pub(crate) use list::Source;
 use list::{List, Rule, Written};
-pub(crate) use names::Standing;
-use published::{Edition, Published};
+pub(crate) use names::PendingNameRules;
+use published::{SeqLocked, Snapshot};
 use table::Found;
 pub use window::Moment;
 use window::Window;
@@ -46,7 +46,7 @@ pub struct Access {
 /// Who may come: what a forker needs of it. Forkers copy none of the texts.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Gate {
-    table: Published,
+    table: SeqLocked,
     /// Outside of these, nobody may; none stands for all day.
     windows: &'static [Window],
     /// Rules may set variables.
@@ -83,7 +83,7 @@ impl Gate {
     }
 
     /// Where a client stands whose name is to be looked up; `None` for one without an address.
-    pub(crate) fn standing(&self, peer: Peer) -> Option<Standing> {
+    pub(crate) fn pending_name_rules(&self, peer: Peer) -> Option<PendingNameRules> {
         let Peer::Tcp(address) = peer else { return None };
         Some(self.table.read(|edition| self.standing_in(edition, address.ip())))
     }
@@ -94,7 +94,7 @@ impl Gate {
     }
 
     /// Whether a rule allows a client.
-    pub(crate) fn lets_in(&self, peer: Peer) -> bool {
+    pub(crate) fn admits(&self, peer: Peer) -> bool {
         self.objection(peer).is_none()
     }
 
@@ -112,13 +112,13 @@ impl Gate {
 
     /// Leaves the table out of processes forked from here: a mapping more makes each fork slower, and connections have no
     /// use for it.
-    pub(crate) fn keep_from_children(&self) -> std::io::Result<()> {
-        self.table.region().keep_from_children()
+    pub(crate) fn exclude_from_fork(&self) -> std::io::Result<()> {
+        self.table.region().exclude_from_fork()
     }
 
     /// Takes it away from this process.
-    pub(crate) fn withdraw(&self) -> std::io::Result<()> {
-        self.table.region().withdraw()
+    pub(crate) fn unmap(&self) -> std::io::Result<()> {
+        self.table.region().unmap()
     }
 
     /// Puts the rules in force that the files have now.
@@ -145,26 +145,28 @@ impl Gate {
     }
 
     /// Whether the name of a client can outweigh what is known of its address: not where a rule is about that alone.
-    fn is_open(&self, edition: Edition, found: Option<Found>) -> bool {
+    fn is_open(&self, edition: Snapshot, found: Option<Found>) -> bool {
         self.asks_names && table::has_names(edition) && found.is_none_or(|found| found.length < WHOLE)
     }
 
     /// The rule, and whether it may come, of a client whose name decides.
     fn decide_by_name(&self, address: IpAddr, name: Option<&str>) -> (Option<u32>, bool) {
         self.table.read(|edition| {
-            let standing = self.standing_in(edition, address);
-            match standing.rule_for(name) {
+            let pending_name_rules = self.standing_in(edition, address);
+            match pending_name_rules.rule_for(name) {
                 Some(rule) => (Some(rule.rule), rule.allows),
-                None => (table::find(edition, address).map(|found| found.answer.rule), standing.allows),
+                None => {
+                    (table::find(edition, address).map(|found| found.answer.rule), pending_name_rules.allows)
+                }
             }
         })
     }
 
     /// Also of one whose name decides nothing: since the door was asked, another edition may have come into force.
-    fn standing_in(&self, edition: Edition, address: IpAddr) -> Standing {
+    fn standing_in(&self, edition: Snapshot, address: IpAddr) -> PendingNameRules {
         let found = table::find(edition, address);
         let is_open = self.is_open(edition, found);
-        Standing {
+        PendingNameRules {
             allows: found.map_or_else(|| table::otherwise(edition), |found| found.answer.allows),
             in_a_block: found.is_some_and(|found| found.length > 0),
             names: if is_open { table::names(edition) } else { Vec::new() },
@@ -263,7 +265,7 @@ impl AccessRules {
         let asks_names = self.list.asks_names;
         let source = Source { written: self.written, asks_names };
         let grows = source.files().next().is_some();
-        let table = Published::new(&self.list.to_words(), grows).map_err(|why| no_room(&why))?;
+        let table = SeqLocked::new(&self.list.to_words(), grows).map_err(|why| no_room(&why))?;
         let (windows, texts): (Vec<Window>, Vec<String>) = self.windows.into_iter().unzip();
         let gate = Gate {
             table,
@@ -374,8 +376,11 @@ mod tests {
             );
             // What the forker asks, and then the connection's own process.
             let peer = Peer::Tcp((address, 7).into());
-            let served = access.gate.lets_in(peer)
-                && access.gate.standing(peer).is_none_or(|standing| standing.decide(name).0);
+            let served = access.gate.admits(peer)
+                && access
+                    .gate
+                    .pending_name_rules(peer)
+                    .is_none_or(|pending_name_rules| pending_name_rules.decide(name).0);
             assert_eq!(served, allowed, "{address} {name:?}");
         }
         let refused = AccessRules::new().text("=host.example:allow", "r").expect_err("not asked for");

@@ -83,7 +83,7 @@ fn weight(pattern: &[u8], name: &[u8]) -> Option<Weight> {
 
 /// Where a client stands before its name is known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Standing {
+pub(crate) struct PendingNameRules {
     /// What the rules about addresses say.
     pub(super) allows: bool,
     /// That is a rule about a block it is in, not one about everybody.
@@ -92,7 +92,7 @@ pub(crate) struct Standing {
     pub(super) names: Vec<u8>,
 }
 
-impl Standing {
+impl PendingNameRules {
     /// Whether a client of this name may come, and the variables of the rule about its name, if that decides. What is most specific
     /// does, in the order of `tcprules` (cr.yp.to/ucspi-tcp/tcprules.html): its name, a block, a domain, any name,
     /// everybody. (One about its address alone leaves nothing to its name.)
@@ -129,14 +129,14 @@ mod tests {
         }
     }
 
-    fn standing(in_a_block: bool, all: &[(&str, bool)]) -> Standing {
+    fn pending_name_rules(in_a_block: bool, all: &[(&str, bool)]) -> PendingNameRules {
         let mut names = Vec::new();
         for (number, (pattern, allows)) in all.iter().enumerate() {
             let variables = format!("which={pattern}\0");
             let pattern = Pattern::new(pattern).expect("a pattern");
             push(&mut names, &pattern, number as u32, *allows, variables.as_bytes());
         }
-        Standing { allows: true, in_a_block, names }
+        PendingNameRules { allows: true, in_a_block, names }
     }
 
     #[test]
@@ -152,18 +152,20 @@ mod tests {
             (Some("xexample.com"), Some(0), None),
             (None, None, None),
         ] {
-            let rule = |standing: &Standing| standing.rule_for(name).map(|rule| rule.rule);
-            assert_eq!(rule(&standing(false, &all)), by, "{name:?}");
-            assert_eq!(rule(&standing(true, &all)), by_in_a_block, "{name:?}");
+            let rule = |pending_name_rules: &PendingNameRules| {
+                pending_name_rules.rule_for(name).map(|rule| rule.rule)
+            };
+            assert_eq!(rule(&pending_name_rules(false, &all)), by, "{name:?}");
+            assert_eq!(rule(&pending_name_rules(true, &all)), by_in_a_block, "{name:?}");
         }
-        let known = standing(false, &all);
+        let known = pending_name_rules(false, &all);
         assert_eq!(known.decide(Some("c.b.example.com")), (false, Some(&b"which=.b.example.com\0"[..])));
         assert_eq!(known.decide(None), (true, None));
     }
 
     #[test]
     fn nonsense_ends() {
-        let good = standing(false, &[(".x", true), ("y", false)]).names;
+        let good = pending_name_rules(false, &[(".x", true), ("y", false)]).names;
         for length in 0..good.len() {
             let _ = rules(&good[..length]).count();
         }

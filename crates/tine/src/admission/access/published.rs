@@ -14,7 +14,7 @@ const ROOM: usize = 4 << 20;
 /// Two editions, of which one is in force. Whoever reads while the other is being written is not disturbed; who has been
 /// reading for two editions notices, and reads again.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Published {
+pub(super) struct SeqLocked {
     /// The number of the edition in force.
     number: Shared<AtomicU64>,
     words: Shared<AtomicU64>,
@@ -24,17 +24,17 @@ pub(super) struct Published {
 
 /// An edition. Every word may be another one by now: nothing is taken on trust.
 #[derive(Clone, Copy)]
-pub(super) struct Edition<'a>(&'a [AtomicU64]);
+pub(super) struct Snapshot<'a>(&'a [AtomicU64]);
 
-impl Published {
+impl SeqLocked {
     /// The first edition; `grows` if later ones may be larger.
     ///
     /// # Errors
     /// ENOMEM.
-    pub(super) fn new(words: &[u64], grows: bool) -> io::Result<Published> {
+    pub(super) fn new(words: &[u64], grows: bool) -> io::Result<SeqLocked> {
         let room = if grows { words.len().max(ROOM) } else { words.len().max(1) };
         let (all, number, region) = Shared::pair(2 * room, 1)?;
-        let published = Published { number, words: all, region };
+        let published = SeqLocked { number, words: all, region };
         published.publish(words)?;
         Ok(published)
     }
@@ -57,10 +57,10 @@ impl Published {
     }
 
     /// Looks something up in the edition in force.
-    pub(super) fn read<T>(&self, look: impl Fn(Edition) -> T) -> T {
+    pub(super) fn read<T>(&self, look: impl Fn(Snapshot) -> T) -> T {
         loop {
             let number = self.number[0].load(Acquire);
-            let found = look(Edition(self.area(number)));
+            let found = look(Snapshot(self.area(number)));
             fence(Acquire);
             if self.number[0].load(Relaxed) == number {
                 return found;
@@ -79,7 +79,7 @@ impl Published {
     }
 }
 
-impl Edition<'_> {
+impl Snapshot<'_> {
     /// A word; 0 beyond the end.
     pub(super) fn word(self, at: usize) -> u64 {
         self.0.get(at).map_or(0, |word| word.load(Relaxed))
@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn readers_see_one_edition_or_another() {
-        let published = Published::new(&[0; 64], false).expect("memory");
+        let published = SeqLocked::new(&[0; 64], false).expect("memory");
         std::thread::scope(|scope| {
             let reader = scope.spawn(|| {
                 let mut last = 0;

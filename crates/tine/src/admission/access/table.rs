@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use super::prefix::{Prefix, bits, mask};
-use super::published::Edition;
+use super::published::Snapshot;
 
 /// No block around it.
 const NONE: u32 = u32::MAX;
@@ -62,7 +62,7 @@ pub(super) fn words(
     blocks.dedup_by_key(|(prefix, _)| *prefix);
     blocks.reverse();
     let mut all = vec![blocks.len() as u64, u64::from(otherwise), 0];
-    let mut around: Vec<u32> = Vec::new();
+    let mut orphans_and_descendants: Vec<u32> = Vec::new();
     let mut places = Vec::with_capacity(texts.len());
     let mut next = HEAD + blocks.len() * ROW_WORDS;
     for text in texts {
@@ -70,16 +70,17 @@ pub(super) fn words(
         next += 1 + text.len().div_ceil(8);
     }
     for (at, (prefix, answer)) in blocks.iter().enumerate() {
-        while around.last().is_some_and(|outer| !blocks[*outer as usize].0.contains(*prefix)) {
-            around.pop();
+        while orphans_and_descendants.last().is_some_and(|outer| !blocks[*outer as usize].0.contains(*prefix))
+        {
+            orphans_and_descendants.pop();
         }
         let (first, length) = prefix.to_parts();
-        let parent = around.last().copied().unwrap_or(NONE);
+        let parent = orphans_and_descendants.last().copied().unwrap_or(NONE);
         let text = (answer.text as usize).checked_sub(1).and_then(|index| places.get(index)).copied();
         let answer = Answer { text: text.unwrap_or(0), ..*answer };
         let shape = u64::from(length) << 32 | u64::from(parent);
         all.extend([(first >> 64) as u64, first as u64, shape, answer.to_word()]);
-        around.push(at as u32);
+        orphans_and_descendants.push(at as u32);
     }
     texts.iter().for_each(|text| push_text(&mut all, text));
     if !names.is_empty() {
@@ -99,12 +100,12 @@ fn push_text(all: &mut Vec<u64>, text: &[u8]) {
 }
 
 /// What holds where no block is around an address.
-pub(super) fn otherwise(table: Edition) -> bool {
+pub(super) fn otherwise(table: Snapshot) -> bool {
     table.word(OTHERWISE) == 1
 }
 
 /// What the most specific block that an address is in stands for.
-pub(super) fn find(table: Edition, address: IpAddr) -> Option<Found> {
+pub(super) fn find(table: Snapshot, address: IpAddr) -> Option<Found> {
     let wanted = bits(address);
     let row = |at: u32, word: usize| table.word(HEAD + at as usize * ROW_WORDS + word);
     let first = |at: u32| u128::from(row(at, 0)) << 64 | u128::from(row(at, 1));
@@ -131,7 +132,7 @@ pub(super) fn find(table: Edition, address: IpAddr) -> Option<Found> {
 }
 
 /// The rules about names; nothing where there are none.
-pub(super) fn names(table: Edition) -> Vec<u8> {
+pub(super) fn names(table: Snapshot) -> Vec<u8> {
     match table.word(NAMES) as u32 {
         0 => Vec::new(),
         place => text(table, place),
@@ -139,12 +140,12 @@ pub(super) fn names(table: Edition) -> Vec<u8> {
 }
 
 /// Whether there are rules about names.
-pub(super) fn has_names(table: Edition) -> bool {
+pub(super) fn has_names(table: Snapshot) -> bool {
     table.word(NAMES) != 0
 }
 
 /// A text beside the table.
-pub(super) fn text(table: Edition, place: u32) -> Vec<u8> {
+pub(super) fn text(table: Snapshot, place: u32) -> Vec<u8> {
     let length = (table.word(place as usize) as usize).min(LONGEST);
     let mut bytes: Vec<u8> =
         (0..length.div_ceil(8)).flat_map(|at| table.word(place as usize + 1 + at).to_le_bytes()).collect();
@@ -154,19 +155,19 @@ pub(super) fn text(table: Edition, place: u32) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::published::Published;
+    use super::super::published::SeqLocked;
     use super::*;
 
     fn answer(rule: u32) -> Answer {
         Answer { rule, allows: rule.is_multiple_of(2), text: 0 }
     }
 
-    fn table(blocks: &[(Prefix, u32)]) -> Published {
+    fn table(blocks: &[(Prefix, u32)]) -> SeqLocked {
         let blocks = blocks.iter().map(|(block, rule)| (*block, answer(*rule))).collect();
-        Published::new(&words(blocks, &[], &[], true), false).expect("memory")
+        SeqLocked::new(&words(blocks, &[], &[], true), false).expect("memory")
     }
 
-    fn rule_for(table: &Published, address: IpAddr) -> Option<u32> {
+    fn rule_for(table: &SeqLocked, address: IpAddr) -> Option<u32> {
         table.read(|edition| find(edition, address)).map(|found| found.answer.rule)
     }
 
@@ -246,7 +247,7 @@ mod tests {
             ("10.2.0.0/16".parse().expect("a block"), with(1)),
         ];
         let texts = [b"short".to_vec(), b"longer than a word".to_vec()];
-        let table = Published::new(&words(blocks, &texts, b"names", false), false).expect("memory");
+        let table = SeqLocked::new(&words(blocks, &texts, b"names", false), false).expect("memory");
         for (address, said) in [
             ([10, 9, 9, 9], Some("longer than a word")),
             ([10, 1, 1, 1], None),
@@ -263,9 +264,9 @@ mod tests {
     #[test]
     fn nonsense_ends() {
         // As if another edition were being written: every word is wrong.
-        let table = Published::new(&vec![u64::MAX / 3; 4000], false).expect("memory");
+        let table = SeqLocked::new(&vec![u64::MAX / 3; 4000], false).expect("memory");
         let _ = table.read(|edition| find(edition, [10, 0, 0, 1].into()));
-        let loops = Published::new(&[1, 0, 0, 0, 1, 128 << 32, 0], false).expect("memory");
+        let loops = SeqLocked::new(&[1, 0, 0, 0, 1, 128 << 32, 0], false).expect("memory");
         assert_eq!(loops.read(|edition| find(edition, [10, 0, 0, 1].into())), None);
         assert!(table.read(|edition| text(edition, 5)).len() <= LONGEST);
     }

@@ -14,7 +14,7 @@ use rustix::process::Pid;
 use tine_sys::process::exit_now;
 use tine_sys::wait;
 
-use crate::admission::Door;
+use crate::admission::Admission;
 use crate::admission::block::Block;
 use crate::net::peer::Peer;
 use crate::processes::rejector::{self, Reason};
@@ -94,16 +94,16 @@ pub(crate) struct Delayer<'a> {
     pub(crate) settings: &'a Settings,
     pub(crate) supervisor: Pid,
     pub(crate) board: Board,
-    pub(crate) door: &'a Door,
+    pub(crate) door: &'a Admission,
     pub(crate) ends: Ends,
-    pub(crate) refuser: OwnedFd,
+    pub(crate) rejector: OwnedFd,
 }
 
 /// What is known of those who have been asked whether they go.
 #[derive(Default)]
 struct Pass {
     /// Somebody waits for the end of a connection.
-    wants_room: bool,
+    wants_slot: bool,
     /// When the next one may go, as far as that is a matter of time.
     next: Option<u64>,
     /// The forkers were far behind.
@@ -113,9 +113,9 @@ struct Pass {
 /// Lives as the delayer until the server drains.
 pub(crate) fn run(delayer: &Delayer) -> ! {
     enter(delayer.settings, delayer.supervisor, c"tine: delayer");
-    let mut queue = Queue::new(room_for(delayer.settings.most_delayed()));
+    let mut queue = Queue::new(room_for(delayer.settings.max_delayed()));
     // Whoever the last one of this role had has gone with it.
-    delayer.door.release_all();
+    delayer.door.clear_all_queued();
     let mut pass = Pass::default();
     let mut look_at = now() + LOOK;
     while delayer.board.orders() == Orders::Serve {
@@ -125,7 +125,7 @@ pub(crate) fn run(delayer: &Delayer) -> ! {
         delayer.take_in(&mut queue);
         let late = queue.take_late(now());
         delayer.mark(&mut queue);
-        late.iter().for_each(|waiting| delayer.refuse(waiting));
+        late.iter().for_each(|waiting| delayer.reject(waiting));
         let looks = look_at <= now();
         if looks {
             look_at = now() + LOOK;
@@ -182,7 +182,7 @@ impl Delayer<'_> {
                     if let Some(leaves) = queue.put(self.waiting(client, peer, reason, until)) {
                         // Before the client knows: its next one must not find that it waits.
                         self.mark(queue);
-                        self.refuse(&leaves);
+                        self.reject(&leaves);
                     }
                 }
                 // The end, which comes only when the supervisor has gone; or nobody.
@@ -199,7 +199,7 @@ impl Delayer<'_> {
         let deadline = Instant::now() + LAST;
         loop {
             // Asked before it is looked: who is not sending by now sends nobody any more.
-            let somebody_sends = self.board.somebody_is_being_handed_over();
+            let somebody_sends = self.board.is_passing();
             while !self.take_in(queue) {}
             if !somebody_sends || deadline <= Instant::now() {
                 return;
@@ -222,24 +222,24 @@ impl Delayer<'_> {
     /// Lets everyone go who may.
     fn ask_all(&self, queue: &mut Queue<OwnedFd>) -> Pass {
         // Said before it is looked: an end between the look and the wait rings the bell.
-        self.board.set_delayer_wants_room(!queue.is_empty());
+        self.board.set_delayer_wants_slot(!queue.is_empty());
         let mut places = Places::default();
-        for (_, reach, _) in self.settings.most_at_a_time() {
-            places.take(self.board.blocks_served(reach));
+        for (_, aggregation, _) in self.settings.connection_limits() {
+            places.take(self.board.serving_blocks(aggregation));
         }
         let mut pass = Pass::default();
         queue.go(|waiting| self.goes(waiting, &mut pass, &mut places, |_| 0));
-        self.board.set_delayer_wants_room(pass.wants_room);
+        self.board.set_delayer_wants_slot(pass.wants_slot);
         pass
     }
 
     /// Lets those go who may of lines that have just begun.
     fn ask_new(&self, queue: &mut Queue<OwnedFd>, pass: &mut Pass) {
-        self.board.set_delayer_wants_room(!queue.is_empty());
+        self.board.set_delayer_wants_slot(!queue.is_empty());
         let mut places = Places::default();
-        let count = |block| self.board.served_of(block).count();
+        let count = |block| self.board.serving_slots_in(block).count();
         queue.go_of_new(|waiting| self.goes(waiting, pass, &mut places, count));
-        self.board.set_delayer_wants_room(pass.wants_room);
+        self.board.set_delayer_wants_slot(pass.wants_slot);
     }
 
     /// Lets a client go, if it may. `count` counts connections that are not in `places`.
@@ -251,7 +251,7 @@ impl Delayer<'_> {
         count: impl Fn(Block) -> usize,
     ) -> bool {
         if !places.are_free(self.limits(waiting.peer), count) {
-            pass.wants_room = true;
+            pass.wants_slot = true;
             return false;
         }
         if !self.is_time(waiting, pass) {
@@ -276,7 +276,7 @@ impl Delayer<'_> {
 
     /// Whether a client may come now, as far as that is a matter of time; if not, when.
     fn is_time(&self, waiting: &Waiting<OwnedFd>, pass: &mut Pass) -> bool {
-        let chance = self.door.next_chance(waiting.peer);
+        let chance = self.door.earliest_admission(waiting.peer);
         let is_time = chance <= now();
         if !is_time {
             pass.next = Some(pass.next.map_or(chance, |next| next.min(chance)));
@@ -286,8 +286,8 @@ impl Delayer<'_> {
 
     /// How many there may be of a client's source and prefix, where that is limited.
     fn limits(&self, peer: Peer) -> impl Iterator<Item = (usize, Block)> + '_ {
-        let limits = self.settings.most_at_a_time();
-        limits.filter_map(move |(most, reach, _)| Some((most, peer.block(reach)?)))
+        let limits = self.settings.connection_limits();
+        limits.filter_map(move |(most, aggregation, _)| Some((most, peer.block(aggregation)?)))
     }
 
     fn let_go(&self, waiting: &Waiting<OwnedFd>) -> bool {
@@ -301,11 +301,11 @@ impl Delayer<'_> {
             let _ = wait::until(&mut ask, None);
             queue.go(|waiting| self.has_room_to_go() && self.let_go(waiting));
         }
-        self.door.release_all();
+        self.door.clear_all_queued();
     }
 
-    fn refuse(&self, waiting: &Waiting<OwnedFd>) {
-        rejector::hand_over(&self.refuser, &waiting.client, waiting.peer, waiting.reason);
+    fn reject(&self, waiting: &Waiting<OwnedFd>) {
+        rejector::hand_over(&self.rejector, &waiting.client, waiting.peer, waiting.reason);
     }
 
     /// Closes those who have hung up: reset, or closed for both directions. Who has only ended its own side waits for an answer.

@@ -212,11 +212,11 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
-    use crate::admission::block::Reaches;
+    use crate::admission::block::Aggregations;
 
     fn waiting(source: u8, client: u32) -> Waiting<u32> {
         let peer = Peer::Tcp(([127, 0, 0, source], 1).into());
-        let block = peer.block(Reaches::default().source);
+        let block = peer.block(Aggregations::default().source);
         Waiting { client, peer, blocks: [block, None], reason: Reason::Rate, until: u64::from(client) }
     }
 
@@ -336,7 +336,8 @@ mod tests {
 
     #[test]
     fn of_whom_somebody_waits_is_told_once() {
-        let block = |number: u8| Peer::Tcp(([127, 0, 0, number], 1).into()).block(Reaches::default().source);
+        let block =
+            |number: u8| Peer::Tcp(([127, 0, 0, number], 1).into()).block(Aggregations::default().source);
         let mut queue = Queue::new(10);
         let (one, two) = (block(1).expect("an address"), block(2).expect("an address"));
         for (source, client) in [(1, 0), (1, 1), (2, 10)] {

@@ -29,15 +29,15 @@ impl Places {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admission::block::Reaches;
+    use crate::admission::block::Aggregations;
     use crate::net::peer::Peer;
 
     #[test]
     fn who_goes_takes_a_place_at_once() {
         let peer = Peer::Tcp("192.0.2.1:1".parse().expect("an address"));
-        let reaches = Reaches::default();
-        let [source, prefix] =
-            [reaches.source, reaches.prefix].map(|reach| peer.block(reach).expect("an address"));
+        let aggregations = Aggregations::default();
+        let [source, prefix] = [aggregations.source, aggregations.prefix]
+            .map(|aggregation| peer.block(aggregation).expect("an address"));
         for (served_of_source, served_of_prefix, go) in
             [(0, 0, 2), (1, 1, 1), (2, 2, 0), (0, 4, 1), (0, 5, 0)]
         {
@@ -56,7 +56,8 @@ mod tests {
 
     #[test]
     fn what_is_known_is_not_counted_again() {
-        let block = Peer::Tcp("192.0.2.1:1".parse().expect("an address")).block(Reaches::default().source);
+        let block =
+            Peer::Tcp("192.0.2.1:1".parse().expect("an address")).block(Aggregations::default().source);
         let mut places = Places::default();
         places.take(block.into_iter());
         let limit = |most: usize| block.map(|block| (most, block)).into_iter();

@@ -21,11 +21,11 @@ use crate::processes::rejector::Reason;
 use crate::shared::board::{Orders, Phase};
 
 /// What became of an attempt to take a client.
-pub(super) enum Taken {
+pub(super) enum AcceptResult {
     /// It has a process, or was refused, or had gone.
-    Dealt,
+    Handled,
     /// Nobody is waiting at this listener.
-    Nobody,
+    NoClient,
     /// Not now: the next step decides.
     Stop,
 }
@@ -34,26 +34,26 @@ pub(super) enum Taken {
 type Accepted = (OwnedFd, Peer, Option<u64>);
 
 /// Takes one client from a listener, if there is room for it.
-pub(super) fn take<H>(forker: &mut Forker<'_, H>, memory: &mut Memory, number: usize) -> Taken
+pub(super) fn take<H>(forker: &mut Forker<'_, H>, memory: &mut Memory, number: usize) -> AcceptResult
 where
     H: FnMut(Connection) -> Result<(), HandlerError>,
 {
     let slot = forker.board.claim(forker.index);
-    if slot.is_none() && !want_room(forker, memory) {
-        return Taken::Stop;
+    if slot.is_none() && !want_slot(forker, memory) {
+        return AcceptResult::Stop;
     }
     let taken = match forker.delayer.filter(|_| number == forker.listeners.len()) {
         Some(delayer) => take_back(memory, delayer),
         None if may_accept(forker, memory) => accept(forker, memory, number),
-        None => Err(Taken::Stop),
+        None => Err(AcceptResult::Stop),
     };
     match (taken, slot) {
         (Ok((socket, peer, waited_until)), Some(slot)) => {
             start(forker, memory, Client { socket, peer, slot, waited_until })
         }
         (Ok((socket, peer, _)), None) => {
-            forker.refuse(&socket, peer, Reason::Full);
-            Taken::Dealt
+            forker.reject(&socket, peer, Reason::Full);
+            AcceptResult::Handled
         }
         (Err(taken), slot) => {
             if let Some(slot) = slot {
@@ -66,12 +66,12 @@ where
 
 /// Says that room is wanted. Then looks once more: what was given back before the supervisor could
 /// see the wish would otherwise be missed. True if clients without room are to be refused.
-pub(super) fn want_room<H>(forker: &Forker<'_, H>, memory: &mut Memory) -> bool {
-    if forker.settings.refuses_when_full() && !forker.settings.has_spares() {
+pub(super) fn want_slot<H>(forker: &Forker<'_, H>, memory: &mut Memory) -> bool {
+    if forker.settings.rejects_when_full() && !forker.settings.has_spares() {
         return true;
     }
-    forker.board.set_wants_room(forker.index, true);
-    forker.poke_supervisor();
+    forker.board.set_wants_slot(forker.index, true);
+    forker.wake_supervisor();
     memory.full = match forker.board.claim(forker.index) {
         Some(slot) => {
             forker.board.release(slot);
@@ -79,10 +79,10 @@ pub(super) fn want_room<H>(forker: &Forker<'_, H>, memory: &mut Memory) -> bool 
         }
         None => true,
     };
-    memory.full && forker.settings.refuses_when_full() && !someone_waits(forker)
+    memory.full && forker.settings.rejects_when_full() && !has_idle_spare(forker)
 }
 
-pub(super) fn someone_waits<H>(forker: &Forker<'_, H>) -> bool {
+pub(super) fn has_idle_spare<H>(forker: &Forker<'_, H>) -> bool {
     forker.board.count(Phase::Waiting, None) > 0
 }
 
@@ -98,35 +98,39 @@ fn may_accept<H>(forker: &Forker<'_, H>, memory: &mut Memory) -> bool {
 }
 
 /// Takes a client that the delayer lets go.
-fn take_back(memory: &mut Memory, delayer: &delayer::Ends) -> Result<Accepted, Taken> {
+fn take_back(memory: &mut Memory, delayer: &delayer::Ends) -> Result<Accepted, AcceptResult> {
     match delayer::receive(&delayer.back) {
         Ok(Some((socket, peer, _, until))) => Ok((socket, peer, Some(until))),
         Ok(None) => {
             memory.returns = false;
-            Err(Taken::Nobody)
+            Err(AcceptResult::NoClient)
         }
-        Err(Errno::AGAIN) => Err(Taken::Nobody),
+        Err(Errno::AGAIN) => Err(AcceptResult::NoClient),
         // No descriptor for it: it is closed.
-        Err(_) => Err(Taken::Dealt),
+        Err(_) => Err(AcceptResult::Handled),
     }
 }
 
-fn accept<H>(forker: &mut Forker<'_, H>, memory: &mut Memory, number: usize) -> Result<Accepted, Taken> {
+fn accept<H>(
+    forker: &mut Forker<'_, H>,
+    memory: &mut Memory,
+    number: usize,
+) -> Result<Accepted, AcceptResult> {
     let listener = &forker.listeners[number];
     if listener.blocks && !is_ready(listener) {
-        return Err(Taken::Nobody);
+        return Err(AcceptResult::NoClient);
     }
     match acceptfrom_with(listener, SocketFlags::CLOEXEC) {
         Ok((socket, address)) => {
             let peer = Peer::from_accept(address);
-            if forker.lets_in(&socket, peer) { Ok((socket, peer, None)) } else { Err(Taken::Dealt) }
+            if forker.admits(&socket, peer) { Ok((socket, peer, None)) } else { Err(AcceptResult::Handled) }
         }
         Err(errno) => Err(match classify(errno) {
-            AcceptError::Nobody => Taken::Nobody,
-            AcceptError::Next => Taken::Dealt,
+            AcceptError::NoClient => AcceptResult::NoClient,
+            AcceptError::Next => AcceptResult::Handled,
             AcceptError::Pause => {
                 fail(forker, memory, "cannot accept a connection", errno);
-                Taken::Stop
+                AcceptResult::Stop
             }
             AcceptError::Fatal => {
                 forker.log.trouble("a listener has gone", &reason(&errno.into()), "restart the server");

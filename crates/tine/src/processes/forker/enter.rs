@@ -6,7 +6,7 @@ use rustix::event::epoll;
 use rustix::fs::{Mode, OFlags};
 
 use super::Forker;
-use super::run::WORD;
+use super::run::CONTROL;
 use crate::processes::conn;
 use crate::program::launch::Launcher;
 
@@ -29,22 +29,22 @@ pub(super) fn enter<H>(forker: &mut Forker<'_, H>) -> std::io::Result<OwnedFd> {
         tine_sys::identity::become_user(forker.alone, &identity.to_ids())?;
     }
     // After the change of user, which clears it (prctl(2)).
-    conn::die_with(forker.supervisor);
+    conn::kill_on_exit_of(forker.supervisor);
     forker.title = forker.settings.titles.then(tine_sys::cmdline::Title::take_over).transpose()?;
     if !forker.board_is_inherited() {
-        forker.board.keep_from_children()?;
-        forker.door.keep_from_children()?;
+        forker.board.exclude_from_fork()?;
+        forker.door.exclude_from_fork()?;
     }
     if let Some((program, path)) = forker.settings.program.as_ref().zip(forker.program_path) {
-        let lowest = forker.first_own_descriptor;
+        let lowest = forker.first_server_fd;
         let identity = forker.settings.identity.as_ref().filter(|_| forker.settings.has_cgroups());
-        let scribe = forker.scribe.take();
+        let stderr_logger = forker.stderr_logger.take();
         forker.launcher = Some(Launcher::new(
             program,
             path.to_owned(),
             identity,
-            forker.connections_die_with(),
-            scribe,
+            forker.parent_death_pid(),
+            stderr_logger,
             lowest,
         )?);
     }
@@ -55,12 +55,12 @@ pub(super) fn enter<H>(forker: &mut Forker<'_, H>) -> std::io::Result<OwnedFd> {
 /// those who wait; and a word from the supervisor.
 pub(crate) fn event_queue<H>(forker: &Forker<'_, H>, word: impl AsFd) -> std::io::Result<OwnedFd> {
     let queue = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-    let queue = rustix::io::fcntl_dupfd_cloexec(queue, forker.first_own_descriptor)?;
+    let queue = rustix::io::fcntl_dupfd_cloexec(queue, forker.first_server_fd)?;
     let back = forker.delayer.map(|delayer| delayer.back.as_fd());
     for (number, clients) in forker.listeners.iter().map(AsFd::as_fd).chain(back).enumerate() {
         let one_of_us = epoll::EventFlags::IN | epoll::EventFlags::EXCLUSIVE;
         epoll::add(&queue, clients, epoll::EventData::new_u64(number as u64), one_of_us)?;
     }
-    epoll::add(&queue, word, epoll::EventData::new_u64(WORD), epoll::EventFlags::IN)?;
+    epoll::add(&queue, word, epoll::EventData::new_u64(CONTROL), epoll::EventFlags::IN)?;
     Ok(queue)
 }

@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use tine_sys::process::{Side, fork_sibling};
 
 use super::Forker;
-use super::accept::{Taken, want_room};
+use super::accept::{AcceptResult, want_slot};
 use super::run::{Client, Memory};
 use super::state::pause;
 use crate::connection::Connection;
@@ -16,14 +16,14 @@ use crate::lifecycle::outcome::Report;
 use crate::net::accept::advice;
 use crate::processes::conn;
 use crate::processes::spare;
-use crate::program::launch::{self, Surroundings};
+use crate::program::launch::{self, LaunchContext};
 use crate::shared::board::{Board, Entry, Phase};
 
 /// Without a failure for so long, a trouble is over.
 const CALM: Duration = Duration::from_secs(1);
 
 /// Gives a client a process. Where that fails, the client stays in hand and is tried again.
-pub(super) fn start<H>(forker: &mut Forker<'_, H>, memory: &mut Memory, client: Client) -> Taken
+pub(super) fn start<H>(forker: &mut Forker<'_, H>, memory: &mut Memory, client: Client) -> AcceptResult
 where
     H: FnMut(Connection) -> Result<(), HandlerError>,
 {
@@ -33,30 +33,30 @@ where
     if let Some(reason) = forker.is_beyond(slot, waited_until.is_some()) {
         // Before the client knows: its next one must not find this one counted still.
         board.release(slot);
-        forker.turn_away(&socket, peer, reason, waited_until);
-        return Taken::Dealt;
+        forker.delay_or_reject(&socket, peer, reason, waited_until);
+        return AcceptResult::Handled;
     }
     // Before what its process says.
     forker.log.status(|| board.count(Phase::Serving, None), forker.settings.max_connections);
     // Before the fork: however soon the child ends, the supervisor finds its slot.
     board.mark_changed(slot);
-    let surroundings = forker.surroundings(slot, peer);
-    match make_process(forker, &socket, slot, &entry, &surroundings) {
+    let launch_context = forker.launch_context(slot, peer);
+    match make_process(forker, &socket, slot, &entry, &launch_context) {
         Ok(Side::Child) => {
-            conn::be_born(forker.connections_die_with());
-            conn::serve(forker, socket, slot, entry, &surroundings)
+            conn::init_child(forker.parent_death_pid());
+            conn::serve(forker, socket, slot, entry, &launch_context)
         }
         Ok(Side::Parent(_)) => {
             drop(socket);
-            forker.tell_change(slot);
+            forker.notify_change(slot);
             succeed(forker, memory);
-            Taken::Dealt
+            AcceptResult::Handled
         }
         Err(why) => {
             let errno = Errno::from_io_error(&why).unwrap_or(Errno::AGAIN);
             fail(forker, memory, "cannot create a process for a connection", errno);
             memory.in_hand = Some(Client { socket, peer, slot, waited_until });
-            Taken::Stop
+            AcceptResult::Stop
         }
     }
 }
@@ -67,14 +67,14 @@ fn make_process<H>(
     socket: &OwnedFd,
     slot: usize,
     entry: &Entry,
-    surroundings: &Surroundings,
+    launch_context: &LaunchContext,
 ) -> std::io::Result<Side> {
     let id = forker.board.pid_cell(slot);
     match &mut forker.launcher {
         Some(launcher) if !launcher.relays() && !launcher.prepares() => {
             let display = forker.board.display();
             let failed = |report: &Report| display.report(slot, report);
-            let client = launch::Client { socket, entry: *entry, surroundings };
+            let client = launch::Client { socket, entry: *entry, launch_context };
             launcher.spawn(forker.alone, id, &client, &failed).map(Side::Parent)
         }
         _ => fork_sibling(forker.alone, id),
@@ -96,23 +96,23 @@ where
     H: FnMut(Connection) -> Result<(), HandlerError>,
 {
     let board = forker.board;
-    board.set_waiting(forker.index, forker.settings.spares_of(forker.index) - missing);
+    board.set_idle(forker.index, forker.settings.spares_of(forker.index) - missing);
     for _ in 0..missing {
         let Some(slot) = board.claim(forker.index) else {
-            want_room(forker, memory);
+            want_slot(forker, memory);
             return;
         };
-        board.wait_in(slot);
+        board.mark_idle(slot);
         board.mark_changed(slot);
-        board.one_waits_more(forker.index);
+        board.inc_idle(forker.index);
         match fork_sibling(forker.alone, board.pid_cell(slot)) {
             Ok(Side::Child) => {
-                conn::be_born(forker.connections_die_with());
+                conn::init_child(forker.parent_death_pid());
                 spare::live(forker, slot)
             }
             Ok(Side::Parent(_)) => succeed(forker, memory),
             Err(why) => {
-                board.one_waits_less(forker.index);
+                board.dec_idle(forker.index);
                 board.release(slot);
                 let errno = Errno::from_io_error(&why).unwrap_or(Errno::AGAIN);
                 fail(forker, memory, "cannot create a spare process", errno);
@@ -128,8 +128,8 @@ pub(super) fn fail<H>(forker: &mut Forker<'_, H>, memory: &mut Memory, what: &st
     memory.last_failure = Some(Instant::now());
     memory.paused_until = Some(Instant::now() + pause(memory.failures));
     // The end of any connection may be what mends it.
-    forker.board.set_wants_room(forker.index, true);
-    forker.poke_supervisor();
+    forker.board.set_wants_slot(forker.index, true);
+    forker.wake_supervisor();
     if forker.board.set_trouble(errno.raw_os_error()) {
         forker.log.trouble(what, &reason(&errno.into()), advice(errno));
     }

@@ -18,15 +18,15 @@ use rustix::process::Pid;
 use tine_sys::cmdline::Title;
 use tine_sys::process::Alone;
 
-use crate::admission::Door;
-use crate::admission::block::Reach;
+use crate::admission::Admission;
+use crate::admission::block::Aggregation;
 use crate::admission::penalty::Fault;
 use crate::log::Log;
 use crate::net::listener::Listener;
 use crate::net::peer::Peer;
 use crate::processes::delayer;
 use crate::processes::rejector::{self, Reason};
-use crate::program::launch::{Launcher, Surroundings};
+use crate::program::launch::{LaunchContext, Launcher};
 use crate::settings::Settings;
 use crate::shared::board::{Board, Entry, Orders, now};
 use crate::system::cgroup::Cgroups;
@@ -48,17 +48,17 @@ pub(crate) struct Forker<'a, H> {
     /// Wakes the supervisor.
     pub(crate) wake: &'a OwnedFd,
     /// To the refuser, where clients are refused.
-    pub(crate) refuser: Option<&'a OwnedFd>,
+    pub(crate) rejector: Option<&'a OwnedFd>,
     /// To and from the delayer, where clients wait.
     pub(crate) delayer: Option<&'a delayer::Ends>,
     /// To the scribe, until the launcher takes it.
-    pub(crate) scribe: Option<OwnedFd>,
+    pub(crate) stderr_logger: Option<OwnedFd>,
     pub(crate) log: &'a mut Log,
     pub(crate) title: Option<Title>,
     /// Descriptors from here on are the server's; children keep none of them.
-    pub(crate) first_own_descriptor: i32,
+    pub(crate) first_server_fd: i32,
     pub(crate) handler: &'a mut H,
-    pub(crate) door: &'a Door,
+    pub(crate) door: &'a Admission,
     /// The file of the program that is executed for each connection.
     pub(crate) program_path: Option<&'a CStr>,
     pub(crate) cgroups: Option<&'a Cgroups>,
@@ -84,26 +84,30 @@ impl<H> Forker<'_, H> {
     }
 
     /// With whom the processes of connections die.
-    pub(crate) fn connections_die_with(&self) -> Option<Pid> {
+    pub(crate) fn parent_death_pid(&self) -> Option<Pid> {
         (!self.settings.leaves_connections).then_some(self.supervisor)
     }
 
     /// What the process of a connection cannot find out.
-    pub(crate) fn surroundings(&self, slot: usize, peer: Peer) -> Surroundings {
+    pub(crate) fn launch_context(&self, slot: usize, peer: Peer) -> LaunchContext {
         let cgroup = self.cgroups.map(|cgroups| cgroups.of(slot, self.board.cgroup(slot)).entrance());
         // Handlers have no environment of their own.
         let variables = self.launcher.as_ref().map(|_| self.door.variables(peer));
-        Surroundings { cgroup, variables: variables.unwrap_or_default(), standing: self.door.standing(peer) }
+        LaunchContext {
+            cgroup,
+            variables: variables.unwrap_or_default(),
+            pending_name_rules: self.door.pending_name_rules(peer),
+        }
     }
 
     /// Whether a client may come in now. If not, it is dealt with.
     #[inline]
-    pub(crate) fn lets_in(&mut self, socket: &OwnedFd, peer: Peer) -> bool {
+    pub(crate) fn admits(&mut self, socket: &OwnedFd, peer: Peer) -> bool {
         let Some(reason) = self.door.objection(peer) else { return true };
         if reason == Reason::Denied {
             self.charge(peer, Fault::RefuseConnection);
         }
-        self.turn_away(socket, peer, reason, None);
+        self.delay_or_reject(socket, peer, reason, None);
         false
     }
 
@@ -122,21 +126,21 @@ impl<H> Forker<'_, H> {
         if has_waited && self.board.orders() == Orders::Drain {
             return None;
         }
-        let is_beyond = |most: usize, reach: Reach| {
+        let is_beyond = |most: usize, aggregation: Aggregation| {
             // Twice, instead of on the heap: what a forker writes between two forks is copied, a page at a time.
-            let others = || self.board.others_of(slot, reach);
+            let others = || self.board.other_pids_in_block(slot, aggregation);
             others().count() >= most && others().filter(|pid| !is_ending(*pid)).count() >= most
         };
-        let mut limits = self.settings.most_at_a_time();
-        limits.find_map(|(most, reach, reason)| is_beyond(most, reach).then_some(reason))
+        let mut limits = self.settings.connection_limits();
+        limits.find_map(|(most, aggregation, reason)| is_beyond(most, aggregation).then_some(reason))
     }
 
     /// Sends a client that may not be served now where it belongs: to wait, where that helps, until the end of its time if it has
     /// waited before; else to be refused.
-    pub(crate) fn turn_away(&self, socket: &OwnedFd, peer: Peer, reason: Reason, until: Option<u64>) {
+    pub(crate) fn delay_or_reject(&self, socket: &OwnedFd, peer: Peer, reason: Reason, until: Option<u64>) {
         let delayer = self.delayer.filter(|_| !matches!(reason, Reason::Denied | Reason::Time));
         if !delayer.is_some_and(|delayer| self.delay(delayer, socket, peer, reason, until)) {
-            self.refuse(socket, peer, reason);
+            self.reject(socket, peer, reason);
         }
     }
 
@@ -155,7 +159,7 @@ impl<H> Forker<'_, H> {
         let mut marked = [None; 2];
         marked.iter_mut().zip(marks).for_each(|(place, mark)| *place = mark);
         let send = || delayer::hand_over(&delayer.come, socket, peer, reason, until);
-        let is_sent = self.board.hand_over_unless_draining(send);
+        let is_sent = self.board.pass_unless_draining(send);
         if !is_sent {
             // The delayer will not hear of it.
             marked.iter().flatten().for_each(|block| _ = self.door.hold(block, false));
@@ -164,32 +168,32 @@ impl<H> Forker<'_, H> {
     }
 
     /// Sends a client to the refuser.
-    pub(crate) fn refuse(&self, socket: &OwnedFd, peer: Peer, reason: Reason) {
-        if let Some(refuser) = self.refuser {
-            rejector::hand_over(refuser, socket, peer, reason);
+    pub(crate) fn reject(&self, socket: &OwnedFd, peer: Peer, reason: Reason) {
+        if let Some(rejector) = self.rejector {
+            rejector::hand_over(rejector, socket, peer, reason);
         }
     }
 
     /// Tells the delayer of the end of a connection, if it waits for one.
     pub(crate) fn tell_delayer(&self) {
-        if let Some(delayer) = self.delayer.filter(|_| self.board.delayer_wants_room()) {
+        if let Some(delayer) = self.delayer.filter(|_| self.board.delayer_wants_slot()) {
             delayer::ring(&delayer.bell);
         }
     }
 
     /// Wakes the supervisor, unless it has been and has not answered yet.
-    pub(crate) fn poke_supervisor(&self) {
-        if self.board.poke() {
+    pub(crate) fn wake_supervisor(&self) {
+        if self.board.claim_wakeup() {
             // Full means that it is awake.
             let _ = rustix::io::write(self.wake, &1u64.to_ne_bytes());
         }
     }
 
     /// Tells the supervisor of a slot: at once only if it has a line to write about it, or begins to watch.
-    pub(crate) fn tell_change(&self, slot: usize) {
+    pub(crate) fn notify_change(&self, slot: usize) {
         self.board.mark_changed(slot);
-        if self.log.tells_connections() || self.board.take_wants_news() {
-            self.poke_supervisor();
+        if self.log.logs_connections() || self.board.take_notice_request() {
+            self.wake_supervisor();
         }
     }
 }

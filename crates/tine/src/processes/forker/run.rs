@@ -9,7 +9,7 @@ use tine_sys::process::exit_now;
 use tine_sys::wait;
 
 use super::Forker;
-use super::accept::{Taken, someone_waits, take};
+use super::accept::{AcceptResult, has_idle_spare, take};
 use super::enter::enter;
 use super::fork::{refill, retry};
 use super::state::{Situation, Step, next};
@@ -23,7 +23,7 @@ use crate::shared::board::{Orders, Phase};
 const TURN: usize = 16;
 
 /// The number of the event that is a word of the supervisor.
-pub(super) const WORD: u64 = u64::MAX;
+pub(super) const CONTROL: u64 = u64::MAX;
 
 /// What the forker remembers between two steps.
 pub(super) struct Memory {
@@ -82,15 +82,15 @@ where
     tine_sys::memory::trim_heap();
     tine_sys::memory::trim_stack();
     // Not before all forkers are there: the processes of one could use up what another needs to start.
-    wait_for_word(&forker, &mut memory, None);
+    wait_for_control(&forker, &mut memory, None);
     loop {
         notice_drain(&forker, &mut memory);
         match next(&situation(&forker, &memory), Instant::now()) {
             Step::Refill(missing) => refill(&mut forker, &mut memory, missing),
             Step::Accept => accept_round(&mut forker, &mut memory),
             Step::Retry => retry(&mut forker, &mut memory),
-            Step::WaitForWord => wait_for_word(&forker, &mut memory, None),
-            Step::Pause(until) => wait_for_word(&forker, &mut memory, Some(until)),
+            Step::WaitForControl => wait_for_control(&forker, &mut memory, None),
+            Step::Pause(until) => wait_for_control(&forker, &mut memory, Some(until)),
             Step::Leave => exit_now(0),
         }
     }
@@ -112,8 +112,8 @@ fn situation<H>(forker: &Forker<'_, H>, memory: &Memory) -> Situation {
         missing_spares: if spares { missing_spares(forker, memory) } else { 0 },
         client_in_hand: memory.in_hand.is_some(),
         full: memory.full,
-        someone_waits: spares && memory.full && someone_waits(forker),
-        refuses: forker.settings.refuses_when_full(),
+        has_idle_spare: spares && memory.full && has_idle_spare(forker),
+        rejects: forker.settings.rejects_when_full(),
         queue_done: memory.queue_done,
         paused_until: memory.paused_until,
     }
@@ -147,9 +147,9 @@ where
                 break;
             }
             match take(forker, memory, number) {
-                Taken::Dealt => {}
-                Taken::Nobody => memory.ready &= !(1 << number),
-                Taken::Stop => return,
+                AcceptResult::Handled => {}
+                AcceptResult::NoClient => memory.ready &= !(1 << number),
+                AcceptResult::Stop => return,
             }
         }
     }
@@ -163,7 +163,7 @@ fn wait_for_clients(memory: &mut Memory, control: &OwnedFd) {
     };
     for event in events {
         match event.data.u64() {
-            WORD => hear_word(control, memory),
+            CONTROL => on_control(control, memory),
             number => memory.ready |= 1 << number,
         }
     }
@@ -175,13 +175,13 @@ fn wait_for_returns(memory: &mut Memory, control: &OwnedFd, delayer: &delayer::E
     // Interrupted: it is looked in any case.
     let _ = wait::until(&mut ask, None);
     if !ask[1].revents().is_empty() {
-        hear_word(control, memory);
+        on_control(control, memory);
     }
     memory.ready |= 1 << number;
 }
 
 /// Takes note of a word from the supervisor. What it means is on the board: room, or a drain.
-fn hear_word(control: &OwnedFd, memory: &mut Memory) {
+fn on_control(control: &OwnedFd, memory: &mut Memory) {
     // Somebody else's word may have been read with it.
     let _ = rustix::io::read(control, &mut [0; 8]);
     memory.full = false;
@@ -189,9 +189,9 @@ fn hear_word(control: &OwnedFd, memory: &mut Memory) {
 }
 
 /// Waits for the supervisor, until a time at most.
-fn wait_for_word<H>(forker: &Forker<'_, H>, memory: &mut Memory, until: Option<Instant>) {
+fn wait_for_control<H>(forker: &Forker<'_, H>, memory: &mut Memory, until: Option<Instant>) {
     let mut ask = [PollFd::new(&forker.control, PollFlags::IN)];
     if let Ok(1) = wait::until(&mut ask, until) {
-        hear_word(&forker.control, memory);
+        on_control(&forker.control, memory);
     }
 }

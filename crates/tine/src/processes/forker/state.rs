@@ -14,7 +14,7 @@ pub(super) enum Step {
     /// Try again to fork for the client in hand.
     Retry,
     /// Wait for the supervisor's word only: nobody is to be accepted.
-    WaitForWord,
+    WaitForControl,
     /// The same, but not after this time.
     Pause(Instant),
     /// The work is done.
@@ -34,9 +34,9 @@ pub(super) struct Situation {
     /// There was no room for the next client when last looked.
     pub(super) full: bool,
     /// A spare, of any forker, waits for the next client.
-    pub(super) someone_waits: bool,
+    pub(super) has_idle_spare: bool,
     /// Clients without room are refused instead of waiting.
-    pub(super) refuses: bool,
+    pub(super) rejects: bool,
     /// The queue was found empty, or the quota of a draining server is used up.
     pub(super) queue_done: bool,
     /// Nothing is tried before this time.
@@ -56,13 +56,13 @@ pub(super) fn next(now: &Situation, clock: Instant) -> Step {
         return Step::Retry;
     }
     if now.spares && !draining {
-        return match (now.missing_spares, now.full && now.refuses && !now.someone_waits) {
+        return match (now.missing_spares, now.full && now.rejects && !now.has_idle_spare) {
             (0, true) => Step::Accept,
-            (0, false) => Step::WaitForWord,
+            (0, false) => Step::WaitForControl,
             (missing, _) => Step::Refill(missing),
         };
     }
-    if now.full && !now.refuses { Step::WaitForWord } else { Step::Accept }
+    if now.full && !now.rejects { Step::WaitForControl } else { Step::Accept }
 }
 
 /// How long to wait after failures in a row: 50 ms, doubling to 1 s.
@@ -84,8 +84,8 @@ mod tests {
             missing_spares: 0,
             client_in_hand: false,
             full: false,
-            someone_waits: false,
-            refuses: false,
+            has_idle_spare: false,
+            rejects: false,
             queue_done: false,
             paused_until: None,
         };
@@ -94,19 +94,19 @@ mod tests {
         for (situation, step) in [
             (calm, Step::Accept),
             (Situation { queue_done: true, ..calm }, Step::Accept),
-            (Situation { full: true, ..calm }, Step::WaitForWord),
-            (Situation { full: true, refuses: true, ..calm }, Step::Accept),
+            (Situation { full: true, ..calm }, Step::WaitForControl),
+            (Situation { full: true, rejects: true, ..calm }, Step::Accept),
             (Situation { client_in_hand: true, ..calm }, Step::Retry),
             (Situation { client_in_hand: true, paused_until: Some(later), ..calm }, Step::Pause(later)),
             (Situation { paused_until: Some(clock), ..calm }, Step::Accept),
-            (spares, Step::WaitForWord),
+            (spares, Step::WaitForControl),
             (Situation { missing_spares: 3, ..spares }, Step::Refill(3)),
-            (Situation { full: true, ..spares }, Step::WaitForWord),
-            (Situation { full: true, refuses: true, ..spares }, Step::Accept),
-            (Situation { full: true, refuses: true, someone_waits: true, ..spares }, Step::WaitForWord),
+            (Situation { full: true, ..spares }, Step::WaitForControl),
+            (Situation { full: true, rejects: true, ..spares }, Step::Accept),
+            (Situation { full: true, rejects: true, has_idle_spare: true, ..spares }, Step::WaitForControl),
             (Situation { missing_spares: 3, paused_until: Some(later), ..spares }, Step::Pause(later)),
             (drain, Step::Accept),
-            (Situation { full: true, ..drain }, Step::WaitForWord),
+            (Situation { full: true, ..drain }, Step::WaitForControl),
             (Situation { queue_done: true, ..drain }, Step::Leave),
             (Situation { queue_done: true, paused_until: Some(later), ..drain }, Step::Leave),
             (Situation { queue_done: true, client_in_hand: true, ..drain }, Step::Retry),

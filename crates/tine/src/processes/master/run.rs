@@ -17,10 +17,10 @@ use crate::lifecycle::ready::Ready;
 use crate::lifecycle::signals::{self, Command};
 use crate::log::Log;
 use crate::processes::supervisor::signal_one;
-use crate::services::{Service, Tree};
-use crate::settings::STOPS_WITHIN;
+use crate::services::{Service, Services};
+use crate::settings::STOP_WITHIN;
 use crate::system::descendants;
-use crate::system::orphans::Strangers;
+use crate::system::orphans::PreexistingChildren;
 
 /// What only the top has, none of its children.
 pub(super) struct Own {
@@ -32,41 +32,41 @@ pub(super) struct Own {
     pub(super) starting: Vec<OwnedFd>,
 }
 
-pub(super) struct Top<'a> {
+pub(super) struct Master<'a> {
     pub(super) services: Vec<Service>,
     pub(super) own: Option<Own>,
     pub(super) alone: &'a Alone,
     pub(super) pids: HashMap<i32, usize>,
     signals: Set,
-    mask_before: Set,
-    strangers: Strangers,
+    original_mask: Set,
+    strangers: PreexistingChildren,
     /// Supervisors that have ended and have not been told of.
     ends: Vec<(usize, Ended)>,
 }
 
 /// Serves until stopped.
-pub(crate) fn run(tree: Tree, alone: &Alone) -> Result<(), Error> {
+pub(crate) fn run(tree: Services, alone: &Alone) -> Result<(), Error> {
     let services = tree.services.len();
     let slowest = tree.services.iter().map(|service| service.server.settings.drain_timeout).max();
-    let mut top = Top::set_up(tree, alone)?;
-    if let Err(error) = top.start_all() {
-        top.kill_all();
-        top.wait_for_the_killed();
+    let mut master = Master::set_up(tree, alone)?;
+    if let Err(error) = master.start_all() {
+        master.kill_all();
+        master.wait_for_the_killed();
         return Err(error);
     }
-    let patience = slowest.unwrap_or_default().saturating_add(STOPS_WITHIN);
+    let patience = slowest.unwrap_or_default().saturating_add(STOP_WITHIN);
     let mut state = State::new(services, patience, Instant::now());
     while !state.is_over() {
-        top.wait(&state);
-        for event in top.events() {
+        master.wait(&state);
+        for event in master.events() {
             let actions = state.on(event, Instant::now());
-            top.note(event, &state);
+            master.note(event, &state);
             for action in actions {
-                top.apply(action, &mut state);
+                master.apply(action, &mut state);
             }
         }
     }
-    top.finish(services);
+    master.finish(services);
     Ok(())
 }
 
@@ -78,29 +78,29 @@ pub(super) fn cannot_start(what: &str, why: &std::io::Error) -> Error {
     )
 }
 
-impl<'a> Top<'a> {
-    fn set_up(tree: Tree, alone: &'a Alone) -> Result<Top<'a>, Error> {
-        let Tree { services, format, level, mut ready } = tree;
+impl<'a> Master<'a> {
+    fn set_up(tree: Services, alone: &'a Alone) -> Result<Master<'a>, Error> {
+        let Services { services, format, level, mut ready } = tree;
         ready.prepare(3)?;
         let signals = Set::of(&signals::numbers());
         let failed = |why: std::io::Error| cannot_start("signals", &why);
         tine_sys::signal::default(Signal::CHILD.as_raw());
         tine_sys::signal::ignore(Signal::PIPE.as_raw());
-        let mask_before = signals.block().map_err(failed)?;
+        let original_mask = signals.block().map_err(failed)?;
         let own = Own {
             commands: signals.descriptor().map_err(failed)?,
             log: Log::new(format, level, None),
             ready,
             starting: Vec::new(),
         };
-        Ok(Top {
+        Ok(Master {
             services,
             own: Some(own),
             alone,
             pids: HashMap::new(),
             signals,
-            mask_before,
-            strangers: Strangers::note_and_adopt(),
+            original_mask,
+            strangers: PreexistingChildren::record_and_become_subreaper(),
             ends: Vec::new(),
         })
     }
@@ -118,14 +118,14 @@ impl<'a> Top<'a> {
         let mut events = vec![Event::Tick];
         while let Some(signal) = self.signals.take() {
             match signals::command(signal.number) {
-                Some(Command::Stop) => events.push(Event::StopAsked),
+                Some(Command::Stop) => events.push(Event::StopRequested),
                 Some(Command::Reload) => {
                     self.warn("SIGHUP: the configuration cannot be read again yet; nothing is changed")
                 }
                 Some(Command::Upgrade) => {
                     self.warn("SIGUSR2: the binary cannot be replaced yet; nothing is changed")
                 }
-                Some(Command::Orphan) => self.take_ends(&mut events),
+                Some(Command::Orphan) => self.reap_children(&mut events),
                 None => {}
             }
         }
@@ -139,7 +139,7 @@ impl<'a> Top<'a> {
     }
 
     /// Reaps supervisors that have ended, and whom the dead left behind.
-    fn take_ends(&mut self, events: &mut Vec<Event>) {
+    fn reap_children(&mut self, events: &mut Vec<Event>) {
         for (pid, service) in self.pids.clone() {
             if let Ok(Some(ended)) = reap(pid) {
                 self.pids.remove(&pid);
@@ -216,6 +216,6 @@ impl<'a> Top<'a> {
             own.log.stop_all(services);
         }
         // The program goes on as it was before. It was a valid mask, so this cannot fail.
-        let _ = self.mask_before.make_mask();
+        let _ = self.original_mask.make_mask();
     }
 }

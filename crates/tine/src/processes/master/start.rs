@@ -7,16 +7,16 @@ use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, Signal};
 use tine_sys::process::{Alone, Side, exit_now, fork};
 
-use super::run::{Top, cannot_start};
+use super::run::{Master, cannot_start};
 use crate::error::Error;
 use crate::lifecycle::ready::Ready;
 use crate::log::Log;
 use crate::net::listener::Listener;
-use crate::processes::conn::on_death_of;
+use crate::processes::conn::signal_on_exit_of;
 use crate::processes::supervisor;
 use crate::services::Service;
 
-impl Top<'_> {
+impl Master<'_> {
     /// Starts all services, and says that the server is ready when each of them is.
     pub(super) fn start_all(&mut self) -> Result<(), Error> {
         for service in 0..self.services.len() {
@@ -48,7 +48,7 @@ impl Top<'_> {
     /// Forks the supervisor of a service; `ready` is where it says so.
     pub(super) fn start(&mut self, service: usize, ready: Option<OwnedFd>) -> std::io::Result<()> {
         // Asked for before the fork: afterwards the parent may be somebody else already.
-        let top = rustix::process::getpid();
+        let master = rustix::process::getpid();
         match fork(self.alone, Signal::CHILD.as_raw())? {
             Side::Parent(pid) => {
                 self.pids.insert(pid, service);
@@ -58,14 +58,14 @@ impl Top<'_> {
                 self.own = None;
                 let service = self.services.swap_remove(service);
                 self.services.clear();
-                become_supervisor(self.alone, service, ready, top)
+                become_supervisor(self.alone, service, ready, master)
             }
         }
     }
 }
 
 /// Lives as the supervisor of a service.
-fn become_supervisor(alone: &Alone, service: Service, ready: Option<OwnedFd>, top: Pid) -> ! {
+fn become_supervisor(alone: &Alone, service: Service, ready: Option<OwnedFd>, master: Pid) -> ! {
     let Service { name, mut server, mut handler } = service;
     tine_sys::signal::defaults();
     // A group of its own: a terminal's Ctrl-C reaches the top alone, which hands it on.
@@ -73,8 +73,8 @@ fn become_supervisor(alone: &Alone, service: Service, ready: Option<OwnedFd>, to
     // Bytes beyond the fifteenth are not kept (PR_SET_NAME). A name without a zero byte cannot fail.
     let _ = CString::new(format!("tine: {name}")).map(|name| rustix::thread::set_name(&name));
     // It ends all that it started first: the kernel would only kill its own children.
-    on_death_of(top, Signal::TERM);
-    server.settings.top = Some(top);
+    signal_on_exit_of(master, Signal::TERM);
+    server.settings.master = Some(master);
     // The service manager is told by the top.
     tine_sys::environment::remove("NOTIFY_SOCKET", alone);
     server.ready = Ready::at(ready);

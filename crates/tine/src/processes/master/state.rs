@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use crate::lifecycle::backoff::Care;
+use crate::lifecycle::backoff::RestartBackoff;
 
 /// What happens to the top.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Event {
     /// SIGTERM or SIGINT.
-    StopAsked,
+    StopRequested,
     /// The supervisor of this service has ended.
     Ended(usize),
     /// Time has passed.
@@ -43,14 +43,14 @@ enum Phase {
 #[derive(Debug)]
 pub(super) struct State {
     phase: Phase,
-    services: Vec<Care>,
+    services: Vec<RestartBackoff>,
     patience: Duration,
 }
 
 impl State {
     /// So many services, all of them running; the slowest needs so long to stop.
     pub(super) fn new(services: usize, patience: Duration, now: Instant) -> State {
-        State { phase: Phase::Serving, services: vec![Care::running(now); services], patience }
+        State { phase: Phase::Serving, services: vec![RestartBackoff::running(now); services], patience }
     }
 
     pub(super) fn is_stopping(&self) -> bool {
@@ -67,7 +67,7 @@ impl State {
             Phase::Stopping { deadline } => Some(deadline),
             _ => None,
         };
-        self.services.iter().filter_map(Care::due).chain(own).min()
+        self.services.iter().filter_map(RestartBackoff::due).chain(own).min()
     }
 
     /// How long a service that has just ended stays away.
@@ -78,7 +78,7 @@ impl State {
     /// Answers an event.
     pub(super) fn on(&mut self, event: Event, now: Instant) -> Vec<Action> {
         match event {
-            Event::StopAsked => self.stop(now),
+            Event::StopRequested => self.stop(now),
             Event::Ended(service) => self.ended(service, now),
             Event::Tick => self.tick(now),
         }
@@ -88,7 +88,10 @@ impl State {
         match self.phase {
             Phase::Serving => {
                 self.phase = Phase::Stopping { deadline: now + self.patience };
-                self.services.iter_mut().filter(|care| care.due().is_some()).for_each(Care::left);
+                self.services
+                    .iter_mut()
+                    .filter(|backoff| backoff.due().is_some())
+                    .for_each(RestartBackoff::retired);
                 self.over_if_gone();
                 vec![Action::CloseListeners, Action::Ask]
             }
@@ -99,10 +102,10 @@ impl State {
 
     fn ended(&mut self, service: usize, now: Instant) -> Vec<Action> {
         if !self.is_stopping() {
-            self.services[service].died(now);
+            self.services[service].exited(now);
             return self.start_due(now);
         }
-        self.services[service].left();
+        self.services[service].retired();
         self.over_if_gone();
         Vec::new()
     }
@@ -119,12 +122,13 @@ impl State {
 
     fn start_due(&mut self, now: Instant) -> Vec<Action> {
         let services = self.services.iter_mut().enumerate();
-        let due = services.filter_map(|(service, care)| care.take_due(Some(now), now).then_some(service));
+        let due =
+            services.filter_map(|(service, backoff)| backoff.take_due(Some(now), now).then_some(service));
         due.map(Action::Start).collect()
     }
 
     fn over_if_gone(&mut self) {
-        if self.services.iter().all(Care::is_gone) {
+        if self.services.iter().all(RestartBackoff::is_done) {
             self.phase = Phase::Over;
         }
     }
@@ -150,7 +154,7 @@ mod tests {
     #[test]
     fn an_orderly_stop() {
         let state = play(&[
-            (0, Event::StopAsked, STOP),
+            (0, Event::StopRequested, STOP),
             (1, Event::Ended(1), &[]),
             (2, Event::Tick, &[]),
             (3, Event::Ended(0), &[]),
@@ -161,9 +165,9 @@ mod tests {
     #[test]
     fn every_further_signal_is_handed_on() {
         let state = play(&[
-            (0, Event::StopAsked, STOP),
-            (1, Event::StopAsked, &[Action::Ask]),
-            (2, Event::StopAsked, &[Action::Ask]),
+            (0, Event::StopRequested, STOP),
+            (1, Event::StopRequested, &[Action::Ask]),
+            (2, Event::StopRequested, &[Action::Ask]),
             (3, Event::Ended(0), &[]),
         ]);
         assert!(!state.is_over());
@@ -172,11 +176,11 @@ mod tests {
     #[test]
     fn who_does_not_stop_is_killed() {
         let state = play(&[
-            (0, Event::StopAsked, STOP),
+            (0, Event::StopRequested, STOP),
             (1, Event::Ended(0), &[]),
             (19_999, Event::Tick, &[]),
             (20_000, Event::Tick, &[Action::Kill]),
-            (20_001, Event::StopAsked, &[]),
+            (20_001, Event::StopRequested, &[]),
             (20_002, Event::Ended(1), &[]),
         ]);
         assert!(state.is_over());
@@ -199,7 +203,7 @@ mod tests {
         let state = play(&[
             (0, Event::Ended(1), &[Action::Start(1)]),
             (0, Event::Ended(1), &[]),
-            (1, Event::StopAsked, STOP),
+            (1, Event::StopRequested, STOP),
             (2, Event::Ended(0), &[]),
         ]);
         assert!(state.is_over());

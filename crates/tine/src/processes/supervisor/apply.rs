@@ -25,10 +25,10 @@ where
         }
         let role = match helper {
             Helper::Forker(index) => format!("forker {}", index + 1),
-            Helper::Refuser => "refuser".to_owned(),
+            Helper::Rejector => "rejector".to_owned(),
             Helper::Delayer => "delayer".to_owned(),
-            Helper::Scribe => "scribe".to_owned(),
-            Helper::Warden => "warden".to_owned(),
+            Helper::StderrLogger => "stderr logger".to_owned(),
+            Helper::CgroupCleaner => "cgroup cleaner".to_owned(),
         };
         let again_in = state.restart_in(helper, Instant::now()).unwrap_or_default();
         self.log.helper_ended(&role, ended.pid, &Outcome::new(ended.how, None), again_in);
@@ -60,7 +60,7 @@ where
 
     fn drain(&mut self) {
         self.ready.stopping();
-        self.hear_forkers();
+        self.drain_notices();
         let waiting = self.listeners.iter().map(|listener| listener.queued().unwrap_or(u64::from(u32::MAX)));
         let waiting: u64 = waiting.sum();
         self.board.set_drain_quota(match self.settings.leaves_connections {
@@ -85,11 +85,11 @@ where
     /// Nobody new from now on; who is served is asked to end. A stopped process cannot: it is woken.
     fn end_all(&mut self) {
         for (pid, helper) in self.people.helpers().collect::<Vec<_>>() {
-            if helper.lets_in() {
+            if helper.admits() {
                 signal_one(pid, Signal::KILL);
             }
         }
-        self.hear_forkers();
+        self.drain_notices();
         for (pid, _) in self.people.in_slots() {
             signal_group(pid, Signal::TERM);
             signal_group(pid, Signal::CONT);
@@ -97,9 +97,9 @@ where
     }
 
     pub(super) fn kill_all(&mut self) {
-        self.hear_forkers();
+        self.drain_notices();
         // The warden is the one who ends what is left, and then itself.
-        for (pid, _) in self.people.helpers().filter(|(_, helper)| *helper != Helper::Warden) {
+        for (pid, _) in self.people.helpers().filter(|(_, helper)| *helper != Helper::CgroupCleaner) {
             signal_one(pid, Signal::KILL);
         }
         for (pid, _) in self.people.in_slots() {

@@ -16,7 +16,7 @@ pub(super) enum Role {
 /// The living children of the server. An id is in here from its fork until it is reaped, so that no
 /// signal can go to a stranger.
 #[derive(Debug, Default)]
-pub(super) struct People {
+pub(super) struct ChildTable {
     roles: HashMap<i32, Role>,
     /// Id of the last connection in a slot whose accept line is written.
     told: Vec<u64>,
@@ -25,7 +25,7 @@ pub(super) struct People {
     connections: usize,
 }
 
-impl People {
+impl ChildTable {
     /// Says whether it was not known before.
     pub(super) fn add(&mut self, pid: i32, role: Role) -> bool {
         let is_new = self.roles.insert(pid, role).is_none();
@@ -69,13 +69,13 @@ impl People {
         self.roles.is_empty()
     }
 
-    pub(super) fn are_slots_empty(&self) -> bool {
+    pub(super) fn no_connections(&self) -> bool {
         self.roles.len() == self.helpers
     }
 
     /// Notes that the accept line of a connection is being written; says how many are served now, or
     /// nothing if the line was written before.
-    pub(super) fn tell_accept(&mut self, slot: usize, id: u64) -> Option<usize> {
+    pub(super) fn log_accept_once(&mut self, slot: usize, id: u64) -> Option<usize> {
         // Grown when it is needed: what is there before the forkers are forked, each fork copies.
         if slot >= self.told.len() {
             self.told.resize(slot + 1, 0);
@@ -89,7 +89,7 @@ impl People {
     }
 
     /// Notes that the end line of a connection is being written.
-    pub(super) fn tell_end(&mut self) {
+    pub(super) fn log_end(&mut self) {
         self.connections = self.connections.saturating_sub(1);
     }
 
@@ -104,26 +104,26 @@ mod tests {
 
     #[test]
     fn helpers_and_slots_are_told_apart() {
-        let mut people = People::default();
+        let mut people = ChildTable::default();
         people.add(10, Role::Helper(Helper::Forker(0)));
         people.add(11, Role::Slot(1));
         people.add(11, Role::Slot(1));
-        assert!(!people.are_slots_empty());
+        assert!(!people.no_connections());
         assert_eq!(people.in_slots().collect::<Vec<_>>(), [(11, 1)]);
         assert_eq!(people.remove(11), Some(Role::Slot(1)));
         assert_eq!(people.remove(11), None);
-        assert!(people.are_slots_empty() && !people.is_empty());
+        assert!(people.no_connections() && !people.is_empty());
         assert_eq!(people.helpers().collect::<Vec<_>>(), [(10, Helper::Forker(0))]);
     }
 
     #[test]
     fn each_connection_is_told_once() {
-        let mut people = People::default();
+        let mut people = ChildTable::default();
         assert_eq!(
-            [people.tell_accept(0, 5), people.tell_accept(0, 5), people.tell_accept(1, 6)],
+            [people.log_accept_once(0, 5), people.log_accept_once(0, 5), people.log_accept_once(1, 6)],
             [Some(1), None, Some(2)]
         );
-        people.tell_end();
-        assert_eq!(people.tell_accept(0, 7), Some(2));
+        people.log_end();
+        assert_eq!(people.log_accept_once(0, 7), Some(2));
     }
 }

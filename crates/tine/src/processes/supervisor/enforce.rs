@@ -16,18 +16,18 @@ use crate::net::peer::Peer;
 use crate::shared::board::{Phase, now};
 use crate::system::descendants;
 use crate::watch::Reason;
-use crate::watch::diag::{Diag, Facts};
-use crate::watch::state::{Rules, Seen, Verdict, Watched};
+use crate::watch::diag::{Diag, SocketInfo};
+use crate::watch::state::{Rules, Seen, TrackedConnection, Verdict};
 
 /// What is remembered between two looks.
 #[derive(Debug)]
-pub(super) struct Watching {
+pub(super) struct Watcher {
     rules: Rules,
     /// Where it cannot be asked, only the lifetime is kept.
     diag: Option<Diag>,
     /// Family (IPv6 or not) and port of the sockets to look at.
     ports: Vec<(bool, u16)>,
-    connections: HashMap<usize, Watched>,
+    connections: HashMap<usize, TrackedConnection>,
     next_look: Instant,
 }
 
@@ -41,14 +41,14 @@ struct Known {
     socket: Option<u64>,
 }
 
-impl Watching {
+impl Watcher {
     /// Watches by these rules; `diag` is a way to ask the kernel: none needed, or none to be had.
     pub(super) fn new(
         rules: Rules,
         diag: Option<Option<OwnedFd>>,
         listeners: &[Listener],
         log: &mut Log,
-    ) -> Watching {
+    ) -> Watcher {
         if let Some(None) = diag {
             log.warning("the kernel does not tell of sockets (sock_diag): neither clients that have gone nor idle ones are noticed");
         }
@@ -56,7 +56,7 @@ impl Watching {
         ports.sort_unstable();
         ports.dedup();
         let diag = diag.flatten().map(Diag::new);
-        Watching { rules, diag, ports, connections: HashMap::new(), next_look: Instant::now() }
+        Watcher { rules, diag, ports, connections: HashMap::new(), next_look: Instant::now() }
     }
 
     /// Gives up what only the supervisor needs, in another process.
@@ -69,7 +69,7 @@ impl Watching {
         if !anybody || !self.rules.are_any() {
             return None;
         }
-        let due = self.connections.values().filter_map(Watched::deadline).min();
+        let due = self.connections.values().filter_map(TrackedConnection::deadline).min();
         Some(due.map_or(self.next_look, |due| due.min(self.next_look)))
     }
 
@@ -91,10 +91,12 @@ impl Watching {
         let table = self.table();
         let mut verdicts = Vec::new();
         for (at, one) in known.iter().enumerate() {
-            let watched =
-                self.connections.entry(one.slot).or_insert_with(|| Watched::new(one.id, one.started));
+            let watched = self
+                .connections
+                .entry(one.slot)
+                .or_insert_with(|| TrackedConnection::new(one.id, one.started));
             if watched.id != one.id {
-                *watched = Watched::new(one.id, one.started);
+                *watched = TrackedConnection::new(one.id, one.started);
             }
             let seen = table.as_ref().map_or(Seen::Nothing, |table| see(one, table));
             if let Some(verdict) = watched.look(seen, &self.rules, clock) {
@@ -105,7 +107,7 @@ impl Watching {
     }
 
     /// All sockets of the server's connections; `None` where the kernel does not tell.
-    fn table(&mut self) -> Option<HashMap<u64, Facts>> {
+    fn table(&mut self) -> Option<HashMap<u64, SocketInfo>> {
         let diag = self.diag.as_mut()?;
         let bytes = self.rules.timeouts.count_bytes();
         let mut all = HashMap::new();
@@ -117,7 +119,7 @@ impl Watching {
     }
 }
 
-fn see(known: &Known, table: &HashMap<u64, Facts>) -> Seen {
+fn see(known: &Known, table: &HashMap<u64, SocketInfo>) -> Seen {
     let Some(socket) = known.socket else { return Seen::Nothing };
     match table.get(&socket) {
         Some(facts) => {
@@ -144,14 +146,14 @@ where
     H: FnMut(Connection) -> Result<(), HandlerError>,
 {
     /// Looks, if it is time to, and ends what has to end.
-    pub(super) fn look_at_connections(&mut self) {
+    pub(super) fn check_connections(&mut self) {
         let clock = Instant::now();
-        if self.watching.deadline(!self.people.are_slots_empty()).is_none_or(|deadline| deadline > clock) {
+        if self.watcher.deadline(!self.people.no_connections()).is_none_or(|deadline| deadline > clock) {
             return;
         }
-        self.hear_forkers();
+        self.drain_notices();
         let known = self.known(clock);
-        for (at, verdict) in self.watching.look(&known, clock) {
+        for (at, verdict) in self.watcher.look(&known, clock) {
             let signals: &[Signal] = match verdict {
                 // A stopped process cannot end by itself: it is woken.
                 Verdict::Term => &[Signal::TERM, Signal::CONT],
@@ -179,8 +181,8 @@ where
         let cgroup = self.cgroup(of.slot);
         // Before the first signal: whose parent ends is harder to find.
         let outside = match (&cgroup, &self.settings.program) {
-            (Some(cgroup), _) => descendants::elsewhere(of.pid, cgroup.members()),
-            (None, Some(_)) => descendants::outside(of.pid, of.id, &self.around()),
+            (Some(cgroup), _) => descendants::outside_group_in(of.pid, cgroup.members()),
+            (None, Some(_)) => descendants::outside(of.pid, of.id, &self.orphans_and_descendants()),
             (None, None) => Default::default(),
         };
         signals.iter().for_each(|signal| signal_group(of.pid, *signal));

@@ -13,7 +13,7 @@ use crate::admission::penalty::Fault;
 use crate::connection::Connection;
 use crate::error::HandlerError;
 use crate::lifecycle::outcome::Outcome;
-use crate::log::Spent;
+use crate::log::Usage;
 use crate::net::peer::Peer;
 use crate::processes::delayer;
 use crate::program::KillMode;
@@ -37,44 +37,44 @@ where
     H: FnMut(Connection) -> Result<(), HandlerError>,
 {
     /// Takes note of what forkers and spares wrote on the board.
-    pub(super) fn hear_forkers(&mut self) {
+    pub(super) fn drain_notices(&mut self) {
         let _ = rustix::io::read(&self.wake, &mut [0; 8]);
-        self.board.poke_answered();
+        self.board.wakeup_handled();
         let mut changed = std::mem::take(&mut self.changed);
         self.board.take_changed(&mut changed);
         // Each number is read once: others write them, also while this sorts.
         changed.sort_by_cached_key(|slot| self.board.entry(*slot).id);
         for slot in &changed {
-            self.adopt(*slot);
+            self.register_slot(*slot);
         }
         self.changed = changed;
     }
 
     /// Gets to know the process in a slot, and writes its accept line if it serves a connection.
-    fn adopt(&mut self, slot: usize) {
+    fn register_slot(&mut self, slot: usize) {
         match (self.board.pid(slot), self.board.owner(slot)) {
             // Given back already; or not forked yet, then it is looked at again.
             (_, None) => {}
             (0, Some(_)) => self.board.mark_changed(slot),
             (pid, Some(_)) => {
                 if self.people.add(pid, Role::Slot(slot)) {
-                    self.watch_end(pid);
+                    self.watch_exit(pid);
                 }
                 if self.board.phase(slot) == Phase::Serving {
-                    self.tell_accept(slot, pid);
+                    self.log_accept_once(slot, pid);
                 }
             }
         }
     }
 
-    fn tell_accept(&mut self, slot: usize, pid: i32) {
+    fn log_accept_once(&mut self, slot: usize, pid: i32) {
         // Processes that serve many write their lines themselves.
         if self.settings.reuse > 1 {
             return;
         }
         let entry = self.board.entry(slot);
-        if let Some(count) = self.people.tell_accept(slot, entry.id)
-            && self.log.tells_connections()
+        if let Some(count) = self.people.log_accept_once(slot, entry.id)
+            && self.log.logs_connections()
         {
             self.log.accept(&entry, pid, count, self.settings.max_connections);
         }
@@ -82,24 +82,24 @@ where
 
     // The ends of processes.
 
-    pub(super) fn take_ends(&mut self, events: &mut Vec<Event>) {
+    pub(super) fn reap_children(&mut self, events: &mut Vec<Event>) {
         let mut some = false;
         while let Some(signal) = self.end_set.take() {
             some = true;
             if let Some(pid) = signal.pid {
-                self.take_end(pid, events);
+                self.reap_child(pid, events);
             }
         }
         for pid in self.own.as_mut().map(|own| own.exits.take()).unwrap_or_default() {
             some = true;
-            self.take_end(pid, events);
+            self.reap_child(pid, events);
         }
         self.gather_until = some.then(|| Instant::now() + GATHER);
     }
 
     /// Has the end of a process noticed that executes a program. Its signal will be SIGCHLD (execve(2)),
     /// of which the kernel keeps one for many.
-    fn watch_end(&mut self, pid: i32) {
+    fn watch_exit(&mut self, pid: i32) {
         if self.settings.program.is_none() {
             return;
         }
@@ -113,7 +113,7 @@ where
 
     /// A child with an ordinary exit signal has ended: an orphan, or a program, whose end is noticed
     /// otherwise.
-    pub(super) fn child_ended(&mut self, pid: Option<i32>) {
+    pub(super) fn on_sigchld(&mut self, pid: Option<i32>) {
         if pid.is_none_or(|pid| self.people.role(pid).is_none()) {
             // Perhaps a program that has been reaped with others. Orphans can wait, and many do at a time.
             self.orphans_at.get_or_insert_with(|| Instant::now() + ORPHANS);
@@ -139,14 +139,14 @@ where
     pub(super) fn orphans(&mut self) -> Vec<i32> {
         let mut children = self.strangers.children();
         // Who is a child by now and serves a connection is known after this.
-        self.hear_forkers();
+        self.drain_notices();
         children.retain(|pid| self.people.role(*pid).is_none());
         children
     }
 
     /// The orphans and their descendants.
-    pub(super) fn around(&mut self) -> BTreeSet<i32> {
-        descendants::around(|| self.orphans())
+    pub(super) fn orphans_and_descendants(&mut self) -> BTreeSet<i32> {
+        descendants::orphans_and_descendants(|| self.orphans())
     }
 
     /// Looks at every child, for ends whose signal was lost (`RLIMIT_SIGPENDING`, signal(7)).
@@ -154,14 +154,14 @@ where
         self.sweep_at = Instant::now() + self.sweep_every;
         let pids: Vec<i32> = self.people.pids().collect();
         for pid in pids {
-            self.take_end(pid, events);
+            self.reap_child(pid, events);
         }
         self.reap_orphans();
     }
 
-    fn take_end(&mut self, pid: i32, events: &mut Vec<Event>) {
+    fn reap_child(&mut self, pid: i32, events: &mut Vec<Event>) {
         if self.people.role(pid).is_none() {
-            self.hear_forkers();
+            self.drain_notices();
         }
         if self.lingers(pid) {
             return;
@@ -188,7 +188,7 @@ where
             return false;
         };
         let id = self.board.entry(slot).id;
-        let mode = match self.watching.reason(slot, id) {
+        let mode = match self.watcher.reason(slot, id) {
             Some(_) => KillMode::All,
             None => program.kill_mode,
         };
@@ -199,7 +199,7 @@ where
         let cgroup = self.cgroup(slot).filter(|_| all);
         let left = match &cgroup {
             Some(cgroup) => cgroup.members(),
-            None => descendants::left(pid, all.then_some(id), &self.around()),
+            None => descendants::left(pid, all.then_some(id), &self.orphans_and_descendants()),
         };
         if left.is_empty() {
             self.lingering.remove(&pid);
@@ -224,9 +224,9 @@ where
     }
 
     /// Looks again at programs whose descendants were told to end.
-    pub(super) fn look_at_lingering(&mut self, events: &mut Vec<Event>) {
+    pub(super) fn check_lingering(&mut self, events: &mut Vec<Event>) {
         for pid in self.lingering.keys().copied().collect::<Vec<_>>() {
-            self.take_end(pid, events);
+            self.reap_child(pid, events);
         }
     }
 
@@ -234,12 +234,12 @@ where
         let phase = self.board.phase(slot);
         let served = phase == Phase::Serving;
         if served {
-            self.tell_accept(slot, ended.pid);
+            self.log_accept_once(slot, ended.pid);
         }
         // The line is put together from the slot, and written when it is free: whoever reads that a
         // connection has ended finds room.
-        let reason = self.watching.forget(slot, self.board.entry(slot).id);
-        let is_told = self.log.tells_connections() || self.door.charges();
+        let reason = self.watcher.forget(slot, self.board.entry(slot).id);
+        let is_told = self.log.logs_connections() || self.door.charges();
         let line = (served && is_told).then(|| self.end_line(slot, ended, reason));
         let penalty =
             line.as_ref().and_then(|(entry, outcome, _)| self.charge(entry.peer, ended.how, outcome));
@@ -252,16 +252,16 @@ where
         self.board.release(slot);
         for forker in 0..self.controls.len() {
             let misses_a_spare = phase == Phase::Waiting && owner == Some(forker);
-            if misses_a_spare || self.board.wants_room(forker) {
-                self.board.set_wants_room(forker, false);
+            if misses_a_spare || self.board.wants_slot(forker) {
+                self.board.set_wants_slot(forker, false);
                 self.ring(forker);
             }
         }
-        if let Some(delays) = self.delays.as_ref().filter(|_| self.board.delayer_wants_room()) {
+        if let Some(delays) = self.delays.as_ref().filter(|_| self.board.delayer_wants_slot()) {
             delayer::ring(&delays.bell);
         }
         if served {
-            self.people.tell_end();
+            self.people.log_end();
         }
         if let Some((entry, outcome, spent)) = line {
             self.log.end(&entry, ended.pid, &outcome, &spent);
@@ -280,14 +280,14 @@ where
         Some((fault, self.door.charge(peer, fault)?))
     }
 
-    fn end_line(&self, slot: usize, ended: &Ended, reason: Option<Reason>) -> (Entry, Outcome, Spent) {
+    fn end_line(&self, slot: usize, ended: &Ended, reason: Option<Reason>) -> (Entry, Outcome, Usage) {
         let entry = self.board.entry(slot);
         let display = self.board.display();
         let outcome = match reason {
             Some(reason) => Outcome::Ended(reason),
             None => Outcome::new(ended.how, display.reported(slot)),
         };
-        let spent = Spent {
+        let spent = Usage {
             duration: Duration::from_nanos(now().saturating_sub(entry.start)),
             bytes: display.bytes(slot).filter(|_| self.settings.program.is_none()),
             cpu: ended.cpu,

@@ -121,7 +121,7 @@ where
     H: FnMut(Connection) -> Result<(), HandlerError>,
 {
     /// Reads the rules again if a file has changed.
-    pub(super) fn look_at_rules(&mut self) {
+    pub(super) fn check_rules(&mut self) {
         let Some(rules) = &mut self.rules else { return };
         rules.hear();
         if rules.have_changed() {

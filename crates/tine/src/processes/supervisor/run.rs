@@ -10,14 +10,14 @@ use tine_sys::process::{Alone, Ended};
 use tine_sys::signal::{Set, first_real_time};
 use tine_sys::wait;
 
-use super::children::People;
-use super::enforce::Watching;
+use super::children::ChildTable;
+use super::enforce::Watcher;
 use super::pidfds::Exits;
 use super::reap::LINGER;
 use super::reload::Rules;
-use super::setup::{adapt, channel, delays, make_way, sweep_every, take_signals};
+use super::setup::{adapt, channel, delays, move_descriptors_up, sweep_every, take_signals};
 use super::state::{Event, Helper, Phase, State};
-use crate::admission::Door;
+use crate::admission::Admission;
 use crate::connection::Connection;
 use crate::error::{Error, HandlerError};
 use crate::lifecycle::signals::{self, Command};
@@ -29,7 +29,7 @@ use crate::settings::Settings;
 use crate::shared::board::Board;
 use crate::system::cgroup::{Cgroup, Cgroups};
 use crate::system::descendants;
-use crate::system::orphans::Strangers;
+use crate::system::orphans::PreexistingChildren;
 use crate::watch::diag::Diag;
 
 /// Ends of processes are taken together for so long, while nobody waits for room: fewer changes
@@ -69,31 +69,31 @@ pub(super) struct Supervisor<'a, H> {
     pub(super) exit_signal: i32,
     pub(super) command_set: Set,
     pub(super) end_set: Set,
-    pub(super) mask_before: Set,
+    pub(super) original_mask: Set,
     pub(super) own: Option<Own>,
     pub(super) wake: OwnedFd,
     pub(super) retire: OwnedFd,
     pub(super) controls: Vec<OwnedFd>,
     /// The two ends of the channel to the refuser: forkers send, it receives.
-    pub(super) refusals: Option<(OwnedFd, OwnedFd)>,
+    pub(super) rejections: Option<(OwnedFd, OwnedFd)>,
     /// Where clients wait, the channels to the delayer and back.
     pub(super) delays: Option<Channels>,
     /// The same as to the refuser, to the scribe.
-    pub(super) scribe: Option<(OwnedFd, OwnedFd)>,
+    pub(super) stderr_logger: Option<(OwnedFd, OwnedFd)>,
     /// The two ends of the channel to the warden, which hears on it only that this process has gone.
     pub(super) leash: Option<(OwnedFd, OwnedFd)>,
     pub(super) cgroups: Option<Cgroups>,
     /// Cgroups of connections that have ended in which something lives on.
     pub(super) outlived: Vec<Cgroup>,
-    pub(super) first_own_descriptor: i32,
-    pub(super) door: Door,
+    pub(super) first_server_fd: i32,
+    pub(super) door: Admission,
     /// Files of rules, to be read again.
     pub(super) rules: Option<Rules>,
     /// The file of the program, found before anything is started.
     pub(super) program_path: Option<CString>,
-    pub(super) people: People,
-    pub(super) watching: Watching,
-    pub(super) strangers: Strangers,
+    pub(super) people: ChildTable,
+    pub(super) watcher: Watcher,
+    pub(super) strangers: PreexistingChildren,
     /// Helpers that ended and have not been told of.
     pub(super) helper_ends: Vec<(Helper, Ended)>,
     pub(super) changed: Vec<usize>,
@@ -160,35 +160,35 @@ where
         adapt(&mut settings, &listeners, &mut log)?;
         let io = |why: std::io::Error| cannot_make(&why);
         let board = Board::new(settings.max_connections).map_err(io)?;
-        let door = Door::new(&settings).map_err(io)?;
-        let first_own_descriptor = make_way(&mut listeners, &mut log, &mut ready)?;
+        let door = Admission::new(&settings).map_err(io)?;
+        let first_server_fd = move_descriptors_up(&mut listeners, &mut log, &mut ready)?;
         let high = |fd: rustix::io::Result<OwnedFd>| -> Result<OwnedFd, Error> {
             let fd = fd.map_err(|why| io(why.into()))?;
-            rustix::io::fcntl_dupfd_cloexec(&fd, first_own_descriptor).map_err(|why| io(why.into()))
+            rustix::io::fcntl_dupfd_cloexec(&fd, first_server_fd).map_err(|why| io(why.into()))
         };
         let bell = || high(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK));
         let exit_signal = first_real_time();
         let (command_set, end_set) = (Set::of(&signals::numbers()), Set::of(&[exit_signal]));
-        let mask_before = take_signals(&command_set, &end_set, exit_signal).map_err(io)?;
+        let original_mask = take_signals(&command_set, &end_set, exit_signal).map_err(io)?;
         let own = Own::new(&command_set, &end_set, &high)?;
         let source = settings.rules_source.clone();
         let rules = source.map(|source| Rules::watch(source, |fd| high(fd).ok(), &mut log));
         let diag = settings.rules().are_any().then(|| high(Diag::socket()).ok());
-        let watching = Watching::new(settings.rules(), diag, &listeners, &mut log);
+        let watcher = Watcher::new(settings.rules(), diag, &listeners, &mut log);
         Ok(Supervisor {
             own: Some(own),
             wake: bell()?,
             retire: bell()?,
             controls: (0..settings.forkers).map(|_| bell()).collect::<Result<_, _>>()?,
-            refusals: settings.refuses().then(|| channel(&high)).transpose()?,
+            rejections: settings.rejects().then(|| channel(&high)).transpose()?,
             delays: settings.delays().then(|| delays(&high)).transpose()?,
-            scribe: settings.stderr_is_logged().then(|| channel(&high)).transpose()?,
+            stderr_logger: settings.stderr_is_logged().then(|| channel(&high)).transpose()?,
             leash: settings.has_cgroups().then(|| channel(&high)).transpose()?,
             cgroups: settings.cgroup().map(Cgroups::make).transpose()?,
             outlived: Vec::new(),
-            people: People::default(),
-            watching,
-            strangers: Strangers::note_and_adopt(),
+            people: ChildTable::default(),
+            watcher,
+            strangers: PreexistingChildren::record_and_become_subreaper(),
             helper_ends: Vec::new(),
             changed: Vec::new(),
             gather_until: None,
@@ -206,8 +206,8 @@ where
             exit_signal,
             command_set,
             end_set,
-            mask_before,
-            first_own_descriptor,
+            original_mask,
+            first_server_fd,
             door,
             rules,
             program_path,
@@ -215,11 +215,11 @@ where
     }
 
     fn helpers(&self) -> Vec<Helper> {
-        let refuser = self.refusals.is_some().then_some(Helper::Refuser);
+        let rejector = self.rejections.is_some().then_some(Helper::Rejector);
         let delayer = self.delays.is_some().then_some(Helper::Delayer);
-        let scribe = self.scribe.is_some().then_some(Helper::Scribe);
-        let warden = self.cgroups.is_some().then_some(Helper::Warden);
-        let others = [refuser, delayer, scribe, warden].into_iter().flatten();
+        let stderr_logger = self.stderr_logger.is_some().then_some(Helper::StderrLogger);
+        let cgroup_cleaner = self.cgroups.is_some().then_some(Helper::CgroupCleaner);
+        let others = [rejector, delayer, stderr_logger, cgroup_cleaner].into_iter().flatten();
         (0..self.settings.forkers).map(Helper::Forker).chain(others).collect()
     }
 
@@ -227,15 +227,15 @@ where
 
     /// Waits for a signal, a word of a forker, or the next deadline.
     fn wait(&mut self, state: &State) {
-        if self.settings.rules().are_any() && self.people.are_slots_empty() {
-            self.board.want_news();
+        if self.settings.rules().are_any() && self.people.no_connections() {
+            self.board.request_notice();
             // Who began before this could be seen is heard of here.
-            self.hear_forkers();
+            self.drain_notices();
         }
         let gathering = self.gather_until.filter(|_| self.may_gather(state));
-        let sweep = Some(self.sweep_at).filter(|_| !self.people.are_slots_empty());
+        let sweep = Some(self.sweep_at).filter(|_| !self.people.no_connections());
         let lingering = (!self.lingering.is_empty()).then(|| Instant::now() + LINGER);
-        let look = self.watching.deadline(!self.people.are_slots_empty());
+        let look = self.watcher.deadline(!self.people.no_connections());
         let rules = self.rules.as_ref().and_then(Rules::deadline);
         let deadline = [state.deadline(), gathering, sweep, look, lingering, self.orphans_at, rules]
             .into_iter()
@@ -259,56 +259,56 @@ where
     /// What has happened since the last time.
     fn events(&mut self, state: &State) -> Vec<Event> {
         let mut events = vec![Event::Tick];
-        self.hear_forkers();
+        self.drain_notices();
         while let Some(signal) = self.command_set.take() {
             match signals::command(signal.number) {
-                Some(Command::Stop) if self.has_lost_its_top() => events.push(Event::Abandoned),
-                Some(Command::Stop) => events.push(Event::StopAsked),
+                Some(Command::Stop) if self.has_lost_master() => events.push(Event::Abandoned),
+                Some(Command::Stop) => events.push(Event::StopRequested),
                 Some(Command::Reload) => self.reload(),
                 Some(Command::Upgrade) => {
                     self.log.warning("SIGUSR2: the binary cannot be replaced yet; nothing is changed")
                 }
-                Some(Command::Orphan) => self.child_ended(signal.pid),
+                Some(Command::Orphan) => self.on_sigchld(signal.pid),
                 None => {}
             }
         }
         let gathering = self.gather_until.is_some_and(|until| until > Instant::now());
         if !gathering || !self.may_gather(state) {
-            self.take_ends(&mut events);
+            self.reap_children(&mut events);
         }
         if self.orphans_at.is_some_and(|at| at <= Instant::now()) {
             self.reap_orphans();
         }
-        self.look_at_rules();
-        self.look_at_connections();
-        self.look_at_lingering(&mut events);
+        self.check_rules();
+        self.check_connections();
+        self.check_lingering(&mut events);
         if self.sweep_at <= Instant::now() {
             self.sweep(&mut events);
         }
-        if state.is_stopping() && self.people.are_slots_empty() && self.forkers_are_gone() {
+        if state.is_stopping() && self.people.no_connections() && self.no_forkers() {
             // The others go when nobody can send them anything.
-            self.refusals = None;
+            self.rejections = None;
             self.delays = None;
-            self.scribe = None;
+            self.stderr_logger = None;
             self.leash = None;
             if self.people.is_empty() {
-                events.push(Event::NobodyLeft);
+                events.push(Event::AllExited);
             }
         }
         events
     }
 
     /// Whether the process that kept this one running has died, which the kernel says by TERM.
-    fn has_lost_its_top(&self) -> bool {
-        self.settings.top.is_some() && rustix::process::getppid() != self.settings.top
+    fn has_lost_master(&self) -> bool {
+        self.settings.master.is_some() && rustix::process::getppid() != self.settings.master
     }
 
     /// Whether nobody is kept waiting by taking ends of processes a little later.
     pub(super) fn may_gather(&self, state: &State) -> bool {
-        !state.is_stopping() && !(0..self.settings.forkers).any(|forker| self.board.wants_room(forker))
+        !state.is_stopping() && !(0..self.settings.forkers).any(|forker| self.board.wants_slot(forker))
     }
 
-    fn forkers_are_gone(&self) -> bool {
+    fn no_forkers(&self) -> bool {
         !self.people.helpers().any(|(_, helper)| helper.is_forker())
     }
 
@@ -319,6 +319,6 @@ where
         }
         self.log.stop(self.board.connections());
         // The program goes on as it was before. It was a valid mask, so this cannot fail.
-        let _ = self.mask_before.make_mask();
+        let _ = self.original_mask.make_mask();
     }
 }

@@ -18,16 +18,16 @@ use crate::settings::{Settings, beyond_the_system};
 use crate::system::open_files::make_room;
 
 /// The most sockets that a service listens on.
-const MOST_LISTENERS: usize = 64;
+const MAX_LISTENERS: usize = 64;
 
 /// Descriptors of the supervisor beside one for each program: plenty.
 const OTHER_DESCRIPTORS: u64 = 256;
 
 /// Adapts to inherited listeners that block, and to what the system has.
 pub(super) fn adapt(settings: &mut Settings, listeners: &[Listener], log: &mut Log) -> Result<(), Error> {
-    if listeners.len() > MOST_LISTENERS {
+    if listeners.len() > MAX_LISTENERS {
         return Err(Error::usage(
-            format_args!("{} sockets to listen on are more than {MOST_LISTENERS}", listeners.len()),
+            format_args!("{} sockets to listen on are more than {MAX_LISTENERS}", listeners.len()),
             "serve some of the addresses by another server",
         ));
     }
@@ -67,7 +67,7 @@ fn make_room_for_descriptors(settings: &mut Settings, log: &mut Log) {
 /// Seldom, where the queue of signals has room for the end of every child; else often.
 pub(super) fn sweep_every(connections: usize) -> Duration {
     let room = rustix::process::getrlimit(rustix::process::Resource::Sigpending).current;
-    let needed = connections as u64 + MOST_LISTENERS as u64;
+    let needed = connections as u64 + MAX_LISTENERS as u64;
     Duration::from_secs(if room.is_none_or(|room| room >= needed) { 5 } else { 1 })
 }
 
@@ -83,7 +83,11 @@ pub(super) fn take_signals(commands: &Set, ends: &Set, exit_signal: i32) -> std:
 }
 
 /// Puts what was made before above all that the program has open itself. Returns the number from which on descriptors are the server's.
-pub(super) fn make_way(listeners: &mut [Listener], log: &mut Log, ready: &mut Ready) -> Result<i32, Error> {
+pub(super) fn move_descriptors_up(
+    listeners: &mut [Listener],
+    log: &mut Log,
+    ready: &mut Ready,
+) -> Result<i32, Error> {
     let first = above_the_program(listeners);
     for listener in listeners {
         listener.move_above(first).map_err(|why| cannot_make(&why.into()))?;

@@ -58,15 +58,15 @@ where
 
     fn become_helper(&mut self, helper: Helper, supervisor: Pid) -> ! {
         self.own = None;
-        self.watching.close();
+        self.watcher.close();
         self.rules.iter_mut().for_each(Rules::close);
         self.ready = crate::lifecycle::ready::Ready::default();
         match helper {
             Helper::Forker(index) => self.become_forker(index, supervisor),
-            Helper::Refuser => self.become_refuser(supervisor),
+            Helper::Rejector => self.become_rejector(supervisor),
             Helper::Delayer => self.become_delayer(supervisor),
-            Helper::Scribe => self.become_scribe(supervisor),
-            Helper::Warden => self.become_warden(),
+            Helper::StderrLogger => self.become_stderr_logger(supervisor),
+            Helper::CgroupCleaner => self.become_cgroup_cleaner(),
         }
     }
 
@@ -74,8 +74,8 @@ where
         self.leash = None;
         let control = self.controls.swap_remove(index);
         self.controls.clear();
-        let refuser = self.refusals.take().map(|(sender, _)| sender);
-        let scribe = self.scribe.take().map(|(sender, _)| sender);
+        let rejector = self.rejections.take().map(|(sender, _)| sender);
+        let stderr_logger = self.stderr_logger.take().map(|(sender, _)| sender);
         let delayer = self.delays.take().map(Channels::for_forker);
         forker::run::run(Forker {
             index,
@@ -87,12 +87,12 @@ where
             control,
             retire: &self.retire,
             wake: &self.wake,
-            refuser: refuser.as_ref(),
+            rejector: rejector.as_ref(),
             delayer: delayer.as_ref(),
-            scribe,
+            stderr_logger,
             log: &mut self.log,
             title: None,
-            first_own_descriptor: self.first_own_descriptor,
+            first_server_fd: self.first_server_fd,
             handler: &mut *self.handler,
             door: &self.door,
             program_path: self.program_path.as_deref(),
@@ -101,13 +101,13 @@ where
         })
     }
 
-    fn become_refuser(&mut self, supervisor: Pid) -> ! {
+    fn become_rejector(&mut self, supervisor: Pid) -> ! {
         self.listeners.clear();
         self.controls.clear();
         self.delays = None;
-        self.scribe = None;
+        self.stderr_logger = None;
         self.leash = None;
-        match self.refusals.take() {
+        match self.rejections.take() {
             Some((sender, receiver)) => {
                 // Its own copy would hide the end.
                 drop(sender);
@@ -120,29 +120,29 @@ where
     fn become_delayer(&mut self, supervisor: Pid) -> ! {
         self.listeners.clear();
         self.controls.clear();
-        self.scribe = None;
+        self.stderr_logger = None;
         self.leash = None;
-        let refuser = self.refusals.take().map(|(sender, _)| sender);
-        match (self.delays.take().and_then(Channels::for_delayer), refuser) {
-            (Some(ends), Some(refuser)) => delayer::run(&Delayer {
+        let rejector = self.rejections.take().map(|(sender, _)| sender);
+        match (self.delays.take().and_then(Channels::for_delayer), rejector) {
+            (Some(ends), Some(rejector)) => delayer::run(&Delayer {
                 settings: &self.settings,
                 supervisor,
                 board: self.board,
                 door: &self.door,
                 ends,
-                refuser,
+                rejector,
             }),
             _ => tine_sys::process::exit_now(0),
         }
     }
 
-    fn become_scribe(&mut self, supervisor: Pid) -> ! {
+    fn become_stderr_logger(&mut self, supervisor: Pid) -> ! {
         self.listeners.clear();
         self.controls.clear();
-        self.refusals = None;
+        self.rejections = None;
         self.delays = None;
         self.leash = None;
-        match self.scribe.take() {
+        match self.stderr_logger.take() {
             Some((sender, receiver)) => {
                 // Its own copy would hide the end.
                 drop(sender);
@@ -152,12 +152,12 @@ where
         }
     }
 
-    fn become_warden(&mut self) -> ! {
+    fn become_cgroup_cleaner(&mut self) -> ! {
         self.listeners.clear();
         self.controls.clear();
-        self.refusals = None;
+        self.rejections = None;
         self.delays = None;
-        self.scribe = None;
+        self.stderr_logger = None;
         match (self.leash.take(), &self.cgroups) {
             (Some((holder, held)), Some(cgroups)) => {
                 // Its own copy would hide the end.
@@ -171,9 +171,9 @@ where
     pub(super) fn helper_ended(&mut self, helper: Helper, ended: &Ended) -> Event {
         if let Helper::Forker(index) = helper {
             // What it had begun with the last word of its life is known before its slots are freed.
-            self.hear_forkers();
-            self.board.release_unborn(index);
-            self.board.set_wants_room(index, false);
+            self.drain_notices();
+            self.board.release_unforked(index);
+            self.board.set_wants_slot(index, false);
             // Another forker may have been waiting for what it held.
             (0..self.controls.len()).for_each(|forker| self.ring(forker));
         }

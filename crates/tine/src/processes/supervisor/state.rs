@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::lifecycle::backoff::Care;
-use crate::settings::{KILL_AFTER, PATIENCE};
+use crate::lifecycle::backoff::RestartBackoff;
+use crate::settings::{KILL_AFTER, KILL_WAIT};
 
 /// The phases of a server, as an operator would name them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,13 +24,13 @@ pub(super) enum Phase {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Event {
     /// SIGTERM or SIGINT.
-    StopAsked,
+    StopRequested,
     /// The process that kept this one running has died.
     Abandoned,
     /// A helper has ended. `done`: by itself, its work done.
     HelperEnded { helper: Helper, done: bool },
     /// No connection, spare or helper is left.
-    NobodyLeft,
+    AllExited,
     /// Time has passed.
     Tick,
 }
@@ -41,18 +41,18 @@ pub(super) enum Helper {
     /// The forker of this number.
     Forker(usize),
     /// The refuser.
-    Refuser,
+    Rejector,
     /// The delayer.
     Delayer,
     /// The scribe.
-    Scribe,
+    StderrLogger,
     /// The warden.
-    Warden,
+    CgroupCleaner,
 }
 
 impl Helper {
     /// Whether it brings clients in.
-    pub(super) fn lets_in(self) -> bool {
+    pub(super) fn admits(self) -> bool {
         self.is_forker() || self == Helper::Delayer
     }
 
@@ -82,7 +82,7 @@ pub(super) enum Action {
 pub(super) struct State {
     phase: Phase,
     drain_timeout: Duration,
-    helpers: Vec<(Helper, Care)>,
+    helpers: Vec<(Helper, RestartBackoff)>,
     listening: bool,
     /// Connections go on without the server.
     leaves_connections: bool,
@@ -94,7 +94,7 @@ impl State {
         State {
             phase: Phase::Serving,
             drain_timeout,
-            helpers: helpers.iter().map(|helper| (*helper, Care::running(now))).collect(),
+            helpers: helpers.iter().map(|helper| (*helper, RestartBackoff::running(now))).collect(),
             listening: true,
             leaves_connections: false,
         }
@@ -122,31 +122,31 @@ impl State {
             }
             Phase::Serving | Phase::Over => None,
         };
-        self.helpers.iter().filter_map(|(_, care)| care.due()).chain(own).min()
+        self.helpers.iter().filter_map(|(_, backoff)| backoff.due()).chain(own).min()
     }
 
     /// How long a helper that has just ended stays away: not at all the first time, then 100 ms,
     /// doubling to 5 s.
     pub(super) fn restart_in(&self, helper: Helper, now: Instant) -> Option<Duration> {
-        let (_, care) = self.helpers.iter().find(|(other, _)| *other == helper)?;
-        care.due().map(|due| due.saturating_duration_since(now))
+        let (_, backoff) = self.helpers.iter().find(|(other, _)| *other == helper)?;
+        backoff.due().map(|due| due.saturating_duration_since(now))
     }
 
     /// Answers an event.
     pub(super) fn on(&mut self, event: Event, now: Instant) -> Vec<Action> {
         match (event, self.phase) {
-            (Event::StopAsked, Phase::Serving) => self.drain(now),
-            (Event::StopAsked, Phase::Draining { .. }) => self.end(now),
-            (Event::StopAsked, Phase::Ending { .. }) => self.kill(now),
-            (Event::StopAsked, Phase::Killing { .. } | Phase::Over) => Vec::new(),
+            (Event::StopRequested, Phase::Serving) => self.drain(now),
+            (Event::StopRequested, Phase::Draining { .. }) => self.end(now),
+            (Event::StopRequested, Phase::Ending { .. }) => self.kill(now),
+            (Event::StopRequested, Phase::Killing { .. } | Phase::Over) => Vec::new(),
             (Event::Abandoned, Phase::Over) => Vec::new(),
             (Event::Abandoned, _) => {
                 self.forget_restarts();
                 [self.close_listeners(), self.kill(now)].concat()
             }
             (Event::HelperEnded { helper, done }, _) => self.helper_ended(helper, done, now),
-            (Event::NobodyLeft, Phase::Serving) => Vec::new(),
-            (Event::NobodyLeft, _) => self.over(),
+            (Event::AllExited, Phase::Serving) => Vec::new(),
+            (Event::AllExited, _) => self.over(),
             (Event::Tick, _) => self.tick(now),
         }
     }
@@ -168,7 +168,7 @@ impl State {
     }
 
     fn kill(&mut self, now: Instant) -> Vec<Action> {
-        self.phase = Phase::Killing { deadline: now + PATIENCE };
+        self.phase = Phase::Killing { deadline: now + KILL_WAIT };
         vec![Action::KillAll]
     }
 
@@ -184,14 +184,15 @@ impl State {
 
     fn helper_ended(&mut self, helper: Helper, done: bool, now: Instant) -> Vec<Action> {
         let phase = self.phase;
-        if let Some((_, care)) = self.helpers.iter_mut().find(|(other, _)| *other == helper) {
+        if let Some((_, backoff)) = self.helpers.iter_mut().find(|(other, _)| *other == helper) {
             match phase {
-                Phase::Serving => care.died(now),
-                Phase::Draining { .. } if !done => care.died(now),
-                _ => care.left(),
+                Phase::Serving => backoff.exited(now),
+                Phase::Draining { .. } if !done => backoff.exited(now),
+                _ => backoff.retired(),
             }
         }
-        let forkers_done = self.helpers.iter().all(|(helper, care)| care.is_gone() || !helper.is_forker());
+        let forkers_done =
+            self.helpers.iter().all(|(helper, backoff)| backoff.is_done() || !helper.is_forker());
         if forkers_done && self.is_stopping() {
             return if self.leaves_connections { self.over() } else { self.close_listeners() };
         }
@@ -209,13 +210,15 @@ impl State {
 
     /// Starts the helpers whose time has come; all that wait, if no time is given.
     fn start_due(&mut self, by: Option<Instant>, now: Instant) -> Vec<Action> {
-        let due =
-            self.helpers.iter_mut().filter_map(|(helper, care)| care.take_due(by, now).then_some(*helper));
+        let due = self
+            .helpers
+            .iter_mut()
+            .filter_map(|(helper, backoff)| backoff.take_due(by, now).then_some(*helper));
         due.map(Action::Start).collect()
     }
 
     fn forget_restarts(&mut self) {
-        self.helpers.iter_mut().for_each(|(_, care)| care.forget_restart());
+        self.helpers.iter_mut().for_each(|(_, backoff)| backoff.forget_restart());
     }
 }
 
@@ -225,7 +228,7 @@ mod tests {
 
     const F0: Helper = Helper::Forker(0);
     const F1: Helper = Helper::Forker(1);
-    const R: Helper = Helper::Refuser;
+    const R: Helper = Helper::Rejector;
 
     fn died(helper: Helper) -> Event {
         Event::HelperEnded { helper, done: false }
@@ -249,12 +252,12 @@ mod tests {
     #[test]
     fn an_orderly_stop() {
         let state = play(&[
-            (0, Event::StopAsked, &[Action::Drain]),
+            (0, Event::StopRequested, &[Action::Drain]),
             (1, left(F0), &[]),
             (2, left(F1), &[Action::CloseListeners]),
             (3, left(R), &[]),
             (4, Event::Tick, &[]),
-            (5, Event::NobodyLeft, &[]),
+            (5, Event::AllExited, &[]),
         ]);
         assert_eq!(state.phase(), Phase::Over);
     }
@@ -263,7 +266,7 @@ mod tests {
     fn connections_that_are_left_behind() {
         let start = Instant::now();
         let mut state = State::new(&[F0, F1, R], Duration::from_secs(10), start).leaving(true);
-        assert_eq!(state.on(Event::StopAsked, start), [Action::Drain]);
+        assert_eq!(state.on(Event::StopRequested, start), [Action::Drain]);
         assert_eq!(state.on(left(F0), start), []);
         assert_eq!(state.on(left(F1), start), [Action::CloseListeners]);
         assert_eq!(state.phase(), Phase::Over);
@@ -272,7 +275,7 @@ mod tests {
     #[test]
     fn clients_that_never_finish() {
         let state = play(&[
-            (0, Event::StopAsked, &[Action::Drain]),
+            (0, Event::StopRequested, &[Action::Drain]),
             (1, left(F0), &[]),
             (1, left(F1), &[Action::CloseListeners]),
             (9_999, Event::Tick, &[]),
@@ -288,12 +291,12 @@ mod tests {
     #[test]
     fn the_second_and_the_third_signal() {
         let state = play(&[
-            (0, Event::StopAsked, &[Action::Drain]),
-            (1, Event::StopAsked, &[Action::CloseListeners, Action::EndAll]),
-            (2, Event::StopAsked, &[Action::KillAll]),
-            (3, Event::StopAsked, &[]),
+            (0, Event::StopRequested, &[Action::Drain]),
+            (1, Event::StopRequested, &[Action::CloseListeners, Action::EndAll]),
+            (2, Event::StopRequested, &[Action::KillAll]),
+            (3, Event::StopRequested, &[]),
             (4, died(F0), &[]),
-            (4, Event::NobodyLeft, &[]),
+            (4, Event::AllExited, &[]),
         ]);
         assert_eq!(state.phase(), Phase::Over);
     }
@@ -303,8 +306,8 @@ mod tests {
         let state = play(&[
             (0, Event::Abandoned, &[Action::CloseListeners, Action::KillAll]),
             (1, died(F0), &[]),
-            (1, Event::StopAsked, &[]),
-            (2, Event::NobodyLeft, &[]),
+            (1, Event::StopRequested, &[]),
+            (2, Event::AllExited, &[]),
         ]);
         assert_eq!(state.phase(), Phase::Over);
     }
@@ -331,7 +334,7 @@ mod tests {
     #[test]
     fn a_forker_that_dies_while_draining_is_needed() {
         play(&[
-            (0, Event::StopAsked, &[Action::Drain]),
+            (0, Event::StopRequested, &[Action::Drain]),
             (1, died(F0), &[Action::Start(F0)]),
             (2, left(F1), &[]),
             (3, left(F0), &[Action::CloseListeners]),
@@ -343,13 +346,13 @@ mod tests {
         play(&[
             (0, died(F0), &[Action::Start(F0)]),
             (1, died(F0), &[]),
-            (2, Event::StopAsked, &[Action::Drain, Action::Start(F0)]),
+            (2, Event::StopRequested, &[Action::Drain, Action::Start(F0)]),
         ]);
     }
 
     #[test]
     fn nobody_left_means_nothing_while_serving() {
-        let state = play(&[(0, Event::NobodyLeft, &[])]);
+        let state = play(&[(0, Event::AllExited, &[])]);
         assert_eq!((state.phase(), state.deadline()), (Phase::Serving, None));
     }
 }

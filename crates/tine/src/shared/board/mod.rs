@@ -2,7 +2,7 @@
 //!
 //! Two kinds of it. The [`Board`] decides: which slots are taken, by which process. Only trusted
 //! processes have it: supervisor, forkers, and spares that have read no byte of a client yet (with
-//! `reuse`, workers keep it, which is why that is weaker). The [`Display`] shows: bytes so far, how it
+//! `reuse`, workers keep it, which is why that is weaker). The [`ConnStats`] shows: bytes so far, how it
 //! ended. Every connection can write it, so nothing is decided by it.
 //!
 //! A slot is the right to serve a connection: there are as many as connections may be served at a
@@ -14,14 +14,14 @@ use std::io;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicI32, AtomicU64};
 
-use tine_sys::memory::{Record, Region, Shared, Signpost};
+use tine_sys::memory::{BroadcastFlag, Record, Region, Shared};
 
-use crate::admission::block::{Block, Reach, block_of};
+use crate::admission::block::{Aggregation, Block, block_of};
 use crate::net::peer::Peer;
-use crate::shared::stats::Display;
+use crate::shared::stats::ConnStats;
 
 /// The most forkers that a server can have.
-pub(crate) const MOST_FORKERS: usize = 64;
+pub(crate) const MAX_FORKERS: usize = 64;
 
 // Words of a slot.
 const OWNER: usize = 0;
@@ -35,15 +35,15 @@ const SLOT_WORDS: usize = 9;
 
 // Words of the head, before the words of each forker and the two bitmaps.
 const LAST_ID: usize = 0;
-const POKED: usize = 1;
+const WAKEUP_PENDING: usize = 1;
 const DRAIN_QUOTA: usize = 2;
 const TROUBLE: usize = 3;
-const WANTS_NEWS: usize = 4;
-const DELAYER_WANTS_ROOM: usize = 5;
-const HANDED_OVER: usize = 6;
+const NOTICE_REQUESTED: usize = 4;
+const DELAYER_WANTS_SLOT: usize = 5;
+const PASSING: usize = 6;
 const HEAD: usize = 7;
 // Words of each forker.
-const WANTS_ROOM: usize = 0;
+const WANTS_SLOT: usize = 0;
 const WAITING: usize = 1;
 const FORKER_WORDS: usize = 2;
 
@@ -54,8 +54,8 @@ pub(crate) struct Board {
     words: Shared<AtomicU64>,
     /// The memory of both.
     trusted: Region,
-    orders: Signpost,
-    display: Display,
+    orders: BroadcastFlag,
+    display: ConnStats,
 }
 
 /// What forkers and spares are to do. Handlers may look at it, too: it says whether a drain began.
@@ -90,14 +90,14 @@ pub(crate) struct Entry {
 impl Board {
     /// Tables for so many connections at a time.
     pub(crate) fn new(slots: usize) -> io::Result<Board> {
-        let head = HEAD + MOST_FORKERS * FORKER_WORDS + 2 * slots.div_ceil(64);
+        let head = HEAD + MAX_FORKERS * FORKER_WORDS + 2 * slots.div_ceil(64);
         let (slots_table, words, trusted) = Shared::pair(slots, head)?;
         let board = Board {
             slots: slots_table,
             words,
             trusted,
-            orders: Signpost::new()?,
-            display: Display::new(slots)?,
+            orders: BroadcastFlag::new()?,
+            display: ConnStats::new(slots)?,
         };
         for slot in 0..slots {
             board.free_word(slot).fetch_or(bit(slot), Relaxed);
@@ -106,16 +106,16 @@ impl Board {
     }
 
     /// Leaves the trusted tables out of processes forked from here.
-    pub(crate) fn keep_from_children(&self) -> io::Result<()> {
-        self.trusted.keep_from_children()
+    pub(crate) fn exclude_from_fork(&self) -> io::Result<()> {
+        self.trusted.exclude_from_fork()
     }
 
     /// Takes the trusted tables away from this process, which must not use this board any more.
-    pub(crate) fn withdraw(&self) -> io::Result<()> {
-        self.trusted.withdraw()
+    pub(crate) fn unmap(&self) -> io::Result<()> {
+        self.trusted.unmap()
     }
 
-    pub(crate) fn display(&self) -> Display {
+    pub(crate) fn display(&self) -> ConnStats {
         self.display
     }
 
@@ -128,7 +128,7 @@ impl Board {
         self.orders.writable().store(Orders::Drain as u64, SeqCst);
     }
 
-    pub(crate) fn signpost(&self) -> Signpost {
+    pub(crate) fn drain_flag(&self) -> BroadcastFlag {
         self.orders
     }
 
@@ -163,7 +163,7 @@ impl Board {
     }
 
     /// Gives back what a dead forker had taken and not yet handed to a process.
-    pub(crate) fn release_unborn(&self, forker: usize) {
+    pub(crate) fn release_unforked(&self, forker: usize) {
         for slot in 0..self.slots.len() {
             let record = &self.slots[slot];
             if record.words[OWNER].load(SeqCst) == forker as u64 + 1 && record.pid.load(SeqCst) == 0 {
@@ -194,12 +194,12 @@ impl Board {
         }
     }
 
-    pub(crate) fn wait_in(&self, slot: usize) {
+    pub(crate) fn mark_idle(&self, slot: usize) {
         self.slots[slot].words[PHASE].store(Phase::Waiting as u64, SeqCst);
     }
 
     /// Touches what [`Board::begin`] will, so that a spare has its page faults before its client comes.
-    pub(crate) fn rehearse(&self, slot: usize) {
+    pub(crate) fn prefault(&self, slot: usize) {
         let words = &self.slots[slot].words;
         words[START].store(now(), Relaxed);
         self.display.clear(slot);
@@ -260,30 +260,34 @@ impl Board {
 
     /// The processes that serve other connections of the source of this slot's, or of its prefix, by their ids.
     /// Counted anew each time, so that no count can be wrong.
-    pub(crate) fn others_of(&self, slot: usize, reach: Reach) -> impl Iterator<Item = i32> + '_ {
-        let own = self.block(slot, reach);
+    pub(crate) fn other_pids_in_block(
+        &self,
+        slot: usize,
+        aggregation: Aggregation,
+    ) -> impl Iterator<Item = i32> + '_ {
+        let own = self.block(slot, aggregation);
         own.into_iter()
-            .flat_map(|own| self.served_of(own))
+            .flat_map(|own| self.serving_slots_in(own))
             .filter(move |other| *other != slot)
             .map(|other| self.pid(other))
     }
 
     /// The slots that serve connections of this block.
-    pub(crate) fn served_of(&self, block: Block) -> impl Iterator<Item = usize> + '_ {
+    pub(crate) fn serving_slots_in(&self, block: Block) -> impl Iterator<Item = usize> + '_ {
         self.taken().filter(move |slot| {
-            self.phase(*slot) == Phase::Serving && self.block(*slot, block.reach) == Some(block)
+            self.phase(*slot) == Phase::Serving && self.block(*slot, block.aggregation) == Some(block)
         })
     }
 
     /// The block of each connection that is served.
-    pub(crate) fn blocks_served(&self, reach: Reach) -> impl Iterator<Item = Block> + '_ {
+    pub(crate) fn serving_blocks(&self, aggregation: Aggregation) -> impl Iterator<Item = Block> + '_ {
         let served = self.taken().filter(|slot| self.phase(*slot) == Phase::Serving);
-        served.filter_map(move |slot| self.block(slot, reach))
+        served.filter_map(move |slot| self.block(slot, aggregation))
     }
 
-    fn block(&self, slot: usize, reach: Reach) -> Option<Block> {
+    fn block(&self, slot: usize, aggregation: Aggregation) -> Option<Block> {
         let word = |at: usize| self.slots[slot].words[at].load(Relaxed);
-        block_of([word(PEER), word(PEER + 1), word(PEER + 2)], reach)
+        block_of([word(PEER), word(PEER + 1), word(PEER + 2)], aggregation)
     }
 
     /// The slots that are taken, those that are served among them: a slot's bit goes before it is served, and comes back
@@ -310,7 +314,7 @@ impl Board {
     }
 
     fn free_at(&self) -> usize {
-        HEAD + MOST_FORKERS * FORKER_WORDS
+        HEAD + MAX_FORKERS * FORKER_WORDS
     }
 
     fn changed_at(&self) -> usize {
@@ -343,7 +347,7 @@ pub(crate) fn now() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admission::block::Reaches;
+    use crate::admission::block::Aggregations;
 
     fn peer() -> Peer {
         Peer::Tcp("192.0.2.1:5".parse().expect("an address"))
@@ -371,7 +375,7 @@ mod tests {
         board.pid_cell(handed).store(77, SeqCst);
         board.claim(0).expect("free");
         board.claim(1).expect("free");
-        board.release_unborn(0);
+        board.release_unforked(0);
         assert_eq!(board.owner(handed), Some(0));
         assert_eq!(board.count(Phase::Fresh, Some(0)), 1);
         assert_eq!(
@@ -404,7 +408,7 @@ mod tests {
         let other = begin("192.0.2.2:1");
         let local = board.claim(0).expect("free");
         board.begin(local, Peer::Unix);
-        let counts = |slot: usize| board.others_of(slot, Reaches::default().source).count();
+        let counts = |slot: usize| board.other_pids_in_block(slot, Aggregations::default().source).count();
         assert_eq!([first, second, other, local].map(counts), [1, 1, 0, 0]);
         assert_eq!(board.taken().count(), 4);
         board.release(second);
@@ -420,7 +424,7 @@ mod tests {
             (state >> 33) as usize % below
         };
         const SLOTS: usize = 70;
-        let reaches = Reaches::default();
+        let aggregations = Aggregations::default();
         let board = Board::new(SLOTS).expect("memory");
         let source = |number: usize| Peer::Tcp(([192, 0, number as u8 / 4, number as u8 % 4], 9).into());
         // What there is: slot, forker, source, and whether it has a process.
@@ -444,17 +448,17 @@ mod tests {
                 }
                 _ if random(10) == 0 => {
                     let dead = random(3);
-                    board.release_unborn(dead);
+                    board.release_unforked(dead);
                     there.retain(|(_, forker, _, has_process)| *forker != dead || *has_process);
                 }
                 _ => {}
             }
             let number = random(8);
-            for reach in [reaches.source, reaches.prefix] {
-                let block = source(number).block(reach).expect("an address");
+            for aggregation in [aggregations.source, aggregations.prefix] {
+                let block = source(number).block(aggregation).expect("an address");
                 let counted =
-                    there.iter().filter(|(_, _, other, _)| source(*other).block(reach) == Some(block));
-                assert_eq!(board.served_of(block).count(), counted.count());
+                    there.iter().filter(|(_, _, other, _)| source(*other).block(aggregation) == Some(block));
+                assert_eq!(board.serving_slots_in(block).count(), counted.count());
             }
             assert_eq!(
                 (board.taken().count(), board.count(Phase::Serving, None)),
@@ -476,9 +480,9 @@ mod tests {
         assert_eq!(changed, [0, 64, 129]);
         board.take_changed(&mut changed);
         assert!(changed.is_empty());
-        assert_eq!([board.poke(), board.poke()], [true, false]);
-        board.poke_answered();
-        assert!(board.poke());
+        assert_eq!([board.claim_wakeup(), board.claim_wakeup()], [true, false]);
+        board.wakeup_handled();
+        assert!(board.claim_wakeup());
     }
 
     #[test]
@@ -487,8 +491,8 @@ mod tests {
         board.set_drain_quota(2);
         assert_eq!([0; 3].map(|_| board.take_drain_quota()), [true, true, false]);
         assert_eq!([11, 11, 0, 11].map(|errno| board.set_trouble(errno)), [true, false, true, true]);
-        board.set_waiting(0, 1);
-        assert_eq!(board.one_waits_less(0), 0);
-        assert_eq!(board.one_waits_less(0), 0);
+        board.set_idle(0, 1);
+        assert_eq!(board.dec_idle(0), 0);
+        assert_eq!(board.dec_idle(0), 0);
     }
 }

@@ -3,8 +3,8 @@
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use super::{
-    Board, DELAYER_WANTS_ROOM, DRAIN_QUOTA, HANDED_OVER, Orders, POKED, TROUBLE, WAITING, WANTS_NEWS,
-    WANTS_ROOM, bit,
+    Board, DELAYER_WANTS_SLOT, DRAIN_QUOTA, NOTICE_REQUESTED, Orders, PASSING, TROUBLE, WAITING,
+    WAKEUP_PENDING, WANTS_SLOT, bit,
 };
 
 impl Board {
@@ -32,69 +32,69 @@ impl Board {
     }
 
     /// Whether the supervisor still has to be woken; false if that was done and not yet answered.
-    pub(crate) fn poke(&self) -> bool {
-        self.words[POKED].swap(1, SeqCst) == 0
+    pub(crate) fn claim_wakeup(&self) -> bool {
+        self.words[WAKEUP_PENDING].swap(1, SeqCst) == 0
     }
 
-    pub(crate) fn poke_answered(&self) {
-        self.words[POKED].store(0, SeqCst);
+    pub(crate) fn wakeup_handled(&self) {
+        self.words[WAKEUP_PENDING].store(0, SeqCst);
     }
 
     /// Notes that the supervisor, which watches connections, knows of none and wants to be woken for the
     /// next.
-    pub(crate) fn want_news(&self) {
-        self.words[WANTS_NEWS].store(1, SeqCst);
+    pub(crate) fn request_notice(&self) {
+        self.words[NOTICE_REQUESTED].store(1, SeqCst);
     }
 
     /// Whether it wants to; once only.
-    pub(crate) fn take_wants_news(&self) -> bool {
-        self.words[WANTS_NEWS].load(SeqCst) != 0 && self.words[WANTS_NEWS].swap(0, SeqCst) != 0
+    pub(crate) fn take_notice_request(&self) -> bool {
+        self.words[NOTICE_REQUESTED].load(SeqCst) != 0 && self.words[NOTICE_REQUESTED].swap(0, SeqCst) != 0
     }
 
     // What forkers want.
 
-    pub(crate) fn set_wants_room(&self, forker: usize, wants: bool) {
-        self.forker_word(forker, WANTS_ROOM).store(u64::from(wants), SeqCst);
+    pub(crate) fn set_wants_slot(&self, forker: usize, wants: bool) {
+        self.forker_word(forker, WANTS_SLOT).store(u64::from(wants), SeqCst);
     }
 
-    pub(crate) fn wants_room(&self, forker: usize) -> bool {
-        self.forker_word(forker, WANTS_ROOM).load(SeqCst) != 0
+    pub(crate) fn wants_slot(&self, forker: usize) -> bool {
+        self.forker_word(forker, WANTS_SLOT).load(SeqCst) != 0
     }
 
     /// Notes whether somebody waits at the delayer for the end of a connection.
-    pub(crate) fn set_delayer_wants_room(&self, wants: bool) {
-        self.words[DELAYER_WANTS_ROOM].store(u64::from(wants), SeqCst);
+    pub(crate) fn set_delayer_wants_slot(&self, wants: bool) {
+        self.words[DELAYER_WANTS_SLOT].store(u64::from(wants), SeqCst);
     }
 
-    pub(crate) fn delayer_wants_room(&self) -> bool {
-        self.words[DELAYER_WANTS_ROOM].load(SeqCst) != 0
+    pub(crate) fn delayer_wants_slot(&self) -> bool {
+        self.words[DELAYER_WANTS_SLOT].load(SeqCst) != 0
     }
 
     /// Does something that nobody does once a drain has been answered: it is not begun after the drain, and who waits for
-    /// [`Board::somebody_is_being_handed_over`] knows when it is over.
-    pub(crate) fn hand_over_unless_draining(&self, send: impl FnOnce() -> bool) -> bool {
-        self.words[HANDED_OVER].fetch_add(1, SeqCst);
+    /// [`Board::is_passing`] knows when it is over.
+    pub(crate) fn pass_unless_draining(&self, send: impl FnOnce() -> bool) -> bool {
+        self.words[PASSING].fetch_add(1, SeqCst);
         let sent = self.orders() == Orders::Serve && send();
-        self.words[HANDED_OVER].fetch_sub(1, SeqCst);
+        self.words[PASSING].fetch_sub(1, SeqCst);
         sent
     }
 
-    pub(crate) fn somebody_is_being_handed_over(&self) -> bool {
-        self.words[HANDED_OVER].load(SeqCst) != 0
+    pub(crate) fn is_passing(&self) -> bool {
+        self.words[PASSING].load(SeqCst) != 0
     }
 
     /// Sets the number of waiting processes of a forker, a hint that its spares count down.
-    pub(crate) fn set_waiting(&self, forker: usize, waiting: usize) {
+    pub(crate) fn set_idle(&self, forker: usize, waiting: usize) {
         self.forker_word(forker, WAITING).store(waiting as u64, SeqCst);
     }
 
     /// One waiting process fewer; says how many are left, at least.
-    pub(crate) fn one_waits_less(&self, forker: usize) -> usize {
+    pub(crate) fn dec_idle(&self, forker: usize) -> usize {
         (self.forker_word(forker, WAITING).fetch_sub(1, SeqCst) as i64 - 1).max(0) as usize
     }
 
     /// One waiting process more; says how many there are.
-    pub(crate) fn one_waits_more(&self, forker: usize) -> usize {
+    pub(crate) fn inc_idle(&self, forker: usize) -> usize {
         (self.forker_word(forker, WAITING).fetch_add(1, SeqCst) as i64 + 1).max(0) as usize
     }
 
