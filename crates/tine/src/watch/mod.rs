@@ -6,6 +6,7 @@
 
 pub(crate) mod diag;
 pub(crate) mod state;
+pub(crate) mod watcher;
 
 use std::fmt;
 use std::time::Duration;

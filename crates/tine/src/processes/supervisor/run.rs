@@ -11,7 +11,6 @@ use tine_sys::signal::{Set, first_real_time};
 use tine_sys::wait;
 
 use super::children::ChildTable;
-use super::enforce::Watcher;
 use super::pidfds::Exits;
 use super::reap::LINGER;
 use super::reload::Rules;
@@ -31,6 +30,7 @@ use crate::system::cgroup::{Cgroup, Cgroups};
 use crate::system::descendants;
 use crate::system::orphans::PreexistingChildren;
 use crate::watch::diag::Diag;
+use crate::watch::watcher::Watcher;
 
 /// Ends of processes are taken together for so long, while nobody waits for room: fewer changes
 /// between processes, about a twentieth of the rate.
