@@ -7,6 +7,7 @@ pub(crate) mod prefix;
 mod published;
 mod table;
 mod tcprules;
+pub(crate) mod watch;
 mod window;
 
 use std::net::IpAddr;

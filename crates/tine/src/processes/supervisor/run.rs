@@ -13,10 +13,10 @@ use tine_sys::wait;
 use super::children::ChildTable;
 use super::pidfds::Exits;
 use super::reap::LINGER;
-use super::reload::Rules;
 use super::setup::{adapt, channel, delays, move_descriptors_up, sweep_every, take_signals};
 use super::state::{Event, Helper, Phase, State};
 use crate::admission::Admission;
+use crate::admission::access::watch::RuleFiles;
 use crate::connection::Connection;
 use crate::error::{Error, HandlerError};
 use crate::lifecycle::signals::{self, Command};
@@ -88,7 +88,7 @@ pub(super) struct Supervisor<'a, H> {
     pub(super) first_server_fd: i32,
     pub(super) door: Admission,
     /// Files of rules, to be read again.
-    pub(super) rules: Option<Rules>,
+    pub(super) rules: Option<RuleFiles>,
     /// The file of the program, found before anything is started.
     pub(super) program_path: Option<CString>,
     pub(super) people: ChildTable,
@@ -172,7 +172,7 @@ where
         let original_mask = take_signals(&command_set, &end_set, exit_signal).map_err(io)?;
         let own = Own::new(&command_set, &end_set, &high)?;
         let source = settings.rules_source.clone();
-        let rules = source.map(|source| Rules::watch(source, |fd| high(fd).ok(), &mut log));
+        let rules = source.map(|source| RuleFiles::watch(source, |fd| high(fd).ok(), &mut log));
         let diag = settings.rules().are_any().then(|| high(Diag::socket()).ok());
         let watcher = Watcher::new(settings.rules(), diag, &listeners, &mut log);
         Ok(Supervisor {
@@ -236,13 +236,13 @@ where
         let sweep = Some(self.sweep_at).filter(|_| !self.people.no_connections());
         let lingering = (!self.lingering.is_empty()).then(|| Instant::now() + LINGER);
         let look = self.watcher.deadline(!self.people.no_connections());
-        let rules = self.rules.as_ref().and_then(Rules::deadline);
+        let rules = self.rules.as_ref().and_then(RuleFiles::deadline);
         let deadline = [state.deadline(), gathering, sweep, look, lingering, self.orphans_at, rules]
             .into_iter()
             .flatten()
             .min();
         let Some(own) = &self.own else { return };
-        let events = self.rules.as_ref().and_then(Rules::events).unwrap_or(&self.wake);
+        let events = self.rules.as_ref().and_then(RuleFiles::events).unwrap_or(&self.wake);
         let mut ask = [
             PollFd::new(&self.wake, PollFlags::IN),
             PollFd::new(&own.commands, PollFlags::IN),

@@ -4,9 +4,9 @@ use rustix::process::Pid;
 use tine_sys::process::{Ended, How, Side, fork};
 
 use super::children::Role;
-use super::reload::Rules;
 use super::run::{Supervisor, cannot_start};
 use super::state::{Event, Helper};
+use crate::admission::access::watch::RuleFiles;
 use crate::connection::Connection;
 use crate::error::{Error, HandlerError};
 use crate::processes::cgroup_cleaner;
@@ -59,7 +59,7 @@ where
     fn become_helper(&mut self, helper: Helper, supervisor: Pid) -> ! {
         self.own = None;
         self.watcher.close();
-        self.rules.iter_mut().for_each(Rules::close);
+        self.rules.iter_mut().for_each(RuleFiles::close);
         self.ready = crate::lifecycle::ready::Ready::default();
         match helper {
             Helper::Forker(index) => self.become_forker(index, supervisor),
