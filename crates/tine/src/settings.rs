@@ -15,7 +15,7 @@ use crate::processes::rejector::Reason;
 use crate::program::{Program, Stderr};
 use crate::system::users::Identity;
 use crate::watch::Timeouts;
-use crate::watch::state::Rules;
+use crate::watch::state::WatchRules;
 
 /// How long a process that was told to end (TERM) has until it is killed.
 pub(crate) const KILL_AFTER: Duration = Duration::from_secs(2);
@@ -233,8 +233,8 @@ impl Settings {
     }
 
     /// What connections are watched for, from outside.
-    pub(crate) fn rules(&self) -> Rules {
-        Rules {
+    pub(crate) fn rules(&self) -> WatchRules {
+        WatchRules {
             timeouts: self.timeouts,
             clients_matter: self.program.is_some() && !self.ignores_gone_clients,
         }

@@ -9,8 +9,7 @@ use tine_sys::process::How;
 use crate::admission::block::Block;
 use crate::admission::sources::Sources;
 use crate::error::Error;
-use crate::lifecycle::outcome::{Outcome, Report, SILENT};
-use crate::watch::Reason;
+use crate::lifecycle::outcome::{EndReason, ExitReport, Outcome, SILENT};
 
 /// How long a source may not come after what it did. Penalties add up, and hold from a least sum on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,10 +86,12 @@ impl Fault {
     pub(crate) fn of(how: How, outcome: &Outcome) -> Option<Fault> {
         match outcome {
             Outcome::Signal(number) if is_crash(*number) => Some(Fault::Crash),
-            Outcome::Emit(Report::Panic(_)) => Some(Fault::Crash),
-            Outcome::Ended(Reason::Idle | Reason::FirstByte) => Some(Fault::GraceExceeded),
+            Outcome::Reported(ExitReport::Panic(_)) => Some(Fault::Crash),
+            Outcome::Ended(EndReason::Idle | EndReason::FirstByte) => Some(Fault::GraceExceeded),
             // What it reports of itself can be written by others; its exit code cannot.
-            Outcome::Emit(Report::Done | Report::Reset) if how == How::Exited(SILENT) => Some(Fault::NoAuth),
+            Outcome::Reported(ExitReport::Done | ExitReport::Reset) if how == How::Exited(SILENT) => {
+                Some(Fault::NoAuth)
+            }
             _ => None,
         }
     }
@@ -209,23 +210,23 @@ mod tests {
 
     #[test]
     fn faults_are_told_from_ends() {
-        let told = Outcome::Emit;
+        let told = Outcome::Reported;
         for (how, outcome, fault) in [
             (How::Signaled(11), Outcome::Signal(11), Some(Fault::Crash)),
             (How::Signaled(6), Outcome::Signal(6), Some(Fault::Crash)),
-            (How::Exited(101), told(Report::Panic("x".into())), Some(Fault::Crash)),
-            (How::Signaled(15), Outcome::Ended(Reason::FirstByte), Some(Fault::GraceExceeded)),
-            (How::Signaled(15), Outcome::Ended(Reason::Idle), Some(Fault::GraceExceeded)),
-            (How::Exited(SILENT), told(Report::Done), Some(Fault::NoAuth)),
-            (How::Exited(SILENT), told(Report::Reset), Some(Fault::NoAuth)),
+            (How::Exited(101), told(ExitReport::Panic("x".into())), Some(Fault::Crash)),
+            (How::Signaled(15), Outcome::Ended(EndReason::FirstByte), Some(Fault::GraceExceeded)),
+            (How::Signaled(15), Outcome::Ended(EndReason::Idle), Some(Fault::GraceExceeded)),
+            (How::Exited(SILENT), told(ExitReport::Done), Some(Fault::NoAuth)),
+            (How::Exited(SILENT), told(ExitReport::Reset), Some(Fault::NoAuth)),
             // A handler's own exit, or the operator's doing, or time that was agreed on.
             (How::Exited(SILENT), Outcome::Exit(SILENT), None),
-            (How::Exited(0), told(Report::Done), None),
-            (How::Exited(1), told(Report::Error("x".into())), None),
+            (How::Exited(0), told(ExitReport::Done), None),
+            (How::Exited(1), told(ExitReport::Error("x".into())), None),
             (How::Signaled(9), Outcome::Signal(9), None),
             (How::Signaled(15), Outcome::Signal(15), None),
-            (How::Signaled(15), Outcome::Ended(Reason::Lifetime), None),
-            (How::Signaled(15), Outcome::Ended(Reason::ClientGone), None),
+            (How::Signaled(15), Outcome::Ended(EndReason::Lifetime), None),
+            (How::Signaled(15), Outcome::Ended(EndReason::ClientGone), None),
         ] {
             assert_eq!(Fault::of(how, &outcome), fault, "{how:?} {outcome:?}");
         }

@@ -9,14 +9,13 @@ use std::io;
 use tine_sys::process::How;
 
 use crate::error::HandlerError;
-use crate::watch::Reason;
 
 /// The exit code of a process whose handler went well and whose client never said a word. Shown as 0.
 pub(crate) const SILENT: i32 = 64;
 
 /// How the process that served a connection says that it went.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Report {
+pub(crate) enum ExitReport {
     /// The handler returned.
     Done,
     /// The client reset the connection: no failure.
@@ -29,31 +28,31 @@ pub(crate) enum Report {
     Panic(String),
 }
 
-impl Report {
+impl ExitReport {
     /// What a handler's error means.
-    pub(crate) fn from_error(error: &HandlerError) -> Report {
+    pub(crate) fn from_error(error: &HandlerError) -> ExitReport {
         match error.downcast_ref::<io::Error>().map(io::Error::kind) {
-            Some(io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe) => Report::Reset,
-            Some(io::ErrorKind::TimedOut) => Report::Timeout("keep-alive".into()),
-            _ => Report::Error(error.to_string()),
+            Some(io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe) => ExitReport::Reset,
+            Some(io::ErrorKind::TimedOut) => ExitReport::Timeout("keep-alive".into()),
+            _ => ExitReport::Error(error.to_string()),
         }
     }
 
     /// What was thrown in a panic, as text.
-    pub(crate) fn from_panic(thrown: &(dyn std::any::Any + Send)) -> Report {
+    pub(crate) fn from_panic(thrown: &(dyn std::any::Any + Send)) -> ExitReport {
         let text = thrown.downcast_ref::<&str>().map(|text| (*text).to_owned());
         let text = text.or_else(|| thrown.downcast_ref::<String>().cloned());
-        Report::Panic(text.unwrap_or_default())
+        ExitReport::Panic(text.unwrap_or_default())
     }
 
     /// The exit code of a process with this report.
     #[inline]
     pub(crate) fn exit_code(&self) -> i32 {
         match self {
-            Report::Done | Report::Reset | Report::Timeout(_) => 0,
-            Report::Error(_) => 1,
+            ExitReport::Done | ExitReport::Reset | ExitReport::Timeout(_) => 0,
+            ExitReport::Error(_) => 1,
             // The code of a panicking Rust program.
-            Report::Panic(_) => 101,
+            ExitReport::Panic(_) => 101,
         }
     }
 
@@ -61,22 +60,22 @@ impl Report {
     #[inline]
     pub(crate) fn to_parts(&self) -> (u8, &str) {
         match self {
-            Report::Done => (1, ""),
-            Report::Reset => (2, ""),
-            Report::Timeout(which) => (3, which),
-            Report::Error(text) => (4, text),
-            Report::Panic(text) => (5, text),
+            ExitReport::Done => (1, ""),
+            ExitReport::Reset => (2, ""),
+            ExitReport::Timeout(which) => (3, which),
+            ExitReport::Error(text) => (4, text),
+            ExitReport::Panic(text) => (5, text),
         }
     }
 
-    /// The reverse of [`Report::to_parts`].
-    pub(crate) fn from_parts(number: u8, text: String) -> Option<Report> {
+    /// The reverse of [`ExitReport::to_parts`].
+    pub(crate) fn from_parts(number: u8, text: String) -> Option<ExitReport> {
         Some(match number {
-            1 => Report::Done,
-            2 => Report::Reset,
-            3 => Report::Timeout(text),
-            4 => Report::Error(text),
-            5 => Report::Panic(text),
+            1 => ExitReport::Done,
+            2 => ExitReport::Reset,
+            3 => ExitReport::Timeout(text),
+            4 => ExitReport::Error(text),
+            5 => ExitReport::Panic(text),
             _ => return None,
         })
     }
@@ -90,19 +89,21 @@ pub(crate) enum Outcome {
     /// This signal ended the process.
     Signal(i32),
     /// The server ended it.
-    Ended(Reason),
+    Ended(EndReason),
     /// The process reported more than its exit code says.
-    Emit(Report),
+    Reported(ExitReport),
 }
 
 impl Outcome {
     /// What the kernel says of a process, and what the process said of itself.
-    pub(crate) fn new(how: How, report: Option<Report>) -> Outcome {
+    pub(crate) fn new(how: How, report: Option<ExitReport>) -> Outcome {
         match (how, report) {
             (How::Signaled(signal), _) => Outcome::Signal(signal),
-            (How::Exited(0), Some(Report::Done)) => Outcome::Exit(0),
-            (How::Exited(code), Some(report)) if report.exit_code() == code => Outcome::Emit(report),
-            (How::Exited(SILENT), Some(report @ (Report::Done | Report::Reset))) => Outcome::Emit(report),
+            (How::Exited(0), Some(ExitReport::Done)) => Outcome::Exit(0),
+            (How::Exited(code), Some(report)) if report.exit_code() == code => Outcome::Reported(report),
+            (How::Exited(SILENT), Some(report @ (ExitReport::Done | ExitReport::Reset))) => {
+                Outcome::Reported(report)
+            }
             (How::Exited(code), _) => Outcome::Exit(code),
         }
     }
@@ -115,7 +116,7 @@ impl Outcome {
             Outcome::Exit(code) => code << 8,
             Outcome::Signal(number) => *number,
             Outcome::Ended(_) => rustix::process::Signal::TERM.as_raw(),
-            Outcome::Emit(report) => report.exit_code() << 8,
+            Outcome::Reported(report) => report.exit_code() << 8,
         }
     }
 }
@@ -126,13 +127,34 @@ impl fmt::Display for Outcome {
             Outcome::Exit(code) => write!(f, "exit {code}"),
             Outcome::Signal(number) => write!(f, "signal {}", signal_name(*number)),
             Outcome::Ended(reason) => reason.fmt(f),
-            Outcome::Emit(Report::Done) => f.write_str("exit 0"),
-            Outcome::Emit(Report::Reset) => f.write_str("reset"),
-            Outcome::Emit(Report::Timeout(which)) => write!(f, "timeout {which}"),
-            Outcome::Emit(Report::Error(text)) => write!(f, "error {text}"),
-            Outcome::Emit(Report::Panic(text)) if text.is_empty() => f.write_str("panic"),
-            Outcome::Emit(Report::Panic(text)) => write!(f, "panic {text}"),
+            Outcome::Reported(ExitReport::Done) => f.write_str("exit 0"),
+            Outcome::Reported(ExitReport::Reset) => f.write_str("reset"),
+            Outcome::Reported(ExitReport::Timeout(which)) => write!(f, "timeout {which}"),
+            Outcome::Reported(ExitReport::Error(text)) => write!(f, "error {text}"),
+            Outcome::Reported(ExitReport::Panic(text)) if text.is_empty() => f.write_str("panic"),
+            Outcome::Reported(ExitReport::Panic(text)) => write!(f, "panic {text}"),
         }
+    }
+}
+
+/// Why the server ended a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EndReason {
+    /// The client had gone, and the program went on.
+    ClientGone,
+    Idle,
+    Lifetime,
+    FirstByte,
+}
+
+impl fmt::Display for EndReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            EndReason::ClientGone => "client gone",
+            EndReason::Idle => "timeout idle",
+            EndReason::Lifetime => "timeout lifetime",
+            EndReason::FirstByte => "timeout first-byte",
+        })
     }
 }
 
@@ -153,21 +175,21 @@ mod tests {
 
     #[test]
     fn the_kernel_is_believed_first() {
-        let told = |text: &str| Some(Report::Error(text.into()));
+        let told = |text: &str| Some(ExitReport::Error(text.into()));
         for (how, report, words) in [
-            (How::Exited(0), Some(Report::Done), "exit 0"),
+            (How::Exited(0), Some(ExitReport::Done), "exit 0"),
             (How::Exited(0), None, "exit 0"),
-            (How::Exited(0), Some(Report::Reset), "reset"),
-            (How::Exited(0), Some(Report::Timeout("keep-alive".into())), "timeout keep-alive"),
+            (How::Exited(0), Some(ExitReport::Reset), "reset"),
+            (How::Exited(0), Some(ExitReport::Timeout("keep-alive".into())), "timeout keep-alive"),
             (How::Exited(1), told("no such page"), "error no such page"),
             (How::Exited(7), told("no such page"), "exit 7"),
-            (How::Exited(101), Some(Report::Panic("at 3".into())), "panic at 3"),
-            (How::Exited(101), Some(Report::Panic(String::new())), "panic"),
-            (How::Exited(1), Some(Report::Done), "exit 1"),
-            (How::Exited(SILENT), Some(Report::Done), "exit 0"),
-            (How::Exited(SILENT), Some(Report::Reset), "reset"),
+            (How::Exited(101), Some(ExitReport::Panic("at 3".into())), "panic at 3"),
+            (How::Exited(101), Some(ExitReport::Panic(String::new())), "panic"),
+            (How::Exited(1), Some(ExitReport::Done), "exit 1"),
+            (How::Exited(SILENT), Some(ExitReport::Done), "exit 0"),
+            (How::Exited(SILENT), Some(ExitReport::Reset), "reset"),
             (How::Exited(SILENT), None, "exit 64"),
-            (How::Signaled(11), Some(Report::Done), "signal SEGV"),
+            (How::Signaled(11), Some(ExitReport::Done), "signal SEGV"),
             (How::Signaled(9), None, "signal KILL"),
             (How::Signaled(40), None, "signal 40"),
         ] {
@@ -178,21 +200,26 @@ mod tests {
     #[test]
     fn errors_of_the_network_are_told_from_the_handlers_own() {
         for (kind, report) in [
-            (io::ErrorKind::ConnectionReset, Report::Reset),
-            (io::ErrorKind::BrokenPipe, Report::Reset),
-            (io::ErrorKind::TimedOut, Report::Timeout("keep-alive".into())),
+            (io::ErrorKind::ConnectionReset, ExitReport::Reset),
+            (io::ErrorKind::BrokenPipe, ExitReport::Reset),
+            (io::ErrorKind::TimedOut, ExitReport::Timeout("keep-alive".into())),
         ] {
-            assert_eq!(Report::from_error(&io::Error::from(kind).into()), report);
+            assert_eq!(ExitReport::from_error(&io::Error::from(kind).into()), report);
         }
-        assert_eq!(Report::from_error(&"mine".into()), Report::Error("mine".into()));
+        assert_eq!(ExitReport::from_error(&"mine".into()), ExitReport::Error("mine".into()));
     }
 
     #[test]
     fn reports_survive_shared_memory() {
-        for report in [Report::Done, Report::Reset, Report::Error("e".into()), Report::Panic("p".into())] {
+        for report in [
+            ExitReport::Done,
+            ExitReport::Reset,
+            ExitReport::Error("e".into()),
+            ExitReport::Panic("p".into()),
+        ] {
             let (number, text) = report.to_parts();
-            assert_eq!(Report::from_parts(number, text.to_owned()), Some(report.clone()));
+            assert_eq!(ExitReport::from_parts(number, text.to_owned()), Some(report.clone()));
         }
-        assert_eq!(Report::from_parts(0, String::new()), None);
+        assert_eq!(ExitReport::from_parts(0, String::new()), None);
     }
 }

@@ -10,7 +10,7 @@ use tine_sys::process::exit_now;
 use crate::admission::Admission;
 use crate::connection::{self, Connection};
 use crate::error::HandlerError;
-use crate::lifecycle::outcome::{Report, SILENT};
+use crate::lifecycle::outcome::{ExitReport, SILENT};
 use crate::processes::forker::Forker;
 use crate::program::launch::{Client, LaunchContext};
 use crate::shared::board::{Board, Entry};
@@ -94,7 +94,7 @@ fn give_up_tables(board: &Board, door: &Admission) {
 }
 
 /// The code that says how it went, in a way that no other process can.
-pub(crate) fn exit_code(report: &Report, door: &Admission) -> i32 {
+pub(crate) fn exit_code(report: &ExitReport, door: &Admission) -> i32 {
     match report.exit_code() {
         0 if door.charges() && !connection::take_received_any() => SILENT,
         code => code,
@@ -102,7 +102,7 @@ pub(crate) fn exit_code(report: &Report, door: &Admission) -> i32 {
 }
 
 /// Runs the handler on a connection and says how it went. The process may go on afterwards.
-pub(crate) fn handle<H>(forker: &mut Forker<'_, H>, socket: OwnedFd, slot: usize, entry: Entry) -> Report
+pub(crate) fn handle<H>(forker: &mut Forker<'_, H>, socket: OwnedFd, slot: usize, entry: Entry) -> ExitReport
 where
     H: FnMut(Connection) -> Result<(), HandlerError>,
 {
@@ -113,10 +113,10 @@ where
     let handler = &mut *forker.handler;
     let report = match catch_unwind(AssertUnwindSafe(|| handler(connection))) {
         // What became of the client's side counts, also where the handler took no notice.
-        Ok(Ok(())) if display.was_reset(slot) => Report::Reset,
-        Ok(Ok(())) => Report::Done,
-        Ok(Err(error)) => Report::from_error(&error),
-        Err(thrown) => Report::from_panic(&*thrown),
+        Ok(Ok(())) if display.was_reset(slot) => ExitReport::Reset,
+        Ok(Ok(())) => ExitReport::Done,
+        Ok(Err(error)) => ExitReport::from_error(&error),
+        Err(thrown) => ExitReport::from_panic(&*thrown),
     };
     if forker.settings.handler_prints {
         // What it printed without a newline is still in the buffer, and `_exit` would lose it.

@@ -17,7 +17,7 @@ use super::forker::enter::event_queue;
 use crate::admission::penalty::Fault;
 use crate::connection::{self, Connection};
 use crate::error::HandlerError;
-use crate::lifecycle::outcome::{Outcome, Report};
+use crate::lifecycle::outcome::{ExitReport, Outcome};
 use crate::log::Usage;
 use crate::net::accept::{AcceptError, classify};
 use crate::net::peer::Peer;
@@ -48,7 +48,7 @@ where
         let report = serve_one_of_many(forker, socket, slot, entry);
         // After a rush, more wait than are wanted.
         let waiting = forker.board.inc_idle(forker.index);
-        if matches!(report, Report::Panic(_)) || waiting > 2 * forker.settings.spares_of(forker.index) {
+        if matches!(report, ExitReport::Panic(_)) || waiting > 2 * forker.settings.spares_of(forker.index) {
             exit_now(report.exit_code());
         }
     }
@@ -119,7 +119,7 @@ fn wake_forker_if_low<H>(forker: &Forker<'_, H>) {
 
 /// Serves a connection in a process that goes on, and writes its two lines itself: the supervisor,
 /// who sees ends of processes only, could miss it.
-fn serve_one_of_many<H>(forker: &mut Forker<'_, H>, socket: OwnedFd, slot: usize, entry: Entry) -> Report
+fn serve_one_of_many<H>(forker: &mut Forker<'_, H>, socket: OwnedFd, slot: usize, entry: Entry) -> ExitReport
 where
     H: FnMut(Connection) -> Result<(), HandlerError>,
 {

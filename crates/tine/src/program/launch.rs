@@ -19,7 +19,7 @@ use super::prepare::{Incoming, to_bytes};
 use super::{Program, Stderr, Terminal, relay};
 use crate::admission::access::PendingNameRules;
 use crate::error::reason;
-use crate::lifecycle::outcome::Report;
+use crate::lifecycle::outcome::ExitReport;
 use crate::net::dns::confirmed_name;
 use crate::net::peer::{Peer, canonical};
 use crate::shared::board::Entry;
@@ -119,7 +119,7 @@ impl<'a> Launcher<'a> {
         alone: &Alone,
         id: &AtomicI32,
         client: &Client,
-        failed: &dyn Fn(&Report),
+        failed: &dyn Fn(&ExitReport),
     ) -> io::Result<i32> {
         let stderr = self.stderr(client.entry.id)?;
         let failed = |why: &io::Error| {
@@ -137,7 +137,7 @@ impl<'a> Launcher<'a> {
     }
 
     /// Executes the program in this process, which was made for the connection. Returns only if it cannot.
-    pub(crate) fn execute(&mut self, client: &Client) -> Report {
+    pub(crate) fn execute(&mut self, client: &Client) -> ExitReport {
         let why = match self.stderr(client.entry.id) {
             Ok(stderr) => self.image.execution(&self.path, client, stderr.as_ref()).run(),
             Err(why) => why,
@@ -155,7 +155,7 @@ impl<'a> Launcher<'a> {
     ///
     /// # Errors
     /// The client may not come, by its name.
-    pub(crate) fn prepare(&self, client: &Client, first_own: i32) -> Result<Vec<u8>, Report> {
+    pub(crate) fn prepare(&self, client: &Client, first_own: i32) -> Result<Vec<u8>, ExitReport> {
         if matches!(self.image.program.stderr, Stderr::Server | Stderr::Client) {
             // It may take long: the server's addresses are not to stay taken for it.
             tine_sys::fd::close_from(first_own);
@@ -179,7 +179,7 @@ impl<'a> Launcher<'a> {
     }
 
     /// Finds out the name of a client's host, and what that decides.
-    fn look_up_name(&self, client: &Client) -> Result<Vec<u8>, Report> {
+    fn look_up_name(&self, client: &Client) -> Result<Vec<u8>, ExitReport> {
         let launch_context = client.launch_context;
         let Peer::Tcp(address) = client.entry.peer else { return Ok(launch_context.variables.clone()) };
         let name = confirmed_name(address.ip());
@@ -190,7 +190,7 @@ impl<'a> Launcher<'a> {
         let (may_come, by_name) = decided.unwrap_or((true, None));
         if !may_come {
             let name = name.as_deref().unwrap_or("it has none");
-            return Err(Report::Error(format!("denied by the name of its host: {name}")));
+            return Err(ExitReport::Error(format!("denied by the name of its host: {name}")));
         }
         let mut variables = Vec::new();
         if let Some(name) = name {
@@ -213,7 +213,7 @@ impl<'a> Launcher<'a> {
     /// between them until it has ended. Then this process ends as the program did.
     ///
     /// Descriptors from `first_own` on, the server's, are closed first.
-    pub(crate) fn relay(&mut self, alone: &Alone, client: &Client, first_own: i32) -> Report {
+    pub(crate) fn relay(&mut self, alone: &Alone, client: &Client, first_own: i32) -> ExitReport {
         match self.try_relay(alone, client, first_own) {
             Ok(How::Exited(code)) => exit_now(code),
             Ok(How::Signaled(signal)) => {
@@ -344,6 +344,6 @@ fn ends(socket: BorrowedFd, peer: Peer) -> Ends {
     }
 }
 
-fn cannot_execute(path: &CStr, why: &io::Error) -> Report {
-    Report::Error(format!("cannot execute {}: {}", path.to_string_lossy(), reason(why)))
+fn cannot_execute(path: &CStr, why: &io::Error) -> ExitReport {
+    ExitReport::Error(format!("cannot execute {}: {}", path.to_string_lossy(), reason(why)))
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use tine_sys::memory::Shared;
 
-use crate::lifecycle::outcome::Report;
+use crate::lifecycle::outcome::ExitReport;
 
 // Words of a slot's display: bytes in, bytes out, report, text.
 const BYTES_IN: usize = 0;
@@ -58,18 +58,18 @@ impl ConnStats {
     /// Notes that the client reset the connection.
     #[inline]
     pub(crate) fn reset(self, slot: usize) {
-        self.0[slot][REPORT].store(u64::from(Report::Reset.to_parts().0), Relaxed);
+        self.0[slot][REPORT].store(u64::from(ExitReport::Reset.to_parts().0), Relaxed);
     }
 
     /// Whether that was noted.
     #[inline]
     pub(crate) fn was_reset(self, slot: usize) -> bool {
-        self.0[slot][REPORT].load(Relaxed) == u64::from(Report::Reset.to_parts().0)
+        self.0[slot][REPORT].load(Relaxed) == u64::from(ExitReport::Reset.to_parts().0)
     }
 
     /// Shows how the connection ended; a long text is cut.
     #[inline]
-    pub(crate) fn report(self, slot: usize, report: &Report) {
+    pub(crate) fn report(self, slot: usize, report: &ExitReport) {
         let (number, text) = report.to_parts();
         if text.is_empty() {
             self.0[slot][REPORT].store(u64::from(number), Relaxed);
@@ -86,7 +86,7 @@ impl ConnStats {
 
     /// What the connection reported. Anything may stand there: numbers are clamped, text is made
     /// valid, and the log escapes it.
-    pub(crate) fn reported(self, slot: usize) -> Option<Report> {
+    pub(crate) fn reported(self, slot: usize) -> Option<ExitReport> {
         let word = self.0[slot][REPORT].load(Relaxed);
         let length = ((word >> 8) as usize).min(TEXT_ROOM);
         let mut bytes: Vec<u8> = self.0[slot][TEXT..]
@@ -95,7 +95,7 @@ impl ConnStats {
             .flat_map(|word| word.load(Relaxed).to_le_bytes())
             .collect();
         bytes.truncate(length);
-        Report::from_parts(word as u8, String::from_utf8_lossy(&bytes).into_owned())
+        ExitReport::from_parts(word as u8, String::from_utf8_lossy(&bytes).into_owned())
     }
 }
 
@@ -107,12 +107,12 @@ mod tests {
     fn reports_are_cut_and_hostile_ones_clamped() {
         let display = ConnStats::new(1).expect("memory");
         let long = "é".repeat(TEXT_ROOM);
-        display.report(0, &Report::Error(long.clone()));
-        assert_eq!(display.reported(0), Some(Report::Error(long[..TEXT_ROOM].to_owned())));
+        display.report(0, &ExitReport::Error(long.clone()));
+        assert_eq!(display.reported(0), Some(ExitReport::Error(long[..TEXT_ROOM].to_owned())));
         display.0[0][REPORT].store(u64::MAX, Relaxed);
         assert_eq!(display.reported(0), None);
         display.0[0][REPORT].store(u64::MAX << 8 | 4, Relaxed);
-        assert!(matches!(display.reported(0), Some(Report::Error(_))));
+        assert!(matches!(display.reported(0), Some(ExitReport::Error(_))));
         display.received(0, 5);
         display.sent(0, 7);
         assert_eq!(display.bytes(0), Some((5, 7)));

@@ -8,7 +8,6 @@ pub(crate) mod diag;
 pub(crate) mod state;
 pub(crate) mod watcher;
 
-use std::fmt;
 use std::time::Duration;
 
 /// Times that end a connection. None is set by default.
@@ -30,26 +29,5 @@ impl Timeouts {
     /// Whether what has gone over the wire must be known.
     pub(crate) fn count_bytes(&self) -> bool {
         self.idle.is_some() || self.first_byte.is_some()
-    }
-}
-
-/// Why the server ended a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reason {
-    /// The client had gone, and the program went on.
-    ClientGone,
-    Idle,
-    Lifetime,
-    FirstByte,
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Reason::ClientGone => "client gone",
-            Reason::Idle => "timeout idle",
-            Reason::Lifetime => "timeout lifetime",
-            Reason::FirstByte => "timeout first-byte",
-        })
     }
 }

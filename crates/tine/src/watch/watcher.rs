@@ -4,16 +4,16 @@ use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
-use super::Reason;
 use super::diag::{Diag, SocketInfo};
-use super::state::{Rules, Seen, TrackedConnection, Verdict};
+use super::state::{Escalation, Observation, TrackedConnection, WatchRules};
+use crate::lifecycle::outcome::EndReason;
 use crate::log::Log;
 use crate::net::listener::Listener;
 
 /// What is remembered between two looks.
 #[derive(Debug)]
 pub(crate) struct Watcher {
-    rules: Rules,
+    rules: WatchRules,
     /// Where it cannot be asked, only the lifetime is kept.
     diag: Option<Diag>,
     /// Family (IPv6 or not) and port of the sockets to look at.
@@ -35,7 +35,7 @@ pub(crate) struct ConnectionSnapshot {
 impl Watcher {
     /// Watches by these rules; `diag` is a way to ask the kernel: none needed, or none to be had.
     pub(crate) fn new(
-        rules: Rules,
+        rules: WatchRules,
         diag: Option<Option<OwnedFd>>,
         listeners: &[Listener],
         log: &mut Log,
@@ -65,16 +65,16 @@ impl Watcher {
     }
 
     /// Forgets a connection that has ended; says why it was ended, if it was.
-    pub(crate) fn forget(&mut self, slot: usize, id: u64) -> Option<Reason> {
+    pub(crate) fn forget(&mut self, slot: usize, id: u64) -> Option<EndReason> {
         self.connections.remove(&slot).filter(|watched| watched.id == id)?.reason()
     }
 
     /// Why a connection was told to end, if it was.
-    pub(crate) fn reason(&self, slot: usize, id: u64) -> Option<Reason> {
+    pub(crate) fn reason(&self, slot: usize, id: u64) -> Option<EndReason> {
         self.connections.get(&slot).filter(|watched| watched.id == id)?.reason()
     }
 
-    pub(crate) fn look(&mut self, known: &[ConnectionSnapshot], clock: Instant) -> Vec<(usize, Verdict)> {
+    pub(crate) fn look(&mut self, known: &[ConnectionSnapshot], clock: Instant) -> Vec<(usize, Escalation)> {
         self.next_look = clock + self.rules.interval();
         if known.is_empty() {
             return Vec::new();
@@ -89,7 +89,7 @@ impl Watcher {
             if watched.id != one.id {
                 *watched = TrackedConnection::new(one.id, one.started);
             }
-            let seen = table.as_ref().map_or(Seen::Nothing, |table| see(one, table));
+            let seen = table.as_ref().map_or(Observation::Nothing, |table| see(one, table));
             if let Some(verdict) = watched.look(seen, &self.rules, clock) {
                 verdicts.push((at, verdict));
             }
@@ -110,15 +110,15 @@ impl Watcher {
     }
 }
 
-fn see(known: &ConnectionSnapshot, table: &HashMap<u64, SocketInfo>) -> Seen {
-    let Some(socket) = known.socket else { return Seen::Nothing };
+fn see(known: &ConnectionSnapshot, table: &HashMap<u64, SocketInfo>) -> Observation {
+    let Some(socket) = known.socket else { return Observation::Nothing };
     match table.get(&socket) {
         Some(facts) => {
-            Seen::There { bytes: facts.received.wrapping_add(facts.acked), spoke: facts.received > 0 }
+            Observation::There { bytes: facts.received.wrapping_add(facts.acked), spoke: facts.received > 0 }
         }
         // A socket that was reset is in the table no more, although the process has it.
-        None if has_socket(known.pid, socket) => Seen::Gone,
-        None => Seen::Nothing,
+        None if has_socket(known.pid, socket) => Observation::Gone,
+        None => Observation::Nothing,
     }
 }
 

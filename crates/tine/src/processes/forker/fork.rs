@@ -12,7 +12,7 @@ use super::run::{Client, Memory};
 use super::state::pause;
 use crate::connection::Connection;
 use crate::error::{HandlerError, reason};
-use crate::lifecycle::outcome::Report;
+use crate::lifecycle::outcome::ExitReport;
 use crate::net::accept::advice;
 use crate::processes::conn;
 use crate::processes::spare;
@@ -73,7 +73,7 @@ fn make_process<H>(
     match &mut forker.launcher {
         Some(launcher) if !launcher.relays() && !launcher.prepares() => {
             let display = forker.board.display();
-            let failed = |report: &Report| display.report(slot, report);
+            let failed = |report: &ExitReport| display.report(slot, report);
             let client = launch::Client { socket, entry: *entry, launch_context };
             launcher.spawn(forker.alone, id, &client, &failed).map(Side::Parent)
         }

@@ -11,7 +11,7 @@ use crate::error::HandlerError;
 use crate::net::peer::Peer;
 use crate::shared::board::{Phase, now};
 use crate::system::descendants;
-use crate::watch::state::Verdict;
+use crate::watch::state::Escalation;
 use crate::watch::watcher::ConnectionSnapshot;
 
 impl<H> Supervisor<'_, H>
@@ -29,8 +29,8 @@ where
         for (at, verdict) in self.watcher.look(&known, clock) {
             let signals: &[Signal] = match verdict {
                 // A stopped process cannot end by itself: it is woken.
-                Verdict::Term => &[Signal::TERM, Signal::CONT],
-                Verdict::Kill => &[Signal::KILL],
+                Escalation::Term => &[Signal::TERM, Signal::CONT],
+                Escalation::Kill => &[Signal::KILL],
             };
             self.signal_family(&known[at], signals);
         }

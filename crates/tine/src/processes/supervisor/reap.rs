@@ -12,7 +12,7 @@ use super::state::Event;
 use crate::admission::penalty::Fault;
 use crate::connection::Connection;
 use crate::error::HandlerError;
-use crate::lifecycle::outcome::Outcome;
+use crate::lifecycle::outcome::{EndReason, Outcome};
 use crate::log::Usage;
 use crate::net::peer::Peer;
 use crate::processes::delayer;
@@ -21,7 +21,6 @@ use crate::settings::KILL_AFTER;
 use crate::shared::board::{Entry, Phase, now};
 use crate::system::cgroup::Cgroup;
 use crate::system::descendants;
-use crate::watch::Reason;
 
 /// How often it is looked whether descendants that were told to end have ended.
 pub(super) const LINGER: Duration = Duration::from_millis(25);
@@ -280,7 +279,7 @@ where
         Some((fault, self.door.charge(peer, fault)?))
     }
 
-    fn end_line(&self, slot: usize, ended: &Ended, reason: Option<Reason>) -> (Entry, Outcome, Usage) {
+    fn end_line(&self, slot: usize, ended: &Ended, reason: Option<EndReason>) -> (Entry, Outcome, Usage) {
         let entry = self.board.entry(slot);
         let display = self.board.display();
         let outcome = match reason {
