@@ -13,14 +13,10 @@ use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{RecvFlags, SendFlags};
 use tine_sys::memory::BroadcastFlag;
 
+use crate::lifecycle::timing::CLOSE_LINGER;
 use crate::log::Log;
 use crate::net::peer::{Peer, canonical};
 use crate::shared::stats::ConnStats;
-
-/// How long a connection that is closed with input unread, or before the client closed, keeps
-/// discarding what still comes. Closing at once would answer it with a reset, and a reset can destroy
-/// the last answer on its way (RFC 1122, 4.2.2.13).
-const LINGER: Duration = Duration::from_secs(2);
 
 /// Where discarded bytes would go. Static, because it is never touched where the kernel discards: on the
 /// stack, every function that holds it would touch all of its pages, in every process.
@@ -241,7 +237,7 @@ pub(crate) fn finish(socket: &OwnedFd) {
     if rustix::net::shutdown(socket, rustix::net::Shutdown::Write).is_err() {
         return;
     }
-    let deadline = Instant::now() + LINGER;
+    let deadline = Instant::now() + CLOSE_LINGER;
     while discard_now(socket) == Discarded::AllForNow {
         if Instant::now() >= deadline {
             return;

@@ -17,16 +17,6 @@ use crate::system::users::Identity;
 use crate::watch::Timeouts;
 use crate::watch::state::WatchRules;
 
-/// How long a process that was told to end (TERM) has until it is killed.
-pub(crate) const KILL_AFTER: Duration = Duration::from_secs(2);
-
-/// How long killed processes are waited for. One that cannot die (in an uninterruptible sleep) must not
-/// keep the server.
-pub(crate) const KILL_WAIT: Duration = Duration::from_secs(5);
-
-/// A supervisor has ended so long after its drain timeout, at the latest.
-pub(crate) const STOP_WITHIN: Duration = Duration::from_secs(KILL_AFTER.as_secs() + KILL_WAIT.as_secs() + 2);
-
 /// What happens to a client that comes when as many connections as allowed are served.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum WhenFull {

@@ -4,3 +4,4 @@ pub(crate) mod backoff;
 pub(crate) mod outcome;
 pub(crate) mod ready;
 pub(crate) mod signals;
+pub(crate) mod timing;

@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::net::SendFlags;
@@ -15,15 +15,13 @@ use rustix::process::Pid;
 use tine_sys::process::exit_now;
 
 use crate::connection::{Discarded, discard_now};
+use crate::lifecycle::timing::REJECT_LINGER;
 use crate::log::Log;
 use crate::log::limit::{Emit, LineLimit};
 use crate::net::peer::Peer;
 use crate::processes::start::enter;
 use crate::settings::Settings;
 use crate::shared::fd_passing::{self, Wait};
-
-/// How long a refused client may take to read its text and close.
-const KILL_WAIT: Duration = Duration::from_secs(5);
 
 /// How many are kept at a time; beyond, the oldest is closed.
 const MOST: usize = 500;
@@ -165,7 +163,7 @@ fn receive(
                 if kept.len() >= MOST {
                     kept.pop_front();
                 }
-                kept.push_back(Rejected { socket, until: Instant::now() + KILL_WAIT });
+                kept.push_back(Rejected { socket, until: Instant::now() + REJECT_LINGER });
             }
             Ok(None) => return false,
             Err(rustix::io::Errno::AGAIN) => return true,

@@ -17,6 +17,7 @@ use rustix::event::{PollFd, PollFlags};
 use tine_sys::exec::CgroupEntry;
 
 use crate::error::{Error, reason};
+use crate::lifecycle::timing::KILL_WAIT;
 use crate::system::procfs::{Stat, own_id};
 
 /// What the kernel says a file system of cgroups is (statfs(2), `CGROUP2_SUPER_MAGIC`).
@@ -117,7 +118,7 @@ impl Cgroup {
     /// The kernel marks the file as changed when the last one has gone.
     fn wait_until_empty(&self) -> io::Result<()> {
         let events = std::fs::File::open(self.0.join("cgroup.events"))?;
-        let deadline = std::time::Instant::now() + crate::settings::KILL_WAIT;
+        let deadline = std::time::Instant::now() + KILL_WAIT;
         while self.is_populated() && std::time::Instant::now() < deadline {
             tine_sys::wait::until(&mut [PollFd::new(&events, PollFlags::PRI)], Some(deadline))?;
             // Reading it is what says that the change has been seen.

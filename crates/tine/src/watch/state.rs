@@ -4,10 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::Timeouts;
 use crate::lifecycle::outcome::EndReason;
-use crate::settings::KILL_AFTER;
-
-/// How long a program has to notice by itself that its client has gone.
-const GRACE: Duration = Duration::from_secs(5);
+use crate::lifecycle::timing::{CLIENT_GONE_GRACE, KILL_AFTER};
 
 /// The least and the most time from one look to the next.
 const OFTEN: Duration = Duration::from_millis(25);
@@ -92,7 +89,7 @@ impl TrackedConnection {
             self.spoke |= spoke;
         }
         if seen == Observation::Gone && rules.clients_matter && self.phase == EndPhase::Running {
-            self.phase = EndPhase::Grace(now + GRACE);
+            self.phase = EndPhase::Grace(now + CLIENT_GONE_GRACE);
         }
         self.at(seen, rules, now)
     }

@@ -16,6 +16,7 @@ use tine_sys::wait;
 
 use crate::admission::Admission;
 use crate::admission::block::Block;
+use crate::lifecycle::timing::LAST_CLIENTS_WAIT;
 use crate::net::peer::Peer;
 use crate::processes::rejector::{self, Reason};
 use crate::processes::start::enter;
@@ -28,9 +29,6 @@ use quota::Places;
 
 /// How often it is looked whether clients have hung up, in nanoseconds.
 const LOOK: u64 = 1_000_000_000;
-
-/// How long a forker may take to send a client, when a drain begins; one that was killed while it did takes no longer.
-const LAST: Duration = Duration::from_millis(200);
 
 /// Clients taken in before others get their chance to go.
 const TURN: usize = 64;
@@ -196,7 +194,7 @@ impl Delayer<'_> {
 
     /// Takes in those whom forkers were just sending when the drain began.
     fn take_in_the_last(&self, queue: &mut Queue<OwnedFd>) {
-        let deadline = Instant::now() + LAST;
+        let deadline = Instant::now() + LAST_CLIENTS_WAIT;
         loop {
             // Asked before it is looked: who is not sending by now sends nobody any more.
             let somebody_sends = self.board.is_passing();

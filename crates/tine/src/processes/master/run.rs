@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::Signal;
@@ -15,10 +15,10 @@ use crate::error::Error;
 use crate::lifecycle::outcome::Outcome;
 use crate::lifecycle::ready::Ready;
 use crate::lifecycle::signals::{self, Command};
+use crate::lifecycle::timing::{KILL_WAIT, STOP_WITHIN};
 use crate::log::Log;
 use crate::processes::supervisor::signal_one;
 use crate::services::{Service, Services};
-use crate::settings::STOP_WITHIN;
 use crate::system::descendants;
 use crate::system::orphans::PreexistingChildren;
 
@@ -201,7 +201,7 @@ impl<'a> Master<'a> {
 
     /// After a start that failed: nothing of it is left when the error is told.
     fn wait_for_the_killed(&mut self) {
-        let deadline = Instant::now() + Duration::from_secs(5);
+        let deadline = Instant::now() + KILL_WAIT;
         while !self.pids.is_empty() && Instant::now() < deadline {
             let Some(own) = &self.own else { return };
             let _ = wait::until(&mut [PollFd::new(&own.commands, PollFlags::IN)], Some(deadline));

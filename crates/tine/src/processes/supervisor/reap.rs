@@ -7,23 +7,20 @@ use rustix::process::Signal;
 use tine_sys::process::{Ended, How, has_ended, reap, reap_ordinary};
 
 use super::children::Role;
-use super::run::{GATHER, Supervisor};
+use super::run::Supervisor;
 use super::state::Event;
 use crate::admission::penalty::Fault;
 use crate::connection::Connection;
 use crate::error::HandlerError;
 use crate::lifecycle::outcome::{EndReason, Outcome};
+use crate::lifecycle::timing::{KILL_AFTER, REAP_BATCH};
 use crate::log::Usage;
 use crate::net::peer::Peer;
 use crate::processes::delayer;
 use crate::program::KillMode;
-use crate::settings::KILL_AFTER;
 use crate::shared::board::{Entry, Phase, now};
 use crate::system::cgroup::Cgroup;
 use crate::system::descendants;
-
-/// How often it is looked whether descendants that were told to end have ended.
-pub(super) const LINGER: Duration = Duration::from_millis(25);
 
 /// Orphans are reaped together for so long.
 const ORPHANS: Duration = Duration::from_millis(50);
@@ -93,7 +90,7 @@ where
             some = true;
             self.reap_child(pid, events);
         }
-        self.gather_until = some.then(|| Instant::now() + GATHER);
+        self.gather_until = some.then(|| Instant::now() + REAP_BATCH);
     }
 
     /// Has the end of a process noticed that executes a program. Its signal will be SIGCHLD (execve(2)),

@@ -12,7 +12,6 @@ use tine_sys::wait;
 
 use super::children::ChildTable;
 use super::pidfds::Exits;
-use super::reap::LINGER;
 use super::setup::{adapt, channel, delays, move_descriptors_up, sweep_every, take_signals};
 use super::state::{Event, Helper, Phase, State};
 use crate::admission::Admission;
@@ -20,6 +19,7 @@ use crate::admission::access::watch::RuleFiles;
 use crate::connection::Connection;
 use crate::error::{Error, HandlerError};
 use crate::lifecycle::signals::{self, Command};
+use crate::lifecycle::timing::DESCENDANTS_POLL;
 use crate::log::Log;
 use crate::net::listener::Listener;
 use crate::processes::delayer::Channels;
@@ -31,10 +31,6 @@ use crate::system::descendants;
 use crate::system::orphans::PreexistingChildren;
 use crate::watch::diag::Diag;
 use crate::watch::watcher::Watcher;
-
-/// Ends of processes are taken together for so long, while nobody waits for room: fewer changes
-/// between processes, about a twentieth of the rate.
-pub(super) const GATHER: Duration = Duration::from_millis(2);
 
 /// The descriptors that only the supervisor has.
 pub(super) struct Own {
@@ -234,7 +230,7 @@ where
         }
         let gathering = self.gather_until.filter(|_| self.may_gather(state));
         let sweep = Some(self.sweep_at).filter(|_| !self.people.no_connections());
-        let lingering = (!self.lingering.is_empty()).then(|| Instant::now() + LINGER);
+        let lingering = (!self.lingering.is_empty()).then(|| Instant::now() + DESCENDANTS_POLL);
         let look = self.watcher.deadline(!self.people.no_connections());
         let rules = self.rules.as_ref().and_then(RuleFiles::deadline);
         let deadline = [state.deadline(), gathering, sweep, look, lingering, self.orphans_at, rules]

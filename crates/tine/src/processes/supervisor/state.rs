@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::lifecycle::backoff::RestartBackoff;
-use crate::settings::{KILL_AFTER, KILL_WAIT};
+use crate::lifecycle::timing::{KILL_AFTER, KILL_WAIT};
 
 /// The phases of a server, as an operator would name them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
