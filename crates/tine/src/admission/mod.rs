@@ -19,7 +19,7 @@ use crate::error::Error;
 use crate::net::peer::Peer;
 use crate::processes::rejector::Reason;
 use crate::settings::Settings;
-use crate::shared::board::now;
+use crate::system::clock::now;
 
 /// What decides: rules that nobody can change, and what has been seen of each source, in memory that supervisor, forkers,
 /// waiting spares and the delayer share.

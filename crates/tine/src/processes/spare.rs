@@ -23,7 +23,8 @@ use crate::net::accept::{AcceptError, classify};
 use crate::net::peer::Peer;
 use crate::processes::conn;
 use crate::processes::delayer;
-use crate::shared::board::{Entry, Orders, Phase, now};
+use crate::shared::board::{Entry, Orders, Phase};
+use crate::system::clock::now;
 
 /// Waits for a client, serves it, and ends; with `reuse`, serves as many as that.
 pub(crate) fn live<H>(forker: &mut Forker<'_, H>, slot: usize) -> !

@@ -28,8 +28,9 @@ use crate::processes::delayer;
 use crate::processes::rejector::{self, Reason};
 use crate::program::launch::{LaunchContext, Launcher};
 use crate::settings::Settings;
-use crate::shared::board::{Board, Entry, Orders, now};
+use crate::shared::board::{Board, Entry, Orders};
 use crate::system::cgroup::Cgroups;
+use crate::system::clock::now;
 use crate::system::procfs::Stat;
 
 /// A forker: what it was given at its fork, all of it made by the supervisor.

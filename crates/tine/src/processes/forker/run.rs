@@ -78,7 +78,7 @@ where
         paused_until: None,
     };
     // The clock is looked up in the kernel's page once, here, instead of in each spare.
-    crate::shared::board::now();
+    crate::system::clock::now();
     tine_sys::memory::trim_heap();
     tine_sys::memory::trim_stack();
     // Not before all forkers are there: the processes of one could use up what another needs to start.

@@ -17,10 +17,10 @@ use crate::lifecycle::ready::Ready;
 use crate::lifecycle::signals::{self, Command};
 use crate::lifecycle::timing::{KILL_WAIT, STOP_WITHIN};
 use crate::log::Log;
-use crate::processes::supervisor::signal_one;
 use crate::services::{Service, Services};
 use crate::system::descendants;
 use crate::system::orphans::PreexistingChildren;
+use crate::system::signal::signal_one;
 
 /// What only the top has, none of its children.
 pub(super) struct Own {

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::process::Signal;
 
 use super::run::Supervisor;
 use super::state::{Action, Event, Helper, State};
@@ -10,6 +10,7 @@ use crate::connection::Connection;
 use crate::error::HandlerError;
 use crate::lifecycle::outcome::Outcome;
 use crate::processes::delayer;
+use crate::system::signal::{signal_group, signal_one};
 
 impl<H> Supervisor<'_, H>
 where
@@ -105,21 +106,5 @@ where
         for (pid, _) in self.people.in_slots() {
             signal_group(pid, Signal::KILL);
         }
-    }
-}
-
-/// Signals a child that has not been reaped: whoever is listed as one is.
-pub(crate) fn signal_one(pid: i32, signal: Signal) {
-    if let Some(pid) = Pid::from_raw(pid) {
-        // It may have ended; then it is reaped soon.
-        let _ = kill_process(pid, signal);
-    }
-}
-
-/// Signals a connection and what it started in its group. It may not have made the group yet.
-pub(super) fn signal_group(pid: i32, signal: Signal) {
-    let Some(id) = Pid::from_raw(pid) else { return };
-    if kill_process_group(id, signal).is_err() {
-        signal_one(pid, signal);
     }
 }

@@ -4,13 +4,14 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::apply::signal_group;
 use super::run::Supervisor;
 use crate::connection::Connection;
 use crate::error::HandlerError;
 use crate::net::peer::Peer;
-use crate::shared::board::{Phase, now};
+use crate::shared::board::Phase;
+use crate::system::clock::now;
 use crate::system::descendants;
+use crate::system::signal::signal_group;
 use crate::watch::state::Escalation;
 use crate::watch::watcher::ConnectionSnapshot;
 

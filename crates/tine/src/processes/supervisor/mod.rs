@@ -14,5 +14,4 @@ mod setup;
 mod spawn;
 mod state;
 
-pub(crate) use apply::signal_one;
 pub(crate) use run::run;

@@ -18,8 +18,9 @@ use crate::log::Usage;
 use crate::net::peer::Peer;
 use crate::processes::delayer;
 use crate::program::KillMode;
-use crate::shared::board::{Entry, Phase, now};
+use crate::shared::board::{Entry, Phase};
 use crate::system::cgroup::Cgroup;
+use crate::system::clock::now;
 use crate::system::descendants;
 
 /// Orphans are reaped together for so long.

@@ -19,6 +19,7 @@ use tine_sys::memory::{BroadcastFlag, Record, Region, Shared};
 use crate::admission::block::{Aggregation, Block, block_of};
 use crate::net::peer::Peer;
 use crate::shared::stats::ConnStats;
+use crate::system::clock::now;
 
 /// The most forkers that a server can have.
 pub(crate) const MAX_FORKERS: usize = 64;
@@ -336,12 +337,6 @@ impl Board {
 
 fn bit(slot: usize) -> u64 {
     1 << (slot % 64)
-}
-
-/// The monotonic clock, in nanoseconds.
-pub(crate) fn now() -> u64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
 #[cfg(test)]
