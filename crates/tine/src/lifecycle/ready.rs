@@ -1,4 +1,5 @@
-//! Saying that the server is ready, to whoever waits for it.
+//! Readiness notification: the ports on standard output, a newline on a descriptor (s6), and the
+//! message of sd_notify(3). Runs in the master, or in a single supervisor.
 
 use std::os::fd::OwnedFd;
 
@@ -7,27 +8,26 @@ use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use sd_notify::NotifyState;
 
 use crate::error::Error;
-use crate::net::listener::Listener;
 
-/// Who is told, besides a service manager that set `NOTIFY_SOCKET`.
+/// The receivers of the notification, besides a service manager that set `NOTIFY_SOCKET`.
 #[derive(Debug, Default)]
 pub(crate) struct Ready {
-    /// Print each port on standard output, which becomes `/dev/null`.
+    /// Print each port on standard output, which then becomes `/dev/null`.
     pub(crate) ports: bool,
-    /// What was standard output before.
+    /// The original standard output, once [`Ready::prepare`] has replaced it.
     stdout: Option<OwnedFd>,
-    /// Write a newline here, then close it (s6).
+    /// Write a newline to this descriptor, then close it.
     pub(crate) descriptor: Option<OwnedFd>,
 }
 
 impl Ready {
-    /// Nobody is told but who waits at this descriptor.
+    /// Notifies the process at the other end of this descriptor only.
     pub(crate) fn at(descriptor: Option<OwnedFd>) -> Ready {
         Ready { descriptor, ..Ready::default() }
     }
 
-    /// Before the first fork: no process of the server keeps standard output open, so that whoever
-    /// reads the ports sees the end after them.
+    /// Replaces standard output by `/dev/null`, before the first fork: no process of the server keeps the
+    /// original one open, so that its reader sees the end of the file after the ports.
     pub(crate) fn prepare(&mut self, lowest: i32) -> Result<(), Error> {
         if !self.ports {
             return Ok(());
@@ -39,37 +39,35 @@ impl Ready {
         Ok(())
     }
 
-    /// Clients can connect from now on.
-    pub(crate) fn say<'a>(&mut self, listeners: impl IntoIterator<Item = &'a Listener>) -> Result<(), Error> {
+    /// Notifies every receiver that clients can connect.
+    pub(crate) fn notify(&mut self, ports: impl IntoIterator<Item = u16>) -> Result<(), Error> {
         if let Some(stdout) = self.stdout.take() {
-            print_ports(stdout, listeners).map_err(cannot_print)?;
+            print_ports(&stdout, ports).map_err(cannot_print)?;
         }
         if let Some(descriptor) = self.descriptor.take() {
-            let said = rustix::io::write(&descriptor, b"\n");
-            said.map_err(|why| {
-                let next = "give --ready-fd a descriptor that is open for writing";
-                Error::system("cannot say that the server is ready", &why.into(), next)
+            rustix::io::write(&descriptor, b"\n").map_err(|why| {
+                let next = "pass a readiness descriptor that is open for writing";
+                Error::system("cannot notify that the server is ready", &why.into(), next)
             })?;
         }
-        // Whoever set NOTIFY_SOCKET and does not listen to it loses only the message.
+        // Without a receiver at NOTIFY_SOCKET, only the message is lost.
         let _ = sd_notify::notify(&[NotifyState::Ready]);
         Ok(())
     }
 
-    /// The server drains.
+    /// Notifies the service manager that the server drains.
     pub(crate) fn stopping(&self) {
         let _ = sd_notify::notify(&[NotifyState::Stopping]);
     }
 }
 
-fn print_ports<'a>(stdout: OwnedFd, listeners: impl IntoIterator<Item = &'a Listener>) -> Result<(), Errno> {
-    let ports =
-        listeners.into_iter().filter(|listener| !listener.repeats).filter_map(|listener| listener.port);
-    let text: String = ports.map(|port| format!("{port}\n")).collect();
-    // A few bytes: a pipe takes them as a whole.
-    rustix::io::write(&stdout, text.as_bytes()).map(drop)
+fn print_ports(stdout: &OwnedFd, ports: impl IntoIterator<Item = u16>) -> Result<(), Errno> {
+    let lines: String = ports.into_iter().map(|port| format!("{port}\n")).collect();
+    // Less than PIPE_BUF, so that a pipe takes all of it (pipe(7)).
+    rustix::io::write(stdout, lines.as_bytes()).map(drop)
 }
 
 fn cannot_print(why: Errno) -> Error {
-    Error::system("cannot print the port", &why.into(), "give standard output a reader, or leave out -1")
+    let next = "redirect standard output to a reader or a file, or do not print the ports";
+    Error::system("cannot print the port on standard output", &why.into(), next)
 }

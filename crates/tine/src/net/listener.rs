@@ -22,7 +22,7 @@ pub(crate) struct Listener {
     /// The TCP port.
     pub(crate) port: Option<u16>,
     /// Another socket of the same address before this one has said the port already.
-    pub(crate) repeats: bool,
+    repeats: bool,
     /// Held for its end only, when the file goes.
     _file: Option<SocketFile>,
     /// Whoever started this process has it, too.
@@ -83,6 +83,11 @@ impl Listener {
         listener.shared = true;
         listener.blocks = blocks;
         Ok(listener)
+    }
+
+    /// The port that a ready server prints: each port of an address once.
+    pub(crate) fn port_to_print(&self) -> Option<u16> {
+        self.port.filter(|_| !self.repeats)
     }
 
     pub(crate) fn set_backlog(&self, backlog: u32) -> Result<(), Error> {

@@ -6,6 +6,8 @@ use std::os::unix::ffi::OsStrExt;
 
 use tine_sys::exec::CStrings;
 
+use crate::system::descendants::CONNECTION;
+
 /// Variables that would lie if they were inherited: about another connection, or meant for the server.
 const NOT_INHERITED: [&str; 31] = [
     SERVICE,
@@ -40,9 +42,6 @@ const NOT_INHERITED: [&str; 31] = [
     "WATCHDOG_PID",
     "WATCHDOG_USEC",
 ];
-
-/// The variable that names the connection, as the log does.
-pub(crate) const CONNECTION: &str = "TINE_CONNECTION";
 
 /// The variable that names the service, where the server has several.
 pub(crate) const SERVICE: &str = "TINE_SERVICE";

@@ -17,7 +17,7 @@ use tine_sys::exec::LIMITS;
 
 use crate::error::Error;
 use crate::system::users::Identity;
-pub(crate) use environment::{CONNECTION, Environment, SERVICE};
+pub(crate) use environment::{Environment, SERVICE};
 use prepare::Prepare;
 
 /// A program that is executed for each connection, which it has as its standard input and output: the

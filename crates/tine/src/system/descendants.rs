@@ -11,8 +11,11 @@ use std::os::fd::OwnedFd;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tine_sys::process::reap_ordinary;
 
-use crate::program::CONNECTION;
 use crate::system::procfs::{Stat, children, own_id};
+
+/// The environment variable that holds the id of the connection, as the log has it. Every program gets it,
+/// and its descendants inherit it.
+pub(crate) const CONNECTION: &str = "TINE_CONNECTION";
 
 /// How often it is looked for those that are to be killed.
 const ROUNDS: usize = 10;

@@ -40,9 +40,8 @@ impl Master<'_> {
         }
         // Last in line when memory runs out, where that may be had. The services have chosen theirs.
         let _ = std::fs::write("/proc/self/oom_score_adj", "-800");
-        let listeners: Vec<&Listener> =
-            self.services.iter().flat_map(|service| &service.server.listeners).collect();
-        own.ready.say(listeners)
+        let listeners = self.services.iter().flat_map(|service| &service.server.listeners);
+        own.ready.notify(listeners.filter_map(Listener::port_to_print))
     }
 
     /// Forks the supervisor of a service; `ready` is where it says so.

@@ -9,6 +9,7 @@ use super::state::{Event, Helper};
 use crate::admission::access::watch::RuleFiles;
 use crate::connection::Connection;
 use crate::error::{Error, HandlerError};
+use crate::net::listener::Listener;
 use crate::processes::cgroup_cleaner;
 use crate::processes::delayer::{self, Channels, Delayer};
 use crate::processes::forker::{self, Forker};
@@ -39,7 +40,7 @@ where
         for listener in &self.listeners {
             self.log.listen(&listener.name, self.settings.backlog);
         }
-        self.ready.say(&self.listeners)?;
+        self.ready.notify(self.listeners.iter().filter_map(Listener::port_to_print))?;
         self.log.status(|| 0, self.settings.max_connections);
         Ok(())
     }
