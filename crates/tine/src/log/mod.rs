@@ -13,7 +13,6 @@ use std::time::{Duration, SystemTime};
 use crate::error::Error;
 use crate::lifecycle::outcome::Outcome;
 use crate::net::peer::Peer;
-use crate::shared::board::Entry;
 use sink::Sink;
 
 /// How lines look.
@@ -118,12 +117,12 @@ impl Log {
         }
     }
 
-    pub(crate) fn accept(&mut self, entry: &Entry, pid: i32, count: usize, limit: usize) {
+    pub(crate) fn accept(&mut self, id: u64, peer: &Peer, pid: i32, count: usize, limit: usize) {
         self.event(
             "accept",
             &[
-                ("id", Number(entry.id)),
-                ("peer", Text(&entry.peer.to_string())),
+                ("id", Number(id)),
+                ("peer", Text(&peer.to_string())),
                 ("pid", Number(pid as u64)),
                 ("count", Number(count as u64)),
                 ("limit", Number(limit as u64)),
@@ -131,14 +130,14 @@ impl Log {
         );
     }
 
-    pub(crate) fn end(&mut self, entry: &Entry, pid: i32, outcome: &Outcome, spent: &Usage) {
+    pub(crate) fn end(&mut self, id: u64, peer: &Peer, pid: i32, outcome: &Outcome, spent: &Usage) {
         if self.format == Format::Tcpserver {
             return self.say(format_args!("end {pid} status {}", outcome.wait_status()));
         }
-        let peer = entry.peer.to_string();
+        let peer = peer.to_string();
         let how = outcome.to_string();
         let mut fields = vec![
-            ("id", Number(entry.id)),
+            ("id", Number(id)),
             ("peer", Text(&peer)),
             ("pid", Number(pid as u64)),
             ("outcome", Text(&how)),

@@ -132,7 +132,7 @@ where
     connection::take_received_any();
     if tells {
         let count = forker.board.count(Phase::Serving, None);
-        forker.log.accept(&entry, pid, count, forker.settings.max_connections);
+        forker.log.accept(entry.id, &entry.peer, pid, count, forker.settings.max_connections);
     }
     let before = if tells { own_usage().0 } else { Duration::ZERO };
     let report = conn::handle(forker, socket, slot, entry);
@@ -146,7 +146,7 @@ where
         let (cpu, peak_kib) = own_usage();
         let duration = Duration::from_nanos(now() - entry.start);
         let spent = Usage { duration, bytes, cpu: cpu.saturating_sub(before), peak_kib };
-        forker.log.end(&entry, pid, &outcome, &spent);
+        forker.log.end(entry.id, &entry.peer, pid, &outcome, &spent);
     }
     if let Some(fault) = Fault::of(how, &outcome) {
         forker.charge(entry.peer, fault);

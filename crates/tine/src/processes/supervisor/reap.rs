@@ -73,7 +73,7 @@ where
         if let Some(count) = self.people.log_accept_once(slot, entry.id)
             && self.log.logs_connections()
         {
-            self.log.accept(&entry, pid, count, self.settings.max_connections);
+            self.log.accept(entry.id, &entry.peer, pid, count, self.settings.max_connections);
         }
     }
 
@@ -261,7 +261,7 @@ where
             self.people.log_end();
         }
         if let Some((entry, outcome, spent)) = line {
-            self.log.end(&entry, ended.pid, &outcome, &spent);
+            self.log.end(entry.id, &entry.peer, ended.pid, &outcome, &spent);
             self.log.status(|| self.board.count(Phase::Serving, None), self.settings.max_connections);
             if let Some((fault, time)) = penalty {
                 self.log.penalty(&entry.peer, fault.word(), time);
