@@ -1,35 +1,82 @@
-//! The table of the supervisor's signals: what each asks for.
+//! The signals that the master and the supervisors handle, one table. The exits of their children come as
+//! a real-time signal beside it. All other processes have every signal at its default.
 
 use rustix::process::Signal;
 
-/// What a signal asks for.
+use crate::lifecycle::outcome::signal_name;
+
+/// What a signal does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Command {
-    /// Drain; a second time, end the connections; a third time, kill.
+    /// Drain; at the second signal end the connections, at the third kill them.
     Stop,
-    /// Read the configuration again.
+    /// Reload the access rules.
     Reload,
-    /// Replace the binary.
-    Upgrade,
-    /// An orphan that was adopted has ended.
-    Orphan,
+    /// Nothing but a warning in the log.
+    Unsupported,
+    /// Reap a program or an orphan that has exited.
+    Reap,
 }
 
-/// Signal, command. ARCHITECTURE.md has the same table.
-pub(crate) const TABLE: [(Signal, Command); 5] = [
-    (Signal::TERM, Command::Stop),
-    (Signal::INT, Command::Stop),
-    (Signal::HUP, Command::Reload),
-    (Signal::USR2, Command::Upgrade),
-    (Signal::CHILD, Command::Orphan),
+/// Signal, command, effect. ARCHITECTURE.md has a row for each signal.
+const TABLE: [(Signal, Command, &str); 5] = [
+    (Signal::TERM, Command::Stop, DRAIN),
+    (Signal::INT, Command::Stop, DRAIN),
+    (Signal::HUP, Command::Reload, "reload the files of access rules"),
+    (Signal::USR2, Command::Unsupported, "replacing the binary is not supported; nothing is changed"),
+    (Signal::CHILD, Command::Reap, "reap a program or an orphan"),
 ];
+
+const DRAIN: &str = "drain; second signal: TERM to the connections, KILL after 2 s; third signal: KILL";
 
 /// The command of a signal.
 pub(crate) fn command(number: i32) -> Option<Command> {
-    TABLE.iter().find(|(signal, _)| signal.as_raw() == number).map(|(_, command)| *command)
+    TABLE.iter().find(|(signal, ..)| signal.as_raw() == number).map(|(_, command, _)| *command)
 }
 
-/// The numbers of the table.
+/// The warning about a signal that is not supported.
+pub(crate) fn warning(number: i32) -> String {
+    let effect = TABLE.iter().find(|(signal, ..)| signal.as_raw() == number).map_or("ignored", |row| row.2);
+    format!("SIG{}: {effect}", signal_name(number))
+}
+
+/// The numbers of the signals of the table.
 pub(crate) fn numbers() -> Vec<i32> {
-    TABLE.iter().map(|(signal, _)| signal.as_raw()).collect()
+    TABLE.iter().map(|(signal, ..)| signal.as_raw()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// The first cells of the table under "## Signals".
+    fn documented() -> Vec<&'static str> {
+        const ARCHITECTURE: &str = include_str!("../../../../ARCHITECTURE.md");
+        let (_, section) = ARCHITECTURE.split_once("\n## Signals\n").expect("a section about signals");
+        let section = section.split("\n## ").next().expect("text");
+        let rows = section.lines().filter_map(|line| line.strip_prefix("| ")?.split(" |").next());
+        rows.filter(|cell| *cell != "signal" && !cell.starts_with("---")).collect()
+    }
+
+    #[test]
+    fn architecture_has_a_row_for_each_signal_and_no_other() {
+        let (names, others): (Vec<&str>, Vec<&str>) = documented()
+            .iter()
+            .flat_map(|cell| cell.split(", "))
+            .partition(|name| name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit()));
+        let known: BTreeSet<String> = numbers().into_iter().map(signal_name).collect();
+        assert_eq!(names.len(), TABLE.len(), "{names:?}");
+        assert_eq!(names.into_iter().map(str::to_owned).collect::<BTreeSet<String>>(), known);
+        assert_eq!(others, ["a real-time signal"]);
+    }
+
+    #[test]
+    fn unsupported_signals_warn() {
+        let text = warning(Signal::USR2.as_raw());
+        assert_eq!(text, "SIGUSR2: replacing the binary is not supported; nothing is changed");
+        assert_eq!(command(Signal::USR2.as_raw()), Some(Command::Unsupported));
+        assert_eq!(command(Signal::USR1.as_raw()), None);
+    }
 }

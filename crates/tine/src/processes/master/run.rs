@@ -122,10 +122,8 @@ impl<'a> Master<'a> {
                 Some(Command::Reload) => {
                     self.warn("SIGHUP: the configuration cannot be read again yet; nothing is changed")
                 }
-                Some(Command::Upgrade) => {
-                    self.warn("SIGUSR2: the binary cannot be replaced yet; nothing is changed")
-                }
-                Some(Command::Orphan) => self.reap_children(&mut events),
+                Some(Command::Unsupported) => self.warn(&signals::warning(signal.number)),
+                Some(Command::Reap) => self.reap_children(&mut events),
                 None => {}
             }
         }

@@ -261,10 +261,8 @@ where
                 Some(Command::Stop) if self.has_lost_master() => events.push(Event::Abandoned),
                 Some(Command::Stop) => events.push(Event::StopRequested),
                 Some(Command::Reload) => self.reload(),
-                Some(Command::Upgrade) => {
-                    self.log.warning("SIGUSR2: the binary cannot be replaced yet; nothing is changed")
-                }
-                Some(Command::Orphan) => self.on_sigchld(signal.pid),
+                Some(Command::Unsupported) => self.log.warning(&signals::warning(signal.number)),
+                Some(Command::Reap) => self.on_sigchld(signal.pid),
                 None => {}
             }
         }
