@@ -1,8 +1,10 @@
 //! Memory shared with the processes forked from here, and memory given back before a fork.
 
 use std::io;
+use std::marker::PhantomData;
 use std::ops::Deref;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::{AtomicI32, AtomicU64};
 
 /// What may lie in shared memory: atomics, for which all zero bytes are a value, and which any
@@ -32,7 +34,8 @@ pub struct Record<const N: usize> {
 // SAFETY: atomics only; `repr(C)` leaves padding, which nobody reads.
 unsafe impl<const N: usize> Word for Record<N> {}
 
-/// A table in memory that this process shares with every process forked from it later.
+/// A table in memory that this process shares with every process forked from it later. It stays
+/// mapped for as long as a process lives, so copies of the handle are harmless.
 #[derive(Debug)]
 pub struct Shared<T: Word> {
     table: &'static [T],
@@ -55,74 +58,90 @@ impl<T: Word> Deref for Shared<T> {
 }
 
 impl<T: Word> Shared<T> {
-    /// A table of `length` entries, all zero. It lives as long as a process that maps it.
+    /// Maps a table of `length` entries, all zero.
     ///
     /// # Errors
     /// ENOMEM.
     pub fn new(length: usize) -> io::Result<Shared<T>> {
         let start = map_shared(length * size_of::<T>())?;
-        // SAFETY: the mapping is page-aligned, zero, large enough, and never unmapped; `Word` says that zero is a value and that others may change it.
+        // SAFETY: the mapping is page-aligned, zero, large enough, and never unmapped; `Word` says
+        // that zero is a value and that others may change it.
         let table = unsafe { std::slice::from_raw_parts(start.cast::<T>().cast_const(), length) };
         Ok(Shared { table })
     }
+}
 
-    /// Two tables in one mapping, which is handled as a whole through the [`Region`].
+/// Two tables in one shared mapping that some processes must not have: it can be left out of forked
+/// processes and taken away from this one. There is one owner; unmapping consumes it, so that no
+/// reference into the tables is left.
+#[derive(Debug)]
+pub struct SharedTables<T: Word, U: Word = AtomicU64> {
+    start: *mut libc::c_void,
+    bytes: usize,
+    first: usize,
+    second_at: usize,
+    second: usize,
+    tables: PhantomData<(T, U)>,
+}
+
+// SAFETY: the tables hold atomics only, which every thread and process may use at any time (`Word`).
+unsafe impl<T: Word, U: Word> Send for SharedTables<T, U> {}
+// SAFETY: as for `Send`.
+unsafe impl<T: Word, U: Word> Sync for SharedTables<T, U> {}
+
+impl<T: Word, U: Word> SharedTables<T, U> {
+    /// Maps tables of `first` and `second` entries, all zero.
     ///
     /// # Errors
     /// ENOMEM.
-    pub fn pair<U: Word>(length: usize, other: usize) -> io::Result<(Shared<T>, Shared<U>, Region)> {
-        let second = (length * size_of::<T>()).next_multiple_of(align_of::<U>().max(64));
-        let bytes = second + other * size_of::<U>();
+    pub fn new(first: usize, second: usize) -> io::Result<SharedTables<T, U>> {
+        let second_at = (first * size_of::<T>()).next_multiple_of(align_of::<U>().max(64));
+        let bytes = second_at + second * size_of::<U>();
         let start = map_shared(bytes)?;
-        let region =
-            Region { start: start as usize, bytes: bytes.next_multiple_of(rustix::param::page_size()) };
-        // SAFETY: as in `new`, for two parts of one mapping that do not overlap; the second begins at a
-        // multiple of its alignment.
-        let tables = unsafe {
-            (
-                std::slice::from_raw_parts(start.cast::<T>().cast_const(), length),
-                std::slice::from_raw_parts(start.byte_add(second).cast::<U>().cast_const(), other),
-            )
-        };
-        Ok((Shared { table: tables.0 }, Shared { table: tables.1 }, region))
+        let bytes = bytes.max(1).next_multiple_of(rustix::param::page_size());
+        Ok(SharedTables { start, bytes, first, second_at, second, tables: PhantomData })
     }
-}
 
-/// The whole mapping of a pair of tables.
-#[derive(Clone, Copy, Debug)]
-pub struct Region {
-    start: usize,
-    bytes: usize,
-}
+    /// The first table.
+    #[must_use]
+    #[inline]
+    pub fn first(&self) -> &[T] {
+        // SAFETY: the mapping begins with these entries, is page-aligned, and stays for as long as
+        // `self`; `Word` says that zero is a value and that others may change it.
+        unsafe { std::slice::from_raw_parts(self.start.cast::<T>().cast_const(), self.first) }
+    }
 
-impl Region {
-    /// Leaves the tables out of processes forked from here from now on (`MADV_DONTFORK`): they can
+    /// The second table.
+    #[must_use]
+    #[inline]
+    pub fn second(&self) -> &[U] {
+        // SAFETY: as for `first`; the second table begins at a multiple of its alignment, behind the
+        // first one, within the mapping.
+        unsafe {
+            let start = self.start.byte_add(self.second_at).cast::<U>().cast_const();
+            std::slice::from_raw_parts(start, self.second)
+        }
+    }
+
+    /// Leaves the tables out of processes forked from now on (`MADV_DONTFORK`, madvise(2)): those can
     /// neither read nor write them, and forking them is cheaper.
     ///
     /// # Errors
     /// None that a mapped region can cause.
     pub fn exclude_from_fork(&self) -> io::Result<()> {
         // SAFETY: the range is exactly one mapping of ours; the advice changes nothing here.
-        unsafe {
-            rustix::mm::madvise(
-                self.start as *mut libc::c_void,
-                self.bytes,
-                rustix::mm::Advice::LinuxDontFork,
-            )?;
-        }
+        unsafe { rustix::mm::madvise(self.start, self.bytes, rustix::mm::Advice::LinuxDontFork)? };
         Ok(())
     }
 
-    /// Takes the tables away from this process. Every later access ends the process with SIGSEGV, so
-    /// this is for a process that goes on with code that does not know them.
+    /// Takes the tables away from this process.
     ///
     /// # Errors
     /// None that a mapped region can cause.
-    pub fn unmap(&self) -> io::Result<()> {
-        // SAFETY: the range is exactly one mapping of ours. References to it remain, by contract
-        // unused: the child that calls this runs a handler and ends. The range is not mapped again
-        // by us; should the allocator take it, an erroneous access reads unrelated atomics.
-        unsafe { rustix::mm::munmap(self.start as *mut libc::c_void, self.bytes)? };
+    pub fn unmap(self) -> io::Result<()> {
+        // SAFETY: the range is exactly one mapping of ours, and `self` was its only owner: references
+        // into it borrow from `self`.
+        unsafe { rustix::mm::munmap(self.start, self.bytes)? };
         Ok(())
     }
 }
@@ -142,57 +161,60 @@ fn map_shared(length: usize) -> io::Result<*mut libc::c_void> {
     Ok(start)
 }
 
-/// A single word that this process writes and its children can only read: their view of it is a
-/// mapping without write permission, which they cannot get back.
-#[derive(Clone, Copy, Debug)]
-pub struct BroadcastFlag {
-    writable: Shared<AtomicU64>,
-    readable: &'static AtomicU64,
+/// The writing half of a word that one process sets and the processes forked from it can only read.
+/// Its mapping is left out of forked processes.
+#[derive(Debug)]
+pub struct FlagWriter {
+    word: SharedTables<AtomicU64>,
 }
 
-impl BroadcastFlag {
-    /// A word, zero at first.
-    ///
-    /// # Errors
-    /// ENOMEM, EMFILE; ENOENT where `/proc` is not mounted.
-    pub fn new() -> io::Result<BroadcastFlag> {
-        use rustix::fs::{MemfdFlags, Mode, OFlags, ftruncate, memfd_create, open};
-        use rustix::mm::{MapFlags, ProtFlags, mmap};
+/// The reading half: a mapping without write permission, which no process can get back.
+#[derive(Clone, Copy, Debug)]
+pub struct FlagReader {
+    word: &'static AtomicU64,
+}
 
-        let page = rustix::param::page_size();
-        let memory = memfd_create("tine signpost", MemfdFlags::CLOEXEC)?;
-        ftruncate(&memory, page as u64)?;
-        // A mapping of a descriptor that was opened for reading only can never be made writable.
-        let path = format!("/proc/self/fd/{}", memory.as_raw_fd());
-        let reader = open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-        let both = ProtFlags::READ | ProtFlags::WRITE;
-        // SAFETY: fresh mappings, at addresses that the kernel chooses, of a file that is one page
-        // long and keeps its length; both live as long as the process.
-        let (writable, readable) = unsafe {
-            let discard_buffer = std::ptr::null_mut();
-            let writable = mmap(discard_buffer, page, both, MapFlags::SHARED, &memory, 0)?;
-            let readable = mmap(discard_buffer, page, ProtFlags::READ, MapFlags::SHARED, &reader, 0)?;
-            (
-                std::slice::from_raw_parts(writable.cast::<AtomicU64>().cast_const(), 1),
-                &*readable.cast::<AtomicU64>(),
-            )
-        };
-        let region = Region { start: writable.as_ptr() as usize, bytes: page };
-        region.exclude_from_fork()?;
-        let writable = Shared { table: writable };
-        Ok(BroadcastFlag { writable, readable })
+/// Makes a word, zero at first, with a mapping for its writer and one for its readers.
+///
+/// # Errors
+/// ENOMEM, EMFILE; ENOENT where `/proc` is not mounted.
+pub fn flag() -> io::Result<(FlagWriter, FlagReader)> {
+    use rustix::fs::{MemfdFlags, Mode, OFlags, ftruncate, memfd_create, open};
+    use rustix::mm::{MapFlags, ProtFlags, mmap};
+
+    let page = rustix::param::page_size();
+    let memory = memfd_create("tine flag", MemfdFlags::CLOEXEC)?;
+    ftruncate(&memory, page as u64)?;
+    // A mapping of a descriptor that was opened for reading only can never be made writable.
+    let path = format!("/proc/self/fd/{}", memory.as_raw_fd());
+    let read_only = open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let both = ProtFlags::READ | ProtFlags::WRITE;
+    let anywhere = std::ptr::null_mut();
+    // SAFETY: fresh mappings, at addresses that the kernel chooses, of a file that is one page long and
+    // keeps its length; the one that is read stays for as long as the process lives.
+    let (start, word) = unsafe {
+        let start = mmap(anywhere, page, both, MapFlags::SHARED, &memory, 0)?;
+        let word = mmap(anywhere, page, ProtFlags::READ, MapFlags::SHARED, &read_only, 0)?;
+        (start, &*word.cast::<AtomicU64>())
+    };
+    let writer = SharedTables { start, bytes: page, first: 1, second_at: 0, second: 0, tables: PhantomData };
+    writer.exclude_from_fork()?;
+    Ok((FlagWriter { word: writer }, FlagReader { word }))
+}
+
+impl FlagWriter {
+    /// Sets the word, for every reader.
+    pub fn set(&self, value: u64) {
+        self.word.first()[0].store(value, SeqCst);
     }
+}
 
-    /// The word as this process may write it. Only the process that made it may ask.
+impl FlagReader {
+    /// The word, as last set.
     #[must_use]
-    pub fn writable(&self) -> &AtomicU64 {
-        &self.writable[0]
-    }
-
-    /// The word as any process may read it.
-    #[must_use]
-    pub fn readable(&self) -> &AtomicU64 {
-        self.readable
+    #[inline]
+    pub fn get(&self) -> u64 {
+        self.word.load(SeqCst)
     }
 }
 

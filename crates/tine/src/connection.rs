@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{RecvFlags, SendFlags};
-use tine_sys::memory::BroadcastFlag;
+use tine_sys::memory::FlagReader;
 
 use crate::lifecycle::timing::CLOSE_LINGER;
 use crate::log::Log;
@@ -47,7 +47,7 @@ pub struct Connection {
     peer: Peer,
     slot: usize,
     display: ConnStats,
-    orders: BroadcastFlag,
+    drain: FlagReader,
     /// The client's side has ended or failed: nothing can be unread.
     ended: bool,
     trace: Option<Box<Log>>,
@@ -59,10 +59,10 @@ impl Connection {
         (id, peer): (u64, Peer),
         slot: usize,
         display: ConnStats,
-        orders: BroadcastFlag,
+        drain: FlagReader,
         trace: Option<Box<Log>>,
     ) -> Connection {
-        Connection { socket: Some(socket), id, peer, slot, display, orders, ended: false, trace }
+        Connection { socket: Some(socket), id, peer, slot, display, drain, ended: false, trace }
     }
 
     /// The number that the log knows this connection by.
@@ -87,7 +87,7 @@ impl Connection {
     /// Whether the server has begun to drain: a handler that could go on for ever should finish.
     #[must_use]
     pub fn draining(&self) -> bool {
-        self.orders.readable().load(Relaxed) != 0
+        self.drain.get() != 0
     }
 
     /// Ends reading, writing, or both; after `Write` the client sees the end of the stream.

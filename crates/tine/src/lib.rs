@@ -44,6 +44,7 @@ mod watch;
 
 pub use admission::access::{Access, AccessRules, Decision, Moment};
 pub use admission::block::NetBlockSize;
+pub use admission::limits::{WhenFull, WhenLimited};
 pub use admission::penalty::Penalties;
 pub use admission::rate::Rate;
 pub use connection::Connection;
@@ -55,6 +56,5 @@ pub use net::peer::Peer;
 pub use program::{Incoming, KillMode, Limit, PrepareResult, Program, Stderr, Terminal};
 pub use server::Server;
 pub use services::Services;
-pub use settings::{WhenFull, WhenLimited};
 pub use system::users::{Identity, service_port};
 pub use watch::Timeouts;

@@ -9,17 +9,19 @@ use tine_sys::process::Alone;
 
 use crate::admission::access::Access;
 use crate::admission::block::{Aggregations, NetBlockSize};
+use crate::admission::limits::{WhenFull, WhenLimited};
 use crate::admission::penalty::Penalties;
 use crate::admission::rate::{Rate, Rates};
 use crate::connection::Connection;
 use crate::error::{Error, HandlerError};
 use crate::lifecycle::ready::Ready;
-use crate::log::{Format, Level};
+use crate::log::{Format, Level, Log};
 use crate::net::address::Address;
 use crate::net::listener::Listener;
 use crate::processes::supervisor;
+use crate::processes::supervisor::run::Setup;
 use crate::program::Program;
-use crate::settings::{Settings, WhenFull, WhenLimited};
+use crate::settings::Settings;
 use crate::shared::board::MAX_FORKERS;
 use crate::system::users::Identity;
 use crate::watch::Timeouts;
@@ -116,7 +118,7 @@ impl Server {
     /// What happens to a client beyond that. Default: it waits.
     #[must_use]
     pub fn when_full(mut self, when_full: WhenFull) -> Server {
-        self.settings.when_full = when_full;
+        self.settings.limits.when_full = when_full;
         self
     }
 
@@ -125,14 +127,14 @@ impl Server {
     /// Unix sockets have no source address.
     #[must_use]
     pub fn max_connections_per_source(mut self, most: Option<usize>) -> Server {
-        self.settings.max_per_source = most.map(|most| most.max(1));
+        self.settings.limits.max_per_source = most.map(|most| most.max(1));
         self
     }
 
     /// The same for a prefix: a /24 of IPv4, a /56 of IPv6.
     #[must_use]
     pub fn max_connections_per_prefix(mut self, most: Option<usize>) -> Server {
-        self.settings.max_per_prefix = most.map(|most| most.max(1));
+        self.settings.limits.max_per_prefix = most.map(|most| most.max(1));
         self
     }
 
@@ -140,7 +142,7 @@ impl Server {
     /// Default: it is refused.
     #[must_use]
     pub fn when_limited(mut self, when_limited: WhenLimited) -> Server {
-        self.settings.when_limited = when_limited;
+        self.settings.limits.when_limited = when_limited;
         self
     }
 
@@ -150,7 +152,7 @@ impl Server {
     /// # Errors
     /// A prefix would be less than a source.
     pub fn net_block_sizes(mut self, source: NetBlockSize, prefix: NetBlockSize) -> Result<Server, Error> {
-        self.settings.aggregations = Aggregations::new(source, prefix)?;
+        self.settings.limits.aggregations = Aggregations::new(source, prefix)?;
         Ok(self)
     }
 
@@ -159,7 +161,7 @@ impl Server {
     /// Default: as often as they like.
     #[must_use]
     pub fn rates(mut self, source: Option<Rate>, prefix: Option<Rate>) -> Server {
-        self.settings.rates = Rates { source, prefix };
+        self.settings.limits.rates = Rates { source, prefix };
         self
     }
 
@@ -168,8 +170,7 @@ impl Server {
     /// have no address, and always may.
     #[must_use]
     pub fn access(mut self, access: Option<&Access>) -> Server {
-        self.settings.gate = access.map(Access::gate);
-        self.settings.rules_source = access.and_then(Access::source);
+        self.settings.limits.rules = access.map(|access| access.clone().compiled());
         self
     }
 
@@ -177,8 +178,8 @@ impl Server {
     /// Default: nothing.
     #[must_use]
     pub fn penalties(mut self, penalties: Option<Penalties>, exempt: Option<&Access>) -> Server {
-        self.settings.penalties = penalties;
-        self.settings.penalty_exempt = exempt.map(Access::gate);
+        self.settings.limits.penalties = penalties;
+        self.settings.limits.penalty_exempt = exempt.map(|access| access.clone().compiled());
         self
     }
 
@@ -303,6 +304,12 @@ impl Server {
         Ok(self)
     }
 
+    /// What the supervisor takes over.
+    pub(crate) fn into_setup(self) -> Setup {
+        let log = Log::new(self.format, self.level, self.settings.service.clone());
+        Setup { listeners: self.listeners, settings: self.settings, log, ready: self.ready }
+    }
+
     /// Serves until SIGTERM or SIGINT and the drain that follows; then returns. The handler runs in a
     /// process of its own for each connection: it may block, crash, leak, start threads. Its error or
     /// panic ends that connection and is logged.
@@ -313,7 +320,7 @@ impl Server {
     where
         H: FnMut(Connection) -> Result<(), HandlerError>,
     {
-        supervisor::run(self, &alone()?, &mut handler)
+        supervisor::run::run(self.into_setup(), &alone()?, &mut handler)
     }
 }
 

@@ -6,49 +6,13 @@ use std::time::Duration;
 
 use rustix::process::Pid;
 
-use crate::admission::access::{Gate, Source};
-use crate::admission::block::{Aggregation, Aggregations};
-use crate::admission::penalty::Penalties;
-use crate::admission::rate::Rates;
+use crate::admission::access::CompiledRules;
+use crate::admission::limits::Limits;
 use crate::error::Error;
-use crate::processes::rejector::Reason;
 use crate::program::{Program, Stderr};
 use crate::system::users::Identity;
 use crate::watch::Timeouts;
 use crate::watch::state::WatchRules;
-
-/// What happens to a client that comes when as many connections as allowed are served.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum WhenFull {
-    /// It waits in the backlog until one leaves.
-    #[default]
-    Wait,
-    /// It gets this text, byte for byte, and then the end of the stream.
-    Reject(Vec<u8>),
-}
-
-/// What happens to a client that is beyond a limit of its source or its prefix, or has a penalty to wait for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum WhenLimited {
-    /// It waits until it may come, behind others of its source; sources have turns. `most` wait at a time, over all
-    /// sources, each for `time`; then they are refused.
-    Delay {
-        /// How many wait at a time.
-        most: usize,
-        /// How long each waits.
-        time: Duration,
-    },
-    /// It gets this text, byte for byte, and then the end of the stream; without one, the text of [`WhenFull::Reject`].
-    Reject(Option<Vec<u8>>),
-    /// It gets the end of the stream.
-    Close,
-}
-
-impl Default for WhenLimited {
-    fn default() -> WhenLimited {
-        WhenLimited::Reject(None)
-    }
-}
 
 /// The settings of a server, as the builder filled them in.
 #[derive(Clone, Debug)]
@@ -58,23 +22,7 @@ pub(crate) struct Settings {
     /// The process that keeps the supervisor running, where the server has several.
     pub(crate) master: Option<Pid>,
     pub(crate) max_connections: usize,
-    pub(crate) when_full: WhenFull,
-    pub(crate) when_limited: WhenLimited,
-    /// What a source is, and what a prefix.
-    pub(crate) aggregations: Aggregations,
-    /// Connections of one source address at a time.
-    pub(crate) max_per_source: Option<usize>,
-    /// Connections of one prefix at a time.
-    pub(crate) max_per_prefix: Option<usize>,
-    /// How often a source and a prefix may come.
-    pub(crate) rates: Rates,
-    /// Who may come at all; everyone without it.
-    pub(crate) gate: Option<Gate>,
-    /// What its rules are read from again when a file has changed.
-    pub(crate) rules_source: Option<Source>,
-    /// What sources pay for faults, and who pays nothing.
-    pub(crate) penalties: Option<Penalties>,
-    pub(crate) penalty_exempt: Option<Gate>,
+    pub(crate) limits: Limits,
     pub(crate) backlog: u32,
     pub(crate) spares: usize,
     pub(crate) reuse: u64,
@@ -98,16 +46,7 @@ impl Default for Settings {
             service: None,
             master: None,
             max_connections: 1024,
-            when_full: WhenFull::Wait,
-            when_limited: WhenLimited::default(),
-            aggregations: Aggregations::default(),
-            max_per_source: None,
-            max_per_prefix: None,
-            rates: Rates::default(),
-            gate: None,
-            rules_source: None,
-            penalties: None,
-            penalty_exempt: None,
+            limits: Limits::default(),
             backlog: 4096,
             spares: 0,
             reuse: 1,
@@ -146,75 +85,13 @@ impl Settings {
             ));
         }
         let looks_up = self.program.as_ref().is_some_and(|program| program.reverse_dns);
-        if self.gate.is_some_and(|gate| gate.asks_names()) && !looks_up {
+        if self.limits.rules.as_ref().is_some_and(CompiledRules::need_names) && !looks_up {
             return Err(Error::usage(
                 "there may be rules about names, and nothing looks names up",
                 "have the program's process do so (Program::reverse_dns)",
             ));
         }
         self.program.as_ref().map(|program| program.find(self.identity.as_ref())).transpose()
-    }
-
-    /// Whether a client for whom there is no room is refused, instead of waiting.
-    pub(crate) fn rejects_when_full(&self) -> bool {
-        matches!(self.when_full, WhenFull::Reject(_))
-    }
-
-    /// Whether some clients are refused for who they are.
-    fn rejects_by_source(&self) -> bool {
-        self.gate.is_some() || self.limits_sources()
-    }
-
-    /// Whether anybody is ever refused.
-    pub(crate) fn rejects(&self) -> bool {
-        self.rejects_when_full() || self.rejects_by_source()
-    }
-
-    /// What a refused client is told.
-    pub(crate) fn rejection_text(&self, reason: Reason) -> &[u8] {
-        match (reason, &self.when_limited, &self.when_full) {
-            (Reason::Denied | Reason::Time, ..) => &[],
-            (Reason::Full, _, WhenFull::Reject(text)) => text,
-            (_, WhenLimited::Reject(Some(text)), _) => text,
-            (_, WhenLimited::Close, _) => &[],
-            (_, _, WhenFull::Reject(text)) => text,
-            (_, _, WhenFull::Wait) => &[],
-        }
-    }
-
-    /// Whether clients beyond a limit of their source or prefix wait for their chance.
-    pub(crate) fn delays(&self) -> bool {
-        matches!(self.when_limited, WhenLimited::Delay { .. }) && self.limits_sources()
-    }
-
-    /// How many wait for it at a time.
-    pub(crate) fn max_delayed(&self) -> usize {
-        if let WhenLimited::Delay { most, .. } = self.when_limited { most } else { 0 }
-    }
-
-    /// Until when one who comes now waits.
-    pub(crate) fn delayed_until(&self, now: u64) -> u64 {
-        let WhenLimited::Delay { time, .. } = self.when_limited else { return now };
-        now.saturating_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
-    }
-
-    /// The limits on connections at a time, of what, and how it is called.
-    pub(crate) fn connection_limits(&self) -> impl Iterator<Item = (usize, Aggregation, Reason)> + use<> {
-        [
-            (self.max_per_source, self.aggregations.source, Reason::Source),
-            (self.max_per_prefix, self.aggregations.prefix, Reason::Prefix),
-        ]
-        .into_iter()
-        .filter_map(|(most, aggregation, reason)| Some((most?, aggregation, reason)))
-    }
-
-    /// Whether anything is limited for prefixes.
-    pub(crate) fn limits_prefixes(&self) -> bool {
-        self.max_per_prefix.is_some() || self.rates.prefix.is_some()
-    }
-
-    fn limits_sources(&self) -> bool {
-        self.connection_limits().next().is_some() || self.rates.are_any() || self.penalties.is_some()
     }
 
     /// Whether programs' standard error goes to the log.

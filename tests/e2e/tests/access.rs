@@ -215,7 +215,7 @@ fn a_list_with_a_fault_leaves_the_old_one_in_force() {
     let server = Server::serve(&["--rules", &rules.display().to_string()]);
     folder.write("rules", "127.2.:deny\n127.3.:perhaps\n");
     let said = server.log.wait_for("error", 1)[0]["text"].to_string();
-    assert!(said.contains("the old ones stay in force") && said.contains("rules:2:"), "{said}");
+    assert!(said.contains("keeping the old ones") && said.contains("rules:2:"), "{said}");
     assert!(!is_served(server.port(), "127.1.0.1") && is_served(server.port(), "127.2.0.1"));
     // One that has gone says nothing either, until somebody asks.
     std::fs::remove_file(&rules).expect("it was there");

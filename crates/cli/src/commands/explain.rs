@@ -45,7 +45,7 @@ fn explained(service: &Service, args: &Explain, moment: Moment) -> Result<Vec<St
 fn said(decision: &Decision, moment: Moment) -> String {
     let word = if decision.allowed { "allowed" } else { "denied" };
     match (decision.rule, decision.allowed) {
-        (Some(times), false) if decision.is_the_time => {
+        (Some(times), false) if decision.outside_access_times => {
             format!("{word} at {moment}: access-times is {times}")
         }
         (Some(rule), _) => format!("{word} by: {rule}"),

@@ -152,7 +152,7 @@ pub fn access(args: &Serve) -> Result<Option<Access>, Error> {
     let rules = args.deny.iter().try_fold(rules, |rules, block| rules.deny(block))?;
     let rules = args.rules.iter().try_fold(rules, |rules, path| rules.file(path))?;
     let rules = args.access_times.iter().try_fold(rules, |rules, span| rules.times(span))?;
-    if rules.is_empty() { Ok(None) } else { rules.build().map(Some) }
+    if rules.is_empty() { Ok(None) } else { Ok(Some(rules.build())) }
 }
 
 /// Who it is to run as, where that is said.
@@ -172,7 +172,7 @@ fn identity(args: &Serve) -> Result<Option<Identity>, Error> {
 pub fn exempt(args: &Serve) -> Result<Option<Access>, Error> {
     let named = &args.per_source_penalty_exempt_list;
     let rules = named.iter().try_fold(AccessRules::new(), |rules, block| rules.allow(block))?;
-    if rules.is_empty() { Ok(None) } else { rules.build().map(Some) }
+    if rules.is_empty() { Ok(None) } else { Ok(Some(rules.build())) }
 }
 
 /// The program that was named, if one was.
@@ -224,7 +224,7 @@ fn when_full(typed: WhenFull) -> tine::WhenFull {
 fn when_limited(args: &Serve) -> tine::WhenLimited {
     match &args.when_limited {
         args::WhenLimited::Delay => {
-            tine::WhenLimited::Delay { most: args.max_delayed as usize, time: args.delay_timeout }
+            tine::WhenLimited::Delay { max_clients: args.max_delayed as usize, timeout: args.delay_timeout }
         }
         args::WhenLimited::Reject(text) => tine::WhenLimited::Reject(text.clone()),
         args::WhenLimited::Close => tine::WhenLimited::Close,

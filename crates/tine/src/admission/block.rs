@@ -24,13 +24,13 @@ impl NetBlockSize {
     /// The source of this size that an address is of, as in `192.0.2.0/24`.
     #[must_use]
     pub fn source_of(self, address: IpAddr) -> String {
-        Aggregation { whose: BlockKind::Source, size: self }.orphans_and_descendants(address)
+        Aggregation { whose: BlockKind::Source, size: self }.block_text(address)
     }
 
     /// The prefix of this size that it is of.
     #[must_use]
     pub fn prefix_of(self, address: IpAddr) -> String {
-        Aggregation { whose: BlockKind::Prefix, size: self }.orphans_and_descendants(address)
+        Aggregation { whose: BlockKind::Prefix, size: self }.block_text(address)
     }
 }
 
@@ -117,7 +117,7 @@ pub(crate) fn block_of(words: [u64; 3], aggregation: Aggregation) -> Option<Bloc
 }
 
 impl Aggregation {
-    fn orphans_and_descendants(self, address: IpAddr) -> String {
+    fn block_text(self, address: IpAddr) -> String {
         let block = Peer::Tcp((address.to_canonical(), 0).into()).block(self);
         block.map_or_else(String::new, |block| block.to_string())
     }

@@ -1,70 +1,124 @@
-//! The door: whether a client may come in now. Asked by forkers and spares right after they have accepted it, and by the
-//! delayer for those who wait.
+//! Admission: the one place that decides whether a client is admitted now, delayed or rejected, and why.
+//!
+//! Access rules, penalties, rates and counts of connections are behind [`Admission::decide`]. Forkers and
+//! spares call it for each client that they accept, the delayer for queued clients, `tine explain` for
+//! an address. What has been seen of sources lies in shared memory that connection processes do not
+//! have.
 
 pub(crate) mod access;
 pub(crate) mod block;
+pub(crate) mod limits;
 pub(crate) mod penalty;
 pub(crate) mod rate;
+pub(crate) mod reason;
 pub(crate) mod sources;
 
 use std::io;
 use std::time::Duration;
 
-use crate::admission::access::{Gate, PendingNameRules, Source};
-use crate::admission::block::{Aggregations, Block};
-use crate::admission::penalty::{Fault, Penalties, holds};
-use crate::admission::rate::Rates;
-use crate::admission::sources::{Bit, Sources};
+use access::{LiveRules, PendingNameRules, RuleSource};
+use block::Block;
+use limits::Limits;
+use penalty::{Fault, holds};
+use reason::Reason;
+use sources::{Eviction, Sources};
+
 use crate::error::Error;
 use crate::net::peer::Peer;
-use crate::processes::rejector::Reason;
-use crate::settings::Settings;
 use crate::system::clock::now;
 
-/// What decides: rules that nobody can change, and what has been seen of each source, in memory that supervisor, forkers,
-/// waiting spares and the delayer share.
-#[derive(Clone, Debug)]
+/// The decision about a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// The client is served.
+    Admit,
+    /// The client goes to the delay queue.
+    Delay(Reason),
+    /// The client gets the rejection text, if there is one, and the end of the stream.
+    Reject(Reason),
+}
+
+/// A client that asks for admission.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Candidate {
+    pub(crate) peer: Peer,
+    /// Whether the delayer has released the client: it has its token, and its rules were applied.
+    pub(crate) was_delayed: bool,
+    /// Whether the server drains. Clients released in a drain are served whatever the counts are.
+    pub(crate) draining: bool,
+}
+
+/// The connections that count for a client's limits.
+pub(crate) trait SlotCounts {
+    /// Enters the client, so that clients which are admitted at the same time count each other. Of two
+    /// that compete for the last place, both may be rejected; never are both admitted.
+    fn reserve(&self, peer: Peer);
+
+    /// Whether the block has at least `max` connections beside the client's.
+    fn has_others(&self, block: Block, max: usize) -> bool;
+}
+
+/// The limits, and what has been seen of each source, in memory that supervisor, forkers, spares and
+/// the delayer share.
+#[derive(Debug)]
 pub(crate) struct Admission {
-    gate: Option<Gate>,
-    rates: Rates,
-    penalties: Option<Penalties>,
-    /// Who is never punished.
-    exempt: Option<Gate>,
-    /// The bucket of each source and prefix; in the lowest bit, whether somebody of it waits at the delayer.
+    limits: Limits,
+    rules: Option<LiveRules>,
+    penalty_exempt: Option<LiveRules>,
+    /// The bucket of each source and prefix; bit 0 says that the delay queue has clients of it.
     buckets: Option<Sources>,
-    /// What each source has to pay.
-    owed: Option<Sources>,
-    /// What a source and a prefix are.
-    aggregations: Aggregations,
-    /// Clients wait, in a line for each source; and in one for each prefix.
-    delays: bool,
-    limits_prefixes: bool,
+    /// The penalty of each source.
+    penalties: Option<Sources>,
 }
 
 impl Admission {
-    /// One that has seen nobody yet.
+    /// Maps empty tables. The compiled rules move into shared memory.
     ///
     /// # Errors
     /// ENOMEM.
-    pub(crate) fn new(settings: &Settings) -> io::Result<Admission> {
-        let has_buckets = settings.rates.are_any() || settings.delays();
+    pub(crate) fn new(mut limits: Limits) -> io::Result<Admission> {
+        let has_buckets = limits.rates.are_any() || limits.delays();
+        let live = |rules: &access::CompiledRules| LiveRules::new(rules);
+        let rules = limits.rules.as_ref().map(live).transpose()?;
+        let penalty_exempt = limits.penalty_exempt.take().as_ref().map(live).transpose()?;
+        if let Some(rules) = &mut limits.rules {
+            rules.forget_words();
+        }
         Ok(Admission {
-            gate: settings.gate,
-            rates: settings.rates,
-            penalties: settings.penalties,
-            exempt: settings.penalty_exempt,
-            buckets: has_buckets.then(|| Sources::new(Bit::Stays)).transpose()?,
-            owed: settings.penalties.map(|_| Sources::new(Bit::Fades)).transpose()?,
-            aggregations: settings.aggregations,
-            delays: settings.delays(),
-            limits_prefixes: settings.limits_prefixes(),
+            rules,
+            penalty_exempt,
+            buckets: has_buckets.then(|| Sources::new(Eviction::Pinned)).transpose()?,
+            penalties: limits.penalties.map(|_| Sources::new(Eviction::Expired)).transpose()?,
+            limits,
         })
     }
 
-    /// Why a client may not come in now, if so.
+    /// Decides about a client. `slot` is the slot claimed for it; `None` if all slots are taken. Runs in
+    /// forkers, spares and workers.
     #[inline]
-    pub(crate) fn objection(&self, peer: Peer) -> Option<Reason> {
-        if let Some(reason) = self.gate.and_then(|gate| gate.objection(peer)) {
+    pub(crate) fn decide(&self, candidate: Candidate, slot: Option<&impl SlotCounts>) -> Verdict {
+        let Candidate { peer, was_delayed, draining } = candidate;
+        let objection = if was_delayed { None } else { self.objection(peer) };
+        let objection = objection.or_else(|| match slot {
+            None => Some(Reason::Full),
+            Some(_) if was_delayed && draining => None,
+            Some(slot) => self.over_count(peer, slot),
+        });
+        objection.map_or(Verdict::Admit, |reason| self.verdict(reason))
+    }
+
+    /// The verdict for a client that is not admitted for this reason.
+    pub(crate) fn verdict(&self, reason: Reason) -> Verdict {
+        match self.limits.delays() && reason.passes_with_time() {
+            true => Verdict::Delay(reason),
+            false => Verdict::Reject(reason),
+        }
+    }
+
+    /// Why a client is not admitted, apart from counts. Takes a token of its buckets otherwise.
+    #[inline]
+    fn objection(&self, peer: Peer) -> Option<Reason> {
+        if let Some(reason) = self.rules.as_ref().and_then(|rules| rules.denial(peer)) {
             return Some(reason);
         }
         if self.penalty_until(peer) > now() {
@@ -73,103 +127,121 @@ impl Admission {
         if self.has_queued(peer) {
             return Some(Reason::Delayed);
         }
-        (!self.admit(peer)).then_some(Reason::Rate)
+        (!self.take_token(peer)).then_some(Reason::Rate)
     }
 
-    /// Until when a client's source has a penalty to wait for; 0 if it has none.
+    /// The limit on connections at a time that a client exceeds, if any.
+    #[inline]
+    fn over_count(&self, peer: Peer, slot: &impl SlotCounts) -> Option<Reason> {
+        let mut limits = self.limits.connections_of(peer).peekable();
+        limits.peek()?;
+        slot.reserve(peer);
+        let exceeded = limits.find(|(limit, block)| slot.has_others(*block, limit.max));
+        exceeded.map(|(limit, _)| limit.reason)
+    }
+
+    /// The limits that the tables are for.
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    // Rates and penalties.
+
+    /// Takes a token of a client's source and prefix; false if one has none.
+    pub(crate) fn take_token(&self, peer: Peer) -> bool {
+        let Limits { rates, aggregations, .. } = &self.limits;
+        self.buckets.as_ref().is_none_or(|buckets| rates.admit(buckets, peer, *aggregations, now()))
+    }
+
+    /// When the penalty of a client's source ends; 0 if it has none.
     fn penalty_until(&self, peer: Peer) -> u64 {
-        let owed = self.owed.as_ref().zip(peer.block(self.aggregations.source));
-        let word = owed.and_then(|(owed, source)| owed.find(&source));
+        let table = self.penalties.as_ref().zip(peer.block(self.limits.aggregations.source));
+        let word = table.and_then(|(table, source)| table.find(&source));
         word.filter(|word| holds(*word, now())).unwrap_or(0)
     }
 
-    /// Takes the tokens that a client needs to come in; false where it cannot.
-    pub(crate) fn admit(&self, peer: Peer) -> bool {
-        self.buckets.as_ref().is_none_or(|buckets| self.rates.admit(buckets, peer, self.aggregations, now()))
-    }
-
-    /// Charges a client's source for what it did. Returns for how long it may not come, if that is new.
+    /// Charges a client's source for a fault. Returns for how long it has a penalty, if that is new.
     pub(crate) fn charge(&self, peer: Peer, fault: Fault) -> Option<Duration> {
-        let (penalties, owed) = self.penalties.zip(self.owed.as_ref())?;
-        if self.exempt.is_some_and(|exempt| exempt.admits(peer)) {
+        let (penalties, table) = self.limits.penalties.zip(self.penalties.as_ref())?;
+        if self.is_exempt(peer) {
             return None;
         }
-        penalties.charge(owed, peer.block(self.aggregations.source)?, now(), fault)
+        penalties.charge(table, peer.block(self.limits.aggregations.source)?, now(), fault)
     }
 
-    /// Whether faults are punished.
-    pub(crate) fn charges(&self) -> bool {
-        self.penalties.is_some()
+    /// Whether a client's source never gets penalties.
+    pub(crate) fn is_exempt(&self, peer: Peer) -> bool {
+        self.penalty_exempt.as_ref().is_some_and(|rules| rules.denial(peer).is_none())
     }
 
-    /// The variables that the rule for a client sets for a program, `NAME=VALUE` and a zero byte each.
-    pub(crate) fn variables(&self, peer: Peer) -> Vec<u8> {
-        self.gate.map_or_else(Vec::new, |gate| gate.variables(peer))
+    /// Whether faults lead to penalties.
+    pub(crate) fn has_penalties(&self) -> bool {
+        self.limits.penalties.is_some()
     }
 
-    /// Where a client stands, as long as its name is not known, where names are looked up.
-    pub(crate) fn pending_name_rules(&self, peer: Peer) -> Option<PendingNameRules> {
-        self.gate.filter(Gate::asks_names).and_then(|gate| gate.pending_name_rules(peer))
-    }
-
-    /// Puts the rules in force that the files have now; says how many. By the supervisor.
-    ///
-    /// # Errors
-    /// As [`Gate::read_again`].
-    pub(crate) fn read_again(&self, source: &Source) -> Result<usize, Error> {
-        self.gate.map_or(Ok(0), |gate| gate.read_again(source))
-    }
-
-    // For those who wait.
-
-    /// From when on a client may come, as far as that is a matter of time.
+    /// When a client can be admitted at the earliest, as far as rates and penalties decide, in nanoseconds
+    /// of the monotonic clock.
     pub(crate) fn earliest_admission(&self, peer: Peer) -> u64 {
-        let token = self
-            .buckets
-            .as_ref()
-            .map_or(0, |buckets| self.rates.earliest_admission(buckets, peer, self.aggregations));
+        let Limits { rates, aggregations, .. } = &self.limits;
+        let buckets = self.buckets.as_ref();
+        let token = buckets.map_or(0, |buckets| rates.earliest_admission(buckets, peer, *aggregations));
         token.max(self.penalty_until(peer))
     }
 
-    /// The lines that a client stands in.
-    pub(crate) fn lines(&self, peer: Peer) -> impl Iterator<Item = Block> {
-        let source = self.delays.then_some(self.aggregations.source);
-        let prefix = (self.delays && self.limits_prefixes).then_some(self.aggregations.prefix);
-        source.into_iter().chain(prefix).filter_map(move |aggregation| peer.block(aggregation))
+    // The delay queue.
+
+    /// Notes whether the delay queue has clients of a block, behind which later ones have to queue. False
+    /// if that was noted already.
+    pub(crate) fn set_queued(&self, block: &Block, queued: bool) -> bool {
+        let toggle = |word: u64| (word & 1 != u64::from(queued)).then_some(word ^ 1);
+        self.buckets.as_ref().is_some_and(|buckets| buckets.change(block, now(), toggle).is_some())
     }
 
-    /// Has those who come later wait behind those of this block, or no more. False if that was so already.
-    pub(crate) fn hold(&self, block: &Block, hold: bool) -> bool {
-        let mark = |word: u64| (word & 1 != u64::from(hold)).then_some(word ^ 1);
-        self.buckets.as_ref().is_some_and(|buckets| buckets.change(block, now(), mark).is_some())
-    }
-
-    /// Has nobody wait behind anybody.
+    /// Notes that the delay queue is empty.
     pub(crate) fn clear_all_queued(&self) {
         self.buckets.iter().for_each(|buckets| buckets.change_all(|word| word & !1));
     }
 
     fn has_queued(&self, peer: Peer) -> bool {
         let Some(buckets) = self.buckets.as_ref() else { return false };
-        self.lines(peer).any(|block| buckets.find(&block).is_some_and(|word| word & 1 == 1))
+        let queued = |block| buckets.find(&block).is_some_and(|word| word & 1 == 1);
+        self.limits.delay_blocks(peer).any(queued)
     }
 
-    // For the processes in which it is.
+    // For programs.
 
-    /// Leaves it out of processes forked from here: a connection has no use for it, and a mapping more makes each fork
-    /// slower.
+    /// The variables that the rule for a client sets for a program, as `NAME=VALUE` and a zero byte each.
+    pub(crate) fn variables(&self, peer: Peer) -> Vec<u8> {
+        self.rules.as_ref().map_or_else(Vec::new, |rules| rules.variables(peer))
+    }
+
+    /// The rules by host name still to be applied to a client, if there can be any.
+    pub(crate) fn pending_name_rules(&self, peer: Peer) -> Option<PendingNameRules> {
+        self.rules.as_ref().and_then(|rules| rules.pending_name_rules(peer))
+    }
+
+    // The tables.
+
+    /// Reads the files of access rules again; returns the number of rules. Runs in the supervisor.
+    ///
+    /// # Errors
+    /// As [`LiveRules::reload`].
+    pub(crate) fn reload(&self, source: &RuleSource) -> Result<usize, Error> {
+        self.rules.as_ref().map_or(Ok(0), |rules| rules.reload(source))
+    }
+
+    /// Leaves the tables out of processes forked from now on: connection processes do not need them, and
+    /// each mapping makes a fork slower.
     pub(crate) fn exclude_from_fork(&self) -> io::Result<()> {
-        self.tables().try_for_each(Sources::exclude_from_fork)?;
-        self.gate.iter().chain(&self.exempt).try_for_each(Gate::exclude_from_fork)
+        let tables = self.buckets.iter().chain(&self.penalties);
+        tables.into_iter().try_for_each(Sources::exclude_from_fork)?;
+        let rules = self.rules.iter().chain(&self.penalty_exempt);
+        rules.into_iter().try_for_each(LiveRules::exclude_from_fork)
     }
 
-    /// Takes what is remembered away from this process.
-    pub(crate) fn unmap(&self) -> io::Result<()> {
-        self.tables().try_for_each(Sources::unmap)?;
-        self.gate.iter().chain(&self.exempt).try_for_each(Gate::unmap)
-    }
-
-    fn tables(&self) -> impl Iterator<Item = &Sources> {
-        self.buckets.iter().chain(&self.owed)
+    /// Takes the tables away from this process.
+    pub(crate) fn unmap(self) -> io::Result<()> {
+        self.buckets.into_iter().chain(self.penalties).try_for_each(Sources::unmap)?;
+        self.rules.into_iter().chain(self.penalty_exempt).try_for_each(LiveRules::unmap)
     }
 }

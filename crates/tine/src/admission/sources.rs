@@ -6,35 +6,34 @@ use std::io;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{AcqRel, Acquire};
 
-use tine_sys::memory::{Region, Shared};
+use tine_sys::memory::SharedTables;
 
 /// Sources that are remembered at a time.
-pub(crate) const MOST: usize = 100_000;
+pub(crate) const MAX_SOURCES: usize = 100_000;
 
-/// Places among which a source's is looked for.
+/// Entrys among which a source's is looked for.
 const WAYS: usize = 8;
 
 /// What a source is known by (a number that depends on a secret of this server), and its word: a time of the monotonic
 /// clock in nanoseconds, of which the lowest bit is the owner's, for whatever [`Bit`] says.
-type Place = [AtomicU64; 2];
+type Entry = [AtomicU64; 2];
 
 /// What the lowest bit of a word is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Bit {
+pub(crate) enum Eviction {
     /// It means something as long as the word's time has not come, no longer.
-    Fades,
+    Expired,
     /// Where it is set, the source is remembered whatever its time: its place goes to another only where all the others are
     /// marked, too.
-    Stays,
+    Pinned,
 }
 
 /// The words. 16 bytes a source: 1.6 MB in all.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Sources {
-    places: Shared<Place>,
-    region: Region,
+    entries: SharedTables<Entry>,
     secret: RandomState,
-    bit: Bit,
+    eviction: Eviction,
 }
 
 impl Sources {
@@ -42,20 +41,19 @@ impl Sources {
     ///
     /// # Errors
     /// ENOMEM.
-    pub(crate) fn new(bit: Bit) -> io::Result<Sources> {
-        // The second table is of no use; a pair is what can be kept from children.
-        let (places, _, region): (_, Shared<AtomicU64>, _) = Shared::pair(MOST.next_multiple_of(WAYS), 1)?;
-        Ok(Sources { places, region, secret: RandomState::new(), bit })
+    pub(crate) fn new(eviction: Eviction) -> io::Result<Sources> {
+        let entries = SharedTables::new(MAX_SOURCES.next_multiple_of(WAYS), 0)?;
+        Ok(Sources { entries, secret: RandomState::new(), eviction })
     }
 
     /// Leaves it out of processes forked from here.
     pub(crate) fn exclude_from_fork(&self) -> io::Result<()> {
-        self.region.exclude_from_fork()
+        self.entries.exclude_from_fork()
     }
 
     /// Takes it away from this process, which must not use it any more.
-    pub(crate) fn unmap(&self) -> io::Result<()> {
-        self.region.unmap()
+    pub(crate) fn unmap(self) -> io::Result<()> {
+        self.entries.unmap()
     }
 
     /// The word of a source, if it has one.
@@ -85,24 +83,25 @@ impl Sources {
 
     /// Changes every word at once.
     pub(crate) fn change_all(&self, step: impl Fn(u64) -> u64) {
-        for place in self.places.iter() {
+        for place in self.entries.first() {
             let _ = place[1].fetch_update(AcqRel, Acquire, |word| Some(step(word)));
         }
     }
 
     /// What a source is known by, and the places that may be its.
-    fn set(&self, source: &impl Hash) -> (u64, &[Place]) {
+    fn set(&self, source: &impl Hash) -> (u64, &[Entry]) {
         // Zero is a place that nobody has had.
         let name = self.secret.hash_one(source) | 1;
-        let first = (name >> 32) as usize % (self.places.len() / WAYS) * WAYS;
-        (name, &self.places[first..first + WAYS])
+        let entries = self.entries.first();
+        let first = (name >> 32) as usize % (entries.len() / WAYS) * WAYS;
+        (name, &entries[first..first + WAYS])
     }
 
     /// A place for a new source: one whose time is over, else the one whose will be first. `None` if somebody else was
     /// quicker.
-    fn claim<'p>(&self, places: &'p [Place], name: u64, now: u64) -> Option<&'p Place> {
-        let stays = |word: u64| self.bit == Bit::Stays && word & 1 == 1;
-        let rank = |place: &&Place| {
+    fn claim<'p>(&self, places: &'p [Entry], name: u64, now: u64) -> Option<&'p Entry> {
+        let stays = |word: u64| self.eviction == Eviction::Pinned && word & 1 == 1;
+        let rank = |place: &&Entry| {
             let until = place[1].load(Acquire);
             (stays(until), until.max(now))
         };
@@ -121,7 +120,7 @@ impl Sources {
     }
 }
 
-fn find(places: &[Place], name: u64) -> Option<&Place> {
+fn find(places: &[Entry], name: u64) -> Option<&Entry> {
     places.iter().find(|place| place[0].load(Acquire) == name)
 }
 
@@ -139,12 +138,12 @@ mod tests {
     }
 
     fn table() -> Sources {
-        Sources::new(Bit::Fades).expect("memory")
+        Sources::new(Eviction::Expired).expect("memory")
     }
 
     #[test]
     fn who_is_marked_is_remembered() {
-        for (bit, remembered) in [(Bit::Stays, true), (Bit::Fades, false)] {
+        for (bit, remembered) in [(Eviction::Pinned, true), (Eviction::Expired, false)] {
             let table = Sources::new(bit).expect("memory");
             let same_set = |source: &u64| std::ptr::eq(table.set(source).1, table.set(&0).1);
             let mut others = (1..).filter(same_set);
@@ -166,7 +165,7 @@ mod tests {
 
     #[test]
     fn thousands_who_wait_are_remembered() {
-        let table = Sources::new(Bit::Stays).expect("memory");
+        let table = Sources::new(Eviction::Pinned).expect("memory");
         for source in 0..4096u64 {
             table.change(&source, 1000 * source, |word| Some(word | 1));
         }
@@ -188,19 +187,22 @@ mod tests {
     fn a_hundred_thousand_sources_and_more() {
         let table = table();
         // Nearly all find a place; whose set is full takes that of another, and is admitted.
-        assert!((0..2 * MOST as u64).all(|source| take(&table, source, 1000)));
+        assert!((0..2 * MAX_SOURCES as u64).all(|source| take(&table, source, 1000)));
         // Those that came last are known: no more than their two tokens, for nearly all of them.
         let beyond = |source: u64| {
             take(&table, source, 1000);
             !take(&table, source, 1000)
         };
-        let known = (3 * MOST as u64..3 * MOST as u64 + 1000)
+        let known = (3 * MAX_SOURCES as u64..3 * MAX_SOURCES as u64 + 1000)
             .filter(|source| take(&table, *source, 1000) && beyond(*source));
         assert_eq!(known.count(), 1000);
         // When the buckets are full again, their places are free: nobody who is still counted loses one.
-        assert!((0..MOST as u64 / 4).all(|source| take(&table, source, 2000) && take(&table, source, 2000)));
-        let counted = (0..MOST as u64 / 4).filter(|source| !take(&table, *source, 2000)).count();
-        assert!(counted > MOST / 4 - MOST / 100, "{counted}");
+        assert!(
+            (0..MAX_SOURCES as u64 / 4)
+                .all(|source| take(&table, source, 2000) && take(&table, source, 2000))
+        );
+        let counted = (0..MAX_SOURCES as u64 / 4).filter(|source| !take(&table, *source, 2000)).count();
+        assert!(counted > MAX_SOURCES / 4 - MAX_SOURCES / 100, "{counted}");
     }
 
     #[test]

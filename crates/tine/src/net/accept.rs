@@ -1,6 +1,41 @@
 //! What an error of `accept` or of `fork` means.
 
+use std::os::fd::OwnedFd;
+
+use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
+use rustix::net::{SocketFlags, acceptfrom_with};
+
+use crate::net::listener::Listener;
+use crate::net::peer::Peer;
+
+/// An accepted client.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    pub(crate) socket: OwnedFd,
+    pub(crate) peer: Peer,
+    /// For a client that the delayer released: until when it may wait, in nanoseconds of the monotonic
+    /// clock.
+    pub(crate) deadline: Option<u64>,
+}
+
+/// Accepts a client. A listener that blocks is polled first.
+///
+/// # Errors
+/// Those of accept(2); [`classify`] sorts them.
+#[inline]
+pub(crate) fn accept_from(listener: &Listener) -> Result<Accepted, Errno> {
+    if listener.blocks && !is_ready(listener) {
+        return Err(Errno::AGAIN);
+    }
+    let (socket, address) = acceptfrom_with(listener, SocketFlags::CLOEXEC)?;
+    Ok(Accepted { socket, peer: Peer::from_accept(address), deadline: None })
+}
+
+fn is_ready(listener: &Listener) -> bool {
+    let mut poll = [PollFd::new(listener, PollFlags::IN)];
+    matches!(tine_sys::wait::now(&mut poll), Ok(1))
+}
 
 /// What to do after `accept` failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

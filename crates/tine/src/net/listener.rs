@@ -6,6 +6,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
+use rustix::event::{PollFd, PollFlags};
 use rustix::fs::OFlags;
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
@@ -114,10 +115,16 @@ impl Listener {
         Some((local.is_ipv6(), local.port()))
     }
 
-    /// How many clients wait to be accepted, where the kernel tells (for TCP, as in `ss -l`).
-    pub(crate) fn queued(&self) -> Option<u64> {
-        self.port?;
-        tine_sys::socket::accept_queue(self.as_fd()).ok().map(u64::from)
+    /// Clients in the backlog. For TCP the kernel reports the number (`ss -l`); for Unix sockets only
+    /// whether there is one, and then the number is taken as unlimited.
+    pub(crate) fn queued(&self) -> u64 {
+        if self.port.is_some()
+            && let Ok(clients) = tine_sys::socket::accept_queue(self.as_fd())
+        {
+            return u64::from(clients);
+        }
+        let mut poll = [PollFd::new(self, PollFlags::IN)];
+        if matches!(tine_sys::wait::now(&mut poll), Ok(0)) { 0 } else { u64::MAX }
     }
 }
 

@@ -1,174 +1,130 @@
-//! From the fork to the handler to the exit: what the process of a connection does, step by step.
+//! The process of a connection: the steps from the fork to the handler or program, and to the exit.
+//!
+//! It has no descriptor of the server and none of another connection, and no shared memory that decides:
+//! what it may touch is [`ConnContext`] and its own [`Job`].
 
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use rustix::process::{Pid, Signal};
+use rustix::process::Pid;
 use tine_sys::cmdline::Title;
-use tine_sys::process::exit_now;
+use tine_sys::memory::FlagReader;
+use tine_sys::process::{Alone, exit_now};
 
-use crate::admission::Admission;
 use crate::connection::{self, Connection};
 use crate::error::HandlerError;
 use crate::lifecycle::outcome::{ExitReport, SILENT};
-use crate::processes::forker::Forker;
-use crate::program::launch::{Client, LaunchContext};
-use crate::shared::board::{Board, Entry};
+use crate::log::Log;
+use crate::processes::start::show_connection;
+use crate::program::launch::{LaunchContext, LaunchTarget, Launcher};
+use crate::shared::board::Entry;
+use crate::shared::stats::ConnStats;
 
-/// The first steps of every process that a forker makes, before it has anything of a client: it dies
-/// with the supervisor, and a terminal's Ctrl-C or a signal to a group reaches it alone. Signals have
-/// their default actions and none is blocked: the forker has it so.
-#[inline]
-pub(crate) fn init_child(supervisor: Option<Pid>) {
-    supervisor.into_iter().for_each(kill_on_exit_of);
-    // Fails only for a session leader, which a process this young is not.
-    let _ = rustix::process::setpgid(None, None);
+/// What every connection process may touch. Forkers, spares and workers have it, too.
+pub(crate) struct ConnContext<'a, H> {
+    pub(crate) alone: &'a Alone,
+    pub(crate) handler: &'a mut H,
+    /// The program that is executed instead of calling the handler, if there is one.
+    pub(crate) launcher: Option<Launcher<'a>>,
+    pub(crate) stats: ConnStats,
+    pub(crate) drain: FlagReader,
+    pub(crate) log: Log,
+    pub(crate) title: Option<Title>,
+    /// The process with which connection processes die; `None` if they outlive the server.
+    pub(crate) parent: Option<Pid>,
+    /// Descriptors from this number on are the server's.
+    pub(crate) first_server_fd: i32,
+    /// Flush the standard library's buffer of standard output after the handler.
+    pub(crate) flush_stdout: bool,
+    /// Exit with [`SILENT`] after a connection on which the client sent nothing.
+    pub(crate) reports_silence: bool,
 }
 
-/// Asks the kernel to kill this process when its parent, the supervisor, dies.
-#[inline]
-pub(crate) fn kill_on_exit_of(supervisor: Pid) {
-    signal_on_exit_of(supervisor, Signal::KILL);
+/// One connection.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) socket: OwnedFd,
+    pub(crate) slot: usize,
+    pub(crate) entry: Entry,
+    pub(crate) launch: LaunchContext,
 }
 
-/// Asks the kernel for a signal when this process's parent dies.
-#[inline]
-pub(crate) fn signal_on_exit_of(parent: Pid, signal: Signal) {
-    let asked = rustix::process::set_parent_process_death_signal(Some(signal));
-    // It may have died before the kernel was asked.
-    if asked.is_err() || rustix::process::getppid() != Some(parent) {
-        exit_now(111);
+/// Serves one connection and exits.
+pub(crate) fn serve<H>(mut context: ConnContext<'_, H>, job: Job) -> !
+where
+    H: FnMut(Connection) -> Result<(), HandlerError>,
+{
+    if context.launcher.is_some() {
+        execute(context, job);
     }
+    // The listeners, the server's other descriptors, and a socket that another forker may have left.
+    tine_sys::fd::close_from(context.first_server_fd);
+    show_connection(job.entry, context.title.as_mut());
+    let report = handle(&mut context, job.socket, job.slot, job.entry);
+    exit_now(context.exit_code(&report))
 }
 
-/// Serves one connection and ends the process. What is known of its surroundings comes along: the tables
-/// in which that stands need not be here.
-pub(crate) fn serve<H>(
-    forker: &mut Forker<'_, H>,
+/// Executes the program in this process, or beside it with a relay between; exits if it cannot be executed.
+fn execute<H>(mut context: ConnContext<'_, H>, mut job: Job) -> ! {
+    let Some(mut launcher) = context.launcher.take() else { exit_now(111) };
+    let fail = |report: ExitReport| -> ! {
+        context.stats.report(job.slot, &report);
+        exit_now(report.exit_code())
+    };
+    if launcher.prepares() {
+        show_connection(job.entry, context.title.as_mut());
+        let target = LaunchTarget { socket: &job.socket, entry: job.entry, context: &job.launch };
+        match launcher.prepare(&target, context.first_server_fd) {
+            Ok(variables) => job.launch.variables = variables,
+            Err(report) => fail(report),
+        }
+    }
+    let target = LaunchTarget { socket: &job.socket, entry: job.entry, context: &job.launch };
+    let report = match launcher.relays() {
+        true => {
+            show_connection(job.entry, context.title.as_mut());
+            launcher.relay(context.alone, &target, context.first_server_fd)
+        }
+        false => launcher.execute(&target),
+    };
+    fail(report)
+}
+
+/// Runs the handler on a connection and reports how it ended. A worker goes on afterwards.
+pub(crate) fn handle<H>(
+    context: &mut ConnContext<'_, H>,
     socket: OwnedFd,
     slot: usize,
     entry: Entry,
-    launch_context: &LaunchContext,
-) -> !
+) -> ExitReport
 where
     H: FnMut(Connection) -> Result<(), HandlerError>,
 {
-    if forker.board_is_inherited() {
-        give_up_tables(&forker.board, forker.door);
-    }
-    if let Some(launcher) = &mut forker.launcher {
-        let mut client = Client { socket: &socket, entry, launch_context };
-        let prepared;
-        if launcher.prepares() {
-            show_name(entry, forker.title.as_mut());
-            let variables = launcher.prepare(&client, forker.first_server_fd).unwrap_or_else(|report| {
-                forker.board.display().report(slot, &report);
-                exit_now(report.exit_code())
-            });
-            prepared =
-                LaunchContext { cgroup: launch_context.cgroup.clone(), variables, pending_name_rules: None };
-            client.launch_context = &prepared;
-        }
-        let report = match launcher.relays() {
-            true => {
-                show_name(entry, forker.title.as_mut());
-                launcher.relay(forker.alone, &client, forker.first_server_fd)
-            }
-            false => launcher.execute(&client),
-        };
-        forker.board.display().report(slot, &report);
-        exit_now(report.exit_code());
-    }
-    // The listener, the other descriptors of the server, a socket that another forker may have left.
-    tine_sys::fd::close_from(forker.first_server_fd);
-    show_name(entry, forker.title.as_mut());
-    let report = handle(forker, socket, slot, entry);
-    exit_now(exit_code(&report, forker.door))
-}
-
-/// Takes what decides about other connections away from this process.
-fn give_up_tables(board: &Board, door: &Admission) {
-    if board.unmap().and_then(|()| door.unmap()).is_err() {
-        exit_now(111);
-    }
-}
-
-/// The code that says how it went, in a way that no other process can.
-pub(crate) fn exit_code(report: &ExitReport, door: &Admission) -> i32 {
-    match report.exit_code() {
-        0 if door.charges() && !connection::take_received_any() => SILENT,
-        code => code,
-    }
-}
-
-/// Runs the handler on a connection and says how it went. The process may go on afterwards.
-pub(crate) fn handle<H>(forker: &mut Forker<'_, H>, socket: OwnedFd, slot: usize, entry: Entry) -> ExitReport
-where
-    H: FnMut(Connection) -> Result<(), HandlerError>,
-{
-    let display = forker.board.display();
-    let trace = forker.log.logs_bytes().then(|| Box::new(forker.log.for_connection()));
-    let who = (entry.id, entry.peer);
-    let connection = Connection::new(socket, who, slot, display, forker.board.drain_flag(), trace);
-    let handler = &mut *forker.handler;
+    let stats = context.stats;
+    let trace = context.log.logs_bytes().then(|| Box::new(context.log.for_connection()));
+    let connection = Connection::new(socket, (entry.id, entry.peer), slot, stats, context.drain, trace);
+    let handler = &mut *context.handler;
     let report = match catch_unwind(AssertUnwindSafe(|| handler(connection))) {
-        // What became of the client's side counts, also where the handler took no notice.
-        Ok(Ok(())) if display.was_reset(slot) => ExitReport::Reset,
+        // A reset counts, also if the handler ignored it.
+        Ok(Ok(())) if stats.was_reset(slot) => ExitReport::Reset,
         Ok(Ok(())) => ExitReport::Done,
         Ok(Err(error)) => ExitReport::from_error(&error),
         Err(thrown) => ExitReport::from_panic(&*thrown),
     };
-    if forker.settings.handler_prints {
-        // What it printed without a newline is still in the buffer, and `_exit` would lose it.
+    if context.flush_stdout {
+        // A line without a newline is still in the buffer, and `_exit` would lose it.
         let _ = std::io::Write::flush(&mut std::io::stdout());
     }
-    display.report(slot, &report);
+    stats.report(slot, &report);
     report
 }
 
-fn show_name(entry: Entry, title: Option<&mut Title>) {
-    let mut buffer = [0; 16];
-    let _ = rustix::thread::set_name(short_name(entry.id, &mut buffer));
-    if let Some(title) = title {
-        title.set(&format!("tine: conn {} {}", entry.id, entry.peer));
-    }
-}
-
-/// `tine: conn 4711`, in the 15 characters that the kernel keeps; shorter before a long number.
-/// Without the formatting machinery: each page of code that a fresh process touches costs a fault.
-#[inline]
-fn short_name(id: u64, buffer: &mut [u8; 16]) -> &std::ffi::CStr {
-    *buffer = match id {
-        0..=9999 => *b"tine: conn \0\0\0\0\0",
-        10_000..=9_999_999 => *b"tine: c \0\0\0\0\0\0\0\0",
-        _ => *b"tine: \0\0\0\0\0\0\0\0\0\0",
-    };
-    let first = buffer.iter().position(|byte| *byte == 0).unwrap_or(0);
-    let room = 15 - first;
-    let digits = (1 + id.checked_ilog10().unwrap_or(0) as usize).min(room);
-    let mut left = id;
-    for at in (first..first + digits).rev() {
-        buffer[at] = b'0' + (left % 10) as u8;
-        left /= 10;
-    }
-    std::ffi::CStr::from_bytes_until_nul(buffer).unwrap_or(c"tine: conn")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_fit_the_kernel() {
-        for (id, name) in [
-            (1, c"tine: conn 1"),
-            (4711, c"tine: conn 4711"),
-            (47110, c"tine: c 47110"),
-            (1_234_567, c"tine: c 1234567"),
-            (123_456_789, c"tine: 123456789"),
-            (9_123_456_789, c"tine: 123456789"),
-        ] {
-            assert_eq!(short_name(id, &mut [0; 16]), name);
+impl<H> ConnContext<'_, H> {
+    /// The exit code for a report. Unlike the report, no other process can write it.
+    pub(crate) fn exit_code(&self, report: &ExitReport) -> i32 {
+        match report.exit_code() {
+            0 if self.reports_silence && !connection::take_received_any() => SILENT,
+            code => code,
         }
     }
 }

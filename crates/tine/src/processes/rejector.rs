@@ -1,181 +1,154 @@
-//! The refuser: gives clients for whom there is no room their text and a proper end of the stream.
+//! The rejector: sends rejected clients their text and a proper end of the stream.
 //!
-//! A client may have sent much that nobody will read; closing its socket at once would answer with a
-//! reset and could destroy the text on its way. So each is kept for a while, its input discarded in
-//! the kernel. Forkers hand their sockets over here: waiting for refused clients is nobody else's
-//! business, and holds up no one who is served.
+//! A client may have sent data that no process will read. Closing its socket at once would send a reset,
+//! which can destroy the text on its way (RFC 1122, 4.2.2.13). So each socket is kept for a while and
+//! its input discarded in the kernel. Forkers pass the sockets to this process, so that rejected clients
+//! hold up no other.
 
 use std::collections::VecDeque;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::net::SendFlags;
 use rustix::process::Pid;
-use tine_sys::process::exit_now;
+use tine_sys::process::{Alone, exit_now};
 
+use crate::admission::limits::Limits;
+use crate::admission::reason::Reason;
 use crate::connection::{Discarded, discard_now};
 use crate::lifecycle::timing::REJECT_LINGER;
 use crate::log::Log;
 use crate::log::limit::{Emit, LineLimit};
-use crate::net::peer::Peer;
-use crate::processes::start::enter;
-use crate::settings::Settings;
-use crate::shared::fd_passing::{self, Wait};
+use crate::processes::start::start_helper;
+use crate::shared::messages::{Receiver, Rejection};
+use crate::system::users::Identity;
 
-/// How many are kept at a time; beyond, the oldest is closed.
-const MOST: usize = 500;
+/// Sockets that are kept at a time; beyond that, the oldest is closed.
+const MAX_KEPT: usize = 500;
 
-/// Refusals a second, of each reason, that have a line of their own.
-const LINES: u64 = 10;
+/// Lines of the log for rejections a second, for each reason; the rest is counted.
+const LINES_PER_SECOND: u64 = 10;
 
-/// How many reasons there are.
-const REASONS: usize = 8;
-
-/// Why a client is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reason {
-    /// As many connections as may be are served.
-    Full = 0,
-    /// As many of this client's source address.
-    Source = 1,
-    /// This client's source address may not come.
-    Denied = 2,
-    /// As many of this client's prefix.
-    Prefix = 3,
-    /// Its source, or its prefix, comes too often.
-    Rate = 4,
-    /// Its source has a penalty to wait for.
-    Penalty = 5,
-    /// Others of its source, or of its prefix, wait already.
-    Delayed = 6,
-    /// Nobody may come at this time of the day.
-    Time = 7,
+/// What the supervisor hands to the rejector: everything that it keeps.
+pub(crate) struct RejectorStart<'a> {
+    pub(crate) alone: &'a Alone,
+    pub(crate) supervisor: Pid,
+    pub(crate) identity: Option<Identity>,
+    pub(crate) limits: Limits,
+    pub(crate) rejections: Receiver<Rejection>,
+    pub(crate) log: Log,
 }
 
-impl Reason {
-    const ALL: [Reason; REASONS] = [
-        Reason::Full,
-        Reason::Source,
-        Reason::Denied,
-        Reason::Prefix,
-        Reason::Rate,
-        Reason::Penalty,
-        Reason::Delayed,
-        Reason::Time,
-    ];
-
-    /// The one of this number; it went through a channel.
-    pub(crate) fn of(number: u64) -> Reason {
-        Reason::ALL.into_iter().find(|reason| *reason as u64 == number).unwrap_or(Reason::Full)
-    }
-
-    fn word(self) -> &'static str {
-        match self {
-            Reason::Full => "full",
-            Reason::Source => "source",
-            Reason::Denied => "denied",
-            Reason::Prefix => "prefix",
-            Reason::Rate => "rate",
-            Reason::Penalty => "penalty",
-            Reason::Delayed => "delayed",
-            Reason::Time => "time",
-        }
-    }
-}
-
-/// Sends a client to the refuser, from a forker. Never waits: where the refuser is far behind, the
-/// client is closed at once instead.
-pub(crate) fn hand_over(rejector: &OwnedFd, client: &OwnedFd, peer: Peer, reason: Reason) {
-    let [a, b, c] = peer.to_words();
-    fd_passing::send(rejector, client.as_fd(), [a, b, c, reason as u64], Wait::No);
-}
-
-struct Rejected {
+/// A rejected client, until it has closed or its time is over.
+struct RejectedClient {
     socket: OwnedFd,
     until: Instant,
 }
 
-/// Lives as the refuser until the last process that could send it clients has gone.
-pub(crate) fn run(channel: &OwnedFd, settings: &Settings, supervisor: Pid, log: &mut Log) -> ! {
-    enter(settings, supervisor, c"tine: rejector");
-    let mut kept: VecDeque<Rejected> = VecDeque::new();
-    let mut tallies = Reason::ALL.map(|_| LineLimit::of(LINES));
-    let mut open = true;
-    while open || !kept.is_empty() {
-        let (more, ready) = wait(channel, open, &kept, tallies.iter().filter_map(LineLimit::deadline).min());
-        if more {
-            open = receive(channel, settings, &mut kept, &mut tallies, log);
+struct Rejector {
+    limits: Limits,
+    rejections: Receiver<Rejection>,
+    log: Log,
+    line_limits: [LineLimit; Reason::ALL.len()],
+    kept: VecDeque<RejectedClient>,
+    /// A process exists that can send rejections.
+    open: bool,
+}
+
+/// Runs as the rejector until no process is left that could send it clients.
+pub(crate) fn run(start: RejectorStart) -> ! {
+    start_helper(start.alone, start.identity.as_ref(), start.supervisor, c"tine: rejector");
+    let mut rejector = Rejector {
+        limits: start.limits,
+        rejections: start.rejections,
+        log: start.log,
+        line_limits: Reason::ALL.map(|_| LineLimit::of(LINES_PER_SECOND)),
+        kept: VecDeque::new(),
+        open: true,
+    };
+    while rejector.open || !rejector.kept.is_empty() {
+        let (has_rejection, has_input) = rejector.wait();
+        if has_rejection {
+            rejector.receive();
         }
-        let now = Instant::now();
-        let mut number = 0;
-        kept.retain(|refused| {
-            let ended = ready.get(number) == Some(&true) && discard_now(&refused.socket) == Discarded::Ended;
-            number += 1;
-            !ended && refused.until > now
-        });
-        for reason in Reason::ALL {
-            if let Some(more) = tallies[reason as usize].due(now) {
-                log.rejections(more, reason.word());
-            }
-        }
+        rejector.close_finished(&has_input);
+        rejector.log_suppressed();
     }
     exit_now(0)
 }
 
-/// Waits for a new client, for something from one that is kept, or for the next deadline. Says whether
-/// the channel has something, and which of the kept have.
-fn wait(
-    channel: &OwnedFd,
-    open: bool,
-    kept: &VecDeque<Rejected>,
-    tally: Option<Instant>,
-) -> (bool, Vec<bool>) {
-    let deadline = kept.front().map(|oldest| oldest.until).into_iter().chain(tally).min();
-    let mut ask: Vec<PollFd> =
-        kept.iter().map(|refused| PollFd::new(&refused.socket, PollFlags::IN)).collect();
-    if open {
-        ask.push(PollFd::new(channel, PollFlags::IN));
+impl Rejector {
+    /// Waits for a rejection, input from a kept client, or the next deadline. Returns whether there is a
+    /// rejection, and which kept clients have input.
+    fn wait(&self) -> (bool, Vec<bool>) {
+        let summary = self.line_limits.iter().filter_map(LineLimit::deadline).min();
+        let oldest = self.kept.front().map(|client| client.until);
+        let deadline = oldest.into_iter().chain(summary).min();
+        let mut poll: Vec<PollFd> =
+            self.kept.iter().map(|client| PollFd::new(&client.socket, PollFlags::IN)).collect();
+        if self.open {
+            poll.push(PollFd::new(&self.rejections, PollFlags::IN));
+        }
+        if tine_sys::wait::until(&mut poll, deadline).is_err() {
+            return (false, Vec::new());
+        }
+        let ready: Vec<bool> = poll.iter().map(|entry| !entry.revents().is_empty()).collect();
+        (self.open && ready.last() == Some(&true), ready[..self.kept.len()].to_vec())
     }
-    if tine_sys::wait::until(&mut ask, deadline).is_err() {
-        return (false, Vec::new());
-    }
-    let ready: Vec<bool> = ask.iter().map(|one| !one.revents().is_empty()).collect();
-    (open && ready.last() == Some(&true), ready[..kept.len()].to_vec())
-}
 
-/// Takes the clients that have been handed over. False once nobody can send any.
-fn receive(
-    channel: &OwnedFd,
-    settings: &Settings,
-    kept: &mut VecDeque<Rejected>,
-    tallies: &mut [LineLimit; REASONS],
-    log: &mut Log,
-) -> bool {
-    loop {
-        match fd_passing::receive(channel) {
-            Ok(Some((socket, [a, b, c, reason]))) => {
-                let (peer, reason) = (Peer::from_words([a, b, c]), Reason::of(reason));
-                if let Emit::Line = tallies[reason as usize].event(Instant::now()) {
-                    log.reject(&peer, reason.word());
+    /// Receives all rejections that are there.
+    fn receive(&mut self) {
+        loop {
+            match self.rejections.receive() {
+                Ok(Some((socket, rejection))) => self.reject(socket, rejection),
+                Ok(None) => {
+                    self.open = false;
+                    return;
                 }
-                say(&socket, settings.rejection_text(reason));
-                if kept.len() >= MOST {
-                    kept.pop_front();
-                }
-                kept.push_back(Rejected { socket, until: Instant::now() + REJECT_LINGER });
+                Err(rustix::io::Errno::AGAIN) => return,
+                // Out of descriptors: the message is lost, and its client closed.
+                Err(_) => {}
             }
-            Ok(None) => return false,
-            Err(rustix::io::Errno::AGAIN) => return true,
-            // Out of descriptors for a moment, say: the message is gone, and its client closed.
-            Err(_) => {}
+        }
+    }
+
+    fn reject(&mut self, socket: OwnedFd, Rejection { peer, reason }: Rejection) {
+        let now = Instant::now();
+        if let Emit::Line = self.line_limits[reason.index()].event(now) {
+            self.log.reject(&peer, reason.name());
+        }
+        send_text(&socket, self.limits.rejection_text(reason));
+        if self.kept.len() >= MAX_KEPT {
+            self.kept.pop_front();
+        }
+        self.kept.push_back(RejectedClient { socket, until: now + REJECT_LINGER });
+    }
+
+    /// Closes the clients that have closed, and those whose time is over.
+    fn close_finished(&mut self, has_input: &[bool]) {
+        let now = Instant::now();
+        let mut has_input = has_input.iter();
+        self.kept.retain(|client| {
+            let input = has_input.next() == Some(&true);
+            let ended = input && discard_now(&client.socket) == Discarded::Ended;
+            !ended && client.until > now
+        });
+    }
+
+    /// Logs the number of rejections that had no line of their own.
+    fn log_suppressed(&mut self) {
+        for reason in Reason::ALL {
+            if let Some(count) = self.line_limits[reason.index()].due(Instant::now()) {
+                self.log.rejections(count, reason.name());
+            }
         }
     }
 }
 
-/// Writes the text and ends the stream. A fresh socket has room for it; should it not, or should the
-/// client have gone, there is nothing more to say.
-fn say(socket: &OwnedFd, text: &[u8]) {
+/// Sends the text and the end of the stream. A new socket has room for the text; if it has not, or if the
+/// client has disconnected, nothing can be done.
+fn send_text(socket: &OwnedFd, text: &[u8]) {
     let _ = rustix::net::send(socket, text, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
     let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Write);
 }

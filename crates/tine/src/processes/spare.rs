@@ -1,155 +1,173 @@
-//! A spare: a fresh process that waits for its client and accepts it itself.
+//! A spare: a process that is forked before its client connects, and accepts the client itself. With
+//! `--reuse` it is a worker, which serves several clients, one after the other.
 //!
-//! It has run no handler and read no byte of a client, so it is trusted like the forker that made it:
-//! it holds the listeners and writes the board. Both go before the handler runs, unless the process
-//! is to be reused (`reuse`), which is why that isolates less.
+//! A spare has run no handler and read no byte of a client, so it is trusted as its forker is: it holds
+//! the listeners and writes the board. It gives up both before the handler runs; a worker does not, which
+//! is why a pool isolates less.
 
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use rustix::event::epoll;
-use rustix::net::{SocketFlags, acceptfrom_with};
 use tine_sys::process::{How, exit_now, own_usage};
 
-use super::forker::Forker;
-use super::forker::enter::event_queue;
 use crate::admission::penalty::Fault;
 use crate::connection::{self, Connection};
 use crate::error::HandlerError;
 use crate::lifecycle::outcome::{ExitReport, Outcome};
 use crate::log::Usage;
-use crate::net::accept::{AcceptError, classify};
-use crate::net::peer::Peer;
-use crate::processes::conn;
-use crate::processes::delayer;
-use crate::shared::board::{Entry, Orders, Phase};
+use crate::net::accept::{AcceptError, Accepted, accept_from, classify};
+use crate::processes::conn::{self, Job};
+use crate::processes::forker::enter::event_queue;
+use crate::processes::forker::trusted::{Forker, Trusted};
+use crate::shared::board::{Entry, SlotPhase};
 use crate::system::clock::now;
 
-/// Waits for a client, serves it, and ends; with `reuse`, serves as many as that.
-pub(crate) fn live<H>(forker: &mut Forker<'_, H>, slot: usize) -> !
+/// Waits for a client, serves it, and exits; a worker serves as many as `--reuse` allows.
+pub(crate) fn run<H>(mut forker: Forker<'_, H>, slot: usize) -> !
 where
     H: FnMut(Connection) -> Result<(), HandlerError>,
 {
-    let Ok(events) = event_queue(forker, forker.retire) else {
+    let Ok(events) = event_queue(&forker.trusted, &forker.trusted.link.retire) else {
         exit_now(111);
     };
-    let reuse = forker.settings.reuse;
-    // The kernel keeps the role, also of one that serves one connection after the other.
+    let reuse = forker.trusted.settings.reuse;
+    // A worker keeps its name while it serves.
     let _ = rustix::thread::set_name(if reuse == 1 { c"tine: spare" } else { c"tine: worker" });
-    forker.board.prefault(slot);
+    forker.trusted.door.board.prefault(slot);
+    prefault_stats(&forker, slot);
     if reuse == 1 {
-        let (socket, entry) = next(forker, &events, slot);
-        forker.notify_change(slot);
-        let launch_context = forker.launch_context(slot, entry.peer);
-        conn::serve(forker, socket, slot, entry, &launch_context);
+        serve_one(forker, &events, slot);
     }
     for _ in 0..reuse {
-        let (socket, entry) = next(forker, &events, slot);
-        let report = serve_one_of_many(forker, socket, slot, entry);
-        // After a rush, more wait than are wanted.
-        let waiting = forker.board.inc_idle(forker.index);
-        if matches!(report, ExitReport::Panic(_)) || waiting > 2 * forker.settings.spares_of(forker.index) {
+        let client = next(&mut forker, &events, slot);
+        let report = serve_one_of_many(&mut forker, client, slot);
+        let Trusted { index, settings, door, .. } = &forker.trusted;
+        // After a rush, more workers wait than are wanted.
+        let idle = door.board.inc_idle(*index);
+        if matches!(report, ExitReport::Panic(_)) || idle > 2 * settings.spares_of(*index) {
             exit_now(report.exit_code());
         }
     }
     exit_now(0)
 }
 
-/// Waits for a client that may be served.
-fn next<H>(forker: &mut Forker<'_, H>, events: &OwnedFd, slot: usize) -> (OwnedFd, Entry) {
+/// Touches the memory that a connection writes, so that the page faults come before the client.
+fn prefault_stats<H>(forker: &Forker<'_, H>, slot: usize) {
+    forker.context.stats.clear(slot);
+    forker.context.stats.received(slot, 0);
+}
+
+/// Serves the next client as a connection process: what is trusted is given up before.
+fn serve_one<H>(mut forker: Forker<'_, H>, events: &OwnedFd, slot: usize) -> !
+where
+    H: FnMut(Connection) -> Result<(), HandlerError>,
+{
+    let client = next(&mut forker, events, slot);
+    let Forker { trusted, context } = forker;
+    let entry = trusted.begin(context.stats, slot, &client);
+    wake_forker_if_low(&trusted);
+    trusted.notify_change(slot, &context.log);
+    let launch = trusted.launch_context(slot, &entry, context.launcher.is_some());
+    if trusted.door.unmap().is_err() {
+        exit_now(111);
+    }
+    conn::serve(context, Job { socket: client.socket, slot, entry, launch })
+}
+
+/// Waits for a client that is admitted.
+fn next<H>(forker: &mut Forker<'_, H>, events: &OwnedFd, slot: usize) -> Accepted {
+    let Forker { trusted, context } = forker;
     loop {
-        let (socket, peer, waited_until) = wait(forker, events);
-        if waited_until.is_none() && !forker.admits(&socket, peer) {
-            continue;
+        let client = wait(trusted, events);
+        let board = &trusted.door.board;
+        if trusted.door.admits(&client, Some(slot), &mut context.log, |slot| board.mark_idle(slot)) {
+            return client;
         }
-        let entry = forker.begin(slot, peer, &socket);
-        if let Some(reason) = forker.is_beyond(slot, waited_until.is_some()) {
-            // Before the client knows: its next one must not find this one counted still.
-            forker.board.mark_idle(slot);
-            forker.delay_or_reject(&socket, peer, reason, waited_until);
-            continue;
-        }
-        wake_forker_if_low(forker);
-        return (socket, entry);
     }
 }
 
-/// A client, and if it comes from the delayer, until when it would have waited.
-fn wait<H>(forker: &Forker<'_, H>, events: &OwnedFd) -> (OwnedFd, Peer, Option<u64>) {
+/// Waits for a client of a listener or of the delayer; exits when a drain begins.
+fn wait(trusted: &Trusted, events: &OwnedFd) -> Accepted {
     loop {
         let mut buffer = [const { MaybeUninit::<epoll::Event>::uninit() }; 4];
-        // Interrupted: nothing has come, the loop waits again.
-        let Ok((come, _)) = epoll::wait(events, &mut buffer, None) else {
+        // Interrupted: no event, and the loop waits again.
+        let Ok((ready, _)) = epoll::wait(events, &mut buffer, None) else {
             continue;
         };
-        if forker.board.orders() == Orders::Drain {
+        if trusted.door.board.is_draining() {
             exit_now(0);
         }
-        for number in come.iter().map(|event| event.data.u64() as usize) {
-            let Some(listener) = forker.listeners.get(number) else {
-                // Nobody: another was quicker, or it is the word of a drain.
-                let Some(delayer) = forker.delayer.filter(|_| number == forker.listeners.len()) else {
-                    continue;
-                };
-                if let Ok(Some((socket, peer, _, until))) = delayer::receive(&delayer.back) {
-                    return (socket, peer, Some(until));
+        for event in ready.iter().map(|event| event.data.u64()) {
+            let listener = usize::try_from(event).ok().and_then(|number| trusted.listeners.get(number));
+            let Some(listener) = listener else {
+                // Without a client: another process was faster, or the event is that of a drain.
+                if let Ok(Some(client)) = trusted.door.receive_released() {
+                    return client;
                 }
                 continue;
             };
-            match acceptfrom_with(listener, SocketFlags::CLOEXEC) {
-                Ok((socket, address)) => return (socket, Peer::from_accept(address), None),
-                Err(errno) if classify(errno) == AcceptError::Fatal => exit_now(111),
-                // Out of descriptors is impossible here but for a limit that forbids any. Leaving
-                // makes the forker, which pauses, deal with it.
-                Err(errno) if classify(errno) == AcceptError::Pause => exit_now(111),
-                Err(_) => {}
+            match accept_from(listener) {
+                Ok(client) => return client,
+                // Without descriptors a spare cannot recover: the forker, which pauses, replaces it.
+                Err(errno) => match classify(errno) {
+                    AcceptError::Fatal | AcceptError::Pause => exit_now(111),
+                    AcceptError::NoClient | AcceptError::Next => {}
+                },
             }
         }
     }
 }
 
-/// Has the forker refill when half of the spares are gone, or see that nobody waits any more.
-fn wake_forker_if_low<H>(forker: &Forker<'_, H>) {
-    let low = forker.settings.spares_of(forker.index) / 2;
-    let left = forker.board.dec_idle(forker.index);
+/// Wakes the forker when half of its spares are in use, so that it forks more, and when none is idle.
+fn wake_forker_if_low(trusted: &Trusted) {
+    let low = trusted.settings.spares_of(trusted.index) / 2;
+    let left = trusted.door.board.dec_idle(trusted.index);
     if left == low || left == 0 {
-        let _ = rustix::io::write(&forker.control, &1u64.to_ne_bytes());
+        trusted.link.control.wake();
     }
 }
 
-/// Serves a connection in a process that goes on, and writes its two lines itself: the supervisor,
-/// who sees ends of processes only, could miss it.
-fn serve_one_of_many<H>(forker: &mut Forker<'_, H>, socket: OwnedFd, slot: usize, entry: Entry) -> ExitReport
+/// Serves a connection in a worker, which logs its two lines itself: the supervisor sees the ends of
+/// processes only.
+fn serve_one_of_many<H>(forker: &mut Forker<'_, H>, client: Accepted, slot: usize) -> ExitReport
 where
     H: FnMut(Connection) -> Result<(), HandlerError>,
 {
+    let Forker { trusted, context } = forker;
+    let entry = trusted.begin(context.stats, slot, &client);
+    wake_forker_if_low(trusted);
     let pid = crate::system::procfs::own_id();
-    if forker.board.take_notice_request() {
-        forker.wake_supervisor();
+    if trusted.door.board.take_notice_request() {
+        trusted.wake_supervisor();
     }
-    let tells = forker.log.logs_connections();
+    let logs = context.log.logs_connections();
     connection::take_received_any();
-    if tells {
-        let count = forker.board.count(Phase::Serving, None);
-        forker.log.accept(entry.id, &entry.peer, pid, count, forker.settings.max_connections);
+    if logs {
+        let count = trusted.door.board.count(SlotPhase::Serving, None);
+        context.log.accept(entry.id, &entry.peer, pid, count, trusted.settings.max_connections);
     }
-    let before = if tells { own_usage().0 } else { Duration::ZERO };
-    let report = conn::handle(forker, socket, slot, entry);
-    let bytes = forker.board.display().bytes(slot);
+    let cpu_before = if logs { own_usage().0 } else { Duration::ZERO };
+    let report = conn::handle(context, client.socket, slot, entry);
+    let bytes = context.stats.bytes(slot);
     // From here on the connection has ended, also if this process is killed now.
-    forker.board.mark_idle(slot);
-    forker.tell_delayer();
-    let how = How::Exited(conn::exit_code(&report, forker.door));
+    trusted.door.board.mark_idle(slot);
+    trusted.door.wake_delayer();
+    let how = How::Exited(context.exit_code(&report));
     let outcome = Outcome::new(how, Some(report.clone()));
-    if tells {
-        let (cpu, peak_kib) = own_usage();
-        let duration = Duration::from_nanos(now() - entry.start);
-        let spent = Usage { duration, bytes, cpu: cpu.saturating_sub(before), peak_kib };
-        forker.log.end(entry.id, &entry.peer, pid, &outcome, &spent);
+    if logs {
+        let usage = usage_since(&entry, cpu_before, bytes);
+        context.log.end(entry.id, &entry.peer, pid, &outcome, &usage);
     }
     if let Some(fault) = Fault::of(how, &outcome) {
-        forker.charge(entry.peer, fault);
+        trusted.door.charge(entry.peer, fault, &mut context.log);
     }
     report
+}
+
+fn usage_since(entry: &Entry, cpu_before: Duration, bytes: Option<(u64, u64)>) -> Usage {
+    let (cpu, peak_kib) = own_usage();
+    let duration = Duration::from_nanos(now().saturating_sub(entry.start));
+    Usage { duration, bytes, cpu: cpu.saturating_sub(cpu_before), peak_kib }
 }

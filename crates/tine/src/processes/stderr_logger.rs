@@ -1,167 +1,182 @@
-//! The scribe: writes what programs say on standard error into the log, a line for a line, with the
-//! connection's id.
+//! The stderr logger: with `--stderr log` it writes what programs print on standard error into the log,
+//! with the id of the connection.
 //!
-//! What comes is a stranger's text, so a process of its own reads it. Forkers send it the reading end of
-//! each connection's pipe.
+//! The text comes from programs that are not trusted, so a process of its own reads it. Forkers pass it
+//! the reading end of each connection's pipe.
 
 use std::collections::HashMap;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::time::Instant;
 
 use rustix::event::epoll;
 use rustix::io::Errno;
 use rustix::process::Pid;
-use tine_sys::process::exit_now;
+use tine_sys::process::{Alone, exit_now};
 
+use crate::error::reason;
 use crate::log::Log;
 use crate::log::limit::{Emit, LineLimit};
-use crate::processes::start::enter;
-use crate::settings::Settings;
-use crate::shared::fd_passing::{self, Wait};
+use crate::processes::start::start_helper;
+use crate::shared::messages::{Receiver, StderrPipe};
+use crate::system::users::Identity;
 
-/// A longer line is written in parts: escaped, each is still written as a whole (`PIPE_BUF`).
-const LONGEST: usize = 512;
+/// A longer line is split: escaped, each part is still written as a whole (`PIPE_BUF`, pipe(7)).
+const MAX_LINE: usize = 512;
 
-/// Lines of a connection a second; the rest is summed up.
-const LINES: u64 = 100;
+/// Lines of a connection a second; the rest is counted.
+const LINES_PER_SECOND: u64 = 100;
 
-/// The number of the event that is a new pipe.
-const NEWS: u64 = u64::MAX;
+/// The number of the event of a new pipe; other numbers are pipes.
+const NEW_PIPE_EVENT: u64 = u64::MAX;
 
-/// Sends the scribe the reading end of a connection's standard error, from a forker.
-pub(crate) fn hand_over(stderr_logger: &OwnedFd, pipe: &OwnedFd, connection: u64) {
-    fd_passing::send(stderr_logger, pipe.as_fd(), [connection], Wait::ForRoom);
+/// What the supervisor hands to the stderr logger: everything that it keeps.
+pub(crate) struct LoggerStart<'a> {
+    pub(crate) alone: &'a Alone,
+    pub(crate) supervisor: Pid,
+    pub(crate) identity: Option<Identity>,
+    pub(crate) pipes: Receiver<StderrPipe>,
+    pub(crate) log: Log,
 }
 
 /// A connection's standard error, and the line that has not ended yet.
-struct Source {
+struct PipeReader {
     pipe: OwnedFd,
     connection: u64,
     line: Vec<u8>,
-    tally: LineLimit,
-}
-
-impl Source {
-    /// A stranger's flood must not push the server's own lines out of the log.
-    fn say(&mut self, line: &[u8], log: &mut Log) {
-        let now = Instant::now();
-        if let Some(more) = self.tally.due(now) {
-            log.stderr_suppressed(self.connection, more);
-        }
-        if self.tally.event(now) == Emit::Line {
-            log.stderr(self.connection, line);
-        }
-    }
-}
-
-/// Lives as the scribe until the last process that could write to it has gone.
-pub(crate) fn run(channel: &OwnedFd, settings: &Settings, supervisor: Pid, log: &mut Log) -> ! {
-    enter(settings, supervisor, c"tine: logger");
-    let mut stderr_logger = match StderrLogger::new(channel) {
-        Ok(stderr_logger) => stderr_logger,
-        Err(why) => {
-            log.trouble(
-                "standard error cannot be read",
-                &crate::error::reason(&why.into()),
-                "raise the limits",
-            );
-            exit_now(111)
-        }
-    };
-    while stderr_logger.open || !stderr_logger.sources.is_empty() {
-        stderr_logger.turn(channel, log);
-    }
-    exit_now(0)
+    limit: LineLimit,
 }
 
 struct StderrLogger {
     queue: OwnedFd,
-    sources: HashMap<u64, Source>,
-    last: u64,
+    channel: Receiver<StderrPipe>,
+    log: Log,
+    readers: HashMap<u64, PipeReader>,
+    last_number: u64,
+    /// A process exists that can pass pipes.
     open: bool,
 }
 
-impl StderrLogger {
-    fn new(channel: &OwnedFd) -> Result<StderrLogger, Errno> {
-        let queue = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        epoll::add(&queue, channel, epoll::EventData::new_u64(NEWS), epoll::EventFlags::IN)?;
-        Ok(StderrLogger { queue, sources: HashMap::new(), last: 0, open: true })
+/// Runs as the stderr logger until no process is left that could write to it.
+pub(crate) fn run(start: LoggerStart) -> ! {
+    start_helper(start.alone, start.identity.as_ref(), start.supervisor, c"tine: logger");
+    let mut log = start.log;
+    let queue = match event_queue(&start.pipes) {
+        Ok(queue) => queue,
+        Err(why) => {
+            let next = "raise the limits on open files and memory";
+            log.trouble("cannot read programs' standard error", &reason(&why.into()), next);
+            exit_now(111)
+        }
+    };
+    let readers = HashMap::new();
+    let mut logger = StderrLogger { queue, channel: start.pipes, log, readers, last_number: 0, open: true };
+    while logger.open || !logger.readers.is_empty() {
+        logger.turn();
     }
+    exit_now(0)
+}
 
-    /// Waits, and reads once from each that has something: nobody is heard twice while others wait.
-    fn turn(&mut self, channel: &OwnedFd, log: &mut Log) {
+fn event_queue(channel: &Receiver<StderrPipe>) -> Result<OwnedFd, Errno> {
+    let queue = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+    epoll::add(&queue, channel, epoll::EventData::new_u64(NEW_PIPE_EVENT), epoll::EventFlags::IN)?;
+    Ok(queue)
+}
+
+impl StderrLogger {
+    /// Waits, and reads once from each pipe that has data, so that no connection holds up the others.
+    fn turn(&mut self) {
         let mut buffer = [const { MaybeUninit::<epoll::Event>::uninit() }; 64];
-        // Interrupted: nothing has come, and it is waited again.
+        // Interrupted: no event, and the loop waits again.
         let Ok((events, _)) = epoll::wait(&self.queue, &mut buffer, None) else { return };
         let numbers: Vec<u64> = events.iter().map(|event| event.data.u64()).collect();
         for number in numbers {
             match number {
-                NEWS => self.hear(channel),
-                number => self.read(number, log),
+                NEW_PIPE_EVENT => self.receive_pipes(),
+                number => self.read(number),
             }
         }
     }
 
-    fn hear(&mut self, channel: &OwnedFd) {
+    fn receive_pipes(&mut self) {
         loop {
-            match fd_passing::receive(channel) {
-                Ok(Some((pipe, [connection]))) => {
-                    self.last += 1;
-                    let number = epoll::EventData::new_u64(self.last);
-                    // Without room to wait for it, its program is told by a broken pipe.
-                    if epoll::add(&self.queue, &pipe, number, epoll::EventFlags::IN).is_ok() {
-                        self.sources.insert(
-                            self.last,
-                            Source { pipe, connection, line: Vec::new(), tally: LineLimit::of(LINES) },
-                        );
-                    }
-                }
+            match self.channel.receive() {
+                Ok(Some((pipe, StderrPipe { connection }))) => self.add(pipe, connection),
                 Ok(None) => {
                     self.open = false;
-                    let _ = epoll::delete(&self.queue, channel);
+                    let _ = epoll::delete(&self.queue, &self.channel);
                     return;
                 }
                 Err(Errno::AGAIN) => return,
-                // Out of descriptors: that pipe is closed, and the next one may be had.
+                // Out of descriptors: that pipe is closed, and its program gets SIGPIPE.
                 Err(_) => {}
             }
         }
     }
 
-    fn read(&mut self, number: u64, log: &mut Log) {
-        let Some(source) = self.sources.get_mut(&number) else { return };
+    fn add(&mut self, pipe: OwnedFd, connection: u64) {
+        self.last_number += 1;
+        let number = epoll::EventData::new_u64(self.last_number);
+        // If the pipe cannot be watched, it is closed, and its program gets SIGPIPE.
+        if epoll::add(&self.queue, &pipe, number, epoll::EventFlags::IN).is_ok() {
+            let limit = LineLimit::of(LINES_PER_SECOND);
+            let reader = PipeReader { pipe, connection, line: Vec::new(), limit };
+            self.readers.insert(self.last_number, reader);
+        }
+    }
+
+    fn read(&mut self, number: u64) {
+        let Some(reader) = self.readers.get_mut(&number) else { return };
         let mut bytes = [0; 4096];
-        match rustix::io::read(&source.pipe, &mut bytes) {
+        match rustix::io::read(&reader.pipe, &mut bytes) {
             Ok(length @ 1..) => {
-                for line in lines(&mut source.line, &bytes[..length]) {
-                    source.say(&line, log);
+                for line in lines(&mut reader.line, &bytes[..length]) {
+                    reader.log_line(&line, &mut self.log);
                 }
             }
             Err(Errno::INTR | Errno::AGAIN) => {}
             Ok(_) | Err(_) => {
-                let rest = std::mem::take(&mut source.line);
-                if !rest.is_empty() {
-                    source.say(&rest, log);
-                }
-                if let Some(more) = source.tally.rest() {
-                    log.stderr_suppressed(source.connection, more);
-                }
-                // Closing it takes it out of the queue.
-                self.sources.remove(&number);
+                reader.log_rest(&mut self.log);
+                // Closing the pipe removes it from the queue.
+                self.readers.remove(&number);
             }
         }
     }
 }
 
-/// The lines that have ended with these bytes, or are too long to go on; `rest` is what has not ended.
+impl PipeReader {
+    /// Logs a line. A program that prints much must not push the server's own lines out of the log.
+    fn log_line(&mut self, line: &[u8], log: &mut Log) {
+        let now = Instant::now();
+        if let Some(count) = self.limit.due(now) {
+            log.stderr_suppressed(self.connection, count);
+        }
+        if self.limit.event(now) == Emit::Line {
+            log.stderr(self.connection, line);
+        }
+    }
+
+    /// Logs what is left at the end of the pipe.
+    fn log_rest(&mut self, log: &mut Log) {
+        let rest = std::mem::take(&mut self.line);
+        if !rest.is_empty() {
+            self.log_line(&rest, log);
+        }
+        if let Some(count) = self.limit.rest() {
+            log.stderr_suppressed(self.connection, count);
+        }
+    }
+}
+
+/// Returns the lines that end within these bytes or have reached the limit; `rest` is the line that has
+/// not ended.
 fn lines(rest: &mut Vec<u8>, bytes: &[u8]) -> Vec<Vec<u8>> {
     let mut ended = Vec::new();
     for byte in bytes {
         match byte {
             b'\n' => ended.push(std::mem::take(rest)),
             byte => {
-                if rest.len() == LONGEST {
+                if rest.len() == MAX_LINE {
                     ended.push(std::mem::take(rest));
                 }
                 rest.push(*byte);
@@ -176,17 +191,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_put_together_and_long_ones_cut() {
+    fn lines_are_joined_and_long_ones_split() {
         let mut rest = Vec::new();
         assert!(lines(&mut rest, b"a b").is_empty());
         assert_eq!(lines(&mut rest, b"c\n\nd\ne"), [&b"a bc"[..], b"", b"d"]);
         assert_eq!(lines(&mut rest, b"\n"), [b"e"]);
-        let long = vec![b'x'; 2 * LONGEST + 1];
+        let long = vec![b'x'; 2 * MAX_LINE + 1];
         let parts = lines(&mut rest, &long);
-        assert_eq!((parts.len(), parts[1].len(), rest.len()), (2, LONGEST, 1));
-        // A line of exactly that length is one line.
+        assert_eq!((parts.len(), parts[1].len(), rest.len()), (2, MAX_LINE, 1));
+        // A line of exactly the limit is one line.
         rest.clear();
-        lines(&mut rest, &long[..LONGEST]);
+        lines(&mut rest, &long[..MAX_LINE]);
         assert_eq!(lines(&mut rest, b"\n").len(), 1);
     }
 }

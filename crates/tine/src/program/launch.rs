@@ -23,6 +23,7 @@ use crate::lifecycle::outcome::ExitReport;
 use crate::net::dns::confirmed_name;
 use crate::net::peer::{Peer, canonical};
 use crate::shared::board::Entry;
+use crate::shared::messages::{Sender, StderrPipe};
 use crate::system::procfs::own_id;
 use crate::system::users::Identity;
 
@@ -33,15 +34,15 @@ pub(crate) struct Launcher<'a> {
     image: Image<'a>,
     stack: Stack,
     /// Where the reading ends of standard error go.
-    stderr_logger: Option<OwnedFd>,
+    stderr_logger: Option<Sender<StderrPipe>>,
 }
 
 /// A connection that the program is executed for.
 #[derive(Debug)]
-pub(crate) struct Client<'a> {
+pub(crate) struct LaunchTarget<'a> {
     pub(crate) socket: &'a OwnedFd,
     pub(crate) entry: Entry,
-    pub(crate) launch_context: &'a LaunchContext,
+    pub(crate) context: &'a LaunchContext,
 }
 
 /// What a forker finds out for a connection's process, which cannot: it has none of the tables.
@@ -81,7 +82,7 @@ impl<'a> Launcher<'a> {
         path: CString,
         identity: Option<&'a Identity>,
         supervisor: Option<Pid>,
-        stderr_logger: Option<OwnedFd>,
+        stderr_logger: Option<Sender<StderrPipe>>,
         lowest: i32,
     ) -> io::Result<Launcher<'a>> {
         if let Some(directory) = &program.directory {
@@ -118,7 +119,7 @@ impl<'a> Launcher<'a> {
         &mut self,
         alone: &Alone,
         id: &AtomicI32,
-        client: &Client,
+        client: &LaunchTarget,
         failed: &dyn Fn(&ExitReport),
     ) -> io::Result<i32> {
         let stderr = self.stderr(client.entry.id)?;
@@ -137,7 +138,7 @@ impl<'a> Launcher<'a> {
     }
 
     /// Executes the program in this process, which was made for the connection. Returns only if it cannot.
-    pub(crate) fn execute(&mut self, client: &Client) -> ExitReport {
+    pub(crate) fn execute(&mut self, client: &LaunchTarget) -> ExitReport {
         let why = match self.stderr(client.entry.id) {
             Ok(stderr) => self.image.execution(&self.path, client, stderr.as_ref()).run(),
             Err(why) => why,
@@ -155,14 +156,14 @@ impl<'a> Launcher<'a> {
     ///
     /// # Errors
     /// The client may not come, by its name.
-    pub(crate) fn prepare(&self, client: &Client, first_own: i32) -> Result<Vec<u8>, ExitReport> {
+    pub(crate) fn prepare(&self, client: &LaunchTarget, first_own: i32) -> Result<Vec<u8>, ExitReport> {
         if matches!(self.image.program.stderr, Stderr::Server | Stderr::Client) {
             // It may take long: the server's addresses are not to stay taken for it.
             tine_sys::fd::close_from(first_own);
         }
         let mut variables = match self.image.program.reverse_dns {
             true => self.look_up_name(client)?,
-            false => client.launch_context.variables.clone(),
+            false => client.context.variables.clone(),
         };
         if let Some(prepare) = &self.image.program.prepare {
             let socket = client.socket.as_fd();
@@ -179,11 +180,11 @@ impl<'a> Launcher<'a> {
     }
 
     /// Finds out the name of a client's host, and what that decides.
-    fn look_up_name(&self, client: &Client) -> Result<Vec<u8>, ExitReport> {
-        let launch_context = client.launch_context;
-        let Peer::Tcp(address) = client.entry.peer else { return Ok(launch_context.variables.clone()) };
+    fn look_up_name(&self, client: &LaunchTarget) -> Result<Vec<u8>, ExitReport> {
+        let context = client.context;
+        let Peer::Tcp(address) = client.entry.peer else { return Ok(context.variables.clone()) };
         let name = confirmed_name(address.ip());
-        let decided = launch_context
+        let decided = context
             .pending_name_rules
             .as_ref()
             .map(|pending_name_rules| pending_name_rules.decide(name.as_deref()));
@@ -200,7 +201,7 @@ impl<'a> Launcher<'a> {
             }
         }
         // Of one rule, as ever: where its name has decided, of that.
-        variables.extend_from_slice(by_name.unwrap_or(&launch_context.variables));
+        variables.extend_from_slice(by_name.unwrap_or(&context.variables));
         Ok(variables)
     }
 
@@ -213,7 +214,7 @@ impl<'a> Launcher<'a> {
     /// between them until it has ended. Then this process ends as the program did.
     ///
     /// Descriptors from `first_own` on, the server's, are closed first.
-    pub(crate) fn relay(&mut self, alone: &Alone, client: &Client, first_own: i32) -> ExitReport {
+    pub(crate) fn relay(&mut self, alone: &Alone, client: &LaunchTarget, first_own: i32) -> ExitReport {
         match self.try_relay(alone, client, first_own) {
             Ok(How::Exited(code)) => exit_now(code),
             Ok(How::Signaled(signal)) => {
@@ -225,9 +226,9 @@ impl<'a> Launcher<'a> {
         }
     }
 
-    fn try_relay(&mut self, alone: &Alone, client: &Client, first_own: i32) -> io::Result<How> {
+    fn try_relay(&mut self, alone: &Alone, client: &LaunchTarget, first_own: i32) -> io::Result<How> {
         // The program follows it there, and it reads the client's bytes as that user.
-        if let Some(cgroup) = &client.launch_context.cgroup {
+        if let Some(cgroup) = &client.context.cgroup {
             cgroup.enter()?;
         }
         if let Some(identity) = self.image.identity.take() {
@@ -277,7 +278,7 @@ impl<'a> Launcher<'a> {
     fn stderr(&self, connection: u64) -> io::Result<Option<OwnedFd>> {
         let Some(stderr_logger) = &self.stderr_logger else { return Ok(None) };
         let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
-        crate::processes::stderr_logger::hand_over(stderr_logger, &reader, connection);
+        stderr_logger.send(reader.as_fd(), &StderrPipe { connection });
         Ok(Some(writer))
     }
 }
@@ -296,15 +297,15 @@ impl Image<'_> {
     fn execution<'b>(
         &'b mut self,
         path: &'b CStr,
-        client: &'b Client,
+        client: &'b LaunchTarget,
         pipe: Option<&OwnedFd>,
     ) -> Execution<'b> {
-        let Client { socket, entry, launch_context } = client;
+        let LaunchTarget { socket, entry, context } = client;
         let stderr = self.stderr(socket, pipe);
         self.environment.truncate(self.common);
         let ends = ends(socket.as_fd(), entry.peer);
         describe(&mut self.environment, entry.id, &ends, self.program.remote_host);
-        let variables = &launch_context.variables;
+        let variables = &context.variables;
         let environment = match variables.is_empty() {
             true => &mut self.environment,
             false => {
@@ -323,7 +324,7 @@ impl Image<'_> {
             nice: self.program.nice,
             terminal: false,
             parent: self.supervisor,
-            cgroup: launch_context.cgroup.as_ref(),
+            cgroup: context.cgroup.as_ref(),
             identity: self.identity.map(Identity::to_ids),
         }
     }

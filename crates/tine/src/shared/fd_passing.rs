@@ -1,4 +1,4 @@
-//! Handing a descriptor and a few words to another process of the server.
+//! Passing a descriptor and a few words to another process of the server.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -10,43 +10,43 @@ use rustix::net::{
     SendFlags,
 };
 
-/// Whether to wait where the receiver is behind.
+/// The most words of a message.
+pub(super) const MAX_WORDS: usize = 6;
+
+/// What a sender does when the receiver is behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wait {
-    No,
-    ForRoom,
+pub(crate) enum WhenBehind {
+    /// The message is lost, and the descriptor is not passed.
+    Drop,
+    /// The sender blocks.
+    Block,
 }
 
-/// Sends a descriptor with these words, over a socket that keeps messages apart (`SCM_RIGHTS`, unix(7)).
-/// False where the receiver has gone, or is far behind and this is not to wait for it: the message is lost, and
-/// with it that use of the descriptor.
-pub(crate) fn send<const WORDS: usize>(
-    channel: &OwnedFd,
-    descriptor: BorrowedFd,
-    words: [u64; WORDS],
-    wait: Wait,
-) -> bool {
-    let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+/// Sends a descriptor with words, over a socket that preserves message boundaries (`SCM_RIGHTS`,
+/// unix(7)). False if the receiver has ended, or is behind and the message is dropped.
+pub(super) fn send(channel: &OwnedFd, descriptor: BorrowedFd, words: &[u64], when: WhenBehind) -> bool {
+    let mut bytes = [0; MAX_WORDS * 8];
+    for (chunk, word) in bytes.chunks_exact_mut(8).zip(words) {
+        chunk.copy_from_slice(&word.to_le_bytes());
+    }
+    let bytes = &bytes[..words.len() * 8];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     let descriptors = [descriptor.as_fd()];
     control.push(SendAncillaryMessage::ScmRights(&descriptors));
-    let flags = match wait {
-        Wait::No => SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
-        Wait::ForRoom => SendFlags::NOSIGNAL,
+    let flags = match when {
+        WhenBehind::Drop => SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
+        WhenBehind::Block => SendFlags::NOSIGNAL,
     };
-    rustix::net::sendmsg(channel, &[IoSlice::new(&bytes)], &mut control, flags).is_ok()
+    rustix::net::sendmsg(channel, &[IoSlice::new(bytes)], &mut control, flags).is_ok()
 }
 
-/// One message from the channel; `None` at its end.
+/// Receives one message; `None` at the end of the channel, when no sender is left.
 ///
 /// # Errors
-/// EAGAIN where none has come; EMFILE where there was no room for the descriptor, which is closed then.
-pub(crate) fn receive<const WORDS: usize>(
-    channel: &OwnedFd,
-) -> Result<Option<(OwnedFd, [u64; WORDS])>, Errno> {
-    let mut words = [0; WORDS];
-    let mut bytes = [0; 64];
+/// EAGAIN if there is none; EMFILE if there was no room for the descriptor, which is closed then.
+pub(super) fn receive(channel: &OwnedFd) -> Result<Option<(OwnedFd, [u64; MAX_WORDS])>, Errno> {
+    let mut bytes = [0; MAX_WORDS * 8];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
@@ -54,6 +54,7 @@ pub(crate) fn receive<const WORDS: usize>(
     if message.bytes == 0 {
         return Ok(None);
     }
+    let mut words = [0; MAX_WORDS];
     for (word, chunk) in words.iter_mut().zip(bytes.chunks_exact(8)) {
         *word = chunk.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
     }
@@ -63,27 +64,4 @@ pub(crate) fn receive<const WORDS: usize>(
     });
     // Without room for a descriptor the kernel leaves it out.
     descriptor.map(|descriptor| Some((descriptor, words))).ok_or(Errno::MFILE)
-}
-
-#[cfg(test)]
-mod tests {
-    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-
-    use super::*;
-
-    #[test]
-    fn what_is_sent_arrives_and_the_end_is_told() {
-        let pair = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
-        let (sender, receiver) = pair.expect("a pair");
-        assert_eq!(receive::<2>(&receiver).expect_err("nothing yet"), Errno::AGAIN);
-        let (reader, writer) = rustix::pipe::pipe().expect("a pipe");
-        send(&sender, writer.as_fd(), [7, u64::MAX], Wait::No);
-        drop(writer);
-        let (received, words) = receive::<2>(&receiver).expect("a message").expect("not the end");
-        assert_eq!(words, [7, u64::MAX]);
-        rustix::io::write(&received, b"x").expect("a pipe");
-        assert_eq!(rustix::io::read(&reader, &mut [0; 2]), Ok(1));
-        drop(sender);
-        assert!(receive::<2>(&receiver).expect("the end").is_none());
-    }
 }

@@ -1,5 +1,6 @@
-//! What crosses process boundaries: shared memory and messages with descriptors.
+//! What crosses process boundaries: shared memory, and messages with descriptors.
 
 pub(crate) mod board;
-pub(crate) mod fd_passing;
+mod fd_passing;
+pub(crate) mod messages;
 pub(crate) mod stats;

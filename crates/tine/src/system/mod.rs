@@ -8,3 +8,4 @@ pub(crate) mod orphans;
 pub(crate) mod procfs;
 pub(crate) mod signal;
 pub(crate) mod users;
+pub(crate) mod wakeup;

@@ -50,11 +50,6 @@ impl Watcher {
         Watcher { rules, diag, ports, connections: HashMap::new(), next_look: Instant::now() }
     }
 
-    /// Gives up what only the supervisor needs, in another process.
-    pub(crate) fn close(&mut self) {
-        self.diag = None;
-    }
-
     /// When to look again, if there is anybody to look at.
     pub(crate) fn deadline(&self, anybody: bool) -> Option<Instant> {
         if !anybody || !self.rules.are_any() {

@@ -21,7 +21,7 @@ pub(super) enum Written {
 
 /// What the rules are read from again when a file has changed.
 #[derive(Clone, Debug)]
-pub(crate) struct Source {
+pub(crate) struct RuleSource {
     pub(super) written: Vec<Written>,
     pub(super) asks_names: bool,
 }
@@ -57,7 +57,12 @@ enum Whom {
     Name(Pattern),
 }
 
-impl Source {
+impl RuleSource {
+    /// Whether any rule comes from a file.
+    pub(crate) fn has_files(&self) -> bool {
+        self.files().next().is_some()
+    }
+
     /// The files that rules are in.
     pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
         self.written.iter().filter_map(|written| match written {

@@ -4,7 +4,6 @@
 use std::net::IpAddr;
 
 use super::prefix::{Prefix, bits, mask};
-use super::published::Snapshot;
 
 /// No block around it.
 const NONE: u32 = u32::MAX;
@@ -41,9 +40,21 @@ impl Answer {
     }
 }
 
+/// The words of a table, wherever they lie.
+pub(super) trait RuleWords: Copy {
+    /// The word at this index; 0 beyond the end.
+    fn word(self, at: usize) -> u64;
+}
+
+impl RuleWords for &[u64] {
+    fn word(self, at: usize) -> u64 {
+        self.get(at).copied().unwrap_or(0)
+    }
+}
+
 /// A block's answer and the number of leading bits by which it was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Found {
+pub(super) struct TableMatch {
     pub(super) answer: Answer,
     pub(super) length: u8,
 }
@@ -62,7 +73,7 @@ pub(super) fn words(
     blocks.dedup_by_key(|(prefix, _)| *prefix);
     blocks.reverse();
     let mut all = vec![blocks.len() as u64, u64::from(otherwise), 0];
-    let mut orphans_and_descendants: Vec<u32> = Vec::new();
+    let mut enclosing: Vec<u32> = Vec::new();
     let mut places = Vec::with_capacity(texts.len());
     let mut next = HEAD + blocks.len() * ROW_WORDS;
     for text in texts {
@@ -70,17 +81,16 @@ pub(super) fn words(
         next += 1 + text.len().div_ceil(8);
     }
     for (at, (prefix, answer)) in blocks.iter().enumerate() {
-        while orphans_and_descendants.last().is_some_and(|outer| !blocks[*outer as usize].0.contains(*prefix))
-        {
-            orphans_and_descendants.pop();
+        while enclosing.last().is_some_and(|outer| !blocks[*outer as usize].0.contains(*prefix)) {
+            enclosing.pop();
         }
         let (first, length) = prefix.to_parts();
-        let parent = orphans_and_descendants.last().copied().unwrap_or(NONE);
+        let parent = enclosing.last().copied().unwrap_or(NONE);
         let text = (answer.text as usize).checked_sub(1).and_then(|index| places.get(index)).copied();
         let answer = Answer { text: text.unwrap_or(0), ..*answer };
         let shape = u64::from(length) << 32 | u64::from(parent);
         all.extend([(first >> 64) as u64, first as u64, shape, answer.to_word()]);
-        orphans_and_descendants.push(at as u32);
+        enclosing.push(at as u32);
     }
     texts.iter().for_each(|text| push_text(&mut all, text));
     if !names.is_empty() {
@@ -100,12 +110,12 @@ fn push_text(all: &mut Vec<u64>, text: &[u8]) {
 }
 
 /// What holds where no block is around an address.
-pub(super) fn otherwise(table: Snapshot) -> bool {
+pub(super) fn otherwise(table: impl RuleWords) -> bool {
     table.word(OTHERWISE) == 1
 }
 
 /// What the most specific block that an address is in stands for.
-pub(super) fn find(table: Snapshot, address: IpAddr) -> Option<Found> {
+pub(super) fn find(table: impl RuleWords, address: IpAddr) -> Option<TableMatch> {
     let wanted = bits(address);
     let row = |at: u32, word: usize| table.word(HEAD + at as usize * ROW_WORDS + word);
     let first = |at: u32| u128::from(row(at, 0)) << 64 | u128::from(row(at, 1));
@@ -121,7 +131,7 @@ pub(super) fn find(table: Snapshot, address: IpAddr) -> Option<Found> {
         let shape = row(at, 2);
         let length = (shape >> 32) as u8;
         if wanted & mask(length) == first(at) {
-            return Some(Found { answer: Answer::from_word(row(at, 3)), length });
+            return Some(TableMatch { answer: Answer::from_word(row(at, 3)), length });
         }
         at = shape as u32;
         if at == NONE {
@@ -132,7 +142,7 @@ pub(super) fn find(table: Snapshot, address: IpAddr) -> Option<Found> {
 }
 
 /// The rules about names; nothing where there are none.
-pub(super) fn names(table: Snapshot) -> Vec<u8> {
+pub(super) fn names(table: impl RuleWords) -> Vec<u8> {
     match table.word(NAMES) as u32 {
         0 => Vec::new(),
         place => text(table, place),
@@ -140,12 +150,12 @@ pub(super) fn names(table: Snapshot) -> Vec<u8> {
 }
 
 /// Whether there are rules about names.
-pub(super) fn has_names(table: Snapshot) -> bool {
+pub(super) fn has_names(table: impl RuleWords) -> bool {
     table.word(NAMES) != 0
 }
 
 /// A text beside the table.
-pub(super) fn text(table: Snapshot, place: u32) -> Vec<u8> {
+pub(super) fn text(table: impl RuleWords, place: u32) -> Vec<u8> {
     let length = (table.word(place as usize) as usize).min(LONGEST);
     let mut bytes: Vec<u8> =
         (0..length.div_ceil(8)).flat_map(|at| table.word(place as usize + 1 + at).to_le_bytes()).collect();
@@ -155,7 +165,7 @@ pub(super) fn text(table: Snapshot, place: u32) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::published::SeqLocked;
+    use super::super::seqlock::SeqLocked;
     use super::*;
 
     fn answer(rule: u32) -> Answer {
@@ -257,8 +267,8 @@ mod tests {
             let found = (place != 0).then(|| table.read(|edition| text(edition, place)));
             assert_eq!(found.as_deref(), said.map(str::as_bytes));
         }
-        assert!(!table.read(otherwise) && table.read(has_names));
-        assert_eq!(table.read(names), b"names");
+        assert!(!table.read(|table| otherwise(table)) && table.read(|table| has_names(table)));
+        assert_eq!(table.read(|table| names(table)), b"names");
     }
 
     #[test]

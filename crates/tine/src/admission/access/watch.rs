@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::inotify;
 
-use super::Source;
+use super::RuleSource;
 use crate::log::Log;
 
 /// Time from the first change to the check of the files: an editor makes several changes to save one.
@@ -18,7 +18,7 @@ const GATHER: Duration = Duration::from_millis(50);
 /// The rule files, and the watches of their folders (inotify(7)).
 #[derive(Debug)]
 pub(crate) struct RuleFiles {
-    source: Source,
+    source: RuleSource,
     /// Readable after a change in a folder. `None`: the files are read again at SIGHUP only.
     events: Option<OwnedFd>,
     /// The files at the last check; `None` for a file that did not exist.
@@ -39,7 +39,7 @@ struct FileId {
 impl RuleFiles {
     /// Starts to watch the folders of the files. `high` moves a descriptor out of the way of those that programs get.
     pub(crate) fn watch(
-        source: Source,
+        source: RuleSource,
         high: impl Fn(rustix::io::Result<OwnedFd>) -> Option<OwnedFd>,
         log: &mut Log,
     ) -> RuleFiles {
@@ -53,7 +53,7 @@ impl RuleFiles {
     }
 
     /// The files themselves, to read them again.
-    pub(crate) fn source(&self) -> &Source {
+    pub(crate) fn source(&self) -> &RuleSource {
         &self.source
     }
 
@@ -63,11 +63,6 @@ impl RuleFiles {
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.check_at
-    }
-
-    /// Closes the inotify descriptor, in a process forked from the supervisor.
-    pub(crate) fn close(&mut self) {
-        self.events = None;
     }
 
     /// Reads the pending events, and schedules a check of the files if there were any.
@@ -111,7 +106,7 @@ impl FileId {
 
 /// Watches the folders of the files, and those of the files that symbolic links lead to. A watch of the
 /// file itself would miss its replacement by another file of the same name.
-fn watch_folders(events: &OwnedFd, source: &Source) -> bool {
+fn watch_folders(events: &OwnedFd, source: &RuleSource) -> bool {
     let flags = inotify::WatchFlags::CLOSE_WRITE
         | inotify::WatchFlags::MOVED_TO
         | inotify::WatchFlags::CREATE

@@ -1,146 +1,123 @@
-//! Where a forker takes clients from: the listeners, and the delayer.
+//! A forker's way to the next client: a slot, a client from a listener or the delayer, admission.
 
-use std::os::fd::OwnedFd;
-
-use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
-use rustix::net::{SocketFlags, acceptfrom_with};
 use tine_sys::process::exit_now;
-use tine_sys::wait;
 
-use super::Forker;
-use super::fork::{fail, start};
-use super::run::{Client, Memory};
-use crate::connection::Connection;
-use crate::error::{HandlerError, reason};
-use crate::net::accept::{AcceptError, classify};
-use crate::net::listener::Listener;
-use crate::net::peer::Peer;
-use crate::processes::delayer;
-use crate::processes::rejector::Reason;
-use crate::shared::board::{Orders, Phase};
+use super::failure::fail;
+use super::memory::{ClientSource, Memory, NoClient};
+use super::trusted::{Forker, Trusted};
+use crate::error::reason;
+use crate::net::accept::{AcceptError, Accepted, accept_from, classify};
+use crate::shared::board::SlotPhase;
 
-/// What became of an attempt to take a client.
-pub(super) enum AcceptResult {
-    /// It has a process, or was refused, or had gone.
-    Handled,
-    /// Nobody is waiting at this listener.
-    NoClient,
-    /// Not now: the next step decides.
-    Stop,
-}
-
-/// A client, and if it comes from the delayer, until when it would have waited.
-type Accepted = (OwnedFd, Peer, Option<u64>);
-
-/// Takes one client from a listener, if there is room for it.
-pub(super) fn take<H>(forker: &mut Forker<'_, H>, memory: &mut Memory, number: usize) -> AcceptResult
-where
-    H: FnMut(Connection) -> Result<(), HandlerError>,
-{
-    let slot = forker.board.claim(forker.index);
-    if slot.is_none() && !want_slot(forker, memory) {
-        return AcceptResult::Stop;
+/// Takes one client from a source and has it admitted. `Ok` has a client to be served, with its slot.
+pub(super) fn next_client<H>(
+    forker: &mut Forker<'_, H>,
+    memory: &mut Memory,
+    source: ClientSource,
+) -> Result<(Accepted, usize), NoClient> {
+    let index = forker.trusted.index;
+    let slot = forker.trusted.door.board.claim(index);
+    if slot.is_none() && !request_slot(&forker.trusted, memory) {
+        return Err(NoClient::Stop);
     }
-    let taken = match forker.delayer.filter(|_| number == forker.listeners.len()) {
-        Some(delayer) => take_back(memory, delayer),
-        None if may_accept(forker, memory) => accept(forker, memory, number),
-        None => Err(AcceptResult::Stop),
+    let accepted = match source {
+        ClientSource::Delayer => receive_released(&forker.trusted, memory),
+        ClientSource::Listener(number) if may_accept(&forker.trusted, memory) => {
+            accept(forker, memory, number)
+        }
+        ClientSource::Listener(_) => Err(NoClient::Stop),
     };
-    match (taken, slot) {
-        (Ok((socket, peer, waited_until)), Some(slot)) => {
-            start(forker, memory, Client { socket, peer, slot, waited_until })
-        }
-        (Ok((socket, peer, _)), None) => {
-            forker.reject(&socket, peer, Reason::Full);
-            AcceptResult::Handled
-        }
-        (Err(taken), slot) => {
-            if let Some(slot) = slot {
-                forker.board.release(slot);
+    let door = &forker.trusted.door;
+    let log = &mut forker.context.log;
+    match (accepted, slot) {
+        (Ok(client), slot) => {
+            match (door.admits(&client, slot, log, |slot| door.board.release(slot)), slot) {
+                (true, Some(slot)) => Ok((client, slot)),
+                _ => Err(NoClient::Handled),
             }
-            taken
+        }
+        (Err(why), slot) => {
+            slot.into_iter().for_each(|slot| door.board.release(slot));
+            Err(why)
         }
     }
 }
 
-/// Says that room is wanted. Then looks once more: what was given back before the supervisor could
-/// see the wish would otherwise be missed. True if clients without room are to be refused.
-pub(super) fn want_slot<H>(forker: &Forker<'_, H>, memory: &mut Memory) -> bool {
-    if forker.settings.rejects_when_full() && !forker.settings.has_spares() {
+/// Requests a wakeup for the next free slot, then looks once more: a slot that was released before the
+/// supervisor could see the request would otherwise be missed. True if clients without a slot are to be
+/// rejected.
+pub(super) fn request_slot(trusted: &Trusted, memory: &mut Memory) -> bool {
+    let rejects = trusted.door.admission.limits().rejects_when_full();
+    if rejects && !trusted.settings.has_spares() {
         return true;
     }
-    forker.board.set_wants_slot(forker.index, true);
-    forker.wake_supervisor();
-    memory.full = match forker.board.claim(forker.index) {
+    let board = &trusted.door.board;
+    board.set_wants_slot(trusted.index, true);
+    trusted.wake_supervisor();
+    memory.full = match board.claim(trusted.index) {
         Some(slot) => {
-            forker.board.release(slot);
+            board.release(slot);
             false
         }
         None => true,
     };
-    memory.full && forker.settings.rejects_when_full() && !has_idle_spare(forker)
+    memory.full && rejects && !has_idle_spare(trusted)
 }
 
-pub(super) fn has_idle_spare<H>(forker: &Forker<'_, H>) -> bool {
-    forker.board.count(Phase::Waiting, None) > 0
+/// Whether a spare, of any forker, waits for a client.
+pub(super) fn has_idle_spare(trusted: &Trusted) -> bool {
+    trusted.door.board.count(SlotPhase::Idle, None) > 0
 }
 
-/// A draining server takes as many as were waiting when the drain began.
-fn may_accept<H>(forker: &Forker<'_, H>, memory: &mut Memory) -> bool {
-    if forker.board.orders() == Orders::Drain && !forker.board.take_drain_quota() {
-        // Of the listeners, no more; of the delayer, until it has nobody left.
-        memory.ready &= u64::MAX.checked_shl(forker.listeners.len() as u32).unwrap_or(0);
-        memory.queue_done = !memory.returns;
+/// Takes one client of the drain quota: a draining server accepts as many clients as the backlog had when
+/// the drain began.
+fn may_accept(trusted: &Trusted, memory: &mut Memory) -> bool {
+    let board = &trusted.door.board;
+    if !board.is_draining() {
+        return true;
+    }
+    if !board.take_drain_quota() {
+        memory.ready.listeners = 0;
+        memory.backlog_done = !memory.expects_released;
         return false;
+    }
+    if board.drain_quota() == 0 {
+        // The supervisor closes its listeners, and wakes the other forkers to close theirs.
+        trusted.wake_supervisor();
     }
     true
 }
 
-/// Takes a client that the delayer lets go.
-fn take_back(memory: &mut Memory, delayer: &delayer::Ends) -> Result<Accepted, AcceptResult> {
-    match delayer::receive(&delayer.back) {
-        Ok(Some((socket, peer, _, until))) => Ok((socket, peer, Some(until))),
+fn receive_released(trusted: &Trusted, memory: &mut Memory) -> Result<Accepted, NoClient> {
+    match trusted.door.receive_released() {
+        Ok(Some(client)) => Ok(client),
         Ok(None) => {
-            memory.returns = false;
-            Err(AcceptResult::NoClient)
+            memory.expects_released = false;
+            Err(NoClient::Empty)
         }
-        Err(Errno::AGAIN) => Err(AcceptResult::NoClient),
-        // No descriptor for it: it is closed.
-        Err(_) => Err(AcceptResult::Handled),
+        Err(Errno::AGAIN) => Err(NoClient::Empty),
+        // No descriptor for the client: the kernel has closed it.
+        Err(_) => Err(NoClient::Handled),
     }
 }
 
-fn accept<H>(
-    forker: &mut Forker<'_, H>,
-    memory: &mut Memory,
-    number: usize,
-) -> Result<Accepted, AcceptResult> {
-    let listener = &forker.listeners[number];
-    if listener.blocks && !is_ready(listener) {
-        return Err(AcceptResult::NoClient);
-    }
-    match acceptfrom_with(listener, SocketFlags::CLOEXEC) {
-        Ok((socket, address)) => {
-            let peer = Peer::from_accept(address);
-            if forker.admits(&socket, peer) { Ok((socket, peer, None)) } else { Err(AcceptResult::Handled) }
+fn accept<H>(forker: &mut Forker<'_, H>, memory: &mut Memory, number: usize) -> Result<Accepted, NoClient> {
+    let errno = match accept_from(&forker.trusted.listeners[number]) {
+        Ok(client) => return Ok(client),
+        Err(errno) => errno,
+    };
+    Err(match classify(errno) {
+        AcceptError::NoClient => NoClient::Empty,
+        AcceptError::Next => NoClient::Handled,
+        AcceptError::Pause => {
+            fail(forker, memory, "cannot accept a connection", errno);
+            NoClient::Stop
         }
-        Err(errno) => Err(match classify(errno) {
-            AcceptError::NoClient => AcceptResult::NoClient,
-            AcceptError::Next => AcceptResult::Handled,
-            AcceptError::Pause => {
-                fail(forker, memory, "cannot accept a connection", errno);
-                AcceptResult::Stop
-            }
-            AcceptError::Fatal => {
-                forker.log.trouble("a listener has gone", &reason(&errno.into()), "restart the server");
-                exit_now(111);
-            }
-        }),
-    }
-}
-
-fn is_ready(listener: &Listener) -> bool {
-    let mut ask = [PollFd::new(listener, PollFlags::IN)];
-    matches!(wait::now(&mut ask), Ok(1))
+        AcceptError::Fatal => {
+            let why = reason(&errno.into());
+            forker.context.log.trouble("listening socket is no longer valid", &why, "restart the server");
+            exit_now(111);
+        }
+    })
 }

@@ -1,66 +1,115 @@
-//! A forker's first steps: from the fork to the loop.
+//! A forker's first steps: from its fork to its loop.
 
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::event::epoll;
 use rustix::fs::{Mode, OFlags};
+use tine_sys::process::exit_now;
 
-use super::Forker;
-use super::run::CONTROL;
-use crate::processes::conn;
+use super::memory::{CONTROL_EVENT, Memory, RELEASED_EVENT};
+use super::trusted::{Forker, ForkerStart, Trusted};
+use crate::error::reason;
+use crate::log::Log;
+use crate::processes::conn::ConnContext;
+use crate::processes::start::kill_with;
 use crate::program::launch::Launcher;
+use crate::settings::Settings;
 
-/// The steps from the fork to the loop.
-pub(super) fn enter<H>(forker: &mut Forker<'_, H>) -> std::io::Result<OwnedFd> {
+/// Becomes a forker; exits if that fails.
+pub(super) fn enter<'a, H>(settings: &'a Settings, start: ForkerStart<'a, H>) -> (Forker<'a, H>, Memory) {
+    let for_errors = start.log.for_connection();
+    let entered = try_enter(settings, start).unwrap_or_else(|why| cannot_start(for_errors, &why));
+    // The clock is looked up in the kernel's page once, here, instead of in each spare.
+    crate::system::clock::now();
+    tine_sys::memory::trim_heap();
+    tine_sys::memory::trim_stack();
+    entered
+}
+
+fn cannot_start(mut log: Log, why: &std::io::Error) -> ! {
+    log.trouble("a forker cannot start", &reason(why), "the lines above say why");
+    exit_now(111)
+}
+
+fn try_enter<'a, H>(
+    settings: &'a Settings,
+    start: ForkerStart<'a, H>,
+) -> std::io::Result<(Forker<'a, H>, Memory)> {
+    prepare_process(settings, &start)?;
+    let parent = (!settings.leaves_connections).then_some(start.supervisor);
+    let first_server_fd = start.first_server_fd;
+    let launcher = match settings.program.as_ref().zip(start.program_path) {
+        Some((program, path)) => {
+            let identity = settings.identity.as_ref().filter(|_| settings.has_cgroups());
+            Some(Launcher::new(program, path, identity, parent, start.stderr, first_server_fd)?)
+        }
+        None => None,
+    };
+    let context = ConnContext {
+        alone: start.alone,
+        handler: start.handler,
+        launcher,
+        stats: start.stats,
+        drain: start.drain,
+        log: start.log,
+        title: settings.titles.then(tine_sys::cmdline::Title::take_over).transpose()?,
+        parent,
+        first_server_fd,
+        flush_stdout: settings.handler_prints,
+        reports_silence: start.door.admission.has_penalties(),
+    };
+    let trusted = Trusted {
+        index: start.index,
+        settings,
+        listeners: start.listeners,
+        door: start.door,
+        link: start.link,
+        cgroups: start.cgroups,
+        first_server_fd,
+    };
+    if !trusted.is_inherited() {
+        trusted.door.exclude_from_fork()?;
+    }
+    let events = event_queue(&trusted, &trusted.link.control)?;
+    let memory = Memory::new(events, trusted.door.delayer.is_some());
+    Ok((Forker { trusted, context }, memory))
+}
+
+/// What connection processes inherit: signals, group, name, limits, user.
+fn prepare_process<H>(settings: &Settings, start: &ForkerStart<'_, H>) -> std::io::Result<()> {
     tine_sys::signal::defaults();
     // A group of its own, for the same reason as a connection.
     rustix::process::setpgid(None, None)?;
-    rustix::thread::set_name(&std::ffi::CString::new(format!("tine: forker {}", forker.index + 1))?)?;
+    rustix::thread::set_name(&std::ffi::CString::new(format!("tine: forker {}", start.index + 1))?)?;
     let null = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     rustix::stdio::dup2_stdin(null)?;
-    // Connections inherit these two: no core files of clients' data, and first in line when memory
-    // runs out. Where the score may not be set, the kernel's own choice stands.
+    // No core files of clients' data, and first to be killed when memory runs out. Where the score may
+    // not be set, the kernel's own choice stands.
     let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
     rustix::process::setrlimit(rustix::process::Resource::Core, none)?;
     let _ = std::fs::write("/proc/self/oom_score_adj", "500");
-    if let Some(identity) = &forker.settings.identity
-        && !forker.settings.has_cgroups()
+    if let Some(identity) = &settings.identity
+        && !settings.has_cgroups()
     {
-        tine_sys::identity::become_user(forker.alone, &identity.to_ids())?;
+        tine_sys::identity::become_user(start.alone, &identity.to_ids())?;
     }
     // After the change of user, which clears it (prctl(2)).
-    conn::kill_on_exit_of(forker.supervisor);
-    forker.title = forker.settings.titles.then(tine_sys::cmdline::Title::take_over).transpose()?;
-    if !forker.board_is_inherited() {
-        forker.board.exclude_from_fork()?;
-        forker.door.exclude_from_fork()?;
-    }
-    if let Some((program, path)) = forker.settings.program.as_ref().zip(forker.program_path) {
-        let lowest = forker.first_server_fd;
-        let identity = forker.settings.identity.as_ref().filter(|_| forker.settings.has_cgroups());
-        let stderr_logger = forker.stderr_logger.take();
-        forker.launcher = Some(Launcher::new(
-            program,
-            path.to_owned(),
-            identity,
-            forker.parent_death_pid(),
-            stderr_logger,
-            lowest,
-        )?);
-    }
-    event_queue(forker, &forker.control)
+    kill_with(start.supervisor);
+    Ok(())
 }
 
-/// An epoll instance with every listener, and after them what comes back from the delayer, of which it wakes one of
-/// those who wait; and a word from the supervisor.
-pub(crate) fn event_queue<H>(forker: &Forker<'_, H>, word: impl AsFd) -> std::io::Result<OwnedFd> {
+/// An epoll instance with every listener, the channel of released clients, and a wakeup. Of the processes
+/// that wait for a client, the kernel wakes one.
+pub(crate) fn event_queue(trusted: &Trusted, wakeup: impl AsFd) -> std::io::Result<OwnedFd> {
     let queue = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-    let queue = rustix::io::fcntl_dupfd_cloexec(queue, forker.first_server_fd)?;
-    let back = forker.delayer.map(|delayer| delayer.back.as_fd());
-    for (number, clients) in forker.listeners.iter().map(AsFd::as_fd).chain(back).enumerate() {
-        let one_of_us = epoll::EventFlags::IN | epoll::EventFlags::EXCLUSIVE;
-        epoll::add(&queue, clients, epoll::EventData::new_u64(number as u64), one_of_us)?;
+    let queue = rustix::io::fcntl_dupfd_cloexec(queue, trusted.first_server_fd)?;
+    let one_of_them = epoll::EventFlags::IN | epoll::EventFlags::EXCLUSIVE;
+    for (number, listener) in trusted.listeners.iter().enumerate() {
+        epoll::add(&queue, listener, epoll::EventData::new_u64(number as u64), one_of_them)?;
     }
-    epoll::add(&queue, word, epoll::EventData::new_u64(CONTROL), epoll::EventFlags::IN)?;
+    if let Some(delayer) = &trusted.door.delayer {
+        epoll::add(&queue, &delayer.released, epoll::EventData::new_u64(RELEASED_EVENT), one_of_them)?;
+    }
+    epoll::add(&queue, wakeup, epoll::EventData::new_u64(CONTROL_EVENT), epoll::EventFlags::IN)?;
     Ok(queue)
 }

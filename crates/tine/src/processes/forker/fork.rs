@@ -1,152 +1,97 @@
-//! The processes that a forker makes: for a client, and spares; and what it does where that fails.
-
-use std::os::fd::OwnedFd;
-use std::time::{Duration, Instant};
+//! Creates the process of a connection, and spares.
 
 use rustix::io::Errno;
 use tine_sys::process::{Side, fork_sibling};
 
-use super::Forker;
-use super::accept::{AcceptResult, want_slot};
-use super::run::{Client, Memory};
-use super::state::pause;
-use crate::connection::Connection;
-use crate::error::{HandlerError, reason};
+use super::accept::request_slot;
+use super::failure::{fail, succeed};
+use super::memory::{Memory, NewProcess, Started};
+use super::trusted::Forker;
 use crate::lifecycle::outcome::ExitReport;
-use crate::net::accept::advice;
-use crate::processes::conn;
-use crate::processes::spare;
-use crate::program::launch::{self, LaunchContext};
-use crate::shared::board::{Board, Entry, Phase};
+use crate::net::accept::Accepted;
+use crate::processes::conn::Job;
+use crate::processes::start::start_connection;
+use crate::program::launch::LaunchTarget;
+use crate::shared::board::SlotPhase;
 
-/// Without a failure for so long, a trouble is over.
-const CALM: Duration = Duration::from_secs(1);
-
-/// Gives a client a process. Where that fails, the client stays in hand and is tried again.
-pub(super) fn start<H>(forker: &mut Forker<'_, H>, memory: &mut Memory, client: Client) -> AcceptResult
-where
-    H: FnMut(Connection) -> Result<(), HandlerError>,
-{
-    let Client { socket, peer, slot, waited_until } = client;
-    let board: Board = forker.board;
-    let entry = forker.begin(slot, peer, &socket);
-    if let Some(reason) = forker.is_beyond(slot, waited_until.is_some()) {
-        // Before the client knows: its next one must not find this one counted still.
-        board.release(slot);
-        forker.delay_or_reject(&socket, peer, reason, waited_until);
-        return AcceptResult::Handled;
-    }
-    // Before what its process says.
-    forker.log.status(|| board.count(Phase::Serving, None), forker.settings.max_connections);
-    // Before the fork: however soon the child ends, the supervisor finds its slot.
+/// Creates the process for an admitted client: forks it to run the handler, or makes it execute the
+/// program. If that fails, the client stays in hand and is tried again.
+pub(super) fn start<H>(
+    forker: &mut Forker<'_, H>,
+    memory: &mut Memory,
+    client: Accepted,
+    slot: usize,
+) -> Started {
+    let Forker { trusted, context } = forker;
+    let board = &trusted.door.board;
+    let entry = trusted.begin(context.stats, slot, &client);
+    // Before any line of the process itself.
+    context.log.status(|| board.count(SlotPhase::Serving, None), trusted.settings.max_connections);
+    // Before the fork: however soon the child exits, the supervisor finds its slot.
     board.mark_changed(slot);
-    let launch_context = forker.launch_context(slot, peer);
-    match make_process(forker, &socket, slot, &entry, &launch_context) {
+    let launch = trusted.launch_context(slot, &entry, context.launcher.is_some());
+    let pid = board.pid_cell(slot);
+    let created = match &mut context.launcher {
+        Some(launcher) if !launcher.relays() && !launcher.prepares() => {
+            let failed = |report: &ExitReport| context.stats.report(slot, report);
+            let target = LaunchTarget { socket: &client.socket, entry, context: &launch };
+            launcher.spawn(context.alone, pid, &target, &failed).map(Side::Parent)
+        }
+        _ => fork_sibling(context.alone, pid),
+    };
+    match created {
         Ok(Side::Child) => {
-            conn::init_child(forker.parent_death_pid());
-            conn::serve(forker, socket, slot, entry, &launch_context)
+            start_connection(context.parent);
+            Started::Forked(NewProcess::Connection(Job { socket: client.socket, slot, entry, launch }))
         }
         Ok(Side::Parent(_)) => {
-            drop(socket);
-            forker.notify_change(slot);
+            drop(client);
+            trusted.notify_change(slot, &context.log);
             succeed(forker, memory);
-            AcceptResult::Handled
+            Started::Served
         }
         Err(why) => {
             let errno = Errno::from_io_error(&why).unwrap_or(Errno::AGAIN);
             fail(forker, memory, "cannot create a process for a connection", errno);
-            memory.in_hand = Some(Client { socket, peer, slot, waited_until });
-            AcceptResult::Stop
+            memory.in_hand = Some((client, slot));
+            Started::Failed
         }
     }
 }
 
-/// The process of a connection: forked to run the handler, or made to execute a program.
-fn make_process<H>(
+/// Forks spares until none is missing or all slots are taken. Returns in each new process, too, with the
+/// slot of the spare.
+pub(super) fn refill<H>(
     forker: &mut Forker<'_, H>,
-    socket: &OwnedFd,
-    slot: usize,
-    entry: &Entry,
-    launch_context: &LaunchContext,
-) -> std::io::Result<Side> {
-    let id = forker.board.pid_cell(slot);
-    match &mut forker.launcher {
-        Some(launcher) if !launcher.relays() && !launcher.prepares() => {
-            let display = forker.board.display();
-            let failed = |report: &ExitReport| display.report(slot, report);
-            let client = launch::Client { socket, entry: *entry, launch_context };
-            launcher.spawn(forker.alone, id, &client, &failed).map(Side::Parent)
-        }
-        _ => fork_sibling(forker.alone, id),
-    }
-}
-
-pub(super) fn retry<H>(forker: &mut Forker<'_, H>, memory: &mut Memory)
-where
-    H: FnMut(Connection) -> Result<(), HandlerError>,
-{
-    if let Some(client) = memory.in_hand.take() {
-        start(forker, memory, client);
-    }
-}
-
-/// Forks spares until none is missing or there is no room.
-pub(super) fn refill<H>(forker: &mut Forker<'_, H>, memory: &mut Memory, missing: usize)
-where
-    H: FnMut(Connection) -> Result<(), HandlerError>,
-{
-    let board = forker.board;
-    board.set_idle(forker.index, forker.settings.spares_of(forker.index) - missing);
+    memory: &mut Memory,
+    missing: usize,
+) -> Option<NewProcess> {
+    let index = forker.trusted.index;
+    let share = forker.trusted.settings.spares_of(index);
+    forker.trusted.door.board.set_idle(index, share - missing);
     for _ in 0..missing {
-        let Some(slot) = board.claim(forker.index) else {
-            want_slot(forker, memory);
-            return;
+        let board = &forker.trusted.door.board;
+        let Some(slot) = board.claim(index) else {
+            request_slot(&forker.trusted, memory);
+            return None;
         };
         board.mark_idle(slot);
         board.mark_changed(slot);
-        board.inc_idle(forker.index);
-        match fork_sibling(forker.alone, board.pid_cell(slot)) {
+        board.inc_idle(index);
+        match fork_sibling(forker.context.alone, board.pid_cell(slot)) {
             Ok(Side::Child) => {
-                conn::init_child(forker.parent_death_pid());
-                spare::live(forker, slot)
+                start_connection(forker.context.parent);
+                return Some(NewProcess::Spare(slot));
             }
             Ok(Side::Parent(_)) => succeed(forker, memory),
             Err(why) => {
-                board.dec_idle(forker.index);
+                board.dec_idle(index);
                 board.release(slot);
                 let errno = Errno::from_io_error(&why).unwrap_or(Errno::AGAIN);
                 fail(forker, memory, "cannot create a spare process", errno);
-                return;
+                return None;
             }
         }
     }
-}
-
-/// Pauses, and says so once for all forkers.
-pub(super) fn fail<H>(forker: &mut Forker<'_, H>, memory: &mut Memory, what: &str, errno: Errno) {
-    memory.failures += 1;
-    memory.last_failure = Some(Instant::now());
-    memory.paused_until = Some(Instant::now() + pause(memory.failures));
-    // The end of any connection may be what mends it.
-    forker.board.set_wants_slot(forker.index, true);
-    forker.wake_supervisor();
-    if forker.board.set_trouble(errno.raw_os_error()) {
-        forker.log.trouble(what, &reason(&errno.into()), advice(errno));
-    }
-}
-
-/// Tries again without pause. The trouble is over, and that is a line of the log, once nothing has
-/// failed for a second: at a limit, success and failure alternate.
-fn succeed<H>(forker: &mut Forker<'_, H>, memory: &mut Memory) {
-    let Some(last) = memory.last_failure else {
-        return;
-    };
-    memory.failures = 0;
-    memory.paused_until = None;
-    if last.elapsed() > CALM {
-        memory.last_failure = None;
-        if forker.board.set_trouble(0) {
-            forker.log.recovered("processes can be created again");
-        }
-    }
+    None
 }

@@ -1,197 +1,184 @@
 //! The forker's loop: decides, waits, accepts, forks.
 
 use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
 use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, epoll};
 use tine_sys::process::exit_now;
 use tine_sys::wait;
 
-use super::Forker;
-use super::accept::{AcceptResult, has_idle_spare, take};
+use super::accept::{has_idle_spare, next_client};
 use super::enter::enter;
-use super::fork::{refill, retry};
+use super::fork::{refill, start};
+use super::memory::{CONTROL_EVENT, ClientSource, Memory, NewProcess, NoClient, Ready, Started};
 use super::state::{Situation, Step, next};
+use super::trusted::{Forker, ForkerStart, Trusted};
 use crate::connection::Connection;
-use crate::error::{HandlerError, reason};
-use crate::net::peer::Peer;
-use crate::processes::delayer;
-use crate::shared::board::{Orders, Phase};
+use crate::error::HandlerError;
+use crate::processes::{conn, spare};
+use crate::settings::Settings;
+use crate::shared::board::SlotPhase;
 
-/// Clients taken from one listener before the next one has its turn.
+/// Clients taken from one source before the next one has its turn.
 const TURN: usize = 16;
 
-/// The number of the event that is a word of the supervisor.
-pub(super) const CONTROL: u64 = u64::MAX;
-
-/// What the forker remembers between two steps.
-pub(super) struct Memory {
-    /// The listeners, and the word of the supervisor.
-    events: OwnedFd,
-    /// Listeners that may have a client waiting, a bit for each. Not on the heap: what a forker writes
-    /// between two forks is copied, a page at a time.
-    pub(super) ready: u64,
-    /// A client whose process could not be forked, with its slot.
-    pub(super) in_hand: Option<Client>,
-    pub(super) full: bool,
-    /// Clients may still come back from the delayer.
-    pub(super) returns: bool,
-    pub(super) queue_done: bool,
-    draining: bool,
-    pub(super) failures: u32,
-    pub(super) last_failure: Option<Instant>,
-    pub(super) paused_until: Option<Instant>,
-}
-
-/// A client that has been taken, and the slot for its process.
-pub(super) struct Client {
-    pub(super) socket: OwnedFd,
-    pub(super) peer: Peer,
-    pub(super) slot: usize,
-    /// Until when it would have waited at the delayer, if it comes from there.
-    pub(super) waited_until: Option<u64>,
-}
-
-/// Lives as a forker until told to leave.
-pub(crate) fn run<H>(mut forker: Forker<'_, H>) -> !
+/// Runs as a forker until the drain ends, and as each process that it forks.
+pub(crate) fn run<H>(settings: &Settings, start: ForkerStart<'_, H>) -> !
 where
     H: FnMut(Connection) -> Result<(), HandlerError>,
 {
-    let events = match enter(&mut forker) {
-        Ok(events) => events,
-        Err(why) => {
-            forker.log.trouble("a forker cannot start", &reason(&why), "see the lines above");
-            exit_now(111);
-        }
-    };
-    let mut memory = Memory {
-        events,
-        ready: u64::MAX,
-        in_hand: None,
-        full: false,
-        returns: forker.delayer.is_some(),
-        queue_done: false,
-        draining: false,
-        failures: 0,
-        last_failure: None,
-        paused_until: None,
-    };
-    // The clock is looked up in the kernel's page once, here, instead of in each spare.
-    crate::system::clock::now();
-    tine_sys::memory::trim_heap();
-    tine_sys::memory::trim_stack();
-    // Not before all forkers are there: the processes of one could use up what another needs to start.
-    wait_for_control(&forker, &mut memory, None);
+    let (mut forker, mut memory) = enter(settings, start);
+    // Not before all forkers run: the processes of one could use up what another needs to start.
+    wait_for_control(&forker.trusted, &mut memory, None);
     loop {
-        notice_drain(&forker, &mut memory);
-        match next(&situation(&forker, &memory), Instant::now()) {
-            Step::Refill(missing) => refill(&mut forker, &mut memory, missing),
-            Step::Accept => accept_round(&mut forker, &mut memory),
-            Step::Retry => retry(&mut forker, &mut memory),
-            Step::WaitForControl => wait_for_control(&forker, &mut memory, None),
-            Step::Pause(until) => wait_for_control(&forker, &mut memory, Some(until)),
-            Step::Leave => exit_now(0),
+        match step(&mut forker, &mut memory) {
+            None => {}
+            Some(NewProcess::Connection(job)) => conn::serve(forker.context, job),
+            Some(NewProcess::Spare(slot)) => spare::run(forker, slot),
         }
     }
 }
 
-/// When a drain begins, every listener is looked at once more: all who wait by then are served.
-fn notice_drain<H>(forker: &Forker<'_, H>, memory: &mut Memory) {
-    if !memory.draining && forker.board.orders() == Orders::Drain {
+/// Takes one step. In a process that the step has forked, returns what that process is.
+fn step<H>(forker: &mut Forker<'_, H>, memory: &mut Memory) -> Option<NewProcess> {
+    notice_drain(&mut forker.trusted, memory);
+    match next(&situation(&forker.trusted, memory), Instant::now()) {
+        Step::Refill(missing) => return refill(forker, memory, missing),
+        Step::Accept => return accept_round(forker, memory),
+        Step::Retry => {
+            let (client, slot) = memory.in_hand.take()?;
+            if let Started::Forked(process) = start(forker, memory, client, slot) {
+                return Some(process);
+            }
+        }
+        Step::WaitForControl => wait_for_control(&forker.trusted, memory, None),
+        Step::Pause(until) => wait_for_control(&forker.trusted, memory, Some(until)),
+        Step::Leave => exit_now(0),
+    }
+    None
+}
+
+/// When a drain begins, every listener is checked once more: the clients in the backlog are served. Once
+/// the last of them is accepted, the listeners are closed, so that no handshake completes any more.
+fn notice_drain(trusted: &mut Trusted, memory: &mut Memory) {
+    if !trusted.door.board.is_draining() {
+        return;
+    }
+    if !memory.draining {
         memory.draining = true;
-        memory.ready = u64::MAX;
+        memory.ready = Ready::ALL;
+    }
+    if trusted.door.board.drain_quota() == 0 {
+        trusted.listeners.clear();
+        memory.backlog_done = !memory.expects_released;
     }
 }
 
-fn situation<H>(forker: &Forker<'_, H>, memory: &Memory) -> Situation {
-    let spares = forker.settings.has_spares();
+fn situation(trusted: &Trusted, memory: &Memory) -> Situation {
+    let spares = trusted.settings.has_spares();
     Situation {
-        orders: forker.board.orders(),
+        draining: trusted.door.board.is_draining(),
         spares,
-        missing_spares: if spares { missing_spares(forker, memory) } else { 0 },
+        missing_spares: if spares { missing_spares(trusted, memory) } else { 0 },
         client_in_hand: memory.in_hand.is_some(),
         full: memory.full,
-        has_idle_spare: spares && memory.full && has_idle_spare(forker),
-        rejects: forker.settings.rejects_when_full(),
-        queue_done: memory.queue_done,
+        has_idle_spare: spares && memory.full && has_idle_spare(trusted),
+        rejects: trusted.door.admission.limits().rejects_when_full(),
+        backlog_done: memory.backlog_done,
         paused_until: memory.paused_until,
     }
 }
 
-fn missing_spares<H>(forker: &Forker<'_, H>, memory: &Memory) -> usize {
+fn missing_spares(trusted: &Trusted, memory: &Memory) -> usize {
     if memory.full {
         return 0;
     }
-    let waiting = forker.board.count(Phase::Waiting, Some(forker.index));
-    forker.settings.spares_of(forker.index).saturating_sub(waiting)
+    let idle = trusted.door.board.count(SlotPhase::Idle, Some(trusted.index));
+    trusted.settings.spares_of(trusted.index).saturating_sub(idle)
 }
 
-/// Takes clients from the listeners that may have some; waits for one where none has.
-fn accept_round<H>(forker: &mut Forker<'_, H>, memory: &mut Memory)
-where
-    H: FnMut(Connection) -> Result<(), HandlerError>,
-{
-    let places = forker.listeners.len() + usize::from(memory.returns);
-    if (0..places).all(|number| memory.ready & 1 << number == 0) {
-        match (forker.board.orders(), forker.delayer.filter(|_| memory.returns)) {
-            (Orders::Serve, _) => wait_for_clients(memory, &forker.control),
-            (Orders::Drain, None) => memory.queue_done = true,
-            (Orders::Drain, Some(delayer)) => wait_for_returns(memory, &forker.control, delayer, places - 1),
-        }
-        return;
+/// Serves clients of the sources that may have some; waits for a client where none has.
+fn accept_round<H>(forker: &mut Forker<'_, H>, memory: &mut Memory) -> Option<NewProcess> {
+    let listeners = (0..forker.trusted.listeners.len()).map(ClientSource::Listener);
+    let mut sources = listeners.chain([ClientSource::Delayer]);
+    if !sources.clone().any(|source| memory.is_ready(source)) {
+        wait_for_clients(&forker.trusted, memory);
+        return None;
     }
-    for number in 0..places {
-        for _ in 0..TURN {
-            if memory.ready & 1 << number == 0 {
-                break;
-            }
-            match take(forker, memory, number) {
-                AcceptResult::Handled => {}
-                AcceptResult::NoClient => memory.ready &= !(1 << number),
-                AcceptResult::Stop => return,
-            }
+    sources.find_map(|source| serve_turn(forker, memory, source)).flatten()
+}
+
+/// Serves clients of one source, up to its turn. `Some` ends the round: a step has to be decided, or this
+/// is a new process.
+fn serve_turn<H>(
+    forker: &mut Forker<'_, H>,
+    memory: &mut Memory,
+    source: ClientSource,
+) -> Option<Option<NewProcess>> {
+    for _ in 0..TURN {
+        if !memory.is_ready(source) {
+            break;
         }
+        match next_client(forker, memory, source) {
+            Ok((client, slot)) => match start(forker, memory, client, slot) {
+                Started::Served => {}
+                Started::Failed => return Some(None),
+                Started::Forked(process) => return Some(Some(process)),
+            },
+            Err(NoClient::Handled) => {}
+            Err(NoClient::Empty) => memory.set_empty(source),
+            Err(NoClient::Stop) => return Some(None),
+        }
+    }
+    None
+}
+
+/// Waits for clients; in a drain, for those that the delayer releases.
+fn wait_for_clients(trusted: &Trusted, memory: &mut Memory) {
+    if !trusted.door.board.is_draining() {
+        return wait_for_events(trusted, memory);
+    }
+    match &trusted.door.delayer {
+        Some(delayer) if memory.expects_released => {
+            let control = &trusted.link.control;
+            let mut poll =
+                [PollFd::new(&delayer.released, PollFlags::IN), PollFd::new(control, PollFlags::IN)];
+            // Interrupted: both are checked in any case.
+            let _ = wait::until(&mut poll, None);
+            if !poll[1].revents().is_empty() {
+                on_control(trusted, memory);
+            }
+            memory.ready.released = true;
+        }
+        _ => memory.backlog_done = true,
     }
 }
 
-fn wait_for_clients(memory: &mut Memory, control: &OwnedFd) {
+fn wait_for_events(trusted: &Trusted, memory: &mut Memory) {
     let mut buffer = [const { MaybeUninit::<epoll::Event>::uninit() }; 16];
-    // Interrupted: nothing has come, the loop looks again.
+    // Interrupted: no event, and the loop waits again.
     let Ok((events, _)) = epoll::wait(&memory.events, &mut buffer, None) else {
         return;
     };
     for event in events {
         match event.data.u64() {
-            CONTROL => on_control(control, memory),
-            number => memory.ready |= 1 << number,
+            CONTROL_EVENT => on_control(trusted, memory),
+            source => memory.ready.note(source),
         }
     }
 }
 
-/// Waits for clients that the delayer lets go, and for nobody else: the server drains.
-fn wait_for_returns(memory: &mut Memory, control: &OwnedFd, delayer: &delayer::Ends, number: usize) {
-    let mut ask = [PollFd::new(&delayer.back, PollFlags::IN), PollFd::new(control, PollFlags::IN)];
-    // Interrupted: it is looked in any case.
-    let _ = wait::until(&mut ask, None);
-    if !ask[1].revents().is_empty() {
-        on_control(control, memory);
-    }
-    memory.ready |= 1 << number;
-}
-
-/// Takes note of a word from the supervisor. What it means is on the board: room, or a drain.
-fn on_control(control: &OwnedFd, memory: &mut Memory) {
-    // Somebody else's word may have been read with it.
-    let _ = rustix::io::read(control, &mut [0; 8]);
+/// Handles a wakeup by the supervisor. The board has what it is about: a free slot, or a drain.
+fn on_control(trusted: &Trusted, memory: &mut Memory) {
+    trusted.link.control.clear();
     memory.full = false;
     memory.paused_until = None;
 }
 
-/// Waits for the supervisor, until a time at most.
-fn wait_for_control<H>(forker: &Forker<'_, H>, memory: &mut Memory, until: Option<Instant>) {
-    let mut ask = [PollFd::new(&forker.control, PollFlags::IN)];
-    if let Ok(1) = wait::until(&mut ask, until) {
-        on_control(&forker.control, memory);
+/// Waits for a wakeup by the supervisor, until a time at most.
+fn wait_for_control(trusted: &Trusted, memory: &mut Memory, until: Option<Instant>) {
+    let mut poll = [PollFd::new(&trusted.link.control, PollFlags::IN)];
+    if let Ok(1) = wait::until(&mut poll, until) {
+        on_control(trusted, memory);
     }
 }

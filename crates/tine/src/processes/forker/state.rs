@@ -2,8 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use crate::shared::board::Orders;
-
 /// The next step of a forker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
@@ -13,40 +11,40 @@ pub(super) enum Step {
     Accept,
     /// Try again to fork for the client in hand.
     Retry,
-    /// Wait for the supervisor's word only: nobody is to be accepted.
+    /// Wait for a wakeup by the supervisor; accept no client.
     WaitForControl,
-    /// The same, but not after this time.
+    /// The same, until this time at most.
     Pause(Instant),
-    /// The work is done.
+    /// Exit: the drain is done.
     Leave,
 }
 
-/// What the decision rests on.
+/// The facts that the decision depends on.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Situation {
-    pub(super) orders: Orders,
-    /// Spares are kept.
+    /// The server drains.
+    pub(super) draining: bool,
+    /// Spares accept the clients.
     pub(super) spares: bool,
-    /// Spares that are missing, as many as there is room for.
+    /// Spares to be forked, as far as slots are free.
     pub(super) missing_spares: usize,
-    /// An accepted client whose process could not be forked is in hand.
+    /// An accepted client is in hand, whose process could not be created.
     pub(super) client_in_hand: bool,
-    /// There was no room for the next client when last looked.
+    /// No slot was free at the last look.
     pub(super) full: bool,
-    /// A spare, of any forker, waits for the next client.
+    /// A spare, of any forker, waits for a client.
     pub(super) has_idle_spare: bool,
-    /// Clients without room are refused instead of waiting.
+    /// Clients without a slot are rejected instead of waiting in the backlog.
     pub(super) rejects: bool,
-    /// The queue was found empty, or the quota of a draining server is used up.
-    pub(super) queue_done: bool,
-    /// Nothing is tried before this time.
+    /// No client is left to be accepted in this drain.
+    pub(super) backlog_done: bool,
+    /// After a failure, nothing is tried before this time.
     pub(super) paused_until: Option<Instant>,
 }
 
-/// Decides.
+/// Decides about the next step.
 pub(super) fn next(now: &Situation, clock: Instant) -> Step {
-    let draining = now.orders == Orders::Drain;
-    if draining && now.queue_done && !now.client_in_hand {
+    if now.draining && now.backlog_done && !now.client_in_hand {
         return Step::Leave;
     }
     if let Some(until) = now.paused_until.filter(|until| *until > clock) {
@@ -55,7 +53,7 @@ pub(super) fn next(now: &Situation, clock: Instant) -> Step {
     if now.client_in_hand {
         return Step::Retry;
     }
-    if now.spares && !draining {
+    if now.spares && !now.draining {
         return match (now.missing_spares, now.full && now.rejects && !now.has_idle_spare) {
             (0, true) => Step::Accept,
             (0, false) => Step::WaitForControl,
@@ -65,7 +63,7 @@ pub(super) fn next(now: &Situation, clock: Instant) -> Step {
     if now.full && !now.rejects { Step::WaitForControl } else { Step::Accept }
 }
 
-/// How long to wait after failures in a row: 50 ms, doubling to 1 s.
+/// The pause after this many failures in a row: 50 ms, doubling to 1 s.
 pub(super) fn pause(failures: u32) -> Duration {
     Duration::from_millis(50 << failures.saturating_sub(1).min(5)).min(Duration::from_secs(1))
 }
@@ -79,21 +77,21 @@ mod tests {
         let clock = Instant::now();
         let later = clock + Duration::from_millis(50);
         let calm = Situation {
-            orders: Orders::Serve,
+            draining: false,
             spares: false,
             missing_spares: 0,
             client_in_hand: false,
             full: false,
             has_idle_spare: false,
             rejects: false,
-            queue_done: false,
+            backlog_done: false,
             paused_until: None,
         };
         let spares = Situation { spares: true, ..calm };
-        let drain = Situation { orders: Orders::Drain, ..calm };
+        let drain = Situation { draining: true, ..calm };
         for (situation, step) in [
             (calm, Step::Accept),
-            (Situation { queue_done: true, ..calm }, Step::Accept),
+            (Situation { backlog_done: true, ..calm }, Step::Accept),
             (Situation { full: true, ..calm }, Step::WaitForControl),
             (Situation { full: true, rejects: true, ..calm }, Step::Accept),
             (Situation { client_in_hand: true, ..calm }, Step::Retry),
@@ -107,10 +105,10 @@ mod tests {
             (Situation { missing_spares: 3, paused_until: Some(later), ..spares }, Step::Pause(later)),
             (drain, Step::Accept),
             (Situation { full: true, ..drain }, Step::WaitForControl),
-            (Situation { queue_done: true, ..drain }, Step::Leave),
-            (Situation { queue_done: true, paused_until: Some(later), ..drain }, Step::Leave),
-            (Situation { queue_done: true, client_in_hand: true, ..drain }, Step::Retry),
-            (Situation { orders: Orders::Drain, missing_spares: 3, ..spares }, Step::Accept),
+            (Situation { backlog_done: true, ..drain }, Step::Leave),
+            (Situation { backlog_done: true, paused_until: Some(later), ..drain }, Step::Leave),
+            (Situation { backlog_done: true, client_in_hand: true, ..drain }, Step::Retry),
+            (Situation { draining: true, missing_spares: 3, ..spares }, Step::Accept),
         ] {
             assert_eq!(next(&situation, clock), step, "{situation:?}");
         }

@@ -10,7 +10,7 @@ use tine_sys::process::{Alone, Ended, reap, reap_ordinary};
 use tine_sys::signal::Set;
 use tine_sys::wait;
 
-use super::state::{Action, Event, State};
+use super::state::{MasterAction, MasterEvent, MasterState};
 use crate::error::Error;
 use crate::lifecycle::outcome::Outcome;
 use crate::lifecycle::ready::Ready;
@@ -23,7 +23,7 @@ use crate::system::orphans::PreexistingChildren;
 use crate::system::signal::signal_one;
 
 /// What only the top has, none of its children.
-pub(super) struct Own {
+pub(super) struct MasterFds {
     /// Readable while a signal is pending.
     commands: OwnedFd,
     pub(super) log: Log,
@@ -34,7 +34,7 @@ pub(super) struct Own {
 
 pub(super) struct Master<'a> {
     pub(super) services: Vec<Service>,
-    pub(super) own: Option<Own>,
+    pub(super) own: Option<MasterFds>,
     pub(super) alone: &'a Alone,
     pub(super) pids: HashMap<i32, usize>,
     signals: Set,
@@ -55,7 +55,7 @@ pub(crate) fn run(tree: Services, alone: &Alone) -> Result<(), Error> {
         return Err(error);
     }
     let patience = slowest.unwrap_or_default().saturating_add(STOP_WITHIN);
-    let mut state = State::new(services, patience, Instant::now());
+    let mut state = MasterState::new(services, patience, Instant::now());
     while !state.is_over() {
         master.wait(&state);
         for event in master.events() {
@@ -87,7 +87,7 @@ impl<'a> Master<'a> {
         tine_sys::signal::default(Signal::CHILD.as_raw());
         tine_sys::signal::ignore(Signal::PIPE.as_raw());
         let original_mask = signals.block().map_err(failed)?;
-        let own = Own {
+        let own = MasterFds {
             commands: signals.descriptor().map_err(failed)?,
             log: Log::new(format, level, None),
             ready,
@@ -106,7 +106,7 @@ impl<'a> Master<'a> {
     }
 
     /// Waits for a signal, or the next deadline.
-    fn wait(&self, state: &State) {
+    fn wait(&self, state: &MasterState) {
         let Some(own) = &self.own else { return };
         let mut ask = [PollFd::new(&own.commands, PollFlags::IN)];
         // Interrupted: everything is looked at in any case.
@@ -114,11 +114,11 @@ impl<'a> Master<'a> {
     }
 
     /// What has happened since the last time.
-    fn events(&mut self) -> Vec<Event> {
-        let mut events = vec![Event::Tick];
+    fn events(&mut self) -> Vec<MasterEvent> {
+        let mut events = vec![MasterEvent::Tick];
         while let Some(signal) = self.signals.take() {
             match signals::command(signal.number) {
-                Some(Command::Stop) => events.push(Event::StopRequested),
+                Some(Command::Stop) => events.push(MasterEvent::StopRequested),
                 Some(Command::Reload) => {
                     self.warn("SIGHUP: the configuration cannot be read again yet; nothing is changed")
                 }
@@ -137,12 +137,12 @@ impl<'a> Master<'a> {
     }
 
     /// Reaps supervisors that have ended, and whom the dead left behind.
-    fn reap_children(&mut self, events: &mut Vec<Event>) {
+    fn reap_children(&mut self, events: &mut Vec<MasterEvent>) {
         for (pid, service) in self.pids.clone() {
             if let Ok(Some(ended)) = reap(pid) {
                 self.pids.remove(&pid);
                 self.ends.push((service, ended));
-                events.push(Event::Ended(service));
+                events.push(MasterEvent::Ended(service));
             }
         }
         for pid in self.orphans() {
@@ -158,8 +158,8 @@ impl<'a> Master<'a> {
     }
 
     /// Writes what there is to say about an event, now that it is answered.
-    fn note(&mut self, event: Event, state: &State) {
-        let Event::Ended(service) = event else { return };
+    fn note(&mut self, event: MasterEvent, state: &MasterState) {
+        let MasterEvent::Ended(service) = event else { return };
         // The kernel kills what the supervisor started, but not what that started.
         descendants::kill(|| self.orphans());
         let Some(at) = self.ends.iter().position(|(ended, _)| *ended == service) else { return };
@@ -170,26 +170,26 @@ impl<'a> Master<'a> {
         own.log.helper_ended(&role, ended.pid, &Outcome::new(ended.how, None), again_in);
     }
 
-    fn apply(&mut self, action: Action, state: &mut State) {
+    fn apply(&mut self, action: MasterAction, state: &mut MasterState) {
         match action {
-            Action::Start(service) => {
+            MasterAction::Start(service) => {
                 if let Err(why) = self.start(service, None) {
                     let error = cannot_start(&self.services[service].name, &why);
                     if let Some(own) = &mut self.own {
                         own.log.fatal(&error);
                     }
                     // It counts as one that died at once, so that the next try waits.
-                    state.on(Event::Ended(service), Instant::now());
+                    state.on(MasterEvent::Ended(service), Instant::now());
                 }
             }
-            Action::CloseListeners => {
+            MasterAction::CloseListeners => {
                 self.services.iter_mut().for_each(|service| service.server.listeners.clear());
                 if let Some(own) = &self.own {
                     own.ready.stopping();
                 }
             }
-            Action::Ask => self.pids.keys().for_each(|pid| signal_one(*pid, Signal::TERM)),
-            Action::Kill => self.kill_all(),
+            MasterAction::Ask => self.pids.keys().for_each(|pid| signal_one(*pid, Signal::TERM)),
+            MasterAction::Kill => self.kill_all(),
         }
     }
 

@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::lifecycle::ready::Ready;
 use crate::log::Log;
 use crate::net::listener::Listener;
-use crate::processes::conn::signal_on_exit_of;
+use crate::processes::start::signal_with;
 use crate::processes::supervisor;
 use crate::services::Service;
 
@@ -72,13 +72,13 @@ fn become_supervisor(alone: &Alone, service: Service, ready: Option<OwnedFd>, ma
     // Bytes beyond the fifteenth are not kept (PR_SET_NAME). A name without a zero byte cannot fail.
     let _ = CString::new(format!("tine: {name}")).map(|name| rustix::thread::set_name(&name));
     // It ends all that it started first: the kernel would only kill its own children.
-    signal_on_exit_of(master, Signal::TERM);
+    signal_with(master, Signal::TERM);
     server.settings.master = Some(master);
     // The service manager is told by the top.
     tine_sys::environment::remove("NOTIFY_SOCKET", alone);
     server.ready = Ready::at(ready);
     let (format, level) = (server.format, server.level);
-    match supervisor::run(server, alone, &mut handler) {
+    match supervisor::run::run(server.into_setup(), alone, &mut handler) {
         Ok(()) => exit_now(0),
         Err(error) => {
             Log::new(format, level, Some(name)).fatal(&error);

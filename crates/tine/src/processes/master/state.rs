@@ -6,7 +6,7 @@ use crate::lifecycle::backoff::RestartBackoff;
 
 /// What happens to the top.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Event {
+pub(super) enum MasterEvent {
     /// SIGTERM or SIGINT.
     StopRequested,
     /// The supervisor of this service has ended.
@@ -17,7 +17,7 @@ pub(super) enum Event {
 
 /// What is to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Action {
+pub(super) enum MasterAction {
     /// Start the supervisor of this service.
     Start(usize),
     /// Close the listeners: the services have theirs.
@@ -29,7 +29,7 @@ pub(super) enum Action {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+enum MasterPhase {
     Serving,
     /// They have been asked to stop, and are killed at the deadline.
     Stopping {
@@ -41,30 +41,34 @@ enum Phase {
 
 /// The state of the top.
 #[derive(Debug)]
-pub(super) struct State {
-    phase: Phase,
+pub(super) struct MasterState {
+    phase: MasterPhase,
     services: Vec<RestartBackoff>,
     patience: Duration,
 }
 
-impl State {
+impl MasterState {
     /// So many services, all of them running; the slowest needs so long to stop.
-    pub(super) fn new(services: usize, patience: Duration, now: Instant) -> State {
-        State { phase: Phase::Serving, services: vec![RestartBackoff::running(now); services], patience }
+    pub(super) fn new(services: usize, patience: Duration, now: Instant) -> MasterState {
+        MasterState {
+            phase: MasterPhase::Serving,
+            services: vec![RestartBackoff::running(now); services],
+            patience,
+        }
     }
 
     pub(super) fn is_stopping(&self) -> bool {
-        self.phase != Phase::Serving
+        self.phase != MasterPhase::Serving
     }
 
     pub(super) fn is_over(&self) -> bool {
-        self.phase == Phase::Over
+        self.phase == MasterPhase::Over
     }
 
     /// The time at which a tick is wanted.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let own = match self.phase {
-            Phase::Stopping { deadline } => Some(deadline),
+            MasterPhase::Stopping { deadline } => Some(deadline),
             _ => None,
         };
         self.services.iter().filter_map(RestartBackoff::due).chain(own).min()
@@ -76,31 +80,31 @@ impl State {
     }
 
     /// Answers an event.
-    pub(super) fn on(&mut self, event: Event, now: Instant) -> Vec<Action> {
+    pub(super) fn on(&mut self, event: MasterEvent, now: Instant) -> Vec<MasterAction> {
         match event {
-            Event::StopRequested => self.stop(now),
-            Event::Ended(service) => self.ended(service, now),
-            Event::Tick => self.tick(now),
+            MasterEvent::StopRequested => self.stop(now),
+            MasterEvent::Ended(service) => self.ended(service, now),
+            MasterEvent::Tick => self.tick(now),
         }
     }
 
-    fn stop(&mut self, now: Instant) -> Vec<Action> {
+    fn stop(&mut self, now: Instant) -> Vec<MasterAction> {
         match self.phase {
-            Phase::Serving => {
-                self.phase = Phase::Stopping { deadline: now + self.patience };
+            MasterPhase::Serving => {
+                self.phase = MasterPhase::Stopping { deadline: now + self.patience };
                 self.services
                     .iter_mut()
                     .filter(|backoff| backoff.due().is_some())
                     .for_each(RestartBackoff::retired);
                 self.over_if_gone();
-                vec![Action::CloseListeners, Action::Ask]
+                vec![MasterAction::CloseListeners, MasterAction::Ask]
             }
-            Phase::Stopping { .. } => vec![Action::Ask],
-            Phase::Killed | Phase::Over => Vec::new(),
+            MasterPhase::Stopping { .. } => vec![MasterAction::Ask],
+            MasterPhase::Killed | MasterPhase::Over => Vec::new(),
         }
     }
 
-    fn ended(&mut self, service: usize, now: Instant) -> Vec<Action> {
+    fn ended(&mut self, service: usize, now: Instant) -> Vec<MasterAction> {
         if !self.is_stopping() {
             self.services[service].exited(now);
             return self.start_due(now);
@@ -110,26 +114,26 @@ impl State {
         Vec::new()
     }
 
-    fn tick(&mut self, now: Instant) -> Vec<Action> {
+    fn tick(&mut self, now: Instant) -> Vec<MasterAction> {
         match self.phase {
-            Phase::Stopping { deadline } if deadline <= now => {
-                self.phase = Phase::Killed;
-                vec![Action::Kill]
+            MasterPhase::Stopping { deadline } if deadline <= now => {
+                self.phase = MasterPhase::Killed;
+                vec![MasterAction::Kill]
             }
             _ => self.start_due(now),
         }
     }
 
-    fn start_due(&mut self, now: Instant) -> Vec<Action> {
+    fn start_due(&mut self, now: Instant) -> Vec<MasterAction> {
         let services = self.services.iter_mut().enumerate();
         let due =
             services.filter_map(|(service, backoff)| backoff.take_due(Some(now), now).then_some(service));
-        due.map(Action::Start).collect()
+        due.map(MasterAction::Start).collect()
     }
 
     fn over_if_gone(&mut self) {
         if self.services.iter().all(RestartBackoff::is_done) {
-            self.phase = Phase::Over;
+            self.phase = MasterPhase::Over;
         }
     }
 }
@@ -139,9 +143,9 @@ mod tests {
     use super::*;
 
     /// Plays events at times in milliseconds, and compares the actions.
-    fn play(script: &[(u64, Event, &[Action])]) -> State {
+    fn play(script: &[(u64, MasterEvent, &[MasterAction])]) -> MasterState {
         let start = Instant::now();
-        let mut state = State::new(2, Duration::from_secs(20), start);
+        let mut state = MasterState::new(2, Duration::from_secs(20), start);
         for (at, event, actions) in script {
             let now = start + Duration::from_millis(*at);
             assert_eq!(state.on(*event, now), *actions, "{event:?} at {at}");
@@ -149,15 +153,15 @@ mod tests {
         state
     }
 
-    const STOP: &[Action] = &[Action::CloseListeners, Action::Ask];
+    const STOP: &[MasterAction] = &[MasterAction::CloseListeners, MasterAction::Ask];
 
     #[test]
     fn an_orderly_stop() {
         let state = play(&[
-            (0, Event::StopRequested, STOP),
-            (1, Event::Ended(1), &[]),
-            (2, Event::Tick, &[]),
-            (3, Event::Ended(0), &[]),
+            (0, MasterEvent::StopRequested, STOP),
+            (1, MasterEvent::Ended(1), &[]),
+            (2, MasterEvent::Tick, &[]),
+            (3, MasterEvent::Ended(0), &[]),
         ]);
         assert!(state.is_over());
     }
@@ -165,10 +169,10 @@ mod tests {
     #[test]
     fn every_further_signal_is_handed_on() {
         let state = play(&[
-            (0, Event::StopRequested, STOP),
-            (1, Event::StopRequested, &[Action::Ask]),
-            (2, Event::StopRequested, &[Action::Ask]),
-            (3, Event::Ended(0), &[]),
+            (0, MasterEvent::StopRequested, STOP),
+            (1, MasterEvent::StopRequested, &[MasterAction::Ask]),
+            (2, MasterEvent::StopRequested, &[MasterAction::Ask]),
+            (3, MasterEvent::Ended(0), &[]),
         ]);
         assert!(!state.is_over());
     }
@@ -176,12 +180,12 @@ mod tests {
     #[test]
     fn who_does_not_stop_is_killed() {
         let state = play(&[
-            (0, Event::StopRequested, STOP),
-            (1, Event::Ended(0), &[]),
-            (19_999, Event::Tick, &[]),
-            (20_000, Event::Tick, &[Action::Kill]),
-            (20_001, Event::StopRequested, &[]),
-            (20_002, Event::Ended(1), &[]),
+            (0, MasterEvent::StopRequested, STOP),
+            (1, MasterEvent::Ended(0), &[]),
+            (19_999, MasterEvent::Tick, &[]),
+            (20_000, MasterEvent::Tick, &[MasterAction::Kill]),
+            (20_001, MasterEvent::StopRequested, &[]),
+            (20_002, MasterEvent::Ended(1), &[]),
         ]);
         assert!(state.is_over());
     }
@@ -189,11 +193,11 @@ mod tests {
     #[test]
     fn a_service_that_has_ended_is_started_again() {
         let state = play(&[
-            (0, Event::Ended(1), &[Action::Start(1)]),
-            (0, Event::Ended(1), &[]),
-            (0, Event::Ended(0), &[Action::Start(0)]),
-            (99, Event::Tick, &[]),
-            (100, Event::Tick, &[Action::Start(1)]),
+            (0, MasterEvent::Ended(1), &[MasterAction::Start(1)]),
+            (0, MasterEvent::Ended(1), &[]),
+            (0, MasterEvent::Ended(0), &[MasterAction::Start(0)]),
+            (99, MasterEvent::Tick, &[]),
+            (100, MasterEvent::Tick, &[MasterAction::Start(1)]),
         ]);
         assert!(!state.is_stopping() && state.deadline().is_none());
     }
@@ -201,10 +205,10 @@ mod tests {
     #[test]
     fn who_was_to_come_back_does_not_hold_up_the_stop() {
         let state = play(&[
-            (0, Event::Ended(1), &[Action::Start(1)]),
-            (0, Event::Ended(1), &[]),
-            (1, Event::StopRequested, STOP),
-            (2, Event::Ended(0), &[]),
+            (0, MasterEvent::Ended(1), &[MasterAction::Start(1)]),
+            (0, MasterEvent::Ended(1), &[]),
+            (1, MasterEvent::StopRequested, STOP),
+            (2, MasterEvent::Ended(0), &[]),
         ]);
         assert!(state.is_over());
     }

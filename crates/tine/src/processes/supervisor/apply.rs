@@ -1,97 +1,111 @@
-//! Doing what the state decided.
+//! Applies what the state decided.
 
 use std::time::Instant;
 
 use rustix::process::Signal;
 
-use super::run::Supervisor;
-use super::state::{Action, Event, Helper, State};
+use super::Supervisor;
+use super::spawn::NewRole;
+use super::state::{Role, ServerAction, ServerEvent, ServerState};
 use crate::connection::Connection;
-use crate::error::HandlerError;
+use crate::error::{HandlerError, reason};
 use crate::lifecycle::outcome::Outcome;
-use crate::processes::delayer;
+use crate::net::listener::Listener;
 use crate::system::signal::{signal_group, signal_one};
 
 impl<H> Supervisor<'_, H>
 where
     H: FnMut(Connection) -> Result<(), HandlerError>,
 {
-    /// Writes what there is to say about an event, now that it is answered.
-    pub(super) fn note(&mut self, event: Event, state: &State) {
-        let Event::HelperEnded { helper, .. } = event else { return };
-        let Some(at) = self.helper_ends.iter().position(|(ended, _)| *ended == helper) else { return };
-        let (_, ended) = self.helper_ends.swap_remove(at);
+    /// Logs the exit of a process with a role, once it is known when it is restarted.
+    pub(super) fn log_role_end(&mut self, event: ServerEvent, state: &ServerState) {
+        let ServerEvent::RoleEnded { role, .. } = event else { return };
+        let ended_roles = &mut self.children.ended_roles;
+        let Some(at) = ended_roles.iter().position(|(ended, _)| *ended == role) else { return };
+        let (_, ended) = ended_roles.swap_remove(at);
         if state.is_stopping() {
             return;
         }
-        let role = match helper {
-            Helper::Forker(index) => format!("forker {}", index + 1),
-            Helper::Rejector => "rejector".to_owned(),
-            Helper::Delayer => "delayer".to_owned(),
-            Helper::StderrLogger => "stderr logger".to_owned(),
-            Helper::CgroupCleaner => "cgroup cleaner".to_owned(),
-        };
-        let again_in = state.restart_in(helper, Instant::now()).unwrap_or_default();
-        self.log.helper_ended(&role, ended.pid, &Outcome::new(ended.how, None), again_in);
+        let restart_in = state.restart_in(role, Instant::now()).unwrap_or_default();
+        let outcome = Outcome::new(ended.how, None);
+        self.log.helper_ended(&role.log_name(), ended.pid, &outcome, restart_in);
     }
 
-    pub(super) fn apply(&mut self, action: Action, state: &mut State) {
+    /// Applies an action. In a process that it forked, returns its role.
+    pub(super) fn apply(&mut self, action: ServerAction, state: &mut ServerState) -> Option<NewRole> {
         match action {
-            Action::Start(helper) => {
-                if let Err(why) = self.start(helper) {
-                    let why = crate::error::reason(&why);
-                    self.log.trouble(
-                        "cannot start a forker",
-                        &why,
-                        "it is tried again; raise the limit on processes",
-                    );
-                    // It counts as one that died at once, so that the next try waits.
-                    let failed = Event::HelperEnded { helper, done: false };
-                    state.on(failed, Instant::now());
-                } else if let Helper::Forker(index) = helper {
-                    self.ring(index);
+            ServerAction::Start(role) => return self.restart(role, state),
+            ServerAction::Drain => self.drain(),
+            ServerAction::CloseListeners => self.close_listeners(),
+            ServerAction::EndAll => self.end_all(),
+            ServerAction::KillAll => self.kill_all(),
+        }
+        None
+    }
+
+    fn restart(&mut self, role: Role, state: &mut ServerState) -> Option<NewRole> {
+        match self.start(role) {
+            Ok(None) => {
+                if let Role::Forker(index) = role {
+                    self.wake_forker(index);
                 }
+                None
             }
-            Action::Drain => self.drain(),
-            Action::CloseListeners => self.listeners.clear(),
-            Action::EndAll => self.end_all(),
-            Action::KillAll => self.kill_all(),
+            Ok(started) => started,
+            Err(why) => {
+                let what = format!("cannot start the {}", role.log_name());
+                let next = "it is tried again; raise the limit on processes";
+                self.log.trouble(&what, &reason(&why), next);
+                // This counts as an exit right after the start, so that the next attempt waits.
+                state.on(ServerEvent::RoleEnded { role, done: false }, Instant::now());
+                None
+            }
         }
     }
 
     fn drain(&mut self) {
         self.ready.stopping();
         self.drain_notices();
-        let waiting = self.listeners.iter().map(|listener| listener.queued().unwrap_or(u64::from(u32::MAX)));
-        let waiting: u64 = waiting.sum();
-        self.board.set_drain_quota(match self.settings.leaves_connections {
-            true => {
-                waiting.min(self.settings.max_connections.saturating_sub(self.people.connections()) as u64)
-            }
-            false => waiting,
-        });
-        self.board.order_drain();
-        // Not before: whoever reads it can count on it.
-        self.log.drain(self.people.connections(), self.settings.drain_timeout);
-        // Never read, so that every spare sees it, also one that is just being made.
-        let _ = rustix::io::write(&self.retire, &1u64.to_ne_bytes());
-        (0..self.controls.len()).for_each(|forker| self.ring(forker));
-        if let Some(delays) = &mut self.delays {
-            // When the delayer has let everyone go, the forkers see the end.
-            delays.back.0 = None;
-            delayer::ring(&delays.bell);
+        let backlog: u64 = self.listeners.iter().map(Listener::queued).fold(0, u64::saturating_add);
+        let free = self.settings.max_connections.saturating_sub(self.children.table.connections());
+        let quota = match self.settings.leaves_connections {
+            true => backlog.min(free as u64),
+            false => backlog,
+        };
+        self.memory.board.set_drain_quota(quota);
+        self.memory.drain_writer.set(1);
+        // Not before: a reader of the line can rely on it.
+        self.log.drain(self.children.table.connections(), self.settings.drain_timeout);
+        // Never cleared, so that every spare sees it, also one that is just being forked.
+        let _ = rustix::io::write(&self.channels.retire, &1u64.to_ne_bytes());
+        self.channels.wake_forkers();
+        if quota == 0 {
+            self.close_listeners();
+        }
+        if let Some(delayer) = &mut self.channels.delayer {
+            // When the delayer has released every client, the forkers see the end of the channel.
+            delayer.released_sender = None;
+            delayer.wakeup.wake();
         }
     }
 
-    /// Nobody new from now on; who is served is asked to end. A stopped process cannot: it is woken.
+    /// Closes the listeners here; the forkers close theirs when they see the same drain quota.
+    pub(super) fn close_listeners(&mut self) {
+        if !self.listeners.is_empty() {
+            self.listeners.clear();
+            self.channels.wake_forkers();
+        }
+    }
+
+    /// Stops accepting and asks the connections to end. A stopped process cannot handle TERM: CONT wakes it.
     fn end_all(&mut self) {
-        for (pid, helper) in self.people.helpers().collect::<Vec<_>>() {
-            if helper.admits() {
+        for (pid, role) in self.children.table.roles().collect::<Vec<_>>() {
+            if role.brings_clients() {
                 signal_one(pid, Signal::KILL);
             }
         }
         self.drain_notices();
-        for (pid, _) in self.people.in_slots() {
+        for (pid, _) in self.children.table.in_slots() {
             signal_group(pid, Signal::TERM);
             signal_group(pid, Signal::CONT);
         }
@@ -99,12 +113,18 @@ where
 
     pub(super) fn kill_all(&mut self) {
         self.drain_notices();
-        // The warden is the one who ends what is left, and then itself.
-        for (pid, _) in self.people.helpers().filter(|(_, helper)| *helper != Helper::CgroupCleaner) {
+        // Not the cgroup cleaner: it kills what is left in the cgroups, and then exits.
+        for (pid, _) in self.children.table.roles().filter(|(_, role)| *role != Role::CgroupCleaner) {
             signal_one(pid, Signal::KILL);
         }
-        for (pid, _) in self.people.in_slots() {
+        for (pid, _) in self.children.table.in_slots() {
             signal_group(pid, Signal::KILL);
+        }
+    }
+
+    pub(super) fn wake_forker(&self, forker: usize) {
+        if let Some(control) = self.channels.controls.get(forker) {
+            control.wake();
         }
     }
 }

@@ -1,95 +1,134 @@
-//! Who is who: the processes that the supervisor is the parent of, by their ids.
+//! The children of a supervisor, by process id.
 
 use std::collections::HashMap;
+use std::time::Instant;
 
-use super::state::Helper;
+use tine_sys::process::Ended;
 
-/// What a process of the server is.
+use super::state::Role;
+use crate::system::cgroup::Cgroup;
+use crate::system::orphans::PreexistingChildren;
+
+/// What a child is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Role {
-    /// A forker or the refuser.
-    Helper(Helper),
-    /// The process in this slot of the board.
+pub(super) enum ChildKind {
+    /// A process with this role.
+    Role(Role),
+    /// The process in this slot of the board: a connection, a spare or a worker.
     Slot(usize),
 }
 
-/// The living children of the server. An id is in here from its fork until it is reaped, so that no
-/// signal can go to a stranger.
+/// The children of a supervisor, and what is left of those that have exited.
+pub(super) struct Children {
+    pub(super) table: ChildTable,
+    /// Children that the program had before it became a server: not to be reaped here.
+    pub(super) preexisting: PreexistingChildren,
+    /// Roles that have exited and are not logged yet.
+    pub(super) ended_roles: Vec<(Role, Ended)>,
+    /// Programs that have exited while descendants live, and when those are killed.
+    pub(super) lingering: HashMap<i32, Instant>,
+    /// Cgroups of connections that have ended while processes live in them.
+    pub(super) populated_cgroups: Vec<Cgroup>,
+    /// Slots with a notice; kept for its memory.
+    pub(super) changed: Vec<usize>,
+}
+
+impl Children {
+    /// No child yet; this process becomes the parent of orphans.
+    pub(super) fn new() -> Children {
+        Children {
+            table: ChildTable::default(),
+            preexisting: PreexistingChildren::record_and_become_subreaper(),
+            ended_roles: Vec::new(),
+            lingering: HashMap::new(),
+            populated_cgroups: Vec::new(),
+            changed: Vec::new(),
+        }
+    }
+}
+
+/// The living children. An id is in the table from its fork until it is reaped, so that no signal can go to
+/// another process.
 #[derive(Debug, Default)]
 pub(super) struct ChildTable {
-    roles: HashMap<i32, Role>,
-    /// Id of the last connection in a slot whose accept line is written.
-    told: Vec<u64>,
-    helpers: usize,
-    /// Connections whose accept line is written and whose end line is not.
+    kinds: HashMap<i32, ChildKind>,
+    /// The id of the last connection in each slot whose accept line is logged.
+    logged: Vec<u64>,
+    roles: usize,
+    /// Connections whose accept line is logged and whose end line is not.
     connections: usize,
 }
 
 impl ChildTable {
-    /// Says whether it was not known before.
-    pub(super) fn add(&mut self, pid: i32, role: Role) -> bool {
-        let is_new = self.roles.insert(pid, role).is_none();
+    /// Adds a child; false if it is in the table already.
+    pub(super) fn add(&mut self, pid: i32, kind: ChildKind) -> bool {
+        let is_new = self.kinds.insert(pid, kind).is_none();
         if is_new {
-            self.helpers += usize::from(matches!(role, Role::Helper(_)));
+            self.roles += usize::from(matches!(kind, ChildKind::Role(_)));
         }
         is_new
     }
 
-    pub(super) fn remove(&mut self, pid: i32) -> Option<Role> {
-        let role = self.roles.remove(&pid)?;
-        self.helpers -= usize::from(matches!(role, Role::Helper(_)));
-        Some(role)
+    pub(super) fn remove(&mut self, pid: i32) -> Option<ChildKind> {
+        let kind = self.kinds.remove(&pid)?;
+        self.roles -= usize::from(matches!(kind, ChildKind::Role(_)));
+        Some(kind)
     }
 
-    pub(super) fn role(&self, pid: i32) -> Option<Role> {
-        self.roles.get(&pid).copied()
+    pub(super) fn kind(&self, pid: i32) -> Option<ChildKind> {
+        self.kinds.get(&pid).copied()
     }
 
-    /// Everybody's process ids.
+    /// The ids of all children.
     pub(super) fn pids(&self) -> impl Iterator<Item = i32> + '_ {
-        self.roles.keys().copied()
+        self.kinds.keys().copied()
     }
 
-    /// Processes in slots: connections and spares.
+    /// Connections, spares and workers, with their slots.
     pub(super) fn in_slots(&self) -> impl Iterator<Item = (i32, usize)> + '_ {
-        self.roles.iter().filter_map(|(pid, role)| match role {
-            Role::Slot(slot) => Some((*pid, *slot)),
-            Role::Helper(_) => None,
+        self.kinds.iter().filter_map(|(pid, kind)| match kind {
+            ChildKind::Slot(slot) => Some((*pid, *slot)),
+            ChildKind::Role(_) => None,
         })
     }
 
-    pub(super) fn helpers(&self) -> impl Iterator<Item = (i32, Helper)> + '_ {
-        self.roles.iter().filter_map(|(pid, role)| match role {
-            Role::Helper(helper) => Some((*pid, *helper)),
-            Role::Slot(_) => None,
+    pub(super) fn roles(&self) -> impl Iterator<Item = (i32, Role)> + '_ {
+        self.kinds.iter().filter_map(|(pid, kind)| match kind {
+            ChildKind::Role(role) => Some((*pid, *role)),
+            ChildKind::Slot(_) => None,
         })
+    }
+
+    pub(super) fn has_forkers(&self) -> bool {
+        self.roles().any(|(_, role)| role.is_forker())
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.roles.is_empty()
+        self.kinds.is_empty()
     }
 
-    pub(super) fn no_connections(&self) -> bool {
-        self.roles.len() == self.helpers
+    /// Whether no slot has a process.
+    pub(super) fn are_slots_empty(&self) -> bool {
+        self.kinds.len() == self.roles
     }
 
-    /// Notes that the accept line of a connection is being written; says how many are served now, or
-    /// nothing if the line was written before.
-    pub(super) fn log_accept_once(&mut self, slot: usize, id: u64) -> Option<usize> {
-        // Grown when it is needed: what is there before the forkers are forked, each fork copies.
-        if slot >= self.told.len() {
-            self.told.resize(slot + 1, 0);
+    /// Counts a connection whose accept line is to be logged. Returns the number of connections; `None`
+    /// if the line was logged before.
+    pub(super) fn count_accept(&mut self, slot: usize, id: u64) -> Option<usize> {
+        // Grown on demand: what exists before the forkers are forked is copied by each fork.
+        if slot >= self.logged.len() {
+            self.logged.resize(slot + 1, 0);
         }
-        if self.told[slot] == id {
+        if self.logged[slot] == id {
             return None;
         }
-        self.told[slot] = id;
+        self.logged[slot] = id;
         self.connections += 1;
         Some(self.connections)
     }
 
-    /// Notes that the end line of a connection is being written.
-    pub(super) fn log_end(&mut self) {
+    /// Counts the end of a connection.
+    pub(super) fn count_end(&mut self) {
         self.connections = self.connections.saturating_sub(1);
     }
 
@@ -103,27 +142,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn helpers_and_slots_are_told_apart() {
-        let mut people = ChildTable::default();
-        people.add(10, Role::Helper(Helper::Forker(0)));
-        people.add(11, Role::Slot(1));
-        people.add(11, Role::Slot(1));
-        assert!(!people.no_connections());
-        assert_eq!(people.in_slots().collect::<Vec<_>>(), [(11, 1)]);
-        assert_eq!(people.remove(11), Some(Role::Slot(1)));
-        assert_eq!(people.remove(11), None);
-        assert!(people.no_connections() && !people.is_empty());
-        assert_eq!(people.helpers().collect::<Vec<_>>(), [(10, Helper::Forker(0))]);
+    fn roles_and_slots_are_kept_apart() {
+        let mut table = ChildTable::default();
+        table.add(10, ChildKind::Role(Role::Forker(0)));
+        table.add(11, ChildKind::Slot(1));
+        table.add(11, ChildKind::Slot(1));
+        assert!(!table.are_slots_empty());
+        assert_eq!(table.in_slots().collect::<Vec<_>>(), [(11, 1)]);
+        assert_eq!(table.remove(11), Some(ChildKind::Slot(1)));
+        assert_eq!(table.remove(11), None);
+        assert!(table.are_slots_empty() && !table.is_empty());
+        assert_eq!(table.roles().collect::<Vec<_>>(), [(10, Role::Forker(0))]);
     }
 
     #[test]
-    fn each_connection_is_told_once() {
-        let mut people = ChildTable::default();
+    fn an_accept_counts_once() {
+        let mut table = ChildTable::default();
         assert_eq!(
-            [people.log_accept_once(0, 5), people.log_accept_once(0, 5), people.log_accept_once(1, 6)],
+            [table.count_accept(0, 5), table.count_accept(0, 5), table.count_accept(1, 6)],
             [Some(1), None, Some(2)]
         );
-        people.log_end();
-        assert_eq!(people.log_accept_once(0, 7), Some(2));
+        table.count_end();
+        assert_eq!(table.count_accept(0, 7), Some(2));
     }
 }

@@ -1,17 +1,74 @@
-//! The supervisor: starts forkers, watches every process, writes the log, drains.
+//! The supervisor: starts the other processes of a server, reaps them, monitors connections, writes the
+//! log, drains.
 //!
-//! It never reads a client's byte and holds no client's socket. Every connection is its child, though
-//! a forker made it: so it alone reaps, and a connection outlives its forker but not its supervisor.
+//! It never reads a client's byte and holds no client's socket. Every connection process is its child,
+//! although a forker creates it: so the supervisor alone reaps, and a connection survives its forker but
+//! not the supervisor.
 
 mod apply;
+mod channels;
 mod children;
 mod enforce;
+mod linger;
 mod pidfds;
 mod reap;
 mod reload;
-mod run;
+pub(crate) mod run;
 mod setup;
 mod spawn;
 mod state;
+mod timers;
+mod wait;
 
-pub(crate) use run::run;
+use std::ffi::CString;
+
+use tine_sys::memory::{FlagReader, FlagWriter};
+use tine_sys::process::Alone;
+
+use crate::admission::Admission;
+use crate::admission::access::watch::RuleFiles;
+use crate::lifecycle::ready::Ready;
+use crate::log::Log;
+use crate::net::listener::Listener;
+use crate::settings::Settings;
+use crate::shared::board::Board;
+use crate::shared::stats::ConnStats;
+use crate::system::cgroup::Cgroups;
+use crate::watch::watcher::Watcher;
+use channels::Channels;
+use children::Children;
+use timers::Timers;
+use wait::SupervisorFds;
+
+/// A supervisor: what its loop uses, and what it keeps for the processes that it starts.
+struct Supervisor<'a, H> {
+    alone: &'a Alone,
+    handler: &'a mut H,
+    settings: Settings,
+    listeners: Vec<Listener>,
+    memory: SharedMemory,
+    channels: Channels,
+    /// The file of the program, found before the first fork.
+    program_path: Option<CString>,
+    cgroups: Option<Cgroups>,
+    /// Descriptors from this number on are the server's.
+    first_server_fd: i32,
+    log: Log,
+    ready: Ready,
+    fds: SupervisorFds,
+    children: Children,
+    timers: Timers,
+    watcher: Watcher,
+    /// Files of access rules, which are read again after a change.
+    rule_files: Option<RuleFiles>,
+}
+
+/// Memory that the processes of a server share, mapped before the first fork.
+struct SharedMemory {
+    board: Board,
+    admission: Admission,
+    stats: ConnStats,
+    /// Set when the server begins to drain. The writer's mapping is this process's alone.
+    drain_writer: FlagWriter,
+    drain: FlagReader,
+}

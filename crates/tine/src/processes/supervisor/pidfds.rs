@@ -1,4 +1,6 @@
-//! The ends of processes that have executed a program, by a descriptor for each (pidfd_open(2)).
+//! The exits of processes that execute a program, by a descriptor for each (pidfd_open(2)).
+//!
+//! After execve(2) the exit signal of a process is SIGCHLD, and several of those are coalesced into one.
 
 use std::collections::HashMap;
 use std::mem::MaybeUninit;
@@ -8,29 +10,29 @@ use rustix::event::epoll;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-/// Processes whose end is waited for.
+/// Processes whose exit is waited for.
 #[derive(Debug)]
-pub(super) struct Exits {
+pub(super) struct PidFds {
     queue: OwnedFd,
     watched: HashMap<i32, OwnedFd>,
 }
 
-impl Exits {
-    /// A queue for [`Exits::new`].
+impl PidFds {
+    /// A queue for [`PidFds::new`].
     pub(super) fn queue() -> Result<OwnedFd, Errno> {
         epoll::create(epoll::CreateFlags::CLOEXEC)
     }
 
-    pub(super) fn new(queue: OwnedFd) -> Exits {
-        Exits { queue, watched: HashMap::new() }
+    pub(super) fn new(queue: OwnedFd) -> PidFds {
+        PidFds { queue, watched: HashMap::new() }
     }
 
-    /// Readable while one of them has ended.
+    /// Readable while one of them has exited.
     pub(super) fn descriptor(&self) -> &OwnedFd {
         &self.queue
     }
 
-    /// Waits for the end of a child that has not been reaped.
+    /// Watches a child that has not been reaped.
     pub(super) fn watch(&mut self, pid: i32) -> Result<(), Errno> {
         let id = Pid::from_raw(pid).ok_or(Errno::INVAL)?;
         let descriptor = pidfd_open(id, PidfdFlags::empty())?;
@@ -39,7 +41,7 @@ impl Exits {
         Ok(())
     }
 
-    /// Those that have ended and are still watched.
+    /// The processes that have exited and are still watched.
     pub(super) fn take(&mut self) -> Vec<i32> {
         if self.watched.is_empty() {
             return Vec::new();
@@ -53,9 +55,9 @@ impl Exits {
         )
     }
 
-    /// Watches it no more.
+    /// Stops watching a process.
     pub(super) fn forget(&mut self, pid: i32) {
-        // Closing the descriptor takes it out of the queue.
+        // Closing the descriptor removes it from the queue.
         self.watched.remove(&pid);
     }
 }

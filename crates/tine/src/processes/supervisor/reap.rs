@@ -1,143 +1,140 @@
-//! Getting to know the processes of connections, and taking note of their ends.
+//! Registers the processes that forkers create, and reaps every child.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
-use tine_sys::process::{Ended, How, has_ended, reap, reap_ordinary};
+use tine_sys::process::{Ended, How, reap, reap_ordinary};
 
-use super::children::Role;
-use super::run::Supervisor;
-use super::state::Event;
+use super::Supervisor;
+use super::children::ChildKind;
+use super::state::{Role, ServerEvent};
 use crate::admission::penalty::Fault;
 use crate::connection::Connection;
 use crate::error::HandlerError;
-use crate::lifecycle::outcome::{EndReason, Outcome};
-use crate::lifecycle::timing::{KILL_AFTER, REAP_BATCH};
+use crate::lifecycle::outcome::Outcome;
+use crate::lifecycle::timing::REAP_BATCH;
 use crate::log::Usage;
-use crate::net::peer::Peer;
-use crate::processes::delayer;
-use crate::program::KillMode;
-use crate::shared::board::{Entry, Phase};
+use crate::shared::board::{Entry, SlotPhase};
 use crate::system::cgroup::Cgroup;
 use crate::system::clock::now;
 use crate::system::descendants;
 
-/// Orphans are reaped together for so long.
-const ORPHANS: Duration = Duration::from_millis(50);
+/// Exits of orphans are collected for this long before they are reaped.
+const ORPHAN_BATCH: Duration = Duration::from_millis(50);
 
-/// How often children are looked at where their ends cannot be waited for.
-const SWEEP_SOON: Duration = Duration::from_secs(1);
+/// The end of a connection, for its line in the log.
+struct ConnectionEnd {
+    entry: Entry,
+    outcome: Outcome,
+    usage: Usage,
+}
 
 impl<H> Supervisor<'_, H>
 where
     H: FnMut(Connection) -> Result<(), HandlerError>,
 {
-    /// Takes note of what forkers and spares wrote on the board.
+    /// Handles the notices that forkers and spares left on the board.
     pub(super) fn drain_notices(&mut self) {
-        let _ = rustix::io::read(&self.wake, &mut [0; 8]);
-        self.board.wakeup_handled();
-        let mut changed = std::mem::take(&mut self.changed);
-        self.board.take_changed(&mut changed);
-        // Each number is read once: others write them, also while this sorts.
-        changed.sort_by_cached_key(|slot| self.board.entry(*slot).id);
+        self.channels.supervisor.clear();
+        let board = &self.memory.board;
+        board.wakeup_handled();
+        let mut changed = std::mem::take(&mut self.children.changed);
+        board.take_changed(&mut changed);
+        // The ids are read once: other processes write them, also during the sort.
+        changed.sort_by_cached_key(|slot| board.entry(*slot).id);
         for slot in &changed {
             self.register_slot(*slot);
         }
-        self.changed = changed;
+        self.children.changed = changed;
     }
 
-    /// Gets to know the process in a slot, and writes its accept line if it serves a connection.
+    /// Adds the process in a slot to the children, and logs the accept line if it serves a connection.
     fn register_slot(&mut self, slot: usize) {
-        match (self.board.pid(slot), self.board.owner(slot)) {
-            // Given back already; or not forked yet, then it is looked at again.
+        let board = &self.memory.board;
+        match (board.pid(slot), board.owner(slot)) {
+            // Released already.
             (_, None) => {}
-            (0, Some(_)) => self.board.mark_changed(slot),
+            // Not forked yet: checked again later.
+            (0, Some(_)) => board.mark_changed(slot),
             (pid, Some(_)) => {
-                if self.people.add(pid, Role::Slot(slot)) {
+                if self.children.table.add(pid, ChildKind::Slot(slot)) {
                     self.watch_exit(pid);
                 }
-                if self.board.phase(slot) == Phase::Serving {
-                    self.log_accept_once(slot, pid);
+                if self.memory.board.phase(slot) == SlotPhase::Serving {
+                    self.log_accept(slot, pid);
                 }
             }
         }
     }
 
-    fn log_accept_once(&mut self, slot: usize, pid: i32) {
-        // Processes that serve many write their lines themselves.
+    fn log_accept(&mut self, slot: usize, pid: i32) {
+        // Workers log their connections themselves.
         if self.settings.reuse > 1 {
             return;
         }
-        let entry = self.board.entry(slot);
-        if let Some(count) = self.people.log_accept_once(slot, entry.id)
+        let entry = self.memory.board.entry(slot);
+        if let Some(count) = self.children.table.count_accept(slot, entry.id)
             && self.log.logs_connections()
         {
             self.log.accept(entry.id, &entry.peer, pid, count, self.settings.max_connections);
         }
     }
 
-    // The ends of processes.
-
-    pub(super) fn reap_children(&mut self, events: &mut Vec<Event>) {
-        let mut some = false;
-        while let Some(signal) = self.end_set.take() {
-            some = true;
+    /// Reaps the children that have exited, and starts the next batch.
+    pub(super) fn reap_children(&mut self, events: &mut Vec<ServerEvent>) {
+        let mut reaped = false;
+        while let Some(signal) = self.fds.exits.take() {
+            reaped = true;
             if let Some(pid) = signal.pid {
                 self.reap_child(pid, events);
             }
         }
-        for pid in self.own.as_mut().map(|own| own.exits.take()).unwrap_or_default() {
-            some = true;
+        for pid in self.fds.pidfds.take() {
+            reaped = true;
             self.reap_child(pid, events);
         }
-        self.gather_until = some.then(|| Instant::now() + REAP_BATCH);
+        self.timers.reap_at = reaped.then(|| Instant::now() + REAP_BATCH);
     }
 
-    /// Has the end of a process noticed that executes a program. Its signal will be SIGCHLD (execve(2)),
-    /// of which the kernel keeps one for many.
+    /// Watches for the exit of a process that executes a program: its signal will be SIGCHLD (execve(2)),
+    /// and several of those are coalesced into one.
     fn watch_exit(&mut self, pid: i32) {
-        if self.settings.program.is_none() {
-            return;
-        }
-        let watched = self.own.as_mut().is_none_or(|own| own.exits.watch(pid).is_ok());
-        if !watched {
-            // No descriptor to be had: its end is found when every child is looked at.
-            self.sweep_every = SWEEP_SOON;
-            self.sweep_at = self.sweep_at.min(Instant::now() + SWEEP_SOON);
+        if self.settings.program.is_some() && self.fds.pidfds.watch(pid).is_err() {
+            // Without a descriptor for it, its exit is found when every child is checked.
+            self.timers.sweep_soon();
         }
     }
 
-    /// A child with an ordinary exit signal has ended: an orphan, or a program, whose end is noticed
-    /// otherwise.
+    /// Handles SIGCHLD: an orphan has exited, or a program, whose exit is noticed by its descriptor.
     pub(super) fn on_sigchld(&mut self, pid: Option<i32>) {
-        if pid.is_none_or(|pid| self.people.role(pid).is_none()) {
-            // Perhaps a program that has been reaped with others. Orphans can wait, and many do at a time.
-            self.orphans_at.get_or_insert_with(|| Instant::now() + ORPHANS);
+        if pid.is_none_or(|pid| self.children.table.kind(pid).is_none()) {
+            // Orphans can wait, so that many are reaped together.
+            self.timers.orphans_at.get_or_insert_with(|| Instant::now() + ORPHAN_BATCH);
         }
     }
 
-    /// Reaps the orphans that have ended.
+    /// Reaps the orphans that have exited.
     pub(super) fn reap_orphans(&mut self) {
-        self.orphans_at = None;
+        self.timers.orphans_at = None;
         for pid in self.orphans() {
-            // Still alive, or gone: either is fine.
+            // Still alive, or reaped already.
             let _ = reap_ordinary(pid);
         }
-        self.outlived.retain(|cgroup| !cgroup.remove());
+        self.children.populated_cgroups.retain(|cgroup| !cgroup.remove());
     }
 
     /// The cgroup of the connection in this slot.
     pub(super) fn cgroup(&self, slot: usize) -> Option<Cgroup> {
-        self.cgroups.as_ref().map(|cgroups| cgroups.of(slot, self.board.cgroup(slot)))
+        let generation = self.memory.board.cgroup(slot);
+        self.cgroups.as_ref().map(|cgroups| cgroups.of(slot, generation))
     }
 
-    /// The processes that connections have left behind: children of this process that are nobody's.
+    /// The processes that connections left behind: children that are in no slot and have no role.
     pub(super) fn orphans(&mut self) -> Vec<i32> {
-        let mut children = self.strangers.children();
-        // Who is a child by now and serves a connection is known after this.
+        let mut children = self.children.preexisting.children();
+        // Afterwards, every child that serves a connection is in the table.
         self.drain_notices();
-        children.retain(|pid| self.people.role(*pid).is_none());
+        children.retain(|pid| self.children.table.kind(*pid).is_none());
         children
     }
 
@@ -146,150 +143,131 @@ where
         descendants::orphans_and_descendants(|| self.orphans())
     }
 
-    /// Looks at every child, for ends whose signal was lost (`RLIMIT_SIGPENDING`, signal(7)).
-    pub(super) fn sweep(&mut self, events: &mut Vec<Event>) {
-        self.sweep_at = Instant::now() + self.sweep_every;
-        let pids: Vec<i32> = self.people.pids().collect();
+    /// Checks every child, for exits whose signal was lost (`RLIMIT_SIGPENDING`, signal(7)).
+    pub(super) fn sweep(&mut self, events: &mut Vec<ServerEvent>) {
+        self.timers.sweep_done();
+        let pids: Vec<i32> = self.children.table.pids().collect();
         for pid in pids {
             self.reap_child(pid, events);
         }
         self.reap_orphans();
     }
 
-    fn reap_child(&mut self, pid: i32, events: &mut Vec<Event>) {
-        if self.people.role(pid).is_none() {
+    pub(super) fn reap_child(&mut self, pid: i32, events: &mut Vec<ServerEvent>) {
+        if self.children.table.kind(pid).is_none() {
             self.drain_notices();
         }
-        if self.lingers(pid) {
+        if self.has_to_linger(pid) {
             return;
         }
-        // Not ours, or reaped already: nothing to be done.
+        // Not a child, or reaped already: nothing to do.
         let Ok(Some(ended)) = reap(pid) else { return };
-        if let Some(own) = &mut self.own {
-            own.exits.forget(pid);
-        }
-        match self.people.remove(pid) {
-            Some(Role::Slot(slot)) => self.slot_ended(slot, &ended),
-            Some(Role::Helper(helper)) => {
-                events.push(self.helper_ended(helper, &ended));
-            }
+        self.fds.pidfds.forget(pid);
+        match self.children.table.remove(pid) {
+            Some(ChildKind::Slot(slot)) => self.slot_ended(slot, &ended),
+            Some(ChildKind::Role(role)) => events.push(self.role_ended(role, &ended)),
             None => {}
         }
     }
 
-    /// Whether a program has ended and descendants of it are still to end. Then it is not reaped: its
-    /// number, and with it that of its group, stay its own, and so does its place.
-    fn lingers(&mut self, pid: i32) -> bool {
-        let Some((Role::Slot(slot), program)) = self.people.role(pid).zip(self.settings.program.as_ref())
-        else {
-            return false;
-        };
-        let id = self.board.entry(slot).id;
-        let mode = match self.watcher.reason(slot, id) {
-            Some(_) => KillMode::All,
-            None => program.kill_mode,
-        };
-        if mode == KillMode::Process || !has_ended(pid) {
-            return false;
+    fn role_ended(&mut self, role: Role, ended: &Ended) -> ServerEvent {
+        if let Role::Forker(index) = role {
+            // The connections of its last notices are registered before its slots are released.
+            self.drain_notices();
+            self.memory.board.release_unforked(index);
+            self.memory.board.set_wants_slot(index, false);
+            // Another forker may wait for one of these slots.
+            self.channels.wake_forkers();
         }
-        let all = mode == KillMode::All;
-        let cgroup = self.cgroup(slot).filter(|_| all);
-        let left = match &cgroup {
-            Some(cgroup) => cgroup.members(),
-            None => descendants::left(pid, all.then_some(id), &self.orphans_and_descendants()),
-        };
-        if left.is_empty() {
-            self.lingering.remove(&pid);
-            return false;
-        }
-        let now = Instant::now();
-        match self.lingering.get(&pid) {
-            None => {
-                descendants::signal(&left, &[Signal::TERM, Signal::CONT]);
-                self.lingering.insert(pid, now + KILL_AFTER);
-                if let Some(own) = &mut self.own {
-                    own.exits.forget(pid);
-                }
-            }
-            Some(kill_at) if *kill_at <= now => match &cgroup {
-                Some(cgroup) => cgroup.kill(),
-                None => descendants::signal(&left, &[Signal::KILL]),
-            },
-            Some(_) => {}
-        }
-        true
+        self.children.ended_roles.push((role, *ended));
+        ServerEvent::RoleEnded { role, done: ended.how == How::Exited(0) }
     }
 
-    /// Looks again at programs whose descendants were told to end.
-    pub(super) fn check_lingering(&mut self, events: &mut Vec<Event>) {
-        for pid in self.lingering.keys().copied().collect::<Vec<_>>() {
-            self.reap_child(pid, events);
-        }
-    }
-
+    /// Frees the slot of a process that has exited, and logs the end of its connection. The line is
+    /// composed before the slot is free and written after: a reader of the line finds a free slot.
     fn slot_ended(&mut self, slot: usize, ended: &Ended) {
-        let phase = self.board.phase(slot);
-        let served = phase == Phase::Serving;
+        let served = self.memory.board.phase(slot) == SlotPhase::Serving;
         if served {
-            self.log_accept_once(slot, ended.pid);
+            self.log_accept(slot, ended.pid);
         }
-        // The line is put together from the slot, and written when it is free: whoever reads that a
-        // connection has ended finds room.
-        let reason = self.watcher.forget(slot, self.board.entry(slot).id);
-        let is_told = self.log.logs_connections() || self.door.charges();
-        let line = (served && is_told).then(|| self.end_line(slot, ended, reason));
-        let penalty =
-            line.as_ref().and_then(|(entry, outcome, _)| self.charge(entry.peer, ended.how, outcome));
-        let owner = self.board.owner(slot);
-        if let Some(cgroup) = self.cgroup(slot).filter(Cgroup::is_populated) {
-            // The next one in this slot is not to be taken for what lives on.
-            self.board.change_cgroup(slot);
-            self.outlived.push(cgroup);
-        }
-        self.board.release(slot);
-        for forker in 0..self.controls.len() {
-            let misses_a_spare = phase == Phase::Waiting && owner == Some(forker);
-            if misses_a_spare || self.board.wants_slot(forker) {
-                self.board.set_wants_slot(forker, false);
-                self.ring(forker);
-            }
-        }
-        if let Some(delays) = self.delays.as_ref().filter(|_| self.board.delayer_wants_slot()) {
-            delayer::ring(&delays.bell);
-        }
+        let end = self.describe_end(slot, ended, served);
+        let penalty = end.as_ref().and_then(|end| self.charge(end, ended.how));
+        self.free_slot(slot);
+        self.wake_delayer();
         if served {
-            self.people.log_end();
+            self.children.table.count_end();
         }
-        if let Some((entry, outcome, spent)) = line {
-            self.log.end(entry.id, &entry.peer, ended.pid, &outcome, &spent);
-            self.log.status(|| self.board.count(Phase::Serving, None), self.settings.max_connections);
-            if let Some((fault, time)) = penalty {
-                self.log.penalty(&entry.peer, fault.word(), time);
-            }
+        if let Some(end) = end {
+            self.log_end(&end, ended.pid, penalty);
         }
     }
 
-    /// Charges the source of a connection that ended badly. Says what for, and how long it may not come, if that is new.
-    fn charge(&self, peer: Peer, how: How, outcome: &Outcome) -> Option<(Fault, Duration)> {
-        // What a program received is not known; the reports of handlers are not its.
-        let is_known = |fault: &Fault| *fault != Fault::NoAuth || self.settings.program.is_none();
-        let fault = Fault::of(how, outcome).filter(is_known)?;
-        Some((fault, self.door.charge(peer, fault)?))
-    }
-
-    fn end_line(&self, slot: usize, ended: &Ended, reason: Option<EndReason>) -> (Entry, Outcome, Usage) {
-        let entry = self.board.entry(slot);
-        let display = self.board.display();
+    /// How a connection ended; `None` if that is neither logged nor charged.
+    fn describe_end(&mut self, slot: usize, ended: &Ended, served: bool) -> Option<ConnectionEnd> {
+        let entry = self.memory.board.entry(slot);
+        let reason = self.watcher.forget(slot, entry.id);
+        let is_used = self.log.logs_connections() || self.memory.admission.has_penalties();
+        if !served || !is_used {
+            return None;
+        }
+        let stats = self.memory.stats;
         let outcome = match reason {
             Some(reason) => Outcome::Ended(reason),
-            None => Outcome::new(ended.how, display.reported(slot)),
+            None => Outcome::new(ended.how, stats.reported(slot)),
         };
-        let spent = Usage {
+        let usage = Usage {
             duration: Duration::from_nanos(now().saturating_sub(entry.start)),
-            bytes: display.bytes(slot).filter(|_| self.settings.program.is_none()),
+            bytes: stats.bytes(slot).filter(|_| self.settings.program.is_none()),
             cpu: ended.cpu,
             peak_kib: ended.peak_kib,
         };
-        (entry, outcome, spent)
+        Some(ConnectionEnd { entry, outcome, usage })
+    }
+
+    /// Charges the source of a connection for a fault. Returns the fault and the time of the penalty, if
+    /// that is new.
+    fn charge(&self, end: &ConnectionEnd, how: How) -> Option<(Fault, Duration)> {
+        // Programs have the socket for themselves: what they received is not known.
+        let is_known = |fault: &Fault| *fault != Fault::NoAuth || self.settings.program.is_none();
+        let fault = Fault::of(how, &end.outcome).filter(is_known)?;
+        Some((fault, self.memory.admission.charge(end.entry.peer, fault)?))
+    }
+
+    /// Releases a slot and wakes the forkers that wait for one, or that miss a spare now.
+    fn free_slot(&mut self, slot: usize) {
+        if let Some(cgroup) = self.cgroup(slot).filter(Cgroup::is_populated) {
+            // The next connection in this slot must not share it with what lives on.
+            self.memory.board.change_cgroup(slot);
+            self.children.populated_cgroups.push(cgroup);
+        }
+        let board = &self.memory.board;
+        let was_idle = board.phase(slot) == SlotPhase::Idle;
+        let owner = board.owner(slot);
+        board.release(slot);
+        for forker in 0..self.channels.controls.len() {
+            let misses_a_spare = was_idle && owner == Some(forker);
+            if misses_a_spare || board.wants_slot(forker) {
+                board.set_wants_slot(forker, false);
+                self.wake_forker(forker);
+            }
+        }
+    }
+
+    fn wake_delayer(&self) {
+        let delayer = self.channels.delayer.as_ref();
+        if let Some(delayer) = delayer.filter(|_| self.memory.board.delayer_wants_slot()) {
+            delayer.wakeup.wake();
+        }
+    }
+
+    fn log_end(&mut self, end: &ConnectionEnd, pid: i32, penalty: Option<(Fault, Duration)>) {
+        let ConnectionEnd { entry, outcome, usage } = end;
+        self.log.end(entry.id, &entry.peer, pid, outcome, usage);
+        let board = &self.memory.board;
+        let count = || board.count(SlotPhase::Serving, None);
+        self.log.status(count, self.settings.max_connections);
+        if let Some((fault, time)) = penalty {
+            self.log.penalty(&entry.peer, fault.word(), time);
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Reloads the access rules: after a change of their files, and at SIGHUP.
 
-use super::run::Supervisor;
+use super::Supervisor;
 use crate::connection::Connection;
 use crate::error::HandlerError;
 
@@ -10,35 +10,35 @@ where
 {
     /// Reads the rules again if a file has changed.
     pub(super) fn check_rules(&mut self) {
-        let Some(rules) = &mut self.rules else { return };
+        let Some(rules) = &mut self.rule_files else { return };
         rules.read_events();
         if rules.have_changed() {
-            self.read_rules_again();
+            self.reload_rules();
         }
     }
 
-    /// What SIGHUP asks for.
+    /// Handles SIGHUP.
     pub(super) fn reload(&mut self) {
-        match self.rules {
-            Some(_) => self.read_rules_again(),
+        match self.rule_files {
+            Some(_) => self.reload_rules(),
             None => {
-                self.log.warning("SIGHUP: there is no configuration to reload yet; nothing is changed");
+                self.log.warning("SIGHUP: there are no files of access rules to reload; nothing is changed");
             }
         }
     }
 
-    /// Reads the rules again. A fault leaves the old ones in force.
-    fn read_rules_again(&mut self) {
-        let Some(rules) = &self.rules else { return };
-        match self.door.read_again(rules.source()) {
+    /// Reads the rules again. After an error the old ones stay in force.
+    fn reload_rules(&mut self) {
+        let Some(rules) = &self.rule_files else { return };
+        match self.memory.admission.reload(rules.source()) {
             Ok(number) => self.log.reload(number),
             Err(error) => self.log.trouble(
-                "the rules are not read again, the old ones stay in force",
+                "cannot reload the access rules, keeping the old ones",
                 &error.to_string(),
-                "mend the file",
+                "fix the file",
             ),
         }
-        // What a great list took is not copied at the next fork of a helper.
+        // The memory of a long list is not to be copied by the next fork.
         tine_sys::memory::trim_heap();
     }
 }

@@ -1,318 +1,176 @@
 //! The supervisor's loop: waits, names what happened, applies what the state decides.
 
-use std::collections::HashMap;
-use std::ffi::CString;
-use std::os::fd::OwnedFd;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd};
-use tine_sys::process::{Alone, Ended};
-use tine_sys::signal::{Set, first_real_time};
-use tine_sys::wait;
+use rustix::event::{PollFd, PollFlags};
+use tine_sys::process::Alone;
 
-use super::children::ChildTable;
-use super::pidfds::Exits;
-use super::setup::{adapt, channel, delays, move_descriptors_up, sweep_every, take_signals};
-use super::state::{Event, Helper, Phase, State};
-use crate::admission::Admission;
-use crate::admission::access::watch::RuleFiles;
+pub(crate) use super::setup::Setup;
+use super::spawn::NewRole;
+use super::state::{Role, ServerEvent, ServerPhase, ServerState};
+use super::{RuleFiles, Supervisor};
 use crate::connection::Connection;
 use crate::error::{Error, HandlerError};
 use crate::lifecycle::signals::{self, Command};
 use crate::lifecycle::timing::DESCENDANTS_POLL;
-use crate::log::Log;
-use crate::net::listener::Listener;
-use crate::processes::delayer::Channels;
-use crate::server::Server;
-use crate::settings::Settings;
-use crate::shared::board::Board;
-use crate::system::cgroup::{Cgroup, Cgroups};
+use crate::system::cgroup::Cgroups;
 use crate::system::descendants;
-use crate::system::orphans::PreexistingChildren;
-use crate::watch::diag::Diag;
-use crate::watch::watcher::Watcher;
 
-/// The descriptors that only the supervisor has.
-pub(super) struct Own {
-    /// Readable while a command is pending.
-    pub(super) commands: OwnedFd,
-    /// Readable while a child's end is pending.
-    pub(super) ends: OwnedFd,
-    /// The ends of processes that have executed a program.
-    pub(super) exits: Exits,
-}
-
-impl Own {
-    fn new(
-        commands: &Set,
-        ends: &Set,
-        high: &impl Fn(rustix::io::Result<OwnedFd>) -> Result<OwnedFd, Error>,
-    ) -> Result<Own, Error> {
-        let descriptor = |set: &Set| high(Ok(set.descriptor().map_err(|why| cannot_make(&why))?));
-        let exits = Exits::new(high(Exits::queue())?);
-        Ok(Own { commands: descriptor(commands)?, ends: descriptor(ends)?, exits })
-    }
-}
-
-pub(super) struct Supervisor<'a, H> {
-    pub(super) settings: Settings,
-    pub(super) listeners: Vec<Listener>,
-    pub(super) ready: crate::lifecycle::ready::Ready,
-    pub(super) board: Board,
-    pub(super) log: Log,
-    pub(super) alone: &'a Alone,
-    pub(super) handler: &'a mut H,
-    pub(super) exit_signal: i32,
-    pub(super) command_set: Set,
-    pub(super) end_set: Set,
-    pub(super) original_mask: Set,
-    pub(super) own: Option<Own>,
-    pub(super) wake: OwnedFd,
-    pub(super) retire: OwnedFd,
-    pub(super) controls: Vec<OwnedFd>,
-    /// The two ends of the channel to the refuser: forkers send, it receives.
-    pub(super) rejections: Option<(OwnedFd, OwnedFd)>,
-    /// Where clients wait, the channels to the delayer and back.
-    pub(super) delays: Option<Channels>,
-    /// The same as to the refuser, to the scribe.
-    pub(super) stderr_logger: Option<(OwnedFd, OwnedFd)>,
-    /// The two ends of the channel to the warden, which hears on it only that this process has gone.
-    pub(super) leash: Option<(OwnedFd, OwnedFd)>,
-    pub(super) cgroups: Option<Cgroups>,
-    /// Cgroups of connections that have ended in which something lives on.
-    pub(super) outlived: Vec<Cgroup>,
-    pub(super) first_server_fd: i32,
-    pub(super) door: Admission,
-    /// Files of rules, to be read again.
-    pub(super) rules: Option<RuleFiles>,
-    /// The file of the program, found before anything is started.
-    pub(super) program_path: Option<CString>,
-    pub(super) people: ChildTable,
-    pub(super) watcher: Watcher,
-    pub(super) strangers: PreexistingChildren,
-    /// Helpers that ended and have not been told of.
-    pub(super) helper_ends: Vec<(Helper, Ended)>,
-    pub(super) changed: Vec<usize>,
-    pub(super) gather_until: Option<Instant>,
-    /// How often children are looked at one by one: a queued signal is lost where the queue is full.
-    pub(super) sweep_every: Duration,
-    pub(super) sweep_at: Instant,
-    /// Programs that have ended and whose descendants have not, and when those are killed.
-    pub(super) lingering: HashMap<i32, Instant>,
-    /// When orphans are to be reaped.
-    pub(super) orphans_at: Option<Instant>,
-}
-
-/// Serves until stopped.
-pub(crate) fn run<H>(server: Server, alone: &Alone, handler: &mut H) -> Result<(), Error>
+/// Serves until stopped. Runs as each process that the supervisor forks, too.
+///
+/// # Errors
+/// The server cannot start.
+pub(crate) fn run<H>(setup: Setup, alone: &Alone, handler: &mut H) -> Result<(), Error>
 where
     H: FnMut(Connection) -> Result<(), HandlerError>,
 {
-    let mut supervisor = Supervisor::set_up(server, alone, handler)?;
-    let helpers = supervisor.helpers();
-    if let Err(error) = supervisor.start_all(&helpers) {
-        supervisor.kill_all();
-        supervisor.cgroups.iter().for_each(Cgroups::end);
-        return Err(error);
+    let mut supervisor = Supervisor::set_up(setup, alone, handler)?;
+    match supervisor.serve()? {
+        Some(role) => supervisor.run_as(role),
+        None => {
+            supervisor.finish();
+            Ok(())
+        }
     }
-    let mut state = State::new(&helpers, supervisor.settings.drain_timeout, Instant::now())
-        .leaving(supervisor.settings.leaves_connections);
-    while state.phase() != Phase::Over {
-        supervisor.wait(&state);
-        for event in supervisor.events(&state) {
-            let actions = state.on(event, Instant::now());
-            supervisor.note(event, &state);
-            for action in actions {
-                supervisor.apply(action, &mut state);
+}
+
+impl<H> Supervisor<'_, H>
+where
+    H: FnMut(Connection) -> Result<(), HandlerError>,
+{
+    /// Starts the server and serves until it is over. In a process that was forked, returns its role.
+    fn serve(&mut self) -> Result<Option<NewRole>, Error> {
+        let roles = self.roles();
+        match self.start_all(&roles) {
+            Ok(None) => {}
+            Ok(Some(role)) => return Ok(Some(role)),
+            Err(error) => {
+                self.kill_all();
+                self.cgroups.iter().for_each(Cgroups::end);
+                return Err(error);
             }
         }
-    }
-    supervisor.finish();
-    Ok(())
-}
-
-pub(super) fn cannot_start(what: &str, why: &std::io::Error) -> Error {
-    Error::system(
-        format_args!("cannot start the server: {what}"),
-        why,
-        "raise the limits on processes, open files or memory (`ulimit -a`)",
-    )
-}
-
-/// What is needed before the first process is made.
-pub(super) fn cannot_make(why: &std::io::Error) -> Error {
-    cannot_start("shared memory and descriptors", why)
-}
-
-impl<'a, H> Supervisor<'a, H>
-where
-    H: FnMut(Connection) -> Result<(), HandlerError>,
-{
-    /// Everything that can fail, before the first process is made.
-    fn set_up(server: Server, alone: &'a Alone, handler: &'a mut H) -> Result<Self, Error> {
-        let Server { mut listeners, mut settings, format, level, mut ready } = server;
-        let program_path = settings.check()?;
-        let mut log = Log::new(format, level, settings.service.clone());
-        adapt(&mut settings, &listeners, &mut log)?;
-        let io = |why: std::io::Error| cannot_make(&why);
-        let board = Board::new(settings.max_connections).map_err(io)?;
-        let door = Admission::new(&settings).map_err(io)?;
-        let first_server_fd = move_descriptors_up(&mut listeners, &mut log, &mut ready)?;
-        let high = |fd: rustix::io::Result<OwnedFd>| -> Result<OwnedFd, Error> {
-            let fd = fd.map_err(|why| io(why.into()))?;
-            rustix::io::fcntl_dupfd_cloexec(&fd, first_server_fd).map_err(|why| io(why.into()))
-        };
-        let bell = || high(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK));
-        let exit_signal = first_real_time();
-        let (command_set, end_set) = (Set::of(&signals::numbers()), Set::of(&[exit_signal]));
-        let original_mask = take_signals(&command_set, &end_set, exit_signal).map_err(io)?;
-        let own = Own::new(&command_set, &end_set, &high)?;
-        let source = settings.rules_source.clone();
-        let rules = source.map(|source| RuleFiles::watch(source, |fd| high(fd).ok(), &mut log));
-        let diag = settings.rules().are_any().then(|| high(Diag::socket()).ok());
-        let watcher = Watcher::new(settings.rules(), diag, &listeners, &mut log);
-        Ok(Supervisor {
-            own: Some(own),
-            wake: bell()?,
-            retire: bell()?,
-            controls: (0..settings.forkers).map(|_| bell()).collect::<Result<_, _>>()?,
-            rejections: settings.rejects().then(|| channel(&high)).transpose()?,
-            delays: settings.delays().then(|| delays(&high)).transpose()?,
-            stderr_logger: settings.stderr_is_logged().then(|| channel(&high)).transpose()?,
-            leash: settings.has_cgroups().then(|| channel(&high)).transpose()?,
-            cgroups: settings.cgroup().map(Cgroups::make).transpose()?,
-            outlived: Vec::new(),
-            people: ChildTable::default(),
-            watcher,
-            strangers: PreexistingChildren::record_and_become_subreaper(),
-            helper_ends: Vec::new(),
-            changed: Vec::new(),
-            gather_until: None,
-            sweep_every: sweep_every(settings.max_connections),
-            sweep_at: Instant::now(),
-            lingering: HashMap::new(),
-            orphans_at: None,
-            settings,
-            listeners,
-            ready,
-            board,
-            log,
-            alone,
-            handler,
-            exit_signal,
-            command_set,
-            end_set,
-            original_mask,
-            first_server_fd,
-            door,
-            rules,
-            program_path,
-        })
+        let mut state = ServerState::new(&roles, self.settings.drain_timeout, Instant::now())
+            .leaving(self.settings.leaves_connections);
+        while state.phase() != ServerPhase::Over {
+            self.wait(&state);
+            for event in self.events(&state) {
+                let actions = state.on(event, Instant::now());
+                self.log_role_end(event, &state);
+                for action in actions {
+                    if let Some(role) = self.apply(action, &mut state) {
+                        return Ok(Some(role));
+                    }
+                }
+            }
+        }
+        Ok(None)
     }
 
-    fn helpers(&self) -> Vec<Helper> {
-        let rejector = self.rejections.is_some().then_some(Helper::Rejector);
-        let delayer = self.delays.is_some().then_some(Helper::Delayer);
-        let stderr_logger = self.stderr_logger.is_some().then_some(Helper::StderrLogger);
-        let cgroup_cleaner = self.cgroups.is_some().then_some(Helper::CgroupCleaner);
-        let others = [rejector, delayer, stderr_logger, cgroup_cleaner].into_iter().flatten();
-        (0..self.settings.forkers).map(Helper::Forker).chain(others).collect()
+    /// The roles that this server has.
+    fn roles(&self) -> Vec<Role> {
+        let channels = &self.channels;
+        let rejector = channels.rejector.is_some().then_some(Role::Rejector);
+        let delayer = channels.delayer.is_some().then_some(Role::Delayer);
+        let stderr_logger = channels.stderr.is_some().then_some(Role::StderrLogger);
+        let cgroup_cleaner = channels.cleaner.is_some().then_some(Role::CgroupCleaner);
+        let helpers = [rejector, delayer, stderr_logger, cgroup_cleaner].into_iter().flatten();
+        (0..self.settings.forkers).map(Role::Forker).chain(helpers).collect()
     }
 
-    // Waiting.
-
-    /// Waits for a signal, a word of a forker, or the next deadline.
-    fn wait(&mut self, state: &State) {
-        if self.settings.rules().are_any() && self.people.no_connections() {
-            self.board.request_notice();
-            // Who began before this could be seen is heard of here.
+    /// Waits for a signal, an exit, a notice, or the next deadline.
+    fn wait(&mut self, state: &ServerState) {
+        let has_connections = !self.children.table.are_slots_empty();
+        if self.settings.rules().are_any() && !has_connections {
+            self.memory.board.request_notice();
+            // A connection that began before the request is found here.
             self.drain_notices();
         }
-        let gathering = self.gather_until.filter(|_| self.may_gather(state));
-        let sweep = Some(self.sweep_at).filter(|_| !self.people.no_connections());
-        let lingering = (!self.lingering.is_empty()).then(|| Instant::now() + DESCENDANTS_POLL);
-        let look = self.watcher.deadline(!self.people.no_connections());
-        let rules = self.rules.as_ref().and_then(RuleFiles::deadline);
-        let deadline = [state.deadline(), gathering, sweep, look, lingering, self.orphans_at, rules]
-            .into_iter()
-            .flatten()
-            .min();
-        let Some(own) = &self.own else { return };
-        let events = self.rules.as_ref().and_then(RuleFiles::events).unwrap_or(&self.wake);
-        let mut ask = [
-            PollFd::new(&self.wake, PollFlags::IN),
-            PollFd::new(&own.commands, PollFlags::IN),
-            PollFd::new(&own.ends, PollFlags::IN),
-            PollFd::new(own.exits.descriptor(), PollFlags::IN),
-            PollFd::new(events, PollFlags::IN),
-        ];
-        // Commands come with the ends of programs, and can wait for two milliseconds, too.
-        let asked = if gathering.is_some() { 1 } else { ask.len() };
-        // Interrupted: everything is looked at in any case.
-        let _ = wait::until(&mut ask[..asked], deadline);
+        let batching = self.timers.reap_at.filter(|_| self.may_batch(state));
+        let sweep = has_connections.then_some(self.timers.sweep_at);
+        let lingering = (!self.children.lingering.is_empty()).then(|| Instant::now() + DESCENDANTS_POLL);
+        let look = self.watcher.deadline(has_connections);
+        let rules = self.rule_files.as_ref().and_then(RuleFiles::deadline);
+        let orphans = self.timers.orphans_at;
+        let deadlines = [state.deadline(), batching, sweep, look, lingering, orphans, rules];
+        let notices = PollFd::new(&self.channels.supervisor, PollFlags::IN);
+        let files = match self.rule_files.as_ref().and_then(RuleFiles::events) {
+            Some(events) => PollFd::new(events, PollFlags::IN),
+            None => notices.clone(),
+        };
+        let deadline = deadlines.into_iter().flatten().min();
+        // Commands arrive with the exits of programs, and can wait for the batch, too.
+        self.fds.wait([notices, files], batching.is_some(), deadline);
     }
 
-    /// What has happened since the last time.
-    fn events(&mut self, state: &State) -> Vec<Event> {
-        let mut events = vec![Event::Tick];
+    /// What has happened since the last call.
+    fn events(&mut self, state: &ServerState) -> Vec<ServerEvent> {
+        let mut events = vec![ServerEvent::Tick];
         self.drain_notices();
-        while let Some(signal) = self.command_set.take() {
+        self.take_commands(&mut events);
+        let is_batching = self.timers.reap_at.is_some_and(|at| at > Instant::now());
+        if !is_batching || !self.may_batch(state) {
+            self.reap_children(&mut events);
+        }
+        if self.timers.orphans_at.is_some_and(|at| at <= Instant::now()) {
+            self.reap_orphans();
+        }
+        self.check_rules();
+        self.check_connections();
+        self.check_lingering(&mut events);
+        if self.timers.sweep_at <= Instant::now() {
+            self.sweep(&mut events);
+        }
+        if state.is_stopping() {
+            self.check_drain(&mut events);
+        }
+        events
+    }
+
+    fn take_commands(&mut self, events: &mut Vec<ServerEvent>) {
+        while let Some(signal) = self.fds.commands.take() {
             match signals::command(signal.number) {
-                Some(Command::Stop) if self.has_lost_master() => events.push(Event::Abandoned),
-                Some(Command::Stop) => events.push(Event::StopRequested),
+                Some(Command::Stop) if self.has_lost_master() => events.push(ServerEvent::Abandoned),
+                Some(Command::Stop) => events.push(ServerEvent::StopRequested),
                 Some(Command::Reload) => self.reload(),
                 Some(Command::Unsupported) => self.log.warning(&signals::warning(signal.number)),
                 Some(Command::Reap) => self.on_sigchld(signal.pid),
                 None => {}
             }
         }
-        let gathering = self.gather_until.is_some_and(|until| until > Instant::now());
-        if !gathering || !self.may_gather(state) {
-            self.reap_children(&mut events);
-        }
-        if self.orphans_at.is_some_and(|at| at <= Instant::now()) {
-            self.reap_orphans();
-        }
-        self.check_rules();
-        self.check_connections();
-        self.check_lingering(&mut events);
-        if self.sweep_at <= Instant::now() {
-            self.sweep(&mut events);
-        }
-        if state.is_stopping() && self.people.no_connections() && self.no_forkers() {
-            // The others go when nobody can send them anything.
-            self.rejections = None;
-            self.delays = None;
-            self.stderr_logger = None;
-            self.leash = None;
-            if self.people.is_empty() {
-                events.push(Event::AllExited);
-            }
-        }
-        events
     }
 
-    /// Whether the process that kept this one running has died, which the kernel says by TERM.
+    /// Closes in a drain what is not needed any more: the listeners once the backlog is served, the
+    /// channels of the helpers once no process can send them anything.
+    fn check_drain(&mut self, events: &mut Vec<ServerEvent>) {
+        if self.memory.board.drain_quota() == 0 {
+            self.close_listeners();
+        }
+        if self.children.table.are_slots_empty() && !self.children.table.has_forkers() {
+            self.channels.close_helpers();
+            if self.children.table.is_empty() {
+                events.push(ServerEvent::AllExited);
+            }
+        }
+    }
+
+    /// Whether the master has died, which the kernel reports by TERM.
     fn has_lost_master(&self) -> bool {
         self.settings.master.is_some() && rustix::process::getppid() != self.settings.master
     }
 
-    /// Whether nobody is kept waiting by taking ends of processes a little later.
-    pub(super) fn may_gather(&self, state: &State) -> bool {
-        !state.is_stopping() && !(0..self.settings.forkers).any(|forker| self.board.wants_slot(forker))
-    }
-
-    fn no_forkers(&self) -> bool {
-        !self.people.helpers().any(|(_, helper)| helper.is_forker())
+    /// Whether exits may be reaped a little later, because no client waits for a slot.
+    fn may_batch(&self, state: &ServerState) -> bool {
+        let forkers = 0..self.settings.forkers;
+        !state.is_stopping() && !forkers.into_iter().any(|forker| self.memory.board.wants_slot(forker))
     }
 
     fn finish(&mut self) {
         if !self.settings.leaves_connections {
-            // All that connections have left behind.
             descendants::kill(|| self.orphans());
         }
-        self.log.stop(self.board.connections());
-        // The program goes on as it was before. It was a valid mask, so this cannot fail.
-        let _ = self.original_mask.make_mask();
+        self.log.stop(self.memory.board.connections());
+        // The program goes on as before. The mask was valid, so this cannot fail.
+        let _ = self.fds.original_mask.make_mask();
     }
 }

@@ -1,30 +1,115 @@
-//! What is looked at and made before the first process is: everything that can fail while nothing runs.
+//! Checks and makes everything that the server needs before its first fork, so that nothing fails while
+//! half a server runs.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::time::Duration;
 
-use rustix::event::{EventfdFlags, eventfd};
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
-use rustix::process::Signal;
-use tine_sys::signal::Set;
+use rustix::io::fcntl_dupfd_cloexec;
+use tine_sys::process::Alone;
 
-use super::run::cannot_make;
+use super::channels::Channels;
+use super::children::Children;
+use super::timers::Timers;
+use super::wait::SupervisorFds;
+use super::{SharedMemory, Supervisor};
+use crate::admission::Admission;
+use crate::admission::access::watch::RuleFiles;
 use crate::error::Error;
 use crate::lifecycle::ready::Ready;
 use crate::log::Log;
 use crate::net::listener::Listener;
-use crate::processes::delayer::Channels;
 use crate::settings::{Settings, beyond_the_system};
+use crate::shared::board::Board;
+use crate::shared::stats::ConnStats;
+use crate::system::cgroup::Cgroups;
 use crate::system::open_files::make_room;
+use crate::watch::diag::Diag;
+use crate::watch::watcher::Watcher;
 
-/// The most sockets that a service listens on.
-const MAX_LISTENERS: usize = 64;
+/// Sockets that a service listens on, at most: a forker has a bit for each.
+pub(super) const MAX_LISTENERS: usize = 64;
 
-/// Descriptors of the supervisor beside one for each program: plenty.
+/// Descriptors of the supervisor, beside one for each program.
 const OTHER_DESCRIPTORS: u64 = 256;
 
-/// Adapts to inherited listeners that block, and to what the system has.
-pub(super) fn adapt(settings: &mut Settings, listeners: &[Listener], log: &mut Log) -> Result<(), Error> {
+/// What a server hands to its supervisor.
+pub(crate) struct Setup {
+    pub(crate) listeners: Vec<Listener>,
+    pub(crate) settings: Settings,
+    pub(crate) log: Log,
+    pub(crate) ready: Ready,
+}
+
+impl<'a, H> Supervisor<'a, H> {
+    /// Makes a supervisor, without a child yet.
+    ///
+    /// # Errors
+    /// The settings cannot be served, or the system is out of memory or descriptors.
+    pub(super) fn set_up(setup: Setup, alone: &'a Alone, handler: &'a mut H) -> Result<Self, Error> {
+        let Setup { mut listeners, mut settings, mut log, mut ready } = setup;
+        let program_path = settings.check()?;
+        adapt(&mut settings, &listeners, &mut log)?;
+        let memory = SharedMemory::new(&mut settings).map_err(|why| cannot_make(&why))?;
+        let first_server_fd = move_descriptors_up(&mut listeners, &mut log, &mut ready)?;
+        let place =
+            |fd: OwnedFd| -> std::io::Result<OwnedFd> { Ok(fcntl_dupfd_cloexec(&fd, first_server_fd)?) };
+        let fds = SupervisorFds::new(&place).map_err(|why| cannot_make(&why))?;
+        let channels = Channels::new(&settings, &place).map_err(|why| cannot_make(&why))?;
+        let source = memory.admission.limits().rules.as_ref().and_then(|rules| rules.source());
+        let place_any = |fd: rustix::io::Result<OwnedFd>| place(fd.ok()?).ok();
+        let rule_files = source.map(|source| RuleFiles::watch(source, place_any, &mut log));
+        let diag = settings.rules().are_any().then(|| place_any(Diag::socket()));
+        let watcher = Watcher::new(settings.rules(), diag, &listeners, &mut log);
+        Ok(Supervisor {
+            alone,
+            handler,
+            memory,
+            channels,
+            program_path,
+            cgroups: settings.cgroup().map(Cgroups::make).transpose()?,
+            first_server_fd,
+            fds,
+            children: Children::new(),
+            timers: Timers::new(settings.max_connections),
+            watcher,
+            rule_files,
+            settings,
+            listeners,
+            log,
+            ready,
+        })
+    }
+}
+
+impl SharedMemory {
+    /// Maps the memory; the access rules move from the settings into it.
+    fn new(settings: &mut Settings) -> std::io::Result<SharedMemory> {
+        let (drain_writer, drain) = tine_sys::memory::flag()?;
+        let slots = settings.max_connections;
+        let board = Board::new(slots, drain)?;
+        let stats = ConnStats::new(slots)?;
+        let admission = Admission::new(settings.limits.clone())?;
+        if let Some(rules) = &mut settings.limits.rules {
+            rules.forget_words();
+        }
+        settings.limits.penalty_exempt = None;
+        Ok(SharedMemory { board, admission, stats, drain_writer, drain })
+    }
+}
+
+pub(super) fn cannot_start(what: &str, why: &std::io::Error) -> Error {
+    Error::system(
+        format_args!("cannot start the server: {what}"),
+        why,
+        "raise the limits on processes, open files or memory (`ulimit -a`)",
+    )
+}
+
+fn cannot_make(why: &std::io::Error) -> Error {
+    cannot_start("shared memory and descriptors", why)
+}
+
+/// Adapts the settings to inherited listeners that block, and to the limits of the system.
+fn adapt(settings: &mut Settings, listeners: &[Listener], log: &mut Log) -> Result<(), Error> {
     if listeners.len() > MAX_LISTENERS {
         return Err(Error::usage(
             format_args!("{} sockets to listen on are more than {MAX_LISTENERS}", listeners.len()),
@@ -35,7 +120,7 @@ pub(super) fn adapt(settings: &mut Settings, listeners: &[Listener], log: &mut L
         if settings.has_spares() {
             log.warning("an inherited socket blocks, so one forker accepts and there are no spares; pass it non-blocking to have both");
         }
-        // Between the question whether a client waits and the answer of accept, nobody else may take it.
+        // Between poll and accept, no other process may take the client: accept would block.
         settings.forkers = 1;
         settings.spares = 0;
         settings.reuse = 1;
@@ -47,8 +132,8 @@ pub(super) fn adapt(settings: &mut Settings, listeners: &[Listener], log: &mut L
     Ok(())
 }
 
-/// Makes room for a descriptor for each running program, where the hard limit allows it. Programs start
-/// with the limit that this process was given.
+/// Raises the limit on descriptors to one for each running program, as far as the hard limit allows.
+/// Programs start with the limit that this process was started with.
 fn make_room_for_descriptors(settings: &mut Settings, log: &mut Log) {
     let Some(program) = &mut settings.program else { return };
     let needed = settings.max_connections as u64 + OTHER_DESCRIPTORS;
@@ -64,30 +149,9 @@ fn make_room_for_descriptors(settings: &mut Settings, log: &mut Log) {
     }
 }
 
-/// Seldom, where the queue of signals has room for the end of every child; else often.
-pub(super) fn sweep_every(connections: usize) -> Duration {
-    let room = rustix::process::getrlimit(rustix::process::Resource::Sigpending).current;
-    let needed = connections as u64 + MAX_LISTENERS as u64;
-    Duration::from_secs(if room.is_none_or(|room| room >= needed) { 5 } else { 1 })
-}
-
-/// Blocks the signals that are waited for in one place, and undoes what would hide the end of a child.
-/// Returns what was blocked before.
-pub(super) fn take_signals(commands: &Set, ends: &Set, exit_signal: i32) -> std::io::Result<Set> {
-    tine_sys::signal::default(exit_signal);
-    tine_sys::signal::default(Signal::CHILD.as_raw());
-    tine_sys::signal::ignore(Signal::PIPE.as_raw());
-    let before = commands.block()?;
-    ends.block()?;
-    Ok(before)
-}
-
-/// Puts what was made before above all that the program has open itself. Returns the number from which on descriptors are the server's.
-pub(super) fn move_descriptors_up(
-    listeners: &mut [Listener],
-    log: &mut Log,
-    ready: &mut Ready,
-) -> Result<i32, Error> {
+/// Moves the descriptors made so far above those that the program has open itself. Returns the number from
+/// which on descriptors are the server's.
+fn move_descriptors_up(listeners: &mut [Listener], log: &mut Log, ready: &mut Ready) -> Result<i32, Error> {
     let first = above_the_program(listeners);
     for listener in listeners {
         listener.move_above(first).map_err(|why| cannot_make(&why.into()))?;
@@ -97,32 +161,10 @@ pub(super) fn move_descriptors_up(
     Ok(first)
 }
 
-/// Above all that the program has open itself, with one left free between for the socket of a connection (3, where nothing is
-/// open).
+/// The first number above the program's own descriptors, with one between for the socket of a connection
+/// (3, if the program has none open).
 fn above_the_program(listeners: &[Listener]) -> i32 {
     let ours: Vec<i32> = listeners.iter().map(|listener| listener.as_fd().as_raw_fd()).collect();
     let highest = tine_sys::fd::open_numbers().into_iter().filter(|number| !ours.contains(number)).max();
     highest.unwrap_or(2).max(2) + 2
-}
-
-/// The channels to the delayer and back.
-pub(super) fn delays(
-    high: &impl Fn(rustix::io::Result<OwnedFd>) -> Result<OwnedFd, Error>,
-) -> Result<Channels, Error> {
-    let (come, back) = (channel(high)?, channel(high)?);
-    let bell = high(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK))?;
-    Ok(Channels { come, back: (Some(back.0), back.1), bell })
-}
-
-/// A channel from the forkers to the refuser, or to the scribe.
-pub(super) fn channel(
-    high: &impl Fn(rustix::io::Result<OwnedFd>) -> Result<OwnedFd, Error>,
-) -> Result<(OwnedFd, OwnedFd), Error> {
-    let pair =
-        rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
-    let (sender, receiver) = match pair {
-        Ok((sender, receiver)) => (Ok(sender), Ok(receiver)),
-        Err(why) => (Err(why), Err(why)),
-    };
-    Ok((high(sender)?, high(receiver)?))
 }

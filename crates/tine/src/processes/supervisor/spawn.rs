@@ -1,41 +1,54 @@
-//! Starting forkers and the refuser, and saying that the server is ready.
+//! Starts the processes of a server, and hands each what it keeps.
 
 use rustix::process::Pid;
-use tine_sys::process::{Ended, How, Side, fork};
+use tine_sys::process::{Side, exit_now, fork};
 
-use super::children::Role;
-use super::run::{Supervisor, cannot_start};
-use super::state::{Event, Helper};
-use crate::admission::access::watch::RuleFiles;
+use super::Supervisor;
+use super::children::ChildKind;
+use super::setup::cannot_start;
+use super::state::Role;
 use crate::connection::Connection;
 use crate::error::{Error, HandlerError};
 use crate::net::listener::Listener;
-use crate::processes::cgroup_cleaner;
-use crate::processes::delayer::{self, Channels, Delayer};
-use crate::processes::forker::{self, Forker};
-use crate::processes::rejector;
-use crate::processes::stderr_logger;
+use crate::processes::cgroup_cleaner::{self, CleanerStart};
+use crate::processes::delayer::{self, DelayerStart};
+use crate::processes::forker::door::Door;
+use crate::processes::forker::run as forker;
+use crate::processes::forker::trusted::{ForkerStart, SupervisorLink};
+use crate::processes::rejector::{self, RejectorStart};
+use crate::processes::stderr_logger::{self, LoggerStart};
+use crate::settings::Settings;
 
-impl<H> Supervisor<'_, H>
+/// In a process that was just forked: what it is, and its supervisor.
+pub(super) struct NewRole {
+    role: Role,
+    supervisor: Pid,
+}
+
+impl<'a, H> Supervisor<'a, H>
 where
     H: FnMut(Connection) -> Result<(), HandlerError>,
 {
-    pub(super) fn start_all(&mut self, helpers: &[Helper]) -> Result<(), Error> {
+    /// Starts every process, and notifies that the server is ready.
+    pub(super) fn start_all(&mut self, roles: &[Role]) -> Result<Option<NewRole>, Error> {
         tine_sys::memory::share_constants();
-        // What great lists of rules took, above all: helpers would have it, too.
+        // The memory of long lists of rules, for one: each process would have a copy.
         tine_sys::memory::trim_heap();
-        for helper in helpers {
-            self.start(*helper).map_err(|why| cannot_start("fork", &why))?;
+        for role in roles {
+            let started = self.start(*role).map_err(|why| cannot_start("fork", &why))?;
+            if started.is_some() {
+                return Ok(started);
+            }
         }
         self.announce()?;
-        // Who came since then has waited in the queue: what is said of the server comes before what is said of clients.
-        (0..self.controls.len()).for_each(|forker| self.ring(forker));
-        Ok(())
+        // Clients have waited in the backlog until here: the server's lines come before theirs.
+        self.channels.wake_forkers();
+        Ok(None)
     }
 
-    /// Says that clients can come.
+    /// Logs the listeners, and notifies that clients can connect.
     fn announce(&mut self) -> Result<(), Error> {
-        // Last in line when memory runs out, where that may be had. The forkers have chosen theirs.
+        // Last to be killed when memory runs out, where that is permitted. The forkers have their own.
         let _ = std::fs::write("/proc/self/oom_score_adj", "-800");
         for listener in &self.listeners {
             self.log.listen(&listener.name, self.settings.backlog);
@@ -45,147 +58,117 @@ where
         Ok(())
     }
 
-    pub(super) fn start(&mut self, helper: Helper) -> std::io::Result<()> {
-        // Asked for before the fork: afterwards the parent may be somebody else already.
+    /// Forks a process with a role. Returns in both: `Some` in the new one.
+    ///
+    /// # Errors
+    /// EAGAIN, ENOMEM.
+    pub(super) fn start(&mut self, role: Role) -> std::io::Result<Option<NewRole>> {
+        // Before the fork: afterwards the parent may be another process already.
         let supervisor = rustix::process::getpid();
-        match fork(self.alone, self.exit_signal)? {
+        match fork(self.alone, self.fds.exit_signal)? {
             Side::Parent(pid) => {
-                self.people.add(pid, Role::Helper(helper));
-                Ok(())
+                self.children.table.add(pid, ChildKind::Role(role));
+                Ok(None)
             }
-            Side::Child => self.become_helper(helper, supervisor),
+            Side::Child => Ok(Some(NewRole { role, supervisor })),
         }
     }
 
-    fn become_helper(&mut self, helper: Helper, supervisor: Pid) -> ! {
-        self.own = None;
-        self.watcher.close();
-        self.rules.iter_mut().for_each(RuleFiles::close);
-        self.ready = crate::lifecycle::ready::Ready::default();
-        match helper {
-            Helper::Forker(index) => self.become_forker(index, supervisor),
-            Helper::Rejector => self.become_rejector(supervisor),
-            Helper::Delayer => self.become_delayer(supervisor),
-            Helper::StderrLogger => self.become_stderr_logger(supervisor),
-            Helper::CgroupCleaner => self.become_cgroup_cleaner(),
+    /// Runs as the process with this role, with what that keeps; the rest is closed first.
+    pub(super) fn run_as(self, NewRole { role, supervisor }: NewRole) -> ! {
+        match role {
+            Role::Forker(index) => {
+                let (settings, start) = self.keep_for_forker(index, supervisor);
+                forker::run(&settings, start)
+            }
+            Role::Rejector => match self.keep_for_rejector(supervisor) {
+                Some(start) => rejector::run(start),
+                None => exit_now(0),
+            },
+            Role::Delayer => match self.keep_for_delayer(supervisor) {
+                Some(start) => delayer::run::run(&start),
+                // The server drains.
+                None => exit_now(0),
+            },
+            Role::StderrLogger => match self.keep_for_stderr_logger(supervisor) {
+                Some(start) => stderr_logger::run(start),
+                None => exit_now(0),
+            },
+            Role::CgroupCleaner => match self.keep_for_cgroup_cleaner() {
+                Some(start) => cgroup_cleaner::run(&start),
+                None => exit_now(0),
+            },
         }
     }
 
-    fn become_forker(&mut self, index: usize, supervisor: Pid) -> ! {
-        self.leash = None;
-        let control = self.controls.swap_remove(index);
-        self.controls.clear();
-        let rejector = self.rejections.take().map(|(sender, _)| sender);
-        let stderr_logger = self.stderr_logger.take().map(|(sender, _)| sender);
-        let delayer = self.delays.take().map(Channels::for_forker);
-        forker::run::run(Forker {
+    fn keep_for_forker(mut self, index: usize, supervisor: Pid) -> (Settings, ForkerStart<'a, H>) {
+        let door = Door {
+            board: self.memory.board,
+            admission: self.memory.admission,
+            rejector: self.channels.rejector.map(|channel| channel.sender),
+            delayer: self.channels.delayer.map(|channels| channels.for_forker()),
+        };
+        let link = SupervisorLink {
+            control: self.channels.controls.swap_remove(index),
+            retire: self.channels.retire,
+            supervisor: self.channels.supervisor,
+        };
+        let start = ForkerStart {
             index,
             supervisor,
             alone: self.alone,
-            settings: &self.settings,
-            listeners: &self.listeners,
-            board: self.board,
-            control,
-            retire: &self.retire,
-            wake: &self.wake,
-            rejector: rejector.as_ref(),
-            delayer: delayer.as_ref(),
-            stderr_logger,
-            log: &mut self.log,
-            title: None,
+            handler: self.handler,
+            listeners: self.listeners,
+            door,
+            link,
+            stderr: self.channels.stderr.map(|channel| channel.sender),
+            stats: self.memory.stats,
+            drain: self.memory.drain,
+            log: self.log,
+            program_path: self.program_path,
+            cgroups: self.cgroups,
             first_server_fd: self.first_server_fd,
-            handler: &mut *self.handler,
-            door: &self.door,
-            program_path: self.program_path.as_deref(),
-            cgroups: self.cgroups.as_ref(),
-            launcher: None,
+        };
+        (self.settings, start)
+    }
+
+    fn keep_for_rejector(self, supervisor: Pid) -> Option<RejectorStart<'a>> {
+        Some(RejectorStart {
+            alone: self.alone,
+            supervisor,
+            identity: self.settings.identity,
+            limits: self.settings.limits,
+            rejections: self.channels.rejector?.receiver,
+            log: self.log,
         })
     }
 
-    fn become_rejector(&mut self, supervisor: Pid) -> ! {
-        self.listeners.clear();
-        self.controls.clear();
-        self.delays = None;
-        self.stderr_logger = None;
-        self.leash = None;
-        match self.rejections.take() {
-            Some((sender, receiver)) => {
-                // Its own copy would hide the end.
-                drop(sender);
-                rejector::run(&receiver, &self.settings, supervisor, &mut self.log)
-            }
-            None => tine_sys::process::exit_now(0),
-        }
+    fn keep_for_delayer(self, supervisor: Pid) -> Option<DelayerStart<'a>> {
+        let channels = self.channels.delayer?;
+        Some(DelayerStart {
+            alone: self.alone,
+            supervisor,
+            identity: self.settings.identity,
+            board: self.memory.board,
+            admission: self.memory.admission,
+            arrivals: channels.arrivals.receiver,
+            released: channels.released_sender?,
+            rejector: self.channels.rejector?.sender,
+            wakeup: channels.wakeup,
+        })
     }
 
-    fn become_delayer(&mut self, supervisor: Pid) -> ! {
-        self.listeners.clear();
-        self.controls.clear();
-        self.stderr_logger = None;
-        self.leash = None;
-        let rejector = self.rejections.take().map(|(sender, _)| sender);
-        match (self.delays.take().and_then(Channels::for_delayer), rejector) {
-            (Some(ends), Some(rejector)) => delayer::run(&Delayer {
-                settings: &self.settings,
-                supervisor,
-                board: self.board,
-                door: &self.door,
-                ends,
-                rejector,
-            }),
-            _ => tine_sys::process::exit_now(0),
-        }
+    fn keep_for_stderr_logger(self, supervisor: Pid) -> Option<LoggerStart<'a>> {
+        Some(LoggerStart {
+            alone: self.alone,
+            supervisor,
+            identity: self.settings.identity,
+            pipes: self.channels.stderr?.receiver,
+            log: self.log,
+        })
     }
 
-    fn become_stderr_logger(&mut self, supervisor: Pid) -> ! {
-        self.listeners.clear();
-        self.controls.clear();
-        self.rejections = None;
-        self.delays = None;
-        self.leash = None;
-        match self.stderr_logger.take() {
-            Some((sender, receiver)) => {
-                // Its own copy would hide the end.
-                drop(sender);
-                stderr_logger::run(&receiver, &self.settings, supervisor, &mut self.log)
-            }
-            None => tine_sys::process::exit_now(0),
-        }
-    }
-
-    fn become_cgroup_cleaner(&mut self) -> ! {
-        self.listeners.clear();
-        self.controls.clear();
-        self.rejections = None;
-        self.delays = None;
-        self.stderr_logger = None;
-        match (self.leash.take(), &self.cgroups) {
-            (Some((holder, held)), Some(cgroups)) => {
-                // Its own copy would hide the end.
-                drop(holder);
-                cgroup_cleaner::run(&held, cgroups)
-            }
-            _ => tine_sys::process::exit_now(0),
-        }
-    }
-
-    pub(super) fn helper_ended(&mut self, helper: Helper, ended: &Ended) -> Event {
-        if let Helper::Forker(index) = helper {
-            // What it had begun with the last word of its life is known before its slots are freed.
-            self.drain_notices();
-            self.board.release_unforked(index);
-            self.board.set_wants_slot(index, false);
-            // Another forker may have been waiting for what it held.
-            (0..self.controls.len()).for_each(|forker| self.ring(forker));
-        }
-        self.helper_ends.push((helper, *ended));
-        Event::HelperEnded { helper, done: ended.how == How::Exited(0) }
-    }
-
-    pub(super) fn ring(&self, forker: usize) {
-        if let Some(control) = self.controls.get(forker) {
-            // Full means that it has been told.
-            let _ = rustix::io::write(control, &1u64.to_ne_bytes());
-        }
+    fn keep_for_cgroup_cleaner(self) -> Option<CleanerStart> {
+        Some(CleanerStart { supervisor_socket: self.channels.cleaner?.cleaner, cgroups: self.cgroups? })
     }
 }

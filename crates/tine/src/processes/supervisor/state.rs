@@ -1,5 +1,6 @@
-//! What the supervisor does about an event: phases, restarts, deadlines. No system call here.
+//! What the supervisor does after an event: phases, restarts, deadlines. No system call here.
 
+use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use crate::lifecycle::backoff::RestartBackoff;
@@ -7,218 +8,222 @@ use crate::lifecycle::timing::{KILL_AFTER, KILL_WAIT};
 
 /// The phases of a server, as an operator would name them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
-    /// Clients come and go.
+pub(super) enum ServerPhase {
+    /// Clients are accepted.
     Serving,
-    /// Nobody new, connections may finish until the deadline.
+    /// The backlog is served; connections may finish until the deadline.
     Draining { deadline: Instant },
-    /// Connections have been told to end, and are killed at the deadline.
+    /// Connections got TERM, and are killed at the deadline.
     Ending { deadline: Instant },
-    /// Everything has been killed.
+    /// Every process got KILL.
     Killing { deadline: Instant },
-    /// Nothing is left, or nothing that could be waited for.
+    /// No process is left, or none that could be waited for.
     Over,
 }
 
-/// What happens to a supervisor.
+/// An event of a supervisor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Event {
+pub(super) enum ServerEvent {
     /// SIGTERM or SIGINT.
     StopRequested,
-    /// The process that kept this one running has died.
+    /// The master has died.
     Abandoned,
-    /// A helper has ended. `done`: by itself, its work done.
-    HelperEnded { helper: Helper, done: bool },
-    /// No connection, spare or helper is left.
+    /// A process with a role has exited. `done`: by itself, its work done.
+    RoleEnded { role: Role, done: bool },
+    /// No child is left.
     AllExited,
     /// Time has passed.
     Tick,
 }
 
-/// A process that serves nobody.
+/// A process that the supervisor starts and restarts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Helper {
-    /// The forker of this number.
+pub(super) enum Role {
+    /// The forker of this index.
     Forker(usize),
-    /// The refuser.
     Rejector,
-    /// The delayer.
     Delayer,
-    /// The scribe.
     StderrLogger,
-    /// The warden.
     CgroupCleaner,
 }
 
-impl Helper {
-    /// Whether it brings clients in.
-    pub(super) fn admits(self) -> bool {
-        self.is_forker() || self == Helper::Delayer
+impl Role {
+    /// The value of `role=` in the log.
+    pub(super) fn log_name(self) -> Cow<'static, str> {
+        match self {
+            Role::Forker(index) => format!("forker {}", index + 1).into(),
+            Role::Rejector => "rejector".into(),
+            Role::Delayer => "delayer".into(),
+            Role::StderrLogger => "stderr logger".into(),
+            Role::CgroupCleaner => "cgroup cleaner".into(),
+        }
     }
 
-    /// Whether it accepts clients. The others go by themselves when nobody needs them.
+    /// Whether clients get a connection process by it: it is killed before connections are.
+    pub(super) fn brings_clients(self) -> bool {
+        self.is_forker() || self == Role::Delayer
+    }
+
+    /// Whether it accepts clients. The helpers exit by themselves when no process needs them.
     pub(super) fn is_forker(self) -> bool {
-        matches!(self, Helper::Forker(_))
+        matches!(self, Role::Forker(_))
     }
 }
 
-/// What is to be done.
+/// An action of a supervisor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Action {
-    /// Start this helper.
-    Start(Helper),
-    /// Tell forkers and spares that a drain began.
+pub(super) enum ServerAction {
+    /// Start a process with this role.
+    Start(Role),
+    /// Notify forkers, spares and the delayer that a drain begins.
     Drain,
-    /// Close the listeners: nobody accepts any more.
+    /// Close the listeners: no process accepts any more.
     CloseListeners,
-    /// Kill the forkers, and tell the connections to end.
+    /// Kill the forkers and the delayer, and send TERM to the connections.
     EndAll,
-    /// Kill everything.
+    /// Send KILL to every process.
     KillAll,
 }
 
 /// The state of a supervisor.
 #[derive(Debug)]
-pub(super) struct State {
-    phase: Phase,
+pub(super) struct ServerState {
+    phase: ServerPhase,
     drain_timeout: Duration,
-    helpers: Vec<(Helper, RestartBackoff)>,
+    roles: Vec<(Role, RestartBackoff)>,
     listening: bool,
-    /// Connections go on without the server.
+    /// Connections outlive the server.
     leaves_connections: bool,
 }
 
-impl State {
-    /// A server with these helpers, all of them running.
-    pub(super) fn new(helpers: &[Helper], drain_timeout: Duration, now: Instant) -> State {
-        State {
-            phase: Phase::Serving,
+impl ServerState {
+    /// A server whose processes with these roles run.
+    pub(super) fn new(roles: &[Role], drain_timeout: Duration, now: Instant) -> ServerState {
+        ServerState {
+            phase: ServerPhase::Serving,
             drain_timeout,
-            helpers: helpers.iter().map(|helper| (*helper, RestartBackoff::running(now))).collect(),
+            roles: roles.iter().map(|role| (*role, RestartBackoff::running(now))).collect(),
             listening: true,
             leaves_connections: false,
         }
     }
 
-    /// The same, of one that leaves its connections behind when it stops.
-    pub(super) fn leaving(self, leaves_connections: bool) -> State {
-        State { leaves_connections, ..self }
+    /// The same, of a server whose connections outlive it.
+    pub(super) fn leaving(self, leaves_connections: bool) -> ServerState {
+        ServerState { leaves_connections, ..self }
     }
 
-    pub(super) fn phase(&self) -> Phase {
+    pub(super) fn phase(&self) -> ServerPhase {
         self.phase
     }
 
-    /// Whether clients are no longer waited for.
+    /// Whether a stop has begun.
     pub(super) fn is_stopping(&self) -> bool {
-        self.phase != Phase::Serving
+        self.phase != ServerPhase::Serving
     }
 
-    /// The time at which a tick is wanted.
+    /// When a tick is due.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let own = match self.phase {
-            Phase::Draining { deadline } | Phase::Ending { deadline } | Phase::Killing { deadline } => {
-                Some(deadline)
-            }
-            Phase::Serving | Phase::Over => None,
+            ServerPhase::Draining { deadline }
+            | ServerPhase::Ending { deadline }
+            | ServerPhase::Killing { deadline } => Some(deadline),
+            ServerPhase::Serving | ServerPhase::Over => None,
         };
-        self.helpers.iter().filter_map(|(_, backoff)| backoff.due()).chain(own).min()
+        self.roles.iter().filter_map(|(_, backoff)| backoff.due()).chain(own).min()
     }
 
-    /// How long a helper that has just ended stays away: not at all the first time, then 100 ms,
-    /// doubling to 5 s.
-    pub(super) fn restart_in(&self, helper: Helper, now: Instant) -> Option<Duration> {
-        let (_, backoff) = self.helpers.iter().find(|(other, _)| *other == helper)?;
+    /// The time until a role that has just exited is restarted: none the first time, then 100 ms, doubling
+    /// to 5 s.
+    pub(super) fn restart_in(&self, role: Role, now: Instant) -> Option<Duration> {
+        let (_, backoff) = self.roles.iter().find(|(other, _)| *other == role)?;
         backoff.due().map(|due| due.saturating_duration_since(now))
     }
 
-    /// Answers an event.
-    pub(super) fn on(&mut self, event: Event, now: Instant) -> Vec<Action> {
+    /// Handles an event.
+    pub(super) fn on(&mut self, event: ServerEvent, now: Instant) -> Vec<ServerAction> {
         match (event, self.phase) {
-            (Event::StopRequested, Phase::Serving) => self.drain(now),
-            (Event::StopRequested, Phase::Draining { .. }) => self.end(now),
-            (Event::StopRequested, Phase::Ending { .. }) => self.kill(now),
-            (Event::StopRequested, Phase::Killing { .. } | Phase::Over) => Vec::new(),
-            (Event::Abandoned, Phase::Over) => Vec::new(),
-            (Event::Abandoned, _) => {
+            (ServerEvent::StopRequested, ServerPhase::Serving) => self.drain(now),
+            (ServerEvent::StopRequested, ServerPhase::Draining { .. }) => self.end(now),
+            (ServerEvent::StopRequested, ServerPhase::Ending { .. }) => self.kill(now),
+            (ServerEvent::StopRequested, ServerPhase::Killing { .. } | ServerPhase::Over) => Vec::new(),
+            (ServerEvent::Abandoned, ServerPhase::Over) => Vec::new(),
+            (ServerEvent::Abandoned, _) => {
                 self.forget_restarts();
                 [self.close_listeners(), self.kill(now)].concat()
             }
-            (Event::HelperEnded { helper, done }, _) => self.helper_ended(helper, done, now),
-            (Event::AllExited, Phase::Serving) => Vec::new(),
-            (Event::AllExited, _) => self.over(),
-            (Event::Tick, _) => self.tick(now),
+            (ServerEvent::RoleEnded { role, done }, _) => self.role_ended(role, done, now),
+            (ServerEvent::AllExited, ServerPhase::Serving) => Vec::new(),
+            (ServerEvent::AllExited, _) => self.over(),
+            (ServerEvent::Tick, _) => self.tick(now),
         }
     }
 
-    fn drain(&mut self, now: Instant) -> Vec<Action> {
-        self.phase = Phase::Draining { deadline: now + self.drain_timeout };
-        // Who was to be restarted is needed now: clients may be waiting.
-        let mut actions = vec![Action::Drain];
+    fn drain(&mut self, now: Instant) -> Vec<ServerAction> {
+        self.phase = ServerPhase::Draining { deadline: now + self.drain_timeout };
+        // Restarts that are due later are needed now: clients may be waiting.
+        let mut actions = vec![ServerAction::Drain];
         actions.extend(self.start_due(None, now));
         actions
     }
 
-    fn end(&mut self, now: Instant) -> Vec<Action> {
-        self.phase = Phase::Ending { deadline: now + KILL_AFTER };
+    fn end(&mut self, now: Instant) -> Vec<ServerAction> {
+        self.phase = ServerPhase::Ending { deadline: now + KILL_AFTER };
         self.forget_restarts();
         let mut actions = self.close_listeners();
-        actions.push(Action::EndAll);
+        actions.push(ServerAction::EndAll);
         actions
     }
 
-    fn kill(&mut self, now: Instant) -> Vec<Action> {
-        self.phase = Phase::Killing { deadline: now + KILL_WAIT };
-        vec![Action::KillAll]
+    fn kill(&mut self, now: Instant) -> Vec<ServerAction> {
+        self.phase = ServerPhase::Killing { deadline: now + KILL_WAIT };
+        vec![ServerAction::KillAll]
     }
 
-    fn over(&mut self) -> Vec<Action> {
-        self.phase = Phase::Over;
+    fn over(&mut self) -> Vec<ServerAction> {
+        self.phase = ServerPhase::Over;
         self.close_listeners()
     }
 
-    fn close_listeners(&mut self) -> Vec<Action> {
+    fn close_listeners(&mut self) -> Vec<ServerAction> {
         let listening = std::mem::take(&mut self.listening);
-        if listening { vec![Action::CloseListeners] } else { Vec::new() }
+        if listening { vec![ServerAction::CloseListeners] } else { Vec::new() }
     }
 
-    fn helper_ended(&mut self, helper: Helper, done: bool, now: Instant) -> Vec<Action> {
+    fn role_ended(&mut self, role: Role, done: bool, now: Instant) -> Vec<ServerAction> {
         let phase = self.phase;
-        if let Some((_, backoff)) = self.helpers.iter_mut().find(|(other, _)| *other == helper) {
+        if let Some((_, backoff)) = self.roles.iter_mut().find(|(other, _)| *other == role) {
             match phase {
-                Phase::Serving => backoff.exited(now),
-                Phase::Draining { .. } if !done => backoff.exited(now),
+                ServerPhase::Serving => backoff.exited(now),
+                ServerPhase::Draining { .. } if !done => backoff.exited(now),
                 _ => backoff.retired(),
             }
         }
-        let forkers_done =
-            self.helpers.iter().all(|(helper, backoff)| backoff.is_done() || !helper.is_forker());
+        let forkers_done = self.roles.iter().all(|(role, backoff)| backoff.is_done() || !role.is_forker());
         if forkers_done && self.is_stopping() {
             return if self.leaves_connections { self.over() } else { self.close_listeners() };
         }
         self.start_due(Some(now), now)
     }
 
-    fn tick(&mut self, now: Instant) -> Vec<Action> {
+    fn tick(&mut self, now: Instant) -> Vec<ServerAction> {
         match self.phase {
-            Phase::Draining { deadline } if deadline <= now => self.end(now),
-            Phase::Ending { deadline } if deadline <= now => self.kill(now),
-            Phase::Killing { deadline } if deadline <= now => self.over(),
+            ServerPhase::Draining { deadline } if deadline <= now => self.end(now),
+            ServerPhase::Ending { deadline } if deadline <= now => self.kill(now),
+            ServerPhase::Killing { deadline } if deadline <= now => self.over(),
             _ => self.start_due(Some(now), now),
         }
     }
 
-    /// Starts the helpers whose time has come; all that wait, if no time is given.
-    fn start_due(&mut self, by: Option<Instant>, now: Instant) -> Vec<Action> {
-        let due = self
-            .helpers
-            .iter_mut()
-            .filter_map(|(helper, backoff)| backoff.take_due(by, now).then_some(*helper));
-        due.map(Action::Start).collect()
+    /// Starts the roles whose restart is due; all that wait for one, if no time is given.
+    fn start_due(&mut self, by: Option<Instant>, now: Instant) -> Vec<ServerAction> {
+        let due =
+            self.roles.iter_mut().filter_map(|(role, backoff)| backoff.take_due(by, now).then_some(*role));
+        due.map(ServerAction::Start).collect()
     }
 
     fn forget_restarts(&mut self) {
-        self.helpers.iter_mut().for_each(|(_, backoff)| backoff.forget_restart());
+        self.roles.iter_mut().for_each(|(_, backoff)| backoff.forget_restart());
     }
 }
 
@@ -226,22 +231,22 @@ impl State {
 mod tests {
     use super::*;
 
-    const F0: Helper = Helper::Forker(0);
-    const F1: Helper = Helper::Forker(1);
-    const R: Helper = Helper::Rejector;
+    const F0: Role = Role::Forker(0);
+    const F1: Role = Role::Forker(1);
+    const R: Role = Role::Rejector;
 
-    fn died(helper: Helper) -> Event {
-        Event::HelperEnded { helper, done: false }
+    fn died(role: Role) -> ServerEvent {
+        ServerEvent::RoleEnded { role, done: false }
     }
 
-    fn left(helper: Helper) -> Event {
-        Event::HelperEnded { helper, done: true }
+    fn left(role: Role) -> ServerEvent {
+        ServerEvent::RoleEnded { role, done: true }
     }
 
     /// Plays events at times in milliseconds, and compares the actions.
-    fn play(script: &[(u64, Event, &[Action])]) -> State {
+    fn play(script: &[(u64, ServerEvent, &[ServerAction])]) -> ServerState {
         let start = Instant::now();
-        let mut state = State::new(&[F0, F1, R], Duration::from_secs(10), start);
+        let mut state = ServerState::new(&[F0, F1, R], Duration::from_secs(10), start);
         for (at, event, actions) in script {
             let now = start + Duration::from_millis(*at);
             assert_eq!(state.on(*event, now), *actions, "{event:?} at {at}");
@@ -252,107 +257,107 @@ mod tests {
     #[test]
     fn an_orderly_stop() {
         let state = play(&[
-            (0, Event::StopRequested, &[Action::Drain]),
+            (0, ServerEvent::StopRequested, &[ServerAction::Drain]),
             (1, left(F0), &[]),
-            (2, left(F1), &[Action::CloseListeners]),
+            (2, left(F1), &[ServerAction::CloseListeners]),
             (3, left(R), &[]),
-            (4, Event::Tick, &[]),
-            (5, Event::AllExited, &[]),
+            (4, ServerEvent::Tick, &[]),
+            (5, ServerEvent::AllExited, &[]),
         ]);
-        assert_eq!(state.phase(), Phase::Over);
+        assert_eq!(state.phase(), ServerPhase::Over);
     }
 
     #[test]
     fn connections_that_are_left_behind() {
         let start = Instant::now();
-        let mut state = State::new(&[F0, F1, R], Duration::from_secs(10), start).leaving(true);
-        assert_eq!(state.on(Event::StopRequested, start), [Action::Drain]);
+        let mut state = ServerState::new(&[F0, F1, R], Duration::from_secs(10), start).leaving(true);
+        assert_eq!(state.on(ServerEvent::StopRequested, start), [ServerAction::Drain]);
         assert_eq!(state.on(left(F0), start), []);
-        assert_eq!(state.on(left(F1), start), [Action::CloseListeners]);
-        assert_eq!(state.phase(), Phase::Over);
+        assert_eq!(state.on(left(F1), start), [ServerAction::CloseListeners]);
+        assert_eq!(state.phase(), ServerPhase::Over);
     }
 
     #[test]
     fn clients_that_never_finish() {
         let state = play(&[
-            (0, Event::StopRequested, &[Action::Drain]),
+            (0, ServerEvent::StopRequested, &[ServerAction::Drain]),
             (1, left(F0), &[]),
-            (1, left(F1), &[Action::CloseListeners]),
-            (9_999, Event::Tick, &[]),
-            (10_000, Event::Tick, &[Action::EndAll]),
-            (11_999, Event::Tick, &[]),
-            (12_000, Event::Tick, &[Action::KillAll]),
-            (16_999, Event::Tick, &[]),
-            (17_000, Event::Tick, &[]),
+            (1, left(F1), &[ServerAction::CloseListeners]),
+            (9_999, ServerEvent::Tick, &[]),
+            (10_000, ServerEvent::Tick, &[ServerAction::EndAll]),
+            (11_999, ServerEvent::Tick, &[]),
+            (12_000, ServerEvent::Tick, &[ServerAction::KillAll]),
+            (16_999, ServerEvent::Tick, &[]),
+            (17_000, ServerEvent::Tick, &[]),
         ]);
-        assert_eq!(state.phase(), Phase::Over);
+        assert_eq!(state.phase(), ServerPhase::Over);
     }
 
     #[test]
     fn the_second_and_the_third_signal() {
         let state = play(&[
-            (0, Event::StopRequested, &[Action::Drain]),
-            (1, Event::StopRequested, &[Action::CloseListeners, Action::EndAll]),
-            (2, Event::StopRequested, &[Action::KillAll]),
-            (3, Event::StopRequested, &[]),
+            (0, ServerEvent::StopRequested, &[ServerAction::Drain]),
+            (1, ServerEvent::StopRequested, &[ServerAction::CloseListeners, ServerAction::EndAll]),
+            (2, ServerEvent::StopRequested, &[ServerAction::KillAll]),
+            (3, ServerEvent::StopRequested, &[]),
             (4, died(F0), &[]),
-            (4, Event::AllExited, &[]),
+            (4, ServerEvent::AllExited, &[]),
         ]);
-        assert_eq!(state.phase(), Phase::Over);
+        assert_eq!(state.phase(), ServerPhase::Over);
     }
 
     #[test]
     fn without_the_top_everything_ends_at_once() {
         let state = play(&[
-            (0, Event::Abandoned, &[Action::CloseListeners, Action::KillAll]),
+            (0, ServerEvent::Abandoned, &[ServerAction::CloseListeners, ServerAction::KillAll]),
             (1, died(F0), &[]),
-            (1, Event::StopRequested, &[]),
-            (2, Event::AllExited, &[]),
+            (1, ServerEvent::StopRequested, &[]),
+            (2, ServerEvent::AllExited, &[]),
         ]);
-        assert_eq!(state.phase(), Phase::Over);
+        assert_eq!(state.phase(), ServerPhase::Over);
     }
 
     #[test]
     fn dead_forkers_come_back() {
         play(&[
-            (0, died(F0), &[Action::Start(F0)]),
+            (0, died(F0), &[ServerAction::Start(F0)]),
             (0, died(F0), &[]),
-            (99, Event::Tick, &[]),
-            (100, Event::Tick, &[Action::Start(F0)]),
+            (99, ServerEvent::Tick, &[]),
+            (100, ServerEvent::Tick, &[ServerAction::Start(F0)]),
         ]);
     }
 
     #[test]
     fn each_helper_has_its_own_patience() {
         play(&[
-            (0, died(F0), &[Action::Start(F0)]),
-            (0, died(F1), &[Action::Start(F1)]),
-            (0, died(R), &[Action::Start(R)]),
+            (0, died(F0), &[ServerAction::Start(F0)]),
+            (0, died(F1), &[ServerAction::Start(F1)]),
+            (0, died(R), &[ServerAction::Start(R)]),
         ]);
     }
 
     #[test]
     fn a_forker_that_dies_while_draining_is_needed() {
         play(&[
-            (0, Event::StopRequested, &[Action::Drain]),
-            (1, died(F0), &[Action::Start(F0)]),
+            (0, ServerEvent::StopRequested, &[ServerAction::Drain]),
+            (1, died(F0), &[ServerAction::Start(F0)]),
             (2, left(F1), &[]),
-            (3, left(F0), &[Action::CloseListeners]),
+            (3, left(F0), &[ServerAction::CloseListeners]),
         ]);
     }
 
     #[test]
     fn a_forker_that_was_to_come_back_comes_for_the_drain() {
         play(&[
-            (0, died(F0), &[Action::Start(F0)]),
+            (0, died(F0), &[ServerAction::Start(F0)]),
             (1, died(F0), &[]),
-            (2, Event::StopRequested, &[Action::Drain, Action::Start(F0)]),
+            (2, ServerEvent::StopRequested, &[ServerAction::Drain, ServerAction::Start(F0)]),
         ]);
     }
 
     #[test]
     fn nobody_left_means_nothing_while_serving() {
-        let state = play(&[(0, Event::AllExited, &[])]);
-        assert_eq!((state.phase(), state.deadline()), (Phase::Serving, None));
+        let state = play(&[(0, ServerEvent::AllExited, &[])]);
+        assert_eq!((state.phase(), state.deadline()), (ServerPhase::Serving, None));
     }
 }

@@ -1,25 +1,26 @@
-//! What the processes that have the board tell each other by it: what has changed, who waits for what, what is left to do.
+//! Notes that the processes with the board leave for each other: changed slots, requests for wakeups,
+//! quotas and failures.
 
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use super::{
-    Board, DELAYER_WANTS_SLOT, DRAIN_QUOTA, NOTICE_REQUESTED, Orders, PASSING, TROUBLE, WAITING,
-    WAKEUP_PENDING, WANTS_SLOT, bit,
+    Board, DELAYER_WANTS_SLOT, DRAIN_QUOTA, FAILURE, IDLE, NOTICE_REQUESTED, PASSING, WAKEUP_PENDING,
+    WANTS_SLOT, bit,
 };
 
 impl Board {
-    // Telling the supervisor.
+    // To the supervisor.
 
-    /// Notes that the supervisor should look at a slot.
+    /// Leaves a notice for the supervisor that a slot changed.
     pub(crate) fn mark_changed(&self, slot: usize) {
         self.changed_word(slot).fetch_or(bit(slot), SeqCst);
     }
 
-    /// The slots noted since the last time.
+    /// Takes the slots with a notice.
     pub(crate) fn take_changed(&self, slots: &mut Vec<usize>) {
         slots.clear();
-        for word in 0..self.slots.len().div_ceil(64) {
-            let cell = &self.words[self.changed_at() + word];
+        for word in 0..self.slot_count().div_ceil(64) {
+            let cell = self.word(self.changed_at() + word);
             if cell.load(Relaxed) == 0 {
                 continue;
             }
@@ -31,28 +32,29 @@ impl Board {
         }
     }
 
-    /// Whether the supervisor still has to be woken; false if that was done and not yet answered.
+    /// Claims the wakeup of the supervisor: false if one is pending already.
     pub(crate) fn claim_wakeup(&self) -> bool {
-        self.words[WAKEUP_PENDING].swap(1, SeqCst) == 0
+        self.word(WAKEUP_PENDING).swap(1, SeqCst) == 0
     }
 
+    /// Ends a pending wakeup, before the notices are taken.
     pub(crate) fn wakeup_handled(&self) {
-        self.words[WAKEUP_PENDING].store(0, SeqCst);
+        self.word(WAKEUP_PENDING).store(0, SeqCst);
     }
 
-    /// Notes that the supervisor, which watches connections, knows of none and wants to be woken for the
-    /// next.
+    /// Requests a wakeup for the next connection: the supervisor monitors connections and knows of none.
     pub(crate) fn request_notice(&self) {
-        self.words[NOTICE_REQUESTED].store(1, SeqCst);
+        self.word(NOTICE_REQUESTED).store(1, SeqCst);
     }
 
-    /// Whether it wants to; once only.
+    /// Takes that request, once.
     pub(crate) fn take_notice_request(&self) -> bool {
-        self.words[NOTICE_REQUESTED].load(SeqCst) != 0 && self.words[NOTICE_REQUESTED].swap(0, SeqCst) != 0
+        self.word(NOTICE_REQUESTED).load(SeqCst) != 0 && self.word(NOTICE_REQUESTED).swap(0, SeqCst) != 0
     }
 
-    // What forkers want.
+    // To the supervisor and the forkers.
 
+    /// Notes whether a forker waits for a free slot.
     pub(crate) fn set_wants_slot(&self, forker: usize, wants: bool) {
         self.forker_word(forker, WANTS_SLOT).store(u64::from(wants), SeqCst);
     }
@@ -61,56 +63,93 @@ impl Board {
         self.forker_word(forker, WANTS_SLOT).load(SeqCst) != 0
     }
 
-    /// Notes whether somebody waits at the delayer for the end of a connection.
+    /// Notes whether the delayer waits for the end of a connection.
     pub(crate) fn set_delayer_wants_slot(&self, wants: bool) {
-        self.words[DELAYER_WANTS_SLOT].store(u64::from(wants), SeqCst);
+        self.word(DELAYER_WANTS_SLOT).store(u64::from(wants), SeqCst);
     }
 
     pub(crate) fn delayer_wants_slot(&self) -> bool {
-        self.words[DELAYER_WANTS_SLOT].load(SeqCst) != 0
+        self.word(DELAYER_WANTS_SLOT).load(SeqCst) != 0
     }
 
-    /// Does something that nobody does once a drain has been answered: it is not begun after the drain, and who waits for
-    /// [`Board::is_passing`] knows when it is over.
+    /// Passes a client to the delayer with `send`, unless the server drains. The delayer sees by
+    /// [`Board::is_passing`] when no forker that began before the drain is still sending.
     pub(crate) fn pass_unless_draining(&self, send: impl FnOnce() -> bool) -> bool {
-        self.words[PASSING].fetch_add(1, SeqCst);
-        let sent = self.orders() == Orders::Serve && send();
-        self.words[PASSING].fetch_sub(1, SeqCst);
+        self.word(PASSING).fetch_add(1, SeqCst);
+        let sent = !self.is_draining() && send();
+        self.word(PASSING).fetch_sub(1, SeqCst);
         sent
     }
 
     pub(crate) fn is_passing(&self) -> bool {
-        self.words[PASSING].load(SeqCst) != 0
+        self.word(PASSING).load(SeqCst) != 0
     }
 
-    /// Sets the number of waiting processes of a forker, a hint that its spares count down.
-    pub(crate) fn set_idle(&self, forker: usize, waiting: usize) {
-        self.forker_word(forker, WAITING).store(waiting as u64, SeqCst);
+    /// Sets the number of idle processes of a forker, a hint that its spares count down.
+    pub(crate) fn set_idle(&self, forker: usize, idle: usize) {
+        self.forker_word(forker, IDLE).store(idle as u64, SeqCst);
     }
 
-    /// One waiting process fewer; says how many are left, at least.
+    /// Counts one idle process less; returns how many are left, at least.
     pub(crate) fn dec_idle(&self, forker: usize) -> usize {
-        (self.forker_word(forker, WAITING).fetch_sub(1, SeqCst) as i64 - 1).max(0) as usize
+        (self.forker_word(forker, IDLE).fetch_sub(1, SeqCst) as i64 - 1).max(0) as usize
     }
 
-    /// One waiting process more; says how many there are.
+    /// Counts one idle process more; returns how many there are.
     pub(crate) fn inc_idle(&self, forker: usize) -> usize {
-        (self.forker_word(forker, WAITING).fetch_add(1, SeqCst) as i64 + 1).max(0) as usize
+        (self.forker_word(forker, IDLE).fetch_add(1, SeqCst) as i64 + 1).max(0) as usize
     }
 
-    /// How many clients of the queue are still to be accepted in a drain, over all forkers.
+    /// Sets the number of clients of the backlog to accept in a drain, over all forkers.
     pub(crate) fn set_drain_quota(&self, clients: u64) {
-        self.words[DRAIN_QUOTA].store(clients, SeqCst);
+        self.word(DRAIN_QUOTA).store(clients, SeqCst);
     }
 
-    /// Takes one of the quota; false if none is left.
+    /// What is left of that quota.
+    pub(crate) fn drain_quota(&self) -> u64 {
+        self.word(DRAIN_QUOTA).load(SeqCst)
+    }
+
+    /// Takes one of that quota; false if none is left.
     pub(crate) fn take_drain_quota(&self) -> bool {
-        self.words[DRAIN_QUOTA].fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok()
+        self.word(DRAIN_QUOTA).fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok()
     }
 
-    /// Notes trouble (an error number, 0 for none) with accepting or forking, for all forkers. True
-    /// if that is news, so that a trouble that all have is logged once.
-    pub(crate) fn set_trouble(&self, errno: i32) -> bool {
-        self.words[TROUBLE].swap(errno as u64, SeqCst) != errno as u64
+    /// Notes the error number (0 for none) of a failing accept or fork, for all forkers. True if it is
+    /// another one than before, so that a failure of all forkers is logged once.
+    pub(crate) fn set_failure(&self, errno: i32) -> bool {
+        self.word(FAILURE).swap(errno as u64, SeqCst) != errno as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::board;
+
+    #[test]
+    fn a_notice_is_taken_once() {
+        let board = board(130);
+        let mut changed = Vec::new();
+        for slot in [0, 64, 129] {
+            board.mark_changed(slot);
+        }
+        board.take_changed(&mut changed);
+        assert_eq!(changed, [0, 64, 129]);
+        board.take_changed(&mut changed);
+        assert!(changed.is_empty());
+        assert_eq!([board.claim_wakeup(), board.claim_wakeup()], [true, false]);
+        board.wakeup_handled();
+        assert!(board.claim_wakeup());
+    }
+
+    #[test]
+    fn quotas_and_failures() {
+        let board = board(1);
+        board.set_drain_quota(2);
+        assert_eq!([0; 3].map(|_| board.take_drain_quota()), [true, true, false]);
+        assert_eq!([11, 11, 0, 11].map(|errno| board.set_failure(errno)), [true, false, true, true]);
+        board.set_idle(0, 1);
+        assert_eq!(board.dec_idle(0), 0);
+        assert_eq!(board.dec_idle(0), 0);
     }
 }

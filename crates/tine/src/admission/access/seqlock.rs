@@ -6,20 +6,19 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::fence;
 
-use tine_sys::memory::{Region, Shared};
+use tine_sys::memory::SharedTables;
+
+use super::table::RuleWords;
 
 /// Words of an edition whose successors may be larger: 32 MiB, of which only what is used is memory.
 const ROOM: usize = 4 << 20;
 
 /// Two editions, of which one is in force. Whoever reads while the other is being written is not disturbed; who has been
 /// reading for two editions notices, and reads again.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct SeqLocked {
-    /// The number of the edition in force.
-    number: Shared<AtomicU64>,
-    words: Shared<AtomicU64>,
-    /// The memory of both.
-    region: Region,
+    /// The words of both editions; and the number of the edition in force.
+    tables: SharedTables<AtomicU64>,
 }
 
 /// An edition. Every word may be another one by now: nothing is taken on trust.
@@ -33,8 +32,7 @@ impl SeqLocked {
     /// ENOMEM.
     pub(super) fn new(words: &[u64], grows: bool) -> io::Result<SeqLocked> {
         let room = if grows { words.len().max(ROOM) } else { words.len().max(1) };
-        let (all, number, region) = Shared::pair(2 * room, 1)?;
-        let published = SeqLocked { number, words: all, region };
+        let published = SeqLocked { tables: SharedTables::new(2 * room, 1)? };
         published.publish(words)?;
         Ok(published)
     }
@@ -44,7 +42,7 @@ impl SeqLocked {
     /// # Errors
     /// ENOMEM where it is larger than an edition may be.
     pub(super) fn publish(&self, words: &[u64]) -> io::Result<()> {
-        let next = self.number[0].load(Relaxed) + 1;
+        let next = self.number().load(Relaxed) + 1;
         let place = self.area(next);
         if words.len() > place.len() {
             return Err(io::ErrorKind::OutOfMemory.into());
@@ -52,36 +50,46 @@ impl SeqLocked {
         for (word, value) in place.iter().zip(words) {
             word.store(*value, Relaxed);
         }
-        self.number[0].store(next, Release);
+        self.number().store(next, Release);
         Ok(())
     }
 
     /// Looks something up in the edition in force.
     pub(super) fn read<T>(&self, look: impl Fn(Snapshot) -> T) -> T {
         loop {
-            let number = self.number[0].load(Acquire);
+            let number = self.number().load(Acquire);
             let found = look(Snapshot(self.area(number)));
             fence(Acquire);
-            if self.number[0].load(Relaxed) == number {
+            if self.number().load(Relaxed) == number {
                 return found;
             }
         }
     }
 
-    /// The memory, to keep it from children.
-    pub(super) fn region(&self) -> Region {
-        self.region
+    /// Leaves the memory out of processes forked from now on.
+    pub(super) fn exclude_from_fork(&self) -> io::Result<()> {
+        self.tables.exclude_from_fork()
+    }
+
+    /// Takes the memory away from this process.
+    pub(super) fn unmap(self) -> io::Result<()> {
+        self.tables.unmap()
+    }
+
+    fn number(&self) -> &AtomicU64 {
+        &self.tables.second()[0]
     }
 
     fn area(&self, number: u64) -> &[AtomicU64] {
-        let (even, odd) = self.words.split_at(self.words.len() / 2);
+        let words = self.tables.first();
+        let (even, odd) = words.split_at(words.len() / 2);
         if number.is_multiple_of(2) { even } else { odd }
     }
 }
 
-impl Snapshot<'_> {
-    /// A word; 0 beyond the end.
-    pub(super) fn word(self, at: usize) -> u64 {
+impl RuleWords for Snapshot<'_> {
+    #[inline]
+    fn word(self, at: usize) -> u64 {
         self.0.get(at).map_or(0, |word| word.load(Relaxed))
     }
 }

@@ -1,0 +1,86 @@
+//! Decides about a client by the access rules, on a table of words. No system call here.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use super::names::PendingNameRules;
+use super::table::{self, RuleWords, TableMatch};
+use super::window::{Moment, Window};
+
+/// Bits of an IPv6 address; IPv4 addresses are mapped into IPv6.
+const ADDRESS_BITS: u8 = 128;
+
+/// What a decision needs beside the table.
+#[derive(Clone, Debug)]
+pub(super) struct RuleContext {
+    /// Clients are allowed in these only; none stands for all day.
+    pub(super) windows: Rc<[Window]>,
+    /// Rules may set variables.
+    pub(super) sets_variables: bool,
+    /// Rules may name hosts.
+    pub(super) names: bool,
+}
+
+/// The decision about an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RuleVerdict {
+    /// By the rule of this number, which allows (true) or denies.
+    Rule(u32, bool),
+    /// No rule applies: allowed (true) or denied.
+    Default(bool),
+    /// A rule by host name may outweigh the rules by address; the connection's process decides.
+    NeedsName,
+    /// No client is allowed at this time.
+    OutsideAccessTimes,
+}
+
+/// Decides by address and, if `moment` is given, by time.
+pub(super) fn by_address(
+    table: impl RuleWords,
+    context: &RuleContext,
+    address: IpAddr,
+    moment: Option<Moment>,
+) -> RuleVerdict {
+    if let Some(moment) = moment.filter(|_| !context.windows.is_empty())
+        && !context.windows.iter().any(|window| window.contains(moment))
+    {
+        return RuleVerdict::OutsideAccessTimes;
+    }
+    match table::find(table, address) {
+        found if needs_name(table, context, found) => RuleVerdict::NeedsName,
+        Some(found) => RuleVerdict::Rule(found.answer.rule, found.answer.allows),
+        None => RuleVerdict::Default(table::otherwise(table)),
+    }
+}
+
+/// Decides by address and host name; returns the number of the rule, if one applies, and whether the
+/// client is allowed.
+pub(super) fn by_name(
+    table: impl RuleWords,
+    context: &RuleContext,
+    address: IpAddr,
+    name: Option<&str>,
+) -> (Option<u32>, bool) {
+    let pending = pending(table, context, address);
+    match pending.rule_for(name) {
+        Some(rule) => (Some(rule.rule), rule.allows),
+        None => (table::find(table, address).map(|found| found.answer.rule), pending.allows),
+    }
+}
+
+/// The rules by host name that are still to be applied to a client, and the result if none applies.
+/// Also for an address for which names cannot matter: the rules may have changed since they were asked
+/// first.
+pub(super) fn pending(table: impl RuleWords, context: &RuleContext, address: IpAddr) -> PendingNameRules {
+    let found = table::find(table, address);
+    PendingNameRules {
+        allows: found.map_or_else(|| table::otherwise(table), |found| found.answer.allows),
+        in_a_block: found.is_some_and(|found| found.length > 0),
+        names: if needs_name(table, context, found) { table::names(table) } else { Vec::new() },
+    }
+}
+
+/// Whether a host name can outweigh the rule found by address: not where that is about a single address.
+fn needs_name(table: impl RuleWords, context: &RuleContext, found: Option<TableMatch>) -> bool {
+    context.names && table::has_names(table) && found.is_none_or(|found| found.length < ADDRESS_BITS)
+}

@@ -1,0 +1,90 @@
+//! Access rules in shared memory: the supervisor rewrites them when a file has changed, and forkers and
+//! spares read them. Connection processes do not have this memory.
+
+use std::io;
+
+use super::decide::{self, RuleContext, RuleVerdict};
+use super::list::RuleSource;
+use super::seqlock::SeqLocked;
+use super::window::Moment;
+use super::{CompiledRules, PendingNameRules, table};
+use crate::admission::reason::Reason;
+use crate::error::Error;
+use crate::net::peer::Peer;
+
+/// Access rules in force.
+#[derive(Debug)]
+pub(crate) struct LiveRules {
+    table: SeqLocked,
+    context: RuleContext,
+}
+
+impl LiveRules {
+    /// Puts compiled rules into shared memory.
+    ///
+    /// # Errors
+    /// ENOMEM.
+    pub(crate) fn new(rules: &CompiledRules) -> io::Result<LiveRules> {
+        let table = SeqLocked::new(&rules.words, rules.source.has_files())?;
+        Ok(LiveRules { table, context: rules.context.clone() })
+    }
+
+    /// Why a client is denied, if it is. Clients of Unix sockets have no address and are always allowed:
+    /// the permissions of the socket's file protect it.
+    #[inline]
+    pub(crate) fn denial(&self, peer: Peer) -> Option<Reason> {
+        let Peer::Tcp(address) = peer else { return None };
+        // The clock is read only where the time matters.
+        let moment = (!self.context.windows.is_empty()).then(Moment::now);
+        match self.table.read(|table| decide::by_address(table, &self.context, address.ip(), moment)) {
+            RuleVerdict::Rule(_, true) | RuleVerdict::Default(true) | RuleVerdict::NeedsName => None,
+            RuleVerdict::Rule(_, false) | RuleVerdict::Default(false) => Some(Reason::Denied),
+            RuleVerdict::OutsideAccessTimes => Some(Reason::Time),
+        }
+    }
+
+    /// The rules by host name still to be applied to a client; `None` if there cannot be any.
+    pub(crate) fn pending_name_rules(&self, peer: Peer) -> Option<PendingNameRules> {
+        let Peer::Tcp(address) = peer else { return None };
+        if !self.context.names {
+            return None;
+        }
+        Some(self.table.read(|table| decide::pending(table, &self.context, address.ip())))
+    }
+
+    /// The variables that the rule for a client sets, as `NAME=VALUE` and a zero byte each.
+    pub(crate) fn variables(&self, peer: Peer) -> Vec<u8> {
+        let Peer::Tcp(address) = peer else { return Vec::new() };
+        if !self.context.sets_variables {
+            return Vec::new();
+        }
+        self.table.read(|table| match table::find(table, address.ip()).map(|found| found.answer.text) {
+            Some(at @ 1..) => table::text(table, at),
+            _ => Vec::new(),
+        })
+    }
+
+    /// Reads the files again and puts their rules in force; returns the number of rules. Runs in the
+    /// supervisor.
+    ///
+    /// # Errors
+    /// A file cannot be read, has a line that is not a rule, or is too large: the old rules stay.
+    pub(crate) fn reload(&self, source: &RuleSource) -> Result<usize, Error> {
+        let list = source.read()?;
+        self.table.publish(&list.to_words()).map_err(|why| {
+            Error::system("no memory for the access rules", &why, "write fewer rules, or free memory")
+        })?;
+        Ok(list.rules.len())
+    }
+
+    /// Leaves the rules out of processes forked from now on: connection processes do not need them, and
+    /// each mapping makes a fork slower.
+    pub(crate) fn exclude_from_fork(&self) -> io::Result<()> {
+        self.table.exclude_from_fork()
+    }
+
+    /// Takes the rules away from this process.
+    pub(crate) fn unmap(self) -> io::Result<()> {
+        self.table.unmap()
+    }
+}

@@ -1,0 +1,149 @@
+//! What the operator limits: connections and rates per source and prefix, access rules, penalties; and
+//! the action for clients over a limit. Plain values, from which [`super::Admission`] is made.
+
+use std::time::Duration;
+
+use crate::admission::access::CompiledRules;
+use crate::admission::block::{Aggregation, Aggregations, Block};
+use crate::admission::penalty::Penalties;
+use crate::admission::rate::Rates;
+use crate::admission::reason::Reason;
+use crate::net::peer::Peer;
+
+/// The action for clients that arrive while all slots are taken.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WhenFull {
+    /// Clients wait in the backlog until a slot is free.
+    #[default]
+    Wait,
+    /// Clients get this text, byte for byte, and the end of the stream.
+    Reject(Vec<u8>),
+}
+
+/// The action for clients that exceed a limit of their source or prefix, or whose source has a penalty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WhenLimited {
+    /// Clients wait in the delay queue, in order within a source; sources take turns.
+    Delay {
+        /// Clients in the delay queue, over all sources. When it is full, clients are rejected.
+        max_clients: usize,
+        /// Time after which a queued client is rejected.
+        timeout: Duration,
+    },
+    /// Clients get this text, byte for byte, and the end of the stream; without a text, that of
+    /// [`WhenFull::Reject`].
+    Reject(Option<Vec<u8>>),
+    /// Clients get the end of the stream.
+    Close,
+}
+
+impl Default for WhenLimited {
+    fn default() -> WhenLimited {
+        WhenLimited::Reject(None)
+    }
+}
+
+/// The limits of a server.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Limits {
+    pub(crate) when_full: WhenFull,
+    pub(crate) when_limited: WhenLimited,
+    /// What counts as a source and as a prefix.
+    pub(crate) aggregations: Aggregations,
+    /// Connections per source at a time.
+    pub(crate) max_per_source: Option<usize>,
+    /// Connections per prefix at a time.
+    pub(crate) max_per_prefix: Option<usize>,
+    pub(crate) rates: Rates,
+    /// Without rules, every client is allowed.
+    pub(crate) rules: Option<CompiledRules>,
+    pub(crate) penalties: Option<Penalties>,
+    /// Clients that these rules allow get no penalties.
+    pub(crate) penalty_exempt: Option<CompiledRules>,
+}
+
+/// A limit on the connections of a block at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ConnectionLimit {
+    pub(crate) max: usize,
+    pub(crate) aggregation: Aggregation,
+    /// Why a client over this limit is not admitted.
+    pub(crate) reason: Reason,
+}
+
+impl Limits {
+    /// Whether clients are rejected when all slots are taken, instead of waiting in the backlog.
+    pub(crate) fn rejects_when_full(&self) -> bool {
+        matches!(self.when_full, WhenFull::Reject(_))
+    }
+
+    /// Whether any client is ever rejected.
+    pub(crate) fn rejects(&self) -> bool {
+        self.rejects_when_full() || self.rules.is_some() || self.limits_sources()
+    }
+
+    /// The text for a rejected client.
+    pub(crate) fn rejection_text(&self, reason: Reason) -> &[u8] {
+        match (reason, &self.when_limited, &self.when_full) {
+            (Reason::Denied | Reason::Time, ..) => &[],
+            (Reason::Full, _, WhenFull::Reject(text)) => text,
+            (_, WhenLimited::Reject(Some(text)), _) => text,
+            (_, WhenLimited::Close, _) => &[],
+            (_, _, WhenFull::Reject(text)) => text,
+            (_, _, WhenFull::Wait) => &[],
+        }
+    }
+
+    /// Whether clients over a limit of their source or prefix are queued.
+    pub(crate) fn delays(&self) -> bool {
+        matches!(self.when_limited, WhenLimited::Delay { .. }) && self.limits_sources()
+    }
+
+    /// Clients in the delay queue, at most.
+    pub(crate) fn max_delayed(&self) -> usize {
+        if let WhenLimited::Delay { max_clients, .. } = self.when_limited { max_clients } else { 0 }
+    }
+
+    /// The deadline of a client that is queued now, in nanoseconds of the monotonic clock.
+    pub(crate) fn delay_deadline(&self, now: u64) -> u64 {
+        let WhenLimited::Delay { timeout, .. } = self.when_limited else { return now };
+        now.saturating_add(u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    /// The limits on connections at a time.
+    pub(crate) fn connections(&self) -> impl Iterator<Item = ConnectionLimit> + use<> {
+        [
+            (self.max_per_source, self.aggregations.source, Reason::Source),
+            (self.max_per_prefix, self.aggregations.prefix, Reason::Prefix),
+        ]
+        .into_iter()
+        .filter_map(|(max, aggregation, reason)| Some(ConnectionLimit { max: max?, aggregation, reason }))
+    }
+
+    /// The limits on connections at a time that apply to a client, with the block that each counts.
+    pub(crate) fn connections_of(
+        &self,
+        peer: Peer,
+    ) -> impl Iterator<Item = (ConnectionLimit, Block)> + use<> {
+        self.connections().filter_map(move |limit| Some((limit, peer.block(limit.aggregation)?)))
+    }
+
+    /// The blocks whose delay queues a client would be in: its source, and its prefix where that has a
+    /// limit.
+    pub(crate) fn delay_blocks(&self, peer: Peer) -> impl Iterator<Item = Block> + use<> {
+        let delays = self.delays();
+        let source = delays.then_some(self.aggregations.source);
+        let prefix = (delays && self.limits_prefixes()).then_some(self.aggregations.prefix);
+        source.into_iter().chain(prefix).filter_map(move |aggregation| peer.block(aggregation))
+    }
+
+    fn limits_prefixes(&self) -> bool {
+        self.max_per_prefix.is_some() || self.rates.prefix.is_some()
+    }
+
+    fn limits_sources(&self) -> bool {
+        self.connections().next().is_some() || self.rates.are_any() || self.penalties.is_some()
+    }
+}

@@ -1,0 +1,120 @@
+//! What a forker remembers between two steps.
+
+use std::os::fd::OwnedFd;
+use std::time::Instant;
+
+use crate::net::accept::Accepted;
+use crate::processes::conn::Job;
+
+/// The number of the event of a wakeup by the supervisor; smaller numbers are listeners.
+pub(super) const CONTROL_EVENT: u64 = u64::MAX;
+
+/// The number of the event of a client that the delayer releases.
+pub(super) const RELEASED_EVENT: u64 = u64::MAX - 1;
+
+/// What a forker remembers. Not on the heap: a page written between two forks is copied by the next.
+pub(super) struct Memory {
+    /// The listeners, the delayer's channel and the control wakeup (epoll(7)).
+    pub(super) events: OwnedFd,
+    /// Sources that may have a client.
+    pub(super) ready: Ready,
+    /// A client whose process could not be created, with its slot.
+    pub(super) in_hand: Option<(Accepted, usize)>,
+    /// There was no free slot at the last look.
+    pub(super) full: bool,
+    /// The delayer may still release clients.
+    pub(super) expects_released: bool,
+    /// No client is left to be accepted in this drain.
+    pub(super) backlog_done: bool,
+    pub(super) draining: bool,
+    pub(super) failures: u32,
+    pub(super) last_failure: Option<Instant>,
+    pub(super) paused_until: Option<Instant>,
+}
+
+/// Sources that may have a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ready {
+    /// A bit for each listener.
+    pub(super) listeners: u64,
+    /// The delayer.
+    pub(super) released: bool,
+}
+
+impl Ready {
+    pub(super) const ALL: Ready = Ready { listeners: u64::MAX, released: true };
+
+    /// Notes the event of a source.
+    pub(super) fn note(&mut self, event: u64) {
+        match event {
+            RELEASED_EVENT => self.released = true,
+            listener => self.listeners |= 1 << listener,
+        }
+    }
+}
+
+/// A source of clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ClientSource {
+    Listener(usize),
+    Delayer,
+}
+
+/// Why a source has no client to be served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoClient {
+    /// The client was delayed or rejected, or had disconnected: there may be another one.
+    Handled,
+    /// The source is empty.
+    Empty,
+    /// The next step decides.
+    Stop,
+}
+
+/// The result of creating the process for a client.
+pub(super) enum Started {
+    /// The client has its process.
+    Served,
+    /// The client stays in hand.
+    Failed,
+    /// This is the new process.
+    Forked(NewProcess),
+}
+
+/// The role of a process that was just forked.
+pub(super) enum NewProcess {
+    Connection(Job),
+    /// A spare, with its slot.
+    Spare(usize),
+}
+
+impl Memory {
+    pub(super) fn new(events: OwnedFd, expects_released: bool) -> Memory {
+        Memory {
+            events,
+            ready: Ready::ALL,
+            in_hand: None,
+            full: false,
+            expects_released,
+            backlog_done: false,
+            draining: false,
+            failures: 0,
+            last_failure: None,
+            paused_until: None,
+        }
+    }
+
+    pub(super) fn is_ready(&self, source: ClientSource) -> bool {
+        match source {
+            ClientSource::Listener(number) => self.ready.listeners & 1 << number != 0,
+            ClientSource::Delayer => self.ready.released && self.expects_released,
+        }
+    }
+
+    pub(super) fn set_empty(&mut self, source: ClientSource) {
+        match source {
+            ClientSource::Listener(number) => self.ready.listeners &= !(1 << number),
+            ClientSource::Delayer => self.ready.released = false,
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! What a forker has: the part that only trusted processes may touch, and the part that connection
+//! processes get.
+
+use std::ffi::CString;
+use std::os::fd::OwnedFd;
+
+use rustix::process::Pid;
+use tine_sys::memory::FlagReader;
+use tine_sys::process::Alone;
+
+use super::door::Door;
+use crate::log::Log;
+use crate::net::accept::Accepted;
+use crate::net::listener::Listener;
+use crate::processes::conn::ConnContext;
+use crate::program::launch::LaunchContext;
+use crate::settings::Settings;
+use crate::shared::board::Entry;
+use crate::shared::messages::{Sender, StderrPipe};
+use crate::shared::stats::ConnStats;
+use crate::system::cgroup::Cgroups;
+use crate::system::wakeup::Wakeup;
+
+/// What the supervisor hands to a forker: everything that the forker keeps.
+pub(crate) struct ForkerStart<'a, H> {
+    /// The number of the forker, from 0.
+    pub(crate) index: usize,
+    pub(crate) supervisor: Pid,
+    pub(crate) alone: &'a Alone,
+    pub(crate) handler: &'a mut H,
+    pub(crate) listeners: Vec<Listener>,
+    pub(crate) door: Door,
+    pub(crate) link: SupervisorLink,
+    pub(crate) stderr: Option<Sender<StderrPipe>>,
+    pub(crate) stats: ConnStats,
+    pub(crate) drain: FlagReader,
+    pub(crate) log: Log,
+    pub(crate) program_path: Option<CString>,
+    pub(crate) cgroups: Option<Cgroups>,
+    pub(crate) first_server_fd: i32,
+}
+
+/// A forker, and a spare until its client connects: what is trusted, and what a connection may touch.
+pub(crate) struct Forker<'a, H> {
+    pub(crate) trusted: Trusted<'a>,
+    pub(crate) context: ConnContext<'a, H>,
+}
+
+/// What forkers and spares may touch and connection processes may not.
+pub(crate) struct Trusted<'a> {
+    pub(crate) index: usize,
+    pub(crate) settings: &'a Settings,
+    pub(crate) listeners: Vec<Listener>,
+    pub(crate) door: Door,
+    pub(crate) link: SupervisorLink,
+    pub(super) cgroups: Option<Cgroups>,
+    pub(super) first_server_fd: i32,
+}
+
+/// The descriptors between a forker, with its spares, and the supervisor.
+pub(crate) struct SupervisorLink {
+    /// Wakes this forker.
+    pub(crate) control: Wakeup,
+    /// Readable, for ever, once spares have to leave.
+    pub(crate) retire: OwnedFd,
+    /// Wakes the supervisor.
+    pub(crate) supervisor: Wakeup,
+}
+
+impl Trusted<'_> {
+    /// Whether forked processes inherit the board and the tables of sources: spares need them.
+    pub(crate) fn is_inherited(&self) -> bool {
+        self.settings.has_spares()
+    }
+
+    /// Enters an admitted client into its slot as a connection.
+    #[inline]
+    pub(crate) fn begin(&self, stats: ConnStats, slot: usize, client: &Accepted) -> Entry {
+        let board = &self.door.board;
+        if self.settings.rules().are_any() {
+            // It cannot fail for a descriptor that was just made.
+            let inode = rustix::fs::fstat(&client.socket).map_or(0, |stat| stat.st_ino);
+            board.set_socket(slot, inode);
+        }
+        stats.clear(slot);
+        board.begin(slot, client.peer)
+    }
+
+    /// What a connection process needs and cannot look up. `executes`: it executes a program.
+    pub(crate) fn launch_context(&self, slot: usize, entry: &Entry, executes: bool) -> LaunchContext {
+        if !executes {
+            return LaunchContext::default();
+        }
+        let Door { board, admission, .. } = &self.door;
+        let cgroup = self.cgroups.as_ref().map(|cgroups| cgroups.of(slot, board.cgroup(slot)).entrance());
+        LaunchContext {
+            cgroup,
+            variables: admission.variables(entry.peer),
+            pending_name_rules: admission.pending_name_rules(entry.peer),
+        }
+    }
+
+    /// Wakes the supervisor, unless a wakeup is pending.
+    pub(crate) fn wake_supervisor(&self) {
+        if self.door.board.claim_wakeup() {
+            self.link.supervisor.wake();
+        }
+    }
+
+    /// Leaves a notice about a slot. The supervisor is woken at once only to log it, or to begin to
+    /// monitor connections.
+    pub(crate) fn notify_change(&self, slot: usize, log: &Log) {
+        self.door.board.mark_changed(slot);
+        if log.logs_connections() || self.door.board.take_notice_request() {
+            self.wake_supervisor();
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! The channels and wakeups between the processes of a server, as the supervisor keeps them for the
+//! processes that it starts.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+use crate::processes::forker::door::DelayerLink;
+use crate::settings::Settings;
+use crate::shared::messages::{Channel, Delayed, Receiver, Rejection, Sender, StderrPipe};
+use crate::system::wakeup::Wakeup;
+
+/// All channels of a server. A process that the supervisor starts keeps the ends that it uses; the others
+/// are closed, so that each channel ends with its last sender.
+pub(super) struct Channels {
+    /// Wakes the supervisor.
+    pub(super) supervisor: Wakeup,
+    /// Wakes each forker.
+    pub(super) controls: Vec<Wakeup>,
+    /// Readable, for ever, once spares have to leave.
+    pub(super) retire: OwnedFd,
+    /// Where clients can be rejected.
+    pub(super) rejector: Option<Channel<Rejection>>,
+    /// Where clients can be delayed.
+    pub(super) delayer: Option<DelayerChannels>,
+    /// Where programs' standard error goes to the log.
+    pub(super) stderr: Option<Channel<StderrPipe>>,
+    /// With cgroups.
+    pub(super) cleaner: Option<CleanerSockets>,
+}
+
+/// The channels to the delayer and back.
+pub(super) struct DelayerChannels {
+    pub(super) arrivals: Channel<Delayed>,
+    /// The delayer's end, until the server drains: when the delayer has exited then, the channel ends.
+    pub(super) released_sender: Option<Sender<Delayed>>,
+    pub(super) released: Receiver<Delayed>,
+    pub(super) wakeup: Wakeup,
+}
+
+/// A socket pair by which the cgroup cleaner notices the exit of the supervisor.
+pub(super) struct CleanerSockets {
+    /// Held by the supervisor for its end only.
+    _supervisor: OwnedFd,
+    pub(super) cleaner: OwnedFd,
+}
+
+impl Channels {
+    /// Makes the channels that these settings need; `place` moves descriptors to where the server's are.
+    ///
+    /// # Errors
+    /// EMFILE, ENFILE, ENOMEM.
+    pub(super) fn new(
+        settings: &Settings,
+        place: &impl Fn(OwnedFd) -> io::Result<OwnedFd>,
+    ) -> io::Result<Channels> {
+        let limits = &settings.limits;
+        Ok(Channels {
+            supervisor: Wakeup::new(place)?,
+            controls: (0..settings.forkers).map(|_| Wakeup::new(place)).collect::<Result<_, _>>()?,
+            retire: place(Wakeup::descriptor()?)?,
+            rejector: limits.rejects().then(|| Channel::new(place)).transpose()?,
+            delayer: limits.delays().then(|| DelayerChannels::new(place)).transpose()?,
+            stderr: settings.stderr_is_logged().then(|| Channel::new(place)).transpose()?,
+            cleaner: settings.has_cgroups().then(|| CleanerSockets::new(place)).transpose()?,
+        })
+    }
+
+    /// Closes the channels to the helpers, which then exit: no process is left that could use them.
+    pub(super) fn close_helpers(&mut self) {
+        self.rejector = None;
+        self.delayer = None;
+        self.stderr = None;
+        self.cleaner = None;
+    }
+
+    pub(super) fn wake_forkers(&self) {
+        self.controls.iter().for_each(Wakeup::wake);
+    }
+}
+
+impl DelayerChannels {
+    fn new(place: &impl Fn(OwnedFd) -> io::Result<OwnedFd>) -> io::Result<DelayerChannels> {
+        let released = Channel::new(place)?;
+        Ok(DelayerChannels {
+            arrivals: Channel::new(place)?,
+            released_sender: Some(released.sender),
+            released: released.receiver,
+            wakeup: Wakeup::new(place)?,
+        })
+    }
+
+    /// The ends of a forker.
+    pub(super) fn for_forker(self) -> DelayerLink {
+        DelayerLink { queue: self.arrivals.sender, released: self.released, wakeup: self.wakeup }
+    }
+}
+
+impl CleanerSockets {
+    fn new(place: &impl Fn(OwnedFd) -> io::Result<OwnedFd>) -> io::Result<CleanerSockets> {
+        let (supervisor, cleaner) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        Ok(CleanerSockets { _supervisor: place(supervisor)?, cleaner: place(cleaner)? })
+    }
+}

@@ -1,0 +1,75 @@
+//! Waiting for an event, and the descriptors that only the supervisor has.
+
+use std::os::fd::OwnedFd;
+use std::time::Instant;
+
+use rustix::event::{PollFd, PollFlags};
+use tine_sys::signal::{Set, first_real_time};
+
+use super::pidfds::PidFds;
+use crate::lifecycle::signals;
+
+/// The signals of a supervisor, and descriptors that are readable when they are pending.
+pub(super) struct SupervisorFds {
+    pub(super) commands: Set,
+    /// The signal that children of this process send when they exit.
+    pub(super) exits: Set,
+    pub(super) exit_signal: i32,
+    /// The signal mask of the program before it became a supervisor.
+    pub(super) original_mask: Set,
+    command_fd: OwnedFd,
+    exit_fd: OwnedFd,
+    /// The exits of processes that execute a program.
+    pub(super) pidfds: PidFds,
+}
+
+impl SupervisorFds {
+    /// Blocks the signals that are waited for; `place` moves descriptors to where the server's are.
+    ///
+    /// # Errors
+    /// EMFILE, ENFILE, ENOMEM.
+    pub(super) fn new(
+        place: &impl Fn(OwnedFd) -> std::io::Result<OwnedFd>,
+    ) -> std::io::Result<SupervisorFds> {
+        let exit_signal = first_real_time();
+        let (commands, exits) = (Set::of(&signals::numbers()), Set::of(&[exit_signal]));
+        let original_mask = take_signals(&commands, &exits, exit_signal)?;
+        Ok(SupervisorFds {
+            command_fd: place(commands.descriptor()?)?,
+            exit_fd: place(exits.descriptor()?)?,
+            pidfds: PidFds::new(place(PidFds::queue()?)?),
+            commands,
+            exits,
+            exit_signal,
+            original_mask,
+        })
+    }
+
+    /// Waits for a signal, an exit, or another of these descriptors; at most until the deadline. With
+    /// `only_first`, of all only the first of `others` wakes: exits and commands can wait.
+    pub(super) fn wait(&self, others: [PollFd; 2], only_first: bool, deadline: Option<Instant>) {
+        let [first, second] = others;
+        let mut poll = [
+            first,
+            PollFd::new(&self.command_fd, PollFlags::IN),
+            PollFd::new(&self.exit_fd, PollFlags::IN),
+            PollFd::new(self.pidfds.descriptor(), PollFlags::IN),
+            second,
+        ];
+        let count = if only_first { 1 } else { poll.len() };
+        // Interrupted: everything is checked in any case.
+        let _ = tine_sys::wait::until(&mut poll[..count], deadline);
+    }
+}
+
+/// Blocks the signals that are waited for in one place, and undoes settings that would hide the exit of a
+/// child. Returns the mask before.
+fn take_signals(commands: &Set, exits: &Set, exit_signal: i32) -> std::io::Result<Set> {
+    use rustix::process::Signal;
+    tine_sys::signal::default(exit_signal);
+    tine_sys::signal::default(Signal::CHILD.as_raw());
+    tine_sys::signal::ignore(Signal::PIPE.as_raw());
+    let before = commands.block()?;
+    exits.block()?;
+    Ok(before)
+}

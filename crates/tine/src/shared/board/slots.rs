@@ -1,0 +1,211 @@
+//! Slots of the board: claiming and releasing them, and the connection that each serves.
+
+use std::sync::atomic::AtomicI32;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+
+use super::{Board, CGROUP, Entry, ID, LAST_ID, OWNER, PEER, PHASE, SOCKET, START, SlotPhase, bit};
+use crate::net::peer::Peer;
+use crate::system::clock::now;
+
+impl Board {
+    /// Claims the lowest free slot for a forker, so that few pages are in use. Runs in forkers.
+    pub(crate) fn claim(&self, forker: usize) -> Option<usize> {
+        for word in 0..self.slot_count().div_ceil(64) {
+            let mut free = self.word(self.free_at() + word).load(SeqCst);
+            while free != 0 {
+                let slot = word * 64 + free.trailing_zeros() as usize;
+                free &= free - 1;
+                let owner = &self.record(slot).words[OWNER];
+                // The owner decides; the bitmap is a hint. A forker that loses must not clear the bit:
+                // it would lose a slot that was released in the meantime.
+                if owner.compare_exchange(0, forker as u64 + 1, SeqCst, SeqCst).is_ok() {
+                    self.free_word(slot).fetch_and(!bit(slot), SeqCst);
+                    return Some(slot);
+                }
+            }
+        }
+        None
+    }
+
+    /// Releases a slot.
+    pub(crate) fn release(&self, slot: usize) {
+        let record = self.record(slot);
+        record.pid.store(0, SeqCst);
+        self.set_phase(slot, SlotPhase::Claimed);
+        record.words[OWNER].store(0, SeqCst);
+        self.free_word(slot).fetch_or(bit(slot), SeqCst);
+    }
+
+    /// Releases the slots that a dead forker had claimed without creating a process. Runs in the
+    /// supervisor.
+    pub(crate) fn release_unforked(&self, forker: usize) {
+        for slot in 0..self.slot_count() {
+            if self.owner(slot) == Some(forker) && self.pid(slot) == 0 {
+                self.release(slot);
+            }
+        }
+    }
+
+    /// The cell into which the kernel writes the id of the process that gets this slot.
+    pub(crate) fn pid_cell(&self, slot: usize) -> &AtomicI32 {
+        &self.record(slot).pid
+    }
+
+    /// The process in a slot; 0 if there is none yet.
+    pub(crate) fn pid(&self, slot: usize) -> i32 {
+        self.record(slot).pid.load(SeqCst)
+    }
+
+    /// The forker that claimed a slot.
+    pub(crate) fn owner(&self, slot: usize) -> Option<usize> {
+        (self.record(slot).words[OWNER].load(SeqCst) as usize).checked_sub(1)
+    }
+
+    pub(crate) fn phase(&self, slot: usize) -> SlotPhase {
+        match self.record(slot).words[PHASE].load(SeqCst) {
+            1 => SlotPhase::Idle,
+            2 => SlotPhase::Serving,
+            3 => SlotPhase::Deciding,
+            _ => SlotPhase::Claimed,
+        }
+    }
+
+    fn set_phase(&self, slot: usize, phase: SlotPhase) {
+        self.record(slot).words[PHASE].store(phase as u64, SeqCst);
+    }
+
+    /// Marks a slot as that of a process which waits for a client.
+    pub(crate) fn mark_idle(&self, slot: usize) {
+        self.set_phase(slot, SlotPhase::Idle);
+    }
+
+    /// Enters a client that is being admitted, so that it counts for the limits of its source and prefix.
+    pub(crate) fn reserve(&self, slot: usize, peer: Peer) {
+        self.enter_peer(slot, peer);
+        self.set_phase(slot, SlotPhase::Deciding);
+    }
+
+    /// Enters a new connection into a slot and numbers it.
+    #[inline]
+    pub(crate) fn begin(&self, slot: usize, peer: Peer) -> Entry {
+        let id = self.word(LAST_ID).fetch_add(1, Relaxed) + 1;
+        let entry = Entry { id, peer, start: now() };
+        let words = &self.record(slot).words;
+        words[ID].store(id, Relaxed);
+        words[START].store(entry.start, Relaxed);
+        self.enter_peer(slot, peer);
+        self.set_phase(slot, SlotPhase::Serving);
+        entry
+    }
+
+    #[inline]
+    fn enter_peer(&self, slot: usize, peer: Peer) {
+        let words = &self.record(slot).words;
+        for (at, word) in peer.to_words().into_iter().enumerate() {
+            words[PEER + at].store(word, Relaxed);
+        }
+    }
+
+    /// Touches the memory that [`Board::begin`] writes, so that a spare takes its page faults before its
+    /// client connects.
+    pub(crate) fn prefault(&self, slot: usize) {
+        self.record(slot).words[START].store(now(), Relaxed);
+        self.word(LAST_ID).fetch_add(0, Relaxed);
+        self.is_draining();
+    }
+
+    /// The connection in a slot that serves one.
+    pub(crate) fn entry(&self, slot: usize) -> Entry {
+        let word = |at: usize| self.record(slot).words[at].load(Relaxed);
+        Entry { id: word(ID), start: word(START), peer: Peer::from_words(self.peer_words(slot)) }
+    }
+
+    pub(super) fn peer_words(&self, slot: usize) -> [u64; 3] {
+        [PEER, PEER + 1, PEER + 2].map(|at| self.record(slot).words[at].load(Relaxed))
+    }
+
+    /// Notes the inode of the socket in a slot, which identifies it in the kernel's table of sockets.
+    pub(crate) fn set_socket(&self, slot: usize, inode: u64) {
+        self.record(slot).words[SOCKET].store(inode, Relaxed);
+    }
+
+    /// The inode of the socket in a slot.
+    pub(crate) fn socket(&self, slot: usize) -> u64 {
+        self.record(slot).words[SOCKET].load(Relaxed)
+    }
+
+    /// The number of the cgroup in use for a slot: it grows when processes outlive their connection.
+    pub(crate) fn cgroup(&self, slot: usize) -> u64 {
+        self.record(slot).words[CGROUP].load(Relaxed)
+    }
+
+    /// Gives the next connection in a slot another cgroup. Runs in the supervisor.
+    pub(crate) fn change_cgroup(&self, slot: usize) {
+        self.record(slot).words[CGROUP].fetch_add(1, Relaxed);
+    }
+
+    /// The number of connections so far.
+    pub(crate) fn connections(&self) -> u64 {
+        self.word(LAST_ID).load(Relaxed)
+    }
+
+    /// The number of slots in a phase, of one forker or of all.
+    pub(crate) fn count(&self, phase: SlotPhase, forker: Option<usize>) -> usize {
+        (0..self.slot_count())
+            .filter(|&slot| self.phase(slot) == phase)
+            .filter(|&slot| forker.is_none() || self.owner(slot) == forker)
+            .count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::board;
+    use super::*;
+
+    fn peer() -> Peer {
+        Peer::Tcp("192.0.2.1:5".parse().expect("an address"))
+    }
+
+    #[test]
+    fn a_board_has_as_many_slots_as_connections() {
+        for limit in [1, 3, 64, 65, 200] {
+            let board = board(limit);
+            let mut taken: Vec<usize> = (0..limit).map(|_| board.claim(0).expect("free")).collect();
+            assert_eq!(board.claim(0), None);
+            taken.sort_unstable();
+            taken.dedup();
+            assert_eq!(taken.len(), limit);
+            board.release(limit / 2);
+            assert_eq!(board.claim(1), Some(limit / 2));
+            assert_eq!(board.owner(limit / 2), Some(1));
+        }
+    }
+
+    #[test]
+    fn slots_of_a_dead_forker_without_a_process_are_released() {
+        let board = board(4);
+        let forked = board.claim(0).expect("free");
+        board.pid_cell(forked).store(77, SeqCst);
+        board.claim(0).expect("free");
+        board.claim(1).expect("free");
+        board.release_unforked(0);
+        assert_eq!(board.owner(forked), Some(0));
+        assert_eq!(board.count(SlotPhase::Claimed, Some(0)), 1);
+        assert_eq!(
+            [board.claim(2).is_some(), board.claim(2).is_some(), board.claim(2).is_some()],
+            [true, true, false]
+        );
+    }
+
+    #[test]
+    fn connections_are_numbered_and_entered() {
+        let board = board(2);
+        let slot = board.claim(0).expect("free");
+        let entry = board.begin(slot, peer());
+        assert_eq!((entry.id, entry.peer), (1, peer()));
+        assert_eq!(board.entry(slot), entry);
+        assert_eq!(board.phase(slot), SlotPhase::Serving);
+        assert_eq!(board.begin(slot, Peer::Unix).id, 2);
+    }
+}

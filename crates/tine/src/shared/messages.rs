@@ -1,0 +1,202 @@
+//! The messages between processes: each passes one descriptor, and says what it is about. One type for
+//! each message, one channel for each receiver.
+
+use std::marker::PhantomData;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+use super::fd_passing::{self, MAX_WORDS, WhenBehind};
+use crate::admission::reason::Reason;
+use crate::net::peer::Peer;
+
+/// To the rejector, with the client's socket: a client is rejected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rejection {
+    pub(crate) peer: Peer,
+    pub(crate) reason: Reason,
+}
+
+/// To the delayer and back from it, with the client's socket: a client is queued, or released.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Delayed {
+    pub(crate) peer: Peer,
+    pub(crate) reason: Reason,
+    /// Until when the client may wait: monotonic clock, nanoseconds.
+    pub(crate) deadline: u64,
+}
+
+/// To the stderr logger, with the reading end of a program's standard error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StderrPipe {
+    /// The id of the connection.
+    pub(crate) connection: u64,
+}
+
+/// What goes through a channel beside a descriptor.
+pub(crate) trait Message: Sized {
+    /// The action of a sender whose receiver is behind.
+    const WHEN_BEHIND: WhenBehind;
+    /// Words of the message.
+    const LENGTH: usize;
+
+    fn to_words(&self) -> [u64; MAX_WORDS];
+    fn from_words(words: [u64; MAX_WORDS]) -> Self;
+}
+
+impl Message for Rejection {
+    // A rejected client must not hold up a forker: it is closed instead.
+    const WHEN_BEHIND: WhenBehind = WhenBehind::Drop;
+    const LENGTH: usize = 4;
+
+    fn to_words(&self) -> [u64; MAX_WORDS] {
+        let [a, b, c] = self.peer.to_words();
+        [a, b, c, self.reason.index() as u64, 0, 0]
+    }
+
+    fn from_words([a, b, c, reason, ..]: [u64; MAX_WORDS]) -> Rejection {
+        Rejection { peer: Peer::from_words([a, b, c]), reason: Reason::from_index(reason) }
+    }
+}
+
+impl Message for Delayed {
+    const WHEN_BEHIND: WhenBehind = WhenBehind::Drop;
+    const LENGTH: usize = 5;
+
+    fn to_words(&self) -> [u64; MAX_WORDS] {
+        let [a, b, c] = self.peer.to_words();
+        [a, b, c, self.reason.index() as u64, self.deadline, 0]
+    }
+
+    fn from_words([a, b, c, reason, deadline, _]: [u64; MAX_WORDS]) -> Delayed {
+        Delayed { peer: Peer::from_words([a, b, c]), reason: Reason::from_index(reason), deadline }
+    }
+}
+
+impl Message for StderrPipe {
+    // A program without a reader would get SIGPIPE.
+    const WHEN_BEHIND: WhenBehind = WhenBehind::Block;
+    const LENGTH: usize = 1;
+
+    fn to_words(&self) -> [u64; MAX_WORDS] {
+        [self.connection, 0, 0, 0, 0, 0]
+    }
+
+    fn from_words([connection, ..]: [u64; MAX_WORDS]) -> StderrPipe {
+        StderrPipe { connection }
+    }
+}
+
+/// The sending end of a channel.
+#[derive(Debug)]
+pub(crate) struct Sender<M> {
+    socket: OwnedFd,
+    message: PhantomData<M>,
+}
+
+/// The receiving end of a channel. The channel ends when no process has a sending end any more.
+#[derive(Debug)]
+pub(crate) struct Receiver<M> {
+    socket: OwnedFd,
+    message: PhantomData<M>,
+}
+
+/// Both ends of a channel, as the supervisor keeps them for the processes that it starts later.
+#[derive(Debug)]
+pub(crate) struct Channel<M> {
+    pub(crate) sender: Sender<M>,
+    pub(crate) receiver: Receiver<M>,
+}
+
+impl<M> Channel<M> {
+    /// Makes a channel; `place` moves each descriptor to where the server's descriptors are.
+    ///
+    /// # Errors
+    /// EMFILE, ENOMEM, and those of `place`.
+    pub(crate) fn new<E: From<Errno>>(
+        place: &impl Fn(OwnedFd) -> Result<OwnedFd, E>,
+    ) -> Result<Channel<M>, E> {
+        let flags = SocketFlags::CLOEXEC;
+        let (sender, receiver) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+        Ok(Channel {
+            sender: Sender { socket: place(sender)?, message: PhantomData },
+            receiver: Receiver { socket: place(receiver)?, message: PhantomData },
+        })
+    }
+}
+
+impl<M: Message> Sender<M> {
+    /// Sends a message with a descriptor. False if the receiver has ended, or is behind and the message
+    /// is dropped.
+    pub(crate) fn send(&self, descriptor: BorrowedFd, message: &M) -> bool {
+        let words = message.to_words();
+        fd_passing::send(&self.socket, descriptor, &words[..M::LENGTH], M::WHEN_BEHIND)
+    }
+}
+
+impl<M: Message> Receiver<M> {
+    /// Receives a message, without blocking; `None` at the end of the channel.
+    ///
+    /// # Errors
+    /// EAGAIN if there is none; EMFILE if the descriptor was lost, because this process has too many.
+    pub(crate) fn receive(&self) -> Result<Option<(OwnedFd, M)>, Errno> {
+        let received = fd_passing::receive(&self.socket)?;
+        Ok(received.map(|(descriptor, words)| (descriptor, M::from_words(words))))
+    }
+}
+
+impl<M> AsFd for Sender<M> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl<M> AsFd for Receiver<M> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn channel<M>() -> Channel<M> {
+        Channel::new(&Ok::<OwnedFd, Errno>).expect("a channel")
+    }
+
+    #[test]
+    fn a_message_arrives_with_its_descriptor_and_the_end_follows() {
+        let Channel { sender, receiver } = channel::<StderrPipe>();
+        assert_eq!(receiver.receive().expect_err("no message yet"), Errno::AGAIN);
+        let (reader, writer) = rustix::pipe::pipe().expect("a pipe");
+        assert!(sender.send(writer.as_fd(), &StderrPipe { connection: u64::MAX }));
+        drop(writer);
+        let (received, message) = receiver.receive().expect("a message").expect("not the end");
+        assert_eq!(message, StderrPipe { connection: u64::MAX });
+        rustix::io::write(&received, b"x").expect("a pipe");
+        assert_eq!(rustix::io::read(&reader, &mut [0; 2]), Ok(1));
+        drop(sender);
+        assert!(receiver.receive().expect("the end").is_none());
+    }
+
+    #[test]
+    fn messages_survive_the_words() {
+        for text in ["192.0.2.1:80", "[2001:db8::1]:443", "[fe80::1%3]:9"] {
+            let peer = Peer::Tcp(text.parse().expect(text));
+            let rejection = Rejection { peer, reason: Reason::Penalty };
+            assert_eq!(Rejection::from_words(rejection.to_words()), rejection);
+            let delayed = Delayed { peer, reason: Reason::Prefix, deadline: u64::MAX - 1 };
+            assert_eq!(Delayed::from_words(delayed.to_words()), delayed);
+        }
+    }
+
+    #[test]
+    fn a_sender_whose_receiver_has_ended_notices() {
+        let Channel { sender, receiver } = channel::<Rejection>();
+        drop(receiver);
+        let message = Rejection { peer: Peer::Unix, reason: Reason::Full };
+        assert!(!sender.send(rustix::stdio::stdin(), &message));
+    }
+}
