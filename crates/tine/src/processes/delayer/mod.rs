@@ -24,7 +24,7 @@ use crate::settings::Settings;
 use crate::shared::board::{Board, Orders};
 use crate::shared::fd_passing::{self, Wait};
 use crate::system::clock::now;
-use crate::system::open_files::make_room;
+use crate::system::open_files::raise_limit;
 use queue::{Queue, Waiting};
 use quota::Places;
 
@@ -148,7 +148,7 @@ pub(crate) fn run(delayer: &Delayer) -> ! {
 /// descriptor it could only be closed, and nobody would know who it was.
 fn room_for(most: usize) -> usize {
     const OWN: u64 = 64;
-    let (_, room) = make_room(most as u64 + OWN);
+    let (_, room) = raise_limit(most as u64 + OWN);
     usize::try_from(room.saturating_sub(OWN)).map_or(most, |room| room.clamp(1, most))
 }
 

@@ -91,7 +91,7 @@ impl<H> Forker<'_, H> {
 
     /// What the process of a connection cannot find out.
     pub(crate) fn launch_context(&self, slot: usize, peer: Peer) -> LaunchContext {
-        let cgroup = self.cgroups.map(|cgroups| cgroups.of(slot, self.board.cgroup(slot)).entrance());
+        let cgroup = self.cgroups.map(|cgroups| cgroups.of(slot, self.board.cgroup(slot)).entry());
         // Handlers have no environment of their own.
         let variables = self.launcher.as_ref().map(|_| self.door.variables(peer));
         LaunchContext {

@@ -196,7 +196,7 @@ where
         let cgroup = self.cgroup(slot).filter(|_| all);
         let left = match &cgroup {
             Some(cgroup) => cgroup.members(),
-            None => descendants::left(pid, all.then_some(id), &self.orphans_and_descendants()),
+            None => descendants::remaining(pid, all.then_some(id), &self.orphans_and_descendants()),
         };
         if left.is_empty() {
             self.lingering.remove(&pid);

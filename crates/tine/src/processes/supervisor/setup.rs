@@ -15,7 +15,7 @@ use crate::log::Log;
 use crate::net::listener::Listener;
 use crate::processes::delayer::Channels;
 use crate::settings::{Settings, beyond_the_system};
-use crate::system::open_files::make_room;
+use crate::system::open_files::raise_limit;
 
 /// The most sockets that a service listens on.
 const MAX_LISTENERS: usize = 64;
@@ -52,7 +52,7 @@ pub(super) fn adapt(settings: &mut Settings, listeners: &[Listener], log: &mut L
 fn make_room_for_descriptors(settings: &mut Settings, log: &mut Log) {
     let Some(program) = &mut settings.program else { return };
     let needed = settings.max_connections as u64 + OTHER_DESCRIPTORS;
-    let (given, room) = make_room(needed);
+    let (given, room) = raise_limit(needed);
     if room < needed {
         log.warning(&format!(
             "{} programs at a time need a descriptor each, and the limit is {room}: the ends of some are noticed up to a second later; raise it (`ulimit -Hn`)",
