@@ -226,7 +226,7 @@ impl Settings {
     pub(crate) fn rules(&self) -> WatchRules {
         WatchRules {
             timeouts: self.timeouts,
-            clients_matter: self.program.is_some() && !self.ignores_gone_clients,
+            ends_without_client: self.program.is_some() && !self.ignores_gone_clients,
         }
     }
 
