@@ -12,7 +12,7 @@ use crate::connection::{self, Connection};
 use crate::error::HandlerError;
 use crate::lifecycle::outcome::{ExitReport, SILENT};
 use crate::processes::forker::Forker;
-use crate::program::launch::{Client, LaunchContext};
+use crate::program::launch::{LaunchContext, ProgramConnection};
 use crate::shared::board::{Board, Entry};
 
 /// The first steps of every process that a forker makes, before it has anything of a client: it dies
@@ -57,7 +57,7 @@ where
         give_up_tables(&forker.board, forker.door);
     }
     if let Some(launcher) = &mut forker.launcher {
-        let mut client = Client { socket: &socket, entry, launch_context };
+        let mut client = ProgramConnection { socket: &socket, entry, launch_context };
         let prepared;
         if launcher.prepares() {
             show_name(entry, forker.title.as_mut());

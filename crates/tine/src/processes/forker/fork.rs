@@ -74,7 +74,7 @@ fn make_process<H>(
         Some(launcher) if !launcher.relays() && !launcher.prepares() => {
             let display = forker.board.display();
             let failed = |report: &ExitReport| display.report(slot, report);
-            let client = launch::Client { socket, entry: *entry, launch_context };
+            let client = launch::ProgramConnection { socket, entry: *entry, launch_context };
             launcher.spawn(forker.alone, id, &client, &failed).map(Side::Parent)
         }
         _ => fork_sibling(forker.alone, id),
