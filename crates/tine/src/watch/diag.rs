@@ -8,17 +8,24 @@ use rustix::net::netlink::{self, SocketAddrNetlink};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 
 // linux/netlink.h, linux/sock_diag.h, linux/inet_diag.h, linux/tcp.h.
+/// Length of `struct nlmsghdr`.
 const HEADER: usize = 16;
+/// Types of messages: `NLMSG_DONE`, `NLMSG_ERROR`, `SOCK_DIAG_BY_FAMILY`.
 const DONE: u16 = 3;
 const ERROR: u16 = 2;
 const BY_FAMILY: u16 = 20;
+/// `NLM_F_REQUEST | NLM_F_DUMP`.
 const REQUEST_DUMP: u16 = 0x301;
+/// `IPPROTO_TCP`.
 const TCP: u8 = 6;
 /// The requested states: every state of a connected socket, but not `TIME_WAIT` or listening ones.
 const STATES: u32 = !(1 << 6 | 1 << 7 | 1 << 10 | 1 << 3 | 1 << 12);
+/// The attribute with `struct tcp_info` (`INET_DIAG_INFO`).
 const ATTRIBUTE_INFO: u16 = 2;
+/// Length of `struct inet_diag_msg`, and the offset of its inode.
 const MESSAGE: usize = 72;
 const INODE_AT: usize = 68;
+/// Offsets in `struct tcp_info`.
 const BYTES_ACKED_AT: usize = 120;
 const BYTES_RECEIVED_AT: usize = 128;
 
@@ -80,6 +87,7 @@ impl Diag {
     }
 }
 
+/// A request for the sockets of a family with this local port: `nlmsghdr` and `inet_diag_req_v2`.
 fn request(family: AddressFamily, port: u16, bytes: bool) -> Vec<u8> {
     let mut request = Vec::with_capacity(HEADER + 56);
     request.extend(72u32.to_ne_bytes());

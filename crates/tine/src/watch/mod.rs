@@ -27,7 +27,7 @@ impl Timeouts {
     }
 
     /// Whether a timeout depends on the byte counts of sockets.
-    pub(crate) fn count_bytes(&self) -> bool {
+    pub(crate) fn need_byte_counts(&self) -> bool {
         self.idle.is_some() || self.first_byte.is_some()
     }
 }

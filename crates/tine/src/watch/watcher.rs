@@ -107,7 +107,7 @@ impl Watcher {
     /// All sockets of the connections, by inode; `None` where the kernel does not report them.
     fn table(&mut self) -> Option<HashMap<u64, SocketInfo>> {
         let diag = self.diag.as_mut()?;
-        let bytes = self.rules.timeouts.count_bytes();
+        let bytes = self.rules.timeouts.need_byte_counts();
         let mut all = HashMap::new();
         for (ipv6, port) in &self.ports {
             // Without one of the parts, present sockets would look disconnected.
