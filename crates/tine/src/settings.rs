@@ -100,10 +100,10 @@ impl Settings {
     }
 
     /// What connections are watched for, from outside.
-    pub(crate) fn rules(&self) -> WatchRules {
+    pub(crate) fn watch_rules(&self) -> WatchRules {
         WatchRules {
             timeouts: self.timeouts,
-            clients_matter: self.program.is_some() && !self.ignores_gone_clients,
+            ends_without_client: self.program.is_some() && !self.ignores_gone_clients,
         }
     }
 

@@ -203,7 +203,7 @@ fn another_user_s_program_cannot_leave() {
 
 #[test]
 fn what_is_no_directory_of_cgroups_starts_nothing() {
-    for (path, why) in [("/tmp", "no directory of cgroups"), ("/no/such", "no such file")] {
+    for (path, why) in [("/tmp", "not a cgroup v2 directory"), ("/no/such", "no such file")] {
         let output = Command::new(tine())
             .args(["serve", "--cgroup", path, "127.0.0.1:0", "--", "cat"])
             .stdin(Stdio::null())

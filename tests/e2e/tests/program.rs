@@ -238,7 +238,7 @@ fn one_that_cannot_be_executed_is_found_out_at_the_start() {
         (file("plain", 0o644, "#!/bin/sh\n"), "permission denied"),
         (file("text", 0o755, "echo\n"), "#!/bin/sh"),
         (file("lost", 0o755, "#!/no/such/interpreter\n"), "/no/such/interpreter"),
-        (folder.display().to_string(), "no file"),
+        (folder.display().to_string(), "not a regular file"),
     ] {
         let (code, out, err) = run(Command::new(tine()).args(["serve", "127.0.0.1:0", "--", &program]));
         assert_eq!((code, out.as_str(), err.lines().count()), (100, "", 1), "{err}");

@@ -1,4 +1,5 @@
-//! From start to stop: readiness, signals, restarts, the outcome of processes.
+//! The life of the server and its processes: readiness, signals, restarts, times of a stop,
+//! outcomes.
 
 pub(crate) mod backoff;
 pub(crate) mod outcome;

@@ -1,7 +1,7 @@
-//! How a connection ended: one table of words, exit codes and reports.
+//! Outcome of a connection: one table of exit codes, exit reports and the texts in the log.
 //!
-//! A child says in its report (display memory, which any child can write) what its exit code alone
-//! cannot tell. A report that does not fit the exit code is not believed.
+//! A connection process writes an exit report into stats for what its exit code cannot express. Any
+//! connection process can write there, so a report that contradicts the exit code is ignored.
 
 use std::fmt;
 use std::io;
@@ -10,10 +10,11 @@ use tine_sys::process::How;
 
 use crate::error::HandlerError;
 
-/// The exit code of a process whose handler went well and whose client never said a word. Shown as 0.
+/// Exit code of a process whose handler succeeded although the client never sent a byte. Logged as
+/// 0.
 pub(crate) const SILENT: i32 = 64;
 
-/// How the process that served a connection says that it went.
+/// How the handler or the start of the program ended, as the connection process reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ExitReport {
     /// The handler returned.
@@ -29,7 +30,7 @@ pub(crate) enum ExitReport {
 }
 
 impl ExitReport {
-    /// What a handler's error means.
+    /// The report of a handler that returned this error.
     pub(crate) fn from_error(error: &HandlerError) -> ExitReport {
         match error.downcast_ref::<io::Error>().map(io::Error::kind) {
             Some(io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe) => ExitReport::Reset,
@@ -38,10 +39,10 @@ impl ExitReport {
         }
     }
 
-    /// What was thrown in a panic, as text.
-    pub(crate) fn from_panic(thrown: &(dyn std::any::Any + Send)) -> ExitReport {
-        let text = thrown.downcast_ref::<&str>().map(|text| (*text).to_owned());
-        let text = text.or_else(|| thrown.downcast_ref::<String>().cloned());
+    /// The report of a handler that panicked with this payload.
+    pub(crate) fn from_panic(payload: &(dyn std::any::Any + Send)) -> ExitReport {
+        let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
         ExitReport::Panic(text.unwrap_or_default())
     }
 
@@ -56,7 +57,7 @@ impl ExitReport {
         }
     }
 
-    /// Number and text, for display memory. 0 stands for no report.
+    /// Number and text, for stats. 0 stands for no report.
     #[inline]
     pub(crate) fn to_parts(&self) -> (u8, &str) {
         match self {
@@ -81,21 +82,21 @@ impl ExitReport {
     }
 }
 
-/// How a connection ended, as the log says it.
+/// How a connection ended, as logged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// The process ended by itself with this code.
+    /// The process exited with this code.
     Exit(i32),
     /// This signal ended the process.
     Signal(i32),
-    /// The server ended it.
+    /// The supervisor ended the connection.
     Ended(EndReason),
-    /// The process reported more than its exit code says.
+    /// The process exited, and its report is more precise than its exit code.
     Reported(ExitReport),
 }
 
 impl Outcome {
-    /// What the kernel says of a process, and what the process said of itself.
+    /// Combines the exit status (from the kernel) and the exit report (from the process).
     pub(crate) fn new(how: How, report: Option<ExitReport>) -> Outcome {
         match (how, report) {
             (How::Signaled(signal), _) => Outcome::Signal(signal),
@@ -107,10 +108,8 @@ impl Outcome {
             (How::Exited(code), _) => Outcome::Exit(code),
         }
     }
-}
 
-impl Outcome {
-    /// As wait(2) has it.
+    /// The status as wait(2) encodes it.
     pub(crate) fn wait_status(&self) -> i32 {
         match self {
             Outcome::Exit(code) => code << 8,
@@ -137,13 +136,16 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// Why the server ended a connection.
+/// Why the supervisor ended a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EndReason {
-    /// The client had gone, and the program went on.
+    /// The client had disconnected, and the program did not exit within the grace period.
     ClientGone,
+    /// No byte in either direction for the idle timeout.
     Idle,
+    /// The connection reached its maximum lifetime.
     Lifetime,
+    /// The client sent nothing within the first-byte timeout.
     FirstByte,
 }
 
@@ -158,7 +160,7 @@ impl fmt::Display for EndReason {
     }
 }
 
-/// A signal's name without `SIG`, as in signal(7), or its number.
+/// The name of a signal without `SIG`, as in signal(7); the number of a real-time signal.
 pub(crate) fn signal_name(number: i32) -> String {
     const NAMES: [&str; 31] = [
         "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE",
@@ -174,15 +176,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_kernel_is_believed_first() {
-        let told = |text: &str| Some(ExitReport::Error(text.into()));
-        for (how, report, words) in [
+    fn a_report_that_contradicts_the_exit_status_is_ignored() {
+        let error = |text: &str| Some(ExitReport::Error(text.into()));
+        for (how, report, text) in [
             (How::Exited(0), Some(ExitReport::Done), "exit 0"),
             (How::Exited(0), None, "exit 0"),
             (How::Exited(0), Some(ExitReport::Reset), "reset"),
             (How::Exited(0), Some(ExitReport::Timeout("keep-alive".into())), "timeout keep-alive"),
-            (How::Exited(1), told("no such page"), "error no such page"),
-            (How::Exited(7), told("no such page"), "exit 7"),
+            (How::Exited(1), error("no such page"), "error no such page"),
+            (How::Exited(7), error("no such page"), "exit 7"),
             (How::Exited(101), Some(ExitReport::Panic("at 3".into())), "panic at 3"),
             (How::Exited(101), Some(ExitReport::Panic(String::new())), "panic"),
             (How::Exited(1), Some(ExitReport::Done), "exit 1"),
@@ -193,12 +195,12 @@ mod tests {
             (How::Signaled(9), None, "signal KILL"),
             (How::Signaled(40), None, "signal 40"),
         ] {
-            assert_eq!(Outcome::new(how, report).to_string(), words);
+            assert_eq!(Outcome::new(how, report).to_string(), text);
         }
     }
 
     #[test]
-    fn errors_of_the_network_are_told_from_the_handlers_own() {
+    fn network_errors_differ_from_the_errors_of_the_handler() {
         for (kind, report) in [
             (io::ErrorKind::ConnectionReset, ExitReport::Reset),
             (io::ErrorKind::BrokenPipe, ExitReport::Reset),

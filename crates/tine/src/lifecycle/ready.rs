@@ -26,8 +26,8 @@ impl Ready {
         Ready { descriptor, ..Ready::default() }
     }
 
-    /// Replaces standard output by `/dev/null`, before the first fork: no process of the server keeps the
-    /// original one open, so that its reader sees the end of the file after the ports.
+    /// Replaces standard output by `/dev/null`, before the first fork: no process of the server
+    /// keeps the original one open, so that its reader sees the end of the file after the ports.
     pub(crate) fn prepare(&mut self, lowest: i32) -> Result<(), Error> {
         if !self.ports {
             return Ok(());

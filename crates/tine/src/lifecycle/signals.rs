@@ -1,5 +1,5 @@
-//! The signals that the master and the supervisors handle, one table. The exits of their children come as
-//! a real-time signal beside it. All other processes have every signal at its default.
+//! The signals that the master and the supervisors handle, one table. The exits of their children
+//! come as a real-time signal beside it. All other processes have every signal at its default.
 
 use rustix::process::Signal;
 

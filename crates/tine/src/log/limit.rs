@@ -1,55 +1,56 @@
-//! Which of many events get a line of their own: a flood is summed up.
+//! Rate limit of log lines: a flood of equal events is logged as a sum.
 
 use std::time::{Duration, Instant};
 
+/// The length of a period.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// How an event is told.
+/// How an event is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Emit {
-    /// In a line of its own.
+    /// As a line of its own.
     Line,
-    /// In the sum at the end of the period.
-    Sum,
+    /// As part of the sum at the end of the period.
+    Summary,
 }
 
-/// Counts events by periods of a second that begin with an event.
+/// Counts events in periods of one second, each of which starts with an event.
 #[derive(Debug)]
 pub(crate) struct LineLimit {
-    /// Lines in a period before the rest is summed up.
+    /// Lines in a period; the events beyond are logged as a sum.
     lines: u64,
     period_ends: Option<Instant>,
     events: u64,
 }
 
 impl LineLimit {
-    /// One that gives so many events of a period lines of their own.
+    /// A limit of this number of lines in a period.
     pub(crate) fn of(lines: u64) -> LineLimit {
         LineLimit { lines, period_ends: None, events: 0 }
     }
 
-    /// One more.
+    /// Counts an event.
     pub(crate) fn event(&mut self, now: Instant) -> Emit {
         self.period_ends.get_or_insert(now + PERIOD);
         self.events += 1;
-        if self.events <= self.lines { Emit::Line } else { Emit::Sum }
+        if self.events <= self.lines { Emit::Line } else { Emit::Summary }
     }
 
-    /// When the period ends.
+    /// The end of the current period.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.period_ends
     }
 
-    /// The sum to be told, if the period has ended with one.
+    /// The sum to log, if the period has ended with events beyond the limit.
     pub(crate) fn due(&mut self, now: Instant) -> Option<u64> {
         self.period_ends.filter(|ends| *ends <= now)?;
         self.rest()
     }
 
-    /// Ends the period; the sum to be told, if there is one.
+    /// Ends the period; the sum to log, if there were events beyond the limit.
     pub(crate) fn rest(&mut self) -> Option<u64> {
         self.period_ends = None;
-        std::mem::take(&mut self.events).checked_sub(self.lines).filter(|more| *more > 0)
+        std::mem::take(&mut self.events).checked_sub(self.lines).filter(|suppressed| *suppressed > 0)
     }
 }
 
@@ -58,16 +59,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn floods_are_summed_up() {
+    fn events_beyond_the_limit_are_logged_as_a_sum() {
         let start = Instant::now();
-        let mut tally = LineLimit::of(10);
-        let told: Vec<Emit> = (0..200).map(|_| tally.event(start)).collect();
-        assert_eq!(told.iter().filter(|told| **told == Emit::Line).count(), 10);
-        assert_eq!(tally.due(start), None);
-        assert_eq!(tally.due(start + PERIOD), Some(190));
-        assert_eq!(tally.due(start + PERIOD), None);
-        assert_eq!(tally.deadline(), None);
-        assert_eq!(tally.event(start + PERIOD), Emit::Line);
-        assert_eq!(tally.due(start + PERIOD * 2), None, "each had its line");
+        let mut limit = LineLimit::of(10);
+        let emitted: Vec<Emit> = (0..200).map(|_| limit.event(start)).collect();
+        assert_eq!(emitted.iter().filter(|emit| **emit == Emit::Line).count(), 10);
+        assert_eq!(limit.due(start), None);
+        assert_eq!(limit.due(start + PERIOD), Some(190));
+        assert_eq!(limit.due(start + PERIOD), None);
+        assert_eq!(limit.deadline(), None);
+        assert_eq!(limit.event(start + PERIOD), Emit::Line);
+        assert_eq!(limit.due(start + PERIOD * 2), None, "each event had its line");
     }
 }

@@ -1,7 +1,8 @@
 //! The log: every line that a process of tine can write, one function each.
 //!
 //! A line is one event, `TIME EVENT key=value …` as text or the same keys in JSON. Writing never
-//! blocks: what the reader of standard error does not take is dropped, counted, and told later.
+//! blocks: a line that standard error does not take is dropped and counted, and a later line has
+//! the count.
 
 pub(crate) mod limit;
 mod sink;
@@ -15,7 +16,7 @@ use crate::lifecycle::outcome::Outcome;
 use crate::net::peer::Peer;
 use sink::Sink;
 
-/// How lines look.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
     /// `TIME EVENT key=value …`, coloured on a terminal.
@@ -25,11 +26,11 @@ pub enum Format {
     Json,
     /// The lines of `tcpserver`.
     Tcpserver,
-    /// No lines at all.
+    /// No lines.
     Off,
 }
 
-/// How much is said.
+/// Which events are logged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     /// Errors and warnings only.
@@ -37,20 +38,20 @@ pub enum Level {
     /// Every event.
     #[default]
     Normal,
-    /// What connections receive, too, shortened and escaped.
+    /// Every event, and the bytes that connections receive, shortened and escaped.
     Verbose,
 }
 
-/// A value of a field.
-enum Value<'a> {
+/// The value of a field.
+enum FieldValue<'a> {
     Text(&'a str),
-    /// What a client sent: shown as a Rust byte string would be.
+    /// Bytes from a client, escaped as in a Rust byte string.
     Bytes(&'a [u8]),
     Number(u64),
     Decimal(f64),
 }
 
-use Value::{Bytes, Decimal, Number, Text};
+use FieldValue::{Bytes, Decimal, Number, Text};
 
 /// A log on standard error.
 #[derive(Debug)]
@@ -60,11 +61,11 @@ pub(crate) struct Log {
     colour: bool,
     sink: Sink,
     line: String,
-    /// In each line, where the server has several.
+    /// The name of the service, logged in each line; `None` in a server with one service.
     service: Option<String>,
 }
 
-/// What a connection used, for its last line.
+/// The resources that a connection used, for its `end` line.
 pub(crate) struct Usage {
     pub(crate) duration: Duration,
     pub(crate) bytes: Option<(u64, u64)>,
@@ -73,7 +74,7 @@ pub(crate) struct Usage {
 }
 
 impl Log {
-    /// A log on this process's standard error.
+    /// A log on standard error of this process.
     pub(crate) fn new(format: Format, level: Level, service: Option<String>) -> Log {
         let colour = format == Format::Text
             && std::io::stderr().is_terminal()
@@ -81,27 +82,27 @@ impl Log {
         Log { format, level, colour, sink: Sink::standard_error(), line: String::new(), service }
     }
 
-    /// The same log for a process that keeps no descriptor but standard error.
+    /// The same log, without a descriptor of its own, for a connection process.
     pub(crate) fn for_connection(&self) -> Log {
         Log { sink: Sink::plain(), line: String::new(), service: self.service.clone(), ..*self }
     }
 
-    /// Moves the log's own descriptor, if it has one, to this number or above.
+    /// Moves the log's own descriptor, if it has one, to this number or a higher one.
     pub(crate) fn move_above(&mut self, lowest: i32) {
         self.sink.move_above(lowest);
     }
 
-    /// Whether accepted and ended connections are written down.
+    /// Whether accepted and ended connections are logged.
     pub(crate) fn logs_connections(&self) -> bool {
-        self.format != Format::Off && self.level >= self.level_of_connections()
+        self.format != Format::Off && self.level >= self.connection_level()
     }
 
-    /// From which level on lines are about connections.
-    fn level_of_connections(&self) -> Level {
+    /// The lowest level at which connections are logged.
+    fn connection_level(&self) -> Level {
         if self.format == Format::Tcpserver { Level::Verbose } else { Level::Normal }
     }
 
-    /// Whether received bytes are written down.
+    /// Whether received bytes are logged.
     pub(crate) fn logs_bytes(&self) -> bool {
         !matches!(self.format, Format::Off | Format::Tcpserver) && self.level >= Level::Verbose
     }
@@ -110,10 +111,10 @@ impl Log {
         self.event("listen", &[("address", Text(address)), ("backlog", Number(backlog.into()))]);
     }
 
-    /// How many are served now: a line where lines are those of `tcpserver`.
+    /// The number of connections, as a line of the `tcpserver` format only.
     pub(crate) fn status(&mut self, count: impl FnOnce() -> usize, limit: usize) {
         if self.format == Format::Tcpserver && self.level >= Level::Verbose {
-            self.say(format_args!("status: {}/{limit}", count()));
+            self.tcpserver_line(format_args!("status: {}/{limit}", count()));
         }
     }
 
@@ -130,25 +131,25 @@ impl Log {
         );
     }
 
-    pub(crate) fn end(&mut self, id: u64, peer: &Peer, pid: i32, outcome: &Outcome, spent: &Usage) {
+    pub(crate) fn end(&mut self, id: u64, peer: &Peer, pid: i32, outcome: &Outcome, usage: &Usage) {
         if self.format == Format::Tcpserver {
-            return self.say(format_args!("end {pid} status {}", outcome.wait_status()));
+            return self.tcpserver_line(format_args!("end {pid} status {}", outcome.wait_status()));
         }
         let peer = peer.to_string();
-        let how = outcome.to_string();
+        let outcome = outcome.to_string();
         let mut fields = vec![
             ("id", Number(id)),
             ("peer", Text(&peer)),
             ("pid", Number(pid as u64)),
-            ("outcome", Text(&how)),
-            ("seconds", Decimal(spent.duration.as_secs_f64())),
+            ("outcome", Text(&outcome)),
+            ("seconds", Decimal(usage.duration.as_secs_f64())),
         ];
-        if let Some((bytes_in, bytes_out)) = spent.bytes {
+        if let Some((bytes_in, bytes_out)) = usage.bytes {
             fields.extend([("in", Number(bytes_in)), ("out", Number(bytes_out))]);
         }
         fields.extend([
-            ("cpu_seconds", Decimal(spent.cpu.as_secs_f64())),
-            ("peak_kib", Number(spent.peak_kib)),
+            ("cpu_seconds", Decimal(usage.cpu.as_secs_f64())),
+            ("peak_kib", Number(usage.peak_kib)),
         ]);
         self.event("end", &fields);
     }
@@ -159,31 +160,31 @@ impl Log {
         self.event("receive", &[("id", Number(id)), ("bytes", Number(bytes.len() as u64)), shown]);
     }
 
-    /// What a program said on standard error.
+    /// A line that a program wrote to standard error.
     pub(crate) fn stderr(&mut self, id: u64, line: &[u8]) {
         self.event("stderr", &[("id", Number(id)), ("text", Text(&String::from_utf8_lossy(line)))]);
     }
 
-    /// Lines of a program's standard error that had none of their own.
-    pub(crate) fn stderr_suppressed(&mut self, id: u64, more: u64) {
-        self.event("stderr", &[("id", Number(id)), ("suppressed", Number(more))]);
+    /// The number of lines of a program's standard error that were not logged.
+    pub(crate) fn stderr_suppressed(&mut self, id: u64, suppressed: u64) {
+        self.event("stderr", &[("id", Number(id)), ("suppressed", Number(suppressed))]);
     }
 
     pub(crate) fn reject(&mut self, peer: &Peer, reason: &str) {
         self.event("reject", &[("peer", Text(&peer.to_string())), ("reason", Text(reason))]);
     }
 
-    /// Refusals that had no line of their own.
-    pub(crate) fn rejections(&mut self, more: u64, reason: &str) {
-        self.event("reject", &[("suppressed", Number(more)), ("reason", Text(reason))]);
+    /// The number of rejected clients that were not logged.
+    pub(crate) fn rejects_suppressed(&mut self, suppressed: u64, reason: &str) {
+        self.event("reject", &[("suppressed", Number(suppressed)), ("reason", Text(reason))]);
     }
 
-    /// Rules have been read again.
+    /// The access rules were reloaded.
     pub(crate) fn reload(&mut self, rules: usize) {
         self.event("reload", &[("rules", Number(rules as u64))]);
     }
 
-    /// A source may not come for a while.
+    /// The source of a peer is rejected for this time.
     pub(crate) fn penalty(&mut self, peer: &Peer, reason: &str, time: Duration) {
         self.event(
             "penalty",
@@ -200,7 +201,7 @@ impl Log {
         self.event("drain", &[("connections", Number(connections as u64)), timeout]);
     }
 
-    /// Every service has stopped.
+    /// Every service of the master has stopped.
     pub(crate) fn stop_all(&mut self, services: usize) {
         self.event("stop", &[("services", Number(services as u64))]);
     }
@@ -213,25 +214,25 @@ impl Log {
         self.always("warning", &[("text", Text(text))]);
     }
 
-    pub(crate) fn helper_ended(&mut self, role: &str, pid: i32, how: &Outcome, again_in: Duration) {
+    pub(crate) fn restart(&mut self, role: &str, pid: i32, outcome: &Outcome, restart_in: Duration) {
         self.always(
             "restart",
             &[
                 ("role", Text(role)),
                 ("pid", Number(pid as u64)),
-                ("outcome", Text(&how.to_string())),
-                ("restart_in_seconds", Decimal(again_in.as_secs_f64())),
+                ("outcome", Text(&outcome.to_string())),
+                ("restart_in_seconds", Decimal(restart_in.as_secs_f64())),
             ],
         );
     }
 
-    /// What ends this process.
+    /// The error that ends this process.
     pub(crate) fn fatal(&mut self, error: &Error) {
         self.always("error", &[("text", Text(&error.to_string()))]);
     }
 
-    /// Accepting or forking fails for now.
-    pub(crate) fn trouble(&mut self, what: &str, why: &str, next: &str) {
+    /// An error after which the process goes on.
+    pub(crate) fn error(&mut self, what: &str, why: &str, next: &str) {
         self.always("error", &[("text", Text(&format!("{what}: {why}; {next}")))]);
     }
 
@@ -239,31 +240,31 @@ impl Log {
         self.always("recovered", &[("text", Text(what))]);
     }
 
-    /// A line of `tcpserver`.
-    fn say(&mut self, text: std::fmt::Arguments) {
+    /// Writes a line of the `tcpserver` format.
+    fn tcpserver_line(&mut self, text: std::fmt::Arguments) {
         self.line.clear();
         // Writing to a string cannot fail.
         let _ = writeln!(self.line, "tcpserver: {text}");
         self.sink.write(self.line.as_bytes());
     }
 
-    fn event(&mut self, event: &str, fields: &[(&str, Value)]) {
-        // It has no lines for these but the two that are said elsewhere.
+    fn event(&mut self, event: &str, fields: &[(&str, FieldValue)]) {
+        // The tcpserver format has lines for connections only, which `status` and `end` write.
         if self.level >= Level::Normal && self.format != Format::Tcpserver {
             self.always(event, fields);
         }
     }
 
-    fn always(&mut self, event: &str, fields: &[(&str, Value)]) {
+    fn always(&mut self, event: &str, fields: &[(&str, FieldValue)]) {
         if self.format == Format::Off {
             return;
         }
         if self.format == Format::Tcpserver {
-            let said = fields.iter().find_map(|(key, value)| match value {
+            let text = fields.iter().find_map(|(key, value)| match value {
                 Text(text) if *key == "text" => Some(*text),
                 _ => None,
             });
-            return self.say(format_args!("warning: {}", said.unwrap_or(event)));
+            return self.tcpserver_line(format_args!("warning: {}", text.unwrap_or(event)));
         }
         let dropped = self.sink.take_dropped();
         if dropped > 0 {
@@ -277,7 +278,7 @@ impl Log {
         self.sink.write(self.line.as_bytes());
     }
 
-    fn compose(&mut self, event: &str, fields: &[(&str, Value)]) {
+    fn compose(&mut self, event: &str, fields: &[(&str, FieldValue)]) {
         self.line.clear();
         let time = humantime::format_rfc3339_millis(SystemTime::now());
         let colour = self.colour;
@@ -310,7 +311,7 @@ fn paint(event: &str) -> &'static str {
     }
 }
 
-fn write_value(line: &mut String, value: &Value, format: Format) {
+fn write_value(line: &mut String, value: &FieldValue, format: Format) {
     match value {
         Number(number) => {
             let _ = write!(line, "{number}");
@@ -343,7 +344,7 @@ fn is_plain(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn compose(format: Format, event: &str, fields: &[(&str, Value)]) -> String {
+    fn compose(format: Format, event: &str, fields: &[(&str, FieldValue)]) -> String {
         let mut log = Log { colour: false, ..Log::new(format, Level::Normal, None) };
         log.compose(event, fields);
         let (_time, rest) =
@@ -352,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn text_lines() {
+    fn text_lines_quote_and_escape() {
         for (fields, line) in [
             (vec![("id", Number(7)), ("peer", Text("127.0.0.1:80"))], "e id=7 peer=127.0.0.1:80\n"),
             (vec![("outcome", Text("exit 0"))], "e outcome=\"exit 0\"\n"),
@@ -376,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn levels() {
+    fn levels_select_the_events() {
         for (format, level, connections, bytes) in [
             (Format::Text, Level::Quiet, false, false),
             (Format::Json, Level::Normal, true, false),

@@ -1,8 +1,8 @@
-//! Standard error, written to without ever blocking.
+//! Non-blocking writes to standard error.
 //!
-//! `O_NONBLOCK` cannot be set on it: that would change it for everyone who shares it. A pipe or a
-//! terminal is opened a second time through `/proc`, a description of our own; a socket has a flag
-//! for each write; a regular file never blocks.
+//! `O_NONBLOCK` must not be set on it: that would change it for every process that shares it. A
+//! pipe or a terminal is opened a second time through `/proc`, which makes a file description of
+//! its own; a socket has a flag for each write; a regular file never blocks.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -12,52 +12,54 @@ use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::net::SendFlags;
 use rustix::stdio::stderr;
 
-/// Where lines go, and how many it did not take.
+/// Standard error, and the number of lines that it did not take.
 #[derive(Debug)]
 pub(super) struct Sink {
-    way: Way,
+    mode: SinkMode,
     dropped: u64,
 }
 
 #[derive(Debug)]
-enum Way {
-    /// A non-blocking description of our own.
-    Own(OwnedFd),
+enum SinkMode {
+    /// A non-blocking file description of its own.
+    Reopened(OwnedFd),
     /// Standard error is a socket.
     Socket,
-    /// A regular file, or something that could not be opened again: ask first, then write.
-    Ask,
+    /// A regular file, or one that could not be opened again: poll before each write.
+    Poll,
 }
 
 impl Sink {
+    /// Opens standard error of this process in the mode that its kind of file needs.
     pub(super) fn standard_error() -> Sink {
-        Sink { way: way(), dropped: 0 }
+        Sink { mode: choose_mode(), dropped: 0 }
     }
 
-    /// Without a descriptor of its own.
+    /// A sink without a descriptor of its own.
     pub(super) fn plain() -> Sink {
-        Sink { way: Way::Ask, dropped: 0 }
+        Sink { mode: SinkMode::Poll, dropped: 0 }
     }
 
+    /// Moves the descriptor, if the sink has one, to this number or a higher one.
     pub(super) fn move_above(&mut self, lowest: i32) {
-        if let Way::Own(fd) = &self.way
+        if let SinkMode::Reopened(fd) = &self.mode
             && let Ok(higher) = fcntl_dupfd_cloexec(fd, lowest)
         {
-            self.way = Way::Own(higher);
+            self.mode = SinkMode::Reopened(higher);
         }
     }
 
-    /// Writes a line as a whole, or drops it, counts it and says false. Lines are shorter than
-    /// `PIPE_BUF`, so a pipe takes all of it or nothing (pipe(7)).
+    /// Writes a whole line, or drops and counts it. False if it was dropped. Lines are shorter than
+    /// `PIPE_BUF`, so a pipe takes all of a line or nothing (pipe(7)).
     pub(super) fn write(&mut self, line: &[u8]) -> bool {
-        let written = match &self.way {
-            Way::Own(fd) => retry(|| rustix::io::write(fd, line)),
-            Way::Socket => {
+        let written = match &self.mode {
+            SinkMode::Reopened(fd) => retry(|| rustix::io::write(fd, line)),
+            SinkMode::Socket => {
                 let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
                 retry(|| rustix::net::send(stderr(), line, flags))
             }
-            Way::Ask if writable() => retry(|| rustix::io::write(stderr(), line)),
-            Way::Ask => Err(Errno::AGAIN),
+            SinkMode::Poll if writable() => retry(|| rustix::io::write(stderr(), line)),
+            SinkMode::Poll => Err(Errno::AGAIN),
         };
         if written.is_err() {
             self.dropped += 1;
@@ -65,12 +67,15 @@ impl Sink {
         written.is_ok()
     }
 
+    /// Takes the number of dropped lines.
     pub(super) fn take_dropped(&mut self) -> u64 {
         std::mem::take(&mut self.dropped)
     }
 
+    /// Counts these lines and one more as dropped: the event that was to follow the line with their
+    /// count.
     pub(super) fn add_dropped(&mut self, lines: u64) {
-        // The line that told of them was itself counted, but it is no news.
+        // Not added: `write` has counted the line with the count, which is no event.
         self.dropped = lines + 1;
     }
 }
@@ -79,25 +84,26 @@ fn retry(mut write: impl FnMut() -> Result<usize, Errno>) -> Result<usize, Errno
     rustix::io::retry_on_intr(&mut write)
 }
 
-fn way() -> Way {
+fn choose_mode() -> SinkMode {
     let Ok(stat) = rustix::fs::fstat(stderr()) else {
-        return Way::Ask;
+        return SinkMode::Poll;
     };
     match FileType::from_raw_mode(stat.st_mode) {
-        FileType::Socket => Way::Socket,
+        FileType::Socket => SinkMode::Socket,
         FileType::Fifo | FileType::CharacterDevice => {
             let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
             match rustix::fs::open("/proc/self/fd/2", flags, Mode::empty()) {
-                Ok(fd) => Way::Own(fd),
-                Err(_) => Way::Ask,
+                Ok(fd) => SinkMode::Reopened(fd),
+                Err(_) => SinkMode::Poll,
             }
         }
-        _ => Way::Ask,
+        _ => SinkMode::Poll,
     }
 }
 
+/// Whether standard error takes a write without blocking.
 fn writable() -> bool {
     let stderr = stderr();
-    let mut ask = [PollFd::from_borrowed_fd(stderr.as_fd(), PollFlags::OUT)];
-    matches!(tine_sys::wait::now(&mut ask), Ok(1)) && ask[0].revents().contains(PollFlags::OUT)
+    let mut poll = [PollFd::from_borrowed_fd(stderr.as_fd(), PollFlags::OUT)];
+    matches!(tine_sys::wait::now(&mut poll), Ok(1)) && poll[0].revents().contains(PollFlags::OUT)
 }

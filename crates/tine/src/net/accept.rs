@@ -1,4 +1,4 @@
-//! What an error of `accept` or of `fork` means.
+//! Errors of accept(2) and fork(2): how a forker reacts, and the next move for the administrator.
 
 use std::os::fd::OwnedFd;
 
@@ -37,21 +37,21 @@ fn is_ready(listener: &Listener) -> bool {
     matches!(tine_sys::wait::now(&mut poll), Ok(1))
 }
 
-/// What to do after `accept` failed.
+/// How to go on after `accept` failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AcceptError {
-    /// Nobody is waiting: wait for clients.
+    /// The backlog is empty: wait for clients.
     NoClient,
-    /// It concerned that client alone, or nobody: try the next one at once.
+    /// The error concerns this client alone, or no client: accept the next one at once.
     Next,
-    /// The system is out of something: wait a little, whoever waits stays in the queue.
+    /// A resource is exhausted: pause; clients stay in the backlog.
     Pause,
-    /// The listener itself is no longer one.
+    /// The listener is not a listening socket any more.
     Fatal,
 }
 
-/// Sorts the errors of accept(2). On Linux, errors that are already pending on the new connection come
-/// back from `accept`, too, so that anything unknown is that client's.
+/// Classifies an error of accept(2). On Linux, `accept` also returns errors that are pending on the
+/// new connection, so an unknown error concerns that client alone.
 pub(crate) fn classify(errno: Errno) -> AcceptError {
     match errno {
         Errno::AGAIN => AcceptError::NoClient,
@@ -61,15 +61,15 @@ pub(crate) fn classify(errno: Errno) -> AcceptError {
     }
 }
 
-/// The next move for someone who reads that processes or descriptors have run out.
+/// The next move when processes, descriptors or memory have run out.
 pub(crate) fn advice(errno: Errno) -> &'static str {
     match errno {
         Errno::AGAIN => {
-            "clients wait; raise the limit on processes (`ulimit -u`, TasksMax=, pid_max) or lower --max-connections"
+            "clients wait; raise the limit of processes (`ulimit -u`, TasksMax=, pid_max) or allow fewer connections"
         }
-        Errno::MFILE => "clients wait; raise the limit on open files (`ulimit -n`)",
+        Errno::MFILE => "clients wait; raise the limit of open files (`ulimit -n`)",
         Errno::NFILE => "clients wait; raise fs.file-max",
-        _ => "clients wait; free memory or lower --max-connections",
+        _ => "clients wait; free memory or allow fewer connections",
     }
 }
 
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn only_three_errors_are_fatal() {
-        for (errno, means) in [
+        for (errno, expected) in [
             (Errno::AGAIN, AcceptError::NoClient),
             (Errno::INTR, AcceptError::Next),
             (Errno::CONNABORTED, AcceptError::Next),
@@ -98,7 +98,7 @@ mod tests {
             (Errno::INVAL, AcceptError::Fatal),
             (Errno::NOTSOCK, AcceptError::Fatal),
         ] {
-            assert_eq!(classify(errno), means, "{errno:?}");
+            assert_eq!(classify(errno), expected, "{errno:?}");
         }
     }
 }

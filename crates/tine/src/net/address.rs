@@ -1,4 +1,4 @@
-//! Addresses as they are typed.
+//! Addresses of listeners and servers, as text: `HOST:PORT`, `unix:PATH`.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -10,12 +10,12 @@ use std::str::FromStr;
 use crate::error::Error;
 use crate::net::dns;
 
-/// Where to listen, or where to connect to.
+/// An address to listen on or to connect to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
-    /// A host, by name or number, and a TCP port.
+    /// A host and a TCP port.
     Tcp {
-        /// Name or number, without brackets.
+        /// Host name or numeric address, without brackets.
         host: String,
         /// Port; 0 lets the kernel choose.
         port: u16,
@@ -39,22 +39,22 @@ impl FromStr for Address {
             None => ("::", text),
             Some((host, port)) => (bare_host(text, host)?, port),
         };
-        let port = port.parse().map_err(|_| bad(text, "the port is not a number from 0 to 65535"))?;
+        let port = port.parse().map_err(|_| invalid(text, "the port is not a number from 0 to 65535"))?;
         Ok(Address::Tcp { host: host.to_owned(), port })
     }
 }
 
-fn bad(text: &str, why: &str) -> Error {
+fn invalid(text: &str, why: &str) -> Error {
     Error::usage(
         format_args!("bad address '{text}': {why}"),
-        "write PORT, HOST:PORT, [IPV6]:PORT, unix:PATH or unix:@NAME",
+        "use PORT, HOST:PORT, [IPV6]:PORT, unix:PATH or unix:@NAME",
     )
 }
 
 fn unix(text: &str, path: &str) -> Result<Address, Error> {
-    // sockaddr_un has 108 bytes, with the zero at one end or the other.
+    // sockaddr_un has 108 bytes, one of them the zero byte after a path or before an abstract name.
     if path.is_empty() || path == "@" || path.len() > 107 || path.contains('\0') {
-        return Err(bad(text, "a path or @NAME of 1 to 107 bytes is wanted after 'unix:'"));
+        return Err(invalid(text, "after 'unix:' comes a path or @NAME of 1 to 107 bytes"));
     }
     Ok(match path.strip_prefix('@') {
         Some(name) => Address::Abstract(name.to_owned()),
@@ -66,12 +66,12 @@ fn bare_host<'a>(text: &str, host: &'a str) -> Result<&'a str, Error> {
     if let Some(inner) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         return match inner.parse::<Ipv6Addr>() {
             Ok(_) => Ok(inner),
-            Err(_) => Err(bad(text, "what stands in brackets is no IPv6 address")),
+            Err(_) => Err(invalid(text, "not an IPv6 address in the brackets")),
         };
     }
     match host {
-        "" => Err(bad(text, "there is no host before the colon")),
-        _ if host.contains(':') => Err(bad(text, "an IPv6 address needs brackets")),
+        "" => Err(invalid(text, "the host before the colon is missing")),
+        _ if host.contains(':') => Err(invalid(text, "an IPv6 address needs brackets")),
         _ => Ok(host),
     }
 }
@@ -87,14 +87,14 @@ impl fmt::Display for Address {
     }
 }
 
-/// The socket addresses of a host and port, in the order in which to try them. Numbers need no
-/// lookup; names are looked up as the system is configured to.
+/// The socket addresses of a host and port, in the order in which to try them. Numeric addresses
+/// need no lookup; names go through the name service switch of the system.
 ///
 /// # Errors
 /// [`Error`], exit code 111, if the name does not resolve.
 pub fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
     match host.parse::<IpAddr>() {
-        Ok(number) => Ok(vec![SocketAddr::new(number, port)]),
+        Ok(ip) => Ok(vec![SocketAddr::new(ip, port)]),
         Err(_) => dns::look_up(host, port),
     }
 }
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_be_typed() {
+    fn valid_addresses() {
         for (text, address) in [
             ("9999", tcp("::", 9999)),
             ("0", tcp("::", 0)),
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_not() {
+    fn invalid_addresses() {
         let long = format!("unix:/{}", "x".repeat(107));
         for text in [
             "",
@@ -150,15 +150,15 @@ mod tests {
     }
 
     #[test]
-    fn shown_as_it_can_be_typed() {
+    fn display_can_be_parsed_again() {
         for text in ["localhost:9999", "[::1]:9999", "unix:/run/echo", "unix:@echo"] {
             assert_eq!(text.parse::<Address>().expect(text).to_string(), text);
         }
     }
 
     #[test]
-    fn numbers_need_no_lookup() {
-        let found = resolve("127.0.0.1", 7).expect("a number");
+    fn numeric_addresses_need_no_lookup() {
+        let found = resolve("127.0.0.1", 7).expect("a numeric address");
         assert_eq!(found, ["127.0.0.1:7".parse().expect("an address")]);
     }
 }

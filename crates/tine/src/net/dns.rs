@@ -1,5 +1,5 @@
-//! Names of hosts, looked up as the system is configured to: by `getent`, for the reason that `names.rs` gives; where that is
-//! missing, by the resolver inside the binary.
+//! Host names and addresses, through the name service switch of the system: by `getent`, for the
+//! reason that `system/users.rs` gives; where that is missing, by the resolver in the binary.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
@@ -7,11 +7,11 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use crate::error::Error;
 use crate::system::users::getent;
 
-/// The name of a host by its address, in lower case, as the system is configured to find it. It may take long: not for a
-/// process that others wait for.
+/// The host name of an address, in lower case. A lookup can take many seconds: not for a process
+/// that other connections depend on.
 #[must_use]
 pub fn host_name(address: IpAddr) -> Option<String> {
-    if let Some(name) = first_source().and_then(|hosts| name_in(&hosts, address)) {
+    if let Some(name) = hosts_file_first().and_then(|hosts| name_in(&hosts, address)) {
         return Some(name);
     }
     let records = getent("hosts", Some(&address.to_string()))?;
@@ -19,21 +19,24 @@ pub fn host_name(address: IpAddr) -> Option<String> {
     Some(name.to_ascii_lowercase())
 }
 
-/// Whether a name has this address among its own: whoever has an address can give it any name. It may take long, too.
+/// Whether a host name resolves to this address: the owner of an address can give it any name.
+/// Takes as long as [`host_name`].
 #[must_use]
 pub fn leads_to(host: &str, address: IpAddr) -> bool {
-    first_source().is_some_and(|hosts| addresses_in(&hosts, host).any(|one| one == address))
-        || look_up(host, 0).is_ok_and(|found| found.iter().any(|one| one.ip() == address))
+    hosts_file_first().is_some_and(|hosts| addresses_in(&hosts, host).any(|found| found == address))
+        || look_up(host, 0).is_ok_and(|all| all.iter().any(|found| found.ip() == address))
 }
 
-/// The name of a host that leads back to its address, if it has one that a program can be told: who owns an address can give it
-/// any name, with anything in it. It may take long, too.
+/// The host name of an address, if the name resolves back to the address and contains only
+/// characters of host names: the owner of an address controls the answer. Takes as long as
+/// [`host_name`].
 #[must_use]
 pub fn confirmed_name(address: IpAddr) -> Option<String> {
     host_name(address).filter(|name| is_plain(name) && leads_to(name, address))
 }
 
-/// Whether a name has nothing in it but what names of hosts are made of (RFC 1123, 2.1, and the underscore that many have).
+/// Whether a name contains only characters of host names (RFC 1123, 2.1, and the underscore, which
+/// is common).
 pub(crate) fn is_plain(name: &str) -> bool {
     name.len() <= 255 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
 }
@@ -49,8 +52,8 @@ pub(crate) fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
     if found.is_empty() {
         return Err(Error::system(
             format_args!("cannot resolve '{host}'"),
-            &std::io::Error::other("no such host is known"),
-            "check the spelling, /etc/hosts and the name servers, or give the number",
+            &std::io::Error::other("unknown host"),
+            "check the spelling, /etc/hosts and the name servers, or use a numeric address",
         ));
     }
     Ok(found)
@@ -65,24 +68,24 @@ fn host_records(lines: &str, port: u16) -> Vec<SocketAddr> {
         .collect()
 }
 
-/// What `/etc/hosts` says, where the system is configured to look there first (nsswitch.conf(5)): a process fewer than asking
-/// `getent` is.
-fn first_source() -> Option<String> {
+/// The text of `/etc/hosts`, if the system searches it first (nsswitch.conf(5)): that saves a
+/// `getent` process.
+fn hosts_file_first() -> Option<String> {
     let switch = std::fs::read_to_string("/etc/nsswitch.conf").unwrap_or_default();
     is_files_first(&switch).then(|| std::fs::read_to_string("/etc/hosts").ok()).flatten()
 }
 
-/// Whether hosts are looked for in files before anywhere else, as they are where nothing is said.
+/// Whether nsswitch.conf(5) has `files` as the first source of hosts, which is the default.
 fn is_files_first(switch: &str) -> bool {
     let sources = switch.lines().find_map(|line| line.trim_start().strip_prefix("hosts:"));
     matches!(sources.and_then(|sources| sources.split_whitespace().next()), None | Some("files"))
 }
 
-/// The lines of hosts(5): an address, and its names, the first of which is the canonical one.
+/// The entries of hosts(5): an address and its names, the canonical one first.
 fn hosts_in(hosts: &str) -> impl Iterator<Item = (IpAddr, impl Iterator<Item = &str>)> {
     hosts.lines().filter_map(|line| {
-        let mut words = line.split('#').next()?.split_whitespace();
-        Some((words.next()?.parse().ok()?, words))
+        let mut fields = line.split('#').next()?.split_whitespace();
+        Some((fields.next()?.parse().ok()?, fields))
     })
 }
 
@@ -102,8 +105,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_stands_in_files() {
-        let hosts = "127.0.0.1\tLocalhost loopback # 192.0.2.9 x\n\n# ::1 no\n::1 ip6-localhost localhost\n192.0.2.1\nnonsense x\n";
+    fn entries_of_the_hosts_file() {
+        let hosts = "127.0.0.1\tLocalhost loopback # 192.0.2.9 x\n\n\
+            # ::1 no\n::1 ip6-localhost localhost\n192.0.2.1\nnonsense x\n";
         for (address, name) in [
             ("127.0.0.1", Some("localhost")),
             ("::1", Some("ip6-localhost")),
@@ -112,20 +116,21 @@ mod tests {
         ] {
             assert_eq!(name_in(hosts, address.parse().expect(address)).as_deref(), name, "{address}");
         }
-        let addresses: Vec<String> = addresses_in(hosts, "LOCALHOST").map(|one| one.to_string()).collect();
+        let addresses: Vec<String> =
+            addresses_in(hosts, "LOCALHOST").map(|found| found.to_string()).collect();
         assert_eq!(addresses, ["127.0.0.1", "::1"]);
-        for (switch, first) in [
+        for (switch, expected) in [
             ("", true),
             ("hosts: files dns", true),
             ("passwd: files\nhosts:\tdns files\n", false),
             ("hosts: mymachines files", false),
         ] {
-            assert_eq!(is_files_first(switch), first, "{switch}");
+            assert_eq!(is_files_first(switch), expected, "{switch}");
         }
     }
 
     #[test]
-    fn names_lead_to_their_addresses() {
+    fn names_resolve_to_their_addresses() {
         assert!(leads_to("localhost", [127, 0, 0, 1].into()));
         assert!(!leads_to("localhost", [192, 0, 2, 1].into()));
         assert!(!leads_to("no-such-host.invalid", [127, 0, 0, 1].into()));
@@ -133,12 +138,12 @@ mod tests {
     }
 
     #[test]
-    fn hosts() {
+    fn lines_of_getent() {
         let lines = "::1             STREAM localhost\n::1             DGRAM\n127.0.0.1       STREAM\n";
         let found = host_records(lines, 7);
         assert_eq!(found.len(), 3);
         assert_eq!(found[2], "127.0.0.1:7".parse().expect("an address"));
-        assert_eq!(look_up("no-such-host.invalid", 7).expect_err("unknown").exit_code(), 111);
+        assert_eq!(look_up("no-such-host.invalid", 7).expect_err("an unknown host").exit_code(), 111);
         assert!(look_up("localhost", 7).expect("known").iter().all(|a| a.ip().is_loopback()));
     }
 }

@@ -1,14 +1,15 @@
-//! Listening sockets passed by a service manager (sd_listen_fds(3)).
+//! Listening sockets that a service manager passes (sd_listen_fds(3)).
 
 use tine_sys::process::Alone;
 
 use crate::error::Error;
 use crate::net::listener::Listener;
 
-/// The first descriptor that is passed.
+/// The first passed descriptor (`SD_LISTEN_FDS_START`).
 const FIRST: i32 = 3;
 
-/// The sockets that are meant for this process, with their names; the variables are removed.
+/// The sockets that are passed to this process. Removes the variables, so that no program inherits
+/// them.
 pub(crate) fn listeners() -> Result<Vec<Listener>, Error> {
     let variable = |name: &str| std::env::var(name).ok();
     let names = passed(
@@ -17,11 +18,11 @@ pub(crate) fn listeners() -> Result<Vec<Listener>, Error> {
         variable("LISTEN_FDNAMES").as_deref(),
         std::process::id(),
     )?;
-    forget_variables();
+    remove_variables();
     let mut listeners = Vec::new();
     for (number, name) in (FIRST..).zip(names) {
         let socket = tine_sys::fd::inherited(number).map_err(|why| {
-            let next = "pass as many descriptors as LISTEN_FDS says, from 3 on";
+            let next = "pass the number of descriptors that LISTEN_FDS has, from 3 on";
             Error::system(format_args!("cannot use inherited descriptor {number} ('{name}')"), &why, next)
         })?;
         listeners.push(Listener::inherited(socket, &name)?);
@@ -29,8 +30,8 @@ pub(crate) fn listeners() -> Result<Vec<Listener>, Error> {
     Ok(listeners)
 }
 
-/// What is passed belongs to this process, not to whatever it starts.
-fn forget_variables() {
+/// Removes the variables: they concern this process, not those that it starts.
+fn remove_variables() {
     if let Ok(alone) = Alone::check() {
         for name in ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"] {
             tine_sys::environment::remove(name, &alone);
@@ -38,7 +39,7 @@ fn forget_variables() {
     }
 }
 
-/// The names of the descriptors passed, by the three variables.
+/// The names of the passed descriptors, from the three variables and the id of this process.
 fn passed(
     pid: Option<&str>,
     count: Option<&str>,
@@ -48,14 +49,14 @@ fn passed(
     if pid.and_then(|pid| pid.parse().ok()) != Some(own) {
         return Ok(Vec::new());
     }
-    let bad = |text: &str| {
+    let invalid = |text: &str| {
         Error::usage(
-            format_args!("LISTEN_FDS is '{text}', not a number of descriptors"),
-            "unset it, or start the server by socket activation",
+            format_args!("LISTEN_FDS is '{text}', not a number from 0 to 1024"),
+            "unset it, or let the service manager set it (socket activation)",
         )
     };
     let count = count.unwrap_or("0");
-    let number: usize = count.parse().ok().filter(|number| *number <= 1024).ok_or_else(|| bad(count))?;
+    let number: usize = count.parse().ok().filter(|number| *number <= 1024).ok_or_else(|| invalid(count))?;
     let mut names = names.unwrap_or("").split(':').filter(|name| !name.is_empty());
     Ok((0..number).map(|_| names.next().unwrap_or("unknown").to_owned()).collect())
 }
@@ -65,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn which_descriptors_are_meant_for_us() {
+    fn descriptors_passed_to_this_process() {
         let none: &[&str] = &[];
         for (pid, count, names, expected) in [
             (None, None, None, none),

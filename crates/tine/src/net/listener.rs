@@ -1,4 +1,4 @@
-//! Sockets that wait for clients: bound here, or inherited from whoever started this process.
+//! Listening sockets: bound here, or inherited from the process that started this one.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -18,18 +18,18 @@ use crate::net::address::{Address, resolve};
 #[derive(Debug)]
 pub(crate) struct Listener {
     socket: OwnedFd,
-    /// As the log shows it.
+    /// The address as logged.
     pub(crate) name: String,
     /// The TCP port.
     pub(crate) port: Option<u16>,
-    /// Another socket of the same address before this one has said the port already.
+    /// An earlier listener of the same address has the same port, which is printed once.
     repeats: bool,
-    /// Held for its end only, when the file goes.
+    /// Removes the file of a Unix socket when it is dropped.
     _file: Option<SocketFile>,
-    /// Whoever started this process has it, too.
+    /// Another process has the socket, too: it was inherited.
     pub(crate) shared: bool,
-    /// Accepting from it can block: it came that way, and `O_NONBLOCK` would change it for everyone
-    /// who shares it.
+    /// `accept` can block. The socket was inherited without `O_NONBLOCK`, and setting it would
+    /// change the socket for every process that shares it.
     pub(crate) blocks: bool,
 }
 
@@ -40,7 +40,7 @@ impl AsFd for Listener {
 }
 
 impl Listener {
-    /// Binds every address that this one stands for: a name can have several.
+    /// Binds every socket address that an address resolves to: a host name can have several.
     pub(crate) fn bind(address: &Address, backlog: u32) -> Result<Vec<Listener>, Error> {
         match address {
             Address::Tcp { host, port } => bind_host(host, *port, backlog),
@@ -49,18 +49,18 @@ impl Listener {
                 let target = SocketAddrUnix::new_abstract_name(name.as_bytes());
                 let target = target.map_err(|why| cannot_listen(address, why))?;
                 let socket = bind_unix(address, &target, backlog)?;
-                Ok(vec![Listener::ours(socket, address.to_string(), None)])
+                Ok(vec![Listener::new(socket, address.to_string(), None)])
             }
         }
     }
 
-    fn ours(socket: OwnedFd, name: String, port: Option<u16>) -> Listener {
+    fn new(socket: OwnedFd, name: String, port: Option<u16>) -> Listener {
         Listener { socket, name, port, repeats: false, _file: None, shared: false, blocks: false }
     }
 
-    /// A listening stream socket that whoever started this process opened.
+    /// A listening stream socket that the process that started this one opened.
     pub(crate) fn inherited(socket: OwnedFd, name: &str) -> Result<Listener, Error> {
-        let next = "pass a listening stream socket, or give an address instead";
+        let next = "pass a listening stream socket, or bind an address instead";
         let unfit = |why: Errno| {
             Error::system(format_args!("cannot serve inherited socket '{name}'"), &why.into(), next)
         };
@@ -68,7 +68,7 @@ impl Listener {
             || sockopt::socket_type(&socket).map_err(unfit)? != SocketType::STREAM
         {
             return Err(Error::usage(
-                format_args!("inherited socket '{name}' does not listen for streams"),
+                format_args!("inherited socket '{name}' is not a listening stream socket"),
                 next,
             ));
         }
@@ -80,7 +80,7 @@ impl Listener {
         let shown = tcp.map_or_else(|| "unix".to_owned(), |address| address.to_string());
         let blocks = !rustix::fs::fcntl_getfl(&socket).map_err(unfit)?.contains(OFlags::NONBLOCK);
         let mut listener =
-            Listener::ours(socket, format!("{shown} ({name})"), tcp.map(|address| address.port()));
+            Listener::new(socket, format!("{shown} ({name})"), tcp.map(|address| address.port()));
         listener.shared = true;
         listener.blocks = blocks;
         Ok(listener)
@@ -95,27 +95,27 @@ impl Listener {
         listen(&self.socket, backlog).map_err(|why| cannot_listen(&self.name, why))
     }
 
-    /// Clients' sockets inherit it (tcp(7)).
-    pub(crate) fn set_no_delay(&self, at_once: bool) -> Result<(), Error> {
+    /// Sets `TCP_NODELAY`, which accepted sockets inherit (tcp(7)).
+    pub(crate) fn set_no_delay(&self, enabled: bool) -> Result<(), Error> {
         if self.port.is_none() {
             return Ok(());
         }
-        sockopt::set_tcp_nodelay(&self.socket, at_once).map_err(|why| cannot_listen(&self.name, why))
+        sockopt::set_tcp_nodelay(&self.socket, enabled).map_err(|why| cannot_listen(&self.name, why))
     }
 
-    /// Moves the descriptor to this number or above.
+    /// Moves the descriptor to this number or a higher one.
     pub(crate) fn move_above(&mut self, lowest: i32) -> Result<(), Errno> {
         self.socket = fcntl_dupfd_cloexec(&self.socket, lowest)?;
         Ok(())
     }
 
-    /// Whether it is an IPv6 socket, and its port; `None` where it is no TCP socket.
+    /// Whether it is an IPv6 socket, and its port; `None` where it is not a TCP socket.
     pub(crate) fn family_and_port(&self) -> Option<(bool, u16)> {
         let local = SocketAddr::try_from(rustix::net::getsockname(self).ok()?).ok()?;
         Some((local.is_ipv6(), local.port()))
     }
 
-    /// Clients in the backlog. For TCP the kernel reports the number (`ss -l`); for Unix sockets only
+    /// The number of clients in the backlog. For TCP the kernel reports it (`ss -l`); for Unix sockets only
     /// whether there is one, and then the number is taken as unlimited.
     pub(crate) fn queued(&self) -> u64 {
         if self.port.is_some()
@@ -128,8 +128,8 @@ impl Listener {
     }
 }
 
-/// The file of a socket that this process bound. Dropping it there removes the file, if it is still the
-/// same; in a process forked later, dropping it does nothing.
+/// The file of a Unix socket that this process bound. Dropping it removes the file, unless another
+/// file has replaced it; in a process forked later, dropping it does nothing.
 #[derive(Debug)]
 struct SocketFile {
     path: PathBuf,
@@ -141,7 +141,7 @@ struct SocketFile {
 impl SocketFile {
     fn of(path: &Path) -> Option<SocketFile> {
         let file = std::fs::symlink_metadata(path).ok()?;
-        // Whatever the working directory is when it is removed.
+        // The working directory can change before the file is removed.
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         Some(SocketFile { path, device: file.dev(), inode: file.ino(), process: std::process::id() })
     }
@@ -149,11 +149,12 @@ impl SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        let still = std::fs::symlink_metadata(&self.path);
+        let current = std::fs::symlink_metadata(&self.path);
         if std::process::id() == self.process
-            && still.is_ok_and(|file| (file.dev(), file.ino()) == (self.device, self.inode))
+            && current.is_ok_and(|file| (file.dev(), file.ino()) == (self.device, self.inode))
         {
-            // Gone by itself or in a directory that is no longer ours: nothing to be done.
+            // It fails where the file was removed, or where this user may no longer write: both are
+            // harmless.
             let _ = std::fs::remove_file(&self.path);
         }
     }
@@ -167,7 +168,7 @@ fn bind_host(host: &str, port: u16, backlog: u32) -> Result<Vec<Listener>, Error
         let port = found.first().and_then(|first| first.port).unwrap_or(port);
         match bind_tcp(SocketAddr::new(address.ip(), port), backlog) {
             Ok((socket, local)) => {
-                let mut listener = Listener::ours(socket, local.to_string(), Some(local.port()));
+                let mut listener = Listener::new(socket, local.to_string(), Some(local.port()));
                 listener.repeats = !found.is_empty();
                 found.push(listener);
             }
@@ -181,16 +182,17 @@ fn bind_host(host: &str, port: u16, backlog: u32) -> Result<Vec<Listener>, Error
     }
 }
 
-/// Whether this machine does not have the address's family, so that the next address may do.
+/// Whether the machine lacks the address family, so that another address of the host may work.
 fn is_family_missing(why: Errno) -> bool {
     why == Errno::AFNOSUPPORT || why == Errno::ADDRNOTAVAIL
 }
 
-/// Binds and listens. `[::]` takes IPv4 clients, too, and is `0.0.0.0` where there is no IPv6.
+/// Binds and listens. `[::]` accepts IPv4 clients, too, and becomes `0.0.0.0` on a machine without
+/// IPv6.
 fn bind_tcp(address: SocketAddr, backlog: u32) -> Result<(OwnedFd, SocketAddr), Errno> {
-    let everywhere = address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED);
-    match bind_tcp_as(address, everywhere, backlog) {
-        Err(why) if everywhere && is_family_missing(why) => {
+    let unspecified = address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+    match bind_tcp_as(address, unspecified, backlog) {
+        Err(why) if unspecified && is_family_missing(why) => {
             let address = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port());
             bind_tcp_as(address, false, backlog)
         }
@@ -217,9 +219,10 @@ fn listen(socket: &OwnedFd, backlog: u32) -> Result<(), Errno> {
     rustix::net::listen(socket, i32::try_from(backlog).unwrap_or(i32::MAX))
 }
 
-/// Options that accepted sockets inherit, so that they cost nothing per connection. A silent client is
-/// asked after a minute, and given up after six unanswered probes, 10 s apart. TCP_USER_TIMEOUT stays
-/// off: it would also end clients that only read slowly.
+/// Sets the options that accepted sockets inherit, so that they cost nothing per connection.
+/// Keep-alive probes start after a minute without traffic; after six unanswered probes, 10 s apart,
+/// the kernel resets the connection. TCP_USER_TIMEOUT stays off: it would also end clients that
+/// only read slowly.
 fn set_tcp_options(socket: &OwnedFd) -> Result<(), Errno> {
     use std::time::Duration;
     sockopt::set_socket_keepalive(socket, true)?;
@@ -233,18 +236,18 @@ fn bind_path(address: &Address, path: &Path, backlog: u32) -> Result<Listener, E
     let target = SocketAddrUnix::new(path).map_err(|why| cannot_listen(address, why))?;
     let socket = match bind_unix(address, &target, backlog) {
         Err(_) if is_abandoned(path) => {
-            // Whoever made it has gone. If it is removed by someone else meanwhile, the better.
+            // No process listens on it. Another process may have removed it already.
             let _ = std::fs::remove_file(path);
             bind_unix(address, &target, backlog)?
         }
         result => result?,
     };
-    let mut listener = Listener::ours(socket, address.to_string(), None);
+    let mut listener = Listener::new(socket, address.to_string(), None);
     listener._file = SocketFile::of(path);
     Ok(listener)
 }
 
-/// Whether a socket file is there and nobody answers on it.
+/// Whether a path is a socket file on which no process listens.
 fn is_abandoned(path: &Path) -> bool {
     let is_socket = std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
     is_socket
@@ -262,15 +265,18 @@ fn bind_unix(address: &Address, target: &SocketAddrUnix, backlog: u32) -> Result
     bound.map_err(|why| cannot_listen(address, why))
 }
 
+/// The error of a listener, with the next move for each cause.
 fn cannot_listen(address: &impl std::fmt::Display, why: Errno) -> Error {
     let next = match why {
-        Errno::ADDRINUSE => "stop what listens there (`ss -ltnp` names it), or choose another address",
+        Errno::ADDRINUSE => {
+            "stop the process that listens there (`ss -ltnp` shows it), or choose another address"
+        }
         Errno::ACCESS => {
-            "choose a port from 1024 up or a directory you may write to, or start with the privilege"
+            "choose a port from 1024 up or a directory that you may write to, or give it CAP_NET_BIND_SERVICE"
         }
         Errno::ADDRNOTAVAIL => "choose an address of this machine (`ip address` lists them)",
         Errno::NOENT | Errno::NOTDIR => "create the directory first",
-        Errno::MFILE => "raise the limit on open files (`ulimit -n`)",
+        Errno::MFILE => "raise the limit of open files (`ulimit -n`)",
         _ => "choose another address",
     };
     Error::system(format_args!("cannot listen on {address}"), &why.into(), next)
@@ -281,29 +287,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_port_for_all_addresses_of_a_name() {
+    fn all_addresses_of_a_host_name_share_one_port() {
         let found = Listener::bind(&"localhost:0".parse().expect("an address"), 16).expect("bound");
         assert!(found.iter().all(|listener| listener.port == found[0].port));
         assert_eq!(found.iter().filter(|listener| !listener.repeats).count(), 1);
     }
 
     #[test]
-    fn socket_files() {
+    fn a_socket_file_is_replaced_when_abandoned_and_removed_by_its_owner() {
         let path = std::env::temp_dir().join(format!("tine-listener-{}", std::process::id()));
         let address: Address = format!("unix:{}", path.display()).parse().expect("an address");
         let first = Listener::bind(&address, 16).expect("bound");
-        let taken = Listener::bind(&address, 16).expect_err("somebody answers");
+        let taken = Listener::bind(&address, 16).expect_err("a process listens");
         assert_eq!(taken.exit_code(), 111, "{taken}");
         drop(first);
-        let second = Listener::bind(&address, 16).expect("nobody answers any more");
+        let second = Listener::bind(&address, 16).expect("no process listens any more");
         drop(second);
         assert!(!path.exists());
-        let third = Listener::bind(&address, 16).expect("nothing is there");
-        std::fs::remove_file(&path).expect("there");
+        let third = Listener::bind(&address, 16).expect("the file is gone");
+        std::fs::remove_file(&path).expect("exists");
         std::fs::write(&path, "mine").expect("a file");
-        Listener::bind(&address, 16).expect_err("no socket of anybody");
+        Listener::bind(&address, 16).expect_err("not a socket");
         drop(third);
         assert!(path.exists(), "not ours");
-        std::fs::remove_file(&path).expect("there");
+        std::fs::remove_file(&path).expect("exists");
     }
 }

@@ -1,4 +1,4 @@
-//! Addresses, listeners, clients' addresses and their host names.
+//! Addresses, listeners, peers and host names.
 
 pub(crate) mod accept;
 pub(crate) mod address;

@@ -1,4 +1,4 @@
-//! Who is at the other end.
+//! The peer of a connection.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -13,7 +13,8 @@ pub enum Peer {
 }
 
 impl Peer {
-    /// The peer that `accept` told, or a Unix one if it told none that is TCP.
+    /// The peer from the address that `accept` returned; any address but a TCP one is that of a
+    /// Unix socket.
     #[inline]
     pub(crate) fn from_accept(address: Option<rustix::net::SocketAddrAny>) -> Peer {
         match address.and_then(|address| SocketAddr::try_from(address).ok()) {
@@ -22,7 +23,7 @@ impl Peer {
         }
     }
 
-    /// As three words, for shared memory.
+    /// Encodes the peer in three words, for shared memory.
     #[inline]
     pub(crate) fn to_words(self) -> [u64; 3] {
         let Peer::Tcp(address) = self else {
@@ -56,7 +57,7 @@ impl Peer {
     }
 }
 
-/// An IPv4 address that came in over an IPv6 socket, as IPv4 (RFC 4291, 2.5.5.2).
+/// Converts an IPv4-mapped IPv6 address to IPv4 (RFC 4291, 2.5.5.2).
 #[inline]
 pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
     match address.ip().to_canonical() {
@@ -79,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_and_back() {
+    fn encoding_in_words() {
         for text in ["127.0.0.1:80", "[::1]:65535", "[fe80::1%7]:1", "255.255.255.255:0"] {
             let peer = Peer::Tcp(text.parse().expect(text));
             assert_eq!(Peer::from_words(peer.to_words()), peer);
@@ -88,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn dual_stack_clients_have_their_own_address() {
+    fn mapped_addresses_become_ipv4() {
         let mapped = "[::ffff:192.0.2.1]:5".parse().expect("an address");
         assert_eq!(Peer::Tcp(canonical(mapped)).to_string(), "192.0.2.1:5");
     }

@@ -16,7 +16,7 @@ use crate::error::HandlerError;
 use crate::lifecycle::outcome::{ExitReport, SILENT};
 use crate::log::Log;
 use crate::processes::start::show_connection;
-use crate::program::launch::{LaunchContext, LaunchTarget, Launcher};
+use crate::program::launch::{LaunchContext, Launcher, ProgramConnection};
 use crate::shared::board::Entry;
 use crate::shared::stats::ConnStats;
 
@@ -73,13 +73,13 @@ fn execute<H>(mut context: ConnContext<'_, H>, mut job: Job) -> ! {
     };
     if launcher.prepares() {
         show_connection(job.entry, context.title.as_mut());
-        let target = LaunchTarget { socket: &job.socket, entry: job.entry, context: &job.launch };
+        let target = ProgramConnection { socket: &job.socket, entry: job.entry, launch_context: &job.launch };
         match launcher.prepare(&target, context.first_server_fd) {
             Ok(variables) => job.launch.variables = variables,
             Err(report) => fail(report),
         }
     }
-    let target = LaunchTarget { socket: &job.socket, entry: job.entry, context: &job.launch };
+    let target = ProgramConnection { socket: &job.socket, entry: job.entry, launch_context: &job.launch };
     let report = match launcher.relays() {
         true => {
             show_connection(job.entry, context.title.as_mut());

@@ -140,7 +140,7 @@ impl Rejector {
     fn log_suppressed(&mut self) {
         for reason in Reason::ALL {
             if let Some(count) = self.line_limits[reason.index()].due(Instant::now()) {
-                self.log.rejections(count, reason.name());
+                self.log.rejects_suppressed(count, reason.name());
             }
         }
     }

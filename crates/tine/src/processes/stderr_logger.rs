@@ -65,7 +65,7 @@ pub(crate) fn run(start: LoggerStart) -> ! {
         Ok(queue) => queue,
         Err(why) => {
             let next = "raise the limits on open files and memory";
-            log.trouble("cannot read programs' standard error", &reason(&why.into()), next);
+            log.error("cannot read programs' standard error", &reason(&why.into()), next);
             exit_now(111)
         }
     };

@@ -1,4 +1,5 @@
-//! The environment of a program: what it inherits, what it is given, and what it learns of its connection.
+//! The environment of a program: variables that it inherits, those that are set for it, and those
+//! that describe its connection.
 
 use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
@@ -8,7 +9,7 @@ use tine_sys::exec::CStrings;
 
 use crate::system::descendants::CONNECTION;
 
-/// Variables that would lie if they were inherited: about another connection, or meant for the server.
+/// Variables that are not inherited: they describe another connection, or belong to the server.
 const NOT_INHERITED: [&str; 31] = [
     SERVICE,
     "PROTO",
@@ -43,10 +44,10 @@ const NOT_INHERITED: [&str; 31] = [
     "WATCHDOG_USEC",
 ];
 
-/// The variable that names the service, where the server has several.
+/// The environment variable that holds the name of the service, in a server with several.
 pub(crate) const SERVICE: &str = "TINE_SERVICE";
 
-/// What does not depend on the connection.
+/// The part of the environment that all connections share.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Environment {
     clear: bool,
@@ -63,63 +64,63 @@ impl Environment {
         self.clear = clear;
     }
 
-    /// The variables that every connection has, from those of the server.
+    /// The variables of every connection, from those of the server.
     pub(super) fn base(&self, server: impl Iterator<Item = (OsString, OsString)>) -> CStrings {
         let hidden = |name: &OsStr| {
             name == CONNECTION
                 || NOT_INHERITED.iter().any(|other| name == *other)
                 || self.set.iter().any(|(set, _)| set == name)
         };
-        let mut words = CStrings::default();
+        let mut variables = CStrings::default();
         let inherited = server.filter(|(name, _)| !self.clear && !hidden(name));
         for (name, value) in inherited.chain(self.set.iter().cloned()) {
-            words.push_bytes(&[name.as_bytes(), b"=", value.as_bytes()].concat());
+            variables.push_bytes(&[name.as_bytes(), b"=", value.as_bytes()].concat());
         }
-        words
+        variables
     }
 }
 
-/// The two ends of a connection, as far as a program can be told.
+/// The addresses of a connection, as its program gets them.
 #[derive(Clone, Debug)]
-pub(super) enum Ends {
+pub(super) enum Endpoints {
     Tcp {
         local: Option<SocketAddr>,
         remote: SocketAddr,
     },
-    /// Who connected: user, group and process id (`SO_PEERCRED`, unix(7)).
+    /// User, group and process id of the client (`SO_PEERCRED`, unix(7)).
     Unix {
-        peer: Option<(u32, u32, i32)>,
+        credentials: Option<(u32, u32, i32)>,
     },
 }
 
-/// Adds what a program learns of its connection: the variables of UCSPI, those of CGI as systemd gives
-/// them, and the id in the log; `REMOTE_HOST` where that is asked for. What does not apply is left out.
-pub(super) fn describe(words: &mut CStrings, id: u64, ends: &Ends, remote_host: bool) {
-    match ends {
-        Ends::Tcp { local, remote } => {
-            words.push("PROTO=TCP");
+/// Adds the variables that describe a connection: those of UCSPI, those of CGI that systemd sets
+/// too, and the id in the log; `REMOTE_HOST` if requested. Unknown values are left out.
+pub(super) fn describe(variables: &mut CStrings, id: u64, endpoints: &Endpoints, remote_host: bool) {
+    match endpoints {
+        Endpoints::Tcp { local, remote } => {
+            variables.push("PROTO=TCP");
             if let Some(local) = local {
-                words.push(format_args!("TCPLOCALIP={}", local.ip()));
-                words.push(format_args!("TCPLOCALPORT={}", local.port()));
+                variables.push(format_args!("TCPLOCALIP={}", local.ip()));
+                variables.push(format_args!("TCPLOCALPORT={}", local.port()));
             }
-            words.push(format_args!("TCPREMOTEIP={}", remote.ip()));
-            words.push(format_args!("TCPREMOTEPORT={}", remote.port()));
-            words.push(format_args!("REMOTE_ADDR={}", remote.ip()));
-            words.push(format_args!("REMOTE_PORT={}", remote.port()));
+            variables.push(format_args!("TCPREMOTEIP={}", remote.ip()));
+            variables.push(format_args!("TCPREMOTEPORT={}", remote.port()));
+            variables.push(format_args!("REMOTE_ADDR={}", remote.ip()));
+            variables.push(format_args!("REMOTE_PORT={}", remote.port()));
             if remote_host {
-                words.push(format_args!("REMOTE_HOST={}", remote.ip()));
+                variables.push(format_args!("REMOTE_HOST={}", remote.ip()));
             }
         }
-        Ends::Unix { peer } => {
-            words.push("PROTO=UNIX");
-            if let Some((uid, gid, pid)) = peer {
-                words.push(format_args!("UNIXREMOTEEUID={uid}"));
-                words.push(format_args!("UNIXREMOTEEGID={gid}"));
-                words.push(format_args!("UNIXREMOTEPID={pid}"));
+        Endpoints::Unix { credentials } => {
+            variables.push("PROTO=UNIX");
+            if let Some((uid, gid, pid)) = credentials {
+                variables.push(format_args!("UNIXREMOTEEUID={uid}"));
+                variables.push(format_args!("UNIXREMOTEEGID={gid}"));
+                variables.push(format_args!("UNIXREMOTEPID={pid}"));
             }
         }
     }
-    words.push(format_args!("{CONNECTION}={id}"));
+    variables.push(format_args!("{CONNECTION}={id}"));
 }
 
 #[cfg(test)]
@@ -132,12 +133,12 @@ mod tests {
             .map(|(name, value)| (name.into(), value.into()))
     }
 
-    fn all(words: &CStrings) -> Vec<String> {
-        words.iter().map(|word| word.to_string_lossy().into_owned()).collect()
+    fn all(variables: &CStrings) -> Vec<String> {
+        variables.iter().map(|variable| variable.to_string_lossy().into_owned()).collect()
     }
 
     #[test]
-    fn what_is_inherited_set_and_cleared() {
+    fn inherited_set_and_cleared_variables() {
         let mut environment = Environment::default();
         assert_eq!(all(&environment.base(server())), ["PATH=/bin", "TERM=x"]);
         environment.set("TERM".into(), "dumb".into());
@@ -149,11 +150,11 @@ mod tests {
     }
 
     #[test]
-    fn what_a_program_learns_of_its_connection() {
+    fn variables_that_describe_the_connection() {
         let address = |text: &str| text.parse::<SocketAddr>().expect("an address");
-        for (ends, expected) in [
+        for (endpoints, expected) in [
             (
-                Ends::Tcp { local: Some(address("[::1]:7")), remote: address("[fe80::1%3]:4711") },
+                Endpoints::Tcp { local: Some(address("[::1]:7")), remote: address("[fe80::1%3]:4711") },
                 &[
                     "PROTO=TCP",
                     "TCPLOCALIP=::1",
@@ -166,7 +167,7 @@ mod tests {
                 ][..],
             ),
             (
-                Ends::Tcp { local: None, remote: address("192.0.2.1:1") },
+                Endpoints::Tcp { local: None, remote: address("192.0.2.1:1") },
                 &[
                     "PROTO=TCP",
                     "TCPREMOTEIP=192.0.2.1",
@@ -177,7 +178,7 @@ mod tests {
                 ],
             ),
             (
-                Ends::Unix { peer: Some((0, 1, 2)) },
+                Endpoints::Unix { credentials: Some((0, 1, 2)) },
                 &[
                     "PROTO=UNIX",
                     "UNIXREMOTEEUID=0",
@@ -186,11 +187,11 @@ mod tests {
                     "TINE_CONNECTION=5",
                 ],
             ),
-            (Ends::Unix { peer: None }, &["PROTO=UNIX", "TINE_CONNECTION=5"]),
+            (Endpoints::Unix { credentials: None }, &["PROTO=UNIX", "TINE_CONNECTION=5"]),
         ] {
-            let mut words = CStrings::default();
-            describe(&mut words, 5, &ends, false);
-            assert_eq!(all(&words), expected);
+            let mut variables = CStrings::default();
+            describe(&mut variables, 5, &endpoints, false);
+            assert_eq!(all(&variables), expected);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Executing the program for a connection. Runs in forkers, and in spares that have got their client.
+//! Executes the program of a connection: in a forker, or in a spare that has accepted its client.
 
 use std::ffi::{CStr, CString};
 use std::io;
@@ -14,7 +14,7 @@ use tine_sys::exec::{CStrings, CgroupEntry, Execution, Stack, spawn_sibling};
 use tine_sys::identity::become_user;
 use tine_sys::process::{Alone, How, Side, exit_now, fork};
 
-use super::environment::{Ends, describe};
+use super::environment::{Endpoints, describe};
 use super::prepare::{Incoming, to_bytes};
 use super::{Program, Stderr, Terminal, relay};
 use crate::admission::access::PendingNameRules;
@@ -27,56 +27,57 @@ use crate::shared::messages::{Sender, StderrPipe};
 use crate::system::procfs::own_id;
 use crate::system::users::Identity;
 
-/// A program, ready to be executed for one connection after the other.
+/// A program that is ready to be executed for each connection.
 #[derive(Debug)]
 pub(crate) struct Launcher<'a> {
     path: CString,
     image: Image<'a>,
     stack: Stack,
-    /// Where the reading ends of standard error go.
+    /// The channel of the stderr logger, which gets the reading ends of pipes.
     stderr_logger: Option<Sender<StderrPipe>>,
 }
 
-/// A connection that the program is executed for.
+/// The connection that the program is executed for.
 #[derive(Debug)]
-pub(crate) struct LaunchTarget<'a> {
+pub(crate) struct ProgramConnection<'a> {
     pub(crate) socket: &'a OwnedFd,
     pub(crate) entry: Entry,
-    pub(crate) context: &'a LaunchContext,
+    pub(crate) launch_context: &'a LaunchContext,
 }
 
-/// What a forker finds out for a connection's process, which cannot: it has none of the tables.
+/// Facts that a forker looks up for a connection process, which has none of the tables.
 #[derive(Debug, Default)]
 pub(crate) struct LaunchContext {
-    /// The way into its cgroup, where it has one.
+    /// The entry into the cgroup of the slot; `None` without cgroups.
     pub(crate) cgroup: Option<CgroupEntry>,
-    /// The variables that a rule sets for it, `NAME=VALUE` and a zero byte each.
+    /// The variables that the access rule of the client sets, `NAME=VALUE` and a zero byte each.
     pub(crate) variables: Vec<u8>,
-    /// What the rules leave to its client's name.
+    /// The access rules that the host name of the client decides.
     pub(crate) pending_name_rules: Option<PendingNameRules>,
 }
 
-/// What is executed. It is the same for all connections, but for the last variables of the environment.
+/// The arguments of execve(2). Only the last variables of the environment differ between
+/// connections.
 #[derive(Debug)]
 struct Image<'a> {
     program: &'a Program,
     arguments: CStrings,
     environment: CStrings,
-    /// How many variables every connection has.
+    /// The number of variables that every connection has.
     common: usize,
-    /// The environment of the last connection for which a rule sets variables.
-    special: CStrings,
+    /// The environment of the last connection with variables from an access rule.
+    with_rule_variables: CStrings,
     null: Option<OwnedFd>,
-    /// Who the program runs as, if not who this process is.
+    /// The user that the program runs as; `None` for the user of this process.
     identity: Option<&'a Identity>,
-    /// Whose death ends the program; `None` where it outlives the server.
+    /// The process whose death kills the program (PR_SET_PDEATHSIG); `None` where it outlives the
+    /// server.
     supervisor: Option<i32>,
 }
 
 impl<'a> Launcher<'a> {
-    /// Makes this process ready to execute the program: a forker, as the user that the program runs as unless
-    /// that is to be changed by then.
-    /// What the program is to inherit is changed here, once: working directory and mask.
+    /// Prepares this process, a forker, to execute the program. Sets the working directory and the
+    /// umask here, once, for all programs to inherit.
     pub(crate) fn new(
         program: &'a Program,
         path: CString,
@@ -93,8 +94,8 @@ impl<'a> Launcher<'a> {
         }
         let mut arguments = CStrings::default();
         let name = program.argv0.as_ref().or(program.words.first());
-        let words = name.into_iter().chain(program.words.iter().skip(1));
-        words.for_each(|word| arguments.push_bytes(word.as_bytes()));
+        let all = name.into_iter().chain(program.words.iter().skip(1));
+        all.for_each(|argument| arguments.push_bytes(argument.as_bytes()));
         let environment = program.environment.base(std::env::vars_os());
         let null = match program.stderr {
             Stderr::Null => {
@@ -105,21 +106,28 @@ impl<'a> Launcher<'a> {
         };
         let common = environment.len();
         let supervisor = supervisor.map(|supervisor| supervisor.as_raw_nonzero().get());
-        let special = CStrings::default();
-        let image = Image { program, arguments, environment, common, special, null, identity, supervisor };
+        let with_rule_variables = CStrings::default();
+        let image = Image {
+            program,
+            arguments,
+            environment,
+            common,
+            with_rule_variables,
+            null,
+            identity,
+            supervisor,
+        };
         Ok(Launcher { path, image, stack: Stack::new()?, stderr_logger })
     }
 
-    /// Makes a new process that executes the program on a connection. One that cannot tells `failed` why,
-    /// and ends.
-    ///
-    /// # Errors
-    /// There is no new process.
+    /// Creates a process that executes the program on a connection, and returns its id. If the
+    /// execution fails, the new process calls `failed` with a report and exits. An error means that
+    /// no process was created.
     pub(crate) fn spawn(
         &mut self,
         alone: &Alone,
         id: &AtomicI32,
-        client: &LaunchTarget,
+        client: &ProgramConnection,
         failed: &dyn Fn(&ExitReport),
     ) -> io::Result<i32> {
         let stderr = self.stderr(client.entry.id)?;
@@ -137,8 +145,9 @@ impl<'a> Launcher<'a> {
         )
     }
 
-    /// Executes the program in this process, which was made for the connection. Returns only if it cannot.
-    pub(crate) fn execute(&mut self, client: &LaunchTarget) -> ExitReport {
+    /// Executes the program in this process, a connection process. Returns only if the execution
+    /// fails.
+    pub(crate) fn execute(&mut self, client: &ProgramConnection) -> ExitReport {
         let why = match self.stderr(client.entry.id) {
             Ok(stderr) => self.image.execution(&self.path, client, stderr.as_ref()).run(),
             Err(why) => why,
@@ -146,52 +155,51 @@ impl<'a> Launcher<'a> {
         cannot_execute(&self.path, &why)
     }
 
-    /// Whether something is to be done before the program is executed.
+    /// Whether [`Launcher::prepare`] has something to do before the program is executed.
     pub(crate) fn prepares(&self) -> bool {
         self.image.program.prepare.is_some() || self.image.program.reverse_dns
     }
 
-    /// Does that, in the connection's process, and returns variables for the program. Ends the process where that is what was
-    /// prepared.
-    ///
-    /// # Errors
-    /// The client may not come, by its name.
-    pub(crate) fn prepare(&self, client: &LaunchTarget, first_own: i32) -> Result<Vec<u8>, ExitReport> {
+    /// Looks up the host name of the client and calls the prepare function, in the connection
+    /// process. Returns variables for the program, or the report of a client that its host name
+    /// denies. Exits where the prepare function returns an exit code.
+    pub(crate) fn prepare(&self, client: &ProgramConnection, first_own: i32) -> Result<Vec<u8>, ExitReport> {
         if matches!(self.image.program.stderr, Stderr::Server | Stderr::Client) {
-            // It may take long: the server's addresses are not to stay taken for it.
+            // A lookup can outlive the server, whose addresses must not stay in use.
             tine_sys::fd::close_from(first_own);
         }
         let mut variables = match self.image.program.reverse_dns {
             true => self.look_up_name(client)?,
-            false => client.context.variables.clone(),
+            false => client.launch_context.variables.clone(),
         };
         if let Some(prepare) = &self.image.program.prepare {
             let socket = client.socket.as_fd();
-            let local = match ends(socket, client.entry.peer) {
-                Ends::Tcp { local, .. } => local,
-                Ends::Unix { .. } => None,
+            let local = match endpoints(socket, client.entry.peer) {
+                Endpoints::Tcp { local, .. } => local,
+                Endpoints::Unix { .. } => None,
             };
             match prepare.0(&Incoming { peer: client.entry.peer, local, socket }) {
-                Ok(more) => variables.extend(to_bytes(&more)),
+                Ok(additional) => variables.extend(to_bytes(&additional)),
                 Err(code) => exit_now(code.into()),
             }
         }
         Ok(variables)
     }
 
-    /// Finds out the name of a client's host, and what that decides.
-    fn look_up_name(&self, client: &LaunchTarget) -> Result<Vec<u8>, ExitReport> {
-        let context = client.context;
-        let Peer::Tcp(address) = client.entry.peer else { return Ok(context.variables.clone()) };
+    /// Looks up the host name of the client, and applies the access rules about names. Returns
+    /// variables for the program.
+    fn look_up_name(&self, client: &ProgramConnection) -> Result<Vec<u8>, ExitReport> {
+        let launch_context = client.launch_context;
+        let Peer::Tcp(address) = client.entry.peer else { return Ok(launch_context.variables.clone()) };
         let name = confirmed_name(address.ip());
-        let decided = context
+        let decided = launch_context
             .pending_name_rules
             .as_ref()
             .map(|pending_name_rules| pending_name_rules.decide(name.as_deref()));
-        let (may_come, by_name) = decided.unwrap_or((true, None));
-        if !may_come {
-            let name = name.as_deref().unwrap_or("it has none");
-            return Err(ExitReport::Error(format!("denied by the name of its host: {name}")));
+        let (admitted, by_name) = decided.unwrap_or((true, None));
+        if !admitted {
+            let name = name.as_deref().unwrap_or("unknown");
+            return Err(ExitReport::Error(format!("denied by host name: {name}")));
         }
         let mut variables = Vec::new();
         if let Some(name) = name {
@@ -200,25 +208,27 @@ impl<'a> Launcher<'a> {
                 variables.extend_from_slice(format!("REMOTE_HOST={name}\0").as_bytes());
             }
         }
-        // Of one rule, as ever: where its name has decided, of that.
-        variables.extend_from_slice(by_name.unwrap_or(&context.variables));
+        // The variables of one rule: that of the host name where it decided, else that of the
+        // address.
+        variables.extend_from_slice(by_name.unwrap_or(&launch_context.variables));
         Ok(variables)
     }
 
-    /// Whether the connection's process stays beside the program.
+    /// Whether the connection process stays, as a relay between the client and the program.
     pub(crate) fn relays(&self) -> bool {
         self.image.program.terminal != Terminal::None
     }
 
-    /// Executes the program in a child of this process, which was made for the connection, and carries bytes
-    /// between them until it has ended. Then this process ends as the program did.
+    /// Executes the program in a child of this process, a connection process, and relays bytes
+    /// between client and program until the program has exited. Then exits with the same status.
     ///
-    /// Descriptors from `first_own` on, the server's, are closed first.
-    pub(crate) fn relay(&mut self, alone: &Alone, client: &LaunchTarget, first_own: i32) -> ExitReport {
+    /// Closes the descriptors from `first_own` on first: they belong to the server.
+    pub(crate) fn relay(&mut self, alone: &Alone, client: &ProgramConnection, first_own: i32) -> ExitReport {
         match self.try_relay(alone, client, first_own) {
             Ok(How::Exited(code)) => exit_now(code),
             Ok(How::Signaled(signal)) => {
-                // Without a handler it ends this process, too; should it be one that does not, as said by shells.
+                // At its default, the signal ends this process, too; if it does not, exit as a
+                // shell does.
                 tine_sys::signal::raise(signal);
                 exit_now(128 + signal)
             }
@@ -226,9 +236,9 @@ impl<'a> Launcher<'a> {
         }
     }
 
-    fn try_relay(&mut self, alone: &Alone, client: &LaunchTarget, first_own: i32) -> io::Result<How> {
-        // The program follows it there, and it reads the client's bytes as that user.
-        if let Some(cgroup) = &client.context.cgroup {
+    fn try_relay(&mut self, alone: &Alone, client: &ProgramConnection, first_own: i32) -> io::Result<How> {
+        // The program inherits both, and the relay itself needs no more privileges.
+        if let Some(cgroup) = &client.launch_context.cgroup {
             cgroup.enter()?;
         }
         if let Some(identity) = self.image.identity.take() {
@@ -239,34 +249,35 @@ impl<'a> Launcher<'a> {
         let pipe = self.stderr(client.entry.id)?;
         let stderr = self.image.stderr(socket, pipe.as_ref());
         if let Some(stderr) = stderr {
-            // What the program is to have there, this process has, too: it says nothing itself.
+            // The program inherits it; the relay writes nothing there.
             tine_sys::fd::become_stderr(stderr)?;
         }
         drop(pipe);
         tine_sys::fd::close_from(first_own);
-        let (own, other) = relay::open(kind)?;
+        let (master, terminal) = relay::open(kind)?;
         let relay = own_id();
         match fork(alone, Signal::CHILD.as_raw())? {
             Side::Child => {
                 let mut execution = self.image.execution(&self.path, client, None);
                 execution.cgroup = None;
-                execution.stdout = other.as_raw_fd();
+                execution.stdout = terminal.as_raw_fd();
                 execution.parent = Some(relay);
                 if kind == Terminal::Full {
-                    execution.stdin = other.as_raw_fd();
+                    execution.stdin = terminal.as_raw_fd();
                     execution.terminal = true;
                 }
                 execution.stderr = match stderr {
-                    None if kind == Terminal::Full => Some(other.as_raw_fd()),
+                    None if kind == Terminal::Full => Some(terminal.as_raw_fd()),
                     _ => None,
                 };
-                // Found out at the start; who removed it since is told by the code that shells use.
+                // The program was checked at the start. If it was removed since, exit as a shell
+                // does.
                 execution.run();
                 exit_now(127)
             }
             Side::Parent(child) => {
-                drop(other);
-                let ended = relay::carry(socket, own, child, kind == Terminal::Full)?;
+                drop(terminal);
+                let ended = relay::copy(socket, master, child, kind == Terminal::Full)?;
                 let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Write);
                 crate::connection::finish(socket);
                 Ok(ended.how)
@@ -274,7 +285,8 @@ impl<'a> Launcher<'a> {
         }
     }
 
-    /// A pipe for what the program says on standard error, where that goes to the log.
+    /// The writing end of a pipe to the stderr logger; `None` where standard error does not go to
+    /// the log.
     fn stderr(&self, connection: u64) -> io::Result<Option<OwnedFd>> {
         let Some(stderr_logger) = &self.stderr_logger else { return Ok(None) };
         let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
@@ -284,7 +296,7 @@ impl<'a> Launcher<'a> {
 }
 
 impl Image<'_> {
-    /// What becomes descriptor 2, if it is not to stay as it is.
+    /// The descriptor that becomes standard error; `None` keeps the present one.
     fn stderr(&self, socket: &OwnedFd, pipe: Option<&OwnedFd>) -> Option<i32> {
         match self.program.stderr {
             Stderr::Client => Some(socket.as_raw_fd()),
@@ -297,20 +309,20 @@ impl Image<'_> {
     fn execution<'b>(
         &'b mut self,
         path: &'b CStr,
-        client: &'b LaunchTarget,
+        client: &'b ProgramConnection,
         pipe: Option<&OwnedFd>,
     ) -> Execution<'b> {
-        let LaunchTarget { socket, entry, context } = client;
+        let ProgramConnection { socket, entry, launch_context } = client;
         let stderr = self.stderr(socket, pipe);
         self.environment.truncate(self.common);
-        let ends = ends(socket.as_fd(), entry.peer);
-        describe(&mut self.environment, entry.id, &ends, self.program.remote_host);
-        let variables = &context.variables;
+        let endpoints = endpoints(socket.as_fd(), entry.peer);
+        describe(&mut self.environment, entry.id, &endpoints, self.program.remote_host);
+        let variables = &launch_context.variables;
         let environment = match variables.is_empty() {
             true => &mut self.environment,
             false => {
-                self.special = self.environment.with_variables(variables);
-                &mut self.special
+                self.with_rule_variables = self.environment.with_variables(variables);
+                &mut self.with_rule_variables
             }
         };
         Execution {
@@ -324,23 +336,24 @@ impl Image<'_> {
             nice: self.program.nice,
             terminal: false,
             parent: self.supervisor,
-            cgroup: context.cgroup.as_ref(),
+            cgroup: launch_context.cgroup.as_ref(),
             identity: self.identity.map(Identity::to_ids),
         }
     }
 }
 
-fn ends(socket: BorrowedFd, peer: Peer) -> Ends {
+fn endpoints(socket: BorrowedFd, peer: Peer) -> Endpoints {
     match peer {
         Peer::Tcp(remote) => {
             let local = rustix::net::getsockname(socket).ok();
             let local = local.and_then(|local| SocketAddr::try_from(local).ok()).map(canonical);
-            Ends::Tcp { local, remote }
+            Endpoints::Tcp { local, remote }
         }
         Peer::Unix => {
-            let who = rustix::net::sockopt::socket_peercred(socket).ok();
-            let who = who.map(|who| (who.uid.as_raw(), who.gid.as_raw(), who.pid.as_raw_nonzero().get()));
-            Ends::Unix { peer: who }
+            let found = rustix::net::sockopt::socket_peercred(socket).ok();
+            let credentials =
+                found.map(|found| (found.uid.as_raw(), found.gid.as_raw(), found.pid.as_raw_nonzero().get()));
+            Endpoints::Unix { credentials }
         }
     }
 }

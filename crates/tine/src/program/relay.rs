@@ -1,9 +1,10 @@
-//! A program behind a terminal: the connection's process stays, executes the program as its child, and
-//! carries bytes between the socket and the terminal's other end (pty(7)).
+//! The relay of a program on a pseudoterminal (pty(7)): the connection process executes the program
+//! as its child, and copies bytes between the client's socket and the master side of the terminal.
 //!
-//! With `Terminal::Full` all three descriptors of the program are the terminal, which it leads a session on:
-//! for programs that refuse to talk to anything else. With `Terminal::Output` only its standard output is,
-//! so that the C library writes line by line; its input is the socket itself.
+//! With `Terminal::Full`, all three standard descriptors of the program are the terminal, which
+//! controls its session: for programs that require a terminal. With `Terminal::Output`, only
+//! standard output is the terminal, so that the C library buffers by line; standard input is the
+//! socket itself.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -18,23 +19,24 @@ use tine_sys::process::Ended;
 
 use super::Terminal;
 
-/// The end of input, as a terminal has it (`VEOF`, termios(3)).
+/// The character that ends the input of a terminal (`VEOF`, termios(3)).
 const END_OF_INPUT: u8 = 4;
 
-/// Bytes carried at a time.
-const ROOM: usize = 16 * 1024;
+/// Size of a read, in bytes.
+const READ_SIZE: usize = 16 * 1024;
 
-/// The two ends of a new terminal: the relay's, which does not block, and the program's.
-pub(super) fn open(terminal: Terminal) -> io::Result<(OwnedFd, OwnedFd)> {
+/// Opens a pseudoterminal. Returns the master side, which is non-blocking, and the terminal for the
+/// program.
+pub(super) fn open(kind: Terminal) -> io::Result<(OwnedFd, OwnedFd)> {
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-    let own = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
-    grantpt(&own)?;
-    unlockpt(&own)?;
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
+    grantpt(&master)?;
+    unlockpt(&master)?;
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let other = rustix::fs::open(ptsname(&own, Vec::new())?, flags, Mode::empty())?;
-    let mut modes = rustix::termios::tcgetattr(&other)?;
-    match terminal {
-        // Lines can be edited and ended as by hand; nothing is repeated, and a newline stays one byte.
+    let terminal = rustix::fs::open(ptsname(&master, Vec::new())?, flags, Mode::empty())?;
+    let mut modes = rustix::termios::tcgetattr(&terminal)?;
+    match kind {
+        // Line editing and VEOF as for a user; no echo, and a newline stays one byte.
         Terminal::Full => {
             modes.local_modes &= !LocalModes::ECHO;
             modes.output_modes &= !OutputModes::OPOST;
@@ -42,44 +44,44 @@ pub(super) fn open(terminal: Terminal) -> io::Result<(OwnedFd, OwnedFd)> {
         }
         Terminal::None | Terminal::Output => modes.make_raw(),
     }
-    rustix::termios::tcsetattr(&other, OptionalActions::Now, &modes)?;
-    rustix::termios::tcsetwinsize(&other, Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 })?;
-    rustix::io::ioctl_fionbio(&own, true)?;
-    Ok((own, other))
+    rustix::termios::tcsetattr(&terminal, OptionalActions::Now, &modes)?;
+    rustix::termios::tcsetwinsize(&terminal, Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 })?;
+    rustix::io::ioctl_fionbio(&master, true)?;
+    Ok((master, terminal))
 }
 
-/// Bytes on their way in one direction.
+/// The bytes of one direction that are read and not written yet.
 #[derive(Debug, Default)]
-struct Load {
+struct RelayBuffer {
     bytes: Vec<u8>,
-    /// The last byte that came was not the end of a line.
+    /// The last byte read was not a newline.
     within_line: bool,
-    /// Nothing more will come.
+    /// End of file: there is nothing more to read.
     ended: bool,
 }
 
-impl Load {
+impl RelayBuffer {
     fn wants_more(&self) -> bool {
         !self.ended && self.bytes.is_empty()
     }
 
-    fn take(&mut self, came: &[u8]) {
-        self.bytes.extend_from_slice(came);
-        self.within_line = came.last().is_some_and(|byte| *byte != b'\n');
+    fn push(&mut self, read: &[u8]) {
+        self.bytes.extend_from_slice(read);
+        self.within_line = read.last().is_some_and(|byte| *byte != b'\n');
     }
 
-    fn left(&mut self, written: usize) {
+    fn consume(&mut self, written: usize) {
         self.bytes.drain(..written);
     }
 }
 
-/// Carries bytes until the program has ended and all that it wrote is sent, or the client has gone.
-/// Returns how it ended.
-pub(super) fn carry(socket: &OwnedFd, terminal: OwnedFd, child: i32, both_ways: bool) -> io::Result<Ended> {
+/// Copies bytes until the program has exited and its output is sent, or the client has
+/// disconnected. Then reaps the program.
+pub(super) fn copy(socket: &OwnedFd, terminal: OwnedFd, child: i32, both_ways: bool) -> io::Result<Ended> {
     let id = Pid::from_raw(child).ok_or(Errno::SRCH)?;
     let program = pidfd_open(id, PidfdFlags::empty())?;
-    let mut input = Load { ended: !both_ways, ..Load::default() };
-    let mut output = Load::default();
+    let mut input = RelayBuffer { ended: !both_ways, ..RelayBuffer::default() };
+    let mut output = RelayBuffer::default();
     let mut ended = None;
     while ended.is_none() || !output.bytes.is_empty() || !output.ended {
         wait(socket, &terminal, &program, &input, &output, ended.is_some())?;
@@ -99,13 +101,13 @@ pub(super) fn carry(socket: &OwnedFd, terminal: OwnedFd, child: i32, both_ways: 
             break;
         }
     }
-    // Whoever still has the terminal is told that nobody is there.
+    // Processes that still have the terminal get SIGHUP or an error from now on.
     drop(terminal);
     match ended {
         Some(ended) => Ok(ended),
         None => loop {
-            let mut ask = [PollFd::new(&program, PollFlags::IN)];
-            let _ = tine_sys::wait::until(&mut ask, None);
+            let mut poll = [PollFd::new(&program, PollFlags::IN)];
+            let _ = tine_sys::wait::until(&mut poll, None);
             if let Some(ended) = tine_sys::process::reap(child)? {
                 return Ok(ended);
             }
@@ -113,60 +115,62 @@ pub(super) fn carry(socket: &OwnedFd, terminal: OwnedFd, child: i32, both_ways: 
     }
 }
 
+/// Waits until one of the copies can go on, or the program exits.
 fn wait(
     socket: &OwnedFd,
     terminal: &OwnedFd,
     program: &OwnedFd,
-    input: &Load,
-    output: &Load,
+    input: &RelayBuffer,
+    output: &RelayBuffer,
     ended: bool,
 ) -> io::Result<()> {
     let when = |wanted: bool, flags: PollFlags| if wanted { flags } else { PollFlags::empty() };
     let of_socket = when(input.wants_more(), PollFlags::IN) | when(!output.bytes.is_empty(), PollFlags::OUT);
     let of_terminal =
         when(!input.bytes.is_empty(), PollFlags::OUT) | when(output.wants_more(), PollFlags::IN);
-    let mut ask = vec![PollFd::new(socket, of_socket)];
-    // A side that nothing is wanted of would wake by its end alone, again and again.
+    let mut poll = vec![PollFd::new(socket, of_socket)];
+    // poll(2) would report the hangup of a socket without requested events again and again.
     if of_socket.is_empty() {
-        ask.clear();
+        poll.clear();
     }
     if !of_terminal.is_empty() {
-        ask.push(PollFd::new(terminal, of_terminal));
+        poll.push(PollFd::new(terminal, of_terminal));
     }
     if ended {
-        // What is left in the terminal is read at once; only the client may keep it waiting.
+        // The rest of the output is read without waiting; only writes to the client may block.
         if output.bytes.is_empty() {
             return Ok(());
         }
     } else {
-        ask.push(PollFd::new(program, PollFlags::IN));
+        poll.push(PollFd::new(program, PollFlags::IN));
     }
-    match tine_sys::wait::until(&mut ask, None) {
+    match tine_sys::wait::until(&mut poll, None) {
         Ok(_) | Err(Errno::INTR) => Ok(()),
         Err(why) => Err(why.into()),
     }
 }
 
-fn read_client(socket: &OwnedFd, input: &mut Load) {
-    let mut bytes = [0; ROOM];
+fn read_client(socket: &OwnedFd, input: &mut RelayBuffer) {
+    let mut bytes = [0; READ_SIZE];
     match rustix::net::recv(socket.as_fd(), &mut bytes[..], RecvFlags::DONTWAIT) {
         Ok((_, 0)) => {
-            // In the middle of a line, the first one only hands over what has come.
+            // Within a line, the first VEOF only passes on the bytes before it; the second one ends
+            // the input.
             let within = std::mem::take(&mut input.within_line);
             input.bytes.extend(std::iter::repeat_n(END_OF_INPUT, if within { 2 } else { 1 }));
             input.ended = true;
         }
-        Ok((_, length)) => input.take(&bytes[..length]),
+        Ok((_, length)) => input.push(&bytes[..length]),
         Err(Errno::AGAIN | Errno::INTR) => {}
         Err(_) => input.ended = true,
     }
 }
 
-fn write_terminal(terminal: &OwnedFd, input: &mut Load) {
+fn write_terminal(terminal: &OwnedFd, input: &mut RelayBuffer) {
     match rustix::io::write(terminal, &input.bytes) {
-        Ok(written) => input.left(written),
+        Ok(written) => input.consume(written),
         Err(Errno::AGAIN | Errno::INTR) => {}
-        // Nobody reads any more.
+        // The program closed the terminal.
         Err(_) => {
             input.bytes.clear();
             input.ended = true;
@@ -174,21 +178,22 @@ fn write_terminal(terminal: &OwnedFd, input: &mut Load) {
     }
 }
 
-fn read_terminal(terminal: &OwnedFd, output: &mut Load, program_ended: bool) {
-    let mut bytes = [0; ROOM];
+fn read_terminal(terminal: &OwnedFd, output: &mut RelayBuffer, program_ended: bool) {
+    let mut bytes = [0; READ_SIZE];
     match rustix::io::read(terminal, &mut bytes) {
-        Ok(length @ 1..) => output.take(&bytes[..length]),
+        Ok(length @ 1..) => output.push(&bytes[..length]),
         Err(Errno::INTR) => {}
-        // Descendants may have it still; what the program itself wrote has been read.
+        // Descendants may still have the terminal open, but all output of the program has been
+        // read.
         Err(Errno::AGAIN) => output.ended |= program_ended,
-        // EIO: nobody has the other end.
+        // EIO: no process has the terminal open.
         Ok(_) | Err(_) => output.ended = true,
     }
 }
 
-fn write_client(socket: &OwnedFd, output: &mut Load) -> Result<(), Errno> {
+fn write_client(socket: &OwnedFd, output: &mut RelayBuffer) -> Result<(), Errno> {
     match rustix::net::send(socket, &output.bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
-        Ok(written) => output.left(written),
+        Ok(written) => output.consume(written),
         Err(Errno::AGAIN | Errno::INTR) => {}
         Err(why) => return Err(why),
     }

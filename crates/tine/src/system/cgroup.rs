@@ -1,11 +1,11 @@
-//! Cgroups, one for each place of the board: what a program starts stays in it, in whatever session it
-//! hides (cgroups(7), version 2).
+//! Cgroups, one for each slot of the board (cgroups(7), version 2): every process that a program
+//! starts stays in its cgroup, even in a session of its own.
 //!
-//! The server makes a cgroup of its own in the directory that was given to it, `tine.PID`, and in it one for
-//! each place, `slot-7`, when it is first needed. The next connection in a place has the same one, so that
-//! making it costs nothing, unless something of the last connection lives on in it: then the place gets a
-//! new one, `slot-7.1`. Processes enter before they execute, with the server's privileges; without those
-//! they cannot leave.
+//! The server creates the cgroup `tine.PID` in the configured directory, and in it one for each
+//! slot, `slot-7`, at the slot's first connection. Later connections of the slot use the same
+//! cgroup, so that its creation costs nothing, unless processes of the last connection still run in
+//! it: then the slot gets a new one, `slot-7.1`. Processes enter the cgroup before they execute the
+//! program, with the privileges of the server; without those they cannot leave it.
 
 use std::collections::BTreeSet;
 use std::ffi::CString;
@@ -20,10 +20,11 @@ use crate::error::{Error, reason};
 use crate::lifecycle::timing::KILL_WAIT;
 use crate::system::procfs::{Stat, own_id};
 
-/// What the kernel says a file system of cgroups is (statfs(2), `CGROUP2_SUPER_MAGIC`).
-const CGROUPS: i64 = 0x6367_7270;
+/// The type of a cgroup file system (statfs(2), `CGROUP2_SUPER_MAGIC`).
+const CGROUP2_MAGIC: i64 = 0x6367_7270;
 
-const HINT: &str = "name a directory of the cgroup v2 hierarchy that the server may write, as systemd delegates one (Delegate=yes)";
+const HINT: &str =
+    "choose a cgroup v2 directory that the server may write, as systemd delegates one (Delegate=yes)";
 
 /// The cgroup of a server.
 #[derive(Clone, Debug)]
@@ -35,32 +36,34 @@ pub(crate) struct Cgroups {
 #[derive(Debug)]
 pub(crate) struct Cgroup(PathBuf);
 
-/// Refuses a directory in which no cgroup can be made.
+/// Checks that cgroups can be created in a directory.
 pub(crate) fn check(directory: &Path) -> Result<(), Error> {
     let shown = directory.display();
     let why = match rustix::fs::statfs(directory) {
         #[allow(clippy::unnecessary_cast, reason = "its type differs between architectures")]
-        Ok(found) if found.f_type as i64 == CGROUPS => return Ok(()),
-        Ok(_) => "it is no directory of cgroups".to_owned(),
+        Ok(found) if found.f_type as i64 == CGROUP2_MAGIC => return Ok(()),
+        Ok(_) => "not a cgroup v2 directory".to_owned(),
         Err(why) => reason(&why.into()),
     };
-    Err(Error::usage(format_args!("cannot make cgroups in {shown} (--cgroup): {why}"), HINT))
+    Err(Error::usage(format_args!("cannot create cgroups in {shown}: {why}"), HINT))
 }
 
 impl Cgroups {
-    /// Makes the server's cgroup, and ends and removes what servers that were killed have left there.
+    /// Creates the cgroup of the server. Kills the processes in cgroups that killed servers left
+    /// behind, and removes these.
     pub(crate) fn make(directory: &Path) -> Result<Cgroups, Error> {
-        for stale in folders(directory).filter(|folder| owner(folder).is_some_and(is_gone)) {
+        for stale in directories(directory).filter(|directory| owner(directory).is_some_and(has_exited)) {
             Cgroups { root: stale }.end();
         }
         let root = directory.join(format!("tine.{}", own_id()));
         std::fs::create_dir(&root).map_err(|why| {
-            Error::system(format_args!("cannot make the cgroup {}", root.display()), &why, HINT)
+            Error::system(format_args!("cannot create the cgroup {}", root.display()), &why, HINT)
         })?;
         Ok(Cgroups { root })
     }
 
-    /// That of a place, for the connection that has it now.
+    /// The cgroup of a slot. The generation counts the cgroups of the slot that could not be used
+    /// again.
     pub(crate) fn of(&self, slot: usize, generation: u64) -> Cgroup {
         Cgroup(self.root.join(match generation {
             0 => format!("slot-{slot}"),
@@ -68,75 +71,76 @@ impl Cgroups {
         }))
     }
 
-    /// Kills everybody in it, and removes it once they have ended.
+    /// Kills every process in it, and removes it when they have exited.
     pub(crate) fn end(&self) {
         let all = Cgroup(self.root.clone());
         all.kill();
-        // Only what never ends, as in the kernel for ever, or one who just came in, could be left; then the
-        // next server tries again.
+        // A process that cannot die, or that entered just now, keeps the cgroup; the next server
+        // removes it.
         let _ = all.wait_until_empty();
         remove(&self.root);
     }
 }
 
 impl Cgroup {
-    /// How a process gets in.
-    pub(crate) fn entrance(&self) -> CgroupEntry {
-        // Paths of this system have no zero byte in them.
+    /// The files with which a process enters.
+    pub(crate) fn entry(&self) -> CgroupEntry {
+        // A path that the kernel accepted has no zero byte.
         let path = |path: PathBuf| CString::new(path.into_os_string().into_vec()).unwrap_or_default();
         CgroupEntry { directory: path(self.0.clone()), members: path(self.0.join("cgroup.procs")) }
     }
 
-    /// Who lives in it, also in cgroups that were made inside.
+    /// The processes in it, and in cgroups below it.
     pub(crate) fn members(&self) -> BTreeSet<i32> {
         let own = std::fs::read_to_string(self.0.join("cgroup.procs")).unwrap_or_default();
         let mut members: BTreeSet<i32> = own.lines().filter_map(|pid| pid.parse().ok()).collect();
-        folders(&self.0).for_each(|inside| members.extend(Cgroup(inside).members()));
+        directories(&self.0).for_each(|below| members.extend(Cgroup(below).members()));
         members
     }
 
-    /// Whether anybody lives in it. Nobody does in one that was never made.
+    /// Whether there is a process in it. A cgroup that does not exist has none.
     pub(crate) fn is_populated(&self) -> bool {
         let events = std::fs::read_to_string(self.0.join("cgroup.events")).unwrap_or_default();
         events.lines().any(|line| line == "populated 1")
     }
 
-    /// Kills everybody in it at once: nobody can fork out of it (`cgroup.kill`, since Linux 5.14).
+    /// Kills every process in it at once, so that none can escape by fork (`cgroup.kill`, since
+    /// Linux 5.14).
     pub(crate) fn kill(&self) {
         if std::fs::write(self.0.join("cgroup.kill"), "1").is_ok() {
             return;
         }
-        // An older kernel, or nobody was ever in it.
+        // An older kernel, or a cgroup that does not exist.
         crate::system::descendants::signal(&self.members(), &[rustix::process::Signal::KILL]);
     }
 
-    /// Removes it if nobody is in it; says whether it is gone.
+    /// Removes it if there is no process in it. Whether it is removed.
     pub(crate) fn remove(&self) -> bool {
         !self.is_populated() && remove(&self.0)
     }
 
-    /// The kernel marks the file as changed when the last one has gone.
+    /// Waits until the last process has left: then the kernel marks `cgroup.events` as changed.
     fn wait_until_empty(&self) -> io::Result<()> {
         let events = std::fs::File::open(self.0.join("cgroup.events"))?;
         let deadline = std::time::Instant::now() + KILL_WAIT;
         while self.is_populated() && std::time::Instant::now() < deadline {
             tine_sys::wait::until(&mut [PollFd::new(&events, PollFlags::PRI)], Some(deadline))?;
-            // Reading it is what says that the change has been seen.
+            // Reading the file clears the mark.
             let _ = rustix::io::pread(&events, &mut [0; 128], 0);
         }
         Ok(())
     }
 }
 
-fn folders(of: &Path) -> impl Iterator<Item = PathBuf> {
+fn directories(of: &Path) -> impl Iterator<Item = PathBuf> {
     let entries = std::fs::read_dir(of).into_iter().flatten().flatten();
     entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path())
 }
 
-/// Removes cgroups, the innermost first. Says whether all are gone.
+/// Removes a cgroup and those below it, the innermost first. Whether all are removed.
 fn remove(path: &Path) -> bool {
-    folders(path).for_each(|inside| {
-        remove(&inside);
+    directories(path).for_each(|below| {
+        remove(&below);
     });
     match std::fs::remove_dir(path) {
         Ok(()) => true,
@@ -144,13 +148,14 @@ fn remove(path: &Path) -> bool {
     }
 }
 
-/// The server whose cgroup this is, by its name.
-fn owner(folder: &Path) -> Option<i32> {
-    folder.file_name()?.to_str()?.strip_prefix("tine.")?.parse().ok()
+/// The process id of the server that a cgroup belongs to, from its name.
+fn owner(directory: &Path) -> Option<i32> {
+    directory.file_name()?.to_str()?.strip_prefix("tine.")?.parse().ok()
 }
 
-/// Whether a server is no more. One with this process's number is not this one: it has made none yet.
-fn is_gone(server: i32) -> bool {
+/// Whether a server has exited. A cgroup with the id of this process is an old one: this one has
+/// none yet.
+fn has_exited(server: i32) -> bool {
     server == own_id() || Stat::of(server).is_none_or(|stat| stat.has_ended())
 }
 
@@ -159,20 +164,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_have_names_and_servers_are_told_by_theirs() {
+    fn names_of_slots_and_servers() {
         let cgroups = Cgroups { root: "/c/tine.7".into() };
         assert_eq!(cgroups.of(3, 0).0, Path::new("/c/tine.7/slot-3"));
         assert_eq!(cgroups.of(3, 2).0, Path::new("/c/tine.7/slot-3.2"));
-        let entrance = cgroups.of(0, 0).entrance();
-        assert_eq!(entrance.members.to_str(), Ok("/c/tine.7/slot-0/cgroup.procs"));
+        let entry = cgroups.of(0, 0).entry();
+        assert_eq!(entry.members.to_str(), Ok("/c/tine.7/slot-0/cgroup.procs"));
         for (name, server) in [("tine.7", Some(7)), ("tine.x", None), ("user.7", None)] {
             assert_eq!(owner(&Path::new("/c").join(name)), server, "{name}");
         }
-        assert!(is_gone(own_id()) && is_gone(i32::MAX) && !is_gone(1));
+        assert!(has_exited(own_id()) && has_exited(i32::MAX) && !has_exited(1));
     }
 
     #[test]
-    fn what_is_no_cgroup_is_refused() {
+    fn a_directory_that_is_no_cgroup_is_an_error() {
         assert_eq!(check(Path::new("/proc")).map_err(|error| error.exit_code()), Err(100));
         assert_eq!(check(Path::new("/no/such")).map_err(|error| error.exit_code()), Err(100));
     }

@@ -1,9 +1,10 @@
-//! The descendants of a connection's process: who they are, and signals to them.
+//! The descendants of a connection process: how the supervisor finds and signals them.
 //!
-//! Those in its process group are reached by the group. Those that made groups or sessions of their own are
-//! found by who is whose parent; and those whose parents have ended, which are this process's children then,
-//! by the connection's id in the environment that they inherited. A program that hides from both is found
-//! where connections have cgroups (`cgroup.rs`).
+//! Descendants in its process group get the signals of the group. Those with a group or a session
+//! of their own are found through their parents. A process whose parent has exited becomes an
+//! orphan, a child of the supervisor; it is found by the id of the connection in the environment
+//! that it inherited. A program that evades both is found only where connections have cgroups
+//! (`cgroup.rs`).
 
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
@@ -13,21 +14,22 @@ use tine_sys::process::reap_ordinary;
 
 use crate::system::procfs::{Stat, children, own_id};
 
-/// The environment variable that holds the id of the connection, as the log has it. Every program gets it,
-/// and its descendants inherit it.
+/// The environment variable that holds the id of the connection, as the log has it. Every program
+/// gets it, and its descendants inherit it.
 pub(crate) const CONNECTION: &str = "TINE_CONNECTION";
 
-/// How often it is looked for those that are to be killed.
-const ROUNDS: usize = 10;
+/// Rounds of searching and killing, at most: a process that forks faster than this cannot hold up a
+/// stop.
+const KILL_ROUNDS: usize = 10;
 
-/// A process that is not this one's child, or may be reaped by somebody else: held by a descriptor, so that
-/// a signal cannot go to a stranger who got its number.
+/// A process that is not a child of this one, or that another process may reap. The pidfd makes
+/// sure that a signal does not reach an unrelated process with the same number.
 struct ProcessRef {
     pid: i32,
-    descriptor: OwnedFd,
+    pidfd: OwnedFd,
 }
 
-/// All living descendants of these processes, themselves not among them.
+/// All living descendants of these processes, without the processes themselves.
 pub(crate) fn descendants(of: &[i32]) -> BTreeSet<i32> {
     let mut found = BTreeSet::new();
     let mut open = of.to_vec();
@@ -37,49 +39,51 @@ pub(crate) fn descendants(of: &[i32]) -> BTreeSet<i32> {
     found
 }
 
-/// Whether it has inherited this connection's id.
-fn is_of(pid: i32, connection: u64) -> bool {
+/// Whether a process has the id of this connection in its environment.
+fn belongs_to(pid: i32, connection: u64) -> bool {
     let wanted = format!("{CONNECTION}={connection}");
     let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
     environment.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes())
 }
 
-/// The living descendants of a connection's process outside of its group, given everybody around.
+/// The living descendants of a connection process that are not in its group.
 pub(crate) fn outside(pid: i32, connection: u64, orphans_and_descendants: &BTreeSet<i32>) -> BTreeSet<i32> {
-    let mut family = descendants(&[pid]);
-    family.extend(orphans_and_descendants.iter().filter(|other| is_of(**other, connection)));
-    outside_group_in(pid, family)
+    let mut found = descendants(&[pid]);
+    found.extend(orphans_and_descendants.iter().filter(|other| belongs_to(**other, connection)));
+    outside_group_in(pid, found)
 }
 
-/// Those of a family who live, and not in the group of this process.
-pub(crate) fn outside_group_in(pid: i32, mut family: BTreeSet<i32>) -> BTreeSet<i32> {
-    family.retain(|relative| is_alive_in(*relative, |group| group != pid));
-    family
+/// The living ones among these processes that are not in the group of a connection process.
+pub(crate) fn outside_group_in(pid: i32, mut processes: BTreeSet<i32>) -> BTreeSet<i32> {
+    processes.retain(|process| is_alive_in(*process, |group| group != pid));
+    processes
 }
 
-/// The living processes that are left of a connection whose own process has ended: those of its group, and
-/// with the connection's id, those elsewhere, too.
-pub(crate) fn left(
+/// The living processes of a connection whose own process has exited: those in its group, and with
+/// the id of the connection also those outside.
+pub(crate) fn remaining(
     pid: i32,
     connection: Option<u64>,
     orphans_and_descendants: &BTreeSet<i32>,
 ) -> BTreeSet<i32> {
-    let mut left = orphans_and_descendants.clone();
-    left.retain(|relative| is_alive_in(*relative, |group| group == pid));
+    let mut remaining = orphans_and_descendants.clone();
+    remaining.retain(|process| is_alive_in(*process, |group| group == pid));
     if let Some(connection) = connection {
-        left.extend(outside(pid, connection, orphans_and_descendants));
+        remaining.extend(outside(pid, connection, orphans_and_descendants));
     }
-    left
+    remaining
 }
 
+/// Whether a process is alive, and its group fits.
 fn is_alive_in(pid: i32, group: impl Fn(i32) -> bool) -> bool {
     Stat::of(pid).is_some_and(|stat| !stat.has_ended() && group(stat.group))
 }
 
-/// These processes, which this one adopted, and their descendants: everybody who may be left of a connection.
+/// The orphans of this process and their descendants: all processes that connections may have left
+/// behind.
 pub(crate) fn orphans_and_descendants(mut orphans: impl FnMut() -> Vec<i32>) -> BTreeSet<i32> {
-    // When its parent ends, a process becomes this one's child. Asking for those once more finds who
-    // moved meanwhile.
+    // A process becomes an orphan when its parent exits. The second list has those that did so
+    // while the first one was searched.
     let mut orphans_and_descendants = descendants(&orphans());
     let orphans = orphans();
     orphans_and_descendants.extend(descendants(&orphans));
@@ -87,48 +91,48 @@ pub(crate) fn orphans_and_descendants(mut orphans: impl FnMut() -> Vec<i32>) -> 
     orphans_and_descendants
 }
 
-/// Kills these and their descendants, and reaps those that become this one's children.
+/// Kills the orphans and their descendants, and reaps the orphans.
 pub(crate) fn kill(mut orphans: impl FnMut() -> Vec<i32>) {
-    // Whoever was forked while this looked is found the next time; who forks faster is not waited for.
-    for _ in 0..ROUNDS {
+    // The next round finds the processes that were forked during this one.
+    for _ in 0..KILL_ROUNDS {
         let orphans_and_descendants = orphans_and_descendants(&mut orphans);
         if orphans_and_descendants.is_empty() {
             return;
         }
         signal(&orphans_and_descendants, &[Signal::KILL]);
         for pid in orphans() {
-            // Still alive, or gone: either is fine.
+            // Still alive, or reaped already: the next round decides.
             let _ = reap_ordinary(pid);
         }
     }
 }
 
-/// Signals processes that are not children of this one.
-pub(crate) fn signal(family: &BTreeSet<i32>, signals: &[Signal]) {
-    let relatives: Vec<ProcessRef> = family.iter().filter_map(|pid| ProcessRef::hold(*pid)).collect();
+/// Signals descendants of this process that are not its own children.
+pub(crate) fn signal(processes: &BTreeSet<i32>, signals: &[Signal]) {
+    let held: Vec<ProcessRef> = processes.iter().filter_map(|pid| ProcessRef::hold(*pid)).collect();
     let own = own_id();
-    for relative in &relatives {
-        // Whoever has the number now that the descriptor is held is still one of them.
-        let parent = Stat::of(relative.pid).map(|stat| stat.parent);
-        if parent
-            .is_some_and(|parent| parent == own || is_server_process(parent, own) || family.contains(&parent))
+    for process in &held {
+        // The number could have passed to another process before the pidfd was opened: check the
+        // parent.
+        let parent = Stat::of(process.pid).map(|stat| stat.parent);
+        if parent.is_some_and(|parent| parent == own || is_child(parent, own) || processes.contains(&parent))
         {
             for signal in signals {
-                // It may have ended: the better.
-                let _ = pidfd_send_signal(&relative.descriptor, *signal);
+                // It may have exited already.
+                let _ = pidfd_send_signal(&process.pidfd, *signal);
             }
         }
     }
 }
 
 /// Whether a process is a child of this one.
-fn is_server_process(pid: i32, own: i32) -> bool {
+fn is_child(pid: i32, own: i32) -> bool {
     Stat::of(pid).is_some_and(|stat| stat.parent == own)
 }
 
 impl ProcessRef {
     fn hold(pid: i32) -> Option<ProcessRef> {
-        let descriptor = pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
-        Some(ProcessRef { pid, descriptor })
+        let pidfd = pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
+        Some(ProcessRef { pid, pidfd })
     }
 }

@@ -1,4 +1,5 @@
-//! What the system knows: processes, cgroups, users, open files.
+//! Facts and services of the operating system: processes, cgroups, signals, clock, users, open
+//! files.
 
 pub(crate) mod cgroup;
 pub(crate) mod clock;

@@ -1,6 +1,6 @@
-//! What the kernel tells of processes in `/proc` (proc(5)).
+//! Processes as `/proc` shows them (proc(5)).
 
-/// The fields of proc_pid_stat(5) that are asked for here.
+/// The fields of proc_pid_stat(5) that the supervisor needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stat {
     state: char,
@@ -10,13 +10,13 @@ pub(crate) struct Stat {
 }
 
 impl Stat {
-    /// Those of a process; `None` if there is none.
+    /// The fields of a process; `None` if there is no such process.
     pub(crate) fn of(pid: i32) -> Option<Stat> {
         Stat::parse(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
     }
 
     fn parse(line: &str) -> Option<Stat> {
-        // The name, in parentheses, may hold anything.
+        // The name, in parentheses, may contain any character.
         let mut fields = line.rsplit_once(')')?.1.split_whitespace();
         Some(Stat {
             state: fields.next()?.chars().next()?,
@@ -26,19 +26,19 @@ impl Stat {
         })
     }
 
-    /// Whether it has ended and waits to be reaped.
+    /// Whether the process has exited and is not reaped yet.
     pub(crate) fn has_ended(&self) -> bool {
         matches!(self.state, 'Z' | 'X')
     }
 
-    /// Whether it has begun to end, or has ended (`PF_EXITING`).
+    /// Whether the process is exiting (`PF_EXITING`), or has exited.
     pub(crate) fn is_ending(&self) -> bool {
         const EXITING: u64 = 4;
         self.has_ended() || self.flags & EXITING != 0
     }
 }
 
-/// The children of a process, those of all its threads (proc_pid_task_tid_children(5)).
+/// The children of a process, of all its threads (proc_pid_task_tid_children(5)).
 pub(crate) fn children(pid: i32) -> Vec<i32> {
     let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
     let lists =
@@ -48,7 +48,7 @@ pub(crate) fn children(pid: i32) -> Vec<i32> {
         .collect()
 }
 
-/// This process's id.
+/// The id of this process.
 pub(crate) fn own_id() -> i32 {
     rustix::process::getpid().as_raw_nonzero().get()
 }
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_with_an_awkward_name() {
+    fn a_name_with_parentheses_and_spaces() {
         let stat = Stat::parse("7 (a) b) c) Z 5 6 6 0 -1 4228100 1 2").expect("a line");
         assert_eq!((stat.parent, stat.group), (5, 6));
         assert!(stat.has_ended() && stat.is_ending());

@@ -10,7 +10,8 @@ pub(crate) fn signal_one(pid: i32, signal: Signal) {
     }
 }
 
-/// Signals the process group of a connection, or its process alone while that has not made the group yet.
+/// Signals the process group of a connection, or its process alone while that has not made the
+/// group yet.
 pub(crate) fn signal_group(pid: i32, signal: Signal) {
     let Some(id) = Pid::from_raw(pid) else { return };
     if kill_process_group(id, signal).is_err() {

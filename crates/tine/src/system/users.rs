@@ -1,8 +1,9 @@
-//! Names of users, groups and services, looked up as the system is configured to.
+//! Names of users, groups and services, through the name service switch of the system
+//! (nsswitch.conf(5)).
 //!
-//! A static binary must not load the C library's lookup modules: they are made for the dynamic
-//! library of the same build, and crash another. So `getent`, which is dynamic, is asked; where it is
-//! missing (a minimal container), the plain files answer.
+//! A static binary must not load the lookup modules of the C library: they fit the dynamic library
+//! of the same build only, and crash in another. So the dynamic program `getent` does the lookups;
+//! where it is missing (a minimal container), the plain files are read instead.
 
 use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
@@ -11,14 +12,14 @@ use tine_sys::identity::Ids;
 
 use crate::error::Error;
 
-/// Who a server runs as once its listeners are bound.
+/// The user and the groups that a server runs as once its listeners are bound.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// User id, if a user was named.
     pub uid: Option<u32>,
-    /// Group id: the group that was named, else the user's primary one.
+    /// Group id: that of the named group, else the primary group of the user.
     pub gid: u32,
-    /// Supplementary groups: the user's, or none where only a group was named.
+    /// Supplementary groups: those of the user; none if only a group was named.
     pub groups: Vec<u32>,
 }
 
@@ -42,7 +43,7 @@ impl Identity {
         }))
     }
 
-    /// The same with these groups beside its own: names or numbers with commas between, or `none`.
+    /// The same with these supplementary groups: names or numbers, separated by commas, or `none`.
     ///
     /// # Errors
     /// [`Error`], exit code 100, if there is no such group.
@@ -61,19 +62,22 @@ impl Identity {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-struct User {
+struct UserRecord {
     name: String,
     uid: u32,
     gid: u32,
 }
 
-fn look_up_user(name: &str) -> Result<User, Error> {
+fn look_up_user(name: &str) -> Result<UserRecord, Error> {
     records("passwd", Some(name), "/etc/passwd")
         .lines()
         .filter_map(user_record)
         .find(|user| user.name == name || user.uid.to_string() == name)
         .ok_or_else(|| {
-            Error::usage(format_args!("there is no user '{name}'"), "name one that `getent passwd` lists")
+            Error::usage(
+                format_args!("there is no user '{name}'"),
+                "choose a user that `getent passwd` lists",
+            )
         })
 }
 
@@ -84,10 +88,14 @@ fn look_up_group(name: &str) -> Result<u32, Error> {
         .find(|(group, gid, _)| *group == name || gid.to_string() == name)
         .map(|(_, gid, _)| gid)
         .ok_or_else(|| {
-            Error::usage(format_args!("there is no group '{name}'"), "name one that `getent group` lists")
+            Error::usage(
+                format_args!("there is no group '{name}'"),
+                "choose a group that `getent group` lists",
+            )
         })
 }
 
+/// The groups that list a user as a member.
 fn groups_of(user: &str) -> BTreeSet<u32> {
     records("group", None, "/etc/group")
         .lines()
@@ -98,12 +106,12 @@ fn groups_of(user: &str) -> BTreeSet<u32> {
 }
 
 /// A line of passwd(5).
-fn user_record(line: &str) -> Option<User> {
+fn user_record(line: &str) -> Option<UserRecord> {
     let mut fields = line.split(':');
     let name = fields.next()?.to_owned();
     let uid = fields.nth(1)?.parse().ok()?;
     let gid = fields.next()?.parse().ok()?;
-    Some(User { name, uid, gid })
+    Some(UserRecord { name, uid, gid })
 }
 
 /// A line of group(5): name, id, members.
@@ -114,11 +122,13 @@ fn group_record(line: &str) -> Option<(&str, u32, &str)> {
     Some((name, gid, fields.next()?))
 }
 
+/// The records of a database, or the plain file where `getent` is missing.
 fn records(database: &str, key: Option<&str>, file: &str) -> String {
     getent(database, key).unwrap_or_else(|| std::fs::read_to_string(file).unwrap_or_default())
 }
 
-/// What `getent` says; nothing if it knows no such entry, `None` if it is not there to ask.
+/// The records that `getent` prints: none for an unknown key; `None` if `getent` cannot be
+/// executed.
 pub(crate) fn getent(database: &str, key: Option<&str>) -> Option<String> {
     let output = Command::new("getent")
         .arg(database)
@@ -139,10 +149,10 @@ pub fn service_port(name: &str) -> Option<u16> {
         None => std::fs::read_to_string("/etc/services").unwrap_or_default(),
     };
     records.lines().find_map(|line| {
-        let mut words = line.split('#').next()?.split_whitespace();
-        let (known, port) = (words.next()?, words.next()?.strip_suffix("/tcp")?);
-        let is_meant = known == name || words.any(|alias| alias == name);
-        port.parse().ok().filter(|_| is_meant)
+        let mut fields = line.split('#').next()?.split_whitespace();
+        let (known, port) = (fields.next()?, fields.next()?.strip_suffix("/tcp")?);
+        let matches = known == name || fields.any(|alias| alias == name);
+        port.parse().ok().filter(|_| matches)
     })
 }
 
@@ -151,8 +161,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn records_of_the_user_database() {
-        let root = User { name: "root".into(), uid: 0, gid: 0 };
+    fn user_and_group_records() {
+        let root = UserRecord { name: "root".into(), uid: 0, gid: 0 };
         assert_eq!(user_record("root:x:0:0:root:/root:/bin/bash"), Some(root));
         for line in ["", "root", "root:x", "root:x:zero:0", "root:x:0:"] {
             assert_eq!(user_record(line), None, "{line}");
@@ -162,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn identities() {
+    fn identities_by_name_and_number() {
         let root = Identity::look_up(Some("root"), None).expect("known").expect("given");
         assert_eq!((root.uid, root.gid), (Some(0), 0));
         assert!(root.groups.contains(&0));

@@ -1,4 +1,4 @@
-//! The kernel's table of TCP sockets (sock_diag(7)), by a netlink socket.
+//! The kernel's table of TCP sockets (sock_diag(7)), read through a netlink socket.
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -8,30 +8,37 @@ use rustix::net::netlink::{self, SocketAddrNetlink};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 
 // linux/netlink.h, linux/sock_diag.h, linux/inet_diag.h, linux/tcp.h.
+/// Length of `struct nlmsghdr`.
 const HEADER: usize = 16;
+/// Types of messages: `NLMSG_DONE`, `NLMSG_ERROR`, `SOCK_DIAG_BY_FAMILY`.
 const DONE: u16 = 3;
 const ERROR: u16 = 2;
 const BY_FAMILY: u16 = 20;
+/// `NLM_F_REQUEST | NLM_F_DUMP`.
 const REQUEST_DUMP: u16 = 0x301;
+/// `IPPROTO_TCP`.
 const TCP: u8 = 6;
-/// Sockets that are connected, in whichever stage; `TIME_WAIT` and those that listen are not asked for.
+/// The requested states: every state of a connected socket, but not `TIME_WAIT` or listening ones.
 const STATES: u32 = !(1 << 6 | 1 << 7 | 1 << 10 | 1 << 3 | 1 << 12);
+/// The attribute with `struct tcp_info` (`INET_DIAG_INFO`).
 const ATTRIBUTE_INFO: u16 = 2;
+/// Length of `struct inet_diag_msg`, and the offset of its inode.
 const MESSAGE: usize = 72;
 const INODE_AT: usize = 68;
+/// Offsets in `struct tcp_info`.
 const BYTES_ACKED_AT: usize = 120;
 const BYTES_RECEIVED_AT: usize = 128;
 
-/// What the kernel says of a socket.
+/// The byte counts of a socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SocketInfo {
-    /// Bytes that came from the other side.
+    /// Bytes received from the peer.
     pub(crate) received: u64,
-    /// Bytes that the other side has acknowledged.
+    /// Bytes that the peer has acknowledged.
     pub(crate) acked: u64,
 }
 
-/// A way to ask.
+/// A sock_diag socket, and the buffer of its answers.
 #[derive(Debug)]
 pub(crate) struct Diag {
     socket: OwnedFd,
@@ -48,9 +55,9 @@ impl Diag {
             flags,
             Some(netlink::SOCK_DIAG),
         )?;
-        // The kernel answers at once. Should it not, the supervisor must not wait for ever.
-        let second = Some(std::time::Duration::from_secs(1));
-        rustix::net::sockopt::set_socket_timeout(&socket, rustix::net::sockopt::Timeout::Recv, second)?;
+        // The kernel answers at once; if it ever did not, the supervisor must not block for ever.
+        let timeout = Some(std::time::Duration::from_secs(1));
+        rustix::net::sockopt::set_socket_timeout(&socket, rustix::net::sockopt::Timeout::Recv, timeout)?;
         Ok(socket)
     }
 
@@ -58,7 +65,8 @@ impl Diag {
         Diag { socket, buffer: Vec::new() }
     }
 
-    /// The connected sockets whose own port is this, by their inode; `bytes` asks for their counts, too.
+    /// The connected sockets with this local port, by inode. The counts are zero unless `bytes`
+    /// requests them.
     pub(crate) fn connected(
         &mut self,
         ipv6: bool,
@@ -79,6 +87,7 @@ impl Diag {
     }
 }
 
+/// A request for the sockets of a family with this local port: `nlmsghdr` and `inet_diag_req_v2`.
 fn request(family: AddressFamily, port: u16, bytes: bool) -> Vec<u8> {
     let mut request = Vec::with_capacity(HEADER + 56);
     request.extend(72u32.to_ne_bytes());
@@ -93,10 +102,10 @@ fn request(family: AddressFamily, port: u16, bytes: bool) -> Vec<u8> {
     request
 }
 
-/// Reads the messages of one datagram; true after the last one of the answer.
+/// Parses the messages of one datagram. True after the last message of the answer.
 fn read_messages(mut rest: &[u8], found: &mut HashMap<u64, SocketInfo>) -> Result<bool, Errno> {
     while rest.len() >= HEADER {
-        let length = number(rest, 0) as usize;
+        let length = u32_at(rest, 0) as usize;
         if length < HEADER || length > rest.len() {
             return Err(Errno::PROTO);
         }
@@ -105,14 +114,14 @@ fn read_messages(mut rest: &[u8], found: &mut HashMap<u64, SocketInfo>) -> Resul
         match kind {
             DONE => return Ok(true),
             ERROR => {
-                let errno = message.get(..4).map_or(0, |_| number(message, 0) as i32);
+                let errno = message.get(..4).map_or(0, |_| u32_at(message, 0) as i32);
                 return Err(Errno::from_raw_os_error(-errno));
             }
             BY_FAMILY if message.len() >= MESSAGE => {
-                let inode = u64::from(number(message, INODE_AT));
-                // None: the process that had it has closed it.
+                let inode = u64::from(u32_at(message, INODE_AT));
+                // Inode 0: the process has closed the socket.
                 if inode != 0 {
-                    found.insert(inode, facts(&message[MESSAGE..]));
+                    found.insert(inode, parse_info(&message[MESSAGE..]));
                 }
             }
             _ => {}
@@ -122,7 +131,8 @@ fn read_messages(mut rest: &[u8], found: &mut HashMap<u64, SocketInfo>) -> Resul
     Ok(false)
 }
 
-fn facts(mut attributes: &[u8]) -> SocketInfo {
+/// Parses the attributes of a message.
+fn parse_info(mut attributes: &[u8]) -> SocketInfo {
     while attributes.len() >= 4 {
         let length = usize::from(u16::from_ne_bytes([attributes[0], attributes[1]]));
         let kind = u16::from_ne_bytes([attributes[2], attributes[3]]);
@@ -131,19 +141,22 @@ fn facts(mut attributes: &[u8]) -> SocketInfo {
         }
         if kind == ATTRIBUTE_INFO {
             let info = &attributes[4..length];
-            return SocketInfo { received: long(info, BYTES_RECEIVED_AT), acked: long(info, BYTES_ACKED_AT) };
+            return SocketInfo {
+                received: u64_at(info, BYTES_RECEIVED_AT),
+                acked: u64_at(info, BYTES_ACKED_AT),
+            };
         }
         attributes = &attributes[length.next_multiple_of(4).min(attributes.len())..];
     }
     SocketInfo::default()
 }
 
-fn number(bytes: &[u8], at: usize) -> u32 {
-    bytes.get(at..at + 4).and_then(|word| word.try_into().ok()).map_or(0, u32::from_ne_bytes)
+fn u32_at(bytes: &[u8], offset: usize) -> u32 {
+    bytes.get(offset..offset + 4).and_then(|field| field.try_into().ok()).map_or(0, u32::from_ne_bytes)
 }
 
-fn long(bytes: &[u8], at: usize) -> u64 {
-    bytes.get(at..at + 8).and_then(|word| word.try_into().ok()).map_or(0, u64::from_ne_bytes)
+fn u64_at(bytes: &[u8], offset: usize) -> u64 {
+    bytes.get(offset..offset + 8).and_then(|field| field.try_into().ok()).map_or(0, u64::from_ne_bytes)
 }
 
 #[cfg(test)]
@@ -160,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn sockets_are_seen_with_their_bytes_until_they_are_reset() {
+    fn sockets_are_listed_with_their_byte_counts_until_they_are_reset() {
         for address in ["127.0.0.1:0", "[::1]:0"] {
             let listener = TcpListener::bind(address).expect("a port");
             let local = listener.local_addr().expect("bound");
@@ -168,26 +181,26 @@ mod tests {
             let (mut server, _) = listener.accept().expect("a client");
             let mut diag = Diag::new(Diag::socket().expect("a socket"));
             let mut look = |bytes| diag.connected(local.is_ipv6(), local.port(), bytes).expect("an answer");
-            let number = inode(&server);
-            assert_eq!(look(true).get(&number).map(|facts| facts.received), Some(0));
+            let inode = inode(&server);
+            assert_eq!(look(true).get(&inode).map(|info| info.received), Some(0));
             client.write_all(b"hello").expect("sends");
-            server.read_exact(&mut [0; 5]).expect("comes");
-            assert_eq!(look(true)[&number].received, 5);
-            assert_eq!(look(false)[&number], SocketInfo::default());
-            assert_eq!(look(false).len(), 1, "only those of the port");
+            server.read_exact(&mut [0; 5]).expect("arrives");
+            assert_eq!(look(true)[&inode].received, 5);
+            assert_eq!(look(false)[&inode], SocketInfo::default());
+            assert_eq!(look(false).len(), 1, "only sockets of the port");
             rustix::net::sockopt::set_socket_linger(&client, Some(std::time::Duration::ZERO)).expect("set");
             drop(client);
             assert!(server.read(&mut [0; 5]).is_err(), "reset");
-            assert_eq!(look(true).get(&number), None);
+            assert_eq!(look(true).get(&inode), None);
         }
     }
 
     #[test]
-    fn nonsense_is_an_error_or_ignored() {
+    fn malformed_messages_are_errors_or_ignored() {
         let mut found = HashMap::new();
         assert_eq!(read_messages(&[0; 16], &mut found), Err(Errno::PROTO));
         assert_eq!(read_messages(&[1, 2, 3], &mut found), Ok(false));
-        assert_eq!(facts(&[0; 8]), SocketInfo::default());
-        assert_eq!(facts(&[8, 0, 2, 0, 1, 1, 1, 1]), SocketInfo::default());
+        assert_eq!(parse_info(&[0; 8]), SocketInfo::default());
+        assert_eq!(parse_info(&[8, 0, 2, 0, 1, 1, 1, 1]), SocketInfo::default());
     }
 }

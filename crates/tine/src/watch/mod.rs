@@ -1,8 +1,8 @@
-//! Watching connections from outside: whether the client is still there, and how long nothing has come.
+//! Watches connections from the supervisor: disconnected clients, and the three timeouts.
 //!
-//! The supervisor holds no client's socket: a duplicate would hide the end of the stream when the
-//! connection's process closes its own. So it asks the kernel for its table of sockets (sock_diag(7)), and
-//! decides by what it says.
+//! The supervisor has no client socket: a duplicate would delay the end of the stream when the
+//! connection process closes its own. So it reads the kernel's table of sockets (sock_diag(7),
+//! `diag`) at intervals (`watcher`), and decides by what it finds there (`state`).
 
 pub(crate) mod diag;
 pub(crate) mod state;
@@ -10,14 +10,14 @@ pub(crate) mod watcher;
 
 use std::time::Duration;
 
-/// Times that end a connection. None is set by default.
+/// Timeouts that end a connection. None is set by default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Timeouts {
-    /// No byte in either direction for so long.
+    /// Time without a byte in either direction.
     pub idle: Option<Duration>,
-    /// The connection is so old.
+    /// Total duration of the connection.
     pub lifetime: Option<Duration>,
-    /// The client has sent nothing for so long since it was accepted.
+    /// Time from `accept` to the first byte of the client.
     pub first_byte: Option<Duration>,
 }
 
@@ -26,8 +26,8 @@ impl Timeouts {
         [self.idle, self.lifetime, self.first_byte].into_iter().flatten()
     }
 
-    /// Whether what has gone over the wire must be known.
-    pub(crate) fn count_bytes(&self) -> bool {
+    /// Whether a timeout depends on the byte counts of sockets.
+    pub(crate) fn need_byte_counts(&self) -> bool {
         self.idle.is_some() || self.first_byte.is_some()
     }
 }

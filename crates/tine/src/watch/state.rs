@@ -1,4 +1,4 @@
-//! What to do about a connection, decided from what is seen of it. No system call here.
+//! Decides from the observations of a connection when to end it. No system call here.
 
 use std::time::{Duration, Instant};
 
@@ -6,100 +6,119 @@ use super::Timeouts;
 use crate::lifecycle::outcome::EndReason;
 use crate::lifecycle::timing::{CLIENT_GONE_GRACE, KILL_AFTER};
 
-/// The least and the most time from one look to the next.
-const OFTEN: Duration = Duration::from_millis(25);
-const SELDOM: Duration = Duration::from_secs(1);
+/// The shortest and the longest time from one look to the next.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(25);
+const LONGEST_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The rules for all connections of a server.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct WatchRules {
     pub(crate) timeouts: Timeouts,
-    /// Whether a connection whose client has gone is to end.
-    pub(crate) clients_matter: bool,
+    /// Whether a connection ends when its client disconnects: so with programs. Handlers notice by
+    /// themselves.
+    pub(crate) ends_without_client: bool,
 }
 
 impl WatchRules {
-    /// Whether there is anything to look at.
+    /// Whether any rule needs observations.
     pub(crate) fn are_any(&self) -> bool {
-        self.clients_matter || self.timeouts.all().next().is_some()
+        self.ends_without_client || self.timeouts.all().next().is_some()
     }
 
-    /// The time from one look to the next: a quarter of the shortest time to be kept.
+    /// The time from one look to the next: a quarter of the shortest timeout.
     pub(crate) fn interval(&self) -> Duration {
-        let shortest = self.timeouts.all().min().map_or(SELDOM, |time| time / 4);
-        shortest.clamp(OFTEN, SELDOM)
+        let shortest = self.timeouts.all().min().map_or(LONGEST_INTERVAL, |time| time / 4);
+        shortest.clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL)
     }
 }
 
-/// What was seen of a connection's socket.
+/// An observation of a connection's socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Observation {
-    /// It is there. Bytes in and out together, and whether any came from the client, where they are counted.
-    There { bytes: u64, spoke: bool },
-    /// It has gone, and the process still has it: the client reset it, or stopped answering.
-    Gone,
-    /// Nothing can be said: a Unix socket, or the process has closed its end.
-    Nothing,
+    /// The socket is connected. The sum of the bytes in both directions, and whether the client
+    /// sent any; both only where bytes are counted.
+    Connected { bytes: u64, received_any: bool },
+    /// The kernel has closed the connection while the process has the socket open: the client reset
+    /// it, or stopped answering.
+    Disconnected,
+    /// Not observable: a Unix socket, or a socket that the process has closed.
+    Unknown,
 }
 
-/// What is to be done.
+/// How to signal the processes of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Escalation {
     Term,
     Kill,
 }
 
-/// What is remembered of a connection.
+/// A connection as of its last look.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TrackedConnection {
     pub(crate) id: u64,
     started: Instant,
     bytes: u64,
-    moved: Instant,
-    spoke: bool,
+    /// Time of the last change of `bytes`.
+    last_traffic: Instant,
+    received_any: bool,
     phase: EndPhase,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum EndPhase {
     Running,
-    /// The client has gone; the program may end by itself until then.
+    /// The client has disconnected; the program may exit by itself until this time.
     Grace(Instant),
-    /// It was told to end, and is killed then.
+    /// TERM was sent; KILL follows at this time.
     Terminating(EndReason, Instant),
     Killed(EndReason),
 }
 
 impl TrackedConnection {
-    /// A connection that began at `started` and is seen for the first time.
+    /// A connection that was accepted at `started`, before its first look.
     pub(crate) fn new(id: u64, started: Instant) -> TrackedConnection {
-        TrackedConnection { id, started, bytes: 0, moved: started, spoke: false, phase: EndPhase::Running }
+        TrackedConnection {
+            id,
+            started,
+            bytes: 0,
+            last_traffic: started,
+            received_any: false,
+            phase: EndPhase::Running,
+        }
     }
 
-    /// Takes note of a look at the connection, and decides.
-    pub(crate) fn look(&mut self, seen: Observation, rules: &WatchRules, now: Instant) -> Option<Escalation> {
-        if let Observation::There { bytes, spoke } = seen {
+    /// Records an observation, and decides how to signal the connection now.
+    pub(crate) fn look(
+        &mut self,
+        observation: Observation,
+        rules: &WatchRules,
+        now: Instant,
+    ) -> Option<Escalation> {
+        if let Observation::Connected { bytes, received_any } = observation {
             if matches!(self.phase, EndPhase::Grace(_)) {
                 self.phase = EndPhase::Running;
             }
             if bytes != self.bytes {
                 self.bytes = bytes;
-                self.moved = now;
+                self.last_traffic = now;
             }
-            self.spoke |= spoke;
+            self.received_any |= received_any;
         }
-        if seen == Observation::Gone && rules.clients_matter && self.phase == EndPhase::Running {
+        if observation == Observation::Disconnected
+            && rules.ends_without_client
+            && self.phase == EndPhase::Running
+        {
             self.phase = EndPhase::Grace(now + CLIENT_GONE_GRACE);
         }
-        self.at(seen, rules, now)
+        self.escalate(observation, rules, now)
     }
 
-    fn at(&mut self, seen: Observation, rules: &WatchRules, now: Instant) -> Option<Escalation> {
+    fn escalate(&mut self, observation: Observation, rules: &WatchRules, now: Instant) -> Option<Escalation> {
         match self.phase {
             EndPhase::Running => {
-                self.overdue(seen, &rules.timeouts, now).map(|reason| self.tell(reason, now))
+                self.expired(observation, &rules.timeouts, now).map(|reason| self.terminate(reason, now))
             }
-            EndPhase::Grace(until) if until <= now => Some(self.tell(EndReason::ClientGone, now)),
+            EndPhase::Grace(until) if until <= now => Some(self.terminate(EndReason::ClientGone, now)),
             EndPhase::Terminating(reason, until) if until <= now => {
                 self.phase = EndPhase::Killed(reason);
                 Some(Escalation::Kill)
@@ -108,28 +127,29 @@ impl TrackedConnection {
         }
     }
 
-    fn overdue(&self, seen: Observation, timeouts: &Timeouts, now: Instant) -> Option<EndReason> {
+    /// The timeout that has expired, if any.
+    fn expired(&self, observation: Observation, timeouts: &Timeouts, now: Instant) -> Option<EndReason> {
         let over = |since: Instant, limit: Option<Duration>| {
             limit.is_some_and(|limit| now.saturating_duration_since(since) >= limit)
         };
-        let counted = matches!(seen, Observation::There { .. });
+        let counted = matches!(observation, Observation::Connected { .. });
         if over(self.started, timeouts.lifetime) {
             Some(EndReason::Lifetime)
-        } else if counted && !self.spoke && over(self.started, timeouts.first_byte) {
+        } else if counted && !self.received_any && over(self.started, timeouts.first_byte) {
             Some(EndReason::FirstByte)
-        } else if counted && over(self.moved, timeouts.idle) {
+        } else if counted && over(self.last_traffic, timeouts.idle) {
             Some(EndReason::Idle)
         } else {
             None
         }
     }
 
-    fn tell(&mut self, reason: EndReason, now: Instant) -> Escalation {
+    fn terminate(&mut self, reason: EndReason, now: Instant) -> Escalation {
         self.phase = EndPhase::Terminating(reason, now + KILL_AFTER);
         Escalation::Term
     }
 
-    /// When something falls due by time alone.
+    /// The time of the next signal that needs no further observation.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match self.phase {
             EndPhase::Grace(until) | EndPhase::Terminating(_, until) => Some(until),
@@ -137,7 +157,7 @@ impl TrackedConnection {
         }
     }
 
-    /// Why it was told to end, if it was.
+    /// Why the connection is being ended, if so.
     pub(crate) fn reason(&self) -> Option<EndReason> {
         match self.phase {
             EndPhase::Terminating(reason, _) | EndPhase::Killed(reason) => Some(reason),
@@ -150,19 +170,19 @@ impl TrackedConnection {
 mod tests {
     use super::*;
 
-    fn there(bytes: u64) -> Observation {
-        Observation::There { bytes, spoke: bytes > 0 }
+    fn connected(bytes: u64) -> Observation {
+        Observation::Connected { bytes, received_any: bytes > 0 }
     }
 
-    /// Plays looks at times in milliseconds, and compares the verdicts.
+    /// Makes observations at times in milliseconds, and compares the escalations.
     fn play(rules: WatchRules, script: &[(u64, Observation, Option<Escalation>)]) -> Option<EndReason> {
         let start = Instant::now();
-        let mut watched = TrackedConnection::new(1, start);
-        for (at, seen, verdict) in script {
+        let mut connection = TrackedConnection::new(1, start);
+        for (at, observation, escalation) in script {
             let now = start + Duration::from_millis(*at);
-            assert_eq!(watched.look(*seen, &rules, now), *verdict, "{seen:?} at {at}");
+            assert_eq!(connection.look(*observation, &rules, now), *escalation, "{observation:?} at {at}");
         }
-        watched.reason()
+        connection.reason()
     }
 
     fn seconds(seconds: u64) -> Option<Duration> {
@@ -171,78 +191,81 @@ mod tests {
 
     const PROGRAM: WatchRules = WatchRules {
         timeouts: Timeouts { idle: None, lifetime: None, first_byte: None },
-        clients_matter: true,
+        ends_without_client: true,
     };
 
     #[test]
-    fn a_client_that_has_gone_gives_five_seconds_then_two() {
+    fn a_disconnected_client_ends_its_program_with_term_after_5_s_and_kill_after_7_s() {
         let script = [
-            (0, there(0), None),
-            (1_000, Observation::Gone, None),
-            (5_999, Observation::Gone, None),
-            (6_000, Observation::Gone, Some(Escalation::Term)),
-            (7_999, Observation::Gone, None),
-            (8_000, Observation::Gone, Some(Escalation::Kill)),
-            (20_000, Observation::Gone, None),
+            (0, connected(0), None),
+            (1_000, Observation::Disconnected, None),
+            (5_999, Observation::Disconnected, None),
+            (6_000, Observation::Disconnected, Some(Escalation::Term)),
+            (7_999, Observation::Disconnected, None),
+            (8_000, Observation::Disconnected, Some(Escalation::Kill)),
+            (20_000, Observation::Disconnected, None),
         ];
         assert_eq!(play(PROGRAM, &script), Some(EndReason::ClientGone));
     }
 
     #[test]
-    fn a_program_that_has_closed_its_end_goes_on() {
-        assert_eq!(play(PROGRAM, &[(0, there(0), None), (99_000, Observation::Nothing, None)]), None);
+    fn a_program_that_closed_its_socket_is_not_ended() {
+        assert_eq!(play(PROGRAM, &[(0, connected(0), None), (99_000, Observation::Unknown, None)]), None);
     }
 
     #[test]
-    fn for_handlers_a_client_that_has_gone_is_their_own_business() {
-        let rules = WatchRules { clients_matter: false, ..PROGRAM };
-        assert_eq!(play(rules, &[(0, Observation::Gone, None), (99_000, Observation::Gone, None)]), None);
+    fn handlers_are_not_ended_when_the_client_disconnects() {
+        let rules = WatchRules { ends_without_client: false, ..PROGRAM };
+        assert_eq!(
+            play(rules, &[(0, Observation::Disconnected, None), (99_000, Observation::Disconnected, None)]),
+            None
+        );
     }
 
     #[test]
-    fn idle_counts_from_the_last_byte() {
+    fn the_idle_timeout_starts_at_the_last_byte() {
         let rules = WatchRules { timeouts: Timeouts { idle: seconds(3), ..Timeouts::default() }, ..PROGRAM };
         let script = [
-            (2_000, there(1), None),
-            (4_900, there(1), None),
-            (4_950, there(9), None),
-            (7_949, there(9), None),
-            (7_950, there(9), Some(Escalation::Term)),
-            (9_950, there(9), Some(Escalation::Kill)),
+            (2_000, connected(1), None),
+            (4_900, connected(1), None),
+            (4_950, connected(9), None),
+            (7_949, connected(9), None),
+            (7_950, connected(9), Some(Escalation::Term)),
+            (9_950, connected(9), Some(Escalation::Kill)),
         ];
         assert_eq!(play(rules, &script), Some(EndReason::Idle));
     }
 
     #[test]
-    fn idle_from_the_start_and_nothing_known() {
+    fn the_idle_timeout_needs_an_observable_socket() {
         let rules = WatchRules { timeouts: Timeouts { idle: seconds(3), ..Timeouts::default() }, ..PROGRAM };
-        assert_eq!(play(rules, &[(3_000, there(0), Some(Escalation::Term))]), Some(EndReason::Idle));
-        assert_eq!(play(rules, &[(3_000, Observation::Nothing, None)]), None);
+        assert_eq!(play(rules, &[(3_000, connected(0), Some(Escalation::Term))]), Some(EndReason::Idle));
+        assert_eq!(play(rules, &[(3_000, Observation::Unknown, None)]), None);
     }
 
     #[test]
-    fn lifetime_whatever_is_seen() {
+    fn the_lifetime_needs_no_observable_socket() {
         let rules =
             WatchRules { timeouts: Timeouts { lifetime: seconds(2), ..Timeouts::default() }, ..PROGRAM };
-        for seen in [there(5), Observation::Nothing] {
-            let script = [(1_999, seen, None), (2_000, seen, Some(Escalation::Term))];
+        for observation in [connected(5), Observation::Unknown] {
+            let script = [(1_999, observation, None), (2_000, observation, Some(Escalation::Term))];
             assert_eq!(play(rules, &script), Some(EndReason::Lifetime));
         }
     }
 
     #[test]
-    fn the_first_byte_is_waited_for_once() {
+    fn the_first_byte_timeout_ends_with_the_first_byte_of_the_client() {
         let rules =
             WatchRules { timeouts: Timeouts { first_byte: seconds(1), ..Timeouts::default() }, ..PROGRAM };
-        assert_eq!(play(rules, &[(1_000, there(0), Some(Escalation::Term))]), Some(EndReason::FirstByte));
-        assert_eq!(play(rules, &[(900, there(1), None), (9_000, there(1), None)]), None);
-        // What the server sends is not the client's first byte.
-        let sent = Observation::There { bytes: 7, spoke: false };
+        assert_eq!(play(rules, &[(1_000, connected(0), Some(Escalation::Term))]), Some(EndReason::FirstByte));
+        assert_eq!(play(rules, &[(900, connected(1), None), (9_000, connected(1), None)]), None);
+        // A byte that the server sends is not the client's first byte.
+        let sent = Observation::Connected { bytes: 7, received_any: false };
         assert_eq!(play(rules, &[(1_000, sent, Some(Escalation::Term))]), Some(EndReason::FirstByte));
     }
 
     #[test]
-    fn how_often_to_look() {
+    fn the_interval_is_a_quarter_of_the_shortest_timeout() {
         for (idle, millis) in [(None, 1_000), (Some(60_000), 1_000), (Some(2_000), 500), (Some(1), 25)] {
             let idle = idle.map(Duration::from_millis);
             let rules = WatchRules { timeouts: Timeouts { idle, ..Timeouts::default() }, ..PROGRAM };

@@ -1,4 +1,5 @@
-//! The supervisor's watcher: one observation of every connection at each look, and which of them to signal.
+//! The watcher of a supervisor: observes every connection at each look, and returns those to
+//! signal.
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -10,30 +11,31 @@ use crate::lifecycle::outcome::EndReason;
 use crate::log::Log;
 use crate::net::listener::Listener;
 
-/// What is remembered between two looks.
+/// The connections as of the last look, and the means of the next one.
 #[derive(Debug)]
 pub(crate) struct Watcher {
     rules: WatchRules,
-    /// Where it cannot be asked, only the lifetime is kept.
+    /// Without it, only the lifetime is enforced.
     diag: Option<Diag>,
-    /// Family (IPv6 or not) and port of the sockets to look at.
+    /// Family (IPv6 or not) and port of the connections' sockets.
     ports: Vec<(bool, u16)>,
     connections: HashMap<usize, TrackedConnection>,
     next_look: Instant,
 }
 
-/// A connection as it was before the kernel was asked.
+/// A connection, as the board has it before a look.
 pub(crate) struct ConnectionSnapshot {
     pub(crate) pid: i32,
     pub(crate) slot: usize,
     pub(crate) id: u64,
     pub(crate) started: Instant,
-    /// Its socket's inode; `None` where it is no TCP socket.
+    /// Inode of its socket; `None` where it is not a TCP socket.
     pub(crate) socket: Option<u64>,
 }
 
 impl Watcher {
-    /// Watches by these rules; `diag` is a way to ask the kernel: none needed, or none to be had.
+    /// A watcher with these rules. `diag` is a socket for sock_diag: `None` where no rule needs
+    /// one, `Some(None)` where it could not be made.
     pub(crate) fn new(
         rules: WatchRules,
         diag: Option<Option<OwnedFd>>,
@@ -41,7 +43,7 @@ impl Watcher {
         log: &mut Log,
     ) -> Watcher {
         if let Some(None) = diag {
-            log.warning("the kernel does not tell of sockets (sock_diag): neither clients that have gone nor idle ones are noticed");
+            log.warning("sock_diag is unavailable: disconnected and idle clients will not be detected");
         }
         let mut ports: Vec<(bool, u16)> = listeners.iter().filter_map(Listener::family_and_port).collect();
         ports.sort_unstable();
@@ -50,79 +52,85 @@ impl Watcher {
         Watcher { rules, diag, ports, connections: HashMap::new(), next_look: Instant::now() }
     }
 
-    /// When to look again, if there is anybody to look at.
-    pub(crate) fn deadline(&self, anybody: bool) -> Option<Instant> {
-        if !anybody || !self.rules.are_any() {
+    /// The time of the next look; `None` without connections or rules.
+    pub(crate) fn deadline(&self, any_connection: bool) -> Option<Instant> {
+        if !any_connection || !self.rules.are_any() {
             return None;
         }
         let due = self.connections.values().filter_map(TrackedConnection::deadline).min();
         Some(due.map_or(self.next_look, |due| due.min(self.next_look)))
     }
 
-    /// Forgets a connection that has ended; says why it was ended, if it was.
+    /// Forgets a connection that has ended. Why it was ended, if so.
     pub(crate) fn forget(&mut self, slot: usize, id: u64) -> Option<EndReason> {
-        self.connections.remove(&slot).filter(|watched| watched.id == id)?.reason()
+        self.connections.remove(&slot).filter(|tracked| tracked.id == id)?.reason()
     }
 
-    /// Why a connection was told to end, if it was.
+    /// Why a connection is being ended, if so.
     pub(crate) fn reason(&self, slot: usize, id: u64) -> Option<EndReason> {
-        self.connections.get(&slot).filter(|watched| watched.id == id)?.reason()
+        self.connections.get(&slot).filter(|tracked| tracked.id == id)?.reason()
     }
 
-    pub(crate) fn look(&mut self, known: &[ConnectionSnapshot], clock: Instant) -> Vec<(usize, Escalation)> {
+    /// Observes these connections. Returns the index of each that is to be signalled, and how.
+    pub(crate) fn look(
+        &mut self,
+        connections: &[ConnectionSnapshot],
+        clock: Instant,
+    ) -> Vec<(usize, Escalation)> {
         self.next_look = clock + self.rules.interval();
-        if known.is_empty() {
+        if connections.is_empty() {
             return Vec::new();
         }
         let table = self.table();
-        let mut verdicts = Vec::new();
-        for (at, one) in known.iter().enumerate() {
-            let watched = self
+        let mut escalations = Vec::new();
+        for (index, connection) in connections.iter().enumerate() {
+            let tracked = self
                 .connections
-                .entry(one.slot)
-                .or_insert_with(|| TrackedConnection::new(one.id, one.started));
-            if watched.id != one.id {
-                *watched = TrackedConnection::new(one.id, one.started);
+                .entry(connection.slot)
+                .or_insert_with(|| TrackedConnection::new(connection.id, connection.started));
+            if tracked.id != connection.id {
+                *tracked = TrackedConnection::new(connection.id, connection.started);
             }
-            let seen = table.as_ref().map_or(Observation::Nothing, |table| see(one, table));
-            if let Some(verdict) = watched.look(seen, &self.rules, clock) {
-                verdicts.push((at, verdict));
+            let observation = table.as_ref().map_or(Observation::Unknown, |table| observe(connection, table));
+            if let Some(escalation) = tracked.look(observation, &self.rules, clock) {
+                escalations.push((index, escalation));
             }
         }
-        verdicts
+        escalations
     }
 
-    /// All sockets of the server's connections; `None` where the kernel does not tell.
+    /// All sockets of the connections, by inode; `None` where the kernel does not report them.
     fn table(&mut self) -> Option<HashMap<u64, SocketInfo>> {
         let diag = self.diag.as_mut()?;
-        let bytes = self.rules.timeouts.count_bytes();
+        let bytes = self.rules.timeouts.need_byte_counts();
         let mut all = HashMap::new();
         for (ipv6, port) in &self.ports {
-            // One look that fails is no look.
+            // Without one of the parts, present sockets would look disconnected.
             all.extend(diag.connected(*ipv6, *port, bytes).ok()?);
         }
         Some(all)
     }
 }
 
-fn see(known: &ConnectionSnapshot, table: &HashMap<u64, SocketInfo>) -> Observation {
-    let Some(socket) = known.socket else { return Observation::Nothing };
+fn observe(connection: &ConnectionSnapshot, table: &HashMap<u64, SocketInfo>) -> Observation {
+    let Some(socket) = connection.socket else { return Observation::Unknown };
     match table.get(&socket) {
-        Some(facts) => {
-            Observation::There { bytes: facts.received.wrapping_add(facts.acked), spoke: facts.received > 0 }
-        }
-        // A socket that was reset is in the table no more, although the process has it.
-        None if has_socket(known.pid, socket) => Observation::Gone,
-        None => Observation::Nothing,
+        Some(info) => Observation::Connected {
+            bytes: info.received.wrapping_add(info.acked),
+            received_any: info.received > 0,
+        },
+        // A reset socket is not in the table, although the process still has it open.
+        None if has_socket(connection.pid, socket) => Observation::Disconnected,
+        None => Observation::Unknown,
     }
 }
 
-/// Whether a process has the socket of this inode open. Where it may not be asked, yes: nothing else
-/// makes a socket vanish while its process lives on so often.
+/// Whether a process has the socket with this inode open. True where its descriptors may not be
+/// read: a reset is the most common reason for a socket to leave the table while its process runs.
 fn has_socket(pid: i32, inode: u64) -> bool {
     let Ok(descriptors) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return true };
     let wanted = format!("socket:[{inode}]");
-    descriptors
-        .flatten()
-        .any(|one| std::fs::read_link(one.path()).is_ok_and(|link| link.as_os_str() == &*wanted))
+    descriptors.flatten().any(|descriptor| {
+        std::fs::read_link(descriptor.path()).is_ok_and(|link| link.as_os_str() == &*wanted)
+    })
 }

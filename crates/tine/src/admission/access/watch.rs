@@ -12,7 +12,8 @@ use rustix::fs::inotify;
 use super::RuleSource;
 use crate::log::Log;
 
-/// Time from the first change to the check of the files: an editor makes several changes to save one.
+/// Time from the first change to the check of the files: an editor makes several changes to save
+/// one.
 const GATHER: Duration = Duration::from_millis(50);
 
 /// The rule files, and the watches of their folders (inotify(7)).
@@ -37,7 +38,8 @@ struct FileId {
 }
 
 impl RuleFiles {
-    /// Starts to watch the folders of the files. `high` moves a descriptor out of the way of those that programs get.
+    /// Starts to watch the folders of the files. `high` moves a descriptor out of the way of those
+    /// that programs get.
     pub(crate) fn watch(
         source: RuleSource,
         high: impl Fn(rustix::io::Result<OwnedFd>) -> Option<OwnedFd>,
@@ -104,8 +106,8 @@ impl FileId {
     }
 }
 
-/// Watches the folders of the files, and those of the files that symbolic links lead to. A watch of the
-/// file itself would miss its replacement by another file of the same name.
+/// Watches the folders of the files, and those of the files that symbolic links lead to. A watch of
+/// the file itself would miss its replacement by another file of the same name.
 fn watch_folders(events: &OwnedFd, source: &RuleSource) -> bool {
     let flags = inotify::WatchFlags::CLOSE_WRITE
         | inotify::WatchFlags::MOVED_TO

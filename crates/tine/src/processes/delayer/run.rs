@@ -14,7 +14,7 @@ use crate::lifecycle::timing::LAST_CLIENTS_WAIT;
 use crate::processes::start::start_helper;
 use crate::shared::messages::{Delayed, Rejection};
 use crate::system::clock::now;
-use crate::system::open_files::make_room;
+use crate::system::open_files::raise_limit;
 
 /// Interval of the checks whether queued clients have disconnected, in nanoseconds.
 const DISCONNECT_CHECK: u64 = 1_000_000_000;
@@ -62,7 +62,7 @@ pub(crate) fn run(delayer: &DelayerStart) -> ! {
 /// Clients beyond that are rejected with a text; without a descriptor they could only be closed.
 fn descriptors_for(max: usize) -> usize {
     const OTHER_DESCRIPTORS: u64 = 64;
-    let (_, limit) = make_room(max as u64 + OTHER_DESCRIPTORS);
+    let (_, limit) = raise_limit(max as u64 + OTHER_DESCRIPTORS);
     usize::try_from(limit.saturating_sub(OTHER_DESCRIPTORS)).map_or(max, |limit| limit.clamp(1, max))
 }
 

@@ -116,7 +116,7 @@ fn accept<H>(forker: &mut Forker<'_, H>, memory: &mut Memory, number: usize) -> 
         }
         AcceptError::Fatal => {
             let why = reason(&errno.into());
-            forker.context.log.trouble("listening socket is no longer valid", &why, "restart the server");
+            forker.context.log.error("listening socket is no longer valid", &why, "restart the server");
             exit_now(111);
         }
     })

@@ -27,7 +27,7 @@ pub(super) fn enter<'a, H>(settings: &'a Settings, start: ForkerStart<'a, H>) ->
 }
 
 fn cannot_start(mut log: Log, why: &std::io::Error) -> ! {
-    log.trouble("a forker cannot start", &reason(why), "the lines above say why");
+    log.error("a forker cannot start", &reason(why), "the lines above say why");
     exit_now(111)
 }
 

@@ -23,7 +23,7 @@ pub(super) fn fail<H>(forker: &mut Forker<'_, H>, memory: &mut Memory, what: &st
     trusted.door.board.set_wants_slot(trusted.index, true);
     trusted.wake_supervisor();
     if trusted.door.board.set_failure(errno.raw_os_error()) {
-        forker.context.log.trouble(what, &reason(&errno.into()), advice(errno));
+        forker.context.log.error(what, &reason(&errno.into()), advice(errno));
     }
 }
 

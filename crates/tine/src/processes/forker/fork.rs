@@ -11,7 +11,7 @@ use crate::lifecycle::outcome::ExitReport;
 use crate::net::accept::Accepted;
 use crate::processes::conn::Job;
 use crate::processes::start::start_connection;
-use crate::program::launch::LaunchTarget;
+use crate::program::launch::ProgramConnection;
 use crate::shared::board::SlotPhase;
 
 /// Creates the process for an admitted client: forks it to run the handler, or makes it execute the
@@ -34,7 +34,7 @@ pub(super) fn start<H>(
     let created = match &mut context.launcher {
         Some(launcher) if !launcher.relays() && !launcher.prepares() => {
             let failed = |report: &ExitReport| context.stats.report(slot, report);
-            let target = LaunchTarget { socket: &client.socket, entry, context: &launch };
+            let target = ProgramConnection { socket: &client.socket, entry, launch_context: &launch };
             launcher.spawn(context.alone, pid, &target, &failed).map(Side::Parent)
         }
         _ => fork_sibling(context.alone, pid),

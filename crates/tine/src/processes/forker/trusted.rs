@@ -77,7 +77,7 @@ impl Trusted<'_> {
     #[inline]
     pub(crate) fn begin(&self, stats: ConnStats, slot: usize, client: &Accepted) -> Entry {
         let board = &self.door.board;
-        if self.settings.rules().are_any() {
+        if self.settings.watch_rules().are_any() {
             // It cannot fail for a descriptor that was just made.
             let inode = rustix::fs::fstat(&client.socket).map_or(0, |stat| stat.st_ino);
             board.set_socket(slot, inode);
@@ -92,7 +92,7 @@ impl Trusted<'_> {
             return LaunchContext::default();
         }
         let Door { board, admission, .. } = &self.door;
-        let cgroup = self.cgroups.as_ref().map(|cgroups| cgroups.of(slot, board.cgroup(slot)).entrance());
+        let cgroup = self.cgroups.as_ref().map(|cgroups| cgroups.of(slot, board.cgroup(slot)).entry());
         LaunchContext {
             cgroup,
             variables: admission.variables(entry.peer),

@@ -167,7 +167,7 @@ impl<'a> Master<'a> {
         let Some(own) = self.own.as_mut().filter(|_| !state.is_stopping()) else { return };
         let again_in = state.restart_in(service, Instant::now()).unwrap_or_default();
         let role = format!("service {}", self.services[service].name);
-        own.log.helper_ended(&role, ended.pid, &Outcome::new(ended.how, None), again_in);
+        own.log.restart(&role, ended.pid, &Outcome::new(ended.how, None), again_in);
     }
 
     fn apply(&mut self, action: MasterAction, state: &mut MasterState) {

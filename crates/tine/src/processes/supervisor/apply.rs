@@ -28,7 +28,7 @@ where
         }
         let restart_in = state.restart_in(role, Instant::now()).unwrap_or_default();
         let outcome = Outcome::new(ended.how, None);
-        self.log.helper_ended(&role.log_name(), ended.pid, &outcome, restart_in);
+        self.log.restart(&role.log_name(), ended.pid, &outcome, restart_in);
     }
 
     /// Applies an action. In a process that it forked, returns its role.
@@ -55,7 +55,7 @@ where
             Err(why) => {
                 let what = format!("cannot start the {}", role.log_name());
                 let next = "it is tried again; raise the limit on processes";
-                self.log.trouble(&what, &reason(&why), next);
+                self.log.error(&what, &reason(&why), next);
                 // This counts as an exit right after the start, so that the next attempt waits.
                 state.on(ServerEvent::RoleEnded { role, done: false }, Instant::now());
                 None

@@ -75,7 +75,7 @@ where
         let cgroup = self.cgroup(slot).filter(|_| all);
         let members = match &cgroup {
             Some(cgroup) => cgroup.members(),
-            None => descendants::left(pid, all.then_some(id), &self.orphans_and_descendants()),
+            None => descendants::remaining(pid, all.then_some(id), &self.orphans_and_descendants()),
         };
         Some(Remains { members, cgroup })
     }

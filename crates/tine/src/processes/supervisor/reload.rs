@@ -32,7 +32,7 @@ where
         let Some(rules) = &self.rule_files else { return };
         match self.memory.admission.reload(rules.source()) {
             Ok(number) => self.log.reload(number),
-            Err(error) => self.log.trouble(
+            Err(error) => self.log.error(
                 "cannot reload the access rules, keeping the old ones",
                 &error.to_string(),
                 "fix the file",

@@ -81,7 +81,7 @@ where
     /// Waits for a signal, an exit, a notice, or the next deadline.
     fn wait(&mut self, state: &ServerState) {
         let has_connections = !self.children.table.are_slots_empty();
-        if self.settings.rules().are_any() && !has_connections {
+        if self.settings.watch_rules().are_any() && !has_connections {
             self.memory.board.request_notice();
             // A connection that began before the request is found here.
             self.drain_notices();

@@ -21,7 +21,7 @@ use crate::settings::{Settings, beyond_the_system};
 use crate::shared::board::Board;
 use crate::shared::stats::ConnStats;
 use crate::system::cgroup::Cgroups;
-use crate::system::open_files::make_room;
+use crate::system::open_files::raise_limit;
 use crate::watch::diag::Diag;
 use crate::watch::watcher::Watcher;
 
@@ -57,8 +57,8 @@ impl<'a, H> Supervisor<'a, H> {
         let source = memory.admission.limits().rules.as_ref().and_then(|rules| rules.source());
         let place_any = |fd: rustix::io::Result<OwnedFd>| place(fd.ok()?).ok();
         let rule_files = source.map(|source| RuleFiles::watch(source, place_any, &mut log));
-        let diag = settings.rules().are_any().then(|| place_any(Diag::socket()));
-        let watcher = Watcher::new(settings.rules(), diag, &listeners, &mut log);
+        let diag = settings.watch_rules().are_any().then(|| place_any(Diag::socket()));
+        let watcher = Watcher::new(settings.watch_rules(), diag, &listeners, &mut log);
         Ok(Supervisor {
             alone,
             handler,
@@ -137,7 +137,7 @@ fn adapt(settings: &mut Settings, listeners: &[Listener], log: &mut Log) -> Resu
 fn make_room_for_descriptors(settings: &mut Settings, log: &mut Log) {
     let Some(program) = &mut settings.program else { return };
     let needed = settings.max_connections as u64 + OTHER_DESCRIPTORS;
-    let (given, room) = make_room(needed);
+    let (given, room) = raise_limit(needed);
     if room < needed {
         log.warning(&format!(
             "{} programs at a time need a descriptor each, and the limit is {room}: the ends of some are noticed up to a second later; raise it (`ulimit -Hn`)",
