@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustix::process::Pid;
 
-use crate::admission::access::CompiledRules;
+use crate::admission::access::compiled::CompiledRules;
 use crate::admission::limits::Limits;
 use crate::error::Error;
 use crate::program::{Program, Stderr};

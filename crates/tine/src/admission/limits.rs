@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::admission::access::CompiledRules;
+use crate::admission::access::compiled::CompiledRules;
 use crate::admission::block::{Aggregation, Aggregations, Block};
 use crate::admission::penalty::Penalties;
 use crate::admission::rate::Rates;

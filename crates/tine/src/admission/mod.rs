@@ -16,7 +16,10 @@ pub(crate) mod sources;
 use std::io;
 use std::time::Duration;
 
-use access::{LiveRules, PendingNameRules, RuleSource};
+use access::compiled::CompiledRules;
+use access::list::RuleSource;
+use access::live::LiveRules;
+use access::names::PendingNameRules;
 use block::Block;
 use limits::Limits;
 use penalty::{Fault, holds};
@@ -78,7 +81,7 @@ impl Admission {
     /// ENOMEM.
     pub(crate) fn new(mut limits: Limits) -> io::Result<Admission> {
         let has_buckets = limits.rates.are_any() || limits.delays();
-        let live = |rules: &access::CompiledRules| LiveRules::new(rules);
+        let live = |rules: &CompiledRules| LiveRules::new(rules);
         let rules = limits.rules.as_ref().map(live).transpose()?;
         let penalty_exempt = limits.penalty_exempt.take().as_ref().map(live).transpose()?;
         if let Some(rules) = &mut limits.rules {

@@ -16,7 +16,7 @@ const WAYS: usize = 8;
 
 /// What a source is known by (a number that depends on a secret of this server), and its word: a time of the monotonic
 /// clock in nanoseconds, of which the lowest bit is the owner's, for whatever [`Bit`] says.
-type Entry = [AtomicU64; 2];
+type SourceEntry = [AtomicU64; 2];
 
 /// What the lowest bit of a word is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub(crate) enum Eviction {
 /// The words. 16 bytes a source: 1.6 MB in all.
 #[derive(Debug)]
 pub(crate) struct Sources {
-    entries: SharedTables<Entry>,
+    entries: SharedTables<SourceEntry>,
     secret: RandomState,
     eviction: Eviction,
 }
@@ -89,7 +89,7 @@ impl Sources {
     }
 
     /// What a source is known by, and the places that may be its.
-    fn set(&self, source: &impl Hash) -> (u64, &[Entry]) {
+    fn set(&self, source: &impl Hash) -> (u64, &[SourceEntry]) {
         // Zero is a place that nobody has had.
         let name = self.secret.hash_one(source) | 1;
         let entries = self.entries.first();
@@ -99,9 +99,9 @@ impl Sources {
 
     /// A place for a new source: one whose time is over, else the one whose will be first. `None` if somebody else was
     /// quicker.
-    fn claim<'p>(&self, places: &'p [Entry], name: u64, now: u64) -> Option<&'p Entry> {
+    fn claim<'p>(&self, places: &'p [SourceEntry], name: u64, now: u64) -> Option<&'p SourceEntry> {
         let stays = |word: u64| self.eviction == Eviction::Pinned && word & 1 == 1;
-        let rank = |place: &&Entry| {
+        let rank = |place: &&SourceEntry| {
             let until = place[1].load(Acquire);
             (stays(until), until.max(now))
         };
@@ -120,7 +120,7 @@ impl Sources {
     }
 }
 
-fn find(places: &[Entry], name: u64) -> Option<&Entry> {
+fn find(places: &[SourceEntry], name: u64) -> Option<&SourceEntry> {
     places.iter().find(|place| place[0].load(Acquire) == name)
 }
 

@@ -14,6 +14,9 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockop
 use crate::error::Error;
 use crate::net::address::{Address, resolve};
 
+/// Sockets that a service listens on, at most: a forker has a bit for each.
+pub(crate) const MAX_LISTENERS: usize = 64;
+
 /// A listening socket.
 #[derive(Debug)]
 pub(crate) struct Listener {

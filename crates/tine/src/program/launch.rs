@@ -17,7 +17,7 @@ use tine_sys::process::{Alone, How, Side, exit_now, fork};
 use super::environment::{Endpoints, describe};
 use super::prepare::{Incoming, to_bytes};
 use super::{Program, Stderr, Terminal, relay};
-use crate::admission::access::PendingNameRules;
+use crate::admission::access::names::PendingNameRules;
 use crate::error::reason;
 use crate::lifecycle::outcome::ExitReport;
 use crate::net::dns::confirmed_name;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::names::{self, Pattern};
 use super::prefix::Prefix;
 use super::table::{self, Answer};
-use super::tcprules::{self, Who};
+use super::tcprules::{self, RuleSubject};
 use crate::error::{Error, reason};
 
 /// A rule, or many, as they were asked for.
@@ -110,11 +110,11 @@ impl List {
         Ok(())
     }
 
-    fn add(&mut self, who: Who, allows: bool, variables: &[u8], text: String) -> Result<(), Error> {
+    fn add(&mut self, who: RuleSubject, allows: bool, variables: &[u8], text: String) -> Result<(), Error> {
         let number = self.rules.len() as u32;
         match who {
-            Who::Blocks(blocks) => self.add_blocks(blocks, number, allows, variables, &text)?,
-            Who::Name(pattern) => self.add_name(pattern, number, allows, variables, &text)?,
+            RuleSubject::Blocks(blocks) => self.add_blocks(blocks, number, allows, variables, &text)?,
+            RuleSubject::Name(pattern) => self.add_name(pattern, number, allows, variables, &text)?,
         }
         self.rules.push(Rule { text, allows });
         Ok(())
@@ -187,10 +187,10 @@ impl List {
 }
 
 /// `192.0.2.0/24`, or `=.example.com`.
-fn who(text: &str) -> Result<Who, Error> {
-    let Some(name) = text.strip_prefix('=') else { return Ok(Who::Blocks(vec![text.parse()?])) };
+fn who(text: &str) -> Result<RuleSubject, Error> {
+    let Some(name) = text.strip_prefix('=') else { return Ok(RuleSubject::Blocks(vec![text.parse()?])) };
     let pattern = Pattern::new(name).ok_or_else(|| {
         Error::usage(format_args!("'{text}' is no name"), "write =host.example.com or =.example.com")
     })?;
-    Ok(Who::Name(pattern))
+    Ok(RuleSubject::Name(pattern))
 }

@@ -3,11 +3,13 @@
 
 use std::io;
 
+use super::compiled::CompiledRules;
 use super::decide::{self, RuleContext, RuleVerdict};
 use super::list::RuleSource;
+use super::names::PendingNameRules;
 use super::seqlock::SeqLocked;
+use super::table;
 use super::window::Moment;
-use super::{CompiledRules, PendingNameRules, table};
 use crate::admission::reason::Reason;
 use crate::error::Error;
 use crate::net::peer::Peer;

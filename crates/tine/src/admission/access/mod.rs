@@ -4,10 +4,11 @@
 //! [`AccessRules`] collects rules, [`Access`] is their checked form, `decide.rs` decides, and
 //! [`LiveRules`] has them in memory that the supervisor rewrites while forkers read.
 
+pub(crate) mod compiled;
 mod decide;
-mod list;
-mod live;
-mod names;
+pub(crate) mod list;
+pub(crate) mod live;
+pub(crate) mod names;
 pub(crate) mod prefix;
 mod seqlock;
 mod table;
@@ -17,14 +18,11 @@ mod window;
 
 use std::net::IpAddr;
 use std::path::Path;
-use std::rc::Rc;
 
 use crate::error::Error;
+use compiled::CompiledRules;
 use decide::{RuleContext, RuleVerdict};
-pub(crate) use list::RuleSource;
-use list::{List, Rule, Written};
-pub(crate) use live::LiveRules;
-pub(crate) use names::PendingNameRules;
+use list::{List, Rule, RuleSource, Written};
 pub use window::Moment;
 use window::Window;
 
@@ -42,14 +40,6 @@ pub struct Access {
     rules: Vec<Rule>,
     windows: String,
     compiled: CompiledRules,
-}
-
-/// Access rules without their texts: what a server keeps until it starts.
-#[derive(Clone, Debug)]
-pub(crate) struct CompiledRules {
-    words: Rc<[u64]>,
-    context: RuleContext,
-    source: RuleSource,
 }
 
 /// The decision about an address.
@@ -180,25 +170,9 @@ impl Access {
     }
 }
 
-impl CompiledRules {
-    /// Whether rules may name hosts, so that a program's process has to look up its client's name.
-    pub(crate) fn need_names(&self) -> bool {
-        self.context.names
-    }
-
-    /// Frees the words, once they are in shared memory.
-    pub(crate) fn forget_words(&mut self) {
-        self.words = Rc::new([]);
-    }
-
-    /// The files that the rules are read from again, if there are any.
-    pub(crate) fn source(&self) -> Option<RuleSource> {
-        self.source.has_files().then(|| self.source.clone())
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::live::LiveRules;
     use super::*;
     use crate::net::peer::Peer;
 

@@ -8,22 +8,22 @@ use crate::error::Error;
 
 /// A line.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Rule {
-    pub(super) who: Who,
+pub(super) struct TcpRule {
+    pub(super) who: RuleSubject,
     pub(super) allows: bool,
     /// `NAME=VALUE` and a zero byte each.
     pub(super) variables: Vec<u8>,
 }
 
-/// Whom a line is about.
+/// RuleSubjectm a line is about.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Who {
+pub(super) enum RuleSubject {
     Blocks(Vec<Prefix>),
     Name(Pattern),
 }
 
 /// One line; `None` for one that says nothing.
-pub(super) fn parse(line: &str) -> Result<Option<Rule>, Error> {
+pub(super) fn parse(line: &str) -> Result<Option<TcpRule>, Error> {
     let line = line.trim_end();
     if line.is_empty() || line.starts_with('#') {
         return Ok(None);
@@ -43,11 +43,11 @@ pub(super) fn parse(line: &str) -> Result<Option<Rule>, Error> {
         return Err(Error::usage(format_args!("'{address}' is about a user"), next));
     }
     let who = match address.strip_prefix('=') {
-        Some(name) => Pattern::new(name).map(Who::Name),
-        None => blocks(address).map(Who::Blocks),
+        Some(name) => Pattern::new(name).map(RuleSubject::Name),
+        None => blocks(address).map(RuleSubject::Blocks),
     };
     let who = who.ok_or_else(|| bad(format!("'{address}' is no address, and no name after '='")))?;
-    Ok(Some(Rule { who, allows, variables }))
+    Ok(Some(TcpRule { who, allows, variables }))
 }
 
 /// `,NAME="VALUE"` any number of times; any character that comes twice may take the place of the quotes.
@@ -131,8 +131,10 @@ mod tests {
         ] {
             let rule = parse(line).expect(line).expect("a rule");
             let who = match rule.who {
-                Who::Blocks(blocks) => blocks.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
-                Who::Name(pattern) => pattern.to_string(),
+                RuleSubject::Blocks(blocks) => {
+                    blocks.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+                }
+                RuleSubject::Name(pattern) => pattern.to_string(),
             };
             assert_eq!((who.as_str(), rule.allows), (shown, allows), "{line}");
         }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::inotify;
 
-use super::RuleSource;
+use super::list::RuleSource;
 use crate::log::Log;
 
 /// Time from the first change to the check of the files: an editor makes several changes to save

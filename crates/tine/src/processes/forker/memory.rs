@@ -17,7 +17,7 @@ pub(super) struct Memory {
     /// The listeners, the delayer's channel and the control wakeup (epoll(7)).
     pub(super) events: OwnedFd,
     /// Sources that may have a client.
-    pub(super) ready: Ready,
+    pub(super) ready: ReadySources,
     /// A client whose process could not be created, with its slot.
     pub(super) in_hand: Option<(Accepted, usize)>,
     /// There was no free slot at the last look.
@@ -34,15 +34,15 @@ pub(super) struct Memory {
 
 /// Sources that may have a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Ready {
+pub(super) struct ReadySources {
     /// A bit for each listener.
     pub(super) listeners: u64,
     /// The delayer.
     pub(super) released: bool,
 }
 
-impl Ready {
-    pub(super) const ALL: Ready = Ready { listeners: u64::MAX, released: true };
+impl ReadySources {
+    pub(super) const ALL: ReadySources = ReadySources { listeners: u64::MAX, released: true };
 
     /// Notes the event of a source.
     pub(super) fn note(&mut self, event: u64) {
@@ -92,7 +92,7 @@ impl Memory {
     pub(super) fn new(events: OwnedFd, expects_released: bool) -> Memory {
         Memory {
             events,
-            ready: Ready::ALL,
+            ready: ReadySources::ALL,
             in_hand: None,
             full: false,
             expects_released,

@@ -10,7 +10,7 @@ use tine_sys::wait;
 use super::accept::{has_idle_spare, next_client};
 use super::enter::enter;
 use super::fork::{refill, start};
-use super::memory::{CONTROL_EVENT, ClientSource, Memory, NewProcess, NoClient, Ready, Started};
+use super::memory::{CONTROL_EVENT, ClientSource, Memory, NewProcess, NoClient, ReadySources, Started};
 use super::state::{Situation, Step, next};
 use super::trusted::{Forker, ForkerStart, Trusted};
 use crate::connection::Connection;
@@ -66,7 +66,7 @@ fn notice_drain(trusted: &mut Trusted, memory: &mut Memory) {
     }
     if !memory.draining {
         memory.draining = true;
-        memory.ready = Ready::ALL;
+        memory.ready = ReadySources::ALL;
     }
     if trusted.door.board.drain_quota() == 0 {
         trusted.listeners.clear();

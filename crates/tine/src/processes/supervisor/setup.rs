@@ -16,7 +16,7 @@ use crate::admission::access::watch::RuleFiles;
 use crate::error::Error;
 use crate::lifecycle::ready::Ready;
 use crate::log::Log;
-use crate::net::listener::Listener;
+use crate::net::listener::{Listener, MAX_LISTENERS};
 use crate::settings::{Settings, beyond_the_system};
 use crate::shared::board::Board;
 use crate::shared::stats::ConnStats;
@@ -24,9 +24,6 @@ use crate::system::cgroup::Cgroups;
 use crate::system::open_files::raise_limit;
 use crate::watch::diag::Diag;
 use crate::watch::watcher::Watcher;
-
-/// Sockets that a service listens on, at most: a forker has a bit for each.
-pub(super) const MAX_LISTENERS: usize = 64;
 
 /// Descriptors of the supervisor, beside one for each program.
 const OTHER_DESCRIPTORS: u64 = 256;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::setup::MAX_LISTENERS;
+use crate::net::listener::MAX_LISTENERS;
 
 /// Interval of the checks of every child where an exit may go unnoticed.
 const SWEEP_SOON: Duration = Duration::from_secs(1);
