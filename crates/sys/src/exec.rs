@@ -4,137 +4,16 @@
 //! or a new process is made for it that borrows this one's memory until it executes ([`spawn_sibling`],
 //! as vfork(2)), which saves copying the page tables.
 
-use std::ffi::{CStr, CString, c_char, c_void};
-use std::fmt;
+use std::ffi::{CStr, CString, c_void};
 use std::io;
 use std::os::fd::RawFd;
 use std::sync::atomic::AtomicI32;
 
 use crate::check;
+pub use crate::cstrings::CStrings;
 use crate::identity::{Ids, assume};
+pub use crate::limits::{LIMITS, Limit, Resource};
 use crate::process::{Alone, exit_now};
-
-/// Words for another program: its arguments, or its environment. Made once and changed at its end for
-/// each connection.
-#[derive(Clone, Debug, Default)]
-pub struct CStrings {
-    bytes: Vec<u8>,
-    starts: Vec<usize>,
-    pointers: Vec<*const c_char>,
-}
-
-impl CStrings {
-    /// Adds a word. One that holds a zero byte, which no program could see whole, ends there.
-    pub fn push(&mut self, word: impl fmt::Display) {
-        use std::io::Write;
-        let start = self.bytes.len();
-        // Writing to memory cannot fail.
-        let _ = write!(self.bytes, "{word}");
-        self.finish(start);
-    }
-
-    /// The same, of bytes as they are.
-    pub fn push_bytes(&mut self, word: &[u8]) {
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(word);
-        self.finish(start);
-    }
-
-    /// The same words as an environment, with these variables, `NAME=VALUE` and a zero byte each, in place of those of the
-    /// same name. A name without `=` is taken away.
-    #[must_use]
-    pub fn with_variables(&self, variables: &[u8]) -> CStrings {
-        fn name(variable: &[u8]) -> &[u8] {
-            variable.split(|byte| *byte == b'=').next().unwrap_or_default()
-        }
-        let set = || variables.split(|byte| *byte == 0).filter(|variable| !variable.is_empty());
-        let mut words = CStrings::default();
-        for word in self.iter().map(CStr::to_bytes) {
-            if !set().any(|variable| name(variable) == name(word)) {
-                words.push_bytes(word);
-            }
-        }
-        set().filter(|variable| variable.contains(&b'=')).for_each(|variable| words.push_bytes(variable));
-        words
-    }
-
-    fn finish(&mut self, start: usize) {
-        if let Some(zero) = self.bytes[start..].iter().position(|byte| *byte == 0) {
-            self.bytes.truncate(start + zero);
-        }
-        self.bytes.push(0);
-        self.starts.push(start);
-    }
-
-    /// How many words there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.starts.len()
-    }
-
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.starts.is_empty()
-    }
-
-    /// The words.
-    pub fn iter(&self) -> impl Iterator<Item = &CStr> {
-        let word = |start: &usize| CStr::from_bytes_until_nul(&self.bytes[*start..]).unwrap_or_default();
-        self.starts.iter().map(word)
-    }
-
-    /// Forgets all but the first `length` words.
-    pub fn truncate(&mut self, length: usize) {
-        if let Some(start) = self.starts.get(length) {
-            self.bytes.truncate(*start);
-            self.starts.truncate(length);
-        }
-    }
-
-    /// The words as the kernel wants them: pointers, and a null one at the end.
-    fn pointers(&mut self) -> *const *const c_char {
-        self.pointers.clear();
-        let bytes = &self.bytes;
-        self.pointers.extend(self.starts.iter().map(|start| bytes[*start..].as_ptr().cast::<c_char>()));
-        self.pointers.push(std::ptr::null());
-        self.pointers.as_ptr()
-    }
-}
-
-/// A limit that the program starts with (setrlimit(2)).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limit {
-    /// Which.
-    pub resource: Resource,
-    /// Soft and hard value; `u64::MAX` is no limit.
-    pub soft: u64,
-    /// See `soft`.
-    pub hard: u64,
-}
-
-/// The number of a limit: `RLIMIT_…`.
-pub type Resource = libc::__rlimit_resource_t;
-
-/// Numbers of the limits, by the names of systemd.exec(5) without `Limit`, in lower case.
-pub const LIMITS: [(&str, Resource); 16] = [
-    ("cpu", libc::RLIMIT_CPU),
-    ("fsize", libc::RLIMIT_FSIZE),
-    ("data", libc::RLIMIT_DATA),
-    ("stack", libc::RLIMIT_STACK),
-    ("core", libc::RLIMIT_CORE),
-    ("rss", libc::RLIMIT_RSS),
-    ("nofile", libc::RLIMIT_NOFILE),
-    ("as", libc::RLIMIT_AS),
-    ("nproc", libc::RLIMIT_NPROC),
-    ("memlock", libc::RLIMIT_MEMLOCK),
-    ("locks", libc::RLIMIT_LOCKS),
-    ("sigpending", libc::RLIMIT_SIGPENDING),
-    ("msgqueue", libc::RLIMIT_MSGQUEUE),
-    ("nice", libc::RLIMIT_NICE),
-    ("rtprio", libc::RLIMIT_RTPRIO),
-    ("rttime", libc::RLIMIT_RTTIME),
-];
 
 /// The way into a cgroup, which is made if there is none yet.
 #[derive(Clone, Debug)]
@@ -324,30 +203,4 @@ pub fn spawn_sibling(
         libc::clone(begin, stack.master as *mut c_void, flags, (&raw mut order).cast::<c_void>(), id.as_ptr())
     };
     Ok(check(libc::c_long::from(pid))? as i32)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn words(words: &CStrings) -> Vec<String> {
-        words.iter().map(|word| word.to_string_lossy().into_owned()).collect()
-    }
-
-    #[test]
-    fn words_are_kept_terminated_and_cut_back() {
-        let mut some = CStrings::default();
-        some.push("A=1");
-        some.push_bytes(b"B=\0hidden");
-        assert_eq!(some.len(), 2);
-        some.push(format_args!("C={}", 3));
-        assert_eq!(words(&some), ["A=1", "B=", "C=3"]);
-        some.truncate(2);
-        some.truncate(5);
-        some.push("D");
-        assert_eq!(words(&some), ["A=1", "B=", "D"]);
-        some.pointers();
-        assert_eq!(some.pointers.len(), 4);
-        assert!(some.pointers[3].is_null());
-    }
 }

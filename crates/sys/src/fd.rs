@@ -25,7 +25,7 @@ pub fn inherited(number: RawFd) -> io::Result<OwnedFd> {
 #[inline]
 pub fn close(descriptor: OwnedFd) {
     // SAFETY: it is owned, and the owner is consumed without closing it a second time.
-    unsafe { crate::process::close_raw(libc::c_long::from(descriptor.into_raw_fd())) };
+    unsafe { crate::raw::close_raw(libc::c_long::from(descriptor.into_raw_fd())) };
 }
 
 /// Closes every descriptor from `first` on (close_range(2)), without looking at each number.
@@ -36,7 +36,7 @@ pub fn close(descriptor: OwnedFd) {
 pub fn close_from(first: RawFd) {
     // SAFETY: callers are processes at their start, as said above: the owners of the closed
     // descriptors are never reached again in the child.
-    let closed = unsafe { crate::process::close_range_from(libc::c_long::from(first)) };
+    let closed = unsafe { crate::raw::close_range_from(libc::c_long::from(first)) };
     if closed < 0 {
         close_each_from(first);
     }

@@ -7,12 +7,15 @@
 
 pub mod clock;
 pub mod cmdline;
+mod cstrings;
 pub mod environment;
 pub mod exec;
 pub mod fd;
 pub mod identity;
+mod limits;
 pub mod memory;
 pub mod process;
+mod raw;
 pub mod signal;
 pub mod socket;
 pub mod wait;

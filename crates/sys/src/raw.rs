@@ -1,0 +1,84 @@
+//! System calls made in place. The C library's `syscall` lies on a page of code of its own, and each
+//! page that a fresh process touches first is a fault of about a microsecond.
+
+/// `clone(2)` with a null stack and no thread-local storage: a fork. Returns the id, 0 in the child,
+/// or the negative error number.
+#[inline]
+pub(crate) unsafe fn clone(
+    flags: libc::c_long,
+    parent: *mut libc::c_int,
+    child: *mut libc::c_int,
+) -> libc::c_long {
+    // The order of the last two arguments differs between architectures (clone(2)).
+    #[cfg(target_arch = "x86_64")]
+    let (fourth, fifth) = (child as libc::c_long, 0);
+    #[cfg(not(target_arch = "x86_64"))]
+    let (fourth, fifth) = (0, child as libc::c_long);
+    // SAFETY: the caller answers for the pointers and for the one thread.
+    unsafe { call5(libc::SYS_clone, [flags, 0, parent as libc::c_long, fourth, fifth]) }
+}
+
+#[inline]
+pub(crate) unsafe fn call2(number: libc::c_long, first: libc::c_long, second: libc::c_long) -> libc::c_long {
+    // SAFETY: as the caller says; further arguments are ignored by the kernel.
+    unsafe { call5(number, [first, second, 0, 0, 0]) }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline]
+unsafe fn call5(number: libc::c_long, args: [libc::c_long; 5]) -> libc::c_long {
+    let returned;
+    // SAFETY: the registers are those of the x86-64 convention (syscall(2)); memory may change.
+    unsafe {
+        std::arch::asm!(
+            "syscall",
+            inlateout("rax") number => returned,
+            in("rdi") args[0], in("rsi") args[1], in("rdx") args[2], in("r10") args[3], in("r8") args[4],
+            lateout("rcx") _, lateout("r11") _,
+            options(nostack)
+        );
+    }
+    returned
+}
+
+#[cfg(target_arch = "aarch64")]
+#[inline]
+unsafe fn call5(number: libc::c_long, args: [libc::c_long; 5]) -> libc::c_long {
+    let returned;
+    // SAFETY: the registers are those of the arm64 convention (syscall(2)); memory may change.
+    unsafe {
+        std::arch::asm!(
+            "svc 0",
+            in("x8") number,
+            inlateout("x0") args[0] => returned,
+            in("x1") args[1], in("x2") args[2], in("x3") args[3], in("x4") args[4],
+            options(nostack)
+        );
+    }
+    returned
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+#[inline]
+unsafe fn call5(number: libc::c_long, args: [libc::c_long; 5]) -> libc::c_long {
+    // SAFETY: as the caller says.
+    let returned = unsafe { libc::syscall(number, args[0], args[1], args[2], args[3], args[4]) };
+    if returned == -1 {
+        return -libc::c_long::from(std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EINVAL));
+    }
+    returned
+}
+
+/// `close(2)`.
+#[inline]
+pub(crate) unsafe fn close_raw(number: libc::c_long) -> libc::c_long {
+    // SAFETY: as the caller says.
+    unsafe { call2(libc::SYS_close, number, 0) }
+}
+
+/// `close_range(2)` to the last descriptor.
+#[inline]
+pub(crate) unsafe fn close_range_from(first: libc::c_long) -> libc::c_long {
+    // SAFETY: as the caller says.
+    unsafe { call5(libc::SYS_close_range, [first, libc::c_long::from(u32::MAX), 0, 0, 0]) }
+}
