@@ -3,8 +3,8 @@
 use std::io;
 use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
-use crate::check;
 use crate::process::Alone;
+use crate::{check, raw};
 
 /// Takes ownership of a descriptor that whoever started this process left open under this number,
 /// and sets close-on-exec on it.
@@ -25,7 +25,7 @@ pub fn inherited(number: RawFd) -> io::Result<OwnedFd> {
 #[inline]
 pub fn close(descriptor: OwnedFd) {
     // SAFETY: it is owned, and the owner is consumed without closing it a second time.
-    unsafe { crate::raw::close_raw(libc::c_long::from(descriptor.into_raw_fd())) };
+    unsafe { raw::close(descriptor.into_raw_fd()) };
 }
 
 /// Closes every descriptor from `first` on (close_range(2)), without looking at each number.
@@ -36,9 +36,27 @@ pub fn close(descriptor: OwnedFd) {
 pub fn close_from(first: RawFd) {
     // SAFETY: callers are processes at their start, as said above: the owners of the closed
     // descriptors are never reached again in the child.
-    let closed = unsafe { crate::raw::close_range_from(libc::c_long::from(first)) };
+    let closed = unsafe { raw::close_range(first, 0) };
     if closed < 0 {
         close_each_from(first);
+    }
+}
+
+/// Sets close-on-exec on every descriptor from `first` on (close_range(2)). Their owners keep them until
+/// this process executes another program.
+pub(crate) fn set_close_on_exec_from(first: RawFd) {
+    // SAFETY: the flag changes nothing in this process.
+    if unsafe { raw::close_range(first, libc::CLOSE_RANGE_CLOEXEC) } < 0 {
+        set_close_on_exec_each_from(first);
+    }
+}
+
+/// The same for kernels before Linux 5.11, one by one.
+#[cold]
+fn set_close_on_exec_each_from(first: RawFd) {
+    for number in open_numbers().into_iter().filter(|number| *number >= first) {
+        // SAFETY: as above.
+        unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) };
     }
 }
 
@@ -62,15 +80,6 @@ fn close_each_from(first: RawFd) {
         // SAFETY: as above; EBADF for the list's own descriptor is harmless.
         unsafe { libc::close(number) };
     }
-}
-
-/// Makes standard error another name of this descriptor.
-///
-/// # Errors
-/// EBADF if it is not open.
-pub fn become_stderr(number: RawFd) -> io::Result<()> {
-    // SAFETY: nobody owns descriptor 2; dup2 replaces it as a whole, or leaves it.
-    check(libc::c_long::from(unsafe { libc::dup2(number, 2) })).map(drop)
 }
 
 /// The numbers of the descriptors that are open in this process, in order. Empty where `/proc` is not

@@ -71,14 +71,15 @@ unsafe fn call5(number: libc::c_long, args: [libc::c_long; 5]) -> libc::c_long {
 
 /// `close(2)`.
 #[inline]
-pub(crate) unsafe fn close_raw(number: libc::c_long) -> libc::c_long {
-    // SAFETY: as the caller says.
-    unsafe { call2(libc::SYS_close, number, 0) }
+pub(crate) unsafe fn close(number: libc::c_int) -> libc::c_long {
+    // SAFETY: the caller owns the descriptor.
+    unsafe { call2(libc::SYS_close, libc::c_long::from(number), 0) }
 }
 
-/// `close_range(2)` to the last descriptor.
+/// `close_range(2)` from `first` to the last descriptor.
 #[inline]
-pub(crate) unsafe fn close_range_from(first: libc::c_long) -> libc::c_long {
-    // SAFETY: as the caller says.
-    unsafe { call5(libc::SYS_close_range, [first, libc::c_long::from(u32::MAX), 0, 0, 0]) }
+pub(crate) unsafe fn close_range(first: libc::c_int, flags: libc::c_uint) -> libc::c_long {
+    let range = [libc::c_long::from(first), libc::c_long::from(u32::MAX)];
+    // SAFETY: the caller owns the descriptors, or leaves them open by the flags.
+    unsafe { call5(libc::SYS_close_range, [range[0], range[1], libc::c_long::from(flags), 0, 0]) }
 }

@@ -3,7 +3,7 @@
 use std::ffi::{CStr, CString};
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::AtomicI32;
 
@@ -236,11 +236,11 @@ impl<'a> Launcher<'a> {
         let socket = client.socket;
         let kind = self.image.program.terminal;
         let pipe = self.stderr(client.entry.id)?;
-        let stderr = self.image.stderr(socket, pipe.as_ref());
-        if let Some(stderr) = stderr {
-            // What the program is to have there, this process has, too: it says nothing itself.
-            tine_sys::fd::become_stderr(stderr)?;
-        }
+        let stderr =
+            choose_stderr(self.image.program.stderr, socket, pipe.as_ref(), self.image.null.as_ref());
+        let has_stderr = stderr.is_some();
+        // What the program is to have there, this process has, too: it says nothing itself.
+        stderr.map_or(Ok(()), rustix::stdio::dup2_stderr)?;
         drop(pipe);
         tine_sys::fd::close_from(first_own);
         let (own, other) = relay::open(kind)?;
@@ -249,16 +249,13 @@ impl<'a> Launcher<'a> {
             Side::Child => {
                 let mut execution = self.image.execution(&self.path, client, None);
                 execution.cgroup = None;
-                execution.stdout = other.as_raw_fd();
+                execution.stdout = other.as_fd();
                 execution.parent = Some(relay);
                 if kind == Terminal::Full {
-                    execution.stdin = other.as_raw_fd();
+                    execution.stdin = other.as_fd();
                     execution.terminal = true;
                 }
-                execution.stderr = match stderr {
-                    None if kind == Terminal::Full => Some(other.as_raw_fd()),
-                    _ => None,
-                };
+                execution.stderr = (kind == Terminal::Full && !has_stderr).then_some(other.as_fd());
                 // Found out at the start; who removed it since is told by the code that shells use.
                 execution.run();
                 exit_now(127)
@@ -283,24 +280,14 @@ impl<'a> Launcher<'a> {
 }
 
 impl Image<'_> {
-    /// What becomes descriptor 2, if it is not to stay as it is.
-    fn stderr(&self, socket: &OwnedFd, pipe: Option<&OwnedFd>) -> Option<i32> {
-        match self.program.stderr {
-            Stderr::Client => Some(socket.as_raw_fd()),
-            Stderr::Log => pipe.map(AsRawFd::as_raw_fd),
-            Stderr::Null => self.null.as_ref().map(AsRawFd::as_raw_fd),
-            Stderr::Server => None,
-        }
-    }
-
     fn execution<'b>(
         &'b mut self,
         path: &'b CStr,
         client: &'b Client,
-        pipe: Option<&OwnedFd>,
+        pipe: Option<&'b OwnedFd>,
     ) -> Execution<'b> {
         let Client { socket, entry, launch_context } = client;
-        let stderr = self.stderr(socket, pipe);
+        let stderr = choose_stderr(self.program.stderr, socket, pipe, self.null.as_ref());
         self.environment.truncate(self.common);
         let ends = ends(socket.as_fd(), entry.peer);
         describe(&mut self.environment, entry.id, &ends, self.program.remote_host);
@@ -316,8 +303,8 @@ impl Image<'_> {
             path,
             arguments: &mut self.arguments,
             environment,
-            stdin: socket.as_raw_fd(),
-            stdout: socket.as_raw_fd(),
+            stdin: socket.as_fd(),
+            stdout: socket.as_fd(),
             stderr,
             limits: &self.program.limits,
             nice: self.program.nice,
@@ -326,6 +313,21 @@ impl Image<'_> {
             cgroup: launch_context.cgroup.as_ref(),
             identity: self.identity.map(Identity::to_ids),
         }
+    }
+}
+
+/// The file that becomes descriptor 2; `None` leaves it as it is.
+fn choose_stderr<'a>(
+    stderr: Stderr,
+    socket: &'a OwnedFd,
+    pipe: Option<&'a OwnedFd>,
+    null: Option<&'a OwnedFd>,
+) -> Option<BorrowedFd<'a>> {
+    match stderr {
+        Stderr::Client => Some(socket.as_fd()),
+        Stderr::Log => pipe.map(AsFd::as_fd),
+        Stderr::Null => null.map(AsFd::as_fd),
+        Stderr::Server => None,
     }
 }
 
