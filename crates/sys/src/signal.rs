@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
 
 use crate::check;
+use crate::process::Fresh;
 
 /// A set of signals.
 #[derive(Clone, Copy)]
@@ -58,8 +59,9 @@ impl Set {
         // SAFETY: the set is initialised; -1 asks for a new descriptor.
         let fd = unsafe { libc::signalfd(-1, &raw const self.0, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
         let fd = check(libc::c_long::from(fd))?;
-        // SAFETY: the kernel has just made this descriptor, nobody else owns it.
-        Ok(unsafe { OwnedFd::from_raw_fd(i32::try_from(fd).unwrap_or(-1)) })
+        let fd = i32::try_from(fd).expect("signalfd(2) returns an int");
+        // SAFETY: the kernel has just made this descriptor, so nobody else owns it.
+        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
     }
 
     /// Takes one pending signal of the set, if there is one.
@@ -115,15 +117,15 @@ pub fn ignore(signal: i32) {
     unsafe { libc::signal(signal, libc::SIG_IGN) };
 }
 
-/// Sets every signal to its default action and unblocks them all, whatever was inherited. The
-/// alternate stack that the runtime uses to report a stack overflow goes, too, with its memory:
-/// without a handler nobody needs it, and each mapping makes a fork slower.
-pub fn defaults() {
+/// Sets every signal to its default action and unblocks them all, whatever was inherited. Unmaps the
+/// alternate stack on which the runtime reports a stack overflow: without its handler nobody needs it, and
+/// each mapping makes a fork slower.
+pub fn defaults(_fresh: &Fresh) {
     drop_alternate_stack();
     for number in 1..=libc::SIGRTMAX() {
         default(number);
     }
-    // An empty set is a valid one, so this cannot fail.
+    // An empty set is valid, so this cannot fail.
     let _ = Set::of(&[]).make_mask();
 }
 
@@ -132,9 +134,10 @@ fn drop_alternate_stack() {
     let off = libc::stack_t { ss_sp: std::ptr::null_mut(), ss_flags: libc::SS_DISABLE, ss_size: 0 };
     default(libc::SIGSEGV);
     default(libc::SIGBUS);
-    // SAFETY: the two handlers that used the stack are gone, so it may go; both pointers are valid. The
-    // runtime maps it in whole pages with a guard page below, which goes, too, and touches neither again
-    // but in an orderly return from `main`, which the processes that call this do not make.
+    // SAFETY: the two handlers that used the stack are gone; both pointers are valid. The runtime maps the
+    // stack in whole pages with a guard page below, which goes, too. It unmaps both once more where `main`
+    // returns, which `Fresh` keeps this process from, and in `std::process::exit`, just before the process
+    // ends.
     unsafe {
         if libc::sigaltstack(&raw const off, &raw mut old) == 0 && old.ss_flags & libc::SS_DISABLE == 0 {
             libc::munmap(old.ss_sp, old.ss_size);

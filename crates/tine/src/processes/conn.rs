@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rustix::process::{Pid, Signal};
 use tine_sys::cmdline::Title;
-use tine_sys::process::exit_now;
+use tine_sys::process::{Fresh, exit_now};
 
 use crate::admission::Admission;
 use crate::connection::{self, Connection};
@@ -45,6 +45,7 @@ pub(crate) fn signal_on_exit_of(parent: Pid, signal: Signal) {
 /// in which that stands need not be here.
 pub(crate) fn serve<H>(
     forker: &mut Forker<'_, H>,
+    fresh: &Fresh,
     socket: OwnedFd,
     slot: usize,
     entry: Entry,
@@ -61,10 +62,11 @@ where
         let prepared;
         if launcher.prepares() {
             show_name(entry, forker.title.as_mut());
-            let variables = launcher.prepare(&client, forker.first_server_fd).unwrap_or_else(|report| {
-                forker.board.display().report(slot, &report);
-                exit_now(report.exit_code())
-            });
+            let variables =
+                launcher.prepare(fresh, &client, forker.first_server_fd).unwrap_or_else(|report| {
+                    forker.board.display().report(slot, &report);
+                    exit_now(report.exit_code())
+                });
             prepared =
                 LaunchContext { cgroup: launch_context.cgroup.clone(), variables, pending_name_rules: None };
             client.launch_context = &prepared;
@@ -72,7 +74,7 @@ where
         let report = match launcher.relays() {
             true => {
                 show_name(entry, forker.title.as_mut());
-                launcher.relay(forker.alone, &client, forker.first_server_fd)
+                launcher.relay(fresh, &client, forker.first_server_fd)
             }
             false => launcher.execute(&client),
         };
@@ -80,7 +82,7 @@ where
         exit_now(report.exit_code());
     }
     // The listener, the other descriptors of the server, a socket that another forker may have left.
-    tine_sys::fd::close_from(forker.first_server_fd);
+    tine_sys::fd::close_from(fresh, forker.first_server_fd);
     show_name(entry, forker.title.as_mut());
     let report = handle(forker, socket, slot, entry);
     exit_now(exit_code(&report, forker.door))

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rustix::event::epoll;
 use rustix::net::{SocketFlags, acceptfrom_with};
-use tine_sys::process::{How, exit_now, own_usage};
+use tine_sys::process::{Fresh, How, exit_now, own_usage};
 
 use super::forker::Forker;
 use super::forker::enter::event_queue;
@@ -26,7 +26,7 @@ use crate::processes::delayer;
 use crate::shared::board::{Entry, Orders, Phase, now};
 
 /// Waits for a client, serves it, and ends; with `reuse`, serves as many as that.
-pub(crate) fn live<H>(forker: &mut Forker<'_, H>, slot: usize) -> !
+pub(crate) fn live<H>(forker: &mut Forker<'_, H>, fresh: &Fresh, slot: usize) -> !
 where
     H: FnMut(Connection) -> Result<(), HandlerError>,
 {
@@ -41,7 +41,7 @@ where
         let (socket, entry) = next(forker, &events, slot);
         forker.notify_change(slot);
         let launch_context = forker.launch_context(slot, entry.peer);
-        conn::serve(forker, socket, slot, entry, &launch_context);
+        conn::serve(forker, fresh, socket, slot, entry, &launch_context);
     }
     for _ in 0..reuse {
         let (socket, entry) = next(forker, &events, slot);

@@ -8,9 +8,9 @@ use tine_sys::process::exit_now;
 use crate::processes::conn::kill_on_exit_of;
 use crate::settings::Settings;
 
-/// Signals have their default actions, and a terminal's Ctrl-C or a signal to a group reach it alone.
+/// Gives the process a name and a group of its own: a terminal's Ctrl-C or a signal to another group does
+/// not reach it.
 pub(crate) fn begin(name: &CStr) {
-    tine_sys::signal::defaults();
     let _ = rustix::process::setpgid(None, None);
     let _ = rustix::thread::set_name(name);
 }

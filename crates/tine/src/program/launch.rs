@@ -11,8 +11,9 @@ use rustix::fs::{Mode, OFlags};
 use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, Signal};
 use tine_sys::exec::{CStrings, CgroupEntry, Execution, Stack, spawn_sibling};
+use tine_sys::fd::Floor;
 use tine_sys::identity::become_user;
-use tine_sys::process::{Alone, How, Side, exit_now, fork};
+use tine_sys::process::{Alone, Fresh, How, Side, exit_now, fork};
 
 use super::environment::{Ends, describe};
 use super::prepare::{Incoming, to_bytes};
@@ -82,7 +83,7 @@ impl<'a> Launcher<'a> {
         identity: Option<&'a Identity>,
         supervisor: Option<Pid>,
         stderr_logger: Option<OwnedFd>,
-        lowest: i32,
+        lowest: Floor,
     ) -> io::Result<Launcher<'a>> {
         if let Some(directory) = &program.directory {
             std::env::set_current_dir(directory)?;
@@ -98,7 +99,7 @@ impl<'a> Launcher<'a> {
         let null = match program.stderr {
             Stderr::Null => {
                 let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
-                Some(rustix::io::fcntl_dupfd_cloexec(null, lowest)?)
+                Some(lowest.duplicate(null)?)
             }
             _ => None,
         };
@@ -155,10 +156,15 @@ impl<'a> Launcher<'a> {
     ///
     /// # Errors
     /// The client may not come, by its name.
-    pub(crate) fn prepare(&self, client: &Client, first_own: i32) -> Result<Vec<u8>, Report> {
+    pub(crate) fn prepare(
+        &self,
+        fresh: &Fresh,
+        client: &Client,
+        first_own: Floor,
+    ) -> Result<Vec<u8>, Report> {
         if matches!(self.image.program.stderr, Stderr::Server | Stderr::Client) {
             // It may take long: the server's addresses are not to stay taken for it.
-            tine_sys::fd::close_from(first_own);
+            tine_sys::fd::close_from(fresh, first_own);
         }
         let mut variables = match self.image.program.reverse_dns {
             true => self.look_up_name(client)?,
@@ -213,8 +219,8 @@ impl<'a> Launcher<'a> {
     /// between them until it has ended. Then this process ends as the program did.
     ///
     /// Descriptors from `first_own` on, the server's, are closed first.
-    pub(crate) fn relay(&mut self, alone: &Alone, client: &Client, first_own: i32) -> Report {
-        match self.try_relay(alone, client, first_own) {
+    pub(crate) fn relay(&mut self, fresh: &Fresh, client: &Client, first_own: Floor) -> Report {
+        match self.try_relay(fresh, client, first_own) {
             Ok(How::Exited(code)) => exit_now(code),
             Ok(How::Signaled(signal)) => {
                 // Without a handler it ends this process, too; should it be one that does not, as said by shells.
@@ -225,7 +231,9 @@ impl<'a> Launcher<'a> {
         }
     }
 
-    fn try_relay(&mut self, alone: &Alone, client: &Client, first_own: i32) -> io::Result<How> {
+    fn try_relay(&mut self, fresh: &Fresh, client: &Client, first_own: Floor) -> io::Result<How> {
+        // What was prepared may have started threads since the supervisor counted them.
+        let alone = &Alone::check().map_err(io::Error::other)?;
         // The program follows it there, and it reads the client's bytes as that user.
         if let Some(cgroup) = &client.launch_context.cgroup {
             cgroup.enter()?;
@@ -242,11 +250,11 @@ impl<'a> Launcher<'a> {
         // What the program is to have there, this process has, too: it says nothing itself.
         stderr.map_or(Ok(()), rustix::stdio::dup2_stderr)?;
         drop(pipe);
-        tine_sys::fd::close_from(first_own);
+        tine_sys::fd::close_from(fresh, first_own);
         let (own, other) = relay::open(kind)?;
         let relay = own_id();
         match fork(alone, Signal::CHILD.as_raw())? {
-            Side::Child => {
+            Side::Child(_fresh) => {
                 let mut execution = self.image.execution(&self.path, client, None);
                 execution.cgroup = None;
                 execution.stdout = other.as_fd();

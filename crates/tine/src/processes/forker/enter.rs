@@ -12,7 +12,6 @@ use crate::program::launch::Launcher;
 
 /// The steps from the fork to the loop.
 pub(super) fn enter<H>(forker: &mut Forker<'_, H>) -> std::io::Result<OwnedFd> {
-    tine_sys::signal::defaults();
     // A group of its own, for the same reason as a connection.
     rustix::process::setpgid(None, None)?;
     rustix::thread::set_name(&std::ffi::CString::new(format!("tine: forker {}", forker.index + 1))?)?;
@@ -55,7 +54,7 @@ pub(super) fn enter<H>(forker: &mut Forker<'_, H>) -> std::io::Result<OwnedFd> {
 /// those who wait; and a word from the supervisor.
 pub(crate) fn event_queue<H>(forker: &Forker<'_, H>, word: impl AsFd) -> std::io::Result<OwnedFd> {
     let queue = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-    let queue = rustix::io::fcntl_dupfd_cloexec(queue, forker.first_server_fd)?;
+    let queue = forker.first_server_fd.duplicate(queue)?;
     let back = forker.delayer.map(|delayer| delayer.back.as_fd());
     for (number, clients) in forker.listeners.iter().map(AsFd::as_fd).chain(back).enumerate() {
         let one_of_us = epoll::EventFlags::IN | epoll::EventFlags::EXCLUSIVE;

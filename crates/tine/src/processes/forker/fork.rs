@@ -42,9 +42,9 @@ where
     board.mark_changed(slot);
     let launch_context = forker.launch_context(slot, peer);
     match make_process(forker, &socket, slot, &entry, &launch_context) {
-        Ok(Side::Child) => {
+        Ok(Side::Child(fresh)) => {
             conn::init_child(forker.parent_death_pid());
-            conn::serve(forker, socket, slot, entry, &launch_context)
+            conn::serve(forker, &fresh, socket, slot, entry, &launch_context)
         }
         Ok(Side::Parent(_)) => {
             drop(socket);
@@ -106,9 +106,9 @@ where
         board.mark_changed(slot);
         board.inc_idle(forker.index);
         match fork_sibling(forker.alone, board.pid_cell(slot)) {
-            Ok(Side::Child) => {
+            Ok(Side::Child(fresh)) => {
                 conn::init_child(forker.parent_death_pid());
-                spare::live(forker, slot)
+                spare::live(forker, &fresh, slot)
             }
             Ok(Side::Parent(_)) => succeed(forker, memory),
             Err(why) => {

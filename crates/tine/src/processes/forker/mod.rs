@@ -16,6 +16,7 @@ use std::os::fd::OwnedFd;
 
 use rustix::process::Pid;
 use tine_sys::cmdline::Title;
+use tine_sys::fd::Floor;
 use tine_sys::process::Alone;
 
 use crate::admission::Admission;
@@ -56,7 +57,7 @@ pub(crate) struct Forker<'a, H> {
     pub(crate) log: &'a mut Log,
     pub(crate) title: Option<Title>,
     /// Descriptors from here on are the server's; children keep none of them.
-    pub(crate) first_server_fd: i32,
+    pub(crate) first_server_fd: Floor,
     pub(crate) handler: &'a mut H,
     pub(crate) door: &'a Admission,
     /// The file of the program that is executed for each connection.

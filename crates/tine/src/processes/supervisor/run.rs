@@ -85,7 +85,7 @@ pub(super) struct Supervisor<'a, H> {
     pub(super) cgroups: Option<Cgroups>,
     /// Cgroups of connections that have ended in which something lives on.
     pub(super) outlived: Vec<Cgroup>,
-    pub(super) first_server_fd: i32,
+    pub(super) first_server_fd: tine_sys::fd::Floor,
     pub(super) door: Admission,
     /// Files of rules, to be read again.
     pub(super) rules: Option<Rules>,
@@ -164,7 +164,7 @@ where
         let first_server_fd = move_descriptors_up(&mut listeners, &mut log, &mut ready)?;
         let high = |fd: rustix::io::Result<OwnedFd>| -> Result<OwnedFd, Error> {
             let fd = fd.map_err(|why| io(why.into()))?;
-            rustix::io::fcntl_dupfd_cloexec(&fd, first_server_fd).map_err(|why| io(why.into()))
+            first_server_fd.duplicate(fd).map_err(io)
         };
         let bell = || high(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK));
         let exit_signal = first_real_time();

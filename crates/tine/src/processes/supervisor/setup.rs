@@ -1,11 +1,12 @@
 //! What is looked at and made before the first process is: everything that can fail while nothing runs.
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::Signal;
+use tine_sys::fd::Floor;
 use tine_sys::signal::Set;
 
 use super::run::cannot_make;
@@ -87,22 +88,16 @@ pub(super) fn move_descriptors_up(
     listeners: &mut [Listener],
     log: &mut Log,
     ready: &mut Ready,
-) -> Result<i32, Error> {
-    let first = above_the_program(listeners);
+) -> Result<Floor, Error> {
+    let to_move: Vec<BorrowedFd> = listeners.iter().map(AsFd::as_fd).collect();
+    let floor = Floor::above_open(&to_move);
+    let first = floor.number();
     for listener in listeners {
         listener.move_above(first).map_err(|why| cannot_make(&why.into()))?;
     }
     log.move_above(first);
     ready.prepare(first)?;
-    Ok(first)
-}
-
-/// Above all that the program has open itself, with one left free between for the socket of a connection (3, where nothing is
-/// open).
-fn above_the_program(listeners: &[Listener]) -> i32 {
-    let ours: Vec<i32> = listeners.iter().map(|listener| listener.as_fd().as_raw_fd()).collect();
-    let highest = tine_sys::fd::open_numbers().into_iter().filter(|number| !ours.contains(number)).max();
-    highest.unwrap_or(2).max(2) + 2
+    Ok(floor)
 }
 
 /// The channels to the delayer and back.

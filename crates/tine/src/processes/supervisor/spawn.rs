@@ -52,7 +52,10 @@ where
                 self.people.add(pid, Role::Helper(helper));
                 Ok(())
             }
-            Side::Child => self.become_helper(helper, supervisor),
+            Side::Child(fresh) => {
+                tine_sys::signal::defaults(&fresh);
+                self.become_helper(helper, supervisor)
+            }
         }
     }
 
