@@ -1,10 +1,10 @@
-//! Lists of C strings for execve(2).
+//! Lists of C strings, as execve(2) takes them.
 
 use std::ffi::{CStr, c_char};
 use std::fmt;
 
-/// Words for another program: its arguments, or its environment. Made once and changed at its end for
-/// each connection.
+/// The arguments or the environment of a program. A list is built once; for each connection only
+/// its end changes.
 #[derive(Clone, Debug, Default)]
 pub struct CStrings {
     bytes: Vec<u8>,
@@ -13,40 +13,41 @@ pub struct CStrings {
 }
 
 impl CStrings {
-    /// Adds a word. One that holds a zero byte, which no program could see whole, ends there.
-    pub fn push(&mut self, word: impl fmt::Display) {
+    /// Appends a string, cut at its first zero byte: a program could not read on behind that.
+    pub fn push(&mut self, string: impl fmt::Display) {
         use std::io::Write;
         let start = self.bytes.len();
-        // Writing to memory cannot fail.
-        let _ = write!(self.bytes, "{word}");
+        // A write to memory cannot fail.
+        let _ = write!(self.bytes, "{string}");
         self.finish(start);
     }
 
-    /// The same, of bytes as they are.
-    pub fn push_bytes(&mut self, word: &[u8]) {
+    /// Appends a string as [`CStrings::push`] does, from bytes that need not be UTF-8.
+    pub fn push_bytes(&mut self, string: &[u8]) {
         let start = self.bytes.len();
-        self.bytes.extend_from_slice(word);
+        self.bytes.extend_from_slice(string);
         self.finish(start);
     }
 
-    /// The same words as an environment, with these variables, `NAME=VALUE` and a zero byte each, in place of those of the
-    /// same name. A name without `=` is taken away.
+    /// Copies an environment with changes, each `NAME=VALUE` and a zero byte: they replace
+    /// variables of the same name. A change without `=` removes the variable.
     #[must_use]
-    pub fn with_variables(&self, variables: &[u8]) -> CStrings {
+    pub fn with_variables(&self, changes: &[u8]) -> CStrings {
         fn name(variable: &[u8]) -> &[u8] {
             variable.split(|byte| *byte == b'=').next().unwrap_or_default()
         }
-        let set = || variables.split(|byte| *byte == 0).filter(|variable| !variable.is_empty());
-        let mut words = CStrings::default();
-        for word in self.iter().map(CStr::to_bytes) {
-            if !set().any(|variable| name(variable) == name(word)) {
-                words.push_bytes(word);
+        let changes = || changes.split(|byte| *byte == 0).filter(|change| !change.is_empty());
+        let mut changed = CStrings::default();
+        for variable in self.iter().map(CStr::to_bytes) {
+            if !changes().any(|change| name(change) == name(variable)) {
+                changed.push_bytes(variable);
             }
         }
-        set().filter(|variable| variable.contains(&b'=')).for_each(|variable| words.push_bytes(variable));
-        words
+        changes().filter(|change| change.contains(&b'=')).for_each(|change| changed.push_bytes(change));
+        changed
     }
 
+    /// Cuts the string that was written from `start` on at its first zero byte, and ends it.
     fn finish(&mut self, start: usize) {
         if let Some(zero) = self.bytes[start..].iter().position(|byte| *byte == 0) {
             self.bytes.truncate(start + zero);
@@ -55,25 +56,25 @@ impl CStrings {
         self.starts.push(start);
     }
 
-    /// How many words there are.
+    /// The number of strings.
     #[must_use]
     pub fn len(&self) -> usize {
         self.starts.len()
     }
 
-    /// Whether there are none.
+    /// Whether the list is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.starts.is_empty()
     }
 
-    /// The words.
+    /// The strings, in order.
     pub fn iter(&self) -> impl Iterator<Item = &CStr> {
-        let word = |start: &usize| CStr::from_bytes_until_nul(&self.bytes[*start..]).unwrap_or_default();
-        self.starts.iter().map(word)
+        let string = |start: &usize| CStr::from_bytes_until_nul(&self.bytes[*start..]).unwrap_or_default();
+        self.starts.iter().map(string)
     }
 
-    /// Forgets all but the first `length` words.
+    /// Removes all but the first `length` strings.
     pub fn truncate(&mut self, length: usize) {
         if let Some(start) = self.starts.get(length) {
             self.bytes.truncate(*start);
@@ -81,7 +82,8 @@ impl CStrings {
         }
     }
 
-    /// The words as the kernel wants them: pointers, and a null one at the end.
+    /// The list as execve(2) takes it: pointers to the strings, and a null pointer. Valid until the
+    /// next change.
     pub(crate) fn pointers(&mut self) -> *const *const c_char {
         self.pointers.clear();
         let bytes = &self.bytes;
@@ -95,24 +97,24 @@ impl CStrings {
 mod tests {
     use super::*;
 
-    fn words(words: &CStrings) -> Vec<String> {
-        words.iter().map(|word| word.to_string_lossy().into_owned()).collect()
+    fn texts(list: &CStrings) -> Vec<String> {
+        list.iter().map(|string| string.to_string_lossy().into_owned()).collect()
     }
 
     #[test]
-    fn words_are_kept_terminated_and_cut_back() {
-        let mut some = CStrings::default();
-        some.push("A=1");
-        some.push_bytes(b"B=\0hidden");
-        assert_eq!(some.len(), 2);
-        some.push(format_args!("C={}", 3));
-        assert_eq!(words(&some), ["A=1", "B=", "C=3"]);
-        some.truncate(2);
-        some.truncate(5);
-        some.push("D");
-        assert_eq!(words(&some), ["A=1", "B=", "D"]);
-        some.pointers();
-        assert_eq!(some.pointers.len(), 4);
-        assert!(some.pointers[3].is_null());
+    fn strings_are_terminated_and_truncated() {
+        let mut list = CStrings::default();
+        list.push("A=1");
+        list.push_bytes(b"B=\0hidden");
+        assert_eq!(list.len(), 2);
+        list.push(format_args!("C={}", 3));
+        assert_eq!(texts(&list), ["A=1", "B=", "C=3"]);
+        list.truncate(2);
+        list.truncate(5);
+        list.push("D");
+        assert_eq!(texts(&list), ["A=1", "B=", "D"]);
+        list.pointers();
+        assert_eq!(list.pointers.len(), 4);
+        assert!(list.pointers[3].is_null());
     }
 }

@@ -4,9 +4,9 @@
 //! ([`Execution::run`]), or a new process that borrows this one's memory until it executes does
 //! ([`spawn_sibling`], as vfork(2)), which saves the copy of the page tables.
 //!
-//! In the second case, what runs between `clone` and execve(2) writes to this process's memory. It uses
-//! rustix, whose functions are plain system calls on Linux; the C library would write its caches for the
-//! wrong process.
+//! In the second case, what runs between `clone` and execve(2) writes to this process's memory. It
+//! uses rustix, whose functions are plain system calls on Linux; the C library would write its
+//! caches for the wrong process.
 
 use std::ffi::{CStr, CString, c_void};
 use std::io;
@@ -71,10 +71,10 @@ pub struct Execution<'a> {
     pub limits: &'a [Limit],
     /// The number added to the nice value.
     pub nice: i32,
-    /// Whether the program leads a session, whose terminal is its standard input, instead of a process
-    /// group only.
+    /// Whether the program leads a session, whose terminal is its standard input, instead of a
+    /// process group only.
     pub terminal: bool,
-    /// The parent whose end kills the program (`PR_SET_PDEATHSIG`, prctl(2)); `None` lets it live on.
+    /// The parent whose end kills the program (`PR_SET_PDEATHSIG`, prctl(2)), if any.
     pub parent: Option<i32>,
     /// The cgroup that the program enters; `None` leaves it in this process's.
     pub cgroup: Option<&'a CgroupEntry>,
@@ -83,17 +83,17 @@ pub struct Execution<'a> {
 }
 
 impl Execution<'_> {
-    /// Executes the program in this process. It inherits descriptors 0, 1 and 2 and no other. Returns only
-    /// on error, by when some of the changes to the process have been made.
+    /// Executes the program in this process. It inherits descriptors 0, 1 and 2 and no other.
+    /// Returns only on error, by when some of the changes to the process have been made.
     pub fn run(&mut self) -> io::Error {
         let arguments = self.arguments.pointers();
         let environment = self.environment.pointers();
         match self.prepare() {
             Err(why) => why,
             Ok(()) => {
-                // SAFETY: a terminated path, and two lists of terminated strings that end in a null pointer;
-                // all live until the call returns, if it does. rustix has no stable `execve`; of the C
-                // library's state, this one writes `errno` alone.
+                // SAFETY: a terminated path, and two lists of terminated strings that end in a null
+                // pointer; all live until the call returns, if it does. rustix has no stable
+                // `execve`; of the C library's state, this one writes `errno` alone.
                 unsafe { libc::execve(self.path.as_ptr(), arguments, environment) };
                 io::Error::last_os_error()
             }
@@ -150,8 +150,8 @@ impl Stack {
     /// Much more than the steps up to execve(2) and a message about their failure need.
     const BYTES: usize = 64 * 1024;
 
-    /// Maps a stack, which lives as long as this process, above a page without permissions: an overflow is
-    /// a SIGSEGV.
+    /// Maps a stack, which lives as long as this process, above a page without permissions: an
+    /// overflow is a SIGSEGV.
     ///
     /// # Errors
     /// ENOMEM.
@@ -161,8 +161,8 @@ impl Stack {
         let length = guard + Stack::BYTES;
         let access = ProtFlags::READ | ProtFlags::WRITE;
         let flags = MapFlags::PRIVATE | MapFlags::STACK;
-        // SAFETY: a new anonymous mapping at an address that the kernel chooses, whose lowest page nobody
-        // uses yet.
+        // SAFETY: a new anonymous mapping at an address that the kernel chooses, whose lowest page
+        // nobody uses yet.
         let start = unsafe {
             let start = mmap_anonymous(std::ptr::null_mut(), length, access, flags)?;
             mprotect(start, guard, MprotectFlags::empty())?;
@@ -179,10 +179,11 @@ struct Order<'a, 'b> {
 }
 
 /// Creates a process that executes a program, as a sibling of this one, like
-/// [`fork_sibling`](crate::process::fork_sibling). This process waits until the other has executed or ended.
+/// [`fork_sibling`](crate::process::fork_sibling). This process waits until the other has executed
+/// or ended.
 ///
-/// Where the program cannot be executed, `failed` is called in the new process, with this one's memory, and
-/// returns the exit code.
+/// Where the program cannot be executed, `failed` is called in the new process, with this one's
+/// memory, and returns the exit code.
 ///
 /// # Errors
 /// EAGAIN at a limit on processes, ENOMEM: then there is no new process.
@@ -194,17 +195,19 @@ pub fn spawn_sibling(
     failed: &dyn Fn(&io::Error) -> i32,
 ) -> io::Result<i32> {
     extern "C" fn begin(order: *mut c_void) -> libc::c_int {
-        // SAFETY: the `Order` below, whose owner waits in `clone` until this process has executed or ended.
+        // SAFETY: the `Order` below, whose owner waits in `clone` until this process has executed
+        // or ended.
         let order = unsafe { &mut *order.cast::<Order>() };
         let why = order.execution.run();
         exit_now((order.failed)(&why))
     }
     let mut order = Order { execution, failed };
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PARENT | libc::CLONE_PARENT_SETTID;
-    // SAFETY: the stack is a mapping that nobody else uses meanwhile: CLONE_VFORK stops this thread, the
-    // only one as `Alone` says, until the child executes or ends, and `&mut` excludes others. So the child
-    // writes memory as a function called here would, and so would a signal handler that runs in it. A panic
-    // in `begin` aborts the child. `id` is an `AtomicI32`, which may be written at any time.
+    // SAFETY: the stack is a mapping that nobody else uses meanwhile: CLONE_VFORK stops this
+    // thread, the only one as `Alone` says, until the child executes or ends, and `&mut` excludes
+    // others. So the child writes memory as a function called here would, and so would a signal
+    // handler that runs in it. A panic in `begin` aborts the child. `id` is an `AtomicI32`, which
+    // may be written at any time.
     let pid = unsafe {
         libc::clone(begin, stack.top as *mut c_void, flags, (&raw mut order).cast::<c_void>(), id.as_ptr())
     };

@@ -7,12 +7,12 @@ use std::sync::{Mutex, PoisonError};
 use crate::process::Fresh;
 use crate::{check, raw};
 
-/// Takes ownership of a descriptor that this process inherited when it was executed, and sets close-on-exec
-/// on it.
+/// Takes ownership of a descriptor that this process inherited when it was executed, and sets
+/// close-on-exec on it.
 ///
-/// Close-on-exec tells whose a descriptor is. execve(2) closes the descriptors that have it, so one that
-/// has it was opened by this process, or taken here before; the standard library sets it on everything
-/// that it opens. So each number is given out once.
+/// Close-on-exec tells whose a descriptor is. execve(2) closes the descriptors that have it, so one
+/// that has it was opened by this process, or taken here before; the standard library sets it on
+/// everything that it opens. So each number is given out once.
 ///
 /// # Errors
 /// EBADF if the descriptor is not open; [`io::ErrorKind::ResourceBusy`] if it has an owner.
@@ -41,14 +41,14 @@ pub fn close_strays(keep: &[RawFd]) {
     strays.for_each(|number| drop(inherited(number)));
 }
 
-/// The boundary between the descriptors of a program, below, and those of the server in it, from here on.
-/// A process that serves a client keeps the former and closes the latter.
+/// The boundary between the descriptors of a program, below, and those of the server in it, from
+/// here on. A process that serves a client keeps the former and closes the latter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Floor(RawFd);
 
 impl Floor {
-    /// The boundary above all descriptors that are open now, except those that are to move above it. One
-    /// number below it stays free, for the socket of a client.
+    /// The boundary above all descriptors that are open now, except those that are to move above
+    /// it. One number below it stays free, for the socket of a client.
     #[must_use]
     pub fn above_open(to_move: &[BorrowedFd]) -> Floor {
         let moves = |number: &RawFd| to_move.iter().any(|descriptor| descriptor.as_raw_fd() == *number);
@@ -73,11 +73,12 @@ impl Floor {
 
 /// Closes every descriptor from the boundary on (close_range(2)), without a look at each number.
 ///
-/// The owners of these descriptors are in frames that this process does not return to, which [`Fresh`] sees
-/// to; what this process opened since below the boundary stays open.
+/// The owners of these descriptors are in frames that this process does not return to, which
+/// [`Fresh`] sees to; what this process opened since below the boundary stays open.
 #[inline]
 pub fn close_from(_fresh: &Fresh, floor: Floor) {
-    // SAFETY: only the code that forked owns descriptors from the boundary on, and is not reached again.
+    // SAFETY: only the code that forked owns descriptors from the boundary on, and is not reached
+    // again.
     if unsafe { raw::close_range(floor.0, 0) } < 0 {
         close_each_from(floor.0);
     }
@@ -92,8 +93,8 @@ fn close_each_from(first: RawFd) {
     }
 }
 
-/// Sets close-on-exec on every descriptor from `first` on (close_range(2)). Their owners keep them until
-/// this process executes another program.
+/// Sets close-on-exec on every descriptor from `first` on (close_range(2)). Their owners keep them
+/// until this process executes another program.
 pub(crate) fn set_close_on_exec_from(first: RawFd) {
     // SAFETY: the flag changes nothing in this process.
     if unsafe { raw::close_range(first, libc::CLOSE_RANGE_CLOEXEC) } < 0 {
@@ -110,16 +111,16 @@ fn set_close_on_exec_each_from(first: RawFd) {
     }
 }
 
-/// Closes a descriptor as dropping it does, by a system call in place: a fresh process need not touch the
-/// page of the C library's `close`.
+/// Closes a descriptor as dropping it does, by a system call in place: a fresh process need not
+/// touch the page of the C library's `close`.
 #[inline]
 pub fn close(descriptor: OwnedFd) {
     // SAFETY: it is owned, and the owner is consumed without closing it a second time.
     unsafe { raw::close(descriptor.into_raw_fd()) };
 }
 
-/// The numbers of the descriptors that are open in this process, in ascending order. Empty where `/proc` is
-/// not mounted.
+/// The numbers of the descriptors that are open in this process, in ascending order. Empty where
+/// `/proc` is not mounted.
 #[must_use]
 pub fn open_numbers() -> Vec<RawFd> {
     let Ok(directory) = std::fs::read_dir("/proc/self/fd") else {

@@ -18,27 +18,29 @@ pub struct Ids<'a> {
     pub groups: &'a [u32],
 }
 
-/// Changes the supplementary groups, the group and, where one is given, the user of this process: real,
-/// effective and saved ids. There is no way back.
+/// Changes the supplementary groups, the group and, where one is given, the user of this process:
+/// real, effective and saved ids. There is no way back.
 ///
 /// # Errors
-/// EPERM without the privilege; EINVAL for the id `u32::MAX`, which setresuid(2) takes as "unchanged".
+/// EPERM without the privilege; EINVAL for the id `u32::MAX`, which setresuid(2) takes as
+/// "unchanged".
 pub fn become_user(_alone: &Alone, ids: &Ids) -> io::Result<()> {
     assume(ids)
 }
 
-/// The same for the calling thread, which is the whole process where there is no other: the system calls
-/// change one thread, and the C library's functions of the same names do no more than repeat them in all.
+/// The same for the calling thread, which is the whole process where there is no other: the system
+/// calls change one thread, and the C library's functions of the same names do no more than repeat
+/// them in all.
 ///
-/// Touches no state of the C library, so a process that shares its memory with its parent after vfork(2)
-/// may call it.
+/// Touches no state of the C library, so a process that shares its memory with its parent after
+/// vfork(2) may call it.
 pub(crate) fn assume(ids: &Ids) -> io::Result<()> {
     if ids.gid == u32::MAX || ids.uid == Some(u32::MAX) {
         return Err(io::Error::from_raw_os_error(libc::EINVAL));
     }
     // Each call needs the privilege that the next one gives up.
-    // SAFETY: the list is valid for its length, and the kernel only reads it. rustix's function takes a
-    // list of another type, which would have to be copied first.
+    // SAFETY: the list is valid for its length, and the kernel only reads it. rustix's function
+    // takes a list of another type, which would have to be copied first.
     crate::check(unsafe { libc::syscall(libc::SYS_setgroups, ids.groups.len(), ids.groups.as_ptr()) })?;
     let gid = Gid::from_raw(ids.gid);
     set_thread_res_gid(gid, gid, gid)?;

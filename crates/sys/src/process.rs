@@ -1,9 +1,9 @@
 //! Forking and waiting.
 //!
-//! Forks are plain `clone(2)` calls: the C library's `fork` offers neither `CLONE_PARENT` nor a choice
-//! of exit signal, and touches more memory. What it would do for the child besides is done here: the
-//! cached thread id and the list of robust mutexes are set. Handlers registered with `pthread_atfork`
-//! do not run.
+//! Forks are plain `clone(2)` calls: the C library's `fork` offers neither `CLONE_PARENT` nor a
+//! choice of exit signal, and touches more memory. What it would do for the child besides is done
+//! here: the cached thread id and the list of robust mutexes are set. Handlers registered with
+//! `pthread_atfork` do not run.
 
 use std::fmt;
 use std::io;
@@ -15,8 +15,8 @@ use crate::{check, raw};
 
 /// Proof that this process has one thread, obtained once and passed to every fork.
 ///
-/// In a child of a process with several threads, a lock that another thread held stays locked for ever
-/// (POSIX allows only async-signal-safe calls there).
+/// In a child of a process with several threads, a lock that another thread held stays locked for
+/// ever (POSIX allows only async-signal-safe calls there).
 #[derive(Debug)]
 pub struct Alone {
     /// Where the C library caches the thread id, as the kernel knows it from `set_tid_address(2)`.
@@ -62,15 +62,17 @@ fn count_threads() -> Option<usize> {
     std::fs::read_dir("/proc/self/task").ok().map(Iterator::count)
 }
 
-/// Asks the kernel for a thread group of its own for this thread: nothing changes for the only thread of a
-/// process, and it is an error for one of several (unshare(2)). Some sandboxes forbid the call.
+/// Asks the kernel for a thread group of its own for this thread: nothing changes for the only
+/// thread of a process, and it is an error for one of several (unshare(2)). Some sandboxes forbid
+/// the call.
 fn has_one_thread() -> bool {
     // SAFETY: a number as the only argument.
     unsafe { libc::unshare(libc::CLONE_THREAD) == 0 }
 }
 
-/// The address that the C library gave to the kernel for the thread id. Null where the kernel does not
-/// return it (built without `CONFIG_CHECKPOINT_RESTORE`): then the cached id of a child is stale.
+/// The address that the C library gave to the kernel for the thread id. Null where the kernel does
+/// not return it (built without `CONFIG_CHECKPOINT_RESTORE`): then the cached id of a child is
+/// stale.
 fn cached_thread_id() -> *mut libc::c_int {
     let mut address: *mut libc::c_int = std::ptr::null_mut();
     // SAFETY: PR_GET_TID_ADDRESS writes one pointer to the address given, which is valid for it.
@@ -96,11 +98,11 @@ pub enum Side {
     Child(Fresh),
 }
 
-/// The token of a forked process, which exists in such processes only, once: what changes the whole process
-/// takes it, as [`close_from`](crate::fd::close_from) does.
+/// The token of a forked process, which exists in such processes only, once: what changes the whole
+/// process takes it, as [`close_from`](crate::fd::close_from) does.
 ///
-/// Dropping the token ends the process with exit code 101. So neither a return nor a panic leads back to
-/// the code that forked: what that code owns is neither used nor dropped in this process.
+/// Dropping the token ends the process with exit code 101. So neither a return nor a panic leads
+/// back to the code that forked: what that code owns is neither used nor dropped in this process.
 #[derive(Debug)]
 #[must_use = "dropping it ends the process"]
 pub struct Fresh(PhantomData<*const ()>);
@@ -111,10 +113,11 @@ impl Drop for Fresh {
     }
 }
 
-/// Forks a child of this process. When it ends, `exit_signal` is sent to this process; 0 sends none.
+/// Forks a child of this process. When it ends, `exit_signal` is sent to this process; 0 sends
+/// none.
 ///
-/// Real-time signals of several children are queued and each names its process, which SIGCHLD does not
-/// promise (signal(7)). A `wait` without `__WALL` does not see such children.
+/// Real-time signals of several children are queued and each names its process, which SIGCHLD does
+/// not promise (signal(7)). A `wait` without `__WALL` does not see such children.
 ///
 /// # Errors
 /// EAGAIN at a limit on processes, ENOMEM; EINVAL if `exit_signal` is not a signal.
@@ -126,11 +129,11 @@ pub fn fork(alone: &Alone, exit_signal: i32) -> io::Result<Side> {
     clone(alone, libc::c_long::from(exit_signal), std::ptr::null_mut())
 }
 
-/// Forks a sibling: the new process is a child of this process's parent. The parent also gets the exit
-/// signal, which is the one of this process (clone(2), `CLONE_PARENT`).
+/// Forks a sibling: the new process is a child of this process's parent. The parent also gets the
+/// exit signal, which is the one of this process (clone(2), `CLONE_PARENT`).
 ///
-/// The id of the new process is in `id` before that process runs. Who reads `id` in shared memory finds it
-/// even if the new process ends at once or this one is killed meanwhile.
+/// The id of the new process is in `id` before that process runs. Who reads `id` in shared memory
+/// finds it even if the new process ends at once or this one is killed meanwhile.
 ///
 /// # Errors
 /// EAGAIN at a limit on processes, ENOMEM; EINVAL where this process is the first of its namespace.
@@ -147,16 +150,16 @@ fn clone(alone: &Alone, flags: libc::c_long, id: *mut libc::c_int) -> io::Result
     if !alone.cached_thread_id.is_null() {
         flags |= libc::c_long::from(libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID);
     }
-    // SAFETY: without CLONE_VM and with a null stack this is a fork: the child gets a copy of the memory
-    // and returns here. `Alone` says that there is no other thread, whose locks would be copied. `id` is
-    // null or an `AtomicI32`, which may be written at any time; the cached thread id is an `int` of the C
-    // library, written in the child's copy only.
+    // SAFETY: without CLONE_VM and with a null stack this is a fork: the child gets a copy of the
+    // memory and returns here. `Alone` says that there is no other thread, whose locks would be
+    // copied. `id` is null or an `AtomicI32`, which may be written at any time; the cached thread
+    // id is an `int` of the C library, written in the child's copy only.
     let pid = unsafe { raw::clone(flags, id, alone.cached_thread_id) };
     match pid {
         0 => {
             let (head, size) = alone.robust_list;
-            // SAFETY: the head of this thread's list, as the C library registered it; the kernel forgets it
-            // at a fork.
+            // SAFETY: the head of this thread's list, as the C library registered it; the kernel
+            // forgets it at a fork.
             unsafe { raw::call2(libc::SYS_set_robust_list, head as libc::c_long, size as libc::c_long) };
             Ok(Side::Child(Fresh(PhantomData)))
         }
@@ -196,8 +199,9 @@ pub enum How {
     Signaled(i32),
 }
 
-/// Reaps this child if it has ended, whatever its exit signal. Never blocks, and examines no other child:
-/// `wait(-1)` examines each running one, which costs a server with thousands most of its rate.
+/// Reaps this child if it has ended, whatever its exit signal. Never blocks, and examines no other
+/// child: `wait(-1)` examines each running one, which costs a server with thousands most of its
+/// rate.
 ///
 /// # Errors
 /// ECHILD if it is not a child of this process.
@@ -205,9 +209,9 @@ pub fn reap(pid: i32) -> io::Result<Option<Ended>> {
     wait4(pid, libc::__WALL)
 }
 
-/// Reaps this child if it has ended and its exit signal is SIGCHLD: an orphan that this process adopted as
-/// a subreaper (its exit signal is SIGCHLD from then on). Leaves a child of [`fork`] or [`fork_sibling`]
-/// with another signal alone (wait4(2), `__WCLONE`).
+/// Reaps this child if it has ended and its exit signal is SIGCHLD: an orphan that this process
+/// adopted as a subreaper (its exit signal is SIGCHLD from then on). Leaves a child of [`fork`] or
+/// [`fork_sibling`] with another signal alone (wait4(2), `__WCLONE`).
 ///
 /// # Errors
 /// ECHILD if it is not such a child.
@@ -220,7 +224,8 @@ pub fn reap_ordinary(pid: i32) -> io::Result<Option<Ended>> {
 pub fn has_ended(pid: i32) -> bool {
     let mut info = std::mem::MaybeUninit::<libc::siginfo_t>::zeroed();
     let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
-    // SAFETY: the out-pointer is valid, an all-zero siginfo is valid, and its process id is plain data.
+    // SAFETY: the out-pointer is valid, an all-zero siginfo is valid, and its process id is plain
+    // data.
     unsafe {
         let returned = libc::waitid(libc::P_PID, pid as libc::id_t, info.as_mut_ptr(), flags);
         returned == 0 && info.assume_init().si_pid() == pid
@@ -259,7 +264,8 @@ fn duration(time: libc::timeval) -> Duration {
     Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_usec).unwrap_or(0) * 1000)
 }
 
-/// The processor time of this process until now, user and system, and its peak of resident memory, in KiB.
+/// The processor time of this process until now, user and system, and its peak of resident memory,
+/// in KiB.
 #[must_use]
 pub fn own_usage() -> (Duration, u64) {
     let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();

@@ -1,5 +1,5 @@
-//! What holds in forked processes. The tests run one after the other in the main thread: a process with
-//! several threads must not fork, and the threads of Rust's test harness would be others.
+//! What holds in forked processes. The tests run one after the other in the main thread: a process
+//! with several threads must not fork, and the threads of Rust's test harness would be others.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd};
@@ -25,8 +25,8 @@ const TESTS: &[(&str, fn())] = &[
     ("an_executed_program_inherits_three_descriptors", executed_program),
 ];
 
-/// Runs all tests, or with `--exact` the one that is named; `--list` prints their names, as cargo-nextest
-/// asks for them.
+/// Runs all tests, or with `--exact` the one that is named; `--list` prints their names, as
+/// cargo-nextest asks for them.
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let has = |option: &str| arguments.iter().any(|argument| argument == option);
