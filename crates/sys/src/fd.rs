@@ -71,14 +71,19 @@ impl Floor {
     }
 }
 
-/// Closes every descriptor from the boundary on (close_range(2)), without a look at each number.
+/// Closes the descriptors from the boundary on (close_range(2)), without a look at each number. The
+/// second call in a process does nothing: what it opens in between stays open.
 ///
-/// The owners of these descriptors are in frames that this process does not return to, which
-/// [`Fresh`] sees to; what this process opened since below the boundary stays open.
+/// The owners of these descriptors belong to the code that forked, to which this process does not
+/// return. A borrow of one that the child was handed becomes a number without a descriptor, whose use
+/// is EBADF until the number is given out again.
 #[inline]
-pub fn close_from(_fresh: &Fresh, floor: Floor) {
-    // SAFETY: only the code that forked owns descriptors from the boundary on, and is not reached
-    // again.
+pub fn close_from(fresh: &Fresh, floor: Floor) {
+    if fresh.has_closed.replace(true) {
+        return;
+    }
+    // SAFETY: what is open from the boundary on was opened by the code that forked, after it measured
+    // the boundary, and is owned there; `Fresh` keeps this process from returning to that code.
     if unsafe { raw::close_range(floor.0, 0) } < 0 {
         close_each_from(floor.0);
     }

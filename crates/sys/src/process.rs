@@ -5,6 +5,7 @@
 //! here: the cached thread id and the list of robust mutexes are set. Handlers registered with
 //! `pthread_atfork` do not run.
 
+use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
@@ -105,7 +106,12 @@ pub enum Side {
 /// back to the code that forked: what that code owns is neither used nor dropped in this process.
 #[derive(Debug)]
 #[must_use = "dropping it ends the process"]
-pub struct Fresh(PhantomData<*const ()>);
+pub struct Fresh {
+    /// Whether inherited descriptors have been closed.
+    pub(crate) has_closed: Cell<bool>,
+    /// Keeps the token in the thread that it was made in.
+    thread: PhantomData<*const ()>,
+}
 
 impl Drop for Fresh {
     fn drop(&mut self) {
@@ -161,7 +167,7 @@ fn clone(alone: &Alone, flags: libc::c_long, id: *mut libc::c_int) -> io::Result
             // SAFETY: the head of this thread's list, as the C library registered it; the kernel
             // forgets it at a fork.
             unsafe { raw::call2(libc::SYS_set_robust_list, head as libc::c_long, size as libc::c_long) };
-            Ok(Side::Child(Fresh(PhantomData)))
+            Ok(Side::Child(Fresh { has_closed: Cell::new(false), thread: PhantomData }))
         }
         pid if pid < 0 => Err(io::Error::from_raw_os_error(-pid as i32)),
         pid => Ok(Side::Parent(pid as i32)),

@@ -95,7 +95,10 @@ fn close_in_a_child() {
         close_from(&fresh, floor);
         let open = open_numbers();
         let closed = numbers.iter().all(|number| !open.contains(number));
-        exit_now(i32::from(!closed || !open.contains(&below.as_raw_fd())))
+        let own = floor.duplicate(&below).expect("a number");
+        close_from(&fresh, floor);
+        let stays = [&below, &own].iter().all(|descriptor| rustix::io::fcntl_getfd(descriptor).is_ok());
+        exit_now(i32::from(!closed || !open.contains(&below.as_raw_fd()) || !stays))
     });
     assert_eq!(end_of(pid).how, How::Exited(0));
     assert!(numbers.iter().all(|number| open_numbers().contains(number)), "closed in the parent");
