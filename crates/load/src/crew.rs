@@ -211,7 +211,7 @@ impl Crew {
                 self.workers.insert(pid, worker);
                 Ok(())
             }
-            Ok(Side::Child) => become_worker(work, &writer),
+            Ok(Side::Child(_fresh)) => become_worker(work, &writer),
             Err(why) => {
                 self.end_workers(Signal::KILL);
                 Err(why)

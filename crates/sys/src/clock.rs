@@ -1,15 +1,15 @@
-//! The time of the day, as the system's time zone has it.
+//! The local time of day.
 
-/// The day of the week, from Sunday, 0, and the minutes since midnight (localtime_r(3)). UTC where the system has no
-/// time zone.
+/// The day of the week, 0 for Sunday, and the minutes since midnight, in the time zone of the
+/// system; in UTC where it has none (localtime_r(3)).
 #[must_use]
 pub fn local() -> (u8, u16) {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime).tv_sec;
     let mut broken: libc::tm = {
-        // SAFETY: plain numbers and a pointer, for all of which zero is a value.
+        // SAFETY: numbers and a pointer, for all of which zero is valid.
         unsafe { std::mem::zeroed() }
     };
-    // SAFETY: both pointers are to live variables of the right type; a null result leaves the zeros.
+    // SAFETY: both pointers are to variables of the right type; on error the zeros stay.
     unsafe { libc::localtime_r(&raw const now, &raw mut broken) };
     (broken.tm_wday.clamp(0, 6) as u8, (broken.tm_hour * 60 + broken.tm_min).clamp(0, 1439) as u16)
 }
@@ -17,7 +17,7 @@ pub fn local() -> (u8, u16) {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn the_clock_of_the_machine() {
+    fn local_time_is_that_of_date_1() {
         let date = std::process::Command::new("date").arg("+%w %H %M").output().expect("date(1)");
         let text = String::from_utf8(date.stdout).expect("ASCII");
         let parts: Vec<i32> = text.split_whitespace().map(|part| part.parse().expect("a number")).collect();

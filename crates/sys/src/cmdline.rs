@@ -1,17 +1,18 @@
-//! The full title of a process, as `ps` and `/proc/PID/cmdline` show it.
+//! The command line of a process, as `ps` and `/proc/PID/cmdline` show it.
 //!
-//! The kernel reads the title from the memory between two addresses. They are moved to a buffer of
-//! our own (`PR_SET_MM_MAP`, prctl(2)), so that neither arguments nor environment are overwritten.
+//! The kernel reads it from the memory between two addresses. They are moved to a separate buffer
+//! (`PR_SET_MM_MAP`, prctl(2)), so that neither the arguments nor the environment are overwritten.
 
 use std::io;
 
-/// Room for a title; longer ones are cut.
-const ROOM: usize = 128;
+/// The size of the buffer in bytes, with a zero byte at the end; longer titles are cut.
+const CAPACITY: usize = 128;
 
-/// The buffer that the kernel shows as the command line of this process and of those forked from it.
+/// The buffer that the kernel shows as the command line of this process and of processes forked
+/// from it.
 #[derive(Debug)]
 pub struct Title {
-    buffer: &'static mut [u8; ROOM],
+    buffer: &'static mut [u8; CAPACITY],
 }
 
 /// `struct prctl_mm_map` of <linux/prctl.h>.
@@ -29,18 +30,20 @@ struct MemoryMap {
 }
 
 impl Title {
-    /// Takes the command line of this process over; from now on it is what [`Title::set`] says.
+    /// Makes the kernel show a new buffer as the command line of this process, empty until
+    /// [`Title::set`]. A title that was made before is not shown any more.
     ///
     /// # Errors
-    /// EINVAL where the kernel cannot (built without `CONFIG_CHECKPOINT_RESTORE`), and what reading
-    /// `/proc/self/stat` can fail with.
+    /// EINVAL where the kernel was built without `CONFIG_CHECKPOINT_RESTORE`; errors of reading
+    /// `/proc/self/stat`.
     pub fn take_over() -> io::Result<Title> {
-        let buffer: &'static mut [u8; ROOM] = Box::leak(Box::new([0; ROOM]));
+        let buffer: &'static mut [u8; CAPACITY] = Box::leak(Box::new([0; CAPACITY]));
         let stat = std::fs::read_to_string("/proc/self/stat")?;
         let map = memory_map(&stat, buffer.as_ptr() as u64)
             .ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))?;
-        // SAFETY: the map repeats what the kernel just said of this process, but for the arguments,
-        // which lie in a buffer that is never freed; the kernel checks every address.
+        // SAFETY: the map repeats the addresses that the kernel reports of this process, except
+        // those of the arguments, which lie in a buffer that is never freed; the kernel checks
+        // every address.
         let set = unsafe {
             libc::prctl(libc::PR_SET_MM, libc::PR_SET_MM_MAP, &raw const map, size_of::<MemoryMap>(), 0)
         };
@@ -48,27 +51,28 @@ impl Title {
         Ok(Title { buffer })
     }
 
-    /// Shows this text as the command line of this process.
+    /// Shows this text, up to 127 bytes of it, as the command line of this process.
     pub fn set(&mut self, text: &str) {
-        let length = text.len().min(ROOM - 1);
+        let length = text.len().min(CAPACITY - 1);
         self.buffer.fill(0);
         self.buffer[..length].copy_from_slice(&text.as_bytes()[..length]);
     }
 }
 
-/// The current map with other arguments. The numbers are those of the fields in proc_pid_stat(5).
+/// The current map with this address of the arguments. Fields have their numbers in
+/// proc_pid_stat(5).
 fn memory_map(stat: &str, arguments: u64) -> Option<MemoryMap> {
     let after_name = stat.rsplit_once(')')?.1;
     let fields: Vec<&str> = after_name.split_whitespace().collect();
     let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
-    // SAFETY: sbrk(0) only asks where the heap ends.
+    // SAFETY: sbrk(0) only returns the end of the heap.
     let brk = unsafe { libc::sbrk(0) } as u64;
     Some(MemoryMap {
         code: [field(26)?, field(27)?],
         data: [field(45)?, field(46)?],
         brk: [field(47)?, brk],
         stack: field(28)?,
-        arguments: [arguments, arguments + ROOM as u64],
+        arguments: [arguments, arguments + CAPACITY as u64],
         environment: [field(50)?, field(51)?],
         auxv: std::ptr::null(),
         auxv_size: 0,

@@ -1,155 +1,44 @@
 //! Executing a program on a connection.
 //!
-//! Two ways lead there: a process that was forked before executes it in its own place ([`Execution::run`]),
-//! or a new process is made for it that borrows this one's memory until it executes ([`spawn_sibling`],
-//! as vfork(2)), which saves copying the page tables.
+//! There are two ways: a process that was forked for the connection executes the program itself
+//! ([`Execution::run`]), or a new process that borrows this one's memory until it executes does
+//! ([`spawn_sibling`], as vfork(2)), which saves the copy of the page tables.
+//!
+//! In the second case, what runs between `clone` and execve(2) writes to this process's memory. It
+//! uses rustix, whose functions are plain system calls on Linux; the C library would write its
+//! caches for the wrong process.
 
-use std::ffi::{CStr, CString, c_char, c_void};
-use std::fmt;
+use std::ffi::{CStr, CString, c_void};
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::BorrowedFd;
 use std::sync::atomic::AtomicI32;
 
+use rustix::process::{
+    Signal, getppid, getpriority_process, ioctl_tiocsctty, set_parent_process_death_signal, setpgid,
+    setpriority_process, setsid,
+};
+use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
+
 use crate::check;
+pub use crate::cstrings::CStrings;
 use crate::identity::{Ids, assume};
+pub use crate::limits::{LIMITS, Limit, Resource};
 use crate::process::{Alone, exit_now};
 
-/// Words for another program: its arguments, or its environment. Made once and changed at its end for
-/// each connection.
-#[derive(Clone, Debug, Default)]
-pub struct CStrings {
-    bytes: Vec<u8>,
-    starts: Vec<usize>,
-    pointers: Vec<*const c_char>,
-}
-
-impl CStrings {
-    /// Adds a word. One that holds a zero byte, which no program could see whole, ends there.
-    pub fn push(&mut self, word: impl fmt::Display) {
-        use std::io::Write;
-        let start = self.bytes.len();
-        // Writing to memory cannot fail.
-        let _ = write!(self.bytes, "{word}");
-        self.finish(start);
-    }
-
-    /// The same, of bytes as they are.
-    pub fn push_bytes(&mut self, word: &[u8]) {
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(word);
-        self.finish(start);
-    }
-
-    /// The same words as an environment, with these variables, `NAME=VALUE` and a zero byte each, in place of those of the
-    /// same name. A name without `=` is taken away.
-    #[must_use]
-    pub fn with_variables(&self, variables: &[u8]) -> CStrings {
-        fn name(variable: &[u8]) -> &[u8] {
-            variable.split(|byte| *byte == b'=').next().unwrap_or_default()
-        }
-        let set = || variables.split(|byte| *byte == 0).filter(|variable| !variable.is_empty());
-        let mut words = CStrings::default();
-        for word in self.iter().map(CStr::to_bytes) {
-            if !set().any(|variable| name(variable) == name(word)) {
-                words.push_bytes(word);
-            }
-        }
-        set().filter(|variable| variable.contains(&b'=')).for_each(|variable| words.push_bytes(variable));
-        words
-    }
-
-    fn finish(&mut self, start: usize) {
-        if let Some(zero) = self.bytes[start..].iter().position(|byte| *byte == 0) {
-            self.bytes.truncate(start + zero);
-        }
-        self.bytes.push(0);
-        self.starts.push(start);
-    }
-
-    /// How many words there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.starts.len()
-    }
-
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.starts.is_empty()
-    }
-
-    /// The words.
-    pub fn iter(&self) -> impl Iterator<Item = &CStr> {
-        let word = |start: &usize| CStr::from_bytes_until_nul(&self.bytes[*start..]).unwrap_or_default();
-        self.starts.iter().map(word)
-    }
-
-    /// Forgets all but the first `length` words.
-    pub fn truncate(&mut self, length: usize) {
-        if let Some(start) = self.starts.get(length) {
-            self.bytes.truncate(*start);
-            self.starts.truncate(length);
-        }
-    }
-
-    /// The words as the kernel wants them: pointers, and a null one at the end.
-    fn pointers(&mut self) -> *const *const c_char {
-        self.pointers.clear();
-        let bytes = &self.bytes;
-        self.pointers.extend(self.starts.iter().map(|start| bytes[*start..].as_ptr().cast::<c_char>()));
-        self.pointers.push(std::ptr::null());
-        self.pointers.as_ptr()
-    }
-}
-
-/// A limit that the program starts with (setrlimit(2)).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limit {
-    /// Which.
-    pub resource: Resource,
-    /// Soft and hard value; `u64::MAX` is no limit.
-    pub soft: u64,
-    /// See `soft`.
-    pub hard: u64,
-}
-
-/// The number of a limit: `RLIMIT_…`.
-pub type Resource = libc::__rlimit_resource_t;
-
-/// Numbers of the limits, by the names of systemd.exec(5) without `Limit`, in lower case.
-pub const LIMITS: [(&str, Resource); 16] = [
-    ("cpu", libc::RLIMIT_CPU),
-    ("fsize", libc::RLIMIT_FSIZE),
-    ("data", libc::RLIMIT_DATA),
-    ("stack", libc::RLIMIT_STACK),
-    ("core", libc::RLIMIT_CORE),
-    ("rss", libc::RLIMIT_RSS),
-    ("nofile", libc::RLIMIT_NOFILE),
-    ("as", libc::RLIMIT_AS),
-    ("nproc", libc::RLIMIT_NPROC),
-    ("memlock", libc::RLIMIT_MEMLOCK),
-    ("locks", libc::RLIMIT_LOCKS),
-    ("sigpending", libc::RLIMIT_SIGPENDING),
-    ("msgqueue", libc::RLIMIT_MSGQUEUE),
-    ("nice", libc::RLIMIT_NICE),
-    ("rtprio", libc::RLIMIT_RTPRIO),
-    ("rttime", libc::RLIMIT_RTTIME),
-];
-
-/// The way into a cgroup, which is made if there is none yet.
+/// The cgroup that a program enters. It is created if it does not exist.
 #[derive(Clone, Debug)]
 pub struct CgroupEntry {
-    /// Its directory.
+    /// The directory of the cgroup.
     pub directory: CString,
     /// The file in it that a process enters by (`cgroup.procs`).
     pub members: CString,
 }
 
 impl CgroupEntry {
-    /// Has this process enter, and its children after it.
+    /// Moves this process into the cgroup; processes that it forks from then on belong to it, too.
     ///
     /// # Errors
-    /// It cannot be made, or this process may not enter (cgroups(7)).
+    /// The cgroup cannot be created, or this process may not enter it (cgroups(7)).
     pub fn enter(&self) -> io::Result<()> {
         use rustix::fs::{Mode, OFlags, mkdir, open};
         match mkdir(&self.directory, Mode::from_raw_mode(0o755)) {
@@ -157,54 +46,54 @@ impl CgroupEntry {
             Err(why) => return Err(why.into()),
         }
         let members = open(&self.members, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
-        // 0 is the process that writes.
+        // 0 stands for the process that writes.
         rustix::io::write(&members, b"0")?;
         Ok(())
     }
 }
 
-/// What to execute, and what the process is to be like by then.
+/// A program to execute, and the state that the process has by then.
 #[derive(Debug)]
 pub struct Execution<'a> {
-    /// The file, with a slash in it: nothing is searched for.
+    /// The file, with a slash in it: `PATH` is not searched.
     pub path: &'a CStr,
     /// The arguments, the program's own name first.
     pub arguments: &'a mut CStrings,
-    /// `NAME=VALUE`.
+    /// The environment: `NAME=VALUE`.
     pub environment: &'a mut CStrings,
-    /// What becomes descriptor 0.
-    pub stdin: RawFd,
-    /// What becomes descriptor 1.
-    pub stdout: RawFd,
-    /// What becomes descriptor 2; it stays as it is where nothing is given.
-    pub stderr: Option<RawFd>,
+    /// The file that becomes descriptor 0.
+    pub stdin: BorrowedFd<'a>,
+    /// The file that becomes descriptor 1.
+    pub stdout: BorrowedFd<'a>,
+    /// The file that becomes descriptor 2; `None` leaves it as it is.
+    pub stderr: Option<BorrowedFd<'a>>,
     /// Limits to set.
     pub limits: &'a [Limit],
-    /// Added to the nice value.
+    /// The number added to the nice value.
     pub nice: i32,
-    /// Whether the program leads a session, whose terminal is its standard input, instead of a group only.
+    /// Whether the program leads a session, whose terminal is its standard input, instead of a
+    /// process group only.
     pub terminal: bool,
-    /// The process whose death is to end the program: its parent, or none that is watched.
+    /// The parent whose end kills the program (`PR_SET_PDEATHSIG`, prctl(2)), if any.
     pub parent: Option<i32>,
-    /// The cgroup that it lives in, if not this process's.
+    /// The cgroup that the program enters; `None` leaves it in this process's.
     pub cgroup: Option<&'a CgroupEntry>,
-    /// Who it becomes, if not who this process is.
+    /// The user that the program runs as; `None` leaves it this process's.
     pub identity: Option<Ids<'a>>,
 }
 
 impl Execution<'_> {
-    /// Becomes the program. Returns only if that cannot be: then this process is half changed, and should
-    /// end.
-    ///
-    /// No descriptor but 0, 1 and 2 stays open (close_range(2)).
+    /// Executes the program in this process. It inherits descriptors 0, 1 and 2 and no other.
+    /// Returns only on error, by when some of the changes to the process have been made.
     pub fn run(&mut self) -> io::Error {
         let arguments = self.arguments.pointers();
         let environment = self.environment.pointers();
         match self.prepare() {
             Err(why) => why,
             Ok(()) => {
-                // SAFETY: a terminated path, and two lists of terminated words that end in a null pointer;
-                // all live until the call returns, if it does.
+                // SAFETY: a terminated path, and two lists of terminated strings that end in a null
+                // pointer; all live until the call returns, if it does. rustix has no stable
+                // `execve`; of the C library's state, this one writes `errno` alone.
                 unsafe { libc::execve(self.path.as_ptr(), arguments, environment) };
                 io::Error::last_os_error()
             }
@@ -218,41 +107,33 @@ impl Execution<'_> {
         if let Some(ids) = &self.identity {
             assume(ids)?;
         }
-        let ok = |returned: libc::c_int| check(libc::c_long::from(returned)).map(drop);
-        // SAFETY: system calls with numbers only; descriptors are the caller's to replace, and owners of
-        // those that are closed are not reached again in a process that executes or ends.
-        unsafe {
+        if let Some(parent) = self.parent {
             // After the change of user, which clears it (prctl(2)).
-            if let Some(parent) = self.parent {
-                ok(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL))?;
-                // It may have died before the kernel was asked.
-                if libc::getppid() != parent {
-                    exit_now(111);
-                }
+            set_parent_process_death_signal(Some(Signal::KILL))?;
+            // The parent may have ended before the kernel was asked.
+            if getppid().is_none_or(|actual| actual.as_raw_nonzero().get() != parent) {
+                exit_now(111);
             }
-            // A process that leads its group already may be refused a session of its own: then it has one.
-            if self.terminal {
-                libc::setsid()
-            } else {
-                libc::setpgid(0, 0)
-            };
-            ok(libc::dup2(self.stdin, 0))?;
-            ok(libc::dup2(self.stdout, 1))?;
-            if let Some(stderr) = self.stderr {
-                ok(libc::dup2(stderr, 2))?;
-            }
-            if self.terminal {
-                ok(libc::ioctl(0, libc::TIOCSCTTY, 0))?;
-            }
-            crate::fd::close_from(3);
-            for limit in self.limits {
-                let value = libc::rlimit { rlim_cur: limit.soft, rlim_max: limit.hard };
-                ok(libc::setrlimit(limit.resource, &raw const value))?;
-            }
-            if self.nice != 0 {
-                let now = libc::getpriority(libc::PRIO_PROCESS, 0);
-                ok(libc::setpriority(libc::PRIO_PROCESS, 0, now + self.nice))?;
-            }
+        }
+        // Both fail for a process that leads its session or group already, which is the aim.
+        if self.terminal {
+            let _ = setsid();
+        } else {
+            let _ = setpgid(None, None);
+        }
+        dup2_stdin(self.stdin)?;
+        dup2_stdout(self.stdout)?;
+        if let Some(stderr) = self.stderr {
+            dup2_stderr(stderr)?;
+        }
+        if self.terminal {
+            ioctl_tiocsctty(rustix::stdio::stdin())?;
+        }
+        crate::fd::set_close_on_exec_from(3);
+        self.limits.iter().try_for_each(|limit| limit.set())?;
+        if self.nice != 0 {
+            let nice = getpriority_process(None)?.saturating_add(self.nice);
+            setpriority_process(None, nice)?;
         }
         Ok(())
     }
@@ -261,43 +142,48 @@ impl Execution<'_> {
 /// The stack of a process that borrows this one's memory.
 #[derive(Debug)]
 pub struct Stack {
-    master: usize,
+    /// The highest address: stacks grow downwards on all architectures that Rust supports on Linux.
+    top: usize,
 }
 
 impl Stack {
-    /// Enough for the steps up to execve(2), which search nothing and format nothing.
+    /// Much more than the steps up to execve(2) and a message about their failure need.
     const BYTES: usize = 64 * 1024;
 
-    /// A stack, which lives as long as this process.
+    /// Maps a stack, which lives as long as this process, above a page without permissions: an
+    /// overflow is a SIGSEGV.
     ///
     /// # Errors
     /// ENOMEM.
     pub fn new() -> io::Result<Stack> {
-        use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
-        // SAFETY: a fresh anonymous mapping at an address that the kernel chooses touches nothing.
+        use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect};
+        let guard = rustix::param::page_size();
+        let length = guard + Stack::BYTES;
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        let flags = MapFlags::PRIVATE | MapFlags::STACK;
+        // SAFETY: a new anonymous mapping at an address that the kernel chooses, whose lowest page
+        // nobody uses yet.
         let start = unsafe {
-            mmap_anonymous(
-                std::ptr::null_mut(),
-                Stack::BYTES,
-                ProtFlags::READ | ProtFlags::WRITE,
-                MapFlags::PRIVATE | MapFlags::STACK,
-            )?
+            let start = mmap_anonymous(std::ptr::null_mut(), length, access, flags)?;
+            mprotect(start, guard, MprotectFlags::empty())?;
+            start
         };
-        Ok(Stack { master: start as usize + Stack::BYTES })
+        Ok(Stack { top: start as usize + length })
     }
 }
 
-/// What the new process gets to know, on the stack of the one that waits for it.
+/// The argument of the new process, on the stack of the one that waits for it.
 struct Order<'a, 'b> {
     execution: &'a mut Execution<'b>,
     failed: &'a dyn Fn(&io::Error) -> i32,
 }
 
-/// Makes a new process that executes a program, as a sibling of this one, like
-/// [`fork_sibling`](crate::process::fork_sibling). This process waits until it has executed or ended.
+/// Creates a process that executes a program, as a sibling of this one, like
+/// [`fork_sibling`](crate::process::fork_sibling). This process waits until the other has executed
+/// or ended.
 ///
-/// Where the program cannot be executed, `failed` is called, in the new process, with this one's memory; it
-/// says the exit code.
+/// Where the program cannot be executed, `failed` is called in the new process, with this one's
+/// memory, and returns the exit code.
 ///
 /// # Errors
 /// EAGAIN at a limit on processes, ENOMEM: then there is no new process.
@@ -309,45 +195,21 @@ pub fn spawn_sibling(
     failed: &dyn Fn(&io::Error) -> i32,
 ) -> io::Result<i32> {
     extern "C" fn begin(order: *mut c_void) -> libc::c_int {
-        // SAFETY: the `Order` below, whose owner waits in `clone` until this process has gone elsewhere.
+        // SAFETY: the `Order` below, whose owner waits in `clone` until this process has executed
+        // or ended.
         let order = unsafe { &mut *order.cast::<Order>() };
         let why = order.execution.run();
         exit_now((order.failed)(&why))
     }
     let mut order = Order { execution, failed };
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PARENT | libc::CLONE_PARENT_SETTID;
-    // SAFETY: the stack is a mapping of ours that nobody else uses meanwhile: CLONE_VFORK has this thread,
-    // the only one as `Alone` says, wait until the child executes or ends, and `&mut` keeps others from it.
-    // Stacks grow downwards on all architectures that Rust's Linux targets support. Handlers of signals
-    // could run in the child with this memory; callers have none.
+    // SAFETY: the stack is a mapping that nobody else uses meanwhile: CLONE_VFORK stops this
+    // thread, the only one as `Alone` says, until the child executes or ends, and `&mut` excludes
+    // others. So the child writes memory as a function called here would, and so would a signal
+    // handler that runs in it. A panic in `begin` aborts the child. `id` is an `AtomicI32`, which
+    // may be written at any time.
     let pid = unsafe {
-        libc::clone(begin, stack.master as *mut c_void, flags, (&raw mut order).cast::<c_void>(), id.as_ptr())
+        libc::clone(begin, stack.top as *mut c_void, flags, (&raw mut order).cast::<c_void>(), id.as_ptr())
     };
     Ok(check(libc::c_long::from(pid))? as i32)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn words(words: &CStrings) -> Vec<String> {
-        words.iter().map(|word| word.to_string_lossy().into_owned()).collect()
-    }
-
-    #[test]
-    fn words_are_kept_terminated_and_cut_back() {
-        let mut some = CStrings::default();
-        some.push("A=1");
-        some.push_bytes(b"B=\0hidden");
-        assert_eq!(some.len(), 2);
-        some.push(format_args!("C={}", 3));
-        assert_eq!(words(&some), ["A=1", "B=", "C=3"]);
-        some.truncate(2);
-        some.truncate(5);
-        some.push("D");
-        assert_eq!(words(&some), ["A=1", "B=", "D"]);
-        some.pointers();
-        assert_eq!(some.pointers.len(), 4);
-        assert!(some.pointers[3].is_null());
-    }
 }

@@ -1,80 +1,131 @@
-//! Descriptors that come from outside, and ranges of them.
+//! Descriptors that this process did not open itself, and ranges of descriptors.
 
 use std::io;
-use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::sync::{Mutex, PoisonError};
 
-use crate::check;
-use crate::process::Alone;
+use crate::process::Fresh;
+use crate::{check, raw};
 
-/// Takes ownership of a descriptor that whoever started this process left open under this number,
-/// and sets close-on-exec on it.
+/// Takes ownership of a descriptor that this process inherited when it was executed, and sets
+/// close-on-exec on it.
+///
+/// Close-on-exec tells whose a descriptor is. execve(2) closes the descriptors that have it, so one
+/// that has it was opened by this process, or taken here before; the standard library sets it on
+/// everything that it opens. So each number is given out once.
 ///
 /// # Errors
-/// EBADF if it is not open.
+/// EBADF if the descriptor is not open; [`io::ErrorKind::ResourceBusy`] if it has an owner.
 pub fn inherited(number: RawFd) -> io::Result<OwnedFd> {
-    // SAFETY: F_SETFD takes an integer; a number that is not open is answered with EBADF.
-    let set = unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) };
-    check(libc::c_long::from(set))?;
-    // SAFETY: it is open, and by the conventions of LISTEN_FDS and readiness descriptors it is ours;
-    // callers take each number once, before they open anything themselves.
+    static TAKING: Mutex<()> = Mutex::new(());
+    let _taking = TAKING.lock().unwrap_or_else(PoisonError::into_inner);
+    // SAFETY: F_GETFD only asks; a number that is not open is an error.
+    let flags = check(libc::c_long::from(unsafe { libc::fcntl(number, libc::F_GETFD) }))?;
+    if flags & libc::c_long::from(libc::FD_CLOEXEC) != 0 {
+        return Err(io::Error::new(
+            io::ErrorKind::ResourceBusy,
+            "the server itself has opened it, or uses it for something else",
+        ));
+    }
+    // SAFETY: F_SETFD takes an integer.
+    check(libc::c_long::from(unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) }))?;
+    // SAFETY: it is open, and had no owner in this process until now, as said above.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-/// Closes a descriptor as dropping it does, in place: a fresh process need not touch the page of the
-/// C library's `close`.
-#[inline]
-pub fn close(descriptor: OwnedFd) {
-    // SAFETY: it is owned, and the owner is consumed without closing it a second time.
-    unsafe { crate::process::close_raw(libc::c_long::from(descriptor.into_raw_fd())) };
+/// Closes every descriptor from 3 on that this process inherited when it was executed, except these
+/// numbers: what was left open by mistake would be passed on to every program.
+pub fn close_strays(keep: &[RawFd]) {
+    let strays = open_numbers().into_iter().filter(|number| *number >= 3 && !keep.contains(number));
+    // One that has an owner stays open.
+    strays.for_each(|number| drop(inherited(number)));
 }
 
-/// Closes every descriptor from `first` on (close_range(2)), without looking at each number.
+/// The boundary between the descriptors of a program, below, and those of the server in it, from
+/// here on. A process that serves a client keeps the former and closes the latter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Floor(RawFd);
+
+impl Floor {
+    /// The boundary above all descriptors that are open now, except those that are to move above
+    /// it. One number below it stays free, for the socket of a client.
+    #[must_use]
+    pub fn above_open(to_move: &[BorrowedFd]) -> Floor {
+        let moves = |number: &RawFd| to_move.iter().any(|descriptor| descriptor.as_raw_fd() == *number);
+        let highest = open_numbers().into_iter().filter(|number| !moves(number)).max();
+        Floor(highest.unwrap_or(2).max(2) + 2)
+    }
+
+    /// Duplicates a descriptor to the lowest free number from the boundary on, with close-on-exec.
+    ///
+    /// # Errors
+    /// EMFILE, EINVAL at the limit on descriptors.
+    pub fn duplicate(self, descriptor: impl AsFd) -> io::Result<OwnedFd> {
+        Ok(rustix::io::fcntl_dupfd_cloexec(descriptor, self.0)?)
+    }
+
+    /// The lowest number of a descriptor of the server.
+    #[must_use]
+    pub fn number(self) -> RawFd {
+        self.0
+    }
+}
+
+/// Closes the descriptors from the boundary on (close_range(2)), without a look at each number. The
+/// second call in a process does nothing: what it opens in between stays open.
 ///
-/// What owned one of them must not be used or dropped afterwards, which is why only a process that
-/// has just been forked, or has just started, may call this.
+/// The owners of these descriptors belong to the code that forked, to which this process does not
+/// return. A borrow of one that the child was handed becomes a number without a descriptor, whose use
+/// is EBADF until the number is given out again.
 #[inline]
-pub fn close_from(first: RawFd) {
-    // SAFETY: callers are processes at their start, as said above: the owners of the closed
-    // descriptors are never reached again in the child.
-    let closed = unsafe { crate::process::close_range_from(libc::c_long::from(first)) };
-    if closed < 0 {
-        close_each_from(first);
+pub fn close_from(fresh: &Fresh, floor: Floor) {
+    if fresh.has_closed.replace(true) {
+        return;
+    }
+    // SAFETY: what is open from the boundary on was opened by the code that forked, after it measured
+    // the boundary, and is owned there; `Fresh` keeps this process from returning to that code.
+    if unsafe { raw::close_range(floor.0, 0) } < 0 {
+        close_each_from(floor.0);
     }
 }
 
-/// Closes every descriptor from 3 on but these: what a program that has just started was handed by
-/// mistake, and would hand on.
-pub fn close_strays(_proof: &Alone, meant: &[RawFd]) {
-    let mut meant = meant.to_vec();
-    meant.sort_unstable();
-    for stray in open_numbers().into_iter().filter(|number| *number >= 3) {
-        if meant.binary_search(&stray).is_err() {
-            // SAFETY: callers have not opened anything yet, so nobody in this process owns it.
-            unsafe { libc::close(stray) };
-        }
-    }
-}
-
-/// For kernels before 5.9: by the list of those that are open.
+/// The same for kernels before Linux 5.9, one by one.
 #[cold]
 fn close_each_from(first: RawFd) {
     for number in open_numbers().into_iter().filter(|number| *number >= first) {
-        // SAFETY: as above; EBADF for the list's own descriptor is harmless.
-        unsafe { libc::close(number) };
+        // SAFETY: as above.
+        unsafe { raw::close(number) };
     }
 }
 
-/// Makes standard error another name of this descriptor.
-///
-/// # Errors
-/// EBADF if it is not open.
-pub fn become_stderr(number: RawFd) -> io::Result<()> {
-    // SAFETY: nobody owns descriptor 2; dup2 replaces it as a whole, or leaves it.
-    check(libc::c_long::from(unsafe { libc::dup2(number, 2) })).map(drop)
+/// Sets close-on-exec on every descriptor from `first` on (close_range(2)). Their owners keep them
+/// until this process executes another program.
+pub(crate) fn set_close_on_exec_from(first: RawFd) {
+    // SAFETY: the flag changes nothing in this process.
+    if unsafe { raw::close_range(first, libc::CLOSE_RANGE_CLOEXEC) } < 0 {
+        set_close_on_exec_each_from(first);
+    }
 }
 
-/// The numbers of the descriptors that are open in this process, in order. Empty where `/proc` is not
-/// mounted.
+/// The same for kernels before Linux 5.11, one by one.
+#[cold]
+fn set_close_on_exec_each_from(first: RawFd) {
+    for number in open_numbers().into_iter().filter(|number| *number >= first) {
+        // SAFETY: as above.
+        unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) };
+    }
+}
+
+/// Closes a descriptor as dropping it does, by a system call in place: a fresh process need not
+/// touch the page of the C library's `close`.
+#[inline]
+pub fn close(descriptor: OwnedFd) {
+    // SAFETY: it is owned, and the owner is consumed without closing it a second time.
+    unsafe { raw::close(descriptor.into_raw_fd()) };
+}
+
+/// The numbers of the descriptors that are open in this process, in ascending order. Empty where
+/// `/proc` is not mounted.
 #[must_use]
 pub fn open_numbers() -> Vec<RawFd> {
     let Ok(directory) = std::fs::read_dir("/proc/self/fd") else {
@@ -83,8 +134,34 @@ pub fn open_numbers() -> Vec<RawFd> {
     let mut numbers: Vec<RawFd> =
         directory.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
     numbers.sort_unstable();
-    // The listing's own descriptor is among them, and closed by now.
+    // The descriptor of the listing itself is among them, and closed by now.
     // SAFETY: F_GETFD on any number only asks.
     numbers.retain(|number| unsafe { libc::fcntl(*number, libc::F_GETFD) } != -1);
     numbers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_inherited_descriptor_is_given_out_once() {
+        // Without close-on-exec, as descriptors are after an exec.
+        let (reader, writer) = rustix::pipe::pipe().expect("a pipe");
+        let (number, _) = (reader.into_raw_fd(), writer.into_raw_fd());
+        let taken = inherited(number).expect("without an owner");
+        let again = inherited(number).expect_err("taken");
+        assert_eq!(again.kind(), io::ErrorKind::ResourceBusy, "{again}");
+        assert_eq!(taken.as_raw_fd(), number);
+    }
+
+    #[test]
+    fn what_this_process_opened_is_not_inherited() {
+        let file = std::fs::File::open("/dev/null").expect("readable");
+        let error = inherited(file.as_raw_fd()).expect_err("it has an owner");
+        assert_eq!(error.kind(), io::ErrorKind::ResourceBusy, "{error}");
+        for number in [-1, i32::MAX] {
+            assert_eq!(inherited(number).expect_err("not open").raw_os_error(), Some(libc::EBADF));
+        }
+    }
 }

@@ -1,35 +1,41 @@
 //! The system calls that tine needs and that `rustix` does not offer safely.
 //!
-//! This is the only crate of the workspace that writes `unsafe`. What belongs here: forking, waiting
-//! with resource usage, signal dispositions, memory shared between processes, process titles,
-//! becoming another user. What does not: anything `rustix` already offers with a safe face, and any
-//! decision; this crate knows nothing of servers or connections.
+//! This is the only crate of the workspace with `unsafe` code: forks, waiting with resource usage,
+//! signal dispositions, memory shared between processes, process titles, the change of user. It
+//! does not wrap what `rustix` offers as safe functions, and makes no decisions: it does not know
+//! servers or connections.
+//!
+//! A function that is right only at certain times takes a token for it: [`process::Alone`] where
+//! there must be one thread, [`process::Fresh`] where the process must have been forked.
 
 pub mod clock;
 pub mod cmdline;
+mod cstrings;
 pub mod environment;
 pub mod exec;
 pub mod fd;
 pub mod identity;
+mod limits;
 pub mod memory;
 pub mod process;
+mod raw;
 pub mod signal;
 pub mod socket;
 pub mod wait;
 
 use std::io;
 
-/// The system's words, without the number that the standard library adds.
+/// The text of an operating system error in lower case, without "(os error N)".
 #[must_use]
 pub fn reason(error: &io::Error) -> String {
     let text = error.to_string();
     match text.split_once(" (os error") {
-        Some((words, _)) => words.to_lowercase(),
+        Some((text, _)) => text.to_lowercase(),
         None => text,
     }
 }
 
-/// Turns the "minus one and `errno`" of the C library into a result.
+/// Converts the return value of a C library function, -1 with the error in `errno`, into a result.
 fn check(returned: libc::c_long) -> io::Result<libc::c_long> {
     if returned == -1 { Err(io::Error::last_os_error()) } else { Ok(returned) }
 }

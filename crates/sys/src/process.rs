@@ -1,21 +1,23 @@
 //! Forking and waiting.
 //!
-//! Both calls are raw `clone(2)`: the C library's `fork` offers neither `CLONE_PARENT` nor a choice
-//! of exit signal, and touches more memory. What `fork` would do for the child besides is done here:
-//! the cached thread id and the list of robust mutexes are set right. Handlers registered with
+//! Forks are plain `clone(2)` calls: the C library's `fork` offers neither `CLONE_PARENT` nor a
+//! choice of exit signal, and touches more memory. What it would do for the child besides is done
+//! here: the cached thread id and the list of robust mutexes are set. Handlers registered with
 //! `pthread_atfork` do not run.
 
+use std::cell::Cell;
 use std::fmt;
 use std::io;
+use std::marker::PhantomData;
 use std::sync::atomic::AtomicI32;
 use std::time::Duration;
 
-use crate::check;
+use crate::{check, raw};
 
 /// Proof that this process has one thread, obtained once and passed to every fork.
 ///
-/// In a child of a process with several threads, locks that another thread held stay locked for ever
-/// (POSIX allows only async-signal-safe calls there).
+/// In a child of a process with several threads, a lock that another thread held stays locked for
+/// ever (POSIX allows only async-signal-safe calls there).
 #[derive(Debug)]
 pub struct Alone {
     /// Where the C library caches the thread id, as the kernel knows it from `set_tid_address(2)`.
@@ -23,16 +25,19 @@ pub struct Alone {
     robust_list: (*mut libc::c_void, usize),
 }
 
-/// This process has more than one thread, so it must not fork.
+/// This process has several threads, so it must not fork.
 #[derive(Debug)]
 pub struct NotAlone {
-    /// How many threads were counted.
-    pub threads: usize,
+    /// The number of threads, where `/proc` is mounted.
+    pub threads: Option<usize>,
 }
 
 impl fmt::Display for NotAlone {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "this process has {} threads", self.threads)
+        match self.threads {
+            Some(threads) => write!(f, "this process has {threads} threads"),
+            None => f.write_str("this process has several threads, or they cannot be counted without /proc"),
+        }
     }
 }
 
@@ -42,28 +47,38 @@ impl Alone {
     /// Counts the threads of this process.
     ///
     /// # Errors
-    /// [`NotAlone`] if there is more than one. Where `/proc` is not mounted, they cannot be counted
-    /// and the caller is believed.
+    /// [`NotAlone`] if there are several, or if neither `/proc` nor unshare(2) is there to ask.
     pub fn check() -> Result<Alone, NotAlone> {
-        let threads = count_threads();
-        if threads > 1 {
-            return Err(NotAlone { threads });
+        match count_threads() {
+            Some(1) => {}
+            None if has_one_thread() => {}
+            threads => return Err(NotAlone { threads }),
         }
         Ok(Alone { cached_thread_id: cached_thread_id(), robust_list: robust_list() })
     }
 }
 
-fn count_threads() -> usize {
-    std::fs::read_dir("/proc/self/task").map_or(1, |tasks| tasks.count())
+/// The number of threads of this process; `None` where `/proc` is not mounted.
+fn count_threads() -> Option<usize> {
+    std::fs::read_dir("/proc/self/task").ok().map(Iterator::count)
 }
 
-/// The address that the C library gave to the kernel for the thread id; null where the kernel does
-/// not tell (built without `CONFIG_CHECKPOINT_RESTORE`), and then the cached id of a child is stale.
+/// Asks the kernel for a thread group of its own for this thread: nothing changes for the only
+/// thread of a process, and it is an error for one of several (unshare(2)). Some sandboxes forbid
+/// the call.
+fn has_one_thread() -> bool {
+    // SAFETY: a number as the only argument.
+    unsafe { libc::unshare(libc::CLONE_THREAD) == 0 }
+}
+
+/// The address that the C library gave to the kernel for the thread id. Null where the kernel does
+/// not return it (built without `CONFIG_CHECKPOINT_RESTORE`): then the cached id of a child is
+/// stale.
 fn cached_thread_id() -> *mut libc::c_int {
     let mut address: *mut libc::c_int = std::ptr::null_mut();
     // SAFETY: PR_GET_TID_ADDRESS writes one pointer to the address given, which is valid for it.
-    let told = unsafe { libc::prctl(libc::PR_GET_TID_ADDRESS, &raw mut address) };
-    if told == 0 { address } else { std::ptr::null_mut() }
+    let returned = unsafe { libc::prctl(libc::PR_GET_TID_ADDRESS, &raw mut address) };
+    if returned == 0 { address } else { std::ptr::null_mut() }
 }
 
 fn robust_list() -> (*mut libc::c_void, usize) {
@@ -75,31 +90,56 @@ fn robust_list() -> (*mut libc::c_void, usize) {
     (head, size)
 }
 
-/// Which side of a fork this is.
+/// The process that a fork returned in.
 #[derive(Debug)]
 pub enum Side {
-    /// The process that called, with the new process's id.
+    /// The process that called, with the id of the new process.
     Parent(i32),
-    /// The new process.
-    Child,
+    /// The new process, with its token.
+    Child(Fresh),
 }
 
-/// Forks a child of this process. When it ends, `exit_signal` is sent here; 0 sends none.
+/// The token of a forked process, which exists in such processes only, once: what changes the whole
+/// process takes it, as [`close_from`](crate::fd::close_from) does.
 ///
-/// With a real-time signal, the ends of several children queue up and each names its process, which
-/// SIGCHLD does not promise (signal(7)). Such children are invisible to a `wait` without `__WALL`.
+/// Dropping the token ends the process with exit code 101. So neither a return nor a panic leads
+/// back to the code that forked: what that code owns is neither used nor dropped in this process.
+#[derive(Debug)]
+#[must_use = "dropping it ends the process"]
+pub struct Fresh {
+    /// Whether inherited descriptors have been closed.
+    pub(crate) has_closed: Cell<bool>,
+    /// Keeps the token in the thread that it was made in.
+    thread: PhantomData<*const ()>,
+}
+
+impl Drop for Fresh {
+    fn drop(&mut self) {
+        exit_now(101);
+    }
+}
+
+/// Forks a child of this process. When it ends, `exit_signal` is sent to this process; 0 sends
+/// none.
+///
+/// Real-time signals of several children are queued and each names its process, which SIGCHLD does
+/// not promise (signal(7)). A `wait` without `__WALL` does not see such children.
 ///
 /// # Errors
-/// EAGAIN at a limit on processes, ENOMEM.
+/// EAGAIN at a limit on processes, ENOMEM; EINVAL if `exit_signal` is not a signal.
 pub fn fork(alone: &Alone, exit_signal: i32) -> io::Result<Side> {
+    // The other bits of the argument are flags (clone(2)).
+    if !(0..=libc::SIGRTMAX()).contains(&exit_signal) {
+        return Err(io::Error::from_raw_os_error(libc::EINVAL));
+    }
     clone(alone, libc::c_long::from(exit_signal), std::ptr::null_mut())
 }
 
-/// Forks a sibling: the new process is a child of this process's parent, which also gets the exit
-/// signal, the one that this process was created with (clone(2), `CLONE_PARENT`).
+/// Forks a sibling: the new process is a child of this process's parent. The parent also gets the
+/// exit signal, which is the one of this process (clone(2), `CLONE_PARENT`).
 ///
-/// The new process's id is in `id` before that process runs: an observer of shared memory knows it
-/// however soon the process ends and even if this one is killed meanwhile.
+/// The id of the new process is in `id` before that process runs. Who reads `id` in shared memory
+/// finds it even if the new process ends at once or this one is killed meanwhile.
 ///
 /// # Errors
 /// EAGAIN at a limit on processes, ENOMEM; EINVAL where this process is the first of its namespace.
@@ -111,122 +151,28 @@ pub fn fork_sibling(alone: &Alone, id: &AtomicI32) -> io::Result<Side> {
 
 #[inline]
 fn clone(alone: &Alone, flags: libc::c_long, id: *mut libc::c_int) -> io::Result<Side> {
-    debug_assert_eq!(count_threads(), 1, "a process that forks got a second thread");
+    debug_assert!(count_threads().is_none_or(|threads| threads == 1), "a process that forks has threads");
     let mut flags = flags;
     if !alone.cached_thread_id.is_null() {
         flags |= libc::c_long::from(libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID);
     }
     // SAFETY: without CLONE_VM and with a null stack this is a fork: the child gets a copy of the
-    // memory and goes on here. `Alone` says that no other thread exists whose locks would be copied.
-    // `id` is null or an `AtomicI32`, which may be written to at any time; the cached thread id is an
-    // `int` of the C library, written in the child's copy only.
+    // memory and returns here. `Alone` says that there is no other thread, whose locks would be
+    // copied. `id` is null or an `AtomicI32`, which may be written at any time; the cached thread
+    // id is an `int` of the C library, written in the child's copy only.
     let pid = unsafe { raw::clone(flags, id, alone.cached_thread_id) };
     match pid {
         0 => {
             let (head, size) = alone.robust_list;
-            // SAFETY: the list head is this thread's own, registered by the C library at its start;
-            // the kernel forgets it at a fork.
+            // SAFETY: the head of this thread's list, as the C library registered it; the kernel
+            // forgets it at a fork.
             unsafe { raw::call2(libc::SYS_set_robust_list, head as libc::c_long, size as libc::c_long) };
-            Ok(Side::Child)
+            Ok(Side::Child(Fresh { has_closed: Cell::new(false), thread: PhantomData }))
         }
         pid if pid < 0 => Err(io::Error::from_raw_os_error(-pid as i32)),
         pid => Ok(Side::Parent(pid as i32)),
     }
 }
-
-/// System calls made in place. The C library's `syscall` lies on a page of code of its own, and each
-/// page that a fresh process touches first is a fault of about a microsecond.
-mod raw {
-    /// `clone(2)` with a null stack and no thread-local storage: a fork. Returns the id, 0 in the child,
-    /// or the negative error number.
-    #[inline]
-    pub(super) unsafe fn clone(
-        flags: libc::c_long,
-        parent: *mut libc::c_int,
-        child: *mut libc::c_int,
-    ) -> libc::c_long {
-        // The order of the last two arguments differs between architectures (clone(2)).
-        #[cfg(target_arch = "x86_64")]
-        let (fourth, fifth) = (child as libc::c_long, 0);
-        #[cfg(not(target_arch = "x86_64"))]
-        let (fourth, fifth) = (0, child as libc::c_long);
-        // SAFETY: the caller answers for the pointers and for the one thread.
-        unsafe { call5(libc::SYS_clone, [flags, 0, parent as libc::c_long, fourth, fifth]) }
-    }
-
-    #[inline]
-    pub(super) unsafe fn call2(
-        number: libc::c_long,
-        first: libc::c_long,
-        second: libc::c_long,
-    ) -> libc::c_long {
-        // SAFETY: as the caller says; further arguments are ignored by the kernel.
-        unsafe { call5(number, [first, second, 0, 0, 0]) }
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    #[inline]
-    unsafe fn call5(number: libc::c_long, args: [libc::c_long; 5]) -> libc::c_long {
-        let returned;
-        // SAFETY: the registers are those of the x86-64 convention (syscall(2)); memory may change.
-        unsafe {
-            std::arch::asm!(
-                "syscall",
-                inlateout("rax") number => returned,
-                in("rdi") args[0], in("rsi") args[1], in("rdx") args[2], in("r10") args[3], in("r8") args[4],
-                lateout("rcx") _, lateout("r11") _,
-                options(nostack)
-            );
-        }
-        returned
-    }
-
-    #[cfg(target_arch = "aarch64")]
-    #[inline]
-    unsafe fn call5(number: libc::c_long, args: [libc::c_long; 5]) -> libc::c_long {
-        let returned;
-        // SAFETY: the registers are those of the arm64 convention (syscall(2)); memory may change.
-        unsafe {
-            std::arch::asm!(
-                "svc 0",
-                in("x8") number,
-                inlateout("x0") args[0] => returned,
-                in("x1") args[1], in("x2") args[2], in("x3") args[3], in("x4") args[4],
-                options(nostack)
-            );
-        }
-        returned
-    }
-
-    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-    #[inline]
-    unsafe fn call5(number: libc::c_long, args: [libc::c_long; 5]) -> libc::c_long {
-        // SAFETY: as the caller says.
-        let returned = unsafe { libc::syscall(number, args[0], args[1], args[2], args[3], args[4]) };
-        if returned == -1 {
-            return -libc::c_long::from(
-                std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EINVAL),
-            );
-        }
-        returned
-    }
-
-    /// `close(2)`.
-    #[inline]
-    pub(crate) unsafe fn close_raw(number: libc::c_long) -> libc::c_long {
-        // SAFETY: as the caller says.
-        unsafe { call2(libc::SYS_close, number, 0) }
-    }
-
-    /// `close_range(2)` to the last descriptor.
-    #[inline]
-    pub(crate) unsafe fn close_range_from(first: libc::c_long) -> libc::c_long {
-        // SAFETY: as the caller says.
-        unsafe { call5(libc::SYS_close_range, [first, libc::c_long::from(u32::MAX), 0, 0, 0]) }
-    }
-}
-
-pub(crate) use raw::{close_range_from, close_raw};
 
 /// Ends this process at once: no destructors, no exit handlers, no flushing of inherited buffers.
 #[inline]
@@ -237,61 +183,66 @@ pub fn exit_now(code: i32) -> ! {
     }
 }
 
-/// How a process ended, and what it had used.
+/// How a process ended, and the resources that it used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ended {
-    /// The process's id, free for reuse from now on.
+    /// The id of the process. It is free: the kernel may give it to another process.
     pub pid: i32,
-    /// Exit code, or the signal that ended it.
+    /// The exit code, or the signal that ended the process.
     pub how: How,
-    /// Processor time, user and system, its waited-for children included.
+    /// Processor time, user and system, including that of the children that the process reaped.
     pub cpu: Duration,
-    /// Peak of resident memory in KiB.
+    /// Peak of resident memory, in KiB.
     pub peak_kib: u64,
 }
 
-/// Exit code or signal, from a wait status.
+/// An exit code or a signal, from a wait status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum How {
-    /// It called `exit` with this code, 0 to 255.
+    /// The process exited with this code, 0 to 255.
     Exited(i32),
-    /// This signal ended it.
+    /// This signal ended the process.
     Signaled(i32),
 }
 
-/// Reaps exactly this child, whatever its exit signal, if it has ended. Never blocks, and looks at no
-/// other child: `wait(-1)` looks at each living one, which costs a server with thousands most of its
+/// Reaps this child if it has ended, whatever its exit signal. Never blocks, and examines no other
+/// child: `wait(-1)` examines each running one, which costs a server with thousands most of its
 /// rate.
 ///
 /// # Errors
-/// ECHILD if it is no child of this process.
+/// ECHILD if it is not a child of this process.
 pub fn reap(pid: i32) -> io::Result<Option<Ended>> {
     wait4(pid, libc::__WALL)
 }
 
-/// Reaps this child if it has ended and its exit signal is SIGCHLD: an orphan that this process adopted
-/// as a subreaper (its exit signal is SIGCHLD from then on). A child of [`fork`] or [`fork_sibling`]
-/// with another signal is left alone (wait4(2), `__WCLONE`).
+/// Reaps this child if it has ended and its exit signal is SIGCHLD: an orphan that this process
+/// adopted as a subreaper (its exit signal is SIGCHLD from then on). Leaves a child of [`fork`] or
+/// [`fork_sibling`] with another signal alone (wait4(2), `__WCLONE`).
 ///
 /// # Errors
-/// ECHILD if it is no such child.
+/// ECHILD if it is not such a child.
 pub fn reap_ordinary(pid: i32) -> io::Result<Option<Ended>> {
     wait4(pid, 0)
 }
 
-/// Whether this child has ended and can be reaped; it is left as it is (waitid(2), `WNOWAIT`).
+/// Whether this child has ended and can be reaped. Leaves it as it is (waitid(2), `WNOWAIT`).
 #[must_use]
 pub fn has_ended(pid: i32) -> bool {
     let mut info = std::mem::MaybeUninit::<libc::siginfo_t>::zeroed();
     let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
-    // SAFETY: the out-pointer is valid, an all-zero siginfo is a valid one, and its process id is plain data.
+    // SAFETY: the out-pointer is valid, an all-zero siginfo is valid, and its process id is plain
+    // data.
     unsafe {
-        let told = libc::waitid(libc::P_PID, pid as libc::id_t, info.as_mut_ptr(), flags);
-        told == 0 && info.assume_init().si_pid() == pid
+        let returned = libc::waitid(libc::P_PID, pid as libc::id_t, info.as_mut_ptr(), flags);
+        returned == 0 && info.assume_init().si_pid() == pid
     }
 }
 
 fn wait4(pid: i32, flags: i32) -> io::Result<Option<Ended>> {
+    // Other numbers stand for groups of processes (wait4(2)).
+    if pid <= 0 {
+        return Err(io::Error::from_raw_os_error(libc::ECHILD));
+    }
     let mut status = 0;
     let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
     // SAFETY: both out-pointers are valid for writes, and an all-zero rusage is a valid one.
@@ -319,7 +270,8 @@ fn duration(time: libc::timeval) -> Duration {
     Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_usec).unwrap_or(0) * 1000)
 }
 
-/// Processor time of this process so far, user and system, and its peak of resident memory in KiB.
+/// The processor time of this process until now, user and system, and its peak of resident memory,
+/// in KiB.
 #[must_use]
 pub fn own_usage() -> (Duration, u64) {
     let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
@@ -336,14 +288,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn several_threads_are_no_place_to_fork() {
+    fn a_process_with_several_threads_must_not_fork() {
         // The test harness runs this test in a thread of its own.
-        let refused = Alone::check().expect_err("two threads at least");
-        assert!(refused.threads >= 2, "{refused}");
+        let error = Alone::check().expect_err("two threads at least");
+        assert!(error.threads.is_some_and(|threads| threads >= 2), "{error}");
+        assert!(!has_one_thread());
     }
 
     #[test]
-    fn nothing_to_reap_is_an_error() {
-        assert_eq!(reap(1).expect_err("init is no child").raw_os_error(), Some(libc::ECHILD));
+    fn reaping_another_process_or_a_group_is_an_error() {
+        for pid in [1, 0, -1, i32::MIN] {
+            assert_eq!(reap(pid).expect_err("not a child").raw_os_error(), Some(libc::ECHILD), "{pid}");
+        }
     }
 }

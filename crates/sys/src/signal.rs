@@ -1,20 +1,21 @@
-//! Signals as values that are waited for in one place, never as handlers that run anywhere.
+//! Signals that a process waits for in one place. No function here installs a handler.
 
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
 
 use crate::check;
+use crate::process::Fresh;
 
 /// A set of signals.
 #[derive(Clone, Copy)]
 pub struct Set(libc::sigset_t);
 
 impl Set {
-    /// The set of these signal numbers; numbers that do not exist are left out.
+    /// The set of these signals; numbers that are not signals are left out.
     #[must_use]
     pub fn of(signals: &[i32]) -> Set {
         let mut set = std::mem::MaybeUninit::uninit();
-        // SAFETY: sigemptyset initialises the set; sigaddset then changes an initialised one.
+        // SAFETY: sigemptyset initialises the set, and sigaddset changes an initialised one.
         unsafe {
             libc::sigemptyset(set.as_mut_ptr());
             for &signal in signals {
@@ -24,19 +25,20 @@ impl Set {
         }
     }
 
-    /// Blocks these signals in the calling thread, besides those already blocked. Returns what was
-    /// blocked before, for [`Set::make_mask`].
+    /// Blocks these signals in the calling thread, besides those that are blocked already. Returns
+    /// the signals that were blocked before, for [`Set::make_mask`].
     ///
     /// # Errors
-    /// None that a valid set can cause.
+    /// None: sets are valid.
     pub fn block(&self) -> io::Result<Set> {
         self.change_mask(libc::SIG_BLOCK)
     }
 
-    /// Blocks exactly these signals in the calling thread.
+    /// Blocks exactly these signals in the calling thread. Returns the signals that were blocked
+    /// before.
     ///
     /// # Errors
-    /// None that a valid set can cause.
+    /// None: sets are valid.
     pub fn make_mask(&self) -> io::Result<Set> {
         self.change_mask(libc::SIG_SETMASK)
     }
@@ -44,13 +46,13 @@ impl Set {
     fn change_mask(&self, how: libc::c_int) -> io::Result<Set> {
         let mut old = Set::of(&[]);
         // SAFETY: both sets are initialised.
-        let refused = unsafe { libc::pthread_sigmask(how, &raw const self.0, &raw mut old.0) };
-        if refused == 0 { Ok(old) } else { Err(io::Error::from_raw_os_error(refused)) }
+        let errno = unsafe { libc::pthread_sigmask(how, &raw const self.0, &raw mut old.0) };
+        if errno == 0 { Ok(old) } else { Err(io::Error::from_raw_os_error(errno)) }
     }
 
-    /// A descriptor that is readable while one of these signals, which must be blocked, is pending.
-    /// Take them with [`Set::take`]: reading the descriptor loses the process id of an exit signal
-    /// other than SIGCHLD.
+    /// A descriptor that is readable while a signal of the set is pending, which only a blocked
+    /// signal remains (signalfd(2)). [`Set::take`] takes it: a read from the descriptor would lose
+    /// the process id of an exit signal other than SIGCHLD.
     ///
     /// # Errors
     /// EMFILE, ENFILE, ENOMEM.
@@ -58,8 +60,9 @@ impl Set {
         // SAFETY: the set is initialised; -1 asks for a new descriptor.
         let fd = unsafe { libc::signalfd(-1, &raw const self.0, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
         let fd = check(libc::c_long::from(fd))?;
-        // SAFETY: the kernel has just made this descriptor, nobody else owns it.
-        Ok(unsafe { OwnedFd::from_raw_fd(i32::try_from(fd).unwrap_or(-1)) })
+        let fd = i32::try_from(fd).expect("signalfd(2) returns an int");
+        // SAFETY: the kernel has just made this descriptor, so nobody else owns it.
+        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
     }
 
     /// Takes one pending signal of the set, if there is one.
@@ -67,13 +70,13 @@ impl Set {
     pub fn take(&self) -> Option<Signal> {
         let mut info = std::mem::MaybeUninit::<libc::siginfo_t>::zeroed();
         let now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        // SAFETY: the set is initialised, the out-pointer valid, the timeout a valid time.
+        // SAFETY: the set is initialised, the out-pointer is valid, and so is the timeout.
         let number = unsafe { libc::sigtimedwait(&raw const self.0, info.as_mut_ptr(), &raw const now) };
         if number <= 0 {
             return None;
         }
-        // SAFETY: all-zero is a valid siginfo; for a signal about the end of a child, which `code`
-        // tells, the process id is set (sigaction(2)), and it is plain data in any case.
+        // SAFETY: an all-zero siginfo is valid, and the process id is plain data. The kernel sets
+        // it in a signal about the end of a child, which has a positive code (sigaction(2)).
         let (code, pid) = unsafe {
             let info = info.assume_init();
             (info.si_code, info.si_pid())
@@ -82,16 +85,16 @@ impl Set {
     }
 }
 
-/// A signal that was taken.
+/// A signal that a process has received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Signal {
     /// Its number.
     pub number: i32,
-    /// The process that ended, where the kernel sent the signal about one.
+    /// The child that ended, where that is the reason of the signal.
     pub pid: Option<i32>,
 }
 
-/// The first real-time signal free for programs: the C library keeps the ones before it.
+/// The first real-time signal that is free for programs: the C library uses the ones before it.
 #[must_use]
 pub fn first_real_time() -> i32 {
     libc::SIGRTMIN()
@@ -99,31 +102,31 @@ pub fn first_real_time() -> i32 {
 
 /// Sets one signal to its default action.
 pub fn default(signal: i32) {
-    // SAFETY: SIG_DFL installs no code of ours.
+    // SAFETY: SIG_DFL installs no handler.
     unsafe { libc::signal(signal, libc::SIG_DFL) };
 }
 
-/// Sends this process a signal. Returns if that does not end it.
+/// Sends a signal to this process. Returns unless the signal ends it.
 pub fn raise(signal: i32) {
-    // SAFETY: no preconditions; a number that is no signal is refused.
+    // SAFETY: no preconditions; a number that is not a signal is an error.
     unsafe { libc::raise(signal) };
 }
 
 /// Ignores one signal.
 pub fn ignore(signal: i32) {
-    // SAFETY: SIG_IGN installs no code of ours.
+    // SAFETY: SIG_IGN installs no handler.
     unsafe { libc::signal(signal, libc::SIG_IGN) };
 }
 
-/// Sets every signal to its default action and unblocks them all, whatever was inherited. The
-/// alternate stack that the runtime uses to report a stack overflow goes, too, with its memory:
-/// without a handler nobody needs it, and each mapping makes a fork slower.
-pub fn defaults() {
+/// Sets every signal to its default action and unblocks them all, whatever was inherited. Unmaps
+/// the alternate stack on which the runtime reports a stack overflow: without its handler nobody
+/// needs it, and each mapping makes a fork slower.
+pub fn defaults(_fresh: &Fresh) {
     drop_alternate_stack();
     for number in 1..=libc::SIGRTMAX() {
         default(number);
     }
-    // An empty set is a valid one, so this cannot fail.
+    // An empty set is valid, so this cannot fail.
     let _ = Set::of(&[]).make_mask();
 }
 
@@ -132,9 +135,10 @@ fn drop_alternate_stack() {
     let off = libc::stack_t { ss_sp: std::ptr::null_mut(), ss_flags: libc::SS_DISABLE, ss_size: 0 };
     default(libc::SIGSEGV);
     default(libc::SIGBUS);
-    // SAFETY: the two handlers that used the stack are gone, so it may go; both pointers are valid. The
-    // runtime maps it in whole pages with a guard page below, which goes, too, and touches neither again
-    // but in an orderly return from `main`, which the processes that call this do not make.
+    // SAFETY: the two handlers that used the stack are gone; both pointers are valid. The runtime
+    // maps the stack in whole pages with a guard page below, which goes, too. It unmaps both once
+    // more where `main` returns, which `Fresh` keeps this process from, and in
+    // `std::process::exit`, just before the process ends.
     unsafe {
         if libc::sigaltstack(&raw const off, &raw mut old) == 0 && old.ss_flags & libc::SS_DISABLE == 0 {
             libc::munmap(old.ss_sp, old.ss_size);

@@ -1,31 +1,32 @@
-//! Waiting for descriptors until a point in time.
+//! Waiting for descriptors until a deadline.
 
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, Timespec, poll};
 use rustix::io::Errno;
 
-/// poll(2) with a deadline instead of a time; `None` waits for ever, a deadline in the past only looks.
-/// Returns how many of `ask` are ready: 0 at the deadline.
+/// Waits until a descriptor is ready (poll(2)) or the deadline has passed; `None` has no deadline,
+/// and with a deadline in the past the call does not wait. Returns the number of ready descriptors,
+/// 0 at the deadline.
 ///
 /// # Errors
-/// EINTR if a signal came; ENOMEM, EINVAL for more descriptors than this process may have.
-pub fn until(ask: &mut [PollFd], deadline: Option<Instant>) -> Result<usize, Errno> {
+/// EINTR at a signal; ENOMEM; EINVAL for more descriptors than this process may open.
+pub fn until(fds: &mut [PollFd], deadline: Option<Instant>) -> Result<usize, Errno> {
     let left = deadline.map(|deadline| timespec(deadline.saturating_duration_since(Instant::now())));
-    poll(ask, left.as_ref())
+    poll(fds, left.as_ref())
 }
 
-/// Which of `ask` are ready now, without waiting.
+/// Returns the number of descriptors that are ready now, without waiting.
 ///
 /// # Errors
-/// As [`until`], but for EINTR.
-pub fn now(ask: &mut [PollFd]) -> Result<usize, Errno> {
-    poll(ask, Some(&timespec(Duration::ZERO)))
+/// As [`until`], except EINTR.
+pub fn now(fds: &mut [PollFd]) -> Result<usize, Errno> {
+    poll(fds, Some(&timespec(Duration::ZERO)))
 }
 
 fn timespec(time: Duration) -> Timespec {
     Timespec {
-        // More than the kernel can count is for ever, as good as.
+        // A time beyond the kernel's range is as good as none.
         tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
         tv_nsec: time.subsec_nanos().into(),
     }
@@ -38,13 +39,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_deadline_that_has_gone_only_looks() {
+    fn a_deadline_in_the_past_does_not_wait() {
         let (reader, writer) = rustix::pipe::pipe().expect("a pipe");
-        let mut ask = [PollFd::new(&reader, PollFlags::IN)];
-        assert_eq!(until(&mut ask, Some(Instant::now())), Ok(0));
-        assert_eq!(now(&mut ask), Ok(0));
+        let mut fds = [PollFd::new(&reader, PollFlags::IN)];
+        assert_eq!(until(&mut fds, Some(Instant::now())), Ok(0));
+        assert_eq!(now(&mut fds), Ok(0));
         rustix::io::write(&writer, b"x").expect("room");
-        assert_eq!(until(&mut ask, None), Ok(1));
-        assert_eq!(until(&mut ask, Instant::now().checked_add(Duration::from_secs(86_400))), Ok(1));
+        assert_eq!(until(&mut fds, None), Ok(1));
+        assert_eq!(until(&mut fds, Instant::now().checked_add(Duration::from_secs(86_400))), Ok(1));
     }
 }

@@ -9,7 +9,7 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
 use tine::Error;
 use tine_load::plan::shares;
-use tine_sys::process::{Alone, How, Side, exit_now, fork, reap};
+use tine_sys::process::{Alone, Fresh, How, Side, exit_now, fork, reap};
 use tine_sys::signal::{Set, first_real_time};
 
 use super::dial::Target;
@@ -102,7 +102,7 @@ impl Crew {
                 self.workers.insert(pid, work.number);
                 Ok(())
             }
-            Ok(Side::Child) => become_worker(work),
+            Ok(Side::Child(fresh)) => become_worker(&fresh, work),
             Err(why) => {
                 self.end_workers();
                 Err(cannot_start(&why))
@@ -146,8 +146,8 @@ impl Crew {
 }
 
 /// The worker's life. A group of its own: Ctrl-C reaches the crew's process, which ends the workers.
-fn become_worker(work: &Work) -> ! {
-    tine_sys::signal::defaults();
+fn become_worker(fresh: &Fresh, work: &Work) -> ! {
+    tine_sys::signal::defaults(fresh);
     let _ = rustix::process::setpgid(None, None);
     let _ = set_parent_process_death_signal(Some(Signal::KILL));
     if let Ok(name) = std::ffi::CString::new(format!("tine: client {}", work.number + 1)) {

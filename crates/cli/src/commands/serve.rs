@@ -94,9 +94,7 @@ fn close_strays(ready: Option<i32>) {
     let passed =
         std::env::var("LISTEN_FDS").ok().and_then(|number| number.parse().ok()).unwrap_or(0_usize).min(1024);
     let meant: Vec<i32> = (3..).take(passed).chain(ready).collect();
-    if let Ok(alone) = tine_sys::process::Alone::check() {
-        tine_sys::fd::close_strays(&alone, &meant);
-    }
+    tine_sys::fd::close_strays(&meant);
 }
 
 /// A server at the addresses that were typed, or on the sockets that were inherited.

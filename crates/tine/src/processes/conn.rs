@@ -8,8 +8,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rustix::process::Pid;
 use tine_sys::cmdline::Title;
+use tine_sys::fd::Floor;
 use tine_sys::memory::FlagReader;
-use tine_sys::process::{Alone, exit_now};
+use tine_sys::process::{Fresh, exit_now};
 
 use crate::connection::{self, Connection};
 use crate::error::HandlerError;
@@ -22,7 +23,6 @@ use crate::shared::stats::ConnStats;
 
 /// What every connection process may touch. Forkers, spares and workers have it, too.
 pub(crate) struct ConnContext<'a, H> {
-    pub(crate) alone: &'a Alone,
     pub(crate) handler: &'a mut H,
     /// The program that is executed instead of calling the handler, if there is one.
     pub(crate) launcher: Option<Launcher<'a>>,
@@ -32,8 +32,8 @@ pub(crate) struct ConnContext<'a, H> {
     pub(crate) title: Option<Title>,
     /// The process with which connection processes die; `None` if they outlive the server.
     pub(crate) parent: Option<Pid>,
-    /// Descriptors from this number on are the server's.
-    pub(crate) first_server_fd: i32,
+    /// The descriptors of the server are from here on.
+    pub(crate) first_server_fd: Floor,
     /// Flush the standard library's buffer of standard output after the handler.
     pub(crate) flush_stdout: bool,
     /// Exit with [`SILENT`] after a connection on which the client sent nothing.
@@ -50,22 +50,22 @@ pub(crate) struct Job {
 }
 
 /// Serves one connection and exits.
-pub(crate) fn serve<H>(mut context: ConnContext<'_, H>, job: Job) -> !
+pub(crate) fn serve<H>(fresh: &Fresh, mut context: ConnContext<'_, H>, job: Job) -> !
 where
     H: FnMut(Connection) -> Result<(), HandlerError>,
 {
     if context.launcher.is_some() {
-        execute(context, job);
+        execute(fresh, context, job);
     }
     // The listeners, the server's other descriptors, and a socket that another forker may have left.
-    tine_sys::fd::close_from(context.first_server_fd);
+    tine_sys::fd::close_from(fresh, context.first_server_fd);
     show_connection(job.entry, context.title.as_mut());
     let report = handle(&mut context, job.socket, job.slot, job.entry);
     exit_now(context.exit_code(&report))
 }
 
 /// Executes the program in this process, or beside it with a relay between; exits if it cannot be executed.
-fn execute<H>(mut context: ConnContext<'_, H>, mut job: Job) -> ! {
+fn execute<H>(fresh: &Fresh, mut context: ConnContext<'_, H>, mut job: Job) -> ! {
     let Some(mut launcher) = context.launcher.take() else { exit_now(111) };
     let fail = |report: ExitReport| -> ! {
         context.stats.report(job.slot, &report);
@@ -74,7 +74,7 @@ fn execute<H>(mut context: ConnContext<'_, H>, mut job: Job) -> ! {
     if launcher.prepares() {
         show_connection(job.entry, context.title.as_mut());
         let target = ProgramConnection { socket: &job.socket, entry: job.entry, launch_context: &job.launch };
-        match launcher.prepare(&target, context.first_server_fd) {
+        match launcher.prepare(fresh, &target, context.first_server_fd) {
             Ok(variables) => job.launch.variables = variables,
             Err(report) => fail(report),
         }
@@ -83,7 +83,7 @@ fn execute<H>(mut context: ConnContext<'_, H>, mut job: Job) -> ! {
     let report = match launcher.relays() {
         true => {
             show_connection(job.entry, context.title.as_mut());
-            launcher.relay(context.alone, &target, context.first_server_fd)
+            launcher.relay(fresh, &target, context.first_server_fd)
         }
         false => launcher.execute(&target),
     };

@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use rustix::event::epoll;
-use tine_sys::process::{How, exit_now, own_usage};
+use tine_sys::process::{Fresh, How, exit_now, own_usage};
 
 use crate::admission::penalty::Fault;
 use crate::connection::{self, Connection};
@@ -25,7 +25,7 @@ use crate::shared::board::{Entry, SlotPhase};
 use crate::system::clock::now;
 
 /// Waits for a client, serves it, and exits; a worker serves as many as `--reuse` allows.
-pub(crate) fn run<H>(mut forker: Forker<'_, H>, slot: usize) -> !
+pub(crate) fn run<H>(fresh: &Fresh, mut forker: Forker<'_, H>, slot: usize) -> !
 where
     H: FnMut(Connection) -> Result<(), HandlerError>,
 {
@@ -38,7 +38,7 @@ where
     forker.trusted.door.board.prefault(slot);
     prefault_stats(&forker, slot);
     if reuse == 1 {
-        serve_one(forker, &events, slot);
+        serve_one(fresh, forker, &events, slot);
     }
     for _ in 0..reuse {
         let client = next(&mut forker, &events, slot);
@@ -60,7 +60,7 @@ fn prefault_stats<H>(forker: &Forker<'_, H>, slot: usize) {
 }
 
 /// Serves the next client as a connection process: what is trusted is given up before.
-fn serve_one<H>(mut forker: Forker<'_, H>, events: &OwnedFd, slot: usize) -> !
+fn serve_one<H>(fresh: &Fresh, mut forker: Forker<'_, H>, events: &OwnedFd, slot: usize) -> !
 where
     H: FnMut(Connection) -> Result<(), HandlerError>,
 {
@@ -73,7 +73,7 @@ where
     if trusted.door.unmap().is_err() {
         exit_now(111);
     }
-    conn::serve(context, Job { socket: client.socket, slot, entry, launch })
+    conn::serve(fresh, context, Job { socket: client.socket, slot, entry, launch })
 }
 
 /// Waits for a client that is admitted.

@@ -1,7 +1,7 @@
 //! The first steps of a process of the server, right after its fork.
 //!
-//! A forked process has the signals of its parent at their defaults, gets a process group of its own, so
-//! that a terminal's Ctrl-C or a signal to a group reaches the supervisor alone, and dies with its parent.
+//! A forked process has every signal at its default, gets a process group of its own, so that a
+//! terminal's Ctrl-C or a signal to a group reaches the supervisor alone, and dies with its parent.
 
 use std::ffi::CStr;
 
@@ -23,7 +23,6 @@ pub(crate) fn start_connection(parent: Option<Pid>) {
 
 /// First steps of a helper that outlives the supervisor and keeps its privileges.
 pub(crate) fn start_detached(name: &CStr) {
-    tine_sys::signal::defaults();
     let _ = rustix::process::setpgid(None, None);
     let _ = rustix::thread::set_name(name);
 }

@@ -3,7 +3,7 @@
 use std::ffi::{CStr, CString};
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::AtomicI32;
 
@@ -11,8 +11,9 @@ use rustix::fs::{Mode, OFlags};
 use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, Signal};
 use tine_sys::exec::{CStrings, CgroupEntry, Execution, Stack, spawn_sibling};
+use tine_sys::fd::Floor;
 use tine_sys::identity::become_user;
-use tine_sys::process::{Alone, How, Side, exit_now, fork};
+use tine_sys::process::{Alone, Fresh, How, Side, exit_now, fork};
 
 use super::environment::{Endpoints, describe};
 use super::prepare::{Incoming, to_bytes};
@@ -84,7 +85,7 @@ impl<'a> Launcher<'a> {
         identity: Option<&'a Identity>,
         supervisor: Option<Pid>,
         stderr_logger: Option<Sender<StderrPipe>>,
-        lowest: i32,
+        lowest: Floor,
     ) -> io::Result<Launcher<'a>> {
         if let Some(directory) = &program.directory {
             std::env::set_current_dir(directory)?;
@@ -100,7 +101,7 @@ impl<'a> Launcher<'a> {
         let null = match program.stderr {
             Stderr::Null => {
                 let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
-                Some(rustix::io::fcntl_dupfd_cloexec(null, lowest)?)
+                Some(lowest.duplicate(null)?)
             }
             _ => None,
         };
@@ -163,10 +164,15 @@ impl<'a> Launcher<'a> {
     /// Looks up the host name of the client and calls the prepare function, in the connection
     /// process. Returns variables for the program, or the report of a client that its host name
     /// denies. Exits where the prepare function returns an exit code.
-    pub(crate) fn prepare(&self, client: &ProgramConnection, first_own: i32) -> Result<Vec<u8>, ExitReport> {
+    pub(crate) fn prepare(
+        &self,
+        fresh: &Fresh,
+        client: &ProgramConnection,
+        first_own: Floor,
+    ) -> Result<Vec<u8>, ExitReport> {
         if matches!(self.image.program.stderr, Stderr::Server | Stderr::Client) {
             // A lookup can outlive the server, whose addresses must not stay in use.
-            tine_sys::fd::close_from(first_own);
+            tine_sys::fd::close_from(fresh, first_own);
         }
         let mut variables = match self.image.program.reverse_dns {
             true => self.look_up_name(client)?,
@@ -223,8 +229,13 @@ impl<'a> Launcher<'a> {
     /// between client and program until the program has exited. Then exits with the same status.
     ///
     /// Closes the descriptors from `first_own` on first: they belong to the server.
-    pub(crate) fn relay(&mut self, alone: &Alone, client: &ProgramConnection, first_own: i32) -> ExitReport {
-        match self.try_relay(alone, client, first_own) {
+    pub(crate) fn relay(
+        &mut self,
+        fresh: &Fresh,
+        client: &ProgramConnection,
+        first_own: Floor,
+    ) -> ExitReport {
+        match self.try_relay(fresh, client, first_own) {
             Ok(How::Exited(code)) => exit_now(code),
             Ok(How::Signaled(signal)) => {
                 // At its default, the signal ends this process, too; if it does not, exit as a
@@ -236,7 +247,9 @@ impl<'a> Launcher<'a> {
         }
     }
 
-    fn try_relay(&mut self, alone: &Alone, client: &ProgramConnection, first_own: i32) -> io::Result<How> {
+    fn try_relay(&mut self, fresh: &Fresh, client: &ProgramConnection, first_own: Floor) -> io::Result<How> {
+        // The prepare function may have started threads.
+        let alone = &Alone::check().map_err(io::Error::other)?;
         // The program inherits both, and the relay itself needs no more privileges.
         if let Some(cgroup) = &client.launch_context.cgroup {
             cgroup.enter()?;
@@ -247,29 +260,26 @@ impl<'a> Launcher<'a> {
         let socket = client.socket;
         let kind = self.image.program.terminal;
         let pipe = self.stderr(client.entry.id)?;
-        let stderr = self.image.stderr(socket, pipe.as_ref());
-        if let Some(stderr) = stderr {
-            // The program inherits it; the relay writes nothing there.
-            tine_sys::fd::become_stderr(stderr)?;
-        }
+        let stderr =
+            choose_stderr(self.image.program.stderr, socket, pipe.as_ref(), self.image.null.as_ref());
+        let has_stderr = stderr.is_some();
+        // The program inherits it; the relay writes nothing there.
+        stderr.map_or(Ok(()), rustix::stdio::dup2_stderr)?;
         drop(pipe);
-        tine_sys::fd::close_from(first_own);
+        tine_sys::fd::close_from(fresh, first_own);
         let (master, terminal) = relay::open(kind)?;
         let relay = own_id();
         match fork(alone, Signal::CHILD.as_raw())? {
-            Side::Child => {
+            Side::Child(_fresh) => {
                 let mut execution = self.image.execution(&self.path, client, None);
                 execution.cgroup = None;
-                execution.stdout = terminal.as_raw_fd();
+                execution.stdout = terminal.as_fd();
                 execution.parent = Some(relay);
                 if kind == Terminal::Full {
-                    execution.stdin = terminal.as_raw_fd();
+                    execution.stdin = terminal.as_fd();
                     execution.terminal = true;
                 }
-                execution.stderr = match stderr {
-                    None if kind == Terminal::Full => Some(terminal.as_raw_fd()),
-                    _ => None,
-                };
+                execution.stderr = (kind == Terminal::Full && !has_stderr).then_some(terminal.as_fd());
                 // The program was checked at the start. If it was removed since, exit as a shell
                 // does.
                 execution.run();
@@ -296,24 +306,14 @@ impl<'a> Launcher<'a> {
 }
 
 impl Image<'_> {
-    /// The descriptor that becomes standard error; `None` keeps the present one.
-    fn stderr(&self, socket: &OwnedFd, pipe: Option<&OwnedFd>) -> Option<i32> {
-        match self.program.stderr {
-            Stderr::Client => Some(socket.as_raw_fd()),
-            Stderr::Log => pipe.map(AsRawFd::as_raw_fd),
-            Stderr::Null => self.null.as_ref().map(AsRawFd::as_raw_fd),
-            Stderr::Server => None,
-        }
-    }
-
     fn execution<'b>(
         &'b mut self,
         path: &'b CStr,
         client: &'b ProgramConnection,
-        pipe: Option<&OwnedFd>,
+        pipe: Option<&'b OwnedFd>,
     ) -> Execution<'b> {
         let ProgramConnection { socket, entry, launch_context } = client;
-        let stderr = self.stderr(socket, pipe);
+        let stderr = choose_stderr(self.program.stderr, socket, pipe, self.null.as_ref());
         self.environment.truncate(self.common);
         let endpoints = endpoints(socket.as_fd(), entry.peer);
         describe(&mut self.environment, entry.id, &endpoints, self.program.remote_host);
@@ -329,8 +329,8 @@ impl Image<'_> {
             path,
             arguments: &mut self.arguments,
             environment,
-            stdin: socket.as_raw_fd(),
-            stdout: socket.as_raw_fd(),
+            stdin: socket.as_fd(),
+            stdout: socket.as_fd(),
             stderr,
             limits: &self.program.limits,
             nice: self.program.nice,
@@ -339,6 +339,21 @@ impl Image<'_> {
             cgroup: launch_context.cgroup.as_ref(),
             identity: self.identity.map(Identity::to_ids),
         }
+    }
+}
+
+/// The descriptor that becomes standard error; `None` keeps the present one.
+fn choose_stderr<'a>(
+    stderr: Stderr,
+    socket: &'a OwnedFd,
+    pipe: Option<&'a OwnedFd>,
+    null: Option<&'a OwnedFd>,
+) -> Option<BorrowedFd<'a>> {
+    match stderr {
+        Stderr::Client => Some(socket.as_fd()),
+        Stderr::Log => pipe.map(AsFd::as_fd),
+        Stderr::Null => null.map(AsFd::as_fd),
+        Stderr::Server => None,
     }
 }
 

@@ -46,7 +46,6 @@ fn try_enter<'a, H>(
         None => None,
     };
     let context = ConnContext {
-        alone: start.alone,
         handler: start.handler,
         launcher,
         stats: start.stats,
@@ -60,6 +59,7 @@ fn try_enter<'a, H>(
     };
     let trusted = Trusted {
         index: start.index,
+        alone: start.alone,
         settings,
         listeners: start.listeners,
         door: start.door,
@@ -77,7 +77,6 @@ fn try_enter<'a, H>(
 
 /// What connection processes inherit: signals, group, name, limits, user.
 fn prepare_process<H>(settings: &Settings, start: &ForkerStart<'_, H>) -> std::io::Result<()> {
-    tine_sys::signal::defaults();
     // A group of its own, for the same reason as a connection.
     rustix::process::setpgid(None, None)?;
     rustix::thread::set_name(&std::ffi::CString::new(format!("tine: forker {}", start.index + 1))?)?;
@@ -102,7 +101,7 @@ fn prepare_process<H>(settings: &Settings, start: &ForkerStart<'_, H>) -> std::i
 /// that wait for a client, the kernel wakes one.
 pub(crate) fn event_queue(trusted: &Trusted, wakeup: impl AsFd) -> std::io::Result<OwnedFd> {
     let queue = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-    let queue = rustix::io::fcntl_dupfd_cloexec(queue, trusted.first_server_fd)?;
+    let queue = trusted.first_server_fd.duplicate(queue)?;
     let one_of_them = epoll::EventFlags::IN | epoll::EventFlags::EXCLUSIVE;
     for (number, listener) in trusted.listeners.iter().enumerate() {
         epoll::add(&queue, listener, epoll::EventData::new_u64(number as u64), one_of_them)?;

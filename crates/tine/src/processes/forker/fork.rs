@@ -35,14 +35,15 @@ pub(super) fn start<H>(
         Some(launcher) if !launcher.relays() && !launcher.prepares() => {
             let failed = |report: &ExitReport| context.stats.report(slot, report);
             let target = ProgramConnection { socket: &client.socket, entry, launch_context: &launch };
-            launcher.spawn(context.alone, pid, &target, &failed).map(Side::Parent)
+            launcher.spawn(trusted.alone, pid, &target, &failed).map(Side::Parent)
         }
-        _ => fork_sibling(context.alone, pid),
+        _ => fork_sibling(trusted.alone, pid),
     };
     match created {
-        Ok(Side::Child) => {
+        Ok(Side::Child(fresh)) => {
             start_connection(context.parent);
-            Started::Forked(NewProcess::Connection(Job { socket: client.socket, slot, entry, launch }))
+            let job = Job { socket: client.socket, slot, entry, launch };
+            Started::Forked(NewProcess::Connection(fresh, job))
         }
         Ok(Side::Parent(_)) => {
             drop(client);
@@ -78,10 +79,10 @@ pub(super) fn refill<H>(
         board.mark_idle(slot);
         board.mark_changed(slot);
         board.inc_idle(index);
-        match fork_sibling(forker.context.alone, board.pid_cell(slot)) {
-            Ok(Side::Child) => {
+        match fork_sibling(forker.trusted.alone, board.pid_cell(slot)) {
+            Ok(Side::Child(fresh)) => {
                 start_connection(forker.context.parent);
-                return Some(NewProcess::Spare(slot));
+                return Some(NewProcess::Spare(fresh, slot));
             }
             Ok(Side::Parent(_)) => succeed(forker, memory),
             Err(why) => {

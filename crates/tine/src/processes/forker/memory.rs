@@ -3,6 +3,8 @@
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
+use tine_sys::process::Fresh;
+
 use crate::net::accept::Accepted;
 use crate::processes::conn::Job;
 
@@ -83,9 +85,9 @@ pub(super) enum Started {
 
 /// The role of a process that was just forked.
 pub(super) enum NewProcess {
-    Connection(Job),
+    Connection(Fresh, Job),
     /// A spare, with its slot.
-    Spare(usize),
+    Spare(Fresh, usize),
 }
 
 impl Memory {

@@ -33,8 +33,8 @@ where
     loop {
         match step(&mut forker, &mut memory) {
             None => {}
-            Some(NewProcess::Connection(job)) => conn::serve(forker.context, job),
-            Some(NewProcess::Spare(slot)) => spare::run(forker, slot),
+            Some(NewProcess::Connection(fresh, job)) => conn::serve(&fresh, forker.context, job),
+            Some(NewProcess::Spare(fresh, slot)) => spare::run(&fresh, forker, slot),
         }
     }
 }

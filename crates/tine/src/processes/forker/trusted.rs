@@ -5,6 +5,7 @@ use std::ffi::CString;
 use std::os::fd::OwnedFd;
 
 use rustix::process::Pid;
+use tine_sys::fd::Floor;
 use tine_sys::memory::FlagReader;
 use tine_sys::process::Alone;
 
@@ -37,7 +38,7 @@ pub(crate) struct ForkerStart<'a, H> {
     pub(crate) log: Log,
     pub(crate) program_path: Option<CString>,
     pub(crate) cgroups: Option<Cgroups>,
-    pub(crate) first_server_fd: i32,
+    pub(crate) first_server_fd: Floor,
 }
 
 /// A forker, and a spare until its client connects: what is trusted, and what a connection may touch.
@@ -49,12 +50,13 @@ pub(crate) struct Forker<'a, H> {
 /// What forkers and spares may touch and connection processes may not.
 pub(crate) struct Trusted<'a> {
     pub(crate) index: usize,
+    pub(super) alone: &'a Alone,
     pub(crate) settings: &'a Settings,
     pub(crate) listeners: Vec<Listener>,
     pub(crate) door: Door,
     pub(crate) link: SupervisorLink,
     pub(super) cgroups: Option<Cgroups>,
-    pub(super) first_server_fd: i32,
+    pub(super) first_server_fd: Floor,
 }
 
 /// The descriptors between a forker, with its spares, and the supervisor.

@@ -53,7 +53,8 @@ impl Master<'_> {
                 self.pids.insert(pid, service);
                 Ok(())
             }
-            Side::Child => {
+            Side::Child(fresh) => {
+                tine_sys::signal::defaults(&fresh);
                 self.own = None;
                 let service = self.services.swap_remove(service);
                 self.services.clear();
@@ -66,7 +67,6 @@ impl Master<'_> {
 /// Lives as the supervisor of a service.
 fn become_supervisor(alone: &Alone, service: Service, ready: Option<OwnedFd>, master: Pid) -> ! {
     let Service { name, mut server, mut handler } = service;
-    tine_sys::signal::defaults();
     // A group of its own: a terminal's Ctrl-C reaches the top alone, which hands it on.
     let _ = rustix::process::setpgid(None, None);
     // Bytes beyond the fifteenth are not kept (PR_SET_NAME). A name without a zero byte cannot fail.

@@ -22,6 +22,7 @@ mod wait;
 
 use std::ffi::CString;
 
+use tine_sys::fd::Floor;
 use tine_sys::memory::{FlagReader, FlagWriter};
 use tine_sys::process::Alone;
 
@@ -51,8 +52,8 @@ struct Supervisor<'a, H> {
     /// The file of the program, found before the first fork.
     program_path: Option<CString>,
     cgroups: Option<Cgroups>,
-    /// Descriptors from this number on are the server's.
-    first_server_fd: i32,
+    /// The descriptors of the server are from here on.
+    first_server_fd: Floor,
     log: Log,
     ready: Ready,
     fds: SupervisorFds,

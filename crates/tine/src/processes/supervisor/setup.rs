@@ -1,9 +1,9 @@
 //! Checks and makes everything that the server needs before its first fork, so that nothing fails while
 //! half a server runs.
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::io::fcntl_dupfd_cloexec;
+use tine_sys::fd::Floor;
 use tine_sys::process::Alone;
 
 use super::channels::Channels;
@@ -47,8 +47,7 @@ impl<'a, H> Supervisor<'a, H> {
         adapt(&mut settings, &listeners, &mut log)?;
         let memory = SharedMemory::new(&mut settings).map_err(|why| cannot_make(&why))?;
         let first_server_fd = move_descriptors_up(&mut listeners, &mut log, &mut ready)?;
-        let place =
-            |fd: OwnedFd| -> std::io::Result<OwnedFd> { Ok(fcntl_dupfd_cloexec(&fd, first_server_fd)?) };
+        let place = |fd: OwnedFd| first_server_fd.duplicate(fd);
         let fds = SupervisorFds::new(&place).map_err(|why| cannot_make(&why))?;
         let channels = Channels::new(&settings, &place).map_err(|why| cannot_make(&why))?;
         let source = memory.admission.limits().rules.as_ref().and_then(|rules| rules.source());
@@ -146,22 +145,15 @@ fn make_room_for_descriptors(settings: &mut Settings, log: &mut Log) {
     }
 }
 
-/// Moves the descriptors made so far above those that the program has open itself. Returns the number from
-/// which on descriptors are the server's.
-fn move_descriptors_up(listeners: &mut [Listener], log: &mut Log, ready: &mut Ready) -> Result<i32, Error> {
-    let first = above_the_program(listeners);
+/// Moves the descriptors made so far above those that the program has open itself. Returns the boundary
+/// between the two.
+fn move_descriptors_up(listeners: &mut [Listener], log: &mut Log, ready: &mut Ready) -> Result<Floor, Error> {
+    let to_move: Vec<BorrowedFd> = listeners.iter().map(AsFd::as_fd).collect();
+    let floor = Floor::above_open(&to_move);
     for listener in listeners {
-        listener.move_above(first).map_err(|why| cannot_make(&why.into()))?;
+        listener.move_above(floor.number()).map_err(|why| cannot_make(&why.into()))?;
     }
-    log.move_above(first);
-    ready.prepare(first)?;
-    Ok(first)
-}
-
-/// The first number above the program's own descriptors, with one between for the socket of a connection
-/// (3, if the program has none open).
-fn above_the_program(listeners: &[Listener]) -> i32 {
-    let ours: Vec<i32> = listeners.iter().map(|listener| listener.as_fd().as_raw_fd()).collect();
-    let highest = tine_sys::fd::open_numbers().into_iter().filter(|number| !ours.contains(number)).max();
-    highest.unwrap_or(2).max(2) + 2
+    log.move_above(floor.number());
+    ready.prepare(floor.number())?;
+    Ok(floor)
 }

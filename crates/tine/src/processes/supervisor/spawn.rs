@@ -1,7 +1,7 @@
 //! Starts the processes of a server, and hands each what it keeps.
 
 use rustix::process::Pid;
-use tine_sys::process::{Side, exit_now, fork};
+use tine_sys::process::{Fresh, Side, exit_now, fork};
 
 use super::Supervisor;
 use super::children::ChildKind;
@@ -21,6 +21,7 @@ use crate::settings::Settings;
 
 /// In a process that was just forked: what it is, and its supervisor.
 pub(super) struct NewRole {
+    fresh: Fresh,
     role: Role,
     supervisor: Pid,
 }
@@ -70,12 +71,13 @@ where
                 self.children.table.add(pid, ChildKind::Role(role));
                 Ok(None)
             }
-            Side::Child => Ok(Some(NewRole { role, supervisor })),
+            Side::Child(fresh) => Ok(Some(NewRole { fresh, role, supervisor })),
         }
     }
 
     /// Runs as the process with this role, with what that keeps; the rest is closed first.
-    pub(super) fn run_as(self, NewRole { role, supervisor }: NewRole) -> ! {
+    pub(super) fn run_as(self, NewRole { fresh, role, supervisor }: NewRole) -> ! {
+        tine_sys::signal::defaults(&fresh);
         match role {
             Role::Forker(index) => {
                 let (settings, start) = self.keep_for_forker(index, supervisor);

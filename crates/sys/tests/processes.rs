@@ -1,0 +1,230 @@
+//! What holds in forked processes. The tests run one after the other in the main thread: a process
+//! with several threads must not fork, and the threads of Rust's test harness would be others.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd};
+use std::panic::catch_unwind;
+use std::process::ExitCode;
+use std::sync::atomic::AtomicI32;
+use std::sync::atomic::Ordering::Relaxed;
+
+use tine_sys::exec::{CStrings, Execution, Stack, spawn_sibling};
+use tine_sys::fd::{Floor, close_from, close_strays, inherited, open_numbers};
+use tine_sys::process::{Alone, Ended, Fresh, How, Side, exit_now, fork, reap};
+use tine_sys::signal::{Set, defaults, first_real_time};
+
+const TESTS: &[(&str, fn())] = &[
+    ("a_panic_in_a_child_does_not_reach_the_code_that_forked", panic_in_a_child),
+    ("a_child_does_not_return_to_the_code_that_forked", return_in_a_child),
+    ("a_child_closes_the_descriptors_from_the_floor_on", close_in_a_child),
+    ("flags_of_clone_are_not_exit_signals", exit_signals),
+    ("a_child_has_default_actions_and_no_blocked_signals", defaults_in_a_child),
+    ("strays_are_closed_and_owned_descriptors_stay_open", strays),
+    ("a_floor_has_a_free_number_below_it", floor),
+    ("a_failed_execution_leaves_descriptors_open", failed_execution),
+    ("an_executed_program_inherits_three_descriptors", executed_program),
+];
+
+/// Runs all tests, or with `--exact` the one that is named; `--list` prints their names, as
+/// cargo-nextest asks for them.
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let has = |option: &str| arguments.iter().any(|argument| argument == option);
+    if has("--list") {
+        let listed = if has("--ignored") { &[] } else { TESTS };
+        listed.iter().for_each(|(name, _)| println!("{name}: test"));
+        return ExitCode::SUCCESS;
+    }
+    let named = |name: &str| !has("--exact") || has(name);
+    for (name, test) in TESTS.iter().filter(|(name, _)| named(name)) {
+        println!("{name}");
+        test();
+    }
+    ExitCode::SUCCESS
+}
+
+fn alone() -> Alone {
+    Alone::check().expect("one thread")
+}
+
+/// Forks a child that runs this and is expected to end by it.
+fn run_in_child(child: impl FnOnce(Fresh) -> i32) -> i32 {
+    match fork(&alone(), 0).expect("a process") {
+        Side::Parent(pid) => pid,
+        Side::Child(fresh) => {
+            let code = child(fresh);
+            exit_now(code)
+        }
+    }
+}
+
+fn end_of(pid: i32) -> Ended {
+    loop {
+        match reap(pid).expect("a child") {
+            Some(ended) => return ended,
+            None => std::thread::yield_now(),
+        }
+    }
+}
+
+fn panic_in_a_child() {
+    let pid = catch_unwind(|| match fork(&alone(), 0).expect("a process") {
+        Side::Parent(pid) => pid,
+        Side::Child(_fresh) => panic!("on purpose"),
+    });
+    // In the child, this would be an error.
+    let pid = pid.unwrap_or_else(|_| exit_now(1));
+    assert_eq!(end_of(pid).how, How::Exited(101));
+}
+
+fn return_in_a_child() {
+    let forked = || match fork(&alone(), 0).expect("a process") {
+        Side::Parent(pid) => Some(pid),
+        Side::Child(_) => None,
+    };
+    let pid = forked().unwrap_or_else(|| exit_now(1));
+    assert_eq!(end_of(pid).how, How::Exited(101));
+}
+
+fn close_in_a_child() {
+    let (below, _writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).expect("a pipe");
+    let floor = Floor::above_open(&[]);
+    let above: Vec<OwnedFd> = (0..3).map(|_| floor.duplicate(&below).expect("a number")).collect();
+    let numbers: Vec<i32> = above.iter().map(AsRawFd::as_raw_fd).collect();
+    let pid = run_in_child(|fresh| {
+        close_from(&fresh, floor);
+        let open = open_numbers();
+        let closed = numbers.iter().all(|number| !open.contains(number));
+        let own = floor.duplicate(&below).expect("a number");
+        close_from(&fresh, floor);
+        let stays = [&below, &own].iter().all(|descriptor| rustix::io::fcntl_getfd(descriptor).is_ok());
+        exit_now(i32::from(!closed || !open.contains(&below.as_raw_fd()) || !stays))
+    });
+    assert_eq!(end_of(pid).how, How::Exited(0));
+    assert!(numbers.iter().all(|number| open_numbers().contains(number)), "closed in the parent");
+}
+
+fn exit_signals() {
+    // CLONE_VM, as the lowest flag, and numbers that are no signal.
+    for signal in [0x100, 0x100 | 17, 65, -1] {
+        let error = match fork(&alone(), signal) {
+            Err(error) => error,
+            Ok(Side::Child(_fresh)) => exit_now(1),
+            Ok(Side::Parent(pid)) => panic!("forked {pid} with {signal}"),
+        };
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{signal}");
+    }
+}
+
+fn defaults_in_a_child() {
+    let signals = Set::of(&[first_real_time()]);
+    signals.block().expect("a valid set");
+    let pid = run_in_child(|fresh| {
+        defaults(&fresh);
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let set = |field: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(field));
+            u64::from_str_radix(line.expect("a line of proc_pid_status(5)").trim(), 16).expect("a set")
+        };
+        // The C library keeps the signals from 32 to the first real-time signal to itself.
+        let reserved = (1 << (first_real_time() - 1)) - (1 << 31);
+        let others = [set("SigBlk:"), set("SigIgn:"), set("SigCgt:")].map(|set| set & !reserved);
+        exit_now(i32::from(others != [0; 3]))
+    });
+    assert_eq!(end_of(pid).how, How::Exited(0));
+}
+
+fn strays() {
+    // Without close-on-exec, as descriptors are after an exec.
+    let inherit = || {
+        let (reader, writer) = rustix::pipe::pipe().expect("a pipe");
+        (reader.into_raw_fd(), writer.into_raw_fd())
+    };
+    let (kept, stray) = inherit();
+    let file = std::fs::File::open("/dev/null").expect("readable");
+    close_strays(&[kept]);
+    let open = open_numbers();
+    assert!(open.contains(&kept) && open.contains(&file.as_raw_fd()) && !open.contains(&stray), "{open:?}");
+    assert_eq!(inherited(kept).expect("without an owner").as_raw_fd(), kept);
+}
+
+fn floor() {
+    let file = std::fs::File::open("/dev/null").expect("readable");
+    let floor = Floor::above_open(&[]);
+    assert_eq!(floor.number(), open_numbers().last().expect("some") + 2);
+    let moved = floor.duplicate(&file).expect("a number");
+    assert_eq!(moved.as_raw_fd(), floor.number());
+    assert_eq!(Floor::above_open(&[moved.as_fd()]), floor);
+    assert_eq!(Floor::above_open(&[]).number(), moved.as_raw_fd() + 2);
+}
+
+fn execution<'a>(
+    path: &'a std::ffi::CStr,
+    words: &'a mut (CStrings, CStrings),
+    output: &'a OwnedFd,
+) -> Execution<'a> {
+    Execution {
+        path,
+        arguments: &mut words.0,
+        environment: &mut words.1,
+        stdin: output.as_fd(),
+        stdout: output.as_fd(),
+        stderr: None,
+        limits: &[],
+        nice: 0,
+        terminal: false,
+        parent: None,
+        cgroup: None,
+        identity: None,
+    }
+}
+
+/// Runs this in a child of a child, so that the sibling is a child of a process that expects it.
+fn run_as_parent_of_siblings(program: impl FnOnce(&Alone) -> io::Result<i32>) -> How {
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).expect("a subreaper");
+    let id = run_in_child(|_fresh| {
+        let spawned = program(&alone());
+        exit_now(i32::from(spawned.is_err()))
+    });
+    end_of(id).how
+}
+
+fn failed_execution() {
+    let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).expect("a pipe");
+    let how = run_as_parent_of_siblings(|alone| {
+        let mut words = <(CStrings, CStrings)>::default();
+        let id = AtomicI32::new(0);
+        let failed = |error: &io::Error| {
+            let text = format!("{:?}", error.kind());
+            i32::from(rustix::io::write(&writer, text.as_bytes()) != Ok(text.len()))
+        };
+        let mut execution = execution(c"/nonexistent/program", &mut words, &writer);
+        let pid = spawn_sibling(alone, &id, &mut Stack::new()?, &mut execution, &failed)?;
+        assert_eq!(pid, id.load(Relaxed));
+        Ok(pid)
+    });
+    assert_eq!(how, How::Exited(0));
+    drop(writer);
+    let text = read_all(reader);
+    assert_eq!(text, "NotFound");
+}
+
+fn executed_program() {
+    let (reader, writer) = rustix::pipe::pipe().expect("a pipe");
+    let how = run_as_parent_of_siblings(|alone| {
+        let mut words = <(CStrings, CStrings)>::default();
+        ["ls", "/proc/self/fd"].iter().for_each(|word| words.0.push(word));
+        let mut execution = execution(c"/bin/ls", &mut words, &writer);
+        spawn_sibling(alone, &AtomicI32::new(0), &mut Stack::new()?, &mut execution, &|_| 1)
+    });
+    assert_eq!(how, How::Exited(0));
+    drop(writer);
+    // The last one is the directory that ls(1) reads.
+    assert_eq!(read_all(reader), "0\n1\n2\n3\n");
+}
+
+fn read_all(reader: OwnedFd) -> String {
+    let mut text = String::new();
+    io::Read::read_to_string(&mut std::fs::File::from(reader), &mut text).expect("text");
+    text
+}
