@@ -80,12 +80,12 @@ where
 
     /// Waits for a signal, an exit, a notice, or the next deadline.
     fn wait(&mut self, state: &ServerState) {
-        let has_connections = !self.children.table.are_slots_empty();
-        if self.settings.watch_rules().are_any() && !has_connections {
+        if self.settings.watch_rules().are_any() && self.children.table.are_slots_empty() {
             self.memory.board.request_notice();
             // A connection that began before the request is found here.
             self.drain_notices();
         }
+        let has_connections = !self.children.table.are_slots_empty();
         let batching = self.timers.reap_at.filter(|_| self.may_batch(state));
         let sweep = has_connections.then_some(self.timers.sweep_at);
         let lingering = (!self.children.lingering.is_empty()).then(|| Instant::now() + DESCENDANTS_POLL);
