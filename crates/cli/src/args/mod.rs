@@ -6,12 +6,16 @@ mod serve;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::str::FromStr;
 use std::time::Duration;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
-pub use serve::{LogFormat, Serve, Service, WhenFull, WhenLimited};
+use crate::exit;
+
+pub use serve::{Serve, Service, WhenFull, WhenLimited};
 
 /// Serves every TCP connection in a process of its own, and puts such servers to the test.
 #[derive(Debug, Parser)]
@@ -45,7 +49,7 @@ pub enum Command {
 
 /// `tine check`.
 #[derive(ClapArgs, Debug)]
-#[command(after_help = CHECKED)]
+#[command(after_help = format!("{CHECKED}\n{}", exit::help("check")))]
 pub struct Check {
     /// The configuration
     #[arg(value_name = "FILE")]
@@ -54,9 +58,7 @@ pub struct Check {
 
 /// `tine explain`.
 #[derive(ClapArgs, Debug)]
-#[command(
-    after_help = "It is decided as when serving. Exit codes: 0 explained, 100 the configuration or the address is wrong."
-)]
+#[command(after_help = format!("The server decides in the same way.\n{}", exit::help("explain")))]
 pub struct Explain {
     /// The configuration
     #[arg(value_name = "FILE")]
@@ -67,8 +69,8 @@ pub struct Explain {
     pub peer: std::net::IpAddr,
 
     /// As if it were this time: 12:30 (today), 'Sat 12:30' or 2026-11-24T12:30, local time [default: now]
-    #[arg(long, value_name = "TIME", value_parser = parsed::<tine::Moment>)]
-    pub at: Option<tine::Moment>,
+    #[arg(long, value_name = "TIME", value_parser = parsed::<tine::cli::Moment>)]
+    pub at: Option<tine::cli::Moment>,
 
     /// As if this were the name of its host [default: looked up where a service asks for names]
     #[arg(long, value_name = "HOST")]
@@ -77,7 +79,7 @@ pub struct Explain {
 
 /// `tine import`.
 #[derive(ClapArgs, Debug)]
-#[command(after_help = IMPORTED)]
+#[command(after_help = format!("{IMPORTED}\n{}", exit::help("import")))]
 pub struct Import {
     /// Whose it is
     #[arg(value_name = "KIND", value_enum)]
@@ -103,6 +105,7 @@ pub enum ImportKind {
 
 /// `tine man`.
 #[derive(ClapArgs, Debug)]
+#[command(after_help = exit::help("man"))]
 pub struct Man {
     /// The command to describe, as in `load crr`; all of tine without one
     #[arg(value_name = "COMMAND")]
@@ -111,6 +114,7 @@ pub struct Man {
 
 /// `tine completions`.
 #[derive(ClapArgs, Debug)]
+#[command(after_help = exit::help("completions"))]
 pub struct Completions {
     /// The shell
     #[arg(value_name = "SHELL", value_enum)]
@@ -163,16 +167,23 @@ const EXCHANGE: &str = "Without --message, standard input goes to the server and
 end of input, the rest is waited for.\nExit codes: 0 done, 3 a reply differs from what was sent (--expect-echo), 100 \
 used wrongly, 111 a connection failed, 130 interrupted.";
 
-const IMPORTED: &str = "What has no equivalent stands in a comment at its service. Look at the result with `tine check`, which looks for users and \
-programs, too.\nExit codes: 0 imported, 100 the file cannot be read, or there is nothing in it that can be served.";
+const IMPORTED: &str = "A comment beside each service lists what has no equivalent. Validate the result with `tine check`, \
+which also looks up users and programs.";
 
-const CHECKED: &str = "Looks for users, groups, programs, directories and hosts, and binds no address. What it prints is a \
-configuration that means the same, with every value that is in force.\nExit codes: 0 it can be served, 100 it cannot, 111 \
-the system said no.";
+const CHECKED: &str = "Looks up users, groups, programs, directories and hosts, and binds no address. Prints an equivalent \
+configuration with the values of all keys in effect.";
 
-/// What reads itself.
-fn parsed<T: std::str::FromStr<Err = tine::Error>>(text: &str) -> Result<T, String> {
+/// A value of the library that has a text form.
+fn parsed<T: FromStr<Err = tine::Error>>(text: &str) -> Result<T, String> {
     text.parse().map_err(|error: tine::Error| error.to_string())
+}
+
+/// A value of the library that has a name, one of these.
+fn choice<T>(names: &'static [&'static str]) -> impl TypedValueParser<Value = T>
+where
+    T: FromStr<Err = tine::Error> + Clone + Send + Sync + 'static,
+{
+    PossibleValuesParser::new(names).try_map(|name| name.parse::<T>())
 }
 
 /// `500ms`, `10s`, `5min`. A bare 0 is a duration, too.
@@ -194,10 +205,10 @@ pub fn explain(error: &clap::Error) -> ExitCode {
     }
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         let _ = error.print();
-        return ExitCode::from(100);
+        return ExitCode::from(exit::USAGE);
     }
     eprintln!("tine: {}; see `tine --help`, or `tine COMMAND --help`", said(error));
-    ExitCode::from(100)
+    ExitCode::from(exit::USAGE)
 }
 
 /// What clap says is wrong, in one line.

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Arg, ArgMatches, Args as ClapArgs, FromArgMatches, ValueEnum};
-use tine_sys::exec::{LIMITS, Limit};
+use tine::Resource;
 
 /// Above the options that need a program.
 pub const HEADING: &str = "A program for each connection";
@@ -103,15 +103,15 @@ pub enum KillMode {
 
 /// `--limit-cpu` … `--limit-rttime`: systemd's `LimitCPU=` … `LimitRTTIME=`.
 #[derive(Clone, Debug, Default)]
-pub struct Limits(pub Vec<Limit>);
+pub struct Limits(pub Vec<(Resource, u64, u64)>);
 
 impl FromArgMatches for Limits {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let limit = |(name, resource): &(&str, _)| {
+        let limit = |name: &&str| {
             let (soft, hard) = *matches.get_one::<(u64, u64)>(&format!("limit-{name}"))?;
-            Some(Limit { resource: *resource, soft, hard })
+            Some((name.parse().ok()?, soft, hard))
         };
-        Ok(Limits(LIMITS.iter().filter_map(limit).collect()))
+        Ok(Limits(Resource::NAMES.iter().filter_map(limit).collect()))
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
@@ -122,7 +122,7 @@ impl FromArgMatches for Limits {
 
 impl ClapArgs for Limits {
     fn augment_args(command: clap::Command) -> clap::Command {
-        LIMITS.iter().fold(command, |command, (name, _)| {
+        Resource::NAMES.iter().fold(command, |command, name| {
             let name = *name;
             let option = Arg::new(format!("limit-{name}"))
                 .long(format!("limit-{name}"))

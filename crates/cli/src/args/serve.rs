@@ -7,11 +7,13 @@ use clap::{Args as ClapArgs, ValueEnum};
 use tine_load::text::unescape;
 
 use super::program::ProgramArgs;
-use super::{duration, parsed, positive};
+use super::{choice, duration, parsed, positive};
+use crate::exit;
+use tine::LogFormat;
 
 /// `tine serve`.
 #[derive(ClapArgs, Debug)]
-#[command(after_help = ADDRESSES, args_override_self = true)]
+#[command(after_help = format!("{ADDRESSES}\n{}", exit::help("serve")), args_override_self = true)]
 pub struct Serve {
     /// Where to listen [default: [::]:9999, or the sockets in LISTEN_FDS]
     #[arg(value_name = "ADDRESS")]
@@ -143,7 +145,7 @@ pub struct Serve {
     pub supplementary_groups: Option<String>,
 
     /// One line per event on standard error
-    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    #[arg(long, value_name = "FORMAT", default_value_t, value_parser = choice::<LogFormat>(LogFormat::NAMES))]
     pub log: LogFormat,
 
     /// Log what connections receive, too, shortened and escaped
@@ -171,9 +173,8 @@ pub struct Serve {
     pub program: ProgramArgs,
 }
 
-const ADDRESSES: &str = "ADDRESS is PORT (all addresses), HOST:PORT, [IPV6]:PORT, unix:PATH or unix:@NAME; port 0 lets the \
-kernel choose.\nTERM or INT drains, a second one ends the connections, a third kills. Exit codes: 0 done, 100 used \
-wrongly, 111 the system said no.";
+const ADDRESSES: &str = "ADDRESS is PORT (all addresses), HOST:PORT, [IPV6]:PORT, unix:PATH or unix:@NAME; with port 0 the \
+kernel chooses a port.\nTERM and INT drain the server; a second signal ends the connections, a third kills them.";
 
 /// The built-in services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -188,17 +189,6 @@ pub enum Service {
     Daytime,
     /// Send the seconds since 1900, 32 bits (RFC 868)
     Time,
-}
-
-/// How log lines look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// TIME EVENT key=value …, coloured on a terminal
-    Text,
-    /// One JSON object a line
-    Json,
-    /// No log
-    Off,
 }
 
 /// `--when-full`, as typed.

@@ -2,7 +2,9 @@
 
 use std::process::ExitCode;
 
-use tine::{Address, Error, resolve};
+use tine::{Address, cli::resolve};
+
+use crate::error::Error;
 
 use crate::args::Check;
 use crate::commands::describe::print;
@@ -29,8 +31,11 @@ pub fn run(args: &Check) -> Result<ExitCode, Error> {
 fn hosts(service: &Service) -> Vec<Error> {
     let look = |text: &String| match text.parse::<Address>()? {
         Address::Tcp { host, port } => resolve(&host, port).map(drop),
-        Address::Unix(_) | Address::Abstract(_) => Ok(()),
+        _ => Ok(()),
     };
     let addresses = service.args.addresses.iter();
-    addresses.filter_map(|text| look(text).err()).map(|error| error.within(&service.place)).collect()
+    addresses
+        .filter_map(|text| look(text).err())
+        .map(|error| Error::from(error).within(&service.place))
+        .collect()
 }

@@ -3,8 +3,8 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+use crate::error::Error;
 use clap::CommandFactory;
-use tine::Error;
 
 use crate::args::{Args, Completions, Man};
 

@@ -2,12 +2,13 @@
 
 use std::process::ExitCode;
 
-use tine::{Decision, Error, Moment, confirmed_name};
+use tine::cli::{Decision, Moment, confirmed_name, decide};
 
 use crate::args::{Explain, Serve, WhenLimited};
 use crate::commands::describe::print;
 use crate::commands::serve::{access, exempt};
 use crate::config::{Config, Service};
+use crate::error::Error;
 
 /// Says for each service whether a client is let in, by which rule, and what limits hold for it then.
 pub fn run(args: &Explain) -> Result<ExitCode, Error> {
@@ -27,7 +28,7 @@ fn explained(service: &Service, args: &Explain, moment: Moment) -> Result<Vec<St
     let access = access(serve)?;
     let looked_up = || args.name.clone().or_else(|| confirmed_name(args.peer));
     let name = serve.program.reverse_dns.then(looked_up).flatten();
-    let decision = access.as_ref().map(|access| access.decide(args.peer, name.as_deref(), moment));
+    let decision = access.as_ref().map(|access| decide(access, args.peer, name.as_deref(), moment));
     let mut lines = vec![
         decision
             .as_ref()
@@ -45,7 +46,7 @@ fn explained(service: &Service, args: &Explain, moment: Moment) -> Result<Vec<St
 fn said(decision: &Decision, moment: Moment) -> String {
     let word = if decision.allowed { "allowed" } else { "denied" };
     match (decision.rule, decision.allowed) {
-        (Some(times), false) if decision.outside_access_times => {
+        (Some(times), _) if decision.outside_access_times => {
             format!("{word} at {moment}: access-times is {times}")
         }
         (Some(rule), _) => format!("{word} by: {rule}"),
@@ -73,7 +74,7 @@ fn limits(serve: &Serve, args: &Explain) -> Result<Vec<String>, Error> {
     let is_punished = serve.per_source_penalties.0.is_some();
     if is_punished {
         let exempt =
-            exempt(serve)?.is_some_and(|exempt| exempt.decide(args.peer, None, Moment::now()).allowed);
+            exempt(serve)?.is_some_and(|exempt| decide(&exempt, args.peer, None, Moment::now()).allowed);
         lines.push(
             if exempt { "it is never punished" } else { "it is punished for what its connections do" }.into(),
         );

@@ -5,7 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use tine::{Error, reason, resolve, service_port};
+use tine::cli::{reason, resolve, service_port};
+
+use crate::error::Error;
 
 use crate::args::{Import, ImportKind};
 use crate::commands::describe::print;

@@ -7,13 +7,14 @@ use std::process::ExitCode;
 
 use clap::ArgMatches;
 use tine::{
-    Access, AccessRules, Connection, Error, Format, HandlerError, Identity, KillMode, Level, Program, Server,
-    Services, Stderr, Terminal, Timeouts,
+    Access, AccessRules, Connection, HandlerError, Identity, KillMode, LogFormat, LogLevel, Program, Server,
+    Services, Stderr, Terminal,
 };
 
 use crate::args::program::ProgramArgs;
-use crate::args::{self, LogFormat, Serve, Service as BuiltIn, WhenFull};
+use crate::args::{self, Serve, Service as BuiltIn, WhenFull};
 use crate::config::{Config, Service};
+use crate::error::Error;
 use crate::services;
 
 /// Serves until stopped; `typed` says which options were given.
@@ -33,7 +34,7 @@ fn one(args: Serve) -> Result<(), Error> {
     close_strays(args.ready_fd);
     let mut server = listening(&args)?.print_ports(args.print_ports);
     if let Some(number) = args.ready_fd {
-        server = server.ready_descriptor(number)?;
+        server = server.ready_descriptor(number);
     }
     let server = configured(server, &args, log(&args))?;
     if is_for_people(&args) {
@@ -42,9 +43,10 @@ fn one(args: Serve) -> Result<(), Error> {
     let (program, service) = (program(&args.program), args.service);
     drop(args);
     match program {
-        Some(program) => server.run_program(program),
-        None => server.run(handler(service)),
+        Some(program) => server.run_program(program)?,
+        None => server.run(handler(service))?,
     }
+    Ok(())
 }
 
 /// The services of a file.
@@ -58,17 +60,18 @@ fn many(file: &Path, args: Serve, typed: &ArgMatches) -> Result<(), Error> {
             "start the server without socket activation, or serve those sockets without --config",
         ));
     }
-    let mut tree = Services::new().log(log(wide).0, log(wide).1).print_ports(wide.print_ports);
+    let mut tree =
+        Services::new().log_format(log(wide).0).log_level(log(wide).1).print_ports(wide.print_ports);
     if let Some(number) = wide.ready_fd {
-        tree = tree.ready_descriptor(number)?;
+        tree = tree.ready_descriptor(number);
     }
     // All that can be wrong is found before the first address is bound.
     let servers: Vec<Server> =
         config.services.iter().map(|service| checked(service, wide)).collect::<Result<_, _>>()?;
     for (service, server) in config.services.iter().zip(servers) {
         let server =
-            service.args.addresses.iter().try_fold(server, |server, address| server.and_bind(address));
-        let server = server.map_err(|error| error.within(&service.place))?;
+            service.args.addresses.iter().try_fold(server, |server, address| server.bind_also(address));
+        let server = server.map_err(|error| Error::from(error).within(&service.place))?;
         if is_for_people(wide) {
             eprintln!("{}: {}", service.name, hint(&service.args, &server));
         }
@@ -77,13 +80,16 @@ fn many(file: &Path, args: Serve, typed: &ArgMatches) -> Result<(), Error> {
             None => tree.service(&service.name, server, handler(service.args.service)),
         };
     }
-    tree.run()
+    Ok(tree.run()?)
 }
 
 /// A service that listens nowhere yet, once everything else about it is known to be right.
 pub fn checked(service: &Service, wide: &Serve) -> Result<Server, Error> {
     let server = configured(Server::new(), &service.args, log(wide)).and_then(|server| {
-        server.check(program(&service.args.program).as_ref())?;
+        match program(&service.args.program) {
+            Some(program) => server.check_program(&program)?,
+            None => server.check()?,
+        }
         Ok(server)
     });
     server.map_err(|error| error.within(&service.place))
@@ -107,42 +113,68 @@ fn listening(args: &Serve) -> Result<Server, Error> {
             "leave the address out, or start the server without socket activation",
         )),
         (Some(server), []) => Ok(server),
-        (None, []) => Server::bind("[::]:9999"),
+        (None, []) => Ok(Server::bind("[::]:9999")?),
         (None, addresses) => {
-            addresses.iter().try_fold(Server::new(), |server, address| server.and_bind(address))
+            Ok(addresses.iter().try_fold(Server::new(), |server, address| server.bind_also(address))?)
         }
     }
 }
 
 /// The server with what was typed about its service.
-fn configured(mut server: Server, args: &Serve, (format, level): (Format, Level)) -> Result<Server, Error> {
+fn configured(
+    mut server: Server,
+    args: &Serve,
+    (format, level): (LogFormat, LogLevel),
+) -> Result<Server, Error> {
     if let Some(forkers) = args.forkers {
         server = server.forkers(forkers as usize);
     }
-    let server = server
+    if let Some(most) = args.max_connections_per_source {
+        server = server.max_connections_per_source(most as usize);
+    }
+    if let Some(most) = args.max_connections_per_prefix {
+        server = server.max_connections_per_prefix(most as usize);
+    }
+    if let Some(rate) = args.rate_per_source {
+        server = server.rate_per_source(rate);
+    }
+    if let Some(rate) = args.rate_per_prefix {
+        server = server.rate_per_prefix(rate);
+    }
+    if let Some(access) = access(args)? {
+        server = server.access(access);
+    }
+    if let Some(penalties) = args.per_source_penalties.0 {
+        server = server.penalties(penalties);
+    }
+    if let Some(exempt) = exempt(args)? {
+        server = server.penalty_exempt(exempt);
+    }
+    if let Some(time) = args.idle_timeout {
+        server = server.idle_timeout(time);
+    }
+    if let Some(time) = args.max_lifetime {
+        server = server.max_lifetime(time);
+    }
+    if let Some(time) = args.first_byte_timeout {
+        server = server.first_byte_timeout(time);
+    }
+    if let Some(identity) = identity(args)? {
+        server = server.identity(identity);
+    }
+    Ok(server
         .max_connections(args.max_connections as usize)
-        .max_connections_per_source(args.max_connections_per_source.map(|most| most as usize))
-        .max_connections_per_prefix(args.max_connections_per_prefix.map(|most| most as usize))
-        .net_block_sizes(args.per_source_net_block_size, args.per_prefix_net_block_size)?
-        .rates(args.rate_per_source, args.rate_per_prefix)
-        .access(access(args)?.as_ref())
-        .penalties(args.per_source_penalties.0, exempt(args)?.as_ref())
+        .net_block_sizes(args.per_source_net_block_size, args.per_prefix_net_block_size)
         .when_full(when_full(args.when_full.clone()))
         .when_limited(when_limited(args))
-        .backlog(args.backlog)?
+        .backlog(args.backlog)
         .spares(args.spares as usize)
         .reuse(args.reuse)
         .drain_timeout(args.drain_timeout)
-        .timeouts(Timeouts {
-            idle: args.idle_timeout,
-            lifetime: args.max_lifetime,
-            first_byte: args.first_byte_timeout,
-        })
-        .identity(identity(args)?)
         .titles(args.titles)
-        .handler_prints(false)
-        .log(format, level);
-    Ok(server)
+        .flush_stdout(false)
+        .log_format(format)
+        .log_level(level))
 }
 
 /// Who may come, where anything is said about it.
@@ -157,10 +189,15 @@ pub fn access(args: &Serve) -> Result<Option<Access>, Error> {
 
 /// Who it is to run as, where that is said.
 fn identity(args: &Serve) -> Result<Option<Identity>, Error> {
-    let identity = Identity::look_up(args.user.as_deref(), args.group.as_deref())?;
+    let identity = match (&args.user, &args.group) {
+        (Some(user), Some(group)) => Some(Identity::of_user_and_group(user, group)?),
+        (Some(user), None) => Some(Identity::of_user(user)?),
+        (None, Some(group)) => Some(Identity::of_group(group)?),
+        (None, None) => None,
+    };
     match (identity, &args.supplementary_groups) {
         (identity, None) => Ok(identity),
-        (Some(identity), Some(groups)) => identity.with_groups(groups).map(Some),
+        (Some(identity), Some(groups)) => Ok(Some(identity.with_groups(groups)?)),
         (None, Some(_)) => Err(Error::usage(
             "supplementary groups are for who it is to run as, and that is not said",
             "name a user or a group (--user, --group)",
@@ -182,12 +219,8 @@ fn program(args: &ProgramArgs) -> Option<Program> {
     }
     let mut program = Program::new(&args.program)
         .clear_env(args.clear_env)
-        .argv0(args.argv0.clone().map(Into::into))
         .reverse_dns(args.reverse_dns)
         .remote_host(args.remote_host)
-        .directory(args.cwd.clone())
-        .cgroup(args.cgroup.clone())
-        .umask(args.umask)
         .nice(args.nice)
         .stderr(match args.stderr {
             args::program::Stderr::Server => Stderr::Server,
@@ -205,13 +238,30 @@ fn program(args: &ProgramArgs) -> Option<Program> {
             args::program::KillMode::Group => KillMode::Group,
             args::program::KillMode::All => KillMode::All,
         });
+    if let Some(name) = &args.argv0 {
+        program = program.argv0(name);
+    }
+    if let Some(directory) = &args.cwd {
+        program = program.directory(directory);
+    }
+    if let Some(directory) = &args.cgroup {
+        program = program.cgroup(directory);
+    }
+    if let Some(mask) = args.umask {
+        program = program.umask(mask);
+    }
     for (name, value) in &args.env {
         let value = value.clone().map(Into::into).or_else(|| std::env::var_os(name));
         if let Some(value) = value {
             program = program.env(name, value);
         }
     }
-    Some(args.limits.0.iter().fold(program, |program, limit| program.limit(*limit)))
+    Some(
+        args.limits
+            .0
+            .iter()
+            .fold(program, |program, (resource, soft, hard)| program.limit(*resource, *soft, *hard)),
+    )
 }
 
 fn when_full(typed: WhenFull) -> tine::WhenFull {
@@ -231,19 +281,14 @@ fn when_limited(args: &Serve) -> tine::WhenLimited {
     }
 }
 
-/// How the log looks, and how much it says.
-fn log(args: &Serve) -> (Format, Level) {
-    let format = match args.log {
-        LogFormat::Text => Format::Text,
-        LogFormat::Json => Format::Json,
-        LogFormat::Off => Format::Off,
-    };
+/// The format and the level of the log.
+fn log(args: &Serve) -> (LogFormat, LogLevel) {
     let level = match (args.verbose, args.quiet) {
-        (true, _) => Level::Verbose,
-        (false, true) => Level::Quiet,
-        (false, false) => Level::Normal,
+        (true, _) => LogLevel::Verbose,
+        (false, true) => LogLevel::Quiet,
+        (false, false) => LogLevel::Normal,
     };
-    (format, level)
+    (args.log, level)
 }
 
 fn handler(service: BuiltIn) -> fn(Connection) -> Result<(), HandlerError> {

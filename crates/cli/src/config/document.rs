@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use tine::{Error, reason};
+use tine::cli::reason;
+
+use crate::error::Error;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 

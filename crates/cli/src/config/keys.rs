@@ -1,8 +1,8 @@
 //! The keys of the file: the options of `tine serve`, and what would be typed for them.
 
+use crate::error::Error;
 use clap::error::{ContextKind, ContextValue};
 use clap::{ArgAction, Args as _};
-use tine::Error;
 
 use super::value::{Entry, Value};
 use crate::args::Serve;

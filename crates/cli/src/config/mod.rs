@@ -13,7 +13,9 @@ use std::rc::Rc;
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args as _, FromArgMatches};
-use tine::{Address, Error};
+use tine::Address;
+
+use crate::error::Error;
 
 use crate::args::{Serve, said};
 use document::{Document, Section};
@@ -220,7 +222,8 @@ fn same_address(services: &[Service]) -> Result<(), Error> {
     let mut seen: Vec<(Address, &Service)> = Vec::new();
     for service in services {
         for text in &service.args.addresses {
-            let address = text.parse::<Address>().map_err(|error| error.within(&service.place))?;
+            let address =
+                text.parse::<Address>().map_err(|error| Error::from(error).within(&service.place))?;
             let chosen_later = matches!(address, Address::Tcp { port: 0, .. });
             if let Some((_, other)) = seen.iter().find(|(other, _)| *other == address && !chosen_later) {
                 return Err(service.place.fault(

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::rc::Rc;
 
-use tine::Error;
+use crate::error::Error;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 

@@ -8,12 +8,13 @@ mod visit;
 
 use std::ffi::{OsStr, OsString};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
-use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::ExitCode;
 
-use tine::{Format, Identity, Level, Program, Server};
+use tine::cli::log_as_tcpserver;
+use tine::{Identity, LogFormat, LogLevel, Program, Server};
 
+use crate::exit;
 use options::{Options, Verbosity};
 use visit::Visits;
 
@@ -32,7 +33,7 @@ pub fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(options) => options,
         Err(()) => {
             eprintln!("tcpserver: usage: {}", options::USAGE);
-            return ExitCode::from(100);
+            return ExitCode::from(exit::USAGE);
         }
     };
     match serve(&options) {
@@ -41,7 +42,7 @@ pub fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
             if options.verbosity > Verbosity::Quiet {
                 eprintln!("tcpserver: fatal: {fatal}");
             }
-            ExitCode::from(111)
+            ExitCode::from(exit::SYSTEM)
         }
     }
 }
@@ -52,20 +53,22 @@ fn serve(options: &Options) -> Result<(), String> {
     let socket = TcpListener::bind(address).map_err(|why| format!("unable to bind: {}", reason(&why)))?;
     let identity = identity(options)?;
     let plain = |error: tine::Error| error.to_string();
-    let server = Server::on(OwnedFd::from(socket))
-        .and_then(|server| server.no_delay(!options.delays))
+    let mut server = Server::from_listener(socket)
         .map_err(plain)?
+        .no_delay(!options.delays)
         .backlog(options.backlog)
-        .map_err(plain)?
         .max_connections(options.limit)
-        .identity(identity)
         .print_ports(options.prints_port)
         .leave_connections(true)
-        .ignore_gone_clients(true)
-        .log(
-            if options.verbosity == Verbosity::Quiet { Format::Off } else { Format::Tcpserver },
-            if options.verbosity == Verbosity::Verbose { Level::Verbose } else { Level::Normal },
-        );
+        .ignore_gone_clients(true);
+    if let Some(identity) = identity {
+        server = server.identity(identity);
+    }
+    server = match options.verbosity {
+        Verbosity::Quiet => server.log_format(LogFormat::Off),
+        Verbosity::Errors => log_as_tcpserver(server),
+        Verbosity::Verbose => log_as_tcpserver(server).log_level(LogLevel::Verbose),
+    };
     server.run_program(program(options)).map_err(plain)
 }
 
@@ -73,7 +76,7 @@ fn serve(options: &Options) -> Result<(), String> {
 fn program(options: &Options) -> Program {
     let program = Program::new(&options.program);
     match Visits::new(options) {
-        Some(visits) => program.prepare(move |arrival| visits.receive(arrival)),
+        Some(visits) => program.prepare(move |incoming| visits.receive(incoming)),
         // Without a name to be looked up, there is one.
         None => program.env("TCPLOCALHOST", options.local_name.clone().unwrap_or_default()),
     }
@@ -82,9 +85,8 @@ fn program(options: &Options) -> Program {
 fn port(text: &str) -> Result<u16, String> {
     match text.parse() {
         Ok(port) => Ok(port),
-        Err(_) => {
-            tine::service_port(text).ok_or_else(|| format!("unable to figure out port number for {text}"))
-        }
+        Err(_) => tine::cli::service_port(text)
+            .ok_or_else(|| format!("unable to figure out port number for {text}")),
     }
 }
 
@@ -95,7 +97,7 @@ fn address(host: &str) -> Result<IpAddr, String> {
     if host.split('.').any(|label| label.len() > LONGEST_LABEL) {
         return Err(format!("temporarily unable to figure out IP address for {host}: protocol error"));
     }
-    let found = tine::resolve(host, 0).map_err(|_| format!("no IP address for {host}"))?;
+    let found = tine::cli::resolve(host, 0).map_err(|_| format!("no IP address for {host}"))?;
     // As it always did: IPv4 where there is a choice.
     let best = found.iter().find(|address| address.is_ipv4()).or(found.first());
     best.map(SocketAddr::ip).ok_or_else(|| format!("no IP address for {host}"))
@@ -117,7 +119,7 @@ fn identity(options: &Options) -> Result<Option<Identity>, String> {
     // Of the groups, the one that is named is left.
     let groups = options.gid.into_iter().collect();
     let named = options.uid.is_some() || options.gid.is_some();
-    Ok(named.then_some(Identity { uid: options.uid, gid, groups }))
+    Ok(named.then(|| Identity::from_ids(options.uid, gid, groups)))
 }
 
 /// As it words what the system says.
@@ -126,6 +128,6 @@ fn reason(why: &std::io::Error) -> String {
         std::io::ErrorKind::AddrInUse => "address already used".into(),
         std::io::ErrorKind::AddrNotAvailable => "address not available".into(),
         std::io::ErrorKind::PermissionDenied => "access denied".into(),
-        _ => tine::reason(why),
+        _ => tine::cli::reason(why),
     }
 }

@@ -8,7 +8,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use std::time::Duration;
 
-use tine::{Incoming, Peer, PrepareResult, host_name, leads_to};
+use tine::cli::{host_name, leads_to};
+use tine::{Incoming, Peer, Prepared};
 
 use super::options::{Options, Verbosity};
 use super::{ident, rules};
@@ -44,12 +45,17 @@ impl Visits {
         (!is_plain).then(|| Visits { options: options.clone() })
     }
 
-    /// Receives a client.
-    pub fn receive(&self, arrival: &Incoming) -> PrepareResult {
-        let Peer::Tcp(remote) = arrival.peer else { return Ok(Vec::new()) };
+    /// Receives a client: greets it, looks it up, and decides.
+    pub fn receive(&self, incoming: &Incoming) -> Prepared {
+        self.try_receive(incoming).unwrap_or_else(Prepared::exit)
+    }
+
+    /// The variables for the program, or the exit code of a client that is denied or dropped.
+    fn try_receive(&self, incoming: &Incoming) -> Result<Prepared, u8> {
+        let Peer::Tcp(remote) = incoming.peer else { return Ok(Prepared::new()) };
         self.tell(format_args!("pid {} from {}", std::process::id(), remote.ip()));
-        greet(arrival, &self.options.banner).map_err(|why| self.drop("unable to print banner", &why))?;
-        let local = arrival
+        greet(incoming, &self.options.banner).map_err(|why| self.drop("unable to print banner", &why))?;
+        let local = incoming
             .local
             .ok_or_else(|| self.drop("unable to get local address", &io::ErrorKind::NotConnected.into()))?;
         let local_name = match &self.options.local_name {
@@ -74,7 +80,13 @@ impl Visits {
             variables.push((OsString::from_vec(name), Some(OsString::from_vec(value))));
         }
         self.tell_decision(&rule, local_name.as_deref().unwrap_or_default(), local, &visitor);
-        if rule.denies { Err(DENIED) } else { Ok(variables) }
+        if rule.denies {
+            return Err(DENIED);
+        }
+        Ok(variables.into_iter().fold(Prepared::new(), |prepared, (name, value)| match value {
+            Some(value) => prepared.env(name, value),
+            None => prepared.env_remove(name),
+        }))
     }
 
     fn look_up(&self, remote: SocketAddr, local: SocketAddr) -> Visitor {
@@ -119,7 +131,7 @@ impl Visits {
     /// Says why a client is dropped.
     fn drop(&self, what: &str, why: &io::Error) -> u8 {
         if self.options.verbosity > Verbosity::Quiet {
-            say(&format!("warning: dropping connection, {what}: {}", tine::reason(why)));
+            say(&format!("warning: dropping connection, {what}: {}", tine::cli::reason(why)));
         }
         DROPPED
     }
@@ -132,9 +144,9 @@ fn say(line: &str) {
     let _ = io::stderr().write_all(format!("tcpserver: {line}\n").as_bytes());
 }
 
-fn greet(arrival: &Incoming, mut banner: &[u8]) -> io::Result<()> {
+fn greet(incoming: &Incoming, mut banner: &[u8]) -> io::Result<()> {
     while !banner.is_empty() {
-        let sent = rustix::net::send(arrival, banner, rustix::net::SendFlags::NOSIGNAL)?;
+        let sent = rustix::net::send(incoming, banner, rustix::net::SendFlags::NOSIGNAL)?;
         banner = &banner[sent..];
     }
     Ok(())

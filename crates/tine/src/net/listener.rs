@@ -36,6 +36,15 @@ pub(crate) struct Listener {
     pub(crate) blocks: bool,
 }
 
+/// The options of a server's listening sockets.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SocketOptions {
+    /// The size of the kernel's queue of clients (listen(2)).
+    pub(crate) backlog: u32,
+    /// `TCP_NODELAY` (tcp(7)).
+    pub(crate) no_delay: bool,
+}
+
 impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
@@ -94,16 +103,22 @@ impl Listener {
         self.port.filter(|_| !self.repeats)
     }
 
-    pub(crate) fn set_backlog(&self, backlog: u32) -> Result<(), Error> {
-        listen(&self.socket, backlog).map_err(|why| cannot_listen(&self.name, why))
+    /// Applies the options that the builder stored, before clients are accepted. An inherited socket that
+    /// blocks keeps its backlog: other processes accept from it, too.
+    pub(crate) fn apply(&self, options: &SocketOptions) -> Result<(), Error> {
+        let applied = self.apply_to_socket(options);
+        applied.map_err(|why| cannot_listen(&self.name, why))
     }
 
-    /// Sets `TCP_NODELAY`, which accepted sockets inherit (tcp(7)).
-    pub(crate) fn set_no_delay(&self, enabled: bool) -> Result<(), Error> {
-        if self.port.is_none() {
-            return Ok(());
+    fn apply_to_socket(&self, options: &SocketOptions) -> Result<(), Errno> {
+        if !self.blocks {
+            listen(&self.socket, options.backlog)?;
         }
-        sockopt::set_tcp_nodelay(&self.socket, enabled).map_err(|why| cannot_listen(&self.name, why))
+        if self.port.is_some() {
+            // The clients' sockets inherit it (tcp(7)).
+            sockopt::set_tcp_nodelay(&self.socket, options.no_delay)?;
+        }
+        Ok(())
     }
 
     /// Moves the descriptor to this number or a higher one.

@@ -257,7 +257,7 @@ fn banner_fail(service: &mut Service, file: &str, world: &dyn World) {
                 "banner_fail = {file} is read once, here; who is denied by address gets nothing"
             ));
         }
-        Err(why) => service.note(format!("banner_fail = {file}: {}", tine::reason(&why))),
+        Err(why) => service.note(format!("banner_fail = {file}: {}", tine::cli::reason(&why))),
     }
 }
 

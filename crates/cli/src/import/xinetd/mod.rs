@@ -78,7 +78,7 @@ impl Reader<'_> {
                 Err(why) => self.import.notes.push(format!(
                     "{place}: cannot read {}: {}",
                     file.display(),
-                    tine::reason(&why)
+                    tine::cli::reason(&why)
                 )),
             }
         }
