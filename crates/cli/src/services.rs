@@ -28,7 +28,7 @@ pub fn echo(mut connection: Connection) -> Handled {
 }
 
 /// RFC 863: throws away what comes.
-pub fn discard(mut connection: Connection) -> Handled {
+pub fn discard(connection: Connection) -> Handled {
     while connection.discard(BUFFER)? > 0 {}
     Ok(())
 }

@@ -13,7 +13,7 @@ fn main() -> Result<(), tine::Error> {
         .drain_timeout(Duration::from_secs(5))
         .print_ports(true)
         .run(|mut connection| {
-            while !connection.draining() {
+            while !connection.is_draining() {
                 let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
                 writeln!(connection, "{}", now.as_secs())?;
                 std::thread::sleep(Duration::from_secs(1));

@@ -39,7 +39,7 @@ fn handle(mut connection: Connection) -> Result<(), HandlerError> {
                 connection.write_all(text.join().map_err(|_| "thread")?.as_bytes())?;
             }
             Some(b'D') => {
-                let answer = if connection.draining() { b"drain" } else { b"serve" };
+                let answer = if connection.is_draining() { b"drain" } else { b"serve" };
                 connection.write_all(answer)?;
             }
             Some(_) => connection.write_all(&buffer[..received])?,
