@@ -15,7 +15,7 @@ use tine::cli::log_as_tcpserver;
 use tine::{Identity, LogFormat, LogLevel, Program, Server};
 
 use crate::exit;
-use options::{Options, Verbosity};
+use options::{TcpserverOptions, Verbosity};
 use visit::Visits;
 
 /// Bytes of a label of a host's name (RFC 1035, 2.3.4): more cannot be asked for.
@@ -29,7 +29,7 @@ pub fn is_meant(name: &OsStr) -> bool {
 /// Serves until SIGTERM.
 pub fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
     let variable = |name: &str| std::env::var(name).ok();
-    let options = match Options::parse(words, variable) {
+    let options = match TcpserverOptions::parse(words, variable) {
         Ok(options) => options,
         Err(()) => {
             eprintln!("tcpserver: usage: {}", options::USAGE);
@@ -47,7 +47,7 @@ pub fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn serve(options: &Options) -> Result<(), String> {
+fn serve(options: &TcpserverOptions) -> Result<(), String> {
     let port = port(&options.port)?;
     let address = SocketAddr::new(address(&options.host)?, port);
     let socket = TcpListener::bind(address).map_err(|why| format!("unable to bind: {}", reason(&why)))?;
@@ -73,7 +73,7 @@ fn serve(options: &Options) -> Result<(), String> {
 }
 
 /// The program, with what it is to know that needs no looking up; or with the looking up, where it needs some.
-fn program(options: &Options) -> Program {
+fn program(options: &TcpserverOptions) -> Program {
     let program = Program::new(&options.program);
     match Visits::new(options) {
         Some(visits) => program.prepare(move |incoming| visits.receive(incoming)),
@@ -104,7 +104,7 @@ fn address(host: &str) -> Result<IpAddr, String> {
 }
 
 /// Who it is to run as. Whether it may is found out before anything else is.
-fn identity(options: &Options) -> Result<Option<Identity>, String> {
+fn identity(options: &TcpserverOptions) -> Result<Option<Identity>, String> {
     let may = |wanted: Option<u32>, own: u32| {
         wanted.is_none_or(|wanted| wanted == own) || rustix::process::geteuid().is_root()
     };

@@ -20,7 +20,7 @@ pub enum Verbosity {
 
 /// The options, and what comes after them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Options {
+pub struct TcpserverOptions {
     pub verbosity: Verbosity,
     /// `-c`
     pub limit: usize,
@@ -54,7 +54,7 @@ pub struct Options {
     pub program: Vec<OsString>,
 }
 
-impl Options {
+impl TcpserverOptions {
     /// Reads the words after the command's name, and of `-U` the variables.
     ///
     /// # Errors
@@ -62,8 +62,8 @@ impl Options {
     pub fn parse(
         words: impl Iterator<Item = OsString>,
         variable: impl Fn(&str) -> Option<String>,
-    ) -> Result<Options, ()> {
-        let mut options = Options::default();
+    ) -> Result<TcpserverOptions, ()> {
+        let mut options = TcpserverOptions::default();
         let mut words = words.peekable();
         while let Some(word) =
             words.next_if(|word| word.as_bytes().starts_with(b"-") && word.as_bytes().len() > 1)
@@ -135,9 +135,9 @@ impl Options {
     }
 }
 
-impl Default for Options {
-    fn default() -> Options {
-        Options {
+impl Default for TcpserverOptions {
+    fn default() -> TcpserverOptions {
+        TcpserverOptions {
             verbosity: Verbosity::Errors,
             limit: 40,
             backlog: 20,
@@ -164,25 +164,25 @@ impl Default for Options {
 mod tests {
     use super::*;
 
-    fn parse(line: &str) -> Result<Options, ()> {
+    fn parse(line: &str) -> Result<TcpserverOptions, ()> {
         let variable = |name: &str| match name {
             "UID" => Some("7".to_owned()),
             "GID" => Some("8".to_owned()),
             _ => None,
         };
-        Options::parse(line.split_whitespace().map(OsString::from), variable)
+        TcpserverOptions::parse(line.split_whitespace().map(OsString::from), variable)
     }
 
     #[test]
     fn what_scripts_have() {
         let program = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>();
-        let base = |host: &str, port: &str, words: &[&str]| Options {
+        let base = |host: &str, port: &str, words: &[&str]| TcpserverOptions {
             host: host.into(),
             port: port.into(),
             program: program(words),
-            ..Options::default()
+            ..TcpserverOptions::default()
         };
-        let idiom = Options {
+        let idiom = TcpserverOptions {
             asks_ident: false,
             asks_names: false,
             local_name: Some("0".into()),
@@ -196,7 +196,7 @@ mod tests {
             ("-hHrRl0 0 25 qmail-smtpd", idiom),
             (
                 "-vc100 -b 50 -x rules.cdb -X 0 smtp sh -c x",
-                Options {
+                TcpserverOptions {
                     verbosity: Verbosity::Verbose,
                     limit: 100,
                     backlog: 50,
@@ -205,11 +205,11 @@ mod tests {
                     ..base("0", "smtp", &["sh", "-c", "x"])
                 },
             ),
-            ("-U 0 1 p -v", Options { uid: Some(7), gid: Some(8), ..base("0", "1", &["p", "-v"]) }),
-            ("-Uu9 -g 0 0 1 p", Options { uid: Some(9), ..base("0", "1", &["p"]) }),
+            ("-U 0 1 p -v", TcpserverOptions { uid: Some(7), gid: Some(8), ..base("0", "1", &["p", "-v"]) }),
+            ("-Uu9 -g 0 0 1 p", TcpserverOptions { uid: Some(9), ..base("0", "1", &["p"]) }),
             (
                 "-qBhello -oOdD -pt5 -1 localhost 1 p",
-                Options {
+                TcpserverOptions {
                     verbosity: Verbosity::Quiet,
                     banner: b"hello".to_vec(),
                     delays: false,

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tine::cli::{host_name, leads_to};
 use tine::{Incoming, Peer, Prepared};
 
-use super::options::{Options, Verbosity};
+use super::options::{TcpserverOptions, Verbosity};
 use super::{ident, rules};
 
 /// The exit code of the process of a client that the rules deny.
@@ -22,7 +22,7 @@ const DROPPED: u8 = 111;
 
 /// How clients are received.
 pub struct Visits {
-    options: Options,
+    options: TcpserverOptions,
 }
 
 /// What has been found out about a client.
@@ -35,7 +35,7 @@ struct Visitor {
 
 impl Visits {
     /// As these options say; `None` where nothing is to be done.
-    pub fn new(options: &Options) -> Option<Visits> {
+    pub fn new(options: &TcpserverOptions) -> Option<Visits> {
         let is_plain = options.verbosity < Verbosity::Verbose
             && options.banner.is_empty()
             && options.rules.is_none()

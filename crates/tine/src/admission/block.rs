@@ -35,6 +35,12 @@ impl NetBlockSize {
 }
 
 /// Reads `32:64`: of IPv4 and of IPv6.
+impl fmt::Display for NetBlockSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.ipv4, self.ipv6)
+    }
+}
+
 impl FromStr for NetBlockSize {
     type Err = Error;
 
