@@ -45,6 +45,19 @@ pub(crate) struct SocketOptions {
     pub(crate) no_delay: bool,
 }
 
+impl SocketOptions {
+    /// Refuses values that the kernel does not take.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        if i32::try_from(self.backlog).is_err() {
+            return Err(Error::usage(
+                format_args!("backlog is {}", self.backlog),
+                format_args!("choose {} or less", i32::MAX),
+            ));
+        }
+        Ok(())
+    }
+}
+
 impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()

@@ -14,6 +14,7 @@ impl Settings {
     pub(super) fn check_values(&self) -> Result<(), Error> {
         self.check_ranges()?;
         self.limits.aggregations.check()?;
+        self.socket.check()?;
         if self.reuse > 1 && !self.has_spares() {
             return Err(Error::new(
                 ErrorKind::ReuseWithoutSpares,
@@ -95,6 +96,7 @@ mod tests {
     use super::*;
     use crate::admission::block::{Aggregations, NetBlockSize};
     use crate::admission::limits::Limits;
+    use crate::net::listener::SocketOptions;
     use crate::watch::Timeouts;
 
     fn kind(settings: &Settings) -> Option<ErrorKind> {
@@ -115,6 +117,10 @@ mod tests {
             ("max_connections_per_source is 0", with(Limits { max_per_source: Some(0), ..limits() })),
             ("max_connections_per_prefix is 0", with(Limits { max_per_prefix: Some(0), ..limits() })),
             ("reuse is 0", Settings { reuse: 0, ..ok.clone() }),
+            (
+                "backlog is 4294967295",
+                Settings { socket: SocketOptions { backlog: u32::MAX, ..ok.socket }, ..ok.clone() },
+            ),
             ("forkers is 0", Settings { forkers: 0, ..ok.clone() }),
             ("forkers is 100", Settings { forkers: 100, ..ok.clone() }),
             ("max_clients is 0", with(Limits { when_limited: delay(0, second), ..limits() })),
