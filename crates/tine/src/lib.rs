@@ -44,7 +44,6 @@
 //! tine runs on Linux only.
 
 #![forbid(unsafe_code)]
-#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod admission;
 mod connection;
