@@ -70,6 +70,7 @@ fn what_cannot_start_says_what_why_and_the_next_move() {
         (&["--group", "no-such-group"], 100, &["no group 'no-such-group'", "getent group"]),
         (&["--reuse", "5", "127.0.0.1:0"], 100, &["--spares"]),
         (&["--ready-fd", "77", "127.0.0.1:0"], 100, &["77", "--ready-fd"]),
+        (&["--keep-alive-time", "500ms", "127.0.0.1:0"], 100, &["keep-alive time is 500ms", "1 to 32767"]),
         (&["-v", "-q"], 100, &["--quiet"]),
     ] {
         refuses(serve(words), code, parts);

@@ -1,10 +1,12 @@
 //! Listening sockets: bound here, or inherited from the process that started this one.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::OFlags;
@@ -36,6 +38,9 @@ pub(crate) struct Listener {
     pub(crate) blocks: bool,
 }
 
+/// The keep-alive times that the kernel takes (`MAX_TCP_KEEPIDLE`, include/net/tcp.h).
+const KEEP_ALIVE_TIMES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(32_767);
+
 /// The options of a server's listening sockets.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SocketOptions {
@@ -43,6 +48,8 @@ pub(crate) struct SocketOptions {
     pub(crate) backlog: u32,
     /// `TCP_NODELAY` (tcp(7)).
     pub(crate) no_delay: bool,
+    /// `TCP_KEEPIDLE` (tcp(7)).
+    pub(crate) keep_alive_time: Duration,
 }
 
 impl SocketOptions {
@@ -52,6 +59,12 @@ impl SocketOptions {
             return Err(Error::usage(
                 format_args!("backlog is {}", self.backlog),
                 format_args!("choose {} or less", i32::MAX),
+            ));
+        }
+        if !KEEP_ALIVE_TIMES.contains(&self.keep_alive_time) || self.keep_alive_time.subsec_nanos() > 0 {
+            return Err(Error::usage(
+                format_args!("the keep-alive time is {:?}", self.keep_alive_time),
+                "choose whole seconds, 1 to 32767",
             ));
         }
         Ok(())
@@ -128,8 +141,9 @@ impl Listener {
             listen(&self.socket, options.backlog)?;
         }
         if self.port.is_some() {
-            // The clients' sockets inherit it (tcp(7)).
+            // The clients' sockets inherit them (tcp(7)).
             sockopt::set_tcp_nodelay(&self.socket, options.no_delay)?;
+            sockopt::set_tcp_keepidle(&self.socket, options.keep_alive_time)?;
         }
         Ok(())
     }
@@ -255,7 +269,6 @@ fn listen(socket: &OwnedFd, backlog: u32) -> Result<(), Errno> {
 /// the kernel resets the connection. TCP_USER_TIMEOUT stays off: it would also end clients that
 /// only read slowly.
 fn set_tcp_options(socket: &OwnedFd) -> Result<(), Errno> {
-    use std::time::Duration;
     sockopt::set_socket_keepalive(socket, true)?;
     sockopt::set_tcp_keepidle(socket, Duration::from_secs(60))?;
     sockopt::set_tcp_keepintvl(socket, Duration::from_secs(10))?;
@@ -322,6 +335,23 @@ mod tests {
         let found = Listener::bind(&"localhost:0".parse().expect("an address"), 16).expect("bound");
         assert!(found.iter().all(|listener| listener.port == found[0].port));
         assert_eq!(found.iter().filter(|listener| !listener.repeats).count(), 1);
+    }
+
+    #[test]
+    fn clients_inherit_the_keep_alive_time() {
+        let listener = &Listener::bind(&"127.0.0.1:0".parse().expect("an address"), 16).expect("bound")[0];
+        let time = Duration::from_secs(420);
+        let options = SocketOptions { backlog: 16, no_delay: true, keep_alive_time: time };
+        options.check().expect("a time that the kernel takes");
+        listener.apply(&options).expect("set");
+        let address = SocketAddr::try_from(rustix::net::getsockname(listener).expect("bound")).expect("TCP");
+        let _client = std::net::TcpStream::connect(address).expect("it listens");
+        let socket = rustix::net::accept(listener).expect("a client");
+        assert_eq!(sockopt::tcp_keepidle(&socket), Ok(time));
+        assert_eq!(sockopt::socket_keepalive(&socket), Ok(true));
+        for time in [Duration::ZERO, Duration::from_millis(1500), Duration::from_secs(32_768)] {
+            SocketOptions { keep_alive_time: time, ..options }.check().expect_err("out of range");
+        }
     }
 
     #[test]

@@ -40,6 +40,8 @@ pub mod defaults {
     pub const PREFIX_BLOCK_SIZE: NetBlockSize = NetBlockSize::PREFIX;
     /// [`Server::backlog`](crate::Server::backlog).
     pub const BACKLOG: u32 = 4096;
+    /// [`Server::keep_alive_time`](crate::Server::keep_alive_time).
+    pub const KEEP_ALIVE_TIME: Duration = Duration::from_secs(60);
     /// [`Server::spares`](crate::Server::spares).
     pub const SPARES: usize = 0;
     /// [`Server::reuse`](crate::Server::reuse).
@@ -92,7 +94,11 @@ impl Default for Settings {
             master: None,
             max_connections: defaults::MAX_CONNECTIONS,
             limits: Limits::default(),
-            socket: SocketOptions { backlog: defaults::BACKLOG, no_delay: true },
+            socket: SocketOptions {
+                backlog: defaults::BACKLOG,
+                no_delay: true,
+                keep_alive_time: defaults::KEEP_ALIVE_TIME,
+            },
             spares: defaults::SPARES,
             reuse: defaults::REUSE,
             forkers: defaults::forkers(),
@@ -213,6 +219,15 @@ impl Server {
     #[must_use]
     pub fn no_delay(mut self, no_delay: bool) -> Server {
         self.settings.socket.no_delay = no_delay;
+        self
+    }
+
+    /// Sets the time of silence after which the kernel probes whether a client is still there
+    /// (`TCP_KEEPIDLE`, tcp(7)), in whole seconds, for all addresses. The connection fails after six
+    /// unanswered probes, 10 s apart. Default: 60 s.
+    #[must_use]
+    pub fn keep_alive_time(mut self, time: Duration) -> Server {
+        self.settings.socket.keep_alive_time = time;
         self
     }
 }
