@@ -1,5 +1,5 @@
-//! The exit codes of all commands, in one table. `--help` prints them from it or is compared with it by a
-//! test, as are the tables of the documentation.
+//! The exit codes of all commands, in one table. `--help` prints them from it or is compared with
+//! it by a test, as are the tables of the documentation.
 
 /// Success.
 const DONE: u8 = 0;
@@ -67,7 +67,8 @@ mod tests {
         TABLE.iter().filter(|row| row.commands.contains(&command)).map(|row| row.code).collect()
     }
 
-    /// The codes in the sentence that begins with `Exit codes:`: the numbers at the beginning of its parts.
+    /// The codes in the sentence that begins with `Exit codes:`: the numbers at the beginning of
+    /// its parts.
     fn in_help(help: &str) -> BTreeSet<u8> {
         let Some((_, sentence)) = help.split_once("Exit codes: ") else { return BTreeSet::new() };
         let sentence = sentence.replace('\n', " ");

@@ -44,8 +44,8 @@ pub fn parser() -> impl TypedValueParser<Value = &'static BuiltIn> {
 /// Bytes read at a time.
 const BUFFER: usize = 64 * 1024;
 
-/// The buffer of `echo`. Static memory costs a process only the pages that messages fill; on the stack, all
-/// of it would be cleared first, for each connection.
+/// The buffer of `echo`. Static memory costs a process only the pages that messages fill; on the
+/// stack, all of it would be cleared first, for each connection.
 static ECHOED: Mutex<[u8; BUFFER]> = Mutex::new([0; BUFFER]);
 
 /// RFC 862: sends back the received bytes.
@@ -66,8 +66,8 @@ pub fn discard(connection: Connection) -> Handled {
     Ok(())
 }
 
-/// RFC 864: sends lines of 72 of the 95 printable characters, each line beginning one character later,
-/// until the client disconnects. It never reads.
+/// RFC 864: sends lines of 72 of the 95 printable characters, each line beginning one character
+/// later, until the client disconnects. It never reads.
 pub fn chargen(mut connection: Connection) -> Handled {
     let lines = chargen_lines();
     loop {
@@ -88,7 +88,8 @@ pub fn daytime(mut connection: Connection) -> Handled {
     Ok(connection.write_all(format!("{now}\r\n").as_bytes())?)
 }
 
-/// RFC 868: sends the seconds since 1900-01-01 00:00 UTC as 32 bits, the highest byte first, and ends.
+/// RFC 868: sends the seconds since 1900-01-01 00:00 UTC as 32 bits, the highest byte first, and
+/// ends.
 pub fn time(mut connection: Connection) -> Handled {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     Ok(connection.write_all(&since_1900(since_1970).to_be_bytes())?)

@@ -1,7 +1,8 @@
-//! Step 2: a handler with a test, because it is a function of any stream. Asks for names, and greets.
+//! Step 2: a handler with a test, because it is a function of any stream. Asks for names, and
+//! greets.
 //!
-//! `cargo run -p tine --example greet`. The name `panic` makes the handler panic: only that connection ends.
-//! `cargo test -p tine --example greet` runs the test.
+//! `cargo run -p tine --example greet`. The name `panic` makes the handler panic: only that
+//! connection ends. `cargo test -p tine --example greet` runs the test.
 
 use std::io::{BufRead, BufReader, Read, Write};
 

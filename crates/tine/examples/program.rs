@@ -1,4 +1,5 @@
-//! Step 4: a program behind a port. Each client gets its bytes back in upper case, from a `tr` of its own.
+//! Step 4: a program behind a port. Each client gets its bytes back in upper case, from a `tr` of
+//! its own.
 //!
 //! `cargo run -p tine --example program`, then `echo hello | nc -N localhost 9999`
 

@@ -1,7 +1,7 @@
 //! Errors of the library: what failed, why, and the next move in terms of the API.
 //!
-//! A message never names an option of a command: a caller that has options maps the kind of an error
-//! to them.
+//! A message never names an option of a command: a caller that has options maps the kind of an
+//! error to them.
 
 use std::fmt;
 use std::io;
@@ -13,8 +13,9 @@ pub type HandlerError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why a server cannot be described or started.
 ///
-/// [`fmt::Display`] writes one line, `what: why; next move`, in which control characters are escaped.
-/// Where the operating system reported the cause, [`std::error::Error::source`] is its [`io::Error`].
+/// [`fmt::Display`] writes one line, `what: why; next move`, in which control characters are
+/// escaped. Where the operating system reported the cause, [`std::error::Error::source`] is its
+/// [`io::Error`].
 #[derive(Debug)]
 pub struct Error {
     kind: ErrorKind,
@@ -49,8 +50,8 @@ pub enum ErrorKind {
     WorkingDirectory,
     /// No cgroup can be created in the directory for cgroups.
     Cgroup,
-    /// The operating system refused something. It may succeed later: an address in use, a lack of memory,
-    /// a name server that does not answer.
+    /// The operating system refused something. It may succeed later: an address in use, a lack of
+    /// memory, a name server that does not answer.
     System,
 }
 
@@ -131,8 +132,8 @@ impl std::error::Error for Error {
     }
 }
 
-/// Escapes control characters: a message can contain what users and files wrote, and a terminal must not
-/// interpret that.
+/// Escapes control characters: a message can contain what users and files wrote, and a terminal
+/// must not interpret that.
 pub(crate) fn one_line(text: &str) -> String {
     text.trim_end().chars().fold(String::new(), |mut line, character| {
         match character.is_control() {

@@ -31,8 +31,8 @@
 //! └─ tine: conn 4712
 //! ```
 //!
-//! The handler starts with a copy of the memory that the program had when it called [`Server::run`]. What
-//! it changes there, no other connection sees.
+//! The handler starts with a copy of the memory that the program had when it called
+//! [`Server::run`]. What it changes there, no other connection sees.
 //!
 //! # Where to start
 //!

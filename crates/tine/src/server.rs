@@ -1,5 +1,5 @@
-//! A server with one service: binding its addresses and running it. `settings/` has the other methods of
-//! the builder.
+//! A server with one service: binding its addresses and running it. `settings/` has the other
+//! methods of the builder.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -20,11 +20,13 @@ use crate::settings::{Settings, check_listeners};
 
 /// A server that gives every connection a process of its own.
 ///
-/// The methods that describe it only store; [`Server::run`] validates, so their order does not matter.
+/// The methods that describe it only store; [`Server::run`] validates, so their order does not
+/// matter.
 ///
-/// The process that calls [`Server::run`] becomes the supervisor, which never reads a client's byte. It
-/// must have only one thread then. Until `run` returns, it blocks and handles SIGTERM, SIGINT, SIGHUP,
-/// SIGUSR2, SIGCHLD and one real-time signal, and adopts orphans (`PR_SET_CHILD_SUBREAPER`, prctl(2)).
+/// The process that calls [`Server::run`] becomes the supervisor, which never reads a client's
+/// byte. It must have only one thread then. Until `run` returns, it blocks and handles SIGTERM,
+/// SIGINT, SIGHUP, SIGUSR2, SIGCHLD and one real-time signal, and adopts orphans
+/// (`PR_SET_CHILD_SUBREAPER`, prctl(2)).
 #[derive(Debug, Default)]
 pub struct Server {
     pub(crate) listeners: Vec<Listener>,
@@ -37,8 +39,8 @@ pub struct Server {
 /// Addresses.
 impl Server {
     /// A server that listens on an address when this returns; clients that connect before
-    /// [`Server::run`] wait in the backlog. [`Address`] describes the forms of addresses: `"[::]:9999"`,
-    /// `"9999"`, `"localhost:0"`, `"unix:/run/echo"`.
+    /// [`Server::run`] wait in the backlog. [`Address`] describes the forms of addresses:
+    /// `"[::]:9999"`, `"9999"`, `"localhost:0"`, `"unix:/run/echo"`.
     ///
     /// # Errors
     /// The address is invalid, or cannot be bound.
@@ -52,8 +54,8 @@ impl Server {
         Server::default()
     }
 
-    /// A server on the sockets that a service manager passed (`LISTEN_FDS`, sd_listen_fds(3)); `None` if it
-    /// passed none. The variables are removed from the environment.
+    /// A server on the sockets that a service manager passed (`LISTEN_FDS`, sd_listen_fds(3));
+    /// `None` if it passed none. The variables are removed from the environment.
     ///
     /// # Errors
     /// A descriptor is not a listening stream socket.
@@ -77,7 +79,8 @@ impl Server {
         Ok(Server { listeners: vec![listener], ..Server::new() })
     }
 
-    /// Listens on one more address, for the same service. A server has at most 64 listening sockets.
+    /// Listens on one more address, for the same service. A server has at most 64 listening
+    /// sockets.
     ///
     /// # Errors
     /// As [`Server::bind`].
@@ -112,9 +115,9 @@ impl Server {
         Settings { program: Some(program.clone()), ..self.settings.clone() }.check().map(drop)
     }
 
-    /// Serves until SIGTERM or SIGINT and the drain that follows, then returns. The handler runs in a
-    /// process of its own for each connection: it may block, crash, leak, and start threads. Its error or
-    /// panic ends that connection and is logged.
+    /// Serves until SIGTERM or SIGINT and the drain that follows, then returns. The handler runs in
+    /// a process of its own for each connection: it may block, crash, leak, and start threads. Its
+    /// error or panic ends that connection and is logged.
     ///
     /// # Errors
     /// The settings are invalid, the process has several threads, or the system lacks a resource.
@@ -127,8 +130,9 @@ impl Server {
         run::run(self.into_setup(), &alone, &mut handler)
     }
 
-    /// Serves like [`Server::run`], and executes a program for each connection. With [`Server::spares`],
-    /// processes wait for a client before they execute it; [`Server::reuse`] is not possible.
+    /// Serves like [`Server::run`], and executes a program for each connection. With
+    /// [`Server::spares`], processes wait for a client before they execute it; [`Server::reuse`] is
+    /// not possible.
     ///
     /// # Errors
     /// As [`Server::run`]; or the program cannot be executed.
@@ -168,8 +172,8 @@ pub(crate) fn alone() -> Result<Alone, Error> {
     })
 }
 
-/// The inherited descriptor that reports readiness. A number that a listener has was not inherited, but
-/// free when the listener was bound.
+/// The inherited descriptor that reports readiness. A number that a listener has was not inherited,
+/// but free when the listener was bound.
 pub(crate) fn ready_descriptor<'a>(
     number: i32,
     listeners: impl IntoIterator<Item = &'a Listener>,

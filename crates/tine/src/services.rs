@@ -1,8 +1,9 @@
 //! A server with several services: above their supervisors, a master that starts them again.
 //!
-//! Each service has a supervisor of its own, so that a failure of one service does not affect another. The
-//! master binds all addresses before the first service starts, and keeps the sockets: clients of a service
-//! whose supervisor was killed wait in the backlog until the next supervisor accepts them.
+//! Each service has a supervisor of its own, so that a failure of one service does not affect
+//! another. The master binds all addresses before the first service starts, and keeps the sockets:
+//! clients of a service whose supervisor was killed wait in the backlog until the next supervisor
+//! accepts them.
 
 use std::fmt;
 
@@ -26,8 +27,8 @@ pub(crate) struct Service {
 
 /// Several services, each with a supervisor of its own, that start and stop together.
 ///
-/// The process that calls [`Services::run`] must have only one thread then. It handles the same signals as
-/// [`Server::run`], and passes TERM and INT to the services.
+/// The process that calls [`Services::run`] must have only one thread then. It handles the same
+/// signals as [`Server::run`], and passes TERM and INT to the services.
 #[derive(Default)]
 pub struct Services {
     pub(crate) services: Vec<Service>,
@@ -44,9 +45,9 @@ impl Services {
         Services::default()
     }
 
-    /// Adds a service. Its name is in each line of its log. The log format and level of the server apply
-    /// to the service; readiness is reported for all services together, by [`Services::print_ports`] and
-    /// [`Services::ready_descriptor`].
+    /// Adds a service. Its name is in each line of its log. The log format and level of the server
+    /// apply to the service; readiness is reported for all services together, by
+    /// [`Services::print_ports`] and [`Services::ready_descriptor`].
     #[must_use]
     pub fn service<H>(mut self, name: &str, mut server: Server, handler: H) -> Services
     where
@@ -58,8 +59,8 @@ impl Services {
         self
     }
 
-    /// Adds a service that executes a program for each connection. The program finds the name of the
-    /// service in `TINE_SERVICE`.
+    /// Adds a service that executes a program for each connection. The program finds the name of
+    /// the service in `TINE_SERVICE`.
     #[must_use]
     pub fn program(self, name: &str, mut server: Server, program: Program) -> Services {
         server.settings.program = Some(program.env(SERVICE, name));
@@ -94,8 +95,8 @@ impl Services {
         self
     }
 
-    /// Serves until SIGTERM or SIGINT and the drain that follows. A service whose supervisor ended is
-    /// started again.
+    /// Serves until SIGTERM or SIGINT and the drain that follows. A service whose supervisor ended
+    /// is started again.
     ///
     /// # Errors
     /// As [`Server::run`]. If one service cannot start, none does.

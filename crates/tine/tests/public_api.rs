@@ -1,8 +1,9 @@
 //! Compares the public API with `public-api.txt`, so that a change of it is seen in a review.
 //!
-//! The list is made from the sources: from each `pub use` of `lib.rs` to the definition, with public fields,
-//! variants, methods, constants and trait impls. It leaves out auto traits, blanket impls, and what is
-//! `#[doc(hidden)]`. To accept a change, run the test with `UPDATE_PUBLIC_API=1`.
+//! The list is made from the sources: from each `pub use` of `lib.rs` to the definition, with
+//! public fields, variants, methods, constants and trait impls. It leaves out auto traits, blanket
+//! impls, and what is `#[doc(hidden)]`. To accept a change, run the test with
+//! `UPDATE_PUBLIC_API=1`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

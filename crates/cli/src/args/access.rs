@@ -12,8 +12,9 @@ use crate::error::Error;
 #[group(skip)]
 #[command(next_help_heading = "Access")]
 pub struct AccessOptions {
-    /// Allow only these addresses (everything else is denied unless a rule allows it); may be repeated [an address,
-    /// a block as in 192.0.2.0/24, or any; with --reverse-dns, =HOST or =.DOMAIN]
+    /// Allow only these addresses (everything else is denied unless a rule allows it); may be
+    /// repeated [an address, a block as in 192.0.2.0/24, or any; with --reverse-dns, =HOST or
+    /// =.DOMAIN]
     #[arg(long, value_name = "CIDR")]
     pub allow: Vec<String>,
 
@@ -25,8 +26,8 @@ pub struct AccessOptions {
     #[arg(long, value_name = "FILE")]
     pub rules: Vec<PathBuf>,
 
-    /// Allow clients only at these times of the day, in local time, as in 08:00-17:00 or 'Mon-Fri 08:00-17:00'; may
-    /// be repeated
+    /// Allow clients only at these times of the day, in local time, as in 08:00-17:00 or 'Mon-Fri
+    /// 08:00-17:00'; may be repeated
     #[arg(long, value_name = "TIMES")]
     pub access_times: Vec<String>,
 }

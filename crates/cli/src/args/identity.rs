@@ -18,7 +18,8 @@ pub struct IdentityOptions {
     #[arg(long, value_name = "GROUP")]
     pub group: Option<String>,
 
-    /// Supplementary groups: names or numbers separated by commas, or none [default: those of the user]
+    /// Supplementary groups: names or numbers separated by commas, or none [default: those of the
+    /// user]
     #[arg(long, value_name = "GROUPS")]
     pub supplementary_groups: Option<String>,
 }

@@ -19,8 +19,8 @@ pub struct LimitOptions {
     #[arg(short = 'c', long, value_name = "N", default_value_t = defaults::MAX_CONNECTIONS, value_parser = number::<usize>(1, 4_194_304))]
     pub max_connections: usize,
 
-    /// What to do with the next client at --max-connections: let it wait in the backlog (wait), or send TEXT, with
-    /// \n \r \t \0 \\, and the end of the stream (reject, reject=TEXT)
+    /// What to do with the next client at --max-connections: let it wait in the backlog (wait), or
+    /// send TEXT, with \n \r \t \0 \\, and the end of the stream (reject, reject=TEXT)
     #[arg(long, value_name = "ACTION", default_value = "wait", value_parser = when_full)]
     pub when_full: WhenFull,
 
@@ -40,7 +40,8 @@ pub struct LimitOptions {
     #[arg(long, value_name = "BITS:BITS", default_value_t = defaults::PREFIX_BLOCK_SIZE, value_parser = parsed::<NetBlockSize>)]
     pub per_prefix_net_block_size: NetBlockSize,
 
-    /// Maximum rate of new connections of one source, as in 10/s, 100/min, or 10/s:50 to allow a burst of 50
+    /// Maximum rate of new connections of one source, as in 10/s, 100/min, or 10/s:50 to allow a
+    /// burst of 50
     #[arg(long, value_name = "RATE", value_parser = parsed::<Rate>)]
     pub rate_per_source: Option<Rate>,
 
@@ -48,13 +49,14 @@ pub struct LimitOptions {
     #[arg(long, value_name = "RATE", value_parser = parsed::<Rate>)]
     pub rate_per_prefix: Option<Rate>,
 
-    /// What to do with a client that exceeds a limit of its source or prefix: queue it until the limit admits it
-    /// (delay), send TEXT, by default that of --when-full, and the end of the stream (reject, reject=TEXT), or
-    /// send the end of the stream (close)
+    /// What to do with a client that exceeds a limit of its source or prefix: queue it until the
+    /// limit admits it (delay), send TEXT, by default that of --when-full, and the end of the
+    /// stream (reject, reject=TEXT), or send the end of the stream (close)
     #[arg(long, value_name = "ACTION", default_value = "reject", value_parser = when_limited)]
     pub when_limited: WhenLimited,
 
-    /// Maximum number of delayed clients; beyond it, the newest client of the longest queue is rejected
+    /// Maximum number of delayed clients; beyond it, the newest client of the longest queue is
+    /// rejected
     #[arg(long, value_name = "N", default_value_t = defaults::MAX_DELAYED, value_parser = number::<usize>(1, 16_384))]
     pub max_delayed: usize,
 
@@ -62,8 +64,8 @@ pub struct LimitOptions {
     #[arg(long, value_name = "DURATION", default_value = shown(defaults::DELAY_TIMEOUT), value_parser = positive)]
     pub delay_timeout: Duration,
 
-    /// Reject a source for some time after its connections crash, time out or send nothing, as sshd_config(5) does
-    /// [yes, no, or times as in 'crash:90s noauth:0 max:1h']
+    /// Reject a source for some time after its connections crash, time out or send nothing, as
+    /// sshd_config(5) does [yes, no, or times as in 'crash:90s noauth:0 max:1h']
     #[arg(long, value_name = "PENALTIES", default_value = "no", value_parser = penalties)]
     pub per_source_penalties: PenaltySetting,
 

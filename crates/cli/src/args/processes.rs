@@ -14,7 +14,8 @@ pub struct ProcessOptions {
     #[arg(long, value_name = "N", default_value_t = defaults::SPARES, value_parser = number::<usize>(0, 32_768))]
     pub spares: usize,
 
-    /// Number of connections that a process serves before it exits; more than 1 isolates less, and needs --spares
+    /// Number of connections that a process serves before it exits; more than 1 isolates less, and
+    /// needs --spares
     #[arg(long, value_name = "N", default_value_t = defaults::REUSE, value_parser = number::<u64>(1, u64::MAX))]
     pub reuse: u64,
 
@@ -22,7 +23,8 @@ pub struct ProcessOptions {
     #[arg(long, value_name = "N", value_parser = number::<usize>(1, 64))]
     pub forkers: Option<usize>,
 
-    /// Show id and peer in each connection's command line (costs a memory page or more per connection)
+    /// Show id and peer in each connection's command line (costs a memory page or more per
+    /// connection)
     #[arg(long)]
     pub titles: bool,
 }

@@ -16,7 +16,8 @@ pub const HEADING: &str = "A program for each connection";
 #[group(skip)]
 #[command(next_help_heading = HEADING)]
 pub struct ProgramOptions {
-    /// Execute this program for each connection, with the socket as standard input and output. No shell
+    /// Execute this program for each connection, with the socket as standard input and output. No
+    /// shell
     #[arg(value_name = "PROGRAM", last = true, allow_hyphen_values = true)]
     pub program: Vec<OsString>,
 
@@ -44,8 +45,8 @@ pub struct ProgramOptions {
     #[arg(long, value_name = "N", requires = "program", default_value = "0", allow_hyphen_values = true, value_parser = clap::value_parser!(i32).range(-40..=40))]
     pub nice: i32,
 
-    /// Destination of standard error: the server's (server), the log, line by line with the connection's id (log), the
-    /// client, or nowhere (null)
+    /// Destination of standard error: the server's (server), the log, line by line with the
+    /// connection's id (log), the client, or nowhere (null)
     #[arg(long, value_name = "DESTINATION", requires = "program", default_value_t, value_parser = choice::<Stderr>(Stderr::NAMES))]
     pub stderr: Stderr,
 
@@ -57,22 +58,23 @@ pub struct ProgramOptions {
     #[arg(long, requires = "program")]
     pub line_buffered: bool,
 
-    /// What to do with its descendants when it exits by itself: nothing (process), end its process group (group), or
-    /// end all of them (all)
+    /// What to do with its descendants when it exits by itself: nothing (process), end its process
+    /// group (group), or end all of them (all)
     #[arg(long, value_name = "MODE", requires = "program", default_value_t, value_parser = choice::<KillMode>(KillMode::NAMES))]
     pub kill_mode: KillMode,
 
-    /// Create a cgroup for each connection in this directory of the v2 hierarchy, so that no descendant can escape
-    /// from being killed
+    /// Create a cgroup for each connection in this directory of the v2 hierarchy, so that no
+    /// descendant can escape from being killed
     #[arg(long, value_name = "DIRECTORY", requires = "program")]
     pub cgroup: Option<PathBuf>,
 
-    /// Look up the client's host name before, in the connection's own process, for TCPREMOTEHOST and for rules about
-    /// host names (=host.example.com, =.example.com)
+    /// Look up the client's host name before, in the connection's own process, for TCPREMOTEHOST
+    /// and for rules about host names (=host.example.com, =.example.com)
     #[arg(long, requires = "program")]
     pub reverse_dns: bool,
 
-    /// Also set REMOTE_HOST to the client's address, as xinetd does; with --reverse-dns to its host name, if it has one
+    /// Also set REMOTE_HOST to the client's address, as xinetd does; with --reverse-dns to its host
+    /// name, if it has one
     #[arg(long, requires = "program")]
     pub remote_host: bool,
 

@@ -16,8 +16,8 @@ pub struct SocketOptions {
     #[arg(short = 'b', long, value_name = "N", default_value_t = defaults::BACKLOG, value_parser = number::<u32>(1, 2_147_483_647))]
     pub backlog: u32,
 
-    /// Time of silence after which the kernel probes whether a TCP client is still there (KeepAliveTimeSec= of
-    /// systemd.socket(5)), in whole seconds
+    /// Time of silence after which the kernel probes whether a TCP client is still there
+    /// (KeepAliveTimeSec= of systemd.socket(5)), in whole seconds
     #[arg(long, value_name = "DURATION", default_value = shown(defaults::KEEP_ALIVE_TIME), value_parser = positive)]
     pub keep_alive_time: Duration,
 }

@@ -27,7 +27,8 @@ pub struct Explain {
     #[arg(value_name = "PEER")]
     pub peer: IpAddr,
 
-    /// Decide as at this time: 12:30 (today), 'Sat 12:30' or 2026-11-24T12:30, local time [default: now]
+    /// Decide as at this time: 12:30 (today), 'Sat 12:30' or 2026-11-24T12:30, local time [default:
+    /// now]
     #[arg(long, value_name = "TIME", value_parser = parsed::<Moment>)]
     pub at: Option<Moment>,
 

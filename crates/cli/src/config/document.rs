@@ -194,9 +194,9 @@ fn table_of<'t, 'i>(
     value.get_ref().as_table().ok_or_else(|| position.fault(format_args!("{name} is a section"), next))
 }
 
-/// An unknown key: at the top of the file, in the section of a service (`Some(true)`) or in the defaults
-/// (`Some(false)`). The next move is to move it, where it belongs elsewhere, or a similar key, wherever that
-/// belongs.
+/// An unknown key: at the top of the file, in the section of a service (`Some(true)`) or in the
+/// defaults (`Some(false)`). The next move is to move it, where it belongs elsewhere, or a similar
+/// key, wherever that belongs.
 fn unknown(name: &str, position: &Position, section: Option<bool>, keys: &Keys) -> Error {
     let here = match section {
         None => "outside of the sections",

@@ -1,4 +1,5 @@
-//! The keys of a configuration: the options of `tine serve`, and the words of a command line for them.
+//! The keys of a configuration: the options of `tine serve`, and the words of a command line for
+//! them.
 
 use crate::error::Error;
 use clap::error::{ContextKind, ContextValue};

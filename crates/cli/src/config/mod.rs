@@ -1,7 +1,8 @@
 //! `tine.toml`: several services in a file, or in a file and directories of others.
 //!
-//! A key is an option of `tine serve` of the same name, read by the same code: each service is translated
-//! into the words of a command line. So the file has every option, with the same meaning.
+//! A key is an option of `tine serve` of the same name, read by the same code: each service is
+//! translated into the words of a command line. So the file has every option, with the same
+//! meaning.
 
 mod document;
 mod keys;
@@ -24,8 +25,8 @@ use keys::Keys;
 pub use position::Position;
 use value::Entry;
 
-/// A configuration, every value of which is valid by itself. Whether users, programs and addresses exist is
-/// found when it is checked or served.
+/// A configuration, every value of which is valid by itself. Whether users, programs and addresses
+/// exist is found when it is checked or served.
 #[derive(Debug)]
 pub struct Config {
     /// The options that concern the server as a whole.
@@ -100,7 +101,8 @@ impl Config {
         Ok(Config { server, services, server_wide })
     }
 
-    /// The same with the options of the command line about the server as a whole, which take precedence.
+    /// The same with the options of the command line about the server as a whole, which take
+    /// precedence.
     ///
     /// # Errors
     /// There is another option, which belongs in the file.

@@ -1,10 +1,10 @@
-//! The name `tcpserver`: called by it, tine takes the options of that tool (cr.yp.to/ucspi-tcp/tcpserver.html), and gives
-//! programs its environment, its log lines and its exit codes.
+//! `tcpserver`: called by this name, tine has the options of that tool
+//! (cr.yp.to/ucspi-tcp/tcpserver.html), its environment, its log lines and its exit codes.
 
 mod ident;
 mod options;
+mod prepare;
 mod rules;
-mod visit;
 
 use std::ffi::{OsStr, OsString};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
@@ -16,12 +16,12 @@ use tine::{Identity, LogFormat, LogLevel, Program, Server};
 
 use crate::exit;
 use options::{TcpserverOptions, Verbosity};
-use visit::Visits;
+use prepare::Preparation;
 
-/// Bytes of a label of a host's name (RFC 1035, 2.3.4): more cannot be asked for.
+/// The maximum length of a label of a host name (RFC 1035, 2.3.4).
 const LONGEST_LABEL: usize = 63;
 
-/// Whether a command's name is this one, whatever folder it was found in.
+/// Whether a command is called by this name, in whatever folder.
 pub fn is_meant(name: &OsStr) -> bool {
     Path::new(name).file_name() == Some(OsStr::new("tcpserver"))
 }
@@ -72,12 +72,12 @@ fn serve(options: &TcpserverOptions) -> Result<(), String> {
     server.run_program(program(options)).map_err(plain)
 }
 
-/// The program, with what it is to know that needs no looking up; or with the looking up, where it needs some.
+/// The program, with a preparation if names have to be looked up.
 fn program(options: &TcpserverOptions) -> Program {
     let program = Program::new(&options.program);
-    match Visits::new(options) {
-        Some(visits) => program.prepare(move |incoming| visits.receive(incoming)),
-        // Without a name to be looked up, there is one.
+    match Preparation::new(options) {
+        Some(preparation) => program.prepare(move |incoming| preparation.receive(incoming)),
+        // The name is given if it is not looked up.
         None => program.env("TCPLOCALHOST", options.local_name.clone().unwrap_or_default()),
     }
 }
@@ -98,12 +98,12 @@ fn address(host: &str) -> Result<IpAddr, String> {
         return Err(format!("temporarily unable to figure out IP address for {host}: protocol error"));
     }
     let found = tine::cli::resolve(host, 0).map_err(|_| format!("no IP address for {host}"))?;
-    // As it always did: IPv4 where there is a choice.
+    // tcpserver prefers IPv4.
     let best = found.iter().find(|address| address.is_ipv4()).or(found.first());
     best.map(SocketAddr::ip).ok_or_else(|| format!("no IP address for {host}"))
 }
 
-/// Who it is to run as. Whether it may is found out before anything else is.
+/// The user and group of the program. A missing permission is reported before the address is bound.
 fn identity(options: &TcpserverOptions) -> Result<Option<Identity>, String> {
     let may = |wanted: Option<u32>, own: u32| {
         wanted.is_none_or(|wanted| wanted == own) || rustix::process::geteuid().is_root()
@@ -116,13 +116,13 @@ fn identity(options: &TcpserverOptions) -> Result<Option<Identity>, String> {
         return refused("uid");
     }
     let gid = options.gid.unwrap_or_else(|| rustix::process::getegid().as_raw());
-    // Of the groups, the one that is named is left.
+    // The supplementary groups are dropped, as setgroups(1, &gid) does.
     let groups = options.gid.into_iter().collect();
     let named = options.uid.is_some() || options.gid.is_some();
     Ok(named.then(|| Identity::from_ids(options.uid, gid, groups)))
 }
 
-/// As it words what the system says.
+/// An error of the system in the words of tcpserver.
 fn reason(why: &std::io::Error) -> String {
     match why.kind() {
         std::io::ErrorKind::AddrInUse => "address already used".into(),

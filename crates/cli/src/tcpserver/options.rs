@@ -1,13 +1,13 @@
-//! What may be typed after `tcpserver`, as getopt(3) reads it.
+//! The options of `tcpserver`, as getopt(3) reads them.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-/// What it says where it is used wrongly.
+/// The usage message.
 pub const USAGE: &str = "tcpserver [ -1UXpPhHrRoOdDqQv ] [ -c limit ] [ -x rules.cdb ] [ -B banner ] [ -g gid ] [ -u uid ] \
 [ -b backlog ] [ -l localname ] [ -t timeout ] host port program";
 
-/// How much is said on standard error.
+/// What is written to standard error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verbosity {
     /// Nothing.
@@ -18,7 +18,7 @@ pub enum Verbosity {
     Verbose,
 }
 
-/// The options, and what comes after them.
+/// The options and arguments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TcpserverOptions {
     pub verbosity: Verbosity,
@@ -28,11 +28,12 @@ pub struct TcpserverOptions {
     pub backlog: u32,
     /// `-x`: rules as `tcprules` compiles them.
     pub rules: Option<OsString>,
-    /// `-X`: without the file, everybody may come.
+    /// `-X`: without the file, every client is allowed.
     pub rules_may_lack: bool,
     /// `-B`
     pub banner: Vec<u8>,
-    /// `-u`, `-g`, and of `-U` the variables UID and GID. As it always did, 0 stands for no change.
+    /// `-u`, `-g`, and with `-U` the variables UID and GID. 0 stands for no change, as in
+    /// tcpserver.
     pub uid: Option<u32>,
     pub gid: Option<u32>,
     /// `-1`
@@ -47,7 +48,7 @@ pub struct TcpserverOptions {
     pub asks_ident: bool,
     /// `-t`, in seconds
     pub timeout: u64,
-    /// `-d`, `-D`: whether data waits for more.
+    /// `-d`, `-D`: whether written data is collected for a moment.
     pub delays: bool,
     pub host: String,
     pub port: String,
@@ -55,10 +56,10 @@ pub struct TcpserverOptions {
 }
 
 impl TcpserverOptions {
-    /// Reads the words after the command's name, and of `-U` the variables.
+    /// Parses the words after the command's name, with the environment for `-U`.
     ///
     /// # Errors
-    /// It is used wrongly.
+    /// A usage error.
     pub fn parse(
         words: impl Iterator<Item = OsString>,
         variable: impl Fn(&str) -> Option<String>,
@@ -106,7 +107,7 @@ impl TcpserverOptions {
             b'R' => self.asks_ident = false,
             b'd' => self.delays = true,
             b'D' => self.delays = false,
-            // Linux takes no source routes from clients unless it is told to (ip(7), accept_source_route).
+            // Linux ignores the source routes of clients by default (ip(7), accept_source_route).
             b'o' | b'O' => {}
             b'U' => {
                 let id = |name: &str| variable(name).and_then(|id| id.parse().ok());
@@ -174,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn what_scripts_have() {
+    fn options_of_known_scripts() {
         let program = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>();
         let base = |host: &str, port: &str, words: &[&str]| TcpserverOptions {
             host: host.into(),

@@ -10,17 +10,17 @@ use rustix::net::RecvFlags;
 
 use crate::lifecycle::timing::CLOSE_LINGER;
 
-/// The buffer for discarded bytes. It is static, because the kernel does not write to it where it can
-/// discard by itself: on the stack, each function that has it would touch all of its pages, in every
-/// process.
+/// The buffer for discarded bytes. It is static, because the kernel does not write to it where it
+/// can discard by itself: on the stack, each function that has it would touch all of its pages, in
+/// every process.
 static DISCARD_BUFFER: Mutex<[u8; 64 * 1024]> = Mutex::new([0; 64 * 1024]);
 
 pub(super) fn discard_buffer() -> MutexGuard<'static, [u8; 64 * 1024]> {
     DISCARD_BUFFER.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Sends the end of the stream, then discards input until the client's end, at most for [`CLOSE_LINGER`]. The
-/// caller closes the descriptor.
+/// Sends the end of the stream, then discards input until the client's end, at most for
+/// [`CLOSE_LINGER`]. The caller closes the descriptor.
 pub(crate) fn finish(socket: &OwnedFd) {
     if rustix::net::shutdown(socket, rustix::net::Shutdown::Write).is_err() {
         return;

@@ -18,7 +18,8 @@ use crate::net::peer::{Peer, canonical};
 use crate::shared::stats::ConnStats;
 pub(crate) use close::{Discarded, discard_now, finish};
 
-/// Whether the client of this process has sent anything. Not in shared memory, where others could write it.
+/// Whether the client of this process has sent anything. Not in shared memory, where others could
+/// write it.
 static RECEIVED_ANY: AtomicBool = AtomicBool::new(false);
 
 /// Whether the client of this process has sent anything, since the last call.
@@ -26,12 +27,12 @@ pub(crate) fn take_received_any() -> bool {
     RECEIVED_ANY.swap(false, Relaxed)
 }
 
-/// A connection, in the process that serves it. Reading and writing block; `&Connection` reads and writes,
-/// too, so that one thread can read while another writes.
+/// A connection, in the process that serves it. Reading and writing block; `&Connection` reads and
+/// writes, too, so that one thread can read while another writes.
 ///
-/// Dropping it ends the stream properly: the client receives the end after the last byte that was written,
-/// and what it still sends is discarded, for at most two seconds. Writing to a client that is gone is an
-/// error ([`io::ErrorKind::BrokenPipe`]), never a signal.
+/// Dropping it ends the stream properly: the client receives the end after the last byte that was
+/// written, and what it still sends is discarded, for at most two seconds. Writing to a client that
+/// is gone is an error ([`io::ErrorKind::BrokenPipe`]), never a signal.
 #[derive(Debug)]
 pub struct Connection {
     /// `None` only after `into_fd`, and at the end.
@@ -80,7 +81,8 @@ impl Connection {
         self.peer
     }
 
-    /// The address of the client. That of an IPv4 client is an IPv4 address, also on a dual-stack listener.
+    /// The address of the client. That of an IPv4 client is an IPv4 address, also on a dual-stack
+    /// listener.
     ///
     /// # Errors
     /// A client over a Unix socket has no such address ([`io::ErrorKind::Unsupported`]).
@@ -106,7 +108,8 @@ impl Connection {
         self.drain.get() != 0
     }
 
-    /// Ends reading, writing, or both. After the end of writing, the client receives the end of the stream.
+    /// Ends reading, writing, or both. After the end of writing, the client receives the end of the
+    /// stream.
     ///
     /// # Errors
     /// ENOTCONN if the client is gone.
@@ -119,7 +122,8 @@ impl Connection {
         Ok(rustix::net::shutdown(self.socket(), how)?)
     }
 
-    /// Sets how long a read may wait; then it fails with [`io::ErrorKind::WouldBlock`]. `None`: for ever.
+    /// Sets how long a read may wait; then it fails with [`io::ErrorKind::WouldBlock`]. `None`: for
+    /// ever.
     ///
     /// # Errors
     /// EINVAL for a time of zero.
@@ -128,7 +132,8 @@ impl Connection {
         Ok(rustix::net::sockopt::set_socket_timeout(self.socket(), which, time)?)
     }
 
-    /// Sets how long a write may wait; then it fails with [`io::ErrorKind::WouldBlock`]. `None`: for ever.
+    /// Sets how long a write may wait; then it fails with [`io::ErrorKind::WouldBlock`]. `None`:
+    /// for ever.
     ///
     /// # Errors
     /// EINVAL for a time of zero.
@@ -145,7 +150,8 @@ impl Connection {
         }
     }
 
-    /// Takes the socket out. From now on the bytes are not counted, and nothing ends the stream properly.
+    /// Takes the socket out. From now on the bytes are not counted, and nothing ends the stream
+    /// properly.
     fn into_socket(mut self) -> OwnedFd {
         self.stats.stop_counting(self.slot);
         // Nobody can know whether the client sends anything.
@@ -157,16 +163,16 @@ impl Connection {
     }
 }
 
-/// The socket, for an async runtime or a C library. The log does not count its bytes any more, and closing
-/// the descriptor ends the stream.
+/// The socket, for an async runtime or a C library. The log does not count its bytes any more, and
+/// closing the descriptor ends the stream.
 impl From<Connection> for OwnedFd {
     fn from(connection: Connection) -> OwnedFd {
         connection.into_socket()
     }
 }
 
-/// The stream of a TCP client, under the conditions of `OwnedFd::from`. The connection of a client over a
-/// Unix socket is the error.
+/// The stream of a TCP client, under the conditions of `OwnedFd::from`. The connection of a client
+/// over a Unix socket is the error.
 impl TryFrom<Connection> for TcpStream {
     type Error = Connection;
 

@@ -1,5 +1,5 @@
-//! A program that is executed for each connection: its description, which the builder stores. The other
-//! files find and execute it.
+//! A program that is executed for each connection: its description, which the builder stores. The
+//! other files find and execute it.
 
 mod environment;
 mod find;
@@ -21,12 +21,12 @@ use prepare::Prepare;
 pub use prepare::{Incoming, Prepared};
 pub use resource::Resource;
 
-/// A program that is executed for each connection. Its standard input and output are the socket itself;
-/// nothing is relayed.
+/// A program that is executed for each connection. Its standard input and output are the socket
+/// itself; nothing is relayed.
 ///
-/// Unless it is told otherwise, it has the environment, working directory, umask and limits of the server,
-/// no descriptor besides 0, 1 and 2, default signal actions, and a process group of its own; and the kernel
-/// kills it when the server dies.
+/// Unless it is told otherwise, it has the environment, working directory, umask and limits of the
+/// server, no descriptor besides 0, 1 and 2, default signal actions, and a process group of its
+/// own; and the kernel kills it when the server dies.
 #[derive(Clone, Debug)]
 pub struct Program {
     words: Vec<OsString>,
@@ -62,7 +62,8 @@ pub enum Stderr {
 
 named!(Stderr { Server = "server", Log = "log", Client = "client", Null = "null" });
 
-/// What happens to the descendants of a program that ended by itself (`KillMode=`, systemd.kill(5)).
+/// What happens to the descendants of a program that ended by itself (`KillMode=`,
+/// systemd.kill(5)).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum KillMode {
@@ -77,22 +78,24 @@ pub enum KillMode {
 
 named!(KillMode { Process = "process", Group = "group", All = "all" });
 
-/// Whether a program has a terminal instead of the socket. Then its connection has a second process, which
-/// copies the bytes.
+/// Whether a program has a terminal instead of the socket. Then its connection has a second
+/// process, which copies the bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Terminal {
     /// No terminal: it has the socket itself.
     #[default]
     None,
-    /// Standard input, output and error are a terminal, its controlling terminal: 80 columns, no echo.
+    /// Standard input, output and error are a terminal, its controlling terminal: 80 columns, no
+    /// echo.
     Full,
     /// Only standard output is a terminal, so that the C library writes line by line.
     Output,
 }
 
 impl Program {
-    /// A program and its arguments. A name without a slash is searched for in `PATH`. No shell is involved.
+    /// A program and its arguments. A name without a slash is searched for in `PATH`. No shell is
+    /// involved.
     #[must_use]
     pub fn new<W: Into<OsString>>(words: impl IntoIterator<Item = W>) -> Program {
         Program {
@@ -121,25 +124,26 @@ impl Program {
     }
 
     /// Sets whether the connection's process looks up the client's host name before it executes the
-    /// program. The program gets a name that resolves to the client's address as `TCPREMOTEHOST`, and rules
-    /// about host names apply ([`AccessRules::reverse_dns`](crate::AccessRules::reverse_dns)).
-    /// Default: false.
+    /// program. The program gets a name that resolves to the client's address as `TCPREMOTEHOST`,
+    /// and rules about host names apply
+    /// ([`AccessRules::reverse_dns`](crate::AccessRules::reverse_dns)). Default: false.
     #[must_use]
     pub fn reverse_dns(mut self, look_up: bool) -> Program {
         self.reverse_dns = look_up;
         self
     }
 
-    /// Sets whether the program also gets the client's address as `REMOTE_HOST`, as from xinetd; with
-    /// [`Program::reverse_dns`], the host name, if there is one (RFC 3875, 4.1.9). Default: false.
+    /// Sets whether the program also gets the client's address as `REMOTE_HOST`, as from xinetd;
+    /// with [`Program::reverse_dns`], the host name, if there is one (RFC 3875, 4.1.9). Default:
+    /// false.
     #[must_use]
     pub fn remote_host(mut self, set: bool) -> Program {
         self.remote_host = set;
         self
     }
 
-    /// Sets a function that the connection's process calls before it executes the program. The process is
-    /// then forked before the program is executed, which takes longer.
+    /// Sets a function that the connection's process calls before it executes the program. The
+    /// process is then forked before the program is executed, which takes longer.
     #[must_use]
     pub fn prepare(mut self, prepare: impl Fn(&Incoming) -> Prepared + 'static) -> Program {
         self.prepare = Some(Prepare(std::rc::Rc::new(prepare)));
@@ -211,9 +215,10 @@ impl Program {
         self
     }
 
-    /// Sets a directory of the cgroup v2 hierarchy that the server may write. Each connection gets a cgroup
-    /// there (cgroups(7)), so that no descendant of its program can escape from being killed. Default:
-    /// none; then a descendant that clears its environment and detaches ends only with the server.
+    /// Sets a directory of the cgroup v2 hierarchy that the server may write. Each connection gets
+    /// a cgroup there (cgroups(7)), so that no descendant of its program can escape from being
+    /// killed. Default: none; then a descendant that clears its environment and detaches ends only
+    /// with the server.
     #[must_use]
     pub fn cgroup(mut self, directory: impl Into<PathBuf>) -> Program {
         self.cgroup = Some(directory.into());

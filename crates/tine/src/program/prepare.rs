@@ -1,5 +1,5 @@
-//! The last step before a program is executed, in the connection's own process: a lookup of names, for
-//! example. It may take long or crash; no other client waits for it.
+//! The last step before a program is executed, in the connection's own process: a lookup of names,
+//! for example. It may take long or crash; no other client waits for it.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -28,8 +28,8 @@ impl AsFd for Incoming<'_> {
     }
 }
 
-/// The result of [`Program::prepare`](super::Program::prepare): variables for the program, or an exit code
-/// instead of the program.
+/// The result of [`Program::prepare`](super::Program::prepare): variables for the program, or an
+/// exit code instead of the program.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Prepared {
     pub(super) variables: Vec<(OsString, Option<OsString>)>,
@@ -63,8 +63,8 @@ impl Prepared {
         self
     }
 
-    /// The variables as a launch context has them: `NAME=VALUE`, or `NAME` for one to be removed, and a
-    /// zero byte each.
+    /// The variables as a launch context has them: `NAME=VALUE`, or `NAME` for one to be removed,
+    /// and a zero byte each.
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         for (name, value) in &self.variables {

@@ -4,8 +4,8 @@ use tine_sys::exec::LIMITS;
 
 use crate::error::named;
 
-/// A resource that can be limited (setrlimit(2)). The names are those of systemd.exec(5) without `Limit`,
-/// in lower case.
+/// A resource that can be limited (setrlimit(2)). The names are those of systemd.exec(5) without
+/// `Limit`, in lower case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Resource {

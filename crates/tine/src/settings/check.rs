@@ -1,4 +1,5 @@
-//! Validation of the settings, in one place: the builder only stores. Nothing here changes a setting.
+//! Validation of the settings, in one place: the builder only stores. Nothing here changes a
+//! setting.
 
 use std::time::Duration;
 
