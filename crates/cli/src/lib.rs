@@ -6,9 +6,11 @@ pub mod args;
 mod client;
 mod commands;
 pub mod config;
+pub mod error;
+mod exit;
 pub mod import;
 mod load;
-mod places;
+mod resolve;
 mod services;
 mod tcpserver;
 

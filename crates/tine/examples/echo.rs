@@ -1,4 +1,6 @@
-//! Sends back what comes. `cargo run -p tine --example echo -- 127.0.0.1:9999`
+//! Step 1: a server in ten lines. Sends back the received bytes.
+//!
+//! `cargo run -p tine --example echo -- 127.0.0.1:9999`, then `nc localhost 9999`
 
 use std::io::{Read, Write};
 

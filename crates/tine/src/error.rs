@@ -1,4 +1,7 @@
-//! What can keep a server or a client from starting: what failed, why, and the next move.
+//! Errors of the library: what failed, why, and the next move in terms of the API.
+//!
+//! A message never names an option of a command: a caller that has options maps the kind of an
+//! error to them.
 
 use std::fmt;
 use std::io;
@@ -8,38 +11,112 @@ pub use tine_sys::reason;
 /// What a handler may return as its error: anything that `?` can box.
 pub type HandlerError = Box<dyn std::error::Error + Send + Sync>;
 
-/// An error that ends a command, in one line.
+/// Why a server cannot be described or started.
+///
+/// [`fmt::Display`] writes one line, `what: why; next move`, in which control characters are
+/// escaped. Where the operating system reported the cause, [`std::error::Error::source`] is its
+/// [`io::Error`].
 #[derive(Debug)]
 pub struct Error {
-    permanent: bool,
+    kind: ErrorKind,
     what: String,
     next: String,
+    source: Option<io::Error>,
+}
+
+/// The kinds of [`Error`], for a program that treats some of them differently.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// A text or number is not a valid address, rate, rule, limit or other setting.
+    InvalidValue,
+    /// The server has no address to listen on, or there is no service.
+    NoAddress,
+    /// Processes are to be reused, but there are no spares.
+    ReuseWithoutSpares,
+    /// Processes are to be reused, but they execute a program.
+    ReuseWithProgram,
+    /// A rule is about a host name, but host names are not looked up.
+    HostNameRule,
+    /// The descriptor for readiness is not open.
+    ReadyDescriptor,
+    /// Readiness cannot be reported: the reader of the ports or of the descriptor is gone.
+    Readiness,
+    /// The calling process has several threads, so it must not fork.
+    Threads,
+    /// The program is missing, or cannot be executed.
+    Program,
+    /// The program's working directory does not exist.
+    WorkingDirectory,
+    /// No cgroup can be created in the directory for cgroups.
+    Cgroup,
+    /// The operating system refused something. It may succeed later: an address in use, a lack of
+    /// memory, a name server that does not answer.
+    System,
+}
+
+impl ErrorKind {
+    /// Whether trying again later can help without any change of the settings.
+    #[must_use]
+    pub fn is_temporary(self) -> bool {
+        matches!(self, ErrorKind::System | ErrorKind::Readiness)
+    }
 }
 
 impl Error {
-    /// An error that trying again will not mend: wrong usage, a name that does not exist.
-    #[must_use]
-    pub fn usage(what: impl fmt::Display, next: impl fmt::Display) -> Error {
-        Error { permanent: true, what: what.to_string(), next: next.to_string() }
+    pub(crate) fn new(kind: ErrorKind, what: impl fmt::Display, next: impl fmt::Display) -> Error {
+        Error { kind, what: what.to_string(), next: next.to_string(), source: None }
     }
 
-    /// An error of the system, which may pass: `what` failed because of `why`.
-    #[must_use]
-    pub fn system(what: impl fmt::Display, why: &io::Error, next: impl fmt::Display) -> Error {
-        Error { permanent: false, what: format!("{what}: {}", reason(why)), next: next.to_string() }
+    /// An invalid value.
+    pub(crate) fn usage(what: impl fmt::Display, next: impl fmt::Display) -> Error {
+        Error::new(ErrorKind::InvalidValue, what, next)
     }
 
-    /// The same error, and where it belongs.
-    #[must_use]
-    pub fn within(mut self, place: impl fmt::Display) -> Error {
+    /// A failure that the operating system reported.
+    pub(crate) fn system(what: impl fmt::Display, why: &io::Error, next: impl fmt::Display) -> Error {
+        Error::new(ErrorKind::System, what, next).because(why)
+    }
+
+    /// The same error with its cause, which the message names, too.
+    pub(crate) fn because(mut self, why: &io::Error) -> Error {
+        self.what = format!("{}: {}", self.what, reason(why));
+        self.source = Some(match why.raw_os_error() {
+            Some(number) => io::Error::from_raw_os_error(number),
+            None => io::Error::new(why.kind(), why.to_string()),
+        });
+        self
+    }
+
+    /// The same error with the place it belongs to in front: a file and line, a service.
+    pub(crate) fn within(mut self, place: impl fmt::Display) -> Error {
         self.what = format!("{place}: {}", self.what);
         self
     }
 
-    /// The exit code of UCSPI tools: 100 for what is permanent, 111 for what may pass.
+    /// The kind of the error.
     #[must_use]
-    pub fn exit_code(&self) -> u8 {
-        if self.permanent { 100 } else { 111 }
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// The exit code of a supervisor that cannot start: 111 for a temporary error, else 100.
+    pub(crate) fn exit_code(&self) -> u8 {
+        if self.kind.is_temporary() { 111 } else { 100 }
+    }
+
+    /// What failed and why, without the next move.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn what(&self) -> String {
+        one_line(&self.what)
+    }
+
+    /// The next move.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn next(&self) -> String {
+        one_line(&self.next)
     }
 }
 
@@ -49,8 +126,15 @@ impl fmt::Display for Error {
     }
 }
 
-/// What users and files wrote is shown, not obeyed: what a terminal would act on is escaped.
-fn one_line(text: &str) -> String {
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_ref().map(|source| source as _)
+    }
+}
+
+/// Escapes control characters: a message can contain what users and files wrote, and a terminal
+/// must not interpret that.
+pub(crate) fn one_line(text: &str) -> String {
     text.trim_end().chars().fold(String::new(), |mut line, character| {
         match character.is_control() {
             true => line.extend(character.escape_default()),
@@ -60,15 +144,60 @@ fn one_line(text: &str) -> String {
     })
 }
 
-impl std::error::Error for Error {}
+/// Gives an enum without fields its names: `NAMES`, [`Display`](std::fmt::Display),
+/// [`FromStr`](std::str::FromStr).
+macro_rules! named {
+    ($type:ty { $($variant:ident = $name:literal),+ $(,)? }) => {
+        impl $type {
+            /// The names of all values.
+            pub const NAMES: &[&str] = &[$($name),+];
+        }
+
+        impl std::fmt::Display for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.pad(match self {
+                    $(Self::$variant => $name),+
+                })
+            }
+        }
+
+        impl std::str::FromStr for $type {
+            type Err = $crate::error::Error;
+
+            fn from_str(text: &str) -> Result<Self, $crate::error::Error> {
+                match text {
+                    $($name => Ok(Self::$variant),)+
+                    _ => Err($crate::error::Error::usage(
+                        format_args!("invalid value '{text}'"),
+                        format_args!("choose one of {}", Self::NAMES.join(", ")),
+                    )),
+                }
+            }
+        }
+    };
+}
+
+pub(crate) use named;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn an_error_is_one_line_that_no_terminal_obeys() {
+    fn an_error_is_one_line_without_control_characters() {
         let error = Error::usage("bad name 'a\n\u{1b}[2Jé'\n", "write another").within("here");
         assert_eq!(error.to_string(), "here: bad name 'a\\n\\u{1b}[2Jé'; write another");
+    }
+
+    #[test]
+    fn an_error_of_the_system_keeps_its_cause() {
+        let cause = io::Error::from_raw_os_error(98);
+        let error = Error::system("cannot listen", &cause, "choose another address");
+        assert_eq!(error.to_string(), "cannot listen: address already in use; choose another address");
+        assert_eq!((error.kind(), error.exit_code()), (ErrorKind::System, 111));
+        let source = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<io::Error>());
+        assert_eq!(source.map(io::Error::kind), Some(io::ErrorKind::AddrInUse));
+        let own = Error::system("cannot start", &io::Error::other("it has ended"), "read its log");
+        assert!(std::error::Error::source(&own).is_some_and(|source| source.to_string() == "it has ended"));
     }
 }

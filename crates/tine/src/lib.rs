@@ -1,7 +1,7 @@
 //! tine serves every TCP connection in an operating-system process of its own.
 //!
-//! A crash, a leak, an endless loop, a break-in stays inside one connection. The handler is an
-//! ordinary function over a stream; it may block, call C, start threads.
+//! A crash, a leak, an endless loop or a break-in stays inside one connection. The handler is an
+//! ordinary function over a stream: it may block, call C, and start threads.
 //!
 //! ```no_run
 //! use std::io::{Read, Write};
@@ -21,9 +21,27 @@
 //! }
 //! ```
 //!
-//! The processes: a supervisor (the one that calls [`Server::run`]), forkers that accept and fork, and
-//! one process per connection, which runs the handler and ends. `ARCHITECTURE.md` draws them and says
-//! what each may touch.
+//! # Processes
+//!
+//! ```text
+//! your program            the supervisor: calls Server::run, never reads a client's byte
+//! ├─ tine: forker 1       accepts, admits, forks
+//! ├─ tine: forker 2
+//! ├─ tine: conn 4711      a connection process: calls the handler, then exits
+//! └─ tine: conn 4712
+//! ```
+//!
+//! The handler starts with a copy of the memory that the program had when it called
+//! [`Server::run`]. What it changes there, no other connection sees.
+//!
+//! # Where to start
+//!
+//! * [`Server`]: one service, with a handler or with a [`Program`] for each connection
+//! * [`Services`]: several services that start and stop together
+//! * [`AccessRules`], [`Rate`], [`Penalties`]: which clients are served
+//! * [`Connection`]: the stream that a handler gets
+//!
+//! tine runs on Linux only.
 
 #![forbid(unsafe_code)]
 
@@ -42,19 +60,48 @@ mod shared;
 mod system;
 mod watch;
 
-pub use admission::access::{Access, AccessRules, Decision, Moment};
+pub use admission::access::{Access, AccessRules};
 pub use admission::block::NetBlockSize;
 pub use admission::limits::{WhenFull, WhenLimited};
 pub use admission::penalty::Penalties;
 pub use admission::rate::Rate;
 pub use connection::Connection;
-pub use error::{Error, HandlerError, reason};
-pub use log::{Format, Level};
-pub use net::address::{Address, resolve};
-pub use net::dns::{confirmed_name, host_name, leads_to};
+pub use error::{Error, ErrorKind, HandlerError};
+pub use log::{LogFormat, LogLevel};
+pub use net::address::Address;
 pub use net::peer::Peer;
-pub use program::{Incoming, KillMode, Limit, PrepareResult, Program, Stderr, Terminal};
+pub use program::{Incoming, KillMode, Prepared, Program, Resource, Stderr, Terminal};
 pub use server::Server;
 pub use services::Services;
-pub use system::users::{Identity, service_port};
-pub use watch::Timeouts;
+pub use settings::defaults;
+pub use system::users::Identity;
+
+/// What only the command `tine` uses. Not a part of the API: it can change in any release.
+#[doc(hidden)]
+pub mod cli {
+    use std::net::IpAddr;
+
+    pub use crate::admission::access::{Decision, Moment};
+    pub use crate::error::reason;
+    pub use crate::net::address::resolve;
+    pub use crate::net::dns::{confirmed_name, host_name, leads_to};
+    pub use crate::system::users::service_port;
+
+    /// Whether rules allow an address at a time, with its host name if that is known.
+    #[must_use]
+    pub fn decide<'a>(
+        access: &'a crate::Access,
+        address: IpAddr,
+        name: Option<&str>,
+        moment: Moment,
+    ) -> Decision<'a> {
+        access.decide(address, name, moment)
+    }
+
+    /// The same server with the log lines of `tcpserver`.
+    #[must_use]
+    pub fn log_as_tcpserver(mut server: crate::Server) -> crate::Server {
+        server.format = crate::log::Format::Tcpserver;
+        server
+    }
+}

@@ -1,332 +1,138 @@
-//! How a server is described: the builder that a program uses.
+//! A server with one service: binding its addresses and running it. `settings/` has the other
+//! methods of the builder.
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
-use std::time::Duration;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
+use rustix::io::Errno;
 use tine_sys::process::Alone;
 
-use crate::admission::access::Access;
-use crate::admission::block::{Aggregations, NetBlockSize};
-use crate::admission::limits::{WhenFull, WhenLimited};
-use crate::admission::penalty::Penalties;
-use crate::admission::rate::{Rate, Rates};
 use crate::connection::Connection;
-use crate::error::{Error, HandlerError};
+use crate::error::{Error, ErrorKind, HandlerError, reason};
 use crate::lifecycle::ready::Ready;
-use crate::log::{Format, Level, Log};
+use crate::log::{Format, Log, LogLevel};
 use crate::net::address::Address;
 use crate::net::listener::Listener;
-use crate::processes::supervisor;
-use crate::processes::supervisor::run::Setup;
+use crate::processes::supervisor::run::{self, Setup};
 use crate::program::Program;
-use crate::settings::Settings;
-use crate::shared::board::MAX_FORKERS;
-use crate::system::users::Identity;
-use crate::watch::Timeouts;
+use crate::settings::{Settings, check_listeners};
 
 /// A server that gives every connection a process of its own.
 ///
-/// The process that calls [`Server::run`] becomes the supervisor: it never reads a client's byte. It
-/// must have one thread then, and until `run` returns it blocks and takes SIGTERM, SIGINT, SIGHUP,
-/// SIGUSR2, SIGCHLD and one real-time signal, and adopts orphans (`PR_SET_CHILD_SUBREAPER`).
+/// The methods that describe it only store; [`Server::run`] validates, so their order does not
+/// matter.
+///
+/// The process that calls [`Server::run`] becomes the supervisor, which never reads a client's
+/// byte. It must have only one thread then. Until `run` returns, it blocks and handles SIGTERM,
+/// SIGINT, SIGHUP, SIGUSR2, SIGCHLD and one real-time signal, and adopts orphans
+/// (`PR_SET_CHILD_SUBREAPER`, prctl(2)).
 #[derive(Debug, Default)]
 pub struct Server {
     pub(crate) listeners: Vec<Listener>,
     pub(crate) settings: Settings,
     pub(crate) format: Format,
-    pub(crate) level: Level,
+    pub(crate) level: LogLevel,
     pub(crate) ready: Ready,
 }
 
+/// Addresses.
 impl Server {
-    /// A server at one address, which is bound and listens when this returns. The forms of addresses
-    /// are those of [`Address`]: `"[::]:9999"`, `"9999"`, `"localhost:0"`, `"unix:/run/echo"`.
+    /// A server that listens on an address when this returns; clients that connect before
+    /// [`Server::run`] wait in the backlog. [`Address`] describes the forms of addresses:
+    /// `"[::]:9999"`, `"9999"`, `"localhost:0"`, `"unix:/run/echo"`.
     ///
     /// # Errors
-    /// The address makes no sense or cannot be had.
+    /// The address is invalid, or cannot be bound.
     pub fn bind(address: &str) -> Result<Server, Error> {
-        let mut server = Server::new();
-        server.listeners = Listener::bind(&address.parse::<Address>()?, server.settings.backlog)?;
-        Ok(server)
+        Server::new().bind_also(address)
     }
 
-    /// A server without an address yet: [`Server::and_bind`] gives it some.
+    /// A server without an address. It needs one to run: [`Server::bind_also`].
     #[must_use]
     pub fn new() -> Server {
         Server::default()
     }
 
-    /// Whether these settings can be served together, with this program if there is one.
+    /// A server on the sockets that a service manager passed (`LISTEN_FDS`, sd_listen_fds(3));
+    /// `None` if it passed none. The variables are removed from the environment.
     ///
     /// # Errors
-    /// They cannot, or the program cannot be executed.
-    pub fn check(&self, program: Option<&Program>) -> Result<(), Error> {
-        let program = program.or(self.settings.program.as_ref()).cloned();
-        Settings { program, ..self.settings.clone() }.check().map(drop)
-    }
-
-    /// A server on the sockets that a service manager passed (`LISTEN_FDS`, sd_listen_fds(3)), if it
-    /// passed any. The variables are removed from the environment.
-    ///
-    /// # Errors
-    /// What was passed cannot be served.
+    /// A descriptor is not a listening stream socket.
     pub fn inherited() -> Result<Option<Server>, Error> {
-        let mut server = Server::new();
-        server.listeners = crate::net::inherit::listeners()?;
-        Ok((!server.listeners.is_empty()).then_some(server))
+        let listeners = crate::net::inherit::listeners()?;
+        Ok((!listeners.is_empty()).then(|| Server { listeners, ..Server::new() }))
     }
 
-    /// A server on a stream socket that listens already.
+    /// A server on a listening stream socket, such as a [`TcpListener`](std::net::TcpListener) or a
+    /// [`UnixListener`](std::os::unix::net::UnixListener). The socket becomes non-blocking.
     ///
     /// # Errors
-    /// It does not.
-    pub fn on(socket: OwnedFd) -> Result<Server, Error> {
-        let mut server = Server::new();
-        rustix::io::ioctl_fionbio(&socket, true)
-            .map_err(|why| Error::system("cannot serve a socket", &why.into(), "pass one that listens"))?;
+    /// The socket does not listen for streams.
+    pub fn from_listener(socket: impl Into<OwnedFd>) -> Result<Server, Error> {
+        let socket = socket.into();
+        rustix::io::ioctl_fionbio(&socket, true).map_err(|why| {
+            Error::system("cannot serve a socket", &why.into(), "pass a listening stream socket")
+        })?;
         let mut listener = Listener::inherited(socket, "given")?;
         listener.shared = false;
-        server.listeners.push(listener);
-        Ok(server)
+        Ok(Server { listeners: vec![listener], ..Server::new() })
     }
 
-    /// One more address for the same service; 64 sockets are the most.
+    /// Listens on one more address, for the same service. A server has at most 64 listening
+    /// sockets.
     ///
     /// # Errors
     /// As [`Server::bind`].
-    pub fn and_bind(mut self, address: &str) -> Result<Server, Error> {
-        self.listeners.extend(Listener::bind(&address.parse::<Address>()?, self.settings.backlog)?);
+    pub fn bind_also(mut self, address: &str) -> Result<Server, Error> {
+        self.listeners.extend(Listener::bind(&address.parse::<Address>()?, self.settings.socket.backlog)?);
         Ok(self)
     }
 
-    /// The TCP addresses that it listens on, in order.
+    /// The TCP addresses that the server listens on, in the order in which they were bound.
     #[must_use]
     pub fn local_addresses(&self) -> Vec<SocketAddr> {
         let name = |listener| rustix::net::getsockname(listener).ok();
         self.listeners.iter().filter_map(name).filter_map(|name| SocketAddr::try_from(name).ok()).collect()
     }
+}
 
-    /// How many connections are served at a time, over all addresses; at least 1. Default: 1024.
-    #[must_use]
-    pub fn max_connections(mut self, most: usize) -> Server {
-        self.settings.max_connections = most.max(1);
-        self
-    }
-
-    /// What happens to a client beyond that. Default: it waits.
-    #[must_use]
-    pub fn when_full(mut self, when_full: WhenFull) -> Server {
-        self.settings.limits.when_full = when_full;
-        self
-    }
-
-    /// How many connections one source address may have at a time. Who has as many is refused, with the text
-    /// of [`Server::when_full`] if there is one; nobody else waits for it. Default: no limit. Clients over
-    /// Unix sockets have no source address.
-    #[must_use]
-    pub fn max_connections_per_source(mut self, most: Option<usize>) -> Server {
-        self.settings.limits.max_per_source = most.map(|most| most.max(1));
-        self
-    }
-
-    /// The same for a prefix: a /24 of IPv4, a /56 of IPv6.
-    #[must_use]
-    pub fn max_connections_per_prefix(mut self, most: Option<usize>) -> Server {
-        self.settings.limits.max_per_prefix = most.map(|most| most.max(1));
-        self
-    }
-
-    /// What happens to a client that is beyond a limit of its source or its prefix, or has a penalty to wait for.
-    /// Default: it is refused.
-    #[must_use]
-    pub fn when_limited(mut self, when_limited: WhenLimited) -> Server {
-        self.settings.limits.when_limited = when_limited;
-        self
-    }
-
-    /// What is a source and what is a prefix, for all limits and penalties. Default: [`NetBlockSize::SOURCE`],
-    /// [`NetBlockSize::PREFIX`].
+/// Running.
+impl Server {
+    /// Validates the settings, except that there is an address.
     ///
     /// # Errors
-    /// A prefix would be less than a source.
-    pub fn net_block_sizes(mut self, source: NetBlockSize, prefix: NetBlockSize) -> Result<Server, Error> {
-        self.settings.limits.aggregations = Aggregations::new(source, prefix)?;
-        Ok(self)
+    /// A value is out of range, or some settings cannot be combined.
+    pub fn check(&self) -> Result<(), Error> {
+        self.settings.check().map(drop)
     }
 
-    /// How often one source may come (an address of IPv4, a /64 of IPv6), and one prefix (a /24, a /56). Who comes more
-    /// often is refused, as for [`Server::max_connections_per_source`]. 100,000 sources are remembered, in 1.6 MB.
-    /// Default: as often as they like.
-    #[must_use]
-    pub fn rates(mut self, source: Option<Rate>, prefix: Option<Rate>) -> Server {
-        self.settings.limits.rates = Rates { source, prefix };
-        self
-    }
-
-    /// Who may come. Who may not is closed without a word, and logged. Files of rules are read again when they have
-    /// changed, or at SIGHUP. Default: everyone. Clients over Unix sockets
-    /// have no address, and always may.
-    #[must_use]
-    pub fn access(mut self, access: Option<&Access>) -> Server {
-        self.settings.limits.rules = access.map(|access| access.clone().compiled());
-        self
-    }
-
-    /// What sources pay for connections that crash, time out or never say a word, but for those whom these rules allow.
-    /// Default: nothing.
-    #[must_use]
-    pub fn penalties(mut self, penalties: Option<Penalties>, exempt: Option<&Access>) -> Server {
-        self.settings.limits.penalties = penalties;
-        self.settings.limits.penalty_exempt = exempt.map(|access| access.clone().compiled());
-        self
-    }
-
-    /// How many clients the kernel keeps waiting, 4096 by default; `net.core.somaxconn` caps it.
+    /// Validates the settings for a server that executes this program.
     ///
     /// # Errors
-    /// None that a bound address can cause.
-    pub fn backlog(mut self, clients: u32) -> Result<Server, Error> {
-        self.settings.backlog = clients;
-        self.listeners
-            .iter()
-            .filter(|listener| !listener.blocks)
-            .try_for_each(|listener| listener.set_backlog(clients))?;
-        Ok(self)
+    /// As [`Server::check`]; or the program cannot be executed.
+    pub fn check_program(&self, program: &Program) -> Result<(), Error> {
+        Settings { program: Some(program.clone()), ..self.settings.clone() }.check().map(drop)
     }
 
-    /// Whether what is written goes out at once (`TCP_NODELAY`, tcp(7)), instead of waiting a little for more. Default: yes.
+    /// Serves until SIGTERM or SIGINT and the drain that follows, then returns. The handler runs in
+    /// a process of its own for each connection: it may block, crash, leak, and start threads. Its
+    /// error or panic ends that connection and is logged.
     ///
     /// # Errors
-    /// None that a bound address can cause.
-    pub fn no_delay(self, at_once: bool) -> Result<Server, Error> {
-        self.listeners.iter().try_for_each(|listener| listener.set_no_delay(at_once))?;
-        Ok(self)
-    }
-
-    /// How many fresh processes stand ready; 0, the default, forks after accepting.
-    #[must_use]
-    pub fn spares(mut self, processes: usize) -> Server {
-        self.settings.spares = processes;
-        self
-    }
-
-    /// How many connections a process serves, one after the other, before it ends. 1, the default,
-    /// isolates; more is a pool, in which a connection can harm those that the same process serves
-    /// later. Needs [`Server::spares`].
-    #[must_use]
-    pub fn reuse(mut self, connections: u64) -> Server {
-        self.settings.reuse = connections.max(1);
-        self
-    }
-
-    /// How many processes accept and fork, 1 to 64. Default: 2, or 1 on one processor.
-    #[must_use]
-    pub fn forkers(mut self, processes: usize) -> Server {
-        self.settings.forkers = processes.clamp(1, MAX_FORKERS);
-        self
-    }
-
-    /// How long a stopping server lets connections finish. Default: 10 s.
-    #[must_use]
-    pub fn drain_timeout(mut self, time: Duration) -> Server {
-        self.settings.drain_timeout = time;
-        self
-    }
-
-    /// Whether connections go on when the server stops, and whatever becomes of it; then it stops as soon as it accepts nobody any
-    /// more. Default: no, they have the drain timeout, and end with the server.
-    #[must_use]
-    pub fn leave_connections(mut self, leave: bool) -> Server {
-        self.settings.leaves_connections = leave;
-        self
-    }
-
-    /// Whether programs go on for ever that do not notice that their client has gone. Default: no, they are ended.
-    #[must_use]
-    pub fn ignore_gone_clients(mut self, ignore: bool) -> Server {
-        self.settings.ignores_gone_clients = ignore;
-        self
-    }
-
-    /// Times that end a connection. Default: none.
-    #[must_use]
-    pub fn timeouts(mut self, timeouts: Timeouts) -> Server {
-        self.settings.timeouts = timeouts;
-        self
-    }
-
-    /// Who forkers and connections run as; the supervisor stays who it is. Default: the same.
-    #[must_use]
-    pub fn identity(mut self, identity: Option<Identity>) -> Server {
-        self.settings.identity = identity;
-        self
-    }
-
-    /// Shows id and peer in each connection's command line. Costs a page or more per connection.
-    #[must_use]
-    pub fn titles(mut self, titles: bool) -> Server {
-        self.settings.titles = titles;
-        self
-    }
-
-    /// Whether the handler writes to standard output through the standard library's buffer, so that a
-    /// process flushes it at its end. Default: yes. A handler that does not saves a little.
-    #[must_use]
-    pub fn handler_prints(mut self, prints: bool) -> Server {
-        self.settings.handler_prints = prints;
-        self
-    }
-
-    /// How the log on standard error looks, and how much it says. Default: text, every event.
-    #[must_use]
-    pub fn log(mut self, format: Format, level: Level) -> Server {
-        self.format = format;
-        self.level = level;
-        self
-    }
-
-    /// When ready, prints the port of each TCP address on standard output, which then becomes
-    /// `/dev/null`.
-    #[must_use]
-    pub fn print_ports(mut self, print: bool) -> Server {
-        self.ready.ports = print;
-        self
-    }
-
-    /// When ready, writes a newline to this inherited descriptor and closes it (s6's convention).
-    ///
-    /// # Errors
-    /// The descriptor is not open.
-    pub fn ready_descriptor(mut self, number: i32) -> Result<Server, Error> {
-        self.ready.descriptor = Some(descriptor_for_readiness(number)?);
-        Ok(self)
-    }
-
-    /// What the supervisor takes over.
-    pub(crate) fn into_setup(self) -> Setup {
-        let log = Log::new(self.format, self.level, self.settings.service.clone());
-        Setup { listeners: self.listeners, settings: self.settings, log, ready: self.ready }
-    }
-
-    /// Serves until SIGTERM or SIGINT and the drain that follows; then returns. The handler runs in a
-    /// process of its own for each connection: it may block, crash, leak, start threads. Its error or
-    /// panic ends that connection and is logged.
-    ///
-    /// # Errors
-    /// The server cannot start: this process has several threads, or the system is out of something.
-    pub fn run<H>(self, mut handler: H) -> Result<(), Error>
+    /// The settings are invalid, the process has several threads, or the system lacks a resource.
+    pub fn run<H>(mut self, mut handler: H) -> Result<(), Error>
     where
         H: FnMut(Connection) -> Result<(), HandlerError>,
     {
-        supervisor::run::run(self.into_setup(), &alone()?, &mut handler)
+        let alone = alone()?;
+        self.prepare()?;
+        run::run(self.into_setup(), &alone, &mut handler)
     }
-}
 
-impl Server {
-    /// Serves like [`Server::run`], with a program that is executed for each connection. It may be run
-    /// with [`Server::spares`], which then wait up to the moment of execution, not with [`Server::reuse`].
+    /// Serves like [`Server::run`], and executes a program for each connection. With
+    /// [`Server::spares`], processes wait for a client before they execute it; [`Server::reuse`] is
+    /// not possible.
     ///
     /// # Errors
     /// As [`Server::run`]; or the program cannot be executed.
@@ -334,29 +140,120 @@ impl Server {
         self.settings.program = Some(program);
         self.run(|_| unreachable!("a program is executed instead"))
     }
+
+    /// Validates what the builder stored, and applies the options of the listening sockets.
+    pub(crate) fn prepare(&mut self) -> Result<(), Error> {
+        self.check()?;
+        check_listeners(self.listeners.len())?;
+        self.listeners.iter().try_for_each(|listener| listener.apply(&self.settings.socket))?;
+        if let Some(number) = self.settings.ready_descriptor.take() {
+            self.ready.descriptor = Some(ready_descriptor(number, &self.listeners)?);
+        }
+        Ok(())
+    }
 }
 
-/// Proof that this process may fork.
+impl Server {
+    /// What the supervisor takes over.
+    pub(crate) fn into_setup(self) -> Setup {
+        let log = Log::new(self.format, self.level, self.settings.service.clone());
+        Setup { listeners: self.listeners, settings: self.settings, log, ready: self.ready }
+    }
+}
+
+/// Proof that this process may fork: it has one thread.
 pub(crate) fn alone() -> Result<Alone, Error> {
     Alone::check().map_err(|why| {
-        Error::usage(
+        Error::new(
+            ErrorKind::Threads,
             format_args!("cannot fork for each connection: {why}"),
             "start the server before any thread, and threads in the handler",
         )
     })
 }
 
-/// An inherited descriptor that somebody waits at.
-pub(crate) fn descriptor_for_readiness(number: i32) -> Result<OwnedFd, Error> {
-    tine_sys::fd::inherited(number).map_err(|why| {
-        let next = "open it in whatever starts the server, or leave out --ready-fd";
-        Error::usage(format_args!("descriptor {number} for readiness: {}", crate::error::reason(&why)), next)
+/// The inherited descriptor that reports readiness. A number that a listener has was not inherited,
+/// but free when the listener was bound.
+pub(crate) fn ready_descriptor<'a>(
+    number: i32,
+    listeners: impl IntoIterator<Item = &'a Listener>,
+) -> Result<OwnedFd, Error> {
+    let is_own = listeners.into_iter().any(|listener| listener.as_fd().as_raw_fd() == number);
+    let inherited = if is_own { Err(Errno::BADF.into()) } else { tine_sys::fd::inherited(number) };
+    inherited.map_err(|why| {
+        Error::new(
+            ErrorKind::ReadyDescriptor,
+            format_args!("cannot report readiness on descriptor {number}: {}", reason(&why)),
+            "open the descriptor in the process that starts the server",
+        )
     })
 }
 
+/// The addresses that the server listens on.
 impl fmt::Display for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<&str> = self.listeners.iter().map(|listener| listener.name.as_str()).collect();
         f.write_str(&names.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::time::Duration;
+
+    use rustix::net::sockopt::{socket_acceptconn, tcp_nodelay};
+
+    use super::*;
+
+    fn no_delay(server: &Server) -> Vec<bool> {
+        server.listeners.iter().map(|listener| tcp_nodelay(listener).expect("a TCP socket")).collect()
+    }
+
+    #[test]
+    fn the_order_of_calls_does_not_matter() {
+        let bind = |server: Server| server.bind_also("127.0.0.1:0").expect("bound");
+        let mut before = bind(bind(Server::new().no_delay(false).backlog(7)));
+        let mut after = bind(bind(Server::new())).no_delay(false).backlog(7);
+        let mut between = bind(bind(Server::new()).no_delay(false).backlog(7));
+        for server in [&mut before, &mut after, &mut between] {
+            server.prepare().expect("valid");
+            assert_eq!(no_delay(server), [false, false]);
+            assert_eq!(server.settings.socket.backlog, 7);
+        }
+    }
+
+    #[test]
+    fn a_server_without_an_address_is_refused() {
+        let error = Server::new().max_connections(5).run(|_| Ok(())).expect_err("no address");
+        assert!(matches!(error.kind(), ErrorKind::NoAddress | ErrorKind::Threads), "{error}");
+        assert_eq!(Server::new().prepare().expect_err("no address").kind(), ErrorKind::NoAddress);
+        Server::new().check().expect("addresses are bound later");
+    }
+
+    #[test]
+    fn a_setter_never_fails_and_the_check_does() {
+        let server = Server::new().max_connections(0).drain_timeout(Duration::ZERO);
+        assert_eq!(server.check().expect_err("0").kind(), ErrorKind::InvalidValue);
+        server.max_connections(1).check().expect("valid");
+    }
+
+    #[test]
+    fn a_number_that_a_listener_got_was_not_inherited() {
+        let mut server = Server::bind("127.0.0.1:0").expect("bound");
+        let number = server.listeners[0].as_fd().as_raw_fd();
+        server = server.ready_descriptor(number);
+        assert_eq!(server.prepare().expect_err("its own").kind(), ErrorKind::ReadyDescriptor);
+    }
+
+    #[test]
+    fn a_listener_of_the_standard_library_can_be_served() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let server = Server::from_listener(listener).expect("it listens");
+        assert_eq!(server.local_addresses(), [address]);
+        assert!(socket_acceptconn(&server.listeners[0]).expect("a socket"));
+        let (stream, _other) = std::os::unix::net::UnixStream::pair().expect("a pair");
+        Server::from_listener(stream).expect_err("it does not listen");
     }
 }

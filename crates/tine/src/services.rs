@@ -1,22 +1,21 @@
-//! Many services in one tree of processes: above their supervisors, one that keeps them running.
+//! A server with several services: above their supervisors, a master that starts them again.
 //!
-//! Each service has a supervisor of its own, so that nothing that befalls one service reaches another. The
-//! top binds all addresses before the first of them starts, and keeps the sockets: clients of a service
-//! whose supervisor was killed wait in the queue until the next one serves them.
+//! Each service has a supervisor of its own, so that a failure of one service does not affect
+//! another. The master binds all addresses before the first service starts, and keeps the sockets:
+//! clients of a service whose supervisor was killed wait in the backlog until the next supervisor
+//! accepts them.
 
 use std::fmt;
 
-use tine_sys::process::Alone;
-
 use crate::connection::Connection;
-use crate::error::{Error, HandlerError};
+use crate::error::{Error, ErrorKind, HandlerError};
 use crate::lifecycle::ready::Ready;
-use crate::log::{Format, Level};
+use crate::log::{Format, LogFormat, LogLevel};
 use crate::processes::master;
 use crate::program::{Program, SERVICE};
-use crate::server::{Server, alone, descriptor_for_readiness};
+use crate::server::{Server, alone, ready_descriptor};
 
-/// What serves the connections of a service.
+/// The function that serves the connections of a service.
 pub(crate) type Handler = Box<dyn FnMut(Connection) -> Result<(), HandlerError>>;
 
 /// One of the services.
@@ -28,14 +27,15 @@ pub(crate) struct Service {
 
 /// Several services, each with a supervisor of its own, that start and stop together.
 ///
-/// The process that calls [`Services::run`] must have one thread then. It blocks and takes the same signals as
-/// [`Server::run`] does, and hands TERM and INT on to the services.
+/// The process that calls [`Services::run`] must have only one thread then. It handles the same
+/// signals as [`Server::run`], and passes TERM and INT to the services.
 #[derive(Default)]
 pub struct Services {
     pub(crate) services: Vec<Service>,
     pub(crate) format: Format,
-    pub(crate) level: Level,
+    pub(crate) level: LogLevel,
     pub(crate) ready: Ready,
+    ready_descriptor: Option<i32>,
 }
 
 impl Services {
@@ -45,29 +45,38 @@ impl Services {
         Services::default()
     }
 
-    /// One more service, under a name that stands in each line of its log. Of the server's own log,
-    /// [`Server::log`], level and format count; what it says of readiness is left to the tree.
+    /// Adds a service. Its name is in each line of its log. The log format and level of the server
+    /// apply to the service; readiness is reported for all services together, by
+    /// [`Services::print_ports`] and [`Services::ready_descriptor`].
     #[must_use]
     pub fn service<H>(mut self, name: &str, mut server: Server, handler: H) -> Services
     where
         H: FnMut(Connection) -> Result<(), HandlerError> + 'static,
     {
         server.settings.service = Some(name.to_owned());
+        server.settings.ready_descriptor = None;
         self.services.push(Service { name: name.to_owned(), server, handler: Box::new(handler) });
         self
     }
 
-    /// The same with a program that is executed for each connection; it finds the name in `TINE_SERVICE`.
+    /// Adds a service that executes a program for each connection. The program finds the name of
+    /// the service in `TINE_SERVICE`.
     #[must_use]
     pub fn program(self, name: &str, mut server: Server, program: Program) -> Services {
         server.settings.program = Some(program.env(SERVICE, name));
         self.service(name, server, |_| unreachable!("a program is executed instead"))
     }
 
-    /// The log of what concerns no service in particular.
+    /// Sets the format of the master's log. Default: text.
     #[must_use]
-    pub fn log(mut self, format: Format, level: Level) -> Services {
-        self.format = format;
+    pub fn log_format(mut self, format: LogFormat) -> Services {
+        self.format = format.into();
+        self
+    }
+
+    /// Sets which events the master logs. Default: all.
+    #[must_use]
+    pub fn log_level(mut self, level: LogLevel) -> Services {
         self.level = level;
         self
     }
@@ -79,35 +88,64 @@ impl Services {
         self
     }
 
-    /// As [`Server::ready_descriptor`], once every service is ready.
-    ///
-    /// # Errors
-    /// The descriptor is not open.
-    pub fn ready_descriptor(mut self, number: i32) -> Result<Services, Error> {
-        self.ready.descriptor = Some(descriptor_for_readiness(number)?);
-        Ok(self)
+    /// As [`Server::ready_descriptor`], when every service is ready.
+    #[must_use]
+    pub fn ready_descriptor(mut self, number: i32) -> Services {
+        self.ready_descriptor = Some(number);
+        self
     }
 
-    /// Serves until SIGTERM or SIGINT and the drain that follows. A service whose supervisor has ended is
-    /// started again.
+    /// Serves until SIGTERM or SIGINT and the drain that follows. A service whose supervisor ended
+    /// is started again.
     ///
     /// # Errors
     /// As [`Server::run`]. If one service cannot start, none does.
-    pub fn run(self) -> Result<(), Error> {
-        let alone: Alone = alone()?;
-        for service in &self.services {
-            service
-                .server
-                .check(None)
-                .map_err(|error| error.within(format_args!("service {}", service.name)))?;
-        }
+    pub fn run(mut self) -> Result<(), Error> {
+        let alone = alone()?;
+        self.prepare()?;
         master::run::run(self, &alone)
+    }
+
+    /// Validates what the builder stored.
+    fn prepare(&mut self) -> Result<(), Error> {
+        if self.services.is_empty() {
+            return Err(Error::new(
+                ErrorKind::NoAddress,
+                "there is no service to run",
+                "add one (`Services::service`, `Services::program`)",
+            ));
+        }
+        for service in &mut self.services {
+            let prepared = service.server.prepare();
+            prepared.map_err(|error| error.within(format_args!("service {}", service.name)))?;
+        }
+        if let Some(number) = self.ready_descriptor.take() {
+            let listeners = self.services.iter().flat_map(|service| &service.server.listeners);
+            self.ready.descriptor = Some(ready_descriptor(number, listeners)?);
+        }
+        Ok(())
     }
 }
 
 impl fmt::Debug for Services {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<&str> = self.services.iter().map(|service| service.name.as_str()).collect();
-        f.debug_struct("Tree").field("services", &names).finish_non_exhaustive()
+        f.debug_struct("Services").field("services", &names).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn services_need_an_address_each() {
+        let none = Services::new().prepare().expect_err("no service");
+        assert_eq!(none.kind(), ErrorKind::NoAddress);
+        let bound = Server::bind("127.0.0.1:0").expect("bound");
+        let mut one = Services::new().service("a", bound, |_| Ok(())).service("b", Server::new(), |_| Ok(()));
+        let error = one.prepare().expect_err("b has none");
+        assert!(error.to_string().starts_with("service b: "), "{error}");
+        assert_eq!(error.kind(), ErrorKind::NoAddress);
     }
 }

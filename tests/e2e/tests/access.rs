@@ -131,7 +131,7 @@ fn explained_as_it_is_decided() {
         ("127.0.0.1", "few: allowed by: allow 127.0.0.0/8".to_owned()),
         ("127.5.0.1", format!("few: denied by: {rules}:1: 127.5.:deny")),
         ("::ffff:127.5.0.1", format!("few: denied by: {rules}:1: 127.5.:deny")),
-        ("192.0.2.1", "few: denied: others are allowed, and no rule allows it".to_owned()),
+        ("192.0.2.1", "few: denied: no rule allows it, and others are allowed".to_owned()),
     ] {
         let (code, out, err) = explain(peer);
         assert_eq!((code, err.as_str()), (0, ""));
@@ -142,7 +142,7 @@ fn explained_as_it_is_decided() {
     for (words, lines) in [
         (
             &["192.0.2.7", "--name", "a.good.example"][..],
-            "it: allowed: no rule is about it\n  its host is a.good.example\n  its source, 192.0.2.7: at most 3 at a time\n  its prefix, 192.0.2.0/24: at most 1/s:100\n  it is never punished\n  beyond that, it waits for 10s at most\n",
+            "it: allowed: no rule matches\n  its host is a.good.example\n  its source, 192.0.2.7: at most 3 at a time\n  its prefix, 192.0.2.0/24: at most 1/s:100\n  it is exempt from penalties\n  beyond that, it is delayed for 10s at most\n",
         ),
         (
             &["192.0.2.7", "--name", "a.bad.example"],
@@ -150,7 +150,7 @@ fn explained_as_it_is_decided() {
         ),
         (
             &["2001:db8::7:0:0:1", "--name", "x"],
-            "it: allowed: no rule is about it\n  its host is x\n  its source, 2001:db8::/64: at most 3 at a time\n  its prefix, 2001:db8::/56: at most 1/s:100\n  it is punished for what its connections do\n  beyond that, it waits for 10s at most\n",
+            "it: allowed: no rule matches\n  its host is x\n  its source, 2001:db8::/64: at most 3 at a time\n  its prefix, 2001:db8::/56: at most 1/s:100\n  it gets penalties for faults of its connections\n  beyond that, it is delayed for 10s at most\n",
         ),
     ] {
         let (code, out, err) = run(Command::new(tine()).args(["explain", &config]).args(words));
@@ -271,9 +271,9 @@ fn times_of_the_day() {
     let text = "[services.office]\nlisten = \"127.0.0.1:0\"\naccess-times = [\"Mon-Fri 08:00-17:00\", \"Sat 22:00-02:00\"]\ndeny = [\"10.0.0.0/8\"]\n";
     let config = folder.write("tine.toml", text).display().to_string();
     for (peer, at, said) in [
-        ("127.0.0.1", "2026-11-24T08:00", "allowed: no rule is about it"),
+        ("127.0.0.1", "2026-11-24T08:00", "allowed: no rule matches"),
         ("10.0.0.1", "Mon 12:00", "denied by: deny 10.0.0.0/8"),
-        ("127.0.0.1", "Sun 01:59", "allowed: no rule is about it"),
+        ("127.0.0.1", "Sun 01:59", "allowed: no rule matches"),
         (
             "127.0.0.1",
             "Sun 02:00",

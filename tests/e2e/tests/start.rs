@@ -66,10 +66,11 @@ fn what_cannot_start_says_what_why_and_the_next_move() {
             100,
             &["no group 'no-such'", "getent group"],
         ),
-        (&["--supplementary-groups", "adm"], 100, &["that is not said", "--user"]),
+        (&["--supplementary-groups", "adm"], 100, &["needs a user or a group", "--user"]),
         (&["--group", "no-such-group"], 100, &["no group 'no-such-group'", "getent group"]),
         (&["--reuse", "5", "127.0.0.1:0"], 100, &["--spares"]),
         (&["--ready-fd", "77", "127.0.0.1:0"], 100, &["77", "--ready-fd"]),
+        (&["--keep-alive-time", "500ms", "127.0.0.1:0"], 100, &["keep-alive time is 500ms", "1 to 32767"]),
         (&["-v", "-q"], 100, &["--quiet"]),
     ] {
         refuses(serve(words), code, parts);

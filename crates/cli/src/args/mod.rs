@@ -1,19 +1,35 @@
-//! What may be typed: the only place that knows the command line.
+//! The command line: the commands, and the options of `tine serve` by subject, each with its help, its
+//! default and its effect. The options of the smaller commands are beside their code, in `commands/`.
 
+pub mod access;
+pub mod identity;
+pub mod limits;
 pub mod load;
+pub mod logging;
+pub mod processes;
 pub mod program;
+pub mod readiness;
 mod serve;
+pub mod sockets;
+pub mod times;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
+use std::str::FromStr;
 use std::time::Duration;
 
+use clap::builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser};
 use clap::error::ErrorKind;
-use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use clap::{Args as ClapArgs, Parser, Subcommand};
 
-pub use serve::{LogFormat, Serve, Service, WhenFull, WhenLimited};
+use crate::exit;
 
-/// Serves every TCP connection in a process of its own, and puts such servers to the test.
+use crate::commands::check::Check;
+use crate::commands::describe::{Completions, Man};
+use crate::commands::explain::Explain;
+use crate::commands::import::Import;
+pub use serve::Serve;
+
+/// Serves every TCP connection in a process of its own, and tests such servers
 #[derive(Debug, Parser)]
 #[command(name = "tine", version, max_term_width = 100)]
 pub struct Args {
@@ -25,96 +41,22 @@ pub struct Args {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Serve: a process for every connection
+    /// Serve: one process per connection
     Serve(Box<Serve>),
-    /// Talk to a server: by hand, through a pipe, or with a message every so often
+    /// Talk to a server: interactively, through a pipe, or with repeated messages
     Client(Client),
-    /// Load a server from many connections and processes, check and judge what it does
+    /// Load a server with many connections and processes, check its answers, and judge the result
     Load(Box<load::Load>),
-    /// Look whether a configuration can be served, and print it as it is understood
+    /// Validate a configuration, and print it as it is understood
     Check(Check),
-    /// Say which rule of a configuration decides about a client
+    /// Show which rule of a configuration decides about a client, and which limits apply
     Explain(Explain),
-    /// Print the configuration that means the same as another super-server's, and name what has no equivalent
+    /// Convert the configuration of another super-server, and list what has no equivalent
     Import(Import),
-    /// Print a manual page, made from the same text as --help
+    /// Print a manual page, generated from the same text as --help
     Man(Man),
     /// Print completions for a shell
     Completions(Completions),
-}
-
-/// `tine check`.
-#[derive(ClapArgs, Debug)]
-#[command(after_help = CHECKED)]
-pub struct Check {
-    /// The configuration
-    #[arg(value_name = "FILE")]
-    pub file: PathBuf,
-}
-
-/// `tine explain`.
-#[derive(ClapArgs, Debug)]
-#[command(
-    after_help = "It is decided as when serving. Exit codes: 0 explained, 100 the configuration or the address is wrong."
-)]
-pub struct Explain {
-    /// The configuration
-    #[arg(value_name = "FILE")]
-    pub file: PathBuf,
-
-    /// The client's address
-    #[arg(value_name = "PEER")]
-    pub peer: std::net::IpAddr,
-
-    /// As if it were this time: 12:30 (today), 'Sat 12:30' or 2026-11-24T12:30, local time [default: now]
-    #[arg(long, value_name = "TIME", value_parser = parsed::<tine::Moment>)]
-    pub at: Option<tine::Moment>,
-
-    /// As if this were the name of its host [default: looked up where a service asks for names]
-    #[arg(long, value_name = "HOST")]
-    pub name: Option<String>,
-}
-
-/// `tine import`.
-#[derive(ClapArgs, Debug)]
-#[command(after_help = IMPORTED)]
-pub struct Import {
-    /// Whose it is
-    #[arg(value_name = "KIND", value_enum)]
-    pub kind: ImportKind,
-
-    /// The configuration; what it includes is read, too
-    #[arg(value_name = "FILE")]
-    pub file: PathBuf,
-
-    /// Import services that are disabled, too
-    #[arg(long)]
-    pub all: bool,
-}
-
-/// The super-servers whose configurations are understood.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ImportKind {
-    /// xinetd.conf(5)
-    Xinetd,
-    /// inetd.conf, of the BSDs, of GNU, of Debian
-    Inetd,
-}
-
-/// `tine man`.
-#[derive(ClapArgs, Debug)]
-pub struct Man {
-    /// The command to describe, as in `load crr`; all of tine without one
-    #[arg(value_name = "COMMAND")]
-    pub command: Vec<String>,
-}
-
-/// `tine completions`.
-#[derive(ClapArgs, Debug)]
-pub struct Completions {
-    /// The shell
-    #[arg(value_name = "SHELL", value_enum)]
-    pub shell: clap_complete::Shell,
 }
 
 /// `tine client`.
@@ -163,16 +105,30 @@ const EXCHANGE: &str = "Without --message, standard input goes to the server and
 end of input, the rest is waited for.\nExit codes: 0 done, 3 a reply differs from what was sent (--expect-echo), 100 \
 used wrongly, 111 a connection failed, 130 interrupted.";
 
-const IMPORTED: &str = "What has no equivalent stands in a comment at its service. Look at the result with `tine check`, which looks for users and \
-programs, too.\nExit codes: 0 imported, 100 the file cannot be read, or there is nothing in it that can be served.";
-
-const CHECKED: &str = "Looks for users, groups, programs, directories and hosts, and binds no address. What it prints is a \
-configuration that means the same, with every value that is in force.\nExit codes: 0 it can be served, 100 it cannot, 111 \
-the system said no.";
-
-/// What reads itself.
-fn parsed<T: std::str::FromStr<Err = tine::Error>>(text: &str) -> Result<T, String> {
+/// A value of the library that has a text form.
+pub fn parsed<T: FromStr<Err = tine::Error>>(text: &str) -> Result<T, String> {
     text.parse().map_err(|error: tine::Error| error.to_string())
+}
+
+/// A value of the library that has a name, one of these.
+fn choice<T>(names: &'static [&'static str]) -> impl TypedValueParser<Value = T>
+where
+    T: FromStr<Err = tine::Error> + Clone + Send + Sync + 'static,
+{
+    PossibleValuesParser::new(names).try_map(|name| name.parse::<T>())
+}
+
+/// A number in a range.
+fn number<T>(least: u64, most: u64) -> RangedU64ValueParser<T>
+where
+    T: TryFrom<u64> + Clone + Send + Sync,
+{
+    RangedU64ValueParser::new().range(least..=most)
+}
+
+/// A duration as an option has it.
+fn shown(duration: Duration) -> String {
+    humantime::format_duration(duration).to_string()
 }
 
 /// `500ms`, `10s`, `5min`. A bare 0 is a duration, too.
@@ -185,31 +141,44 @@ pub fn positive(text: &str) -> Result<Duration, String> {
     duration(text).and_then(|time| if time.is_zero() { Err("it cannot be zero".into()) } else { Ok(time) })
 }
 
-/// Prints what clap has to say. Help and version are no errors; the rest is one line, exit code 100.
+/// Prints a message of clap. Help and versions are not errors; an error is one line, with exit code 100.
 pub fn explain(error: &clap::Error) -> ExitCode {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
-        // Whoever asked for help and closed the pipe has read enough.
+        // A reader that closed the pipe has read enough.
         let _ = error.print();
         return ExitCode::SUCCESS;
     }
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         let _ = error.print();
-        return ExitCode::from(100);
+        return ExitCode::from(exit::USAGE);
     }
     eprintln!("tine: {}; see `tine --help`, or `tine COMMAND --help`", said(error));
-    ExitCode::from(100)
+    ExitCode::from(exit::USAGE)
 }
 
-/// What clap says is wrong, in one line.
+/// The message of an error of clap, in one line.
 pub fn said(error: &clap::Error) -> String {
-    let text = error.to_string();
-    let paragraphs: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    let said: Vec<&str> = paragraphs
-        .iter()
-        .map(|line| line.trim_start_matches("error: "))
-        .filter(|line| !line.starts_with("For more information") && !line.starts_with("Usage:"))
-        .collect();
-    said.join("; ")
+    one_line(&error.to_string())
+}
+
+/// Joins the paragraphs of a message with semicolons, and the items of its lists with commas.
+fn one_line(text: &str) -> String {
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let lines = lines.filter(|line| !line.starts_with("For more information") && !line.starts_with("Usage:"));
+    let mut joined = String::new();
+    let mut in_list = false;
+    for line in lines.map(|line| line.trim_start_matches("error: ")) {
+        let separator = match (joined.ends_with(':'), in_list && !line.starts_with("tip: ")) {
+            (true, _) => " ",
+            (false, true) => ", ",
+            (false, false) if joined.is_empty() => "",
+            (false, false) => "; ",
+        };
+        in_list = separator == " " || separator == ", ";
+        joined.push_str(separator);
+        joined.push_str(line);
+    }
+    joined
 }
 
 #[cfg(test)]
@@ -220,6 +189,26 @@ mod tests {
     fn the_command_line_is_consistent() {
         use clap::CommandFactory;
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn messages_of_clap_become_one_line() {
+        use clap::CommandFactory;
+        for (words, meant) in [
+            (&["tine", "client"][..], "the following required arguments were not provided: <ADDRESS>..."),
+            (&["tine", "import"], "the following required arguments were not provided: <FORMAT>, <FILE>"),
+            (
+                &["tine", "serve", "--log", "xml"],
+                "invalid value 'xml' for '--log <FORMAT>'; [possible values: text, json, off]",
+            ),
+            (
+                &["tine", "serve", "--backlogs", "1"],
+                "unexpected argument '--backlogs' found; tip: a similar argument exists: '--backlog'; tip: to pass '--backlogs' as a value, use '-- --backlogs'",
+            ),
+        ] {
+            let error = Args::command().try_get_matches_from(words).expect_err("used wrongly");
+            assert_eq!(said(&error), meant, "{words:?}");
+        }
     }
 
     #[test]

@@ -1,128 +1,156 @@
-//! The options about a program and its surroundings.
+//! A program that is executed for each connection, and its environment.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Arg, ArgMatches, Args as ClapArgs, FromArgMatches, ValueEnum};
-use tine_sys::exec::{LIMITS, Limit};
+use clap::{Arg, ArgMatches, Args as ClapArgs, FromArgMatches};
+use tine::{KillMode, Program, Resource, Stderr, Terminal};
+
+use super::choice;
 
 /// Above the options that need a program.
 pub const HEADING: &str = "A program for each connection";
 
-/// What is executed for each connection, and how it is surrounded.
+/// The program and its environment.
 #[derive(ClapArgs, Debug)]
+#[group(skip)]
 #[command(next_help_heading = HEADING)]
-pub struct ProgramArgs {
-    /// Execute this for each connection, with the socket as its standard input and output. No shell
+pub struct ProgramOptions {
+    /// Execute this program for each connection, with the socket as standard input and output. No
+    /// shell
     #[arg(value_name = "PROGRAM", last = true, allow_hyphen_values = true)]
     pub program: Vec<OsString>,
 
-    /// Set a variable of its environment; NAME alone takes the server's value, for --clear-env
+    /// Set an environment variable; NAME alone passes the server's value on, for --clear-env
     #[arg(long = "env", value_name = "NAME=VALUE", requires = "program", value_parser = variable)]
     pub env: Vec<(String, Option<String>)>,
 
-    /// Start it with nothing of the server's environment
+    /// Start with an empty environment instead of the server's
     #[arg(long, requires = "program")]
     pub clear_env: bool,
 
-    /// What it finds as its own name [default: PROGRAM]
+    /// The program's argv[0] [default: PROGRAM]
     #[arg(long, value_name = "NAME", requires = "program", allow_hyphen_values = true)]
     pub argv0: Option<String>,
 
-    /// Its working directory [default: the server's]
+    /// Working directory [default: the server's]
     #[arg(long, value_name = "DIRECTORY", requires = "program")]
     pub cwd: Option<PathBuf>,
 
-    /// Its file mode creation mask, in octal [default: the server's]
+    /// File mode creation mask, in octal [default: the server's]
     #[arg(long, value_name = "MASK", requires = "program", value_parser = umask)]
     pub umask: Option<u32>,
 
-    /// Added to its nice value
+    /// Number added to the server's nice value
     #[arg(long, value_name = "N", requires = "program", default_value = "0", allow_hyphen_values = true, value_parser = clap::value_parser!(i32).range(-40..=40))]
     pub nice: i32,
 
-    /// Where its standard error goes
-    #[arg(long, value_name = "WHERE", requires = "program", value_enum, default_value_t = Stderr::Server)]
+    /// Destination of standard error: the server's (server), the log, line by line with the
+    /// connection's id (log), the client, or nowhere (null)
+    #[arg(long, value_name = "DESTINATION", requires = "program", default_value_t, value_parser = choice::<Stderr>(Stderr::NAMES))]
     pub stderr: Stderr,
 
-    /// Give it a terminal as standard input, output and error, for programs that expect one
+    /// Give it a terminal as standard input, output and error
     #[arg(long, requires = "program", conflicts_with = "line_buffered")]
     pub pty: bool,
 
-    /// Have it write line by line, by a terminal as its standard output
+    /// Give it a terminal as standard output, so that the C library writes line by line
     #[arg(long, requires = "program")]
     pub line_buffered: bool,
 
-    /// What becomes of its descendants once it has ended by itself: they go on, those in its process
-    /// group are ended, all are
-    #[arg(long, value_name = "MODE", requires = "program", value_enum, default_value_t = KillMode::Process)]
+    /// What to do with its descendants when it exits by itself: nothing (process), end its process
+    /// group (group), or end all of them (all)
+    #[arg(long, value_name = "MODE", requires = "program", default_value_t, value_parser = choice::<KillMode>(KillMode::NAMES))]
     pub kill_mode: KillMode,
 
-    /// Give each connection a cgroup in this directory of the v2 hierarchy, so that all that its program
-    /// starts is found and ended, whatever it does to hide
+    /// Create a cgroup for each connection in this directory of the v2 hierarchy, so that no
+    /// descendant can escape from being killed
     #[arg(long, value_name = "DIRECTORY", requires = "program")]
     pub cgroup: Option<PathBuf>,
 
-    /// Look up the name of the client's host before, in the connection's own process: TCPREMOTEHOST, and rules about names
-    /// (=host.example.com, =.example.com)
+    /// Look up the client's host name before, in the connection's own process, for TCPREMOTEHOST
+    /// and for rules about host names (=host.example.com, =.example.com)
     #[arg(long, requires = "program")]
     pub reverse_dns: bool,
 
-    /// Tell it the client's address as REMOTE_HOST, too, as xinetd does; with --reverse-dns the name, if it has one
+    /// Also set REMOTE_HOST to the client's address, as xinetd does; with --reverse-dns to its host
+    /// name, if it has one
     #[arg(long, requires = "program")]
     pub remote_host: bool,
 
-    /// Limits
+    /// Resource limits.
     #[command(flatten)]
-    pub limits: Limits,
+    pub limits: ResourceLimits,
 }
 
-/// `--stderr`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Stderr {
-    /// The server's own
-    Server,
-    /// Lines of the log, with the connection's id
-    Log,
-    /// The client
-    Client,
-    /// Nowhere
-    Null,
-}
+impl ProgramOptions {
+    /// The program, if there is one.
+    #[must_use]
+    pub fn program(&self) -> Option<Program> {
+        if self.program.is_empty() {
+            return None;
+        }
+        let mut program = Program::new(&self.program)
+            .clear_env(self.clear_env)
+            .reverse_dns(self.reverse_dns)
+            .remote_host(self.remote_host)
+            .nice(self.nice)
+            .stderr(self.stderr)
+            .terminal(self.terminal())
+            .kill_mode(self.kill_mode);
+        if let Some(name) = &self.argv0 {
+            program = program.argv0(name);
+        }
+        if let Some(directory) = &self.cwd {
+            program = program.directory(directory);
+        }
+        if let Some(directory) = &self.cgroup {
+            program = program.cgroup(directory);
+        }
+        if let Some(mask) = self.umask {
+            program = program.umask(mask);
+        }
+        for (name, value) in &self.env {
+            let value = value.clone().map(Into::into).or_else(|| std::env::var_os(name));
+            if let Some(value) = value {
+                program = program.env(name, value);
+            }
+        }
+        let limits = self.limits.0.iter();
+        Some(limits.fold(program, |program, (resource, soft, hard)| program.limit(*resource, *soft, *hard)))
+    }
 
-/// `--kill-mode`, as systemd's `KillMode=`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum KillMode {
-    /// They go on
-    Process,
-    /// Those in its process group are ended
-    Group,
-    /// All are ended
-    All,
+    fn terminal(&self) -> Terminal {
+        match (self.pty, self.line_buffered) {
+            (true, _) => Terminal::Full,
+            (false, true) => Terminal::Output,
+            (false, false) => Terminal::None,
+        }
+    }
 }
 
 /// `--limit-cpu` … `--limit-rttime`: systemd's `LimitCPU=` … `LimitRTTIME=`.
 #[derive(Clone, Debug, Default)]
-pub struct Limits(pub Vec<Limit>);
+pub struct ResourceLimits(Vec<(Resource, u64, u64)>);
 
-impl FromArgMatches for Limits {
+impl FromArgMatches for ResourceLimits {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let limit = |(name, resource): &(&str, _)| {
+        let limit = |name: &&str| {
             let (soft, hard) = *matches.get_one::<(u64, u64)>(&format!("limit-{name}"))?;
-            Some(Limit { resource: *resource, soft, hard })
+            Some((name.parse().ok()?, soft, hard))
         };
-        Ok(Limits(LIMITS.iter().filter_map(limit).collect()))
+        Ok(ResourceLimits(Resource::NAMES.iter().filter_map(limit).collect()))
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        *self = Limits::from_arg_matches(matches)?;
+        *self = ResourceLimits::from_arg_matches(matches)?;
         Ok(())
     }
 }
 
-impl ClapArgs for Limits {
+impl ClapArgs for ResourceLimits {
     fn augment_args(command: clap::Command) -> clap::Command {
-        LIMITS.iter().fold(command, |command, (name, _)| {
+        Resource::NAMES.iter().fold(command, |command, name| {
             let name = *name;
             let option = Arg::new(format!("limit-{name}"))
                 .long(format!("limit-{name}"))
@@ -135,7 +163,7 @@ impl ClapArgs for Limits {
     }
 
     fn augment_args_for_update(command: clap::Command) -> clap::Command {
-        Limits::augment_args(command)
+        ResourceLimits::augment_args(command)
     }
 }
 
@@ -157,8 +185,8 @@ fn unit(name: &str) -> (Unit, &'static str) {
     }
 }
 
-/// `SOFT`, which then is the hard limit, too, or `SOFT:HARD`.
-pub fn limit(name: &str, text: &str) -> Result<(u64, u64), String> {
+/// `SOFT:HARD`, or one value for both.
+fn limit(name: &str, text: &str) -> Result<(u64, u64), String> {
     let one = |text: &str| match (text, unit(name).0) {
         ("infinity", _) => Ok(u64::MAX),
         (_, Unit::Bytes) => size(text),

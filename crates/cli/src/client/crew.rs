@@ -5,9 +5,9 @@ use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use crate::error::Error;
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
-use tine::Error;
 use tine_load::plan::shares;
 use tine_sys::process::{Alone, Fresh, How, Side, exit_now, fork, reap};
 use tine_sys::signal::{Set, first_real_time};

@@ -5,10 +5,12 @@ use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
 use rustix::net::sockopt;
-use tine::{Address, Error};
+use tine::Address;
+
+use crate::error::Error;
 use tine_load::target::Place;
 
-use crate::places::places;
+use crate::resolve::resolve;
 
 use super::tally::Count;
 
@@ -23,7 +25,7 @@ pub struct Target {
 impl Target {
     /// Looks up what an address means.
     pub fn find(address: Address) -> Result<Target, Error> {
-        let places = places(&address)?;
+        let places = resolve(&address)?;
         Ok(Target { name: address.to_string(), places })
     }
 

@@ -14,7 +14,9 @@ mod worker;
 
 use std::process::ExitCode;
 
-use tine::{Address, Error};
+use tine::Address;
+
+use crate::error::Error;
 
 use crate::args::Client;
 

@@ -8,11 +8,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use crate::error::Error;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown};
 use rustix::process::Signal;
-use tine::Error;
 use tine_sys::signal::Set;
 
 use super::dial::{Decided, Target, cannot_connect};

@@ -1,15 +1,30 @@
-//! `tine check`: whether a configuration can be served, and what it means.
+//! `tine check`: validates a configuration without serving it.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use tine::{Address, Error, resolve};
+use clap::Args as ClapArgs;
+use tine::{Address, cli::resolve};
 
-use crate::args::Check;
 use crate::commands::describe::print;
 use crate::commands::serve::checked;
-use crate::config::{Config, Service};
+use crate::config::{Config, ServiceConfig};
+use crate::error::Error;
+use crate::exit;
 
-/// Prints the configuration as it is understood, or every fault that is left once it can be read.
+/// `tine check`.
+#[derive(ClapArgs, Debug)]
+#[command(after_help = format!("{AFTER_HELP}\n{}", exit::help("check")))]
+pub struct Check {
+    /// The configuration
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+}
+
+const AFTER_HELP: &str = "Looks up users, groups, programs, directories and hosts, and binds no address. Prints an equivalent \
+configuration with the values of all keys in effect.";
+
+/// Prints the configuration as it is understood, or every fault.
 pub fn run(args: &Check) -> Result<ExitCode, Error> {
     let config = Config::read(&args.file)?;
     let mut faults: Vec<Error> = Vec::new();
@@ -25,12 +40,15 @@ pub fn run(args: &Check) -> Result<ExitCode, Error> {
     }
 }
 
-/// What cannot be listened on, as far as can be told without doing it.
-fn hosts(service: &Service) -> Vec<Error> {
-    let look = |text: &String| match text.parse::<Address>()? {
+/// The addresses that are invalid or do not resolve.
+fn hosts(service: &ServiceConfig) -> Vec<Error> {
+    let look_up = |text: &String| match text.parse::<Address>()? {
         Address::Tcp { host, port } => resolve(&host, port).map(drop),
-        Address::Unix(_) | Address::Abstract(_) => Ok(()),
+        _ => Ok(()),
     };
     let addresses = service.args.addresses.iter();
-    addresses.filter_map(|text| look(text).err()).map(|error| error.within(&service.place)).collect()
+    addresses
+        .filter_map(|text| look_up(text).err())
+        .map(|error| Error::from(error).within(&service.position))
+        .collect()
 }

@@ -1,12 +1,31 @@
-//! `tine man` and `tine completions`: the command line, described for other programs.
+//! `tine man` and `tine completions`: descriptions of the command line for other programs.
 
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::CommandFactory;
-use tine::Error;
+use clap::{Args as ClapArgs, CommandFactory};
 
-use crate::args::{Args, Completions, Man};
+use crate::args::Args;
+use crate::error::Error;
+use crate::exit;
+
+/// `tine man`.
+#[derive(ClapArgs, Debug)]
+#[command(after_help = exit::help("man"))]
+pub struct Man {
+    /// Command to describe, as in `load crr` [default: tine]
+    #[arg(value_name = "COMMAND")]
+    pub command: Vec<String>,
+}
+
+/// `tine completions`.
+#[derive(ClapArgs, Debug)]
+#[command(after_help = exit::help("completions"))]
+pub struct Completions {
+    /// The shell
+    #[arg(value_name = "SHELL", value_enum)]
+    pub shell: clap_complete::Shell,
+}
 
 /// Prints a manual page in roff, as `man -l -` reads it.
 pub fn man(args: &Man) -> Result<ExitCode, Error> {
@@ -23,19 +42,19 @@ pub fn man(args: &Man) -> Result<ExitCode, Error> {
     print(&text)
 }
 
-/// Prints a script that a shell loads.
+/// Prints a completion script for a shell.
 pub fn completions(args: &Completions) -> Result<ExitCode, Error> {
     let mut text = Vec::new();
     clap_complete::generate(args.shell, &mut Args::command(), "tine", &mut text);
     print(&text)
 }
 
-/// Prints what somebody asked for.
+/// Prints the output of a command.
 pub fn print(text: &[u8]) -> Result<ExitCode, Error> {
     std::io::stdout().write_all(text).map_err(|why| cannot_print(&why))?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn cannot_print(why: &std::io::Error) -> Error {
-    Error::system("cannot print", why, "give standard output a reader")
+    Error::system("cannot print", why, "standard output is closed: redirect it")
 }

@@ -1,43 +1,72 @@
-//! `tine explain`: what would become of a client.
+//! `tine explain`: what the services of a configuration would do with a client.
 
+use std::net::IpAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use tine::{Decision, Error, Moment, confirmed_name};
+use clap::Args as ClapArgs;
+use tine::WhenLimited;
+use tine::cli::{Decision, Moment, confirmed_name, decide};
 
-use crate::args::{Explain, Serve, WhenLimited};
+use crate::args::limits::LimitOptions;
+use crate::args::parsed;
 use crate::commands::describe::print;
-use crate::commands::serve::{access, exempt};
-use crate::config::{Config, Service};
+use crate::config::{Config, ServiceConfig};
+use crate::error::Error;
+use crate::exit;
 
-/// Says for each service whether a client is let in, by which rule, and what limits hold for it then.
+/// `tine explain`.
+#[derive(ClapArgs, Debug)]
+#[command(after_help = format!("The server decides by the same code.\n{}", exit::help("explain")))]
+pub struct Explain {
+    /// The configuration
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+
+    /// The client's address
+    #[arg(value_name = "PEER")]
+    pub peer: IpAddr,
+
+    /// Decide as at this time: 12:30 (today), 'Sat 12:30' or 2026-11-24T12:30, local time [default:
+    /// now]
+    #[arg(long, value_name = "TIME", value_parser = parsed::<Moment>)]
+    pub at: Option<Moment>,
+
+    /// Decide as for this host name [default: looked up for services with --reverse-dns]
+    #[arg(long, value_name = "HOST")]
+    pub name: Option<String>,
+}
+
+/// Prints for each service whether it allows a client, by which rule, and which limits apply to it.
 pub fn run(args: &Explain) -> Result<ExitCode, Error> {
     let config = Config::read(&args.file)?;
     let moment = args.at.unwrap_or_else(Moment::now);
     let mut text = String::new();
     for service in &config.services {
-        let lines = explained(service, args, moment).map_err(|error| error.within(&service.place))?;
+        let lines = explained(service, args, moment).map_err(|error| error.within(&service.position))?;
         text += &format!("{}: {}\n", service.name, lines.join("\n  "));
     }
     print(text.as_bytes())
 }
 
-/// The first line decides; those after it are about who is let in.
-fn explained(service: &Service, args: &Explain, moment: Moment) -> Result<Vec<String>, Error> {
+/// The lines about one service. The first is the decision, the others apply to an allowed client.
+fn explained(service: &ServiceConfig, args: &Explain, moment: Moment) -> Result<Vec<String>, Error> {
     let serve = &service.args;
-    let access = access(serve)?;
+    let reverse_dns = serve.program.reverse_dns;
+    let access = serve.access.access(reverse_dns)?;
     let looked_up = || args.name.clone().or_else(|| confirmed_name(args.peer));
-    let name = serve.program.reverse_dns.then(looked_up).flatten();
-    let decision = access.as_ref().map(|access| access.decide(args.peer, name.as_deref(), moment));
+    let name = reverse_dns.then(looked_up).flatten();
+    let decision = access.as_ref().map(|access| decide(access, args.peer, name.as_deref(), moment));
     let mut lines = vec![
         decision
             .as_ref()
             .map_or_else(|| "allowed: there are no rules".into(), |decision| said(decision, moment)),
     ];
-    if serve.program.reverse_dns {
+    if reverse_dns {
         lines.push(name.map_or_else(|| "its host has no name".into(), |name| format!("its host is {name}")));
     }
     if decision.is_none_or(|decision| decision.allowed) {
-        lines.extend(limits(serve, args)?);
+        lines.extend(limits(&serve.limits, args.peer)?);
     }
     Ok(lines)
 }
@@ -45,49 +74,50 @@ fn explained(service: &Service, args: &Explain, moment: Moment) -> Result<Vec<St
 fn said(decision: &Decision, moment: Moment) -> String {
     let word = if decision.allowed { "allowed" } else { "denied" };
     match (decision.rule, decision.allowed) {
-        (Some(times), false) if decision.outside_access_times => {
+        (Some(times), _) if decision.outside_access_times => {
             format!("{word} at {moment}: access-times is {times}")
         }
         (Some(rule), _) => format!("{word} by: {rule}"),
-        (None, true) => format!("{word}: no rule is about it"),
-        (None, false) => format!("{word}: others are allowed, and no rule allows it"),
+        (None, true) => format!("{word}: no rule matches"),
+        (None, false) => format!("{word}: no rule allows it, and others are allowed"),
     }
 }
 
-/// What holds for the client's source and prefix.
-fn limits(serve: &Serve, args: &Explain) -> Result<Vec<String>, Error> {
-    let source = serve.per_source_net_block_size.source_of(args.peer);
-    let prefix = serve.per_prefix_net_block_size.prefix_of(args.peer);
+/// The limits of the client's source and prefix.
+fn limits(options: &LimitOptions, peer: IpAddr) -> Result<Vec<String>, Error> {
+    let source = options.per_source_net_block_size.source_of(peer);
+    let prefix = options.per_prefix_net_block_size.prefix_of(peer);
     let mut lines = Vec::new();
-    for (what, whose, most, rate) in [
-        ("source", source, serve.max_connections_per_source, serve.rate_per_source),
-        ("prefix", prefix, serve.max_connections_per_prefix, serve.rate_per_prefix),
+    for (what, block, most, rate) in [
+        ("source", source, options.max_connections_per_source, options.rate_per_source),
+        ("prefix", prefix, options.max_connections_per_prefix, options.rate_per_prefix),
     ] {
         let most = most.map(|most| format!("at most {most} at a time"));
         let rate = rate.map(|rate| format!("at most {rate}"));
         let all: Vec<String> = most.into_iter().chain(rate).collect();
         if !all.is_empty() {
-            lines.push(format!("its {what}, {whose}: {}", all.join(", ")));
+            lines.push(format!("its {what}, {block}: {}", all.join(", ")));
         }
     }
-    let is_punished = serve.per_source_penalties.0.is_some();
-    if is_punished {
-        let exempt =
-            exempt(serve)?.is_some_and(|exempt| exempt.decide(args.peer, None, Moment::now()).allowed);
+    if options.per_source_penalties.0.is_some() {
+        let exempt = options.exempt()?;
+        let is_exempt = exempt.is_some_and(|exempt| decide(&exempt, peer, None, Moment::now()).allowed);
         lines.push(
-            if exempt { "it is never punished" } else { "it is punished for what its connections do" }.into(),
+            if is_exempt {
+                "it is exempt from penalties"
+            } else {
+                "it gets penalties for faults of its connections"
+            }
+            .into(),
         );
     }
     if !lines.is_empty() {
-        lines.push(match &serve.when_limited {
-            WhenLimited::Delay => {
-                format!(
-                    "beyond that, it waits for {} at most",
-                    humantime::format_duration(serve.delay_timeout)
-                )
+        lines.push(match options.when_limited() {
+            WhenLimited::Delay { timeout, .. } => {
+                format!("beyond that, it is delayed for {} at most", humantime::format_duration(timeout))
             }
-            WhenLimited::Reject(_) => "beyond that, it is refused".into(),
             WhenLimited::Close => "beyond that, it is closed".into(),
+            _ => "beyond that, it is rejected".into(),
         });
     }
     Ok(lines)

@@ -1,40 +1,74 @@
-//! `tine import`: another super-server's configuration, as tine's.
+//! `tine import`: converts the configuration of another super-server.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use tine::{Error, reason, resolve, service_port};
+use clap::{Args as ClapArgs, ValueEnum};
+use tine::cli::{reason, resolve, service_port};
 
-use crate::args::{Import, ImportKind};
 use crate::commands::describe::print;
+use crate::error::Error;
+use crate::exit;
 use crate::import::{World, inetd, xinetd};
 
-/// Prints what the file means, and says on standard error how much of it that is.
+/// `tine import`.
+#[derive(ClapArgs, Debug)]
+#[command(after_help = format!("{AFTER_HELP}\n{}", exit::help("import")))]
+pub struct Import {
+    /// Format of the configuration
+    #[arg(value_name = "FORMAT", value_enum)]
+    pub format: ImportFormat,
+
+    /// The configuration; the files that it includes are read, too
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+
+    /// Also import disabled services
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// The formats that can be imported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ImportFormat {
+    /// xinetd.conf(5)
+    Xinetd,
+    /// inetd.conf, of the BSDs, GNU and Debian
+    Inetd,
+}
+
+const AFTER_HELP: &str = "A comment beside each service lists what has no equivalent. Validate the result with `tine check`, \
+which also looks up users and programs.";
+
+/// Prints the equivalent configuration, and a summary on standard error.
 pub fn run(args: &Import) -> Result<ExitCode, Error> {
     let file = args.file.display();
     let text = Machine.read(&args.file).map_err(|why| {
         Error::usage(format_args!("cannot read {file}: {}", reason(&why)), "name a file that can be read")
     })?;
-    let (kind, import) = match args.kind {
-        ImportKind::Xinetd => ("xinetd", xinetd::import(&text, &args.file, &Machine, args.all)),
-        ImportKind::Inetd => ("inetd", inetd::import(&text, &file.to_string(), &Machine, args.all)),
+    let (format, import) = match args.format {
+        ImportFormat::Xinetd => ("xinetd", xinetd::import(&text, &args.file, &Machine, args.all)),
+        ImportFormat::Inetd => ("inetd", inetd::import(&text, &file.to_string(), &Machine, args.all)),
     };
     let (served, left, notes) = import.counts();
     let head = format!(
-        "# Made from {file} by `tine import {kind}`. Look at it with `tine check`, serve it with `tine serve --config`.\n"
+        "# Made from {file} by `tine import {format}`. Validate it with `tine check`, serve it with `tine serve --config`.\n"
     );
     print((head + &import.to_string()).as_bytes())?;
-    let said = format!("{served} services, {left} left out, {notes} notes: see the comments");
+    let summary = format!("{served} services, {left} left out, {notes} notes: see the comments");
     if served == 0 {
-        return Err(Error::usage(format_args!("{file}: {said}"), "--all imports what is disabled, too"));
+        return Err(Error::usage(
+            format_args!("{file}: {summary}"),
+            "give --all to import disabled services, too",
+        ));
     }
-    eprintln!("tine: {file}: {said}");
+    eprintln!("tine: {file}: {summary}");
     Ok(ExitCode::SUCCESS)
 }
 
-/// This machine: its files, of which old ones need not be UTF-8, its hosts and ports.
+/// This machine: its files, which need not be UTF-8, its hosts and ports.
 struct Machine;
 
 impl World for Machine {

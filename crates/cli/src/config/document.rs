@@ -1,17 +1,18 @@
-//! The shape of the file: sections, the keys that may stand in each, the files that it includes.
+//! The structure of the file: sections, the keys of each, and included files.
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use tine::{Error, reason};
+use tine::cli::reason;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::Place;
-use super::keys::{Keys, SERVER_WIDE, nearest};
-use super::value::{Entry, Source, in_order};
+use super::keys::{Keys, Scope, nearest};
+use super::position::Position;
+use super::value::{Entry, TomlSource, TomlValue, in_order};
+use crate::error::Error;
 
-/// The keys of a service that are no options.
+/// The keys of a service that are not options.
 const ADDRESSES: &str = "listen";
 const PROGRAM: &str = "program";
 
@@ -19,7 +20,7 @@ const INCLUDE: &str = "include";
 const DEFAULTS: &str = "defaults";
 const SERVICES: &str = "services";
 
-/// What a file says.
+/// A file.
 #[derive(Debug, Default)]
 pub(super) struct Document {
     /// Options of the server as a whole.
@@ -28,14 +29,14 @@ pub(super) struct Document {
     pub(super) defaults: Vec<Entry>,
     pub(super) services: Vec<Section>,
     include: Option<Entry>,
-    defaults_at: Option<Place>,
+    defaults_at: Option<Position>,
 }
 
-/// What a file says of one service.
+/// The section of one service.
 #[derive(Debug)]
 pub(super) struct Section {
     pub(super) name: String,
-    pub(super) place: Place,
+    pub(super) position: Position,
     pub(super) options: Vec<Entry>,
     addresses: Option<Entry>,
     program: Option<Entry>,
@@ -43,28 +44,34 @@ pub(super) struct Section {
 
 impl Document {
     pub(super) fn parse(text: &str, file: &Path, keys: &Keys) -> Result<Document, Error> {
-        let source = Source { file: Rc::from(file), text };
+        let source = TomlSource { file: Rc::from(file), text };
         let table = DeTable::parse(text).map_err(|error| {
-            let place = source.place(&error.span().unwrap_or_default());
-            place.fault(error.message(), "write it as TOML has it (https://toml.io)")
+            let position = source.position(&error.span().unwrap_or_default());
+            position.fault(error.message(), "write it as TOML (https://toml.io)")
         })?;
         let mut document = Document::default();
         for (key, value) in in_order(table.get_ref()) {
-            let place = source.place(&key.span());
+            let position = source.position(&key.span());
             match key.get_ref().as_ref() {
                 INCLUDE => document.include = Some(source.entry(key, value)?),
                 DEFAULTS => {
-                    document.defaults = section(&source, None, &place, value, keys)?.options;
-                    document.defaults_at = Some(place);
+                    document.defaults = section(&source, None, &position, value, keys)?.options;
+                    document.defaults_at = Some(position);
                 }
                 SERVICES => {
-                    for (name, value) in in_order(table_of(value, &place, SERVICES)?) {
-                        let place = source.place(&name.span());
-                        document.services.push(section(&source, Some(name.get_ref()), &place, value, keys)?);
+                    for (name, value) in in_order(table_of(value, &position, SERVICES)?) {
+                        let position = source.position(&name.span());
+                        document.services.push(section(
+                            &source,
+                            Some(name.get_ref()),
+                            &position,
+                            value,
+                            keys,
+                        )?);
                     }
                 }
-                name if SERVER_WIDE.contains(&name) => document.server.push(source.entry(key, value)?),
-                name => return Err(unknown_on_top(name, &place, keys)),
+                name if keys.is_server_wide(name) => document.server.push(source.entry(key, value)?),
+                name => return Err(unknown(name, &position, None, keys)),
             }
         }
         Ok(document)
@@ -74,14 +81,14 @@ impl Document {
     pub(super) fn included(&self, file: &Path) -> Result<Vec<PathBuf>, Error> {
         let Some(entry) = &self.include else { return Ok(Vec::new()) };
         let directories = entry.value.words().ok_or_else(|| {
-            entry.place.fault("include names directories", "write include = \"tine.d\", or a list of them")
+            entry.position.fault("include names directories", "write include = \"tine.d\", or a list of them")
         })?;
         let mut files = Vec::new();
         for directory in directories {
             let directory = file.parent().unwrap_or(Path::new("")).join(directory);
             let listed = std::fs::read_dir(&directory).map_err(|why| {
                 let what = format!("cannot read the directory {}: {}", directory.display(), reason(&why));
-                entry.place.fault(what, "create it, or name another one")
+                entry.position.fault(what, "create it, or name another one")
             })?;
             let mut here: Vec<PathBuf> = listed.flatten().map(|file| file.path()).collect();
             here.retain(|file| file.extension().is_some_and(|extension| extension == "toml"));
@@ -94,12 +101,12 @@ impl Document {
     /// The services of an included file, which can have nothing else.
     pub(super) fn only_services(self) -> Result<Vec<Section>, Error> {
         let entries = self.server.iter().chain(&self.include);
-        let other = entries.map(|entry| (entry.key.as_str(), &entry.place));
-        let other = other.chain(self.defaults_at.as_ref().map(|place| (DEFAULTS, place)));
-        match other.min_by_key(|(_, place)| place.line) {
+        let other = entries.map(|entry| (entry.key.as_str(), &entry.position));
+        let other = other.chain(self.defaults_at.as_ref().map(|position| (DEFAULTS, position)));
+        match other.min_by_key(|(_, position)| position.line) {
             None => Ok(self.services),
-            Some((key, place)) => Err(place.fault(
-                format_args!("{key} cannot stand in a file that is included"),
+            Some((key, position)) => Err(position.fault(
+                format_args!("{key} is not possible in an included file"),
                 "move it to the file that includes this one",
             )),
         }
@@ -107,11 +114,11 @@ impl Document {
 }
 
 impl Section {
-    /// Where it listens.
+    /// The addresses of the service.
     pub(super) fn addresses(&self) -> Result<Vec<String>, Error> {
         let Some(entry) = &self.addresses else { return Ok(Vec::new()) };
         let fault =
-            |what: &str| entry.place.fault(what, "write listen = 9999, or listen = [\"127.0.0.1:9999\"]");
+            |what: &str| entry.position.fault(what, "write listen = 9999, or listen = [\"127.0.0.1:9999\"]");
         let addresses = entry.value.words().ok_or_else(|| fault("listen takes addresses"))?;
         if addresses.iter().any(|address| address.starts_with('-')) {
             return Err(fault("an address begins with a dash"));
@@ -119,16 +126,16 @@ impl Section {
         Ok(addresses)
     }
 
-    /// The words of its program; none if it has none.
+    /// The words of its program; none without one.
     pub(super) fn program(&self) -> Result<Vec<String>, Error> {
         let Some(entry) = &self.program else { return Ok(Vec::new()) };
         let words = match entry.value {
-            super::value::Value::List(_) => entry.value.words().filter(|words| !words.is_empty()),
+            TomlValue::List(_) => entry.value.words().filter(|words| !words.is_empty()),
             _ => None,
         };
         words.ok_or_else(|| {
-            entry.place.fault(
-                "program takes a list of words; no shell divides them",
+            entry.position.fault(
+                "program takes a list of words, because no shell is involved",
                 "write program = [\"NAME\", \"ARGUMENT\"]",
             )
         })
@@ -137,33 +144,33 @@ impl Section {
 
 /// A section: of the service of this name, or the defaults.
 fn section(
-    source: &Source,
+    source: &TomlSource,
     service: Option<&str>,
-    place: &Place,
+    position: &Position,
     value: &Spanned<DeValue>,
     keys: &Keys,
 ) -> Result<Section, Error> {
     let (name, is_service) = (service.unwrap_or(DEFAULTS), service.is_some());
     if !is_fit(name) {
-        return Err(place.fault(
-            format_args!("{name:?} cannot be the name of a service"),
+        return Err(position.fault(
+            format_args!("invalid name of a service: {name:?}"),
             "use letters, digits, dots, dashes and underscores, 64 at most",
         ));
     }
     let mut section = Section {
         name: name.to_owned(),
-        place: place.clone(),
+        position: position.clone(),
         options: Vec::new(),
         addresses: None,
         program: None,
     };
-    for (key, value) in in_order(table_of(value, place, name)?) {
+    for (key, value) in in_order(table_of(value, position, name)?) {
         let entry = source.entry(key, value)?;
         match entry.key.as_str() {
             ADDRESSES if is_service => section.addresses = Some(entry),
             PROGRAM if is_service => section.program = Some(entry),
-            key if keys.all(false).any(|known| known.name == key) => section.options.push(entry),
-            _ => return Err(unknown(&entry, is_service, keys)),
+            key if keys.is_of_services(key) => section.options.push(entry),
+            name => return Err(unknown(name, &entry.position, Some(is_service), keys)),
         }
     }
     Ok(section)
@@ -176,7 +183,7 @@ fn is_fit(name: &str) -> bool {
 
 fn table_of<'t, 'i>(
     value: &'t Spanned<DeValue<'i>>,
-    place: &Place,
+    position: &Position,
     name: &str,
 ) -> Result<&'t DeTable<'i>, Error> {
     let next = if name == DEFAULTS {
@@ -184,34 +191,72 @@ fn table_of<'t, 'i>(
     } else {
         "write [services.NAME] on a line of its own"
     };
-    value.get_ref().as_table().ok_or_else(|| place.fault(format_args!("{name} is a section"), next))
+    value.get_ref().as_table().ok_or_else(|| position.fault(format_args!("{name} is a section"), next))
 }
 
-fn unknown_on_top(name: &str, place: &Place, keys: &Keys) -> Error {
-    let what = format!("there is no key {name} outside of the sections");
-    if name == ADDRESSES || name == PROGRAM || keys.all(false).any(|key| key.name == name) {
-        return place.fault(what, "move it into a section: [services.NAME], or [defaults] for all of them");
+/// An unknown key: at the top of the file, in the section of a service (`Some(true)`) or in the
+/// defaults (`Some(false)`). The next move is to move it, where it belongs elsewhere, or a similar
+/// key, wherever that belongs.
+fn unknown(name: &str, position: &Position, section: Option<bool>, keys: &Keys) -> Error {
+    let here = match section {
+        None => "outside of the sections",
+        Some(_) => "here",
+    };
+    let what = format!("there is no key {name} {here}");
+    let all = all_keys(keys);
+    if let Some((_, home)) = all.iter().find(|(known, _)| *known == name) {
+        return position.fault(what, home.advice());
     }
-    let known = SERVER_WIDE.into_iter().chain([INCLUDE, DEFAULTS, SERVICES]);
-    place.fault(
-        what,
-        nearest(name, known)
-            .map_or("see docs/tine.toml for all there are".into(), |name| format!("is {name} meant?")),
-    )
+    let next = match nearest(name, all.iter().map(|(known, _)| *known)) {
+        None => "see `tine serve --help`: a key is an option without its dashes".to_owned(),
+        Some(similar) => {
+            let home = all.iter().find(|(known, _)| *known == similar).map(|(_, home)| *home);
+            match home.filter(|home| !home.is_in(section)) {
+                None => format!("did you mean `{similar}`?"),
+                Some(home) => format!("did you mean `{similar}`? then {}", home.advice()),
+            }
+        }
+    };
+    position.fault(what, next)
 }
 
-fn unknown(entry: &Entry, is_service: bool, keys: &Keys) -> Error {
-    let name = entry.key.as_str();
-    let what = format!("there is no key {name} here");
-    if name == ADDRESSES || name == PROGRAM {
-        return entry.place.fault(what, "it belongs to a service: move it to [services.NAME]");
+/// The part of a file that a key belongs to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Home {
+    Top,
+    Service,
+    ServiceOrDefaults,
+}
+
+impl Home {
+    fn is_in(self, section: Option<bool>) -> bool {
+        match self {
+            Home::Top => section.is_none(),
+            Home::Service => section == Some(true),
+            Home::ServiceOrDefaults => section.is_some(),
+        }
     }
-    if SERVER_WIDE.contains(&name) {
-        return entry.place.fault(what, "it concerns the whole server: move it to the top of the file");
+
+    fn advice(self) -> &'static str {
+        match self {
+            Home::Top => "move it to the top of the file: it concerns the whole server",
+            Home::Service => "move it to [services.NAME]: it belongs to one service",
+            Home::ServiceOrDefaults => {
+                "move it into a section: [services.NAME], or [defaults] for all of them"
+            }
+        }
     }
-    let own = if is_service { &[ADDRESSES, PROGRAM][..] } else { &[] };
-    let known = keys.all(false).map(|key| key.name.as_str()).chain(own.iter().copied());
-    let next = nearest(name, known)
-        .map_or("see docs/tine.toml for all there are".into(), |name| format!("is {name} meant?"));
-    entry.place.fault(what, next)
+}
+
+fn all_keys(keys: &Keys) -> Vec<(&str, Home)> {
+    let own = [
+        (ADDRESSES, Home::Service),
+        (PROGRAM, Home::Service),
+        (INCLUDE, Home::Top),
+        (DEFAULTS, Home::Top),
+        (SERVICES, Home::Top),
+    ];
+    let home = |scope| if scope == Scope::Server { Home::Top } else { Home::ServiceOrDefaults };
+    let options = keys.all().map(|key| (key.name.as_str(), home(key.scope)));
+    own.into_iter().chain(options).collect()
 }

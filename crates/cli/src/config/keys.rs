@@ -1,17 +1,15 @@
-//! The keys of the file: the options of `tine serve`, and what would be typed for them.
+//! The keys of a configuration: the options of `tine serve`, and the words of a command line for
+//! them.
 
+use crate::error::Error;
 use clap::error::{ContextKind, ContextValue};
 use clap::{ArgAction, Args as _};
-use tine::Error;
 
-use super::value::{Entry, Value};
+use super::value::{Entry, TomlValue};
 use crate::args::Serve;
-use crate::args::program::HEADING;
+use crate::args::{logging, program, readiness};
 
-/// The options that concern the server as a whole.
-pub(super) const SERVER_WIDE: [&str; 5] = ["log", "verbose", "quiet", "print-ports", "ready-fd"];
-
-/// Options of the command line that no file can have.
+/// Options that are no keys.
 const NEVER: [&str; 2] = ["config", "help"];
 
 /// An option.
@@ -19,33 +17,50 @@ const NEVER: [&str; 2] = ["config", "help"];
 pub(super) struct Key {
     pub(super) name: String,
     pub(super) takes: Takes,
-    about_a_program: bool,
+    pub(super) scope: Scope,
 }
 
-/// What stands behind the equals sign.
+/// Where a key belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// The server as a whole: the top of the file.
+    Server,
+    /// Any service.
+    Service,
+    /// Services with a program.
+    Program,
+}
+
+/// The value of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Takes {
     /// `true` or `false`.
-    Yes,
+    Bool,
     One,
     Many,
 }
 
-/// All of them.
+/// All keys.
 #[derive(Debug)]
 pub(super) struct Keys(Vec<Key>);
 
 impl Keys {
+    /// The keys, from the table of options.
     pub(super) fn new() -> Keys {
         let command = Serve::augment_args(clap::Command::new("serve"));
         let key = |arg: &clap::Arg| {
             let name = arg.get_long().filter(|name| !NEVER.contains(name))?.to_owned();
             let takes = match arg.get_action() {
-                ArgAction::SetTrue => Takes::Yes,
+                ArgAction::SetTrue => Takes::Bool,
                 ArgAction::Append => Takes::Many,
                 _ => Takes::One,
             };
-            Some(Key { name, takes, about_a_program: arg.get_help_heading() == Some(HEADING) })
+            let scope = match arg.get_help_heading() {
+                Some(logging::HEADING | readiness::HEADING) => Scope::Server,
+                Some(program::HEADING) => Scope::Program,
+                _ => Scope::Service,
+            };
+            Some(Key { name, takes, scope })
         };
         Keys(command.get_arguments().filter_map(key).collect())
     }
@@ -54,34 +69,45 @@ impl Keys {
         self.0.iter().find(|key| key.name == name)
     }
 
-    /// Those of a service, or those of the whole server.
-    pub(super) fn all(&self, server_wide: bool) -> impl Iterator<Item = &Key> {
-        self.0.iter().filter(move |key| SERVER_WIDE.contains(&key.name.as_str()) == server_wide)
+    /// All keys, in the order of the options.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Key> {
+        self.0.iter()
     }
 
-    pub(super) fn is_about_a_program(&self, name: &str) -> bool {
-        self.get(name).is_some_and(|key| key.about_a_program)
+    /// Whether a key concerns the server as a whole.
+    pub(super) fn is_server_wide(&self, name: &str) -> bool {
+        self.get(name).is_some_and(|key| key.scope == Scope::Server)
     }
 
-    /// What would be typed for an entry.
+    /// Whether services have this key.
+    pub(super) fn is_of_services(&self, name: &str) -> bool {
+        self.get(name).is_some_and(|key| key.scope != Scope::Server)
+    }
+
+    /// Whether a key needs a program.
+    pub(super) fn needs_program(&self, name: &str) -> bool {
+        self.get(name).is_some_and(|key| key.scope == Scope::Program)
+    }
+
+    /// The words of a command line for an entry.
     pub(super) fn words(&self, entry: &Entry) -> Result<Vec<String>, Error> {
-        let Entry { key, place, value } = entry;
+        let Entry { key, position, value } = entry;
         let takes = self.get(key).map_or(Takes::One, |key| key.takes);
         let with = |word: String| format!("--{key}={word}");
         match (takes, value) {
-            (Takes::Yes, Value::Bool(true)) => Ok(vec![format!("--{key}")]),
-            (Takes::Yes, Value::Bool(false)) => Ok(Vec::new()),
-            (Takes::Yes, _) => {
-                Err(place.fault(format_args!("{key} is either on or off"), "write true or false"))
+            (Takes::Bool, TomlValue::Bool(true)) => Ok(vec![format!("--{key}")]),
+            (Takes::Bool, TomlValue::Bool(false)) => Ok(Vec::new()),
+            (Takes::Bool, _) => {
+                Err(position.fault(format_args!("{key} is true or false"), "write true or false"))
             }
-            // Written in octal, as it is meant.
-            (Takes::One, Value::Number(digits, 8)) if key == "umask" => Ok(vec![with(digits.clone())]),
+            // The option is in octal, too.
+            (Takes::One, TomlValue::Number(digits, 8)) if key == "umask" => Ok(vec![with(digits.clone())]),
             (Takes::One, value) => value.word().map(|word| vec![with(word)]).ok_or_else(|| {
-                place.fault(format_args!("{key} takes one value"), format_args!("write {key} = \"VALUE\""))
+                position.fault(format_args!("{key} takes one value"), format_args!("write {key} = \"VALUE\""))
             }),
             (Takes::Many, value) => {
                 many(value).map(|words| words.into_iter().map(with).collect()).ok_or_else(|| {
-                    place.fault(
+                    position.fault(
                         format_args!("{key} takes names and texts"),
                         format_args!("write {key} = {{ NAME = \"VALUE\" }}, or a list of texts"),
                     )
@@ -91,22 +117,22 @@ impl Keys {
     }
 }
 
-fn many(value: &Value) -> Option<Vec<String>> {
+fn many(value: &TomlValue) -> Option<Vec<String>> {
     match value {
-        Value::Table(table) => {
+        TomlValue::Table(table) => {
             table.iter().map(|(name, value)| Some(format!("{name}={}", value.word()?))).collect()
         }
         value => value.words(),
     }
 }
 
-/// The known name that is most like this one, if one is.
+/// The known name that is most similar to this one, if one is similar enough.
 pub(super) fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
-    let likeness = |other: &str| strsim::jaro_winkler(name, other);
-    known.max_by(|a, b| likeness(a).total_cmp(&likeness(b))).filter(|best| likeness(best) > 0.8)
+    let similarity = |other: &str| strsim::jaro_winkler(name, other);
+    known.max_by(|a, b| similarity(a).total_cmp(&similarity(b))).filter(|best| similarity(best) > 0.8)
 }
 
-/// Whether an error of the command line is about this option.
+/// Whether a message of the parser is about this option.
 pub(super) fn is_blamed(error: &clap::Error, key: &str) -> bool {
     let is_it = |arg: &str| arg.strip_prefix("--").and_then(|arg| arg.split([' ', '=']).next()) == Some(key);
     match error.get(ContextKind::InvalidArg) {
@@ -116,7 +142,7 @@ pub(super) fn is_blamed(error: &clap::Error, key: &str) -> bool {
     }
 }
 
-/// What was said of `--option <VALUE>`, said of `option`.
+/// A message about `--option <VALUE>` as one about the key `option`.
 pub(super) fn without_dashes(text: &str) -> String {
     let mut said = String::with_capacity(text.len());
     for (number, part) in text.split("'--").enumerate() {
@@ -138,7 +164,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn options_are_named_as_in_a_file() {
+    fn messages_about_options_become_messages_about_keys() {
         for (typed, meant) in [
             ("invalid value 'x' for '--backlog <N>': no", "invalid value 'x' for 'backlog': no"),
             (
@@ -152,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn misspelt_names_have_a_neighbour() {
+    fn a_misspelt_name_has_a_similar_one() {
         let known = ["max-connections", "max-connections-per-source", "backlog", "env"];
         for (typed, meant) in [
             ("max-conections", Some("max-connections")),

@@ -1,79 +1,73 @@
-//! `tine.toml`: many services in one file, or in one and a directory of others.
+//! `tine.toml`: several services in a file, or in a file and directories of others.
 //!
-//! A key is an option of `tine serve` under the same name, and is read by the same code: each service is
-//! turned into the words of a command line. So no option can be missing here, or mean something else.
+//! A key is an option of `tine serve` of the same name, read by the same code: each service is
+//! translated into the words of a command line. So the file has every option, with the same
+//! meaning.
 
 mod document;
 mod keys;
+mod position;
 pub mod print;
 mod value;
 
 use std::path::Path;
-use std::rc::Rc;
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args as _, FromArgMatches};
-use tine::{Address, Error};
+use tine::Address;
 
+use crate::args::logging::LogOptions;
+use crate::args::readiness::ReadinessOptions;
 use crate::args::{Serve, said};
+use crate::error::Error;
 use document::{Document, Section};
-use keys::{Keys, SERVER_WIDE};
+use keys::Keys;
+pub use position::Position;
 use value::Entry;
 
-/// A configuration, every value of which is well formed. Whether users, programs and addresses exist is seen
-/// when it is checked or served.
+/// A configuration, every value of which is valid by itself. Whether users, programs and addresses
+/// exist is found when it is checked or served.
 #[derive(Debug)]
 pub struct Config {
     /// The options that concern the server as a whole.
-    pub server: Serve,
-    /// In the order of the file, then of the files included.
-    pub services: Vec<Service>,
-    wide: ArgMatches,
+    pub server: ServerConfig,
+    /// The services, in the order of the file, then of the included files.
+    pub services: Vec<ServiceConfig>,
+    server_wide: ArgMatches,
+}
+
+/// The options that concern the server as a whole.
+#[derive(Debug)]
+pub struct ServerConfig {
+    /// The log.
+    pub log: LogOptions,
+    /// Readiness.
+    pub readiness: ReadinessOptions,
 }
 
 /// A service.
 #[derive(Debug)]
-pub struct Service {
-    /// Its name, which stands in the log.
+pub struct ServiceConfig {
+    /// Its name, which is in each line of its log.
     pub name: String,
-    /// Where it begins.
-    pub place: Place,
-    /// What would be typed for it alone.
+    /// Its beginning.
+    pub position: Position,
+    /// Its options.
     pub args: Serve,
     matches: ArgMatches,
 }
 
-/// A line of a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
-    file: Rc<Path>,
-    line: usize,
-}
-
-impl std::fmt::Display for Place {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}:{}", self.file.display(), self.line)
-    }
-}
-
-impl Place {
-    /// What is wrong here, and the next move.
-    fn fault(&self, what: impl std::fmt::Display, next: impl std::fmt::Display) -> Error {
-        Error::usage(format_args!("{self}: {what}"), next)
-    }
-}
-
 impl Config {
-    /// Reads a file, and those that it includes.
+    /// Reads a file and the files that it includes.
     ///
     /// # Errors
-    /// They cannot be read, or something in them makes no sense: file, line, reason, next move.
+    /// A file cannot be read, or has a fault.
     pub fn read(file: &Path) -> Result<Config, Error> {
         let text = read(file)?;
         Config::parse(&text, file)
     }
 
-    /// Reads the text of a file; only what it includes is looked for.
+    /// Reads the text of a file, and the files that it includes.
     ///
     /// # Errors
     /// As [`Config::read`].
@@ -84,13 +78,14 @@ impl Config {
             let more = Document::parse(&read(&included)?, &included, &keys)?;
             document.services.extend(more.only_services()?);
         }
-        let (wide, server) = serve(&document.server, &[], &[], &keys, None)?;
-        let mut services: Vec<Service> = Vec::new();
+        let (server_wide, server) = serve(&document.server, &[], &[], &keys, None)?;
+        let server = ServerConfig { log: server.log, readiness: server.readiness };
+        let mut services: Vec<ServiceConfig> = Vec::new();
         for section in &document.services {
-            let service = Service::from(section, &document, &keys)?;
+            let service = ServiceConfig::from(section, &document, &keys)?;
             if let Some(other) = services.iter().find(|other| other.name == service.name) {
-                return Err(section.place.fault(
-                    format_args!("there is a service {} already, at {}", section.name, other.place),
+                return Err(section.position.fault(
+                    format_args!("there is a service {} already, at {}", section.name, other.position),
                     "give one of them another name",
                 ));
             }
@@ -99,42 +94,44 @@ impl Config {
         same_address(&services)?;
         if services.is_empty() {
             return Err(Error::usage(
-                format_args!("{}: no service is described", file.display()),
+                format_args!("{}: there is no service", file.display()),
                 "add one, as [services.echo] with the line listen = 9999",
             ));
         }
-        Ok(Config { server, services, wide })
+        Ok(Config { server, services, server_wide })
     }
 
-    /// The same, with what was typed about the server as a whole in place of what the file says.
+    /// The same with the options of the command line about the server as a whole, which take
+    /// precedence.
     ///
     /// # Errors
-    /// Something else was typed, which the file is to say.
+    /// There is another option, which belongs in the file.
     pub fn with_typed(mut self, args: Serve, typed: &ArgMatches) -> Result<Config, Error> {
         let is_typed = |id: &str| typed.value_source(id) == Some(ValueSource::CommandLine);
         let given: Vec<String> =
             typed.ids().map(clap::Id::as_str).filter(|id| is_typed(id)).map(as_key).collect();
-        if let Some(other) = given.iter().find(|key| *key != "config" && !SERVER_WIDE.contains(&key.as_str()))
-        {
+        let keys = Keys::new();
+        if let Some(other) = given.iter().find(|key| *key != "config" && !keys.is_server_wide(key)) {
             return Err(Error::usage(
-                format_args!("{other} was typed beside --config"),
-                "write it into the file; beside it, only the options of the log and of readiness can be given",
+                format_args!("{other} is not possible beside --config"),
+                "write it into the file; only the options of the log and of readiness are possible beside it",
             ));
         }
         let is_given = |keys: &[&str]| given.iter().any(|key| keys.contains(&key.as_str()));
+        let (log, readiness) = (&mut self.server.log, &mut self.server.readiness);
         if is_given(&["log"]) {
-            self.server.log = args.log;
+            log.log = args.log.log;
         }
         if is_given(&["verbose", "quiet"]) {
-            (self.server.verbose, self.server.quiet) = (args.verbose, args.quiet);
+            (log.verbose, log.quiet) = (args.log.verbose, args.log.quiet);
         }
-        self.server.print_ports |= args.print_ports;
-        self.server.ready_fd = args.ready_fd.or(self.server.ready_fd);
+        readiness.print_ports |= args.readiness.print_ports;
+        readiness.ready_fd = args.readiness.ready_fd.or(readiness.ready_fd);
         Ok(self)
     }
 }
 
-/// The name of an option by its id.
+/// The key of an option, by the option's id.
 fn as_key(id: &str) -> String {
     id.replace('_', "-")
 }
@@ -143,54 +140,52 @@ fn read(file: &Path) -> Result<String, Error> {
     std::fs::read_to_string(file).map_err(|why| {
         let what = format_args!("cannot read {}", file.display()).to_string();
         match why.kind() {
-            std::io::ErrorKind::NotFound => {
-                Error::usage(format!("{what}: there is no such file"), "name one that exists")
-            }
+            std::io::ErrorKind::NotFound => Error::usage(format!("{what}: no such file"), "check the path"),
             std::io::ErrorKind::InvalidData => {
-                Error::usage(format!("{what}: it is not UTF-8"), "TOML is UTF-8")
+                Error::usage(format!("{what}: it is not UTF-8"), "convert it: TOML is UTF-8")
             }
-            _ => Error::system(what, &why, "make it a readable file"),
+            _ => Error::system(what, &why, "make it readable"),
         }
     })
 }
 
-impl Service {
-    fn from(section: &Section, document: &Document, keys: &Keys) -> Result<Service, Error> {
+impl ServiceConfig {
+    fn from(section: &Section, document: &Document, keys: &Keys) -> Result<ServiceConfig, Error> {
         let (listen, program) = (section.addresses()?, section.program()?);
         if listen.is_empty() {
-            return Err(section.place.fault(
+            return Err(section.position.fault(
                 format_args!("service {} has no address", section.name),
                 "add one, as listen = 9999 or listen = [\"127.0.0.1:9999\", \"unix:/run/it\"]",
             ));
         }
         if program.is_empty()
-            && let Some(entry) = section.options.iter().find(|entry| keys.is_about_a_program(&entry.key))
+            && let Some(entry) = section.options.iter().find(|entry| keys.needs_program(&entry.key))
         {
-            return Err(entry.place.fault(
-                format_args!("{} is about a program, and service {} has none", entry.key, section.name),
-                "add program = [\"NAME\", \"ARGUMENT\"], or take this line away",
+            return Err(entry.position.fault(
+                format_args!("`{}` applies only to services with a `program`", entry.key),
+                "add program = [\"NAME\", \"ARGUMENT\"], or remove this line",
             ));
         }
         let fits = |entry: &&Entry| match program.is_empty() {
-            true => !keys.is_about_a_program(&entry.key),
+            true => !keys.needs_program(&entry.key),
             false => entry.key != "service",
         };
-        // What the service says itself takes the place of a default, but that variables are added.
+        // A key of the service replaces the default, except that variables are added.
         let own = |key: &str| key != "env" && section.options.iter().any(|entry| entry.key == key);
         let defaults = document.defaults.iter().filter(|entry| !own(&entry.key)).filter(fits);
         let options: Vec<Entry> = defaults.chain(&section.options).cloned().collect();
-        let (matches, args) = serve(&options, &listen, &program, keys, Some(&section.place))?;
-        Ok(Service { name: section.name.clone(), place: section.place.clone(), args, matches })
+        let (matches, args) = serve(&options, &listen, &program, keys, Some(&section.position))?;
+        Ok(ServiceConfig { name: section.name.clone(), position: section.position.clone(), args, matches })
     }
 }
 
-/// What these entries would be as a command line, read as one.
+/// Parses entries as the words of a command line.
 fn serve(
     entries: &[Entry],
     addresses: &[String],
     program: &[String],
     keys: &Keys,
-    place: Option<&Place>,
+    position: Option<&Position>,
 ) -> Result<(ArgMatches, Serve), Error> {
     let mut words = Vec::new();
     for entry in entries {
@@ -208,23 +203,24 @@ fn serve(
     parsed.map_err(|error| {
         let entry = entries.iter().rev().find(|entry| keys::is_blamed(&error, &entry.key));
         let what = keys::without_dashes(&said(&error));
-        match entry.map(|entry| &entry.place).or(place) {
-            Some(place) => place.fault(what, "see `tine serve --help`"),
+        match entry.map(|entry| &entry.position).or(position) {
+            Some(position) => position.fault(what, "see `tine serve --help`"),
             None => Error::usage(what, "see `tine serve --help`"),
         }
     })
 }
 
-/// Refuses two services at one address, which would be found out late.
-fn same_address(services: &[Service]) -> Result<(), Error> {
-    let mut seen: Vec<(Address, &Service)> = Vec::new();
+/// Refuses two services with the same address, before the second bind fails.
+fn same_address(services: &[ServiceConfig]) -> Result<(), Error> {
+    let mut seen: Vec<(Address, &ServiceConfig)> = Vec::new();
     for service in services {
         for text in &service.args.addresses {
-            let address = text.parse::<Address>().map_err(|error| error.within(&service.place))?;
+            let address =
+                text.parse::<Address>().map_err(|error| Error::from(error).within(&service.position))?;
             let chosen_later = matches!(address, Address::Tcp { port: 0, .. });
             if let Some((_, other)) = seen.iter().find(|(other, _)| *other == address && !chosen_later) {
-                return Err(service.place.fault(
-                    format_args!("{address} is served by {} already, at {}", other.name, other.place),
+                return Err(service.position.fault(
+                    format_args!("{address} is served by {} already, at {}", other.name, other.position),
                     "give one of them another address",
                 ));
             }
@@ -251,7 +247,7 @@ mod tests {
     #[test]
     fn the_example_has_every_key() {
         let keys = Keys::new();
-        for key in keys.all(true).chain(keys.all(false)) {
+        for key in keys.all() {
             let is_there = |line: &str| line.trim_start_matches("# ").starts_with(&format!("{} =", key.name));
             assert!(EXAMPLE.lines().any(is_there), "docs/tine.toml has no line for {}", key.name);
         }
@@ -275,10 +271,10 @@ mod tests {
         )
         .expect("it makes sense");
         let [a, b] = config.services.as_slice() else { panic!("two services") };
-        assert_eq!((a.name.as_str(), a.args.backlog, a.args.titles), ("a", 8, false));
-        assert_eq!(a.args.service, crate::args::Service::Time);
-        assert_eq!((b.args.backlog, b.args.titles), (7, true));
-        assert_eq!(b.args.program.stderr, crate::args::program::Stderr::Null);
+        assert_eq!((a.name.as_str(), a.args.sockets.backlog, a.args.processes.titles), ("a", 8, false));
+        assert_eq!(a.args.service.name, "time");
+        assert_eq!((b.args.sockets.backlog, b.args.processes.titles), (7, true));
+        assert_eq!(b.args.program.stderr, tine::Stderr::Null);
         assert_eq!(b.args.program.umask, Some(0o22));
         let env: Vec<_> =
             b.args.program.env.iter().map(|(name, value)| (name.as_str(), value.as_deref())).collect();
@@ -288,11 +284,11 @@ mod tests {
     #[test]
     fn faults_say_where_and_what() {
         for (text, line, words) in [
-            ("", 0, "no service is described"),
+            ("", 0, "there is no service"),
             ("x", 1, "TOML"),
             ("[services.a]\nlisten = 1\nlisten = 2", 3, "duplicate"),
-            ("\nlogg = 'text'", 2, "is log meant?"),
-            ("colour = 1", 1, "docs/tine.toml"),
+            ("\nlogg = 'text'", 2, "did you mean `log`?"),
+            ("colour = 1", 1, "see `tine serve --help`"),
             ("spares = 1", 1, "move it into a section"),
             ("services = 1", 1, "[services.NAME]"),
             ("defaults = 1", 1, "[defaults]"),
@@ -301,7 +297,7 @@ mod tests {
             ("include = 'no such directory'", 1, "no such file or directory"),
             ("log = 'xml'\n[services.a]\nlisten = 1", 1, "invalid value 'xml' for 'log'"),
             ("verbose = true\nquiet = true\n[services.a]\nlisten = 1", 1, "cannot be used with"),
-            ("[services.'a b']\nlisten = 1", 1, "name of a service"),
+            ("[services.'a b']\nlisten = 1", 1, "invalid name of a service"),
             ("[services.a]", 1, "has no address"),
             ("[services.a]\nlisten = 70000", 1, "port"),
             ("[services.a]\nlisten = '-1'", 2, "dash"),
@@ -311,16 +307,20 @@ mod tests {
                 3,
                 "served by a already, at tine.toml:1",
             ),
-            ("[services.a]\nlisten = 1\nmax-conections = 5", 3, "is max-connections meant?"),
+            ("[services.a]\nlisten = 1\nmax-conections = 5", 3, "did you mean `max-connections`?"),
             ("[services.a]\nlisten = 1\nmax-connections = 0", 3, "invalid value '0' for 'max-connections'"),
             ("[services.a]\nlisten = 1\nmax-connections = [1]", 3, "takes one value"),
             ("[services.a]\nlisten = 1\nmax-connections = 1979-05-27", 3, "takes one value"),
             ("[services.a]\nlisten = 1\nidle-timeout = 5", 3, "10s"),
             ("[services.a]\nlisten = 1\ntitles = 1", 3, "true or false"),
             ("[services.a]\nlisten = 1\nlog = 'json'", 3, "top of the file"),
+            ("[services.a]\nlisten = 1\nlogg = 'json'", 3, "did you mean `log`? then move it to the top"),
+            ("[services.a]\nlisten = 1\nincldue = 'x'", 3, "did you mean `include`? then move it to the top"),
+            ("max-conections = 1", 1, "did you mean `max-connections`? then move it into a section"),
+            ("[defaults]\nlistne = 1", 2, "did you mean `listen`? then move it to [services.NAME]"),
             ("[services.a]\nlisten = 1\nconfig = 'x'", 3, "no key config"),
             ("[services.a]\nlisten = 1\nhelp = true", 3, "no key help"),
-            ("[services.a]\nlisten = 1\nstderr = 'log'", 3, "is about a program"),
+            ("[services.a]\nlisten = 1\nstderr = 'log'", 3, "applies only to services with a `program`"),
             ("[services.a]\nlisten = 1\nprogram = 'cat -u'", 3, "list of words"),
             ("[services.a]\nlisten = 1\nprogram = []", 3, "list of words"),
             ("[services.a]\nlisten = 1\nprogram = [\"a\\u0000b\"]", 3, "zero byte"),
@@ -333,7 +333,7 @@ mod tests {
             ("[services.a]\nlisten = 1\nprogram = ['cat']\nenv = 5.5\nlimit-as = '1X'", 5, "'1X' is no size"),
             ("[defaults]\nlisten = 1", 2, "move it to [services.NAME]"),
             ("[defaults]\nlog = 'json'", 2, "top of the file"),
-            ("[defaults]\nbaklog = 1", 2, "is backlog meant?"),
+            ("[defaults]\nbaklog = 1", 2, "did you mean `backlog`?"),
         ] {
             let error = parse(text).expect_err(text);
             let said = error.to_string();

@@ -1,4 +1,4 @@
-//! A configuration as it was understood: every value in force, as TOML that means the same.
+//! A configuration as it was understood: an equivalent one, with the values of all keys in effect.
 
 use std::fmt::{self, Display};
 
@@ -6,23 +6,23 @@ use clap::ArgMatches;
 use clap::parser::ValueSource;
 use toml_writer::ToTomlValue;
 
-use super::keys::{Key, Keys, Takes};
-use super::{Config, Service, as_key};
+use super::keys::{Key, Keys, Scope, Takes};
+use super::{Config, ServiceConfig, as_key};
 
 impl Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let keys = Keys::new();
-        for key in keys.all(true) {
-            print(f, key, &self.wide)?;
+        for key in keys.all().filter(|key| key.scope == Scope::Server) {
+            print(f, key, &self.server_wide)?;
         }
         for service in &self.services {
-            write!(f, "\n# {}\n{}", service.place, Named(service, &keys))?;
+            write!(f, "\n# {}\n{}", service.position, Named(service, &keys))?;
         }
         Ok(())
     }
 }
 
-struct Named<'a>(&'a Service, &'a Keys);
+struct Named<'a>(&'a ServiceConfig, &'a Keys);
 
 impl Display for Named<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -34,15 +34,16 @@ impl Display for Named<'_> {
         if !program.is_empty() {
             writeln!(f, "program = {}", list(program.iter().map(AsRef::as_ref)))?;
         }
-        let fits = |key: &&Key| match program.is_empty() {
-            true => !keys.is_about_a_program(&key.name),
-            false => key.name != "service",
+        let fits = |key: &&Key| match key.scope {
+            Scope::Server => false,
+            Scope::Service => program.is_empty() || key.name != "service",
+            Scope::Program => !program.is_empty(),
         };
-        keys.all(false).filter(fits).try_for_each(|key| print(f, key, &service.matches))
+        keys.all().filter(fits).try_for_each(|key| print(f, key, &service.matches))
     }
 }
 
-/// A line for what was set or has a default; none for what is off.
+/// The line of a key that is set or has a default.
 fn print(f: &mut fmt::Formatter<'_>, key: &Key, matches: &ArgMatches) -> fmt::Result {
     let id = matches.ids().find(|id| as_key(id.as_str()) == key.name);
     let Some(id) = id.filter(|id| matches.value_source(id.as_str()).is_some()) else { return Ok(()) };
@@ -53,7 +54,7 @@ fn print(f: &mut fmt::Formatter<'_>, key: &Key, matches: &ArgMatches) -> fmt::Re
         .map(|value| value.to_string_lossy().into_owned())
         .collect();
     match (key.takes, raw.as_slice()) {
-        (Takes::Yes, _) => {
+        (Takes::Bool, _) => {
             let set = matches.value_source(id.as_str()) != Some(ValueSource::DefaultValue);
             writeln!(f, "{} = {set}", key.name)
         }
@@ -63,7 +64,7 @@ fn print(f: &mut fmt::Formatter<'_>, key: &Key, matches: &ArgMatches) -> fmt::Re
     }
 }
 
-/// A number where it reads as the same one, else a text.
+/// A number if it is written in the same way in TOML, else a text.
 pub fn scalar(word: &str) -> String {
     match word.parse::<i64>() {
         Ok(number) if number.to_string() == word => word.to_owned(),
@@ -71,18 +72,18 @@ pub fn scalar(word: &str) -> String {
     }
 }
 
-/// Words as a list of TOML.
+/// Words as a TOML list.
 pub fn list<'w>(words: impl Iterator<Item = &'w str>) -> String {
     let words: Vec<String> = words.map(text).collect();
     format!("[{}]", words.join(", "))
 }
 
-/// A word as a text of TOML.
+/// A word as a TOML text.
 pub fn text(word: &str) -> String {
     word.to_toml_value()
 }
 
-/// A name that may have a dot, which would divide it.
+/// A name as a TOML key: a dot would divide it, so such a name is quoted.
 pub fn text_key(name: &str) -> String {
     if name.contains('.') { text(name) } else { name.to_owned() }
 }

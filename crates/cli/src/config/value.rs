@@ -1,38 +1,38 @@
-//! What TOML can say, as far as an option can be meant by it.
+//! The values of TOML, as far as an option can have them.
 
 use std::ops::Range;
 use std::path::Path;
 use std::rc::Rc;
 
-use tine::Error;
+use crate::error::Error;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
-use super::Place;
+use super::Position;
 
 /// A key and its value.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub(super) key: String,
-    pub(super) place: Place,
-    pub(super) value: Value,
+    pub(super) position: Position,
+    pub(super) value: TomlValue,
 }
 
 /// A value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Value {
+pub(super) enum TomlValue {
     Text(String),
-    /// Its digits, and what they count by.
+    /// Its digits, and their base.
     Number(String, u32),
     Bool(bool),
-    List(Vec<Value>),
-    Table(Vec<(String, Value)>),
-    /// A date, which no option takes.
+    List(Vec<TomlValue>),
+    Table(Vec<(String, TomlValue)>),
+    /// A date, which is no option's value.
     Other,
 }
 
-/// A file while it is read.
-pub(super) struct Source<'a> {
+/// The text of a file, for positions in it.
+pub(super) struct TomlSource<'a> {
     pub(super) file: Rc<Path>,
     pub(super) text: &'a str,
 }
@@ -40,20 +40,21 @@ pub(super) struct Source<'a> {
 /// A table's keys and values, in the order of the file.
 type Ordered<'t, 'i> = Vec<(&'t Spanned<DeString<'i>>, &'t Spanned<DeValue<'i>>)>;
 
-impl Source<'_> {
-    pub(super) fn place(&self, span: &Range<usize>) -> Place {
+impl TomlSource<'_> {
+    pub(super) fn position(&self, span: &Range<usize>) -> Position {
         let before = &self.text.as_bytes()[..span.start.min(self.text.len())];
-        Place { file: Rc::clone(&self.file), line: 1 + before.iter().filter(|byte| **byte == b'\n').count() }
+        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+        Position::new(Rc::clone(&self.file), line)
     }
 
     pub(super) fn entry(&self, key: &Spanned<DeString>, value: &Spanned<DeValue>) -> Result<Entry, Error> {
-        let place = self.place(&key.span());
+        let position = self.position(&key.span());
         let key = key.get_ref().to_string();
-        let value = Value::from(value.get_ref());
+        let value = TomlValue::from(value.get_ref());
         if value.has_zero_byte() {
-            return Err(place.fault(format_args!("there is a zero byte in {key}"), "take it away"));
+            return Err(position.fault(format_args!("{key} contains a zero byte"), "remove it"));
         }
-        Ok(Entry { key, place, value })
+        Ok(Entry { key, position, value })
     }
 }
 
@@ -64,19 +65,21 @@ pub(super) fn in_order<'t, 'i>(table: &'t DeTable<'i>) -> Ordered<'t, 'i> {
     entries
 }
 
-impl Value {
-    fn from(value: &DeValue) -> Value {
+impl TomlValue {
+    fn from(value: &DeValue) -> TomlValue {
         match value {
-            DeValue::String(text) => Value::Text(text.to_string()),
-            DeValue::Integer(number) => Value::Number(number.as_str().to_owned(), number.radix()),
-            DeValue::Float(number) => Value::Text(number.as_str().to_owned()),
-            DeValue::Boolean(yes) => Value::Bool(*yes),
-            DeValue::Datetime(_) => Value::Other,
-            DeValue::Array(list) => Value::List(list.iter().map(|one| Value::from(one.get_ref())).collect()),
-            DeValue::Table(table) => Value::Table(
+            DeValue::String(text) => TomlValue::Text(text.to_string()),
+            DeValue::Integer(number) => TomlValue::Number(number.as_str().to_owned(), number.radix()),
+            DeValue::Float(number) => TomlValue::Text(number.as_str().to_owned()),
+            DeValue::Boolean(yes) => TomlValue::Bool(*yes),
+            DeValue::Datetime(_) => TomlValue::Other,
+            DeValue::Array(list) => {
+                TomlValue::List(list.iter().map(|one| TomlValue::from(one.get_ref())).collect())
+            }
+            DeValue::Table(table) => TomlValue::Table(
                 in_order(table)
                     .into_iter()
-                    .map(|(key, value)| (key.get_ref().to_string(), Value::from(value.get_ref())))
+                    .map(|(key, value)| (key.get_ref().to_string(), TomlValue::from(value.get_ref())))
                     .collect(),
             ),
         }
@@ -84,29 +87,29 @@ impl Value {
 
     fn has_zero_byte(&self) -> bool {
         match self {
-            Value::Text(text) => text.contains('\0'),
-            Value::List(list) => list.iter().any(Value::has_zero_byte),
-            Value::Table(table) => {
+            TomlValue::Text(text) => text.contains('\0'),
+            TomlValue::List(list) => list.iter().any(TomlValue::has_zero_byte),
+            TomlValue::Table(table) => {
                 table.iter().any(|(key, value)| key.contains('\0') || value.has_zero_byte())
             }
-            Value::Number(..) | Value::Bool(_) | Value::Other => false,
+            TomlValue::Number(..) | TomlValue::Bool(_) | TomlValue::Other => false,
         }
     }
 
-    /// What would be typed for it; `None` where that is no single word.
+    /// The value as a word of a command line; `None` if it is not a single word.
     pub(super) fn word(&self) -> Option<String> {
         match self {
-            Value::Text(text) => Some(text.clone()),
-            Value::Number(digits, 10) => Some(digits.clone()),
-            Value::Number(digits, radix) => Some(i64::from_str_radix(digits, *radix).ok()?.to_string()),
-            Value::Bool(_) | Value::List(_) | Value::Table(_) | Value::Other => None,
+            TomlValue::Text(text) => Some(text.clone()),
+            TomlValue::Number(digits, 10) => Some(digits.clone()),
+            TomlValue::Number(digits, radix) => Some(i64::from_str_radix(digits, *radix).ok()?.to_string()),
+            TomlValue::Bool(_) | TomlValue::List(_) | TomlValue::Table(_) | TomlValue::Other => None,
         }
     }
 
-    /// The words of a list; one word is a list, too.
+    /// The words of a list; a single word counts as a list.
     pub(super) fn words(&self) -> Option<Vec<String>> {
         match self {
-            Value::List(list) => list.iter().map(Value::word).collect(),
+            TomlValue::List(list) => list.iter().map(TomlValue::word).collect(),
             value => value.word().map(|word| vec![word]),
         }
     }

@@ -6,7 +6,8 @@ use super::World;
 
 /// The blocks that an entry of xinetd's `only_from` stands for; `None` where it is no address.
 ///
-/// `1.2.3.4`, `1.2.3.0` (zeros at the end stand for anything), `1.2.{3,4}`, `1.2.3.0/24`, `2001:db8::/32`.
+/// `1.2.3.4`, `1.2.3.0` (zeros at the end stand for anything), `1.2.{3,4}`, `1.2.3.0/24`,
+/// `2001:db8::/32`.
 pub(super) fn blocks(text: &str) -> Option<Vec<String>> {
     if let Some((start, rest)) = text.split_once('{') {
         let inner = rest.strip_suffix('}')?;

@@ -1,18 +1,22 @@
 //! `inetd.conf`, as inetd(8) of the BSDs and of GNU read it.
 
-use super::addresses::{listen, port};
-use super::service::{BUILT_IN, Service, What};
-use super::{Import, Item, Place, World};
+use std::path::Path;
+use std::rc::Rc;
 
-/// What `update-inetd` puts before a line that is not to count.
+use super::addresses::{listen, port};
+use super::service::{ImportedService, ServedBy};
+use super::{Import, ImportedItem, World};
+use crate::config::Position;
+
+/// ServedBy `update-inetd` puts before a line that is not to count.
 const OFF: &str = "#<off>#";
 
-/// Imports the text of a file. `all`: also the lines that have been switched off.
+/// Imports the text of a file; with `all`, the disabled lines, too.
 pub fn import(text: &str, file: &str, world: &dyn World, all: bool) -> Import {
     let mut import = Import::default();
     let mut host = None;
     for (number, line) in text.lines().enumerate() {
-        let place = Place { file: file.to_owned(), line: number + 1 };
+        let position = Position::new(Rc::from(Path::new(file)), number + 1);
         let (line, is_off) = match line.trim_start().strip_prefix(OFF) {
             Some(rest) => (rest.trim(), true),
             None => (line.trim(), false),
@@ -21,7 +25,11 @@ pub fn import(text: &str, file: &str, world: &dyn World, all: bool) -> Import {
             continue;
         }
         if line.contains('\0') {
-            import.items.push(Item::Left(place, "a line".into(), "there is a zero byte in it".into()));
+            import.items.push(ImportedItem::Left(
+                position,
+                "a line".into(),
+                "there is a zero byte in it".into(),
+            ));
             continue;
         }
         let words: Vec<&str> = line.split_whitespace().collect();
@@ -34,19 +42,28 @@ pub fn import(text: &str, file: &str, world: &dyn World, all: bool) -> Import {
         }
         let name = words[0].rsplit(':').next().unwrap_or_default().to_owned();
         if is_off && !all {
-            import.items.push(Item::Left(place, name, "it is switched off; --all imports it, too".into()));
+            import.items.push(ImportedItem::Left(
+                position,
+                name,
+                "it is switched off; --all imports it, too".into(),
+            ));
             continue;
         }
-        import.items.push(match one(&words, &place, host.as_deref(), world) {
-            Ok(service) => Item::Served(service),
-            Err(why) => Item::Left(place, name, why),
+        import.items.push(match one(&words, &position, host.as_deref(), world) {
+            Ok(service) => ImportedItem::Served(service),
+            Err(why) => ImportedItem::Left(position, name, why),
         });
     }
     import.finish()
 }
 
-/// One line: service, kind of socket, protocol, flags, user, program, its words from its name on.
-fn one(words: &[&str], place: &Place, host: Option<&str>, world: &dyn World) -> Result<Service, String> {
+/// One line: service, socket type, protocol, flags, user, program, arguments from its name on.
+fn one(
+    words: &[&str],
+    position: &Position,
+    host: Option<&str>,
+    world: &dyn World,
+) -> Result<ImportedService, String> {
     let [service, kind, protocol, flags, user, program, words @ ..] = words else {
         return Err("it has fewer than six columns".into());
     };
@@ -58,7 +75,7 @@ fn one(words: &[&str], place: &Place, host: Option<&str>, world: &dyn World) -> 
         "tcp4" => Some("0.0.0.0"),
         "tcp6" | "tcp6only" => Some("[::]"),
         "unix" => {
-            let mut found = with_program("unix", service, place, program, words)?;
+            let mut found = with_program("unix", service, position, program, words)?;
             found.listen.push(format!("unix:{service}"));
             limits(&mut found, flags, user);
             return Ok(found);
@@ -74,7 +91,7 @@ fn one(words: &[&str], place: &Place, host: Option<&str>, world: &dyn World) -> 
     }
     let number =
         port(name, world).ok_or_else(|| format!("there is no port of the name {name}; write a number"))?;
-    let mut found = with_program(name, service, place, program, words)?;
+    let mut found = with_program(name, service, position, program, words)?;
     found.listen = match (hosts, family) {
         (Some(hosts), _) => hosts.split(',').map(|host| listen(host, number)).collect(),
         (None, Some(family)) => vec![format!("{family}:{number}")],
@@ -90,30 +107,31 @@ fn one(words: &[&str], place: &Place, host: Option<&str>, world: &dyn World) -> 
 fn with_program(
     name: &str,
     service: &str,
-    place: &Place,
+    position: &Position,
     program: &str,
     words: &[&str],
-) -> Result<Service, String> {
+) -> Result<ImportedService, String> {
     if program == "internal" {
-        let built_in = BUILT_IN.into_iter().find(|known| known == &name);
+        let built_in = crate::services::find(name).map(|service| service.name);
         let built_in = built_in.ok_or_else(|| format!("{name} is not built into tine"))?;
-        return Ok(Service::new(name, place.clone(), What::BuiltIn(built_in)));
+        return Ok(ImportedService::new(name, position.clone(), ServedBy::BuiltIn(built_in)));
     }
     let arguments = words.iter().skip(1).map(|word| (*word).to_owned());
     let all = std::iter::once(program.to_owned()).chain(arguments).collect();
     let name = if name == "unix" { service.rsplit('/').next().unwrap_or(name) } else { name };
-    let mut found = Service::new(name, place.clone(), What::Program(all));
+    let mut found = ImportedService::new(name, position.clone(), ServedBy::Program(all));
     if let Some(argv0) = words.first().filter(|argv0| **argv0 != program) {
         found.set("argv0", *argv0);
     }
-    // As inetd gives it: the client, three times.
+    // inetd gives it the socket as standard error, too.
     found.set("stderr", "client");
     found.set("cwd", "/");
     Ok(found)
 }
 
-/// `nowait.MAX` (GNU, NetBSD), `nowait/CHILDREN/PER-MINUTE/PER-ADDRESS` (FreeBSD), and `user.group` or `user:group/class`.
-fn limits(found: &mut Service, flags: &str, user: &str) {
+/// `nowait.MAX` (GNU, NetBSD), `nowait/CHILDREN/PER-MINUTE/PER-ADDRESS` (FreeBSD), and `user.group`
+/// or `user:group/class`.
+fn limits(found: &mut ImportedService, flags: &str, user: &str) {
     if let Some((_, most)) = flags.split_once('.') {
         found.note(format!(
             "at most {most} connections a minute, and then none for ten minutes: --rate-per-source limits each source instead"
@@ -123,7 +141,6 @@ fn limits(found: &mut Service, flags: &str, user: &str) {
     let mut next = || fields.next().filter(|most| *most > 0);
     if let Some(most) = next() {
         found.set("max-connections", most.to_string());
-        // Its inetd leaves the others in the queue, too.
     }
     if let Some(most) = next() {
         found.set("rate-per-source", format!("{most}/min"));
@@ -136,7 +153,7 @@ fn limits(found: &mut Service, flags: &str, user: &str) {
     if let Some(class) = class {
         found.note(format!("the login class {class}"));
     }
-    if matches!(found.what, What::Program(_)) {
+    if matches!(found.served_by, ServedBy::Program(_)) {
         found.set("user", user);
         group.into_iter().for_each(|group| found.set("group", group));
     }

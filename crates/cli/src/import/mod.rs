@@ -1,4 +1,5 @@
-//! Configurations of other super-servers, as `tine.toml`: what has an equivalent is written down, what has none is named beside it.
+//! Configurations of other super-servers as `tine.toml`, with comments about what has no
+//! equivalent.
 
 mod addresses;
 pub mod inetd;
@@ -10,23 +11,23 @@ use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use service::Service;
+use service::ImportedService;
 use tine::Address;
 
-use crate::config::Config;
+use crate::config::{Config, Position};
 
-/// What has to be looked up for it.
+/// The files, hosts and ports that a configuration refers to.
 pub trait World {
     /// The text of a file that another one names.
     ///
     /// # Errors
-    /// It cannot be read.
+    /// The file or folder cannot be read.
     fn read(&self, file: &Path) -> io::Result<String>;
 
     /// The files in a folder, in the order of their names.
     ///
     /// # Errors
-    /// It cannot be read.
+    /// The file or folder cannot be read.
     fn list(&self, folder: &Path) -> io::Result<Vec<PathBuf>>;
 
     /// The addresses of a host; none if there is no such host.
@@ -36,38 +37,25 @@ pub trait World {
     fn port(&self, name: &str) -> Option<u16>;
 }
 
-/// Where something stands in a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
-    file: String,
-    line: usize,
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.file, self.line)
-    }
-}
-
-/// What became of a service of the file.
+/// The result for a service of the file.
 #[derive(Debug)]
-enum Item {
+enum ImportedItem {
     /// It has an equivalent.
-    Served(Service),
-    /// It has none, or is not to run: its name, and why.
-    Left(Place, String, String),
+    Served(ImportedService),
+    /// It has no equivalent, or is disabled: its name, and the reason.
+    Left(Position, String, String),
 }
 
-/// A file, imported.
+/// An imported file.
 #[derive(Debug, Default)]
 pub struct Import {
-    items: Vec<Item>,
-    /// What concerns no service in particular.
+    items: Vec<ImportedItem>,
+    /// What concerns the file as a whole.
     notes: Vec<String>,
 }
 
 impl Import {
-    /// How many services are served, how many are not, and how much else has no equivalent.
+    /// The numbers of imported services, of services left out, and of notes.
     #[must_use]
     pub fn counts(&self) -> (usize, usize, usize) {
         let served = self.served().count();
@@ -75,25 +63,26 @@ impl Import {
         (served, self.items.len() - served, notes)
     }
 
-    fn served(&self) -> impl Iterator<Item = &Service> {
+    fn served(&self) -> impl Iterator<Item = &ImportedService> {
         self.items.iter().filter_map(|item| match item {
-            Item::Served(service) => Some(service),
-            Item::Left(..) => None,
+            ImportedItem::Served(service) => Some(service),
+            ImportedItem::Left(..) => None,
         })
     }
 
-    /// Leaves out what cannot be read as it stands, and those whose address another one has: `tcp` and `tcp6` often have a line
-    /// each, where here one service has both. Gives services of the same name others.
+    /// Leaves out invalid services, and those whose address another service has: `tcp` and `tcp6`
+    /// often have a line each, and one service of tine has both. Renames services that have the
+    /// same name.
     fn finish(mut self) -> Import {
         let mut names: Vec<String> = Vec::new();
         let mut taken: Vec<(Address, String)> = Vec::new();
         for item in &mut self.items {
-            let Item::Served(service) = item else { continue };
+            let ImportedItem::Served(service) = item else { continue };
             if let Err(error) = Config::parse(&service.to_string(), Path::new("")) {
                 let why = error.to_string();
-                // What is wrong, without a line of a file that nobody has.
+                // The reason without the position, which is in the text made here.
                 let why = why.split_once(": ").map_or(why.as_str(), |(_, why)| why).to_owned();
-                *item = Item::Left(service.place.clone(), service.name.clone(), why);
+                *item = ImportedItem::Left(service.position.clone(), service.name.clone(), why);
                 continue;
             }
             let addresses: Vec<Address> =
@@ -101,10 +90,10 @@ impl Import {
             let other = taken.iter().find(|(address, _)| addresses.contains(address));
             if let Some((address, other)) = other {
                 let why = format!("{other} serves {address} already");
-                *item = Item::Left(service.place.clone(), service.name.clone(), why);
+                *item = ImportedItem::Left(service.position.clone(), service.name.clone(), why);
                 continue;
             }
-            taken.extend(addresses.into_iter().map(|address| (address, service.place.to_string())));
+            taken.extend(addresses.into_iter().map(|address| (address, service.position.to_string())));
             let mut name = service.name.clone();
             let mut number = 2;
             while names.contains(&name) {
@@ -126,10 +115,10 @@ impl fmt::Display for Import {
         }
         for item in &self.items {
             match item {
-                Item::Served(service) => write!(f, "\n{service}")?,
-                Item::Left(place, name, why) => {
+                ImportedItem::Served(service) => write!(f, "\n{service}")?,
+                ImportedItem::Left(position, name, why) => {
                     writeln!(f)?;
-                    comment(f, &format!("{place}: {name} is left out: {why}"))?;
+                    comment(f, &format!("{position}: {name} is left out: {why}"))?;
                 }
             }
         }
@@ -137,7 +126,7 @@ impl fmt::Display for Import {
     }
 }
 
-/// A line that says something to people. What a file says cannot end it.
+/// A comment. Text of the file cannot end it.
 fn comment(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
     let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     writeln!(f, "# {line}")

@@ -1,56 +1,61 @@
-//! A service on its way into a configuration.
+//! A service of another super-server, as a section of a configuration.
 
 use std::fmt;
 
-use super::{Place, comment};
+use super::comment;
+use crate::config::Position;
 use crate::config::print::{list, scalar, text, text_key};
 
-/// What is known of it.
+/// ServedBy is known of it.
 #[derive(Debug)]
-pub(super) struct Service {
+pub(super) struct ImportedService {
     pub(super) name: String,
-    pub(super) place: Place,
+    pub(super) position: Position,
     pub(super) listen: Vec<String>,
-    pub(super) what: What,
-    pub(super) keys: Vec<(&'static str, Value)>,
-    /// What has no equivalent.
+    pub(super) served_by: ServedBy,
+    pub(super) keys: Vec<(&'static str, ImportedValue)>,
+    /// ServedBy has no equivalent.
     pub(super) notes: Vec<String>,
 }
 
-/// What its clients get.
+/// ServedBy its clients get.
 #[derive(Debug)]
-pub(super) enum What {
+pub(super) enum ServedBy {
     BuiltIn(&'static str),
     Program(Vec<String>),
 }
 
 #[derive(Debug)]
-pub(super) enum Value {
+pub(super) enum ImportedValue {
     Yes,
     One(String),
     Many(Vec<String>),
 }
 
-/// The services that are built in.
-pub(super) const BUILT_IN: [&str; 5] = ["echo", "discard", "chargen", "daytime", "time"];
-
-impl Service {
-    pub(super) fn new(name: &str, place: Place, what: What) -> Service {
-        Service { name: fit(name), place, listen: Vec::new(), what, keys: Vec::new(), notes: Vec::new() }
+impl ImportedService {
+    pub(super) fn new(name: &str, position: Position, served_by: ServedBy) -> ImportedService {
+        ImportedService {
+            name: fit(name),
+            position,
+            listen: Vec::new(),
+            served_by,
+            keys: Vec::new(),
+            notes: Vec::new(),
+        }
     }
 
     pub(super) fn set(&mut self, key: &'static str, value: impl Into<String>) {
-        self.keys.push((key, Value::One(value.into())));
+        self.keys.push((key, ImportedValue::One(value.into())));
     }
 
     pub(super) fn set_list(&mut self, key: &'static str, values: Vec<String>) {
         if !values.is_empty() {
-            self.keys.push((key, Value::Many(values)));
+            self.keys.push((key, ImportedValue::Many(values)));
         }
     }
 
     pub(super) fn set_yes(&mut self, key: &'static str) {
-        self.keys.push((key, Value::Yes));
+        self.keys.push((key, ImportedValue::Yes));
     }
 
     pub(super) fn note(&mut self, note: impl Into<String>) {
@@ -58,28 +63,30 @@ impl Service {
     }
 }
 
-/// A name that can be a service's: letters, digits, `-`, `_`, `.`.
+/// A valid name of a service: letters, digits, `-`, `_`, `.`.
 fn fit(name: &str) -> String {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     let name: String = name.chars().take(60).map(|c| if fits(c) { c } else { '-' }).collect();
     if name.is_empty() { "service".into() } else { name }
 }
 
-impl fmt::Display for Service {
+impl fmt::Display for ImportedService {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        comment(f, &self.place.to_string())?;
+        comment(f, &self.position.to_string())?;
         self.notes.iter().try_for_each(|note| comment(f, &format!("  has no equivalent: {note}")))?;
         writeln!(f, "[services.{}]", text_key(&self.name))?;
         writeln!(f, "listen = {}", list(self.listen.iter().map(String::as_str)))?;
-        match &self.what {
-            What::BuiltIn(name) => writeln!(f, "service = {}", text(name))?,
-            What::Program(words) => writeln!(f, "program = {}", list(words.iter().map(String::as_str)))?,
+        match &self.served_by {
+            ServedBy::BuiltIn(name) => writeln!(f, "service = {}", text(name))?,
+            ServedBy::Program(words) => writeln!(f, "program = {}", list(words.iter().map(String::as_str)))?,
         }
         for (key, value) in &self.keys {
             match value {
-                Value::Yes => writeln!(f, "{key} = true")?,
-                Value::One(word) => writeln!(f, "{key} = {}", scalar(word))?,
-                Value::Many(words) => writeln!(f, "{key} = {}", list(words.iter().map(String::as_str)))?,
+                ImportedValue::Yes => writeln!(f, "{key} = true")?,
+                ImportedValue::One(word) => writeln!(f, "{key} = {}", scalar(word))?,
+                ImportedValue::Many(words) => {
+                    writeln!(f, "{key} = {}", list(words.iter().map(String::as_str)))?
+                }
             }
         }
         Ok(())

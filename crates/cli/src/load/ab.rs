@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use crate::error::Error;
 use rustix::process::Signal;
 use serde::Serialize;
-use tine::Error;
 use tine_load::ab::{Comparison, Decision, Round, Side, block};
 use tine_load::counters::in_time_wait;
 use tine_load::crew::{self, Load};

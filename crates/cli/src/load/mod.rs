@@ -9,7 +9,7 @@ mod view;
 
 use std::process::ExitCode;
 
-use tine::Error;
+use crate::error::Error;
 use tine_load::crew;
 use tine_load::plan::{Mode, Population};
 use tine_load::report::Report;

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use tine::Error;
+use crate::error::Error;
 use tine_load::report::{Report, csv::csv, hgrm::hgrm, html::html, text::text};
 
 use crate::args::load::Outputs;

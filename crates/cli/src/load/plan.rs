@@ -2,19 +2,21 @@
 
 use std::time::Duration;
 
-use tine::{Address, Error};
+use tine::Address;
+
+use crate::error::Error;
 use tine_load::crew::Load;
 use tine_load::plan::{Arrivals, Close, MessageText, Mode, Plan, Population};
 use tine_load::script::scripts;
 use tine_load::target::{Block, Place, Sources};
 
 use crate::args::load::{self, Options};
-use crate::places::places;
+use crate::resolve::resolve;
 
 /// The load, with every default filled in, and its addresses looked up.
 pub fn load(populations: Vec<Population>, addresses: &[String], options: &Options) -> Result<Load, Error> {
     let parsed: Vec<Address> = addresses.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
-    let targets = parsed.iter().map(places).collect::<Result<Vec<_>, _>>()?;
+    let targets = parsed.iter().map(resolve).collect::<Result<Vec<_>, _>>()?;
     let plan = plan(populations, addresses, options);
     let scripts = scripts(&plan)
         .map_err(|why| Error::usage(format_args!("bad load: {why}"), "see `tine load MODE --help`"))?;

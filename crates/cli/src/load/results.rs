@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use tine::Error;
+use crate::error::Error;
 use tine_load::compare::compare;
 use tine_load::merge::merge;
 use tine_load::report::{Report, SCHEMA};
@@ -48,7 +48,10 @@ pub fn run_merge(args: &Merge) -> Result<ExitCode, Error> {
 
 fn read(path: &Path) -> Result<Report, Error> {
     let text = std::fs::read(path).map_err(|why| {
-        Error::usage(format_args!("cannot read {}: {}", path.display(), tine::reason(&why)), "check the path")
+        Error::usage(
+            format_args!("cannot read {}: {}", path.display(), tine::cli::reason(&why)),
+            "check the path",
+        )
     })?;
     let next = "give a file that `tine load --json` wrote";
     let report: Report = serde_json::from_slice(&text)

@@ -4,8 +4,8 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::error::Error;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process_group, test_kill_process_group, waitpgid};
-use tine::Error;
 
 /// How long a server may take to listen, and how long to end.
 const PATIENCE: Duration = Duration::from_secs(15);

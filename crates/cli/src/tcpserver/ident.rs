@@ -1,15 +1,16 @@
-//! Asking a client's machine who the client's user is (RFC 1413).
+//! The ident protocol: asks a client's host for the client's user (RFC 1413).
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-/// More is no answer: RFC 1413 has a thousand characters.
+/// The maximum length of an answer (RFC 1413: a thousand characters).
 const LONGEST: usize = 1000;
 
 const PORT: u16 = 113;
 
-/// What the machine of `remote` says of who has the connection to `local`; `None` where it says nothing in time.
+/// The user that the host of `remote` reports for the connection to `local`; `None` without an
+/// answer in time.
 pub fn ask(remote: SocketAddr, local: SocketAddr, time: Duration) -> Option<Vec<u8>> {
     let deadline = Instant::now() + time;
     let left = || Some(deadline.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero());
@@ -28,7 +29,7 @@ pub fn ask(remote: SocketAddr, local: SocketAddr, time: Duration) -> Option<Vec<
     user(&answer)
 }
 
-/// From the address that the client came to: the other side answers about it alone.
+/// Connects from the address that the client connected to: the other side answers about that alone.
 fn connect(to: SocketAddr, from: SocketAddr, time: Duration) -> Option<TcpStream> {
     use rustix::net::{AddressFamily, SocketFlags, SocketType};
     let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
@@ -54,7 +55,7 @@ fn connect(to: SocketAddr, from: SocketAddr, time: Duration) -> Option<TcpStream
     Some(TcpStream::from(socket))
 }
 
-/// The user of an answer: `PORT , PORT : USERID : SYSTEM : USER`.
+/// The user in an answer: `PORT , PORT : USERID : SYSTEM : USER`.
 fn user(answer: &[u8]) -> Option<Vec<u8>> {
     let line = answer.split(|byte| matches!(byte, b'\r' | b'\n')).next()?;
     let mut parts = line.splitn(4, |byte| *byte == b':');

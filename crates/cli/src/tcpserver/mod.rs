@@ -1,26 +1,27 @@
-//! The name `tcpserver`: called by it, tine takes the options of that tool (cr.yp.to/ucspi-tcp/tcpserver.html), and gives
-//! programs its environment, its log lines and its exit codes.
+//! `tcpserver`: called by this name, tine has the options of that tool
+//! (cr.yp.to/ucspi-tcp/tcpserver.html), its environment, its log lines and its exit codes.
 
 mod ident;
 mod options;
+mod prepare;
 mod rules;
-mod visit;
 
 use std::ffi::{OsStr, OsString};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
-use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::ExitCode;
 
-use tine::{Format, Identity, Level, Program, Server};
+use tine::cli::log_as_tcpserver;
+use tine::{Identity, LogFormat, LogLevel, Program, Server};
 
-use options::{Options, Verbosity};
-use visit::Visits;
+use crate::exit;
+use options::{TcpserverOptions, Verbosity};
+use prepare::Preparation;
 
-/// Bytes of a label of a host's name (RFC 1035, 2.3.4): more cannot be asked for.
+/// The maximum length of a label of a host name (RFC 1035, 2.3.4).
 const LONGEST_LABEL: usize = 63;
 
-/// Whether a command's name is this one, whatever folder it was found in.
+/// Whether a command is called by this name, in whatever folder.
 pub fn is_meant(name: &OsStr) -> bool {
     Path::new(name).file_name() == Some(OsStr::new("tcpserver"))
 }
@@ -28,11 +29,11 @@ pub fn is_meant(name: &OsStr) -> bool {
 /// Serves until SIGTERM.
 pub fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
     let variable = |name: &str| std::env::var(name).ok();
-    let options = match Options::parse(words, variable) {
+    let options = match TcpserverOptions::parse(words, variable) {
         Ok(options) => options,
         Err(()) => {
             eprintln!("tcpserver: usage: {}", options::USAGE);
-            return ExitCode::from(100);
+            return ExitCode::from(exit::USAGE);
         }
     };
     match serve(&options) {
@@ -41,40 +42,42 @@ pub fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
             if options.verbosity > Verbosity::Quiet {
                 eprintln!("tcpserver: fatal: {fatal}");
             }
-            ExitCode::from(111)
+            ExitCode::from(exit::SYSTEM)
         }
     }
 }
 
-fn serve(options: &Options) -> Result<(), String> {
+fn serve(options: &TcpserverOptions) -> Result<(), String> {
     let port = port(&options.port)?;
     let address = SocketAddr::new(address(&options.host)?, port);
     let socket = TcpListener::bind(address).map_err(|why| format!("unable to bind: {}", reason(&why)))?;
     let identity = identity(options)?;
     let plain = |error: tine::Error| error.to_string();
-    let server = Server::on(OwnedFd::from(socket))
-        .and_then(|server| server.no_delay(!options.delays))
+    let mut server = Server::from_listener(socket)
         .map_err(plain)?
+        .no_delay(!options.delays)
         .backlog(options.backlog)
-        .map_err(plain)?
         .max_connections(options.limit)
-        .identity(identity)
         .print_ports(options.prints_port)
         .leave_connections(true)
-        .ignore_gone_clients(true)
-        .log(
-            if options.verbosity == Verbosity::Quiet { Format::Off } else { Format::Tcpserver },
-            if options.verbosity == Verbosity::Verbose { Level::Verbose } else { Level::Normal },
-        );
+        .ignore_gone_clients(true);
+    if let Some(identity) = identity {
+        server = server.identity(identity);
+    }
+    server = match options.verbosity {
+        Verbosity::Quiet => server.log_format(LogFormat::Off),
+        Verbosity::Errors => log_as_tcpserver(server),
+        Verbosity::Verbose => log_as_tcpserver(server).log_level(LogLevel::Verbose),
+    };
     server.run_program(program(options)).map_err(plain)
 }
 
-/// The program, with what it is to know that needs no looking up; or with the looking up, where it needs some.
-fn program(options: &Options) -> Program {
+/// The program, with a preparation if names have to be looked up.
+fn program(options: &TcpserverOptions) -> Program {
     let program = Program::new(&options.program);
-    match Visits::new(options) {
-        Some(visits) => program.prepare(move |arrival| visits.receive(arrival)),
-        // Without a name to be looked up, there is one.
+    match Preparation::new(options) {
+        Some(preparation) => program.prepare(move |incoming| preparation.receive(incoming)),
+        // The name is given if it is not looked up.
         None => program.env("TCPLOCALHOST", options.local_name.clone().unwrap_or_default()),
     }
 }
@@ -82,9 +85,8 @@ fn program(options: &Options) -> Program {
 fn port(text: &str) -> Result<u16, String> {
     match text.parse() {
         Ok(port) => Ok(port),
-        Err(_) => {
-            tine::service_port(text).ok_or_else(|| format!("unable to figure out port number for {text}"))
-        }
+        Err(_) => tine::cli::service_port(text)
+            .ok_or_else(|| format!("unable to figure out port number for {text}")),
     }
 }
 
@@ -95,14 +97,14 @@ fn address(host: &str) -> Result<IpAddr, String> {
     if host.split('.').any(|label| label.len() > LONGEST_LABEL) {
         return Err(format!("temporarily unable to figure out IP address for {host}: protocol error"));
     }
-    let found = tine::resolve(host, 0).map_err(|_| format!("no IP address for {host}"))?;
-    // As it always did: IPv4 where there is a choice.
+    let found = tine::cli::resolve(host, 0).map_err(|_| format!("no IP address for {host}"))?;
+    // tcpserver prefers IPv4.
     let best = found.iter().find(|address| address.is_ipv4()).or(found.first());
     best.map(SocketAddr::ip).ok_or_else(|| format!("no IP address for {host}"))
 }
 
-/// Who it is to run as. Whether it may is found out before anything else is.
-fn identity(options: &Options) -> Result<Option<Identity>, String> {
+/// The user and group of the program. A missing permission is reported before the address is bound.
+fn identity(options: &TcpserverOptions) -> Result<Option<Identity>, String> {
     let may = |wanted: Option<u32>, own: u32| {
         wanted.is_none_or(|wanted| wanted == own) || rustix::process::geteuid().is_root()
     };
@@ -114,18 +116,18 @@ fn identity(options: &Options) -> Result<Option<Identity>, String> {
         return refused("uid");
     }
     let gid = options.gid.unwrap_or_else(|| rustix::process::getegid().as_raw());
-    // Of the groups, the one that is named is left.
+    // The supplementary groups are dropped, as setgroups(1, &gid) does.
     let groups = options.gid.into_iter().collect();
     let named = options.uid.is_some() || options.gid.is_some();
-    Ok(named.then_some(Identity { uid: options.uid, gid, groups }))
+    Ok(named.then(|| Identity::from_ids(options.uid, gid, groups)))
 }
 
-/// As it words what the system says.
+/// An error of the system in the words of tcpserver.
 fn reason(why: &std::io::Error) -> String {
     match why.kind() {
         std::io::ErrorKind::AddrInUse => "address already used".into(),
         std::io::ErrorKind::AddrNotAvailable => "address not available".into(),
         std::io::ErrorKind::PermissionDenied => "access denied".into(),
-        _ => tine::reason(why),
+        _ => tine::cli::reason(why),
     }
 }

@@ -1,13 +1,13 @@
-//! What may be typed after `tcpserver`, as getopt(3) reads it.
+//! The options of `tcpserver`, as getopt(3) reads them.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-/// What it says where it is used wrongly.
+/// The usage message.
 pub const USAGE: &str = "tcpserver [ -1UXpPhHrRoOdDqQv ] [ -c limit ] [ -x rules.cdb ] [ -B banner ] [ -g gid ] [ -u uid ] \
 [ -b backlog ] [ -l localname ] [ -t timeout ] host port program";
 
-/// How much is said on standard error.
+/// What is written to standard error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verbosity {
     /// Nothing.
@@ -18,9 +18,9 @@ pub enum Verbosity {
     Verbose,
 }
 
-/// The options, and what comes after them.
+/// The options and arguments.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Options {
+pub struct TcpserverOptions {
     pub verbosity: Verbosity,
     /// `-c`
     pub limit: usize,
@@ -28,11 +28,12 @@ pub struct Options {
     pub backlog: u32,
     /// `-x`: rules as `tcprules` compiles them.
     pub rules: Option<OsString>,
-    /// `-X`: without the file, everybody may come.
+    /// `-X`: without the file, every client is allowed.
     pub rules_may_lack: bool,
     /// `-B`
     pub banner: Vec<u8>,
-    /// `-u`, `-g`, and of `-U` the variables UID and GID. As it always did, 0 stands for no change.
+    /// `-u`, `-g`, and with `-U` the variables UID and GID. 0 stands for no change, as in
+    /// tcpserver.
     pub uid: Option<u32>,
     pub gid: Option<u32>,
     /// `-1`
@@ -47,23 +48,23 @@ pub struct Options {
     pub asks_ident: bool,
     /// `-t`, in seconds
     pub timeout: u64,
-    /// `-d`, `-D`: whether data waits for more.
+    /// `-d`, `-D`: whether written data is collected for a moment.
     pub delays: bool,
     pub host: String,
     pub port: String,
     pub program: Vec<OsString>,
 }
 
-impl Options {
-    /// Reads the words after the command's name, and of `-U` the variables.
+impl TcpserverOptions {
+    /// Parses the words after the command's name, with the environment for `-U`.
     ///
     /// # Errors
-    /// It is used wrongly.
+    /// A usage error.
     pub fn parse(
         words: impl Iterator<Item = OsString>,
         variable: impl Fn(&str) -> Option<String>,
-    ) -> Result<Options, ()> {
-        let mut options = Options::default();
+    ) -> Result<TcpserverOptions, ()> {
+        let mut options = TcpserverOptions::default();
         let mut words = words.peekable();
         while let Some(word) =
             words.next_if(|word| word.as_bytes().starts_with(b"-") && word.as_bytes().len() > 1)
@@ -106,7 +107,7 @@ impl Options {
             b'R' => self.asks_ident = false,
             b'd' => self.delays = true,
             b'D' => self.delays = false,
-            // Linux takes no source routes from clients unless it is told to (ip(7), accept_source_route).
+            // Linux ignores the source routes of clients by default (ip(7), accept_source_route).
             b'o' | b'O' => {}
             b'U' => {
                 let id = |name: &str| variable(name).and_then(|id| id.parse().ok());
@@ -135,9 +136,9 @@ impl Options {
     }
 }
 
-impl Default for Options {
-    fn default() -> Options {
-        Options {
+impl Default for TcpserverOptions {
+    fn default() -> TcpserverOptions {
+        TcpserverOptions {
             verbosity: Verbosity::Errors,
             limit: 40,
             backlog: 20,
@@ -164,25 +165,25 @@ impl Default for Options {
 mod tests {
     use super::*;
 
-    fn parse(line: &str) -> Result<Options, ()> {
+    fn parse(line: &str) -> Result<TcpserverOptions, ()> {
         let variable = |name: &str| match name {
             "UID" => Some("7".to_owned()),
             "GID" => Some("8".to_owned()),
             _ => None,
         };
-        Options::parse(line.split_whitespace().map(OsString::from), variable)
+        TcpserverOptions::parse(line.split_whitespace().map(OsString::from), variable)
     }
 
     #[test]
-    fn what_scripts_have() {
+    fn options_of_known_scripts() {
         let program = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>();
-        let base = |host: &str, port: &str, words: &[&str]| Options {
+        let base = |host: &str, port: &str, words: &[&str]| TcpserverOptions {
             host: host.into(),
             port: port.into(),
             program: program(words),
-            ..Options::default()
+            ..TcpserverOptions::default()
         };
-        let idiom = Options {
+        let idiom = TcpserverOptions {
             asks_ident: false,
             asks_names: false,
             local_name: Some("0".into()),
@@ -196,7 +197,7 @@ mod tests {
             ("-hHrRl0 0 25 qmail-smtpd", idiom),
             (
                 "-vc100 -b 50 -x rules.cdb -X 0 smtp sh -c x",
-                Options {
+                TcpserverOptions {
                     verbosity: Verbosity::Verbose,
                     limit: 100,
                     backlog: 50,
@@ -205,11 +206,11 @@ mod tests {
                     ..base("0", "smtp", &["sh", "-c", "x"])
                 },
             ),
-            ("-U 0 1 p -v", Options { uid: Some(7), gid: Some(8), ..base("0", "1", &["p", "-v"]) }),
-            ("-Uu9 -g 0 0 1 p", Options { uid: Some(9), ..base("0", "1", &["p"]) }),
+            ("-U 0 1 p -v", TcpserverOptions { uid: Some(7), gid: Some(8), ..base("0", "1", &["p", "-v"]) }),
+            ("-Uu9 -g 0 0 1 p", TcpserverOptions { uid: Some(9), ..base("0", "1", &["p"]) }),
             (
                 "-qBhello -oOdD -pt5 -1 localhost 1 p",
-                Options {
+                TcpserverOptions {
                     verbosity: Verbosity::Quiet,
                     banner: b"hello".to_vec(),
                     delays: false,

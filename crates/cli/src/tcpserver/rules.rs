@@ -1,5 +1,5 @@
-//! Rules as `tcprules` compiles them, looked up as `tcpserver` does (cr.yp.to/ucspi-tcp/tcprules.html): a constant database
-//! (cr.yp.to/cdb/cdb.txt), opened for each connection, so that a new one counts at once.
+//! Rules as compiled by `tcprules` (cr.yp.to/ucspi-tcp/tcprules.html): a constant database
+//! (cr.yp.to/cdb/cdb.txt), opened for each connection, so that a new file has an effect at once.
 
 use std::fs::File;
 use std::io;
@@ -14,11 +14,11 @@ pub struct Rule {
     pub variables: Vec<Vec<u8>>,
 }
 
-/// Looks the rule for a client up: by its address, the name of its host, and what it said of its user. None stands for
-/// everything allowed.
+/// Looks up the rule for a client: by address, host name, and the ident answer. Without a rule, the
+/// client is allowed.
 ///
 /// # Errors
-/// The file cannot be read, or is no such database.
+/// The file cannot be read, or is not such a database.
 pub fn look_up(file: &Path, ip: &str, host: Option<&str>, info: Option<&[u8]>) -> io::Result<Rule> {
     let file = File::open(file)?;
     for key in keys(ip, host, info) {
@@ -29,7 +29,7 @@ pub fn look_up(file: &Path, ip: &str, host: Option<&str>, info: Option<&[u8]>) -
     Ok(Rule::default())
 }
 
-/// What is asked for, in this order.
+/// The keys, in the order of the lookup.
 fn keys(ip: &str, host: Option<&str>, info: Option<&[u8]>) -> Vec<Vec<u8>> {
     let mut keys: Vec<Vec<u8>> = Vec::new();
     if let Some(info) = info {
@@ -49,7 +49,7 @@ fn keys(ip: &str, host: Option<&str>, info: Option<&[u8]>) -> Vec<Vec<u8>> {
     keys
 }
 
-/// What `tcprules` wrote for a line: `D` for deny, `+NAME=VALUE` for a variable, with a zero byte after each.
+/// A rule from its record: `D` for deny, `+NAME=VALUE` for a variable, with a zero byte after each.
 fn rule(data: &[u8]) -> Rule {
     let mut rule = Rule::default();
     for part in data.split(|byte| *byte == 0) {
@@ -62,7 +62,7 @@ fn rule(data: &[u8]) -> Rule {
     rule
 }
 
-/// A number that databases have their records by.
+/// The hash function of the format.
 fn hash(key: &[u8]) -> u32 {
     key.iter().fold(5381, |hash: u32, byte| (hash << 5).wrapping_add(hash) ^ u32::from(*byte))
 }
@@ -97,7 +97,7 @@ fn pair(file: &File, at: u64) -> io::Result<(u32, u32)> {
 }
 
 fn read(file: &File, at: u64, length: u32) -> io::Result<Vec<u8>> {
-    /// Longer than any rule.
+    /// The maximum length of a record; rules are shorter.
     const MOST: u32 = 1 << 20;
     if length > MOST {
         return Err(io::ErrorKind::InvalidData.into());
@@ -141,13 +141,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_database_is_an_error() {
+    fn another_file_is_an_error() {
         let path = std::env::temp_dir().join(format!("tine-cdb-{}", std::process::id()));
         for bytes in [&b""[..], &[0; 100], &[0xff; 4096]] {
             std::fs::write(&path, bytes).expect("a file");
             assert!(look_up(&path, "127.0.0.1", None, None).is_err(), "{} bytes", bytes.len());
         }
-        // One in which every table is empty says nothing of anybody.
+        // A database with empty tables has no rule for any client.
         std::fs::write(&path, [0; 2048]).expect("a file");
         assert_eq!(look_up(&path, "127.0.0.1", None, None).expect("a database"), Rule::default());
         std::fs::remove_file(&path).expect("it was there");

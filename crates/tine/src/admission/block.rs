@@ -35,6 +35,12 @@ impl NetBlockSize {
 }
 
 /// Reads `32:64`: of IPv4 and of IPv6.
+impl fmt::Display for NetBlockSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.ipv4, self.ipv6)
+    }
+}
+
 impl FromStr for NetBlockSize {
     type Err = Error;
 
@@ -71,30 +77,30 @@ pub(crate) struct Aggregations {
 }
 
 impl Aggregations {
-    /// Of these sizes.
-    ///
-    /// # Errors
-    /// A prefix would be less than a source.
-    pub(crate) fn new(source: NetBlockSize, prefix: NetBlockSize) -> Result<Aggregations, Error> {
+    /// Of these sizes, which [`Aggregations::check`] compares.
+    pub(crate) fn new(source: NetBlockSize, prefix: NetBlockSize) -> Aggregations {
+        Aggregations {
+            source: Aggregation { whose: BlockKind::Source, size: source },
+            prefix: Aggregation { whose: BlockKind::Prefix, size: prefix },
+        }
+    }
+
+    /// Refuses a prefix block that is smaller than the source block.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let (source, prefix) = (self.source.size, self.prefix.size);
         if prefix.ipv4 > source.ipv4 || prefix.ipv6 > source.ipv6 {
             return Err(Error::usage(
-                "a prefix would be less than a source",
+                "the prefix block is smaller than the source block",
                 "give the prefix as many bits as the source, or fewer",
             ));
         }
-        Ok(Aggregations {
-            source: Aggregation { whose: BlockKind::Source, size: source },
-            prefix: Aggregation { whose: BlockKind::Prefix, size: prefix },
-        })
+        Ok(())
     }
 }
 
 impl Default for Aggregations {
     fn default() -> Aggregations {
-        Aggregations {
-            source: Aggregation { whose: BlockKind::Source, size: NetBlockSize::SOURCE },
-            prefix: Aggregation { whose: BlockKind::Prefix, size: NetBlockSize::PREFIX },
-        }
+        Aggregations::new(NetBlockSize::SOURCE, NetBlockSize::PREFIX)
     }
 }
 
@@ -198,10 +204,10 @@ mod tests {
             assert_eq!(text.parse::<NetBlockSize>().expect_err(text).exit_code(), 100, "{text}");
         }
         let size = |text: &str| text.parse::<NetBlockSize>().expect(text);
-        assert!(Aggregations::new(size("24:56"), size("24:48")).is_ok());
-        assert!(Aggregations::new(size("24:56"), size("25:48")).is_err());
+        assert!(Aggregations::new(size("24:56"), size("24:48")).check().is_ok());
+        assert!(Aggregations::new(size("24:56"), size("25:48")).check().is_err());
         // Of the same size, they share nothing all the same.
-        let both = Aggregations::new(size("32:64"), size("32:64")).expect("as wide");
+        let both = Aggregations::new(size("32:64"), size("32:64"));
         assert_ne!(block("192.0.2.1:80", both.source), block("192.0.2.1:80", both.prefix));
     }
 }

@@ -10,8 +10,14 @@ use crate::admission::rate::Rates;
 use crate::admission::reason::Reason;
 use crate::net::peer::Peer;
 
+/// The default of [`WhenLimited::Delay`]'s clients.
+pub const MAX_DELAYED: usize = 256;
+
+/// The default of [`WhenLimited::Delay`]'s timeout.
+pub const DELAY_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// The action for clients that arrive while all slots are taken.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum WhenFull {
     /// Clients wait in the backlog until a slot is free.
@@ -22,7 +28,7 @@ pub enum WhenFull {
 }
 
 /// The action for clients that exceed a limit of their source or prefix, or whose source has a penalty.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum WhenLimited {
     /// Clients wait in the delay queue, in order within a source; sources take turns.
@@ -37,6 +43,11 @@ pub enum WhenLimited {
     Reject(Option<Vec<u8>>),
     /// Clients get the end of the stream.
     Close,
+}
+
+impl WhenLimited {
+    /// [`WhenLimited::Delay`] with the defaults: 256 clients, 10 s.
+    pub const DELAY: WhenLimited = WhenLimited::Delay { max_clients: MAX_DELAYED, timeout: DELAY_TIMEOUT };
 }
 
 impl Default for WhenLimited {

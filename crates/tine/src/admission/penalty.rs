@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::lifecycle::outcome::{EndReason, ExitReport, Outcome, SILENT};
 
 /// How long a source may not come after what it did. Penalties add up, and hold from a least sum on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Penalties {
     crash: Duration,
     grace_exceeded: Duration,

@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::net::peer::Peer;
 
 /// How often: a bucket of tokens that fills evenly. Each connection takes one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Rate {
     /// Time for one token, in nanoseconds.
     interval: u64,

@@ -7,7 +7,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use sd_notify::NotifyState;
 
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 
 /// The receivers of the notification, besides a service manager that set `NOTIFY_SOCKET`.
 #[derive(Debug, Default)]
@@ -47,7 +47,8 @@ impl Ready {
         if let Some(descriptor) = self.descriptor.take() {
             rustix::io::write(&descriptor, b"\n").map_err(|why| {
                 let next = "pass a readiness descriptor that is open for writing";
-                Error::system("cannot notify that the server is ready", &why.into(), next)
+                let what = "cannot notify that the server is ready";
+                Error::new(ErrorKind::Readiness, what, next).because(&why.into())
             })?;
         }
         // Without a receiver at NOTIFY_SOCKET, only the message is lost.
@@ -69,5 +70,5 @@ fn print_ports(stdout: &OwnedFd, ports: impl IntoIterator<Item = u16>) -> Result
 
 fn cannot_print(why: Errno) -> Error {
     let next = "redirect standard output to a reader or a file, or do not print the ports";
-    Error::system("cannot print the port on standard output", &why.into(), next)
+    Error::new(ErrorKind::Readiness, "cannot print the port on standard output", next).because(&why.into())
 }

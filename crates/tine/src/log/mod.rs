@@ -4,6 +4,7 @@
 //! blocks: a line that standard error does not take is dropped and counted, and a later line has
 //! the count.
 
+mod format;
 pub(crate) mod limit;
 mod sink;
 
@@ -14,11 +15,12 @@ use std::time::{Duration, SystemTime};
 use crate::error::Error;
 use crate::lifecycle::outcome::Outcome;
 use crate::net::peer::Peer;
+pub use format::LogFormat;
 use sink::Sink;
 
-/// The format of log lines.
+/// The format of log lines, with that of `tcpserver`, which only the command offers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Format {
+pub(crate) enum Format {
     /// `TIME EVENT key=value …`, coloured on a terminal.
     #[default]
     Text,
@@ -31,8 +33,9 @@ pub enum Format {
 }
 
 /// Which events are logged.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum LogLevel {
     /// Errors and warnings only.
     Quiet,
     /// Every event.
@@ -57,7 +60,7 @@ use FieldValue::{Bytes, Decimal, Number, Text};
 #[derive(Debug)]
 pub(crate) struct Log {
     format: Format,
-    level: Level,
+    level: LogLevel,
     colour: bool,
     sink: Sink,
     line: String,
@@ -75,7 +78,7 @@ pub(crate) struct Usage {
 
 impl Log {
     /// A log on standard error of this process.
-    pub(crate) fn new(format: Format, level: Level, service: Option<String>) -> Log {
+    pub(crate) fn new(format: Format, level: LogLevel, service: Option<String>) -> Log {
         let colour = format == Format::Text
             && std::io::stderr().is_terminal()
             && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
@@ -98,13 +101,13 @@ impl Log {
     }
 
     /// The lowest level at which connections are logged.
-    fn connection_level(&self) -> Level {
-        if self.format == Format::Tcpserver { Level::Verbose } else { Level::Normal }
+    fn connection_level(&self) -> LogLevel {
+        if self.format == Format::Tcpserver { LogLevel::Verbose } else { LogLevel::Normal }
     }
 
     /// Whether received bytes are logged.
     pub(crate) fn logs_bytes(&self) -> bool {
-        !matches!(self.format, Format::Off | Format::Tcpserver) && self.level >= Level::Verbose
+        !matches!(self.format, Format::Off | Format::Tcpserver) && self.level >= LogLevel::Verbose
     }
 
     pub(crate) fn listen(&mut self, address: &str, backlog: u32) {
@@ -113,7 +116,7 @@ impl Log {
 
     /// The number of connections, as a line of the `tcpserver` format only.
     pub(crate) fn status(&mut self, count: impl FnOnce() -> usize, limit: usize) {
-        if self.format == Format::Tcpserver && self.level >= Level::Verbose {
+        if self.format == Format::Tcpserver && self.level >= LogLevel::Verbose {
             self.tcpserver_line(format_args!("status: {}/{limit}", count()));
         }
     }
@@ -250,7 +253,7 @@ impl Log {
 
     fn event(&mut self, event: &str, fields: &[(&str, FieldValue)]) {
         // The tcpserver format has lines for connections only, which `status` and `end` write.
-        if self.level >= Level::Normal && self.format != Format::Tcpserver {
+        if self.level >= LogLevel::Normal && self.format != Format::Tcpserver {
             self.always(event, fields);
         }
     }
@@ -345,7 +348,7 @@ mod tests {
     use super::*;
 
     fn compose(format: Format, event: &str, fields: &[(&str, FieldValue)]) -> String {
-        let mut log = Log { colour: false, ..Log::new(format, Level::Normal, None) };
+        let mut log = Log { colour: false, ..Log::new(format, LogLevel::Normal, None) };
         log.compose(event, fields);
         let (_time, rest) =
             log.line.split_once(if format == Format::Json { ',' } else { ' ' }).expect("a time first");
@@ -379,10 +382,10 @@ mod tests {
     #[test]
     fn levels_select_the_events() {
         for (format, level, connections, bytes) in [
-            (Format::Text, Level::Quiet, false, false),
-            (Format::Json, Level::Normal, true, false),
-            (Format::Text, Level::Verbose, true, true),
-            (Format::Off, Level::Verbose, false, false),
+            (Format::Text, LogLevel::Quiet, false, false),
+            (Format::Json, LogLevel::Normal, true, false),
+            (Format::Text, LogLevel::Verbose, true, true),
+            (Format::Off, LogLevel::Verbose, false, false),
         ] {
             let log = Log::new(format, level, None);
             assert_eq!((log.logs_connections(), log.logs_bytes()), (connections, bytes));

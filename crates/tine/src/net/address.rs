@@ -11,7 +11,8 @@ use crate::error::Error;
 use crate::net::dns;
 
 /// An address to listen on or to connect to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Address {
     /// A host and a TCP port.
     Tcp {

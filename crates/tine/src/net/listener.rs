@@ -1,10 +1,12 @@
 //! Listening sockets: bound here, or inherited from the process that started this one.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::OFlags;
@@ -34,6 +36,39 @@ pub(crate) struct Listener {
     /// `accept` can block. The socket was inherited without `O_NONBLOCK`, and setting it would
     /// change the socket for every process that shares it.
     pub(crate) blocks: bool,
+}
+
+/// The keep-alive times that the kernel takes (`MAX_TCP_KEEPIDLE`, include/net/tcp.h).
+const KEEP_ALIVE_TIMES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(32_767);
+
+/// The options of a server's listening sockets.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SocketOptions {
+    /// The size of the kernel's queue of clients (listen(2)).
+    pub(crate) backlog: u32,
+    /// `TCP_NODELAY` (tcp(7)).
+    pub(crate) no_delay: bool,
+    /// `TCP_KEEPIDLE` (tcp(7)).
+    pub(crate) keep_alive_time: Duration,
+}
+
+impl SocketOptions {
+    /// Refuses values that the kernel does not take.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        if i32::try_from(self.backlog).is_err() {
+            return Err(Error::usage(
+                format_args!("backlog is {}", self.backlog),
+                format_args!("choose {} or less", i32::MAX),
+            ));
+        }
+        if !KEEP_ALIVE_TIMES.contains(&self.keep_alive_time) || self.keep_alive_time.subsec_nanos() > 0 {
+            return Err(Error::usage(
+                format_args!("the keep-alive time is {:?}", self.keep_alive_time),
+                "choose whole seconds, 1 to 32767",
+            ));
+        }
+        Ok(())
+    }
 }
 
 impl AsFd for Listener {
@@ -94,16 +129,23 @@ impl Listener {
         self.port.filter(|_| !self.repeats)
     }
 
-    pub(crate) fn set_backlog(&self, backlog: u32) -> Result<(), Error> {
-        listen(&self.socket, backlog).map_err(|why| cannot_listen(&self.name, why))
+    /// Applies the options that the builder stored, before clients are accepted. An inherited socket that
+    /// blocks keeps its backlog: other processes accept from it, too.
+    pub(crate) fn apply(&self, options: &SocketOptions) -> Result<(), Error> {
+        let applied = self.apply_to_socket(options);
+        applied.map_err(|why| cannot_listen(&self.name, why))
     }
 
-    /// Sets `TCP_NODELAY`, which accepted sockets inherit (tcp(7)).
-    pub(crate) fn set_no_delay(&self, enabled: bool) -> Result<(), Error> {
-        if self.port.is_none() {
-            return Ok(());
+    fn apply_to_socket(&self, options: &SocketOptions) -> Result<(), Errno> {
+        if !self.blocks {
+            listen(&self.socket, options.backlog)?;
         }
-        sockopt::set_tcp_nodelay(&self.socket, enabled).map_err(|why| cannot_listen(&self.name, why))
+        if self.port.is_some() {
+            // The clients' sockets inherit them (tcp(7)).
+            sockopt::set_tcp_nodelay(&self.socket, options.no_delay)?;
+            sockopt::set_tcp_keepidle(&self.socket, options.keep_alive_time)?;
+        }
+        Ok(())
     }
 
     /// Moves the descriptor to this number or a higher one.
@@ -227,7 +269,6 @@ fn listen(socket: &OwnedFd, backlog: u32) -> Result<(), Errno> {
 /// the kernel resets the connection. TCP_USER_TIMEOUT stays off: it would also end clients that
 /// only read slowly.
 fn set_tcp_options(socket: &OwnedFd) -> Result<(), Errno> {
-    use std::time::Duration;
     sockopt::set_socket_keepalive(socket, true)?;
     sockopt::set_tcp_keepidle(socket, Duration::from_secs(60))?;
     sockopt::set_tcp_keepintvl(socket, Duration::from_secs(10))?;
@@ -294,6 +335,23 @@ mod tests {
         let found = Listener::bind(&"localhost:0".parse().expect("an address"), 16).expect("bound");
         assert!(found.iter().all(|listener| listener.port == found[0].port));
         assert_eq!(found.iter().filter(|listener| !listener.repeats).count(), 1);
+    }
+
+    #[test]
+    fn clients_inherit_the_keep_alive_time() {
+        let listener = &Listener::bind(&"127.0.0.1:0".parse().expect("an address"), 16).expect("bound")[0];
+        let time = Duration::from_secs(420);
+        let options = SocketOptions { backlog: 16, no_delay: true, keep_alive_time: time };
+        options.check().expect("a time that the kernel takes");
+        listener.apply(&options).expect("set");
+        let address = SocketAddr::try_from(rustix::net::getsockname(listener).expect("bound")).expect("TCP");
+        let _client = std::net::TcpStream::connect(address).expect("it listens");
+        let socket = rustix::net::accept(listener).expect("a client");
+        assert_eq!(sockopt::tcp_keepidle(&socket), Ok(time));
+        assert_eq!(sockopt::socket_keepalive(&socket), Ok(true));
+        for time in [Duration::ZERO, Duration::from_millis(1500), Duration::from_secs(32_768)] {
+            SocketOptions { keep_alive_time: time, ..options }.check().expect_err("out of range");
+        }
     }
 
     #[test]

@@ -4,7 +4,8 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// The other end of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Peer {
     /// A TCP client. An IPv4 client of a dual-stack listener has its IPv4 address here.
     Tcp(SocketAddr),

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::error::{Error, reason};
+use crate::error::{Error, ErrorKind, reason};
 use crate::system::users::Identity;
 
 /// The file of a program: the name itself if it contains a slash (relative to the working directory
@@ -36,7 +36,8 @@ pub(super) fn find(
     }
     Err(match first_failure {
         Some((candidate, why)) => cannot_execute(&candidate.to_string_lossy(), &why),
-        None => Error::usage(
+        None => Error::new(
+            ErrorKind::Program,
             format_args!("there is no program '{}' in PATH", name.to_string_lossy()),
             "check the spelling, or use the absolute path",
         ),
@@ -74,7 +75,7 @@ fn cannot_execute(name: &str, why: &NotExecutable) -> Error {
         ),
         NotExecutable::Other(why) => (why.clone(), "check the path"),
     };
-    Error::usage(format_args!("cannot execute '{name}': {why}"), next)
+    Error::new(ErrorKind::Program, format_args!("cannot execute '{name}': {why}"), next)
 }
 
 fn check(path: &Path, identity: Option<&Identity>) -> Result<(), NotExecutable> {

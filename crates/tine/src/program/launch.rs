@@ -16,7 +16,7 @@ use tine_sys::identity::become_user;
 use tine_sys::process::{Alone, Fresh, How, Side, exit_now, fork};
 
 use super::environment::{Endpoints, describe};
-use super::prepare::{Incoming, to_bytes};
+use super::prepare::Incoming;
 use super::{Program, Stderr, Terminal, relay};
 use crate::admission::access::names::PendingNameRules;
 use crate::error::reason;
@@ -184,10 +184,9 @@ impl<'a> Launcher<'a> {
                 Endpoints::Tcp { local, .. } => local,
                 Endpoints::Unix { .. } => None,
             };
-            match prepare.0(&Incoming { peer: client.entry.peer, local, socket }) {
-                Ok(additional) => variables.extend(to_bytes(&additional)),
-                Err(code) => exit_now(code.into()),
-            }
+            let prepared = prepare.0(&Incoming { peer: client.entry.peer, local, socket });
+            prepared.exit.into_iter().for_each(|code| exit_now(code.into()));
+            variables.extend(prepared.to_bytes());
         }
         Ok(variables)
     }

@@ -1,30 +1,32 @@
-//! A program behind a port: what is executed for each connection, and how it is surrounded.
+//! A program that is executed for each connection: its description, which the builder stores. The
+//! other files find and execute it.
 
 mod environment;
 mod find;
 pub(crate) mod launch;
 mod prepare;
 mod relay;
+mod resource;
 
 use std::ffi::{CString, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-pub use prepare::{Incoming, PrepareResult};
-pub use tine_sys::exec::Limit;
+use tine_sys::exec::Limit;
 
-use tine_sys::exec::LIMITS;
-
-use crate::error::Error;
+use crate::error::{Error, ErrorKind, named};
 use crate::system::users::Identity;
 pub(crate) use environment::{Environment, SERVICE};
 use prepare::Prepare;
+pub use prepare::{Incoming, Prepared};
+pub use resource::Resource;
 
-/// A program that is executed for each connection, which it has as its standard input and output: the
-/// socket itself, nothing in between.
+/// A program that is executed for each connection. Its standard input and output are the socket
+/// itself; nothing is relayed.
 ///
-/// By default it inherits what the server has (`docs/operating.md` has the table), leads a process group
-/// of its own, and dies with the server.
+/// Unless it is told otherwise, it has the environment, working directory, umask and limits of the
+/// server, no descriptor besides 0, 1 and 2, default signal actions, and a process group of its
+/// own; and the kernel kills it when the server dies.
 #[derive(Clone, Debug)]
 pub struct Program {
     words: Vec<OsString>,
@@ -43,48 +45,57 @@ pub struct Program {
     pub(crate) prepare: Option<Prepare>,
 }
 
-/// Where a program's standard error goes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// The destination of a program's standard error.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Stderr {
-    /// To the server's own.
+    /// The server's standard error.
     #[default]
     Server,
-    /// Each line into the server's log, with the connection's id.
+    /// The server's log: each line with the connection's id.
     Log,
-    /// To the client, like its output.
+    /// The client, like standard output.
     Client,
-    /// Nowhere.
+    /// Nowhere (`/dev/null`).
     Null,
 }
 
-/// What happens to the descendants of a program that has ended by itself (`KillMode=`, systemd.kill(5)).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+named!(Stderr { Server = "server", Log = "log", Client = "client", Null = "null" });
+
+/// What happens to the descendants of a program that ended by itself (`KillMode=`,
+/// systemd.kill(5)).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum KillMode {
-    /// Nothing: they may go on, as what git detaches to tidy up does.
+    /// Nothing: they go on, as git's detached maintenance does.
     #[default]
     Process,
-    /// Those in its process group get TERM, and KILL after two seconds.
+    /// The members of its process group get TERM, and KILL after two seconds.
     Group,
-    /// All of them get that, also those in groups and sessions of their own.
+    /// All descendants get TERM, and KILL after two seconds, in whatever group or session they are.
     All,
 }
 
-/// Whether a program talks to a terminal instead of the socket. Then its connection has a second process,
-/// which carries the bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+named!(KillMode { Process = "process", Group = "group", All = "all" });
+
+/// Whether a program has a terminal instead of the socket. Then its connection has a second
+/// process, which copies the bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Terminal {
-    /// No: it has the socket itself.
+    /// No terminal: it has the socket itself.
     #[default]
     None,
-    /// Standard input, output and error are a terminal, which it leads a session on: 80 columns, no echo.
+    /// Standard input, output and error are a terminal, its controlling terminal: 80 columns, no
+    /// echo.
     Full,
-    /// Standard output is one, so that the C library writes line by line.
+    /// Only standard output is a terminal, so that the C library writes line by line.
     Output,
 }
 
 impl Program {
-    /// A program by its name, which is searched for in `PATH` unless it has a slash, and its arguments.
-    /// No shell is involved.
+    /// A program and its arguments. A name without a slash is searched for in `PATH`. No shell is
+    /// involved.
     #[must_use]
     pub fn new<W: Into<OsString>>(words: impl IntoIterator<Item = W>) -> Program {
         Program {
@@ -105,34 +116,36 @@ impl Program {
         }
     }
 
-    /// What it finds as its own name, in place of the one by which it was found.
+    /// Sets its `argv[0]`. Default: the first word.
     #[must_use]
-    pub fn argv0(mut self, name: Option<OsString>) -> Program {
-        self.argv0 = name;
+    pub fn argv0(mut self, name: impl Into<OsString>) -> Program {
+        self.argv0 = Some(name.into());
         self
     }
 
-    /// Whether the name of a client's host is looked up before it is executed, in the connection's own process: it gets it as
-    /// `TCPREMOTEHOST` where the name leads back to the address, and rules about names decide
-    /// ([`AccessRules::reverse_dns`](crate::AccessRules::reverse_dns)). Default: no.
+    /// Sets whether the connection's process looks up the client's host name before it executes the
+    /// program. The program gets a name that resolves to the client's address as `TCPREMOTEHOST`,
+    /// and rules about host names apply
+    /// ([`AccessRules::reverse_dns`](crate::AccessRules::reverse_dns)). Default: false.
     #[must_use]
-    pub fn reverse_dns(mut self, asked: bool) -> Program {
-        self.reverse_dns = asked;
+    pub fn reverse_dns(mut self, look_up: bool) -> Program {
+        self.reverse_dns = look_up;
         self
     }
 
-    /// Whether it gets the client's address as `REMOTE_HOST`, too, as from xinetd; or the name, where that is looked up and known
-    /// (RFC 3875, 4.1.9). Default: no.
+    /// Sets whether the program also gets the client's address as `REMOTE_HOST`, as from xinetd;
+    /// with [`Program::reverse_dns`], the host name, if there is one (RFC 3875, 4.1.9). Default:
+    /// false.
     #[must_use]
-    pub fn remote_host(mut self, given: bool) -> Program {
-        self.remote_host = given;
+    pub fn remote_host(mut self, set: bool) -> Program {
+        self.remote_host = set;
         self
     }
 
-    /// What is to be done before it is executed, in the connection's own process. Making one for that takes longer than executing
-    /// at once.
+    /// Sets a function that the connection's process calls before it executes the program. The
+    /// process is then forked before the program is executed, which takes longer.
     #[must_use]
-    pub fn prepare(mut self, prepare: impl Fn(&Incoming) -> PrepareResult + 'static) -> Program {
+    pub fn prepare(mut self, prepare: impl Fn(&Incoming) -> Prepared + 'static) -> Program {
         self.prepare = Some(Prepare(std::rc::Rc::new(prepare)));
         self
     }
@@ -144,100 +157,100 @@ impl Program {
         self
     }
 
-    /// Whether it starts with nothing of the server's environment. Default: no.
+    /// Sets whether it inherits nothing of the server's environment. Default: false.
     #[must_use]
     pub fn clear_env(mut self, clear: bool) -> Program {
         self.environment.clear(clear);
         self
     }
 
-    /// Its working directory. Default: the server's.
+    /// Sets its working directory. Default: the server's.
     #[must_use]
-    pub fn directory(mut self, directory: Option<PathBuf>) -> Program {
-        self.directory = directory;
+    pub fn directory(mut self, directory: impl Into<PathBuf>) -> Program {
+        self.directory = Some(directory.into());
         self
     }
 
-    /// Its file mode creation mask. Default: the server's.
+    /// Sets its file mode creation mask. Default: the server's.
     #[must_use]
-    pub fn umask(mut self, mask: Option<u32>) -> Program {
-        self.umask = mask;
+    pub fn umask(mut self, mask: u32) -> Program {
+        self.umask = Some(mask);
         self
     }
 
-    /// Added to the server's nice value.
+    /// Sets a number that is added to the server's nice value.
     #[must_use]
-    pub fn nice(mut self, more: i32) -> Program {
-        self.nice = more;
+    pub fn nice(mut self, increment: i32) -> Program {
+        self.nice = increment;
         self
     }
 
-    /// A limit on what it may use (setrlimit(2)).
+    /// Sets a resource limit, soft and hard ([`Resource::INFINITY`] for none).
     #[must_use]
-    pub fn limit(mut self, limit: Limit) -> Program {
+    pub fn limit(mut self, resource: Resource, soft: u64, hard: u64) -> Program {
+        let limit = resource.with(soft, hard);
         self.limits.retain(|other| other.resource != limit.resource);
         self.limits.push(limit);
         self
     }
 
-    /// Where its standard error goes. Default: to the server's.
+    /// Sets the destination of its standard error. Default: the server's.
     #[must_use]
     pub fn stderr(mut self, stderr: Stderr) -> Program {
         self.stderr = stderr;
         self
     }
 
-    /// Whether it talks to a terminal. Default: no.
+    /// Sets whether it has a terminal. Default: no.
     #[must_use]
     pub fn terminal(mut self, terminal: Terminal) -> Program {
         self.terminal = terminal;
         self
     }
 
-    /// What becomes of its descendants when it ends. Default: they go on.
+    /// Sets what happens to its descendants when it ends. Default: they go on.
     #[must_use]
     pub fn kill_mode(mut self, mode: KillMode) -> Program {
         self.kill_mode = mode;
         self
     }
 
-    /// A directory of the cgroup v2 hierarchy that the server may write: there each connection has a cgroup,
-    /// by which all that its program starts is found and ended, whatever it does to hide (cgroups(7)).
-    /// Default: none; then a program that clears its environment and detaches is ended with the server.
+    /// Sets a directory of the cgroup v2 hierarchy that the server may write. Each connection gets
+    /// a cgroup there (cgroups(7)), so that no descendant of its program can escape from being
+    /// killed. Default: none; then a descendant that clears its environment and detaches ends only
+    /// with the server.
     #[must_use]
-    pub fn cgroup(mut self, directory: Option<PathBuf>) -> Program {
-        self.cgroup = directory;
+    pub fn cgroup(mut self, directory: impl Into<PathBuf>) -> Program {
+        self.cgroup = Some(directory.into());
         self
     }
 
-    /// Has it start with this limit on open files, unless it was given another.
+    /// Sets this limit on open files, unless it has one.
     pub(crate) fn keep_open_files(&mut self, soft: u64, hard: u64) {
-        let which = LIMITS.iter().find(|(name, _)| *name == "nofile");
-        if let Some((_, resource)) = which
-            && !self.limits.iter().any(|limit| limit.resource == *resource)
-        {
-            self.limits.push(Limit { resource: *resource, soft, hard });
+        let limit = Resource::Nofile.with(soft, hard);
+        if !self.limits.iter().any(|other| other.resource == limit.resource) {
+            self.limits.push(limit);
         }
     }
 
-    /// The file to execute, once it is known that this user, or the one of this process, can.
-    ///
-    /// # Errors
-    /// There is none, or the working directory does not exist, or no cgroup can be made where one is wanted.
-    pub fn find(&self, identity: Option<&Identity>) -> Result<CString, Error> {
+    /// The file to execute, if this user (or that of this process) can execute it.
+    pub(crate) fn find(&self, identity: Option<&Identity>) -> Result<CString, Error> {
         if let Some(directory) = &self.directory
             && !directory.is_dir()
         {
-            return Err(Error::usage(
+            return Err(Error::new(
+                ErrorKind::WorkingDirectory,
                 format_args!("there is no directory {}", directory.display()),
-                "create it, or name another working directory (--cwd)",
+                "create it, or choose another working directory",
             ));
         }
         self.cgroup.as_deref().map(crate::system::cgroup::check).transpose()?;
+        let error = |what, next| Error::new(ErrorKind::Program, what, next);
         let name = self.words.first().filter(|name| !name.is_empty());
-        let name = name.ok_or_else(|| Error::usage("no program is named", "name one after --"))?;
+        let name = name
+            .ok_or_else(|| error("the program has no name", "give the program's name as its first word"))?;
         let path = find::find(name, self.directory.as_deref(), identity)?;
         CString::new(path.as_os_str().as_bytes())
-            .map_err(|_| Error::usage("the program's name has a zero byte in it", "name another"))
+            .map_err(|_| error("the program's name contains a zero byte", "choose another name"))
     }
 }

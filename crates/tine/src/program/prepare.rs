@@ -1,5 +1,5 @@
-//! A last step before a program is executed, in the connection's own process: looking names up, say. It may take its time, and
-//! crash: nobody else waits.
+//! The last step before a program is executed, in the connection's own process: a lookup of names,
+//! for example. It may take long or crash; no other client waits for it.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -12,27 +12,76 @@ use crate::net::peer::Peer;
 
 /// A connection before its program is executed.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Incoming<'a> {
-    /// Who is at the other end.
+    /// The client.
     pub peer: Peer,
     /// The address that the client connected to; `None` over a Unix socket.
     pub local: Option<SocketAddr>,
     pub(super) socket: BorrowedFd<'a>,
 }
 
-/// The connection itself.
+/// The socket of the connection.
 impl AsFd for Incoming<'_> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket
     }
 }
 
-/// Variables for the program, or those that it is not to have; or else the exit code of the connection's process, and no program.
-pub type PrepareResult = Result<Vec<(OsString, Option<OsString>)>, u8>;
+/// The result of [`Program::prepare`](super::Program::prepare): variables for the program, or an
+/// exit code instead of the program.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Prepared {
+    pub(super) variables: Vec<(OsString, Option<OsString>)>,
+    pub(super) exit: Option<u8>,
+}
 
-/// What is called.
+impl Prepared {
+    /// The program is executed with its environment unchanged.
+    #[must_use]
+    pub fn new() -> Prepared {
+        Prepared::default()
+    }
+
+    /// The program is not executed: the connection's process ends with this exit code.
+    #[must_use]
+    pub fn exit(code: u8) -> Prepared {
+        Prepared { exit: Some(code), ..Prepared::default() }
+    }
+
+    /// Sets a variable of the program's environment.
+    #[must_use]
+    pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Prepared {
+        self.variables.push((name.into(), Some(value.into())));
+        self
+    }
+
+    /// Removes a variable from the program's environment.
+    #[must_use]
+    pub fn env_remove(mut self, name: impl Into<OsString>) -> Prepared {
+        self.variables.push((name.into(), None));
+        self
+    }
+
+    /// The variables as a launch context has them: `NAME=VALUE`, or `NAME` for one to be removed,
+    /// and a zero byte each.
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for (name, value) in &self.variables {
+            bytes.extend_from_slice(name.as_bytes());
+            if let Some(value) = value {
+                bytes.push(b'=');
+                bytes.extend(value.as_bytes().iter().take_while(|byte| **byte != 0));
+            }
+            bytes.push(0);
+        }
+        bytes
+    }
+}
+
+/// The function that prepares.
 #[derive(Clone)]
-pub(crate) struct Prepare(pub(super) Rc<dyn Fn(&Incoming) -> PrepareResult>);
+pub(crate) struct Prepare(pub(super) Rc<dyn Fn(&Incoming) -> Prepared>);
 
 impl fmt::Debug for Prepare {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -40,16 +89,14 @@ impl fmt::Debug for Prepare {
     }
 }
 
-/// As surroundings have them: `NAME=VALUE`, or `NAME` for one to be taken away, and a zero byte each.
-pub(super) fn to_bytes(variables: &[(OsString, Option<OsString>)]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    for (name, value) in variables {
-        bytes.extend_from_slice(name.as_bytes());
-        if let Some(value) = value {
-            bytes.push(b'=');
-            bytes.extend(value.as_bytes().iter().take_while(|byte| **byte != 0));
-        }
-        bytes.push(0);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_are_set_and_removed() {
+        let prepared = Prepared::new().env("A", "1\u{0}x").env_remove("B").env("C", "");
+        assert_eq!(prepared.to_bytes(), b"A=1\0B\0C=\0");
+        assert_eq!(Prepared::exit(7), Prepared { exit: Some(7), variables: Vec::new() });
     }
-    bytes
 }

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use rustix::event::{PollFd, PollFlags};
 use tine_sys::exec::CgroupEntry;
 
-use crate::error::{Error, reason};
+use crate::error::{Error, ErrorKind, reason};
 use crate::lifecycle::timing::KILL_WAIT;
 use crate::system::procfs::{Stat, own_id};
 
@@ -45,7 +45,7 @@ pub(crate) fn check(directory: &Path) -> Result<(), Error> {
         Ok(_) => "not a cgroup v2 directory".to_owned(),
         Err(why) => reason(&why.into()),
     };
-    Err(Error::usage(format_args!("cannot create cgroups in {shown}: {why}"), HINT))
+    Err(Error::new(ErrorKind::Cgroup, format_args!("cannot create cgroups in {shown}: {why}"), HINT))
 }
 
 impl Cgroups {

@@ -12,41 +12,60 @@ use tine_sys::identity::Ids;
 
 use crate::error::Error;
 
-/// The user and the groups that a server runs as once its listeners are bound.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The user and groups that forkers and connections have once the listeners are bound.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct Identity {
-    /// User id, if a user was named.
+    /// The user id; `None` keeps that of the server.
     pub uid: Option<u32>,
-    /// Group id: that of the named group, else the primary group of the user.
+    /// The group id.
     pub gid: u32,
-    /// Supplementary groups: those of the user; none if only a group was named.
+    /// The supplementary groups.
     pub groups: Vec<u32>,
 }
 
 impl Identity {
-    /// The identity of a user, a group, or both, by name or number; `None` if neither is given.
-    ///
-    /// # Errors
-    /// [`Error`], exit code 100, if there is no such user or group.
-    pub fn look_up(user: Option<&str>, group: Option<&str>) -> Result<Option<Identity>, Error> {
-        let gid = group.map(look_up_group).transpose()?;
-        let Some(name) = user else {
-            return Ok(gid.map(|gid| Identity { uid: None, gid, groups: Vec::new() }));
-        };
-        let user = look_up_user(name)?;
-        let mut groups = groups_of(&user.name);
-        groups.insert(gid.unwrap_or(user.gid));
-        Ok(Some(Identity {
-            uid: Some(user.uid),
-            gid: gid.unwrap_or(user.gid),
-            groups: groups.into_iter().collect(),
-        }))
+    /// These ids.
+    #[must_use]
+    pub fn from_ids(uid: Option<u32>, gid: u32, groups: Vec<u32>) -> Identity {
+        Identity { uid, gid, groups }
     }
 
-    /// The same with these supplementary groups: names or numbers, separated by commas, or `none`.
+    /// A user, by name or number, with the user's groups.
     ///
     /// # Errors
-    /// [`Error`], exit code 100, if there is no such group.
+    /// There is no such user.
+    pub fn of_user(user: &str) -> Result<Identity, Error> {
+        let user = look_up_user(user)?;
+        let mut groups = groups_of(&user.name);
+        groups.insert(user.gid);
+        Ok(Identity { uid: Some(user.uid), gid: user.gid, groups: groups.into_iter().collect() })
+    }
+
+    /// The server's user with a group, by name or number, and no supplementary groups.
+    ///
+    /// # Errors
+    /// There is no such group.
+    pub fn of_group(group: &str) -> Result<Identity, Error> {
+        Ok(Identity { uid: None, gid: look_up_group(group)?, groups: Vec::new() })
+    }
+
+    /// A user with this group in place of the user's primary group. The supplementary groups are those that
+    /// the user is a member of, and this group.
+    ///
+    /// # Errors
+    /// There is no such user or group.
+    pub fn of_user_and_group(user: &str, group: &str) -> Result<Identity, Error> {
+        let (user, gid) = (look_up_user(user)?, look_up_group(group)?);
+        let mut groups = groups_of(&user.name);
+        groups.insert(gid);
+        Ok(Identity { uid: Some(user.uid), gid, groups: groups.into_iter().collect() })
+    }
+
+    /// Sets the supplementary groups: names or numbers separated by commas, or `none`.
+    ///
+    /// # Errors
+    /// There is no such group.
     pub fn with_groups(self, groups: &str) -> Result<Identity, Error> {
         let names = groups.split(',').map(str::trim).filter(|name| !name.is_empty());
         let groups = match groups {
@@ -173,15 +192,19 @@ mod tests {
 
     #[test]
     fn identities_by_name_and_number() {
-        let root = Identity::look_up(Some("root"), None).expect("known").expect("given");
+        let root = Identity::of_user("root").expect("known");
         assert_eq!((root.uid, root.gid), (Some(0), 0));
         assert!(root.groups.contains(&0));
-        let group = Identity::look_up(None, Some("0")).expect("known").expect("given");
-        assert_eq!(group, Identity { uid: None, gid: 0, groups: vec![] });
-        assert_eq!(Identity::look_up(None, None).expect("nothing to look up"), None);
-        for (user, group) in [(Some("no-such-user"), None), (None, Some("no-such-group"))] {
-            let error = Identity::look_up(user, group).expect_err("unknown");
-            assert_eq!(error.exit_code(), 100);
+        let group = Identity::of_group("0").expect("known");
+        assert_eq!(group, Identity::from_ids(None, 0, vec![]));
+        let both = Identity::of_user_and_group("root", "1").expect("known");
+        assert_eq!((both.uid, both.gid, both.groups.contains(&1)), (Some(0), 1, true));
+        for unknown in [
+            Identity::of_user("no-such-user"),
+            Identity::of_group("no-such-group"),
+            Identity::of_user_and_group("root", "no-such-group"),
+        ] {
+            assert_eq!(unknown.expect_err("unknown").exit_code(), 100);
         }
     }
 }

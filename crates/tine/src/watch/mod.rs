@@ -12,13 +12,13 @@ use std::time::Duration;
 
 /// Timeouts that end a connection. None is set by default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Timeouts {
+pub(crate) struct Timeouts {
     /// Time without a byte in either direction.
-    pub idle: Option<Duration>,
+    pub(crate) idle: Option<Duration>,
     /// Total duration of the connection.
-    pub lifetime: Option<Duration>,
+    pub(crate) lifetime: Option<Duration>,
     /// Time from `accept` to the first byte of the client.
-    pub first_byte: Option<Duration>,
+    pub(crate) first_byte: Option<Duration>,
 }
 
 impl Timeouts {

@@ -4,10 +4,10 @@ use std::io::{Read, Write};
 use std::process::Command;
 
 use rustix::process::{Resource, Rlimit, Signal, getpid, kill_process, setrlimit};
-use tine::{Connection, Format, HandlerError, Level, Server};
+use tine::{Connection, HandlerError, LogFormat, Server};
 
 fn main() -> Result<(), tine::Error> {
-    Server::bind("127.0.0.1:0")?.print_ports(true).log(Format::Json, Level::Normal).run(handle)
+    Server::bind("127.0.0.1:0")?.print_ports(true).log_format(LogFormat::Json).run(handle)
 }
 
 fn handle(mut connection: Connection) -> Result<(), HandlerError> {
@@ -39,7 +39,7 @@ fn handle(mut connection: Connection) -> Result<(), HandlerError> {
                 connection.write_all(text.join().map_err(|_| "thread")?.as_bytes())?;
             }
             Some(b'D') => {
-                let answer = if connection.draining() { b"drain" } else { b"serve" };
+                let answer = if connection.is_draining() { b"drain" } else { b"serve" };
                 connection.write_all(answer)?;
             }
             Some(_) => connection.write_all(&buffer[..received])?,

@@ -1,14 +1,14 @@
-//! The lines of `xinetd.conf`, and what holds for a service once the defaults are counted in.
+//! The lines of `xinetd.conf`, and the attributes in effect for a service, defaults included.
 
 use std::collections::BTreeMap;
 
-use super::Place;
+use crate::config::Position;
 
 /// A line by itself.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Line {
     Nothing,
-    /// Of a service, or of the defaults.
+    /// Of a service, or of the defaults (`None`).
     Begin(Option<String>),
     Brace,
     End,
@@ -35,25 +35,25 @@ pub(super) enum Operator {
 
 /// A service, or the defaults.
 #[derive(Clone, Debug)]
-pub(super) struct Section {
+pub(super) struct XinetdSection {
     /// `None`: the defaults.
     pub(super) service: Option<String>,
-    pub(super) place: Place,
-    pub(super) attributes: Vec<(Place, Attribute)>,
-    /// Its brace has come.
+    pub(super) position: Position,
+    pub(super) attributes: Vec<(Position, Attribute)>,
+    /// Its opening brace has been read.
     pub(super) is_open: bool,
 }
 
-impl Section {
-    pub(super) fn new(service: Option<String>, place: Place) -> Section {
-        Section { service, place, attributes: Vec::new(), is_open: false }
+impl XinetdSection {
+    pub(super) fn new(service: Option<String>, position: Position) -> XinetdSection {
+        XinetdSection { service, position, attributes: Vec::new(), is_open: false }
     }
 }
 
-/// What holds for a service, by name: where it stands, and the values.
-pub(super) type Effective = BTreeMap<String, (Place, Vec<String>)>;
+/// The attributes in effect for a service, by name: position and values.
+pub(super) type Effective = BTreeMap<String, (Position, Vec<String>)>;
 
-/// Attributes of which a service may add to those of the defaults, or take some away.
+/// Attributes whose default values a service can extend or reduce.
 const LISTS: [&str; 9] = [
     "only_from",
     "no_access",
@@ -66,7 +66,7 @@ const LISTS: [&str; 9] = [
     "type",
 ];
 
-/// What a line says.
+/// Parses a line.
 pub(super) fn line(text: &str) -> Line {
     let text = text.trim();
     if text.contains('\0') {
@@ -108,27 +108,27 @@ fn attribute(text: &str) -> Option<Attribute> {
     })
 }
 
-/// What holds for a service: its own attributes, and where it says nothing, the defaults.
-pub(super) fn effective(service: &Section, defaults: &[Section]) -> Effective {
+/// The attributes in effect for a service: its own, and the defaults of the others.
+pub(super) fn effective(service: &XinetdSection, defaults: &[XinetdSection]) -> Effective {
     let mut effective = Effective::new();
-    for (place, attribute) in defaults.iter().flat_map(|section| &section.attributes) {
-        put(&mut effective, place, attribute);
+    for (position, attribute) in defaults.iter().flat_map(|section| &section.attributes) {
+        put(&mut effective, position, attribute);
     }
     let mut own = Effective::new();
-    for (place, attribute) in &service.attributes {
+    for (position, attribute) in &service.attributes {
         let into = if own.contains_key(&attribute.name) { &mut own } else { &mut effective };
         if attribute.operator == Operator::Set {
-            put(&mut own, place, attribute);
+            put(&mut own, position, attribute);
         } else {
-            put(into, place, attribute);
+            put(into, position, attribute);
         }
     }
     effective.extend(own);
     effective
 }
 
-fn put(all: &mut Effective, place: &Place, attribute: &Attribute) {
-    let (_, values) = all.entry(attribute.name.clone()).or_insert_with(|| (place.clone(), Vec::new()));
+fn put(all: &mut Effective, position: &Position, attribute: &Attribute) {
+    let (_, values) = all.entry(attribute.name.clone()).or_insert_with(|| (position.clone(), Vec::new()));
     let is_list = LISTS.contains(&attribute.name.as_str());
     match attribute.operator {
         // Several lines of a list in one section add up, as xinetd has it.
@@ -183,11 +183,11 @@ mod tests {
 
     #[test]
     fn services_start_from_the_defaults() {
-        let place = || Place { file: "f".into(), line: 1 };
-        let section = |service: Option<&str>, all: &[Attribute]| Section {
+        let position = || Position::new(std::rc::Rc::from(std::path::Path::new("f")), 1);
+        let section = |service: Option<&str>, all: &[Attribute]| XinetdSection {
             service: service.map(Into::into),
-            place: place(),
-            attributes: all.iter().map(|one| (place(), one.clone())).collect(),
+            position: position(),
+            attributes: all.iter().map(|one| (position(), one.clone())).collect(),
             is_open: true,
         };
         let defaults = section(

@@ -1,35 +1,35 @@
-//! The attributes of xinetd.conf(5), one after the other, as keys of a service.
+//! The attributes of xinetd.conf(5) as keys of a service.
 
 use std::net::IpAddr;
 use std::path::Path;
 
 use super::super::World;
 use super::super::addresses::{blocks, listen, port as port_of};
-use super::super::service::{BUILT_IN, Service, What};
-use super::entry::{Effective, Section};
+use super::super::service::{ImportedService, ServedBy};
+use super::entry::{Effective, XinetdSection};
 
-/// A service, or why it has no equivalent.
+/// The equivalent service, or the reason why there is none.
 pub(super) fn service(
     name: &str,
-    section: &Section,
+    section: &XinetdSection,
     all: &Effective,
     also_disabled: bool,
     world: &dyn World,
-) -> Result<Service, String> {
+) -> Result<ImportedService, String> {
     let attributes = Attributes(all);
     let id = attributes.one("id").unwrap_or(name);
     if !also_disabled && is_disabled(&attributes, id) {
         return Err("it is disabled; --all imports it, too".into());
     }
     is_servable(&attributes)?;
-    let what = match attributes.has("type", "INTERNAL") {
+    let served_by = match attributes.has("type", "INTERNAL") {
         true => {
-            let built_in = BUILT_IN.into_iter().find(|known| *known == name);
-            What::BuiltIn(built_in.ok_or_else(|| format!("{name} is not built into tine"))?)
+            let built_in = crate::services::find(name).map(|service| service.name);
+            ServedBy::BuiltIn(built_in.ok_or_else(|| format!("{name} is not built into tine"))?)
         }
         false => program(&attributes, world)?,
     };
-    let mut service = Service::new(id, section.place.clone(), what);
+    let mut service = ImportedService::new(id, section.position.clone(), served_by);
     let port = match attributes.one("port") {
         None if attributes.has("type", "UNLISTED") => {
             return Err("it is UNLISTED and names no port: xinetd leaves it out, too".into());
@@ -46,7 +46,7 @@ pub(super) fn service(
     Ok(service)
 }
 
-/// The attributes that hold for a service.
+/// The attributes in effect for a service.
 struct Attributes<'a>(&'a Effective);
 
 impl<'a> Attributes<'a> {
@@ -74,7 +74,7 @@ fn is_disabled(attributes: &Attributes, id: &str) -> bool {
     attributes.is_yes("disable") || lists("disabled") || !is_enabled
 }
 
-/// Whether it is of a kind that tine serves.
+/// Refuses the kinds of services that tine does not serve.
 fn is_servable(attributes: &Attributes) -> Result<(), String> {
     for kind in ["RPC", "TCPMUX", "TCPMUXPLUS"] {
         if attributes.has("type", kind) {
@@ -95,14 +95,14 @@ fn is_servable(attributes: &Attributes) -> Result<(), String> {
     Ok(())
 }
 
-fn program(attributes: &Attributes, world: &dyn World) -> Result<What, String> {
+fn program(attributes: &Attributes, world: &dyn World) -> Result<ServedBy, String> {
     if let [host, port_name, ..] = attributes.all("redirect") {
         // The client is a relay, and the same binary.
         let number =
             port_of(port_name, world).ok_or_else(|| format!("there is no port of the name {port_name}"))?;
         let own = std::env::current_exe().map_or_else(|_| "tine".into(), |path| path.display().to_string());
         let words = [&own, "client", "--wait", "1h", &listen(host, number)];
-        return Ok(What::Program(words.map(str::to_owned).into()));
+        return Ok(ServedBy::Program(words.map(str::to_owned).into()));
     }
     let server = attributes.one("server").ok_or("it names no server")?;
     let mut arguments = attributes.all("server_args").to_vec();
@@ -111,7 +111,7 @@ fn program(attributes: &Attributes, world: &dyn World) -> Result<What, String> {
     }
     let mut words = vec![server.to_owned()];
     words.append(&mut arguments);
-    // Somebody has to say it first.
+    // A shell prints the banner before the program starts.
     let banners: Vec<&str> =
         ["banner", "banner_success"].iter().filter_map(|name| attributes.one(name)).collect();
     if !banners.is_empty() {
@@ -121,15 +121,15 @@ fn program(attributes: &Attributes, world: &dyn World) -> Result<What, String> {
         );
         words.splice(0..0, ["sh".to_owned(), "-c".to_owned(), cat]);
     }
-    Ok(What::Program(words))
+    Ok(ServedBy::Program(words))
 }
 
-/// Whether somebody says something before the program does.
+/// Whether a banner is printed before the program starts.
 fn has_banner(attributes: &Attributes) -> bool {
     attributes.one("banner").or(attributes.one("banner_success")).is_some()
 }
 
-/// As one word for a shell.
+/// Quotes a word for a shell.
 fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', "'\\''"))
 }
@@ -143,10 +143,10 @@ fn address(attributes: &Attributes, port: u16) -> String {
     }
 }
 
-/// One attribute that stands for itself.
-fn map(service: &mut Service, name: &str, values: &[String], all: &Attributes, world: &dyn World) {
+/// Translates one attribute that has an equivalent of its own.
+fn map(service: &mut ImportedService, name: &str, values: &[String], all: &Attributes, world: &dyn World) {
     let joined = values.join(" ");
-    let is_program = matches!(service.what, What::Program(_));
+    let is_program = matches!(service.served_by, ServedBy::Program(_));
     match (name, values) {
         // Read elsewhere, or true of tine in any case.
         (
@@ -201,9 +201,9 @@ fn map(service: &mut Service, name: &str, values: &[String], all: &Attributes, w
     }
 }
 
-fn flag(service: &mut Service, flag: &str) {
+fn flag(service: &mut ImportedService, flag: &str) {
     match flag.to_ascii_uppercase().as_str() {
-        // What is so in any case, or read elsewhere, or about what is left out.
+        // ServedBy is so in any case, or read elsewhere, or about what is left out.
         "REUSE" | "NODELAY" | "KEEPALIVE" | "NAMEINARGS" | "IPV4" | "IPV6" | "NOLIBWRAP" | "NORETRY" => {}
         "SENSOR" => service.note("flags: SENSOR, which keeps whoever comes out of every service (deny_time)"),
         "IDONLY" => service.note("flags: IDONLY: who is not known to its own machine comes, too"),
@@ -223,7 +223,7 @@ fn time(span: &str) -> String {
     }
 }
 
-fn rlimit(service: &mut Service, name: &str, value: &str) {
+fn rlimit(service: &mut ImportedService, name: &str, value: &str) {
     let value = if value.eq_ignore_ascii_case("UNLIMITED") { "infinity" } else { value };
     let key = match name {
         "rlimit_as" => "limit-as",
@@ -237,8 +237,8 @@ fn rlimit(service: &mut Service, name: &str, value: &str) {
     service.set(key, value);
 }
 
-/// What xinetd sends to those whom it turns away is a text here.
-fn banner_fail(service: &mut Service, file: &str, world: &dyn World) {
+/// ServedBy xinetd sends to those whom it turns away is a text here.
+fn banner_fail(service: &mut ImportedService, file: &str, world: &dyn World) {
     match world.read(Path::new(file)) {
         Ok(text) => {
             let escaped: String = text
@@ -257,13 +257,13 @@ fn banner_fail(service: &mut Service, file: &str, world: &dyn World) {
                 "banner_fail = {file} is read once, here; who is denied by address gets nothing"
             ));
         }
-        Err(why) => service.note(format!("banner_fail = {file}: {}", tine::reason(&why))),
+        Err(why) => service.note(format!("banner_fail = {file}: {}", tine::cli::reason(&why))),
     }
 }
 
 /// Who may come: in both, the most specific decides.
-fn access(service: &mut Service, attributes: &Attributes, world: &dyn World) {
-    // What this server does at its limit.
+fn access(service: &mut ImportedService, attributes: &Attributes, world: &dyn World) {
+    // ServedBy this server does at its limit.
     let says_so = service.keys.iter().any(|(key, _)| *key == "when-full");
     if service.keys.iter().any(|(key, _)| *key == "max-connections") && !says_so {
         service.set("when-full", "reject");
@@ -293,9 +293,9 @@ fn access(service: &mut Service, attributes: &Attributes, world: &dyn World) {
 }
 
 /// An entry that is no address: a host, a domain, a network by its name.
-fn named(service: &mut Service, name: &str, entry: &str, list: &mut Vec<String>, world: &dyn World) {
+fn named(service: &mut ImportedService, name: &str, entry: &str, list: &mut Vec<String>, world: &dyn World) {
     if entry.starts_with('.') {
-        if matches!(service.what, What::BuiltIn(_)) {
+        if matches!(service.served_by, ServedBy::BuiltIn(_)) {
             return service.note(format!("{name}: {entry}, a domain: only for programs names are looked up"));
         }
         list.push(format!("={}", entry.to_ascii_lowercase()));
@@ -312,9 +312,9 @@ fn named(service: &mut Service, name: &str, entry: &str, list: &mut Vec<String>,
     list.extend(found.iter().map(IpAddr::to_string));
 }
 
-/// What the program has around it.
-fn surroundings(service: &mut Service, attributes: &Attributes) {
-    if matches!(service.what, What::BuiltIn(_)) {
+/// ServedBy the program has around it.
+fn surroundings(service: &mut ImportedService, attributes: &Attributes) {
+    if matches!(service.served_by, ServedBy::BuiltIn(_)) {
         return;
     }
     if let Some(group) = attributes.one("group") {

@@ -4,14 +4,16 @@ mod entry;
 mod map;
 
 use std::path::Path;
+use std::rc::Rc;
 
-use super::{Import, Item, Place, World};
-use entry::{Line, Section};
+use super::{Import, ImportedItem, World};
+use crate::config::Position;
+use entry::{Line, XinetdSection};
 
-/// Files in files, at most.
+/// The maximum depth of files that include files.
 const DEEPEST: usize = 8;
 
-/// Imports the text of a file and of what it includes. `all`: also services that are disabled.
+/// Imports the text of a file and the files that it includes; with `all`, disabled services, too.
 pub fn import(text: &str, file: &Path, world: &dyn World, all: bool) -> Import {
     let mut reader = Reader { world, sections: Vec::new(), import: Import::default() };
     reader.read(text, file, 0);
@@ -21,8 +23,8 @@ pub fn import(text: &str, file: &Path, world: &dyn World, all: bool) -> Import {
         let effective = entry::effective(section, &defaults);
         let name = section.service.clone().unwrap_or_default();
         import.items.push(match map::service(&name, section, &effective, all, world) {
-            Ok(service) => Item::Served(service),
-            Err(why) => Item::Left(section.place.clone(), name, why),
+            Ok(service) => ImportedItem::Served(service),
+            Err(why) => ImportedItem::Left(section.position.clone(), name, why),
         });
     }
     import.finish()
@@ -30,41 +32,43 @@ pub fn import(text: &str, file: &Path, world: &dyn World, all: bool) -> Import {
 
 struct Reader<'a> {
     world: &'a dyn World,
-    sections: Vec<Section>,
+    sections: Vec<XinetdSection>,
     import: Import,
 }
 
 impl Reader<'_> {
     fn read(&mut self, text: &str, file: &Path, depth: usize) {
-        let mut open: Option<Section> = None;
+        let mut open: Option<XinetdSection> = None;
         for (number, line) in text.lines().enumerate() {
-            let place = Place { file: file.display().to_string(), line: number + 1 };
+            let position = Position::new(Rc::from(file), number + 1);
             match (entry::line(line), &mut open) {
                 (Line::Nothing, _) => {}
-                (Line::Begin(service), None) => open = Some(Section::new(service, place)),
+                (Line::Begin(service), None) => open = Some(XinetdSection::new(service, position)),
                 (Line::Brace, Some(section)) if !section.is_open => section.is_open = true,
                 (Line::End, Some(_)) => self.sections.extend(open.take()),
                 (Line::Attribute(attribute), Some(section)) if section.is_open => {
-                    section.attributes.push((place, attribute));
+                    section.attributes.push((position, attribute));
                 }
-                (Line::Include(path), None) => self.include(&place, file, &path, false, depth),
-                (Line::IncludeFolder(path), None) => self.include(&place, file, &path, true, depth),
-                _ => self.fault(&place, line),
+                (Line::Include(path), None) => self.include(&position, file, &path, false, depth),
+                (Line::IncludeFolder(path), None) => self.include(&position, file, &path, true, depth),
+                _ => self.fault(&position, line),
             }
         }
         if let Some(section) = open {
-            self.import.notes.push(format!("{}: this section does not end, and is left out", section.place));
+            self.import
+                .notes
+                .push(format!("{}: this section does not end, and is left out", section.position));
         }
     }
 
-    fn fault(&mut self, place: &Place, line: &str) {
-        self.import.notes.push(format!("{place}: this is not understood, and left out: {}", line.trim()));
+    fn fault(&mut self, position: &Position, line: &str) {
+        self.import.notes.push(format!("{position}: this is not understood, and left out: {}", line.trim()));
     }
 
-    fn include(&mut self, place: &Place, from: &Path, path: &str, is_folder: bool, depth: usize) {
+    fn include(&mut self, position: &Position, from: &Path, path: &str, is_folder: bool, depth: usize) {
         let path = from.parent().unwrap_or(Path::new("")).join(path);
         if depth >= DEEPEST {
-            return self.import.notes.push(format!("{place}: files include each other, {DEEPEST} deep"));
+            return self.import.notes.push(format!("{position}: files include each other, {DEEPEST} deep"));
         }
         let all = if is_folder { self.world.list(&path) } else { Ok(vec![path.clone()]) };
         for file in all.unwrap_or_default() {
@@ -76,9 +80,9 @@ impl Reader<'_> {
             match self.world.read(&file) {
                 Ok(text) => self.read(&text, &file, depth + 1),
                 Err(why) => self.import.notes.push(format!(
-                    "{place}: cannot read {}: {}",
+                    "{position}: cannot read {}: {}",
                     file.display(),
-                    tine::reason(&why)
+                    tine::cli::reason(&why)
                 )),
             }
         }
@@ -94,7 +98,7 @@ mod tests {
     use super::*;
     use crate::config::Config;
 
-    /// Files that are there only for a test.
+    /// The files of a test.
     struct Some(&'static [(&'static str, &'static str)]);
 
     impl World for Some {

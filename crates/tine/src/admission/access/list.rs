@@ -7,7 +7,7 @@ use super::names::{self, Pattern};
 use super::prefix::Prefix;
 use super::table::{self, Answer};
 use super::tcprules::{self, RuleSubject};
-use crate::error::{Error, reason};
+use crate::error::{Error, ErrorKind, reason};
 
 /// A rule, or many, as they were asked for.
 #[derive(Clone, Debug)]
@@ -149,9 +149,10 @@ impl List {
         text: &str,
     ) -> Result<(), Error> {
         if !self.asks_names {
-            return Err(Error::usage(
-                format_args!("'{text}' is about a name, and names are not looked up"),
-                "have them looked up (--reverse-dns), or write an address",
+            return Err(Error::new(
+                ErrorKind::HostNameRule,
+                format_args!("'{text}' is about a host name, and host names are not looked up"),
+                "have them looked up (`AccessRules::reverse_dns`), or write an address",
             ));
         }
         self.claim(Whom::Name(pattern.clone()), &pattern, number, allows, text)?;

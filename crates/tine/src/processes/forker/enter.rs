@@ -54,7 +54,7 @@ fn try_enter<'a, H>(
         title: settings.titles.then(tine_sys::cmdline::Title::take_over).transpose()?,
         parent,
         first_server_fd,
-        flush_stdout: settings.handler_prints,
+        flush_stdout: settings.flushes_stdout,
         reports_silence: start.door.admission.has_penalties(),
     };
     let trusted = Trusted {

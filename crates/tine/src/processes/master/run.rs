@@ -80,7 +80,7 @@ pub(super) fn cannot_start(what: &str, why: &std::io::Error) -> Error {
 
 impl<'a> Master<'a> {
     fn set_up(tree: Services, alone: &'a Alone) -> Result<Master<'a>, Error> {
-        let Services { services, format, level, mut ready } = tree;
+        let Services { services, format, level, mut ready, .. } = tree;
         ready.prepare(3)?;
         let signals = Set::of(&signals::numbers());
         let failed = |why: std::io::Error| cannot_start("signals", &why);

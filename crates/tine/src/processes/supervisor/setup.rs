@@ -16,7 +16,7 @@ use crate::admission::access::watch::RuleFiles;
 use crate::error::Error;
 use crate::lifecycle::ready::Ready;
 use crate::log::Log;
-use crate::net::listener::{Listener, MAX_LISTENERS};
+use crate::net::listener::Listener;
 use crate::settings::{Settings, beyond_the_system};
 use crate::shared::board::Board;
 use crate::shared::stats::ConnStats;
@@ -44,7 +44,7 @@ impl<'a, H> Supervisor<'a, H> {
     pub(super) fn set_up(setup: Setup, alone: &'a Alone, handler: &'a mut H) -> Result<Self, Error> {
         let Setup { mut listeners, mut settings, mut log, mut ready } = setup;
         let program_path = settings.check()?;
-        adapt(&mut settings, &listeners, &mut log)?;
+        adapt(&mut settings, &listeners, &mut log);
         let memory = SharedMemory::new(&mut settings).map_err(|why| cannot_make(&why))?;
         let first_server_fd = move_descriptors_up(&mut listeners, &mut log, &mut ready)?;
         let place = |fd: OwnedFd| first_server_fd.duplicate(fd);
@@ -105,13 +105,7 @@ fn cannot_make(why: &std::io::Error) -> Error {
 }
 
 /// Adapts the settings to inherited listeners that block, and to the limits of the system.
-fn adapt(settings: &mut Settings, listeners: &[Listener], log: &mut Log) -> Result<(), Error> {
-    if listeners.len() > MAX_LISTENERS {
-        return Err(Error::usage(
-            format_args!("{} sockets to listen on are more than {MAX_LISTENERS}", listeners.len()),
-            "serve some of the addresses by another server",
-        ));
-    }
+fn adapt(settings: &mut Settings, listeners: &[Listener], log: &mut Log) {
     if listeners.iter().any(|listener| listener.blocks) && (settings.forkers > 1 || settings.has_spares()) {
         if settings.has_spares() {
             log.warning("an inherited socket blocks, so one forker accepts and there are no spares; pass it non-blocking to have both");
@@ -125,7 +119,6 @@ fn adapt(settings: &mut Settings, listeners: &[Listener], log: &mut Log) -> Resu
     if let Some(text) = beyond_the_system(settings.max_connections) {
         log.warning(&text);
     }
-    Ok(())
 }
 
 /// Raises the limit on descriptors to one for each running program, as far as the hard limit allows.

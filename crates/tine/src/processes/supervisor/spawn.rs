@@ -52,7 +52,7 @@ where
         // Last to be killed when memory runs out, where that is permitted. The forkers have their own.
         let _ = std::fs::write("/proc/self/oom_score_adj", "-800");
         for listener in &self.listeners {
-            self.log.listen(&listener.name, self.settings.backlog);
+            self.log.listen(&listener.name, self.settings.socket.backlog);
         }
         self.ready.notify(self.listeners.iter().filter_map(Listener::port_to_print))?;
         self.log.status(|| 0, self.settings.max_connections);

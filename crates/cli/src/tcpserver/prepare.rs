@@ -1,5 +1,4 @@
-//! What is done for a client in its own process, before the program is executed: it is greeted and looked up, and the rules
-//! decide.
+//! The preparation of a client's program, in the client's process: banner, lookups, and the rules.
 
 use std::ffi::OsString;
 use std::io;
@@ -8,64 +7,70 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use std::time::Duration;
 
-use tine::{Incoming, Peer, PrepareResult, host_name, leads_to};
+use tine::cli::{host_name, leads_to};
+use tine::{Incoming, Peer, Prepared};
 
-use super::options::{Options, Verbosity};
+use super::options::{TcpserverOptions, Verbosity};
 use super::{ident, rules};
 
-/// The exit code of the process of a client that the rules deny.
+/// The exit code for a client that the rules deny.
 const DENIED: u8 = 100;
 
-/// That of one that is dropped because something is wrong here.
+/// The exit code for a client that is dropped because of a local error.
 const DROPPED: u8 = 111;
 
-/// How clients are received.
-pub struct Visits {
-    options: Options,
+/// The preparation of clients.
+pub struct Preparation {
+    options: TcpserverOptions,
 }
 
-/// What has been found out about a client.
-struct Visitor {
+/// The results of the lookups for a client.
+struct Client {
     ip: String,
     port: u16,
     host: Option<String>,
     info: Option<Vec<u8>>,
 }
 
-impl Visits {
-    /// As these options say; `None` where nothing is to be done.
-    pub fn new(options: &Options) -> Option<Visits> {
+impl Preparation {
+    /// The preparation by these options; `None` if there is nothing to do.
+    pub fn new(options: &TcpserverOptions) -> Option<Preparation> {
         let is_plain = options.verbosity < Verbosity::Verbose
             && options.banner.is_empty()
             && options.rules.is_none()
             && options.local_name.is_some()
             && !options.asks_names
             && !options.asks_ident;
-        (!is_plain).then(|| Visits { options: options.clone() })
+        (!is_plain).then(|| Preparation { options: options.clone() })
     }
 
-    /// Receives a client.
-    pub fn receive(&self, arrival: &Incoming) -> PrepareResult {
-        let Peer::Tcp(remote) = arrival.peer else { return Ok(Vec::new()) };
-        self.tell(format_args!("pid {} from {}", std::process::id(), remote.ip()));
-        greet(arrival, &self.options.banner).map_err(|why| self.drop("unable to print banner", &why))?;
-        let local = arrival
+    /// Receives a client: greets it, looks it up, and decides.
+    pub fn receive(&self, incoming: &Incoming) -> Prepared {
+        self.try_receive(incoming).unwrap_or_else(Prepared::exit)
+    }
+
+    /// The variables for the program, or the exit code of a client that is denied or dropped.
+    fn try_receive(&self, incoming: &Incoming) -> Result<Prepared, u8> {
+        let Peer::Tcp(remote) = incoming.peer else { return Ok(Prepared::new()) };
+        self.log(format_args!("pid {} from {}", std::process::id(), remote.ip()));
+        greet(incoming, &self.options.banner).map_err(|why| self.drop("unable to print banner", &why))?;
+        let local = incoming
             .local
             .ok_or_else(|| self.drop("unable to get local address", &io::ErrorKind::NotConnected.into()))?;
         let local_name = match &self.options.local_name {
             Some(name) => Some(name.as_bytes().to_vec()),
             None => host_name(local.ip()).map(String::into_bytes),
         };
-        let visitor = self.look_up(remote, local);
+        let client = self.look_up(remote, local);
         let mut variables = vec![
             ("TCPLOCALHOST", local_name.clone()),
-            ("TCPREMOTEHOST", visitor.host.clone().map(String::into_bytes)),
-            ("TCPREMOTEINFO", visitor.info.clone()),
+            ("TCPREMOTEHOST", client.host.clone().map(String::into_bytes)),
+            ("TCPREMOTEINFO", client.info.clone()),
         ]
         .into_iter()
         .map(|(name, value)| (OsString::from(name), value.map(OsString::from_vec)))
         .collect::<Vec<_>>();
-        let rule = self.decide(&visitor)?;
+        let rule = self.decide(&client)?;
         for variable in &rule.variables {
             let (name, value) =
                 variable.split_at(variable.iter().position(|byte| *byte == b'=').unwrap_or(0));
@@ -73,74 +78,81 @@ impl Visits {
             variables.retain(|(other, _)| other.as_bytes() != name);
             variables.push((OsString::from_vec(name), Some(OsString::from_vec(value))));
         }
-        self.tell_decision(&rule, local_name.as_deref().unwrap_or_default(), local, &visitor);
-        if rule.denies { Err(DENIED) } else { Ok(variables) }
+        self.log_decision(&rule, local_name.as_deref().unwrap_or_default(), local, &client);
+        if rule.denies {
+            return Err(DENIED);
+        }
+        Ok(variables.into_iter().fold(Prepared::new(), |prepared, (name, value)| match value {
+            Some(value) => prepared.env(name, value),
+            None => prepared.env_remove(name),
+        }))
     }
 
-    fn look_up(&self, remote: SocketAddr, local: SocketAddr) -> Visitor {
+    fn look_up(&self, remote: SocketAddr, local: SocketAddr) -> Client {
         let host = Some(remote.ip()).filter(|_| self.options.asks_names).and_then(host_name);
         let host = host.filter(|host| !self.options.is_paranoid || leads_to(host, remote.ip()));
         let time = Duration::from_secs(self.options.timeout);
         let info = self.options.asks_ident.then(|| ident::ask(remote, local, time)).flatten();
-        Visitor { ip: remote.ip().to_string(), port: remote.port(), host, info }
+        Client { ip: remote.ip().to_string(), port: remote.port(), host, info }
     }
 
-    fn decide(&self, visitor: &Visitor) -> Result<rules::Rule, u8> {
+    fn decide(&self, client: &Client) -> Result<rules::Rule, u8> {
         let Some(file) = &self.options.rules else { return Ok(rules::Rule::default()) };
         let found =
-            rules::look_up(Path::new(file), &visitor.ip, visitor.host.as_deref(), visitor.info.as_deref());
+            rules::look_up(Path::new(file), &client.ip, client.host.as_deref(), client.info.as_deref());
         found.or_else(|why| match why.kind() {
             io::ErrorKind::NotFound if self.options.rules_may_lack => Ok(rules::Rule::default()),
             _ => Err(self.drop(&format!("unable to read {}", file.to_string_lossy()), &why)),
         })
     }
 
-    fn tell_decision(&self, rule: &rules::Rule, local_name: &[u8], local: SocketAddr, visitor: &Visitor) {
+    fn log_decision(&self, rule: &rules::Rule, local_name: &[u8], local: SocketAddr, client: &Client) {
         let word = if rule.denies { "deny" } else { "ok" };
-        self.tell(format_args!(
+        self.log(format_args!(
             "{word} {} {}:{}:{} {}:{}:{}:{}",
             std::process::id(),
             shown(local_name),
             shown(local.ip().to_string().as_bytes()),
             local.port(),
-            shown(visitor.host.as_deref().unwrap_or_default().as_bytes()),
-            shown(visitor.ip.as_bytes()),
-            shown(visitor.info.as_deref().unwrap_or_default()),
-            visitor.port,
+            shown(client.host.as_deref().unwrap_or_default().as_bytes()),
+            shown(client.ip.as_bytes()),
+            shown(client.info.as_deref().unwrap_or_default()),
+            client.port,
         ));
     }
 
-    fn tell(&self, line: std::fmt::Arguments) {
+    fn log(&self, line: std::fmt::Arguments) {
         if self.options.verbosity == Verbosity::Verbose {
-            say(&line.to_string());
+            write_line(&line.to_string());
         }
     }
 
-    /// Says why a client is dropped.
+    /// Logs why a client is dropped.
     fn drop(&self, what: &str, why: &io::Error) -> u8 {
         if self.options.verbosity > Verbosity::Quiet {
-            say(&format!("warning: dropping connection, {what}: {}", tine::reason(why)));
+            write_line(&format!("warning: dropping connection, {what}: {}", tine::cli::reason(why)));
         }
         DROPPED
     }
 }
 
 /// A line on standard error, in one write, so that lines of several processes do not mix.
-fn say(line: &str) {
+fn write_line(line: &str) {
     use io::Write;
-    // Nobody to tell it to is no reason to serve nobody.
+    // A closed log does not stop the service.
     let _ = io::stderr().write_all(format!("tcpserver: {line}\n").as_bytes());
 }
 
-fn greet(arrival: &Incoming, mut banner: &[u8]) -> io::Result<()> {
+fn greet(incoming: &Incoming, mut banner: &[u8]) -> io::Result<()> {
     while !banner.is_empty() {
-        let sent = rustix::net::send(arrival, banner, rustix::net::SendFlags::NOSIGNAL)?;
+        let sent = rustix::net::send(incoming, banner, rustix::net::SendFlags::NOSIGNAL)?;
         banner = &banner[sent..];
     }
     Ok(())
 }
 
-/// As lines of the log show it, which other programs take apart: at most a hundred characters, none of them special.
+/// Text for a log line, which other programs parse: at most a hundred characters, none of them
+/// special.
 fn shown(text: &[u8]) -> String {
     const LONGEST: usize = 100;
     let is_plain = |byte: u8| (33..=126).contains(&byte) && byte != b'%' && byte != b':';
@@ -154,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_log_shows_cannot_be_taken_for_something_else() {
+    fn log_text_has_no_special_characters() {
         assert_eq!(shown(b"joe"), "joe");
         assert_eq!(shown(b"a b:c%d\n\xff"), "a?b?c?d??");
         let long = shown(&[b'x'; 200]);

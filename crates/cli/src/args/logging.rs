@@ -1,0 +1,57 @@
+//! The log.
+
+use std::io::IsTerminal;
+
+use clap::Args as ClapArgs;
+use tine::{LogFormat, LogLevel, Server, Services};
+
+use super::choice;
+
+/// Above the options of the log, which concern the server as a whole.
+pub const HEADING: &str = "Log";
+
+/// The options of the log.
+#[derive(ClapArgs, Clone, Debug)]
+#[group(skip)]
+#[command(next_help_heading = HEADING)]
+pub struct LogOptions {
+    /// Format of the log on standard error, one line per event; off: no log
+    #[arg(long, value_name = "FORMAT", default_value_t, value_parser = choice::<LogFormat>(LogFormat::NAMES))]
+    pub log: LogFormat,
+
+    /// Also log the bytes that connections receive, shortened and escaped
+    #[arg(short, long, conflicts_with = "quiet")]
+    pub verbose: bool,
+
+    /// Log only errors and warnings
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+impl LogOptions {
+    /// The server with this log.
+    #[must_use]
+    pub fn apply(&self, server: Server) -> Server {
+        server.log_format(self.log).log_level(self.level())
+    }
+
+    /// The services with this log of their master.
+    #[must_use]
+    pub fn apply_to_all(&self, services: Services) -> Services {
+        services.log_format(self.log).log_level(self.level())
+    }
+
+    fn level(&self) -> LogLevel {
+        match (self.verbose, self.quiet) {
+            (true, _) => LogLevel::Verbose,
+            (false, true) => LogLevel::Quiet,
+            (false, false) => LogLevel::Normal,
+        }
+    }
+
+    /// Whether the log is read at a terminal.
+    #[must_use]
+    pub fn is_interactive(&self) -> bool {
+        self.log == LogFormat::Text && !self.quiet && std::io::stderr().is_terminal()
+    }
+}

@@ -1,0 +1,48 @@
+//! Times after which connections are closed.
+
+use std::time::Duration;
+
+use clap::Args as ClapArgs;
+use tine::{Server, defaults};
+
+use super::{duration, positive, shown};
+
+/// The timeouts.
+#[derive(ClapArgs, Debug)]
+#[group(skip)]
+#[command(next_help_heading = "Timeouts")]
+pub struct TimeOptions {
+    /// Close a connection after this time without traffic in either direction
+    #[arg(long, value_name = "DURATION", value_parser = positive)]
+    pub idle_timeout: Option<Duration>,
+
+    /// Close a connection this long after it was accepted
+    #[arg(long, value_name = "DURATION", value_parser = positive)]
+    pub max_lifetime: Option<Duration>,
+
+    /// Close a connection whose client has sent nothing this long after it was accepted
+    #[arg(long, value_name = "DURATION", value_parser = positive)]
+    pub first_byte_timeout: Option<Duration>,
+
+    /// Maximum time for connections to finish when the server stops
+    #[arg(long, value_name = "DURATION", default_value = shown(defaults::DRAIN_TIMEOUT), value_parser = duration)]
+    pub drain_timeout: Duration,
+}
+
+impl TimeOptions {
+    /// The server with these timeouts.
+    #[must_use]
+    pub fn apply(&self, server: Server) -> Server {
+        let mut server = server.drain_timeout(self.drain_timeout);
+        if let Some(time) = self.idle_timeout {
+            server = server.idle_timeout(time);
+        }
+        if let Some(time) = self.max_lifetime {
+            server = server.max_lifetime(time);
+        }
+        if let Some(time) = self.first_byte_timeout {
+            server = server.first_byte_timeout(time);
+        }
+        server
+    }
+}

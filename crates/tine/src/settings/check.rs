@@ -1,0 +1,169 @@
+//! Validation of the settings, in one place: the builder only stores. Nothing here changes a
+//! setting.
+
+use std::time::Duration;
+
+use super::Settings;
+use crate::admission::access::compiled::CompiledRules;
+use crate::admission::limits::WhenLimited;
+use crate::error::{Error, ErrorKind};
+use crate::net::listener::MAX_LISTENERS;
+use crate::shared::board::MAX_FORKERS;
+
+impl Settings {
+    /// Refuses settings that are out of range or cannot be combined.
+    pub(super) fn check_values(&self) -> Result<(), Error> {
+        self.check_ranges()?;
+        self.limits.aggregations.check()?;
+        self.socket.check()?;
+        if self.reuse > 1 && !self.has_spares() {
+            return Err(Error::new(
+                ErrorKind::ReuseWithoutSpares,
+                "processes cannot be reused, because there are no spares",
+                "set the number of spares as well, as in `spares(32).reuse(1000)`",
+            ));
+        }
+        if self.reuse > 1 && self.program.is_some() {
+            return Err(Error::new(
+                ErrorKind::ReuseWithProgram,
+                "a process that executes a program cannot be reused",
+                "do not set `reuse` for a program; `spares` are possible",
+            ));
+        }
+        let looks_up = self.program.as_ref().is_some_and(|program| program.reverse_dns);
+        if self.limits.rules.as_ref().is_some_and(CompiledRules::need_names) && !looks_up {
+            return Err(Error::new(
+                ErrorKind::HostNameRule,
+                "access rules may use host names, but host names are not looked up",
+                "have the program's process look them up (`Program::reverse_dns`)",
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_ranges(&self) -> Result<(), Error> {
+        at_least_one("max_connections", Some(self.max_connections))?;
+        at_least_one("max_connections_per_source", self.limits.max_per_source)?;
+        at_least_one("max_connections_per_prefix", self.limits.max_per_prefix)?;
+        at_least_one("reuse", usize::try_from(self.reuse).ok())?;
+        if !(1..=MAX_FORKERS).contains(&self.forkers) {
+            return Err(Error::usage(
+                format_args!("forkers is {}", self.forkers),
+                format_args!("choose 1 to {MAX_FORKERS}"),
+            ));
+        }
+        if let WhenLimited::Delay { max_clients, timeout } = self.limits.when_limited {
+            at_least_one("WhenLimited::Delay max_clients", Some(max_clients))?;
+            not_zero("WhenLimited::Delay timeout", Some(timeout))?;
+        }
+        not_zero("idle_timeout", self.timeouts.idle)?;
+        not_zero("max_lifetime", self.timeouts.lifetime)?;
+        not_zero("first_byte_timeout", self.timeouts.first_byte)
+    }
+}
+
+/// Refuses a service without an address, or with too many.
+pub(crate) fn check_listeners(number: usize) -> Result<(), Error> {
+    match number {
+        0 => Err(Error::new(
+            ErrorKind::NoAddress,
+            "the server has no address to listen on",
+            "bind one (`Server::bind`, `Server::bind_also`)",
+        )),
+        1..=MAX_LISTENERS => Ok(()),
+        more => Err(Error::usage(
+            format_args!("{more} listening sockets are more than {MAX_LISTENERS}"),
+            "serve some of the addresses by another server",
+        )),
+    }
+}
+
+fn at_least_one(name: &str, value: Option<usize>) -> Result<(), Error> {
+    match value {
+        Some(0) => Err(Error::usage(format_args!("{name} is 0"), "choose 1 or more")),
+        _ => Ok(()),
+    }
+}
+
+fn not_zero(name: &str, value: Option<Duration>) -> Result<(), Error> {
+    match value {
+        Some(Duration::ZERO) => Err(Error::usage(format_args!("{name} is zero"), "choose a longer time")),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admission::block::{Aggregations, NetBlockSize};
+    use crate::admission::limits::Limits;
+    use crate::net::listener::SocketOptions;
+    use crate::watch::Timeouts;
+
+    fn kind(settings: &Settings) -> Option<ErrorKind> {
+        settings.check_values().err().map(|error| error.kind())
+    }
+
+    #[test]
+    fn values_out_of_range_are_refused_and_never_changed() {
+        let ok = Settings::default();
+        assert_eq!(kind(&ok), None);
+        let zero = Some(Duration::ZERO);
+        let delay = |max_clients, timeout| WhenLimited::Delay { max_clients, timeout };
+        let second = Duration::from_secs(1);
+        let with = |limits| Settings { limits, ..Settings::default() };
+        let limits = Limits::default;
+        for (name, settings) in [
+            ("max_connections is 0", Settings { max_connections: 0, ..ok.clone() }),
+            ("max_connections_per_source is 0", with(Limits { max_per_source: Some(0), ..limits() })),
+            ("max_connections_per_prefix is 0", with(Limits { max_per_prefix: Some(0), ..limits() })),
+            ("reuse is 0", Settings { reuse: 0, ..ok.clone() }),
+            (
+                "backlog is 4294967295",
+                Settings { socket: SocketOptions { backlog: u32::MAX, ..ok.socket }, ..ok.clone() },
+            ),
+            ("forkers is 0", Settings { forkers: 0, ..ok.clone() }),
+            ("forkers is 100", Settings { forkers: 100, ..ok.clone() }),
+            ("max_clients is 0", with(Limits { when_limited: delay(0, second), ..limits() })),
+            ("timeout is zero", with(Limits { when_limited: delay(1, Duration::ZERO), ..limits() })),
+            (
+                "idle_timeout is zero",
+                Settings { timeouts: Timeouts { idle: zero, ..Timeouts::default() }, ..ok.clone() },
+            ),
+            (
+                "max_lifetime is zero",
+                Settings { timeouts: Timeouts { lifetime: zero, ..Timeouts::default() }, ..ok.clone() },
+            ),
+            (
+                "first_byte_timeout is zero",
+                Settings { timeouts: Timeouts { first_byte: zero, ..Timeouts::default() }, ..ok.clone() },
+            ),
+            (
+                "smaller than the source",
+                with(Limits {
+                    aggregations: Aggregations::new(NetBlockSize::PREFIX, NetBlockSize::SOURCE),
+                    ..limits()
+                }),
+            ),
+        ] {
+            let error = settings.check_values().expect_err(name);
+            assert!(error.to_string().contains(name), "{name}: {error}");
+            assert_eq!(error.kind(), ErrorKind::InvalidValue, "{name}");
+        }
+    }
+
+    #[test]
+    fn combinations_that_cannot_be_served_are_refused() {
+        let reuse = Settings { reuse: 2, ..Settings::default() };
+        assert_eq!(kind(&reuse), Some(ErrorKind::ReuseWithoutSpares));
+        assert_eq!(kind(&Settings { spares: 1, ..reuse }), None);
+    }
+
+    #[test]
+    fn the_number_of_listeners() {
+        let kind = |number| check_listeners(number).err().map(|error| error.kind());
+        assert_eq!(kind(0), Some(ErrorKind::NoAddress));
+        assert_eq!((kind(1), kind(64)), (None, None));
+        assert_eq!(kind(65), Some(ErrorKind::InvalidValue));
+    }
+}

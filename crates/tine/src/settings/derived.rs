@@ -1,0 +1,81 @@
+//! What follows from the settings.
+
+use std::path::Path;
+
+use super::Settings;
+use crate::program::Stderr;
+use crate::watch::state::WatchRules;
+
+impl Settings {
+    /// Whether programs' standard error goes to the log.
+    pub(crate) fn stderr_is_logged(&self) -> bool {
+        self.program.as_ref().is_some_and(|program| program.stderr == Stderr::Log)
+    }
+
+    /// The rules by which the supervisor watches connections.
+    pub(crate) fn watch_rules(&self) -> WatchRules {
+        WatchRules {
+            timeouts: self.timeouts,
+            ends_without_client: self.program.is_some() && !self.ignores_gone_clients,
+        }
+    }
+
+    /// Whether processes are forked in advance.
+    pub(crate) fn has_spares(&self) -> bool {
+        self.spares > 0
+    }
+
+    /// Whether each connection has a cgroup. Its process needs the server's privileges to enter it.
+    pub(crate) fn has_cgroups(&self) -> bool {
+        self.cgroup().is_some()
+    }
+
+    /// The directory of the connections' cgroups, if they have any.
+    pub(crate) fn cgroup(&self) -> Option<&Path> {
+        self.program.as_ref()?.cgroup.as_deref()
+    }
+
+    /// This forker's share of the spares.
+    pub(crate) fn spares_of(&self, forker: usize) -> usize {
+        let more = usize::from(forker < self.spares % self.forkers);
+        self.spares / self.forkers + more
+    }
+}
+
+/// A warning, if the limits of the system are below this number of connections.
+pub(crate) fn beyond_the_system(connections: usize) -> Option<String> {
+    let read = |path: &str| std::fs::read_to_string(path).ok()?.trim().parse::<usize>().ok();
+    let own = rustix::process::getrlimit(rustix::process::Resource::Nproc).current;
+    [
+        ("kernel.pid_max", read("/proc/sys/kernel/pid_max")),
+        ("kernel.threads-max", read("/proc/sys/kernel/threads-max")),
+        ("the limit on processes (`ulimit -u`)", own.and_then(|limit| usize::try_from(limit).ok())),
+    ]
+    .into_iter()
+    .find_map(|(name, limit)| {
+        let limit = limit.filter(|limit| connections > *limit)?;
+        Some(format!(
+            "{connections} connections at a time need as many processes, and {name} is {limit}; raise it or lower the \
+             maximum of connections"
+        ))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spares_are_shared_out_completely() {
+        for (spares, forkers) in [(0, 1), (1, 2), (32, 2), (7, 3), (64, 64)] {
+            let settings = Settings { spares, forkers, ..Settings::default() };
+            assert_eq!((0..forkers).map(|forker| settings.spares_of(forker)).sum::<usize>(), spares);
+        }
+    }
+
+    #[test]
+    fn a_number_beyond_the_system_is_noticed() {
+        assert_eq!(beyond_the_system(1), None);
+        assert!(beyond_the_system(usize::MAX).is_some());
+    }
+}
