@@ -1,4 +1,5 @@
-/* Says how it was started: what a super-server makes of a line of its configuration. Stands in for the programs of bench/imports. */
+/* Prints how it was started: how a super-server applied a line of its configuration. bench/imports
+ * installs it in place of each program. */
 #include <grp.h>
 #include <stdio.h>
 #include <stdlib.h>
