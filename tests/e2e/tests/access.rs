@@ -5,7 +5,8 @@ use std::os::unix::net::UnixStream;
 use std::process::Command;
 
 use tine_e2e::load::load;
-use tine_e2e::{Client, Folder, Server, Start, network, run, tine};
+use tine_e2e::names::{REJECT, outcome, total};
+use tine_e2e::{Client, Folder, Server, ServerCommand, network, procfs, run, tine};
 
 fn is_served(port: u16, source: &str) -> bool {
     Client::from_source(source, port).is_served()
@@ -36,7 +37,7 @@ fn the_most_specific_rule_decides() {
         ] {
             assert_eq!(is_served(server.port(), source), served, "{source} {options:?}");
         }
-        let refused = server.log.wait_for("reject", 2);
+        let refused = server.log.wait_for(REJECT, 2);
         assert!(refused.iter().all(|event| event["reason"] == "denied"), "{refused:?}");
         assert!(
             refused[0]["peer"].as_str().is_some_and(|peer| peer.starts_with("127.5.1.1:")),
@@ -91,8 +92,8 @@ fn a_denied_flood_takes_no_place_and_is_summed_up() {
     assert_eq!(server.log.wait_for("accept", 1).len(), 1);
     // Ten lines a second at most; the rest are a number.
     let counted = server.log.wait("all refusals", |log| {
-        let events = log.of("reject");
-        let counted: u64 = events.iter().map(|event| event["suppressed"].as_u64().unwrap_or(1)).sum();
+        let events = log.of(REJECT);
+        let counted = total(&events);
         (counted >= 300).then_some((counted, events.len()))
     });
     assert!(counted.0 == 300 && counted.1 < 200, "{counted:?}");
@@ -170,12 +171,8 @@ fn a_hundred_thousand_blocks_are_looked_up_as_few() {
     assert!(is_served(server.port(), "127.3.3.4") && !is_served(server.port(), "127.3.3.3"));
     // A forker holds none of the texts: its own memory is that of a server without rules.
     let forker = server.forkers()[0];
-    let kib = |key: &str| {
-        let text = std::fs::read_to_string(format!("/proc/{forker}/smaps_rollup")).expect("it lives");
-        let line = text.lines().find_map(|line| line.strip_prefix(key)).expect("a line").trim().to_owned();
-        line.split_whitespace().next().and_then(|number| number.parse::<u64>().ok()).expect("a number")
-    };
-    assert!(kib("Anonymous:") < 2048, "{} KiB", kib("Anonymous:"));
+    let kib = procfs::anonymous_memory(forker);
+    assert!((1..2048).contains(&kib), "{kib} KiB");
 }
 
 #[test]
@@ -246,7 +243,7 @@ fn rules_set_variables_for_programs() {
             ("127.3.0.1", "unset none 1"),
             ("127.1.0.1", " dark blue 1"),
         ] {
-            let answer = Client::from_source(source, server.port()).rest();
+            let answer = Client::from_source(source, server.port()).read_to_end();
             assert_eq!(String::from_utf8_lossy(&answer).trim_end(), said, "{source} {options:?}");
         }
     }
@@ -259,12 +256,12 @@ fn times_of_the_day() {
     let window = |from: u64, to: u64| format!("{:02}:00-{:02}:00", (hour + from) % 24, (hour + to) % 24);
     // From an hour ago to in two hours; from in two hours to in three.
     for (window, served) in [(window(23, 2), true), (window(2, 3), false)] {
-        let mut start = Start::serve(["--access-times", &window]);
+        let mut start = ServerCommand::serve(["--access-times", &window]);
         start.command().env("TZ", "UTC");
         let server = start.start();
         assert_eq!(is_served(server.port(), "127.0.0.1"), served, "{window}");
         if !served {
-            assert_eq!(server.log.wait_for("reject", 1)[0]["reason"], "time");
+            assert_eq!(server.log.wait_for(REJECT, 1)[0]["reason"], "time");
         }
     }
     let folder = Folder::new("access-times");
@@ -293,13 +290,13 @@ fn among_named_hosts(folder: &Folder, options: &[&str]) -> Server {
     let hosts = "127.0.0.1 localhost\n127.0.0.5 good.example\n127.0.0.6 bad.example\n";
     let hosts = folder.write("hosts", hosts).display().to_string();
     let script = "mount --bind \"$0\" /etc/hosts && exec \"$@\"";
-    let mut start = Start::wrapped(["unshare", "--mount", "sh", "-c", script, &hosts], options);
+    let mut start = ServerCommand::wrapped(["unshare", "--mount", "sh", "-c", script, &hosts], options);
     start.command().args(["--", "sh", "-c", "echo ${TCPREMOTEHOST-unknown} $WHICH $REMOTE_HOST"]);
     start.start()
 }
 
 fn said(server: &Server, source: &str) -> String {
-    let answer = Client::from_source(source, server.port()).rest();
+    let answer = Client::from_source(source, server.port()).read_to_end();
     String::from_utf8_lossy(&answer).trim_end().to_owned()
 }
 
@@ -314,7 +311,7 @@ fn names_are_looked_up_where_that_is_asked_for() {
         assert_eq!(said(&server, "127.0.0.6"), "");
         let ends = server.log.wait_for("end", 2);
         let denied =
-            ends.iter().any(|end| end["outcome"] == "error denied by the name of its host: bad.example");
+            ends.iter().any(|end| outcome(end) == "error denied by the name of its host: bad.example");
         assert!(denied, "{ends:?}");
         assert_eq!(said(&server, "127.0.0.9"), "unknown address");
         assert_eq!(said(&server, "127.0.0.8"), "unknown other");

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
-use tine_e2e::{Folder, Server, Start, kill, procfs, run, soon, tine};
+use tine_e2e::names::{CGROUP_CLEANER, outcome};
+use tine_e2e::{Folder, Server, ServerCommand, kill, procfs, run, tine, wait_until};
 
 /// What leaves a process behind that nobody can tell it by: a daemon as in the books, without environment.
 const HIDE: &str = "(env -i /usr/bin/setsid -f sleep 1009 >/dev/null 2>&1 </dev/null)";
@@ -85,7 +86,7 @@ fn remove(path: &Path) {
 impl Drop for Delegated {
     fn drop(&mut self) {
         let _ = fs::write(self.path.join("cgroup.kill"), "1");
-        soon("they have ended", || self.members().is_empty().then_some(()));
+        wait_until("they have ended", || self.members().is_empty().then_some(()));
         remove(&self.path);
         if let Some(folder) = &self.mounted {
             let _ = Command::new("umount").arg(&folder.0).status();
@@ -100,12 +101,12 @@ fn who_hides_ends_with_the_client_that_has_gone() {
     let mut other = server.connect();
     let mut client = server.connect();
     client.send("stay\n");
-    soon("both hide", || (cgroups.named("sleep") == 2).then_some(()));
+    wait_until("both hide", || (cgroups.named("sleep") == 2).then_some(()));
     client.reset();
-    assert_eq!(server.log.wait_for("end", 1)[0]["outcome"], "client gone");
+    assert_eq!(outcome(&server.log.wait_for("end", 1)[0]), "client gone");
     assert_eq!(cgroups.named("sleep"), 1, "the other's lives");
     other.half_close();
-    assert_eq!(server.log.wait_for("end", 2)[1]["outcome"], "exit 0");
+    assert_eq!(outcome(&server.log.wait_for("end", 2)[1]), "exit 0");
     // Which is kill-mode `process`: it goes on until the server stops.
     assert_eq!(cgroups.named("sleep"), 1);
     stop(server);
@@ -118,8 +119,8 @@ fn who_hides_ends_with_the_program() {
     for mode in [&["--spares", "2"][..], &["--pty"], &[]] {
         let server = cgroups.shell(&[mode, &["--kill-mode", "all"]].concat(), &format!("{HIDE}; echo done"));
         for number in 1..=3 {
-            assert_eq!(server.connect().rest(), b"done\n");
-            assert_eq!(server.log.wait_for("end", number)[number - 1]["outcome"], "exit 0");
+            assert_eq!(server.connect().read_to_end(), b"done\n");
+            assert_eq!(outcome(&server.log.wait_for("end", number)[number - 1]), "exit 0");
             assert_eq!(cgroups.named("sleep"), 0, "{mode:?}");
         }
         stop(server);
@@ -134,20 +135,20 @@ fn a_place_is_not_shared_with_what_lives_on_in_it() {
         "read -r what; [ \"$what\" = hide ] && {{ {HIDE}; exit; }}; echo stays; exec tail -f /dev/null"
     );
     let server = cgroups.shell(&["--max-connections", "1", "--forkers", "1"], &script);
-    server.connect().send("hide\n").rest();
+    server.connect().send("hide\n").read_to_end();
     server.log.wait_for("end", 1);
     let mut second = server.connect();
     second.send("x\n").expect("stays\n");
-    soon("the first one's has hidden", || (cgroups.named("sleep") == 1).then_some(()));
+    wait_until("the first one's has hidden", || (cgroups.named("sleep") == 1).then_some(()));
     second.reset();
-    assert_eq!(server.log.wait_for("end", 2)[1]["outcome"], "client gone");
+    assert_eq!(outcome(&server.log.wait_for("end", 2)[1]), "client gone");
     assert_eq!(cgroups.named("sleep"), 1, "the first one's lives on");
     // Once it has ended its cgroup goes, too.
     let hidden = cgroups.members().into_iter().next().expect("it lives");
     let place = || folders(&folders(&cgroups.path)[0]);
     assert_eq!(place().len(), 2);
     kill(hidden, Signal::KILL);
-    soon("its cgroup is removed", || (place().len() == 1).then_some(()));
+    wait_until("its cgroup is removed", || (place().len() == 1).then_some(()));
     stop(server);
 }
 
@@ -156,9 +157,9 @@ fn nobody_outlives_a_supervisor_that_is_killed() {
     let cgroups = Delegated::new("killed");
     let server = cgroups.shell(&[], &format!("{HIDE}; cat"));
     let _client = server.connect();
-    soon("it hides", || (cgroups.named("sleep") == 1).then_some(()));
+    wait_until("it hides", || (cgroups.named("sleep") == 1).then_some(()));
     kill(server.pid(), Signal::KILL);
-    soon("all is gone", || folders(&cgroups.path).is_empty().then_some(()));
+    wait_until("all is gone", || folders(&cgroups.path).is_empty().then_some(()));
     assert_eq!(cgroups.members(), BTreeSet::new());
 }
 
@@ -167,16 +168,16 @@ fn the_warden_is_replaced_and_the_next_server_tidies_up() {
     let cgroups = Delegated::new("warden");
     let server = cgroups.shell(&[], &format!("{HIDE}; exec cat"));
     let _client = server.connect();
-    soon("it hides", || (cgroups.named("sleep") == 1).then_some(()));
-    let warden = || server.named("tine: cleaner").first().map(|one| one.pid);
-    let first = soon("there is a warden", warden);
+    wait_until("it hides", || (cgroups.named("sleep") == 1).then_some(()));
+    let warden = || server.named(CGROUP_CLEANER).first().map(|one| one.pid);
+    let first = wait_until("there is a warden", warden);
     kill(first, Signal::KILL);
-    let second = soon("there is another", || warden().filter(|pid| *pid != first));
+    let second = wait_until("there is another", || warden().filter(|pid| *pid != first));
     // Both at once: nobody is left to do it.
     kill(second, Signal::STOP);
     kill(server.pid(), Signal::KILL);
     kill(second, Signal::KILL);
-    soon("the server is gone", || server.processes().iter().all(|one| one.state == 'Z').then_some(()));
+    wait_until("the server is gone", || server.processes().iter().all(|one| one.is_zombie()).then_some(()));
     assert_eq!(cgroups.named("sleep"), 1);
     let next = cgroups.program(&[], &["cat"]);
     assert_eq!(cgroups.named("sleep"), 0);
@@ -192,7 +193,7 @@ fn another_user_s_program_cannot_leave() {
         let script =
             format!("id -u; echo 0 2>/dev/null >{} || echo stays; cat /proc/self/cgroup", root.display());
         let server = cgroups.shell(&[mode, &["--user", "nobody"]].concat(), &script);
-        let text = String::from_utf8(server.connect().rest()).expect("text");
+        let text = String::from_utf8(server.connect().read_to_end()).expect("text");
         let (_, nobody, _) = run(Command::new("id").args(["-u", "nobody"]));
         let text = text.replace('\r', "");
         assert!(text.starts_with(&format!("{}stays\n", nobody)), "{mode:?}: {text}");
@@ -220,8 +221,9 @@ fn a_cgroup_that_cannot_be_entered_costs_the_connection_a_line() {
     let cgroups = Delegated::new("full");
     let server = cgroups.program(&[], &["cat"]);
     fs::write(cgroups.path.join("cgroup.max.descendants"), "1").expect("set");
-    assert_eq!(server.connect().rest(), b"");
-    let how = server.log.wait_for("end", 1).remove(0)["outcome"].to_string();
+    assert_eq!(server.connect().read_to_end(), b"");
+    let end = server.log.wait_for("end", 1).remove(0);
+    let how = outcome(&end);
     assert!(how.contains("cannot execute") && how.contains("its cgroup"), "{how}");
     fs::write(cgroups.path.join("cgroup.max.descendants"), "max").expect("set");
     let mut client = server.connect();
@@ -240,21 +242,22 @@ fn a_service_of_many_has_cgroups_too() {
     );
     let file = folder.write("tine.toml", &text);
     let config = file.to_str().expect("in ASCII");
-    let server = Start::program(tine(), &["serve", "--log", "json", "-1", "--config", config]).start();
+    let server =
+        ServerCommand::program(tine(), &["serve", "--log", "json", "-1", "--config", config]).start();
     let mut client = server.connect();
     client.expect("here\n");
-    soon("it hides", || (cgroups.named("sleep") == 1).then_some(()));
+    wait_until("it hides", || (cgroups.named("sleep") == 1).then_some(()));
     let supervisor = || procfs::children(server.pid()).first().map(|child| child.pid);
     let first = supervisor().expect("there is one");
     kill(first, Signal::KILL);
-    soon("there is another", || supervisor().filter(|pid| *pid != first));
+    wait_until("there is another", || supervisor().filter(|pid| *pid != first));
     let mut client = server.connect();
     client.expect("here\n");
-    soon("the second hides", || (cgroups.named("sleep") == 1).then_some(()));
+    wait_until("the second hides", || (cgroups.named("sleep") == 1).then_some(()));
     assert_eq!(folders(&cgroups.path).len(), 1, "the first one's are gone");
     client.half_close();
-    assert_eq!(client.rest(), b"");
-    soon("nobody hides", || (cgroups.named("sleep") == 0).then_some(()));
+    assert_eq!(client.read_to_end(), b"");
+    wait_until("nobody hides", || (cgroups.named("sleep") == 0).then_some(()));
     stop(server);
     assert_eq!(folders(&cgroups.path).len(), 0);
 }

@@ -4,7 +4,8 @@
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use tine_e2e::{Server, kill, procfs, run, soon};
+use tine_e2e::names::{FORKER, outcome};
+use tine_e2e::{Server, kill, procfs, run, wait_until};
 
 /// A program in the shell. It names the sleepers that it starts by an odd number of seconds.
 fn shell(options: &[&str], script: &str) -> Server {
@@ -13,7 +14,7 @@ fn shell(options: &[&str], script: &str) -> Server {
 
 /// The living processes of a server with this name.
 fn living(server: &Server, name: &str) -> Vec<procfs::Process> {
-    server.processes().into_iter().filter(|one| one.name == name && one.state != 'Z').collect()
+    server.processes().into_iter().filter(|one| one.name == name && !one.is_zombie()).collect()
 }
 
 #[test]
@@ -22,9 +23,9 @@ fn a_client_that_half_closes_gets_its_whole_answer() {
     let server = shell(&[], "text=$(cat); sleep 2.5; printf '%s' \"$text\"; head -c 1000000 /dev/zero");
     let mut client = server.connect();
     client.send("question").half_close();
-    let answer = client.rest();
+    let answer = client.read_to_end();
     assert_eq!((answer.len(), &answer[..8]), (1_000_008, &b"question"[..]));
-    assert_eq!(server.log.wait_for("end", 1)[0]["outcome"], "exit 0");
+    assert_eq!(outcome(&server.log.wait_for("end", 1)[0]), "exit 0");
 }
 
 #[test]
@@ -32,8 +33,8 @@ fn a_hundred_megabytes_at_once_and_exit() {
     let server = Server::program(&[], &["head", "-c", "100000000", "/dev/zero"]);
     let mut client = server.connect();
     client.half_close();
-    assert_eq!(client.rest().len(), 100_000_000);
-    assert_eq!(server.log.wait_for("end", 1)[0]["outcome"], "exit 0");
+    assert_eq!(client.read_to_end().len(), 100_000_000);
+    assert_eq!(outcome(&server.log.wait_for("end", 1)[0]), "exit 0");
 }
 
 #[test]
@@ -46,11 +47,11 @@ fn a_reset_client_gives_five_seconds_then_all_descendants_end() {
     );
     let mut other = server.connect();
     let client = server.connect();
-    soon("the sleepers sleep", || (living(&server, "sleep").len() == 8).then_some(()));
+    wait_until("the sleepers sleep", || (living(&server, "sleep").len() == 8).then_some(()));
     client.reset();
     let gone = Instant::now();
     let end = server.log.wait_for("end", 1).remove(0);
-    assert_eq!(end["outcome"], "client gone", "{end}");
+    assert_eq!(outcome(&end), "client gone", "{end}");
     let took = gone.elapsed();
     assert!(took > Duration::from_secs(5) && took < Duration::from_secs(12), "{took:?}");
     assert_eq!(living(&server, "sleep").len(), 4, "the other's");
@@ -64,7 +65,7 @@ fn a_reset_client_gives_five_seconds_then_all_descendants_end() {
 fn a_program_that_notices_by_itself_is_left_alone() {
     let server = shell(&[], "sleep 3; echo done >&2; exit 5");
     server.connect().reset();
-    assert_eq!(server.log.wait_for("end", 1)[0]["outcome"], "exit 5");
+    assert_eq!(outcome(&server.log.wait_for("end", 1)[0]), "exit 5");
     server.log.wait("its last words", |log| log.lines().iter().any(|line| line == "done").then_some(()));
 }
 
@@ -73,9 +74,9 @@ fn a_program_that_closes_its_connection_may_go_on() {
     // Longer than grace and all.
     let server = shell(&[], "exec 0<&- 1<&-; sleep 8; exit 6");
     let mut client = server.connect();
-    assert!(client.rest().is_empty(), "the end of the stream comes when the program closes it");
+    assert!(client.read_to_end().is_empty(), "the end of the stream comes when the program closes it");
     drop(client);
-    assert_eq!(server.log.wait_for("end", 1)[0]["outcome"], "exit 6");
+    assert_eq!(outcome(&server.log.wait_for("end", 1)[0]), "exit 6");
 }
 
 #[test]
@@ -86,7 +87,7 @@ fn descendants_of_a_program_that_ends_by_itself() {
         let mut client = server.connect();
         client.half_close();
         let end = server.log.wait_for("end", 1).remove(0);
-        assert_eq!(end["outcome"], "exit 4");
+        assert_eq!(outcome(&end), "exit 4");
         assert_eq!(living(&server, "sleep").len(), left, "{mode}");
         // A stop takes the rest along.
         server.signal(Signal::TERM);
@@ -117,9 +118,9 @@ fn orphans_are_reaped() {
         server.connect().half_close();
     }
     server.log.wait_for("end", 50);
-    soon("no zombie is left", || {
+    wait_until("no zombie is left", || {
         let children = procfs::children(server.pid());
-        children.iter().all(|child| child.name.starts_with("tine: forker")).then_some(())
+        children.iter().all(|child| child.name.starts_with(FORKER)).then_some(())
     });
 }
 
@@ -134,7 +135,7 @@ fn a_killed_supervisor_takes_the_programs_along() {
     server.signal(Signal::KILL);
     server.wait();
     server.wait_until_gone();
-    clients.iter_mut().for_each(tine_e2e::Client::expect_over);
+    clients.iter_mut().for_each(tine_e2e::Client::expect_closed);
 }
 
 #[test]
@@ -144,9 +145,9 @@ fn a_drain_waits_for_programs() {
     client.echo("before");
     server.signal(Signal::TERM);
     server.log.wait_for("drain", 1);
-    client.echo("after").half_close().rest();
+    client.echo("after").finish();
     assert_eq!(server.wait().code(), Some(0));
-    assert_eq!(server.log.of("end")[0]["outcome"], "exit 0");
+    assert_eq!(outcome(&server.log.of("end")[0]), "exit 0");
 }
 
 #[test]

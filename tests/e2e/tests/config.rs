@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use rustix::process::Signal;
-use tine_e2e::{Client, Folder, Server, Start, kill, network, procfs, soon, tine};
+use tine_e2e::names::outcome;
+use tine_e2e::{Client, Folder, Server, ServerCommand, kill, network, procfs, tine, wait_until};
 
 /// Serves a configuration, whose ports are printed; the first is the server's.
 fn serve(folder: &Folder, text: &str) -> Server {
@@ -14,8 +15,8 @@ fn serve(folder: &Folder, text: &str) -> Server {
     start(&["serve", "--config", file.to_str().expect("UTF-8"), "--log", "json", "-1"]).start()
 }
 
-fn start(options: &[&str]) -> Start {
-    Start::program(tine(), options)
+fn start(options: &[&str]) -> ServerCommand {
+    ServerCommand::program(tine(), options)
 }
 
 fn run(words: &[&str], file: &PathBuf) -> Output {
@@ -37,7 +38,7 @@ fn port(server: &Server, service: &str) -> u16 {
 /// The supervisor of a service.
 fn supervisor(server: &Server, service: &str) -> i32 {
     let name = format!("tine: {service}");
-    soon("the supervisor is there", || {
+    wait_until("the supervisor is there", || {
         procfs::children(server.pid()).into_iter().find(|child| child.name == name).map(|child| child.pid)
     })
 }
@@ -46,7 +47,7 @@ fn answer(port: u16, text: &str) -> String {
     let mut client = Client::connect(port);
     client.send(text.as_bytes());
     client.half_close();
-    String::from_utf8(client.rest()).expect("UTF-8")
+    String::from_utf8(client.read_to_end()).expect("UTF-8")
 }
 
 const TWO: &str = "[defaults]\nmax-connections = 5\n\
@@ -63,7 +64,7 @@ fn services_serve_beside_each_other_and_stop_together() {
     for service in ["echo", "upper"] {
         let end =
             server.log.wait("the end", |log| log.of("end").into_iter().find(|end| end["service"] == service));
-        assert_eq!((&end["id"], &end["outcome"]), (&1.into(), &"exit 0".into()));
+        assert_eq!((end["id"].as_u64(), outcome(&end)), (Some(1), "exit 0"));
     }
     let accept = &server.log.of("accept")[0];
     assert_eq!(accept["limit"], 5);
@@ -88,8 +89,8 @@ fn a_drain_lets_the_clients_of_every_service_finish() {
         client.send(b"late");
         client.half_close();
     }
-    assert_eq!(echo.rest(), b"late");
-    assert!(upper.rest().starts_with(b"LATE"));
+    assert_eq!(echo.read_to_end(), b"late");
+    assert!(upper.read_to_end().starts_with(b"LATE"));
     assert_eq!(server.wait().code(), Some(0));
 }
 
@@ -104,7 +105,7 @@ fn a_second_signal_reaches_every_service() {
     server.signal(Signal::INT);
     assert_eq!(server.wait().code(), Some(0));
     let ends = server.log.of("end");
-    assert_eq!(ends.iter().filter(|end| end["outcome"] == "signal TERM").count(), 2, "{ends:?}");
+    assert_eq!(ends.iter().filter(|end| outcome(end) == "signal TERM").count(), 2, "{ends:?}");
 }
 
 #[test]
@@ -120,11 +121,11 @@ fn the_death_of_a_supervisor_costs_its_service_alone_and_no_waiting_client() {
     server.log.wait_for("accept", 2);
     kill(dead, Signal::KILL);
     // Its connection goes with it, also the program; the next client waits for the next supervisor.
-    assert!(held.rest().is_empty());
+    assert!(held.read_to_end().is_empty());
     assert_eq!(answer(upper, "again"), "AGAINupper 1\n");
     assert_ne!(supervisor(&server, "upper"), dead);
     let restart = &server.log.wait_for("restart", 1)[0];
-    assert_eq!((&restart["role"], &restart["outcome"]), (&"service upper".into(), &"signal KILL".into()));
+    assert_eq!((restart["role"].as_str(), outcome(restart)), (Some("service upper"), "signal KILL"));
     echo.send(b"b");
     echo.expect(b"b");
 }
@@ -142,10 +143,10 @@ fn one_service_is_drained_and_restarted_alone() {
     // Who comes now waits for the next supervisor; who is served may finish.
     let new = std::thread::spawn(move || answer(port, "new"));
     old.send(b"old").half_close();
-    assert_eq!(old.rest(), b"OLDupper 1\n");
+    assert_eq!(old.read_to_end(), b"OLDupper 1\n");
     assert!(new.join().expect("no panic").starts_with("NEWupper "));
     let restart = &server.log.wait_for("restart", 1)[0];
-    assert_eq!((&restart["role"], &restart["outcome"]), (&"service upper".into(), &"exit 0".into()));
+    assert_eq!((restart["role"].as_str(), outcome(restart)), (Some("service upper"), "exit 0"));
 }
 
 #[test]
@@ -155,9 +156,9 @@ fn what_programs_left_behind_goes_with_their_supervisor() {
     let server = serve(&folder, text);
     assert_eq!(answer(server.port(), ""), "left\n");
     let sleeps = || server.named("sleep").len();
-    soon("the program has left one", || (sleeps() == 1).then_some(()));
+    wait_until("the program has left one", || (sleeps() == 1).then_some(()));
     kill(supervisor(&server, "leaver"), Signal::KILL);
-    soon("it is gone", || (sleeps() == 0).then_some(()));
+    wait_until("it is gone", || (sleeps() == 0).then_some(()));
 }
 
 #[test]
@@ -167,10 +168,10 @@ fn the_death_of_the_top_ends_everything() {
     let server = serve(&folder, text);
     let mut held = server.connect();
     held.expect("left\n");
-    soon("the program has left two", || (server.named("sleep").len() == 2).then_some(()));
+    wait_until("the program has left two", || (server.named("sleep").len() == 2).then_some(()));
     server.signal(Signal::KILL);
     // Also what programs started, in their groups and in sessions of their own: they hold the socket.
-    assert!(held.rest().is_empty());
+    assert!(held.read_to_end().is_empty());
     server.wait_until_gone();
     TcpStream::connect(("127.0.0.1", server.port())).expect_err("nobody listens");
 }

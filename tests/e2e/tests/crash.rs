@@ -1,24 +1,25 @@
 //! Whatever a handler does, no other connection ends or gets a wrong byte, and the log says how it ended.
 
 use rustix::process::Signal;
-use tine_e2e::{Server, Start, Talkers, kill, procfs, program, soon};
+use tine_e2e::names::{outcome, pid};
+use tine_e2e::{EchoClients, Server, ServerCommand, built, kill, procfs, wait_until};
 
 fn server() -> Server {
-    Start::program(program("misbehave"), &[]).start()
+    ServerCommand::program(built("misbehave"), &[]).start()
 }
 
 /// Lets a connection misbehave beside others; returns how the log says that it ended.
 fn ends(server: &Server, what: &str) -> String {
-    let others = Talkers::start(server.port(), 10);
+    let others = EchoClients::start(server.port(), 10);
     let mut bad = server.connect();
     let peer = bad.stream.local_addr().expect("bound").to_string();
     bad.send(what);
-    bad.expect_over();
+    bad.expect_closed();
     let how = server.log.wait("its end", |log| {
         let end = log.of("end").into_iter().find(|end| end["peer"] == peer.as_str())?;
-        end["outcome"].as_str().map(str::to_owned)
+        Some(outcome(&end).to_owned())
     });
-    others.go_on(50);
+    others.wait_for_exchanges(50);
     others.finish();
     how
 }
@@ -41,16 +42,16 @@ fn handlers_that_end_badly() {
 #[test]
 fn a_handler_that_loops_for_ever() {
     let mut server = server();
-    let others = Talkers::start(server.port(), 10);
+    let others = EchoClients::start(server.port(), 10);
     server.connect().send("L");
-    others.go_on(200);
+    others.wait_for_exchanges(200);
     others.finish();
     server.log.wait_for("end", 10);
     server.signal(Signal::TERM);
     server.log.wait_for("drain", 1);
     server.signal(Signal::TERM);
     assert!(server.wait().success());
-    assert_eq!(server.log.of("end").last().expect("ended")["outcome"], "signal TERM");
+    assert_eq!(outcome(server.log.of("end").last().expect("ended")), "signal TERM");
     server.wait_until_gone();
 }
 
@@ -59,13 +60,12 @@ fn a_handler_that_closes_its_socket_and_lives_on() {
     let server = server();
     let mut client = server.connect();
     client.send("C");
-    assert!(client.rest().is_empty());
-    let pid = server.log.wait_for("accept", 1)[0]["pid"].as_i64().expect("an id");
-    let pid = i32::try_from(pid).expect("an id");
-    assert!(procfs::process(pid).is_some_and(|process| process.state != 'Z'), "it lives on");
+    assert!(client.read_to_end().is_empty());
+    let pid = pid(&server.log.wait_for("accept", 1)[0]);
+    assert!(procfs::process(pid).is_some_and(|process| !process.is_zombie()), "it lives on");
     assert!(server.log.of("end").is_empty(), "and counts");
     kill(pid, Signal::KILL);
-    assert_eq!(server.log.wait_for("end", 1)[0]["outcome"], "signal KILL");
+    assert_eq!(outcome(&server.log.wait_for("end", 1)[0]), "signal KILL");
 }
 
 #[test]
@@ -73,15 +73,15 @@ fn a_grandchild_that_keeps_the_socket() {
     let mut server = server();
     let mut client = server.connect();
     client.send("G").half_close();
-    assert_eq!(server.log.wait_for("end", 1)[0]["outcome"], "exit 0");
-    let orphan = soon("the orphan is adopted", || {
+    assert_eq!(outcome(&server.log.wait_for("end", 1)[0]), "exit 0");
+    let orphan = wait_until("the orphan is adopted", || {
         procfs::children(server.pid()).into_iter().find(|child| child.name == "sleep")
     });
     // The server goes on, reaps the orphan when it ends, and ends the one that is left when it stops.
     server.connect().send("G").half_close();
     server.log.wait_for("end", 2);
     kill(orphan.pid, Signal::KILL);
-    soon("the orphan is reaped", || procfs::process(orphan.pid).is_none().then_some(()));
+    wait_until("the orphan is reaped", || procfs::process(orphan.pid).is_none().then_some(()));
     server.connect().echo("undisturbed");
     server.signal(Signal::TERM);
     assert!(server.wait().success());

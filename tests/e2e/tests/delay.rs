@@ -3,7 +3,8 @@
 use std::time::Instant;
 
 use rustix::process::Signal;
-use tine_e2e::{Client, Server, kill, procfs, soon};
+use tine_e2e::names::{DELAYER, REJECT};
+use tine_e2e::{Client, Server, kill, procfs, wait_until};
 
 const MODES: [&[&str]; 4] =
     [&[], &["--forkers", "1"], &["--spares", "4"], &["--spares", "4", "--reuse", "100"]];
@@ -36,7 +37,7 @@ fn a_burst_is_spread_and_nobody_is_refused() {
         }
         // Two at once, ten more at twenty a second.
         assert!(before.elapsed().as_millis() >= 490, "{:?} {mode:?}", before.elapsed());
-        assert!(server.log.of("reject").is_empty());
+        assert!(server.log.of(REJECT).is_empty());
     }
 }
 
@@ -64,7 +65,7 @@ fn a_line_keeps_its_order_where_places_are_short() {
         let server = start(&["--max-connections-per-source", "1"], &["--forkers", "1"]);
         let mut clients = connect(&server, "127.0.0.2", 60);
         clients[0].echo("the only one");
-        soon("they wait", || (waiting_at(&server) == 59).then_some(()));
+        wait_until("they wait", || (waiting_at(&server) == 59).then_some(()));
         clients.iter_mut().for_each(|client| {
             client.half_close();
         });
@@ -82,7 +83,7 @@ fn places_are_waited_for() {
         });
         let mut waiting = connect(&server, "127.0.0.2", 3);
         assert!(Client::from_source("127.0.0.3", server.port()).is_served(), "others do not wait: {mode:?}");
-        soon("they wait", || (waiting_at(&server) == 3).then_some(()));
+        wait_until("they wait", || (waiting_at(&server) == 3).then_some(()));
         let mut served = Vec::new();
         waiting.iter_mut().for_each(|client| {
             client.send("at last");
@@ -90,10 +91,10 @@ fn places_are_waited_for() {
         // A place each time that somebody leaves, and somebody for it.
         for place in held.drain(..) {
             drop(place);
-            served.push(Client::first_of(&mut waiting));
+            served.push(Client::take_first_readable(&mut waiting));
         }
         served.remove(0);
-        served.push(Client::first_of(&mut waiting));
+        served.push(Client::take_first_readable(&mut waiting));
         served.iter_mut().for_each(|client| {
             client.expect("at last").echo("and on");
         });
@@ -107,9 +108,9 @@ fn who_waits_too_long_is_refused() {
     let mut clients = connect(&server, "127.0.0.2", 3);
     serve_one_of(&mut clients);
     for mut client in clients {
-        assert_eq!(client.rest(), b"later\n");
+        assert_eq!(client.read_to_end(), b"later\n");
     }
-    server.log.wait_for("reject", 2);
+    server.log.wait_for(REJECT, 2);
 }
 
 #[test]
@@ -117,11 +118,11 @@ fn a_flood_fills_its_share_of_the_queue_and_no_more() {
     let server = start(&["--rate-per-source", "2/min:1", "--max-delayed", "10"], &[]);
     let flood = connect(&server, "127.0.0.2", 40);
     // One is served, ten wait, the others are refused.
-    soon("29 are refused", || (refused(&server) == 29).then_some(()));
+    wait_until("29 are refused", || (refused(&server) == 29).then_some(()));
     let mut other = connect(&server, "127.0.0.3", 2);
     serve_one_of(&mut other);
     // The second has a place in the queue, at the cost of the flood's last.
-    soon("one of the flood leaves", || (refused(&server) == 30).then_some(()));
+    wait_until("one of the flood leaves", || (refused(&server) == 30).then_some(()));
     server.signal(Signal::TERM);
     other.remove(0).expect("first");
     assert_eq!(flood.into_iter().map(Client::is_served).filter(|served| *served).count(), 10);
@@ -136,15 +137,15 @@ fn who_found_no_place_to_wait_keeps_its_source_out_no_longer() {
         let mut first = Client::from_source("127.0.0.2", server.port());
         first.echo("the only one");
         let _waits = Client::from_source("127.0.0.2", server.port());
-        soon("it waits", || (waiting_at(&server) == 1).then_some(()));
+        wait_until("it waits", || (waiting_at(&server) == 1).then_some(()));
         let mut second = Client::from_source("127.0.0.3", server.port());
         second.echo("the only one");
-        assert_eq!(Client::from_source("127.0.0.3", server.port()).rest(), b"", "{mode:?}");
-        second.half_close().rest();
+        assert_eq!(Client::from_source("127.0.0.3", server.port()).read_to_end(), b"", "{mode:?}");
+        second.finish();
         server.log.wait_for("end", 1);
         // The place of the second source is free, and nobody waits for it.
         assert!(Client::from_source("127.0.0.3", server.port()).is_served(), "{mode:?}");
-        soon("only the first source waits", || (waiting_at(&server) == 1).then_some(()));
+        wait_until("only the first source waits", || (waiting_at(&server) == 1).then_some(()));
     }
 }
 
@@ -152,13 +153,13 @@ fn who_found_no_place_to_wait_keeps_its_source_out_no_longer() {
 fn penalties_are_waited_out() {
     let options = ["--per-source-penalties", "crash:2s min:1s", "--when-limited", "delay"];
     let server = Server::program(&options, &["sh", "-c", "kill -SEGV $$"]);
-    let crash = || assert_eq!(Client::from_source("127.0.0.2", server.port()).rest(), b"");
+    let crash = || assert_eq!(Client::from_source("127.0.0.2", server.port()).read_to_end(), b"");
     crash();
     server.log.wait_for("penalty", 1);
     let before = Instant::now();
     crash();
     assert!(before.elapsed().as_millis() > 1000, "{:?}", before.elapsed());
-    assert!(server.log.of("reject").is_empty());
+    assert!(server.log.of(REJECT).is_empty());
 }
 
 #[test]
@@ -167,7 +168,7 @@ fn a_stopping_server_serves_those_who_wait() {
         let mut server = start(&["--rate-per-source", "1/h:1", "--rate-per-prefix", "1000/s"], mode);
         let mut clients = connect(&server, "127.0.0.2", 50);
         serve_one_of(&mut clients);
-        soon("they wait", || (waiting_at(&server) == 49).then_some(()));
+        wait_until("they wait", || (waiting_at(&server) == 49).then_some(()));
         server.signal(Signal::TERM);
         for mut client in clients {
             client.expect("first").echo("last");
@@ -180,7 +181,7 @@ fn a_stopping_server_serves_those_who_wait() {
 fn a_dead_delayer_is_replaced_and_holds_up_nobody() {
     let server = start(&["--rate-per-source", "10/s:1"], &[]);
     let waiting = connect(&server, "127.0.0.2", 5);
-    soon("they wait", || (waiting_at(&server) >= 2).then_some(()));
+    wait_until("they wait", || (waiting_at(&server) >= 2).then_some(()));
     kill(delayer(&server), Signal::KILL);
     server.log.wait_for("restart", 1);
     drop(waiting);
@@ -193,9 +194,9 @@ fn who_hangs_up_makes_room() {
     let server = start(&["--rate-per-source", "1/h:1", "--max-delayed", "2", "--delay-timeout", "1h"], &[]);
     let mut clients = connect(&server, "127.0.0.2", 3);
     serve_one_of(&mut clients);
-    soon("they wait", || (waiting_at(&server) >= 2).then_some(()));
+    wait_until("they wait", || (waiting_at(&server) >= 2).then_some(()));
     clients.drain(..).for_each(Client::reset);
-    soon("they are gone", || (waiting_at(&server) == 0).then_some(()));
+    wait_until("they are gone", || (waiting_at(&server) == 0).then_some(()));
 }
 
 /// Has all of them say something, and takes out the one that is answered.
@@ -203,11 +204,11 @@ fn serve_one_of(clients: &mut Vec<Client>) {
     clients.iter_mut().for_each(|client| {
         client.send("first");
     });
-    Client::first_of(clients).expect("first");
+    Client::take_first_readable(clients).expect("first");
 }
 
 fn delayer(server: &Server) -> i32 {
-    soon("there is a delayer", || Some(server.named("tine: delayer").first()?.pid))
+    wait_until("there is a delayer", || Some(server.named(DELAYER).first()?.pid))
 }
 
 /// How many clients the delayer has, beside its three channels.
@@ -218,5 +219,5 @@ fn waiting_at(server: &Server) -> usize {
 
 /// How many clients have been refused.
 fn refused(server: &Server) -> u64 {
-    server.log.of("reject").iter().map(|event| event["suppressed"].as_u64().unwrap_or(1)).sum()
+    server.log.total_of(REJECT)
 }

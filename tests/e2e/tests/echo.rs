@@ -33,7 +33,7 @@ fn every_value_and_every_chunk_size() {
             text.chunks(chunk).for_each(|chunk| sender.write_all(chunk).expect("sends"));
             sender.shutdown(std::net::Shutdown::Write).expect("half-closes");
         });
-        assert!(client.rest() == sent, "chunks of {chunk}");
+        assert!(client.read_to_end() == sent, "chunks of {chunk}");
         writer.join().expect("all sent");
     }
 }
@@ -45,7 +45,7 @@ fn half_close_first_answer_after() {
         let mut client = server.connect();
         let sent = bytes(7, length);
         client.send(&sent).half_close();
-        assert!(client.rest() == sent, "{length} bytes");
+        assert!(client.read_to_end() == sent, "{length} bytes");
     }
 }
 
@@ -64,7 +64,7 @@ fn sixty_four_streams_at_a_time() {
                     sender.write_all(&text).expect("sends");
                     sender.shutdown(std::net::Shutdown::Write).expect("half-closes");
                 });
-                assert!(client.rest() == sent, "stream {number}");
+                assert!(client.read_to_end() == sent, "stream {number}");
                 writer.join().expect("all sent");
             })
         })
@@ -91,11 +91,11 @@ fn one_that_sends_and_does_not_read_and_one_that_reads_and_does_not_send() {
     server.connect().echo("others are served\n");
     // What was held back comes, once it is read.
     greedy.half_close();
-    assert!(greedy.rest() == sent, "{} bytes", sent.len());
+    assert!(greedy.read_to_end() == sent, "{} bytes", sent.len());
     let mut silent = silent;
     silent.stream.set_read_timeout(Some(Duration::from_millis(50))).expect("set");
     silent.stream.read(&mut [0; 1]).expect_err("nothing was sent, so nothing comes");
     silent.half_close();
-    silent.stream.set_read_timeout(Some(tine_e2e::PATIENCE)).expect("set");
-    assert!(silent.rest().is_empty());
+    silent.stream.set_read_timeout(Some(tine_e2e::TEST_TIMEOUT)).expect("set");
+    assert!(silent.read_to_end().is_empty());
 }

@@ -3,41 +3,42 @@
 use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
-use tine_e2e::{Server, Talkers, kill, procfs, program};
+use tine_e2e::names::{outcome, pid};
+use tine_e2e::{EchoClients, Server, built, kill, procfs};
 
 #[test]
 fn a_chatting_client_ended_in_three_ways() {
     let server = Server::serve(&[]);
-    let others = Talkers::start(server.port(), 5);
+    let others = EchoClients::start(server.port(), 5);
     let port = server.port().to_string();
     for signal in [Signal::INT, Signal::KILL] {
         let ended = server.log.of("end").len();
-        let mut chatter = Command::new(program("chatter"))
+        let mut chatter = Command::new(built("chatter"))
             .args([&port, "10"])
             .stdout(Stdio::null())
             .spawn()
             .expect("a client");
-        others.go_on(50);
+        others.wait_for_exchanges(50);
         kill(i32::try_from(chatter.id()).expect("an id"), signal);
         chatter.wait().expect("ended");
         let ends = server.log.wait_for("end", ended + 1);
         assert_eq!(ends.len(), ended + 1, "once");
         // Whether it ended between two messages or with an answer unread decides which.
-        assert!(ends[ended]["outcome"] == "exit 0" || ends[ended]["outcome"] == "reset", "{}", ends[ended]);
+        assert!(["exit 0", "reset"].contains(&outcome(&ends[ended])), "{}", ends[ended]);
     }
     let mut resetting = server.connect();
     resetting.echo("data : 0\n\0");
     resetting.reset();
     let ends = server.log.wait_for("end", 3);
-    assert_eq!(ends[2]["outcome"], "reset");
+    assert_eq!(outcome(&ends[2]), "reset");
     assert_eq!((ends[2]["in"].as_u64(), ends[2]["out"].as_u64()), (Some(10), Some(10)));
-    others.go_on(20);
+    others.wait_for_exchanges(20);
     others.finish();
     let ends = server.log.wait_for("end", 8);
     let mut ids: Vec<u64> = ends.iter().map(|end| end["id"].as_u64().expect("an id")).collect();
     ids.sort_unstable();
     assert_eq!(ids, (1..=8).collect::<Vec<_>>(), "each once");
-    let zombies = procfs::children(server.pid()).into_iter().filter(|child| child.state == 'Z').count();
+    let zombies = procfs::zombies(server.pid());
     assert_eq!(zombies, 0);
 }
 
@@ -47,7 +48,7 @@ fn lines_say_who_and_how_long_and_how_much() {
     let mut client = server.connect();
     client.echo("hello");
     let address = client.stream.local_addr().expect("bound").to_string();
-    client.half_close().rest();
+    client.finish();
     let end = server.log.wait_for("end", 1).remove(0);
     let accept = server.log.of("accept").remove(0);
     for line in [&accept, &end] {
@@ -56,11 +57,8 @@ fn lines_say_who_and_how_long_and_how_much() {
         assert_eq!(line["pid"], accept["pid"]);
     }
     assert_eq!((accept["count"].as_u64(), accept["limit"].as_u64()), (Some(1), Some(7)));
-    assert_eq!(end["outcome"], "exit 0");
+    assert_eq!(outcome(&end), "exit 0");
     assert!(end["seconds"].as_f64().expect("a time") > 0.0);
     assert!(end["cpu_seconds"].as_f64().is_some() && end["peak_kib"].as_u64().expect("memory") > 100);
-    assert!(
-        procfs::process(i32::try_from(end["pid"].as_i64().expect("an id")).expect("an id")).is_none(),
-        "reaped"
-    );
+    assert!(procfs::process(pid(&end)).is_none(), "reaped");
 }

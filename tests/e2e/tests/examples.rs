@@ -5,7 +5,8 @@ use std::path::Path;
 use std::process::Command;
 
 use rustix::process::Signal;
-use tine_e2e::{Server, Start, program};
+use tine_e2e::names::OUTCOME;
+use tine_e2e::{Server, ServerCommand, built};
 
 /// Builds an example (cargo does nothing where it is built) and starts it.
 fn example(name: &str) -> Server {
@@ -16,13 +17,13 @@ fn example(name: &str) -> Server {
     cargo.current_dir(root).args(["build", "--quiet", "-p", "tine", "--example", name]);
     let (code, _, err) = tine_e2e::run(&mut cargo);
     assert_eq!(code, 0, "{err}");
-    Start::program(program(&format!("examples/{name}")), &["127.0.0.1:0"]).start()
+    ServerCommand::program(built(&format!("examples/{name}")), &["127.0.0.1:0"]).start()
 }
 
 #[test]
 fn echo() {
     let mut server = example("echo");
-    server.connect().echo("hello").half_close().rest();
+    server.connect().echo("hello").finish();
     server.signal(Signal::TERM);
     assert!(server.wait().success());
 }
@@ -37,10 +38,13 @@ fn greet() {
         guest.send("Ada\n");
         assert_eq!(lines.next().expect("an answer").expect("text"), "Good day, Ada. Who else?");
     }
-    guests[0].send("panic\n").expect_over();
+    guests[0].send("panic\n").expect_closed();
     guests[1].send("Grace\n").expect("Good day, Grace. Who else?\n");
     let told = |log: &tine_e2e::Log| {
-        log.lines().iter().any(|line| line.contains("outcome=\"panic as you wish\"")).then_some(())
+        log.lines()
+            .iter()
+            .any(|line| line.contains(&format!("{OUTCOME}=\"panic as you wish\"")))
+            .then_some(())
     };
     server.log.wait("the panic", told);
 }

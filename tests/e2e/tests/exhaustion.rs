@@ -7,7 +7,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use tine_e2e::{Client, Server, Start, Tracer, kill, procfs, soon, tamper};
+use tine_e2e::names::outcome;
+use tine_e2e::{Client, FaultInjection, Server, ServerCommand, inject_fault, kill, procfs, wait_until};
 
 /// A copy of `tine` that any user can run.
 struct Public(PathBuf);
@@ -39,7 +40,7 @@ fn server_with_processes(public: &Public, processes: u32, options: &[&str], prog
     words.push("127.0.0.1:0".into());
     words.extend(program.iter().map(|word| (*word).to_owned()));
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    Start::program("setpriv", &words).start()
+    ServerCommand::program("setpriv", &words).start()
 }
 
 fn ticks(server: &Server) -> u64 {
@@ -74,20 +75,20 @@ fn no_process_to_be_had(program: &[&str]) {
     assert!(spent <= 10, "{spent} of 200 ticks");
     // Whoever leaves makes room: everybody is served in the end.
     for mut client in served {
-        client.half_close().rest();
+        client.finish();
     }
-    // Each leaves as soon as it has its answer: two forkers hold one client each, and which of them gets a
+    // Each leaves as wait_until as it has its answer: two forkers hold one client each, and which of them gets a
     // place first is not said.
     let patient: Vec<_> = waiting
         .into_iter()
-        .map(|mut client| std::thread::spawn(move || client.expect("patience").half_close().rest()))
+        .map(|mut client| std::thread::spawn(move || client.expect("patience").finish()))
         .collect();
     patient.into_iter().for_each(|client| assert!(client.join().expect("served").is_empty()));
     server.log.wait_for("end", 15);
     assert_eq!(server.log.of("error").len(), 1, "{:?}", server.log.of("error"));
     let mut later = server.connect();
     later.echo("as if nothing had been");
-    assert!(server.log.of("end").iter().all(|end| end["outcome"] == "exit 0"));
+    assert!(server.log.of("end").iter().all(|end| outcome(end) == "exit 0"));
 }
 
 #[test]
@@ -107,7 +108,7 @@ fn no_process_to_be_had_for_spares() {
     server.log.wait_for("error", 1);
     // Three spares at a time is what there is; everybody is served all the same.
     for round in 0..20 {
-        server.connect().echo(format!("round {round}")).half_close().rest();
+        server.connect().echo(format!("round {round}")).finish();
     }
     server.log.wait_for("end", 20);
     assert_eq!(server.log.of("error").len(), 1);
@@ -117,15 +118,18 @@ fn no_process_to_be_had_for_spares() {
 /// wait is lost, and it is one line.
 fn no_memory(program: &[&str]) {
     let server = if program.is_empty() { Server::serve(&[]) } else { Server::program(&[], program) };
-    let _tracers: Vec<Tracer> =
-        server.forkers().into_iter().map(|forker| tamper(forker, "clone:error=ENOMEM:when=1..3")).collect();
+    let _tracers: Vec<FaultInjection> = server
+        .forkers()
+        .into_iter()
+        .map(|forker| inject_fault(forker, "clone:error=ENOMEM:when=1..3"))
+        .collect();
     let mut clients: Vec<Client> = (0..20).map(|_| server.connect()).collect();
     for (number, client) in clients.iter_mut().enumerate() {
         client.echo(format!("client {number}")).half_close();
-        assert!(client.rest().is_empty());
+        assert!(client.read_to_end().is_empty());
     }
     let ends = server.log.wait_for("end", 20);
-    assert!(ends.iter().all(|end| end["outcome"] == "exit 0"), "{ends:?}");
+    assert!(ends.iter().all(|end| outcome(end) == "exit 0"), "{ends:?}");
     let errors = server.log.of("error");
     assert_eq!(errors.len(), 1, "{errors:?}");
     assert!(errors[0]["text"].as_str().expect("text").contains("cannot allocate memory"), "{errors:?}");
@@ -144,7 +148,8 @@ fn no_memory_for_a_program() {
 #[test]
 fn few_descriptors() {
     // Neither supervisor nor forkers need one for each connection.
-    let server = Start::wrapped(["prlimit", "--nofile=20:20", "--"], ["--max-connections", "200"]).start();
+    let server =
+        ServerCommand::wrapped(["prlimit", "--nofile=20:20", "--"], ["--max-connections", "200"]).start();
     let mut clients: Vec<Client> = (0..100).map(|_| server.connect()).collect();
     clients.iter_mut().for_each(|client| {
         client.echo("x");
@@ -176,7 +181,7 @@ fn no_descriptor_to_be_had() {
     });
     server.log.wait_for("error", 1);
     let (before, start) = (ticks(&server), Instant::now());
-    soon("two seconds have gone", || (start.elapsed() > Duration::from_secs(2)).then_some(()));
+    wait_until("two seconds have gone", || (start.elapsed() > Duration::from_secs(2)).then_some(()));
     let spent = ticks(&server).saturating_sub(before);
     assert!(spent <= 10, "{spent} of 200 ticks");
     served.echo("served meanwhile");
@@ -190,7 +195,8 @@ fn no_descriptor_to_be_had() {
 #[test]
 fn no_room_in_the_queue_of_signals() {
     // The ends of processes come as queued signals: with room for none, none is missed all the same.
-    let server = Start::wrapped(["prlimit", "--sigpending=0:0", "--"], ["--max-connections", "8"]).start();
+    let server =
+        ServerCommand::wrapped(["prlimit", "--sigpending=0:0", "--"], ["--max-connections", "8"]).start();
     for round in 0..3 {
         let mut clients: Vec<Client> = (0..8).map(|_| server.connect()).collect();
         clients.iter_mut().for_each(|client| {
@@ -215,10 +221,10 @@ fn a_stalled_reader_of_the_log_stops_nobody() {
     let port = line.trim().parse().expect("a port");
     // Two lines each, some 150 bytes long: far more than a pipe holds.
     for number in 0..1500 {
-        Client::connect(port).echo(format!("{number}")).half_close().rest();
+        Client::connect(port).echo(format!("{number}")).finish();
     }
-    let log = tine_e2e::Log::follow_pipe(reader);
-    Client::connect(port).echo("one more line").half_close().rest();
+    let log = tine_e2e::Log::from_pipe(reader);
+    Client::connect(port).echo("one more line").finish();
     log.wait("the number of dropped lines", |log| {
         log.lines().iter().any(|line| line.contains(" dropped lines=")).then_some(())
     });

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use tine_e2e::{Client, Folder, Server, Start, network, run, soon, tine};
+use tine_e2e::{Client, Folder, Server, ServerCommand, network, run, tine, wait_until};
 
 /// Imports a file and checks the result, which is written beside it.
 fn import(folder: &Folder, kind: &str, name: &str, options: &[&str]) -> String {
@@ -17,7 +17,7 @@ fn import(folder: &Folder, kind: &str, name: &str, options: &[&str]) -> String {
 /// Serves it, and says on which port each service is.
 fn serve(toml: &str) -> Server {
     let words = ["serve", "--log", "json", "--config", toml, "-1"];
-    let mut start = Start::program(tine(), &words);
+    let mut start = ServerCommand::program(tine(), &words);
     start.command().env("FROM", "defaults");
     start.start()
 }
@@ -26,7 +26,7 @@ fn serve(toml: &str) -> Server {
 const PORTS: [u16; 5] = [8001, 8002, 8003, 8004, 8005];
 
 fn said(source: &str, port: u16) -> String {
-    String::from_utf8_lossy(&Client::from_source(source, port).rest()).into_owned()
+    String::from_utf8_lossy(&Client::from_source(source, port).read_to_end()).into_owned()
 }
 
 #[test]
@@ -86,11 +86,11 @@ fn a_configuration_of_xinetd() {
     let mut only = Client::connect(PORTS[1]);
     only.echo("me");
     assert_eq!(said("127.0.0.1", PORTS[1]), "come back later\n");
-    only.half_close().rest();
-    soon("there is room", || {
+    only.finish();
+    wait_until("there is room", || {
         let mut relayed = Client::connect(PORTS[3]);
         relayed.send("through");
-        let answer = relayed.half_close().rest();
+        let answer = relayed.finish();
         (answer == b"through").then_some(())
     });
     assert_eq!(said("127.1.0.1", PORTS[2]), "hello\n");

@@ -1,17 +1,18 @@
 //! What a connection's process has: exactly what ARCHITECTURE.md says, and nothing of anybody else.
 
 use rustix::process::Signal;
-use tine_e2e::{Server, Start, kill, procfs, soon};
+use tine_e2e::names::{REJECTOR, SPARE, pid};
+use tine_e2e::{Server, ServerCommand, kill, procfs, wait_until};
 
 fn connection_of(server: &Server) -> i32 {
     let line = server.log.wait_for("accept", 1).pop().expect("accepted");
-    i32::try_from(line["pid"].as_i64().expect("an id")).expect("an id")
+    pid(&line)
 }
 
 fn descriptors_signals_limits(options: &[&str]) {
     // An inherited descriptor that is nobody's business.
     let script = "exec 7</dev/zero; exec \"$@\"";
-    let server = Start::wrapped(["sh", "-c", script, "sh"], options).start();
+    let server = ServerCommand::wrapped(["sh", "-c", script, "sh"], options).start();
     let mut first = server.connect();
     first.echo("x");
     let mut second = server.connect();
@@ -75,8 +76,8 @@ fn forkers_hold_no_connection() {
 fn names_and_titles() {
     let full = ["--when-full", "reject", "--max-connections", "4"];
     let server = Server::serve(&[&["--titles", "--forkers", "2", "--spares", "2"][..], &full].concat());
-    for name in ["tine: forker 1", "tine: forker 2", "tine: rejector", "tine: spare"] {
-        soon(name, || server.named(name).first().map(|_| ()));
+    for name in ["tine: forker 1", "tine: forker 2", REJECTOR, SPARE] {
+        wait_until(name, || server.named(name).first().map(|_| ()));
     }
     let mut client = server.connect();
     client.echo("x");

@@ -2,24 +2,25 @@
 //! ARCHITECTURE.md promises.
 
 use rustix::process::Signal;
-use tine_e2e::{Server, Talkers, kill, soon};
+use tine_e2e::names::{outcome, pid};
+use tine_e2e::{EchoClients, Server, kill, wait_until};
 
 const TALKERS: usize = 200;
 
 #[test]
 fn of_a_connection() {
     let server = Server::serve(&[]);
-    let others = Talkers::start(server.port(), TALKERS);
+    let others = EchoClients::start(server.port(), TALKERS);
     let mut victim = server.connect();
     victim.echo("x");
     let accepted = server.log.wait_for("accept", TALKERS + 1);
     let peer = victim.stream.local_addr().expect("bound").to_string();
     let line = accepted.iter().find(|line| line["peer"] == peer.as_str()).expect("its line");
-    kill(i32::try_from(line["pid"].as_i64().expect("an id")).expect("an id"), Signal::KILL);
-    victim.expect_over();
+    kill(pid(line), Signal::KILL);
+    victim.expect_closed();
     let end = server.log.wait_for("end", 1).remove(0);
-    assert_eq!((&end["id"], end["outcome"].as_str()), (&line["id"], Some("signal KILL")));
-    others.go_on(500);
+    assert_eq!((&end["id"], outcome(&end)), (&line["id"], "signal KILL"));
+    others.wait_for_exchanges(500);
     others.finish();
 }
 
@@ -27,7 +28,7 @@ fn of_a_connection() {
 fn of_forkers(options: &[&str], all: bool) {
     let limit = TALKERS + 10;
     let server = Server::serve(&[options, &["--max-connections", &limit.to_string()]].concat());
-    let others = Talkers::start(server.port(), TALKERS);
+    let others = EchoClients::start(server.port(), TALKERS);
     let before = server.forkers();
     let victims = if all { &before[..] } else { &before[..1] };
     victims.iter().for_each(|pid| kill(*pid, Signal::KILL));
@@ -37,7 +38,7 @@ fn of_forkers(options: &[&str], all: bool) {
         client.echo("after the death of a forker");
     });
     server.log.wait_for("restart", victims.len());
-    soon("forkers are back", || {
+    wait_until("forkers are back", || {
         let now = server.forkers();
         (now.len() == before.len() && !victims.iter().any(|pid| now.contains(pid))).then_some(())
     });
@@ -45,7 +46,7 @@ fn of_forkers(options: &[&str], all: bool) {
     assert_eq!(accepted.iter().filter_map(|line| line["count"].as_u64()).max(), Some(limit as u64));
     let mut beyond = server.connect();
     beyond.send("beyond the limit");
-    others.go_on(500);
+    others.wait_for_exchanges(500);
     assert_eq!(server.log.of("accept").len(), limit, "orphans count");
     more.pop();
     beyond.expect("beyond the limit");
@@ -53,7 +54,7 @@ fn of_forkers(options: &[&str], all: bool) {
     drop(more);
     others.finish();
     let ends = server.log.wait_for("end", limit + 1);
-    assert!(ends.iter().all(|end| end["outcome"] == "exit 0"), "{ends:?}");
+    assert!(ends.iter().all(|end| outcome(end) == "exit 0"), "{ends:?}");
 }
 
 #[test]
@@ -85,8 +86,8 @@ fn of_forkers_and_then_the_supervisor() {
         server.signal(Signal::KILL);
         server.wait();
         let port = server.port();
-        soon("the port is free", || std::net::TcpListener::bind(("127.0.0.1", port)).ok());
+        wait_until("the port is free", || std::net::TcpListener::bind(("127.0.0.1", port)).ok());
         server.wait_until_gone();
-        clients.iter_mut().for_each(tine_e2e::Client::expect_over);
+        clients.iter_mut().for_each(tine_e2e::Client::expect_closed);
     }
 }

@@ -1,6 +1,7 @@
 //! The limit on connections: who comes then waits, or is refused with a text that arrives.
 
-use tine_e2e::{Client, Server, Talkers};
+use tine_e2e::names::{REJECT, total};
+use tine_e2e::{Client, EchoClients, Server};
 
 fn three(options: &[&str]) -> (Server, Vec<Client>) {
     let server = Server::serve(&[&["--max-connections", "3"], options].concat());
@@ -48,9 +49,9 @@ fn the_fourth_is_refused(options: &[&str]) {
     for sends in [0, 64 * 1024] {
         let mut fourth = server.connect();
         fourth.send(vec![b'x'; sends]);
-        assert_eq!(fourth.rest(), b"full, come again\r\n");
+        assert_eq!(fourth.read_to_end(), b"full, come again\r\n");
     }
-    let refused = server.log.wait_for("reject", 2);
+    let refused = server.log.wait_for(REJECT, 2);
     assert_eq!(refused[0]["reason"], "full");
     served.iter_mut().for_each(|client| {
         client.echo("still served");
@@ -73,32 +74,31 @@ fn a_refused_client_reads_the_text_and_then_the_end_with_spares() {
 #[test]
 fn two_hundred_refused_at_once_do_not_hold_up_the_served() {
     let server = Server::serve(&["--max-connections", "3", "--when-full", "reject=no"]);
-    let served = Talkers::start(server.port(), 3);
+    let served = EchoClients::start(server.port(), 3);
     let port = server.port();
     let refused: Vec<_> = (0..200)
         .map(|_| {
             std::thread::spawn(move || {
                 let mut client = Client::connect(port);
                 client.send(vec![b'x'; 1000]);
-                assert_eq!(client.rest(), b"no");
+                assert_eq!(client.read_to_end(), b"no");
             })
         })
         .collect();
-    served.go_on(100);
+    served.wait_for_exchanges(100);
     refused.into_iter().for_each(|one| one.join().expect("refused politely"));
     served.finish();
     // A flood is summed up.
     let told = server.log.wait("the sum of refusals", |log| {
-        let lines = log.of("reject");
-        let sum: u64 = lines.iter().map(|line| line["suppressed"].as_u64().unwrap_or(1)).sum();
-        (sum == 200).then_some(lines.len())
+        let lines = log.of(REJECT);
+        (total(&lines) == 200).then_some(lines.len())
     });
     assert!(told < 100, "{told} lines");
 }
 
 #[test]
 fn the_limit_is_over_all_addresses() {
-    let mut start = tine_e2e::Start::serve(["--max-connections", "2"]);
+    let mut start = tine_e2e::ServerCommand::serve(["--max-connections", "2"]);
     start.command().arg("127.0.0.1:0");
     let server = start.start();
     let other = server.log.wait_for("listen", 2)[1]["address"].as_str().expect("an address").to_owned();

@@ -4,7 +4,8 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use tine_e2e::{PATIENCE, Server, procfs, soon};
+use tine_e2e::names::CONNECTION;
+use tine_e2e::{Server, TEST_TIMEOUT, procfs, wait_until};
 
 /// Short connections from several threads, each ended by a reset, so that no port stays in TIME_WAIT.
 fn serve(port: u16, connections: usize) {
@@ -14,7 +15,7 @@ fn serve(port: u16, connections: usize) {
             std::thread::spawn(move || {
                 for turn in 0..connections / THREADS {
                     let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("connects");
-                    stream.set_read_timeout(Some(PATIENCE)).expect("set");
+                    stream.set_read_timeout(Some(TEST_TIMEOUT)).expect("set");
                     let text = format!("{number} {turn}");
                     stream.write_all(text.as_bytes()).expect("sends");
                     let mut answer = vec![0; text.len()];
@@ -37,15 +38,15 @@ struct Held {
 }
 
 fn held(server: &Server) -> Held {
-    let own = soon("every connection is reaped", || {
+    let own = wait_until("every connection is reaped", || {
         let own = server.processes();
-        let zombies = procfs::children(server.pid()).iter().filter(|child| child.state == 'Z').count();
-        (zombies == 0 && own.iter().all(|process| !process.name.starts_with("tine: c"))).then_some(own)
+        let zombies = procfs::zombies(server.pid());
+        (zombies == 0 && own.iter().all(|process| !process.name.starts_with(CONNECTION))).then_some(own)
     });
     Held {
         descriptors: own.iter().map(|process| procfs::descriptors(process.pid).len()).sum(),
         processes: own.len(),
-        memory_kib: own.iter().map(|process| procfs::own_memory(process.pid)).sum(),
+        memory_kib: own.iter().map(|process| procfs::proportional_memory(process.pid)).sum(),
     }
 }
 

@@ -1,10 +1,11 @@
 //! Sources that behave badly may not come for a while, and nobody else is kept out with them.
 
-use tine_e2e::{Client, Server, soon};
+use tine_e2e::names::{REJECT, outcome, total};
+use tine_e2e::{Client, Server, wait_until};
 
 fn crash(server: &Server, source: &str) {
     // The process goes before it has said anything.
-    assert_eq!(Client::from_source(source, server.port()).rest(), b"");
+    assert_eq!(Client::from_source(source, server.port()).read_to_end(), b"");
 }
 
 fn reasons(server: &Server, event: &str, count: usize) -> Vec<(String, String)> {
@@ -23,7 +24,7 @@ fn who_crashes_it_stays_out() {
         assert_eq!(penalty[0]["reason"], "crash");
         assert_eq!(penalty[0]["seconds"], 90.0);
         crash(&server, "127.0.0.2");
-        let refused = reasons(&server, "reject", 1);
+        let refused = reasons(&server, REJECT, 1);
         assert!(refused[0].0.starts_with("127.0.0.2:") && refused[0].1 == "penalty", "{refused:?}");
         // Somebody else gets a process.
         crash(&server, "127.0.0.3");
@@ -54,11 +55,11 @@ fn who_never_says_a_word_stays_out_in_the_end() {
         assert!(!Client::from_source("127.0.0.2", server.port()).is_served());
         assert!(Client::from_source("127.0.0.3", server.port()).is_served());
         // It passes.
-        soon("the penalty is over", || {
+        wait_until("the penalty is over", || {
             Client::from_source("127.0.0.2", server.port()).is_served().then_some(())
         });
         let ends = server.log.of("end");
-        assert!(ends.iter().all(|end| end["outcome"] == "exit 0"), "{ends:?}");
+        assert!(ends.iter().all(|end| outcome(end) == "exit 0"), "{ends:?}");
     }
 }
 
@@ -67,7 +68,7 @@ fn who_takes_too_long_pays_for_it() {
     let options = ["--per-source-penalties", "grace-exceeded:20s", "--first-byte-timeout", "100ms"];
     let server = Server::serve(&options);
     let mut silent = Client::from_source("127.0.0.2", server.port());
-    assert_eq!(silent.rest(), b"");
+    assert_eq!(silent.read_to_end(), b"");
     let penalty = server.log.wait_for("penalty", 1);
     assert_eq!(
         (&penalty[0]["reason"], penalty[0]["seconds"].as_f64()),
@@ -91,7 +92,7 @@ fn penalties_outlive_a_forker_and_spare_the_exempt() {
     crash(&server, "127.0.0.2");
     crash(&server, "127.0.1.2");
     server.log.wait_for("end", 3);
-    let refused = reasons(&server, "reject", 1);
+    let refused = reasons(&server, REJECT, 1);
     assert!(refused.len() == 1 && refused[0].0.starts_with("127.0.0.2:"), "{refused:?}");
 }
 
@@ -101,10 +102,9 @@ fn floods_of_the_punished_are_summed_up() {
     crash(&server, "127.0.0.2");
     server.log.wait_for("penalty", 1);
     (0..100).for_each(|_| crash(&server, "127.0.0.2"));
-    let told = soon("all are told", || {
-        let refused = server.log.of("reject");
-        let more = |event: &serde_json::Value| event["suppressed"].as_u64().unwrap_or(1);
-        (refused.iter().map(more).sum::<u64>() == 100).then_some(refused.len())
+    let told = wait_until("all are told", || {
+        let refused = server.log.of(REJECT);
+        (total(&refused) == 100).then_some(refused.len())
     });
     assert!(told < 60, "{told} lines");
 }

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use rustix::process::Signal;
-use tine_e2e::{Server, kill, soon};
+use tine_e2e::names::{SPARE, WORKER, outcome, pid};
+use tine_e2e::{Server, kill, wait_until};
 
 fn pids(server: &Server, connections: usize) -> Vec<u64> {
     let lines = server.log.wait_for("end", connections);
@@ -11,7 +12,7 @@ fn pids(server: &Server, connections: usize) -> Vec<u64> {
 }
 
 fn spares(server: &Server, number: usize) {
-    soon("spares wait", || (server.named("tine: spare").len() == number).then_some(()));
+    wait_until("spares wait", || (server.named(SPARE).len() == number).then_some(()));
 }
 
 #[test]
@@ -19,12 +20,12 @@ fn spares_wait_serve_once_and_are_replaced() {
     let server = Server::serve(&["--spares", "6"]);
     spares(&server, 6);
     for number in 0..50 {
-        server.connect().echo(format!("{number}")).half_close().rest();
+        server.connect().echo(format!("{number}")).finish();
     }
     let pids = pids(&server, 50);
     assert_eq!(pids.iter().collect::<BTreeSet<_>>().len(), 50, "a fresh process each");
-    soon("refilled", || (server.named("tine: spare").len() >= 4).then_some(()));
-    assert!(server.named("tine: spare").len() <= 6);
+    wait_until("refilled", || (server.named(SPARE).len() >= 4).then_some(()));
+    assert!(server.named(SPARE).len() <= 6);
 }
 
 #[test]
@@ -32,15 +33,15 @@ fn a_spare_that_is_killed_is_replaced_and_nobody_misses_it() {
     let server = Server::serve(&["--spares", "4"]);
     spares(&server, 4);
     for _ in 0..5 {
-        let killed: Vec<i32> = server.named("tine: spare").iter().map(|spare| spare.pid).collect();
+        let killed: Vec<i32> = server.named(SPARE).iter().map(|spare| spare.pid).collect();
         killed.iter().for_each(|pid| kill(*pid, Signal::KILL));
-        server.connect().echo("served all the same").half_close().rest();
-        soon("others wait", || {
-            let now = server.named("tine: spare");
+        server.connect().echo("served all the same").finish();
+        wait_until("others wait", || {
+            let now = server.named(SPARE);
             (now.len() >= 3 && !now.iter().any(|spare| killed.contains(&spare.pid))).then_some(())
         });
     }
-    assert!(server.log.wait_for("end", 5).iter().all(|end| end["outcome"] == "exit 0"));
+    assert!(server.log.wait_for("end", 5).iter().all(|end| outcome(end) == "exit 0"));
 }
 
 #[test]
@@ -51,15 +52,15 @@ fn spares_count_against_the_limit() {
     clients.iter_mut().for_each(|client| {
         client.echo("x");
     });
-    assert!(server.named("tine: spare").is_empty());
+    assert!(server.named(SPARE).is_empty());
 }
 
 #[test]
 fn a_pool_reuses_processes_and_each_connection_has_its_two_lines() {
     let server = Server::serve(&["--spares", "2", "--reuse", "10", "--forkers", "1"]);
-    soon("workers wait", || (server.named("tine: worker").len() == 2).then_some(()));
+    wait_until("workers wait", || (server.named(WORKER).len() == 2).then_some(()));
     for number in 0..100 {
-        server.connect().echo(format!("{number}")).half_close().rest();
+        server.connect().echo(format!("{number}")).finish();
     }
     let pids = pids(&server, 100);
     let processes: BTreeSet<_> = pids.iter().collect();
@@ -76,7 +77,7 @@ fn a_pool_reuses_processes_and_each_connection_has_its_two_lines() {
 fn a_worker_of_a_pool_that_is_killed() {
     let server = Server::serve(&["--spares", "2", "--reuse", "1000"]);
     for _ in 0..5 {
-        server.connect().echo("x").half_close().rest();
+        server.connect().echo("x").finish();
     }
     let mut victim = server.connect();
     victim.echo("x");
@@ -87,9 +88,9 @@ fn a_worker_of_a_pool_that_is_killed() {
         lines.find(|line| line["peer"] == peer.as_str()).expect("a line of its own")
     };
     let line = of_the_victim("accept");
-    kill(i32::try_from(line["pid"].as_i64().expect("an id")).expect("an id"), Signal::KILL);
-    victim.expect_over();
+    kill(pid(&line), Signal::KILL);
+    victim.expect_closed();
     let end = of_the_victim("end");
-    assert_eq!((&end["id"], end["outcome"].as_str()), (&line["id"], Some("signal KILL")));
+    assert_eq!((&end["id"], outcome(&end)), (&line["id"], "signal KILL"));
     server.connect().echo("others serve");
 }

@@ -5,12 +5,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use rustix::process::Signal;
-use tine_e2e::{Server, Start, kill, procfs, run, soon, tine};
+use tine_e2e::names::{outcome, pid, suppressed};
+use tine_e2e::{Server, ServerCommand, kill, procfs, run, tine, wait_until};
 
 /// What a program answers to a client that says nothing more.
 fn answer(options: &[&str], program: &[&str]) -> String {
     let server = Server::program(options, program);
-    let bytes = server.connect().half_close().rest();
+    let bytes = server.connect().finish();
     String::from_utf8(bytes).expect("text")
 }
 
@@ -27,12 +28,12 @@ fn both_ends_are_the_socket_itself() {
             client.echo(format!("client {number}\n"));
         }
         for client in &mut clients {
-            assert!(client.half_close().rest().is_empty());
+            assert!(client.finish().is_empty());
         }
         let ends = server.log.wait_for("end", 20);
-        assert!(ends.iter().all(|end| end["outcome"] == "exit 0" && end.get("in").is_none()), "{ends:?}");
-        let zombies = || procfs::children(server.pid()).iter().filter(|child| child.state == 'Z').count();
-        soon("all are reaped", || (zombies() == 0).then_some(()));
+        assert!(ends.iter().all(|end| outcome(end) == "exit 0" && end.get("in").is_none()), "{ends:?}");
+        let zombies = || procfs::zombies(server.pid());
+        wait_until("all are reaped", || (zombies() == 0).then_some(()));
     }
 }
 
@@ -41,14 +42,13 @@ fn descriptors_signals_group_and_parent() {
     for options in [&[][..], &["--spares", "2"]] {
         // Whoever started the server ignores and blocks, and leaves a descriptor open.
         let script = "trap '' PIPE HUP USR1; exec 7</dev/zero; exec \"$@\"";
-        let mut start = Start::wrapped(["sh", "-c", script, "sh"], options);
+        let mut start = ServerCommand::wrapped(["sh", "-c", script, "sh"], options);
         start.command().args(["--", "cat"]);
         let server = start.start();
         let mut client = server.connect();
         client.echo("x");
-        let pid = server.log.wait_for("accept", 1)[0]["pid"].as_i64().expect("an id");
-        let pid = i32::try_from(pid).expect("an id");
-        soon("it executes", || (procfs::process(pid)?.name == "cat").then_some(()));
+        let pid = pid(&server.log.wait_for("accept", 1)[0]);
+        wait_until("it executes", || (procfs::process(pid)?.name == "cat").then_some(()));
         let descriptors = procfs::descriptors(pid);
         let numbers: Vec<i32> = descriptors.iter().map(|(number, _)| *number).collect();
         assert_eq!(numbers, [0, 1, 2], "{descriptors:?}");
@@ -68,14 +68,14 @@ fn descriptors_signals_group_and_parent() {
         server.forkers().into_iter().for_each(|forker| kill(forker, Signal::KILL));
         client.echo("still");
         server.signal(Signal::KILL);
-        client.expect_over();
+        client.expect_closed();
         server.wait_until_gone();
     }
 }
 
 #[test]
 fn the_environment_says_who_is_there() {
-    let mut start = Start::serve(["--env", "OWN=two words", "--env", "TERM=dumb"]);
+    let mut start = ServerCommand::serve(["--env", "OWN=two words", "--env", "TERM=dumb"]);
     start
         .command()
         .env("TCPREMOTEHOST", "stale")
@@ -85,7 +85,7 @@ fn the_environment_says_who_is_there() {
     let server = start.start();
     let mut client = server.connect();
     let local = client.stream.local_addr().expect("bound");
-    let text = String::from_utf8(client.half_close().rest()).expect("text");
+    let text = String::from_utf8(client.finish()).expect("text");
     let variables: BTreeMap<&str, &str> = text.lines().filter_map(|line| line.split_once('=')).collect();
     let (port, ours) = (local.port().to_string(), server.port().to_string());
     for (name, value) in [
@@ -131,10 +131,11 @@ fn directory_mask_nice_and_limits() {
 
 #[test]
 fn programs_start_with_the_limit_on_open_files_that_the_server_was_given() {
-    let mut start = Start::wrapped(["prlimit", "--nofile=300:2000", "--"], ["--max-connections", "1500"]);
+    let mut start =
+        ServerCommand::wrapped(["prlimit", "--nofile=300:2000", "--"], ["--max-connections", "1500"]);
     start.command().args(["--", "sh", "-c", "ulimit -n; ulimit -Hn"]);
     let server = start.start();
-    assert_eq!(server.connect().half_close().rest(), b"300\n2000\n");
+    assert_eq!(server.connect().finish(), b"300\n2000\n");
 }
 
 #[test]
@@ -143,7 +144,7 @@ fn where_standard_error_goes() {
     assert_eq!(answer(&["--stderr", "client"], &script), "to the client\nto standard error\n");
     for (where_to, lines) in [("null", 0), ("server", 1)] {
         let mut server = Server::program(&["--stderr", where_to], &script);
-        assert_eq!(server.connect().half_close().rest(), b"to the client\n");
+        assert_eq!(server.connect().finish(), b"to the client\n");
         server.signal(Signal::TERM);
         server.wait();
         let said = server.log.lines().iter().filter(|line| *line == "to standard error").count();
@@ -157,7 +158,7 @@ fn standard_error_in_the_log() {
     for options in [&["--stderr", "log"][..], &["--stderr", "log", "--spares", "2"]] {
         let mut server = Server::program(options, &sh(script));
         for _ in 0..10 {
-            assert_eq!(server.connect().half_close().rest(), b"out\n");
+            assert_eq!(server.connect().finish(), b"out\n");
         }
         let lines = server.log.wait_for("stderr", 20);
         for id in 1..=10u64 {
@@ -184,13 +185,13 @@ fn a_program_that_says_much_on_standard_error_keeps_nobody_waiting() {
         loud.echo(format!("loud {number}\n"));
         other.echo(format!("other {number}\n"));
     }
-    loud.half_close().rest();
-    other.half_close().rest();
+    loud.finish();
+    other.finish();
     server.log.wait_for("end", 2);
     // A flood is summed up.
-    server.log.wait("a sum", |log| {
-        log.of("stderr").iter().any(|line| line["suppressed"].as_u64() > Some(0)).then_some(())
-    });
+    server
+        .log
+        .wait("a sum", |log| log.of("stderr").iter().any(|line| suppressed(line) > Some(0)).then_some(()));
 }
 
 #[test]
@@ -217,8 +218,8 @@ fn how_it_ended_is_in_the_log() {
         ("kill -9 $$", "signal KILL"),
     ] {
         let server = Server::program(&[], &sh(script));
-        server.connect().half_close().expect_over();
-        assert_eq!(server.log.wait_for("end", 1)[0]["outcome"], how);
+        server.connect().half_close().expect_closed();
+        assert_eq!(outcome(&server.log.wait_for("end", 1)[0]), how);
     }
 }
 
@@ -270,15 +271,15 @@ fn one_that_disappears_costs_one_connection_and_one_line() {
         };
         write();
         let server = Server::program(options, &[&path.display().to_string()]);
-        assert_eq!(server.connect().rest(), b"here\n");
+        assert_eq!(server.connect().read_to_end(), b"here\n");
         std::fs::remove_file(&path).expect("there");
-        server.connect().expect_over();
+        server.connect().expect_closed();
         write();
-        assert_eq!(server.connect().rest(), b"here\n");
+        assert_eq!(server.connect().read_to_end(), b"here\n");
         let ends = server.log.wait_for("end", 3);
-        let failed: Vec<_> = ends.iter().filter(|end| end["outcome"] != "exit 0").collect();
+        let failed: Vec<_> = ends.iter().filter(|end| outcome(end) != "exit 0").collect();
         assert_eq!(failed.len(), 1, "{ends:?}");
-        let how = failed[0]["outcome"].as_str().expect("text");
+        let how = outcome(failed[0]);
         assert!(
             how.starts_with("error cannot execute /") && how.ends_with("no such file or directory"),
             "{how}"
@@ -291,7 +292,7 @@ fn one_that_disappears_costs_one_connection_and_one_line() {
 #[test]
 fn over_a_unix_socket_the_client_is_named_by_its_ids() {
     let path = std::env::temp_dir().join(format!("tine-program-{}.socket", std::process::id()));
-    let mut start = Start::serve(["--env", "TCPREMOTEIP=mine"]);
+    let mut start = ServerCommand::serve(["--env", "TCPREMOTEIP=mine"]);
     start.command().arg(format!("unix:{}", path.display())).args(["--", "env"]);
     let server = start.start();
     let mut client = std::os::unix::net::UnixStream::connect(&path).expect("listens");
@@ -315,28 +316,28 @@ fn thousands_of_programs_leave_nothing_behind() {
     };
     // Ready is said before everything is in its place: a supervisor that has reaped somebody is past that, and a forker that
     // waits.
-    tine_e2e::Client::connect(port).expect_over();
+    tine_e2e::Client::connect(port).expect_closed();
     let is_waiting = |pid: i32| procfs::descriptors(pid).iter().any(|(_, what)| what.contains("eventpoll"));
     let only_forkers = || {
         let forkers = server.forkers();
         (procfs::children(server.pid()).len() == forkers.len() && forkers.into_iter().all(is_waiting))
             .then_some(())
     };
-    soon("the first is reaped, and the forkers wait", only_forkers);
+    wait_until("the first is reaped, and the forkers wait", only_forkers);
     let before = descriptors();
     let threads: Vec<_> = (0..4)
         .map(|_| {
             std::thread::spawn(move || {
                 for _ in 0..1000 {
-                    tine_e2e::Client::connect(port).expect_over();
+                    tine_e2e::Client::connect(port).expect_closed();
                 }
             })
         })
         .collect();
     threads.into_iter().for_each(|thread| thread.join().expect("served"));
-    soon("only forkers are left", only_forkers);
+    wait_until("only forkers are left", only_forkers);
     // The last one's descriptor is closed just after it has been reaped.
-    soon("there are no more descriptors than before", || {
+    wait_until("there are no more descriptors than before", || {
         descriptors().iter().zip(&before).all(|(now, before)| now <= before).then_some(())
     });
 }

@@ -4,7 +4,8 @@ use std::process::Stdio;
 
 use rustix::process::Signal;
 use tine_e2e::load::{command, load};
-use tine_e2e::{Client, Server, kill, network, soon};
+use tine_e2e::names::REJECT;
+use tine_e2e::{Client, Server, kill, network, wait_until};
 
 /// How many of so many clients of a source are served.
 fn served(server: &Server, source: &str, clients: usize) -> usize {
@@ -19,7 +20,7 @@ fn a_source_has_its_burst_and_no_more() {
         assert_eq!(served(&server, "127.0.0.2", 20), 5, "{options:?}");
         // Others have buckets of their own.
         assert_eq!(served(&server, "127.0.0.3", 20), 5, "{options:?}");
-        let refused = server.log.wait_for("reject", 10);
+        let refused = server.log.wait_for(REJECT, 10);
         assert!(refused.iter().all(|event| event["reason"] == "rate"), "{refused:?}");
         for forker in server.forkers() {
             kill(forker, Signal::KILL);
@@ -37,7 +38,7 @@ fn a_source_has_its_burst_and_no_more() {
 fn a_bucket_fills_again() {
     let server = Server::serve(&["--rate-per-source", "20/s:2"]);
     assert!(served(&server, "127.0.0.2", 2) == 2);
-    soon("it fills", || Client::from_source("127.0.0.2", server.port()).is_served().then_some(()));
+    wait_until("it fills", || Client::from_source("127.0.0.2", server.port()).is_served().then_some(()));
 }
 
 #[test]
@@ -73,7 +74,7 @@ fn so_many_of_a_prefix_at_a_time() {
     });
     assert!(!Client::from_source("127.1.1.3", port).is_served());
     assert!(Client::from_source("127.1.2.3", port).is_served());
-    assert_eq!(server.log.wait_for("reject", 1)[0]["reason"], "prefix");
+    assert_eq!(server.log.wait_for(REJECT, 1)[0]["reason"], "prefix");
     held.pop();
     server.log.wait_for("end", 2);
     assert!(Client::from_source("127.1.1.3", port).is_served());
@@ -83,7 +84,7 @@ fn so_many_of_a_prefix_at_a_time() {
 fn a_refused_one_hears_why() {
     let server = Server::serve(&["--rate-per-source", "1/h", "--when-full", "reject=not so fast\n"]);
     assert_eq!(served(&server, "127.0.0.2", 1), 1);
-    assert_eq!(Client::from_source("127.0.0.2", server.port()).rest(), b"not so fast\n");
+    assert_eq!(Client::from_source("127.0.0.2", server.port()).read_to_end(), b"not so fast\n");
 }
 
 #[test]
@@ -130,7 +131,7 @@ fn a_flood_from_one_source_starves_nobody() {
     ];
     let mut flood = command(&words);
     let flood = flood.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it starts");
-    server.log.wait_for("reject", 10);
+    server.log.wait_for(REJECT, 10);
     for _ in 0..20 {
         assert!(Client::from_source("127.9.9.10", server.port()).is_served());
         std::thread::park_timeout(std::time::Duration::from_millis(60));

@@ -5,7 +5,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};
 
-use tine_e2e::{Client, Start};
+use tine_e2e::{Client, ServerCommand};
 
 /// Runs a program with these descriptors from 3 on, and LISTEN_PID its own id, as a manager does.
 const PASS: &str = "import os, sys; n = int(sys.argv[1]); \
@@ -36,12 +36,12 @@ fn each_port_is_printed_and_standard_output_ends() {
 fn a_newline_on_a_descriptor_and_a_notification() {
     let path = std::env::temp_dir().join(format!("tine-notify-{}", std::process::id()));
     let socket = UnixDatagram::bind(&path).expect("bound");
-    socket.set_read_timeout(Some(tine_e2e::PATIENCE)).expect("set");
+    socket.set_read_timeout(Some(tine_e2e::TEST_TIMEOUT)).expect("set");
     let (mut reader, writer) = std::io::pipe().expect("a pipe");
     let number = writer.as_raw_fd().to_string();
     let script = "fd=$1; shift; eval \"exec 9>&$fd\"; exec \"$@\"";
     rustix::io::fcntl_setfd(&writer, rustix::io::FdFlags::empty()).expect("set");
-    let mut start = Start::wrapped(["sh", "-c", script, "sh", &number], ["--ready-fd", "9"]);
+    let mut start = ServerCommand::wrapped(["sh", "-c", script, "sh", &number], ["--ready-fd", "9"]);
     start.command().env("NOTIFY_SOCKET", &path);
     let mut server = start.start();
     drop(writer);
@@ -79,13 +79,13 @@ fn inherited_listeners() {
         command.args(["serve", "-1", "--log", "json"]).args(options);
         command.env("LISTEN_FDS", "2").env("LISTEN_FDNAMES", "web:more").stdout(Stdio::piped());
         let mut server = command.stderr(Stdio::piped()).spawn().expect("starts");
-        let log = tine_e2e::Log::follow_pipe(server.stderr.take().expect("piped"));
+        let log = tine_e2e::Log::from_pipe(server.stderr.take().expect("piped"));
         let mut lines = BufReader::new(server.stdout.take().expect("piped")).lines();
         let mut printed = || lines.next().expect("a line").expect("text").parse::<u16>().expect("a port");
         assert_eq!([printed(), printed()], [port, other_port]);
         for round in 0..20 {
-            Client::connect(port).echo(format!("round {round}")).half_close().rest();
-            Client::connect(other_port).echo(format!("round {round}")).half_close().rest();
+            Client::connect(port).echo(format!("round {round}")).finish();
+            Client::connect(other_port).echo(format!("round {round}")).finish();
         }
         // Nothing was changed for those who share it.
         let flags = rustix::fs::fcntl_getfl(&listener).expect("flags");

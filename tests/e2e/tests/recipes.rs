@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use tine_e2e::names::outcome;
 use tine_e2e::{Folder, Server, run};
 
 fn succeeds(command: &mut Command) -> String {
@@ -56,7 +57,7 @@ fn git_clones_and_pushes_twenty_at_a_time() {
     assert_eq!(branches.lines().count(), 20);
     succeeds(git(&origin).args(["fsck", "--full"]));
     let ends = server.log.wait_for("end", 41);
-    assert!(ends.iter().all(|end| end["outcome"] == "exit 0"), "{ends:?}");
+    assert!(ends.iter().all(|end| outcome(end) == "exit 0"), "{ends:?}");
 }
 
 /// Every file below a folder, with its bytes.
@@ -109,7 +110,7 @@ fn rsync_copies_a_tree() {
     for copy in copies {
         assert!(copy.join().expect("copied") == expected);
     }
-    assert!(server.log.wait_for("end", 5).iter().all(|end| end["outcome"] == "exit 0"));
+    assert!(server.log.wait_for("end", 5).iter().all(|end| outcome(end) == "exit 0"));
 }
 
 #[test]
@@ -127,8 +128,8 @@ fn line_programs_in_four_languages() {
             client.send(question).half_close();
         }
         for client in &mut clients {
-            assert_eq!(String::from_utf8_lossy(&client.rest()), answer, "{program:?}");
+            assert_eq!(String::from_utf8_lossy(&client.read_to_end()), answer, "{program:?}");
         }
-        assert!(server.log.wait_for("end", 5).iter().all(|end| end["outcome"] == "exit 0"));
+        assert!(server.log.wait_for("end", 5).iter().all(|end| outcome(end) == "exit 0"));
     }
 }

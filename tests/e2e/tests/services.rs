@@ -4,13 +4,14 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use tine_e2e::{Server, Start, soon};
+use tine_e2e::names::outcome;
+use tine_e2e::{Server, ServerCommand, wait_until};
 
 #[test]
 fn echo_over_unix_sockets() {
     let path = std::env::temp_dir().join(format!("tine-services-{}", std::process::id()));
     let name = format!("tine-services-{}", std::process::id());
-    let mut start = Start::serve(["--max-connections", "9"]);
+    let mut start = ServerCommand::serve(["--max-connections", "9"]);
     start.command().arg(format!("unix:{}", path.display())).arg(format!("unix:@{name}"));
     let mut server = start.start();
     use std::os::linux::net::SocketAddrExt;
@@ -25,7 +26,7 @@ fn echo_over_unix_sockets() {
         assert_eq!(answer, "hello");
     }
     assert!(
-        server.log.wait_for("end", 2).iter().all(|end| end["peer"] == "unix" && end["outcome"] == "exit 0")
+        server.log.wait_for("end", 2).iter().all(|end| end["peer"] == "unix" && outcome(end) == "exit 0")
     );
     server.signal(rustix::process::Signal::TERM);
     assert!(server.wait().success());
@@ -37,7 +38,7 @@ fn discard() {
     let server = Server::serve(&["--service", "discard"]);
     let mut client = server.connect();
     client.send(vec![b'x'; 1 << 20]).half_close();
-    assert!(client.rest().is_empty());
+    assert!(client.read_to_end().is_empty());
     let end = server.log.wait_for("end", 1).remove(0);
     assert_eq!((end["in"].as_u64(), end["out"].as_u64()), (Some(1 << 20), Some(0)));
 }
@@ -56,17 +57,17 @@ fn chargen() {
         assert_eq!(came, line(number));
     }
     drop(client);
-    assert_eq!(server.log.wait_for("end", 1)[0]["outcome"], "reset");
+    assert_eq!(outcome(&server.log.wait_for("end", 1)[0]), "reset");
 }
 
 #[test]
 fn daytime_and_time() {
     let server = Server::serve(&["--service", "daytime"]);
     // What it was sent before does not destroy the answer.
-    let text = String::from_utf8(server.connect().send(vec![b'?'; 100_000]).rest()).expect("text");
+    let text = String::from_utf8(server.connect().send(vec![b'?'; 100_000]).read_to_end()).expect("text");
     assert!(text.len() == 22 && text.ends_with("Z\r\n") && text.starts_with("20"), "{text:?}");
     let server = Server::serve(&["--service", "time"]);
-    let bytes = server.connect().rest();
+    let bytes = server.connect().read_to_end();
     let came = u32::from_be_bytes(bytes.try_into().expect("four bytes"));
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs() + 2_208_988_800;
     assert!(u64::from(came).abs_diff(now) <= 2, "{came} is not {now}");
@@ -75,7 +76,7 @@ fn daytime_and_time() {
 #[test]
 fn what_is_received_is_logged_when_asked() {
     let server = Server::serve(&["-v"]);
-    server.connect().echo(b"line\n\x00\xff\"").half_close().rest();
+    server.connect().echo(b"line\n\x00\xff\"").finish();
     let line = server.log.wait_for("receive", 1).remove(0);
     assert_eq!((line["id"].as_u64(), line["bytes"].as_u64()), (Some(1), Some(8)));
     assert_eq!(line["data"], r#"line\n\x00\xff\""#);
@@ -85,7 +86,7 @@ fn what_is_received_is_logged_when_asked() {
 fn quiet_and_off() {
     for options in [&["-q"][..], &["--log", "off"]] {
         let mut server = Server::serve(options);
-        server.connect().echo("x").half_close().rest();
+        server.connect().echo("x").finish();
         server.signal(rustix::process::Signal::TERM);
         assert!(server.wait().success());
         assert_eq!(server.log.lines(), [""; 0], "{options:?}");
@@ -98,7 +99,7 @@ fn keep_alive_and_no_delay_are_inherited_from_the_listener() {
     let mut client = server.connect();
     client.echo("x");
     let port = server.port();
-    let shown = soon("ss shows the timer", || {
+    let shown = wait_until("ss shows the timer", || {
         let (_, out, _) = tine_e2e::run(std::process::Command::new("ss").args([
             "-tnoH",
             "state",

@@ -4,13 +4,14 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use rustix::process::Signal;
-use tine_e2e::{Server, Start, Talkers, kill};
+use tine_e2e::names::outcome;
+use tine_e2e::{EchoClients, Server, ServerCommand, kill};
 
 #[test]
 fn stop_and_continue_and_storms_of_sigchld_on_every_process() {
     for options in [&[][..], &["--spares", "4"]] {
         let server = Server::serve(options);
-        let others = Talkers::start(server.port(), 20);
+        let others = EchoClients::start(server.port(), 20);
         for round in 0..10 {
             let processes = server.processes();
             assert!(processes.len() > 20);
@@ -28,13 +29,13 @@ fn stop_and_continue_and_storms_of_sigchld_on_every_process() {
             }
             for client in &mut new {
                 client.expect(format!("round {round}")).half_close();
-                assert!(client.rest().is_empty());
+                assert!(client.read_to_end().is_empty());
             }
-            others.go_on(40);
+            others.wait_for_exchanges(40);
         }
         others.finish();
         let ends = server.log.wait_for("end", 70);
-        assert!(ends.iter().all(|end| end["outcome"] == "exit 0"), "{ends:?}");
+        assert!(ends.iter().all(|end| outcome(end) == "exit 0"), "{ends:?}");
         assert!(server.log.of("restart").is_empty());
     }
 }
@@ -45,12 +46,12 @@ fn started_with_signals_ignored_and_blocked() {
     let block = "import os, signal, sys; signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65)); \
                  [signal.signal(s, signal.SIG_IGN) for s in range(1, 65) if s not in (9, 19, 32, 33)]; \
                  os.execvp(sys.argv[1], sys.argv[1:])";
-    let mut server = Start::wrapped(["python3", "-c", block], ["--max-connections", "5"]).start();
+    let mut server = ServerCommand::wrapped(["python3", "-c", block], ["--max-connections", "5"]).start();
     for number in 0..20 {
-        server.connect().echo(format!("{number}")).half_close().rest();
+        server.connect().echo(format!("{number}")).finish();
     }
     let ends = server.log.wait_for("end", 20);
-    assert!(ends.iter().all(|end| end["outcome"] == "exit 0"));
+    assert!(ends.iter().all(|end| outcome(end) == "exit 0"));
     server.signal(Signal::TERM);
     assert_eq!(server.wait().code(), Some(0));
 }
@@ -58,18 +59,18 @@ fn started_with_signals_ignored_and_blocked() {
 #[test]
 fn hangup_and_user_signal_end_nothing() {
     let server = Server::serve(&[]);
-    let others = Talkers::start(server.port(), 3);
+    let others = EchoClients::start(server.port(), 3);
     server.signal(Signal::HUP);
     server.signal(Signal::USR2);
     server.log.wait_for("warning", 2);
-    others.go_on(30);
+    others.wait_for_exchanges(30);
     others.finish();
 }
 
 #[test]
 fn ctrl_c_on_a_terminal_starts_the_drain_and_reaches_no_connection() {
     // What a terminal does: SIGINT to the whole foreground group, here the server's own.
-    let mut start = Start::serve(["--drain-timeout", "20s"]);
+    let mut start = ServerCommand::serve(["--drain-timeout", "20s"]);
     start.command().process_group(0);
     let mut server = start.start();
     let mut client = server.connect();
@@ -78,7 +79,7 @@ fn ctrl_c_on_a_terminal_starts_the_drain_and_reaches_no_connection() {
     let done = Command::new("kill").args(["-INT", "--", &format!("-{}", server.pid())]).status();
     assert!(done.expect("kill runs").success());
     server.log.wait_for("drain", 1);
-    client.echo("still served").half_close().rest();
+    client.echo("still served").finish();
     assert_eq!(server.wait().code(), Some(0));
-    assert_eq!(server.log.of("end")[0]["outcome"], "exit 0");
+    assert_eq!(outcome(&server.log.of("end")[0]), "exit 0");
 }

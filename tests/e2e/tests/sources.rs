@@ -2,7 +2,8 @@
 //! waits for it. It is counted right whatever dies, and returns to zero by itself.
 
 use rustix::process::Signal;
-use tine_e2e::{Client, Server, kill, soon};
+use tine_e2e::names::{CONNECTION, FORKER, REJECT};
+use tine_e2e::{Client, Random, Server, kill, wait_until};
 
 fn three_each(options: &[&str], program: Option<&[&str]>, text: &str) {
     let options = [&["--max-connections-per-source", "3"], options].concat();
@@ -18,26 +19,26 @@ fn three_each(options: &[&str], program: Option<&[&str]>, text: &str) {
     for _ in 0..20 {
         let mut refused = Client::from_source("127.0.0.2", port);
         refused.send(vec![b'x'; 1000]);
-        assert_eq!(refused.rest(), text.as_bytes());
+        assert_eq!(refused.read_to_end(), text.as_bytes());
     }
     // Others are served as ever.
     let mut second: Vec<Client> = (0..3).map(|_| Client::from_source("127.0.0.3", port)).collect();
     second.iter_mut().for_each(|client| {
         client.echo("served, too");
     });
-    assert_eq!(Client::from_source("127.0.0.3", port).rest(), text.as_bytes());
-    let refusals = server.log.wait_for("reject", 10);
+    assert_eq!(Client::from_source("127.0.0.3", port).read_to_end(), text.as_bytes());
+    let refusals = server.log.wait_for(REJECT, 10);
     assert!(refusals.iter().all(|line| line["reason"] == "source"), "{refusals:?}");
     // Orphans of dead forkers count.
     for forker in server.forkers() {
         kill(forker, Signal::KILL);
     }
     server.log.wait_for("restart", server.forkers().len());
-    assert_eq!(Client::from_source("127.0.0.2", port).rest(), text.as_bytes());
+    assert_eq!(Client::from_source("127.0.0.2", port).read_to_end(), text.as_bytes());
     // One leaves, one may come.
-    first.pop().expect("three").half_close().rest();
+    first.pop().expect("three").finish();
     server.log.wait_for("end", 1);
-    Client::from_source("127.0.0.2", port).echo("in its place").half_close().rest();
+    Client::from_source("127.0.0.2", port).echo("in its place").finish();
     drop(first);
     drop(second);
     server.log.wait_for("end", 7);
@@ -71,12 +72,12 @@ fn with_spares() {
 #[test]
 fn a_refused_client_does_not_count_for_a_moment_longer() {
     let server = Server::serve(&["--max-connections-per-source", "1"]);
-    let tamper = |forker| tine_e2e::tamper(forker, "sendmsg:delay_exit=500000:when=1");
+    let tamper = |forker| tine_e2e::inject_fault(forker, "sendmsg:delay_exit=500000:when=1");
     let _tracers: Vec<_> = server.forkers().into_iter().map(tamper).collect();
     let mut served = server.connect();
     served.echo("served");
-    assert!(server.connect().rest().is_empty(), "the second is refused");
-    served.half_close().rest();
+    assert!(server.connect().read_to_end().is_empty(), "the second is refused");
+    served.finish();
     server.log.wait_for("end", 1);
     server.connect().echo("in its place");
 }
@@ -86,14 +87,14 @@ fn who_comes_and_goes_is_never_beyond() {
     let server = Server::serve(&["--max-connections-per-source", "1"]);
     for number in 0..200 {
         let mut client = server.connect();
-        client.echo(format!("{number}")).half_close().rest();
+        client.echo(format!("{number}")).finish();
         // The server closes last: when it has, it has begun to end.
-        soon("its process has gone", || {
+        wait_until("its process has gone", || {
             let ended = server.log.of("end").len();
             (ended > number).then_some(())
         });
     }
-    assert!(server.log.of("reject").is_empty());
+    assert!(server.log.of(REJECT).is_empty());
 }
 
 /// Clients come, leave, reset and are killed, and forkers die, in an order that looks random and is the same each time.
@@ -103,22 +104,18 @@ fn whatever_happens_the_counts_return_to_zero() {
     for options in [&[][..], &["--spares", "4"], &["--when-limited", "delay", "--delay-timeout", "100ms"]] {
         let limits = ["--max-connections-per-source", "3", "--max-connections-per-prefix", "5"];
         let server = Server::serve(&[&["--forkers", "2"], &limits[..], options].concat());
-        let mut state = 3u64;
-        let mut random = move |below: usize| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 33) as usize % below
-        };
+        let mut random = Random::new(3);
         let mut clients: Vec<Client> = Vec::new();
         for step in 0..300 {
-            match random(10) {
+            match random.below(10) {
                 0..6 => {
-                    let source = format!("127.{}.0.{}", random(2), 2 + random(3));
+                    let source = format!("127.{}.0.{}", random.below(2), 2 + random.below(3));
                     clients.push(Client::from_source(&source, server.port()));
                 }
-                6 | 7 if !clients.is_empty() => drop(clients.swap_remove(random(clients.len()))),
-                8 if !clients.is_empty() => clients.swap_remove(random(clients.len())).reset(),
+                6 | 7 if !clients.is_empty() => drop(clients.swap_remove(random.below(clients.len()))),
+                8 if !clients.is_empty() => clients.swap_remove(random.below(clients.len())).reset(),
                 _ => {
-                    let name = if step % 50 == 0 { "tine: forker" } else { "tine: c" };
+                    let name = if step % 50 == 0 { FORKER } else { CONNECTION };
                     if let Some(process) = server.named(name).first() {
                         // It may have ended by itself.
                         let pid = rustix::process::Pid::from_raw(process.pid).expect("a process id");
@@ -128,8 +125,8 @@ fn whatever_happens_the_counts_return_to_zero() {
             }
         }
         drop(clients);
-        soon("all have ended", || {
-            (server.named("tine: c").is_empty() && server.forkers().len() == 2).then_some(())
+        wait_until("all have ended", || {
+            (server.named(CONNECTION).is_empty() && server.forkers().len() == 2).then_some(())
         });
         for prefix in ["127.0.0", "127.1.0"] {
             let mut full: Vec<Client> = Vec::new();
@@ -140,7 +137,7 @@ fn whatever_happens_the_counts_return_to_zero() {
                         client.echo("a place");
                         full.push(client);
                     } else {
-                        assert_eq!(client.rest(), b"", "{prefix}.{source} {place} {options:?}");
+                        assert_eq!(client.read_to_end(), b"", "{prefix}.{source} {place} {options:?}");
                     }
                 }
             }

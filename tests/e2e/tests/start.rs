@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::process::Command;
 
-use tine_e2e::{Start, network, procfs, run, tine};
+use tine_e2e::{ServerCommand, network, procfs, run, tine};
 
 #[test]
 fn a_huge_limit_on_descriptors_costs_nothing() {
@@ -15,7 +15,7 @@ fn a_huge_limit_on_descriptors_costs_nothing() {
     };
     let huge = if allowed(&most) { most } else { own };
     let nofile = format!("--nofile={huge}:{huge}");
-    let server = Start::wrapped(["prlimit", &nofile, "--"], ["--spares", "4"]).start();
+    let server = ServerCommand::wrapped(["prlimit", &nofile, "--"], ["--spares", "4"]).start();
     server.connect().echo("x");
     assert_eq!(procfs::limit(server.pid(), "Max open files").0, huge);
     let ticks: u64 = server.processes().iter().map(|process| process.ticks).sum();
@@ -58,7 +58,7 @@ fn what_cannot_start_says_what_why_and_the_next_move() {
         (&["no-such-host.invalid:80"], 111, &["cannot resolve 'no-such-host.invalid'", "/etc/hosts"]),
         (&["--no-such-option"], 100, &["--no-such-option", "--help"]),
         (&["--max-connections", "0"], 100, &["--max-connections", "1"]),
-        (&["--drain-timeout", "soon"], 100, &["--drain-timeout", "500ms"]),
+        (&["--drain-timeout", "wait_until"], 100, &["--drain-timeout", "500ms"]),
         (&["--when-full", "shrug"], 100, &["--when-full", "reject=TEXT"]),
         (&["--user", "no-such-user"], 100, &["no user 'no-such-user'", "getent passwd"]),
         (
@@ -141,7 +141,7 @@ fn without_words_help_and_versions() {
 fn without_ipv6_all_addresses_are_those_of_ipv4() {
     // The first socket is refused as a kernel without IPv6 does (strace(1), tampering).
     let tine = tine();
-    let server = Start::program(
+    let server = ServerCommand::program(
         "strace",
         &[
             "-qq",
@@ -158,5 +158,5 @@ fn without_ipv6_all_addresses_are_those_of_ipv4() {
     .start();
     let listen = &server.log.wait_for("listen", 1)[0];
     assert_eq!(listen["address"], format!("0.0.0.0:{}", server.port()));
-    server.connect().echo("hello").half_close().rest();
+    server.connect().echo("hello").finish();
 }

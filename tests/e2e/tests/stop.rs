@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
+use tine_e2e::names::{FORKER, SPARE, outcome, pid};
 use tine_e2e::{Client, Server, kill};
 
 fn everybody_gets_theirs(options: &[&str]) {
@@ -13,7 +14,7 @@ fn everybody_gets_theirs(options: &[&str]) {
     });
     // Stopped forkers accept nobody: these wait in the queue.
     let stopped: Vec<i32> =
-        server.named("tine: forker").iter().chain(&server.named("tine: spare")).map(|one| one.pid).collect();
+        server.named(FORKER).iter().chain(&server.named(SPARE)).map(|one| one.pid).collect();
     stopped.iter().for_each(|pid| kill(*pid, Signal::STOP));
     let mut queued: Vec<Client> = (0..50).map(|_| server.connect()).collect();
     queued.iter_mut().for_each(|client| {
@@ -24,17 +25,17 @@ fn everybody_gets_theirs(options: &[&str]) {
     stopped.iter().for_each(|pid| kill(*pid, Signal::CONT));
     for client in &mut queued {
         client.expect("from the queue").half_close();
-        assert!(client.rest().is_empty());
+        assert!(client.read_to_end().is_empty());
     }
     for client in &mut busy {
         client.echo("second half").half_close();
-        assert!(client.rest().is_empty());
+        assert!(client.read_to_end().is_empty());
     }
     assert_eq!(server.wait().code(), Some(0));
     server.wait_until_gone();
     let ends = server.log.of("end");
     assert_eq!(ends.len(), 150);
-    assert!(ends.iter().all(|end| end["outcome"] == "exit 0"), "{ends:?}");
+    assert!(ends.iter().all(|end| outcome(end) == "exit 0"), "{ends:?}");
     assert_eq!(server.log.of("stop").len(), 1);
     std::net::TcpStream::connect(("127.0.0.1", server.port())).expect_err("nobody listens");
 }
@@ -64,7 +65,7 @@ fn the_queue_is_served_although_there_is_no_room_yet() {
     server.log.wait_for("drain", 1);
     drop(served);
     for client in &mut queued {
-        client.expect("queued").half_close().rest();
+        client.expect("queued").finish();
     }
     assert_eq!(server.wait().code(), Some(0));
 }
@@ -85,8 +86,8 @@ fn clients_that_never_finish_are_ended_after_the_drain_time() {
     assert_eq!(server.wait().code(), Some(0));
     assert!(asked.elapsed() >= Duration::from_millis(700), "{:?}", asked.elapsed());
     server.wait_until_gone();
-    clients.iter_mut().for_each(Client::expect_over);
-    assert!(server.log.of("end").iter().all(|end| end["outcome"] == "signal TERM"));
+    clients.iter_mut().for_each(Client::expect_closed);
+    assert!(server.log.of("end").iter().all(|end| outcome(end) == "signal TERM"));
 }
 
 #[test]
@@ -99,7 +100,7 @@ fn helpers_that_nobody_needs_any_more_keep_nobody_waiting() {
             Some(program) => Server::program(&options, program),
             None => Server::serve(&options),
         };
-        server.connect().echo("x").half_close().rest();
+        server.connect().echo("x").finish();
         server.signal(Signal::TERM);
         let asked = Instant::now();
         assert_eq!(server.wait().code(), Some(0));
@@ -116,13 +117,12 @@ fn a_second_signal_ends_and_a_third_kills() {
         client.echo("x");
     });
     // One is stopped: the second signal wakes it, so that it can end.
-    let pid = server.log.wait_for("accept", 5)[0]["pid"].as_i64().expect("an id");
-    kill(i32::try_from(pid).expect("an id"), Signal::STOP);
+    kill(pid(&server.log.wait_for("accept", 5)[0]), Signal::STOP);
     server.signal(Signal::TERM);
     server.log.wait_for("drain", 1);
     server.signal(Signal::TERM);
     assert_eq!(server.wait().code(), Some(0));
-    assert!(server.log.of("end").iter().all(|end| end["outcome"] == "signal TERM"));
+    assert!(server.log.of("end").iter().all(|end| outcome(end) == "signal TERM"));
     server.wait_until_gone();
 
     let mut server = Server::serve(&[]);
@@ -149,7 +149,7 @@ fn under_load() {
                 // accepted must be served to its end.
                 while let Ok(stream) = std::net::TcpStream::connect(("127.0.0.1", port)) {
                     let mut client = Client { stream };
-                    client.stream.set_read_timeout(Some(tine_e2e::PATIENCE)).expect("set");
+                    client.stream.set_read_timeout(Some(tine_e2e::TEST_TIMEOUT)).expect("set");
                     let sent = std::io::Write::write_all(&mut client.stream, b"hello");
                     let mut answer = [0; 5];
                     match sent.and_then(|()| std::io::Read::read_exact(&mut client.stream, &mut answer)) {
@@ -167,7 +167,7 @@ fn under_load() {
     assert_eq!(server.wait().code(), Some(0));
     let served: usize = loaders.into_iter().map(|loader| loader.join().expect("no wrong byte")).sum();
     let ends = server.log.of("end");
-    assert!(ends.iter().all(|end| end["outcome"] == "exit 0" || end["outcome"] == "reset"), "{ends:?}");
+    assert!(ends.iter().all(|end| outcome(end) == "exit 0" || outcome(end) == "reset"), "{ends:?}");
     let answered = ends.iter().filter(|end| end["out"] == 5).count();
     assert_eq!(answered, served, "every connection that was accepted was answered");
 }

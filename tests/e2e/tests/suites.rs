@@ -4,7 +4,8 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use tine_e2e::{Client, Folder, Server, Start, network, run, tine};
+use tine_e2e::names::REJECT;
+use tine_e2e::{Client, Folder, Server, ServerCommand, network, run, tine};
 
 const PORT: u16 = 8001;
 
@@ -17,7 +18,7 @@ fn inetd(name: &str, flags: &str) -> (Folder, Server) {
         run(Command::new(tine()).args(["import", "inetd", &folder.path("inetd.conf")]));
     assert_eq!(code, 0, "{complaint}");
     let toml = folder.write("tine.toml", &toml).display().to_string();
-    let server = Start::program(tine(), &["serve", "--log", "json", "-1", "--config", &toml]).start();
+    let server = ServerCommand::program(tine(), &["serve", "--log", "json", "-1", "--config", &toml]).start();
     (folder, server)
 }
 
@@ -34,9 +35,9 @@ fn netbsd_accept_max() {
     third.stream.set_read_timeout(Some(Duration::from_millis(300))).expect("set");
     assert!(std::io::Read::read(&mut third.stream, &mut [0; 1]).is_err(), "it has to wait");
     assert_eq!(server.log.of("accept").len(), 2);
-    third.stream.set_read_timeout(Some(tine_e2e::PATIENCE)).expect("set");
+    third.stream.set_read_timeout(Some(tine_e2e::TEST_TIMEOUT)).expect("set");
     let [mut first, mut second] = two;
-    first.half_close().rest();
+    first.finish();
     third.expect("waits");
     second.echo("goes on");
 }
@@ -47,7 +48,7 @@ fn netbsd_ip_max() {
     let (_folder, server) = inetd("ip-max", "nowait/0/3");
     let served = |source: &str| (0..6).filter(|_| Client::from_source(source, PORT).is_served()).count();
     assert_eq!((served("127.0.0.2"), served("127.0.0.3")), (3, 3));
-    assert!(server.log.of("reject").iter().all(|event| event["reason"] == "rate"));
+    assert!(server.log.of(REJECT).iter().all(|event| event["reason"] == "rate"));
 }
 
 /// A hundred at once: in each interval no more are accepted than are meant to be, and nobody is turned away.
@@ -62,7 +63,7 @@ fn systemd_poll_limit() {
     let accepted = server.log.of("accept").len();
     let intervals = start.elapsed().as_secs_f64() / interval.as_secs_f64();
     assert!(accepted as f64 <= BURST as f64 * (1.0 + intervals), "{accepted} after {intervals}");
-    assert!(server.log.of("reject").is_empty(), "nobody is turned away");
+    assert!(server.log.of(REJECT).is_empty(), "nobody is turned away");
     // Somebody else does not wait until they have all come.
     assert!(Client::from_source("127.0.0.3", server.port()).is_served());
     assert!(server.log.of("accept").len() < 101);

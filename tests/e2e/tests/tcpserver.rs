@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
-use tine_e2e::{Client, Folder, Server, Start, kill, network, procfs, run, soon, tine};
+use tine_e2e::{Client, Folder, Server, ServerCommand, kill, network, procfs, run, tine, wait_until};
 
 /// What a program finds of itself and its client.
 const PRINT: &str =
@@ -23,7 +23,7 @@ fn named(test: &str) -> Folder {
 }
 
 fn start(folder: &Folder, words: &[&str]) -> Server {
-    Start::program(folder.0.join("tcpserver"), &[&["-1"], words].concat()).start()
+    ServerCommand::program(folder.0.join("tcpserver"), &[&["-1"], words].concat()).start()
 }
 
 fn tcpserver(folder: &Folder, words: &[&str]) -> (i32, String, String) {
@@ -44,7 +44,7 @@ fn rules(folder: &Folder, text: &str) -> String {
 }
 
 fn said(server: &Server, source: &str) -> Vec<String> {
-    let answer = Client::from_source(source, server.port()).rest();
+    let answer = Client::from_source(source, server.port()).read_to_end();
     String::from_utf8_lossy(&answer).lines().map(str::to_owned).collect()
 }
 
@@ -108,7 +108,7 @@ fn who_may_not_change_the_user_is_told() {
     let server =
         start(&folder, &["-u65534", "-g65533", "-RHl0", "127.0.0.1", "0", "sh", "-c", "id -u; id -g; id -G"]);
     assert_eq!(said(&server, "127.0.0.1"), ["65534", "65533", "65533"]);
-    let mut start = Start::program(&program, &["-1URHl0", "127.0.0.1", "0", "id", "-u"]);
+    let mut start = ServerCommand::program(&program, &["-1URHl0", "127.0.0.1", "0", "id", "-u"]);
     start.command().env("UID", "65534").env("GID", "65533");
     assert_eq!(said(&start.start(), "127.0.0.1"), ["65534"]);
 }
@@ -174,7 +174,8 @@ fn without_looking_anything_up() {
         ]
     );
     // What the rest of the world has is not its client's.
-    let mut start = Start::program(folder.0.join("tcpserver"), &["-1RHl0", "0", "0", "sh", "-c", PRINT]);
+    let mut start =
+        ServerCommand::program(folder.0.join("tcpserver"), &["-1RHl0", "0", "0", "sh", "-c", PRINT]);
     start.command().env("TCPREMOTEHOST", "liar").env("TCPREMOTEINFO", "liar").env("which", "mine");
     let server = start.start();
     let said = said(&server, "127.0.0.1");
@@ -273,7 +274,7 @@ fn names_and_ident_answers() {
     silent.stream.set_nonblocking(true).expect("set");
     assert_eq!(silent.stream.peek(&mut [0]).expect_err("it waits").kind(), std::io::ErrorKind::WouldBlock);
     silent.stream.set_nonblocking(false).expect("set");
-    let answer = silent.rest();
+    let answer = silent.read_to_end();
     assert!(String::from_utf8_lossy(&answer).ends_with("TCPREMOTEINFO=unset\nwhich=silent\n"));
     let server = start(&folder, &["-hR", "-l0", "-x", &cdb, "127.0.0.1", "0", "sh", "-c", PRINT]);
     assert_eq!(said(&server, "127.0.0.1").last().map(String::as_str), Some("which=name"));
@@ -291,7 +292,7 @@ fn the_limit_makes_clients_wait() {
     server
         .log
         .wait("two", |log| log.lines().iter().any(|line| line == "tcpserver: status: 2/2").then_some(()));
-    clients.remove(0).half_close().rest();
+    clients.remove(0).finish();
     clients[1].expect("c");
     assert!(!server.log.lines().iter().any(|line| line.contains("status: 3/2")));
 }
@@ -315,12 +316,12 @@ fn connections_outlive_it() {
         client.echo("still here");
         // The address is free for the next one: at once where it has stopped, and where it was killed, with its processes.
         let again = || TcpListener::bind(("127.0.0.1", port)).ok();
-        let free = if signal == Signal::TERM { again() } else { soon("it is free", again).into() };
+        let free = if signal == Signal::TERM { again() } else { wait_until("it is free", again).into() };
         assert!(free.is_some());
-        assert!(client.half_close().rest().is_empty());
+        assert!(client.finish().is_empty());
         let pid: i32 = pid.trim().parse().expect("an id");
-        soon("its process ends with it", || {
-            procfs::process(pid).is_none_or(|process| process.state == 'Z').then_some(())
+        wait_until("its process ends with it", || {
+            procfs::process(pid).is_none_or(|process| process.is_zombie()).then_some(())
         });
     }
 }
@@ -335,7 +336,7 @@ fn a_program_goes_on_without_its_client() {
     client.send("work\n");
     server.log.wait("it has come", |log| (log.lines().len() > 2).then_some(()));
     client.reset();
-    soon("the work is done", || std::fs::read_to_string(&file).ok().filter(|text| text == "work\n"));
+    wait_until("the work is done", || std::fs::read_to_string(&file).ok().filter(|text| text == "work\n"));
 }
 
 #[test]
@@ -353,7 +354,7 @@ fn a_killed_connection_is_told_as_wait_has_it() {
     let folder = named("status");
     let server = start(&folder, &["-vRHl0", "127.0.0.1", "0", "sh", "-c", "read code; exit $code"]);
     let mut client = server.connect();
-    client.send("3\n").rest();
+    client.send("3\n").read_to_end();
     let has_ended = |lines: &[String]| lines.iter().filter(|line| line.contains(": end ")).count();
     server.log.wait("the first has ended", |log| (has_ended(&log.lines()) == 1).then_some(()));
     let mut client = server.connect();
@@ -365,7 +366,7 @@ fn a_killed_connection_is_told_as_wait_has_it() {
         pids.collect::<Vec<i32>>().get(1).copied()
     });
     kill(pid, Signal::KILL);
-    client.expect_over();
+    client.expect_closed();
     server.log.wait("both ends", |log| {
         let lines = log.lines();
         let ends: Vec<&String> = lines.iter().filter(|line| line.contains(": end ")).collect();

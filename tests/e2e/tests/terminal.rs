@@ -1,6 +1,7 @@
 //! Programs behind a terminal: those that want one, and those that keep their output back without one.
 
-use tine_e2e::{Server, procfs, soon};
+use tine_e2e::names::{outcome, pid};
+use tine_e2e::{Server, procfs, wait_until};
 
 #[test]
 fn a_program_that_wants_a_terminal() {
@@ -10,8 +11,8 @@ fn a_program_that_wants_a_terminal() {
         let mut client = server.connect();
         client.expect("24 80\n").send("one\n").expect("got one\n").send("two\n").expect("got two\n");
         client.half_close();
-        assert_eq!(client.rest(), b"over\n");
-        assert_eq!(server.log.wait_for("end", 1)[0]["outcome"], "exit 3");
+        assert_eq!(client.read_to_end(), b"over\n");
+        assert_eq!(outcome(&server.log.wait_for("end", 1)[0]), "exit 3");
     }
 }
 
@@ -20,7 +21,7 @@ fn the_end_of_input_within_a_line() {
     let server = Server::program(&["--pty"], &["cat"]);
     let mut client = server.connect();
     client.send("no newline").half_close();
-    assert_eq!(client.rest(), b"no newline");
+    assert_eq!(client.read_to_end(), b"no newline");
 }
 
 #[test]
@@ -29,8 +30,8 @@ fn the_process_that_relays_has_nothing_of_the_server() {
         let server = Server::program(options, &["cat"]);
         let mut client = server.connect();
         client.echo("x\n");
-        let pid = server.log.wait_for("accept", 1)[0]["pid"].as_i64().expect("an id");
-        let relay = procfs::process(i32::try_from(pid).expect("an id")).expect("it lives");
+        let relay = pid(&server.log.wait_for("accept", 1)[0]);
+        let relay = procfs::process(relay).expect("it lives");
         assert!(relay.name.starts_with("tine: conn"), "{}", relay.name);
         let descriptors = procfs::descriptors(relay.pid);
         // Its standard three, the client, the terminal, the program's end.
@@ -46,15 +47,15 @@ fn output_comes_line_by_line() {
     let server = Server::program(&["--line-buffered"], &["perl", "-e", script]);
     let mut client = server.connect();
     client.send("a\n").expect("1: a\n").send("b\n").expect("2: b\n").half_close();
-    assert!(client.rest().is_empty());
-    assert_eq!(server.log.wait_for("end", 1)[0]["outcome"], "exit 0");
+    assert!(client.read_to_end().is_empty());
+    assert_eq!(outcome(&server.log.wait_for("end", 1)[0]), "exit 0");
 }
 
 #[test]
 fn much_output_arrives_whole() {
     for option in ["--pty", "--line-buffered"] {
         let server = Server::program(&[option], &["seq", "1", "300000"]);
-        let answer = server.connect().rest();
+        let answer = server.connect().read_to_end();
         let expected: String = (1..=300_000).map(|number| format!("{number}\n")).collect();
         assert!(answer == expected.as_bytes(), "{option}: {} of {} bytes", answer.len(), expected.len());
     }
@@ -63,8 +64,8 @@ fn much_output_arrives_whole() {
 #[test]
 fn a_signal_is_told_as_the_programs_own() {
     let server = Server::program(&["--pty"], &["sh", "-c", "kill -SEGV $$"]);
-    server.connect().expect_over();
-    assert_eq!(server.log.wait_for("end", 1)[0]["outcome"], "signal SEGV");
+    server.connect().expect_closed();
+    assert_eq!(outcome(&server.log.wait_for("end", 1)[0]), "signal SEGV");
 }
 
 #[test]
@@ -73,9 +74,8 @@ fn nothing_is_left_when_the_client_goes() {
         Server::program(&["--pty", "--max-lifetime", "1s"], &["sh", "-c", "trap '' HUP TERM; sleep 1001"]);
     server.connect().reset();
     let end = server.log.wait_for("end", 1).remove(0);
-    assert!(
-        end["outcome"] == "client gone" || end["outcome"] == "timeout lifetime" || end["outcome"] == "reset",
-        "{end}"
-    );
-    soon("the sleeper has gone", || server.named("sleep").iter().all(|one| one.state == 'Z').then_some(()));
+    assert!(["client gone", "timeout lifetime", "reset"].contains(&outcome(&end)), "{end}");
+    wait_until("the sleeper has gone", || {
+        server.named("sleep").iter().all(|one| one.is_zombie()).then_some(())
+    });
 }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use tine_e2e::names::outcome;
 use tine_e2e::{Client, Server};
 
 /// Each way to serve echo.
@@ -17,13 +18,13 @@ fn servers(options: &[&str]) -> Vec<Server> {
 
 fn over_after(client: &mut Client, least: u64, most: u64) {
     let begun = Instant::now();
-    client.expect_over();
+    client.expect_closed();
     let took = begun.elapsed();
     assert!(took >= Duration::from_millis(least) && took < Duration::from_millis(most), "{took:?}");
 }
 
 fn how(server: &Server, number: usize) -> String {
-    server.log.wait_for("end", number)[number - 1]["outcome"].as_str().expect("text").to_owned()
+    outcome(&server.log.wait_for("end", number)[number - 1]).to_owned()
 }
 
 #[test]
@@ -69,7 +70,7 @@ fn first_byte() {
         let mut silent = server.connect();
         over_after(&mut silent, 900, 4_000);
         assert_eq!(how(&server, 1), "timeout first-byte");
-        speaks.echo("later").half_close().rest();
+        speaks.echo("later").finish();
         assert_eq!(how(&server, 2), "exit 0");
     }
 }
