@@ -108,36 +108,6 @@ fn a_privileged_port_as_an_ordinary_user() {
 }
 
 #[test]
-fn manual_pages_and_completions_know_the_options() {
-    for (words, part) in [
-        (&["man"][..], "tine\\-serve"),
-        (&["man", "serve"], "\\-\\-max\\-connections"),
-        (&["man", "client"], "\\-\\-expect\\-echo"),
-        (&["completions", "bash"], "--max-connections"),
-        (&["completions", "zsh"], "--drain-timeout"),
-        (&["completions", "fish"], "when-full"),
-    ] {
-        let (code, out, err) = run(Command::new(tine()).args(words));
-        assert_eq!((code, err.as_str()), (0, ""), "{words:?}");
-        assert!(out.contains(part), "{words:?}: {out}");
-    }
-    let (code, _, err) = run(Command::new(tine()).args(["man", "no-such"]));
-    assert_eq!(code, 100, "{err}");
-}
-
-#[test]
-fn without_words_help_and_versions() {
-    let (code, _, err) = run(&mut Command::new(tine()));
-    assert_eq!(code, 100);
-    assert!(err.contains("Usage"), "{err}");
-    for words in [&["--help"][..], &["serve", "--help"], &["client", "-h"], &["--version"]] {
-        let (code, out, err) = run(Command::new(tine()).args(words));
-        assert_eq!((code, err.as_str()), (0, ""), "{words:?}");
-        assert!(out.contains("tine"), "{out}");
-    }
-}
-
-#[test]
 fn without_ipv6_all_addresses_are_those_of_ipv4() {
     // The first socket is refused as a kernel without IPv6 does (strace(1), tampering).
     let tine = tine();
