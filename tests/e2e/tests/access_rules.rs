@@ -13,7 +13,7 @@ fn is_served(port: u16, source: &str) -> bool {
 }
 
 #[test]
-fn the_most_specific_rule_decides() {
+fn the_most_specific_access_rule_decides() {
     let rules = [
         "--deny",
         "127.5.0.0/16",
@@ -47,7 +47,7 @@ fn the_most_specific_rule_decides() {
 }
 
 #[test]
-fn who_is_not_allowed_is_denied_where_some_are() {
+fn an_allow_list_denies_every_other_address() {
     let server = Server::serve(&["--allow", "127.0.0.1"]);
     assert!(is_served(server.port(), "127.0.0.1") && !is_served(server.port(), "127.0.0.2"));
     let server = Server::serve(&["--deny", "127.0.0.2", "--deny", "2001:db8::/32"]);
@@ -55,7 +55,7 @@ fn who_is_not_allowed_is_denied_where_some_are() {
 }
 
 #[test]
-fn rules_as_tcpserver_has_them() {
+fn a_rules_file_has_the_syntax_of_tcprules() {
     let folder = Folder::new("access-rules");
     let rules = folder.write("rules", "# guests\n127.1.2.3:allow\n127.1.:deny\n127.2.3.37-53:deny\n:allow\n");
     let server = Server::serve(&["--rules", &rules.display().to_string()]);
@@ -71,7 +71,7 @@ fn rules_as_tcpserver_has_them() {
 }
 
 #[test]
-fn unix_sockets_have_no_address() {
+fn access_rules_do_not_apply_to_unix_sockets() {
     let folder = Folder::new("access-unix");
     let path = folder.path("echo");
     let server = Server::serve(&[&format!("unix:{path}"), "--deny", "any"]);
@@ -82,7 +82,7 @@ fn unix_sockets_have_no_address() {
 }
 
 #[test]
-fn a_denied_flood_takes_no_place_and_is_summed_up() {
+fn a_flood_of_denied_clients_takes_no_slot_and_is_summarised_in_the_log() {
     let server = Server::serve(&["-c", "1", "--deny", "127.8.0.0/16"]);
     let address = format!("127.0.0.1:{}", server.port());
     let loaded = load(&["crr", &address, "-n", "300", "-c", "4", "--source", "127.8.0.0/28"]);
@@ -100,7 +100,7 @@ fn a_denied_flood_takes_no_place_and_is_summed_up() {
 }
 
 #[test]
-fn what_is_no_rule_starts_nothing() {
+fn an_invalid_access_rule_keeps_the_server_from_starting() {
     let folder = Folder::new("access-wrong");
     let bad = folder.write("bad", "127.0.0.1:allow\n127.0.0.:perhaps\n").display().to_string();
     for (options, complaint) in [
@@ -119,7 +119,7 @@ fn what_is_no_rule_starts_nothing() {
 }
 
 #[test]
-fn explained_as_it_is_decided() {
+fn explain_names_the_rule_and_the_limits_of_a_client() {
     let folder = Folder::new("access-explain");
     folder.write("rules", "127.5.:deny\n");
     let rules = folder.path("rules");
@@ -162,7 +162,7 @@ fn explained_as_it_is_decided() {
 }
 
 #[test]
-fn a_hundred_thousand_blocks_are_looked_up_as_few() {
+fn a_hundred_thousand_rules_take_no_memory_of_forkers() {
     let folder = Folder::new("access-many");
     let lines = (0..100_000u32)
         .map(|number| format!("10.{}.{}.{}:deny\n", number >> 16, number >> 8 & 255, number & 255));
@@ -176,7 +176,7 @@ fn a_hundred_thousand_blocks_are_looked_up_as_few() {
 }
 
 #[test]
-fn a_changed_list_is_in_force_and_disturbs_nobody() {
+fn a_changed_rules_file_applies_without_a_restart() {
     for options in [&[][..], &["--spares", "4"], &["--spares", "4", "--reuse", "100"]] {
         let folder = Folder::new("access-reload");
         let rules = folder.write("rules", "127.1.:deny\n");
@@ -206,7 +206,7 @@ fn a_changed_list_is_in_force_and_disturbs_nobody() {
 }
 
 #[test]
-fn a_list_with_a_fault_leaves_the_old_one_in_force() {
+fn an_invalid_rules_file_keeps_the_old_rules() {
     let folder = Folder::new("access-fault");
     let rules = folder.write("rules", "127.1.:deny\n");
     let server = Server::serve(&["--rules", &rules.display().to_string()]);
@@ -227,7 +227,7 @@ fn a_list_with_a_fault_leaves_the_old_one_in_force() {
 }
 
 #[test]
-fn rules_set_variables_for_programs() {
+fn access_rules_set_variables_for_programs() {
     for options in [&[][..], &["--spares", "2"], &["--pty"], &["--max-connections-per-source", "9"]] {
         let folder = Folder::new("access-variables");
         let text = "127.1.:allow,RELAYCLIENT=\"\",COLOUR=/dark blue/\n127.2.:allow,COLOUR=\"red\"\n:allow\n";
@@ -250,7 +250,7 @@ fn rules_set_variables_for_programs() {
 }
 
 #[test]
-fn times_of_the_day() {
+fn access_times_reject_clients_at_other_times() {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
     let hour = since.as_secs() / 3600;
     let window = |from: u64, to: u64| format!("{:02}:00-{:02}:00", (hour + from) % 24, (hour + to) % 24);
@@ -301,7 +301,7 @@ fn said(server: &Server, source: &str) -> String {
 }
 
 #[test]
-fn names_are_looked_up_where_that_is_asked_for() {
+fn with_reverse_dns_rules_match_host_names() {
     for mode in [&[][..], &["--spares", "2"]] {
         let folder = Folder::new("access-names");
         let rules = "=good.example:allow,WHICH=/good/\n=.example:deny\n127.0.0.9:allow,WHICH=/address/\n:allow,WHICH=/other/\n";
@@ -323,7 +323,7 @@ fn names_are_looked_up_where_that_is_asked_for() {
 }
 
 #[test]
-fn without_being_asked_nothing_is_looked_up() {
+fn without_reverse_dns_no_host_name_is_looked_up() {
     let folder = Folder::new("access-no-names");
     let server = among_named_hosts(&folder, &[]);
     assert_eq!(said(&server, "127.0.0.5"), "unknown");

@@ -7,7 +7,7 @@ use tine_e2e::names::{outcome, pid};
 use tine_e2e::{EchoClients, Server, built, kill, procfs};
 
 #[test]
-fn a_chatting_client_ended_in_three_ways() {
+fn every_connection_ends_once_in_the_log_however_its_client_ends() {
     let server = Server::serve(&[]);
     let others = EchoClients::start(server.port(), 5);
     let port = server.port().to_string();
@@ -43,7 +43,7 @@ fn a_chatting_client_ended_in_three_ways() {
 }
 
 #[test]
-fn lines_say_who_and_how_long_and_how_much() {
+fn accept_and_end_lines_name_the_client_the_process_and_its_costs() {
     let server = Server::serve(&["--max-connections", "7"]);
     let mut client = server.connect();
     client.echo("hello");

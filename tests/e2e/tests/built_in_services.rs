@@ -8,7 +8,7 @@ use tine_e2e::names::outcome;
 use tine_e2e::{Server, ServerCommand, wait_until};
 
 #[test]
-fn echo_over_unix_sockets() {
+fn the_echo_service_works_over_unix_sockets() {
     let path = std::env::temp_dir().join(format!("tine-services-{}", std::process::id()));
     let name = format!("tine-services-{}", std::process::id());
     let mut start = ServerCommand::serve(["--max-connections", "9"]);
@@ -34,7 +34,7 @@ fn echo_over_unix_sockets() {
 }
 
 #[test]
-fn discard() {
+fn the_discard_service_sends_nothing_back() {
     let server = Server::serve(&["--service", "discard"]);
     let mut client = server.connect();
     client.send(vec![b'x'; 1 << 20]).half_close();
@@ -44,7 +44,7 @@ fn discard() {
 }
 
 #[test]
-fn chargen() {
+fn the_chargen_service_sends_the_pattern_of_rfc_864() {
     let server = Server::serve(&["--service", "chargen"]);
     let mut client = server.connect();
     let mut text = vec![0; 74 * 200];
@@ -61,7 +61,7 @@ fn chargen() {
 }
 
 #[test]
-fn daytime_and_time() {
+fn the_daytime_and_time_services_send_the_current_time() {
     let server = Server::serve(&["--service", "daytime"]);
     // What it was sent before does not destroy the answer.
     let text = String::from_utf8(server.connect().send(vec![b'?'; 100_000]).read_to_end()).expect("text");
@@ -74,7 +74,7 @@ fn daytime_and_time() {
 }
 
 #[test]
-fn what_is_received_is_logged_when_asked() {
+fn verbose_logging_shows_received_bytes() {
     let server = Server::serve(&["-v"]);
     server.connect().echo(b"line\n\x00\xff\"").finish();
     let line = server.log.wait_for("receive", 1).remove(0);
@@ -83,7 +83,7 @@ fn what_is_received_is_logged_when_asked() {
 }
 
 #[test]
-fn quiet_and_off() {
+fn quiet_and_log_off_write_nothing() {
     for options in [&["-q"][..], &["--log", "off"]] {
         let mut server = Server::serve(options);
         server.connect().echo("x").finish();
@@ -94,7 +94,7 @@ fn quiet_and_off() {
 }
 
 #[test]
-fn keep_alive_and_no_delay_are_inherited_from_the_listener() {
+fn connections_inherit_keep_alive_from_the_listener() {
     let server = Server::serve(&[]);
     let mut client = server.connect();
     client.echo("x");

@@ -95,7 +95,7 @@ impl Drop for Delegated {
 }
 
 #[test]
-fn who_hides_ends_with_the_client_that_has_gone() {
+fn a_detached_daemon_ends_when_its_client_disconnects() {
     let cgroups = Delegated::new("gone");
     let server = cgroups.shell(&[], &format!("{HIDE}; read -r what && exec tail -f /dev/null; exit 0"));
     let mut other = server.connect();
@@ -114,7 +114,7 @@ fn who_hides_ends_with_the_client_that_has_gone() {
 }
 
 #[test]
-fn who_hides_ends_with_the_program() {
+fn with_kill_mode_all_a_detached_daemon_ends_with_its_program() {
     let cgroups = Delegated::new("all");
     for mode in [&["--spares", "2"][..], &["--pty"], &[]] {
         let server = cgroups.shell(&[mode, &["--kill-mode", "all"]].concat(), &format!("{HIDE}; echo done"));
@@ -128,7 +128,7 @@ fn who_hides_ends_with_the_program() {
 }
 
 #[test]
-fn a_place_is_not_shared_with_what_lives_on_in_it() {
+fn a_new_connection_never_shares_a_cgroup_with_a_surviving_daemon() {
     let cgroups = Delegated::new("place");
     // The first client says `hide`; the second takes its place, and resets.
     let script = format!(
@@ -153,7 +153,7 @@ fn a_place_is_not_shared_with_what_lives_on_in_it() {
 }
 
 #[test]
-fn nobody_outlives_a_supervisor_that_is_killed() {
+fn killing_the_supervisor_kills_every_process_in_its_cgroups() {
     let cgroups = Delegated::new("killed");
     let server = cgroups.shell(&[], &format!("{HIDE}; cat"));
     let _client = server.connect();
@@ -164,7 +164,7 @@ fn nobody_outlives_a_supervisor_that_is_killed() {
 }
 
 #[test]
-fn the_warden_is_replaced_and_the_next_server_tidies_up() {
+fn the_cgroup_cleaner_is_restarted_and_the_next_server_removes_leftover_cgroups() {
     let cgroups = Delegated::new("warden");
     let server = cgroups.shell(&[], &format!("{HIDE}; exec cat"));
     let _client = server.connect();
@@ -186,7 +186,7 @@ fn the_warden_is_replaced_and_the_next_server_tidies_up() {
 }
 
 #[test]
-fn another_user_s_program_cannot_leave() {
+fn a_program_of_another_user_cannot_leave_its_cgroup() {
     let cgroups = Delegated::new("user");
     let root = cgroups.path.join("cgroup.procs");
     for mode in [&[][..], &["--spares", "1"], &["--pty"]] {
@@ -203,7 +203,7 @@ fn another_user_s_program_cannot_leave() {
 }
 
 #[test]
-fn what_is_no_directory_of_cgroups_starts_nothing() {
+fn an_invalid_cgroup_directory_keeps_the_server_from_starting() {
     for (path, why) in [("/tmp", "no directory of cgroups"), ("/no/such", "no such file")] {
         let output = Command::new(tine())
             .args(["serve", "--cgroup", path, "127.0.0.1:0", "--", "cat"])
@@ -217,7 +217,7 @@ fn what_is_no_directory_of_cgroups_starts_nothing() {
 }
 
 #[test]
-fn a_cgroup_that_cannot_be_entered_costs_the_connection_a_line() {
+fn a_connection_whose_cgroup_cannot_be_entered_ends_with_an_error_in_the_log() {
     let cgroups = Delegated::new("full");
     let server = cgroups.program(&[], &["cat"]);
     fs::write(cgroups.path.join("cgroup.max.descendants"), "1").expect("set");
@@ -233,7 +233,7 @@ fn a_cgroup_that_cannot_be_entered_costs_the_connection_a_line() {
 }
 
 #[test]
-fn a_service_of_many_has_cgroups_too() {
+fn a_restarted_service_kills_what_is_left_in_its_cgroups() {
     let cgroups = Delegated::new("many");
     let folder = Folder::new("cgroup-many");
     let text = format!(

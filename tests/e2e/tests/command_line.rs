@@ -5,7 +5,7 @@ use std::process::Command;
 use tine_e2e::{run, tine};
 
 #[test]
-fn manual_pages_and_completions_know_the_options() {
+fn manual_pages_and_completions_name_the_options() {
     for (words, part) in [
         (&["man"][..], "tine\\-serve"),
         (&["man", "serve"], "\\-\\-max\\-connections"),
@@ -23,7 +23,7 @@ fn manual_pages_and_completions_know_the_options() {
 }
 
 #[test]
-fn without_words_help_and_versions() {
+fn help_and_version_go_to_standard_output_and_a_bare_command_is_an_error() {
     let (code, _, err) = run(&mut Command::new(tine()));
     assert_eq!(code, 100);
     assert!(err.contains("Usage"), "{err}");

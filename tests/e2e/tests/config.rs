@@ -55,7 +55,7 @@ const TWO: &str = "[defaults]\nmax-connections = 5\n\
     [services.upper]\nlisten = '127.0.0.1:0'\nprogram = ['sh', '-c', 'tr a-z A-Z; echo $TINE_SERVICE $TINE_CONNECTION']\n";
 
 #[test]
-fn services_serve_beside_each_other_and_stop_together() {
+fn several_services_serve_and_stop_together() {
     let folder = Folder::new("two");
     let mut server = serve(&folder, TWO);
     assert_eq!(server.port(), port(&server, "echo"), "the ports are printed in the order of the file");
@@ -95,7 +95,7 @@ fn a_drain_lets_the_clients_of_every_service_finish() {
 }
 
 #[test]
-fn a_second_signal_reaches_every_service() {
+fn a_second_signal_ends_the_connections_of_every_service() {
     let folder = Folder::new("second");
     let mut server = serve(&folder, TWO);
     let _held = [Client::connect(port(&server, "echo")), Client::connect(port(&server, "upper"))];
@@ -109,7 +109,7 @@ fn a_second_signal_reaches_every_service() {
 }
 
 #[test]
-fn the_death_of_a_supervisor_costs_its_service_alone_and_no_waiting_client() {
+fn killing_a_supervisor_affects_its_service_only_and_loses_no_waiting_client() {
     let folder = Folder::new("death");
     let server = serve(&folder, TWO);
     let mut echo = Client::connect(port(&server, "echo"));
@@ -131,7 +131,7 @@ fn the_death_of_a_supervisor_costs_its_service_alone_and_no_waiting_client() {
 }
 
 #[test]
-fn one_service_is_drained_and_restarted_alone() {
+fn a_signal_to_a_supervisor_drains_and_restarts_its_service_only() {
     let folder = Folder::new("alone");
     let server = serve(&folder, TWO);
     let port = port(&server, "upper");
@@ -150,7 +150,7 @@ fn one_service_is_drained_and_restarted_alone() {
 }
 
 #[test]
-fn what_programs_left_behind_goes_with_their_supervisor() {
+fn killing_a_supervisor_kills_what_its_programs_left_behind() {
     let folder = Folder::new("left");
     let text = "[services.leaver]\nlisten = '127.0.0.1:0'\nprogram = ['sh', '-c', 'setsid sleep 1234 >/dev/null 2>&1 & echo left']\n";
     let server = serve(&folder, text);
@@ -162,7 +162,7 @@ fn what_programs_left_behind_goes_with_their_supervisor() {
 }
 
 #[test]
-fn the_death_of_the_top_ends_everything() {
+fn killing_the_master_kills_every_process_and_frees_the_ports() {
     let folder = Folder::new("top");
     let text = "[services.leaver]\nlisten = '127.0.0.1:0'\nprogram = ['sh', '-c', 'sleep 1234 & setsid sleep 1234 & echo left; cat']\n";
     let server = serve(&folder, text);
@@ -177,7 +177,7 @@ fn the_death_of_the_top_ends_everything() {
 }
 
 #[test]
-fn files_of_a_directory_are_included_in_order() {
+fn included_files_of_a_directory_add_services() {
     let folder = Folder::new("include");
     folder.write("more/b.toml", "[services.b]\nlisten = '127.0.0.1:0'\nservice = 'daytime'");
     folder.write("more/a.toml", "[services.a]\nlisten = '127.0.0.1:0'\nservice = 'time'");
@@ -194,7 +194,7 @@ fn files_of_a_directory_are_included_in_order() {
 }
 
 #[test]
-fn an_included_file_says_nothing_of_the_server() {
+fn a_server_wide_key_in_an_included_file_is_an_error() {
     let folder = Folder::new("wide");
     folder.write("more/a.toml", "[services.a]\nlisten = 1\n");
     let bad = folder.write("more/b.toml", "\nlog = 'json'\n");
@@ -205,7 +205,7 @@ fn an_included_file_says_nothing_of_the_server() {
 }
 
 #[test]
-fn a_fault_starts_nothing() {
+fn an_error_in_one_service_keeps_all_from_starting() {
     let folder = Folder::new("fault");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let taken = taken.local_addr().expect("an address").port();
@@ -236,7 +236,7 @@ fn a_fault_starts_nothing() {
 }
 
 #[test]
-fn checking_finds_every_fault_and_binds_nothing() {
+fn check_reports_every_error_of_a_configuration() {
     let folder = Folder::new("check");
     let file = folder.write("tine.toml", TWO);
     let output = run(&["check"], &file);
@@ -261,7 +261,7 @@ fn checking_finds_every_fault_and_binds_nothing() {
 }
 
 #[test]
-fn the_example_can_be_served() {
+fn the_example_configuration_can_be_served() {
     // It names a socket, which somebody else may have.
     network::own();
     let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/tine.toml");
@@ -271,7 +271,7 @@ fn the_example_can_be_served() {
 }
 
 #[test]
-fn readiness_is_said_once_when_every_service_is_ready() {
+fn readiness_is_notified_once_when_every_service_is_ready() {
     let folder = Folder::new("ready");
     let file = folder.write("tine.toml", &format!("ready-fd = 5\nlog = 'off'\n{TWO}"));
     let mut sh = Command::new("sh");
@@ -286,7 +286,7 @@ fn readiness_is_said_once_when_every_service_is_ready() {
 }
 
 #[test]
-fn only_the_options_of_the_whole_server_stand_beside_a_file() {
+fn options_of_a_service_are_an_error_beside_a_configuration_file() {
     let folder = Folder::new("beside");
     let file = folder.write("tine.toml", TWO);
     for option in ["--spares=3", "--user=nobody", "127.0.0.1:0"] {

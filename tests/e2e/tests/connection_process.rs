@@ -51,17 +51,17 @@ fn descriptors_signals_limits(options: &[&str]) {
 }
 
 #[test]
-fn after_a_fork() {
+fn a_forked_connection_has_only_its_own_descriptors_and_default_signals() {
     descriptors_signals_limits(&["--max-connections", "9"]);
 }
 
 #[test]
-fn after_waiting_as_a_spare() {
+fn a_spares_connection_has_only_its_own_descriptors_and_default_signals() {
     descriptors_signals_limits(&["--spares", "4"]);
 }
 
 #[test]
-fn forkers_hold_no_connection() {
+fn forkers_hold_no_descriptor_of_a_connection() {
     let server = Server::serve(&[]);
     let before: Vec<usize> = server.forkers().iter().map(|pid| procfs::descriptors(*pid).len()).collect();
     let mut clients: Vec<_> = (0..50).map(|_| server.connect()).collect();
@@ -73,7 +73,7 @@ fn forkers_hold_no_connection() {
 }
 
 #[test]
-fn names_and_titles() {
+fn ps_shows_the_role_of_every_process_and_titles_show_the_peer() {
     let full = ["--when-full", "reject", "--max-connections", "4"];
     let server = Server::serve(&[&["--titles", "--forkers", "2", "--spares", "2"][..], &full].concat());
     for name in ["tine: forker 1", "tine: forker 2", REJECTOR, SPARE] {
@@ -87,7 +87,7 @@ fn names_and_titles() {
 }
 
 #[test]
-fn a_user_and_a_group() {
+fn forkers_and_connections_run_as_the_configured_user_and_group() {
     let server = Server::serve(&["--user", "nobody", "--group", "daemon"]);
     let mut client = server.connect();
     client.echo("x");

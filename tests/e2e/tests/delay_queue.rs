@@ -27,7 +27,7 @@ fn order(server: &Server, clients: &[Client]) -> Vec<usize> {
 }
 
 #[test]
-fn a_burst_is_spread_and_nobody_is_refused() {
+fn a_burst_beyond_the_rate_is_delayed_and_no_client_is_rejected() {
     for mode in MODES {
         let server = start(&["--rate-per-source", "20/s:2"], mode);
         let before = Instant::now();
@@ -42,14 +42,14 @@ fn a_burst_is_spread_and_nobody_is_refused() {
 }
 
 #[test]
-fn a_line_keeps_its_order() {
+fn clients_delayed_by_a_rate_are_served_in_order() {
     let server = start(&["--rate-per-source", "50/s:1"], &["--forkers", "1"]);
     let clients = connect(&server, "127.0.0.2", 20);
     assert_eq!(order(&server, &clients), (0..20).collect::<Vec<_>>());
 }
 
 #[test]
-fn sources_of_a_prefix_have_turns() {
+fn sources_of_a_prefix_are_served_in_turn() {
     let server = start(&["--rate-per-prefix", "20/s:1"], &["--forkers", "1"]);
     let mut clients = connect(&server, "127.1.1.1", 20);
     clients.extend(connect(&server, "127.1.1.2", 3));
@@ -60,7 +60,7 @@ fn sources_of_a_prefix_have_turns() {
 }
 
 #[test]
-fn a_line_keeps_its_order_where_places_are_short() {
+fn clients_delayed_by_a_connection_limit_are_served_in_order() {
     for _ in 0..3 {
         let server = start(&["--max-connections-per-source", "1"], &["--forkers", "1"]);
         let mut clients = connect(&server, "127.0.0.2", 60);
@@ -74,7 +74,7 @@ fn a_line_keeps_its_order_where_places_are_short() {
 }
 
 #[test]
-fn places_are_waited_for() {
+fn a_delayed_client_is_served_when_a_connection_of_its_source_ends() {
     for mode in MODES {
         let server = start(&["--max-connections-per-source", "2"], mode);
         let mut held = connect(&server, "127.0.0.2", 2);
@@ -102,7 +102,7 @@ fn places_are_waited_for() {
 }
 
 #[test]
-fn who_waits_too_long_is_refused() {
+fn a_client_delayed_longer_than_the_timeout_is_rejected() {
     let options = ["--rate-per-source", "1/h", "--delay-timeout", "200ms", "--when-full", "reject=later\n"];
     let server = start(&options, &[]);
     let mut clients = connect(&server, "127.0.0.2", 3);
@@ -114,7 +114,7 @@ fn who_waits_too_long_is_refused() {
 }
 
 #[test]
-fn a_flood_fills_its_share_of_the_queue_and_no_more() {
+fn another_source_displaces_a_flood_from_the_full_delay_queue() {
     let server = start(&["--rate-per-source", "2/min:1", "--max-delayed", "10"], &[]);
     let flood = connect(&server, "127.0.0.2", 40);
     // One is served, ten wait, the others are refused.
@@ -129,7 +129,7 @@ fn a_flood_fills_its_share_of_the_queue_and_no_more() {
 }
 
 #[test]
-fn who_found_no_place_to_wait_keeps_its_source_out_no_longer() {
+fn a_client_rejected_by_a_full_delay_queue_does_not_block_its_source() {
     for mode in MODES {
         let limits = ["--max-connections-per-source", "1", "--max-delayed", "1", "--delay-timeout", "1min"];
         let server = start(&limits, mode);
@@ -150,7 +150,7 @@ fn who_found_no_place_to_wait_keeps_its_source_out_no_longer() {
 }
 
 #[test]
-fn penalties_are_waited_out() {
+fn a_client_with_a_penalty_is_delayed_until_the_penalty_ends() {
     let options = ["--per-source-penalties", "crash:2s min:1s", "--when-limited", "delay"];
     let server = Server::program(&options, &["sh", "-c", "kill -SEGV $$"]);
     let crash = || assert_eq!(Client::from_source("127.0.0.2", server.port()).read_to_end(), b"");
@@ -163,7 +163,7 @@ fn penalties_are_waited_out() {
 }
 
 #[test]
-fn a_stopping_server_serves_those_who_wait() {
+fn a_drain_serves_every_delayed_client() {
     for mode in MODES {
         let mut server = start(&["--rate-per-source", "1/h:1", "--rate-per-prefix", "1000/s"], mode);
         let mut clients = connect(&server, "127.0.0.2", 50);
@@ -178,7 +178,7 @@ fn a_stopping_server_serves_those_who_wait() {
 }
 
 #[test]
-fn a_dead_delayer_is_replaced_and_holds_up_nobody() {
+fn killing_the_delayer_blocks_no_source() {
     let server = start(&["--rate-per-source", "10/s:1"], &[]);
     let waiting = connect(&server, "127.0.0.2", 5);
     wait_until("they wait", || (waiting_at(&server) >= 2).then_some(()));
@@ -190,7 +190,7 @@ fn a_dead_delayer_is_replaced_and_holds_up_nobody() {
 }
 
 #[test]
-fn who_hangs_up_makes_room() {
+fn a_delayed_client_that_disconnects_leaves_the_queue() {
     let server = start(&["--rate-per-source", "1/h:1", "--max-delayed", "2", "--delay-timeout", "1h"], &[]);
     let mut clients = connect(&server, "127.0.0.2", 3);
     serve_one_of(&mut clients);

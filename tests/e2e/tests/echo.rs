@@ -20,7 +20,7 @@ fn bytes(seed: u64, length: usize) -> Vec<u8> {
 }
 
 #[test]
-fn every_value_and_every_chunk_size() {
+fn echo_is_byte_exact_for_every_byte_and_chunk_size() {
     let server = Server::serve(&[]);
     let all_values: Vec<u8> = (0..=255).collect();
     server.connect().echo(&all_values).half_close();
@@ -39,7 +39,7 @@ fn every_value_and_every_chunk_size() {
 }
 
 #[test]
-fn half_close_first_answer_after() {
+fn echo_after_a_half_close_is_complete() {
     let server = Server::serve(&[]);
     for length in [0, 1, 1000, 200_000] {
         let mut client = server.connect();
@@ -50,7 +50,7 @@ fn half_close_first_answer_after() {
 }
 
 #[test]
-fn sixty_four_streams_at_a_time() {
+fn sixty_four_parallel_streams_are_byte_exact() {
     let server = Server::serve(&[]);
     let port = server.port();
     let streams: Vec<_> = (0..64)
@@ -75,7 +75,7 @@ fn sixty_four_streams_at_a_time() {
 }
 
 #[test]
-fn one_that_sends_and_does_not_read_and_one_that_reads_and_does_not_send() {
+fn a_client_that_does_not_read_and_one_that_does_not_send_delay_no_other() {
     let server = Server::serve(&[]);
     let silent = server.connect();
     let mut greedy = server.connect();

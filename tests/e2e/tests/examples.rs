@@ -21,7 +21,7 @@ fn example(name: &str) -> Server {
 }
 
 #[test]
-fn echo() {
+fn the_echo_example_echoes() {
     let mut server = example("echo");
     server.connect().echo("hello").finish();
     server.signal(Signal::TERM);
@@ -29,7 +29,7 @@ fn echo() {
 }
 
 #[test]
-fn greet() {
+fn the_greet_example_answers_each_client_and_survives_a_panic() {
     let server = example("greet");
     let mut guests = [server.connect(), server.connect()];
     for guest in &mut guests {
@@ -50,7 +50,7 @@ fn greet() {
 }
 
 #[test]
-fn time() {
+fn the_time_example_finishes_when_the_server_drains() {
     let mut server = example("time");
     let client = server.connect();
     let mut lines = BufReader::new(client.stream.try_clone().expect("a second handle")).lines();

@@ -92,17 +92,17 @@ fn no_process_to_be_had(program: &[&str]) {
 }
 
 #[test]
-fn no_process_to_be_had_in_wait() {
+fn without_processes_for_connections_clients_wait_and_are_served_later() {
     no_process_to_be_had(&[]);
 }
 
 #[test]
-fn no_process_to_be_had_for_a_program() {
+fn without_processes_for_programs_clients_wait_and_are_served_later() {
     no_process_to_be_had(&["--", "cat"]);
 }
 
 #[test]
-fn no_process_to_be_had_for_spares() {
+fn without_processes_for_spares_every_client_is_served() {
     let public = Public::new();
     let server = server_with_processes(&public, 6, &["--spares", "10"], &[]);
     server.log.wait_for("error", 1);
@@ -136,17 +136,17 @@ fn no_memory(program: &[&str]) {
 }
 
 #[test]
-fn no_memory_for_a_connection() {
+fn without_memory_for_a_fork_no_client_is_lost() {
     no_memory(&[]);
 }
 
 #[test]
-fn no_memory_for_a_program() {
+fn without_memory_for_a_program_no_client_is_lost() {
     no_memory(&["cat"]);
 }
 
 #[test]
-fn few_descriptors() {
+fn a_hundred_connections_need_no_descriptor_of_the_server() {
     // Neither supervisor nor forkers need one for each connection.
     let server =
         ServerCommand::wrapped(["prlimit", "--nofile=20:20", "--"], ["--max-connections", "200"]).start();
@@ -161,7 +161,7 @@ fn few_descriptors() {
 }
 
 #[test]
-fn no_descriptor_to_be_had() {
+fn without_descriptors_clients_wait_and_are_served_later() {
     let server = Server::serve(&[]);
     let mut served = server.connect();
     served.echo("x");
@@ -193,7 +193,7 @@ fn no_descriptor_to_be_had() {
 }
 
 #[test]
-fn no_room_in_the_queue_of_signals() {
+fn a_full_signal_queue_loses_no_end_of_a_process() {
     // The ends of processes come as queued signals: with room for none, none is missed all the same.
     let server =
         ServerCommand::wrapped(["prlimit", "--sigpending=0:0", "--"], ["--max-connections", "8"]).start();
@@ -209,7 +209,7 @@ fn no_room_in_the_queue_of_signals() {
 }
 
 #[test]
-fn a_stalled_reader_of_the_log_stops_nobody() {
+fn a_stalled_log_reader_delays_no_connection() {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     let mut command = Command::new(tine_e2e::tine());
     command.args(["serve", "-1", "127.0.0.1:0"]).stderr(writer).stdout(std::process::Stdio::piped());

@@ -25,7 +25,7 @@ fn ends(server: &Server, what: &str) -> String {
 }
 
 #[test]
-fn handlers_that_end_badly() {
+fn a_crashing_handler_ends_no_other_connection_and_its_outcome_is_logged() {
     let server = server();
     for (what, how) in [
         ("P", "panic as asked"),
@@ -40,7 +40,7 @@ fn handlers_that_end_badly() {
 }
 
 #[test]
-fn a_handler_that_loops_for_ever() {
+fn a_looping_handler_delays_no_other_connection_and_a_second_signal_ends_it() {
     let mut server = server();
     let others = EchoClients::start(server.port(), 10);
     server.connect().send("L");
@@ -56,7 +56,7 @@ fn a_handler_that_loops_for_ever() {
 }
 
 #[test]
-fn a_handler_that_closes_its_socket_and_lives_on() {
+fn a_handler_that_closes_its_socket_counts_until_it_ends() {
     let server = server();
     let mut client = server.connect();
     client.send("C");
@@ -69,7 +69,7 @@ fn a_handler_that_closes_its_socket_and_lives_on() {
 }
 
 #[test]
-fn a_grandchild_that_keeps_the_socket() {
+fn orphans_of_handlers_are_reaped_and_killed_when_the_server_stops() {
     let mut server = server();
     let mut client = server.connect();
     client.send("G").half_close();
@@ -89,7 +89,7 @@ fn a_grandchild_that_keeps_the_socket() {
 }
 
 #[test]
-fn what_handlers_may_do() {
+fn handlers_can_start_threads_and_see_the_drain() {
     let server = server();
     let mut threaded = server.connect();
     threaded.send("T").expect("ThreadId(2)");

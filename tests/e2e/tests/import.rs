@@ -30,7 +30,7 @@ fn said(source: &str, port: u16) -> String {
 }
 
 #[test]
-fn a_configuration_of_xinetd() {
+fn an_imported_xinetd_configuration_serves_as_xinetd_does() {
     network::own();
     let folder = Folder::new("import-xinetd");
     folder.write("greeting", "welcome\n");
@@ -100,7 +100,7 @@ fn a_configuration_of_xinetd() {
 }
 
 #[test]
-fn a_configuration_of_inetd() {
+fn an_imported_inetd_configuration_serves_as_inetd_does() {
     network::own();
     let folder = Folder::new("import-inetd");
     folder.write(
@@ -123,7 +123,7 @@ fn a_configuration_of_inetd() {
 }
 
 #[test]
-fn what_cannot_be_imported_is_said() {
+fn import_reports_what_it_cannot_convert() {
     let folder = Folder::new("import-none");
     let disabled = folder
         .write("disabled", "service echo\n{\n\ttype = INTERNAL\n\tdisable = yes\n}\n")

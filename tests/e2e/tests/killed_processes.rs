@@ -8,7 +8,7 @@ use tine_e2e::{EchoClients, Server, kill, wait_until};
 const TALKERS: usize = 200;
 
 #[test]
-fn of_a_connection() {
+fn killing_a_connection_process_ends_no_other_connection() {
     let server = Server::serve(&[]);
     let others = EchoClients::start(server.port(), TALKERS);
     let mut victim = server.connect();
@@ -58,22 +58,22 @@ fn of_forkers(options: &[&str], all: bool) {
 }
 
 #[test]
-fn of_a_forker() {
+fn killing_a_forker_loses_no_connection() {
     of_forkers(&[], false);
 }
 
 #[test]
-fn of_all_forkers() {
+fn killing_every_forker_loses_no_connection() {
     of_forkers(&[], true);
 }
 
 #[test]
-fn of_all_forkers_with_spares() {
+fn killing_every_forker_loses_no_connection_with_spares() {
     of_forkers(&["--spares", "8"], true);
 }
 
 #[test]
-fn of_forkers_and_then_the_supervisor() {
+fn killing_the_supervisor_kills_every_process_and_frees_the_port() {
     for (options, forkers_first) in [(&[][..], true), (&[], false), (&["--spares", "8"], true)] {
         let mut server = Server::serve(options);
         let mut clients: Vec<_> = (0..TALKERS).map(|_| server.connect()).collect();

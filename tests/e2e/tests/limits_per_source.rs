@@ -49,28 +49,28 @@ fn three_each(options: &[&str], program: Option<&[&str]>, text: &str) {
 }
 
 #[test]
-fn of_a_service() {
+fn a_source_at_its_connection_limit_is_rejected_and_others_are_served() {
     three_each(&[], None, "");
 }
 
 #[test]
-fn with_a_text() {
+fn a_source_at_its_connection_limit_receives_the_reject_text() {
     three_each(&["--when-full", "reject=too many of you\\n"], None, "too many of you\n");
 }
 
 #[test]
-fn of_a_program() {
+fn the_connection_limit_of_a_source_holds_for_programs() {
     three_each(&[], Some(&["cat"]), "");
 }
 
 #[test]
-fn with_spares() {
+fn the_connection_limit_of_a_source_holds_with_spares() {
     three_each(&["--spares", "4"], None, "");
 }
 
 /// A refused client knows that it is before the forker that refused it goes on; its place must be free by then.
 #[test]
-fn a_refused_client_does_not_count_for_a_moment_longer() {
+fn a_rejected_client_no_longer_counts_once_it_is_closed() {
     let server = Server::serve(&["--max-connections-per-source", "1"]);
     let tamper = |forker| tine_e2e::inject_fault(forker, "sendmsg:delay_exit=500000:when=1");
     let _tracers: Vec<_> = server.forkers().into_iter().map(tamper).collect();
@@ -83,7 +83,7 @@ fn a_refused_client_does_not_count_for_a_moment_longer() {
 }
 
 #[test]
-fn who_comes_and_goes_is_never_beyond() {
+fn consecutive_connections_of_a_source_are_never_rejected() {
     let server = Server::serve(&["--max-connections-per-source", "1"]);
     for number in 0..200 {
         let mut client = server.connect();
@@ -100,7 +100,7 @@ fn who_comes_and_goes_is_never_beyond() {
 /// Clients come, leave, reset and are killed, and forkers die, in an order that looks random and is the same each time.
 /// Afterwards each source has exactly its places again, and its prefix has.
 #[test]
-fn whatever_happens_the_counts_return_to_zero() {
+fn connection_counts_of_sources_return_to_zero_after_any_mix_of_ends() {
     for options in [&[][..], &["--spares", "4"], &["--when-limited", "delay", "--delay-timeout", "100ms"]] {
         let limits = ["--max-connections-per-source", "3", "--max-connections-per-prefix", "5"];
         let server = Server::serve(&[&["--forkers", "2"], &limits[..], options].concat());

@@ -30,17 +30,17 @@ fn the_fourth_waits(options: &[&str]) {
 }
 
 #[test]
-fn the_fourth_is_served_when_one_leaves() {
+fn a_client_over_the_limit_waits_until_a_connection_ends() {
     the_fourth_waits(&[]);
 }
 
 #[test]
-fn the_fourth_is_served_when_one_leaves_with_one_forker() {
+fn a_client_over_the_limit_waits_until_a_connection_ends_with_one_forker() {
     the_fourth_waits(&["--forkers", "1"]);
 }
 
 #[test]
-fn the_fourth_is_served_when_one_leaves_with_spares() {
+fn a_client_over_the_limit_waits_until_a_connection_ends_with_spares() {
     the_fourth_waits(&["--spares", "4"]);
 }
 
@@ -62,17 +62,17 @@ fn the_fourth_is_refused(options: &[&str]) {
 }
 
 #[test]
-fn a_refused_client_reads_the_text_and_then_the_end() {
+fn a_rejected_client_receives_the_text_and_the_end_of_the_stream() {
     the_fourth_is_refused(&[]);
 }
 
 #[test]
-fn a_refused_client_reads_the_text_and_then_the_end_with_spares() {
+fn a_rejected_client_receives_the_text_and_the_end_of_the_stream_with_spares() {
     the_fourth_is_refused(&["--spares", "4"]);
 }
 
 #[test]
-fn two_hundred_refused_at_once_do_not_hold_up_the_served() {
+fn two_hundred_rejected_clients_do_not_delay_the_served_ones() {
     let server = Server::serve(&["--max-connections", "3", "--when-full", "reject=no"]);
     let served = EchoClients::start(server.port(), 3);
     let port = server.port();
@@ -97,7 +97,7 @@ fn two_hundred_refused_at_once_do_not_hold_up_the_served() {
 }
 
 #[test]
-fn the_limit_is_over_all_addresses() {
+fn the_connection_limit_holds_over_all_listeners() {
     let mut start = tine_e2e::ServerCommand::serve(["--max-connections", "2"]);
     start.command().arg("127.0.0.1:0");
     let server = start.start();

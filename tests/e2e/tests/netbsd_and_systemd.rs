@@ -24,7 +24,7 @@ fn inetd(name: &str, flags: &str) -> (Folder, Server) {
 
 /// Two are served, the third is let in when one of them leaves.
 #[test]
-fn netbsd_accept_max() {
+fn netbsd_accept_max_makes_the_third_client_wait() {
     let (_folder, server) = inetd("accept-max", "nowait/2");
     let mut two = [Client::connect(PORT), Client::connect(PORT)];
     two.iter_mut().for_each(|client| {
@@ -44,7 +44,7 @@ fn netbsd_accept_max() {
 
 /// So many of an address in a minute, and no fewer of another.
 #[test]
-fn netbsd_ip_max() {
+fn netbsd_ip_max_limits_the_rate_of_each_address() {
     let (_folder, server) = inetd("ip-max", "nowait/0/3");
     let served = |source: &str| (0..6).filter(|_| Client::from_source(source, PORT).is_served()).count();
     assert_eq!((served("127.0.0.2"), served("127.0.0.3")), (3, 3));
@@ -53,7 +53,7 @@ fn netbsd_ip_max() {
 
 /// A hundred at once: in each interval no more are accepted than are meant to be, and nobody is turned away.
 #[test]
-fn systemd_poll_limit() {
+fn systemd_poll_limit_spreads_a_burst_over_intervals() {
     const BURST: usize = 10;
     let interval = Duration::from_millis(500);
     let server = Server::serve(&["--rate-per-source", "20/s:10", "--when-limited", "delay"]);
@@ -72,7 +72,7 @@ fn systemd_poll_limit() {
 
 /// Two of a source are served, its third is refused while they are, and another source's first is served.
 #[test]
-fn systemd_max_connections_per_source() {
+fn systemd_max_connections_per_source_rejects_the_third_client() {
     let server = Server::serve(&["--max-connections-per-source", "2"]);
     let mut two: Vec<Client> = (0..2).map(|_| Client::from_source("127.0.0.2", server.port())).collect();
     two.iter_mut().for_each(|client| {

@@ -15,7 +15,7 @@ fn reasons(server: &Server, event: &str, count: usize) -> Vec<(String, String)> 
 }
 
 #[test]
-fn who_crashes_it_stays_out() {
+fn a_source_whose_connection_crashed_is_rejected() {
     for spares in [&[][..], &["--spares", "2"]] {
         let options = [&["--per-source-penalties", "yes"], spares].concat();
         let server = Server::program(&options, &["sh", "-c", "kill -SEGV $$"]);
@@ -33,7 +33,7 @@ fn who_crashes_it_stays_out() {
 }
 
 #[test]
-fn what_a_program_means_by_its_exit_is_no_crash() {
+fn a_programs_exit_code_causes_no_penalty() {
     let server = Server::program(&["--per-source-penalties", "yes"], &["sh", "-c", "exit 64"]);
     (0..5).for_each(|_| crash(&server, "127.0.0.2"));
     server.log.wait_for("end", 5);
@@ -41,7 +41,7 @@ fn what_a_program_means_by_its_exit_is_no_crash() {
 }
 
 #[test]
-fn who_never_says_a_word_stays_out_in_the_end() {
+fn a_source_that_sends_nothing_is_rejected_until_its_penalty_ends() {
     for options in [&[][..], &["--spares", "2"], &["--spares", "2", "--reuse", "100"]] {
         let options = [&["--per-source-penalties", "noauth:1s min:2500ms"], options].concat();
         let server = Server::serve(&options);
@@ -64,7 +64,7 @@ fn who_never_says_a_word_stays_out_in_the_end() {
 }
 
 #[test]
-fn who_takes_too_long_pays_for_it() {
+fn a_first_byte_timeout_causes_a_penalty() {
     let options = ["--per-source-penalties", "grace-exceeded:20s", "--first-byte-timeout", "100ms"];
     let server = Server::serve(&options);
     let mut silent = Client::from_source("127.0.0.2", server.port());
@@ -78,7 +78,7 @@ fn who_takes_too_long_pays_for_it() {
 }
 
 #[test]
-fn penalties_outlive_a_forker_and_spare_the_exempt() {
+fn penalties_survive_the_forkers_and_exempt_sources_have_none() {
     let options = ["--per-source-penalties", "yes", "--per-source-penalty-exempt-list", "127.0.1.0/24"];
     let server = Server::program(&options, &["sh", "-c", "kill -SEGV $$"]);
     for source in ["127.0.0.2", "127.0.1.2"] {
@@ -97,7 +97,7 @@ fn penalties_outlive_a_forker_and_spare_the_exempt() {
 }
 
 #[test]
-fn floods_of_the_punished_are_summed_up() {
+fn a_flood_from_a_source_with_a_penalty_is_summarised_in_the_log() {
     let server = Server::program(&["--per-source-penalties", "yes"], &["sh", "-c", "kill -SEGV $$"]);
     crash(&server, "127.0.0.2");
     server.log.wait_for("penalty", 1);

@@ -20,7 +20,7 @@ fn sh(script: &str) -> [&str; 3] {
 }
 
 #[test]
-fn both_ends_are_the_socket_itself() {
+fn a_program_reads_and_writes_the_socket_itself() {
     for options in [&[][..], &["--spares", "3"], &["--forkers", "1"]] {
         let server = Server::program(options, &["cat"]);
         let mut clients: Vec<_> = (0..20).map(|_| server.connect()).collect();
@@ -38,7 +38,7 @@ fn both_ends_are_the_socket_itself() {
 }
 
 #[test]
-fn descriptors_signals_group_and_parent() {
+fn a_program_has_only_its_own_descriptors_default_signals_and_its_own_group() {
     for options in [&[][..], &["--spares", "2"]] {
         // Whoever started the server ignores and blocks, and leaves a descriptor open.
         let script = "trap '' PIPE HUP USR1; exec 7</dev/zero; exec \"$@\"";
@@ -74,7 +74,7 @@ fn descriptors_signals_group_and_parent() {
 }
 
 #[test]
-fn the_environment_says_who_is_there() {
+fn the_environment_of_a_program_describes_the_connection() {
     let mut start = ServerCommand::serve(["--env", "OWN=two words", "--env", "TERM=dumb"]);
     start
         .command()
@@ -109,7 +109,7 @@ fn the_environment_says_who_is_there() {
 }
 
 #[test]
-fn a_cleared_environment_has_what_was_asked_for_only() {
+fn a_cleared_environment_holds_the_configured_and_the_connections_variables() {
     let text = answer(&["--clear-env", "--env", "PATH", "--env", "A=1"], &["/usr/bin/env"]);
     let names: Vec<&str> = text.lines().filter_map(|line| Some(line.split_once('=')?.0)).collect();
     let connection =
@@ -118,7 +118,7 @@ fn a_cleared_environment_has_what_was_asked_for_only() {
 }
 
 #[test]
-fn directory_mask_nice_and_limits() {
+fn a_program_starts_with_the_configured_directory_umask_nice_value_and_limits() {
     let script = sh("pwd; umask; nice; ulimit -n; ulimit -Hn; ulimit -f; ulimit -t");
     for options in [&[][..], &["--spares", "1"]] {
         let more = ["--cwd", "/usr/share", "--umask", "027", "--nice", "3", "--limit-nofile", "50:60"];
@@ -130,7 +130,7 @@ fn directory_mask_nice_and_limits() {
 }
 
 #[test]
-fn programs_start_with_the_limit_on_open_files_that_the_server_was_given() {
+fn programs_start_with_the_open_files_limit_that_the_server_was_given() {
     let mut start =
         ServerCommand::wrapped(["prlimit", "--nofile=300:2000", "--"], ["--max-connections", "1500"]);
     start.command().args(["--", "sh", "-c", "ulimit -n; ulimit -Hn"]);
@@ -139,7 +139,7 @@ fn programs_start_with_the_limit_on_open_files_that_the_server_was_given() {
 }
 
 #[test]
-fn where_standard_error_goes() {
+fn standard_error_goes_to_the_client_the_server_or_nowhere() {
     let script = sh("echo to the client; echo to standard error >&2");
     assert_eq!(answer(&["--stderr", "client"], &script), "to the client\nto standard error\n");
     for (where_to, lines) in [("null", 0), ("server", 1)] {
@@ -153,7 +153,7 @@ fn where_standard_error_goes() {
 }
 
 #[test]
-fn standard_error_in_the_log() {
+fn standard_error_lines_appear_in_the_log_with_the_connection_id() {
     let script = "echo \"$TINE_CONNECTION says\" >&2; printf 'no \\033[31mnewline' >&2; echo out";
     for options in [&["--stderr", "log"][..], &["--stderr", "log", "--spares", "2"]] {
         let mut server = Server::program(options, &sh(script));
@@ -176,7 +176,7 @@ fn standard_error_in_the_log() {
 }
 
 #[test]
-fn a_program_that_says_much_on_standard_error_keeps_nobody_waiting() {
+fn a_flood_on_standard_error_delays_no_connection_and_is_summarised_in_the_log() {
     let server =
         Server::program(&["--stderr", "log"], &sh("yes xxxxxxxxxxxxxxxxxxxxxxxx >&2 & cat; kill $!"));
     let mut loud = server.connect();
@@ -195,12 +195,12 @@ fn a_program_that_says_much_on_standard_error_keeps_nobody_waiting() {
 }
 
 #[test]
-fn arguments_are_a_list() {
+fn a_programs_arguments_pass_through_no_shell() {
     assert_eq!(answer(&[], &["printf", "%s|", "a b", "", "$HOME", "*"]), "a b||$HOME|*|");
 }
 
 #[test]
-fn as_another_user() {
+fn a_program_runs_with_the_configured_user_and_groups() {
     assert_eq!(answer(&["--user", "nobody"], &sh("id -un; id -Gn | wc -w")), "nobody\n1\n");
     let groups = |groups: &str| {
         answer(&["--user", "nobody", "--group", "daemon", "--supplementary-groups", groups], &sh("id -Gn"))
@@ -210,7 +210,7 @@ fn as_another_user() {
 }
 
 #[test]
-fn how_it_ended_is_in_the_log() {
+fn a_programs_exit_code_or_signal_is_logged() {
     for (script, how) in [
         ("exit 0", "exit 0"),
         ("exit 111", "exit 111"),
@@ -224,7 +224,7 @@ fn how_it_ended_is_in_the_log() {
 }
 
 #[test]
-fn one_that_cannot_be_executed_is_found_out_at_the_start() {
+fn a_program_that_cannot_be_executed_keeps_the_server_from_starting() {
     let folder = std::env::temp_dir().join(format!("tine-program-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a folder");
     let file = |name: &str, mode: u32, text: &str| {
@@ -262,7 +262,7 @@ fn one_that_cannot_be_executed_is_found_out_at_the_start() {
 }
 
 #[test]
-fn one_that_disappears_costs_one_connection_and_one_line() {
+fn a_program_that_disappears_fails_one_connection_with_one_log_line() {
     for options in [&[][..], &["--spares", "2"]] {
         let path = std::env::temp_dir().join(format!("tine-gone-{}", std::process::id()));
         let write = || {
@@ -290,7 +290,7 @@ fn one_that_disappears_costs_one_connection_and_one_line() {
 }
 
 #[test]
-fn over_a_unix_socket_the_client_is_named_by_its_ids() {
+fn the_environment_names_a_unix_client_by_its_process_and_user_ids() {
     let path = std::env::temp_dir().join(format!("tine-program-{}.socket", std::process::id()));
     let mut start = ServerCommand::serve(["--env", "TCPREMOTEIP=mine"]);
     start.command().arg(format!("unix:{}", path.display())).args(["--", "env"]);
@@ -307,7 +307,7 @@ fn over_a_unix_socket_the_client_is_named_by_its_ids() {
 }
 
 #[test]
-fn thousands_of_programs_leave_nothing_behind() {
+fn four_thousand_programs_leak_no_descriptor_or_process() {
     let server = Server::program(&["--log", "off"], &["true"]);
     let port = server.port();
     let descriptors = || -> Vec<usize> {

@@ -18,7 +18,7 @@ fn living(server: &Server, name: &str) -> Vec<procfs::Process> {
 }
 
 #[test]
-fn a_client_that_half_closes_gets_its_whole_answer() {
+fn a_client_that_half_closes_receives_the_whole_reply() {
     // A program that reads to the end, takes its time, and then answers.
     let server = shell(&[], "text=$(cat); sleep 2.5; printf '%s' \"$text\"; head -c 1000000 /dev/zero");
     let mut client = server.connect();
@@ -29,7 +29,7 @@ fn a_client_that_half_closes_gets_its_whole_answer() {
 }
 
 #[test]
-fn a_hundred_megabytes_at_once_and_exit() {
+fn a_program_that_exits_after_its_last_write_loses_no_byte() {
     let server = Server::program(&[], &["head", "-c", "100000000", "/dev/zero"]);
     let mut client = server.connect();
     client.half_close();
@@ -38,7 +38,7 @@ fn a_hundred_megabytes_at_once_and_exit() {
 }
 
 #[test]
-fn a_reset_client_gives_five_seconds_then_all_descendants_end() {
+fn a_reset_ends_the_program_and_all_its_descendants_after_five_seconds() {
     // One child in the group, one in a session of its own, one whose parent has ended; and one that
     // does not mind TERM.
     let server = shell(
@@ -62,7 +62,7 @@ fn a_reset_client_gives_five_seconds_then_all_descendants_end() {
 }
 
 #[test]
-fn a_program_that_notices_by_itself_is_left_alone() {
+fn a_program_that_ends_soon_after_a_reset_gets_no_signal() {
     let server = shell(&[], "sleep 3; echo done >&2; exit 5");
     server.connect().reset();
     assert_eq!(outcome(&server.log.wait_for("end", 1)[0]), "exit 5");
@@ -70,7 +70,7 @@ fn a_program_that_notices_by_itself_is_left_alone() {
 }
 
 #[test]
-fn a_program_that_closes_its_connection_may_go_on() {
+fn a_program_that_closes_its_connection_gets_no_signal() {
     // Longer than grace and all.
     let server = shell(&[], "exec 0<&- 1<&-; sleep 8; exit 6");
     let mut client = server.connect();
@@ -80,7 +80,7 @@ fn a_program_that_closes_its_connection_may_go_on() {
 }
 
 #[test]
-fn descendants_of_a_program_that_ends_by_itself() {
+fn kill_mode_decides_which_descendants_outlive_their_program() {
     let script = "sleep 1001 & setsid sleep 1002 & setsid sh -c 'sleep 1003; true' & sleep 0.3; exit 4";
     for (mode, left) in [("process", 3), ("group", 2), ("all", 0)] {
         let mut server = shell(&["--kill-mode", mode], script);
@@ -97,7 +97,7 @@ fn descendants_of_a_program_that_ends_by_itself() {
 }
 
 #[test]
-fn descendants_that_do_not_mind_are_killed_and_count_until_then() {
+fn descendants_that_ignore_term_are_killed_and_hold_the_slot_until_then() {
     let script = "trap '' TERM; sleep 1001 & sleep 0.3; exit 4";
     let server = shell(&["--kill-mode", "group", "--max-connections", "1"], script);
     let begun = Instant::now();
@@ -111,7 +111,7 @@ fn descendants_that_do_not_mind_are_killed_and_count_until_then() {
 }
 
 #[test]
-fn orphans_are_reaped() {
+fn orphans_of_programs_are_reaped() {
     // Descendants that end after their parent did.
     let server = shell(&[], "(sleep 0.2 &) ; exit 0");
     for _ in 0..50 {
@@ -125,7 +125,7 @@ fn orphans_are_reaped() {
 }
 
 #[test]
-fn a_killed_supervisor_takes_the_programs_along() {
+fn killing_the_supervisor_kills_its_programs() {
     let mut server = Server::program(&[], &["cat"]);
     let mut clients: Vec<_> = (0..20).map(|_| server.connect()).collect();
     clients.iter_mut().for_each(|client| {
@@ -151,7 +151,7 @@ fn a_drain_waits_for_programs() {
 }
 
 #[test]
-fn netcat_gets_its_answer_too() {
+fn netcat_receives_the_reply_after_its_half_close() {
     let server = shell(&[], "text=$(cat); sleep 1; echo \"$text\"");
     let script = format!("echo question | nc -N 127.0.0.1 {}", server.port());
     let (code, out, err) = run(std::process::Command::new("sh").args(["-c", &script]));

@@ -13,7 +13,7 @@ fn served(server: &Server, source: &str, clients: usize) -> usize {
 }
 
 #[test]
-fn a_source_has_its_burst_and_no_more() {
+fn a_source_is_served_its_burst_and_no_more() {
     for options in [&[][..], &["--spares", "4"], &["--spares", "4", "--reuse", "100"], &["--forkers", "4"]] {
         // So slow that nothing is refilled meanwhile.
         let server = Server::serve(&[&["--rate-per-source", "5/h"], options].concat());
@@ -35,14 +35,14 @@ fn a_source_has_its_burst_and_no_more() {
 }
 
 #[test]
-fn a_bucket_fills_again() {
+fn a_bucket_refills() {
     let server = Server::serve(&["--rate-per-source", "20/s:2"]);
     assert!(served(&server, "127.0.0.2", 2) == 2);
     wait_until("it fills", || Client::from_source("127.0.0.2", server.port()).is_served().then_some(()));
 }
 
 #[test]
-fn a_prefix_shares_a_bucket() {
+fn sources_of_a_prefix_share_its_bucket() {
     let server = Server::serve(&["--rate-per-prefix", "6/h", "--rate-per-source", "4/h"]);
     let port = server.port();
     assert_eq!(served(&server, "127.1.1.1", 10), 4);
@@ -53,7 +53,7 @@ fn a_prefix_shares_a_bucket() {
 }
 
 #[test]
-fn what_is_a_source_and_what_a_prefix_can_be_said() {
+fn net_block_sizes_define_source_and_prefix() {
     let sizes = ["--per-source-net-block-size", "24:64", "--per-prefix-net-block-size", "16:48"];
     let server =
         Server::serve(&[&["--rate-per-source", "2/h", "--rate-per-prefix", "3/h"], &sizes[..]].concat());
@@ -64,7 +64,7 @@ fn what_is_a_source_and_what_a_prefix_can_be_said() {
 }
 
 #[test]
-fn so_many_of_a_prefix_at_a_time() {
+fn a_prefix_at_its_connection_limit_is_rejected() {
     let server = Server::serve(&["--max-connections-per-prefix", "2"]);
     let port = server.port();
     let mut held: Vec<Client> =
@@ -81,14 +81,14 @@ fn so_many_of_a_prefix_at_a_time() {
 }
 
 #[test]
-fn a_refused_one_hears_why() {
+fn a_client_over_its_rate_receives_the_reject_text() {
     let server = Server::serve(&["--rate-per-source", "1/h", "--when-full", "reject=not so fast\n"]);
     assert_eq!(served(&server, "127.0.0.2", 1), 1);
     assert_eq!(Client::from_source("127.0.0.2", server.port()).read_to_end(), b"not so fast\n");
 }
 
 #[test]
-fn many_sources_at_once_lose_nothing_and_gain_nothing() {
+fn concurrent_sources_are_each_served_exactly_their_burst() {
     network::own();
     let server = Server::serve(&["--rate-per-source", "3/h", "-c", "200", "--forkers", "2"]);
     let address = format!("127.0.0.1:{}", server.port());
@@ -99,7 +99,7 @@ fn many_sources_at_once_lose_nothing_and_gain_nothing() {
 }
 
 #[test]
-fn what_is_no_rate_starts_nothing() {
+fn an_invalid_rate_keeps_the_server_from_starting() {
     for rate in ["5", "5/w", "0/s", "5/s:0"] {
         let words = ["serve", "--rate-per-source", rate, "127.0.0.1:0"];
         let (code, _, err) = tine_e2e::run(std::process::Command::new(tine_e2e::tine()).args(words));
@@ -111,7 +111,7 @@ fn what_is_no_rate_starts_nothing() {
 }
 
 #[test]
-fn a_flood_from_one_source_starves_nobody() {
+fn other_sources_are_served_during_a_flood_from_one() {
     network::own();
     let server = Server::serve(&["--rate-per-source", "20/s", "-c", "50"]);
     let address = format!("127.0.0.1:{}", server.port());

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use tine_e2e::{Client, ServerCommand};
 
 #[test]
-fn each_port_is_printed_and_standard_output_ends() {
+fn every_port_is_printed_and_standard_output_is_closed() {
     let path = std::env::temp_dir().join(format!("tine-ready-{}", std::process::id()));
     let unix = format!("unix:{}", path.display());
     let mut command = Command::new(tine_e2e::tine());
@@ -28,7 +28,7 @@ fn each_port_is_printed_and_standard_output_ends() {
 }
 
 #[test]
-fn a_newline_on_a_descriptor_and_a_notification() {
+fn readiness_is_notified_on_a_descriptor_and_to_the_service_manager() {
     let path = std::env::temp_dir().join(format!("tine-notify-{}", std::process::id()));
     let socket = UnixDatagram::bind(&path).expect("bound");
     socket.set_read_timeout(Some(tine_e2e::TEST_TIMEOUT)).expect("set");

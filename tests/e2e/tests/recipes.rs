@@ -21,7 +21,7 @@ fn git(folder: &str) -> Command {
 }
 
 #[test]
-fn git_clones_and_pushes_twenty_at_a_time() {
+fn git_daemon_serves_twenty_parallel_clones_and_pushes() {
     let folder = Folder::new("git");
     let (origin, first) = (folder.path("origin.git"), folder.path("first"));
     succeeds(git("/").args(["init", "-q", "--bare", &origin]));
@@ -78,7 +78,7 @@ fn tree(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 }
 
 #[test]
-fn rsync_copies_a_tree() {
+fn rsync_daemon_serves_five_parallel_copies() {
     let folder = Folder::new("rsync");
     let source = folder.0.join("source");
     for number in 0..40usize {
@@ -114,7 +114,7 @@ fn rsync_copies_a_tree() {
 }
 
 #[test]
-fn line_programs_in_four_languages() {
+fn line_programs_in_python_perl_bc_and_shell_reply() {
     let python = "import sys\nfor line in sys.stdin:\n    print(line.strip().upper(), flush=True)";
     for (program, question, answer) in [
         (&["python3", "-c", python][..], "one\ntwo\n", "ONE\nTWO\n"),

@@ -8,7 +8,7 @@ use tine_e2e::names::outcome;
 use tine_e2e::{EchoClients, Server, ServerCommand, kill};
 
 #[test]
-fn stop_and_continue_and_storms_of_sigchld_on_every_process() {
+fn stopping_and_continuing_every_process_loses_no_connection() {
     for options in [&[][..], &["--spares", "4"]] {
         let server = Server::serve(options);
         let others = EchoClients::start(server.port(), 20);
@@ -41,7 +41,7 @@ fn stop_and_continue_and_storms_of_sigchld_on_every_process() {
 }
 
 #[test]
-fn started_with_signals_ignored_and_blocked() {
+fn a_server_started_with_every_signal_ignored_and_blocked_serves_and_drains() {
     // A shell ignores what it is told to, and python can block.
     let block = "import os, signal, sys; signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65)); \
                  [signal.signal(s, signal.SIG_IGN) for s in range(1, 65) if s not in (9, 19, 32, 33)]; \
@@ -57,7 +57,7 @@ fn started_with_signals_ignored_and_blocked() {
 }
 
 #[test]
-fn hangup_and_user_signal_end_nothing() {
+fn hup_and_usr2_end_no_connection() {
     let server = Server::serve(&[]);
     let others = EchoClients::start(server.port(), 3);
     server.signal(Signal::HUP);
@@ -68,7 +68,7 @@ fn hangup_and_user_signal_end_nothing() {
 }
 
 #[test]
-fn ctrl_c_on_a_terminal_starts_the_drain_and_reaches_no_connection() {
+fn ctrl_c_starts_the_drain_and_reaches_no_connection() {
     // What a terminal does: SIGINT to the whole foreground group, here the server's own.
     let mut start = ServerCommand::serve(["--drain-timeout", "20s"]);
     start.command().process_group(0);

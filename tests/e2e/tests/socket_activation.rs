@@ -21,7 +21,7 @@ fn listening(blocking: bool) -> (std::net::TcpListener, String, u16) {
 }
 
 #[test]
-fn inherited_listeners() {
+fn inherited_listeners_are_served_and_left_unchanged() {
     for (blocking, options) in
         [(true, &[][..]), (false, &[]), (false, &["--spares", "3"]), (true, &["--spares", "3"])]
     {
@@ -52,7 +52,7 @@ fn inherited_listeners() {
 }
 
 #[test]
-fn an_inherited_listener_and_an_address_contradict_each_other() {
+fn an_inherited_listener_and_an_address_are_an_error() {
     let (_listener, number, _) = listening(true);
     let mut command = Command::new("python3");
     command.args(["-c", PASS, "1", &number]).arg(tine_e2e::tine()).args(["serve", "127.0.0.1:0"]);
@@ -62,7 +62,7 @@ fn an_inherited_listener_and_an_address_contradict_each_other() {
 }
 
 #[test]
-fn descriptors_meant_for_somebody_else_are_left_alone() {
+fn listeners_passed_to_another_process_are_ignored() {
     let mut command = Command::new(tine_e2e::tine());
     command.args(["serve", "-1", "127.0.0.1:0"]).env("LISTEN_FDS", "1").env("LISTEN_PID", "1");
     let mut server = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("starts");

@@ -16,7 +16,7 @@ fn spares(server: &Server, number: usize) {
 }
 
 #[test]
-fn spares_wait_serve_once_and_are_replaced() {
+fn a_spare_serves_one_connection_and_is_replaced() {
     let server = Server::serve(&["--spares", "6"]);
     spares(&server, 6);
     for number in 0..50 {
@@ -29,7 +29,7 @@ fn spares_wait_serve_once_and_are_replaced() {
 }
 
 #[test]
-fn a_spare_that_is_killed_is_replaced_and_nobody_misses_it() {
+fn a_killed_spare_is_replaced_and_no_client_is_lost() {
     let server = Server::serve(&["--spares", "4"]);
     spares(&server, 4);
     for _ in 0..5 {
@@ -45,7 +45,7 @@ fn a_spare_that_is_killed_is_replaced_and_nobody_misses_it() {
 }
 
 #[test]
-fn spares_count_against_the_limit() {
+fn spares_count_towards_the_connection_limit() {
     let server = Server::serve(&["--spares", "50", "--max-connections", "5"]);
     spares(&server, 5);
     let mut clients: Vec<_> = (0..5).map(|_| server.connect()).collect();
@@ -56,7 +56,7 @@ fn spares_count_against_the_limit() {
 }
 
 #[test]
-fn a_pool_reuses_processes_and_each_connection_has_its_two_lines() {
+fn workers_serve_several_connections_each_with_its_accept_and_end_line() {
     let server = Server::serve(&["--spares", "2", "--reuse", "10", "--forkers", "1"]);
     wait_until("workers wait", || (server.named(WORKER).len() == 2).then_some(()));
     for number in 0..100 {
@@ -74,7 +74,7 @@ fn a_pool_reuses_processes_and_each_connection_has_its_two_lines() {
 }
 
 #[test]
-fn a_worker_of_a_pool_that_is_killed() {
+fn killing_a_worker_ends_its_connection_only() {
     let server = Server::serve(&["--spares", "2", "--reuse", "1000"]);
     for _ in 0..5 {
         server.connect().echo("x").finish();

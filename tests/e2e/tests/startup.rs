@@ -6,7 +6,7 @@ use std::process::Command;
 use tine_e2e::{ServerCommand, network, procfs, run, tine};
 
 #[test]
-fn a_huge_limit_on_descriptors_costs_nothing() {
+fn a_huge_open_files_limit_does_not_slow_the_start() {
     // As much as the kernel allows at all; where the privilege for that is missing, the hard limit.
     let most = std::fs::read_to_string("/proc/sys/fs/nr_open").expect("a limit").trim().to_owned();
     let own = procfs::limit(i32::try_from(std::process::id()).expect("an id"), "Max open files").1;
@@ -39,7 +39,7 @@ fn serve(words: &[&str]) -> Command {
 }
 
 #[test]
-fn what_cannot_start_says_what_why_and_the_next_move() {
+fn startup_errors_say_what_failed_why_and_the_next_move() {
     // Some name no address, and it is not to matter who has 9999.
     network::own();
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -77,14 +77,14 @@ fn what_cannot_start_says_what_why_and_the_next_move() {
 }
 
 #[test]
-fn a_later_address_that_cannot_be_had_leaves_no_socket_file() {
+fn a_failed_start_removes_its_unix_socket() {
     let path = std::env::temp_dir().join(format!("tine-start-{}.socket", std::process::id()));
     refuses(serve(&[&format!("unix:{}", path.display()), "192.0.2.1:0"]), 111, &["192.0.2.1:0"]);
     assert!(!path.exists());
 }
 
 #[test]
-fn a_privileged_port_as_an_ordinary_user() {
+fn a_privileged_port_is_denied_to_an_ordinary_user_with_advice() {
     // Port 80 in a network namespace of its own is free, and privileged.
     let mut command = Command::new("unshare");
     command.args([
@@ -108,7 +108,7 @@ fn a_privileged_port_as_an_ordinary_user() {
 }
 
 #[test]
-fn without_ipv6_all_addresses_are_those_of_ipv4() {
+fn without_ipv6_a_bare_port_listens_on_every_ipv4_address() {
     // The first socket is refused as a kernel without IPv6 does (strace(1), tampering).
     let tine = tine();
     let server = ServerCommand::program(

@@ -41,17 +41,17 @@ fn everybody_gets_theirs(options: &[&str]) {
 }
 
 #[test]
-fn a_hundred_in_an_exchange_and_fifty_in_the_queue() {
+fn a_drain_serves_every_connection_and_the_whole_backlog() {
     everybody_gets_theirs(&[]);
 }
 
 #[test]
-fn a_hundred_in_an_exchange_and_fifty_in_the_queue_with_spares() {
+fn a_drain_serves_every_connection_and_the_whole_backlog_with_spares() {
     everybody_gets_theirs(&["--spares", "8"]);
 }
 
 #[test]
-fn the_queue_is_served_although_there_is_no_room_yet() {
+fn a_drain_serves_the_backlog_even_when_every_slot_is_taken() {
     let mut server = Server::serve(&["--max-connections", "2"]);
     let mut served: Vec<Client> = (0..2).map(|_| server.connect()).collect();
     served.iter_mut().for_each(|client| {
@@ -71,7 +71,7 @@ fn the_queue_is_served_although_there_is_no_room_yet() {
 }
 
 #[test]
-fn clients_that_never_finish_are_ended_after_the_drain_time() {
+fn connections_are_ended_at_the_drain_timeout_and_not_before() {
     let mut server = Server::serve(&["--drain-timeout", "700ms"]);
     let mut clients: Vec<Client> = (0..20).map(|_| server.connect()).collect();
     clients.iter_mut().for_each(|client| {
@@ -91,7 +91,7 @@ fn clients_that_never_finish_are_ended_after_the_drain_time() {
 }
 
 #[test]
-fn helpers_that_nobody_needs_any_more_keep_nobody_waiting() {
+fn idle_helpers_do_not_delay_the_stop() {
     for (options, program) in
         [(&["--when-full", "reject=x"][..], None), (&["--stderr", "log"], Some(&["cat"][..]))]
     {
@@ -110,7 +110,7 @@ fn helpers_that_nobody_needs_any_more_keep_nobody_waiting() {
 }
 
 #[test]
-fn a_second_signal_ends_and_a_third_kills() {
+fn a_second_signal_ends_connections_and_a_third_kills_them() {
     let mut server = Server::serve(&[]);
     let mut clients: Vec<Client> = (0..5).map(|_| server.connect()).collect();
     clients.iter_mut().for_each(|client| {
@@ -138,7 +138,7 @@ fn a_second_signal_ends_and_a_third_kills() {
 }
 
 #[test]
-fn under_load() {
+fn a_drain_under_load_cuts_no_accepted_connection() {
     let mut server = Server::serve(&[]);
     let port = server.port();
     let loaders: Vec<_> = (0..8)

@@ -49,7 +49,7 @@ fn said(server: &Server, source: &str) -> Vec<String> {
 }
 
 #[test]
-fn used_wrongly_or_in_vain() {
+fn usage_and_startup_errors_are_those_of_tcpserver() {
     let folder = named("wrongly");
     let usage = "tcpserver: usage: tcpserver [ -1UXpPhHrRoOdDqQv ] [ -c limit ] [ -x rules.cdb ] [ -B banner ] [ -g gid ] [ -u uid ] [ -b backlog ] [ -l localname ] [ -t timeout ] host port program\n";
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -85,7 +85,7 @@ fn used_wrongly_or_in_vain() {
 }
 
 #[test]
-fn who_may_not_change_the_user_is_told() {
+fn changing_the_user_without_privilege_is_a_fatal_error() {
     let folder = named("user");
     let program = folder.path("tcpserver");
     let nobody = |before: &[&str], words: &[&str]| {
@@ -114,7 +114,7 @@ fn who_may_not_change_the_user_is_told() {
 }
 
 #[test]
-fn the_environment_the_banner_and_the_log() {
+fn environment_banner_and_log_are_those_of_tcpserver() {
     let folder = named("environment");
     let words =
         ["-c", "2", "-Bbanner", "-vo", "-D", "-Xx", "rules.cdb", "-Rt5", "-hp", "-l", "Local", "-b", "2"];
@@ -156,7 +156,7 @@ fn the_environment_the_banner_and_the_log() {
 }
 
 #[test]
-fn without_looking_anything_up() {
+fn without_lookups_inherited_variables_of_clients_are_removed() {
     let folder = named("plain");
     let server = start(&folder, &["-RHl0", "0", "0", "sh", "-c", PRINT]);
     let port = format!("TCPLOCALPORT={}", server.port());
@@ -187,7 +187,7 @@ fn without_looking_anything_up() {
 }
 
 #[test]
-fn rules_decide_and_set_variables() {
+fn compiled_rules_decide_and_set_variables() {
     let folder = named("rules");
     let cdb = rules(
         &folder,
@@ -215,7 +215,7 @@ fn rules_decide_and_set_variables() {
 }
 
 #[test]
-fn without_its_rules_nobody_comes_unless_that_is_allowed() {
+fn a_missing_rules_file_drops_every_client_unless_option_x_allows_them() {
     let folder = named("lacking");
     let nowhere = folder.path("nowhere.cdb");
     let server = start(&folder, &["-RHl0", "-x", &nowhere, "127.0.0.1", "0", "echo", "hello"]);
@@ -234,7 +234,7 @@ fn without_its_rules_nobody_comes_unless_that_is_allowed() {
 }
 
 #[test]
-fn names_and_ident_answers() {
+fn host_names_and_ident_answers_reach_rules_and_environment() {
     network::own();
     let folder = named("names");
     // A machine that says who its users are, when it likes to.
@@ -282,7 +282,7 @@ fn names_and_ident_answers() {
 }
 
 #[test]
-fn the_limit_makes_clients_wait() {
+fn clients_over_the_limit_of_tcpserver_wait() {
     let folder = named("limit");
     let server = start(&folder, &["-vRHl0", "-c2", "127.0.0.1", "0", "cat"]);
     let mut clients: Vec<Client> = (0..3).map(|_| server.connect()).collect();
@@ -298,7 +298,7 @@ fn the_limit_makes_clients_wait() {
 }
 
 #[test]
-fn connections_outlive_it() {
+fn programs_outlive_tcpserver() {
     let folder = named("outlive");
     for signal in [Signal::TERM, Signal::KILL] {
         let mut server = start(&folder, &["-RHl0", "127.0.0.1", "0", "sh", "-c", "echo $$; exec cat"]);
@@ -327,7 +327,7 @@ fn connections_outlive_it() {
 }
 
 #[test]
-fn a_program_goes_on_without_its_client() {
+fn a_program_of_tcpserver_outlives_its_client() {
     let folder = named("gone");
     let file = folder.path("done");
     let script = format!("read line; sleep 1; echo $line > {file}");
@@ -340,7 +340,7 @@ fn a_program_goes_on_without_its_client() {
 }
 
 #[test]
-fn data_waits_for_more_or_not() {
+fn options_d_and_capital_d_set_tcp_nodelay() {
     let folder = named("delay");
     let script = "import socket; s = socket.socket(fileno=0); print(s.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY), flush=True)";
     for (flag, value) in [("-d", "0"), ("-D", "1"), ("-Dd", "0"), ("-1", "0")] {
@@ -350,7 +350,7 @@ fn data_waits_for_more_or_not() {
 }
 
 #[test]
-fn a_killed_connection_is_told_as_wait_has_it() {
+fn tcpserver_logs_wait_statuses() {
     let folder = named("status");
     let server = start(&folder, &["-vRHl0", "127.0.0.1", "0", "sh", "-c", "read code; exit $code"]);
     let mut client = server.connect();

@@ -4,7 +4,7 @@ use tine_e2e::names::{outcome, pid};
 use tine_e2e::{Server, procfs, wait_until};
 
 #[test]
-fn a_program_that_wants_a_terminal() {
+fn pty_gives_a_program_a_terminal() {
     let script = "tty >/dev/null && test -t 1 -a -t 2 && stty size; while read -r line; do echo \"got $line\"; done; echo over; exit 3";
     for options in [&["--pty"][..], &["--pty", "--spares", "2"]] {
         let server = Server::program(options, &["sh", "-c", script]);
@@ -17,7 +17,7 @@ fn a_program_that_wants_a_terminal() {
 }
 
 #[test]
-fn the_end_of_input_within_a_line() {
+fn pty_passes_on_the_end_of_input_within_a_line() {
     let server = Server::program(&["--pty"], &["cat"]);
     let mut client = server.connect();
     client.send("no newline").half_close();
@@ -25,7 +25,7 @@ fn the_end_of_input_within_a_line() {
 }
 
 #[test]
-fn the_process_that_relays_has_nothing_of_the_server() {
+fn the_relaying_process_holds_no_descriptor_of_the_server() {
     for options in [&["--pty"][..], &["--pty", "--stderr", "log", "--spares", "2"], &["--line-buffered"]] {
         let server = Server::program(options, &["cat"]);
         let mut client = server.connect();
@@ -41,7 +41,7 @@ fn the_process_that_relays_has_nothing_of_the_server() {
 }
 
 #[test]
-fn output_comes_line_by_line() {
+fn line_buffered_output_arrives_line_by_line() {
     // Without --line-buffered, perl would keep both lines back until it ends.
     let script = "while (<STDIN>) { print \"$.: $_\" }";
     let server = Server::program(&["--line-buffered"], &["perl", "-e", script]);
@@ -52,7 +52,7 @@ fn output_comes_line_by_line() {
 }
 
 #[test]
-fn much_output_arrives_whole() {
+fn pty_and_line_buffered_output_arrives_complete() {
     for option in ["--pty", "--line-buffered"] {
         let server = Server::program(&[option], &["seq", "1", "300000"]);
         let answer = server.connect().read_to_end();
@@ -62,14 +62,14 @@ fn much_output_arrives_whole() {
 }
 
 #[test]
-fn a_signal_is_told_as_the_programs_own() {
+fn a_signal_that_ends_a_program_behind_a_pty_is_logged() {
     let server = Server::program(&["--pty"], &["sh", "-c", "kill -SEGV $$"]);
     server.connect().expect_closed();
     assert_eq!(outcome(&server.log.wait_for("end", 1)[0]), "signal SEGV");
 }
 
 #[test]
-fn nothing_is_left_when_the_client_goes() {
+fn a_disconnect_leaves_no_process_behind_a_pty() {
     let server =
         Server::program(&["--pty", "--max-lifetime", "1s"], &["sh", "-c", "trap '' HUP TERM; sleep 1001"]);
     server.connect().reset();

@@ -28,7 +28,7 @@ fn how(server: &Server, number: usize) -> String {
 }
 
 #[test]
-fn idle() {
+fn idle_timeout_closes_a_silent_connection() {
     for server in servers(&["--idle-timeout", "1s"]) {
         let mut client = server.connect();
         // As long as something comes, it goes on.
@@ -42,7 +42,7 @@ fn idle() {
 }
 
 #[test]
-fn lifetime() {
+fn max_lifetime_closes_an_active_connection() {
     for server in servers(&["--max-lifetime", "1s"]) {
         let mut client = server.connect();
         let begun = Instant::now();
@@ -63,7 +63,7 @@ fn lifetime() {
 }
 
 #[test]
-fn first_byte() {
+fn first_byte_timeout_closes_a_client_that_sends_nothing() {
     for server in servers(&["--first-byte-timeout", "1s"]) {
         let mut speaks = server.connect();
         speaks.echo("in time");
@@ -76,7 +76,7 @@ fn first_byte() {
 }
 
 #[test]
-fn a_program_that_does_not_mind_is_killed() {
+fn a_program_that_ignores_term_is_killed_after_a_timeout() {
     let server = Server::program(
         &["--max-lifetime", "300ms"],
         &["sh", "-c", "trap '' TERM; while :; do sleep 0.1; done"],
@@ -86,7 +86,7 @@ fn a_program_that_does_not_mind_is_killed() {
 }
 
 #[test]
-fn over_a_unix_socket_the_lifetime_is_kept() {
+fn max_lifetime_holds_over_unix_sockets() {
     let path = std::env::temp_dir().join(format!("tine-timeouts-{}.socket", std::process::id()));
     let server = Server::serve(&["--max-lifetime", "300ms", &format!("unix:{}", path.display())]);
     let mut client = std::os::unix::net::UnixStream::connect(&path).expect("listens");
