@@ -154,8 +154,8 @@ impl Client {
         reply == b"x"
     }
 
-    /// Removes the first of these clients that becomes readable, by a reply or the end of its stream.
-    /// The server may serve clients that came at the same time in any order.
+    /// Removes the first of these clients that becomes readable, by a reply or the end of its
+    /// stream. The server may serve clients that came at the same time in any order.
     ///
     /// # Panics
     /// If none becomes readable.

@@ -7,8 +7,8 @@ use std::process::{Command, Stdio};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-/// Moves the calling thread into a new network namespace with loopback up. Threads and processes that
-/// it starts from now on are in it, too. The namespace ends with the last of them.
+/// Moves the calling thread into a new network namespace with loopback up. Threads and processes
+/// that it starts from now on are in it, too. The namespace ends with the last of them.
 ///
 /// # Panics
 /// If it cannot be created, which takes root.

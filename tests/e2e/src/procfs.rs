@@ -150,8 +150,8 @@ fn memory(pid: i32, keys: &[&str]) -> u64 {
     rollup.lines().filter(counts).filter_map(value).sum()
 }
 
-/// Proportional anonymous and shared memory of a process, in KiB. The pages of the program's file are
-/// left out: their share changes when other servers on the machine start and end.
+/// Proportional anonymous and shared memory of a process, in KiB. The pages of the program's file
+/// are left out: their share changes when other servers on the machine start and end.
 #[must_use]
 pub fn proportional_memory(pid: i32) -> u64 {
     memory(pid, &["Pss_Anon:", "Pss_Shmem:"])

@@ -75,8 +75,8 @@ pub struct ServerCommand {
 }
 
 impl ServerCommand {
-    /// `tine serve` with these options, an address on a port that the kernel chooses, and the log in
-    /// JSON.
+    /// `tine serve` with these options, an address on a port that the kernel chooses, and the log
+    /// in JSON.
     #[must_use]
     pub fn serve<S: AsRef<OsStr>>(options: impl IntoIterator<Item = S>) -> ServerCommand {
         ServerCommand::wrapped::<&str, S>([], options)

@@ -1,4 +1,4 @@
-//! Who may come: blocks of addresses, of which the most specific decides, and what says so.
+//! Access rules: the most specific rule that matches a client decides whether it is served.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -37,11 +37,11 @@ fn the_most_specific_access_rule_decides() {
         ] {
             assert_eq!(is_served(server.port(), source), served, "{source} {options:?}");
         }
-        let refused = server.log.wait_for(REJECT, 2);
-        assert!(refused.iter().all(|event| event["reason"] == "denied"), "{refused:?}");
+        let rejected = server.log.wait_for(REJECT, 2);
+        assert!(rejected.iter().all(|event| event["reason"] == "denied"), "{rejected:?}");
         assert!(
-            refused[0]["peer"].as_str().is_some_and(|peer| peer.starts_with("127.5.1.1:")),
-            "{refused:?}"
+            rejected[0]["peer"].as_str().is_some_and(|peer| peer.starts_with("127.5.1.1:")),
+            "{rejected:?}"
         );
     }
 }
@@ -75,8 +75,8 @@ fn access_rules_do_not_apply_to_unix_sockets() {
     let folder = Folder::new("access-unix");
     let path = folder.path("echo");
     let server = Server::serve(&[&format!("unix:{path}"), "--deny", "any"]);
-    let mut stream = UnixStream::connect(&path).expect("it listens");
-    stream.write_all(b"x").expect("taken");
+    let mut stream = UnixStream::connect(&path).expect("a listening socket");
+    stream.write_all(b"x").expect("the server receives");
     stream.read_exact(&mut [0]).expect("an echo");
     assert!(!is_served(server.port(), "127.0.0.1"));
 }
@@ -90,20 +90,19 @@ fn a_flood_of_denied_clients_takes_no_slot_and_is_summarised_in_the_log() {
     loaded.expect_sum();
     assert!(is_served(server.port(), "127.0.0.1"));
     assert_eq!(server.log.wait_for("accept", 1).len(), 1);
-    // Ten lines a second at most; the rest are a number.
-    let counted = server.log.wait("all refusals", |log| {
+    // At most ten lines a second; summary lines count the others.
+    let (rejected, lines) = server.log.wait("total of 300 rejected clients", |log| {
         let events = log.of(REJECT);
-        let counted = total(&events);
-        (counted >= 300).then_some((counted, events.len()))
+        (total(&events) >= 300).then_some((total(&events), events.len()))
     });
-    assert!(counted.0 == 300 && counted.1 < 200, "{counted:?}");
+    assert!(rejected == 300 && lines < 200, "{rejected} rejected clients in {lines} lines");
 }
 
 #[test]
 fn an_invalid_access_rule_keeps_the_server_from_starting() {
     let folder = Folder::new("access-wrong");
     let bad = folder.write("bad", "127.0.0.1:allow\n127.0.0.:perhaps\n").display().to_string();
-    for (options, complaint) in [
+    for (options, error) in [
         (&["--allow", "127.0.0.1/24"][..], "its block is 127.0.0.0/24"),
         (&["--deny", "nobody"], "this is no address"),
         (&["--allow", "::1", "--deny", "::1"], "both allowed and denied"),
@@ -111,10 +110,7 @@ fn an_invalid_access_rule_keeps_the_server_from_starting() {
         (&["--rules", &bad], "bad:2: '127.0.0.:perhaps' says neither"),
     ] {
         let (code, _, err) = run(Command::new(tine()).arg("serve").args(options).arg("127.0.0.1:0"));
-        assert!(
-            code == 100 && err.contains(complaint) && err.lines().count() == 1,
-            "{options:?}: {code} {err}"
-        );
+        assert!(code == 100 && err.contains(error) && err.lines().count() == 1, "{options:?}: {code} {err}");
     }
 }
 
@@ -157,7 +153,7 @@ fn explain_names_the_rule_and_the_limits_of_a_client() {
         let (code, out, err) = run(Command::new(tine()).args(["explain", &config]).args(words));
         assert_eq!((code, out.as_str(), err.as_str()), (0, lines, ""));
     }
-    let (code, _, err) = explain("somebody");
+    let (code, _, err) = explain("no-address");
     assert!(code == 100 && err.lines().count() == 1, "{err}");
 }
 
@@ -169,7 +165,7 @@ fn a_hundred_thousand_rules_take_no_memory_of_forkers() {
     let rules = folder.write("rules", &(lines.collect::<String>() + "127.3.3.3:deny\n"));
     let server = Server::serve(&["--rules", &rules.display().to_string()]);
     assert!(is_served(server.port(), "127.3.3.4") && !is_served(server.port(), "127.3.3.3"));
-    // A forker holds none of the texts: its own memory is that of a server without rules.
+    // The rules lie in shared memory; a forker has no copy of them.
     let forker = server.forkers()[0];
     let kib = procfs::anonymous_memory(forker);
     assert!((1..2048).contains(&kib), "{kib} KiB");
@@ -187,7 +183,7 @@ fn a_changed_rules_file_applies_without_a_restart() {
         held.echo("before");
         assert!(!is_served(port, "127.1.0.1") && is_served(port, "127.2.0.1"));
         let forkers = server.forkers();
-        // Written in place, and replaced as editors and tcprules do it.
+        // Written in place, then replaced by rename(2) as editors and tcprules do.
         folder.write("rules", "127.2.:deny\n127.3.:deny\n");
         assert_eq!(server.log.wait_for("reload", 1)[0]["rules"], 2);
         assert!(is_served(port, "127.1.0.1") && !is_served(port, "127.2.0.1"), "{options:?}");
@@ -195,13 +191,13 @@ fn a_changed_rules_file_applies_without_a_restart() {
         std::fs::rename(folder.path("new"), &rules).expect("replaced");
         assert_eq!(server.log.wait_for("reload", 2)[1]["rules"], 1);
         assert!(is_served(port, "127.2.0.1") && !is_served(port, "127.3.0.1"), "{options:?}");
-        // From few to many.
+        // From one rule to many, which need a larger table.
         let many = (0..20_000).map(|number| format!("10.0.{}.{}:deny\n", number >> 8, number & 255));
         folder.write("rules", &(many.collect::<String>() + "127.4.:deny\n"));
         server.log.wait_for("reload", 3);
         assert!(is_served(port, "127.3.0.1") && !is_served(port, "127.4.0.1"), "{options:?}");
         held.echo("after");
-        assert_eq!(server.forkers(), forkers, "nobody was replaced for it");
+        assert_eq!(server.forkers(), forkers, "no forker was replaced");
     }
 }
 
@@ -211,11 +207,11 @@ fn an_invalid_rules_file_keeps_the_old_rules() {
     let rules = folder.write("rules", "127.1.:deny\n");
     let server = Server::serve(&["--rules", &rules.display().to_string()]);
     folder.write("rules", "127.2.:deny\n127.3.:perhaps\n");
-    let said = server.log.wait_for("error", 1)[0]["text"].to_string();
-    assert!(said.contains("keeping the old ones") && said.contains("rules:2:"), "{said}");
+    let error = server.log.wait_for("error", 1)[0]["text"].to_string();
+    assert!(error.contains("keeping the old ones") && error.contains("rules:2:"), "{error}");
     assert!(!is_served(server.port(), "127.1.0.1") && is_served(server.port(), "127.2.0.1"));
-    // One that has gone says nothing either, until somebody asks.
-    std::fs::remove_file(&rules).expect("it was there");
+    // A file that was removed keeps them, too, and is reported on SIGHUP.
+    std::fs::remove_file(&rules).expect("the file exists");
     server.signal(rustix::process::Signal::HUP);
     server.log.wait_for("error", 2);
     assert!(!is_served(server.port(), "127.1.0.1"));
@@ -237,14 +233,13 @@ fn access_rules_set_variables_for_programs() {
             &options,
             &["sh", "-c", "echo \"${RELAYCLIENT-unset} $COLOUR $(env | grep -c COLOUR)\""],
         );
-        for (source, said) in [
+        for (source, reply) in [
             ("127.1.0.1", " dark blue 1"),
             ("127.2.0.1", "unset red 1"),
             ("127.3.0.1", "unset none 1"),
             ("127.1.0.1", " dark blue 1"),
         ] {
-            let answer = Client::from_source(source, server.port()).read_to_end();
-            assert_eq!(String::from_utf8_lossy(&answer).trim_end(), said, "{source} {options:?}");
+            assert_eq!(reply_to(&server, source), reply, "{source} {options:?}");
         }
     }
 }
@@ -254,7 +249,7 @@ fn access_times_reject_clients_at_other_times() {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
     let hour = since.as_secs() / 3600;
     let window = |from: u64, to: u64| format!("{:02}:00-{:02}:00", (hour + from) % 24, (hour + to) % 24);
-    // From an hour ago to in two hours; from in two hours to in three.
+    // A window around the present time, and one that begins in two hours.
     for (window, served) in [(window(23, 2), true), (window(2, 3), false)] {
         let mut start = ServerCommand::serve(["--access-times", &window]);
         start.command().env("TZ", "UTC");
@@ -267,7 +262,7 @@ fn access_times_reject_clients_at_other_times() {
     let folder = Folder::new("access-times");
     let text = "[services.office]\nlisten = \"127.0.0.1:0\"\naccess-times = [\"Mon-Fri 08:00-17:00\", \"Sat 22:00-02:00\"]\ndeny = [\"10.0.0.0/8\"]\n";
     let config = folder.write("tine.toml", text).display().to_string();
-    for (peer, at, said) in [
+    for (peer, at, decision) in [
         ("127.0.0.1", "2026-11-24T08:00", "allowed: no rule is about it"),
         ("10.0.0.1", "Mon 12:00", "denied by: deny 10.0.0.0/8"),
         ("127.0.0.1", "Sun 01:59", "allowed: no rule is about it"),
@@ -278,14 +273,14 @@ fn access_times_reject_clients_at_other_times() {
         ),
     ] {
         let (code, out, err) = run(Command::new(tine()).args(["explain", &config, peer, "--at", at]));
-        assert_eq!((code, out, err), (0, format!("office: {said}\n"), String::new()), "{peer} {at}");
+        assert_eq!((code, out, err), (0, format!("office: {decision}\n"), String::new()), "{peer} {at}");
     }
     let (code, _, err) = run(Command::new(tine()).args(["explain", &config, "::1", "--at", "noon"]));
     assert!(code == 100 && err.contains("write 12:30"), "{err}");
 }
 
-/// A server for which 127.0.0.5 is good.example, 127.0.0.6 bad.example.
-fn among_named_hosts(folder: &Folder, options: &[&str]) -> Server {
+/// Starts a server whose `/etc/hosts` names 127.0.0.5 good.example and 127.0.0.6 bad.example.
+fn serve_with_hosts(folder: &Folder, options: &[&str]) -> Server {
     network::own();
     let hosts = "127.0.0.1 localhost\n127.0.0.5 good.example\n127.0.0.6 bad.example\n";
     let hosts = folder.write("hosts", hosts).display().to_string();
@@ -295,9 +290,9 @@ fn among_named_hosts(folder: &Folder, options: &[&str]) -> Server {
     start.start()
 }
 
-fn said(server: &Server, source: &str) -> String {
-    let answer = Client::from_source(source, server.port()).read_to_end();
-    String::from_utf8_lossy(&answer).trim_end().to_owned()
+/// What a client from this address receives.
+fn reply_to(server: &Server, source: &str) -> String {
+    Client::from_source(source, server.port()).read_text().trim_end().to_owned()
 }
 
 #[test]
@@ -306,31 +301,34 @@ fn with_reverse_dns_rules_match_host_names() {
         let folder = Folder::new("access-names");
         let rules = "=good.example:allow,WHICH=/good/\n=.example:deny\n127.0.0.9:allow,WHICH=/address/\n:allow,WHICH=/other/\n";
         let rules = folder.write("rules", rules).display().to_string();
-        let server = among_named_hosts(&folder, &[&["--reverse-dns", "--rules", &rules], mode].concat());
-        assert_eq!(said(&server, "127.0.0.5"), "good.example good");
-        assert_eq!(said(&server, "127.0.0.6"), "");
+        let server = serve_with_hosts(&folder, &[&["--reverse-dns", "--rules", &rules], mode].concat());
+        assert_eq!(reply_to(&server, "127.0.0.5"), "good.example good");
+        assert_eq!(reply_to(&server, "127.0.0.6"), "");
         let ends = server.log.wait_for("end", 2);
         let denied =
             ends.iter().any(|end| outcome(end) == "error denied by the name of its host: bad.example");
         assert!(denied, "{ends:?}");
-        assert_eq!(said(&server, "127.0.0.9"), "unknown address");
-        assert_eq!(said(&server, "127.0.0.8"), "unknown other");
+        assert_eq!(reply_to(&server, "127.0.0.9"), "unknown address");
+        assert_eq!(reply_to(&server, "127.0.0.8"), "unknown other");
         folder.write("rules", "=.example:allow,WHICH=/new/\n:deny\n");
         server.log.wait_for("reload", 1);
-        assert_eq!(said(&server, "127.0.0.6"), "bad.example new");
-        assert_eq!(said(&server, "127.0.0.8"), "");
+        assert_eq!(reply_to(&server, "127.0.0.6"), "bad.example new");
+        assert_eq!(reply_to(&server, "127.0.0.8"), "");
     }
 }
 
 #[test]
 fn without_reverse_dns_no_host_name_is_looked_up() {
     let folder = Folder::new("access-no-names");
-    let server = among_named_hosts(&folder, &[]);
-    assert_eq!(said(&server, "127.0.0.5"), "unknown");
+    let server = serve_with_hosts(&folder, &[]);
+    assert_eq!(reply_to(&server, "127.0.0.5"), "unknown");
     drop(server);
     let allowed = ["--reverse-dns", "--remote-host", "--allow", "=good.example", "--allow", "127.0.0.8"];
-    let server = among_named_hosts(&folder, &allowed);
-    assert_eq!(said(&server, "127.0.0.5"), "good.example good.example");
-    assert_eq!(said(&server, "127.0.0.8"), "unknown 127.0.0.8");
-    assert_eq!((said(&server, "127.0.0.6"), said(&server, "127.0.0.9")), (String::new(), String::new()));
+    let server = serve_with_hosts(&folder, &allowed);
+    assert_eq!(reply_to(&server, "127.0.0.5"), "good.example good.example");
+    assert_eq!(reply_to(&server, "127.0.0.8"), "unknown 127.0.0.8");
+    assert_eq!(
+        (reply_to(&server, "127.0.0.6"), reply_to(&server, "127.0.0.9")),
+        (String::new(), String::new())
+    );
 }

@@ -1,4 +1,5 @@
-//! However a client ends, its connection ends once in the log, its process is reaped, nothing else stops.
+//! Accounting: each connection has one accept line and one end line in the log, and its process is
+//! reaped.
 
 use std::process::{Command, Stdio};
 
@@ -17,13 +18,13 @@ fn every_connection_ends_once_in_the_log_however_its_client_ends() {
             .args([&port, "10"])
             .stdout(Stdio::null())
             .spawn()
-            .expect("a client");
+            .expect("the client starts");
         others.wait_for_exchanges(50);
-        kill(i32::try_from(chatter.id()).expect("an id"), signal);
-        chatter.wait().expect("ended");
+        kill(i32::try_from(chatter.id()).expect("a process id"), signal);
+        chatter.wait().expect("our child");
         let ends = server.log.wait_for("end", ended + 1);
-        assert_eq!(ends.len(), ended + 1, "once");
-        // Whether it ended between two messages or with an answer unread decides which.
+        assert_eq!(ends.len(), ended + 1, "one end line");
+        // A client that ends with a reply unread resets the connection.
         assert!(["exit 0", "reset"].contains(&outcome(&ends[ended])), "{}", ends[ended]);
     }
     let mut resetting = server.connect();
@@ -35,11 +36,10 @@ fn every_connection_ends_once_in_the_log_however_its_client_ends() {
     others.wait_for_exchanges(20);
     others.finish();
     let ends = server.log.wait_for("end", 8);
-    let mut ids: Vec<u64> = ends.iter().map(|end| end["id"].as_u64().expect("an id")).collect();
+    let mut ids: Vec<u64> = ends.iter().map(|end| end["id"].as_u64().expect("a number")).collect();
     ids.sort_unstable();
-    assert_eq!(ids, (1..=8).collect::<Vec<_>>(), "each once");
-    let zombies = procfs::zombies(server.pid());
-    assert_eq!(zombies, 0);
+    assert_eq!(ids, (1..=8).collect::<Vec<_>>(), "one end line for each connection");
+    assert_eq!(procfs::zombies(server.pid()), 0);
 }
 
 #[test]
@@ -47,7 +47,7 @@ fn accept_and_end_lines_name_the_client_the_process_and_its_costs() {
     let server = Server::serve(&["--max-connections", "7"]);
     let mut client = server.connect();
     client.echo("hello");
-    let address = client.stream.local_addr().expect("bound").to_string();
+    let address = client.address();
     client.finish();
     let end = server.log.wait_for("end", 1).remove(0);
     let accept = server.log.of("accept").remove(0);

@@ -1,4 +1,4 @@
-//! The built-in services, over TCP and Unix sockets.
+//! The built-in services (`--service`), over TCP and Unix sockets.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -16,21 +16,20 @@ fn the_echo_service_works_over_unix_sockets() {
     let mut server = start.start();
     use std::os::linux::net::SocketAddrExt;
     let address = std::os::unix::net::SocketAddr::from_abstract_name(&name).expect("a name");
-    for mut stream in
-        [UnixStream::connect(&path), UnixStream::connect_addr(&address)].map(|s| s.expect("listens"))
-    {
-        stream.write_all(b"hello").expect("sends");
-        stream.shutdown(std::net::Shutdown::Write).expect("half-closes");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("an answer");
-        assert_eq!(answer, "hello");
+    for stream in [UnixStream::connect(&path), UnixStream::connect_addr(&address)] {
+        let mut stream = stream.expect("a listening socket");
+        stream.write_all(b"hello").expect("the server receives");
+        stream.shutdown(std::net::Shutdown::Write).expect("a connected socket");
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).expect("a reply");
+        assert_eq!(reply, "hello");
     }
     assert!(
         server.log.wait_for("end", 2).iter().all(|end| end["peer"] == "unix" && outcome(end) == "exit 0")
     );
     server.signal(rustix::process::Signal::TERM);
     assert!(server.wait().success());
-    assert!(!path.exists(), "ours, so removed");
+    assert!(!path.exists(), "the server removes its socket");
 }
 
 #[test]
@@ -48,13 +47,13 @@ fn the_chargen_service_sends_the_pattern_of_rfc_864() {
     let server = Server::serve(&["--service", "chargen"]);
     let mut client = server.connect();
     let mut text = vec![0; 74 * 200];
-    client.stream.read_exact(&mut text).expect("text for ever");
+    client.stream.read_exact(&mut text).expect("a stream without end");
     let line = |number: usize| -> Vec<u8> {
         let characters = (0..72).map(|at| b' ' + ((number + at) % 95) as u8);
         characters.chain(*b"\r\n").collect()
     };
-    for (number, came) in text.chunks(74).enumerate() {
-        assert_eq!(came, line(number));
+    for (number, received) in text.chunks(74).enumerate() {
+        assert_eq!(received, line(number));
     }
     drop(client);
     assert_eq!(outcome(&server.log.wait_for("end", 1)[0]), "reset");
@@ -63,14 +62,14 @@ fn the_chargen_service_sends_the_pattern_of_rfc_864() {
 #[test]
 fn the_daytime_and_time_services_send_the_current_time() {
     let server = Server::serve(&["--service", "daytime"]);
-    // What it was sent before does not destroy the answer.
-    let text = String::from_utf8(server.connect().send(vec![b'?'; 100_000]).read_to_end()).expect("text");
+    // Unread input of the client does not destroy the reply.
+    let text = server.connect().send(vec![b'?'; 100_000]).read_text();
     assert!(text.len() == 22 && text.ends_with("Z\r\n") && text.starts_with("20"), "{text:?}");
     let server = Server::serve(&["--service", "time"]);
     let bytes = server.connect().read_to_end();
-    let came = u32::from_be_bytes(bytes.try_into().expect("four bytes"));
+    let received = u32::from_be_bytes(bytes.try_into().expect("four bytes"));
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs() + 2_208_988_800;
-    assert!(u64::from(came).abs_diff(now) <= 2, "{came} is not {now}");
+    assert!(u64::from(received).abs_diff(now) <= 2, "{received} is not {now}");
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Who is beyond a limit may wait for its chance: in turn with others, within bounds, and nobody is lost.
+//! The delay queue (`--when-limited delay`): clients over a limit of their source or prefix wait,
+//! one queue per source, in bounded number, and none is lost.
 
 use std::time::Instant;
 
@@ -17,13 +18,11 @@ fn connect(server: &Server, source: &str, clients: usize) -> Vec<Client> {
     (0..clients).map(|_| Client::from_source(source, server.port())).collect()
 }
 
-/// The peers of these clients in the order in which they were accepted, as their number among them.
+/// The indices of these clients in the order in which they were accepted.
 fn order(server: &Server, clients: &[Client]) -> Vec<usize> {
     let accepts = server.log.wait_for("accept", clients.len());
-    let number = |peer: &str| {
-        clients.iter().position(|client| client.stream.local_addr().expect("an address").to_string() == peer)
-    };
-    accepts.iter().filter_map(|accept| number(accept["peer"].as_str()?)).collect()
+    let index = |peer: &str| clients.iter().position(|client| client.address() == peer);
+    accepts.iter().filter_map(|accept| index(accept["peer"].as_str()?)).collect()
 }
 
 #[test]
@@ -35,7 +34,7 @@ fn a_burst_beyond_the_rate_is_delayed_and_no_client_is_rejected() {
         for client in clients {
             assert!(client.is_served(), "{mode:?}");
         }
-        // Two at once, ten more at twenty a second.
+        // The first two at once, ten more at 20 per second.
         assert!(before.elapsed().as_millis() >= 490, "{:?} {mode:?}", before.elapsed());
         assert!(server.log.of(REJECT).is_empty());
     }
@@ -54,8 +53,8 @@ fn sources_of_a_prefix_are_served_in_turn() {
     let mut clients = connect(&server, "127.1.1.1", 20);
     clients.extend(connect(&server, "127.1.1.2", 3));
     let order = order(&server, &clients);
-    // The three of the second source are not behind the twenty of the first.
-    let last = order.iter().rposition(|client| *client >= 20).expect("it is served");
+    // The three clients of the second source do not wait for all twenty of the first.
+    let last = order.iter().rposition(|client| *client >= 20).expect("the second source is served");
     assert!(last < 14, "{order:?}");
 }
 
@@ -64,8 +63,8 @@ fn clients_delayed_by_a_connection_limit_are_served_in_order() {
     for _ in 0..3 {
         let server = start(&["--max-connections-per-source", "1"], &["--forkers", "1"]);
         let mut clients = connect(&server, "127.0.0.2", 60);
-        clients[0].echo("the only one");
-        wait_until("they wait", || (waiting_at(&server) == 59).then_some(()));
+        clients[0].echo("served");
+        wait_until("the others are queued", || (queued_at(&server) == 59).then_some(()));
         clients.iter_mut().for_each(|client| {
             client.half_close();
         });
@@ -81,22 +80,25 @@ fn a_delayed_client_is_served_when_a_connection_of_its_source_ends() {
         held.iter_mut().for_each(|client| {
             client.echo("held");
         });
-        let mut waiting = connect(&server, "127.0.0.2", 3);
-        assert!(Client::from_source("127.0.0.3", server.port()).is_served(), "others do not wait: {mode:?}");
-        wait_until("they wait", || (waiting_at(&server) == 3).then_some(()));
+        let mut queued = connect(&server, "127.0.0.2", 3);
+        assert!(
+            Client::from_source("127.0.0.3", server.port()).is_served(),
+            "other sources are not delayed: {mode:?}"
+        );
+        wait_until("three clients are queued", || (queued_at(&server) == 3).then_some(()));
         let mut served = Vec::new();
-        waiting.iter_mut().for_each(|client| {
-            client.send("at last");
+        queued.iter_mut().for_each(|client| {
+            client.send("queued");
         });
-        // A place each time that somebody leaves, and somebody for it.
-        for place in held.drain(..) {
-            drop(place);
-            served.push(Client::take_first_readable(&mut waiting));
+        // Each connection that ends frees a slot for one queued client.
+        for connection in held.drain(..) {
+            drop(connection);
+            served.push(Client::take_first_readable(&mut queued));
         }
         served.remove(0);
-        served.push(Client::take_first_readable(&mut waiting));
+        served.push(Client::take_first_readable(&mut queued));
         served.iter_mut().for_each(|client| {
-            client.expect("at last").echo("and on");
+            client.expect("queued").echo("served");
         });
     }
 }
@@ -106,7 +108,7 @@ fn a_client_delayed_longer_than_the_timeout_is_rejected() {
     let options = ["--rate-per-source", "1/h", "--delay-timeout", "200ms", "--when-full", "reject=later\n"];
     let server = start(&options, &[]);
     let mut clients = connect(&server, "127.0.0.2", 3);
-    serve_one_of(&mut clients);
+    take_served(&mut clients);
     for mut client in clients {
         assert_eq!(client.read_to_end(), b"later\n");
     }
@@ -117,12 +119,14 @@ fn a_client_delayed_longer_than_the_timeout_is_rejected() {
 fn another_source_displaces_a_flood_from_the_full_delay_queue() {
     let server = start(&["--rate-per-source", "2/min:1", "--max-delayed", "10"], &[]);
     let flood = connect(&server, "127.0.0.2", 40);
-    // One is served, ten wait, the others are refused.
-    wait_until("29 are refused", || (refused(&server) == 29).then_some(()));
+    // One client is served, ten are queued, the others are rejected.
+    wait_until("29 clients are rejected", || (server.log.total_of(REJECT) == 29).then_some(()));
     let mut other = connect(&server, "127.0.0.3", 2);
-    serve_one_of(&mut other);
-    // The second has a place in the queue, at the cost of the flood's last.
-    wait_until("one of the flood leaves", || (refused(&server) == 30).then_some(()));
+    take_served(&mut other);
+    // The second client of the other source takes the place of the flood's newest queued client.
+    wait_until("the newest client of the flood is rejected", || {
+        (server.log.total_of(REJECT) == 30).then_some(())
+    });
     server.signal(Signal::TERM);
     other.remove(0).expect("first");
     assert_eq!(flood.into_iter().map(Client::is_served).filter(|served| *served).count(), 10);
@@ -133,19 +137,21 @@ fn a_client_rejected_by_a_full_delay_queue_does_not_block_its_source() {
     for mode in MODES {
         let limits = ["--max-connections-per-source", "1", "--max-delayed", "1", "--delay-timeout", "1min"];
         let server = start(&limits, mode);
-        // One of the first source waits, so there is no room for one of the second.
+        // A client of the first source fills the queue, so none of the second can be queued.
         let mut first = Client::from_source("127.0.0.2", server.port());
-        first.echo("the only one");
-        let _waits = Client::from_source("127.0.0.2", server.port());
-        wait_until("it waits", || (waiting_at(&server) == 1).then_some(()));
+        first.echo("served");
+        let _queued = Client::from_source("127.0.0.2", server.port());
+        wait_until("one client is queued", || (queued_at(&server) == 1).then_some(()));
         let mut second = Client::from_source("127.0.0.3", server.port());
-        second.echo("the only one");
+        second.echo("served");
         assert_eq!(Client::from_source("127.0.0.3", server.port()).read_to_end(), b"", "{mode:?}");
         second.finish();
         server.log.wait_for("end", 1);
-        // The place of the second source is free, and nobody waits for it.
+        // The second source is below its limit again and has no queued client.
         assert!(Client::from_source("127.0.0.3", server.port()).is_served(), "{mode:?}");
-        wait_until("only the first source waits", || (waiting_at(&server) == 1).then_some(()));
+        wait_until("only the client of the first source is queued", || {
+            (queued_at(&server) == 1).then_some(())
+        });
     }
 }
 
@@ -167,8 +173,8 @@ fn a_drain_serves_every_delayed_client() {
     for mode in MODES {
         let mut server = start(&["--rate-per-source", "1/h:1", "--rate-per-prefix", "1000/s"], mode);
         let mut clients = connect(&server, "127.0.0.2", 50);
-        serve_one_of(&mut clients);
-        wait_until("they wait", || (waiting_at(&server) == 49).then_some(()));
+        take_served(&mut clients);
+        wait_until("the others are queued", || (queued_at(&server) == 49).then_some(()));
         server.signal(Signal::TERM);
         for mut client in clients {
             client.expect("first").echo("last");
@@ -180,11 +186,11 @@ fn a_drain_serves_every_delayed_client() {
 #[test]
 fn killing_the_delayer_blocks_no_source() {
     let server = start(&["--rate-per-source", "10/s:1"], &[]);
-    let waiting = connect(&server, "127.0.0.2", 5);
-    wait_until("they wait", || (waiting_at(&server) >= 2).then_some(()));
+    let queued = connect(&server, "127.0.0.2", 5);
+    wait_until("clients are queued", || (queued_at(&server) >= 2).then_some(()));
     kill(delayer(&server), Signal::KILL);
     server.log.wait_for("restart", 1);
-    drop(waiting);
+    drop(queued);
     assert!(Client::from_source("127.0.0.2", server.port()).is_served());
     assert!(Client::from_source("127.0.0.3", server.port()).is_served());
 }
@@ -193,14 +199,14 @@ fn killing_the_delayer_blocks_no_source() {
 fn a_delayed_client_that_disconnects_leaves_the_queue() {
     let server = start(&["--rate-per-source", "1/h:1", "--max-delayed", "2", "--delay-timeout", "1h"], &[]);
     let mut clients = connect(&server, "127.0.0.2", 3);
-    serve_one_of(&mut clients);
-    wait_until("they wait", || (waiting_at(&server) >= 2).then_some(()));
+    take_served(&mut clients);
+    wait_until("two clients are queued", || (queued_at(&server) >= 2).then_some(()));
     clients.drain(..).for_each(Client::reset);
-    wait_until("they are gone", || (waiting_at(&server) == 0).then_some(()));
+    wait_until("the queue is empty", || (queued_at(&server) == 0).then_some(()));
 }
 
-/// Has all of them say something, and takes out the one that is answered.
-fn serve_one_of(clients: &mut Vec<Client>) {
+/// Sends a message from each client, and removes the one that receives a reply.
+fn take_served(clients: &mut Vec<Client>) {
     clients.iter_mut().for_each(|client| {
         client.send("first");
     });
@@ -208,16 +214,11 @@ fn serve_one_of(clients: &mut Vec<Client>) {
 }
 
 fn delayer(server: &Server) -> i32 {
-    wait_until("there is a delayer", || Some(server.named(DELAYER).first()?.pid))
+    wait_until("the delayer runs", || Some(server.named(DELAYER).first()?.pid))
 }
 
-/// How many clients the delayer has, beside its three channels.
-fn waiting_at(server: &Server) -> usize {
-    let all = procfs::descriptors(delayer(server));
-    all.iter().filter(|(_, what)| what.starts_with("socket:")).count().saturating_sub(3)
-}
-
-/// How many clients have been refused.
-fn refused(server: &Server) -> u64 {
-    server.log.total_of(REJECT)
+/// The number of clients in the delay queue: the sockets of the delayer without its three channels.
+fn queued_at(server: &Server) -> usize {
+    let descriptors = procfs::descriptors(delayer(server));
+    descriptors.iter().filter(|(_, target)| target.starts_with("socket:")).count().saturating_sub(3)
 }

@@ -1,4 +1,5 @@
-//! Whatever a handler does, no other connection ends or gets a wrong byte, and the log says how it ended.
+//! Faulty handlers: whatever a handler does, no other connection ends or receives a wrong byte, and
+//! the log has the outcome.
 
 use rustix::process::Signal;
 use tine_e2e::names::{outcome, pid};
@@ -8,26 +9,26 @@ fn server() -> Server {
     ServerCommand::program(built("misbehave"), &[]).start()
 }
 
-/// Lets a connection misbehave beside others; returns how the log says that it ended.
-fn ends(server: &Server, what: &str) -> String {
+/// Has a handler misbehave while others serve clients. Returns the outcome of its connection.
+fn outcome_of_fault(server: &Server, fault: &str) -> String {
     let others = EchoClients::start(server.port(), 10);
     let mut bad = server.connect();
-    let peer = bad.stream.local_addr().expect("bound").to_string();
-    bad.send(what);
+    let peer = bad.address();
+    bad.send(fault);
     bad.expect_closed();
-    let how = server.log.wait("its end", |log| {
+    let outcome = server.log.wait("end line of the connection", |log| {
         let end = log.of("end").into_iter().find(|end| end["peer"] == peer.as_str())?;
         Some(outcome(&end).to_owned())
     });
     others.wait_for_exchanges(50);
     others.finish();
-    how
+    outcome
 }
 
 #[test]
 fn a_crashing_handler_ends_no_other_connection_and_its_outcome_is_logged() {
     let server = server();
-    for (what, how) in [
+    for (fault, outcome) in [
         ("P", "panic as asked"),
         ("S", "signal SEGV"),
         ("O", "signal SEGV"),
@@ -35,7 +36,7 @@ fn a_crashing_handler_ends_no_other_connection_and_its_outcome_is_logged() {
         ("X", "exit 7"),
         ("A", "signal ABRT"),
     ] {
-        assert_eq!(ends(&server, what), how);
+        assert_eq!(outcome_of_fault(&server, fault), outcome);
     }
 }
 
@@ -51,7 +52,7 @@ fn a_looping_handler_delays_no_other_connection_and_a_second_signal_ends_it() {
     server.log.wait_for("drain", 1);
     server.signal(Signal::TERM);
     assert!(server.wait().success());
-    assert_eq!(outcome(server.log.of("end").last().expect("ended")), "signal TERM");
+    assert_eq!(outcome(server.log.of("end").last().expect("an end line")), "signal TERM");
     server.wait_until_gone();
 }
 
@@ -62,8 +63,8 @@ fn a_handler_that_closes_its_socket_counts_until_it_ends() {
     client.send("C");
     assert!(client.read_to_end().is_empty());
     let pid = pid(&server.log.wait_for("accept", 1)[0]);
-    assert!(procfs::process(pid).is_some_and(|process| !process.is_zombie()), "it lives on");
-    assert!(server.log.of("end").is_empty(), "and counts");
+    assert!(procfs::is_running(pid));
+    assert!(server.log.of("end").is_empty(), "it counts until its process ends");
     kill(pid, Signal::KILL);
     assert_eq!(outcome(&server.log.wait_for("end", 1)[0]), "signal KILL");
 }
@@ -77,7 +78,7 @@ fn orphans_of_handlers_are_reaped_and_killed_when_the_server_stops() {
     let orphan = wait_until("the orphan is adopted", || {
         procfs::children(server.pid()).into_iter().find(|child| child.name == "sleep")
     });
-    // The server goes on, reaps the orphan when it ends, and ends the one that is left when it stops.
+    // The server reaps an orphan that ends, and kills one that is left when it stops.
     server.connect().send("G").half_close();
     server.log.wait_for("end", 2);
     kill(orphan.pid, Signal::KILL);
@@ -93,9 +94,9 @@ fn handlers_can_start_threads_and_see_the_drain() {
     let server = server();
     let mut threaded = server.connect();
     threaded.send("T").expect("ThreadId(2)");
-    let mut asking = server.connect();
-    asking.send("D").expect("serve");
+    let mut client = server.connect();
+    client.send("D").expect("serve");
     server.signal(Signal::TERM);
     server.log.wait_for("drain", 1);
-    asking.send("D").expect("drain");
+    client.send("D").expect("drain");
 }

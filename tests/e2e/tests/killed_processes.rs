@@ -1,21 +1,21 @@
-//! `kill -9` of anything, while 200 connections talk: what section "What a death costs" of
-//! ARCHITECTURE.md promises.
+//! SIGKILL to each kind of process while 200 connections exchange messages: what ARCHITECTURE.md
+//! ("What a death costs") promises.
 
 use rustix::process::Signal;
 use tine_e2e::names::{outcome, pid};
 use tine_e2e::{EchoClients, Server, kill, wait_until};
 
-const TALKERS: usize = 200;
+const CLIENTS: usize = 200;
 
 #[test]
 fn killing_a_connection_process_ends_no_other_connection() {
     let server = Server::serve(&[]);
-    let others = EchoClients::start(server.port(), TALKERS);
+    let others = EchoClients::start(server.port(), CLIENTS);
     let mut victim = server.connect();
     victim.echo("x");
-    let accepted = server.log.wait_for("accept", TALKERS + 1);
-    let peer = victim.stream.local_addr().expect("bound").to_string();
-    let line = accepted.iter().find(|line| line["peer"] == peer.as_str()).expect("its line");
+    let accepted = server.log.wait_for("accept", CLIENTS + 1);
+    let peer = victim.address();
+    let line = accepted.iter().find(|line| line["peer"] == peer.as_str()).expect("its accept line");
     kill(pid(line), Signal::KILL);
     victim.expect_closed();
     let end = server.log.wait_for("end", 1).remove(0);
@@ -24,33 +24,34 @@ fn killing_a_connection_process_ends_no_other_connection() {
     others.finish();
 }
 
-/// Kills forkers; every connection that they had handed over goes on, counts, and has its end line.
-fn of_forkers(options: &[&str], all: bool) {
-    let limit = TALKERS + 10;
+/// Kills one forker or all. Every connection that they forked continues, counts towards the limit,
+/// and has its end line.
+fn kill_forkers(options: &[&str], all: bool) {
+    let limit = CLIENTS + 10;
     let server = Server::serve(&[options, &["--max-connections", &limit.to_string()]].concat());
-    let others = EchoClients::start(server.port(), TALKERS);
+    let others = EchoClients::start(server.port(), CLIENTS);
     let before = server.forkers();
     let victims = if all { &before[..] } else { &before[..1] };
     victims.iter().for_each(|pid| kill(*pid, Signal::KILL));
-    // Clients who come now are served, too, up to the limit and not beyond it.
+    // New clients are served, up to the limit.
     let mut more: Vec<_> = (0..10).map(|_| server.connect()).collect();
     more.iter_mut().for_each(|client| {
-        client.echo("after the death of a forker");
+        client.echo("after the forker was killed");
     });
     server.log.wait_for("restart", victims.len());
-    wait_until("forkers are back", || {
+    wait_until("the forkers have been restarted", || {
         let now = server.forkers();
         (now.len() == before.len() && !victims.iter().any(|pid| now.contains(pid))).then_some(())
     });
     let accepted = server.log.wait_for("accept", limit);
     assert_eq!(accepted.iter().filter_map(|line| line["count"].as_u64()).max(), Some(limit as u64));
-    let mut beyond = server.connect();
-    beyond.send("beyond the limit");
+    let mut over = server.connect();
+    over.send("over the limit");
     others.wait_for_exchanges(500);
-    assert_eq!(server.log.of("accept").len(), limit, "orphans count");
+    assert_eq!(server.log.of("accept").len(), limit, "connections of killed forkers count");
     more.pop();
-    beyond.expect("beyond the limit");
-    drop(beyond);
+    over.expect("over the limit");
+    drop(over);
     drop(more);
     others.finish();
     let ends = server.log.wait_for("end", limit + 1);
@@ -59,24 +60,24 @@ fn of_forkers(options: &[&str], all: bool) {
 
 #[test]
 fn killing_a_forker_loses_no_connection() {
-    of_forkers(&[], false);
+    kill_forkers(&[], false);
 }
 
 #[test]
 fn killing_every_forker_loses_no_connection() {
-    of_forkers(&[], true);
+    kill_forkers(&[], true);
 }
 
 #[test]
 fn killing_every_forker_loses_no_connection_with_spares() {
-    of_forkers(&["--spares", "8"], true);
+    kill_forkers(&["--spares", "8"], true);
 }
 
 #[test]
 fn killing_the_supervisor_kills_every_process_and_frees_the_port() {
     for (options, forkers_first) in [(&[][..], true), (&[], false), (&["--spares", "8"], true)] {
         let mut server = Server::serve(options);
-        let mut clients: Vec<_> = (0..TALKERS).map(|_| server.connect()).collect();
+        let mut clients: Vec<_> = (0..CLIENTS).map(|_| server.connect()).collect();
         clients.iter_mut().for_each(|client| {
             client.echo("hello");
         });

@@ -1,11 +1,12 @@
-//! The limit for each source address: who has as many is refused, with a text that arrives, and nobody else
-//! waits for it. It is counted right whatever dies, and returns to zero by itself.
+//! The connection limit of a source: clients over it are rejected, other sources are served. The
+//! count survives the death of any process and returns to zero by itself.
 
 use rustix::process::Signal;
 use tine_e2e::names::{CONNECTION, FORKER, REJECT};
-use tine_e2e::{Client, Random, Server, kill, wait_until};
+use tine_e2e::{Client, Random, Server, inject_fault, kill, wait_until};
 
-fn three_each(options: &[&str], program: Option<&[&str]>, text: &str) {
+/// Limits each source to three connections. `text` is what a rejected client receives.
+fn three_per_source(options: &[&str], program: Option<&[&str]>, text: &str) {
     let options = [&["--max-connections-per-source", "3"], options].concat();
     let server = match program {
         Some(program) => Server::program(&options, program),
@@ -17,69 +18,69 @@ fn three_each(options: &[&str], program: Option<&[&str]>, text: &str) {
         client.echo("served");
     });
     for _ in 0..20 {
-        let mut refused = Client::from_source("127.0.0.2", port);
-        refused.send(vec![b'x'; 1000]);
-        assert_eq!(refused.read_to_end(), text.as_bytes());
+        let mut rejected = Client::from_source("127.0.0.2", port);
+        rejected.send(vec![b'x'; 1000]);
+        assert_eq!(rejected.read_to_end(), text.as_bytes());
     }
-    // Others are served as ever.
+    // Another source is served up to its own limit.
     let mut second: Vec<Client> = (0..3).map(|_| Client::from_source("127.0.0.3", port)).collect();
     second.iter_mut().for_each(|client| {
-        client.echo("served, too");
+        client.echo("served");
     });
     assert_eq!(Client::from_source("127.0.0.3", port).read_to_end(), text.as_bytes());
-    let refusals = server.log.wait_for(REJECT, 10);
-    assert!(refusals.iter().all(|line| line["reason"] == "source"), "{refusals:?}");
-    // Orphans of dead forkers count.
+    let rejected = server.log.wait_for(REJECT, 10);
+    assert!(rejected.iter().all(|line| line["reason"] == "source"), "{rejected:?}");
+    // Connections of killed forkers count.
     for forker in server.forkers() {
         kill(forker, Signal::KILL);
     }
     server.log.wait_for("restart", server.forkers().len());
     assert_eq!(Client::from_source("127.0.0.2", port).read_to_end(), text.as_bytes());
-    // One leaves, one may come.
-    first.pop().expect("three").finish();
+    // When a connection ends, the next client is served.
+    first.pop().expect("three clients").finish();
     server.log.wait_for("end", 1);
-    Client::from_source("127.0.0.2", port).echo("in its place").finish();
+    Client::from_source("127.0.0.2", port).echo("served").finish();
     drop(first);
     drop(second);
     server.log.wait_for("end", 7);
     let mut again: Vec<Client> = (0..3).map(|_| Client::from_source("127.0.0.2", port)).collect();
     again.iter_mut().for_each(|client| {
-        client.echo("all over again");
+        client.echo("served again");
     });
 }
 
 #[test]
 fn a_source_at_its_connection_limit_is_rejected_and_others_are_served() {
-    three_each(&[], None, "");
+    three_per_source(&[], None, "");
 }
 
 #[test]
 fn a_source_at_its_connection_limit_receives_the_reject_text() {
-    three_each(&["--when-full", "reject=too many of you\\n"], None, "too many of you\n");
+    three_per_source(&["--when-full", "reject=too many of you\\n"], None, "too many of you\n");
 }
 
 #[test]
 fn the_connection_limit_of_a_source_holds_for_programs() {
-    three_each(&[], Some(&["cat"]), "");
+    three_per_source(&[], Some(&["cat"]), "");
 }
 
 #[test]
 fn the_connection_limit_of_a_source_holds_with_spares() {
-    three_each(&["--spares", "4"], None, "");
+    three_per_source(&["--spares", "4"], None, "");
 }
 
-/// A refused client knows that it is before the forker that refused it goes on; its place must be free by then.
+/// A client sees that it is rejected before the forker continues. Its slot must be free by then.
 #[test]
 fn a_rejected_client_no_longer_counts_once_it_is_closed() {
     let server = Server::serve(&["--max-connections-per-source", "1"]);
-    let tamper = |forker| tine_e2e::inject_fault(forker, "sendmsg:delay_exit=500000:when=1");
-    let _tracers: Vec<_> = server.forkers().into_iter().map(tamper).collect();
+    let delay = |forker| inject_fault(forker, "sendmsg:delay_exit=500000:when=1");
+    let _faults: Vec<_> = server.forkers().into_iter().map(delay).collect();
     let mut served = server.connect();
     served.echo("served");
-    assert!(server.connect().read_to_end().is_empty(), "the second is refused");
+    assert!(server.connect().read_to_end().is_empty(), "the second client is rejected");
     served.finish();
     server.log.wait_for("end", 1);
-    server.connect().echo("in its place");
+    server.connect().echo("served");
 }
 
 #[test]
@@ -88,17 +89,14 @@ fn consecutive_connections_of_a_source_are_never_rejected() {
     for number in 0..200 {
         let mut client = server.connect();
         client.echo(format!("{number}")).finish();
-        // The server closes last: when it has, it has begun to end.
-        wait_until("its process has gone", || {
-            let ended = server.log.of("end").len();
-            (ended > number).then_some(())
-        });
+        server.log.wait_for("end", number + 1);
     }
     assert!(server.log.of(REJECT).is_empty());
 }
 
-/// Clients come, leave, reset and are killed, and forkers die, in an order that looks random and is the same each time.
-/// Afterwards each source has exactly its places again, and its prefix has.
+/// Clients connect, close and reset, and connections and forkers are killed, in a pseudo-random
+/// order. Afterwards each source and each prefix can have exactly as many connections as at the
+/// start.
 #[test]
 fn connection_counts_of_sources_return_to_zero_after_any_mix_of_ends() {
     for options in [&[][..], &["--spares", "4"], &["--when-limited", "delay", "--delay-timeout", "100ms"]] {
@@ -117,7 +115,7 @@ fn connection_counts_of_sources_return_to_zero_after_any_mix_of_ends() {
                 _ => {
                     let name = if step % 50 == 0 { FORKER } else { CONNECTION };
                     if let Some(process) = server.named(name).first() {
-                        // It may have ended by itself.
+                        // It may have ended meanwhile.
                         let pid = rustix::process::Pid::from_raw(process.pid).expect("a process id");
                         let _ = rustix::process::kill_process(pid, Signal::KILL);
                     }
@@ -125,19 +123,19 @@ fn connection_counts_of_sources_return_to_zero_after_any_mix_of_ends() {
             }
         }
         drop(clients);
-        wait_until("all have ended", || {
+        wait_until("every connection has ended", || {
             (server.named(CONNECTION).is_empty() && server.forkers().len() == 2).then_some(())
         });
         for prefix in ["127.0.0", "127.1.0"] {
             let mut full: Vec<Client> = Vec::new();
-            for (source, places) in [(2, 3), (3, 2), (4, 0)] {
-                for place in 0..4 {
+            for (source, served) in [(2, 3), (3, 2), (4, 0)] {
+                for number in 0..4 {
                     let mut client = Client::from_source(&format!("{prefix}.{source}"), server.port());
-                    if place < places {
-                        client.echo("a place");
+                    if number < served {
+                        client.echo("served");
                         full.push(client);
                     } else {
-                        assert_eq!(client.read_to_end(), b"", "{prefix}.{source} {place} {options:?}");
+                        assert_eq!(client.read_to_end(), b"", "{prefix}.{source} {number} {options:?}");
                     }
                 }
             }

@@ -1,9 +1,10 @@
-//! The limit on connections: who comes then waits, or is refused with a text that arrives.
+//! `--max-connections`: clients over the limit wait in the backlog or are rejected with a text.
 
 use tine_e2e::names::{REJECT, total};
 use tine_e2e::{Client, EchoClients, Server};
 
-fn three(options: &[&str]) -> (Server, Vec<Client>) {
+/// Starts a server with three slots and takes all of them.
+fn three_served(options: &[&str]) -> (Server, Vec<Client>) {
     let server = Server::serve(&[&["--max-connections", "3"], options].concat());
     let mut served: Vec<Client> = (0..3).map(|_| server.connect()).collect();
     served.iter_mut().for_each(|client| {
@@ -13,8 +14,8 @@ fn three(options: &[&str]) -> (Server, Vec<Client>) {
     (server, served)
 }
 
-fn the_fourth_waits(options: &[&str]) {
-    let (server, mut served) = three(options);
+fn fourth_client_waits(options: &[&str]) {
+    let (server, mut served) = three_served(options);
     let mut fourth = server.connect();
     fourth.send("fourth");
     for turn in 0..20 {
@@ -22,7 +23,7 @@ fn the_fourth_waits(options: &[&str]) {
             client.echo(format!("turn {turn}"));
         });
     }
-    assert_eq!(server.log.of("accept").len(), 3, "not accepted while three are served");
+    assert_eq!(server.log.of("accept").len(), 3, "a client over the limit is not accepted");
     drop(served.pop());
     fourth.expect("fourth");
     let accepted = server.log.wait_for("accept", 4);
@@ -31,44 +32,45 @@ fn the_fourth_waits(options: &[&str]) {
 
 #[test]
 fn a_client_over_the_limit_waits_until_a_connection_ends() {
-    the_fourth_waits(&[]);
+    fourth_client_waits(&[]);
 }
 
 #[test]
 fn a_client_over_the_limit_waits_until_a_connection_ends_with_one_forker() {
-    the_fourth_waits(&["--forkers", "1"]);
+    fourth_client_waits(&["--forkers", "1"]);
 }
 
 #[test]
 fn a_client_over_the_limit_waits_until_a_connection_ends_with_spares() {
-    the_fourth_waits(&["--spares", "4"]);
+    fourth_client_waits(&["--spares", "4"]);
 }
 
-fn the_fourth_is_refused(options: &[&str]) {
-    let (server, mut served) = three(&[&["--when-full", r"reject=full, come again\r\n"], options].concat());
+fn fourth_client_is_rejected(options: &[&str]) {
+    let (server, mut served) =
+        three_served(&[&["--when-full", r"reject=full, come again\r\n"], options].concat());
     for sends in [0, 64 * 1024] {
         let mut fourth = server.connect();
         fourth.send(vec![b'x'; sends]);
         assert_eq!(fourth.read_to_end(), b"full, come again\r\n");
     }
-    let refused = server.log.wait_for(REJECT, 2);
-    assert_eq!(refused[0]["reason"], "full");
+    let rejected = server.log.wait_for(REJECT, 2);
+    assert_eq!(rejected[0]["reason"], "full");
     served.iter_mut().for_each(|client| {
         client.echo("still served");
     });
     drop(served.pop());
     server.log.wait_for("end", 1);
-    server.connect().echo("room again");
+    server.connect().echo("served");
 }
 
 #[test]
 fn a_rejected_client_receives_the_text_and_the_end_of_the_stream() {
-    the_fourth_is_refused(&[]);
+    fourth_client_is_rejected(&[]);
 }
 
 #[test]
 fn a_rejected_client_receives_the_text_and_the_end_of_the_stream_with_spares() {
-    the_fourth_is_refused(&["--spares", "4"]);
+    fourth_client_is_rejected(&["--spares", "4"]);
 }
 
 #[test]
@@ -76,7 +78,7 @@ fn two_hundred_rejected_clients_do_not_delay_the_served_ones() {
     let server = Server::serve(&["--max-connections", "3", "--when-full", "reject=no"]);
     let served = EchoClients::start(server.port(), 3);
     let port = server.port();
-    let refused: Vec<_> = (0..200)
+    let rejected: Vec<_> = (0..200)
         .map(|_| {
             std::thread::spawn(move || {
                 let mut client = Client::connect(port);
@@ -86,14 +88,14 @@ fn two_hundred_rejected_clients_do_not_delay_the_served_ones() {
         })
         .collect();
     served.wait_for_exchanges(100);
-    refused.into_iter().for_each(|one| one.join().expect("refused politely"));
+    rejected.into_iter().for_each(|client| client.join().expect("a rejected client"));
     served.finish();
-    // A flood is summed up.
-    let told = server.log.wait("the sum of refusals", |log| {
+    // At most ten lines a second; summary lines count the others.
+    let lines = server.log.wait("total of 200 rejected clients", |log| {
         let lines = log.of(REJECT);
         (total(&lines) == 200).then_some(lines.len())
     });
-    assert!(told < 100, "{told} lines");
+    assert!(lines < 100, "{lines} lines");
 }
 
 #[test]

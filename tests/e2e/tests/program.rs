@@ -1,4 +1,5 @@
-//! A program for each connection: what it has, what it is told, and how it ends.
+//! A program for each connection: what it starts with, its environment, its standard error, its
+//! end.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
@@ -6,13 +7,11 @@ use std::process::Command;
 
 use rustix::process::Signal;
 use tine_e2e::names::{outcome, pid, suppressed};
-use tine_e2e::{Server, ServerCommand, kill, procfs, run, tine, wait_until};
+use tine_e2e::{Folder, Server, ServerCommand, kill, procfs, run, tine, wait_until};
 
-/// What a program answers to a client that says nothing more.
-fn answer(options: &[&str], program: &[&str]) -> String {
-    let server = Server::program(options, program);
-    let bytes = server.connect().finish();
-    String::from_utf8(bytes).expect("text")
+/// What a program sends to a client that only shuts its sending side down.
+fn output(options: &[&str], program: &[&str]) -> String {
+    Server::program(options, program).connect().half_close().read_text()
 }
 
 fn sh(script: &str) -> [&str; 3] {
@@ -32,15 +31,14 @@ fn a_program_reads_and_writes_the_socket_itself() {
         }
         let ends = server.log.wait_for("end", 20);
         assert!(ends.iter().all(|end| outcome(end) == "exit 0" && end.get("in").is_none()), "{ends:?}");
-        let zombies = || procfs::zombies(server.pid());
-        wait_until("all are reaped", || (zombies() == 0).then_some(()));
+        wait_until("every process is reaped", || (procfs::zombies(server.pid()) == 0).then_some(()));
     }
 }
 
 #[test]
 fn a_program_has_only_its_own_descriptors_default_signals_and_its_own_group() {
     for options in [&[][..], &["--spares", "2"]] {
-        // Whoever started the server ignores and blocks, and leaves a descriptor open.
+        // The server is started with signals ignored and a descriptor open.
         let script = "trap '' PIPE HUP USR1; exec 7</dev/zero; exec \"$@\"";
         let mut start = ServerCommand::wrapped(["sh", "-c", script, "sh"], options);
         start.command().args(["--", "cat"]);
@@ -48,7 +46,7 @@ fn a_program_has_only_its_own_descriptors_default_signals_and_its_own_group() {
         let mut client = server.connect();
         client.echo("x");
         let pid = pid(&server.log.wait_for("accept", 1)[0]);
-        wait_until("it executes", || (procfs::process(pid)?.name == "cat").then_some(()));
+        wait_until("the program is executed", || (procfs::process(pid)?.name == "cat").then_some(()));
         let descriptors = procfs::descriptors(pid);
         let numbers: Vec<i32> = descriptors.iter().map(|(number, _)| *number).collect();
         assert_eq!(numbers, [0, 1, 2], "{descriptors:?}");
@@ -56,15 +54,11 @@ fn a_program_has_only_its_own_descriptors_default_signals_and_its_own_group() {
             descriptors[0].1.starts_with("socket:") && descriptors[0].1 == descriptors[1].1,
             "{descriptors:?}"
         );
-        for key in ["SigBlk", "SigIgn", "SigCgt"] {
-            let set = u64::from_str_radix(&procfs::status(pid, key), 16).expect("a set");
-            // The C library keeps 32 and 33 to itself.
-            assert_eq!(set & !(3 << 31), 0, "{key}");
-        }
+        procfs::assert_default_signals(pid);
         assert_eq!(procfs::limit(pid, "Max core file size"), ("0".into(), "0".into()));
-        let process = procfs::process(pid).expect("it lives");
+        let process = procfs::process(pid).expect("the program runs");
         assert_eq!((process.parent, process.group), (server.pid(), pid));
-        // It goes with the server, whatever becomes of forkers.
+        // It is killed with the supervisor, even when its forker is already dead.
         server.forkers().into_iter().for_each(|forker| kill(forker, Signal::KILL));
         client.echo("still");
         server.signal(Signal::KILL);
@@ -84,18 +78,18 @@ fn the_environment_of_a_program_describes_the_connection() {
         .args(["--", "env"]);
     let server = start.start();
     let mut client = server.connect();
-    let local = client.stream.local_addr().expect("bound");
-    let text = String::from_utf8(client.finish()).expect("text");
+    let address = client.stream.local_addr().expect("a bound socket");
+    let text = client.half_close().read_text();
     let variables: BTreeMap<&str, &str> = text.lines().filter_map(|line| line.split_once('=')).collect();
-    let (port, ours) = (local.port().to_string(), server.port().to_string());
+    let (peer_port, server_port) = (address.port().to_string(), server.port().to_string());
     for (name, value) in [
         ("PROTO", "TCP"),
         ("TCPLOCALIP", "127.0.0.1"),
-        ("TCPLOCALPORT", &ours),
+        ("TCPLOCALPORT", &server_port),
         ("TCPREMOTEIP", "127.0.0.1"),
-        ("TCPREMOTEPORT", &port),
+        ("TCPREMOTEPORT", &peer_port),
         ("REMOTE_ADDR", "127.0.0.1"),
-        ("REMOTE_PORT", &port),
+        ("REMOTE_PORT", &peer_port),
         ("TINE_CONNECTION", "1"),
         ("OWN", "two words"),
         ("TERM", "dumb"),
@@ -110,7 +104,7 @@ fn the_environment_of_a_program_describes_the_connection() {
 
 #[test]
 fn a_cleared_environment_holds_the_configured_and_the_connections_variables() {
-    let text = answer(&["--clear-env", "--env", "PATH", "--env", "A=1"], &["/usr/bin/env"]);
+    let text = output(&["--clear-env", "--env", "PATH", "--env", "A=1"], &["/usr/bin/env"]);
     let names: Vec<&str> = text.lines().filter_map(|line| Some(line.split_once('=')?.0)).collect();
     let connection =
         ["PROTO", "TCPLOCALIP", "TCPLOCALPORT", "TCPREMOTEIP", "TCPREMOTEPORT", "REMOTE_ADDR", "REMOTE_PORT"];
@@ -125,7 +119,7 @@ fn a_program_starts_with_the_configured_directory_umask_nice_value_and_limits() 
         let limits = ["--limit-fsize", "1M", "--limit-cpu", "10s"];
         // sh counts blocks of 512 bytes.
         let expected = "/usr/share\n0027\n3\n50\n60\n2048\n10\n";
-        assert_eq!(answer(&[options, &more, &limits].concat(), &script), expected);
+        assert_eq!(output(&[options, &more, &limits].concat(), &script), expected);
     }
 }
 
@@ -141,20 +135,20 @@ fn programs_start_with_the_open_files_limit_that_the_server_was_given() {
 #[test]
 fn standard_error_goes_to_the_client_the_server_or_nowhere() {
     let script = sh("echo to the client; echo to standard error >&2");
-    assert_eq!(answer(&["--stderr", "client"], &script), "to the client\nto standard error\n");
-    for (where_to, lines) in [("null", 0), ("server", 1)] {
-        let mut server = Server::program(&["--stderr", where_to], &script);
+    assert_eq!(output(&["--stderr", "client"], &script), "to the client\nto standard error\n");
+    for (target, lines) in [("null", 0), ("server", 1)] {
+        let mut server = Server::program(&["--stderr", target], &script);
         assert_eq!(server.connect().finish(), b"to the client\n");
         server.signal(Signal::TERM);
         server.wait();
-        let said = server.log.lines().iter().filter(|line| *line == "to standard error").count();
-        assert_eq!(said, lines);
+        let count = server.log.lines().iter().filter(|line| *line == "to standard error").count();
+        assert_eq!(count, lines);
     }
 }
 
 #[test]
 fn standard_error_lines_appear_in_the_log_with_the_connection_id() {
-    let script = "echo \"$TINE_CONNECTION says\" >&2; printf 'no \\033[31mnewline' >&2; echo out";
+    let script = "echo \"first line of $TINE_CONNECTION\" >&2; printf 'no \\033[31mnewline' >&2; echo out";
     for options in [&["--stderr", "log"][..], &["--stderr", "log", "--spares", "2"]] {
         let mut server = Server::program(options, &sh(script));
         for _ in 0..10 {
@@ -162,12 +156,12 @@ fn standard_error_lines_appear_in_the_log_with_the_connection_id() {
         }
         let lines = server.log.wait_for("stderr", 20);
         for id in 1..=10u64 {
-            let of_it: Vec<&str> = lines
+            let texts: Vec<&str> = lines
                 .iter()
                 .filter(|line| line["id"] == id)
                 .filter_map(|line| line["text"].as_str())
                 .collect();
-            assert_eq!(of_it, [format!("{id} says"), "no \u{1b}[31mnewline".into()]);
+            assert_eq!(texts, [format!("first line of {id}"), "no \u{1b}[31mnewline".into()]);
         }
         server.signal(Signal::TERM);
         assert_eq!(server.wait().code(), Some(0));
@@ -188,22 +182,21 @@ fn a_flood_on_standard_error_delays_no_connection_and_is_summarised_in_the_log()
     loud.finish();
     other.finish();
     server.log.wait_for("end", 2);
-    // A flood is summed up.
-    server
-        .log
-        .wait("a sum", |log| log.of("stderr").iter().any(|line| suppressed(line) > Some(0)).then_some(()));
+    server.log.wait("summary line", |log| {
+        log.of("stderr").iter().any(|line| suppressed(line) > Some(0)).then_some(())
+    });
 }
 
 #[test]
 fn a_programs_arguments_pass_through_no_shell() {
-    assert_eq!(answer(&[], &["printf", "%s|", "a b", "", "$HOME", "*"]), "a b||$HOME|*|");
+    assert_eq!(output(&[], &["printf", "%s|", "a b", "", "$HOME", "*"]), "a b||$HOME|*|");
 }
 
 #[test]
 fn a_program_runs_with_the_configured_user_and_groups() {
-    assert_eq!(answer(&["--user", "nobody"], &sh("id -un; id -Gn | wc -w")), "nobody\n1\n");
+    assert_eq!(output(&["--user", "nobody"], &sh("id -un; id -Gn | wc -w")), "nobody\n1\n");
     let groups = |groups: &str| {
-        answer(&["--user", "nobody", "--group", "daemon", "--supplementary-groups", groups], &sh("id -Gn"))
+        output(&["--user", "nobody", "--group", "daemon", "--supplementary-groups", groups], &sh("id -Gn"))
     };
     assert_eq!(groups("adm,60"), "daemon adm games\n");
     assert_eq!(groups("none"), "daemon\n");
@@ -211,7 +204,7 @@ fn a_program_runs_with_the_configured_user_and_groups() {
 
 #[test]
 fn a_programs_exit_code_or_signal_is_logged() {
-    for (script, how) in [
+    for (script, expected) in [
         ("exit 0", "exit 0"),
         ("exit 111", "exit 111"),
         ("kill -SEGV $$", "signal SEGV"),
@@ -219,18 +212,16 @@ fn a_programs_exit_code_or_signal_is_logged() {
     ] {
         let server = Server::program(&[], &sh(script));
         server.connect().half_close().expect_closed();
-        assert_eq!(outcome(&server.log.wait_for("end", 1)[0]), how);
+        assert_eq!(outcome(&server.log.wait_for("end", 1)[0]), expected);
     }
 }
 
 #[test]
 fn a_program_that_cannot_be_executed_keeps_the_server_from_starting() {
-    let folder = std::env::temp_dir().join(format!("tine-program-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).expect("a folder");
+    let folder = Folder::new("program-errors");
     let file = |name: &str, mode: u32, text: &str| {
-        let path = folder.join(name);
-        std::fs::write(&path, text).expect("a file");
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("ours");
+        let path = folder.write(name, text);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("our file");
         path.display().to_string()
     };
     for (program, part) in [
@@ -239,7 +230,7 @@ fn a_program_that_cannot_be_executed_keeps_the_server_from_starting() {
         (file("plain", 0o644, "#!/bin/sh\n"), "permission denied"),
         (file("text", 0o755, "echo\n"), "#!/bin/sh"),
         (file("lost", 0o755, "#!/no/such/interpreter\n"), "/no/such/interpreter"),
-        (folder.display().to_string(), "no file"),
+        (folder.path(""), "no file"),
     ] {
         let (code, out, err) = run(Command::new(tine()).args(["serve", "127.0.0.1:0", "--", &program]));
         assert_eq!((code, out.as_str(), err.lines().count()), (100, "", 1), "{err}");
@@ -258,34 +249,33 @@ fn a_program_that_cannot_be_executed_keeps_the_server_from_starting() {
         assert_eq!((code, err.lines().count()), (100, 1), "{err}");
         assert!(err.contains(part), "{err}");
     }
-    std::fs::remove_dir_all(&folder).expect("ours");
 }
 
 #[test]
 fn a_program_that_disappears_fails_one_connection_with_one_log_line() {
     for options in [&[][..], &["--spares", "2"]] {
-        let path = std::env::temp_dir().join(format!("tine-gone-{}", std::process::id()));
+        let folder = Folder::new("program-removed");
         let write = || {
-            std::fs::write(&path, "#!/bin/sh\necho here\n").expect("a file");
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("ours");
+            let path = folder.write("program", "#!/bin/sh\necho here\n");
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("our file");
+            path
         };
-        write();
+        let path = write();
         let server = Server::program(options, &[&path.display().to_string()]);
         assert_eq!(server.connect().read_to_end(), b"here\n");
-        std::fs::remove_file(&path).expect("there");
+        std::fs::remove_file(&path).expect("the program exists");
         server.connect().expect_closed();
         write();
         assert_eq!(server.connect().read_to_end(), b"here\n");
         let ends = server.log.wait_for("end", 3);
         let failed: Vec<_> = ends.iter().filter(|end| outcome(end) != "exit 0").collect();
         assert_eq!(failed.len(), 1, "{ends:?}");
-        let how = outcome(failed[0]);
+        let outcome = outcome(failed[0]);
         assert!(
-            how.starts_with("error cannot execute /") && how.ends_with("no such file or directory"),
-            "{how}"
+            outcome.starts_with("error cannot execute /") && outcome.ends_with("no such file or directory"),
+            "{outcome}"
         );
         assert!(server.log.of("restart").is_empty());
-        std::fs::remove_file(&path).expect("there");
     }
 }
 
@@ -295,7 +285,7 @@ fn the_environment_names_a_unix_client_by_its_process_and_user_ids() {
     let mut start = ServerCommand::serve(["--env", "TCPREMOTEIP=mine"]);
     start.command().arg(format!("unix:{}", path.display())).args(["--", "env"]);
     let server = start.start();
-    let mut client = std::os::unix::net::UnixStream::connect(&path).expect("listens");
+    let mut client = std::os::unix::net::UnixStream::connect(&path).expect("a listening socket");
     let mut text = String::new();
     std::io::Read::read_to_string(&mut client, &mut text).expect("text");
     let pid = format!("UNIXREMOTEPID={}", std::process::id());
@@ -314,16 +304,17 @@ fn four_thousand_programs_leak_no_descriptor_or_process() {
         let processes = [vec![server.pid()], server.forkers()].concat();
         processes.into_iter().map(|pid| procfs::descriptors(pid).len()).collect()
     };
-    // Ready is said before everything is in its place: a supervisor that has reaped somebody is past that, and a forker that
-    // waits.
+    // The server is ready before every descriptor is open. A supervisor that has reaped a program
+    // and a forker that waits have opened all of theirs.
     tine_e2e::Client::connect(port).expect_closed();
-    let is_waiting = |pid: i32| procfs::descriptors(pid).iter().any(|(_, what)| what.contains("eventpoll"));
+    let is_waiting =
+        |pid: i32| procfs::descriptors(pid).iter().any(|(_, target)| target.contains("eventpoll"));
     let only_forkers = || {
         let forkers = server.forkers();
         (procfs::children(server.pid()).len() == forkers.len() && forkers.into_iter().all(is_waiting))
             .then_some(())
     };
-    wait_until("the first is reaped, and the forkers wait", only_forkers);
+    wait_until("the first program is reaped and the forkers wait", only_forkers);
     let before = descriptors();
     let threads: Vec<_> = (0..4)
         .map(|_| {
@@ -334,10 +325,10 @@ fn four_thousand_programs_leak_no_descriptor_or_process() {
             })
         })
         .collect();
-    threads.into_iter().for_each(|thread| thread.join().expect("served"));
+    threads.into_iter().for_each(|thread| thread.join().expect("closed connections"));
     wait_until("only forkers are left", only_forkers);
-    // The last one's descriptor is closed just after it has been reaped.
-    wait_until("there are no more descriptors than before", || {
+    // The pidfd of the last program is closed just after it is reaped.
+    wait_until("no process has more descriptors than before", || {
         descriptors().iter().zip(&before).all(|(now, before)| now <= before).then_some(())
     });
 }

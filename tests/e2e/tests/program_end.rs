@@ -1,5 +1,6 @@
-//! The end of a connection with a program: a half-close gets its whole answer; a client that has really gone
-//! ends the program and all its descendants; and what a program leaves behind is treated as asked.
+//! The end of a connection with a program: a client that half-closes receives the whole reply; a
+//! client that disconnects ends the program and its descendants; `--kill-mode` decides about
+//! descendants of a program that ends by itself.
 
 use std::time::{Duration, Instant};
 
@@ -7,24 +8,24 @@ use rustix::process::Signal;
 use tine_e2e::names::{FORKER, outcome};
 use tine_e2e::{Server, kill, procfs, run, wait_until};
 
-/// A program in the shell. It names the sleepers that it starts by an odd number of seconds.
+/// Serves a shell script.
 fn shell(options: &[&str], script: &str) -> Server {
     Server::program(options, &["sh", "-c", script])
 }
 
-/// The living processes of a server with this name.
-fn living(server: &Server, name: &str) -> Vec<procfs::Process> {
-    server.processes().into_iter().filter(|one| one.name == name && !one.is_zombie()).collect()
+/// The number of running sleep(1) processes of a server.
+fn sleepers(server: &Server) -> usize {
+    server.processes().iter().filter(|process| process.name == "sleep" && !process.is_zombie()).count()
 }
 
 #[test]
 fn a_client_that_half_closes_receives_the_whole_reply() {
-    // A program that reads to the end, takes its time, and then answers.
+    // The program reads to the end, waits, and then replies.
     let server = shell(&[], "text=$(cat); sleep 2.5; printf '%s' \"$text\"; head -c 1000000 /dev/zero");
     let mut client = server.connect();
     client.send("question").half_close();
-    let answer = client.read_to_end();
-    assert_eq!((answer.len(), &answer[..8]), (1_000_008, &b"question"[..]));
+    let reply = client.read_to_end();
+    assert_eq!((reply.len(), &reply[..8]), (1_000_008, &b"question"[..]));
     assert_eq!(outcome(&server.log.wait_for("end", 1)[0]), "exit 0");
 }
 
@@ -39,26 +40,23 @@ fn a_program_that_exits_after_its_last_write_loses_no_byte() {
 
 #[test]
 fn a_reset_ends_the_program_and_all_its_descendants_after_five_seconds() {
-    // One child in the group, one in a session of its own, one whose parent has ended; and one that
-    // does not mind TERM.
+    // One child in the process group, one in a session of its own, one whose parent has ended, and
+    // one that ignores TERM.
     let server = shell(
         &[],
         "sleep 1001 & setsid sleep 1002 & (setsid sleep 1003 &) ; sh -c 'trap \"\" TERM; sleep 1004; sleep 1005' & wait",
     );
     let mut other = server.connect();
     let client = server.connect();
-    wait_until("the sleepers sleep", || (living(&server, "sleep").len() == 8).then_some(()));
+    wait_until("every descendant runs", || (sleepers(&server) == 8).then_some(()));
     client.reset();
-    let gone = Instant::now();
+    let disconnected = Instant::now();
     let end = server.log.wait_for("end", 1).remove(0);
     assert_eq!(outcome(&end), "client gone", "{end}");
-    let took = gone.elapsed();
+    let took = disconnected.elapsed();
     assert!(took > Duration::from_secs(5) && took < Duration::from_secs(12), "{took:?}");
-    assert_eq!(living(&server, "sleep").len(), 4, "the other's");
-    // Nobody else notices.
-    other.stream.set_read_timeout(Some(Duration::from_millis(50))).expect("set");
-    let still = std::io::Read::read(&mut other.stream, &mut [0]).expect_err("nothing comes");
-    assert_eq!(still.kind(), std::io::ErrorKind::WouldBlock);
+    assert_eq!(sleepers(&server), 4, "those of the other connection");
+    other.expect_silence(Duration::from_millis(50));
 }
 
 #[test]
@@ -66,15 +64,15 @@ fn a_program_that_ends_soon_after_a_reset_gets_no_signal() {
     let server = shell(&[], "sleep 3; echo done >&2; exit 5");
     server.connect().reset();
     assert_eq!(outcome(&server.log.wait_for("end", 1)[0]), "exit 5");
-    server.log.wait("its last words", |log| log.lines().iter().any(|line| line == "done").then_some(()));
+    server.log.wait_for_line("line of the program", |line| line == "done");
 }
 
 #[test]
 fn a_program_that_closes_its_connection_gets_no_signal() {
-    // Longer than grace and all.
+    // It runs longer than the time until a signal after a disconnect.
     let server = shell(&[], "exec 0<&- 1<&-; sleep 8; exit 6");
     let mut client = server.connect();
-    assert!(client.read_to_end().is_empty(), "the end of the stream comes when the program closes it");
+    assert!(client.read_to_end().is_empty(), "the program closes the stream");
     drop(client);
     assert_eq!(outcome(&server.log.wait_for("end", 1)[0]), "exit 6");
 }
@@ -82,14 +80,14 @@ fn a_program_that_closes_its_connection_gets_no_signal() {
 #[test]
 fn kill_mode_decides_which_descendants_outlive_their_program() {
     let script = "sleep 1001 & setsid sleep 1002 & setsid sh -c 'sleep 1003; true' & sleep 0.3; exit 4";
-    for (mode, left) in [("process", 3), ("group", 2), ("all", 0)] {
+    for (mode, survivors) in [("process", 3), ("group", 2), ("all", 0)] {
         let mut server = shell(&["--kill-mode", mode], script);
         let mut client = server.connect();
         client.half_close();
         let end = server.log.wait_for("end", 1).remove(0);
         assert_eq!(outcome(&end), "exit 4");
-        assert_eq!(living(&server, "sleep").len(), left, "{mode}");
-        // A stop takes the rest along.
+        assert_eq!(sleepers(&server), survivors, "{mode}");
+        // The survivors are killed when the server stops.
         server.signal(Signal::TERM);
         assert_eq!(server.wait().code(), Some(0));
         server.wait_until_gone();
@@ -100,11 +98,11 @@ fn kill_mode_decides_which_descendants_outlive_their_program() {
 fn descendants_that_ignore_term_are_killed_and_hold_the_slot_until_then() {
     let script = "trap '' TERM; sleep 1001 & sleep 0.3; exit 4";
     let server = shell(&["--kill-mode", "group", "--max-connections", "1"], script);
-    let begun = Instant::now();
+    let start = Instant::now();
     server.connect().half_close();
     server.connect().half_close();
     server.log.wait_for("end", 1);
-    let took = begun.elapsed();
+    let took = start.elapsed();
     assert!(took > Duration::from_secs(2) && took < Duration::from_secs(5), "{took:?}");
     let accepted = server.log.wait_for("accept", 2);
     assert_eq!(accepted[1]["count"], 1);
@@ -112,7 +110,7 @@ fn descendants_that_ignore_term_are_killed_and_hold_the_slot_until_then() {
 
 #[test]
 fn orphans_of_programs_are_reaped() {
-    // Descendants that end after their parent did.
+    // A descendant that ends after its parent.
     let server = shell(&[], "(sleep 0.2 &) ; exit 0");
     for _ in 0..50 {
         server.connect().half_close();

@@ -1,4 +1,5 @@
-//! How often a source may come, and how many a prefix may have: counted right whoever accepts, and whatever dies.
+//! Rate limits of sources and prefixes, and the connection limit of a prefix. They hold over all
+//! forkers and survive the death of any process.
 
 use std::process::Stdio;
 
@@ -7,7 +8,7 @@ use tine_e2e::load::{command, load};
 use tine_e2e::names::REJECT;
 use tine_e2e::{Client, Server, kill, network, wait_until};
 
-/// How many of so many clients of a source are served.
+/// Connects this number of clients from a source; returns how many are served.
 fn served(server: &Server, source: &str, clients: usize) -> usize {
     (0..clients).filter(|_| Client::from_source(source, server.port()).is_served()).count()
 }
@@ -15,22 +16,18 @@ fn served(server: &Server, source: &str, clients: usize) -> usize {
 #[test]
 fn a_source_is_served_its_burst_and_no_more() {
     for options in [&[][..], &["--spares", "4"], &["--spares", "4", "--reuse", "100"], &["--forkers", "4"]] {
-        // So slow that nothing is refilled meanwhile.
+        // The bucket refills one token in 12 minutes.
         let server = Server::serve(&[&["--rate-per-source", "5/h"], options].concat());
         assert_eq!(served(&server, "127.0.0.2", 20), 5, "{options:?}");
-        // Others have buckets of their own.
+        // Each source has its own bucket.
         assert_eq!(served(&server, "127.0.0.3", 20), 5, "{options:?}");
-        let refused = server.log.wait_for(REJECT, 10);
-        assert!(refused.iter().all(|event| event["reason"] == "rate"), "{refused:?}");
+        let rejected = server.log.wait_for(REJECT, 10);
+        assert!(rejected.iter().all(|event| event["reason"] == "rate"), "{rejected:?}");
         for forker in server.forkers() {
             kill(forker, Signal::KILL);
         }
         server.log.wait_for("restart", 1);
-        assert_eq!(
-            served(&server, "127.0.0.2", 5),
-            0,
-            "what has come is known to those who come after: {options:?}"
-        );
+        assert_eq!(served(&server, "127.0.0.2", 5), 0, "buckets survive their forkers: {options:?}");
     }
 }
 
@@ -38,7 +35,9 @@ fn a_source_is_served_its_burst_and_no_more() {
 fn a_bucket_refills() {
     let server = Server::serve(&["--rate-per-source", "20/s:2"]);
     assert!(served(&server, "127.0.0.2", 2) == 2);
-    wait_until("it fills", || Client::from_source("127.0.0.2", server.port()).is_served().then_some(()));
+    wait_until("the bucket has refilled", || {
+        Client::from_source("127.0.0.2", server.port()).is_served().then_some(())
+    });
 }
 
 #[test]
@@ -46,10 +45,10 @@ fn sources_of_a_prefix_share_its_bucket() {
     let server = Server::serve(&["--rate-per-prefix", "6/h", "--rate-per-source", "4/h"]);
     let port = server.port();
     assert_eq!(served(&server, "127.1.1.1", 10), 4);
-    // Whoever was beyond its own bucket took nothing from the one that it shares.
+    // Clients rejected by the bucket of their source take no token of their prefix.
     assert_eq!(served(&server, "127.1.1.2", 10), 2);
     assert!(!Client::from_source("127.1.1.3", port).is_served());
-    assert_eq!(served(&server, "127.1.2.1", 10), 4, "a neighbour's neighbourhood");
+    assert_eq!(served(&server, "127.1.2.1", 10), 4, "another prefix");
 }
 
 #[test]
@@ -130,16 +129,16 @@ fn other_sources_are_served_during_a_flood_from_one() {
         "10s",
     ];
     let mut flood = command(&words);
-    let flood = flood.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it starts");
+    let flood = flood.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("tine load starts");
     server.log.wait_for(REJECT, 10);
     for _ in 0..20 {
         assert!(Client::from_source("127.9.9.10", server.port()).is_served());
         std::thread::park_timeout(std::time::Duration::from_millis(60));
     }
-    let output = flood.wait_with_output().expect("it ends");
+    let output = flood.wait_with_output().expect("our child");
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("a report");
     let states = &report["summary"]["states"];
-    // Its own share: a full bucket, and what flowed in meanwhile.
-    let ok = states["ok"].as_u64().expect("some");
+    // The flood is served a full bucket and the tokens of two seconds.
+    let ok = states["ok"].as_u64().expect("served clients");
     assert!((20..=200).contains(&ok), "{states}");
 }

@@ -1,4 +1,4 @@
-//! The recipes of docs/operating.md, with the real programs and their real clients.
+//! The recipes of docs/operating.md, with the real programs and clients.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -26,7 +26,7 @@ fn git_daemon_serves_twenty_parallel_clones_and_pushes() {
     let (origin, first) = (folder.path("origin.git"), folder.path("first"));
     succeeds(git("/").args(["init", "-q", "--bare", &origin]));
     succeeds(git("/").args(["init", "-q", "-b", "main", &first]));
-    // Half a megabyte that does not shrink.
+    // Half a megabyte that does not compress.
     let noise: Vec<u8> = (0..500_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
     std::fs::write(format!("{first}/noise"), &noise).expect("a file");
     succeeds(git(&first).args(["add", "noise"]));
@@ -60,7 +60,7 @@ fn git_daemon_serves_twenty_parallel_clones_and_pushes() {
     assert!(ends.iter().all(|end| outcome(end) == "exit 0"), "{ends:?}");
 }
 
-/// Every file below a folder, with its bytes.
+/// Every file below a directory, with its contents.
 fn tree(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     for entry in std::fs::read_dir(folder).expect("a folder").flatten() {

@@ -1,4 +1,4 @@
-//! Signals interrupt nothing that matters, and nothing inherited from whoever started the server does.
+//! Signals lose no connection, and inherited dispositions and masks have no effect.
 
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -18,7 +18,7 @@ fn stopping_and_continuing_every_process_loses_no_connection() {
             for process in &processes {
                 kill(process.pid, Signal::STOP);
             }
-            // Clients come while nobody runs, and have sent when everybody wakes.
+            // Clients connect and send while every process is stopped.
             let mut new: Vec<_> = (0..5).map(|_| server.connect()).collect();
             new.iter_mut().for_each(|client| {
                 client.send(format!("round {round}"));
@@ -42,7 +42,7 @@ fn stopping_and_continuing_every_process_loses_no_connection() {
 
 #[test]
 fn a_server_started_with_every_signal_ignored_and_blocked_serves_and_drains() {
-    // A shell ignores what it is told to, and python can block.
+    // Python can block signals; a shell can only ignore them.
     let block = "import os, signal, sys; signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65)); \
                  [signal.signal(s, signal.SIG_IGN) for s in range(1, 65) if s not in (9, 19, 32, 33)]; \
                  os.execvp(sys.argv[1], sys.argv[1:])";
@@ -69,15 +69,15 @@ fn hup_and_usr2_end_no_connection() {
 
 #[test]
 fn ctrl_c_starts_the_drain_and_reaches_no_connection() {
-    // What a terminal does: SIGINT to the whole foreground group, here the server's own.
+    // A terminal sends SIGINT to its foreground process group, here that of the server.
     let mut start = ServerCommand::serve(["--drain-timeout", "20s"]);
     start.command().process_group(0);
     let mut server = start.start();
     let mut client = server.connect();
     client.echo("x");
     server.log.wait_for("accept", 1);
-    let done = Command::new("kill").args(["-INT", "--", &format!("-{}", server.pid())]).status();
-    assert!(done.expect("kill runs").success());
+    let status = Command::new("kill").args(["-INT", "--", &format!("-{}", server.pid())]).status();
+    assert!(status.expect("kill is installed").success());
     server.log.wait_for("drain", 1);
     client.echo("still served").finish();
     assert_eq!(server.wait().code(), Some(0));

@@ -6,17 +6,19 @@ use std::process::{Command, Stdio};
 
 use tine_e2e::Client;
 
-/// Runs a program with these descriptors from 3 on, and LISTEN_PID its own id, as a manager does.
+/// Executes a program with these descriptors from 3 on and its own id in LISTEN_PID, as a service
+/// manager does. Arguments: the number of descriptors, the descriptors, the command.
 const PASS: &str = "import os, sys; n = int(sys.argv[1]); \
     [os.dup2(int(f), 3 + i) for i, f in enumerate(sys.argv[2:2 + n])]; \
     os.environ['LISTEN_PID'] = str(os.getpid()); os.execvp(sys.argv[2 + n], sys.argv[2 + n:])";
 
-fn listening(blocking: bool) -> (std::net::TcpListener, String, u16) {
+/// A listener that a child inherits, its descriptor as text, and its port.
+fn inheritable_listener(blocking: bool) -> (std::net::TcpListener, String, u16) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.set_nonblocking(!blocking).expect("set");
-    rustix::io::fcntl_setfd(&listener, rustix::io::FdFlags::empty()).expect("set");
+    listener.set_nonblocking(!blocking).expect("a socket option");
+    rustix::io::fcntl_setfd(&listener, rustix::io::FdFlags::empty()).expect("an open descriptor");
     let number = listener.as_raw_fd().to_string();
-    let port = listener.local_addr().expect("bound").port();
+    let port = listener.local_addr().expect("a bound socket").port();
     (listener, number, port)
 }
 
@@ -25,35 +27,35 @@ fn inherited_listeners_are_served_and_left_unchanged() {
     for (blocking, options) in
         [(true, &[][..]), (false, &[]), (false, &["--spares", "3"]), (true, &["--spares", "3"])]
     {
-        let (listener, number, port) = listening(blocking);
-        let (_other, other_number, other_port) = listening(blocking);
+        let (listener, number, port) = inheritable_listener(blocking);
+        let (_other, other_number, other_port) = inheritable_listener(blocking);
         let mut command = Command::new("python3");
         command.args(["-c", PASS, "2", &number, &other_number]).arg(tine_e2e::tine());
         command.args(["serve", "-1", "--log", "json"]).args(options);
         command.env("LISTEN_FDS", "2").env("LISTEN_FDNAMES", "web:more").stdout(Stdio::piped());
-        let mut server = command.stderr(Stdio::piped()).spawn().expect("starts");
+        let mut server = command.stderr(Stdio::piped()).spawn().expect("python starts");
         let log = tine_e2e::Log::from_pipe(server.stderr.take().expect("piped"));
         let mut lines = BufReader::new(server.stdout.take().expect("piped")).lines();
-        let mut printed = || lines.next().expect("a line").expect("text").parse::<u16>().expect("a port");
-        assert_eq!([printed(), printed()], [port, other_port]);
+        let mut next_port = || lines.next().expect("a line").expect("text").parse::<u16>().expect("a port");
+        assert_eq!([next_port(), next_port()], [port, other_port]);
         for round in 0..20 {
             Client::connect(port).echo(format!("round {round}")).finish();
             Client::connect(other_port).echo(format!("round {round}")).finish();
         }
-        // Nothing was changed for those who share it.
-        let flags = rustix::fs::fcntl_getfl(&listener).expect("flags");
+        // Other processes share the listener, so its flags may not change.
+        let flags = rustix::fs::fcntl_getfl(&listener).expect("an open descriptor");
         assert_eq!(flags.contains(rustix::fs::OFlags::NONBLOCK), !blocking);
         assert!(log.of("listen")[0]["address"].as_str().expect("text").ends_with("(web)"));
         assert_eq!(log.of("warning").len(), usize::from(blocking && !options.is_empty()));
-        let pid = i32::try_from(server.id()).expect("an id");
+        let pid = i32::try_from(server.id()).expect("a process id");
         tine_e2e::kill(pid, rustix::process::Signal::TERM);
-        assert!(server.wait().expect("ends").success());
+        assert!(server.wait().expect("our child").success());
     }
 }
 
 #[test]
 fn an_inherited_listener_and_an_address_are_an_error() {
-    let (_listener, number, _) = listening(true);
+    let (_listener, number, _) = inheritable_listener(true);
     let mut command = Command::new("python3");
     command.args(["-c", PASS, "1", &number]).arg(tine_e2e::tine()).args(["serve", "127.0.0.1:0"]);
     let (code, _, err) = tine_e2e::run(command.env("LISTEN_FDS", "1"));
@@ -65,10 +67,10 @@ fn an_inherited_listener_and_an_address_are_an_error() {
 fn listeners_passed_to_another_process_are_ignored() {
     let mut command = Command::new(tine_e2e::tine());
     command.args(["serve", "-1", "127.0.0.1:0"]).env("LISTEN_FDS", "1").env("LISTEN_PID", "1");
-    let mut server = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("starts");
+    let mut server = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("tine starts");
     let mut line = String::new();
     BufReader::new(server.stdout.take().expect("piped")).read_line(&mut line).expect("a line");
     Client::connect(line.trim().parse().expect("a port")).echo("x");
-    server.kill().expect("killed");
-    server.wait().expect("ended");
+    server.kill().expect("our child");
+    server.wait().expect("our child");
 }

@@ -1,4 +1,5 @@
-//! Spares and pools: who waits, who serves, and how often.
+//! Spares (`--spares`) accept one client each; workers (`--reuse`) serve several, one after the
+//! other.
 
 use std::collections::BTreeSet;
 
@@ -6,37 +7,38 @@ use rustix::process::Signal;
 use tine_e2e::names::{SPARE, WORKER, outcome, pid};
 use tine_e2e::{Server, kill, wait_until};
 
+/// The process ids in the end lines of this number of connections.
 fn pids(server: &Server, connections: usize) -> Vec<u64> {
     let lines = server.log.wait_for("end", connections);
-    lines.iter().map(|line| line["pid"].as_u64().expect("an id")).collect()
+    lines.iter().map(|line| line["pid"].as_u64().expect("a process id")).collect()
 }
 
-fn spares(server: &Server, number: usize) {
-    wait_until("spares wait", || (server.named(SPARE).len() == number).then_some(()));
+fn wait_for_spares(server: &Server, number: usize) {
+    wait_until("the spares wait", || (server.named(SPARE).len() == number).then_some(()));
 }
 
 #[test]
 fn a_spare_serves_one_connection_and_is_replaced() {
     let server = Server::serve(&["--spares", "6"]);
-    spares(&server, 6);
+    wait_for_spares(&server, 6);
     for number in 0..50 {
         server.connect().echo(format!("{number}")).finish();
     }
     let pids = pids(&server, 50);
-    assert_eq!(pids.iter().collect::<BTreeSet<_>>().len(), 50, "a fresh process each");
-    wait_until("refilled", || (server.named(SPARE).len() >= 4).then_some(()));
+    assert_eq!(pids.iter().collect::<BTreeSet<_>>().len(), 50, "a process for each connection");
+    wait_until("new spares wait", || (server.named(SPARE).len() >= 4).then_some(()));
     assert!(server.named(SPARE).len() <= 6);
 }
 
 #[test]
 fn a_killed_spare_is_replaced_and_no_client_is_lost() {
     let server = Server::serve(&["--spares", "4"]);
-    spares(&server, 4);
+    wait_for_spares(&server, 4);
     for _ in 0..5 {
         let killed: Vec<i32> = server.named(SPARE).iter().map(|spare| spare.pid).collect();
         killed.iter().for_each(|pid| kill(*pid, Signal::KILL));
-        server.connect().echo("served all the same").finish();
-        wait_until("others wait", || {
+        server.connect().echo("served").finish();
+        wait_until("new spares wait", || {
             let now = server.named(SPARE);
             (now.len() >= 3 && !now.iter().any(|spare| killed.contains(&spare.pid))).then_some(())
         });
@@ -47,7 +49,7 @@ fn a_killed_spare_is_replaced_and_no_client_is_lost() {
 #[test]
 fn spares_count_towards_the_connection_limit() {
     let server = Server::serve(&["--spares", "50", "--max-connections", "5"]);
-    spares(&server, 5);
+    wait_for_spares(&server, 5);
     let mut clients: Vec<_> = (0..5).map(|_| server.connect()).collect();
     clients.iter_mut().for_each(|client| {
         client.echo("x");
@@ -58,7 +60,7 @@ fn spares_count_towards_the_connection_limit() {
 #[test]
 fn workers_serve_several_connections_each_with_its_accept_and_end_line() {
     let server = Server::serve(&["--spares", "2", "--reuse", "10", "--forkers", "1"]);
-    wait_until("workers wait", || (server.named(WORKER).len() == 2).then_some(()));
+    wait_until("the workers wait", || (server.named(WORKER).len() == 2).then_some(()));
     for number in 0..100 {
         server.connect().echo(format!("{number}")).finish();
     }
@@ -81,16 +83,16 @@ fn killing_a_worker_ends_its_connection_only() {
     }
     let mut victim = server.connect();
     victim.echo("x");
-    // Two workers write: whose line is the last is not said.
-    let peer = victim.stream.local_addr().expect("bound").to_string();
-    let of_the_victim = |event: &str| {
+    // Two workers write to the log, in any order.
+    let peer = victim.address();
+    let line_of_victim = |event: &str| {
         let mut lines = server.log.wait_for(event, 6).into_iter();
-        lines.find(|line| line["peer"] == peer.as_str()).expect("a line of its own")
+        lines.find(|line| line["peer"] == peer.as_str()).expect("a line of the victim")
     };
-    let line = of_the_victim("accept");
+    let line = line_of_victim("accept");
     kill(pid(&line), Signal::KILL);
     victim.expect_closed();
-    let end = of_the_victim("end");
+    let end = line_of_victim("end");
     assert_eq!((&end["id"], outcome(&end)), (&line["id"], "signal KILL"));
-    server.connect().echo("others serve");
+    server.connect().echo("served");
 }

@@ -1,4 +1,5 @@
-//! Starting: quick whatever the limits are; and what cannot start says so in one line and leaves nothing.
+//! Starting a server: it is fast whatever the limits are, and an error is one line that leaves
+//! nothing behind.
 
 use std::net::TcpListener;
 use std::process::Command;
@@ -7,9 +8,9 @@ use tine_e2e::{ServerCommand, network, procfs, run, tine};
 
 #[test]
 fn a_huge_open_files_limit_does_not_slow_the_start() {
-    // As much as the kernel allows at all; where the privilege for that is missing, the hard limit.
-    let most = std::fs::read_to_string("/proc/sys/fs/nr_open").expect("a limit").trim().to_owned();
-    let own = procfs::limit(i32::try_from(std::process::id()).expect("an id"), "Max open files").1;
+    // The kernel's own maximum; the hard limit where raising it is not permitted.
+    let most = std::fs::read_to_string("/proc/sys/fs/nr_open").expect("/proc is mounted").trim().to_owned();
+    let own = procfs::limit(i32::try_from(std::process::id()).expect("a process id"), "Max open files").1;
     let allowed = |limit: &str| {
         run(Command::new("prlimit").args([&format!("--nofile={limit}:{limit}"), "true"])).0 == 0
     };
@@ -22,8 +23,9 @@ fn a_huge_open_files_limit_does_not_slow_the_start() {
     assert!(ticks < 10, "{ticks} ticks of 10 ms");
 }
 
-/// Runs `tine serve` with these words; it must refuse, with this code, in one line that has these parts.
-fn refuses(mut command: Command, code: i32, parts: &[&str]) {
+/// Asserts that a command fails with this exit code and one line of error that contains these
+/// parts.
+fn fails(mut command: Command, code: i32, parts: &[&str]) {
     let (exit, out, err) = run(&mut command);
     assert_eq!(exit, code, "{command:?}: {err}");
     assert_eq!((out.as_str(), err.lines().count()), ("", 1), "{err}");
@@ -40,10 +42,10 @@ fn serve(words: &[&str]) -> Command {
 
 #[test]
 fn startup_errors_say_what_failed_why_and_the_next_move() {
-    // Some name no address, and it is not to matter who has 9999.
+    // Some cases use the default port, which another process may use.
     network::own();
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let taken = taken.local_addr().expect("bound").to_string();
+    let taken = taken.local_addr().expect("a bound socket").to_string();
     for (words, code, parts) in [
         (
             &[taken.as_str()][..],
@@ -58,7 +60,7 @@ fn startup_errors_say_what_failed_why_and_the_next_move() {
         (&["no-such-host.invalid:80"], 111, &["cannot resolve 'no-such-host.invalid'", "/etc/hosts"]),
         (&["--no-such-option"], 100, &["--no-such-option", "--help"]),
         (&["--max-connections", "0"], 100, &["--max-connections", "1"]),
-        (&["--drain-timeout", "wait_until"], 100, &["--drain-timeout", "500ms"]),
+        (&["--drain-timeout", "soon"], 100, &["--drain-timeout", "500ms"]),
         (&["--when-full", "shrug"], 100, &["--when-full", "reject=TEXT"]),
         (&["--user", "no-such-user"], 100, &["no user 'no-such-user'", "getent passwd"]),
         (
@@ -72,20 +74,20 @@ fn startup_errors_say_what_failed_why_and_the_next_move() {
         (&["--ready-fd", "77", "127.0.0.1:0"], 100, &["77", "--ready-fd"]),
         (&["-v", "-q"], 100, &["--quiet"]),
     ] {
-        refuses(serve(words), code, parts);
+        fails(serve(words), code, parts);
     }
 }
 
 #[test]
 fn a_failed_start_removes_its_unix_socket() {
     let path = std::env::temp_dir().join(format!("tine-start-{}.socket", std::process::id()));
-    refuses(serve(&[&format!("unix:{}", path.display()), "192.0.2.1:0"]), 111, &["192.0.2.1:0"]);
+    fails(serve(&[&format!("unix:{}", path.display()), "192.0.2.1:0"]), 111, &["192.0.2.1:0"]);
     assert!(!path.exists());
 }
 
 #[test]
 fn a_privileged_port_is_denied_to_an_ordinary_user_with_advice() {
-    // Port 80 in a network namespace of its own is free, and privileged.
+    // In a network namespace of its own, port 80 is free and privileged.
     let mut command = Command::new("unshare");
     command.args([
         "--net",
@@ -101,15 +103,15 @@ fn a_privileged_port_is_denied_to_an_ordinary_user_with_advice() {
         "--",
     ]);
     let public = std::env::temp_dir().join(format!("tine-start-{}", std::process::id()));
-    std::fs::copy(tine(), &public).expect("copied");
+    std::fs::copy(tine(), &public).expect("a copy");
     command.arg(&public).args(["serve", "0.0.0.0:80"]);
-    refuses(command, 111, &["0.0.0.0:80", "permission denied", "1024"]);
-    std::fs::remove_file(&public).expect("removed");
+    fails(command, 111, &["0.0.0.0:80", "permission denied", "1024"]);
+    std::fs::remove_file(&public).expect("our file");
 }
 
 #[test]
 fn without_ipv6_a_bare_port_listens_on_every_ipv4_address() {
-    // The first socket is refused as a kernel without IPv6 does (strace(1), tampering).
+    // The first socket(2) fails as in a kernel without IPv6.
     let tine = tine();
     let server = ServerCommand::program(
         "strace",
@@ -118,7 +120,7 @@ fn without_ipv6_a_bare_port_listens_on_every_ipv4_address() {
             "-o/dev/null",
             "-etrace=socket",
             "-einject=socket:error=EAFNOSUPPORT:when=1",
-            tine.to_str().expect("UTF-8"),
+            tine.to_str().expect("a path in UTF-8"),
             "serve",
             "--log=json",
             "-1",

@@ -1,4 +1,5 @@
-//! Programs behind a terminal: those that want one, and those that keep their output back without one.
+//! `--pty` and `--line-buffered`: programs that need a terminal, and programs that buffer their
+//! output without one.
 
 use tine_e2e::names::{outcome, pid};
 use tine_e2e::{Server, procfs, wait_until};
@@ -31,18 +32,18 @@ fn the_relaying_process_holds_no_descriptor_of_the_server() {
         let mut client = server.connect();
         client.echo("x\n");
         let relay = pid(&server.log.wait_for("accept", 1)[0]);
-        let relay = procfs::process(relay).expect("it lives");
+        let relay = procfs::process(relay).expect("the relaying process runs");
         assert!(relay.name.starts_with("tine: conn"), "{}", relay.name);
         let descriptors = procfs::descriptors(relay.pid);
-        // Its standard three, the client, the terminal, the program's end.
-        let sockets = descriptors.iter().filter(|(_, what)| what.starts_with("socket:")).count();
+        // The three standard ones, the client, the terminal, the pidfd of the program.
+        let sockets = descriptors.iter().filter(|(_, target)| target.starts_with("socket:")).count();
         assert_eq!((descriptors.len(), sockets), (6, 1), "{descriptors:?}");
     }
 }
 
 #[test]
 fn line_buffered_output_arrives_line_by_line() {
-    // Without --line-buffered, perl would keep both lines back until it ends.
+    // Without --line-buffered, perl writes both lines only when it ends.
     let script = "while (<STDIN>) { print \"$.: $_\" }";
     let server = Server::program(&["--line-buffered"], &["perl", "-e", script]);
     let mut client = server.connect();
@@ -55,9 +56,9 @@ fn line_buffered_output_arrives_line_by_line() {
 fn pty_and_line_buffered_output_arrives_complete() {
     for option in ["--pty", "--line-buffered"] {
         let server = Server::program(&[option], &["seq", "1", "300000"]);
-        let answer = server.connect().read_to_end();
+        let received = server.connect().read_to_end();
         let expected: String = (1..=300_000).map(|number| format!("{number}\n")).collect();
-        assert!(answer == expected.as_bytes(), "{option}: {} of {} bytes", answer.len(), expected.len());
+        assert!(received == expected.as_bytes(), "{option}: {} of {} bytes", received.len(), expected.len());
     }
 }
 
@@ -75,7 +76,7 @@ fn a_disconnect_leaves_no_process_behind_a_pty() {
     server.connect().reset();
     let end = server.log.wait_for("end", 1).remove(0);
     assert!(["client gone", "timeout lifetime", "reset"].contains(&outcome(&end)), "{end}");
-    wait_until("the sleeper has gone", || {
+    wait_until("the program has ended", || {
         server.named("sleep").iter().all(|one| one.is_zombie()).then_some(())
     });
 }
