@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod cgroup;
 pub mod client;
 pub mod echo_clients;
 pub mod fault_injection;

@@ -3,10 +3,10 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
+use tine_e2e::cgroup::{DelegatedCgroup, cgroups_in};
 use tine_e2e::names::{CGROUP_CLEANER, outcome};
 use tine_e2e::{Folder, Server, ServerCommand, kill, procfs, run, tine, wait_until};
 
@@ -14,87 +14,9 @@ use tine_e2e::{Folder, Server, ServerCommand, kill, procfs, run, tine, wait_unti
 /// it.
 const START_DAEMON: &str = "(env -i /usr/bin/setsid -f sleep 1009 >/dev/null 2>&1 </dev/null)";
 
-/// A cgroup of a test, as it would be delegated to a server. Dropping it kills what is left in it.
-struct DelegatedCgroup {
-    path: PathBuf,
-    mounted: Option<Folder>,
-}
-
-impl DelegatedCgroup {
-    fn new(name: &str) -> DelegatedCgroup {
-        let mounts = fs::read_to_string("/proc/self/mounts").expect("/proc is mounted");
-        let existing = mounts.lines().find_map(|line| {
-            let fields: Vec<&str> = line.split(' ').collect();
-            (fields.get(2) == Some(&"cgroup2")).then(|| PathBuf::from(fields[1]))
-        });
-        // In a container, the hierarchy may be read-only.
-        let writable = existing.filter(|mount| fs::create_dir(mount.join("tine-probe")).is_ok());
-        let (mount, mounted) = match writable {
-            Some(mount) => (mount, None),
-            None => {
-                let folder = Folder::new(&format!("cgroup-{name}"));
-                let done = Command::new("mount").args(["-t", "cgroup2", "none"]).arg(&folder.0).status();
-                assert!(done.is_ok_and(|done| done.success()), "no cgroup v2 hierarchy can be mounted");
-                (folder.0.clone(), Some(folder))
-            }
-        };
-        let _ = fs::remove_dir(mount.join("tine-probe"));
-        let path = mount.join(format!("tine-{name}-{}", std::process::id()));
-        fs::create_dir(&path).expect("a cgroup");
-        DelegatedCgroup { path, mounted }
-    }
-
-    fn shell(&self, options: &[&str], script: &str) -> Server {
-        self.program(options, &["sh", "-c", script])
-    }
-
-    fn program(&self, options: &[&str], program: &[&str]) -> Server {
-        let path = self.path.to_str().expect("a path in UTF-8");
-        Server::program(&[options, &["--cgroup", path]].concat(), program)
-    }
-
-    /// The processes in it and in the cgroups below it.
-    fn members(&self) -> BTreeSet<i32> {
-        members(&self.path)
-    }
-
-    /// The number of daemons in it that programs have left behind.
-    fn daemons(&self) -> usize {
-        self.members().into_iter().filter_map(procfs::process).filter(|one| one.name == "sleep").count()
-    }
-}
-
 fn stop(mut server: Server) {
     server.signal(Signal::TERM);
     assert_eq!(server.wait().code(), Some(0));
-}
-
-/// The cgroups directly below a cgroup.
-fn cgroups_in(of: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(of).into_iter().flatten().flatten();
-    entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
-}
-
-fn members(of: &Path) -> BTreeSet<i32> {
-    let own = fs::read_to_string(of.join("cgroup.procs")).unwrap_or_default();
-    let below = cgroups_in(of);
-    own.lines().filter_map(|pid| pid.parse().ok()).chain(below.iter().flat_map(|one| members(one))).collect()
-}
-
-fn remove(path: &Path) {
-    cgroups_in(path).iter().for_each(|below| remove(below));
-    let _ = fs::remove_dir(path);
-}
-
-impl Drop for DelegatedCgroup {
-    fn drop(&mut self) {
-        let _ = fs::write(self.path.join("cgroup.kill"), "1");
-        wait_until("the cgroup is empty", || self.members().is_empty().then_some(()));
-        remove(&self.path);
-        if let Some(folder) = &self.mounted {
-            let _ = Command::new("umount").arg(&folder.0).status();
-        }
-    }
 }
 
 #[test]
