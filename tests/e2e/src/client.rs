@@ -109,6 +109,22 @@ impl Client {
         String::from_utf8(self.read_to_end()).expect("text in UTF-8")
     }
 
+    /// Receives a line, and returns it without its newline.
+    ///
+    /// # Panics
+    /// If the stream ends or is reset within the line, or the line is no text in UTF-8.
+    pub fn read_line(&mut self) -> String {
+        let mut line = Vec::new();
+        let mut byte = [0];
+        loop {
+            self.stream.read_exact(&mut byte).expect("a line");
+            if byte == *b"\n" {
+                return String::from_utf8(line).expect("text in UTF-8");
+            }
+            line.push(byte[0]);
+        }
+    }
+
     /// Shuts the sending side down and receives up to the end of the stream: a complete exchange.
     ///
     /// # Panics

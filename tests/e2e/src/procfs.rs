@@ -1,5 +1,6 @@
 //! What the kernel shows of processes in `/proc` (proc(5)).
 
+use std::collections::HashSet;
 use std::fs;
 
 /// A process at the time of reading.
@@ -161,4 +162,71 @@ pub fn proportional_memory(pid: i32) -> u64 {
 #[must_use]
 pub fn anonymous_memory(pid: i32) -> u64 {
     memory(pid, &["Anonymous:"])
+}
+
+/// A mapping of a process's address space, from `/proc/PID/maps`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mapping {
+    /// The address of its first byte.
+    pub start: u64,
+    /// The address after its last byte.
+    pub end: u64,
+    /// Permissions such as `rw-s`.
+    pub permissions: String,
+    /// What is mapped, which tells shared mappings apart: the number of its inode and its name.
+    pub object: String,
+}
+
+impl Mapping {
+    /// Whether the process can write it and others see what it writes.
+    #[must_use]
+    pub fn is_shared_and_writable(&self) -> bool {
+        self.permissions.starts_with("rw") && self.permissions.ends_with('s')
+    }
+}
+
+/// The address space of a process.
+#[must_use]
+pub fn mappings(pid: i32) -> Vec<Mapping> {
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
+    let mapping = |line: &str| {
+        let mut fields = line.split_whitespace();
+        let (start, end) = fields.next()?.split_once('-')?;
+        let permissions = fields.next()?.to_owned();
+        Some(Mapping {
+            start: u64::from_str_radix(start, 16).ok()?,
+            end: u64::from_str_radix(end, 16).ok()?,
+            permissions,
+            object: fields.skip(2).collect::<Vec<_>>().join(" "),
+        })
+    };
+    maps.lines().filter_map(mapping).collect()
+}
+
+/// A TCP socket over IPv4 in `/proc/net/tcp`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TcpSocket {
+    /// Whether it is a listener.
+    pub is_listener: bool,
+    /// The port at the other end; 0 for a listener.
+    pub peer_port: u16,
+}
+
+/// The TCP sockets over IPv4 of this network namespace that a process has open. A process that has
+/// one in several descriptors has it once here.
+///
+/// # Panics
+/// If `/proc` is not mounted.
+#[must_use]
+pub fn tcp_sockets(pid: i32) -> Vec<TcpSocket> {
+    const LISTEN: &str = "0A";
+    let targets: HashSet<String> = descriptors(pid).into_iter().map(|(_, target)| target).collect();
+    let table = fs::read_to_string("/proc/net/tcp").expect("/proc is mounted");
+    let socket = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let peer_port = u16::from_str_radix(fields.get(2)?.split_once(':')?.1, 16).ok()?;
+        let is_open = targets.contains(&format!("socket:[{}]", fields.get(9)?));
+        is_open.then_some(TcpSocket { is_listener: fields[3] == LISTEN, peer_port })
+    };
+    table.lines().skip(1).filter_map(socket).collect()
 }
