@@ -1,4 +1,4 @@
-//! Many services of one configuration, in one tree of processes.
+//! Several services of one configuration file, under one master.
 
 use std::io::Read;
 use std::net::TcpStream;
@@ -6,47 +6,46 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use rustix::process::Signal;
-use tine_e2e::{Client, Folder, Server, Start, kill, network, procfs, soon, tine};
+use tine_e2e::names::outcome;
+use tine_e2e::{Client, Folder, Server, ServerCommand, kill, network, procfs, tine, wait_until};
 
-/// Serves a configuration, whose ports are printed; the first is the server's.
+/// Serves a configuration. `Server::port` is the port of its first service.
 fn serve(folder: &Folder, text: &str) -> Server {
     let file = folder.write("tine.toml", text);
-    start(&["serve", "--config", file.to_str().expect("UTF-8"), "--log", "json", "-1"]).start()
+    start(&["serve", "--config", file.to_str().expect("a path in UTF-8"), "--log", "json", "-1"]).start()
 }
 
-fn start(options: &[&str]) -> Start {
-    Start::program(tine(), options)
+fn start(options: &[&str]) -> ServerCommand {
+    ServerCommand::program(tine(), options)
 }
 
 fn run(words: &[&str], file: &PathBuf) -> Output {
-    Command::new(tine()).args(words).arg(file).output().expect("it runs")
+    Command::new(tine()).args(words).arg(file).output().expect("tine starts")
 }
 
-fn said(output: &Output) -> String {
+fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// The port that a service listens on, by its line in the log.
+/// The port of a service, from its line in the log.
 fn port(server: &Server, service: &str) -> u16 {
-    server.log.wait("the line of the address", |log| {
+    server.log.wait("listen line of the service", |log| {
         let line = log.of("listen").into_iter().find(|line| line["service"] == service)?;
         line["address"].as_str()?.rsplit_once(':')?.1.parse().ok()
     })
 }
 
-/// The supervisor of a service.
+/// The process id of a service's supervisor.
 fn supervisor(server: &Server, service: &str) -> i32 {
     let name = format!("tine: {service}");
-    soon("the supervisor is there", || {
+    wait_until("the supervisor runs", || {
         procfs::children(server.pid()).into_iter().find(|child| child.name == name).map(|child| child.pid)
     })
 }
 
-fn answer(port: u16, text: &str) -> String {
-    let mut client = Client::connect(port);
-    client.send(text.as_bytes());
-    client.half_close();
-    String::from_utf8(client.rest()).expect("UTF-8")
+/// The reply to a client that sends this text and shuts its sending side down.
+fn reply(port: u16, text: &str) -> String {
+    Client::connect(port).send(text).half_close().read_text()
 }
 
 const TWO: &str = "[defaults]\nmax-connections = 5\n\
@@ -54,16 +53,17 @@ const TWO: &str = "[defaults]\nmax-connections = 5\n\
     [services.upper]\nlisten = '127.0.0.1:0'\nprogram = ['sh', '-c', 'tr a-z A-Z; echo $TINE_SERVICE $TINE_CONNECTION']\n";
 
 #[test]
-fn services_serve_beside_each_other_and_stop_together() {
+fn several_services_serve_and_stop_together() {
     let folder = Folder::new("two");
     let mut server = serve(&folder, TWO);
     assert_eq!(server.port(), port(&server, "echo"), "the ports are printed in the order of the file");
-    assert_eq!(answer(port(&server, "echo"), "hello"), "hello");
-    assert_eq!(answer(port(&server, "upper"), "hello"), "HELLOupper 1\n");
+    assert_eq!(reply(port(&server, "echo"), "hello"), "hello");
+    assert_eq!(reply(port(&server, "upper"), "hello"), "HELLOupper 1\n");
     for service in ["echo", "upper"] {
-        let end =
-            server.log.wait("the end", |log| log.of("end").into_iter().find(|end| end["service"] == service));
-        assert_eq!((&end["id"], &end["outcome"]), (&1.into(), &"exit 0".into()));
+        let end = server.log.wait("end line of the service", |log| {
+            log.of("end").into_iter().find(|end| end["service"] == service)
+        });
+        assert_eq!((end["id"].as_u64(), outcome(&end)), (Some(1), "exit 0"));
     }
     let accept = &server.log.of("accept")[0];
     assert_eq!(accept["limit"], 5);
@@ -71,7 +71,7 @@ fn services_serve_beside_each_other_and_stop_together() {
     assert_eq!(server.wait().code(), Some(0));
     let stops: Vec<_> = server.log.of("stop").iter().map(|stop| stop["service"].clone()).collect();
     assert_eq!(stops.len(), 3, "{stops:?}");
-    assert!(stops[2].is_null(), "the last line is the whole server's");
+    assert!(stops[2].is_null(), "the last line is that of the master");
     server.wait_until_gone();
 }
 
@@ -88,13 +88,13 @@ fn a_drain_lets_the_clients_of_every_service_finish() {
         client.send(b"late");
         client.half_close();
     }
-    assert_eq!(echo.rest(), b"late");
-    assert!(upper.rest().starts_with(b"LATE"));
+    assert_eq!(echo.read_to_end(), b"late");
+    assert!(upper.read_to_end().starts_with(b"LATE"));
     assert_eq!(server.wait().code(), Some(0));
 }
 
 #[test]
-fn a_second_signal_reaches_every_service() {
+fn a_second_signal_ends_the_connections_of_every_service() {
     let folder = Folder::new("second");
     let mut server = serve(&folder, TWO);
     let _held = [Client::connect(port(&server, "echo")), Client::connect(port(&server, "upper"))];
@@ -104,11 +104,11 @@ fn a_second_signal_reaches_every_service() {
     server.signal(Signal::INT);
     assert_eq!(server.wait().code(), Some(0));
     let ends = server.log.of("end");
-    assert_eq!(ends.iter().filter(|end| end["outcome"] == "signal TERM").count(), 2, "{ends:?}");
+    assert_eq!(ends.iter().filter(|end| outcome(end) == "signal TERM").count(), 2, "{ends:?}");
 }
 
 #[test]
-fn the_death_of_a_supervisor_costs_its_service_alone_and_no_waiting_client() {
+fn killing_a_supervisor_affects_its_service_only_and_loses_no_waiting_client() {
     let folder = Folder::new("death");
     let server = serve(&folder, TWO);
     let mut echo = Client::connect(port(&server, "echo"));
@@ -119,18 +119,19 @@ fn the_death_of_a_supervisor_costs_its_service_alone_and_no_waiting_client() {
     let mut held = Client::connect(upper);
     server.log.wait_for("accept", 2);
     kill(dead, Signal::KILL);
-    // Its connection goes with it, also the program; the next client waits for the next supervisor.
-    assert!(held.rest().is_empty());
-    assert_eq!(answer(upper, "again"), "AGAINupper 1\n");
+    // Its connection ends with its program. The next client waits in the backlog for the next
+    // supervisor.
+    assert!(held.read_to_end().is_empty());
+    assert_eq!(reply(upper, "again"), "AGAINupper 1\n");
     assert_ne!(supervisor(&server, "upper"), dead);
     let restart = &server.log.wait_for("restart", 1)[0];
-    assert_eq!((&restart["role"], &restart["outcome"]), (&"service upper".into(), &"signal KILL".into()));
+    assert_eq!((restart["role"].as_str(), outcome(restart)), (Some("service upper"), "signal KILL"));
     echo.send(b"b");
     echo.expect(b"b");
 }
 
 #[test]
-fn one_service_is_drained_and_restarted_alone() {
+fn a_signal_to_a_supervisor_drains_and_restarts_its_service_only() {
     let folder = Folder::new("alone");
     let server = serve(&folder, TWO);
     let port = port(&server, "upper");
@@ -139,61 +140,62 @@ fn one_service_is_drained_and_restarted_alone() {
     server.log.wait_for("accept", 1);
     kill(before, Signal::TERM);
     server.log.wait_for("drain", 1);
-    // Who comes now waits for the next supervisor; who is served may finish.
-    let new = std::thread::spawn(move || answer(port, "new"));
+    // A new client waits in the backlog for the next supervisor; a served client can finish.
+    let new = std::thread::spawn(move || reply(port, "new"));
     old.send(b"old").half_close();
-    assert_eq!(old.rest(), b"OLDupper 1\n");
+    assert_eq!(old.read_to_end(), b"OLDupper 1\n");
     assert!(new.join().expect("no panic").starts_with("NEWupper "));
     let restart = &server.log.wait_for("restart", 1)[0];
-    assert_eq!((&restart["role"], &restart["outcome"]), (&"service upper".into(), &"exit 0".into()));
+    assert_eq!((restart["role"].as_str(), outcome(restart)), (Some("service upper"), "exit 0"));
 }
 
 #[test]
-fn what_programs_left_behind_goes_with_their_supervisor() {
+fn killing_a_supervisor_kills_what_its_programs_left_behind() {
     let folder = Folder::new("left");
-    let text = "[services.leaver]\nlisten = '127.0.0.1:0'\nprogram = ['sh', '-c', 'setsid sleep 1234 >/dev/null 2>&1 & echo left']\n";
+    let text = "[services.detached]\nlisten = '127.0.0.1:0'\nprogram = ['sh', '-c', 'setsid sleep 1234 >/dev/null 2>&1 & echo left']\n";
     let server = serve(&folder, text);
-    assert_eq!(answer(server.port(), ""), "left\n");
+    assert_eq!(reply(server.port(), ""), "left\n");
     let sleeps = || server.named("sleep").len();
-    soon("the program has left one", || (sleeps() == 1).then_some(()));
-    kill(supervisor(&server, "leaver"), Signal::KILL);
-    soon("it is gone", || (sleeps() == 0).then_some(()));
+    wait_until("the detached process runs", || (sleeps() == 1).then_some(()));
+    kill(supervisor(&server, "detached"), Signal::KILL);
+    wait_until("the detached process is killed", || (sleeps() == 0).then_some(()));
 }
 
 #[test]
-fn the_death_of_the_top_ends_everything() {
+fn killing_the_master_kills_every_process_and_frees_the_ports() {
     let folder = Folder::new("top");
-    let text = "[services.leaver]\nlisten = '127.0.0.1:0'\nprogram = ['sh', '-c', 'sleep 1234 & setsid sleep 1234 & echo left; cat']\n";
+    let text = "[services.detached]\nlisten = '127.0.0.1:0'\nprogram = ['sh', '-c', 'sleep 1234 & setsid sleep 1234 & echo left; cat']\n";
     let server = serve(&folder, text);
     let mut held = server.connect();
     held.expect("left\n");
-    soon("the program has left two", || (server.named("sleep").len() == 2).then_some(()));
+    wait_until("both detached processes run", || (server.named("sleep").len() == 2).then_some(()));
     server.signal(Signal::KILL);
-    // Also what programs started, in their groups and in sessions of their own: they hold the socket.
-    assert!(held.rest().is_empty());
+    // The end of the stream comes when no process holds the socket, those in sessions of their own
+    // included.
+    assert!(held.read_to_end().is_empty());
     server.wait_until_gone();
-    TcpStream::connect(("127.0.0.1", server.port())).expect_err("nobody listens");
+    TcpStream::connect(("127.0.0.1", server.port())).expect_err("the port is closed");
 }
 
 #[test]
-fn files_of_a_directory_are_included_in_order() {
+fn included_files_of_a_directory_add_services() {
     let folder = Folder::new("include");
     folder.write("more/b.toml", "[services.b]\nlisten = '127.0.0.1:0'\nservice = 'daytime'");
     folder.write("more/a.toml", "[services.a]\nlisten = '127.0.0.1:0'\nservice = 'time'");
     folder.write("more/not.this", "nonsense");
     let server = serve(&folder, "include = 'more'\n[services.c]\nlisten = '127.0.0.1:0'");
-    assert_eq!(answer(port(&server, "c"), "c"), "c");
+    assert_eq!(reply(port(&server, "c"), "c"), "c");
     let mut four = Vec::new();
     TcpStream::connect(("127.0.0.1", port(&server, "a")))
-        .expect("it listens")
+        .expect("a listening port")
         .read_to_end(&mut four)
         .expect("bytes");
     assert_eq!(four.len(), 4);
-    assert!(answer(port(&server, "b"), "").ends_with("Z\r\n"));
+    assert!(reply(port(&server, "b"), "").ends_with("Z\r\n"));
 }
 
 #[test]
-fn an_included_file_says_nothing_of_the_server() {
+fn a_server_wide_key_in_an_included_file_is_an_error() {
     let folder = Folder::new("wide");
     folder.write("more/a.toml", "[services.a]\nlisten = 1\n");
     let bad = folder.write("more/b.toml", "\nlog = 'json'\n");
@@ -201,17 +203,17 @@ fn an_included_file_says_nothing_of_the_server() {
     let output = run(&["check"], &file);
     assert_eq!(output.status.code(), Some(100));
     assert!(
-        said(&output).contains(&format!("{}:2: log is not possible", bad.display())),
+        stderr(&output).contains(&format!("{}:2: log is not possible", bad.display())),
         "{}",
-        said(&output)
+        stderr(&output)
     );
 }
 
 #[test]
-fn a_fault_starts_nothing() {
+fn an_error_in_one_service_keeps_all_from_starting() {
     let folder = Folder::new("fault");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let taken = taken.local_addr().expect("an address").port();
+    let taken = taken.local_addr().expect("a bound socket").port();
     let ok = "[services.ok]\nlisten = '127.0.0.1:0'\n";
     for (rest, code, words) in [
         (
@@ -231,27 +233,31 @@ fn a_fault_starts_nothing() {
         let _held = std::net::TcpListener::bind(("127.0.0.1", taken));
         let file = folder.write("tine.toml", &format!("{ok}{rest}\n"));
         let output = run(&["serve", "-1", "--config"], &file);
-        assert_eq!(output.status.code(), Some(code), "{}", said(&output));
-        let place = format!("tine: {}:3: ", file.display());
-        assert!(said(&output).starts_with(&place) && said(&output).contains(words), "{}", said(&output));
+        assert_eq!(output.status.code(), Some(code), "{}", stderr(&output));
+        let location = format!("tine: {}:3: ", file.display());
+        assert!(
+            stderr(&output).starts_with(&location) && stderr(&output).contains(words),
+            "{}",
+            stderr(&output)
+        );
         assert!(output.stdout.is_empty(), "no port is printed");
     }
 }
 
 #[test]
-fn checking_finds_every_fault_and_binds_nothing() {
+fn check_reports_every_error_of_a_configuration() {
     let folder = Folder::new("check");
     let file = folder.write("tine.toml", TWO);
     let output = run(&["check"], &file);
-    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let printed = String::from_utf8(output.stdout).expect("UTF-8");
     assert!(printed.contains("[services.upper]\nlisten = [\"127.0.0.1:0\"]\nprogram = [\"sh\""), "{printed}");
     let again = folder.write("again.toml", &printed);
     let again = run(&["check"], &again);
-    let without_places = |text: &str| {
+    let without_locations = |text: &str| {
         text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect::<Vec<_>>()
     };
-    assert_eq!(without_places(&String::from_utf8_lossy(&again.stdout)), without_places(&printed));
+    assert_eq!(without_locations(&String::from_utf8_lossy(&again.stdout)), without_locations(&printed));
 
     let file = folder.write(
         "tine.toml",
@@ -259,42 +265,42 @@ fn checking_finds_every_fault_and_binds_nothing() {
     );
     let output = run(&["check"], &file);
     assert_eq!(output.status.code(), Some(100));
-    assert_eq!(said(&output).lines().count(), 3, "{}", said(&output));
+    assert_eq!(stderr(&output).lines().count(), 3, "{}", stderr(&output));
     assert!(output.stdout.is_empty());
 }
 
 #[test]
-fn the_example_can_be_served() {
-    // It names a socket, which somebody else may have.
+fn the_example_configuration_can_be_served() {
+    // It names ports, which another process may use.
     network::own();
     let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/tine.toml");
     let server = start(&["serve", "--config", example]).start();
-    assert_eq!(answer(port(&server, "upper"), "hello"), "HELLO");
-    assert_eq!(answer(port(&server, "echo"), "hello"), "hello");
+    assert_eq!(reply(port(&server, "upper"), "hello"), "HELLO");
+    assert_eq!(reply(port(&server, "echo"), "hello"), "hello");
 }
 
 #[test]
-fn readiness_is_said_once_when_every_service_is_ready() {
+fn readiness_is_notified_once_when_every_service_is_ready() {
     let folder = Folder::new("ready");
     let file = folder.write("tine.toml", &format!("ready-fd = 5\nlog = 'off'\n{TWO}"));
     let mut sh = Command::new("sh");
     sh.args(["-c", "exec 5>&1 >/dev/null; exec \"$0\" serve --config \"$1\""]).arg(tine()).arg(file);
-    let mut server = sh.stdout(Stdio::piped()).spawn().expect("it starts");
-    // Nobody keeps the descriptor: the end comes after the newline.
-    let mut said = String::new();
-    server.stdout.take().expect("piped").read_to_string(&mut said).expect("UTF-8");
-    assert_eq!(said, "\n");
+    let mut server = sh.stdout(Stdio::piped()).spawn().expect("sh starts");
+    // No process keeps the descriptor: the end of the stream follows the newline.
+    let mut received = String::new();
+    server.stdout.take().expect("piped").read_to_string(&mut received).expect("text");
+    assert_eq!(received, "\n");
     kill(i32::try_from(server.id()).expect("a process id"), Signal::TERM);
     assert_eq!(server.wait().expect("our child").code(), Some(0));
 }
 
 #[test]
-fn only_the_options_of_the_whole_server_stand_beside_a_file() {
+fn options_of_a_service_are_an_error_beside_a_configuration_file() {
     let folder = Folder::new("beside");
     let file = folder.write("tine.toml", TWO);
     for option in ["--spares=3", "--user=nobody", "127.0.0.1:0"] {
         let output = run(&["serve", option, "--config"], &file);
         assert_eq!(output.status.code(), Some(100));
-        assert!(said(&output).contains("beside --config"), "{}", said(&output));
+        assert!(stderr(&output).contains("beside --config"), "{}", stderr(&output));
     }
 }

@@ -1,101 +1,77 @@
-//! Echo is byte-exact: any value, any size, either direction first.
+//! Echo returns exactly the bytes that were sent, of any value and size.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::time::Duration;
 
-use tine_e2e::Server;
+use tine_e2e::{Client, Random, Server};
 
-/// Bytes that repeat only after a long time, different for each seed.
-fn bytes(seed: u64, length: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_le_bytes()
-    };
-    let mut bytes: Vec<u8> = std::iter::repeat_with(&mut next).take(length.div_ceil(8)).flatten().collect();
-    bytes.truncate(length);
-    bytes
+/// Sends bytes from another thread, shuts the sending side down, and receives the echo meanwhile.
+fn echo_of(client: &mut Client, sent: &[u8], chunk: usize) -> Vec<u8> {
+    std::thread::scope(|scope| {
+        let mut sender = client.stream.try_clone().expect("a second descriptor");
+        scope.spawn(move || {
+            sent.chunks(chunk).for_each(|chunk| sender.write_all(chunk).expect("the server receives"));
+            sender.shutdown(std::net::Shutdown::Write).expect("a connected socket");
+        });
+        client.read_to_end()
+    })
 }
 
 #[test]
-fn every_value_and_every_chunk_size() {
+fn echo_is_byte_exact_for_every_byte_and_chunk_size() {
     let server = Server::serve(&[]);
     let all_values: Vec<u8> = (0..=255).collect();
     server.connect().echo(&all_values).half_close();
     for chunk in [1, 2, 3, 1000, 4096, 65_536, 1 << 20, 8 << 20] {
-        let sent = bytes(chunk as u64, chunk.max(10_000));
-        let mut client = server.connect();
-        let mut sender = client.stream.try_clone().expect("a second handle");
-        let text = sent.clone();
-        let writer = std::thread::spawn(move || {
-            text.chunks(chunk).for_each(|chunk| sender.write_all(chunk).expect("sends"));
-            sender.shutdown(std::net::Shutdown::Write).expect("half-closes");
-        });
-        assert!(client.rest() == sent, "chunks of {chunk}");
-        writer.join().expect("all sent");
+        let sent = Random::new(chunk as u64).bytes(chunk.max(10_000));
+        assert!(echo_of(&mut server.connect(), &sent, chunk) == sent, "chunks of {chunk}");
     }
 }
 
 #[test]
-fn half_close_first_answer_after() {
+fn echo_after_a_half_close_is_complete() {
     let server = Server::serve(&[]);
     for length in [0, 1, 1000, 200_000] {
         let mut client = server.connect();
-        let sent = bytes(7, length);
+        let sent = Random::new(7).bytes(length);
         client.send(&sent).half_close();
-        assert!(client.rest() == sent, "{length} bytes");
+        assert!(client.read_to_end() == sent, "{length} bytes");
     }
 }
 
 #[test]
-fn sixty_four_streams_at_a_time() {
+fn sixty_four_parallel_streams_are_byte_exact() {
     let server = Server::serve(&[]);
     let port = server.port();
-    let streams: Vec<_> = (0..64)
-        .map(|number| {
-            std::thread::spawn(move || {
-                let mut client = tine_e2e::Client::connect(port);
-                let sent = bytes(number + 1, 1 << 20);
-                let mut sender = client.stream.try_clone().expect("a second handle");
-                let text = sent.clone();
-                let writer = std::thread::spawn(move || {
-                    sender.write_all(&text).expect("sends");
-                    sender.shutdown(std::net::Shutdown::Write).expect("half-closes");
-                });
-                assert!(client.rest() == sent, "stream {number}");
-                writer.join().expect("all sent");
-            })
-        })
-        .collect();
-    for stream in streams {
-        stream.join().expect("byte-exact");
-    }
+    std::thread::scope(|scope| {
+        for number in 0..64 {
+            scope.spawn(move || {
+                let sent = Random::new(number).bytes(1 << 20);
+                let received = echo_of(&mut Client::connect(port), &sent, sent.len());
+                assert!(received == sent, "stream {number}");
+            });
+        }
+    });
 }
 
 #[test]
-fn one_that_sends_and_does_not_read_and_one_that_reads_and_does_not_send() {
+fn a_client_that_does_not_read_and_one_that_does_not_send_delay_no_other() {
     let server = Server::serve(&[]);
-    let silent = server.connect();
+    let mut silent = server.connect();
     let mut greedy = server.connect();
-    greedy.stream.set_write_timeout(Some(Duration::from_millis(200))).expect("set");
-    let chunk = bytes(1, 1 << 16);
+    greedy.stream.set_write_timeout(Some(Duration::from_millis(200))).expect("a socket option");
+    let chunk = Random::new(1).bytes(1 << 16);
     let mut sent: Vec<u8> = Vec::new();
     loop {
         match greedy.stream.write(&chunk) {
-            Ok(taken) => sent.extend_from_slice(&chunk[..taken]),
-            Err(why) => break assert_eq!(why.kind(), std::io::ErrorKind::WouldBlock),
+            Ok(written) => sent.extend_from_slice(&chunk[..written]),
+            Err(error) => break assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock),
         }
     }
     server.connect().echo("others are served\n");
-    // What was held back comes, once it is read.
+    // The rest of the echo arrives once the client reads.
     greedy.half_close();
-    assert!(greedy.rest() == sent, "{} bytes", sent.len());
-    let mut silent = silent;
-    silent.stream.set_read_timeout(Some(Duration::from_millis(50))).expect("set");
-    silent.stream.read(&mut [0; 1]).expect_err("nothing was sent, so nothing comes");
-    silent.half_close();
-    silent.stream.set_read_timeout(Some(tine_e2e::PATIENCE)).expect("set");
-    assert!(silent.rest().is_empty());
+    assert!(greedy.read_to_end() == sent, "{} bytes", sent.len());
+    silent.expect_silence(Duration::from_millis(50));
+    assert!(silent.finish().is_empty());
 }

@@ -1,36 +1,36 @@
-//! Configurations of xinetd and inetd become ones that can be checked and served, and behave as they did.
+//! `tine import`: configurations of xinetd and inetd become configurations of tine that pass
+//! `tine check` and serve as the originals do.
 
 use std::process::Command;
 
-use tine_e2e::{Client, Folder, Server, Start, network, run, soon, tine};
+use tine_e2e::{Client, Folder, Server, ServerCommand, network, run, tine, wait_until};
 
-/// Imports a file and checks the result, which is written beside it.
+/// Imports a file, writes the result beside it, and checks it. Returns its path.
 fn import(folder: &Folder, kind: &str, name: &str, options: &[&str]) -> String {
     let (code, out, err) = run(Command::new(tine()).args(["import", kind, &folder.path(name)]).args(options));
     assert_eq!(code, 0, "{err}");
     let toml = folder.write("tine.toml", &out).display().to_string();
-    let (code, _, complaints) = run(Command::new(tine()).args(["check", &toml]));
-    assert_eq!(code, 0, "{complaints}\n{out}");
+    let (code, _, errors) = run(Command::new(tine()).args(["check", &toml]));
+    assert_eq!(code, 0, "{errors}\n{out}");
     toml
 }
 
-/// Serves it, and says on which port each service is.
 fn serve(toml: &str) -> Server {
     let words = ["serve", "--log", "json", "--config", toml, "-1"];
-    let mut start = Start::program(tine(), &words);
+    let mut start = ServerCommand::program(tine(), &words);
     start.command().env("FROM", "defaults");
     start.start()
 }
 
-/// Ports that nobody else has in a network of the test's own: such a file has to name them.
+/// Such a file must name its ports. In a network namespace of the test all are free.
 const PORTS: [u16; 5] = [8001, 8002, 8003, 8004, 8005];
 
-fn said(source: &str, port: u16) -> String {
-    String::from_utf8_lossy(&Client::from_source(source, port).rest()).into_owned()
+fn reply_to(source: &str, port: u16) -> String {
+    Client::from_source(source, port).read_text()
 }
 
 #[test]
-fn a_configuration_of_xinetd() {
+fn an_imported_xinetd_configuration_serves_as_xinetd_does() {
     network::own();
     let folder = Folder::new("import-xinetd");
     folder.write("greeting", "welcome\n");
@@ -77,30 +77,30 @@ fn a_configuration_of_xinetd() {
         ),
     );
     let server = serve(&import(&folder, "xinetd", "xinetd.conf", &[]));
-    let program = said("127.0.0.1", PORTS[0]);
+    let program = reply_to("127.0.0.1", PORTS[0]);
     for line in ["welcome", "FROM=defaults", "MINE=yes", "77", "nobody", "3", "0027"] {
-        assert!(program.lines().any(|said| said == line), "{line}:\n{program}");
+        assert!(program.lines().any(|other| other == line), "{line}:\n{program}");
     }
     assert!(program.starts_with("welcome\n") && program.contains(" nonsense: "), "{program}");
-    assert!(!program.contains("HOME="), "nothing else is passed on: {program}");
+    assert!(!program.contains("HOME="), "only FROM is passed on: {program}");
     let mut only = Client::connect(PORTS[1]);
     only.echo("me");
-    assert_eq!(said("127.0.0.1", PORTS[1]), "come back later\n");
-    only.half_close().rest();
-    soon("there is room", || {
+    assert_eq!(reply_to("127.0.0.1", PORTS[1]), "come back later\n");
+    only.finish();
+    wait_until("the only slot is free", || {
         let mut relayed = Client::connect(PORTS[3]);
         relayed.send("through");
-        let answer = relayed.half_close().rest();
-        (answer == b"through").then_some(())
+        let reply = relayed.finish();
+        (reply == b"through").then_some(())
     });
-    assert_eq!(said("127.1.0.1", PORTS[2]), "hello\n");
-    assert_eq!(said("127.5.0.1", PORTS[2]), "");
-    assert_eq!(said("127.0.0.1", PORTS[4]), "kitty\n");
+    assert_eq!(reply_to("127.1.0.1", PORTS[2]), "hello\n");
+    assert_eq!(reply_to("127.5.0.1", PORTS[2]), "");
+    assert_eq!(reply_to("127.0.0.1", PORTS[4]), "kitty\n");
     drop(server);
 }
 
 #[test]
-fn a_configuration_of_inetd() {
+fn an_imported_inetd_configuration_serves_as_inetd_does() {
     network::own();
     let folder = Folder::new("import-inetd");
     folder.write(
@@ -112,33 +112,30 @@ fn a_configuration_of_inetd() {
     );
     let toml = import(&folder, "inetd", "inetd.conf", &[]);
     let server = serve(&toml);
-    let program = said("127.0.0.1", PORTS[0]);
+    let program = reply_to("127.0.0.1", PORTS[0]);
     assert!(program.starts_with("nobody\nnogroup\nkitty\n") && program.contains(" nonsense: "), "{program}");
     let mut one = Client::connect(PORTS[2]);
     one.echo("one of a minute");
-    assert!(std::net::TcpStream::connect(("127.0.0.1", PORTS[1])).is_err(), "it is switched off");
+    assert!(std::net::TcpStream::connect(("127.0.0.1", PORTS[1])).is_err(), "the service is commented out");
     drop(server);
     let _all = serve(&import(&folder, "inetd", "inetd.conf", &["--all"]));
-    Client::connect(PORTS[1]).echo("switched on");
+    Client::connect(PORTS[1]).echo("imported with --all");
 }
 
 #[test]
-fn what_cannot_be_imported_is_said() {
+fn import_reports_what_it_cannot_convert() {
     let folder = Folder::new("import-none");
     let disabled = folder
         .write("disabled", "service echo\n{\n\ttype = INTERNAL\n\tdisable = yes\n}\n")
         .display()
         .to_string();
-    for (words, complaint) in [
+    for (words, error) in [
         (&["xinetd", "/nowhere"][..], "cannot read /nowhere"),
         (&["xinetd", &disabled], "0 services, 1 left out"),
         (&["launchd", &disabled], "invalid value 'launchd'"),
     ] {
         let (code, _, err) = run(Command::new(tine()).arg("import").args(words));
-        assert!(
-            code == 100 && err.contains(complaint) && err.lines().count() == 1,
-            "{words:?}: {code} {err}"
-        );
+        assert!(code == 100 && err.contains(error) && err.lines().count() == 1, "{words:?}: {code} {err}");
     }
     let (code, out, err) = run(Command::new(tine()).args(["import", "xinetd", "--all", &disabled]));
     assert!(code == 0 && out.contains("service = \"echo\"") && err.contains("1 services"), "{out}{err}");

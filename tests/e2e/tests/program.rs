@@ -1,17 +1,17 @@
-//! A program for each connection: what it has, what it is told, and how it ends.
+//! A program for each connection: what it starts with, its environment, its standard error, its
+//! end.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use rustix::process::Signal;
-use tine_e2e::{Server, Start, kill, procfs, run, soon, tine};
+use tine_e2e::names::{outcome, pid, suppressed};
+use tine_e2e::{Folder, Server, ServerCommand, kill, procfs, run, tine, wait_until};
 
-/// What a program answers to a client that says nothing more.
-fn answer(options: &[&str], program: &[&str]) -> String {
-    let server = Server::program(options, program);
-    let bytes = server.connect().half_close().rest();
-    String::from_utf8(bytes).expect("text")
+/// What a program sends to a client that only shuts its sending side down.
+fn output(options: &[&str], program: &[&str]) -> String {
+    Server::program(options, program).connect().half_close().read_text()
 }
 
 fn sh(script: &str) -> [&str; 3] {
@@ -19,7 +19,7 @@ fn sh(script: &str) -> [&str; 3] {
 }
 
 #[test]
-fn both_ends_are_the_socket_itself() {
+fn a_program_reads_and_writes_the_socket_itself() {
     for options in [&[][..], &["--spares", "3"], &["--forkers", "1"]] {
         let server = Server::program(options, &["cat"]);
         let mut clients: Vec<_> = (0..20).map(|_| server.connect()).collect();
@@ -27,28 +27,26 @@ fn both_ends_are_the_socket_itself() {
             client.echo(format!("client {number}\n"));
         }
         for client in &mut clients {
-            assert!(client.half_close().rest().is_empty());
+            assert!(client.finish().is_empty());
         }
         let ends = server.log.wait_for("end", 20);
-        assert!(ends.iter().all(|end| end["outcome"] == "exit 0" && end.get("in").is_none()), "{ends:?}");
-        let zombies = || procfs::children(server.pid()).iter().filter(|child| child.state == 'Z').count();
-        soon("all are reaped", || (zombies() == 0).then_some(()));
+        assert!(ends.iter().all(|end| outcome(end) == "exit 0" && end.get("in").is_none()), "{ends:?}");
+        wait_until("every process is reaped", || (procfs::zombies(server.pid()) == 0).then_some(()));
     }
 }
 
 #[test]
-fn descriptors_signals_group_and_parent() {
+fn a_program_has_only_its_own_descriptors_default_signals_and_its_own_group() {
     for options in [&[][..], &["--spares", "2"]] {
-        // Whoever started the server ignores and blocks, and leaves a descriptor open.
+        // The server is started with signals ignored and a descriptor open.
         let script = "trap '' PIPE HUP USR1; exec 7</dev/zero; exec \"$@\"";
-        let mut start = Start::wrapped(["sh", "-c", script, "sh"], options);
+        let mut start = ServerCommand::wrapped(["sh", "-c", script, "sh"], options);
         start.command().args(["--", "cat"]);
         let server = start.start();
         let mut client = server.connect();
         client.echo("x");
-        let pid = server.log.wait_for("accept", 1)[0]["pid"].as_i64().expect("an id");
-        let pid = i32::try_from(pid).expect("an id");
-        soon("it executes", || (procfs::process(pid)?.name == "cat").then_some(()));
+        let pid = pid(&server.log.wait_for("accept", 1)[0]);
+        wait_until("the program is executed", || (procfs::process(pid)?.name == "cat").then_some(()));
         let descriptors = procfs::descriptors(pid);
         let numbers: Vec<i32> = descriptors.iter().map(|(number, _)| *number).collect();
         assert_eq!(numbers, [0, 1, 2], "{descriptors:?}");
@@ -56,26 +54,22 @@ fn descriptors_signals_group_and_parent() {
             descriptors[0].1.starts_with("socket:") && descriptors[0].1 == descriptors[1].1,
             "{descriptors:?}"
         );
-        for key in ["SigBlk", "SigIgn", "SigCgt"] {
-            let set = u64::from_str_radix(&procfs::status(pid, key), 16).expect("a set");
-            // The C library keeps 32 and 33 to itself.
-            assert_eq!(set & !(3 << 31), 0, "{key}");
-        }
+        procfs::assert_default_signals(pid);
         assert_eq!(procfs::limit(pid, "Max core file size"), ("0".into(), "0".into()));
-        let process = procfs::process(pid).expect("it lives");
+        let process = procfs::process(pid).expect("the program runs");
         assert_eq!((process.parent, process.group), (server.pid(), pid));
-        // It goes with the server, whatever becomes of forkers.
+        // It is killed with the supervisor, even when its forker is already dead.
         server.forkers().into_iter().for_each(|forker| kill(forker, Signal::KILL));
         client.echo("still");
         server.signal(Signal::KILL);
-        client.expect_over();
+        client.expect_closed();
         server.wait_until_gone();
     }
 }
 
 #[test]
-fn the_environment_says_who_is_there() {
-    let mut start = Start::serve(["--env", "OWN=two words", "--env", "TERM=dumb"]);
+fn the_environment_of_a_program_describes_the_connection() {
+    let mut start = ServerCommand::serve(["--env", "OWN=two words", "--env", "TERM=dumb"]);
     start
         .command()
         .env("TCPREMOTEHOST", "stale")
@@ -84,18 +78,18 @@ fn the_environment_says_who_is_there() {
         .args(["--", "env"]);
     let server = start.start();
     let mut client = server.connect();
-    let local = client.stream.local_addr().expect("bound");
-    let text = String::from_utf8(client.half_close().rest()).expect("text");
+    let address = client.stream.local_addr().expect("a bound socket");
+    let text = client.half_close().read_text();
     let variables: BTreeMap<&str, &str> = text.lines().filter_map(|line| line.split_once('=')).collect();
-    let (port, ours) = (local.port().to_string(), server.port().to_string());
+    let (peer_port, server_port) = (address.port().to_string(), server.port().to_string());
     for (name, value) in [
         ("PROTO", "TCP"),
         ("TCPLOCALIP", "127.0.0.1"),
-        ("TCPLOCALPORT", &ours),
+        ("TCPLOCALPORT", &server_port),
         ("TCPREMOTEIP", "127.0.0.1"),
-        ("TCPREMOTEPORT", &port),
+        ("TCPREMOTEPORT", &peer_port),
         ("REMOTE_ADDR", "127.0.0.1"),
-        ("REMOTE_PORT", &port),
+        ("REMOTE_PORT", &peer_port),
         ("TINE_CONNECTION", "1"),
         ("OWN", "two words"),
         ("TERM", "dumb"),
@@ -109,8 +103,8 @@ fn the_environment_says_who_is_there() {
 }
 
 #[test]
-fn a_cleared_environment_has_what_was_asked_for_only() {
-    let text = answer(&["--clear-env", "--env", "PATH", "--env", "A=1"], &["/usr/bin/env"]);
+fn a_cleared_environment_holds_the_configured_and_the_connections_variables() {
+    let text = output(&["--clear-env", "--env", "PATH", "--env", "A=1"], &["/usr/bin/env"]);
     let names: Vec<&str> = text.lines().filter_map(|line| Some(line.split_once('=')?.0)).collect();
     let connection =
         ["PROTO", "TCPLOCALIP", "TCPLOCALPORT", "TCPREMOTEIP", "TCPREMOTEPORT", "REMOTE_ADDR", "REMOTE_PORT"];
@@ -118,55 +112,56 @@ fn a_cleared_environment_has_what_was_asked_for_only() {
 }
 
 #[test]
-fn directory_mask_nice_and_limits() {
+fn a_program_starts_with_the_configured_directory_umask_nice_value_and_limits() {
     let script = sh("pwd; umask; nice; ulimit -n; ulimit -Hn; ulimit -f; ulimit -t");
     for options in [&[][..], &["--spares", "1"]] {
         let more = ["--cwd", "/usr/share", "--umask", "027", "--nice", "3", "--limit-nofile", "50:60"];
         let limits = ["--limit-fsize", "1M", "--limit-cpu", "10s"];
         // sh counts blocks of 512 bytes.
         let expected = "/usr/share\n0027\n3\n50\n60\n2048\n10\n";
-        assert_eq!(answer(&[options, &more, &limits].concat(), &script), expected);
+        assert_eq!(output(&[options, &more, &limits].concat(), &script), expected);
     }
 }
 
 #[test]
-fn programs_start_with_the_limit_on_open_files_that_the_server_was_given() {
-    let mut start = Start::wrapped(["prlimit", "--nofile=300:2000", "--"], ["--max-connections", "1500"]);
+fn programs_start_with_the_open_files_limit_that_the_server_was_given() {
+    let mut start =
+        ServerCommand::wrapped(["prlimit", "--nofile=300:2000", "--"], ["--max-connections", "1500"]);
     start.command().args(["--", "sh", "-c", "ulimit -n; ulimit -Hn"]);
     let server = start.start();
-    assert_eq!(server.connect().half_close().rest(), b"300\n2000\n");
+    assert_eq!(server.connect().finish(), b"300\n2000\n");
 }
 
 #[test]
-fn where_standard_error_goes() {
+fn standard_error_goes_to_the_client_the_server_or_nowhere() {
     let script = sh("echo to the client; echo to standard error >&2");
-    assert_eq!(answer(&["--stderr", "client"], &script), "to the client\nto standard error\n");
-    for (where_to, lines) in [("null", 0), ("server", 1)] {
-        let mut server = Server::program(&["--stderr", where_to], &script);
-        assert_eq!(server.connect().half_close().rest(), b"to the client\n");
+    assert_eq!(output(&["--stderr", "client"], &script), "to the client\nto standard error\n");
+    for (target, lines) in [("null", 0), ("server", 1)] {
+        let mut server = Server::program(&["--stderr", target], &script);
+        assert_eq!(server.connect().finish(), b"to the client\n");
         server.signal(Signal::TERM);
         server.wait();
-        let said = server.log.lines().iter().filter(|line| *line == "to standard error").count();
-        assert_eq!(said, lines);
+        let count = server.log.lines().iter().filter(|line| *line == "to standard error").count();
+        assert_eq!(count, lines);
     }
 }
 
 #[test]
-fn standard_error_in_the_log() {
-    let script = "echo \"$TINE_CONNECTION says\" >&2; printf 'no \\033[31mnewline' >&2; echo out";
+fn standard_error_lines_appear_in_the_log_with_the_connection_id() {
+    let script = "echo \"first line of $TINE_CONNECTION\" >&2; printf 'no \\033[31mnewline' >&2; echo out";
     for options in [&["--stderr", "log"][..], &["--stderr", "log", "--spares", "2"]] {
         let mut server = Server::program(options, &sh(script));
         for _ in 0..10 {
-            assert_eq!(server.connect().half_close().rest(), b"out\n");
+            assert_eq!(server.connect().finish(), b"out\n");
         }
         let lines = server.log.wait_for("stderr", 20);
         for id in 1..=10u64 {
-            let of_it: Vec<&str> = lines
+            let texts: Vec<&str> = lines
                 .iter()
                 .filter(|line| line["id"] == id)
                 .filter_map(|line| line["text"].as_str())
                 .collect();
-            assert_eq!(of_it, [format!("{id} says"), "no \u{1b}[31mnewline".into()]);
+            assert_eq!(texts, [format!("first line of {id}"), "no \u{1b}[31mnewline".into()]);
         }
         server.signal(Signal::TERM);
         assert_eq!(server.wait().code(), Some(0));
@@ -175,7 +170,7 @@ fn standard_error_in_the_log() {
 }
 
 #[test]
-fn a_program_that_says_much_on_standard_error_keeps_nobody_waiting() {
+fn a_flood_on_standard_error_delays_no_connection_and_is_summarised_in_the_log() {
     let server =
         Server::program(&["--stderr", "log"], &sh("yes xxxxxxxxxxxxxxxxxxxxxxxx >&2 & cat; kill $!"));
     let mut loud = server.connect();
@@ -184,52 +179,49 @@ fn a_program_that_says_much_on_standard_error_keeps_nobody_waiting() {
         loud.echo(format!("loud {number}\n"));
         other.echo(format!("other {number}\n"));
     }
-    loud.half_close().rest();
-    other.half_close().rest();
+    loud.finish();
+    other.finish();
     server.log.wait_for("end", 2);
-    // A flood is summed up.
-    server.log.wait("a sum", |log| {
-        log.of("stderr").iter().any(|line| line["suppressed"].as_u64() > Some(0)).then_some(())
+    server.log.wait("summary line", |log| {
+        log.of("stderr").iter().any(|line| suppressed(line) > Some(0)).then_some(())
     });
 }
 
 #[test]
-fn arguments_are_a_list() {
-    assert_eq!(answer(&[], &["printf", "%s|", "a b", "", "$HOME", "*"]), "a b||$HOME|*|");
+fn a_programs_arguments_pass_through_no_shell() {
+    assert_eq!(output(&[], &["printf", "%s|", "a b", "", "$HOME", "*"]), "a b||$HOME|*|");
 }
 
 #[test]
-fn as_another_user() {
-    assert_eq!(answer(&["--user", "nobody"], &sh("id -un; id -Gn | wc -w")), "nobody\n1\n");
+fn a_program_runs_with_the_configured_user_and_groups() {
+    assert_eq!(output(&["--user", "nobody"], &sh("id -un; id -Gn | wc -w")), "nobody\n1\n");
     let groups = |groups: &str| {
-        answer(&["--user", "nobody", "--group", "daemon", "--supplementary-groups", groups], &sh("id -Gn"))
+        output(&["--user", "nobody", "--group", "daemon", "--supplementary-groups", groups], &sh("id -Gn"))
     };
     assert_eq!(groups("adm,60"), "daemon adm games\n");
     assert_eq!(groups("none"), "daemon\n");
 }
 
 #[test]
-fn how_it_ended_is_in_the_log() {
-    for (script, how) in [
+fn a_programs_exit_code_or_signal_is_logged() {
+    for (script, expected) in [
         ("exit 0", "exit 0"),
         ("exit 111", "exit 111"),
         ("kill -SEGV $$", "signal SEGV"),
         ("kill -9 $$", "signal KILL"),
     ] {
         let server = Server::program(&[], &sh(script));
-        server.connect().half_close().expect_over();
-        assert_eq!(server.log.wait_for("end", 1)[0]["outcome"], how);
+        server.connect().half_close().expect_closed();
+        assert_eq!(outcome(&server.log.wait_for("end", 1)[0]), expected);
     }
 }
 
 #[test]
-fn one_that_cannot_be_executed_is_found_out_at_the_start() {
-    let folder = std::env::temp_dir().join(format!("tine-program-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).expect("a folder");
+fn a_program_that_cannot_be_executed_keeps_the_server_from_starting() {
+    let folder = Folder::new("program-errors");
     let file = |name: &str, mode: u32, text: &str| {
-        let path = folder.join(name);
-        std::fs::write(&path, text).expect("a file");
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("ours");
+        let path = folder.write(name, text);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("our file");
         path.display().to_string()
     };
     for (program, part) in [
@@ -238,7 +230,7 @@ fn one_that_cannot_be_executed_is_found_out_at_the_start() {
         (file("plain", 0o644, "#!/bin/sh\n"), "permission denied"),
         (file("text", 0o755, "echo\n"), "#!/bin/sh"),
         (file("lost", 0o755, "#!/no/such/interpreter\n"), "/no/such/interpreter"),
-        (folder.display().to_string(), "not a regular file"),
+        (folder.path(""), "not a regular file"),
     ] {
         let (code, out, err) = run(Command::new(tine()).args(["serve", "127.0.0.1:0", "--", &program]));
         assert_eq!((code, out.as_str(), err.lines().count()), (100, "", 1), "{err}");
@@ -257,44 +249,43 @@ fn one_that_cannot_be_executed_is_found_out_at_the_start() {
         assert_eq!((code, err.lines().count()), (100, 1), "{err}");
         assert!(err.contains(part), "{err}");
     }
-    std::fs::remove_dir_all(&folder).expect("ours");
 }
 
 #[test]
-fn one_that_disappears_costs_one_connection_and_one_line() {
+fn a_program_that_disappears_fails_one_connection_with_one_log_line() {
     for options in [&[][..], &["--spares", "2"]] {
-        let path = std::env::temp_dir().join(format!("tine-gone-{}", std::process::id()));
+        let folder = Folder::new("program-removed");
         let write = || {
-            std::fs::write(&path, "#!/bin/sh\necho here\n").expect("a file");
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("ours");
+            let path = folder.write("program", "#!/bin/sh\necho here\n");
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("our file");
+            path
         };
-        write();
+        let path = write();
         let server = Server::program(options, &[&path.display().to_string()]);
-        assert_eq!(server.connect().rest(), b"here\n");
-        std::fs::remove_file(&path).expect("there");
-        server.connect().expect_over();
+        assert_eq!(server.connect().read_to_end(), b"here\n");
+        std::fs::remove_file(&path).expect("the program exists");
+        server.connect().expect_closed();
         write();
-        assert_eq!(server.connect().rest(), b"here\n");
+        assert_eq!(server.connect().read_to_end(), b"here\n");
         let ends = server.log.wait_for("end", 3);
-        let failed: Vec<_> = ends.iter().filter(|end| end["outcome"] != "exit 0").collect();
+        let failed: Vec<_> = ends.iter().filter(|end| outcome(end) != "exit 0").collect();
         assert_eq!(failed.len(), 1, "{ends:?}");
-        let how = failed[0]["outcome"].as_str().expect("text");
+        let outcome = outcome(failed[0]);
         assert!(
-            how.starts_with("error cannot execute /") && how.ends_with("no such file or directory"),
-            "{how}"
+            outcome.starts_with("error cannot execute /") && outcome.ends_with("no such file or directory"),
+            "{outcome}"
         );
         assert!(server.log.of("restart").is_empty());
-        std::fs::remove_file(&path).expect("there");
     }
 }
 
 #[test]
-fn over_a_unix_socket_the_client_is_named_by_its_ids() {
+fn the_environment_names_a_unix_client_by_its_process_and_user_ids() {
     let path = std::env::temp_dir().join(format!("tine-program-{}.socket", std::process::id()));
-    let mut start = Start::serve(["--env", "TCPREMOTEIP=mine"]);
+    let mut start = ServerCommand::serve(["--env", "TCPREMOTEIP=mine"]);
     start.command().arg(format!("unix:{}", path.display())).args(["--", "env"]);
     let server = start.start();
-    let mut client = std::os::unix::net::UnixStream::connect(&path).expect("listens");
+    let mut client = std::os::unix::net::UnixStream::connect(&path).expect("a listening socket");
     let mut text = String::new();
     std::io::Read::read_to_string(&mut client, &mut text).expect("text");
     let pid = format!("UNIXREMOTEPID={}", std::process::id());
@@ -306,37 +297,38 @@ fn over_a_unix_socket_the_client_is_named_by_its_ids() {
 }
 
 #[test]
-fn thousands_of_programs_leave_nothing_behind() {
+fn four_thousand_programs_leak_no_descriptor_or_process() {
     let server = Server::program(&["--log", "off"], &["true"]);
     let port = server.port();
     let descriptors = || -> Vec<usize> {
         let processes = [vec![server.pid()], server.forkers()].concat();
         processes.into_iter().map(|pid| procfs::descriptors(pid).len()).collect()
     };
-    // Ready is said before everything is in its place: a supervisor that has reaped somebody is past that, and a forker that
-    // waits.
-    tine_e2e::Client::connect(port).expect_over();
-    let is_waiting = |pid: i32| procfs::descriptors(pid).iter().any(|(_, what)| what.contains("eventpoll"));
+    // The server is ready before every descriptor is open. A supervisor that has reaped a program
+    // and a forker that waits have opened all of theirs.
+    tine_e2e::Client::connect(port).expect_closed();
+    let is_waiting =
+        |pid: i32| procfs::descriptors(pid).iter().any(|(_, target)| target.contains("eventpoll"));
     let only_forkers = || {
         let forkers = server.forkers();
         (procfs::children(server.pid()).len() == forkers.len() && forkers.into_iter().all(is_waiting))
             .then_some(())
     };
-    soon("the first is reaped, and the forkers wait", only_forkers);
+    wait_until("the first program is reaped and the forkers wait", only_forkers);
     let before = descriptors();
     let threads: Vec<_> = (0..4)
         .map(|_| {
             std::thread::spawn(move || {
                 for _ in 0..1000 {
-                    tine_e2e::Client::connect(port).expect_over();
+                    tine_e2e::Client::connect(port).expect_closed();
                 }
             })
         })
         .collect();
-    threads.into_iter().for_each(|thread| thread.join().expect("served"));
-    soon("only forkers are left", only_forkers);
-    // The last one's descriptor is closed just after it has been reaped.
-    soon("there are no more descriptors than before", || {
+    threads.into_iter().for_each(|thread| thread.join().expect("closed connections"));
+    wait_until("only forkers are left", only_forkers);
+    // The pidfd of the last program is closed just after it is reaped.
+    wait_until("no process has more descriptors than before", || {
         descriptors().iter().zip(&before).all(|(now, before)| now <= before).then_some(())
     });
 }

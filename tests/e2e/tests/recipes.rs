@@ -1,9 +1,10 @@
-//! The recipes of docs/operating.md, with the real programs and their real clients.
+//! The recipes of docs/operating.md, with the real programs and clients.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use tine_e2e::names::outcome;
 use tine_e2e::{Folder, Server, run};
 
 fn succeeds(command: &mut Command) -> String {
@@ -20,12 +21,12 @@ fn git(folder: &str) -> Command {
 }
 
 #[test]
-fn git_clones_and_pushes_twenty_at_a_time() {
+fn git_daemon_serves_twenty_parallel_clones_and_pushes() {
     let folder = Folder::new("git");
     let (origin, first) = (folder.path("origin.git"), folder.path("first"));
     succeeds(git("/").args(["init", "-q", "--bare", &origin]));
     succeeds(git("/").args(["init", "-q", "-b", "main", &first]));
-    // Half a megabyte that does not shrink.
+    // Half a megabyte that does not compress.
     let noise: Vec<u8> = (0..500_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
     std::fs::write(format!("{first}/noise"), &noise).expect("a file");
     succeeds(git(&first).args(["add", "noise"]));
@@ -56,10 +57,10 @@ fn git_clones_and_pushes_twenty_at_a_time() {
     assert_eq!(branches.lines().count(), 20);
     succeeds(git(&origin).args(["fsck", "--full"]));
     let ends = server.log.wait_for("end", 41);
-    assert!(ends.iter().all(|end| end["outcome"] == "exit 0"), "{ends:?}");
+    assert!(ends.iter().all(|end| outcome(end) == "exit 0"), "{ends:?}");
 }
 
-/// Every file below a folder, with its bytes.
+/// Every file below a directory, with its contents.
 fn tree(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     for entry in std::fs::read_dir(folder).expect("a folder").flatten() {
@@ -77,7 +78,7 @@ fn tree(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 }
 
 #[test]
-fn rsync_copies_a_tree() {
+fn rsync_daemon_serves_five_parallel_copies() {
     let folder = Folder::new("rsync");
     let source = folder.0.join("source");
     for number in 0..40usize {
@@ -109,11 +110,11 @@ fn rsync_copies_a_tree() {
     for copy in copies {
         assert!(copy.join().expect("copied") == expected);
     }
-    assert!(server.log.wait_for("end", 5).iter().all(|end| end["outcome"] == "exit 0"));
+    assert!(server.log.wait_for("end", 5).iter().all(|end| outcome(end) == "exit 0"));
 }
 
 #[test]
-fn line_programs_in_four_languages() {
+fn line_programs_in_python_perl_bc_and_shell_reply() {
     let python = "import sys\nfor line in sys.stdin:\n    print(line.strip().upper(), flush=True)";
     for (program, question, answer) in [
         (&["python3", "-c", python][..], "one\ntwo\n", "ONE\nTWO\n"),
@@ -127,8 +128,8 @@ fn line_programs_in_four_languages() {
             client.send(question).half_close();
         }
         for client in &mut clients {
-            assert_eq!(String::from_utf8_lossy(&client.rest()), answer, "{program:?}");
+            assert_eq!(String::from_utf8_lossy(&client.read_to_end()), answer, "{program:?}");
         }
-        assert!(server.log.wait_for("end", 5).iter().all(|end| end["outcome"] == "exit 0"));
+        assert!(server.log.wait_for("end", 5).iter().all(|end| outcome(end) == "exit 0"));
     }
 }

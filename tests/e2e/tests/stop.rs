@@ -1,96 +1,96 @@
-//! Stopping: the accept queue is served, nobody is cut before the drain time, exit 0, nothing left.
+//! Stopping a server: the backlog is served, no connection is cut before the drain timeout, the
+//! exit code is 0, and no process is left.
 
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
+use tine_e2e::names::{FORKER, SPARE, outcome, pid};
 use tine_e2e::{Client, Server, kill};
 
-fn everybody_gets_theirs(options: &[&str]) {
+fn drain_with_full_backlog(options: &[&str]) {
     let mut server = Server::serve(options);
     let mut busy: Vec<Client> = (0..100).map(|_| server.connect()).collect();
     busy.iter_mut().for_each(|client| {
         client.echo("first half, ");
     });
-    // Stopped forkers accept nobody: these wait in the queue.
+    // Stopped processes accept no client: fifty wait in the backlog.
     let stopped: Vec<i32> =
-        server.named("tine: forker").iter().chain(&server.named("tine: spare")).map(|one| one.pid).collect();
+        server.named(FORKER).iter().chain(&server.named(SPARE)).map(|one| one.pid).collect();
     stopped.iter().for_each(|pid| kill(*pid, Signal::STOP));
-    let mut queued: Vec<Client> = (0..50).map(|_| server.connect()).collect();
-    queued.iter_mut().for_each(|client| {
-        client.send("from the queue");
+    let mut waiting: Vec<Client> = (0..50).map(|_| server.connect()).collect();
+    waiting.iter_mut().for_each(|client| {
+        client.send("from the backlog");
     });
     server.signal(Signal::TERM);
     server.log.wait_for("drain", 1);
     stopped.iter().for_each(|pid| kill(*pid, Signal::CONT));
-    for client in &mut queued {
-        client.expect("from the queue").half_close();
-        assert!(client.rest().is_empty());
+    for client in &mut waiting {
+        assert!(client.expect("from the backlog").finish().is_empty());
     }
     for client in &mut busy {
-        client.echo("second half").half_close();
-        assert!(client.rest().is_empty());
+        assert!(client.echo("second half").finish().is_empty());
     }
     assert_eq!(server.wait().code(), Some(0));
     server.wait_until_gone();
     let ends = server.log.of("end");
     assert_eq!(ends.len(), 150);
-    assert!(ends.iter().all(|end| end["outcome"] == "exit 0"), "{ends:?}");
+    assert!(ends.iter().all(|end| outcome(end) == "exit 0"), "{ends:?}");
     assert_eq!(server.log.of("stop").len(), 1);
-    std::net::TcpStream::connect(("127.0.0.1", server.port())).expect_err("nobody listens");
+    std::net::TcpStream::connect(("127.0.0.1", server.port())).expect_err("the port is closed");
 }
 
 #[test]
-fn a_hundred_in_an_exchange_and_fifty_in_the_queue() {
-    everybody_gets_theirs(&[]);
+fn a_drain_serves_every_connection_and_the_whole_backlog() {
+    drain_with_full_backlog(&[]);
 }
 
 #[test]
-fn a_hundred_in_an_exchange_and_fifty_in_the_queue_with_spares() {
-    everybody_gets_theirs(&["--spares", "8"]);
+fn a_drain_serves_every_connection_and_the_whole_backlog_with_spares() {
+    drain_with_full_backlog(&["--spares", "8"]);
 }
 
 #[test]
-fn the_queue_is_served_although_there_is_no_room_yet() {
+fn a_drain_serves_the_backlog_even_when_every_slot_is_taken() {
     let mut server = Server::serve(&["--max-connections", "2"]);
     let mut served: Vec<Client> = (0..2).map(|_| server.connect()).collect();
     served.iter_mut().for_each(|client| {
         client.echo("x");
     });
-    let mut queued: Vec<Client> = (0..3).map(|_| server.connect()).collect();
-    queued.iter_mut().for_each(|client| {
-        client.send("queued");
+    let mut waiting: Vec<Client> = (0..3).map(|_| server.connect()).collect();
+    waiting.iter_mut().for_each(|client| {
+        client.send("waiting");
     });
     server.signal(Signal::INT);
     server.log.wait_for("drain", 1);
     drop(served);
-    for client in &mut queued {
-        client.expect("queued").half_close().rest();
+    for client in &mut waiting {
+        client.expect("waiting").finish();
     }
     assert_eq!(server.wait().code(), Some(0));
 }
 
 #[test]
-fn clients_that_never_finish_are_ended_after_the_drain_time() {
+fn connections_are_ended_at_the_drain_timeout_and_not_before() {
     let mut server = Server::serve(&["--drain-timeout", "700ms"]);
     let mut clients: Vec<Client> = (0..20).map(|_| server.connect()).collect();
     clients.iter_mut().for_each(|client| {
         client.echo("x");
     });
     server.signal(Signal::TERM);
-    let asked = Instant::now();
+    let signalled = Instant::now();
     server.log.wait_for("drain", 1);
     clients.iter_mut().for_each(|client| {
-        client.echo("not cut before the time");
+        client.echo("still served");
     });
     assert_eq!(server.wait().code(), Some(0));
-    assert!(asked.elapsed() >= Duration::from_millis(700), "{:?}", asked.elapsed());
+    assert!(signalled.elapsed() >= Duration::from_millis(700), "{:?}", signalled.elapsed());
     server.wait_until_gone();
-    clients.iter_mut().for_each(Client::expect_over);
-    assert!(server.log.of("end").iter().all(|end| end["outcome"] == "signal TERM"));
+    clients.iter_mut().for_each(Client::expect_closed);
+    assert!(server.log.of("end").iter().all(|end| outcome(end) == "signal TERM"));
 }
 
 #[test]
-fn helpers_that_nobody_needs_any_more_keep_nobody_waiting() {
+fn idle_helpers_do_not_delay_the_stop() {
     for (options, program) in
         [(&["--when-full", "reject=x"][..], None), (&["--stderr", "log"], Some(&["cat"][..]))]
     {
@@ -99,30 +99,29 @@ fn helpers_that_nobody_needs_any_more_keep_nobody_waiting() {
             Some(program) => Server::program(&options, program),
             None => Server::serve(&options),
         };
-        server.connect().echo("x").half_close().rest();
+        server.connect().echo("x").finish();
         server.signal(Signal::TERM);
-        let asked = Instant::now();
+        let signalled = Instant::now();
         assert_eq!(server.wait().code(), Some(0));
-        assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+        assert!(signalled.elapsed() < Duration::from_secs(5), "{:?}", signalled.elapsed());
         server.wait_until_gone();
     }
 }
 
 #[test]
-fn a_second_signal_ends_and_a_third_kills() {
+fn a_second_signal_ends_connections_and_a_third_kills_them() {
     let mut server = Server::serve(&[]);
     let mut clients: Vec<Client> = (0..5).map(|_| server.connect()).collect();
     clients.iter_mut().for_each(|client| {
         client.echo("x");
     });
-    // One is stopped: the second signal wakes it, so that it can end.
-    let pid = server.log.wait_for("accept", 5)[0]["pid"].as_i64().expect("an id");
-    kill(i32::try_from(pid).expect("an id"), Signal::STOP);
+    // One connection is stopped: the second signal continues it, so that it can end.
+    kill(pid(&server.log.wait_for("accept", 5)[0]), Signal::STOP);
     server.signal(Signal::TERM);
     server.log.wait_for("drain", 1);
     server.signal(Signal::TERM);
     assert_eq!(server.wait().code(), Some(0));
-    assert!(server.log.of("end").iter().all(|end| end["outcome"] == "signal TERM"));
+    assert!(server.log.of("end").iter().all(|end| outcome(end) == "signal TERM"));
     server.wait_until_gone();
 
     let mut server = Server::serve(&[]);
@@ -138,23 +137,23 @@ fn a_second_signal_ends_and_a_third_kills() {
 }
 
 #[test]
-fn under_load() {
+fn a_drain_under_load_cuts_no_accepted_connection() {
     let mut server = Server::serve(&[]);
     let port = server.port();
     let loaders: Vec<_> = (0..8)
         .map(|_| {
             std::thread::spawn(move || {
                 let mut served = 0;
-                // A refused connection is the end of the listener; a connection that was made and
-                // accepted must be served to its end.
+                // The loop ends when the listener is closed. Until then, every connection that the
+                // server has accepted must be served.
                 while let Ok(stream) = std::net::TcpStream::connect(("127.0.0.1", port)) {
                     let mut client = Client { stream };
-                    client.stream.set_read_timeout(Some(tine_e2e::PATIENCE)).expect("set");
+                    client.stream.set_read_timeout(Some(tine_e2e::TEST_TIMEOUT)).expect("a socket option");
                     let sent = std::io::Write::write_all(&mut client.stream, b"hello");
-                    let mut answer = [0; 5];
-                    match sent.and_then(|()| std::io::Read::read_exact(&mut client.stream, &mut answer)) {
+                    let mut reply = [0; 5];
+                    match sent.and_then(|()| std::io::Read::read_exact(&mut client.stream, &mut reply)) {
                         Ok(()) => served += 1,
-                        // It came after the drain began, and was still in the queue when it closed.
+                        // It was still in the backlog when the drain closed the listener.
                         Err(_) => break,
                     }
                 }
@@ -167,7 +166,7 @@ fn under_load() {
     assert_eq!(server.wait().code(), Some(0));
     let served: usize = loaders.into_iter().map(|loader| loader.join().expect("no wrong byte")).sum();
     let ends = server.log.of("end");
-    assert!(ends.iter().all(|end| end["outcome"] == "exit 0" || end["outcome"] == "reset"), "{ends:?}");
-    let answered = ends.iter().filter(|end| end["out"] == 5).count();
-    assert_eq!(answered, served, "every connection that was accepted was answered");
+    assert!(ends.iter().all(|end| outcome(end) == "exit 0" || outcome(end) == "reset"), "{ends:?}");
+    let replied = ends.iter().filter(|end| end["out"] == 5).count();
+    assert_eq!(replied, served, "every accepted connection was served");
 }

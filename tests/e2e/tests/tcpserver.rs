@@ -1,60 +1,61 @@
-//! Under the name `tcpserver`: the options, environment, log lines and exit codes of that tool. `docs/compatibility.md` says
-//! which case of whose suite each test stands for.
+//! Under the name `tcpserver`: the options, environment, log lines and exit codes of that tool.
+//! docs/compatibility.md lists the cases of its test suite.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use rustix::process::Signal;
-use tine_e2e::{Client, Folder, Server, Start, kill, network, procfs, run, soon, tine};
+use tine_e2e::{Client, Folder, Server, ServerCommand, kill, network, procfs, run, tine, wait_until};
 
-/// What a program finds of itself and its client.
-const PRINT: &str =
+/// A shell script that prints the variables of a connection.
+const PRINT_ENVIRONMENT: &str =
     "for name in PROTO TCPLOCALHOST TCPLOCALIP TCPLOCALPORT TCPREMOTEHOST TCPREMOTEIP TCPREMOTEINFO which; do
 eval \"echo $name=\\${$name-unset}\"; done";
 
-/// A folder in which the name is a copy that every user may execute.
-fn named(test: &str) -> Folder {
+/// A directory with a copy of `tine` named `tcpserver` that every user can execute.
+fn installed(test: &str) -> Folder {
     use std::os::unix::fs::PermissionsExt;
     let folder = Folder::new(&format!("tcpserver-{test}"));
-    std::fs::copy(tine(), folder.0.join("tcpserver")).expect("copied");
-    std::fs::set_permissions(&folder.0, PermissionsExt::from_mode(0o755)).expect("set");
+    std::fs::copy(tine(), folder.0.join("tcpserver")).expect("a copy");
+    std::fs::set_permissions(&folder.0, PermissionsExt::from_mode(0o755)).expect("our directory");
     folder
 }
 
 fn start(folder: &Folder, words: &[&str]) -> Server {
-    Start::program(folder.0.join("tcpserver"), &[&["-1"], words].concat()).start()
+    ServerCommand::program(folder.0.join("tcpserver"), &[&["-1"], words].concat()).start()
 }
 
 fn tcpserver(folder: &Folder, words: &[&str]) -> (i32, String, String) {
     run(Command::new(folder.0.join("tcpserver")).args(words))
 }
 
-/// Compiles rules.
+/// Compiles rules with tcprules(1). Returns the path of the database.
 fn rules(folder: &Folder, text: &str) -> String {
     let (cdb, new) = (folder.path("rules.cdb"), folder.path("rules.tmp"));
     let mut tcprules = Command::new("tcprules")
         .args([&cdb, &new])
         .stdin(Stdio::piped())
         .spawn()
-        .expect("ucspi-tcp is there");
-    tcprules.stdin.take().expect("piped").write_all(text.as_bytes()).expect("taken");
-    assert!(tcprules.wait().expect("it ends").success(), "{text}");
+        .expect("ucspi-tcp is installed");
+    tcprules.stdin.take().expect("piped").write_all(text.as_bytes()).expect("tcprules reads");
+    assert!(tcprules.wait().expect("our child").success(), "{text}");
     cdb
 }
 
-fn said(server: &Server, source: &str) -> Vec<String> {
-    let answer = Client::from_source(source, server.port()).rest();
-    String::from_utf8_lossy(&answer).lines().map(str::to_owned).collect()
+/// The lines that a client from this address receives.
+fn lines_for(server: &Server, source: &str) -> Vec<String> {
+    Client::from_source(source, server.port()).read_text().lines().map(str::to_owned).collect()
 }
 
 #[test]
-fn used_wrongly_or_in_vain() {
-    let folder = named("wrongly");
+fn usage_and_startup_errors_are_those_of_tcpserver() {
+    let folder = installed("wrongly");
     let usage = "tcpserver: usage: tcpserver [ -1UXpPhHrRoOdDqQv ] [ -c limit ] [ -x rules.cdb ] [ -B banner ] [ -g gid ] [ -u uid ] [ -b backlog ] [ -l localname ] [ -t timeout ] host port program\n";
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let port = taken.local_addr().expect("bound").port().to_string();
-    for (words, code, complaint) in [
+    let port = taken.local_addr().expect("a bound socket").port().to_string();
+    for (words, code, error) in [
         (&["0", "0"][..], 100, usage),
         (&["-z", "0", "0", "cat"], 100, usage),
         (
@@ -75,7 +76,7 @@ fn used_wrongly_or_in_vain() {
         ),
         (&["-q", "127.0.0.1", &port, "cat"], 111, ""),
     ] {
-        assert_eq!(tcpserver(&folder, words), (code, String::new(), complaint.to_owned()), "{words:?}");
+        assert_eq!(tcpserver(&folder, words), (code, String::new(), error.to_owned()), "{words:?}");
     }
     let (code, _, err) = tcpserver(&folder, &["0", "0", "/no/such/program"]);
     assert!(
@@ -85,8 +86,8 @@ fn used_wrongly_or_in_vain() {
 }
 
 #[test]
-fn who_may_not_change_the_user_is_told() {
-    let folder = named("user");
+fn changing_the_user_without_privilege_is_a_fatal_error() {
+    let folder = installed("user");
     let program = folder.path("tcpserver");
     let nobody = |before: &[&str], words: &[&str]| {
         let mut command = Command::new("setpriv");
@@ -97,32 +98,32 @@ fn who_may_not_change_the_user_is_told() {
         "tcpserver: fatal: unable to set uid: permission denied\n",
         "tcpserver: fatal: unable to set gid: permission denied\n",
     );
-    for (before, words, complaint) in [
+    for (before, words, error) in [
         (&[][..], &["-u", "1", "0", "0", "cat"][..], uid),
         (&["UID=1"], &["-U", "0", "0", "cat"], uid),
         (&[], &["-g", "2", "0", "0", "cat"], gid),
         (&["GID=2"], &["-U", "0", "0", "cat"], gid),
     ] {
-        assert_eq!(nobody(before, words), (111, String::new(), complaint.to_owned()), "{before:?} {words:?}");
+        assert_eq!(nobody(before, words), (111, String::new(), error.to_owned()), "{before:?} {words:?}");
     }
     let server =
         start(&folder, &["-u65534", "-g65533", "-RHl0", "127.0.0.1", "0", "sh", "-c", "id -u; id -g; id -G"]);
-    assert_eq!(said(&server, "127.0.0.1"), ["65534", "65533", "65533"]);
-    let mut start = Start::program(&program, &["-1URHl0", "127.0.0.1", "0", "id", "-u"]);
+    assert_eq!(lines_for(&server, "127.0.0.1"), ["65534", "65533", "65533"]);
+    let mut start = ServerCommand::program(&program, &["-1URHl0", "127.0.0.1", "0", "id", "-u"]);
     start.command().env("UID", "65534").env("GID", "65533");
-    assert_eq!(said(&start.start(), "127.0.0.1"), ["65534"]);
+    assert_eq!(lines_for(&start.start(), "127.0.0.1"), ["65534"]);
 }
 
 #[test]
-fn the_environment_the_banner_and_the_log() {
-    let folder = named("environment");
+fn environment_banner_and_log_are_those_of_tcpserver() {
+    let folder = installed("environment");
     let words =
         ["-c", "2", "-Bbanner", "-vo", "-D", "-Xx", "rules.cdb", "-Rt5", "-hp", "-l", "Local", "-b", "2"];
-    let server = start(&folder, &[&words[..], &["127.0.0.1", "0", "sh", "-c", PRINT]].concat());
+    let server = start(&folder, &[&words[..], &["127.0.0.1", "0", "sh", "-c", PRINT_ENVIRONMENT]].concat());
     let port = server.port();
     for visit in 1..=2 {
         assert_eq!(
-            said(&server, "127.0.0.1"),
+            lines_for(&server, "127.0.0.1"),
             [
                 "bannerPROTO=TCP",
                 "TCPLOCALHOST=Local",
@@ -134,7 +135,7 @@ fn the_environment_the_banner_and_the_log() {
                 "which=unset"
             ]
         );
-        server.log.wait("its end", |log| {
+        server.log.wait("end of the connection", |log| {
             let lines = log.lines();
             let ends = lines.iter().filter(|line| line.contains(": end ")).count();
             (ends == visit && lines.last()?.ends_with("status: 0/2")).then_some(())
@@ -156,12 +157,12 @@ fn the_environment_the_banner_and_the_log() {
 }
 
 #[test]
-fn without_looking_anything_up() {
-    let folder = named("plain");
-    let server = start(&folder, &["-RHl0", "0", "0", "sh", "-c", PRINT]);
+fn without_lookups_inherited_variables_of_clients_are_removed() {
+    let folder = installed("plain");
+    let server = start(&folder, &["-RHl0", "0", "0", "sh", "-c", PRINT_ENVIRONMENT]);
     let port = format!("TCPLOCALPORT={}", server.port());
     assert_eq!(
-        said(&server, "127.0.0.1"),
+        lines_for(&server, "127.0.0.1"),
         [
             "PROTO=TCP",
             "TCPLOCALHOST=0",
@@ -173,30 +174,32 @@ fn without_looking_anything_up() {
             "which=unset"
         ]
     );
-    // What the rest of the world has is not its client's.
-    let mut start = Start::program(folder.0.join("tcpserver"), &["-1RHl0", "0", "0", "sh", "-c", PRINT]);
+    // Variables of the server's own environment that would describe a client are removed.
+    let mut start = ServerCommand::program(
+        folder.0.join("tcpserver"),
+        &["-1RHl0", "0", "0", "sh", "-c", PRINT_ENVIRONMENT],
+    );
     start.command().env("TCPREMOTEHOST", "liar").env("TCPREMOTEINFO", "liar").env("which", "mine");
     let server = start.start();
-    let said = said(&server, "127.0.0.1");
     assert_eq!(
-        said[4..],
+        lines_for(&server, "127.0.0.1")[4..],
         ["TCPREMOTEHOST=unset", "TCPREMOTEIP=127.0.0.1", "TCPREMOTEINFO=unset", "which=mine"]
     );
     assert!(server.log.lines().is_empty(), "{:?}", server.log.lines());
 }
 
 #[test]
-fn rules_decide_and_set_variables() {
-    let folder = named("rules");
+fn compiled_rules_decide_and_set_variables() {
+    let folder = installed("rules");
     let cdb = rules(
         &folder,
         "127.0.0.2:allow,which=/first/\n127.0.0.3:deny\n127.0.0.4-6:deny\n127.:allow,which=+third+,TCPREMOTEHOST=\"mine\"\n:deny\n",
     );
-    let server = start(&folder, &["-vRHl0", "-x", &cdb, "127.0.0.1", "0", "sh", "-c", PRINT]);
-    assert_eq!(said(&server, "127.0.0.2").last().map(String::as_str), Some("which=first"));
-    assert!(said(&server, "127.0.0.3").is_empty() && said(&server, "127.0.0.5").is_empty());
+    let server = start(&folder, &["-vRHl0", "-x", &cdb, "127.0.0.1", "0", "sh", "-c", PRINT_ENVIRONMENT]);
+    assert_eq!(lines_for(&server, "127.0.0.2").last().map(String::as_str), Some("which=first"));
+    assert!(lines_for(&server, "127.0.0.3").is_empty() && lines_for(&server, "127.0.0.5").is_empty());
     assert_eq!(
-        said(&server, "127.9.9.9")[4..],
+        lines_for(&server, "127.9.9.9")[4..],
         ["TCPREMOTEHOST=mine", "TCPREMOTEIP=127.9.9.9", "TCPREMOTEINFO=unset", "which=third"]
     );
     let denied = |log: &tine_e2e::Log| {
@@ -207,51 +210,51 @@ fn rules_decide_and_set_variables() {
     };
     let deny = server.log.wait("a denied client", denied);
     assert!(deny.contains(" 0:127.0.0.1:") && deny.contains(" :127.0.0.3::"), "{deny}");
-    // Replaced at once, as tcprules does it: the next client is decided about by the new one.
+    // tcprules replaces the database by rename(2); the next client is looked up in the new one.
     rules(&folder, "127.0.0.2:deny\n");
-    assert!(said(&server, "127.0.0.2").is_empty());
-    assert_eq!(said(&server, "127.0.0.3").last().map(String::as_str), Some("which=unset"));
+    assert!(lines_for(&server, "127.0.0.2").is_empty());
+    assert_eq!(lines_for(&server, "127.0.0.3").last().map(String::as_str), Some("which=unset"));
 }
 
 #[test]
-fn without_its_rules_nobody_comes_unless_that_is_allowed() {
-    let folder = named("lacking");
+fn a_missing_rules_file_drops_every_client_unless_option_x_allows_them() {
+    let folder = installed("lacking");
     let nowhere = folder.path("nowhere.cdb");
     let server = start(&folder, &["-RHl0", "-x", &nowhere, "127.0.0.1", "0", "echo", "hello"]);
-    assert!(said(&server, "127.0.0.1").is_empty());
-    server.log.wait("why", |log| {
-        let line = format!("tcpserver: warning: dropping connection, unable to read {nowhere}: ");
-        log.lines().iter().any(|said| said.starts_with(&line)).then_some(())
-    });
+    assert!(lines_for(&server, "127.0.0.1").is_empty());
+    let warning = format!("tcpserver: warning: dropping connection, unable to read {nowhere}: ");
+    server.log.wait_for_line("warning", |line| line.starts_with(&warning));
     let server = start(&folder, &["-XRHl0", "-x", &nowhere, "127.0.0.1", "0", "echo", "hello"]);
-    assert_eq!(said(&server, "127.0.0.1"), ["hello"]);
-    // One that is no database.
+    assert_eq!(lines_for(&server, "127.0.0.1"), ["hello"]);
+    // A file that is not a database drops clients in spite of -X.
     let broken = folder.write("broken.cdb", "127.:deny\n").display().to_string();
     let server = start(&folder, &["-XqRHl0", "-x", &broken, "127.0.0.1", "0", "echo", "hello"]);
-    assert!(said(&server, "127.0.0.1").is_empty());
+    assert!(lines_for(&server, "127.0.0.1").is_empty());
     assert!(server.log.lines().is_empty());
 }
 
 #[test]
-fn names_and_ident_answers() {
+fn host_names_and_ident_answers_reach_rules_and_environment() {
     network::own();
-    let folder = named("names");
-    // A machine that says who its users are, when it likes to.
-    let identd = TcpListener::bind("0.0.0.0:113").expect("a network of its own");
+    let folder = installed("names");
+    // An ident server (RFC 1413) that answers for one address and keeps the other waiting.
+    let identd = TcpListener::bind("0.0.0.0:113").expect("a free port");
     std::thread::spawn(move || {
         let mut kept = Vec::new();
         for stream in identd.incoming() {
-            let mut stream = stream.expect("a question");
-            let mut question = [0; 64];
-            let length = stream.read(&mut question).expect("a question");
-            let ports = String::from_utf8_lossy(&question[..length]).trim_end().to_owned();
-            match stream.peer_addr().expect("connected").ip().to_string().as_str() {
-                "127.0.0.1" if stream.local_addr().expect("connected").ip().to_string() == "127.0.0.9" => {
+            let mut stream = stream.expect("a query");
+            let mut query = [0; 64];
+            let length = stream.read(&mut query).expect("a query");
+            let ports = String::from_utf8_lossy(&query[..length]).trim_end().to_owned();
+            match stream.peer_addr().expect("a connected socket").ip().to_string().as_str() {
+                "127.0.0.1"
+                    if stream.local_addr().expect("a connected socket").ip().to_string() == "127.0.0.9" =>
+                {
                     kept.push(stream)
                 }
-                _ => {
-                    stream.write_all(format!("{ports} : USERID : UNIX : joe\r\n").as_bytes()).expect("taken")
-                }
+                _ => stream
+                    .write_all(format!("{ports} : USERID : UNIX : joe\r\n").as_bytes())
+                    .expect("the server reads"),
             }
         }
     });
@@ -259,105 +262,101 @@ fn names_and_ident_answers() {
         &folder,
         "joe@127.0.0.1:allow,which=/ident/\n=localhost:allow,which=/name/\n127.0.0.9:allow,which=/silent/\n:allow,which=/anybody/\n",
     );
-    let server = start(&folder, &["-ht3", "-l0", "-x", &cdb, "127.0.0.1", "0", "sh", "-c", PRINT]);
-    let asked = said(&server, "127.0.0.1");
+    let server =
+        start(&folder, &["-ht3", "-l0", "-x", &cdb, "127.0.0.1", "0", "sh", "-c", PRINT_ENVIRONMENT]);
     assert_eq!(
-        asked[4..],
+        lines_for(&server, "127.0.0.1")[4..],
         ["TCPREMOTEHOST=localhost", "TCPREMOTEIP=127.0.0.1", "TCPREMOTEINFO=joe", "which=ident"]
     );
-    // One whose machine does not answer waits, and nobody else with it.
+    // A client whose ident server does not answer waits, and no other client does.
     let mut silent = Client::from_source("127.0.0.9", server.port());
     for _ in 0..5 {
-        assert_eq!(said(&server, "127.0.0.1").last().map(String::as_str), Some("which=ident"));
+        assert_eq!(lines_for(&server, "127.0.0.1").last().map(String::as_str), Some("which=ident"));
     }
-    silent.stream.set_nonblocking(true).expect("set");
-    assert_eq!(silent.stream.peek(&mut [0]).expect_err("it waits").kind(), std::io::ErrorKind::WouldBlock);
-    silent.stream.set_nonblocking(false).expect("set");
-    let answer = silent.rest();
-    assert!(String::from_utf8_lossy(&answer).ends_with("TCPREMOTEINFO=unset\nwhich=silent\n"));
-    let server = start(&folder, &["-hR", "-l0", "-x", &cdb, "127.0.0.1", "0", "sh", "-c", PRINT]);
-    assert_eq!(said(&server, "127.0.0.1").last().map(String::as_str), Some("which=name"));
-    assert_eq!(said(&server, "127.0.0.77").last().map(String::as_str), Some("which=anybody"));
+    silent.expect_silence(Duration::from_millis(1));
+    assert!(silent.read_text().ends_with("TCPREMOTEINFO=unset\nwhich=silent\n"));
+    let server = start(&folder, &["-hR", "-l0", "-x", &cdb, "127.0.0.1", "0", "sh", "-c", PRINT_ENVIRONMENT]);
+    assert_eq!(lines_for(&server, "127.0.0.1").last().map(String::as_str), Some("which=name"));
+    assert_eq!(lines_for(&server, "127.0.0.77").last().map(String::as_str), Some("which=anybody"));
 }
 
 #[test]
-fn the_limit_makes_clients_wait() {
-    let folder = named("limit");
+fn clients_over_the_limit_of_tcpserver_wait() {
+    let folder = installed("limit");
     let server = start(&folder, &["-vRHl0", "-c2", "127.0.0.1", "0", "cat"]);
     let mut clients: Vec<Client> = (0..3).map(|_| server.connect()).collect();
     clients[0].echo("a");
     clients[1].echo("b");
     clients[2].send("c");
-    server
-        .log
-        .wait("two", |log| log.lines().iter().any(|line| line == "tcpserver: status: 2/2").then_some(()));
-    clients.remove(0).half_close().rest();
+    server.log.wait_for_line("two connections", |line| line == "tcpserver: status: 2/2");
+    clients.remove(0).finish();
     clients[1].expect("c");
     assert!(!server.log.lines().iter().any(|line| line.contains("status: 3/2")));
 }
 
 #[test]
-fn connections_outlive_it() {
-    let folder = named("outlive");
+fn programs_outlive_tcpserver() {
+    let folder = installed("outlive");
     for signal in [Signal::TERM, Signal::KILL] {
         let mut server = start(&folder, &["-RHl0", "127.0.0.1", "0", "sh", "-c", "echo $$; exec cat"]);
         let mut client = server.connect();
         let mut pid = String::new();
         while !pid.ends_with('\n') {
             let mut byte = [0];
-            client.stream.read_exact(&mut byte).expect("its id");
+            client.stream.read_exact(&mut byte).expect("a process id");
             pid.push(byte[0].into());
         }
         let port = server.port();
         server.signal(signal);
         let code = server.wait_for_exit().code();
         assert_eq!(code, (signal == Signal::TERM).then_some(0));
-        client.echo("still here");
-        // The address is free for the next one: at once where it has stopped, and where it was killed, with its processes.
+        client.echo("still served");
+        // The port is free: at once after TERM, and after KILL when the helpers have ended.
         let again = || TcpListener::bind(("127.0.0.1", port)).ok();
-        let free = if signal == Signal::TERM { again() } else { soon("it is free", again).into() };
+        let free =
+            if signal == Signal::TERM { again() } else { wait_until("the port is free", again).into() };
         assert!(free.is_some());
-        assert!(client.half_close().rest().is_empty());
-        let pid: i32 = pid.trim().parse().expect("an id");
-        soon("its process ends with it", || {
-            procfs::process(pid).is_none_or(|process| process.state == 'Z').then_some(())
-        });
+        assert!(client.finish().is_empty());
+        let pid: i32 = pid.trim().parse().expect("a process id");
+        wait_until("the program has ended", || (!procfs::is_running(pid)).then_some(()));
     }
 }
 
 #[test]
-fn a_program_goes_on_without_its_client() {
-    let folder = named("gone");
+fn a_program_of_tcpserver_outlives_its_client() {
+    let folder = installed("gone");
     let file = folder.path("done");
     let script = format!("read line; sleep 1; echo $line > {file}");
     let server = start(&folder, &["-vRHl0", "127.0.0.1", "0", "sh", "-c", &script]);
     let mut client = server.connect();
     client.send("work\n");
-    server.log.wait("it has come", |log| (log.lines().len() > 2).then_some(()));
+    server.log.wait("lines of the connection", |log| (log.lines().len() > 2).then_some(()));
     client.reset();
-    soon("the work is done", || std::fs::read_to_string(&file).ok().filter(|text| text == "work\n"));
+    wait_until("the program has written its file", || {
+        std::fs::read_to_string(&file).ok().filter(|text| text == "work\n")
+    });
 }
 
 #[test]
-fn data_waits_for_more_or_not() {
-    let folder = named("delay");
+fn options_d_and_capital_d_set_tcp_nodelay() {
+    let folder = installed("delay");
     let script = "import socket; s = socket.socket(fileno=0); print(s.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY), flush=True)";
     for (flag, value) in [("-d", "0"), ("-D", "1"), ("-Dd", "0"), ("-1", "0")] {
         let server = start(&folder, &[flag, "-RHl0", "127.0.0.1", "0", "python3", "-c", script]);
-        assert_eq!(said(&server, "127.0.0.1"), [value], "{flag}");
+        assert_eq!(lines_for(&server, "127.0.0.1"), [value], "{flag}");
     }
 }
 
 #[test]
-fn a_killed_connection_is_told_as_wait_has_it() {
-    let folder = named("status");
+fn tcpserver_logs_wait_statuses() {
+    let folder = installed("status");
     let server = start(&folder, &["-vRHl0", "127.0.0.1", "0", "sh", "-c", "read code; exit $code"]);
     let mut client = server.connect();
-    client.send("3\n").rest();
+    client.send("3\n").read_to_end();
     let has_ended = |lines: &[String]| lines.iter().filter(|line| line.contains(": end ")).count();
-    server.log.wait("the first has ended", |log| (has_ended(&log.lines()) == 1).then_some(()));
+    server.log.wait("end of the first connection", |log| (has_ended(&log.lines()) == 1).then_some(()));
     let mut client = server.connect();
-    let pid = server.log.wait("the second", |log| {
+    let pid = server.log.wait("second connection", |log| {
         let lines = log.lines();
         let pids = lines
             .iter()
@@ -365,8 +364,8 @@ fn a_killed_connection_is_told_as_wait_has_it() {
         pids.collect::<Vec<i32>>().get(1).copied()
     });
     kill(pid, Signal::KILL);
-    client.expect_over();
-    server.log.wait("both ends", |log| {
+    client.expect_closed();
+    server.log.wait("both end lines", |log| {
         let lines = log.lines();
         let ends: Vec<&String> = lines.iter().filter(|line| line.contains(": end ")).collect();
         (ends.len() == 2).then(|| {

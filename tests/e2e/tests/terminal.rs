@@ -1,81 +1,82 @@
-//! Programs behind a terminal: those that want one, and those that keep their output back without one.
+//! `--pty` and `--line-buffered`: programs that need a terminal, and programs that buffer their
+//! output without one.
 
-use tine_e2e::{Server, procfs, soon};
+use tine_e2e::names::{outcome, pid};
+use tine_e2e::{Server, procfs, wait_until};
 
 #[test]
-fn a_program_that_wants_a_terminal() {
+fn pty_gives_a_program_a_terminal() {
     let script = "tty >/dev/null && test -t 1 -a -t 2 && stty size; while read -r line; do echo \"got $line\"; done; echo over; exit 3";
     for options in [&["--pty"][..], &["--pty", "--spares", "2"]] {
         let server = Server::program(options, &["sh", "-c", script]);
         let mut client = server.connect();
         client.expect("24 80\n").send("one\n").expect("got one\n").send("two\n").expect("got two\n");
         client.half_close();
-        assert_eq!(client.rest(), b"over\n");
-        assert_eq!(server.log.wait_for("end", 1)[0]["outcome"], "exit 3");
+        assert_eq!(client.read_to_end(), b"over\n");
+        assert_eq!(outcome(&server.log.wait_for("end", 1)[0]), "exit 3");
     }
 }
 
 #[test]
-fn the_end_of_input_within_a_line() {
+fn pty_passes_on_the_end_of_input_within_a_line() {
     let server = Server::program(&["--pty"], &["cat"]);
     let mut client = server.connect();
     client.send("no newline").half_close();
-    assert_eq!(client.rest(), b"no newline");
+    assert_eq!(client.read_to_end(), b"no newline");
 }
 
 #[test]
-fn the_process_that_relays_has_nothing_of_the_server() {
+fn the_relaying_process_holds_no_descriptor_of_the_server() {
     for options in [&["--pty"][..], &["--pty", "--stderr", "log", "--spares", "2"], &["--line-buffered"]] {
         let server = Server::program(options, &["cat"]);
         let mut client = server.connect();
         client.echo("x\n");
-        let pid = server.log.wait_for("accept", 1)[0]["pid"].as_i64().expect("an id");
-        let relay = procfs::process(i32::try_from(pid).expect("an id")).expect("it lives");
+        let relay = pid(&server.log.wait_for("accept", 1)[0]);
+        let relay = procfs::process(relay).expect("the relaying process runs");
         assert!(relay.name.starts_with("tine: conn"), "{}", relay.name);
         let descriptors = procfs::descriptors(relay.pid);
-        // Its standard three, the client, the terminal, the program's end.
-        let sockets = descriptors.iter().filter(|(_, what)| what.starts_with("socket:")).count();
+        // The three standard ones, the client, the terminal, the pidfd of the program.
+        let sockets = descriptors.iter().filter(|(_, target)| target.starts_with("socket:")).count();
         assert_eq!((descriptors.len(), sockets), (6, 1), "{descriptors:?}");
     }
 }
 
 #[test]
-fn output_comes_line_by_line() {
-    // Without --line-buffered, perl would keep both lines back until it ends.
+fn line_buffered_output_arrives_line_by_line() {
+    // Without --line-buffered, perl writes both lines only when it ends.
     let script = "while (<STDIN>) { print \"$.: $_\" }";
     let server = Server::program(&["--line-buffered"], &["perl", "-e", script]);
     let mut client = server.connect();
     client.send("a\n").expect("1: a\n").send("b\n").expect("2: b\n").half_close();
-    assert!(client.rest().is_empty());
-    assert_eq!(server.log.wait_for("end", 1)[0]["outcome"], "exit 0");
+    assert!(client.read_to_end().is_empty());
+    assert_eq!(outcome(&server.log.wait_for("end", 1)[0]), "exit 0");
 }
 
 #[test]
-fn much_output_arrives_whole() {
+fn pty_and_line_buffered_output_arrives_complete() {
     for option in ["--pty", "--line-buffered"] {
         let server = Server::program(&[option], &["seq", "1", "300000"]);
-        let answer = server.connect().rest();
+        let received = server.connect().read_to_end();
         let expected: String = (1..=300_000).map(|number| format!("{number}\n")).collect();
-        assert!(answer == expected.as_bytes(), "{option}: {} of {} bytes", answer.len(), expected.len());
+        assert!(received == expected.as_bytes(), "{option}: {} of {} bytes", received.len(), expected.len());
     }
 }
 
 #[test]
-fn a_signal_is_told_as_the_programs_own() {
+fn a_signal_that_ends_a_program_behind_a_pty_is_logged() {
     let server = Server::program(&["--pty"], &["sh", "-c", "kill -SEGV $$"]);
-    server.connect().expect_over();
-    assert_eq!(server.log.wait_for("end", 1)[0]["outcome"], "signal SEGV");
+    server.connect().expect_closed();
+    assert_eq!(outcome(&server.log.wait_for("end", 1)[0]), "signal SEGV");
 }
 
 #[test]
-fn nothing_is_left_when_the_client_goes() {
+fn a_disconnect_leaves_no_process_behind_a_pty() {
     let server =
         Server::program(&["--pty", "--max-lifetime", "1s"], &["sh", "-c", "trap '' HUP TERM; sleep 1001"]);
     server.connect().reset();
     let end = server.log.wait_for("end", 1).remove(0);
-    assert!(
-        end["outcome"] == "client gone" || end["outcome"] == "timeout lifetime" || end["outcome"] == "reset",
-        "{end}"
-    );
-    soon("the sleeper has gone", || server.named("sleep").iter().all(|one| one.state == 'Z').then_some(()));
+    assert!(["client gone", "timeout lifetime", "reset"].contains(&outcome(&end)), "{end}");
+    wait_until("the program has ended", || {
+        server.named("sleep").iter().all(|one| one.is_zombie()).then_some(())
+    });
 }

@@ -1,4 +1,5 @@
-//! A server whose handler does what the first byte of a client says, most of it bad; else it echoes.
+//! A server with a faulty handler: the first byte of a message selects a fault. Other messages are
+//! echoed.
 
 use std::io::{Read, Write};
 use std::process::Command;
@@ -18,7 +19,7 @@ fn handle(mut connection: Connection) -> Result<(), HandlerError> {
             None => return Ok(()),
             Some(b'P') => panic!("as asked"),
             Some(b'S') => kill_process(getpid(), Signal::SEGV)?,
-            Some(b'O') => drop(deeper(&[0; 4096])),
+            Some(b'O') => drop(overflow_stack(&[0; 4096])),
             Some(b'E') => return Err("no such thing".into()),
             Some(b'X') => std::process::exit(7),
             Some(b'L') => loop {
@@ -31,45 +32,46 @@ fn handle(mut connection: Connection) -> Result<(), HandlerError> {
                     std::thread::park();
                 }
             }
-            Some(b'G') => grandchild(&connection)?,
+            Some(b'G') => start_program(&connection)?,
             Some(b'U') => print!("unfinished line"),
             Some(b'T') => {
-                // A thread, in the child, is allowed.
-                let text = std::thread::spawn(|| format!("{:?}", std::thread::current().id()));
-                connection.write_all(text.join().map_err(|_| "thread")?.as_bytes())?;
+                // Handlers may start threads, as they run in a process of their own.
+                let id = std::thread::spawn(|| format!("{:?}", std::thread::current().id()));
+                connection.write_all(id.join().map_err(|_| "thread")?.as_bytes())?;
             }
             Some(b'D') => {
-                let answer = if connection.is_draining() { b"drain" } else { b"serve" };
-                connection.write_all(answer)?;
+                let phase = if connection.is_draining() { b"drain" } else { b"serve" };
+                connection.write_all(phase)?;
             }
             Some(_) => connection.write_all(&buffer[..received])?,
         }
     }
 }
 
-/// Uses up the stack.
-fn deeper(frame: &[u8; 4096]) -> Vec<u8> {
+/// Recurses until the stack overflows.
+fn overflow_stack(frame: &[u8; 4096]) -> Vec<u8> {
     let mut frame = std::hint::black_box(*frame);
     frame[0] = frame[0].wrapping_add(1);
     if std::hint::black_box(false) {
         return Vec::new();
     }
-    let mut more = deeper(&frame);
+    let mut more = overflow_stack(&frame);
     more.push(frame[0]);
     more
 }
 
+/// Allocates memory until the limit on the address space is reached and the allocation aborts.
 fn allocate_without_end() -> Result<(), HandlerError> {
     let bytes = Some(256 << 20);
     setrlimit(Resource::As, Rlimit { current: bytes, maximum: bytes })?;
-    let mut hoard = Vec::new();
+    let mut blocks = Vec::new();
     loop {
-        hoard.push(vec![1u8; 1 << 20]);
+        blocks.push(vec![1u8; 1 << 20]);
     }
 }
 
-/// Starts a program that keeps the socket open.
-fn grandchild(connection: &Connection) -> Result<(), HandlerError> {
+/// Starts a program that inherits the socket and outlives the handler.
+fn start_program(connection: &Connection) -> Result<(), HandlerError> {
     use rustix::io::{FdFlags, fcntl_setfd};
     fcntl_setfd(connection, FdFlags::empty())?;
     Command::new("sleep").arg("600").spawn()?;

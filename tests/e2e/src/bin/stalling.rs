@@ -1,5 +1,6 @@
-//! An echo whose delays are known: every reply comes a given time after its request, and in the first part of each second
-//! nothing is done at all. Usage: `stalling PORT DELAY_US STALL_MS`. Whoever measures it knows what to find.
+//! An echo server with known delays, to check measurements against: each reply is sent a fixed time
+//! after its request, and the server does nothing in the first part of each second. Usage: stalling
+//! PORT DELAY_US STALL_MS
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -22,13 +23,13 @@ fn main() {
     let [port, delay, stall] = numbers[..] else { panic!("usage: stalling PORT DELAY_US STALL_MS") };
     let listener =
         TcpListener::bind(("127.0.0.1", u16::try_from(port).expect("a port"))).expect("a free port");
-    listener.set_nonblocking(true).expect("a socket");
+    listener.set_nonblocking(true).expect("a socket option");
     let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
-    println!("{}", listener.local_addr().expect("bound").port());
+    println!("{}", listener.local_addr().expect("a bound socket").port());
     serve(&listener, delay * 1000, stall * 1_000_000);
 }
 
-/// Replies that are due at a time, with the number of their stream.
+/// Replies by the time at which they are due and the number of their stream.
 type Due = BTreeMap<(i64, usize), Vec<u8>>;
 
 fn serve(listener: &TcpListener, delay: i64, stall: i64) {
@@ -40,19 +41,19 @@ fn serve(listener: &TcpListener, delay: i64, stall: i64) {
     let mut events = Vec::with_capacity(1024);
     loop {
         let phase = now() % SECOND;
-        let is_over = phase < stall;
-        if is_over {
+        let stalls = phase < stall;
+        if stalls {
             sleep_until(now() - phase + stall);
         }
-        // What came in the stall is looked at when that is over, all of it at the same moment.
-        let seen = is_over.then(|| now() / SECOND * SECOND + stall);
+        // Requests that arrived during the stall count as received at its end.
+        let received_at = stalls.then(|| now() / SECOND * SECOND + stall);
         while let Some(entry) = due.first_entry().filter(|entry| entry.key().0 <= now()) {
             let ((_, number), reply) = entry.remove_entry();
             let _ = streams[number].write_all(&reply);
         }
         let next = due.first_key_value().map_or(i64::MAX, |((time, _), _)| *time);
         events.clear();
-        let timeout = timespec(if is_over { 0 } else { next.min((now() / SECOND + 1) * SECOND) - now() });
+        let timeout = timespec(if stalls { 0 } else { next.min((now() / SECOND + 1) * SECOND) - now() });
         epoll_wait(&epoll, &mut events, timeout);
         for event in &events {
             let Some(stream) =
@@ -68,18 +69,19 @@ fn serve(listener: &TcpListener, delay: i64, stall: i64) {
             let mut buffer = [0; 4096];
             match stream.read(&mut buffer) {
                 Ok(length @ 1..) => {
-                    let time = seen.unwrap_or_else(now) + delay;
+                    let time = received_at.unwrap_or_else(now) + delay;
                     due.insert((time, event.data.u64() as usize), buffer[..length].to_vec());
                 }
-                _ => epoll::delete(&epoll, stream).expect("it was asked about"),
+                _ => epoll::delete(&epoll, stream).expect("a registered socket"),
             }
         }
     }
 }
 
-/// Waits for events, to the nanosecond: epoll_wait(2) counts in milliseconds, so the descriptor is waited for.
+/// Waits for events with a timeout in nanoseconds: ppoll(2) on the epoll descriptor, as
+/// epoll_wait(2) counts in milliseconds.
 fn epoll_wait(epoll: &OwnedFd, events: &mut Vec<epoll::Event>, timeout: Timespec) {
-    // Interrupted or not, the clock is looked at.
+    // After an interruption, too, the caller reads the clock.
     let _ = rustix::event::poll(&mut [PollFd::new(epoll, PollFlags::IN)], Some(&timeout));
     let _ = epoll::wait(epoll, rustix::buffer::spare_capacity(events), Some(&timespec(0)));
 }

@@ -1,29 +1,31 @@
-//! Starting: quick whatever the limits are; and what cannot start says so in one line and leaves nothing.
+//! Starting a server: it is fast whatever the limits are, and an error is one line that leaves
+//! nothing behind.
 
 use std::net::TcpListener;
 use std::process::Command;
 
-use tine_e2e::{Start, network, procfs, run, tine};
+use tine_e2e::{ServerCommand, network, procfs, run, tine};
 
 #[test]
-fn a_huge_limit_on_descriptors_costs_nothing() {
-    // As much as the kernel allows at all; where the privilege for that is missing, the hard limit.
-    let most = std::fs::read_to_string("/proc/sys/fs/nr_open").expect("a limit").trim().to_owned();
-    let own = procfs::limit(i32::try_from(std::process::id()).expect("an id"), "Max open files").1;
+fn a_huge_open_files_limit_does_not_slow_the_start() {
+    // The kernel's own maximum; the hard limit where raising it is not permitted.
+    let most = std::fs::read_to_string("/proc/sys/fs/nr_open").expect("/proc is mounted").trim().to_owned();
+    let own = procfs::limit(i32::try_from(std::process::id()).expect("a process id"), "Max open files").1;
     let allowed = |limit: &str| {
         run(Command::new("prlimit").args([&format!("--nofile={limit}:{limit}"), "true"])).0 == 0
     };
     let huge = if allowed(&most) { most } else { own };
     let nofile = format!("--nofile={huge}:{huge}");
-    let server = Start::wrapped(["prlimit", &nofile, "--"], ["--spares", "4"]).start();
+    let server = ServerCommand::wrapped(["prlimit", &nofile, "--"], ["--spares", "4"]).start();
     server.connect().echo("x");
     assert_eq!(procfs::limit(server.pid(), "Max open files").0, huge);
     let ticks: u64 = server.processes().iter().map(|process| process.ticks).sum();
     assert!(ticks < 10, "{ticks} ticks of 10 ms");
 }
 
-/// Runs `tine serve` with these words; it must refuse, with this code, in one line that has these parts.
-fn refuses(mut command: Command, code: i32, parts: &[&str]) {
+/// Asserts that a command fails with this exit code and one line of error that contains these
+/// parts.
+fn fails(mut command: Command, code: i32, parts: &[&str]) {
     let (exit, out, err) = run(&mut command);
     assert_eq!(exit, code, "{command:?}: {err}");
     assert_eq!((out.as_str(), err.lines().count()), ("", 1), "{err}");
@@ -39,11 +41,11 @@ fn serve(words: &[&str]) -> Command {
 }
 
 #[test]
-fn what_cannot_start_says_what_why_and_the_next_move() {
-    // Some name no address, and it is not to matter who has 9999.
+fn startup_errors_say_what_failed_why_and_the_next_move() {
+    // Some cases use the default port, which another process may use.
     network::own();
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let taken = taken.local_addr().expect("bound").to_string();
+    let taken = taken.local_addr().expect("a bound socket").to_string();
     for (words, code, parts) in [
         (
             &[taken.as_str()][..],
@@ -73,20 +75,20 @@ fn what_cannot_start_says_what_why_and_the_next_move() {
         (&["--keep-alive-time", "500ms", "127.0.0.1:0"], 100, &["keep-alive time is 500ms", "1 to 32767"]),
         (&["-v", "-q"], 100, &["--quiet"]),
     ] {
-        refuses(serve(words), code, parts);
+        fails(serve(words), code, parts);
     }
 }
 
 #[test]
-fn a_later_address_that_cannot_be_had_leaves_no_socket_file() {
+fn a_failed_start_removes_its_unix_socket() {
     let path = std::env::temp_dir().join(format!("tine-start-{}.socket", std::process::id()));
-    refuses(serve(&[&format!("unix:{}", path.display()), "192.0.2.1:0"]), 111, &["192.0.2.1:0"]);
+    fails(serve(&[&format!("unix:{}", path.display()), "192.0.2.1:0"]), 111, &["192.0.2.1:0"]);
     assert!(!path.exists());
 }
 
 #[test]
-fn a_privileged_port_as_an_ordinary_user() {
-    // Port 80 in a network namespace of its own is free, and privileged.
+fn a_privileged_port_is_denied_to_an_ordinary_user_with_advice() {
+    // In a network namespace of its own, port 80 is free and privileged.
     let mut command = Command::new("unshare");
     command.args([
         "--net",
@@ -102,54 +104,24 @@ fn a_privileged_port_as_an_ordinary_user() {
         "--",
     ]);
     let public = std::env::temp_dir().join(format!("tine-start-{}", std::process::id()));
-    std::fs::copy(tine(), &public).expect("copied");
+    std::fs::copy(tine(), &public).expect("a copy");
     command.arg(&public).args(["serve", "0.0.0.0:80"]);
-    refuses(command, 111, &["0.0.0.0:80", "permission denied", "1024"]);
-    std::fs::remove_file(&public).expect("removed");
+    fails(command, 111, &["0.0.0.0:80", "permission denied", "1024"]);
+    std::fs::remove_file(&public).expect("our file");
 }
 
 #[test]
-fn manual_pages_and_completions_know_the_options() {
-    for (words, part) in [
-        (&["man"][..], "tine\\-serve"),
-        (&["man", "serve"], "\\-\\-max\\-connections"),
-        (&["man", "client"], "\\-\\-expect\\-echo"),
-        (&["completions", "bash"], "--max-connections"),
-        (&["completions", "zsh"], "--drain-timeout"),
-        (&["completions", "fish"], "when-full"),
-    ] {
-        let (code, out, err) = run(Command::new(tine()).args(words));
-        assert_eq!((code, err.as_str()), (0, ""), "{words:?}");
-        assert!(out.contains(part), "{words:?}: {out}");
-    }
-    let (code, _, err) = run(Command::new(tine()).args(["man", "no-such"]));
-    assert_eq!(code, 100, "{err}");
-}
-
-#[test]
-fn without_words_help_and_versions() {
-    let (code, _, err) = run(&mut Command::new(tine()));
-    assert_eq!(code, 100);
-    assert!(err.contains("Usage"), "{err}");
-    for words in [&["--help"][..], &["serve", "--help"], &["client", "-h"], &["--version"]] {
-        let (code, out, err) = run(Command::new(tine()).args(words));
-        assert_eq!((code, err.as_str()), (0, ""), "{words:?}");
-        assert!(out.contains("tine"), "{out}");
-    }
-}
-
-#[test]
-fn without_ipv6_all_addresses_are_those_of_ipv4() {
-    // The first socket is refused as a kernel without IPv6 does (strace(1), tampering).
+fn without_ipv6_a_bare_port_listens_on_every_ipv4_address() {
+    // The first socket(2) fails as in a kernel without IPv6.
     let tine = tine();
-    let server = Start::program(
+    let server = ServerCommand::program(
         "strace",
         &[
             "-qq",
             "-o/dev/null",
             "-etrace=socket",
             "-einject=socket:error=EAFNOSUPPORT:when=1",
-            tine.to_str().expect("UTF-8"),
+            tine.to_str().expect("a path in UTF-8"),
             "serve",
             "--log=json",
             "-1",
@@ -159,5 +131,5 @@ fn without_ipv6_all_addresses_are_those_of_ipv4() {
     .start();
     let listen = &server.log.wait_for("listen", 1)[0];
     assert_eq!(listen["address"], format!("0.0.0.0:{}", server.port()));
-    server.connect().echo("hello").half_close().rest();
+    server.connect().echo("hello").finish();
 }

@@ -1,91 +1,91 @@
-//! The built-in services, over TCP and Unix sockets.
+//! The built-in services (`--service`), over TCP and Unix sockets.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use tine_e2e::{Server, Start, soon};
+use tine_e2e::names::outcome;
+use tine_e2e::{Server, ServerCommand, wait_until};
 
 #[test]
-fn echo_over_unix_sockets() {
+fn the_echo_service_works_over_unix_sockets() {
     let path = std::env::temp_dir().join(format!("tine-services-{}", std::process::id()));
     let name = format!("tine-services-{}", std::process::id());
-    let mut start = Start::serve(["--max-connections", "9"]);
+    let mut start = ServerCommand::serve(["--max-connections", "9"]);
     start.command().arg(format!("unix:{}", path.display())).arg(format!("unix:@{name}"));
     let mut server = start.start();
     use std::os::linux::net::SocketAddrExt;
     let address = std::os::unix::net::SocketAddr::from_abstract_name(&name).expect("a name");
-    for mut stream in
-        [UnixStream::connect(&path), UnixStream::connect_addr(&address)].map(|s| s.expect("listens"))
-    {
-        stream.write_all(b"hello").expect("sends");
-        stream.shutdown(std::net::Shutdown::Write).expect("half-closes");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("an answer");
-        assert_eq!(answer, "hello");
+    for stream in [UnixStream::connect(&path), UnixStream::connect_addr(&address)] {
+        let mut stream = stream.expect("a listening socket");
+        stream.write_all(b"hello").expect("the server receives");
+        stream.shutdown(std::net::Shutdown::Write).expect("a connected socket");
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).expect("a reply");
+        assert_eq!(reply, "hello");
     }
     assert!(
-        server.log.wait_for("end", 2).iter().all(|end| end["peer"] == "unix" && end["outcome"] == "exit 0")
+        server.log.wait_for("end", 2).iter().all(|end| end["peer"] == "unix" && outcome(end) == "exit 0")
     );
     server.signal(rustix::process::Signal::TERM);
     assert!(server.wait().success());
-    assert!(!path.exists(), "ours, so removed");
+    assert!(!path.exists(), "the server removes its socket");
 }
 
 #[test]
-fn discard() {
+fn the_discard_service_sends_nothing_back() {
     let server = Server::serve(&["--service", "discard"]);
     let mut client = server.connect();
     client.send(vec![b'x'; 1 << 20]).half_close();
-    assert!(client.rest().is_empty());
+    assert!(client.read_to_end().is_empty());
     let end = server.log.wait_for("end", 1).remove(0);
     assert_eq!((end["in"].as_u64(), end["out"].as_u64()), (Some(1 << 20), Some(0)));
 }
 
 #[test]
-fn chargen() {
+fn the_chargen_service_sends_the_pattern_of_rfc_864() {
     let server = Server::serve(&["--service", "chargen"]);
     let mut client = server.connect();
     let mut text = vec![0; 74 * 200];
-    client.stream.read_exact(&mut text).expect("text for ever");
+    client.stream.read_exact(&mut text).expect("a stream without end");
     let line = |number: usize| -> Vec<u8> {
         let characters = (0..72).map(|at| b' ' + ((number + at) % 95) as u8);
         characters.chain(*b"\r\n").collect()
     };
-    for (number, came) in text.chunks(74).enumerate() {
-        assert_eq!(came, line(number));
+    for (number, received) in text.chunks(74).enumerate() {
+        assert_eq!(received, line(number));
     }
     drop(client);
-    assert_eq!(server.log.wait_for("end", 1)[0]["outcome"], "reset");
+    assert_eq!(outcome(&server.log.wait_for("end", 1)[0]), "reset");
 }
 
 #[test]
-fn daytime_and_time() {
+fn the_daytime_and_time_services_send_the_current_time() {
     let server = Server::serve(&["--service", "daytime"]);
-    // What it was sent before does not destroy the answer.
-    let text = String::from_utf8(server.connect().send(vec![b'?'; 100_000]).rest()).expect("text");
+    // Unread input of the client does not destroy the reply.
+    let text = server.connect().send(vec![b'?'; 100_000]).read_text();
     assert!(text.len() == 22 && text.ends_with("Z\r\n") && text.starts_with("20"), "{text:?}");
     let server = Server::serve(&["--service", "time"]);
-    let bytes = server.connect().rest();
-    let came = u32::from_be_bytes(bytes.try_into().expect("four bytes"));
+    let bytes = server.connect().read_to_end();
+    let received = u32::from_be_bytes(bytes.try_into().expect("four bytes"));
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs() + 2_208_988_800;
-    assert!(u64::from(came).abs_diff(now) <= 2, "{came} is not {now}");
+    assert!(u64::from(received).abs_diff(now) <= 2, "{received} is not {now}");
 }
 
 #[test]
-fn what_is_received_is_logged_when_asked() {
+fn verbose_logging_shows_received_bytes() {
     let server = Server::serve(&["-v"]);
-    server.connect().echo(b"line\n\x00\xff\"").half_close().rest();
+    server.connect().echo(b"line\n\x00\xff\"").finish();
     let line = server.log.wait_for("receive", 1).remove(0);
     assert_eq!((line["id"].as_u64(), line["bytes"].as_u64()), (Some(1), Some(8)));
     assert_eq!(line["data"], r#"line\n\x00\xff\""#);
 }
 
 #[test]
-fn quiet_and_off() {
+fn quiet_and_log_off_write_nothing() {
     for options in [&["-q"][..], &["--log", "off"]] {
         let mut server = Server::serve(options);
-        server.connect().echo("x").half_close().rest();
+        server.connect().echo("x").finish();
         server.signal(rustix::process::Signal::TERM);
         assert!(server.wait().success());
         assert_eq!(server.log.lines(), [""; 0], "{options:?}");
@@ -93,12 +93,12 @@ fn quiet_and_off() {
 }
 
 #[test]
-fn keep_alive_and_no_delay_are_inherited_from_the_listener() {
+fn connections_inherit_keep_alive_from_the_listener() {
     let server = Server::serve(&[]);
     let mut client = server.connect();
     client.echo("x");
     let port = server.port();
-    let shown = soon("ss shows the timer", || {
+    let shown = wait_until("ss shows the timer", || {
         let (_, out, _) = tine_e2e::run(std::process::Command::new("ss").args([
             "-tnoH",
             "state",

@@ -1,18 +1,19 @@
-//! Who may come: blocks of addresses, of which the most specific decides, and what says so.
+//! Access rules: the most specific rule that matches a client decides whether it is served.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::process::Command;
 
 use tine_e2e::load::load;
-use tine_e2e::{Client, Folder, Server, Start, network, run, tine};
+use tine_e2e::names::{REJECT, outcome, total};
+use tine_e2e::{Client, Folder, Server, ServerCommand, network, procfs, run, tine};
 
 fn is_served(port: u16, source: &str) -> bool {
     Client::from_source(source, port).is_served()
 }
 
 #[test]
-fn the_most_specific_rule_decides() {
+fn the_most_specific_access_rule_decides() {
     let rules = [
         "--deny",
         "127.5.0.0/16",
@@ -36,17 +37,17 @@ fn the_most_specific_rule_decides() {
         ] {
             assert_eq!(is_served(server.port(), source), served, "{source} {options:?}");
         }
-        let refused = server.log.wait_for("reject", 2);
-        assert!(refused.iter().all(|event| event["reason"] == "denied"), "{refused:?}");
+        let rejected = server.log.wait_for(REJECT, 2);
+        assert!(rejected.iter().all(|event| event["reason"] == "denied"), "{rejected:?}");
         assert!(
-            refused[0]["peer"].as_str().is_some_and(|peer| peer.starts_with("127.5.1.1:")),
-            "{refused:?}"
+            rejected[0]["peer"].as_str().is_some_and(|peer| peer.starts_with("127.5.1.1:")),
+            "{rejected:?}"
         );
     }
 }
 
 #[test]
-fn who_is_not_allowed_is_denied_where_some_are() {
+fn an_allow_list_denies_every_other_address() {
     let server = Server::serve(&["--allow", "127.0.0.1"]);
     assert!(is_served(server.port(), "127.0.0.1") && !is_served(server.port(), "127.0.0.2"));
     let server = Server::serve(&["--deny", "127.0.0.2", "--deny", "2001:db8::/32"]);
@@ -54,7 +55,7 @@ fn who_is_not_allowed_is_denied_where_some_are() {
 }
 
 #[test]
-fn rules_as_tcpserver_has_them() {
+fn a_rules_file_has_the_syntax_of_tcprules() {
     let folder = Folder::new("access-rules");
     let rules = folder.write("rules", "# guests\n127.1.2.3:allow\n127.1.:deny\n127.2.3.37-53:deny\n:allow\n");
     let server = Server::serve(&["--rules", &rules.display().to_string()]);
@@ -70,18 +71,18 @@ fn rules_as_tcpserver_has_them() {
 }
 
 #[test]
-fn unix_sockets_have_no_address() {
+fn access_rules_do_not_apply_to_unix_sockets() {
     let folder = Folder::new("access-unix");
     let path = folder.path("echo");
     let server = Server::serve(&[&format!("unix:{path}"), "--deny", "any"]);
-    let mut stream = UnixStream::connect(&path).expect("it listens");
-    stream.write_all(b"x").expect("taken");
+    let mut stream = UnixStream::connect(&path).expect("a listening socket");
+    stream.write_all(b"x").expect("the server receives");
     stream.read_exact(&mut [0]).expect("an echo");
     assert!(!is_served(server.port(), "127.0.0.1"));
 }
 
 #[test]
-fn a_denied_flood_takes_no_place_and_is_summed_up() {
+fn a_flood_of_denied_clients_takes_no_slot_and_is_summarised_in_the_log() {
     let server = Server::serve(&["-c", "1", "--deny", "127.8.0.0/16"]);
     let address = format!("127.0.0.1:{}", server.port());
     let loaded = load(&["crr", &address, "-n", "300", "-c", "4", "--source", "127.8.0.0/28"]);
@@ -89,20 +90,19 @@ fn a_denied_flood_takes_no_place_and_is_summed_up() {
     loaded.expect_sum();
     assert!(is_served(server.port(), "127.0.0.1"));
     assert_eq!(server.log.wait_for("accept", 1).len(), 1);
-    // Ten lines a second at most; the rest are a number.
-    let counted = server.log.wait("all refusals", |log| {
-        let events = log.of("reject");
-        let counted: u64 = events.iter().map(|event| event["suppressed"].as_u64().unwrap_or(1)).sum();
-        (counted >= 300).then_some((counted, events.len()))
+    // At most ten lines a second; summary lines count the others.
+    let (rejected, lines) = server.log.wait("total of 300 rejected clients", |log| {
+        let events = log.of(REJECT);
+        (total(&events) >= 300).then_some((total(&events), events.len()))
     });
-    assert!(counted.0 == 300 && counted.1 < 200, "{counted:?}");
+    assert!(rejected == 300 && lines < 200, "{rejected} rejected clients in {lines} lines");
 }
 
 #[test]
-fn what_is_no_rule_starts_nothing() {
+fn an_invalid_access_rule_keeps_the_server_from_starting() {
     let folder = Folder::new("access-wrong");
     let bad = folder.write("bad", "127.0.0.1:allow\n127.0.0.:perhaps\n").display().to_string();
-    for (options, complaint) in [
+    for (options, error) in [
         (&["--allow", "127.0.0.1/24"][..], "its block is 127.0.0.0/24"),
         (&["--deny", "nobody"], "this is no address"),
         (&["--allow", "::1", "--deny", "::1"], "both allowed and denied"),
@@ -110,15 +110,12 @@ fn what_is_no_rule_starts_nothing() {
         (&["--rules", &bad], "bad:2: '127.0.0.:perhaps' says neither"),
     ] {
         let (code, _, err) = run(Command::new(tine()).arg("serve").args(options).arg("127.0.0.1:0"));
-        assert!(
-            code == 100 && err.contains(complaint) && err.lines().count() == 1,
-            "{options:?}: {code} {err}"
-        );
+        assert!(code == 100 && err.contains(error) && err.lines().count() == 1, "{options:?}: {code} {err}");
     }
 }
 
 #[test]
-fn explained_as_it_is_decided() {
+fn explain_names_the_rule_and_the_limits_of_a_client() {
     let folder = Folder::new("access-explain");
     folder.write("rules", "127.5.:deny\n");
     let rules = folder.path("rules");
@@ -156,30 +153,26 @@ fn explained_as_it_is_decided() {
         let (code, out, err) = run(Command::new(tine()).args(["explain", &config]).args(words));
         assert_eq!((code, out.as_str(), err.as_str()), (0, lines, ""));
     }
-    let (code, _, err) = explain("somebody");
+    let (code, _, err) = explain("no-address");
     assert!(code == 100 && err.lines().count() == 1, "{err}");
 }
 
 #[test]
-fn a_hundred_thousand_blocks_are_looked_up_as_few() {
+fn a_hundred_thousand_rules_take_no_memory_of_forkers() {
     let folder = Folder::new("access-many");
     let lines = (0..100_000u32)
         .map(|number| format!("10.{}.{}.{}:deny\n", number >> 16, number >> 8 & 255, number & 255));
     let rules = folder.write("rules", &(lines.collect::<String>() + "127.3.3.3:deny\n"));
     let server = Server::serve(&["--rules", &rules.display().to_string()]);
     assert!(is_served(server.port(), "127.3.3.4") && !is_served(server.port(), "127.3.3.3"));
-    // A forker holds none of the texts: its own memory is that of a server without rules.
+    // The rules lie in shared memory; a forker has no copy of them.
     let forker = server.forkers()[0];
-    let kib = |key: &str| {
-        let text = std::fs::read_to_string(format!("/proc/{forker}/smaps_rollup")).expect("it lives");
-        let line = text.lines().find_map(|line| line.strip_prefix(key)).expect("a line").trim().to_owned();
-        line.split_whitespace().next().and_then(|number| number.parse::<u64>().ok()).expect("a number")
-    };
-    assert!(kib("Anonymous:") < 2048, "{} KiB", kib("Anonymous:"));
+    let kib = procfs::anonymous_memory(forker);
+    assert!((1..2048).contains(&kib), "{kib} KiB");
 }
 
 #[test]
-fn a_changed_list_is_in_force_and_disturbs_nobody() {
+fn a_changed_rules_file_applies_without_a_restart() {
     for options in [&[][..], &["--spares", "4"], &["--spares", "4", "--reuse", "100"]] {
         let folder = Folder::new("access-reload");
         let rules = folder.write("rules", "127.1.:deny\n");
@@ -190,7 +183,7 @@ fn a_changed_list_is_in_force_and_disturbs_nobody() {
         held.echo("before");
         assert!(!is_served(port, "127.1.0.1") && is_served(port, "127.2.0.1"));
         let forkers = server.forkers();
-        // Written in place, and replaced as editors and tcprules do it.
+        // Written in place, then replaced by rename(2) as editors and tcprules do.
         folder.write("rules", "127.2.:deny\n127.3.:deny\n");
         assert_eq!(server.log.wait_for("reload", 1)[0]["rules"], 2);
         assert!(is_served(port, "127.1.0.1") && !is_served(port, "127.2.0.1"), "{options:?}");
@@ -198,27 +191,27 @@ fn a_changed_list_is_in_force_and_disturbs_nobody() {
         std::fs::rename(folder.path("new"), &rules).expect("replaced");
         assert_eq!(server.log.wait_for("reload", 2)[1]["rules"], 1);
         assert!(is_served(port, "127.2.0.1") && !is_served(port, "127.3.0.1"), "{options:?}");
-        // From few to many.
+        // From one rule to many, which need a larger table.
         let many = (0..20_000).map(|number| format!("10.0.{}.{}:deny\n", number >> 8, number & 255));
         folder.write("rules", &(many.collect::<String>() + "127.4.:deny\n"));
         server.log.wait_for("reload", 3);
         assert!(is_served(port, "127.3.0.1") && !is_served(port, "127.4.0.1"), "{options:?}");
         held.echo("after");
-        assert_eq!(server.forkers(), forkers, "nobody was replaced for it");
+        assert_eq!(server.forkers(), forkers, "no forker was replaced");
     }
 }
 
 #[test]
-fn a_list_with_a_fault_leaves_the_old_one_in_force() {
+fn an_invalid_rules_file_keeps_the_old_rules() {
     let folder = Folder::new("access-fault");
     let rules = folder.write("rules", "127.1.:deny\n");
     let server = Server::serve(&["--rules", &rules.display().to_string()]);
     folder.write("rules", "127.2.:deny\n127.3.:perhaps\n");
-    let said = server.log.wait_for("error", 1)[0]["text"].to_string();
-    assert!(said.contains("keeping the old ones") && said.contains("rules:2:"), "{said}");
+    let error = server.log.wait_for("error", 1)[0]["text"].to_string();
+    assert!(error.contains("keeping the old ones") && error.contains("rules:2:"), "{error}");
     assert!(!is_served(server.port(), "127.1.0.1") && is_served(server.port(), "127.2.0.1"));
-    // One that has gone says nothing either, until somebody asks.
-    std::fs::remove_file(&rules).expect("it was there");
+    // A file that was removed keeps them, too, and is reported on SIGHUP.
+    std::fs::remove_file(&rules).expect("the file exists");
     server.signal(rustix::process::Signal::HUP);
     server.log.wait_for("error", 2);
     assert!(!is_served(server.port(), "127.1.0.1"));
@@ -230,7 +223,7 @@ fn a_list_with_a_fault_leaves_the_old_one_in_force() {
 }
 
 #[test]
-fn rules_set_variables_for_programs() {
+fn access_rules_set_variables_for_programs() {
     for options in [&[][..], &["--spares", "2"], &["--pty"], &["--max-connections-per-source", "9"]] {
         let folder = Folder::new("access-variables");
         let text = "127.1.:allow,RELAYCLIENT=\"\",COLOUR=/dark blue/\n127.2.:allow,COLOUR=\"red\"\n:allow\n";
@@ -240,37 +233,36 @@ fn rules_set_variables_for_programs() {
             &options,
             &["sh", "-c", "echo \"${RELAYCLIENT-unset} $COLOUR $(env | grep -c COLOUR)\""],
         );
-        for (source, said) in [
+        for (source, reply) in [
             ("127.1.0.1", " dark blue 1"),
             ("127.2.0.1", "unset red 1"),
             ("127.3.0.1", "unset none 1"),
             ("127.1.0.1", " dark blue 1"),
         ] {
-            let answer = Client::from_source(source, server.port()).rest();
-            assert_eq!(String::from_utf8_lossy(&answer).trim_end(), said, "{source} {options:?}");
+            assert_eq!(reply_to(&server, source), reply, "{source} {options:?}");
         }
     }
 }
 
 #[test]
-fn times_of_the_day() {
+fn access_times_reject_clients_at_other_times() {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
     let hour = since.as_secs() / 3600;
     let window = |from: u64, to: u64| format!("{:02}:00-{:02}:00", (hour + from) % 24, (hour + to) % 24);
-    // From an hour ago to in two hours; from in two hours to in three.
+    // A window around the present time, and one that begins in two hours.
     for (window, served) in [(window(23, 2), true), (window(2, 3), false)] {
-        let mut start = Start::serve(["--access-times", &window]);
+        let mut start = ServerCommand::serve(["--access-times", &window]);
         start.command().env("TZ", "UTC");
         let server = start.start();
         assert_eq!(is_served(server.port(), "127.0.0.1"), served, "{window}");
         if !served {
-            assert_eq!(server.log.wait_for("reject", 1)[0]["reason"], "time");
+            assert_eq!(server.log.wait_for(REJECT, 1)[0]["reason"], "time");
         }
     }
     let folder = Folder::new("access-times");
     let text = "[services.office]\nlisten = \"127.0.0.1:0\"\naccess-times = [\"Mon-Fri 08:00-17:00\", \"Sat 22:00-02:00\"]\ndeny = [\"10.0.0.0/8\"]\n";
     let config = folder.write("tine.toml", text).display().to_string();
-    for (peer, at, said) in [
+    for (peer, at, decision) in [
         ("127.0.0.1", "2026-11-24T08:00", "allowed: no rule matches"),
         ("10.0.0.1", "Mon 12:00", "denied by: deny 10.0.0.0/8"),
         ("127.0.0.1", "Sun 01:59", "allowed: no rule matches"),
@@ -281,58 +273,61 @@ fn times_of_the_day() {
         ),
     ] {
         let (code, out, err) = run(Command::new(tine()).args(["explain", &config, peer, "--at", at]));
-        assert_eq!((code, out, err), (0, format!("office: {said}\n"), String::new()), "{peer} {at}");
+        assert_eq!((code, out, err), (0, format!("office: {decision}\n"), String::new()), "{peer} {at}");
     }
     let (code, _, err) = run(Command::new(tine()).args(["explain", &config, "::1", "--at", "noon"]));
     assert!(code == 100 && err.contains("write 12:30"), "{err}");
 }
 
-/// A server for which 127.0.0.5 is good.example, 127.0.0.6 bad.example.
-fn among_named_hosts(folder: &Folder, options: &[&str]) -> Server {
+/// Starts a server whose `/etc/hosts` names 127.0.0.5 good.example and 127.0.0.6 bad.example.
+fn serve_with_hosts(folder: &Folder, options: &[&str]) -> Server {
     network::own();
     let hosts = "127.0.0.1 localhost\n127.0.0.5 good.example\n127.0.0.6 bad.example\n";
     let hosts = folder.write("hosts", hosts).display().to_string();
     let script = "mount --bind \"$0\" /etc/hosts && exec \"$@\"";
-    let mut start = Start::wrapped(["unshare", "--mount", "sh", "-c", script, &hosts], options);
+    let mut start = ServerCommand::wrapped(["unshare", "--mount", "sh", "-c", script, &hosts], options);
     start.command().args(["--", "sh", "-c", "echo ${TCPREMOTEHOST-unknown} $WHICH $REMOTE_HOST"]);
     start.start()
 }
 
-fn said(server: &Server, source: &str) -> String {
-    let answer = Client::from_source(source, server.port()).rest();
-    String::from_utf8_lossy(&answer).trim_end().to_owned()
+/// What a client from this address receives.
+fn reply_to(server: &Server, source: &str) -> String {
+    Client::from_source(source, server.port()).read_text().trim_end().to_owned()
 }
 
 #[test]
-fn names_are_looked_up_where_that_is_asked_for() {
+fn with_reverse_dns_rules_match_host_names() {
     for mode in [&[][..], &["--spares", "2"]] {
         let folder = Folder::new("access-names");
         let rules = "=good.example:allow,WHICH=/good/\n=.example:deny\n127.0.0.9:allow,WHICH=/address/\n:allow,WHICH=/other/\n";
         let rules = folder.write("rules", rules).display().to_string();
-        let server = among_named_hosts(&folder, &[&["--reverse-dns", "--rules", &rules], mode].concat());
-        assert_eq!(said(&server, "127.0.0.5"), "good.example good");
-        assert_eq!(said(&server, "127.0.0.6"), "");
+        let server = serve_with_hosts(&folder, &[&["--reverse-dns", "--rules", &rules], mode].concat());
+        assert_eq!(reply_to(&server, "127.0.0.5"), "good.example good");
+        assert_eq!(reply_to(&server, "127.0.0.6"), "");
         let ends = server.log.wait_for("end", 2);
-        let denied = ends.iter().any(|end| end["outcome"] == "error denied by host name: bad.example");
+        let denied = ends.iter().any(|end| outcome(end) == "error denied by host name: bad.example");
         assert!(denied, "{ends:?}");
-        assert_eq!(said(&server, "127.0.0.9"), "unknown address");
-        assert_eq!(said(&server, "127.0.0.8"), "unknown other");
+        assert_eq!(reply_to(&server, "127.0.0.9"), "unknown address");
+        assert_eq!(reply_to(&server, "127.0.0.8"), "unknown other");
         folder.write("rules", "=.example:allow,WHICH=/new/\n:deny\n");
         server.log.wait_for("reload", 1);
-        assert_eq!(said(&server, "127.0.0.6"), "bad.example new");
-        assert_eq!(said(&server, "127.0.0.8"), "");
+        assert_eq!(reply_to(&server, "127.0.0.6"), "bad.example new");
+        assert_eq!(reply_to(&server, "127.0.0.8"), "");
     }
 }
 
 #[test]
-fn without_being_asked_nothing_is_looked_up() {
+fn without_reverse_dns_no_host_name_is_looked_up() {
     let folder = Folder::new("access-no-names");
-    let server = among_named_hosts(&folder, &[]);
-    assert_eq!(said(&server, "127.0.0.5"), "unknown");
+    let server = serve_with_hosts(&folder, &[]);
+    assert_eq!(reply_to(&server, "127.0.0.5"), "unknown");
     drop(server);
     let allowed = ["--reverse-dns", "--remote-host", "--allow", "=good.example", "--allow", "127.0.0.8"];
-    let server = among_named_hosts(&folder, &allowed);
-    assert_eq!(said(&server, "127.0.0.5"), "good.example good.example");
-    assert_eq!(said(&server, "127.0.0.8"), "unknown 127.0.0.8");
-    assert_eq!((said(&server, "127.0.0.6"), said(&server, "127.0.0.9")), (String::new(), String::new()));
+    let server = serve_with_hosts(&folder, &allowed);
+    assert_eq!(reply_to(&server, "127.0.0.5"), "good.example good.example");
+    assert_eq!(reply_to(&server, "127.0.0.8"), "unknown 127.0.0.8");
+    assert_eq!(
+        (reply_to(&server, "127.0.0.6"), reply_to(&server, "127.0.0.9")),
+        (String::new(), String::new())
+    );
 }

@@ -1,0 +1,45 @@
+//! Directories for the files of a test.
+
+use std::path::PathBuf;
+
+/// A temporary directory of one test, removed when it is dropped.
+pub struct Folder(
+    /// Path of the directory.
+    pub PathBuf,
+);
+
+impl Folder {
+    /// Creates an empty directory. `name` must differ between the tests of one process.
+    ///
+    /// # Panics
+    /// If it cannot be created.
+    #[must_use]
+    pub fn new(name: &str) -> Folder {
+        let path = std::env::temp_dir().join(format!("tine-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("the directory can be created");
+        Folder(path)
+    }
+
+    /// The path of an entry, whether it exists or not.
+    #[must_use]
+    pub fn path(&self, name: &str) -> String {
+        self.0.join(name).display().to_string()
+    }
+
+    /// Writes a file and returns its path. Creates the subdirectory if `name` has one.
+    ///
+    /// # Panics
+    /// If it cannot be written.
+    pub fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.0.join(name);
+        std::fs::create_dir_all(path.parent().expect("a path below the directory")).expect("a subdirectory");
+        std::fs::write(&path, text).expect("the file can be written");
+        path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}

@@ -1,0 +1,82 @@
+//! Memory: connection processes share one table with the server, the stats, and cannot reach the
+//! memory of any other process.
+
+use tine_e2e::names::FORKER;
+use tine_e2e::procfs::{Mapping, mappings};
+use tine_e2e::{Server, wait_until};
+
+use crate::intruder::{self, Intruder};
+
+const MODES: [&[&str]; 2] = [&[], &["--spares", "4"]];
+
+/// The memory that the supervisor shares with other processes: board, stats, drain flag, and the
+/// tables of limits and rules.
+fn shared_memory(server: &Server) -> Vec<Mapping> {
+    mappings(server.pid()).into_iter().filter(Mapping::is_shared_and_writable).collect()
+}
+
+#[test]
+fn of_all_shared_memory_a_connection_can_write_one_table_the_stats() {
+    for mode in MODES {
+        let server = intruder::serve(&[&["--all-limits"], mode]);
+        let tables = shared_memory(&server);
+        assert!(tables.len() > 4, "board, stats, drain flag and the tables of limits: {tables:?}");
+        let intruder = Intruder::from_source("127.0.0.2", &server);
+        let writable: Vec<Mapping> =
+            mappings(intruder.pid).into_iter().filter(Mapping::is_shared_and_writable).collect();
+        assert!(writable.len() == 1 && tables.contains(&writable[0]), "{mode:?}: {writable:?}");
+    }
+}
+
+#[test]
+fn a_connection_can_neither_read_nor_write_the_board_and_the_tables_of_limits() {
+    for mode in MODES {
+        let server = intruder::serve(&[&["--all-limits"], mode]);
+        let mut intruder = Intruder::from_source("127.0.0.2", &server);
+        let own = mappings(intruder.pid);
+        let tables = shared_memory(&server);
+        let withheld: Vec<&Mapping> = tables.iter().filter(|table| !own.contains(table)).collect();
+        assert_eq!(withheld.len(), tables.len() - 1, "all but the stats");
+        for table in withheld {
+            for address in [table.start, table.end - 8] {
+                // The address is not mapped: the same access by an instruction would be SIGSEGV.
+                intruder.denied(&format!("read self {address}"), "Input/output error");
+                intruder.denied(&format!("write self {address}"), "Input/output error");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_connection_can_read_the_drain_flag_and_not_write_it() {
+    for mode in MODES {
+        let server = intruder::serve(&[mode]);
+        let mut intruder = Intruder::from_source("127.0.0.2", &server);
+        let flag = shared_memory(&server).into_iter().find(|table| table.object.contains("memfd:tine flag"));
+        let object = flag.expect("the drain flag of the supervisor").object;
+        let views: Vec<Mapping> =
+            mappings(intruder.pid).into_iter().filter(|mapping| mapping.object == object).collect();
+        assert!(views.len() == 1 && views[0].permissions.starts_with("r--"), "{mode:?}: {views:?}");
+        intruder.done(&format!("read self {}", views[0].start));
+        intruder.denied(&format!("write self {}", views[0].start), "Input/output error");
+    }
+}
+
+/// A change of user makes a process undumpable until it executes a program, so only root can open
+/// its memory or take its descriptors (ptrace(2), `PTRACE_MODE_ATTACH`).
+#[test]
+fn with_user_a_handler_reaches_no_memory_and_no_descriptor_of_another_process() {
+    for mode in MODES {
+        let server = intruder::serve(&[&["--user", "nobody"], mode]);
+        let sibling = Intruder::from_source("127.0.0.3", &server);
+        let mut intruder = Intruder::from_source("127.0.0.2", &server);
+        let table = &mappings(intruder.pid)[0];
+        intruder.done(&format!("read self {}", table.start));
+        let forker = wait_until("a forker runs", || server.named(FORKER).into_iter().next()).pid;
+        for pid in [server.pid(), forker, sibling.pid] {
+            intruder.denied(&format!("read {pid} {}", table.start), "Permission denied");
+            intruder.denied(&format!("write {pid} {}", table.start), "Permission denied");
+            intruder.denied(&format!("take-descriptor {pid} 3"), "Operation not permitted");
+        }
+    }
+}

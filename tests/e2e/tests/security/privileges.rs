@@ -1,0 +1,70 @@
+//! Privileges: with `--user`, connections cannot become root again or signal the supervisor.
+
+use rustix::process::Signal;
+use tine_e2e::{Server, procfs};
+
+use crate::intruder::{self, Intruder};
+
+const MODES: [&[&str]; 2] = [&[], &["--spares", "4"]];
+
+#[test]
+fn with_user_a_handler_has_no_capability_and_cannot_become_root() {
+    for mode in MODES {
+        let server = intruder::serve(&[&["--user", "nobody"], mode]);
+        let mut intruder = Intruder::from_source("127.0.0.2", &server);
+        assert_eq!(procfs::ids(intruder.pid, "Uid"), ["65534"; 4]);
+        assert_eq!(procfs::ids(intruder.pid, "Gid"), ["65534"; 4]);
+        assert_eq!(procfs::ids(intruder.pid, "Groups"), ["65534"]);
+        for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
+            assert_eq!(procfs::status(intruder.pid, set), "0000000000000000", "{set}");
+        }
+        for what in ["user", "effective-user", "group", "groups"] {
+            intruder.denied(&format!("become-root {what}"), "Operation not permitted");
+        }
+    }
+}
+
+#[test]
+fn with_user_a_program_has_no_capability_and_cannot_become_root() {
+    let script = "id -u; id -g; id -G
+        grep -E '^Cap(Inh|Prm|Eff|Amb)' /proc/self/status | cut -f 2 | sort -u
+        for change in --reuid=0 '--regid=0 --keep-groups' --groups=0; do
+            setpriv $change true 2>/dev/null && echo \"permitted: $change\"
+        done; true";
+    for options in [&[][..], &["--spares", "2"], &["--pty"]] {
+        let options = [options, &["--user", "nobody", "--group", "daemon"]].concat();
+        let server = Server::program(&options, &["sh", "-c", script]);
+        let output = server.connect().half_close().read_text().replace('\r', "");
+        assert_eq!(output, "65534\n1\n1\n0000000000000000\n", "{options:?}");
+    }
+}
+
+#[test]
+fn with_user_a_handler_cannot_signal_the_supervisor() {
+    for mode in MODES {
+        let mut server = intruder::serve(&[&["--user", "nobody"], mode]);
+        let mut intruder = Intruder::from_source("127.0.0.2", &server);
+        for signal in [Signal::KILL, Signal::STOP, Signal::TERM, Signal::HUP, Signal::USR2] {
+            intruder
+                .denied(&format!("signal {} {}", server.pid(), signal.as_raw()), "Operation not permitted");
+        }
+        assert!(intruder.client.finish().is_empty());
+        server.signal(Signal::TERM);
+        assert!(server.wait().success());
+        assert!(server.log.of("warning").is_empty(), "no signal reached the supervisor");
+    }
+}
+
+/// Not a promise but a limit that SECURITY.md names: all connections of a server have one user. The
+/// server survives, and the log says what happened.
+#[test]
+fn a_handler_can_end_a_sibling_of_the_same_user_and_the_log_shows_the_signal() {
+    let server = intruder::serve(&[&["--user", "nobody"]]);
+    let mut sibling = Intruder::from_source("127.0.0.3", &server);
+    let mut intruder = Intruder::from_source("127.0.0.2", &server);
+    intruder.done(&format!("signal {} {}", sibling.pid, Signal::TERM.as_raw()));
+    sibling.client.expect_closed();
+    let end = server.log.wait_for("end", 1).remove(0);
+    assert_eq!((tine_e2e::names::pid(&end), tine_e2e::names::outcome(&end)), (sibling.pid, "signal TERM"));
+    intruder.done("pid");
+}

@@ -1,0 +1,76 @@
+//! Listeners that another process has opened and passes on (`LISTEN_FDS`, sd_listen_fds(3)).
+
+use std::io::{BufRead, BufReader};
+use std::os::fd::AsRawFd;
+use std::process::{Command, Stdio};
+
+use tine_e2e::Client;
+
+/// Executes a program with these descriptors from 3 on and its own id in LISTEN_PID, as a service
+/// manager does. Arguments: the number of descriptors, the descriptors, the command.
+const PASS: &str = "import os, sys; n = int(sys.argv[1]); \
+    [os.dup2(int(f), 3 + i) for i, f in enumerate(sys.argv[2:2 + n])]; \
+    os.environ['LISTEN_PID'] = str(os.getpid()); os.execvp(sys.argv[2 + n], sys.argv[2 + n:])";
+
+/// A listener that a child inherits, its descriptor as text, and its port.
+fn inheritable_listener(blocking: bool) -> (std::net::TcpListener, String, u16) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.set_nonblocking(!blocking).expect("a socket option");
+    rustix::io::fcntl_setfd(&listener, rustix::io::FdFlags::empty()).expect("an open descriptor");
+    let number = listener.as_raw_fd().to_string();
+    let port = listener.local_addr().expect("a bound socket").port();
+    (listener, number, port)
+}
+
+#[test]
+fn inherited_listeners_are_served_and_left_unchanged() {
+    for (blocking, options) in
+        [(true, &[][..]), (false, &[]), (false, &["--spares", "3"]), (true, &["--spares", "3"])]
+    {
+        let (listener, number, port) = inheritable_listener(blocking);
+        let (_other, other_number, other_port) = inheritable_listener(blocking);
+        let mut command = Command::new("python3");
+        command.args(["-c", PASS, "2", &number, &other_number]).arg(tine_e2e::tine());
+        command.args(["serve", "-1", "--log", "json"]).args(options);
+        command.env("LISTEN_FDS", "2").env("LISTEN_FDNAMES", "web:more").stdout(Stdio::piped());
+        let mut server = command.stderr(Stdio::piped()).spawn().expect("python starts");
+        let log = tine_e2e::Log::from_pipe(server.stderr.take().expect("piped"));
+        let mut lines = BufReader::new(server.stdout.take().expect("piped")).lines();
+        let mut next_port = || lines.next().expect("a line").expect("text").parse::<u16>().expect("a port");
+        assert_eq!([next_port(), next_port()], [port, other_port]);
+        for round in 0..20 {
+            Client::connect(port).echo(format!("round {round}")).finish();
+            Client::connect(other_port).echo(format!("round {round}")).finish();
+        }
+        // Other processes share the listener, so its flags may not change.
+        let flags = rustix::fs::fcntl_getfl(&listener).expect("an open descriptor");
+        assert_eq!(flags.contains(rustix::fs::OFlags::NONBLOCK), !blocking);
+        assert!(log.of("listen")[0]["address"].as_str().expect("text").ends_with("(web)"));
+        assert_eq!(log.of("warning").len(), usize::from(blocking && !options.is_empty()));
+        let pid = i32::try_from(server.id()).expect("a process id");
+        tine_e2e::kill(pid, rustix::process::Signal::TERM);
+        assert!(server.wait().expect("our child").success());
+    }
+}
+
+#[test]
+fn an_inherited_listener_and_an_address_are_an_error() {
+    let (_listener, number, _) = inheritable_listener(true);
+    let mut command = Command::new("python3");
+    command.args(["-c", PASS, "1", &number]).arg(tine_e2e::tine()).args(["serve", "127.0.0.1:0"]);
+    let (code, _, err) = tine_e2e::run(command.env("LISTEN_FDS", "1"));
+    assert_eq!(code, 100);
+    assert!(err.contains("LISTEN_FDS") && err.contains("127.0.0.1:0"), "{err}");
+}
+
+#[test]
+fn listeners_passed_to_another_process_are_ignored() {
+    let mut command = Command::new(tine_e2e::tine());
+    command.args(["serve", "-1", "127.0.0.1:0"]).env("LISTEN_FDS", "1").env("LISTEN_PID", "1");
+    let mut server = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("tine starts");
+    let mut line = String::new();
+    BufReader::new(server.stdout.take().expect("piped")).read_line(&mut line).expect("a line");
+    Client::connect(line.trim().parse().expect("a port")).echo("x");
+    server.kill().expect("our child");
+    server.wait().expect("our child");
+}
