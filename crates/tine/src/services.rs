@@ -11,18 +11,15 @@ use crate::connection::Connection;
 use crate::error::{Error, ErrorKind, HandlerError};
 use crate::lifecycle::ready::Ready;
 use crate::log::{Format, LogFormat, LogLevel};
-use crate::processes::master;
+use crate::processes::master::{self, Handler, MasterSetup, ServiceSetup};
 use crate::program::{Program, SERVICE};
 use crate::server::{Server, alone, ready_descriptor};
 
-/// The function that serves the connections of a service.
-pub(crate) type Handler = Box<dyn FnMut(Connection) -> Result<(), HandlerError>>;
-
 /// One of the services.
-pub(crate) struct Service {
-    pub(crate) name: String,
-    pub(crate) server: Server,
-    pub(crate) handler: Handler,
+struct Service {
+    name: String,
+    server: Server,
+    handler: Handler,
 }
 
 /// Several services, each with a supervisor of its own, that start and stop together.
@@ -31,10 +28,10 @@ pub(crate) struct Service {
 /// signals as [`Server::run`], and passes TERM and INT to the services.
 #[derive(Default)]
 pub struct Services {
-    pub(crate) services: Vec<Service>,
-    pub(crate) format: Format,
-    pub(crate) level: LogLevel,
-    pub(crate) ready: Ready,
+    services: Vec<Service>,
+    format: Format,
+    level: LogLevel,
+    ready: Ready,
     ready_descriptor: Option<i32>,
 }
 
@@ -103,7 +100,18 @@ impl Services {
     pub fn run(mut self) -> Result<(), Error> {
         let alone = alone()?;
         self.prepare()?;
-        master::run::run(self, &alone)
+        master::run::run(self.into_setup(), &alone)
+    }
+
+    /// What the master takes over.
+    fn into_setup(self) -> MasterSetup {
+        let Services { services, format, level, ready, .. } = self;
+        let services = services.into_iter().map(|Service { name, server, handler }| ServiceSetup {
+            name,
+            server: server.into_setup(),
+            handler,
+        });
+        MasterSetup { services: services.collect(), format, level, ready }
     }
 
     /// Validates what the builder stored.

@@ -1,7 +1,20 @@
 //! The format of the log, as a user chooses it.
 
-use super::Format;
 use crate::error::named;
+
+/// The format of log lines, with that of `tcpserver`, which only the command offers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// `TIME EVENT key=value …`, coloured on a terminal.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+    /// The lines of `tcpserver`.
+    Tcpserver,
+    /// No lines.
+    Off,
+}
 
 /// The format of the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

@@ -15,22 +15,9 @@ use std::time::{Duration, SystemTime};
 use crate::error::Error;
 use crate::lifecycle::outcome::Outcome;
 use crate::net::peer::Peer;
+pub(crate) use format::Format;
 pub use format::LogFormat;
 use sink::Sink;
-
-/// The format of log lines, with that of `tcpserver`, which only the command offers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Format {
-    /// `TIME EVENT key=value …`, coloured on a terminal.
-    #[default]
-    Text,
-    /// One JSON object a line.
-    Json,
-    /// The lines of `tcpserver`.
-    Tcpserver,
-    /// No lines.
-    Off,
-}
 
 /// Which events are logged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

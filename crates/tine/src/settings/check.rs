@@ -1,6 +1,7 @@
 //! Validation of the settings, in one place: the builder only stores. Nothing here changes a
 //! setting.
 
+use std::ffi::CString;
 use std::time::Duration;
 
 use super::Settings;
@@ -11,6 +12,12 @@ use crate::net::listener::MAX_LISTENERS;
 use crate::shared::board::MAX_FORKERS;
 
 impl Settings {
+    /// Validates the settings, and returns the file of the program, if there is one.
+    pub(crate) fn check(&self) -> Result<Option<CString>, Error> {
+        self.check_values()?;
+        self.program.as_ref().map(|program| program.find(self.identity.as_ref())).transpose()
+    }
+
     /// Refuses settings that are out of range or cannot be combined.
     pub(super) fn check_values(&self) -> Result<(), Error> {
         self.check_ranges()?;

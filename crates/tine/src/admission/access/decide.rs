@@ -4,8 +4,9 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use super::names::PendingNameRules;
-use super::table::{self, RuleWords, TableMatch};
+use super::table::{self, TableMatch};
 use super::window::{Moment, Window};
+use super::words::RuleWords;
 
 /// Bits of an IPv6 address; IPv4 addresses are mapped into IPv6.
 const ADDRESS_BITS: u8 = 128;

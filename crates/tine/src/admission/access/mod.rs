@@ -15,6 +15,7 @@ mod table;
 mod tcprules;
 pub(crate) mod watch;
 mod window;
+mod words;
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -173,6 +174,7 @@ impl Access {
 mod tests {
     use super::live::LiveRules;
     use super::*;
+    use crate::error::ErrorKind;
     use crate::net::peer::Peer;
 
     fn decide(access: &Access, address: &str) -> (bool, Option<String>) {
@@ -242,6 +244,6 @@ mod tests {
             assert_eq!(served, allowed, "{address} {name:?}");
         }
         let denied = AccessRules::new().text("=host.example:allow", "r").expect_err("not asked for");
-        assert_eq!(denied.kind(), crate::ErrorKind::HostNameRule, "{denied}");
+        assert_eq!(denied.kind(), ErrorKind::HostNameRule, "{denied}");
     }
 }

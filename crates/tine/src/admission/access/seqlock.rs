@@ -8,7 +8,7 @@ use std::sync::atomic::fence;
 
 use tine_sys::memory::SharedTables;
 
-use super::table::RuleWords;
+use super::words::RuleWords;
 
 /// Words of an edition whose successors may be larger: 32 MiB, of which only what is used is memory.
 const ROOM: usize = 4 << 20;

@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 
 use super::prefix::{Prefix, bits, mask};
+use super::words::RuleWords;
 
 /// No block around it.
 const NONE: u32 = u32::MAX;
@@ -37,18 +38,6 @@ impl Answer {
 
     fn from_word(word: u64) -> Answer {
         Answer { rule: word as u32 >> 1, allows: word & 1 == 1, text: (word >> 32) as u32 }
-    }
-}
-
-/// The words of a table, wherever they lie.
-pub(super) trait RuleWords: Copy {
-    /// The word at this index; 0 beyond the end.
-    fn word(self, at: usize) -> u64;
-}
-
-impl RuleWords for &[u64] {
-    fn word(self, at: usize) -> u64 {
-        self.get(at).copied().unwrap_or(0)
     }
 }
 

@@ -1,5 +1,65 @@
-//! The master: binds all addresses, starts and restarts the supervisors of the services.
+//! The master: with several services, the process above their supervisors. It binds all addresses before
+//! the first service starts, starts the supervisors and restarts them, and keeps the sockets, so that
+//! clients of a service whose supervisor was killed wait in the backlog.
+//!
+//! It never accepts a client.
 
 pub(crate) mod run;
-pub(crate) mod start;
-pub(crate) mod state;
+mod start;
+mod state;
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+
+use tine_sys::process::{Alone, Ended};
+use tine_sys::signal::Set;
+
+use crate::connection::Connection;
+use crate::error::{Error, HandlerError};
+use crate::lifecycle::ready::Ready;
+use crate::log::{Format, Log, LogLevel};
+use crate::processes::supervisor::setup::Setup;
+use crate::system::orphans::PreexistingChildren;
+
+/// The function that serves the connections of a service.
+pub(crate) type Handler = Box<dyn FnMut(Connection) -> Result<(), HandlerError>>;
+
+/// What a program hands to the master.
+pub(crate) struct MasterSetup {
+    pub(crate) services: Vec<ServiceSetup>,
+    pub(crate) format: Format,
+    pub(crate) level: LogLevel,
+    pub(crate) ready: Ready,
+}
+
+/// A service, as the master keeps it for each supervisor that it starts.
+pub(crate) struct ServiceSetup {
+    pub(crate) name: String,
+    pub(crate) server: Setup,
+    pub(crate) handler: Handler,
+}
+
+/// A master: what its loop uses, and the services as it starts them.
+struct Master<'a> {
+    services: Vec<ServiceSetup>,
+    alone: &'a Alone,
+    /// The service of each supervisor, by process id.
+    pids: HashMap<i32, usize>,
+    log: Log,
+    ready: Ready,
+    signals: Set,
+    /// Readable while a signal is pending.
+    signal_fd: OwnedFd,
+    original_mask: Set,
+    preexisting: PreexistingChildren,
+    /// Supervisors that have ended and are not logged yet.
+    ended: Vec<(usize, Ended)>,
+}
+
+fn cannot_start(what: &str, why: &std::io::Error) -> Error {
+    Error::system(
+        format_args!("cannot start the services: {what}"),
+        why,
+        "raise the limits on processes, open files or memory (`ulimit -a`)",
+    )
+}

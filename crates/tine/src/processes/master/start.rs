@@ -1,36 +1,46 @@
-//! Starting the supervisor of a service.
+//! Starts the supervisors of the services.
 
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
 
 use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, Signal};
-use tine_sys::process::{Alone, Side, exit_now, fork};
+use tine_sys::process::{Fresh, Side, exit_now, fork};
 
-use super::run::{Master, cannot_start};
+use super::{Master, ServiceSetup, cannot_start};
 use crate::error::Error;
 use crate::lifecycle::ready::Ready;
 use crate::log::Log;
 use crate::net::listener::Listener;
 use crate::processes::start::signal_with;
 use crate::processes::supervisor;
-use crate::services::Service;
+
+/// In a process that was just forked: the service that it supervises, and its master.
+pub(super) struct NewSupervisor {
+    fresh: Fresh,
+    service: usize,
+    /// Where the supervisor reports that it is ready.
+    ready: Option<OwnedFd>,
+    master: Pid,
+}
 
 impl Master<'_> {
-    /// Starts all services, and says that the server is ready when each of them is.
-    pub(super) fn start_all(&mut self) -> Result<(), Error> {
+    /// Starts all services, and notifies that the server is ready when each of them is. In a process that
+    /// was forked, returns what it is.
+    pub(super) fn start_all(&mut self) -> Result<Option<NewSupervisor>, Error> {
+        let mut starting = Vec::new();
         for service in 0..self.services.len() {
             let pipe = rustix::pipe::pipe_with(PipeFlags::CLOEXEC);
             let (reader, writer) = pipe.map_err(|why| cannot_start("pipes", &why.into()))?;
-            if let Some(own) = &mut self.own {
-                own.starting.push(reader);
+            starting.push(reader);
+            let started = self.start(service, Some(writer)).map_err(|why| cannot_start("fork", &why))?;
+            if started.is_some() {
+                return Ok(started);
             }
-            self.start(service, Some(writer)).map_err(|why| cannot_start("fork", &why))?;
         }
-        let Some(own) = &mut self.own else { return Ok(()) };
-        for (reader, service) in own.starting.drain(..).zip(&self.services) {
-            // Either it says so, or the end of the pipe says that it cannot any more.
-            if !matches!(rustix::io::retry_on_intr(|| rustix::io::read(&reader, &mut [0; 1])), Ok(1)) {
+        for (reader, service) in starting.iter().zip(&self.services) {
+            // The supervisor writes when it is ready; if it ends before, the pipe does, too.
+            if !matches!(rustix::io::retry_on_intr(|| rustix::io::read(reader, &mut [0; 1])), Ok(1)) {
                 return Err(Error::system(
                     format_args!("cannot start service {}", service.name),
                     &std::io::Error::other("its supervisor has ended"),
@@ -38,51 +48,54 @@ impl Master<'_> {
                 ));
             }
         }
-        // Last in line when memory runs out, where that may be had. The services have chosen theirs.
+        // Last to be killed when memory runs out, where that is permitted. The services have their own.
         let _ = std::fs::write("/proc/self/oom_score_adj", "-800");
         let listeners = self.services.iter().flat_map(|service| &service.server.listeners);
-        own.ready.notify(listeners.filter_map(Listener::port_to_print))
+        self.ready.notify(listeners.filter_map(Listener::port_to_print))?;
+        Ok(None)
     }
 
-    /// Forks the supervisor of a service; `ready` is where it says so.
-    pub(super) fn start(&mut self, service: usize, ready: Option<OwnedFd>) -> std::io::Result<()> {
-        // Asked for before the fork: afterwards the parent may be somebody else already.
+    /// Forks the supervisor of a service. Returns in both: `Some` in the new process.
+    pub(super) fn start(
+        &mut self,
+        service: usize,
+        ready: Option<OwnedFd>,
+    ) -> std::io::Result<Option<NewSupervisor>> {
+        // Before the fork: afterwards the parent may be another process already.
         let master = rustix::process::getpid();
         match fork(self.alone, Signal::CHILD.as_raw())? {
             Side::Parent(pid) => {
                 self.pids.insert(pid, service);
-                Ok(())
+                Ok(None)
             }
-            Side::Child(fresh) => {
-                tine_sys::signal::defaults(&fresh);
-                self.own = None;
-                let service = self.services.swap_remove(service);
-                self.services.clear();
-                become_supervisor(self.alone, service, ready, master)
-            }
+            Side::Child(fresh) => Ok(Some(NewSupervisor { fresh, service, ready, master })),
         }
     }
-}
 
-/// Lives as the supervisor of a service.
-fn become_supervisor(alone: &Alone, service: Service, ready: Option<OwnedFd>, master: Pid) -> ! {
-    let Service { name, mut server, mut handler } = service;
-    // A group of its own: a terminal's Ctrl-C reaches the top alone, which hands it on.
-    let _ = rustix::process::setpgid(None, None);
-    // Bytes beyond the fifteenth are not kept (PR_SET_NAME). A name without a zero byte cannot fail.
-    let _ = CString::new(format!("tine: {name}")).map(|name| rustix::thread::set_name(&name));
-    // It ends all that it started first: the kernel would only kill its own children.
-    signal_with(master, Signal::TERM);
-    server.settings.master = Some(master);
-    // The service manager is told by the top.
-    tine_sys::environment::remove("NOTIFY_SOCKET", alone);
-    server.ready = Ready::at(ready);
-    let (format, level) = (server.format, server.level);
-    match supervisor::run::run(server.into_setup(), alone, &mut handler) {
-        Ok(()) => exit_now(0),
-        Err(error) => {
-            Log::new(format, level, Some(name)).fatal(&error);
-            exit_now(i32::from(error.exit_code()))
+    /// Runs as the supervisor of a service. It keeps that service; the rest is closed first.
+    pub(super) fn run_as(mut self, new: NewSupervisor) -> ! {
+        let alone = self.alone;
+        let service = self.services.swap_remove(new.service);
+        drop(self);
+        tine_sys::signal::defaults(&new.fresh);
+        let ServiceSetup { name, mut server, mut handler } = service;
+        // A group of its own: a terminal's Ctrl-C reaches the master alone, which forwards it.
+        let _ = rustix::process::setpgid(None, None);
+        // The kernel keeps 15 bytes (PR_SET_NAME). A name without a zero byte cannot fail.
+        let _ = CString::new(format!("tine: {name}")).map(|name| rustix::thread::set_name(&name));
+        // TERM, so that it ends what it started first: the kernel would kill its own children only.
+        signal_with(new.master, Signal::TERM);
+        server.settings.master = Some(new.master);
+        // The master notifies the service manager.
+        tine_sys::environment::remove("NOTIFY_SOCKET", alone);
+        server.ready = Ready::at(new.ready);
+        let (format, level) = (server.format, server.level);
+        match supervisor::run::run(server, alone, &mut handler) {
+            Ok(()) => exit_now(0),
+            Err(error) => {
+                Log::new(format, level, Some(name)).fatal(&error);
+                exit_now(i32::from(error.exit_code()))
+            }
         }
     }
 }

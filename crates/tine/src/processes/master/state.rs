@@ -1,10 +1,10 @@
-//! What the top does about an event. No system call here.
+//! What the master does after an event. No system call here.
 
 use std::time::{Duration, Instant};
 
 use crate::lifecycle::backoff::RestartBackoff;
 
-/// What happens to the top.
+/// An event of the master.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum MasterEvent {
     /// SIGTERM or SIGINT.
@@ -15,23 +15,23 @@ pub(super) enum MasterEvent {
     Tick,
 }
 
-/// What is to be done.
+/// An action of the master.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum MasterAction {
     /// Start the supervisor of this service.
     Start(usize),
-    /// Close the listeners: the services have theirs.
+    /// Close the listeners: the supervisors have theirs.
     CloseListeners,
-    /// Ask every service to stop, once more.
-    Ask,
-    /// Kill every supervisor; what they started goes with them.
+    /// Send TERM to every supervisor: it drains, or goes on to the next step of its stop.
+    Stop,
+    /// Kill every supervisor; the processes that they started are killed with them.
     Kill,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum MasterPhase {
     Serving,
-    /// They have been asked to stop, and are killed at the deadline.
+    /// The supervisors got TERM, and are killed at the deadline.
     Stopping {
         deadline: Instant,
     },
@@ -39,21 +39,21 @@ enum MasterPhase {
     Over,
 }
 
-/// The state of the top.
+/// The state of the master.
 #[derive(Debug)]
 pub(super) struct MasterState {
     phase: MasterPhase,
     services: Vec<RestartBackoff>,
-    patience: Duration,
+    stop_within: Duration,
 }
 
 impl MasterState {
-    /// So many services, all of them running; the slowest needs so long to stop.
-    pub(super) fn new(services: usize, patience: Duration, now: Instant) -> MasterState {
+    /// The state of a master whose services run; a stop takes `stop_within` at most.
+    pub(super) fn new(services: usize, stop_within: Duration, now: Instant) -> MasterState {
         MasterState {
             phase: MasterPhase::Serving,
             services: vec![RestartBackoff::running(now); services],
-            patience,
+            stop_within,
         }
     }
 
@@ -65,7 +65,7 @@ impl MasterState {
         self.phase == MasterPhase::Over
     }
 
-    /// The time at which a tick is wanted.
+    /// When a tick is due.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let own = match self.phase {
             MasterPhase::Stopping { deadline } => Some(deadline),
@@ -74,12 +74,12 @@ impl MasterState {
         self.services.iter().filter_map(RestartBackoff::due).chain(own).min()
     }
 
-    /// How long a service that has just ended stays away.
+    /// The time until a service that has just ended is restarted.
     pub(super) fn restart_in(&self, service: usize, now: Instant) -> Option<Duration> {
         self.services[service].due().map(|due| due.saturating_duration_since(now))
     }
 
-    /// Answers an event.
+    /// Handles an event.
     pub(super) fn on(&mut self, event: MasterEvent, now: Instant) -> Vec<MasterAction> {
         match event {
             MasterEvent::StopRequested => self.stop(now),
@@ -91,15 +91,15 @@ impl MasterState {
     fn stop(&mut self, now: Instant) -> Vec<MasterAction> {
         match self.phase {
             MasterPhase::Serving => {
-                self.phase = MasterPhase::Stopping { deadline: now + self.patience };
+                self.phase = MasterPhase::Stopping { deadline: now + self.stop_within };
                 self.services
                     .iter_mut()
                     .filter(|backoff| backoff.due().is_some())
                     .for_each(RestartBackoff::retired);
-                self.over_if_gone();
-                vec![MasterAction::CloseListeners, MasterAction::Ask]
+                self.over_if_done();
+                vec![MasterAction::CloseListeners, MasterAction::Stop]
             }
-            MasterPhase::Stopping { .. } => vec![MasterAction::Ask],
+            MasterPhase::Stopping { .. } => vec![MasterAction::Stop],
             MasterPhase::Killed | MasterPhase::Over => Vec::new(),
         }
     }
@@ -110,7 +110,7 @@ impl MasterState {
             return self.start_due(now);
         }
         self.services[service].retired();
-        self.over_if_gone();
+        self.over_if_done();
         Vec::new()
     }
 
@@ -131,7 +131,7 @@ impl MasterState {
         due.map(MasterAction::Start).collect()
     }
 
-    fn over_if_gone(&mut self) {
+    fn over_if_done(&mut self) {
         if self.services.iter().all(RestartBackoff::is_done) {
             self.phase = MasterPhase::Over;
         }
@@ -153,7 +153,7 @@ mod tests {
         state
     }
 
-    const STOP: &[MasterAction] = &[MasterAction::CloseListeners, MasterAction::Ask];
+    const STOP: &[MasterAction] = &[MasterAction::CloseListeners, MasterAction::Stop];
 
     #[test]
     fn an_orderly_stop() {
@@ -170,8 +170,8 @@ mod tests {
     fn every_further_signal_is_handed_on() {
         let state = play(&[
             (0, MasterEvent::StopRequested, STOP),
-            (1, MasterEvent::StopRequested, &[MasterAction::Ask]),
-            (2, MasterEvent::StopRequested, &[MasterAction::Ask]),
+            (1, MasterEvent::StopRequested, &[MasterAction::Stop]),
+            (2, MasterEvent::StopRequested, &[MasterAction::Stop]),
             (3, MasterEvent::Ended(0), &[]),
         ]);
         assert!(!state.is_over());

@@ -14,7 +14,7 @@ mod pidfds;
 mod reap;
 mod reload;
 pub(crate) mod run;
-mod setup;
+pub(crate) mod setup;
 mod spawn;
 mod state;
 mod timers;

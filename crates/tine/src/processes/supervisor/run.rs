@@ -5,7 +5,7 @@ use std::time::Instant;
 use rustix::event::{PollFd, PollFlags};
 use tine_sys::process::Alone;
 
-pub(crate) use super::setup::Setup;
+use super::setup::Setup;
 use super::spawn::NewRole;
 use super::state::{Role, ServerEvent, ServerPhase, ServerState};
 use super::{RuleFiles, Supervisor};

@@ -15,9 +15,10 @@ use crate::admission::Admission;
 use crate::admission::access::watch::RuleFiles;
 use crate::error::Error;
 use crate::lifecycle::ready::Ready;
-use crate::log::Log;
+use crate::log::{Format, Log, LogLevel};
 use crate::net::listener::Listener;
-use crate::settings::{Settings, beyond_the_system};
+use crate::settings::Settings;
+use crate::settings::derived::beyond_the_system;
 use crate::shared::board::Board;
 use crate::shared::stats::ConnStats;
 use crate::system::cgroup::Cgroups;
@@ -32,7 +33,8 @@ const OTHER_DESCRIPTORS: u64 = 256;
 pub(crate) struct Setup {
     pub(crate) listeners: Vec<Listener>,
     pub(crate) settings: Settings,
-    pub(crate) log: Log,
+    pub(crate) format: Format,
+    pub(crate) level: LogLevel,
     pub(crate) ready: Ready,
 }
 
@@ -42,7 +44,8 @@ impl<'a, H> Supervisor<'a, H> {
     /// # Errors
     /// The settings cannot be served, or the system is out of memory or descriptors.
     pub(super) fn set_up(setup: Setup, alone: &'a Alone, handler: &'a mut H) -> Result<Self, Error> {
-        let Setup { mut listeners, mut settings, mut log, mut ready } = setup;
+        let Setup { mut listeners, mut settings, format, level, mut ready } = setup;
+        let mut log = Log::new(format, level, settings.service.clone());
         let program_path = settings.check()?;
         adapt(&mut settings, &listeners, &mut log);
         let memory = SharedMemory::new(&mut settings).map_err(|why| cannot_make(&why))?;

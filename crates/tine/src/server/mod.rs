@@ -1,6 +1,8 @@
 //! A server with one service: binding its addresses and running it. `settings/` has the other
 //! methods of the builder.
 
+mod builder;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -11,12 +13,14 @@ use tine_sys::process::Alone;
 use crate::connection::Connection;
 use crate::error::{Error, ErrorKind, HandlerError, reason};
 use crate::lifecycle::ready::Ready;
-use crate::log::{Format, Log, LogLevel};
+use crate::log::{Format, LogLevel};
 use crate::net::address::Address;
 use crate::net::listener::Listener;
-use crate::processes::supervisor::run::{self, Setup};
+use crate::processes::supervisor::run;
+use crate::processes::supervisor::setup::Setup;
 use crate::program::Program;
-use crate::settings::{Settings, check_listeners};
+use crate::settings::Settings;
+use crate::settings::check::check_listeners;
 
 /// A server that gives every connection a process of its own.
 ///
@@ -156,8 +160,8 @@ impl Server {
 impl Server {
     /// What the supervisor takes over.
     pub(crate) fn into_setup(self) -> Setup {
-        let log = Log::new(self.format, self.level, self.settings.service.clone());
-        Setup { listeners: self.listeners, settings: self.settings, log, ready: self.ready }
+        let Server { listeners, settings, format, level, ready, .. } = self;
+        Setup { listeners, settings, format, level, ready }
     }
 }
 
