@@ -1,4 +1,4 @@
-//! One file for each command: from arguments to the library.
+//! The commands, except the client and the load: one file each, with its arguments.
 
 pub mod check;
 pub mod describe;
