@@ -20,7 +20,7 @@ const DENIED: u8 = 100;
 const DROPPED: u8 = 111;
 
 /// The preparation of clients.
-pub struct Preparation {
+pub(super) struct Preparation {
     options: TcpserverOptions,
 }
 
@@ -34,7 +34,7 @@ struct RemoteClient {
 
 impl Preparation {
     /// The preparation by these options; `None` if there is nothing to do.
-    pub fn new(options: &TcpserverOptions) -> Option<Preparation> {
+    pub(super) fn new(options: &TcpserverOptions) -> Option<Preparation> {
         let is_plain = options.verbosity < Verbosity::Verbose
             && options.banner.is_empty()
             && options.rules.is_none()
@@ -45,7 +45,7 @@ impl Preparation {
     }
 
     /// Receives a client: greets it, looks it up, and decides.
-    pub fn receive(&self, incoming: &Incoming) -> Prepared {
+    pub(super) fn receive(&self, incoming: &Incoming) -> Prepared {
         self.try_receive(incoming).unwrap_or_else(Prepared::exit)
     }
 
