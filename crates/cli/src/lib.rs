@@ -34,7 +34,7 @@ pub fn main() -> ExitCode {
         Ok(parsed) => parsed,
         Err(error) => return args::explain(&error),
     };
-    // The command drops them before the server forks: a fork copies the page tables of what is left.
+    // The command drops them before the server forks: a fork copies the page tables of the rest.
     let typed = matches.remove_subcommand().map(|(_, typed)| typed).unwrap_or_default();
     drop(matches);
     let done = match args.command {
