@@ -1,5 +1,5 @@
-//! Any text as a configuration: never a panic, and a fault says file, line and reason in one line. What is
-//! understood, printed, means the same.
+//! Any text as a configuration: never a panic, and a fault says file, line and reason in one line.
+//! What is understood, printed, means the same.
 
 #![no_main]
 

@@ -1,4 +1,5 @@
-//! Any text as a configuration of xinetd or inetd: never a panic, and what comes out of it can be read as a configuration.
+//! Any text as a configuration of xinetd or inetd: never a panic, and what comes out of it can be
+//! read as a configuration.
 
 #![no_main]
 

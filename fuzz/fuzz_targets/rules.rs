@@ -1,5 +1,6 @@
-//! Any text as a list of rules, and its lines as everything else that admission is told by: never a panic, a fault says where
-//! and why in one line, and what is decided is decided by a rule that is there.
+//! Any text as a list of rules, and its lines as everything else that admission is told by: never a
+//! panic, a fault says where and why in one line, and what is decided is decided by a rule that is
+//! there.
 
 #![no_main]
 

@@ -4,13 +4,13 @@
 /// Success.
 const DONE: u8 = 0;
 /// A usage or configuration error, which trying again does not mend.
-pub const USAGE: u8 = 100;
+pub(crate) const USAGE: u8 = 100;
 /// A system error, which may be temporary.
-pub const SYSTEM: u8 = 111;
+pub(crate) const SYSTEM: u8 = 111;
 
 /// An exit code of some commands.
 #[derive(Debug)]
-pub struct Row {
+pub(crate) struct Row {
     /// The code.
     pub code: u8,
     /// The commands that can end with it.
@@ -20,7 +20,7 @@ pub struct Row {
 }
 
 /// All exit codes, in order.
-pub const TABLE: [Row; 8] = [
+pub(crate) const TABLE: [Row; 8] = [
     Row {
         code: DONE,
         commands: &["serve", "client", "load", "check", "explain", "import", "man", "completions"],
@@ -45,7 +45,7 @@ pub const TABLE: [Row; 8] = [
 
 /// The sentence about exit codes at the end of a command's `--help`.
 #[must_use]
-pub fn help(command: &str) -> String {
+pub(crate) fn help(command: &str) -> String {
     let codes: Vec<String> = TABLE
         .iter()
         .filter(|row| row.commands.contains(&command))

@@ -3,12 +3,14 @@
 #![forbid(unsafe_code)]
 
 pub mod args;
+#[allow(unreachable_pub, reason = "its items are `pub` within the module tree")]
 mod client;
 mod commands;
 pub mod config;
 pub mod error;
 mod exit;
 pub mod import;
+#[allow(unreachable_pub, reason = "its items are `pub` within the module tree")]
 mod load;
 mod resolve;
 mod services;
@@ -18,7 +20,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches};
 
-/// Does what the command line says; the exit code tells how it went.
+/// Runs the command of the command line, and returns its exit code.
 #[must_use]
 pub fn main() -> ExitCode {
     let mut words = std::env::args_os();
@@ -32,7 +34,7 @@ pub fn main() -> ExitCode {
         Ok(parsed) => parsed,
         Err(error) => return args::explain(&error),
     };
-    // Given away, so that nothing of them is left when the server forks: every page is copied then.
+    // The command drops them before the server forks: a fork copies the page tables of the rest.
     let typed = matches.remove_subcommand().map(|(_, typed)| typed).unwrap_or_default();
     drop(matches);
     let done = match args.command {

@@ -8,7 +8,7 @@ use tine_load::target::Place;
 use crate::error::Error;
 
 /// The socket addresses of an address, in the order in which to try them.
-pub fn resolve(address: &Address) -> Result<Vec<Place>, Error> {
+pub(crate) fn resolve(address: &Address) -> Result<Vec<Place>, Error> {
     let unfit = |why: Errno| {
         Error::system(format_args!("cannot connect to {address}"), &why.into(), "use a shorter path")
     };

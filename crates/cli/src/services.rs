@@ -21,7 +21,7 @@ pub struct BuiltIn {
 }
 
 /// All built-in services; the first is the default.
-pub static TABLE: [BuiltIn; 5] = [
+pub(crate) static TABLE: [BuiltIn; 5] = [
     BuiltIn { name: "echo", handler: echo, help: "Send back the received bytes (RFC 862)" },
     BuiltIn { name: "discard", handler: discard, help: "Discard the received bytes (RFC 863)" },
     BuiltIn { name: "chargen", handler: chargen, help: "Send characters without end (RFC 864)" },
@@ -31,12 +31,12 @@ pub static TABLE: [BuiltIn; 5] = [
 
 /// The service of this name.
 #[must_use]
-pub fn find(name: &str) -> Option<&'static BuiltIn> {
+pub(crate) fn find(name: &str) -> Option<&'static BuiltIn> {
     TABLE.iter().find(|service| service.name == name)
 }
 
 /// The parser of an option whose value is the name of a service.
-pub fn parser() -> impl TypedValueParser<Value = &'static BuiltIn> {
+pub(crate) fn parser() -> impl TypedValueParser<Value = &'static BuiltIn> {
     let names = TABLE.iter().map(|service| PossibleValue::new(service.name).help(service.help));
     PossibleValuesParser::new(names).try_map(|name| find(&name).ok_or("there is no such service"))
 }
@@ -49,7 +49,7 @@ const BUFFER: usize = 64 * 1024;
 static ECHOED: Mutex<[u8; BUFFER]> = Mutex::new([0; BUFFER]);
 
 /// RFC 862: sends back the received bytes.
-pub fn echo(mut connection: Connection) -> Handled {
+pub(crate) fn echo(mut connection: Connection) -> Handled {
     let mut buffer = ECHOED.lock().unwrap_or_else(PoisonError::into_inner);
     // A failure ends the connection, and the log has it.
     while let Ok(received @ 1..) = connection.read(&mut buffer[..]) {
@@ -61,14 +61,14 @@ pub fn echo(mut connection: Connection) -> Handled {
 }
 
 /// RFC 863: discards the received bytes.
-pub fn discard(connection: Connection) -> Handled {
+pub(crate) fn discard(connection: Connection) -> Handled {
     while connection.discard(BUFFER)? > 0 {}
     Ok(())
 }
 
 /// RFC 864: sends lines of 72 of the 95 printable characters, each line beginning one character
 /// later, until the client disconnects. It never reads.
-pub fn chargen(mut connection: Connection) -> Handled {
+pub(crate) fn chargen(mut connection: Connection) -> Handled {
     let lines = chargen_lines();
     loop {
         connection.write_all(&lines)?;
@@ -83,14 +83,14 @@ fn chargen_lines() -> Vec<u8> {
 }
 
 /// RFC 867: sends the date and time, in UTC, and ends.
-pub fn daytime(mut connection: Connection) -> Handled {
+pub(crate) fn daytime(mut connection: Connection) -> Handled {
     let now = humantime::format_rfc3339_seconds(SystemTime::now());
     Ok(connection.write_all(format!("{now}\r\n").as_bytes())?)
 }
 
 /// RFC 868: sends the seconds since 1900-01-01 00:00 UTC as 32 bits, the highest byte first, and
 /// ends.
-pub fn time(mut connection: Connection) -> Handled {
+pub(crate) fn time(mut connection: Connection) -> Handled {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     Ok(connection.write_all(&since_1900(since_1970).to_be_bytes())?)
 }

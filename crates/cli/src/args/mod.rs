@@ -1,5 +1,6 @@
-//! The command line: the commands, and the options of `tine serve` by subject, each with its help, its
-//! default and its effect. The options of the smaller commands are beside their code, in `commands/`.
+//! The command line: the commands, and the options of `tine serve` by subject, each with its help,
+//! its default and its effect. The options of the smaller commands are beside their code, in
+//! `commands/`.
 
 pub mod access;
 pub mod identity;
@@ -141,7 +142,8 @@ pub fn positive(text: &str) -> Result<Duration, String> {
     duration(text).and_then(|time| if time.is_zero() { Err("it cannot be zero".into()) } else { Ok(time) })
 }
 
-/// Prints a message of clap. Help and versions are not errors; an error is one line, with exit code 100.
+/// Prints a message of clap. Help and versions are not errors; an error is one line, with exit code
+/// 100.
 pub fn explain(error: &clap::Error) -> ExitCode {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
         // A reader that closed the pipe has read enough.

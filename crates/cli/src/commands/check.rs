@@ -25,7 +25,7 @@ const AFTER_HELP: &str = "Looks up users, groups, programs, directories and host
 configuration with the values of all keys in effect.";
 
 /// Prints the configuration as it is understood, or every fault.
-pub fn run(args: &Check) -> Result<ExitCode, Error> {
+pub(crate) fn run(args: &Check) -> Result<ExitCode, Error> {
     let config = Config::read(&args.file)?;
     let mut faults: Vec<Error> = Vec::new();
     for service in &config.services {

@@ -28,7 +28,7 @@ pub struct Completions {
 }
 
 /// Prints a manual page in roff, as `man -l -` reads it.
-pub fn man(args: &Man) -> Result<ExitCode, Error> {
+pub(crate) fn man(args: &Man) -> Result<ExitCode, Error> {
     let mut page = Args::command();
     let mut words = vec!["tine"];
     for name in &args.command {
@@ -43,14 +43,14 @@ pub fn man(args: &Man) -> Result<ExitCode, Error> {
 }
 
 /// Prints a completion script for a shell.
-pub fn completions(args: &Completions) -> Result<ExitCode, Error> {
+pub(crate) fn completions(args: &Completions) -> Result<ExitCode, Error> {
     let mut text = Vec::new();
     clap_complete::generate(args.shell, &mut Args::command(), "tine", &mut text);
     print(&text)
 }
 
 /// Prints the output of a command.
-pub fn print(text: &[u8]) -> Result<ExitCode, Error> {
+pub(crate) fn print(text: &[u8]) -> Result<ExitCode, Error> {
     std::io::stdout().write_all(text).map_err(|why| cannot_print(&why))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -38,7 +38,7 @@ pub struct Explain {
 }
 
 /// Prints for each service whether it allows a client, by which rule, and which limits apply to it.
-pub fn run(args: &Explain) -> Result<ExitCode, Error> {
+pub(crate) fn run(args: &Explain) -> Result<ExitCode, Error> {
     let config = Config::read(&args.file)?;
     let moment = args.at.unwrap_or_else(Moment::now);
     let mut text = String::new();

@@ -43,7 +43,7 @@ const AFTER_HELP: &str = "A comment beside each service lists what has no equiva
 which also looks up users and programs.";
 
 /// Prints the equivalent configuration, and a summary on standard error.
-pub fn run(args: &Import) -> Result<ExitCode, Error> {
+pub(crate) fn run(args: &Import) -> Result<ExitCode, Error> {
     let file = args.file.display();
     let text = Machine.read(&args.file).map_err(|why| {
         Error::usage(format_args!("cannot read {file}: {}", reason(&why)), "name a file that can be read")

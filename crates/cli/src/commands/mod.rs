@@ -1,7 +1,7 @@
-//! One file for each command: from arguments to the library.
+//! The commands, except the client and the load: one file each, with its arguments.
 
-pub mod check;
-pub mod describe;
-pub mod explain;
-pub mod import;
-pub mod serve;
+pub(crate) mod check;
+pub(crate) mod describe;
+pub(crate) mod explain;
+pub(crate) mod import;
+pub(crate) mod serve;

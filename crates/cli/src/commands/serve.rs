@@ -15,7 +15,7 @@ use crate::error::Error;
 const DEFAULT_ADDRESS: &str = "[::]:9999";
 
 /// Serves until the server is stopped. `typed` has the options that were given.
-pub fn run(args: Serve, typed: ArgMatches) -> Result<ExitCode, Error> {
+pub(crate) fn run(args: Serve, typed: ArgMatches) -> Result<ExitCode, Error> {
     match args.config.clone() {
         Some(file) => serve_file(&file, args, &typed)?,
         None => {
@@ -73,7 +73,7 @@ fn serve_file(file: &Path, args: Serve, typed: &ArgMatches) -> Result<(), Error>
 }
 
 /// A service without its addresses, validated.
-pub fn checked(service: &ServiceConfig, server_wide: &ServerConfig) -> Result<Server, Error> {
+pub(crate) fn checked(service: &ServiceConfig, server_wide: &ServerConfig) -> Result<Server, Error> {
     let server = service.args.apply(Server::new(), &server_wide.log).and_then(|server| {
         match service.args.program.program() {
             Some(program) => server.check_program(&program)?,

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use super::World;
 
-/// The blocks that an entry of xinetd's `only_from` stands for; `None` where it is no address.
+/// The blocks of an entry of xinetd's `only_from`; `None` if it is not an address.
 ///
 /// `1.2.3.4`, `1.2.3.0` (zeros at the end stand for anything), `1.2.{3,4}`, `1.2.3.0/24`,
 /// `2001:db8::/32`.
@@ -27,7 +27,7 @@ pub(super) fn blocks(text: &str) -> Option<Vec<String>> {
     }
     let mut bytes = [0; 4];
     bytes[..parts.len()].copy_from_slice(&parts);
-    // Who writes fewer numbers, or zeros at the end, means the network.
+    // Fewer numbers, or zeros at the end, stand for the network.
     let meant = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
     block(Ipv4Addr::from(bytes).into(), meant as u8 * 8)
         .map(|block| vec![if meant == 0 { "any".into() } else { block }])

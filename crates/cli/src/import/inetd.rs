@@ -5,15 +5,15 @@ use std::rc::Rc;
 
 use super::addresses::{listen, port};
 use super::service::{ImportedService, ServedBy};
-use super::{Import, ImportedItem, World};
+use super::{ImportedFile, ImportedItem, World};
 use crate::config::Position;
 
-/// ServedBy `update-inetd` puts before a line that is not to count.
+/// The mark that `update-inetd` puts before a disabled line.
 const OFF: &str = "#<off>#";
 
 /// Imports the text of a file; with `all`, the disabled lines, too.
-pub fn import(text: &str, file: &str, world: &dyn World, all: bool) -> Import {
-    let mut import = Import::default();
+pub fn import(text: &str, file: &str, world: &dyn World, all: bool) -> ImportedFile {
+    let mut import = ImportedFile::default();
     let mut host = None;
     for (number, line) in text.lines().enumerate() {
         let position = Position::new(Rc::from(Path::new(file)), number + 1);
@@ -28,7 +28,7 @@ pub fn import(text: &str, file: &str, world: &dyn World, all: bool) -> Import {
             import.items.push(ImportedItem::Left(
                 position,
                 "a line".into(),
-                "there is a zero byte in it".into(),
+                "it contains a zero byte".into(),
             ));
             continue;
         }
@@ -68,7 +68,7 @@ fn one(
         return Err("it has fewer than six columns".into());
     };
     if *kind != "stream" {
-        return Err(format!("it is of kind {kind}, and tine serves connections"));
+        return Err(format!("its socket type is {kind}, and tine serves connections"));
     }
     let family = match *protocol {
         "tcp" | "tcp46" | "tcp6,tcp" => None,
@@ -98,7 +98,7 @@ fn one(
         (None, None) => vec![number.to_string()],
     };
     if *protocol == "tcp6only" {
-        found.note("tcp6only: IPv4 clients come, too");
+        found.note("tcp6only: IPv4 clients are served, too");
     }
     limits(&mut found, flags, user);
     Ok(found)
@@ -134,7 +134,7 @@ fn with_program(
 fn limits(found: &mut ImportedService, flags: &str, user: &str) {
     if let Some((_, most)) = flags.split_once('.') {
         found.note(format!(
-            "at most {most} connections a minute, and then none for ten minutes: --rate-per-source limits each source instead"
+            "at most {most} connections a minute, and then none for ten minutes: rate-per-source limits each source instead"
         ));
     }
     let mut fields = flags.split('/').skip(1).map(|field| field.parse().unwrap_or(0_u32));
@@ -166,7 +166,7 @@ mod tests {
     use super::*;
     use crate::config::Config;
 
-    /// Some ports, and nothing else.
+    /// A machine with some ports, and no files.
     struct Ports;
 
     impl World for Ports {
@@ -212,7 +212,7 @@ mod tests {
             ),
             (
                 "8080 stream tcp6 nowait.100 root:wheel /bin/cat",
-                "#   has no equivalent: at most 100 connections a minute, and then none for ten minutes: --rate-per-source limits each source instead|[services.8080]|listen = [\"[::]:8080\"]|program = [\"/bin/cat\"]|stderr = \"client\"|cwd = \"/\"|user = \"root\"|group = \"wheel\"",
+                "#   has no equivalent: at most 100 connections a minute, and then none for ten minutes: rate-per-source limits each source instead|[services.8080]|listen = [\"[::]:8080\"]|program = [\"/bin/cat\"]|stderr = \"client\"|cwd = \"/\"|user = \"root\"|group = \"wheel\"",
             ),
             (
                 "/run/it stream unix nowait root /bin/cat cat",
@@ -220,7 +220,7 @@ mod tests {
             ),
             (
                 "time dgram udp wait root internal",
-                "# inetd.conf:1: time is left out: it is of kind dgram, and tine serves connections",
+                "# inetd.conf:1: time is left out: its socket type is dgram, and tine serves connections",
             ),
             (
                 "rstatd/1-3 stream rpc/tcp wait root /bin/x x",

@@ -48,13 +48,13 @@ enum ImportedItem {
 
 /// An imported file.
 #[derive(Debug, Default)]
-pub struct Import {
+pub struct ImportedFile {
     items: Vec<ImportedItem>,
     /// What concerns the file as a whole.
     notes: Vec<String>,
 }
 
-impl Import {
+impl ImportedFile {
     /// The numbers of imported services, of services left out, and of notes.
     #[must_use]
     pub fn counts(&self) -> (usize, usize, usize) {
@@ -73,7 +73,7 @@ impl Import {
     /// Leaves out invalid services, and those whose address another service has: `tcp` and `tcp6`
     /// often have a line each, and one service of tine has both. Renames services that have the
     /// same name.
-    fn finish(mut self) -> Import {
+    fn finish(mut self) -> ImportedFile {
         let mut names: Vec<String> = Vec::new();
         let mut taken: Vec<(Address, String)> = Vec::new();
         for item in &mut self.items {
@@ -108,7 +108,7 @@ impl Import {
 }
 
 /// The configuration, with a comment for each thing that has no equivalent.
-impl fmt::Display for Import {
+impl fmt::Display for ImportedFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for note in &self.notes {
             comment(f, note)?;

@@ -6,7 +6,7 @@ use super::comment;
 use crate::config::Position;
 use crate::config::print::{list, scalar, text, text_key};
 
-/// ServedBy is known of it.
+/// The service.
 #[derive(Debug)]
 pub(super) struct ImportedService {
     pub(super) name: String,
@@ -14,11 +14,11 @@ pub(super) struct ImportedService {
     pub(super) listen: Vec<String>,
     pub(super) served_by: ServedBy,
     pub(super) keys: Vec<(&'static str, ImportedValue)>,
-    /// ServedBy has no equivalent.
+    /// What has no equivalent, for comments.
     pub(super) notes: Vec<String>,
 }
 
-/// ServedBy its clients get.
+/// What serves its clients.
 #[derive(Debug)]
 pub(super) enum ServedBy {
     BuiltIn(&'static str),

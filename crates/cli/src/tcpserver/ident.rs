@@ -11,7 +11,7 @@ const PORT: u16 = 113;
 
 /// The user that the host of `remote` reports for the connection to `local`; `None` without an
 /// answer in time.
-pub fn ask(remote: SocketAddr, local: SocketAddr, time: Duration) -> Option<Vec<u8>> {
+pub(super) fn ask(remote: SocketAddr, local: SocketAddr, time: Duration) -> Option<Vec<u8>> {
     let deadline = Instant::now() + time;
     let left = || Some(deadline.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero());
     let mut stream = connect(SocketAddr::new(remote.ip(), PORT), local, left()?)?;

@@ -22,12 +22,12 @@ use prepare::Preparation;
 const LONGEST_LABEL: usize = 63;
 
 /// Whether a command is called by this name, in whatever folder.
-pub fn is_meant(name: &OsStr) -> bool {
+pub(crate) fn is_meant(name: &OsStr) -> bool {
     Path::new(name).file_name() == Some(OsStr::new("tcpserver"))
 }
 
 /// Serves until SIGTERM.
-pub fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
+pub(crate) fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
     let variable = |name: &str| std::env::var(name).ok();
     let options = match TcpserverOptions::parse(words, variable) {
         Ok(options) => options,

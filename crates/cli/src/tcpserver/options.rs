@@ -4,12 +4,12 @@ use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 /// The usage message.
-pub const USAGE: &str = "tcpserver [ -1UXpPhHrRoOdDqQv ] [ -c limit ] [ -x rules.cdb ] [ -B banner ] [ -g gid ] [ -u uid ] \
+pub(super) const USAGE: &str = "tcpserver [ -1UXpPhHrRoOdDqQv ] [ -c limit ] [ -x rules.cdb ] [ -B banner ] [ -g gid ] [ -u uid ] \
 [ -b backlog ] [ -l localname ] [ -t timeout ] host port program";
 
 /// What is written to standard error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Verbosity {
+pub(super) enum Verbosity {
     /// Nothing.
     Quiet,
     /// Errors.
@@ -20,7 +20,7 @@ pub enum Verbosity {
 
 /// The options and arguments.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TcpserverOptions {
+pub(super) struct TcpserverOptions {
     pub verbosity: Verbosity,
     /// `-c`
     pub limit: usize,
@@ -60,7 +60,7 @@ impl TcpserverOptions {
     ///
     /// # Errors
     /// A usage error.
-    pub fn parse(
+    pub(super) fn parse(
         words: impl Iterator<Item = OsString>,
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<TcpserverOptions, ()> {

@@ -20,12 +20,12 @@ const DENIED: u8 = 100;
 const DROPPED: u8 = 111;
 
 /// The preparation of clients.
-pub struct Preparation {
+pub(super) struct Preparation {
     options: TcpserverOptions,
 }
 
 /// The results of the lookups for a client.
-struct Client {
+struct RemoteClient {
     ip: String,
     port: u16,
     host: Option<String>,
@@ -34,7 +34,7 @@ struct Client {
 
 impl Preparation {
     /// The preparation by these options; `None` if there is nothing to do.
-    pub fn new(options: &TcpserverOptions) -> Option<Preparation> {
+    pub(super) fn new(options: &TcpserverOptions) -> Option<Preparation> {
         let is_plain = options.verbosity < Verbosity::Verbose
             && options.banner.is_empty()
             && options.rules.is_none()
@@ -45,7 +45,7 @@ impl Preparation {
     }
 
     /// Receives a client: greets it, looks it up, and decides.
-    pub fn receive(&self, incoming: &Incoming) -> Prepared {
+    pub(super) fn receive(&self, incoming: &Incoming) -> Prepared {
         self.try_receive(incoming).unwrap_or_else(Prepared::exit)
     }
 
@@ -88,15 +88,15 @@ impl Preparation {
         }))
     }
 
-    fn look_up(&self, remote: SocketAddr, local: SocketAddr) -> Client {
+    fn look_up(&self, remote: SocketAddr, local: SocketAddr) -> RemoteClient {
         let host = Some(remote.ip()).filter(|_| self.options.asks_names).and_then(host_name);
         let host = host.filter(|host| !self.options.is_paranoid || leads_to(host, remote.ip()));
         let time = Duration::from_secs(self.options.timeout);
         let info = self.options.asks_ident.then(|| ident::ask(remote, local, time)).flatten();
-        Client { ip: remote.ip().to_string(), port: remote.port(), host, info }
+        RemoteClient { ip: remote.ip().to_string(), port: remote.port(), host, info }
     }
 
-    fn decide(&self, client: &Client) -> Result<rules::Rule, u8> {
+    fn decide(&self, client: &RemoteClient) -> Result<rules::Rule, u8> {
         let Some(file) = &self.options.rules else { return Ok(rules::Rule::default()) };
         let found =
             rules::look_up(Path::new(file), &client.ip, client.host.as_deref(), client.info.as_deref());
@@ -106,7 +106,7 @@ impl Preparation {
         })
     }
 
-    fn log_decision(&self, rule: &rules::Rule, local_name: &[u8], local: SocketAddr, client: &Client) {
+    fn log_decision(&self, rule: &rules::Rule, local_name: &[u8], local: SocketAddr, client: &RemoteClient) {
         let word = if rule.denies { "deny" } else { "ok" };
         self.log(format_args!(
             "{word} {} {}:{}:{} {}:{}:{}:{}",

@@ -8,7 +8,7 @@ use std::path::Path;
 
 /// The first rule for a client.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Rule {
+pub(super) struct Rule {
     pub denies: bool,
     /// `NAME=VALUE`
     pub variables: Vec<Vec<u8>>,
@@ -19,7 +19,7 @@ pub struct Rule {
 ///
 /// # Errors
 /// The file cannot be read, or is not such a database.
-pub fn look_up(file: &Path, ip: &str, host: Option<&str>, info: Option<&[u8]>) -> io::Result<Rule> {
+pub(super) fn look_up(file: &Path, ip: &str, host: Option<&str>, info: Option<&[u8]>) -> io::Result<Rule> {
     let file = File::open(file)?;
     for key in keys(ip, host, info) {
         if let Some(data) = find(&file, &key)? {

@@ -185,7 +185,9 @@ impl<'a> Launcher<'a> {
                 Endpoints::Unix { .. } => None,
             };
             let prepared = prepare.0(&Incoming { peer: client.entry.peer, local, socket });
-            prepared.exit.into_iter().for_each(|code| exit_now(code.into()));
+            if let Some(code) = prepared.exit {
+                exit_now(code.into());
+            }
             variables.extend(prepared.to_bytes());
         }
         Ok(variables)

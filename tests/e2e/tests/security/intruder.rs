@@ -6,12 +6,12 @@ use tine_e2e::names::{outcome, pid};
 use tine_e2e::{Client, Server, ServerCommand, built};
 
 /// Starts the server `intruder`.
-pub fn serve(options: &[&[&str]]) -> Server {
+pub(crate) fn serve(options: &[&[&str]]) -> Server {
     ServerCommand::program(built("intruder"), &options.concat()).start()
 }
 
 /// Whether a client from this address is served. A rejected client receives the end of the stream.
-pub fn is_served(address: &str, server: &Server) -> bool {
+pub(crate) fn is_served(address: &str, server: &Server) -> bool {
     let mut client = Client::from_source(address, server.port());
     // A rejected client's connection may be closed by now.
     let _ = client.stream.write_all(b"pid\n");
@@ -20,7 +20,7 @@ pub fn is_served(address: &str, server: &Server) -> bool {
 }
 
 /// A client whose connection process does what it is ordered to.
-pub struct Intruder {
+pub(crate) struct Intruder {
     pub client: Client,
     /// The process id of the connection process.
     pub pid: i32,
@@ -28,31 +28,31 @@ pub struct Intruder {
 
 impl Intruder {
     /// Connects from an address of 127.0.0.0/8.
-    pub fn from_source(address: &str, server: &Server) -> Intruder {
+    pub(crate) fn from_source(address: &str, server: &Server) -> Intruder {
         let mut intruder = Intruder { client: Client::from_source(address, server.port()), pid: 0 };
         intruder.pid = intruder.done("pid").parse().expect("a process id");
         intruder
     }
 
     /// Gives an order. Returns the reply: `ok …`, or the error.
-    pub fn order(&mut self, order: &str) -> String {
+    pub(crate) fn order(&mut self, order: &str) -> String {
         self.client.send(format!("{order}\n")).read_line()
     }
 
     /// Gives an order that succeeds. Returns its result.
-    pub fn done(&mut self, order: &str) -> String {
+    pub(crate) fn done(&mut self, order: &str) -> String {
         let reply = self.order(order);
         reply.strip_prefix("ok ").unwrap_or_else(|| panic!("{order}: {reply}")).to_owned()
     }
 
     /// Gives an order that the kernel refuses with this error.
-    pub fn denied(&mut self, order: &str, error: &str) {
+    pub(crate) fn denied(&mut self, order: &str, error: &str) {
         let reply = self.order(order);
         assert!(reply.starts_with(error), "{order}: {reply}");
     }
 
     /// Gives an order that ends the process. Returns the outcome in the log.
-    pub fn last_order(mut self, order: &str, server: &Server) -> String {
+    pub(crate) fn last_order(mut self, order: &str, server: &Server) -> String {
         self.client.send(format!("{order}\n")).expect_closed();
         server.log.wait("end line of the intruder", |log| {
             let end = log.of("end").into_iter().find(|end| pid(end) == self.pid)?;

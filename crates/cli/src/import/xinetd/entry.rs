@@ -6,7 +6,7 @@ use crate::config::Position;
 
 /// A line by itself.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Line {
+pub(super) enum XinetdLine {
     Nothing,
     /// Of a service, or of the defaults (`None`).
     Begin(Option<String>),
@@ -67,28 +67,28 @@ const LISTS: [&str; 9] = [
 ];
 
 /// Parses a line.
-pub(super) fn line(text: &str) -> Line {
+pub(super) fn line(text: &str) -> XinetdLine {
     let text = text.trim();
     if text.contains('\0') {
-        return Line::Unknown;
+        return XinetdLine::Unknown;
     }
     if text.is_empty() || text.starts_with('#') {
-        return Line::Nothing;
+        return XinetdLine::Nothing;
     }
     match text {
-        "{" => return Line::Brace,
-        "}" => return Line::End,
-        "defaults" => return Line::Begin(None),
+        "{" => return XinetdLine::Brace,
+        "}" => return XinetdLine::End,
+        "defaults" => return XinetdLine::Begin(None),
         _ => {}
     }
     if let Some(attribute) = attribute(text) {
-        return Line::Attribute(attribute);
+        return XinetdLine::Attribute(attribute);
     }
     match text.split_whitespace().collect::<Vec<_>>()[..] {
-        ["service", name] => Line::Begin(Some(name.to_owned())),
-        ["include", path] => Line::Include(path.to_owned()),
-        ["includedir", path] => Line::IncludeFolder(path.to_owned()),
-        _ => Line::Unknown,
+        ["service", name] => XinetdLine::Begin(Some(name.to_owned())),
+        ["include", path] => XinetdLine::Include(path.to_owned()),
+        ["includedir", path] => XinetdLine::IncludeFolder(path.to_owned()),
+        _ => XinetdLine::Unknown,
     }
 }
 
@@ -156,26 +156,29 @@ mod tests {
     #[test]
     fn lines() {
         for (text, meant) in [
-            ("", Line::Nothing),
-            ("  # x = y", Line::Nothing),
-            ("service ftp", Line::Begin(Some("ftp".into()))),
-            ("defaults", Line::Begin(None)),
-            (" { ", Line::Brace),
-            ("}", Line::End),
-            ("\tport\t= 21", Line::Attribute(attribute("port", Operator::Set, &["21"]))),
-            ("port=21", Line::Attribute(attribute("port", Operator::Set, &["21"]))),
+            ("", XinetdLine::Nothing),
+            ("  # x = y", XinetdLine::Nothing),
+            ("service ftp", XinetdLine::Begin(Some("ftp".into()))),
+            ("defaults", XinetdLine::Begin(None)),
+            (" { ", XinetdLine::Brace),
+            ("}", XinetdLine::End),
+            ("\tport\t= 21", XinetdLine::Attribute(attribute("port", Operator::Set, &["21"]))),
+            ("port=21", XinetdLine::Attribute(attribute("port", Operator::Set, &["21"]))),
             (
                 "only_from += 1.2.3.4 5.6.7.8",
-                Line::Attribute(attribute("only_from", Operator::Add, &["1.2.3.4", "5.6.7.8"])),
+                XinetdLine::Attribute(attribute("only_from", Operator::Add, &["1.2.3.4", "5.6.7.8"])),
             ),
-            ("only_from -= a", Line::Attribute(attribute("only_from", Operator::Remove, &["a"]))),
-            ("only_from =", Line::Attribute(attribute("only_from", Operator::Set, &[]))),
-            ("server_args = --x=y", Line::Attribute(attribute("server_args", Operator::Set, &["--x=y"]))),
-            ("include /a", Line::Include("/a".into())),
-            ("includedir /a", Line::IncludeFolder("/a".into())),
-            ("service", Line::Unknown),
-            ("what is this", Line::Unknown),
-            ("a b = c", Line::Unknown),
+            ("only_from -= a", XinetdLine::Attribute(attribute("only_from", Operator::Remove, &["a"]))),
+            ("only_from =", XinetdLine::Attribute(attribute("only_from", Operator::Set, &[]))),
+            (
+                "server_args = --x=y",
+                XinetdLine::Attribute(attribute("server_args", Operator::Set, &["--x=y"])),
+            ),
+            ("include /a", XinetdLine::Include("/a".into())),
+            ("includedir /a", XinetdLine::IncludeFolder("/a".into())),
+            ("service", XinetdLine::Unknown),
+            ("what is this", XinetdLine::Unknown),
+            ("a b = c", XinetdLine::Unknown),
         ] {
             assert_eq!(line(text), meant, "{text:?}");
         }

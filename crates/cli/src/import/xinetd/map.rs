@@ -171,7 +171,7 @@ fn map(service: &mut ImportedService, name: &str, values: &[String], all: &Attri
         ("user" | "server_args", _) => {}
         ("instances", [most, ..]) => match most.parse::<u32>() {
             Ok(most @ 1..) => service.set("max-connections", most.to_string()),
-            _ => service.note("instances = UNLIMITED: 1024 at a time, unless max-connections says otherwise"),
+            _ => service.note("instances = UNLIMITED: 1024 concurrent connections, unless max-connections is set"),
         },
         ("per_source", [most, ..]) => {
             if let Ok(most @ 1..) = most.parse::<u32>() {
@@ -184,17 +184,17 @@ fn map(service: &mut ImportedService, name: &str, values: &[String], all: &Attri
         ("umask", [mask, ..]) if is_program => service.set("umask", mask),
         ("access_times", spans) => service.set_list("access-times", spans.iter().map(|span| time(span)).collect()),
         ("cps", _) => service.note(format!(
-            "cps = {joined}: more would switch it off for everybody; rate-per-source and rate-per-prefix hold back who comes too often"
+            "cps = {joined}: a higher rate would disable the service for all clients; rate-per-source and rate-per-prefix limit single clients"
         )),
         ("log_type", _) => service.note(format!("log_type = {joined}: the log goes to standard error")),
         ("log_on_success" | "log_on_failure", values) => {
             if values.iter().any(|value| value.eq_ignore_ascii_case("USERID")) {
-                service.note(format!("{name}: USERID, which asks clients' machines for their users"));
+                service.note(format!("{name}: USERID, which asks the clients' hosts for their users"));
             }
         }
         ("mdns", _) if !all.is_yes("mdns") => {}
         ("libwrap", _) => service.note(format!("libwrap = {joined}: hosts.allow and hosts.deny are not read")),
-        ("v6only", _) if all.is_yes("v6only") => service.note("v6only = yes: IPv4 clients come, too"),
+        ("v6only", _) if all.is_yes("v6only") => service.note("v6only = yes: IPv4 clients are served, too"),
         ("v6only", _) => {}
         (limit, [value, ..]) if is_program && limit.starts_with("rlimit_") => rlimit(service, limit, value),
         _ => service.note(format!("{name} = {joined}")),
@@ -203,10 +203,10 @@ fn map(service: &mut ImportedService, name: &str, values: &[String], all: &Attri
 
 fn flag(service: &mut ImportedService, flag: &str) {
     match flag.to_ascii_uppercase().as_str() {
-        // ServedBy is so in any case, or read elsewhere, or about what is left out.
+        // Always so in tine, handled elsewhere, or about services that are left out.
         "REUSE" | "NODELAY" | "KEEPALIVE" | "NAMEINARGS" | "IPV4" | "IPV6" | "NOLIBWRAP" | "NORETRY" => {}
-        "SENSOR" => service.note("flags: SENSOR, which keeps whoever comes out of every service (deny_time)"),
-        "IDONLY" => service.note("flags: IDONLY: who is not known to its own machine comes, too"),
+        "SENSOR" => service.note("flags: SENSOR, which denies its clients every service (deny_time)"),
+        "IDONLY" => service.note("flags: IDONLY: clients without an ident answer are served, too"),
         flag => service.note(format!("flags: {flag}")),
     }
 }
@@ -237,7 +237,7 @@ fn rlimit(service: &mut ImportedService, name: &str, value: &str) {
     service.set(key, value);
 }
 
-/// ServedBy xinetd sends to those whom it turns away is a text here.
+/// The text of rejected clients, which xinetd reads from a file for each of them.
 fn banner_fail(service: &mut ImportedService, file: &str, world: &dyn World) {
     match world.read(Path::new(file)) {
         Ok(text) => {
@@ -254,18 +254,18 @@ fn banner_fail(service: &mut ImportedService, file: &str, world: &dyn World) {
                 .collect();
             service.set("when-full", format!("reject={escaped}"));
             service.note(format!(
-                "banner_fail = {file} is read once, here; who is denied by address gets nothing"
+                "banner_fail = {file} was read once, by this import; a client denied by address gets no text"
             ));
         }
         Err(why) => service.note(format!("banner_fail = {file}: {}", tine::cli::reason(&why))),
     }
 }
 
-/// Who may come: in both, the most specific decides.
+/// The access rules: in xinetd, too, the most specific rule decides.
 fn access(service: &mut ImportedService, attributes: &Attributes, world: &dyn World) {
-    // ServedBy this server does at its limit.
-    let says_so = service.keys.iter().any(|(key, _)| *key == "when-full");
-    if service.keys.iter().any(|(key, _)| *key == "max-connections") && !says_so {
+    // xinetd rejects clients at the limit.
+    let has_action = service.keys.iter().any(|(key, _)| *key == "when-full");
+    if service.keys.iter().any(|(key, _)| *key == "max-connections") && !has_action {
         service.set("when-full", "reject");
     }
     let mut lists = [Vec::new(), Vec::new()];
@@ -280,11 +280,11 @@ fn access(service: &mut ImportedService, attributes: &Attributes, world: &dyn Wo
         list.dedup();
     }
     let [mut allow, deny] = lists;
-    // Where both name the same, nobody may.
+    // A block in both lists is denied.
     allow.retain(|block| !deny.contains(block));
     if attributes.0.contains_key("only_from") && allow.is_empty() && !deny.iter().any(|block| block == "any")
     {
-        // Nobody, as it says; but for those who cannot be named here.
+        // The list allows nobody that a rule of tine can name.
         service.set_list("deny", deny.into_iter().chain(["any".to_owned()]).collect());
         return;
     }
@@ -292,11 +292,12 @@ fn access(service: &mut ImportedService, attributes: &Attributes, world: &dyn Wo
     service.set_list("deny", deny);
 }
 
-/// An entry that is no address: a host, a domain, a network by its name.
+/// An entry that is not an address: the name of a host, a domain or a network.
 fn named(service: &mut ImportedService, name: &str, entry: &str, list: &mut Vec<String>, world: &dyn World) {
     if entry.starts_with('.') {
         if matches!(service.served_by, ServedBy::BuiltIn(_)) {
-            return service.note(format!("{name}: {entry}, a domain: only for programs names are looked up"));
+            return service
+                .note(format!("{name}: {entry}, a domain: host names are looked up only for programs"));
         }
         list.push(format!("={}", entry.to_ascii_lowercase()));
         if !service.keys.iter().any(|(key, _)| *key == "reverse-dns") {
@@ -306,13 +307,13 @@ fn named(service: &mut ImportedService, name: &str, entry: &str, list: &mut Vec<
     }
     let found = world.addresses(entry);
     service.note(match found.is_empty() {
-        true => format!("{name}: {entry}, which is no address and no host that is known"),
+        true => format!("{name}: {entry}, neither an address nor a known host"),
         false => format!("{name}: {entry} is looked up once, here"),
     });
     list.extend(found.iter().map(IpAddr::to_string));
 }
 
-/// ServedBy the program has around it.
+/// The environment of the program.
 fn surroundings(service: &mut ImportedService, attributes: &Attributes) {
     if matches!(service.served_by, ServedBy::BuiltIn(_)) {
         return;
@@ -334,9 +335,9 @@ fn surroundings(service: &mut ImportedService, attributes: &Attributes) {
         service.set("argv0", name);
     }
     if !is_relay {
-        // As xinetd gives it: the client, three times.
+        // xinetd gives it the socket as standard error, too.
         service.set("stderr", "client");
-        // Told what to pass on, it passes on no more than that.
+        // With passenv, xinetd passes on nothing else.
         if attributes.0.contains_key("passenv") {
             service.set_yes("clear-env");
         }

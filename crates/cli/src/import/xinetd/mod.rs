@@ -6,16 +6,16 @@ mod map;
 use std::path::Path;
 use std::rc::Rc;
 
-use super::{Import, ImportedItem, World};
+use super::{ImportedFile, ImportedItem, World};
 use crate::config::Position;
-use entry::{Line, XinetdSection};
+use entry::{XinetdLine, XinetdSection};
 
 /// The maximum depth of files that include files.
 const DEEPEST: usize = 8;
 
 /// Imports the text of a file and the files that it includes; with `all`, disabled services, too.
-pub fn import(text: &str, file: &Path, world: &dyn World, all: bool) -> Import {
-    let mut reader = Reader { world, sections: Vec::new(), import: Import::default() };
+pub fn import(text: &str, file: &Path, world: &dyn World, all: bool) -> ImportedFile {
+    let mut reader = Reader { world, sections: Vec::new(), import: ImportedFile::default() };
     reader.read(text, file, 0);
     let Reader { sections, mut import, .. } = reader;
     let defaults: Vec<_> = sections.iter().filter(|section| section.service.is_none()).cloned().collect();
@@ -33,7 +33,7 @@ pub fn import(text: &str, file: &Path, world: &dyn World, all: bool) -> Import {
 struct Reader<'a> {
     world: &'a dyn World,
     sections: Vec<XinetdSection>,
-    import: Import,
+    import: ImportedFile,
 }
 
 impl Reader<'_> {
@@ -42,15 +42,15 @@ impl Reader<'_> {
         for (number, line) in text.lines().enumerate() {
             let position = Position::new(Rc::from(file), number + 1);
             match (entry::line(line), &mut open) {
-                (Line::Nothing, _) => {}
-                (Line::Begin(service), None) => open = Some(XinetdSection::new(service, position)),
-                (Line::Brace, Some(section)) if !section.is_open => section.is_open = true,
-                (Line::End, Some(_)) => self.sections.extend(open.take()),
-                (Line::Attribute(attribute), Some(section)) if section.is_open => {
+                (XinetdLine::Nothing, _) => {}
+                (XinetdLine::Begin(service), None) => open = Some(XinetdSection::new(service, position)),
+                (XinetdLine::Brace, Some(section)) if !section.is_open => section.is_open = true,
+                (XinetdLine::End, Some(_)) => self.sections.extend(open.take()),
+                (XinetdLine::Attribute(attribute), Some(section)) if section.is_open => {
                     section.attributes.push((position, attribute));
                 }
-                (Line::Include(path), None) => self.include(&position, file, &path, false, depth),
-                (Line::IncludeFolder(path), None) => self.include(&position, file, &path, true, depth),
+                (XinetdLine::Include(path), None) => self.include(&position, file, &path, false, depth),
+                (XinetdLine::IncludeFolder(path), None) => self.include(&position, file, &path, true, depth),
                 _ => self.fault(&position, line),
             }
         }
