@@ -2,8 +2,8 @@
 //! ("What a death costs") promises.
 
 use rustix::process::Signal;
-use tine_e2e::names::{outcome, pid};
-use tine_e2e::{EchoClients, Server, kill, wait_until};
+use tine_e2e::names::{REJECTOR, outcome, pid};
+use tine_e2e::{EchoClients, Server, inject_fault, kill, wait_until};
 
 const CLIENTS: usize = 200;
 
@@ -91,4 +91,18 @@ fn killing_the_supervisor_kills_every_process_and_frees_the_port() {
         server.wait_until_gone();
         clients.iter_mut().for_each(tine_e2e::Client::expect_closed);
     }
+}
+
+#[test]
+fn a_helper_that_cannot_be_started_is_logged_by_its_name_and_tried_again() {
+    let server = Server::serve(&["--when-full", "reject=x"]);
+    let rejector = wait_until("the rejector runs", || server.named(REJECTOR).into_iter().next()).pid;
+    let injection = inject_fault(server.pid(), "clone:error=EAGAIN");
+    kill(rejector, Signal::KILL);
+    let error = server.log.wait_for("error", 1).remove(0);
+    let text = error["text"].as_str().expect("a text");
+    assert!(text.starts_with("cannot start the rejector: "), "{text}");
+    drop(injection);
+    wait_until("another rejector runs", || server.named(REJECTOR).into_iter().next());
+    server.connect().echo("served").finish();
 }

@@ -1,11 +1,12 @@
 //! Stopping a server: the backlog is served, no connection is cut before the drain timeout, the
 //! exit code is 0, and no process is left.
 
+use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use tine_e2e::names::{FORKER, SPARE, outcome, pid};
-use tine_e2e::{Client, Server, kill};
+use tine_e2e::{Client, Folder, Server, kill, wait_until};
 
 fn drain_with_full_backlog(options: &[&str]) {
     let mut server = Server::serve(options);
@@ -66,6 +67,44 @@ fn a_drain_serves_the_backlog_even_when_every_slot_is_taken() {
     for client in &mut waiting {
         client.expect("waiting").finish();
     }
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+/// No client waits for a slot, so no more handshake may complete: its client would be cut later.
+#[test]
+fn a_full_server_with_an_empty_backlog_stops_listening_when_it_drains() {
+    for options in
+        [&[][..], &["--spares", "2"], &["--max-connections-per-source", "9", "--when-limited", "delay"]]
+    {
+        let mut server = Server::serve(&[&["--max-connections", "2"], options].concat());
+        let mut served: Vec<Client> = (0..2).map(|_| server.connect()).collect();
+        served.iter_mut().for_each(|client| {
+            client.echo("x");
+        });
+        server.signal(Signal::TERM);
+        server.log.wait_for("drain", 1);
+        wait_until("the port is closed", || {
+            std::net::TcpStream::connect(("127.0.0.1", server.port())).is_err().then_some(())
+        });
+        for client in &mut served {
+            assert!(client.echo("still served").finish().is_empty());
+        }
+        assert_eq!(server.wait().code(), Some(0), "{options:?}");
+        assert_eq!(server.log.of("end").len(), 2, "{options:?}");
+    }
+}
+
+#[test]
+fn a_full_server_on_a_unix_socket_stops_listening_when_it_drains() {
+    let folder = Folder::new("stop-unix");
+    let socket = folder.path("socket");
+    let mut server = Server::serve(&["--max-connections", "1", &format!("unix:{socket}")]);
+    let mut served = server.connect();
+    served.echo("x");
+    server.signal(Signal::TERM);
+    server.log.wait_for("drain", 1);
+    wait_until("the socket is closed", || UnixStream::connect(&socket).is_err().then_some(()));
+    assert!(served.echo("still served").finish().is_empty());
     assert_eq!(server.wait().code(), Some(0));
 }
 

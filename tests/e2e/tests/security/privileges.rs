@@ -1,7 +1,8 @@
 //! Privileges: with `--user`, connections cannot become root again or signal the supervisor.
 
 use rustix::process::Signal;
-use tine_e2e::{Server, procfs};
+use tine_e2e::names::outcome;
+use tine_e2e::{Server, ServerCommand, procfs};
 
 use crate::intruder::{self, Intruder};
 
@@ -67,4 +68,16 @@ fn a_handler_can_end_a_sibling_of_the_same_user_and_the_log_shows_the_signal() {
     let end = server.log.wait_for("end", 1).remove(0);
     assert_eq!((tine_e2e::names::pid(&end), tine_e2e::names::outcome(&end)), (sibling.pid, "signal TERM"));
     intruder.done("pid");
+}
+
+#[test]
+fn a_helper_that_cannot_give_up_its_privileges_exits() {
+    let strace =
+        ["strace", "-f", "-qq", "-o/dev/null", "-etrace=setresuid", "-einject=setresuid:error=EPERM"];
+    let options = ["--user", "nobody", "--when-full", "reject=x"];
+    let server = ServerCommand::wrapped(strace, options).start();
+    let restart = server.log.wait("the end of a rejector", |log| {
+        log.of("restart").into_iter().find(|event| event["role"] == "rejector")
+    });
+    assert_eq!(outcome(&restart), "exit 111");
 }
