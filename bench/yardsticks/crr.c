@@ -126,8 +126,8 @@ static enum progress receive_some(struct load *load, struct connection *one) {
     return send_message(load, one) ? GOES_ON : FAILED;
 }
 
-// The first event of a connection is that it can be written, also when connecting failed; `send`
-// then says so.
+// The first event of a connection is that it can be written to, also when connecting failed: then
+// `send` fails.
 static enum progress advance(struct load *load, struct connection *one, uint32_t events) {
     if (!(events & EPOLLOUT))
         return receive_some(load, one);
