@@ -24,7 +24,7 @@ const ROOT: &str = "lib";
 /// # Panics
 /// If a source cannot be read.
 #[must_use]
-pub fn check(src: &Path, layers: &[&str]) -> Vec<String> {
+pub(crate) fn check(src: &Path, layers: &[&str]) -> Vec<String> {
     let files = read(src);
     let graph = graph(&files);
     let mut complaints = unlisted(&files, layers);
@@ -39,7 +39,7 @@ pub fn check(src: &Path, layers: &[&str]) -> Vec<String> {
 /// # Panics
 /// If a source cannot be read.
 #[must_use]
-pub fn duplicate_types(src: &Path) -> Vec<String> {
+pub(crate) fn duplicate_types(src: &Path) -> Vec<String> {
     let mut homes: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (module, text) in &read(src) {
         for name in types(text) {

@@ -82,6 +82,7 @@ pub mod cli {
     use std::net::IpAddr;
 
     pub use crate::admission::access::{Decision, Moment};
+    pub use crate::admission::explain::{ExplainedLimit, ExplainedVerdict, Explanation};
     pub use crate::error::reason;
     pub use crate::net::address::resolve;
     pub use crate::net::dns::{confirmed_name, host_name, leads_to};
@@ -96,6 +97,23 @@ pub mod cli {
         moment: Moment,
     ) -> Decision<'a> {
         access.decide(address, name, moment)
+    }
+
+    /// What the limits of a server do with a client of this address, when its source and its prefix
+    /// have `connections` connections. Access rules are not considered: see [`decide`].
+    ///
+    /// # Errors
+    /// ENOMEM.
+    pub fn explain(
+        server: &crate::Server,
+        address: IpAddr,
+        connections: usize,
+    ) -> Result<Explanation, crate::Error> {
+        let limits = crate::admission::limits::Limits { rules: None, ..server.settings.limits.clone() };
+        let admission = crate::admission::Admission::new(limits).map_err(|why| {
+            crate::Error::system("no memory for the tables of sources", &why, "free memory")
+        })?;
+        Ok(admission.explain(address, connections))
     }
 
     /// The same server with the log lines of `tcpserver`.

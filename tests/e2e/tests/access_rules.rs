@@ -146,8 +146,8 @@ fn explain_names_the_rule_and_the_limits_of_a_client() {
             "it: denied by: deny =.bad.example\n  its host is a.bad.example\n",
         ),
         (
-            &["2001:db8::7:0:0:1", "--name", "x"],
-            "it: allowed: no rule matches\n  its host is x\n  its source, 2001:db8::/64: at most 3 at a time\n  its prefix, 2001:db8::/56: at most 1/s:100\n  it gets penalties for faults of its connections\n  beyond that, it is delayed for 10s at most\n",
+            &["2001:db8::7:0:0:1", "--name", "x", "--connections", "3"],
+            "it: allowed: no rule matches\n  its host is x\n  its source, 2001:db8::/64: at most 3 at a time\n  its prefix, 2001:db8::/56: at most 1/s:100\n  it gets penalties for faults of its connections\n  beyond that, it is delayed for 10s at most\n  with 3 connections, it is delayed (reason=source)\n",
         ),
     ] {
         let (code, out, err) = run(Command::new(tine()).args(["explain", &config]).args(words));

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args as ClapArgs;
-use tine::WhenLimited;
-use tine::cli::{Decision, Moment, confirmed_name, decide};
+use tine::Server;
+use tine::cli::{Decision, ExplainedLimit, ExplainedVerdict, Moment, confirmed_name, decide, explain};
 
 use crate::args::limits::LimitOptions;
 use crate::args::parsed;
@@ -35,6 +35,10 @@ pub struct Explain {
     /// Decide as for this host name [default: looked up for services with --reverse-dns]
     #[arg(long, value_name = "HOST")]
     pub name: Option<String>,
+
+    /// Decide as for a client whose source and prefix have this many connections
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub connections: usize,
 }
 
 /// Prints for each service whether it allows a client, by which rule, and which limits apply to it.
@@ -66,7 +70,7 @@ fn explained(service: &ServiceConfig, args: &Explain, moment: Moment) -> Result<
         lines.push(name.map_or_else(|| "its host has no name".into(), |name| format!("its host is {name}")));
     }
     if decision.is_none_or(|decision| decision.allowed) {
-        lines.extend(limits(&serve.limits, args.peer)?);
+        lines.extend(limits(&serve.limits, args)?);
     }
     Ok(lines)
 }
@@ -83,42 +87,44 @@ fn said(decision: &Decision, moment: Moment) -> String {
     }
 }
 
-/// The limits of the client's source and prefix.
-fn limits(options: &LimitOptions, peer: IpAddr) -> Result<Vec<String>, Error> {
-    let source = options.per_source_net_block_size.source_of(peer);
-    let prefix = options.per_prefix_net_block_size.prefix_of(peer);
-    let mut lines = Vec::new();
-    for (what, block, most, rate) in [
-        ("source", source, options.max_connections_per_source, options.rate_per_source),
-        ("prefix", prefix, options.max_connections_per_prefix, options.rate_per_prefix),
-    ] {
-        let most = most.map(|most| format!("at most {most} at a time"));
-        let rate = rate.map(|rate| format!("at most {rate}"));
-        let all: Vec<String> = most.into_iter().chain(rate).collect();
-        if !all.is_empty() {
-            lines.push(format!("its {what}, {block}: {}", all.join(", ")));
-        }
-    }
-    if options.per_source_penalties.0.is_some() {
-        let exempt = options.exempt()?;
-        let is_exempt = exempt.is_some_and(|exempt| decide(&exempt, peer, None, Moment::now()).allowed);
-        lines.push(
-            if is_exempt {
-                "it is exempt from penalties"
-            } else {
-                "it gets penalties for faults of its connections"
-            }
-            .into(),
-        );
-    }
+/// The limits of the client's source and prefix, and what they do with the client.
+fn limits(options: &LimitOptions, args: &Explain) -> Result<Vec<String>, Error> {
+    let server = options.apply(Server::new())?;
+    let explanation = explain(&server, args.peer, args.connections)?;
+    let mut lines: Vec<String> = explanation.limits.iter().map(limit).collect();
+    lines.extend(explanation.penalized.map(|penalized| match penalized {
+        true => "it gets penalties for faults of its connections".into(),
+        false => "it is exempt from penalties".into(),
+    }));
     if !lines.is_empty() {
-        lines.push(match options.when_limited() {
-            WhenLimited::Delay { timeout, .. } => {
+        lines.push(match explanation.over_limit {
+            ExplainedVerdict::Delayed(_, timeout) => {
                 format!("beyond that, it is delayed for {} at most", humantime::format_duration(timeout))
             }
-            WhenLimited::Close => "beyond that, it is closed".into(),
-            _ => "beyond that, it is rejected".into(),
+            ExplainedVerdict::Closed(_) => "beyond that, it is closed".into(),
+            ExplainedVerdict::Rejected(_) | ExplainedVerdict::Admitted => {
+                "beyond that, it is rejected".into()
+            }
         });
     }
+    if args.connections > 0 {
+        lines.push(format!("with {} connections, it is {}", args.connections, verdict(explanation.verdict)));
+    }
     Ok(lines)
+}
+
+fn limit(limit: &ExplainedLimit) -> String {
+    let max = limit.max_connections.map(|max| format!("at most {max} at a time"));
+    let rate = limit.rate.map(|rate| format!("at most {rate}"));
+    let all: Vec<String> = max.into_iter().chain(rate).collect();
+    format!("its {}, {}: {}", limit.of, limit.block, all.join(", "))
+}
+
+fn verdict(verdict: ExplainedVerdict) -> String {
+    match verdict {
+        ExplainedVerdict::Admitted => "admitted".into(),
+        ExplainedVerdict::Delayed(reason, _) => format!("delayed (reason={reason})"),
+        ExplainedVerdict::Rejected(reason) => format!("rejected (reason={reason})"),
+        ExplainedVerdict::Closed(reason) => format!("closed (reason={reason})"),
+    }
 }

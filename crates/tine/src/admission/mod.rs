@@ -7,6 +7,7 @@
 
 pub(crate) mod access;
 pub(crate) mod block;
+pub(crate) mod explain;
 pub(crate) mod limits;
 pub(crate) mod penalty;
 pub(crate) mod rate;

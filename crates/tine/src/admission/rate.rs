@@ -132,7 +132,7 @@ impl Rates {
     }
 
     /// The rates for a client, and which bucket is meant.
-    fn of(&self, peer: Peer, aggregations: Aggregations) -> impl Iterator<Item = (Rate, Block)> {
+    pub(crate) fn of(&self, peer: Peer, aggregations: Aggregations) -> impl Iterator<Item = (Rate, Block)> {
         [(self.source, aggregations.source), (self.prefix, aggregations.prefix)]
             .into_iter()
             .filter_map(move |(rate, aggregation)| Some((rate?, peer.block(aggregation)?)))

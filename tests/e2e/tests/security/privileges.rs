@@ -1,7 +1,7 @@
 //! Privileges: with `--user`, connections cannot become root again or signal the supervisor.
 
 use rustix::process::Signal;
-use tine_e2e::names::outcome;
+use tine_e2e::names::{outcome, pid};
 use tine_e2e::{Server, ServerCommand, procfs};
 
 use crate::intruder::{self, Intruder};
@@ -66,7 +66,7 @@ fn a_handler_can_end_a_sibling_of_the_same_user_and_the_log_shows_the_signal() {
     intruder.done(&format!("signal {} {}", sibling.pid, Signal::TERM.as_raw()));
     sibling.client.expect_closed();
     let end = server.log.wait_for("end", 1).remove(0);
-    assert_eq!((tine_e2e::names::pid(&end), tine_e2e::names::outcome(&end)), (sibling.pid, "signal TERM"));
+    assert_eq!((pid(&end), outcome(&end)), (sibling.pid, "signal TERM"));
     intruder.done("pid");
 }
 

@@ -1,0 +1,139 @@
+//! Explains admission for an address: the limits that apply, and the verdict, by the same code that
+//! decides about clients.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::block::Block;
+use super::limits::WhenLimited;
+use super::rate::Rate;
+use super::reason::Reason;
+use super::{Admission, Candidate, SlotCounts, Verdict};
+use crate::net::peer::Peer;
+
+/// What admission does with a client of an address, apart from access rules.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// The limits that apply to the client, its source first.
+    pub limits: Vec<ExplainedLimit>,
+    /// Whether the client's source can get penalties; `None` without penalties.
+    pub penalized: Option<bool>,
+    /// What happens to the client now.
+    pub verdict: ExplainedVerdict,
+    /// What happens to a client that exceeds a limit of its source or prefix.
+    pub over_limit: ExplainedVerdict,
+}
+
+/// The limits of one block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExplainedLimit {
+    /// `source` or `prefix`.
+    pub of: &'static str,
+    /// The addresses that count as one, as in `192.0.2.0/24`.
+    pub block: String,
+    /// Connections at a time.
+    pub max_connections: Option<usize>,
+    /// New connections per time.
+    pub rate: Option<Rate>,
+}
+
+/// A verdict, with the reason as the log names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExplainedVerdict {
+    /// The client is served.
+    Admitted,
+    /// The client is queued for this long at most.
+    Delayed(&'static str, Duration),
+    /// The client gets a text, if there is one, and the end of the stream.
+    Rejected(&'static str),
+    /// The client gets the end of the stream.
+    Closed(&'static str),
+}
+
+/// Blocks that have this many connections each.
+struct AssumedConnections(usize);
+
+impl SlotCounts for AssumedConnections {
+    fn reserve(&self, _: Peer) {}
+
+    fn has_others(&self, _: Block, max: usize) -> bool {
+        self.0 >= max
+    }
+}
+
+impl Admission {
+    /// Explains what happens to a client of this address whose source and prefix have `connections`
+    /// connections, whose buckets are full, and whose source has no penalty.
+    pub(crate) fn explain(&self, address: IpAddr, connections: usize) -> Explanation {
+        let peer = Peer::Tcp((address.to_canonical(), 0).into());
+        let candidate = Candidate { peer, was_delayed: false, draining: false };
+        let verdict = self.decide(candidate, Some(&AssumedConnections(connections)));
+        Explanation {
+            limits: self.explain_limits(peer),
+            penalized: self.has_penalties().then(|| !self.is_exempt(peer)),
+            verdict: self.describe(verdict),
+            over_limit: self.describe(self.verdict(Reason::Source)),
+        }
+    }
+
+    fn explain_limits(&self, peer: Peer) -> Vec<ExplainedLimit> {
+        let limits = self.limits();
+        let aggregations = [limits.aggregations.source, limits.aggregations.prefix];
+        let blocks = aggregations.into_iter().filter_map(|aggregation| peer.block(aggregation));
+        let explain = |(of, block): (&'static str, Block)| {
+            let max = limits.connections_of(peer).find(|(_, counted)| *counted == block);
+            let rate = limits.rates.of(peer, limits.aggregations).find(|(_, bucket)| *bucket == block);
+            ExplainedLimit {
+                of,
+                block: block.to_string(),
+                max_connections: max.map(|(limit, _)| limit.max),
+                rate: rate.map(|(rate, _)| rate),
+            }
+        };
+        let explained = ["source", "prefix"].into_iter().zip(blocks).map(explain);
+        explained.filter(|limit| limit.max_connections.is_some() || limit.rate.is_some()).collect()
+    }
+
+    fn describe(&self, verdict: Verdict) -> ExplainedVerdict {
+        let when_limited = &self.limits().when_limited;
+        match (verdict, when_limited) {
+            (Verdict::Admit, _) => ExplainedVerdict::Admitted,
+            (Verdict::Delay(reason), WhenLimited::Delay { timeout, .. }) => {
+                ExplainedVerdict::Delayed(reason.name(), *timeout)
+            }
+            (Verdict::Reject(reason), WhenLimited::Close) => ExplainedVerdict::Closed(reason.name()),
+            (Verdict::Delay(reason) | Verdict::Reject(reason), _) => {
+                ExplainedVerdict::Rejected(reason.name())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admission::limits::Limits;
+    use crate::admission::rate::Rates;
+
+    #[test]
+    fn the_verdict_follows_from_limits_and_connections() {
+        let rates = Rates { source: Some(Rate::new(10, Duration::from_secs(1))), prefix: None };
+        let limits = Limits { max_per_source: Some(2), max_per_prefix: Some(3), rates, ..Limits::default() };
+        let delay = WhenLimited::Delay { max_clients: 5, timeout: Duration::from_secs(9) };
+        for (when_limited, connections, verdict) in [
+            (WhenLimited::default(), 1, ExplainedVerdict::Admitted),
+            (WhenLimited::default(), 2, ExplainedVerdict::Rejected("source")),
+            (WhenLimited::Close, 3, ExplainedVerdict::Closed("source")),
+            (delay, 2, ExplainedVerdict::Delayed("source", Duration::from_secs(9))),
+        ] {
+            let admission = Admission::new(Limits { when_limited, ..limits.clone() }).expect("memory");
+            let explanation = admission.explain([192, 0, 2, 7].into(), connections);
+            assert_eq!(explanation.verdict, verdict);
+            let [source, prefix] = &explanation.limits[..] else { panic!("{explanation:?}") };
+            assert_eq!((source.block.as_str(), source.max_connections), ("192.0.2.7", Some(2)));
+            assert_eq!((prefix.block.as_str(), prefix.max_connections), ("192.0.2.0/24", Some(3)));
+            assert_eq!((source.rate, prefix.rate), (rates.source, None));
+            assert_eq!(explanation.penalized, None);
+        }
+    }
+}
