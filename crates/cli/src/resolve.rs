@@ -3,7 +3,7 @@
 use rustix::io::Errno;
 use rustix::net::SocketAddrUnix;
 use tine::Address;
-use tine_load::target::Place;
+use tine_load::plan::target::Place;
 
 use crate::error::Error;
 

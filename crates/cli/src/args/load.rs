@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 use tine_load::plan::Population;
-use tine_load::target::Block;
-use tine_load::threshold::Threshold;
+use tine_load::plan::target::Block;
+use tine_load::verdict::threshold::Threshold;
 
 use super::program::size;
 use super::{duration, positive};

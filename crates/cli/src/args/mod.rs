@@ -69,8 +69,8 @@ pub struct Client {
 
     /// Send this again and again instead of standard input; {n} is the number of the message, {c} of the
     /// connection, from 0, and \\n \\r \\t \\0 \\\\ stand for what they do in C
-    #[arg(short, long, value_name = "TEMPLATE", value_parser = tine_load::text::Template::parse)]
-    pub message: Option<tine_load::text::Template>,
+    #[arg(short, long, value_name = "TEMPLATE", value_parser = tine_load::plan::text::Template::parse)]
+    pub message: Option<tine_load::plan::text::Template>,
 
     /// Time from one message to the next
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration, requires = "message")]

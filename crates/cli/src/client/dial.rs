@@ -6,10 +6,9 @@ use std::os::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::sockopt;
 use tine::Address;
+use tine_load::plan::target::Place;
 
 use crate::error::Error;
-use tine_load::target::Place;
-
 use crate::resolve::resolve;
 
 use super::tally::Count;

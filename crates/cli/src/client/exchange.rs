@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use tine_load::text::Template;
+use tine_load::plan::text::Template;
 
 use super::tally::Count;
 

@@ -3,24 +3,24 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use crate::error::Error;
 use rustix::process::Signal;
 use serde::Serialize;
-use tine_load::ab::{Comparison, Decision, Round, Side, block};
-use tine_load::counters::in_time_wait;
-use tine_load::crew::{self, Load};
-use tine_load::machine::Machine;
+use tine_load::combine::ab::{Comparison, Decision, Round, Side, block};
+use tine_load::combine::ratio::Ratio;
+use tine_load::findings::counters::in_time_wait;
+use tine_load::findings::machine::Machine;
 use tine_load::plan::Population;
+use tine_load::plan::schedule::Random;
+use tine_load::plan::target::{Block, Sources};
 use tine_load::report::text::{duration, rounded};
 use tine_load::report::{Report, SCHEMA};
-use tine_load::schedule::Random;
-use tine_load::stats::Ratio;
-use tine_load::target::{Block, Sources};
+use tine_load::run::coordinator::{self, Load};
 use tine_sys::signal::Set;
 
 use super::server::{Server, free_port};
 use super::{cannot_start, code, plan};
 use crate::args::load::Ab;
+use crate::error::Error;
 
 /// How long the kernel keeps a connection in TIME_WAIT, and a little.
 const TIME_WAIT: Duration = Duration::from_secs(65);
@@ -144,7 +144,7 @@ fn measure(args: &Ab, port: u16, source: Block) -> Result<Report, Error> {
     }
     let population = vec![Population { mode: args.mode, weight: 1 }];
     let load: Load = plan::load(population, &[format!("127.0.0.1:{port}")], &options)?;
-    let outcome = crew::run(&load, None, &mut |_| {}).map_err(|why| cannot_start(&why))?;
+    let outcome = coordinator::run(&load, None, &mut |_| {}).map_err(|why| cannot_start(&why))?;
     Ok(Report::new(&load.plan, outcome))
 }
 

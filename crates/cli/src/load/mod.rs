@@ -9,13 +9,13 @@ mod view;
 
 use std::process::ExitCode;
 
-use crate::error::Error;
-use tine_load::crew;
 use tine_load::plan::{Mode, Population};
 use tine_load::report::Report;
-use tine_load::threshold::Threshold;
+use tine_load::run::coordinator;
+use tine_load::verdict::threshold::Threshold;
 
 use crate::args::load::{Load, Measured, What};
+use crate::error::Error;
 use output::Files;
 
 /// Exit codes of `tine load` besides those of all commands.
@@ -58,7 +58,7 @@ fn measure(populations: Vec<Population>, mut args: Measured) -> Result<ExitCode,
     let files = Files::open(&args.outputs)?;
     let mut view = view::View::new(&load.plan, args.outputs.no_tui || args.outputs.quiet);
     let period = view.period();
-    let ran = crew::run(&load, period, &mut |moment| view.show(&moment));
+    let ran = coordinator::run(&load, period, &mut |moment| view.show(&moment));
     view.finish();
     let outcome = ran.map_err(|why| cannot_start(&why))?;
     let report = Report::new(&load.plan, outcome);

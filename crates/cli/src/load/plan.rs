@@ -3,14 +3,13 @@
 use std::time::Duration;
 
 use tine::Address;
-
-use crate::error::Error;
-use tine_load::crew::Load;
+use tine_load::plan::script::scripts;
+use tine_load::plan::target::{Block, Place, Sources};
 use tine_load::plan::{Arrivals, Close, MessageText, Mode, Plan, Population};
-use tine_load::script::scripts;
-use tine_load::target::{Block, Place, Sources};
+use tine_load::run::coordinator::Load;
 
 use crate::args::load::{self, Options};
+use crate::error::Error;
 use crate::resolve::resolve;
 
 /// The load, with every default filled in, and its addresses looked up.

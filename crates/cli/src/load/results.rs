@@ -3,14 +3,14 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::error::Error;
-use tine_load::compare::compare;
-use tine_load::merge::merge;
+use tine_load::combine::compare::compare;
+use tine_load::combine::merge::merge;
 use tine_load::report::{Report, SCHEMA};
 
 use super::output::Files;
 use super::{code, conclude};
 use crate::args::load::{Compare, Merge};
+use crate::error::Error;
 
 /// `tine load compare`.
 pub fn run_compare(args: &Compare) -> Result<ExitCode, Error> {

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::Report;
-use crate::record::{Measure, Record};
+use crate::findings::record::{Measure, Record};
 
 /// Steps for each halving of the distance to 100 %, as HdrHistogram's own default.
 const TICKS: u32 = 5;

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use super::Report;
 use super::hgrm::points;
 use super::text::{duration, grouped, text};
+use crate::findings::record::Measure;
 use crate::plan::SECOND;
-use crate::record::Measure;
 
 const WIDTH: f64 = 860.0;
 const HEIGHT: f64 = 240.0;
@@ -96,7 +96,7 @@ fn over_time(report: &Report) -> String {
     // The last second may not be a whole one; where there is no other, it has to do.
     let lasted = (report.plan.warmup_ns + report.window_ns) / SECOND;
     let whole = seconds.len().min((lasted as usize).max(1));
-    let curve = |name: &str, value: &dyn Fn(&crate::part::Second) -> u64| Curve {
+    let curve = |name: &str, value: &dyn Fn(&crate::findings::Second) -> u64| Curve {
         name: name.to_owned(),
         points: seconds[..whole].iter().enumerate().map(|(at, one)| (at as f64, value(one) as f64)).collect(),
     };

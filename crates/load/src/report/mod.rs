@@ -9,14 +9,14 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::counters::Counters;
-use crate::crew::{Lost, Outcome};
-use crate::machine::Machine;
-use crate::part::{Bytes, Part};
+use crate::findings::counters::Counters;
+use crate::findings::machine::Machine;
+use crate::findings::record::{Figures, Measure};
+use crate::findings::state::State;
+use crate::findings::{Bytes, Part};
 use crate::plan::{Plan, SECOND};
-use crate::record::{Figures, Measure};
-use crate::state::State;
-use crate::validity::{Validity, judge};
+use crate::run::coordinator::{Lost, Outcome};
+use crate::verdict::validity::{Validity, judge};
 
 /// The form of the reports written here: it changes when a reader of the old one would be misled.
 pub const SCHEMA: &str = "tine-load/1";

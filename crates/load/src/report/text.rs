@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::Report;
-use crate::record::Figures;
+use crate::findings::record::Figures;
 
 /// The whole summary. What makes it invalid comes first.
 #[must_use]

@@ -1,6 +1,13 @@
 //! A load as it was asked for. It stands in every report, and says who does what: shares are computed, not
 //! negotiated.
 
+pub mod expect;
+pub mod pattern;
+pub mod schedule;
+pub mod script;
+pub mod target;
+pub mod text;
+
 use std::fmt;
 use std::ops::Range;
 use std::str::FromStr;

@@ -64,8 +64,8 @@ fn add(whole: &mut Report, other: &Report) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::findings::record::Measure;
     use crate::plan::SECOND;
-    use crate::record::Measure;
     use crate::report::tests::report;
 
     #[test]

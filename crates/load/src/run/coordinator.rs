@@ -12,14 +12,14 @@ use serde::{Deserialize, Serialize};
 use tine_sys::process::{Alone, Ended, How, Side, exit_now, fork, reap};
 use tine_sys::signal::{Set, first_real_time};
 
-use crate::counters::{Counters, available_memory};
-use crate::live::{Live, Numbers};
-use crate::part::Part;
+use crate::findings::Part;
+use crate::findings::counters::{Counters, available_memory};
+use crate::findings::state::State;
+use crate::plan::script::Script;
+use crate::plan::target::{Place, Sources};
 use crate::plan::{Plan, SECOND, shares};
-use crate::script::Script;
-use crate::state::State;
-use crate::target::{Place, Sources};
-use crate::worker::{self, Work};
+use crate::run::live::{Live, Numbers};
+use crate::run::worker::{self, Work};
 
 /// Descriptors that a worker needs besides its connections.
 const SPARE_DESCRIPTORS: u64 = 64;

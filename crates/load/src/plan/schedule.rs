@@ -90,7 +90,7 @@ impl Schedule {
     }
 }
 
-/// Numbers that look random, the same for the same seed (SplitMix64; see [`crate::pattern`]).
+/// Numbers that look random, the same for the same seed (SplitMix64; see [`crate::plan::pattern`]).
 #[derive(Clone, Debug)]
 pub struct Random(u64);
 
@@ -104,7 +104,7 @@ impl Random {
     /// The next one.
     pub fn next_word(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        crate::pattern::mix(self.0)
+        crate::plan::pattern::mix(self.0)
     }
 
     /// One that is above 0 and at most 1.

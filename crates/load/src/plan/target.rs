@@ -8,7 +8,7 @@ use std::str::FromStr;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
-use crate::machine::Machine;
+use crate::findings::machine::Machine;
 
 /// An address that can be connected to.
 #[derive(Clone, Debug)]

@@ -1,9 +1,9 @@
 //! One exchange: what is still to be sent, and whether what comes is what was to come. No system call here:
 //! the worker moves the bytes.
 
-use crate::expect::Expect;
-use crate::pattern::Pattern;
-use crate::script::{Message, Script};
+use crate::plan::expect::Expect;
+use crate::plan::pattern::Pattern;
+use crate::plan::script::{Message, Script};
 
 /// The longest reply in which an expression is looked for, in bytes.
 const LONGEST_REPLY: usize = 1 << 20;
@@ -167,8 +167,8 @@ impl Exchange {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::text::Template;
     use crate::plan::{Close, Mode};
-    use crate::text::Template;
 
     fn script(message: Message, expect: &str) -> Script {
         Script {

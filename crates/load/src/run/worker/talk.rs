@@ -5,14 +5,14 @@ use rustix::net::{RecvFlags, SendFlags, Shutdown};
 
 use super::slot::{Asked, Stage};
 use super::{CHUNK, CHUNKS, Worker, now};
-use crate::exchange::{Ended, Heard};
-use crate::expect::Expect;
-use crate::part::Found;
-use crate::pattern::{Fault, WINDOW};
+use crate::findings::Found;
+use crate::findings::record::Measure;
+use crate::findings::state::State;
+use crate::plan::expect::Expect;
+use crate::plan::pattern::{Fault, WINDOW};
+use crate::plan::script::{Cut, Message};
 use crate::plan::{Mode, SECOND};
-use crate::record::Measure;
-use crate::script::{Cut, Message};
-use crate::state::State;
+use crate::run::exchange::{Ended, Heard};
 
 /// How long bytes are collected that tell what happened to wrong ones.
 const EVIDENCE: u64 = SECOND / 5;

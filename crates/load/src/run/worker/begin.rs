@@ -7,10 +7,10 @@ use rustix::io::Errno;
 
 use super::slot::{Asked, Stage};
 use super::{OPENING, UNPROVEN, Worker, now};
+use crate::findings::record::Measure;
+use crate::findings::state::State;
+use crate::plan::script::{Cut, SMALL_BUFFER};
 use crate::plan::{SECOND, target_of};
-use crate::record::Measure;
-use crate::script::{Cut, SMALL_BUFFER};
-use crate::state::State;
 
 /// A connect that took so long was tried again by the kernel.
 const SLOW: u64 = SECOND * 9 / 10;

@@ -19,13 +19,13 @@ use rustix::time::{
 };
 use tine_sys::signal::Set;
 
-use crate::live::{Live, Numbers};
-use crate::part::{Bytes, Part};
-use crate::pattern::Pattern;
+use crate::findings::{Bytes, Part};
+use crate::plan::pattern::Pattern;
+use crate::plan::schedule::Schedule;
+use crate::plan::script::Script;
+use crate::plan::target::{Place, Sources};
 use crate::plan::{Plan, SECOND, share};
-use crate::schedule::Schedule;
-use crate::script::Script;
-use crate::target::{Place, Sources};
+use crate::run::live::{Live, Numbers};
 use slot::{Slot, Stage};
 
 /// Bytes that are read or written at a time.

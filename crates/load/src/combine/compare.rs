@@ -1,6 +1,6 @@
 //! Two results side by side.
 
-use crate::record::Figures;
+use crate::findings::record::Figures;
 use crate::report::Report;
 use crate::report::text::{duration, rounded};
 

@@ -3,9 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::combine::ratio::Ratio;
+use crate::plan::schedule::Random;
 use crate::report::Report;
-use crate::schedule::Random;
-use crate::stats::Ratio;
 
 /// One of the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

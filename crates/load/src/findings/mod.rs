@@ -1,12 +1,17 @@
 //! What a worker has found out: it travels as JSON, and adds up.
 
+pub mod counters;
+pub mod machine;
+pub mod record;
+pub mod state;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::pattern::Fault;
-use crate::record::{Record, Records};
-use crate::state::{Ledger, State};
+use crate::findings::record::{Record, Records};
+use crate::findings::state::{Ledger, State};
+use crate::plan::pattern::Fault;
 
 /// How many wrong bytes are told of in detail.
 const DETAILS: usize = 10;

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use regex::bytes::Regex;
 
-use crate::text::unescape;
+use crate::plan::text::unescape;
 
 /// What an exchange waits for.
 #[derive(Clone, Debug)]

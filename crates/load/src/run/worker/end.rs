@@ -4,10 +4,10 @@ use rustix::io::Errno;
 
 use super::slot::{Asked, Stage};
 use super::{PAUSE, Worker, now};
-use crate::part::Part;
+use crate::findings::Part;
+use crate::findings::record::Measure;
+use crate::findings::state::State;
 use crate::plan::{Close, Mode};
-use crate::record::Measure;
-use crate::state::State;
 
 impl Worker<'_> {
     /// An exchange is answered in full.

@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::crew::Outcome;
+use crate::findings::record::Measure;
+use crate::findings::state::State;
 use crate::plan::Plan;
-use crate::record::Measure;
-use crate::state::State;
+use crate::run::coordinator::Outcome;
 
 /// What is said about a measurement before its figures.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -127,9 +127,9 @@ fn warnings(plan: &Plan, outcome: &Outcome) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::counters::Counters;
-    use crate::crew::Lost;
-    use crate::part::Part;
+    use crate::findings::Part;
+    use crate::findings::counters::Counters;
+    use crate::run::coordinator::Lost;
 
     fn outcome() -> Outcome {
         let mut part = Part { measured: 10, most_open: 1, ..Part::default() };
@@ -185,7 +185,7 @@ mod tests {
         let plan = crate::plan::tests::plan();
         let mut outcome = outcome();
         outcome.kernel = grown("RetransSegs", 2);
-        outcome.kernel.processor = crate::counters::Ticks { total: 1000, busy: 960, steal: 20 };
+        outcome.kernel.processor = crate::findings::counters::Ticks { total: 1000, busy: 960, steal: 20 };
         outcome.part.slow_connects = 1;
         let warnings = judge(&plan, &outcome).warnings.join("\n");
         outcome.part.ages.add(1);

@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
-use crate::exchange::Exchange;
+use crate::run::exchange::Exchange;
 
 /// What a place is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

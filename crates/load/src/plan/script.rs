@@ -1,8 +1,8 @@
 //! What one connection does, from its start to its end: the modes, all of one mould.
 
-use crate::expect::Expect;
+use crate::plan::expect::Expect;
+use crate::plan::text::{Template, unescape};
 use crate::plan::{Close, MessageText, Mode, Plan};
-use crate::text::{Template, unescape};
 
 /// What is sent in one exchange.
 #[derive(Clone, Debug)]

@@ -190,7 +190,7 @@ impl Threshold {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Figures;
+    use crate::findings::record::Figures;
 
     #[test]
     fn limits_kept_and_broken() {

@@ -1,0 +1,4 @@
+//! Judging one load.
+
+pub mod threshold;
+pub mod validity;
