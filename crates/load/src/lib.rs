@@ -18,4 +18,5 @@ pub mod findings;
 pub mod plan;
 pub mod report;
 pub mod run;
+pub mod units;
 pub mod verdict;

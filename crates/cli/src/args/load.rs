@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 use tine_load::plan::Population;
-use tine_load::plan::target::Block;
+use tine_load::plan::sources::Block;
 use tine_load::verdict::threshold::Threshold;
 
 use super::program::size;

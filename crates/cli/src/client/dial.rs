@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::sockopt;
 use tine::Address;
-use tine_load::plan::target::Place;
+use tine_load::plan::endpoint::Endpoint;
 
 use crate::error::Error;
 use crate::resolve::resolve;
@@ -18,7 +18,7 @@ use super::tally::Count;
 pub struct Target {
     /// As it was typed.
     pub name: String,
-    places: Vec<Place>,
+    places: Vec<Endpoint>,
 }
 
 impl Target {
@@ -37,7 +37,7 @@ impl Target {
 /// A connection that is being made.
 #[derive(Debug)]
 pub struct Dial {
-    left: VecDeque<Place>,
+    left: VecDeque<Endpoint>,
     last: Errno,
 }
 
@@ -77,9 +77,9 @@ pub enum Decided {
     Trying(OwnedFd),
 }
 
-fn connect(place: &Place) -> Result<OwnedFd, Errno> {
+fn connect(place: &Endpoint) -> Result<OwnedFd, Errno> {
     let socket = place.socket()?;
-    if let Place::Tcp(_) = place {
+    if let Endpoint::Tcp(_) = place {
         sockopt::set_tcp_nodelay(&socket, true)?;
     }
     match place.connect(&socket) {

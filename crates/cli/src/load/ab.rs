@@ -5,16 +5,16 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde::Serialize;
-use tine_load::combine::ab::{Comparison, Decision, Round, Side, block};
+use tine_load::combine::ab::{Comparison, Decision, Round, Side, block, source_of_round};
 use tine_load::combine::ratio::Ratio;
-use tine_load::findings::counters::in_time_wait;
+use tine_load::findings::counters::time_wait_sockets;
 use tine_load::findings::machine::Machine;
 use tine_load::plan::Population;
-use tine_load::plan::schedule::Random;
-use tine_load::plan::target::{Block, Sources};
-use tine_load::report::text::{duration, rounded};
+use tine_load::plan::sources::Block;
+use tine_load::plan::splitmix::Random;
 use tine_load::report::{Report, SCHEMA};
-use tine_load::run::coordinator::{self, Load};
+use tine_load::run::{coordinator, load::Load};
+use tine_load::units::{duration, rounded};
 use tine_sys::signal::Set;
 
 use super::server::{Server, free_port};
@@ -48,14 +48,14 @@ pub fn run(args: &Ab) -> Result<ExitCode, Error> {
     let (mut rounds, mut reports) = (Vec::new(), Vec::new());
     let (decision, comparison) = loop {
         for side in block(&mut random) {
-            let source = Sources::of_round(rounds.len(), &machine);
+            let source = source_of_round(rounds.len(), &machine);
             let is_stopped = wait_for_room(&machine, &signals);
             let report = if is_stopped { None } else { Some(round(args, side, port, source)?) };
             let Some(report) = report.filter(|report| !report.interrupted && signals.take().is_none()) else {
                 print_comparison(&Comparison::of(&rounds));
                 return Ok(ExitCode::from(code::INTERRUPTED));
             };
-            if report.reached_nobody() {
+            if report.is_unreached() {
                 return Err(Error::usage(
                     format_args!("server {side:?} could not be reached"),
                     "check its command",
@@ -118,12 +118,12 @@ fn round(args: &Ab, side: Side, port: u16, source: Block) -> Result<Report, Erro
 /// Waits for connections of earlier loads to leave TIME_WAIT (a minute at most), until those of a round have room. True if a
 /// signal came meanwhile.
 fn wait_for_room(machine: &Machine, signals: &Set) -> bool {
-    let most = machine.most_in_time_wait().saturating_sub(machine.ports());
-    if in_time_wait() > most {
+    let most = machine.max_time_wait().saturating_sub(machine.ports());
+    if time_wait_sockets() > most {
         eprintln!("waiting for connections of earlier loads to leave TIME_WAIT");
     }
     let deadline = Instant::now() + TIME_WAIT;
-    while in_time_wait() > most && Instant::now() < deadline {
+    while time_wait_sockets() > most && Instant::now() < deadline {
         if signals.take().is_some() {
             return true;
         }

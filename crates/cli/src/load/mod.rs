@@ -75,12 +75,12 @@ fn cannot_start(why: &std::io::Error) -> Error {
 
 /// Writes a report, and judges it.
 fn conclude(report: &Report, limits: &[Threshold], files: Files, is_quiet: bool) -> ExitCode {
-    let broken: Vec<String> = limits.iter().filter_map(|limit| limit.broken_by(&report.summary)).collect();
+    let broken: Vec<String> = limits.iter().filter_map(|limit| limit.exceeded_by(&report.summary)).collect();
     let written = files.write(report, is_quiet);
     for limit in &broken {
         eprintln!("tine: a limit is not kept: {limit}");
     }
-    if report.reached_nobody() {
+    if report.is_unreached() {
         let states: Vec<String> = report.summary.states.keys().map(ToString::to_string).collect();
         eprintln!(
             "tine: nothing could be reached ({}); check the address, and that a server listens there",
@@ -102,7 +102,7 @@ fn exit_code(report: &Report, breaks_limit: bool) -> u8 {
         code::WRONG_BYTES
     } else if report.interrupted {
         code::INTERRUPTED
-    } else if report.reached_nobody() {
+    } else if report.is_unreached() {
         code::UNREACHED
     } else if !report.validity.valid {
         code::INVALID

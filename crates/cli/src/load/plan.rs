@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use tine::Address;
+use tine_load::plan::endpoint::Endpoint;
 use tine_load::plan::script::scripts;
-use tine_load::plan::target::{Block, Place, Sources};
+use tine_load::plan::sources::{Block, Sources};
 use tine_load::plan::{Arrivals, Close, MessageText, Mode, Plan, Population};
-use tine_load::run::coordinator::Load;
+use tine_load::run::load::Load;
 
 use crate::args::load::{self, Options};
 use crate::error::Error;
@@ -20,7 +21,7 @@ pub fn load(populations: Vec<Population>, addresses: &[String], options: &Option
     let scripts = scripts(&plan)
         .map_err(|why| Error::usage(format_args!("bad load: {why}"), "see `tine load MODE --help`"))?;
     let sources = sources(&options.source, &targets)?;
-    let fits = |place: &Place| !matches!(place, Place::Tcp(address) if address.port() == 0);
+    let fits = |place: &Endpoint| !matches!(place, Endpoint::Tcp(address) if address.port() == 0);
     if !targets.iter().flatten().all(fits) {
         return Err(Error::usage(
             "nobody can be reached on port 0",
@@ -30,8 +31,8 @@ pub fn load(populations: Vec<Population>, addresses: &[String], options: &Option
     Ok(Load { plan, scripts, targets, sources })
 }
 
-fn sources(blocks: &[Block], targets: &[Vec<Place>]) -> Result<Sources, Error> {
-    let all: Vec<&Place> = targets.iter().flatten().collect();
+fn sources(blocks: &[Block], targets: &[Vec<Endpoint>]) -> Result<Sources, Error> {
+    let all: Vec<&Endpoint> = targets.iter().flatten().collect();
     let sources = Sources::new(blocks.to_vec(), &all);
     match blocks.is_empty() || all.iter().any(|place| sources.serve(place)) {
         true => Ok(sources),

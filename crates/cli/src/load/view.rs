@@ -4,10 +4,10 @@ use std::io::IsTerminal;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use tine_load::plan::{Plan, SECOND};
-use tine_load::report::text::{duration, grouped, rounded};
+use tine_load::plan::Plan;
 use tine_load::run::coordinator::Moment;
 use tine_load::run::live::Numbers;
+use tine_load::units::{SECOND, duration, grouped, rounded};
 
 /// How often it is renewed.
 const RENEWAL: Duration = Duration::from_millis(250);

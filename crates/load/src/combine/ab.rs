@@ -1,22 +1,27 @@
-//! Two servers measured in turn: which comes when, and what the rounds tell. Pure; whoever starts the servers
-//! is elsewhere.
+//! Two servers measured in turn: the order of the rounds, and the comparison computed from them.
+//! No system call here; the caller starts the servers and runs the loads.
+
+use std::net::{IpAddr, Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::combine::ratio::Ratio;
-use crate::plan::schedule::Random;
+use super::ratio::Ratio;
+use crate::findings::machine::Machine;
+use crate::plan::sources::Block;
+use crate::plan::splitmix::Random;
 use crate::report::Report;
 
-/// One of the two.
+/// One of the two servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Side {
-    /// What is compared with.
+    /// The server compared with.
     A,
-    /// What is judged.
+    /// The server judged.
     B,
 }
 
-/// Which come in the next four rounds: ABBA or BAAB by chance, so that what drifts hits both alike.
+/// Returns the order of the next four rounds: ABBA or BAAB at random, so that drift of the machine
+/// affects both servers alike.
 #[must_use]
 pub fn block(random: &mut Random) -> [Side; 4] {
     match random.next_word() & 1 {
@@ -25,27 +30,37 @@ pub fn block(random: &mut Random) -> [Side; 4] {
     }
 }
 
-/// The figures of one round that are compared.
+/// Returns the loopback source of a round, which the rounds before did not use. After a number of
+/// rounds the sources repeat: all of them together, and one more, must have fewer ports than the
+/// kernel keeps sockets in TIME_WAIT.
+#[must_use]
+pub fn source_of_round(round: usize, machine: &Machine) -> Block {
+    let sources = (machine.max_time_wait() / machine.ports().max(1)).saturating_sub(1).clamp(1, 200);
+    let host = 1 + (round as u64 % sources) as u8;
+    IpAddr::from(Ipv4Addr::new(127, 77, 1, host)).into()
+}
+
+/// The figures of one round.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Round {
-    /// Whose it is.
+    /// The server that was measured.
     pub side: Side,
-    /// Done each second.
+    /// Exchanges (or connections) done per second.
     pub rate: f64,
-    /// Half of the exchanges did not take longer.
+    /// Median latency.
     pub p50_ns: u64,
-    /// 99 % did not.
+    /// 99th percentile of the latency.
     pub p99_ns: u64,
-    /// Processor time of the whole machine for each that was done.
+    /// Processor time of the whole machine for each exchange (or connection) done.
     pub machine_cpu_ns: u64,
     /// Connections that ended in an error.
     pub errors: u64,
-    /// Why the round does not count.
+    /// Reasons why the round does not count.
     pub discarded: Vec<String>,
 }
 
 impl Round {
-    /// The round of a report.
+    /// Creates the round of a report.
     #[must_use]
     pub fn new(side: Side, report: &Report) -> Round {
         let summary = &report.summary;
@@ -65,25 +80,25 @@ impl Round {
     }
 }
 
-/// What the rounds tell: ratios of B to A.
+/// The comparison of both servers: ratios of B to A.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
-    /// Of the rates.
+    /// Ratio of the rates.
     pub rate: Option<Ratio>,
-    /// Of the medians.
+    /// Ratio of the median latencies.
     pub p50: Option<Ratio>,
-    /// Of the 99th percentiles.
+    /// Ratio of the 99th percentiles of the latency.
     pub p99: Option<Ratio>,
-    /// Of the machine's processor time for each that was done.
+    /// Ratio of the machine's processor time for each exchange (or connection).
     pub machine_cpu: Option<Ratio>,
-    /// Of the rate of A to that of A in the same block: what it differs from 1 by is noise.
+    /// Ratio of the rates of A in the same block: its distance from 1 is noise.
     pub control: Option<Ratio>,
-    /// Pairs in which a round did not count.
+    /// Number of pairs in which a round did not count.
     pub discarded: usize,
 }
 
 impl Comparison {
-    /// Of whole blocks of four rounds.
+    /// Computes the comparison from whole blocks of four rounds.
     #[must_use]
     pub fn of(rounds: &[Round]) -> Comparison {
         let counts = |pair: &&[Round]| pair.iter().all(|round| round.discarded.is_empty());
@@ -111,35 +126,35 @@ impl Comparison {
         }
     }
 
-    /// What to do after so many pairs.
+    /// Decides whether to measure more, after a number of pairs.
     #[must_use]
-    pub fn decide(&self, pairs: usize, precision: f64, most: usize) -> Decision {
-        // A few pairs may agree by chance.
-        const LEAST: usize = 4;
-        let is_precise =
-            self.rate.is_some_and(|rate| rate.pairs >= LEAST && rate.is_as_precise_as(precision));
-        match (is_precise, pairs >= most) {
+    pub fn decide(&self, pairs: usize, precision: f64, max_pairs: usize) -> Decision {
+        // Fewer pairs may agree by chance.
+        const MIN_PAIRS: usize = 4;
+        let is_precise = self.rate.is_some_and(|rate| rate.pairs >= MIN_PAIRS && rate.is_within(precision));
+        match (is_precise, pairs >= max_pairs) {
             (true, _) => Decision::Enough,
             (false, false) => Decision::More,
             (false, true) => Decision::GiveUp,
         }
     }
 
-    /// Whether B is worse by more than this, whatever the noise.
+    /// Whether the rate of B is lower by more than `tolerance`, a part of 1, even at the upper end of
+    /// the interval.
     #[must_use]
     pub fn is_worse_by(&self, tolerance: f64) -> bool {
         self.rate.is_some_and(|rate| rate.high < 1.0 - tolerance)
     }
 }
 
-/// What to do after a block.
+/// The next step after a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// Another block.
+    /// Measure another block.
     More,
-    /// It is as precise as was asked for.
+    /// Stop: the result is as precise as requested.
     Enough,
-    /// It will not get so precise.
+    /// Stop: the maximum number of pairs is reached.
     GiveUp,
 }
 
@@ -151,7 +166,7 @@ mod tests {
         Round { side, rate, p50_ns: 100, p99_ns: 200, machine_cpu_ns: 1000, errors: 0, discarded: Vec::new() }
     }
 
-    /// Blocks in which the machine gets slower, and B has a rate of 0.9.
+    /// Blocks in which the machine slows down, and B has 0.9 of the rate of A.
     fn rounds(blocks: usize, noise: f64) -> Vec<Round> {
         let mut random = Random::new(3);
         let sides: Vec<Side> = (0..blocks).flat_map(|_| block(&mut random)).collect();
@@ -164,14 +179,27 @@ mod tests {
     }
 
     #[test]
-    fn blocks_are_both_kinds() {
+    fn rounds_have_sources_of_their_own_as_far_as_time_wait_allows() {
+        let settings = [("ipv4/ip_local_port_range", "32768 60999"), ("ipv4/tcp_max_tw_buckets", "131072")];
+        let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let machine = Machine { settings, ..Machine::default() };
+        let of = |round| source_of_round(round, &machine).to_string();
+        assert_eq!(
+            [0, 1, 3, 4].map(of),
+            ["127.77.1.1/32", "127.77.1.2/32", "127.77.1.1/32", "127.77.1.2/32"]
+        );
+        assert_eq!(source_of_round(9, &Machine::default()).to_string(), "127.77.1.1/32");
+    }
+
+    #[test]
+    fn both_orders_occur() {
         let mut random = Random::new(1);
         let firsts: Vec<Side> = (0..50).map(|_| block(&mut random)[0]).collect();
         assert!(firsts.contains(&Side::A) && firsts.contains(&Side::B));
     }
 
     #[test]
-    fn drift_is_not_taken_for_a_difference() {
+    fn drift_of_the_machine_does_not_count_as_a_difference() {
         let comparison = Comparison::of(&rounds(8, 0.0));
         let rate = comparison.rate.expect("pairs");
         assert!((rate.ratio - 0.9).abs() < 0.002 && rate.low < 0.9 && 0.9 < rate.high, "{rate:?}");
@@ -181,8 +209,8 @@ mod tests {
     }
 
     #[test]
-    fn it_goes_on_until_it_is_precise() {
-        let decide = |rounds: &[Round], most| Comparison::of(rounds).decide(rounds.len() / 2, 0.01, most);
+    fn rounds_go_on_until_the_result_is_precise() {
+        let decide = |rounds: &[Round], max| Comparison::of(rounds).decide(rounds.len() / 2, 0.01, max);
         assert_eq!(decide(&rounds(1, 0.0), 30), Decision::More);
         assert_eq!(decide(&rounds(3, 0.0), 30), Decision::Enough);
         assert_eq!(decide(&rounds(3, 0.1), 30), Decision::More);
@@ -190,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn rounds_that_do_not_count_take_their_partner_along() {
+    fn a_discarded_round_discards_its_pair() {
         let mut rounds = rounds(3, 0.0);
         rounds[0].discarded.push("late".into());
         let comparison = Comparison::of(&rounds);

@@ -1,32 +1,35 @@
-//! Two results side by side.
+//! Comparison of two reports.
 
 use crate::findings::record::Figures;
 use crate::report::Report;
-use crate::report::text::{duration, rounded};
+use crate::units::{duration, rounded};
 
-/// One figure of both.
+/// One figure of both reports.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
-    /// Its name.
+    /// The name of the figure.
     pub name: &'static str,
-    /// What it was, for people.
+    /// The figure of the first report, as printed.
     pub before: String,
-    /// What it is.
+    /// The figure of the second report, as printed.
     pub after: String,
-    /// What it is as a multiple of what it was.
+    /// The second figure divided by the first.
     pub ratio: f64,
-    /// Whether it is worse by more than may be.
+    /// Whether the second figure is worse than the tolerance allows.
     pub is_worse: bool,
 }
 
-/// Compares two results; `tolerance` is how much worse the second may be, as a part of one.
+/// Increase of the part of connections with errors that does not count as worse.
+const ERROR_TOLERANCE: f64 = 0.001;
+
+/// Compares two reports. `tolerance` is the part of 1 by which the second may be worse.
 ///
 /// # Errors
-/// Why they cannot be compared.
+/// A message if the reports are of different loads.
 pub fn compare(before: &Report, after: &Report, tolerance: f64) -> Result<Vec<Row>, String> {
     if before.name != after.name || before.plan.rate != after.plan.rate {
         return Err(format!(
-            "{} and {} are different loads (mode, close or rate): they cannot be compared",
+            "cannot compare {} with {}: different loads (mode, close or rate)",
             describe(before),
             describe(after)
         ));
@@ -64,7 +67,7 @@ fn rate(before: &Report, after: &Report, tolerance: f64) -> Row {
     }
 }
 
-/// Errors as a part of the connections: any more are worse, but for one in a thousand connections.
+/// Compares the part of connections that ended in an error.
 fn errors(before: &Report, after: &Report) -> Row {
     let share = |report: &Report| report.summary.errors as f64 / report.summary.connections.max(1) as f64;
     let (one, other) = (share(before), share(after));
@@ -73,7 +76,7 @@ fn errors(before: &Report, after: &Report) -> Row {
         before: format!("{:.3} %", one * 100.0),
         after: format!("{:.3} %", other * 100.0),
         ratio: if one > 0.0 { other / one } else { 1.0 },
-        is_worse: other > one + 0.001,
+        is_worse: other > one + ERROR_TOLERANCE,
     }
 }
 
@@ -83,7 +86,7 @@ mod tests {
     use crate::report::tests::report;
 
     #[test]
-    fn worse_is_worse_by_more_than_the_tolerance() {
+    fn a_figure_is_worse_beyond_the_tolerance() {
         let mut before = report(1);
         before.summary.rate = 1000.0;
         before.summary.connections = 10_000;

@@ -1,4 +1,4 @@
-//! Several results together.
+//! Several reports: compared side by side, added up, or measured in turn.
 
 pub mod ab;
 pub mod compare;

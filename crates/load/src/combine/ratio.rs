@@ -1,22 +1,23 @@
-//! What pairs of measurements tell about a ratio.
+//! The mean of ratios of paired measurements, with its confidence interval.
 
 use serde::{Deserialize, Serialize};
 
-/// A ratio with its 95 % interval.
+/// A ratio with its 95 % confidence interval.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ratio {
-    /// The geometric mean of the pairs' ratios.
+    /// Geometric mean of the ratios of all pairs.
     pub ratio: f64,
-    /// The lower end of the interval.
+    /// Lower end of the interval.
     pub low: f64,
-    /// Its upper end.
+    /// Upper end of the interval.
     pub high: f64,
-    /// How many pairs there are.
+    /// Number of pairs.
     pub pairs: usize,
 }
 
 impl Ratio {
-    /// From the logarithms of ratios, by Student's t. `None` for fewer than two.
+    /// Computes the mean and interval from the logarithms of ratios, by Student's t. `None` for fewer
+    /// than two.
     #[must_use]
     pub fn of(logarithms: &[f64]) -> Option<Ratio> {
         let count = logarithms.len();
@@ -29,15 +30,15 @@ impl Ratio {
         Some(Ratio { ratio: mean.exp(), low: (mean - half).exp(), high: (mean + half).exp(), pairs: count })
     }
 
-    /// Whether the interval reaches no further than this from the ratio, on either side.
+    /// Whether both ends of the interval are within `precision`, a part of 1, of the ratio.
     #[must_use]
-    pub fn is_as_precise_as(&self, precision: f64) -> bool {
+    pub fn is_within(&self, precision: f64) -> bool {
         self.high / self.ratio - 1.0 <= precision && 1.0 - self.low / self.ratio <= precision
     }
 }
 
-/// The 97.5th percentile of Student's t distribution (NIST/SEMATECH e-Handbook of Statistical Methods, 1.3.6.7.2; above 30
-/// degrees of freedom by the expansion of Peiser, Abramowitz and Stegun 26.7.5).
+/// Returns the 97.5th percentile of Student's t distribution (NIST/SEMATECH e-Handbook of Statistical
+/// Methods, 1.3.6.7.2; above 30 degrees of freedom, the expansion 26.7.5 of Abramowitz and Stegun).
 fn student(freedom: usize) -> f64 {
     const TABLE: [f64; 30] = [
         12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145,
@@ -56,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn students_table() {
+    fn percentiles_match_the_published_table() {
         for (freedom, value) in
             [(1, 12.706), (10, 2.228), (30, 2.042), (40, 2.021), (60, 2.000), (100, 1.984)]
         {
@@ -65,15 +66,15 @@ mod tests {
     }
 
     #[test]
-    fn a_ratio_and_its_interval() {
-        // Ratios of 1.1 with a standard deviation of 0.02 in the logarithm, by hand: 0.02 / sqrt(4) × 3.182.
+    fn the_interval_matches_one_computed_by_hand() {
+        // Ratios of 1.1 with a standard deviation of 0.02 in the logarithm: 0.02 / sqrt(4) × 3.182.
         let spread = 0.02 * (3.0f64 / 4.0).sqrt();
         let logarithms =
             [1.1f64.ln() + spread, 1.1f64.ln() - spread, 1.1f64.ln() + spread, 1.1f64.ln() - spread];
         let ratio = Ratio::of(&logarithms).expect("four");
         assert!((ratio.ratio - 1.1).abs() < 1e-9);
         assert!((ratio.high / ratio.ratio - (0.01f64 * 3.182).exp()).abs() < 1e-9, "{ratio:?}");
-        assert!(ratio.is_as_precise_as(0.04) && !ratio.is_as_precise_as(0.03));
+        assert!(ratio.is_within(0.04) && !ratio.is_within(0.03));
         assert_eq!(Ratio::of(&[0.0]), None);
     }
 }

@@ -1,10 +1,11 @@
-//! What the kernel counts, before and after: it tells whether what was measured is what was asked for.
+//! Counters of the kernel. Their growth over a run shows whether the kernel did the work that was
+//! requested.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// The counters of the network that a report has, with the words of `/proc/net/netstat` and `/proc/net/snmp`.
+/// The network counters of a report, by the names of `/proc/net/netstat` and `/proc/net/snmp`.
 const NETWORK: [(&str, &str); 8] = [
     ("TcpExt", "TCPTimeWaitOverflow"),
     ("TcpExt", "ListenOverflows"),
@@ -16,10 +17,10 @@ const NETWORK: [(&str, &str); 8] = [
     ("Tcp", "EstabResets"),
 ];
 
-/// Counters of this network namespace and this machine at one moment, or what they grew by.
+/// Counters of this network namespace and of this machine: their values, or their growth.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
-    /// Those of the network, by the kernel's names.
+    /// Network counters, by the kernel's names.
     pub network: BTreeMap<String, u64>,
     /// Processor time of the whole machine, in clock ticks.
     pub processor: Ticks,
@@ -28,16 +29,16 @@ pub struct Counters {
 /// Processor time in clock ticks (proc_stat(5)).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ticks {
-    /// Of all processors together, idle ones, too.
+    /// All processors together, idle time included.
     pub total: u64,
-    /// Not idle.
+    /// Time in use.
     pub busy: u64,
-    /// Taken by other machines on the same hardware.
+    /// Time taken by other machines on the same hardware.
     pub steal: u64,
 }
 
 impl Counters {
-    /// Those of now. What the kernel does not tell is left out.
+    /// Reads the present values. Counters that the kernel does not have are left out.
     #[must_use]
     pub fn read() -> Counters {
         let text = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
@@ -48,7 +49,7 @@ impl Counters {
         Counters { network, processor: parse_processor(&text("/proc/stat")) }
     }
 
-    /// What they have grown by since.
+    /// Computes the growth since `before`.
     #[must_use]
     pub fn since(&self, before: &Counters) -> Counters {
         let grown = |(name, value): (&String, &u64)| {
@@ -65,13 +66,13 @@ impl Counters {
         }
     }
 
-    /// A counter of the network; 0 where there is none.
+    /// Returns a network counter; 0 if there is none of that name.
     #[must_use]
     pub fn of(&self, name: &str) -> u64 {
         self.network.get(name).copied().unwrap_or(0)
     }
 
-    /// Adds another machine's.
+    /// Adds the counters of another machine.
     pub fn merge(&mut self, other: &Counters) {
         for (name, value) in &other.network {
             *self.network.entry(name.clone()).or_default() += value;
@@ -82,33 +83,33 @@ impl Counters {
     }
 }
 
-/// Memory that could be had now without swapping, in KiB (proc_meminfo(5)). 0 where the kernel does not tell.
+/// Returns the memory available without swapping, in KiB (proc_meminfo(5)); 0 if unknown.
 #[must_use]
 pub fn available_memory() -> u64 {
     parse_meminfo(&std::fs::read_to_string("/proc/meminfo").unwrap_or_default())
 }
 
-/// `MemAvailable:   123 kB`
+/// Parses `MemAvailable:   123 kB`.
 fn parse_meminfo(text: &str) -> u64 {
     let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
     line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }
 
-/// Sockets in TIME_WAIT now, of this network namespace.
+/// Returns the number of sockets of this network namespace in TIME_WAIT.
 #[must_use]
-pub fn in_time_wait() -> u64 {
+pub fn time_wait_sockets() -> u64 {
     parse_sockstat(&std::fs::read_to_string("/proc/self/net/sockstat").unwrap_or_default())
 }
 
-/// `TCP: inuse 5 orphan 0 tw 12 …`
+/// Parses `TCP: inuse 5 orphan 0 tw 12 …`.
 fn parse_sockstat(text: &str) -> u64 {
     let line = text.lines().find_map(|line| line.strip_prefix("TCP:")).unwrap_or_default();
-    let words: Vec<&str> = line.split_whitespace().collect();
-    let found = words.chunks_exact(2).find(|pair| pair[0] == "tw");
+    let fields: Vec<&str> = line.split_whitespace().collect();
+    let found = fields.chunks_exact(2).find(|pair| pair[0] == "tw");
     found.and_then(|pair| pair[1].parse().ok()).unwrap_or(0)
 }
 
-/// Pairs of lines: names, and their values.
+/// Parses pairs of lines: names, then values.
 fn parse_network(text: &str) -> BTreeMap<String, u64> {
     let lines: Vec<&str> = text.lines().collect();
     let mut found = BTreeMap::new();
@@ -124,7 +125,8 @@ fn parse_network(text: &str) -> BTreeMap<String, u64> {
     found
 }
 
-/// The first line: user nice system idle iowait irq softirq steal, and guests, which user has already.
+/// Parses the first line: user nice system idle iowait irq softirq steal, and guest times, which
+/// the user time includes.
 fn parse_processor(text: &str) -> Ticks {
     let line = text.lines().next().unwrap_or_default();
     let fields: Vec<u64> = line.split_whitespace().skip(1).filter_map(|field| field.parse().ok()).collect();
@@ -138,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_kernels_tables() {
+    fn the_tables_of_the_kernel_are_parsed() {
         let text = "TcpExt: SyncookiesSent TW ListenDrops\nTcpExt: 1 22 3\nIpExt: TW InOctets\nIpExt: 9 8\n";
         let network = parse_network(text);
         assert_eq!(network, BTreeMap::from([("TW".to_owned(), 22), ("ListenDrops".to_owned(), 3)]));
@@ -151,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn this_kernel_has_them() {
+    fn this_kernel_has_all_counters() {
         let now = Counters::read();
         assert_eq!(now.network.len(), NETWORK.len());
         assert!(now.processor.total > 0);

@@ -1,17 +1,17 @@
-//! Where a load ran: what of a machine decides about figures.
+//! The machine of the client: the facts that figures depend on.
 
 use serde::{Deserialize, Serialize};
 
 /// Facts about a machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Machine {
-    /// The kernel's release.
+    /// Release of the kernel.
     pub kernel: String,
-    /// Processors that may be used.
+    /// Number of processors that this process may use.
     pub processors: u64,
-    /// What the kernel counts processor time in.
+    /// Unit of the kernel's processor times.
     pub ticks_per_second: u64,
-    /// Settings of the kernel, by their path below `/proc/sys/net`.
+    /// Settings of the kernel, by path below `/proc/sys/net`.
     pub settings: std::collections::BTreeMap<String, String>,
 }
 
@@ -24,7 +24,8 @@ const SETTINGS: [&str; 5] = [
 ];
 
 impl Machine {
-    /// Ports that the kernel chooses from for a connection, 28,232 where it does not tell (ip(7)).
+    /// Returns the number of ports that the kernel chooses from for a connection: 28,232 (ip(7)) if
+    /// the setting is unknown.
     #[must_use]
     pub fn ports(&self) -> u64 {
         let range = self.settings.get("ipv4/ip_local_port_range").map_or("", String::as_str);
@@ -35,15 +36,15 @@ impl Machine {
         }
     }
 
-    /// Sockets that the kernel keeps in TIME_WAIT at a time, as many as have ports of two addresses where it does not
-    /// tell (tcp(7)).
+    /// Returns the maximum number of sockets in TIME_WAIT (tcp(7)): the ports of two addresses if the
+    /// setting is unknown.
     #[must_use]
-    pub fn most_in_time_wait(&self) -> u64 {
+    pub fn max_time_wait(&self) -> u64 {
         let most = self.settings.get("ipv4/tcp_max_tw_buckets").and_then(|number| number.parse().ok());
         most.unwrap_or(2 * self.ports())
     }
 
-    /// This one. What the kernel does not tell is left out.
+    /// Describes this machine. Settings that the kernel does not have are left out.
     #[must_use]
     pub fn this() -> Machine {
         let setting = |name: &&str| {

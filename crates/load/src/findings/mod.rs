@@ -1,188 +1,211 @@
-//! What a worker has found out: it travels as JSON, and adds up.
+//! What workers measured. The findings of one worker are sent to the coordinator as JSON, and those
+//! of several add up.
 
+pub mod corruption;
 pub mod counters;
 pub mod machine;
+pub mod measurement;
 pub mod record;
 pub mod state;
+pub mod summary;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::findings::corruption::Corruption;
 use crate::findings::record::{Record, Records};
 use crate::findings::state::{Ledger, State};
-use crate::plan::pattern::Fault;
+use crate::units::SECOND;
 
-/// How many wrong bytes are told of in detail.
+/// Number of corruptions that are kept with their bytes.
 const DETAILS: usize = 10;
 
 /// The findings of one worker, or of several together.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Part {
-    /// Connections: how many were planned, and how they ended.
+pub struct Findings {
+    /// Connections: how many were planned, and in which state each ended.
     pub connections: Ledger,
-    /// What the server did on connections that are kept: exchanges begun, and how they ended.
+    /// Exchanges: how many were planned, and how each ended.
     pub exchanges: Exchanges,
-    /// Durations of what was begun after the warm-up.
+    /// Durations of connections and exchanges that began after the warm-up.
     pub records: Records,
-    /// How old the exchanges were that were in flight at the stop.
+    /// Ages of the connections and exchanges in flight at the stop.
     pub ages: Record,
-    /// What was done in each second since the start.
+    /// Counts for each second since the start.
     pub seconds: Vec<Second>,
-    /// Bytes in all.
+    /// Bytes of the whole run.
     pub bytes: Bytes,
-    /// The first few that were wrong.
-    pub faults: Vec<Found>,
-    /// Errors of the system: where, what it said, how often.
+    /// The first few corruptions.
+    pub faults: Vec<WrongBytes>,
+    /// System errors, as "state: text", and the number of each.
     pub errors: BTreeMap<String, u64>,
-    /// Most connections that were open at a time.
+    /// Maximum number of connections open at the same time.
     pub most_open: u64,
     /// Arrivals that waited for a free connection.
     pub waited: u64,
-    /// Connections that took more than 900 ms: the kernel tried again, as a queue was full or a packet lost.
+    /// Connections that took more than 900 ms to make: the kernel retried, because a queue was full
+    /// or a packet was lost.
     pub slow_connects: u64,
-    /// What was done in the measured time.
+    /// Exchanges (or connections, where they are what counts) done in the measured time.
     pub measured: u64,
     /// Bytes in the measured time, to a twentieth of a second.
     pub measured_bytes: Bytes,
-    /// When the last was done, in nanoseconds from the start.
+    /// Time of the last exchange that was done, in nanoseconds since the start.
     pub last_done_ns: u64,
-    /// What this side used.
+    /// Resources that the client used.
     pub usage: Usage,
 }
 
-/// Exchanges begun, and how they ended.
+/// Numbers of exchanges, by how they ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exchanges {
-    /// How many were planned: those begun, and those that should have been.
+    /// Exchanges planned: those begun, and those due but not begun.
     pub planned: u64,
-    /// Answered in full.
+    /// Exchanges with a complete and correct reply.
     pub done: u64,
-    /// Not answered, or wrongly; their connections ended in an error.
+    /// Exchanges without a reply or with a wrong one; their connections ended in an error.
     pub failed: u64,
-    /// Cut off as planned.
+    /// Exchanges cut off as planned.
     pub cut: u64,
-    /// Not answered yet at the stop.
+    /// Exchanges without a complete reply at the stop.
     pub in_flight: u64,
-    /// Not begun.
+    /// Exchanges not begun at the stop.
     pub unstarted: u64,
 }
 
 impl Exchanges {
-    /// Whether as many ended as were planned.
+    /// Whether the exchanges that ended add up to those planned.
     #[must_use]
     pub fn adds_up(&self) -> bool {
         self.planned == self.done + self.failed + self.cut + self.in_flight + self.unstarted
     }
 }
 
-/// Bytes that went and came.
+/// Numbers of bytes in both directions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bytes {
-    /// To the server.
+    /// Bytes to the server.
     pub sent: u64,
-    /// From the server.
+    /// Bytes from the server.
     pub received: u64,
 }
 
-/// A second of the load.
+/// Counts for one second of the load.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Second {
-    /// Exchanges (or connections, where they are what counts) that were done.
+    /// Exchanges (or connections, where they are what counts) done.
     pub done: u64,
     /// Connections that ended in an error.
     pub errors: u64,
     /// Bytes sent.
     pub sent: u64,
-    /// Bytes that came.
+    /// Bytes received.
     pub received: u64,
-    /// The longest exchange that was done, in nanoseconds.
+    /// Longest exchange done, in nanoseconds.
     pub longest_ns: u64,
 }
 
-/// Wrong bytes.
+/// Wrong bytes of one connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Found {
+pub struct WrongBytes {
     /// The number of the connection, from 0.
     pub connection: u64,
-    /// Where in what came on it the first wrong byte is.
+    /// Offset of the first wrong byte in the received stream.
     pub offset: u64,
-    /// What happened to it.
-    pub fault: Fault,
-    /// What should have come there: the first bytes, in hexadecimal.
+    /// What happened to the bytes.
+    pub fault: Corruption,
+    /// The first bytes expected, in hexadecimal.
     pub expected: String,
-    /// What came.
+    /// The first bytes received, in hexadecimal.
     pub got: String,
 }
 
-/// What this side used.
+/// Resources that the client used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
-    /// Processor time in nanoseconds. On loopback, some of it is the server's side of the network.
+    /// Processor time in nanoseconds. On loopback, part of it is the server's half of the network.
     pub cpu_ns: u64,
-    /// Greatest memory of a process, in KiB.
+    /// Peak memory of a process, in KiB.
     pub memory_kib: u64,
 }
 
-impl Part {
-    /// Counts an error of the system.
-    pub fn error(&mut self, state: State, what: &str) {
-        *self.errors.entry(format!("{state}: {what}")).or_default() += 1;
+impl Findings {
+    /// Counts a system error.
+    pub fn count_error(&mut self, state: State, text: &str) {
+        *self.errors.entry(format!("{state}: {text}")).or_default() += 1;
     }
 
-    /// Keeps wrong bytes, if there are not enough of them yet.
-    pub fn found(&mut self, found: Found) {
+    /// Keeps wrong bytes, unless there are enough already.
+    pub fn keep(&mut self, wrong: WrongBytes) {
         if self.faults.len() < DETAILS {
-            self.faults.push(found);
+            self.faults.push(wrong);
         }
     }
 
-    /// The second in which this moment lies, counted from the start.
+    /// Returns the counts of the second that contains a time, in nanoseconds since the start.
     pub fn second(&mut self, nanoseconds: u64) -> &mut Second {
-        let at = (nanoseconds / crate::plan::SECOND) as usize;
+        let at = (nanoseconds / SECOND) as usize;
         if self.seconds.len() <= at {
             self.seconds.resize(at + 1, Second::default());
         }
         &mut self.seconds[at]
     }
 
-    /// Adds another's findings.
-    pub fn merge(&mut self, other: &Part) {
+    /// Adds other findings to these.
+    pub fn merge(&mut self, other: &Findings) {
         self.connections.merge(&other.connections);
-        let (mine, its) = (&mut self.exchanges, other.exchanges);
-        mine.planned += its.planned;
-        mine.done += its.done;
-        mine.failed += its.failed;
-        mine.cut += its.cut;
-        mine.in_flight += its.in_flight;
-        mine.unstarted += its.unstarted;
+        self.exchanges.merge(&other.exchanges);
         self.records.merge(&other.records);
         self.ages.merge(&other.ages);
         if self.seconds.len() < other.seconds.len() {
             self.seconds.resize(other.seconds.len(), Second::default());
         }
-        for (mine, its) in self.seconds.iter_mut().zip(&other.seconds) {
-            mine.done += its.done;
-            mine.errors += its.errors;
-            mine.sent += its.sent;
-            mine.received += its.received;
-            mine.longest_ns = mine.longest_ns.max(its.longest_ns);
+        for (second, more) in self.seconds.iter_mut().zip(&other.seconds) {
+            second.merge(more);
         }
-        self.bytes.sent += other.bytes.sent;
-        self.bytes.received += other.bytes.received;
-        other.faults.iter().for_each(|found| self.found(found.clone()));
-        for (what, number) in &other.errors {
-            *self.errors.entry(what.clone()).or_default() += number;
+        self.bytes.merge(other.bytes);
+        other.faults.iter().for_each(|wrong| self.keep(wrong.clone()));
+        for (text, number) in &other.errors {
+            *self.errors.entry(text.clone()).or_default() += number;
         }
         self.most_open += other.most_open;
         self.waited += other.waited;
         self.slow_connects += other.slow_connects;
         self.measured += other.measured;
-        self.measured_bytes.sent += other.measured_bytes.sent;
-        self.measured_bytes.received += other.measured_bytes.received;
+        self.measured_bytes.merge(other.measured_bytes);
         self.last_done_ns = self.last_done_ns.max(other.last_done_ns);
         self.usage.cpu_ns += other.usage.cpu_ns;
         self.usage.memory_kib = self.usage.memory_kib.max(other.usage.memory_kib);
+    }
+}
+
+impl Exchanges {
+    fn merge(&mut self, other: &Exchanges) {
+        self.planned += other.planned;
+        self.done += other.done;
+        self.failed += other.failed;
+        self.cut += other.cut;
+        self.in_flight += other.in_flight;
+        self.unstarted += other.unstarted;
+    }
+}
+
+impl Second {
+    fn merge(&mut self, other: &Second) {
+        self.done += other.done;
+        self.errors += other.errors;
+        self.sent += other.sent;
+        self.received += other.received;
+        self.longest_ns = self.longest_ns.max(other.longest_ns);
+    }
+}
+
+impl Bytes {
+    /// Adds other numbers to these.
+    pub fn merge(&mut self, other: Bytes) {
+        self.sent += other.sent;
+        self.received += other.received;
     }
 }
 
@@ -191,14 +214,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn findings_add_up() {
-        let mut one = Part { most_open: 3, waited: 1, ..Part::default() };
+    fn merged_findings_add_up() {
+        let mut one = Findings { most_open: 3, waited: 1, ..Findings::default() };
         one.connections.planned = 2;
         one.connections.count(State::Ok, 2);
         one.exchanges = Exchanges { planned: 7, done: 5, unstarted: 2, ..Exchanges::default() };
         one.second(2_500_000_000).done = 5;
-        one.error(State::Refused, "connection refused");
-        let mut sum = Part::default();
+        one.count_error(State::Refused, "connection refused");
+        let mut sum = Findings::default();
         sum.second(0).longest_ns = 9;
         sum.merge(&one);
         sum.merge(&one);
@@ -206,7 +229,8 @@ mod tests {
         assert_eq!(sum.seconds.iter().map(|second| second.done).collect::<Vec<_>>(), [0, 0, 10]);
         assert_eq!((sum.seconds[0].longest_ns, sum.most_open, sum.waited), (9, 6, 2));
         assert_eq!(sum.errors["refused: connection refused"], 2);
-        let again: Part = serde_json::from_str(&serde_json::to_string(&sum).expect("text")).expect("a part");
+        let text = serde_json::to_string(&sum).expect("text");
+        let again: Findings = serde_json::from_str(&text).expect("findings");
         assert_eq!((again.records, again.ages, again.seconds), (sum.records, sum.ages, sum.seconds));
     }
 }

@@ -1,15 +1,15 @@
-//! Durations as they are recorded: a histogram of fixed geometry, so that those of many processes add up
-//! exactly, with what it rounds (least, most, sum) kept beside it.
+//! Records of durations: histograms of fixed geometry, so that those of many processes add up
+//! exactly, and the exact minimum, maximum and sum, which a histogram would round.
 
 use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-/// The longest duration that is recorded, in nanoseconds; longer ones are counted.
+/// The longest duration that has a counter, in nanoseconds. Longer ones are counted together.
 pub const LONGEST: u64 = 60_000_000_000;
 
-/// Durations in nanoseconds, each to three digits.
+/// A record of durations in nanoseconds, each to three digits.
 #[derive(Clone, Debug)]
 pub struct Record {
     histogram: Histogram<u64>,
@@ -22,7 +22,7 @@ pub struct Record {
 impl Default for Record {
     fn default() -> Record {
         Record {
-            histogram: Histogram::new_with_bounds(1, LONGEST, 3).expect("bounds that are in order"),
+            histogram: Histogram::new_with_bounds(1, LONGEST, 3).expect("the bounds are in order"),
             min: u64::MAX,
             max: 0,
             sum: 0,
@@ -39,9 +39,9 @@ impl PartialEq for Record {
 }
 
 impl Record {
-    /// Records a duration.
+    /// Adds a duration.
     pub fn add(&mut self, nanoseconds: u64) {
-        // The least that can be told apart is one.
+        // The lowest counter is that of 1.
         if self.histogram.record(nanoseconds.max(1)).is_err() {
             self.beyond += 1;
         }
@@ -50,9 +50,9 @@ impl Record {
         self.sum += u128::from(nanoseconds);
     }
 
-    /// Adds all of another's, counter by counter.
+    /// Adds another record to this one, counter by counter.
     pub fn merge(&mut self, other: &Record) {
-        // The same bounds and digits, so it cannot be refused.
+        // The bounds and digits are the same, so it cannot fail.
         let _ = self.histogram.add(&other.histogram);
         self.min = self.min.min(other.min);
         self.max = self.max.max(other.max);
@@ -60,13 +60,14 @@ impl Record {
         self.beyond += other.beyond;
     }
 
-    /// How many there are, those beyond the longest among them.
+    /// Returns the number of durations, including those beyond [`LONGEST`].
     #[must_use]
     pub fn count(&self) -> u64 {
         self.histogram.len() + self.beyond
     }
 
-    /// The duration that this share (0 to 1) of all does not exceed. 0 where there is none.
+    /// Returns the duration that a share (0 to 1) of all durations does not exceed; 0 for an empty
+    /// record.
     #[must_use]
     pub fn quantile(&self, share: f64) -> u64 {
         let count = self.count();
@@ -77,36 +78,36 @@ impl Record {
         if rank > self.histogram.len() {
             return self.max;
         }
-        // Its upper end, which may lie above the most that there was.
+        // The upper end of a counter, which may lie above the maximum.
         let value = self.histogram.value_at_quantile(rank as f64 / self.histogram.len() as f64);
         value.clamp(self.min, self.max)
     }
 
-    /// The mean. 0 where there is none.
+    /// Returns the mean; 0 for an empty record.
     #[must_use]
     pub fn mean(&self) -> u64 {
         u64::try_from(self.sum / u128::from(self.count().max(1))).unwrap_or(u64::MAX)
     }
 
-    /// The least. 0 where there is none.
+    /// Returns the minimum; 0 for an empty record.
     #[must_use]
     pub fn min(&self) -> u64 {
         if self.count() == 0 { 0 } else { self.min }
     }
 
-    /// The most.
+    /// Returns the maximum; 0 for an empty record.
     #[must_use]
     pub fn max(&self) -> u64 {
         self.max
     }
 
-    /// The counters that are not zero: the greatest duration that each stands for, and how many.
+    /// Returns the counters that are not zero: the greatest duration of each, and its count.
     pub fn counters(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         let counters = self.histogram.iter_recorded();
         counters.map(|counter| (counter.value_iterated_to(), counter.count_since_last_iteration()))
     }
 
-    /// How many are not longer.
+    /// Returns the number of durations that do not exceed one.
     #[must_use]
     pub fn count_upto(&self, nanoseconds: u64) -> u64 {
         match nanoseconds >= self.max {
@@ -115,15 +116,15 @@ impl Record {
         }
     }
 
-    /// The geometry: doublings, and counters of each.
+    /// Returns the geometry: the number of doublings, and the counters in each.
     #[must_use]
     pub fn buckets(&self) -> (u64, u64) {
         let (buckets, all) = (u64::from(self.histogram.buckets()), self.histogram.distinct_values() as u64);
-        // Each doubling but the first has half as many counters (the other half are those of the one below).
+        // The lower half of the counters of each doubling but the first is shared with the one below.
         (buckets, 2 * all / (buckets + 1))
     }
 
-    /// The figures that a summary has.
+    /// Computes the figures of a summary.
     #[must_use]
     pub fn figures(&self) -> Figures {
         Figures {
@@ -140,46 +141,46 @@ impl Record {
     }
 }
 
-/// What is said of durations, in nanoseconds.
+/// Figures of durations, in nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Figures {
-    /// How many there are.
+    /// Number of durations.
     pub count: u64,
-    /// The least.
+    /// Minimum.
     pub min: u64,
-    /// The mean.
+    /// Mean.
     pub mean: u64,
-    /// Half are not longer.
+    /// Median.
     pub p50: u64,
-    /// 90 % are not longer.
+    /// 90th percentile.
     pub p90: u64,
-    /// 99 % are not longer.
+    /// 99th percentile.
     pub p99: u64,
-    /// 99.9 % are not longer.
+    /// 99.9th percentile.
     pub p999: u64,
-    /// 99.99 % are not longer.
+    /// 99.99th percentile.
     pub p9999: u64,
-    /// The most.
+    /// Maximum.
     pub max: u64,
 }
 
-/// As it is written: only the counters that are not zero.
+/// The serialized form of a record: only counters that are not zero.
 #[derive(Serialize, Deserialize)]
-struct Written {
+struct SerializedRecord {
     count: u64,
     min: u64,
     max: u64,
-    /// Decimal: it may exceed what other languages read as a number.
+    /// Decimal: it may exceed the range of numbers in other languages.
     sum: String,
-    /// How many were longer than [`LONGEST`].
+    /// Number of durations above [`LONGEST`].
     beyond: u64,
-    /// Greatest duration of a counter, in nanoseconds, and how many it has.
+    /// The greatest duration of each counter, in nanoseconds, and its count.
     counters: Vec<(u64, u64)>,
 }
 
 impl Serialize for Record {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        Written {
+        SerializedRecord {
             count: self.count(),
             min: self.min(),
             max: self.max,
@@ -194,7 +195,7 @@ impl Serialize for Record {
 impl<'de> Deserialize<'de> for Record {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Record, D::Error> {
         use serde::de::Error;
-        let written = Written::deserialize(deserializer)?;
+        let written = SerializedRecord::deserialize(deserializer)?;
         let mut record = Record::default();
         for (value, count) in written.counters {
             record.histogram.record_n(value, count).map_err(D::Error::custom)?;
@@ -216,24 +217,24 @@ impl<'de> Deserialize<'de> for Record {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Records(BTreeMap<Measure, Record>);
 
-/// What is measured.
+/// What a record measures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Measure {
-    /// From the start of connecting until there is a connection.
+    /// From the start of connecting to the connection.
     Connect,
-    /// Until the first byte of a reply has come.
+    /// From the actual start of an exchange to the first byte of its reply.
     FirstByte,
-    /// Until all of it has, from the planned start where there is a plan: what users wait.
+    /// From the planned start of an exchange to the complete reply: the latency that a user sees.
     Exchange,
-    /// The same from the actual start: what it takes once begun.
+    /// From the actual start of an exchange to the complete reply.
     Uncorrected,
-    /// How much later than it could have this client began.
+    /// From the time at which the client could have started an arrival to the time at which it did.
     Lateness,
 }
 
 impl Records {
-    /// That of a measure; an empty one where nothing was recorded.
+    /// Returns the record of a measure; an empty one if there is none.
     #[must_use]
     pub fn of(&self, measure: Measure) -> std::borrow::Cow<'_, Record> {
         match self.0.get(&measure) {
@@ -242,12 +243,12 @@ impl Records {
         }
     }
 
-    /// The same, to add to.
+    /// Returns the record of a measure, to add to.
     pub fn at(&mut self, measure: Measure) -> &mut Record {
         self.0.entry(measure).or_default()
     }
 
-    /// Adds all of another's.
+    /// Adds other records to these.
     pub fn merge(&mut self, other: &Records) {
         for (measure, record) in &other.0 {
             self.at(*measure).merge(record);
@@ -259,12 +260,12 @@ impl Records {
 mod tests {
     use super::*;
 
-    /// Numbers that look random, the same each time.
+    /// Pseudorandom numbers, the same each time.
     fn samples(seed: u64) -> impl Iterator<Item = u64> {
         let mut state = seed;
         std::iter::repeat_with(move || {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            // Of every magnitude, and some beyond the bound.
+            // Numbers of every magnitude, some of them above the bound.
             (state >> 20) >> ((state >> 8) % 44)
         })
     }
@@ -279,7 +280,7 @@ mod tests {
                 parts[(sample as usize ^ number) % 8].add(sample);
             }
             let mut merged = Record::default();
-            // As they travel: written and read again.
+            // As workers send them: written and read again.
             for part in &parts {
                 let text = serde_json::to_string(part).expect("it can be written");
                 merged.merge(&serde_json::from_str(&text).expect("it can be read"));
@@ -290,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn quantiles_are_within_a_thousandth() {
+    fn quantiles_are_exact_to_a_thousandth() {
         let mut record = Record::default();
         (1..=100_000).for_each(|number| record.add(number * 1000));
         for (share, truth) in [(0.5, 50_000_000.0), (0.99, 99_000_000.0), (0.999, 99_900_000.0)] {
@@ -302,14 +303,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_beyond_is_counted_and_is_the_most() {
+    fn durations_above_the_bound_are_counted_and_are_the_maximum() {
         let mut record = Record::default();
         [5, 10 * LONGEST].into_iter().for_each(|value| record.add(value));
         assert_eq!((record.count(), record.quantile(0.5), record.quantile(0.99)), (2, 5, 10 * LONGEST));
     }
 
     #[test]
-    fn what_does_not_add_up_is_refused() {
+    fn a_record_whose_counters_do_not_add_up_is_rejected() {
         let text = r#"{"count":3,"min":1,"max":2,"sum":"3","beyond":0,"counters":[[1,1],[2,1]]}"#;
         serde_json::from_str::<Record>(text).expect_err("two are not three");
     }

@@ -1,4 +1,5 @@
-//! How connections end: each in exactly one way, and together as many as were planned.
+//! States in which connections end. Each connection ends in exactly one, and together they are as
+//! many as were planned.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,44 +7,63 @@ use std::fmt;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-/// How a connection ended.
+/// The state in which a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
     /// As planned.
     Ok,
-    /// Not ended when the load was stopped.
+    /// Not ended at the stop.
     InFlight,
-    /// Not even begun then.
+    /// Not begun at the stop.
     Unstarted,
-    /// Nobody listens there.
+    /// Connecting was refused.
     Refused,
-    /// The network knows no way.
+    /// The network has no route to the address.
     Unreachable,
-    /// Connecting took too long.
+    /// Connecting timed out.
     ConnectTimeout,
-    /// The exchange took too long.
+    /// The exchange timed out.
     Timeout,
-    /// The server reset it.
+    /// The server reset the connection.
     Reset,
-    /// The server ended it before it answered.
+    /// The server closed the connection before it replied.
     Closed,
-    /// The server ended it in the middle of an answer.
+    /// The server closed the connection within a reply.
     Short,
-    /// More came than should.
+    /// The reply was longer than expected.
     Long,
-    /// Other bytes came than should.
+    /// The reply had other bytes than expected.
     Mismatch,
-    /// There was no port, or no address, to connect from.
+    /// No port, or no address, was left to connect from.
     NoPorts,
-    /// There was no descriptor for it.
+    /// No file descriptor was left.
     NoDescriptors,
-    /// Another error of this side.
+    /// Another error of the client.
     LocalError,
 }
 
 impl State {
-    /// The state that an error of connecting is.
+    /// All states, in their order, with the names that JSON has for them.
+    pub const ALL: [(State, &'static str); 15] = [
+        (State::Ok, "ok"),
+        (State::InFlight, "in-flight"),
+        (State::Unstarted, "unstarted"),
+        (State::Refused, "refused"),
+        (State::Unreachable, "unreachable"),
+        (State::ConnectTimeout, "connect-timeout"),
+        (State::Timeout, "timeout"),
+        (State::Reset, "reset"),
+        (State::Closed, "closed"),
+        (State::Short, "short"),
+        (State::Long, "long"),
+        (State::Mismatch, "mismatch"),
+        (State::NoPorts, "no-ports"),
+        (State::NoDescriptors, "no-descriptors"),
+        (State::LocalError, "local-error"),
+    ];
+
+    /// Returns the state for an error of connect(2).
     #[must_use]
     pub fn of_connect(errno: Errno) -> State {
         match errno {
@@ -56,7 +76,7 @@ impl State {
         }
     }
 
-    /// The state that an error of sending or receiving is.
+    /// Returns the state for an error of send(2) or recv(2).
     #[must_use]
     pub fn of_exchange(errno: Errno) -> State {
         match errno {
@@ -67,13 +87,13 @@ impl State {
         }
     }
 
-    /// Whether something went wrong.
+    /// Whether the connection failed.
     #[must_use]
     pub fn is_error(self) -> bool {
         !matches!(self, State::Ok | State::InFlight | State::Unstarted)
     }
 
-    /// Whether other bytes came than should: the server corrupts.
+    /// Whether the server sent wrong bytes.
     #[must_use]
     pub fn is_wrong(self) -> bool {
         matches!(self, State::Mismatch | State::Long)
@@ -82,68 +102,52 @@ impl State {
 
 impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            State::Ok => "ok",
-            State::InFlight => "in-flight",
-            State::Unstarted => "unstarted",
-            State::Refused => "refused",
-            State::Unreachable => "unreachable",
-            State::ConnectTimeout => "connect-timeout",
-            State::Timeout => "timeout",
-            State::Reset => "reset",
-            State::Closed => "closed",
-            State::Short => "short",
-            State::Long => "long",
-            State::Mismatch => "mismatch",
-            State::NoPorts => "no-ports",
-            State::NoDescriptors => "no-descriptors",
-            State::LocalError => "local-error",
-        })
+        f.write_str(State::ALL[*self as usize].1)
     }
 }
 
-/// How many connections were planned, and how many ended how.
+/// The number of connections planned, and the number that ended in each state.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ledger {
-    /// How many were planned.
+    /// Connections planned.
     pub planned: u64,
-    /// How they ended.
+    /// Connections that ended in each state.
     pub states: BTreeMap<State, u64>,
 }
 
 impl Ledger {
-    /// Counts an end.
+    /// Counts connections that ended in a state.
     pub fn count(&mut self, state: State, number: u64) {
         if number > 0 {
             *self.states.entry(state).or_default() += number;
         }
     }
 
-    /// How many ended so.
+    /// Returns the number of connections that ended in a state.
     #[must_use]
     pub fn of(&self, state: State) -> u64 {
         self.states.get(&state).copied().unwrap_or(0)
     }
 
-    /// How many ended in an error.
+    /// Returns the number of connections that ended in an error.
     #[must_use]
     pub fn errors(&self) -> u64 {
         self.states.iter().filter(|(state, _)| state.is_error()).map(|(_, number)| number).sum()
     }
 
-    /// How many got bytes that are wrong.
+    /// Returns the number of connections on which wrong bytes arrived.
     #[must_use]
     pub fn wrong(&self) -> u64 {
         self.states.iter().filter(|(state, _)| state.is_wrong()).map(|(_, number)| number).sum()
     }
 
-    /// Whether as many ended as were planned.
+    /// Whether the connections that ended add up to those planned.
     #[must_use]
     pub fn adds_up(&self) -> bool {
         self.states.values().sum::<u64>() == self.planned
     }
 
-    /// Adds another's.
+    /// Adds another ledger to this one.
     pub fn merge(&mut self, other: &Ledger) {
         self.planned += other.planned;
         for (state, number) in &other.states {
@@ -157,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn errors_have_names() {
+    fn errors_map_to_states() {
         for (errno, connecting, exchanging) in [
             (Errno::CONNREFUSED, State::Refused, State::LocalError),
             (Errno::NETUNREACH, State::Unreachable, State::Unreachable),
@@ -169,9 +173,15 @@ mod tests {
         ] {
             assert_eq!((State::of_connect(errno), State::of_exchange(errno)), (connecting, exchanging));
         }
-        // As it is shown is as it is written.
-        let written = serde_json::to_string(&State::NoDescriptors).expect("a word");
-        assert_eq!(written, format!("\"{}\"", State::NoDescriptors));
+    }
+
+    #[test]
+    fn the_table_of_states_is_in_order_and_has_the_names_of_the_json() {
+        for (at, (state, name)) in State::ALL.into_iter().enumerate() {
+            assert_eq!(state as usize, at);
+            let written = serde_json::to_string(&state).expect("a name");
+            assert_eq!((written, state.to_string()), (format!("\"{name}\""), name.to_owned()));
+        }
     }
 
     #[test]

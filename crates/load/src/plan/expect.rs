@@ -1,28 +1,28 @@
-//! What is to come back, as it is typed.
+//! The reply that an exchange expects.
 
 use std::str::FromStr;
 
 use regex::bytes::Regex;
 
-use crate::plan::text::unescape;
+use super::text::unescape;
 
-/// What an exchange waits for.
+/// The reply that an exchange expects.
 #[derive(Clone, Debug)]
 pub enum Expect {
-    /// What was sent.
+    /// The bytes that were sent.
     Echo,
-    /// Nothing: an exchange is over when all is sent.
+    /// No reply: an exchange is complete when all is sent.
     Nothing,
-    /// So many bytes, whichever.
+    /// This number of bytes, of any value.
     Bytes(u64),
-    /// Exactly these.
+    /// This text.
     Text(Vec<u8>),
-    /// Bytes in which this is found.
+    /// A text in which this expression is found.
     Matches(Regex),
-    /// Anything, up to the end of the stream.
+    /// Any bytes, up to the end of the stream.
     End,
-    /// Anything, without end: the stop ends it.
-    Whatever,
+    /// Any bytes, without end: only the stop ends the exchange.
+    Endless,
 }
 
 impl FromStr for Expect {
@@ -30,11 +30,13 @@ impl FromStr for Expect {
 
     fn from_str(text: &str) -> Result<Expect, String> {
         if let Some(number) = text.strip_prefix("bytes:") {
-            let number = number.parse().ok().filter(|number| *number > 0);
-            return number.map(Expect::Bytes).ok_or_else(|| "after bytes: comes a number".to_owned());
+            let parsed = number.parse().ok().filter(|number| *number > 0);
+            return parsed
+                .map(Expect::Bytes)
+                .ok_or_else(|| format!("invalid number '{number}'; write bytes:N"));
         }
         if let Some(expression) = text.strip_prefix("re:") {
-            // Of several lines that the error has, the last says what is wrong.
+            // The last line of the error says what is wrong, without the drawing above it.
             let why = |error: regex::Error| error.to_string().lines().last().unwrap_or("").trim().to_owned();
             return Regex::new(expression).map(Expect::Matches).map_err(why);
         }
@@ -43,7 +45,9 @@ impl FromStr for Expect {
             "none" => Ok(Expect::Nothing),
             "end" => Ok(Expect::End),
             _ => match unescape(text.strip_prefix("text:").unwrap_or(text))? {
-                empty if empty.is_empty() => Err("write none where nothing is expected".into()),
+                empty if empty.is_empty() => {
+                    Err("the expected text is empty; write none for no reply".into())
+                }
                 bytes => Ok(Expect::Text(bytes)),
             },
         }
@@ -55,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_may_be_typed() {
+    fn each_form_of_an_expected_reply_is_parsed() {
         for (text, shown) in [
             ("echo", "Echo"),
             ("none", "Nothing"),

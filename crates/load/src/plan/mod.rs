@@ -1,11 +1,13 @@
-//! A load as it was asked for. It stands in every report, and says who does what: shares are computed, not
-//! negotiated.
+//! The plan of a load: what was requested, with every default filled in. It is part of every report.
+//! Workers compute their shares from it, so they need not communicate.
 
+pub mod endpoint;
 pub mod expect;
 pub mod pattern;
 pub mod schedule;
 pub mod script;
-pub mod target;
+pub mod sources;
+pub mod splitmix;
 pub mod text;
 
 use std::fmt;
@@ -14,61 +16,58 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// One second, in the unit of all times here.
-pub const SECOND: u64 = 1_000_000_000;
-
 /// A load. Times are in nanoseconds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
-    /// What connections do; several with weights are a mix.
+    /// Kinds of connections; several of them are a mix.
     pub populations: Vec<Population>,
-    /// The addresses, as they were typed; connections are dealt out over several.
+    /// Addresses as typed; connections go to each in turn.
     pub targets: Vec<String>,
-    /// Processes that load.
+    /// Number of worker processes.
     pub processes: u32,
-    /// Connections at a time, over all processes.
+    /// Number of connections at the same time, over all processes.
     pub connections: u32,
-    /// Arrivals per second in all, whatever the server does (open loop); without it, each connection goes on
-    /// when its server has answered (closed loop).
+    /// Arrivals per second over all processes, at planned times (open loop). `None`: each connection
+    /// starts its next exchange after the reply (closed loop).
     pub rate: Option<f64>,
-    /// How arrivals follow each other in an open loop.
+    /// Distribution of the arrivals of an open loop.
     pub arrivals: Arrivals,
-    /// What is left out of the figures at the beginning.
+    /// Time at the start that the figures leave out.
     pub warmup_ns: u64,
     /// Time over which the load grows to its full size, from the start.
     pub ramp_ns: u64,
-    /// What is measured, after the warm-up. `None`: until all requests are done.
+    /// Measured time after the warm-up. `None`: until all requests are done.
     pub duration_ns: Option<u64>,
-    /// Connections (or exchanges, where they are kept) in all.
+    /// Total number of connections, or of exchanges in modes that keep connections.
     pub requests: Option<u64>,
-    /// Exchanges on each connection, where the mode leaves that open.
+    /// Exchanges on each connection, in modes that leave it open.
     pub per_connection: Option<u64>,
-    /// Who ends a connection, and how.
+    /// Which side closes a connection, and how.
     pub close: Close,
-    /// What is sent.
+    /// The message of each exchange.
     pub message: MessageText,
-    /// What is to come back, as it was typed.
+    /// The expected reply, as typed.
     pub expect: String,
-    /// Rest between two exchanges of a connection.
+    /// Pause between two exchanges of a connection.
     pub think_ns: u64,
-    /// Time from one byte to the next of slow connections.
+    /// Time between two bytes of a slow connection.
     pub pace_ns: u64,
-    /// How long connecting may take, and an exchange.
+    /// Timeout for connecting, and for an exchange.
     pub timeout_ns: u64,
-    /// What a client may be late with 1 of 100 arrivals before an open loop counts as invalid.
+    /// Lateness of the client, at the 99th percentile of arrivals, above which an open loop is invalid.
     pub max_lateness_ns: u64,
-    /// Addresses to connect from, in CIDR notation; none leaves it to the kernel.
+    /// Addresses to connect from, in CIDR notation. Empty: the kernel chooses.
     pub sources: Vec<String>,
-    /// What the bytes and the random choices are a function of.
+    /// Seed of the bytes sent and of random choices.
     pub seed: u64,
 }
 
 /// Connections of one kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Population {
-    /// What they do.
+    /// What these connections do.
     pub mode: Mode,
-    /// How many there are, in proportion to the other kinds.
+    /// Their number, in proportion to the weights of the other kinds.
     pub weight: u32,
 }
 
@@ -80,24 +79,24 @@ pub enum Mode {
     Crr,
     /// Connect, close.
     Cc,
-    /// Request and response again and again.
+    /// Requests and responses on a kept connection.
     Rr,
-    /// Bytes as fast as they go, both ways.
+    /// Bytes in both directions as fast as possible.
     Stream,
-    /// Much is sent, and every byte is to come back.
+    /// One long message, of which every byte must come back.
     Echo,
-    /// Stays, and shows now and then that the server is there.
+    /// Kept open, with an exchange from time to time.
     Hold,
     /// One byte at a time, with a small receive buffer.
     Slow,
-    /// Ends abruptly, each time at another stage.
+    /// Reset, each connection at the next of several stages.
     Reset,
-    /// Connects and says nothing.
+    /// Connect, send nothing.
     Silent,
 }
 
 impl Mode {
-    /// All of them, with the words that name them.
+    /// All modes, with their names.
     pub const ALL: [(Mode, &'static str); 9] = [
         (Mode::Crr, "crr"),
         (Mode::Cc, "cc"),
@@ -111,59 +110,78 @@ impl Mode {
     ];
 }
 
-impl fmt::Display for Mode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let word = Mode::ALL.iter().find(|(mode, _)| mode == self).map_or("", |(_, word)| word);
-        f.write_str(word)
-    }
-}
-
-/// How arrivals follow each other.
+/// Distribution of the arrivals of an open loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Arrivals {
-    /// At equal distances.
+    /// Equal intervals.
     Constant,
-    /// Independently of each other, as those of many users.
+    /// Independent arrivals (a Poisson process), as from many users.
     Poisson,
 }
 
-/// Who ends a connection, and how.
+impl Arrivals {
+    /// All distributions, with their names.
+    pub const ALL: [(Arrivals, &'static str); 2] =
+        [(Arrivals::Constant, "constant"), (Arrivals::Poisson, "poisson")];
+}
+
+/// Which side closes a connection, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Close {
-    /// The client, in order; it keeps the TIME_WAIT.
+    /// The client closes first and keeps the TIME_WAIT.
     FinClient,
-    /// The server is waited for; it keeps the TIME_WAIT.
+    /// The client waits for the server to close, which keeps the TIME_WAIT.
     FinServer,
-    /// The client resets; nobody keeps one.
+    /// The client resets; no TIME_WAIT.
     Rst,
+}
+
+impl Close {
+    /// All of them, with their names.
+    pub const ALL: [(Close, &'static str); 3] =
+        [(Close::FinClient, "fin-client"), (Close::FinServer, "fin-server"), (Close::Rst, "rst")];
+}
+
+/// Finds the name of a value in a table.
+fn name_in<T: PartialEq>(table: &[(T, &'static str)], value: &T) -> &'static str {
+    table.iter().find(|(one, _)| one == value).map_or("", |(_, name)| name)
+}
+
+/// Finds the value of a name in a table; the error lists all names.
+fn value_in<T: Copy>(table: &[(T, &'static str)], what: &str, name: &str) -> Result<T, String> {
+    let found = table.iter().find(|(_, one)| *one == name).map(|(value, _)| *value);
+    let names: Vec<&str> = table.iter().map(|(_, name)| *name).collect();
+    found.ok_or_else(|| format!("no {what} '{name}'; there are {}", names.join(", ")))
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(name_in(&Mode::ALL, self))
+    }
 }
 
 impl fmt::Display for Close {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Close::FinClient => "fin-client",
-            Close::FinServer => "fin-server",
-            Close::Rst => "rst",
-        })
+        f.write_str(name_in(&Close::ALL, self))
     }
 }
 
-/// What is sent, as it was asked for.
+/// The message of each exchange, as requested.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MessageText {
-    /// So many bytes that say where they belong; `None` for no end.
+    /// This number of self-describing bytes; `None` for an endless message.
     Size(Option<u64>),
-    /// These, unescaped.
+    /// A text with escapes.
     Text(String),
-    /// The same with `{n}` and `{c}`.
+    /// A text with escapes, `{n}` and `{c}`.
     Template(String),
 }
 
 impl Plan {
-    /// What this load is called: mode and close, which never compare with others.
+    /// Returns the name of this load: mode and close. Loads of different names are never compared.
     #[must_use]
     pub fn name(&self) -> String {
         let modes: Vec<String> = match self.populations.as_slice() {
@@ -173,17 +191,17 @@ impl Plan {
         format!("{}/{}", modes.join(","), self.close)
     }
 
-    /// Whether arrivals do not wait for the server.
+    /// Whether arrivals come at planned times, independent of the server.
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.rate.is_some()
     }
 
-    /// The population of each connection's place: in proportion to the weights, mixed evenly.
+    /// Returns the population of a connection slot: in proportion to the weights, evenly mixed.
     #[must_use]
-    pub fn population_of(&self, place: usize) -> usize {
+    pub fn population_of(&self, slot: usize) -> usize {
         let total: u64 = self.populations.iter().map(|one| u64::from(one.weight)).sum();
-        let mut at = place as u64 % total.max(1);
+        let mut at = slot as u64 % total.max(1);
         for (number, one) in self.populations.iter().enumerate() {
             if at < u64::from(one.weight) {
                 return number;
@@ -194,23 +212,21 @@ impl Plan {
     }
 }
 
-/// Reads `crr=6,slow=1`.
+/// Parses `crr=6`, or `crr` for a weight of 1.
 impl FromStr for Population {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Population, String> {
-        let (word, weight) = text.split_once('=').unwrap_or((text, "1"));
-        let mode = Mode::ALL.iter().find(|(_, name)| *name == word).map(|(mode, _)| *mode);
-        let words: Vec<&str> = Mode::ALL.iter().map(|(_, word)| *word).collect();
-        let mode = mode.ok_or_else(|| format!("no mode '{word}'; there are {}", words.join(", ")))?;
+        let (mode, weight) = text.split_once('=').unwrap_or((text, "1"));
+        let mode = value_in(&Mode::ALL, "mode", mode)?;
         match weight.parse() {
             Ok(weight @ 1..=10_000) => Ok(Population { mode, weight }),
-            _ => Err("a weight is a number from 1 to 10000".into()),
+            _ => Err(format!("invalid weight '{weight}'; write a number from 1 to 10000")),
         }
     }
 }
 
-/// The connections (numbers from 0) of each process: shares that differ by one at most.
+/// Divides connections (numbers from 0) among processes. The shares differ by one at most.
 #[must_use]
 pub fn shares(connections: usize, processes: usize) -> Vec<Range<usize>> {
     let processes = processes.clamp(1, connections.max(1));
@@ -224,14 +240,14 @@ pub fn shares(connections: usize, processes: usize) -> Vec<Range<usize>> {
         .collect()
 }
 
-/// A process's part of a number.
+/// Returns the share of one process in a total.
 #[must_use]
-pub fn share(whole: u64, processes: usize, process: usize) -> u64 {
+pub fn share(total: u64, processes: usize, process: usize) -> u64 {
     let (processes, process) = (processes as u64, process as u64);
-    whole / processes + u64::from(process < whole % processes)
+    total / processes + u64::from(process < total % processes)
 }
 
-/// The address of a connection: each in turn.
+/// Returns the number of the address that a connection goes to: each in turn.
 #[must_use]
 pub fn target_of(connection: usize, targets: usize) -> usize {
     connection % targets
@@ -240,8 +256,9 @@ pub fn target_of(connection: usize, targets: usize) -> usize {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::units::SECOND;
 
-    /// A closed loop of the plainest kind.
+    /// A simple closed loop.
     pub(crate) fn plan() -> Plan {
         Plan {
             populations: vec![Population { mode: Mode::Crr, weight: 1 }],
@@ -268,7 +285,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn everything_is_dealt_out_once() {
+    fn shares_cover_all_connections_once_and_differ_by_one() {
         for (connections, processes) in [(1, 1), (10, 3), (3, 10), (1000, 7), (8, 8)] {
             let shares = shares(connections, processes);
             assert_eq!(shares.len(), processes.min(connections));
@@ -278,13 +295,13 @@ pub(crate) mod tests {
             assert!(sizes.clone().max().expect("some") - sizes.min().expect("some") <= 1);
         }
         assert_eq!([0, 1, 2, 3].map(|connection| target_of(connection, 2)), [0, 1, 0, 1]);
-        for (whole, processes) in [(0, 3), (2, 3), (1000, 7)] {
-            assert_eq!((0..processes).map(|process| share(whole, processes, process)).sum::<u64>(), whole);
+        for (total, processes) in [(0, 3), (2, 3), (1000, 7)] {
+            assert_eq!((0..processes).map(|process| share(total, processes, process)).sum::<u64>(), total);
         }
     }
 
     #[test]
-    fn weights_as_they_are_typed() {
+    fn populations_are_parsed_with_their_weights() {
         assert_eq!("crr=6".parse(), Ok(Population { mode: Mode::Crr, weight: 6 }));
         assert_eq!("slow".parse(), Ok(Population { mode: Mode::Slow, weight: 1 }));
         for text in ["", "fast=1", "crr=0", "crr=-1", "crr=x", "mix=1"] {

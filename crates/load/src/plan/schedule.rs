@@ -1,7 +1,9 @@
-//! When connections (or exchanges) are to begin in an open loop. Each process computes its own part of one
-//! schedule, so that none needs to hear of the others.
+//! The schedule of an open loop: the planned start of each connection (or exchange). Each process
+//! computes its own part, so that processes need not communicate.
 
-use crate::plan::{Arrivals, Plan, SECOND};
+use super::splitmix::Random;
+use super::{Arrivals, Plan};
+use crate::units::SECOND;
 
 /// The arrivals of one process, in order.
 #[derive(Clone, Debug)]
@@ -11,8 +13,8 @@ pub struct Schedule {
     arrivals: Arrivals,
     processes: u64,
     process: u64,
-    made: u64,
-    /// For arrivals at random: where the last one was, counted in arrivals of all processes.
+    passed: u64,
+    /// Position of the last random arrival, in mean intervals of all processes.
     at: f64,
     random: Random,
     limit: u64,
@@ -21,16 +23,17 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// The part of one process; times count from the start of the run. `None` for a closed loop.
+    /// Creates the part of one process. Times count from the start of the run. `None` for a closed
+    /// loop.
     #[must_use]
-    pub fn of(plan: &Plan, processes: usize, process: usize) -> Option<Schedule> {
+    pub fn new(plan: &Plan, processes: usize, process: usize) -> Option<Schedule> {
         let mut schedule = Schedule {
             rate: plan.rate?,
             ramp: plan.ramp_ns as f64 / SECOND as f64,
             arrivals: plan.arrivals,
             processes: processes as u64,
             process: process as u64,
-            made: 0,
+            passed: 0,
             at: 0.0,
             random: Random::new(plan.seed ^ process as u64),
             limit: plan.requests.unwrap_or(u64::MAX),
@@ -41,30 +44,30 @@ impl Schedule {
         Some(schedule)
     }
 
-    /// When the next one is planned, in nanoseconds from the start; `None` after the last.
+    /// Returns the time of the next arrival, in nanoseconds from the start; `None` after the last.
     #[must_use]
     pub fn peek(&self) -> Option<u64> {
         self.next
     }
 
-    /// Goes on to the one after it.
+    /// Moves on to the following arrival.
     pub fn advance(&mut self) {
-        self.made += 1;
+        self.passed += 1;
         self.next = self.compute();
     }
 
-    /// How many are left. To be asked when there is an end.
+    /// Counts the arrivals left. The plan must have a duration or a number of requests.
     #[must_use]
     pub fn left(mut self) -> u64 {
-        let before = self.made;
+        let before = self.passed;
         while self.next.is_some() {
             self.advance();
         }
-        self.made - before
+        self.passed - before
     }
 
     fn compute(&mut self) -> Option<u64> {
-        let number = self.made * self.processes + self.process;
+        let number = self.passed * self.processes + self.process;
         if number >= self.limit {
             return None;
         }
@@ -79,7 +82,8 @@ impl Schedule {
         (time < self.end).then_some(time)
     }
 
-    /// When so many are to have come, in seconds: the rate grows evenly over the ramp.
+    /// Returns the time at which a number of arrivals is reached, in seconds. The rate grows linearly
+    /// over the ramp.
     fn time_of(&self, count: f64) -> f64 {
         let in_ramp = self.rate * self.ramp / 2.0;
         if count < in_ramp {
@@ -90,34 +94,6 @@ impl Schedule {
     }
 }
 
-/// Numbers that look random, the same for the same seed (SplitMix64; see [`crate::plan::pattern`]).
-#[derive(Clone, Debug)]
-pub struct Random(u64);
-
-impl Random {
-    /// Those of a seed.
-    #[must_use]
-    pub fn new(seed: u64) -> Random {
-        Random(seed.wrapping_mul(0xd129_42dc_8df2_55bd) ^ 0x6a09_e667_f3bc_c909)
-    }
-
-    /// The next one.
-    pub fn next_word(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        crate::plan::pattern::mix(self.0)
-    }
-
-    /// One that is above 0 and at most 1.
-    fn unit(&mut self) -> f64 {
-        ((self.next_word() >> 11) + 1) as f64 / (1u64 << 53) as f64
-    }
-
-    /// One from the exponential distribution with mean 1.
-    fn exponential(&mut self) -> f64 {
-        -self.unit().ln()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,7 +101,7 @@ mod tests {
     fn times(plan: &Plan, processes: usize) -> Vec<u64> {
         let mut all: Vec<u64> = (0..processes)
             .flat_map(|process| {
-                let mut schedule = Schedule::of(plan, processes, process).expect("an open loop");
+                let mut schedule = Schedule::new(plan, processes, process).expect("an open loop");
                 let left = schedule.clone().left();
                 let times: Vec<u64> = std::iter::from_fn(|| {
                     let time = schedule.peek()?;
@@ -146,21 +122,21 @@ mod tests {
     }
 
     #[test]
-    fn processes_share_one_schedule() {
+    fn the_parts_of_all_processes_make_one_schedule() {
         let one = times(&plan(1000.0, SECOND), 1);
         assert_eq!(one, times(&plan(1000.0, SECOND), 7));
         assert_eq!((one.len(), one[1]), (1000, 1_000_000));
-        assert!(Schedule::of(&crate::plan::tests::plan(), 1, 0).is_none());
+        assert!(Schedule::new(&crate::plan::tests::plan(), 1, 0).is_none());
     }
 
     #[test]
-    fn requests_limit_it() {
+    fn requests_limit_the_arrivals() {
         let plan = Plan { requests: Some(10), ..plan(1000.0, SECOND) };
         assert_eq!(times(&plan, 3).len(), 10);
     }
 
     #[test]
-    fn a_ramp_has_half_as_many() {
+    fn a_ramp_has_half_the_arrivals() {
         let plan = Plan { ramp_ns: SECOND, ..plan(1000.0, 2 * SECOND) };
         let times = times(&plan, 2);
         let in_ramp = times.iter().filter(|time| **time < SECOND).count();
@@ -177,7 +153,7 @@ mod tests {
         let gaps: Vec<f64> = times.windows(2).map(|pair| (pair[1] - pair[0]) as f64).collect();
         let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
         let variance = gaps.iter().map(|gap| (gap - mean).powi(2)).sum::<f64>() / gaps.len() as f64;
-        // Of exponential gaps, the standard deviation is the mean.
+        // The standard deviation of exponential gaps equals their mean.
         assert!((variance.sqrt() / mean - 1.0).abs() < 0.03, "{} {mean}", variance.sqrt());
     }
 }

@@ -1,72 +1,73 @@
-//! What one connection does, from its start to its end: the modes, all of one mould.
+//! Scripts: what one connection does from start to end. Each mode is one script.
 
-use crate::plan::expect::Expect;
-use crate::plan::text::{Template, unescape};
-use crate::plan::{Close, MessageText, Mode, Plan};
+use super::expect::Expect;
+use super::text::{Template, unescape};
+use super::{Close, MessageText, Mode, Plan};
 
-/// What is sent in one exchange.
+/// The message of one exchange.
 #[derive(Clone, Debug)]
 pub enum Message {
-    /// So many bytes of the pattern, going on where the last exchange of the connection ended.
+    /// This number of bytes of the pattern, continuing where the last exchange of the connection ended.
     Pattern(u64),
-    /// These.
+    /// This text.
     Text(Vec<u8>),
-    /// These, with numbers.
+    /// A text with numbers.
     Template(Template),
 }
 
-/// What a connection does.
+/// What a connection does. Times are in nanoseconds.
 #[derive(Clone, Debug)]
 pub struct Script {
-    /// The mode that it comes from.
-    pub mode: Mode,
-    /// What an exchange sends.
+    /// The message of an exchange.
     pub message: Message,
-    /// What it waits for.
+    /// The expected reply.
     pub expect: Expect,
     /// Exchanges until the connection is closed; `None` for no end.
     pub exchanges: Option<u64>,
-    /// Rest between exchanges, in nanoseconds.
+    /// Pause between exchanges.
     pub think: u64,
-    /// One byte at a time, so many nanoseconds apart.
+    /// Time between two bytes, if they are sent one at a time.
     pub pace: Option<u64>,
-    /// Whether it stays after its exchanges, until the server or the stop ends it.
+    /// Whether the connection stays open after its exchanges, until the server or the stop ends it.
     pub stays: bool,
-    /// Whether it half-closes when all is sent.
+    /// Whether the server's close is what counts as done, of a connection without exchanges.
+    pub counts_server_close: bool,
+    /// Whether the client half-closes after the message.
     pub half_closes: bool,
-    /// Whether it half-closes when all is answered, and checks that the stream ends there, too.
+    /// Whether the client half-closes after the last reply, and expects the end of the stream.
     pub checks_end: bool,
-    /// Whether it is cut off, at a stage that its number decides.
+    /// Whether the connection is cut off, at a stage that its number decides.
     pub is_cut: bool,
-    /// How it is closed.
+    /// Which side closes the connection, and how.
     pub close: Close,
-    /// Whether time counts from the connecting, not from the sending.
+    /// Whether times count from the start of connecting, and connections (not exchanges) are planned.
     pub from_connect: bool,
-    /// Whether the timeout is for silence rather than for the whole exchange.
-    pub patient: bool,
+    /// Whether each byte that moves restarts the timeout.
+    pub is_progress_timed: bool,
 }
 
 impl Script {
-    /// Whether many of it are opened a few at a time: those that stay are as many as there are places, all at the start.
+    /// Whether connections are opened a few at a time. Kept connections are: all of them start at
+    /// once, and would overflow the backlog.
     #[must_use]
     pub fn opens_gently(&self) -> bool {
         self.stays || !self.from_connect
     }
 
-    /// Whether only the stop ends its exchange.
+    /// Whether only the stop ends an exchange.
     #[must_use]
     pub fn is_endless(&self) -> bool {
-        matches!(self.expect, Expect::Whatever)
+        matches!(self.expect, Expect::Endless)
     }
 }
 
-/// The least receive buffer that the kernel gives (socket(7)).
+/// The smallest receive buffer of the kernel (socket(7)).
 pub const SMALL_BUFFER: usize = 2304;
 
-/// The scripts of a plan's populations.
+/// Creates the scripts of a plan's populations.
 ///
 /// # Errors
-/// What in the plan cannot be done, and how to say it right.
+/// A message that says what in the plan is invalid.
 pub fn scripts(plan: &Plan) -> Result<Vec<Script>, String> {
     plan.populations.iter().map(|population| script(plan, population.mode)).collect()
 }
@@ -77,57 +78,60 @@ fn script(plan: &Plan, mode: Mode) -> Result<Script, String> {
         MessageText::Text(text) => Message::Text(unescape(text)?),
         MessageText::Template(text) => Message::Template(Template::parse(text)?),
     };
-    let says_nothing = matches!(message, Message::Pattern(0));
+    let is_empty = matches!(message, Message::Pattern(0));
+    let is_endless = matches!(message, Message::Pattern(u64::MAX));
     let script = Script {
-        mode,
+        message,
         expect: plan.expect.parse()?,
         exchanges: Some(plan.per_connection.unwrap_or(1)),
         think: plan.think_ns,
         pace: None,
         stays: false,
+        counts_server_close: false,
         half_closes: false,
         checks_end: false,
         is_cut: false,
         close: plan.close,
         from_connect: true,
-        patient: false,
-        message,
+        is_progress_timed: false,
     };
-    let endless = matches!(script.message, Message::Pattern(u64::MAX));
-    let nothing = Script { exchanges: Some(0), ..script.clone() };
+    let without_exchanges = Script { exchanges: Some(0), ..script.clone() };
     Ok(match mode {
         Mode::Crr => script,
-        // The end of the stream tells that the server has seen it: else a closed loop would fill its queue.
-        Mode::Cc => Script { checks_end: true, ..nothing },
+        // The end of the stream shows that the server accepted the connection: without it, a closed
+        // loop would fill the server's backlog.
+        Mode::Cc => Script { checks_end: true, ..without_exchanges },
         Mode::Rr => Script { exchanges: plan.per_connection, from_connect: false, ..script },
-        Mode::Stream if endless => Script { expect: Expect::Whatever, patient: true, ..script },
-        Mode::Stream => Script { expect: Expect::End, patient: true, half_closes: !says_nothing, ..script },
-        Mode::Echo => Script { patient: true, checks_end: true, ..script },
-        Mode::Hold if says_nothing => Script { stays: true, ..nothing },
+        Mode::Stream if is_endless => Script { expect: Expect::Endless, is_progress_timed: true, ..script },
+        Mode::Stream => {
+            Script { expect: Expect::End, is_progress_timed: true, half_closes: !is_empty, ..script }
+        }
+        Mode::Echo => Script { is_progress_timed: true, checks_end: true, ..script },
+        Mode::Hold if is_empty => Script { stays: true, ..without_exchanges },
         Mode::Hold => Script { exchanges: plan.per_connection, from_connect: false, ..script },
-        Mode::Slow => Script { pace: Some(plan.pace_ns.max(1)), patient: true, ..script },
+        Mode::Slow => Script { pace: Some(plan.pace_ns.max(1)), is_progress_timed: true, ..script },
         Mode::Reset => Script { is_cut: true, close: Close::Rst, ..script },
-        Mode::Silent => Script { stays: true, ..nothing },
+        Mode::Silent => Script { stays: true, counts_server_close: true, ..without_exchanges },
     })
 }
 
-/// Where a connection is cut off.
+/// The stage at which a connection is cut off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cut {
-    /// As soon as it is begun.
+    /// While connecting.
     Connecting,
-    /// When it has been made.
+    /// Connected, nothing sent.
     Connected,
-    /// With half of the message sent.
+    /// Half of the message sent.
     HalfSent,
-    /// With all of it sent, before an answer.
+    /// The whole message sent, no reply read.
     Sent,
-    /// With a part of the answer read.
-    Answering,
+    /// Part of the reply read.
+    Replying,
 }
 
 impl Cut {
-    /// The stage of a connection with this number: each in turn.
+    /// Returns the stage for a connection: each in turn.
     #[must_use]
     pub fn of(connection: u64) -> Cut {
         match connection % 5 {
@@ -135,7 +139,7 @@ impl Cut {
             1 => Cut::Connected,
             2 => Cut::HalfSent,
             3 => Cut::Sent,
-            _ => Cut::Answering,
+            _ => Cut::Replying,
         }
     }
 }

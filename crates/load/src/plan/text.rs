@@ -1,9 +1,9 @@
-//! Texts as they are typed: escapes, and places for numbers.
+//! Messages as typed: escapes, and templates with numbers.
 
-/// Replaces `\n \r \t \0 \\` by what they stand for; adds nothing.
+/// Replaces the escapes `\n \r \t \0 \\`; adds nothing.
 ///
 /// # Errors
-/// What may come after a backslash, if something else does.
+/// A message that names the escapes, if another character follows a backslash.
 pub fn unescape(text: &str) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
@@ -16,21 +16,25 @@ pub fn unescape(text: &str) -> Result<Vec<u8>, String> {
                 Some(b't') => b'\t',
                 Some(b'0') => 0,
                 Some(b'\\') => b'\\',
-                _ => return Err("after a backslash comes n, r, t, 0 or another backslash".into()),
+                _ => {
+                    return Err(
+                        r"invalid escape; after a backslash write n, r, t, 0 or another backslash".into()
+                    );
+                }
             },
         });
     }
     Ok(bytes)
 }
 
-/// A message with places for its number and for its connection's.
+/// A message with fields for its number and for the number of its connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
-    parts: Vec<Part>,
+    segments: Vec<Segment>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Part {
+enum Segment {
     Text(Vec<u8>),
     /// `{n}`: the number of the message on its connection, from 0.
     Message,
@@ -39,41 +43,41 @@ enum Part {
 }
 
 impl Template {
-    /// Reads a template as it is typed: `{n}`, `{c}` and escapes.
+    /// Parses a template: text with `{n}`, `{c}` and escapes.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// A message that says what is wrong with the text.
     pub fn parse(text: &str) -> Result<Template, String> {
         if text.is_empty() {
-            return Err("an empty message is no message".into());
+            return Err("the message is empty".into());
         }
-        let mut parts = Vec::new();
+        let mut segments = Vec::new();
         let mut rest = text;
         while let Some((before, field, after)) = next_field(rest) {
-            parts.push(Part::Text(unescape(before)?));
-            parts.push(field);
+            segments.push(Segment::Text(unescape(before)?));
+            segments.push(field);
             rest = after;
         }
-        parts.push(Part::Text(unescape(rest)?));
-        Ok(Template { parts })
+        segments.push(Segment::Text(unescape(rest)?));
+        Ok(Template { segments })
     }
 
     /// Appends message number `n` of a connection to a buffer.
     pub fn write(&self, connection: u64, n: u64, buffer: &mut Vec<u8>) {
-        for part in &self.parts {
-            match part {
-                Part::Text(text) => buffer.extend_from_slice(text),
-                Part::Message => buffer.extend_from_slice(n.to_string().as_bytes()),
-                Part::Connection => buffer.extend_from_slice(connection.to_string().as_bytes()),
+        for segment in &self.segments {
+            match segment {
+                Segment::Text(text) => buffer.extend_from_slice(text),
+                Segment::Message => buffer.extend_from_slice(n.to_string().as_bytes()),
+                Segment::Connection => buffer.extend_from_slice(connection.to_string().as_bytes()),
             }
         }
     }
 }
 
-/// What stands before the next place for a number, that place, and what follows.
-fn next_field(text: &str) -> Option<(&str, Part, &str)> {
-    let message = text.find("{n}").map(|at| (at, Part::Message));
-    let connection = text.find("{c}").map(|at| (at, Part::Connection));
+/// Splits a text at its first field: the text before it, the field, and the text after it.
+fn next_field(text: &str) -> Option<(&str, Segment, &str)> {
+    let message = text.find("{n}").map(|at| (at, Segment::Message));
+    let connection = text.find("{c}").map(|at| (at, Segment::Connection));
     let (at, field) = [message, connection].into_iter().flatten().min_by_key(|(at, _)| *at)?;
     Some((&text[..at], field, &text[at + 3..]))
 }
@@ -83,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_and_escapes() {
+    fn templates_have_numbers_and_escapes() {
         for (text, n, message) in [
             (r"data : {n}\n\0", 7, &b"data : 7\n\0"[..]),
             ("{n}{n}", 12, b"1212"),

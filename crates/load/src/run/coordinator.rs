@@ -8,67 +8,24 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, set_parent_process_death_signal};
-use serde::{Deserialize, Serialize};
 use tine_sys::process::{Alone, Ended, How, Side, exit_now, fork, reap};
 use tine_sys::signal::{Set, first_real_time};
 
-use crate::findings::Part;
+use crate::findings::Findings;
 use crate::findings::counters::{Counters, available_memory};
+use crate::findings::measurement::{LostWorker, Measurement};
 use crate::findings::state::State;
-use crate::plan::script::Script;
-use crate::plan::target::{Place, Sources};
-use crate::plan::{Plan, SECOND, shares};
+use crate::plan::{Plan, shares};
 use crate::run::live::{Live, Numbers};
+use crate::run::load::Load;
 use crate::run::worker::{self, Work};
+use crate::units::SECOND;
 
 /// Descriptors that a worker needs besides its connections.
 const SPARE_DESCRIPTORS: u64 = 64;
 
 /// How often the machine's memory is looked at, where nobody watches more often.
 const LOOK: Duration = Duration::from_millis(500);
-
-/// A load that is ready to be run.
-#[derive(Debug)]
-pub struct Load {
-    /// What was asked for.
-    pub plan: Plan,
-    /// What connections do, by population.
-    pub scripts: Vec<Script>,
-    /// What each target may mean, in the order in which to try them.
-    pub targets: Vec<Vec<Place>>,
-    /// Where connections come from.
-    pub sources: Sources,
-}
-
-/// What came of a load.
-#[derive(Clone, Debug)]
-pub struct Outcome {
-    /// What all workers found out.
-    pub part: Part,
-    /// Workers that ended before they could say what they found out.
-    pub lost: Vec<Lost>,
-    /// Whether a signal ended it.
-    pub interrupted: bool,
-    /// How long the measured part of it was, in nanoseconds.
-    pub window_ns: u64,
-    /// How much the kernel's counters grew.
-    pub kernel: Counters,
-    /// How much less memory the machine had to give at the most, in KiB.
-    pub memory_kib: u64,
-    /// When it began, in milliseconds since 1970.
-    pub began_ms: u64,
-}
-
-/// A worker that ended before it could say what it found out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Lost {
-    /// Its number, from 0.
-    pub worker: usize,
-    /// Its process id.
-    pub pid: i32,
-    /// How it ended.
-    pub how: String,
-}
 
 /// A moment of a load that runs, for whoever watches.
 #[derive(Clone, Copy, Debug)]
@@ -83,7 +40,7 @@ pub struct Moment {
 ///
 /// # Errors
 /// What keeps the workers from starting: EAGAIN, EMFILE, ENOMEM; or a second thread in this process.
-pub fn run(load: &Load, period: Option<Duration>, watch: &mut dyn FnMut(Moment)) -> io::Result<Outcome> {
+pub fn run(load: &Load, period: Option<Duration>, watch: &mut dyn FnMut(Moment)) -> io::Result<Measurement> {
     let places = shares(load.plan.connections as usize, load.plan.processes as usize);
     make_room(places.iter().map(ExactSizeIterator::len).max().unwrap_or(0) as u64)?;
     let live = Live::new(places.len())?;
@@ -122,10 +79,10 @@ pub fn run(load: &Load, period: Option<Duration>, watch: &mut dyn FnMut(Moment))
     let kernel = Counters::read().since(&before);
     let (part, lost) = crew.add_up();
     let end = measured_until(&load.plan, &part, stopped);
-    Ok(Outcome {
+    Ok(Measurement {
         interrupted: crew.interrupted > 0,
         window_ns: end.saturating_sub(load.plan.warmup_ns),
-        part,
+        findings: part,
         lost,
         kernel,
         memory_kib: memory - least,
@@ -134,7 +91,7 @@ pub fn run(load: &Load, period: Option<Duration>, watch: &mut dyn FnMut(Moment))
 }
 
 /// Where the measured time ends, from the start of the load: with its time, or with the last of what was asked for.
-fn measured_until(plan: &Plan, part: &Part, stopped: u64) -> u64 {
+fn measured_until(plan: &Plan, part: &Findings, stopped: u64) -> u64 {
     let (connections, exchanges) = (&part.connections, part.exchanges);
     let left = connections.of(State::InFlight) + connections.of(State::Unstarted);
     let is_done =
@@ -160,16 +117,16 @@ fn make_room(connections: u64) -> io::Result<()> {
 
 struct Crew {
     /// The workers that live, or have something to say, by process id.
-    workers: BTreeMap<i32, Worker>,
+    workers: BTreeMap<i32, WorkerHandle>,
     signals: Set,
     old_mask: Set,
     descriptor: OwnedFd,
     exit_signal: i32,
     interrupted: u32,
-    done: Vec<(Worker, i32)>,
+    done: Vec<(WorkerHandle, i32)>,
 }
 
-struct Worker {
+struct WorkerHandle {
     number: usize,
     pipe: OwnedFd,
     said: Vec<u8>,
@@ -201,7 +158,7 @@ impl Crew {
         match fork(&alone, self.exit_signal) {
             Ok(Side::Parent(pid)) => {
                 rustix::io::ioctl_fionbio(&reader, true)?;
-                let worker = Worker {
+                let worker = WorkerHandle {
                     number: work.number,
                     pipe: reader,
                     said: Vec::new(),
@@ -227,7 +184,7 @@ impl Crew {
         ask.extend(talking().map(|worker| PollFd::new(&worker.pipe, PollFlags::IN)));
         let _ = tine_sys::wait::until(&mut ask, deadline);
         drop(ask);
-        self.workers.values_mut().for_each(Worker::listen);
+        self.workers.values_mut().for_each(WorkerHandle::listen);
         self.sort_out();
     }
 
@@ -273,15 +230,15 @@ impl Crew {
     }
 
     /// What the workers found out, and those that did not say.
-    fn add_up(&mut self) -> (Part, Vec<Lost>) {
-        let mut whole = Part::default();
+    fn add_up(&mut self) -> (Findings, Vec<LostWorker>) {
+        let mut whole = Findings::default();
         let mut lost = Vec::new();
         for (worker, pid) in self.done.drain(..) {
             let ended = worker.ended.as_ref();
             let is_well = ended.is_some_and(|ended| ended.how == How::Exited(0));
-            match serde_json::from_slice::<Part>(&worker.said) {
+            match serde_json::from_slice::<Findings>(&worker.said) {
                 Ok(part) if is_well => whole.merge(&part),
-                _ => lost.push(Lost { worker: worker.number, pid, how: how(ended) }),
+                _ => lost.push(LostWorker { worker: worker.number, pid, outcome: outcome(ended) }),
             }
             if let Some(ended) = ended {
                 whole.usage.cpu_ns += u64::try_from(ended.cpu.as_nanos()).unwrap_or(u64::MAX);
@@ -292,7 +249,7 @@ impl Crew {
     }
 }
 
-fn how(ended: Option<&Ended>) -> String {
+fn outcome(ended: Option<&Ended>) -> String {
     match ended.map(|ended| ended.how) {
         Some(How::Exited(code)) => format!("exit {code}"),
         Some(How::Signaled(signal)) => format!("signal {signal}"),
@@ -300,7 +257,7 @@ fn how(ended: Option<&Ended>) -> String {
     }
 }
 
-impl Worker {
+impl WorkerHandle {
     /// Takes what it says, as far as it has.
     fn listen(&mut self) {
         while !self.is_silent {
@@ -357,7 +314,7 @@ mod tests {
         let timed = Plan { duration_ns: Some(10), warmup_ns: 5, ..crate::plan::tests::plan() };
         let counted = Plan { requests: Some(3), ..timed.clone() };
         let untimed = Plan { duration_ns: None, ..counted.clone() };
-        let part = Part { measured: 3, last_done_ns: 9, ..Part::default() };
+        let part = Findings { measured: 3, last_done_ns: 9, ..Findings::default() };
         let mut unfinished = part.clone();
         unfinished.connections.count(State::Unstarted, 1);
         for (plan, part, stopped, end) in [

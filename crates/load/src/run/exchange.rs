@@ -29,24 +29,24 @@ pub struct Exchange {
 
 /// What was made of bytes that came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Heard {
+pub enum ReplyCheck {
     /// They are as they should be, so far.
-    Right,
+    Correct,
     /// From this one of them on they are not.
     Wrong(usize),
     /// There are more than there should be.
-    TooMuch,
+    TooLong,
 }
 
 /// What the end of a stream means for an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
+pub enum StreamEnd {
     /// It was to end here.
     Complete,
     /// Before any byte of the reply.
     Unanswered,
     /// In the middle of the reply.
-    Short,
+    Truncated,
 }
 
 impl Exchange {
@@ -103,27 +103,33 @@ impl Exchange {
     }
 
     /// Takes bytes that came. `room` is memory to compare with.
-    pub fn hear(&mut self, script: &Script, pattern: Pattern, bytes: &[u8], room: &mut Vec<u8>) -> Heard {
+    pub fn hear(
+        &mut self,
+        script: &Script,
+        pattern: Pattern,
+        bytes: &[u8],
+        room: &mut Vec<u8>,
+    ) -> ReplyCheck {
         let before = self.got;
         self.got += bytes.len() as u64;
         match &script.expect {
-            Expect::Nothing | Expect::End | Expect::Whatever => Heard::Right,
+            Expect::Nothing | Expect::End | Expect::Endless => ReplyCheck::Correct,
             Expect::Bytes(number) => self.counted(*number),
             Expect::Text(text) => self.compared(before, bytes, text),
             Expect::Matches(expression) => {
                 if self.reply.len() + bytes.len() > LONGEST_REPLY {
-                    return Heard::TooMuch;
+                    return ReplyCheck::TooLong;
                 }
                 self.reply.extend_from_slice(bytes);
                 self.is_answered |= expression.is_match(&self.reply);
-                Heard::Right
+                ReplyCheck::Correct
             }
             Expect::Echo => match &script.message {
                 Message::Pattern(size) => {
                     let wanted = (size - before.min(*size)).min(bytes.len() as u64) as usize;
                     let offset = self.offset + before;
                     match pattern.first_wrong(self.connection, offset, &bytes[..wanted], room) {
-                        Some(at) => Heard::Wrong(at),
+                        Some(at) => ReplyCheck::Wrong(at),
                         None => self.counted(*size),
                     }
                 }
@@ -138,28 +144,28 @@ impl Exchange {
         }
     }
 
-    fn compared(&mut self, before: u64, bytes: &[u8], text: &[u8]) -> Heard {
+    fn compared(&mut self, before: u64, bytes: &[u8], text: &[u8]) -> ReplyCheck {
         let rest = &text[(before as usize).min(text.len())..];
         match rest.iter().zip(bytes).position(|(right, got)| right != got) {
-            Some(at) => Heard::Wrong(at),
+            Some(at) => ReplyCheck::Wrong(at),
             None => self.counted(text.len() as u64),
         }
     }
 
-    fn counted(&mut self, wanted: u64) -> Heard {
+    fn counted(&mut self, wanted: u64) -> ReplyCheck {
         self.is_answered = self.got >= wanted;
-        if self.got > wanted { Heard::TooMuch } else { Heard::Right }
+        if self.got > wanted { ReplyCheck::TooLong } else { ReplyCheck::Correct }
     }
 
     /// What the end of the stream means.
-    pub fn end(&mut self, script: &Script) -> Ended {
+    pub fn end(&mut self, script: &Script) -> StreamEnd {
         match (&script.expect, self.got) {
-            (Expect::End | Expect::Whatever, _) if self.sent == self.size => {
+            (Expect::End | Expect::Endless, _) if self.sent == self.size => {
                 self.is_answered = true;
-                Ended::Complete
+                StreamEnd::Complete
             }
-            (_, 0) => Ended::Unanswered,
-            _ => Ended::Short,
+            (_, 0) => StreamEnd::Unanswered,
+            _ => StreamEnd::Truncated,
         }
     }
 }
@@ -167,24 +173,24 @@ impl Exchange {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::Close;
     use crate::plan::text::Template;
-    use crate::plan::{Close, Mode};
 
     fn script(message: Message, expect: &str) -> Script {
         Script {
-            mode: Mode::Rr,
             message,
             expect: expect.parse().expect(expect),
             exchanges: None,
             think: 0,
             pace: None,
             stays: false,
+            counts_server_close: false,
             half_closes: false,
             checks_end: false,
             is_cut: false,
             close: Close::FinClient,
             from_connect: false,
-            patient: false,
+            is_progress_timed: false,
         }
     }
 
@@ -213,7 +219,7 @@ mod tests {
             for n in 0..3 {
                 exchange.begin(&script, 7, n);
                 let part = send_all(&mut exchange, &script, room);
-                assert_eq!(exchange.hear(&script, pattern, &part, &mut Vec::new()), Heard::Right);
+                assert_eq!(exchange.hear(&script, pattern, &part, &mut Vec::new()), ReplyCheck::Correct);
                 assert!(exchange.is_complete());
                 sent.extend(part);
             }
@@ -225,34 +231,34 @@ mod tests {
         let mut exchange = Exchange::default();
         exchange.begin(&script, 7, 12);
         assert_eq!(send_all(&mut exchange, &script, 2), b"7.12;");
-        assert_eq!(exchange.hear(&script, pattern, b"7.1", &mut Vec::new()), Heard::Right);
-        assert_eq!(exchange.hear(&script, pattern, b"3;", &mut Vec::new()), Heard::Wrong(0));
+        assert_eq!(exchange.hear(&script, pattern, b"7.1", &mut Vec::new()), ReplyCheck::Correct);
+        assert_eq!(exchange.hear(&script, pattern, b"3;", &mut Vec::new()), ReplyCheck::Wrong(0));
     }
 
     #[test]
     fn replies() {
-        use Heard::{Right, TooMuch, Wrong};
+        use ReplyCheck::{Correct, TooLong, Wrong};
         for (message, expect, replies, heard, complete) in [
-            ("ping", "echo", &["ping"][..], Right, true),
-            ("ping", "echo", &["p", "in"], Right, false),
-            ("ping", "echo", &["pi", "ng"], Right, true),
+            ("ping", "echo", &["ping"][..], Correct, true),
+            ("ping", "echo", &["p", "in"], Correct, false),
+            ("ping", "echo", &["pi", "ng"], Correct, true),
             ("ping", "echo", &["po"], Wrong(1), false),
-            ("ping", "echo", &["ping", "p"], TooMuch, true),
-            ("ping", "PONG", &["PO", "NG"], Right, true),
+            ("ping", "echo", &["ping", "p"], TooLong, true),
+            ("ping", "PONG", &["PO", "NG"], Correct, true),
             ("ping", "PONG", &["PO", "PG"], Wrong(0), false),
-            ("ping", "bytes:3", &["ab", "c"], Right, true),
-            ("ping", "bytes:3", &["abcd"], TooMuch, true),
-            ("ping", "re:b+c", &["ab", "b"], Right, false),
-            ("ping", "re:b+c", &["ab", "bcd"], Right, true),
-            ("ping", "none", &[], Right, true),
-            ("ping", "none", &["what?"], Right, true),
-            ("ping", "end", &["any", "thing"], Right, false),
+            ("ping", "bytes:3", &["ab", "c"], Correct, true),
+            ("ping", "bytes:3", &["abcd"], TooLong, true),
+            ("ping", "re:b+c", &["ab", "b"], Correct, false),
+            ("ping", "re:b+c", &["ab", "bcd"], Correct, true),
+            ("ping", "none", &[], Correct, true),
+            ("ping", "none", &["what?"], Correct, true),
+            ("ping", "end", &["any", "thing"], Correct, false),
         ] {
             let script = script(text(message), expect);
             let mut exchange = Exchange::default();
             exchange.begin(&script, 0, 0);
             send_all(&mut exchange, &script, 64);
-            let last = replies.iter().fold(Right, |_, reply| {
+            let last = replies.iter().fold(Correct, |_, reply| {
                 exchange.hear(&script, Pattern::new(1), reply.as_bytes(), &mut Vec::new())
             });
             assert_eq!((last, exchange.is_complete()), (heard, complete), "{expect} {replies:?}");
@@ -265,7 +271,7 @@ mod tests {
         let mut exchange = Exchange::default();
         exchange.begin(&script, 0, 0);
         exchange.sent = 1;
-        assert_eq!(exchange.hear(&script, Pattern::new(1), b"ok", &mut Vec::new()), Heard::Right);
+        assert_eq!(exchange.hear(&script, Pattern::new(1), b"ok", &mut Vec::new()), ReplyCheck::Correct);
         assert!(!exchange.is_complete());
         exchange.sent = 4;
         assert!(exchange.is_complete());
@@ -274,11 +280,11 @@ mod tests {
     #[test]
     fn ends() {
         for (expect, reply, end) in [
-            ("end", "", Ended::Complete),
-            ("end", "text", Ended::Complete),
-            ("echo", "", Ended::Unanswered),
-            ("echo", "pi", Ended::Short),
-            ("re:x", "pi", Ended::Short),
+            ("end", "", StreamEnd::Complete),
+            ("end", "text", StreamEnd::Complete),
+            ("echo", "", StreamEnd::Unanswered),
+            ("echo", "pi", StreamEnd::Truncated),
+            ("re:x", "pi", StreamEnd::Truncated),
         ] {
             let script = script(text("ping"), expect);
             let mut exchange = Exchange::default();

@@ -1,12 +1,13 @@
-//! Limits that a load is to keep, as they are typed: `p99>5ms`, `rate<1000/s`, `errors>0`.
+//! Limits of a load, as typed: `p99>5ms`, `rate<1000/s`, `errors>0`.
 
 use std::fmt;
 use std::str::FromStr;
 
-use crate::report::Summary;
-use crate::report::text::{duration, grouped};
+use crate::findings::record::{Figures, Measure};
+use crate::findings::summary::Summary;
+use crate::units::{duration, grouped};
 
-/// What must not be.
+/// A condition on a figure that must not hold.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Threshold {
     text: String,
@@ -21,24 +22,16 @@ pub struct Threshold {
 enum Metric {
     Rate,
     Errors,
-    /// Errors as a part of the connections.
+    /// Connections with errors, as a part of all connections.
     ErrorShare,
     Sent,
     Received,
     InFlight,
-    Latency(Phase, Point),
+    Latency(Measure, Statistic),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    Exchange,
-    Connect,
-    FirstByte,
-    Uncorrected,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Point {
+enum Statistic {
     Min,
     Mean,
     P50,
@@ -49,28 +42,28 @@ enum Point {
     Max,
 }
 
-const PHASES: [(&str, Phase); 4] = [
-    ("latency", Phase::Exchange),
-    ("connect", Phase::Connect),
-    ("first-byte", Phase::FirstByte),
-    ("uncorrected", Phase::Uncorrected),
+const MEASURES: [(&str, Measure); 4] = [
+    ("latency", Measure::Exchange),
+    ("connect", Measure::Connect),
+    ("first-byte", Measure::FirstByte),
+    ("uncorrected", Measure::Uncorrected),
 ];
 
-const POINTS: [(&str, Point); 10] = [
-    ("min", Point::Min),
-    ("mean", Point::Mean),
-    ("p50", Point::P50),
-    ("p90", Point::P90),
-    ("p99", Point::P99),
-    ("p999", Point::P999),
-    ("p99.9", Point::P999),
-    ("p9999", Point::P9999),
-    ("p99.99", Point::P9999),
-    ("max", Point::Max),
+const STATISTICS: [(&str, Statistic); 10] = [
+    ("min", Statistic::Min),
+    ("mean", Statistic::Mean),
+    ("p50", Statistic::P50),
+    ("p90", Statistic::P90),
+    ("p99", Statistic::P99),
+    ("p999", Statistic::P999),
+    ("p99.9", Statistic::P999),
+    ("p9999", Statistic::P9999),
+    ("p99.99", Statistic::P9999),
+    ("max", Statistic::Max),
 ];
 
-fn named<T: Copy>(names: &[(&str, T)], name: &str) -> Option<T> {
-    names.iter().find(|(one, _)| *one == name).map(|(_, meant)| *meant)
+fn named<T: Copy>(table: &[(&str, T)], name: &str) -> Option<T> {
+    table.iter().find(|(one, _)| *one == name).map(|(_, value)| *value)
 }
 
 fn metric(name: &str, value: &str) -> Option<Metric> {
@@ -82,15 +75,30 @@ fn metric(name: &str, value: &str) -> Option<Metric> {
         "received" => Metric::Received,
         "in-flight" => Metric::InFlight,
         _ => {
-            let phase = |phase: &str, point: &str| {
-                Some(Metric::Latency(named(&PHASES, phase)?, named(&POINTS, point)?))
+            let latency = |measure: &str, statistic: &str| {
+                Some(Metric::Latency(named(&MEASURES, measure)?, named(&STATISTICS, statistic)?))
             };
-            match POINTS.iter().find(|(point, _)| name == *point) {
-                Some((point, _)) => phase("latency", point)?,
-                None => name.split_once('.').and_then(|(one, point)| phase(one, point))?,
+            match STATISTICS.iter().find(|(statistic, _)| name == *statistic) {
+                Some((statistic, _)) => latency("latency", statistic)?,
+                None => name.split_once('.').and_then(|(one, statistic)| latency(one, statistic))?,
             }
         }
     })
+}
+
+impl Statistic {
+    fn of(self, figures: &Figures) -> u64 {
+        match self {
+            Statistic::Min => figures.min,
+            Statistic::Mean => figures.mean,
+            Statistic::P50 => figures.p50,
+            Statistic::P90 => figures.p90,
+            Statistic::P99 => figures.p99,
+            Statistic::P999 => figures.p999,
+            Statistic::P9999 => figures.p9999,
+            Statistic::Max => figures.max,
+        }
+    }
 }
 
 impl Metric {
@@ -112,24 +120,7 @@ impl Metric {
             Metric::Sent => summary.sent_per_second,
             Metric::Received => summary.received_per_second,
             Metric::InFlight => summary.in_flight as f64,
-            Metric::Latency(phase, point) => {
-                let figures = match phase {
-                    Phase::Exchange => &summary.latency_ns,
-                    Phase::Connect => &summary.connect_ns,
-                    Phase::FirstByte => &summary.first_byte_ns,
-                    Phase::Uncorrected => &summary.uncorrected_ns,
-                };
-                (match point {
-                    Point::Min => figures.min,
-                    Point::Mean => figures.mean,
-                    Point::P50 => figures.p50,
-                    Point::P90 => figures.p90,
-                    Point::P99 => figures.p99,
-                    Point::P999 => figures.p999,
-                    Point::P9999 => figures.p9999,
-                    Point::Max => figures.max,
-                }) as f64
-            }
+            Metric::Latency(measure, statistic) => statistic.of(summary.figures(measure)) as f64,
         }
     }
 
@@ -154,14 +145,13 @@ impl FromStr for Threshold {
         let includes = rest[1..].starts_with('=');
         let value = rest[1 + usize::from(includes)..].trim();
         let metric = metric(name.trim(), value).ok_or_else(|| {
-            let points = "min, mean, p50, p90, p99, p99.9, p99.99, max";
             format!(
-                "no figure '{}'; there are rate, errors, in-flight, sent, received, {points}, and connect.p99 or first-byte.p99",
+                "no figure '{}'; there are rate, errors, in-flight, sent, received, min, mean, p50, p90, \
+                 p99, p99.9, p99.99, max, and connect.p99 or first-byte.p99",
                 name.trim()
             )
         })?;
-        let number =
-            metric.parse_value(value).ok_or_else(|| format!("'{value}' is no limit for it; {usage}"))?;
+        let number = metric.parse_value(value).ok_or_else(|| format!("invalid limit '{value}'; {usage}"))?;
         Ok(Threshold { text: text.to_owned(), metric, is_above, includes, value: number })
     }
 }
@@ -173,27 +163,26 @@ impl fmt::Display for Threshold {
 }
 
 impl Threshold {
-    /// What there is instead, if the limit is not kept.
+    /// Returns a message with the actual value, if the limit is exceeded.
     #[must_use]
-    pub fn broken_by(&self, summary: &Summary) -> Option<String> {
+    pub fn exceeded_by(&self, summary: &Summary) -> Option<String> {
         let value = self.metric.of(summary);
-        let is_broken = match (self.is_above, self.includes) {
+        let is_exceeded = match (self.is_above, self.includes) {
             (true, false) => value > self.value,
             (true, true) => value >= self.value,
             (false, false) => value < self.value,
             (false, true) => value <= self.value,
         };
-        is_broken.then(|| format!("{self}: it is {}", self.metric.show(value)))
+        is_exceeded.then(|| format!("{self}: it is {}", self.metric.show(value)))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::findings::record::Figures;
 
     #[test]
-    fn limits_kept_and_broken() {
+    fn limits_are_kept_or_exceeded() {
         let summary = Summary {
             rate: 1000.0,
             errors: 5,
@@ -202,7 +191,7 @@ mod tests {
             connect_ns: Figures { p50: 20_000, ..Figures::default() },
             ..Summary::default()
         };
-        for (text, broken) in [
+        for (text, exceeded) in [
             ("p99>5ms", false),
             ("p99>=5ms", true),
             ("p99>4999us", true),
@@ -222,14 +211,14 @@ mod tests {
             ("in-flight>0", false),
         ] {
             let threshold: Threshold = text.parse().expect(text);
-            assert_eq!(threshold.broken_by(&summary).is_some(), broken, "{text}");
+            assert_eq!(threshold.exceeded_by(&summary).is_some(), exceeded, "{text}");
         }
-        let why = "p99>4ms".parse::<Threshold>().expect("a limit").broken_by(&summary);
+        let why = "p99>4ms".parse::<Threshold>().expect("a limit").exceeded_by(&summary);
         assert_eq!(why.as_deref(), Some("p99>4ms: it is 5.00 ms"));
     }
 
     #[test]
-    fn what_is_no_limit() {
+    fn invalid_limits_are_rejected() {
         for text in [
             "",
             "p99",

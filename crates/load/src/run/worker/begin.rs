@@ -5,12 +5,13 @@ use std::os::fd::OwnedFd;
 use rustix::event::epoll;
 use rustix::io::Errno;
 
-use super::slot::{Asked, Stage};
+use super::slot::{Interest, Stage};
 use super::{OPENING, UNPROVEN, Worker, now};
 use crate::findings::record::Measure;
 use crate::findings::state::State;
 use crate::plan::script::{Cut, SMALL_BUFFER};
-use crate::plan::{SECOND, target_of};
+use crate::plan::target_of;
+use crate::units::SECOND;
 
 /// A connect that took so long was tried again by the kernel.
 const SLOW: u64 = SECOND * 9 / 10;
@@ -81,11 +82,11 @@ impl Worker<'_> {
     fn arrived(&mut self, at: usize, planned: u64, now: u64) {
         let freed = self.slots[at].freed;
         if freed > planned {
-            self.part.waited += 1;
+            self.findings.waited += 1;
         }
         if planned >= self.measured_from {
             // A place that got free after the plan is the server's slowness, not this side's.
-            self.part.records.at(Measure::Lateness).add(now - planned.max(freed).min(now));
+            self.findings.records.at(Measure::Lateness).add(now - planned.max(freed).min(now));
         }
         match self.slots[at].stage {
             Stage::Idle => {
@@ -126,14 +127,14 @@ impl Worker<'_> {
     fn dial(&mut self, at: usize, planned: u64, begun: u64) {
         let number = self.begun * self.work.workers as u64 + self.work.number as u64;
         self.begun += 1;
-        self.part.connections.planned += 1;
+        self.findings.connections.planned += 1;
         let is_gentle = self.script(at).opens_gently();
         let slot = &mut self.slots[at];
         slot.number = number;
         slot.done = 0;
         (slot.planned, slot.begun) = (planned, begun);
         slot.deadline = begun + self.work.plan.timeout_ns;
-        slot.asked = Asked::Nothing;
+        slot.asked = Interest::None;
         slot.is_opening = is_gentle;
         self.opening += usize::from(is_gentle);
         self.set_stage(at, Stage::Connecting);
@@ -145,7 +146,7 @@ impl Worker<'_> {
         match self.socket(at) {
             Ok((socket, is_connected)) => {
                 self.slots[at].socket = Some(socket);
-                self.slots[at].asked = Asked::Nothing;
+                self.slots[at].asked = Interest::None;
                 match is_connected && !self.is_cut_at(at, Cut::Connecting) {
                     true => self.connected(at),
                     false => self.look_at_connecting(at),
@@ -191,7 +192,7 @@ impl Worker<'_> {
         let Some(socket) = &self.slots[at].socket else { return };
         match place.connect(socket) {
             Ok(()) | Err(Errno::ISCONN) => self.connected(at),
-            Err(Errno::ALREADY | Errno::INPROGRESS | Errno::INTR) => self.ask(at, Asked::InputAndRoom),
+            Err(Errno::ALREADY | Errno::INPROGRESS | Errno::INTR) => self.ask(at, Interest::ReadWrite),
             // A Unix socket's queue is full, and nothing tells when there is room.
             Err(Errno::AGAIN) => self.arm(at, now() + SECOND / 1000),
             Err(errno) => self.cannot_connect(at, errno),
@@ -213,7 +214,7 @@ impl Worker<'_> {
             return self.connect(at);
         }
         let state = State::of_connect(errno);
-        self.part.error(state, &tine_sys::reason(&errno.into()));
+        self.findings.count_error(state, &tine_sys::reason(&errno.into()));
         self.end(at, state);
     }
 
@@ -222,12 +223,12 @@ impl Worker<'_> {
         let target = self.target(at);
         self.tried[target].1 = true;
         self.numbers.open += 1;
-        self.part.most_open = self.part.most_open.max(self.numbers.open);
+        self.findings.most_open = self.findings.most_open.max(self.numbers.open);
         let (script, slot) = (self.script(at), &self.slots[at]);
         let took = now - slot.begun;
-        self.part.slow_connects += u64::from(took > SLOW);
+        self.findings.slow_connects += u64::from(took > SLOW);
         if slot.planned >= self.measured_from {
-            self.part.records.at(Measure::Connect).add(took);
+            self.findings.records.at(Measure::Connect).add(took);
         }
         let (planned, begun) = (slot.planned, slot.begun);
         self.set_stage(at, Stage::Ready);
@@ -264,7 +265,7 @@ impl Worker<'_> {
         let slot = &mut self.slots[at];
         (slot.deadline, slot.freed) = (u64::MAX, now);
         self.free.push_back(at);
-        self.ask(at, Asked::Input);
+        self.ask(at, Interest::Read);
     }
 
     /// Begins the next exchange of a connection.
@@ -273,7 +274,7 @@ impl Worker<'_> {
         if !script.from_connect && !self.spend() {
             return self.close_in_order(at);
         }
-        self.part.exchanges.planned += 1;
+        self.findings.exchanges.planned += 1;
         let slot = &mut self.slots[at];
         (slot.planned, slot.begun, slot.is_heard) = (planned, begun, false);
         // Its connection's time counts, too, where it is one exchange.
@@ -284,7 +285,7 @@ impl Worker<'_> {
     }
 
     /// Has the kernel say what happens to a socket; once for all, but for those that have to wait for room.
-    pub(super) fn ask(&mut self, at: usize, what: Asked) {
+    pub(super) fn ask(&mut self, at: usize, what: Interest) {
         use epoll::EventFlags as Flags;
         let slot = &mut self.slots[at];
         if slot.asked >= what {
@@ -292,12 +293,12 @@ impl Worker<'_> {
         }
         let Some(socket) = &slot.socket else { return };
         let flags = match what {
-            Asked::InputAndRoom => Flags::IN | Flags::OUT | Flags::RDHUP | Flags::ET,
+            Interest::ReadWrite => Flags::IN | Flags::OUT | Flags::RDHUP | Flags::ET,
             _ => Flags::IN | Flags::RDHUP | Flags::ET,
         };
         let data = epoll::EventData::new_u64(at as u64);
         let asked = match slot.asked {
-            Asked::Nothing => epoll::add(&self.epoll, socket, data, flags),
+            Interest::None => epoll::add(&self.epoll, socket, data, flags),
             _ => epoll::modify(&self.epoll, socket, data, flags),
         };
         slot.asked = what;

@@ -2,12 +2,12 @@
 
 use rustix::io::Errno;
 
-use super::slot::{Asked, Stage};
+use super::slot::{Interest, Stage};
 use super::{PAUSE, Worker, now};
-use crate::findings::Part;
+use crate::findings::Findings;
 use crate::findings::record::Measure;
 use crate::findings::state::State;
-use crate::plan::{Close, Mode};
+use crate::plan::Close;
 
 impl Worker<'_> {
     /// An exchange is answered in full.
@@ -29,7 +29,7 @@ impl Worker<'_> {
 
     /// Counts and records an exchange that is done.
     pub(super) fn done(&mut self, at: usize, now: u64) {
-        self.part.exchanges.done += 1;
+        self.findings.exchanges.done += 1;
         self.slots[at].done += 1;
         self.took(at, now);
     }
@@ -39,9 +39,9 @@ impl Worker<'_> {
         let slot = &self.slots[at];
         let (waited, took) = (now.saturating_sub(slot.planned), now - slot.begun);
         if slot.planned >= self.measured_from && now < self.end {
-            self.part.records.at(Measure::Exchange).add(waited);
+            self.findings.records.at(Measure::Exchange).add(waited);
             if self.schedule.is_some() {
-                self.part.records.at(Measure::Uncorrected).add(took);
+                self.findings.records.at(Measure::Uncorrected).add(took);
             }
         }
         self.numbers.took(waited);
@@ -50,23 +50,23 @@ impl Worker<'_> {
 
     fn count_done(&mut self, now: u64, waited: u64) {
         self.numbers.done += 1;
-        self.part.measured += u64::from(now >= self.measured_from && now < self.end);
-        let second = self.part.second(now - self.work.start);
+        self.findings.measured += u64::from(now >= self.measured_from && now < self.end);
+        let second = self.findings.second(now - self.work.start);
         second.done += 1;
         second.longest_ns = second.longest_ns.max(waited);
-        self.part.last_done_ns = now - self.work.start;
+        self.findings.last_done_ns = now - self.work.start;
     }
 
     /// All exchanges of a connection are done.
     pub(super) fn exchanged(&mut self, at: usize, now: u64) {
         let script = self.script(at);
-        if script.exchanges == Some(0) && script.mode != Mode::Silent {
+        if script.exchanges == Some(0) && !script.counts_server_close {
             self.count_done(now, now - self.slots[at].planned);
         }
         if script.stays {
             self.set_stage(at, Stage::Staying);
             self.slots[at].deadline = u64::MAX;
-            self.ask(at, Asked::Input);
+            self.ask(at, Interest::Read);
         } else if script.checks_end && script.close == Close::FinClient {
             self.half_close(at);
             self.wait_for_the_end(at);
@@ -90,14 +90,14 @@ impl Worker<'_> {
     fn wait_for_the_end(&mut self, at: usize) {
         self.set_stage(at, Stage::Closing);
         self.slots[at].deadline = now() + self.work.plan.timeout_ns;
-        self.ask(at, Asked::Input);
+        self.ask(at, Interest::Read);
     }
 
     /// Cuts a connection off, as planned.
     pub(super) fn cut(&mut self, at: usize) {
         let now = now();
         if self.slots[at].stage == Stage::Talking {
-            self.part.exchanges.cut += 1;
+            self.findings.exchanges.cut += 1;
             self.set_stage(at, Stage::Closing);
         }
         self.count_done(now, now - self.slots[at].planned);
@@ -120,7 +120,7 @@ impl Worker<'_> {
         }
         let state = State::of_exchange(errno);
         if state == State::LocalError {
-            self.part.error(state, &tine_sys::reason(&errno.into()));
+            self.findings.count_error(state, &tine_sys::reason(&errno.into()));
         }
         self.end(at, state);
     }
@@ -140,12 +140,12 @@ impl Worker<'_> {
         let stage = self.slots[at].stage;
         self.opened(at);
         self.numbers.open -= u64::from(stage != Stage::Connecting);
-        self.part.exchanges.failed +=
+        self.findings.exchanges.failed +=
             u64::from(matches!(stage, Stage::Talking | Stage::Evidence) && state.is_error());
-        self.part.connections.count(state, 1);
+        self.findings.connections.count(state, 1);
         if state.is_error() {
             self.numbers.errors += 1;
-            self.part.second(now - self.work.start).errors += 1;
+            self.findings.second(now - self.work.start).errors += 1;
         }
         if stage == Stage::Idle {
             self.free.retain(|free| *free != at);
@@ -174,7 +174,7 @@ impl Worker<'_> {
     }
 
     /// Counts what has not ended, or not begun, and returns everything.
-    pub(super) fn finish(mut self) -> Part {
+    pub(super) fn finish(mut self) -> Findings {
         let now = now().min(self.end);
         // The last second begins where the time ends.
         self.account_for_bytes(now.max(self.work.start + 1) - 1);
@@ -183,33 +183,33 @@ impl Worker<'_> {
             let endless = self.script(at).is_endless();
             match slot.stage {
                 Stage::Free => continue,
-                Stage::Talking if endless => self.part.exchanges.cut += 1,
+                Stage::Talking if endless => self.findings.exchanges.cut += 1,
                 Stage::Talking | Stage::Evidence => {
-                    self.part.exchanges.in_flight += 1;
-                    self.part.ages.add(now.saturating_sub(slot.planned));
+                    self.findings.exchanges.in_flight += 1;
+                    self.findings.ages.add(now.saturating_sub(slot.planned));
                 }
                 Stage::Connecting | Stage::Closing => {
-                    self.part.ages.add(now.saturating_sub(slot.planned));
+                    self.findings.ages.add(now.saturating_sub(slot.planned));
                 }
                 _ => {}
             }
             let is_in_flight = slot.stage.is_engaged() && !endless && slot.stage != Stage::Staying;
-            self.part.connections.count(if is_in_flight { State::InFlight } else { State::Ok }, 1);
+            self.findings.connections.count(if is_in_flight { State::InFlight } else { State::Ok }, 1);
         }
         let unstarted = match self.schedule.take() {
             Some(schedule) => schedule.left(),
             None => self.budget.unwrap_or(0),
         };
         if self.work.scripts.iter().all(|script| !script.from_connect) {
-            self.part.exchanges.planned += unstarted;
-            self.part.exchanges.unstarted += unstarted;
+            self.findings.exchanges.planned += unstarted;
+            self.findings.exchanges.unstarted += unstarted;
         } else {
-            self.part.connections.planned += unstarted;
-            self.part.connections.count(State::Unstarted, unstarted);
+            self.findings.connections.planned += unstarted;
+            self.findings.connections.count(State::Unstarted, unstarted);
         }
-        self.part.bytes.sent = self.numbers.sent;
-        self.part.bytes.received = self.numbers.received;
+        self.findings.bytes.sent = self.numbers.sent;
+        self.findings.bytes.received = self.numbers.received;
         self.work.live.publish(self.work.number, &self.numbers);
-        self.part
+        self.findings
     }
 }

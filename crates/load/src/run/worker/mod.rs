@@ -19,13 +19,15 @@ use rustix::time::{
 };
 use tine_sys::signal::Set;
 
-use crate::findings::{Bytes, Part};
+use crate::findings::{Bytes, Findings};
+use crate::plan::endpoint::Endpoint;
 use crate::plan::pattern::Pattern;
 use crate::plan::schedule::Schedule;
 use crate::plan::script::Script;
-use crate::plan::target::{Place, Sources};
-use crate::plan::{Plan, SECOND, share};
+use crate::plan::sources::Sources;
+use crate::plan::{Plan, share};
 use crate::run::live::{Live, Numbers};
+use crate::units::SECOND;
 use slot::{Slot, Stage};
 
 /// Bytes that are read or written at a time.
@@ -61,7 +63,7 @@ pub struct Work<'a> {
     /// What connections do, by population.
     pub scripts: &'a [Script],
     /// What each target may mean, in the order in which to try them.
-    pub targets: &'a [Vec<Place>],
+    pub targets: &'a [Vec<Endpoint>],
     /// Where connections come from.
     pub sources: &'a Sources,
     /// The start of the run, on the monotonic clock.
@@ -100,7 +102,7 @@ struct Worker<'a> {
     /// Rings at the next of them, or of the arrivals.
     alarm: OwnedFd,
     alarm_at: u64,
-    part: Part,
+    findings: Findings,
     numbers: Numbers,
     /// Which of its places each target is tried at, and whether that ever worked.
     tried: Vec<(usize, bool)>,
@@ -125,7 +127,7 @@ struct Worker<'a> {
 ///
 /// # Errors
 /// Those of making a descriptor: EMFILE, ENOMEM.
-pub fn run(work: &Work) -> Result<Part, Errno> {
+pub fn run(work: &Work) -> Result<Findings, Errno> {
     let mut worker = Worker::new(work)?;
     let signals = work.signals.descriptor().map_err(|why| Errno::from_io_error(&why).unwrap_or(Errno::IO))?;
     let readable = epoll::EventFlags::IN;
@@ -169,7 +171,7 @@ impl<'a> Worker<'a> {
             work,
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             pattern: Pattern::new(plan.seed),
-            schedule: Schedule::of(plan, work.workers, work.number),
+            schedule: Schedule::new(plan, work.workers, work.number),
             slots: work.places.clone().map(slot).collect(),
             free: VecDeque::new(),
             fresh: VecDeque::new(),
@@ -178,7 +180,7 @@ impl<'a> Worker<'a> {
             timers: BinaryHeap::new(),
             alarm: timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?,
             alarm_at: 0,
-            part: Part::default(),
+            findings: Findings::default(),
             numbers: Numbers::default(),
             tried: vec![(0, false); work.targets.len()],
             begun: 0,
@@ -210,7 +212,7 @@ impl<'a> Worker<'a> {
             Some(schedule) => schedule.peek().is_none(),
             None => self.budget == Some(0),
         };
-        let has_failed = self.part.connections.errors() > 0;
+        let has_failed = self.findings.connections.errors() > 0;
         let reached = self.tried.iter().any(|(_, worked)| *worked);
         self.stopped
             || now >= self.end
@@ -314,11 +316,11 @@ impl<'a> Worker<'a> {
         let (sent, received) = (all.sent - self.accounted.sent, all.received - self.accounted.received);
         self.accounted = all;
         if now >= self.measured_from {
-            self.part.measured_bytes.sent += sent;
-            self.part.measured_bytes.received += received;
+            self.findings.measured_bytes.sent += sent;
+            self.findings.measured_bytes.received += received;
         }
         if sent + received > 0 {
-            let second = self.part.second(now.saturating_sub(self.work.start));
+            let second = self.findings.second(now.saturating_sub(self.work.start));
             second.sent += sent;
             second.received += received;
         }

@@ -56,7 +56,7 @@ pub(super) struct Slot {
     /// Whether a byte of the reply has come.
     pub(super) is_heard: bool,
     /// Whether the kernel is asked about it, and whether also about room to send.
-    pub(super) asked: Asked,
+    pub(super) asked: Interest,
     /// Whether its first answer is still to come.
     pub(super) is_opening: bool,
     /// Bytes from the first wrong one on, and where that is in what came.
@@ -68,10 +68,10 @@ pub(super) struct Slot {
 
 /// What the kernel is asked about a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Asked {
-    Nothing,
-    Input,
-    InputAndRoom,
+pub(super) enum Interest {
+    None,
+    Read,
+    ReadWrite,
 }
 
 impl Slot {
@@ -88,7 +88,7 @@ impl Slot {
             freed: 0,
             deadline: u64::MAX,
             is_heard: false,
-            asked: Asked::Nothing,
+            asked: Interest::None,
             is_opening: false,
             evidence: Vec::new(),
             wrong_at: 0,

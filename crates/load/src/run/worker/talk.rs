@@ -3,16 +3,16 @@
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown};
 
-use super::slot::{Asked, Stage};
+use super::slot::{Interest, Stage};
 use super::{CHUNK, CHUNKS, Worker, now};
-use crate::findings::Found;
+use crate::findings::WrongBytes;
+use crate::findings::corruption::{Corruption, WINDOW};
 use crate::findings::record::Measure;
 use crate::findings::state::State;
 use crate::plan::expect::Expect;
-use crate::plan::pattern::{Fault, WINDOW};
 use crate::plan::script::{Cut, Message};
-use crate::plan::{Mode, SECOND};
-use crate::run::exchange::{Ended, Heard};
+use crate::run::exchange::{ReplyCheck, StreamEnd};
+use crate::units::SECOND;
 
 /// How long bytes are collected that tell what happened to wrong ones.
 const EVIDENCE: u64 = SECOND / 5;
@@ -37,7 +37,7 @@ impl Worker<'_> {
             let bytes = slot.exchange.next_bytes(script, self.pattern, &mut self.room[..most]);
             match rustix::net::send(socket, bytes, SendFlags::NOSIGNAL) {
                 Ok(sent) => self.sent(at, sent as u64),
-                Err(Errno::AGAIN) if script.pace.is_none() => return self.ask(at, Asked::InputAndRoom),
+                Err(Errno::AGAIN) if script.pace.is_none() => return self.ask(at, Interest::ReadWrite),
                 Err(Errno::AGAIN) => break,
                 Err(Errno::INTR) => continue,
                 Err(errno) => return self.cannot_send(at, errno),
@@ -65,7 +65,7 @@ impl Worker<'_> {
 
     /// Bytes have moved: a patient connection has its whole time again.
     fn moved(&mut self, at: usize) {
-        if self.script(at).patient {
+        if self.script(at).is_progress_timed {
             self.slots[at].deadline = now() + self.work.plan.timeout_ns;
         }
     }
@@ -83,7 +83,7 @@ impl Worker<'_> {
         }
         match script.pace {
             Some(pace) => self.arm(at, now() + pace),
-            None => self.ask(at, Asked::Input),
+            None => self.ask(at, Interest::Read),
         }
     }
 
@@ -160,24 +160,24 @@ impl Worker<'_> {
 
     fn heard(&mut self, at: usize, bytes: &[u8]) {
         let script = self.script(at);
-        if self.is_cut_at(at, Cut::Answering) {
+        if self.is_cut_at(at, Cut::Replying) {
             return self.cut(at);
         }
         let slot = &mut self.slots[at];
         if !std::mem::replace(&mut slot.is_heard, true) && slot.planned >= self.measured_from {
-            self.part.records.at(Measure::FirstByte).add(now() - slot.begun);
+            self.findings.records.at(Measure::FirstByte).add(now() - slot.begun);
         }
         let before = slot.exchange.offset + slot.exchange.got;
         let heard = slot.exchange.hear(script, self.pattern, bytes, &mut self.compare);
         match heard {
-            Heard::Right if self.slots[at].exchange.is_complete() => {
+            ReplyCheck::Correct if self.slots[at].exchange.is_complete() => {
                 let now = now();
                 self.opened(at);
                 self.answered(at, now);
             }
-            Heard::Right => {}
-            Heard::TooMuch => self.end(at, State::Long),
-            Heard::Wrong(from) => self.suspect(at, before + from as u64, &bytes[from..]),
+            ReplyCheck::Correct => {}
+            ReplyCheck::TooLong => self.end(at, State::Long),
+            ReplyCheck::Wrong(from) => self.suspect(at, before + from as u64, &bytes[from..]),
         }
     }
 
@@ -198,14 +198,14 @@ impl Worker<'_> {
             }
             return;
         }
-        let found = Found {
+        let found = WrongBytes {
             connection: slot.number,
             offset,
-            fault: Fault::Differs,
+            fault: Corruption::Differs,
             expected: String::new(),
             got: hexadecimal(&slot.evidence),
         };
-        self.part.found(found);
+        self.findings.keep(found);
         self.end(at, State::Mismatch);
     }
 
@@ -216,14 +216,14 @@ impl Worker<'_> {
         let connections = (self.begun + 1) * self.work.workers as u64;
         let mut expected = vec![0; window.len().min(16)];
         self.pattern.fill(slot.number, slot.wrong_at, &mut expected);
-        let found = Found {
+        let found = WrongBytes {
             connection: slot.number,
             offset: slot.wrong_at,
-            fault: self.pattern.diagnose(slot.number, slot.wrong_at, window, connections),
+            fault: Corruption::diagnose(&self.pattern, slot.number, slot.wrong_at, window, connections),
             expected: hexadecimal(&expected),
             got: hexadecimal(window),
         };
-        self.part.found(found);
+        self.findings.keep(found);
         self.end(at, State::Mismatch);
     }
 
@@ -231,18 +231,18 @@ impl Worker<'_> {
         let script = self.script(at);
         match self.slots[at].stage {
             Stage::Talking => match self.slots[at].exchange.end(script) {
-                Ended::Complete => {
+                StreamEnd::Complete => {
                     let now = now();
                     self.opened(at);
                     self.done(at, now);
                     self.end(at, State::Ok);
                 }
-                Ended::Unanswered => self.end(at, State::Closed),
-                Ended::Short => self.end(at, State::Short),
+                StreamEnd::Unanswered => self.end(at, State::Closed),
+                StreamEnd::Truncated => self.end(at, State::Short),
             },
             Stage::Evidence => self.diagnose(at),
             Stage::Closing => self.end(at, State::Ok),
-            Stage::Staying if script.mode == Mode::Silent => {
+            Stage::Staying if script.counts_server_close => {
                 let now = now();
                 self.took(at, now);
                 self.end(at, State::Ok);
