@@ -1,7 +1,15 @@
-//! Units: the second in nanoseconds, and numbers as they are printed.
+//! Units: nanoseconds, and numbers as they are printed.
+
+use std::time::Duration;
 
 /// One second, in the unit of all times of this crate.
 pub const SECOND: u64 = 1_000_000_000;
+
+/// Converts a duration to nanoseconds; those above a century are cut, so that sums of times fit.
+#[must_use]
+pub fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX).min(u64::MAX / 4)
+}
 
 /// Formats a duration with three digits and its unit.
 #[must_use]
@@ -59,6 +67,13 @@ pub fn grouped(number: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn durations_are_cut_where_sums_would_overflow() {
+        assert_eq!(nanoseconds(Duration::from_millis(5)), 5_000_000);
+        let longest = nanoseconds(Duration::MAX);
+        assert!(longest / SECOND > 100 * 365 * 86_400 && longest.checked_mul(4).is_some());
+    }
 
     #[test]
     fn numbers_have_three_digits_and_a_unit() {

@@ -12,7 +12,8 @@ pub const LONGEST: u64 = 60_000_000_000;
 /// A record of durations in nanoseconds, each to three digits.
 #[derive(Clone, Debug)]
 pub struct Record {
-    histogram: Histogram<u64>,
+    /// Made with the first duration, as it has 220 KiB.
+    histogram: Option<Histogram<u64>>,
     min: u64,
     max: u64,
     sum: u128,
@@ -21,20 +22,18 @@ pub struct Record {
 
 impl Default for Record {
     fn default() -> Record {
-        Record {
-            histogram: Histogram::new_with_bounds(1, LONGEST, 3).expect("the bounds are in order"),
-            min: u64::MAX,
-            max: 0,
-            sum: 0,
-            beyond: 0,
-        }
+        Record { histogram: None, min: u64::MAX, max: 0, sum: 0, beyond: 0 }
     }
+}
+
+fn empty_histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, LONGEST, 3).expect("the bounds are in order")
 }
 
 impl PartialEq for Record {
     fn eq(&self, other: &Record) -> bool {
         let exact = |record: &Record| (record.min, record.max, record.sum, record.beyond);
-        self.histogram == other.histogram && exact(self) == exact(other)
+        exact(self) == exact(other) && self.counters().eq(other.counters())
     }
 }
 
@@ -42,7 +41,8 @@ impl Record {
     /// Adds a duration.
     pub fn add(&mut self, nanoseconds: u64) {
         // The lowest counter is that of 1.
-        if self.histogram.record(nanoseconds.max(1)).is_err() {
+        let histogram = self.histogram.get_or_insert_with(empty_histogram);
+        if histogram.record(nanoseconds.max(1)).is_err() {
             self.beyond += 1;
         }
         self.min = self.min.min(nanoseconds);
@@ -52,8 +52,10 @@ impl Record {
 
     /// Adds another record to this one, counter by counter.
     pub fn merge(&mut self, other: &Record) {
-        // The bounds and digits are the same, so it cannot fail.
-        let _ = self.histogram.add(&other.histogram);
+        if let Some(other) = &other.histogram {
+            // The bounds and digits are the same, so it cannot fail.
+            let _ = self.histogram.get_or_insert_with(empty_histogram).add(other);
+        }
         self.min = self.min.min(other.min);
         self.max = self.max.max(other.max);
         self.sum += other.sum;
@@ -63,23 +65,26 @@ impl Record {
     /// Returns the number of durations, including those beyond [`LONGEST`].
     #[must_use]
     pub fn count(&self) -> u64 {
-        self.histogram.len() + self.beyond
+        self.counted() + self.beyond
+    }
+
+    /// Returns the number of durations that have a counter.
+    fn counted(&self) -> u64 {
+        self.histogram.as_ref().map_or(0, Histogram::len)
     }
 
     /// Returns the duration that a share (0 to 1) of all durations does not exceed; 0 for an empty
     /// record.
     #[must_use]
     pub fn quantile(&self, share: f64) -> u64 {
-        let count = self.count();
-        if count == 0 {
-            return 0;
-        }
+        let (count, counted) = (self.count(), self.counted());
+        let Some(histogram) = &self.histogram else { return 0 };
         let rank = ((share * count as f64).ceil() as u64).clamp(1, count);
-        if rank > self.histogram.len() {
+        if rank > counted {
             return self.max;
         }
         // The upper end of a counter, which may lie above the maximum.
-        let value = self.histogram.value_at_quantile(rank as f64 / self.histogram.len() as f64);
+        let value = histogram.value_at_quantile(rank as f64 / counted as f64);
         value.clamp(self.min, self.max)
     }
 
@@ -103,23 +108,24 @@ impl Record {
 
     /// Returns the counters that are not zero: the greatest duration of each, and its count.
     pub fn counters(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
-        let counters = self.histogram.iter_recorded();
+        let counters = self.histogram.iter().flat_map(Histogram::iter_recorded);
         counters.map(|counter| (counter.value_iterated_to(), counter.count_since_last_iteration()))
     }
 
     /// Returns the number of durations that do not exceed one.
     #[must_use]
     pub fn count_upto(&self, nanoseconds: u64) -> u64 {
-        match nanoseconds >= self.max {
-            true => self.count(),
-            false => self.histogram.count_between(0, nanoseconds),
+        match &self.histogram {
+            Some(histogram) if nanoseconds < self.max => histogram.count_between(0, nanoseconds),
+            _ => self.count(),
         }
     }
 
-    /// Returns the geometry: the number of doublings, and the counters in each.
+    /// Returns the geometry of all records: the number of doublings, and the counters in each.
     #[must_use]
-    pub fn buckets(&self) -> (u64, u64) {
-        let (buckets, all) = (u64::from(self.histogram.buckets()), self.histogram.distinct_values() as u64);
+    pub fn buckets() -> (u64, u64) {
+        let histogram = empty_histogram();
+        let (buckets, all) = (u64::from(histogram.buckets()), histogram.distinct_values() as u64);
         // The lower half of the counters of each doubling but the first is shared with the one below.
         (buckets, 2 * all / (buckets + 1))
     }
@@ -198,9 +204,10 @@ impl<'de> Deserialize<'de> for Record {
         let written = SerializedRecord::deserialize(deserializer)?;
         let mut record = Record::default();
         for (value, count) in written.counters {
-            record.histogram.record_n(value, count).map_err(D::Error::custom)?;
+            let histogram = record.histogram.get_or_insert_with(empty_histogram);
+            histogram.record_n(value, count).map_err(D::Error::custom)?;
         }
-        if record.histogram.len().checked_add(written.beyond) != Some(written.count) {
+        if record.counted().checked_add(written.beyond) != Some(written.count) {
             return Err(D::Error::custom("the counters do not add up"));
         }
         if written.count > 0 {

@@ -40,7 +40,7 @@ pub struct Plan {
     pub duration_ns: Option<u64>,
     /// Total number of connections, or of exchanges in modes that keep connections.
     pub requests: Option<u64>,
-    /// Exchanges on each connection, in modes that leave it open.
+    /// Exchanges (or messages, at intervals) on each connection, in modes that leave it open.
     pub per_connection: Option<u64>,
     /// Which side closes a connection, and how.
     pub close: Close,
@@ -48,7 +48,7 @@ pub struct Plan {
     pub message: MessageText,
     /// The expected reply, as typed.
     pub expect: String,
-    /// Pause between two exchanges of a connection.
+    /// Pause between two exchanges of a connection, or interval between two messages.
     pub think_ns: u64,
     /// Time between two bytes of a slow connection.
     pub pace_ns: u64,
@@ -93,11 +93,13 @@ pub enum Mode {
     Reset,
     /// Connect, send nothing.
     Silent,
+    /// Messages at fixed intervals, whether or not the server replies (`tine client`).
+    Messages,
 }
 
 impl Mode {
-    /// All modes, with their names.
-    pub const ALL: [(Mode, &'static str); 9] = [
+    /// The modes of `tine load`, with their names.
+    pub const LOADS: [(Mode, &'static str); 9] = [
         (Mode::Crr, "crr"),
         (Mode::Cc, "cc"),
         (Mode::Rr, "rr"),
@@ -158,7 +160,10 @@ fn value_in<T: Copy>(table: &[(T, &'static str)], what: &str, name: &str) -> Res
 
 impl fmt::Display for Mode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(name_in(&Mode::ALL, self))
+        match self {
+            Mode::Messages => f.write_str("messages"),
+            mode => f.write_str(name_in(&Mode::LOADS, mode)),
+        }
     }
 }
 
@@ -218,7 +223,7 @@ impl FromStr for Population {
 
     fn from_str(text: &str) -> Result<Population, String> {
         let (mode, weight) = text.split_once('=').unwrap_or((text, "1"));
-        let mode = value_in(&Mode::ALL, "mode", mode)?;
+        let mode = value_in(&Mode::LOADS, "mode", mode)?;
         match weight.parse() {
             Ok(weight @ 1..=10_000) => Ok(Population { mode, weight }),
             _ => Err(format!("invalid weight '{weight}'; write a number from 1 to 10000")),
@@ -304,7 +309,7 @@ pub(crate) mod tests {
     fn populations_are_parsed_with_their_weights() {
         assert_eq!("crr=6".parse(), Ok(Population { mode: Mode::Crr, weight: 6 }));
         assert_eq!("slow".parse(), Ok(Population { mode: Mode::Slow, weight: 1 }));
-        for text in ["", "fast=1", "crr=0", "crr=-1", "crr=x", "mix=1"] {
+        for text in ["", "fast=1", "crr=0", "crr=-1", "crr=x", "mix=1", "messages"] {
             text.parse::<Population>().expect_err(text);
         }
     }

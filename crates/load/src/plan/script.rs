@@ -13,6 +13,15 @@ pub enum Message {
     Text(Vec<u8>),
     /// A text with numbers.
     Template(Template),
+    /// Messages at fixed intervals, whether or not the server replies. Together they are one exchange.
+    Series {
+        /// The messages.
+        template: Template,
+        /// Interval between two messages, in nanoseconds.
+        every: u64,
+        /// Number of messages; `None` for no end.
+        count: Option<u64>,
+    },
 }
 
 /// What a connection does. Times are in nanoseconds.
@@ -36,6 +45,8 @@ pub struct Script {
     pub half_closes: bool,
     /// Whether the client half-closes after the last reply, and expects the end of the stream.
     pub checks_end: bool,
+    /// Whether a server that does not end the stream in time, when it should, is no error.
+    pub accepts_open_end: bool,
     /// Whether the connection is cut off, at a stage that its number decides.
     pub is_cut: bool,
     /// Which side closes the connection, and how.
@@ -44,6 +55,8 @@ pub struct Script {
     pub from_connect: bool,
     /// Whether each byte that moves restarts the timeout.
     pub is_progress_timed: bool,
+    /// Whether small messages are sent at once (TCP_NODELAY).
+    pub no_delay: bool,
 }
 
 impl Script {
@@ -90,10 +103,12 @@ fn script(plan: &Plan, mode: Mode) -> Result<Script, String> {
         counts_server_close: false,
         half_closes: false,
         checks_end: false,
+        accepts_open_end: false,
         is_cut: false,
         close: plan.close,
         from_connect: true,
         is_progress_timed: false,
+        no_delay: false,
     };
     let without_exchanges = Script { exchanges: Some(0), ..script.clone() };
     Ok(match mode {
@@ -111,7 +126,24 @@ fn script(plan: &Plan, mode: Mode) -> Result<Script, String> {
         Mode::Hold => Script { exchanges: plan.per_connection, from_connect: false, ..script },
         Mode::Slow => Script { pace: Some(plan.pace_ns.max(1)), is_progress_timed: true, ..script },
         Mode::Reset => Script { is_cut: true, close: Close::Rst, ..script },
+        Mode::Messages => series(plan, script)?,
         Mode::Silent => Script { stays: true, counts_server_close: true, ..without_exchanges },
+    })
+}
+
+fn series(plan: &Plan, script: Script) -> Result<Script, String> {
+    let MessageText::Template(text) = &plan.message else {
+        return Err("messages at intervals need a template".into());
+    };
+    let template = Template::parse(text)?;
+    Ok(Script {
+        message: Message::Series { template, every: plan.think_ns, count: plan.per_connection },
+        exchanges: Some(1),
+        checks_end: true,
+        accepts_open_end: true,
+        is_progress_timed: true,
+        no_delay: true,
+        ..script
     })
 }
 

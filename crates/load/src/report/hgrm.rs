@@ -34,7 +34,7 @@ fn write(out: &mut String, record: &Record) -> std::fmt::Result {
     let deviation = (spread / count.max(1) as f64).sqrt();
     writeln!(out, "#[Mean    = {:12.6}, StdDeviation   = {:12.6}]", ms(mean), ms(deviation))?;
     writeln!(out, "#[Max     = {:12.6}, Total count    = {count:12}]", ms(record.max() as f64))?;
-    let buckets = record.buckets();
+    let buckets = Record::buckets();
     writeln!(out, "#[Buckets = {:12}, SubBuckets     = {:12}]", buckets.0, buckets.1)
 }
 

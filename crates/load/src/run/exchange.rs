@@ -1,121 +1,169 @@
-//! One exchange: what is still to be sent, and whether what comes is what was to come. No system call here:
-//! the worker moves the bytes.
+//! One exchange: the bytes still to be sent, and the check of the reply. No system call here; the
+//! worker moves the bytes.
 
 use crate::plan::expect::Expect;
 use crate::plan::pattern::Pattern;
 use crate::plan::script::{Message, Script};
 
-/// The longest reply in which an expression is looked for, in bytes.
+/// The longest reply in which an expression is searched, in bytes.
 const LONGEST_REPLY: usize = 1 << 20;
 
-/// How far an exchange is.
+/// The progress of an exchange.
 #[derive(Debug, Default)]
-pub struct Exchange {
-    /// The number of its connection.
-    pub connection: u64,
-    /// Bytes that its connection sent in exchanges before.
-    pub offset: u64,
-    /// Bytes of the message that are sent.
-    pub sent: u64,
-    /// Bytes of the reply that have come.
-    pub got: u64,
+pub(super) struct Exchange {
+    /// The number of the connection.
+    connection: u64,
+    /// Bytes that the connection sent in earlier exchanges.
+    offset: u64,
+    /// Bytes sent.
+    pub(super) sent: u64,
+    /// Bytes of the reply received.
+    pub(super) received: u64,
+    /// Bytes composed so far, sent or not.
     size: u64,
-    /// A template's message, with its numbers.
+    /// The number of the first message on the connection.
+    first: u64,
+    /// Messages composed.
+    messages: u64,
+    /// Whether the last message is composed.
+    is_last: bool,
+    /// Messages of a template, from the first byte on that is not yet sent and echoed.
     composed: Vec<u8>,
-    /// The reply so far, where an expression is looked for in it.
+    /// Offset of those in the exchange.
+    composed_from: u64,
+    /// The reply so far, if an expression is searched in it.
     reply: Vec<u8>,
     is_answered: bool,
 }
 
-/// What was made of bytes that came.
+/// The check of received bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReplyCheck {
-    /// They are as they should be, so far.
+pub(super) enum ReplyCheck {
+    /// All are as expected.
     Correct,
-    /// From this one of them on they are not.
+    /// The byte at this position is the first that is not as expected.
     Wrong(usize),
-    /// There are more than there should be.
+    /// The reply is longer than expected.
     TooLong,
 }
 
-/// What the end of a stream means for an exchange.
+/// The meaning of an end of the stream for an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StreamEnd {
-    /// It was to end here.
+pub(super) enum StreamEnd {
+    /// The stream ended where it may.
     Complete,
-    /// Before any byte of the reply.
+    /// The stream ended before the first byte of the reply.
     Unanswered,
-    /// In the middle of the reply.
+    /// The stream ended within the reply.
     Truncated,
 }
 
 impl Exchange {
-    /// Begins exchange number `n` of a connection.
-    pub fn begin(&mut self, script: &Script, connection: u64, n: u64) {
-        let again = n > 0 && self.connection == connection;
-        self.offset = if again { self.offset + self.sent } else { 0 };
+    /// Begins an exchange of a connection, whose first message has number `n`.
+    pub(super) fn begin(&mut self, script: &Script, connection: u64, n: u64) {
+        let continues = n > 0 && self.connection == connection;
+        self.offset = if continues { self.offset + self.sent } else { 0 };
         self.connection = connection;
-        (self.sent, self.got, self.is_answered) = (0, 0, false);
+        (self.sent, self.received, self.size) = (0, 0, 0);
+        (self.first, self.messages, self.composed_from) = (n, 0, 0);
+        self.composed.clear();
         self.reply.clear();
-        self.size = match &script.message {
-            Message::Pattern(size) => *size,
-            Message::Text(text) => text.len() as u64,
-            Message::Template(template) => {
-                self.composed.clear();
-                template.write(connection, n, &mut self.composed);
-                self.composed.len() as u64
-            }
-        };
-        self.is_answered = matches!(script.expect, Expect::Nothing)
-            || matches!(script.expect, Expect::Echo) && self.size == 0;
+        self.compose(script);
     }
 
-    /// Bytes of the message that are still to be sent.
-    #[must_use]
-    pub fn left(&self) -> u64 {
+    /// Composes the next message.
+    pub(super) fn compose(&mut self, script: &Script) {
+        self.size += match &script.message {
+            Message::Pattern(size) => *size,
+            Message::Text(text) => text.len() as u64,
+            Message::Template(template) | Message::Series { template, .. } => {
+                self.drop_settled(script);
+                let before = self.composed.len();
+                template.write(self.connection, self.first + self.messages, &mut self.composed);
+                (self.composed.len() - before) as u64
+            }
+        };
+        self.messages += 1;
+        self.is_last = match &script.message {
+            Message::Series { count, .. } => count.is_some_and(|count| self.messages >= count),
+            _ => true,
+        };
+        self.is_answered = match &script.expect {
+            Expect::Nothing => true,
+            Expect::Echo => self.received >= self.size,
+            _ => false,
+        };
+    }
+
+    /// Drops composed bytes that are neither to be sent nor to be compared any more.
+    fn drop_settled(&mut self, script: &Script) {
+        let settled = match &script.expect {
+            Expect::Echo => self.sent.min(self.received),
+            _ => self.sent,
+        };
+        self.composed.drain(..(settled - self.composed_from) as usize);
+        self.composed_from = settled;
+    }
+
+    /// Whether the last message is composed.
+    pub(super) fn is_last(&self) -> bool {
+        self.is_last
+    }
+
+    /// Returns the number of composed bytes that are not sent.
+    pub(super) fn left(&self) -> u64 {
         self.size - self.sent
     }
 
-    /// Bytes of the message in all.
-    #[must_use]
-    pub fn size(&self) -> u64 {
+    /// Returns the number of composed bytes, sent or not.
+    pub(super) fn size(&self) -> u64 {
         self.size
     }
 
-    /// The next bytes to send, at most as many as there is room for.
-    pub fn next_bytes<'a>(&'a self, script: &'a Script, pattern: Pattern, room: &'a mut [u8]) -> &'a [u8] {
-        let length = (room.len() as u64).min(self.left()) as usize;
-        let from = self.sent as usize;
+    /// Returns the offset of the next byte of the reply in the stream of the connection.
+    pub(super) fn reply_offset(&self) -> u64 {
+        self.offset + self.received
+    }
+
+    /// Returns the next bytes to send, at most the length of `buffer`.
+    pub(super) fn next_bytes<'a>(
+        &'a self,
+        script: &'a Script,
+        pattern: Pattern,
+        buffer: &'a mut [u8],
+    ) -> &'a [u8] {
+        let length = (buffer.len() as u64).min(self.left()) as usize;
         match &script.message {
             Message::Pattern(_) => {
-                pattern.fill(self.connection, self.offset + self.sent, &mut room[..length]);
-                &room[..length]
+                pattern.fill(self.connection, self.offset + self.sent, &mut buffer[..length]);
+                &buffer[..length]
             }
-            Message::Text(text) => &text[from..from + length],
-            Message::Template(_) => &self.composed[from..from + length],
+            Message::Text(text) => &text[self.sent as usize..][..length],
+            Message::Template(_) | Message::Series { .. } => {
+                &self.composed[(self.sent - self.composed_from) as usize..][..length]
+            }
         }
     }
 
-    /// Whether all is said and answered.
-    #[must_use]
-    pub fn is_complete(&self) -> bool {
-        self.sent == self.size && self.is_answered
+    /// Whether all messages are sent and the reply is complete.
+    pub(super) fn is_complete(&self) -> bool {
+        self.is_last && self.sent == self.size && self.is_answered
     }
 
-    /// Takes bytes that came. `room` is memory to compare with.
-    pub fn hear(
+    /// Checks received bytes. `scratch` is memory to compare with.
+    pub(super) fn check(
         &mut self,
         script: &Script,
         pattern: Pattern,
         bytes: &[u8],
-        room: &mut Vec<u8>,
+        scratch: &mut Vec<u8>,
     ) -> ReplyCheck {
-        let before = self.got;
-        self.got += bytes.len() as u64;
+        let before = self.received;
+        self.received += bytes.len() as u64;
         match &script.expect {
             Expect::Nothing | Expect::End | Expect::Endless => ReplyCheck::Correct,
-            Expect::Bytes(number) => self.counted(*number),
-            Expect::Text(text) => self.compared(before, bytes, text),
+            Expect::Bytes(number) => self.check_length(*number),
+            Expect::Text(text) => self.check_text(text, before, bytes, text.len() as u64),
             Expect::Matches(expression) => {
                 if self.reply.len() + bytes.len() > LONGEST_REPLY {
                     return ReplyCheck::TooLong;
@@ -128,44 +176,49 @@ impl Exchange {
                 Message::Pattern(size) => {
                     let wanted = (size - before.min(*size)).min(bytes.len() as u64) as usize;
                     let offset = self.offset + before;
-                    match pattern.first_wrong(self.connection, offset, &bytes[..wanted], room) {
+                    match pattern.first_wrong(self.connection, offset, &bytes[..wanted], scratch) {
                         Some(at) => ReplyCheck::Wrong(at),
-                        None => self.counted(*size),
+                        None => self.check_length(*size),
                     }
                 }
-                Message::Text(text) => self.compared(before, bytes, text),
-                Message::Template(_) => {
+                Message::Text(text) => self.check_text(text, before, bytes, text.len() as u64),
+                Message::Template(_) | Message::Series { .. } => {
                     let composed = std::mem::take(&mut self.composed);
-                    let heard = self.compared(before, bytes, &composed);
+                    let from = before - self.composed_from;
+                    let checked = self.check_text(&composed, from, bytes, self.size);
                     self.composed = composed;
-                    heard
+                    checked
                 }
             },
         }
     }
 
-    fn compared(&mut self, before: u64, bytes: &[u8], text: &[u8]) -> ReplyCheck {
-        let rest = &text[(before as usize).min(text.len())..];
-        match rest.iter().zip(bytes).position(|(right, got)| right != got) {
+    /// Compares bytes with a text from an offset on; the whole reply is `length` bytes long.
+    fn check_text(&mut self, text: &[u8], from: u64, bytes: &[u8], length: u64) -> ReplyCheck {
+        let rest = &text[(from as usize).min(text.len())..];
+        match rest.iter().zip(bytes).position(|(right, received)| right != received) {
             Some(at) => ReplyCheck::Wrong(at),
-            None => self.counted(text.len() as u64),
+            None => self.check_length(length),
         }
     }
 
-    fn counted(&mut self, wanted: u64) -> ReplyCheck {
-        self.is_answered = self.got >= wanted;
-        if self.got > wanted { ReplyCheck::TooLong } else { ReplyCheck::Correct }
+    fn check_length(&mut self, length: u64) -> ReplyCheck {
+        self.is_answered = self.received >= length;
+        if self.received > length { ReplyCheck::TooLong } else { ReplyCheck::Correct }
     }
 
-    /// What the end of the stream means.
-    pub fn end(&mut self, script: &Script) -> StreamEnd {
-        match (&script.expect, self.got) {
-            (Expect::End | Expect::Endless, _) if self.sent == self.size => {
-                self.is_answered = true;
-                StreamEnd::Complete
-            }
-            (_, 0) => StreamEnd::Unanswered,
-            _ => StreamEnd::Truncated,
+    /// Returns the meaning of an end of the stream at this point.
+    pub(super) fn end(&mut self, script: &Script) -> StreamEnd {
+        let may_end = match (&script.expect, &script.message) {
+            (Expect::End | Expect::Endless, _) => self.sent == self.size,
+            // A series without end is over when the server closes, if no echo is missing.
+            (_, Message::Series { count: None, .. }) => self.is_answered,
+            _ => false,
+        };
+        match (may_end, self.received) {
+            (true, _) => StreamEnd::Complete,
+            (false, 0) => StreamEnd::Unanswered,
+            (false, _) => StreamEnd::Truncated,
         }
     }
 }
@@ -187,10 +240,12 @@ mod tests {
             counts_server_close: false,
             half_closes: false,
             checks_end: false,
+            accepts_open_end: false,
             is_cut: false,
             close: Close::FinClient,
             from_connect: false,
             is_progress_timed: false,
+            no_delay: false,
         }
     }
 
@@ -198,28 +253,46 @@ mod tests {
         Message::Text(text.as_bytes().to_vec())
     }
 
-    fn send_all(exchange: &mut Exchange, script: &Script, room: usize) -> Vec<u8> {
+    fn template(text: &str) -> Template {
+        Template::parse(text).expect("a template")
+    }
+
+    fn series(count: Option<u64>, expect: &str) -> Script {
+        script(Message::Series { template: template("m{n};"), every: 1, count }, expect)
+    }
+
+    fn begun(script: &Script) -> Exchange {
+        let mut exchange = Exchange::default();
+        exchange.begin(script, 0, 0);
+        exchange
+    }
+
+    fn send_all(exchange: &mut Exchange, script: &Script, length: usize) -> Vec<u8> {
         let mut sent = Vec::new();
         while exchange.left() > 0 {
-            let mut room = vec![0; room];
-            let bytes = exchange.next_bytes(script, Pattern::new(1), &mut room).to_vec();
+            let mut buffer = vec![0; length];
+            let bytes = exchange.next_bytes(script, Pattern::new(1), &mut buffer).to_vec();
             exchange.sent += bytes.len() as u64;
             sent.extend(bytes);
         }
         sent
     }
 
+    fn check(exchange: &mut Exchange, script: &Script, reply: &[u8]) -> ReplyCheck {
+        exchange.check(script, Pattern::new(1), reply, &mut Vec::new())
+    }
+
     #[test]
-    fn what_is_sent_goes_on_where_it_was() {
+    fn exchanges_of_a_connection_continue_its_stream() {
         let pattern = Pattern::new(1);
-        for room in [1, 3, 64] {
+        for length in [1, 3, 64] {
             let script = script(Message::Pattern(20), "echo");
             let mut exchange = Exchange::default();
             let mut sent = Vec::new();
             for n in 0..3 {
                 exchange.begin(&script, 7, n);
-                let part = send_all(&mut exchange, &script, room);
-                assert_eq!(exchange.hear(&script, pattern, &part, &mut Vec::new()), ReplyCheck::Correct);
+                let part = send_all(&mut exchange, &script, length);
+                assert_eq!(check(&mut exchange, &script, &part), ReplyCheck::Correct);
                 assert!(exchange.is_complete());
                 sent.extend(part);
             }
@@ -227,18 +300,18 @@ mod tests {
             pattern.fill(7, 0, &mut whole);
             assert_eq!(sent, whole);
         }
-        let script = script(Message::Template(Template::parse("{c}.{n};").expect("a template")), "echo");
+        let script = script(Message::Template(template("{c}.{n};")), "echo");
         let mut exchange = Exchange::default();
         exchange.begin(&script, 7, 12);
         assert_eq!(send_all(&mut exchange, &script, 2), b"7.12;");
-        assert_eq!(exchange.hear(&script, pattern, b"7.1", &mut Vec::new()), ReplyCheck::Correct);
-        assert_eq!(exchange.hear(&script, pattern, b"3;", &mut Vec::new()), ReplyCheck::Wrong(0));
+        assert_eq!(check(&mut exchange, &script, b"7.1"), ReplyCheck::Correct);
+        assert_eq!(check(&mut exchange, &script, b"3;"), ReplyCheck::Wrong(0));
     }
 
     #[test]
-    fn replies() {
+    fn replies_are_checked_as_they_arrive() {
         use ReplyCheck::{Correct, TooLong, Wrong};
-        for (message, expect, replies, heard, complete) in [
+        for (message, expect, replies, checked, complete) in [
             ("ping", "echo", &["ping"][..], Correct, true),
             ("ping", "echo", &["p", "in"], Correct, false),
             ("ping", "echo", &["pi", "ng"], Correct, true),
@@ -255,30 +328,27 @@ mod tests {
             ("ping", "end", &["any", "thing"], Correct, false),
         ] {
             let script = script(text(message), expect);
-            let mut exchange = Exchange::default();
-            exchange.begin(&script, 0, 0);
+            let mut exchange = begun(&script);
             send_all(&mut exchange, &script, 64);
-            let last = replies.iter().fold(Correct, |_, reply| {
-                exchange.hear(&script, Pattern::new(1), reply.as_bytes(), &mut Vec::new())
-            });
-            assert_eq!((last, exchange.is_complete()), (heard, complete), "{expect} {replies:?}");
+            let check = |_, reply: &&str| check(&mut exchange, &script, reply.as_bytes());
+            let last = replies.iter().fold(Correct, check);
+            assert_eq!((last, exchange.is_complete()), (checked, complete), "{expect} {replies:?}");
         }
     }
 
     #[test]
-    fn an_answer_before_the_question_is_over_does_not_end_it() {
+    fn an_early_reply_does_not_complete_an_exchange_whose_message_is_not_sent() {
         let script = script(text("ping"), "bytes:2");
-        let mut exchange = Exchange::default();
-        exchange.begin(&script, 0, 0);
+        let mut exchange = begun(&script);
         exchange.sent = 1;
-        assert_eq!(exchange.hear(&script, Pattern::new(1), b"ok", &mut Vec::new()), ReplyCheck::Correct);
+        assert_eq!(check(&mut exchange, &script, b"ok"), ReplyCheck::Correct);
         assert!(!exchange.is_complete());
         exchange.sent = 4;
         assert!(exchange.is_complete());
     }
 
     #[test]
-    fn ends() {
+    fn an_end_of_the_stream_completes_some_exchanges_and_cuts_others() {
         for (expect, reply, end) in [
             ("end", "", StreamEnd::Complete),
             ("end", "text", StreamEnd::Complete),
@@ -287,11 +357,79 @@ mod tests {
             ("re:x", "pi", StreamEnd::Truncated),
         ] {
             let script = script(text("ping"), expect);
-            let mut exchange = Exchange::default();
-            exchange.begin(&script, 0, 0);
+            let mut exchange = begun(&script);
             send_all(&mut exchange, &script, 64);
-            exchange.hear(&script, Pattern::new(1), reply.as_bytes(), &mut Vec::new());
+            check(&mut exchange, &script, reply.as_bytes());
             assert_eq!(exchange.end(&script), end, "{expect} {reply}");
+        }
+    }
+
+    #[test]
+    fn a_series_is_complete_when_its_last_message_is_echoed() {
+        let script = series(Some(3), "echo");
+        let mut exchange = begun(&script);
+        assert_eq!(send_all(&mut exchange, &script, 64), b"m0;");
+        exchange.compose(&script);
+        assert_eq!(send_all(&mut exchange, &script, 2), b"m1;");
+        // Replies may be late and in pieces, and need not end where messages do.
+        assert_eq!(check(&mut exchange, &script, b"m0;m"), ReplyCheck::Correct);
+        assert!(!exchange.is_last() && !exchange.is_complete());
+        exchange.compose(&script);
+        assert!(exchange.is_last());
+        assert_eq!(check(&mut exchange, &script, b"1;"), ReplyCheck::Correct);
+        assert_eq!(send_all(&mut exchange, &script, 64), b"m2;");
+        assert!(!exchange.is_complete());
+        assert_eq!(exchange.end(&script), StreamEnd::Truncated);
+        assert_eq!(check(&mut exchange, &script, b"m2;"), ReplyCheck::Correct);
+        assert!(exchange.is_complete());
+    }
+
+    #[test]
+    fn wrong_and_superfluous_bytes_of_a_series_are_found() {
+        for (reply, checked) in
+            [(&b"M"[..], ReplyCheck::Wrong(0)), (b"m1", ReplyCheck::Wrong(1)), (b"m0;x", ReplyCheck::TooLong)]
+        {
+            let script = series(None, "echo");
+            let mut exchange = begun(&script);
+            send_all(&mut exchange, &script, 64);
+            assert_eq!(check(&mut exchange, &script, reply), checked);
+        }
+    }
+
+    #[test]
+    fn an_endless_series_may_end_when_no_echo_is_missing() {
+        for (expect, reply, end) in [
+            ("none", "", StreamEnd::Complete),
+            ("none", "any", StreamEnd::Complete),
+            ("echo", "m0;", StreamEnd::Complete),
+            ("echo", "m0", StreamEnd::Truncated),
+            ("echo", "", StreamEnd::Unanswered),
+        ] {
+            let script = series(None, expect);
+            let mut exchange = begun(&script);
+            send_all(&mut exchange, &script, 64);
+            check(&mut exchange, &script, reply.as_bytes());
+            assert_eq!(exchange.end(&script), end, "{expect} {reply}");
+        }
+        let script = series(Some(2), "none");
+        let mut exchange = begun(&script);
+        send_all(&mut exchange, &script, 64);
+        assert_eq!(exchange.end(&script), StreamEnd::Unanswered, "a message is missing");
+    }
+
+    #[test]
+    fn a_long_series_keeps_only_bytes_that_are_not_settled() {
+        for (expect, echoes) in [("none", false), ("echo", true)] {
+            let script = series(None, expect);
+            let mut exchange = begun(&script);
+            for _ in 0..1000 {
+                let sent = send_all(&mut exchange, &script, 64);
+                if echoes {
+                    assert_eq!(check(&mut exchange, &script, &sent), ReplyCheck::Correct);
+                }
+                exchange.compose(&script);
+            }
+            assert!(exchange.composed.len() < 20, "{}", exchange.composed.len());
         }
     }
 }

@@ -1,74 +1,110 @@
-//! Numbers in memory that all processes share, for whoever watches a load: each worker writes its own, as often as
-//! its loop turns.
+//! Live counters: shared memory in which each worker publishes its numbers. They are for display, and
+//! for the summary of a worker that was killed.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
 use tine_sys::memory::Shared;
 
-/// Each duration of an exchange lies in one of these: four for each doubling, from 256 ns on.
-const BUCKETS: usize = 112;
+use crate::findings::state::State;
 
-/// Everything at one moment.
+/// Counters of durations: four for each doubling, from 256 ns on.
+const BUCKETS: usize = 112;
+/// Counters of ends of connections, by state.
+const STATES: usize = State::ALL.len();
+/// Counters besides those.
+const SINGLE: usize = 6;
+const WORDS: usize = SINGLE + STATES + BUCKETS;
+
+/// The numbers of one worker, or of all workers together, at one time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Numbers {
-    /// Connections that are open.
+    /// Connections open now.
     pub open: u64,
-    /// Exchanges (or connections) that are done.
+    /// Connections made so far.
+    pub made: u64,
+    /// Messages begun.
+    pub messages: u64,
+    /// Exchanges (or connections) done.
     pub done: u64,
-    /// Connections that ended in an error.
-    pub errors: u64,
     /// Bytes sent.
     pub sent: u64,
-    /// Bytes that came.
+    /// Bytes received.
     pub received: u64,
+    states: [u64; STATES],
     buckets: [u64; BUCKETS],
 }
 
 impl Default for Numbers {
     fn default() -> Numbers {
-        Numbers { open: 0, done: 0, errors: 0, sent: 0, received: 0, buckets: [0; BUCKETS] }
+        Numbers::from_words(&[0; WORDS])
     }
 }
 
-const WORDS: usize = 5 + BUCKETS;
-
 impl Numbers {
-    /// Counts an exchange that took so long.
-    pub fn took(&mut self, nanoseconds: u64) {
+    /// Counts a connection that ended in a state.
+    pub fn count_end(&mut self, state: State) {
+        self.states[state as usize] += 1;
+    }
+
+    /// Returns the number of connections that ended in a state that fulfils a condition.
+    #[must_use]
+    pub fn ended(&self, fulfils: impl Fn(State) -> bool) -> u64 {
+        let states = State::ALL.iter().zip(self.states);
+        states.filter(|((state, _), _)| fulfils(*state)).map(|(_, number)| number).sum()
+    }
+
+    /// Returns the number of connections that ended in an error.
+    #[must_use]
+    pub fn errors(&self) -> u64 {
+        self.ended(State::is_error)
+    }
+
+    /// Counts the duration of an exchange.
+    pub fn count_duration(&mut self, nanoseconds: u64) {
         self.buckets[bucket(nanoseconds)] += 1;
     }
 
-    /// The duration that this share of the exchanges since an earlier moment did not exceed; it may be a quarter less.
+    /// Returns the duration that a share of the exchanges since `before` did not exceed, to a quarter.
     #[must_use]
     pub fn quantile_since(&self, before: &Numbers, share: f64) -> Option<u64> {
-        let fresh =
+        let recent =
             || self.buckets.iter().zip(before.buckets).map(|(now, before)| now.saturating_sub(before));
-        let wanted = (fresh().sum::<u64>() as f64 * share).ceil() as u64;
+        let wanted = (recent().sum::<u64>() as f64 * share).ceil() as u64;
         let mut seen = 0;
-        let found = fresh().position(|count| {
+        let found = recent().position(|count| {
             seen += count;
             wanted > 0 && seen >= wanted
         });
-        found.map(top)
+        found.map(upper_end)
     }
 
-    fn words(&self) -> [u64; WORDS] {
+    fn to_words(self) -> [u64; WORDS] {
         let mut words = [0; WORDS];
-        words[..5].copy_from_slice(&[self.open, self.done, self.errors, self.sent, self.received]);
-        words[5..].copy_from_slice(&self.buckets);
+        words[..SINGLE].copy_from_slice(&[
+            self.open,
+            self.made,
+            self.messages,
+            self.done,
+            self.sent,
+            self.received,
+        ]);
+        words[SINGLE..SINGLE + STATES].copy_from_slice(&self.states);
+        words[SINGLE + STATES..].copy_from_slice(&self.buckets);
         words
     }
 
-    fn add(&mut self, words: &[AtomicU64; WORDS]) {
-        let of = |at: usize| words[at].load(Relaxed);
-        self.open += of(0);
-        self.done += of(1);
-        self.errors += of(2);
-        self.sent += of(3);
-        self.received += of(4);
-        for (at, bucket) in self.buckets.iter_mut().enumerate() {
-            *bucket += of(5 + at);
+    fn from_words(words: &[u64; WORDS]) -> Numbers {
+        let part = |from: usize, at: usize| words[from + at];
+        Numbers {
+            open: words[0],
+            made: words[1],
+            messages: words[2],
+            done: words[3],
+            sent: words[4],
+            received: words[5],
+            states: std::array::from_fn(|at| part(SINGLE, at)),
+            buckets: std::array::from_fn(|at| part(SINGLE + STATES, at)),
         }
     }
 }
@@ -80,18 +116,18 @@ fn bucket(nanoseconds: u64) -> usize {
     (((doubling - 8) * 4) as usize + quarter as usize).min(BUCKETS - 1)
 }
 
-/// The greatest duration of a bucket, nearly.
-fn top(bucket: usize) -> u64 {
+/// Returns the duration at the upper end of a bucket.
+fn upper_end(bucket: usize) -> u64 {
     let (doubling, quarter) = (bucket / 4 + 8, bucket % 4);
     (5 + quarter as u64) << (doubling - 2)
 }
 
-/// The numbers of all workers.
+/// The numbers of all workers, in memory that they share with the coordinator.
 #[derive(Clone, Copy, Debug)]
 pub struct Live(Shared<[AtomicU64; WORDS]>);
 
 impl Live {
-    /// Those of so many workers, all zero.
+    /// Creates the numbers of this many workers, all zero.
     ///
     /// # Errors
     /// ENOMEM.
@@ -99,22 +135,38 @@ impl Live {
         Shared::new(workers).map(Live)
     }
 
-    /// Publishes a worker's numbers. Where only a few words have changed, others are not written.
+    /// Returns the number of workers.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Publishes a worker's numbers. Only words that changed are written.
     pub fn publish(&self, worker: usize, numbers: &Numbers) {
-        for (word, value) in self.0[worker].iter().zip(numbers.words()) {
+        for (word, value) in self.0[worker].iter().zip(numbers.to_words()) {
             if word.load(Relaxed) != value {
                 word.store(value, Relaxed);
             }
         }
     }
 
-    /// The sum over all workers.
+    /// Returns the numbers of one worker.
+    #[must_use]
+    pub fn of(&self, worker: usize) -> Numbers {
+        let words = &self.0[worker];
+        Numbers::from_words(&std::array::from_fn(|at| words[at].load(Relaxed)))
+    }
+
+    /// Returns the sum over all workers.
     #[must_use]
     pub fn sum(&self) -> Numbers {
-        self.0.iter().fold(Numbers::default(), |mut sum, words| {
-            sum.add(words);
-            sum
-        })
+        let mut sum = [0; WORDS];
+        for words in self.0.iter() {
+            for (sum, word) in sum.iter_mut().zip(words) {
+                *sum += word.load(Relaxed);
+            }
+        }
+        Numbers::from_words(&sum)
     }
 }
 
@@ -123,25 +175,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_lie_in_their_buckets() {
+    fn a_bucket_is_at_most_a_quarter_above_its_durations() {
         for nanoseconds in [1, 256, 1000, 123_456, 7_000_000, 59_000_000_000] {
-            let top = top(bucket(nanoseconds));
+            let end = upper_end(bucket(nanoseconds));
             assert!(
-                top >= nanoseconds && top as f64 <= 1.26 * nanoseconds.max(256) as f64,
-                "{nanoseconds} {top}"
+                end >= nanoseconds && end as f64 <= 1.26 * nanoseconds.max(256) as f64,
+                "{nanoseconds} {end}"
             );
         }
     }
 
     #[test]
-    fn what_is_published_adds_up() {
+    fn published_numbers_add_up() {
         let live = Live::new(2).expect("memory");
-        let mut numbers = Numbers { open: 2, done: 100, ..Numbers::default() };
-        (1..=100).for_each(|number| numbers.took(number * 1000));
+        let mut numbers = Numbers { open: 2, made: 3, done: 100, ..Numbers::default() };
+        (1..=100).for_each(|number| numbers.count_duration(number * 1000));
+        numbers.count_end(State::Refused);
+        numbers.count_end(State::Ok);
         live.publish(0, &numbers);
-        live.publish(1, &Numbers { done: 1, ..Numbers::default() });
+        live.publish(1, &Numbers { done: 1, messages: 7, sent: 8, received: 9, ..Numbers::default() });
+        assert_eq!(live.of(0), numbers);
         let sum = live.sum();
-        assert_eq!((sum.open, sum.done), (2, 101));
+        assert_eq!((sum.open, sum.made, sum.messages, sum.done), (2, 3, 7, 101));
+        assert_eq!((sum.sent, sum.received, sum.errors()), (8, 9, 1));
         let median = sum.quantile_since(&Numbers::default(), 0.5).expect("some");
         assert!((50_000..=63_000).contains(&median), "{median}");
         assert_eq!(sum.quantile_since(&sum, 0.5), None);

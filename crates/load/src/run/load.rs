@@ -1,9 +1,9 @@
 //! A load with everything that workers need to run it.
 
-use crate::plan::Plan;
 use crate::plan::endpoint::Endpoint;
 use crate::plan::script::Script;
 use crate::plan::sources::Sources;
+use crate::plan::{Plan, shares};
 
 /// A load that is ready to run.
 #[derive(Debug)]
@@ -16,4 +16,12 @@ pub struct Load {
     pub targets: Vec<Vec<Endpoint>>,
     /// Addresses to connect from.
     pub sources: Sources,
+}
+
+impl Load {
+    /// Returns the number of worker processes.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        shares(self.plan.connections as usize, self.plan.processes as usize).len()
+    }
 }

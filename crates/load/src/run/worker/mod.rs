@@ -1,11 +1,12 @@
-//! A worker: a process with its share of the connections, and one loop that waits, names the event and applies
-//! it. `slot` says what a connection can be doing; `begin` starts connections and exchanges, `talk` moves
-//! their bytes, `end` closes and counts.
+//! A worker process: its share of the connections, and one loop that waits for events and applies
+//! them. [`open`] starts connections and exchanges, [`transfer`] moves their bytes, [`close`] ends
+//! them; [`recorder`] counts and times.
 
-mod begin;
-mod end;
+mod close;
+mod open;
+mod recorder;
 mod slot;
-mod talk;
+mod transfer;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -19,64 +20,60 @@ use rustix::time::{
 };
 use tine_sys::signal::Set;
 
-use crate::findings::{Bytes, Findings};
-use crate::plan::endpoint::Endpoint;
+use crate::findings::Findings;
 use crate::plan::pattern::Pattern;
 use crate::plan::schedule::Schedule;
 use crate::plan::script::Script;
-use crate::plan::sources::Sources;
-use crate::plan::{Plan, share};
-use crate::run::live::{Live, Numbers};
+use crate::plan::share;
+use crate::run::live::Live;
+use crate::run::load::Load;
+use crate::run::purpose::Purpose;
 use crate::units::SECOND;
-use slot::{Slot, Stage};
+use recorder::Recorder;
+use slot::{Interest, Slot, Stage};
 
-/// Bytes that are read or written at a time.
+/// Bytes that are read or written at once.
 const CHUNK: usize = 64 * 1024;
-/// Chunks that one connection moves before others have their turn.
+/// Chunks, or exchanges, of one connection before the other connections have their turn.
 const CHUNKS: usize = 16;
-/// What the kernel says of other descriptors than connections.
+/// Data of epoll events that are not about a connection.
 const STOP: u64 = u64::MAX;
-const ALARM: u64 = u64::MAX - 1;
-/// How often timeouts are looked at.
+const TIMER: u64 = u64::MAX - 1;
+/// Shortest time between two checks of all deadlines.
 const SWEEP: u64 = SECOND / 10;
-/// How often the shared numbers are renewed.
-const RENEWAL: u64 = SECOND / 20;
-/// After so long without any connection made, and at least one refused, nothing will come of it.
+/// Time between two publications of the live numbers, in a run that measures.
+const PUBLICATION: u64 = SECOND / 20;
+/// A run in which all connections have failed for this long ends.
 const HOPELESS: u64 = 3 * SECOND;
-/// How long a place rests after it could not connect.
+/// Time for which a slot pauses after it could not connect.
 const PAUSE: u64 = SECOND / 10;
-/// Kept connections that are opened at a time, by all workers, so that their crowd does not overflow the backlog.
+/// Kept connections that all workers open at the same time, so that they do not overflow the backlog.
 const OPENING: usize = 64;
-/// How long one that has nothing to ask for counts as being opened.
+/// Time for which a connection that sends nothing counts as being opened.
 const UNPROVEN: u64 = SECOND / 50;
+/// Time for which bytes are collected to diagnose wrong ones.
+const EVIDENCE: u64 = SECOND / 5;
 
-/// What a worker works on.
-pub struct Work<'a> {
-    /// Its number, from 0.
-    pub number: usize,
-    /// How many workers there are.
-    pub workers: usize,
-    /// Its places for connections.
-    pub places: Range<usize>,
-    /// What was asked for.
-    pub plan: &'a Plan,
-    /// What connections do, by population.
-    pub scripts: &'a [Script],
-    /// What each target may mean, in the order in which to try them.
-    pub targets: &'a [Vec<Endpoint>],
-    /// Where connections come from.
-    pub sources: &'a Sources,
+/// The work of a worker.
+pub(super) struct Work<'a> {
+    /// The number of the worker, from 0.
+    pub(super) number: usize,
+    /// The number of workers.
+    pub(super) workers: usize,
+    /// Its share of the connection slots.
+    pub(super) slots: Range<usize>,
+    pub(super) load: &'a Load,
+    pub(super) purpose: Purpose<'a>,
     /// The start of the run, on the monotonic clock.
-    pub start: u64,
-    /// The numbers that all share.
-    pub live: Live,
-    /// The signals that stop it; they are blocked.
-    pub signals: Set,
+    pub(super) start: u64,
+    pub(super) live: Live,
+    /// Blocked signals that stop the worker in order. `None`: their default action ends it.
+    pub(super) stop_signals: Option<Set>,
 }
 
-/// The monotonic clock, in nanoseconds.
+/// Returns the time of the monotonic clock, in nanoseconds.
 #[must_use]
-pub fn now() -> u64 {
+pub(super) fn now() -> u64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     time.tv_sec as u64 * SECOND + time.tv_nsec as u64
 }
@@ -91,56 +88,60 @@ struct Worker<'a> {
     pattern: Pattern,
     schedule: Option<Schedule>,
     slots: Vec<Slot>,
-    /// Places that wait for an arrival, the longest first.
-    free: VecDeque<usize>,
-    /// Places that begin a connection now; and those that do when not too many are being opened.
+    /// Slots that wait for an arrival, in the order in which they became free.
+    waiting: VecDeque<usize>,
+    /// Slots that open a connection now.
     fresh: VecDeque<usize>,
-    kept: VecDeque<usize>,
-    /// Connections that have more to do than they were given time for.
+    /// Slots that open a connection as soon as few are being opened.
+    gentle: VecDeque<usize>,
+    /// Slots that have more to do, after the other connections have had their turn.
     again: VecDeque<usize>,
+    /// Times, slots, and the generation of each timer.
     timers: BinaryHeap<Reverse<(u64, usize, u32)>>,
-    /// Rings at the next of them, or of the arrivals.
-    alarm: OwnedFd,
-    alarm_at: u64,
-    findings: Findings,
-    numbers: Numbers,
-    /// Which of its places each target is tried at, and whether that ever worked.
+    /// Becomes readable at the earliest of the timers and of the arrivals.
+    timer: OwnedFd,
+    timer_at: u64,
+    recorder: Recorder,
+    /// The endpoint of each target that is tried, and whether a connection to it has been made.
     tried: Vec<(usize, bool)>,
+    /// Connections begun.
     begun: u64,
-    /// The kernel's own choice of a source has run out of ports.
-    needs_sources: bool,
-    /// What may still be begun, where that is limited.
+    /// Whether the source address that the kernel chooses has run out of ports.
+    out_of_ports: bool,
+    /// Connections (or exchanges) that may still begin, if their number is limited.
     budget: Option<u64>,
+    /// Number of engaged slots.
     engaged: usize,
+    /// Number of connections being opened.
     opening: usize,
-    room: Vec<u8>,
-    compare: Vec<u8>,
-    measured_from: u64,
-    end: u64,
+    buffer: Vec<u8>,
+    scratch: Vec<u8>,
     stopped: bool,
-    swept: u64,
+    next_sweep: u64,
     published: u64,
-    accounted: Bytes,
 }
 
-/// Works until the end of the plan, or a signal. Returns what was found out.
+/// Runs a worker until the end of the plan or a stop signal, and returns its findings.
 ///
 /// # Errors
-/// Those of making a descriptor: EMFILE, ENOMEM.
-pub fn run(work: &Work) -> Result<Findings, Errno> {
+/// EMFILE or ENOMEM if a descriptor cannot be created.
+pub(super) fn run(work: &Work) -> Result<Findings, Errno> {
     let mut worker = Worker::new(work)?;
-    let signals = work.signals.descriptor().map_err(|why| Errno::from_io_error(&why).unwrap_or(Errno::IO))?;
     let readable = epoll::EventFlags::IN;
-    epoll::add(&worker.epoll, &signals, epoll::EventData::new_u64(STOP), readable)?;
-    // Edge-triggered: nobody needs to read it.
-    let rings = readable | epoll::EventFlags::ET;
-    epoll::add(&worker.epoll, &worker.alarm, epoll::EventData::new_u64(ALARM), rings)?;
+    let signals = work.stop_signals.map(|signals| signals.descriptor()).transpose();
+    let signals = signals.map_err(|why| Errno::from_io_error(&why).unwrap_or(Errno::IO))?;
+    if let Some(signals) = &signals {
+        epoll::add(&worker.epoll, signals, epoll::EventData::new_u64(STOP), readable)?;
+    }
+    // Edge-triggered, so that it need not be read.
+    let expiry = readable | epoll::EventFlags::ET;
+    epoll::add(&worker.epoll, &worker.timer, epoll::EventData::new_u64(TIMER), expiry)?;
     let mut events = Vec::with_capacity(256);
     worker.prepare();
     while !worker.is_over(now()) {
-        worker.start_what_is_due();
-        worker.look_at_the_time();
-        let timeout = worker.patience()?;
+        worker.begin_due();
+        worker.on_time();
+        let timeout = worker.timeout()?;
         events.clear();
         match epoll::wait(&worker.epoll, rustix::buffer::spare_capacity(&mut events), Some(&timeout)) {
             Ok(_) | Err(Errno::INTR) => {}
@@ -149,42 +150,41 @@ pub fn run(work: &Work) -> Result<Findings, Errno> {
         for event in &events {
             match event.data.u64() {
                 STOP => worker.stopped = true,
-                // What is due is looked at in the next turn.
-                ALARM => {}
+                // The next turn of the loop handles what is due.
+                TIMER => {}
                 at => {
-                    worker.happened(at as usize, event.flags);
+                    worker.on_event(at as usize, event.flags);
                     // At once, so that the server does not wait for the rest of the batch.
-                    worker.take_up_fresh();
+                    worker.open_fresh();
                 }
             }
         }
-        worker.go_on();
+        worker.resume();
     }
     Ok(worker.finish())
 }
 
 impl<'a> Worker<'a> {
     fn new(work: &'a Work<'a>) -> Result<Worker<'a>, Errno> {
-        let plan = work.plan;
-        let slot = |place: usize| Slot::new(plan.population_of(place));
+        let plan = &work.load.plan;
+        let slot = |number: usize| Slot::new(plan.population_of(number));
         Ok(Worker {
             work,
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             pattern: Pattern::new(plan.seed),
             schedule: Schedule::new(plan, work.workers, work.number),
-            slots: work.places.clone().map(slot).collect(),
-            free: VecDeque::new(),
+            slots: work.slots.clone().map(slot).collect(),
+            waiting: VecDeque::new(),
             fresh: VecDeque::new(),
-            kept: VecDeque::new(),
+            gentle: VecDeque::new(),
             again: VecDeque::new(),
             timers: BinaryHeap::new(),
-            alarm: timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?,
-            alarm_at: 0,
-            findings: Findings::default(),
-            numbers: Numbers::default(),
-            tried: vec![(0, false); work.targets.len()],
+            timer: timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?,
+            timer_at: 0,
+            recorder: Recorder::new(plan, work.start, work.purpose.measures()),
+            tried: vec![(0, false); work.load.targets.len()],
             begun: 0,
-            needs_sources: false,
+            out_of_ports: false,
             budget: match plan.is_open() {
                 // The schedule counts.
                 true => None,
@@ -192,19 +192,16 @@ impl<'a> Worker<'a> {
             },
             engaged: 0,
             opening: 0,
-            room: vec![0; CHUNK],
-            compare: Vec::new(),
-            measured_from: work.start + plan.warmup_ns,
-            end: plan.duration_ns.map_or(u64::MAX, |length| work.start + plan.warmup_ns + length),
+            buffer: vec![0; CHUNK],
+            scratch: Vec::new(),
             stopped: false,
-            swept: 0,
+            next_sweep: 0,
             published: 0,
-            accounted: Bytes::default(),
         })
     }
 
     fn script(&self, at: usize) -> &'a Script {
-        &self.work.scripts[self.slots[at].population]
+        &self.work.load.scripts[self.slots[at].population]
     }
 
     fn is_over(&self, now: u64) -> bool {
@@ -212,79 +209,80 @@ impl<'a> Worker<'a> {
             Some(schedule) => schedule.peek().is_none(),
             None => self.budget == Some(0),
         };
-        let has_failed = self.findings.connections.errors() > 0;
-        let reached = self.tried.iter().any(|(_, worked)| *worked);
+        let is_late = now > self.work.start + HOPELESS;
+        let is_hopeless =
+            || is_late && !self.tried.iter().any(|(_, has_worked)| *has_worked) && self.recorder.has_errors();
         self.stopped
-            || now >= self.end
+            || now >= self.recorder.end()
             || nothing_left && self.engaged == 0
-            || !reached && has_failed && now > self.work.start + HOPELESS
+            || !nothing_left && is_hopeless()
     }
 
-    /// How long nothing is to be done but for what the kernel tells, the alarm among it: epoll_wait(2) counts in
-    /// milliseconds, which is a lot of an open loop's lateness.
-    fn patience(&mut self) -> Result<Timespec, Errno> {
+    /// Sets the timer for the next timer or arrival, and returns the timeout of epoll_wait(2). The
+    /// timer is needed because that timeout counts milliseconds, too coarse for an open loop.
+    fn timeout(&mut self) -> Result<Timespec, Errno> {
         let now = now();
         let timer = self.timers.peek().map(|Reverse((time, ..))| *time);
-        let arrival = self.next_arrival().filter(|_| !self.free.is_empty());
+        let arrival = self.next_arrival().filter(|_| !self.waiting.is_empty());
         let next = [timer, arrival].into_iter().flatten().min();
         let is_due = !self.fresh.is_empty() || self.may_open() || !self.again.is_empty();
         if is_due || next.is_some_and(|next| next <= now) {
             return Ok(timespec(0));
         }
-        if let Some(next) = next.filter(|next| *next != self.alarm_at) {
-            let it_value = timespec(next);
-            let setting = Itimerspec { it_interval: timespec(0), it_value };
-            timerfd_settime(&self.alarm, TimerfdTimerFlags::ABSTIME, &setting)?;
-            self.alarm_at = next;
+        if let Some(next) = next.filter(|next| *next != self.timer_at) {
+            let setting = Itimerspec { it_interval: timespec(0), it_value: timespec(next) };
+            timerfd_settime(&self.timer, TimerfdTimerFlags::ABSTIME, &setting)?;
+            self.timer_at = next;
         }
-        Ok(timespec(self.end.min(now + SWEEP).saturating_sub(now)))
+        Ok(timespec(self.recorder.end().min(self.next_sweep).saturating_sub(now)))
     }
 
-    /// What the kernel says of a connection.
-    fn happened(&mut self, at: usize, flags: epoll::EventFlags) {
+    /// Handles an event of a connection.
+    fn on_event(&mut self, at: usize, flags: epoll::EventFlags) {
         use epoll::EventFlags as Flags;
         if self.slots[at].stage == Stage::Connecting {
-            self.look_at_connecting(at);
-            return self.go_on_talking(at);
+            self.check_connecting(at);
+            return self.run_exchanges(at);
         }
-        if flags.contains(Flags::OUT) && self.slots[at].stage == Stage::Talking {
-            self.speak(at);
+        if flags.contains(Flags::OUT) && self.slots[at].stage == Stage::Exchanging {
+            self.send(at);
         }
         if flags.intersects(Flags::IN | Flags::RDHUP | Flags::HUP | Flags::ERR) {
-            self.hear(at, CHUNK, flags.intersects(Flags::RDHUP | Flags::HUP | Flags::ERR));
+            self.receive(at, CHUNK, flags.intersects(Flags::RDHUP | Flags::HUP | Flags::ERR));
         }
-        self.go_on_talking(at);
+        self.run_exchanges(at);
     }
 
-    /// Exchange after exchange, while the answers are there at once; then others have their turn.
-    fn go_on_talking(&mut self, at: usize) {
+    /// Runs exchange after exchange while replies arrive at once, until the others have their turn.
+    fn run_exchanges(&mut self, at: usize) {
         for _ in 0..CHUNKS {
             if self.slots[at].stage != Stage::Ready {
                 return;
             }
             let now = now();
-            self.begin_exchange(at, now, now);
+            self.begin_exchange(at, recorder::Start { planned: now, actual: now });
         }
         self.again.push_back(at);
     }
 
-    /// What was broken off for others to have their turn.
-    fn go_on(&mut self) {
+    /// Resumes connections that were interrupted to give the others their turn.
+    fn resume(&mut self) {
         for at in std::mem::take(&mut self.again) {
             match self.slots[at].stage {
-                Stage::Talking => {
-                    self.speak(at);
-                    self.hear(at, CHUNK, false);
-                    self.go_on_talking(at);
+                Stage::Exchanging => {
+                    self.send(at);
+                    self.receive(at, CHUNK, false);
+                    self.run_exchanges(at);
                 }
-                Stage::Ready => self.go_on_talking(at),
-                Stage::Closing | Stage::Staying | Stage::Evidence => self.hear(at, CHUNK, false),
+                Stage::Ready => self.run_exchanges(at),
+                Stage::Closing | Stage::Staying | Stage::Diagnosing => self.receive(at, CHUNK, false),
                 _ => {}
             }
         }
     }
 
-    fn look_at_the_time(&mut self) {
+    /// Handles what is due: timers, deadlines, and the publication of the live numbers.
+    fn on_time(&mut self) {
         let now = now();
         while let Some(Reverse((time, at, generation))) = self.timers.peek().copied() {
             if time > now {
@@ -292,65 +290,64 @@ impl<'a> Worker<'a> {
             }
             self.timers.pop();
             if self.slots[at].generation == generation {
-                self.rings(at);
+                self.on_timer(at);
             }
         }
-        if now >= self.swept + SWEEP {
-            self.swept = now;
-            for at in 0..self.slots.len() {
-                if self.slots[at].deadline <= now {
-                    self.took_too_long(at);
-                }
-            }
+        if now >= self.next_sweep {
+            self.sweep(now);
         }
-        if now >= self.published + RENEWAL {
+        let measures = self.work.purpose.measures();
+        if !measures || now >= self.published + PUBLICATION {
             self.published = now;
-            self.account_for_bytes(now);
-            self.work.live.publish(self.work.number, &self.numbers);
+            self.recorder.account_for_bytes(now);
+            self.work.live.publish(self.work.number, &self.recorder.numbers);
         }
     }
 
-    /// Bytes since the last time are those of this second: counting each as it moves would cost more than it tells.
-    fn account_for_bytes(&mut self, now: u64) {
-        let all = Bytes { sent: self.numbers.sent, received: self.numbers.received };
-        let (sent, received) = (all.sent - self.accounted.sent, all.received - self.accounted.received);
-        self.accounted = all;
-        if now >= self.measured_from {
-            self.findings.measured_bytes.sent += sent;
-            self.findings.measured_bytes.received += received;
+    /// Ends what has timed out. A deadline that is set later is at least [`EVIDENCE`] or the timeout of
+    /// the plan away, so the next sweep need not be before.
+    fn sweep(&mut self, now: u64) {
+        let mut earliest = now + EVIDENCE.min(self.work.load.plan.timeout_ns);
+        if !self.collects_evidence() {
+            earliest = now + self.work.load.plan.timeout_ns;
         }
-        if sent + received > 0 {
-            let second = self.findings.second(now.saturating_sub(self.work.start));
-            second.sent += sent;
-            second.received += received;
+        for at in 0..self.slots.len() {
+            if self.slots[at].deadline <= now {
+                self.on_timeout(at);
+            } else {
+                earliest = earliest.min(self.slots[at].deadline);
+            }
         }
+        self.next_sweep = earliest.max(now + SWEEP);
     }
 
-    /// The alarm of a place.
-    fn rings(&mut self, at: usize) {
+    /// Handles the timer of a slot.
+    fn on_timer(&mut self, at: usize) {
         match self.slots[at].stage {
             Stage::Free => self.queue(at),
             Stage::Idle | Stage::Staying => self.opened(at),
             Stage::Connecting => {
-                self.look_at_connecting(at);
-                self.go_on_talking(at);
+                self.check_connecting(at);
+                self.run_exchanges(at);
             }
             Stage::Thinking => {
                 let now = now();
-                self.begin_exchange(at, now, now);
-                self.go_on_talking(at);
+                self.begin_exchange(at, recorder::Start { planned: now, actual: now });
+                self.run_exchanges(at);
             }
-            Stage::Talking => {
-                self.speak(at);
-                self.hear(at, 1, false);
-                self.go_on_talking(at);
+            Stage::Exchanging => {
+                self.send(at);
+                if self.script(at).pace.is_some() {
+                    self.receive(at, 1, false);
+                }
+                self.run_exchanges(at);
             }
             _ => {}
         }
     }
 
-    /// Wakes a place at this time; an alarm set before is off.
-    fn arm(&mut self, at: usize, time: u64) {
+    /// Sets the timer of a slot, in place of the one set before.
+    fn set_timer(&mut self, at: usize, time: u64) {
         let slot = &mut self.slots[at];
         slot.generation = slot.generation.wrapping_add(1);
         self.timers.push(Reverse((time, at, slot.generation)));
@@ -362,5 +359,29 @@ impl<'a> Worker<'a> {
         self.engaged += usize::from(stage.is_engaged());
         slot.stage = stage;
         slot.generation = slot.generation.wrapping_add(1);
+    }
+
+    /// Has epoll report events of a socket. It stays at reading once for all, except for sockets that
+    /// have to wait until they can be written.
+    fn watch(&mut self, at: usize, interest: Interest) {
+        use epoll::EventFlags as Flags;
+        let slot = &mut self.slots[at];
+        if slot.interest >= interest {
+            return;
+        }
+        let Some(socket) = &slot.socket else { return };
+        let flags = match interest {
+            Interest::ReadWrite => Flags::IN | Flags::OUT | Flags::RDHUP | Flags::ET,
+            _ => Flags::IN | Flags::RDHUP | Flags::ET,
+        };
+        let data = epoll::EventData::new_u64(at as u64);
+        let watched = match slot.interest {
+            Interest::None => epoll::add(&self.epoll, socket, data, flags),
+            _ => epoll::modify(&self.epoll, socket, data, flags),
+        };
+        slot.interest = interest;
+        if let Err(errno) = watched {
+            self.failed(at, errno);
+        }
     }
 }

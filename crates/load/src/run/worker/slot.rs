@@ -1,72 +1,78 @@
-//! A place for one connection at a time, and what that can be doing.
+//! A connection slot, which has one connection at a time, and its stages.
 
 use std::os::fd::OwnedFd;
 
+use rustix::io::Errno;
+
+use super::recorder::Start;
 use crate::run::exchange::Exchange;
 
-/// What a place is doing.
+/// The stage of a connection slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// It has no connection.
+    /// No connection.
     Free,
-    /// It is being connected.
+    /// Connecting.
     Connecting,
-    /// Connected; the next exchange comes with the next arrival.
+    /// Connected; the next exchange starts with the next arrival.
     Idle,
-    /// Connected; the next exchange comes after a rest.
+    /// Connected; the next exchange starts after a pause.
     Thinking,
-    /// Connected; the next exchange may begin.
+    /// Connected; the next exchange may start now.
     Ready,
     /// In an exchange.
-    Talking,
-    /// Wrong bytes came: more are collected, to say what happened to them.
-    Evidence,
-    /// All is exchanged; the server or the stop ends it.
+    Exchanging,
+    /// Wrong bytes arrived; more are collected to diagnose what happened to them.
+    Diagnosing,
+    /// All exchanges are done; the server or the stop ends the connection.
     Staying,
-    /// All is exchanged; the end of the stream is to come.
+    /// All exchanges are done; the end of the stream is expected.
     Closing,
 }
 
 impl Stage {
-    /// Whether a load without an end in time waits for it.
+    /// Whether a load without a duration waits for the slot.
     pub(super) fn is_engaged(self) -> bool {
         !matches!(self, Stage::Free | Stage::Idle | Stage::Thinking)
     }
 }
 
-/// A place for one connection at a time.
+/// A connection slot. Times are in nanoseconds on the monotonic clock.
 #[derive(Debug)]
 pub(super) struct Slot {
-    /// Which script its connections follow.
+    /// The number of the script that its connections follow.
     pub(super) population: usize,
     pub(super) stage: Stage,
     pub(super) socket: Option<OwnedFd>,
-    /// The number of its connection, over all processes.
+    /// The number of the connection, over all processes.
     pub(super) number: u64,
-    /// Exchanges done on it.
+    /// Exchanges done on the connection.
     pub(super) done: u64,
     pub(super) exchange: Exchange,
-    /// When its connection or exchange was planned to begin, and when it did.
-    pub(super) planned: u64,
-    pub(super) begun: u64,
-    /// When it got free.
-    pub(super) freed: u64,
-    /// When it has taken too long; `u64::MAX` for never.
+    /// Start of the connection or exchange.
+    pub(super) start: Start,
+    /// Time of the next message of a series.
+    pub(super) next_message: u64,
+    /// Time since which the slot is free.
+    pub(super) free_since: u64,
+    /// Time at which the stage times out; `u64::MAX` for never.
     pub(super) deadline: u64,
-    /// Whether a byte of the reply has come.
-    pub(super) is_heard: bool,
-    /// Whether the kernel is asked about it, and whether also about room to send.
-    pub(super) asked: Interest,
-    /// Whether its first answer is still to come.
+    /// Whether a byte of the reply has been received.
+    pub(super) has_first_byte: bool,
+    /// The events that epoll reports for the socket.
+    pub(super) interest: Interest,
+    /// Whether the connection counts as being opened: the server has not replied yet.
     pub(super) is_opening: bool,
-    /// Bytes from the first wrong one on, and where that is in what came.
+    /// Received bytes from the first wrong one on, and its offset in the received stream.
     pub(super) evidence: Vec<u8>,
     pub(super) wrong_at: u64,
-    /// Tells alarms that are off from the one that is set.
+    /// The system error that ends the connection.
+    pub(super) error: Option<Errno>,
+    /// Distinguishes the timer that is set from older ones.
     pub(super) generation: u32,
 }
 
-/// What the kernel is asked about a socket.
+/// The events that epoll reports for a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Interest {
     None,
@@ -83,15 +89,16 @@ impl Slot {
             number: 0,
             done: 0,
             exchange: Exchange::default(),
-            planned: 0,
-            begun: 0,
-            freed: 0,
+            start: Start::default(),
+            next_message: 0,
+            free_since: 0,
             deadline: u64::MAX,
-            is_heard: false,
-            asked: Interest::None,
+            has_first_byte: false,
+            interest: Interest::None,
             is_opening: false,
             evidence: Vec::new(),
             wrong_at: 0,
+            error: None,
             generation: 0,
         }
     }
