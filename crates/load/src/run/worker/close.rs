@@ -123,6 +123,7 @@ impl Worker<'_> {
             self.recorder.exchange_failed();
         }
         self.recorder.ended(state, was_open, now);
+        self.publish_unmeasured();
         if stage == Stage::Idle {
             self.waiting.retain(|waiting| *waiting != at);
         }
@@ -172,7 +173,7 @@ impl Worker<'_> {
         };
         let are_connections = self.work.load.scripts.iter().any(|script| script.from_connect);
         self.recorder.unstarted(unstarted, are_connections);
-        self.work.live.publish(self.work.number, &self.recorder.numbers);
+        self.publish();
         self.recorder.finish(now)
     }
 }

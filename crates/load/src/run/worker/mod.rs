@@ -41,7 +41,7 @@ const STOP: u64 = u64::MAX;
 const TIMER: u64 = u64::MAX - 1;
 /// Shortest time between two checks of all deadlines.
 const SWEEP: u64 = SECOND / 10;
-/// Time between two publications of the live numbers, in a run that measures.
+/// Time between two publications of the live numbers.
 const PUBLICATION: u64 = SECOND / 20;
 /// A run in which all connections have failed for this long ends.
 const HOPELESS: u64 = 3 * SECOND;
@@ -296,11 +296,23 @@ impl<'a> Worker<'a> {
         if now >= self.next_sweep {
             self.sweep(now);
         }
-        let measures = self.work.purpose.measures();
-        if !measures || now >= self.published + PUBLICATION {
+        if now >= self.published + PUBLICATION {
             self.published = now;
             self.recorder.account_for_bytes(now);
-            self.work.live.publish(self.work.number, &self.recorder.numbers);
+            self.publish();
+        }
+        self.publish_unmeasured();
+    }
+
+    fn publish(&self) {
+        self.work.live.publish(self.work.number, &self.recorder.numbers);
+    }
+
+    /// Publishes the live numbers of a run that does not measure: at each step that a server or a user
+    /// can see, before they see it. So they are right also if the worker is killed.
+    fn publish_unmeasured(&self) {
+        if !self.work.purpose.measures() {
+            self.publish();
         }
     }
 

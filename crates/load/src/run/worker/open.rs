@@ -271,6 +271,7 @@ impl Worker<'_> {
             return self.close_in_order(at);
         }
         self.recorder.exchange_begun();
+        self.publish_unmeasured();
         let timeout = self.work.load.plan.timeout_ns;
         let slot = &mut self.slots[at];
         (slot.start, slot.has_first_byte) = (start, false);

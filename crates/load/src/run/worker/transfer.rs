@@ -68,6 +68,7 @@ impl Worker<'_> {
             slot.deadline = now + self.work.load.plan.timeout_ns;
         }
         self.recorder.message_begun();
+        self.publish_unmeasured();
         true
     }
 
@@ -133,6 +134,7 @@ impl Worker<'_> {
             let received = rustix::net::recv(socket, &mut buffer[..most], RecvFlags::empty());
             if let Ok((_, length @ 1..)) = received {
                 self.recorder.received(length as u64);
+                self.publish_unmeasured();
                 if let Some(observer) = self.work.purpose.observer() {
                     observer.received(self.slots[at].number, &buffer[..length]);
                 }
