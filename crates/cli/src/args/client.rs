@@ -15,9 +15,8 @@ pub struct Client {
     #[arg(value_name = "ADDRESS", required = true)]
     pub addresses: Vec<String>,
 
-    /// Send this message at intervals instead of standard input; {n} is the number of the message, {c}
-    /// the number of the connection, both from 0; \n \r \t \0 \\ are escapes as in C
-    #[arg(short, long, value_name = "TEMPLATE", value_parser = template)]
+    #[arg(short, long, value_name = "TEMPLATE", value_parser = template, help = message_help())]
+    /// The message to send at intervals instead of standard input.
     pub message: Option<String>,
 
     /// Interval between messages
@@ -53,7 +52,32 @@ const USAGE: &str = "Without --message, copies standard input to the server and 
 of input, half-closes the connection and prints the rest of the reply.\nExit codes: 0 done, 3 a reply differs from what \
 was sent (--expect-echo), 100 usage error, 111 a connection failed, 130 interrupted.";
 
+/// `{n}` as clap prints it. Without the invisible reset sequence within, it is a line break.
+pub(super) const FIELD_N: &str = "{\u{1b}[0mn}";
+
+fn message_help() -> String {
+    format!(
+        "Send this message at intervals instead of standard input; {FIELD_N} is the number of the message, \
+         {{c}} the number of the connection, both from 0; \\n \\r \\t \\0 \\\\ are escapes as in C"
+    )
+}
+
 /// Checks a template; the load library parses it again.
 fn template(text: &str) -> Result<String, String> {
     Template::parse(text).map(|_| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_help_has_the_fields_of_templates() {
+        let mut tine = crate::args::Args::command();
+        for path in [&["client"][..], &["load", "crr"]] {
+            let find = |command, name: &&str| clap::Command::find_subcommand_mut(command, name).expect(name);
+            let help = path.iter().fold(&mut tine, find).render_help().to_string();
+            assert!(help.contains("{n}") && help.contains("{c}"), "{help}");
+        }
+    }
 }

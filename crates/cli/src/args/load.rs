@@ -9,6 +9,7 @@ use tine_load::plan::sources::Block;
 use tine_load::plan::{Arrivals, Close, Mode, Population};
 use tine_load::verdict::threshold::Threshold;
 
+use super::client::FIELD_N;
 use super::program::size;
 use super::{duration, positive};
 
@@ -126,8 +127,9 @@ pub struct Options {
     #[arg(short = 'p', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub processes: Option<u32>,
 
-    /// Arrivals per second over all processes, as in 5000/s, at planned times whatever the server does
-    /// (open loop); without it, each connection continues when the server has replied (closed loop)
+    /// Arrivals per second over all processes, as in 5000/s, at planned times whatever the server
+    /// does (open loop); without it, each connection continues when the server has replied (closed
+    /// loop)
     #[arg(short = 'R', long, value_name = "N/s", value_parser = rate)]
     pub rate: Option<f64>,
 
@@ -163,9 +165,8 @@ pub struct Options {
     #[arg(short, long, value_name = "TEXT", group = "content", allow_hyphen_values = true)]
     pub message: Option<String>,
 
-    /// Send this text, with {n} for the number of the exchange on its connection and {c} for the number
-    /// of the connection
-    #[arg(long, value_name = "TEXT", group = "content", allow_hyphen_values = true)]
+    #[arg(long, value_name = "TEXT", group = "content", allow_hyphen_values = true, help = template_help())]
+    /// A message with numbers.
     pub template: Option<String>,
 
     /// Send this number of self-describing bytes, as in 64, 16K, 1G [default: 64; echo: 1M; stream:
@@ -194,7 +195,8 @@ pub struct Options {
     #[arg(long, value_name = "CIDR")]
     pub source: Vec<Block>,
 
-    /// Lateness of the client, at the 99th percentile of arrivals, above which an open loop is invalid
+    /// Lateness of the client, at the 99th percentile of arrivals, above which an open loop is
+    /// invalid
     #[arg(long, value_name = "DURATION", default_value = "10ms", value_parser = positive)]
     pub max_lateness: Duration,
 
@@ -309,6 +311,13 @@ pub struct Ab {
     /// Do not print the rounds
     #[arg(short, long)]
     pub quiet: bool,
+}
+
+fn template_help() -> String {
+    format!(
+        "Send this text, with {FIELD_N} for the number of the exchange on its connection and {{c}} for the \
+         number of the connection"
+    )
 }
 
 /// Parses `5000/s`, `5000`, `2.5k/s`.
