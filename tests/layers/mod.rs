@@ -1,10 +1,11 @@
-//! Checks the layout of a crate from its sources: no circle of imports, folders that import downwards
-//! only, and type names that occur once. Include it in a test with `#[path]`.
+//! Checks the layout of a crate from its sources: no circle of imports, folders that import
+//! downwards only, and type names that occur once. Include it in a test with `#[path]`.
 //!
-//! It reads paths, not types: `use` items and paths in code that begin with `crate`, `self`, `super`
-//! or the name of a child module. `mod` lines are no imports. A path that names a re-exported item
-//! counts for the file that re-exports it, which in turn imports the file that defines the item.
-//! Code made by macros is not seen; a file with `#[path]` is not understood and rejected.
+//! It reads paths, not types: `use` items and paths in code that begin with `crate`, `self`,
+//! `super` or the name of a child module. `mod` lines are no imports. A path that names a
+//! re-exported item counts for the file that re-exports it, which in turn imports the file that
+//! defines the item. Code made by macros is not seen; a file with `#[path]` is not understood and
+//! rejected.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -32,8 +33,8 @@ pub fn check(src: &Path, layers: &[&str]) -> Vec<String> {
     complaints
 }
 
-/// Finds type names (of structs, enums, unions and traits) that several modules of the crate define.
-/// Inline modules, such as tests, do not count. Returns a complaint for each name.
+/// Finds type names (of structs, enums, unions and traits) that several modules of the crate
+/// define. Inline modules, such as tests, do not count. Returns a complaint for each name.
 ///
 /// # Panics
 /// If a source cannot be read.

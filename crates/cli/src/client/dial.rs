@@ -41,7 +41,8 @@ pub struct Dial {
 }
 
 impl Dial {
-    /// Starts to connect to the next endpoint. The socket becomes writable when the outcome is known.
+    /// Starts to connect to the next endpoint. The socket becomes writable when the outcome is
+    /// known.
     ///
     /// # Errors
     /// The error of the last endpoint, if none is left.

@@ -1,7 +1,7 @@
 //! `tine client`: sends to a server, and prints its replies.
 //!
-//! Without a message, this process has one connection, to standard input and output ([`talk`]). With
-//! one, worker processes have the connections, and the load library runs them ([`messages`]).
+//! Without a message, this process has one connection, to standard input and output ([`talk`]).
+//! With one, worker processes have the connections, and the load library runs them ([`messages`]).
 
 mod dial;
 mod messages;

@@ -1,4 +1,5 @@
-//! `tine load ab`: starts two servers in turn, loads them, and stops when it is clear which is faster.
+//! `tine load ab`: starts two servers in turn, loads them, and stops when it is clear which is
+//! faster.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -40,8 +41,8 @@ struct AbResult<'a> {
 /// The rounds so far, and what they need.
 struct Session<'a> {
     args: &'a Ab,
-    /// One port for all rounds: with one for each, more sockets would be in TIME_WAIT than the kernel
-    /// keeps.
+    /// One port for all rounds: with one for each, more sockets would be in TIME_WAIT than the
+    /// kernel keeps.
     port: u16,
     machine: Machine,
     signals: Set,

@@ -1,4 +1,5 @@
-//! Files for results. They are created before the load starts, so that an invalid path costs nothing.
+//! Files for results. They are created before the load starts, so that an invalid path costs
+//! nothing.
 
 use std::fs::File;
 use std::io::Write;

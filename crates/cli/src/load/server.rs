@@ -26,7 +26,8 @@ pub fn free_port() -> Result<u16, Error> {
 }
 
 impl TestServer {
-    /// Runs a command by a shell, and waits until a socket listens on the port. Makes no connection.
+    /// Runs a command by a shell, and waits until a socket listens on the port. Makes no
+    /// connection.
     pub fn start(command: &str, port: u16) -> Result<TestServer, Error> {
         let mut shell = Command::new("/bin/sh");
         shell.args(["-c", command]).process_group(0).stdin(Stdio::null()).stdout(Stdio::null());

@@ -139,8 +139,8 @@ impl Comparison {
         }
     }
 
-    /// Whether the rate of B is lower by more than `tolerance`, a part of 1, even at the upper end of
-    /// the interval.
+    /// Whether the rate of B is lower by more than `tolerance`, a part of 1, even at the upper end
+    /// of the interval.
     #[must_use]
     pub fn is_worse_by(&self, tolerance: f64) -> bool {
         self.rate.is_some_and(|rate| rate.high < 1.0 - tolerance)

@@ -16,8 +16,8 @@ pub struct Ratio {
 }
 
 impl Ratio {
-    /// Computes the mean and interval from the logarithms of ratios, by Student's t. `None` for fewer
-    /// than two.
+    /// Computes the mean and interval from the logarithms of ratios, by Student's t. `None` for
+    /// fewer than two.
     #[must_use]
     pub fn of(logarithms: &[f64]) -> Option<Ratio> {
         let count = logarithms.len();
@@ -37,8 +37,9 @@ impl Ratio {
     }
 }
 
-/// Returns the 97.5th percentile of Student's t distribution (NIST/SEMATECH e-Handbook of Statistical
-/// Methods, 1.3.6.7.2; above 30 degrees of freedom, the expansion 26.7.5 of Abramowitz and Stegun).
+/// Returns the 97.5th percentile of Student's t distribution (NIST/SEMATECH e-Handbook of
+/// Statistical Methods, 1.3.6.7.2; above 30 degrees of freedom, the expansion 26.7.5 of Abramowitz
+/// and Stegun).
 fn student(freedom: usize) -> f64 {
     const TABLE: [f64; 30] = [
         12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145,

@@ -58,7 +58,8 @@ impl fmt::Display for Corruption {
 
 impl Corruption {
     /// Diagnoses bytes that were received from the first wrong one, at `offset` of the stream of
-    /// `connection`, on. Addresses of connections from number `connections` on are taken for chance.
+    /// `connection`, on. Addresses of connections from number `connections` on are taken for
+    /// chance.
     #[must_use]
     pub fn diagnose(
         pattern: &Pattern,

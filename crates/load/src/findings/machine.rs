@@ -36,8 +36,8 @@ impl Machine {
         }
     }
 
-    /// Returns the maximum number of sockets in TIME_WAIT (tcp(7)): the ports of two addresses if the
-    /// setting is unknown.
+    /// Returns the maximum number of sockets in TIME_WAIT (tcp(7)): the ports of two addresses if
+    /// the setting is unknown.
     #[must_use]
     pub fn max_time_wait(&self) -> u64 {
         let most = self.settings.get("ipv4/tcp_max_tw_buckets").and_then(|number| number.parse().ok());

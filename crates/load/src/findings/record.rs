@@ -126,7 +126,8 @@ impl Record {
     pub fn buckets() -> (u64, u64) {
         let histogram = empty_histogram();
         let (buckets, all) = (u64::from(histogram.buckets()), histogram.distinct_values() as u64);
-        // The lower half of the counters of each doubling but the first is shared with the one below.
+        // The lower half of the counters of each doubling but the first is shared with the one
+        // below.
         (buckets, 2 * all / (buckets + 1))
     }
 

@@ -50,7 +50,8 @@ pub struct Summary {
     pub received_per_second: f64,
     /// Processor time of the client for each exchange (or connection), in nanoseconds.
     pub client_cpu_ns_per_done: u64,
-    /// Processor time of the whole machine for each, in nanoseconds: client, server and everything else.
+    /// Processor time of the whole machine for each, in nanoseconds: client, server and everything
+    /// else.
     pub machine_cpu_ns_per_done: u64,
     /// Part of the machine's processor time that was in use, from 0 to 1.
     pub machine_busy: f64,

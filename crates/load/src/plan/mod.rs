@@ -1,5 +1,5 @@
-//! The plan of a load: what was requested, with every default filled in. It is part of every report.
-//! Workers compute their shares from it, so they need not communicate.
+//! The plan of a load: what was requested, with every default filled in. It is part of every
+//! report. Workers compute their shares from it, so they need not communicate.
 
 pub mod endpoint;
 pub mod expect;
@@ -27,8 +27,8 @@ pub struct Plan {
     pub processes: u32,
     /// Number of connections at the same time, over all processes.
     pub connections: u32,
-    /// Arrivals per second over all processes, at planned times (open loop). `None`: each connection
-    /// starts its next exchange after the reply (closed loop).
+    /// Arrivals per second over all processes, at planned times (open loop). `None`: each
+    /// connection starts its next exchange after the reply (closed loop).
     pub rate: Option<f64>,
     /// Distribution of the arrivals of an open loop.
     pub arrivals: Arrivals,
@@ -54,7 +54,8 @@ pub struct Plan {
     pub pace_ns: u64,
     /// Timeout for connecting, and for an exchange.
     pub timeout_ns: u64,
-    /// Lateness of the client, at the 99th percentile of arrivals, above which an open loop is invalid.
+    /// Lateness of the client, at the 99th percentile of arrivals, above which an open loop is
+    /// invalid.
     pub max_lateness_ns: u64,
     /// Addresses to connect from, in CIDR notation. Empty: the kernel chooses.
     pub sources: Vec<String>,

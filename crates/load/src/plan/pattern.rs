@@ -1,6 +1,6 @@
-//! Self-describing bytes: each is a function of seed, connection and offset, and the function can be
-//! inverted. A fragment can be checked without a copy of what was sent, and wrong bytes show which
-//! connection and offset they belong to.
+//! Self-describing bytes: each is a function of seed, connection and offset, and the function can
+//! be inverted. A fragment can be checked without a copy of what was sent, and wrong bytes show
+//! which connection and offset they belong to.
 //!
 //! The stream of a connection consists of words of eight bytes. Each word is its own address (the
 //! numbers of the connection and of the word), mixed by the bijective finalizer of SplitMix64.
@@ -50,8 +50,8 @@ impl Pattern {
         rest.copy_from_slice(&word[..rest.len()]);
     }
 
-    /// Returns the position of the first received byte that is wrong. `scratch` is memory to compare
-    /// with.
+    /// Returns the position of the first received byte that is wrong. `scratch` is memory to
+    /// compare with.
     pub fn first_wrong(
         &self,
         connection: u64,

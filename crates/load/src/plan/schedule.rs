@@ -82,8 +82,8 @@ impl Schedule {
         (time < self.end).then_some(time)
     }
 
-    /// Returns the time at which a number of arrivals is reached, in seconds. The rate grows linearly
-    /// over the ramp.
+    /// Returns the time at which a number of arrivals is reached, in seconds. The rate grows
+    /// linearly over the ramp.
     fn time_of(&self, count: f64) -> f64 {
         let in_ramp = self.rate * self.ramp / 2.0;
         if count < in_ramp {

@@ -7,13 +7,15 @@ use super::{Close, MessageText, Mode, Plan};
 /// The message of one exchange.
 #[derive(Clone, Debug)]
 pub enum Message {
-    /// This number of bytes of the pattern, continuing where the last exchange of the connection ended.
+    /// This number of bytes of the pattern, continuing where the last exchange of the connection
+    /// ended.
     Pattern(u64),
     /// This text.
     Text(Vec<u8>),
     /// A text with numbers.
     Template(Template),
-    /// Messages at fixed intervals, whether or not the server replies. Together they are one exchange.
+    /// Messages at fixed intervals, whether or not the server replies. Together they are one
+    /// exchange.
     Series {
         /// The messages.
         template: Template,
@@ -51,7 +53,8 @@ pub struct Script {
     pub is_cut: bool,
     /// Which side closes the connection, and how.
     pub close: Close,
-    /// Whether times count from the start of connecting, and connections (not exchanges) are planned.
+    /// Whether times count from the start of connecting, and connections (not exchanges) are
+    /// planned.
     pub from_connect: bool,
     /// Whether each byte that moves restarts the timeout.
     pub is_progress_timed: bool,

@@ -127,15 +127,15 @@ impl Sources {
         })
     }
 
-    /// Whether there are sources for an endpoint besides the one that the kernel chooses, to use once
-    /// that one has no port left.
+    /// Whether there are sources for an endpoint besides the one that the kernel chooses, to use
+    /// once that one has no port left.
     #[must_use]
     pub fn has_more(&self, endpoint: &Endpoint) -> bool {
         !self.is_explicit && self.of(0, endpoint).is_some()
     }
 
-    /// Binds a socket to the source of its connection, without taking a port yet. `out_of_ports`: the
-    /// kernel's choice has no port left.
+    /// Binds a socket to the source of its connection, without taking a port yet. `out_of_ports`:
+    /// the kernel's choice has no port left.
     ///
     /// # Errors
     /// EADDRNOTAVAIL if the address is not one of this machine.

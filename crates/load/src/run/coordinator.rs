@@ -248,8 +248,8 @@ impl WorkerHandle {
     }
 }
 
-/// Runs in the new process: becomes a worker, and ends as one. Its process group is its own, because
-/// Ctrl-C is for the coordinator, which stops the workers.
+/// Runs in the new process: becomes a worker, and ends as one. Its process group is its own,
+/// because Ctrl-C is for the coordinator, which stops the workers.
 fn become_worker(fresh: &Fresh, work: &Work, pipe: Option<OwnedFd>) -> ! {
     if work.stop_signals.is_none() {
         tine_sys::signal::defaults(fresh);

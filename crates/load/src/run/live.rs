@@ -1,5 +1,5 @@
-//! Live counters: shared memory in which each worker publishes its numbers. They are for display, and
-//! for the summary of a worker that was killed.
+//! Live counters: shared memory in which each worker publishes its numbers. They are for display,
+//! and for the summary of a worker that was killed.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -65,7 +65,8 @@ impl Numbers {
         self.buckets[bucket(nanoseconds)] += 1;
     }
 
-    /// Returns the duration that a share of the exchanges since `before` did not exceed, to a quarter.
+    /// Returns the duration that a share of the exchanges since `before` did not exceed, to a
+    /// quarter.
     #[must_use]
     pub fn quantile_since(&self, before: &Numbers, share: f64) -> Option<u64> {
         let recent =

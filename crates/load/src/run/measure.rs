@@ -30,8 +30,8 @@ pub struct Progress {
     pub numbers: Numbers,
 }
 
-/// Runs a load, in this process and workers forked from it. Calls `watch` every `period`, if there is
-/// one.
+/// Runs a load, in this process and workers forked from it. Calls `watch` every `period`, if there
+/// is one.
 ///
 /// # Errors
 /// EAGAIN, EMFILE or ENOMEM if the workers cannot be started; also if this process has several

@@ -9,8 +9,8 @@ use crate::findings::state::State;
 pub enum Purpose<'a> {
     /// Workers start together, and send their findings to the coordinator at the end.
     Measure,
-    /// Workers start at once, and report each event to an observer as it happens. Their live numbers
-    /// are exact at any time, so those of a worker that is killed count.
+    /// Workers start at once, and report each event to an observer as it happens. Their live
+    /// numbers are exact at any time, so those of a worker that is killed count.
     Converse(&'a dyn Observer),
 }
 

@@ -34,7 +34,8 @@ const MUST_NOT_GROW: [(&str, &str); 3] = [
     ("ListenDrops", "connections were dropped before they were accepted"),
 ];
 
-/// Part of the machine's processor time that other machines may take before the figures are doubtful.
+/// Part of the machine's processor time that other machines may take before the figures are
+/// doubtful.
 const MUCH_STEAL: f64 = 0.01;
 
 impl Validity {

@@ -47,7 +47,8 @@ const PUBLICATION: u64 = SECOND / 20;
 const HOPELESS: u64 = 3 * SECOND;
 /// Time for which a slot pauses after it could not connect.
 const PAUSE: u64 = SECOND / 10;
-/// Kept connections that all workers open at the same time, so that they do not overflow the backlog.
+/// Kept connections that all workers open at the same time, so that they do not overflow the
+/// backlog.
 const OPENING: usize = 64;
 /// Time for which a connection that sends nothing counts as being opened.
 const UNPROVEN: u64 = SECOND / 50;
@@ -308,16 +309,16 @@ impl<'a> Worker<'a> {
         self.work.live.publish(self.work.number, &self.recorder.numbers);
     }
 
-    /// Publishes the live numbers of a run that does not measure: at each step that a server or a user
-    /// can see, before they see it. So they are right also if the worker is killed.
+    /// Publishes the live numbers of a run that does not measure: at each step that a server or a
+    /// user can see, before they see it. So they are right also if the worker is killed.
     fn publish_unmeasured(&self) {
         if !self.work.purpose.measures() {
             self.publish();
         }
     }
 
-    /// Ends what has timed out. A deadline that is set later is at least [`EVIDENCE`] or the timeout of
-    /// the plan away, so the next sweep need not be before.
+    /// Ends what has timed out. A deadline that is set later is at least [`EVIDENCE`] or the
+    /// timeout of the plan away, so the next sweep need not be before.
     fn sweep(&mut self, now: u64) {
         let mut earliest = now + EVIDENCE.min(self.work.load.plan.timeout_ns);
         if !self.collects_evidence() {
@@ -373,8 +374,8 @@ impl<'a> Worker<'a> {
         slot.generation = slot.generation.wrapping_add(1);
     }
 
-    /// Has epoll report events of a socket. It stays at reading once for all, except for sockets that
-    /// have to wait until they can be written.
+    /// Has epoll report events of a socket. It stays at reading once for all, except for sockets
+    /// that have to wait until they can be written.
     fn watch(&mut self, at: usize, interest: Interest) {
         use epoll::EventFlags as Flags;
         let slot = &mut self.slots[at];

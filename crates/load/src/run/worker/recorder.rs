@@ -34,8 +34,8 @@ pub(super) struct Start {
 }
 
 impl Recorder {
-    /// Creates the recorder of a run that starts at `start`. `measures`: whether durations, and counts
-    /// for each second, are kept; without them its memory does not grow with time.
+    /// Creates the recorder of a run that starts at `start`. `measures`: whether durations, and
+    /// counts for each second, are kept; without them its memory does not grow with time.
     pub(super) fn new(plan: &Plan, start: u64, measures: bool) -> Recorder {
         Recorder {
             findings: Findings::default(),
