@@ -3,10 +3,10 @@
 //!
 //! The folders, each of which may use those above it only:
 //!
-//! - [`plan`]: what to do. The plan as requested, and what follows from it: scripts, schedule,
+//! - [`plan`]: the load. The plan as requested, and everything computed from it: scripts, schedule,
 //!   messages, addresses.
-//! - [`findings`]: what was measured, in a form that adds up over processes.
-//! - [`run`]: doing it. One coordinator, which connects to nothing, and its workers.
+//! - [`findings`]: the data that workers measure, which add up over processes.
+//! - [`run`]: running a load. One coordinator, which connects to nothing, and its workers.
 //! - [`verdict`]: whether the measurement is valid, and whether limits are met.
 //! - [`report`]: one result, and the forms in which it is written.
 //! - [`combine`]: several results: compared, added up, measured in turn.

@@ -1,4 +1,4 @@
-//! Connections that send messages at intervals: a load whose workers print what they receive.
+//! Connections that send messages at intervals: a load whose workers print the replies.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -16,6 +16,7 @@ use super::status::Status;
 use super::summary::Summary;
 use crate::args::Client;
 use crate::error::Error;
+use crate::exit;
 
 /// Time between two updates of the status lines.
 const UPDATE: Duration = Duration::from_millis(200);
@@ -81,6 +82,6 @@ fn exit_code(conversation: &Conversation, summary: &Summary) -> u8 {
         (true, ..) => super::INTERRUPTED,
         (false, 1.., _) => super::WRONG_BYTES,
         (false, 0, 0) if conversation.lost.is_empty() => 0,
-        (false, 0, _) => super::FAILED,
+        (false, 0, _) => exit::SYSTEM,
     }
 }

@@ -14,15 +14,11 @@ use std::process::ExitCode;
 
 use tine::Address;
 
-use crate::error::Error;
-
 use crate::args::Client;
+use crate::error::Error;
 
 /// Exit code for replies that differ from what was sent.
 const WRONG_BYTES: u8 = 3;
-
-/// Exit code for connections that failed.
-const FAILED: u8 = 111;
 
 /// Exit code for an interrupted run.
 const INTERRUPTED: u8 = 130;

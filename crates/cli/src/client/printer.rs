@@ -1,4 +1,4 @@
-//! What workers print as it happens: replies on standard output, errors on standard error.
+//! The output of workers: replies on standard output, errors on standard error.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -79,7 +79,8 @@ impl Observer for Printer<'_> {
                 text
             }
         };
-        // The exchange goes on if the output fails.
+        // If the reader has closed a pipe, SIGPIPE ends this process. Other errors are ignored, and
+        // the exchange continues.
         let mut stdout = std::io::stdout().lock();
         let _ = stdout.write_all(&text).and_then(|()| stdout.flush());
     }

@@ -8,7 +8,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use crate::error::Error;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown};
@@ -16,6 +15,7 @@ use rustix::process::Signal;
 use tine_sys::signal::Set;
 
 use super::dial::{Attempt, Target, cannot_connect};
+use crate::error::Error;
 
 /// Bytes copied at once.
 const CHUNK: usize = 64 * 1024;

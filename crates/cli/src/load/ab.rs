@@ -38,7 +38,7 @@ struct AbResult<'a> {
     reports: &'a [Report],
 }
 
-/// The rounds so far, and what they need.
+/// The rounds measured so far, and the conditions that all rounds share.
 struct Session<'a> {
     args: &'a Ab,
     /// One port for all rounds: with one for each, more sockets would be in TIME_WAIT than the
@@ -83,7 +83,7 @@ pub fn run(args: &Ab) -> Result<ExitCode, Error> {
 }
 
 /// Blocks the signals that stop the command, to take them between rounds. Makes this process the
-/// subreaper of its descendants, so that it reaps what a shell leaves behind.
+/// subreaper of its descendants, so that it reaps the processes that a shell leaves behind.
 fn prepare_process() -> std::io::Result<Set> {
     let signals = Set::of(&[Signal::INT.as_raw(), Signal::TERM.as_raw()]);
     signals.block()?;

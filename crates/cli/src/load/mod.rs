@@ -24,7 +24,7 @@ mod code {
     pub const WRONG_BYTES: u8 = 3;
     pub const INVALID: u8 = 4;
     pub const LIMIT: u8 = 99;
-    pub const UNREACHED: u8 = 111;
+    pub const UNREACHED: u8 = crate::exit::SYSTEM;
     pub const INTERRUPTED: u8 = 130;
 }
 

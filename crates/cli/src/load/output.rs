@@ -5,10 +5,10 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use crate::error::Error;
 use tine_load::report::{Report, csv::csv, hgrm::hgrm, html::html, text::text};
 
 use crate::args::load::Outputs;
+use crate::error::Error;
 
 /// Formats a report.
 type Form = fn(&Report) -> String;

@@ -4,8 +4,9 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::error::Error;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process_group, test_kill_process_group, waitpgid};
+
+use crate::error::Error;
 
 /// Timeout for a server to listen, and to end.
 const TIMEOUT: Duration = Duration::from_secs(15);

@@ -1,4 +1,4 @@
-//! The result of one run: the findings of all workers, and what the coordinator measured.
+//! The result of one run: the findings of all workers, and the measurements of the coordinator.
 
 use serde::{Deserialize, Serialize};
 

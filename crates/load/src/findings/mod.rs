@@ -1,5 +1,5 @@
-//! What workers measured. The findings of one worker are sent to the coordinator as JSON, and those
-//! of several add up.
+//! Findings: the data that workers measure. Those of one worker are sent to the coordinator as
+//! JSON, those of several add up.
 
 pub mod corruption;
 pub mod counters;
@@ -47,7 +47,7 @@ pub struct Findings {
     /// Connections that took more than 900 ms to make: the kernel retried, because a queue was full
     /// or a packet was lost.
     pub slow_connects: u64,
-    /// Exchanges (or connections, where they are what counts) done in the measured time.
+    /// Exchanges (or connections, in modes that count those) done in the measured time.
     pub measured: u64,
     /// Bytes in the measured time, to a twentieth of a second.
     pub measured_bytes: Bytes,
@@ -94,7 +94,7 @@ pub struct Bytes {
 /// Counts for one second of the load.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Second {
-    /// Exchanges (or connections, where they are what counts) done.
+    /// Exchanges (or connections, in modes that count those) done.
     pub done: u64,
     /// Connections that ended in an error.
     pub errors: u64,

@@ -14,7 +14,7 @@ use crate::units::SECOND;
 /// The figures of a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
-    /// Exchanges (or connections, where they are what counts) done per second of the measured time.
+    /// Exchanges (or connections, in modes that count those) done per second of the measured time.
     pub rate: f64,
     /// Exchanges (or connections) done in the measured time.
     pub done: u64,

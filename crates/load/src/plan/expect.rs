@@ -36,7 +36,7 @@ impl FromStr for Expect {
                 .ok_or_else(|| format!("invalid number '{number}'; write bytes:N"));
         }
         if let Some(expression) = text.strip_prefix("re:") {
-            // The last line of the error says what is wrong, without the drawing above it.
+            // The last line of the error has the reason, without the drawing above it.
             let why = |error: regex::Error| error.to_string().lines().last().unwrap_or("").trim().to_owned();
             return Regex::new(expression).map(Expect::Matches).map_err(why);
         }

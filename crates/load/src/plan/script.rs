@@ -41,7 +41,7 @@ pub struct Script {
     pub pace: Option<u64>,
     /// Whether the connection stays open after its exchanges, until the server or the stop ends it.
     pub stays: bool,
-    /// Whether the server's close is what counts as done, of a connection without exchanges.
+    /// Whether a connection without exchanges counts as done when the server closes it.
     pub counts_server_close: bool,
     /// Whether the client half-closes after the message.
     pub half_closes: bool,
@@ -83,7 +83,7 @@ pub const SMALL_BUFFER: usize = 2304;
 /// Creates the scripts of a plan's populations.
 ///
 /// # Errors
-/// A message that says what in the plan is invalid.
+/// A message about the invalid part of the plan.
 pub fn scripts(plan: &Plan) -> Result<Vec<Script>, String> {
     plan.populations.iter().map(|population| script(plan, population.mode)).collect()
 }

@@ -9,7 +9,7 @@ pub fn mix(mut word: u64) -> u64 {
     word ^ (word >> 31)
 }
 
-/// Returns the word of which [`mix`] made this one.
+/// Returns the word that [`mix`] turns into this one.
 #[must_use]
 pub fn unmix(mut word: u64) -> u64 {
     word = (word ^ (word >> 31) ^ (word >> 62)).wrapping_mul(0x3196_42b2_d24d_8ec3);

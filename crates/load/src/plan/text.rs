@@ -46,7 +46,7 @@ impl Template {
     /// Parses a template: text with `{n}`, `{c}` and escapes.
     ///
     /// # Errors
-    /// A message that says what is wrong with the text.
+    /// A message about the invalid part of the text.
     pub fn parse(text: &str) -> Result<Template, String> {
         if text.is_empty() {
             return Err("the message is empty".into());

@@ -35,7 +35,7 @@ fn write(out: &mut String, report: &Report) -> std::fmt::Result {
     Ok(())
 }
 
-/// Writes what the load was, and its rate.
+/// Writes the load and its rate.
 fn heading(out: &mut String, report: &Report) -> std::fmt::Result {
     let (plan, summary) = (&report.plan, &report.summary);
     let load = match plan.rate {

@@ -9,7 +9,7 @@ use super::purpose::{Observer, Purpose};
 use super::{coordinator, worker};
 use crate::findings::measurement::LostWorker;
 
-/// What came of a conversation.
+/// The result of a conversation.
 #[derive(Clone, Debug)]
 pub struct Conversation {
     /// The numbers of all workers, including those that were killed.

@@ -1,4 +1,4 @@
-//! The coordinator: the process that forks the workers, waits for them, and adds up what they send.
+//! The coordinator: the process that forks the workers, waits for them, and adds up their findings.
 //! It connects to nothing.
 
 use std::collections::BTreeMap;
@@ -23,7 +23,7 @@ use crate::plan::shares;
 /// File descriptors that a process needs besides those of its connections or workers.
 const FURTHER_DESCRIPTORS: u64 = 64;
 
-/// What came of a run.
+/// The result of all workers.
 pub(super) struct Collected {
     /// The findings of the workers that measured.
     pub(super) findings: Findings,
@@ -91,7 +91,7 @@ struct Coordinator<'a> {
     old_mask: Set,
     signal_fd: OwnedFd,
     exit_signal: i32,
-    /// Number of signals that asked to end the run.
+    /// Number of SIGINT and SIGTERM received.
     interrupts: u32,
     ended: Vec<(i32, WorkerHandle)>,
 }
@@ -234,7 +234,7 @@ fn outcome(how: How) -> String {
 }
 
 impl WorkerHandle {
-    /// Reads what the worker has sent so far.
+    /// Reads the bytes that the worker has sent so far.
     fn read(&mut self) {
         while let Some(pipe) = &self.pipe {
             let mut buffer = [0; 64 * 1024];

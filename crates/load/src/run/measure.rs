@@ -1,4 +1,4 @@
-//! Runs a load to measure it: workers with findings, and what the kernel counts meanwhile.
+//! Runs a load to measure it: by the findings of workers, and by counters of the kernel.
 
 use std::io;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -14,7 +14,7 @@ use crate::findings::state::State;
 use crate::plan::Plan;
 use crate::units::SECOND;
 
-/// Time between two readings of the machine's memory, if no shorter period is asked for.
+/// Time between two readings of the machine's memory, if the period is not shorter.
 const READING: Duration = Duration::from_millis(500);
 
 /// Time after which workers start: for the coordinator, and for each fork.

@@ -1,4 +1,4 @@
-//! Tables of exchanges: what is sent, and how replies are checked.
+//! Tests of exchanges: the bytes sent, and the check of replies.
 
 use super::*;
 use crate::plan::Close;

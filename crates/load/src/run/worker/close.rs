@@ -52,7 +52,7 @@ impl Worker<'_> {
         }
     }
 
-    /// Closes a connection as the plan says.
+    /// Closes a connection as planned.
     pub(super) fn close_in_order(&mut self, at: usize) {
         match self.script(at).close {
             Close::FinClient => self.end(at, State::Ok),
@@ -145,7 +145,7 @@ impl Worker<'_> {
         }
     }
 
-    /// Counts what has not ended or not begun, and returns the findings.
+    /// Counts connections that have not ended or not begun, and returns the findings.
     pub(super) fn finish(mut self) -> Findings {
         let now = now();
         let stop = now.min(self.recorder.end());

@@ -142,7 +142,7 @@ pub(super) fn run(work: &Work) -> Result<Findings, Errno> {
         for event in &events {
             match event.data.u64() {
                 STOP => worker.stopped = true,
-                // The next turn of the loop handles what is due.
+                // The next turn of the loop handles timers.
                 TIMER => {}
                 at => {
                     worker.on_event(at as usize, event.flags);

@@ -51,7 +51,7 @@ impl Worker<'_> {
         }
     }
 
-    /// Begins what is due, arrivals first.
+    /// Begins connections and exchanges that are due, arrivals first.
     pub(super) fn begin_due(&mut self) {
         while let Some(planned) = self.next_arrival() {
             let now = now();
@@ -73,7 +73,7 @@ impl Worker<'_> {
 
     /// Opens a connection in each slot that has just lost one.
     pub(super) fn open_fresh(&mut self) {
-        // Slots whose connections end at once come back to the queue, and wait for the next turn.
+        // Slots whose connections end at once are queued again, for the next turn.
         for _ in 0..self.fresh.len() {
             let Some(at) = self.fresh.pop_front() else { break };
             self.open(at);
@@ -149,7 +149,7 @@ impl Worker<'_> {
         }
     }
 
-    /// Creates a connecting socket, and says whether it is connected already.
+    /// Creates a connecting socket. True if it is connected already.
     fn socket(&self, at: usize) -> Result<(OwnedFd, bool), Errno> {
         use rustix::net::sockopt::{set_socket_recv_buffer_size, set_tcp_nodelay};
         let (script, endpoint) = (self.script(at), self.endpoint(at));

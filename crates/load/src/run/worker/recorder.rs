@@ -1,4 +1,4 @@
-//! What a worker records: its findings, and its live numbers. No system call here; every time is
+//! The recorder of a worker: its findings, and its live numbers. No system call here; every time is
 //! passed in, in nanoseconds on the monotonic clock.
 
 use crate::findings::record::Measure;
@@ -11,7 +11,7 @@ use crate::units::SECOND;
 /// Connecting takes longer than this only if the kernel retried.
 const SLOW: u64 = SECOND * 9 / 10;
 
-/// What a worker records.
+/// Records findings and live numbers.
 pub(super) struct Recorder {
     findings: Findings,
     pub(super) numbers: Numbers,
@@ -123,7 +123,7 @@ impl Recorder {
         self.timed(start, now);
     }
 
-    /// What began at `start` is done, and its duration counts.
+    /// An exchange (or connection) that began at `start` is done, and its duration counts.
     pub(super) fn timed(&mut self, start: Start, now: u64) {
         let latency = now.saturating_sub(start.planned);
         if start.planned >= self.measured_from && now < self.end {
@@ -195,7 +195,7 @@ impl Recorder {
         }
     }
 
-    /// A connection is left at the stop. `age_from`: the planned start of what is in flight on it.
+    /// A connection is left at the stop. `age_from`: its planned start, if it counts as in flight.
     pub(super) fn left(&mut self, state: State, age_from: Option<u64>, now: u64) {
         self.findings.connections.count(state, 1);
         if let Some(planned) = age_from {

@@ -22,7 +22,7 @@ pub(super) enum Stage {
     Ready,
     /// In an exchange.
     Exchanging,
-    /// Wrong bytes arrived; more are collected to diagnose what happened to them.
+    /// Wrong bytes arrived; more are collected to diagnose them.
     Diagnosing,
     /// All exchanges are done; the server or the stop ends the connection.
     Staying,

@@ -41,7 +41,7 @@ impl Worker<'_> {
         Ok(timespec(self.recorder.end().min(self.next_sweep).saturating_sub(now)))
     }
 
-    /// Handles what is due: timers, deadlines, and the publication of the live numbers.
+    /// Handles timers, deadlines, and the publication of the live numbers.
     pub(super) fn on_time(&mut self) {
         let now = now();
         while let Some(Reverse((time, at, generation))) = self.timers.peek().copied() {
@@ -76,8 +76,8 @@ impl Worker<'_> {
         }
     }
 
-    /// Ends what has timed out. A deadline that is set later is at least [`EVIDENCE`] or the
-    /// timeout of the plan away, so the next sweep need not be before.
+    /// Ends connections that have timed out. A deadline that is set later is at least [`EVIDENCE`]
+    /// or the timeout of the plan away, so the next sweep need not be before.
     fn sweep(&mut self, now: u64) {
         let timeout = self.work.load.plan.timeout_ns;
         let shortest = if self.collects_evidence() { timeout.min(EVIDENCE) } else { timeout };
