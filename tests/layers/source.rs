@@ -21,7 +21,7 @@ fn tokens(text: &str) -> Vec<Token> {
     tokens
 }
 
-/// Reads what begins at a position; returns a token, if it is one, and the position after it.
+/// Reads the token, comment or space at a position. Returns the token, and the position after it.
 fn token(chars: &[char], at: usize) -> (Option<Token>, usize) {
     let is = |offset: usize, wanted: char| chars.get(at + offset) == Some(&wanted);
     match chars[at] {
@@ -94,7 +94,7 @@ fn after_quote(chars: &[char], at: usize) -> usize {
 }
 
 /// Finds the paths that a source imports, from the crate root. `module` is the module of the file;
-/// `is_module` says whether a path is a module with a file.
+/// `is_module`: whether a path is a module with a file.
 ///
 /// # Panics
 /// If a `#[path]` attribute moves a module elsewhere.

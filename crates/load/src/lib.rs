@@ -1,32 +1,22 @@
-//! Puts TCP servers to the test, with many connections from many processes: what is to be done ([`plan`],
-//! [`script`], [`expect`], [`schedule`]), doing it ([`crew`], [`worker`]), and what is found out ([`part`],
-//! [`record`], [`state`], [`pattern`]), whether that is worth something ([`validity`], [`threshold`]), and how it is
-//! written ([`report`]); and what several tell together ([`merge`], [`compare`], [`ab`]).
+//! Load generator for TCP servers: many connections from many processes. It knows nothing of the
+//! server under test.
 //!
-//! It knows nothing of the server.
+//! The folders, each of which may use those above it only:
+//!
+//! - [`plan`]: the load. The plan as requested, and everything computed from it: scripts, schedule,
+//!   messages, addresses.
+//! - [`findings`]: the data that workers measure, which add up over processes.
+//! - [`run`]: running a load. One coordinator, which connects to nothing, and its workers.
+//! - [`verdict`]: whether the measurement is valid, and whether limits are met.
+//! - [`report`]: one result, and the forms in which it is written.
+//! - [`combine`]: several results: compared, added up, measured in turn.
 
 #![forbid(unsafe_code)]
 
-pub mod ab;
-pub mod compare;
-pub mod counters;
-pub mod crew;
-pub mod exchange;
-pub mod expect;
-pub mod live;
-pub mod machine;
-pub mod merge;
-pub mod part;
-pub mod pattern;
+pub mod combine;
+pub mod findings;
 pub mod plan;
-pub mod record;
 pub mod report;
-pub mod schedule;
-pub mod script;
-pub mod state;
-pub mod stats;
-pub mod target;
-pub mod text;
-pub mod threshold;
-pub mod validity;
-pub mod worker;
+pub mod run;
+pub mod units;
+pub mod verdict;

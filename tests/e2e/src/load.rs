@@ -1,4 +1,4 @@
-//! Runs `tine load`, and servers that behave as no server should.
+//! Runs `tine load`, and servers that misbehave.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -8,18 +8,18 @@ use serde_json::Value;
 
 use crate::{run, tine};
 
-/// What a load said.
+/// The result of a load.
 #[derive(Debug)]
 pub struct Loaded {
-    /// Its exit code.
+    /// The exit code.
     pub code: i32,
-    /// Its report.
+    /// The report, from JSON.
     pub report: Value,
-    /// What it wrote to standard error.
+    /// The standard error.
     pub err: String,
 }
 
-/// `tine load`, as a command.
+/// Returns the command `tine load`.
 #[must_use]
 pub fn command(words: &[&str]) -> Command {
     let mut command = Command::new(tine());
@@ -27,7 +27,7 @@ pub fn command(words: &[&str]) -> Command {
     command
 }
 
-/// Runs `tine load` to its end, with its report.
+/// Runs `tine load` to its end, and reads its report.
 ///
 /// # Panics
 /// If it prints no report.
@@ -39,30 +39,30 @@ pub fn load(words: &[&str]) -> Loaded {
 }
 
 impl Loaded {
-    /// How many connections ended in this state.
+    /// Returns the number of connections that ended in a state.
     #[must_use]
     pub fn state(&self, name: &str) -> u64 {
         self.report["summary"]["states"][name].as_u64().unwrap_or(0)
     }
 
-    /// All states together.
+    /// Returns the number of connections that ended in any state.
     #[must_use]
     pub fn ended(&self) -> u64 {
         let states = self.report["summary"]["states"].as_object().expect("states");
         states.values().filter_map(Value::as_u64).sum()
     }
 
-    /// A number of the report, by its path.
+    /// Returns a number of the report, by its JSON pointer.
     ///
     /// # Panics
-    /// If it has none there.
+    /// If there is no number.
     #[must_use]
     pub fn number(&self, path: &str) -> f64 {
         let found = self.report.pointer(path).and_then(Value::as_f64);
         found.unwrap_or_else(|| panic!("no number at {path} in {}", self.report))
     }
 
-    /// Whether everything went well, and as many connections ended as were planned.
+    /// Checks that there were no errors, and that the ends of connections add up.
     ///
     /// # Panics
     /// If not.
@@ -72,7 +72,7 @@ impl Loaded {
         self.expect_sum();
     }
 
-    /// Whether as many connections and exchanges ended as were planned.
+    /// Checks that the ends of connections and exchanges add up to those planned.
     ///
     /// # Panics
     /// If not.
@@ -84,8 +84,8 @@ impl Loaded {
     }
 }
 
-/// A server in threads of this process, one for each connection; returns its address. It lives as long as the
-/// test.
+/// Starts a server in threads of this process, one for each connection. Returns its address. It
+/// runs to the end of the test.
 ///
 /// # Panics
 /// If it cannot listen.
@@ -94,14 +94,14 @@ pub fn server(serve: impl Fn(TcpStream) -> std::io::Result<()> + Send + Sync + C
     let address = listener.local_addr().expect("bound").to_string();
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            // A client that goes away is what many of these tests are about.
+            // Errors of connections are expected in many tests.
             std::thread::spawn(move || drop(serve(stream)));
         }
     });
     address
 }
 
-/// An echo that passes what it has read, and where in the stream that is, through `change` before it sends it.
+/// Echoes bytes after `change`, which gets them with their offset in the stream.
 ///
 /// # Errors
 /// Those of the stream.

@@ -1,4 +1,4 @@
-//! `tine load`: every mode against `tine serve`, and what may be asked of a load.
+//! `tine load`: every mode against `tine serve`, and the options of a load.
 
 use std::io::{Read, Write};
 
@@ -13,7 +13,7 @@ fn serve(options: &[&str]) -> (Server, String) {
 }
 
 #[test]
-fn connect_request_response_close() {
+fn crr_makes_a_connection_for_each_request() {
     let (server, address) = serve(&["-c", "100"]);
     let loaded = load(&["crr", &address, "-n", "500", "-c", "8", "-p", "3"]);
     loaded.expect_sound();
@@ -22,12 +22,12 @@ fn connect_request_response_close() {
     for measure in ["latency_ns", "connect_ns", "first_byte_ns"] {
         assert_eq!(loaded.number(&format!("/summary/{measure}/count")), 500.0, "{measure}");
     }
-    // The server saw each of them, and served each in a process of its own.
+    // The server served each in its own process.
     assert_eq!(server.log.wait_for("end", 500).len(), 500);
 }
 
 #[test]
-fn connect_and_close() {
+fn cc_waits_until_the_server_has_accepted() {
     let (server, address) = serve(&["-c", "100"]);
     for close in ["fin-client", "rst"] {
         let loaded = load(&["cc", &address, "-n", "100", "-c", "4", "--close", close]);
@@ -41,12 +41,12 @@ fn connect_and_close() {
 }
 
 #[test]
-fn requests_on_kept_connections() {
+fn rr_keeps_its_connections() {
     let (server, address) = serve(&[]);
     let loaded = load(&["rr", &address, "-n", "2000", "-c", "4"]);
     loaded.expect_sound();
     assert_eq!((loaded.state("ok"), loaded.number("/findings/exchanges/done")), (4, 2000.0));
-    // With an end to each connection, more of them.
+    // With a number of exchanges for each, further connections follow.
     let loaded = load(&["rr", &address, "-n", "200", "-c", "4", "--per-connection", "10"]);
     loaded.expect_sound();
     assert!(loaded.state("ok") >= 20, "{}", loaded.report["summary"]);
@@ -54,7 +54,7 @@ fn requests_on_kept_connections() {
 }
 
 #[test]
-fn every_byte_of_an_echo() {
+fn echo_sends_and_receives_every_byte() {
     let (_server, address) = serve(&[]);
     let loaded = load(&["echo", &address, "-n", "6", "-c", "3", "--size", "5M"]);
     loaded.expect_sound();
@@ -63,20 +63,20 @@ fn every_byte_of_an_echo() {
 }
 
 #[test]
-fn a_stream_of_bytes() {
+fn stream_sends_until_the_stop_or_the_size() {
     let (_server, address) = serve(&["--service", "discard"]);
     let loaded = load(&["stream", &address, "-c", "2", "-d", "500ms"]);
     loaded.expect_sound();
     assert!(loaded.number("/summary/sent_per_second") > 1e6);
     assert!(loaded.number("/summary/bytes/sent") > 1e6 && loaded.number("/summary/bytes/received") == 0.0);
-    // As much as is asked for, to the end of the stream.
+    // With a size, to the end of the stream.
     let loaded = load(&["stream", &address, "-n", "4", "--size", "3M"]);
     loaded.expect_sound();
     assert_eq!((loaded.state("ok"), loaded.number("/summary/bytes/sent")), (4, 4.0 * 3.0 * 1024.0 * 1024.0));
 }
 
 #[test]
-fn held_connections_show_that_they_live() {
+fn hold_exchanges_messages_from_time_to_time_or_none() {
     let (server, address) = serve(&["-c", "1000"]);
     let loaded = load(&["hold", &address, "-c", "300", "-d", "2s", "--think", "400ms"]);
     loaded.expect_sound();
@@ -84,7 +84,7 @@ fn held_connections_show_that_they_live() {
         (loaded.state("ok") + loaded.state("in-flight"), loaded.number("/summary/most_open")),
         (300, 300.0)
     );
-    // Each said something at its start, and at least once again.
+    // Each exchanged a message at its start, and at least one more.
     assert!(loaded.number("/findings/exchanges/done") >= 600.0, "{}", loaded.report["findings"]["exchanges"]);
     let loaded = load(&["hold", &address, "-c", "50", "-d", "300ms", "--size", "0"]);
     loaded.expect_sound();
@@ -93,31 +93,31 @@ fn held_connections_show_that_they_live() {
 }
 
 #[test]
-fn slow_ones_send_a_byte_at_a_time() {
+fn slow_sends_one_byte_at_a_time() {
     let (server, address) = serve(&["-v"]);
     let loaded = load(&["slow", &address, "-n", "4", "--size", "10", "--pace", "5ms"]);
     loaded.expect_sound();
     assert_eq!(loaded.state("ok"), 4);
-    // Ten bytes, nine rests between them, at least.
+    // Ten bytes have at least nine pauses between them.
     assert!(loaded.number("/summary/latency_ns/min") >= 45e6, "{}", loaded.report["summary"]["latency_ns"]);
     server.log.wait_for("end", 4);
-    assert!(server.log.of("receive").len() > 20, "bytes come one at a time, not all together");
+    assert!(server.log.of("receive").len() > 20, "bytes arrive one at a time, not all together");
 }
 
 #[test]
-fn resets_at_every_stage() {
+fn reset_cuts_connections_at_every_stage() {
     let (server, address) = serve(&["-c", "100"]);
     let loaded = load(&["reset", &address, "-n", "200", "-c", "5", "-p", "1", "--size", "1K"]);
     loaded.expect_sound();
     assert_eq!((loaded.state("ok"), loaded.number("/findings/exchanges/done")), (200, 0.0));
-    // Two of five never begin to talk.
+    // Two of five stages are before the first exchange.
     assert_eq!(loaded.number("/findings/exchanges/cut"), 120.0);
-    // And the server serves on.
+    // The server continues to serve.
     server.connect().echo(b"still there");
 }
 
 #[test]
-fn silent_ones_wait_for_the_server() {
+fn silent_waits_for_the_server_to_close() {
     let (server, address) = serve(&["--first-byte-timeout", "300ms"]);
     let loaded = load(&["silent", &address, "-n", "5", "-c", "5", "-d", "20s"]);
     loaded.expect_sound();
@@ -127,7 +127,7 @@ fn silent_ones_wait_for_the_server() {
 }
 
 #[test]
-fn a_mix_of_modes() {
+fn mix_runs_several_modes_at_once() {
     let (_server, address) = serve(&["-c", "200"]);
     let mix = "crr=4,rr=2,slow=1,reset=2,silent=1,echo=1";
     let loaded = load(&["mix", &address, "--mix", mix, "-c", "22", "-d", "1s", "--size", "200"]);
@@ -137,7 +137,7 @@ fn a_mix_of_modes() {
 }
 
 #[test]
-fn unix_sockets_and_several_addresses() {
+fn connections_are_distributed_over_tcp_and_unix_addresses() {
     network::own();
     let folder = Folder::new("load-unix");
     let path = format!("unix:{}", folder.path("echo.sock"));
@@ -149,11 +149,11 @@ fn unix_sockets_and_several_addresses() {
     let accepted = server.log.wait_for("accept", 300);
     let by_unix =
         accepted.iter().filter(|event| event["peer"].as_str().is_some_and(|peer| peer.contains("unix")));
-    assert_eq!(by_unix.count(), 200, "dealt out evenly over three addresses");
+    assert_eq!(by_unix.count(), 200, "distributed evenly over three addresses");
 }
 
 #[test]
-fn the_backlog_of_a_unix_socket_is_waited_for() {
+fn a_full_backlog_of_a_unix_socket_only_delays_connections() {
     network::own();
     let folder = Folder::new("load-backlog");
     let path = format!("unix:{}", folder.path("echo.sock"));
@@ -164,16 +164,16 @@ fn the_backlog_of_a_unix_socket_is_waited_for() {
 }
 
 #[test]
-fn a_name_may_mean_an_address_where_nobody_listens() {
+fn each_address_of_a_host_name_is_tried() {
     let (server, _) = serve(&[]);
-    // localhost is ::1 first on many machines, and the server is on 127.0.0.1 alone.
+    // The first address of localhost is often ::1; the server listens on 127.0.0.1 only.
     let loaded = load(&["crr", &format!("localhost:{}", server.port()), "-n", "20"]);
     loaded.expect_sound();
     assert_eq!(loaded.state("ok"), 20);
 }
 
 #[test]
-fn sources() {
+fn connections_take_their_sources_in_turn() {
     let (server, address) = serve(&["-c", "100"]);
     let sources = ["--source", "127.9.0.0/31", "--source", "127.8.8.8"];
     load(&[&["crr", &address, "-n", "30"][..], &sources].concat()).expect_sound();
@@ -188,7 +188,7 @@ fn host(event: &serde_json::Value) -> String {
 }
 
 #[test]
-fn messages_templates_and_what_is_expected() {
+fn replies_are_checked_against_the_expected_one() {
     network::own();
     let upper = server(|mut stream| {
         let mut line = [0; 64];
@@ -212,13 +212,17 @@ fn messages_templates_and_what_is_expected() {
         assert_eq!(loaded.ended(), 8);
     }
     let short = load(&["crr", &upper, "-n", "8", "-m", "ping", "--expect", "bytes:5"]);
-    assert_eq!((short.code, short.state("short")), (4, 8), "nothing was done, so nothing was measured");
+    assert_eq!(
+        (short.code, short.state("short")),
+        (4, 8),
+        "no exchange was completed, so nothing was measured"
+    );
 }
 
 #[test]
-fn who_closes() {
+fn either_side_may_close() {
     network::own();
-    // This one closes first; `fin-server` waits for that, and would wait in vain for an echo.
+    // This server closes first, as `fin-server` expects; `tine serve` waits for the client.
     let closing = server(|mut stream| {
         let mut line = [0; 64];
         let length = stream.read(&mut line)?;
@@ -236,7 +240,7 @@ fn who_closes() {
 }
 
 #[test]
-fn an_open_loop_begins_as_planned() {
+fn an_open_loop_starts_arrivals_at_the_planned_rate() {
     let (_server, address) = serve(&["-c", "1000"]);
     for arrivals in ["constant", "poisson"] {
         let words = ["crr", &address, "--rate", "200/s", "-d", "1500ms", "--arrivals", arrivals];
@@ -254,7 +258,7 @@ fn an_open_loop_begins_as_planned() {
 }
 
 #[test]
-fn wrong_options_never_start_a_load() {
+fn invalid_options_are_reported_in_one_line_without_a_load() {
     for (words, complaint) in [
         (&["crr"][..], "<ADDRESS>"),
         (&["crr", "127.0.0.1:0"], "port 0"),
@@ -276,9 +280,9 @@ fn wrong_options_never_start_a_load() {
 }
 
 #[test]
-fn ports_that_run_out() {
+fn further_loopback_sources_are_used_when_ports_run_out() {
     network::own();
-    // Forty ports for each source, for a second at least.
+    // Each source has forty ports, which stay in use for a second.
     std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "40000 40039")
         .expect("root in a network of its own");
     let server = Server::serve(&["-c", "100"]);
@@ -286,7 +290,7 @@ fn ports_that_run_out() {
     let loaded = load(&["hold", &address, "-c", "90", "-d", "500ms", "--size", "0"]);
     loaded.expect_sound();
     assert_eq!(loaded.number("/summary/most_open"), 90.0);
-    // Whoever asks for one source gets no other, and hears why.
+    // An explicit source is the only one, and connections without a port are counted.
     let loaded = load(&["hold", &address, "-c", "90", "-d", "500ms", "--size", "0", "--source", "127.0.0.1"]);
     assert!(
         loaded.state("no-ports") >= 50 && loaded.number("/summary/most_open") <= 40.0,
@@ -297,7 +301,7 @@ fn ports_that_run_out() {
 }
 
 #[test]
-fn a_mix_in_an_open_loop_begins_nothing_before_its_time() {
+fn a_mix_in_an_open_loop_starts_nothing_before_its_planned_time() {
     let (server, address) = serve(&["-c", "200"]);
     let mix = [
         "mix",
@@ -316,7 +320,7 @@ fn a_mix_in_an_open_loop_begins_nothing_before_its_time() {
     let loaded = load(&mix);
     loaded.expect_sound();
     assert_eq!(loaded.number("/summary/connections"), 20.0);
-    // Kept connections are made at the start, and exchange when it is time.
+    // Kept connections are opened at the start, and exchange at the planned times.
     let mix = [
         "mix",
         &address,
@@ -343,7 +347,7 @@ fn a_mix_in_an_open_loop_begins_nothing_before_its_time() {
 }
 
 #[test]
-fn many_that_stay_do_not_overflow_a_short_backlog() {
+fn kept_connections_do_not_overflow_a_short_backlog() {
     let (_server, address) = serve(&["-c", "500", "-b", "128"]);
     for mode in ["hold", "rr"] {
         let loaded = load(&[mode, &address, "-c", "400", "-d", "2s"]);
@@ -353,7 +357,7 @@ fn many_that_stay_do_not_overflow_a_short_backlog() {
 }
 
 #[test]
-fn a_place_without_a_connection_waits_for_its_arrival() {
+fn a_free_slot_of_an_open_loop_waits_for_the_next_arrival() {
     let (_server, address) = serve(&["-c", "200"]);
     let words =
         ["cc", &address, "--rate", "50/s", "-d", "1s", "-c", "4", "--close", "rst", "--max-lateness", "1s"];

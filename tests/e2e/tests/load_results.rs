@@ -1,4 +1,4 @@
-//! What `tine load` writes, and how it judges: files, limits, comparisons, sums.
+//! The results of `tine load`: files, limits, comparisons, sums, and the live view.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -12,7 +12,7 @@ fn address(server: &Server) -> String {
 }
 
 #[test]
-fn results_are_as_the_schema_says() {
+fn results_match_the_json_schema() {
     network::own();
     let server = Server::serve(&["-c", "500"]);
     let address = address(&server);
@@ -40,7 +40,7 @@ fn results_are_as_the_schema_says() {
 }
 
 #[test]
-fn files_of_every_form() {
+fn every_file_format_has_the_same_figures() {
     network::own();
     let server = Server::serve(&["-c", "100"]);
     let folder = Folder::new("load-files");
@@ -70,7 +70,7 @@ fn files_of_every_form() {
     assert_eq!(column(3), report["summary"]["bytes"]["sent"].as_u64().expect("bytes"));
     assert_eq!(column(4), report["summary"]["bytes"]["received"].as_u64().expect("bytes"));
 
-    // Percentiles that rise to all of them, and the three lines at the end.
+    // The percentiles rise to 100 %, and three lines follow.
     let hgrm = read(&hgrm);
     let rows: Vec<Vec<f64>> = hgrm
         .lines()
@@ -88,12 +88,9 @@ fn files_of_every_form() {
     );
     assert_eq!(hgrm.lines().filter(|line| line.starts_with("#[")).count(), 3);
 
-    // One page that needs nothing else, and is well-formed.
+    // The page is self-contained and well-formed.
     let html = read(&html);
-    assert!(
-        html.matches("<svg").count() == 4 && !html.contains("http"),
-        "four plots, nothing from elsewhere"
-    );
+    assert!(html.matches("<svg").count() == 4 && !html.contains("http"), "four plots, no links");
     let check = "import html.parser, sys\n\
                  class Page(html.parser.HTMLParser):\n    open = []\n\
                  \x20   def handle_starttag(self, tag, _):\n        if tag not in ('meta', 'path', '!doctype'): self.open.append(tag)\n\
@@ -104,7 +101,7 @@ fn files_of_every_form() {
 }
 
 #[test]
-fn limits() {
+fn a_limit_that_is_not_kept_is_exit_code_99() {
     network::own();
     let server = Server::serve(&["-c", "100"]);
     let address = address(&server);
@@ -118,21 +115,21 @@ fn limits() {
     assert_eq!(load(&["p99>50s", "errors>0", "rate<1/s"]).0, 0);
     let (code, out, err) = load(&["p50>1ns", "errors>0", "rate<10000000/s"]);
     assert_eq!(code, 99, "{out}{err}");
-    let said: Vec<&str> = err.lines().collect();
+    let lines: Vec<&str> = err.lines().collect();
     assert!(
-        said[0].starts_with("tine: a limit is not kept: p50>1ns: it is ") && said[1].contains("rate<"),
+        lines[0].starts_with("tine: a limit is not kept: p50>1ns: it is ") && lines[1].contains("rate<"),
         "{err}"
     );
-    assert_eq!(said.len(), 2);
+    assert_eq!(lines.len(), 2);
 }
 
 #[test]
-fn an_echo_without_limits_minds_errors() {
+fn the_default_limit_of_echo_is_no_errors() {
     network::own();
     let server = Server::serve(&["--service", "discard"]);
     let words = ["echo", &address(&server), "-n", "2", "--size", "10", "--timeout", "200ms"];
     let (code, out, _) = run(&mut command(&words));
-    // Nothing came back, so there is nothing to measure, which outranks the limit.
+    // No reply arrived, so the run is invalid, which outranks the limit.
     assert!(code == 4 && out.contains("2 timeout"), "{code} {out}");
     let (code, _, err) =
         run(&mut command(&["echo", &address(&server), "127.0.0.1:1", "-n", "2", "--size", "0"]));
@@ -140,7 +137,7 @@ fn an_echo_without_limits_minds_errors() {
 }
 
 #[test]
-fn two_results_side_by_side() {
+fn compare_finds_what_is_worse_and_rejects_different_loads() {
     network::own();
     let server = Server::serve(&["-c", "100"]);
     let folder = Folder::new("load-compare");
@@ -151,7 +148,7 @@ fn two_results_side_by_side() {
     };
     load(&fast, &[]);
     load(&other, &["--close", "rst"]);
-    // The same at half the rate.
+    // The same result with half the rate.
     let mut report: Value =
         serde_json::from_str(&std::fs::read_to_string(&fast).expect("a file")).expect("JSON");
     report["summary"]["rate"] = Value::from(report["summary"]["rate"].as_f64().expect("a rate") / 2.0);
@@ -167,10 +164,10 @@ fn two_results_side_by_side() {
     let (code, _, err) = compare(&fast, &other, &[]);
     assert!(code == 100 && err.contains("different loads"), "{err}");
 
-    report["validity"] = serde_json::json!({"valid": false, "reasons": ["a test says so"], "warnings": []});
+    report["validity"] = serde_json::json!({"valid": false, "reasons": ["set by a test"], "warnings": []});
     folder.write("slow.json", &report.to_string());
     let (code, out, _) = compare(&fast, &slow, &[]);
-    assert!(code == 4 && out.starts_with("INVALID: ") && out.contains("a test says so"), "{out}");
+    assert!(code == 4 && out.starts_with("INVALID: ") && out.contains("set by a test"), "{out}");
 
     report["schema"] = Value::from("tine-load/999");
     folder.write("slow.json", &report.to_string());
@@ -179,13 +176,13 @@ fn two_results_side_by_side() {
 }
 
 #[test]
-fn parts_add_up() {
+fn merge_adds_up_results_of_one_load_exactly() {
     network::own();
     let server = Server::serve(&["-c", "100"]);
     let folder = Folder::new("load-merge");
     let files = ["1.json", "2.json", "3.json"].map(|name| folder.path(name));
     let address = address(&server);
-    // At the same time, as on several machines.
+    // Clients that run at the same time, as on several machines.
     let parts = files.each_ref().map(|file| {
         let mut part = command(&["crr", &address, "-d", "1s", "-c", "4", "-p", "2", "-q", "--json", file]);
         part.spawn().expect("it starts")
@@ -215,7 +212,7 @@ fn parts_add_up() {
 }
 
 #[test]
-fn one_server_against_another() {
+fn ab_finds_which_server_is_faster_or_is_inconclusive() {
     network::own();
     let folder = Folder::new("load-ab");
     let tine = tine().display().to_string();
@@ -225,7 +222,7 @@ fn one_server_against_another() {
     let ab =
         |a: &str, b: &str, more: &[&str]| run(command(&["ab", "--a", a, "--b", b]).args(common).args(more));
 
-    // Rounds as short as these are precise enough only where nothing else runs; what is said is what is done.
+    // Short rounds may be too imprecise on a busy machine; exit code and decision agree.
     let (code, out, err) = ab(&plain, &plain, &["--precision", "99%", "--tolerance", "99%"]);
     let written: Value =
         serde_json::from_str(&std::fs::read_to_string(&result).expect("a file")).expect("JSON");
@@ -242,7 +239,7 @@ fn one_server_against_another() {
         written["reports"].as_array().expect("reports").iter().map(|one| &one["plan"]["sources"]).collect();
     assert!(sources.windows(2).all(|pair| pair[0] != pair[1]), "each round has its own sources: {sources:?}");
 
-    // A server that answers after 50 ms is slower, whatever the noise.
+    // A server that replies after 50 ms is slower, whatever the noise.
     let slow = format!("{tine} serve --log off 127.0.0.1:{{port}} -- sh -c 'sleep 0.05; exec cat'");
     let (code, out, err) = ab(&plain, &slow, &["-q"]);
     assert!(code == 99 && out.contains("B is slower than A"), "{code} {out}{err}");
@@ -256,7 +253,7 @@ fn one_server_against_another() {
 }
 
 #[test]
-fn an_interrupted_comparison_stops_its_server() {
+fn an_interrupted_ab_stops_its_server() {
     network::own();
     let tine = tine().display().to_string();
     let plain = format!("{tine} serve --log off 127.0.0.1:{{port}}");
@@ -267,18 +264,18 @@ fn an_interrupted_comparison_stops_its_server() {
     });
     tine_e2e::kill(pid, rustix::process::Signal::INT);
     assert_eq!(running.wait().expect("our child").code(), Some(130));
-    // Its servers were in this namespace alone: nobody listens here any more.
+    // The servers were in this network namespace: no socket listens here any more.
     let listening = std::fs::read_to_string("/proc/thread-self/net/tcp").expect("the kernel's table");
     assert!(!listening.lines().any(|line| line.split_whitespace().nth(3) == Some("0A")), "{listening}");
 }
 
 #[test]
-fn a_live_view_on_a_terminal_only() {
+fn the_live_view_is_shown_on_a_terminal_only() {
     network::own();
     let server = Server::serve(&["-c", "100"]);
     let tine = tine().display().to_string();
     let words = format!("{tine} load crr 127.0.0.1:{} -d 1500ms", server.port());
-    // script(1) gives it a terminal, and copies what it shows there.
+    // script(1) gives the client a terminal, and copies its output.
     let on_terminal =
         |words: &str| run(Command::new("script").args(["-qec", words, "/dev/null"]).env("TERM", "xterm"));
     let (code, shown, _) = on_terminal(&words);
@@ -294,7 +291,7 @@ fn a_live_view_on_a_terminal_only() {
 }
 
 #[test]
-fn pages_for_every_mode() {
+fn every_mode_has_a_manual_page() {
     let (code, page, _) = run(Command::new(tine()).args(["man", "load", "crr"]));
     assert!(code == 0 && page.contains("tine\\-load\\-crr") && page.contains("fail\\-if"), "{page}");
     let (code, _, err) = run(Command::new(tine()).args(["man", "load", "fast"]));

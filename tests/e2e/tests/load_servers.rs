@@ -1,4 +1,4 @@
-//! `tine load` against servers of others.
+//! `tine load` against other servers: nginx, redis, socat, inetd.
 
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
@@ -6,14 +6,15 @@ use std::process::{Child, Command, Stdio};
 use tine_e2e::load::load;
 use tine_e2e::{Folder, network, soon};
 
-/// A server of somebody else's, on a fixed port of a network of its own. Dropping it kills it.
-struct Other(Child);
+/// A server of another project, on a fixed port of a network namespace of its own. Dropping it
+/// stops it.
+struct OtherServer(Child);
 
-impl Other {
-    fn start(port: u16, words: &[&str]) -> Other {
+impl OtherServer {
+    fn start(port: u16, words: &[&str]) -> OtherServer {
         let mut command = Command::new(words[0]);
         command.args(&words[1..]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let mut other = Other(command.spawn().unwrap_or_else(|why| panic!("{}: {why}", words[0])));
+        let mut other = OtherServer(command.spawn().unwrap_or_else(|why| panic!("{}: {why}", words[0])));
         soon("it listens", || {
             assert_eq!(other.0.try_wait().expect("our child"), None, "{words:?} ended");
             TcpStream::connect(("127.0.0.1", port)).ok()
@@ -22,9 +23,9 @@ impl Other {
     }
 }
 
-impl Drop for Other {
+impl Drop for OtherServer {
     fn drop(&mut self) {
-        // In order, so that it takes its children along.
+        // By SIGTERM, so that it also ends its children.
         let _ = Command::new("kill").arg(self.0.id().to_string()).status();
         let ended = soon("it ends", || self.0.try_wait().transpose());
         drop(ended);
@@ -32,7 +33,7 @@ impl Drop for Other {
 }
 
 #[test]
-fn nginx() {
+fn nginx_is_loaded_over_http() {
     network::own();
     let folder = Folder::new("load-nginx");
     let here = folder.0.display();
@@ -43,7 +44,7 @@ fn nginx() {
          \x20 server {{ listen 127.0.0.1:8080; location / {{ return 200 \"hello\\n\"; }} }}\n}}\n"
     );
     let config = folder.write("nginx.conf", &text).display().to_string();
-    let _nginx = Other::start(8080, &["nginx", "-e", &folder.path("error"), "-c", &config]);
+    let _nginx = OtherServer::start(8080, &["nginx", "-e", &folder.path("error"), "-c", &config]);
 
     let kept = r"GET / HTTP/1.1\r\nHost: test\r\n\r\n";
     let words =
@@ -52,41 +53,43 @@ fn nginx() {
     loaded.expect_sound();
     assert_eq!(loaded.number("/findings/exchanges/done"), 2000.0);
 
-    // The server ends the connection, which ends the answer.
+    // The server closes the connection, which ends the reply.
     let once = r"GET / HTTP/1.0\r\n\r\n";
     let loaded =
         load(&["crr", "127.0.0.1:8080", "-m", once, "--expect", "end", "--close", "fin-server", "-n", "300"]);
     loaded.expect_sound();
     assert_eq!(loaded.state("ok"), 300);
 
-    // And what is not there is not found.
+    // A status that does not arrive is a wrong reply.
     let other = ["rr", "127.0.0.1:8080", "-m", kept, "--expect", "HTTP/1.1 404", "-n", "4", "-c", "2"];
     let loaded = load(&other);
     assert_eq!((loaded.code, loaded.state("mismatch")), (3, 4), "{}", loaded.report["summary"]);
 }
 
 #[test]
-fn redis() {
+fn redis_is_loaded_with_commands() {
     network::own();
     let folder = Folder::new("load-redis");
     let here = folder.0.display().to_string();
     let words = ["redis-server", "--bind", "127.0.0.1", "--port", "6379", "--save", "", "--dir", &here];
-    let _redis = Other::start(6379, &words);
+    let _redis = OtherServer::start(6379, &words);
     let ping = ["-m", r"PING\r\n", "--expect", r"+PONG\r\n"];
     let loaded = load(&[&["rr", "127.0.0.1:6379", "-n", "5000", "-c", "10"][..], &ping].concat());
     loaded.expect_sound();
     assert_eq!(loaded.number("/summary/bytes/received"), 7.0 * 5000.0);
     load(&[&["crr", "127.0.0.1:6379", "-n", "500"][..], &ping].concat()).expect_sound();
-    // Each answer of its own: a counter that goes up on every connection.
+    // Each request differs by the numbers of connection and exchange.
     let set = ["--template", r"SET c{c} {n}\r\n", "--expect", r"+OK\r\n"];
     load(&[&["rr", "127.0.0.1:6379", "-n", "1000", "-c", "5"][..], &set].concat()).expect_sound();
 }
 
 #[test]
-fn socat() {
+fn a_forking_socat_echoes() {
     network::own();
-    let _socat =
-        Other::start(7007, &["socat", "TCP-LISTEN:7007,bind=127.0.0.1,fork,reuseaddr,backlog=1024", "PIPE"]);
+    let _socat = OtherServer::start(
+        7007,
+        &["socat", "TCP-LISTEN:7007,bind=127.0.0.1,fork,reuseaddr,backlog=1024", "PIPE"],
+    );
     let loaded = load(&["crr", "127.0.0.1:7007", "-n", "200", "-c", "8"]);
     loaded.expect_sound();
     assert_eq!(loaded.state("ok"), 200);
@@ -94,12 +97,12 @@ fn socat() {
 }
 
 #[test]
-fn inetd() {
+fn an_inetd_service_echoes() {
     network::own();
     let folder = Folder::new("load-inetd");
     let config = folder.write("inetd.conf", "127.0.0.1:7008 stream tcp nowait.100000 root /bin/cat cat\n");
     let config = config.display().to_string();
-    let _inetd = Other::start(7008, &["inetd", "-i", "-q", "1024", &config]);
+    let _inetd = OtherServer::start(7008, &["inetd", "-i", "-q", "1024", &config]);
     let loaded = load(&["crr", "127.0.0.1:7008", "-n", "200", "-c", "8"]);
     loaded.expect_sound();
     assert_eq!(loaded.state("ok"), 200);

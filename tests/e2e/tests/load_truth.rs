@@ -1,4 +1,4 @@
-//! `tine load` against servers that misbehave: each thing that goes wrong has a name, and nothing hangs.
+//! `tine load` against servers that misbehave: each failure has a state, and nothing hangs.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -11,34 +11,34 @@ use rustix::process::Signal;
 use tine_e2e::load::{command, echo_through, load, server};
 use tine_e2e::{Server, kill, network, procfs, run, soon};
 
-/// Where the servers below go wrong, on every connection.
+/// Offset at which the servers below corrupt the stream of every connection.
 const WRONG: u64 = 9_999_991;
 
-/// Loads a wrong server with an echo, and returns what was found: connections that got wrong bytes, and the first
-/// fault.
-fn caught(address: &str) -> (u64, serde_json::Value) {
+/// Loads a corrupting server with an echo. Returns the number of connections with wrong bytes, and
+/// the first diagnosis.
+fn diagnosed(address: &str) -> (u64, serde_json::Value) {
     let loaded = load(&["echo", address, "-n", "4", "-c", "2", "--size", "10M"]);
     assert_eq!(loaded.code, 3, "{} {}", loaded.err, loaded.report["summary"]);
     loaded.expect_sum();
     (loaded.state("mismatch") + loaded.state("long"), loaded.report["findings"]["faults"][0].clone())
 }
 
-/// Where in these bytes, the first of which is at an offset, the wrong place is.
-fn place(offset: u64, bytes: &[u8]) -> Option<usize> {
+/// Returns the position of the corruption in bytes that begin at an offset.
+fn position(offset: u64, bytes: &[u8]) -> Option<usize> {
     (offset..offset + bytes.len() as u64).contains(&WRONG).then(|| (WRONG - offset) as usize)
 }
 
 #[test]
-fn changed_bytes() {
+fn changed_bytes_are_diagnosed() {
     network::own();
     let address = server(|stream| {
         echo_through(stream, |offset, bytes| {
-            if let Some(at) = place(offset, bytes) {
+            if let Some(at) = position(offset, bytes) {
                 bytes[at] ^= 0x20;
             }
         })
     });
-    let (number, fault) = caught(&address);
+    let (number, fault) = diagnosed(&address);
     assert_eq!((number, fault["offset"].as_u64()), (4, Some(WRONG)));
     assert_eq!(
         (fault["fault"]["kind"].as_str(), fault["fault"]["bytes"].as_u64()),
@@ -49,29 +49,29 @@ fn changed_bytes() {
 }
 
 #[test]
-fn lost_bytes() {
+fn lost_bytes_are_diagnosed() {
     network::own();
     let address = server(|stream| {
         echo_through(stream, |offset, bytes| {
-            place(offset, bytes).map(|at| bytes.remove(at));
+            position(offset, bytes).map(|at| bytes.remove(at));
         })
     });
-    let (number, fault) = caught(&address);
+    let (number, fault) = diagnosed(&address);
     assert_eq!((number, fault["offset"].as_u64()), (4, Some(WRONG)));
     assert_eq!((fault["fault"]["kind"].as_str(), fault["fault"]["bytes"].as_u64()), (Some("lost"), Some(1)));
 }
 
 #[test]
-fn doubled_bytes() {
+fn doubled_bytes_are_diagnosed() {
     network::own();
     let address = server(|stream| {
         echo_through(stream, |offset, bytes| {
-            if let Some(at) = place(offset, bytes) {
+            if let Some(at) = position(offset, bytes) {
                 bytes.insert(at, bytes[at]);
             }
         })
     });
-    let (number, fault) = caught(&address);
+    let (number, fault) = diagnosed(&address);
     assert_eq!(
         (number, fault["offset"].as_u64()),
         (4, Some(WRONG + 1)),
@@ -84,25 +84,25 @@ fn doubled_bytes() {
 }
 
 #[test]
-fn bytes_out_of_order() {
+fn bytes_out_of_order_are_diagnosed() {
     network::own();
     let address = server(|stream| {
         echo_through(stream, |offset, bytes| {
-            if let Some(at) = place(offset, bytes) {
+            if let Some(at) = position(offset, bytes) {
                 let other = if at + 1 < bytes.len() { at + 1 } else { at - 1 };
                 bytes.swap(at, other);
             }
         })
     });
-    let (number, fault) = caught(&address);
+    let (number, fault) = diagnosed(&address);
     assert_eq!(number, 4);
     assert!(fault["offset"].as_u64().expect("an offset").abs_diff(WRONG) <= 1, "{fault}");
     assert_eq!(fault["fault"]["kind"].as_str(), Some("out-of-order"));
 }
 
 #[test]
-fn another_connections_bytes() {
-    /// What a connection said, for the next one to hear.
+fn bytes_of_another_connection_are_diagnosed() {
+    /// The request of the last connection, which the next one gets as its reply.
     static MIXED_UP: Mutex<Vec<u8>> = Mutex::new(Vec::new());
     network::own();
     let address = server(|mut stream| {
@@ -124,7 +124,7 @@ fn another_connections_bytes() {
 }
 
 #[test]
-fn too_much_and_too_little() {
+fn replies_that_are_too_long_or_too_short_are_counted() {
     network::own();
     let more = server(|mut stream| {
         let mut request = [0; 64];
@@ -138,7 +138,7 @@ fn too_much_and_too_little() {
     assert_eq!(
         (loaded.code, loaded.state("long")),
         (3, 6),
-        "after the answer, too: {}",
+        "after the reply, too: {}",
         loaded.report["summary"]
     );
     let less = server(|mut stream| {
@@ -151,14 +151,14 @@ fn too_much_and_too_little() {
     loaded.expect_sum();
 }
 
-/// An echo that says more at the end.
+/// Echoes, and sends more at the end.
 fn echo_then(mut stream: TcpStream, more: &[u8]) -> std::io::Result<()> {
     let mut all = Vec::new();
     std::io::copy(&mut stream.try_clone()?, &mut Tee(&mut stream, &mut all))?;
     stream.write_all(more)
 }
 
-/// Sends what it is given, and keeps it.
+/// Writes to a stream, and keeps a copy.
 struct Tee<'a>(&'a mut TcpStream, &'a mut Vec<u8>);
 
 impl Write for Tee<'_> {
@@ -173,7 +173,7 @@ impl Write for Tee<'_> {
 }
 
 #[test]
-fn servers_that_close_or_reset_or_are_late() {
+fn a_close_a_reset_and_a_late_reply_have_states_of_their_own() {
     network::own();
     let closing = server(|mut stream| stream.read(&mut [0; 64]).map(drop));
     let loaded = load(&["crr", &closing, "-n", "6"]);
@@ -191,7 +191,7 @@ fn servers_that_close_or_reset_or_are_late() {
         let mut request = [0; 64];
         stream.read_exact(&mut request)?;
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-        // Until the client gives up.
+        // Until the client times out.
         stream.read(&mut request).map(drop)
     });
     let began = Instant::now();
@@ -206,28 +206,28 @@ fn reset(stream: &TcpStream) {
 }
 
 #[test]
-fn a_server_that_never_accepts() {
+fn a_server_that_never_accepts_makes_connections_time_out() {
     network::own();
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     rustix::net::listen(&listener, 1).expect("a smaller backlog");
     let address = listener.local_addr().expect("bound").to_string();
     let loaded = load(&["crr", &address, "-n", "12", "-c", "12", "--timeout", "400ms"]);
-    // The kernel makes as many connections as the backlog has room for; the others are not made.
+    // The kernel makes the connections that fit into the backlog, and no others.
     let (unanswered, unmade) = (loaded.state("timeout"), loaded.state("connect-timeout"));
     assert!(unanswered >= 1 && unmade >= 1 && unanswered + unmade == 12, "{}", loaded.report["summary"]);
     let reasons = loaded.report["validity"]["reasons"].to_string();
     assert!(loaded.code == 4 && reasons.contains("ListenOverflows"), "{} {reasons}", loaded.code);
-    // On descriptors that stay open, so that nothing above was a closed listener.
+    // The listener was open all the time.
     assert!(listener.as_raw_fd() > 0);
 }
 
 #[test]
-fn nobody_listens() {
+fn an_address_without_a_listener_is_exit_code_111() {
     network::own();
     let (code, out, err) = run(&mut command(&["crr", "127.0.0.1:9", "-n", "20", "-c", "4"]));
     assert_eq!(code, 111, "{out}{err}");
     assert!(out.contains("20 refused") && err.contains("nothing could be reached (refused)"), "{out}{err}");
-    // Without an end in sight it does not try for the whole time.
+    // A run without any connection ends before its time.
     let began = Instant::now();
     let loaded = load(&["crr", "127.0.0.1:9", "-d", "60s"]);
     assert_eq!(loaded.code, 111);
@@ -238,7 +238,7 @@ fn nobody_listens() {
 }
 
 #[test]
-fn the_server_goes_away_in_the_middle() {
+fn a_server_that_is_killed_leaves_refused_connections_in_a_valid_result() {
     network::own();
     let mut server = Server::serve(&[]);
     let address = format!("127.0.0.1:{}", server.port());
@@ -251,11 +251,11 @@ fn the_server_goes_away_in_the_middle() {
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("a report");
     let states = &report["summary"]["states"];
     assert!(states["ok"].as_u64() >= Some(20) && states["refused"].as_u64() > Some(0), "{states}");
-    assert_eq!(output.status.code(), Some(0), "errors are what it measured: {}", report["validity"]);
+    assert_eq!(output.status.code(), Some(0), "errors are part of the measurement: {}", report["validity"]);
 }
 
 #[test]
-fn a_full_disk() {
+fn a_result_that_cannot_be_written_is_exit_code_1() {
     network::own();
     let server = Server::serve(&[]);
     let address = format!("127.0.0.1:{}", server.port());
@@ -266,15 +266,15 @@ fn a_full_disk() {
 }
 
 #[test]
-fn a_worker_that_dies_makes_the_run_invalid_and_the_others_go_on() {
+fn a_worker_that_is_killed_makes_the_run_invalid_and_the_others_continue() {
     network::own();
     let server = Server::serve(&["-c", "100"]);
     let address = format!("127.0.0.1:{}", server.port());
     let mut running = command(&["crr", &address, "-d", "3s", "-p", "3", "--json", "-"]);
     let running = running.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
-    let crew = i32::try_from(running.id()).expect("a process id");
+    let coordinator = i32::try_from(running.id()).expect("a process id");
     let worker = soon("the workers are there", || {
-        procfs::children(crew).iter().find(|child| child.name == "tine: load 2").map(|child| child.pid)
+        procfs::children(coordinator).iter().find(|child| child.name == "tine: load 2").map(|child| child.pid)
     });
     server.log.wait_for("end", 50);
     kill(worker, Signal::KILL);
@@ -283,13 +283,13 @@ fn a_worker_that_dies_makes_the_run_invalid_and_the_others_go_on() {
     assert_eq!((output.status.code(), report["validity"]["valid"].as_bool()), (Some(4), Some(false)));
     assert_eq!(report["lost"][0]["worker"], 1, "{}", report["lost"]);
     assert!(report["validity"]["reasons"][0].as_str().is_some_and(|why| why.contains("signal 9")));
-    // Two thirds of the load went on to its end.
+    // The other workers continued to the end.
     let seconds = report["findings"]["seconds"].as_array().expect("seconds");
     assert!(seconds.len() >= 3 && seconds[2]["done"].as_u64() > Some(0), "{seconds:?}");
 }
 
 #[test]
-fn an_interrupted_load_says_what_was_done() {
+fn an_interrupted_load_prints_its_figures() {
     network::own();
     let server = Server::serve(&["-c", "100"]);
     let address = format!("127.0.0.1:{}", server.port());
@@ -308,26 +308,26 @@ fn an_interrupted_load_says_what_was_done() {
 }
 
 #[test]
-fn killing_the_crew_leaves_no_worker() {
+fn killing_the_coordinator_ends_its_workers() {
     network::own();
     let server = Server::serve(&[]);
     let address = format!("127.0.0.1:{}", server.port());
     let mut running = command(&["hold", &address, "-c", "10", "-d", "60s"]).spawn().expect("it starts");
     server.log.wait_for("accept", 10);
-    let crew = i32::try_from(running.id()).expect("a process id");
-    let workers: Vec<i32> = procfs::children(crew).iter().map(|child| child.pid).collect();
+    let coordinator = i32::try_from(running.id()).expect("a process id");
+    let workers: Vec<i32> = procfs::children(coordinator).iter().map(|child| child.pid).collect();
     assert!(!workers.is_empty());
     running.kill().expect("our child");
     running.wait().expect("our child");
-    soon("the workers have gone", || {
+    soon("the workers have ended", || {
         workers.iter().all(|pid| procfs::process(*pid).is_none_or(|one| one.state == 'Z')).then_some(())
     });
 }
 
 #[test]
-fn a_stall_shows_in_an_open_loop() {
+fn the_latency_of_an_open_loop_includes_a_stall() {
     network::own();
-    // One connection after the other, and the fifth makes all that come meanwhile wait.
+    // Serves one connection after the other, and stalls before number 100.
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("bound").to_string();
     std::thread::spawn(move || {
@@ -340,10 +340,10 @@ fn a_stall_shows_in_an_open_loop() {
     });
     let loaded = load(&["crr", &address, "--rate", "200/s", "-d", "3s", "-c", "20", "--max-lateness", "1s"]);
     assert_eq!(loaded.number("/summary/errors"), 0.0, "{}", loaded.report["summary"]);
-    // 120 of 600 came in the time of the stall: more than one in ten waited for long, although only 20 at a time could.
+    // 120 of 600 arrivals fall into the stall, although only 20 connections are open at a time.
     assert!(loaded.number("/summary/latency_ns/p90") > 150e6, "{}", loaded.report["summary"]["latency_ns"]);
     assert!(loaded.number("/summary/latency_ns/max") > 500e6);
-    // Who does not plan sees 20 slow ones.
+    // From the actual start, only those 20 are slow.
     assert!(loaded.number("/summary/uncorrected_ns/p90") < loaded.number("/summary/latency_ns/p90"));
     assert!(loaded.number("/findings/waited") > 50.0, "{}", loaded.report["findings"]["waited"]);
 }
@@ -358,11 +358,11 @@ fn a_late_client_makes_an_open_loop_invalid() {
     assert!(loaded.code == 4 && reasons.contains("late"), "{} {reasons}", loaded.code);
     let (code, out, _) =
         run(&mut command(&["crr", &address, "--rate", "400/s", "-d", "1s", "--max-lateness", "1ns"]));
-    assert!(code == 4 && out.starts_with("INVALID: "), "it says so first: {out}");
+    assert!(code == 4 && out.starts_with("INVALID: "), "the verdict comes first: {out}");
 }
 
 #[test]
-fn the_address_goes_away_in_the_middle() {
+fn an_address_that_is_removed_leaves_connections_without_source_or_route() {
     network::own();
     let ip = |words: &[&str]| assert_eq!(run(std::process::Command::new("ip").args(words)).0, 0, "{words:?}");
     ip(&["addr", "add", "10.9.9.1/32", "dev", "lo"]);
@@ -373,7 +373,7 @@ fn the_address_goes_away_in_the_middle() {
         for stream in listener.incoming().flatten() {
             let sender = sender.clone();
             std::thread::spawn(move || {
-                // The client closes when it has its answer.
+                // The client closes after the reply.
                 if echo_through(stream, |_, _| {}).is_ok() {
                     let _ = sender.send(());
                 }
@@ -388,13 +388,13 @@ fn the_address_goes_away_in_the_middle() {
     let output = running.wait_with_output().expect("it ends");
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("a report");
     let states = report["summary"]["states"].as_object().expect("states");
-    // At most the four at a time were still to be counted. The source has gone, too, so this side has nowhere to
-    // connect from.
+    // At most four connections were in flight. The source address is removed as well, so further
+    // connections have no port.
     assert!(states["ok"].as_u64() >= Some(16) && states["no-ports"].as_u64() > Some(0), "{states:?}");
     let sum: u64 = states.values().filter_map(serde_json::Value::as_u64).sum();
     assert_eq!(report["summary"]["connections"].as_u64(), Some(sum), "{states:?}");
 
-    // Without the source: there is no way to the address.
+    // Without a source, there is no route to the address.
     let loaded = load(&["crr", &address, "-n", "4", "--timeout", "500ms"]);
     assert_eq!((loaded.code, loaded.state("unreachable")), (111, 4), "{}", loaded.report["summary"]);
 }

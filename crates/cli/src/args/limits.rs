@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args as ClapArgs;
 use tine::{NetBlockSize, Penalties, Rate, Server, WhenFull, WhenLimited, defaults};
-use tine_load::text::unescape;
+use tine_load::plan::text::unescape;
 
 use super::{number, parsed, positive, shown};
 use crate::args::access::allowed;

@@ -1,13 +1,15 @@
-//! `tine load`, as typed.
+//! `tine load`: options.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Subcommand, ValueEnum};
-use tine_load::plan::Population;
-use tine_load::target::Block;
-use tine_load::threshold::Threshold;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::{Args, Subcommand};
+use tine_load::plan::sources::Block;
+use tine_load::plan::{Arrivals, Close, Mode, Population};
+use tine_load::verdict::threshold::Threshold;
 
+use super::client::FIELD_N;
 use super::program::size;
 use super::{duration, positive};
 
@@ -15,65 +17,70 @@ use super::{duration, positive};
 #[derive(Args, Debug)]
 #[command(after_help = CODES)]
 pub struct Load {
-    /// What connections do, or what to do with results.
+    /// The mode of the connections, or what to do with results
     #[command(subcommand)]
-    pub what: What,
+    pub command: LoadCommand,
 }
 
-const CODES: &str = "Exit codes: 0 done, 1 a result could not be written, 3 wrong bytes, 4 the measurement is invalid or inconclusive, 99 a \
-limit is not kept (--fail-if) or a comparison found a regression, 100 used wrongly, 111 nothing could be reached, 130 interrupted.";
+const CODES: &str = "Exit codes: 0 done, 1 a result could not be written, 3 wrong bytes, 4 the \
+measurement is invalid or inconclusive, 99 a limit is not kept (--fail-if) or a comparison found a \
+regression, 100 usage error, 111 nothing could be reached, 130 interrupted.";
 
-const MEANINGS: &str = "ADDRESS is HOST:PORT, [IPV6]:PORT, unix:PATH or unix:@NAME. WHAT is echo (what was sent), none, end (anything, up to \
-the end of the stream), bytes:N, re:REGEX (found in the reply), or the text itself, with \\n \\r \\t \\0 \\\\ (text:TEXT where it is one of those \
-words).\nA limit is a figure (rate, errors, in-flight, sent, received, min, mean, p50, p90, p99, p99.9, p99.99, max, connect.p99, first-byte.p99, \
-uncorrected.p99), < or >, and a value: 'p99>5ms', 'rate<1000/s', 'errors>0', 'errors>1%'.\nExit codes: 0 done, 1 a result could not be written, 3 wrong \
-bytes, 4 the measurement is invalid, 99 a limit is not kept, 100 used wrongly, 111 nothing could be reached, 130 interrupted.";
+const FORMS: &str = "ADDRESS is HOST:PORT, [IPV6]:PORT, unix:PATH or unix:@NAME. REPLY is echo (the \
+bytes sent), none, end (any bytes up to the end of the stream), bytes:N, re:REGEX (found in the \
+reply), or a text with \\n \\r \\t \\0 \\\\ (text:TEXT if it is one of those words).\nLIMIT is a \
+figure (rate, errors, in-flight, sent, received, min, mean, p50, p90, p99, p99.9, p99.99, max, \
+connect.p99, first-byte.p99, uncorrected.p99), < or >, and a value: 'p99>5ms', 'rate<1000/s', \
+'errors>0', 'errors>1%'.\nExit codes: 0 done, 1 a result could not be written, 3 wrong bytes, 4 the \
+measurement is invalid, 99 a limit is not kept, 100 usage error, 111 nothing could be reached, 130 \
+interrupted.";
 
-/// The modes, and what is done with results.
+/// The modes, and the commands for results.
 #[derive(Debug, Subcommand)]
-pub enum What {
-    /// Connect, send a request, wait for its response, close; again and again
-    #[command(alias = "TCP_CRR", after_help = MEANINGS)]
+pub enum LoadCommand {
+    /// Connect, send a request, wait for the response, close
+    #[command(alias = "TCP_CRR", after_help = FORMS)]
     Crr(Measured),
     /// Connect and close
-    #[command(alias = "TCP_CC", after_help = MEANINGS)]
+    #[command(alias = "TCP_CC", after_help = FORMS)]
     Cc(Measured),
-    /// Requests and responses on connections that are kept
-    #[command(alias = "TCP_RR", after_help = MEANINGS)]
+    /// Send requests and wait for responses on kept connections
+    #[command(alias = "TCP_RR", after_help = FORMS)]
     Rr(Measured),
-    /// Send bytes as fast as they go, and read whatever comes
-    #[command(alias = "TCP_STREAM", after_help = MEANINGS)]
+    /// Send bytes as fast as possible, and read whatever arrives
+    #[command(alias = "TCP_STREAM", after_help = FORMS)]
     Stream(Measured),
-    /// Send much, and check every byte that comes back, and the end of the stream
-    #[command(after_help = MEANINGS)]
+    /// Send a long message, and check every byte that comes back, and the end of the stream
+    #[command(after_help = FORMS)]
     Echo(Measured),
-    /// Hold connections; each exchanges a message now and then (--think), or none (--size 0)
-    #[command(after_help = MEANINGS)]
+    /// Hold connections; each exchanges a message from time to time (--think), or none (--size 0)
+    #[command(after_help = FORMS)]
     Hold(Measured),
-    /// Send one byte at a time (--pace), and read as slowly, with a small receive buffer
-    #[command(after_help = MEANINGS)]
+    /// Send one byte at a time (--pace) and read as slowly, with a small receive buffer
+    #[command(after_help = FORMS)]
     Slow(Measured),
-    /// Reset each connection, in turn while it is made, made, half of the request sent, all sent, answered in part
-    #[command(after_help = MEANINGS)]
+    /// Reset connections, each at the next stage: connecting, connected, request half sent, request
+    /// sent, reply begun
+    #[command(after_help = FORMS)]
     Reset(Measured),
-    /// Connect and say nothing, until the server or the stop ends it
-    #[command(after_help = MEANINGS)]
+    /// Connect and send nothing, until the server or the stop ends the connection
+    #[command(after_help = FORMS)]
     Silent(Measured),
-    /// Several of these at once
-    #[command(after_help = MEANINGS)]
+    /// Several of these modes at once
+    #[command(after_help = FORMS)]
     Mix(Mixed),
-    /// Set two results side by side
+    /// Compare two results
     Compare(Compare),
     /// Measure two servers in turn until it is clear which is faster
     Ab(Box<Ab>),
-    /// Add up results of parts that ran at the same time, exactly
+    /// Add up results of clients that ran at the same time
     Merge(Merge),
 }
 
 /// A load of several modes.
 #[derive(Args, Debug)]
 pub struct Mixed {
-    /// The modes, with their parts of the connections
+    /// The modes, and the weight of each in the number of connections
     #[arg(
         long,
         value_name = "MODE=WEIGHT,…",
@@ -82,16 +89,16 @@ pub struct Mixed {
     )]
     pub mix: Vec<Population>,
 
-    /// The rest.
+    /// The load.
     #[command(flatten)]
     pub measured: Measured,
 }
 
-/// A load and where its results go.
+/// A load, its limits, and the files for its results.
 #[derive(Args, Debug)]
 #[command(args_override_self = true)]
 pub struct Measured {
-    /// Where to connect to; connections are dealt out over several
+    /// Addresses to connect to; connections go to each in turn
     #[arg(value_name = "ADDRESS", required = true)]
     pub addresses: Vec<String>,
 
@@ -99,11 +106,11 @@ pub struct Measured {
     #[command(flatten)]
     pub options: Options,
 
-    /// Fail with exit code 99 if this is so; may be repeated [default in echo: errors>0]
+    /// Exit with code 99 if this holds; may be repeated [default for echo: errors>0]
     #[arg(long, value_name = "LIMIT")]
     pub fail_if: Vec<Threshold>,
 
-    /// Where results go.
+    /// Files for results, and what is printed.
     #[command(flatten)]
     pub outputs: Outputs,
 }
@@ -111,109 +118,113 @@ pub struct Measured {
 /// A load.
 #[derive(Args, Clone, Debug)]
 pub struct Options {
-    /// Connections at a time, over all processes [default: 16 for each process; 1024 with --rate; hold: 1000]
+    /// Connections at the same time, over all processes [default: 16 per process; 1024 with --rate;
+    /// hold: 1000]
     #[arg(short = 'c', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub connections: Option<u32>,
 
-    /// Processes that load [default: one for each processor]
+    /// Number of processes [default: one per processor]
     #[arg(short = 'p', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub processes: Option<u32>,
 
-    /// Begin so many a second in all, whatever the server does (open loop), as in 5000/s; without it, each connection
-    /// goes on when its server has answered (closed loop)
+    /// Arrivals per second over all processes, as in 5000/s, at planned times whatever the server
+    /// does (open loop); without it, each connection continues when the server has replied (closed
+    /// loop)
     #[arg(short = 'R', long, value_name = "N/s", value_parser = rate)]
     pub rate: Option<f64>,
 
-    /// How arrivals follow each other in an open loop
-    #[arg(long, value_name = "HOW", value_enum, default_value_t = Arrivals::Constant, requires = "rate")]
+    /// Distribution of the arrivals of an open loop
+    #[arg(long, value_name = "DISTRIBUTION", value_parser = arrivals(), default_value = "constant", requires = "rate")]
     pub arrivals: Arrivals,
 
-    /// How long to measure [default: 10s, or until all --requests are done]
+    /// Measured time [default: 10s, or until all --requests are done]
     #[arg(short = 'd', long, value_name = "DURATION", value_parser = positive)]
     pub duration: Option<Duration>,
 
-    /// Connections in all, or exchanges in rr and hold, then stop
+    /// Total number of connections, or of exchanges for rr and hold
     #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub requests: Option<u64>,
 
-    /// Leave so much out of the figures at the beginning
+    /// Time at the start that the figures leave out
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
     pub warmup: Duration,
 
-    /// Grow to the full load over so long
+    /// Time over which the load grows to its full size
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
     pub ramp: Duration,
 
-    /// Exchanges on each connection [default: 1; in rr and hold no end]
+    /// Exchanges on each connection [default: 1; for rr and hold unlimited]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub per_connection: Option<u64>,
 
-    /// Who ends a connection: the client in order, the server, or the client by a reset
-    #[arg(long, value_name = "HOW", value_enum, default_value_t = Close::FinClient)]
+    /// Which side closes a connection, and how
+    #[arg(long, value_name = "SIDE", value_parser = close(), default_value = "fin-client")]
     pub close: Close,
 
-    /// Send this, with \n \r \t \0 \\
-    #[arg(short, long, value_name = "TEXT", group = "what", allow_hyphen_values = true)]
+    /// Send this text, with \n \r \t \0 \\
+    #[arg(short, long, value_name = "TEXT", group = "content", allow_hyphen_values = true)]
     pub message: Option<String>,
 
-    /// Send this, with {n} for the number of the exchange on its connection and {c} for that of the connection
-    #[arg(long, value_name = "TEXT", group = "what", allow_hyphen_values = true)]
+    #[arg(long, value_name = "TEXT", group = "content", allow_hyphen_values = true, help = template_help())]
+    /// A message with numbers.
     pub template: Option<String>,
 
-    /// Send so many bytes that say where they belong, as in 64, 16K, 1G [default: 64; echo: 1M; stream: no end]
-    #[arg(long, value_name = "BYTES", group = "what", value_parser = size)]
+    /// Send this number of self-describing bytes, as in 64, 16K, 1G [default: 64; echo: 1M; stream:
+    /// unlimited]
+    #[arg(long, value_name = "BYTES", group = "content", value_parser = size)]
     pub size: Option<u64>,
 
-    /// What is to come back
-    #[arg(long, value_name = "WHAT", default_value = "echo", allow_hyphen_values = true)]
+    /// The expected reply
+    #[arg(long, value_name = "REPLY", default_value = "echo", allow_hyphen_values = true)]
     pub expect: String,
 
-    /// Rest between two exchanges of a connection [default: none; hold: 5s]
+    /// Pause between two exchanges of a connection [default: none; hold: 5s]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub think: Option<Duration>,
 
-    /// Time from one byte to the next in slow
+    /// Time between two bytes for slow
     #[arg(long, value_name = "DURATION", default_value = "20ms", value_parser = positive)]
     pub pace: Duration,
 
-    /// How long connecting may take, and an exchange; in echo, stream and slow: how long nothing may come
+    /// Timeout for connecting, and for an exchange; for echo, stream and slow: for progress
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = positive)]
     pub timeout: Duration,
 
-    /// Connect from these addresses in turn; may be repeated [default: what the kernel chooses; on IPv4 loopback
-    /// also 127.77.0.1 to 3 when it has no ports left]
+    /// Connect from these addresses in turn; may be repeated [default: the kernel chooses; on IPv4
+    /// loopback also 127.77.0.1 to 127.77.0.3 when no port is left]
     #[arg(long, value_name = "CIDR")]
     pub source: Vec<Block>,
 
-    /// How late 1 of 100 arrivals may begin before an open loop counts as invalid
+    /// Lateness of the client, at the 99th percentile of arrivals, above which an open loop is
+    /// invalid
     #[arg(long, value_name = "DURATION", default_value = "10ms", value_parser = positive)]
     pub max_lateness: Duration,
 
-    /// What bytes and random choices are a function of
+    /// Seed of the bytes sent and of random choices
     #[arg(long, value_name = "N", default_value = "1")]
     pub seed: u64,
 }
 
-/// Where results go.
+/// Files for results, and what is printed.
 #[derive(Args, Debug)]
 pub struct Outputs {
-    /// Write everything to FILE, as docs/load.schema.json describes it; - for standard output instead of the text
+    /// Write the whole result to FILE (format: docs/load.schema.json); - replaces the summary
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
 
-    /// Write the distribution of latencies to FILE, as HdrHistogram's tools read it
+    /// Write the distribution of latencies to FILE, for the tools of HdrHistogram
     #[arg(long, value_name = "FILE")]
     pub hgrm: Option<PathBuf>,
 
-    /// Write what happened in each second to FILE
+    /// Write counts for each second to FILE
     #[arg(long, value_name = "FILE")]
     pub csv: Option<PathBuf>,
 
-    /// Write one page with plots to FILE
+    /// Write a page with plots to FILE
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
 
-    /// No live view on a terminal
+    /// Show no live view on a terminal
     #[arg(long)]
     pub no_tui: bool,
 
@@ -222,30 +233,10 @@ pub struct Outputs {
     pub quiet: bool,
 }
 
-/// `--arrivals`, as typed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Arrivals {
-    /// At equal distances
-    Constant,
-    /// Independently of each other
-    Poisson,
-}
-
-/// `--close`, as typed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Close {
-    /// The client closes first
-    FinClient,
-    /// The server is waited for
-    FinServer,
-    /// The client resets
-    Rst,
-}
-
 /// `tine load compare`.
 #[derive(Args, Debug)]
 pub struct Compare {
-    /// The result to compare with, as --json wrote it
+    /// The result to compare with, written by --json
     #[arg(value_name = "A.json")]
     pub before: PathBuf,
 
@@ -253,7 +244,7 @@ pub struct Compare {
     #[arg(value_name = "B.json")]
     pub after: PathBuf,
 
-    /// How much worse B may be
+    /// Amount by which B may be worse
     #[arg(long, value_name = "PERCENT", default_value = "5%", value_parser = percent)]
     pub tolerance: f64,
 }
@@ -261,28 +252,29 @@ pub struct Compare {
 /// `tine load merge`.
 #[derive(Args, Debug)]
 pub struct Merge {
-    /// Results, as --json wrote them
+    /// Results written by --json
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
 
-    /// Fail with exit code 99 if this is so; may be repeated
+    /// Exit with code 99 if this holds; may be repeated
     #[arg(long, value_name = "LIMIT")]
     pub fail_if: Vec<Threshold>,
 
-    /// Where results go.
+    /// Files for results, and what is printed.
     #[command(flatten)]
     pub outputs: Outputs,
 }
 
+const ROUNDS: &str = "A command is run by /bin/sh; each {port} in it is replaced by a port of 127.0.0.1 \
+on which the server must listen. Servers are restarted for each round. Rounds come in blocks ABBA or \
+BAAB, at random. The result is the geometric mean of the ratios of all pairs, with its 95 % interval \
+(Student's t); the ratio of A to A in the same blocks shows the noise.\nExit codes: 0 precise enough, 3 \
+wrong bytes, 4 not precise enough after --max-pairs, 99 B is worse than --tolerance allows, 100 usage \
+error, 111 a server did not start, 130 interrupted.";
+
 /// `tine load ab`.
 #[derive(Args, Debug)]
-#[command(
-    after_help = "A command is split into words as a shell does it (quotes, no variables); each {port} in it is replaced by a port of \
-127.0.0.1 on which it is to listen. Servers are started afresh for each round, in blocks ABBA or BAAB by chance. The difference is a mean of \
-logarithms of ratios, one for each pair, with its 95 % interval (Student's t); A against A in the same blocks says how much is noise.\n\
-Exit codes: 0 precise enough, 3 wrong bytes, 4 not so after --max-pairs, or a round was invalid; 99 B is certainly worse than --tolerance allows; 100 used \
-wrongly; 111 a server did not start; 130 interrupted."
-)]
+#[command(after_help = ROUNDS)]
 pub struct Ab {
     /// The server to compare with
     #[arg(long, value_name = "COMMAND")]
@@ -292,23 +284,23 @@ pub struct Ab {
     #[arg(long, value_name = "COMMAND")]
     pub b: String,
 
-    /// What connections do
+    /// The mode of the connections
     #[arg(long, value_name = "MODE", default_value = "crr", value_parser = mode)]
-    pub mode: tine_load::plan::Mode,
+    pub mode: Mode,
 
-    /// Stop when the interval is narrower than this on both sides
+    /// Stop when both ends of the interval are this close to the mean
     #[arg(long, value_name = "PERCENT", default_value = "2%", value_parser = percent)]
     pub precision: f64,
 
-    /// Pairs at most
+    /// Maximum number of pairs
     #[arg(long, value_name = "N", default_value = "30", value_parser = clap::value_parser!(u32).range(4..=1000))]
     pub max_pairs: u32,
 
-    /// How much worse B may be
+    /// Amount by which B may be worse
     #[arg(long, value_name = "PERCENT", default_value = "5%", value_parser = percent)]
     pub tolerance: f64,
 
-    /// The load of each round; --duration is 2s if not said otherwise, --warmup is 500ms
+    /// The load of each round; the default of --duration is 2s, that of --warmup 500ms.
     #[command(flatten)]
     pub options: Options,
 
@@ -316,12 +308,19 @@ pub struct Ab {
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
 
-    /// Do not print each round
+    /// Do not print the rounds
     #[arg(short, long)]
     pub quiet: bool,
 }
 
-/// `5000/s`, `5000`, `2.5k/s`.
+fn template_help() -> String {
+    format!(
+        "Send this text, with {FIELD_N} for the number of the exchange on its connection and {{c}} for the \
+         number of the connection"
+    )
+}
+
+/// Parses `5000/s`, `5000`, `2.5k/s`.
 fn rate(text: &str) -> Result<f64, String> {
     let number = text.strip_suffix("/s").unwrap_or(text);
     let (number, factor) = match number.strip_suffix('k') {
@@ -330,18 +329,38 @@ fn rate(text: &str) -> Result<f64, String> {
     };
     let rate = number.parse().ok().map(|number: f64| number * factor);
     rate.filter(|rate| *rate > 0.0 && *rate <= 1e8)
-        .ok_or_else(|| "write a number a second, as in 5000/s".to_owned())
+        .ok_or_else(|| "write a number per second, as in 5000/s".to_owned())
 }
 
-/// `5%`, as a part of one.
+/// Parses `5%`, as a part of 1.
 fn percent(text: &str) -> Result<f64, String> {
     let number = text.strip_suffix('%').unwrap_or(text).parse().ok();
     let number = number.filter(|number: &f64| *number > 0.0 && *number < 100.0);
     number.map(|number| number / 100.0).ok_or_else(|| "write a percentage, as in 5%".to_owned())
 }
 
-fn mode(text: &str) -> Result<tine_load::plan::Mode, String> {
+fn mode(text: &str) -> Result<Mode, String> {
     text.parse().map(|one: Population| one.mode)
+}
+
+fn arrivals() -> impl TypedValueParser<Value = Arrivals> {
+    one_of(&Arrivals::ALL, &["Equal intervals", "Independent arrivals (Poisson process)"])
+}
+
+fn close() -> impl TypedValueParser<Value = Close> {
+    one_of(&Close::ALL, &["The client closes first", "The server closes first", "The client resets"])
+}
+
+/// Parses a name from a table, with a line of help for each.
+fn one_of<T: Copy + Send + Sync + 'static>(
+    table: &'static [(T, &'static str)],
+    help: &'static [&'static str],
+) -> impl TypedValueParser<Value = T> {
+    let values = table.iter().zip(help).map(|((_, name), help)| PossibleValue::new(*name).help(*help));
+    PossibleValuesParser::new(values.collect::<Vec<_>>()).map(|name| {
+        let found = table.iter().find(|(_, one)| *one == name);
+        found.expect("clap accepts the names of the table only").0
+    })
 }
 
 #[cfg(test)]
@@ -349,7 +368,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rates_and_percentages() {
+    fn rates_and_percentages_are_parsed() {
         for (text, value) in [("5000/s", 5000.0), ("0.5", 0.5), ("2.5k/s", 2500.0)] {
             assert_eq!(rate(text), Ok(value), "{text}");
         }
@@ -360,5 +379,11 @@ mod tests {
         for text in ["", "%", "0%", "100%", "-1%", "x"] {
             percent(text).expect_err(text);
         }
+    }
+
+    #[test]
+    fn every_value_of_an_option_has_help() {
+        assert_eq!(arrivals().possible_values().map_or(0, Iterator::count), Arrivals::ALL.len());
+        assert_eq!(close().possible_values().map_or(0, Iterator::count), Close::ALL.len());
     }
 }

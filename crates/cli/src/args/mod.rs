@@ -3,6 +3,7 @@
 //! `commands/`.
 
 pub mod access;
+pub mod client;
 pub mod identity;
 pub mod limits;
 pub mod load;
@@ -20,7 +21,7 @@ use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser};
 use clap::error::ErrorKind;
-use clap::{Args as ClapArgs, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
 use crate::exit;
 
@@ -28,6 +29,7 @@ use crate::commands::check::Check;
 use crate::commands::describe::{Completions, Man};
 use crate::commands::explain::Explain;
 use crate::commands::import::Import;
+pub use client::Client;
 pub use serve::Serve;
 
 /// Serves every TCP connection in a process of its own, and tests such servers
@@ -59,52 +61,6 @@ pub enum Command {
     /// Print completions for a shell
     Completions(Completions),
 }
-
-/// `tine client`.
-#[derive(ClapArgs, Debug)]
-#[command(after_help = EXCHANGE, args_override_self = true)]
-pub struct Client {
-    /// Where to connect to; connections are dealt out over several
-    #[arg(value_name = "ADDRESS", required = true)]
-    pub addresses: Vec<String>,
-
-    /// Send this again and again instead of standard input; {n} is the number of the message, {c} of the
-    /// connection, from 0, and \\n \\r \\t \\0 \\\\ stand for what they do in C
-    #[arg(short, long, value_name = "TEMPLATE", value_parser = tine_load::text::Template::parse)]
-    pub message: Option<tine_load::text::Template>,
-
-    /// Time from one message to the next
-    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration, requires = "message")]
-    pub every: Duration,
-
-    /// Messages on each connection [default: no end]
-    #[arg(long, value_name = "N", requires = "message", value_parser = clap::value_parser!(u64).range(1..))]
-    pub count: Option<u64>,
-
-    /// Check that what comes back is what was sent
-    #[arg(long, requires = "message")]
-    pub expect_echo: bool,
-
-    /// Connections in all, each in a process of its own
-    #[arg(short = 'c', long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    pub connections: u32,
-
-    /// Bundle the connections in this many processes
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=30_000))]
-    pub processes: Option<u32>,
-
-    /// How long to wait for a connection to be made, and for the rest after the last message
-    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
-    pub wait: Duration,
-
-    /// Do not print what comes back, nor the summary
-    #[arg(short, long)]
-    pub quiet: bool,
-}
-
-const EXCHANGE: &str = "Without --message, standard input goes to the server and what comes back to standard output; after the \
-end of input, the rest is waited for.\nExit codes: 0 done, 3 a reply differs from what was sent (--expect-echo), 100 \
-used wrongly, 111 a connection failed, 130 interrupted.";
 
 /// A value of the library that has a text form.
 pub fn parsed<T: FromStr<Err = tine::Error>>(text: &str) -> Result<T, String> {

@@ -1,4 +1,4 @@
-//! Making connections, without waiting for them.
+//! Connecting without blocking, to the first endpoint of a target that accepts.
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
@@ -6,50 +6,49 @@ use std::os::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::sockopt;
 use tine::Address;
+use tine_load::findings::state::State;
+use tine_load::plan::endpoint::Endpoint;
 
 use crate::error::Error;
-use tine_load::target::Place;
-
 use crate::resolve::resolve;
 
-use super::tally::Count;
-
-/// An address with the places that it may mean, in the order in which to try them.
+/// An address with its endpoints, in the order in which to try them.
 #[derive(Clone, Debug)]
 pub struct Target {
-    /// As it was typed.
+    /// The address as typed.
     pub name: String,
-    places: Vec<Place>,
+    pub endpoints: Vec<Endpoint>,
 }
 
 impl Target {
-    /// Looks up what an address means.
-    pub fn find(address: Address) -> Result<Target, Error> {
-        let places = resolve(&address)?;
-        Ok(Target { name: address.to_string(), places })
+    /// Resolves an address.
+    pub fn resolve(address: Address) -> Result<Target, Error> {
+        let endpoints = resolve(&address)?;
+        Ok(Target { name: address.to_string(), endpoints })
     }
 
-    /// Begins to connect to the first place.
+    /// Prepares to connect.
     pub fn dial(&self) -> Dial {
-        Dial { left: self.places.iter().cloned().collect(), last: Errno::ADDRNOTAVAIL }
+        Dial { left: self.endpoints.iter().cloned().collect(), last: Errno::ADDRNOTAVAIL }
     }
 }
 
-/// A connection that is being made.
+/// A connection being made.
 #[derive(Debug)]
 pub struct Dial {
-    left: VecDeque<Place>,
+    left: VecDeque<Endpoint>,
     last: Errno,
 }
 
 impl Dial {
-    /// Starts connecting to the next place. The socket is writable once it is decided.
+    /// Starts to connect to the next endpoint. The socket becomes writable when the outcome is
+    /// known.
     ///
     /// # Errors
-    /// The last place's error, when no place is left.
+    /// The error of the last endpoint, if none is left.
     pub fn next(&mut self) -> Result<OwnedFd, Errno> {
-        while let Some(place) = self.left.pop_front() {
-            match connect(&place) {
+        while let Some(endpoint) = self.left.pop_front() {
+            match connect(&endpoint) {
                 Ok(socket) => return Ok(socket),
                 Err(errno) => self.last = errno,
             }
@@ -57,53 +56,43 @@ impl Dial {
         Err(self.last)
     }
 
-    /// Asks a writable socket how it went; on failure, starts with the next place.
-    pub fn decide(&mut self, socket: OwnedFd) -> Result<Decided, Errno> {
+    /// Checks a writable socket. If it failed, starts to connect to the next endpoint.
+    pub fn check(&mut self, socket: OwnedFd) -> Result<Attempt, Errno> {
         match sockopt::socket_error(&socket) {
-            Ok(Ok(())) => Ok(Decided::Connected(socket)),
+            Ok(Ok(())) => Ok(Attempt::Connected(socket)),
             Ok(Err(errno)) | Err(errno) => {
                 self.last = errno;
-                self.next().map(Decided::Trying)
+                self.next().map(Attempt::Connecting)
             }
         }
     }
 }
 
-/// How an attempt went.
+/// An attempt to connect.
 #[derive(Debug)]
-pub enum Decided {
-    /// It is a connection.
+pub enum Attempt {
     Connected(OwnedFd),
-    /// It is the next attempt.
-    Trying(OwnedFd),
+    Connecting(OwnedFd),
 }
 
-fn connect(place: &Place) -> Result<OwnedFd, Errno> {
-    let socket = place.socket()?;
-    if let Place::Tcp(_) = place {
+fn connect(endpoint: &Endpoint) -> Result<OwnedFd, Errno> {
+    let socket = endpoint.socket()?;
+    if let Endpoint::Tcp(_) = endpoint {
         sockopt::set_tcp_nodelay(&socket, true)?;
     }
-    match place.connect(&socket) {
+    match endpoint.connect(&socket) {
         Ok(()) | Err(Errno::INPROGRESS | Errno::INTR) => Ok(socket),
         Err(errno) => Err(errno),
     }
 }
 
-/// The kind of an error of a connection.
-pub fn kind(errno: Errno) -> Count {
-    match errno {
-        Errno::CONNREFUSED | Errno::NOENT => Count::Refused,
-        Errno::CONNRESET | Errno::PIPE => Count::Reset,
-        Errno::HOSTUNREACH | Errno::NETUNREACH | Errno::TIMEDOUT | Errno::ADDRNOTAVAIL => Count::Unreachable,
-        _ => Count::Other,
-    }
-}
-
-/// One line for a connection that could not be made.
+/// Describes a connection that could not be made, in one line.
 pub fn cannot_connect(target: &str, errno: Errno) -> Error {
-    let next = match kind(errno) {
-        Count::Refused => "start a server there, or check the port",
-        Count::Unreachable => "check the address, the route to it and its firewall",
+    let next = match State::of_connect(errno) {
+        State::Refused => "start a server there, or check the port",
+        State::Unreachable | State::ConnectTimeout | State::NoPorts => {
+            "check the address, the route to it and its firewall"
+        }
         _ => "check the address",
     };
     Error::system(format_args!("cannot connect to {target}"), &errno.into(), next)

@@ -1,42 +1,42 @@
-//! One connection, standard input and standard output: like OpenBSD's `nc -N`.
+//! One connection, copied to and from standard input and output, as by OpenBSD's `nc -N`.
 //!
-//! Both directions go on at the same time, so that neither side can wait for the other for ever. After
-//! the end of input the socket is half-closed, and what the server still sends is printed.
+//! Both directions are copied at the same time, so that neither side can block the other for ever.
+//! After the end of input the socket is half-closed, and the rest of the reply is printed.
 
 use std::io::{IsTerminal, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use crate::error::Error;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown};
 use rustix::process::Signal;
 use tine_sys::signal::Set;
 
-use super::dial::{Decided, Target, cannot_connect};
+use super::dial::{Attempt, Target, cannot_connect};
+use crate::error::Error;
 
-/// Bytes moved at a time.
+/// Bytes copied at once.
 const CHUNK: usize = 64 * 1024;
 
 struct Talk {
     socket: OwnedFd,
-    /// Read from standard input and not sent yet.
+    /// Bytes read from standard input and not sent yet.
     pending: Vec<u8>,
     input_open: bool,
     sent: u64,
     received: u64,
 }
 
-/// What a round of the loop came to.
-enum Round {
+/// The result of one turn of the loop.
+enum Turn {
     More,
     Over,
     Interrupted,
 }
 
-/// Talks until the server closes, or Ctrl-C.
+/// Copies until the server closes, or until Ctrl-C.
 pub fn run(target: &Target, wait: Duration) -> Result<ExitCode, Error> {
     let socket = connect(target, wait).map_err(|errno| cannot_connect(&target.name, errno))?;
     let signals = Set::of(&[Signal::INT.as_raw(), Signal::TERM.as_raw()]);
@@ -45,14 +45,13 @@ pub fn run(target: &Target, wait: Duration) -> Result<ExitCode, Error> {
     let interrupts = signals.descriptor().map_err(cannot)?;
     let mut talk = Talk { socket, pending: Vec::new(), input_open: true, sent: 0, received: 0 };
     loop {
-        match talk.round(&interrupts) {
-            Ok(Round::More) => {}
-            Ok(Round::Over) => break,
-            Ok(Round::Interrupted) => {
+        match talk.turn(&interrupts)? {
+            Turn::More => {}
+            Turn::Over => break,
+            Turn::Interrupted => {
                 eprintln!("tine: interrupted; {} bytes sent, {} received", talk.sent, talk.received);
                 return Ok(ExitCode::from(super::INTERRUPTED));
             }
-            Err(error) => return Err(error),
         }
     }
     if talk.input_open && std::io::stdin().is_terminal() {
@@ -61,18 +60,18 @@ pub fn run(target: &Target, wait: Duration) -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Connects to the first place that answers, in a limited time.
-fn connect(target: &Target, wait: Duration) -> Result<OwnedFd, Errno> {
-    let deadline = Instant::now() + wait;
+/// Connects to the first endpoint that accepts, within the timeout.
+fn connect(target: &Target, timeout: Duration) -> Result<OwnedFd, Errno> {
+    let deadline = Instant::now() + timeout;
     let mut dial = target.dial();
     let mut socket = dial.next()?;
     loop {
-        let mut ask = [PollFd::new(&socket, PollFlags::OUT)];
-        match tine_sys::wait::until(&mut ask, Some(deadline)) {
+        let mut fds = [PollFd::new(&socket, PollFlags::OUT)];
+        match tine_sys::wait::until(&mut fds, Some(deadline)) {
             Ok(0) => return Err(Errno::TIMEDOUT),
-            Ok(_) => match dial.decide(socket)? {
-                Decided::Connected(socket) => return Ok(socket),
-                Decided::Trying(next) => socket = next,
+            Ok(_) => match dial.check(socket)? {
+                Attempt::Connected(socket) => return Ok(socket),
+                Attempt::Connecting(next) => socket = next,
             },
             Err(Errno::INTR) => {}
             Err(errno) => return Err(errno),
@@ -81,35 +80,35 @@ fn connect(target: &Target, wait: Duration) -> Result<OwnedFd, Errno> {
 }
 
 impl Talk {
-    fn round(&mut self, interrupts: &OwnedFd) -> Result<Round, Error> {
+    fn turn(&mut self, interrupts: &OwnedFd) -> Result<Turn, Error> {
         let stdin = rustix::stdio::stdin();
-        let sends = if self.pending.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
-        let mut ask = vec![
+        let writable = if self.pending.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
+        let mut fds = vec![
             PollFd::new(interrupts, PollFlags::IN),
-            PollFd::from_borrowed_fd(self.socket.as_fd(), PollFlags::IN | sends),
+            PollFd::from_borrowed_fd(self.socket.as_fd(), PollFlags::IN | writable),
         ];
         if self.input_open && self.pending.is_empty() {
-            ask.push(PollFd::from_borrowed_fd(stdin, PollFlags::IN));
+            fds.push(PollFd::from_borrowed_fd(stdin, PollFlags::IN));
         }
-        match poll(&mut ask, None) {
+        match poll(&mut fds, None) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => return Err(broken("cannot wait for the server", errno)),
         }
         let [interrupted, socket, input] =
-            [0, 1, 2].map(|at| ask.get(at).map_or(PollFlags::empty(), PollFd::revents));
+            [0, 1, 2].map(|at| fds.get(at).map_or(PollFlags::empty(), PollFd::revents));
         if !interrupted.is_empty() {
-            return Ok(Round::Interrupted);
+            return Ok(Turn::Interrupted);
         }
         if socket.contains(PollFlags::OUT) {
             self.send()?;
         }
         if socket.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) && self.receive()? {
-            return Ok(Round::Over);
+            return Ok(Turn::Over);
         }
         if !input.is_empty() {
             self.read_input()?;
         }
-        Ok(Round::More)
+        Ok(Turn::More)
     }
 
     fn read_input(&mut self) -> Result<(), Error> {
@@ -117,7 +116,7 @@ impl Talk {
         match rustix::io::read(rustix::stdio::stdin(), &mut buffer[..]) {
             Ok(0) => {
                 self.input_open = false;
-                // The server may have gone meanwhile; then reading says so.
+                // If the server has closed the connection, reading reports it.
                 let _ = rustix::net::shutdown(&self.socket, Shutdown::Write);
                 Ok(())
             }
@@ -140,7 +139,7 @@ impl Talk {
                 Ok(())
             }
             Err(Errno::AGAIN | Errno::INTR) => Ok(()),
-            // What the server sent before it closed is still to be read.
+            // Bytes that the server sent before it closed are still to be read.
             Err(Errno::PIPE) => {
                 self.pending.clear();
                 self.input_open = false;
@@ -150,7 +149,7 @@ impl Talk {
         }
     }
 
-    /// Prints what has come. True at the end of the stream.
+    /// Prints received bytes. True at the end of the stream.
     fn receive(&mut self) -> Result<bool, Error> {
         let mut buffer = vec![0; CHUNK];
         match rustix::net::recv(&self.socket, &mut buffer[..], RecvFlags::DONTWAIT) {
@@ -159,7 +158,7 @@ impl Talk {
                 self.received += received as u64;
                 let mut stdout = std::io::stdout().lock();
                 let printed = stdout.write_all(&buffer[..received]).and_then(|()| stdout.flush());
-                let next = "give standard output a reader";
+                let next = "check where standard output goes";
                 printed.map_err(|why| Error::system("cannot write to standard output", &why, next))?;
                 Ok(false)
             }

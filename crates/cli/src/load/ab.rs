@@ -1,33 +1,34 @@
-//! `tine load ab`: starts two servers in turn, loads them, and stops when it is clear which is faster.
+//! `tine load ab`: starts two servers in turn, loads them, and stops when it is clear which is
+//! faster.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use crate::error::Error;
 use rustix::process::Signal;
 use serde::Serialize;
-use tine_load::ab::{Comparison, Decision, Round, Side, block};
-use tine_load::counters::in_time_wait;
-use tine_load::crew::{self, Load};
-use tine_load::machine::Machine;
+use tine_load::combine::ab::{Comparison, Decision, Round, Side, block, source_of_round};
+use tine_load::combine::ratio::Ratio;
+use tine_load::findings::counters::time_wait_sockets;
+use tine_load::findings::machine::Machine;
 use tine_load::plan::Population;
-use tine_load::report::text::{duration, rounded};
+use tine_load::plan::sources::Block;
+use tine_load::plan::splitmix::Random;
 use tine_load::report::{Report, SCHEMA};
-use tine_load::schedule::Random;
-use tine_load::stats::Ratio;
-use tine_load::target::{Block, Sources};
+use tine_load::run::measure::measure;
+use tine_load::units::{duration, rounded};
 use tine_sys::signal::Set;
 
-use super::server::{Server, free_port};
-use super::{cannot_start, code, plan};
+use super::server::{TestServer, free_port};
+use super::{cannot_start, code, output, plan};
 use crate::args::load::Ab;
+use crate::error::Error;
 
-/// How long the kernel keeps a connection in TIME_WAIT, and a little.
+/// Time for which the kernel keeps a socket in TIME_WAIT, and a few seconds.
 const TIME_WAIT: Duration = Duration::from_secs(65);
 
-/// What is written with --json.
+/// The result that --json writes.
 #[derive(Serialize)]
-struct Written<'a> {
+struct AbResult<'a> {
     schema: String,
     a: &'a str,
     b: &'a str,
@@ -37,102 +38,122 @@ struct Written<'a> {
     reports: &'a [Report],
 }
 
-/// Measures until it is precise enough, or has taken too long.
+/// The rounds measured so far, and the conditions that all rounds share.
+struct Session<'a> {
+    args: &'a Ab,
+    /// One port for all rounds: with one for each, more sockets would be in TIME_WAIT than the
+    /// kernel keeps.
+    port: u16,
+    machine: Machine,
+    signals: Set,
+    rounds: Vec<Round>,
+    reports: Vec<Report>,
+}
+
+/// Measures until the result is precise enough, or the maximum number of pairs is reached.
 pub fn run(args: &Ab) -> Result<ExitCode, Error> {
-    let file = args.json.as_ref().map(|path| super::output::create(path)).transpose()?;
-    let signals = take_charge().map_err(|why| cannot_start(&why))?;
-    // One port for all rounds: with another for each, more connections would be in TIME_WAIT than the kernel keeps.
-    let port = free_port()?;
-    let machine = Machine::this();
-    let mut random = Random::new(args.options.seed);
-    let (mut rounds, mut reports) = (Vec::new(), Vec::new());
-    let (decision, comparison) = loop {
-        for side in block(&mut random) {
-            let source = Sources::of_round(rounds.len(), &machine);
-            let is_stopped = wait_for_room(&machine, &signals);
-            let report = if is_stopped { None } else { Some(round(args, side, port, source)?) };
-            let Some(report) = report.filter(|report| !report.interrupted && signals.take().is_none()) else {
-                print_comparison(&Comparison::of(&rounds));
-                return Ok(ExitCode::from(code::INTERRUPTED));
-            };
-            if report.reached_nobody() {
-                return Err(Error::usage(
-                    format_args!("server {side:?} could not be reached"),
-                    "check its command",
-                ));
-            }
-            let round = Round::new(side, &report);
-            if !args.quiet {
-                print_round(rounds.len(), &round);
-            }
-            rounds.push(round);
-            reports.push(report);
-        }
-        let comparison = Comparison::of(&rounds);
-        match comparison.decide(rounds.len() / 2, args.precision, args.max_pairs as usize) {
-            Decision::More => {}
-            decided => break (decided, comparison),
-        }
-    };
+    let file = args.json.as_ref().map(|path| output::create(path)).transpose()?;
+    let signals = prepare_process().map_err(|why| cannot_start(&why))?;
+    let (port, machine) = (free_port()?, Machine::this());
+    let mut session = Session { args, port, machine, signals, rounds: Vec::new(), reports: Vec::new() };
+    let decision = session.measure()?;
+    let comparison = Comparison::of(&session.rounds);
     print_comparison(&comparison);
-    let written = Written {
+    let Some(decision) = decision else { return Ok(ExitCode::from(code::INTERRUPTED)) };
+    let result = AbResult {
         schema: format!("{SCHEMA}/ab"),
         a: &args.a,
         b: &args.b,
         decision: format!("{decision:?}").to_lowercase(),
         comparison: &comparison,
-        rounds: &rounds,
-        reports: &reports,
+        rounds: &session.rounds,
+        reports: &session.reports,
     };
     if let Some((file, path)) = file.zip(args.json.as_ref())
-        && let Err(error) = super::output::write_json(file, path, &written)
+        && let Err(error) = output::write_json(file, path, &result)
     {
         eprintln!("tine: {error}");
         return Ok(ExitCode::from(code::CANNOT_WRITE));
     }
-    if reports.iter().any(|report| report.findings.connections.wrong() > 0) {
-        println!("wrong bytes came: no figure counts beside that");
+    if session.reports.iter().any(|report| report.findings.connections.wrong() > 0) {
+        println!("wrong bytes came: the figures do not count");
         return Ok(ExitCode::from(code::WRONG_BYTES));
     }
     Ok(ExitCode::from(verdict(args, decision, &comparison)))
 }
 
-/// Has the signals that stop it be asked for between rounds, and what a shell leaves behind be reaped here, not by a stranger
-/// some time later.
-fn take_charge() -> std::io::Result<Set> {
+/// Blocks the signals that stop the command, to take them between rounds. Makes this process the
+/// subreaper of its descendants, so that it reaps the processes that a shell leaves behind.
+fn prepare_process() -> std::io::Result<Set> {
     let signals = Set::of(&[Signal::INT.as_raw(), Signal::TERM.as_raw()]);
     signals.block()?;
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
     Ok(signals)
 }
 
-/// One round: a fresh server, a load from a source of its own.
-fn round(args: &Ab, side: Side, port: u16, source: Block) -> Result<Report, Error> {
-    let command = if side == Side::A { &args.a } else { &args.b };
-    let server = Server::start(&command.replace("{port}", &port.to_string()), port)?;
-    let measured = measure(args, port, source);
-    server.stop();
-    measured
-}
-
-/// Waits for connections of earlier loads to leave TIME_WAIT (a minute at most), until those of a round have room. True if a
-/// signal came meanwhile.
-fn wait_for_room(machine: &Machine, signals: &Set) -> bool {
-    let most = machine.most_in_time_wait().saturating_sub(machine.ports());
-    if in_time_wait() > most {
-        eprintln!("waiting for connections of earlier loads to leave TIME_WAIT");
-    }
-    let deadline = Instant::now() + TIME_WAIT;
-    while in_time_wait() > most && Instant::now() < deadline {
-        if signals.take().is_some() {
-            return true;
+impl Session<'_> {
+    /// Measures block after block. `None` if a signal interrupts it.
+    fn measure(&mut self) -> Result<Option<Decision>, Error> {
+        let mut random = Random::new(self.args.options.seed);
+        loop {
+            for side in block(&mut random) {
+                let Some(report) = self.round(side)? else { return Ok(None) };
+                if report.is_unreached() {
+                    return Err(Error::usage(
+                        format_args!("server {side:?} could not be reached"),
+                        "check its command",
+                    ));
+                }
+                let round = Round::new(side, &report);
+                if !self.args.quiet {
+                    print_round(self.rounds.len(), &round);
+                }
+                self.rounds.push(round);
+                self.reports.push(report);
+            }
+            let (pairs, max_pairs) = (self.rounds.len() / 2, self.args.max_pairs as usize);
+            match Comparison::of(&self.rounds).decide(pairs, self.args.precision, max_pairs) {
+                Decision::More => {}
+                decided => return Ok(Some(decided)),
+            }
         }
-        std::thread::sleep(Duration::from_millis(100));
     }
-    false
+
+    /// Runs one round: a fresh server, and a load from a source of its own. `None` if a signal
+    /// interrupts it.
+    fn round(&self, side: Side) -> Result<Option<Report>, Error> {
+        if !self.wait_for_time_wait() {
+            return Ok(None);
+        }
+        let command = if side == Side::A { &self.args.a } else { &self.args.b };
+        let server = TestServer::start(&command.replace("{port}", &self.port.to_string()), self.port)?;
+        let source = source_of_round(self.rounds.len(), &self.machine);
+        let measured = measure_server(self.args, self.port, source);
+        server.stop();
+        let report = measured?;
+        let is_interrupted = report.interrupted || self.signals.take().is_some();
+        Ok((!is_interrupted).then_some(report))
+    }
+
+    /// Waits until enough sockets of earlier loads have left TIME_WAIT for those of a round, for a
+    /// minute at most. False if a signal arrives meanwhile.
+    fn wait_for_time_wait(&self) -> bool {
+        let most = self.machine.max_time_wait().saturating_sub(self.machine.ports());
+        if time_wait_sockets() > most {
+            eprintln!("waiting for connections of earlier loads to leave TIME_WAIT");
+        }
+        let deadline = Instant::now() + TIME_WAIT;
+        while time_wait_sockets() > most && Instant::now() < deadline {
+            if self.signals.take().is_some() {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        true
+    }
 }
 
-fn measure(args: &Ab, port: u16, source: Block) -> Result<Report, Error> {
+fn measure_server(args: &Ab, port: u16, source: Block) -> Result<Report, Error> {
     let mut options = args.options.clone();
     options.duration =
         options.duration.or(Some(Duration::from_secs(2)).filter(|_| options.requests.is_none()));
@@ -143,11 +164,12 @@ fn measure(args: &Ab, port: u16, source: Block) -> Result<Report, Error> {
         options.source.push(source);
     }
     let population = vec![Population { mode: args.mode, weight: 1 }];
-    let load: Load = plan::load(population, &[format!("127.0.0.1:{port}")], &options)?;
-    let outcome = crew::run(&load, None, &mut |_| {}).map_err(|why| cannot_start(&why))?;
-    Ok(Report::new(&load.plan, outcome))
+    let load = plan::load(population, &[format!("127.0.0.1:{port}")], &options)?;
+    let measurement = measure(&load, None, &mut |_| {}).map_err(|why| cannot_start(&why))?;
+    Ok(Report::new(&load.plan, measurement))
 }
 
+/// Prints a verdict, and returns the exit code.
 fn verdict(args: &Ab, decision: Decision, comparison: &Comparison) -> u8 {
     if comparison.is_worse_by(args.tolerance) {
         println!("B is slower than A by more than {:.1} %", args.tolerance * 100.0);
@@ -165,13 +187,13 @@ fn verdict(args: &Ab, decision: Decision, comparison: &Comparison) -> u8 {
 }
 
 fn print_round(number: usize, round: &Round) {
-    let fault = if round.discarded.is_empty() {
+    let discarded = if round.discarded.is_empty() {
         String::new()
     } else {
         format!("  discarded: {}", round.discarded.join("; "))
     };
     println!(
-        "{:>3} {:?}  {:>10}/s  p50 {:>8}  p99 {:>8}  {} errors{fault}",
+        "{:>3} {:?}  {:>10}/s  p50 {:>8}  p99 {:>8}  {} errors{discarded}",
         number + 1,
         round.side,
         rounded(round.rate),

@@ -1,4 +1,4 @@
-//! `tine load`: runs a load, shows it, judges it.
+//! `tine load`: runs a load, prints it, judges it.
 
 mod ab;
 mod output;
@@ -9,13 +9,13 @@ mod view;
 
 use std::process::ExitCode;
 
-use crate::error::Error;
-use tine_load::crew;
 use tine_load::plan::{Mode, Population};
 use tine_load::report::Report;
-use tine_load::threshold::Threshold;
+use tine_load::run::measure::measure;
+use tine_load::verdict::threshold::Threshold;
 
-use crate::args::load::{Load, Measured, What};
+use crate::args::load::{Load, LoadCommand, Measured};
+use crate::error::Error;
 use output::Files;
 
 /// Exit codes of `tine load` besides those of all commands.
@@ -24,32 +24,32 @@ mod code {
     pub const WRONG_BYTES: u8 = 3;
     pub const INVALID: u8 = 4;
     pub const LIMIT: u8 = 99;
-    pub const UNREACHED: u8 = 111;
+    pub const UNREACHED: u8 = crate::exit::SYSTEM;
     pub const INTERRUPTED: u8 = 130;
 }
 
-/// Does what was asked for.
+/// Runs a subcommand of `tine load`.
 pub fn run(args: Load) -> Result<ExitCode, Error> {
     let of = |mode| vec![Population { mode, weight: 1 }];
-    match args.what {
-        What::Crr(measured) => measure(of(Mode::Crr), measured),
-        What::Cc(measured) => measure(of(Mode::Cc), measured),
-        What::Rr(measured) => measure(of(Mode::Rr), measured),
-        What::Stream(measured) => measure(of(Mode::Stream), measured),
-        What::Echo(measured) => measure(of(Mode::Echo), measured),
-        What::Hold(measured) => measure(of(Mode::Hold), measured),
-        What::Slow(measured) => measure(of(Mode::Slow), measured),
-        What::Reset(measured) => measure(of(Mode::Reset), measured),
-        What::Silent(measured) => measure(of(Mode::Silent), measured),
-        What::Mix(mixed) => measure(mixed.mix, mixed.measured),
-        What::Compare(compare) => results::run_compare(&compare),
-        What::Ab(ab) => ab::run(&ab),
-        What::Merge(merge) => results::run_merge(&merge),
+    match args.command {
+        LoadCommand::Crr(measured) => run_mode(of(Mode::Crr), measured),
+        LoadCommand::Cc(measured) => run_mode(of(Mode::Cc), measured),
+        LoadCommand::Rr(measured) => run_mode(of(Mode::Rr), measured),
+        LoadCommand::Stream(measured) => run_mode(of(Mode::Stream), measured),
+        LoadCommand::Echo(measured) => run_mode(of(Mode::Echo), measured),
+        LoadCommand::Hold(measured) => run_mode(of(Mode::Hold), measured),
+        LoadCommand::Slow(measured) => run_mode(of(Mode::Slow), measured),
+        LoadCommand::Reset(measured) => run_mode(of(Mode::Reset), measured),
+        LoadCommand::Silent(measured) => run_mode(of(Mode::Silent), measured),
+        LoadCommand::Mix(mixed) => run_mode(mixed.mix, mixed.measured),
+        LoadCommand::Compare(compare) => results::run_compare(&compare),
+        LoadCommand::Ab(ab) => ab::run(&ab),
+        LoadCommand::Merge(merge) => results::run_merge(&merge),
     }
 }
 
-/// Runs a load, and says what came of it.
-fn measure(populations: Vec<Population>, mut args: Measured) -> Result<ExitCode, Error> {
+/// Runs a load, and reports it.
+fn run_mode(populations: Vec<Population>, mut args: Measured) -> Result<ExitCode, Error> {
     let checks_all = populations.iter().all(|one| one.mode == Mode::Echo);
     let load = plan::load(populations, &args.addresses, &args.options)?;
     if checks_all && args.fail_if.is_empty() {
@@ -58,10 +58,10 @@ fn measure(populations: Vec<Population>, mut args: Measured) -> Result<ExitCode,
     let files = Files::open(&args.outputs)?;
     let mut view = view::View::new(&load.plan, args.outputs.no_tui || args.outputs.quiet);
     let period = view.period();
-    let ran = crew::run(&load, period, &mut |moment| view.show(&moment));
-    view.finish();
-    let outcome = ran.map_err(|why| cannot_start(&why))?;
-    let report = Report::new(&load.plan, outcome);
+    let measured = measure(&load, period, &mut |progress| view.show(&progress));
+    view.clear();
+    let measurement = measured.map_err(|why| cannot_start(&why))?;
+    let report = Report::new(&load.plan, measurement);
     Ok(conclude(&report, &args.fail_if, files, args.outputs.quiet))
 }
 
@@ -73,14 +73,15 @@ fn cannot_start(why: &std::io::Error) -> Error {
     )
 }
 
-/// Writes a report, and judges it.
+/// Writes a report, and returns the exit code.
 fn conclude(report: &Report, limits: &[Threshold], files: Files, is_quiet: bool) -> ExitCode {
-    let broken: Vec<String> = limits.iter().filter_map(|limit| limit.broken_by(&report.summary)).collect();
+    let exceeded: Vec<String> =
+        limits.iter().filter_map(|limit| limit.exceeded_by(&report.summary)).collect();
     let written = files.write(report, is_quiet);
-    for limit in &broken {
+    for limit in &exceeded {
         eprintln!("tine: a limit is not kept: {limit}");
     }
-    if report.reached_nobody() {
+    if report.is_unreached() {
         let states: Vec<String> = report.summary.states.keys().map(ToString::to_string).collect();
         eprintln!(
             "tine: nothing could be reached ({}); check the address, and that a server listens there",
@@ -90,23 +91,23 @@ fn conclude(report: &Report, limits: &[Threshold], files: Files, is_quiet: bool)
     if let Err(error) = &written {
         eprintln!("tine: {error}");
     }
-    ExitCode::from(match exit_code(report, !broken.is_empty()) {
+    ExitCode::from(match exit_code(report, !exceeded.is_empty()) {
         0 if written.is_err() => code::CANNOT_WRITE,
         code => code,
     })
 }
 
-/// What outranks what: wrong bytes are the worst that can be found.
-fn exit_code(report: &Report, breaks_limit: bool) -> u8 {
+/// Returns the exit code of a report. Wrong bytes outrank everything else.
+fn exit_code(report: &Report, exceeds_limit: bool) -> u8 {
     if report.findings.connections.wrong() > 0 {
         code::WRONG_BYTES
     } else if report.interrupted {
         code::INTERRUPTED
-    } else if report.reached_nobody() {
+    } else if report.is_unreached() {
         code::UNREACHED
     } else if !report.validity.valid {
         code::INVALID
-    } else if breaks_limit {
+    } else if exceeds_limit {
         code::LIMIT
     } else {
         0

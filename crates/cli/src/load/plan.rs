@@ -1,19 +1,20 @@
-//! From what was typed to a load that can be run.
+//! From options to a load that is ready to run.
 
 use std::time::Duration;
 
 use tine::Address;
+use tine_load::plan::endpoint::Endpoint;
+use tine_load::plan::script::scripts;
+use tine_load::plan::sources::{Block, Sources};
+use tine_load::plan::{MessageText, Mode, Plan, Population};
+use tine_load::run::load::Load;
+use tine_load::units::nanoseconds;
 
+use crate::args::load::Options;
 use crate::error::Error;
-use tine_load::crew::Load;
-use tine_load::plan::{Arrivals, Close, MessageText, Mode, Plan, Population};
-use tine_load::script::scripts;
-use tine_load::target::{Block, Place, Sources};
-
-use crate::args::load::{self, Options};
 use crate::resolve::resolve;
 
-/// The load, with every default filled in, and its addresses looked up.
+/// Creates a load, with every default filled in and its addresses resolved.
 pub fn load(populations: Vec<Population>, addresses: &[String], options: &Options) -> Result<Load, Error> {
     let parsed: Vec<Address> = addresses.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
     let targets = parsed.iter().map(resolve).collect::<Result<Vec<_>, _>>()?;
@@ -21,24 +22,21 @@ pub fn load(populations: Vec<Population>, addresses: &[String], options: &Option
     let scripts = scripts(&plan)
         .map_err(|why| Error::usage(format_args!("bad load: {why}"), "see `tine load MODE --help`"))?;
     let sources = sources(&options.source, &targets)?;
-    let fits = |place: &Place| !matches!(place, Place::Tcp(address) if address.port() == 0);
-    if !targets.iter().flatten().all(fits) {
-        return Err(Error::usage(
-            "nobody can be reached on port 0",
-            "say the port that the server listens on",
-        ));
+    let has_port = |endpoint: &Endpoint| !matches!(endpoint, Endpoint::Tcp(address) if address.port() == 0);
+    if !targets.iter().flatten().all(has_port) {
+        return Err(Error::usage("cannot connect to port 0", "give the port on which the server listens"));
     }
     Ok(Load { plan, scripts, targets, sources })
 }
 
-fn sources(blocks: &[Block], targets: &[Vec<Place>]) -> Result<Sources, Error> {
-    let all: Vec<&Place> = targets.iter().flatten().collect();
+fn sources(blocks: &[Block], targets: &[Vec<Endpoint>]) -> Result<Sources, Error> {
+    let all: Vec<&Endpoint> = targets.iter().flatten().collect();
     let sources = Sources::new(blocks.to_vec(), &all);
-    match blocks.is_empty() || all.iter().any(|place| sources.serve(place)) {
+    match blocks.is_empty() || all.iter().any(|endpoint| sources.serve(endpoint)) {
         true => Ok(sources),
         false => Err(Error::usage(
-            "no --source is of the targets' kind",
-            "give sources of IPv4 for IPv4, of IPv6 for IPv6",
+            "no --source is of the address family of a target",
+            "give IPv4 sources for IPv4 targets, IPv6 sources for IPv6 targets",
         )),
     }
 }
@@ -72,20 +70,13 @@ fn plan(populations: Vec<Population>, addresses: &[String], options: &Options) -
         processes: processes.min(connections),
         connections,
         rate: options.rate,
-        arrivals: match options.arrivals {
-            load::Arrivals::Constant => Arrivals::Constant,
-            load::Arrivals::Poisson => Arrivals::Poisson,
-        },
+        arrivals: options.arrivals,
         warmup_ns: nanoseconds(options.warmup),
         ramp_ns: nanoseconds(options.ramp),
         duration_ns: options.duration.or(default_duration).map(nanoseconds),
         requests: options.requests,
         per_connection: options.per_connection,
-        close: match options.close {
-            load::Close::FinClient => Close::FinClient,
-            load::Close::FinServer => Close::FinServer,
-            load::Close::Rst => Close::Rst,
-        },
+        close: options.close,
         message,
         expect: options.expect.clone(),
         think_ns: nanoseconds(options.think.unwrap_or(default_think)),
@@ -96,8 +87,4 @@ fn plan(populations: Vec<Population>, addresses: &[String], options: &Options) -
         seed: options.seed,
         populations,
     }
-}
-
-fn nanoseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -1,18 +1,18 @@
-//! Results that were written before: reading, comparing, adding up.
+//! Commands for results in files: `tine load compare`, `tine load merge`.
 
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::error::Error;
-use tine_load::compare::compare;
-use tine_load::merge::merge;
+use tine_load::combine::compare::compare;
+use tine_load::combine::merge::merge;
 use tine_load::report::{Report, SCHEMA};
 
 use super::output::Files;
 use super::{code, conclude};
 use crate::args::load::{Compare, Merge};
+use crate::error::Error;
 
-/// `tine load compare`.
+/// Runs `tine load compare`.
 pub fn run_compare(args: &Compare) -> Result<ExitCode, Error> {
     let (before, after) = (read(&args.before)?, read(&args.after)?);
     let rows = compare(&before, &after, args.tolerance)
@@ -37,29 +37,27 @@ pub fn run_compare(args: &Compare) -> Result<ExitCode, Error> {
     }))
 }
 
-/// `tine load merge`.
+/// Runs `tine load merge`.
 pub fn run_merge(args: &Merge) -> Result<ExitCode, Error> {
     let reports = args.files.iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>()?;
     let files = Files::open(&args.outputs)?;
-    let whole =
-        merge(&reports).map_err(|why| Error::usage(why, "add up parts of one load that ran together"))?;
-    Ok(conclude(&whole, &args.fail_if, files, args.outputs.quiet))
+    let sum =
+        merge(&reports).map_err(|why| Error::usage(why, "add up results of one load that ran together"))?;
+    Ok(conclude(&sum, &args.fail_if, files, args.outputs.quiet))
 }
 
 fn read(path: &Path) -> Result<Report, Error> {
     let text = std::fs::read(path).map_err(|why| {
-        Error::usage(
-            format_args!("cannot read {}: {}", path.display(), tine::cli::reason(&why)),
-            "check the path",
-        )
+        let reason = tine_sys::reason(&why);
+        Error::usage(format_args!("cannot read {}: {reason}", path.display()), "check the path")
     })?;
     let next = "give a file that `tine load --json` wrote";
     let report: Report = serde_json::from_slice(&text)
-        .map_err(|why| Error::usage(format_args!("{} is no result: {why}", path.display()), next))?;
+        .map_err(|why| Error::usage(format_args!("{} is not a result: {why}", path.display()), next))?;
     match report.schema == SCHEMA {
         true => Ok(report),
         false => Err(Error::usage(
-            format_args!("{} is of the schema '{}', not {SCHEMA}", path.display(), report.schema),
+            format_args!("{} has the schema '{}', not {SCHEMA}", path.display(), report.schema),
             "read it with the version of tine that wrote it",
         )),
     }

@@ -1,8 +1,8 @@
-//! What happened in each second, for spreadsheets.
+//! Counts for each second, as CSV.
 
 use super::Report;
 
-/// A line for each second since the start, with a line of names before.
+/// Formats a header line, and a line for each second since the start.
 #[must_use]
 pub fn csv(report: &Report) -> String {
     let names = "second,done,errors,sent_bytes,received_bytes,longest_ms\n".to_owned();

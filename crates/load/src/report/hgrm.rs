@@ -1,14 +1,14 @@
-//! The distribution of latencies as HdrHistogram's tools write and read it, in milliseconds.
+//! The distribution of latencies in the percentile format of HdrHistogram's tools, in milliseconds.
 
 use std::fmt::Write as _;
 
 use super::Report;
-use crate::record::{Measure, Record};
+use crate::findings::record::{Measure, Record};
 
-/// Steps for each halving of the distance to 100 %, as HdrHistogram's own default.
+/// Steps for each halving of the distance to 100 %; the default of HdrHistogram.
 const TICKS: u32 = 5;
 
-/// The percentiles of the latency, from the planned start.
+/// Formats the percentiles of the latency, from the planned start.
 #[must_use]
 pub fn hgrm(report: &Report) -> String {
     let record = report.findings.records.of(Measure::Exchange);
@@ -34,11 +34,12 @@ fn write(out: &mut String, record: &Record) -> std::fmt::Result {
     let deviation = (spread / count.max(1) as f64).sqrt();
     writeln!(out, "#[Mean    = {:12.6}, StdDeviation   = {:12.6}]", ms(mean), ms(deviation))?;
     writeln!(out, "#[Max     = {:12.6}, Total count    = {count:12}]", ms(record.max() as f64))?;
-    let buckets = record.buckets();
+    let buckets = Record::buckets();
     writeln!(out, "#[Buckets = {:12}, SubBuckets     = {:12}]", buckets.0, buckets.1)
 }
 
-/// Shares, the durations that they do not exceed, and how many those are.
+/// Returns points of the distribution: a share of all durations, the duration that this share does
+/// not exceed, and the number of durations up to it.
 #[must_use]
 pub fn points(record: &Record) -> Vec<(f64, u64, u64)> {
     let count = record.count();
@@ -54,7 +55,7 @@ pub fn points(record: &Record) -> Vec<(f64, u64, u64)> {
         if upto >= count || share >= 1.0 {
             break;
         }
-        // So many halvings of the distance to 100 % have been made; each has so many steps.
+        // The step halves with each halving of the distance to 100 %.
         let halvings = (1.0 / (1.0 - share)).log2().floor() as i32 + 1;
         let step = 1.0 / (f64::from(TICKS) * 2f64.powi(halvings));
         share = (share + step).min(1.0);
@@ -72,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_distribution_rises_to_everything() {
+    fn the_distribution_rises_to_100_percent() {
         let mut record = Record::default();
         (1..=10_000).for_each(|number| record.add(number * 1000));
         let points = points(&record);

@@ -1,12 +1,14 @@
-//! A report as one page that needs nothing else: percentiles of the latency, rate and errors over time.
+//! A report as one self-contained HTML page, with plots of latency percentiles, and of rate, errors
+//! and longest exchange over time.
 
 use std::fmt::Write as _;
 
 use super::Report;
 use super::hgrm::points;
-use super::text::{duration, grouped, text};
-use crate::plan::SECOND;
-use crate::record::Measure;
+use super::text::text;
+use crate::findings::Second;
+use crate::findings::record::Measure;
+use crate::units::{SECOND, duration, grouped};
 
 const WIDTH: f64 = 860.0;
 const HEIGHT: f64 = 240.0;
@@ -24,7 +26,7 @@ svg{width:100%;height:auto}text{font:11px system-ui,sans-serif;fill:#555}.axis{s
 
 const CLASSES: [&str; 4] = ["a", "b", "c", "d"];
 
-/// The curves of latency, with their names.
+/// The curves of the latency plot, with their names.
 const MEASURES: [(Measure, &str); 4] = [
     (Measure::Exchange, "latency"),
     (Measure::Uncorrected, "uncorrected"),
@@ -32,7 +34,7 @@ const MEASURES: [(Measure, &str); 4] = [
     (Measure::FirstByte, "first byte"),
 ];
 
-/// The page.
+/// Formats the page.
 #[must_use]
 pub fn html(report: &Report) -> String {
     let title = format!("{} to {}", report.name, report.plan.targets.join(", "));
@@ -51,13 +53,13 @@ pub fn html(report: &Report) -> String {
     out
 }
 
-/// A curve: its name, and where it goes.
+/// A curve of a plot.
 struct Curve {
     name: String,
     points: Vec<(f64, f64)>,
 }
 
-/// Latency over percentiles, both growing by factors.
+/// Plots latency by percentile, both axes logarithmic.
 fn latency(report: &Report) -> String {
     let curves: Vec<Curve> = MEASURES
         .iter()
@@ -90,13 +92,13 @@ fn latency(report: &Report) -> String {
     )
 }
 
-/// What was done, and what went wrong, second by second.
+/// Plots rate, errors and longest exchange by second.
 fn over_time(report: &Report) -> String {
     let seconds = &report.findings.seconds;
-    // The last second may not be a whole one; where there is no other, it has to do.
+    // Leaves out the last second, which may not be a whole one, unless it is the only one.
     let lasted = (report.plan.warmup_ns + report.window_ns) / SECOND;
     let whole = seconds.len().min((lasted as usize).max(1));
-    let curve = |name: &str, value: &dyn Fn(&crate::part::Second) -> u64| Curve {
+    let curve = |name: &str, value: &dyn Fn(&Second) -> u64| Curve {
         name: name.to_owned(),
         points: seconds[..whole].iter().enumerate().map(|(at, one)| (at as f64, value(one) as f64)).collect(),
     };
@@ -121,7 +123,7 @@ fn linear(title: &str, curve: Curve, shown: &dyn Fn(f64) -> String) -> String {
     figure(title, &[curve], (0.0, last), (0.0, high), across.collect(), up.collect())
 }
 
-/// The next of 1, 2, 4, 10, 20, 40 …: all of them have quarters.
+/// Rounds up to one of 1, 2, 4, 10, 20, 40 …, which all divide by four.
 fn nice(value: f64) -> f64 {
     let power = 10f64.powf(value.max(1e-9).log10().floor());
     [1.0, 2.0, 4.0, 10.0]
@@ -175,7 +177,7 @@ fn figure(title: &str, curves: &[Curve], x: (f64, f64), y: (f64, f64), across: M
     out + "</svg>\n"
 }
 
-/// For text between tags and in attributes.
+/// Escapes text between tags and in attributes.
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
@@ -185,7 +187,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_stays_text() {
+    fn markup_is_escaped_and_axes_end_at_round_numbers() {
         assert_eq!(escape("<a href=\"x\">&"), "&lt;a href=&quot;x&quot;&gt;&amp;");
         assert_eq!([0.9, 1.0, 3.0, 12.0, 70.0].map(nice), [1.0, 1.0, 4.0, 20.0, 100.0]);
     }

@@ -1,11 +1,12 @@
-//! A report for people.
+//! A report as text, for a terminal.
 
 use std::fmt::Write as _;
 
 use super::Report;
-use crate::record::Figures;
+use crate::findings::record::Figures;
+use crate::units::{bytes, duration, grouped, rounded};
 
-/// The whole summary. What makes it invalid comes first.
+/// Formats the summary. Reasons that make it invalid come first.
 #[must_use]
 pub fn text(report: &Report) -> String {
     let mut out = String::new();
@@ -19,14 +20,14 @@ fn write(out: &mut String, report: &Report) -> std::fmt::Result {
         writeln!(out, "INVALID: {reason}")?;
     }
     if report.interrupted {
-        writeln!(out, "interrupted: what follows is what was done until then")?;
+        writeln!(out, "interrupted: the figures are those up to the interrupt")?;
     }
     heading(out, report)?;
     for (name, figures) in latencies(report) {
         writeln!(out, "{name:<12} {}", percentiles(figures))?;
     }
     ends(out, report)?;
-    troubles(out, report)?;
+    errors(out, report)?;
     costs(out, report)?;
     for warning in &report.validity.warnings {
         writeln!(out, "note: {warning}")?;
@@ -34,7 +35,7 @@ fn write(out: &mut String, report: &Report) -> std::fmt::Result {
     Ok(())
 }
 
-/// What the load was, and its one figure.
+/// Writes the load and its rate.
 fn heading(out: &mut String, report: &Report) -> std::fmt::Result {
     let (plan, summary) = (&report.plan, &report.summary);
     let load = match plan.rate {
@@ -53,23 +54,24 @@ fn heading(out: &mut String, report: &Report) -> std::fmt::Result {
     )
 }
 
-/// How connections and exchanges ended.
+/// Writes how connections and exchanges ended.
 fn ends(out: &mut String, report: &Report) -> std::fmt::Result {
     let (summary, exchanges) = (&report.summary, report.findings.exchanges);
     let states: Vec<String> =
         summary.states.iter().map(|(state, number)| format!("{} {state}", grouped(*number))).collect();
     writeln!(out, "connections  {} planned: {}", grouped(summary.connections), states.join(", "))?;
-    let ways = [
+    let outcomes = [
         (exchanges.done, "answered"),
         (exchanges.failed, "failed"),
         (exchanges.cut, "cut off"),
         (exchanges.in_flight, "in flight"),
         (exchanges.unstarted, "unstarted"),
     ];
-    let ways = ways.iter().filter(|(number, _)| *number > 0);
-    let ways: Vec<String> = ways.map(|(number, word)| format!("{} {word}", grouped(*number))).collect();
+    let outcomes = outcomes.iter().filter(|(number, _)| *number > 0);
+    let outcomes: Vec<String> =
+        outcomes.map(|(number, name)| format!("{} {name}", grouped(*number))).collect();
     if exchanges.planned > 0 {
-        writeln!(out, "exchanges    {} planned: {}", grouped(exchanges.planned), ways.join(", "))?;
+        writeln!(out, "exchanges    {} planned: {}", grouped(exchanges.planned), outcomes.join(", "))?;
     }
     if summary.in_flight > 0 {
         let oldest = duration(summary.oldest_in_flight_ns);
@@ -78,27 +80,27 @@ fn ends(out: &mut String, report: &Report) -> std::fmt::Result {
     Ok(())
 }
 
-/// What went wrong.
-fn troubles(out: &mut String, report: &Report) -> std::fmt::Result {
+/// Writes errors and wrong bytes.
+fn errors(out: &mut String, report: &Report) -> std::fmt::Result {
     writeln!(out, "errors       {}", grouped(report.summary.errors))?;
-    for (what, number) in &report.findings.errors {
-        writeln!(out, "  {what} ({})", grouped(*number))?;
+    for (error, number) in &report.findings.errors {
+        writeln!(out, "  {error} ({})", grouped(*number))?;
     }
-    for found in &report.findings.faults {
+    for wrong in &report.findings.faults {
         writeln!(
             out,
             "  wrong bytes on connection {} at offset {}: {} (expected {}, got {})",
-            found.connection,
-            found.offset,
-            found.fault,
-            or_dash(&found.expected),
-            or_dash(&found.got)
+            wrong.connection,
+            wrong.offset,
+            wrong.fault,
+            or_dash(&wrong.expected),
+            or_dash(&wrong.got)
         )?;
     }
     Ok(())
 }
 
-/// Bytes, memory, processor time.
+/// Writes bytes, memory and processor time.
 fn costs(out: &mut String, report: &Report) -> std::fmt::Result {
     let summary = &report.summary;
     writeln!(
@@ -125,7 +127,8 @@ fn costs(out: &mut String, report: &Report) -> std::fmt::Result {
     )
 }
 
-/// What a connection takes of the machine, where there were enough to tell it from all else.
+/// Returns the machine's memory for each connection, if there were enough of them to distinguish it
+/// from other use.
 fn held(report: &Report) -> String {
     const ENOUGH: u64 = 500;
     match report.summary.most_open {
@@ -136,7 +139,7 @@ fn held(report: &Report) -> String {
     }
 }
 
-/// The rows of latencies that a report has.
+/// Returns the rows of durations that have figures.
 fn latencies(report: &Report) -> Vec<(&'static str, &Figures)> {
     let summary = &report.summary;
     let rows = [
@@ -149,7 +152,7 @@ fn latencies(report: &Report) -> Vec<(&'static str, &Figures)> {
     rows.into_iter().filter(|(_, figures)| figures.count > 0).collect()
 }
 
-/// Percentiles that at least ten exceed: of fewer, nothing can be said.
+/// Formats the percentiles that at least ten durations exceed: others are chance.
 fn percentiles(figures: &Figures) -> String {
     let points = [
         ("p50", figures.p50, 0.5),
@@ -170,81 +173,12 @@ fn or_dash(text: &str) -> &str {
     if text.is_empty() { "-" } else { text }
 }
 
-/// A duration with three digits and its unit.
-#[must_use]
-pub fn duration(nanoseconds: u64) -> String {
-    let (value, unit) = match nanoseconds {
-        0..1_000 => return format!("{nanoseconds} ns"),
-        1_000..1_000_000 => (nanoseconds as f64 / 1e3, "us"),
-        1_000_000..1_000_000_000 => (nanoseconds as f64 / 1e6, "ms"),
-        _ => (nanoseconds as f64 / 1e9, "s"),
-    };
-    format!("{} {unit}", three_digits(value))
-}
-
-fn three_digits(value: f64) -> String {
-    match value {
-        ..9.995 => format!("{value:.2}"),
-        ..99.95 => format!("{value:.1}"),
-        _ => format!("{value:.0}"),
-    }
-}
-
-/// A number of bytes with three digits and its unit (powers of ten).
-#[must_use]
-pub fn bytes(number: f64) -> String {
-    let units = ["B", "kB", "MB", "GB", "TB"];
-    let mut value = number;
-    let mut unit = 0;
-    while value >= 999.5 && unit + 1 < units.len() {
-        value /= 1000.0;
-        unit += 1;
-    }
-    if unit == 0 { format!("{value:.0} B") } else { format!("{} {}", three_digits(value), units[unit]) }
-}
-
-/// A rate: whole above a hundred.
-#[must_use]
-pub fn rounded(rate: f64) -> String {
-    if rate >= 100.0 { grouped(rate.round() as u64) } else { three_digits(rate) }
-}
-
-/// A number with its thousands apart.
-#[must_use]
-pub fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut out = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn numbers_for_people() {
-        for (nanoseconds, shown) in [
-            (0, "0 ns"),
-            (999, "999 ns"),
-            (1_234, "1.23 us"),
-            (45_678_000, "45.7 ms"),
-            (123_000_000_000, "123 s"),
-        ] {
-            assert_eq!(duration(nanoseconds), shown);
-        }
-        assert_eq!([0, 999, 1000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
-        assert_eq!([12.0, 1500.0, 9.99e9].map(bytes), ["12 B", "1.50 kB", "9.99 GB"]);
-        assert_eq!([1.234, 99.0, 1234.5].map(rounded), ["1.23", "99.0", "1,235"]);
-    }
-
-    #[test]
-    fn a_percentile_needs_ten_beyond_it() {
+    fn a_percentile_that_fewer_than_ten_exceed_is_left_out() {
         let figures = Figures { count: 1000, p99: 5, p999: 6, ..Figures::default() };
         assert_eq!(percentiles(&figures), "p50 0 ns  p90 0 ns  p99 5 ns  max 0 ns");
     }
