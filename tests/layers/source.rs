@@ -98,7 +98,11 @@ fn after_quote(chars: &[char], at: usize) -> usize {
 ///
 /// # Panics
 /// If a `#[path]` attribute moves a module elsewhere.
-pub(super) fn imports(text: &str, module: &[String], is_module: &dyn Fn(&[String]) -> bool) -> Vec<Vec<String>> {
+pub(super) fn imports(
+    text: &str,
+    module: &[String],
+    is_module: &dyn Fn(&[String]) -> bool,
+) -> Vec<Vec<String>> {
     let tokens = tokens(text);
     let mut reader = Reader { tokens: &tokens, at: 0, module, inline: Vec::new(), depth: 0, is_module };
     let mut found = Vec::new();

@@ -3,14 +3,12 @@
 #![forbid(unsafe_code)]
 
 pub mod args;
-#[allow(unreachable_pub, reason = "its items are `pub` within the module tree")]
 mod client;
 mod commands;
 pub mod config;
 pub mod error;
 mod exit;
 pub mod import;
-#[allow(unreachable_pub, reason = "its items are `pub` within the module tree")]
 mod load;
 mod resolve;
 mod services;

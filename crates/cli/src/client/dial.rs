@@ -14,7 +14,7 @@ use crate::resolve::resolve;
 
 /// An address with its endpoints, in the order in which to try them.
 #[derive(Clone, Debug)]
-pub struct Target {
+pub(super) struct Target {
     /// The address as typed.
     pub name: String,
     pub endpoints: Vec<Endpoint>,
@@ -22,20 +22,20 @@ pub struct Target {
 
 impl Target {
     /// Resolves an address.
-    pub fn resolve(address: Address) -> Result<Target, Error> {
+    pub(super) fn resolve(address: Address) -> Result<Target, Error> {
         let endpoints = resolve(&address)?;
         Ok(Target { name: address.to_string(), endpoints })
     }
 
     /// Prepares to connect.
-    pub fn dial(&self) -> Dial {
+    pub(super) fn dial(&self) -> Dial {
         Dial { left: self.endpoints.iter().cloned().collect(), last: Errno::ADDRNOTAVAIL }
     }
 }
 
 /// A connection being made.
 #[derive(Debug)]
-pub struct Dial {
+pub(super) struct Dial {
     left: VecDeque<Endpoint>,
     last: Errno,
 }
@@ -46,7 +46,7 @@ impl Dial {
     ///
     /// # Errors
     /// The error of the last endpoint, if none is left.
-    pub fn next(&mut self) -> Result<OwnedFd, Errno> {
+    pub(super) fn next(&mut self) -> Result<OwnedFd, Errno> {
         while let Some(endpoint) = self.left.pop_front() {
             match connect(&endpoint) {
                 Ok(socket) => return Ok(socket),
@@ -57,7 +57,7 @@ impl Dial {
     }
 
     /// Checks a writable socket. If it failed, starts to connect to the next endpoint.
-    pub fn check(&mut self, socket: OwnedFd) -> Result<Attempt, Errno> {
+    pub(super) fn check(&mut self, socket: OwnedFd) -> Result<Attempt, Errno> {
         match sockopt::socket_error(&socket) {
             Ok(Ok(())) => Ok(Attempt::Connected(socket)),
             Ok(Err(errno)) | Err(errno) => {
@@ -70,7 +70,7 @@ impl Dial {
 
 /// An attempt to connect.
 #[derive(Debug)]
-pub enum Attempt {
+pub(super) enum Attempt {
     Connected(OwnedFd),
     Connecting(OwnedFd),
 }
@@ -87,7 +87,7 @@ fn connect(endpoint: &Endpoint) -> Result<OwnedFd, Errno> {
 }
 
 /// Describes a connection that could not be made, in one line.
-pub fn cannot_connect(target: &str, errno: Errno) -> Error {
+pub(super) fn cannot_connect(target: &str, errno: Errno) -> Error {
     let next = match State::of_connect(errno) {
         State::Refused => "start a server there, or check the port",
         State::Unreachable | State::ConnectTimeout | State::NoPorts => {

@@ -22,7 +22,7 @@ use crate::exit;
 const UPDATE: Duration = Duration::from_millis(200);
 
 /// Runs all connections to their end, or until Ctrl-C.
-pub fn run(args: &Client, message: &str, targets: &[Target]) -> Result<ExitCode, Error> {
+pub(super) fn run(args: &Client, message: &str, targets: &[Target]) -> Result<ExitCode, Error> {
     let load = load(args, message, targets)?;
     let output = match (args.quiet, args.connections) {
         (true, _) => Output::None,

@@ -24,7 +24,7 @@ const WRONG_BYTES: u8 = 3;
 const INTERRUPTED: u8 = 130;
 
 /// Runs until all is sent and received, the server closes, or Ctrl-C.
-pub fn run(args: Client) -> Result<ExitCode, Error> {
+pub(crate) fn run(args: Client) -> Result<ExitCode, Error> {
     let addresses: Vec<Address> = args.addresses.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
     let targets = addresses.into_iter().map(dial::Target::resolve).collect::<Result<Vec<_>, _>>()?;
     match (&args.message, targets.as_slice()) {

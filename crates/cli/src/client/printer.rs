@@ -14,7 +14,7 @@ use super::dial::{Target, cannot_connect};
 
 /// How replies are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Output {
+pub(super) enum Output {
     /// Not at all.
     None,
     /// Unchanged.
@@ -24,7 +24,7 @@ pub enum Output {
 }
 
 /// Prints the events of a worker's connections.
-pub struct Printer<'a> {
+pub(super) struct Printer<'a> {
     targets: &'a [Target],
     output: Output,
     /// Whether connections go on until the server closes them.
@@ -35,7 +35,7 @@ pub struct Printer<'a> {
 }
 
 impl Printer<'_> {
-    pub fn new(targets: &[Target], output: Output, is_endless: bool, wait: Duration) -> Printer<'_> {
+    pub(super) fn new(targets: &[Target], output: Output, is_endless: bool, wait: Duration) -> Printer<'_> {
         Printer { targets, output, is_endless, wait, printed: RefCell::default() }
     }
 

@@ -6,14 +6,14 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use tine_load::run::live::Live;
 
 /// The status lines; none if standard error is no terminal.
-pub struct Status {
+pub(super) struct Status {
     lines: Vec<ProgressBar>,
     all: MultiProgress,
 }
 
 impl Status {
     /// Creates a line for each worker.
-    pub fn new(workers: usize, is_quiet: bool) -> Status {
+    pub(super) fn new(workers: usize, is_quiet: bool) -> Status {
         let all = MultiProgress::new();
         let is_shown = std::io::stderr().is_terminal() && !is_quiet;
         let style = ProgressStyle::with_template("{prefix} {msg}");
@@ -28,12 +28,12 @@ impl Status {
     }
 
     /// Whether there are lines to update.
-    pub fn is_shown(&self) -> bool {
+    pub(super) fn is_shown(&self) -> bool {
         !self.lines.is_empty()
     }
 
     /// Shows the present numbers.
-    pub fn update(&self, live: &Live) {
+    pub(super) fn update(&self, live: &Live) {
         for (worker, line) in self.lines.iter().enumerate() {
             let numbers = live.of(worker);
             line.set_message(format!(
@@ -45,7 +45,7 @@ impl Status {
     }
 
     /// Clears the lines; the summary follows.
-    pub fn clear(&self) {
+    pub(super) fn clear(&self) {
         self.lines.iter().for_each(ProgressBar::finish_and_clear);
         // Fails only if the terminal does.
         let _ = self.all.clear();

@@ -18,23 +18,23 @@ const ERRORS: [(&str, &[State]); 6] = [
 ];
 
 /// The summary of a client.
-pub struct Summary<'a> {
+pub(super) struct Summary<'a> {
     numbers: &'a Numbers,
     lost: &'a [LostWorker],
 }
 
 impl Summary<'_> {
-    pub fn new(conversation: &Conversation) -> Summary<'_> {
+    pub(super) fn new(conversation: &Conversation) -> Summary<'_> {
         Summary { numbers: &conversation.numbers, lost: &conversation.lost }
     }
 
     /// Returns the number of connections that failed, except those with wrong replies.
-    pub fn errors(&self) -> u64 {
+    pub(super) fn errors(&self) -> u64 {
         self.numbers.ended(|state| state.is_error() && !state.is_wrong())
     }
 
     /// Returns the number of connections with wrong replies.
-    pub fn wrong_replies(&self) -> u64 {
+    pub(super) fn wrong_replies(&self) -> u64 {
         self.numbers.ended(State::is_wrong)
     }
 }

@@ -37,7 +37,7 @@ enum Turn {
 }
 
 /// Copies until the server closes, or until Ctrl-C.
-pub fn run(target: &Target, wait: Duration) -> Result<ExitCode, Error> {
+pub(super) fn run(target: &Target, wait: Duration) -> Result<ExitCode, Error> {
     let socket = connect(target, wait).map_err(|errno| cannot_connect(&target.name, errno))?;
     let signals = Set::of(&[Signal::INT.as_raw(), Signal::TERM.as_raw()]);
     let cannot = |why: std::io::Error| Error::system("cannot wait for signals", &why, "check `ulimit -n`");

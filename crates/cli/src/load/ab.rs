@@ -51,7 +51,7 @@ struct Session<'a> {
 }
 
 /// Measures until the result is precise enough, or the maximum number of pairs is reached.
-pub fn run(args: &Ab) -> Result<ExitCode, Error> {
+pub(super) fn run(args: &Ab) -> Result<ExitCode, Error> {
     let file = args.json.as_ref().map(|path| output::create(path)).transpose()?;
     let signals = prepare_process().map_err(|why| cannot_start(&why))?;
     let (port, machine) = (free_port()?, Machine::this());

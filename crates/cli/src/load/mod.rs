@@ -20,16 +20,16 @@ use output::Files;
 
 /// Exit codes of `tine load` besides those of all commands.
 mod code {
-    pub const CANNOT_WRITE: u8 = 1;
-    pub const WRONG_BYTES: u8 = 3;
-    pub const INVALID: u8 = 4;
-    pub const LIMIT: u8 = 99;
-    pub const UNREACHED: u8 = crate::exit::SYSTEM;
-    pub const INTERRUPTED: u8 = 130;
+    pub(super) const CANNOT_WRITE: u8 = 1;
+    pub(super) const WRONG_BYTES: u8 = 3;
+    pub(super) const INVALID: u8 = 4;
+    pub(super) const LIMIT: u8 = 99;
+    pub(super) const UNREACHED: u8 = crate::exit::SYSTEM;
+    pub(super) const INTERRUPTED: u8 = 130;
 }
 
 /// Runs a subcommand of `tine load`.
-pub fn run(args: Load) -> Result<ExitCode, Error> {
+pub(crate) fn run(args: Load) -> Result<ExitCode, Error> {
     let of = |mode| vec![Population { mode, weight: 1 }];
     match args.command {
         LoadCommand::Crr(measured) => run_mode(of(Mode::Crr), measured),

@@ -14,7 +14,7 @@ use crate::error::Error;
 type Form = fn(&Report) -> String;
 
 /// The files of a report, open for writing.
-pub struct Files {
+pub(super) struct Files {
     files: Vec<(PathBuf, File, Form)>,
     json_on_stdout: bool,
 }
@@ -24,7 +24,7 @@ impl Files {
     ///
     /// # Errors
     /// The error of the first file that cannot be created.
-    pub fn open(outputs: &Outputs) -> Result<Files, Error> {
+    pub(super) fn open(outputs: &Outputs) -> Result<Files, Error> {
         let json_on_stdout = outputs.json.as_deref() == Some(Path::new("-"));
         let requested: [(&Option<PathBuf>, Form); 4] =
             [(&outputs.json, json), (&outputs.hgrm, hgrm), (&outputs.csv, csv), (&outputs.html, html)];
@@ -41,7 +41,7 @@ impl Files {
     ///
     /// # Errors
     /// The error of the first file that cannot be written; the others are written.
-    pub fn write(self, report: &Report, is_quiet: bool) -> Result<(), Error> {
+    pub(super) fn write(self, report: &Report, is_quiet: bool) -> Result<(), Error> {
         let printed = match (self.json_on_stdout, is_quiet) {
             (true, _) => print(&json(report)),
             (false, true) => Ok(()),
@@ -60,7 +60,7 @@ impl Files {
 ///
 /// # Errors
 /// Those of open(2).
-pub fn create(path: &Path) -> Result<File, Error> {
+pub(super) fn create(path: &Path) -> Result<File, Error> {
     File::create(path).map_err(|why| cannot_write(path, &why))
 }
 
@@ -68,7 +68,7 @@ pub fn create(path: &Path) -> Result<File, Error> {
 ///
 /// # Errors
 /// Those of write(2).
-pub fn write_json(mut file: File, path: &Path, value: &impl serde::Serialize) -> Result<(), Error> {
+pub(super) fn write_json(mut file: File, path: &Path, value: &impl serde::Serialize) -> Result<(), Error> {
     // Serializing cannot fail: all maps have strings for keys.
     let text = serde_json::to_vec(value).unwrap_or_default();
     file.write_all(&text).map_err(|why| cannot_write(path, &why))

@@ -15,7 +15,11 @@ use crate::error::Error;
 use crate::resolve::resolve;
 
 /// Creates a load, with every default filled in and its addresses resolved.
-pub fn load(populations: Vec<Population>, addresses: &[String], options: &Options) -> Result<Load, Error> {
+pub(super) fn load(
+    populations: Vec<Population>,
+    addresses: &[String],
+    options: &Options,
+) -> Result<Load, Error> {
     let parsed: Vec<Address> = addresses.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
     let targets = parsed.iter().map(resolve).collect::<Result<Vec<_>, _>>()?;
     let plan = plan(populations, addresses, options);

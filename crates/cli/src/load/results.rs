@@ -13,7 +13,7 @@ use crate::args::load::{Compare, Merge};
 use crate::error::Error;
 
 /// Runs `tine load compare`.
-pub fn run_compare(args: &Compare) -> Result<ExitCode, Error> {
+pub(super) fn run_compare(args: &Compare) -> Result<ExitCode, Error> {
     let (before, after) = (read(&args.before)?, read(&args.after)?);
     let rows = compare(&before, &after, args.tolerance)
         .map_err(|why| Error::usage(why, "compare results of the same mode, close and rate"))?;
@@ -38,7 +38,7 @@ pub fn run_compare(args: &Compare) -> Result<ExitCode, Error> {
 }
 
 /// Runs `tine load merge`.
-pub fn run_merge(args: &Merge) -> Result<ExitCode, Error> {
+pub(super) fn run_merge(args: &Merge) -> Result<ExitCode, Error> {
     let reports = args.files.iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>()?;
     let files = Files::open(&args.outputs)?;
     let sum =

@@ -14,13 +14,13 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 const CHECK: Duration = Duration::from_millis(10);
 
 /// A running server, in a process group of its own.
-pub struct TestServer {
+pub(super) struct TestServer {
     group: Pid,
     port: u16,
 }
 
 /// Returns a port of 127.0.0.1 on which no socket listens.
-pub fn free_port() -> Result<u16, Error> {
+pub(super) fn free_port() -> Result<u16, Error> {
     let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
     port.map(|address| address.port())
         .map_err(|why| Error::system("cannot find a free port", &why, "close other listeners"))
@@ -29,7 +29,7 @@ pub fn free_port() -> Result<u16, Error> {
 impl TestServer {
     /// Runs a command by a shell, and waits until a socket listens on the port. Makes no
     /// connection.
-    pub fn start(command: &str, port: u16) -> Result<TestServer, Error> {
+    pub(super) fn start(command: &str, port: u16) -> Result<TestServer, Error> {
         let mut shell = Command::new("/bin/sh");
         shell.args(["-c", command]).process_group(0).stdin(Stdio::null()).stdout(Stdio::null());
         let cannot_start = |why| Error::system("cannot start a shell", &why, "check /bin/sh");
@@ -63,7 +63,7 @@ impl TestServer {
     }
 
     /// Terminates the server, and kills it at the timeout. Then no socket listens on its port.
-    pub fn stop(self) {
+    pub(super) fn stop(self) {
         self.signal(Signal::TERM);
         let deadline = Instant::now() + TIMEOUT;
         // The shell ends at once, its server when it has drained.

@@ -13,7 +13,7 @@ use tine_load::units::{SECOND, duration, grouped, rounded};
 const UPDATE: Duration = Duration::from_millis(250);
 
 /// The live view; it shows nothing if standard error is no terminal.
-pub struct View {
+pub(super) struct View {
     bar: Option<ProgressBar>,
     length: u64,
     by_requests: bool,
@@ -22,7 +22,7 @@ pub struct View {
 
 impl View {
     /// Creates the view of a load.
-    pub fn new(plan: &Plan, is_off: bool) -> View {
+    pub(super) fn new(plan: &Plan, is_off: bool) -> View {
         let by_requests = plan.duration_ns.is_none();
         let length = match (plan.duration_ns, plan.requests) {
             (Some(length), _) => plan.warmup_ns + length,
@@ -38,12 +38,12 @@ impl View {
     }
 
     /// Returns the time between two updates, if there is a bar.
-    pub fn period(&self) -> Option<Duration> {
+    pub(super) fn period(&self) -> Option<Duration> {
         self.bar.as_ref().map(|_| UPDATE)
     }
 
     /// Shows the progress: rate and latency are those since the last update.
-    pub fn show(&mut self, progress: &Progress) {
+    pub(super) fn show(&mut self, progress: &Progress) {
         let Some(bar) = &self.bar else { return };
         let seconds = progress.elapsed_ns.saturating_sub(self.before.elapsed_ns) as f64 / SECOND as f64;
         if seconds < UPDATE.as_secs_f64() / 2.0 {
@@ -66,7 +66,7 @@ impl View {
     }
 
     /// Clears the bar; the summary follows.
-    pub fn clear(&self) {
+    pub(super) fn clear(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
