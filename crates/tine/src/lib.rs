@@ -53,6 +53,8 @@ mod log;
 mod net;
 mod processes;
 mod program;
+#[cfg(test)]
+mod random;
 mod server;
 mod services;
 mod settings;

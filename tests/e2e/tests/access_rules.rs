@@ -104,10 +104,10 @@ fn an_invalid_access_rule_keeps_the_server_from_starting() {
     let bad = folder.write("bad", "127.0.0.1:allow\n127.0.0.:perhaps\n").display().to_string();
     for (options, error) in [
         (&["--allow", "127.0.0.1/24"][..], "its block is 127.0.0.0/24"),
-        (&["--deny", "nobody"], "this is no address"),
+        (&["--deny", "nobody"], "not an IP address"),
         (&["--allow", "::1", "--deny", "::1"], "both allowed and denied"),
         (&["--rules", "/nowhere"], "cannot read rules"),
-        (&["--rules", &bad], "bad:2: '127.0.0.:perhaps' says neither"),
+        (&["--rules", &bad], "bad:2: '127.0.0.:perhaps' has neither"),
     ] {
         let (code, _, err) = run(Command::new(tine()).arg("serve").args(options).arg("127.0.0.1:0"));
         assert!(code == 100 && err.contains(error) && err.lines().count() == 1, "{options:?}: {code} {err}");

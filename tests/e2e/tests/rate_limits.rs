@@ -103,7 +103,7 @@ fn an_invalid_rate_keeps_the_server_from_starting() {
         let words = ["serve", "--rate-per-source", rate, "127.0.0.1:0"];
         let (code, _, err) = tine_e2e::run(std::process::Command::new(tine_e2e::tine()).args(words));
         assert!(
-            code == 100 && err.contains("is no rate") && err.lines().count() == 1,
+            code == 100 && err.contains("invalid rate") && err.lines().count() == 1,
             "{rate}: {code} {err}"
         );
     }

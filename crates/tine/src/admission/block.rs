@@ -1,4 +1,5 @@
-//! How much of an address is one who comes: limits and penalties are for each source, and for each prefix.
+//! Address aggregation: which part of a client's address identifies its source or prefix, for
+//! limits and penalties.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -8,7 +9,8 @@ use crate::admission::access::prefix::{Prefix, mask};
 use crate::error::Error;
 use crate::net::peer::Peer;
 
-/// How many leading bits of an address count, as sshd's `PerSourceNetBlockSize` (sshd_config(5)) says it: `32:64`.
+/// The prefix lengths of a block, for IPv4 and IPv6, written as in sshd's `PerSourceNetBlockSize`
+/// (sshd_config(5)): `32:64`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct NetBlockSize {
     ipv4: u8,
@@ -16,60 +18,63 @@ pub struct NetBlockSize {
 }
 
 impl NetBlockSize {
-    /// A machine, or a home: an address of IPv4, a /64 of IPv6, since whoever has one has all of its addresses (RFC 6177).
+    /// The default size of a source: a single IPv4 address, an IPv6 /64, since one subscriber
+    /// controls all addresses of a /64 (RFC 6177).
     pub const SOURCE: NetBlockSize = NetBlockSize { ipv4: 32, ipv6: 64 };
-    /// Its neighbourhood: a /24 of IPv4, a /56 of IPv6.
+    /// The default size of a prefix: an IPv4 /24, an IPv6 /56.
     pub const PREFIX: NetBlockSize = NetBlockSize { ipv4: 24, ipv6: 56 };
 
-    /// The source of this size that an address is of, as in `192.0.2.0/24`.
+    /// The source of this size that contains an address, as in `192.0.2.0/24`.
     #[must_use]
     pub fn source_of(self, address: IpAddr) -> String {
-        Aggregation { whose: BlockKind::Source, size: self }.block_text(address)
+        Aggregation { kind: BlockKind::Source, size: self }.block_text(address)
     }
 
-    /// The prefix of this size that it is of.
+    /// The prefix of this size that contains an address, as in `192.0.2.0/24`.
     #[must_use]
     pub fn prefix_of(self, address: IpAddr) -> String {
-        Aggregation { whose: BlockKind::Prefix, size: self }.block_text(address)
+        Aggregation { kind: BlockKind::Prefix, size: self }.block_text(address)
     }
 }
 
-/// Reads `32:64`: of IPv4 and of IPv6.
 impl fmt::Display for NetBlockSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.ipv4, self.ipv6)
     }
 }
 
+/// Parses `32:64`: the prefix lengths for IPv4 and IPv6.
 impl FromStr for NetBlockSize {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<NetBlockSize, Error> {
-        let part = |text: &str, most: u8| text.parse().ok().filter(|bits| (1..=most).contains(bits));
-        let parts = text.split_once(':').and_then(|(ipv4, ipv6)| Some((part(ipv4, 32)?, part(ipv6, 128)?)));
-        let (ipv4, ipv6) = parts.ok_or_else(|| {
-            let next = "write the bits of IPv4 (1 to 32), a colon, and those of IPv6 (1 to 128), as in 32:64";
-            Error::usage(format_args!("'{text}' is no size of a block of addresses"), next)
+        let length = |text: &str, max: u8| text.parse().ok().filter(|bits| (1..=max).contains(bits));
+        let lengths =
+            text.split_once(':').and_then(|(ipv4, ipv6)| Some((length(ipv4, 32)?, length(ipv6, 128)?)));
+        let (ipv4, ipv6) = lengths.ok_or_else(|| {
+            let next = "write the prefix lengths for IPv4 (1 to 32) and IPv6 (1 to 128), as in 32:64";
+            Error::usage(format_args!("invalid size of address blocks '{text}'"), next)
         })?;
         Ok(NetBlockSize { ipv4, ipv6 })
     }
 }
 
-/// Which of the two a block is of. Both may have the same size, and then share nothing.
+/// Whether a block is a source or a prefix. A source and a prefix of the same size are different
+/// blocks, with a token bucket each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum BlockKind {
     Source,
     Prefix,
 }
 
-/// What is taken as one.
+/// The kind and size of the blocks that a limit counts as one client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Aggregation {
-    whose: BlockKind,
+    kind: BlockKind,
     size: NetBlockSize,
 }
 
-/// What a source and a prefix are.
+/// The aggregations for the limits per source and per prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Aggregations {
     pub(crate) source: Aggregation,
@@ -77,15 +82,15 @@ pub(crate) struct Aggregations {
 }
 
 impl Aggregations {
-    /// Of these sizes, which [`Aggregations::check`] compares.
+    /// Aggregations of these sizes, which are not checked ([`Aggregations::check`]).
     pub(crate) fn new(source: NetBlockSize, prefix: NetBlockSize) -> Aggregations {
         Aggregations {
-            source: Aggregation { whose: BlockKind::Source, size: source },
-            prefix: Aggregation { whose: BlockKind::Prefix, size: prefix },
+            source: Aggregation { kind: BlockKind::Source, size: source },
+            prefix: Aggregation { kind: BlockKind::Prefix, size: prefix },
         }
     }
 
-    /// Refuses a prefix block that is smaller than the source block.
+    /// Rejects a prefix block that is smaller than the source block.
     pub(crate) fn check(&self) -> Result<(), Error> {
         let (source, prefix) = (self.source.size, self.prefix.size);
         if prefix.ipv4 > source.ipv4 || prefix.ipv6 > source.ipv6 {
@@ -104,14 +109,16 @@ impl Default for Aggregations {
     }
 }
 
-/// Addresses that a limit takes as one: what they have in common of the words of a peer, without the port.
+/// A network block that a limit counts as one client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Block {
     pub(crate) aggregation: Aggregation,
+    /// The words of a peer with the block's first address, without the port.
     words: [u64; 3],
 }
 
-/// The block that a peer with these words is in; `None` where that means nothing.
+/// The block of a peer, given as words ([`Peer::to_words`]); `None` for a peer without an IP
+/// address.
 pub(crate) fn block_of(words: [u64; 3], aggregation: Aggregation) -> Option<Block> {
     let without_port = words[2] & !0xff_ff00;
     let mask = match words[2] & 0xff {
@@ -128,22 +135,22 @@ impl Aggregation {
         block.map_or_else(String::new, |block| block.to_string())
     }
 
-    /// Leading bits that count of an IPv6 address that begins with these 64.
+    /// The prefix length for an IPv6 address, given its first 64 bits.
     fn ipv6_bits(self, start: u64) -> u8 {
         let is_link_local = start >> 54 == 0xfe80 >> 6;
-        // On a link, each address is a machine.
-        if is_link_local && self.whose == BlockKind::Source { 128 } else { self.size.ipv6 }
+        // The hosts of a link share its /64, so each link-local address is a source.
+        if is_link_local && self.kind == BlockKind::Source { 128 } else { self.size.ipv6 }
     }
 }
 
 impl Peer {
-    /// The block that it is in.
+    /// The block of this peer; `None` for a peer without an IP address.
     pub(crate) fn block(self, aggregation: Aggregation) -> Option<Block> {
         block_of(self.to_words(), aggregation)
     }
 }
 
-/// As in `192.0.2.0/24`.
+/// Writes the block as `192.0.2.0/24`.
 impl fmt::Display for Block {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Peer::Tcp(first) = Peer::from_words(self.words) else { return Ok(()) };
@@ -165,20 +172,19 @@ mod tests {
     }
 
     #[test]
-    fn a_source_is_an_address_without_the_port() {
+    fn a_source_is_an_ipv4_address_or_an_ipv6_64_without_the_port() {
         let source = |text: &str| block(text, Aggregations::default().source);
         assert_eq!(source("192.0.2.1:80"), source("192.0.2.1:65535"));
         assert_ne!(source("192.0.2.1:80"), source("192.0.2.2:80"));
         assert_ne!(source("[fe80::1%1]:80"), source("[fe80::1%2]:80"));
         assert_eq!(Peer::Unix.block(Aggregations::default().source), None);
-        // Of IPv6, whoever has a /64 has all of its addresses.
         assert_eq!(source("[2001:db8:0:1::1]:80"), source("[2001:db8:0:1:2:3:4:5]:80"));
         assert_ne!(source("[2001:db8:0:1::1]:80"), source("[2001:db8:0:2::1]:80"));
         assert_ne!(source("[fe80::1%1]:80"), source("[fe80::2%1]:80"));
     }
 
     #[test]
-    fn prefixes_are_wider() {
+    fn a_prefix_contains_several_sources() {
         let prefix = |text: &str| block(text, Aggregations::default().prefix);
         assert_eq!(prefix("192.0.2.1:80"), prefix("192.0.2.255:81"));
         assert_ne!(prefix("192.0.2.1:80"), prefix("192.0.3.1:80"));
@@ -187,8 +193,8 @@ mod tests {
     }
 
     #[test]
-    fn sizes() {
-        for (text, address, shown) in [
+    fn sizes_are_parsed_and_invalid_ones_rejected() {
+        for (text, address, expected) in [
             ("32:64", "192.0.2.77", "192.0.2.77"),
             ("24:56", "192.0.2.77", "192.0.2.0/24"),
             ("9:1", "192.255.2.77", "192.128.0.0/9"),
@@ -198,7 +204,7 @@ mod tests {
             ("32:64", "fe80::1", "fe80::1"),
         ] {
             let size: NetBlockSize = text.parse().expect(text);
-            assert_eq!(size.source_of(address.parse().expect(address)), shown);
+            assert_eq!(size.source_of(address.parse().expect(address)), expected);
         }
         for text in ["", "32", "32:", ":64", "0:64", "33:64", "32:0", "32:129", "a:b", "32:64:1"] {
             assert_eq!(text.parse::<NetBlockSize>().expect_err(text).exit_code(), 100, "{text}");
@@ -206,7 +212,7 @@ mod tests {
         let size = |text: &str| text.parse::<NetBlockSize>().expect(text);
         assert!(Aggregations::new(size("24:56"), size("24:48")).check().is_ok());
         assert!(Aggregations::new(size("24:56"), size("25:48")).check().is_err());
-        // Of the same size, they share nothing all the same.
+        // A source and a prefix of the same size are different blocks.
         let both = Aggregations::new(size("32:64"), size("32:64"));
         assert_ne!(block("192.0.2.1:80", both.source), block("192.0.2.1:80", both.prefix));
     }

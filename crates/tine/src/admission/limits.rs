@@ -1,4 +1,4 @@
-//! What the operator limits: connections and rates per source and prefix, access rules, penalties; and
+//! The configured limits: connections and rates per source and prefix, access rules, penalties; and
 //! the action for clients over a limit. Plain values, from which [`super::Admission`] is made.
 
 use std::time::Duration;
@@ -10,10 +10,10 @@ use crate::admission::rate::Rates;
 use crate::admission::reason::Reason;
 use crate::net::peer::Peer;
 
-/// The default of [`WhenLimited::Delay`]'s clients.
+/// The default number of clients of [`WhenLimited::Delay`].
 pub const MAX_DELAYED: usize = 256;
 
-/// The default of [`WhenLimited::Delay`]'s timeout.
+/// The default timeout of [`WhenLimited::Delay`].
 pub const DELAY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The action for clients that arrive while all slots are taken.
@@ -27,13 +27,15 @@ pub enum WhenFull {
     Reject(Vec<u8>),
 }
 
-/// The action for clients that exceed a limit of their source or prefix, or whose source has a penalty.
+/// The action for clients that exceed a limit of their source or prefix, or whose source has a
+/// penalty.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum WhenLimited {
     /// Clients wait in the delay queue, in order within a source; sources take turns.
     Delay {
-        /// Clients in the delay queue, over all sources. When it is full, clients are rejected.
+        /// The maximum number of clients in the delay queue, over all sources. When it is full,
+        /// clients are rejected.
         max_clients: usize,
         /// Time after which a queued client is rejected.
         timeout: Duration,
@@ -112,7 +114,7 @@ impl Limits {
         matches!(self.when_limited, WhenLimited::Delay { .. }) && self.limits_sources()
     }
 
-    /// Clients in the delay queue, at most.
+    /// The maximum number of clients in the delay queue.
     pub(crate) fn max_delayed(&self) -> usize {
         if let WhenLimited::Delay { max_clients, .. } = self.when_limited { max_clients } else { 0 }
     }
@@ -141,8 +143,8 @@ impl Limits {
         self.connections().filter_map(move |limit| Some((limit, peer.block(limit.aggregation)?)))
     }
 
-    /// The blocks whose delay queues a client would be in: its source, and its prefix where that has a
-    /// limit.
+    /// The blocks whose delay queues a client would be in: its source, and its prefix where that
+    /// has a limit.
     pub(crate) fn delay_blocks(&self, peer: Peer) -> impl Iterator<Item = Block> + use<> {
         let delays = self.delays();
         let source = delays.then_some(self.aggregations.source);

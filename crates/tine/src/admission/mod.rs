@@ -1,9 +1,10 @@
-//! Admission: the one place that decides whether a client is admitted now, delayed or rejected, and why.
+//! Admission: the one place that decides whether a client is admitted now, delayed or rejected, and
+//! why.
 //!
-//! Access rules, penalties, rates and counts of connections are behind [`Admission::decide`]. Forkers and
-//! spares call it for each client that they accept, the delayer for queued clients, `tine explain` for
-//! an address. What has been seen of sources lies in shared memory that connection processes do not
-//! have.
+//! Access rules, penalties, rates and counts of connections are behind [`Admission::decide`].
+//! Forkers and spares call it for each client that they accept, the delayer for queued clients,
+//! `tine explain` for an address. The buckets and penalties of sources are in shared memory that
+//! connection processes do not have.
 
 pub(crate) mod access;
 pub(crate) mod block;
@@ -42,7 +43,7 @@ pub(crate) enum Verdict {
     Reject(Reason),
 }
 
-/// A client that asks for admission.
+/// A client to be decided about.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Candidate {
     pub(crate) peer: Peer,
@@ -54,22 +55,23 @@ pub(crate) struct Candidate {
 
 /// The connections that count for a client's limits.
 pub(crate) trait SlotCounts {
-    /// Enters the client, so that clients which are admitted at the same time count each other. Of two
-    /// that compete for the last place, both may be rejected; never are both admitted.
+    /// Enters the client, so that clients decided about at the same time count each other. Of two
+    /// that compete for the last connection of a limit, at most one is admitted; both may be
+    /// rejected.
     fn reserve(&self, peer: Peer);
 
     /// Whether the block has at least `max` connections beside the client's.
     fn has_others(&self, block: Block, max: usize) -> bool;
 }
 
-/// The limits, and what has been seen of each source, in memory that supervisor, forkers, spares and
-/// the delayer share.
+/// The limits, and the state of each source in memory that supervisor, forkers, spares and the
+/// delayer share.
 #[derive(Debug)]
 pub(crate) struct Admission {
     limits: Limits,
     rules: Option<LiveRules>,
     penalty_exempt: Option<LiveRules>,
-    /// The bucket of each source and prefix; bit 0 says that the delay queue has clients of it.
+    /// The bucket of each source and prefix; bit 0 is set while the delay queue has clients of it.
     buckets: Option<Sources>,
     /// The penalty of each source.
     penalties: Option<Sources>,
@@ -97,8 +99,8 @@ impl Admission {
         })
     }
 
-    /// Decides about a client. `slot` is the slot claimed for it; `None` if all slots are taken. Runs in
-    /// forkers, spares and workers.
+    /// Decides about a client. `slot` is the slot claimed for it; `None` if all slots are taken.
+    /// Runs in forkers, spares and workers.
     #[inline]
     pub(crate) fn decide(&self, candidate: Candidate, slot: Option<&impl SlotCounts>) -> Verdict {
         let Candidate { peer, was_delayed, draining } = candidate;
@@ -119,7 +121,8 @@ impl Admission {
         }
     }
 
-    /// Why a client is not admitted, apart from counts. Takes a token of its buckets otherwise.
+    /// The reason against admission, apart from counts, if there is one. Otherwise a token of the
+    /// client's buckets is taken.
     #[inline]
     fn objection(&self, peer: Peer) -> Option<Reason> {
         if let Some(reason) = self.rules.as_ref().and_then(|rules| rules.denial(peer)) {
@@ -151,7 +154,7 @@ impl Admission {
 
     // Rates and penalties.
 
-    /// Takes a token of a client's source and prefix; false if one has none.
+    /// Takes a token from the buckets of a client's source and prefix; false if one is empty.
     pub(crate) fn take_token(&self, peer: Peer) -> bool {
         let Limits { rates, aggregations, .. } = &self.limits;
         self.buckets.as_ref().is_none_or(|buckets| rates.admit(buckets, peer, *aggregations, now()))
@@ -164,7 +167,8 @@ impl Admission {
         word.filter(|word| holds(*word, now())).unwrap_or(0)
     }
 
-    /// Charges a client's source for a fault. Returns for how long it has a penalty, if that is new.
+    /// Charges a client's source for a fault. Returns for how long it has a penalty, if that is
+    /// new.
     pub(crate) fn charge(&self, peer: Peer, fault: Fault) -> Option<Duration> {
         let (penalties, table) = self.limits.penalties.zip(self.penalties.as_ref())?;
         if self.is_exempt(peer) {
@@ -183,8 +187,8 @@ impl Admission {
         self.limits.penalties.is_some()
     }
 
-    /// When a client can be admitted at the earliest, as far as rates and penalties decide, in nanoseconds
-    /// of the monotonic clock.
+    /// When a client can be admitted at the earliest, as far as rates and penalties decide, in
+    /// nanoseconds of the monotonic clock.
     pub(crate) fn earliest_admission(&self, peer: Peer) -> u64 {
         let Limits { rates, aggregations, .. } = &self.limits;
         let buckets = self.buckets.as_ref();
@@ -194,14 +198,14 @@ impl Admission {
 
     // The delay queue.
 
-    /// Notes whether the delay queue has clients of a block, behind which later ones have to queue. False
-    /// if that was noted already.
+    /// Sets or clears the mark that the delay queue has clients of a block, so that later ones
+    /// queue behind them. False if the mark had this value already.
     pub(crate) fn set_queued(&self, block: &Block, queued: bool) -> bool {
         let toggle = |word: u64| (word & 1 != u64::from(queued)).then_some(word ^ 1);
         self.buckets.as_ref().is_some_and(|buckets| buckets.change(block, now(), toggle).is_some())
     }
 
-    /// Notes that the delay queue is empty.
+    /// Clears the marks of all blocks: the delay queue is empty.
     pub(crate) fn clear_all_queued(&self) {
         self.buckets.iter().for_each(|buckets| buckets.change_all(|word| word & !1));
     }
@@ -214,12 +218,14 @@ impl Admission {
 
     // For programs.
 
-    /// The variables that the rule for a client sets for a program, as `NAME=VALUE` and a zero byte each.
+    /// The variables that the rule for a client sets for a program, as `NAME=VALUE` and a zero byte
+    /// each.
     pub(crate) fn variables(&self, peer: Peer) -> Vec<u8> {
         self.rules.as_ref().map_or_else(Vec::new, |rules| rules.variables(peer))
     }
 
-    /// The rules by host name still to be applied to a client, if there can be any.
+    /// The rules by host name that are still to be applied to a client; `None` if there cannot be
+    /// any.
     pub(crate) fn pending_name_rules(&self, peer: Peer) -> Option<PendingNameRules> {
         self.rules.as_ref().and_then(|rules| rules.pending_name_rules(peer))
     }
@@ -234,8 +240,8 @@ impl Admission {
         self.rules.as_ref().map_or(Ok(0), |rules| rules.reload(source))
     }
 
-    /// Leaves the tables out of processes forked from now on: connection processes do not need them, and
-    /// each mapping makes a fork slower.
+    /// Leaves the tables out of processes forked from now on: connection processes do not need
+    /// them, and each mapping makes a fork slower.
     pub(crate) fn exclude_from_fork(&self) -> io::Result<()> {
         let tables = self.buckets.iter().chain(&self.penalties);
         tables.into_iter().try_for_each(Sources::exclude_from_fork)?;
@@ -243,7 +249,7 @@ impl Admission {
         rules.into_iter().try_for_each(LiveRules::exclude_from_fork)
     }
 
-    /// Takes the tables away from this process.
+    /// Unmaps the tables in this process.
     pub(crate) fn unmap(self) -> io::Result<()> {
         self.buckets.into_iter().chain(self.penalties).try_for_each(Sources::unmap)?;
         self.rules.into_iter().chain(self.penalty_exempt).try_for_each(LiveRules::unmap)

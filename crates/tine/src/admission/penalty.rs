@@ -1,5 +1,5 @@
-//! Penalties: a source that behaves badly may not come for a while. The names, the defaults and the caps are those of
-//! `PerSourcePenalties`, sshd_config(5).
+//! Penalties: a source is rejected for a time after faults of its connections. The names, defaults
+//! and limits are those of `PerSourcePenalties`, sshd_config(5).
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -11,7 +11,8 @@ use crate::admission::sources::Sources;
 use crate::error::Error;
 use crate::lifecycle::outcome::{EndReason, ExitReport, Outcome, SILENT};
 
-/// How long a source may not come after what it did. Penalties add up, and hold from a least sum on.
+/// The penalty for each kind of fault. Penalties of a source add up, to `max` at most. A source is
+/// rejected once the sum has reached `min`, until it has expired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Penalties {
     crash: Duration,
@@ -22,16 +23,17 @@ pub struct Penalties {
     max: Duration,
 }
 
-/// What a source did.
+/// A fault of a connection or client, for which its source gets a penalty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// The process that served it crashed.
+    /// The connection process crashed.
     Crash,
-    /// It said nothing for as long as it may.
+    /// The client sent nothing until the idle or first-byte timeout.
     GraceExceeded,
-    /// It came and went without a word. Not known of programs, which have the socket for themselves.
+    /// The client disconnected without sending a byte. Not detected for programs: they have the
+    /// socket for themselves.
     NoAuth,
-    /// The rules deny it.
+    /// An access rule denies the client.
     RefuseConnection,
 }
 
@@ -49,12 +51,12 @@ impl Default for Penalties {
 }
 
 impl Penalties {
-    /// What becomes of a source's word, which is the time until which it is to pay, and in the lowest bit whether it may not
-    /// come until then.
+    /// Adds the penalty for a fault to a source's word; returns the new word. A word is the time at
+    /// which the sum of the penalties expires; bit 0 is set if the source is rejected until then.
     fn add(&self, word: u64, now: u64, fault: Fault) -> u64 {
         let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        let owed = (word & !1).saturating_sub(now);
-        let sum = owed.saturating_add(nanos(self.of(fault))).min(nanos(self.max));
+        let remaining = (word & !1).saturating_sub(now);
+        let sum = remaining.saturating_add(nanos(self.of(fault))).min(nanos(self.max));
         let holds = holds(word, now) || sum >= nanos(self.min);
         now.saturating_add(sum).next_multiple_of(2) | u64::from(holds)
     }
@@ -68,27 +70,29 @@ impl Penalties {
         }
     }
 
-    /// Charges a source in the table of all forkers. Returns for how long it may not come, if that is new.
-    pub(crate) fn charge(&self, owed: &Sources, source: Block, now: u64, fault: Fault) -> Option<Duration> {
-        let before = owed.find(&source).is_some_and(|word| holds(word, now));
-        let word = owed.change(&source, now, |word| Some(self.add(word, now, fault)))?;
+    /// Charges a source in the shared table. Returns for how long the source is rejected, if it was
+    /// not before.
+    pub(crate) fn charge(&self, table: &Sources, source: Block, now: u64, fault: Fault) -> Option<Duration> {
+        let before = table.find(&source).is_some_and(|word| holds(word, now));
+        let word = table.change(&source, now, |word| Some(self.add(word, now, fault)))?;
         (!before && holds(word, now)).then(|| Duration::from_nanos((word & !1).saturating_sub(now)))
     }
 }
 
-/// Whether a source with this word may not come.
+/// Whether a source with this word is rejected.
 pub(crate) fn holds(word: u64, now: u64) -> bool {
     word & 1 == 1 && word & !1 > now
 }
 
 impl Fault {
-    /// What the end of a connection says against its source.
+    /// The fault that the end of a connection indicates, if any.
     pub(crate) fn of(how: How, outcome: &Outcome) -> Option<Fault> {
         match outcome {
             Outcome::Signal(number) if is_crash(*number) => Some(Fault::Crash),
             Outcome::Reported(ExitReport::Panic(_)) => Some(Fault::Crash),
             Outcome::Ended(EndReason::Idle | EndReason::FirstByte) => Some(Fault::GraceExceeded),
-            // What it reports of itself can be written by others; its exit code cannot.
+            // Any connection process can write this report; only its own process sets the exit
+            // code.
             Outcome::Reported(ExitReport::Done | ExitReport::Reset) if how == How::Exited(SILENT) => {
                 Some(Fault::NoAuth)
             }
@@ -96,8 +100,8 @@ impl Fault {
         }
     }
 
-    /// As sshd_config(5) calls it.
-    pub(crate) fn word(self) -> &'static str {
+    /// The name of the fault in sshd_config(5), in lower case.
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Fault::Crash => "crash",
             Fault::GraceExceeded => "grace-exceeded",
@@ -107,8 +111,8 @@ impl Fault {
     }
 }
 
-/// The signals that mean a fault in the program: those that leave a core file (signal(7)), but for the two that come from
-/// a terminal or a limit.
+/// Whether a signal indicates a crash: it leaves a core file (signal(7)), and is not SIGQUIT from a
+/// terminal or SIGXCPU, SIGXFSZ from a resource limit.
 fn is_crash(number: i32) -> bool {
     use rustix::process::Signal;
     [Signal::ILL, Signal::TRAP, Signal::ABORT, Signal::BUS, Signal::FPE, Signal::SEGV, Signal::SYS]
@@ -116,43 +120,42 @@ fn is_crash(number: i32) -> bool {
         .any(|signal| signal.as_raw() == number)
 }
 
-/// Reads `crash:90s noauth:1s max:10m`; what is not named keeps its default.
+/// Parses `crash:90s noauth:1s max:10m`; penalties that are not given keep their default.
 impl FromStr for Penalties {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Penalties, Error> {
         let mut penalties = Penalties::default();
-        for word in text.split_ascii_whitespace() {
+        for entry in text.split_ascii_whitespace() {
             let bad = |why: &str| {
-                let next = "write yes, no, or some of crash:90s grace-exceeded:10s refuseconnection:10s noauth:1s min:15s max:10m";
-                Error::usage(format_args!("'{word}' is no penalty: {why}"), next)
+                let next = "write yes, no, or some of crash:90s grace-exceeded:10s \
+                            refuseconnection:10s noauth:1s min:15s max:10m";
+                Error::usage(format_args!("invalid penalty '{entry}': {why}"), next)
             };
-            let (name, time) =
-                word.split_once(':').ok_or_else(|| bad("after its name come a colon and a time"))?;
-            let place = match name {
+            let (name, time) = entry
+                .split_once(':')
+                .ok_or_else(|| bad("the name must be followed by a colon and a time"))?;
+            let penalty = match name {
                 "crash" => &mut penalties.crash,
                 "grace-exceeded" => &mut penalties.grace_exceeded,
                 "refuseconnection" => &mut penalties.refuse_connection,
                 "noauth" => &mut penalties.no_auth,
                 "min" => &mut penalties.min,
                 "max" => &mut penalties.max,
-                "authfail" | "invaliduser" => return Err(bad("who logs in is not seen from outside")),
+                "authfail" | "invaliduser" => return Err(bad("not supported: tine does not see logins")),
                 "max-sources4" | "max-sources6" | "overflow" | "overflow6" => {
-                    return Err(bad("100,000 sources are remembered, and the first to be free gives way"));
+                    return Err(bad("not supported: the number of sources is fixed at 100,000"));
                 }
-                _ => return Err(bad("there is none of this name")),
+                _ => return Err(bad("unknown name")),
             };
-            // sshd takes seconds without a unit, too.
-            *place = match time.parse() {
+            // As in sshd, a number without a unit is in seconds.
+            *penalty = match time.parse() {
                 Ok(seconds) => Duration::from_secs(seconds),
                 Err(_) => humantime::parse_duration(time).map_err(|why| bad(&why.to_string()))?,
             };
         }
         if penalties.min > penalties.max {
-            return Err(Error::usage(
-                "penalties hold from a sum (min) above the greatest (max)",
-                "lower min",
-            ));
+            return Err(Error::usage("the penalty min exceeds max", "lower min or raise max"));
         }
         Ok(penalties)
     }
@@ -165,9 +168,9 @@ mod tests {
     const SECOND: u64 = 1_000_000_000;
 
     #[test]
-    fn what_may_be_typed() {
+    fn penalties_are_parsed_and_invalid_ones_rejected() {
         let default = Penalties::default();
-        for (text, meant) in [
+        for (text, expected) in [
             ("", default),
             ("crash:90s  grace-exceeded:10s refuseconnection:10s noauth:1s min:15s max:10m", default),
             (
@@ -179,7 +182,7 @@ mod tests {
                 Penalties { no_auth: Duration::ZERO, min: Duration::from_millis(500), ..default },
             ),
         ] {
-            assert_eq!(text.parse::<Penalties>().expect(text), meant);
+            assert_eq!(text.parse::<Penalties>().expect(text), expected);
         }
         for text in
             ["crash", "crash:", "crash:x", "authfail:5s", "overflow:permissive", "min:11m", "x:1s", "yes"]
@@ -189,40 +192,40 @@ mod tests {
     }
 
     #[test]
-    fn penalties_add_up_and_hold_from_a_least_sum_on() {
+    fn penalties_add_up_and_hold_from_the_minimum_on() {
         let penalties = Penalties::default();
         let start = 1000 * SECOND;
-        // One crash holds at once; fourteen silent visits do not, the fifteenth does.
+        // One crash reaches the minimum; connections without a byte reach it at the 15th.
         assert!(holds(penalties.add(start, start, Fault::Crash), start + 89 * SECOND));
         let mut word = start;
-        for visit in 1..=15 {
+        for count in 1..=15 {
             word = penalties.add(word, start, Fault::NoAuth);
-            assert_eq!(holds(word, start), visit == 15, "{visit}");
+            assert_eq!(holds(word, start), count == 15, "{count}");
         }
-        // It holds until all is paid, not only down to the least sum.
+        // The penalty holds until the whole sum has expired, also below the minimum.
         assert!(holds(word, start + 14 * SECOND) && !holds(word, start + 15 * SECOND));
-        // Afterwards it begins anew.
+        // After that, the sum starts from 0.
         assert!(!holds(penalties.add(word, start + 15 * SECOND, Fault::NoAuth), start + 15 * SECOND));
-        // There is a most.
-        let all = (0..100).fold(start, |word, _| penalties.add(word, start, Fault::Crash));
-        assert!(holds(all, start + 599 * SECOND) && !holds(all, start + 600 * SECOND));
+        // The sum does not exceed the maximum.
+        let max = (0..100).fold(start, |word, _| penalties.add(word, start, Fault::Crash));
+        assert!(holds(max, start + 599 * SECOND) && !holds(max, start + 600 * SECOND));
     }
 
     #[test]
-    fn faults_are_told_from_ends() {
-        let told = Outcome::Reported;
+    fn ends_of_connections_indicate_faults() {
+        let reported = Outcome::Reported;
         for (how, outcome, fault) in [
             (How::Signaled(11), Outcome::Signal(11), Some(Fault::Crash)),
             (How::Signaled(6), Outcome::Signal(6), Some(Fault::Crash)),
-            (How::Exited(101), told(ExitReport::Panic("x".into())), Some(Fault::Crash)),
+            (How::Exited(101), reported(ExitReport::Panic("x".into())), Some(Fault::Crash)),
             (How::Signaled(15), Outcome::Ended(EndReason::FirstByte), Some(Fault::GraceExceeded)),
             (How::Signaled(15), Outcome::Ended(EndReason::Idle), Some(Fault::GraceExceeded)),
-            (How::Exited(SILENT), told(ExitReport::Done), Some(Fault::NoAuth)),
-            (How::Exited(SILENT), told(ExitReport::Reset), Some(Fault::NoAuth)),
-            // A handler's own exit, or the operator's doing, or time that was agreed on.
+            (How::Exited(SILENT), reported(ExitReport::Done), Some(Fault::NoAuth)),
+            (How::Exited(SILENT), reported(ExitReport::Reset), Some(Fault::NoAuth)),
+            // The handler's own exit, the operator's signals, and timeouts that are no fault.
             (How::Exited(SILENT), Outcome::Exit(SILENT), None),
-            (How::Exited(0), told(ExitReport::Done), None),
-            (How::Exited(1), told(ExitReport::Error("x".into())), None),
+            (How::Exited(0), reported(ExitReport::Done), None),
+            (How::Exited(1), reported(ExitReport::Error("x".into())), None),
             (How::Signaled(9), Outcome::Signal(9), None),
             (How::Signaled(15), Outcome::Signal(15), None),
             (How::Signaled(15), Outcome::Ended(EndReason::Lifetime), None),

@@ -1,4 +1,4 @@
-//! How often a source may come: token buckets, one for each source, in a table that all forkers share.
+//! Connection rates: a token bucket for each source and prefix, in a table that all forkers share.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,17 +9,18 @@ use crate::admission::sources::Sources;
 use crate::error::Error;
 use crate::net::peer::Peer;
 
-/// How often: a bucket of tokens that fills evenly. Each connection takes one.
+/// A limit on the rate of connections: a token bucket that fills evenly; each connection takes a
+/// token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Rate {
-    /// Time for one token, in nanoseconds.
+    /// Time between two tokens, in nanoseconds.
     interval: u64,
-    /// Tokens of a full bucket.
+    /// Tokens in a full bucket.
     burst: u64,
 }
 
 impl Rate {
-    /// So many connections in so much time; as many may come at once after a rest.
+    /// A number of connections per time. The burst is the same number.
     #[must_use]
     pub fn new(connections: u32, time: Duration) -> Rate {
         let connections = u64::from(connections.max(1));
@@ -27,37 +28,37 @@ impl Rate {
         Rate { interval: (time / connections).max(1), burst: connections }
     }
 
-    /// The same, with so many at once after a rest.
+    /// Sets the burst: the number of connections that can be accepted at once after a pause.
     #[must_use]
     pub fn burst(self, connections: u32) -> Rate {
         Rate { burst: u64::from(connections.max(1)), ..self }
     }
 
-    /// What becomes of a bucket when a connection comes. A bucket is the time at which it will be full; now, or before, it
-    /// is. `None` if it has no token. (The generic cell rate algorithm, ITU-T I.371, as a virtual schedule.)
+    /// Takes a token from a bucket; `None` if it has none. A bucket is represented by the time at
+    /// which it will be full: it is full if that is not after `now`. Returns the new time. (The
+    /// generic cell rate algorithm as a virtual schedule, ITU-T I.371.)
     fn take(self, full_at: u64, now: u64) -> Option<u64> {
-        let full_at = full_at.max(now);
-        let empty = self.interval.saturating_mul(self.burst);
-        let after = full_at.saturating_add(self.interval);
-        (after - now <= empty).then_some(after)
+        let time_to_fill = self.interval.saturating_mul(self.burst);
+        let after = full_at.max(now).saturating_add(self.interval);
+        (after - now <= time_to_fill).then_some(after)
     }
 
-    /// From when on such a bucket has a token.
+    /// The time from which a bucket has a token.
     fn next_token(self, full_at: u64) -> u64 {
-        let empty = self.interval.saturating_mul(self.burst);
-        full_at.saturating_add(self.interval).saturating_sub(empty)
+        let time_to_fill = self.interval.saturating_mul(self.burst);
+        full_at.saturating_add(self.interval).saturating_sub(time_to_fill)
     }
 }
 
-/// Reads `10/s`, `100/min`, `5/h`, and `10/s:50` for a burst of 50.
+/// Parses `10/s`, `100/min`, `5/h`, and `10/s:50` for a burst of 50.
 impl FromStr for Rate {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Rate, Error> {
         let bad = || {
             let next =
-                "write a number, a slash and s, min, h or d, as in 10/s, and :50 where 50 may come at once";
-            Error::usage(format_args!("'{text}' is no rate"), next)
+                "write NUMBER/UNIT with a unit of s, min, h or d, as in 10/s, or 10/s:50 for a burst of 50";
+            Error::usage(format_args!("invalid rate '{text}'"), next)
         };
         let (rate, burst) = match text.split_once(':') {
             Some((rate, burst)) => (rate, Some(burst)),
@@ -78,12 +79,12 @@ impl FromStr for Rate {
     }
 }
 
-/// As it is read, in the shortest time of which it is a whole number.
+/// Writes the rate so that it can be parsed again, in the shortest unit that has a whole number.
 impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let in_time = |seconds: u64| (seconds as f64 * 1e9 / self.interval as f64).round() as u64;
         let units = [("s", 1), ("min", 60), ("h", 3600), ("d", 86_400)];
-        // The interval was rounded down, so a count of it fills its time but for less than itself.
+        // The interval was rounded down, so it is compared instead of the time that it divides.
         let is_whole = |seconds: u64| {
             let count = in_time(seconds);
             count > 0 && seconds * 1_000_000_000 / count == self.interval
@@ -95,7 +96,7 @@ impl fmt::Display for Rate {
     }
 }
 
-/// The rates that a service has.
+/// The rates of a service.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Rates {
     pub(crate) source: Option<Rate>,
@@ -103,35 +104,38 @@ pub(crate) struct Rates {
 }
 
 impl Rates {
-    /// Whether there is any.
+    /// Whether any rate is set.
     pub(crate) fn are_any(&self) -> bool {
         self.source.is_some() || self.prefix.is_some()
     }
 
-    /// Whether a client may come now, as to these. The source's own bucket is asked first: who is beyond it takes nothing
-    /// from the bucket that it shares with others.
+    /// Takes a token from each of a client's buckets; false if one is empty. The source's bucket
+    /// comes first: a source over its rate takes no token from the bucket that it shares with other
+    /// sources of its prefix.
     pub(crate) fn admit(&self, buckets: &Sources, peer: Peer, aggregations: Aggregations, now: u64) -> bool {
-        self.of(peer, aggregations).all(|(rate, bucket)| {
-            // The lowest bit says that somebody waits for a token: the delayer's business.
+        self.of(peer, aggregations).all(|(rate, block)| {
+            // Bit 0 is not part of the time: it is set while the delay queue has clients of the
+            // block.
             let step = |word: u64| Some(rate.take(word & !1, now)?.next_multiple_of(2) | word & 1);
-            buckets.change(&bucket, now, step).is_some()
+            buckets.change(&block, now, step).is_some()
         })
     }
 
-    /// When a client could come, if nobody comes before it.
+    /// The time at which all of a client's buckets have a token, if no other client takes one
+    /// before; 0 if no bucket is known.
     pub(crate) fn earliest_admission(
         &self,
         buckets: &Sources,
         peer: Peer,
         aggregations: Aggregations,
     ) -> u64 {
-        let chances = self
+        let times = self
             .of(peer, aggregations)
-            .filter_map(|(rate, bucket)| Some(rate.next_token(buckets.find(&bucket)? & !1)));
-        chances.max().unwrap_or(0)
+            .filter_map(|(rate, block)| Some(rate.next_token(buckets.find(&block)? & !1)));
+        times.max().unwrap_or(0)
     }
 
-    /// The rates for a client, and which bucket is meant.
+    /// The rates that apply to a client, with the block that each is for.
     pub(crate) fn of(&self, peer: Peer, aggregations: Aggregations) -> impl Iterator<Item = (Rate, Block)> {
         [(self.source, aggregations.source), (self.prefix, aggregations.prefix)]
             .into_iter()
@@ -144,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_may_be_typed() {
+    fn rates_are_parsed_and_invalid_ones_rejected() {
         for (text, interval, burst) in [
             ("10/s", 100_000_000, 10),
             ("60/min", 1_000_000_000, 60),
@@ -163,7 +167,7 @@ mod tests {
         }
     }
 
-    /// How many of connections at these times, in nanoseconds, are admitted.
+    /// Returns how many of the connections at these times, in nanoseconds, are admitted.
     fn admitted(rate: Rate, times: impl Iterator<Item = u64>) -> usize {
         let mut full_at = 0;
         times
@@ -178,15 +182,15 @@ mod tests {
     }
 
     #[test]
-    fn the_next_token_is_there_when_it_is_said_to_be() {
+    fn a_bucket_has_a_token_from_the_computed_time_on() {
         for rate in [Rate::new(10, Duration::from_secs(1)), Rate::new(3, Duration::from_secs(60)).burst(7)] {
             let (mut full_at, mut now) = (0, 1_000_000_000_000);
             for _ in 0..100 {
-                let chance = rate.next_token(full_at);
-                if chance > now {
-                    assert_eq!(rate.take(full_at, chance - 1), None);
+                let time = rate.next_token(full_at);
+                if time > now {
+                    assert_eq!(rate.take(full_at, time - 1), None);
                 }
-                now = now.max(chance);
+                now = now.max(time);
                 full_at = rate.take(full_at, now).expect("a token");
             }
         }
@@ -196,14 +200,14 @@ mod tests {
     fn a_bucket_holds_its_burst_and_fills_evenly() {
         let rate = Rate::new(10, Duration::from_secs(1));
         let second = 1_000_000_000;
-        // All at once: the burst, and nothing more.
+        // 100 connections at once: the burst is admitted.
         assert_eq!(admitted(rate, std::iter::repeat_n(second, 100)), 10);
-        // A thousand a second for ten seconds: the burst, and ten for each second.
+        // 1000 connections a second for 10 s: the burst, and 10 in each second.
         assert_eq!(admitted(rate, (0..10_000).map(|number| number * second / 1000)), 10 + 99);
-        // At its rate: all.
+        // Connections at the rate: all are admitted.
         assert_eq!(admitted(rate, (0..1000).map(|number| number * second / 10)), 1000);
-        // A rest fills it, and no more than that.
-        let rested = std::iter::repeat_n(0, 100).chain(std::iter::repeat_n(1000 * second, 100));
-        assert_eq!(admitted(rate, rested), 20);
+        // A pause fills the bucket to the burst, however long it is.
+        let two_bursts = std::iter::repeat_n(0, 100).chain(std::iter::repeat_n(1000 * second, 100));
+        assert_eq!(admitted(rate, two_bursts), 20);
     }
 }

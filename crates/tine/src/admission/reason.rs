@@ -1,5 +1,5 @@
-//! The reasons for which a client is delayed or rejected: one table for the log, the messages between
-//! processes and `tine explain`.
+//! The reasons for which a client is delayed or rejected: one table for the log, the messages
+//! between processes and `tine explain`.
 
 /// Why a client is not admitted now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,8 +49,8 @@ impl Reason {
         }
     }
 
-    /// Whether a client can be admitted later without any change of the rules, so that waiting in the
-    /// delay queue helps.
+    /// Whether a client can be admitted later without any change of the rules, so that waiting in
+    /// the delay queue helps.
     pub(crate) fn passes_with_time(self) -> bool {
         !matches!(self, Reason::Full | Reason::Denied | Reason::Time)
     }

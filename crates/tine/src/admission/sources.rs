@@ -1,5 +1,6 @@
-//! A word for each source, in memory that all forkers share: bounded, without a lock that a dead forker could hold, and
-//! forgetting by itself. A word begins with the time until which it says anything; after that its place is free.
+//! A table with a word for each source, in memory that all forkers share. Its size is fixed, and it
+//! has no lock that a killed forker could leave locked. A word holds an expiry time; expired
+//! entries are reused for other sources, except for pinned ones.
 
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::io;
@@ -8,27 +9,26 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire};
 
 use tine_sys::memory::SharedTables;
 
-/// Sources that are remembered at a time.
+/// The number of sources that a table can hold.
 pub(crate) const MAX_SOURCES: usize = 100_000;
 
-/// Entrys among which a source's is looked for.
+/// The number of entries in a set; a source's entry can be any of its set (8-way set-associative).
 const WAYS: usize = 8;
 
-/// What a source is known by (a number that depends on a secret of this server), and its word: a time of the monotonic
-/// clock in nanoseconds, of which the lowest bit is the owner's, for whatever [`Bit`] says.
+/// The source's key (a hash with a secret of this server; 0 in an unused entry), and its word: the
+/// expiry time in nanoseconds of the monotonic clock, whose bit 0 is a flag of the table's user.
 type SourceEntry = [AtomicU64; 2];
 
-/// What the lowest bit of a word is for.
+/// Which entry of a set is reused for a new source. Expired entries count as equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Eviction {
-    /// It means something as long as the word's time has not come, no longer.
+    /// The one that expires first; bit 0 has no influence.
     Expired,
-    /// Where it is set, the source is remembered whatever its time: its place goes to another only where all the others are
-    /// marked, too.
+    /// The one that expires first among those whose bit 0 is clear; if it is set in all, among all.
     Pinned,
 }
 
-/// The words. 16 bytes a source: 1.6 MB in all.
+/// The table: 16 bytes for each source, 1.6 MB in all.
 #[derive(Debug)]
 pub(crate) struct Sources {
     entries: SharedTables<SourceEntry>,
@@ -37,7 +37,7 @@ pub(crate) struct Sources {
 }
 
 impl Sources {
-    /// Nobody is known.
+    /// Maps an empty table.
     ///
     /// # Errors
     /// ENOMEM.
@@ -46,89 +46,92 @@ impl Sources {
         Ok(Sources { entries, secret: RandomState::new(), eviction })
     }
 
-    /// Leaves it out of processes forked from here.
+    /// Leaves the table out of processes forked from now on.
     pub(crate) fn exclude_from_fork(&self) -> io::Result<()> {
         self.entries.exclude_from_fork()
     }
 
-    /// Takes it away from this process, which must not use it any more.
+    /// Unmaps the table in this process.
     pub(crate) fn unmap(self) -> io::Result<()> {
         self.entries.unmap()
     }
 
     /// The word of a source, if it has one.
     pub(crate) fn find(&self, source: &impl Hash) -> Option<u64> {
-        let (name, places) = self.set(source);
-        find(places, name).map(|place| place[1].load(Acquire))
+        let (key, set) = self.set(source);
+        find(set, key).map(|entry| entry[1].load(Acquire))
     }
 
-    /// Changes the word of a source as `step` says, from what it was (now, where nothing was known) to what it will be.
-    /// Returns that; `None` if the step says no.
+    /// Changes the word of a source atomically: `step` gets the old word and returns the new one.
+    /// For a source without an entry, the old word is `now` with bit 0 clear. Returns the new word;
+    /// `None` if `step` does, and the word stays.
     pub(crate) fn change(
         &self,
         source: &impl Hash,
         now: u64,
         step: impl Fn(u64) -> Option<u64>,
     ) -> Option<u64> {
-        let (name, places) = self.set(source);
+        let (key, set) = self.set(source);
         loop {
-            let Some(place) = find(places, name).or_else(|| self.claim(places, name, now)) else { continue };
-            let before = place[1].load(Acquire);
+            let Some(entry) = find(set, key).or_else(|| self.claim(set, key, now)) else { continue };
+            let before = entry[1].load(Acquire);
             let after = step(before)?;
-            if place[1].compare_exchange(before, after, AcqRel, Acquire).is_ok() {
+            if entry[1].compare_exchange(before, after, AcqRel, Acquire).is_ok() {
                 return Some(after);
             }
         }
     }
 
-    /// Changes every word at once.
+    /// Changes the word of every entry, each one atomically.
     pub(crate) fn change_all(&self, step: impl Fn(u64) -> u64) {
-        for place in self.entries.first() {
-            let _ = place[1].fetch_update(AcqRel, Acquire, |word| Some(step(word)));
+        for entry in self.entries.first() {
+            let _ = entry[1].fetch_update(AcqRel, Acquire, |word| Some(step(word)));
         }
     }
 
-    /// What a source is known by, and the places that may be its.
+    /// The key of a source, and the set that its entry is in.
     fn set(&self, source: &impl Hash) -> (u64, &[SourceEntry]) {
-        // Zero is a place that nobody has had.
-        let name = self.secret.hash_one(source) | 1;
+        // The key of an unused entry is 0.
+        let key = self.secret.hash_one(source) | 1;
         let entries = self.entries.first();
-        let first = (name >> 32) as usize % (entries.len() / WAYS) * WAYS;
-        (name, &entries[first..first + WAYS])
+        let first = (key >> 32) as usize % (entries.len() / WAYS) * WAYS;
+        (key, &entries[first..first + WAYS])
     }
 
-    /// A place for a new source: one whose time is over, else the one whose will be first. `None` if somebody else was
-    /// quicker.
-    fn claim<'p>(&self, places: &'p [SourceEntry], name: u64, now: u64) -> Option<&'p SourceEntry> {
-        let stays = |word: u64| self.eviction == Eviction::Pinned && word & 1 == 1;
-        let rank = |place: &&SourceEntry| {
-            let until = place[1].load(Acquire);
-            (stays(until), until.max(now))
+    /// Claims an entry for a new source: an expired one, else the one chosen by [`Eviction`].
+    /// `None` if another process claimed that entry first.
+    fn claim<'s>(&self, set: &'s [SourceEntry], key: u64, now: u64) -> Option<&'s SourceEntry> {
+        let is_pinned = |word: u64| self.eviction == Eviction::Pinned && word & 1 == 1;
+        let rank = |entry: &&SourceEntry| {
+            let word = entry[1].load(Acquire);
+            // Expired entries rank alike.
+            (is_pinned(word), word.max(now))
         };
-        // All whose time is over rank alike.
-        let place = places.iter().min_by_key(rank)?;
-        let (old, word) = (place[0].load(Acquire), place[1].load(Acquire));
-        // Looked for once more: who gave this source a place meanwhile has made it one that is not chosen here, and two
-        // would be two buckets.
-        if let Some(found) = find(places, name) {
+        let entry = set.iter().min_by_key(rank)?;
+        let (old_key, word) = (entry[0].load(Acquire), entry[1].load(Acquire));
+        // Another process may have claimed an entry for the same source since the first search. A
+        // second entry would be a second token bucket.
+        if let Some(found) = find(set, key) {
             return Some(found);
         }
-        place[0].compare_exchange(old, name, AcqRel, Acquire).ok()?;
-        // It begins with nothing said. If it has been changed meanwhile, that was for another: it is this one's by now.
-        let _ = place[1].compare_exchange(word, now & !1, AcqRel, Acquire);
-        Some(place)
+        entry[0].compare_exchange(old_key, key, AcqRel, Acquire).ok()?;
+        // The new word is that of a source without a history. If this fails, another process has
+        // changed the word since: either for the same source, which counts, or for the evicted one,
+        // whose word this source then inherits.
+        let _ = entry[1].compare_exchange(word, now & !1, AcqRel, Acquire);
+        Some(entry)
     }
 }
 
-fn find(places: &[SourceEntry], name: u64) -> Option<&SourceEntry> {
-    places.iter().find(|place| place[0].load(Acquire) == name)
+fn find(set: &[SourceEntry], key: u64) -> Option<&SourceEntry> {
+    set.iter().find(|entry| entry[0].load(Acquire) == key)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Takes one of two tokens, of which there is a new one in 100: as rates do.
+    /// Takes a token as a rate does, from a bucket of two that gets a token every 100 ns.
     fn take(table: &Sources, source: u64, now: u64) -> bool {
         let step = |full_at: u64| {
             let after = full_at.max(now) + 100;
@@ -142,40 +145,41 @@ mod tests {
     }
 
     #[test]
-    fn who_is_marked_is_remembered() {
-        for (bit, remembered) in [(Eviction::Pinned, true), (Eviction::Expired, false)] {
-            let table = Sources::new(bit).expect("memory");
+    fn a_pinned_entry_is_evicted_last() {
+        for (eviction, is_kept) in [(Eviction::Pinned, true), (Eviction::Expired, false)] {
+            let table = Sources::new(eviction).expect("memory");
             let same_set = |source: &u64| std::ptr::eq(table.set(source).1, table.set(&0).1);
             let mut others = (1..).filter(same_set);
-            let mut come = |count: usize, now: u64, bit: u64| {
+            let mut add = |count: usize, now: u64, bit: u64| {
                 others.by_ref().take(count).for_each(|source| {
                     table.change(&source, now, |word| Some(word.max(now) & !1 | bit));
                 });
             };
             table.change(&0, 1000, |word| Some(word | 1));
-            // Others find a place, known for long and not; marked, as long as there are places.
-            come(2 * WAYS, 2000, 0);
-            come(2 * WAYS, 1_000_000, 0);
-            come(WAYS - 1, 2000, 1);
-            assert_eq!(table.find(&0), remembered.then_some(1001), "{bit:?}");
-            come(1, 2000, 1);
-            assert_eq!(table.find(&0), None, "there are no more than {WAYS}");
+            // Unpinned sources evict each other, and pinned ones evict them as long as there are
+            // any.
+            add(2 * WAYS, 2000, 0);
+            add(2 * WAYS, 1_000_000, 0);
+            add(WAYS - 1, 2000, 1);
+            assert_eq!(table.find(&0), is_kept.then_some(1001), "{eviction:?}");
+            add(1, 2000, 1);
+            assert_eq!(table.find(&0), None, "a set has {WAYS} entries");
         }
     }
 
     #[test]
-    fn thousands_who_wait_are_remembered() {
+    fn thousands_of_pinned_sources_are_kept() {
         let table = Sources::new(Eviction::Pinned).expect("memory");
         for source in 0..4096u64 {
             table.change(&source, 1000 * source, |word| Some(word | 1));
         }
-        // Nine of them in a set of eight places are rare.
-        let remembered = (0..4096u64).filter(|source| table.find(source).is_some()).count();
-        assert!(remembered >= 4094, "{remembered}");
+        // A set with more of them than it has entries is rare.
+        let kept = (0..4096u64).filter(|source| table.find(source).is_some()).count();
+        assert!(kept >= 4094, "{kept}");
     }
 
     #[test]
-    fn each_source_has_a_word_of_its_own() {
+    fn each_source_has_its_own_word() {
         let table = table();
         let take = |source: u64, now: u64| take(&table, source, now);
         assert_eq!([take(1, 1000), take(1, 1000), take(1, 1000)], [true, true, false]);
@@ -184,31 +188,32 @@ mod tests {
     }
 
     #[test]
-    fn a_hundred_thousand_sources_and_more() {
+    fn a_full_table_evicts_old_sources_and_limits_new_ones() {
         let table = table();
-        // Nearly all find a place; whose set is full takes that of another, and is admitted.
+        // More sources than entries: each new one gets an entry, and its first token.
         assert!((0..2 * MAX_SOURCES as u64).all(|source| take(&table, source, 1000)));
-        // Those that came last are known: no more than their two tokens, for nearly all of them.
-        let beyond = |source: u64| {
+        // New sources in a full table get their two tokens and no third one.
+        let is_limited = |source: u64| {
             take(&table, source, 1000);
             !take(&table, source, 1000)
         };
-        let known = (3 * MAX_SOURCES as u64..3 * MAX_SOURCES as u64 + 1000)
-            .filter(|source| take(&table, *source, 1000) && beyond(*source));
-        assert_eq!(known.count(), 1000);
-        // When the buckets are full again, their places are free: nobody who is still counted loses one.
+        let limited = (3 * MAX_SOURCES as u64..3 * MAX_SOURCES as u64 + 1000)
+            .filter(|source| take(&table, *source, 1000) && is_limited(*source));
+        assert_eq!(limited.count(), 1000);
+        // Once the buckets are full again, their entries have expired and are reused: new sources
+        // evict hardly any entry that has not expired.
         assert!(
             (0..MAX_SOURCES as u64 / 4)
                 .all(|source| take(&table, source, 2000) && take(&table, source, 2000))
         );
-        let counted = (0..MAX_SOURCES as u64 / 4).filter(|source| !take(&table, *source, 2000)).count();
-        assert!(counted > MAX_SOURCES / 4 - MAX_SOURCES / 100, "{counted}");
+        let kept = (0..MAX_SOURCES as u64 / 4).filter(|source| !take(&table, *source, 2000)).count();
+        assert!(kept > MAX_SOURCES / 4 - MAX_SOURCES / 100, "{kept}");
     }
 
     #[test]
-    fn many_at_once_take_no_token_twice() {
+    fn concurrent_threads_take_no_token_twice() {
         let table = table();
-        let one_of_many = |_: usize| {
+        let count_taken = |_: usize| {
             (0..1000)
                 .filter(|_| {
                     let step = |full: u64| (full.max(1000) < 2500).then_some(full.max(1000) + 1);
@@ -217,34 +222,34 @@ mod tests {
                 .count()
         };
         let admitted: usize = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..4).map(|number| scope.spawn(move || one_of_many(number))).collect();
+            let threads: Vec<_> = (0..4).map(|number| scope.spawn(move || count_taken(number))).collect();
             threads.into_iter().map(|thread| thread.join().expect("no panic")).sum()
         });
         assert_eq!(admitted, 1500);
     }
 
     #[test]
-    fn a_source_that_many_see_first_has_one_word() {
+    fn concurrent_claims_for_a_source_yield_one_entry() {
         const ROUNDS: u64 = 50_000;
         let table = table();
         let barrier: Vec<AtomicU64> = (0..ROUNDS).map(|_| AtomicU64::new(0)).collect();
-        let admitted_in_turn = |_: usize| {
+        let count_admitted = |_: usize| {
             let admitted = |source: &u64| {
-                // All at once, as far as that can be had. Where the other has no processor, it has this one.
-                let turn = &barrier[*source as usize];
-                turn.fetch_add(1, AcqRel);
-                let mut waited = 0;
-                while turn.load(Acquire) < 2 {
-                    waited += 1;
-                    if waited < 1000 { std::hint::spin_loop() } else { std::thread::yield_now() }
+                // Both threads begin each round together. One that waits for long yields its CPU,
+                // in case there is only one.
+                let arrived = &barrier[*source as usize];
+                arrived.fetch_add(1, AcqRel);
+                let mut spins = 0;
+                while arrived.load(Acquire) < 2 {
+                    spins += 1;
+                    if spins < 1000 { std::hint::spin_loop() } else { std::thread::yield_now() }
                 }
                 table.change(source, 1000, |full_at| (full_at <= 1000).then_some(1_000_000)).is_some()
             };
             (0..ROUNDS).filter(admitted).count() as u64
         };
         let admitted: u64 = std::thread::scope(|scope| {
-            let threads: Vec<_> =
-                (0..2).map(|number| scope.spawn(move || admitted_in_turn(number))).collect();
+            let threads: Vec<_> = (0..2).map(|number| scope.spawn(move || count_admitted(number))).collect();
             threads.into_iter().map(|thread| thread.join().expect("no panic")).sum()
         });
         assert_eq!(admitted, ROUNDS);

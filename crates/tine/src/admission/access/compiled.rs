@@ -24,7 +24,7 @@ impl CompiledRules {
         self.words = Rc::new([]);
     }
 
-    /// The files that the rules are read from again, if there are any.
+    /// The inputs to read the rules from again; `None` if none of them is a file.
     pub(crate) fn source(&self) -> Option<RuleSource> {
         self.source.has_files().then(|| self.source.clone())
     }

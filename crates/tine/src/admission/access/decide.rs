@@ -1,4 +1,4 @@
-//! Decides about a client by the access rules, on a table of words. No system call here.
+//! Decides about a client by the access rules, on a table of words. Makes no system call.
 
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -50,12 +50,12 @@ pub(super) fn by_address(
     match table::find(table, address) {
         found if needs_name(table, context, found) => RuleVerdict::NeedsName,
         Some(found) => RuleVerdict::Rule(found.answer.rule, found.answer.allows),
-        None => RuleVerdict::Default(table::otherwise(table)),
+        None => RuleVerdict::Default(table::default_allows(table)),
     }
 }
 
-/// Decides by address and host name; returns the number of the rule, if one applies, and whether the
-/// client is allowed.
+/// Decides by address and host name; returns the number of the rule, if one applies, and whether
+/// the client is allowed.
 pub(super) fn by_name(
     table: impl RuleWords,
     context: &RuleContext,
@@ -70,18 +70,19 @@ pub(super) fn by_name(
 }
 
 /// The rules by host name that are still to be applied to a client, and the result if none applies.
-/// Also for an address for which names cannot matter: the rules may have changed since they were asked
-/// first.
+/// Also for a client about which [`by_address`] decided without its name: the rules may have
+/// changed since.
 pub(super) fn pending(table: impl RuleWords, context: &RuleContext, address: IpAddr) -> PendingNameRules {
     let found = table::find(table, address);
     PendingNameRules {
-        allows: found.map_or_else(|| table::otherwise(table), |found| found.answer.allows),
+        allows: found.map_or_else(|| table::default_allows(table), |found| found.answer.allows),
         in_a_block: found.is_some_and(|found| found.length > 0),
         names: if needs_name(table, context, found) { table::names(table) } else { Vec::new() },
     }
 }
 
-/// Whether a host name can outweigh the rule found by address: not where that is about a single address.
+/// Whether a host name can outweigh the rule found by address: not where that is about a single
+/// address.
 fn needs_name(table: impl RuleWords, context: &RuleContext, found: Option<TableMatch>) -> bool {
     context.names && table::has_names(table) && found.is_none_or(|found| found.length < ADDRESS_BITS)
 }

@@ -1,4 +1,5 @@
-//! The rules as they were asked for, put together: what is read again when a file has changed.
+//! The list of access rules: reads them from options and files, checks them, and encodes them as a
+//! table.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -9,50 +10,51 @@ use super::table::{self, Answer};
 use super::tcprules::{self, RuleSubject};
 use crate::error::{Error, ErrorKind, reason};
 
-/// A rule, or many, as they were asked for.
+/// One rule, or the rules of a file or text, as the operator gave them.
 #[derive(Clone, Debug)]
-pub(super) enum Written {
+pub(super) enum RuleInput {
     Allow(String),
     Deny(String),
     File(PathBuf),
-    /// Lines as of a file, and what they are called.
+    /// Lines in the format of a file, and the name that errors use for them.
     Text(String, String),
 }
 
-/// What the rules are read from again when a file has changed.
+/// The inputs from which the rules are read again when a file has changed.
 #[derive(Clone, Debug)]
 pub(crate) struct RuleSource {
-    pub(super) written: Vec<Written>,
-    pub(super) asks_names: bool,
+    pub(super) inputs: Vec<RuleInput>,
+    pub(super) permits_names: bool,
 }
 
-/// The rules, put together.
+/// The checked rules of all inputs.
 #[derive(Clone, Debug, Default)]
 pub(super) struct List {
     pub(super) rules: Vec<Rule>,
     blocks: Vec<(Prefix, Answer)>,
-    /// What rules set in the environment of programs, `NAME=VALUE` and a zero byte each.
+    /// The variables of each rule that sets some, as `NAME=VALUE` and a zero byte each.
     pub(super) variables: Vec<Vec<u8>>,
-    /// Rules about names, as [`names`] has them.
+    /// The rules by host name, encoded by [`names`].
     names: Vec<u8>,
-    /// The rule of each block and each name, to find contradictions.
-    by_whom: HashMap<Whom, u32>,
-    /// Somebody is allowed by name, so that who is not is denied.
-    names_guests: bool,
-    /// Names of hosts are looked up, so that rules may be about them.
-    pub(super) asks_names: bool,
+    /// The number of the rule for each block and host name, to find contradictions.
+    by_subject: HashMap<SubjectKey, u32>,
+    /// Whether clients that no rule applies to are denied, because an input allows clients
+    /// explicitly.
+    denies_by_default: bool,
+    /// Whether host names are looked up, so that rules by host name are permitted.
+    pub(super) permits_names: bool,
 }
 
 #[derive(Clone, Debug)]
 pub(super) struct Rule {
-    /// As it was written, and where.
+    /// The text of the rule, after the position if it is in a file.
     pub(super) text: String,
     allows: bool,
 }
 
-/// Whom one rule is about.
+/// The block or host name that a rule applies to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Whom {
+enum SubjectKey {
     Block(u128, u8),
     Name(Pattern),
 }
@@ -63,31 +65,32 @@ impl RuleSource {
         self.files().next().is_some()
     }
 
-    /// The files that rules are in.
+    /// The files among the inputs.
     pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
-        self.written.iter().filter_map(|written| match written {
-            Written::File(path) => Some(path.as_path()),
-            Written::Allow(_) | Written::Deny(_) | Written::Text(..) => None,
+        self.inputs.iter().filter_map(|input| match input {
+            RuleInput::File(path) => Some(path.as_path()),
+            RuleInput::Allow(_) | RuleInput::Deny(_) | RuleInput::Text(..) => None,
         })
     }
 
+    /// Reads the files and checks all rules.
     pub(super) fn read(&self) -> Result<List, Error> {
-        let mut list = List { asks_names: self.asks_names, ..List::default() };
-        self.written.iter().try_for_each(|written| list.add_written(written))?;
+        let mut list = List { permits_names: self.permits_names, ..List::default() };
+        self.inputs.iter().try_for_each(|input| list.add_input(input))?;
         Ok(list)
     }
 }
 
 impl List {
-    pub(super) fn add_written(&mut self, written: &Written) -> Result<(), Error> {
-        match written {
-            Written::Allow(whom) => {
-                self.names_guests = true;
-                self.add(who(whom)?, true, b"", format!("allow {whom}"))
+    pub(super) fn add_input(&mut self, input: &RuleInput) -> Result<(), Error> {
+        match input {
+            RuleInput::Allow(text) => {
+                self.denies_by_default = true;
+                self.add(parse_subject(text)?, true, b"", format!("allow {text}"))
             }
-            Written::Deny(whom) => self.add(who(whom)?, false, b"", format!("deny {whom}")),
-            Written::File(path) => self.add_file(path),
-            Written::Text(text, name) => self.add_text(text, name),
+            RuleInput::Deny(text) => self.add(parse_subject(text)?, false, b"", format!("deny {text}")),
+            RuleInput::File(path) => self.add_file(path),
+            RuleInput::Text(text, name) => self.add_text(text, name),
         }
     }
 
@@ -101,18 +104,24 @@ impl List {
 
     fn add_text(&mut self, text: &str, name: &str) -> Result<(), Error> {
         for (number, line) in text.lines().enumerate() {
-            let place = format!("{name}:{}", number + 1);
-            if let Some(rule) = tcprules::parse(line).map_err(|error| error.within(&place))? {
-                let text = format!("{place}: {}", line.trim_end());
-                self.add(rule.who, rule.allows, &rule.variables, text)?;
+            let position = format!("{name}:{}", number + 1);
+            if let Some(rule) = tcprules::parse(line).map_err(|error| error.within(&position))? {
+                let text = format!("{position}: {}", line.trim_end());
+                self.add(rule.subject, rule.allows, &rule.variables, text)?;
             }
         }
         Ok(())
     }
 
-    fn add(&mut self, who: RuleSubject, allows: bool, variables: &[u8], text: String) -> Result<(), Error> {
+    fn add(
+        &mut self,
+        subject: RuleSubject,
+        allows: bool,
+        variables: &[u8],
+        text: String,
+    ) -> Result<(), Error> {
         let number = self.rules.len() as u32;
-        match who {
+        match subject {
             RuleSubject::Blocks(blocks) => self.add_blocks(blocks, number, allows, variables, &text)?,
             RuleSubject::Name(pattern) => self.add_name(pattern, number, allows, variables, &text)?,
         }
@@ -131,11 +140,11 @@ impl List {
         if !variables.is_empty() {
             self.variables.push(variables.to_owned());
         }
-        let place = if variables.is_empty() { 0 } else { self.variables.len() as u32 };
+        let text_number = if variables.is_empty() { 0 } else { self.variables.len() as u32 };
         for block in blocks {
             let (first, length) = block.to_parts();
-            self.claim(Whom::Block(first, length), &block, number, allows, text)?;
-            self.blocks.push((block, Answer { rule: number, allows, text: place }));
+            self.enter_subject(SubjectKey::Block(first, length), &block, number, allows, text)?;
+            self.blocks.push((block, Answer { rule: number, allows, text: text_number }));
         }
         Ok(())
     }
@@ -148,50 +157,52 @@ impl List {
         variables: &[u8],
         text: &str,
     ) -> Result<(), Error> {
-        if !self.asks_names {
+        if !self.permits_names {
             return Err(Error::new(
                 ErrorKind::HostNameRule,
-                format_args!("'{text}' is about a host name, and host names are not looked up"),
-                "have them looked up (`AccessRules::reverse_dns`), or write an address",
+                format_args!("'{text}' applies to a host name, but host names are not looked up"),
+                "enable `AccessRules::reverse_dns`, or use an address",
             ));
         }
-        self.claim(Whom::Name(pattern.clone()), &pattern, number, allows, text)?;
+        self.enter_subject(SubjectKey::Name(pattern.clone()), &pattern, number, allows, text)?;
         names::push(&mut self.names, &pattern, number, allows, variables);
-        match self.names.len() <= table::LONGEST {
+        match self.names.len() <= table::MAX_TEXT {
             true => Ok(()),
-            false => Err(Error::usage("there are too many rules about names", "write fewer")),
+            false => Err(Error::usage("too many rules by host name", "remove some of them")),
         }
     }
 
-    /// Notes a rule's subject. The same twice is no mistake, but for both at once.
-    fn claim(
+    /// Enters the subject of a rule. Rejects a subject that another rule decides the other way; a
+    /// repeated rule is accepted.
+    fn enter_subject(
         &mut self,
-        whom: Whom,
-        shown: &dyn std::fmt::Display,
+        key: SubjectKey,
+        subject: &dyn std::fmt::Display,
         number: u32,
         allows: bool,
         text: &str,
     ) -> Result<(), Error> {
-        let other = self.by_whom.insert(whom, number).and_then(|other| self.rules.get(other as usize));
+        let other = self.by_subject.insert(key, number).and_then(|other| self.rules.get(other as usize));
         match other.filter(|other| other.allows != allows) {
             None => Ok(()),
             Some(other) => {
-                let what = format!("{shown} is both allowed and denied, by '{}' and '{text}'", other.text);
-                Err(Error::usage(what, "leave one of them out"))
+                let what = format!("{subject} is both allowed and denied, by '{}' and '{text}'", other.text);
+                Err(Error::usage(what, "remove one of the two rules"))
             }
         }
     }
 
+    /// Encodes the rules as the words of a table.
     pub(super) fn to_words(&self) -> Vec<u64> {
-        table::words(self.blocks.clone(), &self.variables, &self.names, !self.names_guests)
+        table::words(self.blocks.clone(), &self.variables, &self.names, !self.denies_by_default)
     }
 }
 
-/// `192.0.2.0/24`, or `=.example.com`.
-fn who(text: &str) -> Result<RuleSubject, Error> {
+/// Parses the subject of a rule: `192.0.2.0/24`, or `=.example.com`.
+fn parse_subject(text: &str) -> Result<RuleSubject, Error> {
     let Some(name) = text.strip_prefix('=') else { return Ok(RuleSubject::Blocks(vec![text.parse()?])) };
     let pattern = Pattern::new(name).ok_or_else(|| {
-        Error::usage(format_args!("'{text}' is no name"), "write =host.example.com or =.example.com")
+        Error::usage(format_args!("invalid host name '{text}'"), "write =host.example.com or =.example.com")
     })?;
     Ok(RuleSubject::Name(pattern))
 }

@@ -1,5 +1,5 @@
-//! Access rules in shared memory: the supervisor rewrites them when a file has changed, and forkers and
-//! spares read them. Connection processes do not have this memory.
+//! Access rules in shared memory: the supervisor rewrites them when a file has changed, and forkers
+//! and spares read them. Connection processes do not have this memory.
 
 use std::io;
 
@@ -31,8 +31,8 @@ impl LiveRules {
         Ok(LiveRules { table, context: rules.context.clone() })
     }
 
-    /// Why a client is denied, if it is. Clients of Unix sockets have no address and are always allowed:
-    /// the permissions of the socket's file protect it.
+    /// Why a client is denied, if it is. Clients of Unix sockets have no address and are always
+    /// allowed: the permissions of the socket's file protect it.
     #[inline]
     pub(crate) fn denial(&self, peer: Peer) -> Option<Reason> {
         let Peer::Tcp(address) = peer else { return None };
@@ -66,8 +66,8 @@ impl LiveRules {
         })
     }
 
-    /// Reads the files again and puts their rules in force; returns the number of rules. Runs in the
-    /// supervisor.
+    /// Reads the files again and puts their rules in force; returns the number of rules. Runs in
+    /// the supervisor.
     ///
     /// # Errors
     /// A file cannot be read, has a line that is not a rule, or is too large: the old rules stay.
@@ -79,13 +79,13 @@ impl LiveRules {
         Ok(list.rules.len())
     }
 
-    /// Leaves the rules out of processes forked from now on: connection processes do not need them, and
-    /// each mapping makes a fork slower.
+    /// Leaves the rules out of processes forked from now on: connection processes do not need them,
+    /// and each mapping makes a fork slower.
     pub(crate) fn exclude_from_fork(&self) -> io::Result<()> {
         self.table.exclude_from_fork()
     }
 
-    /// Takes the rules away from this process.
+    /// Unmaps the rules in this process.
     pub(crate) fn unmap(self) -> io::Result<()> {
         self.table.unmap()
     }

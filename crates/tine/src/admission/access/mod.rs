@@ -2,7 +2,7 @@
 //! decides, and times of the day.
 //!
 //! [`AccessRules`] collects rules, [`Access`] is their checked form, `decide.rs` decides, and
-//! [`LiveRules`] has them in memory that the supervisor rewrites while forkers read.
+//! `LiveRules` keeps them in shared memory, which the supervisor rewrites while forkers read.
 
 pub(crate) mod compiled;
 mod decide;
@@ -23,14 +23,15 @@ use std::path::Path;
 use crate::error::Error;
 use compiled::CompiledRules;
 use decide::{RuleContext, RuleVerdict};
-use list::{List, Rule, RuleSource, Written};
+use list::{List, Rule, RuleInput, RuleSource};
 pub use window::Moment;
 use window::Window;
 
 /// Access rules, being collected.
 #[derive(Clone, Debug, Default)]
 pub struct AccessRules {
-    written: Vec<Written>,
+    inputs: Vec<RuleInput>,
+    /// The access times, each with its text.
     windows: Vec<(Window, String)>,
     list: List,
 }
@@ -65,24 +66,24 @@ impl AccessRules {
     /// Whether there is no rule and no access time.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.written.is_empty() && self.windows.is_empty()
+        self.inputs.is_empty() && self.windows.is_empty()
     }
 
-    /// Permits rules by host name among the rules added from now on. For servers whose program looks up
-    /// its client's name ([`Program::reverse_dns`](crate::Program::reverse_dns)).
+    /// Permits rules by host name among the rules added from now on. For servers whose program
+    /// looks up its client's name ([`Program::reverse_dns`](crate::Program::reverse_dns)).
     #[must_use]
     pub fn reverse_dns(mut self, enabled: bool) -> AccessRules {
-        self.list.asks_names = enabled;
+        self.list.permits_names = enabled;
         self
     }
 
-    /// Allows a block of addresses (`192.0.2.1`, `192.0.2.0/24`, `2001:db8::/32`, `any`) or host names
-    /// (`=host.example.com`, `=.example.com`). Clients that no rule allows are then denied.
+    /// Allows a block of addresses (`192.0.2.1`, `192.0.2.0/24`, `2001:db8::/32`, `any`) or host
+    /// names (`=host.example.com`, `=.example.com`). Clients that no rule allows are then denied.
     ///
     /// # Errors
     /// The text is neither, the block is denied already, or host names are not permitted.
     pub fn allow(self, block: &str) -> Result<AccessRules, Error> {
-        self.add(Written::Allow(block.to_owned()))
+        self.add(RuleInput::Allow(block.to_owned()))
     }
 
     /// Denies a block, except for smaller blocks in it that are allowed.
@@ -90,18 +91,18 @@ impl AccessRules {
     /// # Errors
     /// As for [`AccessRules::allow`].
     pub fn deny(self, block: &str) -> Result<AccessRules, Error> {
-        self.add(Written::Deny(block.to_owned()))
+        self.add(RuleInput::Deny(block.to_owned()))
     }
 
-    /// Adds the rules of a file in the format of `tcprules`: `ADDRESS:allow` or `ADDRESS:deny` a line. An
-    /// address is a single address, a block, a prefix that ends in a dot, a range, or empty for every
-    /// client; after it, `,NAME="VALUE"` sets a variable in the environment of a program. A server
-    /// reads the file again when it has changed.
+    /// Adds the rules of a file in the format of `tcprules`: `ADDRESS:allow` or `ADDRESS:deny` a
+    /// line. An address is a single address, a block, a prefix that ends in a dot, a range, or
+    /// empty for every client; after it, `,NAME="VALUE"` sets a variable in the environment of a
+    /// program. A server reads the file again when it has changed.
     ///
     /// # Errors
     /// The file cannot be read, or has a line that is not such a rule.
     pub fn file(self, path: &Path) -> Result<AccessRules, Error> {
-        self.add(Written::File(path.to_owned()))
+        self.add(RuleInput::File(path.to_owned()))
     }
 
     /// Adds the rules of a text in the same format; errors name it `name`.
@@ -109,11 +110,11 @@ impl AccessRules {
     /// # Errors
     /// A line is not such a rule.
     pub fn text(self, text: &str, name: &str) -> Result<AccessRules, Error> {
-        self.add(Written::Text(text.to_owned(), name.to_owned()))
+        self.add(RuleInput::Text(text.to_owned(), name.to_owned()))
     }
 
-    /// Restricts all clients to times of the day, in local time: `08:00-17:00`, `Mon-Fri 08:00-17:00`.
-    /// With several, clients are allowed in any of them.
+    /// Restricts all clients to times of the day, in local time: `08:00-17:00`,
+    /// `Mon-Fri 08:00-17:00`. With several, clients are allowed in any of them.
     ///
     /// # Errors
     /// The text is not a time range.
@@ -122,17 +123,17 @@ impl AccessRules {
         Ok(self)
     }
 
-    fn add(mut self, written: Written) -> Result<AccessRules, Error> {
-        self.list.add_written(&written)?;
-        self.written.push(written);
+    fn add(mut self, input: RuleInput) -> Result<AccessRules, Error> {
+        self.list.add_input(&input)?;
+        self.inputs.push(input);
         Ok(self)
     }
 
     /// Compiles the rules.
     #[must_use]
     pub fn build(self) -> Access {
-        let names = self.list.asks_names;
-        let source = RuleSource { written: self.written, asks_names: names };
+        let names = self.list.permits_names;
+        let source = RuleSource { inputs: self.inputs, permits_names: names };
         let (windows, texts): (Vec<Window>, Vec<String>) = self.windows.into_iter().unzip();
         let context = RuleContext {
             windows: windows.into(),
@@ -145,8 +146,8 @@ impl AccessRules {
 }
 
 impl Access {
-    /// Decides about an address, and its host name if that is known, at a moment. An IPv4-mapped IPv6
-    /// address counts as the IPv4 address.
+    /// Decides about an address, and its host name if that is known, at a moment. An IPv4-mapped
+    /// IPv6 address counts as the IPv4 address.
     pub(crate) fn decide(&self, address: IpAddr, name: Option<&str>, moment: Moment) -> Decision<'_> {
         let CompiledRules { words, context, .. } = &self.compiled;
         let words = &words[..];
@@ -209,8 +210,8 @@ mod tests {
     #[test]
     fn contradictions_are_found() {
         let rules = || AccessRules::new().deny("10.0.0.0/8").expect("a block");
-        let said = rules().allow("10.0.0.0/8").expect_err("both").to_string();
-        assert!(said.contains("'deny 10.0.0.0/8' and 'allow 10.0.0.0/8'"), "{said}");
+        let error = rules().allow("10.0.0.0/8").expect_err("both").to_string();
+        assert!(error.contains("'deny 10.0.0.0/8' and 'allow 10.0.0.0/8'"), "{error}");
         rules().deny("10.0.0.0/8").expect("twice the same is no contradiction");
     }
 
@@ -243,7 +244,7 @@ mod tests {
             let served = live.denial(peer).is_none() && pending.is_none_or(|pending| pending.decide(name).0);
             assert_eq!(served, allowed, "{address} {name:?}");
         }
-        let denied = AccessRules::new().text("=host.example:allow", "r").expect_err("not asked for");
+        let denied = AccessRules::new().text("=host.example:allow", "r").expect_err("not permitted");
         assert_eq!(denied.kind(), ErrorKind::HostNameRule, "{denied}");
     }
 }

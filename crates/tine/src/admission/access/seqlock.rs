@@ -1,5 +1,6 @@
-//! Words that the supervisor writes anew from time to time and forkers read. They lie in memory that processes of
-//! connections do not have: they can neither change them, nor do they make a fork slower.
+//! A sequence lock: a snapshot of words in shared memory that the supervisor replaces and forkers
+//! read. Connection processes do not have this memory: they cannot change it, and it does not make
+//! their fork slower.
 
 use std::io;
 use std::sync::atomic::AtomicU64;
@@ -10,55 +11,59 @@ use tine_sys::memory::SharedTables;
 
 use super::words::RuleWords;
 
-/// Words of an edition whose successors may be larger: 32 MiB, of which only what is used is memory.
-const ROOM: usize = 4 << 20;
+/// The number of words reserved for a snapshot if later ones may be larger: 32 MiB of address
+/// space. Memory is allocated for the words that are used only.
+const MAX_WORDS: usize = 4 << 20;
 
-/// Two editions, of which one is in force. Whoever reads while the other is being written is not disturbed; who has been
-/// reading for two editions notices, and reads again.
+/// Two areas for snapshots; the current one is in one of them, the next one is written to the
+/// other. Readers of the current snapshot are thus undisturbed by one `publish`. A reader that two
+/// of them overtake detects it by the sequence number, and reads again.
 #[derive(Debug)]
 pub(super) struct SeqLocked {
-    /// The words of both editions; and the number of the edition in force.
+    /// First table: both areas. Second table: the sequence number of the current snapshot.
     tables: SharedTables<AtomicU64>,
 }
 
-/// An edition. Every word may be another one by now: nothing is taken on trust.
+/// A snapshot while it is read. Its words may be overwritten at any time, so a reader must not rely
+/// on their consistency.
 #[derive(Clone, Copy)]
 pub(super) struct Snapshot<'a>(&'a [AtomicU64]);
 
 impl SeqLocked {
-    /// The first edition; `grows` if later ones may be larger.
+    /// Maps the memory and publishes the first snapshot. `grows`: whether later ones may be larger.
     ///
     /// # Errors
     /// ENOMEM.
     pub(super) fn new(words: &[u64], grows: bool) -> io::Result<SeqLocked> {
-        let room = if grows { words.len().max(ROOM) } else { words.len().max(1) };
-        let published = SeqLocked { tables: SharedTables::new(2 * room, 1)? };
+        let size = if grows { words.len().max(MAX_WORDS) } else { words.len().max(1) };
+        let published = SeqLocked { tables: SharedTables::new(2 * size, 1)? };
         published.publish(words)?;
         Ok(published)
     }
 
-    /// The next edition. By one process at a time.
+    /// Replaces the snapshot. Only one process may publish at a time.
     ///
     /// # Errors
-    /// ENOMEM where it is larger than an edition may be.
+    /// ENOMEM if the words exceed the size of an area.
     pub(super) fn publish(&self, words: &[u64]) -> io::Result<()> {
         let next = self.number().load(Relaxed) + 1;
-        let place = self.area(next);
-        if words.len() > place.len() {
+        let area = self.area(next);
+        if words.len() > area.len() {
             return Err(io::ErrorKind::OutOfMemory.into());
         }
-        for (word, value) in place.iter().zip(words) {
+        for (word, value) in area.iter().zip(words) {
             word.store(*value, Relaxed);
         }
         self.number().store(next, Release);
         Ok(())
     }
 
-    /// Looks something up in the edition in force.
-    pub(super) fn read<T>(&self, look: impl Fn(Snapshot) -> T) -> T {
+    /// Calls `search` with the current snapshot, again if it was overwritten meanwhile; returns the
+    /// result.
+    pub(super) fn read<T>(&self, search: impl Fn(Snapshot) -> T) -> T {
         loop {
             let number = self.number().load(Acquire);
-            let found = look(Snapshot(self.area(number)));
+            let found = search(Snapshot(self.area(number)));
             fence(Acquire);
             if self.number().load(Relaxed) == number {
                 return found;
@@ -71,15 +76,17 @@ impl SeqLocked {
         self.tables.exclude_from_fork()
     }
 
-    /// Takes the memory away from this process.
+    /// Unmaps the memory in this process.
     pub(super) fn unmap(self) -> io::Result<()> {
         self.tables.unmap()
     }
 
+    /// The sequence number.
     fn number(&self) -> &AtomicU64 {
         &self.tables.second()[0]
     }
 
+    /// The area of the snapshot with this sequence number.
     fn area(&self, number: u64) -> &[AtomicU64] {
         let words = self.tables.first();
         let (even, odd) = words.split_at(words.len() / 2);
@@ -99,23 +106,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn readers_see_one_edition_or_another() {
+    fn readers_never_see_a_mixture_of_snapshots() {
         let published = SeqLocked::new(&[0; 64], false).expect("memory");
         std::thread::scope(|scope| {
             let reader = scope.spawn(|| {
                 let mut last = 0;
                 while last < 2000 {
                     let all: Vec<u64> =
-                        published.read(|edition| (0..64).map(|at| edition.word(at)).collect());
+                        published.read(|snapshot| (0..64).map(|at| snapshot.word(at)).collect());
                     assert!(all.iter().all(|word| *word == all[0]), "{all:?}");
                     assert!(all[0] >= last);
                     last = all[0];
                 }
             });
-            let mut edition = 0;
+            let mut value = 0;
             while !reader.is_finished() {
-                edition += 1;
-                published.publish(&[edition; 64]).expect("room");
+                value += 1;
+                published.publish(&[value; 64]).expect("the words fit");
             }
             reader.join().expect("no panic");
         });

@@ -1,77 +1,84 @@
-//! Rules as `tcprules` reads them (cr.yp.to/ucspi-tcp/tcprules.html), with the blocks of its IPv6 successors.
+//! Parser for rule files in the format of `tcprules` (cr.yp.to/ucspi-tcp/tcprules.html), with the
+//! IPv6 addresses and blocks of its successors.
 
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::names::Pattern;
-use super::prefix::{Prefix, span};
+use super::prefix::{Prefix, blocks_of_range};
 use crate::error::Error;
 
-/// A line.
+/// A rule, from one line.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TcpRule {
-    pub(super) who: RuleSubject,
+    pub(super) subject: RuleSubject,
     pub(super) allows: bool,
     /// `NAME=VALUE` and a zero byte each.
     pub(super) variables: Vec<u8>,
 }
 
-/// RuleSubjectm a line is about.
+/// The clients that a rule applies to.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum RuleSubject {
     Blocks(Vec<Prefix>),
     Name(Pattern),
 }
 
-/// One line; `None` for one that says nothing.
+/// Parses a line; `None` for an empty line or a comment.
 pub(super) fn parse(line: &str) -> Result<Option<TcpRule>, Error> {
     let line = line.trim_end();
     if line.is_empty() || line.starts_with('#') {
         return Ok(None);
     }
-    let bad = |why: String| Error::usage(why, "write ADDRESS:allow or ADDRESS:deny, as tcprules reads it");
-    // Addresses of IPv6 have colons, too.
-    let found = [(":allow", true), (":deny", false)].into_iter().find_map(|(word, allows)| {
-        let (address, rest) = line.split_once(word)?;
+    let bad = |why: String| Error::usage(why, "write ADDRESS:allow or ADDRESS:deny, as for tcprules");
+    // The instruction is searched for, not split off at the first colon: IPv6 addresses have
+    // colons.
+    let found = [(":allow", true), (":deny", false)].into_iter().find_map(|(instruction, allows)| {
+        let (address, rest) = line.split_once(instruction)?;
         Some((address, rest, allows))
     });
     let Some((address, rest, allows)) = found else {
-        return Err(bad(format!("'{line}' says neither :allow nor :deny")));
+        return Err(bad(format!("'{line}' has neither :allow nor :deny")));
     };
     let variables = variables(rest).map_err(bad)?;
     if address.contains('@') {
-        let next = "who a client's user is, only `tcpserver -x` asks, with what tcprules makes of this file";
-        return Err(Error::usage(format_args!("'{address}' is about a user"), next));
+        let next = "remove the rule, or use `tcpserver -x` with the file compiled by tcprules";
+        return Err(Error::usage(
+            format_args!("'{address}' names a user, which is not supported here"),
+            next,
+        ));
     }
-    let who = match address.strip_prefix('=') {
+    let subject = match address.strip_prefix('=') {
         Some(name) => Pattern::new(name).map(RuleSubject::Name),
         None => blocks(address).map(RuleSubject::Blocks),
     };
-    let who = who.ok_or_else(|| bad(format!("'{address}' is no address, and no name after '='")))?;
-    Ok(Some(TcpRule { who, allows, variables }))
+    let subject = subject.ok_or_else(|| bad(format!("invalid address or host name '{address}'")))?;
+    Ok(Some(TcpRule { subject, allows, variables }))
 }
 
-/// `,NAME="VALUE"` any number of times; any character that comes twice may take the place of the quotes.
+/// Parses the variables after an instruction: any number of `,NAME="VALUE"`. Any character may be
+/// used instead of the quotation marks.
 fn variables(mut rest: &str) -> Result<Vec<u8>, String> {
     let mut variables = Vec::new();
     while !rest.is_empty() {
-        let one = rest.strip_prefix(',').and_then(|rest| rest.split_once('='));
-        let Some((name, value)) = one.filter(|(name, _)| !name.is_empty()) else {
-            return Err(format!("what is '{rest}' after the instruction?"));
+        let variable = rest.strip_prefix(',').and_then(|rest| rest.split_once('='));
+        let Some((name, value)) = variable.filter(|(name, _)| !name.is_empty()) else {
+            return Err(format!("unexpected text after the instruction: '{rest}'"));
         };
         let quote = value.chars().next().ok_or_else(|| format!("{name} has no value"))?;
-        let Some((value, more)) = value[quote.len_utf8()..].split_once(quote) else {
-            return Err(format!("the value of {name} does not end: {quote} is missing"));
+        let Some((value, after)) = value[quote.len_utf8()..].split_once(quote) else {
+            return Err(format!("unterminated value of {name}: closing {quote} is missing"));
         };
         if name.contains('\0') || value.contains('\0') {
-            return Err(format!("there is a zero byte in {name}"));
+            return Err(format!("{name} contains a zero byte"));
         }
         variables.extend_from_slice(format!("{name}={value}\0").as_bytes());
-        rest = more;
+        rest = after;
     }
     Ok(variables)
 }
 
-/// `1.2.3.4`, `1.2.3.`, `1.2.3.37-53`, `1.2.`, `2001:db8::/32`, and nothing for everyone.
+/// Parses `1.2.3.4`, `1.2.3.`, `1.2.3.37-53`, `1.2.` or `2001:db8::/32`; an empty text stands for
+/// all clients.
 fn blocks(text: &str) -> Option<Vec<Prefix>> {
     if text.is_empty() {
         return "any".parse().ok().map(|any| vec![any]);
@@ -95,17 +102,17 @@ fn blocks(text: &str) -> Option<Vec<Prefix>> {
             (only, only)
         }
     };
-    let is_whole = !text.ends_with('.');
-    if before.len() > 3 || is_whole != (before.len() == 3) || from > to {
+    let has_all_bytes = !text.ends_with('.');
+    if before.len() > 3 || has_all_bytes != (before.len() == 3) || from > to {
         return None;
     }
-    let address = |last: u8, rest: u8| {
-        let mut bytes = [rest; 4];
+    let address = |last: u8, fill: u8| {
+        let mut bytes = [fill; 4];
         bytes[..before.len()].copy_from_slice(&before);
         bytes[before.len()] = last;
         Ipv4Addr::from(bytes)
     };
-    Some(span(address(from, 0), address(to, 255)))
+    Some(blocks_of_range(address(from, 0), address(to, 255)))
 }
 
 #[cfg(test)]
@@ -113,8 +120,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines() {
-        for (line, shown, allows) in [
+    fn lines_are_parsed_and_invalid_ones_rejected() {
+        for (line, expected, allows) in [
             ("1.2.3.4:allow", "1.2.3.4", true),
             ("1.2.3.:deny", "1.2.3.0/24", false),
             ("1.2.:deny", "1.2.0.0/16", false),
@@ -130,13 +137,13 @@ mod tests {
             ("=:allow", "=", true),
         ] {
             let rule = parse(line).expect(line).expect("a rule");
-            let who = match rule.who {
+            let subject = match rule.subject {
                 RuleSubject::Blocks(blocks) => {
                     blocks.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
                 }
                 RuleSubject::Name(pattern) => pattern.to_string(),
             };
-            assert_eq!((who.as_str(), rule.allows), (shown, allows), "{line}");
+            assert_eq!((subject.as_str(), rule.allows), (expected, allows), "{line}");
         }
         for line in ["", "# 1.2.3.4:deny", "#"] {
             assert!(parse(line).expect(line).is_none(), "{line}");
@@ -164,15 +171,15 @@ mod tests {
     }
 
     #[test]
-    fn variables_of_rules() {
-        for (rest, meant) in [
+    fn variables_may_have_any_quotation_marks() {
+        for (rest, expected) in [
             ("", ""),
             (",RELAYCLIENT=\"\"", "RELAYCLIENT=\0"),
             (",A=\"1 2\",B=/x\"y/", "A=1 2\0B=x\"y\0"),
             (",A=\u{e9}b\u{e9}", "A=b\0"),
         ] {
             let rule = parse(&format!("1.2.3.4:allow{rest}")).expect(rest).expect("a rule");
-            assert_eq!(rule.variables, meant.as_bytes());
+            assert_eq!(rule.variables, expected.as_bytes());
         }
     }
 }

@@ -1,6 +1,6 @@
-//! The words of a table of rules, on the heap or in shared memory.
+//! Access to the words of a table of rules, on the heap or in shared memory.
 
-/// The words of a table, wherever they lie.
+/// The words of a table, on the heap or in shared memory.
 pub(super) trait RuleWords: Copy {
     /// The word at this index; 0 beyond the end.
     fn word(self, at: usize) -> u64;

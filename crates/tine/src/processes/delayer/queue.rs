@@ -227,6 +227,7 @@ mod tests {
 
     use super::*;
     use crate::admission::block::Aggregations;
+    use crate::random::Random;
 
     fn queued(source: u8, client: u32) -> QueuedClient<u32> {
         let peer = Peer::Tcp(([127, 0, 0, source], 1).into());
@@ -318,28 +319,24 @@ mod tests {
 
     #[test]
     fn lengths_and_marks_are_right_in_every_order() {
-        let mut state = 11u64;
-        let mut random = move |below: u64| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 33) % below
-        };
+        let mut random = Random::new(11);
         let mut queue = DelayQueue::new(20);
         let mut marked = HashSet::new();
         let (mut inside, mut number) = (0_usize, 0);
         for _ in 0..20_000 {
-            match random(8) {
+            match random.below(8) {
                 0..5 => {
                     number += 1;
                     // Few sources: the longest queue loses a client. Many: no source has two.
                     let sources = if number / 1000 % 2 == 0 { 8 } else { 250 };
-                    let comes = queued(random(sources) as u8, number);
+                    let comes = queued(random.below(sources) as u8, number);
                     // Marked by the forker, before it sends.
                     marked.extend(comes.blocks.into_iter().flatten());
                     inside += usize::from(queue.push(comes).is_none());
                 }
-                5 | 6 => inside -= release(&mut queue, random(5) as usize).len(),
+                5 | 6 => inside -= release(&mut queue, random.below(5)).len(),
                 _ => {
-                    let which = random(7) as u32;
+                    let which = random.below(7) as u32;
                     inside -= queue.remove_if(|client| client.client % 7 == which).len();
                 }
             }

@@ -100,7 +100,7 @@ impl Door {
     /// Charges a client's source for a fault, and logs a penalty that begins.
     pub(crate) fn charge(&self, peer: Peer, fault: Fault, log: &mut Log) {
         if let Some(time) = self.admission.charge(peer, fault) {
-            log.penalty(&peer, fault.word(), time);
+            log.penalty(&peer, fault.name(), time);
         }
     }
 

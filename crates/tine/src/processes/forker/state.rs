@@ -13,7 +13,7 @@ pub(super) enum Step {
     Retry,
     /// Wait for a wakeup by the supervisor; accept no client.
     WaitForControl,
-    /// The same, until this time at most.
+    /// Wait for a wakeup by the supervisor until this time; accept no client.
     Pause(Instant),
     /// Exit: the drain is done.
     Leave,
@@ -28,17 +28,17 @@ pub(super) struct Situation {
     pub(super) spares: bool,
     /// Spares to be forked, as far as slots are free.
     pub(super) missing_spares: usize,
-    /// An accepted client is in hand, whose process could not be created.
+    /// A client was accepted, but its process could not be created yet.
     pub(super) client_in_hand: bool,
-    /// No slot was free at the last look.
+    /// No slot was free at the last check.
     pub(super) full: bool,
-    /// A spare, of any forker, waits for a client.
+    /// A spare of any forker waits for a client.
     pub(super) has_idle_spare: bool,
     /// Clients without a slot are rejected instead of waiting in the backlog.
     pub(super) rejects: bool,
-    /// No client is left to be accepted in this drain.
+    /// The backlog has no more clients to accept in this drain.
     pub(super) backlog_done: bool,
-    /// After a failure, nothing is tried before this time.
+    /// After a failure, the forker pauses until this time.
     pub(super) paused_until: Option<Instant>,
 }
 

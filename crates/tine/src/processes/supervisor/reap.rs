@@ -267,7 +267,7 @@ where
         let count = || board.count(SlotPhase::Serving, None);
         self.log.status(count, self.settings.max_connections);
         if let Some((fault, time)) = penalty {
-            self.log.penalty(&entry.peer, fault.word(), time);
+            self.log.penalty(&entry.peer, fault.name(), time);
         }
     }
 }

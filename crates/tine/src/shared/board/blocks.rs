@@ -81,6 +81,7 @@ mod tests {
     use super::*;
     use crate::admission::block::Aggregations;
     use crate::net::peer::Peer;
+    use crate::random::Random;
 
     #[test]
     fn connections_of_a_source_are_counted() {
@@ -108,11 +109,7 @@ mod tests {
     /// Whatever order clients come, crash and go in, and forkers die in: what is counted is what is there.
     #[test]
     fn counts_are_right_in_every_order() {
-        let mut state = 5u64;
-        let mut random = move |below: usize| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 33) as usize % below
-        };
+        let mut random = Random::new(5);
         const SLOTS: usize = 70;
         let aggregations = Aggregations::default();
         let board = board(SLOTS);
@@ -120,9 +117,10 @@ mod tests {
         // What there is: slot, forker, source, and whether it has a process.
         let mut there: Vec<(usize, usize, usize, bool)> = Vec::new();
         for _ in 0..30_000 {
-            match random(8) {
+            match random.below(8) {
                 0..4 => {
-                    let (forker, number, has_process) = (random(3), random(8), random(4) > 0);
+                    let (forker, number, has_process) =
+                        (random.below(3), random.below(8), random.below(4) > 0);
                     let slot = board.claim(forker);
                     assert_eq!(slot.is_none(), there.len() == SLOTS);
                     let Some(slot) = slot else { continue };
@@ -133,17 +131,17 @@ mod tests {
                     there.push((slot, forker, number, has_process));
                 }
                 4..7 if !there.is_empty() => {
-                    let (slot, ..) = there.swap_remove(random(there.len()));
+                    let (slot, ..) = there.swap_remove(random.below(there.len()));
                     board.release(slot);
                 }
-                _ if random(10) == 0 => {
-                    let dead = random(3);
+                _ if random.below(10) == 0 => {
+                    let dead = random.below(3);
                     board.release_unforked(dead);
                     there.retain(|(_, forker, _, has_process)| *forker != dead || *has_process);
                 }
                 _ => {}
             }
-            let number = random(8);
+            let number = random.below(8);
             for aggregation in [aggregations.source, aggregations.prefix] {
                 let block = source(number).block(aggregation).expect("an address");
                 let counted =
