@@ -1,5 +1,5 @@
-//! Any text as a configuration: never a panic, and a fault says file, line and reason in one line.
-//! What is understood, printed, means the same.
+//! Any text as a configuration: never a panic, and an error names file, line and reason in one
+//! line. An accepted configuration that is printed and parsed again is the same.
 
 #![no_main]
 
@@ -9,7 +9,7 @@ use libfuzzer_sys::fuzz_target;
 use tine_cli::config::Config;
 
 fuzz_target!(|text: &str| {
-    // Only text that includes nothing: the files of the machine are no input.
+    // A configuration that includes files would read those of this machine.
     if text.contains("include") {
         return;
     }
@@ -18,18 +18,18 @@ fuzz_target!(|text: &str| {
         Ok(config) => {
             let printed = config.to_string();
             let again = parse(&printed).unwrap_or_else(|error| panic!("{error}\n{printed}"));
-            assert_eq!(without_places(&printed), without_places(&again.to_string()));
+            assert_eq!(without_locations(&printed), without_locations(&again.to_string()));
         }
         Err(error) => {
-            let said = error.to_string();
+            let message = error.to_string();
             assert!(
-                said.starts_with("tine.toml:") && !said.contains('\n') && error.exit_code() == 100,
-                "{said:?}"
+                message.starts_with("tine.toml:") && !message.contains('\n') && error.exit_code() == 100,
+                "{message:?}"
             );
         }
     }
 });
 
-fn without_places(text: &str) -> Vec<&str> {
+fn without_locations(text: &str) -> Vec<&str> {
     text.lines().filter(|line| !line.starts_with("# tine.toml:")).collect()
 }

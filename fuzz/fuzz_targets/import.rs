@@ -1,5 +1,5 @@
-//! Any text as a configuration of xinetd or inetd: never a panic, and what comes out of it can be
-//! read as a configuration.
+//! Any text as a configuration of xinetd or inetd: never a panic, and the result can be parsed as a
+//! configuration of tine.
 
 #![no_main]
 
@@ -11,10 +11,10 @@ use libfuzzer_sys::fuzz_target;
 use tine_cli::config::Config;
 use tine_cli::import::{World, inetd, xinetd};
 
-/// A machine on which one host, one port and one file are known.
-struct Small;
+/// A machine with one known host, port and file.
+struct SmallWorld;
 
-impl World for Small {
+impl World for SmallWorld {
     fn read(&self, file: &Path) -> io::Result<String> {
         if file.ends_with("more") {
             Ok("service s\n{\nport = 5\nserver = /bin/cat\n}\n".into())
@@ -39,8 +39,8 @@ impl World for Small {
 fuzz_target!(|text: &str| {
     for all in [false, true] {
         for import in [
-            xinetd::import(text, Path::new("xinetd.conf"), &Small, all),
-            inetd::import(text, "inetd.conf", &Small, all),
+            xinetd::import(text, Path::new("xinetd.conf"), &SmallWorld, all),
+            inetd::import(text, "inetd.conf", &SmallWorld, all),
         ] {
             let toml = import.to_string();
             match (Config::parse(&toml, Path::new("tine.toml")), import.counts().0) {

@@ -1,6 +1,5 @@
-//! Any text as a list of rules, and its lines as everything else that admission is told by: never a
-//! panic, a fault says where and why in one line, and what is decided is decided by a rule that is
-//! there.
+//! Any text as a rules file, and its lines as the other options of admission: never a panic, an
+//! error is one line, and a decision names a rule of the file.
 
 #![no_main]
 
@@ -16,7 +15,8 @@ fuzz_target!(|text: &str| {
             let moment = "Mon 12:00".parse().expect("a time");
             let mentioned = text.split([':', '/', ',']).filter_map(|word| word.parse::<IpAddr>().ok());
             for address in mentioned.chain(
-                ["127.0.0.1", "255.255.255.255", "::", "2001:db8::1"].map(|one| one.parse().expect(one)),
+                ["127.0.0.1", "255.255.255.255", "::", "2001:db8::1"]
+                    .map(|one| one.parse().expect("an address")),
             ) {
                 for name in text.split([':', '=']).map(Some).take(8).chain([None, Some("a.example.com")]) {
                     let decision = decide(&access, address, name, moment);
@@ -26,7 +26,7 @@ fuzz_target!(|text: &str| {
                 }
             }
         }
-        Err(error) => is_well_said(&error),
+        Err(error) => check_message(&error),
     }
     for line in text.lines() {
         let faults = [
@@ -38,11 +38,11 @@ fuzz_target!(|text: &str| {
             line.parse::<Penalties>().err(),
             line.parse::<Moment>().err(),
         ];
-        faults.iter().flatten().for_each(is_well_said);
+        faults.iter().flatten().for_each(check_message);
     }
 });
 
-fn is_well_said(error: &Error) {
-    let said = error.to_string();
-    assert!(!said.is_empty() && !said.contains('\n') && !error.kind().is_temporary(), "{said:?}");
+fn check_message(error: &Error) {
+    let message = error.to_string();
+    assert!(!message.is_empty() && !message.contains('\n') && !error.kind().is_temporary(), "{message:?}");
 }
