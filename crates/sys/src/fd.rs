@@ -75,15 +75,16 @@ impl Floor {
 /// second call in a process does nothing: what it opens in between stays open.
 ///
 /// The owners of these descriptors belong to the code that forked, to which this process does not
-/// return. A borrow of one that the child was handed becomes a number without a descriptor, whose use
-/// is EBADF until the number is given out again.
+/// return. A borrow of one that the child was handed becomes a number without a descriptor, whose
+/// use is EBADF until the number is given out again.
 #[inline]
 pub fn close_from(fresh: &Fresh, floor: Floor) {
     if fresh.has_closed.replace(true) {
         return;
     }
-    // SAFETY: what is open from the boundary on was opened by the code that forked, after it measured
-    // the boundary, and is owned there; `Fresh` keeps this process from returning to that code.
+    // SAFETY: what is open from the boundary on was opened by the code that forked, after it
+    // measured the boundary, and is owned there; `Fresh` keeps this process from returning to that
+    // code.
     if unsafe { raw::close_range(floor.0, 0) } < 0 {
         close_each_from(floor.0);
     }

@@ -84,7 +84,8 @@ pub struct SharedTables<T: Word, U: Word = AtomicU64> {
     tables: PhantomData<(T, U)>,
 }
 
-// SAFETY: the tables hold atomics only, which every thread and process may use at any time (`Word`).
+// SAFETY: the tables hold atomics only, which every thread and process may use at any time
+// (`Word`).
 unsafe impl<T: Word, U: Word> Send for SharedTables<T, U> {}
 // SAFETY: as for `Send`.
 unsafe impl<T: Word, U: Word> Sync for SharedTables<T, U> {}
@@ -115,16 +116,16 @@ impl<T: Word, U: Word> SharedTables<T, U> {
     #[must_use]
     #[inline]
     pub fn second(&self) -> &[U] {
-        // SAFETY: as for `first`; the second table begins at a multiple of its alignment, behind the
-        // first one, within the mapping.
+        // SAFETY: as for `first`; the second table begins at a multiple of its alignment, behind
+        // the first one, within the mapping.
         unsafe {
             let start = self.start.byte_add(self.second_at).cast::<U>().cast_const();
             std::slice::from_raw_parts(start, self.second)
         }
     }
 
-    /// Leaves the tables out of processes forked from now on (`MADV_DONTFORK`, madvise(2)): those can
-    /// neither read nor write them, and forking them is cheaper.
+    /// Leaves the tables out of processes forked from now on (`MADV_DONTFORK`, madvise(2)): those
+    /// can neither read nor write them, and forking them is cheaper.
     ///
     /// # Errors
     /// None that a mapped region can cause.
@@ -139,15 +140,15 @@ impl<T: Word, U: Word> SharedTables<T, U> {
     /// # Errors
     /// None that a mapped region can cause.
     pub fn unmap(self) -> io::Result<()> {
-        // SAFETY: the range is exactly one mapping of ours, and `self` was its only owner: references
-        // into it borrow from `self`.
+        // SAFETY: the range is exactly one mapping of ours, and `self` was its only owner:
+        // references into it borrow from `self`.
         unsafe { rustix::mm::munmap(self.start, self.bytes)? };
         Ok(())
     }
 }
 
-/// Tables of up to this many bytes get their pages at once, so that what a server takes does not depend
-/// on how many it has served at a time; larger ones, page by page, as they are used.
+/// Tables of up to this many bytes get their pages at once, so that what a server takes does not
+/// depend on how many it has served at a time; larger ones, page by page, as they are used.
 const PREPARED: usize = 4 << 20;
 
 fn map_shared(length: usize) -> io::Result<*mut libc::c_void> {
@@ -190,8 +191,8 @@ pub fn flag() -> io::Result<(FlagWriter, FlagReader)> {
     let read_only = open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     let both = ProtFlags::READ | ProtFlags::WRITE;
     let anywhere = std::ptr::null_mut();
-    // SAFETY: fresh mappings, at addresses that the kernel chooses, of a file that is one page long and
-    // keeps its length; the one that is read stays for as long as the process lives.
+    // SAFETY: fresh mappings, at addresses that the kernel chooses, of a file that is one page long
+    // and keeps its length; the one that is read stays for as long as the process lives.
     let (start, word) = unsafe {
         let start = mmap(anywhere, page, both, MapFlags::SHARED, &memory, 0)?;
         let word = mmap(anywhere, page, ProtFlags::READ, MapFlags::SHARED, &read_only, 0)?;
@@ -218,7 +219,8 @@ impl FlagReader {
     }
 }
 
-/// Gives unused heap back to the system: a fork copies the page tables of all that was ever touched.
+/// Gives unused heap back to the system: a fork copies the page tables of all that was ever
+/// touched.
 pub fn trim_heap() {
     #[cfg(target_env = "gnu")]
     // SAFETY: malloc_trim has no preconditions.
@@ -227,13 +229,14 @@ pub fn trim_heap() {
     }
 }
 
-/// Something that the loader relocates and then makes read-only, to find that part of the program by.
+/// Something that the loader relocates and then makes read-only, to find that part of the program
+/// by.
 static RELOCATED: [&str; 1] = ["relocated"];
 
-/// Replaces the relocated constants of this program by a sealed copy that all processes forked from here
-/// share. They are private pages otherwise, since relocating wrote them: every fork copies their
-/// page tables, and where thousands of processes share a private page, whoever asks the kernel for all
-/// of its users holds a lock that forks need.
+/// Replaces the relocated constants of this program by a sealed copy that all processes forked from
+/// here share. They are private pages otherwise, since relocating wrote them: every fork copies
+/// their page tables, and where thousands of processes share a private page, whoever asks the
+/// kernel for all of its users holds a lock that forks need.
 ///
 /// Nothing changes where that part is not found or the system refuses.
 pub fn share_constants() {
@@ -267,8 +270,8 @@ fn try_share_constants() -> io::Result<()> {
     let bytes = unsafe { std::slice::from_raw_parts(start as *const u8, length) };
     let reader = sealed("tine constants", bytes)?;
     let place = start as *mut libc::c_void;
-    // SAFETY: the range is exactly one read-only mapping, and is replaced in one step by the same bytes,
-    // read-only for good: every reference into it stays valid.
+    // SAFETY: the range is exactly one read-only mapping, and is replaced in one step by the same
+    // bytes, read-only for good: every reference into it stays valid.
     unsafe { mmap(place, length, ProtFlags::READ, MapFlags::SHARED | MapFlags::FIXED, &reader, 0)? };
     Ok(())
 }

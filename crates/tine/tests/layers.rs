@@ -1,5 +1,5 @@
-//! The layout of the library: each folder imports from those below it only, no files import each other
-//! in a circle, and a type name occurs once.
+//! The layout of the library: each folder imports from those below it only, no files import each
+//! other in a circle, and a type name occurs once.
 
 use std::path::{Path, PathBuf};
 

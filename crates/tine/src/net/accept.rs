@@ -14,8 +14,8 @@ use crate::net::peer::Peer;
 pub(crate) struct Accepted {
     pub(crate) socket: OwnedFd,
     pub(crate) peer: Peer,
-    /// For a client that the delayer released: until when it may wait, in nanoseconds of the monotonic
-    /// clock.
+    /// For a client that the delayer released: until when it may wait, in nanoseconds of the
+    /// monotonic clock.
     pub(crate) deadline: Option<u64>,
 }
 

@@ -129,8 +129,8 @@ impl Listener {
         self.port.filter(|_| !self.repeats)
     }
 
-    /// Applies the options that the builder stored, before clients are accepted. An inherited socket that
-    /// blocks keeps its backlog: other processes accept from it, too.
+    /// Applies the options that the builder stored, before clients are accepted. An inherited
+    /// socket that blocks keeps its backlog: other processes accept from it, too.
     pub(crate) fn apply(&self, options: &SocketOptions) -> Result<(), Error> {
         let applied = self.apply_to_socket(options);
         applied.map_err(|why| cannot_listen(&self.name, why))
@@ -160,8 +160,8 @@ impl Listener {
         Some((local.is_ipv6(), local.port()))
     }
 
-    /// The number of clients in the backlog. For TCP the kernel reports it (`ss -l`); for Unix sockets only
-    /// whether there is one, and then the number is taken as unlimited.
+    /// The number of clients in the backlog. For TCP the kernel reports it (`ss -l`); for Unix
+    /// sockets only whether there is one, and then the number is taken as unlimited.
     pub(crate) fn queued(&self) -> u64 {
         if self.port.is_some()
             && let Ok(clients) = tine_sys::socket::accept_queue(self.as_fd())

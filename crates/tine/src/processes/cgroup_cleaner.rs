@@ -1,5 +1,5 @@
-//! The cgroup cleaner: with `--cgroup` it outlives the supervisor, and kills what is left in the cgroups of
-//! its connections, however the supervisor ended.
+//! The cgroup cleaner: with `--cgroup` it outlives the supervisor, and kills what is left in the
+//! cgroups of its connections, however the supervisor ended.
 
 use std::os::fd::OwnedFd;
 
@@ -9,15 +9,16 @@ use tine_sys::process::exit_now;
 use crate::processes::start::start_detached;
 use crate::system::cgroup::Cgroups;
 
-/// What the supervisor hands to the cgroup cleaner: everything that it keeps, its privileges included.
+/// What the supervisor hands to the cgroup cleaner: everything that it keeps, its privileges
+/// included.
 pub(crate) struct CleanerStart {
     /// A socket whose other end is the supervisor's.
     pub(crate) supervisor_socket: OwnedFd,
     pub(crate) cgroups: Cgroups,
 }
 
-/// Runs as the cgroup cleaner until the supervisor has closed the other end of the socket: because only
-/// the cgroups are left of the server, or because it has died.
+/// Runs as the cgroup cleaner until the supervisor has closed the other end of the socket: because
+/// only the cgroups are left of the server, or because it has died.
 pub(crate) fn run(start: &CleanerStart) -> ! {
     start_detached(c"tine: cleaner");
     while rustix::io::read(&start.supervisor_socket, &mut [0; 8]) == Err(Errno::INTR) {}

@@ -1,7 +1,7 @@
 //! The process of a connection: the steps from the fork to the handler or program, and to the exit.
 //!
-//! It has no descriptor of the server and none of another connection, and no shared memory that decides:
-//! what it may touch is [`ConnContext`] and its own [`Job`].
+//! It has no descriptor of the server and none of another connection, and no shared memory that
+//! decides: what it may touch is [`ConnContext`] and its own [`Job`].
 
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -57,14 +57,16 @@ where
     if context.launcher.is_some() {
         execute(fresh, context, job);
     }
-    // The listeners, the server's other descriptors, and a socket that another forker may have left.
+    // The listeners, the server's other descriptors, and a socket that another forker may have
+    // left.
     tine_sys::fd::close_from(fresh, context.first_server_fd);
     show_connection(job.entry, context.title.as_mut());
     let report = handle(&mut context, job.socket, job.slot, job.entry);
     exit_now(context.exit_code(&report))
 }
 
-/// Executes the program in this process, or beside it with a relay between; exits if it cannot be executed.
+/// Executes the program in this process, or beside it with a relay between; exits if it cannot be
+/// executed.
 fn execute<H>(fresh: &Fresh, mut context: ConnContext<'_, H>, mut job: Job) -> ! {
     let Some(mut launcher) = context.launcher.take() else { exit_now(111) };
     let fail = |report: ExitReport| -> ! {

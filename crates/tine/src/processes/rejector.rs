@@ -1,9 +1,9 @@
 //! The rejector: sends rejected clients their text and a proper end of the stream.
 //!
-//! A client may have sent data that no process will read. Closing its socket at once would send a reset,
-//! which can destroy the text on its way (RFC 1122, 4.2.2.13). So each socket is kept for a while and
-//! its input discarded in the kernel. Forkers pass the sockets to this process, so that rejected clients
-//! hold up no other.
+//! A client may have sent data that no process will read. Closing its socket at once would send a
+//! reset, which can destroy the text on its way (RFC 1122, 4.2.2.13). So each socket is kept for a
+//! while and its input discarded in the kernel. Forkers pass the sockets to this process, so that
+//! rejected clients hold up no other.
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
@@ -79,8 +79,8 @@ pub(crate) fn run(start: RejectorStart) -> ! {
 }
 
 impl Rejector {
-    /// Waits for a rejection, input from a kept client, or the next deadline. Returns whether there is a
-    /// rejection, and which kept clients have input.
+    /// Waits for a rejection, input from a kept client, or the next deadline. Returns whether there
+    /// is a rejection, and which kept clients have input.
     fn wait(&self) -> (bool, Vec<bool>) {
         let summary = self.line_limits.iter().filter_map(LineLimit::deadline).min();
         let oldest = self.kept.front().map(|client| client.until);
@@ -146,8 +146,8 @@ impl Rejector {
     }
 }
 
-/// Sends the text and the end of the stream. A new socket has room for the text; if it has not, or if the
-/// client has disconnected, nothing can be done.
+/// Sends the text and the end of the stream. A new socket has room for the text; if it has not, or
+/// if the client has disconnected, nothing can be done.
 fn send_text(socket: &OwnedFd, text: &[u8]) {
     let _ = rustix::net::send(socket, text, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
     let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Write);

@@ -1,9 +1,9 @@
-//! A spare: a process that is forked before its client connects, and accepts the client itself. With
-//! `--reuse` it is a worker, which serves several clients, one after the other.
+//! A spare: a process that is forked before its client connects, and accepts the client itself.
+//! With `--reuse` it is a worker, which serves several clients, one after the other.
 //!
-//! A spare has run no handler and read no byte of a client, so it is trusted as its forker is: it holds
-//! the listeners and writes the board. It gives up both before the handler runs; a worker does not, which
-//! is why a pool isolates less.
+//! A spare has run no handler and read no byte of a client, so it is trusted as its forker is: it
+//! holds the listeners and writes the board. It gives up both before the handler runs; a worker
+//! does not, which is why a pool isolates less.
 
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
@@ -110,7 +110,8 @@ fn wait(trusted: &Trusted, events: &OwnedFd) -> Accepted {
             };
             match accept_from(listener) {
                 Ok(client) => return client,
-                // Without descriptors a spare cannot recover: the forker, which pauses, replaces it.
+                // Without descriptors a spare cannot recover: the forker, which pauses, replaces
+                // it.
                 Err(errno) => match classify(errno) {
                     AcceptError::Fatal | AcceptError::Pause => exit_now(111),
                     AcceptError::NoClient | AcceptError::Next => {}
@@ -120,7 +121,8 @@ fn wait(trusted: &Trusted, events: &OwnedFd) -> Accepted {
     }
 }
 
-/// Wakes the forker when half of its spares are in use, so that it forks more, and when none is idle.
+/// Wakes the forker when half of its spares are in use, so that it forks more, and when none is
+/// idle.
 fn wake_forker_if_low(trusted: &Trusted) {
     let low = trusted.settings.spares_of(trusted.index) / 2;
     let left = trusted.door.board.dec_idle(trusted.index);
@@ -129,8 +131,8 @@ fn wake_forker_if_low(trusted: &Trusted) {
     }
 }
 
-/// Serves a connection in a worker, which logs its two lines itself: the supervisor sees the ends of
-/// processes only.
+/// Serves a connection in a worker, which logs its two lines itself: the supervisor sees the ends
+/// of processes only.
 fn serve_one_of_many<H>(forker: &mut Forker<'_, H>, client: Accepted, slot: usize) -> ExitReport
 where
     H: FnMut(Connection) -> Result<(), HandlerError>,

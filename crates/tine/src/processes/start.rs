@@ -12,8 +12,8 @@ use tine_sys::process::{Alone, exit_now};
 use crate::shared::board::Entry;
 use crate::system::users::Identity;
 
-/// First steps of a connection process or a spare; signals have their defaults already. `parent` is the
-/// process with which it dies, if it does not outlive the server.
+/// First steps of a connection process or a spare; signals have their defaults already. `parent` is
+/// the process with which it dies, if it does not outlive the server.
 #[inline]
 pub(crate) fn start_connection(parent: Option<Pid>) {
     parent.into_iter().for_each(kill_with);
@@ -27,8 +27,8 @@ pub(crate) fn start_detached(name: &CStr) {
     let _ = rustix::thread::set_name(name);
 }
 
-/// First steps of a helper that serves descriptors only: it gives up the privileges of the server, and
-/// dies with the supervisor. Exits if the privileges cannot be given up.
+/// First steps of a helper that serves descriptors only: it gives up the privileges of the server,
+/// and dies with the supervisor. Exits if the privileges cannot be given up.
 pub(crate) fn start_helper(alone: &Alone, identity: Option<&Identity>, supervisor: Pid, name: &CStr) {
     start_detached(name);
     if let Some(identity) = identity
@@ -46,7 +46,8 @@ pub(crate) fn kill_with(parent: Pid) {
     signal_with(parent, Signal::KILL);
 }
 
-/// Asks the kernel to signal this process when its parent exits. Exits if the parent has done so already.
+/// Asks the kernel to signal this process when its parent exits. Exits if the parent has done so
+/// already.
 #[inline]
 pub(crate) fn signal_with(parent: Pid, signal: Signal) {
     let requested = rustix::process::set_parent_process_death_signal(Some(signal));
@@ -66,7 +67,8 @@ pub(crate) fn show_connection(entry: Entry, title: Option<&mut Title>) {
 }
 
 /// `tine: conn 4711`, in the 15 characters that the kernel keeps; longer ids abbreviate `conn`.
-/// Written without the formatting machinery: each page of code that a new process touches costs a fault.
+/// Written without the formatting machinery: each page of code that a new process touches costs a
+/// fault.
 #[inline]
 fn short_name(id: u64, buffer: &mut [u8; 16]) -> &CStr {
     *buffer = match id {

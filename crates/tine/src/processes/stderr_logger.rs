@@ -1,8 +1,8 @@
-//! The stderr logger: with `--stderr log` it writes what programs print on standard error into the log,
-//! with the id of the connection.
+//! The stderr logger: with `--stderr log` it writes what programs print on standard error into the
+//! log, with the id of the connection.
 //!
-//! The text comes from programs that are not trusted, so a process of its own reads it. Forkers pass it
-//! the reading end of each connection's pipe.
+//! The text comes from programs that are not trusted, so a process of its own reads it. Forkers
+//! pass it the reading end of each connection's pipe.
 
 use std::collections::HashMap;
 use std::mem::MaybeUninit;
@@ -84,7 +84,8 @@ fn event_queue(channel: &Receiver<StderrPipe>) -> Result<OwnedFd, Errno> {
 }
 
 impl StderrLogger {
-    /// Waits, and reads once from each pipe that has data, so that no connection holds up the others.
+    /// Waits, and reads once from each pipe that has data, so that no connection holds up the
+    /// others.
     fn turn(&mut self) {
         let mut buffer = [const { MaybeUninit::<epoll::Event>::uninit() }; 64];
         // Interrupted: no event, and the loop waits again.
@@ -168,8 +169,8 @@ impl PipeReader {
     }
 }
 
-/// Returns the lines that end within these bytes or have reached the limit; `rest` is the line that has
-/// not ended.
+/// Returns the lines that end within these bytes or have reached the limit; `rest` is the line that
+/// has not ended.
 fn lines(rest: &mut Vec<u8>, bytes: &[u8]) -> Vec<Vec<u8>> {
     let mut ended = Vec::new();
     for byte in bytes {

@@ -1,5 +1,5 @@
-//! The builder methods of [`Server`]. They only store, in any order; the settings are validated when the
-//! server is checked or run.
+//! The builder methods of [`Server`]. They only store, in any order; the settings are validated
+//! when the server is checked or run.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! The settings of a server and their defaults. `check.rs` validates them; `derived.rs` answers questions
-//! about them.
+//! The settings of a server and their defaults. `check.rs` validates them; `derived.rs` answers
+//! questions about them.
 
 pub(crate) mod check;
 pub(crate) mod derived;

@@ -1,5 +1,5 @@
-//! The messages between processes: each passes one descriptor, and says what it is about. One type for
-//! each message, one channel for each receiver.
+//! The messages between processes: each passes one descriptor, and says what it is about. One type
+//! for each message, one channel for each receiver.
 
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -127,8 +127,8 @@ impl<M> Channel<M> {
 }
 
 impl<M: Message> Sender<M> {
-    /// Sends a message with a descriptor. False if the receiver has ended, or is behind and the message
-    /// is dropped.
+    /// Sends a message with a descriptor. False if the receiver has ended, or is behind and the
+    /// message is dropped.
     pub(crate) fn send(&self, descriptor: BorrowedFd, message: &M) -> bool {
         let words = message.to_words();
         fd_passing::send(&self.socket, descriptor, &words[..M::LENGTH], M::WHEN_BEHIND)
@@ -139,7 +139,8 @@ impl<M: Message> Receiver<M> {
     /// Receives a message, without blocking; `None` at the end of the channel.
     ///
     /// # Errors
-    /// EAGAIN if there is none; EMFILE if the descriptor was lost, because this process has too many.
+    /// EAGAIN if there is none; EMFILE if the descriptor was lost, because this process has too
+    /// many.
     pub(crate) fn receive(&self) -> Result<Option<(OwnedFd, M)>, Errno> {
         let received = fd_passing::receive(&self.socket)?;
         Ok(received.map(|(descriptor, words)| (descriptor, M::from_words(words))))

@@ -50,8 +50,8 @@ impl Identity {
         Ok(Identity { uid: None, gid: look_up_group(group)?, groups: Vec::new() })
     }
 
-    /// A user with this group in place of the user's primary group. The supplementary groups are those that
-    /// the user is a member of, and this group.
+    /// A user with this group in place of the user's primary group. The supplementary groups are
+    /// those that the user is a member of, and this group.
     ///
     /// # Errors
     /// There is no such user or group.

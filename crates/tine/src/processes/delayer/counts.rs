@@ -1,5 +1,5 @@
-//! Counts of the connections of each source and prefix, with those of the clients that were just released.
-//! No system call here.
+//! Counts of the connections of each source and prefix, with those of the clients that were just
+//! released. No system call here.
 
 use std::collections::HashMap;
 
@@ -18,8 +18,8 @@ impl Counts {
         blocks.for_each(|block| *self.connections.entry(block).or_default() += 1);
     }
 
-    /// Whether each block is below its limit. `count` counts the connections of a block that has no count
-    /// yet.
+    /// Whether each block is below its limit. `count` counts the connections of a block that has no
+    /// count yet.
     pub(super) fn are_below(
         &mut self,
         mut limits: impl Iterator<Item = (ConnectionLimit, Block)>,

@@ -1,7 +1,8 @@
-//! The delayer: holds the delay queue, and releases clients to the forkers when their limits admit them.
+//! The delayer: holds the delay queue, and releases clients to the forkers when their limits admit
+//! them.
 //!
-//! Forkers keep no client's descriptor, so this process does. While a source has clients here, its bucket
-//! is marked, and forkers send its later clients here as well.
+//! Forkers keep no client's descriptor, so this process does. While a source has clients here, its
+//! bucket is marked, and forkers send its later clients here as well.
 
 mod counts;
 mod queue;

@@ -1,4 +1,5 @@
-//! The delay queue: clients over a limit, one queue for each source, served in turn. No system call here.
+//! The delay queue: clients over a limit, one queue for each source, served in turn. No system call
+//! here.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -6,8 +7,8 @@ use crate::admission::block::Block;
 use crate::admission::reason::Reason;
 use crate::net::peer::Peer;
 
-/// Deadlines are rounded up to this, in nanoseconds: with thousands of clients, a few expire at a time, and
-/// each pass over them visits all.
+/// Deadlines are rounded up to this, in nanoseconds: with thousands of clients, a few expire at a
+/// time, and each pass over them visits all.
 const GRAIN: u64 = 20_000_000;
 
 /// A client in the delay queue.
@@ -15,7 +16,8 @@ const GRAIN: u64 = 20_000_000;
 pub(super) struct QueuedClient<C> {
     pub(super) client: C,
     pub(super) peer: Peer,
-    /// The blocks whose later clients queue behind it: its source, and its prefix where that has a limit.
+    /// The blocks whose later clients queue behind it: its source, and its prefix where that has a
+    /// limit.
     pub(super) blocks: [Option<Block>; 2],
     /// Why it was not admitted.
     pub(super) reason: Reason,
@@ -45,7 +47,8 @@ pub(super) struct DelayQueue<C> {
     changes: Vec<(Block, bool)>,
     /// No deadline is over before this.
     next_deadline: u64,
-    /// Queues that were created since the last pass: their heads have not been offered a release yet.
+    /// Queues that were created since the last pass: their heads have not been offered a release
+    /// yet.
     new_queues: Vec<QueueKey>,
 }
 
@@ -73,16 +76,16 @@ impl<C> DelayQueue<C> {
         (!self.is_empty()).then_some(self.next_deadline)
     }
 
-    /// The blocks that gained their first queued client (true) or lost their last one since the last call,
-    /// in order.
+    /// The blocks that gained their first queued client (true) or lost their last one since the
+    /// last call, in order.
     pub(super) fn take_changes(&mut self) -> Vec<(Block, bool)> {
         std::mem::take(&mut self.changes)
     }
 
     /// Queues a client. If the queue is full, the last client of the longest queue is displaced and
-    /// returned, so that one source cannot fill the queue; it is the new client unless that queue is
-    /// longer by two. A client that was released before and rejected by its limits again has its old
-    /// position: queues are ordered by deadline.
+    /// returned, so that one source cannot fill the queue; it is the new client unless that queue
+    /// is longer by two. A client that was released before and rejected by its limits again has its
+    /// old position: queues are ordered by deadline.
     pub(super) fn push(&mut self, client: QueuedClient<C>) -> Option<QueuedClient<C>> {
         let mut displaced = None;
         if self.length >= self.max {
@@ -92,7 +95,8 @@ impl<C> DelayQueue<C> {
                     displaced.iter().for_each(|last| self.count_out(last.blocks));
                 }
                 None => {
-                    // Its sender has marked these blocks; those without a queued client are unmarked.
+                    // Its sender has marked these blocks; those without a queued client are
+                    // unmarked.
                     let blocks = client.blocks.into_iter().flatten();
                     let empty = blocks.filter(|block| !self.of_block.contains_key(block));
                     self.changes.extend(empty.map(|block| (block, false)));
@@ -146,8 +150,8 @@ impl<C> DelayQueue<C> {
         }
     }
 
-    /// Offers a release to the clients of the queues created since the last pass; the heads of all others
-    /// have declined.
+    /// Offers a release to the clients of the queues created since the last pass; the heads of all
+    /// others have declined.
     pub(super) fn release_new(&mut self, mut release: impl FnMut(&QueuedClient<C>) -> bool) {
         for key in std::mem::take(&mut self.new_queues) {
             let Some(queue) = self.queues.get_mut(&key) else { continue };

@@ -47,7 +47,8 @@ impl DelayerStart<'_> {
         self.board.set_delayer_wants_slot(pass.wants_slot);
     }
 
-    /// Releases every client, whatever its limits: the server drains, and no accepted client is lost.
+    /// Releases every client, whatever its limits: the server drains, and no accepted client is
+    /// lost.
     pub(super) fn release_everyone(&self, queue: &mut DelayQueue<OwnedFd>) {
         while !queue.is_empty() {
             let mut poll = [PollFd::new(&self.released, PollFlags::OUT)];
@@ -57,7 +58,8 @@ impl DelayerStart<'_> {
         self.admission.clear_all_queued();
     }
 
-    /// Releases a client if its limits admit it. `count` counts the connections that are not in `counts`.
+    /// Releases a client if its limits admit it. `count` counts the connections that are not in
+    /// `counts`.
     fn try_release(
         &self,
         client: &QueuedClient<OwnedFd>,

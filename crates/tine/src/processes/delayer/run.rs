@@ -58,8 +58,9 @@ pub(crate) fn run(delayer: &DelayerStart) -> ! {
     exit_now(0)
 }
 
-/// Raises the limit on descriptors for this many queued clients, and returns for how many there are.
-/// Clients beyond that are rejected with a text; without a descriptor they could only be closed.
+/// Raises the limit on descriptors for this many queued clients, and returns for how many there
+/// are. Clients beyond that are rejected with a text; without a descriptor they could only be
+/// closed.
 fn descriptors_for(max: usize) -> usize {
     const OTHER_DESCRIPTORS: u64 = 64;
     let (_, limit) = raise_limit(max as u64 + OTHER_DESCRIPTORS);
@@ -67,8 +68,8 @@ fn descriptors_for(max: usize) -> usize {
 }
 
 impl DelayerStart<'_> {
-    /// Waits for clients and for a reason to release some. True if a connection has ended, or forkers that
-    /// were behind take clients again.
+    /// Waits for clients and for a reason to release some. True if a connection has ended, or
+    /// forkers that were behind take clients again.
     fn wait(&self, deadline: Option<u64>, forkers_behind: bool) -> bool {
         let mut poll =
             vec![PollFd::new(&self.arrivals, PollFlags::IN), PollFd::new(&self.wakeup, PollFlags::IN)];
@@ -122,7 +123,8 @@ impl DelayerStart<'_> {
         QueuedClient { client, peer, blocks: [blocks.next(), blocks.next()], reason, deadline }
     }
 
-    /// Marks the blocks that have queued clients by now, and clears the marks of those that have none.
+    /// Marks the blocks that have queued clients by now, and clears the marks of those that have
+    /// none.
     fn update_marks(&self, queue: &mut DelayQueue<OwnedFd>) {
         let changes = queue.take_changes();
         changes.iter().for_each(|(block, queued)| _ = self.admission.set_queued(block, *queued));
@@ -134,8 +136,8 @@ impl DelayerStart<'_> {
     }
 }
 
-/// Removes the clients that were reset, or closed in both directions. A client that has only ended its own
-/// direction still waits for an answer.
+/// Removes the clients that were reset, or closed in both directions. A client that has only ended
+/// its own direction still waits for an answer.
 fn remove_disconnected(queue: &mut DelayQueue<OwnedFd>) {
     queue.remove_if(|client| {
         let mut poll = [PollFd::new(&client.client, PollFlags::empty())];

@@ -10,7 +10,8 @@ use crate::error::reason;
 use crate::net::accept::{AcceptError, Accepted, accept_from, classify};
 use crate::shared::board::SlotPhase;
 
-/// Takes one client from a source and has it admitted. `Ok` has a client to be served, with its slot.
+/// Takes one client from a source and has it admitted. `Ok` has a client to be served, with its
+/// slot.
 pub(super) fn next_client<H>(
     forker: &mut Forker<'_, H>,
     memory: &mut Memory,
@@ -44,9 +45,9 @@ pub(super) fn next_client<H>(
     }
 }
 
-/// Requests a wakeup for the next free slot, then looks once more: a slot that was released before the
-/// supervisor could see the request would otherwise be missed. True if clients without a slot are to be
-/// rejected.
+/// Requests a wakeup for the next free slot, then looks once more: a slot that was released before
+/// the supervisor could see the request would otherwise be missed. True if clients without a slot
+/// are to be rejected.
 pub(super) fn request_slot(trusted: &Trusted, memory: &mut Memory) -> bool {
     let rejects = trusted.door.admission.limits().rejects_when_full();
     if rejects && !trusted.settings.has_spares() {
@@ -70,8 +71,8 @@ pub(super) fn has_idle_spare(trusted: &Trusted) -> bool {
     trusted.door.board.count(SlotPhase::Idle, None) > 0
 }
 
-/// Takes one client of the drain quota: a draining server accepts as many clients as the backlog had when
-/// the drain began.
+/// Takes one client of the drain quota: a draining server accepts as many clients as the backlog
+/// had when the drain began.
 fn may_accept(trusted: &Trusted, memory: &mut Memory) -> bool {
     let board = &trusted.door.board;
     if !board.is_draining() {

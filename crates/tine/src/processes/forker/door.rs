@@ -14,8 +14,8 @@ use crate::shared::messages::{Delayed, Receiver, Rejection, Sender};
 use crate::system::clock::now;
 use crate::system::wakeup::Wakeup;
 
-/// The memory that decides about clients, and the channels for those that are not admitted. Forkers,
-/// spares and workers have it.
+/// The memory that decides about clients, and the channels for those that are not admitted.
+/// Forkers, spares and workers have it.
 #[derive(Debug)]
 pub(crate) struct Door {
     pub(crate) board: Board,
@@ -38,9 +38,9 @@ pub(crate) struct DelayerLink {
 }
 
 impl Door {
-    /// Whether a client is admitted into this slot, or into none if all are taken. A client that is not is
-    /// passed on. `give_back` makes the slot free before the client can know: its next connection must
-    /// not find this one counted.
+    /// Whether a client is admitted into this slot, or into none if all are taken. A client that is
+    /// not is passed on. `give_back` makes the slot free before the client can know: its next
+    /// connection must not find this one counted.
     #[inline]
     pub(crate) fn admits(
         &self,
@@ -73,8 +73,8 @@ impl Door {
         let Some(delayer) = &self.delayer else { return false };
         let limits = self.admission.limits();
         let deadline = client.deadline.unwrap_or_else(|| limits.delay_deadline(now()));
-        // Marked here and not by the delayer: until that runs, later clients could overtake. The delayer
-        // clears the marks.
+        // Marked here and not by the delayer: until that runs, later clients could overtake. The
+        // delayer clears the marks.
         let marks = limits.delay_blocks(client.peer);
         let marks = marks.map(|block| self.admission.set_queued(&block, true).then_some(block));
         let mut marked = [None; 2];

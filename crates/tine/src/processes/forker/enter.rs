@@ -82,8 +82,8 @@ fn prepare_process<H>(settings: &Settings, start: &ForkerStart<'_, H>) -> std::i
     rustix::thread::set_name(&std::ffi::CString::new(format!("tine: forker {}", start.index + 1))?)?;
     let null = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     rustix::stdio::dup2_stdin(null)?;
-    // No core files of clients' data, and first to be killed when memory runs out. Where the score may
-    // not be set, the kernel's own choice stands.
+    // No core files of clients' data, and first to be killed when memory runs out. Where the score
+    // may not be set, the kernel's own choice stands.
     let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
     rustix::process::setrlimit(rustix::process::Resource::Core, none)?;
     let _ = std::fs::write("/proc/self/oom_score_adj", "500");
@@ -97,8 +97,8 @@ fn prepare_process<H>(settings: &Settings, start: &ForkerStart<'_, H>) -> std::i
     Ok(())
 }
 
-/// An epoll instance with every listener, the channel of released clients, and a wakeup. Of the processes
-/// that wait for a client, the kernel wakes one.
+/// An epoll instance with every listener, the channel of released clients, and a wakeup. Of the
+/// processes that wait for a client, the kernel wakes one.
 pub(crate) fn event_queue(trusted: &Trusted, wakeup: impl AsFd) -> std::io::Result<OwnedFd> {
     let queue = epoll::create(epoll::CreateFlags::CLOEXEC)?;
     let queue = trusted.first_server_fd.duplicate(queue)?;

@@ -1,4 +1,5 @@
-//! A forker's answer to a failing accept or fork: pause, try again, and log it once for all forkers.
+//! A forker's answer to a failing accept or fork: pause, try again, and log it once for all
+//! forkers.
 
 use std::time::{Duration, Instant};
 
@@ -27,8 +28,8 @@ pub(super) fn fail<H>(forker: &mut Forker<'_, H>, memory: &mut Memory, what: &st
     }
 }
 
-/// Ends the pause. The recovery is logged once nothing has failed for a second: at a limit, success and
-/// failure alternate.
+/// Ends the pause. The recovery is logged once nothing has failed for a second: at a limit, success
+/// and failure alternate.
 pub(super) fn succeed<H>(forker: &mut Forker<'_, H>, memory: &mut Memory) {
     let Some(last) = memory.last_failure else {
         return;

@@ -60,8 +60,8 @@ pub(super) fn start<H>(
     }
 }
 
-/// Forks spares until none is missing or all slots are taken. Returns in each new process, too, with the
-/// slot of the spare.
+/// Forks spares until none is missing or all slots are taken. Returns in each new process, too,
+/// with the slot of the spare.
 pub(super) fn refill<H>(
     forker: &mut Forker<'_, H>,
     memory: &mut Memory,

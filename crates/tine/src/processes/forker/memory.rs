@@ -14,7 +14,8 @@ pub(super) const CONTROL_EVENT: u64 = u64::MAX;
 /// The number of the event of a client that the delayer releases.
 pub(super) const RELEASED_EVENT: u64 = u64::MAX - 1;
 
-/// What a forker remembers. Not on the heap: a page written between two forks is copied by the next.
+/// What a forker remembers. Not on the heap: a page written between two forks is copied by the
+/// next.
 pub(super) struct Memory {
     /// The listeners, the delayer's channel and the control wakeup (epoll(7)).
     pub(super) events: OwnedFd,

@@ -58,8 +58,9 @@ fn step<H>(forker: &mut Forker<'_, H>, memory: &mut Memory) -> Option<NewProcess
     None
 }
 
-/// When a drain begins, every listener is checked once more: the clients in the backlog are served. Once
-/// the last of them is accepted, the listeners are closed, so that no handshake completes any more.
+/// When a drain begins, every listener is checked once more: the clients in the backlog are served.
+/// Once the last of them is accepted, the listeners are closed, so that no handshake completes any
+/// more.
 fn notice_drain(trusted: &mut Trusted, memory: &mut Memory) {
     if !trusted.door.board.is_draining() {
         return;
@@ -108,8 +109,8 @@ fn accept_round<H>(forker: &mut Forker<'_, H>, memory: &mut Memory) -> Option<Ne
     sources.find_map(|source| serve_turn(forker, memory, source)).flatten()
 }
 
-/// Serves clients of one source, up to its turn. `Some` ends the round: a step has to be decided, or this
-/// is a new process.
+/// Serves clients of one source, up to its turn. `Some` ends the round: a step has to be decided,
+/// or this is a new process.
 fn serve_turn<H>(
     forker: &mut Forker<'_, H>,
     memory: &mut Memory,

@@ -41,7 +41,8 @@ pub(crate) struct ForkerStart<'a, H> {
     pub(crate) first_server_fd: Floor,
 }
 
-/// A forker, and a spare until its client connects: what is trusted, and what a connection may touch.
+/// A forker, and a spare until its client connects: what is trusted, and what a connection may
+/// touch.
 pub(crate) struct Forker<'a, H> {
     pub(crate) trusted: Trusted<'a>,
     pub(crate) context: ConnContext<'a, H>,

@@ -1,6 +1,6 @@
-//! The master: with several services, the process above their supervisors. It binds all addresses before
-//! the first service starts, starts the supervisors and restarts them, and keeps the sockets, so that
-//! clients of a service whose supervisor was killed wait in the backlog.
+//! The master: with several services, the process above their supervisors. It binds all addresses
+//! before the first service starts, starts the supervisors and restarts them, and keeps the
+//! sockets, so that clients of a service whose supervisor was killed wait in the backlog.
 //!
 //! It never accepts a client.
 

@@ -62,8 +62,8 @@ impl<'a> Master<'a> {
         })
     }
 
-    /// Starts the services and keeps them running until all have stopped. In a process that was forked,
-    /// returns what it is.
+    /// Starts the services and keeps them running until all have stopped. In a process that was
+    /// forked, returns what it is.
     fn serve(&mut self, stop_within: Duration) -> Result<Option<NewSupervisor>, Error> {
         match self.start_all() {
             Ok(None) => {}

@@ -25,8 +25,8 @@ pub(super) struct NewSupervisor {
 }
 
 impl Master<'_> {
-    /// Starts all services, and notifies that the server is ready when each of them is. In a process that
-    /// was forked, returns what it is.
+    /// Starts all services, and notifies that the server is ready when each of them is. In a
+    /// process that was forked, returns what it is.
     pub(super) fn start_all(&mut self) -> Result<Option<NewSupervisor>, Error> {
         let mut starting = Vec::new();
         for service in 0..self.services.len() {
@@ -48,7 +48,8 @@ impl Master<'_> {
                 ));
             }
         }
-        // Last to be killed when memory runs out, where that is permitted. The services have their own.
+        // Last to be killed when memory runs out, where that is permitted. The services have their
+        // own.
         let _ = std::fs::write("/proc/self/oom_score_adj", "-800");
         let listeners = self.services.iter().flat_map(|service| &service.server.listeners);
         self.ready.notify(listeners.filter_map(Listener::port_to_print))?;

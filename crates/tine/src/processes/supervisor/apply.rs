@@ -97,7 +97,8 @@ where
         }
     }
 
-    /// Stops accepting and asks the connections to end. A stopped process cannot handle TERM: CONT wakes it.
+    /// Stops accepting and asks the connections to end. A stopped process cannot handle TERM: CONT
+    /// wakes it.
     fn end_all(&mut self) {
         for (pid, role) in self.children.table.roles().collect::<Vec<_>>() {
             if role.brings_clients() {

@@ -11,8 +11,8 @@ use crate::settings::Settings;
 use crate::shared::messages::{Channel, Delayed, Receiver, Rejection, Sender, StderrPipe};
 use crate::system::wakeup::Wakeup;
 
-/// All channels of a server. A process that the supervisor starts keeps the ends that it uses; the others
-/// are closed, so that each channel ends with its last sender.
+/// All channels of a server. A process that the supervisor starts keeps the ends that it uses; the
+/// others are closed, so that each channel ends with its last sender.
 pub(super) struct Channels {
     /// Wakes the supervisor.
     pub(super) supervisor: Wakeup,
@@ -33,7 +33,8 @@ pub(super) struct Channels {
 /// The channels to the delayer and back.
 pub(super) struct DelayerChannels {
     pub(super) arrivals: Channel<Delayed>,
-    /// The delayer's end, until the server drains: when the delayer has exited then, the channel ends.
+    /// The delayer's end, until the server drains: when the delayer has exited then, the channel
+    /// ends.
     pub(super) released_sender: Option<Sender<Delayed>>,
     pub(super) released: Receiver<Delayed>,
     pub(super) wakeup: Wakeup,
@@ -47,7 +48,8 @@ pub(super) struct CleanerSockets {
 }
 
 impl Channels {
-    /// Makes the channels that these settings need; `place` moves descriptors to where the server's are.
+    /// Makes the channels that these settings need; `place` moves descriptors to where the server's
+    /// are.
     ///
     /// # Errors
     /// EMFILE, ENFILE, ENOMEM.

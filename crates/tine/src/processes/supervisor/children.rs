@@ -47,8 +47,8 @@ impl Children {
     }
 }
 
-/// The living children. An id is in the table from its fork until it is reaped, so that no signal can go to
-/// another process.
+/// The living children. An id is in the table from its fork until it is reaped, so that no signal
+/// can go to another process.
 #[derive(Debug, Default)]
 pub(super) struct ChildTable {
     kinds: HashMap<i32, ChildKind>,
@@ -112,8 +112,8 @@ impl ChildTable {
         self.kinds.len() == self.roles
     }
 
-    /// Counts a connection whose accept line is to be logged. Returns the number of connections; `None`
-    /// if the line was logged before.
+    /// Counts a connection whose accept line is to be logged. Returns the number of connections;
+    /// `None` if the line was logged before.
     pub(super) fn count_accept(&mut self, slot: usize, id: u64) -> Option<usize> {
         // Grown on demand: what exists before the forkers are forked is copied by each fork.
         if slot >= self.logged.len() {

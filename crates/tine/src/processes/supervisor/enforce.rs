@@ -1,4 +1,5 @@
-//! Monitors connections from outside, and ends those whose client has disconnected or whose time is over.
+//! Monitors connections from outside, and ends those whose client has disconnected or whose time is
+//! over.
 
 use std::time::{Duration, Instant};
 

@@ -33,9 +33,9 @@ where
         }
     }
 
-    /// Whether a program has exited and descendants of it still have to: these get TERM first, KILL later.
-    /// Until then the program is not reaped, so that its id and that of its group stay its own, and it
-    /// keeps its slot.
+    /// Whether a program has exited and descendants of it still have to: these get TERM first, KILL
+    /// later. Until then the program is not reaped, so that its id and that of its group stay its
+    /// own, and it keeps its slot.
     pub(super) fn has_to_linger(&mut self, pid: i32) -> bool {
         let Some(remains) = self.remains_of(pid) else { return false };
         if remains.members.is_empty() {
@@ -58,8 +58,8 @@ where
         true
     }
 
-    /// The descendants of a program that has exited, as far as its kill mode concerns them; `None` if it
-    /// has not exited, or none are to be killed.
+    /// The descendants of a program that has exited, as far as its kill mode concerns them; `None`
+    /// if it has not exited, or none are to be killed.
     fn remains_of(&mut self, pid: i32) -> Option<Remains> {
         let Some(ChildKind::Slot(slot)) = self.children.table.kind(pid) else { return None };
         let kill_mode = self.settings.program.as_ref()?.kill_mode;

@@ -1,9 +1,9 @@
-//! The supervisor: starts the other processes of a server, reaps them, monitors connections, writes the
-//! log, drains.
+//! The supervisor: starts the other processes of a server, reaps them, monitors connections, writes
+//! the log, drains.
 //!
-//! It never reads a client's byte and holds no client's socket. Every connection process is its child,
-//! although a forker creates it: so the supervisor alone reaps, and a connection survives its forker but
-//! not the supervisor.
+//! It never reads a client's byte and holds no client's socket. Every connection process is its
+//! child, although a forker creates it: so the supervisor alone reaps, and a connection survives
+//! its forker but not the supervisor.
 
 mod apply;
 mod channels;

@@ -1,6 +1,7 @@
 //! The exits of processes that execute a program, by a descriptor for each (pidfd_open(2)).
 //!
-//! After execve(2) the exit signal of a process is SIGCHLD, and several of those are coalesced into one.
+//! After execve(2) the exit signal of a process is SIGCHLD, and several of those are coalesced into
+//! one.
 
 use std::collections::HashMap;
 use std::mem::MaybeUninit;

@@ -48,7 +48,8 @@ where
         self.children.changed = changed;
     }
 
-    /// Adds the process in a slot to the children, and logs the accept line if it serves a connection.
+    /// Adds the process in a slot to the children, and logs the accept line if it serves a
+    /// connection.
     fn register_slot(&mut self, slot: usize) {
         let board = &self.memory.board;
         match (board.pid(slot), board.owner(slot)) {
@@ -96,8 +97,8 @@ where
         self.timers.reap_at = reaped.then(|| Instant::now() + REAP_BATCH);
     }
 
-    /// Watches for the exit of a process that executes a program: its signal will be SIGCHLD (execve(2)),
-    /// and several of those are coalesced into one.
+    /// Watches for the exit of a process that executes a program: its signal will be SIGCHLD
+    /// (execve(2)), and several of those are coalesced into one.
     fn watch_exit(&mut self, pid: i32) {
         if self.settings.program.is_some() && self.fds.pidfds.watch(pid).is_err() {
             // Without a descriptor for it, its exit is found when every child is checked.
@@ -105,7 +106,8 @@ where
         }
     }
 
-    /// Handles SIGCHLD: an orphan has exited, or a program, whose exit is noticed by its descriptor.
+    /// Handles SIGCHLD: an orphan has exited, or a program, whose exit is noticed by its
+    /// descriptor.
     pub(super) fn on_sigchld(&mut self, pid: Option<i32>) {
         if pid.is_none_or(|pid| self.children.table.kind(pid).is_none()) {
             // Orphans can wait, so that many are reaped together.
@@ -224,8 +226,8 @@ where
         Some(ConnectionEnd { entry, outcome, usage })
     }
 
-    /// Charges the source of a connection for a fault. Returns the fault and the time of the penalty, if
-    /// that is new.
+    /// Charges the source of a connection for a fault. Returns the fault and the time of the
+    /// penalty, if that is new.
     fn charge(&self, end: &ConnectionEnd, how: How) -> Option<(Fault, Duration)> {
         // Programs have the socket for themselves: what they received is not known.
         let is_known = |fault: &Fault| *fault != Fault::NoAuth || self.settings.program.is_none();

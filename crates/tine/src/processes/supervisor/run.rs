@@ -38,7 +38,8 @@ impl<H> Supervisor<'_, H>
 where
     H: FnMut(Connection) -> Result<(), HandlerError>,
 {
-    /// Starts the server and serves until it is over. In a process that was forked, returns its role.
+    /// Starts the server and serves until it is over. In a process that was forked, returns its
+    /// role.
     fn serve(&mut self) -> Result<Option<NewRole>, Error> {
         let roles = self.roles();
         match self.start_all(&roles) {

@@ -1,5 +1,5 @@
-//! Checks and makes everything that the server needs before its first fork, so that nothing fails while
-//! half a server runs.
+//! Checks and makes everything that the server needs before its first fork, so that nothing fails
+//! while half a server runs.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -124,8 +124,8 @@ fn adapt(settings: &mut Settings, listeners: &[Listener], log: &mut Log) {
     }
 }
 
-/// Raises the limit on descriptors to one for each running program, as far as the hard limit allows.
-/// Programs start with the limit that this process was started with.
+/// Raises the limit on descriptors to one for each running program, as far as the hard limit
+/// allows. Programs start with the limit that this process was started with.
 fn make_room_for_descriptors(settings: &mut Settings, log: &mut Log) {
     let Some(program) = &mut settings.program else { return };
     let needed = settings.max_connections as u64 + OTHER_DESCRIPTORS;
@@ -141,8 +141,8 @@ fn make_room_for_descriptors(settings: &mut Settings, log: &mut Log) {
     }
 }
 
-/// Moves the descriptors made so far above those that the program has open itself. Returns the boundary
-/// between the two.
+/// Moves the descriptors made so far above those that the program has open itself. Returns the
+/// boundary between the two.
 fn move_descriptors_up(listeners: &mut [Listener], log: &mut Log, ready: &mut Ready) -> Result<Floor, Error> {
     let to_move: Vec<BorrowedFd> = listeners.iter().map(AsFd::as_fd).collect();
     let floor = Floor::above_open(&to_move);

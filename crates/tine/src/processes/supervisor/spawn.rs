@@ -49,7 +49,8 @@ where
 
     /// Logs the listeners, and notifies that clients can connect.
     fn announce(&mut self) -> Result<(), Error> {
-        // Last to be killed when memory runs out, where that is permitted. The forkers have their own.
+        // Last to be killed when memory runs out, where that is permitted. The forkers have their
+        // own.
         let _ = std::fs::write("/proc/self/oom_score_adj", "-800");
         for listener in &self.listeners {
             self.log.listen(&listener.name, self.settings.socket.backlog);

@@ -133,8 +133,8 @@ impl ServerState {
         self.roles.iter().filter_map(|(_, backoff)| backoff.due()).chain(own).min()
     }
 
-    /// The time until a role that has just exited is restarted: none the first time, then 100 ms, doubling
-    /// to 5 s.
+    /// The time until a role that has just exited is restarted: none the first time, then 100 ms,
+    /// doubling to 5 s.
     pub(super) fn restart_in(&self, role: Role, now: Instant) -> Option<Duration> {
         let (_, backoff) = self.roles.iter().find(|(other, _)| *other == role)?;
         backoff.due().map(|due| due.saturating_duration_since(now))

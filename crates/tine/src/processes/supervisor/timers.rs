@@ -22,8 +22,8 @@ pub(super) struct Timers {
 }
 
 impl Timers {
-    /// The timers of a server for this many connections. Children are checked more often where the queue
-    /// of signals has no room for the exit of each (`RLIMIT_SIGPENDING`, signal(7)).
+    /// The timers of a server for this many connections. Children are checked more often where the
+    /// queue of signals has no room for the exit of each (`RLIMIT_SIGPENDING`, signal(7)).
     pub(super) fn new(max_connections: usize) -> Timers {
         let room = rustix::process::getrlimit(rustix::process::Resource::Sigpending).current;
         let needed = max_connections as u64 + MAX_LISTENERS as u64;

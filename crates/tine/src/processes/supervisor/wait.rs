@@ -45,8 +45,8 @@ impl SupervisorFds {
         })
     }
 
-    /// Waits for a signal, an exit, or another of these descriptors; at most until the deadline. With
-    /// `only_first`, of all only the first of `others` wakes: exits and commands can wait.
+    /// Waits for a signal, an exit, or another of these descriptors; at most until the deadline.
+    /// With `only_first`, of all only the first of `others` wakes: exits and commands can wait.
     pub(super) fn wait(&self, others: [PollFd; 2], only_first: bool, deadline: Option<Instant>) {
         let [first, second] = others;
         let mut poll = [
@@ -62,8 +62,8 @@ impl SupervisorFds {
     }
 }
 
-/// Blocks the signals that are waited for in one place, and undoes settings that would hide the exit of a
-/// child. Returns the mask before.
+/// Blocks the signals that are waited for in one place, and undoes settings that would hide the
+/// exit of a child. Returns the mask before.
 fn take_signals(commands: &Set, exits: &Set, exit_signal: i32) -> std::io::Result<Set> {
     use rustix::process::Signal;
     tine_sys::signal::default(exit_signal);

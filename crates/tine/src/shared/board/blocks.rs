@@ -1,4 +1,5 @@
-//! Connections per block of addresses, counted anew for each question, so that no count can be wrong.
+//! Connections per block of addresses, counted anew for each question, so that no count can be
+//! wrong.
 
 use std::sync::atomic::Ordering::SeqCst;
 
@@ -21,7 +22,8 @@ impl SlotCounts for CandidateSlot<'_> {
 
     /// Processes that have begun to end do not count: their clients may know of it already.
     fn has_others(&self, block: Block, max: usize) -> bool {
-        // Counted twice instead of collected: a page of heap written between forks is copied by the next.
+        // Counted twice instead of collected: a page of heap written between forks is copied by the
+        // next.
         let others = || self.board.other_pids_in(block, self.slot);
         others().count() >= max && others().filter(|pid| !is_ending(*pid)).count() >= max
     }
@@ -33,8 +35,8 @@ fn is_ending(pid: i32) -> bool {
 }
 
 impl Board {
-    /// The processes, by id, that serve other connections of a block than the one in this slot. The id is
-    /// 0 while a process is being created or its client is being admitted.
+    /// The processes, by id, that serve other connections of a block than the one in this slot. The
+    /// id is 0 while a process is being created or its client is being admitted.
     fn other_pids_in(&self, block: Block, slot: usize) -> impl Iterator<Item = i32> + '_ {
         self.slots_in(block).filter(move |other| *other != slot).map(|other| self.pid(other))
     }
@@ -59,8 +61,8 @@ impl Board {
         block_of(self.peer_words(slot), aggregation)
     }
 
-    /// The claimed slots. Every slot in use is among them: its bit is cleared before and set after. Most
-    /// of a large table is free, and is skipped.
+    /// The claimed slots. Every slot in use is among them: its bit is cleared before and set after.
+    /// Most of a large table is free, and is skipped.
     fn claimed_slots(&self) -> impl Iterator<Item = usize> + '_ {
         (0..self.slot_count().div_ceil(64)).flat_map(move |word| {
             let first = word * 64;
@@ -106,7 +108,8 @@ mod tests {
         assert_eq!(counts(first), 0);
     }
 
-    /// Whatever order clients come, crash and go in, and forkers die in: what is counted is what is there.
+    /// Whatever order clients come, crash and go in, and forkers die in: what is counted is what is
+    /// there.
     #[test]
     fn counts_are_right_in_every_order() {
         let mut random = Random::new(5);

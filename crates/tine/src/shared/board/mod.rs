@@ -1,12 +1,13 @@
-//! The board: shared memory that decides. It says which slots are taken, by which process, and carries
-//! notices between the processes that have it.
+//! The board: shared memory that decides. It says which slots are taken, by which process, and
+//! carries notices between the processes that have it.
 //!
-//! Supervisor, forkers, the delayer, and spares that have not read a client's byte have the board; with
-//! `--reuse`, workers keep it, which is why a pool isolates less. Connection processes do not have it:
-//! they have the [stats](super::stats) only, by which nothing is decided.
+//! Supervisor, forkers, the delayer, and spares that have not read a client's byte have the board;
+//! with `--reuse`, workers keep it, which is why a pool isolates less. Connection processes do not
+//! have it: they have the [stats](super::stats) only, by which nothing is decided.
 //!
-//! A slot is the right to serve one connection. There are as many as connections are allowed, so the
-//! limit is not a counter that could drift: when a process dies, its slot still names its owner.
+//! A slot is the right to serve one connection. There are as many as connections are allowed, so
+//! the limit is not a counter that could drift: when a process dies, its slot still names its
+//! owner.
 
 pub(crate) mod blocks;
 mod notices;
@@ -63,8 +64,8 @@ pub(crate) enum SlotPhase {
     Idle = 1,
     /// The process serves a connection.
     Serving = 2,
-    /// A client is being admitted: it counts for the limits of its source and prefix, and may still be
-    /// delayed or rejected.
+    /// A client is being admitted: it counts for the limits of its source and prefix, and may still
+    /// be delayed or rejected.
     Deciding = 3,
 }
 

@@ -1,5 +1,5 @@
-//! Notes that the processes with the board leave for each other: changed slots, requests for wakeups,
-//! quotas and failures.
+//! Notes that the processes with the board leave for each other: changed slots, requests for
+//! wakeups, quotas and failures.
 
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
@@ -42,7 +42,8 @@ impl Board {
         self.word(WAKEUP_PENDING).store(0, SeqCst);
     }
 
-    /// Requests a wakeup for the next connection: the supervisor monitors connections and knows of none.
+    /// Requests a wakeup for the next connection: the supervisor monitors connections and knows of
+    /// none.
     pub(crate) fn request_notice(&self) {
         self.word(NOTICE_REQUESTED).store(1, SeqCst);
     }
@@ -115,8 +116,8 @@ impl Board {
         self.word(DRAIN_QUOTA).fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok()
     }
 
-    /// Notes the error number (0 for none) of a failing accept or fork, for all forkers. True if it is
-    /// another one than before, so that a failure of all forkers is logged once.
+    /// Notes the error number (0 for none) of a failing accept or fork, for all forkers. True if it
+    /// is another one than before, so that a failure of all forkers is logged once.
     pub(crate) fn set_failure(&self, errno: i32) -> bool {
         self.word(FAILURE).swap(errno as u64, SeqCst) != errno as u64
     }

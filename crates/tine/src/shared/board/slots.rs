@@ -16,8 +16,8 @@ impl Board {
                 let slot = word * 64 + free.trailing_zeros() as usize;
                 free &= free - 1;
                 let owner = &self.record(slot).words[OWNER];
-                // The owner decides; the bitmap is a hint. A forker that loses must not clear the bit:
-                // it would lose a slot that was released in the meantime.
+                // The owner decides; the bitmap is a hint. A forker that loses must not clear the
+                // bit: it would lose a slot that was released in the meantime.
                 if owner.compare_exchange(0, forker as u64 + 1, SeqCst, SeqCst).is_ok() {
                     self.free_word(slot).fetch_and(!bit(slot), SeqCst);
                     return Some(slot);
@@ -79,7 +79,8 @@ impl Board {
         self.set_phase(slot, SlotPhase::Idle);
     }
 
-    /// Enters a client that is being admitted, so that it counts for the limits of its source and prefix.
+    /// Enters a client that is being admitted, so that it counts for the limits of its source and
+    /// prefix.
     pub(crate) fn reserve(&self, slot: usize, peer: Peer) {
         self.enter_peer(slot, peer);
         self.set_phase(slot, SlotPhase::Deciding);
@@ -106,8 +107,8 @@ impl Board {
         }
     }
 
-    /// Touches the memory that [`Board::begin`] writes, so that a spare takes its page faults before its
-    /// client connects.
+    /// Touches the memory that [`Board::begin`] writes, so that a spare takes its page faults
+    /// before its client connects.
     pub(crate) fn prefault(&self, slot: usize) {
         self.record(slot).words[START].store(now(), Relaxed);
         self.word(LAST_ID).fetch_add(0, Relaxed);
@@ -124,7 +125,8 @@ impl Board {
         [PEER, PEER + 1, PEER + 2].map(|at| self.record(slot).words[at].load(Relaxed))
     }
 
-    /// Notes the inode of the socket in a slot, which identifies it in the kernel's table of sockets.
+    /// Notes the inode of the socket in a slot, which identifies it in the kernel's table of
+    /// sockets.
     pub(crate) fn set_socket(&self, slot: usize, inode: u64) {
         self.record(slot).words[SOCKET].store(inode, Relaxed);
     }
@@ -134,7 +136,8 @@ impl Board {
         self.record(slot).words[SOCKET].load(Relaxed)
     }
 
-    /// The number of the cgroup in use for a slot: it grows when processes outlive their connection.
+    /// The number of the cgroup in use for a slot: it grows when processes outlive their
+    /// connection.
     pub(crate) fn cgroup(&self, slot: usize) -> u64 {
         self.record(slot).words[CGROUP].load(Relaxed)
     }
