@@ -17,7 +17,7 @@ ONE = {
     'machine': 'a "machine"',
     'note': 'A note with \\ and "quotes" ' + 'that is longer than a line ' * 5,
 }
-DATA = {'promise': [ONE], 'point': [{'point': 'a point', 'tests': ['tests/e2e/tests/many.rs']}]}
+DATA = {'promise': [ONE], 'point': [{'point': 'a point', 'tests': ['tests/e2e/tests/leaks.rs']}]}
 
 
 class Promises(unittest.TestCase):
@@ -73,7 +73,7 @@ class Promises(unittest.TestCase):
         for reference, fault in (
             ('bench/run nothing', 'no such section'),
             ('tests/e2e/tests/no.rs', 'no such file'),
-            ('tests/e2e/tests/many.rs::no_test', 'no such test'),
+            ('tests/e2e/tests/leaks.rs::no_test', 'no such test'),
         ):
             promises.save({**DATA, 'promise': [{**ONE, 'shown_by': [reference]}]})
             promises.DOCUMENT.write_text(promises.render(promises.load()))

@@ -73,9 +73,8 @@ pub use log::{LogFormat, LogLevel};
 pub use net::address::Address;
 pub use net::peer::Peer;
 pub use program::{Incoming, KillMode, Prepared, Program, Resource, Stderr, Terminal};
-pub use server::Server;
 pub use services::Services;
-pub use settings::defaults;
+pub use settings::{Server, defaults};
 pub use system::users::Identity;
 
 /// What only the command `tine` uses. Not a part of the API: it can change in any release.

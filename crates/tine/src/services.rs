@@ -13,7 +13,8 @@ use crate::lifecycle::ready::Ready;
 use crate::log::{Format, LogFormat, LogLevel};
 use crate::processes::master::{self, Handler, MasterSetup, ServiceSetup};
 use crate::program::{Program, SERVICE};
-use crate::server::{Server, alone, ready_descriptor};
+use crate::server::{alone, ready_descriptor};
+use crate::settings::Server;
 
 /// One of the services.
 struct Service {

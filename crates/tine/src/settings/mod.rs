@@ -1,5 +1,7 @@
-//! The settings of a server and their defaults. `check.rs` validates them; `derived.rs` answers
-//! questions about them.
+//! The settings of a server: their defaults, and the builder methods of [`Server`] that store them.
+//!
+//! The methods only store, in any order; `check.rs` validates when the server is checked or run,
+//! and `derived.rs` answers questions about the settings.
 
 pub(crate) mod check;
 pub(crate) mod derived;
@@ -8,8 +10,14 @@ use std::time::Duration;
 
 use rustix::process::Pid;
 
-use crate::admission::limits::Limits;
-use crate::net::listener::SocketOptions;
+use crate::admission::access::Access;
+use crate::admission::block::{Aggregations, NetBlockSize};
+use crate::admission::limits::{Limits, WhenFull, WhenLimited};
+use crate::admission::penalty::Penalties;
+use crate::admission::rate::Rate;
+use crate::lifecycle::ready::Ready;
+use crate::log::{Format, LogFormat, LogLevel};
+use crate::net::listener::{Listener, SocketOptions};
 use crate::program::Program;
 use crate::system::users::Identity;
 use crate::watch::Timeouts;
@@ -101,5 +109,273 @@ impl Default for Settings {
             ready_descriptor: None,
             program: None,
         }
+    }
+}
+
+/// A server that gives every connection a process of its own.
+///
+/// The methods that describe it only store; [`Server::run`] validates, so their order does not
+/// matter.
+///
+/// The process that calls [`Server::run`] becomes the supervisor, which never reads a client's
+/// byte. It must have only one thread then. Until `run` returns, it blocks and handles SIGTERM,
+/// SIGINT, SIGHUP, SIGUSR2, SIGCHLD and one real-time signal, and adopts orphans
+/// (`PR_SET_CHILD_SUBREAPER`, prctl(2)).
+#[derive(Debug, Default)]
+pub struct Server {
+    pub(crate) listeners: Vec<Listener>,
+    pub(crate) settings: Settings,
+    pub(crate) format: Format,
+    pub(crate) level: LogLevel,
+    pub(crate) ready: Ready,
+}
+
+/// Limits and admission.
+impl Server {
+    /// Sets the maximum number of concurrent connections, over all addresses. Default: 1024.
+    #[must_use]
+    pub fn max_connections(mut self, connections: usize) -> Server {
+        self.settings.max_connections = connections;
+        self
+    }
+
+    /// Sets what happens to a client beyond [`Server::max_connections`]. Default: it waits in the
+    /// backlog.
+    #[must_use]
+    pub fn when_full(mut self, when_full: WhenFull) -> Server {
+        self.settings.limits.when_full = when_full;
+        self
+    }
+
+    /// Sets the maximum number of concurrent connections of one source (an IPv4 address, an IPv6
+    /// /64). Default: no limit. Clients over Unix sockets have no source.
+    #[must_use]
+    pub fn max_connections_per_source(mut self, connections: usize) -> Server {
+        self.settings.limits.max_per_source = Some(connections);
+        self
+    }
+
+    /// Sets the maximum number of concurrent connections of one prefix (an IPv4 /24, an IPv6 /56).
+    /// Default: no limit.
+    #[must_use]
+    pub fn max_connections_per_prefix(mut self, connections: usize) -> Server {
+        self.settings.limits.max_per_prefix = Some(connections);
+        self
+    }
+
+    /// Sets what happens to a client that exceeds a limit of its source or prefix, or that has a
+    /// penalty. Default: it is rejected.
+    #[must_use]
+    pub fn when_limited(mut self, when_limited: WhenLimited) -> Server {
+        self.settings.limits.when_limited = when_limited;
+        self
+    }
+
+    /// Sets the block sizes of a source and of a prefix, for all limits and penalties. A prefix
+    /// must not be smaller than a source. Defaults: [`NetBlockSize::SOURCE`],
+    /// [`NetBlockSize::PREFIX`].
+    #[must_use]
+    pub fn net_block_sizes(mut self, source: NetBlockSize, prefix: NetBlockSize) -> Server {
+        self.settings.limits.aggregations = Aggregations::new(source, prefix);
+        self
+    }
+
+    /// Limits the rate of new connections of one source. Default: no limit. The server remembers
+    /// 100,000 sources, in 1.6 MB.
+    #[must_use]
+    pub fn rate_per_source(mut self, rate: Rate) -> Server {
+        self.settings.limits.rates.source = Some(rate);
+        self
+    }
+
+    /// Limits the rate of new connections of one prefix. Default: no limit.
+    #[must_use]
+    pub fn rate_per_prefix(mut self, rate: Rate) -> Server {
+        self.settings.limits.rates.prefix = Some(rate);
+        self
+    }
+
+    /// Sets the access rules. A denied client is closed without a text, and logged. Rules from
+    /// files are read again when a file changes, and at SIGHUP. Default: every client is allowed.
+    /// Clients over Unix sockets have no address and are always allowed: use the permissions of the
+    /// socket's file.
+    #[must_use]
+    pub fn access(mut self, access: Access) -> Server {
+        self.settings.limits.rules = Some(access.compiled());
+        self
+    }
+
+    /// Rejects a source for some time after its connections crash, time out or send nothing.
+    /// Default: no penalties.
+    #[must_use]
+    pub fn penalties(mut self, penalties: Penalties) -> Server {
+        self.settings.limits.penalties = Some(penalties);
+        self
+    }
+
+    /// Exempts the clients that these rules allow from [`Server::penalties`]. Default: no client.
+    #[must_use]
+    pub fn penalty_exempt(mut self, clients: Access) -> Server {
+        self.settings.limits.penalty_exempt = Some(clients.compiled());
+        self
+    }
+}
+
+/// Listening sockets.
+impl Server {
+    /// Sets the size of the kernel's queue of clients that are not accepted yet (listen(2)), for
+    /// all addresses; `net.core.somaxconn` caps it. It does not change an inherited socket that
+    /// blocks. Default: 4096.
+    #[must_use]
+    pub fn backlog(mut self, clients: u32) -> Server {
+        self.settings.socket.backlog = clients;
+        self
+    }
+
+    /// Sets whether written data is sent immediately, instead of being collected for a moment
+    /// (`TCP_NODELAY`, tcp(7)), for all addresses. Default: true.
+    #[must_use]
+    pub fn no_delay(mut self, no_delay: bool) -> Server {
+        self.settings.socket.no_delay = no_delay;
+        self
+    }
+
+    /// Sets the time of silence after which the kernel probes whether a client is still there
+    /// (`TCP_KEEPIDLE`, tcp(7)), in whole seconds, for all addresses. The connection fails after
+    /// six unanswered probes, 10 s apart. Default: 60 s.
+    #[must_use]
+    pub fn keep_alive_time(mut self, time: Duration) -> Server {
+        self.settings.socket.keep_alive_time = time;
+        self
+    }
+}
+
+/// Processes and times.
+impl Server {
+    /// Sets the number of spares: processes that are forked in advance and accept one client each.
+    /// Default: 0, processes are forked for accepted clients.
+    #[must_use]
+    pub fn spares(mut self, processes: usize) -> Server {
+        self.settings.spares = processes;
+        self
+    }
+
+    /// Sets how many connections a process serves, one after the other, before it ends. More than 1
+    /// needs [`Server::spares`] and isolates less: a connection can harm those that the same
+    /// process serves later. Default: 1.
+    #[must_use]
+    pub fn reuse(mut self, connections: u64) -> Server {
+        self.settings.reuse = connections;
+        self
+    }
+
+    /// Sets the number of processes that accept and fork, 1 to 64. Default: 2, or 1 on one
+    /// processor.
+    #[must_use]
+    pub fn forkers(mut self, processes: usize) -> Server {
+        self.settings.forkers = processes;
+        self
+    }
+
+    /// Sets how long connections may take to finish when the server stops. Default: 10 s.
+    #[must_use]
+    pub fn drain_timeout(mut self, time: Duration) -> Server {
+        self.settings.drain_timeout = time;
+        self
+    }
+
+    /// Ends a connection after this time without a byte in either direction. Default: never.
+    #[must_use]
+    pub fn idle_timeout(mut self, time: Duration) -> Server {
+        self.settings.timeouts.idle = Some(time);
+        self
+    }
+
+    /// Ends a connection this long after it was accepted. Default: never.
+    #[must_use]
+    pub fn max_lifetime(mut self, time: Duration) -> Server {
+        self.settings.timeouts.lifetime = Some(time);
+        self
+    }
+
+    /// Ends a connection whose client has sent nothing this long after it was accepted. Default:
+    /// never.
+    #[must_use]
+    pub fn first_byte_timeout(mut self, time: Duration) -> Server {
+        self.settings.timeouts.first_byte = Some(time);
+        self
+    }
+
+    /// Sets whether connections outlive the server. If so, it stops as soon as it has stopped
+    /// accepting. Default: false, connections have the drain timeout, and end with the server.
+    #[must_use]
+    pub fn leave_connections(mut self, leave: bool) -> Server {
+        self.settings.leaves_connections = leave;
+        self
+    }
+
+    /// Sets whether a program that does not notice that its client is gone goes on. Default: false,
+    /// the server ends it.
+    #[must_use]
+    pub fn ignore_gone_clients(mut self, ignore: bool) -> Server {
+        self.settings.ignores_gone_clients = ignore;
+        self
+    }
+
+    /// Sets the user and groups of forkers and connections; the supervisor keeps its own. Default:
+    /// the same.
+    #[must_use]
+    pub fn identity(mut self, identity: Identity) -> Server {
+        self.settings.identity = Some(identity);
+        self
+    }
+
+    /// Sets whether the command line of each connection's process shows id and peer. That costs a
+    /// memory page or more per connection. Default: false.
+    #[must_use]
+    pub fn titles(mut self, titles: bool) -> Server {
+        self.settings.titles = titles;
+        self
+    }
+
+    /// Sets whether a process flushes the standard library's buffer of standard output after the
+    /// handler. False saves a little where the handler does not print. Default: true.
+    #[must_use]
+    pub fn flush_stdout(mut self, flush: bool) -> Server {
+        self.settings.flushes_stdout = flush;
+        self
+    }
+}
+
+/// Log and readiness.
+impl Server {
+    /// Sets the format of the log on standard error. Default: text.
+    #[must_use]
+    pub fn log_format(mut self, format: LogFormat) -> Server {
+        self.format = format.into();
+        self
+    }
+
+    /// Sets which events are logged. Default: all.
+    #[must_use]
+    pub fn log_level(mut self, level: LogLevel) -> Server {
+        self.level = level;
+        self
+    }
+
+    /// Sets whether the server prints the port of each TCP address on standard output when it is
+    /// ready; standard output then becomes `/dev/null`. Default: false.
+    #[must_use]
+    pub fn print_ports(mut self, print: bool) -> Server {
+        self.ready.ports = print;
+        self
+    }
+
+    /// Sets the number of an inherited descriptor that the server writes a newline to, and closes,
+    /// when it is ready (the convention of s6). Default: none.
+    #[must_use]
+    pub fn ready_descriptor(mut self, number: i32) -> Server {
+        self.settings.ready_descriptor = Some(number);
+        self
     }
 }

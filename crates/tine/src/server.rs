@@ -1,7 +1,5 @@
-//! A server with one service: binding its addresses and running it. `settings/` has the other
-//! methods of the builder.
-
-mod builder;
+//! A server with one service: binding its addresses and running it. `settings/` has [`Server`]
+//! itself, and the other methods of the builder.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -12,33 +10,13 @@ use tine_sys::process::Alone;
 
 use crate::connection::Connection;
 use crate::error::{Error, ErrorKind, HandlerError, reason};
-use crate::lifecycle::ready::Ready;
-use crate::log::{Format, LogLevel};
 use crate::net::address::Address;
 use crate::net::listener::Listener;
 use crate::processes::supervisor::run;
 use crate::processes::supervisor::setup::Setup;
 use crate::program::Program;
-use crate::settings::Settings;
 use crate::settings::check::check_listeners;
-
-/// A server that gives every connection a process of its own.
-///
-/// The methods that describe it only store; [`Server::run`] validates, so their order does not
-/// matter.
-///
-/// The process that calls [`Server::run`] becomes the supervisor, which never reads a client's
-/// byte. It must have only one thread then. Until `run` returns, it blocks and handles SIGTERM,
-/// SIGINT, SIGHUP, SIGUSR2, SIGCHLD and one real-time signal, and adopts orphans
-/// (`PR_SET_CHILD_SUBREAPER`, prctl(2)).
-#[derive(Debug, Default)]
-pub struct Server {
-    pub(crate) listeners: Vec<Listener>,
-    pub(crate) settings: Settings,
-    pub(crate) format: Format,
-    pub(crate) level: LogLevel,
-    pub(crate) ready: Ready,
-}
+use crate::settings::{Server, Settings};
 
 /// Addresses.
 impl Server {
