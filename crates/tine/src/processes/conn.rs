@@ -50,7 +50,7 @@ pub(crate) struct Job {
 }
 
 /// Serves one connection and exits.
-pub(crate) fn serve<H>(fresh: &Fresh, mut context: ConnContext<'_, H>, job: Job) -> !
+pub(crate) fn serve<H>(fresh: &Fresh, context: &mut ConnContext<'_, H>, job: Job) -> !
 where
     H: FnMut(Connection) -> Result<(), HandlerError>,
 {
@@ -61,13 +61,13 @@ where
     // left.
     tine_sys::fd::close_from(fresh, context.first_server_fd);
     show_connection(job.entry, context.title.as_mut());
-    let report = handle(&mut context, job.socket, job.slot, job.entry);
+    let report = handle(context, job.socket, job.slot, job.entry);
     exit_now(context.exit_code(&report))
 }
 
 /// Executes the program in this process, or beside it with a relay between; exits if it cannot be
 /// executed.
-fn execute<H>(fresh: &Fresh, mut context: ConnContext<'_, H>, mut job: Job) -> ! {
+fn execute<H>(fresh: &Fresh, context: &mut ConnContext<'_, H>, mut job: Job) -> ! {
     let Some(mut launcher) = context.launcher.take() else { exit_now(111) };
     let fail = |report: ExitReport| -> ! {
         context.stats.report(job.slot, &report);

@@ -65,15 +65,13 @@ where
     H: FnMut(Connection) -> Result<(), HandlerError>,
 {
     let client = next(&mut forker, events, slot);
-    let Forker { trusted, context } = forker;
+    let Forker { trusted, mut context } = forker;
     let entry = trusted.begin(context.stats, slot, &client);
     wake_forker_if_low(&trusted);
     trusted.notify_change(slot, &context.log);
     let launch = trusted.launch_context(slot, &entry, context.launcher.is_some());
-    if trusted.door.unmap().is_err() {
-        exit_now(111);
-    }
-    conn::serve(fresh, context, Job { socket: client.socket, slot, entry, launch })
+    trusted.give_up();
+    conn::serve(fresh, &mut context, Job { socket: client.socket, slot, entry, launch })
 }
 
 /// Waits for a client that is admitted.

@@ -1,9 +1,10 @@
 //! Memory: connection processes share one table with the server, the stats, and cannot reach the
 //! memory of any other process.
 
+use rustix::process::Signal;
 use tine_e2e::names::FORKER;
 use tine_e2e::procfs::{Mapping, mappings};
-use tine_e2e::{Server, wait_until};
+use tine_e2e::{Client, Server, wait_until};
 
 use crate::intruder::{self, Intruder};
 
@@ -26,6 +27,23 @@ fn of_all_shared_memory_a_connection_can_write_one_table_the_stats() {
             mappings(intruder.pid).into_iter().filter(Mapping::is_shared_and_writable).collect();
         assert!(writable.len() == 1 && tables.contains(&writable[0]), "{mode:?}: {writable:?}");
     }
+}
+
+/// In a drain, spares leave and a forker, which keeps these tables for its spares, forks for the clients
+/// of the backlog.
+#[test]
+fn a_connection_of_the_backlog_that_spares_leave_to_a_forker_can_write_the_stats_only() {
+    let server = intruder::serve(&[&["--all-limits", "--spares", "1", "--max-connections", "1"]]);
+    let first = Intruder::from_source("127.0.0.2", &server);
+    let mut queued = Client::from_source("127.0.0.3", server.port());
+    queued.send("pid\n");
+    server.signal(Signal::TERM);
+    server.log.wait_for("drain", 1);
+    drop(first);
+    let reply = queued.read_line();
+    let pid = reply.strip_prefix("ok ").and_then(|pid| pid.parse().ok()).expect("a process id");
+    let writable: Vec<Mapping> = mappings(pid).into_iter().filter(Mapping::is_shared_and_writable).collect();
+    assert!(writable.len() == 1 && shared_memory(&server).contains(&writable[0]), "{writable:?}");
 }
 
 #[test]

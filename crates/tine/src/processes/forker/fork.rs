@@ -7,9 +7,11 @@ use super::accept::request_slot;
 use super::failure::{fail, succeed};
 use super::memory::{Memory, NewProcess, Started};
 use super::trusted::Forker;
+use crate::connection::Connection;
+use crate::error::HandlerError;
 use crate::lifecycle::outcome::ExitReport;
 use crate::net::accept::Accepted;
-use crate::processes::conn::Job;
+use crate::processes::conn::{self, Job};
 use crate::processes::start::start_connection;
 use crate::program::launch::ProgramConnection;
 use crate::shared::board::SlotPhase;
@@ -21,7 +23,10 @@ pub(super) fn start<H>(
     memory: &mut Memory,
     client: Accepted,
     slot: usize,
-) -> Started {
+) -> Started
+where
+    H: FnMut(Connection) -> Result<(), HandlerError>,
+{
     let Forker { trusted, context } = forker;
     let board = &trusted.door.board;
     let entry = trusted.begin(context.stats, slot, &client);
@@ -43,7 +48,12 @@ pub(super) fn start<H>(
         Ok(Side::Child(fresh)) => {
             start_connection(context.parent);
             let job = Job { socket: client.socket, slot, entry, launch };
-            Started::Forked(NewProcess::Connection(fresh, job))
+            if trusted.is_inherited() {
+                return Started::Forked(NewProcess::Connection(fresh, job));
+            }
+            // Served from here, without a copy of the context: a page touched in a new process is a
+            // fault.
+            conn::serve(&fresh, context, job)
         }
         Ok(Side::Parent(_)) => {
             drop(client);

@@ -86,6 +86,7 @@ pub(super) enum Started {
 
 /// The role of a process that was just forked.
 pub(super) enum NewProcess {
+    /// A connection whose process has inherited what is trusted.
     Connection(Fresh, Job),
     /// A spare, with its slot.
     Spare(Fresh, usize),

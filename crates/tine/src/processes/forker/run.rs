@@ -33,14 +33,21 @@ where
     loop {
         match step(&mut forker, &mut memory) {
             None => {}
-            Some(NewProcess::Connection(fresh, job)) => conn::serve(&fresh, forker.context, job),
+            Some(NewProcess::Connection(fresh, job)) => {
+                let Forker { trusted, mut context } = forker;
+                trusted.give_up();
+                conn::serve(&fresh, &mut context, job)
+            }
             Some(NewProcess::Spare(fresh, slot)) => spare::run(&fresh, forker, slot),
         }
     }
 }
 
 /// Takes one step. In a process that the step has forked, returns what that process is.
-fn step<H>(forker: &mut Forker<'_, H>, memory: &mut Memory) -> Option<NewProcess> {
+fn step<H>(forker: &mut Forker<'_, H>, memory: &mut Memory) -> Option<NewProcess>
+where
+    H: FnMut(Connection) -> Result<(), HandlerError>,
+{
     notice_drain(&mut forker.trusted, memory);
     match next(&situation(&forker.trusted, memory), Instant::now()) {
         Step::Refill(missing) => return refill(forker, memory, missing),
@@ -99,7 +106,10 @@ fn missing_spares(trusted: &Trusted, memory: &Memory) -> usize {
 }
 
 /// Serves clients of the sources that may have some; waits for a client where none has.
-fn accept_round<H>(forker: &mut Forker<'_, H>, memory: &mut Memory) -> Option<NewProcess> {
+fn accept_round<H>(forker: &mut Forker<'_, H>, memory: &mut Memory) -> Option<NewProcess>
+where
+    H: FnMut(Connection) -> Result<(), HandlerError>,
+{
     let listeners = (0..forker.trusted.listeners.len()).map(ClientSource::Listener);
     let mut sources = listeners.chain([ClientSource::Delayer]);
     if !sources.clone().any(|source| memory.is_ready(source)) {
@@ -115,7 +125,10 @@ fn serve_turn<H>(
     forker: &mut Forker<'_, H>,
     memory: &mut Memory,
     source: ClientSource,
-) -> Option<Option<NewProcess>> {
+) -> Option<Option<NewProcess>>
+where
+    H: FnMut(Connection) -> Result<(), HandlerError>,
+{
     for _ in 0..TURN {
         if !memory.is_ready(source) {
             break;

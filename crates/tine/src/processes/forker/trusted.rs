@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use rustix::process::Pid;
 use tine_sys::fd::Floor;
 use tine_sys::memory::FlagReader;
-use tine_sys::process::Alone;
+use tine_sys::process::{Alone, exit_now};
 
 use super::door::Door;
 use crate::log::Log;
@@ -74,6 +74,13 @@ impl Trusted<'_> {
     /// Whether forked processes inherit the board and the tables of sources: spares need them.
     pub(crate) fn is_inherited(&self) -> bool {
         self.settings.has_spares()
+    }
+
+    /// Takes what decides about other connections away from this process; exits if that fails.
+    pub(crate) fn give_up(self) {
+        if self.door.unmap().is_err() {
+            exit_now(111);
+        }
     }
 
     /// Enters an admitted client into its slot as a connection.
