@@ -46,16 +46,20 @@ pub(crate) struct Job {
     pub(crate) socket: OwnedFd,
     pub(crate) slot: usize,
     pub(crate) entry: Entry,
-    pub(crate) launch: LaunchContext,
 }
 
 /// Serves one connection and exits.
-pub(crate) fn serve<H>(fresh: &Fresh, context: &mut ConnContext<'_, H>, job: Job) -> !
+pub(crate) fn serve<H>(
+    fresh: &Fresh,
+    context: &mut ConnContext<'_, H>,
+    job: Job,
+    launch: &mut LaunchContext,
+) -> !
 where
     H: FnMut(Connection) -> Result<(), HandlerError>,
 {
     if context.launcher.is_some() {
-        execute(fresh, context, job);
+        execute(fresh, context, job, launch);
     }
     // The listeners, the server's other descriptors, and a socket that another forker may have
     // left.
@@ -67,7 +71,7 @@ where
 
 /// Executes the program in this process, or beside it with a relay between; exits if it cannot be
 /// executed.
-fn execute<H>(fresh: &Fresh, context: &mut ConnContext<'_, H>, mut job: Job) -> ! {
+fn execute<H>(fresh: &Fresh, context: &mut ConnContext<'_, H>, job: Job, launch: &mut LaunchContext) -> ! {
     let Some(mut launcher) = context.launcher.take() else { exit_now(111) };
     let fail = |report: ExitReport| -> ! {
         context.stats.report(job.slot, &report);
@@ -75,13 +79,13 @@ fn execute<H>(fresh: &Fresh, context: &mut ConnContext<'_, H>, mut job: Job) -> 
     };
     if launcher.prepares() {
         show_connection(job.entry, context.title.as_mut());
-        let target = ProgramConnection { socket: &job.socket, entry: job.entry, launch_context: &job.launch };
+        let target = ProgramConnection { socket: &job.socket, entry: job.entry, launch_context: launch };
         match launcher.prepare(fresh, &target, context.first_server_fd) {
-            Ok(variables) => job.launch.variables = variables,
+            Ok(variables) => launch.variables = variables,
             Err(report) => fail(report),
         }
     }
-    let target = ProgramConnection { socket: &job.socket, entry: job.entry, launch_context: &job.launch };
+    let target = ProgramConnection { socket: &job.socket, entry: job.entry, launch_context: launch };
     let report = match launcher.relays() {
         true => {
             show_connection(job.entry, context.title.as_mut());

@@ -69,9 +69,9 @@ where
     let entry = trusted.begin(context.stats, slot, &client);
     wake_forker_if_low(&trusted);
     trusted.notify_change(slot, &context.log);
-    let launch = trusted.launch_context(slot, &entry, context.launcher.is_some());
+    let mut launch = trusted.launch_context(slot, &entry, context.launcher.is_some());
     trusted.give_up();
-    conn::serve(fresh, &mut context, Job { socket: client.socket, slot, entry, launch })
+    conn::serve(fresh, &mut context, Job { socket: client.socket, slot, entry }, &mut launch)
 }
 
 /// Waits for a client that is admitted.

@@ -34,7 +34,7 @@ where
     context.log.status(|| board.count(SlotPhase::Serving, None), trusted.settings.max_connections);
     // Before the fork: however soon the child exits, the supervisor finds its slot.
     board.mark_changed(slot);
-    let launch = trusted.launch_context(slot, &entry, context.launcher.is_some());
+    let mut launch = trusted.launch_context(slot, &entry, context.launcher.is_some());
     let pid = board.pid_cell(slot);
     let created = match &mut context.launcher {
         Some(launcher) if !launcher.relays() && !launcher.prepares() => {
@@ -47,13 +47,13 @@ where
     match created {
         Ok(Side::Child(fresh)) => {
             start_connection(context.parent);
-            let job = Job { socket: client.socket, slot, entry, launch };
+            let job = Job { socket: client.socket, slot, entry };
             if trusted.is_inherited() {
-                return Started::Forked(NewProcess::Connection(fresh, job));
+                return Started::Forked(NewProcess::Connection(fresh, job, launch));
             }
             // Served from here, without a copy of the context: a page touched in a new process is a
             // fault.
-            conn::serve(&fresh, context, job)
+            conn::serve(&fresh, context, job, &mut launch)
         }
         Ok(Side::Parent(_)) => {
             drop(client);

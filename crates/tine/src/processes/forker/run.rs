@@ -33,10 +33,10 @@ where
     loop {
         match step(&mut forker, &mut memory) {
             None => {}
-            Some(NewProcess::Connection(fresh, job)) => {
+            Some(NewProcess::Connection(fresh, job, mut launch)) => {
                 let Forker { trusted, mut context } = forker;
                 trusted.give_up();
-                conn::serve(&fresh, &mut context, job)
+                conn::serve(&fresh, &mut context, job, &mut launch)
             }
             Some(NewProcess::Spare(fresh, slot)) => spare::run(&fresh, forker, slot),
         }
