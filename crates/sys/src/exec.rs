@@ -162,7 +162,7 @@ impl Stack {
         let access = ProtFlags::READ | ProtFlags::WRITE;
         let flags = MapFlags::PRIVATE | MapFlags::STACK;
         // SAFETY: a new anonymous mapping at an address that the kernel chooses, whose lowest page
-        // nobody uses yet.
+        // is not in use yet.
         let start = unsafe {
             let start = mmap_anonymous(std::ptr::null_mut(), length, access, flags)?;
             mprotect(start, guard, MprotectFlags::empty())?;
@@ -203,7 +203,7 @@ pub fn spawn_sibling(
     }
     let mut order = Order { execution, failed };
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PARENT | libc::CLONE_PARENT_SETTID;
-    // SAFETY: the stack is a mapping that nobody else uses meanwhile: CLONE_VFORK stops this
+    // SAFETY: the stack is a mapping without another user meanwhile: CLONE_VFORK stops this
     // thread, the only one as `Alone` says, until the child executes or ends, and `&mut` excludes
     // others. So the child writes memory as a function called here would, and so would a signal
     // handler that runs in it. A panic in `begin` aborts the child. `id` is an `AtomicI32`, which

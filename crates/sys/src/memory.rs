@@ -1,4 +1,4 @@
-//! Memory shared with the processes forked from here, and memory given back before a fork.
+//! Memory that forked processes share, and memory released before a fork.
 
 use std::io;
 use std::marker::PhantomData;
@@ -7,8 +7,8 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::{AtomicI32, AtomicU64};
 
-/// What may lie in shared memory: atomics, for which all zero bytes are a value, and which any
-/// process may change at any time.
+/// A type that may lie in shared memory: atomics, for which all zero bytes are a value, and which
+/// any process may change at any time.
 ///
 /// # Safety
 /// Implemented here, for atomics and arrays of them, only.
@@ -21,17 +21,17 @@ unsafe impl Word for AtomicU64 {}
 // SAFETY: an array of words is valid where each word is.
 unsafe impl<T: Word, const N: usize> Word for [T; N] {}
 
-/// An entry about a process: its id, as the kernel writes it at a fork, and words beside it.
+/// An entry for a process: its id, as the kernel writes it at a fork, and words beside it.
 #[derive(Debug)]
 #[repr(C)]
 pub struct Record<const N: usize> {
-    /// The process's id, 0 while there is none.
+    /// The id of the process; 0 while there is none.
     pub pid: AtomicI32,
-    /// Whatever is to be known of it.
+    /// The data about it.
     pub words: [AtomicU64; N],
 }
 
-// SAFETY: atomics only; `repr(C)` leaves padding, which nobody reads.
+// SAFETY: atomics only; `repr(C)` leaves padding, which is never read.
 unsafe impl<const N: usize> Word for Record<N> {}
 
 /// A table in memory that this process shares with every process forked from it later. It stays
@@ -147,8 +147,8 @@ impl<T: Word, U: Word> SharedTables<T, U> {
     }
 }
 
-/// Tables of up to this many bytes get their pages at once, so that what a server takes does not
-/// depend on how many it has served at a time; larger ones, page by page, as they are used.
+/// Tables of up to this many bytes get their pages when they are mapped, so that the memory of a
+/// server does not depend on its busiest moment; larger tables get theirs as they are used.
 const PREPARED: usize = 4 << 20;
 
 fn map_shared(length: usize) -> io::Result<*mut libc::c_void> {
@@ -219,8 +219,7 @@ impl FlagReader {
     }
 }
 
-/// Gives unused heap back to the system: a fork copies the page tables of all that was ever
-/// touched.
+/// Returns unused heap to the system: a fork copies the page tables of all memory that was touched.
 pub fn trim_heap() {
     #[cfg(target_env = "gnu")]
     // SAFETY: malloc_trim has no preconditions.
@@ -229,22 +228,22 @@ pub fn trim_heap() {
     }
 }
 
-/// Something that the loader relocates and then makes read-only, to find that part of the program
-/// by.
+/// A constant that the loader relocates and then makes read-only: it lies in the part of the
+/// program that [`share_constants`] replaces.
 static RELOCATED: [&str; 1] = ["relocated"];
 
-/// Replaces the relocated constants of this program by a sealed copy that all processes forked from
-/// here share. They are private pages otherwise, since relocating wrote them: every fork copies
-/// their page tables, and where thousands of processes share a private page, whoever asks the
-/// kernel for all of its users holds a lock that forks need.
+/// Replaces the relocated constants of this program by a sealed copy that all forked processes
+/// share. Relocation makes them private pages: every fork copies their page tables, and when
+/// thousands of processes share a private page, a walk over all of its users holds a lock that
+/// forks need.
 ///
-/// Nothing changes where that part is not found or the system refuses.
+/// If that part is not found or the system refuses, nothing changes.
 pub fn share_constants() {
-    // The answer is of no use: without it the program runs as well.
+    // An optimization: without it the program runs as well.
     let _ = try_share_constants();
 }
 
-/// A file in memory with these bytes that nobody can change any more, opened for reading.
+/// A sealed file in memory with these bytes, opened for reading: no process can change it.
 fn sealed(name: &str, bytes: &[u8]) -> io::Result<OwnedFd> {
     use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags, fcntl_add_seals, memfd_create, open};
 
@@ -266,7 +265,7 @@ fn try_share_constants() -> io::Result<()> {
         return Ok(());
     };
     let length = end - start;
-    // SAFETY: the mapping is readable, and nobody writes it: it has no permission for that.
+    // SAFETY: the mapping is readable, and without write permission.
     let bytes = unsafe { std::slice::from_raw_parts(start as *const u8, length) };
     let reader = sealed("tine constants", bytes)?;
     let place = start as *mut libc::c_void;
@@ -276,8 +275,8 @@ fn try_share_constants() -> io::Result<()> {
     Ok(())
 }
 
-/// Gives the part of the stack that lies deeper than the caller back to the system: what a start-up
-/// touched there once is otherwise copied at each fork.
+/// Returns the part of the stack below the caller's frame to the system: what the start-up touched
+/// there would be copied at each fork.
 pub fn trim_stack() {
     let here = 0u8;
     let here = &raw const here as usize;
@@ -286,7 +285,7 @@ pub fn trim_stack() {
     let page = rustix::param::page_size();
     let end = (here & !(page - 1)).saturating_sub(page);
     if end > start {
-        // SAFETY: the range is stack below every frame in use; nobody expects values there.
+        // SAFETY: the range is stack below every frame in use; its contents are never read.
         let _ = unsafe {
             rustix::mm::madvise(start as *mut libc::c_void, end - start, rustix::mm::Advice::LinuxDontNeed)
         };
@@ -298,7 +297,7 @@ pub(crate) fn is_inaccessible(address: *const libc::c_void) -> bool {
     mapping_of(address as usize).is_some_and(|(_, _, permissions)| permissions.starts_with("---"))
 }
 
-/// The mapping that an address lies in, by `/proc/self/maps`: start, end, permissions.
+/// The mapping of an address in `/proc/self/maps`: start, end, permissions.
 fn mapping_of(address: usize) -> Option<(usize, usize, String)> {
     let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
     maps.lines().find_map(|line| {

@@ -61,7 +61,7 @@ impl Set {
         let fd = unsafe { libc::signalfd(-1, &raw const self.0, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
         let fd = check(libc::c_long::from(fd))?;
         let fd = i32::try_from(fd).expect("signalfd(2) returns an int");
-        // SAFETY: the kernel has just made this descriptor, so nobody else owns it.
+        // SAFETY: the kernel has just made this descriptor: it has no other owner.
         Ok(unsafe { OwnedFd::from_raw_fd(fd) })
     }
 
@@ -119,8 +119,8 @@ pub fn ignore(signal: i32) {
 }
 
 /// Sets every signal to its default action and unblocks them all, whatever was inherited. Unmaps
-/// the alternate stack on which the runtime reports a stack overflow: without its handler nobody
-/// needs it, and each mapping makes a fork slower.
+/// the alternate stack on which the runtime reports a stack overflow: without its handler it
+/// is of no use, and each mapping makes a fork slower.
 pub fn defaults(_fresh: &Fresh) {
     drop_alternate_stack();
     for number in 1..=libc::SIGRTMAX() {

@@ -29,8 +29,8 @@ fn of_all_shared_memory_a_connection_can_write_one_table_the_stats() {
     }
 }
 
-/// In a drain, spares leave and a forker, which keeps these tables for its spares, forks for the clients
-/// of the backlog.
+/// In a drain, spares leave and a forker, which keeps these tables for its spares, forks for the
+/// clients of the backlog.
 #[test]
 fn a_connection_of_the_backlog_that_spares_leave_to_a_forker_can_write_the_stats_only() {
     let server = intruder::serve(&[&["--all-limits", "--spares", "1", "--max-connections", "1"]]);

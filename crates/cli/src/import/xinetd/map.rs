@@ -284,7 +284,7 @@ fn access(service: &mut ImportedService, attributes: &Attributes, world: &dyn Wo
     allow.retain(|block| !deny.contains(block));
     if attributes.0.contains_key("only_from") && allow.is_empty() && !deny.iter().any(|block| block == "any")
     {
-        // The list allows nobody that a rule of tine can name.
+        // No rule of tine can express a client of the list.
         service.set_list("deny", deny.into_iter().chain(["any".to_owned()]).collect());
         return;
     }
