@@ -1,8 +1,8 @@
-//! Any bytes as the kernel's reply to a request for its table of sockets (sock_diag(7)): never a panic,
-//! and never more sockets than the bytes have room for.
+//! Any bytes as the kernel's reply to a request for its table of sockets (sock_diag(7)): never a
+//! panic, and never more sockets than the bytes have room for.
 //!
-//! The reader takes any socket. It has one end of a TCP connection here, the other end of which sends
-//! the reply; a connected TCP socket ignores the netlink address of the request.
+//! The reader takes any socket. It has one end of a TCP connection here, the other end of which
+//! sends the reply; a connected TCP socket ignores the netlink address of the request.
 
 #![no_main]
 
