@@ -1,10 +1,10 @@
-//! Any text as the result of a load in JSON: never a panic, and the findings of a result that is
-//! written and read again are the same.
+//! Any text as the result of a load in JSON: never a panic, the findings of a result that is
+//! written and read again are the same, and every form of a report can be written of it.
 
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tine_load::report::Report;
+use tine_load::report::{Report, csv::csv, hgrm::hgrm, html::html, text::text};
 
 fuzz_target!(|json: &str| {
     let Ok(report) = serde_json::from_str::<Report>(json) else { return };
@@ -14,4 +14,7 @@ fuzz_target!(|json: &str| {
     let findings =
         |report: &Report| serde_json::to_string(&report.findings).expect("findings can be written");
     assert_eq!(findings(&again), findings(&report));
+    for form in [text, csv, hgrm, html] {
+        assert!(!form(&report).is_empty());
+    }
 });

@@ -213,6 +213,10 @@ impl<'de> Deserialize<'de> for Record {
         }
         if written.count > 0 {
             record.min = written.min;
+            // Quantiles are clamped to both.
+            if written.min > written.max {
+                return Err(D::Error::custom("the least is above the most"));
+            }
         }
         record.max = written.max;
         record.sum = written.sum.parse().map_err(D::Error::custom)?;
@@ -321,5 +325,7 @@ mod tests {
     fn a_record_whose_counters_do_not_add_up_is_rejected() {
         let text = r#"{"count":3,"min":1,"max":2,"sum":"3","beyond":0,"counters":[[1,1],[2,1]]}"#;
         serde_json::from_str::<Record>(text).expect_err("two are not three");
+        let text = r#"{"count":1,"min":2,"max":1,"sum":"3","beyond":0,"counters":[[1,1]]}"#;
+        serde_json::from_str::<Record>(text).expect_err("the minimum is above the maximum");
     }
 }

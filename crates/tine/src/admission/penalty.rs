@@ -9,7 +9,7 @@ use tine_sys::process::How;
 use crate::admission::block::Block;
 use crate::admission::sources::Sources;
 use crate::error::Error;
-use crate::lifecycle::outcome::{EndReason, ExitReport, Outcome, SILENT};
+use crate::lifecycle::outcome::{EndReason, Outcome, PANICKED, SILENT};
 
 /// The penalty for each kind of fault. Penalties of a source add up, to `max` at most. A source is
 /// rejected once the sum has reached `min`, until it has expired.
@@ -85,17 +85,16 @@ pub(crate) fn holds(word: u64, now: u64) -> bool {
 }
 
 impl Fault {
-    /// The fault that the end of a connection indicates, if any.
-    pub(crate) fn of(how: How, outcome: &Outcome) -> Option<Fault> {
-        match outcome {
-            Outcome::Signal(number) if is_crash(*number) => Some(Fault::Crash),
-            Outcome::Reported(ExitReport::Panic(_)) => Some(Fault::Crash),
-            Outcome::Ended(EndReason::Idle | EndReason::FirstByte) => Some(Fault::GraceExceeded),
-            // Any connection process can write this report; only its own process sets the exit
-            // code.
-            Outcome::Reported(ExitReport::Done | ExitReport::Reset) if how == How::Exited(SILENT) => {
-                Some(Fault::NoAuth)
-            }
+    /// The fault that the end of a connection indicates, if any. It rests on the signal or exit
+    /// code of the process and on the server's own verdict, never on the exit report, which every
+    /// connection process can overwrite. The exit code of a program is its own, and no fault.
+    pub(crate) fn of(how: How, outcome: &Outcome, is_program: bool) -> Option<Fault> {
+        match (outcome, how) {
+            (Outcome::Ended(EndReason::Idle | EndReason::FirstByte), _) => Some(Fault::GraceExceeded),
+            (Outcome::Ended(_), _) => None,
+            (_, How::Signaled(number)) if is_crash(number) => Some(Fault::Crash),
+            (_, How::Exited(PANICKED)) if !is_program => Some(Fault::Crash),
+            (_, How::Exited(SILENT)) if !is_program => Some(Fault::NoAuth),
             _ => None,
         }
     }
@@ -164,6 +163,7 @@ impl FromStr for Penalties {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lifecycle::outcome::ExitReport;
 
     const SECOND: u64 = 1_000_000_000;
 
@@ -222,8 +222,12 @@ mod tests {
             (How::Signaled(15), Outcome::Ended(EndReason::Idle), Some(Fault::GraceExceeded)),
             (How::Exited(SILENT), reported(ExitReport::Done), Some(Fault::NoAuth)),
             (How::Exited(SILENT), reported(ExitReport::Reset), Some(Fault::NoAuth)),
-            // The handler's own exit, the operator's signals, and timeouts that are no fault.
-            (How::Exited(SILENT), Outcome::Exit(SILENT), None),
+            // A report that is missing or forged changes nothing.
+            (How::Exited(SILENT), Outcome::Exit(SILENT), Some(Fault::NoAuth)),
+            (How::Exited(101), Outcome::Exit(101), Some(Fault::Crash)),
+            (How::Exited(0), reported(ExitReport::Panic("x".into())), None),
+            // A handler's own exit, a signal of the operator, a lifetime.
+            (How::Exited(7), Outcome::Exit(7), None),
             (How::Exited(0), reported(ExitReport::Done), None),
             (How::Exited(1), reported(ExitReport::Error("x".into())), None),
             (How::Signaled(9), Outcome::Signal(9), None),
@@ -231,7 +235,10 @@ mod tests {
             (How::Signaled(15), Outcome::Ended(EndReason::Lifetime), None),
             (How::Signaled(15), Outcome::Ended(EndReason::ClientGone), None),
         ] {
-            assert_eq!(Fault::of(how, &outcome), fault, "{how:?} {outcome:?}");
+            assert_eq!(Fault::of(how, &outcome, false), fault, "{how:?} {outcome:?}");
+        }
+        for code in [PANICKED, SILENT] {
+            assert_eq!(Fault::of(How::Exited(code), &Outcome::Exit(code), true), None, "of a program");
         }
     }
 }

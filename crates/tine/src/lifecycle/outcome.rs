@@ -14,6 +14,9 @@ use crate::error::HandlerError;
 /// 0.
 pub(crate) const SILENT: i32 = 64;
 
+/// The exit code of a process whose handler panicked, as that of every Rust program.
+pub(crate) const PANICKED: i32 = 101;
+
 /// How the handler or the start of the program ended, as the connection process reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ExitReport {
@@ -53,7 +56,7 @@ impl ExitReport {
             ExitReport::Done | ExitReport::Reset | ExitReport::Timeout(_) => 0,
             ExitReport::Error(_) => 1,
             // The code of a panicking Rust program.
-            ExitReport::Panic(_) => 101,
+            ExitReport::Panic(_) => PANICKED,
         }
     }
 

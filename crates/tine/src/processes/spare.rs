@@ -160,7 +160,7 @@ where
         let usage = usage_since(&entry, cpu_before, bytes);
         context.log.end(entry.id, &entry.peer, pid, &outcome, &usage);
     }
-    if let Some(fault) = Fault::of(how, &outcome) {
+    if let Some(fault) = Fault::of(how, &outcome, false) {
         trusted.door.charge(entry.peer, fault, &mut context.log);
     }
     report

@@ -114,8 +114,12 @@ fn read_messages(mut rest: &[u8], found: &mut HashMap<u64, SocketInfo>) -> Resul
         match kind {
             DONE => return Ok(true),
             ERROR => {
-                let errno = message.get(..4).map_or(0, |_| u32_at(message, 0) as i32);
-                return Err(Errno::from_raw_os_error(-errno));
+                // The kernel sends the negated number of an error, from 1 to 4095.
+                let errno = (u32_at(message, 0) as i32).wrapping_neg();
+                return Err(match errno {
+                    1..=4095 => Errno::from_raw_os_error(errno),
+                    _ => Errno::PROTO,
+                });
             }
             BY_FAMILY if message.len() >= MESSAGE => {
                 let inode = u64::from(u32_at(message, INODE_AT));
@@ -200,6 +204,13 @@ mod tests {
         let mut found = HashMap::new();
         assert_eq!(read_messages(&[0; 16], &mut found), Err(Errno::PROTO));
         assert_eq!(read_messages(&[1, 2, 3], &mut found), Ok(false));
+        for (number, error) in [(-1, Errno::PERM), (0, Errno::PROTO), (i32::MIN, Errno::PROTO)] {
+            let mut message = [0; 20];
+            message[0] = 20;
+            message[4] = ERROR as u8;
+            message[16..].copy_from_slice(&number.to_ne_bytes());
+            assert_eq!(read_messages(&message, &mut found), Err(error), "{number}");
+        }
         assert_eq!(parse_info(&[0; 8]), SocketInfo::default());
         assert_eq!(parse_info(&[8, 0, 2, 0, 1, 1, 1, 1]), SocketInfo::default());
     }

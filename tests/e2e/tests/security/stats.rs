@@ -108,6 +108,26 @@ fn garbage_in_the_stats_hides_no_exit_code_signal_or_crash_and_forges_none() {
     }
 }
 
+/// The victims exit with the codes of a panic and of a silent client, without a report of their
+/// own.
+#[test]
+fn garbage_in_the_stats_causes_and_prevents_no_penalty() {
+    for order in garbage() {
+        let server = intruder::serve(&[&["--penalties"]]);
+        let mut intruder = Intruder::from_source("127.0.0.2", &server);
+        for (number, code, reason) in [(1, 101, Some("crash")), (2, 64, Some("noauth")), (3, 7, None)] {
+            let source = format!("127.0.1.{number}");
+            let victim = Intruder::from_source(&source, &server);
+            intruder.done(&order);
+            victim.last_order(&format!("exit {code}"), &server);
+            assert_eq!(intruder::is_served(&source, &server), reason.is_none(), "{order}: exit {code}");
+            let penalties = server.log.wait_for("penalty", number.min(2));
+            let penalty = penalties.iter().find(|event| event["peer"].to_string().contains(&source));
+            assert_eq!(penalty.and_then(|event| event["reason"].as_str()), reason, "{order}: exit {code}");
+        }
+    }
+}
+
 #[test]
 fn garbage_in_the_stats_leaves_outcomes_of_a_drain_and_the_number_of_connections() {
     for mode in MODES {

@@ -229,9 +229,7 @@ where
     /// Charges the source of a connection for a fault. Returns the fault and the time of the
     /// penalty, if that is new.
     fn charge(&self, end: &ConnectionEnd, how: How) -> Option<(Fault, Duration)> {
-        // Programs have the socket for themselves: what they received is not known.
-        let is_known = |fault: &Fault| *fault != Fault::NoAuth || self.settings.program.is_none();
-        let fault = Fault::of(how, &end.outcome).filter(is_known)?;
+        let fault = Fault::of(how, &end.outcome, self.settings.program.is_some())?;
         Some((fault, self.memory.admission.charge(end.entry.peer, fault)?))
     }
 
