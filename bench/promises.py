@@ -73,7 +73,7 @@ def save(data):
 
 
 def shown(reference):
-    """A reference for a table: `bench/run rate`, `crash.rs`, or `program.rs`: `name_of_a_test`."""
+    """A reference for a table: `bench/run rate`, `leaks.rs`, or `program.rs`: `name_of_a_test`."""
     path, _, test = reference.partition('::')
     name = f'`{path.removeprefix("tests/e2e/tests/")}`'
     return f'{name}: `{test}`' if test else name

@@ -24,4 +24,4 @@ pub use folder::Folder;
 pub use log::Log;
 pub use random::Random;
 pub use server::{Server, ServerCommand, built, kill, run, tine};
-pub use wait::{TEST_TIMEOUT, wait_until, wait_until as soon};
+pub use wait::{TEST_TIMEOUT, wait_until};

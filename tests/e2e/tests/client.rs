@@ -384,7 +384,7 @@ fn a_client_whose_output_nobody_reads_can_be_interrupted() {
             .spawn()
             .expect("starts");
         let pid = i32::try_from(running.id()).expect("an id");
-        tine_e2e::soon("both processes wait for a reader", || {
+        tine_e2e::wait_until("both processes wait for a reader", || {
             let workers = tine_e2e::procfs::children(pid);
             let waits = |pid: i32| {
                 let place = std::fs::read_to_string(format!("/proc/{pid}/wchan")).unwrap_or_default();

@@ -259,7 +259,7 @@ fn an_interrupted_ab_stops_its_server() {
     let plain = format!("{tine} serve --log off 127.0.0.1:{{port}}");
     let mut running = command(&["ab", "--a", &plain, "--b", &plain, "-d", "30s"]).spawn().expect("it starts");
     let pid = i32::try_from(running.id()).expect("a process id");
-    tine_e2e::soon("a round has begun", || {
+    tine_e2e::wait_until("a round has begun", || {
         tine_e2e::procfs::children(pid).iter().any(|child| child.name.starts_with("tine: load")).then_some(())
     });
     tine_e2e::kill(pid, rustix::process::Signal::INT);

@@ -4,7 +4,7 @@ use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 
 use tine_e2e::load::load;
-use tine_e2e::{Folder, network, soon};
+use tine_e2e::{Folder, network, wait_until};
 
 /// A server of another project, on a fixed port of a network namespace of its own. Dropping it
 /// stops it.
@@ -15,7 +15,7 @@ impl OtherServer {
         let mut command = Command::new(words[0]);
         command.args(&words[1..]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut other = OtherServer(command.spawn().unwrap_or_else(|why| panic!("{}: {why}", words[0])));
-        soon("it listens", || {
+        wait_until("it listens", || {
             assert_eq!(other.0.try_wait().expect("our child"), None, "{words:?} ended");
             TcpStream::connect(("127.0.0.1", port)).ok()
         });
@@ -27,7 +27,7 @@ impl Drop for OtherServer {
     fn drop(&mut self) {
         // By SIGTERM, so that it also ends its children.
         let _ = Command::new("kill").arg(self.0.id().to_string()).status();
-        let ended = soon("it ends", || self.0.try_wait().transpose());
+        let ended = wait_until("it ends", || self.0.try_wait().transpose());
         drop(ended);
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use tine_e2e::load::{command, echo_through, load, server};
-use tine_e2e::{Server, kill, network, procfs, run, soon};
+use tine_e2e::{Server, kill, network, procfs, run, wait_until};
 
 /// Offset at which the servers below corrupt the stream of every connection.
 const WRONG: u64 = 9_999_991;
@@ -273,7 +273,7 @@ fn a_worker_that_is_killed_makes_the_run_invalid_and_the_others_continue() {
     let mut running = command(&["crr", &address, "-d", "3s", "-p", "3", "--json", "-"]);
     let running = running.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
     let coordinator = i32::try_from(running.id()).expect("a process id");
-    let worker = soon("the workers are there", || {
+    let worker = wait_until("the workers are there", || {
         procfs::children(coordinator).iter().find(|child| child.name == "tine: load 2").map(|child| child.pid)
     });
     server.log.wait_for("end", 50);
@@ -319,7 +319,7 @@ fn killing_the_coordinator_ends_its_workers() {
     assert!(!workers.is_empty());
     running.kill().expect("our child");
     running.wait().expect("our child");
-    soon("the workers have ended", || {
+    wait_until("the workers have ended", || {
         workers.iter().all(|pid| procfs::process(*pid).is_none_or(|one| one.state == 'Z')).then_some(())
     });
 }
