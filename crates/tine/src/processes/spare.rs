@@ -12,6 +12,7 @@ use std::time::Duration;
 use rustix::event::epoll;
 use tine_sys::process::{Fresh, How, exit_now, own_usage};
 
+use crate::admission::Verdict;
 use crate::admission::penalty::Fault;
 use crate::connection::{self, Connection};
 use crate::error::HandlerError;
@@ -21,6 +22,7 @@ use crate::net::accept::{AcceptError, Accepted, accept_from, classify};
 use crate::processes::conn::{self, Job};
 use crate::processes::forker::enter::event_queue;
 use crate::processes::forker::trusted::{Forker, Trusted};
+use crate::shared::board::blocks::CandidateSlot;
 use crate::shared::board::{Entry, SlotPhase};
 use crate::system::clock::now;
 
@@ -79,9 +81,14 @@ fn next<H>(forker: &mut Forker<'_, H>, events: &OwnedFd, slot: usize) -> Accepte
     let Forker { trusted, context } = forker;
     loop {
         let client = wait(trusted, events);
-        let board = &trusted.door.board;
-        if trusted.door.admits(&client, Some(slot), &mut context.log, |slot| board.mark_idle(slot)) {
-            return client;
+        let door = &trusted.door;
+        let counts = CandidateSlot { board: &door.board, slot };
+        match door.admission.decide(door.candidate(&client), Some(&counts)) {
+            Verdict::Admit => return client,
+            verdict => {
+                door.board.mark_idle(slot);
+                door.pass_on(&client, verdict, &mut context.log);
+            }
         }
     }
 }

@@ -6,9 +6,11 @@ use tine_sys::process::exit_now;
 use super::failure::fail;
 use super::memory::{ClientSource, Memory, NoClient};
 use super::trusted::{Forker, Trusted};
+use crate::admission::Verdict;
 use crate::error::reason;
 use crate::net::accept::{AcceptError, Accepted, accept_from, classify};
 use crate::shared::board::SlotPhase;
+use crate::shared::board::blocks::CandidateSlot;
 
 /// Takes one client from a source and has it admitted. `Ok` has a client to be served, with its
 /// slot.
@@ -30,17 +32,14 @@ pub(super) fn next_client<H>(
         ClientSource::Listener(_) => Err(NoClient::Stop),
     };
     let door = &forker.trusted.door;
-    let log = &mut forker.context.log;
-    match (accepted, slot) {
-        (Ok(client), slot) => {
-            match (door.admits(&client, slot, log, |slot| door.board.release(slot)), slot) {
-                (true, Some(slot)) => Ok((client, slot)),
-                _ => Err(NoClient::Handled),
-            }
-        }
-        (Err(why), slot) => {
+    let client = accepted.inspect_err(|_| slot.into_iter().for_each(|slot| door.board.release(slot)))?;
+    let counts = slot.map(|slot| CandidateSlot { board: &door.board, slot });
+    match (door.admission.decide(door.candidate(&client), counts.as_ref()), slot) {
+        (Verdict::Admit, Some(slot)) => Ok((client, slot)),
+        (verdict, slot) => {
             slot.into_iter().for_each(|slot| door.board.release(slot));
-            Err(why)
+            door.pass_on(&client, verdict, &mut forker.context.log);
+            Err(NoClient::Handled)
         }
     }
 }

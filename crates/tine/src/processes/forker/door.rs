@@ -9,7 +9,6 @@ use crate::log::Log;
 use crate::net::accept::Accepted;
 use crate::net::peer::Peer;
 use crate::shared::board::Board;
-use crate::shared::board::blocks::CandidateSlot;
 use crate::shared::messages::{Delayed, Receiver, Rejection, Sender};
 use crate::system::clock::now;
 use crate::system::wakeup::Wakeup;
@@ -38,34 +37,24 @@ pub(crate) struct DelayerLink {
 }
 
 impl Door {
-    /// Whether a client is admitted into this slot, or into none if all are taken. A client that is
-    /// not is passed on. `give_back` makes the slot free before the client can know: its next
-    /// connection must not find this one counted.
+    /// What admission needs to know of a client.
     #[inline]
-    pub(crate) fn admits(
-        &self,
-        client: &Accepted,
-        slot: Option<usize>,
-        log: &mut Log,
-        give_back: impl FnOnce(usize),
-    ) -> bool {
-        let candidate = Candidate {
+    pub(crate) fn candidate(&self, client: &Accepted) -> Candidate {
+        Candidate {
             peer: client.peer,
             was_delayed: client.deadline.is_some(),
             draining: self.board.is_draining(),
-        };
-        let counts = slot.map(|slot| CandidateSlot { board: &self.board, slot });
-        let verdict = self.admission.decide(candidate, counts.as_ref());
-        if verdict == Verdict::Admit {
-            return true;
         }
-        slot.map(give_back);
+    }
+
+    /// Passes a client that is not admitted to the delayer or the rejector. Its slot has to be free by
+    /// then: the client may know at once, and its next connection must not find this one counted.
+    pub(crate) fn pass_on(&self, client: &Accepted, verdict: Verdict, log: &mut Log) {
         match verdict {
+            Verdict::Admit => {}
             Verdict::Delay(reason) if self.delay(client, reason) => {}
             Verdict::Delay(reason) | Verdict::Reject(reason) => self.reject(client, reason, log),
-            Verdict::Admit => {}
         }
-        false
     }
 
     /// Passes a client to the delayer; false if that is behind, or the server drains.
