@@ -47,8 +47,9 @@ impl Door {
         }
     }
 
-    /// Passes a client that is not admitted to the delayer or the rejector. Its slot has to be free by
-    /// then: the client may know at once, and its next connection must not find this one counted.
+    /// Passes a client that is not admitted to the delayer or the rejector. Its slot has to be free
+    /// by then: the client may know at once, and its next connection must not find this one
+    /// counted.
     pub(crate) fn pass_on(&self, client: &Accepted, verdict: Verdict, log: &mut Log) {
         match verdict {
             Verdict::Admit => {}
