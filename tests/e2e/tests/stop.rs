@@ -70,6 +70,27 @@ fn a_drain_serves_the_backlog_even_when_every_slot_is_taken() {
     assert_eq!(server.wait().code(), Some(0));
 }
 
+#[test]
+fn a_drain_serves_the_backlog_of_every_listener_also_beside_empty_ones() {
+    let mut server = Server::serve(&["--forkers", "1", "127.0.0.1:0"]);
+    let address = server.log.wait_for("listen", 2)[1]["address"].as_str().expect("text").to_owned();
+    let port = address.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).expect("a port");
+    // A stopped process accepts no client: three wait in the backlog of the second listener.
+    let forker = server.forkers()[0];
+    kill(forker, Signal::STOP);
+    let mut waiting: Vec<Client> = (0..3).map(|_| Client::connect(port)).collect();
+    waiting.iter_mut().for_each(|client| {
+        client.send("waiting");
+    });
+    server.signal(Signal::TERM);
+    server.log.wait_for("drain", 1);
+    kill(forker, Signal::CONT);
+    for client in &mut waiting {
+        client.expect("waiting").finish();
+    }
+    assert_eq!(server.wait().code(), Some(0));
+}
+
 /// No client waits for a slot, so no more handshake may complete: its client would be cut later.
 #[test]
 fn a_full_server_with_an_empty_backlog_stops_listening_when_it_drains() {

@@ -26,10 +26,10 @@ pub(super) fn next_client<H>(
     }
     let accepted = match source {
         ClientSource::Delayer => receive_released(&forker.trusted, memory),
-        ClientSource::Listener(number) if may_accept(&forker.trusted, memory) => {
-            accept(forker, memory, number)
+        ClientSource::Listener(number) if forker.trusted.door.board.is_draining() => {
+            accept_in_drain(forker, memory, number)
         }
-        ClientSource::Listener(_) => Err(NoClient::Stop),
+        ClientSource::Listener(number) => accept(forker, memory, number),
     };
     let door = &forker.trusted.door;
     let client = accepted.inspect_err(|_| slot.into_iter().for_each(|slot| door.board.release(slot)))?;
@@ -70,23 +70,27 @@ pub(super) fn has_idle_spare(trusted: &Trusted) -> bool {
     trusted.door.board.count(SlotPhase::Idle, None) > 0
 }
 
-/// Takes one client of the drain quota: a draining server accepts as many clients as the backlog
-/// had when the drain began.
-fn may_accept(trusted: &Trusted, memory: &mut Memory) -> bool {
-    let board = &trusted.door.board;
-    if !board.is_draining() {
-        return true;
-    }
-    if !board.take_drain_quota() {
+/// Accepts a client of the drain quota: a draining server accepts as many clients as the backlog
+/// had when the drain began. A listener without a client uses none of it: others may have some.
+fn accept_in_drain<H>(
+    forker: &mut Forker<'_, H>,
+    memory: &mut Memory,
+    number: usize,
+) -> Result<Accepted, NoClient> {
+    if !forker.trusted.door.board.take_drain_quota() {
         memory.ready.listeners = 0;
         memory.backlog_done = !memory.expects_released;
-        return false;
+        return Err(NoClient::Stop);
     }
-    if board.drain_quota() == 0 {
+    let accepted = accept(forker, memory, number);
+    let board = &forker.trusted.door.board;
+    if matches!(accepted, Err(NoClient::Empty | NoClient::Stop)) {
+        board.return_drain_quota();
+    } else if board.drain_quota() == 0 {
         // The supervisor closes its listeners, and wakes the other forkers to close theirs.
-        trusted.wake_supervisor();
+        forker.trusted.wake_supervisor();
     }
-    true
+    accepted
 }
 
 fn receive_released(trusted: &Trusted, memory: &mut Memory) -> Result<Accepted, NoClient> {

@@ -111,6 +111,11 @@ impl Board {
         self.word(DRAIN_QUOTA).load(SeqCst)
     }
 
+    /// Gives one of that quota back: its listener had no client.
+    pub(crate) fn return_drain_quota(&self) {
+        self.word(DRAIN_QUOTA).fetch_add(1, SeqCst);
+    }
+
     /// Takes one of that quota; false if none is left.
     pub(crate) fn take_drain_quota(&self) -> bool {
         self.word(DRAIN_QUOTA).fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok()
