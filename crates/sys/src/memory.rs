@@ -139,6 +139,7 @@ impl<T: Word, U: Word> SharedTables<T, U> {
     ///
     /// # Errors
     /// None that a mapped region can cause.
+    #[inline]
     pub fn unmap(self) -> io::Result<()> {
         // SAFETY: the range is exactly one mapping of ours, and `self` was its only owner:
         // references into it borrow from `self`.

@@ -16,6 +16,7 @@ pub(crate) mod reason;
 pub(crate) mod sources;
 
 use std::io;
+use std::mem::ManuallyDrop;
 use std::time::Duration;
 
 use access::compiled::CompiledRules;
@@ -101,7 +102,7 @@ impl Admission {
 
     /// Decides about a client. `slot` is the slot claimed for it; `None` if all slots are taken.
     /// Runs in forkers, spares and workers.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn decide(&self, candidate: Candidate, slot: Option<&impl SlotCounts>) -> Verdict {
         let Candidate { peer, was_delayed, draining } = candidate;
         let objection = if was_delayed { None } else { self.objection(peer) };
@@ -123,7 +124,7 @@ impl Admission {
 
     /// The reason against admission, apart from counts, if there is one. Otherwise a token of the
     /// client's buckets is taken.
-    #[inline]
+    #[inline(always)]
     fn objection(&self, peer: Peer) -> Option<Reason> {
         if let Some(reason) = self.rules.as_ref().and_then(|rules| rules.denial(peer)) {
             return Some(reason);
@@ -155,12 +156,14 @@ impl Admission {
     // Rates and penalties.
 
     /// Takes a token from the buckets of a client's source and prefix; false if one is empty.
+    #[inline]
     pub(crate) fn take_token(&self, peer: Peer) -> bool {
         let Limits { rates, aggregations, .. } = &self.limits;
         self.buckets.as_ref().is_none_or(|buckets| rates.admit(buckets, peer, *aggregations, now()))
     }
 
     /// When the penalty of a client's source ends; 0 if it has none.
+    #[inline]
     fn penalty_until(&self, peer: Peer) -> u64 {
         let table = self.penalties.as_ref().zip(peer.block(self.limits.aggregations.source));
         let word = table.and_then(|(table, source)| table.find(&source));
@@ -210,6 +213,7 @@ impl Admission {
         self.buckets.iter().for_each(|buckets| buckets.change_all(|word| word & !1));
     }
 
+    #[inline]
     fn has_queued(&self, peer: Peer) -> bool {
         let Some(buckets) = self.buckets.as_ref() else { return false };
         let queued = |block| buckets.find(&block).is_some_and(|word| word & 1 == 1);
@@ -249,8 +253,10 @@ impl Admission {
         rules.into_iter().try_for_each(LiveRules::exclude_from_fork)
     }
 
-    /// Unmaps the tables in this process.
+    /// Unmaps the tables in this process. The limits stay in its memory.
+    #[inline(always)]
     pub(crate) fn unmap(self) -> io::Result<()> {
+        let _limits = ManuallyDrop::new(self.limits);
         self.buckets.into_iter().chain(self.penalties).try_for_each(Sources::unmap)?;
         self.rules.into_iter().chain(self.penalty_exempt).try_for_each(LiveRules::unmap)
     }

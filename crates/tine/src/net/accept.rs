@@ -23,7 +23,7 @@ pub(crate) struct Accepted {
 ///
 /// # Errors
 /// Those of accept(2); [`classify`] sorts them.
-#[inline]
+#[inline(always)]
 pub(crate) fn accept_from(listener: &Listener) -> Result<Accepted, Errno> {
     if listener.blocks && !is_ready(listener) {
         return Err(Errno::AGAIN);

@@ -110,17 +110,21 @@ where
     let trace = context.log.logs_bytes().then(|| Box::new(context.log.for_connection()));
     let connection = Connection::new(socket, (entry.id, entry.peer), slot, stats, context.drain, trace);
     let handler = &mut *context.handler;
-    let report = match catch_unwind(AssertUnwindSafe(|| handler(connection))) {
-        // A reset counts, also if the handler ignored it.
-        Ok(Ok(())) if stats.was_reset(slot) => ExitReport::Reset,
-        Ok(Ok(())) => ExitReport::Done,
-        Ok(Err(error)) => ExitReport::from_error(&error),
-        Err(thrown) => ExitReport::from_panic(&*thrown),
-    };
+    let ended = catch_unwind(AssertUnwindSafe(|| handler(connection)));
     if context.flush_stdout {
         // A line without a newline is still in the buffer, and `_exit` would lose it.
         let _ = std::io::Write::flush(&mut std::io::stdout());
     }
+    let report = match ended {
+        // A reset counts, also if the handler ignored it.
+        Ok(Ok(())) if stats.was_reset(slot) => ExitReport::Reset,
+        Ok(Ok(())) => {
+            stats.done(slot);
+            return ExitReport::Done;
+        }
+        Ok(Err(error)) => ExitReport::from_error(&error),
+        Err(thrown) => ExitReport::from_panic(&*thrown),
+    };
     stats.report(slot, &report);
     report
 }

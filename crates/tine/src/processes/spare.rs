@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use rustix::event::epoll;
-use tine_sys::process::{Fresh, How, exit_now, own_usage};
+use tine_sys::process::{How, exit_now, own_usage};
 
 use crate::admission::Verdict;
 use crate::admission::penalty::Fault;
@@ -26,8 +26,9 @@ use crate::shared::board::blocks::CandidateSlot;
 use crate::shared::board::{Entry, SlotPhase};
 use crate::system::clock::now;
 
-/// Waits for a client, serves it, and exits; a worker serves as many as `--reuse` allows.
-pub(crate) fn run<H>(fresh: &Fresh, mut forker: Forker<'_, H>, slot: usize) -> !
+/// Waits for a client, and returns the connection that this process has to serve. A worker serves
+/// as many as `--reuse` allows, and exits.
+pub(crate) fn run<H>(forker: &mut Forker<'_, H>, slot: usize) -> Job
 where
     H: FnMut(Connection) -> Result<(), HandlerError>,
 {
@@ -38,13 +39,14 @@ where
     // A worker keeps its name while it serves.
     let _ = rustix::thread::set_name(if reuse == 1 { c"tine: spare" } else { c"tine: worker" });
     forker.trusted.door.board.prefault(slot);
-    prefault_stats(&forker, slot);
+    prefault_stats(forker, slot);
     if reuse == 1 {
-        serve_one(fresh, forker, &events, slot);
+        let client = next(forker, &events, slot);
+        return begin(forker, client, slot);
     }
     for _ in 0..reuse {
-        let client = next(&mut forker, &events, slot);
-        let report = serve_one_of_many(&mut forker, client, slot);
+        let client = next(forker, &events, slot);
+        let report = serve_one_of_many(forker, client, slot);
         let Trusted { index, settings, door, .. } = &forker.trusted;
         // After a rush, more workers wait than are wanted.
         let idle = door.board.inc_idle(*index);
@@ -61,19 +63,14 @@ fn prefault_stats<H>(forker: &Forker<'_, H>, slot: usize) {
     forker.context.stats.received(slot, 0);
 }
 
-/// Serves the next client as a connection process: what is trusted is given up before.
-fn serve_one<H>(fresh: &Fresh, mut forker: Forker<'_, H>, events: &OwnedFd, slot: usize) -> !
-where
-    H: FnMut(Connection) -> Result<(), HandlerError>,
-{
-    let client = next(&mut forker, events, slot);
-    let Forker { trusted, mut context } = forker;
+/// Enters a client as this process' connection.
+#[inline(always)]
+fn begin<H>(forker: &Forker<'_, H>, client: Accepted, slot: usize) -> Job {
+    let Forker { trusted, context } = forker;
     let entry = trusted.begin(context.stats, slot, &client);
-    wake_forker_if_low(&trusted);
+    wake_forker_if_low(trusted);
     trusted.notify_change(slot, &context.log);
-    let mut launch = trusted.launch_context(slot, &entry, context.launcher.is_some());
-    trusted.give_up();
-    conn::serve(fresh, &mut context, Job { socket: client.socket, slot, entry }, &mut launch)
+    Job { socket: client.socket, slot, entry }
 }
 
 /// Waits for a client that is admitted.
@@ -94,6 +91,7 @@ fn next<H>(forker: &mut Forker<'_, H>, events: &OwnedFd, slot: usize) -> Accepte
 }
 
 /// Waits for a client of a listener or of the delayer; exits when a drain begins.
+#[inline]
 fn wait(trusted: &Trusted, events: &OwnedFd) -> Accepted {
     loop {
         let mut buffer = [const { MaybeUninit::<epoll::Event>::uninit() }; 4];
@@ -128,6 +126,7 @@ fn wait(trusted: &Trusted, events: &OwnedFd) -> Accepted {
 
 /// Wakes the forker when half of its spares are in use, so that it forks more, and when none is
 /// idle.
+#[inline]
 fn wake_forker_if_low(trusted: &Trusted) {
     let low = trusted.settings.spares_of(trusted.index) / 2;
     let left = trusted.door.board.dec_idle(trusted.index);

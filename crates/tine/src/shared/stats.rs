@@ -62,6 +62,12 @@ impl ConnStats {
         (bytes_in & NOT_COUNTED == 0).then_some((bytes_in, bytes_out))
     }
 
+    /// Stores the report of a handler that succeeded, the usual one.
+    #[inline]
+    pub(crate) fn done(self, slot: usize) {
+        self.0[slot][REPORT].store(u64::from(ExitReport::Done.to_parts().0), Relaxed);
+    }
+
     /// Stores the report that the client reset the connection.
     #[inline]
     pub(crate) fn reset(self, slot: usize) {

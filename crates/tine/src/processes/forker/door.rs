@@ -1,5 +1,6 @@
 //! Passes clients that are not admitted to the delayer or the rejector.
 
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, OwnedFd};
 
 use crate::admission::penalty::Fault;
@@ -110,13 +111,16 @@ impl Door {
         self.admission.exclude_from_fork()
     }
 
-    /// Takes the memory away from this process, and closes the channels.
+    /// Takes the shared memory away from this process. The descriptors of the channels stay open.
     ///
     /// # Errors
     /// None that a mapped region can cause.
+    #[inline(always)]
     pub(crate) fn unmap(self) -> std::io::Result<()> {
-        self.board.unmap()?;
-        self.admission.unmap()
+        let Door { board, admission, rejector, delayer } = self;
+        let _channels = ManuallyDrop::new((rejector, delayer));
+        board.unmap()?;
+        admission.unmap()
     }
 
     /// Receives a client that the delayer has released.

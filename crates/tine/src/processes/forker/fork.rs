@@ -49,7 +49,7 @@ where
             start_connection(context.parent);
             let job = Job { socket: client.socket, slot, entry };
             if trusted.is_inherited() {
-                return Started::Forked(NewProcess::Connection(fresh, job, launch));
+                return Started::Forked(NewProcess::Connection(fresh, job));
             }
             // Served from here, without a copy of the context: a page touched in a new process is a
             // fault.

@@ -7,7 +7,6 @@ use tine_sys::process::Fresh;
 
 use crate::net::accept::Accepted;
 use crate::processes::conn::Job;
-use crate::program::launch::LaunchContext;
 
 /// The number of the event of a wakeup by the supervisor; smaller numbers are listeners.
 pub(super) const CONTROL_EVENT: u64 = u64::MAX;
@@ -88,7 +87,7 @@ pub(super) enum Started {
 /// The role of a process that was just forked.
 pub(super) enum NewProcess {
     /// A connection whose process has inherited what is trusted.
-    Connection(Fresh, Job, LaunchContext),
+    Connection(Fresh, Job),
     /// A spare, with its slot.
     Spare(Fresh, usize),
 }

@@ -30,17 +30,18 @@ where
     let (mut forker, mut memory) = enter(settings, start);
     // Not before all forkers run: the processes of one could use up what another needs to start.
     wait_for_control(&forker.trusted, &mut memory, None);
-    loop {
+    let (fresh, job) = loop {
         match step(&mut forker, &mut memory) {
             None => {}
-            Some(NewProcess::Connection(fresh, job, mut launch)) => {
-                let Forker { trusted, mut context } = forker;
-                trusted.give_up();
-                conn::serve(&fresh, &mut context, job, &mut launch)
-            }
-            Some(NewProcess::Spare(fresh, slot)) => spare::run(&fresh, forker, slot),
+            Some(NewProcess::Connection(fresh, job)) => break (fresh, job),
+            Some(NewProcess::Spare(fresh, slot)) => break (fresh, spare::run(&mut forker, slot)),
         }
-    }
+    };
+    // In a new process. The context stays where it is: moving it would touch pages.
+    let executes = forker.context.launcher.is_some();
+    let mut launch = forker.trusted.launch_context(job.slot, &job.entry, executes);
+    forker.trusted.give_up();
+    conn::serve(&fresh, &mut forker.context, job, &mut launch)
 }
 
 /// Takes one step. In a process that the step has forked, returns what that process is.

@@ -2,6 +2,7 @@
 //! processes get.
 
 use std::ffi::CString;
+use std::mem::ManuallyDrop;
 use std::os::fd::OwnedFd;
 
 use rustix::process::Pid;
@@ -77,8 +78,15 @@ impl Trusted<'_> {
     }
 
     /// Takes what decides about other connections away from this process; exits if that fails.
+    ///
+    /// The memory of its values is not freed: the process would copy each page that it writes to.
+    /// Their descriptors are closed together ([`tine_sys::fd::close_from`]) or when a program is
+    /// executed.
+    #[inline(always)]
     pub(crate) fn give_up(self) {
-        if self.door.unmap().is_err() {
+        let Trusted { door, listeners, link, cgroups, .. } = self;
+        let _open = ManuallyDrop::new((listeners, link, cgroups));
+        if door.unmap().is_err() {
             exit_now(111);
         }
     }
@@ -97,6 +105,7 @@ impl Trusted<'_> {
     }
 
     /// What a connection process needs and cannot look up. `executes`: it executes a program.
+    #[inline]
     pub(crate) fn launch_context(&self, slot: usize, entry: &Entry, executes: bool) -> LaunchContext {
         if !executes {
             return LaunchContext::default();
@@ -111,6 +120,7 @@ impl Trusted<'_> {
     }
 
     /// Wakes the supervisor, unless a wakeup is pending.
+    #[inline]
     pub(crate) fn wake_supervisor(&self) {
         if self.door.board.claim_wakeup() {
             self.link.supervisor.wake();
@@ -119,6 +129,7 @@ impl Trusted<'_> {
 
     /// Leaves a notice about a slot. The supervisor is woken at once only to log it, or to begin to
     /// monitor connections.
+    #[inline]
     pub(crate) fn notify_change(&self, slot: usize, log: &Log) {
         self.door.board.mark_changed(slot);
         if log.logs_connections() || self.door.board.take_notice_request() {

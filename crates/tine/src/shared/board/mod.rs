@@ -51,7 +51,9 @@ const FORKER_WORDS: usize = 2;
 /// The slots, and the words beside them.
 #[derive(Debug)]
 pub(crate) struct Board {
-    tables: SharedTables<Record<SLOT_WORDS>>,
+    /// The words and the slots, in this order: the pages of the first slots are beside the words,
+    /// so that few pages are in use.
+    tables: SharedTables<AtomicU64, Record<SLOT_WORDS>>,
     drain: FlagReader,
 }
 
@@ -85,7 +87,7 @@ impl Board {
     /// ENOMEM.
     pub(crate) fn new(slots: usize, drain: FlagReader) -> io::Result<Board> {
         let words = HEAD + MAX_FORKERS * FORKER_WORDS + 2 * slots.div_ceil(64);
-        let board = Board { tables: SharedTables::new(slots, words)?, drain };
+        let board = Board { tables: SharedTables::new(words, slots)?, drain };
         for slot in 0..slots {
             board.free_word(slot).fetch_or(bit(slot), Relaxed);
         }
@@ -98,6 +100,7 @@ impl Board {
     }
 
     /// Takes the board away from this process.
+    #[inline]
     pub(crate) fn unmap(self) -> io::Result<()> {
         self.tables.unmap()
     }
@@ -110,16 +113,16 @@ impl Board {
 
     #[inline]
     fn record(&self, slot: usize) -> &Record<SLOT_WORDS> {
-        &self.tables.first()[slot]
+        &self.tables.second()[slot]
     }
 
     fn slot_count(&self) -> usize {
-        self.tables.first().len()
+        self.tables.second().len()
     }
 
     #[inline]
     fn word(&self, at: usize) -> &AtomicU64 {
-        &self.tables.second()[at]
+        &self.tables.first()[at]
     }
 
     /// Index of the bitmap of free slots.

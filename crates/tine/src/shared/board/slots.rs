@@ -107,12 +107,14 @@ impl Board {
         }
     }
 
-    /// Touches the memory that [`Board::begin`] writes, so that a spare takes its page faults
-    /// before its client connects.
+    /// Touches the memory that a spare uses for its client, so that the page faults come before the
+    /// client. It is written to: at a read the kernel maps the pages around, too, and the client
+    /// waits for all of them to be unmapped.
+    #[inline]
     pub(crate) fn prefault(&self, slot: usize) {
+        self.word(LAST_ID).fetch_add(std::hint::black_box(0), Relaxed);
         self.record(slot).words[START].store(now(), Relaxed);
-        self.word(LAST_ID).fetch_add(0, Relaxed);
-        self.is_draining();
+        std::hint::black_box(self.is_draining());
     }
 
     /// The connection in a slot that serves one.
