@@ -39,6 +39,7 @@
 //! * [`Server`]: one service, with a handler or with a [`Program`] for each connection
 //! * [`Services`]: several services that start and stop together
 //! * [`AccessRules`], [`Rate`], [`Penalties`]: which clients are served
+//! * [`ProxyProtocol`]: proxies that speak for clients
 //! * [`Connection`]: the stream that a handler gets
 //!
 //! tine runs on Linux only.
@@ -66,6 +67,7 @@ pub use admission::access::{Access, AccessRules};
 pub use admission::block::NetBlockSize;
 pub use admission::limits::{WhenFull, WhenLimited};
 pub use admission::penalty::Penalties;
+pub use admission::proxy::{ProxyOthers, ProxyProtocol};
 pub use admission::rate::Rate;
 pub use connection::Connection;
 pub use error::{Error, ErrorKind, HandlerError};
@@ -83,7 +85,7 @@ pub mod cli {
     use std::net::IpAddr;
 
     pub use crate::admission::access::{Decision, Moment};
-    pub use crate::admission::explain::{ExplainedLimit, ExplainedVerdict, Explanation};
+    pub use crate::admission::explain::{ExplainedLimit, ExplainedProxy, ExplainedVerdict, Explanation};
     pub use crate::error::reason;
     pub use crate::net::address::resolve;
     pub use crate::net::dns::{confirmed_name, host_name, leads_to};

@@ -10,6 +10,7 @@ pub mod load;
 pub mod logging;
 pub mod processes;
 pub mod program;
+pub mod proxy;
 pub mod readiness;
 mod serve;
 pub mod sockets;

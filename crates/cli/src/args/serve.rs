@@ -11,6 +11,7 @@ use super::limits::LimitOptions;
 use super::logging::LogOptions;
 use super::processes::ProcessOptions;
 use super::program::ProgramOptions;
+use super::proxy::ProxyOptions;
 use super::readiness::ReadinessOptions;
 use super::sockets::SocketOptions;
 use super::times::TimeOptions;
@@ -41,6 +42,10 @@ pub struct Serve {
     /// Access rules.
     #[command(flatten)]
     pub access: AccessOptions,
+
+    /// The PROXY protocol.
+    #[command(flatten)]
+    pub proxy: ProxyOptions,
 
     /// Timeouts.
     #[command(flatten)]
@@ -82,6 +87,7 @@ impl Serve {
     pub fn apply(&self, server: Server, log: &LogOptions) -> Result<Server, Error> {
         let server = self.limits.apply(server)?;
         let server = self.access.apply(server, self.program.reverse_dns)?;
+        let server = self.proxy.apply(server)?;
         let server = self.identity.apply(server)?;
         let server = self.processes.apply(self.sockets.apply(self.times.apply(server)));
         // No built-in service prints.

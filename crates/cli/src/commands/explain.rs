@@ -6,10 +6,13 @@ use std::process::ExitCode;
 
 use clap::Args as ClapArgs;
 use tine::Server;
-use tine::cli::{Decision, ExplainedLimit, ExplainedVerdict, Moment, confirmed_name, decide, explain};
+use tine::cli::{
+    Decision, ExplainedLimit, ExplainedProxy, ExplainedVerdict, Moment, confirmed_name, decide, explain,
+};
 
 use crate::args::limits::LimitOptions;
 use crate::args::parsed;
+use crate::args::proxy::ProxyOptions;
 use crate::commands::describe::print;
 use crate::config::{Config, ServiceConfig};
 use crate::error::Error;
@@ -70,7 +73,7 @@ fn explained(service: &ServiceConfig, args: &Explain, moment: Moment) -> Result<
         lines.push(name.map_or_else(|| "its host has no name".into(), |name| format!("its host is {name}")));
     }
     if decision.is_none_or(|decision| decision.allowed) {
-        lines.extend(limits(&serve.limits, args)?);
+        lines.extend(limits(&serve.limits, &serve.proxy, args)?);
     }
     Ok(lines)
 }
@@ -88,8 +91,8 @@ fn said(decision: &Decision, moment: Moment) -> String {
 }
 
 /// The limits of the client's source and prefix, and what they do with the client.
-fn limits(options: &LimitOptions, args: &Explain) -> Result<Vec<String>, Error> {
-    let server = options.apply(Server::new())?;
+fn limits(options: &LimitOptions, proxy: &ProxyOptions, args: &Explain) -> Result<Vec<String>, Error> {
+    let server = proxy.apply(options.apply(Server::new())?)?;
     let explanation = explain(&server, args.peer, args.connections)?;
     let mut lines: Vec<String> = explanation.limits.iter().map(limit).collect();
     lines.extend(explanation.penalized.map(|penalized| match penalized {
@@ -110,7 +113,22 @@ fn limits(options: &LimitOptions, args: &Explain) -> Result<Vec<String>, Error> 
     if args.connections > 0 {
         lines.push(format!("with {} connections, it is {}", args.connections, verdict(explanation.verdict)));
     }
+    lines.extend(explanation.proxy.map(connection));
     Ok(lines)
+}
+
+/// What happens to a connection from the address itself, instead of one of a proxy for it.
+fn connection(explained: ExplainedProxy) -> String {
+    match explained {
+        ExplainedProxy::MustSendHeader(time) => format!(
+            "if it connects itself, it is a proxy: it must send a PROXY header within {}",
+            humantime::format_duration(time)
+        ),
+        ExplainedProxy::Served => "if it connects itself, no PROXY header is looked for".into(),
+        ExplainedProxy::Rejected(reason) => {
+            format!("if it connects itself, it is rejected (reason={reason}): it is not a proxy")
+        }
+    }
 }
 
 fn limit(limit: &ExplainedLimit) -> String {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::block::Block;
 use super::limits::WhenLimited;
+use super::proxy::Screening;
 use super::rate::Rate;
 use super::reason::Reason;
 use super::{Admission, Candidate, SlotCounts, Verdict};
@@ -18,6 +19,8 @@ pub struct Explanation {
     pub limits: Vec<ExplainedLimit>,
     /// Whether the client's source can get penalties; `None` without penalties.
     pub penalized: Option<bool>,
+    /// What happens to a connection from this address itself; `None` where no client is a proxy.
+    pub proxy: Option<ExplainedProxy>,
     /// What happens to the client now.
     pub verdict: ExplainedVerdict,
     /// What happens to a client that exceeds a limit of its source or prefix.
@@ -35,6 +38,17 @@ pub struct ExplainedLimit {
     pub max_connections: Option<usize>,
     /// New connections per time.
     pub rate: Option<Rate>,
+}
+
+/// What happens to a connection from an address, where proxies speak for clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExplainedProxy {
+    /// It is a proxy, which must send a PROXY header within this time.
+    MustSendHeader(Duration),
+    /// It is served by its own address.
+    Served,
+    /// It is rejected for this reason, as the log names it.
+    Rejected(&'static str),
 }
 
 /// A verdict, with the reason as the log names it.
@@ -71,6 +85,11 @@ impl Admission {
         Explanation {
             limits: self.explain_limits(peer),
             penalized: self.has_penalties().then(|| !self.is_exempt(peer)),
+            proxy: self.limits().proxy.as_ref().map(|proxies| match proxies.screen(peer) {
+                Screening::Proxy => ExplainedProxy::MustSendHeader(proxies.timeout),
+                Screening::Direct => ExplainedProxy::Served,
+                Screening::Reject => ExplainedProxy::Rejected(Reason::Proxy.name()),
+            }),
             verdict: self.describe(verdict),
             over_limit: self.describe(self.verdict(Reason::Source)),
         }
@@ -113,7 +132,24 @@ impl Admission {
 mod tests {
     use super::*;
     use crate::admission::limits::Limits;
+    use crate::admission::proxy::{ProxyOthers, ProxyProtocol};
     use crate::admission::rate::Rates;
+
+    #[test]
+    fn connections_of_proxies_and_of_others() {
+        let proxies = ProxyProtocol::new().proxies("192.0.2.0/24").expect("a block");
+        let serving = proxies.clone().others(ProxyOthers::Serve);
+        for (proxy, address, explained) in [
+            (None, [192, 0, 2, 7], None),
+            (Some(&proxies), [192, 0, 2, 7], Some(ExplainedProxy::MustSendHeader(Duration::from_secs(3)))),
+            (Some(&proxies), [192, 0, 3, 7], Some(ExplainedProxy::Rejected("proxy"))),
+            (Some(&serving), [192, 0, 3, 7], Some(ExplainedProxy::Served)),
+        ] {
+            let limits = Limits { proxy: proxy.cloned(), ..Limits::default() };
+            let admission = Admission::new(limits).expect("memory");
+            assert_eq!(admission.explain(address.into(), 0).proxy, explained);
+        }
+    }
 
     #[test]
     fn the_verdict_follows_from_limits_and_connections() {

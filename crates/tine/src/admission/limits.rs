@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::admission::access::compiled::CompiledRules;
 use crate::admission::block::{Aggregation, Aggregations, Block};
 use crate::admission::penalty::Penalties;
+use crate::admission::proxy::ProxyProtocol;
 use crate::admission::rate::Rates;
 use crate::admission::reason::Reason;
 use crate::net::peer::Peer;
@@ -75,6 +76,8 @@ pub(crate) struct Limits {
     pub(crate) penalties: Option<Penalties>,
     /// Clients that these rules allow get no penalties.
     pub(crate) penalty_exempt: Option<CompiledRules>,
+    /// The proxies that speak for clients.
+    pub(crate) proxy: Option<ProxyProtocol>,
 }
 
 /// A limit on the connections of a block at a time.
@@ -94,13 +97,13 @@ impl Limits {
 
     /// Whether any client is ever rejected.
     pub(crate) fn rejects(&self) -> bool {
-        self.rejects_when_full() || self.rules.is_some() || self.limits_sources()
+        self.rejects_when_full() || self.rules.is_some() || self.limits_sources() || self.proxy.is_some()
     }
 
     /// The text for a rejected client.
     pub(crate) fn rejection_text(&self, reason: Reason) -> &[u8] {
         match (reason, &self.when_limited, &self.when_full) {
-            (Reason::Denied | Reason::Time, ..) => &[],
+            (Reason::Denied | Reason::Time | Reason::Proxy, ..) => &[],
             (Reason::Full, _, WhenFull::Reject(text)) => text,
             (_, WhenLimited::Reject(Some(text)), _) => text,
             (_, WhenLimited::Close, _) => &[],

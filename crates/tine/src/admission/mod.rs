@@ -11,6 +11,7 @@ pub(crate) mod block;
 pub(crate) mod explain;
 pub(crate) mod limits;
 pub(crate) mod penalty;
+pub(crate) mod proxy;
 pub(crate) mod rate;
 pub(crate) mod reason;
 pub(crate) mod sources;

@@ -20,11 +20,13 @@ pub(crate) enum Reason {
     Delayed,
     /// It is outside the access times.
     Time,
+    /// The client is not one of the proxies that may connect, or its PROXY header is wrong.
+    Proxy,
 }
 
 impl Reason {
     /// Every reason, at the index by which messages name it.
-    pub(crate) const ALL: [Reason; 8] = [
+    pub(crate) const ALL: [Reason; 9] = [
         Reason::Full,
         Reason::Source,
         Reason::Denied,
@@ -33,6 +35,7 @@ impl Reason {
         Reason::Penalty,
         Reason::Delayed,
         Reason::Time,
+        Reason::Proxy,
     ];
 
     /// The value of `reason=` in the log.
@@ -46,13 +49,14 @@ impl Reason {
             Reason::Penalty => "penalty",
             Reason::Delayed => "delayed",
             Reason::Time => "time",
+            Reason::Proxy => "proxy",
         }
     }
 
     /// Whether a client can be admitted later without any change of the rules, so that waiting in
     /// the delay queue helps.
     pub(crate) fn passes_with_time(self) -> bool {
-        !matches!(self, Reason::Full | Reason::Denied | Reason::Time)
+        !matches!(self, Reason::Full | Reason::Denied | Reason::Time | Reason::Proxy)
     }
 
     pub(crate) fn index(self) -> usize {

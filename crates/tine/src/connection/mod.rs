@@ -15,6 +15,7 @@ use tine_sys::memory::FlagReader;
 
 use crate::log::Log;
 use crate::net::peer::{Peer, canonical};
+use crate::net::proxied::Proxied;
 use crate::shared::stats::ConnStats;
 pub(crate) use close::{Discarded, discard_now, finish};
 
@@ -39,6 +40,7 @@ pub struct Connection {
     socket: Option<OwnedFd>,
     id: u64,
     peer: Peer,
+    proxied: Option<Box<Proxied>>,
     slot: usize,
     stats: ConnStats,
     drain: FlagReader,
@@ -50,7 +52,7 @@ pub struct Connection {
 impl Connection {
     pub(crate) fn new(
         socket: OwnedFd,
-        (id, peer): (u64, Peer),
+        (id, peer, proxied): (u64, Peer, Option<Box<Proxied>>),
         slot: usize,
         stats: ConnStats,
         drain: FlagReader,
@@ -61,6 +63,7 @@ impl Connection {
             socket: Some(socket),
             id,
             peer,
+            proxied,
             slot,
             stats,
             drain,
@@ -75,10 +78,18 @@ impl Connection {
         self.id
     }
 
-    /// The client.
+    /// The client: with [`Server::proxy_protocol`](crate::Server::proxy_protocol), the one that the
+    /// proxy speaks for.
     #[must_use]
     pub fn peer(&self) -> Peer {
         self.peer
+    }
+
+    /// The proxy that speaks for the client, at the other end of the socket; `None` if the client has
+    /// connected itself.
+    #[must_use]
+    pub fn proxy(&self) -> Option<Peer> {
+        self.proxied.as_ref().map(|proxied| proxied.proxy)
     }
 
     /// The address of the client. That of an IPv4 client is an IPv4 address, also on a dual-stack
@@ -93,11 +104,15 @@ impl Connection {
         }
     }
 
-    /// The address that the client connected to.
+    /// The address that the client connected to. If a proxy speaks for the client, that is an
+    /// address of the proxy; this end of the socket is `getsockname(2)` of the descriptor.
     ///
     /// # Errors
     /// A Unix socket has no such address ([`io::ErrorKind::Unsupported`]).
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        if let Some(local) = self.proxied.as_ref().and_then(|proxied| proxied.local) {
+            return Ok(local);
+        }
         let name = rustix::net::getsockname(self.socket())?;
         SocketAddr::try_from(name).map(canonical).map_err(|_| io::ErrorKind::Unsupported.into())
     }
@@ -177,7 +192,8 @@ impl TryFrom<Connection> for TcpStream {
     type Error = Connection;
 
     fn try_from(connection: Connection) -> Result<TcpStream, Connection> {
-        match connection.peer {
+        // The other end of the socket, which a proxy can have instead of the client.
+        match connection.proxy().unwrap_or(connection.peer) {
             Peer::Tcp(_) => Ok(TcpStream::from(connection.into_socket())),
             Peer::Unix => Err(connection),
         }
@@ -221,7 +237,7 @@ mod tests {
         let (server, address) = listener.accept().expect("a client");
         let stats = ConnStats::new(1).expect("memory");
         let (_, drain) = tine_sys::memory::flag().expect("memory");
-        (Connection::new(server.into(), (7, Peer::Tcp(address)), 0, stats, drain, None), client, stats)
+        (Connection::new(server.into(), (7, Peer::Tcp(address), None), 0, stats, drain, None), client, stats)
     }
 
     #[test]

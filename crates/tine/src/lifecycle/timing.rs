@@ -32,8 +32,8 @@ pub(crate) const CLOSE_LINGER: Duration = Duration::from_secs(2);
 /// process waits for all of them, so that waiting costs no slot.
 pub(crate) const REJECT_LINGER: Duration = Duration::from_secs(5);
 
-/// Time that the delayer waits, when a drain begins, for the clients that forkers are sending. A
-/// forker needs microseconds; a forker that was killed meanwhile must not hold up the drain.
+/// Time that is waited in a drain for the clients that forkers and spares are passing to a helper. It
+/// takes microseconds; a forker that was killed meanwhile must not hold up the drain.
 pub(crate) const LAST_CLIENTS_WAIT: Duration = Duration::from_millis(200);
 
 /// Interval of the checks whether descendants that got TERM have exited: they are no children of

@@ -15,6 +15,7 @@ use std::time::{Duration, SystemTime};
 use crate::error::Error;
 use crate::lifecycle::outcome::Outcome;
 use crate::net::peer::Peer;
+use crate::net::proxied::Proxied;
 pub(crate) use format::Format;
 pub use format::LogFormat;
 use sink::Sink;
@@ -108,32 +109,47 @@ impl Log {
         }
     }
 
-    pub(crate) fn accept(&mut self, id: u64, peer: &Peer, pid: i32, count: usize, limit: usize) {
-        self.event(
-            "accept",
-            &[
-                ("id", Number(id)),
-                ("peer", Text(&peer.to_string())),
-                ("pid", Number(pid as u64)),
-                ("count", Number(count as u64)),
-                ("limit", Number(limit as u64)),
-            ],
-        );
+    pub(crate) fn accept(
+        &mut self,
+        id: u64,
+        peer: &Peer,
+        proxied: Option<&Proxied>,
+        pid: i32,
+        count: usize,
+        limit: usize,
+    ) {
+        let (peer, proxy) = (peer.to_string(), proxy_of(proxied));
+        let mut fields = vec![("id", Number(id)), ("peer", Text(&peer))];
+        fields.extend(proxy.as_ref().map(|proxy| ("proxy", Text(proxy))));
+        fields.extend([
+            ("pid", Number(pid as u64)),
+            ("count", Number(count as u64)),
+            ("limit", Number(limit as u64)),
+        ]);
+        self.event("accept", &fields);
     }
 
-    pub(crate) fn end(&mut self, id: u64, peer: &Peer, pid: i32, outcome: &Outcome, usage: &Usage) {
+    pub(crate) fn end(
+        &mut self,
+        id: u64,
+        peer: &Peer,
+        proxied: Option<&Proxied>,
+        pid: i32,
+        outcome: &Outcome,
+        usage: &Usage,
+    ) {
         if self.format == Format::Tcpserver {
             return self.tcpserver_line(format_args!("end {pid} status {}", outcome.wait_status()));
         }
-        let peer = peer.to_string();
+        let (peer, proxy) = (peer.to_string(), proxy_of(proxied));
         let outcome = outcome.to_string();
-        let mut fields = vec![
-            ("id", Number(id)),
-            ("peer", Text(&peer)),
+        let mut fields = vec![("id", Number(id)), ("peer", Text(&peer))];
+        fields.extend(proxy.as_ref().map(|proxy| ("proxy", Text(proxy))));
+        fields.extend([
             ("pid", Number(pid as u64)),
             ("outcome", Text(&outcome)),
             ("seconds", Decimal(usage.duration.as_secs_f64())),
-        ];
+        ]);
         if let Some((bytes_in, bytes_out)) = usage.bytes {
             fields.extend([("in", Number(bytes_in)), ("out", Number(bytes_out))]);
         }
@@ -160,8 +176,18 @@ impl Log {
         self.event("stderr", &[("id", Number(id)), ("suppressed", Number(suppressed))]);
     }
 
-    pub(crate) fn reject(&mut self, peer: &Peer, reason: &str) {
-        self.event("reject", &[("peer", Text(&peer.to_string())), ("reason", Text(reason))]);
+    pub(crate) fn reject(&mut self, peer: &Peer, proxied: Option<&Proxied>, reason: &str) {
+        let (peer, proxy) = (peer.to_string(), proxy_of(proxied));
+        let mut fields = vec![("peer", Text(&peer))];
+        fields.extend(proxy.as_ref().map(|proxy| ("proxy", Text(proxy))));
+        fields.push(("reason", Text(reason)));
+        self.event("reject", &fields);
+    }
+
+    /// A proxy is closed because of what it sent, or did not send in time.
+    pub(crate) fn reject_proxy(&mut self, proxy: &Peer, reason: &str, text: &str) {
+        let proxy = ("peer", Text(&proxy.to_string()));
+        self.event("reject", &[proxy, ("reason", Text(reason)), ("text", Text(text))]);
     }
 
     /// The number of rejected clients that were not logged.
@@ -289,6 +315,11 @@ impl Log {
         }
         line.push_str(if self.format == Format::Json { "}\n" } else { "\n" });
     }
+}
+
+/// The proxy of a client, as the log shows it.
+fn proxy_of(proxied: Option<&Proxied>) -> Option<String> {
+    proxied.map(|proxied| proxied.proxy.to_string())
 }
 
 fn paint(event: &str) -> &'static str {

@@ -8,6 +8,7 @@ use rustix::net::{SocketFlags, acceptfrom_with};
 
 use crate::net::listener::Listener;
 use crate::net::peer::Peer;
+use crate::net::proxied::Proxied;
 
 /// An accepted client.
 #[derive(Debug)]
@@ -17,6 +18,9 @@ pub(crate) struct Accepted {
     /// For a client that the delayer released: until when it may wait, in nanoseconds of the
     /// monotonic clock.
     pub(crate) deadline: Option<u64>,
+    /// For a client of a proxy whose PROXY header was read. In memory of its own, so that other
+    /// clients do not carry it.
+    pub(crate) proxied: Option<Box<Proxied>>,
 }
 
 /// Accepts a client. A listener that blocks is polled first.
@@ -29,7 +33,7 @@ pub(crate) fn accept_from(listener: &Listener) -> Result<Accepted, Errno> {
         return Err(Errno::AGAIN);
     }
     let (socket, address) = acceptfrom_with(listener, SocketFlags::CLOEXEC)?;
-    Ok(Accepted { socket, peer: Peer::from_accept(address), deadline: None })
+    Ok(Accepted { socket, peer: Peer::from_accept(address), deadline: None, proxied: None })
 }
 
 fn is_ready(listener: &Listener) -> bool {

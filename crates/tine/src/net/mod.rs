@@ -6,3 +6,5 @@ pub(crate) mod dns;
 pub(crate) mod inherit;
 pub(crate) mod listener;
 pub(crate) mod peer;
+pub(crate) mod proxied;
+pub(crate) mod proxy_header;

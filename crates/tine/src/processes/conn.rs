@@ -16,6 +16,7 @@ use crate::connection::{self, Connection};
 use crate::error::HandlerError;
 use crate::lifecycle::outcome::{ExitReport, SILENT};
 use crate::log::Log;
+use crate::net::proxied::Proxied;
 use crate::processes::start::show_connection;
 use crate::program::launch::{LaunchContext, Launcher, ProgramConnection};
 use crate::shared::board::Entry;
@@ -46,6 +47,15 @@ pub(crate) struct Job {
     pub(crate) socket: OwnedFd,
     pub(crate) slot: usize,
     pub(crate) entry: Entry,
+    pub(crate) proxied: Option<Box<Proxied>>,
+}
+
+impl Job {
+    /// The connection for a program.
+    fn for_program<'a>(&'a self, launch_context: &'a LaunchContext) -> ProgramConnection<'a> {
+        let Job { socket, entry, proxied, .. } = self;
+        ProgramConnection { socket, entry: *entry, proxied: proxied.as_deref(), launch_context }
+    }
 }
 
 /// Serves one connection and exits.
@@ -65,7 +75,7 @@ where
     // left.
     tine_sys::fd::close_from(fresh, context.first_server_fd);
     show_connection(job.entry, context.title.as_mut());
-    let report = handle(context, job.socket, job.slot, job.entry);
+    let report = handle(context, job);
     exit_now(context.exit_code(&report))
 }
 
@@ -79,13 +89,13 @@ fn execute<H>(fresh: &Fresh, context: &mut ConnContext<'_, H>, job: Job, launch:
     };
     if launcher.prepares() {
         show_connection(job.entry, context.title.as_mut());
-        let target = ProgramConnection { socket: &job.socket, entry: job.entry, launch_context: launch };
+        let target = job.for_program(launch);
         match launcher.prepare(fresh, &target, context.first_server_fd) {
             Ok(variables) => launch.variables = variables,
             Err(report) => fail(report),
         }
     }
-    let target = ProgramConnection { socket: &job.socket, entry: job.entry, launch_context: launch };
+    let target = job.for_program(launch);
     let report = match launcher.relays() {
         true => {
             show_connection(job.entry, context.title.as_mut());
@@ -97,18 +107,15 @@ fn execute<H>(fresh: &Fresh, context: &mut ConnContext<'_, H>, job: Job, launch:
 }
 
 /// Runs the handler on a connection and reports how it ended. A worker goes on afterwards.
-pub(crate) fn handle<H>(
-    context: &mut ConnContext<'_, H>,
-    socket: OwnedFd,
-    slot: usize,
-    entry: Entry,
-) -> ExitReport
+pub(crate) fn handle<H>(context: &mut ConnContext<'_, H>, job: Job) -> ExitReport
 where
     H: FnMut(Connection) -> Result<(), HandlerError>,
 {
+    let Job { socket, slot, entry, proxied } = job;
     let stats = context.stats;
     let trace = context.log.logs_bytes().then(|| Box::new(context.log.for_connection()));
-    let connection = Connection::new(socket, (entry.id, entry.peer), slot, stats, context.drain, trace);
+    let client = (entry.id, entry.peer, proxied);
+    let connection = Connection::new(socket, client, slot, stats, context.drain, trace);
     let handler = &mut *context.handler;
     let ended = catch_unwind(AssertUnwindSafe(|| handler(connection)));
     if context.flush_stdout {

@@ -5,6 +5,7 @@ pub(crate) mod conn;
 pub(crate) mod delayer;
 pub(crate) mod forker;
 pub(crate) mod master;
+pub(crate) mod proxy_reader;
 pub(crate) mod rejector;
 pub(crate) mod spare;
 pub(crate) mod start;

@@ -113,10 +113,10 @@ impl Rejector {
         }
     }
 
-    fn reject(&mut self, socket: OwnedFd, Rejection { peer, reason }: Rejection) {
+    fn reject(&mut self, socket: OwnedFd, Rejection { peer, reason, proxied }: Rejection) {
         let now = Instant::now();
         if let Emit::Line = self.line_limits[reason.index()].event(now) {
-            self.log.reject(&peer, reason.name());
+            self.log.reject(&peer, proxied.as_ref(), reason.name());
         }
         send_text(&socket, self.limits.rejection_text(reason));
         if self.kept.len() >= MAX_KEPT {

@@ -10,16 +10,20 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use rustix::event::epoll;
+use rustix::io::Errno;
 use tine_sys::process::{How, exit_now, own_usage};
 
 use crate::admission::Verdict;
 use crate::admission::penalty::Fault;
+use crate::admission::proxy::Screening;
 use crate::connection::{self, Connection};
 use crate::error::HandlerError;
 use crate::lifecycle::outcome::{ExitReport, Outcome};
-use crate::log::Usage;
+use crate::log::{Log, Usage};
 use crate::net::accept::{AcceptError, Accepted, accept_from, classify};
+use crate::net::listener::Listener;
 use crate::processes::conn::{self, Job};
+use crate::processes::forker::door::Door;
 use crate::processes::forker::enter::event_queue;
 use crate::processes::forker::trusted::{Forker, Trusted};
 use crate::shared::board::blocks::CandidateSlot;
@@ -70,14 +74,14 @@ fn begin<H>(forker: &Forker<'_, H>, client: Accepted, slot: usize) -> Job {
     let entry = trusted.begin(context.stats, slot, &client);
     wake_forker_if_low(trusted);
     trusted.notify_change(slot, &context.log);
-    Job { socket: client.socket, slot, entry }
+    Job { socket: client.socket, slot, entry, proxied: client.proxied }
 }
 
 /// Waits for a client that is admitted.
 fn next<H>(forker: &mut Forker<'_, H>, events: &OwnedFd, slot: usize) -> Accepted {
     let Forker { trusted, context } = forker;
     loop {
-        let client = wait(trusted, events);
+        let client = wait(trusted, &mut context.log, events);
         let door = &trusted.door;
         let counts = CandidateSlot { board: &door.board, slot };
         match door.admission.decide(door.candidate(&client), Some(&counts)) {
@@ -90,9 +94,10 @@ fn next<H>(forker: &mut Forker<'_, H>, events: &OwnedFd, slot: usize) -> Accepte
     }
 }
 
-/// Waits for a client of a listener or of the delayer; exits when a drain begins.
+/// Waits for a client of a listener, of the delayer or of the proxy reader; exits when a drain
+/// begins.
 #[inline]
-fn wait(trusted: &Trusted, events: &OwnedFd) -> Accepted {
+fn wait(trusted: &Trusted, log: &mut Log, events: &OwnedFd) -> Accepted {
     loop {
         let mut buffer = [const { MaybeUninit::<epoll::Event>::uninit() }; 4];
         // Interrupted: no event, and the loop waits again.
@@ -109,10 +114,18 @@ fn wait(trusted: &Trusted, events: &OwnedFd) -> Accepted {
                 if let Ok(Some(client)) = trusted.door.receive_released() {
                     return client;
                 }
+                if let Ok(Some(client)) = trusted.door.receive_identified() {
+                    return client;
+                }
                 continue;
             };
-            match accept_from(listener) {
-                Ok(client) => return client,
+            let accepted = match trusted.door.proxy_reader {
+                None => accept_from(listener).map(Some),
+                Some(_) => accept_and_screen(trusted, log, listener),
+            };
+            match accepted {
+                Ok(Some(client)) => return client,
+                Ok(None) => {}
                 // Without descriptors a spare cannot recover: the forker, which pauses, replaces
                 // it.
                 Err(errno) => match classify(errno) {
@@ -122,6 +135,32 @@ fn wait(trusted: &Trusted, events: &OwnedFd) -> Accepted {
             }
         }
     }
+}
+
+/// Accepts a client where proxies speak for some. Passes it to the proxy reader or the rejector, or
+/// returns it if neither is to have it.
+#[cold]
+fn accept_and_screen(
+    trusted: &Trusted,
+    log: &mut Log,
+    listener: &Listener,
+) -> Result<Option<Accepted>, Errno> {
+    let Door { board, .. } = &trusted.door;
+    board.begin_passing();
+    if board.is_draining() {
+        // The forkers accept now.
+        board.end_passing();
+        exit_now(0);
+    }
+    let accepted = accept_from(listener).map(|client| match trusted.door.screen(client.peer) {
+        Screening::Direct => Some(client),
+        Screening::Proxy | Screening::Reject => {
+            trusted.door.pass_before_admission(&client, log);
+            None
+        }
+    });
+    board.end_passing();
+    accepted
 }
 
 /// Wakes the forker when half of its spares are in use, so that it forks more, and when none is
@@ -143,6 +182,7 @@ where
 {
     let Forker { trusted, context } = forker;
     let entry = trusted.begin(context.stats, slot, &client);
+    let proxied = client.proxied.as_deref().copied();
     wake_forker_if_low(trusted);
     let pid = crate::system::procfs::own_id();
     if trusted.door.board.take_notice_request() {
@@ -152,10 +192,12 @@ where
     connection::take_received_any();
     if logs {
         let count = trusted.door.board.count(SlotPhase::Serving, None);
-        context.log.accept(entry.id, &entry.peer, pid, count, trusted.settings.max_connections);
+        let limit = trusted.settings.max_connections;
+        context.log.accept(entry.id, &entry.peer, proxied.as_ref(), pid, count, limit);
     }
     let cpu_before = if logs { own_usage().0 } else { Duration::ZERO };
-    let report = conn::handle(context, client.socket, slot, entry);
+    let job = Job { socket: client.socket, slot, entry, proxied: client.proxied };
+    let report = conn::handle(context, job);
     let bytes = context.stats.bytes(slot);
     // From here on the connection has ended, also if this process is killed now.
     trusted.door.board.mark_idle(slot);
@@ -164,7 +206,7 @@ where
     let outcome = Outcome::new(how, Some(report.clone()));
     if logs {
         let usage = usage_since(&entry, cpu_before, bytes);
-        context.log.end(entry.id, &entry.peer, pid, &outcome, &usage);
+        context.log.end(entry.id, &entry.peer, proxied.as_ref(), pid, &outcome, &usage);
     }
     if let Some(fault) = Fault::of(how, &outcome, false) {
         trusted.door.charge(entry.peer, fault, &mut context.log);

@@ -23,6 +23,7 @@ use crate::error::reason;
 use crate::lifecycle::outcome::ExitReport;
 use crate::net::dns::confirmed_name;
 use crate::net::peer::{Peer, canonical};
+use crate::net::proxied::Proxied;
 use crate::shared::board::Entry;
 use crate::shared::messages::{Sender, StderrPipe};
 use crate::system::procfs::own_id;
@@ -43,6 +44,7 @@ pub(crate) struct Launcher<'a> {
 pub(crate) struct ProgramConnection<'a> {
     pub(crate) socket: &'a OwnedFd,
     pub(crate) entry: Entry,
+    pub(crate) proxied: Option<&'a Proxied>,
     pub(crate) launch_context: &'a LaunchContext,
 }
 
@@ -180,11 +182,16 @@ impl<'a> Launcher<'a> {
         };
         if let Some(prepare) = &self.image.program.prepare {
             let socket = client.socket.as_fd();
-            let local = match endpoints(socket, client.entry.peer) {
+            let local = match endpoints(client) {
                 Endpoints::Tcp { local, .. } => local,
                 Endpoints::Unix { .. } => None,
             };
-            let prepared = prepare.0(&Incoming { peer: client.entry.peer, local, socket });
+            let prepared = prepare.0(&Incoming {
+                peer: client.entry.peer,
+                local,
+                proxy: client.proxied.map(|proxied| proxied.proxy),
+                socket,
+            });
             if let Some(code) = prepared.exit {
                 exit_now(code.into());
             }
@@ -313,11 +320,10 @@ impl Image<'_> {
         client: &'b ProgramConnection,
         pipe: Option<&'b OwnedFd>,
     ) -> Execution<'b> {
-        let ProgramConnection { socket, entry, launch_context } = client;
+        let ProgramConnection { socket, entry, launch_context, .. } = client;
         let stderr = choose_stderr(self.program.stderr, socket, pipe, self.null.as_ref());
         self.environment.truncate(self.common);
-        let endpoints = endpoints(socket.as_fd(), entry.peer);
-        describe(&mut self.environment, entry.id, &endpoints, self.program.remote_host);
+        describe(&mut self.environment, entry.id, &endpoints(client), self.program.remote_host);
         let variables = &launch_context.variables;
         let environment = match variables.is_empty() {
             true => &mut self.environment,
@@ -358,12 +364,14 @@ fn choose_stderr<'a>(
     }
 }
 
-fn endpoints(socket: BorrowedFd, peer: Peer) -> Endpoints {
-    match peer {
+/// The addresses of a connection: those in its PROXY header, or those of its socket.
+fn endpoints(client: &ProgramConnection) -> Endpoints {
+    let socket = client.socket;
+    match client.entry.peer {
         Peer::Tcp(remote) => {
-            let local = rustix::net::getsockname(socket).ok();
-            let local = local.and_then(|local| SocketAddr::try_from(local).ok()).map(canonical);
-            Endpoints::Tcp { local, remote }
+            let own = || SocketAddr::try_from(rustix::net::getsockname(socket).ok()?).ok();
+            let local = client.proxied.and_then(|proxied| proxied.local);
+            Endpoints::Tcp { local: local.or_else(|| own().map(canonical)), remote }
         }
         Peer::Unix => {
             let found = rustix::net::sockopt::socket_peercred(socket).ok();

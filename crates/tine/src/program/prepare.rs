@@ -18,6 +18,8 @@ pub struct Incoming<'a> {
     pub peer: Peer,
     /// The address that the client connected to; `None` over a Unix socket.
     pub local: Option<SocketAddr>,
+    /// The proxy that speaks for the client, if there is one.
+    pub proxy: Option<Peer>,
     pub(super) socket: BorrowedFd<'a>,
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::Settings;
 use crate::admission::access::compiled::CompiledRules;
 use crate::admission::limits::WhenLimited;
+use crate::admission::proxy::ProxyProtocol;
 use crate::error::{Error, ErrorKind};
 use crate::net::listener::MAX_LISTENERS;
 use crate::shared::board::MAX_FORKERS;
@@ -63,6 +64,7 @@ impl Settings {
             at_least_one("WhenLimited::Delay max_clients", Some(max_clients))?;
             not_zero("WhenLimited::Delay timeout", Some(timeout))?;
         }
+        self.limits.proxy.as_ref().map_or(Ok(()), check_proxies)?;
         not_zero("idle_timeout", self.timeouts.idle)?;
         not_zero("max_lifetime", self.timeouts.lifetime)?;
         not_zero("first_byte_timeout", self.timeouts.first_byte)
@@ -83,6 +85,16 @@ pub(crate) fn check_listeners(number: usize) -> Result<(), Error> {
             "serve some of the addresses by another server",
         )),
     }
+}
+
+fn check_proxies(proxies: &ProxyProtocol) -> Result<(), Error> {
+    if proxies.is_empty() {
+        return Err(Error::usage(
+            "the PROXY protocol has no proxies",
+            "name their addresses (`ProxyProtocol::proxies`)",
+        ));
+    }
+    not_zero("ProxyProtocol::timeout", Some(proxies.timeout))
 }
 
 fn at_least_one(name: &str, value: Option<usize>) -> Result<(), Error> {
@@ -120,6 +132,7 @@ mod tests {
         let second = Duration::from_secs(1);
         let with = |limits| Settings { limits, ..Settings::default() };
         let limits = Limits::default;
+        let proxies = ProxyProtocol::new().proxies("unix").expect("a kind of proxy");
         for (name, settings) in [
             ("max_connections is 0", Settings { max_connections: 0, ..ok.clone() }),
             ("max_connections_per_source is 0", with(Limits { max_per_source: Some(0), ..limits() })),
@@ -131,6 +144,11 @@ mod tests {
             ),
             ("forkers is 0", Settings { forkers: 0, ..ok.clone() }),
             ("forkers is 100", Settings { forkers: 100, ..ok.clone() }),
+            ("has no proxies", with(Limits { proxy: Some(ProxyProtocol::new()), ..limits() })),
+            (
+                "ProxyProtocol::timeout is zero",
+                with(Limits { proxy: Some(proxies.timeout(Duration::ZERO)), ..limits() }),
+            ),
             ("max_clients is 0", with(Limits { when_limited: delay(0, second), ..limits() })),
             ("timeout is zero", with(Limits { when_limited: delay(1, Duration::ZERO), ..limits() })),
             (

@@ -14,6 +14,7 @@ use crate::admission::access::Access;
 use crate::admission::block::{Aggregations, NetBlockSize};
 use crate::admission::limits::{Limits, WhenFull, WhenLimited};
 use crate::admission::penalty::Penalties;
+use crate::admission::proxy::ProxyProtocol;
 use crate::admission::rate::Rate;
 use crate::lifecycle::ready::Ready;
 use crate::log::{Format, LogFormat, LogLevel};
@@ -28,6 +29,7 @@ pub mod defaults {
 
     use crate::admission::block::NetBlockSize;
     pub use crate::admission::limits::{DELAY_TIMEOUT, MAX_DELAYED};
+    pub use crate::admission::proxy::PROXY_TIMEOUT;
 
     /// [`Server::max_connections`](crate::Server::max_connections).
     pub const MAX_CONNECTIONS: usize = 1024;
@@ -210,6 +212,15 @@ impl Server {
     #[must_use]
     pub fn penalties(mut self, penalties: Penalties) -> Server {
         self.settings.limits.penalties = Some(penalties);
+        self
+    }
+
+    /// Takes the PROXY protocol of these proxies: the addresses in their headers are those of the
+    /// connections, for limits, rules, penalties, the log, handlers and programs. Default: no
+    /// client is a proxy.
+    #[must_use]
+    pub fn proxy_protocol(mut self, proxies: ProxyProtocol) -> Server {
+        self.settings.limits.proxy = Some(proxies);
         self
     }
 

@@ -10,12 +10,14 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use super::fd_passing::{self, MAX_WORDS, WhenBehind};
 use crate::admission::reason::Reason;
 use crate::net::peer::Peer;
+use crate::net::proxied::{PROXIED_WORDS, Proxied};
 
 /// To the rejector, with the client's socket: a client is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rejection {
     pub(crate) peer: Peer,
     pub(crate) reason: Reason,
+    pub(crate) proxied: Option<Proxied>,
 }
 
 /// To the delayer and back from it, with the client's socket: a client is queued, or released.
@@ -25,6 +27,20 @@ pub(crate) struct Delayed {
     pub(crate) reason: Reason,
     /// Until when the client may wait: monotonic clock, nanoseconds.
     pub(crate) deadline: u64,
+    pub(crate) proxied: Option<Proxied>,
+}
+
+/// To the proxy reader, with the socket: a proxy has connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ProxyArrival {
+    pub(crate) proxy: Peer,
+}
+
+/// Back from the proxy reader, with the socket: the client that the proxy speaks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Identified {
+    pub(crate) peer: Peer,
+    pub(crate) proxied: Option<Proxied>,
 }
 
 /// To the stderr logger, with the reading end of a program's standard error.
@@ -48,30 +64,73 @@ pub(crate) trait Message: Sized {
 impl Message for Rejection {
     // A rejected client must not hold up a forker: it is closed instead.
     const WHEN_BEHIND: WhenBehind = WhenBehind::Drop;
-    const LENGTH: usize = 4;
+    const LENGTH: usize = 4 + PROXIED_WORDS;
 
     fn to_words(&self) -> [u64; MAX_WORDS] {
         let [a, b, c] = self.peer.to_words();
-        [a, b, c, self.reason.index() as u64, 0, 0]
+        words([a, b, c, self.reason.index() as u64], self.proxied)
     }
 
-    fn from_words([a, b, c, reason, ..]: [u64; MAX_WORDS]) -> Rejection {
-        Rejection { peer: Peer::from_words([a, b, c]), reason: Reason::from_index(reason) }
+    fn from_words([a, b, c, reason, proxied @ ..]: [u64; MAX_WORDS]) -> Rejection {
+        let peer = Peer::from_words([a, b, c]);
+        Rejection { peer, reason: Reason::from_index(reason), proxied: proxied_in(&proxied) }
     }
 }
 
 impl Message for Delayed {
     const WHEN_BEHIND: WhenBehind = WhenBehind::Drop;
-    const LENGTH: usize = 5;
+    const LENGTH: usize = 5 + PROXIED_WORDS;
 
     fn to_words(&self) -> [u64; MAX_WORDS] {
         let [a, b, c] = self.peer.to_words();
-        [a, b, c, self.reason.index() as u64, self.deadline, 0]
+        words([a, b, c, self.reason.index() as u64, self.deadline], self.proxied)
     }
 
-    fn from_words([a, b, c, reason, deadline, _]: [u64; MAX_WORDS]) -> Delayed {
-        Delayed { peer: Peer::from_words([a, b, c]), reason: Reason::from_index(reason), deadline }
+    fn from_words([a, b, c, reason, deadline, proxied @ ..]: [u64; MAX_WORDS]) -> Delayed {
+        let (peer, reason) = (Peer::from_words([a, b, c]), Reason::from_index(reason));
+        Delayed { peer, reason, deadline, proxied: proxied_in(&proxied) }
     }
+}
+
+impl Message for ProxyArrival {
+    // The sender waits a moment and tries again: see `Door::pass_to_proxy_reader`.
+    const WHEN_BEHIND: WhenBehind = WhenBehind::Drop;
+    const LENGTH: usize = 3;
+
+    fn to_words(&self) -> [u64; MAX_WORDS] {
+        words(self.proxy.to_words(), None)
+    }
+
+    fn from_words([a, b, c, ..]: [u64; MAX_WORDS]) -> ProxyArrival {
+        ProxyArrival { proxy: Peer::from_words([a, b, c]) }
+    }
+}
+
+impl Message for Identified {
+    // The sender keeps the client and tries again when the forkers have caught up.
+    const WHEN_BEHIND: WhenBehind = WhenBehind::Drop;
+    const LENGTH: usize = 3 + PROXIED_WORDS;
+
+    fn to_words(&self) -> [u64; MAX_WORDS] {
+        words(self.peer.to_words(), self.proxied)
+    }
+
+    fn from_words([a, b, c, proxied @ ..]: [u64; MAX_WORDS]) -> Identified {
+        Identified { peer: Peer::from_words([a, b, c]), proxied: proxied_in(&proxied) }
+    }
+}
+
+/// Words of a message, and after them what is known of a proxied client.
+fn words<const N: usize>(first: [u64; N], proxied: Option<Proxied>) -> [u64; MAX_WORDS] {
+    const { assert!(N + PROXIED_WORDS <= MAX_WORDS) };
+    let mut words = [0; MAX_WORDS];
+    words[..N].copy_from_slice(&first);
+    words[N..N + PROXIED_WORDS].copy_from_slice(&Proxied::to_words(proxied.as_ref()));
+    words
+}
+
+fn proxied_in(words: &[u64]) -> Option<Proxied> {
+    words.first_chunk().copied().and_then(Proxied::from_words)
 }
 
 impl Message for StderrPipe {
@@ -80,7 +139,7 @@ impl Message for StderrPipe {
     const LENGTH: usize = 1;
 
     fn to_words(&self) -> [u64; MAX_WORDS] {
-        [self.connection, 0, 0, 0, 0, 0]
+        words([self.connection], None)
     }
 
     fn from_words([connection, ..]: [u64; MAX_WORDS]) -> StderrPipe {
@@ -186,10 +245,17 @@ mod tests {
     fn messages_survive_the_words() {
         for text in ["192.0.2.1:80", "[2001:db8::1]:443", "[fe80::1%3]:9"] {
             let peer = Peer::Tcp(text.parse().expect(text));
-            let rejection = Rejection { peer, reason: Reason::Penalty };
-            assert_eq!(Rejection::from_words(rejection.to_words()), rejection);
-            let delayed = Delayed { peer, reason: Reason::Prefix, deadline: u64::MAX - 1 };
-            assert_eq!(Delayed::from_words(delayed.to_words()), delayed);
+            let local = "[2001:db8::2]:25".parse().ok();
+            for proxied in [None, Some(Proxied { proxy: peer, local, header: 28 })] {
+                let rejection = Rejection { peer, reason: Reason::Penalty, proxied };
+                assert_eq!(Rejection::from_words(rejection.to_words()), rejection);
+                let delayed = Delayed { peer, reason: Reason::Prefix, deadline: u64::MAX - 1, proxied };
+                assert_eq!(Delayed::from_words(delayed.to_words()), delayed);
+                let identified = Identified { peer, proxied };
+                assert_eq!(Identified::from_words(identified.to_words()), identified);
+            }
+            let arrival = ProxyArrival { proxy: peer };
+            assert_eq!(ProxyArrival::from_words(arrival.to_words()), arrival);
         }
     }
 
@@ -197,7 +263,7 @@ mod tests {
     fn a_sender_whose_receiver_has_ended_notices() {
         let Channel { sender, receiver } = channel::<Rejection>();
         drop(receiver);
-        let message = Rejection { peer: Peer::Unix, reason: Reason::Full };
+        let message = Rejection { peer: Peer::Unix, reason: Reason::Full, proxied: None };
         assert!(!sender.send(rustix::stdio::stdin(), &message));
     }
 }

@@ -31,6 +31,8 @@ pub(crate) struct ConnectionSnapshot {
     pub(crate) started: Instant,
     /// Inode of its socket; `None` where it is not a TCP socket.
     pub(crate) socket: Option<u64>,
+    /// Bytes that the client's proxy sent before those of the client.
+    pub(crate) header: u32,
 }
 
 impl Watcher {
@@ -117,7 +119,7 @@ fn observe(connection: &ConnectionSnapshot, table: &HashMap<u64, SocketInfo>) ->
     match table.get(&socket) {
         Some(info) => Observation::Connected {
             bytes: info.received.wrapping_add(info.acked),
-            received_any: info.received > 0,
+            received_any: info.received > connection.header.into(),
         },
         // A reset socket is not in the table, although the process still has it open.
         None if has_socket(connection.pid, socket) => Observation::Disconnected,

@@ -6,6 +6,7 @@ use std::collections::{HashMap, VecDeque};
 use crate::admission::block::Block;
 use crate::admission::reason::Reason;
 use crate::net::peer::Peer;
+use crate::net::proxied::Proxied;
 
 /// Deadlines are rounded up to this, in nanoseconds: with thousands of clients, a few expire at a
 /// time, and each pass over them visits all.
@@ -23,6 +24,7 @@ pub(super) struct QueuedClient<C> {
     pub(super) reason: Reason,
     /// Until when it may wait: monotonic clock, nanoseconds.
     pub(super) deadline: u64,
+    pub(super) proxied: Option<Proxied>,
 }
 
 /// The key of a source's queue; clients without an address share one.
@@ -242,6 +244,7 @@ mod tests {
             blocks: [block, None],
             reason: Reason::Rate,
             deadline: u64::from(client),
+            proxied: None,
         }
     }
 

@@ -109,7 +109,7 @@ impl DelayerStart<'_> {
     }
 
     fn release(&self, client: &QueuedClient<OwnedFd>) -> bool {
-        let QueuedClient { peer, reason, deadline, .. } = *client;
-        self.released.send(client.client.as_fd(), &Delayed { peer, reason, deadline })
+        let QueuedClient { peer, reason, deadline, proxied, .. } = *client;
+        self.released.send(client.client.as_fd(), &Delayed { peer, reason, deadline, proxied })
     }
 }

@@ -118,9 +118,10 @@ impl DelayerStart<'_> {
     }
 
     fn queued(&self, client: OwnedFd, message: Delayed) -> QueuedClient<OwnedFd> {
-        let Delayed { peer, reason, deadline } = message;
+        let Delayed { peer, reason, deadline, proxied } = message;
         let mut blocks = self.admission.limits().delay_blocks(peer);
-        QueuedClient { client, peer, blocks: [blocks.next(), blocks.next()], reason, deadline }
+        let blocks = [blocks.next(), blocks.next()];
+        QueuedClient { client, peer, blocks, reason, deadline, proxied }
     }
 
     /// Marks the blocks that have queued clients by now, and clears the marks of those that have
@@ -131,7 +132,8 @@ impl DelayerStart<'_> {
     }
 
     fn reject(&self, client: &QueuedClient<OwnedFd>) {
-        let message = Rejection { peer: client.peer, reason: client.reason };
+        let QueuedClient { peer, reason, proxied, .. } = *client;
+        let message = Rejection { peer, reason, proxied };
         self.rejector.send(client.client.as_fd(), &message);
     }
 }

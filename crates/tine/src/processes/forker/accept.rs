@@ -1,4 +1,5 @@
-//! A forker's way to the next client: a slot, a client from a listener or the delayer, admission.
+//! A forker's way to the next client: a slot, a client from a listener, the delayer or the proxy
+//! reader, admission.
 
 use rustix::io::Errno;
 use tine_sys::process::exit_now;
@@ -7,6 +8,7 @@ use super::failure::fail;
 use super::memory::{ClientSource, Memory, NoClient};
 use super::trusted::{Forker, Trusted};
 use crate::admission::Verdict;
+use crate::admission::proxy::Screening;
 use crate::error::reason;
 use crate::net::accept::{AcceptError, Accepted, accept_from, classify};
 use crate::shared::board::SlotPhase;
@@ -26,11 +28,22 @@ pub(super) fn next_client<H>(
     }
     let accepted = match source {
         ClientSource::Delayer => receive_released(&forker.trusted, memory),
-        ClientSource::Listener(number) if forker.trusted.door.board.is_draining() => {
-            accept_in_drain(forker, memory, number)
+        ClientSource::ProxyReader => receive_identified(&forker.trusted, memory),
+        ClientSource::Listener(number) if forker.trusted.door.proxy_reader.is_some() => {
+            return accept_and_screen(forker, memory, number, slot);
         }
-        ClientSource::Listener(number) => accept(forker, memory, number),
+        ClientSource::Listener(number) => accept_any(forker, memory, number),
     };
+    admit(forker, slot, accepted)
+}
+
+/// Has a client admitted, if there is one. The slot that was claimed for it is released otherwise.
+#[inline(always)]
+fn admit<H>(
+    forker: &mut Forker<'_, H>,
+    slot: Option<usize>,
+    accepted: Result<Accepted, NoClient>,
+) -> Result<(Accepted, usize), NoClient> {
     let door = &forker.trusted.door;
     let client = accepted.inspect_err(|_| slot.into_iter().for_each(|slot| door.board.release(slot)))?;
     let counts = slot.map(|slot| CandidateSlot { board: &door.board, slot });
@@ -42,6 +55,35 @@ pub(super) fn next_client<H>(
             Err(NoClient::Handled)
         }
     }
+}
+
+/// Accepts a client where proxies speak for some, and passes it to the proxy reader, rejects it or
+/// has it admitted.
+#[cold]
+fn accept_and_screen<H>(
+    forker: &mut Forker<'_, H>,
+    memory: &mut Memory,
+    number: usize,
+    slot: Option<usize>,
+) -> Result<(Accepted, usize), NoClient> {
+    forker.trusted.door.board.begin_passing();
+    let accepted = accept_any(forker, memory, number);
+    let Forker { trusted, context } = &mut *forker;
+    let door = &trusted.door;
+    let screened = match accepted {
+        Ok(client) if door.screen(client.peer) != Screening::Direct => {
+            // Not needed until the client is known. Another forker may wait for it.
+            if let Some(slot) = slot {
+                door.board.release(slot);
+                trusted.offer_slot();
+            }
+            door.pass_before_admission(&client, &mut context.log);
+            Err(NoClient::Handled)
+        }
+        accepted => Ok(accepted),
+    };
+    door.board.end_passing();
+    admit(forker, slot, screened?)
 }
 
 /// Requests a wakeup for the next free slot, then looks once more: a slot that was released before
@@ -70,6 +112,19 @@ pub(super) fn has_idle_spare(trusted: &Trusted) -> bool {
     trusted.door.board.count(SlotPhase::Idle, None) > 0
 }
 
+/// Accepts a client; in a drain, one of the drain quota.
+#[inline]
+fn accept_any<H>(
+    forker: &mut Forker<'_, H>,
+    memory: &mut Memory,
+    number: usize,
+) -> Result<Accepted, NoClient> {
+    match forker.trusted.door.board.is_draining() {
+        true => accept_in_drain(forker, memory, number),
+        false => accept(forker, memory, number),
+    }
+}
+
 /// Accepts a client of the drain quota: a draining server accepts as many clients as the backlog
 /// had when the drain began. A listener without a client uses none of it: others may have some.
 fn accept_in_drain<H>(
@@ -79,7 +134,7 @@ fn accept_in_drain<H>(
 ) -> Result<Accepted, NoClient> {
     if !forker.trusted.door.board.take_drain_quota() {
         memory.ready.listeners = 0;
-        memory.backlog_done = !memory.expects_released;
+        memory.backlog_done = !memory.expects_returned();
         return Err(NoClient::Stop);
     }
     let accepted = accept(forker, memory, number);
@@ -98,6 +153,19 @@ fn receive_released(trusted: &Trusted, memory: &mut Memory) -> Result<Accepted, 
         Ok(Some(client)) => Ok(client),
         Ok(None) => {
             memory.expects_released = false;
+            Err(NoClient::Empty)
+        }
+        Err(Errno::AGAIN) => Err(NoClient::Empty),
+        // No descriptor for the client: the kernel has closed it.
+        Err(_) => Err(NoClient::Handled),
+    }
+}
+
+fn receive_identified(trusted: &Trusted, memory: &mut Memory) -> Result<Accepted, NoClient> {
+    match trusted.door.receive_identified() {
+        Ok(Some(client)) => Ok(client),
+        Ok(None) => {
+            memory.expects_identified = false;
             Err(NoClient::Empty)
         }
         Err(Errno::AGAIN) => Err(NoClient::Empty),

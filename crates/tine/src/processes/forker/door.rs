@@ -1,18 +1,29 @@
-//! Passes clients that are not admitted to the delayer or the rejector.
+//! Passes clients that are not admitted to the delayer or the rejector, and proxies to the proxy
+//! reader.
 
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags};
+use tine_sys::wait;
 
 use crate::admission::penalty::Fault;
+use crate::admission::proxy::Screening;
 use crate::admission::reason::Reason;
 use crate::admission::{Admission, Candidate, Verdict};
 use crate::log::Log;
 use crate::net::accept::Accepted;
 use crate::net::peer::Peer;
+use crate::net::proxied::Proxied;
 use crate::shared::board::Board;
-use crate::shared::messages::{Delayed, Receiver, Rejection, Sender};
+use crate::shared::messages::{Delayed, Identified, ProxyArrival, Receiver, Rejection, Sender};
 use crate::system::clock::now;
 use crate::system::wakeup::Wakeup;
+
+/// How long a forker waits for the proxy reader, if that is behind. It takes microseconds for each
+/// message; one that was just killed is restarted meanwhile.
+const PROXY_READER_WAIT: Duration = Duration::from_secs(1);
 
 /// The memory that decides about clients, and the channels for those that are not admitted.
 /// Forkers, spares and workers have it.
@@ -24,6 +35,8 @@ pub(crate) struct Door {
     pub(crate) rejector: Option<Sender<Rejection>>,
     /// To the delayer and back, where clients can be delayed.
     pub(crate) delayer: Option<DelayerLink>,
+    /// To the proxy reader and back, where proxies speak for clients.
+    pub(crate) proxy_reader: Option<ProxyReaderLink>,
 }
 
 /// A forker's ends of the channels of the delayer.
@@ -35,6 +48,17 @@ pub(crate) struct DelayerLink {
     pub(crate) released: Receiver<Delayed>,
     /// Wakes the delayer.
     pub(crate) wakeup: Wakeup,
+}
+
+/// A forker's ends of the channels of the proxy reader.
+#[derive(Debug)]
+pub(crate) struct ProxyReaderLink {
+    /// Proxies whose header is to be read.
+    pub(crate) arrivals: Sender<ProxyArrival>,
+    /// Clients whose proxy has sent its header.
+    pub(crate) identified: Receiver<Identified>,
+    /// Never cleared once it is woken: no more proxies will come.
+    pub(crate) last: Wakeup,
 }
 
 impl Door {
@@ -70,12 +94,45 @@ impl Door {
         let marks = marks.map(|block| self.admission.set_queued(&block, true).then_some(block));
         let mut marked = [None; 2];
         marked.iter_mut().zip(marks).for_each(|(entry, mark)| *entry = mark);
-        let message = Delayed { peer: client.peer, reason, deadline };
+        let message = Delayed { peer: client.peer, reason, deadline, proxied: proxied(client) };
         let is_sent = self.board.pass_unless_draining(|| delayer.queue.send(client.socket.as_fd(), &message));
         if !is_sent {
             marked.iter().flatten().for_each(|block| _ = self.admission.set_queued(block, false));
         }
         is_sent
+    }
+
+    /// What to do with a client before admission decides about it.
+    pub(crate) fn screen(&self, peer: Peer) -> Screening {
+        let proxies = self.admission.limits().proxy.as_ref();
+        proxies.map_or(Screening::Direct, |proxies| proxies.screen(peer))
+    }
+
+    /// Passes a client about which admission does not decide yet: a proxy to the proxy reader, any
+    /// other to the rejector.
+    pub(crate) fn pass_before_admission(&self, client: &Accepted, log: &mut Log) {
+        let is_passed = self.screen(client.peer) == Screening::Proxy && self.pass_to_proxy_reader(client);
+        if !is_passed {
+            self.reject(client, Reason::Proxy, log);
+        }
+    }
+
+    /// Passes a proxy to the proxy reader; false if that stays behind, or has ended.
+    fn pass_to_proxy_reader(&self, client: &Accepted) -> bool {
+        let Some(ProxyReaderLink { arrivals, .. }) = &self.proxy_reader else { return false };
+        let message = ProxyArrival { proxy: client.peer };
+        let deadline = Instant::now() + PROXY_READER_WAIT;
+        loop {
+            if arrivals.send(client.socket.as_fd(), &message) {
+                return true;
+            }
+            let mut poll = [PollFd::new(arrivals, PollFlags::OUT)];
+            let has_room = matches!(wait::until(&mut poll, Some(deadline)), Ok(1))
+                && !poll[0].revents().intersects(PollFlags::ERR | PollFlags::HUP);
+            if !has_room {
+                return false;
+            }
+        }
     }
 
     /// Passes a client to the rejector, which sends the text and logs.
@@ -84,7 +141,8 @@ impl Door {
             self.charge(client.peer, Fault::RefuseConnection, log);
         }
         if let Some(rejector) = &self.rejector {
-            rejector.send(client.socket.as_fd(), &Rejection { peer: client.peer, reason });
+            let message = Rejection { peer: client.peer, reason, proxied: proxied(client) };
+            rejector.send(client.socket.as_fd(), &message);
         }
     }
 
@@ -117,8 +175,8 @@ impl Door {
     /// None that a mapped region can cause.
     #[inline(always)]
     pub(crate) fn unmap(self) -> std::io::Result<()> {
-        let Door { board, admission, rejector, delayer } = self;
-        let _channels = ManuallyDrop::new((rejector, delayer));
+        let Door { board, admission, rejector, delayer, proxy_reader } = self;
+        let _channels = ManuallyDrop::new((rejector, delayer, proxy_reader));
         board.unmap()?;
         admission.unmap()
     }
@@ -131,6 +189,23 @@ impl Door {
             socket,
             peer: message.peer,
             deadline: Some(message.deadline),
+            proxied: message.proxied.map(Box::new),
         }))
     }
+
+    /// Receives a client whose proxy has sent its header.
+    pub(crate) fn receive_identified(&self) -> Result<Option<Accepted>, rustix::io::Errno> {
+        let Some(reader) = &self.proxy_reader else { return Ok(None) };
+        let received = reader.identified.receive()?;
+        Ok(received.map(|(socket, Identified { peer, proxied })| Accepted {
+            socket,
+            peer,
+            deadline: None,
+            proxied: proxied.map(Box::new),
+        }))
+    }
+}
+
+fn proxied(client: &Accepted) -> Option<Proxied> {
+    client.proxied.as_deref().copied()
 }

@@ -6,7 +6,7 @@ use rustix::event::epoll;
 use rustix::fs::{Mode, OFlags};
 use tine_sys::process::exit_now;
 
-use super::memory::{CONTROL_EVENT, Memory, RELEASED_EVENT};
+use super::memory::{CONTROL_EVENT, IDENTIFIED_EVENT, Memory, RELEASED_EVENT};
 use super::trusted::{Forker, ForkerStart, Trusted};
 use crate::error::reason;
 use crate::log::Log;
@@ -71,7 +71,7 @@ fn try_enter<'a, H>(
         trusted.door.exclude_from_fork()?;
     }
     let events = event_queue(&trusted, &trusted.link.control)?;
-    let memory = Memory::new(events, trusted.door.delayer.is_some());
+    let memory = Memory::new(events, &trusted.door);
     Ok((Forker { trusted, context }, memory))
 }
 
@@ -97,8 +97,8 @@ fn prepare_process<H>(settings: &Settings, start: &ForkerStart<'_, H>) -> std::i
     Ok(())
 }
 
-/// An epoll instance with every listener, the channel of released clients, and a wakeup. Of the
-/// processes that wait for a client, the kernel wakes one.
+/// An epoll instance with every listener, the channels of clients that delayer and proxy reader pass
+/// back, and a wakeup. Of the processes that wait for a client, the kernel wakes one.
 pub(crate) fn event_queue(trusted: &Trusted, wakeup: impl AsFd) -> std::io::Result<OwnedFd> {
     let queue = epoll::create(epoll::CreateFlags::CLOEXEC)?;
     let queue = trusted.first_server_fd.duplicate(queue)?;
@@ -108,6 +108,9 @@ pub(crate) fn event_queue(trusted: &Trusted, wakeup: impl AsFd) -> std::io::Resu
     }
     if let Some(delayer) = &trusted.door.delayer {
         epoll::add(&queue, &delayer.released, epoll::EventData::new_u64(RELEASED_EVENT), one_of_them)?;
+    }
+    if let Some(reader) = &trusted.door.proxy_reader {
+        epoll::add(&queue, &reader.identified, epoll::EventData::new_u64(IDENTIFIED_EVENT), one_of_them)?;
     }
     epoll::add(&queue, wakeup, epoll::EventData::new_u64(CONTROL_EVENT), epoll::EventFlags::IN)?;
     Ok(queue)

@@ -39,7 +39,12 @@ where
     let created = match &mut context.launcher {
         Some(launcher) if !launcher.relays() && !launcher.prepares() => {
             let failed = |report: &ExitReport| context.stats.report(slot, report);
-            let target = ProgramConnection { socket: &client.socket, entry, launch_context: &launch };
+            let target = ProgramConnection {
+                socket: &client.socket,
+                entry,
+                proxied: client.proxied.as_deref(),
+                launch_context: &launch,
+            };
             launcher.spawn(trusted.alone, pid, &target, &failed).map(Side::Parent)
         }
         _ => fork_sibling(trusted.alone, pid),
@@ -47,7 +52,7 @@ where
     match created {
         Ok(Side::Child(fresh)) => {
             start_connection(context.parent);
-            let job = Job { socket: client.socket, slot, entry };
+            let job = Job { socket: client.socket, slot, entry, proxied: client.proxied };
             if trusted.is_inherited() {
                 return Started::Forked(NewProcess::Connection(fresh, job));
             }

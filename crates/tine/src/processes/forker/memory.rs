@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use tine_sys::process::Fresh;
 
+use super::door::Door;
 use crate::net::accept::Accepted;
 use crate::processes::conn::Job;
 
@@ -14,10 +15,13 @@ pub(super) const CONTROL_EVENT: u64 = u64::MAX;
 /// The number of the event of a client that the delayer releases.
 pub(super) const RELEASED_EVENT: u64 = u64::MAX - 1;
 
+/// The number of the event of a client that the proxy reader has identified.
+pub(super) const IDENTIFIED_EVENT: u64 = u64::MAX - 2;
+
 /// What a forker remembers. Not on the heap: a page written between two forks is copied by the
 /// next.
 pub(super) struct Memory {
-    /// The listeners, the delayer's channel and the control wakeup (epoll(7)).
+    /// The listeners, the channels of delayer and proxy reader, and the control wakeup (epoll(7)).
     pub(super) events: OwnedFd,
     /// Sources that may have a client.
     pub(super) ready: ReadySources,
@@ -27,6 +31,10 @@ pub(super) struct Memory {
     pub(super) full: bool,
     /// The delayer may still release clients.
     pub(super) expects_released: bool,
+    /// The proxy reader may still identify clients.
+    pub(super) expects_identified: bool,
+    /// This forker accepts no more client in this drain, and has noted it on the board.
+    pub(super) noted_backlog_done: bool,
     /// No client is left to be accepted in this drain.
     pub(super) backlog_done: bool,
     pub(super) draining: bool,
@@ -42,15 +50,19 @@ pub(super) struct ReadySources {
     pub(super) listeners: u64,
     /// The delayer.
     pub(super) released: bool,
+    /// The proxy reader.
+    pub(super) identified: bool,
 }
 
 impl ReadySources {
-    pub(super) const ALL: ReadySources = ReadySources { listeners: u64::MAX, released: true };
+    pub(super) const ALL: ReadySources =
+        ReadySources { listeners: u64::MAX, released: true, identified: true };
 
     /// Notes the event of a source.
     pub(super) fn note(&mut self, event: u64) {
         match event {
             RELEASED_EVENT => self.released = true,
+            IDENTIFIED_EVENT => self.identified = true,
             listener => self.listeners |= 1 << listener,
         }
     }
@@ -61,12 +73,14 @@ impl ReadySources {
 pub(super) enum ClientSource {
     Listener(usize),
     Delayer,
+    ProxyReader,
 }
 
 /// Why a source has no client to be served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NoClient {
-    /// The client was delayed or rejected, or had disconnected: there may be another one.
+    /// The client was delayed, rejected or passed to the proxy reader, or had disconnected: there may
+    /// be another one.
     Handled,
     /// The source is empty.
     Empty,
@@ -93,13 +107,15 @@ pub(super) enum NewProcess {
 }
 
 impl Memory {
-    pub(super) fn new(events: OwnedFd, expects_released: bool) -> Memory {
+    pub(super) fn new(events: OwnedFd, door: &Door) -> Memory {
         Memory {
             events,
             ready: ReadySources::ALL,
             in_hand: None,
             full: false,
-            expects_released,
+            expects_released: door.delayer.is_some(),
+            expects_identified: door.proxy_reader.is_some(),
+            noted_backlog_done: false,
             backlog_done: false,
             draining: false,
             failures: 0,
@@ -112,13 +128,20 @@ impl Memory {
         match source {
             ClientSource::Listener(number) => self.ready.listeners & 1 << number != 0,
             ClientSource::Delayer => self.ready.released && self.expects_released,
+            ClientSource::ProxyReader => self.ready.identified && self.expects_identified,
         }
+    }
+
+    /// Whether the delayer or the proxy reader may still pass clients back.
+    pub(super) fn expects_returned(&self) -> bool {
+        self.expects_released || self.expects_identified
     }
 
     pub(super) fn set_empty(&mut self, source: ClientSource) {
         match source {
             ClientSource::Listener(number) => self.ready.listeners &= !(1 << number),
             ClientSource::Delayer => self.ready.released = false,
+            ClientSource::ProxyReader => self.ready.identified = false,
         }
     }
 }

@@ -1,13 +1,14 @@
 //! The forker's loop: decides, waits, accepts, forks.
 
 use std::mem::MaybeUninit;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, epoll};
 use tine_sys::process::exit_now;
 use tine_sys::wait;
 
 use super::accept::{has_idle_spare, next_client};
+use super::door::Door;
 use super::enter::enter;
 use super::fork::{refill, start};
 use super::memory::{CONTROL_EVENT, ClientSource, Memory, NewProcess, NoClient, ReadySources, Started};
@@ -15,6 +16,7 @@ use super::state::{Situation, Step, next};
 use super::trusted::{Forker, ForkerStart, Trusted};
 use crate::connection::Connection;
 use crate::error::HandlerError;
+use crate::lifecycle::timing::LAST_CLIENTS_WAIT;
 use crate::processes::{conn, spare};
 use crate::settings::Settings;
 use crate::shared::board::SlotPhase;
@@ -79,8 +81,28 @@ fn notice_drain(trusted: &mut Trusted, memory: &mut Memory) {
     }
     if trusted.door.board.drain_quota() == 0 {
         trusted.listeners.clear();
-        memory.backlog_done = !memory.expects_released;
+        note_backlog_done(trusted, memory);
+        memory.backlog_done = !memory.expects_returned();
     }
+}
+
+/// Notes in a drain that this forker accepts no more client. The last forker tells the proxy
+/// reader: what it has then is all that there will be.
+fn note_backlog_done(trusted: &Trusted, memory: &mut Memory) {
+    let Some(reader) = &trusted.door.proxy_reader else { return };
+    if std::mem::replace(&mut memory.noted_backlog_done, true) {
+        return;
+    }
+    let board = &trusted.door.board;
+    if !board.set_backlog_done(trusted.index, trusted.settings.forkers) {
+        return;
+    }
+    // A spare may be passing a client that it accepted just before the drain.
+    let deadline = Instant::now() + LAST_CLIENTS_WAIT;
+    while board.is_passing() && Instant::now() < deadline {
+        let _ = wait::until(&mut [], Some(Instant::now() + Duration::from_millis(1)));
+    }
+    reader.last.wake();
 }
 
 fn situation(trusted: &Trusted, memory: &Memory) -> Situation {
@@ -112,7 +134,7 @@ where
     H: FnMut(Connection) -> Result<(), HandlerError>,
 {
     let listeners = (0..forker.trusted.listeners.len()).map(ClientSource::Listener);
-    let mut sources = listeners.chain([ClientSource::Delayer]);
+    let mut sources = listeners.chain([ClientSource::Delayer, ClientSource::ProxyReader]);
     if !sources.clone().any(|source| memory.is_ready(source)) {
         wait_for_clients(&forker.trusted, memory);
         return None;
@@ -148,25 +170,30 @@ where
     None
 }
 
-/// Waits for clients; in a drain, for those that the delayer releases.
+/// Waits for clients; in a drain, for those that delayer and proxy reader pass back.
 fn wait_for_clients(trusted: &Trusted, memory: &mut Memory) {
     if !trusted.door.board.is_draining() {
         return wait_for_events(trusted, memory);
     }
-    match &trusted.door.delayer {
-        Some(delayer) if memory.expects_released => {
-            let control = &trusted.link.control;
-            let mut poll =
-                [PollFd::new(&delayer.released, PollFlags::IN), PollFd::new(control, PollFlags::IN)];
-            // Interrupted: both are checked in any case.
-            let _ = wait::until(&mut poll, None);
-            if !poll[1].revents().is_empty() {
-                on_control(trusted, memory);
-            }
-            memory.ready.released = true;
-        }
-        _ => memory.backlog_done = true,
+    note_backlog_done(trusted, memory);
+    if !memory.expects_returned() {
+        memory.backlog_done = true;
+        return;
     }
+    let Door { delayer, proxy_reader, .. } = &trusted.door;
+    let control = PollFd::new(&trusted.link.control, PollFlags::IN);
+    // In the place of a channel that has ended, the control wakeup a second time.
+    let released = delayer.as_ref().filter(|_| memory.expects_released);
+    let released = released.map_or(control.clone(), |link| PollFd::new(&link.released, PollFlags::IN));
+    let identified = proxy_reader.as_ref().filter(|_| memory.expects_identified);
+    let identified = identified.map_or(control.clone(), |link| PollFd::new(&link.identified, PollFlags::IN));
+    let mut poll = [control, released, identified];
+    // Interrupted: all are checked in any case.
+    let _ = wait::until(&mut poll, None);
+    if !poll[0].revents().is_empty() {
+        on_control(trusted, memory);
+    }
+    (memory.ready.released, memory.ready.identified) = (true, true);
 }
 
 fn wait_for_events(trusted: &Trusted, memory: &mut Memory) {

@@ -100,6 +100,7 @@ impl Trusted<'_> {
             let inode = rustix::fs::fstat(&client.socket).map_or(0, |stat| stat.st_ino);
             board.set_socket(slot, inode);
         }
+        board.enter_proxied(slot, client.proxied.as_deref());
         stats.clear(slot);
         board.begin(slot, client.peer)
     }
@@ -116,6 +117,16 @@ impl Trusted<'_> {
             cgroup,
             variables: admission.variables(entry.peer),
             pending_name_rules: admission.pending_name_rules(entry.peer),
+        }
+    }
+
+    /// Has the supervisor wake the forkers that wait for a slot, after one was released without a
+    /// connection.
+    pub(super) fn offer_slot(&self) {
+        let board = &self.door.board;
+        if (0..self.settings.forkers).any(|forker| board.wants_slot(forker)) {
+            board.offer_slot();
+            self.wake_supervisor();
         }
     }
 

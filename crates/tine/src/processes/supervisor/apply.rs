@@ -82,6 +82,10 @@ where
         if quota == 0 {
             self.close_listeners();
         }
+        if let Some(reader) = &mut self.channels.proxy_reader {
+            // When the proxy reader has exited, the forkers see the end of the channel.
+            reader.identified_sender = None;
+        }
         if let Some(delayer) = &mut self.channels.delayer {
             // When the delayer has released every client, the forkers see the end of the channel.
             delayer.released_sender = None;

@@ -6,9 +6,11 @@ use std::os::fd::OwnedFd;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
-use crate::processes::forker::door::DelayerLink;
+use crate::processes::forker::door::{DelayerLink, ProxyReaderLink};
 use crate::settings::Settings;
-use crate::shared::messages::{Channel, Delayed, Receiver, Rejection, Sender, StderrPipe};
+use crate::shared::messages::{
+    Channel, Delayed, Identified, ProxyArrival, Receiver, Rejection, Sender, StderrPipe,
+};
 use crate::system::wakeup::Wakeup;
 
 /// All channels of a server. A process that the supervisor starts keeps the ends that it uses; the
@@ -24,6 +26,8 @@ pub(super) struct Channels {
     pub(super) rejector: Option<Channel<Rejection>>,
     /// Where clients can be delayed.
     pub(super) delayer: Option<DelayerChannels>,
+    /// Where proxies speak for clients.
+    pub(super) proxy_reader: Option<ProxyReaderChannels>,
     /// Where programs' standard error goes to the log.
     pub(super) stderr: Option<Channel<StderrPipe>>,
     /// With cgroups.
@@ -38,6 +42,17 @@ pub(super) struct DelayerChannels {
     pub(super) released_sender: Option<Sender<Delayed>>,
     pub(super) released: Receiver<Delayed>,
     pub(super) wakeup: Wakeup,
+}
+
+/// The channels to the proxy reader and back.
+pub(super) struct ProxyReaderChannels {
+    pub(super) arrivals: Channel<ProxyArrival>,
+    /// The proxy reader's end, until the server drains: when the proxy reader has exited then, the
+    /// channel ends.
+    pub(super) identified_sender: Option<Sender<Identified>>,
+    pub(super) identified: Receiver<Identified>,
+    /// Wakes the proxy reader, for ever, once no more proxies will come.
+    pub(super) last: Wakeup,
 }
 
 /// A socket pair by which the cgroup cleaner notices the exit of the supervisor.
@@ -64,6 +79,7 @@ impl Channels {
             retire: place(Wakeup::descriptor()?)?,
             rejector: limits.rejects().then(|| Channel::new(place)).transpose()?,
             delayer: limits.delays().then(|| DelayerChannels::new(place)).transpose()?,
+            proxy_reader: limits.proxy.is_some().then(|| ProxyReaderChannels::new(place)).transpose()?,
             stderr: settings.stderr_is_logged().then(|| Channel::new(place)).transpose()?,
             cleaner: settings.has_cgroups().then(|| CleanerSockets::new(place)).transpose()?,
         })
@@ -73,6 +89,7 @@ impl Channels {
     pub(super) fn close_helpers(&mut self) {
         self.rejector = None;
         self.delayer = None;
+        self.proxy_reader = None;
         self.stderr = None;
         self.cleaner = None;
     }
@@ -96,6 +113,23 @@ impl DelayerChannels {
     /// The ends of a forker.
     pub(super) fn for_forker(self) -> DelayerLink {
         DelayerLink { queue: self.arrivals.sender, released: self.released, wakeup: self.wakeup }
+    }
+}
+
+impl ProxyReaderChannels {
+    fn new(place: &impl Fn(OwnedFd) -> io::Result<OwnedFd>) -> io::Result<ProxyReaderChannels> {
+        let identified = Channel::new(place)?;
+        Ok(ProxyReaderChannels {
+            arrivals: Channel::new(place)?,
+            identified_sender: Some(identified.sender),
+            identified: identified.receiver,
+            last: Wakeup::new(place)?,
+        })
+    }
+
+    /// The ends of a forker.
+    pub(super) fn for_forker(self) -> ProxyReaderLink {
+        ProxyReaderLink { arrivals: self.arrivals.sender, identified: self.identified, last: self.last }
     }
 }
 

@@ -54,12 +54,15 @@ where
                 let entry = self.memory.board.entry(slot);
                 let age = Duration::from_nanos(monotonic.saturating_sub(entry.start));
                 let socket = matches!(entry.peer, Peer::Tcp(_)).then(|| self.memory.board.socket(slot));
+                let proxied = self.memory.board.proxied(slot);
                 ConnectionSnapshot {
                     pid,
                     slot,
                     id: entry.id,
                     started: clock.checked_sub(age).unwrap_or(clock),
-                    socket,
+                    // A client over TCP can have a proxy over a Unix socket.
+                    socket: socket.filter(|_| proxied.is_none_or(|proxied| proxied.proxy != Peer::Unix)),
+                    header: proxied.map_or(0, |proxied| proxied.header),
                 }
             })
             .collect()

@@ -14,6 +14,7 @@ use crate::error::HandlerError;
 use crate::lifecycle::outcome::Outcome;
 use crate::lifecycle::timing::REAP_BATCH;
 use crate::log::Usage;
+use crate::net::proxied::Proxied;
 use crate::shared::board::{Entry, SlotPhase};
 use crate::system::cgroup::Cgroup;
 use crate::system::clock::now;
@@ -25,6 +26,7 @@ const ORPHAN_BATCH: Duration = Duration::from_millis(50);
 /// The end of a connection, for its line in the log.
 struct ConnectionEnd {
     entry: Entry,
+    proxied: Option<Proxied>,
     outcome: Outcome,
     usage: Usage,
 }
@@ -77,7 +79,9 @@ where
         if let Some(count) = self.children.table.count_accept(slot, entry.id)
             && self.log.logs_connections()
         {
-            self.log.accept(entry.id, &entry.peer, pid, count, self.settings.max_connections);
+            let proxied = self.memory.board.proxied(slot);
+            let limit = self.settings.max_connections;
+            self.log.accept(entry.id, &entry.peer, proxied.as_ref(), pid, count, limit);
         }
     }
 
@@ -178,6 +182,7 @@ where
             self.drain_notices();
             self.memory.board.release_unforked(index);
             self.memory.board.set_wants_slot(index, false);
+            self.memory.board.forget_backlog_done(index);
             // Another forker may wait for one of these slots.
             self.channels.wake_forkers();
         }
@@ -213,6 +218,7 @@ where
             return None;
         }
         let stats = self.memory.stats;
+        let proxied = self.memory.board.proxied(slot);
         let outcome = match reason {
             Some(reason) => Outcome::Ended(reason),
             None => Outcome::new(ended.how, stats.reported(slot)),
@@ -223,7 +229,7 @@ where
             cpu: ended.cpu,
             peak_kib: ended.peak_kib,
         };
-        Some(ConnectionEnd { entry, outcome, usage })
+        Some(ConnectionEnd { entry, proxied, outcome, usage })
     }
 
     /// Charges the source of a connection for a fault. Returns the fault and the time of the
@@ -253,6 +259,19 @@ where
         }
     }
 
+    /// Wakes the forkers that wait for a slot, if one was released without a connection. That
+    /// happens where proxies speak for clients.
+    pub(super) fn offer_free_slots(&self) {
+        let board = &self.memory.board;
+        if self.channels.proxy_reader.is_none() || !board.take_slot_offer() {
+            return;
+        }
+        for forker in (0..self.channels.controls.len()).filter(|forker| board.wants_slot(*forker)) {
+            board.set_wants_slot(forker, false);
+            self.wake_forker(forker);
+        }
+    }
+
     fn wake_delayer(&self) {
         let delayer = self.channels.delayer.as_ref();
         if let Some(delayer) = delayer.filter(|_| self.memory.board.delayer_wants_slot()) {
@@ -261,8 +280,8 @@ where
     }
 
     fn log_end(&mut self, end: &ConnectionEnd, pid: i32, penalty: Option<(Fault, Duration)>) {
-        let ConnectionEnd { entry, outcome, usage } = end;
-        self.log.end(entry.id, &entry.peer, pid, outcome, usage);
+        let ConnectionEnd { entry, proxied, outcome, usage } = end;
+        self.log.end(entry.id, &entry.peer, proxied.as_ref(), pid, outcome, usage);
         let board = &self.memory.board;
         let count = || board.count(SlotPhase::Serving, None);
         self.log.status(count, self.settings.max_connections);

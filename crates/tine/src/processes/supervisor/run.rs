@@ -73,9 +73,10 @@ where
         let channels = &self.channels;
         let rejector = channels.rejector.is_some().then_some(Role::Rejector);
         let delayer = channels.delayer.is_some().then_some(Role::Delayer);
+        let proxy_reader = channels.proxy_reader.is_some().then_some(Role::ProxyReader);
         let stderr_logger = channels.stderr.is_some().then_some(Role::StderrLogger);
         let cgroup_cleaner = channels.cleaner.is_some().then_some(Role::CgroupCleaner);
-        let helpers = [rejector, delayer, stderr_logger, cgroup_cleaner].into_iter().flatten();
+        let helpers = [rejector, delayer, proxy_reader, stderr_logger, cgroup_cleaner].into_iter().flatten();
         (0..self.settings.forkers).map(Role::Forker).chain(helpers).collect()
     }
 
@@ -108,6 +109,7 @@ where
     fn events(&mut self, state: &ServerState) -> Vec<ServerEvent> {
         let mut events = vec![ServerEvent::Tick];
         self.drain_notices();
+        self.offer_free_slots();
         self.take_commands(&mut events);
         let is_batching = self.timers.reap_at.is_some_and(|at| at > Instant::now());
         if !is_batching || !self.may_batch(state) {

@@ -15,6 +15,7 @@ use crate::processes::delayer::{self, DelayerStart};
 use crate::processes::forker::door::Door;
 use crate::processes::forker::run as forker;
 use crate::processes::forker::trusted::{ForkerStart, SupervisorLink};
+use crate::processes::proxy_reader::{self, ProxyReaderStart};
 use crate::processes::rejector::{self, RejectorStart};
 use crate::processes::stderr_logger::{self, LoggerStart};
 use crate::settings::Settings;
@@ -93,6 +94,11 @@ where
                 // The server drains.
                 None => exit_now(0),
             },
+            Role::ProxyReader => match self.keep_for_proxy_reader(supervisor) {
+                Some(start) => proxy_reader::run::run(start),
+                // The server drains.
+                None => exit_now(0),
+            },
             Role::StderrLogger => match self.keep_for_stderr_logger(supervisor) {
                 Some(start) => stderr_logger::run(start),
                 None => exit_now(0),
@@ -110,6 +116,7 @@ where
             admission: self.memory.admission,
             rejector: self.channels.rejector.map(|channel| channel.sender),
             delayer: self.channels.delayer.map(|channels| channels.for_forker()),
+            proxy_reader: self.channels.proxy_reader.map(|channels| channels.for_forker()),
         };
         let link = SupervisorLink {
             control: self.channels.controls.swap_remove(index),
@@ -158,6 +165,20 @@ where
             released: channels.released_sender?,
             rejector: self.channels.rejector?.sender,
             wakeup: channels.wakeup,
+        })
+    }
+
+    fn keep_for_proxy_reader(self, supervisor: Pid) -> Option<ProxyReaderStart<'a>> {
+        let channels = self.channels.proxy_reader?;
+        Some(ProxyReaderStart {
+            alone: self.alone,
+            supervisor,
+            identity: self.settings.identity,
+            timeout: self.settings.limits.proxy?.timeout,
+            arrivals: channels.arrivals.receiver,
+            identified: channels.identified_sender?,
+            last: channels.last,
+            log: self.log,
         })
     }
 

@@ -43,6 +43,7 @@ pub(super) enum Role {
     Forker(usize),
     Rejector,
     Delayer,
+    ProxyReader,
     StderrLogger,
     CgroupCleaner,
 }
@@ -54,6 +55,7 @@ impl Role {
             Role::Forker(index) => format!("forker {}", index + 1).into(),
             Role::Rejector => "rejector".into(),
             Role::Delayer => "delayer".into(),
+            Role::ProxyReader => "proxy reader".into(),
             Role::StderrLogger => "stderr logger".into(),
             Role::CgroupCleaner => "cgroup cleaner".into(),
         }
@@ -61,7 +63,7 @@ impl Role {
 
     /// Whether clients get a connection process by it: it is killed before connections are.
     pub(super) fn brings_clients(self) -> bool {
-        self.is_forker() || self == Role::Delayer
+        self.is_forker() || matches!(self, Role::Delayer | Role::ProxyReader)
     }
 
     /// Whether it accepts clients. The helpers exit by themselves when no process needs them.
@@ -79,7 +81,7 @@ pub(super) enum ServerAction {
     Drain,
     /// Close the listeners: no process accepts any more.
     CloseListeners,
-    /// Kill the forkers and the delayer, and send TERM to the connections.
+    /// Kill the forkers, the delayer and the proxy reader, and send TERM to the connections.
     EndAll,
     /// Send KILL to every process.
     KillAll,

@@ -20,6 +20,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use tine_sys::memory::{FlagReader, Record, SharedTables};
 
 use crate::net::peer::Peer;
+use crate::net::proxied::PROXIED_WORDS;
 
 /// The most forkers that a server can have.
 pub(crate) const MAX_FORKERS: usize = 64;
@@ -42,7 +43,9 @@ const FAILURE: usize = 3;
 const NOTICE_REQUESTED: usize = 4;
 const DELAYER_WANTS_SLOT: usize = 5;
 const PASSING: usize = 6;
-const HEAD: usize = 7;
+const BACKLOG_DONE: usize = 7;
+const SLOT_OFFERED: usize = 8;
+const HEAD: usize = 9;
 // Words of each forker.
 const WANTS_SLOT: usize = 0;
 const IDLE: usize = 1;
@@ -55,6 +58,8 @@ pub(crate) struct Board {
     /// so that few pages are in use.
     tables: SharedTables<AtomicU64, Record<SLOT_WORDS>>,
     drain: FlagReader,
+    /// Slots have room for what is known of a proxied client, after the bitmaps.
+    has_proxied: bool,
 }
 
 /// The state of a slot.
@@ -82,12 +87,14 @@ pub(crate) struct Entry {
 
 impl Board {
     /// Maps a board of this many slots. `drain` is set when the server begins to drain.
+    /// `has_proxied`: proxies may speak for clients.
     ///
     /// # Errors
     /// ENOMEM.
-    pub(crate) fn new(slots: usize, drain: FlagReader) -> io::Result<Board> {
-        let words = HEAD + MAX_FORKERS * FORKER_WORDS + 2 * slots.div_ceil(64);
-        let board = Board { tables: SharedTables::new(words, slots)?, drain };
+    pub(crate) fn new(slots: usize, drain: FlagReader, has_proxied: bool) -> io::Result<Board> {
+        let proxied = if has_proxied { slots * PROXIED_WORDS } else { 0 };
+        let words = HEAD + MAX_FORKERS * FORKER_WORDS + 2 * slots.div_ceil(64) + proxied;
+        let board = Board { tables: SharedTables::new(words, slots)?, drain, has_proxied };
         for slot in 0..slots {
             board.free_word(slot).fetch_or(bit(slot), Relaxed);
         }
@@ -135,6 +142,12 @@ impl Board {
         self.free_at() + self.slot_count().div_ceil(64)
     }
 
+    /// Index of what is known of a slot's proxied client; `None` where no client is proxied.
+    fn proxied_at(&self, slot: usize) -> Option<usize> {
+        let first = self.changed_at() + self.slot_count().div_ceil(64);
+        self.has_proxied.then_some(first + slot * PROXIED_WORDS)
+    }
+
     fn free_word(&self, slot: usize) -> &AtomicU64 {
         self.word(self.free_at() + slot / 64)
     }
@@ -159,6 +172,6 @@ pub(super) mod tests {
     /// A board whose server does not drain.
     pub(super) fn board(slots: usize) -> Board {
         let (_, drain) = tine_sys::memory::flag().expect("memory");
-        Board::new(slots, drain).expect("memory")
+        Board::new(slots, drain, true).expect("memory")
     }
 }

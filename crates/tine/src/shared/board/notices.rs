@@ -4,8 +4,8 @@
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use super::{
-    Board, DELAYER_WANTS_SLOT, DRAIN_QUOTA, FAILURE, IDLE, NOTICE_REQUESTED, PASSING, WAKEUP_PENDING,
-    WANTS_SLOT, bit,
+    BACKLOG_DONE, Board, DELAYER_WANTS_SLOT, DRAIN_QUOTA, FAILURE, IDLE, NOTICE_REQUESTED, PASSING,
+    SLOT_OFFERED, WAKEUP_PENDING, WANTS_SLOT, bit,
 };
 
 impl Board {
@@ -64,6 +64,16 @@ impl Board {
         self.forker_word(forker, WANTS_SLOT).load(SeqCst) != 0
     }
 
+    /// Notes that a slot was released without a connection, while a forker waited for one.
+    pub(crate) fn offer_slot(&self) {
+        self.word(SLOT_OFFERED).store(1, SeqCst);
+    }
+
+    /// Takes that note, once.
+    pub(crate) fn take_slot_offer(&self) -> bool {
+        self.word(SLOT_OFFERED).swap(0, SeqCst) != 0
+    }
+
     /// Notes whether the delayer waits for the end of a connection.
     pub(crate) fn set_delayer_wants_slot(&self, wants: bool) {
         self.word(DELAYER_WANTS_SLOT).store(u64::from(wants), SeqCst);
@@ -71,6 +81,18 @@ impl Board {
 
     pub(crate) fn delayer_wants_slot(&self) -> bool {
         self.word(DELAYER_WANTS_SLOT).load(SeqCst) != 0
+    }
+
+    /// Begins to accept a client that may have to be passed to the proxy reader. Before the drain
+    /// quota is taken: once the quota is used up and [`Board::is_passing`] is false, no more client
+    /// is passed.
+    pub(crate) fn begin_passing(&self) {
+        self.word(PASSING).fetch_add(1, SeqCst);
+    }
+
+    /// Ends what [`Board::begin_passing`] began.
+    pub(crate) fn end_passing(&self) {
+        self.word(PASSING).fetch_sub(1, SeqCst);
     }
 
     /// Passes a client to the delayer with `send`, unless the server drains. The delayer sees by
@@ -84,6 +106,18 @@ impl Board {
 
     pub(crate) fn is_passing(&self) -> bool {
         self.word(PASSING).load(SeqCst) != 0
+    }
+
+    /// Notes that a forker accepts no more client in this drain. True if this holds for all of this
+    /// number of forkers.
+    pub(crate) fn set_backlog_done(&self, forker: usize, forkers: usize) -> bool {
+        let done = self.word(BACKLOG_DONE).fetch_or(bit(forker), SeqCst) | bit(forker);
+        (0..forkers).all(|forker| done & bit(forker) != 0)
+    }
+
+    /// Forgets that note: the forker is started again.
+    pub(crate) fn forget_backlog_done(&self, forker: usize) {
+        self.word(BACKLOG_DONE).fetch_and(!bit(forker), SeqCst);
     }
 
     /// Sets the number of idle processes of a forker, a hint that its spares count down.
@@ -146,6 +180,15 @@ mod tests {
         assert_eq!([board.claim_wakeup(), board.claim_wakeup()], [true, false]);
         board.wakeup_handled();
         assert!(board.claim_wakeup());
+    }
+
+    #[test]
+    fn the_backlog_is_done_when_every_forker_is() {
+        let board = board(1);
+        assert_eq!([0, 2, 0, 1].map(|forker| board.set_backlog_done(forker, 3)), [false, false, false, true]);
+        board.forget_backlog_done(1);
+        assert!(!board.set_backlog_done(63, 3));
+        assert!(board.set_backlog_done(1, 3));
     }
 
     #[test]

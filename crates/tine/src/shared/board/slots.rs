@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use super::{Board, CGROUP, Entry, ID, LAST_ID, OWNER, PEER, PHASE, SOCKET, START, SlotPhase, bit};
 use crate::net::peer::Peer;
+use crate::net::proxied::{PROXIED_WORDS, Proxied};
 use crate::system::clock::now;
 
 impl Board {
@@ -127,6 +128,22 @@ impl Board {
         [PEER, PEER + 1, PEER + 2].map(|at| self.record(slot).words[at].load(Relaxed))
     }
 
+    /// Enters what is known of a proxied client, or that the client of the slot is not proxied.
+    #[inline]
+    pub(crate) fn enter_proxied(&self, slot: usize, proxied: Option<&Proxied>) {
+        let Some(first) = self.proxied_at(slot) else { return };
+        for (at, word) in Proxied::to_words(proxied).into_iter().enumerate() {
+            self.word(first + at).store(word, Relaxed);
+        }
+    }
+
+    /// What is known of the client in a slot, if it is proxied.
+    pub(crate) fn proxied(&self, slot: usize) -> Option<Proxied> {
+        let first = self.proxied_at(slot)?;
+        let words: [u64; PROXIED_WORDS] = std::array::from_fn(|at| self.word(first + at).load(Relaxed));
+        Proxied::from_words(words)
+    }
+
     /// Notes the inode of the socket in a slot, which identifies it in the kernel's table of
     /// sockets.
     pub(crate) fn set_socket(&self, slot: usize, inode: u64) {
@@ -201,6 +218,22 @@ mod tests {
             [board.claim(2).is_some(), board.claim(2).is_some(), board.claim(2).is_some()],
             [true, true, false]
         );
+    }
+
+    #[test]
+    fn each_slot_has_its_proxied_client() {
+        let board = board(130);
+        let proxied = |header| Proxied { proxy: peer(), local: None, header };
+        for slot in [0, 63, 129] {
+            board.enter_proxied(slot, Some(&proxied(slot as u32 + 1)));
+        }
+        board.enter_proxied(63, None);
+        assert_eq!(
+            [0, 63, 129].map(|slot| board.proxied(slot)),
+            [Some(proxied(1)), None, Some(proxied(130))]
+        );
+        assert_eq!(board.proxied(128), None);
+        assert!((0..130).filter_map(|_| board.claim(0)).count() == 130, "the bitmaps are untouched");
     }
 
     #[test]
