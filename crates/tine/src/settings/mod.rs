@@ -45,8 +45,9 @@ pub mod defaults {
     pub const SPARES: usize = 0;
     /// [`Server::reuse`](crate::Server::reuse).
     pub const REUSE: u64 = 1;
-    /// [`Server::drain_timeout`](crate::Server::drain_timeout).
-    pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+    /// [`Server::drain_timeout`](crate::Server::drain_timeout). With the two seconds between TERM and
+    /// KILL it stays below the ten seconds after which container engines kill.
+    pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(7);
 
     /// [`Server::forkers`](crate::Server::forkers): 2, or 1 on one processor.
     ///
@@ -288,7 +289,7 @@ impl Server {
         self
     }
 
-    /// Sets how long connections may take to finish when the server stops. Default: 10 s.
+    /// Sets how long connections may take to finish when the server stops. Default: 7 s.
     #[must_use]
     pub fn drain_timeout(mut self, time: Duration) -> Server {
         self.settings.drain_timeout = time;
