@@ -78,7 +78,7 @@ fn verbose_logging_shows_received_bytes() {
     server.connect().echo(b"line\n\x00\xff\"").finish();
     let line = server.log.wait_for("receive", 1).remove(0);
     assert_eq!((line["id"].as_u64(), line["bytes"].as_u64()), (Some(1), Some(8)));
-    assert_eq!(line["data"], r#"line\n\x00\xff\""#);
+    assert_eq!(line["data"], "line\n\0\\xff\"");
 }
 
 #[test]

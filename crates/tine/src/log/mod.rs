@@ -4,6 +4,7 @@
 //! blocks: a line that standard error does not take is dropped and counted, and a later line has
 //! the count.
 
+mod escape;
 mod format;
 pub(crate) mod limit;
 mod sink;
@@ -12,10 +13,12 @@ use std::fmt::Write as _;
 use std::io::IsTerminal;
 use std::time::{Duration, SystemTime};
 
-use crate::error::Error;
+use crate::error::{Error, one_line};
 use crate::lifecycle::outcome::Outcome;
 use crate::net::peer::Peer;
 use crate::net::proxied::Proxied;
+pub(crate) use escape::whole_characters;
+use escape::{Quoting, quote};
 pub(crate) use format::Format;
 pub use format::LogFormat;
 use sink::Sink;
@@ -36,7 +39,7 @@ pub enum LogLevel {
 /// The value of a field.
 enum FieldValue<'a> {
     Text(&'a str),
-    /// Bytes from a client, escaped as in a Rust byte string.
+    /// Bytes from a client or a program, which need not be UTF-8.
     Bytes(&'a [u8]),
     Number(u64),
     Decimal(f64),
@@ -162,13 +165,17 @@ impl Log {
 
     pub(crate) fn receive(&mut self, id: u64, bytes: &[u8]) {
         const SHOWN: usize = 64;
-        let shown = ("data", Bytes(&bytes[..bytes.len().min(SHOWN)]));
+        let shown = match bytes.get(..SHOWN) {
+            Some(first) => &first[..whole_characters(first)],
+            None => bytes,
+        };
+        let shown = ("data", Bytes(shown));
         self.event("receive", &[("id", Number(id)), ("bytes", Number(bytes.len() as u64)), shown]);
     }
 
     /// A line that a program wrote to standard error.
     pub(crate) fn stderr(&mut self, id: u64, line: &[u8]) {
-        self.event("stderr", &[("id", Number(id)), ("text", Text(&String::from_utf8_lossy(line)))]);
+        self.event("stderr", &[("id", Number(id)), ("text", Bytes(line))]);
     }
 
     /// The number of lines of a program's standard error that were not logged.
@@ -280,7 +287,7 @@ impl Log {
                 Text(text) if *key == "text" => Some(*text),
                 _ => None,
             });
-            return self.tcpserver_line(format_args!("warning: {}", text.unwrap_or(event)));
+            return self.tcpserver_line(format_args!("warning: {}", one_line(text.unwrap_or(event))));
         }
         let dropped = self.sink.take_dropped();
         if dropped > 0 {
@@ -340,19 +347,12 @@ fn write_value(line: &mut String, value: &FieldValue, format: Format) {
         Decimal(number) => {
             let _ = write!(line, "{number:.6}");
         }
-        Bytes(bytes) if format == Format::Json => {
-            line.push_str(&serde_json::Value::from(bytes.escape_ascii().to_string()).to_string());
-        }
-        Bytes(bytes) => {
-            let _ = write!(line, "\"{}\"", bytes.escape_ascii());
-        }
-        Text(text) if format == Format::Json => {
-            line.push_str(&serde_json::Value::from(*text).to_string());
-        }
-        Text(text) if is_plain(text) => line.push_str(text),
-        Text(text) => {
-            let _ = write!(line, "\"{}\"", text.escape_debug());
-        }
+        Bytes(bytes) if format == Format::Json => quote(line, bytes, Quoting::Json),
+        Bytes(bytes) => match std::str::from_utf8(bytes) {
+            Ok(text) if is_plain(text) => line.push_str(text),
+            _ => quote(line, bytes, Quoting::Rust),
+        },
+        Text(text) => write_value(line, &Bytes(text.as_bytes()), format),
     }
 }
 
@@ -378,6 +378,8 @@ mod tests {
         for (fields, line) in [
             (vec![("id", Number(7)), ("peer", Text("127.0.0.1:80"))], "e id=7 peer=127.0.0.1:80\n"),
             (vec![("outcome", Text("exit 0"))], "e outcome=\"exit 0\"\n"),
+            (vec![("outcome", Text("error größe"))], "e outcome=\"error größe\"\n"),
+            (vec![("text", Bytes("it's größe \u{1b}".as_bytes()))], "e text=\"it's größe \\u{1b}\"\n"),
             (vec![("data", Text("a\nb\u{1b}\"="))], "e data=\"a\\nb\\u{1b}\\\"=\"\n"),
             (vec![("data", Bytes(b"a\n\xff\""))], "e data=\"a\\n\\xff\\\"\"\n"),
             (vec![("outcome", Text(""))], "e outcome=\"\"\n"),

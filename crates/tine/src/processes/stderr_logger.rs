@@ -15,8 +15,8 @@ use rustix::process::Pid;
 use tine_sys::process::{Alone, exit_now};
 
 use crate::error::reason;
-use crate::log::Log;
 use crate::log::limit::{Emit, LineLimit};
+use crate::log::{Log, whole_characters};
 use crate::processes::start::start_helper;
 use crate::shared::messages::{Receiver, StderrPipe};
 use crate::system::users::Identity;
@@ -178,7 +178,8 @@ fn lines(rest: &mut Vec<u8>, bytes: &[u8]) -> Vec<Vec<u8>> {
             b'\n' => ended.push(std::mem::take(rest)),
             byte => {
                 if rest.len() == MAX_LINE {
-                    ended.push(std::mem::take(rest));
+                    let begun = rest.split_off(whole_characters(rest));
+                    ended.push(std::mem::replace(rest, begun));
                 }
                 rest.push(*byte);
             }
@@ -200,6 +201,11 @@ mod tests {
         let long = vec![b'x'; 2 * MAX_LINE + 1];
         let parts = lines(&mut rest, &long);
         assert_eq!((parts.len(), parts[1].len(), rest.len()), (2, MAX_LINE, 1));
+        // No part ends within a character.
+        rest.clear();
+        let characters = format!("{}é{}", "x".repeat(MAX_LINE - 1), "y".repeat(MAX_LINE - 2));
+        let parts = lines(&mut rest, characters.as_bytes());
+        assert_eq!((parts.len(), parts[0].len(), rest.len()), (1, MAX_LINE - 1, MAX_LINE));
         // A line of exactly the limit is one line.
         rest.clear();
         lines(&mut rest, &long[..MAX_LINE]);

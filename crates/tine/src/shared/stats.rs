@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use tine_sys::memory::Shared;
 
 use crate::lifecycle::outcome::ExitReport;
+use crate::log::whole_characters;
 
 // The words of a slot: bytes in, bytes out, the exit report, the text of the report.
 const BYTES_IN: usize = 0;
@@ -89,6 +90,7 @@ impl ConnStats {
             return;
         }
         let bytes = &text.as_bytes()[..text.len().min(MAX_TEXT)];
+        let bytes = &bytes[..whole_characters(bytes)];
         for (at, chunk) in bytes.chunks(8).enumerate() {
             let mut word = [0; 8];
             word[..chunk.len()].copy_from_slice(chunk);
@@ -119,9 +121,12 @@ mod tests {
     #[test]
     fn reports_are_cut_and_hostile_ones_clamped() {
         let stats = ConnStats::new(1).expect("memory");
-        let long = "é".repeat(MAX_TEXT);
-        stats.report(0, &ExitReport::Error(long.clone()));
-        assert_eq!(stats.reported(0), Some(ExitReport::Error(long[..MAX_TEXT].to_owned())));
+        for (long, length) in
+            [("é".repeat(MAX_TEXT), MAX_TEXT), (format!("a{}", "é".repeat(MAX_TEXT)), MAX_TEXT - 1)]
+        {
+            stats.report(0, &ExitReport::Error(long.clone()));
+            assert_eq!(stats.reported(0), Some(ExitReport::Error(long[..length].to_owned())));
+        }
         stats.0[0][REPORT].store(u64::MAX, Relaxed);
         assert_eq!(stats.reported(0), None);
         stats.0[0][REPORT].store(u64::MAX << 8 | 4, Relaxed);
