@@ -1,8 +1,10 @@
 //! A program that is executed for each connection: its description, which the builder stores. The
 //! other files find and execute it.
 
+mod binfmt;
 mod environment;
 mod find;
+mod format;
 pub(crate) mod launch;
 mod prepare;
 mod relay;
