@@ -78,6 +78,7 @@ pub use program::{Incoming, KillMode, Prepared, Program, Resource, Stderr, Termi
 pub use services::Services;
 pub use settings::{Server, defaults};
 pub use system::users::Identity;
+pub use watch::ClientGone;
 
 /// What only the command `tine` uses. Not a part of the API: it can change in any release.
 #[doc(hidden)]

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use clap::Args as ClapArgs;
-use tine::{Server, defaults};
+use tine::{ClientGone, Server, defaults};
 
-use super::{duration, positive, shown};
+use super::{choice, duration, positive, shown};
 
 /// The timeouts.
 #[derive(ClapArgs, Debug)]
@@ -24,6 +24,11 @@ pub struct TimeOptions {
     #[arg(long, value_name = "DURATION", value_parser = positive)]
     pub first_byte_timeout: Option<Duration>,
 
+    /// What to do with a connection whose client is gone, when its program or service does not
+    /// notice: end it (end), or leave it alone as inetd and tcpserver do (leave)
+    #[arg(long, value_name = "ACTION", default_value_t, value_parser = choice::<ClientGone>(ClientGone::NAMES))]
+    pub client_gone: ClientGone,
+
     /// Maximum time for connections to finish when the server stops
     #[arg(long, value_name = "DURATION", default_value = shown(defaults::DRAIN_TIMEOUT), value_parser = duration)]
     pub drain_timeout: Duration,
@@ -33,7 +38,7 @@ impl TimeOptions {
     /// The server with these timeouts.
     #[must_use]
     pub fn apply(&self, server: Server) -> Server {
-        let mut server = server.drain_timeout(self.drain_timeout);
+        let mut server = server.drain_timeout(self.drain_timeout).client_gone(self.client_gone);
         if let Some(time) = self.idle_timeout {
             server = server.idle_timeout(time);
         }

@@ -126,6 +126,8 @@ fn with_program(
     // inetd gives it the socket as standard error, too.
     found.set("stderr", "client");
     found.set("cwd", "/");
+    // inetd leaves the program of a client that is gone alone.
+    found.set("client-gone", "leave");
     Ok(found)
 }
 
@@ -204,19 +206,19 @@ mod tests {
             ("echo stream tcp nowait root internal", "[services.echo]|listen = [\"7\"]|service = \"echo\""),
             (
                 "finger stream tcp nowait nobody /usr/sbin/tcpd /usr/sbin/in.fingerd -w",
-                "[services.finger]|listen = [\"79\"]|program = [\"/usr/sbin/tcpd\", \"-w\"]|argv0 = \"/usr/sbin/in.fingerd\"|stderr = \"client\"|cwd = \"/\"|user = \"nobody\"",
+                "[services.finger]|listen = [\"79\"]|program = [\"/usr/sbin/tcpd\", \"-w\"]|argv0 = \"/usr/sbin/in.fingerd\"|stderr = \"client\"|cwd = \"/\"|client-gone = \"leave\"|user = \"nobody\"",
             ),
             (
                 "127.0.0.1,::1:8080 stream tcp4 nowait/10/60/3 www.data:x/daemon /bin/cat cat",
-                "#   has no equivalent: the login class daemon|[services.8080]|listen = [\"127.0.0.1:8080\", \"[::1]:8080\"]|program = [\"/bin/cat\"]|argv0 = \"cat\"|stderr = \"client\"|cwd = \"/\"|max-connections = 10|rate-per-source = \"60/min\"|max-connections-per-source = 3|user = \"www\"|group = \"data:x\"",
+                "#   has no equivalent: the login class daemon|[services.8080]|listen = [\"127.0.0.1:8080\", \"[::1]:8080\"]|program = [\"/bin/cat\"]|argv0 = \"cat\"|stderr = \"client\"|cwd = \"/\"|client-gone = \"leave\"|max-connections = 10|rate-per-source = \"60/min\"|max-connections-per-source = 3|user = \"www\"|group = \"data:x\"",
             ),
             (
                 "8080 stream tcp6 nowait.100 root:wheel /bin/cat",
-                "#   has no equivalent: at most 100 connections a minute, and then none for ten minutes: rate-per-source limits each source instead|[services.8080]|listen = [\"[::]:8080\"]|program = [\"/bin/cat\"]|stderr = \"client\"|cwd = \"/\"|user = \"root\"|group = \"wheel\"",
+                "#   has no equivalent: at most 100 connections a minute, and then none for ten minutes: rate-per-source limits each source instead|[services.8080]|listen = [\"[::]:8080\"]|program = [\"/bin/cat\"]|stderr = \"client\"|cwd = \"/\"|client-gone = \"leave\"|user = \"root\"|group = \"wheel\"",
             ),
             (
                 "/run/it stream unix nowait root /bin/cat cat",
-                "[services.it]|listen = [\"unix:/run/it\"]|program = [\"/bin/cat\"]|argv0 = \"cat\"|stderr = \"client\"|cwd = \"/\"|user = \"root\"",
+                "[services.it]|listen = [\"unix:/run/it\"]|program = [\"/bin/cat\"]|argv0 = \"cat\"|stderr = \"client\"|cwd = \"/\"|client-gone = \"leave\"|user = \"root\"",
             ),
             (
                 "time dgram udp wait root internal",

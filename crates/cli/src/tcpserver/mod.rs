@@ -12,7 +12,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use tine::cli::log_as_tcpserver;
-use tine::{Identity, LogFormat, LogLevel, Program, Server};
+use tine::{ClientGone, Identity, LogFormat, LogLevel, Program, Server};
 
 use crate::exit;
 use options::{TcpserverOptions, Verbosity};
@@ -60,7 +60,7 @@ fn serve(options: &TcpserverOptions) -> Result<(), String> {
         .max_connections(options.limit)
         .print_ports(options.prints_port)
         .leave_connections(true)
-        .ignore_gone_clients(true);
+        .client_gone(ClientGone::Leave);
     if let Some(identity) = identity {
         server = server.identity(identity);
     }

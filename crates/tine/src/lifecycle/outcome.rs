@@ -151,6 +151,8 @@ pub(crate) enum EndReason {
     Lifetime,
     /// The client sent nothing within the first-byte timeout.
     FirstByte,
+    /// The client did not answer data or probes.
+    KeepAlive,
 }
 
 impl fmt::Display for EndReason {
@@ -160,6 +162,7 @@ impl fmt::Display for EndReason {
             EndReason::Idle => "timeout idle",
             EndReason::Lifetime => "timeout lifetime",
             EndReason::FirstByte => "timeout first-byte",
+            EndReason::KeepAlive => "timeout keep-alive",
         })
     }
 }

@@ -267,7 +267,7 @@ fn listen(socket: &OwnedFd, backlog: u32) -> Result<(), Errno> {
 /// Sets the options that accepted sockets inherit, so that they cost nothing per connection.
 /// Keep-alive probes start after a minute without traffic; after six unanswered probes, 10 s apart,
 /// the kernel resets the connection. TCP_USER_TIMEOUT stays off: it would also end clients that
-/// only read slowly.
+/// only read slowly. The supervisor finds clients that vanish with data in flight (`watch/`).
 fn set_tcp_options(socket: &OwnedFd) -> Result<(), Errno> {
     sockopt::set_socket_keepalive(socket, true)?;
     sockopt::set_tcp_keepidle(socket, Duration::from_secs(60))?;

@@ -4,6 +4,8 @@ use std::path::Path;
 
 use super::Settings;
 use crate::program::Stderr;
+use crate::watch::ClientGone;
+use crate::watch::answers::AnswerLimits;
 use crate::watch::state::WatchRules;
 
 impl Settings {
@@ -14,10 +16,17 @@ impl Settings {
 
     /// The rules by which the supervisor watches connections.
     pub(crate) fn watch_rules(&self) -> WatchRules {
+        let ends = self.client_gone == ClientGone::End;
         WatchRules {
             timeouts: self.timeouts,
-            ends_without_client: self.program.is_some() && !self.ignores_gone_clients,
+            ends_without_client: self.program.is_some() && ends,
+            answers: ends.then(|| AnswerLimits::for_keep_alive(self.socket.keep_alive_time)),
         }
+    }
+
+    /// Whether the socket of each connection is noted when it is accepted, for these rules.
+    pub(crate) fn needs_sockets(&self) -> bool {
+        self.watch_rules().need_sockets()
     }
 
     /// Whether processes are forked in advance.

@@ -21,7 +21,7 @@ use crate::log::{Format, LogFormat, LogLevel};
 use crate::net::listener::{Listener, SocketOptions};
 use crate::program::Program;
 use crate::system::users::Identity;
-use crate::watch::Timeouts;
+use crate::watch::{ClientGone, Timeouts};
 
 /// Defaults of a server's settings.
 pub mod defaults {
@@ -75,8 +75,7 @@ pub(crate) struct Settings {
     pub(crate) drain_timeout: Duration,
     /// Connections outlive the server, which stops as soon as it has stopped accepting.
     pub(crate) leaves_connections: bool,
-    /// Programs whose clients are gone are not ended.
-    pub(crate) ignores_gone_clients: bool,
+    pub(crate) client_gone: ClientGone,
     pub(crate) identity: Option<Identity>,
     pub(crate) titles: bool,
     pub(crate) flushes_stdout: bool,
@@ -104,7 +103,7 @@ impl Default for Settings {
             forkers: defaults::forkers(),
             drain_timeout: defaults::DRAIN_TIMEOUT,
             leaves_connections: false,
-            ignores_gone_clients: false,
+            client_gone: ClientGone::End,
             identity: None,
             titles: false,
             flushes_stdout: true,
@@ -326,11 +325,11 @@ impl Server {
         self
     }
 
-    /// Sets whether a program that does not notice that its client is gone goes on. Default: false,
-    /// the server ends it.
+    /// Sets what happens to a connection whose client is gone and whose program or handler does not
+    /// notice. Default: it is ended.
     #[must_use]
-    pub fn ignore_gone_clients(mut self, ignore: bool) -> Server {
-        self.settings.ignores_gone_clients = ignore;
+    pub fn client_gone(mut self, client_gone: ClientGone) -> Server {
+        self.settings.client_gone = client_gone;
         self
     }
 

@@ -1,11 +1,15 @@
 //! The kernel's table of TCP sockets (sock_diag(7)), read through a netlink socket.
 
 use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::netlink::{self, SocketAddrNetlink};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+
+use super::answers::AnswerInfo;
 
 // linux/netlink.h, linux/sock_diag.h, linux/inet_diag.h, linux/tcp.h.
 /// Length of `struct nlmsghdr`.
@@ -22,20 +26,29 @@ const TCP: u8 = 6;
 const STATES: u32 = !(1 << 6 | 1 << 7 | 1 << 10 | 1 << 3 | 1 << 12);
 /// The attribute with `struct tcp_info` (`INET_DIAG_INFO`).
 const ATTRIBUTE_INFO: u16 = 2;
-/// Length of `struct inet_diag_msg`, and the offset of its inode.
+/// Length of `struct inet_diag_msg`, and the offsets of the peer's port, its address and the inode.
 const MESSAGE: usize = 72;
+const PEER_PORT_AT: usize = 6;
+const PEER_ADDRESS_AT: usize = 24;
 const INODE_AT: usize = 68;
-/// Offsets in `struct tcp_info`.
+/// Offsets in `struct tcp_info`; times are in milliseconds.
+const PROBES_AT: usize = 3;
+const UNACKED_AT: usize = 24;
+const LAST_DATA_SENT_AT: usize = 44;
+const LAST_ACK_RECEIVED_AT: usize = 56;
 const BYTES_ACKED_AT: usize = 120;
 const BYTES_RECEIVED_AT: usize = 128;
 
-/// The byte counts of a socket.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// The peer of a socket and, where requested, its byte counts and answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SocketInfo {
+    /// The address of the peer, and its port. IPv4 also on a dual-stack socket.
+    pub(crate) peer: (IpAddr, u16),
     /// Bytes received from the peer.
     pub(crate) received: u64,
     /// Bytes that the peer has acknowledged.
     pub(crate) acked: u64,
+    pub(crate) answers: AnswerInfo,
 }
 
 /// A sock_diag socket, and the buffer of its answers.
@@ -56,7 +69,7 @@ impl Diag {
             Some(netlink::SOCK_DIAG),
         )?;
         // The kernel answers at once; if it ever did not, the supervisor must not block for ever.
-        let timeout = Some(std::time::Duration::from_secs(1));
+        let timeout = Some(Duration::from_secs(1));
         rustix::net::sockopt::set_socket_timeout(&socket, rustix::net::sockopt::Timeout::Recv, timeout)?;
         Ok(socket)
     }
@@ -65,17 +78,17 @@ impl Diag {
         Diag { socket, buffer: Vec::new() }
     }
 
-    /// The connected sockets with this local port, by inode. The counts are zero unless `bytes`
-    /// requests them.
+    /// The connected sockets with this local port, by inode. Counts and answers are zero unless
+    /// `details` requests them.
     pub(crate) fn connected(
         &mut self,
         ipv6: bool,
         port: u16,
-        bytes: bool,
+        details: bool,
     ) -> Result<HashMap<u64, SocketInfo>, Errno> {
         let family = if ipv6 { AddressFamily::INET6 } else { AddressFamily::INET };
         let kernel = SocketAddrNetlink::new(0, 0);
-        rustix::net::sendto(&self.socket, &request(family, port, bytes), SendFlags::empty(), &kernel)?;
+        rustix::net::sendto(&self.socket, &request(family, port, details), SendFlags::empty(), &kernel)?;
         self.buffer.resize(64 * 1024, 0);
         let mut found = HashMap::new();
         loop {
@@ -88,13 +101,13 @@ impl Diag {
 }
 
 /// A request for the sockets of a family with this local port: `nlmsghdr` and `inet_diag_req_v2`.
-fn request(family: AddressFamily, port: u16, bytes: bool) -> Vec<u8> {
+fn request(family: AddressFamily, port: u16, details: bool) -> Vec<u8> {
     let mut request = Vec::with_capacity(HEADER + 56);
     request.extend(72u32.to_ne_bytes());
     request.extend(BY_FAMILY.to_ne_bytes());
     request.extend(REQUEST_DUMP.to_ne_bytes());
     request.extend([0; 8]);
-    let wanted = if bytes { 1 << (ATTRIBUTE_INFO - 1) } else { 0 };
+    let wanted = if details { 1 << (ATTRIBUTE_INFO - 1) } else { 0 };
     request.extend([family.as_raw() as u8, TCP, wanted, 0]);
     request.extend(STATES.to_ne_bytes());
     request.extend(port.to_be_bytes());
@@ -125,7 +138,7 @@ fn read_messages(mut rest: &[u8], found: &mut HashMap<u64, SocketInfo>) -> Resul
                 let inode = u64::from(u32_at(message, INODE_AT));
                 // Inode 0: the process has closed the socket.
                 if inode != 0 {
-                    found.insert(inode, parse_info(&message[MESSAGE..]));
+                    found.insert(inode, parse_info(peer(message), &message[MESSAGE..]));
                 }
             }
             _ => {}
@@ -135,8 +148,23 @@ fn read_messages(mut rest: &[u8], found: &mut HashMap<u64, SocketInfo>) -> Resul
     Ok(false)
 }
 
+/// The peer in a message.
+fn peer(message: &[u8]) -> (IpAddr, u16) {
+    let port = u16::from_be_bytes([message[PEER_PORT_AT], message[PEER_PORT_AT + 1]]);
+    let mut address = [0; 16];
+    address.copy_from_slice(&message[PEER_ADDRESS_AT..PEER_ADDRESS_AT + 16]);
+    let ip = match AddressFamily::from_raw(u16::from(message[0])) {
+        AddressFamily::INET => {
+            let [a, b, c, d, ..] = address;
+            Ipv4Addr::new(a, b, c, d).into()
+        }
+        _ => Ipv6Addr::from(address).to_canonical(),
+    };
+    (ip, port)
+}
+
 /// Parses the attributes of a message.
-fn parse_info(mut attributes: &[u8]) -> SocketInfo {
+fn parse_info(peer: (IpAddr, u16), mut attributes: &[u8]) -> SocketInfo {
     while attributes.len() >= 4 {
         let length = usize::from(u16::from_ne_bytes([attributes[0], attributes[1]]));
         let kind = u16::from_ne_bytes([attributes[2], attributes[3]]);
@@ -145,14 +173,22 @@ fn parse_info(mut attributes: &[u8]) -> SocketInfo {
         }
         if kind == ATTRIBUTE_INFO {
             let info = &attributes[4..length];
+            let ago = |at: usize| Duration::from_millis(u32_at(info, at).into());
             return SocketInfo {
+                peer,
                 received: u64_at(info, BYTES_RECEIVED_AT),
                 acked: u64_at(info, BYTES_ACKED_AT),
+                answers: AnswerInfo {
+                    unacked: u32_at(info, UNACKED_AT),
+                    probes: info.get(PROBES_AT).copied().unwrap_or(0),
+                    data_sent_ago: ago(LAST_DATA_SENT_AT),
+                    answered_ago: ago(LAST_ACK_RECEIVED_AT),
+                },
             };
         }
         attributes = &attributes[length.next_multiple_of(4).min(attributes.len())..];
     }
-    SocketInfo::default()
+    SocketInfo { peer, received: 0, acked: 0, answers: AnswerInfo::default() }
 }
 
 fn u32_at(bytes: &[u8], offset: usize) -> u32 {
@@ -184,15 +220,24 @@ mod tests {
             let mut client = TcpStream::connect(local).expect("listens");
             let (mut server, _) = listener.accept().expect("a client");
             let mut diag = Diag::new(Diag::socket().expect("a socket"));
-            let mut look = |bytes| diag.connected(local.is_ipv6(), local.port(), bytes).expect("an answer");
+            let mut look =
+                |details| diag.connected(local.is_ipv6(), local.port(), details).expect("an answer");
             let inode = inode(&server);
+            let peer = client.local_addr().expect("bound");
+            assert_eq!(look(false)[&inode].peer, (peer.ip(), peer.port()));
             assert_eq!(look(true).get(&inode).map(|info| info.received), Some(0));
             client.write_all(b"hello").expect("sends");
             server.read_exact(&mut [0; 5]).expect("arrives");
             assert_eq!(look(true)[&inode].received, 5);
-            assert_eq!(look(false)[&inode], SocketInfo::default());
+            let answers = look(true)[&inode].answers;
+            assert_eq!((answers.unacked, answers.probes), (0, 0));
+            assert!(answers.answered_ago < Duration::from_secs(60), "{answers:?}");
+            assert_eq!(
+                (look(false)[&inode].received, look(false)[&inode].answers),
+                (0, AnswerInfo::default())
+            );
             assert_eq!(look(false).len(), 1, "only sockets of the port");
-            rustix::net::sockopt::set_socket_linger(&client, Some(std::time::Duration::ZERO)).expect("set");
+            rustix::net::sockopt::set_socket_linger(&client, Some(Duration::ZERO)).expect("set");
             drop(client);
             assert!(server.read(&mut [0; 5]).is_err(), "reset");
             assert_eq!(look(true).get(&inode), None);
@@ -211,7 +256,10 @@ mod tests {
             message[16..].copy_from_slice(&number.to_ne_bytes());
             assert_eq!(read_messages(&message, &mut found), Err(error), "{number}");
         }
-        assert_eq!(parse_info(&[0; 8]), SocketInfo::default());
-        assert_eq!(parse_info(&[8, 0, 2, 0, 1, 1, 1, 1]), SocketInfo::default());
+        let peer = (IpAddr::from([192, 0, 2, 1]), 80);
+        let nothing = SocketInfo { peer, received: 0, acked: 0, answers: AnswerInfo::default() };
+        assert_eq!(parse_info(peer, &[0; 8]), nothing);
+        let short = SocketInfo { answers: AnswerInfo { probes: 1, ..nothing.answers }, ..nothing };
+        assert_eq!(parse_info(peer, &[8, 0, 2, 0, 1, 1, 1, 1]), short);
     }
 }

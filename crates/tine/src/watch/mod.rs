@@ -1,14 +1,31 @@
-//! Watches connections from the supervisor: disconnected clients, and the three timeouts.
+//! Watches connections from the supervisor: clients that are gone, and the three timeouts.
 //!
 //! The supervisor has no client socket: a duplicate would delay the end of the stream when the
 //! connection process closes its own. So it reads the kernel's table of sockets (sock_diag(7),
-//! `diag`) at intervals (`watcher`), and decides by what it finds there (`state`).
+//! `diag`) at intervals (`watcher`), and decides by what it finds there (`state`, `answers`).
 
+pub(crate) mod answers;
 pub(crate) mod diag;
 pub(crate) mod state;
 pub(crate) mod watcher;
 
 use std::time::Duration;
+
+use crate::error::named;
+
+/// What happens to a connection whose client is gone: it has reset the connection, or its host does
+/// not answer any more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ClientGone {
+    /// Its processes are ended: a program after five seconds, in which it may notice by itself.
+    #[default]
+    End,
+    /// Nothing, as with inetd and tcpserver: its next read or write fails.
+    Leave,
+}
+
+named!(ClientGone { End = "end", Leave = "leave" });
 
 /// Timeouts that end a connection. None is set by default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,6 +41,11 @@ pub(crate) struct Timeouts {
 impl Timeouts {
     fn all(&self) -> impl Iterator<Item = Duration> {
         [self.idle, self.lifetime, self.first_byte].into_iter().flatten()
+    }
+
+    /// Whether any is set.
+    pub(crate) fn are_any(&self) -> bool {
+        self.all().next().is_some()
     }
 
     /// Whether a timeout depends on the byte counts of sockets.

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::Timeouts;
+use super::answers::{AnswerInfo, AnswerLimits, PendingAnswer};
 use crate::lifecycle::outcome::EndReason;
 use crate::lifecycle::timing::{CLIENT_GONE_GRACE, KILL_AFTER};
 
@@ -17,18 +18,31 @@ pub(crate) struct WatchRules {
     /// Whether a connection ends when its client disconnects: so with programs. Handlers notice by
     /// themselves.
     pub(crate) ends_without_client: bool,
+    /// When a client that does not answer counts as gone; `None` if it never does.
+    pub(crate) answers: Option<AnswerLimits>,
 }
 
 impl WatchRules {
     /// Whether any rule needs observations.
     pub(crate) fn are_any(&self) -> bool {
-        self.ends_without_client || self.timeouts.all().next().is_some()
+        self.need_sockets() || self.answers.is_some()
+    }
+
+    /// Whether a rule concerns connections from their first second on, so that each one's socket is
+    /// noted when it is accepted. The others find it by the address of the client.
+    pub(crate) fn need_sockets(&self) -> bool {
+        self.ends_without_client || self.timeouts.are_any()
     }
 
     /// The time from one look to the next: a quarter of the shortest timeout.
     pub(crate) fn interval(&self) -> Duration {
-        let shortest = self.timeouts.all().min().map_or(LONGEST_INTERVAL, |time| time / 4);
-        shortest.clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL)
+        match self.answers {
+            Some(answers) if !self.need_sockets() => answers.newest.max(SHORTEST_INTERVAL),
+            _ => {
+                let shortest = self.timeouts.all().min().map_or(LONGEST_INTERVAL, |time| time / 4);
+                shortest.clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL)
+            }
+        }
     }
 }
 
@@ -36,8 +50,8 @@ impl WatchRules {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Observation {
     /// The socket is connected. The sum of the bytes in both directions, and whether the client
-    /// sent any; both only where bytes are counted.
-    Connected { bytes: u64, received_any: bool },
+    /// sent any; both only where bytes are counted. What is unanswered, at some looks.
+    Connected { bytes: u64, received_any: bool, answers: Option<AnswerInfo> },
     /// The kernel has closed the connection while the process has the socket open: the client reset
     /// it, or stopped answering.
     Disconnected,
@@ -61,6 +75,7 @@ pub(crate) struct TrackedConnection {
     /// Time of the last change of `bytes`.
     last_traffic: Instant,
     received_any: bool,
+    pending: PendingAnswer,
     phase: EndPhase,
 }
 
@@ -83,6 +98,7 @@ impl TrackedConnection {
             bytes: 0,
             last_traffic: started,
             received_any: false,
+            pending: PendingAnswer::default(),
             phase: EndPhase::Running,
         }
     }
@@ -94,7 +110,7 @@ impl TrackedConnection {
         rules: &WatchRules,
         now: Instant,
     ) -> Option<Escalation> {
-        if let Observation::Connected { bytes, received_any } = observation {
+        if let Observation::Connected { bytes, received_any, .. } = observation {
             if matches!(self.phase, EndPhase::Grace(_)) {
                 self.phase = EndPhase::Running;
             }
@@ -110,13 +126,32 @@ impl TrackedConnection {
         {
             self.phase = EndPhase::Grace(now + CLIENT_GONE_GRACE);
         }
-        self.escalate(observation, rules, now)
+        let is_gone = self.is_gone(observation, rules, now);
+        self.escalate(observation, is_gone, rules, now)
     }
 
-    fn escalate(&mut self, observation: Observation, rules: &WatchRules, now: Instant) -> Option<Escalation> {
+    /// Whether the client has not answered for too long.
+    fn is_gone(&mut self, observation: Observation, rules: &WatchRules, now: Instant) -> bool {
+        match (observation, rules.answers) {
+            (Observation::Connected { answers: Some(info), .. }, Some(limits)) => {
+                self.pending.look(&info, &limits, now)
+            }
+            _ => false,
+        }
+    }
+
+    fn escalate(
+        &mut self,
+        observation: Observation,
+        is_gone: bool,
+        rules: &WatchRules,
+        now: Instant,
+    ) -> Option<Escalation> {
         match self.phase {
             EndPhase::Running => {
-                self.expired(observation, &rules.timeouts, now).map(|reason| self.terminate(reason, now))
+                let expired = self.expired(observation, &rules.timeouts, now);
+                let reason = expired.or(is_gone.then_some(EndReason::KeepAlive));
+                reason.map(|reason| self.terminate(reason, now))
             }
             EndPhase::Grace(until) if until <= now => Some(self.terminate(EndReason::ClientGone, now)),
             EndPhase::Terminating(reason, until) if until <= now => {
@@ -171,7 +206,7 @@ mod tests {
     use super::*;
 
     fn connected(bytes: u64) -> Observation {
-        Observation::Connected { bytes, received_any: bytes > 0 }
+        Observation::Connected { bytes, received_any: bytes > 0, answers: None }
     }
 
     /// Makes observations at times in milliseconds, and compares the escalations.
@@ -192,6 +227,14 @@ mod tests {
     const PROGRAM: WatchRules = WatchRules {
         timeouts: Timeouts { idle: None, lifetime: None, first_byte: None },
         ends_without_client: true,
+        answers: None,
+    };
+
+    /// The rules of a handler without timeouts.
+    const HANDLER: WatchRules = WatchRules {
+        timeouts: Timeouts { idle: None, lifetime: None, first_byte: None },
+        ends_without_client: false,
+        answers: Some(AnswerLimits { silence: Duration::from_secs(120), newest: Duration::from_secs(10) }),
     };
 
     #[test]
@@ -260,8 +303,37 @@ mod tests {
         assert_eq!(play(rules, &[(1_000, connected(0), Some(Escalation::Term))]), Some(EndReason::FirstByte));
         assert_eq!(play(rules, &[(900, connected(1), None), (9_000, connected(1), None)]), None);
         // A byte that the server sends is not the client's first byte.
-        let sent = Observation::Connected { bytes: 7, received_any: false };
+        let sent = Observation::Connected { bytes: 7, received_any: false, answers: None };
         assert_eq!(play(rules, &[(1_000, sent, Some(Escalation::Term))]), Some(EndReason::FirstByte));
+    }
+
+    #[test]
+    fn a_client_that_does_not_answer_ends_its_handler_or_program_with_term_and_kill() {
+        let unanswered = |seconds: u64| {
+            let ago = Duration::from_secs(seconds);
+            let answers = AnswerInfo { unacked: 9, probes: 0, data_sent_ago: ago / 2, answered_ago: ago };
+            Observation::Connected { bytes: 0, received_any: false, answers: Some(answers) }
+        };
+        let script = [
+            (0, unanswered(5), None),
+            (115_000, unanswered(119), None),
+            (116_000, connected(0), None),
+            (121_000, unanswered(126), Some(Escalation::Term)),
+            (123_000, unanswered(128), Some(Escalation::Kill)),
+        ];
+        for rules in [HANDLER, WatchRules { answers: HANDLER.answers, ..PROGRAM }] {
+            assert_eq!(play(rules, &script), Some(EndReason::KeepAlive));
+        }
+        assert_eq!(play(WatchRules { answers: None, ..HANDLER }, &script[..2]), None);
+    }
+
+    #[test]
+    fn without_other_rules_the_answers_are_looked_at_rarely_and_no_socket_is_noted() {
+        assert_eq!(HANDLER.interval(), Duration::from_secs(10));
+        assert!(HANDLER.are_any() && !HANDLER.need_sockets());
+        assert!(!WatchRules { answers: None, ..HANDLER }.are_any());
+        let program = WatchRules { answers: HANDLER.answers, ..PROGRAM };
+        assert_eq!((program.interval(), program.need_sockets()), (Duration::from_secs(1), true));
     }
 
     #[test]

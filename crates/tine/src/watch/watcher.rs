@@ -2,14 +2,17 @@
 //! signal.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::diag::{Diag, SocketInfo};
 use super::state::{Escalation, Observation, TrackedConnection, WatchRules};
 use crate::lifecycle::outcome::EndReason;
 use crate::log::Log;
 use crate::net::listener::Listener;
+use crate::net::peer::Peer;
 
 /// The connections as of the last look, and the means of the next one.
 #[derive(Debug)]
@@ -21,6 +24,20 @@ pub(crate) struct Watcher {
     ports: Vec<(bool, u16)>,
     connections: HashMap<usize, TrackedConnection>,
     next_look: Instant,
+    /// When the answers are looked at, if they are.
+    next_answers: Instant,
+    /// When the next connection may be noticed, while there is none.
+    next_notice: Instant,
+}
+
+/// The sockets in the kernel's table.
+#[derive(Debug)]
+struct SocketTable {
+    sockets: HashMap<u64, SocketInfo>,
+    /// The inode of the socket with this peer; `None` if there are several.
+    by_peer: HashMap<(IpAddr, u16), Option<u64>>,
+    /// Whether the sockets have their counts and answers.
+    has_details: bool,
 }
 
 /// A connection, as the board has it before a look.
@@ -29,7 +46,9 @@ pub(crate) struct ConnectionSnapshot {
     pub(crate) slot: usize,
     pub(crate) id: u64,
     pub(crate) started: Instant,
-    /// Inode of its socket; `None` where it is not a TCP socket.
+    /// The other end of its socket: the client, or the proxy of the client.
+    pub(crate) peer: Peer,
+    /// Inode of its socket; `None` where it was not noted, or is not that of a TCP socket.
     pub(crate) socket: Option<u64>,
     /// Bytes that the client's proxy sent before those of the client.
     pub(crate) header: u32,
@@ -45,13 +64,35 @@ impl Watcher {
         log: &mut Log,
     ) -> Watcher {
         if let Some(None) = diag {
-            log.warning("sock_diag is unavailable: disconnected and idle clients will not be detected");
+            log.warning(&format!("sock_diag is unavailable: {} will not be detected", undetected(&rules)));
         }
         let mut ports: Vec<(bool, u16)> = listeners.iter().filter_map(Listener::family_and_port).collect();
         ports.sort_unstable();
         ports.dedup();
         let diag = diag.flatten().map(Diag::new);
-        Watcher { rules, diag, ports, connections: HashMap::new(), next_look: Instant::now() }
+        let now = Instant::now();
+        Watcher {
+            rules,
+            diag,
+            ports,
+            connections: HashMap::new(),
+            next_look: now,
+            next_answers: now,
+            next_notice: now,
+        }
+    }
+
+    /// When the next connection has to be noticed, in a server that has none; `None` without rules.
+    /// At once if its first seconds matter; else at intervals, so that short connections cost
+    /// nothing.
+    pub(crate) fn notice_at(&self) -> Option<Instant> {
+        self.rules.are_any().then_some(self.next_notice)
+    }
+
+    /// A notice of the next connection was requested.
+    pub(crate) fn notice_requested(&mut self, clock: Instant) {
+        let pause = if self.rules.need_sockets() { Duration::ZERO } else { self.rules.interval() };
+        self.next_notice = clock + pause;
     }
 
     /// The time of the next look; `None` without connections or rules.
@@ -83,7 +124,7 @@ impl Watcher {
         if connections.is_empty() {
             return Vec::new();
         }
-        let table = self.table();
+        let table = self.table(clock);
         let mut escalations = Vec::new();
         for (index, connection) in connections.iter().enumerate() {
             let tracked = self
@@ -101,25 +142,59 @@ impl Watcher {
         escalations
     }
 
-    /// All sockets of the connections, by inode; `None` where the kernel does not report them.
-    fn table(&mut self) -> Option<HashMap<u64, SocketInfo>> {
+    /// All sockets of the connections; `None` where the kernel does not report them.
+    fn table(&mut self, clock: Instant) -> Option<SocketTable> {
         let diag = self.diag.as_mut()?;
-        let bytes = self.rules.timeouts.need_byte_counts();
-        let mut all = HashMap::new();
+        let answers = self.rules.answers.filter(|_| self.next_answers <= clock);
+        if let Some(limits) = answers {
+            // Not at each look: for each socket, the kernel collects much more than its address.
+            self.next_answers = clock + limits.newest;
+        }
+        let has_details = answers.is_some() || self.rules.timeouts.need_byte_counts();
+        let mut sockets = HashMap::new();
         for (ipv6, port) in &self.ports {
             // Without one of the parts, present sockets would look disconnected.
-            all.extend(diag.connected(*ipv6, *port, bytes).ok()?);
+            sockets.extend(diag.connected(*ipv6, *port, has_details).ok()?);
         }
-        Some(all)
+        let by_peer = if self.rules.need_sockets() { HashMap::new() } else { by_peer(&sockets) };
+        Some(SocketTable { sockets, by_peer, has_details })
     }
 }
 
-fn observe(connection: &ConnectionSnapshot, table: &HashMap<u64, SocketInfo>) -> Observation {
-    let Some(socket) = connection.socket else { return Observation::Unknown };
-    match table.get(&socket) {
+/// The sockets by their peers. A client can have several connections from one port, to different
+/// addresses; then no socket is known to be that of one of them.
+fn by_peer(sockets: &HashMap<u64, SocketInfo>) -> HashMap<(IpAddr, u16), Option<u64>> {
+    let mut by_peer = HashMap::with_capacity(sockets.len());
+    for (inode, info) in sockets {
+        match by_peer.entry(info.peer) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(Some(*inode));
+            }
+            Entry::Occupied(mut several) => *several.get_mut() = None,
+        }
+    }
+    by_peer
+}
+
+/// What a server without sock_diag does not detect.
+fn undetected(rules: &WatchRules) -> String {
+    let disconnected = rules.ends_without_client.then_some("disconnected clients");
+    let idle = rules.timeouts.need_byte_counts().then_some("idle clients");
+    let vanished = rules.answers.map(|_| "clients that vanish with data in flight");
+    [disconnected, idle, vanished].into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+fn observe(connection: &ConnectionSnapshot, table: &SocketTable) -> Observation {
+    let by_peer = || match connection.peer {
+        Peer::Tcp(address) => *table.by_peer.get(&(address.ip(), address.port()))?,
+        Peer::Unix => None,
+    };
+    let Some(socket) = connection.socket.or_else(by_peer) else { return Observation::Unknown };
+    match table.sockets.get(&socket) {
         Some(info) => Observation::Connected {
             bytes: info.received.wrapping_add(info.acked),
             received_any: info.received > connection.header.into(),
+            answers: table.has_details.then_some(info.answers),
         },
         // A reset socket is not in the table, although the process still has it open.
         None if has_socket(connection.pid, socket) => Observation::Disconnected,
@@ -135,4 +210,41 @@ fn has_socket(pid: i32, inode: u64) -> bool {
     descriptors.flatten().any(|descriptor| {
         std::fs::read_link(descriptor.path()).is_ok_and(|link| link.as_os_str() == &*wanted)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::watch::answers::AnswerInfo;
+
+    fn info(peer: [u8; 4], port: u16, received: u64) -> SocketInfo {
+        SocketInfo { peer: (IpAddr::from(peer), port), received, acked: 0, answers: AnswerInfo::default() }
+    }
+
+    #[test]
+    fn a_socket_without_a_note_is_found_by_its_peer_unless_there_are_several() {
+        let sockets = HashMap::from([
+            (1, info([192, 0, 2, 1], 7, 1)),
+            (2, info([192, 0, 2, 1], 8, 2)),
+            (3, info([192, 0, 2, 2], 7, 3)),
+            (4, info([192, 0, 2, 2], 7, 4)),
+        ]);
+        let table = SocketTable { by_peer: by_peer(&sockets), sockets, has_details: true };
+        let look = |peer: Peer, socket| {
+            let started = Instant::now();
+            match observe(
+                &ConnectionSnapshot { pid: 0, slot: 0, id: 1, started, peer, socket, header: 0 },
+                &table,
+            ) {
+                Observation::Connected { bytes, answers, .. } => answers.map(|_| bytes),
+                Observation::Disconnected | Observation::Unknown => None,
+            }
+        };
+        let tcp = |text: &str| Peer::Tcp(text.parse().expect("an address"));
+        assert_eq!(look(tcp("192.0.2.1:8"), None), Some(2));
+        assert_eq!(look(tcp("192.0.2.1:8"), Some(1)), Some(1), "a note is more precise");
+        for peer in [tcp("192.0.2.2:7"), tcp("192.0.2.9:7"), Peer::Unix] {
+            assert_eq!(look(peer, None), None, "{peer}");
+        }
+    }
 }

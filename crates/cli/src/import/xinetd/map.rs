@@ -343,6 +343,8 @@ fn surroundings(service: &mut ImportedService, attributes: &Attributes) {
         }
         service.set_yes("remote-host");
         service.set("cwd", "/");
+        // xinetd leaves the program of a client that is gone alone.
+        service.set("client-gone", "leave");
     }
     let variables: Vec<String> =
         attributes.all("passenv").iter().chain(attributes.all("env")).cloned().collect();

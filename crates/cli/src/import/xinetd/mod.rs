@@ -199,7 +199,7 @@ mod tests {
             ("env = A=1 B=two", "env = [\"A=1\", \"B=two\"]"),
             ("passenv = PATH\nenv = A=1", "env = [\"PATH\", \"A=1\"]"),
             ("passenv =", "clear-env = true"),
-            ("", "stderr = \"client\"\nremote-host = true\ncwd = \"/\"\n"),
+            ("", "stderr = \"client\"\nremote-host = true\ncwd = \"/\"\nclient-gone = \"leave\"\n"),
             ("port = 8002", "listen = [\"8002\"]"),
             ("redirect = 192.0.2.1 80", "\"client\", \"--wait\", \"1h\", \"192.0.2.1:80\"]"),
             ("bind = 127.0.0.1", "listen = [\"127.0.0.1:8001\"]"),

@@ -53,15 +53,18 @@ where
             .map(|(pid, slot)| {
                 let entry = self.memory.board.entry(slot);
                 let age = Duration::from_nanos(monotonic.saturating_sub(entry.start));
-                let socket = matches!(entry.peer, Peer::Tcp(_)).then(|| self.memory.board.socket(slot));
                 let proxied = self.memory.board.proxied(slot);
+                // The other end of the socket: a client over TCP can have a proxy over a Unix socket.
+                let peer = proxied.map_or(entry.peer, |proxied| proxied.proxy);
+                let has_note = self.settings.needs_sockets() && matches!(peer, Peer::Tcp(_));
+                let socket = has_note.then(|| self.memory.board.socket(slot));
                 ConnectionSnapshot {
                     pid,
                     slot,
                     id: entry.id,
                     started: clock.checked_sub(age).unwrap_or(clock),
-                    // A client over TCP can have a proxy over a Unix socket.
-                    socket: socket.filter(|_| proxied.is_none_or(|proxied| proxied.proxy != Peer::Unix)),
+                    peer,
+                    socket,
                     header: proxied.map_or(0, |proxied| proxied.header),
                 }
             })

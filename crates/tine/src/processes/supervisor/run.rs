@@ -82,11 +82,7 @@ where
 
     /// Waits for a signal, an exit, a notice, or the next deadline.
     fn wait(&mut self, state: &ServerState) {
-        if self.settings.watch_rules().are_any() && self.children.table.are_slots_empty() {
-            self.memory.board.request_notice();
-            // A connection that began before the request is found here.
-            self.drain_notices();
-        }
+        let notice = self.request_notice();
         let has_connections = !self.children.table.are_slots_empty();
         let batching = self.timers.reap_at.filter(|_| self.may_batch(state));
         let sweep = has_connections.then_some(self.timers.sweep_at);
@@ -94,7 +90,7 @@ where
         let look = self.watcher.deadline(has_connections);
         let rules = self.rule_files.as_ref().and_then(RuleFiles::deadline);
         let orphans = self.timers.orphans_at;
-        let deadlines = [state.deadline(), batching, sweep, look, lingering, orphans, rules];
+        let deadlines = [state.deadline(), batching, sweep, look, lingering, orphans, rules, notice];
         let notices = PollFd::new(&self.channels.supervisor, PollFlags::IN);
         let files = match self.rule_files.as_ref().and_then(RuleFiles::events) {
             Some(events) => PollFd::new(events, PollFlags::IN),
@@ -103,6 +99,24 @@ where
         let deadline = deadlines.into_iter().flatten().min();
         // Commands arrive with the exits of programs, and can wait for the batch, too.
         self.fds.wait([notices, files], batching.is_some(), deadline);
+    }
+
+    /// Requests a notice of the next connection, in a server without one whose connections are
+    /// watched. Returns when it is to be requested, if that is later.
+    fn request_notice(&mut self) -> Option<Instant> {
+        let at = self.watcher.notice_at().filter(|_| self.children.table.are_slots_empty())?;
+        if self.memory.board.is_notice_requested() {
+            return None;
+        }
+        let now = Instant::now();
+        if at > now {
+            return Some(at);
+        }
+        self.watcher.notice_requested(now);
+        self.memory.board.request_notice();
+        // A connection that began before the request is found here.
+        self.drain_notices();
+        None
     }
 
     /// What has happened since the last call.

@@ -48,6 +48,11 @@ impl Board {
         self.word(NOTICE_REQUESTED).store(1, SeqCst);
     }
 
+    /// Whether that request is pending.
+    pub(crate) fn is_notice_requested(&self) -> bool {
+        self.word(NOTICE_REQUESTED).load(SeqCst) != 0
+    }
+
     /// Takes that request, once.
     pub(crate) fn take_notice_request(&self) -> bool {
         self.word(NOTICE_REQUESTED).load(SeqCst) != 0 && self.word(NOTICE_REQUESTED).swap(0, SeqCst) != 0
