@@ -52,6 +52,17 @@ impl CgroupEntry {
     }
 }
 
+/// The process group of a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// One that it leads.
+    Own,
+    /// That of the process that executes it.
+    Inherited,
+    /// One that it leads, in a session that it leads, whose terminal is its standard input.
+    Session,
+}
+
 /// A program to execute, and the state that the process has by then.
 #[derive(Debug)]
 pub struct Execution<'a> {
@@ -71,9 +82,8 @@ pub struct Execution<'a> {
     pub limits: &'a [Limit],
     /// The number added to the nice value.
     pub nice: i32,
-    /// Whether the program leads a session, whose terminal is its standard input, instead of a
-    /// process group only.
-    pub terminal: bool,
+    /// The process group of the program.
+    pub group: Group,
     /// The parent whose end kills the program (`PR_SET_PDEATHSIG`, prctl(2)), if any.
     pub parent: Option<i32>,
     /// The cgroup that the program enters; `None` leaves it in this process's.
@@ -115,18 +125,18 @@ impl Execution<'_> {
                 exit_now(111);
             }
         }
-        // Both fail for a process that leads its session or group already, which is the aim.
-        if self.terminal {
-            let _ = setsid();
-        } else {
-            let _ = setpgid(None, None);
+        // These fail for a process that leads its session or group already, which is the aim.
+        match self.group {
+            Group::Own => drop(setpgid(None, None)),
+            Group::Inherited => {}
+            Group::Session => drop(setsid()),
         }
         dup2_stdin(self.stdin)?;
         dup2_stdout(self.stdout)?;
         if let Some(stderr) = self.stderr {
             dup2_stderr(stderr)?;
         }
-        if self.terminal {
+        if self.group == Group::Session {
             ioctl_tiocsctty(rustix::stdio::stdin())?;
         }
         crate::fd::set_close_on_exec_from(3);

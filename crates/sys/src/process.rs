@@ -225,6 +225,21 @@ pub fn reap_ordinary(pid: i32) -> io::Result<Option<Ended>> {
     wait4(pid, 0)
 }
 
+/// Waits until this child has ended, and reaps it. Its exit signal is SIGCHLD.
+///
+/// # Errors
+/// ECHILD if it is not such a child.
+pub fn wait_for(pid: i32) -> io::Result<How> {
+    loop {
+        match wait4_with(pid, 0) {
+            Ok(Some(ended)) => return Ok(ended.how),
+            Ok(None) => {}
+            Err(why) if why.kind() == io::ErrorKind::Interrupted => {}
+            Err(why) => return Err(why),
+        }
+    }
+}
+
 /// Whether this child has ended and can be reaped. Leaves it as it is (waitid(2), `WNOWAIT`).
 #[must_use]
 pub fn has_ended(pid: i32) -> bool {
@@ -239,6 +254,10 @@ pub fn has_ended(pid: i32) -> bool {
 }
 
 fn wait4(pid: i32, flags: i32) -> io::Result<Option<Ended>> {
+    wait4_with(pid, libc::WNOHANG | flags)
+}
+
+fn wait4_with(pid: i32, flags: i32) -> io::Result<Option<Ended>> {
     // Other numbers stand for groups of processes (wait4(2)).
     if pid <= 0 {
         return Err(io::Error::from_raw_os_error(libc::ECHILD));
@@ -247,7 +266,7 @@ fn wait4(pid: i32, flags: i32) -> io::Result<Option<Ended>> {
     let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
     // SAFETY: both out-pointers are valid for writes, and an all-zero rusage is a valid one.
     let (pid, usage) = unsafe {
-        let pid = libc::wait4(pid, &raw mut status, libc::WNOHANG | flags, usage.as_mut_ptr());
+        let pid = libc::wait4(pid, &raw mut status, flags, usage.as_mut_ptr());
         (pid, usage.assume_init())
     };
     if check(libc::c_long::from(pid))? == 0 {

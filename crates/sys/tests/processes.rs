@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::sync::atomic::AtomicI32;
 use std::sync::atomic::Ordering::Relaxed;
 
-use tine_sys::exec::{CStrings, Execution, Stack, spawn_sibling};
+use tine_sys::exec::{CStrings, Execution, Group, Stack, spawn_sibling};
 use tine_sys::fd::{Floor, close_from, close_strays, inherited, open_numbers};
 use tine_sys::process::{Alone, Ended, Fresh, How, Side, exit_now, fork, reap};
 use tine_sys::signal::{Set, defaults, first_real_time};
@@ -172,7 +172,7 @@ fn execution<'a>(
         stderr: None,
         limits: &[],
         nice: 0,
-        terminal: false,
+        group: Group::Own,
         parent: None,
         cgroup: None,
         identity: None,

@@ -18,6 +18,37 @@ fn pty_gives_a_program_a_terminal() {
 }
 
 #[test]
+fn a_terminal_has_the_configured_size() {
+    for pty in ["--pty", "--pty-raw"] {
+        let server = Server::program(&[pty, "--tty-rows", "50", "--tty-columns", "132"], &["stty", "size"]);
+        assert_eq!(server.connect().read_text(), "50 132\n", "{pty}");
+    }
+}
+
+#[test]
+fn a_raw_terminal_passes_on_every_byte_as_it_comes() {
+    let bytes: Vec<u8> = (0..=255).collect();
+    let server = Server::program(&["--pty-raw"], &["head", "-c", "257"]);
+    let mut client = server.connect();
+    // No newline: in a terminal with lines, nothing would arrive.
+    client.send("x").send(&bytes).half_close();
+    assert_eq!(client.read_to_end(), [b"x", &bytes[..]].concat());
+    assert_eq!(outcome(&server.log.wait_for("end", 1)[0]), "exit 0");
+}
+
+/// A line of a terminal has at most 4,095 bytes and its newline (termios(3)); a raw terminal has no
+/// lines.
+#[test]
+fn a_long_line_is_cut_by_a_terminal_with_lines_only() {
+    let line = format!("{}\n", "y".repeat(10_000));
+    for (pty, length) in [("--pty", 4_096), ("--pty-raw", 10_001)] {
+        let server = Server::program(&[pty], &["sh", "-c", "head -n 1 | wc -c"]);
+        let mut client = server.connect();
+        assert_eq!(client.send(&line).read_text().trim(), length.to_string(), "{pty}");
+    }
+}
+
+#[test]
 fn pty_passes_on_the_end_of_input_within_a_line() {
     let server = Server::program(&["--pty"], &["cat"]);
     let mut client = server.connect();

@@ -54,9 +54,27 @@ pub struct ProgramOptions {
     #[arg(long, requires = "program", conflicts_with = "line_buffered")]
     pub pty: bool,
 
+    /// Give it a terminal without lines: bytes arrive as they come, control characters included. It
+    /// does not notice the end of the client's stream
+    #[arg(long, requires = "program", conflicts_with_all = ["pty", "line_buffered"])]
+    pub pty_raw: bool,
+
+    /// Rows of the terminal (TTYRows= of systemd.exec(5))
+    #[arg(long, value_name = "N", requires = "program", default_value_t = 24, value_parser = clap::value_parser!(u16).range(1..))]
+    pub tty_rows: u16,
+
+    /// Columns of the terminal (TTYColumns= of systemd.exec(5))
+    #[arg(long, value_name = "N", requires = "program", default_value_t = 80, value_parser = clap::value_parser!(u16).range(1..))]
+    pub tty_columns: u16,
+
     /// Give it a terminal as standard output, so that the C library writes line by line
     #[arg(long, requires = "program")]
     pub line_buffered: bool,
+
+    /// Discard input that it has not read when it exits, for at most 2 s, so that no reset destroys
+    /// the end of its answer. A second process waits for that
+    #[arg(long, requires = "program")]
+    pub lingering_close: bool,
 
     /// What to do with its descendants when it exits by itself: nothing (process), end its process
     /// group (group), or end all of them (all)
@@ -97,6 +115,8 @@ impl ProgramOptions {
             .nice(self.nice)
             .stderr(self.stderr)
             .terminal(self.terminal())
+            .terminal_size(self.tty_rows, self.tty_columns)
+            .lingering_close(self.lingering_close)
             .kill_mode(self.kill_mode);
         if let Some(name) = &self.argv0 {
             program = program.argv0(name);
@@ -121,10 +141,11 @@ impl ProgramOptions {
     }
 
     fn terminal(&self) -> Terminal {
-        match (self.pty, self.line_buffered) {
-            (true, _) => Terminal::Full,
-            (false, true) => Terminal::Output,
-            (false, false) => Terminal::None,
+        match (self.pty, self.pty_raw, self.line_buffered) {
+            (true, _, _) => Terminal::Full,
+            (_, true, _) => Terminal::Raw,
+            (_, _, true) => Terminal::Output,
+            (false, false, false) => Terminal::None,
         }
     }
 }

@@ -79,8 +79,7 @@ where
     exit_now(context.exit_code(&report))
 }
 
-/// Executes the program in this process, or beside it with a relay between; exits if it cannot be
-/// executed.
+/// Executes the program in this process, or in a child of it; exits if it cannot be executed.
 fn execute<H>(fresh: &Fresh, context: &mut ConnContext<'_, H>, job: Job, launch: &mut LaunchContext) -> ! {
     let Some(mut launcher) = context.launcher.take() else { exit_now(111) };
     let fail = |report: ExitReport| -> ! {
@@ -96,10 +95,10 @@ fn execute<H>(fresh: &Fresh, context: &mut ConnContext<'_, H>, job: Job, launch:
         }
     }
     let target = job.for_program(launch);
-    let report = match launcher.relays() {
+    let report = match launcher.stays() {
         true => {
             show_connection(job.entry, context.title.as_mut());
-            launcher.relay(fresh, &target, context.first_server_fd)
+            launcher.stay(fresh, &target, context.first_server_fd)
         }
         false => launcher.execute(&target),
     };

@@ -40,6 +40,9 @@ pub struct Program {
     pub(crate) stderr: Stderr,
     pub(crate) kill_mode: KillMode,
     pub(crate) terminal: Terminal,
+    /// Rows and columns.
+    pub(crate) terminal_size: (u16, u16),
+    pub(crate) lingering_close: bool,
     pub(crate) cgroup: Option<PathBuf>,
     pub(crate) argv0: Option<OsString>,
     pub(crate) reverse_dns: bool,
@@ -88,12 +91,25 @@ pub enum Terminal {
     /// No terminal: it has the socket itself.
     #[default]
     None,
-    /// Standard input, output and error are a terminal, its controlling terminal: 80 columns, no
-    /// echo.
+    /// Standard input, output and error are a terminal, its controlling terminal. It has no echo;
+    /// input arrives line by line, and the end of the client's stream as the end of the input.
     Full,
+    /// The same without lines: bytes arrive as they come and unchanged. Such a terminal has no end
+    /// of input, so the program does not notice the end of the client's stream.
+    Raw,
     /// Only standard output is a terminal, so that the C library writes line by line.
     Output,
 }
+
+impl Terminal {
+    /// Whether standard input is the terminal, too.
+    pub(crate) fn is_input(self) -> bool {
+        matches!(self, Terminal::Full | Terminal::Raw)
+    }
+}
+
+/// Rows and columns of a terminal, unless they are set.
+pub(crate) const TERMINAL_SIZE: (u16, u16) = (24, 80);
 
 impl Program {
     /// A program and its arguments. A name without a slash is searched for in `PATH`. No shell is
@@ -110,6 +126,8 @@ impl Program {
             stderr: Stderr::default(),
             kill_mode: KillMode::default(),
             terminal: Terminal::default(),
+            terminal_size: TERMINAL_SIZE,
+            lingering_close: false,
             cgroup: None,
             argv0: None,
             reverse_dns: false,
@@ -207,6 +225,23 @@ impl Program {
     #[must_use]
     pub fn terminal(mut self, terminal: Terminal) -> Program {
         self.terminal = terminal;
+        self
+    }
+
+    /// Sets the rows and columns of its terminal. Default: 24 and 80.
+    #[must_use]
+    pub fn terminal_size(mut self, rows: u16, columns: u16) -> Program {
+        self.terminal_size = (rows, columns);
+        self
+    }
+
+    /// Sets whether input that it has not read when it exits is discarded, for at most two seconds.
+    /// If not, the kernel then sends a reset, which can destroy the end of its answer. Its
+    /// connection has a second process for that, and its stream ends when it exits, also for
+    /// descendants that still have it. Default: false.
+    #[must_use]
+    pub fn lingering_close(mut self, linger: bool) -> Program {
+        self.lingering_close = linger;
         self
     }
 

@@ -1,8 +1,9 @@
 //! The relay of a program on a pseudoterminal (pty(7)): the connection process executes the program
 //! as its child, and copies bytes between the client's socket and the master side of the terminal.
 //!
-//! With `Terminal::Full`, all three standard descriptors of the program are the terminal, which
-//! controls its session: for programs that require a terminal. With `Terminal::Output`, only
+//! With `Terminal::Full` and `Terminal::Raw`, all three standard descriptors of the program are the
+//! terminal, which controls its session: for programs that require a terminal. With
+//! `Terminal::Output`, only
 //! standard output is the terminal, so that the C library buffers by line; standard input is the
 //! socket itself.
 
@@ -25,9 +26,9 @@ const END_OF_INPUT: u8 = 4;
 /// Size of a read, in bytes.
 const READ_SIZE: usize = 16 * 1024;
 
-/// Opens a pseudoterminal. Returns the master side, which is non-blocking, and the terminal for the
-/// program.
-pub(super) fn open(kind: Terminal) -> io::Result<(OwnedFd, OwnedFd)> {
+/// Opens a pseudoterminal of this size, in rows and columns. Returns the master side, which is
+/// non-blocking, and the terminal for the program.
+pub(super) fn open(kind: Terminal, (rows, columns): (u16, u16)) -> io::Result<(OwnedFd, OwnedFd)> {
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
     let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
     grantpt(&master)?;
@@ -42,10 +43,11 @@ pub(super) fn open(kind: Terminal) -> io::Result<(OwnedFd, OwnedFd)> {
             modes.output_modes &= !OutputModes::OPOST;
             modes.input_modes &= !InputModes::ICRNL;
         }
-        Terminal::None | Terminal::Output => modes.make_raw(),
+        Terminal::None | Terminal::Output | Terminal::Raw => modes.make_raw(),
     }
     rustix::termios::tcsetattr(&terminal, OptionalActions::Now, &modes)?;
-    rustix::termios::tcsetwinsize(&terminal, Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 })?;
+    let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    rustix::termios::tcsetwinsize(&terminal, size)?;
     rustix::io::ioctl_fionbio(&master, true)?;
     Ok((master, terminal))
 }
@@ -77,10 +79,10 @@ impl RelayBuffer {
 
 /// Copies bytes until the program has exited and its output is sent, or the client has
 /// disconnected. Then reaps the program.
-pub(super) fn copy(socket: &OwnedFd, terminal: OwnedFd, child: i32, both_ways: bool) -> io::Result<Ended> {
+pub(super) fn copy(socket: &OwnedFd, terminal: OwnedFd, child: i32, kind: Terminal) -> io::Result<Ended> {
     let id = Pid::from_raw(child).ok_or(Errno::SRCH)?;
     let program = pidfd_open(id, PidfdFlags::empty())?;
-    let mut input = RelayBuffer { ended: !both_ways, ..RelayBuffer::default() };
+    let mut input = RelayBuffer { ended: !kind.is_input(), ..RelayBuffer::default() };
     let mut output = RelayBuffer::default();
     let mut ended = None;
     while ended.is_none() || !output.bytes.is_empty() || !output.ended {
@@ -89,7 +91,7 @@ pub(super) fn copy(socket: &OwnedFd, terminal: OwnedFd, child: i32, both_ways: b
             ended = tine_sys::process::reap(child)?;
         }
         if input.wants_more() {
-            read_client(socket, &mut input);
+            read_client(socket, kind, &mut input);
         }
         if !input.bytes.is_empty() {
             write_terminal(&terminal, &mut input);
@@ -150,9 +152,11 @@ fn wait(
     }
 }
 
-fn read_client(socket: &OwnedFd, input: &mut RelayBuffer) {
+fn read_client(socket: &OwnedFd, kind: Terminal, input: &mut RelayBuffer) {
     let mut bytes = [0; READ_SIZE];
     match rustix::net::recv(socket.as_fd(), &mut bytes[..], RecvFlags::DONTWAIT) {
+        // A terminal without lines has no end of input.
+        Ok((_, 0)) if kind == Terminal::Raw => input.ended = true,
         Ok((_, 0)) => {
             // Within a line, the first VEOF only passes on the bytes before it; the second one ends
             // the input.

@@ -37,7 +37,7 @@ where
     let mut launch = trusted.launch_context(slot, &entry, context.launcher.is_some());
     let pid = board.pid_cell(slot);
     let created = match &mut context.launcher {
-        Some(launcher) if !launcher.relays() && !launcher.prepares() => {
+        Some(launcher) if !launcher.stays() && !launcher.prepares() => {
             let failed = |report: &ExitReport| context.stats.report(slot, report);
             let target = ProgramConnection {
                 socket: &client.socket,
