@@ -110,8 +110,9 @@ impl Cgroup {
         if std::fs::write(self.0.join("cgroup.kill"), "1").is_ok() {
             return;
         }
-        // An older kernel, or a cgroup that does not exist.
-        crate::system::descendants::signal(&self.members(), &[rustix::process::Signal::KILL]);
+        // An older kernel, or a cgroup that does not exist. What could not be signalled is
+        // accounted for when the server stops.
+        let _ = crate::system::descendants::signal(&self.members(), &[rustix::process::Signal::KILL]);
     }
 
     /// Removes it if there is no process in it. Whether it is removed.

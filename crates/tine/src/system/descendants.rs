@@ -13,6 +13,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tine_sys::process::reap_ordinary;
 
 use crate::system::procfs::{Stat, children, own_id};
+use crate::system::signal::NotSignalled;
 
 /// The environment variable that holds the id of the connection, as the log has it. Every program
 /// gets it, and its descendants inherit it.
@@ -91,38 +92,43 @@ pub(crate) fn orphans_and_descendants(mut orphans: impl FnMut() -> Vec<i32>) -> 
     orphans_and_descendants
 }
 
-/// Kills the orphans and their descendants, and reaps the orphans.
-pub(crate) fn kill(mut orphans: impl FnMut() -> Vec<i32>) {
+/// Kills the orphans and their descendants, and reaps the orphans. Returns those that could not be
+/// signalled.
+pub(crate) fn kill(mut orphans: impl FnMut() -> Vec<i32>) -> Vec<NotSignalled> {
+    let mut failed = Vec::new();
     // The next round finds the processes that were forked during this one.
     for _ in 0..KILL_ROUNDS {
         let orphans_and_descendants = orphans_and_descendants(&mut orphans);
         if orphans_and_descendants.is_empty() {
-            return;
+            break;
         }
-        signal(&orphans_and_descendants, &[Signal::KILL]);
+        failed = signal(&orphans_and_descendants, &[Signal::KILL]);
         for pid in orphans() {
             // Still alive, or reaped already: the next round decides.
             let _ = reap_ordinary(pid);
         }
     }
+    failed.retain(|failed| Stat::of(failed.pid).is_some_and(|stat| !stat.has_ended()));
+    failed
 }
 
-/// Signals descendants of this process that are not its own children.
-pub(crate) fn signal(processes: &BTreeSet<i32>, signals: &[Signal]) {
+/// Signals descendants of this process that are not its own children. Returns those that could not
+/// be signalled.
+pub(crate) fn signal(processes: &BTreeSet<i32>, signals: &[Signal]) -> Vec<NotSignalled> {
     let held: Vec<ProcessRef> = processes.iter().filter_map(|pid| ProcessRef::hold(*pid)).collect();
     let own = own_id();
+    let mut failed = Vec::new();
     for process in &held {
         // The number could have passed to another process before the pidfd was opened: check the
         // parent.
         let parent = Stat::of(process.pid).map(|stat| stat.parent);
         if parent.is_some_and(|parent| parent == own || is_child(parent, own) || processes.contains(&parent))
         {
-            for signal in signals {
-                // It may have exited already.
-                let _ = pidfd_send_signal(&process.pidfd, *signal);
-            }
+            let sent = signals.iter().try_for_each(|signal| pidfd_send_signal(&process.pidfd, *signal));
+            failed.extend(NotSignalled::of(process.pid, sent));
         }
     }
+    failed
 }
 
 /// Whether a process is a child of this one.

@@ -12,14 +12,14 @@ use tine_sys::wait;
 use super::start::NewSupervisor;
 use super::state::{MasterAction, MasterEvent, MasterState};
 use super::{Master, MasterSetup, cannot_start};
-use crate::error::Error;
+use crate::error::{Error, reason};
 use crate::lifecycle::outcome::Outcome;
 use crate::lifecycle::signals::{self, Command};
 use crate::lifecycle::timing::{KILL_WAIT, STOP_WITHIN};
 use crate::log::Log;
 use crate::system::descendants;
 use crate::system::orphans::PreexistingChildren;
-use crate::system::signal::signal_one;
+use crate::system::signal::{NotSignalled, processes_are_left, signal_one};
 
 /// Serves until stopped. Runs as each supervisor that it forks, too.
 ///
@@ -32,10 +32,7 @@ pub(crate) fn run(setup: MasterSetup, alone: &Alone) -> Result<(), Error> {
     let mut master = Master::set_up(setup, alone)?;
     match master.serve(stop_within)? {
         Some(supervisor) => master.run_as(supervisor),
-        None => {
-            master.finish(count);
-            Ok(())
-        }
+        None => master.finish(count),
     }
 }
 
@@ -139,7 +136,8 @@ impl<'a> Master<'a> {
     fn handle_end(&mut self, event: MasterEvent, state: &MasterState) {
         let MasterEvent::Ended(service) = event else { return };
         // The kernel kills the children of a supervisor, but not their descendants.
-        descendants::kill(|| self.orphans());
+        // What cannot be killed is accounted for at the stop.
+        let _ = descendants::kill(|| self.orphans());
         let Some(at) = self.ended.iter().position(|(ended, _)| *ended == service) else { return };
         let (_, ended) = self.ended.swap_remove(at);
         if state.is_stopping() {
@@ -158,7 +156,7 @@ impl<'a> Master<'a> {
                 self.services.iter_mut().for_each(|service| service.server.listeners.clear());
                 self.ready.stopping();
             }
-            MasterAction::Stop => self.pids.keys().for_each(|pid| signal_one(*pid, Signal::TERM)),
+            MasterAction::Stop => self.signal_all(Signal::TERM),
             MasterAction::Kill => self.kill_all(),
         }
         None
@@ -173,8 +171,16 @@ impl<'a> Master<'a> {
         })
     }
 
-    fn kill_all(&self) {
-        self.pids.keys().for_each(|pid| signal_one(*pid, Signal::KILL));
+    fn kill_all(&mut self) {
+        self.signal_all(Signal::KILL);
+    }
+
+    fn signal_all(&mut self, signal: Signal) {
+        let failed: Vec<_> = self.pids.keys().filter_map(|pid| signal_one(*pid, signal)).collect();
+        for NotSignalled { pid, why } in failed {
+            let next = "end it as root";
+            self.log.error(&format!("cannot end pid {pid}"), &reason(&why.into()), next);
+        }
     }
 
     /// After a failed start: no process of it is left when the error is reported.
@@ -184,13 +190,24 @@ impl<'a> Master<'a> {
             self.wait(Some(deadline));
             self.events();
         }
-        descendants::kill(|| self.orphans());
+        let _ = descendants::kill(|| self.orphans());
     }
 
-    fn finish(&mut self, services: usize) {
-        descendants::kill(|| self.orphans());
+    /// Ends what the supervisors left behind, and the master.
+    ///
+    /// # Errors
+    /// Processes are left that could not be ended.
+    fn finish(&mut self, services: usize) -> Result<(), Error> {
+        let failed = descendants::kill(|| self.orphans());
         self.log.stop_all(services);
         // The program goes on as before. The mask was valid, so this cannot fail.
         let _ = self.original_mask.make_mask();
+        match failed.first() {
+            Some(first) => {
+                let left = failed.iter().map(|failed| failed.pid).collect();
+                Err(processes_are_left(&left, Some(first.why)))
+            }
+            None => Ok(()),
+        }
     }
 }

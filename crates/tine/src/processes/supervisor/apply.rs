@@ -104,27 +104,24 @@ where
     /// Stops accepting and asks the connections to end. A stopped process cannot handle TERM: CONT
     /// wakes it.
     fn end_all(&mut self) {
-        for (pid, role) in self.children.table.roles().collect::<Vec<_>>() {
-            if role.brings_clients() {
-                signal_one(pid, Signal::KILL);
-            }
-        }
+        let bringers = self.children.table.roles().filter(|(_, role)| role.brings_clients());
+        let mut failed: Vec<_> = bringers.filter_map(|(pid, _)| signal_one(pid, Signal::KILL)).collect();
         self.drain_notices();
         for (pid, _) in self.children.table.in_slots() {
-            signal_group(pid, Signal::TERM);
-            signal_group(pid, Signal::CONT);
+            failed.extend(signal_group(pid, Signal::TERM));
+            failed.extend(signal_group(pid, Signal::CONT));
         }
+        self.log_not_signalled(failed);
     }
 
     pub(super) fn kill_all(&mut self) {
         self.drain_notices();
         // Not the cgroup cleaner: it kills what is left in the cgroups, and then exits.
-        for (pid, _) in self.children.table.roles().filter(|(_, role)| *role != Role::CgroupCleaner) {
-            signal_one(pid, Signal::KILL);
-        }
-        for (pid, _) in self.children.table.in_slots() {
-            signal_group(pid, Signal::KILL);
-        }
+        let roles = self.children.table.roles().filter(|(_, role)| *role != Role::CgroupCleaner);
+        let mut failed: Vec<_> = roles.filter_map(|(pid, _)| signal_one(pid, Signal::KILL)).collect();
+        let in_slots = self.children.table.in_slots();
+        failed.extend(in_slots.filter_map(|(pid, _)| signal_group(pid, Signal::KILL)));
+        self.log_not_signalled(failed);
     }
 
     pub(super) fn wake_forker(&self, forker: usize) {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
+use rustix::io::Errno;
 use tine_sys::process::Ended;
 
 use super::state::Role;
@@ -27,6 +28,8 @@ pub(super) struct Children {
     pub(super) ended_roles: Vec<(Role, Ended)>,
     /// Programs that have exited while descendants live, and when those are killed.
     pub(super) lingering: HashMap<i32, Instant>,
+    /// Processes that could not be signalled, and why.
+    pub(super) not_signalled: HashMap<i32, Errno>,
     /// Cgroups of connections that have ended while processes live in them.
     pub(super) populated_cgroups: Vec<Cgroup>,
     /// Slots with a notice; kept for its memory.
@@ -41,6 +44,7 @@ impl Children {
             preexisting: PreexistingChildren::record_and_become_subreaper(),
             ended_roles: Vec::new(),
             lingering: HashMap::new(),
+            not_signalled: HashMap::new(),
             populated_cgroups: Vec::new(),
             changed: Vec::new(),
         }

@@ -80,8 +80,9 @@ where
             (None, Some(_)) => descendants::outside(of.pid, of.id, &self.orphans_and_descendants()),
             (None, None) => Default::default(),
         };
-        signals.iter().for_each(|signal| signal_group(of.pid, *signal));
-        descendants::signal(&outside, signals);
+        let mut failed: Vec<_> = signals.iter().filter_map(|signal| signal_group(of.pid, *signal)).collect();
+        failed.extend(descendants::signal(&outside, signals));
+        self.log_not_signalled(failed);
         if let Some(cgroup) = cgroup.filter(|_| signals == [Signal::KILL]) {
             // No process can fork out of this.
             cgroup.kill();

@@ -45,13 +45,17 @@ where
         let now = Instant::now();
         match self.children.lingering.get(&pid) {
             None => {
-                descendants::signal(&remains.members, &[Signal::TERM, Signal::CONT]);
+                let failed = descendants::signal(&remains.members, &[Signal::TERM, Signal::CONT]);
+                self.log_not_signalled(failed);
                 self.children.lingering.insert(pid, now + KILL_AFTER);
                 self.fds.pidfds.forget(pid);
             }
             Some(kill_at) if *kill_at <= now => match &remains.cgroup {
                 Some(cgroup) => cgroup.kill(),
-                None => descendants::signal(&remains.members, &[Signal::KILL]),
+                None => {
+                    let failed = descendants::signal(&remains.members, &[Signal::KILL]);
+                    self.log_not_signalled(failed);
+                }
             },
             Some(_) => {}
         }

@@ -9,6 +9,7 @@ mod apply;
 mod channels;
 mod children;
 mod enforce;
+mod left;
 mod linger;
 mod pidfds;
 mod reap;

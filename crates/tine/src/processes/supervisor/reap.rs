@@ -124,7 +124,9 @@ where
         self.timers.orphans_at = None;
         for pid in self.orphans() {
             // Still alive, or reaped already.
-            let _ = reap_ordinary(pid);
+            if matches!(reap_ordinary(pid), Ok(Some(_))) {
+                self.children.not_signalled.remove(&pid);
+            }
         }
         self.children.populated_cgroups.retain(|cgroup| !cgroup.remove());
     }
@@ -169,6 +171,7 @@ where
         // Not a child, or reaped already: nothing to do.
         let Ok(Some(ended)) = reap(pid) else { return };
         self.fds.pidfds.forget(pid);
+        self.children.not_signalled.remove(&pid);
         match self.children.table.remove(pid) {
             Some(ChildKind::Slot(slot)) => self.slot_ended(slot, &ended),
             Some(ChildKind::Role(role)) => events.push(self.role_ended(role, &ended)),

@@ -14,12 +14,11 @@ use crate::error::{Error, HandlerError};
 use crate::lifecycle::signals::{self, Command};
 use crate::lifecycle::timing::DESCENDANTS_POLL;
 use crate::system::cgroup::Cgroups;
-use crate::system::descendants;
 
 /// Serves until stopped. Runs as each process that the supervisor forks, too.
 ///
 /// # Errors
-/// The server cannot start.
+/// The server cannot start; or it has stopped, and processes are left that it could not end.
 pub(crate) fn run<H>(setup: Setup, alone: &Alone, handler: &mut H) -> Result<(), Error>
 where
     H: FnMut(Connection) -> Result<(), HandlerError>,
@@ -27,10 +26,7 @@ where
     let mut supervisor = Supervisor::set_up(setup, alone, handler)?;
     match supervisor.serve()? {
         Some(role) => supervisor.run_as(role),
-        None => {
-            supervisor.finish();
-            Ok(())
-        }
+        None => supervisor.finish(),
     }
 }
 
@@ -182,12 +178,18 @@ where
         !state.is_stopping() && !forkers.into_iter().any(|forker| self.memory.board.wants_slot(forker))
     }
 
-    fn finish(&mut self) {
-        if !self.settings.leaves_connections {
-            descendants::kill(|| self.orphans());
-        }
+    /// Ends what is left, and the supervisor.
+    ///
+    /// # Errors
+    /// Processes are left that could not be ended.
+    fn finish(&mut self) -> Result<(), Error> {
+        let ended = match self.settings.leaves_connections {
+            true => Ok(()),
+            false => self.end_what_is_left(),
+        };
         self.log.stop(self.memory.board.connections());
         // The program goes on as before. The mask was valid, so this cannot fail.
         let _ = self.fds.original_mask.make_mask();
+        ended
     }
 }
