@@ -198,7 +198,9 @@ impl<'a> Worker<'a> {
 
     fn is_over(&self, now: u64) -> bool {
         let nothing_left = match &self.schedule {
-            Some(schedule) => schedule.peek().is_none(),
+            // Without a number of requests, it lasts to the end of the measured time, also if that
+            // has no arrival any more.
+            Some(schedule) => schedule.is_complete(),
             None => self.budget == Some(0),
         };
         let is_late = now > self.work.start + HOPELESS;
