@@ -10,13 +10,13 @@ use tine_load::run::converse::{Conversation, converse};
 use tine_load::run::load::Load;
 use tine_load::units::nanoseconds;
 
-use super::dial::Target;
 use super::printer::{Output, Printer};
 use super::status::Status;
 use super::summary::Summary;
 use crate::args::Client;
 use crate::error::Error;
 use crate::exit;
+use crate::resolve::Target;
 
 /// Time between two updates of the status lines.
 const UPDATE: Duration = Duration::from_millis(200);

@@ -1,0 +1,100 @@
+//! The addresses that `tine client` and `tine load` connect to: a port of this host, names with
+//! several addresses, link-local zones.
+
+use std::net::{Ipv6Addr, SocketAddrV6, TcpListener, TcpStream};
+use std::process::{Command, Stdio};
+
+use tine_e2e::load::{echo_through, load, serve_on};
+use tine_e2e::{network, run, tine};
+
+fn echo(stream: TcpStream) -> std::io::Result<()> {
+    echo_through(stream, |_, _| {})
+}
+
+/// Runs `tine client` without input.
+fn client(words: &[&str]) -> (i32, String, String) {
+    run(Command::new(tine()).arg("client").args(words).stdin(Stdio::null()))
+}
+
+#[test]
+fn a_port_is_tried_on_both_addresses_of_this_host() {
+    network::own();
+    for (bind, port) in [("127.0.0.1:7001", "7001"), ("[::1]:7002", "7002")] {
+        serve_on(TcpListener::bind(bind).expect("a port of our own"), echo);
+        for address in [port.to_owned(), format!("localhost:{port}"), format!("[::]:{port}")] {
+            let loaded = load(&["crr", &address, "-n", "20"]);
+            loaded.expect_sound();
+            assert_eq!(loaded.state("ok"), 20, "{address}");
+            let (code, out, err) = client(&[&address, "-m", "x", "--count", "1", "-c", "3", "--expect-echo"]);
+            assert_eq!((code, out.lines().count()), (0, 3), "{address}: {err}");
+            let (code, _, err) = client(&[&address]);
+            assert_eq!((code, err.as_str()), (0, ""), "{address}");
+        }
+    }
+    let (code, _, err) = client(&["7003"]);
+    assert!(code == 111 && err.contains("cannot connect to localhost:7003: connection refused"), "{err}");
+}
+
+#[test]
+fn an_address_that_does_not_answer_is_left_for_the_next_one() {
+    network::own();
+    let full = TcpListener::bind("[::1]:7001").expect("a port of our own");
+    rustix::net::listen(&full, 0).expect("a smaller backlog");
+    let _filling = [(); 2].map(|()| {
+        let address = "[::1]:7001".parse().expect("an address");
+        TcpStream::connect_timeout(&address, std::time::Duration::from_millis(200))
+    });
+    serve_on(TcpListener::bind("127.0.0.1:7001").expect("a port of our own"), echo);
+    let (code, _, err) = client(&["7001", "--wait", "60s"]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    let words = ["7001", "-m", "x", "--count", "1", "-c", "4", "--processes", "1", "--expect-echo"];
+    let (code, _, err) = client(&[&words[..], &["--wait", "2s"]].concat());
+    assert_eq!(code, 0, "{err}");
+    // The full backlog makes the load invalid by its counter; its connections are served.
+    let loaded = load(&["crr", "7001", "-n", "20", "-c", "4", "--timeout", "2s"]);
+    assert_eq!(loaded.state("ok"), 20, "{}", loaded.report["summary"]);
+}
+
+#[test]
+fn link_local_addresses_have_a_zone() {
+    network::own();
+    let ip = |words: &[&str]| assert_eq!(run(Command::new("ip").args(words)).0, 0, "{words:?}");
+    // Loopback is interface number 1, and there in every network namespace.
+    for address in ["fe80::1/64", "fe80::2/64"] {
+        ip(&["addr", "add", address, "dev", "lo", "nodad"]);
+    }
+    let one: Ipv6Addr = "fe80::1".parse().expect("an address");
+    serve_on(TcpListener::bind(SocketAddrV6::new(one, 7001, 0, 1)).expect("our address"), echo);
+    for address in ["[fe80::1%lo]:7001", "[fe80::1%1]:7001"] {
+        for source in [&[][..], &["--source", "fe80::2"]] {
+            load(&[&["crr", address, "-n", "20"], source].concat()).expect_sound();
+        }
+        let (code, _, err) = client(&[address, "-m", "x", "--count", "1", "--expect-echo"]);
+        assert_eq!(code, 0, "{err}");
+    }
+    let (code, _, err) = client(&["[fe80::1]:7001"]);
+    assert!(code == 100 && err.contains("write [fe80::1%INTERFACE]:7001"), "{err}");
+}
+
+#[test]
+fn wrong_addresses_and_a_host_without_ports_have_fitting_hints() {
+    network::own();
+    for (address, hint) in [
+        ("[::1]", "the port is missing; write [::1]:PORT"),
+        ("http://example.org/", "this is a URL; write example.org:80"),
+        ("::1", "an IPv6 address needs brackets; write [IPV6]:PORT"),
+    ] {
+        for command in [&["client"][..], &["load", "crr"]] {
+            let (code, _, err) = run(Command::new(tine()).args(command).arg(address));
+            assert!(code == 100 && err.contains(hint), "{address}: {err}");
+        }
+    }
+    std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "40000 40000").expect("root");
+    serve_on(TcpListener::bind("127.0.0.1:7001").expect("a port of our own"), echo);
+    let _only = TcpStream::connect("127.0.0.1:7001").expect("one port");
+    for words in [&["127.0.0.1:7001"][..], &["127.0.0.1:7001", "-m", "x"]] {
+        let (code, _, err) = client(words);
+        assert!(code == 111 && err.contains("ip_local_port_range"), "{err}");
+        assert!(!err.contains("firewall"), "{err}");
+    }
+}
