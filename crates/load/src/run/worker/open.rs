@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use super::recorder::Start;
 use super::slot::{Interest, Stage};
 use super::{OPENING, UNPROVEN, Worker, now};
-use crate::findings::state::State;
+use crate::findings::state::{State, Step};
 use crate::plan::endpoint::Endpoint;
 use crate::plan::script::{Cut, Message, SMALL_BUFFER};
 use crate::plan::target_of;
@@ -148,7 +148,7 @@ impl Worker<'_> {
                     false => self.check_connecting(at),
                 }
             }
-            Err(errno) => self.cannot_connect(at, errno),
+            Err(errno) => self.cannot_connect(at, errno, Step::Local),
         }
     }
 
@@ -214,20 +214,20 @@ impl Worker<'_> {
             Err(Errno::ALREADY | Errno::INPROGRESS | Errno::INTR) => self.watch(at, Interest::ReadWrite),
             // The backlog of a Unix socket is full, and no event reports when it is not.
             Err(Errno::AGAIN) => self.set_timer(at, now() + RETRY),
-            Err(errno) => self.cannot_connect(at, errno),
+            Err(errno) => self.cannot_connect(at, errno, Step::Handshake),
         }
     }
 
     /// Connects from another source if no ports are left, or to another endpoint of the target.
     /// Else the connection fails.
-    fn cannot_connect(&mut self, at: usize, errno: Errno) {
+    fn cannot_connect(&mut self, at: usize, errno: Errno, step: Step) {
         let has_more_sources = self.work.load.sources.has_more(self.endpoint(at));
         if errno == Errno::ADDRNOTAVAIL && !self.out_of_ports && has_more_sources {
             self.out_of_ports = true;
             return self.connect(at);
         }
-        let state = State::of_connect(errno);
-        let is_for_all = state == State::NoDescriptors;
+        let state = State::of_connect(errno, step);
+        let is_for_all = matches!(state, State::NoDescriptors | State::NoMemory);
         if !is_for_all && self.connects_elsewhere(at) {
             return;
         }
