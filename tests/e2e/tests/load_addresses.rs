@@ -1,10 +1,11 @@
-//! The addresses that `tine client` and `tine load` connect to: a port of this host, names with
-//! several addresses, link-local zones.
+//! The addresses that `tine client` and `tine load` connect to, and what they send and discard
+//! besides messages: a port of this host, names with several addresses, link-local zones, greetings.
 
+use std::io::{Read, Write};
 use std::net::{Ipv6Addr, SocketAddrV6, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 
-use tine_e2e::load::{echo_through, load, serve_on};
+use tine_e2e::load::{echo_through, load, serve_on, server};
 use tine_e2e::{network, run, tine};
 
 fn echo(stream: TcpStream) -> std::io::Result<()> {
@@ -97,4 +98,20 @@ fn wrong_addresses_and_a_host_without_ports_have_fitting_hints() {
         assert!(code == 111 && err.contains("ip_local_port_range"), "{err}");
         assert!(!err.contains("firewall"), "{err}");
     }
+}
+
+#[test]
+fn what_a_server_sends_first_is_discarded_in_cc() {
+    network::own();
+    let greeting = server(|mut stream| {
+        stream.write_all(b"220 ready\r\n")?;
+        stream.read_to_end(&mut Vec::new()).map(drop)
+    });
+    for close in ["fin-client", "rst"] {
+        let loaded = load(&["cc", &greeting, "-n", "40", "-c", "4", "--close", close]);
+        loaded.expect_sound();
+        assert_eq!(loaded.state("ok"), 40);
+    }
+    let ending = server(|mut stream| stream.write_all(b"220 go away\r\n"));
+    load(&["cc", &ending, "-n", "40", "-c", "4", "--close", "fin-server"]).expect_sound();
 }

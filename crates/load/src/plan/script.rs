@@ -70,6 +70,14 @@ impl Script {
         self.stays || !self.from_connect
     }
 
+    /// Whether bytes after the reply are an error. A connection without exchanges expects no reply,
+    /// so whatever arrives is discarded.
+    #[must_use]
+    pub fn rejects_more(&self) -> bool {
+        let is_exact = matches!(self.expect, Expect::Echo | Expect::Bytes(_) | Expect::Text(_));
+        is_exact && self.exchanges != Some(0)
+    }
+
     /// Whether only the stop ends an exchange.
     #[must_use]
     pub fn is_endless(&self) -> bool {
@@ -117,7 +125,8 @@ fn script(plan: &Plan, mode: Mode) -> Result<Script, String> {
     Ok(match mode {
         Mode::Crr => script,
         // The end of the stream shows that the server accepted the connection: without it, a closed
-        // loop would fill the server's backlog.
+        // loop would fill the server's backlog. What a server sends before, as a greeting, is
+        // discarded.
         Mode::Cc => Script { checks_end: true, ..without_exchanges },
         Mode::Rr => Script { exchanges: plan.per_connection, from_connect: false, ..script },
         Mode::Stream if is_endless => Script { expect: Expect::Endless, is_progress_timed: true, ..script },

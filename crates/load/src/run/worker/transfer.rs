@@ -168,16 +168,11 @@ impl Worker<'_> {
                     self.diagnose(at);
                 }
             }
-            Stage::Idle | Stage::Thinking | Stage::Closing if self.rejects_more(at) => {
+            Stage::Idle | Stage::Thinking | Stage::Closing if self.script(at).rejects_more() => {
                 self.end(at, State::Long);
             }
             _ => {}
         }
-    }
-
-    /// Whether bytes after the reply are an error.
-    fn rejects_more(&self, at: usize) -> bool {
-        matches!(self.script(at).expect, Expect::Echo | Expect::Bytes(_) | Expect::Text(_))
     }
 
     fn check_reply(&mut self, at: usize, bytes: &[u8]) {
