@@ -1,5 +1,6 @@
 //! The addresses that `tine client` and `tine load` connect to, and what they send and discard
-//! besides messages: a port of this host, names with several addresses, link-local zones, greetings.
+//! besides messages: a port of this host, names with several addresses, link-local zones, headers
+//! of the PROXY protocol, greetings.
 
 use std::io::{Read, Write};
 use std::net::{Ipv6Addr, SocketAddrV6, TcpListener, TcpStream};
@@ -114,4 +115,67 @@ fn what_a_server_sends_first_is_discarded_in_cc() {
     }
     let ending = server(|mut stream| stream.write_all(b"220 go away\r\n"));
     load(&["cc", &ending, "-n", "40", "-c", "4", "--close", "fin-server"]).expect_sound();
+}
+
+/// Checks the header of version 1 with the connection's own addresses, then echoes.
+fn checked_v1(mut stream: TcpStream) -> std::io::Result<()> {
+    let (local, peer) = (stream.local_addr()?, stream.peer_addr()?);
+    let expected = format!("PROXY TCP4 {} {} {} {}\r\n", peer.ip(), local.ip(), peer.port(), local.port());
+    let mut header = vec![0; expected.len()];
+    stream.read_exact(&mut header)?;
+    match header == expected.as_bytes() {
+        true => echo(stream),
+        false => Ok(()),
+    }
+}
+
+/// Checks the header of version 2 with a given source, 192.0.2.x, then echoes.
+fn checked_v2(mut stream: TcpStream) -> std::io::Result<()> {
+    let (local, peer) = (stream.local_addr()?, stream.peer_addr()?);
+    let mut header = [0; 28];
+    stream.read_exact(&mut header)?;
+    let start = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02";
+    let ports = [peer.port().to_be_bytes(), local.port().to_be_bytes()].concat();
+    let is_right = header.starts_with(start) && header[20..24] == [127, 0, 0, 1] && header[24..] == ports;
+    match is_right && (8..12).contains(&header[19]) {
+        true => echo(stream),
+        false => Ok(()),
+    }
+}
+
+#[test]
+fn the_header_of_the_proxy_protocol_is_sent_before_the_first_byte() {
+    network::own();
+    let (v1, v2) = (server(checked_v1), server(checked_v2));
+    let sources = ["--proxy-header", "v2", "--proxy-source", "192.0.2.8/30"];
+    for (address, options) in [(&v1, &["--proxy-header", "v1"][..]), (&v2, &sources)] {
+        for mode in [
+            &["crr", "-n", "40", "-c", "4"][..],
+            &["crr", "-n", "40", "-c", "4", "--size", "300K"],
+            &["rr", "-n", "40", "-c", "4"],
+            &["rr", "-n", "10", "-c", "4", "--rate", "100/s", "--max-lateness", "1s"],
+            &["echo", "-n", "4", "--size", "1M"],
+            &["slow", "-n", "4", "--size", "5", "--pace", "5ms"],
+            &["cc", "-n", "20"],
+        ] {
+            let loaded = load(&[&mode[..1], &[address], &mode[1..], options].concat());
+            loaded.expect_sound();
+        }
+        // The header is no part of the bytes of messages.
+        let loaded = load(&[&["crr", address, "-n", "10"], options].concat());
+        assert_eq!((loaded.state("ok"), loaded.number("/summary/bytes/sent")), (10, 640.0));
+        let words = [&[address, "-m", "x{n}", "--count", "3", "--every", "1ms", "-c", "4"], options].concat();
+        let (code, _, err) = client(&[&words[..], &["--expect-echo"]].concat());
+        assert!(code == 0 && err.starts_with("4 connections, 12 messages, 24 bytes sent"), "{err}");
+        let mut piped = Command::new(tine());
+        piped.arg("client").arg(address).args(options).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut piped = piped.spawn().expect("it starts");
+        piped.stdin.take().expect("piped").write_all(b"hello").expect("taken");
+        let output = piped.wait_with_output().expect("it ends");
+        assert_eq!((output.status.code(), &output.stdout[..]), (Some(0), &b"hello"[..]));
+    }
+    for words in [&["--proxy-source", "192.0.2.1"][..], &["--proxy-header", "v3"]] {
+        let (code, _, err) = client(&[&["127.0.0.1:1"], words].concat());
+        assert_eq!(code, 100, "{err}");
+    }
 }

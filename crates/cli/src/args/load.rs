@@ -11,6 +11,7 @@ use tine_load::verdict::threshold::Threshold;
 
 use super::client::FIELD_N;
 use super::program::size;
+use super::proxy_header::Proxy;
 use super::{duration, positive};
 
 /// `tine load`.
@@ -26,7 +27,8 @@ const CODES: &str = "Exit codes: 0 done, 1 a result could not be written, 3 wron
 measurement is invalid or inconclusive, 99 a limit is not kept (--fail-if) or a comparison found a \
 regression, 100 usage error, 111 nothing could be reached, 130 interrupted.";
 
-const FORMS: &str = "ADDRESS is HOST:PORT, [IPV6]:PORT, unix:PATH or unix:@NAME. REPLY is echo (the \
+const FORMS: &str = "ADDRESS is PORT (of this host), HOST:PORT, [IPV6]:PORT, [IPV6%INTERFACE]:PORT, \
+unix:PATH or unix:@NAME. REPLY is echo (the \
 bytes sent), none, end (any bytes up to the end of the stream), bytes:N, re:REGEX (found in the \
 reply), or a text with \\n \\r \\t \\0 \\\\ (text:TEXT if it is one of those words).\nLIMIT is a \
 figure (rate, errors, in-flight, sent, received, min, mean, p50, p90, p99, p99.9, p99.99, max, \
@@ -194,6 +196,10 @@ pub struct Options {
     /// loopback also 127.77.0.1 to 127.77.0.3 when no port is left]
     #[arg(long, value_name = "CIDR")]
     pub source: Vec<Block>,
+
+    /// The header of the PROXY protocol.
+    #[command(flatten)]
+    pub proxy: Proxy,
 
     /// Lateness of the client, at the 99th percentile of arrivals, above which an open loop is
     /// invalid

@@ -65,6 +65,8 @@ fn load(args: &Client, message: &str, targets: &[Target]) -> Result<Load, Error>
         timeout_ns: nanoseconds(args.wait),
         max_lateness_ns: 0,
         sources: Vec::new(),
+        proxy_header: args.proxy.proxy_header,
+        proxy_sources: args.proxy.proxy_source.iter().map(ToString::to_string).collect(),
         seed: 0,
     };
     let scripts = scripts(&plan)
@@ -74,6 +76,7 @@ fn load(args: &Client, message: &str, targets: &[Target]) -> Result<Load, Error>
         plan,
         targets: targets.iter().map(|target| target.endpoints.clone()).collect(),
         sources: Sources::new(Vec::new(), &[]),
+        proxy: args.proxy.headers(),
     })
 }
 

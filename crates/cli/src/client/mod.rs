@@ -27,7 +27,9 @@ const INTERRUPTED: u8 = 130;
 pub(crate) fn run(args: Client) -> Result<ExitCode, Error> {
     let targets = args.addresses.iter().map(|text| Target::resolve(text)).collect::<Result<Vec<_>, _>>()?;
     match (&args.message, targets.as_slice()) {
-        (None, [target]) if args.connections == 1 => talk::run(target, args.wait),
+        (None, [target]) if args.connections == 1 => {
+            talk::run(target, args.wait, args.proxy.headers().as_ref())
+        }
         (None, _) => Err(Error::usage(
             "several connections cannot share one standard input",
             "give the message of each (--message TEMPLATE), or one address only",

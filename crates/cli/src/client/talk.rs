@@ -12,6 +12,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown};
 use rustix::process::Signal;
+use tine_load::plan::proxy::ProxyHeaders;
 use tine_sys::signal::Set;
 
 use super::dial::connect;
@@ -38,10 +39,15 @@ enum Turn {
     Interrupted,
 }
 
-/// Copies until the server closes, or until Ctrl-C.
-pub(super) fn run(target: &Target, wait: Duration) -> Result<ExitCode, Error> {
+/// Copies until the server closes, or until Ctrl-C. `proxy`: sent before the first byte.
+pub(super) fn run(target: &Target, wait: Duration, proxy: Option<&ProxyHeaders>) -> Result<ExitCode, Error> {
     let connected = connect(&target.endpoints, wait);
-    let (socket, _) = connected.map_err(|errno| cannot_connect(&target.name, errno))?;
+    let (socket, endpoint) = connected.map_err(|errno| cannot_connect(&target.name, errno))?;
+    if let Some(proxy) = proxy {
+        // Alone: when the first message comes is not known.
+        let sent = proxy.send(&socket, &endpoint, 0, false);
+        sent.map_err(|errno| broken("cannot send the header (--proxy-header)", errno))?;
+    }
     let signals = Set::of(&[Signal::INT.as_raw(), Signal::TERM.as_raw()]);
     let cannot = |why: std::io::Error| Error::system("cannot wait for signals", &why, "check `ulimit -n`");
     signals.block().map_err(cannot)?;

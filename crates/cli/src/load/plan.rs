@@ -26,7 +26,7 @@ pub(super) fn load(
     let scripts = scripts(&plan)
         .map_err(|why| Error::usage(format_args!("bad load: {why}"), "see `tine load MODE --help`"))?;
     let sources = sources(&options.source, &targets)?;
-    Ok(Load { plan, scripts, targets, sources })
+    Ok(Load { plan, scripts, targets, sources, proxy: options.proxy.headers() })
 }
 
 fn sources(blocks: &[Block], targets: &[Vec<Endpoint>]) -> Result<Sources, Error> {
@@ -84,6 +84,8 @@ fn plan(populations: Vec<Population>, targets: Vec<String>, options: &Options) -
         timeout_ns: nanoseconds(options.timeout),
         max_lateness_ns: nanoseconds(options.max_lateness),
         sources: options.source.iter().map(ToString::to_string).collect(),
+        proxy_header: options.proxy.proxy_header,
+        proxy_sources: options.proxy.proxy_source.iter().map(ToString::to_string).collect(),
         seed: options.seed,
         populations,
     }

@@ -78,6 +78,16 @@ impl Script {
         is_exact && self.exchanges != Some(0)
     }
 
+    /// Whether the first exchange sends nothing.
+    #[must_use]
+    pub fn has_empty_message(&self) -> bool {
+        match &self.message {
+            Message::Pattern(size) => *size == 0,
+            Message::Text(text) => text.is_empty(),
+            Message::Template(_) | Message::Series { .. } => false,
+        }
+    }
+
     /// Whether only the stop ends an exchange.
     #[must_use]
     pub fn is_endless(&self) -> bool {

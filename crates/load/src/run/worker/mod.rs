@@ -1,8 +1,10 @@
 //! A worker process: its share of the connections, and one loop that waits for events and applies
-//! them. [`open`] starts connections and exchanges, [`transfer`] moves their bytes, [`close`] ends
-//! them. [`timing`] handles timers and deadlines, [`recorder`] counts and times.
+//! them. [`open`] starts connections and exchanges, [`header`] sends what comes before the first
+//! byte, [`transfer`] moves the bytes, [`close`] ends connections. [`timing`] handles timers and
+//! deadlines, [`recorder`] counts and times.
 
 mod close;
+mod header;
 mod open;
 mod recorder;
 mod slot;

@@ -263,6 +263,9 @@ impl Worker<'_> {
         let (script, start) = (self.script(at), self.slots[at].start);
         self.recorder.connected(start, now);
         self.set_stage(at, Stage::Ready);
+        if !self.send_header(at) {
+            return;
+        }
         if self.is_cut_at(at, Cut::Connected) {
             self.cut(at);
         } else if script.exchanges == Some(0) {
