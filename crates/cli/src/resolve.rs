@@ -40,6 +40,16 @@ impl Target {
         let name = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
         Ok(Target { name, endpoints: addresses.into_iter().map(Endpoint::Tcp).collect() })
     }
+
+    /// Makes each endpoint a target of its own, named by its address.
+    pub(crate) fn split(self) -> Vec<Target> {
+        let name = |endpoint: &Endpoint| match endpoint {
+            Endpoint::Tcp(address) => address.to_string(),
+            Endpoint::Unix(_) => self.name.clone(),
+        };
+        let one = |endpoint: Endpoint| Target { name: name(&endpoint), endpoints: vec![endpoint] };
+        self.endpoints.iter().cloned().map(one).collect()
+    }
 }
 
 fn unix(text: &str) -> Result<Target, Error> {
@@ -251,5 +261,13 @@ mod tests {
         ] {
             assert_eq!(alternate(&addresses(found)), addresses(ordered));
         }
+    }
+
+    #[test]
+    fn each_endpoint_can_be_a_target() {
+        let targets = Target::resolve("7001").expect("an address").split();
+        let names: Vec<&str> = targets.iter().map(|target| target.name.as_str()).collect();
+        assert_eq!(names, ["[::1]:7001", "127.0.0.1:7001"]);
+        assert!(targets.iter().all(|target| target.endpoints.len() == 1));
     }
 }

@@ -1,6 +1,6 @@
 //! The addresses that `tine client` and `tine load` connect to, and what they send and discard
 //! besides messages: a port of this host, names with several addresses, link-local zones, headers
-//! of the PROXY protocol, greetings.
+//! of the PROXY protocol, greetings, half-closes.
 
 use std::io::{Read, Write};
 use std::net::{Ipv6Addr, SocketAddrV6, TcpListener, TcpStream};
@@ -55,6 +55,24 @@ fn an_address_that_does_not_answer_is_left_for_the_next_one() {
     // The full backlog makes the load invalid by its counter; its connections are served.
     let loaded = load(&["crr", "7001", "-n", "20", "-c", "4", "--timeout", "2s"]);
     assert_eq!(loaded.state("ok"), 20, "{}", loaded.report["summary"]);
+}
+
+#[test]
+fn all_addresses_of_a_name_are_connected_to_in_turn() {
+    network::own();
+    for bind in ["127.0.0.1:7001", "[::1]:7001"] {
+        serve_on(TcpListener::bind(bind).expect("a port of our own"), |mut stream| {
+            let family = if stream.local_addr()?.is_ipv4() { b"4" } else { b"6" };
+            stream.write_all(family)
+        });
+    }
+    let words = ["crr", "7001", "-n", "20", "-c", "2", "-p", "1", "--size", "0", "--all-addresses"];
+    let of = |expect| load(&[&words[..], &["--expect", expect]].concat());
+    for expect in ["4", "6"] {
+        let loaded = of(expect);
+        assert_eq!((loaded.state("ok"), loaded.state("mismatch")), (10, 10), "{}", loaded.report["summary"]);
+    }
+    assert_eq!(of("4").report["plan"]["targets"], serde_json::json!(["[::1]:7001", "127.0.0.1:7001"]));
 }
 
 #[test]
@@ -115,6 +133,26 @@ fn what_a_server_sends_first_is_discarded_in_cc() {
     }
     let ending = server(|mut stream| stream.write_all(b"220 go away\r\n"));
     load(&["cc", &ending, "-n", "40", "-c", "4", "--close", "fin-server"]).expect_sound();
+}
+
+#[test]
+fn a_half_close_after_the_request_is_seen_by_the_server() {
+    network::own();
+    // Replies at the end of the request only.
+    let server = server(|mut stream| {
+        let mut request = Vec::new();
+        stream.read_to_end(&mut request)?;
+        stream.write_all(&request)
+    });
+    for options in [&[][..], &["--size", "200K"], &["--per-connection", "1"], &["--size", "0"]] {
+        let loaded = load(&[&["crr", &server, "-n", "20", "-c", "4", "--half-close"], options].concat());
+        loaded.expect_sound();
+        assert_eq!(loaded.report["name"].as_str(), Some("crr/fin-client/half-close"));
+    }
+    let words = ["crr", &server, "-n", "2", "--timeout", "300ms"];
+    assert_eq!(load(&words).state("timeout"), 2);
+    let (code, _, err) = run(&mut tine_e2e::load::command(&["rr", &server, "--half-close"]));
+    assert!(code == 100 && err.contains("--half-close"), "{err}");
 }
 
 /// Checks the header of version 1 with the connection's own addresses, then echoes.

@@ -23,7 +23,7 @@ fn an_open_loop_is_measured_over_its_whole_time() {
     for (options, rate, seconds) in [
         (&["--rate", "1/s", "-d", "2s"][..], 1.0, 2.0),
         (&["--rate", "0.5/s", "-d", "2s"], 0.5, 2.0),
-        (&["--rate", "1/s", "-d", "1s", "--warmup", "1s"], 1.0, 1.0),
+        (&["--rate", "60/min", "-d", "1s", "--warmup", "1s"], 1.0, 1.0),
         (&["--rate", "50/s", "-d", "2s", "-p", "3"], 50.0, 2.0),
         // Limited by the number of requests, whose last interval counts.
         (&["--rate", "2/s", "-n", "2"], 2.0, 1.0),

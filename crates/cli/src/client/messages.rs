@@ -58,6 +58,7 @@ fn load(args: &Client, message: &str, targets: &[Target]) -> Result<Load, Error>
         requests: Some(args.connections.into()),
         per_connection: args.count,
         close: Close::FinClient,
+        half_close: false,
         message: MessageText::Template(message.to_owned()),
         expect: if args.expect_echo { "echo" } else { "none" }.to_owned(),
         think_ns: nanoseconds(args.every),

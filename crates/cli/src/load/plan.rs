@@ -19,7 +19,16 @@ pub(super) fn load(
     addresses: &[String],
     options: &Options,
 ) -> Result<Load, Error> {
-    let targets = addresses.iter().map(|text| Target::resolve(text)).collect::<Result<Vec<_>, _>>()?;
+    let mut targets = addresses.iter().map(|text| Target::resolve(text)).collect::<Result<Vec<_>, _>>()?;
+    if options.all_addresses {
+        targets = targets.into_iter().flat_map(Target::split).collect();
+    }
+    if options.half_close && !populations.iter().any(|one| one.mode == Mode::Crr) {
+        return Err(Error::usage(
+            "--half-close is for connections that end with a reply",
+            "use it with crr, or with a mix that has crr",
+        ));
+    }
     let names = targets.iter().map(|target| target.name.clone()).collect();
     let plan = plan(populations, names, options);
     let targets: Vec<Vec<Endpoint>> = targets.into_iter().map(|target| target.endpoints).collect();
@@ -77,6 +86,7 @@ fn plan(populations: Vec<Population>, targets: Vec<String>, options: &Options) -
         requests: options.requests,
         per_connection: options.per_connection,
         close: options.close,
+        half_close: options.half_close,
         message,
         expect: options.expect.clone(),
         think_ns: nanoseconds(options.think.unwrap_or(default_think)),

@@ -22,7 +22,8 @@ use serde::{Deserialize, Serialize};
 pub struct Plan {
     /// Kinds of connections; several of them are a mix.
     pub populations: Vec<Population>,
-    /// Addresses as typed; connections go to each in turn.
+    /// Addresses, by name unless every address of a name is a target of its own; connections go to
+    /// each in turn.
     pub targets: Vec<String>,
     /// Number of worker processes.
     pub processes: u32,
@@ -45,6 +46,10 @@ pub struct Plan {
     pub per_connection: Option<u64>,
     /// Which side closes a connection, and how.
     pub close: Close,
+    /// Whether the client half-closes after the last request of a connection, and expects the end
+    /// of the stream after the reply.
+    #[serde(default)]
+    pub half_close: bool,
     /// The message of each exchange.
     pub message: MessageText,
     /// The expected reply, as typed.
@@ -224,8 +229,9 @@ impl Plan {
             [one] => vec![one.mode.to_string()],
             many => many.iter().map(|one| format!("{}={}", one.mode, one.weight)).collect(),
         };
+        let half_close = if self.half_close { "/half-close" } else { "" };
         let proxy = self.proxy_header.map_or(String::new(), |version| format!("/proxy-{version}"));
-        format!("{}/{}{proxy}", modes.join(","), self.close)
+        format!("{}/{}{half_close}{proxy}", modes.join(","), self.close)
     }
 
     /// Whether arrivals come at planned times, independent of the server.
@@ -310,6 +316,7 @@ pub(crate) mod tests {
             requests: None,
             per_connection: None,
             close: Close::FinClient,
+            half_close: false,
             message: MessageText::Size(Some(64)),
             expect: "echo".into(),
             think_ns: 0,
@@ -342,8 +349,8 @@ pub(crate) mod tests {
     #[test]
     fn the_name_has_what_costs_different_work() {
         assert_eq!(plan().name(), "crr/fin-client");
-        let other = Plan { proxy_header: Some(ProxyVersion::V2), ..plan() };
-        assert_eq!(other.name(), "crr/fin-client/proxy-v2");
+        let other = Plan { half_close: true, proxy_header: Some(ProxyVersion::V2), ..plan() };
+        assert_eq!(other.name(), "crr/fin-client/half-close/proxy-v2");
     }
 
     #[test]

@@ -43,7 +43,7 @@ pub struct Script {
     pub stays: bool,
     /// Whether a connection without exchanges counts as done when the server closes it.
     pub counts_server_close: bool,
-    /// Whether the client half-closes after the message.
+    /// Whether the client half-closes after the message of the last exchange.
     pub half_closes: bool,
     /// Whether the client half-closes after the last reply, and expects the end of the stream.
     pub checks_end: bool,
@@ -133,7 +133,7 @@ fn script(plan: &Plan, mode: Mode) -> Result<Script, String> {
     };
     let without_exchanges = Script { exchanges: Some(0), ..script.clone() };
     Ok(match mode {
-        Mode::Crr => script,
+        Mode::Crr => Script { half_closes: plan.half_close, checks_end: plan.half_close, ..script },
         // The end of the stream shows that the server accepted the connection: without it, a closed
         // loop would fill the server's backlog. What a server sends before, as a greeting, is
         // discarded.
