@@ -7,7 +7,7 @@ use std::net::{Ipv6Addr, SocketAddrV6, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 
 use tine_e2e::load::{echo_through, load, serve_on, server};
-use tine_e2e::{network, run, tine};
+use tine_e2e::{Folder, Server, network, run, tine};
 
 fn echo(stream: TcpStream) -> std::io::Result<()> {
     echo_through(stream, |_, _| {})
@@ -216,4 +216,45 @@ fn the_header_of_the_proxy_protocol_is_sent_before_the_first_byte() {
         let (code, _, err) = client(&[&["127.0.0.1:1"], words].concat());
         assert_eq!(code, 100, "{err}");
     }
+}
+
+#[test]
+fn tine_serve_takes_the_sources_of_headers_as_its_clients() {
+    network::own();
+    let folder = Folder::new("load-proxy");
+    let path = format!("unix:{}", folder.path("echo.sock"));
+    let server = Server::serve(&[&path, "--proxy-from", "127.0.0.0/8,unix", "-c", "100"]);
+    let tcp = format!("127.0.0.1:{}", server.port());
+    let mut before = 0;
+    for (address, version) in [(&tcp, "v1"), (&tcp, "v2"), (&path, "v1"), (&path, "v2")] {
+        for sources in ["192.0.2.8/30", "2001:db8::8/126"] {
+            let words = ["crr", address, "-n", "12", "--proxy-header", version, "--proxy-source", sources];
+            load(&words).expect_sound();
+            let accepted = server.log.wait_for("accept", before + 12).split_off(before);
+            before += 12;
+            let mut peers: Vec<String> = accepted.iter().map(host).collect();
+            peers.sort();
+            peers.dedup();
+            let first = sources.split('/').next().expect("an address").trim_end_matches('8');
+            let expected = ["8", "9", "a", "b"].map(|last| match (first.ends_with(':'), last) {
+                (false, "a") => format!("{first}10"),
+                (false, "b") => format!("{first}11"),
+                _ => format!("{first}{last}"),
+            });
+            let mut expected = expected.to_vec();
+            expected.sort();
+            assert_eq!(peers, expected, "{address} {version}");
+        }
+    }
+    // With the connection's own addresses, nothing changes.
+    load(&["crr", &tcp, "-n", "4", "--proxy-header", "v2"]).expect_sound();
+    let accepted = server.log.wait_for("accept", before + 4).split_off(before);
+    assert!(accepted.iter().all(|event| host(event) == "127.0.0.1"), "{accepted:?}");
+}
+
+/// The address of a client in the log, without its port and brackets.
+fn host(event: &serde_json::Value) -> String {
+    let peer = event["peer"].as_str().expect("a peer");
+    let host = peer.rsplit_once(':').map_or(peer, |(host, _)| host);
+    host.trim_matches(['[', ']']).to_owned()
 }
