@@ -1,26 +1,273 @@
-//! From an address as typed to the socket addresses that the client and the load connect to.
+//! From an address as typed to the endpoints that the client and the load connect to.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 use rustix::io::Errno;
-use rustix::net::SocketAddrUnix;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, netdevice, socket};
 use tine::Address;
 use tine_load::plan::endpoint::Endpoint;
 
 use crate::error::Error;
 
-/// The socket addresses of an address, in the order in which to try them.
-pub(crate) fn resolve(address: &Address) -> Result<Vec<Endpoint>, Error> {
+/// An address with its endpoints.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    /// The address, as messages and results name it.
+    pub name: String,
+    /// The endpoints, in the order in which to try them.
+    pub endpoints: Vec<Endpoint>,
+}
+
+impl Target {
+    /// Parses and resolves an address: `PORT` (of this host), `HOST:PORT`, `[IPV6]:PORT`,
+    /// `[IPV6%ZONE]:PORT`, `unix:PATH` or `unix:@NAME`.
+    ///
+    /// # Errors
+    /// A usage error if it is not such an address; a system error if the name does not resolve.
+    pub(crate) fn resolve(text: &str) -> Result<Target, Error> {
+        let (host, port) = match (text.starts_with("unix:"), text.parse::<u16>()) {
+            (true, _) => return unix(text),
+            (false, Ok(port)) => ("localhost", port),
+            (false, Err(_)) => split(text)?,
+        };
+        if port == 0 {
+            return Err(Error::usage(
+                "cannot connect to port 0",
+                "give the port on which the server listens",
+            ));
+        }
+        let addresses = look_up(host, port)?;
+        let name = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+        Ok(Target { name, endpoints: addresses.into_iter().map(Endpoint::Tcp).collect() })
+    }
+
+    /// Makes each endpoint a target of its own, named by its address.
+    pub(crate) fn split(self) -> Vec<Target> {
+        let name = |endpoint: &Endpoint| match endpoint {
+            Endpoint::Tcp(address) => address.to_string(),
+            Endpoint::Unix(_) => self.name.clone(),
+        };
+        let one = |endpoint: Endpoint| Target { name: name(&endpoint), endpoints: vec![endpoint] };
+        self.endpoints.iter().cloned().map(one).collect()
+    }
+}
+
+fn unix(text: &str) -> Result<Target, Error> {
     let unfit = |why: Errno| {
-        Error::system(format_args!("cannot connect to {address}"), &why.into(), "use a shorter path")
+        Error::system(format_args!("cannot connect to {text}"), &why.into(), "use a shorter path")
     };
-    match address {
-        Address::Tcp { host, port } => {
-            Ok(tine::cli::resolve(host, *port)?.into_iter().map(Endpoint::Tcp).collect())
+    let socket = match text.parse()? {
+        Address::Abstract(name) => SocketAddrUnix::new_abstract_name(name.as_bytes()),
+        Address::Unix(path) => SocketAddrUnix::new(path),
+        _ => Err(Errno::INVAL),
+    };
+    Ok(Target { name: text.to_owned(), endpoints: vec![Endpoint::Unix(socket.map_err(unfit)?)] })
+}
+
+fn invalid(text: &str, why: &str, next: impl std::fmt::Display) -> Error {
+    Error::usage(format_args!("bad address '{text}': {why}"), next)
+}
+
+/// Splits an address into host, without brackets, and port.
+fn split(text: &str) -> Result<(&str, u16), Error> {
+    if let Some((scheme, rest)) = text.split_once("://") {
+        return Err(invalid(text, "this is a URL", format_args!("write {}", of_url(scheme, rest))));
+    }
+    if let Some(rest) = text.strip_prefix('[') {
+        let (inner, after) = rest.split_once(']').unwrap_or((rest, ""));
+        let ip = inner.split_once('%').map_or(inner, |(ip, _)| ip);
+        if ip.parse::<Ipv6Addr>().is_err() {
+            return Err(invalid(text, "not an IPv6 address in the brackets", "write [IPV6]:PORT"));
         }
-        Address::Unix(path) => Ok(vec![Endpoint::Unix(SocketAddrUnix::new(path).map_err(unfit)?)]),
-        Address::Abstract(name) => {
-            let name = SocketAddrUnix::new_abstract_name(name.as_bytes());
-            Ok(vec![Endpoint::Unix(name.map_err(unfit)?)])
+        return match after.strip_prefix(':') {
+            Some(port) => Ok((inner, number(text, port)?)),
+            None => Err(invalid(text, "the port is missing", format_args!("write [{inner}]:PORT"))),
+        };
+    }
+    // The last group of an IPv6 address may be its port, or may not.
+    if text.matches(':').count() > 1 {
+        let next = "write [IPV6]:PORT, as in [::1]:9999";
+        return Err(invalid(text, "an IPv6 address needs brackets", next));
+    }
+    match text.split_once(':') {
+        Some(("", _)) => Err(invalid(text, "the host before the colon is missing", "write HOST:PORT")),
+        Some((host, port)) => Ok((host, number(text, port)?)),
+        None if text.is_empty() => Err(invalid(text, "it is empty", "write HOST:PORT")),
+        None if text.starts_with('-') || text.bytes().all(|byte| byte.is_ascii_digit()) => {
+            number(text, text).map(|port| ("", port))
         }
-        other => Err(Error::usage(format_args!("cannot connect to {other}"), "use HOST:PORT or unix:PATH")),
+        None => Err(invalid(text, "the port is missing", format_args!("write {text}:PORT"))),
+    }
+}
+
+fn number(text: &str, port: &str) -> Result<u16, Error> {
+    let next = "use PORT, HOST:PORT, [IPV6]:PORT, unix:PATH or unix:@NAME";
+    port.parse().map_err(|_| invalid(text, "the port is not a number from 0 to 65535", next))
+}
+
+/// Returns the address of a URL's server.
+fn of_url(scheme: &str, rest: &str) -> String {
+    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+    let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    match (host, scheme) {
+        ("", _) => "HOST:PORT".to_owned(),
+        (host, _) if has_port => host.to_owned(),
+        (host, "http" | "ws") => format!("{host}:80"),
+        (host, "https" | "wss") => format!("{host}:443"),
+        (host, _) => format!("{host}:PORT"),
+    }
+}
+
+/// Resolves a host. The addresses are those of localhost (RFC 6761) for localhost and for the
+/// unspecified address, on which servers of this host listen; the name service knows the others.
+fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
+    let loopback = |ips: [IpAddr; 2]| ips.map(|ip| SocketAddr::new(ip, port)).to_vec();
+    let (four, six) = (Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into());
+    match host {
+        "localhost" | "::" => return Ok(loopback([six, four])),
+        "0.0.0.0" => return Ok(loopback([four, six])),
+        _ => {}
+    }
+    let (bare, zone) = host.split_once('%').map_or((host, None), |(ip, zone)| (ip, Some(zone)));
+    let Ok(ip) = bare.parse::<Ipv6Addr>() else {
+        return Ok(alternate(&tine::cli::resolve(host, port)?));
+    };
+    let scope = match zone {
+        Some(zone) => interface(host, zone)?,
+        None if ip.is_unicast_link_local() => {
+            return Err(Error::usage(
+                format_args!("the link-local address {ip} needs its interface"),
+                format_args!("write [{ip}%INTERFACE]:{port}; `ip -6 address` lists them"),
+            ));
+        }
+        None => 0,
+    };
+    Ok(vec![SocketAddrV6::new(ip, port, 0, scope).into()])
+}
+
+/// Returns the index of an interface, by its name or number.
+fn interface(host: &str, zone: &str) -> Result<u32, Error> {
+    let any = socket(AddressFamily::UNIX, SocketType::DGRAM, None);
+    let named = any.and_then(|socket| netdevice::name_to_index(socket, zone));
+    let number = || zone.parse().ok().filter(|number| *number > 0);
+    named.ok().or_else(number).ok_or_else(|| {
+        Error::usage(
+            format_args!("bad address '{host}': there is no interface '{zone}'"),
+            "`ip link` lists the interfaces",
+        )
+    })
+}
+
+/// Orders addresses as RFC 8305, section 4, has it: the families alternate, so that a family
+/// without a connection to the network delays the other one once only.
+fn alternate(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
+    let is_six = addresses.first().is_some_and(SocketAddr::is_ipv6);
+    let of = |six| addresses.iter().filter(move |one| one.is_ipv6() == six).copied();
+    let (mut first, mut second) = (of(is_six), of(!is_six));
+    let mut ordered = Vec::with_capacity(addresses.len());
+    while ordered.len() < addresses.len() {
+        ordered.extend(first.next().into_iter().chain(second.next()));
+    }
+    ordered
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolved(text: &str) -> (String, Vec<String>) {
+        let target = Target::resolve(text).unwrap_or_else(|why| panic!("{text}: {why}"));
+        let shown = |endpoint: &Endpoint| match endpoint {
+            Endpoint::Tcp(address) => address.to_string(),
+            Endpoint::Unix(_) => "unix".to_owned(),
+        };
+        let endpoints = target.endpoints.iter().map(shown).collect();
+        (target.name, endpoints)
+    }
+
+    #[test]
+    fn addresses_have_the_endpoints_that_a_server_of_them_listens_on() {
+        for (text, name, endpoints) in [
+            ("7001", "localhost:7001", &["[::1]:7001", "127.0.0.1:7001"][..]),
+            ("localhost:7001", "localhost:7001", &["[::1]:7001", "127.0.0.1:7001"]),
+            ("[::]:7001", "[::]:7001", &["[::1]:7001", "127.0.0.1:7001"]),
+            ("0.0.0.0:7001", "0.0.0.0:7001", &["127.0.0.1:7001", "[::1]:7001"]),
+            ("127.0.0.1:80", "127.0.0.1:80", &["127.0.0.1:80"]),
+            ("[::1]:65535", "[::1]:65535", &["[::1]:65535"]),
+            ("[fe80::1%lo]:7001", "[fe80::1%lo]:7001", &["[fe80::1%1]:7001"]),
+            ("[fe80::1%1]:7001", "[fe80::1%1]:7001", &["[fe80::1%1]:7001"]),
+            ("[::ffff:127.0.0.1]:1", "[::ffff:127.0.0.1]:1", &["[::ffff:127.0.0.1]:1"]),
+            ("unix:/run/x", "unix:/run/x", &["unix"]),
+            ("unix:@x", "unix:@x", &["unix"]),
+        ] {
+            let expected = endpoints.iter().map(|one| (*one).to_owned()).collect();
+            assert_eq!(resolved(text), (name.to_owned(), expected));
+        }
+    }
+
+    #[test]
+    fn a_wrong_address_is_described_and_corrected() {
+        for (text, why, next) in [
+            ("[::1]", "the port is missing", "write [::1]:PORT"),
+            ("[fe80::1%eth0]", "the port is missing", "write [fe80::1%eth0]:PORT"),
+            ("[::1]80", "the port is missing", "write [::1]:PORT"),
+            ("[::1", "the port is missing", "write [::1]:PORT"),
+            ("[host]:80", "not an IPv6 address in the brackets", "write [IPV6]:PORT"),
+            ("::1", "needs brackets", "[::1]:9999"),
+            ("fe80::1:80", "needs brackets", "[::1]:9999"),
+            ("http://", "this is a URL", "write HOST:PORT"),
+            ("http://example.org", "this is a URL", "write example.org:80"),
+            ("https://me@example.org/a?b", "this is a URL", "write example.org:443"),
+            ("http://[::1]:8080/", "this is a URL", "write [::1]:8080"),
+            ("http://[::1]/", "this is a URL", "write [::1]:80"),
+            ("tcp://example.org", "this is a URL", "write example.org:PORT"),
+            ("tcp://127.0.0.1:7001", "this is a URL", "write 127.0.0.1:7001"),
+            ("example.org", "the port is missing", "write example.org:PORT"),
+            ("127.0.0.1", "the port is missing", "write 127.0.0.1:PORT"),
+            ("", "it is empty", "write HOST:PORT"),
+            (":80", "the host before the colon is missing", "write HOST:PORT"),
+            ("example.org:http", "not a number", "HOST:PORT"),
+            ("example.org:", "not a number", "HOST:PORT"),
+            ("65536", "not a number", "HOST:PORT"),
+            ("-1", "not a number", "HOST:PORT"),
+            ("0", "port 0", "the port on which the server listens"),
+            ("[::1]:0", "port 0", "the port on which the server listens"),
+            ("unix:", "1 to 107 bytes", "unix:PATH"),
+            ("[fe80::1]:80", "needs its interface", "write [fe80::1%INTERFACE]:80"),
+            ("[fe80::1%nowhere]:80", "no interface 'nowhere'", "ip link"),
+            ("[fe80::1%0]:80", "no interface '0'", "ip link"),
+        ] {
+            let error = Target::resolve(text).expect_err(text);
+            let line = error.to_string();
+            let (what, move_) = line.split_once("; ").expect("a next move");
+            assert!(what.contains(why) && move_.contains(next), "{text}: {line}");
+            assert_eq!(error.exit_code(), 100, "{text}");
+        }
+    }
+
+    #[test]
+    fn families_alternate() {
+        let addresses =
+            |texts: &[&str]| texts.iter().map(|text| text.parse().expect(text)).collect::<Vec<SocketAddr>>();
+        for (found, ordered) in [
+            (&[][..], &[][..]),
+            (&["1.1.1.1:1", "2.2.2.2:1"], &["1.1.1.1:1", "2.2.2.2:1"]),
+            (
+                &["[::1]:1", "[::2]:1", "[::3]:1", "1.1.1.1:1"],
+                &["[::1]:1", "1.1.1.1:1", "[::2]:1", "[::3]:1"],
+            ),
+            (&["1.1.1.1:1", "2.2.2.2:1", "[::1]:1"], &["1.1.1.1:1", "[::1]:1", "2.2.2.2:1"]),
+        ] {
+            assert_eq!(alternate(&addresses(found)), addresses(ordered));
+        }
+    }
+
+    #[test]
+    fn each_endpoint_can_be_a_target() {
+        let targets = Target::resolve("7001").expect("an address").split();
+        let names: Vec<&str> = targets.iter().map(|target| target.name.as_str()).collect();
+        assert_eq!(names, ["[::1]:7001", "127.0.0.1:7001"]);
+        assert!(targets.iter().all(|target| target.endpoints.len() == 1));
     }
 }

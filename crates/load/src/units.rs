@@ -50,6 +50,23 @@ pub fn rounded(rate: f64) -> String {
     if rate >= 100.0 { grouped(rate.round() as u64) } else { three_digits(rate) }
 }
 
+/// Parses a rate as a number per second: `5000/s`, `5000`, `2.5k/s`, `30/min`, `100/h`.
+///
+/// # Errors
+/// A message with the forms, if it is none of them, not above 0, or above 100 million per second.
+pub fn parse_rate(text: &str) -> Result<f64, String> {
+    let units = [("/s", 1.0), ("/min", 60.0), ("/h", 3600.0)];
+    let unit = units.iter().find_map(|(unit, seconds)| Some((text.strip_suffix(unit)?, *seconds)));
+    let (number, seconds) = unit.unwrap_or((text, 1.0));
+    let (number, factor) = match number.strip_suffix('k') {
+        Some(number) => (number, 1000.0),
+        None => (number, 1.0),
+    };
+    let rate = number.parse().ok().map(|number: f64| number * factor / seconds);
+    rate.filter(|rate| *rate > 0.0 && *rate <= 1e8)
+        .ok_or_else(|| "write a number and a unit, as in 5000/s, 30/min or 100/h".to_owned())
+}
+
 /// Formats a number with commas between thousands.
 #[must_use]
 pub fn grouped(number: u64) -> String {
@@ -73,6 +90,23 @@ mod tests {
         assert_eq!(nanoseconds(Duration::from_millis(5)), 5_000_000);
         let longest = nanoseconds(Duration::MAX);
         assert!(longest / SECOND > 100 * 365 * 86_400 && longest.checked_mul(4).is_some());
+    }
+
+    #[test]
+    fn rates_are_parsed_per_second() {
+        for (text, value) in [
+            ("5000/s", 5000.0),
+            ("0.5", 0.5),
+            ("2.5k/s", 2500.0),
+            ("30/min", 0.5),
+            ("6k/min", 100.0),
+            ("36/h", 0.01),
+        ] {
+            assert_eq!(parse_rate(text), Ok(value), "{text}");
+        }
+        for text in ["", "/s", "0", "-1/s", "fast", "inf", "NaN", "5/m", "5/day", "/min", "1e9/s", "5 /s"] {
+            parse_rate(text).expect_err(text);
+        }
     }
 
     #[test]

@@ -92,13 +92,21 @@ impl Loaded {
 pub fn server(serve: impl Fn(TcpStream) -> std::io::Result<()> + Send + Sync + Copy + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("bound").to_string();
+    serve_on(listener, serve);
+    address
+}
+
+/// Serves the connections of a listener in threads of this process, to the end of the test.
+pub fn serve_on(
+    listener: TcpListener,
+    serve: impl Fn(TcpStream) -> std::io::Result<()> + Send + Sync + Copy + 'static,
+) {
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             // Errors of connections are expected in many tests.
             std::thread::spawn(move || drop(serve(stream)));
         }
     });
-    address
 }
 
 /// Echoes bytes after `change`, which gets them with their offset in the stream.

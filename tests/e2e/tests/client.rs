@@ -273,7 +273,7 @@ fn unreachable_and_unanswered_addresses_are_counted_as_unreachable() {
     tine_e2e::network::own();
     let (code, _, err) = run(&mut client(&["10.77.0.1:1", "-m", "x"]));
     assert_eq!(code, 111, "{err}");
-    let line = "tine: cannot connect to 10.77.0.1:1: network is unreachable; check the address, the route to it and its firewall\n";
+    let line = "tine: cannot connect to 10.77.0.1:1: network is unreachable; check the address, and the route to it (`ip route get ADDRESS`)\n";
     assert!(err.starts_with(line) && err.ends_with("\nunreachable: 1\n"), "{err}");
     // With a full backlog the kernel does not answer.
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");

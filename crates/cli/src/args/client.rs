@@ -6,12 +6,13 @@ use clap::Args;
 use tine_load::plan::text::Template;
 
 use super::duration;
+use super::proxy_header::Proxy;
 
 /// `tine client`.
 #[derive(Args, Debug)]
 #[command(after_help = USAGE, args_override_self = true)]
 pub struct Client {
-    /// Addresses to connect to; connections go to each in turn
+    /// Addresses to connect to; connections go to each in turn. PORT alone is a port of this host
     #[arg(value_name = "ADDRESS", required = true)]
     pub addresses: Vec<String>,
 
@@ -42,6 +43,10 @@ pub struct Client {
     /// Timeout for connecting, and for replies after the last message
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
     pub wait: Duration,
+
+    /// The header of the PROXY protocol.
+    #[command(flatten)]
+    pub proxy: Proxy,
 
     /// Print neither replies nor the summary
     #[arg(short, long)]

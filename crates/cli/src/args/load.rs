@@ -7,10 +7,12 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
 use tine_load::plan::sources::Block;
 use tine_load::plan::{Arrivals, Close, Mode, Population};
+use tine_load::units::parse_rate;
 use tine_load::verdict::threshold::Threshold;
 
 use super::client::FIELD_N;
 use super::program::size;
+use super::proxy_header::Proxy;
 use super::{duration, positive};
 
 /// `tine load`.
@@ -26,7 +28,8 @@ const CODES: &str = "Exit codes: 0 done, 1 a result could not be written, 3 wron
 measurement is invalid or inconclusive, 99 a limit is not kept (--fail-if) or a comparison found a \
 regression, 100 usage error, 111 nothing could be reached, 130 interrupted.";
 
-const FORMS: &str = "ADDRESS is HOST:PORT, [IPV6]:PORT, unix:PATH or unix:@NAME. REPLY is echo (the \
+const FORMS: &str = "ADDRESS is PORT (of this host), HOST:PORT, [IPV6]:PORT, [IPV6%INTERFACE]:PORT, \
+unix:PATH or unix:@NAME. REPLY is echo (the \
 bytes sent), none, end (any bytes up to the end of the stream), bytes:N, re:REGEX (found in the \
 reply), or a text with \\n \\r \\t \\0 \\\\ (text:TEXT if it is one of those words).\nLIMIT is a \
 figure (rate, errors, in-flight, sent, received, min, mean, p50, p90, p99, p99.9, p99.99, max, \
@@ -127,10 +130,10 @@ pub struct Options {
     #[arg(short = 'p', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub processes: Option<u32>,
 
-    /// Arrivals per second over all processes, as in 5000/s, at planned times whatever the server
-    /// does (open loop); without it, each connection continues when the server has replied (closed
-    /// loop)
-    #[arg(short = 'R', long, value_name = "N/s", value_parser = rate)]
+    /// Arrivals over all processes, as in 5000/s, 30/min or 100/h, at planned times whatever the
+    /// server does (open loop); without it, each connection continues when the server has replied
+    /// (closed loop)
+    #[arg(short = 'R', long, value_name = "N/s", value_parser = parse_rate)]
     pub rate: Option<f64>,
 
     /// Distribution of the arrivals of an open loop
@@ -160,6 +163,11 @@ pub struct Options {
     /// Which side closes a connection, and how
     #[arg(long, value_name = "SIDE", value_parser = close(), default_value = "fin-client")]
     pub close: Close,
+
+    /// Half-close after the last request of a connection, and expect the end of the stream after
+    /// the reply; for crr
+    #[arg(long)]
+    pub half_close: bool,
 
     /// Send this text, with \n \r \t \0 \\
     #[arg(short, long, value_name = "TEXT", group = "content", allow_hyphen_values = true)]
@@ -194,6 +202,14 @@ pub struct Options {
     /// loopback also 127.77.0.1 to 127.77.0.3 when no port is left]
     #[arg(long, value_name = "CIDR")]
     pub source: Vec<Block>,
+
+    /// Connect to all addresses of a host name in turn [default: to the first one that answers]
+    #[arg(long)]
+    pub all_addresses: bool,
+
+    /// The header of the PROXY protocol.
+    #[command(flatten)]
+    pub proxy: Proxy,
 
     /// Lateness of the client, at the 99th percentile of arrivals, above which an open loop is
     /// invalid
@@ -320,18 +336,6 @@ fn template_help() -> String {
     )
 }
 
-/// Parses `5000/s`, `5000`, `2.5k/s`.
-fn rate(text: &str) -> Result<f64, String> {
-    let number = text.strip_suffix("/s").unwrap_or(text);
-    let (number, factor) = match number.strip_suffix('k') {
-        Some(number) => (number, 1000.0),
-        None => (number, 1.0),
-    };
-    let rate = number.parse().ok().map(|number: f64| number * factor);
-    rate.filter(|rate| *rate > 0.0 && *rate <= 1e8)
-        .ok_or_else(|| "write a number per second, as in 5000/s".to_owned())
-}
-
 /// Parses `5%`, as a part of 1.
 fn percent(text: &str) -> Result<f64, String> {
     let number = text.strip_suffix('%').unwrap_or(text).parse().ok();
@@ -368,13 +372,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rates_and_percentages_are_parsed() {
-        for (text, value) in [("5000/s", 5000.0), ("0.5", 0.5), ("2.5k/s", 2500.0)] {
-            assert_eq!(rate(text), Ok(value), "{text}");
-        }
-        for text in ["", "/s", "0", "-1/s", "fast", "inf", "NaN"] {
-            rate(text).expect_err(text);
-        }
+    fn percentages_are_parsed() {
         assert_eq!((percent("5%"), percent("2.5")), (Ok(0.05), Ok(0.025)));
         for text in ["", "%", "0%", "100%", "-1%", "x"] {
             percent(text).expect_err(text);

@@ -11,6 +11,7 @@ pub mod logging;
 pub mod processes;
 pub mod program;
 pub mod proxy;
+pub mod proxy_header;
 pub mod readiness;
 mod serve;
 pub mod sockets;

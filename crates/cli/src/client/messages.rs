@@ -10,13 +10,13 @@ use tine_load::run::converse::{Conversation, converse};
 use tine_load::run::load::Load;
 use tine_load::units::nanoseconds;
 
-use super::dial::Target;
 use super::printer::{Output, Printer};
 use super::status::Status;
 use super::summary::Summary;
 use crate::args::Client;
 use crate::error::Error;
 use crate::exit;
+use crate::resolve::Target;
 
 /// Time between two updates of the status lines.
 const UPDATE: Duration = Duration::from_millis(200);
@@ -58,6 +58,7 @@ fn load(args: &Client, message: &str, targets: &[Target]) -> Result<Load, Error>
         requests: Some(args.connections.into()),
         per_connection: args.count,
         close: Close::FinClient,
+        half_close: false,
         message: MessageText::Template(message.to_owned()),
         expect: if args.expect_echo { "echo" } else { "none" }.to_owned(),
         think_ns: nanoseconds(args.every),
@@ -65,6 +66,8 @@ fn load(args: &Client, message: &str, targets: &[Target]) -> Result<Load, Error>
         timeout_ns: nanoseconds(args.wait),
         max_lateness_ns: 0,
         sources: Vec::new(),
+        proxy_header: args.proxy.proxy_header,
+        proxy_sources: args.proxy.proxy_source.iter().map(ToString::to_string).collect(),
         seed: 0,
     };
     let scripts = scripts(&plan)
@@ -74,6 +77,7 @@ fn load(args: &Client, message: &str, targets: &[Target]) -> Result<Load, Error>
         plan,
         targets: targets.iter().map(|target| target.endpoints.clone()).collect(),
         sources: Sources::new(Vec::new(), &[]),
+        proxy: args.proxy.headers(),
     })
 }
 

@@ -4,6 +4,7 @@
 //! With one, worker processes have the connections, and the load library runs them ([`messages`]).
 
 mod dial;
+mod hint;
 mod messages;
 mod printer;
 mod status;
@@ -12,10 +13,9 @@ mod talk;
 
 use std::process::ExitCode;
 
-use tine::Address;
-
 use crate::args::Client;
 use crate::error::Error;
+use crate::resolve::Target;
 
 /// Exit code for replies that differ from what was sent.
 const WRONG_BYTES: u8 = 3;
@@ -25,10 +25,11 @@ const INTERRUPTED: u8 = 130;
 
 /// Runs until all is sent and received, the server closes, or Ctrl-C.
 pub(crate) fn run(args: Client) -> Result<ExitCode, Error> {
-    let addresses: Vec<Address> = args.addresses.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
-    let targets = addresses.into_iter().map(dial::Target::resolve).collect::<Result<Vec<_>, _>>()?;
+    let targets = args.addresses.iter().map(|text| Target::resolve(text)).collect::<Result<Vec<_>, _>>()?;
     match (&args.message, targets.as_slice()) {
-        (None, [target]) if args.connections == 1 => talk::run(target, args.wait),
+        (None, [target]) if args.connections == 1 => {
+            talk::run(target, args.wait, args.proxy.headers().as_ref())
+        }
         (None, _) => Err(Error::usage(
             "several connections cannot share one standard input",
             "give the message of each (--message TEMPLATE), or one address only",

@@ -10,7 +10,8 @@ use tine_load::findings::state::State;
 use tine_load::plan::target_of;
 use tine_load::run::purpose::{End, Observer};
 
-use super::dial::{Target, cannot_connect};
+use super::hint::cannot_connect;
+use crate::resolve::Target;
 
 /// How replies are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

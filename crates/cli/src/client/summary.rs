@@ -10,11 +10,14 @@ use tine_load::run::live::Numbers;
 /// Kinds of errors, with the states that belong to each.
 const ERRORS: [(&str, &[State]); 6] = [
     ("refused", &[State::Refused]),
-    ("unreachable", &[State::Unreachable, State::ConnectTimeout, State::NoPorts]),
+    ("unreachable", &[State::Unreachable, State::NoRoute, State::ConnectTimeout]),
     ("reset by the server", &[State::Reset]),
     ("closed early by the server", &[State::Closed, State::Short]),
     ("timed out", &[State::Timeout]),
-    ("other", &[State::NoDescriptors, State::LocalError]),
+    (
+        "failed on this host",
+        &[State::NoPorts, State::NoDescriptors, State::NoMemory, State::Denied, State::LocalError],
+    ),
 ];
 
 /// The summary of a client.

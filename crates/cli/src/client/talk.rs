@@ -6,16 +6,19 @@
 use std::io::{IsTerminal, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown};
 use rustix::process::Signal;
+use tine_load::plan::proxy::ProxyHeaders;
 use tine_sys::signal::Set;
 
-use super::dial::{Attempt, Target, cannot_connect};
+use super::dial::connect;
+use super::hint::cannot_connect;
 use crate::error::Error;
+use crate::resolve::Target;
 
 /// Bytes copied at once.
 const CHUNK: usize = 64 * 1024;
@@ -36,9 +39,15 @@ enum Turn {
     Interrupted,
 }
 
-/// Copies until the server closes, or until Ctrl-C.
-pub(super) fn run(target: &Target, wait: Duration) -> Result<ExitCode, Error> {
-    let socket = connect(target, wait).map_err(|errno| cannot_connect(&target.name, errno))?;
+/// Copies until the server closes, or until Ctrl-C. `proxy`: sent before the first byte.
+pub(super) fn run(target: &Target, wait: Duration, proxy: Option<&ProxyHeaders>) -> Result<ExitCode, Error> {
+    let connected = connect(&target.endpoints, wait);
+    let (socket, endpoint) = connected.map_err(|errno| cannot_connect(&target.name, errno))?;
+    if let Some(proxy) = proxy {
+        // Alone: when the first message comes is not known.
+        let sent = proxy.send(&socket, &endpoint, 0, false);
+        sent.map_err(|errno| broken("cannot send the header (--proxy-header)", errno))?;
+    }
     let signals = Set::of(&[Signal::INT.as_raw(), Signal::TERM.as_raw()]);
     let cannot = |why: std::io::Error| Error::system("cannot wait for signals", &why, "check `ulimit -n`");
     signals.block().map_err(cannot)?;
@@ -58,25 +67,6 @@ pub(super) fn run(target: &Target, wait: Duration) -> Result<ExitCode, Error> {
         eprintln!("tine: the server closed the connection");
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Connects to the first endpoint that accepts, within the timeout.
-fn connect(target: &Target, timeout: Duration) -> Result<OwnedFd, Errno> {
-    let deadline = Instant::now() + timeout;
-    let mut dial = target.dial();
-    let mut socket = dial.next()?;
-    loop {
-        let mut fds = [PollFd::new(&socket, PollFlags::OUT)];
-        match tine_sys::wait::until(&mut fds, Some(deadline)) {
-            Ok(0) => return Err(Errno::TIMEDOUT),
-            Ok(_) => match dial.check(socket)? {
-                Attempt::Connected(socket) => return Ok(socket),
-                Attempt::Connecting(next) => socket = next,
-            },
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
 }
 
 impl Talk {

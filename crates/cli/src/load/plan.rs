@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use tine::Address;
 use tine_load::plan::endpoint::Endpoint;
 use tine_load::plan::script::scripts;
 use tine_load::plan::sources::{Block, Sources};
@@ -12,7 +11,7 @@ use tine_load::units::nanoseconds;
 
 use crate::args::load::Options;
 use crate::error::Error;
-use crate::resolve::resolve;
+use crate::resolve::Target;
 
 /// Creates a load, with every default filled in and its addresses resolved.
 pub(super) fn load(
@@ -20,17 +19,23 @@ pub(super) fn load(
     addresses: &[String],
     options: &Options,
 ) -> Result<Load, Error> {
-    let parsed: Vec<Address> = addresses.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
-    let targets = parsed.iter().map(resolve).collect::<Result<Vec<_>, _>>()?;
-    let plan = plan(populations, addresses, options);
+    let mut targets = addresses.iter().map(|text| Target::resolve(text)).collect::<Result<Vec<_>, _>>()?;
+    if options.all_addresses {
+        targets = targets.into_iter().flat_map(Target::split).collect();
+    }
+    if options.half_close && !populations.iter().any(|one| one.mode == Mode::Crr) {
+        return Err(Error::usage(
+            "--half-close is for connections that end with a reply",
+            "use it with crr, or with a mix that has crr",
+        ));
+    }
+    let names = targets.iter().map(|target| target.name.clone()).collect();
+    let plan = plan(populations, names, options);
+    let targets: Vec<Vec<Endpoint>> = targets.into_iter().map(|target| target.endpoints).collect();
     let scripts = scripts(&plan)
         .map_err(|why| Error::usage(format_args!("bad load: {why}"), "see `tine load MODE --help`"))?;
     let sources = sources(&options.source, &targets)?;
-    let has_port = |endpoint: &Endpoint| !matches!(endpoint, Endpoint::Tcp(address) if address.port() == 0);
-    if !targets.iter().flatten().all(has_port) {
-        return Err(Error::usage("cannot connect to port 0", "give the port on which the server listens"));
-    }
-    Ok(Load { plan, scripts, targets, sources })
+    Ok(Load { plan, scripts, targets, sources, proxy: options.proxy.headers() })
 }
 
 fn sources(blocks: &[Block], targets: &[Vec<Endpoint>]) -> Result<Sources, Error> {
@@ -45,7 +50,7 @@ fn sources(blocks: &[Block], targets: &[Vec<Endpoint>]) -> Result<Sources, Error
     }
 }
 
-fn plan(populations: Vec<Population>, addresses: &[String], options: &Options) -> Plan {
+fn plan(populations: Vec<Population>, targets: Vec<String>, options: &Options) -> Plan {
     let is = |mode| matches!(populations.as_slice(), [one] if one.mode == mode);
     let has = |mode| populations.iter().any(|one: &Population| one.mode == mode);
     let processors =
@@ -70,7 +75,7 @@ fn plan(populations: Vec<Population>, addresses: &[String], options: &Options) -
     };
     let default_think = if is(Mode::Hold) { Duration::from_secs(5) } else { Duration::ZERO };
     Plan {
-        targets: addresses.to_vec(),
+        targets,
         processes: processes.min(connections),
         connections,
         rate: options.rate,
@@ -81,6 +86,7 @@ fn plan(populations: Vec<Population>, addresses: &[String], options: &Options) -
         requests: options.requests,
         per_connection: options.per_connection,
         close: options.close,
+        half_close: options.half_close,
         message,
         expect: options.expect.clone(),
         think_ns: nanoseconds(options.think.unwrap_or(default_think)),
@@ -88,6 +94,8 @@ fn plan(populations: Vec<Population>, addresses: &[String], options: &Options) -
         timeout_ns: nanoseconds(options.timeout),
         max_lateness_ns: nanoseconds(options.max_lateness),
         sources: options.source.iter().map(ToString::to_string).collect(),
+        proxy_header: options.proxy.proxy_header,
+        proxy_sources: options.proxy.proxy_source.iter().map(ToString::to_string).collect(),
         seed: options.seed,
         populations,
     }

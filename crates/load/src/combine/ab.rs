@@ -161,6 +161,8 @@ pub enum Decision {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::findings::state::{Origin, State};
+    use crate::report::tests::ended;
 
     fn round(side: Side, rate: f64) -> Round {
         Round { side, rate, p50_ns: 100, p99_ns: 200, machine_cpu_ns: 1000, errors: 0, discarded: Vec::new() }
@@ -223,5 +225,14 @@ mod tests {
         rounds[0].discarded.push("late".into());
         let comparison = Comparison::of(&rounds);
         assert_eq!((comparison.discarded, comparison.rate.expect("pairs").pairs), (1, 5));
+    }
+
+    #[test]
+    fn a_round_with_an_error_of_the_client_is_discarded() {
+        for (state, _) in State::ALL {
+            let report = Report::new(&crate::plan::tests::plan(), ended(state));
+            let counts = state.origin() != Some(Origin::Client) && !state.is_wrong();
+            assert_eq!(Round::new(Side::A, &report).discarded.is_empty(), counts, "{state}");
+        }
     }
 }

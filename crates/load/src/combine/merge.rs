@@ -67,7 +67,8 @@ fn add(sum: &mut Report, other: &Report) {
 mod tests {
     use super::*;
     use crate::findings::record::Measure;
-    use crate::report::tests::report;
+    use crate::findings::state::{Origin, State};
+    use crate::report::tests::{ended, report};
     use crate::units::SECOND;
 
     #[test]
@@ -84,5 +85,17 @@ mod tests {
         merge(&[one.clone(), longer]).expect_err("another measured time");
         let other = Report { name: "cc/rst".into(), ..one.clone() };
         merge(&[one, other]).expect_err("another load");
+    }
+
+    #[test]
+    fn an_error_of_the_client_makes_the_sum_invalid() {
+        for (state, name) in State::ALL {
+            let [sound, other] =
+                [State::Ok, state].map(|state| Report::new(&crate::plan::tests::plan(), ended(state)));
+            let sum = merge(&[sound, other]).expect("one load");
+            let is_of_client = state.origin() == Some(Origin::Client);
+            assert_eq!(sum.validity.valid, !is_of_client, "{name}");
+            assert_eq!(sum.validity.reasons.concat().contains(name), is_of_client, "{name}");
+        }
     }
 }

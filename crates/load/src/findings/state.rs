@@ -19,7 +19,7 @@ pub enum State {
     Unstarted,
     /// Connecting was refused.
     Refused,
-    /// The network has no route to the address.
+    /// The network reported that it cannot deliver to the address.
     Unreachable,
     /// Connecting timed out.
     ConnectTimeout,
@@ -39,13 +39,42 @@ pub enum State {
     NoPorts,
     /// No file descriptor was left.
     NoDescriptors,
+    /// No memory, socket buffer or epoll watch was left.
+    NoMemory,
+    /// This host has no route to the address, or the interface is down.
+    NoRoute,
+    /// A firewall, a route or a security policy of this host forbade it, or the permissions of a
+    /// Unix socket.
+    Denied,
     /// Another error of the client.
     LocalError,
 }
 
+/// The side that causes an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The client: its process, its host, the limits and settings of both. The server was not
+    /// measured.
+    Client,
+    /// The server.
+    Server,
+    /// The network between them, or a host that does not answer.
+    Network,
+}
+
+/// The step of connecting in which an error occurs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Until the first call of connect(2) returns: the kernel of this host decides, except for the
+    /// refusal of a server on the same host.
+    Local,
+    /// Afterwards: the peer or the network has answered, or nothing did in time.
+    Handshake,
+}
+
 impl State {
     /// All states, in their order, with the names that JSON has for them.
-    pub const ALL: [(State, &'static str); 15] = [
+    pub const ALL: [(State, &'static str); 18] = [
         (State::Ok, "ok"),
         (State::InFlight, "in-flight"),
         (State::Unstarted, "unstarted"),
@@ -60,19 +89,27 @@ impl State {
         (State::Mismatch, "mismatch"),
         (State::NoPorts, "no-ports"),
         (State::NoDescriptors, "no-descriptors"),
+        (State::NoMemory, "no-memory"),
+        (State::NoRoute, "no-route"),
+        (State::Denied, "denied"),
         (State::LocalError, "local-error"),
     ];
 
-    /// Returns the state for an error of connect(2).
+    /// Returns the state for an error of connecting: of socket(2), bind(2) and connect(2), or an
+    /// error that the kernel reports for the connecting socket.
     #[must_use]
-    pub fn of_connect(errno: Errno) -> State {
+    pub fn of_connect(errno: Errno, step: Step) -> State {
         match errno {
             Errno::CONNREFUSED | Errno::NOENT => State::Refused,
             Errno::TIMEDOUT => State::ConnectTimeout,
-            Errno::HOSTUNREACH | Errno::NETUNREACH | Errno::HOSTDOWN | Errno::NETDOWN => State::Unreachable,
             Errno::ADDRNOTAVAIL | Errno::ADDRINUSE => State::NoPorts,
-            Errno::MFILE | Errno::NFILE => State::NoDescriptors,
-            other => State::of_exchange(other),
+            errno if step == Step::Handshake && is_icmp(errno) => State::Unreachable,
+            // Unreachable by the table of routes.
+            errno if is_icmp(errno) && errno != Errno::ACCESS => match errno {
+                Errno::HOSTUNREACH | Errno::NETUNREACH | Errno::HOSTDOWN | Errno::NONET => State::NoRoute,
+                _ => State::LocalError,
+            },
+            errno => State::of_both(errno),
         }
     }
 
@@ -80,17 +117,55 @@ impl State {
     #[must_use]
     pub fn of_exchange(errno: Errno) -> State {
         match errno {
-            Errno::CONNRESET | Errno::PIPE | Errno::CONNABORTED => State::Reset,
+            Errno::PIPE => State::Reset,
             Errno::TIMEDOUT => State::Timeout,
-            Errno::HOSTUNREACH | Errno::NETUNREACH => State::Unreachable,
+            // The kernel reports what it last learned by ICMP when it gives up retransmitting.
+            Errno::CONNREFUSED => State::Unreachable,
+            errno if is_icmp(errno) => State::Unreachable,
+            errno => State::of_both(errno),
+        }
+    }
+
+    /// Returns the state for an error that has one meaning in connecting and afterwards.
+    fn of_both(errno: Errno) -> State {
+        match errno {
+            Errno::CONNRESET => State::Reset,
+            Errno::MFILE | Errno::NFILE => State::NoDescriptors,
+            // ENOSPC: epoll_ctl(2), at the limit of watches.
+            Errno::NOMEM | Errno::NOBUFS | Errno::NOSPC => State::NoMemory,
+            Errno::NETDOWN => State::NoRoute,
+            Errno::ACCESS | Errno::PERM => State::Denied,
+            // ECONNABORTED among them: a program of this host closed the socket (`ss --kill`).
             _ => State::LocalError,
+        }
+    }
+
+    /// Returns the side that causes the state; `None` for a state that is no error.
+    #[must_use]
+    pub fn origin(self) -> Option<Origin> {
+        match self {
+            State::Ok | State::InFlight | State::Unstarted => None,
+            State::NoPorts
+            | State::NoDescriptors
+            | State::NoMemory
+            | State::NoRoute
+            | State::Denied
+            | State::LocalError => Some(Origin::Client),
+            State::Unreachable | State::ConnectTimeout => Some(Origin::Network),
+            State::Refused
+            | State::Timeout
+            | State::Reset
+            | State::Closed
+            | State::Short
+            | State::Long
+            | State::Mismatch => Some(Origin::Server),
         }
     }
 
     /// Whether the connection failed.
     #[must_use]
     pub fn is_error(self) -> bool {
-        !matches!(self, State::Ok | State::InFlight | State::Unstarted)
+        self.origin().is_some()
     }
 
     /// Whether the server sent wrong bytes.
@@ -98,6 +173,24 @@ impl State {
     pub fn is_wrong(self) -> bool {
         matches!(self, State::Mismatch | State::Long)
     }
+}
+
+/// Whether an error is one that the kernel makes of an ICMP message (linux/net/ipv4/icmp.c,
+/// `icmp_err_convert`; linux/net/ipv6/icmp.c, `icmpv6_err_convert`), or of a neighbour that does
+/// not answer. A refusal is not among them.
+fn is_icmp(errno: Errno) -> bool {
+    matches!(
+        errno,
+        Errno::HOSTUNREACH
+            | Errno::NETUNREACH
+            | Errno::HOSTDOWN
+            | Errno::NONET
+            | Errno::NOPROTOOPT
+            | Errno::OPNOTSUPP
+            | Errno::PROTO
+            | Errno::MSGSIZE
+            | Errno::ACCESS
+    )
 }
 
 impl fmt::Display for State {
@@ -135,6 +228,13 @@ impl Ledger {
         self.states.iter().filter(|(state, _)| state.is_error()).map(|(_, number)| number).sum()
     }
 
+    /// Returns the number of connections that ended in an error of one side.
+    #[must_use]
+    pub fn errors_of(&self, origin: Origin) -> u64 {
+        let errors = self.states.iter().filter(|(state, _)| state.origin() == Some(origin));
+        errors.map(|(_, number)| number).sum()
+    }
+
     /// Returns the number of connections on which wrong bytes arrived.
     #[must_use]
     pub fn wrong(&self) -> u64 {
@@ -160,18 +260,71 @@ impl Ledger {
 mod tests {
     use super::*;
 
+    /// Each error that socket(2), bind(2), connect(2), send(2), recv(2) and epoll_ctl(2) document,
+    /// and each that an ICMP message becomes: the states of the two steps of connecting, and of an
+    /// exchange.
+    const ERRORS: [(Errno, State, State, State); 35] = [
+        (Errno::CONNREFUSED, State::Refused, State::Refused, State::Unreachable),
+        (Errno::NOENT, State::Refused, State::Refused, State::LocalError),
+        (Errno::TIMEDOUT, State::ConnectTimeout, State::ConnectTimeout, State::Timeout),
+        (Errno::CONNRESET, State::Reset, State::Reset, State::Reset),
+        (Errno::PIPE, State::LocalError, State::LocalError, State::Reset),
+        (Errno::NETUNREACH, State::NoRoute, State::Unreachable, State::Unreachable),
+        (Errno::HOSTUNREACH, State::NoRoute, State::Unreachable, State::Unreachable),
+        (Errno::HOSTDOWN, State::NoRoute, State::Unreachable, State::Unreachable),
+        (Errno::NONET, State::NoRoute, State::Unreachable, State::Unreachable),
+        (Errno::NETDOWN, State::NoRoute, State::NoRoute, State::NoRoute),
+        (Errno::NOPROTOOPT, State::LocalError, State::Unreachable, State::Unreachable),
+        (Errno::OPNOTSUPP, State::LocalError, State::Unreachable, State::Unreachable),
+        (Errno::PROTO, State::LocalError, State::Unreachable, State::Unreachable),
+        (Errno::MSGSIZE, State::LocalError, State::Unreachable, State::Unreachable),
+        (Errno::ACCESS, State::Denied, State::Unreachable, State::Unreachable),
+        (Errno::PERM, State::Denied, State::Denied, State::Denied),
+        (Errno::ADDRNOTAVAIL, State::NoPorts, State::NoPorts, State::LocalError),
+        (Errno::ADDRINUSE, State::NoPorts, State::NoPorts, State::LocalError),
+        (Errno::MFILE, State::NoDescriptors, State::NoDescriptors, State::NoDescriptors),
+        (Errno::NFILE, State::NoDescriptors, State::NoDescriptors, State::NoDescriptors),
+        (Errno::NOMEM, State::NoMemory, State::NoMemory, State::NoMemory),
+        (Errno::NOBUFS, State::NoMemory, State::NoMemory, State::NoMemory),
+        (Errno::NOSPC, State::NoMemory, State::NoMemory, State::NoMemory),
+        (Errno::CONNABORTED, State::LocalError, State::LocalError, State::LocalError),
+        (Errno::AFNOSUPPORT, State::LocalError, State::LocalError, State::LocalError),
+        (Errno::PROTONOSUPPORT, State::LocalError, State::LocalError, State::LocalError),
+        (Errno::PROTOTYPE, State::LocalError, State::LocalError, State::LocalError),
+        (Errno::NOTDIR, State::LocalError, State::LocalError, State::LocalError),
+        (Errno::LOOP, State::LocalError, State::LocalError, State::LocalError),
+        (Errno::INVAL, State::LocalError, State::LocalError, State::LocalError),
+        (Errno::NOTSOCK, State::LocalError, State::LocalError, State::LocalError),
+        (Errno::NOTCONN, State::LocalError, State::LocalError, State::LocalError),
+        (Errno::FAULT, State::LocalError, State::LocalError, State::LocalError),
+        (Errno::NOSYS, State::LocalError, State::LocalError, State::LocalError),
+        (Errno::IO, State::LocalError, State::LocalError, State::LocalError),
+    ];
+
     #[test]
     fn errors_map_to_states() {
-        for (errno, connecting, exchanging) in [
-            (Errno::CONNREFUSED, State::Refused, State::LocalError),
-            (Errno::NETUNREACH, State::Unreachable, State::Unreachable),
-            (Errno::TIMEDOUT, State::ConnectTimeout, State::Timeout),
-            (Errno::ADDRNOTAVAIL, State::NoPorts, State::LocalError),
-            (Errno::MFILE, State::NoDescriptors, State::LocalError),
-            (Errno::CONNRESET, State::Reset, State::Reset),
-            (Errno::PIPE, State::Reset, State::Reset),
-        ] {
-            assert_eq!((State::of_connect(errno), State::of_exchange(errno)), (connecting, exchanging));
+        for (errno, local, handshake, exchange) in ERRORS {
+            let states = [State::of_connect(errno, Step::Local), State::of_connect(errno, Step::Handshake)];
+            assert_eq!((states, State::of_exchange(errno)), ([local, handshake], exchange), "{errno}");
+        }
+    }
+
+    #[test]
+    fn every_state_but_the_three_of_success_has_an_origin() {
+        for (state, name) in State::ALL {
+            let origin = match name {
+                "ok" | "in-flight" | "unstarted" => None,
+                "unreachable" | "connect-timeout" => Some(Origin::Network),
+                "no-ports" | "no-descriptors" | "no-memory" | "no-route" | "denied" | "local-error" => {
+                    Some(Origin::Client)
+                }
+                _ => Some(Origin::Server),
+            };
+            assert_eq!((state.origin(), state.is_error()), (origin, origin.is_some()), "{name}");
+            let mut ledger = Ledger::default();
+            ledger.count(state, 2);
+            let of_client = if origin == Some(Origin::Client) { 2 } else { 0 };
+            assert_eq!(ledger.errors_of(Origin::Client), of_client, "{name}");
         }
     }
 

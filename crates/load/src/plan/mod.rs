@@ -4,6 +4,7 @@
 pub mod endpoint;
 pub mod expect;
 pub mod pattern;
+pub mod proxy;
 pub mod schedule;
 pub mod script;
 pub mod sources;
@@ -21,7 +22,8 @@ use serde::{Deserialize, Serialize};
 pub struct Plan {
     /// Kinds of connections; several of them are a mix.
     pub populations: Vec<Population>,
-    /// Addresses as typed; connections go to each in turn.
+    /// Addresses, by name unless every address of a name is a target of its own; connections go to
+    /// each in turn.
     pub targets: Vec<String>,
     /// Number of worker processes.
     pub processes: u32,
@@ -44,6 +46,10 @@ pub struct Plan {
     pub per_connection: Option<u64>,
     /// Which side closes a connection, and how.
     pub close: Close,
+    /// Whether the client half-closes after the last request of a connection, and expects the end
+    /// of the stream after the reply.
+    #[serde(default)]
+    pub half_close: bool,
     /// The message of each exchange.
     pub message: MessageText,
     /// The expected reply, as typed.
@@ -59,6 +65,13 @@ pub struct Plan {
     pub max_lateness_ns: u64,
     /// Addresses to connect from, in CIDR notation. Empty: the kernel chooses.
     pub sources: Vec<String>,
+    /// Version of the PROXY protocol's header that is sent before the first byte. `None`: no
+    /// header.
+    #[serde(default)]
+    pub proxy_header: Option<ProxyVersion>,
+    /// Source addresses in that header, in CIDR notation. Empty: each connection's own.
+    #[serde(default)]
+    pub proxy_sources: Vec<String>,
     /// Seed of the bytes sent and of random choices.
     pub seed: u64,
 }
@@ -147,6 +160,21 @@ impl Close {
         [(Close::FinClient, "fin-client"), (Close::FinServer, "fin-server"), (Close::Rst, "rst")];
 }
 
+/// The version of the PROXY protocol's header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProxyVersion {
+    /// A line of text.
+    V1,
+    /// Binary.
+    V2,
+}
+
+impl ProxyVersion {
+    /// Both versions, with their names.
+    pub const ALL: [(ProxyVersion, &'static str); 2] = [(ProxyVersion::V1, "v1"), (ProxyVersion::V2, "v2")];
+}
+
 /// Finds the name of a value in a table.
 fn name_in<T: PartialEq>(table: &[(T, &'static str)], value: &T) -> &'static str {
     table.iter().find(|(one, _)| one == value).map_or("", |(_, name)| name)
@@ -174,6 +202,12 @@ impl fmt::Display for Close {
     }
 }
 
+impl fmt::Display for ProxyVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(name_in(&ProxyVersion::ALL, self))
+    }
+}
+
 /// The message of each exchange, as requested.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -187,14 +221,17 @@ pub enum MessageText {
 }
 
 impl Plan {
-    /// Returns the name of this load: mode and close. Loads of different names are never compared.
+    /// Returns the name of this load: mode, close, and what the client does besides. Loads of
+    /// different names are never compared.
     #[must_use]
     pub fn name(&self) -> String {
         let modes: Vec<String> = match self.populations.as_slice() {
             [one] => vec![one.mode.to_string()],
             many => many.iter().map(|one| format!("{}={}", one.mode, one.weight)).collect(),
         };
-        format!("{}/{}", modes.join(","), self.close)
+        let half_close = if self.half_close { "/half-close" } else { "" };
+        let proxy = self.proxy_header.map_or(String::new(), |version| format!("/proxy-{version}"));
+        format!("{}/{}{half_close}{proxy}", modes.join(","), self.close)
     }
 
     /// Whether arrivals come at planned times, independent of the server.
@@ -279,6 +316,7 @@ pub(crate) mod tests {
             requests: None,
             per_connection: None,
             close: Close::FinClient,
+            half_close: false,
             message: MessageText::Size(Some(64)),
             expect: "echo".into(),
             think_ns: 0,
@@ -286,6 +324,8 @@ pub(crate) mod tests {
             timeout_ns: 5 * SECOND,
             max_lateness_ns: 10_000_000,
             sources: Vec::new(),
+            proxy_header: None,
+            proxy_sources: Vec::new(),
             seed: 1,
         }
     }
@@ -304,6 +344,13 @@ pub(crate) mod tests {
         for (total, processes) in [(0, 3), (2, 3), (1000, 7)] {
             assert_eq!((0..processes).map(|process| share(total, processes, process)).sum::<u64>(), total);
         }
+    }
+
+    #[test]
+    fn the_name_has_what_costs_different_work() {
+        assert_eq!(plan().name(), "crr/fin-client");
+        let other = Plan { half_close: true, proxy_header: Some(ProxyVersion::V2), ..plan() };
+        assert_eq!(other.name(), "crr/fin-client/half-close/proxy-v2");
     }
 
     #[test]

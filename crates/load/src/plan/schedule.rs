@@ -56,6 +56,13 @@ impl Schedule {
         self.next = self.compute();
     }
 
+    /// Whether all requested arrivals have passed, if their number is limited. Without a limit, or
+    /// if the planned time ends before it is reached, an open loop lasts to the end of that time.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.number() >= self.limit
+    }
+
     /// Counts the arrivals left. The plan must have a duration or a number of requests.
     #[must_use]
     pub fn left(mut self) -> u64 {
@@ -66,32 +73,69 @@ impl Schedule {
         self.passed - before
     }
 
+    /// Returns the number of the next arrival, over all processes.
+    fn number(&self) -> u64 {
+        self.passed * self.processes + self.process
+    }
+
     fn compute(&mut self) -> Option<u64> {
-        let number = self.passed * self.processes + self.process;
-        if number >= self.limit {
+        if self.is_complete() {
             return None;
         }
         let count = match self.arrivals {
-            Arrivals::Constant => number as f64,
+            Arrivals::Constant => self.number() as f64,
             Arrivals::Poisson => {
                 self.at += self.random.exponential() * self.processes as f64;
                 self.at
             }
         };
-        let time = (self.time_of(count) * SECOND as f64) as u64;
+        let time = time_of(count, self.rate, self.ramp);
         (time < self.end).then_some(time)
     }
+}
 
-    /// Returns the time at which a number of arrivals is reached, in seconds. The rate grows
-    /// linearly over the ramp.
-    fn time_of(&self, count: f64) -> f64 {
-        let in_ramp = self.rate * self.ramp / 2.0;
-        if count < in_ramp {
-            (2.0 * count * self.ramp / self.rate).sqrt()
-        } else {
-            self.ramp + (count - in_ramp) / self.rate
-        }
+/// Returns the time at which a number of arrivals is reached, in nanoseconds. The rate, in arrivals
+/// per second, grows linearly over the ramp, in seconds.
+fn time_of(count: f64, rate: f64, ramp: f64) -> u64 {
+    let in_ramp = rate * ramp / 2.0;
+    let seconds =
+        if count < in_ramp { (2.0 * count * ramp / rate).sqrt() } else { ramp + (count - in_ramp) / rate };
+    // Rounded: an arrival that is planned for the end of the time must not come just before it.
+    (seconds * SECOND as f64).round() as u64
+}
+
+/// Returns the time that the requested number of arrivals takes at the planned rate, in nanoseconds
+/// since the start of the run. The interval after the last arrival is part of it: two arrivals in
+/// two seconds are one per second, although the second comes after one. `None` for a closed loop,
+/// and without a number.
+#[must_use]
+pub fn time_of_requests(plan: &Plan) -> Option<u64> {
+    let (requests, rate) = (plan.requests?, plan.rate?);
+    Some(time_of(requests as f64, rate, plan.ramp_ns as f64 / SECOND as f64))
+}
+
+/// Returns the rate of the arrivals that are planned for the measured time, in arrivals per second.
+/// If that time is not a multiple of the interval between two arrivals, it differs from the rate of
+/// the plan. `None` for a closed loop and random arrivals, without a duration, if a number of
+/// requests ends the load, and if the ramp extends into the measured time.
+#[must_use]
+pub fn planned_rate(plan: &Plan) -> Option<f64> {
+    let (rate, duration) = (plan.rate?, plan.duration_ns?);
+    if plan.arrivals != Arrivals::Constant || plan.requests.is_some() || plan.ramp_ns > plan.warmup_ns {
+        return None;
     }
+    let ramp = plan.ramp_ns as f64 / SECOND as f64;
+    // Arrivals at this time or later; the division is checked by the function that places them.
+    let before = |end: u64| {
+        let about = rate * (end as f64 / SECOND as f64 - ramp / 2.0);
+        let mut number = (about - 1.0).max(0.0) as u64;
+        while time_of(number as f64, rate, ramp) < end {
+            number += 1;
+        }
+        number
+    };
+    let arrivals = before(plan.warmup_ns + duration) - before(plan.warmup_ns);
+    Some(arrivals as f64 * SECOND as f64 / duration as f64)
 }
 
 #[cfg(test)]
@@ -133,6 +177,52 @@ mod tests {
     fn requests_limit_the_arrivals() {
         let plan = Plan { requests: Some(10), ..plan(1000.0, SECOND) };
         assert_eq!(times(&plan, 3).len(), 10);
+    }
+
+    #[test]
+    fn a_schedule_is_complete_when_all_requests_have_passed_not_when_its_time_ends() {
+        for (requests, is_complete) in [(None, false), (Some(3), true), (Some(100), false)] {
+            let plan = Plan { requests, ..plan(10.0, SECOND) };
+            let mut schedule = Schedule::new(&plan, 1, 0).expect("an open loop");
+            assert!(!schedule.is_complete());
+            while schedule.peek().is_some() {
+                schedule.advance();
+            }
+            assert_eq!(schedule.is_complete(), is_complete, "{requests:?}");
+        }
+    }
+
+    #[test]
+    fn no_arrival_is_planned_for_the_end_of_the_time() {
+        // The intervals of many of these rates have no exact floating-point number.
+        for rate in (1..2000).map(|rate| f64::from(rate) / 10.0) {
+            for duration in [10, 20, 30, 70] {
+                let plan = plan(rate, duration * SECOND);
+                let arrivals = Schedule::new(&plan, 1, 0).expect("an open loop").left();
+                assert_eq!(arrivals, (rate * duration as f64).round() as u64, "{rate}/s for {duration} s");
+                assert_eq!(planned_rate(&plan), Some(arrivals as f64 / duration as f64));
+            }
+        }
+    }
+
+    #[test]
+    fn the_planned_rate_of_a_broken_interval_differs_from_the_rate_of_the_plan() {
+        let second = |duration: f64| (duration * SECOND as f64) as u64;
+        for (rate, warmup, duration, planned) in [
+            (1.0, 0.0, 3.0, 1.0),
+            (0.25, 0.0, 4.0, 0.25),
+            (0.25, 0.0, 10.0, 0.3),
+            (0.25, 2.0, 4.0, 0.25),
+            (0.1, 0.0, 3.0, 1.0 / 3.0),
+            (0.1, 5.0, 4.0, 0.0),
+            (10_000.0, 0.5, 2.0, 10_000.0),
+        ] {
+            let plan = Plan { warmup_ns: second(warmup), ..plan(rate, second(duration)) };
+            assert_eq!(planned_rate(&plan), Some(planned), "{rate}/s, {warmup} s and {duration} s");
+        }
+        let ramp = Plan { ramp_ns: SECOND, ..plan(10.0, SECOND) };
+        assert_eq!(planned_rate(&ramp), None);
+        assert_eq!(planned_rate(&Plan { warmup_ns: 2 * SECOND, ..ramp }), Some(10.0));
     }
 
     #[test]

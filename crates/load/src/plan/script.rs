@@ -43,7 +43,7 @@ pub struct Script {
     pub stays: bool,
     /// Whether a connection without exchanges counts as done when the server closes it.
     pub counts_server_close: bool,
-    /// Whether the client half-closes after the message.
+    /// Whether the client half-closes after the message of the last exchange.
     pub half_closes: bool,
     /// Whether the client half-closes after the last reply, and expects the end of the stream.
     pub checks_end: bool,
@@ -68,6 +68,24 @@ impl Script {
     #[must_use]
     pub fn opens_gently(&self) -> bool {
         self.stays || !self.from_connect
+    }
+
+    /// Whether bytes after the reply are an error. A connection without exchanges expects no reply,
+    /// so whatever arrives is discarded.
+    #[must_use]
+    pub fn rejects_more(&self) -> bool {
+        let is_exact = matches!(self.expect, Expect::Echo | Expect::Bytes(_) | Expect::Text(_));
+        is_exact && self.exchanges != Some(0)
+    }
+
+    /// Whether the first exchange sends nothing.
+    #[must_use]
+    pub fn has_empty_message(&self) -> bool {
+        match &self.message {
+            Message::Pattern(size) => *size == 0,
+            Message::Text(text) => text.is_empty(),
+            Message::Template(_) | Message::Series { .. } => false,
+        }
     }
 
     /// Whether only the stop ends an exchange.
@@ -115,9 +133,10 @@ fn script(plan: &Plan, mode: Mode) -> Result<Script, String> {
     };
     let without_exchanges = Script { exchanges: Some(0), ..script.clone() };
     Ok(match mode {
-        Mode::Crr => script,
+        Mode::Crr => Script { half_closes: plan.half_close, checks_end: plan.half_close, ..script },
         // The end of the stream shows that the server accepted the connection: without it, a closed
-        // loop would fill the server's backlog.
+        // loop would fill the server's backlog. What a server sends before, as a greeting, is
+        // discarded.
         Mode::Cc => Script { checks_end: true, ..without_exchanges },
         Mode::Rr => Script { exchanges: plan.per_connection, from_connect: false, ..script },
         Mode::Stream if is_endless => Script { expect: Expect::Endless, is_progress_timed: true, ..script },

@@ -1,7 +1,7 @@
 //! Source addresses: which local address each connection is made from.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsFd, OwnedFd};
 use std::str::FromStr;
 
@@ -72,6 +72,21 @@ impl Block {
     }
 }
 
+/// Returns the address of a connection: each of these blocks' addresses in turn. `None` without
+/// blocks.
+#[must_use]
+pub fn in_turn(blocks: &[Block], connection: u64) -> Option<IpAddr> {
+    let count: u64 = blocks.iter().map(|block| block.count).sum();
+    let mut at = connection % count.max(1);
+    for block in blocks {
+        if at < block.count {
+            return Some(block.at(at));
+        }
+        at -= block.count;
+    }
+    None
+}
+
 /// Number of additional source addresses on loopback. Three have 84,000 ports for each destination:
 /// enough for 84,000 connections a second that the client closes (on loopback the kernel reuses a
 /// port after one second), and fewer than the 131,072 sockets that it keeps in TIME_WAIT
@@ -82,7 +97,6 @@ const LOOPBACK_SOURCES: u64 = 3;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sources {
     blocks: Vec<Block>,
-    count: u64,
     /// Whether the blocks were given as an option. Others serve loopback alone, once the address
     /// that the kernel chooses has no port left.
     is_explicit: bool,
@@ -98,24 +112,15 @@ impl Sources {
         if blocks.is_empty() && endpoints.iter().any(|endpoint| endpoint.is_loopback()) {
             blocks = vec![Block { first: Ipv4Addr::new(127, 77, 0, 1).into(), count: LOOPBACK_SOURCES }];
         }
-        let count = blocks.iter().map(|block| block.count).sum();
-        Sources { blocks, count, is_explicit }
+        Sources { blocks, is_explicit }
     }
 
     /// Returns the source of a connection to an endpoint; `None` leaves it to the kernel.
     fn of(&self, connection: u64, endpoint: &Endpoint) -> Option<SocketAddr> {
         let Endpoint::Tcp(target) = endpoint else { return None };
-        let mut at = connection % self.count.max(1);
-        let block = self.blocks.iter().find(|block| {
-            let found = at < block.count;
-            if !found {
-                at -= block.count;
-            }
-            found
-        })?;
-        let source = block.at(at);
+        let source = in_turn(&self.blocks, connection)?;
         let fits = source.is_ipv4() == target.is_ipv4();
-        (fits && (self.is_explicit || endpoint.is_loopback())).then(|| SocketAddr::new(source, 0))
+        (fits && (self.is_explicit || endpoint.is_loopback())).then(|| in_zone_of(target, source))
     }
 
     /// Whether some connection to an endpoint has a source here.
@@ -156,6 +161,17 @@ impl Sources {
     }
 }
 
+/// Returns the socket address of a source, without a port. A link-local source has the zone of its
+/// target.
+fn in_zone_of(target: &SocketAddr, source: IpAddr) -> SocketAddr {
+    match (source, target) {
+        (IpAddr::V6(ip), SocketAddr::V6(target)) if ip.is_unicast_link_local() => {
+            SocketAddrV6::new(ip, 0, 0, target.scope_id()).into()
+        }
+        _ => SocketAddr::new(source, 0),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -189,6 +205,14 @@ mod tests {
         let sources = Sources::new(blocks.to_vec(), &[&endpoint]);
         let of = |number| sources.of(number, &endpoint).expect("a source").ip().to_string();
         assert_eq!([0, 1, 2, 3].map(of), ["127.0.1.0", "127.0.1.1", "127.0.2.7", "127.0.1.0"]);
+    }
+
+    #[test]
+    fn a_link_local_source_has_the_zone_of_its_target() {
+        let target = SocketAddrV6::new("fe80::1".parse().expect("an address"), 80, 0, 7);
+        let endpoint = Endpoint::Tcp(target.into());
+        let sources = Sources::new(vec!["fe80::2".parse().expect("a block")], &[&endpoint]);
+        assert_eq!(sources.of(0, &endpoint).expect("a source").to_string(), "[fe80::2%7]:0");
     }
 
     #[test]

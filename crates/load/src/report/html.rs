@@ -185,10 +185,26 @@ fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::findings::state::{Origin, State};
+    use crate::report::tests::ended;
 
     #[test]
     fn markup_is_escaped_and_axes_end_at_round_numbers() {
         assert_eq!(escape("<a href=\"x\">&"), "&lt;a href=&quot;x&quot;&gt;&amp;");
         assert_eq!([0.9, 1.0, 3.0, 12.0, 70.0].map(nice), [1.0, 1.0, 4.0, 20.0, 100.0]);
+    }
+
+    #[test]
+    fn an_error_of_the_client_makes_every_form_of_a_result_invalid() {
+        for (state, name) in State::ALL {
+            let report = Report::new(&crate::plan::tests::plan(), ended(state));
+            let is_of_client = state.origin() == Some(Origin::Client);
+            let json = serde_json::to_value(&report).expect("JSON");
+            assert_eq!(json["validity"]["valid"], !is_of_client, "{name}");
+            assert_eq!(json["validity"]["reasons"].to_string().contains(name), is_of_client, "{name}");
+            assert_eq!(text(&report).starts_with("INVALID: "), is_of_client, "{name}");
+            assert_eq!(html(&report).to_lowercase().contains("invalid"), is_of_client, "{name}");
+            assert_eq!(report.is_unreached(), state.is_error() && !is_of_client, "{name}");
+        }
     }
 }

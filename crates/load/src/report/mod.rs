@@ -12,6 +12,7 @@ use crate::findings::Findings;
 use crate::findings::counters::Counters;
 use crate::findings::machine::Machine;
 use crate::findings::measurement::{LostWorker, Measurement};
+use crate::findings::state::Origin;
 use crate::findings::summary::Summary;
 use crate::plan::Plan;
 use crate::verdict::validity::Validity;
@@ -80,10 +81,13 @@ impl Report {
         }
     }
 
-    /// Whether all connections failed before they were made.
+    /// Whether all connections failed before they were made, and none because of the client: if the
+    /// client causes an error, the run is invalid instead.
     #[must_use]
     pub fn is_unreached(&self) -> bool {
-        self.findings.most_open == 0 && self.findings.connections.errors() > 0
+        let connections = &self.findings.connections;
+        let is_of_client = connections.errors_of(Origin::Client) > 0;
+        self.findings.most_open == 0 && connections.errors() > 0 && !is_of_client
     }
 }
 
@@ -108,6 +112,22 @@ pub(crate) mod tests {
         let mut report = Report::new(&crate::plan::tests::plan(), measurement);
         report.validity = Validity { valid: true, ..Validity::default() };
         report
+    }
+
+    /// A measurement of one connection, which ended in a state.
+    pub(crate) fn ended(state: State) -> Measurement {
+        let mut findings = Findings { measured: 1, ..Findings::default() };
+        findings.connections.planned = 1;
+        findings.connections.count(state, 1);
+        Measurement {
+            findings,
+            lost: Vec::new(),
+            interrupted: false,
+            window_ns: SECOND,
+            kernel: Counters::default(),
+            memory_kib: 0,
+            began_ms: 0,
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! A load with everything that workers need to run it.
 
 use crate::plan::endpoint::Endpoint;
+use crate::plan::proxy::ProxyHeaders;
 use crate::plan::script::Script;
 use crate::plan::sources::Sources;
 use crate::plan::{Plan, shares};
@@ -16,6 +17,8 @@ pub struct Load {
     pub targets: Vec<Vec<Endpoint>>,
     /// Addresses to connect from.
     pub sources: Sources,
+    /// Headers of the PROXY protocol, sent before the first byte.
+    pub proxy: Option<ProxyHeaders>,
 }
 
 impl Load {

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use crate::findings::record::{Figures, Measure};
 use crate::findings::summary::Summary;
-use crate::units::{duration, grouped};
+use crate::units::{duration, grouped, parse_rate};
 
 /// A condition on a figure that must not hold.
 #[derive(Clone, Debug, PartialEq)]
@@ -106,7 +106,9 @@ impl Metric {
         let number = |text: &str| text.parse().ok().filter(|value: &f64| value.is_finite() && *value >= 0.0);
         match self {
             Metric::Latency(..) => humantime::parse_duration(text).ok().map(|time| time.as_nanos() as f64),
-            Metric::Rate | Metric::Sent | Metric::Received => number(text.strip_suffix("/s").unwrap_or(text)),
+            // A rate of 0 is a limit, too.
+            Metric::Rate => parse_rate(text).ok().or_else(|| number(text.strip_suffix("/s").unwrap_or(text))),
+            Metric::Sent | Metric::Received => number(text.strip_suffix("/s").unwrap_or(text)),
             Metric::ErrorShare => number(text.strip_suffix('%')?).map(|percent| percent / 100.0),
             Metric::Errors | Metric::InFlight => number(text),
         }
@@ -204,6 +206,10 @@ mod tests {
             ("rate<1000/s", false),
             ("rate<=1000", true),
             ("rate<1001/s", true),
+            ("rate<60000/min", false),
+            ("rate<60001/min", true),
+            ("rate>1k/s", false),
+            ("rate<=0/s", false),
             ("errors>0", true),
             ("errors>5", false),
             ("errors>0.4%", true),

@@ -5,9 +5,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::findings::measurement::Measurement;
 use crate::findings::record::Measure;
-use crate::findings::state::State;
+use crate::findings::state::{Ledger, State};
+use crate::plan::schedule::planned_rate;
 use crate::plan::{Mode, Plan};
-use crate::units::duration;
+use crate::units::{SECOND, duration, grouped, rounded};
 
 /// The verdict on a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,12 +48,55 @@ impl Validity {
     }
 }
 
+/// Returns what failed and the next move, for a state that the client causes: a connection that it
+/// could not make says nothing about the server. `None` for other states.
+fn of_client(state: State) -> Option<&'static str> {
+    Some(match state {
+        State::NoPorts => {
+            "no port, or no source address, was left to connect from: give more addresses (--source), \
+             widen net.ipv4.ip_local_port_range, or close with --close rst"
+        }
+        State::NoDescriptors => "no file descriptor was left: raise fs.file-max or the limit of open files",
+        State::NoMemory => {
+            "no memory, socket buffer or epoll watch was left: make fewer connections at a time, or raise \
+             net.ipv4.tcp_mem or fs.epoll.max_user_watches"
+        }
+        State::NoRoute => "this host has no route to the address: check it, and `ip route get ADDRESS`",
+        State::Denied => {
+            "this host forbade it: check its firewall, its routes, its security policy, and the \
+             permissions of a Unix socket"
+        }
+        State::LocalError => "a system call of the client failed: the list of errors has the reason",
+        State::Ok
+        | State::InFlight
+        | State::Unstarted
+        | State::Refused
+        | State::Unreachable
+        | State::ConnectTimeout
+        | State::Timeout
+        | State::Reset
+        | State::Closed
+        | State::Short
+        | State::Long
+        | State::Mismatch => return None,
+    })
+}
+
+/// Returns a reason for each state that the client caused.
+fn client_errors(connections: &Ledger) -> impl Iterator<Item = String> + '_ {
+    connections.states.iter().filter_map(|(state, number)| {
+        let meaning = of_client(*state).filter(|_| *number > 0)?;
+        Some(format!("{} connections failed in the client ({state}): {meaning}", grouped(*number)))
+    })
+}
+
 fn reasons(plan: &Plan, measurement: &Measurement) -> Vec<String> {
     let findings = &measurement.findings;
     let mut reasons = Vec::new();
     for lost in &measurement.lost {
         reasons.push(format!("worker {} (pid {}) was lost: {}", lost.worker + 1, lost.pid, lost.outcome));
     }
+    reasons.extend(client_errors(&findings.connections));
     for (name, meaning) in MUST_NOT_GROW {
         match measurement.kernel.of(name) {
             0 => {}
@@ -118,6 +162,7 @@ fn warnings(plan: &Plan, measurement: &Measurement) -> Vec<String> {
             findings.slow_connects
         ));
     }
+    warnings.extend(broken_interval(plan));
     if findings.waited > 0 && plan.is_open() {
         warnings.push(format!(
             "{} arrivals waited for one of {} connections to be free; the latency includes the wait \
@@ -136,12 +181,28 @@ fn warnings(plan: &Plan, measurement: &Measurement) -> Vec<String> {
     warnings
 }
 
+/// Returns a warning if the measured time of an open loop is so short, and no multiple of the
+/// interval, that the rate of its arrivals is not the requested one.
+fn broken_interval(plan: &Plan) -> Option<String> {
+    let (rate, planned) = (plan.rate?, planned_rate(plan)?);
+    ((planned / rate - 1.0).abs() > 0.01).then(|| {
+        let interval = duration((SECOND as f64 / rate) as u64);
+        format!(
+            "the measured time has {}/s of the requested {}/s planned: it is no multiple of the \
+             interval, {interval} (--duration)",
+            rounded(planned),
+            rounded(rate)
+        )
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::findings::Findings;
     use crate::findings::counters::{Counters, Ticks};
     use crate::findings::measurement::LostWorker;
+    use crate::findings::state::Origin;
 
     fn measurement() -> Measurement {
         let mut findings = Findings { measured: 10, most_open: 1, ..Findings::default() };
@@ -197,6 +258,38 @@ mod tests {
             assert_eq!(validity.valid, reason.is_none(), "{validity:?}");
             assert!(reason.is_none_or(|reason| validity.reasons[0].contains(reason)), "{validity:?}");
         }
+    }
+
+    #[test]
+    fn an_error_of_the_client_makes_a_run_invalid_and_no_other_does() {
+        let plan = crate::plan::tests::plan();
+        for (state, name) in State::ALL {
+            let mut measurement = measurement();
+            measurement.findings.connections.planned += 1234;
+            measurement.findings.connections.count(state, 1234);
+            let validity = Validity::of(&plan, &measurement);
+            let is_of_client = state.origin() == Some(Origin::Client);
+            assert_eq!((validity.valid, validity.reasons.len()), (!is_of_client, usize::from(is_of_client)));
+            let start = format!("1,234 connections failed in the client ({name}): ");
+            assert!(validity.reasons.iter().all(|reason| reason.starts_with(&start)), "{validity:?}");
+        }
+    }
+
+    #[test]
+    fn a_measured_time_of_broken_intervals_has_a_warning() {
+        let plan = |rate, seconds: u64| Plan {
+            rate: Some(rate),
+            duration_ns: Some(seconds * SECOND),
+            ..crate::plan::tests::plan()
+        };
+        let of = |plan| Validity::of(&plan, &measurement()).warnings.concat();
+        let warning = of(plan(0.25, 10));
+        assert!(
+            warning.contains("0.30/s of the requested 0.25/s") && warning.contains("4.00 s"),
+            "{warning}"
+        );
+        assert_eq!(of(plan(0.25, 8)), "");
+        assert_eq!(of(plan(999.9, 10)), "");
     }
 
     #[test]

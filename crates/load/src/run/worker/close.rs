@@ -105,7 +105,9 @@ impl Worker<'_> {
 
     /// Handles a slot whose deadline has passed.
     pub(super) fn on_timeout(&mut self, at: usize) {
-        match self.slots[at].stage {
+        let stage = self.slots[at].stage;
+        match stage {
+            Stage::Connecting if self.connects_elsewhere(at) => self.run_exchanges(at),
             Stage::Connecting => self.end(at, State::ConnectTimeout),
             Stage::Diagnosing => self.diagnose(at),
             Stage::Closing if self.script(at).accepts_open_end => self.end(at, State::Ok),

@@ -1,8 +1,10 @@
 //! A worker process: its share of the connections, and one loop that waits for events and applies
-//! them. [`open`] starts connections and exchanges, [`transfer`] moves their bytes, [`close`] ends
-//! them. [`timing`] handles timers and deadlines, [`recorder`] counts and times.
+//! them. [`open`] starts connections and exchanges, [`header`] sends what comes before the first
+//! byte, [`transfer`] moves the bytes, [`close`] ends connections. [`timing`] handles timers and
+//! deadlines, [`recorder`] counts and times.
 
 mod close;
+mod header;
 mod open;
 mod recorder;
 mod slot;
@@ -198,7 +200,9 @@ impl<'a> Worker<'a> {
 
     fn is_over(&self, now: u64) -> bool {
         let nothing_left = match &self.schedule {
-            Some(schedule) => schedule.peek().is_none(),
+            // Without a number of requests, it lasts to the end of the measured time, also if that
+            // has no arrival any more.
+            Some(schedule) => schedule.is_complete(),
             None => self.budget == Some(0),
         };
         let is_late = now > self.work.start + HOPELESS;

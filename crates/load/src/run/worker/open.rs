@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use super::recorder::Start;
 use super::slot::{Interest, Stage};
 use super::{OPENING, UNPROVEN, Worker, now};
-use crate::findings::state::State;
+use crate::findings::state::{State, Step};
 use crate::plan::endpoint::Endpoint;
 use crate::plan::script::{Cut, Message, SMALL_BUFFER};
 use crate::plan::target_of;
@@ -124,9 +124,9 @@ impl Worker<'_> {
         let is_gentle = self.script(at).opens_gently();
         let slot = &mut self.slots[at];
         slot.number = number;
+        slot.failed_endpoints = 0;
         slot.done = 0;
         slot.start = start;
-        slot.deadline = start.actual + self.work.load.plan.timeout_ns;
         slot.error = None;
         slot.is_opening = is_gentle;
         self.opening += usize::from(is_gentle);
@@ -136,6 +136,9 @@ impl Worker<'_> {
 
     /// Connects to the endpoint of the target that is tried now.
     fn connect(&mut self, at: usize) {
+        let target = self.target(at);
+        self.slots[at].endpoint = self.tried[target].0;
+        self.slots[at].deadline = self.connect_deadline(at);
         match self.socket(at) {
             Ok((socket, is_connected)) => {
                 self.slots[at].socket = Some(socket);
@@ -145,7 +148,23 @@ impl Worker<'_> {
                     false => self.check_connecting(at),
                 }
             }
-            Err(errno) => self.cannot_connect(at, errno),
+            Err(errno) => self.cannot_connect(at, errno, Step::Local),
+        }
+    }
+
+    /// Returns the time at which connecting to an endpoint times out. The endpoints that are left,
+    /// while none has worked, share what is left of the timeout.
+    fn connect_deadline(&self, at: usize) -> u64 {
+        let (slot, target) = (&self.slots[at], self.target(at));
+        let deadline = slot.start.actual + self.work.load.plan.timeout_ns;
+        let endpoints = self.work.load.targets[target].len();
+        let left = endpoints.saturating_sub(slot.failed_endpoints).max(1) as u64;
+        match self.tried[target].1 {
+            true => deadline,
+            false => {
+                let now = now();
+                now + deadline.saturating_sub(now) / left
+            }
         }
     }
 
@@ -179,9 +198,8 @@ impl Worker<'_> {
         target_of(self.slots[at].number as usize, self.work.load.targets.len())
     }
 
-    fn endpoint(&self, at: usize) -> &Endpoint {
-        let target = self.target(at);
-        &self.work.load.targets[target][self.tried[target].0]
+    pub(super) fn endpoint(&self, at: usize) -> &Endpoint {
+        &self.work.load.targets[self.target(at)][self.slots[at].endpoint]
     }
 
     /// Checks the progress of connecting. On loopback the connection is made by now, which saves a
@@ -196,37 +214,58 @@ impl Worker<'_> {
             Err(Errno::ALREADY | Errno::INPROGRESS | Errno::INTR) => self.watch(at, Interest::ReadWrite),
             // The backlog of a Unix socket is full, and no event reports when it is not.
             Err(Errno::AGAIN) => self.set_timer(at, now() + RETRY),
-            Err(errno) => self.cannot_connect(at, errno),
+            Err(errno) => self.cannot_connect(at, errno, Step::Handshake),
         }
     }
 
-    /// Connects from another source if no ports are left, or to the next endpoint of the target if
-    /// none of them has worked yet. Else the connection fails.
-    fn cannot_connect(&mut self, at: usize, errno: Errno) {
-        let target = self.target(at);
-        let (tried, has_worked) = self.tried[target];
+    /// Connects from another source if no ports are left, or to another endpoint of the target.
+    /// Else the connection fails.
+    fn cannot_connect(&mut self, at: usize, errno: Errno, step: Step) {
         let has_more_sources = self.work.load.sources.has_more(self.endpoint(at));
         if errno == Errno::ADDRNOTAVAIL && !self.out_of_ports && has_more_sources {
             self.out_of_ports = true;
             return self.connect(at);
         }
-        if !has_worked && tried + 1 < self.work.load.targets[target].len() {
-            self.tried[target].0 += 1;
-            return self.connect(at);
+        let state = State::of_connect(errno, step);
+        let is_for_all = matches!(state, State::NoDescriptors | State::NoMemory);
+        if !is_for_all && self.connects_elsewhere(at) {
+            return;
         }
-        let state = State::of_connect(errno);
         self.recorder.system_error(state, &tine_sys::reason(&errno.into()));
         self.slots[at].error = Some(errno);
         self.end(at, state);
     }
 
+    /// Connects to another endpoint of the target, if none has worked yet or another one has
+    /// meanwhile. A connection tries each endpoint once. False if none is left.
+    pub(super) fn connects_elsewhere(&mut self, at: usize) -> bool {
+        let target = self.target(at);
+        let endpoints = self.work.load.targets[target].len();
+        let (tried, has_worked) = self.tried[target];
+        let slot = &mut self.slots[at];
+        let is_current = slot.endpoint == tried;
+        if slot.failed_endpoints + 1 >= endpoints || is_current && has_worked {
+            return false;
+        }
+        slot.failed_endpoints += 1;
+        slot.socket = None;
+        if is_current {
+            self.tried[target].0 = (tried + 1) % endpoints;
+        }
+        self.connect(at);
+        true
+    }
+
     fn connected(&mut self, at: usize) {
         let now = now();
         let target = self.target(at);
-        self.tried[target].1 = true;
+        self.tried[target] = (self.slots[at].endpoint, true);
         let (script, start) = (self.script(at), self.slots[at].start);
         self.recorder.connected(start, now);
         self.set_stage(at, Stage::Ready);
+        if !self.send_header(at) {
+            return;
+        }
         if self.is_cut_at(at, Cut::Connected) {
             self.cut(at);
         } else if script.exchanges == Some(0) {

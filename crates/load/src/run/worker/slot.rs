@@ -46,6 +46,9 @@ pub(super) struct Slot {
     pub(super) socket: Option<OwnedFd>,
     /// The number of the connection, over all processes.
     pub(super) number: u64,
+    /// The endpoint of its target that the connection goes to, and how many it went to before.
+    pub(super) endpoint: usize,
+    pub(super) failed_endpoints: usize,
     /// Exchanges done on the connection.
     pub(super) done: u64,
     pub(super) exchange: Exchange,
@@ -87,6 +90,8 @@ impl Slot {
             stage: Stage::Free,
             socket: None,
             number: 0,
+            endpoint: 0,
+            failed_endpoints: 0,
             done: 0,
             exchange: Exchange::default(),
             start: Start::default(),

@@ -76,10 +76,11 @@ impl Worker<'_> {
         }
     }
 
-    /// Ends connections that have timed out. A deadline that is set later is at least [`EVIDENCE`]
-    /// or the timeout of the plan away, so the next sweep need not be before.
+    /// Ends connections that have timed out. A deadline that is set later is at least [`EVIDENCE`],
+    /// or an endpoint's share of the plan's timeout, away, so the next sweep need not be before.
     fn sweep(&mut self, now: u64) {
-        let timeout = self.work.load.plan.timeout_ns;
+        let endpoints = self.work.load.targets.iter().map(Vec::len).max().unwrap_or(1).max(1);
+        let timeout = self.work.load.plan.timeout_ns / endpoints as u64;
         let shortest = if self.collects_evidence() { timeout.min(EVIDENCE) } else { timeout };
         let mut earliest = now + shortest;
         for at in 0..self.slots.len() {

@@ -76,8 +76,8 @@ impl Worker<'_> {
         let slot = &mut self.slots[at];
         slot.exchange.sent += bytes;
         self.recorder.sent(bytes);
-        if slot.exchange.left() == 0 && self.script(at).half_closes {
-            self.half_close(at);
+        if slot.exchange.left() == 0 {
+            self.half_close_after_last(at);
         }
         self.progressed(at);
     }
@@ -95,6 +95,9 @@ impl Worker<'_> {
         if self.is_cut_at(at, Cut::HalfSent) || self.is_cut_at(at, Cut::Sent) {
             return self.cut(at);
         }
+        if script.has_empty_message() {
+            self.half_close_after_last(at);
+        }
         let slot = &self.slots[at];
         if slot.exchange.is_complete() {
             let now = now();
@@ -107,6 +110,14 @@ impl Worker<'_> {
         match script.pace {
             Some(pace) => self.set_timer(at, now() + pace),
             None => self.watch(at, Interest::Read),
+        }
+    }
+
+    /// Half-closes after the last message, if the script says so.
+    fn half_close_after_last(&mut self, at: usize) {
+        let (script, done) = (self.script(at), self.slots[at].done);
+        if script.half_closes && script.exchanges.is_none_or(|all| done + 1 >= all) {
+            self.half_close(at);
         }
     }
 
@@ -168,16 +179,11 @@ impl Worker<'_> {
                     self.diagnose(at);
                 }
             }
-            Stage::Idle | Stage::Thinking | Stage::Closing if self.rejects_more(at) => {
+            Stage::Idle | Stage::Thinking | Stage::Closing if self.script(at).rejects_more() => {
                 self.end(at, State::Long);
             }
             _ => {}
         }
-    }
-
-    /// Whether bytes after the reply are an error.
-    fn rejects_more(&self, at: usize) -> bool {
-        matches!(self.script(at).expect, Expect::Echo | Expect::Bytes(_) | Expect::Text(_))
     }
 
     fn check_reply(&mut self, at: usize, bytes: &[u8]) {
