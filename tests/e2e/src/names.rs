@@ -15,6 +15,8 @@ pub const WORKER: &str = "tine: worker";
 pub const REJECTOR: &str = "tine: rejector";
 /// The delayer in ps(1).
 pub const DELAYER: &str = "tine: delayer";
+/// The proxy reader in ps(1).
+pub const PROXY_READER: &str = "tine: proxy";
 /// The stderr logger in ps(1).
 pub const STDERR_LOGGER: &str = "tine: logger";
 /// The cgroup cleaner in ps(1).

@@ -3,10 +3,10 @@
 use rustix::process::Pid;
 use tine_sys::process::{Fresh, Side, exit_now, fork};
 
-use super::Supervisor;
 use super::children::ChildKind;
 use super::setup::cannot_start;
 use super::state::Role;
+use super::{SharedMemory, Supervisor};
 use crate::connection::Connection;
 use crate::error::{Error, HandlerError};
 use crate::net::listener::Listener;
@@ -168,7 +168,12 @@ where
         })
     }
 
+    /// It parses what other hosts send, so the memory that decides is taken away from it.
     fn keep_for_proxy_reader(self, supervisor: Pid) -> Option<ProxyReaderStart<'a>> {
+        let SharedMemory { board, admission, .. } = self.memory;
+        if board.unmap().and_then(|()| admission.unmap()).is_err() {
+            exit_now(111);
+        }
         let channels = self.channels.proxy_reader?;
         Some(ProxyReaderStart {
             alone: self.alone,
