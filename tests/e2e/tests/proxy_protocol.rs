@@ -371,7 +371,7 @@ fn more_proxies_than_a_channel_holds_are_all_served() {
 }
 
 #[test]
-fn the_proxy_reader_has_no_listener_and_no_memory_that_decides() {
+fn the_proxy_reader_is_confined_and_has_no_listener_and_no_memory_that_decides() {
     for mode in MODES {
         let limits = ["--rate-per-source", "100/s", "--per-source-penalties", "yes"];
         let server = start(&limits, mode);
@@ -380,8 +380,23 @@ fn the_proxy_reader_has_no_listener_and_no_memory_that_decides() {
         pending.send("PROXY ");
         wait_until("the proxy is read", || (held_by_proxy_reader(&server) == 1).then_some(()));
         assert!(tcp_sockets(reader).iter().all(|socket| !socket.is_listener));
+        let status = std::fs::read_to_string(format!("/proc/{reader}/status")).expect("it runs");
+        for line in ["NoNewPrivs:\t1", "Seccomp:\t2"] {
+            assert!(status.contains(line), "confined by seccomp: {status}");
+        }
         let writable: Vec<Mapping> =
             mappings(reader).into_iter().filter(Mapping::is_shared_and_writable).collect();
         assert_eq!(writable.len(), 1, "the stats, which decide nothing: {writable:?}");
     }
+}
+
+#[test]
+fn where_seccomp_is_refused_headers_are_read_all_the_same() {
+    let strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=seccomp"];
+    let wrapper = strace.into_iter().chain(["-e", "inject=seccomp:error=EPERM"]);
+    let server = ServerCommand::wrapped(wrapper, ["--proxy-from", "127.0.0.1"]).start();
+    let warning = server.log.wait_for("warning", 1).remove(0);
+    let text = warning["text"].as_str().unwrap_or_default();
+    assert!(text.contains("the proxy reader is not confined"), "{text}");
+    proxied(&server, "192.0.2.1").echo("served");
 }

@@ -2,7 +2,8 @@
 //! forkers with the addresses in them.
 //!
 //! It parses what other hosts send, so it has nothing that decides: no board, no table, no listener.
-//! A proxy reader that is taken over can tell wrong addresses of the clients of proxies.
+//! Seccomp and Landlock confine it, where the kernel has them. A proxy reader that is taken over can
+//! give the clients of proxies wrong addresses, and no more.
 
 mod pending;
 mod read;

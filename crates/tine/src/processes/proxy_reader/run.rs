@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
+use tine_sys::confine::confine;
 use tine_sys::process::exit_now;
 
 use super::ProxyReaderStart;
@@ -79,6 +80,13 @@ pub(crate) fn run(start: ProxyReaderStart) -> ! {
         max: descriptors_for_proxies(),
         look: LookBuffer::new(),
     };
+    // Everything is open; from here on only what is passed is served.
+    if let Err(why) = confine(start.alone) {
+        reader.log.warning(&format!(
+            "the proxy reader is not confined by seccomp: {}; permit seccomp(2) to the server",
+            reason(&why)
+        ));
+    }
     while !reader.is_done() {
         reader.turn();
     }

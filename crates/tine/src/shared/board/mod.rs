@@ -144,8 +144,11 @@ impl Board {
 
     /// Index of what is known of a slot's proxied client; `None` where no client is proxied.
     fn proxied_at(&self, slot: usize) -> Option<usize> {
+        if !self.has_proxied {
+            return None;
+        }
         let first = self.changed_at() + self.slot_count().div_ceil(64);
-        self.has_proxied.then_some(first + slot * PROXIED_WORDS)
+        Some(first + slot * PROXIED_WORDS)
     }
 
     fn free_word(&self, slot: usize) -> &AtomicU64 {
