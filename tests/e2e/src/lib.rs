@@ -13,6 +13,7 @@ pub mod log;
 pub mod names;
 pub mod network;
 pub mod procfs;
+pub mod proxies;
 pub mod random;
 pub mod server;
 pub mod wait;

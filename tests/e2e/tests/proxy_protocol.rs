@@ -4,46 +4,16 @@
 use std::io::Read;
 use std::net::{Ipv4Addr, Shutdown};
 use std::os::unix::net::UnixStream;
+use std::process::Command;
 
 use rustix::process::Signal;
 use serde_json::Value;
-use tine_e2e::names::{PROXY_READER, REJECT, outcome};
-use tine_e2e::procfs::{Mapping, mappings, tcp_sockets};
-use tine_e2e::{Client, Folder, Server, ServerCommand, kill, procfs, wait_until};
+use tine_e2e::names::{REJECT, outcome};
+use tine_e2e::proxies::{behind_proxies, binary, ipv4, line, proxied};
+use tine_e2e::{Client, Folder, Server, ServerCommand, run, tine};
 
 const MODES: [&[&str]; 4] =
     [&[], &["--forkers", "1"], &["--spares", "4"], &["--spares", "4", "--reuse", "100"]];
-
-/// The first bytes of a header of version 2.
-const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
-
-/// Proxies of 127.0.0.1, in a mode, with more options.
-fn start(options: &[&str], mode: &[&str]) -> Server {
-    Server::serve(&[&["--proxy-from", "127.0.0.1"], options, mode].concat())
-}
-
-/// A header of version 1 for a client of an address.
-fn line(source: &str) -> String {
-    format!("PROXY TCP4 {source} 198.51.100.1 4711 25\r\n")
-}
-
-/// A header of version 2 with a command, a family, and addresses or other bytes.
-fn binary(command: u8, family: u8, rest: &[u8]) -> Vec<u8> {
-    let length = u16::try_from(rest.len()).expect("a header").to_be_bytes();
-    [SIGNATURE, &[command, family], &length, rest].concat()
-}
-
-/// Addresses of version 2 over IPv4, with the ports 4711 and 25.
-fn ipv4(source: [u8; 4]) -> Vec<u8> {
-    [&source[..], &[198, 51, 100, 1], &4711u16.to_be_bytes(), &25u16.to_be_bytes()].concat()
-}
-
-/// A proxy that has sent a header for a client of this address.
-fn proxied(server: &Server, source: &str) -> Client {
-    let mut client = server.connect();
-    client.send(line(source));
-    client
-}
 
 /// The event about a connection of this proxy.
 fn of_proxy(server: &Server, event: &str, proxy: &str) -> Value {
@@ -59,22 +29,12 @@ fn rejected(server: &Server, peer: &str) -> Value {
     })
 }
 
-fn proxy_reader(server: &Server) -> i32 {
-    wait_until("the proxy reader runs", || Some(server.named(PROXY_READER).first()?.pid))
-}
-
-/// The sockets of the proxy reader beside its two channels.
-fn held_by_proxy_reader(server: &Server) -> usize {
-    let descriptors = procfs::descriptors(proxy_reader(server));
-    descriptors.iter().filter(|(_, target)| target.starts_with("socket:")).count().saturating_sub(2)
-}
-
 #[test]
 fn a_header_in_single_bytes_gives_the_connection_its_addresses() {
     let ipv6 = [&[0x20, 1, 0xd, 0xb8][..], &[0; 11], &[1], &[0xff; 16], &[0, 7, 0, 80]].concat();
     let tlvs = [&ipv4([192, 0, 2, 4])[..], &[2, 0, 4], b"host", &[4, 1, 0], &[0; 256]].concat();
     for mode in MODES {
-        let server = start(&[], mode);
+        let server = behind_proxies(&[], mode);
         for (header, peer) in [
             (line("192.0.2.1").into_bytes(), "192.0.2.1:4711"),
             (b"PROXY TCP6 2001:db8::2 ::1 65535 0\r\n".to_vec(), "[2001:db8::2]:65535"),
@@ -98,7 +58,7 @@ fn a_header_in_single_bytes_gives_the_connection_its_addresses() {
 #[test]
 fn a_header_and_data_in_one_segment_are_told_apart() {
     for mode in MODES {
-        let server = start(&[], mode);
+        let server = behind_proxies(&[], mode);
         let data = vec![b'x'; 100_000];
         let mut client = server.connect();
         let all = [&binary(0x21, 0x11, &ipv4([192, 0, 2, 1])), &data[..]].concat();
@@ -111,7 +71,7 @@ fn a_header_and_data_in_one_segment_are_told_apart() {
 
 #[test]
 fn a_connection_of_the_proxy_itself_has_its_own_addresses() {
-    let server = start(&[], &[]);
+    let server = behind_proxies(&[], &[]);
     for header in [
         b"PROXY UNKNOWN\r\n".to_vec(),
         b"PROXY UNKNOWN 192.0.2.1 192.0.2.2 1 2\r\n".to_vec(),
@@ -131,19 +91,19 @@ fn a_connection_of_the_proxy_itself_has_its_own_addresses() {
 
 #[test]
 fn a_wrong_a_cut_and_a_late_header_close_the_connection_with_a_line_each() {
-    let server = start(&["--proxy-timeout", "300ms"], &[]);
-    let mut unknown_command = binary(0x22, 0x11, &ipv4([192, 0, 2, 3]));
-    unknown_command.extend(b"data");
-    for (bytes, ends, text) in [
-        (&b"GET / HTTP/1.1\r\n\r\n"[..], false, "no PROXY header"),
-        (b"PROXY TCP4 192.0.2.1 192.0.2.2 4711\r\n", false, "bad address or port"),
-        (b"PROXY TCP4 192.0.2.1 192.0.2.2 4711 25\n", false, "does not end with CRLF"),
-        (&unknown_command, false, "unknown command"),
-        (b"PROXY TCP4 192.0.2.1", true, "the connection ended"),
-        (&SIGNATURE[..8], true, "the connection ended"),
-        (b"", true, "the connection ended"),
-        (b"PROXY TCP4 192.0.2.1", false, "did not come in time"),
-        (b"", false, "did not come in time"),
+    let unknown_command = [binary(0x22, 0x11, &ipv4([192, 0, 2, 3])), b"data".to_vec()].concat();
+    let patient = behind_proxies(&["--proxy-timeout", "1h"], &[]);
+    let strict = behind_proxies(&["--proxy-timeout", "300ms"], &[]);
+    for (server, bytes, ends, text) in [
+        (&patient, &b"GET / HTTP/1.1\r\n\r\n"[..], false, "no PROXY header"),
+        (&patient, b"PROXY TCP4 192.0.2.1 192.0.2.2 4711\r\n", false, "bad address or port"),
+        (&patient, b"PROXY TCP4 192.0.2.1 192.0.2.2 4711 25\n", false, "does not end with CRLF"),
+        (&patient, &unknown_command, false, "unknown command"),
+        (&patient, b"PROXY TCP4 192.0.2.1", true, "the connection ended"),
+        (&patient, b"\r\n\r\n\0\r\nQ", true, "the connection ended"),
+        (&patient, b"", true, "the connection ended"),
+        (&strict, b"PROXY TCP4 192.0.2.1", false, "did not come in time"),
+        (&strict, b"", false, "did not come in time"),
     ] {
         let mut client = server.connect();
         client.send(bytes);
@@ -151,25 +111,25 @@ fn a_wrong_a_cut_and_a_late_header_close_the_connection_with_a_line_each() {
             client.half_close();
         }
         client.expect_closed();
-        let event = rejected(&server, &client.address());
+        let event = rejected(server, &client.address());
         assert_eq!(event["reason"], "proxy");
         assert!(event["text"].as_str().is_some_and(|why| why.contains(text)), "{event}");
+        assert!(server.log.of("accept").is_empty(), "no connection process has run");
     }
-    assert!(server.log.of("accept").is_empty(), "no connection process has run");
-    assert_eq!(server.log.of(REJECT).len(), 9, "a line each");
-    proxied(&server, "192.0.2.1").echo("others are served");
+    assert_eq!(patient.log.of(REJECT).len(), 7, "a line each");
+    proxied(&patient, "192.0.2.1").echo("others are served");
 }
 
 #[test]
 fn clients_of_other_addresses_are_closed_unread_or_served_without_a_header() {
     for mode in MODES {
-        let server = start(&[], mode);
+        let server = behind_proxies(&[], mode);
         let mut other = Client::from_source("127.0.0.2", server.port());
         other.send(line("192.0.2.1")).expect_closed();
         let event = rejected(&server, &other.address());
         assert_eq!((&event["reason"], &event["text"]), (&Value::from("proxy"), &Value::Null), "{mode:?}");
         assert!(server.log.of("accept").is_empty());
-        let server = start(&["--proxy-others", "serve"], mode);
+        let server = behind_proxies(&["--proxy-others", "serve"], mode);
         let mut other = Client::from_source("127.0.0.2", server.port());
         other.echo(line("192.0.2.1"));
         let accept = server.log.wait_for("accept", 1).remove(0);
@@ -182,7 +142,7 @@ fn clients_of_other_addresses_are_closed_unread_or_served_without_a_header() {
 fn limits_and_rules_are_about_the_address_in_the_header() {
     for mode in MODES {
         let options = ["--max-connections-per-source", "1", "--deny", "203.0.113.0/24"];
-        let server = start(&[&options[..], &["--when-full", "reject=busy\n"]].concat(), mode);
+        let server = behind_proxies(&[&options[..], &["--when-full", "reject=busy\n"]].concat(), mode);
         let mut first = proxied(&server, "192.0.2.1");
         first.echo("first");
         let mut second = proxied(&server, "192.0.2.1");
@@ -201,7 +161,7 @@ fn limits_and_rules_are_about_the_address_in_the_header() {
 fn a_delayed_client_keeps_the_addresses_of_its_header() {
     for mode in MODES {
         let limits = ["--max-connections-per-source", "1", "--when-limited", "delay"];
-        let server = start(&limits, mode);
+        let server = behind_proxies(&limits, mode);
         let mut first = proxied(&server, "192.0.2.1");
         first.echo("first");
         let mut second = proxied(&server, "192.0.2.1");
@@ -251,7 +211,7 @@ fn a_program_has_the_addresses_of_the_header_in_its_variables() {
 
 #[test]
 fn bytes_of_the_header_are_not_the_first_byte_of_the_client() {
-    let server = start(&["--first-byte-timeout", "300ms"], &[]);
+    let server = behind_proxies(&["--first-byte-timeout", "2s"], &[]);
     let mut silent = proxied(&server, "192.0.2.1");
     let mut speaking = proxied(&server, "192.0.2.2");
     speaking.echo("x");
@@ -283,120 +243,32 @@ fn proxies_over_a_unix_socket_speak_for_clients_over_tcp() {
 }
 
 #[test]
-fn a_drain_serves_clients_whose_header_comes_in_time_and_closes_the_others() {
-    for mode in MODES {
-        let mut server = start(&["--proxy-timeout", "1s"], mode);
-        let mut served = proxied(&server, "192.0.2.1");
-        served.echo("served");
-        let (mut late, mut never) = (server.connect(), server.connect());
-        let (header, data) = (line("192.0.2.2"), "data");
-        late.send(&header[..20]);
-        never.send("PROXY ");
-        wait_until("both are read", || (held_by_proxy_reader(&server) == 2).then_some(()));
-        server.signal(Signal::TERM);
-        server.log.wait_for("drain", 1);
-        late.send(&header[20..]).echo(data);
-        never.expect_closed();
-        assert!(
-            rejected(&server, &never.address())["text"].as_str().is_some_and(|text| text.contains("time"))
-        );
-        assert_eq!((late.finish(), served.finish()), (vec![], vec![]));
-        assert_eq!(server.wait().code(), Some(0), "{mode:?}");
-        assert_eq!(server.log.of("end").len(), 2, "{mode:?}");
+fn options_are_validated_and_explained() {
+    for (options, part) in [
+        (&["--proxy-from", "host"][..], "invalid address block 'host'"),
+        (&["--proxy-from", "192.0.2.1/24"], "its block is 192.0.2.0/24"),
+        (&["--proxy-from", ""], "invalid address block ''"),
+        (&["--proxy-others", "close"], "possible values: reject, serve"),
+        (&["--proxy-timeout", "0s"], "it cannot be zero"),
+    ] {
+        let (code, _, err) = run(Command::new(tine()).arg("serve").args(options).arg("127.0.0.1:0"));
+        assert_eq!(code, 100, "{options:?}: {err}");
+        assert!(err.contains(part), "{options:?}: {err}");
     }
-}
-
-#[test]
-fn a_drain_serves_proxies_in_the_backlog() {
-    for mode in MODES {
-        let mut server = start(&["--max-connections", "1"], mode);
-        let mut held = proxied(&server, "192.0.2.1");
-        held.echo("held");
-        let mut waiting: Vec<Client> = (0..5).map(|_| proxied(&server, "192.0.2.2")).collect();
-        server.signal(Signal::TERM);
-        server.log.wait_for("drain", 1);
-        waiting.iter_mut().for_each(|client| _ = client.send("x").half_close());
-        held.finish();
-        for mut client in waiting {
-            assert_eq!(client.read_to_end(), b"x", "{mode:?}");
-        }
-        assert_eq!(server.wait().code(), Some(0), "{mode:?}");
-        assert_eq!(server.log.of("end").len(), 6, "each is served: {mode:?}");
+    let folder = Folder::new("proxy-options");
+    let keys = "proxy-from = \"192.0.2.0/25,unix\"\nproxy-timeout = \"5s\"";
+    let path = folder.write("tine.toml", &format!("[services.echo]\nlisten = \"127.0.0.1:0\"\n{keys}\n"));
+    let (code, out, err) = run(Command::new(tine()).arg("check").arg(&path));
+    assert_eq!(code, 0, "{err}");
+    let lines =
+        ["proxy-from = [\"192.0.2.0/25\", \"unix\"]", "proxy-others = \"reject\"", "proxy-timeout = \"5s\""];
+    assert!(lines.iter().all(|line| out.contains(line)), "{out}");
+    for (peer, part) in [
+        ("192.0.2.7", "it is a proxy: it must send a PROXY header within 5s"),
+        ("192.0.2.200", "it is rejected (reason=proxy)"),
+    ] {
+        let (code, out, err) = run(Command::new(tine()).arg("explain").arg(&path).arg(peer));
+        assert_eq!(code, 0, "{err}");
+        assert!(out.contains(part), "{out}");
     }
-}
-
-#[test]
-fn a_drain_without_proxies_ends_at_once() {
-    for mode in MODES {
-        let mut server = start(&["--proxy-timeout", "1h", "--drain-timeout", "1h"], mode);
-        proxied(&server, "192.0.2.1").finish();
-        server.log.wait_for("end", 1);
-        server.signal(Signal::TERM);
-        assert_eq!(server.wait().code(), Some(0), "{mode:?}");
-    }
-}
-
-#[test]
-fn a_killed_proxy_reader_costs_the_proxies_that_it_has_and_is_restarted() {
-    for mode in MODES {
-        let server = start(&["--proxy-timeout", "1h"], mode);
-        let mut served = proxied(&server, "192.0.2.1");
-        served.echo("served");
-        let mut pending = server.connect();
-        pending.send("PROXY ");
-        wait_until("the proxy is read", || (held_by_proxy_reader(&server) == 1).then_some(()));
-        kill(proxy_reader(&server), Signal::KILL);
-        pending.expect_closed();
-        let restart = server.log.wait_for("restart", 1).remove(0);
-        assert_eq!(restart["role"], "proxy reader");
-        proxied(&server, "192.0.2.2").echo("by the next one");
-        served.echo("not affected");
-    }
-}
-
-#[test]
-fn more_proxies_than_a_channel_holds_are_all_served() {
-    for mode in MODES {
-        let server = start(&["--max-connections", "40"], mode);
-        let reader = proxy_reader(&server);
-        kill(reader, Signal::STOP);
-        let mut clients: Vec<Client> = (0..400).map(|_| proxied(&server, "192.0.2.1")).collect();
-        kill(reader, Signal::CONT);
-        // At most 40 at a time: each ends when it has its reply.
-        clients.iter_mut().for_each(|client| _ = client.send("x").half_close());
-        for mut client in clients {
-            assert_eq!(client.read_to_end(), b"x", "{mode:?}");
-        }
-    }
-}
-
-#[test]
-fn the_proxy_reader_is_confined_and_has_no_listener_and_no_memory_that_decides() {
-    for mode in MODES {
-        let limits = ["--rate-per-source", "100/s", "--per-source-penalties", "yes"];
-        let server = start(&limits, mode);
-        let reader = proxy_reader(&server);
-        let mut pending = server.connect();
-        pending.send("PROXY ");
-        wait_until("the proxy is read", || (held_by_proxy_reader(&server) == 1).then_some(()));
-        assert!(tcp_sockets(reader).iter().all(|socket| !socket.is_listener));
-        let status = std::fs::read_to_string(format!("/proc/{reader}/status")).expect("it runs");
-        for line in ["NoNewPrivs:\t1", "Seccomp:\t2"] {
-            assert!(status.contains(line), "confined by seccomp: {status}");
-        }
-        let writable: Vec<Mapping> =
-            mappings(reader).into_iter().filter(Mapping::is_shared_and_writable).collect();
-        assert_eq!(writable.len(), 1, "the stats, which decide nothing: {writable:?}");
-    }
-}
-
-#[test]
-fn where_seccomp_is_refused_headers_are_read_all_the_same() {
-    let strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=seccomp"];
-    let wrapper = strace.into_iter().chain(["-e", "inject=seccomp:error=EPERM"]);
-    let server = ServerCommand::wrapped(wrapper, ["--proxy-from", "127.0.0.1"]).start();
-    let warning = server.log.wait_for("warning", 1).remove(0);
-    let text = warning["text"].as_str().unwrap_or_default();
-    assert!(text.contains("the proxy reader is not confined"), "{text}");
-    proxied(&server, "192.0.2.1").echo("served");
 }

@@ -85,8 +85,8 @@ impl Connection {
         self.peer
     }
 
-    /// The proxy that speaks for the client, at the other end of the socket; `None` if the client has
-    /// connected itself.
+    /// The proxy that speaks for the client, at the other end of the socket; `None` if the client
+    /// has connected itself.
     #[must_use]
     pub fn proxy(&self) -> Option<Peer> {
         self.proxied.as_ref().map(|proxied| proxied.proxy)
@@ -247,6 +247,22 @@ mod tests {
         assert_eq!(connection.local_addr().expect("TCP"), client.peer_addr().expect("TCP"));
         assert!(!connection.is_draining());
         assert_eq!(connection.as_raw_fd(), connection.as_fd().as_raw_fd());
+    }
+
+    #[test]
+    fn a_proxied_connection_has_the_addresses_of_its_header() {
+        let (mut connection, client, _) = pair();
+        assert_eq!(connection.proxy(), None);
+        let proxy = Peer::Tcp(client.local_addr().expect("TCP"));
+        let own = connection.local_addr().expect("TCP");
+        connection.proxied = Some(Box::new(Proxied { proxy, local: None, header: 16 }));
+        assert_eq!((connection.proxy(), connection.local_addr().expect("TCP")), (Some(proxy), own));
+        let local = "192.0.2.1:25".parse().expect("an address");
+        connection.proxied = Some(Box::new(Proxied { proxy, local: Some(local), header: 28 }));
+        assert_eq!(connection.local_addr().expect("TCP"), local);
+        // A client over TCP whose proxy is connected over a Unix socket.
+        connection.proxied = Some(Box::new(Proxied { proxy: Peer::Unix, local: Some(local), header: 28 }));
+        TcpStream::try_from(connection).expect_err("a Unix socket");
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub(crate) const CLOSE_LINGER: Duration = Duration::from_secs(2);
 /// process waits for all of them, so that waiting costs no slot.
 pub(crate) const REJECT_LINGER: Duration = Duration::from_secs(5);
 
-/// Time that is waited in a drain for the clients that forkers and spares are passing to a helper. It
+/// Time that a drain waits for the clients that forkers and spares are passing to a helper. That
 /// takes microseconds; a forker that was killed meanwhile must not hold up the drain.
 pub(crate) const LAST_CLIENTS_WAIT: Duration = Duration::from_millis(200);
 

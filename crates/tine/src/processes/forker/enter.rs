@@ -97,8 +97,8 @@ fn prepare_process<H>(settings: &Settings, start: &ForkerStart<'_, H>) -> std::i
     Ok(())
 }
 
-/// An epoll instance with every listener, the channels of clients that delayer and proxy reader pass
-/// back, and a wakeup. Of the processes that wait for a client, the kernel wakes one.
+/// An epoll instance with every listener, the channels of clients that delayer and proxy reader
+/// pass back, and a wakeup. Of the processes that wait for a client, the kernel wakes one.
 pub(crate) fn event_queue(trusted: &Trusted, wakeup: impl AsFd) -> std::io::Result<OwnedFd> {
     let queue = epoll::create(epoll::CreateFlags::CLOEXEC)?;
     let queue = trusted.first_server_fd.duplicate(queue)?;

@@ -79,8 +79,8 @@ pub(super) enum ClientSource {
 /// Why a source has no client to be served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NoClient {
-    /// The client was delayed, rejected or passed to the proxy reader, or had disconnected: there may
-    /// be another one.
+    /// The client was delayed, rejected or passed to the proxy reader, or had disconnected: there
+    /// may be another one.
     Handled,
     /// The source is empty.
     Empty,

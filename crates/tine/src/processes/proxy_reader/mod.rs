@@ -1,9 +1,9 @@
 //! The proxy reader: reads the PROXY headers of proxies, and passes their clients back to the
 //! forkers with the addresses in them.
 //!
-//! It parses what other hosts send, so it has nothing that decides: no board, no table, no listener.
-//! Seccomp and Landlock confine it, where the kernel has them. A proxy reader that is taken over can
-//! give the clients of proxies wrong addresses, and no more.
+//! It parses what other hosts send, so it has nothing that decides: no board, no table, no
+//! listener. Seccomp and Landlock confine it, where the kernel has them. A proxy reader that is
+//! taken over can give the clients of proxies wrong addresses, and no more.
 
 mod pending;
 mod read;

@@ -58,8 +58,8 @@ impl LookBuffer {
         LookBuffer(vec![0; MAX_HEADER])
     }
 
-    /// Looks at what a socket has, and takes a complete header from it. `has_ended`: the proxy sends
-    /// no more.
+    /// Looks at what a socket has, and takes a complete header from it. `has_ended`: the proxy
+    /// sends no more.
     pub(super) fn read(&mut self, socket: impl AsFd, has_ended: bool) -> Reading {
         let mut size = FIRST_LOOK;
         loop {

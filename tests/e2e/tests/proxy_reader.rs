@@ -1,0 +1,137 @@
+//! The proxy reader: what it does in a drain, when it is killed and when it is behind, and what it
+//! has.
+
+use rustix::process::Signal;
+use tine_e2e::names::REJECT;
+use tine_e2e::procfs::{Mapping, mappings, tcp_sockets};
+use tine_e2e::proxies::{behind_proxies, line, proxied, proxies_without_header, proxy_reader};
+use tine_e2e::{Client, ServerCommand, kill, wait_until};
+
+const MODES: [&[&str]; 4] =
+    [&[], &["--forkers", "1"], &["--spares", "4"], &["--spares", "4", "--reuse", "100"]];
+
+#[test]
+fn a_drain_serves_clients_whose_header_comes_in_time_and_closes_the_others() {
+    // At the same time, since each takes the time for a header.
+    std::thread::scope(|scope| {
+        for mode in MODES {
+            scope.spawn(move || drain_with_headers(mode));
+        }
+    });
+}
+
+fn drain_with_headers(mode: &[&str]) {
+    let mut server = behind_proxies(&["--proxy-timeout", "3s"], mode);
+    let mut served = proxied(&server, "192.0.2.1");
+    served.echo("served");
+    let (mut late, mut never) = (server.connect(), server.connect());
+    let (header, data) = (line("192.0.2.2"), "data");
+    late.send(&header[..20]);
+    never.send("PROXY ");
+    wait_until("both are read", || (proxies_without_header(&server) == 2).then_some(()));
+    server.signal(Signal::TERM);
+    server.log.wait_for("drain", 1);
+    late.send(&header[20..]).echo(data);
+    never.expect_closed();
+    let reject = server.log.wait_for(REJECT, 1).remove(0);
+    assert_eq!(reject["peer"], never.address().as_str());
+    assert!(reject["text"].as_str().is_some_and(|text| text.contains("in time")), "{reject}");
+    assert_eq!((late.finish(), served.finish()), (vec![], vec![]));
+    assert_eq!(server.wait().code(), Some(0), "{mode:?}");
+    assert_eq!(server.log.of("end").len(), 2, "{mode:?}");
+}
+
+#[test]
+fn a_drain_serves_proxies_in_the_backlog() {
+    for mode in MODES {
+        let mut server = behind_proxies(&["--max-connections", "1"], mode);
+        let mut held = proxied(&server, "192.0.2.1");
+        held.echo("held");
+        let mut waiting: Vec<Client> = (0..5).map(|_| proxied(&server, "192.0.2.2")).collect();
+        server.signal(Signal::TERM);
+        server.log.wait_for("drain", 1);
+        waiting.iter_mut().for_each(|client| _ = client.send("x").half_close());
+        held.finish();
+        for mut client in waiting {
+            assert_eq!(client.read_to_end(), b"x", "{mode:?}");
+        }
+        assert_eq!(server.wait().code(), Some(0), "{mode:?}");
+        assert_eq!(server.log.of("end").len(), 6, "each is served: {mode:?}");
+    }
+}
+
+#[test]
+fn a_drain_without_proxies_ends_at_once() {
+    for mode in MODES {
+        let mut server = behind_proxies(&["--proxy-timeout", "1h", "--drain-timeout", "1h"], mode);
+        proxied(&server, "192.0.2.1").finish();
+        server.log.wait_for("end", 1);
+        server.signal(Signal::TERM);
+        assert_eq!(server.wait().code(), Some(0), "{mode:?}");
+    }
+}
+
+#[test]
+fn a_killed_proxy_reader_costs_the_proxies_that_it_has_and_is_restarted() {
+    for mode in MODES {
+        let server = behind_proxies(&["--proxy-timeout", "1h"], mode);
+        let mut served = proxied(&server, "192.0.2.1");
+        served.echo("served");
+        let mut pending = server.connect();
+        pending.send("PROXY ");
+        wait_until("the proxy is read", || (proxies_without_header(&server) == 1).then_some(()));
+        kill(proxy_reader(&server), Signal::KILL);
+        pending.expect_closed();
+        let restart = server.log.wait_for("restart", 1).remove(0);
+        assert_eq!(restart["role"], "proxy reader");
+        proxied(&server, "192.0.2.2").echo("by the next one");
+        served.echo("not affected");
+    }
+}
+
+#[test]
+fn more_proxies_than_a_channel_holds_are_all_served() {
+    for mode in MODES {
+        let server = behind_proxies(&["--max-connections", "40"], mode);
+        let reader = proxy_reader(&server);
+        kill(reader, Signal::STOP);
+        let mut clients: Vec<Client> = (0..400).map(|_| proxied(&server, "192.0.2.1")).collect();
+        kill(reader, Signal::CONT);
+        // At most 40 at a time: each ends when it has its reply.
+        clients.iter_mut().for_each(|client| _ = client.send("x").half_close());
+        for mut client in clients {
+            assert_eq!(client.read_to_end(), b"x", "{mode:?}");
+        }
+    }
+}
+
+#[test]
+fn the_proxy_reader_is_confined_and_has_no_listener_and_no_memory_that_decides() {
+    for mode in MODES {
+        let limits = ["--rate-per-source", "100/s", "--per-source-penalties", "yes"];
+        let server = behind_proxies(&limits, mode);
+        let reader = proxy_reader(&server);
+        let mut pending = server.connect();
+        pending.send("PROXY ");
+        wait_until("the proxy is read", || (proxies_without_header(&server) == 1).then_some(()));
+        assert!(tcp_sockets(reader).iter().all(|socket| !socket.is_listener));
+        let status = std::fs::read_to_string(format!("/proc/{reader}/status")).expect("it runs");
+        for line in ["NoNewPrivs:\t1", "Seccomp:\t2"] {
+            assert!(status.contains(line), "confined by seccomp: {status}");
+        }
+        let writable: Vec<Mapping> =
+            mappings(reader).into_iter().filter(Mapping::is_shared_and_writable).collect();
+        assert_eq!(writable.len(), 1, "the stats, which decide nothing: {writable:?}");
+    }
+}
+
+#[test]
+fn where_seccomp_is_refused_headers_are_read_all_the_same() {
+    let strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=seccomp"];
+    let wrapper = strace.into_iter().chain(["-e", "inject=seccomp:error=EPERM"]);
+    let server = ServerCommand::wrapped(wrapper, ["--proxy-from", "127.0.0.1"]).start();
+    let warning = server.log.wait_for("warning", 1).remove(0);
+    let text = warning["text"].as_str().unwrap_or_default();
+    assert!(text.contains("the proxy reader is not confined"), "{text}");
+    proxied(&server, "192.0.2.1").echo("served");
+}
