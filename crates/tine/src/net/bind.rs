@@ -11,7 +11,8 @@ use crate::error::Error;
 use crate::net::address::{Address, resolve};
 use crate::net::hints::{Target, cannot_listen};
 use crate::net::listener::{Bound, Listener, listen};
-use crate::net::options::{BindIpv6Only, FreeBind, OptionFault, SocketOptions};
+use crate::net::option_table::{OptionFault, set_all};
+use crate::net::options::{BindIpv6Only, FreeBind, SocketOptions};
 use crate::net::socket_file::SocketFile;
 
 /// Binds every socket address that an address resolves to, and adds the listeners to those that the
@@ -155,7 +156,7 @@ fn bind_tcp_as(address: SocketAddr, dual: bool, options: &SocketOptions) -> Resu
     if address.is_ipv6() {
         sockopt::set_ipv6_v6only(&socket, !dual)?;
     }
-    options.set_all(&socket, address.is_ipv6()).map_err(BindFault::Option)?;
+    set_all(options, &socket, address.is_ipv6()).map_err(BindFault::Option)?;
     rustix::net::bind(&socket, &address)?;
     listen(&socket, options.backlog)?;
     let local = SocketAddr::try_from(rustix::net::getsockname(&socket)?)?;

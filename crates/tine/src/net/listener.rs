@@ -9,6 +9,7 @@ use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::net::{SocketType, sockopt};
 
 use crate::error::Error;
+use crate::net::option_table::set_on_bound;
 use crate::net::options::{BindOptions, FreeBind, SocketOptions};
 use crate::net::socket_file::SocketFile;
 use crate::net::zone::WithZone;
@@ -121,7 +122,7 @@ impl Listener {
         self.file.as_ref().map_or(Ok(()), |file| file.apply(&options.file))?;
         let Some((is_ipv6, _)) = self.family_and_port() else { return Ok(()) };
         self.check_bound_with(&options.at_bind)?;
-        options.set_on_bound(&self.socket, is_ipv6).map_err(|fault| fault.error(&self.name))
+        set_on_bound(options, &self.socket, is_ipv6).map_err(|fault| fault.error(&self.name))
     }
 
     fn check_bound_with(&self, options: &BindOptions) -> Result<(), Error> {
