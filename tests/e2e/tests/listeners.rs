@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 
 use std::io::{Read, Write};
 
+use rustix::process::Signal;
 use tine_e2e::{Folder, Server, ServerCommand, TEST_TIMEOUT, network, tine, wait_until};
 
 /// A server with these words after `tine serve`, once it is ready.
@@ -44,7 +45,10 @@ fn reply(address: impl std::net::ToSocketAddrs, text: &str) -> String {
     said
 }
 
-fn warnings(server: &Server) -> Vec<String> {
+/// The warnings of a server, which is stopped first, so that its log is complete.
+fn warnings(mut server: Server) -> Vec<String> {
+    server.signal(Signal::TERM);
+    server.wait();
     server.log.of("warning").iter().filter_map(|line| Some(line["text"].as_str()?.to_owned())).collect()
 }
 
@@ -55,7 +59,7 @@ fn the_wildcards_of_both_families_serve_beside_each_other() {
         let server = serve(&order);
         assert_eq!(reply("127.0.0.1:7001", "four"), "four");
         assert_eq!(reply("[::1]:7001", "six"), "six");
-        assert_eq!(server.log.of("listen").len(), 2);
+        server.log.wait_for("listen", 2);
         let peer = server.log.wait_for("accept", 1)[0]["peer"].to_string();
         assert!(peer.starts_with("\"127.0.0.1:"), "{peer}");
     }
@@ -116,14 +120,14 @@ fn an_absent_address_keeps_no_other_service_from_starting() {
     let text = "[services.absent]\nlisten = '192.0.2.7:7001'\n[services.here]\nlisten = '127.0.0.1:7002'\n";
     let server = configured(&folder, text);
     assert_eq!(reply("127.0.0.1:7002", "here"), "here");
-    let warned = warnings(&server);
-    assert!(warned.len() == 1 && warned[0].contains("192.0.2.7:7001"), "{warned:?}");
     sh("ip address add 192.0.2.7/32 dev lo");
     assert_eq!(reply("192.0.2.7:7001", "now"), "now");
-    let expected = serve(&["--free-bind", "192.0.2.8:7001"]);
-    assert_eq!(warnings(&expected), Vec::<String>::new());
+    let warned = warnings(server);
+    assert!(warned.len() == 1 && warned[0].contains("192.0.2.7:7001"), "{warned:?}");
+    let server = serve(&["--free-bind", "192.0.2.8:7001"]);
     sh("ip address add 192.0.2.8/32 dev lo");
     assert_eq!(reply("192.0.2.8:7001", "free"), "free");
+    assert_eq!(warnings(server), Vec::<String>::new());
 }
 
 #[test]
@@ -133,14 +137,15 @@ fn the_log_has_the_backlog_in_force() {
     let folder = Folder::new("backlog");
     let unix = format!("unix:{}", folder.path("socket"));
     let server = serve(&["--backlog", "100", "127.0.0.1:7001", &unix]);
-    for listen in server.log.of("listen") {
+    for listen in server.log.wait_for("listen", 2) {
         assert_eq!(listen["backlog"], 16, "{listen}");
     }
-    let warned = warnings(&server);
+    let warned = warnings(server);
     assert!(warned.len() == 1 && warned[0].contains("from 100 to 16"), "{warned:?}");
     assert!(warned[0].contains("net.core.somaxconn"), "{warned:?}");
     let server = serve(&["--backlog", "16", "127.0.0.1:7002"]);
-    assert_eq!((server.log.of("listen")[0]["backlog"].as_u64(), warnings(&server).len()), (Some(16), 0));
+    assert_eq!(server.log.wait_for("listen", 1)[0]["backlog"], 16);
+    assert_eq!(warnings(server), Vec::<String>::new());
 }
 
 #[test]
@@ -220,10 +225,10 @@ fn socket_options_are_those_of_the_kernel() {
         assert_eq!(shown.matches(words).count(), 2, "{words} in {shown}");
     }
     assert_eq!(reply("127.0.0.1:7001", "x"), "x");
-    assert_eq!(warnings(&one).len() + warnings(&other).len(), 0);
+    assert_eq!(warnings(one).len() + warnings(other).len(), 0);
     // The address of another machine, for a transparent proxy.
     let proxy = serve(&["--transparent", "192.0.2.9:7002"]);
-    assert_eq!(proxy.log.of("listen")[0]["address"], "192.0.2.9:7002");
+    assert_eq!(proxy.log.wait_for("listen", 1)[0]["address"], "192.0.2.9:7002");
     for (options, words) in [
         (&["--bind-to-device", "no-such-one"][..], "ip link"),
         (&["--tcp-congestion", "no-such-one"], "available_congestion_control"),
@@ -283,7 +288,7 @@ fn link_local_addresses_have_zones() {
     let address: Ipv6Addr = "fe80::7".parse().expect("an address");
     let said = reply(SocketAddrV6::new(address, 7001, 0, index), "");
     assert_eq!(said, "fe80::7%tine0 fe80::7%tine0 fe80::7%tine0\n");
-    assert_eq!(server.log.of("listen")[0]["address"], "[fe80::7%tine0]:7001");
+    assert_eq!(server.log.wait_for("listen", 1)[0]["address"], "[fe80::7%tine0]:7001");
     let peer = server.log.wait_for("accept", 1)[0]["peer"].as_str().expect("text").to_owned();
     assert!(peer.starts_with("[fe80::7%tine0]:"), "{peer}");
     for (address, code, words) in [
