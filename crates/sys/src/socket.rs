@@ -3,12 +3,22 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-/// The number of connections in the accept queue of a listening TCP socket: for such a socket,
-/// `TCP_INFO` returns it in `tcpi_unacked` (linux/net/ipv4/tcp.c, `tcp_get_info`).
+/// The accept queue of a listening TCP socket, as the kernel has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AcceptQueue {
+    /// The connections in it.
+    pub length: u32,
+    /// The backlog in force, which listen(2) cuts to `net.core.somaxconn`.
+    pub backlog: u32,
+}
+
+/// Asks for the accept queue of a listening TCP socket: for such a socket, `TCP_INFO` returns its
+/// length in `tcpi_unacked` and its backlog in `tcpi_sacked` (linux/net/ipv4/tcp.c,
+/// `tcp_get_info`).
 ///
 /// # Errors
 /// EOPNOTSUPP if it is not a TCP socket.
-pub fn accept_queue(listener: BorrowedFd) -> io::Result<u32> {
+pub fn accept_queue(listener: BorrowedFd) -> io::Result<AcceptQueue> {
     let mut info = std::mem::MaybeUninit::<libc::tcp_info>::zeroed();
     let mut length = size_of::<libc::tcp_info>() as libc::socklen_t;
     // SAFETY: the kernel writes at most `length` bytes; all-zero is a valid tcp_info.
@@ -23,7 +33,86 @@ pub fn accept_queue(listener: BorrowedFd) -> io::Result<u32> {
         (returned, info.assume_init())
     };
     crate::check(libc::c_long::from(returned))?;
-    Ok(info.tcpi_unacked)
+    Ok(AcceptQueue { length: info.tcpi_unacked, backlog: info.tcpi_sacked })
+}
+
+/// Socket options whose value is an int.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IntOption {
+    /// `SO_MARK` (socket(7)): the mark of sent packets, for routing and packet filters.
+    Mark,
+    /// `TCP_DEFER_ACCEPT` (tcp(7)): the seconds that a connection may wait for its first byte
+    /// before it is accepted.
+    DeferAccept,
+    /// `IP_TRANSPARENT` (ip(7)): a listener may have an address of another machine.
+    Transparent,
+    /// `IPV6_TRANSPARENT`: the same for IPv6.
+    TransparentIpv6,
+}
+
+impl IntOption {
+    fn level_and_name(self) -> (libc::c_int, libc::c_int) {
+        match self {
+            IntOption::Mark => (libc::SOL_SOCKET, libc::SO_MARK),
+            IntOption::DeferAccept => (libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT),
+            IntOption::Transparent => (libc::IPPROTO_IP, libc::IP_TRANSPARENT),
+            IntOption::TransparentIpv6 => (libc::IPPROTO_IPV6, libc::IPV6_TRANSPARENT),
+        }
+    }
+}
+
+/// Sets a socket option whose value is an int.
+///
+/// # Errors
+/// As setsockopt(2): EPERM without the capability that the option takes.
+pub fn set_int(socket: BorrowedFd, option: IntOption, value: i32) -> io::Result<()> {
+    let (level, name) = option.level_and_name();
+    // SAFETY: the option takes an int, and the pointer is valid for its size.
+    let returned = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            name,
+            (&raw const value).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    crate::check(libc::c_long::from(returned)).map(drop)
+}
+
+/// The value of a socket option that is an int.
+///
+/// # Errors
+/// As getsockopt(2).
+pub fn int(socket: BorrowedFd, option: IntOption) -> io::Result<i32> {
+    let (level, name) = option.level_and_name();
+    let mut value: libc::c_int = 0;
+    let mut length = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes, which are those of the int.
+    let returned = unsafe {
+        libc::getsockopt(socket.as_raw_fd(), level, name, (&raw mut value).cast(), &raw mut length)
+    };
+    crate::check(libc::c_long::from(returned)).map(|_| value)
+}
+
+/// Binds a socket to a network interface, by its name (`SO_BINDTODEVICE`, socket(7)): it sees only
+/// packets that arrive there.
+///
+/// # Errors
+/// ENODEV if there is no such interface; EPERM if it is bound to another one already and the
+/// capability CAP_NET_RAW is missing.
+pub fn bind_to_device(socket: BorrowedFd, interface: &str) -> io::Result<()> {
+    // SAFETY: the kernel reads `len` bytes of the name.
+    let returned = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_BINDTODEVICE,
+            interface.as_ptr().cast(),
+            interface.len() as libc::socklen_t,
+        )
+    };
+    crate::check(libc::c_long::from(returned)).map(drop)
 }
 
 /// Makes `bind` leave the choice of the port to `connect`, which knows the destination: the port is
@@ -44,4 +133,16 @@ pub fn leave_port_to_connect(socket: BorrowedFd) -> io::Result<()> {
         )
     };
     crate::check(libc::c_long::from(returned)).map(drop)
+}
+
+/// The addresses of the listening sockets that this process has open. Empty without `/proc`.
+#[must_use]
+pub fn own_listeners() -> Vec<rustix::net::SocketAddrAny> {
+    let listening = |number: i32| {
+        // SAFETY: the number was open a moment ago; the calls only ask, and a closed one is EBADF.
+        let socket = unsafe { BorrowedFd::borrow_raw(number) };
+        let listens = rustix::net::sockopt::socket_acceptconn(socket).ok()?;
+        listens.then(|| rustix::net::getsockname(socket).ok()).flatten()
+    };
+    crate::fd::open_numbers().into_iter().filter_map(listening).collect()
 }

@@ -73,6 +73,7 @@ pub use connection::Connection;
 pub use error::{Error, ErrorKind, HandlerError};
 pub use log::{LogFormat, LogLevel};
 pub use net::address::Address;
+pub use net::options::BindIpv6Only;
 pub use net::peer::Peer;
 pub use program::{Incoming, KillMode, Prepared, Program, Resource, Stderr, Terminal};
 pub use services::Services;
@@ -90,6 +91,8 @@ pub mod cli {
     pub use crate::error::reason;
     pub use crate::net::address::resolve;
     pub use crate::net::dns::{confirmed_name, host_name, leads_to};
+    pub use crate::net::hints::is_overlap;
+    pub use crate::net::inherit::InheritedSockets;
     pub use crate::system::users::service_port;
 
     /// Whether rules allow an address at a time, with its host name if that is known.
@@ -118,6 +121,29 @@ pub mod cli {
             crate::Error::system("no memory for the tables of sources", &why, "free memory")
         })?;
         Ok(admission.explain(address, connections))
+    }
+
+    /// Adds the inherited sockets of this name, or all of them.
+    ///
+    /// # Errors
+    /// None has the name.
+    pub fn listen_on_inherited(
+        mut server: crate::Server,
+        sockets: &mut InheritedSockets,
+        name: Option<&str>,
+    ) -> Result<crate::Server, crate::Error> {
+        server.listeners.extend(sockets.take(name)?);
+        Ok(server)
+    }
+
+    /// The same server, which binds an address that the machine does not have yet, with a warning.
+    #[must_use]
+    pub fn wait_for_addresses(mut server: crate::Server) -> crate::Server {
+        let free_bind = &mut server.settings.socket.at_bind.free_bind;
+        if *free_bind == crate::net::options::FreeBind::Never {
+            *free_bind = crate::net::options::FreeBind::IfAbsent;
+        }
+        server
     }
 
     /// The same server with the log lines of `tcpserver`.

@@ -11,6 +11,8 @@ use tine_sys::process::Alone;
 use crate::connection::Connection;
 use crate::error::{Error, ErrorKind, HandlerError, reason};
 use crate::net::address::Address;
+use crate::net::bind::bind;
+use crate::net::inherit::InheritedSockets;
 use crate::net::listener::Listener;
 use crate::processes::supervisor::run;
 use crate::processes::supervisor::setup::Setup;
@@ -42,7 +44,7 @@ impl Server {
     /// # Errors
     /// A descriptor is not a listening stream socket.
     pub fn inherited() -> Result<Option<Server>, Error> {
-        let listeners = crate::net::inherit::listeners()?;
+        let listeners = InheritedSockets::receive()?.take(None)?;
         Ok((!listeners.is_empty()).then(|| Server { listeners, ..Server::new() }))
     }
 
@@ -61,13 +63,15 @@ impl Server {
         Ok(Server { listeners: vec![listener], ..Server::new() })
     }
 
-    /// Listens on one more address, for the same service. A server has at most 64 listening
-    /// sockets.
+    /// Listens on one more address, for the same service, or on a range of ports (`"8000-8003"`). A
+    /// server has at most 64 listening sockets.
     ///
     /// # Errors
     /// As [`Server::bind`].
     pub fn bind_also(mut self, address: &str) -> Result<Server, Error> {
-        self.listeners.extend(Listener::bind(&address.parse::<Address>()?, self.settings.socket.backlog)?);
+        for address in Address::parse_range(address)? {
+            bind(&mut self.listeners, &address, &self.settings.socket)?;
+        }
         Ok(self)
     }
 

@@ -74,3 +74,41 @@ fn listeners_passed_to_another_process_are_ignored() {
     server.kill().expect("our child");
     server.wait().expect("our child");
 }
+
+#[test]
+fn services_listen_on_inherited_sockets_by_name() {
+    let folder = tine_e2e::Folder::new("named");
+    let text = "[services.web]\nlisten = 'fd:web'\nprogram = ['echo', 'web']\n\
+        [services.more]\nlisten = ['fd:more', '127.0.0.1:0']\nprogram = ['echo', 'more']\n";
+    let file = folder.write("tine.toml", text);
+    let start = |names: &str| {
+        let (web, web_number, web_port) = inheritable_listener(false);
+        let (more, more_number, more_port) = inheritable_listener(false);
+        let mut command = Command::new("python3");
+        command.args(["-c", PASS, "2", &web_number, &more_number]).arg(tine_e2e::tine());
+        command.args(["serve", "-1", "--log", "json", "--config"]).arg(&file);
+        command
+            .env("LISTEN_FDS", "2")
+            .env("LISTEN_FDNAMES", names)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        (command, [web_port, more_port], [web, more])
+    };
+    let (mut command, ports, _listeners) = start("web:more");
+    let mut server = command.spawn().expect("python starts");
+    let _log = tine_e2e::Log::from_pipe(server.stderr.take().expect("piped"));
+    let lines = BufReader::new(server.stdout.take().expect("piped")).lines();
+    let printed: Vec<u16> = lines.take(3).map(|line| line.expect("text").parse().expect("a port")).collect();
+    assert_eq!(printed[..2], ports);
+    for (port, said) in [(ports[0], "web\n"), (ports[1], "more\n"), (printed[2], "more\n")] {
+        assert_eq!(Client::connect(port).read_text(), said);
+    }
+    tine_e2e::kill(i32::try_from(server.id()).expect("a process id"), rustix::process::Signal::TERM);
+    assert!(server.wait().expect("our child").success());
+    for (names, words) in [("web:other", "fd:other"), ("web:web", "no inherited socket has the name 'more'")]
+    {
+        let (mut command, _, _listeners) = start(names);
+        let (code, _, err) = tine_e2e::run(&mut command);
+        assert!(code == 100 && err.contains(words), "{code} {err}");
+    }
+}

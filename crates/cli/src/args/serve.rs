@@ -76,7 +76,8 @@ pub struct Serve {
     pub program: ProgramOptions,
 }
 
-const ADDRESSES: &str = "ADDRESS is PORT (all addresses), HOST:PORT, [IPV6]:PORT, unix:PATH or unix:@NAME; with port 0, the \
+const ADDRESSES: &str = "ADDRESS is PORT (all addresses), HOST:PORT, [IPV6]:PORT, [IPV6%ZONE]:PORT, unix:PATH, unix:@NAME, or \
+fd:NAME for inherited sockets; PORT is a number, the name of a service, or a range, FIRST-LAST; with port 0, the \
 kernel chooses a port.\nTERM and INT drain the server; a second signal ends the connections, a third kills them.";
 
 impl Serve {
@@ -89,7 +90,8 @@ impl Serve {
         let server = self.access.apply(server, self.program.reverse_dns)?;
         let server = self.proxy.apply(server)?;
         let server = self.identity.apply(server)?;
-        let server = self.processes.apply(self.sockets.apply(self.times.apply(server)));
+        let server = self.sockets.apply(server)?;
+        let server = self.processes.apply(self.times.apply(server));
         // No built-in service prints.
         Ok(log.apply(server).flush_stdout(false))
     }

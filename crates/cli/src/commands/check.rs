@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args as ClapArgs;
-use tine::{Address, cli::resolve};
 
 use crate::commands::describe::print;
 use crate::commands::serve::checked;
-use crate::config::{Config, ServiceConfig};
+use crate::config::overlap::Claim;
+use crate::config::{Config, ServiceConfig, clash};
 use crate::error::Error;
 use crate::exit;
 
@@ -32,6 +32,7 @@ pub(crate) fn run(args: &Check) -> Result<ExitCode, Error> {
         faults.extend(checked(service, &config.server).err());
         faults.extend(hosts(service));
     }
+    faults.extend(overlaps(&config));
     let last = faults.pop();
     faults.iter().for_each(|fault| eprintln!("tine: {fault}"));
     match last {
@@ -40,15 +41,23 @@ pub(crate) fn run(args: &Check) -> Result<ExitCode, Error> {
     }
 }
 
-/// The addresses that are invalid or do not resolve.
+/// The addresses that do not resolve.
 fn hosts(service: &ServiceConfig) -> Vec<Error> {
-    let look_up = |text: &String| match text.parse::<Address>()? {
-        Address::Tcp { host, port } => resolve(&host, port).map(drop),
-        _ => Ok(()),
-    };
-    let addresses = service.args.addresses.iter();
-    addresses
-        .filter_map(|text| look_up(text).err())
-        .map(|error| Error::from(error).within(&service.position))
-        .collect()
+    let claims = Claim::of(&service.args).unwrap_or_default();
+    let failed = claims.into_iter().filter_map(|claim| claim.resolved().err());
+    failed.map(|error| error.within(&service.position)).collect()
+}
+
+/// The addresses that exclude each other once their hosts are looked up.
+fn overlaps(config: &Config) -> Vec<Error> {
+    let mut seen: Vec<(Claim, &ServiceConfig)> = Vec::new();
+    let mut faults = Vec::new();
+    for service in &config.services {
+        let claims = Claim::of(&service.args).unwrap_or_default();
+        for claim in claims.into_iter().filter_map(|claim| claim.resolved().ok()).flatten() {
+            faults.extend(clash(&claim, service, seen.iter().map(|(other, service)| (other, *service))));
+            seen.push((claim, service));
+        }
+    }
+    faults
 }

@@ -5,9 +5,11 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::ArgMatches;
-use tine::{Server, Services};
+use tine::cli::{InheritedSockets, listen_on_inherited, wait_for_addresses};
+use tine::{Address, BindIpv6Only, Server, Services};
 
 use crate::args::Serve;
+use crate::config::overlap::{Claim, next_move};
 use crate::config::{Config, ServerConfig, ServiceConfig};
 use crate::error::Error;
 
@@ -29,7 +31,8 @@ pub(crate) fn run(args: Serve, typed: ArgMatches) -> Result<ExitCode, Error> {
 /// Serves one service, as described by the options.
 fn serve_one(args: Serve) -> Result<(), Error> {
     close_strays(args.readiness.ready_fd);
-    let server = args.apply(args.readiness.apply(listening(&args)?), &args.log)?;
+    let server = args.apply(args.readiness.apply(Server::new()), &args.log)?;
+    let server = listening(server, &args)?;
     if args.log.is_interactive() {
         eprintln!("{}", hint(&args, &server));
     }
@@ -47,10 +50,12 @@ fn serve_file(file: &Path, args: Serve, typed: &ArgMatches) -> Result<(), Error>
     let config = Config::read(file)?.with_typed(args, typed)?;
     let server_wide = &config.server;
     close_strays(server_wide.readiness.ready_fd);
-    if Server::inherited()?.is_some() {
+    let mut inherited = InheritedSockets::receive()?;
+    let claims = claims(&config)?;
+    if let Some(name) = unclaimed(&inherited, &claims) {
         return Err(Error::usage(
-            "the configuration has its own addresses, and sockets were inherited (LISTEN_FDS)",
-            "start the server without socket activation, or serve those sockets without --config",
+            format_args!("a socket was inherited (LISTEN_FDS), and no service listens on fd:{name}"),
+            "name it in a service, or start the server without socket activation",
         ));
     }
     let mut services = server_wide.readiness.apply_to_all(server_wide.log.apply_to_all(Services::new()));
@@ -58,9 +63,9 @@ fn serve_file(file: &Path, args: Serve, typed: &ArgMatches) -> Result<(), Error>
     let servers: Vec<Server> =
         config.services.iter().map(|service| checked(service, server_wide)).collect::<Result<_, _>>()?;
     for (service, server) in config.services.iter().zip(servers) {
-        let addresses = &service.args.addresses;
-        let server = addresses.iter().try_fold(server, |server, address| server.bind_also(address));
-        let server = server.map_err(|error| Error::from(error).within(&service.position))?;
+        // An address that the machine does not have yet keeps no other service from starting.
+        let server = bound(wait_for_addresses(server), &service.args, &claims, &mut inherited);
+        let server = server.map_err(|error| error.within(&service.position))?;
         if server_wide.log.is_interactive() {
             eprintln!("{}: {}", service.name, hint(&service.args, &server));
         }
@@ -92,19 +97,70 @@ fn close_strays(ready: Option<i32>) {
     tine_sys::fd::close_strays(&meant);
 }
 
-/// A server at the given addresses, or on the inherited sockets.
-fn listening(args: &Serve) -> Result<Server, Error> {
-    match (Server::inherited()?, args.addresses.as_slice()) {
-        (Some(_), [address, ..]) => Err(Error::usage(
-            format_args!("sockets were inherited (LISTEN_FDS), but an address is given, too: {address}"),
-            "leave the address out, or start the server without socket activation",
-        )),
-        (Some(server), []) => Ok(server),
-        (None, []) => Ok(Server::bind(DEFAULT_ADDRESS)?),
-        (None, addresses) => {
-            Ok(addresses.iter().try_fold(Server::new(), |server, address| server.bind_also(address))?)
+/// The server at the given addresses, or on the inherited sockets.
+fn listening(server: Server, args: &Serve) -> Result<Server, Error> {
+    let mut inherited = InheritedSockets::receive()?;
+    let claims = Claim::of(args)?;
+    for (number, claim) in claims.iter().enumerate() {
+        if let Some(other) = claims[..number].iter().find(|other| claim.excludes(other)) {
+            return Err(Error::usage(
+                format_args!("{} and {} cannot be listened on together", other.address(), claim.address()),
+                next_move(claim, other),
+            ));
         }
     }
+    match (unclaimed(&inherited, &claims), claims.first()) {
+        (Some(_), Some(claim)) => Err(Error::usage(
+            format_args!(
+                "sockets were inherited (LISTEN_FDS), but an address is given, too: {}",
+                claim.address()
+            ),
+            "leave the address out or name the sockets (fd:NAME), or start the server without socket activation",
+        )),
+        (Some(_), None) => Ok(listen_on_inherited(server, &mut inherited, None)?),
+        (None, None) => Ok(server.bind_also(DEFAULT_ADDRESS)?),
+        (None, Some(_)) => bound(server, args, &claims, &mut inherited),
+    }
+}
+
+/// The addresses of all services.
+fn claims(config: &Config) -> Result<Vec<Claim>, Error> {
+    let mut all = Vec::new();
+    for service in &config.services {
+        all.extend(Claim::of(&service.args).map_err(|error| error.within(&service.position))?);
+    }
+    Ok(all)
+}
+
+/// An inherited socket that no address names.
+fn unclaimed(inherited: &InheritedSockets, claims: &[Claim]) -> Option<String> {
+    let is_claimed = |name: &str| {
+        claims.iter().any(|claim| matches!(claim.address(), Address::Inherited(claimed) if claimed == name))
+    };
+    inherited.names().find(|name| !is_claimed(name)).map(str::to_owned)
+}
+
+/// The server at the addresses of its options. `all` are the addresses of every service: beside an
+/// IPv4 wildcard, the IPv6 wildcard of the same port accepts IPv6 clients only.
+fn bound(
+    mut server: Server,
+    args: &Serve,
+    all: &[Claim],
+    inherited: &mut InheritedSockets,
+) -> Result<Server, Error> {
+    let clients = args.sockets.bind_ipv6_only;
+    for claim in Claim::of(args)? {
+        server = match claim.address() {
+            Address::Inherited(name) => listen_on_inherited(server, inherited, Some(name))?,
+            Address::Tcp { host, port } if host == "::" && clients == BindIpv6Only::Default => {
+                let beside = *port != 0 && all.iter().any(|other| other.ipv4_wildcard() == Some(*port));
+                let now = if beside { BindIpv6Only::Ipv6Only } else { clients };
+                server.bind_ipv6_only(now).bind_also(&claim.address().to_string())?.bind_ipv6_only(clients)
+            }
+            address => server.bind_also(&address.to_string())?,
+        };
+    }
+    Ok(server)
 }
 
 /// What to try next, for a reader at a terminal.

@@ -12,6 +12,9 @@ use crate::args::{logging, program, readiness};
 /// Options that are no keys.
 const NEVER: [&str; 2] = ["config", "help"];
 
+/// Options that are numbers in octal.
+const OCTAL: [&str; 2] = ["umask", "socket-mode"];
+
 /// An option.
 #[derive(Debug)]
 pub(super) struct Key {
@@ -101,7 +104,9 @@ impl Keys {
                 Err(position.fault(format_args!("{key} is true or false"), "write true or false"))
             }
             // The option is in octal, too.
-            (Takes::One, TomlValue::Number(digits, 8)) if key == "umask" => Ok(vec![with(digits.clone())]),
+            (Takes::One, TomlValue::Number(digits, 8)) if OCTAL.contains(&key.as_str()) => {
+                Ok(vec![with(digits.clone())])
+            }
             (Takes::One, value) => value.word().map(|word| vec![with(word)]).ok_or_else(|| {
                 position.fault(format_args!("{key} takes one value"), format_args!("write {key} = \"VALUE\""))
             }),

@@ -6,6 +6,7 @@
 
 mod document;
 mod keys;
+pub mod overlap;
 mod position;
 pub mod print;
 mod value;
@@ -14,7 +15,6 @@ use std::path::Path;
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args as _, FromArgMatches};
-use tine::Address;
 
 use crate::args::logging::LogOptions;
 use crate::args::readiness::ReadinessOptions;
@@ -22,6 +22,7 @@ use crate::args::{Serve, said};
 use crate::error::Error;
 use document::{Document, Section};
 use keys::Keys;
+use overlap::Claim;
 pub use position::Position;
 use value::Entry;
 
@@ -210,24 +211,42 @@ fn serve(
     })
 }
 
-/// Refuses two services with the same address, before the second bind fails.
+/// Refuses two addresses that cannot be listened on together, before the second bind fails.
 fn same_address(services: &[ServiceConfig]) -> Result<(), Error> {
-    let mut seen: Vec<(Address, &ServiceConfig)> = Vec::new();
+    let mut seen: Vec<(Claim, &ServiceConfig)> = Vec::new();
     for service in services {
-        for text in &service.args.addresses {
-            let address =
-                text.parse::<Address>().map_err(|error| Error::from(error).within(&service.position))?;
-            let chosen_later = matches!(address, Address::Tcp { port: 0, .. });
-            if let Some((_, other)) = seen.iter().find(|(other, _)| *other == address && !chosen_later) {
-                return Err(service.position.fault(
-                    format_args!("{address} is served by {} already, at {}", other.name, other.position),
-                    "give one of them another address",
-                ));
-            }
-            seen.push((address, service));
-        }
+        let claims = Claim::of(&service.args).map_err(|error| error.within(&service.position))?;
+        let fault = claims.iter().enumerate().find_map(|(number, claim)| {
+            let before = seen.iter().map(|(other, service)| (other, *service));
+            let own = claims[..number].iter().map(|other| (other, service));
+            clash(claim, service, before.chain(own))
+        });
+        fault.map_or(Ok(()), Err)?;
+        seen.extend(claims.into_iter().map(|claim| (claim, service)));
     }
     Ok(())
+}
+
+/// The fault of an address that excludes one of the others.
+pub fn clash<'c>(
+    claim: &Claim,
+    service: &ServiceConfig,
+    others: impl Iterator<Item = (&'c Claim, &'c ServiceConfig)>,
+) -> Option<Error> {
+    let (excluded, other) = others.into_iter().find(|(other, _)| claim.excludes(other))?;
+    let beside = match excluded.address() == claim.address() {
+        true => String::new(),
+        false => format!(" as {}", excluded.address()),
+    };
+    Some(service.position.fault(
+        format_args!(
+            "{} is served by {} already{beside}, at {}",
+            claim.address(),
+            other.name,
+            other.position
+        ),
+        overlap::next_move(claim, excluded),
+    ))
 }
 
 #[cfg(test)]
@@ -307,6 +326,14 @@ mod tests {
                 3,
                 "served by a already, at tine.toml:1",
             ),
+            ("[services.a]\nlisten = ['127.0.0.1:1', '127.0.0.1:1']", 1, "served by a already"),
+            ("[services.a]\nlisten = '1-3'\n[services.b]\nlisten = '127.0.0.1:2'", 3, "already as [::]:2"),
+            (
+                "[services.a]\nlisten = '0.0.0.0:1'\n[services.b]\nlisten = 1\nbind-ipv6-only = 'both'",
+                3,
+                "set bind-ipv6-only to ipv6-only",
+            ),
+            ("[services.a]\nlisten = 1\nsocket-mode = 9", 3, "octal"),
             ("[services.a]\nlisten = 1\nmax-conections = 5", 3, "did you mean `max-connections`?"),
             ("[services.a]\nlisten = 1\nmax-connections = 0", 3, "invalid value '0' for 'max-connections'"),
             ("[services.a]\nlisten = 1\nmax-connections = [1]", 3, "takes one value"),

@@ -98,7 +98,7 @@ fn one(
         (None, None) => vec![number.to_string()],
     };
     if *protocol == "tcp6only" {
-        found.note("tcp6only: IPv4 clients are served, too");
+        found.set("bind-ipv6-only", "ipv6-only");
     }
     limits(&mut found, flags, user);
     Ok(found)
@@ -256,10 +256,10 @@ mod tests {
     fn a_file_becomes_a_configuration() {
         let text = "# a comment\n127.0.0.1:\necho stream tcp nowait root internal\n*:\n\n#<off># time stream tcp nowait root internal\ndiscard stream tcp nowait root internal\n8001 stream tcp nowait nobody /bin/cat cat\n8001 stream tcp6 nowait nobody /bin/cat cat\n8002 stream tcp nowait nobody /bin/cat cat\n127.0.0.1:8002 stream tcp nowait nobody /bin/cat cat\n";
         let some = import(text, "inetd.conf", &Ports, false);
-        assert_eq!(some.counts(), (5, 2, 0));
+        assert_eq!(some.counts(), (4, 3, 0));
         let config = Config::parse(&toml(text, true), Path::new("tine.toml")).expect("a configuration");
         let names: Vec<&str> = config.services.iter().map(|service| service.name.as_str()).collect();
-        assert_eq!(names, ["echo", "time", "discard", "8001", "8002", "8002-2"]);
+        assert_eq!(names, ["echo", "time", "discard", "8001", "8002"]);
         assert_eq!(config.services[0].args.addresses, ["127.0.0.1:7"]);
         assert_eq!(config.services[1].args.addresses, ["37"]);
     }

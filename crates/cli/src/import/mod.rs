@@ -12,8 +12,8 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use service::ImportedService;
-use tine::Address;
 
+use crate::config::overlap::Claim;
 use crate::config::{Config, Position};
 
 /// The files, hosts and ports that a configuration refers to.
@@ -75,25 +75,27 @@ impl ImportedFile {
     /// same name.
     fn finish(mut self) -> ImportedFile {
         let mut names: Vec<String> = Vec::new();
-        let mut taken: Vec<(Address, String)> = Vec::new();
+        let mut taken: Vec<(Claim, String)> = Vec::new();
         for item in &mut self.items {
             let ImportedItem::Served(service) = item else { continue };
-            if let Err(error) = Config::parse(&service.to_string(), Path::new("")) {
-                let why = error.to_string();
-                // The reason without the position, which is in the text made here.
-                let why = why.split_once(": ").map_or(why.as_str(), |(_, why)| why).to_owned();
+            let parsed = Config::parse(&service.to_string(), Path::new(""));
+            let claims = match parsed.and_then(|config| Claim::of(&config.services[0].args)) {
+                Ok(claims) => claims,
+                Err(error) => {
+                    let why = error.to_string();
+                    // The reason without the position, which is in the text made here.
+                    let why = why.split_once(": ").map_or(why.as_str(), |(_, why)| why).to_owned();
+                    *item = ImportedItem::Left(service.position.clone(), service.name.clone(), why);
+                    continue;
+                }
+            };
+            let other = taken.iter().find(|(claim, _)| claims.iter().any(|own| own.excludes(claim)));
+            if let Some((claim, other)) = other {
+                let why = format!("{other} serves {} already", claim.address());
                 *item = ImportedItem::Left(service.position.clone(), service.name.clone(), why);
                 continue;
             }
-            let addresses: Vec<Address> =
-                service.listen.iter().filter_map(|address| address.parse().ok()).collect();
-            let other = taken.iter().find(|(address, _)| addresses.contains(address));
-            if let Some((address, other)) = other {
-                let why = format!("{other} serves {address} already");
-                *item = ImportedItem::Left(service.position.clone(), service.name.clone(), why);
-                continue;
-            }
-            taken.extend(addresses.into_iter().map(|address| (address, service.position.to_string())));
+            taken.extend(claims.into_iter().map(|claim| (claim, service.position.to_string())));
             let mut name = service.name.clone();
             let mut number = 2;
             while names.contains(&name) {

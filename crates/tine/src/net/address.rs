@@ -1,14 +1,15 @@
-//! Addresses of listeners and servers, as text: `HOST:PORT`, `unix:PATH`.
+//! Addresses of listeners and servers, as text: `HOST:PORT`, `unix:PATH`, `fd:NAME`.
 
 use std::ffi::OsStr;
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use crate::error::Error;
-use crate::net::dns;
+use crate::net::{dns, zone};
+use crate::system::users::service_port;
 
 /// An address to listen on or to connect to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -16,7 +17,8 @@ use crate::net::dns;
 pub enum Address {
     /// A host and a TCP port.
     Tcp {
-        /// Host name or numeric address, without brackets.
+        /// Host name or numeric address, without brackets. A link-local IPv6 address has its zone
+        /// after a percent sign.
         host: String,
         /// Port; 0 lets the kernel choose.
         port: u16,
@@ -25,30 +27,96 @@ pub enum Address {
     Unix(PathBuf),
     /// A Unix socket in the abstract namespace of Linux (unix(7)).
     Abstract(String),
+    /// The inherited sockets of this name (`LISTEN_FDNAMES`, sd_listen_fds_with_names(3)).
+    Inherited(String),
 }
+
+/// The ports of a range, at most: a server has no more listeners.
+const MAX_RANGE: u16 = 64;
 
 impl FromStr for Address {
     type Err = Error;
 
-    /// Reads `9999` (all addresses), `localhost:9999`, `127.0.0.1:9999`, `[::1]:9999`, `unix:PATH`
-    /// or `unix:@NAME`.
+    /// Reads `9999` (all addresses), `localhost:9999`, `127.0.0.1:9999`, `[::1]:9999`,
+    /// `[fe80::1%eth0]:9999`, `unix:PATH`, `unix:@NAME` or `fd:NAME`. A port can be given by the
+    /// name of its service (services(5)).
     fn from_str(text: &str) -> Result<Address, Error> {
         if let Some(path) = text.strip_prefix("unix:") {
             return unix(text, path);
         }
-        let (host, port) = match text.rsplit_once(':') {
-            None => ("::", text),
-            Some((host, port)) => (bare_host(text, host)?, port),
-        };
-        let port = port.parse().map_err(|_| invalid(text, "the port is not a number from 0 to 65535"))?;
-        Ok(Address::Tcp { host: host.to_owned(), port })
+        if let Some(name) = text.strip_prefix("fd:") {
+            return inherited(text, name);
+        }
+        let (host, port) = host_and_port(text)?;
+        Ok(Address::Tcp { host: host.to_owned(), port: one_port(text, port)? })
     }
+}
+
+impl Address {
+    /// Reads what [`Address::from_str`] reads, or a range of ports as `HOST:FIRST-LAST`, which is
+    /// an address for each port, at most 64.
+    ///
+    /// # Errors
+    /// As of [`Address::from_str`].
+    pub fn parse_range(text: &str) -> Result<Vec<Address>, Error> {
+        let is_tcp = !text.starts_with("unix:") && !text.starts_with("fd:");
+        let Some((host, first, last)) = is_tcp.then(|| range(text)).flatten() else {
+            return Ok(vec![text.parse()?]);
+        };
+        let host = match host.strip_suffix(':') {
+            Some(host) => bare_host(text, host)?,
+            None => "::",
+        };
+        let number = |digits: &str| digits.parse::<u16>().map_err(|_| invalid(text, NO_PORT));
+        let (first, last) = (number(first)?, number(last)?);
+        if first == 0 || last < first {
+            return Err(invalid(text, "a range of ports is from a lower to a higher one"));
+        }
+        if last - first >= MAX_RANGE {
+            return Err(invalid(text, "a range has at most 64 ports"));
+        }
+        Ok((first..=last).map(|port| Address::Tcp { host: host.to_owned(), port }).collect())
+    }
+}
+
+const NO_PORT: &str = "the port is not a number from 0 to 65535";
+
+/// Host with its colon, first and last port. A service can have a dash in its name.
+fn range(text: &str) -> Option<(&str, &str, &str)> {
+    let at = text.rfind(':').map_or(0, |colon| colon + 1);
+    let (first, last) = text[at..].split_once('-')?;
+    let are_digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    (are_digits(first) && are_digits(last)).then_some((&text[..at], first, last))
+}
+
+fn host_and_port(text: &str) -> Result<(&str, &str), Error> {
+    Ok(match text.rsplit_once(':') {
+        None => ("::", text),
+        Some((host, port)) => (bare_host(text, host)?, port),
+    })
+}
+
+fn one_port(text: &str, port: &str) -> Result<u16, Error> {
+    if port.is_empty() || port.starts_with(|first: char| !first.is_ascii_alphabetic()) {
+        return port.parse().map_err(|_| invalid(text, NO_PORT));
+    }
+    service_port(port)
+        .ok_or_else(|| invalid(text, &format!("there is no TCP service '{port}' (`getent services`)")))
+}
+
+fn inherited(text: &str, name: &str) -> Result<Address, Error> {
+    // A name has at most 255 characters, none of them a colon (sd_pid_notify_with_fds(3)).
+    let fits = |byte: u8| byte.is_ascii_graphic() && byte != b':';
+    if name.is_empty() || name.len() > 255 || !name.bytes().all(fits) {
+        return Err(invalid(text, "after 'fd:' comes a name in LISTEN_FDNAMES"));
+    }
+    Ok(Address::Inherited(name.to_owned()))
 }
 
 fn invalid(text: &str, why: &str) -> Error {
     Error::usage(
         format_args!("bad address '{text}': {why}"),
-        "use PORT, HOST:PORT, [IPV6]:PORT, unix:PATH or unix:@NAME",
+        "use PORT, HOST:PORT, [IPV6]:PORT, unix:PATH, unix:@NAME or fd:NAME",
     )
 }
 
@@ -65,9 +133,15 @@ fn unix(text: &str, path: &str) -> Result<Address, Error> {
 
 fn bare_host<'a>(text: &str, host: &'a str) -> Result<&'a str, Error> {
     if let Some(inner) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        return match inner.parse::<Ipv6Addr>() {
-            Ok(_) => Ok(inner),
-            Err(_) => Err(invalid(text, "not an IPv6 address in the brackets")),
+        let (address, zone) = zone::divide(inner);
+        let address = address.parse::<Ipv6Addr>();
+        return match (address, zone) {
+            (Ok(_), None) => Ok(inner),
+            (Ok(address), Some(zone)) if zone::needs_zone(address) && !zone.is_empty() => Ok(inner),
+            (Ok(_), Some(_)) => {
+                Err(invalid(text, "a zone follows a link-local address, as in [fe80::1%eth0]:80"))
+            }
+            (Err(_), _) => Err(invalid(text, "not an IPv6 address in the brackets")),
         };
     }
     match host {
@@ -84,19 +158,29 @@ impl fmt::Display for Address {
             Address::Tcp { host, port } => write!(f, "{host}:{port}"),
             Address::Unix(path) => write!(f, "unix:{}", path.display()),
             Address::Abstract(name) => write!(f, "unix:@{name}"),
+            Address::Inherited(name) => write!(f, "fd:{name}"),
         }
     }
 }
 
 /// The socket addresses of a host and port, in the order in which to try them. Numeric addresses
-/// need no lookup; names go through the name service switch of the system.
+/// need no lookup; names go through the name service switch of the system. An IPv4-mapped IPv6
+/// address is that of IPv4 (RFC 4291, 2.5.5.2).
 ///
 /// # Errors
-/// [`Error`], exit code 111, if the name does not resolve.
+/// [`Error`], exit code 111, if the name does not resolve, or there is no such zone.
 pub fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
-    match host.parse::<IpAddr>() {
-        Ok(ip) => Ok(vec![SocketAddr::new(ip, port)]),
-        Err(_) => dns::look_up(host, port),
+    let (bare, zone) = zone::divide(host);
+    match (bare.parse::<IpAddr>(), zone) {
+        (Ok(ip), None) => Ok(vec![SocketAddr::new(ip.to_canonical(), port)]),
+        (Ok(IpAddr::V6(ip)), Some(zone)) => {
+            let index = zone::index(zone).map_err(|why| {
+                let next = "choose a network interface of this machine (`ip link` lists them)";
+                Error::system(format_args!("cannot resolve '{host}': zone '{zone}'"), &why.into(), next)
+            })?;
+            Ok(vec![SocketAddrV6::new(ip, port, 0, index).into()])
+        }
+        _ => dns::look_up(host, port),
     }
 }
 
@@ -120,6 +204,10 @@ mod tests {
             ("unix:/run/echo", Address::Unix("/run/echo".into())),
             ("unix:relative", Address::Unix("relative".into())),
             ("unix:@echo", Address::Abstract("echo".into())),
+            ("[fe80::1%eth0]:80", tcp("fe80::1%eth0", 80)),
+            ("http", tcp("::", 80)),
+            ("[::1]:domain", tcp("::1", 53)),
+            ("fd:web", Address::Inherited("web".into())),
         ] {
             assert_eq!(text.parse::<Address>().expect(text), address);
         }
@@ -143,6 +231,13 @@ mod tests {
             "unix:",
             "unix:@",
             "unix:a\0b",
+            "[::1%eth0]:80",
+            "[fe80::1%]:80",
+            "no-such-service",
+            "localhost:no-such-service",
+            "8000-8001",
+            "fd:",
+            "fd:a:b",
             &long,
         ] {
             let error = text.parse::<Address>().expect_err(text);
@@ -152,14 +247,47 @@ mod tests {
 
     #[test]
     fn display_can_be_parsed_again() {
-        for text in ["localhost:9999", "[::1]:9999", "unix:/run/echo", "unix:@echo"] {
+        for text in
+            ["localhost:9999", "[::1]:9999", "[fe80::1%lo]:1", "unix:/run/echo", "unix:@echo", "fd:web"]
+        {
             assert_eq!(text.parse::<Address>().expect(text).to_string(), text);
         }
     }
 
     #[test]
+    fn ranges_of_ports() {
+        let ports = |text| {
+            let all = Address::parse_range(text).map_err(|error| error.exit_code())?;
+            Ok::<_, u8>(all.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
+        };
+        for (text, expected) in [
+            ("8000-8002", Ok("[::]:8000 [::]:8001 [::]:8002")),
+            ("127.0.0.1:7-7", Ok("127.0.0.1:7")),
+            ("[::1]:7-8", Ok("[::1]:7 [::1]:8")),
+            ("9999", Ok("[::]:9999")),
+            ("unix:/run/1-2", Ok("unix:/run/1-2")),
+            ("fd:1-2", Ok("fd:1-2")),
+            ("8002-8000", Err(100)),
+            ("0-5", Err(100)),
+            ("1-65", Err(100)),
+            ("65530-65536", Err(100)),
+            (":7-8", Err(100)),
+            ("::1:7-8", Err(100)),
+            ("8000-", Err(100)),
+        ] {
+            assert_eq!(ports(text), expected.map(str::to_owned), "{text}");
+        }
+        assert_eq!(Address::parse_range("1-64").map(|all| all.len()).ok(), Some(64));
+    }
+
+    #[test]
     fn numeric_addresses_need_no_lookup() {
-        let found = resolve("127.0.0.1", 7).expect("a numeric address");
-        assert_eq!(found, ["127.0.0.1:7".parse().expect("an address")]);
+        for (host, address) in [("127.0.0.1", "127.0.0.1:7"), ("::ffff:192.0.2.1", "192.0.2.1:7")] {
+            let found = resolve(host, 7).expect("a numeric address");
+            assert_eq!(found, [address.parse().expect("an address")]);
+        }
+        let found = resolve("fe80::1%1", 7).expect("a numeric address and zone");
+        assert!(matches!(found[0], SocketAddr::V6(address) if address.scope_id() == 1));
+        assert_eq!(resolve("fe80::1%no-such-one", 7).expect_err("no such zone").exit_code(), 111);
     }
 }

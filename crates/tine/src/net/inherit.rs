@@ -8,26 +8,61 @@ use crate::net::listener::Listener;
 /// The first passed descriptor (`SD_LISTEN_FDS_START`).
 const FIRST: i32 = 3;
 
-/// The sockets that are passed to this process. Removes the variables, so that no program inherits
-/// them.
-pub(crate) fn listeners() -> Result<Vec<Listener>, Error> {
-    let variable = |name: &str| std::env::var(name).ok();
-    let names = passed(
-        variable("LISTEN_PID").as_deref(),
-        variable("LISTEN_FDS").as_deref(),
-        variable("LISTEN_FDNAMES").as_deref(),
-        std::process::id(),
-    )?;
-    remove_variables();
-    let mut listeners = Vec::new();
-    for (number, name) in (FIRST..).zip(names) {
-        let socket = tine_sys::fd::inherited(number).map_err(|why| {
-            let next = "pass the number of descriptors that LISTEN_FDS has, from 3 on";
-            Error::system(format_args!("cannot use inherited descriptor {number} ('{name}')"), &why, next)
-        })?;
-        listeners.push(Listener::inherited(socket, &name)?);
+/// The sockets that are passed to this process, until a service takes them.
+#[derive(Debug)]
+pub struct InheritedSockets(Vec<(String, Listener)>);
+
+impl InheritedSockets {
+    /// The passed sockets. Removes the variables, so that no program inherits them.
+    ///
+    /// # Errors
+    /// A descriptor is not a listening stream socket, or a variable is invalid.
+    pub fn receive() -> Result<InheritedSockets, Error> {
+        let variable = |name: &str| std::env::var(name).ok();
+        let names = passed(
+            variable("LISTEN_PID").as_deref(),
+            variable("LISTEN_FDS").as_deref(),
+            variable("LISTEN_FDNAMES").as_deref(),
+            std::process::id(),
+        )?;
+        remove_variables();
+        let mut sockets = Vec::new();
+        for (number, name) in (FIRST..).zip(names) {
+            let socket = tine_sys::fd::inherited(number).map_err(|why| {
+                let next = "pass the number of descriptors that LISTEN_FDS has, from 3 on";
+                Error::system(format_args!("cannot use inherited descriptor {number} ('{name}')"), &why, next)
+            })?;
+            let listener = Listener::inherited(socket, &name)?;
+            sockets.push((name, listener));
+        }
+        Ok(InheritedSockets(sockets))
     }
-    Ok(listeners)
+
+    /// The names of the sockets that are not taken yet; several can have the same.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// Takes the sockets of this name, or all of them.
+    ///
+    /// # Errors
+    /// None has the name.
+    pub(crate) fn take(&mut self, name: Option<&str>) -> Result<Vec<Listener>, Error> {
+        let (taken, left): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.0).into_iter().partition(|(own, _)| name.is_none_or(|name| own == name));
+        self.0 = left;
+        match name.filter(|_| taken.is_empty()) {
+            None => Ok(taken.into_iter().map(|(_, listener)| listener).collect()),
+            Some(name) => {
+                let others: Vec<&str> = self.names().collect();
+                let others = if others.is_empty() { "none".to_owned() } else { others.join(", ") };
+                Err(Error::usage(
+                    format_args!("no inherited socket has the name '{name}' (LISTEN_FDNAMES has: {others})"),
+                    "name it in the service manager (FileDescriptorName=), or give an address",
+                ))
+            }
+        }
+    }
 }
 
 /// Removes the variables: they concern this process, not those that it starts.

@@ -2,9 +2,18 @@
 
 pub(crate) mod accept;
 pub(crate) mod address;
+pub(crate) mod bind;
 pub(crate) mod dns;
+pub(crate) mod hints;
 pub(crate) mod inherit;
 pub(crate) mod listener;
+pub(crate) mod option_table;
+pub(crate) mod options;
 pub(crate) mod peer;
 pub(crate) mod proxied;
 pub(crate) mod proxy_header;
+pub(crate) mod shortfall;
+pub(crate) mod socket_file;
+#[cfg(test)]
+mod tests;
+pub(crate) mod zone;

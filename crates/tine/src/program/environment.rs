@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use tine_sys::exec::CStrings;
 
+use crate::net::zone::IpWithZone;
 use crate::system::descendants::CONNECTION;
 
 /// Variables that are not inherited: they describe another connection, or belong to the server.
@@ -100,12 +101,12 @@ pub(super) fn describe(variables: &mut CStrings, id: u64, endpoints: &Endpoints,
         Endpoints::Tcp { local, remote } => {
             variables.push("PROTO=TCP");
             if let Some(local) = local {
-                variables.push(format_args!("TCPLOCALIP={}", local.ip()));
+                variables.push(format_args!("TCPLOCALIP={}", IpWithZone(local)));
                 variables.push(format_args!("TCPLOCALPORT={}", local.port()));
             }
-            variables.push(format_args!("TCPREMOTEIP={}", remote.ip()));
+            variables.push(format_args!("TCPREMOTEIP={}", IpWithZone(remote)));
             variables.push(format_args!("TCPREMOTEPORT={}", remote.port()));
-            variables.push(format_args!("REMOTE_ADDR={}", remote.ip()));
+            variables.push(format_args!("REMOTE_ADDR={}", IpWithZone(remote)));
             variables.push(format_args!("REMOTE_PORT={}", remote.port()));
             if remote_host {
                 variables.push(format_args!("REMOTE_HOST={}", remote.ip()));
@@ -154,14 +155,14 @@ mod tests {
         let address = |text: &str| text.parse::<SocketAddr>().expect("an address");
         for (endpoints, expected) in [
             (
-                Endpoints::Tcp { local: Some(address("[::1]:7")), remote: address("[fe80::1%3]:4711") },
+                Endpoints::Tcp { local: Some(address("[::1]:7")), remote: address("[fe80::1%1]:4711") },
                 &[
                     "PROTO=TCP",
                     "TCPLOCALIP=::1",
                     "TCPLOCALPORT=7",
-                    "TCPREMOTEIP=fe80::1",
+                    "TCPREMOTEIP=fe80::1%lo",
                     "TCPREMOTEPORT=4711",
-                    "REMOTE_ADDR=fe80::1",
+                    "REMOTE_ADDR=fe80::1%lo",
                     "REMOTE_PORT=4711",
                     "TINE_CONNECTION=5",
                 ][..],

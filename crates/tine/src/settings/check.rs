@@ -116,7 +116,7 @@ mod tests {
     use super::*;
     use crate::admission::block::{Aggregations, NetBlockSize};
     use crate::admission::limits::Limits;
-    use crate::net::listener::SocketOptions;
+    use crate::net::options::SocketOptions;
     use crate::watch::Timeouts;
 
     fn kind(settings: &Settings) -> Option<ErrorKind> {
@@ -140,7 +140,7 @@ mod tests {
             ("reuse is 0", Settings { reuse: 0, ..ok.clone() }),
             (
                 "backlog is 4294967295",
-                Settings { socket: SocketOptions { backlog: u32::MAX, ..ok.socket }, ..ok.clone() },
+                Settings { socket: SocketOptions { backlog: u32::MAX, ..ok.socket.clone() }, ..ok.clone() },
             ),
             ("forkers is 0", Settings { forkers: 0, ..ok.clone() }),
             ("forkers is 100", Settings { forkers: 100, ..ok.clone() }),

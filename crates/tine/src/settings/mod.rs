@@ -5,6 +5,7 @@
 
 pub(crate) mod check;
 pub(crate) mod derived;
+mod sockets;
 
 use std::time::Duration;
 
@@ -18,7 +19,8 @@ use crate::admission::proxy::ProxyProtocol;
 use crate::admission::rate::Rate;
 use crate::lifecycle::ready::Ready;
 use crate::log::{Format, LogFormat, LogLevel};
-use crate::net::listener::{Listener, SocketOptions};
+use crate::net::listener::Listener;
+use crate::net::options::SocketOptions;
 use crate::program::Program;
 use crate::system::users::Identity;
 use crate::watch::{ClientGone, Timeouts};
@@ -30,6 +32,9 @@ pub mod defaults {
     use crate::admission::block::NetBlockSize;
     pub use crate::admission::limits::{DELAY_TIMEOUT, MAX_DELAYED};
     pub use crate::admission::proxy::PROXY_TIMEOUT;
+    pub use crate::net::options::{
+        BACKLOG, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_PROBES, KEEP_ALIVE_TIME, SOCKET_MODE,
+    };
 
     /// [`Server::max_connections`](crate::Server::max_connections).
     pub const MAX_CONNECTIONS: usize = 1024;
@@ -37,10 +42,6 @@ pub mod defaults {
     pub const SOURCE_BLOCK_SIZE: NetBlockSize = NetBlockSize::SOURCE;
     /// The prefix of [`Server::net_block_sizes`](crate::Server::net_block_sizes).
     pub const PREFIX_BLOCK_SIZE: NetBlockSize = NetBlockSize::PREFIX;
-    /// [`Server::backlog`](crate::Server::backlog).
-    pub const BACKLOG: u32 = 4096;
-    /// [`Server::keep_alive_time`](crate::Server::keep_alive_time).
-    pub const KEEP_ALIVE_TIME: Duration = Duration::from_secs(60);
     /// [`Server::spares`](crate::Server::spares).
     pub const SPARES: usize = 0;
     /// [`Server::reuse`](crate::Server::reuse).
@@ -93,11 +94,7 @@ impl Default for Settings {
             master: None,
             max_connections: defaults::MAX_CONNECTIONS,
             limits: Limits::default(),
-            socket: SocketOptions {
-                backlog: defaults::BACKLOG,
-                no_delay: true,
-                keep_alive_time: defaults::KEEP_ALIVE_TIME,
-            },
+            socket: SocketOptions::default(),
             spares: defaults::SPARES,
             reuse: defaults::REUSE,
             forkers: defaults::forkers(),
@@ -228,35 +225,6 @@ impl Server {
     #[must_use]
     pub fn penalty_exempt(mut self, clients: Access) -> Server {
         self.settings.limits.penalty_exempt = Some(clients.compiled());
-        self
-    }
-}
-
-/// Listening sockets.
-impl Server {
-    /// Sets the size of the kernel's queue of clients that are not accepted yet (listen(2)), for
-    /// all addresses; `net.core.somaxconn` caps it. It does not change an inherited socket that
-    /// blocks. Default: 4096.
-    #[must_use]
-    pub fn backlog(mut self, clients: u32) -> Server {
-        self.settings.socket.backlog = clients;
-        self
-    }
-
-    /// Sets whether written data is sent immediately, instead of being collected for a moment
-    /// (`TCP_NODELAY`, tcp(7)), for all addresses. Default: true.
-    #[must_use]
-    pub fn no_delay(mut self, no_delay: bool) -> Server {
-        self.settings.socket.no_delay = no_delay;
-        self
-    }
-
-    /// Sets the time of silence after which the kernel probes whether a client is still there
-    /// (`TCP_KEEPIDLE`, tcp(7)), in whole seconds, for all addresses. The connection fails after
-    /// six unanswered probes, 10 s apart. Default: 60 s.
-    #[must_use]
-    pub fn keep_alive_time(mut self, time: Duration) -> Server {
-        self.settings.socket.keep_alive_time = time;
         self
     }
 }

@@ -10,6 +10,7 @@ use super::{SharedMemory, Supervisor};
 use crate::connection::Connection;
 use crate::error::{Error, HandlerError};
 use crate::net::listener::Listener;
+use crate::net::shortfall;
 use crate::processes::cgroup_cleaner::{self, CleanerStart};
 use crate::processes::delayer::{self, DelayerStart};
 use crate::processes::forker::door::Door;
@@ -53,9 +54,11 @@ where
         // Last to be killed when memory runs out, where that is permitted. The forkers have their
         // own.
         let _ = std::fs::write("/proc/self/oom_score_adj", "-800");
+        let options = &self.settings.socket;
         for listener in &self.listeners {
-            self.log.listen(&listener.name, self.settings.socket.backlog);
+            self.log.listen(&listener.name, listener.backlog(options.backlog));
         }
+        shortfall::warnings(&self.listeners, options).iter().for_each(|text| self.log.warning(text));
         self.ready.notify(self.listeners.iter().filter_map(Listener::port_to_print))?;
         self.log.status(|| 0, self.settings.max_connections);
         Ok(())

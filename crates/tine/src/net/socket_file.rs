@@ -1,0 +1,91 @@
+//! The file of a Unix socket: bound with its mode, owner and group, replaced if no process listens
+//! on it, and removed by the process that bound it.
+
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, Gid, Mode, Uid};
+use rustix::io::Errno;
+use rustix::net::SocketAddrUnix;
+
+use crate::error::Error;
+use crate::net::options::FileOptions;
+
+/// The file of a Unix socket that this process bound. Dropping it removes the file, unless another
+/// file has replaced it; in a process forked later, dropping it does nothing.
+#[derive(Debug)]
+pub(crate) struct SocketFile {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+    process: u32,
+}
+
+impl SocketFile {
+    /// Binds a socket to a path. Until [`SocketFile::apply`], its owner alone has any
+    /// permission.
+    ///
+    /// # Errors
+    /// Those of bind(2).
+    pub(crate) fn bind(socket: &OwnedFd, path: &Path) -> Result<SocketFile, Errno> {
+        let target = SocketAddrUnix::new(path)?;
+        // The file gets the mode of the socket (net/unix/af_unix.c, `unix_bind_bsd`).
+        rustix::fs::fchmod(socket, Mode::RUSR | Mode::WUSR)?;
+        match rustix::net::bind(socket, &target) {
+            Err(Errno::ADDRINUSE) if is_abandoned(path) => {
+                // Another process may have removed it already.
+                let _ = std::fs::remove_file(path);
+                rustix::net::bind(socket, &target)?;
+            }
+            result => result?,
+        }
+        let file = std::fs::symlink_metadata(path).map_err(|_| Errno::NOENT)?;
+        // The working directory can change before the file is removed.
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        Ok(SocketFile { path, device: file.dev(), inode: file.ino(), process: std::process::id() })
+    }
+
+    /// Sets owner, group and mode, whatever the umask is.
+    pub(crate) fn apply(&self, options: &FileOptions) -> Result<(), Error> {
+        let (uid, gid) = (options.uid.map(Uid::from_raw), options.gid.map(Gid::from_raw));
+        if uid.is_some() || gid.is_some() {
+            let set = rustix::fs::chownat(CWD, &self.path, uid, gid, AtFlags::SYMLINK_NOFOLLOW);
+            set.map_err(|why| {
+                self.fault("owner and group", why, "start the server as root, or leave the option out")
+            })?;
+        }
+        let mode = Mode::from_raw_mode(options.mode);
+        rustix::fs::chmod(&self.path, mode)
+            .map_err(|why| self.fault("mode", why, "choose a path on a file system that has modes"))
+    }
+
+    fn fault(&self, what: &str, why: Errno, next: &str) -> Error {
+        Error::system(
+            format_args!("cannot set the {what} of unix:{}", self.path.display()),
+            &why.into(),
+            next,
+        )
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let current = std::fs::symlink_metadata(&self.path);
+        if std::process::id() == self.process
+            && current.is_ok_and(|file| (file.dev(), file.ino()) == (self.device, self.inode))
+        {
+            // It fails where the file was removed, or where this user may no longer write: both are
+            // harmless.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Whether a path is a socket file on which no process listens.
+fn is_abandoned(path: &Path) -> bool {
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
+    is_socket
+        && UnixStream::connect(path).is_err_and(|why| why.kind() == std::io::ErrorKind::ConnectionRefused)
+}
