@@ -106,8 +106,8 @@ impl Server {
     /// error or panic ends that connection and is logged.
     ///
     /// # Errors
-    /// The settings are invalid, the process has several threads, or the system lacks a resource; or
-    /// the server has stopped, and processes are left that it could not end.
+    /// The settings are invalid, the process has several threads, or the system lacks a resource;
+    /// or the server has stopped, and processes are left that it could not end.
     pub fn run<H>(mut self, mut handler: H) -> Result<(), Error>
     where
         H: FnMut(Connection) -> Result<(), HandlerError>,

@@ -8,6 +8,7 @@ mod escape;
 mod format;
 pub(crate) mod limit;
 mod sink;
+mod value;
 
 use std::fmt::Write as _;
 use std::io::IsTerminal;
@@ -18,10 +19,11 @@ use crate::lifecycle::outcome::Outcome;
 use crate::net::peer::Peer;
 use crate::net::proxied::Proxied;
 pub(crate) use escape::whole_characters;
-use escape::{Quoting, quote};
 pub(crate) use format::Format;
 pub use format::LogFormat;
 use sink::Sink;
+use value::FieldValue::{self, Bytes, Decimal, Number, Text};
+use value::write_value;
 
 /// Which events are logged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,17 +37,6 @@ pub enum LogLevel {
     /// Every event, and the bytes that connections receive, shortened and escaped.
     Verbose,
 }
-
-/// The value of a field.
-enum FieldValue<'a> {
-    Text(&'a str),
-    /// Bytes from a client or a program, which need not be UTF-8.
-    Bytes(&'a [u8]),
-    Number(u64),
-    Decimal(f64),
-}
-
-use FieldValue::{Bytes, Decimal, Number, Text};
 
 /// A log on standard error.
 #[derive(Debug)]
@@ -337,28 +328,6 @@ fn paint(event: &str) -> &'static str {
         "end" => "\x1b[36m",
         _ => "\x1b[1m",
     }
-}
-
-fn write_value(line: &mut String, value: &FieldValue, format: Format) {
-    match value {
-        Number(number) => {
-            let _ = write!(line, "{number}");
-        }
-        Decimal(number) => {
-            let _ = write!(line, "{number:.6}");
-        }
-        Bytes(bytes) if format == Format::Json => quote(line, bytes, Quoting::Json),
-        Bytes(bytes) => match std::str::from_utf8(bytes) {
-            Ok(text) if is_plain(text) => line.push_str(text),
-            _ => quote(line, bytes, Quoting::Rust),
-        },
-        Text(text) => write_value(line, &Bytes(text.as_bytes()), format),
-    }
-}
-
-/// Whether a text value needs no quotes.
-fn is_plain(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'"' | b'\\' | b'='))
 }
 
 #[cfg(test)]

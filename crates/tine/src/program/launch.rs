@@ -9,15 +9,14 @@ use std::sync::atomic::AtomicI32;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::pipe::PipeFlags;
-use rustix::process::{Pid, Signal};
+use rustix::process::Pid;
 use tine_sys::exec::{CStrings, CgroupEntry, Execution, Group, Stack, spawn_sibling};
 use tine_sys::fd::Floor;
-use tine_sys::identity::become_user;
-use tine_sys::process::{Alone, Fresh, How, Side, exit_now, fork};
+use tine_sys::process::{Alone, Fresh, exit_now};
 
 use super::environment::{Endpoints, describe};
 use super::prepare::Incoming;
-use super::{Program, Stderr, Terminal, relay};
+use super::{Program, Stderr};
 use crate::admission::access::names::PendingNameRules;
 use crate::error::reason;
 use crate::lifecycle::outcome::ExitReport;
@@ -26,14 +25,13 @@ use crate::net::peer::{Peer, canonical};
 use crate::net::proxied::Proxied;
 use crate::shared::board::Entry;
 use crate::shared::messages::{Sender, StderrPipe};
-use crate::system::procfs::own_id;
 use crate::system::users::Identity;
 
 /// A program that is ready to be executed for each connection.
 #[derive(Debug)]
 pub(crate) struct Launcher<'a> {
-    path: CString,
-    image: Image<'a>,
+    pub(super) path: CString,
+    pub(super) image: Image<'a>,
     stack: Stack,
     /// The channel of the stderr logger, which gets the reading ends of pipes.
     stderr_logger: Option<Sender<StderrPipe>>,
@@ -62,20 +60,20 @@ pub(crate) struct LaunchContext {
 /// The arguments of execve(2). Only the last variables of the environment differ between
 /// connections.
 #[derive(Debug)]
-struct Image<'a> {
-    program: &'a Program,
+pub(super) struct Image<'a> {
+    pub(super) program: &'a Program,
     arguments: CStrings,
     environment: CStrings,
     /// The number of variables that every connection has.
     common: usize,
     /// The environment of the last connection with variables from an access rule.
     with_rule_variables: CStrings,
-    null: Option<OwnedFd>,
+    pub(super) null: Option<OwnedFd>,
     /// The user that the program runs as; `None` for the user of this process.
-    identity: Option<&'a Identity>,
+    pub(super) identity: Option<&'a Identity>,
     /// The process whose death kills the program (PR_SET_PDEATHSIG); `None` where it outlives the
     /// server.
-    supervisor: Option<i32>,
+    pub(super) supervisor: Option<i32>,
 }
 
 impl<'a> Launcher<'a> {
@@ -228,131 +226,9 @@ impl<'a> Launcher<'a> {
         Ok(variables)
     }
 
-    /// Whether the connection process stays, as the parent of the program.
-    pub(crate) fn stays(&self) -> bool {
-        self.image.program.terminal != Terminal::None || self.image.program.lingering_close
-    }
-
-    /// Executes the program in a child of this process, a connection process; with a terminal,
-    /// relays bytes between client and program. When the program has exited, ends the stream
-    /// properly and exits with the same status.
-    ///
-    /// Closes the descriptors from `first_own` on first: they belong to the server.
-    pub(crate) fn stay(&mut self, fresh: &Fresh, client: &ProgramConnection, first_own: Floor) -> ExitReport {
-        let ended = match self.image.program.terminal {
-            Terminal::None => self.wait_for(fresh, client, first_own),
-            kind => self.relay(kind, fresh, client, first_own),
-        };
-        match ended {
-            Ok(How::Exited(code)) => exit_now(code),
-            Ok(How::Signaled(signal)) => {
-                // At its default, the signal ends this process, too; if it does not, exit as a
-                // shell does.
-                tine_sys::signal::default(signal);
-                tine_sys::signal::raise(signal);
-                exit_now(128 + signal)
-            }
-            Err(why) => cannot_execute(&self.path, &why),
-        }
-    }
-
-    /// Becomes the parent of the program: enters what the program inherits, as this process needs
-    /// no more privileges, and closes what belongs to the server. Returns whether the program has a
-    /// standard error of its own.
-    fn become_parent(
-        &mut self,
-        fresh: &Fresh,
-        client: &ProgramConnection,
-        first_own: Floor,
-    ) -> io::Result<(Alone, bool)> {
-        // The prepare function may have started threads.
-        let alone = Alone::check().map_err(io::Error::other)?;
-        if let Some(cgroup) = &client.launch_context.cgroup {
-            cgroup.enter()?;
-        }
-        if let Some(identity) = self.image.identity.take() {
-            become_user(&alone, &identity.to_ids())?;
-            // The change of user has cleared it (prctl(2)).
-            self.image.supervisor.map_or(Ok(()), die_with)?;
-        }
-        let pipe = self.stderr(client.entry.id)?;
-        let null = self.image.null.as_ref();
-        let stderr = choose_stderr(self.image.program.stderr, client.socket, pipe.as_ref(), null);
-        let has_stderr = stderr.is_some();
-        // The program inherits it; this process writes nothing there.
-        stderr.map_or(Ok(()), rustix::stdio::dup2_stderr)?;
-        drop(pipe);
-        tine_sys::fd::close_from(fresh, first_own);
-        Ok((alone, has_stderr))
-    }
-
-    /// Waits for the program, which has the socket itself. Input that it did not read would make
-    /// the kernel send a reset when the program exits, which can destroy the last bytes of the
-    /// answer (RFC 1122, 4.2.2.13): this process keeps the socket and discards it.
-    fn wait_for(&mut self, fresh: &Fresh, client: &ProgramConnection, first_own: Floor) -> io::Result<How> {
-        let (alone, _) = self.become_parent(fresh, client, first_own)?;
-        let own = own_id();
-        match fork(&alone, Signal::CHILD.as_raw())? {
-            Side::Child(_fresh) => {
-                let mut execution = self.image.execution(&self.path, client, None);
-                execution.cgroup = None;
-                execution.stderr = None;
-                execution.parent = Some(own);
-                // A signal to the group of the connection reaches both.
-                execution.group = Group::Inherited;
-                // The program was checked at the start. If it was removed since, exit as a shell
-                // does.
-                execution.run();
-                exit_now(127)
-            }
-            Side::Parent(child) => {
-                // The program decides what a TERM does: without this process, the kernel kills it.
-                tine_sys::signal::ignore(Signal::TERM.as_raw());
-                let ended = tine_sys::process::wait_for(child)?;
-                crate::connection::finish(client.socket);
-                Ok(ended)
-            }
-        }
-    }
-
-    fn relay(
-        &mut self,
-        kind: Terminal,
-        fresh: &Fresh,
-        client: &ProgramConnection,
-        first_own: Floor,
-    ) -> io::Result<How> {
-        let (alone, has_stderr) = self.become_parent(fresh, client, first_own)?;
-        let socket = client.socket;
-        let (master, terminal) = relay::open(kind, self.image.program.terminal_size)?;
-        let relay = own_id();
-        match fork(&alone, Signal::CHILD.as_raw())? {
-            Side::Child(_fresh) => {
-                let mut execution = self.image.execution(&self.path, client, None);
-                execution.cgroup = None;
-                execution.stdout = terminal.as_fd();
-                execution.parent = Some(relay);
-                if kind.is_input() {
-                    execution.stdin = terminal.as_fd();
-                    execution.group = Group::Session;
-                }
-                execution.stderr = (kind.is_input() && !has_stderr).then_some(terminal.as_fd());
-                execution.run();
-                // As above.
-                exit_now(127)
-            }
-            Side::Parent(child) => {
-                drop(terminal);
-                let ended = relay::copy(socket, master, child, kind)?;
-                crate::connection::finish(socket);
-                Ok(ended.how)
-            }
-        }
-    }
-
     /// The writing end of a pipe to the stderr logger; `None` where standard error does not go to
     /// the log.
-    fn stderr(&self, connection: u64) -> io::Result<Option<OwnedFd>> {
+    pub(super) fn stderr(&self, connection: u64) -> io::Result<Option<OwnedFd>> {
         let Some(stderr_logger) = &self.stderr_logger else { return Ok(None) };
         let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
         stderr_logger.send(reader.as_fd(), &StderrPipe { connection });
@@ -361,7 +237,7 @@ impl<'a> Launcher<'a> {
 }
 
 impl Image<'_> {
-    fn execution<'b>(
+    pub(super) fn execution<'b>(
         &'b mut self,
         path: &'b CStr,
         client: &'b ProgramConnection,
@@ -396,17 +272,8 @@ impl Image<'_> {
     }
 }
 
-/// Asks the kernel to kill this process when its parent ends, or does it now if the parent has.
-fn die_with(parent: i32) -> io::Result<()> {
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-    if rustix::process::getppid() != Pid::from_raw(parent) {
-        exit_now(111);
-    }
-    Ok(())
-}
-
 /// The descriptor that becomes standard error; `None` keeps the present one.
-fn choose_stderr<'a>(
+pub(super) fn choose_stderr<'a>(
     stderr: Stderr,
     socket: &'a OwnedFd,
     pipe: Option<&'a OwnedFd>,
@@ -438,6 +305,6 @@ fn endpoints(client: &ProgramConnection) -> Endpoints {
     }
 }
 
-fn cannot_execute(path: &CStr, why: &io::Error) -> ExitReport {
+pub(super) fn cannot_execute(path: &CStr, why: &io::Error) -> ExitReport {
     ExitReport::Error(format!("cannot execute {}: {}", path.to_string_lossy(), reason(why)))
 }

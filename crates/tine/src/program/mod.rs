@@ -9,6 +9,7 @@ pub(crate) mod launch;
 mod prepare;
 mod relay;
 mod resource;
+mod stay;
 
 use std::ffi::{CString, OsString};
 use std::os::unix::ffi::OsStrExt;

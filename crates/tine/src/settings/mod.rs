@@ -46,8 +46,8 @@ pub mod defaults {
     pub const SPARES: usize = 0;
     /// [`Server::reuse`](crate::Server::reuse).
     pub const REUSE: u64 = 1;
-    /// [`Server::drain_timeout`](crate::Server::drain_timeout). With the two seconds between TERM and
-    /// KILL it stays below the ten seconds after which container engines kill.
+    /// [`Server::drain_timeout`](crate::Server::drain_timeout). With the two seconds between TERM
+    /// and KILL it stays below the ten seconds after which container engines kill.
     pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(7);
 
     /// [`Server::forkers`](crate::Server::forkers): 2, or 1 on one processor.

@@ -54,7 +54,7 @@ where
                 let entry = self.memory.board.entry(slot);
                 let age = Duration::from_nanos(monotonic.saturating_sub(entry.start));
                 let proxied = self.memory.board.proxied(slot);
-                // The other end of the socket: a client over TCP can have a proxy over a Unix socket.
+                // The other end of the socket: a TCP client can have a proxy over a Unix socket.
                 let peer = proxied.map_or(entry.peer, |proxied| proxied.proxy);
                 let has_note = self.settings.needs_sockets() && matches!(peer, Peer::Tcp(_));
                 let socket = has_note.then(|| self.memory.board.socket(slot));
