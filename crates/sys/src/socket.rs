@@ -146,3 +146,38 @@ pub fn own_listeners() -> Vec<rustix::net::SocketAddrAny> {
     };
     crate::fd::open_numbers().into_iter().filter_map(listening).collect()
 }
+
+/// The supplementary groups of the process that connected a Unix socket (`SO_PEERGROUPS`,
+/// linux/net/core/sock.c, Linux 4.13).
+///
+/// # Errors
+/// ENOPROTOOPT on older kernels; ENODATA where the peer is unknown.
+pub fn peer_groups(socket: BorrowedFd) -> io::Result<Vec<u32>> {
+    // The kernel allows 65,536 groups (NGROUPS_MAX); most processes have a few.
+    let mut groups: Vec<libc::gid_t> = vec![0; 64];
+    loop {
+        let mut length = size_of_val(&groups[..]) as libc::socklen_t;
+        // SAFETY: the kernel writes at most `length` bytes, which the vector has.
+        let returned = unsafe {
+            libc::getsockopt(
+                socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_PEERGROUPS,
+                groups.as_mut_ptr().cast(),
+                &raw mut length,
+            )
+        };
+        let number = length as usize / size_of::<libc::gid_t>();
+        match crate::check(libc::c_long::from(returned)) {
+            Ok(_) => {
+                groups.truncate(number);
+                return Ok(groups);
+            }
+            // The kernel has set the length that it needs.
+            Err(why) if why.raw_os_error() == Some(libc::ERANGE) && number > groups.len() => {
+                groups.resize(number, 0);
+            }
+            Err(why) => return Err(why),
+        }
+    }
+}

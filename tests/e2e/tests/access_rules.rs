@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use tine_e2e::load::load;
 use tine_e2e::names::{REJECT, outcome, total};
@@ -330,4 +330,38 @@ fn without_reverse_dns_no_host_name_is_looked_up() {
         (reply_to(&server, "127.0.0.6"), reply_to(&server, "127.0.0.9")),
         (String::new(), String::new())
     );
+}
+
+#[test]
+fn clients_of_unix_sockets_are_judged_by_user_and_groups() {
+    let folder = Folder::new("local");
+    std::fs::set_permissions(&folder.0, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .expect("our folder");
+    let path = folder.path("socket");
+    let served = |uid: &str, groups: &str| {
+        let talk = "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); s.send(b'x'); \
+            s.shutdown(1); sys.exit(s.recv(9) != b'x')";
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", uid, "--regid", uid, "--groups", groups]);
+        // The first `python3` of PATH may belong to root alone.
+        command.args(["env", "PATH=/usr/bin:/bin", "python3", "-c", talk]).arg(&path);
+        command.stderr(Stdio::null()).status().expect("setpriv").success()
+    };
+    for (options, expected) in [
+        (&["--allow", "uid:61010"][..], [true, false, false]),
+        (&["--allow", "gid:61020", "--spares", "2"], [false, false, true]),
+        (&["--deny", "uid:61011", "--deny", "127.0.0.2"], [true, false, true]),
+        (&["--allow", "127.0.0.1"], [true, true, true]),
+    ] {
+        let address = format!("unix:{path}");
+        let server = Server::serve(&[options, &[&address]].concat());
+        let clients = [("61010", "61010"), ("61011", "61011"), ("61012", "61020")];
+        assert_eq!(clients.map(|(uid, groups)| served(uid, groups)), expected, "{options:?}");
+        let denied = expected.iter().filter(|served| !**served).count();
+        for reject in server.log.wait_for("reject", denied) {
+            assert_eq!((reject["peer"].as_str(), reject["reason"].as_str()), (Some("unix"), Some("denied")));
+        }
+        // TCP clients are not affected.
+        assert!(server.connect().is_served());
+    }
 }

@@ -14,7 +14,7 @@ use crate::error::Error;
 pub struct AccessOptions {
     /// Allow only these addresses (everything else is denied unless a rule allows it); may be
     /// repeated [an address, a block as in 192.0.2.0/24, or any; with --reverse-dns, =HOST or
-    /// =.DOMAIN]
+    /// =.DOMAIN; for clients of Unix sockets, uid:USER or gid:GROUP]
     #[arg(long, value_name = "CIDR")]
     pub allow: Vec<String>,
 
@@ -50,11 +50,22 @@ impl AccessOptions {
     /// As [`AccessOptions::apply`].
     pub fn access(&self, reverse_dns: bool) -> Result<Option<Access>, Error> {
         let rules = AccessRules::new().reverse_dns(reverse_dns);
-        let rules = self.allow.iter().try_fold(rules, |rules, block| rules.allow(block))?;
-        let rules = self.deny.iter().try_fold(rules, |rules, block| rules.deny(block))?;
+        let rules = self.allow.iter().try_fold(rules, |rules, client| match is_local(client) {
+            true => rules.allow_local(client),
+            false => rules.allow(client),
+        })?;
+        let rules = self.deny.iter().try_fold(rules, |rules, client| match is_local(client) {
+            true => rules.deny_local(client),
+            false => rules.deny(client),
+        })?;
         let rules = self.rules.iter().try_fold(rules, |rules, path| rules.file(path))?;
         Ok(built(self.access_times.iter().try_fold(rules, |rules, times| rules.times(times))?))
     }
+}
+
+/// Whether a rule is about clients of Unix sockets.
+fn is_local(client: &str) -> bool {
+    client.starts_with("uid:") || client.starts_with("gid:")
 }
 
 /// Rules that allow these blocks, if there are any.

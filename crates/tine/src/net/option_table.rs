@@ -2,6 +2,8 @@
 //! move where the kernel refuses one.
 //!
 //! Accepted sockets inherit the options (tcp(7)), so they cost nothing per connection.
+//! TCP_USER_TIMEOUT is not among them: it would also end clients that only read slowly. The
+//! supervisor finds clients that vanish with data in flight (`watch/`).
 
 use std::os::fd::{AsFd, BorrowedFd};
 

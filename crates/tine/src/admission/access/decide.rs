@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::rc::Rc;
 
+use super::local::LocalRules;
 use super::names::PendingNameRules;
 use super::table::{self, TableMatch};
 use super::window::{Moment, Window};
@@ -20,6 +21,8 @@ pub(super) struct RuleContext {
     pub(super) sets_variables: bool,
     /// Rules may name hosts.
     pub(super) names: bool,
+    /// The rules about clients of Unix sockets.
+    pub(super) local: Rc<LocalRules>,
 }
 
 /// The decision about an address.

@@ -2,6 +2,7 @@
 //! and spares read them. Connection processes do not have this memory.
 
 use std::io;
+use std::os::fd::BorrowedFd;
 
 use super::compiled::CompiledRules;
 use super::decide::{self, RuleContext, RuleVerdict};
@@ -31,11 +32,15 @@ impl LiveRules {
         Ok(LiveRules { table, context: rules.context.clone() })
     }
 
-    /// Why a client is denied, if it is. Clients of Unix sockets have no address and are always
-    /// allowed: the permissions of the socket's file protect it.
+    /// Why a client is denied, if it is. Clients of Unix sockets have no address: only rules about
+    /// local clients deny them, if their socket is given.
     #[inline]
-    pub(crate) fn denial(&self, peer: Peer) -> Option<Reason> {
-        let Peer::Tcp(address) = peer else { return None };
+    pub(crate) fn denial(&self, peer: Peer, socket: Option<BorrowedFd>) -> Option<Reason> {
+        let Peer::Tcp(address) = peer else {
+            let local = &self.context.local;
+            let denied = !local.is_empty() && socket.is_some_and(|socket| local.deny(socket));
+            return denied.then_some(Reason::Denied);
+        };
         // The clock is read only where the time matters.
         let moment = (!self.context.windows.is_empty()).then(Moment::now);
         match self.table.read(|table| decide::by_address(table, &self.context, address.ip(), moment)) {

@@ -8,6 +8,7 @@ pub(crate) mod compiled;
 mod decide;
 pub(crate) mod list;
 pub(crate) mod live;
+mod local;
 pub(crate) mod names;
 pub(crate) mod prefix;
 mod seqlock;
@@ -24,6 +25,7 @@ use crate::error::Error;
 use compiled::CompiledRules;
 use decide::{RuleContext, RuleVerdict};
 use list::{List, Rule, RuleInput, RuleSource};
+use local::LocalRules;
 pub use window::Moment;
 use window::Window;
 
@@ -34,6 +36,8 @@ pub struct AccessRules {
     /// The access times, each with its text.
     windows: Vec<(Window, String)>,
     list: List,
+    /// About clients of Unix sockets.
+    local: LocalRules,
 }
 
 /// Access rules, ready to decide about addresses.
@@ -66,7 +70,7 @@ impl AccessRules {
     /// Whether there is no rule and no access time.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.inputs.is_empty() && self.windows.is_empty()
+        self.inputs.is_empty() && self.windows.is_empty() && self.local.is_empty()
     }
 
     /// Permits rules by host name among the rules added from now on. For servers whose program
@@ -92,6 +96,24 @@ impl AccessRules {
     /// As for [`AccessRules::allow`].
     pub fn deny(self, block: &str) -> Result<AccessRules, Error> {
         self.add(RuleInput::Deny(block.to_owned()))
+    }
+
+    /// Allows a client of a Unix socket by its user (`uid:1000`, `uid:NAME`) or one of its groups
+    /// (`gid:100`, `gid:NAME`). Clients of Unix sockets that no such rule allows are then denied;
+    /// TCP clients are not affected. A rule about the user outweighs those about groups.
+    ///
+    /// # Errors
+    /// There is no such user or group, or the rule contradicts another one.
+    pub fn allow_local(mut self, client: &str) -> Result<AccessRules, Error> {
+        self.local.add(client, true).map(|()| self)
+    }
+
+    /// Denies a client of a Unix socket by its user or one of its groups.
+    ///
+    /// # Errors
+    /// As for [`AccessRules::allow_local`].
+    pub fn deny_local(mut self, client: &str) -> Result<AccessRules, Error> {
+        self.local.add(client, false).map(|()| self)
     }
 
     /// Adds the rules of a file in the format of `tcprules`: `ADDRESS:allow` or `ADDRESS:deny` a
@@ -139,6 +161,7 @@ impl AccessRules {
             windows: windows.into(),
             sets_variables: source.has_files() || !self.list.variables.is_empty(),
             names,
+            local: self.local.into(),
         };
         let compiled = CompiledRules { words: self.list.to_words().into(), context, source };
         Access { rules: self.list.rules, windows: texts.join(", "), compiled }
@@ -241,7 +264,8 @@ mod tests {
             // The forker decides by address, the connection's process by name.
             let peer = Peer::Tcp((address, 7).into());
             let pending = live.pending_name_rules(peer);
-            let served = live.denial(peer).is_none() && pending.is_none_or(|pending| pending.decide(name).0);
+            let served =
+                live.denial(peer, None).is_none() && pending.is_none_or(|pending| pending.decide(name).0);
             assert_eq!(served, allowed, "{address} {name:?}");
         }
         let denied = AccessRules::new().text("=host.example:allow", "r").expect_err("not permitted");

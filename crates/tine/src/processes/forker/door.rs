@@ -64,9 +64,10 @@ pub(crate) struct ProxyReaderLink {
 impl Door {
     /// What admission needs to know of a client.
     #[inline]
-    pub(crate) fn candidate(&self, client: &Accepted) -> Candidate {
+    pub(crate) fn candidate<'c>(&self, client: &'c Accepted) -> Candidate<'c> {
         Candidate {
             peer: client.peer,
+            socket: Some(client.socket.as_fd()),
             was_delayed: client.deadline.is_some(),
             draining: self.board.is_draining(),
         }
