@@ -76,7 +76,8 @@ fn one(
         "tcp6" | "tcp6only" => Some("[::]"),
         "unix" => {
             let mut found = with_program("unix", service, position, program, words)?;
-            found.listen.push(format!("unix:{service}"));
+            let path = socket_file(&mut found, service);
+            found.listen.push(format!("unix:{path}"));
             limits(&mut found, flags, user);
             return Ok(found);
         }
@@ -97,11 +98,25 @@ fn one(
         (None, Some(family)) => vec![format!("{family}:{number}")],
         (None, None) => vec![number.to_string()],
     };
-    if *protocol == "tcp6only" {
+    if matches!(*protocol, "tcp6" | "tcp6only") {
         found.set("bind-ipv6-only", "ipv6-only");
     }
     limits(&mut found, flags, user);
     Ok(found)
+}
+
+/// The path of a Unix socket. Before it, FreeBSD's inetd has `:USER:GROUP:MODE:`; otherwise the
+/// file belongs to root alone.
+fn socket_file<'a>(found: &mut ImportedService, service: &'a str) -> &'a str {
+    let fields: Vec<&str> = service.splitn(5, ':').collect();
+    let ["", user, group, mode, path] = fields[..] else {
+        found.set("socket-mode", "0600");
+        return service;
+    };
+    found.set("socket-mode", mode);
+    found.set("socket-user", user);
+    found.set("socket-group", group);
+    path
 }
 
 fn with_program(
@@ -214,11 +229,15 @@ mod tests {
             ),
             (
                 "8080 stream tcp6 nowait.100 root:wheel /bin/cat",
-                "#   has no equivalent: at most 100 connections a minute, and then none for ten minutes: rate-per-source limits each source instead|[services.8080]|listen = [\"[::]:8080\"]|program = [\"/bin/cat\"]|stderr = \"client\"|cwd = \"/\"|client-gone = \"leave\"|user = \"root\"|group = \"wheel\"",
+                "#   has no equivalent: at most 100 connections a minute, and then none for ten minutes: rate-per-source limits each source instead|[services.8080]|listen = [\"[::]:8080\"]|program = [\"/bin/cat\"]|stderr = \"client\"|cwd = \"/\"|client-gone = \"leave\"|bind-ipv6-only = \"ipv6-only\"|user = \"root\"|group = \"wheel\"",
             ),
             (
                 "/run/it stream unix nowait root /bin/cat cat",
-                "[services.it]|listen = [\"unix:/run/it\"]|program = [\"/bin/cat\"]|argv0 = \"cat\"|stderr = \"client\"|cwd = \"/\"|client-gone = \"leave\"|user = \"root\"",
+                "[services.it]|listen = [\"unix:/run/it\"]|program = [\"/bin/cat\"]|argv0 = \"cat\"|stderr = \"client\"|cwd = \"/\"|client-gone = \"leave\"|socket-mode = \"0600\"|user = \"root\"",
+            ),
+            (
+                ":www:data:660:/run/it stream unix nowait root /bin/cat cat",
+                "[services.it]|listen = [\"unix:/run/it\"]|program = [\"/bin/cat\"]|argv0 = \"cat\"|stderr = \"client\"|cwd = \"/\"|client-gone = \"leave\"|socket-mode = 660|socket-user = \"www\"|socket-group = \"data\"|user = \"root\"",
             ),
             (
                 "time dgram udp wait root internal",

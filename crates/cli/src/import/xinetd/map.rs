@@ -194,7 +194,7 @@ fn map(service: &mut ImportedService, name: &str, values: &[String], all: &Attri
         }
         ("mdns", _) if !all.is_yes("mdns") => {}
         ("libwrap", _) => service.note(format!("libwrap = {joined}: hosts.allow and hosts.deny are not read")),
-        ("v6only", _) if all.is_yes("v6only") => service.note("v6only = yes: IPv4 clients are served, too"),
+        ("v6only", _) if all.is_yes("v6only") => service.set("bind-ipv6-only", "ipv6-only"),
         ("v6only", _) => {}
         (limit, [value, ..]) if is_program && limit.starts_with("rlimit_") => rlimit(service, limit, value),
         _ => service.note(format!("{name} = {joined}")),

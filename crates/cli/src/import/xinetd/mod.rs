@@ -219,7 +219,7 @@ mod tests {
             ("rlimit_files = 64", "limit-nofile = 64"),
             ("deny_time = 60", "has no equivalent: deny_time = 60"),
             ("libwrap = catd", "has no equivalent: libwrap = catd"),
-            ("v6only = yes", "has no equivalent: v6only = yes"),
+            ("v6only = yes", "bind-ipv6-only = \"ipv6-only\""),
             ("v6only = no", "[services.it]"),
             ("mdns = yes", "has no equivalent: mdns = yes"),
             ("rpc_version = 1-2", "has no equivalent: rpc_version = 1-2"),
