@@ -9,8 +9,9 @@ use tine_e2e::names::outcome;
 use tine_e2e::network::{self, ClientNamespace};
 use tine_e2e::{Server, TEST_TIMEOUT, wait_until};
 
-/// The shortest time, five seconds of silence.
-const KEEP_ALIVE: [&str; 2] = ["--keep-alive-time", "1s"];
+/// Five seconds of silence.
+const KEEP_ALIVE: [&str; 6] =
+    ["--keep-alive-time", "1s", "--keep-alive-interval", "1s", "--keep-alive-probes", "4"];
 
 /// A server that sends without end, by a program or by a built-in service, at an address that the
 /// client namespace reaches.

@@ -20,7 +20,11 @@ impl Settings {
         WatchRules {
             timeouts: self.timeouts,
             ends_without_client: self.program.is_some() && ends,
-            answers: ends.then(|| AnswerLimits::for_keep_alive(self.socket.keep_alive_time)),
+            answers: ends.then(|| {
+                let socket = &self.socket;
+                let (interval, probes) = (socket.keep_alive_interval, socket.keep_alive_probes);
+                AnswerLimits::for_keep_alive(socket.keep_alive_time, interval, probes)
+            }),
         }
     }
 

@@ -33,15 +33,19 @@ pub(crate) struct AnswerLimits {
     pub(crate) newest: Duration,
 }
 
-/// The shortest silence that ends a client: a network may lose some packets in a row.
-const SHORTEST_SILENCE: Duration = Duration::from_secs(5);
+/// The longest time from one look at the answers to the next.
+const LONGEST_INTERVAL: Duration = Duration::from_secs(10);
 
 impl AnswerLimits {
-    /// The limits of a server with this keep-alive time: twice that time, two minutes by default,
-    /// which is what keep-alive takes on an idle connection.
-    pub(crate) fn for_keep_alive(time: Duration) -> AnswerLimits {
-        let silence = (time * 2).max(SHORTEST_SILENCE);
-        AnswerLimits { silence, newest: silence / 12 }
+    /// The limits of a server with this keep-alive: the time that it takes to end an idle
+    /// connection, two minutes by default.
+    pub(crate) fn for_keep_alive(time: Duration, interval: Duration, probes: u32) -> AnswerLimits {
+        AnswerLimits { silence: time + interval * probes, newest: interval }
+    }
+
+    /// The time from one look at the answers to the next.
+    pub(crate) fn interval(&self) -> Duration {
+        self.newest.min(LONGEST_INTERVAL)
     }
 }
 
@@ -93,10 +97,13 @@ mod tests {
         AnswerLimits { silence: Duration::from_secs(120), newest: Duration::from_secs(10) };
 
     #[test]
-    fn the_limits_follow_the_keep_alive_time() {
-        for (time, silence, newest) in [(60, 120_000, 10_000), (1, 5_000, 416), (600, 1_200_000, 100_000)] {
-            let limits = AnswerLimits::for_keep_alive(Duration::from_secs(time));
-            assert_eq!((limits.silence.as_millis(), limits.newest.as_millis()), (silence, newest));
+    fn the_limits_are_those_of_keep_alive() {
+        let second = Duration::from_secs(1);
+        let limits = AnswerLimits::for_keep_alive(60 * second, 10 * second, 6);
+        assert_eq!((limits, limits.interval()), (LIMITS, 10 * second));
+        for (interval, looks) in [(1, 1), (75, 10)] {
+            let limits = AnswerLimits::for_keep_alive(7200 * second, interval * second, 9);
+            assert_eq!(limits.interval(), looks * second);
         }
     }
 

@@ -37,7 +37,7 @@ impl WatchRules {
     /// The time from one look to the next: a quarter of the shortest timeout.
     pub(crate) fn interval(&self) -> Duration {
         match self.answers {
-            Some(answers) if !self.need_sockets() => answers.newest.max(SHORTEST_INTERVAL),
+            Some(answers) if !self.need_sockets() => answers.interval(),
             _ => {
                 let shortest = self.timeouts.all().min().map_or(LONGEST_INTERVAL, |time| time / 4);
                 shortest.clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL)

@@ -148,7 +148,7 @@ impl Watcher {
         let answers = self.rules.answers.filter(|_| self.next_answers <= clock);
         if let Some(limits) = answers {
             // Not at each look: for each socket, the kernel collects much more than its address.
-            self.next_answers = clock + limits.newest;
+            self.next_answers = clock + limits.interval();
         }
         let has_details = answers.is_some() || self.rules.timeouts.need_byte_counts();
         let mut sockets = HashMap::new();
