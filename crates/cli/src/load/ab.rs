@@ -79,7 +79,7 @@ pub(super) fn run(args: &Ab) -> Result<ExitCode, Error> {
         println!("wrong bytes came: the figures do not count");
         return Ok(ExitCode::from(code::WRONG_BYTES));
     }
-    Ok(ExitCode::from(verdict(args, decision, &comparison)))
+    Ok(ExitCode::from(verdict(args, decision, &comparison, session.rounds.len() / 2)))
 }
 
 /// Blocks the signals that stop the command, to take them between rounds. Makes this process the
@@ -169,17 +169,13 @@ fn measure_server(args: &Ab, port: u16, source: Block) -> Result<Report, Error> 
     Ok(Report::new(&load.plan, measurement))
 }
 
-/// Prints a verdict, and returns the exit code.
-fn verdict(args: &Ab, decision: Decision, comparison: &Comparison) -> u8 {
+/// Prints a verdict on a number of pairs, and returns the exit code.
+fn verdict(args: &Ab, decision: Decision, comparison: &Comparison, pairs: usize) -> u8 {
     if comparison.is_worse_by(args.tolerance) {
         println!("B is slower than A by more than {:.1} %", args.tolerance * 100.0);
         code::LIMIT
     } else if decision == Decision::GiveUp {
-        println!(
-            "inconclusive: not as precise as {:.1} % after {} pairs",
-            args.precision * 100.0,
-            args.max_pairs
-        );
+        println!("inconclusive: not as precise as {:.1} % after {pairs} pairs", args.precision * 100.0);
         code::INVALID
     } else {
         0

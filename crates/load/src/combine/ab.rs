@@ -126,13 +126,15 @@ impl Comparison {
         }
     }
 
-    /// Decides whether to measure more, after a number of pairs.
+    /// Decides whether to measure more, after a number of pairs. If none of the first few counts,
+    /// more would not either: the client, not the servers, is the reason.
     #[must_use]
     pub fn decide(&self, pairs: usize, precision: f64, max_pairs: usize) -> Decision {
         // Fewer pairs may agree by chance.
         const MIN_PAIRS: usize = 4;
         let is_precise = self.rate.is_some_and(|rate| rate.pairs >= MIN_PAIRS && rate.is_within(precision));
-        match (is_precise, pairs >= max_pairs) {
+        let counts_none = self.discarded == pairs && pairs >= MIN_PAIRS;
+        match (is_precise, counts_none || pairs >= max_pairs) {
             (true, _) => Decision::Enough,
             (false, false) => Decision::More,
             (false, true) => Decision::GiveUp,
@@ -154,7 +156,7 @@ pub enum Decision {
     More,
     /// Stop: the result is as precise as requested.
     Enough,
-    /// Stop: the maximum number of pairs is reached.
+    /// Stop: the maximum number of pairs is reached, or no pair counts.
     GiveUp,
 }
 
@@ -217,6 +219,17 @@ mod tests {
         assert_eq!(decide(&rounds(3, 0.0), 30), Decision::Enough);
         assert_eq!(decide(&rounds(3, 0.1), 30), Decision::More);
         assert_eq!(decide(&rounds(3, 0.1), 6), Decision::GiveUp);
+    }
+
+    #[test]
+    fn rounds_end_when_none_of_them_counts() {
+        let mut all = rounds(2, 0.1);
+        all.iter_mut().for_each(|round| round.discarded.push("no-ports".into()));
+        let decide = |rounds: &[Round]| Comparison::of(rounds).decide(rounds.len() / 2, 0.01, 30);
+        assert_eq!((decide(&all[..4]), decide(&all)), (Decision::More, Decision::GiveUp));
+        all[0].discarded.clear();
+        all[1].discarded.clear();
+        assert_eq!(decide(&all), Decision::More);
     }
 
     #[test]

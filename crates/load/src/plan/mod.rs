@@ -354,6 +354,16 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_plan_without_the_latest_options_is_read() {
+        let mut written = serde_json::to_value(plan()).expect("JSON");
+        let fields = written.as_object_mut().expect("an object");
+        for name in ["half_close", "proxy_header", "proxy_sources"] {
+            assert!(fields.remove(name).is_some(), "{name}");
+        }
+        assert_eq!(serde_json::from_value::<Plan>(written).expect("a plan"), plan());
+    }
+
+    #[test]
     fn populations_are_parsed_with_their_weights() {
         assert_eq!("crr=6".parse(), Ok(Population { mode: Mode::Crr, weight: 6 }));
         assert_eq!("slow".parse(), Ok(Population { mode: Mode::Slow, weight: 1 }));
