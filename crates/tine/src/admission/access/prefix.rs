@@ -66,7 +66,12 @@ impl FromStr for Prefix {
             Some((address, length)) => (address, Some(length)),
             None => (text, None),
         };
-        let address: IpAddr = address.parse().map_err(|_| bad("not an IP address"))?;
+        let address: IpAddr = address.parse().map_err(|_| {
+            bad(match address.contains('%') {
+                true => "a rule has no zone: it matches a link-local address in any",
+                false => "not an IP address",
+            })
+        })?;
         let width = if address.is_ipv4() { 32 } else { 128 };
         let length = match length {
             None => width,
@@ -140,6 +145,8 @@ mod tests {
         {
             assert_eq!(text.parse::<Prefix>().expect_err(text).exit_code(), 100, "{text}");
         }
+        let zone = "fe80::1%eth0".parse::<Prefix>().expect_err("no zones").to_string();
+        assert!(zone.contains("a rule has no zone"), "{zone}");
     }
 
     #[test]
