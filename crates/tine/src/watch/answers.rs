@@ -51,10 +51,10 @@ impl AnswerLimits {
 
 /// Data or a probe that waits for an answer, as of the last look.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct PendingAnswer(Option<Pending>);
+pub(crate) struct PendingAnswer(Option<Unanswered>);
 
 #[derive(Clone, Copy, Debug)]
-struct Pending {
+struct Unanswered {
     /// The last answer; the first look that found something pending, if that was later.
     since: Instant,
     probes: u8,
@@ -74,8 +74,8 @@ impl PendingAnswer {
         }
         let before = |ago: Duration| now.checked_sub(ago).unwrap_or(now);
         let pending = match self.0 {
-            None => Pending { since: now, probes: info.probes, probed: now },
-            Some(last) => Pending {
+            None => Unanswered { since: now, probes: info.probes, probed: now },
+            Some(last) => Unanswered {
                 since: last.since.max(before(info.answered_ago)),
                 probes: info.probes,
                 probed: if last.probes == info.probes { last.probed } else { now },
