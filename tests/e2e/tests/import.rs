@@ -43,7 +43,7 @@ fn an_imported_xinetd_configuration_serves_as_xinetd_does() {
         ),
     );
     let service = |name: &str, attributes: &str| {
-        folder.write(&format!("d/{name}"), &format!("service {name}\n{{\n\tsocket_type\t= stream\n\twait = no\n\tuser = nobody\n\ttype = UNLISTED\n\tflags = IPv4\n{attributes}}}\n"));
+        folder.write(&format!("d/{name}"), &format!("service {name}\n{{\n\tsocket_type\t= stream\n\twait = no\n\tuser = nobody\n\ttype = UNLISTED\n{attributes}\tflags = IPv4\n}}\n"));
     };
     service(
         "program",
@@ -72,7 +72,7 @@ fn an_imported_xinetd_configuration_serves_as_xinetd_does() {
     service(
         "named",
         &format!(
-            "port = {}\nserver = /bin/sh\nserver_args = kitty -c echo${{IFS}}$0\nflags += NAMEINARGS\n",
+            "port = {}\nserver = /bin/sh\nserver_args = kitty -c echo${{IFS}}$0\nflags = IPv4 NAMEINARGS\n",
             PORTS[4]
         ),
     );
@@ -126,7 +126,10 @@ fn an_imported_inetd_configuration_serves_as_inetd_does() {
 fn import_reports_what_it_cannot_convert() {
     let folder = Folder::new("import-none");
     let disabled = folder
-        .write("disabled", "service echo\n{\n\ttype = INTERNAL\n\tdisable = yes\n}\n")
+        .write(
+            "disabled",
+            "service echo\n{\n\ttype = INTERNAL\n\tdisable = yes\n\tsocket_type = stream\n\twait = no\n}\n",
+        )
         .display()
         .to_string();
     for (words, error) in [
@@ -139,4 +142,19 @@ fn import_reports_what_it_cannot_convert() {
     }
     let (code, out, err) = run(Command::new(tine()).args(["import", "xinetd", "--all", &disabled]));
     assert!(code == 0 && out.contains("service = \"echo\"") && err.contains("1 services"), "{out}{err}");
+}
+
+#[test]
+fn a_service_of_xinetd_without_a_user_is_not_served() {
+    let folder = Folder::new("import-no-user");
+    let service = |name: &str, port: u16, user: &str| {
+        format!(
+            "service {name}\n{{\n\ttype = UNLISTED\n\tport = {port}\n\tsocket_type = stream\n\twait = no\n\tserver = /usr/bin/id\n{user}}}\n"
+        )
+    };
+    let text = service("without", PORTS[0], "") + &service("with", PORTS[1], "\tuser = nobody\n");
+    folder.write("xinetd.conf", &text);
+    let toml = std::fs::read_to_string(import(&folder, "xinetd", "xinetd.conf", &[])).expect("written");
+    assert!(toml.contains("without is left out: it names no user: xinetd leaves it out, too"), "{toml}");
+    assert!(toml.contains("[services.with]") && !toml.contains("[services.without]"), "{toml}");
 }

@@ -19,7 +19,7 @@ pub(super) fn blocks(text: &str) -> Option<Vec<String>> {
         return Some(vec![block(address, length.parse().ok()?)?]);
     }
     if let Ok(IpAddr::V6(address)) = text.parse() {
-        return Some(vec![if address.is_unspecified() { "any".into() } else { address.to_string() }]);
+        return Some(vec![address.to_string()]);
     }
     let parts = text.split('.').map(|part| part.parse().ok()).collect::<Option<Vec<u8>>>()?;
     if parts.len() > 4 {
@@ -29,8 +29,7 @@ pub(super) fn blocks(text: &str) -> Option<Vec<String>> {
     bytes[..parts.len()].copy_from_slice(&parts);
     // Fewer numbers, or zeros at the end, stand for the network.
     let meant = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-    block(Ipv4Addr::from(bytes).into(), meant as u8 * 8)
-        .map(|block| vec![if meant == 0 { "any".into() } else { block }])
+    block(Ipv4Addr::from(bytes).into(), meant as u8 * 8).map(|block| vec![block])
 }
 
 /// A block without the bits beyond its length.
@@ -74,7 +73,7 @@ mod tests {
             ("192.168.1.0", "192.168.1.0/24"),
             ("192.168.0.0", "192.168.0.0/16"),
             ("10.0.0.0", "10.0.0.0/8"),
-            ("0.0.0.0", "any"),
+            ("0.0.0.0", "0.0.0.0/0"),
             ("128.138", "128.138.0.0/16"),
             ("128.138.{209,210.0}", "128.138.209.0/24 128.138.210.0/24"),
             ("1.2.3.{4, 5}", "1.2.3.4 1.2.3.5"),
@@ -82,7 +81,7 @@ mod tests {
             ("10.0.0.0/0", "0.0.0.0/0"),
             ("2001:db8::1/32", "2001:db8::/32"),
             ("::1", "::1"),
-            ("::", "any"),
+            ("::", "::"),
         ] {
             assert_eq!(blocks(text).map(|all| all.join(" ")).as_deref(), Some(meant), "{text}");
         }

@@ -37,6 +37,14 @@ pub trait World {
     fn port(&self, name: &str) -> Option<u16>;
 }
 
+/// Whether the files of TCP wrappers have a rule (hosts_access(5)).
+fn has_wrapper_rules(world: &dyn World) -> bool {
+    let is_rule = |line: &str| !line.trim().is_empty() && !line.trim_start().starts_with('#');
+    ["/etc/hosts.allow", "/etc/hosts.deny"]
+        .iter()
+        .any(|file| world.read(Path::new(file)).is_ok_and(|text| text.lines().any(is_rule)))
+}
+
 /// The result for a service of the file.
 #[derive(Debug)]
 enum ImportedItem {

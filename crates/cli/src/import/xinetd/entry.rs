@@ -1,6 +1,4 @@
-//! The lines of `xinetd.conf`, and the attributes in effect for a service, defaults included.
-
-use std::collections::BTreeMap;
+//! The lines of `xinetd.conf`, and its sections.
 
 use crate::config::Position;
 
@@ -42,29 +40,15 @@ pub(super) struct XinetdSection {
     pub(super) attributes: Vec<(Position, Attribute)>,
     /// Its opening brace has been read.
     pub(super) is_open: bool,
+    /// A line in it that is no attribute. xinetd then ignores the whole section.
+    pub(super) fault: Option<String>,
 }
 
 impl XinetdSection {
     pub(super) fn new(service: Option<String>, position: Position) -> XinetdSection {
-        XinetdSection { service, position, attributes: Vec::new(), is_open: false }
+        XinetdSection { service, position, attributes: Vec::new(), is_open: false, fault: None }
     }
 }
-
-/// The attributes in effect for a service, by name: position and values.
-pub(super) type Effective = BTreeMap<String, (Position, Vec<String>)>;
-
-/// Attributes whose default values a service can extend or reduce.
-const LISTS: [&str; 9] = [
-    "only_from",
-    "no_access",
-    "passenv",
-    "log_on_success",
-    "log_on_failure",
-    "env",
-    "flags",
-    "access_times",
-    "type",
-];
 
 /// Parses a line.
 pub(super) fn line(text: &str) -> XinetdLine {
@@ -92,53 +76,17 @@ pub(super) fn line(text: &str) -> XinetdLine {
     }
 }
 
+/// `NAME OPERATOR VALUE…`, the operator a word of its own, as xinetd demands.
 fn attribute(text: &str) -> Option<Attribute> {
-    let (left, right) = text.split_once('=')?;
-    let (name, operator) = match left.as_bytes().last()? {
-        b'+' => (&left[..left.len() - 1], Operator::Add),
-        b'-' => (&left[..left.len() - 1], Operator::Remove),
-        _ => (left, Operator::Set),
+    let mut words = text.split_whitespace();
+    let name = words.next()?;
+    let operator = match words.next()? {
+        "=" => Operator::Set,
+        "+=" => Operator::Add,
+        "-=" => Operator::Remove,
+        _ => return None,
     };
-    let name = name.trim();
-    let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    is_name.then(|| Attribute {
-        name: name.to_ascii_lowercase(),
-        operator,
-        values: right.split_whitespace().map(str::to_owned).collect(),
-    })
-}
-
-/// The attributes in effect for a service: its own, and the defaults of the others.
-pub(super) fn effective(service: &XinetdSection, defaults: &[XinetdSection]) -> Effective {
-    let mut effective = Effective::new();
-    for (position, attribute) in defaults.iter().flat_map(|section| &section.attributes) {
-        put(&mut effective, position, attribute);
-    }
-    let mut own = Effective::new();
-    for (position, attribute) in &service.attributes {
-        let into = if own.contains_key(&attribute.name) { &mut own } else { &mut effective };
-        if attribute.operator == Operator::Set {
-            put(&mut own, position, attribute);
-        } else {
-            put(into, position, attribute);
-        }
-    }
-    effective.extend(own);
-    effective
-}
-
-fn put(all: &mut Effective, position: &Position, attribute: &Attribute) {
-    let (_, values) = all.entry(attribute.name.clone()).or_insert_with(|| (position.clone(), Vec::new()));
-    let is_list = LISTS.contains(&attribute.name.as_str());
-    match attribute.operator {
-        // Several lines of a list in one section add up, as xinetd has it.
-        Operator::Set if is_list && matches!(attribute.name.as_str(), "env" | "passenv") => {
-            values.extend_from_slice(&attribute.values);
-        }
-        Operator::Set => values.clone_from(&attribute.values),
-        Operator::Add => values.extend_from_slice(&attribute.values),
-        Operator::Remove => values.retain(|value| !attribute.values.contains(value)),
-    }
+    Some(Attribute { name: name.to_owned(), operator, values: words.map(str::to_owned).collect() })
 }
 
 #[cfg(test)]
@@ -163,7 +111,10 @@ mod tests {
             (" { ", XinetdLine::Brace),
             ("}", XinetdLine::End),
             ("\tport\t= 21", XinetdLine::Attribute(attribute("port", Operator::Set, &["21"]))),
-            ("port=21", XinetdLine::Attribute(attribute("port", Operator::Set, &["21"]))),
+            // Without spaces around the operator it is no attribute: xinetd ignores the section.
+            ("port=21", XinetdLine::Unknown),
+            ("port= 21", XinetdLine::Unknown),
+            ("port 21", XinetdLine::Unknown),
             (
                 "only_from += 1.2.3.4 5.6.7.8",
                 XinetdLine::Attribute(attribute("only_from", Operator::Add, &["1.2.3.4", "5.6.7.8"])),
@@ -181,46 +132,6 @@ mod tests {
             ("a b = c", XinetdLine::Unknown),
         ] {
             assert_eq!(line(text), meant, "{text:?}");
-        }
-    }
-
-    #[test]
-    fn services_start_from_the_defaults() {
-        let position = || Position::new(std::rc::Rc::from(std::path::Path::new("f")), 1);
-        let section = |service: Option<&str>, all: &[Attribute]| XinetdSection {
-            service: service.map(Into::into),
-            position: position(),
-            attributes: all.iter().map(|one| (position(), one.clone())).collect(),
-            is_open: true,
-        };
-        let defaults = section(
-            None,
-            &[
-                attribute("instances", Operator::Set, &["60"]),
-                attribute("only_from", Operator::Set, &["a", "b"]),
-                attribute("no_access", Operator::Set, &["x"]),
-            ],
-        );
-        let service = section(
-            Some("s"),
-            &[
-                attribute("instances", Operator::Set, &["5"]),
-                attribute("only_from", Operator::Add, &["c"]),
-                attribute("only_from", Operator::Remove, &["a"]),
-                attribute("no_access", Operator::Set, &["y"]),
-                attribute("no_access", Operator::Add, &["z"]),
-                attribute("env", Operator::Set, &["A=1"]),
-                attribute("env", Operator::Set, &["B=2"]),
-            ],
-        );
-        let all = effective(&service, &[defaults]);
-        for (name, values) in [
-            ("instances", &["5"][..]),
-            ("only_from", &["b", "c"]),
-            ("no_access", &["y", "z"]),
-            ("env", &["A=1", "B=2"]),
-        ] {
-            assert_eq!(all[name].1, values, "{name}");
         }
     }
 }

@@ -1,12 +1,13 @@
 //! The attributes of xinetd.conf(5) as keys of a service.
 
-use std::net::IpAddr;
 use std::path::Path;
 
 use super::super::World;
-use super::super::addresses::{blocks, listen, port as port_of};
+use super::super::addresses::{listen, port as port_of};
 use super::super::service::{ImportedService, ServedBy};
-use super::entry::{Effective, XinetdSection};
+use super::attributes::Effective;
+use super::entry::XinetdSection;
+use super::{access, refuse};
 
 /// The equivalent service, or the reason why there is none.
 pub(super) fn service(
@@ -16,12 +17,15 @@ pub(super) fn service(
     also_disabled: bool,
     world: &dyn World,
 ) -> Result<ImportedService, String> {
+    if let Some(line) = &section.fault {
+        return Err(format!("xinetd leaves it out, too: this line of it is no attribute: {line}"));
+    }
     let attributes = Attributes(all);
     let id = attributes.one("id").unwrap_or(name);
-    if !also_disabled && is_disabled(&attributes, id) {
+    if !also_disabled && refuse::is_disabled(&attributes, id) {
         return Err("it is disabled; --all imports it, too".into());
     }
-    is_servable(&attributes)?;
+    refuse::check(&attributes, name, world)?;
     let served_by = match attributes.has("type", "INTERNAL") {
         true => {
             let built_in = crate::services::find(name).map(|service| service.name);
@@ -30,69 +34,38 @@ pub(super) fn service(
         false => program(&attributes, world)?,
     };
     let mut service = ImportedService::new(id, section.position.clone(), served_by);
-    let port = match attributes.one("port") {
-        None if attributes.has("type", "UNLISTED") => {
-            return Err("it is UNLISTED and names no port: xinetd leaves it out, too".into());
-        }
-        port => port.unwrap_or(name),
-    };
+    let port = attributes.one("port").unwrap_or(name);
     let number = port_of(port, world).ok_or_else(|| format!("there is no port of the name {port}"))?;
     service.listen.push(address(&attributes, number));
-    for (name, (_, values)) in all {
-        map(&mut service, name, values, &attributes, world);
+    all.ignored.iter().for_each(|line| service.note(line));
+    for (name, values) in all.iter() {
+        map(&mut service, name, values, &attributes, world)?;
     }
-    access(&mut service, &attributes, world);
+    access::rules(&mut service, &attributes, world)?;
     surroundings(&mut service, &attributes);
+    access::libwrap(&mut service, &attributes, world)?;
     Ok(service)
 }
 
 /// The attributes in effect for a service.
-struct Attributes<'a>(&'a Effective);
+pub(super) struct Attributes<'a>(pub(super) &'a Effective);
 
 impl<'a> Attributes<'a> {
-    fn all(&self, name: &str) -> &'a [String] {
-        self.0.get(name).map_or(&[], |(_, values)| values)
+    pub(super) fn all(&self, name: &str) -> &'a [String] {
+        self.0.all(name)
     }
 
-    fn one(&self, name: &str) -> Option<&'a str> {
+    pub(super) fn one(&self, name: &str) -> Option<&'a str> {
         self.all(name).first().map(String::as_str)
     }
 
-    fn has(&self, name: &str, value: &str) -> bool {
+    pub(super) fn has(&self, name: &str, value: &str) -> bool {
         self.all(name).iter().any(|other| other.eq_ignore_ascii_case(value))
     }
 
-    fn is_yes(&self, name: &str) -> bool {
-        self.one(name)
-            .is_some_and(|value| matches!(value.to_ascii_lowercase().as_str(), "yes" | "true" | "on" | "1"))
+    pub(super) fn is_yes(&self, name: &str) -> bool {
+        self.has(name, "yes")
     }
-}
-
-fn is_disabled(attributes: &Attributes, id: &str) -> bool {
-    let lists = |name: &str| attributes.all(name).iter().any(|other| other == id);
-    let is_enabled = attributes.all("enabled").is_empty() || lists("enabled");
-    attributes.is_yes("disable") || lists("disabled") || !is_enabled
-}
-
-/// Refuses the kinds of services that tine does not serve.
-fn is_servable(attributes: &Attributes) -> Result<(), String> {
-    for kind in ["RPC", "TCPMUX", "TCPMUXPLUS"] {
-        if attributes.has("type", kind) {
-            return Err(format!("it is of type {kind}"));
-        }
-    }
-    match attributes.one("socket_type") {
-        None | Some("stream") => {}
-        Some(kind) => return Err(format!("its socket_type is {kind}, and tine serves connections")),
-    }
-    match attributes.one("protocol") {
-        None | Some("tcp" | "tcp6") => {}
-        Some(protocol) => return Err(format!("its protocol is {protocol}, and tine serves TCP")),
-    }
-    if attributes.is_yes("wait") {
-        return Err("its program accepts for itself (wait = yes)".into());
-    }
-    Ok(())
 }
 
 fn program(attributes: &Attributes, world: &dyn World) -> Result<ServedBy, String> {
@@ -125,7 +98,7 @@ fn program(attributes: &Attributes, world: &dyn World) -> Result<ServedBy, Strin
 }
 
 /// Whether a banner is printed before the program starts.
-fn has_banner(attributes: &Attributes) -> bool {
+pub(super) fn has_banner(attributes: &Attributes) -> bool {
     attributes.one("banner").or(attributes.one("banner_success")).is_some()
 }
 
@@ -135,7 +108,7 @@ fn quoted(word: &str) -> String {
 }
 
 fn address(attributes: &Attributes, port: u16) -> String {
-    match attributes.one("bind").or(attributes.one("interface")) {
+    match attributes.one("bind") {
         Some(host) => listen(host, port),
         None if attributes.has("flags", "IPv4") => format!("0.0.0.0:{port}"),
         None if attributes.has("flags", "IPv6") => format!("[::]:{port}"),
@@ -144,21 +117,28 @@ fn address(attributes: &Attributes, port: u16) -> String {
 }
 
 /// Translates one attribute that has an equivalent of its own.
-fn map(service: &mut ImportedService, name: &str, values: &[String], all: &Attributes, world: &dyn World) {
+///
+/// # Errors
+/// xinetd refuses the value, and with it the service.
+fn map(
+    service: &mut ImportedService,
+    name: &str,
+    values: &[String],
+    all: &Attributes,
+    world: &dyn World,
+) -> Result<(), String> {
     let joined = values.join(" ");
     let is_program = matches!(service.served_by, ServedBy::Program(_));
     match (name, values) {
         // Read elsewhere, or true of tine in any case.
         (
-            "id" | "disable" | "socket_type" | "protocol" | "wait" | "port" | "bind" | "interface" | "server"
-            | "redirect" | "enabled" | "disabled" | "only_from" | "no_access" | "passenv" | "env" | "group"
-            | "groups",
+            "id" | "disable" | "socket_type" | "protocol" | "wait" | "port" | "bind" | "server" | "redirect"
+            | "enabled" | "disabled" | "only_from" | "no_access" | "passenv" | "env" | "group" | "groups"
+            | "type" | "libwrap",
             _,
         ) => {}
-        ("type", values) => {
-            let known = |value: &String| matches!(value.to_ascii_uppercase().as_str(), "INTERNAL" | "UNLISTED");
-            values.iter().filter(|value| !known(value)).for_each(|value| service.note(format!("type = {value}")));
-        }
+        ("v6only", _) if all.is_yes("v6only") => service.set("bind-ipv6-only", "ipv6-only"),
+        ("v6only", _) => {}
         ("flags", values) => values.iter().for_each(|value| flag(service, value)),
         ("server_args", values) if is_program => {
             if all.has("flags", "NAMEINARGS")
@@ -169,23 +149,25 @@ fn map(service: &mut ImportedService, name: &str, values: &[String], all: &Attri
         }
         ("user", [user, ..]) if is_program => service.set("user", user),
         ("user" | "server_args", _) => {}
-        ("instances", [most, ..]) => match most.parse::<u32>() {
-            Ok(most @ 1..) => service.set("max-connections", most.to_string()),
-            _ => service.note("instances = UNLIMITED: 1024 concurrent connections, unless max-connections is set"),
+        ("instances", [most, ..]) => match number(name, most)? {
+            Some(most) => service.set("max-connections", most.to_string()),
+            None => service
+                .note("instances = UNLIMITED: 1024 concurrent connections, unless max-connections is set"),
         },
         ("per_source", [most, ..]) => {
-            if let Ok(most @ 1..) = most.parse::<u32>() {
+            if let Some(most) = number(name, most)? {
                 service.set("max-connections-per-source", most.to_string());
             }
         }
         ("banner_fail", [file, ..]) => banner_fail(service, file, world),
-        ("banner" | "banner_success", _) if is_program => {}
+        ("banner", _) if is_program => service.note("banner: a client that is denied does not get it"),
+        ("banner_success", _) if is_program => {}
         ("nice", [nice, ..]) if is_program => service.set("nice", nice),
         ("umask", [mask, ..]) if is_program => service.set("umask", mask),
-        ("access_times", spans) => service.set_list("access-times", spans.iter().map(|span| time(span)).collect()),
-        ("cps", _) => service.note(format!(
-            "cps = {joined}: a higher rate would disable the service for all clients; rate-per-source and rate-per-prefix limit single clients"
-        )),
+        ("access_times", spans) => {
+            service.set_list("access-times", spans.iter().map(|span| time(span)).collect())
+        }
+        ("cps", [most, pause]) => cps(service, most, pause)?,
         ("log_type", _) => service.note(format!("log_type = {joined}: the log goes to standard error")),
         ("log_on_success" | "log_on_failure", values) => {
             if values.iter().any(|value| value.eq_ignore_ascii_case("USERID")) {
@@ -193,20 +175,40 @@ fn map(service: &mut ImportedService, name: &str, values: &[String], all: &Attri
             }
         }
         ("mdns", _) if !all.is_yes("mdns") => {}
-        ("libwrap", _) => service.note(format!("libwrap = {joined}: hosts.allow and hosts.deny are not read")),
-        ("v6only", _) if all.is_yes("v6only") => service.set("bind-ipv6-only", "ipv6-only"),
-        ("v6only", _) => {}
         (limit, [value, ..]) if is_program && limit.starts_with("rlimit_") => rlimit(service, limit, value),
         _ => service.note(format!("{name} = {joined}")),
     }
+    Ok(())
+}
+
+/// A maximum; `None` for `UNLIMITED`.
+fn number(name: &str, value: &str) -> Result<Option<u32>, String> {
+    match value.parse() {
+        Ok(most @ 1..) => Ok(Some(most)),
+        _ if value.eq_ignore_ascii_case("UNLIMITED") => Ok(None),
+        _ => Err(format!("{name} = {value} is neither a number from 1 on nor UNLIMITED")),
+    }
+}
+
+/// Beyond `most` connections a second, xinetd switches the service off for `pause` seconds. A
+/// source alone cannot exceed that here, either.
+fn cps(service: &mut ImportedService, most: &str, pause: &str) -> Result<(), String> {
+    let rate: u32 = most.parse().map_err(|_| format!("cps = {most} is no number"))?;
+    if rate > 0 {
+        service.set("rate-per-source", format!("{rate}/s"));
+    }
+    service.note(format!(
+        "cps = {most} {pause}: the rate of all clients together, beyond which the service was off for everyone; rate-per-source limits each source instead"
+    ));
+    Ok(())
 }
 
 fn flag(service: &mut ImportedService, flag: &str) {
     match flag.to_ascii_uppercase().as_str() {
         // Always so in tine, handled elsewhere, or about services that are left out.
         "REUSE" | "NODELAY" | "KEEPALIVE" | "NAMEINARGS" | "IPV4" | "IPV6" | "NOLIBWRAP" | "NORETRY" => {}
-        "SENSOR" => service.note("flags: SENSOR, which denies its clients every service (deny_time)"),
-        "IDONLY" => service.note("flags: IDONLY: clients without an ident answer are served, too"),
+        "IDONLY" => service.note("flags: IDONLY, which has no effect without USERID, in xinetd, too"),
+        "INTERCEPT" => service.note("flags: INTERCEPT, which xinetd ignores where wait = no"),
         flag => service.note(format!("flags: {flag}")),
     }
 }
@@ -253,64 +255,13 @@ fn banner_fail(service: &mut ImportedService, file: &str, world: &dyn World) {
                 })
                 .collect();
             service.set("when-full", format!("reject={escaped}"));
+            service.set("when-limited", format!("reject={escaped}"));
             service.note(format!(
                 "banner_fail = {file} was read once, by this import; a client denied by address gets no text"
             ));
         }
         Err(why) => service.note(format!("banner_fail = {file}: {}", tine::cli::reason(&why))),
     }
-}
-
-/// The access rules: in xinetd, too, the most specific rule decides.
-fn access(service: &mut ImportedService, attributes: &Attributes, world: &dyn World) {
-    // xinetd rejects clients at the limit.
-    let has_action = service.keys.iter().any(|(key, _)| *key == "when-full");
-    if service.keys.iter().any(|(key, _)| *key == "max-connections") && !has_action {
-        service.set("when-full", "reject");
-    }
-    let mut lists = [Vec::new(), Vec::new()];
-    for (list, name) in lists.iter_mut().zip(["only_from", "no_access"]) {
-        for entry in attributes.all(name) {
-            match blocks(entry) {
-                Some(found) => list.extend(found),
-                None => named(service, name, entry, list, world),
-            }
-        }
-        list.sort();
-        list.dedup();
-    }
-    let [mut allow, deny] = lists;
-    // A block in both lists is denied.
-    allow.retain(|block| !deny.contains(block));
-    if attributes.0.contains_key("only_from") && allow.is_empty() && !deny.iter().any(|block| block == "any")
-    {
-        // No rule of tine can express a client of the list.
-        service.set_list("deny", deny.into_iter().chain(["any".to_owned()]).collect());
-        return;
-    }
-    service.set_list("allow", allow);
-    service.set_list("deny", deny);
-}
-
-/// An entry that is not an address: the name of a host, a domain or a network.
-fn named(service: &mut ImportedService, name: &str, entry: &str, list: &mut Vec<String>, world: &dyn World) {
-    if entry.starts_with('.') {
-        if matches!(service.served_by, ServedBy::BuiltIn(_)) {
-            return service
-                .note(format!("{name}: {entry}, a domain: host names are looked up only for programs"));
-        }
-        list.push(format!("={}", entry.to_ascii_lowercase()));
-        if !service.keys.iter().any(|(key, _)| *key == "reverse-dns") {
-            service.set_yes("reverse-dns");
-        }
-        return;
-    }
-    let found = world.addresses(entry);
-    service.note(match found.is_empty() {
-        true => format!("{name}: {entry}, neither an address nor a known host"),
-        false => format!("{name}: {entry} is looked up once, here"),
-    });
-    list.extend(found.iter().map(IpAddr::to_string));
 }
 
 /// The environment of the program.
@@ -338,7 +289,7 @@ fn surroundings(service: &mut ImportedService, attributes: &Attributes) {
         // xinetd gives it the socket as standard error, too.
         service.set("stderr", "client");
         // With passenv, xinetd passes on nothing else.
-        if attributes.0.contains_key("passenv") {
+        if attributes.0.is_given("passenv") {
             service.set_yes("clear-env");
         }
         service.set_yes("remote-host");
