@@ -188,6 +188,10 @@ where
             false => self.end_what_is_left(),
         };
         self.log.stop(self.memory.board.connections());
+        if !self.children.table.is_empty() {
+            // At its default, the signal that the exit of one of them sends would end the program.
+            tine_sys::signal::ignore(tine_sys::signal::first_real_time());
+        }
         // The program goes on as before. The mask was valid, so this cannot fail.
         let _ = self.fds.original_mask.make_mask();
         ended
