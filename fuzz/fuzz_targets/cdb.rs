@@ -13,7 +13,10 @@ use libfuzzer_sys::fuzz_target;
 use rustix::fs::{MemfdFlags, memfd_create};
 
 #[allow(dead_code)]
-#[path = "../../crates/cli/src/tcpserver/rules.rs"]
+#[path = "../../crates/cli/src/peers/cdb.rs"]
+mod cdb;
+#[allow(dead_code)]
+#[path = "../../crates/cli/src/peers/tcpserver/rules.rs"]
 mod rules;
 
 /// A file in memory, since the reader opens a path.

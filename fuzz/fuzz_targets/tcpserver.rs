@@ -9,8 +9,11 @@ use std::os::unix::ffi::OsStringExt;
 use libfuzzer_sys::fuzz_target;
 
 #[allow(dead_code)]
-#[path = "../../crates/cli/src/tcpserver/options.rs"]
+#[path = "../../crates/cli/src/peers/tcpserver/options.rs"]
 mod options;
+#[allow(dead_code)]
+#[path = "../../crates/cli/src/peers/ucspi.rs"]
+mod ucspi;
 
 fuzz_target!(|bytes: &[u8]| {
     // One word a line; the last line is the value of the variables UID and GID.

@@ -10,9 +10,9 @@ pub mod error;
 mod exit;
 pub mod import;
 mod load;
+mod peers;
 mod resolve;
 mod services;
-mod tcpserver;
 
 use std::process::ExitCode;
 
@@ -22,8 +22,8 @@ use clap::{CommandFactory, FromArgMatches};
 #[must_use]
 pub fn main() -> ExitCode {
     let mut words = std::env::args_os();
-    if words.next().is_some_and(|name| tcpserver::is_meant(&name)) {
-        return tcpserver::main(words);
+    if let Some(peer) = words.next().and_then(|name| peers::find(&name)) {
+        return peer.run(words);
     }
     let parsed = args::Args::command()
         .try_get_matches()

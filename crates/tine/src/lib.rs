@@ -89,6 +89,7 @@ pub mod cli {
     pub use crate::admission::access::{Decision, Moment};
     pub use crate::admission::explain::{ExplainedLimit, ExplainedProxy, ExplainedVerdict, Explanation};
     pub use crate::error::reason;
+    pub use crate::log::Dialect;
     pub use crate::net::address::resolve;
     pub use crate::net::dns::{confirmed_name, host_name, leads_to};
     pub use crate::net::hints::is_overlap;
@@ -146,10 +147,10 @@ pub mod cli {
         server
     }
 
-    /// The same server with the log lines of `tcpserver`.
+    /// The same server with the log lines of another super-server.
     #[must_use]
-    pub fn log_as_tcpserver(mut server: crate::Server) -> crate::Server {
-        server.format = crate::log::Format::Tcpserver;
+    pub fn log_as(mut server: crate::Server, dialect: Dialect) -> crate::Server {
+        server.format = crate::log::Format::Peer(dialect);
         server
     }
 }

@@ -1,8 +1,9 @@
 //! The format of the log, as a user chooses it.
 
+use super::peers::Dialect;
 use crate::error::named;
 
-/// The format of log lines, with that of `tcpserver`, which only the command offers.
+/// The format of log lines, with those of other super-servers, which only the command offers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Format {
     /// `TIME EVENT key=value …`, coloured on a terminal.
@@ -10,8 +11,8 @@ pub(crate) enum Format {
     Text,
     /// One JSON object a line.
     Json,
-    /// The lines of `tcpserver`.
-    Tcpserver,
+    /// The lines of another super-server.
+    Peer(Dialect),
     /// No lines.
     Off,
 }

@@ -7,6 +7,7 @@
 mod escape;
 mod format;
 pub(crate) mod limit;
+mod peers;
 mod sink;
 mod value;
 
@@ -21,7 +22,8 @@ use crate::net::proxied::Proxied;
 pub(crate) use escape::whole_characters;
 pub(crate) use format::Format;
 pub use format::LogFormat;
-use sink::Sink;
+pub use peers::Dialect;
+use sink::{Sink, Target};
 use value::FieldValue::{self, Bytes, Decimal, Number, Text};
 use value::write_value;
 
@@ -45,6 +47,8 @@ pub(crate) struct Log {
     level: LogLevel,
     colour: bool,
     sink: Sink,
+    /// Standard output, for the events of `tcpsvd`.
+    events: Option<Box<Sink>>,
     line: String,
     /// The name of the service, logged in each line; `None` in a server with one service.
     service: Option<String>,
@@ -64,17 +68,23 @@ impl Log {
         let colour = format == Format::Text
             && std::io::stderr().is_terminal()
             && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Log { format, level, colour, sink: Sink::standard_error(), line: String::new(), service }
+        let sink = Sink::of(Target::StandardError);
+        let events = (format == Format::Peer(Dialect::Tcpsvd) && level >= LogLevel::Verbose)
+            .then(|| Box::new(Sink::of(Target::StandardOutput)));
+        Log { format, level, colour, sink, events, line: String::new(), service }
     }
 
     /// The same log, without a descriptor of its own, for a connection process.
     pub(crate) fn for_connection(&self) -> Log {
-        Log { sink: Sink::plain(), line: String::new(), service: self.service.clone(), ..*self }
+        let Log { format, level, colour, .. } = *self;
+        let service = self.service.clone();
+        Log { format, level, colour, sink: Sink::plain(), events: None, line: String::new(), service }
     }
 
     /// Moves the log's own descriptor, if it has one, to this number or a higher one.
     pub(crate) fn move_above(&mut self, lowest: i32) {
         self.sink.move_above(lowest);
+        self.events.iter_mut().for_each(|sink| sink.move_above(lowest));
     }
 
     /// Whether accepted and ended connections are logged.
@@ -84,23 +94,57 @@ impl Log {
 
     /// The lowest level at which connections are logged.
     fn connection_level(&self) -> LogLevel {
-        if self.format == Format::Tcpserver { LogLevel::Verbose } else { LogLevel::Normal }
+        if matches!(self.format, Format::Peer(_)) { LogLevel::Verbose } else { LogLevel::Normal }
     }
 
     /// Whether received bytes are logged.
     pub(crate) fn logs_bytes(&self) -> bool {
-        !matches!(self.format, Format::Off | Format::Tcpserver) && self.level >= LogLevel::Verbose
+        !matches!(self.format, Format::Off | Format::Peer(_)) && self.level >= LogLevel::Verbose
     }
 
     pub(crate) fn listen(&mut self, address: &str, backlog: u32) {
+        if let Some(dialect) = self.verbose_dialect() {
+            return self.peer_line(dialect.listen(address));
+        }
         self.event("listen", &[("address", Text(address)), ("backlog", Number(backlog.into()))]);
     }
 
-    /// The number of connections, as a line of the `tcpserver` format only.
-    pub(crate) fn status(&mut self, count: impl FnOnce() -> usize, limit: usize) {
-        if self.format == Format::Tcpserver && self.level >= LogLevel::Verbose {
-            self.tcpserver_line(format_args!("status: {}/{limit}", count()));
+    /// The super-server whose lines about connections are written, if there is one.
+    fn verbose_dialect(&self) -> Option<Dialect> {
+        match self.format {
+            Format::Peer(dialect) if self.level >= LogLevel::Verbose => Some(dialect),
+            _ => None,
         }
+    }
+
+    /// The number of connections at the start, as a line of other super-servers only.
+    pub(crate) fn first_status(&mut self, limit: usize) {
+        if let Some(dialect) = self.verbose_dialect().filter(|dialect| dialect.status_at_start()) {
+            self.peer_line(Some(dialect.status(0, limit)));
+        }
+    }
+
+    /// The same in a forker, before the lines of a connection process.
+    pub(crate) fn status_before(&mut self, count: impl FnOnce() -> usize, limit: usize) {
+        if let Some(dialect) = self.verbose_dialect().filter(|dialect| dialect.status_precedes()) {
+            self.peer_line(Some(dialect.status(count(), limit)));
+        }
+    }
+
+    /// The same after a connection.
+    pub(crate) fn status(&mut self, count: impl FnOnce() -> usize, limit: usize) {
+        if let Some(dialect) = self.verbose_dialect() {
+            self.peer_line(Some(dialect.status(count(), limit)));
+        }
+    }
+
+    /// The end of a connection, as other super-servers write it. `left`: the connections that its
+    /// source still has. False if that is not the format.
+    pub(crate) fn end_of_peer(&mut self, pid: i32, status: i32, left: impl FnOnce() -> usize) -> bool {
+        if let Some(dialect) = self.verbose_dialect() {
+            self.peer_line(Some(dialect.end(pid, status, left())));
+        }
+        matches!(self.format, Format::Peer(_))
     }
 
     pub(crate) fn accept(
@@ -132,9 +176,6 @@ impl Log {
         outcome: &Outcome,
         usage: &Usage,
     ) {
-        if self.format == Format::Tcpserver {
-            return self.tcpserver_line(format_args!("end {pid} status {}", outcome.wait_status()));
-        }
         let (peer, proxy) = (peer.to_string(), proxy_of(proxied));
         let outcome = outcome.to_string();
         let mut fields = vec![("id", Number(id)), ("peer", Text(&peer))];
@@ -175,6 +216,9 @@ impl Log {
     }
 
     pub(crate) fn reject(&mut self, peer: &Peer, proxied: Option<&Proxied>, reason: &str) {
+        if let (Format::Peer(dialect), Peer::Tcp(address)) = (self.format, peer) {
+            return self.peer_line(dialect.reject(*address));
+        }
         let (peer, proxy) = (peer.to_string(), proxy_of(proxied));
         let mut fields = vec![("peer", Text(&peer))];
         fields.extend(proxy.as_ref().map(|proxy| ("proxy", Text(proxy))));
@@ -221,6 +265,9 @@ impl Log {
     }
 
     pub(crate) fn stop(&mut self, connections: u64) {
+        if let Some(dialect) = self.verbose_dialect() {
+            return self.peer_line(dialect.stop());
+        }
         self.event("stop", &[("connections", Number(connections))]);
     }
 
@@ -254,17 +301,16 @@ impl Log {
         self.always("recovered", &[("text", Text(what))]);
     }
 
-    /// Writes a line of the `tcpserver` format.
-    fn tcpserver_line(&mut self, text: std::fmt::Arguments) {
-        self.line.clear();
-        // Writing to a string cannot fail.
-        let _ = writeln!(self.line, "tcpserver: {text}");
-        self.sink.write(self.line.as_bytes());
+    /// Writes a line of another super-server, if it has one.
+    fn peer_line(&mut self, line: Option<String>) {
+        let Some(line) = line else { return };
+        let sink = self.events.as_deref_mut().unwrap_or(&mut self.sink);
+        sink.write(format!("{line}\n").as_bytes());
     }
 
     fn event(&mut self, event: &str, fields: &[(&str, FieldValue)]) {
-        // The tcpserver format has lines for connections only, which `status` and `end` write.
-        if self.level >= LogLevel::Normal && self.format != Format::Tcpserver {
+        // The formats of other super-servers have lines of their own for events.
+        if self.level >= LogLevel::Normal && !matches!(self.format, Format::Peer(_)) {
             self.always(event, fields);
         }
     }
@@ -273,12 +319,14 @@ impl Log {
         if self.format == Format::Off {
             return;
         }
-        if self.format == Format::Tcpserver {
+        if let Format::Peer(dialect) = self.format {
             let text = fields.iter().find_map(|(key, value)| match value {
                 Text(text) if *key == "text" => Some(*text),
                 _ => None,
             });
-            return self.tcpserver_line(format_args!("warning: {}", one_line(text.unwrap_or(event))));
+            let line = dialect.warning(&one_line(text.unwrap_or(event))) + "\n";
+            self.sink.write(line.as_bytes());
+            return;
         }
         let dropped = self.sink.take_dropped();
         if dropped > 0 {

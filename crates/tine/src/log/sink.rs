@@ -1,20 +1,37 @@
-//! Non-blocking writes to standard error.
+//! Non-blocking writes to standard error, or to standard output.
 //!
 //! `O_NONBLOCK` must not be set on it: that would change it for every process that shares it. A
 //! pipe or a terminal is opened a second time through `/proc`, which makes a file description of
 //! its own; a socket has a flag for each write; a regular file never blocks.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::net::SendFlags;
-use rustix::stdio::stderr;
+use rustix::stdio::{stderr, stdout};
 
-/// Standard error, and the number of lines that it did not take.
+/// Where the lines go.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Target {
+    StandardError,
+    StandardOutput,
+}
+
+impl Target {
+    fn fd(self) -> BorrowedFd<'static> {
+        match self {
+            Target::StandardError => stderr(),
+            Target::StandardOutput => stdout(),
+        }
+    }
+}
+
+/// Standard error or output, and the number of lines that it did not take.
 #[derive(Debug)]
 pub(super) struct Sink {
+    target: Target,
     mode: SinkMode,
     dropped: u64,
 }
@@ -23,21 +40,21 @@ pub(super) struct Sink {
 enum SinkMode {
     /// A non-blocking file description of its own.
     Reopened(OwnedFd),
-    /// Standard error is a socket.
+    /// The target is a socket.
     Socket,
     /// A regular file, or one that could not be opened again: poll before each write.
     Poll,
 }
 
 impl Sink {
-    /// Opens standard error of this process in the mode that its kind of file needs.
-    pub(super) fn standard_error() -> Sink {
-        Sink { mode: choose_mode(), dropped: 0 }
+    /// Opens a target of this process in the mode that its kind of file needs.
+    pub(super) fn of(target: Target) -> Sink {
+        Sink { target, mode: choose_mode(target), dropped: 0 }
     }
 
-    /// A sink without a descriptor of its own.
+    /// Standard error, without a descriptor of the sink's own.
     pub(super) fn plain() -> Sink {
-        Sink { mode: SinkMode::Poll, dropped: 0 }
+        Sink { target: Target::StandardError, mode: SinkMode::Poll, dropped: 0 }
     }
 
     /// Moves the descriptor, if the sink has one, to this number or a higher one.
@@ -56,9 +73,11 @@ impl Sink {
             SinkMode::Reopened(fd) => retry(|| rustix::io::write(fd, line)),
             SinkMode::Socket => {
                 let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-                retry(|| rustix::net::send(stderr(), line, flags))
+                retry(|| rustix::net::send(self.target.fd(), line, flags))
             }
-            SinkMode::Poll if writable() => retry(|| rustix::io::write(stderr(), line)),
+            SinkMode::Poll if writable(self.target.fd()) => {
+                retry(|| rustix::io::write(self.target.fd(), line))
+            }
             SinkMode::Poll => Err(Errno::AGAIN),
         };
         if written.is_err() {
@@ -84,15 +103,19 @@ fn retry(mut write: impl FnMut() -> Result<usize, Errno>) -> Result<usize, Errno
     rustix::io::retry_on_intr(&mut write)
 }
 
-fn choose_mode() -> SinkMode {
-    let Ok(stat) = rustix::fs::fstat(stderr()) else {
+fn choose_mode(target: Target) -> SinkMode {
+    let Ok(stat) = rustix::fs::fstat(target.fd()) else {
         return SinkMode::Poll;
     };
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::Socket => SinkMode::Socket,
         FileType::Fifo | FileType::CharacterDevice => {
             let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-            match rustix::fs::open("/proc/self/fd/2", flags, Mode::empty()) {
+            let path = match target {
+                Target::StandardError => "/proc/self/fd/2",
+                Target::StandardOutput => "/proc/self/fd/1",
+            };
+            match rustix::fs::open(path, flags, Mode::empty()) {
                 Ok(fd) => SinkMode::Reopened(fd),
                 Err(_) => SinkMode::Poll,
             }
@@ -101,9 +124,8 @@ fn choose_mode() -> SinkMode {
     }
 }
 
-/// Whether standard error takes a write without blocking.
-fn writable() -> bool {
-    let stderr = stderr();
-    let mut poll = [PollFd::from_borrowed_fd(stderr.as_fd(), PollFlags::OUT)];
+/// Whether a descriptor takes a write without blocking.
+fn writable(fd: BorrowedFd) -> bool {
+    let mut poll = [PollFd::from_borrowed_fd(fd, PollFlags::OUT)];
     matches!(tine_sys::wait::now(&mut poll), Ok(1)) && poll[0].revents().contains(PollFlags::OUT)
 }

@@ -1,6 +1,6 @@
 //! Executes the program of a connection: in a forker, or in a spare that has accepted its client.
 
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, OsString};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -55,6 +55,8 @@ pub(crate) struct LaunchContext {
     pub(crate) variables: Vec<u8>,
     /// The access rules that the host name of the client decides.
     pub(crate) pending_name_rules: Option<PendingNameRules>,
+    /// The connections of the server, and of the client's source; counted for a prepare function.
+    pub(crate) counts: (usize, usize),
 }
 
 /// The arguments of execve(2). Only the last variables of the environment differ between
@@ -165,7 +167,7 @@ impl<'a> Launcher<'a> {
     /// process. Returns variables for the program, or the report of a client that its host name
     /// denies. Exits where the prepare function returns an exit code.
     pub(crate) fn prepare(
-        &self,
+        &mut self,
         fresh: &Fresh,
         client: &ProgramConnection,
         first_own: Floor,
@@ -184,14 +186,16 @@ impl<'a> Launcher<'a> {
                 Endpoints::Tcp { local, .. } => local,
                 Endpoints::Unix { .. } => None,
             };
-            let prepared = prepare.0(&Incoming {
-                peer: client.entry.peer,
-                local,
-                proxy: client.proxied.map(|proxied| proxied.proxy),
-                socket,
-            });
+            let (connections, connections_of_source) = client.launch_context.counts;
+            let peer = client.entry.peer;
+            let proxy = client.proxied.map(|proxied| proxied.proxy);
+            let prepared =
+                prepare.0(&Incoming { peer, local, proxy, connections, connections_of_source, socket });
             if let Some(code) = prepared.exit {
                 exit_now(code.into());
+            }
+            if let Some(words) = &prepared.words {
+                (self.path, self.image.arguments) = executable(words);
             }
             variables.extend(prepared.to_bytes());
         }
@@ -270,6 +274,14 @@ impl Image<'_> {
             identity: self.identity.map(Identity::to_ids),
         }
     }
+}
+
+/// The path and the arguments of a program. A path with a zero byte is empty, which does not exist.
+fn executable(words: &[OsString]) -> (CString, CStrings) {
+    let mut arguments = CStrings::default();
+    words.iter().for_each(|word| arguments.push_bytes(word.as_bytes()));
+    let path = words.first().map(|word| word.as_bytes()).unwrap_or_default();
+    (CString::new(path).unwrap_or_default(), arguments)
 }
 
 /// The descriptor that becomes standard error; `None` keeps the present one.

@@ -20,6 +20,10 @@ pub struct Incoming<'a> {
     pub local: Option<SocketAddr>,
     /// The proxy that speaks for the client, if there is one.
     pub proxy: Option<Peer>,
+    /// The connections that the server had when it accepted this one, itself included.
+    pub connections: usize,
+    /// Those of the client's source among them; 0 over a Unix socket.
+    pub connections_of_source: usize,
     pub(super) socket: BorrowedFd<'a>,
 }
 
@@ -36,6 +40,7 @@ impl AsFd for Incoming<'_> {
 pub struct Prepared {
     pub(super) variables: Vec<(OsString, Option<OsString>)>,
     pub(super) exit: Option<u8>,
+    pub(super) words: Option<Vec<OsString>>,
 }
 
 impl Prepared {
@@ -49,6 +54,13 @@ impl Prepared {
     #[must_use]
     pub fn exit(code: u8) -> Prepared {
         Prepared { exit: Some(code), ..Prepared::default() }
+    }
+
+    /// Another program is executed instead: a path and arguments. `PATH` is not searched.
+    #[must_use]
+    pub fn program<W: Into<OsString>>(mut self, words: impl IntoIterator<Item = W>) -> Prepared {
+        self.words = Some(words.into_iter().map(Into::into).collect());
+        self
     }
 
     /// Sets a variable of the program's environment.
@@ -99,6 +111,6 @@ mod tests {
     fn variables_are_set_and_removed() {
         let prepared = Prepared::new().env("A", "1\u{0}x").env_remove("B").env("C", "");
         assert_eq!(prepared.to_bytes(), b"A=1\0B\0C=\0");
-        assert_eq!(Prepared::exit(7), Prepared { exit: Some(7), variables: Vec::new() });
+        assert_eq!(Prepared::exit(7), Prepared { exit: Some(7), ..Prepared::new() });
     }
 }

@@ -31,7 +31,8 @@ where
     let board = &trusted.door.board;
     let entry = trusted.begin(context.stats, slot, &client);
     // Before any line of the process itself.
-    context.log.status(|| board.count(SlotPhase::Serving, None), trusted.settings.max_connections);
+    let count = || board.count(SlotPhase::Serving, None);
+    context.log.status_before(count, trusted.settings.max_connections);
     // Before the fork: however soon the child exits, the supervisor finds its slot.
     board.mark_changed(slot);
     let mut launch = trusted.launch_context(slot, &entry, context.launcher.is_some());

@@ -17,7 +17,7 @@ use crate::net::listener::Listener;
 use crate::processes::conn::ConnContext;
 use crate::program::launch::LaunchContext;
 use crate::settings::Settings;
-use crate::shared::board::Entry;
+use crate::shared::board::{Entry, SlotPhase};
 use crate::shared::messages::{Sender, StderrPipe};
 use crate::shared::stats::ConnStats;
 use crate::system::cgroup::Cgroups;
@@ -117,6 +117,7 @@ impl Trusted<'_> {
             cgroup,
             variables: admission.variables(entry.peer),
             pending_name_rules: admission.pending_name_rules(entry.peer),
+            counts: if self.counts_connections() { self.counts(entry) } else { (0, 0) },
         }
     }
 
@@ -128,6 +129,19 @@ impl Trusted<'_> {
             board.offer_slot();
             self.wake_supervisor();
         }
+    }
+
+    /// Whether a prepare function can ask for the numbers of connections.
+    fn counts_connections(&self) -> bool {
+        self.settings.program.as_ref().is_some_and(|program| program.prepare.is_some())
+    }
+
+    /// The connections of the server, and those of the same source.
+    fn counts(&self, entry: &Entry) -> (usize, usize) {
+        let Door { board, admission, .. } = &self.door;
+        let source = entry.peer.block(admission.limits().aggregations.source);
+        let of_source = source.map_or(0, |source| board.slots_in(source).count());
+        (board.count(SlotPhase::Serving, None), of_source)
     }
 
     /// Wakes the supervisor, unless a wakeup is pending.

@@ -284,8 +284,12 @@ where
 
     fn log_end(&mut self, end: &ConnectionEnd, pid: i32, penalty: Option<(Fault, Duration)>) {
         let ConnectionEnd { entry, proxied, outcome, usage } = end;
-        self.log.end(entry.id, &entry.peer, proxied.as_ref(), pid, outcome, usage);
         let board = &self.memory.board;
+        let source = entry.peer.block(self.memory.admission.limits().aggregations.source);
+        let left = || source.map_or(0, |source| board.slots_in(source).count());
+        if !self.log.end_of_peer(pid, outcome.wait_status(), left) {
+            self.log.end(entry.id, &entry.peer, proxied.as_ref(), pid, outcome, usage);
+        }
         let count = || board.count(SlotPhase::Serving, None);
         self.log.status(count, self.settings.max_connections);
         if let Some((fault, time)) = penalty {

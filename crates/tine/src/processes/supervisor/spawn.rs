@@ -60,7 +60,7 @@ where
         }
         shortfall::warnings(&self.listeners, options).iter().for_each(|text| self.log.warning(text));
         self.ready.notify(self.listeners.iter().filter_map(Listener::port_to_print))?;
-        self.log.status(|| 0, self.settings.max_connections);
+        self.log.first_status(self.settings.max_connections);
         Ok(())
     }
 

@@ -1,22 +1,13 @@
 //! The options of `tcpserver`, as getopt(3) reads them.
 
 use std::ffi::OsString;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStringExt;
+
+use super::ucspi::{self, Verbosity};
 
 /// The usage message.
 pub(super) const USAGE: &str = "tcpserver [ -1UXpPhHrRoOdDqQv ] [ -c limit ] [ -x rules.cdb ] [ -B banner ] [ -g gid ] [ -u uid ] \
 [ -b backlog ] [ -l localname ] [ -t timeout ] host port program";
-
-/// What is written to standard error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Verbosity {
-    /// Nothing.
-    Quiet,
-    /// Errors.
-    Errors,
-    /// A line for each event.
-    Verbose,
-}
 
 /// The options and arguments.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,28 +57,11 @@ impl TcpserverOptions {
     ) -> Result<TcpserverOptions, ()> {
         let mut options = TcpserverOptions::default();
         let mut words = words.peekable();
-        while let Some(word) =
-            words.next_if(|word| word.as_bytes().starts_with(b"-") && word.as_bytes().len() > 1)
-        {
-            if word == "--" {
-                break;
-            }
-            let mut letters = &word.as_bytes()[1..];
-            while let Some((letter, rest)) = letters.split_first() {
-                letters = rest;
-                if b"cbxBuglt".contains(letter) {
-                    let value = match rest {
-                        [] => words.next().ok_or(())?,
-                        rest => OsString::from_vec(rest.to_vec()),
-                    };
-                    options.set(*letter, value)?;
-                    break;
-                }
-                options.flag(*letter, &variable)?;
-            }
-        }
-        let mut text = || words.next().ok_or(())?.into_string().map_err(|_| ());
-        (options.host, options.port) = (text()?, text()?);
+        ucspi::read(&mut words, b"cbxBuglt", |letter, value| match value {
+            Some(value) => options.set(letter, value),
+            None => options.flag(letter, &variable),
+        })?;
+        (options.host, options.port) = (ucspi::text(&mut words)?, ucspi::text(&mut words)?);
         options.program = words.collect();
         if options.program.is_empty() { Err(()) } else { Ok(options) }
     }
@@ -120,7 +94,7 @@ impl TcpserverOptions {
     }
 
     fn set(&mut self, letter: u8, value: OsString) -> Result<(), ()> {
-        let number = || value.to_str().and_then(|text| text.parse::<u32>().ok()).ok_or(());
+        let number = || ucspi::number(Some(&value));
         match letter {
             b'c' => self.limit = number()?.clamp(1, 4_194_304) as usize,
             b'b' => self.backlog = number()?.max(1),

@@ -10,7 +10,9 @@ use std::time::Duration;
 use tine::cli::{host_name, leads_to};
 use tine::{Incoming, Peer, Prepared};
 
-use super::options::{TcpserverOptions, Verbosity};
+use super::client::{self, shown, write_line};
+use super::options::TcpserverOptions;
+use super::ucspi::Verbosity;
 use super::{ident, rules};
 
 /// The exit code for a client that the rules deny.
@@ -53,7 +55,8 @@ impl Preparation {
     fn try_receive(&self, incoming: &Incoming) -> Result<Prepared, u8> {
         let Peer::Tcp(remote) = incoming.peer else { return Ok(Prepared::new()) };
         self.log(format_args!("pid {} from {}", std::process::id(), remote.ip()));
-        greet(incoming, &self.options.banner).map_err(|why| self.drop("unable to print banner", &why))?;
+        client::greet(incoming, &self.options.banner)
+            .map_err(|why| self.drop("unable to print banner", &why))?;
         let local = incoming
             .local
             .ok_or_else(|| self.drop("unable to get local address", &io::ErrorKind::NotConnected.into()))?;
@@ -123,53 +126,16 @@ impl Preparation {
 
     fn log(&self, line: std::fmt::Arguments) {
         if self.options.verbosity == Verbosity::Verbose {
-            write_line(&line.to_string());
+            write_line(io::stderr(), &format!("tcpserver: {line}"));
         }
     }
 
     /// Logs why a client is dropped.
     fn drop(&self, what: &str, why: &io::Error) -> u8 {
         if self.options.verbosity > Verbosity::Quiet {
-            write_line(&format!("warning: dropping connection, {what}: {}", tine::cli::reason(why)));
+            let why = tine::cli::reason(why);
+            write_line(io::stderr(), &format!("tcpserver: warning: dropping connection, {what}: {why}"));
         }
         DROPPED
-    }
-}
-
-/// A line on standard error, in one write, so that lines of several processes do not mix.
-fn write_line(line: &str) {
-    use io::Write;
-    // A closed log does not stop the service.
-    let _ = io::stderr().write_all(format!("tcpserver: {line}\n").as_bytes());
-}
-
-fn greet(incoming: &Incoming, mut banner: &[u8]) -> io::Result<()> {
-    while !banner.is_empty() {
-        let sent = rustix::net::send(incoming, banner, rustix::net::SendFlags::NOSIGNAL)?;
-        banner = &banner[sent..];
-    }
-    Ok(())
-}
-
-/// Text for a log line, which other programs parse: at most a hundred characters, none of them
-/// special.
-fn shown(text: &[u8]) -> String {
-    const LONGEST: usize = 100;
-    let is_plain = |byte: u8| (33..=126).contains(&byte) && byte != b'%' && byte != b':';
-    let start = text.iter().take(LONGEST).map(|byte| if is_plain(*byte) { *byte as char } else { '?' });
-    let more = if text.len() > LONGEST { "..." } else { "" };
-    start.chain(more.chars()).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn log_text_has_no_special_characters() {
-        assert_eq!(shown(b"joe"), "joe");
-        assert_eq!(shown(b"a b:c%d\n\xff"), "a?b?c?d??");
-        let long = shown(&[b'x'; 200]);
-        assert_eq!((long.len(), &long[98..]), (103, "xx..."));
     }
 }

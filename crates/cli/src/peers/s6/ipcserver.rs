@@ -1,0 +1,154 @@
+//! `s6-ipcserver` of s6: a super-server for a Unix socket.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd, IntoRawFd, RawFd};
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+
+use rustix::net::SocketAddrUnix;
+use tine::cli::{Dialect, reason};
+use tine::{Incoming, Prepared, Program};
+
+use super::{Failure, Plan, ServerOptions, client, fatal, listener, usage};
+use crate::exit;
+use crate::peers::ucspi::Verbosity;
+
+const NAME: &str = "s6-ipcserver";
+
+const USAGE: &str = "[ -1 ] [ -q | -Q | -v ] [ -d | -D ] [ -P | -p ] [ -a perms ] [ -c maxconn ] [ -C localmaxconn ] \
+[ -b backlog ] [ -G gidlist ] [ -g gid ] [ -u uid ] [ -U ] path prog...";
+
+/// The variables of a connection that tine sets over a Unix socket, and s6 does not.
+const OTHERS: [&str; 3] = ["UNIXREMOTEEUID", "UNIXREMOTEEGID", "UNIXREMOTEPID"];
+
+/// The arguments.
+#[derive(Debug, PartialEq, Eq)]
+struct IpcserverArguments {
+    options: ServerOptions,
+    /// `-a`
+    mode: u32,
+    /// `-p`, `-P`
+    asks_credentials: bool,
+    path: PathBuf,
+    program: Vec<OsString>,
+}
+
+/// Serves until SIGTERM.
+pub(in crate::peers) fn main(words: &mut dyn Iterator<Item = OsString>) -> Result<(), Failure> {
+    let arguments = parse(words, |name| std::env::var(name).ok()).map_err(|()| usage(NAME, USAGE))?;
+    let IpcserverArguments { options, mode, asks_credentials, path, program } = arguments;
+    if options.per_source < options.limit {
+        let text = "-C is below -c, and connections are not counted by user; give the same number to both";
+        return Err(fatal(NAME, exit::USAGE, text));
+    }
+    let socket = listener::unix(&path, mode, options.backlog, options.reuses).map_err(|why| {
+        let why = reason(&why);
+        fatal(NAME, exit::SYSTEM, format!("unable to bind to {}: {why}", path.display()))
+    })?;
+    let system = |error: tine::Error| fatal(NAME, exit::SYSTEM, error);
+    let logged = (options.verbosity == Verbosity::Verbose).then_some(options.limit);
+    let prepare = move |incoming: &Incoming| prepare(incoming, asks_credentials, logged);
+    let plan = Plan {
+        socket,
+        program: Program::new(program).prepare(prepare),
+        dialect: Dialect::S6Ipcserver,
+        verbosity: options.verbosity,
+        limit: options.limit,
+        identity: options.identity(NAME)?,
+    };
+    let (server, program) = plan.server().map_err(system)?;
+    let server = server.backlog(options.backlog);
+    let server = match options.announces {
+        true => server.ready_descriptor(detach_stdout().map_err(|why| {
+            fatal(NAME, exit::SYSTEM, format!("unable to write to standard output: {}", reason(&why)))
+        })?),
+        false => server,
+    };
+    server.run_program(program).map_err(system)
+}
+
+/// Moves standard output to another descriptor, the number of which it returns. `/dev/null` takes
+/// its place: the number must not become that of a socket.
+fn detach_stdout() -> io::Result<RawFd> {
+    let moved = rustix::io::dup(rustix::stdio::stdout())?;
+    rustix::stdio::dup2_stdout(std::fs::File::options().write(true).open("/dev/null")?)?;
+    Ok(moved.into_raw_fd())
+}
+
+fn parse(
+    words: &mut dyn Iterator<Item = OsString>,
+    variable: impl Fn(&str) -> Option<String>,
+) -> Result<IpcserverArguments, ()> {
+    let mut words = words.peekable();
+    let (mut mode, mut asks_credentials) = (0o777, true);
+    let options = ServerOptions::read(&mut words, b"a", variable, |letter, value| {
+        match (letter, value) {
+            (b'a', Some(value)) => {
+                let value = value.into_string().map_err(|_| ())?;
+                mode = u32::from_str_radix(&value, 8).ok().filter(|mode| *mode <= 0o777).ok_or(())?;
+            }
+            (b'p', _) => asks_credentials = true,
+            (b'P', _) => asks_credentials = false,
+            _ => return Err(()),
+        }
+        Ok(())
+    })?;
+    let path = PathBuf::from(words.next().filter(|path| !path.is_empty()).ok_or(())?);
+    let program: Vec<OsString> = words.collect();
+    if program.is_empty() {
+        return Err(());
+    }
+    Ok(IpcserverArguments { options, mode, asks_credentials, path, program })
+}
+
+/// Describes the client. `logged`: the limit for the status line, with `-v`.
+fn prepare(incoming: &Incoming, asks_credentials: bool, logged: Option<usize>) -> Prepared {
+    let found = rustix::net::sockopt::socket_peercred(incoming.as_fd()).ok().filter(|_| asks_credentials);
+    let ids = found.map(|found| (found.uid.as_raw().to_string(), found.gid.as_raw().to_string()));
+    if let Some(limit) = logged {
+        let (uid, gid) = ids.as_ref().map_or(("?", "?"), |(uid, gid)| (uid, gid));
+        let (pid, now) = (std::process::id(), incoming.connections);
+        let allow = format!("s6-ipcserverd: info: allow {uid}:{gid} pid {pid}");
+        let status = format!("s6-ipcserverd: info: status: {now}/{limit}");
+        client::write_line(io::stderr(), &format!("{allow}\n{status}"));
+    }
+    let (uid, gid) = ids.unwrap_or_default();
+    let prepared = OTHERS.iter().fold(Prepared::new(), |prepared, name| prepared.env_remove(*name));
+    prepared
+        .env("PROTO", "IPC")
+        .env("IPCREMOTEEUID", uid)
+        .env("IPCREMOTEEGID", gid)
+        .env("IPCREMOTEPATH", remote_path(incoming))
+}
+
+/// The path to which the client has bound its socket; empty if to none.
+fn remote_path(incoming: &Incoming) -> OsString {
+    let name = rustix::net::getpeername(incoming.as_fd());
+    let name = name.ok().flatten().and_then(|name| SocketAddrUnix::try_from(name).ok());
+    let path = name.as_ref().and_then(|name| Some(name.path()?.to_bytes().to_vec()));
+    OsString::from_vec(path.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments() {
+        let read = |line: &str| {
+            parse(&mut line.split_whitespace().map(OsString::from), |_| None)
+                .map(|found| (found.mode, found.asks_credentials, found.path.display().to_string()))
+        };
+        for (line, meant) in [
+            ("/run/s cat", (0o777, true, "/run/s")),
+            ("-a 0700 -P /run/s cat -u", (0o700, false, "/run/s")),
+            ("-Pp -a 660 -c 5 s cat", (0o660, true, "s")),
+        ] {
+            assert_eq!(read(line), Ok((meant.0, meant.1, meant.2.to_owned())), "{line}");
+        }
+        for line in ["", "/run/s", "-a 8 s cat", "-a 1000 s cat", "-4 s cat"] {
+            assert_eq!(read(line), Err(()), "{line}");
+        }
+    }
+}
