@@ -1,5 +1,5 @@
-//! Under the names `s6-tcpserver`, `s6-tcpserver-access` and `s6-ipcserver`: the options, variables,
-//! rules, log lines and exit codes that their documentation describes.
+//! Under the names `s6-tcpserver`, `s6-tcpserver-access` and `s6-ipcserver`: the options,
+//! variables, rules, log lines and exit codes that their documentation describes.
 
 use std::io::{Read, Write};
 use std::net::Shutdown;

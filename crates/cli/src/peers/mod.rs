@@ -107,6 +107,38 @@ impl Plan {
 mod tests {
     use super::*;
 
+    /// Options that the page of compatibility names for tine: everywhere but in the first cell of a
+    /// table, which has those of the other tool.
+    fn named_options(page: &str) -> std::collections::BTreeSet<String> {
+        let ours = |line: &str| match line.strip_prefix("| ") {
+            Some(row) => row.split_once(" | ").map_or("", |(_, rest)| rest).to_owned(),
+            None => line.to_owned(),
+        };
+        let text: String = page.lines().map(|line| ours(line) + "\n").collect();
+        let words = text.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+        let words = words.iter().flat_map(|word| word.split([' ', '\n', '=']));
+        words.filter(|word| word.len() > 2 && word.starts_with("--")).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn the_options_that_the_page_names_exist() {
+        use clap::CommandFactory;
+        let page = include_str!("../../../../docs/compatibility.md");
+        let named = named_options(page);
+        assert!(named.len() > 40, "{named:?}");
+        let command = crate::args::Args::command();
+        let known: std::collections::BTreeSet<String> = command
+            .get_subcommands()
+            .flat_map(|command| command.get_arguments())
+            .filter_map(|argument| Some(format!("--{}", argument.get_long()?)))
+            .collect();
+        let unknown: Vec<&String> = named.difference(&known).collect();
+        assert!(unknown.is_empty(), "docs/compatibility.md names options that do not exist: {unknown:?}");
+        for entry in &TABLE {
+            assert!(page.contains(&format!("| `{}` |", entry.name)), "{}", entry.name);
+        }
+    }
+
     #[test]
     fn names_are_found_in_any_folder() {
         for (called, name) in [

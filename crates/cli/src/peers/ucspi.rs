@@ -15,8 +15,8 @@ pub(super) enum Verbosity {
     Verbose,
 }
 
-/// Reads options as getopt(3) does, up to `--` or to the first other word, and calls `take` for each
-/// letter, with its value if it is one of `with_value`.
+/// Reads options as getopt(3) does, up to `--` or to the first other word, and calls `take` for
+/// each letter, with its value if it is one of `with_value`.
 ///
 /// # Errors
 /// A value is missing, or `take` refuses.

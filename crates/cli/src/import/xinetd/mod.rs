@@ -317,7 +317,9 @@ mod tests {
                 Config::parse(&toml, Path::new("tine.toml")).expect(lines);
             }
         }
+        let page = include_str!("../../../../../docs/compatibility.md");
         for (name, ..) in attributes::TABLE {
+            assert!(page.contains(&format!("`{name}`")) || name == "flags", "no {name} in the documentation");
             let has = |lines: &str| lines.lines().any(|line| line.starts_with(&format!("{name} ")));
             assert!(rows.iter().any(|(lines, _)| has(lines)), "no row for {name}");
         }

@@ -1,5 +1,5 @@
-//! Access rules of s6 (s6-accessrules-cdb-from-fs): a directory or a database with an entry for each
-//! network and domain. The most specific entry decides.
+//! Access rules of s6 (s6-accessrules-cdb-from-fs): a directory or a database with an entry for
+//! each network and domain. The most specific entry decides.
 
 use std::ffi::OsString;
 use std::fs::File;

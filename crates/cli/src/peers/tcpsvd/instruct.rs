@@ -1,5 +1,5 @@
-//! Instructions for clients (ipsvd-instruct(5)): a file for each address, prefix, host or domain, in
-//! a directory or in a database as `ipsvd-cdb` compiles it. Read for each connection.
+//! Instructions for clients (ipsvd-instruct(5)): a file for each address, prefix, host or domain,
+//! in a directory or in a database as `ipsvd-cdb` compiles it. Read for each connection.
 
 use std::ffi::OsString;
 use std::fs::File;
