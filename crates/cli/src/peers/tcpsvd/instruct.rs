@@ -39,6 +39,9 @@ pub(super) enum Action {
     Execute(OsString),
 }
 
+/// Whether a host name resolves to an address.
+type LeadsTo = dyn Fn(&str, IpAddr) -> bool;
+
 /// The longest instruction that is read.
 const LONGEST: u64 = 64 * 1024;
 
@@ -60,7 +63,7 @@ pub(super) fn look_up(
     ip: IpAddr,
     host: Option<&str>,
     timeout: Duration,
-    leads_to: &dyn Fn(&str, IpAddr) -> bool,
+    leads_to: &LeadsTo,
 ) -> io::Result<Instruction> {
     let database = match instructions {
         Instructions::Folder(folder) => {
@@ -164,12 +167,7 @@ impl Instruction {
 
     /// Obeys the lines of an entry. Returns the entry that one of them names, if any. Without
     /// `leads_to`, lines about hosts are ignored.
-    fn obey(
-        &mut self,
-        lines: &[u8],
-        ip: IpAddr,
-        leads_to: Option<&dyn Fn(&str, IpAddr) -> bool>,
-    ) -> Option<String> {
+    fn obey(&mut self, lines: &[u8], ip: IpAddr, leads_to: Option<&LeadsTo>) -> Option<String> {
         self.text = String::from_utf8_lossy(lines).replace('\n', ",");
         let mut asks_host = false;
         for line in lines.split(|byte| *byte == b'\n') {
