@@ -172,6 +172,8 @@ fn limits(found: &mut ImportedService, flags: &str, user: &str) {
     }
     if matches!(found.served_by, ServedBy::Program(_)) {
         found.set("user", user);
+        // inetd leaves its own HOME, USER, LOGNAME and SHELL.
+        found.set("set-login-environment", "no");
         group.into_iter().for_each(|group| found.set("group", group));
     }
 }
@@ -221,23 +223,23 @@ mod tests {
             ("echo stream tcp nowait root internal", "[services.echo]|listen = [\"7\"]|service = \"echo\""),
             (
                 "finger stream tcp nowait nobody /usr/sbin/tcpd /usr/sbin/in.fingerd -w",
-                "[services.finger]|listen = [\"79\"]|program = [\"/usr/sbin/tcpd\", \"-w\"]|argv0 = \"/usr/sbin/in.fingerd\"|stderr = \"client\"|cwd = \"/\"|client-gone = \"leave\"|user = \"nobody\"",
+                "[services.finger]|listen = [\"79\"]|program = [\"/usr/sbin/tcpd\", \"-w\"]|argv0 = \"/usr/sbin/in.fingerd\"|stderr = \"client\"|cwd = \"/\"|client-gone = \"leave\"|user = \"nobody\"|set-login-environment = \"no\"",
             ),
             (
                 "127.0.0.1,::1:8080 stream tcp4 nowait/10/60/3 www.data:x/daemon /bin/cat cat",
-                "#   has no equivalent: the login class daemon|[services.8080]|listen = [\"127.0.0.1:8080\", \"[::1]:8080\"]|program = [\"/bin/cat\"]|argv0 = \"cat\"|stderr = \"client\"|cwd = \"/\"|client-gone = \"leave\"|max-connections = 10|rate-per-source = \"60/min\"|max-connections-per-source = 3|user = \"www\"|group = \"data:x\"",
+                "#   has no equivalent: the login class daemon|[services.8080]|listen = [\"127.0.0.1:8080\", \"[::1]:8080\"]|program = [\"/bin/cat\"]|argv0 = \"cat\"|stderr = \"client\"|cwd = \"/\"|client-gone = \"leave\"|max-connections = 10|rate-per-source = \"60/min\"|max-connections-per-source = 3|user = \"www\"|set-login-environment = \"no\"|group = \"data:x\"",
             ),
             (
                 "8080 stream tcp6 nowait.100 root:wheel /bin/cat",
-                "#   has no equivalent: at most 100 connections a minute, and then none for ten minutes: rate-per-source limits each source instead|[services.8080]|listen = [\"[::]:8080\"]|program = [\"/bin/cat\"]|stderr = \"client\"|cwd = \"/\"|client-gone = \"leave\"|bind-ipv6-only = \"ipv6-only\"|user = \"root\"|group = \"wheel\"",
+                "#   has no equivalent: at most 100 connections a minute, and then none for ten minutes: rate-per-source limits each source instead|[services.8080]|listen = [\"[::]:8080\"]|program = [\"/bin/cat\"]|stderr = \"client\"|cwd = \"/\"|client-gone = \"leave\"|bind-ipv6-only = \"ipv6-only\"|user = \"root\"|set-login-environment = \"no\"|group = \"wheel\"",
             ),
             (
                 "/run/it stream unix nowait root /bin/cat cat",
-                "[services.it]|listen = [\"unix:/run/it\"]|program = [\"/bin/cat\"]|argv0 = \"cat\"|stderr = \"client\"|cwd = \"/\"|client-gone = \"leave\"|socket-mode = \"0600\"|user = \"root\"",
+                "[services.it]|listen = [\"unix:/run/it\"]|program = [\"/bin/cat\"]|argv0 = \"cat\"|stderr = \"client\"|cwd = \"/\"|client-gone = \"leave\"|socket-mode = \"0600\"|user = \"root\"|set-login-environment = \"no\"",
             ),
             (
                 ":www:data:660:/run/it stream unix nowait root /bin/cat cat",
-                "[services.it]|listen = [\"unix:/run/it\"]|program = [\"/bin/cat\"]|argv0 = \"cat\"|stderr = \"client\"|cwd = \"/\"|client-gone = \"leave\"|socket-mode = 660|socket-user = \"www\"|socket-group = \"data\"|user = \"root\"",
+                "[services.it]|listen = [\"unix:/run/it\"]|program = [\"/bin/cat\"]|argv0 = \"cat\"|stderr = \"client\"|cwd = \"/\"|client-gone = \"leave\"|socket-mode = 660|socket-user = \"www\"|socket-group = \"data\"|user = \"root\"|set-login-environment = \"no\"",
             ),
             (
                 "time dgram udp wait root internal",

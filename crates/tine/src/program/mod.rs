@@ -35,6 +35,7 @@ pub struct Program {
     words: Vec<OsString>,
     pub(crate) environment: Environment,
     pub(crate) directory: Option<PathBuf>,
+    login_environment: Option<bool>,
     pub(crate) umask: Option<u32>,
     pub(crate) nice: i32,
     pub(crate) limits: Vec<Limit>,
@@ -113,14 +114,15 @@ impl Terminal {
 pub(crate) const TERMINAL_SIZE: (u16, u16) = (24, 80);
 
 impl Program {
-    /// A program and its arguments. A name without a slash is searched for in `PATH`. No shell is
-    /// involved.
+    /// A program and its arguments. A name without a slash is searched for in the `PATH` that
+    /// [`Program::env`] sets, else in that of the server. No shell is involved.
     #[must_use]
     pub fn new<W: Into<OsString>>(words: impl IntoIterator<Item = W>) -> Program {
         Program {
             words: words.into_iter().map(Into::into).collect(),
             environment: Environment::default(),
             directory: None,
+            login_environment: None,
             umask: None,
             nice: 0,
             limits: Vec::new(),
@@ -179,6 +181,23 @@ impl Program {
     }
 
     /// Sets whether it inherits nothing of the server's environment. Default: false.
+    /// Removes a variable from its environment, also one that [`Program::env`] sets
+    /// (`UnsetEnvironment=`, systemd.exec(5)). Those that describe the connection stay.
+    #[must_use]
+    pub fn env_remove(mut self, name: impl Into<OsString>) -> Program {
+        self.environment.remove(name.into());
+        self
+    }
+
+    /// Sets whether it gets `HOME`, `USER`, `LOGNAME` and `SHELL` of the user that it runs as, in
+    /// place of the server's (`SetLoginEnvironment=`, systemd.exec(5)). What the user does not have
+    /// is unset. Default: yes, if the server has an [`Identity`] with a user by name or number.
+    #[must_use]
+    pub fn login_environment(mut self, set: bool) -> Program {
+        self.login_environment = Some(set);
+        self
+    }
+
     #[must_use]
     pub fn clear_env(mut self, clear: bool) -> Program {
         self.environment.clear(clear);
@@ -272,6 +291,16 @@ impl Program {
     }
 
     /// The file to execute, if this user (or that of this process) can execute it.
+    /// Looks up the variables of the user that it runs as.
+    pub(crate) fn look_up_login(&mut self, identity: Option<&Identity>) {
+        let login = match (self.login_environment, identity.and_then(|identity| identity.login.clone())) {
+            (Some(false), _) => None,
+            (Some(true), None) => Some(Identity::own_login()),
+            (_, login) => login,
+        };
+        self.environment.set_login(login);
+    }
+
     pub(crate) fn find(&self, identity: Option<&Identity>) -> Result<CString, Error> {
         if let Some(directory) = &self.directory
             && !directory.is_dir()
@@ -287,7 +316,7 @@ impl Program {
         let name = self.words.first().filter(|name| !name.is_empty());
         let name = name
             .ok_or_else(|| error("the program has no name", "give the program's name as its first word"))?;
-        let path = find::find(name, self.directory.as_deref(), identity)?;
+        let path = find::find(name, self.directory.as_deref(), self.environment.path(), identity)?;
         CString::new(path.as_os_str().as_bytes())
             .map_err(|_| error("the program's name contains a zero byte", "choose another name"))
     }

@@ -167,7 +167,11 @@ fn map(service: &mut ImportedService, name: &str, values: &[String], all: &Attri
                 service.note(format!("{argv0} as the program's own name, beside a banner"));
             }
         }
-        ("user", [user, ..]) if is_program => service.set("user", user),
+        ("user", [user, ..]) if is_program => {
+            service.set("user", user);
+            // xinetd leaves its own HOME, USER, LOGNAME and SHELL.
+            service.set("set-login-environment", "no");
+        }
         ("user" | "server_args", _) => {}
         ("instances", [most, ..]) => match most.parse::<u32>() {
             Ok(most @ 1..) => service.set("max-connections", most.to_string()),

@@ -169,7 +169,7 @@ mod tests {
             ("wait = no", "[services.it]"),
             ("user = nobody", "user = \"nobody\""),
             ("group = nogroup", "group = \"nogroup\""),
-            ("groups = yes", "user = \"root\"\nargv0 = \"cat\"\n"),
+            ("groups = yes", "user = \"root\"\nset-login-environment = \"no\"\nargv0 = \"cat\"\n"),
             ("groups = no", "supplementary-groups = \"none\""),
             ("", "supplementary-groups = \"none\""),
             ("", "argv0 = \"cat\""),

@@ -52,6 +52,9 @@ impl<'a, H> Supervisor<'a, H> {
         let first_server_fd = move_descriptors_up(&mut listeners, &mut log, &mut ready)?;
         let place = |fd: OwnedFd| first_server_fd.duplicate(fd);
         let fds = SupervisorFds::new(&place).map_err(|why| cannot_make(&why))?;
+        if let Some(program) = &mut settings.program {
+            program.look_up_login(settings.identity.as_ref());
+        }
         let channels = Channels::new(&settings, &place).map_err(|why| cannot_make(&why))?;
         let source = memory.admission.limits().rules.as_ref().and_then(|rules| rules.source());
         let place_any = |fd: rustix::io::Result<OwnedFd>| place(fd.ok()?).ok();
