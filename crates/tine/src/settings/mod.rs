@@ -118,7 +118,8 @@ impl Default for Settings {
 ///
 /// The process that calls [`Server::run`] becomes the supervisor, which never reads a client's
 /// byte. It must have only one thread then. Until `run` returns, it blocks and handles SIGTERM,
-/// SIGINT, SIGHUP, SIGUSR2, SIGCHLD and one real-time signal, and adopts orphans
+/// SIGINT, SIGQUIT, SIGPWR, SIGHUP, SIGCHLD and one real-time signal, ignores SIGUSR1, SIGUSR2,
+/// SIGALRM, SIGVTALRM, SIGPROF and SIGIO with a warning, and adopts orphans
 /// (`PR_SET_CHILD_SUBREAPER`, prctl(2)).
 #[derive(Debug, Default)]
 pub struct Server {

@@ -44,6 +44,7 @@ impl<'a> Master<'a> {
         let failed = |why: std::io::Error| cannot_start("signals", &why);
         tine_sys::signal::default(Signal::CHILD.as_raw());
         tine_sys::signal::ignore(Signal::PIPE.as_raw());
+        tine_sys::signal::ignore(Signal::XFSZ.as_raw());
         let original_mask = signals.block().map_err(failed)?;
         Ok(Master {
             services,
@@ -66,7 +67,7 @@ impl<'a> Master<'a> {
             Ok(None) => {}
             Ok(started) => return Ok(started),
             Err(error) => {
-                self.kill_all();
+                self.signal_all(Signal::KILL);
                 self.wait_for_killed();
                 return Err(error);
             }
@@ -100,6 +101,7 @@ impl<'a> Master<'a> {
         while let Some(signal) = self.signals.take() {
             match signals::command(signal.number) {
                 Some(Command::Stop) => events.push(MasterEvent::StopRequested),
+                Some(Command::End) => events.push(MasterEvent::EndRequested),
                 Some(Command::Reload) => {
                     self.log.warning("SIGHUP: the master has nothing to reload; send it to a supervisor to reload access rules")
                 }
@@ -157,7 +159,8 @@ impl<'a> Master<'a> {
                 self.ready.stopping();
             }
             MasterAction::Stop => self.signal_all(Signal::TERM),
-            MasterAction::Kill => self.kill_all(),
+            MasterAction::End => self.signal_all(Signal::QUIT),
+            MasterAction::Kill => self.signal_all(Signal::KILL),
         }
         None
     }
@@ -169,10 +172,6 @@ impl<'a> Master<'a> {
             state.on(MasterEvent::Ended(service), Instant::now());
             None
         })
-    }
-
-    fn kill_all(&mut self) {
-        self.signal_all(Signal::KILL);
     }
 
     fn signal_all(&mut self, signal: Signal) {

@@ -152,6 +152,7 @@ where
             }
         }
     }
+                Some(Command::End) => events.push(ServerEvent::EndRequested),
 
     /// Closes in a drain what is not needed any more: the listeners once the backlog is served, the
     /// channels of the helpers once no process can send them anything.

@@ -73,3 +73,5 @@ fn take_signals(commands: &Set, exits: &Set, exit_signal: i32) -> std::io::Resul
     exits.block()?;
     Ok(before)
 }
+    // A log that has reached the limit on the size of files (`RLIMIT_FSIZE`) loses lines only.
+    tine_sys::signal::ignore(Signal::XFSZ.as_raw());
