@@ -10,6 +10,7 @@ mod prepare;
 mod relay;
 mod resource;
 mod stay;
+mod trial;
 
 use std::ffi::{CString, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -34,8 +35,8 @@ pub use resource::Resource;
 pub struct Program {
     words: Vec<OsString>,
     pub(crate) environment: Environment,
-    pub(crate) directory: Option<PathBuf>,
     login_environment: Option<bool>,
+    pub(crate) directory: Option<PathBuf>,
     pub(crate) umask: Option<u32>,
     pub(crate) nice: i32,
     pub(crate) limits: Vec<Limit>,
@@ -121,8 +122,8 @@ impl Program {
         Program {
             words: words.into_iter().map(Into::into).collect(),
             environment: Environment::default(),
-            directory: None,
             login_environment: None,
+            directory: None,
             umask: None,
             nice: 0,
             limits: Vec::new(),
@@ -180,7 +181,6 @@ impl Program {
         self
     }
 
-    /// Sets whether it inherits nothing of the server's environment. Default: false.
     /// Removes a variable from its environment, also one that [`Program::env`] sets
     /// (`UnsetEnvironment=`, systemd.exec(5)). Those that describe the connection stay.
     #[must_use]
@@ -198,6 +198,7 @@ impl Program {
         self
     }
 
+    /// Sets whether it inherits nothing of the server's environment. Default: false.
     #[must_use]
     pub fn clear_env(mut self, clear: bool) -> Program {
         self.environment.clear(clear);
@@ -290,7 +291,6 @@ impl Program {
         }
     }
 
-    /// The file to execute, if this user (or that of this process) can execute it.
     /// Looks up the variables of the user that it runs as.
     pub(crate) fn look_up_login(&mut self, identity: Option<&Identity>) {
         let login = match (self.login_environment, identity.and_then(|identity| identity.login.clone())) {
@@ -301,6 +301,7 @@ impl Program {
         self.environment.set_login(login);
     }
 
+    /// The file to execute, if this user (or that of this process) can execute it.
     pub(crate) fn find(&self, identity: Option<&Identity>) -> Result<CString, Error> {
         if let Some(directory) = &self.directory
             && !directory.is_dir()

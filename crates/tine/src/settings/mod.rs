@@ -7,6 +7,7 @@ pub(crate) mod check;
 pub(crate) mod derived;
 mod sockets;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use rustix::process::Pid;
@@ -356,6 +357,15 @@ impl Server {
     #[must_use]
     pub fn ready_descriptor(mut self, number: i32) -> Server {
         self.settings.ready_descriptor = Some(number);
+        self
+    }
+
+    /// Sets the file that holds the process id of the server while it serves (`PIDFile=`,
+    /// systemd.service(5)). It is written before readiness is reported, in place of an older one,
+    /// and removed at the end. Default: none.
+    #[must_use]
+    pub fn pid_file(mut self, path: impl Into<PathBuf>) -> Server {
+        self.ready.pid_path = Some(path.into());
         self
     }
 }

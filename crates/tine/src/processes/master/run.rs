@@ -15,6 +15,7 @@ use super::{Master, MasterSetup, cannot_start};
 use crate::error::{Error, reason};
 use crate::lifecycle::outcome::Outcome;
 use crate::lifecycle::signals::{self, Command};
+use crate::lifecycle::startup::Start;
 use crate::lifecycle::timing::{KILL_WAIT, STOP_WITHIN};
 use crate::log::Log;
 use crate::system::descendants;
@@ -64,17 +65,22 @@ impl<'a> Master<'a> {
     /// forked, returns what it is.
     fn serve(&mut self, stop_within: Duration) -> Result<Option<NewSupervisor>, Error> {
         match self.start_all() {
-            Ok(None) => {}
-            Ok(started) => return Ok(started),
+            Ok(Start::Ready) => {}
+            Ok(Start::New(supervisor)) => return Ok(Some(supervisor)),
+            Ok(Start::Stopped) => {
+                self.end_start();
+                return Ok(None);
+            }
             Err(error) => {
-                self.signal_all(Signal::KILL);
-                self.wait_for_killed();
+                self.end_start();
+                let _ = self.original_mask.make_mask();
                 return Err(error);
             }
         }
         let mut state = MasterState::new(self.services.len(), stop_within, Instant::now());
         while !state.is_over() {
-            self.wait(state.deadline());
+            self.wait(state.deadline().into_iter().chain(self.ready.keep_alive_at()).min());
+            self.ready.keep_alive();
             for event in self.events() {
                 let actions = state.on(event, Instant::now());
                 self.handle_end(event, &state);
@@ -182,13 +188,16 @@ impl<'a> Master<'a> {
         }
     }
 
-    /// After a failed start: no process of it is left when the error is reported.
-    fn wait_for_killed(&mut self) {
+    /// Ends a start that has failed or was stopped: no process of it is left afterwards.
+    fn end_start(&mut self) {
+        self.signal_all(Signal::KILL);
         let deadline = Instant::now() + KILL_WAIT;
         while !self.pids.is_empty() && Instant::now() < deadline {
             self.wait(Some(deadline));
             self.events();
         }
+        // Still blocked: with the mask of before, it would end the program.
+        while signals::stops().take().is_some() {}
         let _ = descendants::kill(|| self.orphans());
     }
 

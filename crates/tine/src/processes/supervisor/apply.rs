@@ -44,7 +44,7 @@ where
     }
 
     fn restart(&mut self, role: Role, state: &mut ServerState) -> Option<NewRole> {
-        match self.start(role) {
+        match self.start(role, &mut None) {
             Ok(None) => {
                 if let Role::Forker(index) = role {
                     self.wake_forker(index);
