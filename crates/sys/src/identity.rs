@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::io;
 
 use rustix::process::{Gid, Uid, getgroups};
-use rustix::thread::{set_thread_res_gid, set_thread_res_uid};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, capabilities, set_capabilities, set_thread_res_gid, set_thread_res_uid,
+};
 
 use crate::about;
 use crate::process::Alone;
@@ -21,7 +23,8 @@ pub struct Ids<'a> {
 }
 
 /// Changes the supplementary groups, the group and, where one is given, the user of this process:
-/// real, effective and saved ids. There is no way back. A process that has these ids already needs
+/// real, effective and saved ids; with a user other than root, gives up all capabilities. There is
+/// no way back. A process that has these ids already needs
 /// no privilege.
 ///
 /// # Errors
@@ -55,8 +58,23 @@ pub(crate) fn assume(ids: &Ids) -> io::Result<()> {
     set_thread_res_gid(gid, gid, gid).map_err(|why| about("group", &why.into()))?;
     if let Some(uid) = ids.uid.map(Uid::from_raw) {
         set_thread_res_uid(uid, uid, uid).map_err(|why| about("user", &why.into()))?;
+        if !uid.is_root() {
+            drop_capabilities().map_err(|why| about("capabilities", &why.into()))?;
+        }
     }
     Ok(())
+}
+
+/// Gives up all capabilities. The kernel does so only where root becomes another user
+/// (capabilities(7)): a process that was given the capability to change its user could change it
+/// back.
+fn drop_capabilities() -> rustix::io::Result<()> {
+    let none = CapabilitySet::empty();
+    let none = CapabilitySets { effective: none, permitted: none, inheritable: none };
+    set_capabilities(None, none).or_else(|why| {
+        // A sandbox may forbid the call.
+        if capabilities(None)?.permitted.is_empty() { Ok(()) } else { Err(why) }
+    })
 }
 
 /// Whether this process has these supplementary groups and no other. The group itself does not

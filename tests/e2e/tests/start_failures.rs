@@ -4,7 +4,6 @@
 use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixDatagram;
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
@@ -18,15 +17,6 @@ const MARK: &str = "TINE_START_MARK";
 const ORDINARY: [&str; 6] =
     ["setpriv", "--reuid=61007", "--regid=61007", "--clear-groups", "--bounding-set=-all", "--inh-caps=-all"];
 
-/// A copy of `tine` that every user can execute.
-fn public(folder: &Folder) -> PathBuf {
-    use std::os::unix::fs::PermissionsExt;
-    let path = folder.0.join("tine");
-    std::fs::copy(tine(), &path).expect("a copy");
-    std::fs::set_permissions(&folder.0, std::fs::Permissions::from_mode(0o755)).expect("our folder");
-    path
-}
-
 /// Starts a server that cannot start, with every receiver of readiness, and returns its reason.
 fn reason(name: &str, wrapper: &[&str], words: &[&str]) -> String {
     let folder = Folder::new(&format!("start-{name}"));
@@ -38,7 +28,7 @@ fn reason(name: &str, wrapper: &[&str], words: &[&str]) -> String {
     let mark = format!("{name}-{}", std::process::id());
     let pid_file = folder.path("pid");
     let mut command = Command::new("timeout");
-    command.args(["--kill-after=1", "20"]).args(wrapper).arg(public(&folder));
+    command.args(["--kill-after=1", "20"]).args(wrapper).arg(folder.copy_of_tine());
     command.args(["serve", "-1", "--pid-file", &pid_file, "--ready-fd"]).arg(writer.as_raw_fd().to_string());
     command.args(words).env(MARK, &mark).env("NOTIFY_SOCKET", &notify).stdin(Stdio::null());
     let output = command.output().expect("timeout is installed");
@@ -92,7 +82,7 @@ fn a_user_that_the_server_cannot_become() {
 #[test]
 fn a_user_that_the_server_is_already_needs_no_privilege() {
     let folder = Folder::new("start-public");
-    let tine = public(&folder).display().to_string();
+    let tine = folder.copy_of_tine().display().to_string();
     let nobody: &[&str] = &["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
     let unknown: &[&str] = &["setpriv", "--reuid=61008", "--regid=61009", "--clear-groups"];
     for (wrapper, options) in [

@@ -5,7 +5,7 @@ use std::process::Command;
 use rustix::process::Signal;
 use tine_e2e::cgroup::DelegatedCgroup;
 use tine_e2e::names::{outcome, pid};
-use tine_e2e::{Server, procfs, run, tine};
+use tine_e2e::{Folder, Server, ServerCommand, procfs, run, tine};
 
 use crate::intruder::{self, Intruder};
 
@@ -40,6 +40,25 @@ fn with_user_a_program_has_no_capability_and_cannot_become_root() {
         let server = Server::program(&options, &["sh", "-c", script]);
         let output = server.connect().half_close().read_text().replace('\r', "");
         assert_eq!(output, "65534\n1\n1\n0000000000000000\n", "{options:?}");
+    }
+}
+
+#[test]
+fn with_user_capabilities_that_the_server_was_given_are_not_passed_on() {
+    let folder = Folder::new("capabilities");
+    let tine = folder.copy_of_tine();
+    let ambient = ["--inh-caps=+setuid,+setgid,+kill", "--ambient-caps=+setuid,+setgid,+kill"];
+    let ids = ["--reuid=61005", "--regid=61005", "--clear-groups"];
+    for options in [&["--user", "nobody"][..], &["--user", "61005"], &["--user", "nobody", "--spares", "2"]] {
+        let mut start = ServerCommand::program("setpriv", &[&ids[..], &ambient].concat());
+        start.command().arg(&tine).args(["serve", "--log", "json", "-1", "127.0.0.1:0"]).args(options);
+        start.command().args(["--", "grep", "-E", "^Cap(Inh|Prm|Eff|Amb)", "/proc/self/status"]);
+        let text = start.start().connect().half_close().read_text();
+        assert_eq!(
+            text.lines().filter(|line| line.ends_with("0000000000000000")).count(),
+            4,
+            "{options:?}: {text}"
+        );
     }
 }
 
