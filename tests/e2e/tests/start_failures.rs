@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
 use tine_e2e::cgroup::DelegatedCgroup;
-use tine_e2e::{Client, Folder, Server, ServerCommand, kill, procfs, tine, wait_until};
+use tine_e2e::{Client, Folder, Server, ServerCommand, kill, procfs, tine};
 
 /// An environment variable that each process of a server inherits.
 const MARK: &str = "TINE_START_MARK";
@@ -228,25 +228,6 @@ fn with_fault(fault: &'static str) -> [&'static str; 5] {
 fn a_process_that_ends_without_a_report() {
     let strace = with_fault("-einject=setpgid:signal=KILL");
     fail(&[("silent", &strace, &["127.0.0.1:0"], &["forker", "has ended (signal KILL)", "dmesg"])]);
-}
-
-#[test]
-fn a_start_that_hangs_can_be_stopped() {
-    let tine = tine();
-    let strace = with_fault("-einject=setpgid:delay_enter=600s");
-    let mut command = Command::new(strace[0]);
-    command.args(&strace[1..]).arg(&tine).args(["serve", "-1", "127.0.0.1:0"]);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let strace = command.spawn().expect("strace is installed");
-    let id = i32::try_from(strace.id()).expect("a process id");
-    let supervisor = wait_until("the supervisor has forked", || {
-        let child = procfs::children(id).into_iter().next()?;
-        (procfs::children(child.pid).len() >= 2).then_some(child.pid)
-    });
-    kill(supervisor, Signal::TERM);
-    let output = strace.wait_with_output().expect("our child");
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success() && out.is_empty() && !err.contains("listen"), "{out}{err}");
 }
 
 #[test]
