@@ -19,11 +19,11 @@ use rustix::process::{
 };
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 
-use crate::check;
 pub use crate::cstrings::CStrings;
 use crate::identity::{Ids, assume};
 pub use crate::limits::{LIMITS, Limit, Resource};
 use crate::process::{Alone, exit_now};
+use crate::{about, check};
 
 /// The cgroup that a program enters. It is created if it does not exist.
 #[derive(Clone, Debug)]
@@ -110,9 +110,14 @@ impl Execution<'_> {
         }
     }
 
-    fn prepare(&self) -> io::Result<()> {
+    /// Makes the changes to this process that precede the execution. A process that only tries them
+    /// exits afterwards.
+    ///
+    /// # Errors
+    /// A change is not possible; the text names it.
+    pub fn prepare(&self) -> io::Result<()> {
         if let Some(cgroup) = self.cgroup {
-            cgroup.enter().map_err(|why| io::Error::new(why.kind(), format!("its cgroup: {why}")))?;
+            cgroup.enter().map_err(|why| about("its cgroup", &why))?;
         }
         if let Some(ids) = &self.identity {
             assume(ids)?;
@@ -143,7 +148,7 @@ impl Execution<'_> {
         self.limits.iter().try_for_each(|limit| limit.set())?;
         if self.nice != 0 {
             let nice = getpriority_process(None)?.saturating_add(self.nice);
-            setpriority_process(None, nice)?;
+            setpriority_process(None, nice).map_err(|why| about("its nice value", &why.into()))?;
         }
         Ok(())
     }

@@ -24,6 +24,7 @@ pub mod signal;
 pub mod socket;
 pub mod wait;
 
+use std::fmt;
 use std::io;
 
 /// The text of an operating system error in lower case, without "(os error N)".
@@ -39,4 +40,9 @@ pub fn reason(error: &io::Error) -> String {
 /// Converts the return value of a C library function, -1 with the error in `errno`, into a result.
 fn check(returned: libc::c_long) -> io::Result<libc::c_long> {
     if returned == -1 { Err(io::Error::last_os_error()) } else { Ok(returned) }
+}
+
+/// An error with the name of what failed in front of its cause.
+fn about(what: impl fmt::Display, why: &io::Error) -> io::Error {
+    io::Error::new(why.kind(), format!("{what}: {}", reason(why)))
 }

@@ -1,6 +1,10 @@
 //! Resource limits of a program.
 
+use std::io;
+
 use rustix::process as sys;
+
+use crate::about;
 
 /// A limit that a program starts with (setrlimit(2)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,10 +76,13 @@ pub const LIMITS: [(&str, Resource); 16] = [
 
 impl Limit {
     /// Sets the limit for this process.
-    pub(crate) fn set(self) -> rustix::io::Result<()> {
+    pub(crate) fn set(self) -> io::Result<()> {
         let value = |limit| (limit != u64::MAX).then_some(limit);
         let limit = sys::Rlimit { current: value(self.soft), maximum: value(self.hard) };
-        sys::setrlimit(self.resource.into(), limit)
+        sys::setrlimit(self.resource.into(), limit).map_err(|why| {
+            let name = LIMITS.iter().find(|(_, resource)| *resource == self.resource).map_or("", |row| row.0);
+            about(format_args!("its limit {name}"), &why.into())
+        })
     }
 }
 

@@ -56,6 +56,21 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    const ALL: [ErrorKind; 12] = [
+        ErrorKind::InvalidValue,
+        ErrorKind::NoAddress,
+        ErrorKind::ReuseWithoutSpares,
+        ErrorKind::ReuseWithProgram,
+        ErrorKind::HostNameRule,
+        ErrorKind::ReadyDescriptor,
+        ErrorKind::Readiness,
+        ErrorKind::Threads,
+        ErrorKind::Program,
+        ErrorKind::WorkingDirectory,
+        ErrorKind::Cgroup,
+        ErrorKind::System,
+    ];
+
     /// Whether trying again later can help without any change of the settings.
     #[must_use]
     pub fn is_temporary(self) -> bool {
@@ -92,6 +107,22 @@ impl Error {
     pub(crate) fn within(mut self, place: impl fmt::Display) -> Error {
         self.what = format!("{place}: {}", self.what);
         self
+    }
+
+    /// The error as a message to another process of the server: its kind, its text and the next
+    /// move.
+    pub(crate) fn to_message(&self) -> Vec<u8> {
+        let kind = ErrorKind::ALL.iter().position(|kind| *kind == self.kind).unwrap_or_default();
+        [&[kind as u8], one_line(&self.what).as_bytes(), b"\n", one_line(&self.next).as_bytes()].concat()
+    }
+
+    /// The reverse of [`Error::to_message`], without the source.
+    pub(crate) fn from_message(message: &[u8]) -> Error {
+        let (kind, text) = message.split_first().unwrap_or((&0, &[]));
+        let kind = ErrorKind::ALL.get(usize::from(*kind)).copied().unwrap_or(ErrorKind::System);
+        let text = String::from_utf8_lossy(text);
+        let (what, next) = text.split_once('\n').unwrap_or((&text, ""));
+        Error::new(kind, what, next)
     }
 
     /// The kind of the error.
@@ -199,5 +230,15 @@ mod tests {
         assert_eq!(source.map(io::Error::kind), Some(io::ErrorKind::AddrInUse));
         let own = Error::system("cannot start", &io::Error::other("it has ended"), "read its log");
         assert!(std::error::Error::source(&own).is_some_and(|source| source.to_string() == "it has ended"));
+    }
+
+    #[test]
+    fn an_error_survives_the_way_to_another_process() {
+        for (number, kind) in ErrorKind::ALL.into_iter().enumerate() {
+            let error = Error::new(kind, format_args!("what\n{number}"), "next; move");
+            let received = Error::from_message(&error.to_message());
+            assert_eq!((received.kind(), received.to_string()), (kind, error.to_string()));
+            assert_eq!(kind as usize, number);
+        }
     }
 }

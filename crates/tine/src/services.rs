@@ -6,6 +6,7 @@
 //! accepts them.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use crate::connection::Connection;
 use crate::error::{Error, ErrorKind, HandlerError};
@@ -53,6 +54,7 @@ impl Services {
     {
         server.settings.service = Some(name.to_owned());
         server.settings.ready_descriptor = None;
+        server.ready.pid_path = None;
         self.services.push(Service { name: name.to_owned(), server, handler: Box::new(handler) });
         self
     }
@@ -90,6 +92,13 @@ impl Services {
     #[must_use]
     pub fn ready_descriptor(mut self, number: i32) -> Services {
         self.ready_descriptor = Some(number);
+        self
+    }
+
+    /// As [`Server::pid_file`], with the id of the calling process.
+    #[must_use]
+    pub fn pid_file(mut self, path: impl Into<PathBuf>) -> Services {
+        self.ready.pid_path = Some(path.into());
         self
     }
 

@@ -1,6 +1,10 @@
 //! Directories for the files of a test.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+
+use crate::server::tine;
 
 /// A temporary directory of one test, removed when it is dropped.
 pub struct Folder(
@@ -16,7 +20,7 @@ impl Folder {
     #[must_use]
     pub fn new(name: &str) -> Folder {
         let path = std::env::temp_dir().join(format!("tine-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&path).expect("the directory can be created");
+        fs::create_dir_all(&path).expect("the directory can be created");
         Folder(path)
     }
 
@@ -26,20 +30,32 @@ impl Folder {
         self.0.join(name).display().to_string()
     }
 
+    /// Copies the `tine` under test to where every user can execute it, and returns its path.
+    ///
+    /// # Panics
+    /// If it has not been built.
+    #[must_use]
+    pub fn copy_of_tine(&self) -> PathBuf {
+        let path = self.0.join("tine");
+        fs::copy(tine(), &path).expect("a copy");
+        fs::set_permissions(&self.0, fs::Permissions::from_mode(0o755)).expect("our directory");
+        path
+    }
+
     /// Writes a file and returns its path. Creates the subdirectory if `name` has one.
     ///
     /// # Panics
     /// If it cannot be written.
     pub fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.0.join(name);
-        std::fs::create_dir_all(path.parent().expect("a path below the directory")).expect("a subdirectory");
-        std::fs::write(&path, text).expect("the file can be written");
+        fs::create_dir_all(path.parent().expect("a path below the directory")).expect("a subdirectory");
+        fs::write(&path, text).expect("the file can be written");
         path
     }
 }
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+        let _ = fs::remove_dir_all(&self.0);
     }
 }

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use rustix::process::Signal;
 use tine_e2e::names::outcome;
-use tine_e2e::{EchoClients, Server, ServerCommand, kill};
+use tine_e2e::{EchoClients, Folder, Server, ServerCommand, kill, tine};
 
 #[test]
 fn stopping_and_continuing_every_process_loses_no_connection() {
@@ -56,15 +56,83 @@ fn a_server_started_with_every_signal_ignored_and_blocked_serves_and_drains() {
     assert_eq!(server.wait().code(), Some(0));
 }
 
+/// Signals that would end a process by default, and that scripts and container engines send.
+const HARMLESS: [Signal; 7] =
+    [Signal::HUP, Signal::USR1, Signal::USR2, Signal::ALARM, Signal::VTALARM, Signal::PROF, Signal::IO];
+
 #[test]
-fn hup_and_usr2_end_no_connection() {
+fn signals_sent_by_habit_end_no_connection() {
     let server = Server::serve(&[]);
     let others = EchoClients::start(server.port(), 3);
-    server.signal(Signal::HUP);
-    server.signal(Signal::USR2);
-    server.log.wait_for("warning", 2);
+    for (number, signal) in HARMLESS.into_iter().enumerate() {
+        server.signal(signal);
+        server.log.wait_for("warning", number + 1);
+    }
     others.wait_for_exchanges(30);
     others.finish();
+    assert!(server.log.of("restart").is_empty());
+}
+
+#[test]
+fn signals_sent_by_habit_to_the_master_end_no_connection() {
+    let (_folder, server) = services();
+    let mut client = server.connect();
+    client.echo("before");
+    for (number, signal) in HARMLESS.into_iter().enumerate() {
+        server.signal(signal);
+        server.log.wait_for("warning", number + 1);
+    }
+    client.echo("after").finish();
+    assert!(server.log.of("restart").is_empty());
+}
+
+/// Two services with an endless drain.
+fn services() -> (Folder, Server) {
+    let folder = Folder::new("signals");
+    let text = "[defaults]\ndrain-timeout = '1h'\n[services.a]\nlisten = '127.0.0.1:0'\n[services.b]\nlisten = '127.0.0.1:0'\n";
+    let file = folder.write("tine.toml", text).display().to_string();
+    let server = ServerCommand::program(tine(), &["serve", "--log", "json", "-1", "--config", &file]).start();
+    (folder, server)
+}
+
+#[test]
+fn quit_ends_the_connections_with_or_without_a_drain_before() {
+    for signals in [&[Signal::QUIT][..], &[Signal::TERM, Signal::QUIT], &[Signal::POWER, Signal::QUIT]] {
+        let one = Server::serve(&["--drain-timeout", "1h"]);
+        for (_folder, mut server) in
+            [(None, one)].into_iter().chain([services()].map(|(folder, server)| (Some(folder), server)))
+        {
+            let mut client = server.connect();
+            client.echo("x");
+            server.log.wait_for("accept", 1);
+            for (number, signal) in signals.iter().enumerate() {
+                assert!(server.log.of("end").is_empty());
+                server.signal(*signal);
+                server.log.wait_for("drain", number.min(1));
+                if signals.len() > 1 && number == 0 {
+                    server.log.wait_for("drain", 1);
+                    client.echo("still served");
+                }
+            }
+            client.expect_closed();
+            assert_eq!(server.wait().code(), Some(0), "{signals:?}");
+            assert_eq!(outcome(&server.log.of("end")[0]), "signal TERM");
+            server.wait_until_gone();
+        }
+    }
+}
+
+#[test]
+fn a_second_quit_kills() {
+    let mut server = Server::program(&[], &["sh", "-c", "trap '' TERM; echo ready; sleep 600"]);
+    let mut client = server.connect();
+    client.expect("ready\n");
+    server.log.wait_for("accept", 1);
+    server.signal(Signal::QUIT);
+    server.log.wait_for("drain", 1);
+    server.signal(Signal::QUIT);
+    assert_eq!(server.wait().code(), Some(0));
+    assert_eq!(outcome(&server.log.of("end")[0]), "signal KILL");
 }
 
 #[test]

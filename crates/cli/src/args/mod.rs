@@ -77,6 +77,11 @@ where
     PossibleValuesParser::new(names).try_map(|name| name.parse::<T>())
 }
 
+/// `yes` or `no`.
+fn yes_or_no() -> impl TypedValueParser<Value = bool> {
+    PossibleValuesParser::new(["yes", "no"]).map(|word| word == "yes")
+}
+
 /// A number in a range.
 fn number<T>(least: u64, most: u64) -> RangedU64ValueParser<T>
 where

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Arg, ArgMatches, Args as ClapArgs, FromArgMatches};
 use tine::{KillMode, Program, Resource, Stderr, Terminal};
 
-use super::choice;
+use super::{choice, yes_or_no};
 
 /// Above the options that need a program.
 pub const HEADING: &str = "A program for each connection";
@@ -24,6 +24,16 @@ pub struct ProgramOptions {
     /// Set an environment variable; NAME alone passes the server's value on, for --clear-env
     #[arg(long = "env", value_name = "NAME=VALUE", requires = "program", value_parser = variable)]
     pub env: Vec<(String, Option<String>)>,
+
+    /// Remove an environment variable, also one that --env sets (UnsetEnvironment= of
+    /// systemd.exec(5))
+    #[arg(long = "unset-env", value_name = "NAME", requires = "program", value_parser = variable_name)]
+    pub unset_env: Vec<String>,
+
+    /// Whether to set HOME, USER, LOGNAME and SHELL to those of the user that it runs as
+    /// (SetLoginEnvironment= of systemd.exec(5)): yes, no [default: yes with --user]
+    #[arg(long, value_name = "BOOL", requires = "program", value_parser = yes_or_no())]
+    pub set_login_environment: Option<bool>,
 
     /// Start with an empty environment instead of the server's
     #[arg(long, requires = "program")]
@@ -135,6 +145,10 @@ impl ProgramOptions {
             if let Some(value) = value {
                 program = program.env(name, value);
             }
+        }
+        program = self.unset_env.iter().fold(program, |program, name| program.env_remove(name));
+        if let Some(set) = self.set_login_environment {
+            program = program.login_environment(set);
         }
         let limits = self.limits.0.iter();
         Some(limits.fold(program, |program, (resource, soft, hard)| program.limit(*resource, *soft, *hard)))
@@ -257,6 +271,13 @@ fn variable(text: &str) -> Result<(String, Option<String>), String> {
     Ok((name.to_owned(), value))
 }
 
+fn variable_name(text: &str) -> Result<String, String> {
+    match variable(text) {
+        Ok((name, None)) => Ok(name),
+        _ => Err("write the NAME alone".into()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -296,5 +317,7 @@ mod tests {
         assert_eq!(variable("A"), Ok(("A".into(), None)));
         assert_eq!(variable("A="), Ok(("A".into(), Some(String::new()))));
         variable("=b").expect_err("no name");
+        assert_eq!(variable_name("A"), Ok("A".into()));
+        variable_name("A=b").expect_err("a value");
     }
 }

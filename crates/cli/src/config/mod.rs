@@ -128,6 +128,7 @@ impl Config {
         }
         readiness.print_ports |= args.readiness.print_ports;
         readiness.ready_fd = args.readiness.ready_fd.or(readiness.ready_fd);
+        readiness.pid_file = args.readiness.pid_file.or(readiness.pid_file.take());
         Ok(self)
     }
 }

@@ -3,6 +3,8 @@
 
 pub(crate) mod backoff;
 pub(crate) mod outcome;
+pub(crate) mod pid_file;
 pub(crate) mod ready;
 pub(crate) mod signals;
+pub(crate) mod startup;
 pub(crate) mod timing;

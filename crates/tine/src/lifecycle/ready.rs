@@ -1,13 +1,18 @@
-//! Readiness notification: the ports on standard output, a newline on a descriptor (s6), and the
-//! message of sd_notify(3). Runs in the master, or in a single supervisor.
+//! What the server tells those that started it: that it is ready (the pid file, the ports on
+//! standard output, a newline on a descriptor as for s6, the message of sd_notify(3)), that it is
+//! alive, that it stops. Runs in the master, or in a single supervisor.
 
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use sd_notify::NotifyState;
 
 use crate::error::{Error, ErrorKind};
+use crate::lifecycle::pid_file::PidFile;
+use crate::lifecycle::startup::StartSender;
 
 /// The receivers of the notification, besides a service manager that set `NOTIFY_SOCKET`.
 #[derive(Debug, Default)]
@@ -18,12 +23,44 @@ pub(crate) struct Ready {
     stdout: Option<OwnedFd>,
     /// Write a newline to this descriptor, then close it.
     pub(crate) descriptor: Option<OwnedFd>,
+    /// Where the pid file is written.
+    pub(crate) pid_path: Option<PathBuf>,
+    pid_file: Option<PidFile>,
+    /// The master, where it waits for this process.
+    master: Option<StartSender>,
+    watchdog: Option<Watchdog>,
+}
+
+/// The keep-alive messages that a service manager expects (sd_watchdog_enabled(3)).
+#[derive(Clone, Copy, Debug)]
+struct Watchdog {
+    interval: Duration,
+    next: Instant,
 }
 
 impl Ready {
-    /// Notifies the process at the other end of this descriptor only.
-    pub(crate) fn at(descriptor: Option<OwnedFd>) -> Ready {
-        Ready { descriptor, ..Ready::default() }
+    /// Notifies the master only, if it waits.
+    pub(crate) fn to_master(master: Option<StartSender>) -> Ready {
+        Ready { master, ..Ready::default() }
+    }
+
+    /// Whether the master waits for this process.
+    pub(crate) fn has_master(&self) -> bool {
+        self.master.is_some()
+    }
+
+    /// Every process of this service can serve: waits until those of all services can. False if the
+    /// master has ended.
+    pub(crate) fn entered(&self) -> bool {
+        self.master.as_ref().is_none_or(|master| {
+            master.entered();
+            master.wait()
+        })
+    }
+
+    /// Tells the master why this service cannot start.
+    pub(crate) fn failed(&self, error: &Error) {
+        self.master.iter().for_each(|master| master.failed(error));
     }
 
     /// Replaces standard output by `/dev/null`, before the first fork: no process of the server
@@ -32,10 +69,25 @@ impl Ready {
         if !self.ports {
             return Ok(());
         }
-        let null = || rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
+        let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
+        let null = null.map_err(|why| {
+            let next = "create it (mknod /dev/null c 1 3), or raise the limit on open files (`ulimit -n`)";
+            Error::system("cannot open /dev/null", &why.into(), next)
+        })?;
         let kept = fcntl_dupfd_cloexec(rustix::stdio::stdout(), lowest)
-            .and_then(|kept| rustix::stdio::dup2_stdout(null()?).map(|()| kept));
+            .and_then(|kept| rustix::stdio::dup2_stdout(null).map(|()| kept));
         self.stdout = Some(kept.map_err(cannot_print)?);
+        Ok(())
+    }
+
+    /// Writes the pid file, before any other notification.
+    pub(crate) fn write_pid_file(&mut self) -> Result<(), Error> {
+        let Some(path) = &self.pid_path else { return Ok(()) };
+        let written = PidFile::write(path).map_err(|why| {
+            let what = format!("cannot write the pid file {}", path.display());
+            Error::system(what, &why, "create its directory, or choose a file that the server may write")
+        });
+        self.pid_file = Some(written?);
         Ok(())
     }
 
@@ -51,9 +103,32 @@ impl Ready {
                 Error::new(ErrorKind::Readiness, what, next).because(&why.into())
             })?;
         }
+        if let Some(master) = self.master.take() {
+            master.entered();
+        }
         // Without a receiver at NOTIFY_SOCKET, only the message is lost.
         let _ = sd_notify::notify(&[NotifyState::Ready]);
+        // Twice as often as the service manager expects it, as sd_watchdog_enabled(3) recommends.
+        let interval = sd_notify::watchdog_enabled().map(|time| time / 2);
+        let interval = interval.filter(|_| std::env::var_os("NOTIFY_SOCKET").is_some());
+        self.watchdog = interval.map(|interval| Watchdog { interval, next: Instant::now() });
         Ok(())
+    }
+
+    /// When [`Ready::keep_alive`] is due.
+    pub(crate) fn keep_alive_at(&self) -> Option<Instant> {
+        self.watchdog.map(|watchdog| watchdog.next)
+    }
+
+    /// Tells a service manager with a watchdog that the server is alive, when that is due.
+    pub(crate) fn keep_alive(&mut self) {
+        let now = Instant::now();
+        if let Some(watchdog) = &mut self.watchdog
+            && watchdog.next <= now
+        {
+            watchdog.next = now + watchdog.interval;
+            let _ = sd_notify::notify(&[NotifyState::Watchdog]);
+        }
     }
 
     /// Notifies the service manager that the server drains.

@@ -2,6 +2,7 @@
 //! come as a real-time signal beside it. All other processes have every signal at its default.
 
 use rustix::process::Signal;
+use tine_sys::signal::Set;
 
 use crate::lifecycle::outcome::signal_name;
 
@@ -10,6 +11,8 @@ use crate::lifecycle::outcome::signal_name;
 pub(crate) enum Command {
     /// Drain; at the second signal end the connections, at the third kill them.
     Stop,
+    /// End the connections; at the second signal kill them.
+    End,
     /// Reload the access rules.
     Reload,
     /// Nothing but a warning in the log.
@@ -19,19 +22,43 @@ pub(crate) enum Command {
 }
 
 /// Signal, command, effect. ARCHITECTURE.md has a row for each signal.
-const TABLE: [(Signal, Command, &str); 5] = [
+///
+/// Those that are ignored would end a process by default, and are sent by habit: USR1 by logrotate
+/// and the like, ALRM, VTALRM, PROF and IO by a mistyped number. PWR is what LXC stops a container
+/// with (lxc.container.conf(5), `lxc.signal.halt`).
+const TABLE: [(Signal, Command, &str); 12] = [
     (Signal::TERM, Command::Stop, DRAIN),
     (Signal::INT, Command::Stop, DRAIN),
+    (Signal::POWER, Command::Stop, DRAIN),
+    (Signal::QUIT, Command::End, "TERM to the connections, KILL after 2 s; second signal: KILL"),
     (Signal::HUP, Command::Reload, "reload the files of access rules"),
+    (
+        Signal::USR1,
+        Command::Unsupported,
+        "the log is standard error, which cannot be reopened; nothing is changed",
+    ),
     (Signal::USR2, Command::Unsupported, "replacing the binary is not supported; nothing is changed"),
+    (Signal::ALARM, Command::Unsupported, IGNORED),
+    (Signal::VTALARM, Command::Unsupported, IGNORED),
+    (Signal::PROF, Command::Unsupported, IGNORED),
+    (Signal::IO, Command::Unsupported, IGNORED),
     (Signal::CHILD, Command::Reap, "reap a program or an orphan"),
 ];
 
 const DRAIN: &str = "drain; second signal: TERM to the connections, KILL after 2 s; third signal: KILL";
 
+const IGNORED: &str = "nothing is changed";
+
 /// The command of a signal.
 pub(crate) fn command(number: i32) -> Option<Command> {
     TABLE.iter().find(|(signal, ..)| signal.as_raw() == number).map(|(_, command, _)| *command)
+}
+
+/// The signals that stop a server which is not ready yet.
+pub(crate) fn stops() -> Set {
+    let stops = |command| matches!(command, Command::Stop | Command::End);
+    let rows = TABLE.iter().filter(|(_, command, _)| stops(*command));
+    Set::of(&rows.map(|(signal, ..)| signal.as_raw()).collect::<Vec<i32>>())
 }
 
 /// The warning about a signal that is not supported.
@@ -77,6 +104,6 @@ mod tests {
         let text = warning(Signal::USR2.as_raw());
         assert_eq!(text, "SIGUSR2: replacing the binary is not supported; nothing is changed");
         assert_eq!(command(Signal::USR2.as_raw()), Some(Command::Unsupported));
-        assert_eq!(command(Signal::USR1.as_raw()), None);
+        assert_eq!(command(Signal::WINCH.as_raw()), None);
     }
 }

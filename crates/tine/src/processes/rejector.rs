@@ -20,7 +20,7 @@ use crate::connection::{Discarded, discard_now};
 use crate::lifecycle::timing::REJECT_LINGER;
 use crate::log::Log;
 use crate::log::limit::{Emit, LineLimit};
-use crate::processes::start::start_helper;
+use crate::processes::start::{StartReport, start_helper};
 use crate::shared::messages::{Receiver, Rejection};
 use crate::system::users::Identity;
 
@@ -38,6 +38,7 @@ pub(crate) struct RejectorStart<'a> {
     pub(crate) limits: Limits,
     pub(crate) rejections: Receiver<Rejection>,
     pub(crate) log: Log,
+    pub(crate) report: StartReport,
 }
 
 /// A rejected client, until it has closed or its time is over.
@@ -58,7 +59,8 @@ struct Rejector {
 
 /// Runs as the rejector until no process is left that could send it clients.
 pub(crate) fn run(start: RejectorStart) -> ! {
-    start_helper(start.alone, start.identity.as_ref(), start.supervisor, c"tine: rejector");
+    let entered = start_helper(start.alone, start.identity.as_ref(), start.supervisor, c"tine: rejector");
+    start.report.finish(entered);
     let mut rejector = Rejector {
         limits: start.limits,
         rejections: start.rejections,

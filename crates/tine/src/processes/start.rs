@@ -4,19 +4,75 @@
 //! terminal's Ctrl-C or a signal to a group reaches the supervisor alone, and dies with its parent.
 
 use std::ffi::CStr;
+use std::fmt::Display;
+use std::io;
 
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
 use tine_sys::cmdline::Title;
 use tine_sys::process::{Alone, exit_now};
 
+use crate::error::Error;
+use crate::lifecycle::startup::StartSender;
+use crate::log::Log;
 use crate::shared::board::Entry;
 use crate::system::users::Identity;
+
+/// How the start of a forker or helper is reported: to the supervisor, which waits before the
+/// server is ready; to the log, after a restart.
+pub(crate) struct StartReport {
+    /// The role of the process in the log.
+    pub(crate) role: String,
+    /// `None` after a restart: no process waits.
+    pub(crate) supervisor: Option<StartSender>,
+    pub(crate) log: Log,
+}
+
+impl StartReport {
+    /// Whether the supervisor waits for this process.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.supervisor.is_some()
+    }
+
+    /// Reports that this process can serve.
+    pub(crate) fn entered(&self) {
+        self.supervisor.iter().for_each(StartSender::entered);
+    }
+
+    /// Reports why this process cannot serve, and exits.
+    pub(crate) fn failed(mut self, error: Error) -> ! {
+        let error = error.within(&self.role);
+        match &self.supervisor {
+            Some(supervisor) => supervisor.failed(&error),
+            None => self.log.fatal(&error),
+        }
+        exit_now(111)
+    }
+
+    /// Reports the result of the start, and returns its value; exits if it has failed.
+    pub(crate) fn finish<T>(self, result: Result<T, Error>) -> T {
+        match result {
+            Ok(value) => {
+                self.entered();
+                value
+            }
+            Err(error) => self.failed(error),
+        }
+    }
+}
+
+/// The error of a step of the start.
+pub(crate) fn cannot<E: Into<io::Error>>(what: impl Display, next: &str) -> impl FnOnce(E) -> Error {
+    move |why| Error::system(format_args!("cannot {what}"), &why.into(), next)
+}
 
 /// First steps of a connection process or a spare; signals have their defaults already. `parent` is
 /// the process with which it dies, if it does not outlive the server.
 #[inline]
 pub(crate) fn start_connection(parent: Option<Pid>) {
-    parent.into_iter().for_each(kill_with);
+    if parent.is_some_and(|parent| kill_with(parent).is_err()) {
+        exit_now(111);
+    }
     // It fails only for a session leader, which a new process is not.
     let _ = rustix::process::setpgid(None, None);
 }
@@ -28,33 +84,67 @@ pub(crate) fn start_detached(name: &CStr) {
 }
 
 /// First steps of a helper that serves descriptors only: it gives up the privileges of the server,
-/// and dies with the supervisor. Exits if the privileges cannot be given up.
-pub(crate) fn start_helper(alone: &Alone, identity: Option<&Identity>, supervisor: Pid, name: &CStr) {
+/// and dies with the supervisor.
+///
+/// # Errors
+/// The privileges cannot be given up.
+pub(crate) fn start_helper(
+    alone: &Alone,
+    identity: Option<&Identity>,
+    supervisor: Pid,
+    name: &CStr,
+) -> Result<(), Error> {
     start_detached(name);
-    if let Some(identity) = identity
-        && tine_sys::identity::become_user(alone, &identity.to_ids()).is_err()
-    {
-        exit_now(111);
-    }
+    identity.map(|identity| change_user(alone, identity)).transpose()?;
     // After the change of user, which clears it (prctl(2)).
-    kill_with(supervisor);
+    kill_with(supervisor).map_err(cannot_die_with_parent)
 }
 
-/// Asks the kernel to kill this process when its parent exits (`PR_SET_PDEATHSIG`, prctl(2)).
-#[inline]
-pub(crate) fn kill_with(parent: Pid) {
-    signal_with(parent, Signal::KILL);
+/// Changes the user and groups of this process.
+///
+/// # Errors
+/// EPERM, EINVAL.
+pub(crate) fn change_user(alone: &Alone, identity: &Identity) -> Result<(), Error> {
+    tine_sys::identity::become_user(alone, &identity.to_ids()).map_err(|why| {
+        let next = match why.kind() {
+            io::ErrorKind::InvalidInput => {
+                "choose an id that this user namespace has (/proc/self/uid_map, gid_map)"
+            }
+            _ => {
+                "start the server as root (CAP_SETUID and CAP_SETGID), or as this user with these groups only"
+            }
+        };
+        cannot(format_args!("change to {identity}"), next)(why)
+    })
 }
 
-/// Asks the kernel to signal this process when its parent exits. Exits if the parent has done so
-/// already.
+/// The error of [`kill_with`].
+pub(crate) fn cannot_die_with_parent(why: Errno) -> Error {
+    cannot("ask to be killed with the supervisor", "permit prctl(2) with PR_SET_PDEATHSIG")(why)
+}
+
+/// Asks the kernel to kill this process when its parent exits (`PR_SET_PDEATHSIG`, prctl(2)). Exits
+/// if the parent has done so already.
+///
+/// # Errors
+/// A sandbox forbids it.
 #[inline]
-pub(crate) fn signal_with(parent: Pid, signal: Signal) {
-    let requested = rustix::process::set_parent_process_death_signal(Some(signal));
+pub(crate) fn kill_with(parent: Pid) -> Result<(), Errno> {
+    signal_with(parent, Signal::KILL)
+}
+
+/// The same with another signal.
+///
+/// # Errors
+/// As [`kill_with`].
+#[inline]
+pub(crate) fn signal_with(parent: Pid, signal: Signal) -> Result<(), Errno> {
+    rustix::process::set_parent_process_death_signal(Some(signal))?;
     // The parent may have exited before the request.
-    if requested.is_err() || rustix::process::getppid() != Some(parent) {
+    if rustix::process::getppid() != Some(parent) {
         exit_now(111);
     }
+    Ok(())
 }
 
 /// Shows a connection in `ps`: in the name, and in the command line where titles are enabled.

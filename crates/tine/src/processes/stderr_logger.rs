@@ -14,10 +14,9 @@ use rustix::io::Errno;
 use rustix::process::Pid;
 use tine_sys::process::{Alone, exit_now};
 
-use crate::error::reason;
 use crate::log::limit::{Emit, LineLimit};
 use crate::log::{Log, whole_characters};
-use crate::processes::start::start_helper;
+use crate::processes::start::{StartReport, cannot, start_helper};
 use crate::shared::messages::{Receiver, StderrPipe};
 use crate::system::users::Identity;
 
@@ -37,6 +36,7 @@ pub(crate) struct LoggerStart<'a> {
     pub(crate) identity: Option<Identity>,
     pub(crate) pipes: Receiver<StderrPipe>,
     pub(crate) log: Log,
+    pub(crate) report: StartReport,
 }
 
 /// A connection's standard error, and the line that has not ended yet.
@@ -59,18 +59,13 @@ struct StderrLogger {
 
 /// Runs as the stderr logger until no process is left that could write to it.
 pub(crate) fn run(start: LoggerStart) -> ! {
-    start_helper(start.alone, start.identity.as_ref(), start.supervisor, c"tine: logger");
-    let mut log = start.log;
-    let queue = match event_queue(&start.pipes) {
-        Ok(queue) => queue,
-        Err(why) => {
-            let next = "raise the limits on open files and memory";
-            log.error("cannot read programs' standard error", &reason(&why.into()), next);
-            exit_now(111)
-        }
-    };
+    let entered = start_helper(start.alone, start.identity.as_ref(), start.supervisor, c"tine: logger");
+    let next = "raise the limits on open files and memory (`ulimit -a`)";
+    let entered = entered.and_then(|()| event_queue(&start.pipes).map_err(cannot("wait for lines", next)));
+    let queue = start.report.finish(entered);
     let readers = HashMap::new();
-    let mut logger = StderrLogger { queue, channel: start.pipes, log, readers, last_number: 0, open: true };
+    let mut logger =
+        StderrLogger { queue, channel: start.pipes, log: start.log, readers, last_number: 0, open: true };
     while logger.open || !logger.readers.is_empty() {
         logger.turn();
     }

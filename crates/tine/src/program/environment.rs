@@ -9,6 +9,7 @@ use tine_sys::exec::CStrings;
 
 use crate::net::zone::IpWithZone;
 use crate::system::descendants::CONNECTION;
+use crate::system::users::Login;
 
 /// Variables that are not inherited: they describe another connection, or belong to the server.
 const NOT_INHERITED: [&str; 31] = [
@@ -53,7 +54,14 @@ pub(crate) const SERVICE: &str = "TINE_SERVICE";
 pub(crate) struct Environment {
     clear: bool,
     set: Vec<(OsString, OsString)>,
+    /// Removed at last.
+    removed: Vec<OsString>,
+    /// The variables of the user, in place of the server's.
+    login: Option<Login>,
 }
+
+/// The variables of [`Login`].
+const LOGIN: [&str; 4] = ["USER", "LOGNAME", "HOME", "SHELL"];
 
 impl Environment {
     pub(super) fn set(&mut self, name: OsString, value: OsString) {
@@ -61,23 +69,45 @@ impl Environment {
         self.set.push((name, value));
     }
 
+    pub(super) fn remove(&mut self, name: OsString) {
+        self.removed.push(name);
+    }
+
+    pub(super) fn set_login(&mut self, login: Option<Login>) {
+        self.login = login;
+    }
+
     pub(super) fn clear(&mut self, clear: bool) {
         self.clear = clear;
     }
 
+    /// The `PATH` that is set for the program.
+    pub(super) fn path(&self) -> Option<&OsStr> {
+        self.set.iter().find(|(name, _)| name == "PATH").map(|(_, path)| path.as_os_str())
+    }
+
     /// The variables of every connection, from those of the server.
     pub(super) fn base(&self, server: impl Iterator<Item = (OsString, OsString)>) -> CStrings {
+        let is_set = |name: &OsStr| self.set.iter().any(|(set, _)| set == name);
         let hidden = |name: &OsStr| {
             name == CONNECTION
                 || NOT_INHERITED.iter().any(|other| name == *other)
-                || self.set.iter().any(|(set, _)| set == name)
+                || self.login.is_some() && LOGIN.iter().any(|other| name == *other)
         };
-        let mut variables = CStrings::default();
         let inherited = server.filter(|(name, _)| !self.clear && !hidden(name));
-        for (name, value) in inherited.chain(self.set.iter().cloned()) {
-            variables.push_bytes(&[name.as_bytes(), b"=", value.as_bytes()].concat());
+        let other = inherited.chain(self.login_variables()).filter(|(name, _)| !is_set(name));
+        let mut variables = CStrings::default();
+        for (name, value) in other.chain(self.set.iter().cloned()) {
+            if !self.removed.contains(&name) {
+                variables.push_bytes(&[name.as_bytes(), b"=", value.as_bytes()].concat());
+            }
         }
         variables
+    }
+
+    fn login_variables(&self) -> impl Iterator<Item = (OsString, OsString)> + '_ {
+        let values = self.login.iter().flat_map(|Login { name, home, shell }| [name, name, home, shell]);
+        LOGIN.iter().zip(values).filter_map(|(name, value)| Some((name.into(), value.as_ref()?.into())))
     }
 }
 
@@ -148,6 +178,34 @@ mod tests {
         assert_eq!(all(&environment.base(server())), ["PATH=/bin", "TERM=dumb", "A=two words"]);
         environment.clear(true);
         assert_eq!(all(&environment.base(server())), ["TERM=dumb", "A=two words"]);
+        environment.remove("TERM".into());
+        environment.remove("PATH".into());
+        assert_eq!(all(&environment.base(server())), ["A=two words"]);
+        environment.clear(false);
+        assert_eq!(all(&environment.base(server())), ["A=two words"]);
+    }
+
+    #[test]
+    fn the_variables_of_the_user_replace_those_of_the_server() {
+        let server = || {
+            [("HOME", "/root"), ("SHELL", "/bin/bash"), ("USER", "root"), ("LANG", "C")]
+                .into_iter()
+                .map(|(name, value)| (name.into(), value.into()))
+        };
+        let login = |name: Option<&str>, home: Option<&str>| Login {
+            name: name.map(str::to_owned),
+            home: home.map(str::to_owned),
+            shell: None,
+        };
+        let mut environment = Environment::default();
+        environment.set_login(Some(login(Some("git"), Some("/srv/git"))));
+        assert_eq!(all(&environment.base(server())), ["LANG=C", "USER=git", "LOGNAME=git", "HOME=/srv/git"]);
+        environment.set("HOME".into(), "/tmp".into());
+        assert_eq!(all(&environment.base(server())), ["LANG=C", "USER=git", "LOGNAME=git", "HOME=/tmp"]);
+        environment.set_login(Some(login(None, None)));
+        assert_eq!(all(&environment.base(server())), ["LANG=C", "HOME=/tmp"]);
+        environment.set_login(None);
+        assert_eq!(all(&environment.base(server())), ["SHELL=/bin/bash", "USER=root", "LANG=C", "HOME=/tmp"]);
     }
 
     #[test]

@@ -15,10 +15,12 @@ use crate::error::{Error, ErrorKind, reason};
 use crate::system::users::Identity;
 
 /// The file of a program: the name itself if it contains a slash (relative to the working directory
-/// of the program), else the first executable file of that name in `PATH`.
+/// of the program), else the first executable file of that name in `path`, the `PATH` of the
+/// program, or in that of the server if the program's is not set.
 pub(super) fn find(
     name: &OsStr,
     directory: Option<&Path>,
+    path: Option<&OsStr>,
     identity: Option<&Identity>,
 ) -> Result<PathBuf, Error> {
     if name.as_bytes().contains(&b'/') {
@@ -27,7 +29,10 @@ pub(super) fn find(
             .map(|()| file)
             .map_err(|why| cannot_execute(&name.to_string_lossy(), &why));
     }
-    let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
+    let path = path
+        .map(OsStr::to_owned)
+        .or_else(|| std::env::var_os("PATH"))
+        .unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
     let mut first_failure = None;
     for candidate in std::env::split_paths(&path)
         .filter(|directory| directory.is_absolute())
@@ -185,7 +190,7 @@ fn permits(file: &std::fs::Metadata, identity: Option<&Identity>) -> bool {
     let own = || {
         let ids = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
         let groups = rustix::process::getgroups().unwrap_or_default();
-        Identity { uid: Some(ids.0), gid: ids.1, groups: groups.iter().map(|group| group.as_raw()).collect() }
+        Identity::from_ids(Some(ids.0), ids.1, groups.iter().map(|group| group.as_raw()).collect())
     };
     let identity = identity.cloned().unwrap_or_else(own);
     let uid = identity.uid.unwrap_or_else(|| rustix::process::geteuid().as_raw());
@@ -236,7 +241,7 @@ mod tests {
     #[test]
     fn executable_files_and_the_causes_of_failure() {
         let files = Files::new("causes");
-        let other_user = Identity { uid: Some(61_234), gid: 61_234, groups: Vec::new() };
+        let other_user = Identity::from_ids(Some(61_234), 61_234, Vec::new());
         for (path, identity, result) in [
             (files.file("good", 0o755, "#!/bin/sh\n"), None, Ok(())),
             (files.file("mine", 0o700, "#!/bin/sh\n"), Some(&other_user), Err(NotExecutable::Forbidden)),
@@ -247,9 +252,12 @@ mod tests {
         ] {
             assert_eq!(check(&path, None, identity), result, "{path:?}");
         }
-        assert!(find(OsStr::new("sh"), None, None).expect("exists").ends_with("sh"));
-        assert!(find(OsStr::new("./good"), Some(&files.0), None).is_ok());
-        assert!(find(OsStr::new("no-such-program"), None, None).is_err());
+        assert!(find(OsStr::new("sh"), None, None, None).expect("exists").ends_with("sh"));
+        assert!(find(OsStr::new("./good"), Some(&files.0), None, None).is_ok());
+        assert!(find(OsStr::new("no-such-program"), None, None, None).is_err());
+        let path = Some(files.0.as_os_str());
+        assert_eq!(find(OsStr::new("good"), None, path, None).expect("in its PATH"), files.0.join("good"));
+        assert!(find(OsStr::new("sh"), None, path, None).is_err());
     }
 
     #[test]
@@ -284,7 +292,7 @@ mod tests {
     fn a_carriage_return_is_visible_in_the_error() {
         let files = Files::new("cr");
         let path = files.file("dos", 0o755, "#!/bin/sh\r\nexit\r\n");
-        let error = find(path.as_os_str(), None, None).expect_err("no such interpreter").to_string();
+        let error = find(path.as_os_str(), None, None, None).expect_err("no such interpreter").to_string();
         assert!(error.contains("its interpreter /bin/sh\\r (no such file); the first line ends"), "{error}");
     }
 }

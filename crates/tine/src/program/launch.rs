@@ -18,7 +18,7 @@ use super::environment::{Endpoints, describe};
 use super::prepare::Incoming;
 use super::{Program, Stderr};
 use crate::admission::access::names::PendingNameRules;
-use crate::error::reason;
+use crate::error::{Error, reason};
 use crate::lifecycle::outcome::ExitReport;
 use crate::net::dns::confirmed_name;
 use crate::net::peer::{Peer, canonical};
@@ -64,8 +64,8 @@ pub(crate) struct LaunchContext {
 #[derive(Debug)]
 pub(super) struct Image<'a> {
     pub(super) program: &'a Program,
-    arguments: CStrings,
-    environment: CStrings,
+    pub(super) arguments: CStrings,
+    pub(super) environment: CStrings,
     /// The number of variables that every connection has.
     common: usize,
     /// The environment of the last connection with variables from an access rule.
@@ -88,9 +88,16 @@ impl<'a> Launcher<'a> {
         supervisor: Option<Pid>,
         stderr_logger: Option<Sender<StderrPipe>>,
         lowest: Floor,
-    ) -> io::Result<Launcher<'a>> {
+    ) -> Result<Launcher<'a>, Error> {
         if let Some(directory) = &program.directory {
-            std::env::set_current_dir(directory)?;
+            std::env::set_current_dir(directory).map_err(|why| {
+                let what = format!("cannot change to the working directory {}", directory.display());
+                Error::system(
+                    what,
+                    &why,
+                    "let the user of the program search it (chmod +x), or choose another",
+                )
+            })?;
         }
         if let Some(mask) = program.umask {
             rustix::process::umask(Mode::from_raw_mode(mask));
@@ -102,8 +109,9 @@ impl<'a> Launcher<'a> {
         let environment = program.environment.base(std::env::vars_os());
         let null = match program.stderr {
             Stderr::Null => {
-                let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
-                Some(lowest.duplicate(null)?)
+                let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
+                let null = null.map_err(io::Error::from).and_then(|null| lowest.duplicate(null));
+                Some(null.map_err(|why| Error::system("cannot open /dev/null", &why, "make it writable"))?)
             }
             _ => None,
         };
@@ -120,7 +128,10 @@ impl<'a> Launcher<'a> {
             identity,
             supervisor,
         };
-        Ok(Launcher { path, image, stack: Stack::new()?, stderr_logger })
+        let stack = Stack::new().map_err(|why| {
+            Error::system("cannot map a stack", &why, "raise the limit on memory (`ulimit -v`)")
+        })?;
+        Ok(Launcher { path, image, stack, stderr_logger })
     }
 
     /// Creates a process that executes the program on a connection, and returns its id. If the

@@ -10,6 +10,7 @@ mod prepare;
 mod relay;
 mod resource;
 mod stay;
+mod trial;
 
 use std::ffi::{CString, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -34,6 +35,7 @@ pub use resource::Resource;
 pub struct Program {
     words: Vec<OsString>,
     pub(crate) environment: Environment,
+    login_environment: Option<bool>,
     pub(crate) directory: Option<PathBuf>,
     pub(crate) umask: Option<u32>,
     pub(crate) nice: i32,
@@ -113,13 +115,14 @@ impl Terminal {
 pub(crate) const TERMINAL_SIZE: (u16, u16) = (24, 80);
 
 impl Program {
-    /// A program and its arguments. A name without a slash is searched for in `PATH`. No shell is
-    /// involved.
+    /// A program and its arguments. A name without a slash is searched for in the `PATH` that
+    /// [`Program::env`] sets, else in that of the server. No shell is involved.
     #[must_use]
     pub fn new<W: Into<OsString>>(words: impl IntoIterator<Item = W>) -> Program {
         Program {
             words: words.into_iter().map(Into::into).collect(),
             environment: Environment::default(),
+            login_environment: None,
             directory: None,
             umask: None,
             nice: 0,
@@ -175,6 +178,23 @@ impl Program {
     #[must_use]
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Program {
         self.environment.set(name.into(), value.into());
+        self
+    }
+
+    /// Removes a variable from its environment, also one that [`Program::env`] sets
+    /// (`UnsetEnvironment=`, systemd.exec(5)). Those that describe the connection stay.
+    #[must_use]
+    pub fn env_remove(mut self, name: impl Into<OsString>) -> Program {
+        self.environment.remove(name.into());
+        self
+    }
+
+    /// Sets whether it gets `HOME`, `USER`, `LOGNAME` and `SHELL` of the user that it runs as, in
+    /// place of the server's (`SetLoginEnvironment=`, systemd.exec(5)). What the user does not have
+    /// is unset. Default: yes, if the server has an [`Identity`] with a user by name or number.
+    #[must_use]
+    pub fn login_environment(mut self, set: bool) -> Program {
+        self.login_environment = Some(set);
         self
     }
 
@@ -271,6 +291,16 @@ impl Program {
         }
     }
 
+    /// Looks up the variables of the user that it runs as.
+    pub(crate) fn look_up_login(&mut self, identity: Option<&Identity>) {
+        let login = match (self.login_environment, identity.and_then(|identity| identity.login.clone())) {
+            (Some(false), _) => None,
+            (Some(true), None) => Some(Identity::own_login()),
+            (_, login) => login,
+        };
+        self.environment.set_login(login);
+    }
+
     /// The file to execute, if this user (or that of this process) can execute it.
     pub(crate) fn find(&self, identity: Option<&Identity>) -> Result<CString, Error> {
         if let Some(directory) = &self.directory
@@ -287,7 +317,7 @@ impl Program {
         let name = self.words.first().filter(|name| !name.is_empty());
         let name = name
             .ok_or_else(|| error("the program has no name", "give the program's name as its first word"))?;
-        let path = find::find(name, self.directory.as_deref(), identity)?;
+        let path = find::find(name, self.directory.as_deref(), self.environment.path(), identity)?;
         CString::new(path.as_os_str().as_bytes())
             .map_err(|_| error("the program's name contains a zero byte", "choose another name"))
     }

@@ -7,6 +7,7 @@ pub(crate) mod check;
 pub(crate) mod derived;
 mod sockets;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use rustix::process::Pid;
@@ -118,7 +119,8 @@ impl Default for Settings {
 ///
 /// The process that calls [`Server::run`] becomes the supervisor, which never reads a client's
 /// byte. It must have only one thread then. Until `run` returns, it blocks and handles SIGTERM,
-/// SIGINT, SIGHUP, SIGUSR2, SIGCHLD and one real-time signal, and adopts orphans
+/// SIGINT, SIGQUIT, SIGPWR, SIGHUP, SIGCHLD and one real-time signal, ignores SIGUSR1, SIGUSR2,
+/// SIGALRM, SIGVTALRM, SIGPROF and SIGIO with a warning, and adopts orphans
 /// (`PR_SET_CHILD_SUBREAPER`, prctl(2)).
 #[derive(Debug, Default)]
 pub struct Server {
@@ -355,6 +357,15 @@ impl Server {
     #[must_use]
     pub fn ready_descriptor(mut self, number: i32) -> Server {
         self.settings.ready_descriptor = Some(number);
+        self
+    }
+
+    /// Sets the file that holds the process id of the server while it serves (`PIDFile=`,
+    /// systemd.service(5)). It is written before readiness is reported, in place of an older one,
+    /// and removed at the end. Default: none.
+    #[must_use]
+    pub fn pid_file(mut self, path: impl Into<PathBuf>) -> Server {
+        self.ready.pid_path = Some(path.into());
         self
     }
 }

@@ -1,8 +1,11 @@
 //! Privileges: with `--user`, connections cannot become root again or signal the supervisor.
 
+use std::process::Command;
+
 use rustix::process::Signal;
+use tine_e2e::cgroup::DelegatedCgroup;
 use tine_e2e::names::{outcome, pid};
-use tine_e2e::{Server, ServerCommand, procfs};
+use tine_e2e::{Folder, Server, ServerCommand, procfs, run, tine};
 
 use crate::intruder::{self, Intruder};
 
@@ -41,6 +44,25 @@ fn with_user_a_program_has_no_capability_and_cannot_become_root() {
 }
 
 #[test]
+fn with_user_capabilities_that_the_server_was_given_are_not_passed_on() {
+    let folder = Folder::new("capabilities");
+    let tine = folder.copy_of_tine();
+    let ambient = ["--inh-caps=+setuid,+setgid,+kill", "--ambient-caps=+setuid,+setgid,+kill"];
+    let ids = ["--reuid=61005", "--regid=61005", "--clear-groups"];
+    for options in [&["--user", "nobody"][..], &["--user", "61005"], &["--user", "nobody", "--spares", "2"]] {
+        let mut start = ServerCommand::program("setpriv", &[&ids[..], &ambient].concat());
+        start.command().arg(&tine).args(["serve", "--log", "json", "-1", "127.0.0.1:0"]).args(options);
+        start.command().args(["--", "grep", "-E", "^Cap(Inh|Prm|Eff|Amb)", "/proc/self/status"]);
+        let text = start.start().connect().half_close().read_text();
+        assert_eq!(
+            text.lines().filter(|line| line.ends_with("0000000000000000")).count(),
+            4,
+            "{options:?}: {text}"
+        );
+    }
+}
+
+#[test]
 fn with_user_a_handler_cannot_signal_the_supervisor() {
     for mode in MODES {
         let mut server = intruder::serve(&[&["--user", "nobody"], mode]);
@@ -71,13 +93,20 @@ fn a_handler_can_end_a_sibling_of_the_same_user_and_the_log_shows_the_signal() {
 }
 
 #[test]
-fn a_helper_that_cannot_give_up_its_privileges_exits() {
-    let strace =
-        ["strace", "-f", "-qq", "-o/dev/null", "-etrace=setresuid", "-einject=setresuid:error=EPERM"];
-    let options = ["--user", "nobody", "--when-full", "reject=x"];
-    let server = ServerCommand::wrapped(strace, options).start();
-    let restart = server.log.wait("the end of a rejector", |log| {
-        log.of("restart").into_iter().find(|event| event["role"] == "rejector")
-    });
-    assert_eq!(outcome(&restart), "exit 111");
+fn a_helper_that_cannot_give_up_its_privileges_keeps_the_server_from_starting() {
+    let cgroups = DelegatedCgroup::new("helpers");
+    let directory = cgroups.path.to_str().expect("a path in UTF-8");
+    // With cgroups, forkers keep their privileges.
+    let options = ["serve", "127.0.0.1:0", "--user", "nobody", "--cgroup", directory];
+    for (helper, option) in
+        [("rejector", ["--when-full", "reject=x"]), ("stderr logger", ["--stderr", "log"])]
+    {
+        let mut command = Command::new("setpriv");
+        command.args(["--bounding-set=-setuid", "--inh-caps=-setuid", "--"]).arg(tine());
+        let (code, _, err) = run(command.args(options).args(option).args(["--", "cat"]));
+        assert_eq!((code, err.lines().count()), (111, 1), "{err}");
+        let reason =
+            format!("{helper}: cannot change to user 65534 and group 65534: user: operation not permitted");
+        assert!(err.contains(&reason), "{err}");
+    }
 }

@@ -69,6 +69,8 @@ pub(super) fn identity(found: &mut ImportedService, user: &str) {
     }
     if matches!(found.served_by, ServedBy::Program(_)) {
         found.set("user", user);
+        // inetd leaves its own HOME, USER, LOGNAME and SHELL.
+        found.set("set-login-environment", "no");
         group.into_iter().for_each(|group| found.set("group", group));
     }
 }

@@ -244,35 +244,35 @@ mod tests {
             ("echo stream tcp nowait root internal", "[services.echo]|listen = [\"7\"]|service = \"echo\""),
             (
                 "finger stream tcp nowait nobody /usr/sbin/tcpd /usr/sbin/in.fingerd -w",
-                "[services.finger]|listen = [\"79\"]|program = [\"/usr/sbin/tcpd\", \"-w\"]|argv0 = \"/usr/sbin/in.fingerd\"|stderr = \"client\"|cwd = \"/\"|client-gone = \"leave\"|user = \"nobody\"",
+                "[services.finger]|listen = [\"79\"]|program = [\"/usr/sbin/tcpd\", \"-w\"]|argv0 = \"/usr/sbin/in.fingerd\"|stderr = \"client\"|cwd = \"/\"|client-gone = \"leave\"|user = \"nobody\"|set-login-environment = \"no\"",
             ),
             (
                 "127.0.0.1,::1:8080 stream tcp4 nowait/10/60/3 www.data:x/daemon /bin/cat cat",
-                "#   has no equivalent: the login class daemon|[services.8080]|listen = [\"127.0.0.1:8080\", \"[::1]:8080\"]|program = [\"/bin/cat\"]|argv0 = \"cat\"|stderr = \"client\"|cwd = \"/\"|client-gone = \"leave\"|max-connections = 10|rate-per-source = \"60/min\"|max-connections-per-source = 3|user = \"www.data\"|group = \"x\"",
+                "#   has no equivalent: the login class daemon|[services.8080]|listen = [\"127.0.0.1:8080\", \"[::1]:8080\"]|program = [\"/bin/cat\"]|argv0 = \"cat\"|stderr = \"client\"|cwd = \"/\"|client-gone = \"leave\"|max-connections = 10|rate-per-source = \"60/min\"|max-connections-per-source = 3|user = \"www.data\"|set-login-environment = \"no\"|group = \"x\"",
             ),
             (
                 "8080 stream tcp nowait.100 root:wheel /bin/cat",
-                "#   has no equivalent: at most 100 connections a minute from all clients together, and then none for ten minutes: rate-per-source limits each source instead|[services.8080]|listen = [\"8080\"]|program = [\"/bin/cat\"]|stderr = \"client\"|cwd = \"/\"|client-gone = \"leave\"|rate-per-source = \"100/min\"|user = \"root\"|group = \"wheel\"",
+                "#   has no equivalent: at most 100 connections a minute from all clients together, and then none for ten minutes: rate-per-source limits each source instead|[services.8080]|listen = [\"8080\"]|program = [\"/bin/cat\"]|stderr = \"client\"|cwd = \"/\"|client-gone = \"leave\"|rate-per-source = \"100/min\"|user = \"root\"|set-login-environment = \"no\"|group = \"wheel\"",
             ),
             (
                 "8080 stream tcp,rcvbuf=64k nowait.9 root /bin/cat cat -u\n\t-n",
-                "#   has no equivalent: at most 9 connections a minute from all clients together, and then none for ten minutes: rate-per-source limits each source instead|[services.8080]|listen = [\"8080\"]|program = [\"/bin/cat\", \"-u\", \"-n\"]|argv0 = \"cat\"|stderr = \"client\"|cwd = \"/\"|client-gone = \"leave\"|receive-buffer = \"64K\"|rate-per-source = \"9/min\"|user = \"root\"",
+                "#   has no equivalent: at most 9 connections a minute from all clients together, and then none for ten minutes: rate-per-source limits each source instead|[services.8080]|listen = [\"8080\"]|program = [\"/bin/cat\", \"-u\", \"-n\"]|argv0 = \"cat\"|stderr = \"client\"|cwd = \"/\"|client-gone = \"leave\"|receive-buffer = \"64K\"|rate-per-source = \"9/min\"|user = \"root\"|set-login-environment = \"no\"",
             ),
             (
                 "8080 stream tcp nowait:9 root /bin/cat cat",
-                "#   has no equivalent: at most 9 connections a minute from all clients together, and then none for ten minutes: rate-per-source limits each source instead|[services.8080]|listen = [\"0.0.0.0:8080\"]|program = [\"/bin/cat\"]|argv0 = \"cat\"|stderr = \"client\"|cwd = \"/\"|client-gone = \"leave\"|rate-per-source = \"9/min\"|user = \"root\"",
+                "#   has no equivalent: at most 9 connections a minute from all clients together, and then none for ten minutes: rate-per-source limits each source instead|[services.8080]|listen = [\"0.0.0.0:8080\"]|program = [\"/bin/cat\"]|argv0 = \"cat\"|stderr = \"client\"|cwd = \"/\"|client-gone = \"leave\"|rate-per-source = \"9/min\"|user = \"root\"|set-login-environment = \"no\"",
             ),
             (
                 "8080 stream tcp nowait/0/0 root /bin/cat cat",
-                "[services.8080]|listen = [\"0.0.0.0:8080\"]|program = [\"/bin/cat\"]|argv0 = \"cat\"|stderr = \"client\"|cwd = \"/\"|client-gone = \"leave\"|user = \"root\"",
+                "[services.8080]|listen = [\"0.0.0.0:8080\"]|program = [\"/bin/cat\"]|argv0 = \"cat\"|stderr = \"client\"|cwd = \"/\"|client-gone = \"leave\"|user = \"root\"|set-login-environment = \"no\"",
             ),
             (
                 "8080 stream tcp6 nowait root /bin/cat cat",
-                "[services.8080]|listen = [\"[::]:8080\"]|program = [\"/bin/cat\"]|argv0 = \"cat\"|stderr = \"client\"|cwd = \"/\"|client-gone = \"leave\"|bind-ipv6-only = \"ipv6-only\"|user = \"root\"",
+                "[services.8080]|listen = [\"[::]:8080\"]|program = [\"/bin/cat\"]|argv0 = \"cat\"|stderr = \"client\"|cwd = \"/\"|client-gone = \"leave\"|bind-ipv6-only = \"ipv6-only\"|user = \"root\"|set-login-environment = \"no\"",
             ),
             (
                 "8080 stream tcp6,tcp nowait root /bin/cat",
-                "[services.8080]|listen = [\"8080\"]|program = [\"/bin/cat\"]|stderr = \"client\"|cwd = \"/\"|client-gone = \"leave\"|user = \"root\"",
+                "[services.8080]|listen = [\"8080\"]|program = [\"/bin/cat\"]|stderr = \"client\"|cwd = \"/\"|client-gone = \"leave\"|user = \"root\"|set-login-environment = \"no\"",
             ),
             (
                 "8080 stream tcp later root /bin/cat cat",
@@ -300,7 +300,7 @@ mod tests {
             ),
             (
                 ":bin:wheel:0660:/run/it stream unix nowait root /bin/cat cat",
-                "[services.it]|listen = [\"unix:/run/it\"]|program = [\"/bin/cat\"]|argv0 = \"cat\"|stderr = \"client\"|cwd = \"/\"|client-gone = \"leave\"|socket-user = \"bin\"|socket-group = \"wheel\"|socket-mode = \"0660\"|user = \"root\"",
+                "[services.it]|listen = [\"unix:/run/it\"]|program = [\"/bin/cat\"]|argv0 = \"cat\"|stderr = \"client\"|cwd = \"/\"|client-gone = \"leave\"|socket-user = \"bin\"|socket-group = \"wheel\"|socket-mode = \"0660\"|user = \"root\"|set-login-environment = \"no\"",
             ),
             (
                 ":bin:/run/it stream unix nowait root /bin/cat cat",
@@ -313,7 +313,7 @@ mod tests {
             ),
             (
                 "/run/it stream unix nowait root /bin/cat cat",
-                "[services.it]|listen = [\"unix:/run/it\"]|program = [\"/bin/cat\"]|argv0 = \"cat\"|stderr = \"client\"|cwd = \"/\"|client-gone = \"leave\"|socket-mode = \"0600\"|user = \"root\"",
+                "[services.it]|listen = [\"unix:/run/it\"]|program = [\"/bin/cat\"]|argv0 = \"cat\"|stderr = \"client\"|cwd = \"/\"|client-gone = \"leave\"|socket-mode = \"0600\"|user = \"root\"|set-login-environment = \"no\"",
             ),
             (
                 "time dgram udp wait root internal",

@@ -147,7 +147,11 @@ fn map(
                 service.note(format!("{argv0} as the program's own name, beside a banner"));
             }
         }
-        ("user", [user, ..]) if is_program => service.set("user", user),
+        ("user", [user, ..]) if is_program => {
+            service.set("user", user);
+            // xinetd leaves its own HOME, USER, LOGNAME and SHELL.
+            service.set("set-login-environment", "no");
+        }
         ("user" | "server_args", _) => {}
         ("instances", [most, ..]) => match number(name, most)? {
             Some(most) => service.set("max-connections", most.to_string()),

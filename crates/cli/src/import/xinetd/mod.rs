@@ -216,7 +216,7 @@ mod tests {
             ("user = nobody\nuser = root", "has no equivalent: x.conf:9: user: the first line counts"),
             ("user = no body", "it is left out: it names no user"),
             ("group = nogroup", "group = \"nogroup\""),
-            ("groups = yes", "user = \"root\"\nargv0 = \"cat\"\n"),
+            ("groups = yes", "user = \"root\"\nset-login-environment = \"no\"\nargv0 = \"cat\"\n"),
             ("groups = no", "supplementary-groups = \"none\""),
             ("", "supplementary-groups = \"none\""),
             ("", "argv0 = \"cat\""),

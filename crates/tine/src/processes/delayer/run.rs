@@ -11,7 +11,7 @@ use super::DelayerStart;
 use super::queue::{DelayQueue, QueuedClient};
 use super::release::Pass;
 use crate::lifecycle::timing::LAST_CLIENTS_WAIT;
-use crate::processes::start::start_helper;
+use crate::processes::start::{StartReport, start_helper};
 use crate::shared::messages::{Delayed, Rejection};
 use crate::system::clock::now;
 use crate::system::open_files::raise_limit;
@@ -23,12 +23,14 @@ const DISCONNECT_CHECK: u64 = 1_000_000_000;
 const RECEIVE_BATCH: usize = 64;
 
 /// Runs as the delayer until the server drains and the queue is empty.
-pub(crate) fn run(delayer: &DelayerStart) -> ! {
-    start_helper(delayer.alone, delayer.identity.as_ref(), delayer.supervisor, c"tine: delayer");
-    let max = delayer.admission.limits().max_delayed();
-    let mut queue = DelayQueue::new(descriptors_for(max));
-    // The clients of a predecessor were disconnected with it.
-    delayer.admission.clear_all_queued();
+pub(crate) fn run(delayer: &DelayerStart, report: StartReport) -> ! {
+    let entered =
+        start_helper(delayer.alone, delayer.identity.as_ref(), delayer.supervisor, c"tine: delayer");
+    let mut queue = report.finish(entered.map(|()| {
+        // The clients of a predecessor were disconnected with it.
+        delayer.admission.clear_all_queued();
+        DelayQueue::new(descriptors_for(delayer.admission.limits().max_delayed()))
+    }));
     let mut pass = Pass::default();
     let mut check_at = now() + DISCONNECT_CHECK;
     while !delayer.board.is_draining() {

@@ -4,37 +4,40 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::event::epoll;
 use rustix::fs::{Mode, OFlags};
-use tine_sys::process::exit_now;
 
 use super::memory::{CONTROL_EVENT, IDENTIFIED_EVENT, Memory, RELEASED_EVENT};
 use super::trusted::{Forker, ForkerStart, Trusted};
-use crate::error::reason;
-use crate::log::Log;
+use crate::error::Error;
 use crate::processes::conn::ConnContext;
-use crate::processes::start::kill_with;
+use crate::processes::start::{StartReport, cannot, cannot_die_with_parent, change_user, kill_with};
 use crate::program::launch::Launcher;
 use crate::settings::Settings;
 
-/// Becomes a forker; exits if that fails.
-pub(super) fn enter<'a, H>(settings: &'a Settings, start: ForkerStart<'a, H>) -> (Forker<'a, H>, Memory) {
-    let for_errors = start.log.for_connection();
-    let entered = try_enter(settings, start).unwrap_or_else(|why| cannot_start(for_errors, &why));
-    // The clock is looked up in the kernel's page once, here, instead of in each spare.
-    crate::system::clock::now();
-    tine_sys::memory::trim_heap();
-    tine_sys::memory::trim_stack();
-    entered
-}
+/// The next move where descriptors or memory are missing.
+const RAISE_LIMITS: &str = "raise the limits on open files and memory (`ulimit -a`)";
 
-fn cannot_start(mut log: Log, why: &std::io::Error) -> ! {
-    log.error("a forker cannot start", &reason(why), "the lines above say why");
-    exit_now(111)
+/// Becomes a forker; exits if that fails. Returns the report of the start where the supervisor
+/// waits for more.
+pub(super) fn enter<'a, H>(
+    settings: &'a Settings,
+    start: ForkerStart<'a, H>,
+    report: StartReport,
+) -> (Forker<'a, H>, Memory, Option<StartReport>) {
+    let (index, is_awaited) = (start.index, report.is_awaited());
+    let (forker, memory) = match try_enter(settings, start) {
+        Ok(entered) => entered,
+        Err(error) => report.failed(error),
+    };
+    report.entered();
+    // One forker tries what a connection needs, when every process of the server runs.
+    let report = (index == 0 && is_awaited).then_some(report);
+    (forker, memory, report)
 }
 
 fn try_enter<'a, H>(
     settings: &'a Settings,
     start: ForkerStart<'a, H>,
-) -> std::io::Result<(Forker<'a, H>, Memory)> {
+) -> Result<(Forker<'a, H>, Memory), Error> {
     prepare_process(settings, &start)?;
     let parent = (!settings.leaves_connections).then_some(start.supervisor);
     let first_server_fd = start.first_server_fd;
@@ -45,13 +48,14 @@ fn try_enter<'a, H>(
         }
         None => None,
     };
+    let title = settings.titles.then(tine_sys::cmdline::Title::take_over).transpose();
     let context = ConnContext {
         handler: start.handler,
         launcher,
         stats: start.stats,
         drain: start.drain,
         log: start.log,
-        title: settings.titles.then(tine_sys::cmdline::Title::take_over).transpose()?,
+        title: title.map_err(cannot("change the command line for titles", "leave titles out"))?,
         parent,
         first_server_fd,
         flush_stdout: settings.flushes_stdout,
@@ -68,33 +72,41 @@ fn try_enter<'a, H>(
         first_server_fd,
     };
     if !trusted.is_inherited() {
-        trusted.door.exclude_from_fork()?;
+        let kept = trusted.door.exclude_from_fork();
+        kept.map_err(cannot("keep shared memory from connections", "permit madvise(2)"))?;
     }
-    let events = event_queue(&trusted, &trusted.link.control)?;
+    let events = event_queue(&trusted, &trusted.link.control);
+    let events = events.map_err(cannot("wait for clients", RAISE_LIMITS))?;
     let memory = Memory::new(events, &trusted.door);
     Ok((Forker { trusted, context }, memory))
 }
 
 /// What connection processes inherit: signals, group, name, limits, user.
-fn prepare_process<H>(settings: &Settings, start: &ForkerStart<'_, H>) -> std::io::Result<()> {
+fn prepare_process<H>(settings: &Settings, start: &ForkerStart<'_, H>) -> Result<(), Error> {
     // A group of its own, for the same reason as a connection.
-    rustix::process::setpgid(None, None)?;
-    rustix::thread::set_name(&std::ffi::CString::new(format!("tine: forker {}", start.index + 1))?)?;
-    let null = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-    rustix::stdio::dup2_stdin(null)?;
+    rustix::process::setpgid(None, None).map_err(cannot("make a process group", "permit setpgid(2)"))?;
+    // A name without a zero byte cannot fail.
+    let name = std::ffi::CString::new(format!("tine: forker {}", start.index + 1));
+    let _ = name.map(|name| rustix::thread::set_name(&name));
+    let null = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+    let null = null.and_then(rustix::stdio::dup2_stdin);
+    null.map_err(cannot(
+        "open /dev/null",
+        "create it (mknod /dev/null c 1 3), or raise the limits (`ulimit -a`)",
+    ))?;
     // No core files of clients' data, and first to be killed when memory runs out. Where the score
     // may not be set, the kernel's own choice stands.
     let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
-    rustix::process::setrlimit(rustix::process::Resource::Core, none)?;
+    let limited = rustix::process::setrlimit(rustix::process::Resource::Core, none);
+    limited.map_err(cannot("switch core files off", "permit setrlimit(2)"))?;
     let _ = std::fs::write("/proc/self/oom_score_adj", "500");
     if let Some(identity) = &settings.identity
         && !settings.has_cgroups()
     {
-        tine_sys::identity::become_user(start.alone, &identity.to_ids())?;
+        change_user(start.alone, identity)?;
     }
     // After the change of user, which clears it (prctl(2)).
-    kill_with(start.supervisor);
-    Ok(())
+    kill_with(start.supervisor).map_err(cannot_die_with_parent)
 }
 
 /// An epoll instance with every listener, the channels of clients that delayer and proxy reader

@@ -12,4 +12,5 @@ mod fork;
 mod memory;
 pub(crate) mod run;
 mod state;
+mod trial;
 pub(crate) mod trusted;

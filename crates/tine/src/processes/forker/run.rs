@@ -13,10 +13,12 @@ use super::enter::enter;
 use super::fork::{refill, start};
 use super::memory::{CONTROL_EVENT, ClientSource, Memory, NewProcess, NoClient, ReadySources, Started};
 use super::state::{Situation, Step, next};
+use super::trial::try_out;
 use super::trusted::{Forker, ForkerStart, Trusted};
 use crate::connection::Connection;
 use crate::error::HandlerError;
 use crate::lifecycle::timing::LAST_CLIENTS_WAIT;
+use crate::processes::start::StartReport;
 use crate::processes::{conn, spare};
 use crate::settings::Settings;
 use crate::shared::board::SlotPhase;
@@ -25,11 +27,19 @@ use crate::shared::board::SlotPhase;
 const TURN: usize = 16;
 
 /// Runs as a forker until the drain ends, and as each process that it forks.
-pub(crate) fn run<H>(settings: &Settings, start: ForkerStart<'_, H>) -> !
+pub(crate) fn run<H>(settings: &Settings, start: ForkerStart<'_, H>, report: StartReport) -> !
 where
     H: FnMut(Connection) -> Result<(), HandlerError>,
 {
-    let (mut forker, mut memory) = enter(settings, start);
+    let (mut forker, mut memory, report) = enter(settings, start, report);
+    if let Some(report) = report {
+        wait_for_control(&forker.trusted, &mut memory, None);
+        try_out(&mut forker, report);
+    }
+    // The clock is looked up in the kernel's page once, here, instead of in each spare.
+    crate::system::clock::now();
+    tine_sys::memory::trim_heap();
+    tine_sys::memory::trim_stack();
     // Not before all forkers run: the processes of one could use up what another needs to start.
     wait_for_control(&forker.trusted, &mut memory, None);
     let (fresh, job) = loop {

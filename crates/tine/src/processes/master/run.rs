@@ -15,6 +15,7 @@ use super::{Master, MasterSetup, cannot_start};
 use crate::error::{Error, reason};
 use crate::lifecycle::outcome::Outcome;
 use crate::lifecycle::signals::{self, Command};
+use crate::lifecycle::startup::Start;
 use crate::lifecycle::timing::{KILL_WAIT, STOP_WITHIN};
 use crate::log::Log;
 use crate::system::descendants;
@@ -44,6 +45,7 @@ impl<'a> Master<'a> {
         let failed = |why: std::io::Error| cannot_start("signals", &why);
         tine_sys::signal::default(Signal::CHILD.as_raw());
         tine_sys::signal::ignore(Signal::PIPE.as_raw());
+        tine_sys::signal::ignore(Signal::XFSZ.as_raw());
         let original_mask = signals.block().map_err(failed)?;
         Ok(Master {
             services,
@@ -63,17 +65,22 @@ impl<'a> Master<'a> {
     /// forked, returns what it is.
     fn serve(&mut self, stop_within: Duration) -> Result<Option<NewSupervisor>, Error> {
         match self.start_all() {
-            Ok(None) => {}
-            Ok(started) => return Ok(started),
+            Ok(Start::Ready) => {}
+            Ok(Start::New(supervisor)) => return Ok(Some(supervisor)),
+            Ok(Start::Stopped) => {
+                self.end_start();
+                return Ok(None);
+            }
             Err(error) => {
-                self.kill_all();
-                self.wait_for_killed();
+                self.end_start();
+                let _ = self.original_mask.make_mask();
                 return Err(error);
             }
         }
         let mut state = MasterState::new(self.services.len(), stop_within, Instant::now());
         while !state.is_over() {
-            self.wait(state.deadline());
+            self.wait(state.deadline().into_iter().chain(self.ready.keep_alive_at()).min());
+            self.ready.keep_alive();
             for event in self.events() {
                 let actions = state.on(event, Instant::now());
                 self.handle_end(event, &state);
@@ -100,6 +107,7 @@ impl<'a> Master<'a> {
         while let Some(signal) = self.signals.take() {
             match signals::command(signal.number) {
                 Some(Command::Stop) => events.push(MasterEvent::StopRequested),
+                Some(Command::End) => events.push(MasterEvent::EndRequested),
                 Some(Command::Reload) => {
                     self.log.warning("SIGHUP: the master has nothing to reload; send it to a supervisor to reload access rules")
                 }
@@ -157,7 +165,8 @@ impl<'a> Master<'a> {
                 self.ready.stopping();
             }
             MasterAction::Stop => self.signal_all(Signal::TERM),
-            MasterAction::Kill => self.kill_all(),
+            MasterAction::End => self.signal_all(Signal::QUIT),
+            MasterAction::Kill => self.signal_all(Signal::KILL),
         }
         None
     }
@@ -171,10 +180,6 @@ impl<'a> Master<'a> {
         })
     }
 
-    fn kill_all(&mut self) {
-        self.signal_all(Signal::KILL);
-    }
-
     fn signal_all(&mut self, signal: Signal) {
         let failed: Vec<_> = self.pids.keys().filter_map(|pid| signal_one(*pid, signal)).collect();
         for NotSignalled { pid, why } in failed {
@@ -183,13 +188,16 @@ impl<'a> Master<'a> {
         }
     }
 
-    /// After a failed start: no process of it is left when the error is reported.
-    fn wait_for_killed(&mut self) {
+    /// Ends a start that has failed or was stopped: no process of it is left afterwards.
+    fn end_start(&mut self) {
+        self.signal_all(Signal::KILL);
         let deadline = Instant::now() + KILL_WAIT;
         while !self.pids.is_empty() && Instant::now() < deadline {
             self.wait(Some(deadline));
             self.events();
         }
+        // Still blocked: with the mask of before, it would end the program.
+        while signals::stops().take().is_some() {}
         let _ = descendants::kill(|| self.orphans());
     }
 

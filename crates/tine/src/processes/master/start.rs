@@ -1,66 +1,86 @@
 //! Starts the supervisors of the services.
 
 use std::ffi::CString;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, Signal};
 use tine_sys::process::{Fresh, Side, exit_now, fork};
 
 use super::{Master, ServiceSetup, cannot_start};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::lifecycle::ready::Ready;
+use crate::lifecycle::signals;
+use crate::lifecycle::startup::{self, Start, StartEvent, StartReceiver, StartSender};
 use crate::log::Log;
 use crate::net::listener::Listener;
-use crate::processes::start::signal_with;
+use crate::processes::start::{cannot_die_with_parent, signal_with};
 use crate::processes::supervisor;
 
 /// In a process that was just forked: the service that it supervises, and its master.
 pub(super) struct NewSupervisor {
     fresh: Fresh,
     service: usize,
-    /// Where the supervisor reports that it is ready.
-    ready: Option<OwnedFd>,
+    /// Where the supervisor reports how its start went.
+    sender: Option<StartSender>,
     master: Pid,
 }
 
 impl Master<'_> {
-    /// Starts all services, and notifies that the server is ready when each of them is. In a
-    /// process that was forked, returns what it is.
-    pub(super) fn start_all(&mut self) -> Result<Option<NewSupervisor>, Error> {
+    /// Starts all services, and notifies that the server is ready when each of them is.
+    ///
+    /// # Errors
+    /// The first failure of one of them.
+    pub(super) fn start_all(&mut self) -> Result<Start<NewSupervisor>, Error> {
         let mut starting = Vec::new();
         for service in 0..self.services.len() {
-            let pipe = rustix::pipe::pipe_with(PipeFlags::CLOEXEC);
-            let (reader, writer) = pipe.map_err(|why| cannot_start("pipes", &why.into()))?;
-            starting.push(reader);
-            let started = self.start(service, Some(writer)).map_err(|why| cannot_start("fork", &why))?;
-            if started.is_some() {
-                return Ok(started);
+            let (sender, receiver) = startup::channel().map_err(|why| cannot_start("descriptors", &why))?;
+            starting.push(receiver);
+            let started = self.start(service, Some(sender)).map_err(|why| cannot_start("fork", &why))?;
+            if let Some(new) = started {
+                return Ok(Start::New(new));
             }
         }
-        for (reader, service) in starting.iter().zip(&self.services) {
-            // The supervisor writes when it is ready; if it ends before, the pipe does, too.
-            if !matches!(rustix::io::retry_on_intr(|| rustix::io::read(reader, &mut [0; 1])), Ok(1)) {
-                return Err(Error::system(
-                    format_args!("cannot start service {}", service.name),
-                    &std::io::Error::other("its supervisor has ended"),
-                    "its own line in the log says why",
-                ));
-            }
+        let stop = signals::stops().descriptor().map_err(|why| cannot_start("descriptors", &why))?;
+        if !self.wait_for_reports(&starting, &stop)? {
+            return Ok(Start::Stopped);
+        }
+        self.ready.write_pid_file()?;
+        // The processes of all services can serve: only now do the services report it.
+        starting.iter().for_each(StartReceiver::go_on);
+        if !self.wait_for_reports(&starting, &stop)? {
+            return Ok(Start::Stopped);
         }
         // Last to be killed when memory runs out, where that is permitted. The services have their
         // own.
         let _ = std::fs::write("/proc/self/oom_score_adj", "-800");
         let listeners = self.services.iter().flat_map(|service| &service.server.listeners);
         self.ready.notify(listeners.filter_map(Listener::port_to_print))?;
-        Ok(None)
+        Ok(Start::Ready)
+    }
+
+    /// Waits for a report of each supervisor. False if a signal has stopped the server.
+    fn wait_for_reports(&self, starting: &[StartReceiver], stop: &OwnedFd) -> Result<bool, Error> {
+        for (receiver, service) in starting.iter().zip(&self.services) {
+            let name = &service.name;
+            match receiver.wait(stop.as_fd()).map_err(|why| cannot_start("memory", &why))? {
+                StartEvent::Entered => {}
+                StartEvent::Failed(error) => return Err(error.within(format_args!("service {name}"))),
+                StartEvent::Ended => {
+                    let what = format!("cannot start service {name}: its supervisor has ended");
+                    let next = "look for its cause in the kernel's log (dmesg)";
+                    return Err(Error::new(ErrorKind::System, what, next));
+                }
+                StartEvent::StopRequested => return Ok(false),
+            }
+        }
+        Ok(true)
     }
 
     /// Forks the supervisor of a service. Returns in both: `Some` in the new process.
     pub(super) fn start(
         &mut self,
         service: usize,
-        ready: Option<OwnedFd>,
+        sender: Option<StartSender>,
     ) -> std::io::Result<Option<NewSupervisor>> {
         // Before the fork: afterwards the parent may be another process already.
         let master = rustix::process::getpid();
@@ -69,7 +89,7 @@ impl Master<'_> {
                 self.pids.insert(pid, service);
                 Ok(None)
             }
-            Side::Child(fresh) => Ok(Some(NewSupervisor { fresh, service, ready, master })),
+            Side::Child(fresh) => Ok(Some(NewSupervisor { fresh, service, sender, master })),
         }
     }
 
@@ -85,16 +105,22 @@ impl Master<'_> {
         // The kernel keeps 15 bytes (PR_SET_NAME). A name without a zero byte cannot fail.
         let _ = CString::new(format!("tine: {name}")).map(|name| rustix::thread::set_name(&name));
         // TERM, so that it ends what it started first: the kernel would kill its own children only.
-        signal_with(new.master, Signal::TERM);
+        let lives_with_master = signal_with(new.master, Signal::TERM);
         server.settings.master = Some(new.master);
         // The master notifies the service manager.
         tine_sys::environment::remove("NOTIFY_SOCKET", alone);
-        server.ready = Ready::at(new.ready);
+        server.ready = Ready::to_master(new.sender);
+        let is_awaited = server.ready.has_master();
         let (format, level) = (server.format, server.level);
-        match supervisor::run::run(server, alone, &mut handler) {
+        let entered = lives_with_master.map_err(cannot_die_with_parent);
+        let entered = entered.inspect_err(|error| server.ready.failed(error));
+        match entered.and_then(|()| supervisor::run::run(server, alone, &mut handler)) {
             Ok(()) => exit_now(0),
             Err(error) => {
-                Log::new(format, level, Some(name)).fatal(&error);
+                // The master reports the error of a start.
+                if !is_awaited {
+                    Log::new(format, level, Some(name)).fatal(&error);
+                }
                 exit_now(i32::from(error.exit_code()))
             }
         }

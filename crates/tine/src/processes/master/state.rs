@@ -7,8 +7,10 @@ use crate::lifecycle::backoff::RestartBackoff;
 /// An event of the master.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum MasterEvent {
-    /// SIGTERM or SIGINT.
+    /// SIGTERM, SIGINT or SIGPWR.
     StopRequested,
+    /// SIGQUIT.
+    EndRequested,
     /// The supervisor of this service has ended.
     Ended(usize),
     /// Time has passed.
@@ -24,6 +26,8 @@ pub(super) enum MasterAction {
     CloseListeners,
     /// Send TERM to every supervisor: it drains, or goes on to the next step of its stop.
     Stop,
+    /// Send QUIT to every supervisor: it ends its connections.
+    End,
     /// Kill every supervisor; the processes that they started are killed with them.
     Kill,
 }
@@ -82,13 +86,14 @@ impl MasterState {
     /// Handles an event.
     pub(super) fn on(&mut self, event: MasterEvent, now: Instant) -> Vec<MasterAction> {
         match event {
-            MasterEvent::StopRequested => self.stop(now),
+            MasterEvent::StopRequested => self.stop(MasterAction::Stop, now),
+            MasterEvent::EndRequested => self.stop(MasterAction::End, now),
             MasterEvent::Ended(service) => self.ended(service, now),
             MasterEvent::Tick => self.tick(now),
         }
     }
 
-    fn stop(&mut self, now: Instant) -> Vec<MasterAction> {
+    fn stop(&mut self, how: MasterAction, now: Instant) -> Vec<MasterAction> {
         match self.phase {
             MasterPhase::Serving => {
                 self.phase = MasterPhase::Stopping { deadline: now + self.stop_within };
@@ -97,9 +102,9 @@ impl MasterState {
                     .filter(|backoff| backoff.due().is_some())
                     .for_each(RestartBackoff::retired);
                 self.over_if_done();
-                vec![MasterAction::CloseListeners, MasterAction::Stop]
+                vec![MasterAction::CloseListeners, how]
             }
-            MasterPhase::Stopping { .. } => vec![MasterAction::Stop],
+            MasterPhase::Stopping { .. } => vec![how],
             MasterPhase::Killed | MasterPhase::Over => Vec::new(),
         }
     }
@@ -175,6 +180,15 @@ mod tests {
             (3, MasterEvent::Ended(0), &[]),
         ]);
         assert!(!state.is_over());
+    }
+
+    #[test]
+    fn quit_is_handed_on() {
+        play(&[
+            (0, MasterEvent::EndRequested, &[MasterAction::CloseListeners, MasterAction::End]),
+            (1, MasterEvent::EndRequested, &[MasterAction::End]),
+        ]);
+        play(&[(0, MasterEvent::StopRequested, STOP), (1, MasterEvent::EndRequested, &[MasterAction::End])]);
     }
 
     #[test]

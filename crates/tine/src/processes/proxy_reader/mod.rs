@@ -15,6 +15,7 @@ use rustix::process::Pid;
 use tine_sys::process::Alone;
 
 use crate::log::Log;
+use crate::processes::start::StartReport;
 use crate::shared::messages::{Identified, ProxyArrival, Receiver, Sender};
 use crate::system::users::Identity;
 use crate::system::wakeup::Wakeup;
@@ -33,4 +34,5 @@ pub(crate) struct ProxyReaderStart<'a> {
     /// Readable once no more proxies will come.
     pub(crate) last: Wakeup,
     pub(crate) log: Log,
+    pub(crate) report: StartReport,
 }

@@ -18,7 +18,7 @@ use crate::error::reason;
 use crate::log::Log;
 use crate::log::limit::{Emit, LineLimit};
 use crate::net::peer::Peer;
-use crate::processes::start::start_helper;
+use crate::processes::start::{cannot, start_helper};
 use crate::shared::messages::{Identified, ProxyArrival, Receiver, Sender};
 use crate::system::clock::now;
 use crate::system::open_files::raise_limit;
@@ -59,19 +59,16 @@ struct ProxyReader {
 
 /// Runs as the proxy reader until the server drains and every header is read.
 pub(crate) fn run(start: ProxyReaderStart) -> ! {
-    start_helper(start.alone, start.identity.as_ref(), start.supervisor, c"tine: proxy");
-    let mut log = start.log;
-    let queue = event_queue(&start.arrivals, &start.last).unwrap_or_else(|why| {
-        let next = "raise the limits on open files and memory";
-        log.error("cannot read PROXY headers", &reason(&why.into()), next);
-        exit_now(111)
-    });
+    let entered = start_helper(start.alone, start.identity.as_ref(), start.supervisor, c"tine: proxy");
+    let next = "raise the limits on open files and memory (`ulimit -a`)";
+    let queue = || event_queue(&start.arrivals, &start.last).map_err(cannot("wait for PROXY headers", next));
+    let queue = start.report.finish(entered.and_then(|()| queue()));
     let mut reader = ProxyReader {
         queue,
         arrivals: start.arrivals,
         identified: start.identified,
         last: start.last,
-        log,
+        log: start.log,
         line_limit: LineLimit::of(LINES_PER_SECOND),
         pending: Pending::new(FIRST_PROXY_EVENT, nanoseconds(start.timeout)),
         clients: VecDeque::new(),

@@ -1,6 +1,6 @@
 //! Applies what the state decided.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
@@ -35,7 +35,7 @@ where
     pub(super) fn apply(&mut self, action: ServerAction, state: &mut ServerState) -> Option<NewRole> {
         match action {
             ServerAction::Start(role) => return self.restart(role, state),
-            ServerAction::Drain => self.drain(),
+            ServerAction::Drain => self.drain(state.time_to_finish()),
             ServerAction::CloseListeners => self.close_listeners(),
             ServerAction::EndAll => self.end_all(),
             ServerAction::KillAll => self.kill_all(),
@@ -44,7 +44,7 @@ where
     }
 
     fn restart(&mut self, role: Role, state: &mut ServerState) -> Option<NewRole> {
-        match self.start(role) {
+        match self.start(role, &mut None) {
             Ok(None) => {
                 if let Role::Forker(index) = role {
                     self.wake_forker(index);
@@ -63,7 +63,7 @@ where
         }
     }
 
-    fn drain(&mut self) {
+    fn drain(&mut self, timeout: Duration) {
         self.ready.stopping();
         self.drain_notices();
         let backlog: u64 = self.listeners.iter().map(Listener::queued).fold(0, u64::saturating_add);
@@ -75,7 +75,7 @@ where
         self.memory.board.set_drain_quota(quota);
         self.memory.drain_writer.set(1);
         // Not before: a reader of the line can rely on it.
-        self.log.drain(self.children.table.connections(), self.settings.drain_timeout);
+        self.log.drain(self.children.table.connections(), timeout);
         // Never cleared, so that every spare sees it, also one that is just being forked.
         let _ = rustix::io::write(&self.channels.retire, &1u64.to_ne_bytes());
         self.channels.wake_forkers();

@@ -12,18 +12,20 @@ use super::{RuleFiles, Supervisor};
 use crate::connection::Connection;
 use crate::error::{Error, HandlerError};
 use crate::lifecycle::signals::{self, Command};
+use crate::lifecycle::startup::Start;
 use crate::lifecycle::timing::DESCENDANTS_POLL;
-use crate::system::cgroup::Cgroups;
 
 /// Serves until stopped. Runs as each process that the supervisor forks, too.
 ///
 /// # Errors
 /// The server cannot start; or it has stopped, and processes are left that it could not end.
-pub(crate) fn run<H>(setup: Setup, alone: &Alone, handler: &mut H) -> Result<(), Error>
+pub(crate) fn run<H>(mut setup: Setup, alone: &Alone, handler: &mut H) -> Result<(), Error>
 where
     H: FnMut(Connection) -> Result<(), HandlerError>,
 {
-    let mut supervisor = Supervisor::set_up(setup, alone, handler)?;
+    let mut ready = std::mem::take(&mut setup.ready);
+    let supervisor = Supervisor::set_up(setup, &mut ready, alone, handler);
+    let mut supervisor = supervisor.inspect_err(|error| ready.failed(error))?;
     match supervisor.serve()? {
         Some(role) => supervisor.run_as(role),
         None => supervisor.finish(),
@@ -39,11 +41,16 @@ where
     fn serve(&mut self) -> Result<Option<NewRole>, Error> {
         let roles = self.roles();
         match self.start_all(&roles) {
-            Ok(None) => {}
-            Ok(Some(role)) => return Ok(Some(role)),
+            Ok(Start::Ready) => {}
+            Ok(Start::New(role)) => return Ok(Some(role)),
+            Ok(Start::Stopped) => {
+                self.end_start();
+                return Ok(None);
+            }
             Err(error) => {
-                self.kill_all();
-                self.cgroups.iter().for_each(Cgroups::end);
+                self.end_start();
+                self.ready.failed(&error);
+                let _ = self.fds.original_mask.make_mask();
                 return Err(error);
             }
         }
@@ -86,7 +93,8 @@ where
         let look = self.watcher.deadline(has_connections);
         let rules = self.rule_files.as_ref().and_then(RuleFiles::deadline);
         let orphans = self.timers.orphans_at;
-        let deadlines = [state.deadline(), batching, sweep, look, lingering, orphans, rules, notice];
+        let alive = self.ready.keep_alive_at();
+        let deadlines = [state.deadline(), batching, sweep, look, lingering, orphans, rules, notice, alive];
         let notices = PollFd::new(&self.channels.supervisor, PollFlags::IN);
         let files = match self.rule_files.as_ref().and_then(RuleFiles::events) {
             Some(events) => PollFd::new(events, PollFlags::IN),
@@ -128,6 +136,7 @@ where
         if self.timers.orphans_at.is_some_and(|at| at <= Instant::now()) {
             self.reap_orphans();
         }
+        self.ready.keep_alive();
         self.check_rules();
         self.check_connections();
         self.check_lingering(&mut events);
@@ -143,6 +152,7 @@ where
     fn take_commands(&mut self, events: &mut Vec<ServerEvent>) {
         while let Some(signal) = self.fds.commands.take() {
             match signals::command(signal.number) {
+                Some(Command::End) => events.push(ServerEvent::EndRequested),
                 Some(Command::Stop) if self.has_lost_master() => events.push(ServerEvent::Abandoned),
                 Some(Command::Stop) => events.push(ServerEvent::StopRequested),
                 Some(Command::Reload) => self.reload(),

@@ -39,17 +39,25 @@ pub(crate) struct Setup {
 }
 
 impl<'a, H> Supervisor<'a, H> {
-    /// Makes a supervisor, without a child yet.
+    /// Makes a supervisor, without a child yet. It takes `ready` when nothing can fail any more.
     ///
     /// # Errors
     /// The settings cannot be served, or the system is out of memory or descriptors.
-    pub(super) fn set_up(setup: Setup, alone: &'a Alone, handler: &'a mut H) -> Result<Self, Error> {
-        let Setup { mut listeners, mut settings, format, level, mut ready } = setup;
+    pub(super) fn set_up(
+        setup: Setup,
+        ready: &mut Ready,
+        alone: &'a Alone,
+        handler: &'a mut H,
+    ) -> Result<Self, Error> {
+        let Setup { mut listeners, mut settings, format, level, .. } = setup;
         let mut log = Log::new(format, level, settings.service.clone());
         let program_path = settings.check()?;
+        if let Some(program) = &mut settings.program {
+            program.look_up_login(settings.identity.as_ref());
+        }
         adapt(&mut settings, &listeners, &mut log);
         let memory = SharedMemory::new(&mut settings).map_err(|why| cannot_make(&why))?;
-        let first_server_fd = move_descriptors_up(&mut listeners, &mut log, &mut ready)?;
+        let first_server_fd = move_descriptors_up(&mut listeners, &mut log, ready)?;
         let place = |fd: OwnedFd| first_server_fd.duplicate(fd);
         let fds = SupervisorFds::new(&place).map_err(|why| cannot_make(&why))?;
         let channels = Channels::new(&settings, &place).map_err(|why| cannot_make(&why))?;
@@ -74,7 +82,7 @@ impl<'a, H> Supervisor<'a, H> {
             settings,
             listeners,
             log,
-            ready,
+            ready: std::mem::take(ready),
         })
     }
 }

@@ -1,14 +1,22 @@
 //! Starts the processes of a server, and hands each what it keeps.
 
+use std::fmt::Display;
+use std::os::fd::AsFd;
+use std::time::Instant;
+
 use rustix::process::Pid;
-use tine_sys::process::{Fresh, Side, exit_now, fork};
+use tine_sys::process::{Fresh, Side, exit_now, fork, reap};
 
 use super::children::ChildKind;
 use super::setup::cannot_start;
 use super::state::Role;
 use super::{SharedMemory, Supervisor};
 use crate::connection::Connection;
-use crate::error::{Error, HandlerError};
+use crate::error::{Error, ErrorKind, HandlerError};
+use crate::lifecycle::outcome::Outcome;
+use crate::lifecycle::signals;
+use crate::lifecycle::startup::{self, Start, StartEvent, StartSender};
+use crate::lifecycle::timing::KILL_WAIT;
 use crate::net::listener::Listener;
 use crate::net::shortfall;
 use crate::processes::cgroup_cleaner::{self, CleanerStart};
@@ -18,35 +26,101 @@ use crate::processes::forker::run as forker;
 use crate::processes::forker::trusted::{ForkerStart, SupervisorLink};
 use crate::processes::proxy_reader::{self, ProxyReaderStart};
 use crate::processes::rejector::{self, RejectorStart};
+use crate::processes::start::StartReport;
 use crate::processes::stderr_logger::{self, LoggerStart};
 use crate::settings::Settings;
+use crate::system::cgroup::Cgroups;
 
 /// In a process that was just forked: what it is, and its supervisor.
 pub(super) struct NewRole {
     fresh: Fresh,
     role: Role,
     supervisor: Pid,
+    report: StartReport,
 }
 
 impl<'a, H> Supervisor<'a, H>
 where
     H: FnMut(Connection) -> Result<(), HandlerError>,
 {
-    /// Starts every process, and notifies that the server is ready.
-    pub(super) fn start_all(&mut self, roles: &[Role]) -> Result<Option<NewRole>, Error> {
+    /// Starts every process, and notifies that the server is ready when each of them can serve.
+    ///
+    /// # Errors
+    /// The first failure of one of them.
+    pub(super) fn start_all(&mut self, roles: &[Role]) -> Result<Start<NewRole>, Error> {
         tine_sys::memory::share_constants();
         // The memory of long lists of rules, for one: each process would have a copy.
         tine_sys::memory::trim_heap();
+        let (sender, receiver) = startup::channel().map_err(|why| cannot_start("descriptors", &why))?;
+        let mut sender = Some(sender);
         for role in roles {
-            let started = self.start(*role).map_err(|why| cannot_start("fork", &why))?;
-            if started.is_some() {
-                return Ok(started);
+            let started = self.start(*role, &mut sender).map_err(|why| cannot_start("fork", &why))?;
+            if let Some(new) = started {
+                return Ok(Start::New(new));
             }
+        }
+        // With that of the last process, the channel ends.
+        drop(sender);
+        let stop = signals::stops().descriptor().map_err(|why| cannot_start("descriptors", &why))?;
+        for entered in 0..=roles.len() {
+            if entered == roles.len() {
+                // The first forker tries what a connection needs.
+                self.wake_forker(0);
+            }
+            match receiver.wait(stop.as_fd()).map_err(|why| cannot_start("memory", &why))? {
+                StartEvent::Entered => {}
+                StartEvent::Failed(error) => return Err(error.within("cannot start the server")),
+                StartEvent::Ended => return Err(self.describe_silent_end()),
+                StartEvent::StopRequested => return Ok(Start::Stopped),
+            }
+        }
+        if !self.ready.entered() {
+            return Ok(Start::Stopped);
         }
         self.announce()?;
         // Clients have waited in the backlog until here: the server's lines come before theirs.
         self.channels.wake_forkers();
-        Ok(None)
+        Ok(Start::Ready)
+    }
+
+    /// The error of a process that has ended without a report.
+    fn describe_silent_end(&mut self) -> Error {
+        let deadline = Instant::now() + KILL_WAIT;
+        loop {
+            let roles: Vec<(i32, Role)> = self.children.table.roles().collect();
+            for (pid, role) in roles {
+                if let Ok(Some(ended)) = reap(pid) {
+                    self.children.table.remove(pid);
+                    let outcome = Outcome::new(ended.how, None);
+                    return ended_silently(format_args!("{} has ended ({outcome})", role.log_name()));
+                }
+            }
+            // A process closes its descriptors a moment before it can be reaped.
+            if Instant::now() >= deadline {
+                return ended_silently("a process has ended");
+            }
+            self.fds.wait_for_exit();
+        }
+    }
+
+    /// Ends a start that has failed or was stopped: kills every process and reaps it.
+    pub(super) fn end_start(&mut self) {
+        self.kill_all();
+        // The cgroup cleaner exits by itself.
+        self.channels.close_helpers();
+        let deadline = Instant::now() + KILL_WAIT;
+        while !self.children.table.is_empty() && Instant::now() < deadline {
+            let pids: Vec<i32> = self.children.table.pids().collect();
+            for pid in pids.into_iter().filter(|pid| !matches!(reap(*pid), Ok(None))) {
+                self.children.table.remove(pid);
+            }
+            if !self.children.table.is_empty() {
+                self.fds.wait_for_exit();
+            }
+        }
+        self.cgroups.iter().for_each(Cgroups::end);
+        // Still blocked: with the mask of before, they would end the program.
+        while self.fds.exits.take().or_else(|| signals::stops().take()).is_some() {}
     }
 
     /// Logs the listeners, and notifies that clients can connect.
@@ -54,6 +128,7 @@ where
         // Last to be killed when memory runs out, where that is permitted. The forkers have their
         // own.
         let _ = std::fs::write("/proc/self/oom_score_adj", "-800");
+        self.ready.write_pid_file()?;
         let options = &self.settings.socket;
         for listener in &self.listeners {
             self.log.listen(&listener.name, listener.backlog(options.backlog));
@@ -66,9 +141,15 @@ where
 
     /// Forks a process with a role. Returns in both: `Some` in the new one.
     ///
+    /// Before the server is ready, the new process takes the sender.
+    ///
     /// # Errors
     /// EAGAIN, ENOMEM.
-    pub(super) fn start(&mut self, role: Role) -> std::io::Result<Option<NewRole>> {
+    pub(super) fn start(
+        &mut self,
+        role: Role,
+        sender: &mut Option<StartSender>,
+    ) -> std::io::Result<Option<NewRole>> {
         // Before the fork: afterwards the parent may be another process already.
         let supervisor = rustix::process::getpid();
         match fork(self.alone, self.fds.exit_signal)? {
@@ -76,38 +157,42 @@ where
                 self.children.table.add(pid, ChildKind::Role(role));
                 Ok(None)
             }
-            Side::Child(fresh) => Ok(Some(NewRole { fresh, role, supervisor })),
+            Side::Child(fresh) => {
+                let log = self.log.for_connection();
+                let report = StartReport { role: role.log_name().into(), supervisor: sender.take(), log };
+                Ok(Some(NewRole { fresh, role, supervisor, report }))
+            }
         }
     }
 
     /// Runs as the process with this role, with what that keeps; the rest is closed first.
-    pub(super) fn run_as(self, NewRole { fresh, role, supervisor }: NewRole) -> ! {
+    pub(super) fn run_as(self, NewRole { fresh, role, supervisor, report }: NewRole) -> ! {
         tine_sys::signal::defaults(&fresh);
         match role {
             Role::Forker(index) => {
                 let (settings, start) = self.keep_for_forker(index, supervisor);
-                forker::run(&settings, start)
+                forker::run(&settings, start, report)
             }
-            Role::Rejector => match self.keep_for_rejector(supervisor) {
+            Role::Rejector => match self.keep_for_rejector(supervisor, report) {
                 Some(start) => rejector::run(start),
                 None => exit_now(0),
             },
             Role::Delayer => match self.keep_for_delayer(supervisor) {
-                Some(start) => delayer::run::run(&start),
+                Some(start) => delayer::run::run(&start, report),
                 // The server drains.
                 None => exit_now(0),
             },
-            Role::ProxyReader => match self.keep_for_proxy_reader(supervisor) {
+            Role::ProxyReader => match self.keep_for_proxy_reader(supervisor, report) {
                 Some(start) => proxy_reader::run::run(start),
                 // The server drains.
                 None => exit_now(0),
             },
-            Role::StderrLogger => match self.keep_for_stderr_logger(supervisor) {
+            Role::StderrLogger => match self.keep_for_stderr_logger(supervisor, report) {
                 Some(start) => stderr_logger::run(start),
                 None => exit_now(0),
             },
-            Role::CgroupCleaner => match self.keep_for_cgroup_cleaner() {
-                Some(start) => cgroup_cleaner::run(&start),
+            Role::CgroupCleaner => match self.keep_for_cgroup_cleaner(report) {
+                Some(start) => cgroup_cleaner::run(start),
                 None => exit_now(0),
             },
         }
@@ -145,7 +230,7 @@ where
         (self.settings, start)
     }
 
-    fn keep_for_rejector(self, supervisor: Pid) -> Option<RejectorStart<'a>> {
+    fn keep_for_rejector(self, supervisor: Pid, report: StartReport) -> Option<RejectorStart<'a>> {
         Some(RejectorStart {
             alone: self.alone,
             supervisor,
@@ -153,6 +238,7 @@ where
             limits: self.settings.limits,
             rejections: self.channels.rejector?.receiver,
             log: self.log,
+            report,
         })
     }
 
@@ -172,7 +258,7 @@ where
     }
 
     /// It parses what other hosts send, so the memory that decides is taken away from it.
-    fn keep_for_proxy_reader(self, supervisor: Pid) -> Option<ProxyReaderStart<'a>> {
+    fn keep_for_proxy_reader(self, supervisor: Pid, report: StartReport) -> Option<ProxyReaderStart<'a>> {
         let SharedMemory { board, admission, .. } = self.memory;
         if board.unmap().and_then(|()| admission.unmap()).is_err() {
             exit_now(111);
@@ -187,20 +273,29 @@ where
             identified: channels.identified_sender?,
             last: channels.last,
             log: self.log,
+            report,
         })
     }
 
-    fn keep_for_stderr_logger(self, supervisor: Pid) -> Option<LoggerStart<'a>> {
+    fn keep_for_stderr_logger(self, supervisor: Pid, report: StartReport) -> Option<LoggerStart<'a>> {
         Some(LoggerStart {
             alone: self.alone,
             supervisor,
             identity: self.settings.identity,
             pipes: self.channels.stderr?.receiver,
             log: self.log,
+            report,
         })
     }
 
-    fn keep_for_cgroup_cleaner(self) -> Option<CleanerStart> {
-        Some(CleanerStart { supervisor_socket: self.channels.cleaner?.cleaner, cgroups: self.cgroups? })
+    fn keep_for_cgroup_cleaner(self, report: StartReport) -> Option<CleanerStart> {
+        let supervisor_socket = self.channels.cleaner?.cleaner;
+        Some(CleanerStart { supervisor_socket, cgroups: self.cgroups?, report })
     }
+}
+
+/// The error of a start in which a process has ended without a report.
+fn ended_silently(what: impl Display) -> Error {
+    let what = format!("cannot start the server: {what}");
+    Error::new(ErrorKind::System, what, "look for its cause in the kernel's log (dmesg)")
 }

@@ -24,8 +24,10 @@ pub(super) enum ServerPhase {
 /// An event of a supervisor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ServerEvent {
-    /// SIGTERM or SIGINT.
+    /// SIGTERM, SIGINT or SIGPWR.
     StopRequested,
+    /// SIGQUIT.
+    EndRequested,
     /// The master has died.
     Abandoned,
     /// A process with a role has exited. `done`: by itself, its work done.
@@ -119,6 +121,14 @@ impl ServerState {
         self.phase
     }
 
+    /// The time that connections have to finish.
+    pub(super) fn time_to_finish(&self) -> Duration {
+        match self.phase {
+            ServerPhase::Ending { .. } | ServerPhase::Killing { .. } => Duration::ZERO,
+            _ => self.drain_timeout,
+        }
+    }
+
     /// Whether a stop has begun.
     pub(super) fn is_stopping(&self) -> bool {
         self.phase != ServerPhase::Serving
@@ -149,6 +159,11 @@ impl ServerState {
             (ServerEvent::StopRequested, ServerPhase::Draining { .. }) => self.end(now),
             (ServerEvent::StopRequested, ServerPhase::Ending { .. }) => self.kill(now),
             (ServerEvent::StopRequested, ServerPhase::Killing { .. } | ServerPhase::Over) => Vec::new(),
+            (ServerEvent::EndRequested, ServerPhase::Serving) if self.leaves_connections => self.drain(now),
+            (ServerEvent::EndRequested, ServerPhase::Serving) => {
+                [vec![ServerAction::Drain], self.end(now)].concat()
+            }
+            (ServerEvent::EndRequested, _) => self.on(ServerEvent::StopRequested, now),
             (ServerEvent::Abandoned, ServerPhase::Over) => Vec::new(),
             (ServerEvent::Abandoned, _) => {
                 self.forget_restarts();
@@ -306,6 +321,25 @@ mod tests {
             (4, ServerEvent::AllExited, &[]),
         ]);
         assert_eq!(state.phase(), ServerPhase::Over);
+    }
+
+    #[test]
+    fn quit_ends_the_drain_or_begins_without_one() {
+        let state = play(&[
+            (0, ServerEvent::StopRequested, &[ServerAction::Drain]),
+            (1, ServerEvent::EndRequested, &[ServerAction::CloseListeners, ServerAction::EndAll]),
+            (2, ServerEvent::EndRequested, &[ServerAction::KillAll]),
+        ]);
+        assert_eq!(state.time_to_finish(), Duration::ZERO);
+        play(&[
+            (
+                0,
+                ServerEvent::EndRequested,
+                &[ServerAction::Drain, ServerAction::CloseListeners, ServerAction::EndAll],
+            ),
+            (1, died(F0), &[]),
+            (1, ServerEvent::AllExited, &[]),
+        ]);
     }
 
     #[test]

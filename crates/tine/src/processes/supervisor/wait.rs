@@ -1,7 +1,7 @@
 //! Waiting for an event, and the descriptors that only the supervisor has.
 
 use std::os::fd::OwnedFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 use tine_sys::signal::{Set, first_real_time};
@@ -60,6 +60,14 @@ impl SupervisorFds {
         // Interrupted: everything is checked in any case.
         let _ = tine_sys::wait::until(&mut poll[..count], deadline);
     }
+
+    /// Waits until a child exits, for a few milliseconds at most: the caller checks its children in
+    /// any case.
+    pub(super) fn wait_for_exit(&self) {
+        while self.exits.take().is_some() {}
+        let deadline = Instant::now() + Duration::from_millis(5);
+        let _ = tine_sys::wait::until(&mut [PollFd::new(&self.exit_fd, PollFlags::IN)], Some(deadline));
+    }
 }
 
 /// Blocks the signals that are waited for in one place, and undoes settings that would hide the
@@ -69,6 +77,8 @@ fn take_signals(commands: &Set, exits: &Set, exit_signal: i32) -> std::io::Resul
     tine_sys::signal::default(exit_signal);
     tine_sys::signal::default(Signal::CHILD.as_raw());
     tine_sys::signal::ignore(Signal::PIPE.as_raw());
+    // A log that has reached the limit on the size of files (`RLIMIT_FSIZE`) loses lines only.
+    tine_sys::signal::ignore(Signal::XFSZ.as_raw());
     let before = commands.block()?;
     exits.block()?;
     Ok(before)
