@@ -15,6 +15,7 @@ mod cstrings;
 pub mod environment;
 pub mod exec;
 pub mod fd;
+mod flag;
 pub mod identity;
 mod limits;
 pub mod memory;
