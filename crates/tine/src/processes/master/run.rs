@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::Signal;
-use tine_sys::process::{Alone, reap, reap_ordinary};
+use tine_sys::process::{Alone, reap};
 use tine_sys::signal::Set;
 use tine_sys::wait;
 
@@ -18,7 +18,7 @@ use crate::lifecycle::signals::{self, Command};
 use crate::lifecycle::timing::{KILL_WAIT, STOP_WITHIN};
 use crate::log::Log;
 use crate::system::descendants;
-use crate::system::orphans::PreexistingChildren;
+use crate::system::orphans::{self, PreexistingChildren};
 use crate::system::signal::{NotSignalled, processes_are_left, signal_one};
 
 /// Serves until stopped. Runs as each supervisor that it forks, too.
@@ -40,6 +40,9 @@ impl<'a> Master<'a> {
     fn set_up(setup: MasterSetup, alone: &'a Alone) -> Result<Master<'a>, Error> {
         let MasterSetup { services, format, level, mut ready } = setup;
         ready.prepare(3)?;
+        tine_sys::available::parent_death_signal().map_err(|why| {
+            cannot_start("supervisors cannot be made to end with the server (prctl, PR_SET_PDEATHSIG)", &why)
+        })?;
         let signals = Set::of(&signals::numbers());
         let failed = |why: std::io::Error| cannot_start("signals", &why);
         tine_sys::signal::default(Signal::CHILD.as_raw());
@@ -120,10 +123,7 @@ impl<'a> Master<'a> {
                 events.push(MasterEvent::Ended(service));
             }
         }
-        for pid in self.orphans() {
-            // Still alive, or reaped already.
-            let _ = reap_ordinary(pid);
-        }
+        let _ = orphans::reap(&self.orphans(), |pid| self.pids.contains_key(&pid));
     }
 
     /// The processes that supervisors left behind.
@@ -185,12 +185,22 @@ impl<'a> Master<'a> {
 
     /// After a failed start: no process of it is left when the error is reported.
     fn wait_for_killed(&mut self) {
+        self.wait_while(|master| !master.pids.is_empty());
+        let _ = descendants::kill(|| self.orphans());
+    }
+
+    /// Waits until a supervisor that cannot start has logged why and ended.
+    pub(super) fn wait_for_end_of(&mut self, service: usize) {
+        self.wait_while(|master| master.pids.values().any(|other| *other == service));
+    }
+
+    /// Reaps supervisors while this holds, for a limited time.
+    fn wait_while(&mut self, holds: impl Fn(&Self) -> bool) {
         let deadline = Instant::now() + KILL_WAIT;
-        while !self.pids.is_empty() && Instant::now() < deadline {
+        while holds(self) && Instant::now() < deadline {
             self.wait(Some(deadline));
             self.events();
         }
-        let _ = descendants::kill(|| self.orphans());
     }
 
     /// Ends what the supervisors left behind, and the master.

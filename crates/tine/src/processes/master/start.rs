@@ -38,11 +38,12 @@ impl Master<'_> {
                 return Ok(started);
             }
         }
-        for (reader, service) in starting.iter().zip(&self.services) {
+        for (service, reader) in starting.iter().enumerate() {
             // The supervisor writes when it is ready; if it ends before, the pipe does, too.
             if !matches!(rustix::io::retry_on_intr(|| rustix::io::read(reader, &mut [0; 1])), Ok(1)) {
+                self.wait_for_end_of(service);
                 return Err(Error::system(
-                    format_args!("cannot start service {}", service.name),
+                    format_args!("cannot start service {}", self.services[service].name),
                     &std::io::Error::other("its supervisor has ended"),
                     "its own line in the log says why",
                 ));
