@@ -6,7 +6,9 @@
 pub mod cgroup;
 pub mod client;
 pub mod echo_clients;
+pub mod environment;
 pub mod fault_injection;
+pub mod filters;
 pub mod folder;
 pub mod load;
 pub mod log;
