@@ -44,16 +44,19 @@ pub(crate) fn descendants(of: &[i32]) -> BTreeSet<i32> {
     found
 }
 
-/// Whether a process has the id of this connection in its environment.
-fn belongs_to(pid: i32, connection: u64) -> bool {
+/// Whether a process has the id of this connection in its environment; `None` if that cannot be
+/// told yet.
+fn belongs_to(pid: i32, connection: u64) -> Option<bool> {
     let wanted = format!("{CONNECTION}={connection}");
-    environment(pid).split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes())
+    let environment = environment(pid)?;
+    Some(environment.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes()))
 }
 
 /// The living descendants of a connection process that are not in its group.
 pub(crate) fn outside(pid: i32, connection: u64, orphans_and_descendants: &BTreeSet<i32>) -> BTreeSet<i32> {
     let mut found = descendants(&[pid]);
-    found.extend(orphans_and_descendants.iter().filter(|other| belongs_to(**other, connection)));
+    found
+        .extend(orphans_and_descendants.iter().filter(|other| belongs_to(**other, connection) == Some(true)));
     outside_group_in(pid, found)
 }
 
@@ -63,17 +66,36 @@ pub(crate) fn outside_group_in(pid: i32, mut processes: BTreeSet<i32>) -> BTreeS
     processes
 }
 
-/// The living processes of a connection whose own process has exited: those in its group, and with
-/// the id of the connection also those outside.
+/// The living processes of a connection whose own process has exited.
+#[derive(Debug, Default)]
+pub(crate) struct Remaining {
+    pub(crate) members: BTreeSet<i32>,
+    /// Whether one of the other processes may be a member, which cannot be told yet.
+    pub(crate) are_any_undecided: bool,
+}
+
+/// The living ones of these processes that are in the group of a connection process that has
+/// exited, and with the id of the connection also those outside.
+///
+/// Each process is judged once: between two judgements it may leave the group, or begin to execute
+/// a program.
 pub(crate) fn remaining(
     pid: i32,
     connection: Option<u64>,
     orphans_and_descendants: &BTreeSet<i32>,
-) -> BTreeSet<i32> {
-    let mut remaining = orphans_and_descendants.clone();
-    remaining.retain(|process| is_alive_in(*process, |group| group == pid));
-    if let Some(connection) = connection {
-        remaining.extend(outside(pid, connection, orphans_and_descendants));
+) -> Remaining {
+    let mut remaining = Remaining::default();
+    for process in orphans_and_descendants {
+        let Some(stat) = Stat::of(*process).filter(|stat| !stat.has_ended()) else { continue };
+        let belongs = match connection {
+            _ if stat.group == pid => Some(true),
+            Some(connection) => belongs_to(*process, connection),
+            None => Some(false),
+        };
+        remaining.are_any_undecided |= belongs.is_none();
+        if belongs == Some(true) {
+            remaining.members.insert(*process);
+        }
     }
     remaining
 }

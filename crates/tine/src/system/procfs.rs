@@ -1,10 +1,9 @@
 //! Processes as `/proc` shows them (proc(5)).
 //!
-//! `/proc` may be missing, without lists of children, or that of another pid namespace, in which the
-//! ids are those of other processes. Then no process is found here.
+//! `/proc` may be missing, without lists of children, or that of another pid namespace, in which
+//! the ids are those of other processes. Then no process is found here.
 
 use std::sync::OnceLock;
-use std::time::Duration;
 
 use rustix::io::Errno;
 
@@ -33,8 +32,9 @@ pub(crate) struct Stat {
     /// When it was started, in clock ticks since the start of the machine: another process with the
     /// same id has another time.
     pub(crate) started: u64,
-    /// Where the environment ends in its memory: 0 while the process executes another program.
-    environment_end: Option<u64>,
+    /// Where the code begins in its memory: 0 while the process executes another program. The
+    /// kernel sets it after the environment; 1 stands for a process that may not be looked into.
+    code_start: Option<u64>,
 }
 
 impl Stat {
@@ -55,7 +55,7 @@ impl Stat {
             group: fields.next()?.parse().ok()?,
             flags: fields.nth(3)?.parse().ok()?,
             started: fields.nth(12)?.parse().ok()?,
-            environment_end: fields.nth(28).and_then(|end| end.parse().ok()),
+            code_start: fields.nth(3).and_then(|start| start.parse().ok()),
         })
     }
 
@@ -67,7 +67,7 @@ impl Stat {
     /// Whether the process has just begun to execute another program, whose environment is not in
     /// its memory yet.
     fn is_executing(&self) -> bool {
-        !self.is_ending() && self.environment_end == Some(0)
+        !self.is_ending() && self.code_start == Some(0)
     }
 
     /// Whether the process is exiting (`PF_EXITING`), or has exited.
@@ -91,19 +91,18 @@ pub(crate) fn children(pid: i32) -> Vec<i32> {
 }
 
 /// The environment of a process, each variable with a zero byte; empty where it may not be read.
-pub(crate) fn environment(pid: i32) -> Vec<u8> {
-    /// A process executes a program within microseconds, if there is a processor for it.
-    const ATTEMPTS: usize = 50;
-    const PAUSE: Duration = Duration::from_micros(200);
-    for _ in 0..ATTEMPTS {
-        match std::fs::read(format!("/proc/{pid}/environ")) {
-            Ok(text) if text.is_empty() && Stat::of(pid).is_some_and(|stat| stat.is_executing()) => {
-                std::thread::sleep(PAUSE);
-            }
-            read => return read.unwrap_or_default(),
+/// `None` while the process begins to execute another program, for microseconds: the environment is
+/// not in its memory yet.
+pub(crate) fn environment(pid: i32) -> Option<Vec<u8>> {
+    let read = || std::fs::read(format!("/proc/{pid}/environ"));
+    match read() {
+        Ok(text) if text.is_empty() => {
+            let is_executing = Stat::of(pid).is_some_and(|stat| stat.is_executing());
+            // If it has got its environment since, that is read now.
+            (!is_executing).then(|| read().unwrap_or_default())
         }
+        read => Some(read.unwrap_or_default()),
     }
-    Vec::new()
 }
 
 /// The id of this process.
@@ -126,7 +125,7 @@ mod tests {
         assert_eq!(Stat::parse("7 (x) R 5"), None);
         let own = Stat::of(own_id()).expect("this process");
         assert!(!own.is_ending() && !own.is_executing() && own.started > 0);
-        let executing = |end: u64| Stat { environment_end: Some(end), ..own }.is_executing();
+        let executing = |start| Stat { code_start: Some(start), ..own }.is_executing();
         assert!(executing(0) && !executing(4096));
     }
 }
