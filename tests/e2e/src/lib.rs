@@ -5,6 +5,7 @@
 
 pub mod cgroup;
 pub mod client;
+pub mod documents;
 pub mod echo_clients;
 pub mod environment;
 pub mod fault_injection;

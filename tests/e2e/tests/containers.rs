@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use rustix::process::Signal;
+use tine_e2e::documents::{tests_in, tests_named_in};
 use tine_e2e::environment::Environment;
 use tine_e2e::environment::Without::{Complete, Less, Refused};
 use tine_e2e::filters::{DOCKER, OLD_DOCKER, PODMAN, USER_SPACE_KERNEL, under};
@@ -222,4 +223,11 @@ fn a_stop_signal_of_a_container_engine_drains() {
         client.echo("after").finish();
         assert_eq!(server.wait().code(), Some(0));
     }
+}
+
+#[test]
+fn the_document_has_a_row_for_each_environment() {
+    let mut tests = tests_in(include_str!("containers.rs"));
+    tests.remove("the_document_has_a_row_for_each_environment");
+    assert_eq!(tests_named_in(include_str!("../../../docs/containers.md"), "Environments"), tests);
 }

@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::process::Command;
 
 use rustix::process::Signal;
+use tine_e2e::documents::{tests_in, tests_named_in};
 use tine_e2e::environment::Environment;
 use tine_e2e::environment::Without::{Complete, Less, Refused};
 use tine_e2e::filters::under;
@@ -31,6 +32,9 @@ macro_rules! rows {
                 }
             }
         )+
+
+        /// The names of these tests.
+        const ROWS: &[&str] = &[$(stringify!($name)),+];
     };
 }
 
@@ -171,4 +175,13 @@ fn a_load_without_timers_says_what_is_denied() {
         let reason = if error == "EPERM" { "operation not permitted" } else { "function not implemented" };
         assert!(err.contains(reason), "{err}");
     }
+}
+
+#[test]
+fn the_document_has_a_row_for_each_call() {
+    let mut tests = tests_in(include_str!("denied_calls.rs"));
+    // That of the macro, and this one.
+    tests.retain(|name| !name.is_empty() && *name != "the_document_has_a_row_for_each_call");
+    tests.extend(ROWS);
+    assert_eq!(tests_named_in(include_str!("../../../docs/containers.md"), "System calls"), tests);
 }
