@@ -207,7 +207,11 @@ fn under_the_default_filter_of_podman() {
 
 #[test]
 fn with_the_limits_of_a_kernel_in_user_space() {
-    check_all(&Environment::new(under(USER_SPACE_KERNEL)));
+    let environment = Environment::new(under(USER_SPACE_KERNEL));
+    let less = Less("sock_diag is unavailable: clients that vanish with data in flight");
+    environment.check_handler(less);
+    environment.check_program(less);
+    environment.check_services(less);
 }
 
 #[test]
