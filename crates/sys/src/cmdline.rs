@@ -29,6 +29,19 @@ struct MemoryMap {
     exe_fd: u32,
 }
 
+/// Whether the kernel can be made to show another command line.
+///
+/// # Errors
+/// Those of [`Title::take_over`].
+pub fn check() -> io::Result<()> {
+    std::fs::read_to_string("/proc/self/stat")?;
+    let mut size: libc::c_uint = 0;
+    // SAFETY: the kernel writes the size of the structure to a valid address.
+    let asked = unsafe { libc::prctl(libc::PR_SET_MM, libc::PR_SET_MM_MAP_SIZE, &raw mut size, 0, 0) };
+    crate::check(libc::c_long::from(asked))?;
+    Ok(())
+}
+
 impl Title {
     /// Makes the kernel show a new buffer as the command line of this process, empty until
     /// [`Title::set`]. A title that was made before is not shown any more.

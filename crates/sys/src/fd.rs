@@ -125,12 +125,11 @@ pub fn close(descriptor: OwnedFd) {
     unsafe { raw::close(descriptor.into_raw_fd()) };
 }
 
-/// The numbers of the descriptors that are open in this process, in ascending order. Empty where
-/// `/proc` is not mounted.
+/// The numbers of the descriptors that are open in this process, in ascending order.
 #[must_use]
 pub fn open_numbers() -> Vec<RawFd> {
     let Ok(directory) = std::fs::read_dir("/proc/self/fd") else {
-        return Vec::new();
+        return open_numbers_below(highest_possible());
     };
     let mut numbers: Vec<RawFd> =
         directory.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
@@ -139,6 +138,33 @@ pub fn open_numbers() -> Vec<RawFd> {
     // SAFETY: F_GETFD on any number only asks.
     numbers.retain(|number| unsafe { libc::fcntl(*number, libc::F_GETFD) } != -1);
     numbers
+}
+
+/// The number from which on no descriptor can have been opened: the limit of this process, or what
+/// the kernel allows unless it is set otherwise (`fs.nr_open`, proc(5)), if that is less.
+fn highest_possible() -> RawFd {
+    const NR_OPEN: u64 = 1 << 20;
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    limit.map_or(NR_OPEN, |limit| limit.min(NR_OPEN)) as RawFd
+}
+
+/// The numbers below `end` that are open, without `/proc`: poll(2) marks those that are not. Takes
+/// milliseconds for a limit of a million.
+#[cold]
+fn open_numbers_below(end: RawFd) -> Vec<RawFd> {
+    // Not more at a time than the limit on open files allows.
+    const BATCH: usize = 256;
+    let numbers: Vec<RawFd> = (0..end).collect();
+    let mut open = Vec::new();
+    for batch in numbers.chunks(BATCH) {
+        let mut polled: Vec<libc::pollfd> =
+            batch.iter().map(|fd| libc::pollfd { fd: *fd, events: 0, revents: 0 }).collect();
+        // SAFETY: the list is valid for its length; numbers that are not open are marked only.
+        let done = unsafe { libc::poll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, 0) };
+        let is_open = |entry: &&libc::pollfd| done >= 0 && entry.revents & libc::POLLNVAL == 0;
+        open.extend(polled.iter().filter(is_open).map(|entry| entry.fd));
+    }
+    open
 }
 
 #[cfg(test)]
@@ -164,5 +190,16 @@ mod tests {
         for number in [-1, i32::MAX] {
             assert_eq!(inherited(number).expect_err("not open").raw_os_error(), Some(libc::EBADF));
         }
+    }
+    #[test]
+    fn open_descriptors_are_found_without_proc() {
+        let file = std::fs::File::open("/dev/null").expect("readable");
+        let number = file.as_raw_fd();
+        let far = rustix::io::fcntl_dupfd_cloexec(&file, 600).expect("below the limit");
+        let found = open_numbers_below(1000);
+        assert!(found.contains(&number) && found.contains(&far.as_raw_fd()), "{found:?}");
+        drop(far);
+        assert!(!open_numbers_below(1000).contains(&600) || open_numbers().contains(&600));
+        assert!(found.is_sorted() && open_numbers_below(0).is_empty());
     }
 }

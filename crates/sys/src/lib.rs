@@ -8,6 +8,7 @@
 //! A function that is right only at certain times takes a token for it: [`process::Alone`] where
 //! there must be one thread, [`process::Fresh`] where the process must have been forked.
 
+pub mod available;
 pub mod clock;
 pub mod cmdline;
 pub mod confine;
@@ -15,6 +16,7 @@ mod cstrings;
 pub mod environment;
 pub mod exec;
 pub mod fd;
+mod flag;
 pub mod identity;
 mod limits;
 pub mod memory;

@@ -1,11 +1,13 @@
 //! Memory that forked processes share, and memory released before a fork.
 
+use std::ffi::CStr;
 use std::io;
 use std::marker::PhantomData;
 use std::ops::Deref;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::{AtomicI32, AtomicU64};
+
+pub use crate::flag::{FlagReader, FlagWriter, flag};
 
 /// A type that may lie in shared memory: atomics, for which all zero bytes are a value, and which
 /// any process may change at any time.
@@ -103,6 +105,15 @@ impl<T: Word, U: Word> SharedTables<T, U> {
         Ok(SharedTables { start, bytes, first, second_at, second, tables: PhantomData })
     }
 
+    /// The owner of a mapping of one page, of which the first word is used.
+    ///
+    /// # Safety
+    /// The page is mapped, shared, readable and writable, zero at first, and has no other owner.
+    pub(crate) unsafe fn of_page(start: *mut libc::c_void) -> SharedTables<T, U> {
+        let bytes = rustix::param::page_size();
+        SharedTables { start, bytes, first: 1, second_at: 0, second: 0, tables: PhantomData }
+    }
+
     /// The first table.
     #[must_use]
     #[inline]
@@ -163,63 +174,6 @@ fn map_shared(length: usize) -> io::Result<*mut libc::c_void> {
     Ok(start)
 }
 
-/// The writing half of a word that one process sets and the processes forked from it can only read.
-/// Its mapping is left out of forked processes.
-#[derive(Debug)]
-pub struct FlagWriter {
-    word: SharedTables<AtomicU64>,
-}
-
-/// The reading half: a mapping without write permission, which no process can get back.
-#[derive(Clone, Copy, Debug)]
-pub struct FlagReader {
-    word: &'static AtomicU64,
-}
-
-/// Makes a word, zero at first, with a mapping for its writer and one for its readers.
-///
-/// # Errors
-/// ENOMEM, EMFILE; ENOENT where `/proc` is not mounted.
-pub fn flag() -> io::Result<(FlagWriter, FlagReader)> {
-    use rustix::fs::{MemfdFlags, Mode, OFlags, ftruncate, memfd_create, open};
-    use rustix::mm::{MapFlags, ProtFlags, mmap};
-
-    let page = rustix::param::page_size();
-    let memory = memfd_create("tine flag", MemfdFlags::CLOEXEC)?;
-    ftruncate(&memory, page as u64)?;
-    // A mapping of a descriptor that was opened for reading only can never be made writable.
-    let path = format!("/proc/self/fd/{}", memory.as_raw_fd());
-    let read_only = open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-    let both = ProtFlags::READ | ProtFlags::WRITE;
-    let anywhere = std::ptr::null_mut();
-    // SAFETY: fresh mappings, at addresses that the kernel chooses, of a file that is one page long
-    // and keeps its length; the one that is read stays for as long as the process lives.
-    let (start, word) = unsafe {
-        let start = mmap(anywhere, page, both, MapFlags::SHARED, &memory, 0)?;
-        let word = mmap(anywhere, page, ProtFlags::READ, MapFlags::SHARED, &read_only, 0)?;
-        (start, &*word.cast::<AtomicU64>())
-    };
-    let writer = SharedTables { start, bytes: page, first: 1, second_at: 0, second: 0, tables: PhantomData };
-    writer.exclude_from_fork()?;
-    Ok((FlagWriter { word: writer }, FlagReader { word }))
-}
-
-impl FlagWriter {
-    /// Sets the word, for every reader.
-    pub fn set(&self, value: u64) {
-        self.word.first()[0].store(value, SeqCst);
-    }
-}
-
-impl FlagReader {
-    /// The word, as last set.
-    #[must_use]
-    #[inline]
-    pub fn get(&self) -> u64 {
-        self.word.load(SeqCst)
-    }
-}
-
 /// Returns unused heap to the system: a fork copies the page tables of all memory that was touched.
 pub fn trim_heap() {
     #[cfg(target_env = "gnu")]
@@ -245,10 +199,10 @@ pub fn share_constants() {
 }
 
 /// A sealed file in memory with these bytes, opened for reading: no process can change it.
-fn sealed(name: &str, bytes: &[u8]) -> io::Result<OwnedFd> {
-    use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags, fcntl_add_seals, memfd_create, open};
+fn sealed(name: &CStr, bytes: &[u8]) -> io::Result<OwnedFd> {
+    use rustix::fs::{Mode, OFlags, SealFlags, fcntl_add_seals, open};
 
-    let memory = memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    let memory = crate::flag::file(name)?;
     let mut rest = bytes;
     while !rest.is_empty() {
         rest = &rest[rustix::io::write(&memory, rest)?..];
@@ -268,7 +222,7 @@ fn try_share_constants() -> io::Result<()> {
     let length = end - start;
     // SAFETY: the mapping is readable, and without write permission.
     let bytes = unsafe { std::slice::from_raw_parts(start as *const u8, length) };
-    let reader = sealed("tine constants", bytes)?;
+    let reader = sealed(c"tine constants", bytes)?;
     let place = start as *mut libc::c_void;
     // SAFETY: the range is exactly one read-only mapping, and is replaced in one step by the same
     // bytes, read-only for good: every reference into it stays valid.

@@ -253,6 +253,46 @@ pub fn has_ended(pid: i32) -> bool {
     }
 }
 
+/// A child that has ended and whose exit signal is SIGCHLD, which `reap` or `reap_ordinary` can
+/// reap; `None` if there is none. Examines every such child, so it is for systems on which the
+/// children cannot be listed.
+#[must_use]
+pub fn first_ended() -> Option<i32> {
+    let mut info = std::mem::MaybeUninit::<libc::siginfo_t>::zeroed();
+    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: as in `has_ended`.
+    let pid = unsafe {
+        let returned = libc::waitid(libc::P_ALL, 0, info.as_mut_ptr(), flags);
+        if returned == 0 { info.assume_init().si_pid() } else { 0 }
+    };
+    (pid > 0).then_some(pid)
+}
+
+/// Waits for the end of this child. Returns how it ended.
+///
+/// # Errors
+/// ECHILD if it is not a child of this process.
+pub(crate) fn wait(pid: i32) -> io::Result<How> {
+    let mut status = 0;
+    loop {
+        // SAFETY: the out-pointer is valid for writes.
+        let returned = check(unsafe { libc::waitpid(pid, &raw mut status, libc::__WALL) }.into());
+        match returned {
+            Ok(_) => return Ok(how(status)),
+            Err(why) if why.kind() == io::ErrorKind::Interrupted => {}
+            Err(why) => return Err(why),
+        }
+    }
+}
+
+/// How a process ended, from its wait status.
+fn how(status: libc::c_int) -> How {
+    match libc::WIFSIGNALED(status) {
+        true => How::Signaled(libc::WTERMSIG(status)),
+        false => How::Exited(libc::WEXITSTATUS(status)),
+    }
+}
+
 fn wait4(pid: i32, flags: i32) -> io::Result<Option<Ended>> {
     wait4_with(pid, libc::WNOHANG | flags)
 }
@@ -272,14 +312,9 @@ fn wait4_with(pid: i32, flags: i32) -> io::Result<Option<Ended>> {
     if check(libc::c_long::from(pid))? == 0 {
         return Ok(None);
     }
-    let how = if libc::WIFSIGNALED(status) {
-        How::Signaled(libc::WTERMSIG(status))
-    } else {
-        How::Exited(libc::WEXITSTATUS(status))
-    };
     Ok(Some(Ended {
         pid,
-        how,
+        how: how(status),
         cpu: duration(usage.ru_utime) + duration(usage.ru_stime),
         peak_kib: u64::try_from(usage.ru_maxrss).unwrap_or(0),
     }))

@@ -5,8 +5,11 @@
 
 pub mod cgroup;
 pub mod client;
+pub mod documents;
 pub mod echo_clients;
+pub mod environment;
 pub mod fault_injection;
+pub mod filters;
 pub mod folder;
 pub mod load;
 pub mod log;

@@ -7,7 +7,7 @@ mod find;
 mod format;
 pub(crate) mod launch;
 mod prepare;
-mod relay;
+pub(crate) mod relay;
 mod resource;
 mod stay;
 mod trial;

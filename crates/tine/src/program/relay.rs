@@ -14,9 +14,10 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 use rustix::termios::{InputModes, LocalModes, OptionalActions, OutputModes, Winsize};
-use tine_sys::process::Ended;
+use tine_sys::process::{Ended, has_ended};
+use tine_sys::signal::{Set, raise};
 
 use super::Terminal;
 
@@ -28,7 +29,7 @@ const READ_SIZE: usize = 16 * 1024;
 
 /// Opens a pseudoterminal of this size, in rows and columns. Returns the master side, which is
 /// non-blocking, and the terminal for the program.
-pub(super) fn open(kind: Terminal, (rows, columns): (u16, u16)) -> io::Result<(OwnedFd, OwnedFd)> {
+pub(crate) fn open(kind: Terminal, (rows, columns): (u16, u16)) -> io::Result<(OwnedFd, OwnedFd)> {
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
     let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
     grantpt(&master)?;
@@ -77,16 +78,45 @@ impl RelayBuffer {
     }
 }
 
+/// The exit of the program, as a descriptor that becomes readable: a pidfd, or where the system
+/// denies pidfd_open(2), one for SIGCHLD (signalfd(2)).
+struct ChildExit {
+    descriptor: OwnedFd,
+    signals: Option<Set>,
+}
+
+impl ChildExit {
+    fn watch(child: i32) -> io::Result<ChildExit> {
+        let id = Pid::from_raw(child).ok_or(Errno::SRCH)?;
+        if let Ok(descriptor) = pidfd_open(id, PidfdFlags::empty()) {
+            return Ok(ChildExit { descriptor, signals: None });
+        }
+        let signals = Set::of(&[Signal::CHILD.as_raw()]);
+        signals.block()?;
+        let descriptor = signals.descriptor()?;
+        // Its signal may have come before it was blocked.
+        if has_ended(child) {
+            raise(Signal::CHILD.as_raw());
+        }
+        Ok(ChildExit { descriptor, signals: Some(signals) })
+    }
+
+    /// Takes the signals that have come; the next exit makes the descriptor readable again.
+    fn clear(&self) {
+        while self.signals.is_some_and(|signals| signals.take().is_some()) {}
+    }
+}
+
 /// Copies bytes until the program has exited and its output is sent, or the client has
 /// disconnected. Then reaps the program.
 pub(super) fn copy(socket: &OwnedFd, terminal: OwnedFd, child: i32, kind: Terminal) -> io::Result<Ended> {
-    let id = Pid::from_raw(child).ok_or(Errno::SRCH)?;
-    let program = pidfd_open(id, PidfdFlags::empty())?;
+    let program = ChildExit::watch(child)?;
     let mut input = RelayBuffer { ended: !kind.is_input(), ..RelayBuffer::default() };
     let mut output = RelayBuffer::default();
     let mut ended = None;
     while ended.is_none() || !output.bytes.is_empty() || !output.ended {
-        wait(socket, &terminal, &program, &input, &output, ended.is_some())?;
+        wait(socket, &terminal, &program.descriptor, &input, &output, ended.is_some())?;
+        program.clear();
         if ended.is_none() {
             ended = tine_sys::process::reap(child)?;
         }
@@ -108,8 +138,9 @@ pub(super) fn copy(socket: &OwnedFd, terminal: OwnedFd, child: i32, kind: Termin
     match ended {
         Some(ended) => Ok(ended),
         None => loop {
-            let mut poll = [PollFd::new(&program, PollFlags::IN)];
+            let mut poll = [PollFd::new(&program.descriptor, PollFlags::IN)];
             let _ = tine_sys::wait::until(&mut poll, None);
+            program.clear();
             if let Some(ended) = tine_sys::process::reap(child)? {
                 return Ok(ended);
             }

@@ -157,7 +157,11 @@ fn owner(directory: &Path) -> Option<i32> {
 /// Whether a server has exited. A cgroup with the id of this process is an old one: this one has
 /// none yet.
 fn has_exited(server: i32) -> bool {
-    server == own_id() || Stat::of(server).is_none_or(|stat| stat.has_ended())
+    let is_missing = || {
+        let pid = rustix::process::Pid::from_raw(server);
+        pid.is_none_or(|pid| rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH))
+    };
+    server == own_id() || Stat::of(server).map_or_else(is_missing, |stat| stat.has_ended())
 }
 
 #[cfg(test)]

@@ -9,10 +9,11 @@
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 use tine_sys::process::reap_ordinary;
 
-use crate::system::procfs::{Stat, children, own_id};
+use crate::system::procfs::{Stat, children, environment, own_id};
 use crate::system::signal::NotSignalled;
 
 /// The environment variable that holds the id of the connection, as the log has it. Every program
@@ -27,7 +28,10 @@ const KILL_ROUNDS: usize = 10;
 /// sure that a signal does not reach an unrelated process with the same number.
 struct ProcessRef {
     pid: i32,
-    pidfd: OwnedFd,
+    /// `None` where the system denies pidfd_open(2), or there is no descriptor left.
+    pidfd: Option<OwnedFd>,
+    /// When the process was started, as `/proc` has it.
+    started: u64,
 }
 
 /// All living descendants of these processes, without the processes themselves.
@@ -40,17 +44,19 @@ pub(crate) fn descendants(of: &[i32]) -> BTreeSet<i32> {
     found
 }
 
-/// Whether a process has the id of this connection in its environment.
-fn belongs_to(pid: i32, connection: u64) -> bool {
+/// Whether a process has the id of this connection in its environment; `None` if that cannot be
+/// told yet.
+fn belongs_to(pid: i32, connection: u64) -> Option<bool> {
     let wanted = format!("{CONNECTION}={connection}");
-    let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-    environment.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes())
+    let environment = environment(pid)?;
+    Some(environment.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes()))
 }
 
 /// The living descendants of a connection process that are not in its group.
 pub(crate) fn outside(pid: i32, connection: u64, orphans_and_descendants: &BTreeSet<i32>) -> BTreeSet<i32> {
     let mut found = descendants(&[pid]);
-    found.extend(orphans_and_descendants.iter().filter(|other| belongs_to(**other, connection)));
+    found
+        .extend(orphans_and_descendants.iter().filter(|other| belongs_to(**other, connection) == Some(true)));
     outside_group_in(pid, found)
 }
 
@@ -60,17 +66,36 @@ pub(crate) fn outside_group_in(pid: i32, mut processes: BTreeSet<i32>) -> BTreeS
     processes
 }
 
-/// The living processes of a connection whose own process has exited: those in its group, and with
-/// the id of the connection also those outside.
+/// The living processes of a connection whose own process has exited.
+#[derive(Debug, Default)]
+pub(crate) struct Remaining {
+    pub(crate) members: BTreeSet<i32>,
+    /// Whether one of the other processes may be a member, which cannot be told yet.
+    pub(crate) are_any_undecided: bool,
+}
+
+/// The living ones of these processes that are in the group of a connection process that has
+/// exited, and with the id of the connection also those outside.
+///
+/// Each process is judged once: between two judgements it may leave the group, or begin to execute
+/// a program.
 pub(crate) fn remaining(
     pid: i32,
     connection: Option<u64>,
     orphans_and_descendants: &BTreeSet<i32>,
-) -> BTreeSet<i32> {
-    let mut remaining = orphans_and_descendants.clone();
-    remaining.retain(|process| is_alive_in(*process, |group| group == pid));
-    if let Some(connection) = connection {
-        remaining.extend(outside(pid, connection, orphans_and_descendants));
+) -> Remaining {
+    let mut remaining = Remaining::default();
+    for process in orphans_and_descendants {
+        let Some(stat) = Stat::of(*process).filter(|stat| !stat.has_ended()) else { continue };
+        let belongs = match connection {
+            _ if stat.group == pid => Some(true),
+            Some(connection) => belongs_to(*process, connection),
+            None => Some(false),
+        };
+        remaining.are_any_undecided |= belongs.is_none();
+        if belongs == Some(true) {
+            remaining.members.insert(*process);
+        }
     }
     remaining
 }
@@ -119,12 +144,10 @@ pub(crate) fn signal(processes: &BTreeSet<i32>, signals: &[Signal]) -> Vec<NotSi
     let own = own_id();
     let mut failed = Vec::new();
     for process in &held {
-        // The number could have passed to another process before the pidfd was opened: check the
-        // parent.
-        let parent = Stat::of(process.pid).map(|stat| stat.parent);
-        if parent.is_some_and(|parent| parent == own || is_child(parent, own) || processes.contains(&parent))
-        {
-            let sent = signals.iter().try_for_each(|signal| pidfd_send_signal(&process.pidfd, *signal));
+        // The number could have passed to another process before it was held: check the parent.
+        let Some(parent) = process.stat().map(|stat| stat.parent) else { continue };
+        if parent == own || is_child(parent, own) || processes.contains(&parent) {
+            let sent = signals.iter().try_for_each(|signal| process.signal(*signal));
             failed.extend(NotSignalled::of(process.pid, sent));
         }
     }
@@ -138,7 +161,32 @@ fn is_child(pid: i32, own: i32) -> bool {
 
 impl ProcessRef {
     fn hold(pid: i32) -> Option<ProcessRef> {
-        let pidfd = pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
-        Some(ProcessRef { pid, pidfd })
+        let pidfd = match pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()) {
+            Err(Errno::SRCH) => return None,
+            opened => opened.ok(),
+        };
+        Some(ProcessRef { pid, pidfd, started: Stat::of(pid)?.started })
+    }
+
+    /// The process as it is now; `None` if it has been reaped.
+    fn stat(&self) -> Option<Stat> {
+        Stat::of(self.pid).filter(|stat| stat.started == self.started)
+    }
+
+    /// Signals the process. Where the system denies signals through a pidfd, kill(2) follows a
+    /// comparison of the start times: only a process that took over the number since then, within
+    /// microseconds, would be mistaken for this one.
+    fn signal(&self, signal: Signal) -> Result<(), Errno> {
+        if let Some(pidfd) = &self.pidfd {
+            match pidfd_send_signal(pidfd, signal) {
+                // Denied is the call, or the signal; then kill(2) says the same.
+                Err(Errno::NOSYS | Errno::PERM | Errno::ACCESS) => {}
+                sent => return sent,
+            }
+        }
+        match (self.stat(), Pid::from_raw(self.pid)) {
+            (Some(_), Some(pid)) => kill_process(pid, signal),
+            _ => Err(Errno::SRCH),
+        }
     }
 }

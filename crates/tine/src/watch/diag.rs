@@ -78,6 +78,11 @@ impl Diag {
         Diag { socket, buffer: Vec::new() }
     }
 
+    /// Whether the kernel answers requests about each of these families and ports.
+    pub(crate) fn answers(&mut self, ports: &[(bool, u16)]) -> bool {
+        ports.iter().all(|(ipv6, port)| self.connected(*ipv6, *port, false).is_ok())
+    }
+
     /// The connected sockets with this local port, by inode. Counts and answers are zero unless
     /// `details` requests them.
     pub(crate) fn connected(

@@ -2,10 +2,12 @@
 //!
 //! The supervisor has no client socket: a duplicate would delay the end of the stream when the
 //! connection process closes its own. So it reads the kernel's table of sockets (sock_diag(7),
-//! `diag`) at intervals (`watcher`), and decides by what it finds there (`state`, `answers`).
+//! `diag`; where that is denied `/proc/net/tcp`, `proc_net`) at intervals (`watcher`), and decides
+//! by what it finds there (`state`, `answers`).
 
 pub(crate) mod answers;
 pub(crate) mod diag;
+mod proc_net;
 pub(crate) mod state;
 pub(crate) mod watcher;
 

@@ -8,17 +8,19 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use super::diag::{Diag, SocketInfo};
+use super::proc_net;
 use super::state::{Escalation, Observation, TrackedConnection, WatchRules};
 use crate::lifecycle::outcome::EndReason;
 use crate::log::Log;
 use crate::net::listener::Listener;
 use crate::net::peer::Peer;
+use crate::system::procfs;
 
 /// The connections as of the last look, and the means of the next one.
 #[derive(Debug)]
 pub(crate) struct Watcher {
     rules: WatchRules,
-    /// Without it, only the lifetime is enforced.
+    /// `None` where the system denies sock_diag: then `/proc/net/tcp` is read, without byte counts.
     diag: Option<Diag>,
     /// Family (IPv6 or not) and port of the connections' sockets.
     ports: Vec<(bool, u16)>,
@@ -38,6 +40,8 @@ struct SocketTable {
     by_peer: HashMap<(IpAddr, u16), Option<u64>>,
     /// Whether the sockets have their counts and answers.
     has_details: bool,
+    /// Whether the table is that of sock_diag, which has counts where they are needed.
+    is_counted: bool,
 }
 
 /// A connection, as the board has it before a look.
@@ -63,13 +67,16 @@ impl Watcher {
         listeners: &[Listener],
         log: &mut Log,
     ) -> Watcher {
-        if let Some(None) = diag {
-            log.warning(&format!("sock_diag is unavailable: {} will not be detected", undetected(&rules)));
-        }
+        let is_needed = diag.is_some();
         let mut ports: Vec<(bool, u16)> = listeners.iter().filter_map(Listener::family_and_port).collect();
         ports.sort_unstable();
         ports.dedup();
-        let diag = diag.flatten().map(Diag::new);
+        // A socket can be made where the kernel has no module that answers.
+        let diag = diag.flatten().map(Diag::new).and_then(|mut diag| diag.answers(&ports).then_some(diag));
+        let undetected = undetected(&rules, proc_net::connected(&[]).is_ok());
+        if is_needed && diag.is_none() && !ports.is_empty() && !undetected.is_empty() {
+            log.warning(&format!("sock_diag is unavailable: {undetected} will not be detected"));
+        }
         let now = Instant::now();
         Watcher {
             rules,
@@ -144,7 +151,11 @@ impl Watcher {
 
     /// All sockets of the connections; `None` where the kernel does not report them.
     fn table(&mut self, clock: Instant) -> Option<SocketTable> {
-        let diag = self.diag.as_mut()?;
+        let Some(diag) = &mut self.diag else {
+            let sockets = proc_net::connected(&self.ports).ok()?;
+            let by_peer = by_peer(&sockets);
+            return Some(SocketTable { sockets, by_peer, has_details: false, is_counted: false });
+        };
         let answers = self.rules.answers.filter(|_| self.next_answers <= clock);
         if let Some(limits) = answers {
             // Not at each look: for each socket, the kernel collects much more than its address.
@@ -157,7 +168,7 @@ impl Watcher {
             sockets.extend(diag.connected(*ipv6, *port, has_details).ok()?);
         }
         let by_peer = if self.rules.need_sockets() { HashMap::new() } else { by_peer(&sockets) };
-        Some(SocketTable { sockets, by_peer, has_details })
+        Some(SocketTable { sockets, by_peer, has_details, is_counted: true })
     }
 }
 
@@ -176,9 +187,9 @@ fn by_peer(sockets: &HashMap<u64, SocketInfo>) -> HashMap<(IpAddr, u16), Option<
     by_peer
 }
 
-/// What a server without sock_diag does not detect.
-fn undetected(rules: &WatchRules) -> String {
-    let disconnected = rules.ends_without_client.then_some("disconnected clients");
+/// What a server without sock_diag does not detect, with or without a list of the sockets.
+fn undetected(rules: &WatchRules, are_listed: bool) -> String {
+    let disconnected = (rules.ends_without_client && !are_listed).then_some("disconnected clients");
     let idle = rules.timeouts.need_byte_counts().then_some("idle clients");
     let vanished = rules.answers.map(|_| "clients that vanish with data in flight");
     [disconnected, idle, vanished].into_iter().flatten().collect::<Vec<_>>().join(", ")
@@ -191,6 +202,7 @@ fn observe(connection: &ConnectionSnapshot, table: &SocketTable) -> Observation 
     };
     let Some(socket) = connection.socket.or_else(by_peer) else { return Observation::Unknown };
     match table.sockets.get(&socket) {
+        Some(_) if !table.is_counted => Observation::Unknown,
         Some(info) => Observation::Connected {
             bytes: info.received.wrapping_add(info.acked),
             received_any: info.received > connection.header.into(),
@@ -205,6 +217,9 @@ fn observe(connection: &ConnectionSnapshot, table: &SocketTable) -> Observation 
 /// Whether a process has the socket with this inode open. True where its descriptors may not be
 /// read: a reset is the most common reason for a socket to leave the table while its process runs.
 fn has_socket(pid: i32, inode: u64) -> bool {
+    if procfs::unavailable().is_some() {
+        return true;
+    }
     let Ok(descriptors) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return true };
     let wanted = format!("socket:[{inode}]");
     descriptors.flatten().any(|descriptor| {
@@ -229,7 +244,7 @@ mod tests {
             (3, info([192, 0, 2, 2], 7, 3)),
             (4, info([192, 0, 2, 2], 7, 4)),
         ]);
-        let table = SocketTable { by_peer: by_peer(&sockets), sockets, has_details: true };
+        let table = SocketTable { by_peer: by_peer(&sockets), sockets, has_details: true, is_counted: true };
         let look = |peer: Peer, socket| {
             let started = Instant::now();
             match observe(

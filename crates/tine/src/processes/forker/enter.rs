@@ -114,16 +114,26 @@ fn prepare_process<H>(settings: &Settings, start: &ForkerStart<'_, H>) -> Result
 pub(crate) fn event_queue(trusted: &Trusted, wakeup: impl AsFd) -> std::io::Result<OwnedFd> {
     let queue = epoll::create(epoll::CreateFlags::CLOEXEC)?;
     let queue = trusted.first_server_fd.duplicate(queue)?;
-    let one_of_them = epoll::EventFlags::IN | epoll::EventFlags::EXCLUSIVE;
     for (number, listener) in trusted.listeners.iter().enumerate() {
-        epoll::add(&queue, listener, epoll::EventData::new_u64(number as u64), one_of_them)?;
+        add_exclusively(&queue, listener, number as u64)?;
     }
     if let Some(delayer) = &trusted.door.delayer {
-        epoll::add(&queue, &delayer.released, epoll::EventData::new_u64(RELEASED_EVENT), one_of_them)?;
+        add_exclusively(&queue, &delayer.released, RELEASED_EVENT)?;
     }
     if let Some(reader) = &trusted.door.proxy_reader {
-        epoll::add(&queue, &reader.identified, epoll::EventData::new_u64(IDENTIFIED_EVENT), one_of_them)?;
+        add_exclusively(&queue, &reader.identified, IDENTIFIED_EVENT)?;
     }
     epoll::add(&queue, wakeup, epoll::EventData::new_u64(CONTROL_EVENT), epoll::EventFlags::IN)?;
     Ok(queue)
+}
+
+/// Adds a descriptor for which one of the waiting processes is to be woken. Before Linux 4.5 all of
+/// them are.
+fn add_exclusively(queue: &OwnedFd, descriptor: impl AsFd, event: u64) -> rustix::io::Result<()> {
+    use epoll::EventFlags as Flags;
+    let add = |flags| epoll::add(queue, descriptor.as_fd(), epoll::EventData::new_u64(event), flags);
+    match add(Flags::IN | Flags::EXCLUSIVE) {
+        Err(rustix::io::Errno::INVAL) => add(Flags::IN),
+        added => added,
+    }
 }

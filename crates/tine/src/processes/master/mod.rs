@@ -18,6 +18,7 @@ use crate::connection::Connection;
 use crate::error::{Error, HandlerError};
 use crate::lifecycle::ready::Ready;
 use crate::log::{Format, Log, LogLevel};
+use crate::processes::supervisor::requirements::next_move;
 use crate::processes::supervisor::setup::Setup;
 use crate::system::orphans::PreexistingChildren;
 
@@ -57,9 +58,5 @@ struct Master<'a> {
 }
 
 fn cannot_start(what: &str, why: &std::io::Error) -> Error {
-    Error::system(
-        format_args!("cannot start the services: {what}"),
-        why,
-        "raise the limits on processes, open files or memory (`ulimit -a`)",
-    )
+    Error::system(format_args!("cannot start the services: {what}"), why, next_move(why))
 }

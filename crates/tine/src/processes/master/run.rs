@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::Signal;
-use tine_sys::process::{Alone, reap, reap_ordinary};
+use tine_sys::process::{Alone, reap};
 use tine_sys::signal::Set;
 use tine_sys::wait;
 
@@ -19,7 +19,7 @@ use crate::lifecycle::startup::Start;
 use crate::lifecycle::timing::{KILL_WAIT, STOP_WITHIN};
 use crate::log::Log;
 use crate::system::descendants;
-use crate::system::orphans::PreexistingChildren;
+use crate::system::orphans::{self, PreexistingChildren};
 use crate::system::signal::{NotSignalled, processes_are_left, signal_one};
 
 /// Serves until stopped. Runs as each supervisor that it forks, too.
@@ -41,6 +41,9 @@ impl<'a> Master<'a> {
     fn set_up(setup: MasterSetup, alone: &'a Alone) -> Result<Master<'a>, Error> {
         let MasterSetup { services, format, level, mut ready } = setup;
         ready.prepare(3)?;
+        tine_sys::available::parent_death_signal().map_err(|why| {
+            cannot_start("supervisors cannot be made to end with the server (prctl, PR_SET_PDEATHSIG)", &why)
+        })?;
         let signals = Set::of(&signals::numbers());
         let failed = |why: std::io::Error| cannot_start("signals", &why);
         tine_sys::signal::default(Signal::CHILD.as_raw());
@@ -128,10 +131,7 @@ impl<'a> Master<'a> {
                 events.push(MasterEvent::Ended(service));
             }
         }
-        for pid in self.orphans() {
-            // Still alive, or reaped already.
-            let _ = reap_ordinary(pid);
-        }
+        let _ = orphans::reap(&self.orphans(), |pid| self.pids.contains_key(&pid));
     }
 
     /// The processes that supervisors left behind.

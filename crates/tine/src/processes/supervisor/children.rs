@@ -1,11 +1,11 @@
 //! The children of a supervisor, by process id.
 
 use std::collections::HashMap;
-use std::time::Instant;
 
 use rustix::io::Errno;
 use tine_sys::process::Ended;
 
+use super::linger::Lingering;
 use super::state::Role;
 use crate::system::cgroup::Cgroup;
 use crate::system::orphans::PreexistingChildren;
@@ -26,8 +26,8 @@ pub(super) struct Children {
     pub(super) preexisting: PreexistingChildren,
     /// Roles that have exited and are not logged yet.
     pub(super) ended_roles: Vec<(Role, Ended)>,
-    /// Programs that have exited while descendants live, and when those are killed.
-    pub(super) lingering: HashMap<i32, Instant>,
+    /// Programs that have exited while descendants live.
+    pub(super) lingering: HashMap<i32, Lingering>,
     /// Processes that could not be signalled, and why.
     pub(super) not_signalled: HashMap<i32, Errno>,
     /// Cgroups of connections that have ended while processes live in them.

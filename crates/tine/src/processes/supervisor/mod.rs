@@ -14,6 +14,7 @@ mod linger;
 mod pidfds;
 mod reap;
 mod reload;
+pub(crate) mod requirements;
 pub(crate) mod run;
 pub(crate) mod setup;
 mod spawn;

@@ -1,7 +1,8 @@
 //! The exits of processes that execute a program, by a descriptor for each (pidfd_open(2)).
 //!
 //! After execve(2) the exit signal of a process is SIGCHLD, and several of those are coalesced into
-//! one.
+//! one. A process without a descriptor, because the system denies it or there are too many, is
+//! looked for after each SIGCHLD.
 
 use std::collections::HashMap;
 use std::mem::MaybeUninit;
@@ -16,6 +17,8 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 pub(super) struct PidFds {
     queue: OwnedFd,
     watched: HashMap<i32, OwnedFd>,
+    /// Whether a process has no descriptor, or had none.
+    has_unwatched: bool,
 }
 
 impl PidFds {
@@ -25,7 +28,7 @@ impl PidFds {
     }
 
     pub(super) fn new(queue: OwnedFd) -> PidFds {
-        PidFds { queue, watched: HashMap::new() }
+        PidFds { queue, watched: HashMap::new(), has_unwatched: false }
     }
 
     /// Readable while one of them has exited.
@@ -34,7 +37,16 @@ impl PidFds {
     }
 
     /// Watches a child that has not been reaped.
-    pub(super) fn watch(&mut self, pid: i32) -> Result<(), Errno> {
+    pub(super) fn watch(&mut self, pid: i32) {
+        self.has_unwatched |= self.try_watch(pid).is_err();
+    }
+
+    /// Whether an exit can go without a report by a descriptor.
+    pub(super) fn has_unwatched(&self) -> bool {
+        self.has_unwatched
+    }
+
+    fn try_watch(&mut self, pid: i32) -> Result<(), Errno> {
         let id = Pid::from_raw(pid).ok_or(Errno::INVAL)?;
         let descriptor = pidfd_open(id, PidfdFlags::empty())?;
         epoll::add(&self.queue, &descriptor, epoll::EventData::new_u64(pid as u64), epoll::EventFlags::IN)?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use tine_sys::process::{Ended, How, reap, reap_ordinary};
+use tine_sys::process::{Ended, How, reap};
 
 use super::Supervisor;
 use super::children::ChildKind;
@@ -18,10 +18,13 @@ use crate::net::proxied::Proxied;
 use crate::shared::board::{Entry, SlotPhase};
 use crate::system::cgroup::Cgroup;
 use crate::system::clock::now;
-use crate::system::descendants;
+use crate::system::{descendants, orphans};
 
 /// Exits of orphans are collected for this long before they are reaped.
 const ORPHAN_BATCH: Duration = Duration::from_millis(50);
+
+/// After a SIGCHLD that may stand for several exits, children are checked within this time.
+const COALESCED: Duration = Duration::from_millis(50);
 
 /// The end of a connection, for its line in the log.
 struct ConnectionEnd {
@@ -104,15 +107,18 @@ where
     /// Watches for the exit of a process that executes a program: its signal will be SIGCHLD
     /// (execve(2)), and several of those are coalesced into one.
     fn watch_exit(&mut self, pid: i32) {
-        if self.settings.program.is_some() && self.fds.pidfds.watch(pid).is_err() {
-            // Without a descriptor for it, its exit is found when every child is checked.
-            self.timers.sweep_soon();
+        if self.settings.program.is_some() {
+            self.fds.pidfds.watch(pid);
         }
     }
 
     /// Handles SIGCHLD: an orphan has exited, or a program, whose exit is noticed by its
-    /// descriptor.
-    pub(super) fn on_sigchld(&mut self, pid: Option<i32>) {
+    /// descriptor. If some have none, every child is checked soon: signals are coalesced.
+    pub(super) fn on_sigchld(&mut self, pid: Option<i32>, events: &mut Vec<ServerEvent>) {
+        if self.fds.pidfds.has_unwatched() {
+            pid.into_iter().for_each(|pid| self.reap_child(pid, events));
+            self.timers.sweep_within(COALESCED);
+        }
         if pid.is_none_or(|pid| self.children.table.kind(pid).is_none()) {
             // Orphans can wait, so that many are reaped together.
             self.timers.orphans_at.get_or_insert_with(|| Instant::now() + ORPHAN_BATCH);
@@ -122,11 +128,10 @@ where
     /// Reaps the orphans that have exited.
     pub(super) fn reap_orphans(&mut self) {
         self.timers.orphans_at = None;
-        for pid in self.orphans() {
-            // Still alive, or reaped already.
-            if matches!(reap_ordinary(pid), Ok(Some(_))) {
-                self.children.not_signalled.remove(&pid);
-            }
+        let orphans = self.orphans();
+        let reaped = orphans::reap(&orphans, |pid| self.children.table.kind(pid).is_some());
+        for pid in reaped {
+            self.children.not_signalled.remove(&pid);
         }
         self.children.populated_cgroups.retain(|cgroup| !cgroup.remove());
     }

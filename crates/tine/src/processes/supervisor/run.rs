@@ -157,7 +157,7 @@ where
                 Some(Command::Stop) => events.push(ServerEvent::StopRequested),
                 Some(Command::Reload) => self.reload(),
                 Some(Command::Unsupported) => self.log.warning(&signals::warning(signal.number)),
-                Some(Command::Reap) => self.on_sigchld(signal.pid),
+                Some(Command::Reap) => self.on_sigchld(signal.pid, events),
                 None => {}
             }
         }

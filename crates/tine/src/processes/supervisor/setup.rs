@@ -10,7 +10,7 @@ use super::channels::Channels;
 use super::children::Children;
 use super::timers::Timers;
 use super::wait::SupervisorFds;
-use super::{SharedMemory, Supervisor};
+use super::{SharedMemory, Supervisor, requirements};
 use crate::admission::Admission;
 use crate::admission::access::watch::RuleFiles;
 use crate::error::Error;
@@ -57,6 +57,7 @@ impl<'a, H> Supervisor<'a, H> {
         }
         adapt(&mut settings, &listeners, &mut log);
         let memory = SharedMemory::new(&mut settings).map_err(|why| cannot_make(&why))?;
+        requirements::check(&mut settings, alone, memory.drain_writer.weakness(), &mut log)?;
         let first_server_fd = move_descriptors_up(&mut listeners, &mut log, ready)?;
         let place = |fd: OwnedFd| first_server_fd.duplicate(fd);
         let fds = SupervisorFds::new(&place).map_err(|why| cannot_make(&why))?;
@@ -104,11 +105,7 @@ impl SharedMemory {
 }
 
 pub(super) fn cannot_start(what: &str, why: &std::io::Error) -> Error {
-    Error::system(
-        format_args!("cannot start the server: {what}"),
-        why,
-        "raise the limits on processes, open files or memory (`ulimit -a`)",
-    )
+    Error::system(format_args!("cannot start the server: {what}"), why, requirements::next_move(why))
 }
 
 fn cannot_make(why: &std::io::Error) -> Error {
@@ -140,7 +137,7 @@ fn make_room_for_descriptors(settings: &mut Settings, log: &mut Log) {
     let (given, room) = raise_limit(needed);
     if room < needed {
         log.warning(&format!(
-            "{} programs at a time need a descriptor each, and the limit is {room}: the ends of some are noticed up to a second later; raise it (`ulimit -Hn`)",
+            "{} programs at a time need a descriptor each, and the limit is {room}: the ends of some are noticed later, and cost more; raise it (`ulimit -Hn`)",
             settings.max_connections
         ));
     }

@@ -40,9 +40,8 @@ impl Timers {
         self.sweep_at = Instant::now() + self.sweep_every;
     }
 
-    /// Checks children more often from now on: an exit will not be reported.
-    pub(super) fn sweep_soon(&mut self) {
-        self.sweep_every = SWEEP_SOON;
-        self.sweep_at = self.sweep_at.min(Instant::now() + SWEEP_SOON);
+    /// Checks every child within this time, because exits may not have been reported.
+    pub(super) fn sweep_within(&mut self, time: Duration) {
+        self.sweep_at = self.sweep_at.min(Instant::now() + time);
     }
 }

@@ -1,0 +1,167 @@
+//! A word that one process sets and the processes forked from it can only read.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::SeqCst;
+
+use rustix::mm::{MapFlags, ProtFlags, mmap};
+
+use crate::memory::SharedTables;
+
+/// The writing half. Its mapping is left out of forked processes.
+#[derive(Debug)]
+pub struct FlagWriter {
+    word: SharedTables<AtomicU64>,
+    weakness: Option<io::Error>,
+}
+
+/// The reading half: a mapping without write permission.
+#[derive(Clone, Copy, Debug)]
+pub struct FlagReader {
+    word: &'static AtomicU64,
+}
+
+/// Where the two mappings of a word begin: the writer's and the readers'.
+type Mappings = (*mut libc::c_void, *mut libc::c_void);
+
+/// Makes a word, zero at first, with a mapping for its writer and one for its readers.
+///
+/// No process can make the readers' mapping writable, except where memory cannot be sealed:
+/// [`FlagWriter::weakness`].
+///
+/// # Errors
+/// ENOMEM, EMFILE.
+pub fn flag() -> io::Result<(FlagWriter, FlagReader)> {
+    let page = rustix::param::page_size();
+    let (mappings, weakness) = match map_sealed(page) {
+        Ok(mappings) => (mappings, None),
+        Err(why) => (map_twice(page)?, Some(why)),
+    };
+    let (start, read_only) = mappings;
+    // SAFETY: the writer's mapping is a page of zeros that nothing else unmaps.
+    let word = unsafe { SharedTables::of_page(start) };
+    // SAFETY: a page of zeros that can be read and stays for as long as the process lives.
+    let reader = FlagReader { word: unsafe { &*read_only.cast::<AtomicU64>() } };
+    word.exclude_from_fork()?;
+    Ok((FlagWriter { word, weakness }, reader))
+}
+
+/// Maps a file in memory for writing and for reading. The second mapping can never become writable:
+/// the file is sealed against new writers (`F_SEAL_FUTURE_WRITE`, since Linux 5.1), or the mapping
+/// is of a descriptor that was opened for reading only, which takes `/proc`.
+fn map_sealed(page: usize) -> io::Result<Mappings> {
+    use rustix::fs::{Mode, OFlags, SealFlags, fcntl_add_seals, ftruncate, open};
+
+    let memory = file(c"tine flag")?;
+    ftruncate(&memory, page as u64)?;
+    let anywhere = std::ptr::null_mut();
+    // SAFETY: a fresh mapping, at an address that the kernel chooses, of a file that is one page
+    // long and keeps its length.
+    let start =
+        unsafe { mmap(anywhere, page, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, &memory, 0)? };
+    let seals = SealFlags::FUTURE_WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
+    let reader = match fcntl_add_seals(&memory, seals) {
+        Ok(()) => Ok(memory),
+        Err(_) => {
+            let path = format!("/proc/self/fd/{}", memory.as_raw_fd());
+            open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        }
+    };
+    // SAFETY: as above.
+    let mapped = reader
+        .and_then(|reader| unsafe { mmap(anywhere, page, ProtFlags::READ, MapFlags::SHARED, &reader, 0) });
+    match mapped {
+        Ok(read_only) => Ok((start, read_only)),
+        Err(why) => {
+            // SAFETY: the mapping made above, which nothing refers to.
+            unsafe { rustix::mm::munmap(start, page)? };
+            Err(why.into())
+        }
+    }
+}
+
+/// A file in memory that can be sealed and is never executed. Kernels before Linux 6.3 do not know
+/// the second; later ones can be set to refuse a file without it (`vm.memfd_noexec`, sysctl(8)).
+pub(crate) fn file(name: &std::ffi::CStr) -> io::Result<OwnedFd> {
+    use rustix::fs::{MemfdFlags, memfd_create};
+
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    match memfd_create(name, flags | MemfdFlags::NOEXEC_SEAL) {
+        Err(rustix::io::Errno::INVAL) => Ok(memfd_create(name, flags)?),
+        made => Ok(made?),
+    }
+}
+
+/// Maps a page twice and takes the write permission from the second mapping, which mprotect(2) can
+/// give back. Needs neither files nor `/proc`.
+fn map_twice(page: usize) -> io::Result<Mappings> {
+    use rustix::mm::{MprotectFlags, MremapFlags, mmap_anonymous, mprotect, mremap};
+
+    let both = ProtFlags::READ | ProtFlags::WRITE;
+    // SAFETY: fresh mappings at addresses that the kernel chooses. An old size of zero leaves the
+    // old mapping and makes a second one of its pages (mremap(2)).
+    unsafe {
+        let start = mmap_anonymous(std::ptr::null_mut(), page, both, MapFlags::SHARED)?;
+        let read_only = mremap(start, 0, page, MremapFlags::MAYMOVE)?;
+        mprotect(read_only, page, MprotectFlags::READ)?;
+        Ok((start, read_only))
+    }
+}
+
+impl FlagWriter {
+    /// Sets the word, for every reader.
+    pub fn set(&self, value: u64) {
+        self.word.first()[0].store(value, SeqCst);
+    }
+
+    /// Why memory could not be sealed, if so: then a reader that calls mprotect(2) can write.
+    #[must_use]
+    pub fn weakness(&self) -> Option<&io::Error> {
+        self.weakness.as_ref()
+    }
+}
+
+impl FlagReader {
+    /// The word, as last set.
+    #[must_use]
+    #[inline]
+    pub fn get(&self) -> u64 {
+        self.word.load(SeqCst)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Makes the mappings, writes through the first, reads through the second, and returns whether
+    /// the second can be made writable.
+    fn can_be_written(map: fn(usize) -> io::Result<Mappings>) -> bool {
+        use rustix::mm::{MprotectFlags, mprotect};
+
+        let page = rustix::param::page_size();
+        let (start, read_only) = map(page).expect("memory");
+        // SAFETY: two mappings of one page, which this test alone uses.
+        unsafe {
+            let word = &*start.cast::<AtomicU64>();
+            word.store(7, SeqCst);
+            assert_eq!((*read_only.cast::<AtomicU64>()).load(SeqCst), 7);
+            mprotect(read_only, page, MprotectFlags::READ | MprotectFlags::WRITE).is_ok()
+        }
+    }
+
+    #[test]
+    fn a_sealed_page_cannot_be_made_writable_and_a_page_mapped_twice_can() {
+        assert!(!can_be_written(map_sealed));
+        assert!(can_be_written(map_twice));
+    }
+
+    #[test]
+    fn readers_see_what_the_writer_sets() {
+        let (writer, reader) = flag().expect("memory");
+        assert!(writer.weakness().is_none() && reader.get() == 0);
+        writer.set(1);
+        assert_eq!(reader.get(), 1);
+    }
+}
