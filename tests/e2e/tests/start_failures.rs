@@ -116,8 +116,13 @@ fn files_and_settings_that_a_program_cannot_have() {
     let closed = closed.0.to_str().expect("a path in UTF-8");
     let missing = "/no/such/directory/tine.pid";
     fail(&[
-        ("null", dev, &["127.0.0.1:0"], &["/dev/null: no such file"]),
-        ("terminal", pts, &["127.0.0.1:0", "--pty", "--", "cat"], &["forker 1", "its terminal", "devpts"]),
+        ("null", dev, &["127.0.0.1:0"], &["/dev/null cannot be opened: no such file"]),
+        (
+            "terminal",
+            pts,
+            &["127.0.0.1:0", "--pty", "--", "cat"],
+            &["no pseudoterminal can be opened", "devpts"],
+        ),
         (
             "directory",
             &[],
@@ -156,11 +161,17 @@ fn a_limit_on_processes_that_leaves_none_for_a_connection() {
     let limited = |number: &'static str| [&["prlimit", number], &ORDINARY[..]].concat();
     let one: &[&str] = &["127.0.0.1:0", "-q", "--forkers", "1"];
     let helper: &[&str] = &["127.0.0.1:0", "-q", "--forkers", "1", "--when-full", "reject=x"];
+    let helpers = &[helper, &["--max-connections-per-source", "5", "--when-limited", "delay"]].concat();
     fail(&[
-        ("forker", &limited("--nproc=1"), one, &["fork: resource temporarily unavailable"]),
-        ("connection", &limited("--nproc=2"), one, &["forker 1: cannot fork for a connection", "ulimit -u"]),
-        ("helper", &limited("--nproc=2"), helper, &["fork: resource temporarily unavailable"]),
-        ("helped", &limited("--nproc=3"), helper, &["forker 1: cannot fork for a connection"]),
+        ("forker", &limited("--nproc=1"), one, &["resource temporarily unavailable; raise the limits"]),
+        ("sibling", &limited("--nproc=2"), one, &["resource temporarily unavailable; raise the limits"]),
+        (
+            "connection",
+            &limited("--nproc=3"),
+            helper,
+            &["forker 1: cannot fork for a connection", "ulimit -u"],
+        ),
+        ("helper", &limited("--nproc=3"), helpers, &["fork: resource temporarily unavailable"]),
     ]);
 }
 

@@ -20,7 +20,8 @@ fn a_huge_open_files_limit_does_not_slow_the_start() {
     server.connect().echo("x");
     assert_eq!(procfs::limit(server.pid(), "Max open files").0, huge);
     let ticks: u64 = server.processes().iter().map(|process| process.ticks).sum();
-    assert!(ticks < 10, "{ticks} ticks of 10 ms");
+    // A step for each possible descriptor takes minutes.
+    assert!(ticks < 100, "{ticks} ticks of 10 ms");
 }
 
 /// Asserts that a command fails with this exit code and one line of error that contains these

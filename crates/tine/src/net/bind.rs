@@ -9,7 +9,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockop
 
 use crate::error::Error;
 use crate::net::address::{Address, resolve};
-use crate::net::hints::{Target, cannot_listen};
+use crate::net::hints::{BindTarget, cannot_listen};
 use crate::net::listener::{Bound, Listener, listen};
 use crate::net::option_table::{OptionFault, set_all};
 use crate::net::options::{BindIpv6Only, FreeBind, SocketOptions};
@@ -130,8 +130,8 @@ impl BindFault {
 
     fn error(&self, address: SocketAddr) -> Error {
         match self {
-            BindFault::System(why) => cannot_listen(Target::Tcp(address), *why),
-            BindFault::Option(fault) => fault.error(Target::Tcp(address)),
+            BindFault::System(why) => cannot_listen(BindTarget::Tcp(address), *why),
+            BindFault::Option(fault) => fault.error(BindTarget::Tcp(address)),
         }
     }
 }
@@ -169,7 +169,7 @@ fn stream_socket(family: AddressFamily) -> Result<OwnedFd, Errno> {
 }
 
 fn bind_path(path: &Path, options: &SocketOptions) -> Result<Listener, Error> {
-    let target = Target::Path(path);
+    let target = BindTarget::Path(path);
     let socket = stream_socket(AddressFamily::UNIX).map_err(|why| cannot_listen(target, why))?;
     let file = SocketFile::bind(&socket, path).map_err(|why| cannot_listen(target, why))?;
     file.apply(&options.file)?;
@@ -178,7 +178,7 @@ fn bind_path(path: &Path, options: &SocketOptions) -> Result<Listener, Error> {
 }
 
 fn bind_name(name: &str, options: &SocketOptions) -> Result<Listener, Error> {
-    let target = Target::Abstract(name);
+    let target = BindTarget::Abstract(name);
     let bound = stream_socket(AddressFamily::UNIX).and_then(|socket| {
         rustix::net::bind(&socket, &SocketAddrUnix::new_abstract_name(name.as_bytes())?)?;
         listen(&socket, options.backlog)?;

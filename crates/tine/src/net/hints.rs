@@ -13,24 +13,24 @@ use crate::net::zone::{WithZone, needs_zone};
 
 /// What could not be bound.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Target<'a> {
+pub(crate) enum BindTarget<'a> {
     Tcp(SocketAddr),
     Path(&'a Path),
     Abstract(&'a str),
 }
 
-impl fmt::Display for Target<'_> {
+impl fmt::Display for BindTarget<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Target::Tcp(address) => WithZone(address).fmt(f),
-            Target::Path(path) => write!(f, "unix:{}", path.display()),
-            Target::Abstract(name) => write!(f, "unix:@{name}"),
+            BindTarget::Tcp(address) => WithZone(address).fmt(f),
+            BindTarget::Path(path) => write!(f, "unix:{}", path.display()),
+            BindTarget::Abstract(name) => write!(f, "unix:@{name}"),
         }
     }
 }
 
 /// The error of a listener, with the next move for its cause.
-pub(crate) fn cannot_listen(target: Target, why: Errno) -> Error {
+pub(crate) fn cannot_listen(target: BindTarget, why: Errno) -> Error {
     let next = next_move(target, why, &Surroundings::look(target, why));
     Error::system(format_args!("cannot listen on {target}"), &why.into(), next)
 }
@@ -47,17 +47,17 @@ struct Surroundings {
 }
 
 impl Surroundings {
-    fn look(target: Target, why: Errno) -> Surroundings {
+    fn look(target: BindTarget, why: Errno) -> Surroundings {
         match (target, why) {
             (_, Errno::ADDRINUSE) => Surroundings {
                 own: tine_sys::socket::own_listeners().iter().find_map(|own| overlap(target, own)),
                 in_the_way: match target {
-                    Target::Path(path) => kind_of_file(path),
+                    BindTarget::Path(path) => kind_of_file(path),
                     _ => None,
                 },
                 first_free_port: None,
             },
-            (Target::Tcp(_), Errno::ACCESS) => {
+            (BindTarget::Tcp(_), Errno::ACCESS) => {
                 let file = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
                 let port = file.ok().and_then(|text| text.trim().parse().ok());
                 Surroundings { first_free_port: port, ..Surroundings::default() }
@@ -68,18 +68,18 @@ impl Surroundings {
 }
 
 /// The name of a listener that takes the target's address.
-fn overlap(target: Target, own: &SocketAddrAny) -> Option<String> {
+fn overlap(target: BindTarget, own: &SocketAddrAny) -> Option<String> {
     match target {
-        Target::Tcp(wanted) => {
+        BindTarget::Tcp(wanted) => {
             let own = SocketAddr::try_from(own.clone()).ok()?;
             is_overlap(wanted, own).then(|| WithZone(&own).to_string())
         }
-        Target::Path(path) => {
+        BindTarget::Path(path) => {
             let own = rustix::net::SocketAddrUnix::try_from(own.clone()).ok()?;
             let same = own.path_bytes()? == std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str());
             same.then(|| target.to_string())
         }
-        Target::Abstract(name) => {
+        BindTarget::Abstract(name) => {
             let own = rustix::net::SocketAddrUnix::try_from(own.clone()).ok()?;
             (own.abstract_name()? == name.as_bytes()).then(|| target.to_string())
         }
@@ -111,15 +111,15 @@ fn kind_of_file(path: &Path) -> Option<&'static str> {
 }
 
 /// The next move. What the machine says is an argument, so that every case can be tested.
-fn next_move(target: Target, why: Errno, around: &Surroundings) -> String {
+fn next_move(target: BindTarget, why: Errno, around: &Surroundings) -> String {
     let is_file = matches!(around.in_the_way, Some(kind) if kind != SOCKET);
     if let (Errno::ADDRINUSE, Some(own), false) = (why, &around.own, is_file) {
         return format!("this server listens on {own} already: leave one of the two out");
     }
     match target {
-        Target::Tcp(address) => next_of_tcp(address, why, around),
-        Target::Path(path) => next_of_path(path, why, around),
-        Target::Abstract(_) => match why {
+        BindTarget::Tcp(address) => next_of_tcp(address, why, around),
+        BindTarget::Path(path) => next_of_path(path, why, around),
+        BindTarget::Abstract(_) => match why {
             Errno::ADDRINUSE => {
                 "stop the process that listens there (`ss -lxp` shows it), or choose another name".into()
             }
@@ -204,16 +204,16 @@ fn next_of_any(why: Errno) -> Option<&'static str> {
 mod tests {
     use super::*;
 
-    fn hint(target: Target, why: Errno) -> String {
+    fn hint(target: BindTarget, why: Errno) -> String {
         next_move(target, why, &Surroundings::default())
     }
 
     #[test]
     fn every_error_number_has_its_next_move() {
-        let tcp = |text: &str| Target::Tcp(text.parse().expect(text));
+        let tcp = |text: &str| BindTarget::Tcp(text.parse().expect(text));
         let (v4, v6) = (tcp("192.0.2.1:80"), tcp("[2001:db8::1]:80"));
-        let path = Target::Path(Path::new("/no/such/socket"));
-        let name = Target::Abstract("name");
+        let path = BindTarget::Path(Path::new("/no/such/socket"));
+        let name = BindTarget::Abstract("name");
         for (target, why, words) in [
             (v4, Errno::ADDRINUSE, "ss -ltnp"),
             (path, Errno::ADDRINUSE, "ss -lxp"),
@@ -238,7 +238,7 @@ mod tests {
             (path, Errno::OPNOTSUPP, "another kind"),
             (v6, Errno::NOSYS, "another kind"),
             (path, Errno::NOENT, "create the directory /no/such first"),
-            (Target::Path(Path::new("socket")), Errno::NOENT, "start the server in a directory"),
+            (BindTarget::Path(Path::new("socket")), Errno::NOENT, "start the server in a directory"),
             (path, Errno::NOTDIR, "a part of the path is a file"),
             (path, Errno::ROFS, "read-only"),
             (path, Errno::NAMETOOLONG, "107 bytes"),
@@ -261,8 +261,8 @@ mod tests {
 
     #[test]
     fn the_machine_decides_between_causes() {
-        let tcp = Target::Tcp("0.0.0.0:80".parse().expect("an address"));
-        let path = Target::Path(Path::new("/run/it"));
+        let tcp = BindTarget::Tcp("0.0.0.0:80".parse().expect("an address"));
+        let path = BindTarget::Path(Path::new("/run/it"));
         for (target, why, around, words) in [
             (
                 tcp,

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use rustix::io::Errno;
 use tine_sys::process::Ended;
 
-use super::linger::Lingering;
+use super::lingering::Lingering;
 use super::state::Role;
 use crate::system::cgroup::Cgroup;
 use crate::system::orphans::PreexistingChildren;
@@ -77,6 +77,14 @@ impl ChildTable {
         let kind = self.kinds.remove(&pid)?;
         self.roles -= usize::from(matches!(kind, ChildKind::Role(_)));
         Some(kind)
+    }
+
+    /// The slot of a connection process.
+    pub(super) fn slot(&self, pid: i32) -> Option<usize> {
+        match self.kind(pid)? {
+            ChildKind::Slot(slot) => Some(slot),
+            ChildKind::Role(_) => None,
+        }
     }
 
     pub(super) fn kind(&self, pid: i32) -> Option<ChildKind> {

@@ -11,6 +11,7 @@ mod children;
 mod enforce;
 mod left;
 mod linger;
+mod lingering;
 mod pidfds;
 mod reap;
 mod reload;
