@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
 use tine_e2e::cgroup::DelegatedCgroup;
-use tine_e2e::{Client, Folder, Server, ServerCommand, kill, procfs, tine};
+use tine_e2e::{Client, Folder, Server, ServerCommand, kill, procfs, tine, wait_until};
 
 /// An environment variable that each process of a server inherits.
 const MARK: &str = "TINE_START_MARK";
@@ -239,6 +239,31 @@ fn with_fault(fault: &'static str) -> [&'static str; 5] {
 fn a_process_that_ends_without_a_report() {
     let strace = with_fault("-einject=setpgid:signal=KILL");
     fail(&[("silent", &strace, &["127.0.0.1:0"], &["forker", "has ended (signal KILL)", "dmesg"])]);
+}
+
+#[test]
+fn a_start_that_hangs_can_be_stopped() {
+    let tine = tine();
+    let strace = with_fault("-einject=setpgid:signal=STOP");
+    let mut command = Command::new(strace[0]);
+    command.args(&strace[1..]).arg(&tine).args(["serve", "-1", "127.0.0.1:0"]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let strace = command.spawn().expect("strace is installed");
+    let id = i32::try_from(strace.id()).expect("a process id");
+    // TERM is a request from when it is blocked; before, it ends the process.
+    let blocks = |pid: i32| {
+        let mask = u64::from_str_radix(&procfs::status(pid, "SigBlk"), 16).unwrap_or_default();
+        mask >> (Signal::TERM.as_raw() - 1) & 1 == 1
+    };
+    let supervisor = wait_until("the supervisor has forked", || {
+        let supervisor = procfs::children(id).into_iter().next()?.pid;
+        (blocks(supervisor) && procfs::children(supervisor).len() >= 2).then_some(supervisor)
+    });
+    kill(supervisor, Signal::TERM);
+    let output = strace.wait_with_output().expect("our child");
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{:?} {out}{err}", output.status);
+    assert!(out.is_empty() && !err.contains("listen") && !err.contains("stop"), "{out}{err}");
 }
 
 #[test]

@@ -27,30 +27,43 @@ where
     let supervisor = Supervisor::set_up(setup, &mut ready, alone, handler);
     let mut supervisor = supervisor.inspect_err(|error| ready.failed(error))?;
     match supervisor.serve()? {
-        Some(role) => supervisor.run_as(role),
-        None => supervisor.finish(),
+        Served::Forked(role) => supervisor.run_as(role),
+        Served::Over => supervisor.finish(),
+        Served::Never => {
+            supervisor.restore_mask();
+            Ok(())
+        }
     }
+}
+
+/// How serving has ended, in this process.
+enum Served {
+    /// This is a process that was forked.
+    Forked(NewRole),
+    /// The server has stopped.
+    Over,
+    /// The server was stopped before it was ready: nothing was logged.
+    Never,
 }
 
 impl<H> Supervisor<'_, H>
 where
     H: FnMut(Connection) -> Result<(), HandlerError>,
 {
-    /// Starts the server and serves until it is over. In a process that was forked, returns its
-    /// role.
-    fn serve(&mut self) -> Result<Option<NewRole>, Error> {
+    /// Starts the server and serves until it is over.
+    fn serve(&mut self) -> Result<Served, Error> {
         let roles = self.roles();
         match self.start_all(&roles) {
             Ok(Start::Ready) => {}
-            Ok(Start::New(role)) => return Ok(Some(role)),
+            Ok(Start::New(role)) => return Ok(Served::Forked(role)),
             Ok(Start::Stopped) => {
                 self.end_start();
-                return Ok(None);
+                return Ok(Served::Never);
             }
             Err(error) => {
                 self.end_start();
                 self.ready.failed(&error);
-                let _ = self.fds.original_mask.make_mask();
+                self.restore_mask();
                 return Err(error);
             }
         }
@@ -63,12 +76,12 @@ where
                 self.log_role_end(event, &state);
                 for action in actions {
                     if let Some(role) = self.apply(action, &mut state) {
-                        return Ok(Some(role));
+                        return Ok(Served::Forked(role));
                     }
                 }
             }
         }
-        Ok(None)
+        Ok(Served::Over)
     }
 
     /// The roles that this server has.
@@ -202,8 +215,13 @@ where
             // At its default, the signal that the exit of one of them sends would end the program.
             tine_sys::signal::ignore(tine_sys::signal::first_real_time());
         }
-        // The program goes on as before. The mask was valid, so this cannot fail.
-        let _ = self.fds.original_mask.make_mask();
+        self.restore_mask();
         ended
+    }
+
+    /// The program that has called the server goes on as before.
+    fn restore_mask(&self) {
+        // The mask was valid, so this cannot fail.
+        let _ = self.fds.original_mask.make_mask();
     }
 }
