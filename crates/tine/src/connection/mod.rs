@@ -50,6 +50,7 @@ pub struct Connection {
 }
 
 impl Connection {
+    #[inline(always)]
     pub(crate) fn new(
         socket: OwnedFd,
         (id, peer, proxied): (u64, Peer, Option<Box<Proxied>>),

@@ -122,8 +122,8 @@ where
         let _ = std::io::Write::flush(&mut std::io::stdout());
     }
     let report = match ended {
-        // A reset counts, also if the handler ignored it.
-        Ok(Ok(())) if stats.was_reset(slot) => ExitReport::Reset,
+        // A reset counts, also if the handler ignored it. It is stored already.
+        Ok(Ok(())) if stats.was_reset(slot) => return ExitReport::Reset,
         Ok(Ok(())) => {
             stats.done(slot);
             return ExitReport::Done;

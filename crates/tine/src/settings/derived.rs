@@ -15,6 +15,7 @@ impl Settings {
     }
 
     /// The rules by which the supervisor watches connections.
+    #[inline]
     pub(crate) fn watch_rules(&self) -> WatchRules {
         let ends = self.client_gone == ClientGone::End;
         WatchRules {
@@ -29,6 +30,7 @@ impl Settings {
     }
 
     /// Whether the socket of each connection is noted when it is accepted, for these rules.
+    #[inline]
     pub(crate) fn needs_sockets(&self) -> bool {
         self.watch_rules().need_sockets()
     }

@@ -39,6 +39,7 @@ const LONGEST_INTERVAL: Duration = Duration::from_secs(10);
 impl AnswerLimits {
     /// The limits of a server with this keep-alive: the time that it takes to end an idle
     /// connection, two minutes by default.
+    #[inline]
     pub(crate) fn for_keep_alive(time: Duration, interval: Duration, probes: u32) -> AnswerLimits {
         AnswerLimits { silence: time + interval * probes, newest: interval }
     }

@@ -46,6 +46,7 @@ impl Timeouts {
     }
 
     /// Whether any is set.
+    #[inline]
     pub(crate) fn are_any(&self) -> bool {
         self.all().next().is_some()
     }

@@ -30,6 +30,7 @@ impl WatchRules {
 
     /// Whether a rule concerns connections from their first second on, so that each one's socket is
     /// noted when it is accepted. The others find it by the address of the client.
+    #[inline]
     pub(crate) fn need_sockets(&self) -> bool {
         self.ends_without_client || self.timeouts.are_any()
     }
