@@ -123,6 +123,20 @@ fn orphans_of_programs_are_reaped() {
 }
 
 #[test]
+fn orphans_that_end_with_the_last_program_are_reaped() {
+    // All of them get TERM at once, so that the kernel may send one SIGCHLD for all.
+    let server = shell(&[], "sleep 1001 & sleep 1001");
+    let client = server.connect();
+    wait_until("the program runs", || (sleepers(&server) == 2).then_some(()));
+    client.reset();
+    server.log.wait_for("end", 1);
+    wait_until("no zombie is left", || {
+        let children = procfs::children(server.pid());
+        children.iter().all(|child| child.name.starts_with(FORKER)).then_some(())
+    });
+}
+
+#[test]
 fn killing_the_supervisor_kills_its_programs() {
     let mut server = Server::program(&[], &["cat"]);
     let mut clients: Vec<_> = (0..20).map(|_| server.connect()).collect();

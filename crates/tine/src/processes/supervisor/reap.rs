@@ -23,6 +23,10 @@ use crate::system::{descendants, orphans};
 /// Exits of orphans are collected for this long before they are reaped.
 const ORPHAN_BATCH: Duration = Duration::from_millis(50);
 
+/// When orphans are looked for after the exit of a program, whose SIGCHLD hides theirs if it is
+/// still pending. Rare enough to cost nothing where thousands of programs exit each second.
+const COALESCED_ORPHANS: Duration = Duration::from_secs(1);
+
 /// After a SIGCHLD that may stand for several exits, children are checked within this time.
 const COALESCED: Duration = Duration::from_millis(50);
 
@@ -119,10 +123,10 @@ where
             pid.into_iter().for_each(|pid| self.reap_child(pid, events));
             self.timers.sweep_within(COALESCED);
         }
-        if pid.is_none_or(|pid| self.children.table.kind(pid).is_none()) {
-            // Orphans can wait, so that many are reaped together.
-            self.timers.orphans_at.get_or_insert_with(|| Instant::now() + ORPHAN_BATCH);
-        }
+        // Orphans can wait, so that many are reaped together. The signal of a program may stand for
+        // those of its descendants, too, which were coalesced with it.
+        let is_orphan = pid.is_none_or(|pid| self.children.table.kind(pid).is_none());
+        self.timers.orphans_within(if is_orphan { ORPHAN_BATCH } else { COALESCED_ORPHANS });
     }
 
     /// Reaps the orphans that have exited.

@@ -40,6 +40,12 @@ impl Timers {
         self.sweep_at = Instant::now() + self.sweep_every;
     }
 
+    /// Reaps the orphans within this time.
+    pub(super) fn orphans_within(&mut self, time: Duration) {
+        let at = Instant::now() + time;
+        self.orphans_at = Some(self.orphans_at.map_or(at, |earlier| earlier.min(at)));
+    }
+
     /// Checks every child within this time, because exits may not have been reported.
     pub(super) fn sweep_within(&mut self, time: Duration) {
         self.sweep_at = self.sweep_at.min(Instant::now() + time);
