@@ -14,6 +14,9 @@ use std::sync::{LazyLock, Mutex};
 use libfuzzer_sys::fuzz_target;
 
 #[allow(dead_code)]
+#[path = "../../crates/tine/src/watch/answers.rs"]
+mod answers;
+#[allow(dead_code)]
 #[path = "../../crates/tine/src/watch/diag.rs"]
 mod diag;
 
