@@ -88,7 +88,7 @@ pub mod cli {
 
     pub use crate::admission::access::{Decision, Moment};
     pub use crate::admission::explain::{ExplainedLimit, ExplainedProxy, ExplainedVerdict, Explanation};
-    pub use crate::error::reason;
+    pub use crate::error::{next_move, reason};
     pub use crate::log::Dialect;
     pub use crate::net::address::resolve;
     pub use crate::net::dns::{confirmed_name, host_name, leads_to};
@@ -119,7 +119,8 @@ pub mod cli {
     ) -> Result<Explanation, crate::Error> {
         let limits = crate::admission::limits::Limits { rules: None, ..server.settings.limits.clone() };
         let admission = crate::admission::Admission::new(limits).map_err(|why| {
-            crate::Error::system("no memory for the tables of sources", &why, "free memory")
+            let next = next_move::of_call(&why);
+            crate::Error::system("cannot make the tables of sources", &why, next)
         })?;
         Ok(admission.explain(address, connections))
     }
