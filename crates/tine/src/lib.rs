@@ -94,6 +94,7 @@ pub mod cli {
     pub use crate::net::dns::{confirmed_name, host_name, leads_to};
     pub use crate::net::hints::is_overlap;
     pub use crate::net::inherit::InheritedSockets;
+    pub use crate::net::misspelt::explain as explain_misspelt;
     pub use crate::system::users::service_port;
 
     /// Whether rules allow an address at a time, with its host name if that is known.
