@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 
 use tine::ErrorKind;
+use tine::cli::next_move;
 
 use crate::exit;
 
@@ -79,6 +80,16 @@ fn options(kind: ErrorKind) -> Option<&'static str> {
     })
 }
 
+/// The next move where processes, descriptors or memory do not suffice: to ask for fewer, or that
+/// of the cause.
+pub(crate) fn fewer(ask: &str, why: &io::Error) -> String {
+    let next = next_move::of_call(why);
+    match next_move::is_resource(why) {
+        true => format!("{ask}, or {next}"),
+        false => next.to_owned(),
+    }
+}
+
 /// Escapes control characters, which a terminal would interpret.
 fn one_line(text: &str) -> String {
     text.trim_end().chars().fold(String::new(), |mut line, character| {
@@ -99,6 +110,20 @@ mod tests {
         let error = Error::usage("bad name 'a\n\u{1b}[2Jé'\n", "write another").within("here");
         assert_eq!(error.to_string(), "here: bad name 'a\\n\\u{1b}[2Jé'; write another");
         assert_eq!(error.exit_code(), 100);
+    }
+
+    #[test]
+    fn fewer_processes_are_asked_for_where_that_helps() {
+        for (number, expected) in [
+            (11, "ask for fewer, or raise the limit on processes"),
+            (12, "ask for fewer, or free memory"),
+            (24, "ask for fewer, or raise the limit on open files"),
+            (1, "permit the system call"),
+            (38, "permit the system call"),
+        ] {
+            let said = fewer("ask for fewer", &io::Error::from_raw_os_error(number));
+            assert!(said.starts_with(expected), "{number}: {said}");
+        }
     }
 
     #[test]

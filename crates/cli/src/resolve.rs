@@ -70,29 +70,14 @@ fn invalid(text: &str, why: &str, next: impl std::fmt::Display) -> Error {
 
 /// Splits an address into host, without brackets, and port.
 fn split(text: &str) -> Result<(&str, u16), Error> {
-    if let Some((scheme, rest)) = text.split_once("://") {
-        return Err(invalid(text, "this is a URL", format_args!("write {}", of_url(scheme, rest))));
+    if let Some((why, next)) = tine::cli::explain_misspelt(text) {
+        return Err(invalid(text, why, next));
     }
-    if let Some(rest) = text.strip_prefix('[') {
-        let (inner, after) = rest.split_once(']').unwrap_or((rest, ""));
-        let ip = inner.split_once('%').map_or(inner, |(ip, _)| ip);
-        if ip.parse::<Ipv6Addr>().is_err() {
-            return Err(invalid(text, "not an IPv6 address in the brackets", "write [IPV6]:PORT"));
+    match text.rsplit_once(':') {
+        Some((host, port)) => {
+            let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+            Ok((bare.unwrap_or(host), number(text, port)?))
         }
-        return match after.strip_prefix(':') {
-            Some(port) => Ok((inner, number(text, port)?)),
-            None => Err(invalid(text, "the port is missing", format_args!("write [{inner}]:PORT"))),
-        };
-    }
-    // The last group of an IPv6 address may be its port, or may not.
-    if text.matches(':').count() > 1 {
-        let next = "write [IPV6]:PORT, as in [::1]:9999";
-        return Err(invalid(text, "an IPv6 address needs brackets", next));
-    }
-    match text.split_once(':') {
-        Some(("", _)) => Err(invalid(text, "the host before the colon is missing", "write HOST:PORT")),
-        Some((host, port)) => Ok((host, number(text, port)?)),
-        None if text.is_empty() => Err(invalid(text, "it is empty", "write HOST:PORT")),
         None if text.starts_with('-') || text.bytes().all(|byte| byte.is_ascii_digit()) => {
             number(text, text).map(|port| ("", port))
         }
@@ -103,20 +88,6 @@ fn split(text: &str) -> Result<(&str, u16), Error> {
 fn number(text: &str, port: &str) -> Result<u16, Error> {
     let next = "use PORT, HOST:PORT, [IPV6]:PORT, unix:PATH or unix:@NAME";
     port.parse().map_err(|_| invalid(text, "the port is not a number from 0 to 65535", next))
-}
-
-/// Returns the address of a URL's server.
-fn of_url(scheme: &str, rest: &str) -> String {
-    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
-    let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-    match (host, scheme) {
-        ("", _) => "HOST:PORT".to_owned(),
-        (host, _) if has_port => host.to_owned(),
-        (host, "http" | "ws") => format!("{host}:80"),
-        (host, "https" | "wss") => format!("{host}:443"),
-        (host, _) => format!("{host}:PORT"),
-    }
 }
 
 /// Resolves a host. The addresses are those of localhost (RFC 6761) for localhost and for the
@@ -224,6 +195,7 @@ mod tests {
             ("tcp://example.org", "this is a URL", "write example.org:PORT"),
             ("tcp://127.0.0.1:7001", "this is a URL", "write 127.0.0.1:7001"),
             ("example.org", "the port is missing", "write example.org:PORT"),
+            ("host", "the port is missing", "write host:PORT"),
             ("127.0.0.1", "the port is missing", "write 127.0.0.1:PORT"),
             ("", "it is empty", "write HOST:PORT"),
             (":80", "the host before the colon is missing", "write HOST:PORT"),

@@ -4,6 +4,8 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::{Mutex, PoisonError};
 
+use rustix::io::Errno;
+
 use crate::process::Fresh;
 use crate::{check, raw};
 
@@ -59,9 +61,13 @@ impl Floor {
     /// Duplicates a descriptor to the lowest free number from the boundary on, with close-on-exec.
     ///
     /// # Errors
-    /// EMFILE, EINVAL at the limit on descriptors.
+    /// EMFILE at the limit on descriptors.
     pub fn duplicate(self, descriptor: impl AsFd) -> io::Result<OwnedFd> {
-        Ok(rustix::io::fcntl_dupfd_cloexec(descriptor, self.0)?)
+        rustix::io::fcntl_dupfd_cloexec(descriptor, self.0).map_err(|why| match why {
+            // The boundary itself is beyond the limit (fcntl(2)).
+            Errno::INVAL => Errno::MFILE.into(),
+            why => why.into(),
+        })
     }
 
     /// The lowest number of a descriptor of the server.

@@ -88,12 +88,13 @@ pub mod cli {
 
     pub use crate::admission::access::{Decision, Moment};
     pub use crate::admission::explain::{ExplainedLimit, ExplainedProxy, ExplainedVerdict, Explanation};
-    pub use crate::error::reason;
+    pub use crate::error::{next_move, reason};
     pub use crate::log::Dialect;
     pub use crate::net::address::resolve;
     pub use crate::net::dns::{confirmed_name, host_name, leads_to};
     pub use crate::net::hints::is_overlap;
     pub use crate::net::inherit::InheritedSockets;
+    pub use crate::net::misspelt::explain as explain_misspelt;
     pub use crate::system::users::service_port;
 
     /// Whether rules allow an address at a time, with its host name if that is known.
@@ -119,7 +120,8 @@ pub mod cli {
     ) -> Result<Explanation, crate::Error> {
         let limits = crate::admission::limits::Limits { rules: None, ..server.settings.limits.clone() };
         let admission = crate::admission::Admission::new(limits).map_err(|why| {
-            crate::Error::system("no memory for the tables of sources", &why, "free memory")
+            let next = next_move::of_call(&why);
+            crate::Error::system("cannot make the tables of sources", &why, next)
         })?;
         Ok(admission.explain(address, connections))
     }

@@ -33,3 +33,19 @@ fn help_and_version_go_to_standard_output_and_a_bare_command_is_an_error() {
         assert!(out.contains("tine"), "{out}");
     }
 }
+
+#[test]
+fn output_that_cannot_be_written_has_the_next_move_of_its_cause() {
+    let full = || std::fs::File::create("/dev/full").expect("a device");
+    for words in [&["man"][..], &["completions", "bash"]] {
+        let output = Command::new(tine()).args(words).stdout(full()).output().expect("tine");
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(111), "{words:?}: {err}");
+        assert!(err.contains("no space left on device; make room"), "{words:?}: {err}");
+    }
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let output = Command::new(tine()).arg("man").stdout(writer).output().expect("tine");
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert!(err.contains("broken pipe; keep its reader open"), "{err}");
+}

@@ -1,7 +1,7 @@
 //! `--max-connections`: clients over the limit wait in the backlog or are rejected with a text.
 
 use tine_e2e::names::{REJECT, total};
-use tine_e2e::{Client, EchoClients, Server};
+use tine_e2e::{Client, EchoClients, FaultInjection, Server, inject_fault};
 
 /// Starts a server with three slots and takes all of them.
 fn three_served(options: &[&str]) -> (Server, Vec<Client>) {
@@ -117,4 +117,19 @@ fn the_connection_limit_holds_over_all_listeners() {
     assert_eq!(server.log.wait_for("accept", 2).len(), 2);
     drop(first);
     third.expect("three");
+}
+
+#[test]
+fn a_forker_without_a_client_takes_no_slot_from_another_one() {
+    let server = Server::serve(&["--max-connections", "2", "--when-full", "reject=no", "--forkers", "2"]);
+    // Each forker looks for its next client long enough for the other one to accept that client.
+    let delay = |pid| inject_fault(pid, "accept4:delay_exit=300000");
+    let _slow: Vec<FaultInjection> = server.forkers().into_iter().map(delay).collect();
+    let mut clients: Vec<Client> = Vec::new();
+    for _ in 0..2 {
+        let mut client = server.connect();
+        client.echo("served");
+        clients.push(client);
+    }
+    assert_eq!(server.log.of(REJECT).len(), 0);
 }

@@ -110,13 +110,15 @@ fn files_and_settings_that_a_program_cannot_have() {
     let (dev, pts) = (without("/dev"), without("/dev/pts"));
     let dev: &[&str] = &["unshare", "--mount", "sh", "-c", &dev, "sh"];
     let pts: &[&str] = &["unshare", "--mount", "sh", "-c", &pts, "sh"];
+    let read_only = "mount --make-rprivate / && mount -t tmpfs -o ro none /mnt && exec \"$@\"";
+    let read_only: &[&str] = &["unshare", "--mount", "sh", "-c", read_only, "sh"];
     let closed = Folder::new("start-closed");
     use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(&closed.0, std::fs::Permissions::from_mode(0o700)).expect("our folder");
     let closed = closed.0.to_str().expect("a path in UTF-8");
     let missing = "/no/such/directory/tine.pid";
     fail(&[
-        ("null", dev, &["127.0.0.1:0"], &["/dev/null cannot be opened: no such file"]),
+        ("null", dev, &["127.0.0.1:0"], &["/dev/null cannot be opened: no such file", "mknod -m 666"]),
         (
             "terminal",
             pts,
@@ -136,7 +138,24 @@ fn files_and_settings_that_a_program_cannot_have() {
             &["127.0.0.1:0", "--limit-nofile", "200", "--spares", "2", "--", "cat"],
             &["forker 1", "its limit nofile: operation not permitted"],
         ),
-        ("pid-file", &[], &["127.0.0.1:0", "--pid-file", missing], &["cannot write the pid file", missing]),
+        (
+            "pid-file",
+            &[],
+            &["127.0.0.1:0", "--pid-file", missing],
+            &["cannot write the pid file", missing, "a directory of it does not exist"],
+        ),
+        (
+            "pid-directory",
+            &[],
+            &["127.0.0.1:0", "--pid-file", closed],
+            &["cannot write the pid file", "is a directory; check the path: it is a directory"],
+        ),
+        (
+            "pid-read-only",
+            read_only,
+            &["127.0.0.1:0", "--pid-file", "/mnt/pid"],
+            &["cannot write the pid file /mnt/pid: read-only file system", "below /run"],
+        ),
     ]);
 }
 
@@ -148,9 +167,14 @@ fn a_cgroup_that_no_connection_can_enter() {
     let allow =
         |number: &str| std::fs::write(cgroups.path.join("cgroup.max.descendants"), number).expect("a limit");
     allow("0");
-    fail(&[("cgroup-0", &[], words, &["cannot create the cgroup", "resource temporarily unavailable"])]);
+    fail(&[("cgroup-0", &[], words, &["cannot create the cgroup", "cgroup.max.descendants"])]);
     allow("1");
-    fail(&[("cgroup-1", &[], words, &["forker 1", "its cgroup: resource temporarily unavailable"])]);
+    fail(&[(
+        "cgroup-1",
+        &[],
+        words,
+        &["forker 1", "its cgroup: resource temporarily unavailable; raise cgroup.max"],
+    )]);
     assert!(
         std::fs::read_dir(&cgroups.path).expect("a cgroup").flatten().all(|entry| !entry.path().is_dir())
     );
@@ -163,8 +187,8 @@ fn a_limit_on_processes_that_leaves_none_for_a_connection() {
     let helper: &[&str] = &["127.0.0.1:0", "-q", "--forkers", "1", "--when-full", "reject=x"];
     let helpers = &[helper, &["--max-connections-per-source", "5", "--when-limited", "delay"]].concat();
     fail(&[
-        ("forker", &limited("--nproc=1"), one, &["resource temporarily unavailable; raise the limits"]),
-        ("sibling", &limited("--nproc=2"), one, &["resource temporarily unavailable; raise the limits"]),
+        ("forker", &limited("--nproc=1"), one, &["unavailable; raise the limit on processes"]),
+        ("sibling", &limited("--nproc=2"), one, &["unavailable; raise the limit on processes"]),
         (
             "connection",
             &limited("--nproc=3"),

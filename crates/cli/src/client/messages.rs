@@ -14,7 +14,7 @@ use super::printer::{Output, Printer};
 use super::status::Status;
 use super::summary::Summary;
 use crate::args::Client;
-use crate::error::Error;
+use crate::error::{Error, fewer};
 use crate::exit;
 use crate::resolve::Target;
 
@@ -34,8 +34,10 @@ pub(super) fn run(args: &Client, message: &str, targets: &[Target]) -> Result<Ex
     let period = status.is_shown().then_some(UPDATE);
     let ran = converse(&load, &printer, period, &mut |live| status.update(live));
     status.clear();
-    let next = "ask for fewer processes (--processes), or raise the limits (`ulimit -a`)";
-    let conversation = ran.map_err(|why| Error::system("cannot start the client", &why, next))?;
+    let conversation = ran.map_err(|why| {
+        let next = fewer("ask for fewer processes (--processes)", &why);
+        Error::system("cannot start the client", &why, next)
+    })?;
     let summary = Summary::new(&conversation);
     if !args.quiet || conversation.interrupted || summary.errors() > 0 {
         eprintln!("{summary}");

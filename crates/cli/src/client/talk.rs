@@ -12,6 +12,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown};
 use rustix::process::Signal;
+use tine::cli::next_move;
 use tine_load::plan::proxy::ProxyHeaders;
 use tine_sys::signal::Set;
 
@@ -49,7 +50,8 @@ pub(super) fn run(target: &Target, wait: Duration, proxy: Option<&ProxyHeaders>)
         sent.map_err(|errno| broken("cannot send the header (--proxy-header)", errno))?;
     }
     let signals = Set::of(&[Signal::INT.as_raw(), Signal::TERM.as_raw()]);
-    let cannot = |why: std::io::Error| Error::system("cannot wait for signals", &why, "check `ulimit -n`");
+    let cannot =
+        |why: std::io::Error| Error::system("cannot wait for signals", &why, next_move::of_call(&why));
     signals.block().map_err(cannot)?;
     let interrupts = signals.descriptor().map_err(cannot)?;
     let mut talk = Talk { socket, pending: Vec::new(), input_open: true, sent: 0, received: 0 };
@@ -148,8 +150,9 @@ impl Talk {
                 self.received += received as u64;
                 let mut stdout = std::io::stdout().lock();
                 let printed = stdout.write_all(&buffer[..received]).and_then(|()| stdout.flush());
-                let next = "check where standard output goes";
-                printed.map_err(|why| Error::system("cannot write to standard output", &why, next))?;
+                printed.map_err(|why| {
+                    Error::system("cannot write to standard output", &why, next_move::of_output(&why))
+                })?;
                 Ok(false)
             }
             Err(Errno::AGAIN | Errno::INTR) => Ok(false),

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Args as ClapArgs, CommandFactory};
+use tine::cli::next_move;
 
 use crate::args::Args;
 use crate::error::Error;
@@ -56,5 +57,5 @@ pub(crate) fn print(text: &[u8]) -> Result<ExitCode, Error> {
 }
 
 fn cannot_print(why: &std::io::Error) -> Error {
-    Error::system("cannot print", why, "standard output is closed: redirect it")
+    Error::system("cannot print", why, next_move::of_output(why))
 }

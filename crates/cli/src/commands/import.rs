@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args as ClapArgs, ValueEnum};
-use tine::cli::{reason, resolve, service_port};
+use tine::cli::{next_move, reason, resolve, service_port};
 
 use crate::commands::describe::print;
 use crate::error::Error;
@@ -46,7 +46,7 @@ which also looks up users and programs.";
 pub(crate) fn run(args: &Import) -> Result<ExitCode, Error> {
     let file = args.file.display();
     let text = Machine.read(&args.file).map_err(|why| {
-        Error::usage(format_args!("cannot read {file}: {}", reason(&why)), "name a file that can be read")
+        Error::usage(format_args!("cannot read {file}: {}", reason(&why)), next_move::of_file(&why))
     })?;
     let (format, import) = match args.format {
         ImportFormat::Xinetd => ("xinetd", xinetd::import(&text, &args.file, &Machine, args.all)),

@@ -15,6 +15,7 @@ use std::path::Path;
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args as _, FromArgMatches};
+use tine::cli::next_move;
 
 use crate::args::logging::LogOptions;
 use crate::args::readiness::ReadinessOptions;
@@ -142,11 +143,13 @@ fn read(file: &Path) -> Result<String, Error> {
     std::fs::read_to_string(file).map_err(|why| {
         let what = format_args!("cannot read {}", file.display()).to_string();
         match why.kind() {
-            std::io::ErrorKind::NotFound => Error::usage(format!("{what}: no such file"), "check the path"),
+            std::io::ErrorKind::NotFound => {
+                Error::usage(format!("{what}: no such file"), next_move::of_file(&why))
+            }
             std::io::ErrorKind::InvalidData => {
                 Error::usage(format!("{what}: it is not UTF-8"), "convert it: TOML is UTF-8")
             }
-            _ => Error::system(what, &why, "make it readable"),
+            _ => Error::system(what, &why, next_move::of_file(&why)),
         }
     })
 }

@@ -15,7 +15,7 @@ use tine_load::run::measure::measure;
 use tine_load::verdict::threshold::Threshold;
 
 use crate::args::load::{Load, LoadCommand, Measured};
-use crate::error::Error;
+use crate::error::{Error, fewer};
 use output::Files;
 
 /// Exit codes of `tine load` besides those of all commands.
@@ -66,11 +66,8 @@ fn run_mode(populations: Vec<Population>, mut args: Measured) -> Result<ExitCode
 }
 
 fn cannot_start(why: &std::io::Error) -> Error {
-    Error::system(
-        "cannot start the load",
-        why,
-        "ask for fewer processes or connections, or raise the limits (`ulimit -a`)",
-    )
+    let next = fewer("ask for fewer processes or connections", why);
+    Error::system("cannot start the load", why, next)
 }
 
 /// Writes a report, and returns the exit code.

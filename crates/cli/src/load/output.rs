@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use tine::cli::next_move;
 use tine_load::report::{Report, csv::csv, hgrm::hgrm, html::html, text::text};
 
 use crate::args::load::Outputs;
@@ -82,13 +83,11 @@ fn json(report: &Report) -> String {
 }
 
 fn print(text: &str) -> Result<(), Error> {
-    let next = "check where standard output goes";
     std::io::stdout()
         .write_all(text.as_bytes())
-        .map_err(|why| Error::system("cannot print the summary", &why, next))
+        .map_err(|why| Error::system("cannot print the summary", &why, next_move::of_output(&why)))
 }
 
 fn cannot_write(path: &Path, why: &std::io::Error) -> Error {
-    let next = "check the path, its permissions and the free space on the disk";
-    Error::system(format_args!("cannot write {}", path.display()), why, next)
+    Error::system(format_args!("cannot write {}", path.display()), why, next_move::of_file(why))
 }

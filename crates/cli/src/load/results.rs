@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use tine::cli::next_move;
 use tine_load::combine::compare::compare;
 use tine_load::combine::merge::merge;
 use tine_load::report::{Report, SCHEMA};
@@ -49,7 +50,7 @@ pub(super) fn run_merge(args: &Merge) -> Result<ExitCode, Error> {
 fn read(path: &Path) -> Result<Report, Error> {
     let text = std::fs::read(path).map_err(|why| {
         let reason = tine_sys::reason(&why);
-        Error::usage(format_args!("cannot read {}: {reason}", path.display()), "check the path")
+        Error::usage(format_args!("cannot read {}: {reason}", path.display()), next_move::of_file(&why))
     })?;
     let next = "give a file that `tine load --json` wrote";
     let report: Report = serde_json::from_slice(&text)

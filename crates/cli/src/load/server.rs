@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process_group, test_kill_process_group, waitpgid};
+use tine::cli::next_move;
 
 use crate::error::Error;
 
@@ -22,8 +23,14 @@ pub(super) struct TestServer {
 /// Returns a port of 127.0.0.1 on which no socket listens.
 pub(super) fn free_port() -> Result<u16, Error> {
     let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-    port.map(|address| address.port())
-        .map_err(|why| Error::system("cannot find a free port", &why, "close other listeners"))
+    port.map(|address| address.port()).map_err(|why| {
+        let next = match why.kind() {
+            std::io::ErrorKind::AddrInUse => "end other listeners, or widen net.ipv4.ip_local_port_range",
+            std::io::ErrorKind::AddrNotAvailable => "bring the loopback interface up (`ip link set lo up`)",
+            _ => next_move::of_call(&why),
+        };
+        Error::system("cannot find a free port", &why, next)
+    })
 }
 
 impl TestServer {
@@ -32,7 +39,8 @@ impl TestServer {
     pub(super) fn start(command: &str, port: u16) -> Result<TestServer, Error> {
         let mut shell = Command::new("/bin/sh");
         shell.args(["-c", command]).process_group(0).stdin(Stdio::null()).stdout(Stdio::null());
-        let cannot_start = |why| Error::system("cannot start a shell", &why, "check /bin/sh");
+        let cannot_start =
+            |why| Error::system("cannot start the shell /bin/sh", &why, next_move::of_file(&why));
         let process = shell.spawn().map_err(cannot_start)?;
         let group = i32::try_from(process.id()).ok().and_then(Pid::from_raw);
         let group = group.ok_or_else(|| cannot_start(std::io::ErrorKind::NotFound.into()))?;

@@ -10,7 +10,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use sd_notify::NotifyState;
 
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, next_move};
 use crate::lifecycle::pid_file::PidFile;
 use crate::lifecycle::startup::StartSender;
 
@@ -71,8 +71,8 @@ impl Ready {
         }
         let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
         let null = null.map_err(|why| {
-            let next = "create it (mknod /dev/null c 1 3), or raise the limit on open files (`ulimit -n`)";
-            Error::system("cannot open /dev/null", &why.into(), next)
+            let why = why.into();
+            Error::system("cannot open /dev/null", &why, next_move::of_null_device(&why))
         })?;
         let kept = fcntl_dupfd_cloexec(rustix::stdio::stdout(), lowest)
             .and_then(|kept| rustix::stdio::dup2_stdout(null).map(|()| kept));
@@ -85,7 +85,7 @@ impl Ready {
         let Some(path) = &self.pid_path else { return Ok(()) };
         let written = PidFile::write(path).map_err(|why| {
             let what = format!("cannot write the pid file {}", path.display());
-            Error::system(what, &why, "create its directory, or choose a file that the server may write")
+            Error::system(what, &why, next_move::of_file(&why))
         });
         self.pid_file = Some(written?);
         Ok(())

@@ -73,13 +73,34 @@ pub(crate) fn advice(errno: Errno) -> &'static str {
         }
         Errno::MFILE => "clients wait; raise the limit of open files (`ulimit -n`)",
         Errno::NFILE => "clients wait; raise fs.file-max",
-        _ => "clients wait; free memory or allow fewer connections",
+        Errno::NOMEM | Errno::NOBUFS => "clients wait; free memory or allow fewer connections",
+        Errno::PERM | Errno::ACCESS | Errno::NOSYS | Errno::INVAL => {
+            "clients wait; permit fork and clone in the filter of the container or sandbox (seccomp)"
+        }
+        _ => "clients wait; look for the call that fails (`strace -f`)",
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn advice_fits_its_error() {
+        for (errno, words) in [
+            (Errno::AGAIN, "ulimit -u"),
+            (Errno::MFILE, "ulimit -n"),
+            (Errno::NFILE, "fs.file-max"),
+            (Errno::NOMEM, "free memory"),
+            (Errno::NOBUFS, "free memory"),
+            (Errno::PERM, "seccomp"),
+            (Errno::NOSYS, "seccomp"),
+            (Errno::IO, "strace"),
+        ] {
+            let said = advice(errno);
+            assert!(said.starts_with("clients wait; ") && said.contains(words), "{errno:?}: {said}");
+        }
+    }
 
     #[test]
     fn only_three_errors_are_fatal() {

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use crate::error::Error;
-use crate::net::{dns, zone};
+use crate::net::{dns, misspelt, zone};
 use crate::system::users::service_port;
 
 /// An address to listen on or to connect to.
@@ -47,6 +47,9 @@ impl FromStr for Address {
         if let Some(name) = text.strip_prefix("fd:") {
             return inherited(text, name);
         }
+        if let Some((why, next)) = misspelt::explain(text) {
+            return Err(wrong(text, why, &next));
+        }
         let (host, port) = host_and_port(text)?;
         Ok(Address::Tcp { host: host.to_owned(), port: one_port(text, port)? })
     }
@@ -63,6 +66,9 @@ impl Address {
         let Some((host, first, last)) = is_tcp.then(|| range(text)).flatten() else {
             return Ok(vec![text.parse()?]);
         };
+        if let Some((why, next)) = misspelt::explain(text) {
+            return Err(wrong(text, why, &next));
+        }
         let host = match host.strip_suffix(':') {
             Some(host) => bare_host(text, host)?,
             None => "::",
@@ -114,10 +120,11 @@ fn inherited(text: &str, name: &str) -> Result<Address, Error> {
 }
 
 fn invalid(text: &str, why: &str) -> Error {
-    Error::usage(
-        format_args!("bad address '{text}': {why}"),
-        "use PORT, HOST:PORT, [IPV6]:PORT, unix:PATH, unix:@NAME or fd:NAME",
-    )
+    wrong(text, why, "use PORT, HOST:PORT, [IPV6]:PORT, unix:PATH, unix:@NAME or fd:NAME")
+}
+
+fn wrong(text: &str, why: &str, next: &str) -> Error {
+    Error::usage(format_args!("bad address '{text}': {why}"), next)
 }
 
 fn unix(text: &str, path: &str) -> Result<Address, Error> {
@@ -144,11 +151,7 @@ fn bare_host<'a>(text: &str, host: &'a str) -> Result<&'a str, Error> {
             (Err(_), _) => Err(invalid(text, "not an IPv6 address in the brackets")),
         };
     }
-    match host {
-        "" => Err(invalid(text, "the host before the colon is missing")),
-        _ if host.contains(':') => Err(invalid(text, "an IPv6 address needs brackets")),
-        _ => Ok(host),
-    }
+    Ok(host)
 }
 
 impl fmt::Display for Address {

@@ -184,6 +184,16 @@ fn next_of_path(path: &Path, why: Errno, around: &Surroundings) -> String {
     }
 }
 
+/// The next move after listen(2) of a socket that is bound already.
+pub(crate) fn next_of_listen(why: Errno) -> &'static str {
+    match why {
+        Errno::ADDRINUSE => {
+            "stop the process that listens there (`ss -ltnp`, `ss -lxp`), or choose another address"
+        }
+        why => next_of_any(why).unwrap_or("choose another address"),
+    }
+}
+
 /// The next move for errors that are not about the address.
 fn next_of_any(why: Errno) -> Option<&'static str> {
     Some(match why {
@@ -256,6 +266,19 @@ mod tests {
         ] {
             let said = hint(target, why);
             assert!(said.contains(words), "{target} {why:?}: {said}");
+        }
+    }
+
+    #[test]
+    fn a_bound_socket_that_cannot_listen_has_its_next_move() {
+        for (why, words) in [
+            (Errno::ADDRINUSE, "ss -ltnp"),
+            (Errno::OPNOTSUPP, "another kind"),
+            (Errno::PERM, "security policy"),
+            (Errno::NOBUFS, "free memory"),
+            (Errno::NOTSOCK, "choose another address"),
+        ] {
+            assert!(next_of_listen(why).contains(words), "{why:?}");
         }
     }
 

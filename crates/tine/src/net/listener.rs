@@ -9,6 +9,7 @@ use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::net::{SocketType, sockopt};
 
 use crate::error::Error;
+use crate::net::hints::next_of_listen;
 use crate::net::option_table::set_on_bound;
 use crate::net::options::{BindOptions, FreeBind, SocketOptions};
 use crate::net::socket_file::SocketFile;
@@ -116,7 +117,7 @@ impl Listener {
         if !self.blocks {
             listen(&self.socket, options.backlog).map_err(|why| {
                 let what = format_args!("cannot listen on {}", self.name);
-                Error::system(what, &why.into(), "choose another address")
+                Error::system(what, &why.into(), next_of_listen(why))
             })?;
         }
         self.file.as_ref().map_or(Ok(()), |file| file.apply(&options.file))?;
@@ -178,7 +179,9 @@ impl Listener {
 
     /// Moves the descriptor to this number or a higher one.
     pub(crate) fn move_above(&mut self, lowest: i32) -> Result<(), Errno> {
-        self.socket = fcntl_dupfd_cloexec(&self.socket, lowest)?;
+        // The number itself is beyond the limit on open files (fcntl(2)).
+        let beyond = |why| if why == Errno::INVAL { Errno::MFILE } else { why };
+        self.socket = fcntl_dupfd_cloexec(&self.socket, lowest).map_err(beyond)?;
         Ok(())
     }
 

@@ -7,6 +7,7 @@ pub(crate) mod dns;
 pub(crate) mod hints;
 pub(crate) mod inherit;
 pub(crate) mod listener;
+pub(crate) mod misspelt;
 pub(crate) mod option_table;
 pub(crate) mod options;
 pub(crate) mod peer;

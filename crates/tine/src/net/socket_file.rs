@@ -10,7 +10,7 @@ use rustix::fs::{AtFlags, CWD, Gid, Mode, Uid};
 use rustix::io::Errno;
 use rustix::net::SocketAddrUnix;
 
-use crate::error::Error;
+use crate::error::{Error, next_move};
 use crate::net::options::FileOptions;
 
 /// The file of a Unix socket that this process bound. Dropping it removes the file, unless another
@@ -52,21 +52,15 @@ impl SocketFile {
         let (uid, gid) = (options.uid.map(Uid::from_raw), options.gid.map(Gid::from_raw));
         if uid.is_some() || gid.is_some() {
             let set = rustix::fs::chownat(CWD, &self.path, uid, gid, AtFlags::SYMLINK_NOFOLLOW);
-            set.map_err(|why| {
-                self.fault("owner and group", why, "start the server as root, or leave the option out")
-            })?;
+            set.map_err(|why| self.fault("owner and group", why))?;
         }
         let mode = Mode::from_raw_mode(options.mode);
-        rustix::fs::chmod(&self.path, mode)
-            .map_err(|why| self.fault("mode", why, "choose a path on a file system that has modes"))
+        rustix::fs::chmod(&self.path, mode).map_err(|why| self.fault("mode", why))
     }
 
-    fn fault(&self, what: &str, why: Errno, next: &str) -> Error {
-        Error::system(
-            format_args!("cannot set the {what} of unix:{}", self.path.display()),
-            &why.into(),
-            next,
-        )
+    fn fault(&self, what: &str, why: Errno) -> Error {
+        let what = format_args!("cannot set the {what} of unix:{}", self.path.display()).to_string();
+        Error::system(what, &why.into(), next_of_attributes(why))
     }
 }
 
@@ -83,9 +77,40 @@ impl Drop for SocketFile {
     }
 }
 
+/// The next move after chown(2) or chmod(2) of a socket file.
+fn next_of_attributes(why: Errno) -> &'static str {
+    match why {
+        Errno::PERM | Errno::ACCESS => "start the server as root (CAP_CHOWN), or leave the option out",
+        Errno::INVAL => "choose an id that this user namespace has (/proc/self/uid_map, gid_map)",
+        Errno::OPNOTSUPP | Errno::NOSYS => "choose a path on a file system that has owners and modes",
+        Errno::NOENT => "another process has removed the file: stop it, or choose another path",
+        why => next_move::of_file(&why.into()),
+    }
+}
+
 /// Whether a path is a socket file on which no process listens.
 fn is_abandoned(path: &Path) -> bool {
     let is_socket = std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
     is_socket
         && UnixStream::connect(path).is_err_and(|why| why.kind() == std::io::ErrorKind::ConnectionRefused)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refused_attributes_have_the_next_move_of_their_cause() {
+        for (why, words) in [
+            (Errno::PERM, "CAP_CHOWN"),
+            (Errno::ACCESS, "CAP_CHOWN"),
+            (Errno::INVAL, "uid_map"),
+            (Errno::OPNOTSUPP, "owners and modes"),
+            (Errno::NOENT, "has removed the file"),
+            (Errno::ROFS, "read-only"),
+            (Errno::DQUOT, "make room"),
+        ] {
+            assert!(next_of_attributes(why).contains(words), "{why:?}");
+        }
+    }
 }

@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal};
 use tine_sys::cmdline::Title;
 use tine_sys::process::{Alone, exit_now};
 
-use crate::error::Error;
+use crate::error::{Error, next_move};
 use crate::lifecycle::startup::StartSender;
 use crate::log::Log;
 use crate::shared::board::Entry;
@@ -61,9 +61,15 @@ impl StartReport {
     }
 }
 
-/// The error of a step of the start.
-pub(crate) fn cannot<E: Into<io::Error>>(what: impl Display, next: &str) -> impl FnOnce(E) -> Error {
-    move |why| Error::system(format_args!("cannot {what}"), &why.into(), next)
+/// The error of a step of the start, with the next move for its cause.
+pub(crate) fn cannot<E: Into<io::Error>>(
+    what: impl Display,
+    next: impl FnOnce(&io::Error) -> &'static str,
+) -> impl FnOnce(E) -> Error {
+    move |why| {
+        let why = why.into();
+        Error::system(format_args!("cannot {what}"), &why, next(&why))
+    }
 }
 
 /// First steps of a connection process or a spare; signals have their defaults already. `parent` is
@@ -106,21 +112,27 @@ pub(crate) fn start_helper(
 /// EPERM, EINVAL.
 pub(crate) fn change_user(alone: &Alone, identity: &Identity) -> Result<(), Error> {
     tine_sys::identity::become_user(alone, &identity.to_ids()).map_err(|why| {
-        let next = match why.kind() {
-            io::ErrorKind::InvalidInput => {
-                "choose an id that this user namespace has (/proc/self/uid_map, gid_map)"
-            }
-            _ => {
-                "start the server as root (CAP_SETUID and CAP_SETGID), or as this user with these groups only"
-            }
-        };
-        cannot(format_args!("change to {identity}"), next)(why)
+        let next = next_of_change(why.kind()).unwrap_or_else(|| next_move::of_call(&why));
+        Error::system(format_args!("cannot change to {identity}"), &why, next)
     })
+}
+
+/// The next move where another user or group is the cause: setuid(2), setgid(2), setgroups(2).
+fn next_of_change(why: io::ErrorKind) -> Option<&'static str> {
+    match why {
+        io::ErrorKind::InvalidInput => {
+            Some("choose an id that this user namespace has (/proc/self/uid_map, gid_map)")
+        }
+        io::ErrorKind::PermissionDenied => Some(
+            "start the server as root (CAP_SETUID and CAP_SETGID), or as this user with these groups only",
+        ),
+        _ => None,
+    }
 }
 
 /// The error of [`kill_with`].
 pub(crate) fn cannot_die_with_parent(why: Errno) -> Error {
-    cannot("ask to be killed with the supervisor", "permit prctl(2) with PR_SET_PDEATHSIG")(why)
+    cannot("ask to be killed with the supervisor (prctl, PR_SET_PDEATHSIG)", next_move::of_call)(why)
 }
 
 /// Asks the kernel to kill this process when its parent exits (`PR_SET_PDEATHSIG`, prctl(2)). Exits
@@ -182,6 +194,22 @@ fn short_name(id: u64, buffer: &mut [u8; 16]) -> &CStr {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refused_change_of_user_has_the_next_move_of_its_cause() {
+        let next = |why: Errno| next_of_change(io::Error::from(why).kind());
+        for (why, words) in [
+            (Errno::INVAL, Some("uid_map")),
+            (Errno::PERM, Some("CAP_SETUID")),
+            (Errno::ACCESS, Some("CAP_SETUID")),
+            (Errno::AGAIN, None),
+            (Errno::NOMEM, None),
+            (Errno::NOSYS, None),
+        ] {
+            assert_eq!(next(why).is_some(), words.is_some(), "{why:?}");
+            assert!(next(why).unwrap_or_default().contains(words.unwrap_or_default()), "{why:?}");
+        }
+    }
 
     #[test]
     fn names_fit_the_kernel() {

@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use rustix::process::Pid;
 use tine_sys::process::{Alone, exit_now};
 
+use crate::error::next_move;
 use crate::log::limit::{Emit, LineLimit};
 use crate::log::{Log, whole_characters};
 use crate::processes::start::{StartReport, cannot, start_helper};
@@ -60,8 +61,8 @@ struct StderrLogger {
 /// Runs as the stderr logger until no process is left that could write to it.
 pub(crate) fn run(start: LoggerStart) -> ! {
     let entered = start_helper(start.alone, start.identity.as_ref(), start.supervisor, c"tine: logger");
-    let next = "raise the limits on open files and memory (`ulimit -a`)";
-    let entered = entered.and_then(|()| event_queue(&start.pipes).map_err(cannot("wait for lines", next)));
+    let entered = entered
+        .and_then(|()| event_queue(&start.pipes).map_err(cannot("wait for lines", next_move::of_call)));
     let queue = start.report.finish(entered);
     let readers = HashMap::new();
     let mut logger =

@@ -18,7 +18,7 @@ use super::environment::{Endpoints, describe};
 use super::prepare::Incoming;
 use super::{Program, Stderr};
 use crate::admission::access::names::PendingNameRules;
-use crate::error::{Error, reason};
+use crate::error::{Error, next_move, reason};
 use crate::lifecycle::outcome::ExitReport;
 use crate::net::dns::confirmed_name;
 use crate::net::peer::{Peer, canonical};
@@ -92,11 +92,13 @@ impl<'a> Launcher<'a> {
         if let Some(directory) = &program.directory {
             std::env::set_current_dir(directory).map_err(|why| {
                 let what = format!("cannot change to the working directory {}", directory.display());
-                Error::system(
-                    what,
-                    &why,
-                    "let the user of the program search it (chmod +x), or choose another",
-                )
+                let next = match why.kind() {
+                    io::ErrorKind::PermissionDenied => {
+                        "let the user of the program search it (chmod +x), or choose another"
+                    }
+                    _ => next_move::of_file(&why),
+                };
+                Error::system(what, &why, next)
             })?;
         }
         if let Some(mask) = program.umask {
@@ -111,7 +113,9 @@ impl<'a> Launcher<'a> {
             Stderr::Null => {
                 let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
                 let null = null.map_err(io::Error::from).and_then(|null| lowest.duplicate(null));
-                Some(null.map_err(|why| Error::system("cannot open /dev/null", &why, "make it writable"))?)
+                Some(null.map_err(|why| {
+                    Error::system("cannot open /dev/null", &why, next_move::of_null_device(&why))
+                })?)
             }
             _ => None,
         };
@@ -128,9 +132,8 @@ impl<'a> Launcher<'a> {
             identity,
             supervisor,
         };
-        let stack = Stack::new().map_err(|why| {
-            Error::system("cannot map a stack", &why, "raise the limit on memory (`ulimit -v`)")
-        })?;
+        let stack = Stack::new()
+            .map_err(|why| Error::system("cannot map a stack", &why, next_move::of_call(&why)))?;
         Ok(Launcher { path, image, stack, stderr_logger })
     }
 

@@ -7,7 +7,7 @@ use tine_sys::exec::{CgroupEntry, Execution, Group};
 
 use super::launch::Launcher;
 use super::{Terminal, relay};
-use crate::error::{Error, reason};
+use crate::error::{Error, next_move, reason};
 use crate::system::users::Identity;
 
 impl Launcher<'_> {
@@ -23,8 +23,9 @@ impl Launcher<'_> {
         if program.terminal != Terminal::None
             && let Err(why) = relay::open(program.terminal, program.terminal_size)
         {
+            let next = next_move::of_terminal(&why);
             let why = io::Error::new(why.kind(), format!("its terminal: {}", reason(&why)));
-            return Err(cannot(&why, "mount devpts on /dev/pts, or use no terminal"));
+            return Err(cannot(&why, next));
         }
         let execution = Execution {
             path: &self.path,
@@ -40,6 +41,45 @@ impl Launcher<'_> {
             cgroup,
             identity: self.image.identity.map(Identity::to_ids),
         };
-        execution.prepare().map_err(|why| cannot(&why, "change this setting, or start the server as root"))
+        execution.prepare().map_err(|why| cannot(&why, next_of_preparation(&why)))
+    }
+}
+
+/// The next move after a change that is not possible. The text of the error names the change: that
+/// of the cgroup, the user, a limit or the nice value.
+fn next_of_preparation(why: &io::Error) -> &'static str {
+    match why.kind() {
+        io::ErrorKind::PermissionDenied => "change this setting, or start the server as root",
+        io::ErrorKind::InvalidInput => {
+            "choose a value that the kernel and this user namespace permit (/proc/self/uid_map)"
+        }
+        // Of a cgroup, or of a user with all processes that are permitted.
+        io::ErrorKind::WouldBlock => {
+            "raise cgroup.max.descendants and pids.max of the directories above the cgroup, or `ulimit -u`"
+        }
+        _ => next_move::of_call(why),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::*;
+
+    #[test]
+    fn a_change_that_is_not_possible_has_the_next_move_of_its_cause() {
+        for (number, words) in [
+            (Errno::PERM, "as root"),
+            (Errno::ACCESS, "as root"),
+            (Errno::INVAL, "choose a value"),
+            (Errno::AGAIN, "cgroup.max.descendants"),
+            (Errno::NOMEM, "free memory"),
+            (Errno::NOSYS, "seccomp"),
+            (Errno::MFILE, "ulimit -n"),
+        ] {
+            let why = io::Error::from(number);
+            assert!(next_of_preparation(&why).contains(words), "{number:?}");
+        }
     }
 }

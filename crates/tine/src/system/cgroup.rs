@@ -16,6 +16,8 @@ use std::path::{Path, PathBuf};
 use rustix::event::{PollFd, PollFlags};
 use tine_sys::exec::CgroupEntry;
 
+use rustix::io::Errno;
+
 use crate::error::{Error, ErrorKind, reason};
 use crate::lifecycle::timing::KILL_WAIT;
 use crate::system::procfs::{Stat, own_id};
@@ -25,6 +27,16 @@ const CGROUP2_MAGIC: i64 = 0x6367_7270;
 
 const HINT: &str =
     "choose a cgroup v2 directory that the server may write, as systemd delegates one (Delegate=yes)";
+
+/// The next move where no cgroup can be created in a cgroup v2 directory: mkdir(2), cgroups(7).
+fn next_of_creation(why: &io::Error) -> &'static str {
+    match why.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::AGAIN) => "raise cgroup.max.descendants or cgroup.max.depth of the directories above it",
+        Some(Errno::ROFS) => "mount the cgroup file system so that it can be written, or use no cgroups",
+        Some(Errno::NOSPC | Errno::NOMEM) => "remove cgroups that are not used, or free memory",
+        _ => HINT,
+    }
+}
 
 /// The cgroup of a server.
 #[derive(Clone, Debug)]
@@ -57,7 +69,11 @@ impl Cgroups {
         }
         let root = directory.join(format!("tine.{}", own_id()));
         std::fs::create_dir(&root).map_err(|why| {
-            Error::system(format_args!("cannot create the cgroup {}", root.display()), &why, HINT)
+            Error::system(
+                format_args!("cannot create the cgroup {}", root.display()),
+                &why,
+                next_of_creation(&why),
+            )
         })?;
         Ok(Cgroups { root })
     }
@@ -159,7 +175,7 @@ fn owner(directory: &Path) -> Option<i32> {
 fn has_exited(server: i32) -> bool {
     let is_missing = || {
         let pid = rustix::process::Pid::from_raw(server);
-        pid.is_none_or(|pid| rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH))
+        pid.is_none_or(|pid| rustix::process::test_kill_process(pid) == Err(Errno::SRCH))
     };
     server == own_id() || Stat::of(server).map_or_else(is_missing, |stat| stat.has_ended())
 }
@@ -167,6 +183,21 @@ fn has_exited(server: i32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cgroup_that_cannot_be_created_has_the_next_move_of_its_cause() {
+        for (why, words) in [
+            (Errno::AGAIN, "cgroup.max.descendants"),
+            (Errno::ROFS, "mount the cgroup file system"),
+            (Errno::NOSPC, "remove cgroups"),
+            (Errno::NOMEM, "free memory"),
+            (Errno::ACCESS, "Delegate=yes"),
+            (Errno::PERM, "Delegate=yes"),
+            (Errno::NOENT, "Delegate=yes"),
+        ] {
+            assert!(next_of_creation(&why.into()).contains(words), "{why:?}");
+        }
+    }
 
     #[test]
     fn names_of_slots_and_servers() {

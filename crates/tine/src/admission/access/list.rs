@@ -8,7 +8,7 @@ use super::names::{self, Pattern};
 use super::prefix::Prefix;
 use super::table::{self, Answer};
 use super::tcprules::{self, RuleSubject};
-use crate::error::{Error, ErrorKind, reason};
+use crate::error::{Error, ErrorKind, next_move, reason};
 
 /// One rule, or the rules of a file or text, as the operator gave them.
 #[derive(Clone, Debug)]
@@ -97,7 +97,7 @@ impl List {
     fn add_file(&mut self, path: &Path) -> Result<(), Error> {
         let text = std::fs::read_to_string(path).map_err(|why| {
             let what = format!("cannot read rules from {}: {}", path.display(), reason(&why));
-            Error::usage(what, "check the path and its permissions")
+            Error::usage(what, next_move::of_file(&why))
         })?;
         self.add_text(&text, &path.display().to_string())
     }

@@ -12,7 +12,7 @@ use super::seqlock::SeqLocked;
 use super::table;
 use super::window::Moment;
 use crate::admission::reason::Reason;
-use crate::error::Error;
+use crate::error::{Error, next_move};
 use crate::net::peer::Peer;
 
 /// Access rules in force.
@@ -79,7 +79,7 @@ impl LiveRules {
     pub(crate) fn reload(&self, source: &RuleSource) -> Result<usize, Error> {
         let list = source.read()?;
         self.table.publish(&list.to_words()).map_err(|why| {
-            Error::system("no memory for the access rules", &why, "write fewer rules, or free memory")
+            Error::system("cannot make the table of access rules", &why, next_move::of_call(&why))
         })?;
         Ok(list.rules.len())
     }

@@ -16,13 +16,21 @@ use crate::shared::board::blocks::CandidateSlot;
 
 /// Takes one client from a source and has it admitted. `Ok` has a client to be served, with its
 /// slot.
+///
+/// Where clients without a slot are rejected, the slot is claimed after the client is accepted: a
+/// slot claimed before could be the last one, and another forker would reject a client while this
+/// one finds that it has none. Otherwise it is claimed before: a client without a slot stays in the
+/// backlog.
 pub(super) fn next_client<H>(
     forker: &mut Forker<'_, H>,
     memory: &mut Memory,
     source: ClientSource,
 ) -> Result<(Accepted, usize), NoClient> {
     let index = forker.trusted.index;
-    let slot = forker.trusted.door.board.claim(index);
+    let slot = match forker.trusted.rejects_without_spares() {
+        true => None,
+        false => forker.trusted.door.board.claim(index),
+    };
     if slot.is_none() && !request_slot(&forker.trusted, memory) {
         return Err(NoClient::Stop);
     }
@@ -38,6 +46,7 @@ pub(super) fn next_client<H>(
 }
 
 /// Has a client admitted, if there is one. The slot that was claimed for it is released otherwise.
+/// A client without a slot is served if one has become free, and rejected if not.
 #[inline(always)]
 fn admit<H>(
     forker: &mut Forker<'_, H>,
@@ -46,6 +55,7 @@ fn admit<H>(
 ) -> Result<(Accepted, usize), NoClient> {
     let door = &forker.trusted.door;
     let client = accepted.inspect_err(|_| slot.into_iter().for_each(|slot| door.board.release(slot)))?;
+    let slot = slot.or_else(|| door.board.claim(forker.trusted.index));
     let counts = slot.map(|slot| CandidateSlot { board: &door.board, slot });
     match (door.admission.decide(door.candidate(&client), counts.as_ref()), slot) {
         (Verdict::Admit, Some(slot)) => Ok((client, slot)),
@@ -90,10 +100,10 @@ fn accept_and_screen<H>(
 /// the supervisor could see the request would otherwise be missed. True if clients without a slot
 /// are to be rejected.
 pub(super) fn request_slot(trusted: &Trusted, memory: &mut Memory) -> bool {
-    let rejects = trusted.door.admission.limits().rejects_when_full();
-    if rejects && !trusted.settings.has_spares() {
+    if trusted.rejects_without_spares() {
         return true;
     }
+    let rejects = trusted.door.admission.limits().rejects_when_full();
     let board = &trusted.door.board;
     board.set_wants_slot(trusted.index, true);
     trusted.wake_supervisor();

@@ -7,14 +7,11 @@ use rustix::fs::{Mode, OFlags};
 
 use super::memory::{CONTROL_EVENT, IDENTIFIED_EVENT, Memory, RELEASED_EVENT};
 use super::trusted::{Forker, ForkerStart, Trusted};
-use crate::error::Error;
+use crate::error::{Error, next_move};
 use crate::processes::conn::ConnContext;
 use crate::processes::start::{StartReport, cannot, cannot_die_with_parent, change_user, kill_with};
 use crate::program::launch::Launcher;
 use crate::settings::Settings;
-
-/// The next move where descriptors or memory are missing.
-const RAISE_LIMITS: &str = "raise the limits on open files and memory (`ulimit -a`)";
 
 /// Becomes a forker; exits if that fails. Returns the report of the start where the supervisor
 /// waits for more.
@@ -55,7 +52,7 @@ fn try_enter<'a, H>(
         stats: start.stats,
         drain: start.drain,
         log: start.log,
-        title: title.map_err(cannot("change the command line for titles", "leave titles out"))?,
+        title: title.map_err(cannot("change the command line for titles", next_move::of_call))?,
         parent,
         first_server_fd,
         flush_stdout: settings.flushes_stdout,
@@ -73,10 +70,10 @@ fn try_enter<'a, H>(
     };
     if !trusted.is_inherited() {
         let kept = trusted.door.exclude_from_fork();
-        kept.map_err(cannot("keep shared memory from connections", "permit madvise(2)"))?;
+        kept.map_err(cannot("keep shared memory from connections (madvise)", next_move::of_call))?;
     }
     let events = event_queue(&trusted, &trusted.link.control);
-    let events = events.map_err(cannot("wait for clients", RAISE_LIMITS))?;
+    let events = events.map_err(cannot("wait for clients", next_move::of_call))?;
     let memory = Memory::new(events, &trusted.door);
     Ok((Forker { trusted, context }, memory))
 }
@@ -84,21 +81,19 @@ fn try_enter<'a, H>(
 /// What connection processes inherit: signals, group, name, limits, user.
 fn prepare_process<H>(settings: &Settings, start: &ForkerStart<'_, H>) -> Result<(), Error> {
     // A group of its own, for the same reason as a connection.
-    rustix::process::setpgid(None, None).map_err(cannot("make a process group", "permit setpgid(2)"))?;
+    rustix::process::setpgid(None, None)
+        .map_err(cannot("make a process group (setpgid)", next_move::of_call))?;
     // A name without a zero byte cannot fail.
     let name = std::ffi::CString::new(format!("tine: forker {}", start.index + 1));
     let _ = name.map(|name| rustix::thread::set_name(&name));
     let null = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
     let null = null.and_then(rustix::stdio::dup2_stdin);
-    null.map_err(cannot(
-        "open /dev/null",
-        "create it (mknod /dev/null c 1 3), or raise the limits (`ulimit -a`)",
-    ))?;
+    null.map_err(cannot("open /dev/null", next_move::of_null_device))?;
     // No core files of clients' data, and first to be killed when memory runs out. Where the score
     // may not be set, the kernel's own choice stands.
     let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
     let limited = rustix::process::setrlimit(rustix::process::Resource::Core, none);
-    limited.map_err(cannot("switch core files off", "permit setrlimit(2)"))?;
+    limited.map_err(cannot("switch core files off (setrlimit)", next_move::of_call))?;
     let _ = std::fs::write("/proc/self/oom_score_adj", "500");
     if let Some(identity) = &settings.identity
         && !settings.has_cgroups()

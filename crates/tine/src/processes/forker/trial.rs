@@ -6,7 +6,7 @@ use rustix::process::{Signal, WaitOptions, waitpid};
 use tine_sys::process::{Side, exit_now, fork};
 
 use super::trusted::Forker;
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, next_move};
 use crate::processes::start::{StartReport, cannot};
 
 /// Descriptors that the forker has open at a time for a client: its socket, and both ends of a pipe
@@ -19,8 +19,8 @@ const DIED: &str = "the process that tries what a connection needs was killed";
 /// Tries what a connection needs, and reports the result; exits if something is missing.
 pub(super) fn try_out<H>(forker: &mut Forker<'_, H>, report: StartReport) {
     let result = have_descriptors().and_then(|()| {
-        let next = "raise the limit on processes (`ulimit -u`), or end other processes of this user";
-        fork(forker.trusted.alone, Signal::CHILD.as_raw()).map_err(cannot("fork for a connection", next))
+        fork(forker.trusted.alone, Signal::CHILD.as_raw())
+            .map_err(cannot("fork for a connection", next_move::of_call))
     });
     match result {
         Err(error) => report.failed(error),
@@ -45,10 +45,9 @@ pub(super) fn try_out<H>(forker: &mut Forker<'_, H>, report: StartReport) {
 }
 
 fn have_descriptors() -> Result<(), Error> {
-    let next = "raise the limit on open files (`ulimit -n`)";
     let open = || rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3);
     let opened: Result<Vec<_>, _> = (0..DESCRIPTORS).map(|_| open()).collect();
-    opened.map(drop).map_err(cannot("open the descriptors of a connection", next))
+    opened.map(drop).map_err(cannot("open the descriptors of a connection", next_move::of_call))
 }
 
 /// Makes the changes to this process that precede the execution of the program, if there is one.

@@ -77,6 +77,12 @@ impl Trusted<'_> {
         self.settings.has_spares()
     }
 
+    /// Whether clients beyond the limit on connections are rejected, and no spare waits for them.
+    #[inline]
+    pub(super) fn rejects_without_spares(&self) -> bool {
+        self.door.admission.limits().rejects_when_full() && !self.settings.has_spares()
+    }
+
     /// Takes what decides about other connections away from this process; exits if that fails.
     ///
     /// The memory of its values is not freed: the process would copy each page that it writes to.

@@ -15,10 +15,9 @@ use tine_sys::process::{Alone, Ended};
 use tine_sys::signal::Set;
 
 use crate::connection::Connection;
-use crate::error::{Error, HandlerError};
+use crate::error::{Error, HandlerError, next_move};
 use crate::lifecycle::ready::Ready;
 use crate::log::{Format, Log, LogLevel};
-use crate::processes::supervisor::requirements::next_move;
 use crate::processes::supervisor::setup::Setup;
 use crate::system::orphans::PreexistingChildren;
 
@@ -58,5 +57,5 @@ struct Master<'a> {
 }
 
 fn cannot_start(what: &str, why: &std::io::Error) -> Error {
-    Error::system(format_args!("cannot start the services: {what}"), why, next_move(why))
+    Error::system(format_args!("cannot start the services: {what}"), why, next_move::of_call(why))
 }

@@ -14,7 +14,7 @@ use super::ProxyReaderStart;
 use super::pending::{Pending, PendingProxy};
 use super::read::{HeaderFault, IdentifiedClient, LookBuffer, Reading, client_of};
 use crate::admission::reason::Reason;
-use crate::error::reason;
+use crate::error::{next_move, reason};
 use crate::log::Log;
 use crate::log::limit::{Emit, LineLimit};
 use crate::net::peer::Peer;
@@ -60,8 +60,10 @@ struct ProxyReader {
 /// Runs as the proxy reader until the server drains and every header is read.
 pub(crate) fn run(start: ProxyReaderStart) -> ! {
     let entered = start_helper(start.alone, start.identity.as_ref(), start.supervisor, c"tine: proxy");
-    let next = "raise the limits on open files and memory (`ulimit -a`)";
-    let queue = || event_queue(&start.arrivals, &start.last).map_err(cannot("wait for PROXY headers", next));
+    let queue = || {
+        event_queue(&start.arrivals, &start.last)
+            .map_err(cannot("wait for PROXY headers", next_move::of_call))
+    };
     let queue = start.report.finish(entered.and_then(|()| queue()));
     let mut reader = ProxyReader {
         queue,

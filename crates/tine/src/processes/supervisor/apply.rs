@@ -8,7 +8,7 @@ use super::Supervisor;
 use super::spawn::NewRole;
 use super::state::{Role, ServerAction, ServerEvent, ServerState};
 use crate::connection::Connection;
-use crate::error::{HandlerError, reason};
+use crate::error::{HandlerError, next_move, reason};
 use crate::lifecycle::outcome::Outcome;
 use crate::net::listener::Listener;
 use crate::system::signal::{signal_group, signal_one};
@@ -54,8 +54,8 @@ where
             Ok(started) => started,
             Err(why) => {
                 let what = format!("cannot start the {}", role.log_name());
-                let next = "it is tried again; raise the limit on processes";
-                self.log.error(&what, &reason(&why), next);
+                let next = format!("it is tried again; {}", next_move::of_call(&why));
+                self.log.error(&what, &reason(&why), &next);
                 // This counts as an exit right after the start, so that the next attempt waits.
                 state.on(ServerEvent::RoleEnded { role, done: false }, Instant::now());
                 None

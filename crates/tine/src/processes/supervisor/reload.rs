@@ -34,8 +34,8 @@ where
             Ok(number) => self.log.reload(number),
             Err(error) => self.log.error(
                 "cannot reload the access rules, keeping the old ones",
-                &error.to_string(),
-                "fix the file",
+                &error.what(),
+                &error.next(),
             ),
         }
         // The memory of a long list is not to be copied by the next fork.

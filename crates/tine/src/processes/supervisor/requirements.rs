@@ -13,25 +13,13 @@ use rustix::io::Errno;
 use tine_sys::available;
 use tine_sys::process::Alone;
 
-use crate::error::{Error, reason};
+use crate::error::{Error, next_move, reason};
 use crate::log::Log;
 use crate::program::relay;
 use crate::program::{KillMode, Program, Terminal};
 use crate::settings::Settings;
 use crate::system::orphans::become_subreaper;
 use crate::system::procfs;
-
-/// The next move where a system call is denied.
-const PERMIT: &str =
-    "permit the system call in the filter of the container or sandbox (seccomp), or use a newer kernel";
-
-/// The next move after an error of a system call without which the server cannot start.
-pub(crate) fn next_move(why: &io::Error) -> &'static str {
-    match why.raw_os_error().map(Errno::from_raw_os_error) {
-        Some(Errno::PERM | Errno::ACCESS | Errno::NOSYS | Errno::INVAL | Errno::OPNOTSUPP) => PERMIT,
-        _ => "raise the limits on processes, open files or memory (`ulimit -a`)",
-    }
-}
 
 /// What a server requires, or does less without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,11 +47,14 @@ struct Purpose {
     has_cgroups: bool,
 }
 
+/// The next move for an error.
+type NextMove = fn(&io::Error) -> &'static str;
+
 /// What follows where a requirement is not met.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 enum Consequence {
-    /// The server does not start. What fails, and the next move unless the error tells it.
-    Refused(&'static str, Option<&'static str>),
+    /// The server does not start. What fails, and the next move for each cause.
+    Refused(&'static str, NextMove),
     /// The server starts. What is missing, and what it does less.
     Less(&'static str, &'static str),
     /// Nothing that concerns this server.
@@ -76,18 +67,21 @@ impl Requirement {
     /// What follows for a server without it.
     fn consequence(self, purpose: Purpose) -> Consequence {
         match self {
-            Requirement::Accept => Refused("clients cannot be accepted (accept4)", None),
-            Requirement::Siblings => Refused("processes cannot create siblings (clone, CLONE_PARENT)", None),
-            Requirement::ParentDeathSignal => {
-                Refused("processes cannot be made to end with the server (prctl, PR_SET_PDEATHSIG)", None)
+            Requirement::Accept => Refused("clients cannot be accepted (accept4)", next_move::of_call),
+            Requirement::Siblings => {
+                Refused("processes cannot create siblings (clone, CLONE_PARENT)", next_move::of_call)
             }
-            Requirement::NullDevice => Refused("/dev/null cannot be opened", Some("mount or bind /dev")),
+            Requirement::ParentDeathSignal => Refused(
+                "processes cannot be made to end with the server (prctl, PR_SET_PDEATHSIG)",
+                next_move::of_call,
+            ),
+            Requirement::NullDevice => Refused("/dev/null cannot be opened", next_move::of_null_device),
             Requirement::PseudoTerminal => {
-                Refused("no pseudoterminal can be opened for the program", Some("mount devpts on /dev/pts"))
+                Refused("no pseudoterminal can be opened for the program", next_move::of_terminal)
             }
             Requirement::ProcFs if purpose.ends_descendants || purpose.has_cgroups => Refused(
                 "/proc cannot be used to find the descendants of programs",
-                Some("mount it for this pid namespace, or use no cgroups and the kill mode `process`"),
+                |_| "mount it for this pid namespace, or use no cgroups and the kill mode `process`",
             ),
             Requirement::ProcFs => Less(
                 "/proc cannot be used",
@@ -96,7 +90,7 @@ impl Requirement {
             Requirement::Subreaper if purpose.has_cgroups => Consequence::None,
             Requirement::Subreaper if purpose.ends_descendants => Refused(
                 "the descendants of programs cannot be adopted (prctl, PR_SET_CHILD_SUBREAPER)",
-                Some("permit the system call (seccomp), or use cgroups or the kill mode `process`"),
+                |_| "permit the system call (seccomp), or use cgroups or the kill mode `process`",
             ),
             Requirement::Subreaper => Less(
                 "orphans cannot be adopted (prctl, PR_SET_CHILD_SUBREAPER)",
@@ -140,8 +134,7 @@ pub(super) fn check(
     let missing = missing(settings, alone, weakness);
     for (requirement, why) in &missing {
         if let Refused(what, next) = requirement.consequence(purpose) {
-            let next = next.unwrap_or_else(|| next_move(why));
-            return Err(Error::system(format_args!("cannot start the server: {what}"), why, next));
+            return Err(Error::system(format_args!("cannot start the server: {what}"), why, next(why)));
         }
     }
     for (requirement, why) in &missing {

@@ -13,7 +13,7 @@ use super::wait::SupervisorFds;
 use super::{SharedMemory, Supervisor, requirements};
 use crate::admission::Admission;
 use crate::admission::access::watch::RuleFiles;
-use crate::error::Error;
+use crate::error::{Error, next_move};
 use crate::lifecycle::ready::Ready;
 use crate::log::{Format, Log, LogLevel};
 use crate::net::listener::Listener;
@@ -105,7 +105,7 @@ impl SharedMemory {
 }
 
 pub(super) fn cannot_start(what: &str, why: &std::io::Error) -> Error {
-    Error::system(format_args!("cannot start the server: {what}"), why, requirements::next_move(why))
+    Error::system(format_args!("cannot start the server: {what}"), why, next_move::of_call(why))
 }
 
 fn cannot_make(why: &std::io::Error) -> Error {

@@ -3,6 +3,8 @@
 //! A message never names an option of a command: a caller that has options maps the kind of an
 //! error to them.
 
+pub mod next_move;
+
 use std::fmt;
 use std::io;
 
