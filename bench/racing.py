@@ -275,7 +275,7 @@ def build():
 def machine():
     """The machine of a measurement, as docs/promises.md names it."""
     names = (line.split(':')[1].strip() for line in open('/proc/cpuinfo') if line.startswith('model name'))
-    return f'{os.cpu_count()} CPUs ({next(names, os.uname().machine)}), Linux {os.uname().release}'
+    return f'{os.cpu_count()} CPUs ({next(names, os.uname().machine)}), Linux {os.uname().release.split("-")[0]}'
 
 
 def arguments(description, sections, more=()):
