@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 
 use tine::ErrorKind;
-use tine::cli::next_move;
+use tine::cli::{next_move, one_line};
 
 use crate::exit;
 
@@ -88,17 +88,6 @@ pub(crate) fn fewer(ask: &str, why: &io::Error) -> String {
         true => format!("{ask}, or {next}"),
         false => next.to_owned(),
     }
-}
-
-/// Escapes control characters, which a terminal would interpret.
-fn one_line(text: &str) -> String {
-    text.trim_end().chars().fold(String::new(), |mut line, character| {
-        match character.is_control() {
-            true => line.extend(character.escape_default()),
-            false => line.push(character),
-        }
-        line
-    })
 }
 
 #[cfg(test)]

@@ -88,7 +88,7 @@ pub mod cli {
 
     pub use crate::admission::access::{Decision, Moment};
     pub use crate::admission::explain::{ExplainedLimit, ExplainedProxy, ExplainedVerdict, Explanation};
-    pub use crate::error::{next_move, reason};
+    pub use crate::error::{next_move, one_line, reason};
     pub use crate::log::Dialect;
     pub use crate::net::address::resolve;
     pub use crate::net::dns::{confirmed_name, host_name, leads_to};

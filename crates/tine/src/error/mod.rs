@@ -167,7 +167,8 @@ impl std::error::Error for Error {
 
 /// Escapes control characters: a message can contain what users and files wrote, and a terminal
 /// must not interpret that.
-pub(crate) fn one_line(text: &str) -> String {
+#[must_use]
+pub fn one_line(text: &str) -> String {
     text.trim_end().chars().fold(String::new(), |mut line, character| {
         match character.is_control() {
             true => line.extend(character.escape_default()),

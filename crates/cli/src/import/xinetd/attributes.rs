@@ -190,14 +190,7 @@ fn canonical(name: &str) -> &str {
 mod tests {
     use super::*;
     use crate::config::Position;
-
-    fn attribute(name: &str, operator: Operator, values: &[&str]) -> Attribute {
-        Attribute {
-            name: name.into(),
-            operator,
-            values: values.iter().map(|value| (*value).into()).collect(),
-        }
-    }
+    use crate::import::xinetd::entry::tests::attribute;
 
     fn section(service: Option<&str>, all: &[Attribute]) -> XinetdSection {
         let position = || Position::new(std::rc::Rc::from(std::path::Path::new("f")), 1);

@@ -90,10 +90,11 @@ fn attribute(text: &str) -> Option<Attribute> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn attribute(name: &str, operator: Operator, values: &[&str]) -> Attribute {
+    /// An attribute of a service.
+    pub(in crate::import::xinetd) fn attribute(name: &str, operator: Operator, values: &[&str]) -> Attribute {
         Attribute {
             name: name.into(),
             operator,

@@ -173,16 +173,19 @@ fn map(
         }
         ("cps", [most, pause]) => cps(service, most, pause)?,
         ("log_type", _) => service.note(format!("log_type = {joined}: the log goes to standard error")),
-        ("log_on_success" | "log_on_failure", values) => {
-            if values.iter().any(|value| value.eq_ignore_ascii_case("USERID")) {
-                service.note(format!("{name}: USERID, which asks the clients' hosts for their users"));
-            }
-        }
+        ("log_on_success" | "log_on_failure", values) => log_on(service, name, values),
         ("mdns", _) if !all.is_yes("mdns") => {}
         (limit, [value, ..]) if is_program && limit.starts_with("rlimit_") => rlimit(service, limit, value),
         _ => service.note(format!("{name} = {joined}")),
     }
     Ok(())
+}
+
+/// What is logged of connections: the log has all of it but the users.
+fn log_on(service: &mut ImportedService, name: &str, values: &[String]) {
+    if values.iter().any(|value| value.eq_ignore_ascii_case("USERID")) {
+        service.note(format!("{name}: USERID, which asks the clients' hosts for their users"));
+    }
 }
 
 /// A maximum; `None` for `UNLIMITED`.
