@@ -151,7 +151,11 @@ fn bare_host<'a>(text: &str, host: &'a str) -> Result<&'a str, Error> {
             (Err(_), _) => Err(invalid(text, "not an IPv6 address in the brackets")),
         };
     }
-    Ok(host)
+    // Text between the brackets and the last colon is no port, as in `[::1]:2:80`.
+    match host.contains(['[', ']', ':']) {
+        true => Err(invalid(text, "a host has brackets and colons only as [IPV6]")),
+        false => Ok(host),
+    }
 }
 
 impl fmt::Display for Address {
@@ -231,6 +235,11 @@ mod tests {
             "[::1]",
             "[::1]80",
             "[host]:80",
+            "[::1]::80",
+            "[::1]:2:80",
+            "[::1]x:80",
+            "host]:80",
+            "ho[st:80",
             "unix:",
             "unix:@",
             "unix:a\0b",
@@ -276,6 +285,7 @@ mod tests {
             ("65530-65536", Err(100)),
             (":7-8", Err(100)),
             ("::1:7-8", Err(100)),
+            ("[::1]::7-8", Err(100)),
             ("8000-", Err(100)),
         ] {
             assert_eq!(ports(text), expected.map(str::to_owned), "{text}");
