@@ -30,6 +30,18 @@ impl Error {
         Error { code: exit::SYSTEM, what, next: next.to_string() }
     }
 
+    /// A command that cannot be carried out now, for a reason that is not an error of the system.
+    #[must_use]
+    pub fn unavailable(what: impl fmt::Display, next: impl fmt::Display) -> Error {
+        Error { code: exit::SYSTEM, what: what.to_string(), next: next.to_string() }
+    }
+
+    /// There is no running server that a command could be about.
+    #[must_use]
+    pub fn nothing_runs(what: impl fmt::Display, next: impl fmt::Display) -> Error {
+        Error { code: exit::NOTHING_RUNS, what: what.to_string(), next: next.to_string() }
+    }
+
     /// The same error with the place it belongs to in front.
     #[must_use]
     pub fn within(mut self, place: impl fmt::Display) -> Error {

@@ -5,6 +5,8 @@
 const DONE: u8 = 0;
 /// A usage or configuration error, which trying again does not mend.
 pub(crate) const USAGE: u8 = 100;
+/// No server runs that a command could be about.
+pub(crate) const NOTHING_RUNS: u8 = 3;
 /// A system error, which may be temporary.
 pub(crate) const SYSTEM: u8 = 111;
 
@@ -19,27 +21,42 @@ pub(crate) struct Row {
     pub meaning: &'static str,
 }
 
+/// The commands.
+const ALL: [&str; 18] = [
+    "serve",
+    "client",
+    "load",
+    "check",
+    "explain",
+    "import",
+    "status",
+    "list",
+    "show",
+    "kill",
+    "ban",
+    "unban",
+    "bans",
+    "pause",
+    "resume",
+    "drain",
+    "man",
+    "completions",
+];
+
+/// The commands about a running server.
+const OF_RUNNING: [&str; 10] =
+    ["status", "list", "show", "kill", "ban", "unban", "bans", "pause", "resume", "drain"];
+
 /// All exit codes, in order.
-pub(crate) const TABLE: [Row; 8] = [
-    Row {
-        code: DONE,
-        commands: &["serve", "client", "load", "check", "explain", "import", "man", "completions"],
-        meaning: "done",
-    },
+pub(crate) const TABLE: [Row; 9] = [
+    Row { code: DONE, commands: &ALL, meaning: "done" },
     Row { code: 1, commands: &["load"], meaning: "a result could not be written" },
     Row { code: 3, commands: &["client", "load"], meaning: "wrong bytes came back" },
+    Row { code: NOTHING_RUNS, commands: &OF_RUNNING, meaning: "no such server runs" },
     Row { code: 4, commands: &["load"], meaning: "the measurement is invalid or inconclusive" },
     Row { code: 99, commands: &["load"], meaning: "a limit (--fail-if) or a tolerance was exceeded" },
-    Row {
-        code: USAGE,
-        commands: &["serve", "client", "load", "check", "explain", "import", "man", "completions"],
-        meaning: "usage or configuration error",
-    },
-    Row {
-        code: SYSTEM,
-        commands: &["serve", "client", "load", "check", "explain", "import", "man", "completions"],
-        meaning: "system error, which may be temporary",
-    },
+    Row { code: USAGE, commands: &ALL, meaning: "usage or configuration error" },
+    Row { code: SYSTEM, commands: &ALL, meaning: "system error, which may be temporary" },
     Row { code: 130, commands: &["client", "load"], meaning: "interrupted" },
 ];
 

@@ -6,6 +6,7 @@ pub mod args;
 mod client;
 mod commands;
 pub mod config;
+mod control;
 pub mod error;
 mod exit;
 pub mod import;
@@ -42,6 +43,16 @@ pub fn main() -> ExitCode {
         args::Command::Check(check) => commands::check::run(&check),
         args::Command::Explain(explain) => commands::explain::run(&explain),
         args::Command::Import(import) => commands::import::run(&import),
+        args::Command::Status(status) => control::status::run(&status),
+        args::Command::List(list) => control::list::run(&list),
+        args::Command::Show(show) => control::show::run(&show),
+        args::Command::Kill(kill) => control::steer::kill(&kill),
+        args::Command::Ban(ban) => control::steer::ban(&ban),
+        args::Command::Unban(unban) => control::steer::unban(&unban),
+        args::Command::Bans(bans) => control::steer::bans(&bans),
+        args::Command::Pause(service) => control::steer::of_service(&service, "pause"),
+        args::Command::Resume(service) => control::steer::of_service(&service, "resume"),
+        args::Command::Drain(service) => control::steer::of_service(&service, "drain"),
         args::Command::Man(page) => commands::describe::man(&page),
         args::Command::Completions(shell) => commands::describe::completions(&shell),
     };

@@ -73,6 +73,21 @@ impl<T: Word> Shared<T> {
     }
 }
 
+impl<T: Word> Shared<T> {
+    /// Takes the right to write the table away from this process, for good: a later write kills it
+    /// (mprotect(2)).
+    ///
+    /// # Errors
+    /// ENOMEM: the kernel has no memory for another mapping.
+    pub fn make_read_only(&self) -> io::Result<()> {
+        let bytes = size_of_val(self.table).max(1).next_multiple_of(rustix::param::page_size());
+        let start = self.table.as_ptr().cast_mut().cast::<libc::c_void>();
+        // SAFETY: the range is exactly the mapping of this table, and stays readable.
+        unsafe { rustix::mm::mprotect(start, bytes, rustix::mm::MprotectFlags::READ)? };
+        Ok(())
+    }
+}
+
 /// Two tables in one shared mapping that some processes must not have: it can be left out of forked
 /// processes and taken away from this one. There is one owner; unmapping consumes it, so that no
 /// reference into the tables is left.
@@ -143,6 +158,18 @@ impl<T: Word, U: Word> SharedTables<T, U> {
     pub fn exclude_from_fork(&self) -> io::Result<()> {
         // SAFETY: the range is exactly one mapping of ours; the advice changes nothing here.
         unsafe { rustix::mm::madvise(self.start, self.bytes, rustix::mm::Advice::LinuxDontFork)? };
+        Ok(())
+    }
+
+    /// Takes the right to write the tables away from this process, for good: a later write kills it
+    /// (mprotect(2)).
+    ///
+    /// # Errors
+    /// ENOMEM: the kernel has no memory for another mapping.
+    pub fn make_read_only(&self) -> io::Result<()> {
+        // SAFETY: the range is exactly one mapping of ours, and stays readable; a write through
+        // `self` ends the process, which is no undefined behaviour.
+        unsafe { rustix::mm::mprotect(self.start, self.bytes, rustix::mm::MprotectFlags::READ)? };
         Ok(())
     }
 

@@ -77,6 +77,7 @@ pub use net::options::BindIpv6Only;
 pub use net::peer::Peer;
 pub use program::{Incoming, KillMode, Prepared, Program, Resource, Stderr, Terminal};
 pub use services::Services;
+pub use settings::control::Control;
 pub use settings::{Server, defaults};
 pub use system::users::Identity;
 pub use watch::ClientGone;
@@ -91,6 +92,7 @@ pub mod cli {
     pub use crate::error::{next_move, one_line, reason};
     pub use crate::log::Dialect;
     pub use crate::net::address::resolve;
+    pub use crate::net::control_socket::directories as control_directories;
     pub use crate::net::dns::{confirmed_name, host_name, leads_to};
     pub use crate::net::hints::is_overlap;
     pub use crate::net::inherit::InheritedSockets;

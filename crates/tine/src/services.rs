@@ -16,6 +16,7 @@ use crate::processes::master::{self, Handler, MasterSetup, ServiceSetup};
 use crate::program::{Program, SERVICE};
 use crate::server::{alone, ready_descriptor};
 use crate::settings::Server;
+use crate::settings::control::Control;
 
 /// One of the services.
 struct Service {
@@ -35,6 +36,7 @@ pub struct Services {
     level: LogLevel,
     ready: Ready,
     ready_descriptor: Option<i32>,
+    control: Control,
 }
 
 impl Services {
@@ -78,6 +80,13 @@ impl Services {
     #[must_use]
     pub fn log_level(mut self, level: LogLevel) -> Services {
         self.level = level;
+        self
+    }
+
+    /// Sets the control socket of the server as a whole. Default: none.
+    #[must_use]
+    pub fn control(mut self, control: Control) -> Services {
+        self.control = control;
         self
     }
 

@@ -4,6 +4,7 @@
 
 pub mod access;
 pub mod client;
+pub mod control;
 pub mod identity;
 pub mod limits;
 pub mod load;
@@ -31,6 +32,10 @@ use crate::commands::check::Check;
 use crate::commands::describe::{Completions, Man};
 use crate::commands::explain::Explain;
 use crate::commands::import::Import;
+use crate::control::list::List;
+use crate::control::show::Show;
+use crate::control::status::Status;
+use crate::control::steer::{Ban, Bans, Kill, OfService, Unban};
 pub use client::Client;
 pub use serve::Serve;
 
@@ -58,6 +63,29 @@ pub enum Command {
     Explain(Explain),
     /// Convert the configuration of another super-server, and list what has no equivalent
     Import(Import),
+    /// Show what a running server does
+    Status(Status),
+    /// List the connections of a running server, or those that have ended
+    List(List),
+    /// Show a connection, its processes and its socket
+    Show(Show),
+    /// End connections, and wait until they have ended
+    Kill(Kill),
+    /// Close later connections of an address block at once
+    Ban(Ban),
+    /// Lift a ban
+    Unban(Unban),
+    /// List the bans
+    Bans(Bans),
+    /// Stop accepting; clients wait in the backlog
+    #[command(after_help = exit::help("pause"))]
+    Pause(OfService),
+    /// Accept again
+    #[command(after_help = exit::help("resume"))]
+    Resume(OfService),
+    /// Stop the server as TERM does, and wait until it has stopped
+    #[command(after_help = exit::help("drain"))]
+    Drain(OfService),
     /// Print a manual page, generated from the same text as --help
     Man(Man),
     /// Print completions for a shell

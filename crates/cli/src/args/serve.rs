@@ -6,6 +6,7 @@ use clap::Args as ClapArgs;
 use tine::Server;
 
 use super::access::AccessOptions;
+use super::control::ControlOptions;
 use super::identity::IdentityOptions;
 use super::limits::LimitOptions;
 use super::logging::LogOptions;
@@ -66,6 +67,10 @@ pub struct Serve {
     /// The log.
     #[command(flatten)]
     pub log: LogOptions,
+
+    /// Control.
+    #[command(flatten)]
+    pub control: ControlOptions,
 
     /// Readiness.
     #[command(flatten)]

@@ -33,6 +33,8 @@ fn serve_one(args: Serve) -> Result<(), Error> {
     close_strays(args.readiness.ready_fd);
     let server = args.apply(args.readiness.apply(Server::new()), &args.log)?;
     let server = listening(server, &args)?;
+    let name = name_of(&args, &server);
+    let server = args.control.apply(server, &name)?;
     if args.log.is_interactive() {
         eprintln!("{}", hint(&args, &server));
     }
@@ -62,7 +64,10 @@ fn serve_file(file: &Path, args: Serve, typed: &ArgMatches) -> Result<(), Error>
     // Every fault is found before the first address is bound.
     let servers: Vec<Server> =
         config.services.iter().map(|service| checked(service, server_wide)).collect::<Result<_, _>>()?;
+    let name = file.file_stem().unwrap_or_default().to_string_lossy();
+    services = server_wide.control.apply_to_all(services, &name)?;
     for (service, server) in config.services.iter().zip(servers) {
+        let server = server.history(server_wide.control.history);
         // An address that the machine does not have yet keeps no other service from starting.
         let server = bound(wait_for_addresses(server), &service.args, &claims, &mut inherited);
         let server = server.map_err(|error| error.within(&service.position))?;
@@ -75,6 +80,16 @@ fn serve_file(file: &Path, args: Serve, typed: &ArgMatches) -> Result<(), Error>
         };
     }
     Ok(services.run()?)
+}
+
+/// The name of a server without a configuration: its first port, or the name of its Unix socket.
+fn name_of(args: &Serve, server: &Server) -> String {
+    if let Some(address) = server.local_addresses().first() {
+        return address.port().to_string();
+    }
+    let path = args.addresses.first().and_then(|address| address.strip_prefix("unix:"));
+    let stem = path.and_then(|path| Path::new(path).file_stem());
+    stem.unwrap_or_default().to_string_lossy().trim_start_matches('@').to_owned()
 }
 
 /// A service without its addresses, validated.

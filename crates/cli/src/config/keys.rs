@@ -7,7 +7,7 @@ use clap::{ArgAction, Args as _};
 
 use super::value::{Entry, TomlValue};
 use crate::args::Serve;
-use crate::args::{logging, program, readiness};
+use crate::args::{control, logging, program, readiness};
 
 /// Options that are no keys.
 const NEVER: [&str; 2] = ["config", "help"];
@@ -59,7 +59,7 @@ impl Keys {
                 _ => Takes::One,
             };
             let scope = match arg.get_help_heading() {
-                Some(logging::HEADING | readiness::HEADING) => Scope::Server,
+                Some(logging::HEADING | readiness::HEADING | control::HEADING) => Scope::Server,
                 Some(program::HEADING) => Scope::Program,
                 _ => Scope::Service,
             };

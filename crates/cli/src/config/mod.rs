@@ -17,6 +17,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Args as _, FromArgMatches};
 use tine::cli::next_move;
 
+use crate::args::control::ControlOptions;
 use crate::args::logging::LogOptions;
 use crate::args::readiness::ReadinessOptions;
 use crate::args::{Serve, said};
@@ -45,6 +46,8 @@ pub struct ServerConfig {
     pub log: LogOptions,
     /// Readiness.
     pub readiness: ReadinessOptions,
+    /// The control socket.
+    pub control: ControlOptions,
 }
 
 /// A service.
@@ -81,7 +84,7 @@ impl Config {
             document.services.extend(more.only_services()?);
         }
         let (server_wide, server) = serve(&document.server, &[], &[], &keys, None)?;
-        let server = ServerConfig { log: server.log, readiness: server.readiness };
+        let server = ServerConfig { log: server.log, readiness: server.readiness, control: server.control };
         let mut services: Vec<ServiceConfig> = Vec::new();
         for section in &document.services {
             let service = ServiceConfig::from(section, &document, &keys)?;
@@ -116,7 +119,7 @@ impl Config {
         if let Some(other) = given.iter().find(|key| *key != "config" && !keys.is_server_wide(key)) {
             return Err(Error::usage(
                 format_args!("{other} is not possible beside --config"),
-                "write it into the file; only the options of the log and of readiness are possible beside it",
+                "write it into the file; only the options of the log, of readiness and of the control socket are possible beside it",
             ));
         }
         let is_given = |keys: &[&str]| given.iter().any(|key| keys.contains(&key.as_str()));
@@ -130,6 +133,13 @@ impl Config {
         readiness.print_ports |= args.readiness.print_ports;
         readiness.ready_fd = args.readiness.ready_fd.or(readiness.ready_fd);
         readiness.pid_file = args.readiness.pid_file.or(readiness.pid_file.take());
+        let control = &mut self.server.control;
+        control.control = args.control.control.or(control.control.take());
+        control.name = args.control.name.or(control.name.take());
+        control.control_group = args.control.control_group.or(control.control_group.take());
+        if is_given(&["history"]) {
+            control.history = args.control.history;
+        }
         Ok(self)
     }
 }

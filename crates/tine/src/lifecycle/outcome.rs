@@ -113,6 +113,16 @@ impl Outcome {
         }
     }
 
+    /// Whether the connection ended as usual: by itself, or by its client.
+    pub(crate) fn is_usual(&self) -> bool {
+        matches!(
+            self,
+            Outcome::Exit(0)
+                | Outcome::Ended(EndReason::ClientGone)
+                | Outcome::Reported(ExitReport::Done | ExitReport::Reset)
+        )
+    }
+
     /// The status as wait(2) encodes it.
     pub(crate) fn wait_status(&self) -> i32 {
         match self {
@@ -153,6 +163,8 @@ pub(crate) enum EndReason {
     FirstByte,
     /// The client did not answer data or probes.
     KeepAlive,
+    /// An operator ended it.
+    Killed,
 }
 
 impl fmt::Display for EndReason {
@@ -163,6 +175,7 @@ impl fmt::Display for EndReason {
             EndReason::Lifetime => "timeout lifetime",
             EndReason::FirstByte => "timeout first-byte",
             EndReason::KeepAlive => "timeout keep-alive",
+            EndReason::Killed => "killed",
         })
     }
 }

@@ -17,6 +17,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::error::{Error, one_line};
 use crate::lifecycle::outcome::Outcome;
+use crate::net::control_socket::Operator;
 use crate::net::peer::Peer;
 use crate::net::proxied::Proxied;
 pub(crate) use escape::whole_characters;
@@ -55,6 +56,7 @@ pub(crate) struct Log {
 }
 
 /// The resources that a connection used, for its `end` line.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Usage {
     pub(crate) duration: Duration,
     pub(crate) bytes: Option<(u64, u64)>,
@@ -252,6 +254,17 @@ impl Log {
                 ("seconds", Decimal(time.as_secs_f64())),
             ],
         );
+    }
+
+    /// An operator has changed the server.
+    pub(crate) fn control(&mut self, operator: Operator, command: &str, detail: Option<&str>) {
+        let mut fields = vec![
+            ("command", Text(command)),
+            ("uid", Number(operator.uid.into())),
+            ("pid", Number(operator.pid as u64)),
+        ];
+        fields.extend(detail.map(|detail| ("detail", Text(detail))));
+        self.event("control", &fields);
     }
 
     pub(crate) fn drain(&mut self, connections: usize, timeout: Duration) {

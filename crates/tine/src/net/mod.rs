@@ -3,6 +3,7 @@
 pub(crate) mod accept;
 pub(crate) mod address;
 pub(crate) mod bind;
+pub(crate) mod control_socket;
 pub(crate) mod dns;
 pub(crate) mod hints;
 pub(crate) mod inherit;

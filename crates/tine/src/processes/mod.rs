@@ -2,6 +2,7 @@
 
 pub(crate) mod cgroup_cleaner;
 pub(crate) mod conn;
+pub(crate) mod control;
 pub(crate) mod delayer;
 pub(crate) mod forker;
 pub(crate) mod master;

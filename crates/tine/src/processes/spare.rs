@@ -94,8 +94,8 @@ fn next<H>(forker: &mut Forker<'_, H>, events: &OwnedFd, slot: usize) -> Accepte
     }
 }
 
-/// Waits for a client of a listener, of the delayer or of the proxy reader; exits when a drain
-/// begins.
+/// Waits for a client of a listener, of the delayer or of the proxy reader; exits when a drain or a
+/// pause begins.
 #[inline]
 fn wait(trusted: &Trusted, log: &mut Log, events: &OwnedFd) -> Accepted {
     loop {
@@ -104,7 +104,7 @@ fn wait(trusted: &Trusted, log: &mut Log, events: &OwnedFd) -> Accepted {
         let Ok((ready, _)) = epoll::wait(events, &mut buffer, None) else {
             continue;
         };
-        if trusted.door.board.is_draining() {
+        if trusted.door.board.is_draining() || trusted.door.board.is_paused() {
             exit_now(0);
         }
         for event in ready.iter().map(|event| event.data.u64()) {

@@ -4,6 +4,7 @@
 //! and `derived.rs` answers questions about the settings.
 
 pub(crate) mod check;
+pub(crate) mod control;
 pub(crate) mod derived;
 mod sockets;
 
@@ -25,6 +26,7 @@ use crate::net::options::SocketOptions;
 use crate::program::Program;
 use crate::system::users::Identity;
 use crate::watch::{ClientGone, Timeouts};
+use control::Control;
 
 /// Defaults of a server's settings.
 pub mod defaults {
@@ -43,6 +45,8 @@ pub mod defaults {
     pub const SOURCE_BLOCK_SIZE: NetBlockSize = NetBlockSize::SOURCE;
     /// The prefix of [`Server::net_block_sizes`](crate::Server::net_block_sizes).
     pub const PREFIX_BLOCK_SIZE: NetBlockSize = NetBlockSize::PREFIX;
+    /// [`Server::history`](crate::Server::history).
+    pub const HISTORY: usize = 1000;
     /// [`Server::spares`](crate::Server::spares).
     pub const SPARES: usize = 0;
     /// [`Server::reuse`](crate::Server::reuse).
@@ -86,6 +90,9 @@ pub(crate) struct Settings {
     pub(crate) ready_descriptor: Option<i32>,
     /// The program that is executed for each connection, instead of calling the handler.
     pub(crate) program: Option<Program>,
+    pub(crate) control: Control,
+    /// Connections that have ended of which the control socket tells.
+    pub(crate) history: usize,
 }
 
 impl Default for Settings {
@@ -108,6 +115,8 @@ impl Default for Settings {
             timeouts: Timeouts::default(),
             ready_descriptor: None,
             program: None,
+            control: Control::none(),
+            history: defaults::HISTORY,
         }
     }
 }
@@ -328,8 +337,23 @@ impl Server {
     }
 }
 
-/// Log and readiness.
+/// Log, control and readiness.
 impl Server {
+    /// Sets the control socket. Default: none.
+    #[must_use]
+    pub fn control(mut self, control: Control) -> Server {
+        self.settings.control = control;
+        self
+    }
+
+    /// Sets the number of connections that have ended of which the control socket tells. Default:
+    /// 1000.
+    #[must_use]
+    pub fn history(mut self, connections: usize) -> Server {
+        self.settings.history = connections;
+        self
+    }
+
     /// Sets the format of the log on standard error. Default: text.
     #[must_use]
     pub fn log_format(mut self, format: LogFormat) -> Server {

@@ -4,3 +4,4 @@ pub(crate) mod board;
 mod fd_passing;
 pub(crate) mod messages;
 pub(crate) mod stats;
+pub(crate) mod steering;

@@ -34,6 +34,14 @@ impl ConnStats {
         Shared::new(slots).map(ConnStats)
     }
 
+    /// Gives up the right to write, for good.
+    ///
+    /// # Errors
+    /// ENOMEM.
+    pub(crate) fn make_read_only(self) -> io::Result<()> {
+        self.0.make_read_only()
+    }
+
     /// Clears a slot for its next connection.
     pub(crate) fn clear(self, slot: usize) {
         for at in [BYTES_IN, BYTES_OUT, REPORT] {

@@ -26,8 +26,10 @@ const TCP: u8 = 6;
 const STATES: u32 = !(1 << 6 | 1 << 7 | 1 << 10 | 1 << 3 | 1 << 12);
 /// The attribute with `struct tcp_info` (`INET_DIAG_INFO`).
 const ATTRIBUTE_INFO: u16 = 2;
-/// Length of `struct inet_diag_msg`, and the offsets of the peer's port, its address and the inode.
+/// Length of `struct inet_diag_msg`, and the offsets of the state, the peer's port, its address and
+/// the inode.
 const MESSAGE: usize = 72;
+const STATE_AT: usize = 1;
 const PEER_PORT_AT: usize = 6;
 const PEER_ADDRESS_AT: usize = 24;
 const INODE_AT: usize = 68;
@@ -49,6 +51,28 @@ pub(crate) struct SocketInfo {
     /// Bytes that the peer has acknowledged.
     pub(crate) acked: u64,
     pub(crate) answers: AnswerInfo,
+    /// The state of the connection, as in linux/tcp_states.h.
+    state: u8,
+}
+
+impl SocketInfo {
+    /// A socket of which only the peer is known.
+    pub(super) fn of_peer(peer: (IpAddr, u16)) -> SocketInfo {
+        SocketInfo { peer, received: 0, acked: 0, answers: AnswerInfo::default(), state: 0 }
+    }
+
+    /// The name of the state (RFC 9293, 3.3.2), as `ss` has it.
+    pub(crate) fn state_name(&self) -> &'static str {
+        match self.state {
+            1 => "ESTAB",
+            4 => "FIN-WAIT-1",
+            5 => "FIN-WAIT-2",
+            8 => "CLOSE-WAIT",
+            9 => "LAST-ACK",
+            11 => "CLOSING",
+            _ => "UNKNOWN",
+        }
+    }
 }
 
 /// A sock_diag socket, and the buffer of its answers.
@@ -143,7 +167,8 @@ fn read_messages(mut rest: &[u8], found: &mut HashMap<u64, SocketInfo>) -> Resul
                 let inode = u64::from(u32_at(message, INODE_AT));
                 // Inode 0: the process has closed the socket.
                 if inode != 0 {
-                    found.insert(inode, parse_info(peer(message), &message[MESSAGE..]));
+                    let info = parse_info(peer(message), &message[MESSAGE..]);
+                    found.insert(inode, SocketInfo { state: message[STATE_AT], ..info });
                 }
             }
             _ => {}
@@ -189,11 +214,12 @@ fn parse_info(peer: (IpAddr, u16), mut attributes: &[u8]) -> SocketInfo {
                     data_sent_ago: ago(LAST_DATA_SENT_AT),
                     answered_ago: ago(LAST_ACK_RECEIVED_AT),
                 },
+                state: 0,
             };
         }
         attributes = &attributes[length.next_multiple_of(4).min(attributes.len())..];
     }
-    SocketInfo { peer, received: 0, acked: 0, answers: AnswerInfo::default() }
+    SocketInfo::of_peer(peer)
 }
 
 fn u32_at(bytes: &[u8], offset: usize) -> u32 {
@@ -262,7 +288,7 @@ mod tests {
             assert_eq!(read_messages(&message, &mut found), Err(error), "{number}");
         }
         let peer = (IpAddr::from([192, 0, 2, 1]), 80);
-        let nothing = SocketInfo { peer, received: 0, acked: 0, answers: AnswerInfo::default() };
+        let nothing = SocketInfo::of_peer(peer);
         assert_eq!(parse_info(peer, &[0; 8]), nothing);
         let short = SocketInfo { answers: AnswerInfo { probes: 1, ..nothing.answers }, ..nothing };
         assert_eq!(parse_info(peer, &[8, 0, 2, 0, 1, 1, 1, 1]), short);

@@ -7,6 +7,7 @@
 
 pub(crate) mod answers;
 pub(crate) mod diag;
+pub(crate) mod history;
 mod proc_net;
 pub(crate) mod state;
 pub(crate) mod watcher;

@@ -6,7 +6,6 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::answers::AnswerInfo;
 use super::diag::SocketInfo;
 
 /// A line about a connected socket.
@@ -33,7 +32,7 @@ pub(super) fn connected(ports: &[(bool, u16)]) -> io::Result<HashMap<u64, Socket
         let table = std::fs::read_to_string(file)?;
         let lines = table.lines().skip(1).filter_map(parse).filter(|line| ports.contains(&line.port));
         found.extend(lines.map(|line| {
-            let info = SocketInfo { peer: line.peer, received: 0, acked: 0, answers: AnswerInfo::default() };
+            let info = SocketInfo::of_peer(line.peer);
             (line.inode, info)
         }));
     }

@@ -69,6 +69,10 @@ impl<C> DelayQueue<C> {
         }
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.length
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.length == 0
     }

@@ -54,6 +54,7 @@ pub(crate) fn run(delayer: &DelayerStart, report: StartReport) -> ! {
             delayer.release_new_queues(&mut queue, &mut pass);
         }
         delayer.update_marks(&mut queue);
+        delayer.board.set_waiting(queue.len());
     }
     delayer.receive_last(&mut queue);
     delayer.release_everyone(&mut queue);
@@ -136,6 +137,7 @@ impl DelayerStart<'_> {
     fn reject(&self, client: &QueuedClient<OwnedFd>) {
         let QueuedClient { peer, reason, proxied, .. } = *client;
         let message = Rejection { peer, reason, proxied };
+        self.board.count_rejected(reason);
         self.rejector.send(client.client.as_fd(), &message);
     }
 }

@@ -97,7 +97,9 @@ impl Door {
         marked.iter_mut().zip(marks).for_each(|(entry, mark)| *entry = mark);
         let message = Delayed { peer: client.peer, reason, deadline, proxied: proxied(client) };
         let is_sent = self.board.pass_unless_draining(|| delayer.queue.send(client.socket.as_fd(), &message));
-        if !is_sent {
+        if is_sent {
+            self.board.count_delayed();
+        } else {
             marked.iter().flatten().for_each(|block| _ = self.admission.set_queued(block, false));
         }
         is_sent
@@ -141,6 +143,7 @@ impl Door {
         if reason == Reason::Denied {
             self.charge(client.peer, Fault::RefuseConnection, log);
         }
+        self.board.count_rejected(reason);
         if let Some(rejector) = &self.rejector {
             let message = Rejection { peer: client.peer, reason, proxied: proxied(client) };
             rejector.send(client.socket.as_fd(), &message);

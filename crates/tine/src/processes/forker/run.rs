@@ -71,7 +71,10 @@ where
                 return Some(process);
             }
         }
-        Step::WaitForControl => wait_for_control(&forker.trusted, memory, None),
+        Step::WaitForControl => {
+            note_pause(&forker.trusted);
+            wait_for_control(&forker.trusted, memory, None);
+        }
         Step::Pause(until) => wait_for_control(&forker.trusted, memory, Some(until)),
         Step::Leave => exit_now(0),
     }
@@ -115,10 +118,19 @@ fn note_backlog_done(trusted: &Trusted, memory: &mut Memory) {
     reader.last.wake();
 }
 
+/// Notes in a pause that this forker accepts no client until the supervisor wakes it.
+fn note_pause(trusted: &Trusted) {
+    let board = &trusted.door.board;
+    if board.is_paused() && board.see_pause(trusted.index) {
+        trusted.wake_supervisor();
+    }
+}
+
 fn situation(trusted: &Trusted, memory: &Memory) -> Situation {
     let spares = trusted.settings.has_spares();
     Situation {
         draining: trusted.door.board.is_draining(),
+        paused: trusted.door.board.is_paused(),
         spares,
         missing_spares: if spares { missing_spares(trusted, memory) } else { 0 },
         client_in_hand: memory.in_hand.is_some(),

@@ -24,6 +24,8 @@ pub(super) enum Step {
 pub(super) struct Situation {
     /// The server drains.
     pub(super) draining: bool,
+    /// The server is paused: clients stay in the backlog.
+    pub(super) paused: bool,
     /// Spares accept the clients.
     pub(super) spares: bool,
     /// Spares to be forked, as far as slots are free.
@@ -53,6 +55,9 @@ pub(super) fn next(now: &Situation, clock: Instant) -> Step {
     if now.client_in_hand {
         return Step::Retry;
     }
+    if now.paused && !now.draining {
+        return Step::WaitForControl;
+    }
     if now.spares && !now.draining {
         return match (now.missing_spares, now.full && now.rejects && !now.has_idle_spare) {
             (0, true) => Step::Accept,
@@ -78,6 +83,7 @@ mod tests {
         let later = clock + Duration::from_millis(50);
         let calm = Situation {
             draining: false,
+            paused: false,
             spares: false,
             missing_spares: 0,
             client_in_hand: false,
@@ -92,6 +98,10 @@ mod tests {
         for (situation, step) in [
             (calm, Step::Accept),
             (Situation { backlog_done: true, ..calm }, Step::Accept),
+            (Situation { paused: true, ..calm }, Step::WaitForControl),
+            (Situation { paused: true, client_in_hand: true, ..calm }, Step::Retry),
+            (Situation { paused: true, missing_spares: 3, ..spares }, Step::WaitForControl),
+            (Situation { paused: true, ..drain }, Step::Accept),
             (Situation { full: true, ..calm }, Step::WaitForControl),
             (Situation { full: true, rejects: true, ..calm }, Step::Accept),
             (Situation { client_in_hand: true, ..calm }, Step::Retry),

@@ -27,6 +27,7 @@ where
             return;
         }
         let restart_in = state.restart_in(role, Instant::now()).unwrap_or_default();
+        *self.children.restarts.entry(role).or_default() += 1;
         let outcome = Outcome::new(ended.how, None);
         self.log.restart(&role.log_name(), ended.pid, &outcome, restart_in);
     }

@@ -26,6 +26,8 @@ pub(super) struct Children {
     pub(super) preexisting: PreexistingChildren,
     /// Roles that have exited and are not logged yet.
     pub(super) ended_roles: Vec<(Role, Ended)>,
+    /// How often each role was restarted.
+    pub(super) restarts: HashMap<Role, u32>,
     /// Programs that have exited while descendants live.
     pub(super) lingering: HashMap<i32, Lingering>,
     /// Processes that could not be signalled, and why.
@@ -43,6 +45,7 @@ impl Children {
             table: ChildTable::default(),
             preexisting: PreexistingChildren::record_and_become_subreaper(),
             ended_roles: Vec::new(),
+            restarts: HashMap::new(),
             lingering: HashMap::new(),
             not_signalled: HashMap::new(),
             populated_cgroups: Vec::new(),

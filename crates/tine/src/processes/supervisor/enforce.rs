@@ -42,7 +42,7 @@ where
         }
     }
 
-    fn snapshots(&self, clock: Instant) -> Vec<ConnectionSnapshot> {
+    pub(super) fn snapshots(&self, clock: Instant) -> Vec<ConnectionSnapshot> {
         let monotonic = now();
         let serving = self
             .children
@@ -72,7 +72,7 @@ where
     }
 
     /// Signals a connection's process, its group, and its descendants in other groups.
-    fn signal_descendants(&mut self, of: &ConnectionSnapshot, signals: &[Signal]) {
+    pub(super) fn signal_descendants(&mut self, of: &ConnectionSnapshot, signals: &[Signal]) {
         let cgroup = self.cgroup(of.slot);
         // Searched before the first signal: a process whose parent has exited is harder to find.
         let outside = match (&cgroup, &self.settings.program) {

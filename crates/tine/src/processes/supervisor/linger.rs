@@ -88,7 +88,8 @@ where
     fn kill_mode_of(&self, pid: i32) -> Option<(KillMode, usize)> {
         let slot = self.children.table.slot(pid)?;
         let kill_mode = self.settings.program.as_ref()?.kill_mode;
-        let mode = match self.watcher.reason(slot, self.memory.board.entry(slot).id) {
+        let id = self.memory.board.entry(slot).id;
+        let mode = match self.watcher.reason(slot, id).or(self.killings.reason(slot, id)) {
             Some(_) => KillMode::All,
             None => kill_mode,
         };

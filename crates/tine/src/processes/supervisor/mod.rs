@@ -8,6 +8,7 @@
 mod apply;
 mod channels;
 mod children;
+mod controllers;
 mod enforce;
 mod left;
 mod linger;
@@ -20,6 +21,7 @@ pub(crate) mod run;
 pub(crate) mod setup;
 mod spawn;
 mod state;
+mod steer;
 mod timers;
 mod wait;
 
@@ -38,9 +40,12 @@ use crate::settings::Settings;
 use crate::shared::board::Board;
 use crate::shared::stats::ConnStats;
 use crate::system::cgroup::Cgroups;
+use crate::watch::history::History;
 use crate::watch::watcher::Watcher;
 use channels::Channels;
 use children::Children;
+use controllers::Controllers;
+use steer::Killings;
 use timers::Timers;
 use wait::SupervisorFds;
 
@@ -63,6 +68,10 @@ struct Supervisor<'a, H> {
     children: Children,
     timers: Timers,
     watcher: Watcher,
+    controllers: Controllers,
+    /// Connections that operators end.
+    killings: Killings,
+    history: History,
     /// Files of access rules, which are read again after a change.
     rule_files: Option<RuleFiles>,
 }

@@ -11,7 +11,7 @@ use super::state::{Role, ServerEvent};
 use crate::admission::penalty::Fault;
 use crate::connection::Connection;
 use crate::error::HandlerError;
-use crate::lifecycle::outcome::Outcome;
+use crate::lifecycle::outcome::{Outcome, signal_name};
 use crate::lifecycle::timing::REAP_BATCH;
 use crate::log::Usage;
 use crate::net::proxied::Proxied;
@@ -19,6 +19,7 @@ use crate::shared::board::{Entry, SlotPhase};
 use crate::system::cgroup::Cgroup;
 use crate::system::clock::now;
 use crate::system::{descendants, orphans};
+use crate::watch::history::EndedConnection;
 
 /// Exits of orphans are collected for this long before they are reaped.
 const ORPHAN_BATCH: Duration = Duration::from_millis(50);
@@ -83,9 +84,9 @@ where
             return;
         }
         let entry = self.memory.board.entry(slot);
-        if let Some(count) = self.children.table.count_accept(slot, entry.id)
-            && self.log.logs_connections()
-        {
+        let Some(count) = self.children.table.count_accept(slot, entry.id) else { return };
+        self.history.record_count(count);
+        if self.log.logs_connections() {
             let proxied = self.memory.board.proxied(slot);
             let limit = self.settings.max_connections;
             self.log.accept(entry.id, &entry.peer, proxied.as_ref(), pid, count, limit);
@@ -183,6 +184,7 @@ where
         self.children.not_signalled.remove(&pid);
         match self.children.table.remove(pid) {
             Some(ChildKind::Slot(slot)) => self.slot_ended(slot, &ended),
+            Some(ChildKind::Role(Role::Control)) => self.control_ended(&ended),
             Some(ChildKind::Role(role)) => events.push(self.role_ended(role, &ended)),
             None => {}
         }
@@ -218,14 +220,35 @@ where
         }
         if let Some(end) = end {
             self.log_end(&end, ended.pid, penalty);
+            self.record(end, ended.pid);
+        }
+    }
+
+    /// Keeps what operators may ask for.
+    fn record(&mut self, ConnectionEnd { entry, proxied, outcome, usage }: ConnectionEnd, pid: i32) {
+        if self.controllers.are_possible() {
+            let (id, peer, accepted) = (entry.id, entry.peer, entry.start);
+            self.history.record_end(EndedConnection { id, peer, proxied, pid, accepted, outcome, usage });
+        }
+    }
+
+    /// A control process has ended.
+    fn control_ended(&mut self, ended: &Ended) {
+        self.controllers.remove(ended.pid);
+        if let How::Signaled(signal) = ended.how {
+            let signal = signal_name(signal);
+            self.log
+                .warning(&format!("a control process was ended by {signal}: its command is not answered"));
         }
     }
 
     /// How a connection ended; `None` if that is neither logged nor charged.
     fn describe_end(&mut self, slot: usize, ended: &Ended, served: bool) -> Option<ConnectionEnd> {
         let entry = self.memory.board.entry(slot);
-        let reason = self.watcher.forget(slot, entry.id);
-        let is_used = self.log.logs_connections() || self.memory.admission.has_penalties();
+        let reason = self.watcher.forget(slot, entry.id).or(self.killings.take(slot, entry.id));
+        let is_used = self.log.logs_connections()
+            || self.memory.admission.has_penalties()
+            || self.controllers.are_possible();
         if !served || !is_used {
             return None;
         }

@@ -71,7 +71,11 @@ where
             .leaving(self.settings.leaves_connections);
         while state.phase() != ServerPhase::Over {
             self.wait(&state);
-            for event in self.events(&state) {
+            let mut events = self.events(&state);
+            if let Some(control) = self.serve_controllers(&state, &mut events) {
+                return Ok(Served::Forked(control));
+            }
+            for event in events {
                 let actions = state.on(event, Instant::now());
                 self.log_role_end(event, &state);
                 for action in actions {
@@ -107,15 +111,21 @@ where
         let rules = self.rule_files.as_ref().and_then(RuleFiles::deadline);
         let orphans = self.timers.orphans_at;
         let alive = self.ready.keep_alive_at();
-        let deadlines = [state.deadline(), batching, sweep, look, lingering, orphans, rules, notice, alive];
+        let kills = self.killings.deadline();
+        let deadlines =
+            [state.deadline(), batching, sweep, look, lingering, orphans, rules, notice, alive, kills];
         let notices = PollFd::new(&self.channels.supervisor, PollFlags::IN);
         let files = match self.rule_files.as_ref().and_then(RuleFiles::events) {
             Some(events) => PollFd::new(events, PollFlags::IN),
             None => notices.clone(),
         };
+        let controllers = match self.controllers.descriptor() {
+            Some(queue) => PollFd::from_borrowed_fd(queue, PollFlags::IN),
+            None => notices.clone(),
+        };
         let deadline = deadlines.into_iter().flatten().min();
         // Commands arrive with the exits of programs, and can wait for the batch, too.
-        self.fds.wait([notices, files], batching.is_some(), deadline);
+        self.fds.wait([notices, files, controllers], batching.is_some(), deadline);
     }
 
     /// Requests a notice of the next connection, in a server without one whose connections are
@@ -153,6 +163,8 @@ where
         self.check_rules();
         self.check_connections();
         self.check_lingering(&mut events);
+        self.check_killings();
+        self.answer_operators();
         if self.timers.sweep_at <= Instant::now() {
             self.sweep(&mut events);
         }
@@ -184,6 +196,7 @@ where
         }
         if self.children.table.are_slots_empty() && !self.children.table.has_forkers() {
             self.channels.close_helpers();
+            self.controllers.close();
             if self.children.table.is_empty() {
                 events.push(ServerEvent::AllExited);
             }

@@ -8,6 +8,8 @@ use tine_sys::process::Alone;
 
 use super::channels::Channels;
 use super::children::Children;
+use super::controllers::Controllers;
+use super::steer::Killings;
 use super::timers::Timers;
 use super::wait::SupervisorFds;
 use super::{SharedMemory, Supervisor, requirements};
@@ -24,6 +26,7 @@ use crate::shared::stats::ConnStats;
 use crate::system::cgroup::Cgroups;
 use crate::system::open_files::raise_limit;
 use crate::watch::diag::Diag;
+use crate::watch::history::History;
 use crate::watch::watcher::Watcher;
 
 /// Descriptors of the supervisor, beside one for each program.
@@ -65,6 +68,8 @@ impl<'a, H> Supervisor<'a, H> {
         let source = memory.admission.limits().rules.as_ref().and_then(|rules| rules.source());
         let place_any = |fd: rustix::io::Result<OwnedFd>| place(fd.ok()?).ok();
         let rule_files = source.map(|source| RuleFiles::watch(source, place_any, &mut log));
+        let control = settings.control.bind(&mut log)?;
+        let history = History::new(if control.is_some() { settings.history } else { 0 });
         let diag = settings.watch_rules().are_any().then(|| place_any(Diag::socket()));
         let watcher = Watcher::new(settings.watch_rules(), diag, &listeners, &mut log);
         Ok(Supervisor {
@@ -79,6 +84,9 @@ impl<'a, H> Supervisor<'a, H> {
             children: Children::new(),
             timers: Timers::new(settings.max_connections),
             watcher,
+            controllers: Controllers::new(control, &place)?,
+            killings: Killings::default(),
+            history,
             rule_files,
             settings,
             listeners,

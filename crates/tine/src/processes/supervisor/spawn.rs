@@ -1,7 +1,7 @@
 //! Starts the processes of a server, and hands each what it keeps.
 
 use std::fmt::Display;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
 
 use rustix::process::Pid;
@@ -17,9 +17,12 @@ use crate::lifecycle::outcome::Outcome;
 use crate::lifecycle::signals;
 use crate::lifecycle::startup::{self, Start, StartEvent, StartSender};
 use crate::lifecycle::timing::KILL_WAIT;
+use crate::net::control_socket::Operator;
 use crate::net::listener::Listener;
 use crate::net::shortfall;
 use crate::processes::cgroup_cleaner::{self, CleanerStart};
+use crate::processes::control::view::{ProcessView, View};
+use crate::processes::control::{self, ControlStart};
 use crate::processes::delayer::{self, DelayerStart};
 use crate::processes::forker::door::Door;
 use crate::processes::forker::run as forker;
@@ -29,7 +32,9 @@ use crate::processes::rejector::{self, RejectorStart};
 use crate::processes::start::StartReport;
 use crate::processes::stderr_logger::{self, LoggerStart};
 use crate::settings::Settings;
+use crate::shared::steering::OrderSender;
 use crate::system::cgroup::Cgroups;
+use crate::watch::diag::Diag;
 
 /// In a process that was just forked: what it is, and its supervisor.
 pub(super) struct NewRole {
@@ -37,6 +42,15 @@ pub(super) struct NewRole {
     role: Role,
     supervisor: Pid,
     report: StartReport,
+    /// Of a control process.
+    controller: Option<NewController>,
+}
+
+/// What a control process has, beside what every process has.
+pub(super) struct NewController {
+    pub(super) stream: OwnedFd,
+    pub(super) operator: Operator,
+    pub(super) orders: OrderSender,
 }
 
 impl<'a, H> Supervisor<'a, H>
@@ -160,13 +174,37 @@ where
             Side::Child(fresh) => {
                 let log = self.log.for_connection();
                 let report = StartReport { role: role.log_name().into(), supervisor: sender.take(), log };
-                Ok(Some(NewRole { fresh, role, supervisor, report }))
+                Ok(Some(NewRole { fresh, role, supervisor, report, controller: None }))
+            }
+        }
+    }
+
+    /// Forks a control process. Returns in both: its process id, or what this process is.
+    ///
+    /// # Errors
+    /// EAGAIN, ENOMEM.
+    pub(super) fn start_control(
+        &mut self,
+        controller: NewController,
+    ) -> std::io::Result<Result<i32, NewRole>> {
+        let supervisor = rustix::process::getpid();
+        let role = Role::Control;
+        match fork(self.alone, self.fds.exit_signal)? {
+            Side::Parent(pid) => {
+                self.children.table.add(pid, ChildKind::Role(role));
+                Ok(Ok(pid))
+            }
+            Side::Child(fresh) => {
+                let log = self.log.for_connection();
+                let report = StartReport { role: role.log_name().into(), supervisor: None, log };
+                Ok(Err(NewRole { fresh, role, supervisor, report, controller: Some(controller) }))
             }
         }
     }
 
     /// Runs as the process with this role, with what that keeps; the rest is closed first.
-    pub(super) fn run_as(self, NewRole { fresh, role, supervisor, report }: NewRole) -> ! {
+    pub(super) fn run_as(self, new: NewRole) -> ! {
+        let NewRole { fresh, role, supervisor, report, controller } = new;
         tine_sys::signal::defaults(&fresh);
         match role {
             Role::Forker(index) => {
@@ -193,6 +231,10 @@ where
             },
             Role::CgroupCleaner => match self.keep_for_cgroup_cleaner(report) {
                 Some(start) => cgroup_cleaner::run(start),
+                None => exit_now(0),
+            },
+            Role::Control => match controller {
+                Some(controller) => control::run::run(self.keep_for_control(supervisor, report, controller)),
                 None => exit_now(0),
             },
         }
@@ -286,6 +328,65 @@ where
             log: self.log,
             report,
         })
+    }
+
+    /// It parses what a controller sends, so it can change no memory that decides.
+    fn keep_for_control(
+        self,
+        supervisor: Pid,
+        report: StartReport,
+        controller: NewController,
+    ) -> ControlStart<'a> {
+        let processes = self.processes();
+        let phase = self.phase_name();
+        let NewController { stream, operator, orders } = controller;
+        let SharedMemory { board, admission, stats, .. } = self.memory;
+        let has_program = self.settings.program.is_some();
+        let memory = board.into_reader().and_then(|board| {
+            stats.make_read_only()?;
+            admission.unmap().map(|()| board)
+        });
+        let Ok(board) = memory else { exit_now(111) };
+        let view = View {
+            service: self.settings.service,
+            pid: supervisor.as_raw_pid(),
+            phase,
+            addresses: self.listeners.iter().map(|listener| listener.name.clone()).collect(),
+            max_connections: self.settings.max_connections,
+            has_program,
+            processes,
+            board,
+            stats,
+            history: self.history,
+            bans: Vec::new(),
+            ending: self.killings.all(),
+            diag: Diag::socket().ok().map(Diag::new),
+            ports: self.listeners.iter().filter_map(Listener::family_and_port).collect(),
+        };
+        let identity = self.settings.identity;
+        ControlStart { alone: self.alone, supervisor, identity, stream, operator, orders, view, report }
+    }
+
+    /// The forkers and helpers.
+    fn processes(&self) -> Vec<ProcessView> {
+        let restarts = |role| self.children.restarts.get(&role).copied().unwrap_or(0);
+        let roles = self.children.table.roles().filter(|(_, role)| *role != Role::Control);
+        let view = |(pid, role): (i32, Role)| ProcessView {
+            role: role.log_name().into(),
+            pid,
+            restarts: restarts(role),
+        };
+        let mut processes: Vec<ProcessView> = roles.map(view).collect();
+        processes.sort_by(|a, b| a.role.cmp(&b.role));
+        processes
+    }
+
+    fn phase_name(&self) -> &'static str {
+        match (self.memory.board.is_draining(), self.memory.board.is_paused()) {
+            (true, _) => "draining",
+            (false, true) => "paused",
+            (false, false) => "serving",
+        }
     }
 
     fn keep_for_cgroup_cleaner(self, report: StartReport) -> Option<CleanerStart> {

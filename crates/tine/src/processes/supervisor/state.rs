@@ -39,7 +39,7 @@ pub(super) enum ServerEvent {
 }
 
 /// A process that the supervisor starts and restarts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Role {
     /// The forker of this index.
     Forker(usize),
@@ -48,6 +48,8 @@ pub(super) enum Role {
     ProxyReader,
     StderrLogger,
     CgroupCleaner,
+    /// Serves one request of a controller: started when that comes, and not restarted.
+    Control,
 }
 
 impl Role {
@@ -60,6 +62,7 @@ impl Role {
             Role::ProxyReader => "proxy reader".into(),
             Role::StderrLogger => "stderr logger".into(),
             Role::CgroupCleaner => "cgroup cleaner".into(),
+            Role::Control => "control".into(),
         }
     }
 

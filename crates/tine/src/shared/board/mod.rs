@@ -10,7 +10,9 @@
 //! owner.
 
 pub(crate) mod blocks;
+mod counts;
 mod notices;
+pub(crate) mod reader;
 mod slots;
 
 use std::io;
@@ -19,6 +21,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use tine_sys::memory::{FlagReader, Record, SharedTables};
 
+use crate::admission::reason::Reason;
 use crate::net::peer::Peer;
 use crate::net::proxied::PROXIED_WORDS;
 
@@ -45,11 +48,17 @@ const DELAYER_WANTS_SLOT: usize = 5;
 const PASSING: usize = 6;
 const BACKLOG_DONE: usize = 7;
 const SLOT_OFFERED: usize = 8;
-const HEAD: usize = 9;
+const PAUSED: usize = 9;
+const DELAYED: usize = 10;
+const WAITING: usize = 11;
+/// A word for each reason.
+const REJECTED: usize = 12;
+const HEAD: usize = REJECTED + Reason::ALL.len();
 // Words of each forker.
 const WANTS_SLOT: usize = 0;
 const IDLE: usize = 1;
-const FORKER_WORDS: usize = 2;
+const PAUSE_SEEN: usize = 2;
+const FORKER_WORDS: usize = 3;
 
 /// The slots, and the words beside them.
 #[derive(Debug)]

@@ -1,0 +1,76 @@
+//! The commands that watch and steer a running server, over its control socket.
+
+pub(crate) mod list;
+mod proc;
+pub(crate) mod show;
+pub(crate) mod status;
+pub(crate) mod steer;
+mod target;
+mod text;
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+
+use serde_json::Value;
+
+use crate::error::Error;
+
+/// Sends a request, and hands each line of the reply to `each`. Returns the count in the last line.
+///
+/// # Errors
+/// The request is not carried out, with the reason and the exit code that the server gives.
+fn ask(
+    mut stream: UnixStream,
+    request: &Value,
+    mut each: impl FnMut(&str) -> Result<(), Error>,
+) -> Result<u64, Error> {
+    let failed = |why: &std::io::Error| {
+        Error::system("cannot talk to the server", why, "look whether it still runs (`tine status`)")
+    };
+    stream.write_all(format!("{request}\n").as_bytes()).map_err(|why| failed(&why))?;
+    let mut reader = BufReader::with_capacity(256 * 1024, stream);
+    let mut line = String::new();
+    loop {
+        line.clear();
+        if reader.read_line(&mut line).map_err(|why| failed(&why))? == 0 {
+            return Err(Error::unavailable("the server has ended", "start it again"));
+        }
+        // Only the last line has no type. In a text the quotes would be escaped.
+        if line.contains("\"type\":") {
+            each(line.trim_end())?;
+        } else {
+            return last(&line);
+        }
+    }
+}
+
+/// The meaning of the last line of a reply.
+fn last(line: &str) -> Result<u64, Error> {
+    let value: Value = serde_json::from_str(line).unwrap_or_default();
+    if value["done"] == true {
+        return Ok(value["count"].as_u64().unwrap_or(0));
+    }
+    let why = value["error"].as_str().unwrap_or("it sent what is no reply");
+    let next = "`tine COMMAND --help` says what is possible";
+    Err(match value["code"].as_u64() {
+        Some(100) => Error::usage(why, next),
+        _ => Error::unavailable(why, "`tine status` shows the server, its log what it did"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_line_has_count_or_error() {
+        for (line, code) in [
+            (r#"{"count":3,"done":true}"#, Ok(3)),
+            (r#"{"code":100,"error":"no"}"#, Err(100)),
+            (r#"{"code":111,"error":"no"}"#, Err(111)),
+            ("nonsense", Err(111)),
+        ] {
+            assert_eq!(last(line).map_err(|error| error.exit_code()), code, "{line}");
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! The processes of a connection, by procfs (proc(5)): what the operator may read, the server need
+//! not.
+
+use std::collections::HashMap;
+use std::fs;
+
+use serde_json::{Value, json};
+
+/// A process and its descendants, each after its parent.
+pub(super) fn tree(pid: u64) -> Vec<Value> {
+    let mut children: HashMap<u64, Vec<u64>> = HashMap::new();
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    for other in entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u64>().ok()) {
+        if let Some(parent) = stat(other).and_then(|stat| stat.parent) {
+            children.entry(parent).or_default().push(other);
+        }
+    }
+    let mut found = Vec::new();
+    let mut next = vec![(pid, 0)];
+    while let Some((pid, depth)) = next.pop() {
+        found.extend(describe(pid, depth));
+        next.extend(children.get(&pid).into_iter().flatten().map(|child| (*child, depth + 1)));
+    }
+    found
+}
+
+struct Stat {
+    state: String,
+    parent: Option<u64>,
+}
+
+/// The state and the parent of a process.
+fn stat(pid: u64) -> Option<Stat> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name is in parentheses, and can have any character.
+    let mut fields = text.rsplit_once(") ")?.1.split(' ');
+    Some(Stat { state: fields.next()?.to_owned(), parent: fields.next()?.parse().ok() })
+}
+
+fn describe(pid: u64, depth: u64) -> Option<Value> {
+    let Stat { state, parent } = stat(pid)?;
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let kib = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        line.trim_start_matches(':').trim().trim_end_matches(" kB").parse::<u64>().ok()
+    };
+    let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let command = String::from_utf8_lossy(&command).trim_end_matches('\0').replace('\0', " ");
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).ok().map(Iterator::count);
+    Some(json!({
+        "pid": pid,
+        "parent": parent,
+        "depth": depth,
+        "name": name.trim_end(),
+        "command": command,
+        "state": state,
+        "rss_kib": kib("VmRSS"),
+        "peak_kib": kib("VmHWM"),
+        "descriptors": descriptors,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_found_with_its_children() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().expect("started");
+        let own = u64::from(std::process::id());
+        let found = tree(own);
+        child.kill().expect("running");
+        child.wait().expect("ended");
+        assert_eq!(found[0]["pid"], own);
+        assert!(found[0]["descriptors"].as_u64() >= Some(3) && found[0]["rss_kib"].as_u64() > Some(100));
+        let sleep = found.iter().find(|process| process["pid"] == child.id()).expect("the child");
+        assert_eq!((sleep["depth"].as_u64(), &sleep["command"]), (Some(1), &json!("sleep 60")));
+        assert!(tree(u64::MAX).is_empty());
+    }
+}

@@ -1,0 +1,116 @@
+//! `tine show`: one connection, with its processes.
+
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+use clap::Args as ClapArgs;
+use serde_json::{Value, json};
+
+use super::target::Target;
+use super::text::{age, bytes, columns, field};
+use super::{ask, proc};
+use crate::commands::describe::print;
+use crate::error::Error;
+use crate::exit;
+
+/// `tine show`.
+#[derive(ClapArgs, Debug)]
+#[command(after_help = exit::help("show"))]
+pub struct Show {
+    /// Id of the connection; SERVICE:ID in a server with several services
+    #[arg(value_name = "ID")]
+    pub id: ConnectionId,
+
+    /// Print one object of JSON
+    #[arg(long)]
+    pub json: bool,
+
+    /// The server.
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// `ID` or `SERVICE:ID`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectionId {
+    /// The service, in a server with several.
+    pub service: Option<String>,
+    /// The id.
+    pub id: u64,
+}
+
+impl std::str::FromStr for ConnectionId {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<ConnectionId, String> {
+        let (service, id) = match text.rsplit_once(':') {
+            Some((service, id)) => (Some(service.to_owned()), id),
+            None => (None, text),
+        };
+        let id = id.parse().map_err(|_| "write ID or SERVICE:ID, as `tine list` shows it".to_owned())?;
+        Ok(ConnectionId { service, id })
+    }
+}
+
+/// Prints the connection.
+pub(crate) fn run(args: &Show) -> Result<ExitCode, Error> {
+    let ConnectionId { service, id } = &args.id;
+    let request = json!({ "version": 1, "command": "show", "id": id, "service": service });
+    let mut connection = Value::Null;
+    ask(args.target.connect()?, &request, |line| {
+        connection = serde_json::from_str(line).unwrap_or_default();
+        Ok(())
+    })?;
+    let pid = connection["pid"].as_u64().filter(|_| connection["state"] != "ended");
+    connection["processes"] = json!(pid.map(proc::tree).unwrap_or_default());
+    match args.json {
+        true => print(format!("{connection}\n").as_bytes()),
+        false => print(describe(&connection).as_bytes()),
+    }
+}
+
+fn describe(connection: &Value) -> String {
+    let mut text = String::new();
+    let number = |name: &str| connection[name].as_u64();
+    let mut line = |label: &str, value: String| _ = writeln!(text, "{label:10} {value}");
+    line("connection", field(connection, "id"));
+    for name in ["peer", "proxy", "pid", "state", "tcp_state", "outcome", "accepted", "ended"] {
+        if !connection[name].is_null() {
+            line(name, field(connection, name));
+        }
+    }
+    line("age", age(number("age_ms").unwrap_or(0)));
+    line("bytes in", bytes(number("bytes_in")));
+    line("bytes out", bytes(number("bytes_out")));
+    if let Some(source) = connection["bytes_source"].as_str() {
+        line("counted by", source.to_owned());
+    }
+    if let Some(milliseconds) = number("cpu_ms") {
+        line("cpu", format!("{milliseconds}ms"));
+        line("peak", bytes(number("peak_kib").map(|kib| kib * 1024)));
+    }
+    let processes = connection["processes"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if processes.is_empty() {
+        return text;
+    }
+    let mut rows = vec![["PID", "STATE", "MEMORY", "PEAK", "FILES", "COMMAND"].map(str::to_owned).to_vec()];
+    for process in processes {
+        let kib = |name: &str| bytes(process[name].as_u64().map(|kib| kib * 1024));
+        let command = match process["command"].as_str() {
+            Some("") | None => field(process, "name"),
+            Some(_) => field(process, "command"),
+        };
+        let indent = "  ".repeat(process["depth"].as_u64().unwrap_or(0) as usize);
+        rows.push(vec![
+            field(process, "pid"),
+            field(process, "state"),
+            kib("rss_kib"),
+            kib("peak_kib"),
+            field(process, "descriptors"),
+            format!("{indent}{command}"),
+        ]);
+    }
+    text.push('\n');
+    text.push_str(&columns(&rows));
+    text
+}

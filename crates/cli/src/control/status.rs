@@ -1,0 +1,119 @@
+//! `tine status`: one screen about a server.
+
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+use clap::Args as ClapArgs;
+use serde_json::{Value, json};
+
+use super::ask;
+use super::target::Target;
+use super::text::{age, columns, field};
+use crate::commands::describe::print;
+use crate::error::Error;
+use crate::exit;
+
+/// `tine status`.
+#[derive(ClapArgs, Debug)]
+#[command(after_help = exit::help("status"))]
+pub struct Status {
+    /// Print one array of JSON, an object for each service
+    #[arg(long)]
+    pub json: bool,
+
+    /// Service, in a server with several
+    #[arg(value_name = "SERVICE")]
+    pub service: Option<String>,
+
+    /// The server.
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// Prints the status.
+pub(crate) fn run(args: &Status) -> Result<ExitCode, Error> {
+    let mut lines = Vec::new();
+    let request = json!({ "version": 1, "command": "status", "service": args.service });
+    ask(args.target.connect()?, &request, |line| {
+        lines.push(line.to_owned());
+        Ok(())
+    })?;
+    if args.json {
+        return print(format!("[{}]\n", lines.join(",\n")).as_bytes());
+    }
+    let mut text = String::new();
+    for line in &lines {
+        let status: Value = serde_json::from_str(line).unwrap_or_default();
+        describe(&mut text, &status);
+    }
+    print(text.as_bytes())
+}
+
+/// Describes a service.
+fn describe(text: &mut String, status: &Value) {
+    let number = |name: &str| status[name].as_u64().unwrap_or(0);
+    if !text.is_empty() {
+        text.push('\n');
+    }
+    let name = match &status["service"] {
+        Value::Null => "tine".to_owned(),
+        _ => format!("service {}", field(status, "service")),
+    };
+    let mut line = |label: &str, value: String| _ = writeln!(text, "{label:12} {value}");
+    line(
+        &name,
+        format!(
+            "{} since {} ({}), pid {}",
+            field(status, "phase"),
+            field(status, "started"),
+            age(number("uptime_ms")),
+            number("pid")
+        ),
+    );
+    let addresses = status["addresses"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let addresses: Vec<&str> = addresses.iter().filter_map(Value::as_str).collect();
+    line("addresses", addresses.join(", "));
+    line(
+        "connections",
+        format!(
+            "{} now, {} at most so far, limit {}",
+            number("connections"),
+            number("peak"),
+            number("max_connections")
+        ),
+    );
+    if number("spares") > 0 {
+        line("spares", format!("{} idle", number("spares")));
+    }
+    line("accepted", number("accepted").to_string());
+    line("ended", format!("{}, {} of them failed", number("ended"), number("failed")));
+    line("rejected", format!("{}{}", number("rejected"), by_reason(&status["rejected_by_reason"])));
+    if number("delayed") > 0 || number("waiting") > 0 {
+        line("delayed", format!("{}, {} wait now", number("delayed"), number("waiting")));
+    }
+    if number("bans") > 0 {
+        line("bans", number("bans").to_string());
+    }
+    let rate = |seconds: &str, which: &str| {
+        let count = status["rates"][seconds][which].as_u64().unwrap_or(0) as f64;
+        format!("{:.1}", count / seconds.parse::<f64>().unwrap_or(1.0))
+    };
+    for which in ["accepted", "rejected"] {
+        let rates = ["60", "300", "900"].map(|seconds| rate(seconds, which));
+        line(
+            &format!("{which}/s"),
+            format!("{} in 1 min, {} in 5 min, {} in 15 min", rates[0], rates[1], rates[2]),
+        );
+    }
+    let mut rows = vec![["PROCESS", "PID", "RESTARTS"].map(str::to_owned).to_vec()];
+    for process in status["processes"].as_array().into_iter().flatten() {
+        rows.push(["role", "pid", "restarts"].map(|name| field(process, name)).to_vec());
+    }
+    text.push_str(&columns(&rows));
+}
+
+fn by_reason(reasons: &Value) -> String {
+    let parts = reasons.as_object().into_iter().flatten();
+    let parts: Vec<String> = parts.map(|(reason, count)| format!("{reason} {count}")).collect();
+    if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) }
+}

@@ -1,0 +1,223 @@
+//! The Unix socket by which operators watch and steer a server: where it is, and who may do what.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, accept_with, sockopt};
+
+use crate::error::{Error, next_move};
+use crate::net::options::FileOptions;
+use crate::net::socket_file::SocketFile;
+
+/// Controllers in the backlog, at most.
+const BACKLOG: i32 = 64;
+
+/// A process that has connected to the control socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Operator {
+    pub(crate) uid: u32,
+    pub(crate) pid: i32,
+    /// Whether it may change the server, or only read.
+    pub(crate) may_steer: bool,
+}
+
+/// Who may connect, beside root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Permissions {
+    /// The user that started the server, who may steer.
+    owner: u32,
+    /// The group that may read.
+    group: Option<u32>,
+}
+
+impl Permissions {
+    /// Whether a user may steer, may read, or neither (`None`). Ids of another user namespace are
+    /// those that they are mapped to in this one (user_namespaces(7)).
+    fn of(self, uid: u32, in_group: impl FnOnce(u32) -> bool) -> Option<bool> {
+        if uid == 0 || uid == self.owner {
+            return Some(true);
+        }
+        self.group.is_some_and(in_group).then_some(false)
+    }
+}
+
+/// A bound control socket. Dropping it removes its file, in the process that bound it.
+#[derive(Debug)]
+pub(crate) struct ControlSocket {
+    socket: OwnedFd,
+    permissions: Permissions,
+    pub(crate) path: PathBuf,
+    _file: SocketFile,
+}
+
+impl ControlSocket {
+    /// Binds a control socket at a path. Members of `group` may read.
+    ///
+    /// # Errors
+    /// Those of bind(2) and listen(2); EADDRINUSE if a living server has it.
+    pub(crate) fn bind(path: &Path, group: Option<u32>) -> Result<ControlSocket, Error> {
+        let fault = |why: Errno| {
+            let what = format_args!("cannot make the control socket {}", path.display()).to_string();
+            Error::system(what, &why.into(), next_of_bind(why))
+        };
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None);
+        let socket = socket.map_err(fault)?;
+        let file = SocketFile::bind(&socket, path).map_err(fault)?;
+        let mode = if group.is_some() { 0o660 } else { 0o600 };
+        file.apply(&FileOptions { mode, uid: None, gid: group })?;
+        rustix::net::listen(&socket, BACKLOG).map_err(fault)?;
+        let owner = rustix::process::geteuid().as_raw();
+        let permissions = Permissions { owner, group };
+        Ok(ControlSocket { socket, permissions, path: path.to_owned(), _file: file })
+    }
+
+    /// Binds the control socket of a server with this name in the usual directory. If a living
+    /// server has the name, the process id is added to it.
+    ///
+    /// # Errors
+    /// As [`ControlSocket::bind`]; or the directory cannot be made.
+    pub(crate) fn bind_named(name: &str, group: Option<u32>) -> Result<ControlSocket, Error> {
+        let directory = own_directory().ok_or_else(|| {
+            Error::usage(
+                "cannot make a control socket: XDG_RUNTIME_DIR is not set",
+                "set it, or choose a path (--control PATH)",
+            )
+        })?;
+        make_directory(&directory).map_err(|why| {
+            let what = format_args!("cannot make the directory {}", directory.display()).to_string();
+            Error::system(what, &why, next_move::of_file(&why))
+        })?;
+        let path = directory.join(format!("{name}.sock"));
+        if is_alive(&path) {
+            let name = format!("{name}-{}", std::process::id());
+            return ControlSocket::bind(&directory.join(format!("{name}.sock")), group);
+        }
+        ControlSocket::bind(&path, group)
+    }
+
+    /// Accepts a controller; `None` if none waits. The controller itself is `Err` if it may do
+    /// nothing.
+    ///
+    /// # Errors
+    /// Those of accept(2), except EAGAIN.
+    pub(crate) fn accept(&self) -> Result<Option<(OwnedFd, Result<Operator, Operator>)>, Errno> {
+        let stream = match accept_with(&self.socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+            Ok(stream) => stream,
+            Err(Errno::AGAIN | Errno::CONNABORTED | Errno::INTR) => return Ok(None),
+            Err(why) => return Err(why),
+        };
+        let credentials = sockopt::socket_peercred(&stream)?;
+        let (uid, pid) = (credentials.uid.as_raw(), credentials.pid.as_raw_pid());
+        let in_group = |group| {
+            let others = tine_sys::socket::peer_groups(stream.as_fd()).unwrap_or_default();
+            credentials.gid.as_raw() == group || others.contains(&group)
+        };
+        let permitted = self.permissions.of(uid, in_group);
+        let operator = Operator { uid, pid, may_steer: permitted == Some(true) };
+        Ok(Some((stream, permitted.map(|_| operator).ok_or(operator))))
+    }
+
+    /// Moves the descriptor by `place`.
+    pub(crate) fn place<E>(
+        &mut self,
+        place: &impl Fn(BorrowedFd<'_>) -> Result<OwnedFd, E>,
+    ) -> Result<(), E> {
+        self.socket = place(self.socket.as_fd())?;
+        Ok(())
+    }
+}
+
+impl AsFd for ControlSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// The directories where control sockets are looked for, the usual one of this user first.
+#[must_use]
+pub fn directories() -> Vec<PathBuf> {
+    let of_root = PathBuf::from("/run/tine");
+    match own_directory() {
+        Some(own) if own != of_root => vec![own, of_root],
+        _ => vec![of_root],
+    }
+}
+
+/// The directory of this user's control sockets: `/run/tine` for root, `$XDG_RUNTIME_DIR/tine`
+/// otherwise.
+fn own_directory() -> Option<PathBuf> {
+    if rustix::process::geteuid().is_root() {
+        return Some("/run/tine".into());
+    }
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").filter(|directory| !directory.is_empty())?;
+    Some(PathBuf::from(runtime).join("tine"))
+}
+
+fn make_directory(path: &Path) -> io::Result<()> {
+    let made = std::fs::DirBuilder::new().mode(0o755).create(path);
+    match made {
+        Err(why) if why.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        result => result,
+    }
+}
+
+/// Whether a process listens on a socket file.
+pub(crate) fn is_alive(path: &Path) -> bool {
+    std::os::unix::net::UnixStream::connect(path).is_ok()
+}
+
+fn next_of_bind(why: Errno) -> &'static str {
+    match why {
+        Errno::ADDRINUSE => "a living server has it: choose another path (--control PATH)",
+        Errno::NAMETOOLONG | Errno::INVAL => "choose a shorter path (--control PATH)",
+        why => next_move::of_file(&why.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn permissions() {
+        let (owner, group) = (1000, Some(50));
+        for (uid, groups, group, permitted) in [
+            (0, &[][..], None, Some(true)),
+            (1000, &[], None, Some(true)),
+            (1001, &[], None, None),
+            (1001, &[50], None, None),
+            (1001, &[50], group, Some(false)),
+            (1001, &[51], group, None),
+            // Root of another user namespace has the id that it is mapped to here, or none.
+            (100_000, &[], group, None),
+            (65_534, &[], group, None),
+            (1000, &[], group, Some(true)),
+        ] {
+            let found = Permissions { owner, group }.of(uid, |group| groups.contains(&group));
+            assert_eq!(found, permitted, "{uid} {groups:?} {group:?}");
+        }
+    }
+
+    #[test]
+    fn a_controller_is_known_by_its_credentials() {
+        let directory = std::env::temp_dir().join(format!("tine-control-{}", std::process::id()));
+        make_directory(&directory).expect("made");
+        make_directory(&directory).expect("there already");
+        let path = directory.join("test.sock");
+        let socket = ControlSocket::bind(&path, None).expect("bound");
+        assert_eq!(ControlSocket::bind(&path, None).expect_err("in use").exit_code(), 111);
+        assert!(socket.accept().expect("no fault").is_none());
+        let _client = std::os::unix::net::UnixStream::connect(&path).expect("listens");
+        let (_, operator) = socket.accept().expect("no fault").expect("a controller");
+        let pid = std::process::id() as i32;
+        let own = Operator { uid: rustix::process::geteuid().as_raw(), pid, may_steer: true };
+        assert_eq!(operator, Ok(own));
+        drop(socket);
+        assert!(!path.exists());
+        std::fs::remove_dir(&directory).expect("empty");
+    }
+}

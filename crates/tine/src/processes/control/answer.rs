@@ -1,0 +1,226 @@
+//! The answers to requests.
+
+use std::io;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::reply::Reply;
+use super::request::{Block, Filter, Request, Sort};
+use super::rows::{Row, sort};
+use super::view::{View, date};
+use crate::admission::reason::Reason;
+use crate::shared::board::SlotPhase;
+use crate::shared::steering::{Answer, Order, OrderSender};
+use crate::system::clock::now;
+
+/// Exit codes of commands: a request that is wrong, and one that cannot be done now.
+pub(super) const USAGE: u8 = 100;
+pub(super) const SYSTEM: u8 = 111;
+
+/// Answers a request.
+///
+/// # Errors
+/// The controller has gone or does not read, or the server has ended.
+pub(super) fn answer(
+    request: &Request,
+    view: &mut View,
+    orders: &OrderSender,
+    reply: &mut Reply,
+) -> io::Result<()> {
+    match request {
+        Request::Status => {
+            reply.line(&status(view))?;
+            reply.done(1)
+        }
+        Request::List { ended, filter, sort, limit } => list(view, reply, *ended, filter, *sort, *limit),
+        Request::Show { id } => show(view, reply, *id),
+        Request::Kill(filter) => kill(view, orders, reply, filter),
+        Request::Ban { block, time, kill: kills } => ban(view, orders, reply, *block, *time, *kills),
+        Request::Unban { block } => {
+            let of = (block.address, block.length);
+            match order(orders, Order::Unban { block: of }) {
+                Ok(0) => reply.error(SYSTEM, "there is no such ban"),
+                result => finish(reply, result),
+            }
+        }
+        Request::Bans => {
+            for ban in &view.bans {
+                let left = ban.left.map(|left| left.as_millis() as u64);
+                let service = view.service.as_deref();
+                reply.line(
+                    &json!({ "type": "ban", "service": service, "block": ban.block, "left_ms": left }),
+                )?;
+            }
+            reply.done(view.bans.len() as u64)
+        }
+        Request::Pause => finish(reply, order(orders, Order::Pause)),
+        Request::Resume => finish(reply, order(orders, Order::Resume)),
+        Request::Drain => drain(orders, reply),
+    }
+}
+
+/// Gives an order, and waits for its answer.
+fn order(orders: &OrderSender, order: Order) -> Result<u64, &'static str> {
+    if !orders.send(order) {
+        return Err("the server has ended");
+    }
+    match orders.answer() {
+        Some(Answer::Done(count)) => Ok(count),
+        Some(Answer::Full) => Err("there are as many bans as there can be; lift some (tine unban)"),
+        Some(Answer::Stopping) => Err("the server is stopping"),
+        None => Err("the server has ended"),
+    }
+}
+
+fn finish(reply: &mut Reply, result: Result<u64, &'static str>) -> io::Result<()> {
+    match result {
+        Ok(count) => reply.done(count),
+        Err(why) => reply.error(SYSTEM, why),
+    }
+}
+
+/// The status of a service.
+fn status(view: &View) -> Value {
+    let started = Duration::from_nanos(now().saturating_sub(view.history.started));
+    let rejected: serde_json::Map<String, Value> = Reason::ALL
+        .into_iter()
+        .map(|reason| (reason, view.board.rejected(reason)))
+        .filter(|(_, count)| *count > 0)
+        .map(|(reason, count)| (reason.name().to_owned(), json!(count)))
+        .collect();
+    let rates: serde_json::Map<String, Value> = [60, 300, 900]
+        .into_iter()
+        .map(|seconds| {
+            let found = view.history.rates.within(started, Duration::from_secs(seconds));
+            let rates = json!({ "accepted": found.accepted, "rejected": found.rejected });
+            (seconds.to_string(), rates)
+        })
+        .collect();
+    let processes: Vec<Value> = view
+        .processes
+        .iter()
+        .map(|process| json!({ "role": process.role, "pid": process.pid, "restarts": process.restarts }))
+        .collect();
+    json!({
+        "type": "status",
+        "version": env!("CARGO_PKG_VERSION"),
+        "service": view.service,
+        "pid": view.pid,
+        "phase": view.phase,
+        "started": date(view.history.started),
+        "uptime_ms": started.as_millis() as u64,
+        "addresses": view.addresses,
+        "connections": view.board.count(SlotPhase::Serving),
+        "peak": view.history.peak,
+        "max_connections": view.max_connections,
+        "spares": view.board.count(SlotPhase::Idle),
+        "accepted": view.board.accepted(),
+        "ended": view.history.ended_total,
+        "failed": view.history.failed_total,
+        "rejected": view.board.rejected_total(),
+        "rejected_by_reason": rejected,
+        "delayed": view.board.delayed(),
+        "waiting": view.board.waiting(),
+        "bans": view.bans.len(),
+        "rates": rates,
+        "processes": processes,
+    })
+}
+
+/// The rows that a filter selects.
+fn select(view: &mut View, ended: bool, filter: &Filter) -> Vec<Row> {
+    let rows: Vec<Row> = match ended {
+        true => view.history.newest_first().map(Row::ended).collect(),
+        false => {
+            let sockets = view.sockets();
+            let live = view.board.connections();
+            live.map(|connection| Row::live(view, &connection, &sockets)).collect()
+        }
+    };
+    rows.into_iter().filter(|row| row.matches(filter)).collect()
+}
+
+fn list(
+    view: &mut View,
+    reply: &mut Reply,
+    ended: bool,
+    filter: &Filter,
+    by: Sort,
+    limit: Option<usize>,
+) -> io::Result<()> {
+    let mut rows = select(view, ended, filter);
+    sort(&mut rows, by);
+    rows.truncate(limit.unwrap_or(usize::MAX));
+    for row in &rows {
+        reply.line(&row.to_json(view.service.as_deref()))?;
+    }
+    reply.done(rows.len() as u64)
+}
+
+/// Shows a connection: a live one, or one that has ended.
+fn show(view: &mut View, reply: &mut Reply, id: u64) -> io::Result<()> {
+    let filter = Filter { ids: Some(vec![id]), ..Filter::default() };
+    let mut rows = select(view, false, &filter);
+    if rows.is_empty() {
+        rows = select(view, true, &filter);
+    }
+    let Some(row) = rows.first() else {
+        return reply.error(SYSTEM, "there is no such connection, and none in the history");
+    };
+    reply.line(&row.to_json(view.service.as_deref()))?;
+    reply.done(1)
+}
+
+/// Orders the end of the connections that a filter selects. Returns how many, or why not.
+fn kill_selected(view: &View, orders: &OrderSender, filter: &Filter) -> Result<u64, &'static str> {
+    let sockets = super::view::Sockets::none();
+    let mut count = 0;
+    for connection in view.board.connections() {
+        if Row::live(view, &connection, &sockets).matches(filter) {
+            let kill = Order::Kill { slot: connection.slot, id: connection.entry.id };
+            if !orders.send(kill) {
+                return Err("the server has ended");
+            }
+            count += 1;
+        }
+    }
+    if count > 0 { order(orders, Order::AwaitKilled) } else { Ok(0) }
+}
+
+fn kill(view: &View, orders: &OrderSender, reply: &mut Reply, filter: &Filter) -> io::Result<()> {
+    match kill_selected(view, orders, filter) {
+        // An id that is named was to be there.
+        Ok(0) if filter.ids.is_some() => reply.error(SYSTEM, "there is no such connection"),
+        result => finish(reply, result),
+    }
+}
+
+fn ban(
+    view: &View,
+    orders: &OrderSender,
+    reply: &mut Reply,
+    block: Block,
+    time: Option<Duration>,
+    kills: bool,
+) -> io::Result<()> {
+    let seconds = time.map(|time| time.as_secs() + u64::from(time.subsec_nanos() > 0));
+    let banned = order(orders, Order::Ban { block: (block.address, block.length), seconds });
+    match banned {
+        // Later clients are rejected by now: none of the block comes behind this.
+        Ok(_) if kills => {
+            let filter = Filter { peer: Some(block), ..Filter::default() };
+            finish(reply, kill_selected(view, orders, &filter))
+        }
+        result => finish(reply, result),
+    }
+}
+
+/// Drains the server, and waits until it has stopped: the reply ends with it.
+fn drain(orders: &OrderSender, reply: &mut Reply) -> io::Result<()> {
+    if !orders.send(Order::Drain) {
+        return reply.error(SYSTEM, "the server has ended");
+    }
+    orders.wait_for_end();
+    reply.done(1)
+}

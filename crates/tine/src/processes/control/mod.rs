@@ -1,0 +1,38 @@
+//! A control process: serves one request of a controller, then exits.
+//!
+//! The supervisor forks it when a controller has sent something. So it has a copy of what the
+//! supervisor knows at that moment, and the board and the stats as they change, read-only. It
+//! parses what a controller sends, so it decides nothing: it asks the supervisor to, by fixed
+//! words. Seccomp and Landlock confine it, where the kernel has them. A controller that is hostile,
+//! slow or silent keeps its own control process busy, and nothing else.
+
+mod answer;
+mod reply;
+pub(crate) mod request;
+mod rows;
+pub(crate) mod run;
+pub(crate) mod view;
+
+use std::os::fd::OwnedFd;
+
+use rustix::process::Pid;
+use tine_sys::process::Alone;
+
+use crate::net::control_socket::Operator;
+use crate::processes::start::StartReport;
+use crate::shared::steering::OrderSender;
+use crate::system::users::Identity;
+use view::View;
+
+/// What the supervisor hands to a control process: everything that it keeps.
+pub(crate) struct ControlStart<'a> {
+    pub(crate) alone: &'a Alone,
+    pub(crate) supervisor: Pid,
+    pub(crate) identity: Option<Identity>,
+    /// The socket of the controller.
+    pub(crate) stream: OwnedFd,
+    pub(crate) operator: Operator,
+    pub(crate) orders: OrderSender,
+    pub(crate) view: View,
+    pub(crate) report: StartReport,
+}

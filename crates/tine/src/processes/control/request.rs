@@ -1,0 +1,330 @@
+//! Requests of controllers: one JSON object in a line. This is the only code that reads what a
+//! controller sends; docs/control.md describes it.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+/// The version of the protocol.
+pub(crate) const VERSION: u64 = 1;
+
+/// The longest request in bytes.
+pub(crate) const MAX_REQUEST: usize = 64 * 1024;
+
+/// What a controller requests.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Request {
+    Status,
+    List { ended: bool, filter: Filter, sort: Sort, limit: Option<usize> },
+    Show { id: u64 },
+    Kill(Filter),
+    Ban { block: Block, time: Option<Duration>, kill: bool },
+    Unban { block: Block },
+    Bans,
+    Pause,
+    Resume,
+    Drain,
+}
+
+/// An address block: an address and a prefix length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Block {
+    pub(crate) address: IpAddr,
+    pub(crate) length: u8,
+}
+
+/// Which connections a request is about: those that match all of it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Filter {
+    pub(crate) ids: Option<Vec<u64>>,
+    pub(crate) peer: Option<Block>,
+    pub(crate) older: Option<Duration>,
+    pub(crate) younger: Option<Duration>,
+    pub(crate) state: Option<String>,
+}
+
+/// The order of a list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sort {
+    pub(crate) key: SortKey,
+    pub(crate) descending: bool,
+}
+
+/// What a list is sorted by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum SortKey {
+    #[default]
+    Id,
+    Age,
+    Peer,
+    BytesIn,
+    BytesOut,
+}
+
+/// The names of the sort keys.
+const SORT_KEYS: [(&str, SortKey); 5] = [
+    ("id", SortKey::Id),
+    ("age", SortKey::Age),
+    ("peer", SortKey::Peer),
+    ("bytes_in", SortKey::BytesIn),
+    ("bytes_out", SortKey::BytesOut),
+];
+
+impl Request {
+    /// Whether the request changes the server.
+    pub(crate) fn steers(&self) -> bool {
+        !matches!(self, Request::Status | Request::List { .. } | Request::Show { .. } | Request::Bans)
+    }
+
+    /// Reads a request.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(crate) fn parse(line: &[u8]) -> Result<Request, String> {
+        let value: Value = serde_json::from_slice(line).map_err(|why| format!("not JSON: {why}"))?;
+        let Value::Object(object) = value else { return Err("not an object".into()) };
+        let mut fields = Fields(object);
+        match fields.number("version")? {
+            Some(VERSION) | None => {}
+            Some(other) => return Err(format!("version {other} is unknown; this server has {VERSION}")),
+        }
+        let command = fields.text("command")?.ok_or("there is no command")?;
+        // Which service a request is about is decided before it comes here.
+        fields.text("service")?;
+        let request = match command.as_str() {
+            "status" => Request::Status,
+            "list" => Request::List {
+                ended: fields.flag("ended")?,
+                filter: fields.filter()?,
+                sort: fields.sort()?,
+                limit: fields.number("limit")?.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX)),
+            },
+            "show" => Request::Show { id: fields.number("id")?.ok_or("there is no id")? },
+            "kill" => Request::Kill(fields.filter()?),
+            "ban" => Request::Ban {
+                block: fields.block("block")?.ok_or("there is no block")?,
+                time: fields.milliseconds("for_ms")?,
+                kill: fields.flag("kill")?,
+            },
+            "unban" => Request::Unban { block: fields.block("block")?.ok_or("there is no block")? },
+            "bans" => Request::Bans,
+            "pause" => Request::Pause,
+            "resume" => Request::Resume,
+            "drain" => Request::Drain,
+            other => return Err(format!("unknown command '{other}'")),
+        };
+        fields.end()?;
+        match &request {
+            Request::Kill(filter) if *filter == Filter::default() => {
+                Err("kill needs ids, peer or older_ms".into())
+            }
+            _ => Ok(request),
+        }
+    }
+}
+
+/// The fields of an object that are not read yet.
+struct Fields(Map<String, Value>);
+
+impl Fields {
+    fn text(&mut self, name: &str) -> Result<Option<String>, String> {
+        match self.0.remove(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(format!("{name} is not a string")),
+        }
+    }
+
+    fn number(&mut self, name: &str) -> Result<Option<u64>, String> {
+        match self.0.remove(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => {
+                value.as_u64().map(Some).ok_or_else(|| format!("{name} is not a whole number of 0 or more"))
+            }
+        }
+    }
+
+    fn flag(&mut self, name: &str) -> Result<bool, String> {
+        match self.0.remove(name) {
+            None | Some(Value::Null) => Ok(false),
+            Some(Value::Bool(flag)) => Ok(flag),
+            Some(_) => Err(format!("{name} is neither true nor false")),
+        }
+    }
+
+    fn milliseconds(&mut self, name: &str) -> Result<Option<Duration>, String> {
+        Ok(self.number(name)?.map(Duration::from_millis))
+    }
+
+    fn block(&mut self, name: &str) -> Result<Option<Block>, String> {
+        self.text(name)?.map(|text| Block::parse(&text)).transpose()
+    }
+
+    fn filter(&mut self) -> Result<Filter, String> {
+        let ids = match self.0.remove("ids") {
+            None | Some(Value::Null) => None,
+            Some(Value::Array(ids)) => {
+                let ids: Option<Vec<u64>> = ids.iter().map(Value::as_u64).collect();
+                Some(ids.ok_or("ids are whole numbers")?)
+            }
+            Some(_) => return Err("ids is not an array".into()),
+        };
+        Ok(Filter {
+            ids,
+            peer: self.block("peer")?,
+            older: self.milliseconds("older_ms")?,
+            younger: self.milliseconds("younger_ms")?,
+            state: self.text("state")?,
+        })
+    }
+
+    fn sort(&mut self) -> Result<Sort, String> {
+        let Some(text) = self.text("sort")? else { return Ok(Sort::default()) };
+        let (descending, name) = match text.strip_prefix('-') {
+            Some(name) => (true, name),
+            None => (false, text.as_str()),
+        };
+        let key = SORT_KEYS.iter().find(|(known, _)| *known == name).map(|(_, key)| *key);
+        let known = || SORT_KEYS.map(|(name, _)| name).join(", ");
+        let key = key.ok_or_else(|| format!("sort '{text}' is none of {}", known()))?;
+        Ok(Sort { key, descending })
+    }
+
+    /// Refuses what is left: a misspelt field must not be passed over.
+    fn end(self) -> Result<(), String> {
+        match self.0.keys().next() {
+            None => Ok(()),
+            Some(name) => Err(format!("unknown field '{name}'")),
+        }
+    }
+}
+
+impl Block {
+    /// Reads `192.0.2.1`, `192.0.2.0/24` or `2001:db8::/32`. Bits beyond the prefix length are a
+    /// mistake.
+    pub(crate) fn parse(text: &str) -> Result<Block, String> {
+        let bad = |why: &str| format!("'{text}' is no address block: {why}");
+        let (address, length) = match text.split_once('/') {
+            Some((address, length)) => (address, Some(length)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().map_err(|_| bad("not an IP address"))?;
+        let address = address.to_canonical();
+        let width = if address.is_ipv4() { 32 } else { 128 };
+        let length = match length {
+            None => width,
+            Some(length) => {
+                let length = length.parse().ok().filter(|length| *length <= width);
+                length.ok_or_else(|| bad("the prefix length is out of range"))?
+            }
+        };
+        let block = Block { address, length };
+        if !block.is_first() {
+            return Err(bad("the address has bits beyond the prefix length"));
+        }
+        Ok(block)
+    }
+
+    /// Whether the block contains an address.
+    pub(crate) fn contains(self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.address.is_ipv4() == address.is_ipv4() && masked(address, self.length) == bits(self.address)
+    }
+
+    fn is_first(self) -> bool {
+        masked(self.address, self.length) == bits(self.address)
+    }
+}
+
+fn bits(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(address) => u128::from(address.to_bits()) << 96,
+        IpAddr::V6(address) => address.to_bits(),
+    }
+}
+
+fn masked(address: IpAddr, length: u8) -> u128 {
+    bits(address) & u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests() {
+        let block = |text: &str| Block::parse(text).expect(text);
+        let list = |filter, sort| Request::List { ended: false, filter, sort, limit: None };
+        for (line, request) in [
+            (r#"{"command":"status"}"#, Request::Status),
+            (r#"{"version":1,"command":"bans","service":"a"}"#, Request::Bans),
+            (r#"{"command":"list"}"#, list(Filter::default(), Sort::default())),
+            (
+                r#"{"command":"list","peer":"192.0.2.0/24","older_ms":5000,"sort":"-age"}"#,
+                list(
+                    Filter {
+                        peer: Some(block("192.0.2.0/24")),
+                        older: Some(Duration::from_secs(5)),
+                        ..Filter::default()
+                    },
+                    Sort { key: SortKey::Age, descending: true },
+                ),
+            ),
+            (r#"{"command":"show","id":7}"#, Request::Show { id: 7 }),
+            (
+                r#"{"command":"kill","ids":[1,2]}"#,
+                Request::Kill(Filter { ids: Some(vec![1, 2]), ..Filter::default() }),
+            ),
+            (
+                r#"{"command":"ban","block":"2001:db8::/32","for_ms":1000,"kill":true}"#,
+                Request::Ban {
+                    block: block("2001:db8::/32"),
+                    time: Some(Duration::from_secs(1)),
+                    kill: true,
+                },
+            ),
+        ] {
+            assert_eq!(Request::parse(line.as_bytes()), Ok(request), "{line}");
+        }
+    }
+
+    #[test]
+    fn wrong_requests_say_what_is_wrong() {
+        for (line, why) in [
+            ("", "not JSON"),
+            ("[]", "not an object"),
+            ("{}", "there is no command"),
+            (r#"{"command":"stats"}"#, "unknown command 'stats'"),
+            (r#"{"version":2,"command":"status"}"#, "version 2 is unknown"),
+            (r#"{"command":"status","servise":"a"}"#, "unknown field 'servise'"),
+            (r#"{"command":"kill"}"#, "kill needs"),
+            (r#"{"command":"kill","ids":["a"]}"#, "ids are whole numbers"),
+            (r#"{"command":"show","id":-1}"#, "id is not a whole number"),
+            (r#"{"command":"list","sort":"size"}"#, "is none of id, age"),
+            (r#"{"command":"ban","block":"192.0.2.1/24"}"#, "bits beyond"),
+            (r#"{"command":"ban","block":"192.0.2.0/33"}"#, "out of range"),
+            (r#"{"command":"ban","block":"example.org"}"#, "not an IP address"),
+        ] {
+            let said = Request::parse(line.as_bytes()).expect_err(line);
+            assert!(said.contains(why), "{line}: {said}");
+        }
+    }
+
+    #[test]
+    fn blocks_contain_addresses_of_their_family() {
+        for (block, address, contained) in [
+            ("192.0.2.0/24", "192.0.2.77", true),
+            ("192.0.2.0/24", "192.0.3.77", false),
+            ("0.0.0.0/0", "198.51.100.1", true),
+            ("::/0", "198.51.100.1", false),
+            ("::/0", "2001:db8::1", true),
+            ("192.0.2.1", "::ffff:192.0.2.1", true),
+            ("::ffff:192.0.2.1", "192.0.2.1", true),
+            ("2001:db8::/127", "2001:db8::1", true),
+        ] {
+            let found = Block::parse(block).expect(block).contains(address.parse().expect(address));
+            assert_eq!(found, contained, "{block} {address}");
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! Connections as rows of a list: live ones and ended ones, filtered and sorted.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use super::request::{Filter, Sort, SortKey};
+use super::view::{Sockets, View, date};
+use crate::net::peer::Peer;
+use crate::net::proxied::Proxied;
+use crate::shared::board::reader::BoardConnection;
+use crate::system::clock::now;
+use crate::watch::history::EndedConnection;
+
+/// A connection, as it is shown.
+#[derive(Clone, Debug)]
+pub(super) struct Row {
+    pub(super) id: u64,
+    pub(super) peer: Peer,
+    proxied: Option<Proxied>,
+    pub(super) pid: i32,
+    /// `serving`, `ending` or `ended`.
+    state: &'static str,
+    /// When it was accepted: monotonic clock, nanoseconds.
+    accepted: u64,
+    age: Duration,
+    bytes: Option<(u64, u64)>,
+    /// The source of the byte counts: `kernel` or `process`.
+    bytes_source: &'static str,
+    /// The state of its socket, by the kernel.
+    tcp_state: Option<&'static str>,
+    end: Option<RowEnd>,
+}
+
+/// How a connection has ended.
+#[derive(Clone, Debug)]
+struct RowEnd {
+    outcome: String,
+    cpu: Duration,
+    peak_kib: u64,
+}
+
+impl Row {
+    /// The row of a connection that is served.
+    pub(super) fn live(view: &View, connection: &BoardConnection, sockets: &Sockets) -> Row {
+        let BoardConnection { slot, pid, entry, proxied, .. } = *connection;
+        let info = sockets.of(connection);
+        let header = u64::from(proxied.map_or(0, |proxied| proxied.header));
+        let from_kernel = info.map(|info| (info.received.saturating_sub(header), info.acked));
+        Row {
+            id: entry.id,
+            peer: entry.peer,
+            proxied,
+            pid,
+            state: if view.ending.get(&slot) == Some(&entry.id) { "ending" } else { "serving" },
+            accepted: entry.start,
+            age: Duration::from_nanos(now().saturating_sub(entry.start)),
+            bytes: from_kernel.or_else(|| view.counted(slot)),
+            bytes_source: if from_kernel.is_some() { "kernel" } else { "process" },
+            tcp_state: info.map(|info| info.state_name()),
+            end: None,
+        }
+    }
+
+    /// The row of a connection that has ended.
+    pub(super) fn ended(connection: &EndedConnection) -> Row {
+        let usage = connection.usage;
+        Row {
+            id: connection.id,
+            peer: connection.peer,
+            proxied: connection.proxied,
+            pid: connection.pid,
+            state: "ended",
+            accepted: connection.accepted,
+            age: usage.duration,
+            bytes: usage.bytes,
+            bytes_source: "process",
+            tcp_state: None,
+            end: Some(RowEnd {
+                outcome: connection.outcome.to_string(),
+                cpu: usage.cpu,
+                peak_kib: usage.peak_kib,
+            }),
+        }
+    }
+
+    /// Whether a filter selects the row.
+    pub(super) fn matches(&self, filter: &Filter) -> bool {
+        let Filter { ids, peer, older, younger, state } = filter;
+        ids.as_ref().is_none_or(|ids| ids.contains(&self.id))
+            && peer
+                .is_none_or(|block| matches!(self.peer, Peer::Tcp(address) if block.contains(address.ip())))
+            && older.is_none_or(|time| self.age >= time)
+            && younger.is_none_or(|time| self.age < time)
+            && state.as_ref().is_none_or(|state| self.state == state)
+    }
+
+    /// The row as an object. Ids of a server with several services have the service in front.
+    pub(super) fn to_json(&self, service: Option<&str>) -> Value {
+        let mut object = Map::new();
+        let mut set = |key: &str, value: Value| _ = object.insert(key.to_owned(), value);
+        match service {
+            Some(service) => {
+                set("id", json!(format!("{service}:{}", self.id)));
+                set("service", json!(service));
+            }
+            None => set("id", json!(self.id)),
+        }
+        set("type", json!("connection"));
+        set("peer", json!(self.peer.to_string()));
+        if let Some(proxied) = &self.proxied {
+            set("proxy", json!(proxied.proxy.to_string()));
+        }
+        set("pid", json!(self.pid));
+        set("state", json!(self.state));
+        set("accepted", json!(date(self.accepted)));
+        set("age_ms", json!(self.age.as_millis() as u64));
+        let (bytes_in, bytes_out) = self.bytes.unzip();
+        set("bytes_in", json!(bytes_in));
+        set("bytes_out", json!(bytes_out));
+        set("bytes_source", json!(self.bytes.map(|_| self.bytes_source)));
+        if let Some(state) = self.tcp_state {
+            set("tcp_state", json!(state));
+        }
+        if let Some(end) = &self.end {
+            set("ended", json!(date(self.accepted + self.age.as_nanos() as u64)));
+            set("outcome", json!(end.outcome));
+            set("cpu_ms", json!(end.cpu.as_millis() as u64));
+            set("peak_kib", json!(end.peak_kib));
+        }
+        Value::Object(object)
+    }
+}
+
+/// Sorts rows; equal ones by their id.
+pub(super) fn sort(rows: &mut [Row], by: Sort) {
+    rows.sort_by_key(|row| row.id);
+    match by.key {
+        SortKey::Id => {}
+        SortKey::Age => rows.sort_by_key(|row| row.age),
+        SortKey::Peer => rows.sort_by_key(|row| match row.peer {
+            Peer::Tcp(address) => Some(address),
+            Peer::Unix => None,
+        }),
+        SortKey::BytesIn => rows.sort_by_key(|row| row.bytes.map(|(bytes_in, _)| bytes_in)),
+        SortKey::BytesOut => rows.sort_by_key(|row| row.bytes.map(|(_, bytes_out)| bytes_out)),
+    }
+    if by.descending {
+        rows.reverse();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::request::Block;
+    use super::*;
+
+    fn row(id: u64, peer: &str, seconds: u64, bytes_in: u64) -> Row {
+        Row {
+            id,
+            peer: peer.parse().map_or(Peer::Unix, Peer::Tcp),
+            proxied: None,
+            pid: 1,
+            state: "serving",
+            accepted: 0,
+            age: Duration::from_secs(seconds),
+            bytes: (bytes_in > 0).then_some((bytes_in, 0)),
+            bytes_source: "kernel",
+            tcp_state: None,
+            end: None,
+        }
+    }
+
+    fn rows() -> [Row; 3] {
+        [row(3, "192.0.2.1:5", 10, 7), row(1, "[2001:db8::1]:5", 30, 0), row(2, "unix", 20, 9)]
+    }
+
+    #[test]
+    fn filters_select_rows() {
+        let none = Filter::default;
+        let block = |text: &str| Block::parse(text).ok();
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        for (filter, selected) in [
+            (none(), &[3, 1, 2][..]),
+            (Filter { ids: Some(vec![2, 9]), ..none() }, &[2]),
+            (Filter { ids: Some(vec![]), ..none() }, &[]),
+            (Filter { peer: block("192.0.2.0/24"), ..none() }, &[3]),
+            (Filter { peer: block("::/0"), ..none() }, &[1]),
+            (Filter { older: seconds(20), ..none() }, &[1, 2]),
+            (Filter { younger: seconds(20), ..none() }, &[3]),
+            (Filter { older: seconds(20), younger: seconds(30), ..none() }, &[2]),
+            (Filter { state: Some("ending".into()), ..none() }, &[]),
+        ] {
+            let ids: Vec<u64> = rows().iter().filter(|row| row.matches(&filter)).map(|row| row.id).collect();
+            assert_eq!(ids, selected, "{filter:?}");
+        }
+    }
+
+    #[test]
+    fn rows_are_sorted() {
+        for (key, descending, order) in [
+            (SortKey::Id, false, [1, 2, 3]),
+            (SortKey::Id, true, [3, 2, 1]),
+            (SortKey::Age, false, [3, 2, 1]),
+            (SortKey::Peer, false, [2, 3, 1]),
+            (SortKey::BytesIn, true, [2, 3, 1]),
+        ] {
+            let mut rows = rows();
+            sort(&mut rows, Sort { key, descending });
+            assert_eq!(rows.map(|row| row.id), order, "{key:?} {descending}");
+        }
+    }
+
+    #[test]
+    fn ids_of_several_services_have_the_service_in_front() {
+        let row = row(7, "192.0.2.1:5", 1, 3);
+        let json = row.to_json(None);
+        assert_eq!((&json["id"], &json["service"], &json["bytes_in"]), (&json!(7), &json!(null), &json!(3)));
+        assert_eq!(row.to_json(Some("git"))["id"], json!("git:7"));
+    }
+}

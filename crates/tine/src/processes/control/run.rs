@@ -1,0 +1,72 @@
+//! Runs as a control process: reads one request, answers it, exits.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use rustix::event::PollFlags;
+use rustix::io::Errno;
+use rustix::net::RecvFlags;
+use tine_sys::confine::confine;
+use tine_sys::process::exit_now;
+
+use super::ControlStart;
+use super::answer::{SYSTEM, USAGE, answer};
+use super::reply::{Reply, wait_for};
+use super::request::{MAX_REQUEST, Request};
+use crate::processes::start::start_helper;
+use crate::shared::steering::OrderSender;
+
+/// Serves one request.
+pub(crate) fn run(mut start: ControlStart) -> ! {
+    let entered = start_helper(start.alone, start.identity.as_ref(), start.supervisor, c"tine: control");
+    start.report.finish(entered);
+    // Without seccomp it still has nothing that decides. The proxy reader warns; here each request
+    // would.
+    let _ = confine(start.alone);
+    // The controller has gone, or does not read: there is no one to tell.
+    let _ = serve(&mut start.view, &start.stream, &start.orders, start.operator.may_steer);
+    exit_now(0)
+}
+
+fn serve(
+    view: &mut super::view::View,
+    stream: &OwnedFd,
+    orders: &OrderSender,
+    may_steer: bool,
+) -> io::Result<()> {
+    let line = read_line(stream, orders)?;
+    let mut reply = Reply::new(stream, orders);
+    let Some(line) = line else { return reply.error(USAGE, "the request is too long") };
+    match Request::parse(&line) {
+        Err(why) => reply.error(USAGE, &why),
+        Ok(request) if request.steers() && !may_steer => {
+            reply.error(SYSTEM, "this user may only read; root and the user of the server may change it")
+        }
+        Ok(request) => answer(&request, view, orders, &mut reply),
+    }
+}
+
+/// Reads up to the end of a line, or of the stream; `None` if that is too far away.
+fn read_line(stream: &OwnedFd, orders: &OrderSender) -> io::Result<Option<Vec<u8>>> {
+    let mut line = Vec::new();
+    let mut part = [0; 4096];
+    loop {
+        let length = match rustix::net::recv(stream, &mut part[..], RecvFlags::DONTWAIT) {
+            Ok((_, length)) => length,
+            Err(Errno::AGAIN) => {
+                wait_for(stream, PollFlags::IN, orders)?;
+                continue;
+            }
+            Err(Errno::INTR) => continue,
+            Err(why) => return Err(why.into()),
+        };
+        let end = part[..length].iter().position(|byte| *byte == b'\n');
+        line.extend_from_slice(&part[..end.unwrap_or(length)]);
+        if line.len() > MAX_REQUEST {
+            return Ok(None);
+        }
+        if end.is_some() || length == 0 {
+            return Ok(Some(line));
+        }
+    }
+}

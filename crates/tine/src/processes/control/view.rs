@@ -1,0 +1,107 @@
+//! What a control process can tell: a copy of what the supervisor knew when it was forked, and the
+//! shared memory as it is now.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::time::{Duration, SystemTime};
+
+use crate::net::peer::Peer;
+use crate::shared::board::reader::{BoardConnection, BoardReader};
+use crate::shared::stats::ConnStats;
+use crate::system::clock::now;
+use crate::watch::diag::{Diag, SocketInfo};
+use crate::watch::history::History;
+
+/// What can be told about a server.
+pub(crate) struct View {
+    pub(crate) service: Option<String>,
+    /// The process id of the supervisor.
+    pub(crate) pid: i32,
+    /// `serving`, `paused`, `draining` or `ending`.
+    pub(crate) phase: &'static str,
+    pub(crate) addresses: Vec<String>,
+    pub(crate) max_connections: usize,
+    /// Whether connections execute a program, which does not count its bytes.
+    pub(crate) has_program: bool,
+    pub(crate) processes: Vec<ProcessView>,
+    pub(crate) board: BoardReader,
+    pub(crate) stats: ConnStats,
+    pub(crate) history: History,
+    pub(crate) bans: Vec<BanView>,
+    /// Slots whose connection is being ended, with its id.
+    pub(crate) ending: HashMap<usize, u64>,
+    /// For the kernel's table of sockets, where it may be read.
+    pub(crate) diag: Option<Diag>,
+    /// Family (IPv6 or not) and port of the connections' sockets.
+    pub(crate) ports: Vec<(bool, u16)>,
+}
+
+/// A forker or a helper.
+pub(crate) struct ProcessView {
+    pub(crate) role: String,
+    pub(crate) pid: i32,
+    pub(crate) restarts: u32,
+}
+
+/// A ban in force.
+pub(crate) struct BanView {
+    pub(crate) block: String,
+    /// The time that is left; `None` for ever.
+    pub(crate) left: Option<Duration>,
+}
+
+/// The sockets of the connections in the kernel's table.
+pub(super) struct Sockets {
+    by_inode: HashMap<u64, SocketInfo>,
+    /// The socket with this peer; `None` if there are several.
+    by_peer: HashMap<(IpAddr, u16), Option<SocketInfo>>,
+}
+
+impl View {
+    /// Reads the kernel's table of sockets; without it, or where it is denied, no socket is known.
+    pub(super) fn sockets(&mut self) -> Sockets {
+        let mut by_inode = HashMap::new();
+        for (ipv6, port) in &self.ports {
+            let found = self.diag.as_mut().and_then(|diag| diag.connected(*ipv6, *port, true).ok());
+            by_inode.extend(found.unwrap_or_default());
+        }
+        let mut by_peer = HashMap::with_capacity(by_inode.len());
+        for info in by_inode.values() {
+            let known = by_peer.entry(info.peer).or_insert(Some(*info));
+            // A client can have several connections from one port, to different addresses.
+            *known = known.filter(|known| known == info);
+        }
+        Sockets { by_inode, by_peer }
+    }
+
+    /// Bytes in and out that the process of a connection has counted.
+    pub(super) fn counted(&self, slot: usize) -> Option<(u64, u64)> {
+        if self.has_program { None } else { self.stats.bytes(slot) }
+    }
+}
+
+impl Sockets {
+    /// No socket is known.
+    pub(super) fn none() -> Sockets {
+        Sockets { by_inode: HashMap::new(), by_peer: HashMap::new() }
+    }
+
+    /// The socket of a connection.
+    pub(super) fn of(&self, connection: &BoardConnection) -> Option<SocketInfo> {
+        if let Some(info) = self.by_inode.get(&connection.socket).filter(|_| connection.socket != 0) {
+            return Some(*info);
+        }
+        // The other end of the socket is the proxy, where one speaks for the client.
+        match connection.proxied.map_or(connection.entry.peer, |proxied| proxied.proxy) {
+            Peer::Tcp(address) => *self.by_peer.get(&(address.ip(), address.port()))?,
+            Peer::Unix => None,
+        }
+    }
+}
+
+/// A time of the monotonic clock as a date (RFC 3339).
+pub(super) fn date(monotonic: u64) -> String {
+    let ago = Duration::from_nanos(now().saturating_sub(monotonic));
+    let time = SystemTime::now().checked_sub(ago).unwrap_or(SystemTime::UNIX_EPOCH);
+    humantime::format_rfc3339_millis(time).to_string()
+}

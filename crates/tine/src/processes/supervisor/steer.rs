@@ -1,0 +1,277 @@
+//! Carries out what operators order, by way of their control processes.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use super::Supervisor;
+use super::controllers::{ControllerEvent, Waiting};
+use super::spawn::{NewController, NewRole};
+use super::state::{ServerEvent, ServerState};
+use crate::connection::Connection;
+use crate::error::{HandlerError, next_move, reason};
+use crate::lifecycle::outcome::EndReason;
+use crate::lifecycle::timing::KILL_AFTER;
+use crate::net::control_socket::Operator;
+use crate::shared::board::SlotPhase;
+use crate::shared::steering::{Answer, Order, channel};
+use crate::system::clock::now;
+use crate::watch::history::Totals;
+
+/// A connection that an operator ends.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Killing {
+    id: u64,
+    /// The control process of the operator.
+    by: i32,
+    /// When it gets KILL; `None` once it has.
+    kill_at: Option<Instant>,
+}
+
+/// The connections that operators end, by slot.
+#[derive(Debug, Default)]
+pub(super) struct Killings {
+    by_slot: HashMap<usize, Killing>,
+    /// Slots whose connection gets its first signal.
+    new: Vec<usize>,
+    /// The control process for which each connection has ended.
+    ended_for: Vec<i32>,
+}
+
+impl Killings {
+    /// When the next one gets KILL.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.by_slot.values().filter_map(|killing| killing.kill_at).min()
+    }
+
+    /// Why the connection in a slot is being ended, if an operator ends it.
+    pub(super) fn reason(&self, slot: usize, id: u64) -> Option<EndReason> {
+        self.by_slot.get(&slot).filter(|killing| killing.id == id).map(|_| EndReason::Killed)
+    }
+
+    /// The slots and ids of all of them.
+    pub(super) fn all(&self) -> HashMap<usize, u64> {
+        self.by_slot.iter().map(|(slot, killing)| (*slot, killing.id)).collect()
+    }
+
+    /// Takes those that are due to get KILL.
+    fn take_due(&mut self, now: Instant) -> Vec<usize> {
+        let due = self.by_slot.iter_mut().filter(|(_, killing)| killing.kill_at.is_some_and(|at| at <= now));
+        due.map(|(slot, killing)| {
+            killing.kill_at = None;
+            *slot
+        })
+        .collect()
+    }
+
+    /// A connection has ended: why, if an operator ended it.
+    pub(super) fn take(&mut self, slot: usize, id: u64) -> Option<EndReason> {
+        let killing = self.by_slot.remove(&slot)?;
+        self.ended_for.push(killing.by);
+        (killing.id == id).then_some(EndReason::Killed)
+    }
+}
+
+impl<H> Supervisor<'_, H>
+where
+    H: FnMut(Connection) -> Result<(), HandlerError>,
+{
+    /// Handles what controllers have sent. In a control process that it forked, returns its role.
+    pub(super) fn serve_controllers(
+        &mut self,
+        state: &ServerState,
+        events: &mut Vec<ServerEvent>,
+    ) -> Option<NewRole> {
+        for event in self.controllers.take_events() {
+            match event {
+                ControllerEvent::Refused(Operator { uid, pid, .. }) => {
+                    let text = format!(
+                        "control denied to pid {pid} of uid {uid}; allow its group (--control-group)"
+                    );
+                    self.log.warning(&text);
+                }
+                ControllerEvent::Request(waiting) => {
+                    if let Some(new) = self.serve_controller(waiting) {
+                        return Some(new);
+                    }
+                }
+                ControllerEvent::Order(pid, order) => self.carry_out(pid, order, state, events),
+            }
+        }
+        None
+    }
+
+    /// Forks the control process of a controller. Returns in both: `Some` in the new one.
+    fn serve_controller(&mut self, waiting: Waiting) -> Option<NewRole> {
+        self.drain_notices();
+        let Waiting { stream, operator } = waiting;
+        let started = channel().map_err(std::io::Error::from).and_then(|(orders, receiver)| {
+            let new = NewController { stream, operator, orders };
+            Ok((self.start_control(new)?, self.first_server_fd.duplicate(receiver)?))
+        });
+        match started {
+            Ok((Err(new), _)) => return Some(new),
+            Ok((Ok(pid), receiver)) => self.controllers.add(pid, operator, receiver.into()),
+            Err(why) => {
+                let next = format!("the command can be repeated; {}", next_move::of_call(&why));
+                self.log.error("cannot serve a controller", &reason(&why), &next);
+            }
+        }
+        None
+    }
+
+    fn carry_out(&mut self, pid: i32, order: Order, state: &ServerState, events: &mut Vec<ServerEvent>) {
+        // A control process that may only read sends no order; one that is taken over could.
+        let Some(operator) = self.controllers.get_mut(pid).map(|served| served.operator) else { return };
+        if !operator.may_steer {
+            return;
+        }
+        match order {
+            Order::Kill { slot, id } => self.kill_for(pid, slot, id),
+            Order::AwaitKilled => {
+                if let Some(served) = self.controllers.get_mut(pid) {
+                    served.awaits_killed = true;
+                    let count = served.killed + served.killing as u64;
+                    self.log.control(operator, "kill", Some(&count.to_string()));
+                }
+                self.answer_killed(pid);
+            }
+            _ if state.is_stopping() => self.answer(pid, Answer::Stopping),
+            Order::Pause => {
+                self.log.control(operator, "pause", None);
+                self.pause(pid);
+            }
+            Order::Resume => {
+                self.log.control(operator, "resume", None);
+                self.resume();
+                self.answer(pid, Answer::Done(1));
+            }
+            Order::Drain => {
+                self.log.control(operator, "drain", None);
+                events.push(ServerEvent::StopRequested);
+            }
+            Order::Ban { .. } | Order::Unban { .. } => self.answer(pid, Answer::Full),
+        }
+    }
+
+    fn answer(&mut self, pid: i32, answer: Answer) {
+        if let Some(served) = self.controllers.get_mut(pid) {
+            served.orders.answer(answer);
+        }
+    }
+
+    // Ending connections.
+
+    /// Begins to end a connection for an operator.
+    fn kill_for(&mut self, by: i32, slot: usize, id: u64) {
+        let is_served = slot < self.settings.max_connections
+            && self.memory.board.phase(slot) == SlotPhase::Serving
+            && self.memory.board.entry(slot).id == id;
+        if !is_served || self.killings.reason(slot, id).is_some() {
+            return;
+        }
+        let killing = Killing { id, by, kill_at: Some(Instant::now() + KILL_AFTER) };
+        self.killings.by_slot.insert(slot, killing);
+        self.killings.new.push(slot);
+        if let Some(served) = self.controllers.get_mut(by) {
+            served.killing += 1;
+        }
+    }
+
+    /// Signals the connections that operators end, and kills those whose time after TERM is over.
+    pub(super) fn check_killings(&mut self) {
+        let new = std::mem::take(&mut self.killings.new);
+        if !new.is_empty() {
+            self.signal_slots(&new, &[Signal::TERM, Signal::CONT]);
+        }
+        let due = self.killings.take_due(Instant::now());
+        if !due.is_empty() {
+            self.signal_slots(&due, &[Signal::KILL]);
+        }
+    }
+
+    /// Signals the processes of the connections in these slots.
+    fn signal_slots(&mut self, slots: &[usize], signals: &[Signal]) {
+        self.drain_notices();
+        let snapshots = self.snapshots(Instant::now());
+        for snapshot in snapshots.iter().filter(|snapshot| slots.contains(&snapshot.slot)) {
+            self.signal_descendants(snapshot, signals);
+        }
+    }
+
+    /// Answers the controllers whose connections have all ended, and those that wait for a pause.
+    /// Runs after the slots are free.
+    pub(super) fn answer_operators(&mut self) {
+        for pid in std::mem::take(&mut self.killings.ended_for) {
+            if let Some(served) = self.controllers.get_mut(pid) {
+                served.killing -= 1;
+                served.killed += 1;
+            }
+            self.answer_killed(pid);
+        }
+        self.check_pause();
+        self.note_rates();
+    }
+
+    fn answer_killed(&mut self, pid: i32) {
+        if let Some(served) = self.controllers.get_mut(pid)
+            && served.awaits_killed
+            && served.killing == 0
+        {
+            served.awaits_killed = false;
+            served.orders.answer(Answer::Done(served.killed));
+        }
+    }
+
+    // Pausing.
+
+    /// Has the forkers stop accepting, and spares leave.
+    fn pause(&mut self, pid: i32) {
+        if !self.memory.board.is_paused() {
+            self.controllers.pauses += 1;
+            self.memory.board.set_paused(Some(self.controllers.pauses));
+            // Spares see it until the server resumes.
+            let _ = rustix::io::write(&self.channels.retire, &1u64.to_ne_bytes());
+        }
+        self.channels.wake_forkers();
+        if let Some(served) = self.controllers.get_mut(pid) {
+            served.awaits_pause = true;
+        }
+        self.check_pause();
+    }
+
+    fn resume(&mut self) {
+        self.memory.board.set_paused(None);
+        // It can be read: the server does not drain.
+        let _ = rustix::io::read(&self.channels.retire, &mut [0; 8]);
+        self.channels.wake_forkers();
+        self.check_pause();
+    }
+
+    /// Answers those that wait for a pause, once no process accepts any more.
+    fn check_pause(&mut self) {
+        if !self.controllers.served.iter().any(|served| served.awaits_pause) {
+            return;
+        }
+        let board = &self.memory.board;
+        let is_over = !board.is_paused();
+        if is_over || (board.is_pause_seen(self.settings.forkers) && board.count(SlotPhase::Idle, None) == 0)
+        {
+            for served in self.controllers.served.iter_mut().filter(|served| served.awaits_pause) {
+                served.awaits_pause = false;
+                served.orders.answer(Answer::Done(1));
+            }
+        }
+    }
+
+    /// Notes totals for the rates of the last minutes.
+    fn note_rates(&mut self) {
+        if self.controllers.are_possible() {
+            let board = &self.memory.board;
+            let totals = Totals { accepted: board.connections(), rejected: board.rejected_total() };
+            let at = Duration::from_nanos(now().saturating_sub(self.history.started));
+            self.history.rates.note(at, totals);
+        }
+    }
+}

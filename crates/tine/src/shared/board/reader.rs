@@ -1,0 +1,84 @@
+//! The board as a process sees it that must not change it.
+
+use std::io;
+
+use super::{Board, Entry, SlotPhase};
+use crate::admission::reason::Reason;
+use crate::net::proxied::Proxied;
+
+/// A board that this process can read, and no longer write.
+#[derive(Debug)]
+pub(crate) struct BoardReader(Board);
+
+/// A connection on the board.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BoardConnection {
+    pub(crate) slot: usize,
+    pub(crate) pid: i32,
+    pub(crate) entry: Entry,
+    pub(crate) proxied: Option<Proxied>,
+    /// The inode of its socket; 0 if that was not noted.
+    pub(crate) socket: u64,
+}
+
+impl Board {
+    /// Gives up the right to write, for good.
+    ///
+    /// # Errors
+    /// None that a mapped region can cause.
+    pub(crate) fn into_reader(self) -> io::Result<BoardReader> {
+        self.tables.make_read_only()?;
+        Ok(BoardReader(self))
+    }
+}
+
+impl BoardReader {
+    /// The connections that are served now.
+    pub(crate) fn connections(&self) -> impl Iterator<Item = BoardConnection> + '_ {
+        (0..self.0.slot_count()).filter_map(|slot| self.connection(slot))
+    }
+
+    /// The connection in a slot, if it serves one.
+    pub(crate) fn connection(&self, slot: usize) -> Option<BoardConnection> {
+        let board = &self.0;
+        if board.phase(slot) != SlotPhase::Serving {
+            return None;
+        }
+        let (pid, entry) = (board.pid(slot), board.entry(slot));
+        let connection =
+            BoardConnection { slot, pid, entry, proxied: board.proxied(slot), socket: board.socket(slot) };
+        // The slot can have got its next connection meanwhile.
+        let is_same = board.phase(slot) == SlotPhase::Serving && board.entry(slot).id == entry.id;
+        (is_same && pid != 0).then_some(connection)
+    }
+
+    /// The number of slots in a phase.
+    pub(crate) fn count(&self, phase: SlotPhase) -> usize {
+        self.0.count(phase, None)
+    }
+
+    /// The number of clients rejected for a reason.
+    pub(crate) fn rejected(&self, reason: Reason) -> u64 {
+        self.0.rejected(reason)
+    }
+
+    /// The number of rejected clients.
+    pub(crate) fn rejected_total(&self) -> u64 {
+        self.0.rejected_total()
+    }
+
+    /// The number of clients that were delayed.
+    pub(crate) fn delayed(&self) -> u64 {
+        self.0.delayed()
+    }
+
+    /// The number of clients in the delay queue.
+    pub(crate) fn waiting(&self) -> u64 {
+        self.0.waiting()
+    }
+
+    /// The number of connections so far.
+    pub(crate) fn accepted(&self) -> u64 {
+        self.0.connections()
+    }
+}

@@ -1,0 +1,238 @@
+//! Orders of operators: from a control process, which has parsed and checked them, to the
+//! supervisor, which carries them out and answers. Fixed words, so that the supervisor parses
+//! nothing.
+
+use std::net::IpAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, socketpair};
+
+/// An order of an operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// End this connection: TERM, and KILL after the usual time. It is not answered.
+    Kill { slot: usize, id: u64 },
+    /// Answer once every connection that this control process had killed has ended.
+    AwaitKilled,
+    /// Accept no more; clients stay in the backlog.
+    Pause,
+    /// Accept again.
+    Resume,
+    /// Drain and stop, as at TERM. It is not answered: the channel ends with the server.
+    Drain,
+    /// Reject later clients of this block for this many seconds; `None` is for ever.
+    Ban { block: (IpAddr, u8), seconds: Option<u64> },
+    /// Lift the ban of this block.
+    Unban { block: (IpAddr, u8) },
+}
+
+/// The answer to an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// It is carried out, for this many connections or blocks.
+    Done(u64),
+    /// It is not: the server stops already.
+    Stopping,
+    /// It is not: there are as many bans as there can be.
+    Full,
+}
+
+const WORDS: usize = 6;
+
+impl Order {
+    fn to_words(self) -> [u64; WORDS] {
+        let block = |kind: u64, (address, length): (IpAddr, u8), seconds: u64| {
+            let bits = match address {
+                IpAddr::V4(address) => u128::from(address.to_bits()),
+                IpAddr::V6(address) => address.to_bits(),
+            };
+            let family = if address.is_ipv4() { 4 } else { 6 };
+            [kind, (bits >> 64) as u64, bits as u64, family, u64::from(length), seconds]
+        };
+        match self {
+            Order::Kill { slot, id } => [1, slot as u64, id, 0, 0, 0],
+            Order::AwaitKilled => [2, 0, 0, 0, 0, 0],
+            Order::Pause => [3, 0, 0, 0, 0, 0],
+            Order::Resume => [4, 0, 0, 0, 0, 0],
+            Order::Drain => [5, 0, 0, 0, 0, 0],
+            Order::Ban { block: of, seconds } => block(6, of, seconds.unwrap_or(u64::MAX)),
+            Order::Unban { block: of } => block(7, of, 0),
+        }
+    }
+
+    /// The order in these words; `None` if they are none.
+    fn from_words(words: [u64; WORDS]) -> Option<Order> {
+        let [kind, first, second, family, length, seconds] = words;
+        let block = || {
+            let bits = u128::from(first) << 64 | u128::from(second);
+            let length = u8::try_from(length).ok()?;
+            match family {
+                4 if length <= 32 => Some((IpAddr::V4(u32::try_from(bits).ok()?.into()), length)),
+                6 if length <= 128 => Some((IpAddr::V6(bits.into()), length)),
+                _ => None,
+            }
+        };
+        Some(match kind {
+            1 => Order::Kill { slot: usize::try_from(first).ok()?, id: second },
+            2 => Order::AwaitKilled,
+            3 => Order::Pause,
+            4 => Order::Resume,
+            5 => Order::Drain,
+            6 => Order::Ban { block: block()?, seconds: (seconds != u64::MAX).then_some(seconds) },
+            7 => Order::Unban { block: block()? },
+            _ => return None,
+        })
+    }
+}
+
+impl Answer {
+    fn to_words(self) -> [u64; 2] {
+        match self {
+            Answer::Done(count) => [1, count],
+            Answer::Stopping => [2, 0],
+            Answer::Full => [3, 0],
+        }
+    }
+
+    fn from_words([kind, count]: [u64; 2]) -> Answer {
+        match kind {
+            1 => Answer::Done(count),
+            3 => Answer::Full,
+            _ => Answer::Stopping,
+        }
+    }
+}
+
+/// The control process's end: orders go out, answers come in.
+#[derive(Debug)]
+pub(crate) struct OrderSender(OwnedFd);
+
+/// The supervisor's end.
+#[derive(Debug)]
+pub(crate) struct OrderReceiver(OwnedFd);
+
+/// Makes a channel for orders. The end of either process is the end of the channel.
+///
+/// # Errors
+/// EMFILE, ENFILE, ENOMEM.
+pub(crate) fn channel() -> Result<(OrderSender, OrderReceiver), Errno> {
+    let (sender, receiver) =
+        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    Ok((OrderSender(sender), OrderReceiver(receiver)))
+}
+
+impl OrderSender {
+    /// Sends an order; blocks while the supervisor is behind. False if the server has ended.
+    pub(crate) fn send(&self, order: Order) -> bool {
+        let bytes: Vec<u8> = order.to_words().iter().flat_map(|word| word.to_le_bytes()).collect();
+        rustix::net::send(&self.0, &bytes, SendFlags::NOSIGNAL).is_ok()
+    }
+
+    /// Waits for an answer; `None` if the server has ended.
+    pub(crate) fn answer(&self) -> Option<Answer> {
+        let mut bytes = [0; 16];
+        let (_, length) = rustix::net::recv(&self.0, &mut bytes[..], RecvFlags::empty()).ok()?;
+        (length == bytes.len()).then(|| Answer::from_words(words(&bytes)))
+    }
+
+    /// Waits until the server has ended.
+    pub(crate) fn wait_for_end(&self) {
+        while self.answer().is_some() {}
+    }
+}
+
+impl OrderReceiver {
+    /// Receives an order, without blocking; `None` if the control process has ended, or sent what
+    /// is no order.
+    ///
+    /// # Errors
+    /// EAGAIN if there is none.
+    pub(crate) fn receive(&self) -> Result<Option<Order>, Errno> {
+        let mut bytes = [0; WORDS * 8];
+        let (_, length) = rustix::net::recv(&self.0, &mut bytes[..], RecvFlags::DONTWAIT)?;
+        Ok((length == bytes.len()).then(|| Order::from_words(words(&bytes))).flatten())
+    }
+
+    /// Answers an order. Each order has at most one answer, so there is always room.
+    pub(crate) fn answer(&self, answer: Answer) {
+        let bytes: Vec<u8> = answer.to_words().iter().flat_map(|word| word.to_le_bytes()).collect();
+        // A control process that has ended needs none.
+        let _ = rustix::net::send(&self.0, &bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+    }
+}
+
+/// A receiver whose descriptor was moved.
+impl From<OwnedFd> for OrderReceiver {
+    fn from(socket: OwnedFd) -> OrderReceiver {
+        OrderReceiver(socket)
+    }
+}
+
+impl AsFd for OrderSender {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl AsFd for OrderReceiver {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+fn words<const N: usize>(bytes: &[u8]) -> [u64; N] {
+    let mut words = [0; N];
+    for (word, chunk) in words.iter_mut().zip(bytes.chunks_exact(8)) {
+        *word = chunk.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orders_and_answers_arrive() {
+        let (sender, receiver) = channel().expect("a channel");
+        assert_eq!(receiver.receive(), Err(Errno::AGAIN));
+        let block = |text: &str, length| (text.parse().expect(text), length);
+        for order in [
+            Order::Kill { slot: 7, id: u64::MAX },
+            Order::AwaitKilled,
+            Order::Pause,
+            Order::Resume,
+            Order::Drain,
+            Order::Ban { block: block("192.0.2.0", 24), seconds: None },
+            Order::Ban { block: block("2001:db8::", 32), seconds: Some(60) },
+            Order::Unban { block: block("::", 0) },
+        ] {
+            assert!(sender.send(order));
+            assert_eq!(receiver.receive(), Ok(Some(order)));
+        }
+        for answer in [Answer::Done(12_000), Answer::Stopping, Answer::Full] {
+            receiver.answer(answer);
+            assert_eq!(sender.answer(), Some(answer));
+        }
+        drop(sender);
+        assert_eq!(receiver.receive(), Ok(None));
+    }
+
+    #[test]
+    fn words_that_are_no_order_are_none() {
+        for words in
+            [[0; 6], [99, 0, 0, 0, 0, 0], [6, 0, 1, 4, 33, 0], [6, 1, 1, 4, 32, 0], [7, 0, 0, 5, 0, 0]]
+        {
+            assert_eq!(Order::from_words(words), None, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn the_end_of_the_supervisor_is_noticed() {
+        let (sender, receiver) = channel().expect("a channel");
+        drop(receiver);
+        assert!(!sender.send(Order::Pause));
+        assert_eq!(sender.answer(), None);
+    }
+}
