@@ -144,7 +144,7 @@ impl Server {
     /// What the supervisor takes over.
     pub(crate) fn into_setup(self) -> Setup {
         let Server { listeners, settings, format, level, ready, .. } = self;
-        Setup { listeners, settings, format, level, ready }
+        Setup { listeners, settings, format, level, ready, controllers: None }
     }
 }
 

@@ -124,13 +124,14 @@ impl Services {
 
     /// What the master takes over.
     fn into_setup(self) -> MasterSetup {
-        let Services { services, format, level, ready, .. } = self;
+        let Services { services, format, level, ready, control, .. } = self;
         let services = services.into_iter().map(|Service { name, server, handler }| ServiceSetup {
             name,
             server: server.into_setup(),
             handler,
+            controllers: None,
         });
-        MasterSetup { services: services.collect(), format, level, ready }
+        MasterSetup { services: services.collect(), format, level, ready, control }
     }
 
     /// Validates what the builder stored.

@@ -15,8 +15,10 @@ use std::fmt::Write as _;
 use std::io::IsTerminal;
 use std::time::{Duration, SystemTime};
 
+use tine_sys::process::{Ended, How};
+
 use crate::error::{Error, one_line};
-use crate::lifecycle::outcome::Outcome;
+use crate::lifecycle::outcome::{Outcome, signal_name};
 use crate::net::control_socket::Operator;
 use crate::net::peer::Peer;
 use crate::net::proxied::Proxied;
@@ -254,6 +256,20 @@ impl Log {
                 ("seconds", Decimal(time.as_secs_f64())),
             ],
         );
+    }
+
+    /// A process has connected to the control socket that may do nothing.
+    pub(crate) fn control_denied(&mut self, operator: Operator) {
+        let Operator { uid, pid, .. } = operator;
+        self.warning(&format!("control denied to pid {pid} of uid {uid}: only root and the user of the server may (--control-group lets a group read)"));
+    }
+
+    /// A control process has ended: a warning if a signal ended it.
+    pub(crate) fn control_ended(&mut self, ended: &Ended) {
+        if let How::Signaled(signal) = ended.how {
+            let signal = signal_name(signal);
+            self.warning(&format!("a control process was ended by {signal}: its command is not answered"));
+        }
     }
 
     /// An operator has changed the server.

@@ -9,6 +9,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use super::fd_passing::{self, MAX_WORDS, WhenBehind};
 use crate::admission::reason::Reason;
+use crate::net::control_socket::Operator;
 use crate::net::peer::Peer;
 use crate::net::proxied::{PROXIED_WORDS, Proxied};
 
@@ -48,6 +49,13 @@ pub(crate) struct Identified {
 pub(crate) struct StderrPipe {
     /// The id of the connection.
     pub(crate) connection: u64,
+}
+
+/// From the master to a supervisor, with the controller's socket, or one that the control process
+/// of the master forwards to: a controller has connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ControllerArrival {
+    pub(crate) operator: Operator,
 }
 
 /// What goes through a channel beside a descriptor.
@@ -117,6 +125,22 @@ impl Message for Identified {
 
     fn from_words([a, b, c, proxied @ ..]: [u64; MAX_WORDS]) -> Identified {
         Identified { peer: Peer::from_words([a, b, c]), proxied: proxied_in(&proxied) }
+    }
+}
+
+impl Message for ControllerArrival {
+    // A supervisor that is behind must not hold up the master: the controller is closed instead.
+    const WHEN_BEHIND: WhenBehind = WhenBehind::Drop;
+    const LENGTH: usize = 3;
+
+    fn to_words(&self) -> [u64; MAX_WORDS] {
+        let Operator { uid, pid, may_steer } = self.operator;
+        words([uid.into(), pid as u64, may_steer.into()], None)
+    }
+
+    fn from_words([uid, pid, may_steer, ..]: [u64; MAX_WORDS]) -> ControllerArrival {
+        let operator = Operator { uid: uid as u32, pid: pid as i32, may_steer: may_steer == 1 };
+        ControllerArrival { operator }
     }
 }
 
@@ -194,6 +218,17 @@ impl<M: Message> Sender<M> {
     }
 }
 
+impl<M> Receiver<M> {
+    /// Moves the descriptor by `place`.
+    pub(crate) fn place<E: From<std::io::Error>>(
+        &mut self,
+        place: &impl Fn(OwnedFd) -> Result<OwnedFd, E>,
+    ) -> Result<(), E> {
+        self.socket = place(self.socket.try_clone()?)?;
+        Ok(())
+    }
+}
+
 impl<M: Message> Receiver<M> {
     /// Receives a message, without blocking; `None` at the end of the channel.
     ///
@@ -253,6 +288,11 @@ mod tests {
                 assert_eq!(Delayed::from_words(delayed.to_words()), delayed);
                 let identified = Identified { peer, proxied };
                 assert_eq!(Identified::from_words(identified.to_words()), identified);
+            }
+            for may_steer in [false, true] {
+                let operator = Operator { uid: 4_294_967_294, pid: 7, may_steer };
+                let arrival = ControllerArrival { operator };
+                assert_eq!(ControllerArrival::from_words(arrival.to_words()), arrival);
             }
             let arrival = ProxyArrival { proxy: peer };
             assert_eq!(ProxyArrival::from_words(arrival.to_words()), arrival);

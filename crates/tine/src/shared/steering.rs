@@ -21,6 +21,8 @@ pub(crate) enum Order {
     Resume,
     /// Drain and stop, as at TERM. It is not answered: the channel ends with the server.
     Drain,
+    /// Drain and stop the service of this number. To a master only; not answered.
+    DrainService(usize),
     /// Reject later clients of this block for this many seconds; `None` is for ever.
     Ban { block: (IpAddr, u8), seconds: Option<u64> },
     /// Lift the ban of this block.
@@ -56,6 +58,7 @@ impl Order {
             Order::Pause => [3, 0, 0, 0, 0, 0],
             Order::Resume => [4, 0, 0, 0, 0, 0],
             Order::Drain => [5, 0, 0, 0, 0, 0],
+            Order::DrainService(service) => [8, service as u64, 0, 0, 0, 0],
             Order::Ban { block: of, seconds } => block(6, of, seconds.unwrap_or(u64::MAX)),
             Order::Unban { block: of } => block(7, of, 0),
         }
@@ -81,6 +84,7 @@ impl Order {
             5 => Order::Drain,
             6 => Order::Ban { block: block()?, seconds: (seconds != u64::MAX).then_some(seconds) },
             7 => Order::Unban { block: block()? },
+            8 => Order::DrainService(usize::try_from(first).ok()?),
             _ => return None,
         })
     }
@@ -204,6 +208,7 @@ mod tests {
             Order::Pause,
             Order::Resume,
             Order::Drain,
+            Order::DrainService(63),
             Order::Ban { block: block("192.0.2.0", 24), seconds: None },
             Order::Ban { block: block("2001:db8::", 32), seconds: Some(60) },
             Order::Unban { block: block("::", 0) },

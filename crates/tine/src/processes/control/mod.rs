@@ -7,8 +7,10 @@
 //! slow or silent keeps its own control process busy, and nothing else.
 
 mod answer;
+pub(crate) mod controllers;
 mod reply;
 pub(crate) mod request;
+pub(crate) mod router;
 mod rows;
 pub(crate) mod run;
 pub(crate) mod view;

@@ -1,6 +1,6 @@
 //! Replies to a controller: lines of JSON, the last one with `done` or `error`.
 
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
@@ -40,6 +40,15 @@ impl<'a> Reply<'a> {
         if self.buffer.len() >= BUFFER { self.flush() } else { Ok(()) }
     }
 
+    /// Adds a line that is complete already.
+    ///
+    /// # Errors
+    /// As [`Reply::line`].
+    pub(super) fn raw(&mut self, line: &[u8]) -> io::Result<()> {
+        self.buffer.extend_from_slice(line);
+        if self.buffer.len() >= BUFFER { self.flush() } else { Ok(()) }
+    }
+
     /// Adds the last line of a request that is done.
     ///
     /// # Errors
@@ -72,17 +81,6 @@ impl<'a> Reply<'a> {
         }
         self.buffer.clear();
         Ok(())
-    }
-}
-
-impl Write for Reply<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.buffer.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Reply::flush(self)
     }
 }
 

@@ -77,11 +77,11 @@ impl Request {
         !matches!(self, Request::Status | Request::List { .. } | Request::Show { .. } | Request::Bans)
     }
 
-    /// Reads a request.
+    /// Reads a request, and the name of the service that it is about.
     ///
     /// # Errors
     /// What is wrong with it.
-    pub(crate) fn parse(line: &[u8]) -> Result<Request, String> {
+    pub(crate) fn parse(line: &[u8]) -> Result<(Request, Option<String>), String> {
         let value: Value = serde_json::from_slice(line).map_err(|why| format!("not JSON: {why}"))?;
         let Value::Object(object) = value else { return Err("not an object".into()) };
         let mut fields = Fields(object);
@@ -90,8 +90,7 @@ impl Request {
             Some(other) => return Err(format!("version {other} is unknown; this server has {VERSION}")),
         }
         let command = fields.text("command")?.ok_or("there is no command")?;
-        // Which service a request is about is decided before it comes here.
-        fields.text("service")?;
+        let service = fields.text("service")?;
         let request = match command.as_str() {
             "status" => Request::Status,
             "list" => Request::List {
@@ -119,7 +118,7 @@ impl Request {
             Request::Kill(filter) if *filter == Filter::default() => {
                 Err("kill needs ids, peer or older_ms".into())
             }
-            _ => Ok(request),
+            _ => Ok((request, service)),
         }
     }
 }
@@ -258,7 +257,7 @@ mod tests {
         let list = |filter, sort| Request::List { ended: false, filter, sort, limit: None };
         for (line, request) in [
             (r#"{"command":"status"}"#, Request::Status),
-            (r#"{"version":1,"command":"bans","service":"a"}"#, Request::Bans),
+            (r#"{"version":1,"command":"bans"}"#, Request::Bans),
             (r#"{"command":"list"}"#, list(Filter::default(), Sort::default())),
             (
                 r#"{"command":"list","peer":"192.0.2.0/24","older_ms":5000,"sort":"-age"}"#,
@@ -285,8 +284,10 @@ mod tests {
                 },
             ),
         ] {
-            assert_eq!(Request::parse(line.as_bytes()), Ok(request), "{line}");
+            assert_eq!(Request::parse(line.as_bytes()), Ok((request, None)), "{line}");
         }
+        let of_service = Request::parse(br#"{"command":"pause","service":"a"}"#);
+        assert_eq!(of_service, Ok((Request::Pause, Some("a".to_owned()))));
     }
 
     #[test]

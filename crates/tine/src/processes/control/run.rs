@@ -16,6 +16,9 @@ use super::request::{MAX_REQUEST, Request};
 use crate::processes::start::start_helper;
 use crate::shared::steering::OrderSender;
 
+/// The error of a user who may not steer.
+pub(super) const ONLY_READS: &str = "this user may only read; root and the user of the server may change it";
+
 /// Serves one request.
 pub(crate) fn run(mut start: ControlStart) -> ! {
     let entered = start_helper(start.alone, start.identity.as_ref(), start.supervisor, c"tine: control");
@@ -39,15 +42,16 @@ fn serve(
     let Some(line) = line else { return reply.error(USAGE, "the request is too long") };
     match Request::parse(&line) {
         Err(why) => reply.error(USAGE, &why),
-        Ok(request) if request.steers() && !may_steer => {
-            reply.error(SYSTEM, "this user may only read; root and the user of the server may change it")
+        Ok((request, _)) if request.steers() && !may_steer => reply.error(SYSTEM, ONLY_READS),
+        Ok((_, Some(service))) if view.service.as_ref() != Some(&service) => {
+            reply.error(SYSTEM, &format!("there is no service {service}"))
         }
-        Ok(request) => answer(&request, view, orders, &mut reply),
+        Ok((request, _)) => answer(&request, view, orders, &mut reply),
     }
 }
 
 /// Reads up to the end of a line, or of the stream; `None` if that is too far away.
-fn read_line(stream: &OwnedFd, orders: &OrderSender) -> io::Result<Option<Vec<u8>>> {
+pub(super) fn read_line(stream: &OwnedFd, orders: &OrderSender) -> io::Result<Option<Vec<u8>>> {
     let mut line = Vec::new();
     let mut part = [0; 4096];
     loop {

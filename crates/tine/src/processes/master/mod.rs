@@ -7,6 +7,7 @@
 pub(crate) mod run;
 mod start;
 mod state;
+mod steer;
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -18,7 +19,10 @@ use crate::connection::Connection;
 use crate::error::{Error, HandlerError, next_move};
 use crate::lifecycle::ready::Ready;
 use crate::log::{Format, Log, LogLevel};
+use crate::processes::control::controllers::Controllers;
 use crate::processes::supervisor::setup::Setup;
+use crate::settings::control::Control;
+use crate::shared::messages::{Channel, ControllerArrival};
 use crate::system::orphans::PreexistingChildren;
 
 /// The function that serves the connections of a service.
@@ -30,6 +34,7 @@ pub(crate) struct MasterSetup {
     pub(crate) format: Format,
     pub(crate) level: LogLevel,
     pub(crate) ready: Ready,
+    pub(crate) control: Control,
 }
 
 /// A service, as the master keeps it for each supervisor that it starts.
@@ -37,6 +42,8 @@ pub(crate) struct ServiceSetup {
     pub(crate) name: String,
     pub(crate) server: Setup,
     pub(crate) handler: Handler,
+    /// Controllers that the master hands to the supervisor; `None` without a control socket.
+    pub(crate) controllers: Option<Channel<ControllerArrival>>,
 }
 
 /// A master: what its loop uses, and the services as it starts them.
@@ -54,6 +61,7 @@ struct Master<'a> {
     preexisting: PreexistingChildren,
     /// Supervisors that have ended and are not logged yet.
     ended: Vec<(usize, Ended)>,
+    controllers: Controllers,
 }
 
 fn cannot_start(what: &str, why: &std::io::Error) -> Error {

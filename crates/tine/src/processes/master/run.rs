@@ -11,6 +11,7 @@ use tine_sys::wait;
 
 use super::start::NewSupervisor;
 use super::state::{MasterAction, MasterEvent, MasterState};
+use super::steer::{NewControl, set_up_control};
 use super::{Master, MasterSetup, cannot_start};
 use crate::error::{Error, reason};
 use crate::lifecycle::outcome::Outcome;
@@ -22,6 +23,12 @@ use crate::system::descendants;
 use crate::system::orphans::{self, PreexistingChildren};
 use crate::system::signal::{NotSignalled, processes_are_left, signal_one};
 
+/// What a process is that the master has just forked.
+enum NewProcess {
+    Supervisor(NewSupervisor),
+    Control(NewControl),
+}
+
 /// Serves until stopped. Runs as each supervisor that it forks, too.
 ///
 /// # Errors
@@ -32,14 +39,15 @@ pub(crate) fn run(setup: MasterSetup, alone: &Alone) -> Result<(), Error> {
     let stop_within = slowest.unwrap_or_default().saturating_add(STOP_WITHIN);
     let mut master = Master::set_up(setup, alone)?;
     match master.serve(stop_within)? {
-        Some(supervisor) => master.run_as(supervisor),
+        Some(NewProcess::Supervisor(supervisor)) => master.run_as(supervisor),
+        Some(NewProcess::Control(control)) => master.run_control(control),
         None => master.finish(count),
     }
 }
 
 impl<'a> Master<'a> {
     fn set_up(setup: MasterSetup, alone: &'a Alone) -> Result<Master<'a>, Error> {
-        let MasterSetup { services, format, level, mut ready } = setup;
+        let MasterSetup { mut services, format, level, mut ready, control } = setup;
         ready.prepare(3)?;
         tine_sys::available::parent_death_signal().map_err(|why| {
             cannot_start("supervisors cannot be made to end with the server (prctl, PR_SET_PDEATHSIG)", &why)
@@ -50,26 +58,29 @@ impl<'a> Master<'a> {
         tine_sys::signal::ignore(Signal::PIPE.as_raw());
         tine_sys::signal::ignore(Signal::XFSZ.as_raw());
         let original_mask = signals.block().map_err(failed)?;
+        let mut log = Log::new(format, level, None);
+        let controllers = set_up_control(&control, &mut services, &mut log)?;
         Ok(Master {
             services,
             alone,
             pids: HashMap::new(),
-            log: Log::new(format, level, None),
+            log,
             ready,
             signal_fd: signals.descriptor().map_err(failed)?,
             signals,
             original_mask,
             preexisting: PreexistingChildren::record_and_become_subreaper(),
             ended: Vec::new(),
+            controllers,
         })
     }
 
     /// Starts the services and keeps them running until all have stopped. In a process that was
     /// forked, returns what it is.
-    fn serve(&mut self, stop_within: Duration) -> Result<Option<NewSupervisor>, Error> {
+    fn serve(&mut self, stop_within: Duration) -> Result<Option<NewProcess>, Error> {
         match self.start_all() {
             Ok(Start::Ready) => {}
-            Ok(Start::New(supervisor)) => return Ok(Some(supervisor)),
+            Ok(Start::New(supervisor)) => return Ok(Some(NewProcess::Supervisor(supervisor))),
             Ok(Start::Stopped) => {
                 self.end_start();
                 return Ok(None);
@@ -84,12 +95,16 @@ impl<'a> Master<'a> {
         while !state.is_over() {
             self.wait(state.deadline().into_iter().chain(self.ready.keep_alive_at()).min());
             self.ready.keep_alive();
-            for event in self.events() {
+            let mut events = self.events();
+            if let Some(control) = self.serve_controllers(&state, &mut events) {
+                return Ok(Some(NewProcess::Control(control)));
+            }
+            for event in events {
                 let actions = state.on(event, Instant::now());
                 self.handle_end(event, &state);
                 for action in actions {
                     if let Some(supervisor) = self.apply(action, &mut state) {
-                        return Ok(Some(supervisor));
+                        return Ok(Some(NewProcess::Supervisor(supervisor)));
                     }
                 }
             }
@@ -98,14 +113,19 @@ impl<'a> Master<'a> {
     }
 
     /// Waits for a signal, or the deadline.
-    fn wait(&self, deadline: Option<Instant>) {
-        let mut poll = [PollFd::new(&self.signal_fd, PollFlags::IN)];
+    pub(super) fn wait(&self, deadline: Option<Instant>) {
+        let signals = PollFd::new(&self.signal_fd, PollFlags::IN);
+        let controllers = match self.controllers.descriptor() {
+            Some(queue) => PollFd::from_borrowed_fd(queue, PollFlags::IN),
+            None => signals.clone(),
+        };
+        let mut poll = [signals, controllers];
         // Interrupted: everything is checked in any case.
         let _ = wait::until(&mut poll, deadline);
     }
 
     /// What has happened since the last call.
-    fn events(&mut self) -> Vec<MasterEvent> {
+    pub(super) fn events(&mut self) -> Vec<MasterEvent> {
         let mut events = vec![MasterEvent::Tick];
         while let Some(signal) = self.signals.take() {
             match signals::command(signal.number) {
@@ -124,6 +144,7 @@ impl<'a> Master<'a> {
 
     /// Reaps supervisors that have ended, and the orphans of supervisors that died.
     fn reap_children(&mut self, events: &mut Vec<MasterEvent>) {
+        self.reap_controls();
         for (pid, service) in self.pids.clone() {
             if let Ok(Some(ended)) = reap(pid) {
                 self.pids.remove(&pid);
@@ -131,13 +152,15 @@ impl<'a> Master<'a> {
                 events.push(MasterEvent::Ended(service));
             }
         }
-        let _ = orphans::reap(&self.orphans(), |pid| self.pids.contains_key(&pid));
+        let _ =
+            orphans::reap(&self.orphans(), |pid| self.pids.contains_key(&pid) || self.controllers.has(pid));
     }
 
     /// The processes that supervisors left behind.
     fn orphans(&self) -> Vec<i32> {
         let children = self.preexisting.children();
-        children.into_iter().filter(|pid| !self.pids.contains_key(pid)).collect()
+        let is_known = |pid: &i32| self.pids.contains_key(pid) || self.controllers.has(*pid);
+        children.into_iter().filter(|pid| !is_known(pid)).collect()
     }
 
     /// After the end of a supervisor: kills what it left behind, and logs when it is restarted.
@@ -148,7 +171,7 @@ impl<'a> Master<'a> {
         let _ = descendants::kill(|| self.orphans());
         let Some(at) = self.ended.iter().position(|(ended, _)| *ended == service) else { return };
         let (_, ended) = self.ended.swap_remove(at);
-        if state.is_stopping() {
+        if state.is_stopping() || state.is_drained(service) {
             return;
         }
         let restart_in = state.restart_in(service, Instant::now()).unwrap_or_default();
@@ -163,6 +186,12 @@ impl<'a> Master<'a> {
             MasterAction::CloseListeners => {
                 self.services.iter_mut().for_each(|service| service.server.listeners.clear());
                 self.ready.stopping();
+            }
+            MasterAction::CloseListenersOf(service) => self.services[service].server.listeners.clear(),
+            MasterAction::StopService(service) => {
+                let pids = self.pids.iter().filter(|(_, of)| **of == service).map(|(pid, _)| *pid);
+                let pids: Vec<i32> = pids.collect();
+                self.signal(&pids, Signal::TERM);
             }
             MasterAction::Stop => self.signal_all(Signal::TERM),
             MasterAction::End => self.signal_all(Signal::QUIT),
@@ -181,7 +210,12 @@ impl<'a> Master<'a> {
     }
 
     fn signal_all(&mut self, signal: Signal) {
-        let failed: Vec<_> = self.pids.keys().filter_map(|pid| signal_one(*pid, signal)).collect();
+        let pids: Vec<i32> = self.pids.keys().copied().collect();
+        self.signal(&pids, signal);
+    }
+
+    fn signal(&mut self, pids: &[i32], signal: Signal) {
+        let failed: Vec<_> = pids.iter().filter_map(|pid| signal_one(*pid, signal)).collect();
         for NotSignalled { pid, why } in failed {
             let next = "end it as root";
             self.log.error(&format!("cannot end pid {pid}"), &reason(&why.into()), next);
@@ -206,6 +240,7 @@ impl<'a> Master<'a> {
     /// # Errors
     /// Processes are left that could not be ended.
     fn finish(&mut self, services: usize) -> Result<(), Error> {
+        self.end_controls();
         let failed = descendants::kill(|| self.orphans());
         self.log.stop_all(services);
         // The program goes on as before. The mask was valid, so this cannot fail.

@@ -99,7 +99,8 @@ impl Master<'_> {
         let service = self.services.swap_remove(new.service);
         drop(self);
         tine_sys::signal::defaults(&new.fresh);
-        let ServiceSetup { name, mut server, mut handler } = service;
+        let ServiceSetup { name, mut server, mut handler, controllers } = service;
+        server.controllers = controllers.map(|channel| channel.receiver);
         // A group of its own: a terminal's Ctrl-C reaches the master alone, which forwards it.
         let _ = rustix::process::setpgid(None, None);
         // The kernel keeps 15 bytes (PR_SET_NAME). A name without a zero byte cannot fail.

@@ -13,6 +13,8 @@ pub(super) enum MasterEvent {
     EndRequested,
     /// The supervisor of this service has ended.
     Ended(usize),
+    /// An operator stops this service alone.
+    DrainRequested(usize),
     /// Time has passed.
     Tick,
 }
@@ -24,6 +26,10 @@ pub(super) enum MasterAction {
     Start(usize),
     /// Close the listeners: the supervisors have theirs.
     CloseListeners,
+    /// Close the listeners of this service.
+    CloseListenersOf(usize),
+    /// Send TERM to the supervisor of this service.
+    StopService(usize),
     /// Send TERM to every supervisor: it drains, or goes on to the next step of its stop.
     Stop,
     /// Send QUIT to every supervisor: it ends its connections.
@@ -48,6 +54,8 @@ enum MasterPhase {
 pub(super) struct MasterState {
     phase: MasterPhase,
     services: Vec<RestartBackoff>,
+    /// Services that were stopped by an operator.
+    drained: Vec<bool>,
     stop_within: Duration,
 }
 
@@ -57,6 +65,7 @@ impl MasterState {
         MasterState {
             phase: MasterPhase::Serving,
             services: vec![RestartBackoff::running(now); services],
+            drained: vec![false; services],
             stop_within,
         }
     }
@@ -89,8 +98,27 @@ impl MasterState {
             MasterEvent::StopRequested => self.stop(MasterAction::Stop, now),
             MasterEvent::EndRequested => self.stop(MasterAction::End, now),
             MasterEvent::Ended(service) => self.ended(service, now),
+            MasterEvent::DrainRequested(service) => self.drain(service),
             MasterEvent::Tick => self.tick(now),
         }
+    }
+
+    /// Stops one service; with the last one, the server.
+    fn drain(&mut self, service: usize) -> Vec<MasterAction> {
+        if self.is_stopping() || std::mem::replace(&mut self.drained[service], true) {
+            return Vec::new();
+        }
+        if self.services[service].due().is_some() {
+            // It waits for its restart.
+            self.services[service].retired();
+            self.over_if_done();
+        }
+        vec![MasterAction::CloseListenersOf(service), MasterAction::StopService(service)]
+    }
+
+    /// Whether a service was stopped by an operator.
+    pub(super) fn is_drained(&self, service: usize) -> bool {
+        self.drained[service]
     }
 
     fn stop(&mut self, how: MasterAction, now: Instant) -> Vec<MasterAction> {
@@ -110,7 +138,7 @@ impl MasterState {
     }
 
     fn ended(&mut self, service: usize, now: Instant) -> Vec<MasterAction> {
-        if !self.is_stopping() {
+        if !self.is_stopping() && !self.drained[service] {
             self.services[service].exited(now);
             return self.start_due(now);
         }

@@ -11,7 +11,7 @@ use super::state::{Role, ServerEvent};
 use crate::admission::penalty::Fault;
 use crate::connection::Connection;
 use crate::error::HandlerError;
-use crate::lifecycle::outcome::{Outcome, signal_name};
+use crate::lifecycle::outcome::Outcome;
 use crate::lifecycle::timing::REAP_BATCH;
 use crate::log::Usage;
 use crate::net::proxied::Proxied;
@@ -235,11 +235,7 @@ where
     /// A control process has ended.
     fn control_ended(&mut self, ended: &Ended) {
         self.controllers.remove(ended.pid);
-        if let How::Signaled(signal) = ended.how {
-            let signal = signal_name(signal);
-            self.log
-                .warning(&format!("a control process was ended by {signal}: its command is not answered"));
-        }
+        self.log.control_ended(ended);
     }
 
     /// How a connection ended; `None` if that is neither logged nor charged.

@@ -8,7 +8,6 @@ use tine_sys::process::Alone;
 
 use super::channels::Channels;
 use super::children::Children;
-use super::controllers::Controllers;
 use super::steer::Killings;
 use super::timers::Timers;
 use super::wait::SupervisorFds;
@@ -19,9 +18,11 @@ use crate::error::{Error, next_move};
 use crate::lifecycle::ready::Ready;
 use crate::log::{Format, Log, LogLevel};
 use crate::net::listener::Listener;
+use crate::processes::control::controllers::Controllers;
 use crate::settings::Settings;
 use crate::settings::derived::beyond_the_system;
 use crate::shared::board::Board;
+use crate::shared::messages::{ControllerArrival, Receiver};
 use crate::shared::stats::ConnStats;
 use crate::system::cgroup::Cgroups;
 use crate::system::open_files::raise_limit;
@@ -39,6 +40,8 @@ pub(crate) struct Setup {
     pub(crate) format: Format,
     pub(crate) level: LogLevel,
     pub(crate) ready: Ready,
+    /// Controllers that the master hands over.
+    pub(crate) controllers: Option<Receiver<ControllerArrival>>,
 }
 
 impl<'a, H> Supervisor<'a, H> {
@@ -52,7 +55,7 @@ impl<'a, H> Supervisor<'a, H> {
         alone: &'a Alone,
         handler: &'a mut H,
     ) -> Result<Self, Error> {
-        let Setup { mut listeners, mut settings, format, level, .. } = setup;
+        let Setup { mut listeners, mut settings, format, level, controllers: handed, .. } = setup;
         let mut log = Log::new(format, level, settings.service.clone());
         let program_path = settings.check()?;
         if let Some(program) = &mut settings.program {
@@ -69,7 +72,9 @@ impl<'a, H> Supervisor<'a, H> {
         let place_any = |fd: rustix::io::Result<OwnedFd>| place(fd.ok()?).ok();
         let rule_files = source.map(|source| RuleFiles::watch(source, place_any, &mut log));
         let control = settings.control.bind(&mut log)?;
-        let history = History::new(if control.is_some() { settings.history } else { 0 });
+        let controllers = Controllers::new(control, handed, &place)
+            .map_err(|why| cannot_start("the control socket", &why))?;
+        let history = History::new(if controllers.are_possible() { settings.history } else { 0 });
         let diag = settings.watch_rules().are_any().then(|| place_any(Diag::socket()));
         let watcher = Watcher::new(settings.watch_rules(), diag, &listeners, &mut log);
         Ok(Supervisor {
@@ -84,7 +89,7 @@ impl<'a, H> Supervisor<'a, H> {
             children: Children::new(),
             timers: Timers::new(settings.max_connections),
             watcher,
-            controllers: Controllers::new(control, &place)?,
+            controllers,
             killings: Killings::default(),
             history,
             rule_files,

@@ -6,14 +6,13 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use super::Supervisor;
-use super::controllers::{ControllerEvent, Waiting};
 use super::spawn::{NewController, NewRole};
 use super::state::{ServerEvent, ServerState};
 use crate::connection::Connection;
 use crate::error::{HandlerError, next_move, reason};
 use crate::lifecycle::outcome::EndReason;
 use crate::lifecycle::timing::KILL_AFTER;
-use crate::net::control_socket::Operator;
+use crate::processes::control::controllers::{ControllerEvent, Waiting};
 use crate::shared::board::SlotPhase;
 use crate::shared::steering::{Answer, Order, channel};
 use crate::system::clock::now;
@@ -85,12 +84,7 @@ where
     ) -> Option<NewRole> {
         for event in self.controllers.take_events() {
             match event {
-                ControllerEvent::Refused(Operator { uid, pid, .. }) => {
-                    let text = format!(
-                        "control denied to pid {pid} of uid {uid}; allow its group (--control-group)"
-                    );
-                    self.log.warning(&text);
-                }
+                ControllerEvent::Refused(operator) => self.log.control_denied(operator),
                 ControllerEvent::Request(waiting) => {
                     if let Some(new) = self.serve_controller(waiting) {
                         return Some(new);
@@ -151,6 +145,8 @@ where
                 self.log.control(operator, "drain", None);
                 events.push(ServerEvent::StopRequested);
             }
+            // Only a master has services.
+            Order::DrainService(_) => self.answer(pid, Answer::Stopping),
             Order::Ban { .. } | Order::Unban { .. } => self.answer(pid, Answer::Full),
         }
     }

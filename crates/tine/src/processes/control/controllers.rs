@@ -1,17 +1,19 @@
 //! The controllers of a server: processes that have connected to its control socket.
 //!
-//! The supervisor accepts them and checks who they are. Once one has sent something, it gets a
-//! control process, which reads the request; the supervisor reads orders only, in fixed words.
+//! The supervisor, or the master where there is one, accepts them and checks who they are; a master
+//! also hands them to the supervisors. Once a controller has sent something, it gets a control
+//! process, which reads the request; supervisor and master read orders only, in fixed words.
 
+use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::io::Errno;
-use rustix::net::SendFlags;
+use rustix::net::{RecvFlags, SendFlags};
 
-use crate::error::Error;
 use crate::net::control_socket::{ControlSocket, Operator};
+use crate::shared::messages::{ControllerArrival, Receiver};
 use crate::shared::steering::{Order, OrderReceiver};
 
 /// Controllers that have sent nothing yet, at most; the oldest makes room for the next one.
@@ -23,47 +25,51 @@ const MAX_SERVED: usize = 16;
 /// Orders that are taken from a control process before others have their turn.
 const TURN: usize = 256;
 
-/// The event of the control socket; others are the numbers of descriptors.
+/// The events of the control socket, and of the channel on which the master hands controllers over;
+/// others are the numbers of descriptors.
 const SOCKET_EVENT: u64 = u64::MAX;
+const HANDED_EVENT: u64 = u64::MAX - 1;
 
 /// A controller that has sent nothing yet.
-pub(super) struct Waiting {
-    pub(super) stream: OwnedFd,
-    pub(super) operator: Operator,
+pub(crate) struct Waiting {
+    pub(crate) stream: OwnedFd,
+    pub(crate) operator: Operator,
 }
 
 /// A controller that has a control process.
-pub(super) struct Served {
+pub(crate) struct Served {
     /// The control process.
-    pub(super) pid: i32,
-    pub(super) operator: Operator,
-    pub(super) orders: OrderReceiver,
+    pub(crate) pid: i32,
+    pub(crate) operator: Operator,
+    pub(crate) orders: OrderReceiver,
     /// Connections whose end this controller waits for.
-    pub(super) killing: usize,
+    pub(crate) killing: usize,
     /// Connections that have ended for it.
-    pub(super) killed: u64,
+    pub(crate) killed: u64,
     /// It waits for the ends of connections.
-    pub(super) awaits_killed: bool,
+    pub(crate) awaits_killed: bool,
     /// It waits until no process accepts.
-    pub(super) awaits_pause: bool,
+    pub(crate) awaits_pause: bool,
 }
 
 /// The control socket, and all controllers. Without a control socket, nothing of it is used.
-pub(super) struct Controllers {
+pub(crate) struct Controllers {
     socket: Option<ControlSocket>,
+    /// Controllers that the master hands over.
+    handed: Option<Receiver<ControllerArrival>>,
     /// Readable if anything below is to be looked at (epoll(7)).
     queue: Option<OwnedFd>,
     waiting: Vec<Waiting>,
-    pub(super) served: Vec<Served>,
+    pub(crate) served: Vec<Served>,
     /// The number of pauses so far.
-    pub(super) pauses: u64,
+    pub(crate) pauses: u64,
     /// Whether the socket is watched: not while it has more controllers than can be taken.
     is_watched: bool,
 }
 
 /// What has happened.
-pub(super) enum ControllerEvent {
-    /// Controllers have connected, or could not.
+pub(crate) enum ControllerEvent {
+    /// A process has connected that may do nothing.
     Refused(Operator),
     /// This controller has sent something, and gets a control process.
     Request(Waiting),
@@ -72,45 +78,45 @@ pub(super) enum ControllerEvent {
 }
 
 impl Controllers {
-    /// The controllers of a server with this control socket, or without one.
+    /// The controllers of a server with this control socket, those of a service whose master hands
+    /// them over, or none.
     ///
     /// # Errors
     /// EMFILE, ENFILE, ENOMEM.
-    pub(super) fn new(
-        socket: Option<ControlSocket>,
-        place: &impl Fn(OwnedFd) -> std::io::Result<OwnedFd>,
-    ) -> Result<Controllers, Error> {
-        let mut controllers = Controllers {
-            socket,
-            queue: None,
-            waiting: Vec::new(),
-            served: Vec::new(),
-            pauses: 0,
-            is_watched: true,
-        };
-        if let Some(socket) = &mut controllers.socket {
-            let cannot = |why: std::io::Error| super::setup::cannot_start("the control socket", &why);
-            let queue = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|why| cannot(why.into()))?;
-            let queue = place(queue).map_err(cannot)?;
-            socket.place(&|fd| place(fd.try_clone_to_owned()?)).map_err(cannot)?;
-            watch(&queue, socket.as_fd(), SOCKET_EVENT).map_err(|why| cannot(why.into()))?;
-            controllers.queue = Some(queue);
+    pub(crate) fn new(
+        mut socket: Option<ControlSocket>,
+        mut handed: Option<Receiver<ControllerArrival>>,
+        place: &impl Fn(OwnedFd) -> io::Result<OwnedFd>,
+    ) -> io::Result<Controllers> {
+        let mut queue = None;
+        if socket.is_some() || handed.is_some() {
+            let new = place(epoll::create(epoll::CreateFlags::CLOEXEC)?)?;
+            if let Some(socket) = &mut socket {
+                socket.place(&|fd| place(fd.try_clone_to_owned()?))?;
+                watch(&new, socket.as_fd(), SOCKET_EVENT)?;
+            }
+            if let Some(handed) = &mut handed {
+                handed.place(place)?;
+                watch(&new, handed.as_fd(), HANDED_EVENT)?;
+            }
+            queue = Some(new);
         }
-        Ok(controllers)
+        let (waiting, served) = (Vec::new(), Vec::new());
+        Ok(Controllers { socket, handed, queue, waiting, served, pauses: 0, is_watched: true })
     }
 
     /// Whether operators can reach this server.
-    pub(super) fn are_possible(&self) -> bool {
+    pub(crate) fn are_possible(&self) -> bool {
         self.queue.is_some()
     }
 
     /// Readable if something has happened.
-    pub(super) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+    pub(crate) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         self.queue.as_ref().map(AsFd::as_fd)
     }
 
     /// What has happened since the last call.
-    pub(super) fn take_events(&mut self) -> Vec<ControllerEvent> {
+    pub(crate) fn take_events(&mut self) -> Vec<ControllerEvent> {
         let Some(queue) = &self.queue else { return Vec::new() };
         let mut buffer = [const { MaybeUninit::<epoll::Event>::uninit() }; 32];
         let zero = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
@@ -120,6 +126,7 @@ impl Controllers {
         for event in ready {
             match event {
                 SOCKET_EVENT => self.accept(&mut events),
+                HANDED_EVENT => self.receive_handed(),
                 number => self.read(number, &mut events),
             }
         }
@@ -129,15 +136,7 @@ impl Controllers {
     fn accept(&mut self, events: &mut Vec<ControllerEvent>) {
         while let Some(socket) = &self.socket {
             match socket.accept() {
-                Ok(Some((stream, Ok(operator)))) => {
-                    if self.waiting.len() >= MAX_WAITING {
-                        drop(self.waiting.remove(0));
-                    }
-                    let number = stream.as_raw_fd() as u64;
-                    if self.queue.as_ref().is_some_and(|queue| watch(queue, stream.as_fd(), number).is_ok()) {
-                        self.waiting.push(Waiting { stream, operator });
-                    }
-                }
+                Ok(Some((stream, Ok(operator)))) => self.wait_for_request(stream, operator),
                 Ok(Some((stream, Err(operator)))) => {
                     refuse(&stream);
                     events.push(ControllerEvent::Refused(operator));
@@ -146,6 +145,35 @@ impl Controllers {
                 // Out of descriptors: the controllers wait in the backlog until one ends.
                 Err(_) => return self.watch_socket(false),
             }
+        }
+    }
+
+    fn receive_handed(&mut self) {
+        while let Some(handed) = &self.handed {
+            match handed.receive() {
+                Ok(Some((stream, ControllerArrival { operator }))) => {
+                    self.wait_for_request(stream, operator);
+                }
+                // The master has ended, and with it this process soon does.
+                Ok(None) => {
+                    if let Some(queue) = &self.queue {
+                        let _ = epoll::delete(queue, handed);
+                    }
+                    self.handed = None;
+                }
+                // None, or no descriptor for it: the controller is closed.
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn wait_for_request(&mut self, stream: OwnedFd, operator: Operator) {
+        if self.waiting.len() >= MAX_WAITING {
+            drop(self.waiting.remove(0));
+        }
+        let number = stream.as_raw_fd() as u64;
+        if self.queue.as_ref().is_some_and(|queue| watch(queue, stream.as_fd(), number).is_ok()) {
+            self.waiting.push(Waiting { stream, operator });
         }
     }
 
@@ -163,13 +191,13 @@ impl Controllers {
             return;
         }
         let Some(at) = self.waiting.iter().position(|waiting| is_it(waiting.stream.as_fd())) else { return };
-        if self.served.len() + requests(events) < MAX_SERVED {
-            self.stop_watching(number);
+        self.stop_watching(number);
+        if has_gone(&self.waiting[at].stream) {
+            self.waiting.remove(at);
+        } else if self.served.len() + requests(events) < MAX_SERVED {
             events.push(ControllerEvent::Request(self.waiting.remove(at)));
-        } else {
-            // Looked at again when a control process has ended.
-            self.stop_watching(number);
         }
+        // Otherwise it is looked at again when a control process has ended.
     }
 
     fn stop_watching(&self, number: u64) {
@@ -194,7 +222,7 @@ impl Controllers {
     }
 
     /// Adds the control process of a controller.
-    pub(super) fn add(&mut self, pid: i32, operator: Operator, orders: OrderReceiver) {
+    pub(crate) fn add(&mut self, pid: i32, operator: Operator, orders: OrderReceiver) {
         let number = orders.as_fd().as_raw_fd() as u64;
         if let Some(queue) = &self.queue {
             // If it cannot be watched, its orders are not taken; its end is.
@@ -211,12 +239,17 @@ impl Controllers {
         });
     }
 
-    pub(super) fn get_mut(&mut self, pid: i32) -> Option<&mut Served> {
+    pub(crate) fn get_mut(&mut self, pid: i32) -> Option<&mut Served> {
         self.served.iter_mut().find(|served| served.pid == pid)
     }
 
+    /// Whether this is a control process.
+    pub(crate) fn has(&self, pid: i32) -> bool {
+        self.served.iter().any(|served| served.pid == pid)
+    }
+
     /// Removes a control process that has ended; controllers that wait for one are looked at again.
-    pub(super) fn remove(&mut self, pid: i32) {
+    pub(crate) fn remove(&mut self, pid: i32) {
         self.served.retain(|served| served.pid != pid);
         let Some(queue) = &self.queue else { return };
         for waiting in &self.waiting {
@@ -227,16 +260,23 @@ impl Controllers {
     }
 
     /// Closes everything: the server has stopped. Control processes see the end of their channel.
-    pub(super) fn close(&mut self) {
+    pub(crate) fn close(&mut self) {
         self.waiting.clear();
         self.served.clear();
         self.queue = None;
+        self.handed = None;
         self.socket = None;
     }
 }
 
 fn requests(events: &[ControllerEvent]) -> usize {
     events.iter().filter(|event| matches!(event, ControllerEvent::Request(_))).count()
+}
+
+/// Whether a controller has closed its socket without a request.
+fn has_gone(stream: &OwnedFd) -> bool {
+    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+    !matches!(rustix::net::recv(stream, &mut [0; 1][..], flags), Ok((_, 1..)) | Err(Errno::AGAIN))
 }
 
 fn watch(queue: &OwnedFd, descriptor: BorrowedFd<'_>, number: u64) -> Result<(), Errno> {

@@ -1,0 +1,214 @@
+//! Runs as the control process of a master: forwards a request to the services that it is about,
+//! and their replies to the controller, as one.
+
+use std::io::{self, BufRead, BufReader};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use rustix::net::SendFlags;
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::process::Pid;
+use serde_json::Value;
+use tine_sys::confine::confine;
+use tine_sys::process::{Alone, exit_now};
+
+use super::answer::{SYSTEM, USAGE};
+use super::reply::Reply;
+use super::request::Request;
+use super::run::{ONLY_READS, read_line};
+use crate::net::control_socket::Operator;
+use crate::processes::start::{StartReport, start_helper};
+use crate::shared::steering::{Order, OrderSender};
+
+/// The time that a service has for its next line. Ending a connection takes some seconds.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What the master hands to its control process: everything that it keeps.
+pub(crate) struct RouterStart<'a> {
+    pub(crate) alone: &'a Alone,
+    pub(crate) master: Pid,
+    /// The socket of the controller.
+    pub(crate) stream: OwnedFd,
+    pub(crate) operator: Operator,
+    pub(crate) orders: OrderSender,
+    /// The name of each service, and a stream that it takes for that of a controller.
+    pub(crate) services: Vec<(String, OwnedFd)>,
+    pub(crate) report: StartReport,
+}
+
+/// Serves one request.
+pub(crate) fn run(start: RouterStart) -> ! {
+    let entered = start_helper(start.alone, None, start.master, c"tine: control");
+    start.report.finish(entered);
+    for (_, service) in &start.services {
+        // It cannot fail for a socket; without it a service that hangs would hold the command.
+        let _ = set_socket_timeout(service, Timeout::Recv, Some(TIMEOUT));
+    }
+    // Without seccomp it still has nothing that decides.
+    let _ = confine(start.alone);
+    // The controller has gone, or does not read: there is no one to tell.
+    let _ = serve(start.stream, start.operator, start.orders, start.services);
+    exit_now(0)
+}
+
+fn serve(
+    stream: OwnedFd,
+    operator: Operator,
+    orders: OrderSender,
+    services: Vec<(String, OwnedFd)>,
+) -> io::Result<()> {
+    let line = read_line(&stream, &orders)?;
+    let mut reply = Reply::new(&stream, &orders);
+    let Some(mut line) = line else { return reply.error(USAGE, "the request is too long") };
+    let (request, wanted) = match Request::parse(&line) {
+        Ok((request, _)) if request.steers() && !operator.may_steer => {
+            return reply.error(SYSTEM, ONLY_READS);
+        }
+        Ok(request) => request,
+        Err(why) => return reply.error(USAGE, &why),
+    };
+    let names: Vec<String> = services.iter().map(|(name, _)| name.clone()).collect();
+    let number = wanted.as_ref().and_then(|wanted| names.iter().position(|name| name == wanted));
+    if let (Some(wanted), None) = (&wanted, number) {
+        let text = format!("there is no service {wanted}; there are {}", names.join(", "));
+        return reply.error(SYSTEM, &text);
+    }
+    if request == Request::Drain {
+        return drain(number, &orders, services, &mut reply);
+    }
+    let chosen: Vec<(String, OwnedFd)> = services
+        .into_iter()
+        .filter(|(name, _)| wanted.as_ref().is_none_or(|wanted| wanted == name))
+        .collect();
+    line.push(b'\n');
+    for (_, service) in &chosen {
+        // A service that does not take it is noticed when it does not reply.
+        let _ = rustix::net::send(service, &line, SendFlags::NOSIGNAL);
+    }
+    let mut outcome = Outcome::new(&request);
+    for (name, service) in chosen {
+        let result = forward(service, &mut reply)?;
+        outcome.add(&name, result);
+    }
+    match outcome.result() {
+        Ok(count) => reply.done(count),
+        Err((code, why)) => reply.error(code, &why),
+    }
+}
+
+/// Drains a service, or all of them: the order is the master's, which has their listeners, too.
+fn drain(
+    number: Option<usize>,
+    orders: &OrderSender,
+    services: Vec<(String, OwnedFd)>,
+    reply: &mut Reply,
+) -> io::Result<()> {
+    let Some(number) = number else {
+        if !orders.send(Order::Drain) {
+            return reply.error(SYSTEM, "the server has ended");
+        }
+        orders.wait_for_end();
+        return reply.done(1);
+    };
+    if !orders.send(Order::DrainService(number)) {
+        return reply.error(SYSTEM, "the server has ended");
+    }
+    // A service that stops closes its controllers last.
+    let (_, service) = services.into_iter().nth(number).ok_or(io::ErrorKind::NotFound)?;
+    let _ = io::copy(&mut UnixStream::from(service), &mut io::sink());
+    reply.done(1)
+}
+
+/// The last line of a service: the count, or code and reason.
+type Last = Result<u64, (u8, String)>;
+
+/// Forwards the lines of a service to the controller; returns the last one.
+fn forward(service: OwnedFd, reply: &mut Reply) -> io::Result<Last> {
+    let stream = UnixStream::from(service);
+    let mut reader = BufReader::with_capacity(64 * 1024, stream);
+    let mut line = String::new();
+    loop {
+        line.clear();
+        match reader.read_line(&mut line) {
+            Ok(1..) => {}
+            _ => return Ok(Err((SYSTEM, "it does not answer; its log says why".to_owned()))),
+        }
+        // Only the last line has no type. In a text the quotes would be escaped.
+        if line.contains("\"type\":") {
+            reply.raw(line.as_bytes())?;
+        } else {
+            return Ok(last(&line));
+        }
+    }
+}
+
+fn last(line: &str) -> Last {
+    let value: Value = serde_json::from_str(line).unwrap_or_default();
+    if value["done"] == true {
+        return Ok(value["count"].as_u64().unwrap_or(0));
+    }
+    let code = if value["code"] == u64::from(USAGE) { USAGE } else { SYSTEM };
+    Err((code, value["error"].as_str().unwrap_or("no reply").to_owned()))
+}
+
+/// The replies of several services as one.
+struct Outcome {
+    /// Whether it is enough that one service succeeds: the request is about something that the
+    /// others do not have.
+    one_is_enough: bool,
+    count: Option<u64>,
+    error: Option<(u8, String)>,
+}
+
+impl Outcome {
+    fn new(request: &Request) -> Outcome {
+        let one_is_enough =
+            matches!(request, Request::Show { .. } | Request::Kill(_) | Request::Unban { .. });
+        Outcome { one_is_enough, count: None, error: None }
+    }
+
+    fn add(&mut self, service: &str, last: Last) {
+        match last {
+            Ok(count) => *self.count.get_or_insert(0) += count,
+            Err((code, why)) => {
+                self.error.get_or_insert((code, format!("service {service}: {why}")));
+            }
+        }
+    }
+
+    fn result(self) -> Last {
+        match (self.count, self.error) {
+            (Some(count), None) => Ok(count),
+            (Some(count), Some(_)) if self.one_is_enough => Ok(count),
+            (_, Some(error)) => Err(error),
+            (None, None) => Err((SYSTEM, "there is no service".to_owned())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_replies_of_services_become_one() {
+        let error = || Err((SYSTEM, "no".to_owned()));
+        for (request, replies, result) in [
+            (Request::Status, vec![Ok(1), Ok(1)], Ok(2)),
+            (Request::Status, vec![Ok(1), error()], Err((SYSTEM, "service b: no".to_owned()))),
+            (Request::Show { id: 1 }, vec![error(), Ok(1)], Ok(1)),
+            (Request::Show { id: 1 }, vec![error(), error()], Err((SYSTEM, "service a: no".to_owned()))),
+            (Request::Pause, vec![], Err((SYSTEM, "there is no service".to_owned()))),
+        ] {
+            let mut outcome = Outcome::new(&request);
+            for (name, reply) in ["a", "b"].into_iter().zip(replies.clone()) {
+                outcome.add(name, reply);
+            }
+            assert_eq!(outcome.result(), result, "{request:?} {replies:?}");
+        }
+        assert_eq!(last(r#"{"done":true,"count":7}"#), Ok(7));
+        assert_eq!(last(r#"{"error":"no","code":100}"#), Err((100, "no".to_owned())));
+        assert_eq!(last("x"), Err((111, "no reply".to_owned())));
+    }
+}

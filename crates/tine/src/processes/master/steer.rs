@@ -1,0 +1,162 @@
+//! Controllers of a server with several services: the master checks who they are, and hands each to
+//! every service by way of a control process of its own.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Instant;
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::process::{Pid, Signal};
+use tine_sys::process::{Fresh, Side, fork, reap};
+
+use super::state::{MasterEvent, MasterState};
+use super::{Master, ServiceSetup, cannot_start};
+use crate::error::{Error, next_move, reason};
+use crate::lifecycle::timing::KILL_WAIT;
+use crate::log::Log;
+use crate::net::control_socket::Operator;
+use crate::processes::control::controllers::{ControllerEvent, Controllers, Waiting};
+use crate::processes::control::router::{self, RouterStart};
+use crate::processes::start::StartReport;
+use crate::settings::control::Control;
+use crate::shared::messages::{Channel, ControllerArrival};
+use crate::shared::steering::{Order, OrderSender, channel};
+use crate::system::signal::signal_one;
+
+/// In a control process that was just forked: what it has.
+pub(super) struct NewControl {
+    fresh: Fresh,
+    master: Pid,
+    stream: OwnedFd,
+    operator: Operator,
+    orders: OrderSender,
+    services: Vec<(String, OwnedFd)>,
+}
+
+/// Makes the control socket, and a channel to each service.
+pub(super) fn set_up_control(
+    control: &Control,
+    services: &mut [ServiceSetup],
+    log: &mut Log,
+) -> Result<Controllers, Error> {
+    let failed = |why: std::io::Error| cannot_start("the control socket", &why);
+    let socket = control.bind(log)?;
+    let place = |fd: OwnedFd| Ok::<OwnedFd, std::io::Error>(fd);
+    if socket.is_some() {
+        for service in services {
+            service.controllers = Some(Channel::new(&place).map_err(failed)?);
+        }
+    }
+    Controllers::new(socket, None, &place).map_err(failed)
+}
+
+impl Master<'_> {
+    /// Handles what controllers have sent. In a control process that it forked, returns what that
+    /// has.
+    pub(super) fn serve_controllers(
+        &mut self,
+        state: &MasterState,
+        events: &mut Vec<MasterEvent>,
+    ) -> Option<NewControl> {
+        for event in self.controllers.take_events() {
+            match event {
+                ControllerEvent::Refused(operator) => self.log.control_denied(operator),
+                ControllerEvent::Request(waiting) => match self.start_control(waiting) {
+                    Ok(None) => {}
+                    Ok(Some(new)) => return Some(new),
+                    Err(why) => {
+                        let next = format!("the command can be repeated; {}", next_move::of_call(&why));
+                        self.log.error("cannot serve a controller", &reason(&why), &next);
+                    }
+                },
+                ControllerEvent::Order(pid, order) => self.carry_out(pid, order, state, events),
+            }
+        }
+        None
+    }
+
+    /// Forks the control process of a controller. Returns in both: `Some` in the new one.
+    fn start_control(&mut self, waiting: Waiting) -> std::io::Result<Option<NewControl>> {
+        let Waiting { stream, operator } = waiting;
+        let (orders, receiver) = channel()?;
+        let mut services = Vec::new();
+        for service in &self.services {
+            let flags = SocketFlags::CLOEXEC;
+            let (own, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+            if let Some(channel) = &service.controllers {
+                // If the service is behind, its end is closed, and the control process sees it.
+                channel.sender.send(theirs.as_fd(), &ControllerArrival { operator });
+            }
+            services.push((service.name.clone(), own));
+        }
+        let master = rustix::process::getpid();
+        match fork(self.alone, Signal::CHILD.as_raw())? {
+            Side::Parent(pid) => {
+                self.controllers.add(pid, operator, receiver);
+                Ok(None)
+            }
+            Side::Child(fresh) => Ok(Some(NewControl { fresh, master, stream, operator, orders, services })),
+        }
+    }
+
+    /// Runs as a control process. It keeps what it was forked with; the rest is closed first.
+    pub(super) fn run_control(self, new: NewControl) -> ! {
+        let NewControl { fresh, master, stream, operator, orders, services } = new;
+        let alone = self.alone;
+        let log = self.log.for_connection();
+        drop(self);
+        tine_sys::signal::defaults(&fresh);
+        let report = StartReport { role: "control".to_owned(), supervisor: None, log };
+        router::run(RouterStart { alone, master, stream, operator, orders, services, report })
+    }
+
+    fn carry_out(&mut self, pid: i32, order: Order, state: &MasterState, events: &mut Vec<MasterEvent>) {
+        // A control process that may only read sends no order; one that is taken over could.
+        let operator = self.controllers.get_mut(pid).map(|served| served.operator);
+        let Some(operator) = operator.filter(|operator| operator.may_steer && !state.is_stopping()) else {
+            return;
+        };
+        match order {
+            Order::Drain => {
+                self.log.control(operator, "drain", None);
+                events.push(MasterEvent::StopRequested);
+            }
+            Order::DrainService(service) if service < self.services.len() => {
+                self.log.control(operator, "drain", Some(&self.services[service].name));
+                events.push(MasterEvent::DrainRequested(service));
+            }
+            // The others are for the services.
+            _ => {}
+        }
+    }
+
+    /// Waits for the control processes, which see that the server has stopped and reply so. One whose
+    /// controller does not read is killed.
+    pub(super) fn end_controls(&mut self) {
+        let mut pids: Vec<i32> = self.controllers.served.iter().map(|served| served.pid).collect();
+        self.controllers.close();
+        let deadline = Instant::now() + KILL_WAIT;
+        loop {
+            pids.retain(|pid| matches!(reap(*pid), Ok(None)));
+            if pids.is_empty() || Instant::now() >= deadline {
+                break;
+            }
+            self.wait(Some(deadline));
+            self.events();
+        }
+        pids.iter().for_each(|pid| _ = signal_one(*pid, Signal::KILL));
+    }
+
+    /// Reaps the control processes that have ended.
+    pub(super) fn reap_controls(&mut self) {
+        let pids: Vec<i32> = self.controllers.served.iter().map(|served| served.pid).collect();
+        for pid in pids {
+            match reap(pid) {
+                Ok(None) => continue,
+                Ok(Some(ended)) => self.log.control_ended(&ended),
+                // It was reaped already.
+                Err(_) => {}
+            }
+            self.controllers.remove(pid);
+        }
+    }
+}
