@@ -48,7 +48,8 @@ impl Services {
 
     /// Adds a service. Its name is in each line of its log. The log format and level of the server
     /// apply to the service; readiness is reported for all services together, by
-    /// [`Services::print_ports`] and [`Services::ready_descriptor`].
+    /// [`Services::print_ports`] and [`Services::ready_descriptor`], and all services are reached by one
+    /// control socket, [`Services::control`].
     #[must_use]
     pub fn service<H>(mut self, name: &str, mut server: Server, handler: H) -> Services
     where
@@ -57,6 +58,7 @@ impl Services {
         server.settings.service = Some(name.to_owned());
         server.settings.ready_descriptor = None;
         server.ready.pid_path = None;
+        server.settings.control = Control::none();
         self.services.push(Service { name: name.to_owned(), server, handler: Box::new(handler) });
         self
     }

@@ -30,12 +30,17 @@ pub struct ControlOptions {
     #[arg(long, value_name = "GROUP")]
     pub control_group: Option<String>,
 
+    /// Directory in which bans are kept for the next start; none: they end with the server [default:
+    /// $STATE_DIRECTORY, or /var/lib/tine for root, or $XDG_STATE_HOME/tine]
+    #[arg(long, value_name = "DIR|none")]
+    pub state_directory: Option<ControlPlace>,
+
     /// Number of ended connections that are remembered for `tine list --ended`
     #[arg(long, value_name = "N", default_value_t = defaults::HISTORY, value_parser = super::number::<usize>(0, 1_000_000))]
     pub history: usize,
 }
 
-/// The value of `--control`.
+/// The value of `--control` and of `--state-directory`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ControlPlace {
     /// No control socket.
@@ -87,6 +92,11 @@ impl ControlOptions {
             Some(ControlPlace::None) => return Ok(Control::none()),
             Some(ControlPlace::At(path)) => Control::at(path),
             None => Control::named(self.name.as_deref().unwrap_or(&as_name(name))),
+        };
+        let control = match &self.state_directory {
+            Some(ControlPlace::None) => control.state_directory(None),
+            Some(ControlPlace::At(path)) => control.state_directory(Some(path.clone())),
+            None => control,
         };
         match &self.control_group {
             Some(group) => Ok(control.group(Identity::of_group(group)?.gid)),

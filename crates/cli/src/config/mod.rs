@@ -135,6 +135,7 @@ impl Config {
         readiness.pid_file = args.readiness.pid_file.or(readiness.pid_file.take());
         let control = &mut self.server.control;
         control.control = args.control.control.or(control.control.take());
+        control.state_directory = args.control.state_directory.or(control.state_directory.take());
         control.name = args.control.name.or(control.name.take());
         control.control_group = args.control.control_group.or(control.control_group.take());
         if is_given(&["history"]) {

@@ -80,7 +80,8 @@ impl Admission {
     /// connections, whose buckets are full, and whose source has no penalty.
     pub(crate) fn explain(&self, address: IpAddr, connections: usize) -> Explanation {
         let peer = Peer::Tcp((address.to_canonical(), 0).into());
-        let candidate = Candidate { peer, socket: None, was_delayed: false, draining: false };
+        let candidate =
+            Candidate { peer, is_banned: false, socket: None, was_delayed: false, draining: false };
         let verdict = self.decide(candidate, Some(&AssumedConnections(connections)));
         Explanation {
             limits: self.explain_limits(peer),

@@ -103,7 +103,7 @@ impl Limits {
     /// The text for a rejected client.
     pub(crate) fn rejection_text(&self, reason: Reason) -> &[u8] {
         match (reason, &self.when_limited, &self.when_full) {
-            (Reason::Denied | Reason::Time | Reason::Proxy, ..) => &[],
+            (Reason::Denied | Reason::Time | Reason::Proxy | Reason::Banned, ..) => &[],
             (Reason::Full, _, WhenFull::Reject(text)) => text,
             (_, WhenLimited::Reject(Some(text)), _) => text,
             (_, WhenLimited::Close, _) => &[],

@@ -50,6 +50,8 @@ pub(crate) enum Verdict {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Candidate<'a> {
     pub(crate) peer: Peer,
+    /// Whether an operator has banned its address.
+    pub(crate) is_banned: bool,
     /// Its socket, which tells the user of a client of a Unix socket.
     pub(crate) socket: Option<BorrowedFd<'a>>,
     /// Whether the delayer has released the client: it has its token, and its rules were applied.
@@ -108,8 +110,12 @@ impl Admission {
     /// Runs in forkers, spares and workers.
     #[inline(always)]
     pub(crate) fn decide(&self, candidate: Candidate, slot: Option<&impl SlotCounts>) -> Verdict {
-        let Candidate { peer, socket, was_delayed, draining } = candidate;
-        let objection = if was_delayed { None } else { self.objection(peer, socket) };
+        let Candidate { peer, is_banned, socket, was_delayed, draining } = candidate;
+        let objection = match (is_banned, was_delayed) {
+            (true, _) => Some(Reason::Banned),
+            (false, true) => None,
+            (false, false) => self.objection(peer, socket),
+        };
         let objection = objection.or_else(|| match slot {
             None => Some(Reason::Full),
             Some(_) if was_delayed && draining => None,

@@ -115,7 +115,7 @@ impl ProxyProtocol {
     }
 
     fn contains(&self, address: IpAddr) -> bool {
-        let address = Prefix::new(address, 128);
+        let address = Prefix::of(address);
         self.blocks.iter().any(|block| block.contains(address))
     }
 }

@@ -22,11 +22,13 @@ pub(crate) enum Reason {
     Time,
     /// The client is not one of the proxies that may connect, or its PROXY header is wrong.
     Proxy,
+    /// An operator has banned the client's address.
+    Banned,
 }
 
 impl Reason {
     /// Every reason, at the index by which messages name it.
-    pub(crate) const ALL: [Reason; 9] = [
+    pub(crate) const ALL: [Reason; 10] = [
         Reason::Full,
         Reason::Source,
         Reason::Denied,
@@ -36,6 +38,7 @@ impl Reason {
         Reason::Delayed,
         Reason::Time,
         Reason::Proxy,
+        Reason::Banned,
     ];
 
     /// The value of `reason=` in the log.
@@ -50,13 +53,14 @@ impl Reason {
             Reason::Delayed => "delayed",
             Reason::Time => "time",
             Reason::Proxy => "proxy",
+            Reason::Banned => "banned",
         }
     }
 
     /// Whether a client can be admitted later without any change of the rules, so that waiting in
     /// the delay queue helps.
     pub(crate) fn passes_with_time(self) -> bool {
-        !matches!(self, Reason::Full | Reason::Denied | Reason::Time | Reason::Proxy)
+        !matches!(self, Reason::Full | Reason::Denied | Reason::Time | Reason::Proxy | Reason::Banned)
     }
 
     pub(crate) fn index(self) -> usize {

@@ -14,6 +14,7 @@ use crate::net::control_socket::ControlSocket;
 pub struct Control {
     place: Place,
     group: Option<u32>,
+    state: State,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,6 +23,16 @@ enum Place {
     None,
     Named(String),
     At(PathBuf),
+}
+
+/// Where bans are kept for the next start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+enum State {
+    /// In the usual directory of the user.
+    #[default]
+    Usual,
+    In(PathBuf),
+    None,
 }
 
 impl Control {
@@ -37,19 +48,41 @@ impl Control {
     /// warning.
     #[must_use]
     pub fn named(name: &str) -> Control {
-        Control { place: Place::Named(name.to_owned()), group: None }
+        Control { place: Place::Named(name.to_owned()), ..Control::default() }
     }
 
     /// A control socket at this path. If it cannot be made, the server does not start.
     #[must_use]
     pub fn at(path: impl Into<PathBuf>) -> Control {
-        Control { place: Place::At(path.into()), group: None }
+        Control { place: Place::At(path.into()), ..Control::default() }
     }
 
     /// Lets members of this group read.
     #[must_use]
     pub fn group(self, gid: u32) -> Control {
         Control { group: Some(gid), ..self }
+    }
+
+    /// Sets the directory in which bans are kept for the next start; `None` keeps none. Default:
+    /// `$STATE_DIRECTORY`, or else `/var/lib/tine` for root and `$XDG_STATE_HOME/tine` or
+    /// `~/.local/state/tine` for others.
+    #[must_use]
+    pub fn state_directory(self, directory: Option<PathBuf>) -> Control {
+        Control { state: directory.map_or(State::None, State::In), ..self }
+    }
+
+    /// The file in which a server with this socket keeps the bans of a service.
+    pub(crate) fn state_file(&self, socket: &ControlSocket, service: Option<&str>) -> Option<PathBuf> {
+        let directory = match &self.state {
+            State::None => return None,
+            State::In(directory) => directory.clone(),
+            State::Usual => usual_state_directory()?,
+        };
+        let name = socket.path.file_stem()?.to_str()?;
+        Some(directory.join(match service {
+            Some(service) => format!("{name}.{service}.bans.json"),
+            None => format!("{name}.bans.json"),
+        }))
     }
 
     /// Makes the socket. Runs in the master, or in a single supervisor, before its first fork.
@@ -75,4 +108,21 @@ impl Control {
             },
         }
     }
+}
+
+/// `$STATE_DIRECTORY` (systemd.exec(5)), or the directory of the user (XDG Base Directory
+/// Specification).
+fn usual_state_directory() -> Option<PathBuf> {
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    if let Some(directories) = variable("STATE_DIRECTORY") {
+        // Several are separated by colons.
+        let first = directories.to_str()?.split(':').next()?;
+        return Some(first.into());
+    }
+    if rustix::process::geteuid().is_root() {
+        return Some("/var/lib/tine".into());
+    }
+    let state = variable("XDG_STATE_HOME").map(PathBuf::from);
+    let state = state.or_else(|| Some(PathBuf::from(variable("HOME")?).join(".local/state")))?;
+    Some(state.join("tine"))
 }

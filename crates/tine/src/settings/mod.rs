@@ -93,6 +93,8 @@ pub(crate) struct Settings {
     pub(crate) control: Control,
     /// Connections that have ended of which the control socket tells.
     pub(crate) history: usize,
+    /// Where bans are kept for the next start.
+    pub(crate) state_file: Option<PathBuf>,
 }
 
 impl Default for Settings {
@@ -117,6 +119,7 @@ impl Default for Settings {
             program: None,
             control: Control::none(),
             history: defaults::HISTORY,
+            state_file: None,
         }
     }
 }

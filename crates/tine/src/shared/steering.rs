@@ -2,11 +2,12 @@
 //! supervisor, which carries them out and answers. Fixed words, so that the supervisor parses
 //! nothing.
 
-use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, socketpair};
+
+use crate::admission::access::prefix::Prefix;
 
 /// An order of an operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,9 +25,9 @@ pub(crate) enum Order {
     /// Drain and stop the service of this number. To a master only; not answered.
     DrainService(usize),
     /// Reject later clients of this block for this many seconds; `None` is for ever.
-    Ban { block: (IpAddr, u8), seconds: Option<u64> },
+    Ban { block: Prefix, seconds: Option<u64> },
     /// Lift the ban of this block.
-    Unban { block: (IpAddr, u8) },
+    Unban { block: Prefix },
 }
 
 /// The answer to an order.
@@ -44,13 +45,9 @@ const WORDS: usize = 6;
 
 impl Order {
     fn to_words(self) -> [u64; WORDS] {
-        let block = |kind: u64, (address, length): (IpAddr, u8), seconds: u64| {
-            let bits = match address {
-                IpAddr::V4(address) => u128::from(address.to_bits()),
-                IpAddr::V6(address) => address.to_bits(),
-            };
-            let family = if address.is_ipv4() { 4 } else { 6 };
-            [kind, (bits >> 64) as u64, bits as u64, family, u64::from(length), seconds]
+        let block = |kind: u64, block: Prefix, seconds: u64| {
+            let (first, length) = block.to_parts();
+            [kind, (first >> 64) as u64, first as u64, length.into(), seconds, 0]
         };
         match self {
             Order::Kill { slot, id } => [1, slot as u64, id, 0, 0, 0],
@@ -66,15 +63,10 @@ impl Order {
 
     /// The order in these words; `None` if they are none.
     fn from_words(words: [u64; WORDS]) -> Option<Order> {
-        let [kind, first, second, family, length, seconds] = words;
+        let [kind, first, second, length, seconds, _] = words;
         let block = || {
             let bits = u128::from(first) << 64 | u128::from(second);
-            let length = u8::try_from(length).ok()?;
-            match family {
-                4 if length <= 32 => Some((IpAddr::V4(u32::try_from(bits).ok()?.into()), length)),
-                6 if length <= 128 => Some((IpAddr::V6(bits.into()), length)),
-                _ => None,
-            }
+            Prefix::from_parts(bits, u8::try_from(length).ok()?)
         };
         Some(match kind {
             1 => Order::Kill { slot: usize::try_from(first).ok()?, id: second },
@@ -201,7 +193,7 @@ mod tests {
     fn orders_and_answers_arrive() {
         let (sender, receiver) = channel().expect("a channel");
         assert_eq!(receiver.receive(), Err(Errno::AGAIN));
-        let block = |text: &str, length| (text.parse().expect(text), length);
+        let block = |text: &str| text.parse().expect(text);
         for order in [
             Order::Kill { slot: 7, id: u64::MAX },
             Order::AwaitKilled,
@@ -209,9 +201,9 @@ mod tests {
             Order::Resume,
             Order::Drain,
             Order::DrainService(63),
-            Order::Ban { block: block("192.0.2.0", 24), seconds: None },
-            Order::Ban { block: block("2001:db8::", 32), seconds: Some(60) },
-            Order::Unban { block: block("::", 0) },
+            Order::Ban { block: block("192.0.2.0/24"), seconds: None },
+            Order::Ban { block: block("2001:db8::/32"), seconds: Some(60) },
+            Order::Unban { block: block("any") },
         ] {
             assert!(sender.send(order));
             assert_eq!(receiver.receive(), Ok(Some(order)));
@@ -227,7 +219,7 @@ mod tests {
     #[test]
     fn words_that_are_no_order_are_none() {
         for words in
-            [[0; 6], [99, 0, 0, 0, 0, 0], [6, 0, 1, 4, 33, 0], [6, 1, 1, 4, 32, 0], [7, 0, 0, 5, 0, 0]]
+            [[0; 6], [99, 0, 0, 0, 0, 0], [6, 0, 0, 129, 0, 0], [6, 0, 1, 127, 0, 0], [7, 1, 0, 8, 0, 0]]
         {
             assert_eq!(Order::from_words(words), None, "{words:?}");
         }

@@ -8,5 +8,6 @@ pub(crate) mod open_files;
 pub(crate) mod orphans;
 pub(crate) mod procfs;
 pub(crate) mod signal;
+pub(crate) mod state_file;
 pub(crate) mod users;
 pub(crate) mod wakeup;

@@ -4,6 +4,7 @@
 //! [`AccessRules`] collects rules, [`Access`] is their checked form, `decide.rs` decides, and
 //! `LiveRules` keeps them in shared memory, which the supervisor rewrites while forkers read.
 
+pub(crate) mod bans;
 pub(crate) mod compiled;
 mod decide;
 pub(crate) mod list;

@@ -25,6 +25,17 @@ impl Prefix {
         Prefix { first: bits(address) & mask(length), length }
     }
 
+    /// The block of one address.
+    pub(crate) fn of(address: IpAddr) -> Prefix {
+        Prefix { first: bits(address), length: 128 }
+    }
+
+    /// The block with this first address and prefix length, both in the IPv6 address space; `None`
+    /// if there is none.
+    pub(crate) fn from_parts(first: u128, length: u8) -> Option<Prefix> {
+        (length <= 128 && first & mask(length) == first).then_some(Prefix { first, length })
+    }
+
     /// The first address and the prefix length, both in the IPv6 address space.
     pub(crate) fn to_parts(self) -> (u128, u8) {
         (self.first, self.length)

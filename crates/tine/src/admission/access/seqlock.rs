@@ -46,29 +46,13 @@ impl SeqLocked {
     /// # Errors
     /// ENOMEM if the words exceed the size of an area.
     pub(super) fn publish(&self, words: &[u64]) -> io::Result<()> {
-        let next = self.number().load(Relaxed) + 1;
-        let area = self.area(next);
-        if words.len() > area.len() {
-            return Err(io::ErrorKind::OutOfMemory.into());
-        }
-        for (word, value) in area.iter().zip(words) {
-            word.store(*value, Relaxed);
-        }
-        self.number().store(next, Release);
-        Ok(())
+        publish(self.tables.first(), self.number(), words)
     }
 
     /// Calls `search` with the current snapshot, again if it was overwritten meanwhile; returns the
     /// result.
     pub(super) fn read<T>(&self, search: impl Fn(Snapshot) -> T) -> T {
-        loop {
-            let number = self.number().load(Acquire);
-            let found = search(Snapshot(self.area(number)));
-            fence(Acquire);
-            if self.number().load(Relaxed) == number {
-                return found;
-            }
-        }
+        read(self.tables.first(), self.number(), search)
     }
 
     /// Leaves the memory out of processes forked from now on.
@@ -85,13 +69,42 @@ impl SeqLocked {
     fn number(&self) -> &AtomicU64 {
         &self.tables.second()[0]
     }
+}
 
-    /// The area of the snapshot with this sequence number.
-    fn area(&self, number: u64) -> &[AtomicU64] {
-        let words = self.tables.first();
-        let (even, odd) = words.split_at(words.len() / 2);
-        if number.is_multiple_of(2) { even } else { odd }
+/// Replaces the snapshot in these areas. Only one process may publish at a time.
+///
+/// # Errors
+/// ENOMEM if the words exceed the size of an area.
+pub(crate) fn publish(areas: &[AtomicU64], number: &AtomicU64, words: &[u64]) -> io::Result<()> {
+    let next = number.load(Relaxed) + 1;
+    let area = area(areas, next);
+    if words.len() > area.len() {
+        return Err(io::ErrorKind::OutOfMemory.into());
     }
+    for (word, value) in area.iter().zip(words) {
+        word.store(*value, Relaxed);
+    }
+    number.store(next, Release);
+    Ok(())
+}
+
+/// Calls `search` with the current snapshot in these areas, again if it was overwritten meanwhile;
+/// returns the result.
+pub(super) fn read<T>(areas: &[AtomicU64], number: &AtomicU64, search: impl Fn(Snapshot) -> T) -> T {
+    loop {
+        let current = number.load(Acquire);
+        let found = search(Snapshot(area(areas, current)));
+        fence(Acquire);
+        if number.load(Relaxed) == current {
+            return found;
+        }
+    }
+}
+
+/// The area of the snapshot with this sequence number.
+fn area(areas: &[AtomicU64], number: u64) -> &[AtomicU64] {
+    let (even, odd) = areas.split_at(areas.len() / 2);
+    if number.is_multiple_of(2) { even } else { odd }
 }
 
 impl RuleWords for Snapshot<'_> {

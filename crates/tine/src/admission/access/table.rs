@@ -15,12 +15,12 @@ const NO_PARENT: u32 = u32::MAX;
 const ROWS: usize = 0;
 const DEFAULT_ALLOWS: usize = 1;
 const NAMES: usize = 2;
-const HEADER_WORDS: usize = 3;
+pub(super) const HEADER_WORDS: usize = 3;
 /// The maximum length of a text in bytes.
 pub(super) const MAX_TEXT: usize = 1 << 20;
 // A row: the first address (two words), the prefix length and the row of the smallest block that
 // contains this one, the answer.
-const ROW_WORDS: usize = 4;
+pub(super) const ROW_WORDS: usize = 4;
 
 /// The rule for a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,9 +6,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::reply::Reply;
-use super::request::{Block, Filter, Request, Sort};
+use super::request::{Filter, Request, Sort};
 use super::rows::{Row, sort};
 use super::view::{View, date};
+use crate::admission::access::prefix::Prefix;
 use crate::admission::reason::Reason;
 use crate::shared::board::SlotPhase;
 use crate::shared::steering::{Answer, Order, OrderSender};
@@ -37,13 +38,10 @@ pub(super) fn answer(
         Request::Show { id } => show(view, reply, *id),
         Request::Kill(filter) => kill(view, orders, reply, filter),
         Request::Ban { block, time, kill: kills } => ban(view, orders, reply, *block, *time, *kills),
-        Request::Unban { block } => {
-            let of = (block.address, block.length);
-            match order(orders, Order::Unban { block: of }) {
-                Ok(0) => reply.error(SYSTEM, "there is no such ban"),
-                result => finish(reply, result),
-            }
-        }
+        Request::Unban { block } => match order(orders, Order::Unban { block: *block }) {
+            Ok(0) => reply.error(SYSTEM, "there is no such ban"),
+            result => finish(reply, result),
+        },
         Request::Bans => {
             for ban in &view.bans {
                 let left = ban.left.map(|left| left.as_millis() as u64);
@@ -200,12 +198,12 @@ fn ban(
     view: &View,
     orders: &OrderSender,
     reply: &mut Reply,
-    block: Block,
+    block: Prefix,
     time: Option<Duration>,
     kills: bool,
 ) -> io::Result<()> {
     let seconds = time.map(|time| time.as_secs() + u64::from(time.subsec_nanos() > 0));
-    let banned = order(orders, Order::Ban { block: (block.address, block.length), seconds });
+    let banned = order(orders, Order::Ban { block, seconds });
     match banned {
         // Later clients are rejected by now: none of the block comes behind this.
         Ok(_) if kills => {

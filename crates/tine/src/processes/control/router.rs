@@ -32,16 +32,24 @@ pub(crate) struct RouterStart<'a> {
     pub(crate) stream: OwnedFd,
     pub(crate) operator: Operator,
     pub(crate) orders: OrderSender,
-    /// The name of each service, and a stream that it takes for that of a controller.
-    pub(crate) services: Vec<(String, OwnedFd)>,
+    pub(crate) services: Vec<ServiceStream>,
     pub(crate) report: StartReport,
+}
+
+/// A service that runs.
+pub(crate) struct ServiceStream {
+    /// Its number in the master.
+    pub(crate) number: usize,
+    pub(crate) name: String,
+    /// A stream that the service takes for that of a controller.
+    pub(crate) stream: OwnedFd,
 }
 
 /// Serves one request.
 pub(crate) fn run(start: RouterStart) -> ! {
     let entered = start_helper(start.alone, None, start.master, c"tine: control");
     start.report.finish(entered);
-    for (_, service) in &start.services {
+    for ServiceStream { stream: service, .. } in &start.services {
         // It cannot fail for a socket; without it a service that hangs would hold the command.
         let _ = set_socket_timeout(service, Timeout::Recv, Some(TIMEOUT));
     }
@@ -56,7 +64,7 @@ fn serve(
     stream: OwnedFd,
     operator: Operator,
     orders: OrderSender,
-    services: Vec<(String, OwnedFd)>,
+    mut services: Vec<ServiceStream>,
 ) -> io::Result<()> {
     let line = read_line(&stream, &orders)?;
     let mut reply = Reply::new(&stream, &orders);
@@ -68,26 +76,30 @@ fn serve(
         Ok(request) => request,
         Err(why) => return reply.error(USAGE, &why),
     };
-    let names: Vec<String> = services.iter().map(|(name, _)| name.clone()).collect();
-    let number = wanted.as_ref().and_then(|wanted| names.iter().position(|name| name == wanted));
-    if let (Some(wanted), None) = (&wanted, number) {
+    let names: Vec<String> = services.iter().map(|service| service.name.clone()).collect();
+    services.retain(|service| wanted.as_ref().is_none_or(|wanted| service.name == *wanted));
+    if let Some(wanted) = wanted.as_ref().filter(|_| services.is_empty()) {
         let text = format!("there is no service {wanted}; there are {}", names.join(", "));
         return reply.error(SYSTEM, &text);
     }
-    if request == Request::Drain {
-        return drain(number, &orders, services, &mut reply);
+    let has_ids = matches!(&request, Request::Show { .. })
+        || matches!(&request, Request::Kill(filter) if filter.ids.is_some());
+    if has_ids && wanted.is_none() && names.len() > 1 {
+        return reply.error(USAGE, "each service numbers its connections: write SERVICE:ID");
     }
-    let chosen: Vec<(String, OwnedFd)> = services
-        .into_iter()
-        .filter(|(name, _)| wanted.as_ref().is_none_or(|wanted| wanted == name))
-        .collect();
+    if request == Request::Drain {
+        return match wanted {
+            Some(_) => drain_services(services, &orders, &mut reply),
+            None => drain_server(&orders, &mut reply),
+        };
+    }
     line.push(b'\n');
-    for (_, service) in &chosen {
+    for ServiceStream { stream: service, .. } in &services {
         // A service that does not take it is noticed when it does not reply.
         let _ = rustix::net::send(service, &line, SendFlags::NOSIGNAL);
     }
     let mut outcome = Outcome::new(&request);
-    for (name, service) in chosen {
+    for ServiceStream { name, stream: service, .. } in services {
         let result = forward(service, &mut reply)?;
         outcome.add(&name, result);
     }
@@ -97,27 +109,31 @@ fn serve(
     }
 }
 
-/// Drains a service, or all of them: the order is the master's, which has their listeners, too.
-fn drain(
-    number: Option<usize>,
-    orders: &OrderSender,
-    services: Vec<(String, OwnedFd)>,
-    reply: &mut Reply,
-) -> io::Result<()> {
-    let Some(number) = number else {
-        if !orders.send(Order::Drain) {
-            return reply.error(SYSTEM, "the server has ended");
-        }
-        orders.wait_for_end();
-        return reply.done(1);
-    };
-    if !orders.send(Order::DrainService(number)) {
+/// Drains the server: the order is the master's, which has the listeners, too.
+fn drain_server(orders: &OrderSender, reply: &mut Reply) -> io::Result<()> {
+    if !orders.send(Order::Drain) {
         return reply.error(SYSTEM, "the server has ended");
     }
-    // A service that stops closes its controllers last.
-    let (_, service) = services.into_iter().nth(number).ok_or(io::ErrorKind::NotFound)?;
-    let _ = io::copy(&mut UnixStream::from(service), &mut io::sink());
+    orders.wait_for_end();
     reply.done(1)
+}
+
+/// Drains some services, in the same way.
+fn drain_services(services: Vec<ServiceStream>, orders: &OrderSender, reply: &mut Reply) -> io::Result<()> {
+    let count = services.len() as u64;
+    for service in &services {
+        if !orders.send(Order::DrainService(service.number)) {
+            return reply.error(SYSTEM, "the server has ended");
+        }
+    }
+    for service in services {
+        // A service that stops closes its controllers last. A drain can take longer than the timeout.
+        let mut stream = UnixStream::from(service.stream);
+        while io::copy(&mut stream, &mut io::sink()).is_err_and(|why| why.kind() == io::ErrorKind::WouldBlock)
+        {
+        }
+    }
+    reply.done(count)
 }
 
 /// The last line of a service: the count, or code and reason.

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::request::{Filter, Sort, SortKey};
 use super::view::{Sockets, View, date};
+use crate::admission::access::prefix::Prefix;
 use crate::net::peer::Peer;
 use crate::net::proxied::Proxied;
 use crate::shared::board::reader::BoardConnection;
@@ -88,8 +89,9 @@ impl Row {
     pub(super) fn matches(&self, filter: &Filter) -> bool {
         let Filter { ids, peer, older, younger, state } = filter;
         ids.as_ref().is_none_or(|ids| ids.contains(&self.id))
-            && peer
-                .is_none_or(|block| matches!(self.peer, Peer::Tcp(address) if block.contains(address.ip())))
+            && peer.is_none_or(
+                |block| matches!(self.peer, Peer::Tcp(address) if block.contains(Prefix::of(address.ip()))),
+            )
             && older.is_none_or(|time| self.age >= time)
             && younger.is_none_or(|time| self.age < time)
             && state.as_ref().is_none_or(|state| self.state == state)
@@ -152,7 +154,6 @@ pub(super) fn sort(rows: &mut [Row], by: Sort) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::request::Block;
     use super::*;
 
     fn row(id: u64, peer: &str, seconds: u64, bytes_in: u64) -> Row {
@@ -178,14 +179,15 @@ mod tests {
     #[test]
     fn filters_select_rows() {
         let none = Filter::default;
-        let block = |text: &str| Block::parse(text).ok();
+        let block = |text: &str| text.parse().ok();
         let seconds = |seconds| Some(Duration::from_secs(seconds));
         for (filter, selected) in [
             (none(), &[3, 1, 2][..]),
             (Filter { ids: Some(vec![2, 9]), ..none() }, &[2]),
             (Filter { ids: Some(vec![]), ..none() }, &[]),
             (Filter { peer: block("192.0.2.0/24"), ..none() }, &[3]),
-            (Filter { peer: block("::/0"), ..none() }, &[1]),
+            (Filter { peer: block("2001:db8::/32"), ..none() }, &[1]),
+            (Filter { peer: block("any"), ..none() }, &[3, 1]),
             (Filter { older: seconds(20), ..none() }, &[1, 2]),
             (Filter { younger: seconds(20), ..none() }, &[3]),
             (Filter { older: seconds(20), younger: seconds(30), ..none() }, &[2]),

@@ -67,6 +67,7 @@ impl Door {
     pub(crate) fn candidate<'c>(&self, client: &'c Accepted) -> Candidate<'c> {
         Candidate {
             peer: client.peer,
+            is_banned: self.board.is_banned(client.peer),
             socket: Some(client.socket.as_fd()),
             was_delayed: client.deadline.is_some(),
             draining: self.board.is_draining(),

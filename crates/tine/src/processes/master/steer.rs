@@ -15,7 +15,7 @@ use crate::lifecycle::timing::KILL_WAIT;
 use crate::log::Log;
 use crate::net::control_socket::Operator;
 use crate::processes::control::controllers::{ControllerEvent, Controllers, Waiting};
-use crate::processes::control::router::{self, RouterStart};
+use crate::processes::control::router::{self, RouterStart, ServiceStream};
 use crate::processes::start::StartReport;
 use crate::settings::control::Control;
 use crate::shared::messages::{Channel, ControllerArrival};
@@ -29,7 +29,7 @@ pub(super) struct NewControl {
     stream: OwnedFd,
     operator: Operator,
     orders: OrderSender,
-    services: Vec<(String, OwnedFd)>,
+    services: Vec<ServiceStream>,
 }
 
 /// Makes the control socket, and a channel to each service.
@@ -43,6 +43,8 @@ pub(super) fn set_up_control(
     let place = |fd: OwnedFd| Ok::<OwnedFd, std::io::Error>(fd);
     if socket.is_some() {
         for service in services {
+            service.server.settings.state_file =
+                socket.as_ref().and_then(|socket| control.state_file(socket, Some(&service.name)));
             service.controllers = Some(Channel::new(&place).map_err(failed)?);
         }
     }
@@ -60,7 +62,7 @@ impl Master<'_> {
         for event in self.controllers.take_events() {
             match event {
                 ControllerEvent::Refused(operator) => self.log.control_denied(operator),
-                ControllerEvent::Request(waiting) => match self.start_control(waiting) {
+                ControllerEvent::Request(waiting) => match self.start_control(waiting, state) {
                     Ok(None) => {}
                     Ok(Some(new)) => return Some(new),
                     Err(why) => {
@@ -75,18 +77,23 @@ impl Master<'_> {
     }
 
     /// Forks the control process of a controller. Returns in both: `Some` in the new one.
-    fn start_control(&mut self, waiting: Waiting) -> std::io::Result<Option<NewControl>> {
+    fn start_control(
+        &mut self,
+        waiting: Waiting,
+        state: &MasterState,
+    ) -> std::io::Result<Option<NewControl>> {
         let Waiting { stream, operator } = waiting;
         let (orders, receiver) = channel()?;
-        let mut services = Vec::new();
-        for service in &self.services {
+        let mut streams = Vec::new();
+        let services = self.services.iter().enumerate();
+        for (number, service) in services.filter(|(number, _)| !state.is_drained(*number)) {
             let flags = SocketFlags::CLOEXEC;
             let (own, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
             if let Some(channel) = &service.controllers {
                 // If the service is behind, its end is closed, and the control process sees it.
                 channel.sender.send(theirs.as_fd(), &ControllerArrival { operator });
             }
-            services.push((service.name.clone(), own));
+            streams.push(ServiceStream { number, name: service.name.clone(), stream: own });
         }
         let master = rustix::process::getpid();
         match fork(self.alone, Signal::CHILD.as_raw())? {
@@ -94,7 +101,9 @@ impl Master<'_> {
                 self.controllers.add(pid, operator, receiver);
                 Ok(None)
             }
-            Side::Child(fresh) => Ok(Some(NewControl { fresh, master, stream, operator, orders, services })),
+            Side::Child(fresh) => {
+                Ok(Some(NewControl { fresh, master, stream, operator, orders, services: streams }))
+            }
         }
     }
 

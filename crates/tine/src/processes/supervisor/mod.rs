@@ -6,6 +6,7 @@
 //! its forker but not the supervisor.
 
 mod apply;
+mod bans;
 mod channels;
 mod children;
 mod enforce;
@@ -42,6 +43,7 @@ use crate::shared::stats::ConnStats;
 use crate::system::cgroup::Cgroups;
 use crate::watch::history::History;
 use crate::watch::watcher::Watcher;
+use bans::Bans;
 use channels::Channels;
 use children::Children;
 use steer::Killings;
@@ -71,6 +73,7 @@ struct Supervisor<'a, H> {
     /// Connections that operators end.
     killings: Killings,
     history: History,
+    bans: Bans,
     /// Files of access rules, which are read again after a change.
     rule_files: Option<RuleFiles>,
 }

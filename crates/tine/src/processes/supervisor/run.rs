@@ -1,6 +1,6 @@
 //! The supervisor's loop: waits, names what happened, applies what the state decides.
 
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use rustix::event::{PollFd, PollFlags};
 use tine_sys::process::Alone;
@@ -112,8 +112,9 @@ where
         let orphans = self.timers.orphans_at;
         let alive = self.ready.keep_alive_at();
         let kills = self.killings.deadline();
+        let bans = self.bans.next_end(SystemTime::now()).and_then(|time| Instant::now().checked_add(time));
         let deadlines =
-            [state.deadline(), batching, sweep, look, lingering, orphans, rules, notice, alive, kills];
+            [state.deadline(), batching, sweep, look, lingering, orphans, rules, notice, alive, kills, bans];
         let notices = PollFd::new(&self.channels.supervisor, PollFlags::IN);
         let files = match self.rule_files.as_ref().and_then(RuleFiles::events) {
             Some(events) => PollFd::new(events, PollFlags::IN),
@@ -164,6 +165,7 @@ where
         self.check_connections();
         self.check_lingering(&mut events);
         self.check_killings();
+        self.check_bans();
         self.answer_operators();
         if self.timers.sweep_at <= Instant::now() {
             self.sweep(&mut events);

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use tine_sys::fd::Floor;
 use tine_sys::process::Alone;
 
+use super::bans::{self, Bans};
 use super::channels::Channels;
 use super::children::Children;
 use super::steer::Killings;
@@ -72,6 +73,11 @@ impl<'a, H> Supervisor<'a, H> {
         let place_any = |fd: rustix::io::Result<OwnedFd>| place(fd.ok()?).ok();
         let rule_files = source.map(|source| RuleFiles::watch(source, place_any, &mut log));
         let control = settings.control.bind(&mut log)?;
+        if let Some(socket) = &control {
+            settings.state_file = settings.control.state_file(socket, None);
+        }
+        let bans = Bans::load(settings.state_file.clone())?;
+        bans::publish(&memory.board, &bans);
         let controllers = Controllers::new(control, handed, &place)
             .map_err(|why| cannot_start("the control socket", &why))?;
         let history = History::new(if controllers.are_possible() { settings.history } else { 0 });
@@ -92,6 +98,7 @@ impl<'a, H> Supervisor<'a, H> {
             controllers,
             killings: Killings::default(),
             history,
+            bans,
             rule_files,
             settings,
             listeners,

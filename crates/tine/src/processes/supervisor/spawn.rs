@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use rustix::process::Pid;
 use tine_sys::process::{Fresh, Side, exit_now, fork, reap};
@@ -358,7 +358,7 @@ where
             board,
             stats,
             history: self.history,
-            bans: Vec::new(),
+            bans: self.bans.views(SystemTime::now()),
             ending: self.killings.all(),
             diag: Diag::socket().ok().map(Diag::new),
             ports: self.listeners.iter().filter_map(Listener::family_and_port).collect(),

@@ -147,7 +147,17 @@ where
             }
             // Only a master has services.
             Order::DrainService(_) => self.answer(pid, Answer::Stopping),
-            Order::Ban { .. } | Order::Unban { .. } => self.answer(pid, Answer::Full),
+            Order::Ban { block, seconds } => {
+                let time = seconds.map_or_else(String::new, |seconds| format!(" for {seconds} s"));
+                self.log.control(operator, "ban", Some(&format!("{block}{time}")));
+                let answer = self.ban(block, seconds);
+                self.answer(pid, answer);
+            }
+            Order::Unban { block } => {
+                self.log.control(operator, "unban", Some(&block.to_string()));
+                let answer = self.unban(block);
+                self.answer(pid, answer);
+            }
         }
     }
 

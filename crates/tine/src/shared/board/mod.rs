@@ -9,6 +9,7 @@
 //! the limit is not a counter that could drift: when a process dies, its slot still names its
 //! owner.
 
+mod bans;
 pub(crate) mod blocks;
 mod counts;
 mod notices;
@@ -21,6 +22,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use tine_sys::memory::{FlagReader, Record, SharedTables};
 
+use crate::admission::access::bans::BAN_WORDS;
 use crate::admission::reason::Reason;
 use crate::net::peer::Peer;
 use crate::net::proxied::PROXIED_WORDS;
@@ -51,8 +53,10 @@ const SLOT_OFFERED: usize = 8;
 const PAUSED: usize = 9;
 const DELAYED: usize = 10;
 const WAITING: usize = 11;
+const BANNED: usize = 12;
+const BANS_NUMBER: usize = 13;
 /// A word for each reason.
-const REJECTED: usize = 12;
+const REJECTED: usize = 14;
 const HEAD: usize = REJECTED + Reason::ALL.len();
 // Words of each forker.
 const WANTS_SLOT: usize = 0;
@@ -102,7 +106,7 @@ impl Board {
     /// ENOMEM.
     pub(crate) fn new(slots: usize, drain: FlagReader, has_proxied: bool) -> io::Result<Board> {
         let proxied = if has_proxied { slots * PROXIED_WORDS } else { 0 };
-        let words = HEAD + MAX_FORKERS * FORKER_WORDS + 2 * slots.div_ceil(64) + proxied;
+        let words = HEAD + MAX_FORKERS * FORKER_WORDS + 2 * slots.div_ceil(64) + proxied + BAN_WORDS;
         let board = Board { tables: SharedTables::new(words, slots)?, drain, has_proxied };
         for slot in 0..slots {
             board.free_word(slot).fetch_or(bit(slot), Relaxed);
@@ -158,6 +162,11 @@ impl Board {
         }
         let first = self.changed_at() + self.slot_count().div_ceil(64);
         Some(first + slot * PROXIED_WORDS)
+    }
+
+    /// Index of the words of the bans: the last ones.
+    fn bans_at(&self) -> usize {
+        self.tables.first().len() - BAN_WORDS
     }
 
     fn free_word(&self, slot: usize) -> &AtomicU64 {
