@@ -5,6 +5,7 @@
 
 pub mod cgroup;
 pub mod client;
+pub mod control;
 pub mod documents;
 pub mod echo_clients;
 pub mod environment;

@@ -27,7 +27,11 @@ fn ask(
     let failed = |why: &std::io::Error| {
         Error::system("cannot talk to the server", why, "look whether it still runs (`tine status`)")
     };
-    stream.write_all(format!("{request}\n").as_bytes()).map_err(|why| failed(&why))?;
+    match stream.write_all(format!("{request}\n").as_bytes()) {
+        // It may have said why before it closed the connection.
+        Err(why) if why.kind() != std::io::ErrorKind::BrokenPipe => return Err(failed(&why)),
+        _ => {}
+    }
     let mut reader = BufReader::with_capacity(256 * 1024, stream);
     let mut line = String::new();
     loop {

@@ -22,7 +22,7 @@ pub(super) struct Channels {
     pub(super) controls: Vec<Wakeup>,
     /// Readable, for ever, once spares have to leave.
     pub(super) retire: OwnedFd,
-    /// Where clients can be rejected.
+    /// Where clients can be rejected, by limits or by an operator.
     pub(super) rejector: Option<Channel<Rejection>>,
     /// Where clients can be delayed.
     pub(super) delayer: Option<DelayerChannels>,
@@ -63,13 +63,14 @@ pub(super) struct CleanerSockets {
 }
 
 impl Channels {
-    /// Makes the channels that these settings need; `place` moves descriptors to where the server's
+    /// Makes the channels that these settings need, and those for what operators may order; `place` moves descriptors to where the server's
     /// are.
     ///
     /// # Errors
     /// EMFILE, ENFILE, ENOMEM.
     pub(super) fn new(
         settings: &Settings,
+        has_operators: bool,
         place: &impl Fn(OwnedFd) -> io::Result<OwnedFd>,
     ) -> io::Result<Channels> {
         let limits = &settings.limits;
@@ -77,7 +78,7 @@ impl Channels {
             supervisor: Wakeup::new(place)?,
             controls: (0..settings.forkers).map(|_| Wakeup::new(place)).collect::<Result<_, _>>()?,
             retire: place(Wakeup::descriptor()?)?,
-            rejector: limits.rejects().then(|| Channel::new(place)).transpose()?,
+            rejector: (limits.rejects() || has_operators).then(|| Channel::new(place)).transpose()?,
             delayer: limits.delays().then(|| DelayerChannels::new(place)).transpose()?,
             proxy_reader: limits.proxy.is_some().then(|| ProxyReaderChannels::new(place)).transpose()?,
             stderr: settings.stderr_is_logged().then(|| Channel::new(place)).transpose()?,

@@ -91,7 +91,9 @@ where
     /// The roles that this server has.
     fn roles(&self) -> Vec<Role> {
         let channels = &self.channels;
-        let rejector = channels.rejector.is_some().then_some(Role::Rejector);
+        // An operator who bans clients needs it, too: it is started then.
+        let rejects = self.settings.limits.rejects() || !self.bans.blocks().is_empty();
+        let rejector = rejects.then_some(Role::Rejector);
         let delayer = channels.delayer.is_some().then_some(Role::Delayer);
         let proxy_reader = channels.proxy_reader.is_some().then_some(Role::ProxyReader);
         let stderr_logger = channels.stderr.is_some().then_some(Role::StderrLogger);

@@ -68,7 +68,6 @@ impl<'a, H> Supervisor<'a, H> {
         let first_server_fd = move_descriptors_up(&mut listeners, &mut log, ready)?;
         let place = |fd: OwnedFd| first_server_fd.duplicate(fd);
         let fds = SupervisorFds::new(&place).map_err(|why| cannot_make(&why))?;
-        let channels = Channels::new(&settings, &place).map_err(|why| cannot_make(&why))?;
         let source = memory.admission.limits().rules.as_ref().and_then(|rules| rules.source());
         let place_any = |fd: rustix::io::Result<OwnedFd>| place(fd.ok()?).ok();
         let rule_files = source.map(|source| RuleFiles::watch(source, place_any, &mut log));
@@ -80,6 +79,8 @@ impl<'a, H> Supervisor<'a, H> {
         bans::publish(&memory.board, &bans);
         let controllers = Controllers::new(control, handed, &place)
             .map_err(|why| cannot_start("the control socket", &why))?;
+        let channels = Channels::new(&settings, controllers.are_possible(), &place);
+        let channels = channels.map_err(|why| cannot_make(&why))?;
         let history = History::new(if controllers.are_possible() { settings.history } else { 0 });
         let diag = settings.watch_rules().are_any().then(|| place_any(Diag::socket()));
         let watcher = Watcher::new(settings.watch_rules(), diag, &listeners, &mut log);

@@ -28,6 +28,8 @@ pub(super) enum ServerEvent {
     StopRequested,
     /// SIGQUIT.
     EndRequested,
+    /// A process is needed that the server does not have yet.
+    RoleNeeded(Role),
     /// The master has died.
     Abandoned,
     /// A process with a role has exited. `done`: by itself, its work done.
@@ -172,11 +174,22 @@ impl ServerState {
                 self.forget_restarts();
                 [self.close_listeners(), self.kill(now)].concat()
             }
+            (ServerEvent::RoleNeeded(role), ServerPhase::Serving) => self.start_once(role, now),
+            (ServerEvent::RoleNeeded(_), _) => Vec::new(),
             (ServerEvent::RoleEnded { role, done }, _) => self.role_ended(role, done, now),
             (ServerEvent::AllExited, ServerPhase::Serving) => Vec::new(),
             (ServerEvent::AllExited, _) => self.over(),
             (ServerEvent::Tick, _) => self.tick(now),
         }
+    }
+
+    /// Starts a role that the server does not have yet.
+    fn start_once(&mut self, role: Role, now: Instant) -> Vec<ServerAction> {
+        if self.roles.iter().any(|(other, _)| *other == role) {
+            return Vec::new();
+        }
+        self.roles.push((role, RestartBackoff::running(now)));
+        vec![ServerAction::Start(role)]
     }
 
     fn drain(&mut self, now: Instant) -> Vec<ServerAction> {
@@ -272,6 +285,18 @@ mod tests {
             assert_eq!(state.on(*event, now), *actions, "{event:?} at {at}");
         }
         state
+    }
+
+    #[test]
+    fn a_role_that_is_needed_later_is_started_once_and_restarted() {
+        let needed = ServerEvent::RoleNeeded(Role::Delayer);
+        play(&[
+            (0, needed, &[ServerAction::Start(Role::Delayer)]),
+            (1, needed, &[]),
+            (2, died(Role::Delayer), &[ServerAction::Start(Role::Delayer)]),
+            (3, ServerEvent::StopRequested, &[ServerAction::Drain]),
+            (4, ServerEvent::RoleNeeded(Role::ProxyReader), &[]),
+        ]);
     }
 
     #[test]

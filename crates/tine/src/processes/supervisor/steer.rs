@@ -7,7 +7,7 @@ use rustix::process::Signal;
 
 use super::Supervisor;
 use super::spawn::{NewController, NewRole};
-use super::state::{ServerEvent, ServerState};
+use super::state::{Role, ServerEvent, ServerState};
 use crate::connection::Connection;
 use crate::error::{HandlerError, next_move, reason};
 use crate::lifecycle::outcome::EndReason;
@@ -150,6 +150,8 @@ where
             Order::Ban { block, seconds } => {
                 let time = seconds.map_or_else(String::new, |seconds| format!(" for {seconds} s"));
                 self.log.control(operator, "ban", Some(&format!("{block}{time}")));
+                // It logs the clients.
+                events.push(ServerEvent::RoleNeeded(Role::Rejector));
                 let answer = self.ban(block, seconds);
                 self.answer(pid, answer);
             }
