@@ -233,7 +233,7 @@ mod tests {
     use crate::watch::answers::AnswerInfo;
 
     fn info(peer: [u8; 4], port: u16, received: u64) -> SocketInfo {
-        SocketInfo { peer: (IpAddr::from(peer), port), received, acked: 0, answers: AnswerInfo::default() }
+        SocketInfo { received, ..SocketInfo::of_peer((IpAddr::from(peer), port)) }
     }
 
     #[test]
