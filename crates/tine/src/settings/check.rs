@@ -4,7 +4,7 @@
 use std::ffi::CString;
 use std::time::Duration;
 
-use super::Settings;
+use super::{Server, Settings};
 use crate::admission::access::compiled::CompiledRules;
 use crate::admission::limits::WhenLimited;
 use crate::admission::proxy::ProxyProtocol;
@@ -54,6 +54,12 @@ impl Settings {
         at_least_one("max_connections_per_source", self.limits.max_per_source)?;
         at_least_one("max_connections_per_prefix", self.limits.max_per_prefix)?;
         at_least_one("reuse", usize::try_from(self.reuse).ok())?;
+        if self.banner.len() > Server::MAX_BANNER {
+            return Err(Error::usage(
+                format_args!("the banner has {} bytes", self.banner.len()),
+                format_args!("shorten it to {} bytes", Server::MAX_BANNER),
+            ));
+        }
         if !(1..=MAX_FORKERS).contains(&self.forkers) {
             return Err(Error::usage(
                 format_args!("forkers is {}", self.forkers),
@@ -144,6 +150,10 @@ mod tests {
             ),
             ("forkers is 0", Settings { forkers: 0, ..ok.clone() }),
             ("forkers is 100", Settings { forkers: 100, ..ok.clone() }),
+            (
+                "the banner has 65537 bytes",
+                Settings { banner: vec![b'x'; Server::MAX_BANNER + 1], ..ok.clone() },
+            ),
             ("has no proxies", with(Limits { proxy: Some(ProxyProtocol::new()), ..limits() })),
             (
                 "ProxyProtocol::timeout is zero",
