@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use super::Supervisor;
+use super::role::Role;
 use super::spawn::NewRole;
-use super::state::{Role, ServerAction, ServerEvent, ServerState};
+use super::state::{ServerAction, ServerEvent, ServerState};
 use crate::connection::Connection;
 use crate::error::{HandlerError, next_move, reason};
 use crate::lifecycle::outcome::Outcome;

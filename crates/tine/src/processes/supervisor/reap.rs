@@ -7,7 +7,8 @@ use tine_sys::process::{Ended, How, reap};
 
 use super::Supervisor;
 use super::children::ChildKind;
-use super::state::{Role, ServerEvent};
+use super::role::Role;
+use super::state::ServerEvent;
 use crate::admission::penalty::Fault;
 use crate::connection::Connection;
 use crate::error::HandlerError;

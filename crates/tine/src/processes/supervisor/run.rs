@@ -5,9 +5,10 @@ use std::time::Instant;
 use rustix::event::{PollFd, PollFlags};
 use tine_sys::process::Alone;
 
+use super::role::Role;
 use super::setup::Setup;
 use super::spawn::NewRole;
-use super::state::{Role, ServerEvent, ServerPhase, ServerState};
+use super::state::{ServerEvent, ServerPhase, ServerState};
 use super::{RuleFiles, Supervisor};
 use crate::connection::Connection;
 use crate::error::{Error, HandlerError};

@@ -1,8 +1,8 @@
 //! What the supervisor does after an event: phases, restarts, deadlines. No system call here.
 
-use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
+use super::role::Role;
 use crate::lifecycle::backoff::RestartBackoff;
 use crate::lifecycle::timing::{KILL_AFTER, KILL_WAIT};
 
@@ -36,42 +36,6 @@ pub(super) enum ServerEvent {
     AllExited,
     /// Time has passed.
     Tick,
-}
-
-/// A process that the supervisor starts and restarts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Role {
-    /// The forker of this index.
-    Forker(usize),
-    Rejector,
-    Delayer,
-    ProxyReader,
-    StderrLogger,
-    CgroupCleaner,
-}
-
-impl Role {
-    /// The value of `role=` in the log.
-    pub(super) fn log_name(self) -> Cow<'static, str> {
-        match self {
-            Role::Forker(index) => format!("forker {}", index + 1).into(),
-            Role::Rejector => "rejector".into(),
-            Role::Delayer => "delayer".into(),
-            Role::ProxyReader => "proxy reader".into(),
-            Role::StderrLogger => "stderr logger".into(),
-            Role::CgroupCleaner => "cgroup cleaner".into(),
-        }
-    }
-
-    /// Whether clients get a connection process by it: it is killed before connections are.
-    pub(super) fn brings_clients(self) -> bool {
-        self.is_forker() || matches!(self, Role::Delayer | Role::ProxyReader)
-    }
-
-    /// Whether it accepts clients. The helpers exit by themselves when no process needs them.
-    pub(super) fn is_forker(self) -> bool {
-        matches!(self, Role::Forker(_))
-    }
 }
 
 /// An action of a supervisor.
