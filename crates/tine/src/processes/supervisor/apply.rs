@@ -12,6 +12,7 @@ use crate::connection::Connection;
 use crate::error::{HandlerError, next_move, reason};
 use crate::lifecycle::outcome::Outcome;
 use crate::net::listener::Listener;
+use crate::shared::board::SlotPhase;
 use crate::system::signal::{signal_group, signal_one};
 
 impl<H> Supervisor<'_, H>
@@ -68,7 +69,7 @@ where
         self.ready.stopping();
         self.drain_notices();
         let backlog: u64 = self.listeners.iter().map(Listener::queued).fold(0, u64::saturating_add);
-        let free = self.settings.max_connections.saturating_sub(self.children.table.connections());
+        let free = self.settings.max_connections.saturating_sub(self.connections());
         let quota = match self.settings.leaves_connections {
             true => backlog.min(free as u64),
             false => backlog,
@@ -76,7 +77,7 @@ where
         self.memory.board.set_drain_quota(quota);
         self.memory.drain_writer.set(1);
         // Not before: a reader of the line can rely on it.
-        self.log.drain(self.children.table.connections(), timeout);
+        self.log.drain(self.connections(), timeout);
         // Never cleared, so that every spare sees it, also one that is just being forked.
         let _ = rustix::io::write(&self.channels.retire, &1u64.to_ne_bytes());
         self.channels.wake_forkers();
@@ -91,6 +92,15 @@ where
             // When the delayer has released every client, the forkers see the end of the channel.
             delayer.released_sender = None;
             delayer.wakeup.wake();
+        }
+    }
+
+    /// The connections that are served now.
+    fn connections(&self) -> usize {
+        match self.settings.reuse > 1 {
+            // Workers log their connections themselves.
+            true => self.memory.board.count(SlotPhase::Serving, None),
+            false => self.children.table.connections(),
         }
     }
 
