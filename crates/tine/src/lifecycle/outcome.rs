@@ -14,6 +14,10 @@ use crate::error::HandlerError;
 /// 0.
 pub(crate) const SILENT: i32 = 64;
 
+/// Exit code of the supervisor of a service that has served all of its connections
+/// (`Server::exit_after`): the master does not restart it.
+pub(crate) const COMPLETED: i32 = 65;
+
 /// The exit code of a process whose handler panicked, as that of every Rust program.
 pub(crate) const PANICKED: i32 = 101;
 

@@ -53,6 +53,7 @@ impl Settings {
         at_least_one("max_connections", Some(self.max_connections))?;
         at_least_one("max_connections_per_source", self.limits.max_per_source)?;
         at_least_one("max_connections_per_prefix", self.limits.max_per_prefix)?;
+        at_least_one("exit_after", self.exit_after.and_then(|most| usize::try_from(most).ok()))?;
         at_least_one("reuse", usize::try_from(self.reuse).ok())?;
         if self.banner.len() > Server::MAX_BANNER {
             return Err(Error::usage(
@@ -143,6 +144,7 @@ mod tests {
             ("max_connections is 0", Settings { max_connections: 0, ..ok.clone() }),
             ("max_connections_per_source is 0", with(Limits { max_per_source: Some(0), ..limits() })),
             ("max_connections_per_prefix is 0", with(Limits { max_per_prefix: Some(0), ..limits() })),
+            ("exit_after is 0", Settings { exit_after: Some(0), ..ok.clone() }),
             ("reuse is 0", Settings { reuse: 0, ..ok.clone() }),
             (
                 "backlog is 4294967295",

@@ -71,6 +71,8 @@ pub(crate) struct Settings {
     /// What each client gets before it is served; empty for nothing.
     pub(crate) banner: Vec<u8>,
     pub(crate) max_connections: usize,
+    /// The connections after which the server accepts no more and stops.
+    pub(crate) exit_after: Option<u64>,
     pub(crate) limits: Limits,
     pub(crate) socket: SocketOptions,
     pub(crate) spares: usize,
@@ -97,6 +99,7 @@ impl Default for Settings {
             master: None,
             banner: Vec::new(),
             max_connections: defaults::MAX_CONNECTIONS,
+            exit_after: None,
             limits: Limits::default(),
             socket: SocketOptions::default(),
             spares: defaults::SPARES,
@@ -140,6 +143,15 @@ impl Server {
     #[must_use]
     pub fn max_connections(mut self, connections: usize) -> Server {
         self.settings.max_connections = connections;
+        self
+    }
+
+    /// Serves this many connections in all, and stops: after the last one, the server accepts no
+    /// more client, and ends when its connections have, without a timeout. Clients that are not
+    /// admitted do not count. Default: no limit.
+    #[must_use]
+    pub fn exit_after(mut self, connections: u64) -> Server {
+        self.settings.exit_after = Some(connections);
         self
     }
 

@@ -65,15 +65,13 @@ where
         }
     }
 
-    fn drain(&mut self, timeout: Duration) {
-        self.ready.stopping();
+    /// Begins to drain. Without a timeout, no service manager hears of it: it would set one.
+    fn drain(&mut self, timeout: Option<Duration>) {
+        if timeout.is_some() {
+            self.ready.stopping();
+        }
         self.drain_notices();
-        let backlog: u64 = self.listeners.iter().map(Listener::queued).fold(0, u64::saturating_add);
-        let free = self.settings.max_connections.saturating_sub(self.connections());
-        let quota = match self.settings.leaves_connections {
-            true => backlog.min(free as u64),
-            false => backlog,
-        };
+        let quota = self.clients_to_drain();
         self.memory.board.set_drain_quota(quota);
         self.memory.drain_writer.set(1);
         // Not before: a reader of the line can rely on it.
@@ -95,6 +93,19 @@ where
         }
     }
 
+    /// The number of clients in the backlog that are still served.
+    fn clients_to_drain(&self) -> u64 {
+        if self.memory.board.are_places_used() {
+            return 0;
+        }
+        let backlog: u64 = self.listeners.iter().map(Listener::queued).fold(0, u64::saturating_add);
+        let free = self.settings.max_connections.saturating_sub(self.connections());
+        match self.settings.leaves_connections {
+            true => backlog.min(free as u64),
+            false => backlog,
+        }
+    }
+
     /// The connections that are served now.
     fn connections(&self) -> usize {
         match self.settings.reuse > 1 {
@@ -106,6 +117,11 @@ where
 
     /// Closes the listeners here; the forkers close theirs when they see the same drain quota.
     pub(super) fn close_listeners(&mut self) {
+        let in_workers = self.settings.reuse > 1 && self.settings.master.is_none();
+        if in_workers && self.memory.board.are_places_used() {
+            // Workers that serve a client close theirs when it ends, which can take any time.
+            self.listeners.iter().for_each(Listener::shut_down);
+        }
         if !self.listeners.is_empty() {
             self.listeners.clear();
             self.channels.wake_forkers();

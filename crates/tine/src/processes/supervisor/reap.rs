@@ -16,6 +16,7 @@ use crate::lifecycle::outcome::Outcome;
 use crate::lifecycle::timing::REAP_BATCH;
 use crate::log::Usage;
 use crate::net::proxied::Proxied;
+use crate::shared::board::places::PlaceHolder;
 use crate::shared::board::{Entry, SlotPhase};
 use crate::system::cgroup::Cgroup;
 use crate::system::clock::now;
@@ -194,6 +195,7 @@ where
             // The connections of its last notices are registered before its slots are released.
             self.drain_notices();
             self.memory.board.release_unforked(index);
+            self.memory.board.return_place(PlaceHolder::Forker(index));
             self.memory.board.set_wants_slot(index, false);
             self.memory.board.forget_backlog_done(index);
             // Another forker may wait for one of these slots.
@@ -260,6 +262,7 @@ where
             self.children.populated_cgroups.push(cgroup);
         }
         let board = &self.memory.board;
+        board.return_place(PlaceHolder::Spare(slot));
         let was_idle = board.phase(slot) == SlotPhase::Idle;
         let owner = board.owner(slot);
         board.release(slot);
