@@ -9,7 +9,7 @@ use super::access::AccessOptions;
 use super::banner::BannerOptions;
 use super::identity::IdentityOptions;
 use super::limits::LimitOptions;
-use super::logging::LogOptions;
+use super::logging::{ConnectionLogOptions, LogOptions};
 use super::processes::ProcessOptions;
 use super::program::ProgramOptions;
 use super::proxy::ProxyOptions;
@@ -72,6 +72,10 @@ pub struct Serve {
     #[command(flatten)]
     pub log: LogOptions,
 
+    /// The log of connections.
+    #[command(flatten)]
+    pub connection_log: ConnectionLogOptions,
+
     /// Readiness.
     #[command(flatten)]
     pub readiness: ReadinessOptions,
@@ -94,6 +98,7 @@ impl Serve {
         let server = self.limits.apply(self.banner.apply(server)?)?;
         let server = self.access.apply(server, self.program.reverse_dns)?;
         let server = self.proxy.apply(server)?;
+        let server = self.connection_log.apply(server)?;
         let server = self.identity.apply(server)?;
         let server = self.sockets.apply(server)?;
         let server = self.processes.apply(self.times.apply(server));

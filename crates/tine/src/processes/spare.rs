@@ -203,8 +203,9 @@ where
         trusted.wake_supervisor();
     }
     let logs = context.log.logs_connections();
+    let is_excluded = logs && trusted.door.admission.is_log_excluded(entry.peer);
     connection::take_received_any();
-    if logs {
+    if logs && !is_excluded {
         let count = trusted.door.board.count(SlotPhase::Serving, None);
         let limit = trusted.settings.max_connections;
         context.log.accept(entry.id, &entry.peer, proxied.as_ref(), pid, count, limit);
@@ -218,7 +219,7 @@ where
     trusted.door.wake_delayer();
     let how = How::Exited(context.exit_code(&report));
     let outcome = Outcome::new(how, Some(report.clone()));
-    if logs {
+    if logs && (!is_excluded || outcome.is_failure()) {
         let usage = usage_since(&entry, cpu_before, bytes);
         context.log.end(entry.id, &entry.peer, proxied.as_ref(), pid, &outcome, &usage);
     }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::Server;
+use crate::admission::access::Access;
 use crate::log::{LogFormat, LogLevel};
 
 /// Log and readiness.
@@ -18,6 +19,15 @@ impl Server {
     #[must_use]
     pub fn log_level(mut self, level: LogLevel) -> Server {
         self.level = level;
+        self
+    }
+
+    /// Excludes the clients that these rules allow from the log: their connections are logged only
+    /// if they fail. They are counted as all others. For health checks of load balancers. Default:
+    /// no client. Clients over Unix sockets have no address.
+    #[must_use]
+    pub fn log_exclude(mut self, clients: Access) -> Server {
+        self.settings.limits.log_exclude = Some(clients.compiled());
         self
     }
 

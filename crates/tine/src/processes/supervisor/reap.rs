@@ -87,6 +87,7 @@ where
         let entry = self.memory.board.entry(slot);
         if let Some(count) = self.children.table.count_accept(slot, entry.id)
             && self.log.logs_connections()
+            && !self.memory.admission.is_log_excluded(entry.peer)
         {
             let proxied = self.memory.board.proxied(slot);
             let limit = self.settings.max_connections;
@@ -300,7 +301,8 @@ where
         let board = &self.memory.board;
         let source = entry.peer.block(self.memory.admission.limits().aggregations.source);
         let left = || source.map_or(0, |source| board.slots_in(source).count());
-        if !self.log.end_of_peer(pid, outcome.wait_status(), left) {
+        let is_logged = outcome.is_failure() || !self.memory.admission.is_log_excluded(entry.peer);
+        if !self.log.end_of_peer(pid, outcome.wait_status(), left) && is_logged {
             self.log.end(entry.id, &entry.peer, proxied.as_ref(), pid, outcome, usage);
         }
         let count = || board.count(SlotPhase::Serving, None);

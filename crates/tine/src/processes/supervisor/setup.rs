@@ -100,6 +100,7 @@ impl SharedMemory {
             rules.forget_words();
         }
         settings.limits.penalty_exempt = None;
+        settings.limits.log_exclude = None;
         Ok(SharedMemory { board, admission, stats, drain_writer, drain })
     }
 }
