@@ -24,6 +24,11 @@ pub struct LimitOptions {
     #[arg(long, value_name = "ACTION", default_value = "wait", value_parser = when_full)]
     pub when_full: WhenFull,
 
+    /// Serve N connections in all, then accept no more, let them end, and exit with code 0; clients
+    /// that are denied or rejected do not count
+    #[arg(long, value_name = "N", value_parser = number::<u64>(1, u64::MAX))]
+    pub exit_after: Option<u64>,
+
     /// Maximum number of concurrent connections of one source (an IPv4 address, an IPv6 /64)
     #[arg(long, value_name = "N", value_parser = number::<usize>(1, u32::MAX.into()))]
     pub max_connections_per_source: Option<usize>,
@@ -85,6 +90,9 @@ impl LimitOptions {
             .when_full(self.when_full.clone())
             .net_block_sizes(self.per_source_net_block_size, self.per_prefix_net_block_size)
             .when_limited(self.when_limited());
+        if let Some(connections) = self.exit_after {
+            server = server.exit_after(connections);
+        }
         if let Some(connections) = self.max_connections_per_source {
             server = server.max_connections_per_source(connections);
         }

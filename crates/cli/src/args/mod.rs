@@ -3,6 +3,7 @@
 //! `commands/`.
 
 pub mod access;
+pub mod banner;
 pub mod client;
 pub mod identity;
 pub mod limits;

@@ -6,9 +6,10 @@ use clap::Args as ClapArgs;
 use tine::Server;
 
 use super::access::AccessOptions;
+use super::banner::BannerOptions;
 use super::identity::IdentityOptions;
 use super::limits::LimitOptions;
-use super::logging::LogOptions;
+use super::logging::{ConnectionLogOptions, LogOptions};
 use super::processes::ProcessOptions;
 use super::program::ProgramOptions;
 use super::proxy::ProxyOptions;
@@ -34,6 +35,10 @@ pub struct Serve {
     /// The built-in service
     #[arg(long, value_name = "NAME", default_value = services::TABLE[0].name, conflicts_with = "program", value_parser = services::parser())]
     pub service: &'static BuiltIn,
+
+    /// The banner.
+    #[command(flatten)]
+    pub banner: BannerOptions,
 
     /// Limits.
     #[command(flatten)]
@@ -67,6 +72,10 @@ pub struct Serve {
     #[command(flatten)]
     pub log: LogOptions,
 
+    /// The log of connections.
+    #[command(flatten)]
+    pub connection_log: ConnectionLogOptions,
+
     /// Readiness.
     #[command(flatten)]
     pub readiness: ReadinessOptions,
@@ -86,9 +95,10 @@ impl Serve {
     /// # Errors
     /// A user, a group, a rule or a file is missing or invalid.
     pub fn apply(&self, server: Server, log: &LogOptions) -> Result<Server, Error> {
-        let server = self.limits.apply(server)?;
+        let server = self.limits.apply(self.banner.apply(server)?)?;
         let server = self.access.apply(server, self.program.reverse_dns)?;
         let server = self.proxy.apply(server)?;
+        let server = self.connection_log.apply(server)?;
         let server = self.identity.apply(server)?;
         let server = self.sockets.apply(server)?;
         let server = self.processes.apply(self.times.apply(server));

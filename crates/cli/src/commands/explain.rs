@@ -74,6 +74,10 @@ fn explained(service: &ServiceConfig, args: &Explain, moment: Moment) -> Result<
     }
     if decision.is_none_or(|decision| decision.allowed) {
         lines.extend(limits(&serve.limits, &serve.proxy, args)?);
+        let excluded = serve.connection_log.excluded()?;
+        if excluded.is_some_and(|clients| decide(&clients, args.peer, None, moment).allowed) {
+            lines.push("its connections are logged only if they fail".into());
+        }
     }
     Ok(lines)
 }

@@ -76,6 +76,8 @@ pub(crate) struct Admission {
     limits: Limits,
     rules: Option<LiveRules>,
     penalty_exempt: Option<LiveRules>,
+    /// In a box: rarely in use, and each connection process moves this structure.
+    log_exclude: Option<Box<LiveRules>>,
     /// The bucket of each source and prefix; bit 0 is set while the delay queue has clients of it.
     buckets: Option<Sources>,
     /// The penalty of each source.
@@ -92,12 +94,14 @@ impl Admission {
         let live = |rules: &CompiledRules| LiveRules::new(rules);
         let rules = limits.rules.as_ref().map(live).transpose()?;
         let penalty_exempt = limits.penalty_exempt.take().as_ref().map(live).transpose()?;
+        let log_exclude = limits.log_exclude.take().as_ref().map(live).transpose()?;
         if let Some(rules) = &mut limits.rules {
             rules.forget_words();
         }
         Ok(Admission {
             rules,
             penalty_exempt,
+            log_exclude: log_exclude.map(Box::new),
             buckets: has_buckets.then(|| Sources::new(Eviction::Pinned)).transpose()?,
             penalties: limits.penalties.map(|_| Sources::new(Eviction::Expired)).transpose()?,
             limits,
@@ -189,6 +193,13 @@ impl Admission {
         self.penalty_exempt.as_ref().is_some_and(|rules| rules.denial(peer, None).is_none())
     }
 
+    /// Whether the connections of a client are logged only if they fail. Clients of Unix sockets
+    /// have no address.
+    pub(crate) fn is_log_excluded(&self, peer: Peer) -> bool {
+        let is_excluded = |rules: &LiveRules| peer != Peer::Unix && rules.denial(peer, None).is_none();
+        self.log_exclude.as_deref().is_some_and(is_excluded)
+    }
+
     /// Whether faults lead to penalties.
     pub(crate) fn has_penalties(&self) -> bool {
         self.limits.penalties.is_some()
@@ -253,7 +264,7 @@ impl Admission {
     pub(crate) fn exclude_from_fork(&self) -> io::Result<()> {
         let tables = self.buckets.iter().chain(&self.penalties);
         tables.into_iter().try_for_each(Sources::exclude_from_fork)?;
-        let rules = self.rules.iter().chain(&self.penalty_exempt);
+        let rules = self.rules.iter().chain(&self.penalty_exempt).chain(self.log_exclude.as_deref());
         rules.into_iter().try_for_each(LiveRules::exclude_from_fork)
     }
 
@@ -262,6 +273,9 @@ impl Admission {
     pub(crate) fn unmap(self) -> io::Result<()> {
         let _limits = ManuallyDrop::new(self.limits);
         self.buckets.into_iter().chain(self.penalties).try_for_each(Sources::unmap)?;
+        if let Some(rules) = self.log_exclude {
+            rules.unmap()?;
+        }
         self.rules.into_iter().chain(self.penalty_exempt).try_for_each(LiveRules::unmap)
     }
 }

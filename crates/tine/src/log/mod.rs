@@ -254,9 +254,11 @@ impl Log {
         );
     }
 
-    pub(crate) fn drain(&mut self, connections: usize, timeout: Duration) {
-        let timeout = ("timeout_seconds", Decimal(timeout.as_secs_f64()));
-        self.event("drain", &[("connections", Number(connections as u64)), timeout]);
+    /// The server drains; `None` if connections have any time to finish.
+    pub(crate) fn drain(&mut self, connections: usize, timeout: Option<Duration>) {
+        let mut fields = vec![("connections", Number(connections as u64))];
+        fields.extend(timeout.map(|timeout| ("timeout_seconds", Decimal(timeout.as_secs_f64()))));
+        self.event("drain", &fields);
     }
 
     /// Every service of the master has stopped.

@@ -177,6 +177,16 @@ impl Listener {
         limit.unwrap_or(requested).min(requested)
     }
 
+    /// Ends the listening in every process that has the socket: on Linux, shutdown(2) closes the
+    /// connections in the backlog and refuses later ones. Not for an inherited socket, which
+    /// another process may use.
+    pub(crate) fn shut_down(&self) {
+        if !self.shared {
+            // It fails only for a socket that does not listen any more.
+            let _ = rustix::net::shutdown(self, rustix::net::Shutdown::Both);
+        }
+    }
+
     /// Moves the descriptor to this number or a higher one.
     pub(crate) fn move_above(&mut self, lowest: i32) -> Result<(), Errno> {
         // The number itself is beyond the limit on open files (fcntl(2)).

@@ -7,11 +7,12 @@
 
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rustix::event::epoll;
+use rustix::event::{PollFd, PollFlags, epoll};
 use rustix::io::Errno;
 use tine_sys::process::{How, exit_now, own_usage};
+use tine_sys::wait;
 
 use crate::admission::Verdict;
 use crate::admission::penalty::Fault;
@@ -19,6 +20,7 @@ use crate::admission::proxy::Screening;
 use crate::connection::{self, Connection};
 use crate::error::HandlerError;
 use crate::lifecycle::outcome::{ExitReport, Outcome};
+use crate::lifecycle::timing::PLACE_WAIT;
 use crate::log::{Log, Usage};
 use crate::net::accept::{AcceptError, Accepted, accept_from, classify};
 use crate::net::listener::Listener;
@@ -27,6 +29,7 @@ use crate::processes::forker::door::Door;
 use crate::processes::forker::enter::event_queue;
 use crate::processes::forker::trusted::{Forker, Trusted};
 use crate::shared::board::blocks::CandidateSlot;
+use crate::shared::board::places::PlaceHolder;
 use crate::shared::board::{Entry, SlotPhase};
 use crate::system::clock::now;
 
@@ -81,13 +84,17 @@ fn begin<H>(forker: &Forker<'_, H>, client: Accepted, slot: usize) -> Job {
 fn next<H>(forker: &mut Forker<'_, H>, events: &OwnedFd, slot: usize) -> Accepted {
     let Forker { trusted, context } = forker;
     loop {
-        let client = wait(trusted, &mut context.log, events);
+        let client = wait_for_client(trusted, &mut context.log, events, slot);
         let door = &trusted.door;
         let counts = CandidateSlot { board: &door.board, slot };
         match door.admission.decide(door.candidate(&client), Some(&counts)) {
-            Verdict::Admit => return client,
+            Verdict::Admit => {
+                trusted.use_place(PlaceHolder::Spare(slot));
+                return client;
+            }
             verdict => {
                 door.board.mark_idle(slot);
+                door.board.return_place(PlaceHolder::Spare(slot));
                 door.pass_on(&client, verdict, &mut context.log);
             }
         }
@@ -97,7 +104,7 @@ fn next<H>(forker: &mut Forker<'_, H>, events: &OwnedFd, slot: usize) -> Accepte
 /// Waits for a client of a listener, of the delayer or of the proxy reader; exits when a drain
 /// begins.
 #[inline]
-fn wait(trusted: &Trusted, log: &mut Log, events: &OwnedFd) -> Accepted {
+fn wait_for_client(trusted: &Trusted, log: &mut Log, events: &OwnedFd, slot: usize) -> Accepted {
     loop {
         let mut buffer = [const { MaybeUninit::<epoll::Event>::uninit() }; 4];
         // Interrupted: no event, and the loop waits again.
@@ -106,6 +113,12 @@ fn wait(trusted: &Trusted, log: &mut Log, events: &OwnedFd) -> Accepted {
         };
         if trusted.door.board.is_draining() {
             exit_now(0);
+        }
+        if !trusted.door.board.take_place(PlaceHolder::Spare(slot)) {
+            // Until the drain, or another process returns its place.
+            let mut retire = [PollFd::new(&trusted.link.retire, PollFlags::IN)];
+            let _ = wait::until(&mut retire, Some(Instant::now() + PLACE_WAIT));
+            continue;
         }
         for event in ready.iter().map(|event| event.data.u64()) {
             let listener = usize::try_from(event).ok().and_then(|number| trusted.listeners.get(number));
@@ -134,6 +147,7 @@ fn wait(trusted: &Trusted, log: &mut Log, events: &OwnedFd) -> Accepted {
                 },
             }
         }
+        trusted.door.board.return_place(PlaceHolder::Spare(slot));
     }
 }
 
@@ -189,8 +203,9 @@ where
         trusted.wake_supervisor();
     }
     let logs = context.log.logs_connections();
+    let is_excluded = logs && trusted.door.admission.is_log_excluded(entry.peer);
     connection::take_received_any();
-    if logs {
+    if logs && !is_excluded {
         let count = trusted.door.board.count(SlotPhase::Serving, None);
         let limit = trusted.settings.max_connections;
         context.log.accept(entry.id, &entry.peer, proxied.as_ref(), pid, count, limit);
@@ -204,7 +219,7 @@ where
     trusted.door.wake_delayer();
     let how = How::Exited(context.exit_code(&report));
     let outcome = Outcome::new(how, Some(report.clone()));
-    if logs {
+    if logs && (!is_excluded || outcome.is_failure()) {
         let usage = usage_since(&entry, cpu_before, bytes);
         context.log.end(entry.id, &entry.peer, proxied.as_ref(), pid, &outcome, &usage);
     }

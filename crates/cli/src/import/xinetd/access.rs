@@ -7,7 +7,7 @@ use super::super::World;
 use super::super::addresses::blocks;
 use super::super::has_wrapper_rules;
 use super::super::service::{ImportedService, ServedBy};
-use super::map::{Attributes, has_banner};
+use super::map::Attributes;
 
 /// Where Debian has the wrapper of TCP wrappers (tcpd(8)).
 const TCPD: &str = "/usr/sbin/tcpd";
@@ -104,8 +104,8 @@ pub(super) fn libwrap(
     if attributes.0.is_given("libwrap") {
         return cannot("it has a name of its own there (libwrap)");
     }
-    if attributes.has("flags", "NAMEINARGS") || has_banner(attributes) {
-        return cannot("its program has another name, or a banner");
+    if attributes.has("flags", "NAMEINARGS") {
+        return cannot("its program has another name");
     }
     if attributes.0.is_given("redirect") {
         return cannot("it redirects its clients");
@@ -117,6 +117,9 @@ pub(super) fn libwrap(
         return cannot("there is no /usr/sbin/tcpd");
     }
     words[0] = TCPD.into();
+    if attributes.one("banner_success").is_some() {
+        service.notes.push("banner_success: a client that tcpd denies gets it, too".into());
+    }
     service.keys.retain(|(key, _)| *key != "argv0");
     service.set("argv0", server);
     Ok(())

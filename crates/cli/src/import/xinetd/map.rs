@@ -1,5 +1,6 @@
 //! The attributes of xinetd.conf(5) as keys of a service.
 
+use std::io;
 use std::path::Path;
 
 use super::super::World;
@@ -41,6 +42,7 @@ pub(super) fn service(
     for (name, values) in all.iter() {
         map(&mut service, name, values, &attributes, world)?;
     }
+    banner(&mut service, &attributes, world);
     access::rules(&mut service, &attributes, world)?;
     surroundings(&mut service, &attributes);
     access::libwrap(&mut service, &attributes, world)?;
@@ -84,27 +86,7 @@ fn program(attributes: &Attributes, world: &dyn World) -> Result<ServedBy, Strin
     }
     let mut words = vec![server.to_owned()];
     words.append(&mut arguments);
-    // A shell prints the banner before the program starts.
-    let banners: Vec<&str> =
-        ["banner", "banner_success"].iter().filter_map(|name| attributes.one(name)).collect();
-    if !banners.is_empty() {
-        let cat = format!(
-            "cat {}; exec \"$0\" \"$@\"",
-            banners.iter().map(|file| quoted(file)).collect::<Vec<_>>().join(" ")
-        );
-        words.splice(0..0, ["sh".to_owned(), "-c".to_owned(), cat]);
-    }
     Ok(ServedBy::Program(words))
-}
-
-/// Whether a banner is printed before the program starts.
-pub(super) fn has_banner(attributes: &Attributes) -> bool {
-    attributes.one("banner").or(attributes.one("banner_success")).is_some()
-}
-
-/// Quotes a word for a shell.
-fn quoted(word: &str) -> String {
-    format!("'{}'", word.replace('\'', "'\\''"))
 }
 
 fn address(attributes: &Attributes, port: u16) -> String {
@@ -133,26 +115,19 @@ fn map(
         // Read elsewhere, or true of tine in any case.
         (
             "id" | "disable" | "socket_type" | "protocol" | "wait" | "port" | "bind" | "server" | "redirect"
-            | "enabled" | "disabled" | "only_from" | "no_access" | "passenv" | "env" | "group" | "groups"
-            | "type" | "libwrap",
+            | "banner" | "banner_success" | "enabled" | "disabled" | "only_from" | "no_access" | "passenv"
+            | "env" | "group" | "groups" | "type" | "libwrap" | "server_args",
             _,
         ) => {}
         ("v6only", _) if all.is_yes("v6only") => service.set("bind-ipv6-only", "ipv6-only"),
         ("v6only", _) => {}
         ("flags", values) => values.iter().for_each(|value| flag(service, value)),
-        ("server_args", values) if is_program => {
-            if all.has("flags", "NAMEINARGS")
-                && let Some(argv0) = values.first().filter(|_| has_banner(all))
-            {
-                service.note(format!("{argv0} as the program's own name, beside a banner"));
-            }
-        }
         ("user", [user, ..]) if is_program => {
             service.set("user", user);
             // xinetd leaves its own HOME, USER, LOGNAME and SHELL.
             service.set("set-login-environment", "no");
         }
-        ("user" | "server_args", _) => {}
+        ("user", _) => {}
         ("instances", [most, ..]) => match number(name, most)? {
             Some(most) => service.set("max-connections", most.to_string()),
             None => service
@@ -164,8 +139,6 @@ fn map(
             }
         }
         ("banner_fail", [file, ..]) => banner_fail(service, file, world),
-        ("banner", _) if is_program => service.note("banner: a client that is denied does not get it"),
-        ("banner_success", _) if is_program => {}
         ("nice", [nice, ..]) if is_program => service.set("nice", nice),
         ("umask", [mask, ..]) if is_program => service.set("umask", mask),
         ("access_times", spans) => {
@@ -246,6 +219,26 @@ fn rlimit(service: &mut ImportedService, name: &str, value: &str) {
     service.set(key, value);
 }
 
+/// The files that each client gets first. xinetd reads them for each client, so it starts without
+/// them.
+fn banner(service: &mut ImportedService, attributes: &Attributes, world: &dyn World) {
+    let mut files = Vec::new();
+    for name in ["banner", "banner_success"] {
+        let Some(file) = attributes.one(name) else { continue };
+        match world.read(Path::new(file)) {
+            // A banner need not be text in UTF-8.
+            Err(why) if why.kind() != io::ErrorKind::InvalidData => {
+                service.note(format!("{name} = {file}: {}", tine::cli::reason(&why)));
+            }
+            _ => files.push(file.to_owned()),
+        }
+    }
+    if attributes.one("banner").is_some_and(|file| files.iter().any(|other| other == file)) {
+        service.note("banner: a client that is denied does not get it");
+    }
+    service.set_list("banner-file", files);
+}
+
 /// The text of rejected clients, which xinetd reads from a file for each of them.
 fn banner_fail(service: &mut ImportedService, file: &str, world: &dyn World) {
     match world.read(Path::new(file)) {
@@ -289,7 +282,7 @@ fn surroundings(service: &mut ImportedService, attributes: &Attributes) {
         // The last part of its path.
         false => attributes.one("server").and_then(|server| server.rsplit('/').next()),
     };
-    if let Some(name) = name.filter(|name| !is_relay && !name.is_empty() && !has_banner(attributes)) {
+    if let Some(name) = name.filter(|name| !is_relay && !name.is_empty()) {
         service.set("argv0", name);
     }
     if !is_relay {

@@ -125,6 +125,9 @@ mod tests {
 
     impl World for Some {
         fn read(&self, file: &Path) -> io::Result<String> {
+            if file == Path::new("/latin-1") {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
             let found = self.0.iter().find(|(name, _)| Path::new(name) == file);
             found.map(|(_, text)| (*text).to_owned()).ok_or_else(|| io::ErrorKind::NotFound.into())
         }
@@ -274,9 +277,18 @@ mod tests {
             ("bind = 127.0.0.1", "listen = [\"127.0.0.1:8001\"]"),
             ("interface = ::1", "listen = [\"[::1]:8001\"]"),
             ("interface = ::1\nbind = ::2", "listen = [\"[::1]:8001\"]"),
-            ("banner = /b", "cat '/b'; exec \"$0\" \"$@\""),
-            ("banner = /b", "has no equivalent: banner: a client that is denied does not get it"),
-            ("banner_success = /b", "cat '/b'; exec"),
+            ("banner = /banner", "banner-file = [\"/banner\"]\n"),
+            ("banner = /banner", "program = [\"/bin/cat\"]\n"),
+            ("banner = /banner", "has no equivalent: banner: a client that is denied does not get it"),
+            ("banner = /b", "has no equivalent: banner = /b: "),
+            ("banner_success = /b", "has no equivalent: banner_success = /b: "),
+            ("banner_success = /banner", "banner-file = [\"/banner\"]\n"),
+            ("banner_success = /banner\nbanner = /latin-1", "banner-file = [\"/latin-1\", \"/banner\"]\n"),
+            (
+                "banner = /banner\nflags = NAMEINARGS\nserver_args = kitty -u",
+                "program = [\"/bin/cat\", \"-u\"]\n",
+            ),
+            ("banner = /banner\nflags = NAMEINARGS\nserver_args = kitty -u", "argv0 = \"kitty\"\n"),
             ("banner_fail = /banner", "when-full = 'reject=go\\t\\\\away\\r\\n'"),
             ("banner_fail = /banner", "when-limited = 'reject=go\\t\\\\away\\r\\n'"),
             ("banner_fail = /nowhere", "has no equivalent: banner_fail = /nowhere"),
@@ -342,7 +354,17 @@ mod tests {
                 "argv0 = \"in.catd\"",
             ),
             (RULES, "libwrap = catd", "cannot be kept: it has a name of its own"),
-            (RULES, "banner = /b", "cannot be kept: its program has another name, or a banner"),
+            (
+                RULES,
+                "banner_success = /usr/sbin/tcpd",
+                "banner_success: a client that tcpd denies gets it, too",
+            ),
+            (RULES, "banner_success = /usr/sbin/tcpd", "program = [\"/usr/sbin/tcpd\"]"),
+            (
+                RULES,
+                "flags = NAMEINARGS\nserver_args = kitty",
+                "cannot be kept: its program has another name",
+            ),
             (RULES, "redirect = 192.0.2.1 80", "cannot be kept: it redirects"),
             (NO_TCPD, "", "cannot be kept: there is no /usr/sbin/tcpd"),
             (COMMENTS, "", "program = [\"/bin/cat\"]"),

@@ -5,12 +5,14 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use super::Supervisor;
+use super::role::Role;
 use super::spawn::NewRole;
-use super::state::{Role, ServerAction, ServerEvent, ServerState};
+use super::state::{ServerAction, ServerEvent, ServerState};
 use crate::connection::Connection;
 use crate::error::{HandlerError, next_move, reason};
 use crate::lifecycle::outcome::Outcome;
 use crate::net::listener::Listener;
+use crate::shared::board::SlotPhase;
 use crate::system::signal::{signal_group, signal_one};
 
 impl<H> Supervisor<'_, H>
@@ -63,19 +65,17 @@ where
         }
     }
 
-    fn drain(&mut self, timeout: Duration) {
-        self.ready.stopping();
+    /// Begins to drain. Without a timeout, no service manager hears of it: it would set one.
+    fn drain(&mut self, timeout: Option<Duration>) {
+        if timeout.is_some() {
+            self.ready.stopping();
+        }
         self.drain_notices();
-        let backlog: u64 = self.listeners.iter().map(Listener::queued).fold(0, u64::saturating_add);
-        let free = self.settings.max_connections.saturating_sub(self.children.table.connections());
-        let quota = match self.settings.leaves_connections {
-            true => backlog.min(free as u64),
-            false => backlog,
-        };
+        let quota = self.clients_to_drain();
         self.memory.board.set_drain_quota(quota);
         self.memory.drain_writer.set(1);
         // Not before: a reader of the line can rely on it.
-        self.log.drain(self.children.table.connections(), timeout);
+        self.log.drain(self.connections(), timeout);
         // Never cleared, so that every spare sees it, also one that is just being forked.
         let _ = rustix::io::write(&self.channels.retire, &1u64.to_ne_bytes());
         self.channels.wake_forkers();
@@ -93,8 +93,35 @@ where
         }
     }
 
+    /// The number of clients in the backlog that are still served.
+    fn clients_to_drain(&self) -> u64 {
+        if self.memory.board.are_places_used() {
+            return 0;
+        }
+        let backlog: u64 = self.listeners.iter().map(Listener::queued).fold(0, u64::saturating_add);
+        let free = self.settings.max_connections.saturating_sub(self.connections());
+        match self.settings.leaves_connections {
+            true => backlog.min(free as u64),
+            false => backlog,
+        }
+    }
+
+    /// The connections that are served now.
+    fn connections(&self) -> usize {
+        match self.settings.reuse > 1 {
+            // Workers log their connections themselves.
+            true => self.memory.board.count(SlotPhase::Serving, None),
+            false => self.children.table.connections(),
+        }
+    }
+
     /// Closes the listeners here; the forkers close theirs when they see the same drain quota.
     pub(super) fn close_listeners(&mut self) {
+        let in_workers = self.settings.reuse > 1 && self.settings.master.is_none();
+        if in_workers && self.memory.board.are_places_used() {
+            // Workers that serve a client close theirs when it ends, which can take any time.
+            self.listeners.iter().for_each(Listener::shut_down);
+        }
         if !self.listeners.is_empty() {
             self.listeners.clear();
             self.channels.wake_forkers();

@@ -16,6 +16,7 @@ mod pidfds;
 mod reap;
 mod reload;
 pub(crate) mod requirements;
+mod role;
 pub(crate) mod run;
 pub(crate) mod setup;
 mod spawn;

@@ -93,13 +93,14 @@ impl SharedMemory {
     fn new(settings: &mut Settings) -> std::io::Result<SharedMemory> {
         let (drain_writer, drain) = tine_sys::memory::flag()?;
         let slots = settings.max_connections;
-        let board = Board::new(slots, drain, settings.limits.proxy.is_some())?;
+        let board = Board::new(slots, drain, settings.limits.proxy.is_some(), settings.exit_after)?;
         let stats = ConnStats::new(slots)?;
         let admission = Admission::new(settings.limits.clone())?;
         if let Some(rules) = &mut settings.limits.rules {
             rules.forget_words();
         }
         settings.limits.penalty_exempt = None;
+        settings.limits.log_exclude = None;
         Ok(SharedMemory { board, admission, stats, drain_writer, drain })
     }
 }

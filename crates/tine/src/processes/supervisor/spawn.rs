@@ -8,8 +8,8 @@ use rustix::process::Pid;
 use tine_sys::process::{Fresh, Side, exit_now, fork, reap};
 
 use super::children::ChildKind;
+use super::role::Role;
 use super::setup::cannot_start;
-use super::state::Role;
 use super::{SharedMemory, Supervisor};
 use crate::connection::Connection;
 use crate::error::{Error, ErrorKind, HandlerError};

@@ -1,8 +1,8 @@
 //! What the supervisor does after an event: phases, restarts, deadlines. No system call here.
 
-use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
+use super::role::Role;
 use crate::lifecycle::backoff::RestartBackoff;
 use crate::lifecycle::timing::{KILL_AFTER, KILL_WAIT};
 
@@ -11,8 +11,8 @@ use crate::lifecycle::timing::{KILL_AFTER, KILL_WAIT};
 pub(super) enum ServerPhase {
     /// Clients are accepted.
     Serving,
-    /// The backlog is served; connections may finish until the deadline.
-    Draining { deadline: Instant },
+    /// The backlog is served; connections may finish until the deadline, if there is one.
+    Draining { deadline: Option<Instant> },
     /// Connections got TERM, and are killed at the deadline.
     Ending { deadline: Instant },
     /// Every process got KILL.
@@ -28,6 +28,8 @@ pub(super) enum ServerEvent {
     StopRequested,
     /// SIGQUIT.
     EndRequested,
+    /// The server has accepted the last of its connections.
+    PlacesUsed,
     /// The master has died.
     Abandoned,
     /// A process with a role has exited. `done`: by itself, its work done.
@@ -36,42 +38,6 @@ pub(super) enum ServerEvent {
     AllExited,
     /// Time has passed.
     Tick,
-}
-
-/// A process that the supervisor starts and restarts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Role {
-    /// The forker of this index.
-    Forker(usize),
-    Rejector,
-    Delayer,
-    ProxyReader,
-    StderrLogger,
-    CgroupCleaner,
-}
-
-impl Role {
-    /// The value of `role=` in the log.
-    pub(super) fn log_name(self) -> Cow<'static, str> {
-        match self {
-            Role::Forker(index) => format!("forker {}", index + 1).into(),
-            Role::Rejector => "rejector".into(),
-            Role::Delayer => "delayer".into(),
-            Role::ProxyReader => "proxy reader".into(),
-            Role::StderrLogger => "stderr logger".into(),
-            Role::CgroupCleaner => "cgroup cleaner".into(),
-        }
-    }
-
-    /// Whether clients get a connection process by it: it is killed before connections are.
-    pub(super) fn brings_clients(self) -> bool {
-        self.is_forker() || matches!(self, Role::Delayer | Role::ProxyReader)
-    }
-
-    /// Whether it accepts clients. The helpers exit by themselves when no process needs them.
-    pub(super) fn is_forker(self) -> bool {
-        matches!(self, Role::Forker(_))
-    }
 }
 
 /// An action of a supervisor.
@@ -121,11 +87,12 @@ impl ServerState {
         self.phase
     }
 
-    /// The time that connections have to finish.
-    pub(super) fn time_to_finish(&self) -> Duration {
+    /// The time that connections have to finish; `None` if they have any time.
+    pub(super) fn time_to_finish(&self) -> Option<Duration> {
         match self.phase {
-            ServerPhase::Ending { .. } | ServerPhase::Killing { .. } => Duration::ZERO,
-            _ => self.drain_timeout,
+            ServerPhase::Draining { deadline: None } => None,
+            ServerPhase::Ending { .. } | ServerPhase::Killing { .. } => Some(Duration::ZERO),
+            _ => Some(self.drain_timeout),
         }
     }
 
@@ -137,9 +104,8 @@ impl ServerState {
     /// When a tick is due.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let own = match self.phase {
-            ServerPhase::Draining { deadline }
-            | ServerPhase::Ending { deadline }
-            | ServerPhase::Killing { deadline } => Some(deadline),
+            ServerPhase::Draining { deadline } => deadline,
+            ServerPhase::Ending { deadline } | ServerPhase::Killing { deadline } => Some(deadline),
             ServerPhase::Serving | ServerPhase::Over => None,
         };
         self.roles.iter().filter_map(|(_, backoff)| backoff.due()).chain(own).min()
@@ -155,15 +121,22 @@ impl ServerState {
     /// Handles an event.
     pub(super) fn on(&mut self, event: ServerEvent, now: Instant) -> Vec<ServerAction> {
         match (event, self.phase) {
-            (ServerEvent::StopRequested, ServerPhase::Serving) => self.drain(now),
+            (ServerEvent::StopRequested, ServerPhase::Serving | ServerPhase::Draining { deadline: None }) => {
+                self.drain(Some(now + self.drain_timeout), now)
+            }
             (ServerEvent::StopRequested, ServerPhase::Draining { .. }) => self.end(now),
             (ServerEvent::StopRequested, ServerPhase::Ending { .. }) => self.kill(now),
             (ServerEvent::StopRequested, ServerPhase::Killing { .. } | ServerPhase::Over) => Vec::new(),
-            (ServerEvent::EndRequested, ServerPhase::Serving) if self.leaves_connections => self.drain(now),
+            (ServerEvent::EndRequested, ServerPhase::Serving) if self.leaves_connections => {
+                self.on(ServerEvent::StopRequested, now)
+            }
             (ServerEvent::EndRequested, ServerPhase::Serving) => {
                 [vec![ServerAction::Drain], self.end(now)].concat()
             }
+            (ServerEvent::EndRequested, ServerPhase::Draining { .. }) => self.end(now),
             (ServerEvent::EndRequested, _) => self.on(ServerEvent::StopRequested, now),
+            (ServerEvent::PlacesUsed, ServerPhase::Serving) => self.drain(None, now),
+            (ServerEvent::PlacesUsed, _) => Vec::new(),
             (ServerEvent::Abandoned, ServerPhase::Over) => Vec::new(),
             (ServerEvent::Abandoned, _) => {
                 self.forget_restarts();
@@ -176,8 +149,8 @@ impl ServerState {
         }
     }
 
-    fn drain(&mut self, now: Instant) -> Vec<ServerAction> {
-        self.phase = ServerPhase::Draining { deadline: now + self.drain_timeout };
+    fn drain(&mut self, deadline: Option<Instant>, now: Instant) -> Vec<ServerAction> {
+        self.phase = ServerPhase::Draining { deadline };
         // Restarts that are due later are needed now: clients may be waiting.
         let mut actions = vec![ServerAction::Drain];
         actions.extend(self.start_due(None, now));
@@ -225,7 +198,7 @@ impl ServerState {
 
     fn tick(&mut self, now: Instant) -> Vec<ServerAction> {
         match self.phase {
-            ServerPhase::Draining { deadline } if deadline <= now => self.end(now),
+            ServerPhase::Draining { deadline: Some(deadline) } if deadline <= now => self.end(now),
             ServerPhase::Ending { deadline } if deadline <= now => self.kill(now),
             ServerPhase::Killing { deadline } if deadline <= now => self.over(),
             _ => self.start_due(Some(now), now),
@@ -330,7 +303,7 @@ mod tests {
             (1, ServerEvent::EndRequested, &[ServerAction::CloseListeners, ServerAction::EndAll]),
             (2, ServerEvent::EndRequested, &[ServerAction::KillAll]),
         ]);
-        assert_eq!(state.time_to_finish(), Duration::ZERO);
+        assert_eq!(state.time_to_finish(), Some(Duration::ZERO));
         play(&[
             (
                 0,
@@ -339,6 +312,34 @@ mod tests {
             ),
             (1, died(F0), &[]),
             (1, ServerEvent::AllExited, &[]),
+        ]);
+    }
+
+    #[test]
+    fn after_the_last_connection_there_is_time_until_a_signal() {
+        let state = play(&[
+            (0, ServerEvent::PlacesUsed, &[ServerAction::Drain]),
+            (0, ServerEvent::PlacesUsed, &[]),
+            (1, left(F0), &[]),
+            (1, left(F1), &[ServerAction::CloseListeners]),
+            (1_000_000, ServerEvent::Tick, &[]),
+        ]);
+        assert_eq!((state.deadline(), state.time_to_finish()), (None, None));
+        let state = play(&[
+            (0, ServerEvent::PlacesUsed, &[ServerAction::Drain]),
+            (1, ServerEvent::StopRequested, &[ServerAction::Drain]),
+            (10_000, ServerEvent::Tick, &[]),
+            (10_001, ServerEvent::Tick, &[ServerAction::CloseListeners, ServerAction::EndAll]),
+        ]);
+        assert_eq!(state.time_to_finish(), Some(Duration::ZERO));
+        play(&[
+            (0, ServerEvent::PlacesUsed, &[ServerAction::Drain]),
+            (1, ServerEvent::EndRequested, &[ServerAction::CloseListeners, ServerAction::EndAll]),
+        ]);
+        play(&[
+            (0, ServerEvent::StopRequested, &[ServerAction::Drain]),
+            (1, ServerEvent::PlacesUsed, &[]),
+            (10_000, ServerEvent::Tick, &[ServerAction::CloseListeners, ServerAction::EndAll]),
         ]);
     }
 

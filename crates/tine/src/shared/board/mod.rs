@@ -11,6 +11,7 @@
 
 pub(crate) mod blocks;
 mod notices;
+pub(crate) mod places;
 mod slots;
 
 use std::io;
@@ -50,6 +51,10 @@ const HEAD: usize = 9;
 const WANTS_SLOT: usize = 0;
 const IDLE: usize = 1;
 const FORKER_WORDS: usize = 2;
+// Words of places, before one for each forker and slot.
+const PLACES_LEFT: usize = 0;
+const PLACES_USED: usize = 1;
+const PLACE_HOLDERS: usize = 2;
 
 /// The slots, and the words beside them.
 #[derive(Debug)]
@@ -60,6 +65,8 @@ pub(crate) struct Board {
     drain: FlagReader,
     /// Slots have room for what is known of a proxied client, after the bitmaps.
     has_proxied: bool,
+    /// The connections that the server serves in all; `None` for any number.
+    places: Option<u64>,
 }
 
 /// The state of a slot.
@@ -87,14 +94,22 @@ pub(crate) struct Entry {
 
 impl Board {
     /// Maps a board of this many slots. `drain` is set when the server begins to drain.
-    /// `has_proxied`: proxies may speak for clients.
+    /// `has_proxied`: proxies may speak for clients. `places`: the connections that the server
+    /// serves in all.
     ///
     /// # Errors
     /// ENOMEM.
-    pub(crate) fn new(slots: usize, drain: FlagReader, has_proxied: bool) -> io::Result<Board> {
+    pub(crate) fn new(
+        slots: usize,
+        drain: FlagReader,
+        has_proxied: bool,
+        places: Option<u64>,
+    ) -> io::Result<Board> {
         let proxied = if has_proxied { slots * PROXIED_WORDS } else { 0 };
-        let words = HEAD + MAX_FORKERS * FORKER_WORDS + 2 * slots.div_ceil(64) + proxied;
-        let board = Board { tables: SharedTables::new(words, slots)?, drain, has_proxied };
+        let of_places = places.map_or(0, |_| PLACE_HOLDERS + MAX_FORKERS + slots);
+        let words = HEAD + MAX_FORKERS * FORKER_WORDS + 2 * slots.div_ceil(64) + proxied + of_places;
+        let board = Board { tables: SharedTables::new(words, slots)?, drain, has_proxied, places };
+        places.into_iter().for_each(|places| board.set_places(places));
         for slot in 0..slots {
             board.free_word(slot).fetch_or(bit(slot), Relaxed);
         }
@@ -151,6 +166,12 @@ impl Board {
         Some(first + slot * PROXIED_WORDS)
     }
 
+    /// Index of the words of places, after what is known of proxied clients.
+    fn places_at(&self) -> usize {
+        let proxied = if self.has_proxied { self.slot_count() * PROXIED_WORDS } else { 0 };
+        self.changed_at() + self.slot_count().div_ceil(64) + proxied
+    }
+
     fn free_word(&self, slot: usize) -> &AtomicU64 {
         self.word(self.free_at() + slot / 64)
     }
@@ -175,6 +196,6 @@ pub(super) mod tests {
     /// A board whose server does not drain.
     pub(super) fn board(slots: usize) -> Board {
         let (_, drain) = tine_sys::memory::flag().expect("memory");
-        Board::new(slots, drain, true).expect("memory")
+        Board::new(slots, drain, true, None).expect("memory")
     }
 }
