@@ -147,6 +147,29 @@ pub fn own_listeners() -> Vec<rustix::net::SocketAddrAny> {
     crate::fd::open_numbers().into_iter().filter_map(listening).collect()
 }
 
+/// User id, group id and process id of the process that connected a Unix socket, as they were then
+/// (`SO_PEERCRED`, unix(7)). The process id is 0 for a process of a PID namespace that this one
+/// does not see.
+///
+/// # Errors
+/// As getsockopt(2). For a socket that is not a Unix socket, the user id is 4,294,967,295.
+pub fn peer_credentials(socket: BorrowedFd) -> io::Result<(u32, u32, i32)> {
+    let mut found = libc::ucred { pid: 0, uid: u32::MAX, gid: u32::MAX };
+    let mut length = size_of::<libc::ucred>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes, which are those of the structure; every
+    // value of its integers is valid.
+    let returned = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut found).cast(),
+            &raw mut length,
+        )
+    };
+    crate::check(libc::c_long::from(returned)).map(|_| (found.uid, found.gid, found.pid))
+}
+
 /// The supplementary groups of the process that connected a Unix socket (`SO_PEERGROUPS`,
 /// linux/net/core/sock.c, Linux 4.13).
 ///

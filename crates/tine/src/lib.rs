@@ -74,7 +74,7 @@ pub use error::{Error, ErrorKind, HandlerError};
 pub use log::{LogFormat, LogLevel};
 pub use net::address::Address;
 pub use net::options::BindIpv6Only;
-pub use net::peer::Peer;
+pub use net::peer::{Credentials, Peer};
 pub use program::{Incoming, KillMode, Prepared, Program, Resource, Stderr, Terminal};
 pub use services::Services;
 pub use settings::{Server, defaults};

@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::access::local::ClientGroups;
 use super::block::Block;
 use super::limits::WhenLimited;
 use super::proxy::Screening;
@@ -80,7 +81,8 @@ impl Admission {
     /// connections, whose buckets are full, and whose source has no penalty.
     pub(crate) fn explain(&self, address: IpAddr, connections: usize) -> Explanation {
         let peer = Peer::Tcp((address.to_canonical(), 0).into());
-        let candidate = Candidate { peer, socket: None, was_delayed: false, draining: false };
+        let groups = ClientGroups::Known(&[]);
+        let candidate = Candidate { peer, groups, was_delayed: false, draining: false };
         let verdict = self.decide(candidate, Some(&AssumedConnections(connections)));
         Explanation {
             limits: self.explain_limits(peer),

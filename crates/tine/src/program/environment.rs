@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use tine_sys::exec::CStrings;
 
+use crate::net::peer::Credentials;
 use crate::net::zone::IpWithZone;
 use crate::system::descendants::CONNECTION;
 use crate::system::users::Login;
@@ -114,14 +115,8 @@ impl Environment {
 /// The addresses of a connection, as its program gets them.
 #[derive(Clone, Debug)]
 pub(super) enum Endpoints {
-    Tcp {
-        local: Option<SocketAddr>,
-        remote: SocketAddr,
-    },
-    /// User, group and process id of the client (`SO_PEERCRED`, unix(7)).
-    Unix {
-        credentials: Option<(u32, u32, i32)>,
-    },
+    Tcp { local: Option<SocketAddr>, remote: SocketAddr },
+    Unix { credentials: Option<Credentials> },
 }
 
 /// Adds the variables that describe a connection: those of UCSPI, those of CGI that systemd sets
@@ -144,10 +139,12 @@ pub(super) fn describe(variables: &mut CStrings, id: u64, endpoints: &Endpoints,
         }
         Endpoints::Unix { credentials } => {
             variables.push("PROTO=UNIX");
-            if let Some((uid, gid, pid)) = credentials {
+            if let Some(Credentials { uid, gid, pid }) = credentials {
                 variables.push(format_args!("UNIXREMOTEEUID={uid}"));
                 variables.push(format_args!("UNIXREMOTEEGID={gid}"));
-                variables.push(format_args!("UNIXREMOTEPID={pid}"));
+                if let Some(pid) = pid {
+                    variables.push(format_args!("UNIXREMOTEPID={pid}"));
+                }
             }
         }
     }
@@ -211,6 +208,7 @@ mod tests {
     #[test]
     fn variables_that_describe_the_connection() {
         let address = |text: &str| text.parse::<SocketAddr>().expect("an address");
+        let credentials = |pid| Some(Credentials { uid: 0, gid: 1, pid });
         for (endpoints, expected) in [
             (
                 Endpoints::Tcp { local: Some(address("[::1]:7")), remote: address("[fe80::1%1]:4711") },
@@ -237,7 +235,7 @@ mod tests {
                 ],
             ),
             (
-                Endpoints::Unix { credentials: Some((0, 1, 2)) },
+                Endpoints::Unix { credentials: credentials(Some(2)) },
                 &[
                     "PROTO=UNIX",
                     "UNIXREMOTEEUID=0",
@@ -245,6 +243,10 @@ mod tests {
                     "UNIXREMOTEPID=2",
                     "TINE_CONNECTION=5",
                 ],
+            ),
+            (
+                Endpoints::Unix { credentials: credentials(None) },
+                &["PROTO=UNIX", "UNIXREMOTEEUID=0", "UNIXREMOTEEGID=1", "TINE_CONNECTION=5"],
             ),
             (Endpoints::Unix { credentials: None }, &["PROTO=UNIX", "TINE_CONNECTION=5"]),
         ] {

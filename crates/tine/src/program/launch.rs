@@ -322,12 +322,7 @@ fn endpoints(client: &ProgramConnection) -> Endpoints {
             let local = client.proxied.and_then(|proxied| proxied.local);
             Endpoints::Tcp { local: local.or_else(|| own().map(canonical)), remote }
         }
-        Peer::Unix => {
-            let found = rustix::net::sockopt::socket_peercred(socket).ok();
-            let credentials =
-                found.map(|found| (found.uid.as_raw(), found.gid.as_raw(), found.pid.as_raw_nonzero().get()));
-            Endpoints::Unix { credentials }
-        }
+        Peer::Unix(credentials) => Endpoints::Unix { credentials },
     }
 }
 

@@ -8,7 +8,7 @@ pub(crate) mod compiled;
 mod decide;
 pub(crate) mod list;
 pub(crate) mod live;
-mod local;
+pub(crate) mod local;
 pub(crate) mod names;
 pub(crate) mod prefix;
 mod seqlock;
@@ -197,6 +197,7 @@ impl Access {
 #[cfg(test)]
 mod tests {
     use super::live::LiveRules;
+    use super::local::ClientGroups;
     use super::*;
     use crate::error::ErrorKind;
     use crate::net::peer::Peer;
@@ -264,8 +265,8 @@ mod tests {
             // The forker decides by address, the connection's process by name.
             let peer = Peer::Tcp((address, 7).into());
             let pending = live.pending_name_rules(peer);
-            let served =
-                live.denial(peer, None).is_none() && pending.is_none_or(|pending| pending.decide(name).0);
+            let served = live.denial(peer, ClientGroups::Known(&[])).is_none()
+                && pending.is_none_or(|pending| pending.decide(name).0);
             assert_eq!(served, allowed, "{address} {name:?}");
         }
         let denied = AccessRules::new().text("=host.example:allow", "r").expect_err("not permitted");
