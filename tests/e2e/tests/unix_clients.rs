@@ -156,3 +156,43 @@ fn groups_and_unknown_users_cannot_be_exempt_from_penalties() {
     assert_eq!(Client::from_source("127.0.0.2", server.port()).read_to_end(), b"");
     assert_eq!(server.log.wait_for("penalty", 1)[0]["reason"], "crash");
 }
+
+#[test]
+fn explain_decides_about_users_and_groups() {
+    let folder = Folder::new("unix-clients-explain");
+    let text = "[services.open]\nlisten = \"unix:@tine-a\"\n[services.few]\nlisten = \"unix:@tine-b\"\nallow = [\"uid:61101\", \"gid:61120\"]\ndeny = [\"gid:61121\", \"192.0.2.0/24\"]\nmax-connections-per-source = 3\nrate-per-prefix = \"60/min:100\"\nper-source-penalties = \"yes\"\nper-source-penalty-exempt-list = [\"uid:61101\"]\naccess-times = \"08:00-17:00\"\n";
+    let config = folder.write("tine.toml", text).display().to_string();
+    let limits = "\n  its source, uid:UID: at most 3 at a time\n  its prefix, uid:UID: at most 1/s:100\n";
+    let served = |rule: &str, uid: &str, penalty: &str| {
+        format!(
+            "allowed by: allow {rule}{}  {penalty}\n  beyond that, it is rejected\n",
+            limits.replace("UID", uid)
+        )
+    };
+    let penalized = "it gets penalties for faults of its connections";
+    for (words, few) in [
+        ("uid:61101", served("uid:61101", "61101", "it is exempt from penalties")),
+        ("uid:61102 gid:7 gid:61120", served("gid:61120", "61102", penalized)),
+        (
+            "uid:61102 gid:61120 --connections 3",
+            served("gid:61120", "61102", penalized)
+                + "  with 3 connections, it is rejected (reason=source)\n",
+        ),
+        ("uid:61102 gid:61120 gid:61121", "denied by: deny gid:61121\n".into()),
+        ("uid:61102", "denied: no rule allows it, and others are allowed\n".into()),
+        ("uid:61101 --at 2026-11-27T18:00", "denied at Fri 18:00: access-times is 08:00-17:00\n".into()),
+        ("192.0.2.1", "denied by: deny 192.0.2.0/24\n".into()),
+    ] {
+        let noon = if words.contains("--at") { &[][..] } else { &["--at", "12:00"] };
+        let words = words.split(' ').chain(noon.iter().copied());
+        let words: Vec<&str> = words.collect();
+        let (code, out, err) = run(Command::new(tine()).args(["explain", &config]).args(&words));
+        let few_of_out = out.split_once("few: ").map(|(_, few)| few);
+        assert_eq!((code, few_of_out, err.as_str()), (0, Some(few.as_str()), ""), "{words:?}");
+        assert!(out.starts_with("open: allowed: there are no rules\n"), "{out}");
+    }
+    for words in [&["gid:0"][..], &["uid:0", "::1"], &["uid:no-such-user"], &["nobody"], &[]] {
+        let (code, _, err) = run(Command::new(tine()).args(["explain", &config]).args(words));
+        assert!(code == 100 && err.lines().count() == 1, "{words:?}: {code} {err}");
+    }
+}
