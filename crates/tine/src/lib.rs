@@ -95,6 +95,7 @@ pub mod cli {
     pub use crate::net::hints::is_overlap;
     pub use crate::net::inherit::InheritedSockets;
     pub use crate::net::misspelt::explain as explain_misspelt;
+    pub use crate::net::unix_name::path_of_client;
     pub use crate::system::users::service_port;
 
     /// Whether rules allow a client at a time, with its host name if that is known.

@@ -3,7 +3,9 @@
 use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, connect, socket};
 use rustix::process::{Gid, Uid};
 
 use crate::wait::TEST_TIMEOUT;
@@ -31,6 +33,23 @@ impl LocalClient {
             scope.spawn(connect).join().expect("the thread ends")
         });
         LocalClient::from(connected.expect("the server listens"))
+    }
+
+    /// Connects from a socket that is bound to a name: a path, or after a zero byte an abstract
+    /// name.
+    ///
+    /// # Panics
+    /// The name is in use, or nothing listens on the socket.
+    #[must_use]
+    pub fn named(name: &[u8], path: &str) -> LocalClient {
+        let client = socket(AddressFamily::UNIX, SocketType::STREAM, None).expect("a socket");
+        let name = match name.strip_prefix(b"\0") {
+            Some(name) => SocketAddrUnix::new_abstract_name(name),
+            None => SocketAddrUnix::new(name),
+        };
+        bind(&client, &name.expect("a name")).expect("a free name");
+        connect(&client, &SocketAddrUnix::new(Path::new(path)).expect("a path")).expect("the server listens");
+        LocalClient::from(UnixStream::from(client))
     }
 
     /// Sends a line and reads it back. False if the server closes the connection, or sends

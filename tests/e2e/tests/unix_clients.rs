@@ -1,4 +1,5 @@
-//! Clients of Unix sockets: the source of a limit is the user.
+//! Clients of Unix sockets: the source of a limit is the user, and programs learn the name of a
+//! client that has one.
 
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
@@ -155,6 +156,45 @@ fn groups_and_unknown_users_cannot_be_exempt_from_penalties() {
     let server = Server::program(&options, &["sh", "-c", "kill -SEGV $$"]);
     assert_eq!(Client::from_source("127.0.0.2", server.port()).read_to_end(), b"");
     assert_eq!(server.log.wait_for("penalty", 1)[0]["reason"], "crash");
+}
+
+#[test]
+fn programs_learn_the_name_of_a_client_that_has_one() {
+    let server = UnixServer::start("name", &[], Some(&["env"]));
+    let described = |client: LocalClient| {
+        let all = client.finish();
+        let about_client =
+            |line: &&str| ["REMOTE_", "UNIXREMOTEE", "FORGED"].iter().any(|start| line.starts_with(start));
+        all.split_inclusive('\n').filter(about_client).collect::<String>()
+    };
+    let folder = Folder::new("unix-clients-names");
+    let start = folder.path("");
+    let ids = "UNIXREMOTEEUID=0\nUNIXREMOTEEGID=0\n";
+    for (file, shown) in [
+        ("client", "client"),
+        ("two words é", "two words é"),
+        ("a\nFORGED=1", "a\\012FORGED=1"),
+        ("b\\c\u{1b}[2J", "b\\134c\\033[2J"),
+        // With the longest path, the kernel needs a byte beyond sockaddr_un.
+        (&"x".repeat(108 - start.len()), &"x".repeat(108 - start.len())),
+    ] {
+        let client = LocalClient::named(format!("{start}{file}").as_bytes(), &server.path);
+        assert_eq!(described(client), format!("{ids}REMOTE_ADDR={start}{shown}\n"));
+    }
+    let pid = std::process::id();
+    for (name, shown) in [
+        (format!("\0tine-client-{pid}"), format!("REMOTE_ADDR=@tine-client-{pid}\n")),
+        (format!("\0tine\0-client-{pid}\n"), format!("REMOTE_ADDR=@tine\\000-client-{pid}\\012\n")),
+    ] {
+        let client = LocalClient::named(name.as_bytes(), &server.path);
+        assert_eq!(described(client), ids.to_owned() + &shown);
+    }
+    let unbound = std::os::unix::net::UnixStream::connect(&server.path).expect("the server listens");
+    assert_eq!(described(LocalClient::from(unbound)), ids);
+    // The program behind a pseudo-terminal learns the same.
+    let server = UnixServer::start("name-pty", &["--pty-raw"], Some(&["env"]));
+    let client = LocalClient::named(folder.path("terminal").as_bytes(), &server.path);
+    assert_eq!(described(client), format!("{ids}REMOTE_ADDR={start}terminal\n"));
 }
 
 #[test]

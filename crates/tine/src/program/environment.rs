@@ -13,7 +13,7 @@ use crate::system::descendants::CONNECTION;
 use crate::system::users::Login;
 
 /// Variables that are not inherited: they describe another connection, or belong to the server.
-const NOT_INHERITED: [&str; 31] = [
+const NOT_INHERITED: [&str; 32] = [
     SERVICE,
     "PROTO",
     "TCPLOCALIP",
@@ -35,6 +35,7 @@ const NOT_INHERITED: [&str; 31] = [
     "UNIXREMOTEEUID",
     "UNIXREMOTEEGID",
     "UNIXREMOTEPID",
+    "UNIXREMOTEPATH",
     "IPCLOCALPATH",
     "IPCREMOTEEUID",
     "IPCREMOTEEGID",
@@ -115,8 +116,15 @@ impl Environment {
 /// The addresses of a connection, as its program gets them.
 #[derive(Clone, Debug)]
 pub(super) enum Endpoints {
-    Tcp { local: Option<SocketAddr>, remote: SocketAddr },
-    Unix { credentials: Option<Credentials> },
+    Tcp {
+        local: Option<SocketAddr>,
+        remote: SocketAddr,
+    },
+    Unix {
+        credentials: Option<Credentials>,
+        /// The name to which the client has bound its socket ([`crate::net::unix_name`]).
+        name: Option<Vec<u8>>,
+    },
 }
 
 /// Adds the variables that describe a connection: those of UCSPI, those of CGI that systemd sets
@@ -137,7 +145,7 @@ pub(super) fn describe(variables: &mut CStrings, id: u64, endpoints: &Endpoints,
                 variables.push(format_args!("REMOTE_HOST={}", remote.ip()));
             }
         }
-        Endpoints::Unix { credentials } => {
+        Endpoints::Unix { credentials, name } => {
             variables.push("PROTO=UNIX");
             if let Some(Credentials { uid, gid, pid }) = credentials {
                 variables.push(format_args!("UNIXREMOTEEUID={uid}"));
@@ -145,6 +153,9 @@ pub(super) fn describe(variables: &mut CStrings, id: u64, endpoints: &Endpoints,
                 if let Some(pid) = pid {
                     variables.push(format_args!("UNIXREMOTEPID={pid}"));
                 }
+            }
+            if let Some(name) = name {
+                variables.push_bytes(&[b"REMOTE_ADDR=", &name[..]].concat());
             }
         }
     }
@@ -235,20 +246,21 @@ mod tests {
                 ],
             ),
             (
-                Endpoints::Unix { credentials: credentials(Some(2)) },
+                Endpoints::Unix { credentials: credentials(Some(2)), name: Some(b"/run/client".to_vec()) },
                 &[
                     "PROTO=UNIX",
                     "UNIXREMOTEEUID=0",
                     "UNIXREMOTEEGID=1",
                     "UNIXREMOTEPID=2",
+                    "REMOTE_ADDR=/run/client",
                     "TINE_CONNECTION=5",
                 ],
             ),
             (
-                Endpoints::Unix { credentials: credentials(None) },
+                Endpoints::Unix { credentials: credentials(None), name: None },
                 &["PROTO=UNIX", "UNIXREMOTEEUID=0", "UNIXREMOTEEGID=1", "TINE_CONNECTION=5"],
             ),
-            (Endpoints::Unix { credentials: None }, &["PROTO=UNIX", "TINE_CONNECTION=5"]),
+            (Endpoints::Unix { credentials: None, name: None }, &["PROTO=UNIX", "TINE_CONNECTION=5"]),
         ] {
             let mut variables = CStrings::default();
             describe(&mut variables, 5, &endpoints, false);

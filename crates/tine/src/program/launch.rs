@@ -23,6 +23,7 @@ use crate::lifecycle::outcome::ExitReport;
 use crate::net::dns::confirmed_name;
 use crate::net::peer::{Peer, canonical};
 use crate::net::proxied::Proxied;
+use crate::net::unix_name;
 use crate::shared::board::Entry;
 use crate::shared::messages::{Sender, StderrPipe};
 use crate::system::users::Identity;
@@ -322,7 +323,7 @@ fn endpoints(client: &ProgramConnection) -> Endpoints {
             let local = client.proxied.and_then(|proxied| proxied.local);
             Endpoints::Tcp { local: local.or_else(|| own().map(canonical)), remote }
         }
-        Peer::Unix(credentials) => Endpoints::Unix { credentials },
+        Peer::Unix(credentials) => Endpoints::Unix { credentials, name: unix_name::of_client(socket) },
     }
 }
 

@@ -6,8 +6,7 @@ use std::os::fd::{AsFd, IntoRawFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
-use rustix::net::SocketAddrUnix;
-use tine::cli::{Dialect, reason};
+use tine::cli::{Dialect, path_of_client, reason};
 use tine::{Incoming, Prepared, Program};
 
 use super::{Failure, Plan, ServerOptions, client, fatal, listener, usage};
@@ -20,7 +19,7 @@ const USAGE: &str = "[ -1 ] [ -q | -Q | -v ] [ -d | -D ] [ -P | -p ] [ -a perms 
 [ -b backlog ] [ -G gidlist ] [ -g gid ] [ -u uid ] [ -U ] path prog...";
 
 /// The variables of a connection that tine sets over a Unix socket, and s6 does not.
-const OTHERS: [&str; 3] = ["UNIXREMOTEEUID", "UNIXREMOTEEGID", "UNIXREMOTEPID"];
+const OTHERS: [&str; 4] = ["UNIXREMOTEEUID", "UNIXREMOTEEGID", "UNIXREMOTEPID", "REMOTE_ADDR"];
 
 /// The arguments.
 #[derive(Debug, PartialEq, Eq)]
@@ -119,15 +118,7 @@ fn prepare(incoming: &Incoming, asks_credentials: bool, logged: Option<usize>) -
         .env("PROTO", "IPC")
         .env("IPCREMOTEEUID", uid)
         .env("IPCREMOTEEGID", gid)
-        .env("IPCREMOTEPATH", remote_path(incoming))
-}
-
-/// The path to which the client has bound its socket; empty if to none.
-fn remote_path(incoming: &Incoming) -> OsString {
-    let name = rustix::net::getpeername(incoming.as_fd());
-    let name = name.ok().flatten().and_then(|name| SocketAddrUnix::try_from(name).ok());
-    let path = name.as_ref().and_then(|name| Some(name.path()?.to_bytes().to_vec()));
-    OsString::from_vec(path.unwrap_or_default())
+        .env("IPCREMOTEPATH", OsString::from_vec(path_of_client(incoming).unwrap_or_default()))
 }
 
 #[cfg(test)]
