@@ -13,7 +13,7 @@ use crate::system::descendants::CONNECTION;
 use crate::system::users::Login;
 
 /// Variables that are not inherited: they describe another connection, or belong to the server.
-const NOT_INHERITED: [&str; 32] = [
+const NOT_INHERITED: [&str; 33] = [
     SERVICE,
     "PROTO",
     "TCPLOCALIP",
@@ -40,6 +40,7 @@ const NOT_INHERITED: [&str; 32] = [
     "IPCREMOTEEUID",
     "IPCREMOTEEGID",
     "IPCREMOTEPATH",
+    "IPCCONNNUM",
     "LISTEN_FDS",
     "LISTEN_PID",
     "LISTEN_FDNAMES",

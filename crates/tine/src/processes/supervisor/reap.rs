@@ -296,7 +296,7 @@ where
         let board = &self.memory.board;
         let source = entry.peer.block(self.memory.admission.limits().aggregations.source);
         let left = || source.map_or(0, |source| board.slots_in(source).count());
-        if !self.log.end_of_peer(pid, outcome.wait_status(), left) {
+        if !self.log.end_of_peer(&entry.peer, pid, outcome.wait_status(), left) {
             self.log.end(entry.id, &entry.peer, proxied.as_ref(), pid, outcome, usage);
         }
         let count = || board.count(SlotPhase::Serving, None);
