@@ -50,10 +50,7 @@ impl AccessOptions {
     /// As [`AccessOptions::apply`].
     pub fn access(&self, reverse_dns: bool) -> Result<Option<Access>, Error> {
         let rules = AccessRules::new().reverse_dns(reverse_dns);
-        let rules = self.allow.iter().try_fold(rules, |rules, client| match is_local(client) {
-            true => rules.allow_local(client),
-            false => rules.allow(client),
-        })?;
+        let rules = self.allow.iter().try_fold(rules, |rules, client| allow(rules, client))?;
         let rules = self.deny.iter().try_fold(rules, |rules, client| match is_local(client) {
             true => rules.deny_local(client),
             false => rules.deny(client),
@@ -63,17 +60,24 @@ impl AccessOptions {
     }
 }
 
+fn allow(rules: AccessRules, client: &str) -> Result<AccessRules, tine::Error> {
+    match is_local(client) {
+        true => rules.allow_local(client),
+        false => rules.allow(client),
+    }
+}
+
 /// Whether a rule is about clients of Unix sockets.
 fn is_local(client: &str) -> bool {
     client.starts_with("uid:") || client.starts_with("gid:")
 }
 
-/// Rules that allow these blocks, if there are any.
+/// Rules that allow these clients, if there are any.
 ///
 /// # Errors
-/// A block is invalid.
-pub fn allowed(blocks: &[String]) -> Result<Option<Access>, Error> {
-    Ok(built(blocks.iter().try_fold(AccessRules::new(), |rules, block| rules.allow(block))?))
+/// A block is invalid, or there is no such user.
+pub fn allowed(clients: &[String]) -> Result<Option<Access>, Error> {
+    Ok(built(clients.iter().try_fold(AccessRules::new(), |rules, client| allow(rules, client))?))
 }
 
 fn built(rules: AccessRules) -> Option<Access> {

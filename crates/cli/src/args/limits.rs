@@ -29,11 +29,13 @@ pub struct LimitOptions {
     #[arg(long, value_name = "N", value_parser = number::<u64>(1, u64::MAX))]
     pub exit_after: Option<u64>,
 
-    /// Maximum number of concurrent connections of one source (an IPv4 address, an IPv6 /64)
+    /// Maximum number of concurrent connections of one source (an IPv4 address, an IPv6 /64, a user
+    /// over a Unix socket)
     #[arg(long, value_name = "N", value_parser = number::<usize>(1, u32::MAX.into()))]
     pub max_connections_per_source: Option<usize>,
 
-    /// Maximum number of concurrent connections of one prefix (an IPv4 /24, an IPv6 /56)
+    /// Maximum number of concurrent connections of one prefix (an IPv4 /24, an IPv6 /56, a user
+    /// over a Unix socket)
     #[arg(long, value_name = "N", value_parser = number::<usize>(1, u32::MAX.into()))]
     pub max_connections_per_prefix: Option<usize>,
 
@@ -74,7 +76,7 @@ pub struct LimitOptions {
     #[arg(long, value_name = "PENALTIES", default_value = "no", value_parser = penalties)]
     pub per_source_penalties: PenaltySetting,
 
-    /// Never penalize these addresses; may be repeated
+    /// Never penalize these addresses; may be repeated [for clients of Unix sockets, uid:USER]
     #[arg(long, value_name = "CIDR")]
     pub per_source_penalty_exempt_list: Vec<String>,
 }
@@ -83,7 +85,7 @@ impl LimitOptions {
     /// The server with these limits.
     ///
     /// # Errors
-    /// An exempt address is invalid.
+    /// An exempt address is invalid, or there is no such user.
     pub fn apply(&self, server: Server) -> Result<Server, Error> {
         let mut server = server
             .max_connections(self.max_connections)
@@ -128,7 +130,7 @@ impl LimitOptions {
     /// The clients that get no penalty, if there are any.
     ///
     /// # Errors
-    /// An address is invalid.
+    /// An address is invalid, or there is no such user.
     pub fn exempt(&self) -> Result<Option<tine::Access>, Error> {
         allowed(&self.per_source_penalty_exempt_list)
     }

@@ -18,12 +18,12 @@ pub(crate) mod sources;
 
 use std::io;
 use std::mem::ManuallyDrop;
-use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use access::compiled::CompiledRules;
 use access::list::RuleSource;
 use access::live::LiveRules;
+use access::local::ClientGroups;
 use access::names::PendingNameRules;
 use block::Block;
 use limits::Limits;
@@ -50,8 +50,8 @@ pub(crate) enum Verdict {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Candidate<'a> {
     pub(crate) peer: Peer,
-    /// Its socket, which tells the user of a client of a Unix socket.
-    pub(crate) socket: Option<BorrowedFd<'a>>,
+    /// The groups of a client of a Unix socket.
+    pub(crate) groups: ClientGroups<'a>,
     /// Whether the delayer has released the client: it has its token, and its rules were applied.
     pub(crate) was_delayed: bool,
     /// Whether the server drains. Clients released in a drain are served whatever the counts are.
@@ -112,8 +112,8 @@ impl Admission {
     /// Runs in forkers, spares and workers.
     #[inline(always)]
     pub(crate) fn decide(&self, candidate: Candidate, slot: Option<&impl SlotCounts>) -> Verdict {
-        let Candidate { peer, socket, was_delayed, draining } = candidate;
-        let objection = if was_delayed { None } else { self.objection(peer, socket) };
+        let Candidate { peer, groups, was_delayed, draining } = candidate;
+        let objection = if was_delayed { None } else { self.objection(peer, groups) };
         let objection = objection.or_else(|| match slot {
             None => Some(Reason::Full),
             Some(_) if was_delayed && draining => None,
@@ -133,8 +133,8 @@ impl Admission {
     /// The reason against admission, apart from counts, if there is one. Otherwise a token of the
     /// client's buckets is taken.
     #[inline(always)]
-    fn objection(&self, peer: Peer, socket: Option<BorrowedFd>) -> Option<Reason> {
-        if let Some(reason) = self.rules.as_ref().and_then(|rules| rules.denial(peer, socket)) {
+    fn objection(&self, peer: Peer, groups: ClientGroups) -> Option<Reason> {
+        if let Some(reason) = self.rules.as_ref().and_then(|rules| rules.denial(peer, groups)) {
             return Some(reason);
         }
         if self.penalty_until(peer) > now() {
@@ -190,14 +190,12 @@ impl Admission {
 
     /// Whether a client's source never gets penalties.
     pub(crate) fn is_exempt(&self, peer: Peer) -> bool {
-        self.penalty_exempt.as_ref().is_some_and(|rules| rules.denial(peer, None).is_none())
+        self.penalty_exempt.as_ref().is_some_and(|rules| rules.lists(peer))
     }
 
-    /// Whether the connections of a client are logged only if they fail. Clients of Unix sockets
-    /// have no address.
+    /// Whether the connections of a client are logged only if they fail.
     pub(crate) fn is_log_excluded(&self, peer: Peer) -> bool {
-        let is_excluded = |rules: &LiveRules| peer != Peer::Unix && rules.denial(peer, None).is_none();
-        self.log_exclude.as_deref().is_some_and(is_excluded)
+        self.log_exclude.as_deref().is_some_and(|rules| rules.lists(peer))
     }
 
     /// Whether faults lead to penalties.

@@ -101,7 +101,7 @@ impl Connection {
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         match self.peer {
             Peer::Tcp(address) => Ok(address),
-            Peer::Unix => Err(io::ErrorKind::Unsupported.into()),
+            Peer::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
@@ -196,7 +196,7 @@ impl TryFrom<Connection> for TcpStream {
         // The other end of the socket, which a proxy can have instead of the client.
         match connection.proxy().unwrap_or(connection.peer) {
             Peer::Tcp(_) => Ok(TcpStream::from(connection.into_socket())),
-            Peer::Unix => Err(connection),
+            Peer::Unix(_) => Err(connection),
         }
     }
 }
@@ -262,7 +262,8 @@ mod tests {
         connection.proxied = Some(Box::new(Proxied { proxy, local: Some(local), header: 28 }));
         assert_eq!(connection.local_addr().expect("TCP"), local);
         // A client over TCP whose proxy is connected over a Unix socket.
-        connection.proxied = Some(Box::new(Proxied { proxy: Peer::Unix, local: Some(local), header: 28 }));
+        connection.proxied =
+            Some(Box::new(Proxied { proxy: Peer::Unix(None), local: Some(local), header: 28 }));
         TcpStream::try_from(connection).expect_err("a Unix socket");
     }
 

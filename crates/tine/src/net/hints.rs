@@ -7,6 +7,7 @@ use std::path::Path;
 
 use rustix::io::Errno;
 use rustix::net::SocketAddrAny;
+use tine_sys::socket::{UnixName, unix_name};
 
 use crate::error::Error;
 use crate::net::zone::{WithZone, needs_zone};
@@ -75,13 +76,12 @@ fn overlap(target: BindTarget, own: &SocketAddrAny) -> Option<String> {
             is_overlap(wanted, own).then(|| WithZone(&own).to_string())
         }
         BindTarget::Path(path) => {
-            let own = rustix::net::SocketAddrUnix::try_from(own.clone()).ok()?;
-            let same = own.path_bytes()? == std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str());
+            let same = unix_name(own)? == UnixName::Path(path.as_os_str().as_encoded_bytes().to_vec());
             same.then(|| target.to_string())
         }
         BindTarget::Abstract(name) => {
-            let own = rustix::net::SocketAddrUnix::try_from(own.clone()).ok()?;
-            (own.abstract_name()? == name.as_bytes()).then(|| target.to_string())
+            let same = unix_name(own)? == UnixName::Abstract(name.as_bytes().to_vec());
+            same.then(|| target.to_string())
         }
     }
 }

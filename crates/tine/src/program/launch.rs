@@ -24,6 +24,7 @@ use crate::lifecycle::outcome::ExitReport;
 use crate::net::dns::confirmed_name;
 use crate::net::peer::{Peer, canonical};
 use crate::net::proxied::Proxied;
+use crate::net::unix_name;
 use crate::shared::board::Entry;
 use crate::shared::messages::{Sender, StderrPipe};
 use crate::system::users::Identity;
@@ -333,12 +334,7 @@ fn endpoints(client: &ProgramConnection) -> Endpoints {
             let local = client.proxied.and_then(|proxied| proxied.local);
             Endpoints::Tcp { local: local.or_else(|| own().map(canonical)), remote }
         }
-        Peer::Unix => {
-            let found = rustix::net::sockopt::socket_peercred(socket).ok();
-            let credentials =
-                found.map(|found| (found.uid.as_raw(), found.gid.as_raw(), found.pid.as_raw_nonzero().get()));
-            Endpoints::Unix { credentials }
-        }
+        Peer::Unix(credentials) => Endpoints::Unix { credentials, name: unix_name::of_client(socket) },
     }
 }
 

@@ -22,7 +22,7 @@ pub struct Incoming<'a> {
     pub proxy: Option<Peer>,
     /// The connections that the server had when it accepted this one, itself included.
     pub connections: usize,
-    /// Those of the client's source among them; 0 over a Unix socket.
+    /// Those of the client's source among them: of its address, or of its user over a Unix socket.
     pub connections_of_source: usize,
     pub(super) socket: BorrowedFd<'a>,
 }

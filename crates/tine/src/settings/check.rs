@@ -46,6 +46,12 @@ impl Settings {
                 "have the program's process look them up (`Program::reverse_dns`)",
             ));
         }
+        if self.limits.penalty_exempt.as_ref().is_some_and(CompiledRules::name_groups) {
+            return Err(Error::usage(
+                "a group cannot be exempt from penalties: the groups of a client are not known when its connection ends",
+                "exempt users (`uid:USER`) or addresses",
+            ));
+        }
         Ok(())
     }
 

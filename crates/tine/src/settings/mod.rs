@@ -238,7 +238,8 @@ impl Server {
         self
     }
 
-    /// Exempts the clients that these rules allow from [`Server::penalties`]. Default: no client.
+    /// Exempts the clients that one of these rules allows by address or by user from
+    /// [`Server::penalties`]. Default: no client.
     #[must_use]
     pub fn penalty_exempt(mut self, clients: Access) -> Server {
         self.settings.limits.penalty_exempt = Some(clients.compiled());

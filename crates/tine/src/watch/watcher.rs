@@ -198,7 +198,7 @@ fn undetected(rules: &WatchRules, are_listed: bool) -> String {
 fn observe(connection: &ConnectionSnapshot, table: &SocketTable) -> Observation {
     let by_peer = || match connection.peer {
         Peer::Tcp(address) => *table.by_peer.get(&(address.ip(), address.port()))?,
-        Peer::Unix => None,
+        Peer::Unix(_) => None,
     };
     let Some(socket) = connection.socket.or_else(by_peer) else { return Observation::Unknown };
     match table.sockets.get(&socket) {
@@ -258,7 +258,7 @@ mod tests {
         let tcp = |text: &str| Peer::Tcp(text.parse().expect("an address"));
         assert_eq!(look(tcp("192.0.2.1:8"), None), Some(2));
         assert_eq!(look(tcp("192.0.2.1:8"), Some(1)), Some(1), "a note is more precise");
-        for peer in [tcp("192.0.2.2:7"), tcp("192.0.2.9:7"), Peer::Unix] {
+        for peer in [tcp("192.0.2.2:7"), tcp("192.0.2.9:7"), Peer::Unix(None)] {
             assert_eq!(look(peer, None), None, "{peer}");
         }
     }

@@ -38,6 +38,11 @@ pub(super) enum RuleVerdict {
     OutsideAccessTimes,
 }
 
+/// Whether a moment is outside the access times.
+pub(super) fn is_outside(windows: &[Window], moment: Option<Moment>) -> bool {
+    !windows.is_empty() && moment.is_some_and(|moment| !windows.iter().any(|window| window.contains(moment)))
+}
+
 /// Decides by address and, if `moment` is given, by time.
 pub(super) fn by_address(
     table: impl RuleWords,
@@ -45,9 +50,7 @@ pub(super) fn by_address(
     address: IpAddr,
     moment: Option<Moment>,
 ) -> RuleVerdict {
-    if let Some(moment) = moment.filter(|_| !context.windows.is_empty())
-        && !context.windows.iter().any(|window| window.contains(moment))
-    {
+    if is_outside(&context.windows, moment) {
         return RuleVerdict::OutsideAccessTimes;
     }
     match table::find(table, address) {

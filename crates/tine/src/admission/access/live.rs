@@ -2,18 +2,18 @@
 //! and spares read them. Connection processes do not have this memory.
 
 use std::io;
-use std::os::fd::BorrowedFd;
 
 use super::compiled::CompiledRules;
 use super::decide::{self, RuleContext, RuleVerdict};
 use super::list::RuleSource;
+use super::local::ClientGroups;
 use super::names::PendingNameRules;
 use super::seqlock::SeqLocked;
 use super::table;
 use super::window::Moment;
 use crate::admission::reason::Reason;
 use crate::error::{Error, next_move};
-use crate::net::peer::Peer;
+use crate::net::peer::{Credentials, Peer};
 
 /// Access rules in force.
 #[derive(Debug)]
@@ -32,14 +32,13 @@ impl LiveRules {
         Ok(LiveRules { table, context: rules.context.clone() })
     }
 
-    /// Why a client is denied, if it is. Clients of Unix sockets have no address: only rules about
-    /// local clients deny them, if their socket is given.
+    /// Why a client is denied, if it is. Of the rules, those about users and groups apply to
+    /// clients of Unix sockets, and those about addresses to others.
     #[inline]
-    pub(crate) fn denial(&self, peer: Peer, socket: Option<BorrowedFd>) -> Option<Reason> {
-        let Peer::Tcp(address) = peer else {
-            let local = &self.context.local;
-            let denied = !local.is_empty() && socket.is_some_and(|socket| local.deny(socket));
-            return denied.then_some(Reason::Denied);
+    pub(crate) fn denial(&self, peer: Peer, groups: ClientGroups) -> Option<Reason> {
+        let address = match peer {
+            Peer::Tcp(address) => address,
+            Peer::Unix(client) => return self.denial_of_local(client, groups),
         };
         // The clock is read only where the time matters.
         let moment = (!self.context.windows.is_empty()).then(Moment::now);
@@ -47,6 +46,25 @@ impl LiveRules {
             RuleVerdict::Rule(_, true) | RuleVerdict::Default(true) | RuleVerdict::NeedsName => None,
             RuleVerdict::Rule(_, false) | RuleVerdict::Default(false) => Some(Reason::Denied),
             RuleVerdict::OutsideAccessTimes => Some(Reason::Time),
+        }
+    }
+
+    #[cold]
+    fn denial_of_local(&self, client: Option<Credentials>, groups: ClientGroups) -> Option<Reason> {
+        let RuleContext { windows, local, .. } = &self.context;
+        if decide::is_outside(windows, (!windows.is_empty()).then(Moment::now)) {
+            return Some(Reason::Time);
+        }
+        (!local.is_empty() && local.deny(client, groups)).then_some(Reason::Denied)
+    }
+
+    /// Whether a rule allows a client explicitly: by its address, or by its user.
+    pub(crate) fn lists(&self, peer: Peer) -> bool {
+        match peer {
+            Peer::Tcp(address) => self
+                .table
+                .read(|table| table::find(table, address.ip()).is_some_and(|found| found.answer.allows)),
+            Peer::Unix(client) => client.is_some_and(|client| self.context.local.allow_user(client.uid)),
         }
     }
 

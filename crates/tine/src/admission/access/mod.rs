@@ -8,7 +8,7 @@ pub(crate) mod compiled;
 mod decide;
 pub(crate) mod list;
 pub(crate) mod live;
-mod local;
+pub(crate) mod local;
 pub(crate) mod names;
 pub(crate) mod prefix;
 mod seqlock;
@@ -22,10 +22,11 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use crate::error::Error;
+use crate::net::peer::Credentials;
 use compiled::CompiledRules;
 use decide::{RuleContext, RuleVerdict};
 use list::{List, Rule, RuleInput, RuleSource};
-use local::LocalRules;
+use local::{ClientGroups, LocalRules};
 pub use window::Moment;
 use window::Window;
 
@@ -48,15 +49,15 @@ pub struct Access {
     compiled: CompiledRules,
 }
 
-/// The decision about an address.
+/// The decision about an address, or about a client of a Unix socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Decision<'a> {
-    /// Whether a client of this address is allowed.
+    /// Whether the client is allowed.
     pub allowed: bool,
     /// The rule that decides, or the access times if they do, as written; `None` if none applies.
     pub rule: Option<&'a str>,
-    /// Whether the address is denied because of the time: no client is allowed now.
+    /// Whether the client is denied because of the time: no client is allowed now.
     pub outside_access_times: bool,
 }
 
@@ -188,6 +189,21 @@ impl Access {
         Decision { allowed, rule, outside_access_times: false }
     }
 
+    /// Decides about a client of a Unix socket at a moment, by its user and groups.
+    pub(crate) fn decide_local(
+        &self,
+        client: Credentials,
+        groups: ClientGroups,
+        moment: Moment,
+    ) -> Decision<'_> {
+        let RuleContext { windows, local, .. } = &self.compiled.context;
+        if decide::is_outside(windows, Some(moment)) {
+            return Decision { allowed: false, rule: Some(&self.windows), outside_access_times: true };
+        }
+        let (allowed, rule) = local.decide(client, groups);
+        Decision { allowed, rule, outside_access_times: false }
+    }
+
     /// The rules without their texts.
     pub(crate) fn compiled(self) -> CompiledRules {
         self.compiled
@@ -264,8 +280,9 @@ mod tests {
             // The forker decides by address, the connection's process by name.
             let peer = Peer::Tcp((address, 7).into());
             let pending = live.pending_name_rules(peer);
+            let none = ClientGroups::Known(&[]);
             let served =
-                live.denial(peer, None).is_none() && pending.is_none_or(|pending| pending.decide(name).0);
+                live.denial(peer, none).is_none() && pending.is_none_or(|pending| pending.decide(name).0);
             assert_eq!(served, allowed, "{address} {name:?}");
         }
         let denied = AccessRules::new().text("=host.example:allow", "r").expect_err("not permitted");

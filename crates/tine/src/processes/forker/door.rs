@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags};
 use tine_sys::wait;
 
+use crate::admission::access::local::ClientGroups;
 use crate::admission::penalty::Fault;
 use crate::admission::proxy::Screening;
 use crate::admission::reason::Reason;
@@ -67,7 +68,7 @@ impl Door {
     pub(crate) fn candidate<'c>(&self, client: &'c Accepted) -> Candidate<'c> {
         Candidate {
             peer: client.peer,
-            socket: Some(client.socket.as_fd()),
+            groups: ClientGroups::OfSocket(client.socket.as_fd()),
             was_delayed: client.deadline.is_some(),
             draining: self.board.is_draining(),
         }

@@ -302,7 +302,7 @@ where
         let source = entry.peer.block(self.memory.admission.limits().aggregations.source);
         let left = || source.map_or(0, |source| board.slots_in(source).count());
         let is_logged = outcome.is_failure() || !self.memory.admission.is_log_excluded(entry.peer);
-        if !self.log.end_of_peer(pid, outcome.wait_status(), left) && is_logged {
+        if !self.log.end_of_peer(&entry.peer, pid, outcome.wait_status(), left) && is_logged {
             self.log.end(entry.id, &entry.peer, proxied.as_ref(), pid, outcome, usage);
         }
         let count = || board.count(SlotPhase::Serving, None);
