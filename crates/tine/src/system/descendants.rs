@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 use tine_sys::process::reap_ordinary;
 
-use crate::system::procfs::{Environment, Stat, children, environment, own_id};
+use crate::system::procfs::{EnvironmentRead, Stat, children, environment, own_id};
 use crate::system::signal::NotSignalled;
 
 /// The environment variable that holds the id of the connection, as the log has it. Every program
@@ -53,11 +53,11 @@ pub(crate) fn descendants(of: &[i32]) -> BTreeSet<i32> {
 fn belongs_to(pid: i32, connection: u64) -> Option<bool> {
     let wanted = format!("{CONNECTION}={connection}");
     match environment(pid) {
-        Environment::Whole(text) => {
+        EnvironmentRead::Whole(text) => {
             Some(text.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes()))
         }
-        Environment::Hidden => Some(false),
-        Environment::Changing => None,
+        EnvironmentRead::Hidden => Some(false),
+        EnvironmentRead::Changing => None,
     }
 }
 

@@ -103,7 +103,7 @@ pub(crate) fn children(pid: i32) -> Vec<i32> {
 
 /// The environment of a process, as far as it can be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Environment {
+pub(crate) enum EnvironmentRead {
     /// All of it: each variable, and a zero byte.
     Whole(Vec<u8>),
     /// This process may not read it.
@@ -114,9 +114,9 @@ pub(crate) enum Environment {
 }
 
 /// The environment of a process that has not ended.
-pub(crate) fn environment(pid: i32) -> Environment {
+pub(crate) fn environment(pid: i32) -> EnvironmentRead {
     match read_environment(&format!("/proc/{pid}")) {
-        Environment::Changing => {}
+        EnvironmentRead::Changing => {}
         read => return read,
     }
     // The first thread may have ended: all have the same memory.
@@ -124,32 +124,32 @@ pub(crate) fn environment(pid: i32) -> Environment {
     let others = threads.filter(|thread| thread.file_name().to_str() != Some(&pid.to_string()));
     others
         .map(|thread| read_environment(&thread.path().display().to_string()))
-        .find(|read| *read != Environment::Changing)
-        .unwrap_or(Environment::Changing)
+        .find(|read| *read != EnvironmentRead::Changing)
+        .unwrap_or(EnvironmentRead::Changing)
 }
 
 /// The environment of a thread by its folder in `/proc`.
-fn read_environment(folder: &str) -> Environment {
+fn read_environment(folder: &str) -> EnvironmentRead {
     let file = match File::open(format!("{folder}/environ")) {
         Ok(file) => file,
-        Err(why) if why.kind() == std::io::ErrorKind::PermissionDenied => return Environment::Hidden,
-        Err(_) => return Environment::Changing,
+        Err(why) if why.kind() == std::io::ErrorKind::PermissionDenied => return EnvironmentRead::Hidden,
+        Err(_) => return EnvironmentRead::Changing,
     };
     let mut text = Vec::new();
     if (&file).read_to_end(&mut text).is_err() {
-        return Environment::Changing;
+        return EnvironmentRead::Changing;
     }
     // The file shows the memory that the process had when it was opened, and ends early once that
     // is gone, because the process executes another program. A byte after the last one proves that
     // nothing was cut off.
     if matches!(file.read_at(&mut [0], 0), Ok(1)) {
-        return Environment::Whole(text);
+        return EnvironmentRead::Whole(text);
     }
     let line = std::fs::read(format!("{folder}/stat")).unwrap_or_default();
     let stat = Stat::parse(&String::from_utf8_lossy(&line));
     match stat.is_some_and(|stat| stat.has_empty_environment()) {
-        true => Environment::Whole(Vec::new()),
-        false => Environment::Changing,
+        true => EnvironmentRead::Whole(Vec::new()),
+        false => EnvironmentRead::Changing,
     }
 }
 
@@ -200,14 +200,14 @@ mod tests {
             let pid = i32::try_from(child.id()).expect("a process id");
             // The child may still execute the program.
             let mut reads = std::iter::repeat_with(|| environment(pid));
-            let read = reads.find(|read| *read != Environment::Changing);
-            assert_eq!(read, Some(Environment::Whole(expected.into_bytes())));
+            let read = reads.find(|read| *read != EnvironmentRead::Changing);
+            assert_eq!(read, Some(EnvironmentRead::Whole(expected.into_bytes())));
             drop(child.stdin.take());
             // It has no memory any more, and is not reaped.
             while !Stat::of(pid).expect("not reaped").has_ended() {
                 std::thread::yield_now();
             }
-            assert_eq!(environment(pid), Environment::Changing);
+            assert_eq!(environment(pid), EnvironmentRead::Changing);
             child.wait().expect("a child");
         }
     }
@@ -225,7 +225,7 @@ mod tests {
         let pid = i32::try_from(child.id()).expect("a process id");
         let mut whole = 0;
         while !Stat::of(pid).expect("not reaped").has_ended() {
-            if let Environment::Whole(text) = environment(pid) {
+            if let EnvironmentRead::Whole(text) = environment(pid) {
                 whole += 1;
                 assert!(text.ends_with(b"\0Z=last\0") || text.windows(7).any(|part| part == b"Z=last\0"));
             }

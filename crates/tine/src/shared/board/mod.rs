@@ -1,8 +1,9 @@
 //! The board: shared memory that decides. It says which slots are taken, by which process, and
 //! carries notices between the processes that have it.
 //!
-//! Supervisor, forkers, the delayer, and spares that have not read a client's byte have the board;
-//! with `--reuse`, workers keep it, which is why a pool isolates less. Connection processes do not
+//! Supervisor, forkers, and spares that have not read a client's byte have the board, and the delayer
+//! has a part of it (`for_delayer.rs`); with `--reuse`, workers keep it, which is why a pool isolates
+//! less. Connection processes do not
 //! have it: they have the [stats](super::stats) only, by which nothing is decided.
 //!
 //! A slot is the right to serve one connection. There are as many as connections are allowed, so
@@ -10,6 +11,7 @@
 //! owner.
 
 pub(crate) mod blocks;
+pub(crate) mod for_delayer;
 mod notices;
 pub(crate) mod places;
 mod slots;
