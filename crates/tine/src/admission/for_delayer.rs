@@ -1,5 +1,5 @@
-//! The part of admission that the delayer has: it takes tokens and marks blocks, reads penalties, and
-//! has no access rules.
+//! The part of admission that the delayer has: it takes tokens and marks blocks, reads penalties,
+//! and has no access rules.
 
 use std::io;
 

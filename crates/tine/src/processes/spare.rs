@@ -169,7 +169,7 @@ fn accept_and_screen(
     let accepted = accept_from(listener).map(|client| match trusted.door.screen(client.peer) {
         Screening::Direct => Some(client),
         Screening::Proxy | Screening::Reject => {
-            trusted.door.pass_before_admission(&client, log);
+            trusted.door.pass_before_admission(&client, log, || trusted.wake_supervisor());
             None
         }
     });

@@ -152,6 +152,9 @@ where
     ) -> std::io::Result<Option<NewRole>> {
         // Before the fork: afterwards the parent may be another process already.
         let supervisor = rustix::process::getpid();
+        if role == Role::ProxyReader {
+            self.memory.board.number_proxy_reader();
+        }
         match fork(self.alone, self.fds.exit_signal)? {
             Side::Parent(pid) => {
                 self.children.table.add(pid, ChildKind::Role(role));

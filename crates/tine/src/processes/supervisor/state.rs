@@ -101,6 +101,16 @@ impl ServerState {
         self.phase != ServerPhase::Serving
     }
 
+    /// Whether a process with a role that has exited is restarted: in a drain, unless its work was
+    /// done.
+    pub(super) fn restarts(&self, done: bool) -> bool {
+        match self.phase {
+            ServerPhase::Serving => true,
+            ServerPhase::Draining { .. } => !done,
+            _ => false,
+        }
+    }
+
     /// When a tick is due.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let own = match self.phase {
@@ -181,12 +191,11 @@ impl ServerState {
     }
 
     fn role_ended(&mut self, role: Role, done: bool, now: Instant) -> Vec<ServerAction> {
-        let phase = self.phase;
+        let restarts = self.restarts(done);
         if let Some((_, backoff)) = self.roles.iter_mut().find(|(other, _)| *other == role) {
-            match phase {
-                ServerPhase::Serving => backoff.exited(now),
-                ServerPhase::Draining { .. } if !done => backoff.exited(now),
-                _ => backoff.retired(),
+            match restarts {
+                true => backoff.exited(now),
+                false => backoff.retired(),
             }
         }
         let forkers_done = self.roles.iter().all(|(role, backoff)| backoff.is_done() || !role.is_forker());

@@ -1,5 +1,5 @@
-//! The part of the board that the delayer has: it counts connections, and leaves a note that it waits
-//! for the end of one.
+//! The part of the board that the delayer has: it counts connections, and leaves a note that it
+//! waits for the end of one.
 
 use std::io;
 
