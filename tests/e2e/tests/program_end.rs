@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use tine_e2e::names::{FORKER, outcome};
-use tine_e2e::{Server, kill, procfs, run, wait_until};
+use tine_e2e::{Server, ServerCommand, kill, procfs, run, wait_until};
 
 /// Serves a shell script.
 fn shell(options: &[&str], script: &str) -> Server {
@@ -131,6 +131,26 @@ fn a_descendant_that_changes_while_it_is_searched_is_not_missed() {
         server.log.wait_for("end", 40);
         assert_eq!(sleepers(&server), 0);
     }
+}
+
+#[test]
+fn a_descendant_is_found_when_programs_use_up_the_descriptors_of_the_supervisor() {
+    // The supervisor has one for each program, as far as there are some.
+    let wrapper = ["prlimit", "--nofile=64:64"];
+    let options = ["--kill-mode", "all", "--max-connections", "200", "--forkers", "1"];
+    let script = r#"read -r word; [ "$word" = leave ] && (setsid sleep 61 &); echo bye"#;
+    let mut command = ServerCommand::wrapped(wrapper, options);
+    command.command().args(["--", "sh", "-c", script]);
+    let server = command.start();
+    let mut held: Vec<_> = (0..100).map(|_| server.connect()).collect();
+    server.log.wait_for("accept", 100);
+    let mut leaves = server.connect();
+    assert_eq!(leaves.send("leave\n").finish(), b"bye\n");
+    assert_eq!(sleepers(&server), 0);
+    for client in &mut held {
+        assert_eq!(client.send("end\n").finish(), b"bye\n");
+    }
+    server.log.wait_for("end", 101);
 }
 
 #[test]
