@@ -104,11 +104,7 @@ impl ServerState {
     /// Whether a process with a role that has exited is restarted: in a drain, unless its work was
     /// done.
     pub(super) fn restarts(&self, done: bool) -> bool {
-        match self.phase {
-            ServerPhase::Serving => true,
-            ServerPhase::Draining { .. } => !done,
-            _ => false,
-        }
+        matches!((self.phase, done), (ServerPhase::Serving, _) | (ServerPhase::Draining { .. }, false))
     }
 
     /// When a tick is due.
@@ -193,10 +189,7 @@ impl ServerState {
     fn role_ended(&mut self, role: Role, done: bool, now: Instant) -> Vec<ServerAction> {
         let restarts = self.restarts(done);
         if let Some((_, backoff)) = self.roles.iter_mut().find(|(other, _)| *other == role) {
-            match restarts {
-                true => backoff.exited(now),
-                false => backoff.retired(),
-            }
+            if restarts { backoff.exited(now) } else { backoff.retired() }
         }
         let forkers_done = self.roles.iter().all(|(role, backoff)| backoff.is_done() || !role.is_forker());
         if forkers_done && self.is_stopping() {
