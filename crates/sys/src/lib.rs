@@ -22,6 +22,7 @@ mod limits;
 pub mod memory;
 pub mod process;
 mod raw;
+pub mod resolver;
 pub mod signal;
 pub mod socket;
 pub mod wait;

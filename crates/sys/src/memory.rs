@@ -146,6 +146,34 @@ impl<T: Word, U: Word> SharedTables<T, U> {
         Ok(())
     }
 
+    /// Takes the permission to write both tables away from this process: a write to them ends it
+    /// (SIGSEGV).
+    ///
+    /// # Errors
+    /// None that a mapped region can cause.
+    pub fn make_read_only(&self) -> io::Result<()> {
+        self.make_read_only_from(0)
+    }
+
+    /// The same for the second table, except for the part that shares a page with the first.
+    ///
+    /// # Errors
+    /// None that a mapped region can cause.
+    pub fn make_second_read_only(&self) -> io::Result<()> {
+        self.make_read_only_from(self.second_at.next_multiple_of(rustix::param::page_size()))
+    }
+
+    fn make_read_only_from(&self, at: usize) -> io::Result<()> {
+        use rustix::mm::{MprotectFlags, mprotect};
+        if at >= self.bytes {
+            return Ok(());
+        }
+        // SAFETY: the range is the end of a mapping of ours, from a page on; it stays readable, as
+        // the references into it need. Atomics are written by explicit calls only.
+        unsafe { mprotect(self.start.byte_add(at), self.bytes - at, MprotectFlags::READ)? };
+        Ok(())
+    }
+
     /// Takes the tables away from this process.
     ///
     /// # Errors

@@ -9,6 +9,7 @@
 pub(crate) mod access;
 pub(crate) mod block;
 pub(crate) mod explain;
+pub(crate) mod for_delayer;
 pub(crate) mod limits;
 pub(crate) mod penalty;
 pub(crate) mod proxy;
@@ -268,12 +269,17 @@ impl Admission {
 
     /// Unmaps the tables in this process. The limits stay in its memory.
     #[inline(always)]
-    pub(crate) fn unmap(self) -> io::Result<()> {
+    pub(crate) fn unmap(mut self) -> io::Result<()> {
+        self.unmap_rules()?;
         let _limits = ManuallyDrop::new(self.limits);
-        self.buckets.into_iter().chain(self.penalties).try_for_each(Sources::unmap)?;
-        if let Some(rules) = self.log_exclude {
+        self.buckets.into_iter().chain(self.penalties).try_for_each(Sources::unmap)
+    }
+
+    #[inline(always)]
+    fn unmap_rules(&mut self) -> io::Result<()> {
+        if let Some(rules) = self.log_exclude.take() {
             rules.unmap()?;
         }
-        self.rules.into_iter().chain(self.penalty_exempt).try_for_each(LiveRules::unmap)
+        self.rules.take().into_iter().chain(self.penalty_exempt.take()).try_for_each(LiveRules::unmap)
     }
 }

@@ -169,7 +169,7 @@ fn accept_and_screen(
     let accepted = accept_from(listener).map(|client| match trusted.door.screen(client.peer) {
         Screening::Direct => Some(client),
         Screening::Proxy | Screening::Reject => {
-            trusted.door.pass_before_admission(&client, log);
+            trusted.door.pass_before_admission(&client, log, || trusted.wake_supervisor());
             None
         }
     });
@@ -198,20 +198,16 @@ where
     let entry = trusted.begin(context.stats, slot, &client);
     let proxied = client.proxied.as_deref().copied();
     wake_forker_if_low(trusted);
-    let pid = crate::system::procfs::own_id();
     if trusted.door.board.take_notice_request() {
         trusted.wake_supervisor();
     }
+    let job = Job { socket: client.socket, slot, entry, proxied: client.proxied };
+    connection::take_received_any();
+    log_accept(forker, &job);
+    let Forker { trusted, context } = forker;
     let logs = context.log.logs_connections();
     let is_excluded = logs && trusted.door.admission.is_log_excluded(entry.peer);
-    connection::take_received_any();
-    if logs && !is_excluded {
-        let count = trusted.door.board.count(SlotPhase::Serving, None);
-        let limit = trusted.settings.max_connections;
-        context.log.accept(entry.id, &entry.peer, proxied.as_ref(), pid, count, limit);
-    }
     let cpu_before = if logs { own_usage().0 } else { Duration::ZERO };
-    let job = Job { socket: client.socket, slot, entry, proxied: client.proxied };
     let report = conn::handle(context, job);
     let bytes = context.stats.bytes(slot);
     // From here on the connection has ended, also if this process is killed now.
@@ -221,12 +217,25 @@ where
     let outcome = Outcome::new(how, Some(report.clone()));
     if logs && (!is_excluded || outcome.is_failure()) {
         let usage = usage_since(&entry, cpu_before, bytes);
+        let pid = crate::system::procfs::own_id();
         context.log.end(entry.id, &entry.peer, proxied.as_ref(), pid, &outcome, &usage);
     }
     if let Some(fault) = Fault::of(how, &outcome, false) {
         trusted.door.charge(entry.peer, fault, &mut context.log);
     }
     report
+}
+
+/// Logs that a connection begins, with `--reuse`: then the supervisor does not.
+pub(crate) fn log_accept<H>(forker: &mut Forker<'_, H>, job: &Job) {
+    let Forker { trusted, context } = forker;
+    let Job { entry, proxied, .. } = job;
+    if context.log.logs_connections() && !trusted.door.admission.is_log_excluded(entry.peer) {
+        let count = trusted.door.board.count(SlotPhase::Serving, None);
+        let limit = trusted.settings.max_connections;
+        let pid = crate::system::procfs::own_id();
+        context.log.accept(entry.id, &entry.peer, proxied.as_deref(), pid, count, limit);
+    }
 }
 
 fn usage_since(entry: &Entry, cpu_before: Duration, bytes: Option<(u64, u64)>) -> Usage {

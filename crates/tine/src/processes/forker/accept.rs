@@ -106,7 +106,7 @@ fn accept_and_screen<H>(
                 trusted.offer_slot();
             }
             door.board.return_place(PlaceHolder::Forker(trusted.index));
-            door.pass_before_admission(&client, &mut context.log);
+            door.pass_before_admission(&client, &mut context.log, || trusted.wake_supervisor());
             Err(NoClient::Handled)
         }
         accepted => Ok(accepted),

@@ -21,11 +21,14 @@ where
 {
     /// Logs the exit of a process with a role, once it is known when it is restarted.
     pub(super) fn log_role_end(&mut self, event: ServerEvent, state: &ServerState) {
-        let ServerEvent::RoleEnded { role, .. } = event else { return };
+        let ServerEvent::RoleEnded { role, done } = event else { return };
         let ended_roles = &mut self.children.ended_roles;
         let Some(at) = ended_roles.iter().position(|(ended, _)| *ended == role) else { return };
         let (_, ended) = ended_roles.swap_remove(at);
-        if state.is_stopping() {
+        if state.is_stopping() && done {
+            self.end_channel_of(role);
+        }
+        if !state.restarts(done) {
             return;
         }
         let restart_in = state.restart_in(role, Instant::now()).unwrap_or_default();
@@ -43,6 +46,16 @@ where
             ServerAction::KillAll => self.kill_all(),
         }
         None
+    }
+
+    /// Closes the channel on which a helper has passed back its last client in a drain: when no
+    /// process has the sending end any more, the forkers see the end of the channel.
+    fn end_channel_of(&mut self, helper: Role) {
+        match (helper, &mut self.channels.proxy_reader, &mut self.channels.delayer) {
+            (Role::ProxyReader, Some(reader), _) => reader.identified_sender = None,
+            (Role::Delayer, _, Some(delayer)) => delayer.released_sender = None,
+            _ => {}
+        }
     }
 
     fn restart(&mut self, role: Role, state: &mut ServerState) -> Option<NewRole> {
@@ -82,13 +95,7 @@ where
         if quota == 0 {
             self.close_listeners();
         }
-        if let Some(reader) = &mut self.channels.proxy_reader {
-            // When the proxy reader has exited, the forkers see the end of the channel.
-            reader.identified_sender = None;
-        }
         if let Some(delayer) = &mut self.channels.delayer {
-            // When the delayer has released every client, the forkers see the end of the channel.
-            delayer.released_sender = None;
             delayer.wakeup.wake();
         }
     }
@@ -113,6 +120,20 @@ where
             true => self.memory.board.count(SlotPhase::Serving, None),
             false => self.children.table.connections(),
         }
+    }
+
+    /// Replaces a proxy reader that takes no more proxies, as a stopped one does. The next one
+    /// reads the headers of the proxies in the channel.
+    pub(super) fn check_proxy_reader(&mut self) {
+        if self.channels.proxy_reader.is_none() || !self.memory.board.take_proxy_reader_behind() {
+            return;
+        }
+        let reader = self.children.table.roles().find(|(_, role)| *role == Role::ProxyReader);
+        let Some((pid, _)) = reader else { return };
+        // What other forkers note from now on is about one that is killed already.
+        self.memory.board.number_proxy_reader();
+        self.log.warning("the proxy reader has taken no proxy for a second: it is killed and restarted");
+        self.log_not_signalled(signal_one(pid, Signal::KILL));
     }
 
     /// Closes the listeners here; the forkers close theirs when they see the same drain quota.

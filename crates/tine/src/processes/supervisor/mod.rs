@@ -22,6 +22,7 @@ pub(crate) mod setup;
 mod spawn;
 mod state;
 mod timers;
+mod unserved;
 mod wait;
 
 use std::ffi::CString;

@@ -151,6 +151,7 @@ where
         let mut events = vec![ServerEvent::Tick];
         self.drain_notices();
         self.offer_free_slots();
+        self.check_proxy_reader();
         self.take_commands(&mut events);
         let is_batching = self.timers.reap_at.is_some_and(|at| at > Instant::now());
         if !is_batching || !self.may_batch(state) {
@@ -195,6 +196,7 @@ where
             self.close_listeners();
         }
         if self.children.table.are_slots_empty() && !self.children.table.has_forkers() {
+            self.reject_clients_in_channels();
             self.channels.close_helpers();
             if self.children.table.is_empty() {
                 events.push(ServerEvent::AllExited);

@@ -101,6 +101,12 @@ impl ServerState {
         self.phase != ServerPhase::Serving
     }
 
+    /// Whether a process with a role that has exited is restarted: in a drain, unless its work was
+    /// done.
+    pub(super) fn restarts(&self, done: bool) -> bool {
+        matches!((self.phase, done), (ServerPhase::Serving, _) | (ServerPhase::Draining { .. }, false))
+    }
+
     /// When a tick is due.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let own = match self.phase {
@@ -181,13 +187,9 @@ impl ServerState {
     }
 
     fn role_ended(&mut self, role: Role, done: bool, now: Instant) -> Vec<ServerAction> {
-        let phase = self.phase;
+        let restarts = self.restarts(done);
         if let Some((_, backoff)) = self.roles.iter_mut().find(|(other, _)| *other == role) {
-            match phase {
-                ServerPhase::Serving => backoff.exited(now),
-                ServerPhase::Draining { .. } if !done => backoff.exited(now),
-                _ => backoff.retired(),
-            }
+            if restarts { backoff.exited(now) } else { backoff.retired() }
         }
         let forkers_done = self.roles.iter().all(|(role, backoff)| backoff.is_done() || !role.is_forker());
         if forkers_done && self.is_stopping() {

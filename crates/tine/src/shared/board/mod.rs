@@ -1,17 +1,20 @@
 //! The board: shared memory that decides. It says which slots are taken, by which process, and
 //! carries notices between the processes that have it.
 //!
-//! Supervisor, forkers, the delayer, and spares that have not read a client's byte have the board;
-//! with `--reuse`, workers keep it, which is why a pool isolates less. Connection processes do not
-//! have it: they have the [stats](super::stats) only, by which nothing is decided.
+//! Supervisor, forkers, and spares that have not read a client's byte have the board; the delayer
+//! has a part of it (`for_delayer.rs`). With `--reuse`, workers keep it, which is why a pool
+//! isolates less. Connection processes do not have it: they have the [stats](super::stats) only, by
+//! which nothing is decided.
 //!
 //! A slot is the right to serve one connection. There are as many as connections are allowed, so
 //! the limit is not a counter that could drift: when a process dies, its slot still names its
 //! owner.
 
 pub(crate) mod blocks;
+pub(crate) mod for_delayer;
 mod notices;
 pub(crate) mod places;
+pub(crate) mod proxy_reader;
 mod slots;
 
 use std::io;
@@ -46,7 +49,10 @@ const DELAYER_WANTS_SLOT: usize = 5;
 const PASSING: usize = 6;
 const BACKLOG_DONE: usize = 7;
 const SLOT_OFFERED: usize = 8;
-const HEAD: usize = 9;
+const PROXY_READER: usize = 9;
+const PROXY_READER_BEHIND: usize = 10;
+const PROXY_READER_GIVEN_UP: usize = 11;
+const HEAD: usize = 12;
 // Words of each forker.
 const WANTS_SLOT: usize = 0;
 const IDLE: usize = 1;
