@@ -1,6 +1,7 @@
 //! The attributes of xinetd.conf(5) as keys of a service.
 
 use std::io;
+use std::net::IpAddr;
 use std::path::Path;
 
 use super::super::World;
@@ -37,7 +38,7 @@ pub(super) fn service(
     let mut service = ImportedService::new(id, section.position.clone(), served_by);
     let port = attributes.one("port").unwrap_or(name);
     let number = port_of(port, world).ok_or_else(|| format!("there is no port of the name {port}"))?;
-    service.listen.push(address(&attributes, number));
+    listener(&mut service, &attributes, number, world)?;
     all.ignored.iter().for_each(|line| service.note(line));
     for (name, values) in all.iter() {
         map(&mut service, name, values, &attributes, world)?;
@@ -89,13 +90,44 @@ fn program(attributes: &Attributes, world: &dyn World) -> Result<ServedBy, Strin
     Ok(ServedBy::Program(words))
 }
 
-fn address(attributes: &Attributes, port: u16) -> String {
-    match attributes.one("bind") {
-        Some(host) => listen(host, port),
-        None if attributes.has("flags", "IPv4") => format!("0.0.0.0:{port}"),
-        None if attributes.has("flags", "IPv6") => format!("[::]:{port}"),
-        None => port.to_string(),
+/// The one address on which xinetd listens.
+///
+/// # Errors
+/// There is no such address: xinetd does not start the service.
+fn listener(
+    service: &mut ImportedService,
+    attributes: &Attributes,
+    port: u16,
+    world: &dyn World,
+) -> Result<(), String> {
+    let is_ipv4 = attributes.has("flags", "IPv4") && !attributes.has("flags", "IPv6");
+    let Some(host) = attributes.one("bind") else {
+        service.listen.push(match is_ipv4 {
+            true => format!("0.0.0.0:{port}"),
+            false if attributes.has("flags", "IPv6") => format!("[::]:{port}"),
+            false => port.to_string(),
+        });
+        if !is_ipv4 && !attributes.0.is_given("v6only") {
+            // Its socket has IPv4, too: no other service gets this port.
+            service.also_claims = vec![format!("0.0.0.0:{port}")];
+        }
+        return Ok(());
+    };
+    if host.parse::<IpAddr>().is_ok() {
+        service.listen.push(listen(host, port));
+        return Ok(());
     }
+    let found = world.addresses(host);
+    let address = match found[..] {
+        [only] => Some(only),
+        // Without a flag, of a host with both, the one of IPv6.
+        _ => found.iter().copied().find(|address| address.is_ipv4() == is_ipv4),
+    };
+    let address = address
+        .ok_or_else(|| format!("bind = {host} has no address of its family: xinetd leaves it out, too"))?;
+    service.note(format!("bind: {host} is looked up once, here"));
+    service.listen.push(listen(&address.to_string(), port));
+    Ok(())
 }
 
 /// Translates one attribute that has an equivalent of its own.
@@ -119,8 +151,13 @@ fn map(
             | "env" | "group" | "groups" | "type" | "libwrap" | "server_args",
             _,
         ) => {}
-        ("v6only", _) if all.is_yes("v6only") => service.set("bind-ipv6-only", "ipv6-only"),
-        ("v6only", _) => {}
+        // A service that has the attribute has IPv6 alone, whatever its value.
+        ("v6only", _) => {
+            service.set("bind-ipv6-only", "ipv6-only");
+            if !all.is_yes("v6only") {
+                service.note("v6only = no: in a service, xinetd takes it as v6only = yes");
+            }
+        }
         ("flags", values) => values.iter().for_each(|value| flag(service, value)),
         ("user", [user, ..]) if is_program => {
             service.set("user", user);
@@ -173,7 +210,7 @@ fn number(name: &str, value: &str) -> Result<Option<u32>, String> {
 /// Beyond `most` connections a second, xinetd switches the service off for `pause` seconds. A
 /// source alone cannot exceed that here, either.
 fn cps(service: &mut ImportedService, most: &str, pause: &str) -> Result<(), String> {
-    let rate: u32 = most.parse().map_err(|_| format!("cps = {most} is no number"))?;
+    let rate: u32 = most.parse().map_err(|_| format!("cps = {most} is too high"))?;
     if rate > 0 {
         service.set("rate-per-source", format!("{rate}/s"));
     }
@@ -206,7 +243,12 @@ fn time(span: &str) -> String {
 }
 
 fn rlimit(service: &mut ImportedService, name: &str, value: &str) {
-    let value = if value.eq_ignore_ascii_case("UNLIMITED") { "infinity" } else { value };
+    let is_unlimited = value.eq_ignore_ascii_case("UNLIMITED");
+    if is_unlimited && name == "rlimit_files" {
+        // The kernel refuses it, and xinetd goes on without.
+        return;
+    }
+    let value = if is_unlimited { "infinity" } else { value };
     let key = match name {
         "rlimit_as" => "limit-as",
         "rlimit_cpu" => "limit-cpu",
@@ -269,7 +311,8 @@ fn surroundings(service: &mut ImportedService, attributes: &Attributes) {
     if matches!(service.served_by, ServedBy::BuiltIn(_)) {
         return;
     }
-    if let Some(group) = attributes.one("group") {
+    let number = attributes.one("user").filter(|_| refuse::has_number_for_user(attributes));
+    if let Some(group) = attributes.one("group").or(number) {
         service.set("group", group);
     }
     let has_identity = attributes.one("user").or(attributes.one("group")).is_some();
@@ -301,6 +344,8 @@ fn surroundings(service: &mut ImportedService, attributes: &Attributes) {
         attributes.all("passenv").iter().chain(attributes.all("env")).cloned().collect();
     let (good, bad): (Vec<String>, Vec<String>) =
         variables.into_iter().partition(|variable| !variable.starts_with('=') && !variable.contains('\0'));
+    // xinetd sets this one last.
+    let good = good.into_iter().filter(|variable| !variable.starts_with("REMOTE_HOST=")).collect();
     bad.into_iter().for_each(|variable| service.note(format!("env = {variable}")));
     service.set_list("env", good);
 }
