@@ -24,6 +24,7 @@ pub mod process;
 mod raw;
 pub mod signal;
 pub mod socket;
+pub mod vsock;
 pub mod wait;
 
 use std::fmt;
