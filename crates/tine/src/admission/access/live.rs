@@ -39,6 +39,7 @@ impl LiveRules {
         let address = match peer {
             Peer::Tcp(address) => address,
             Peer::Unix(client) => return self.denial_of_local(client, groups),
+            Peer::Vsock { .. } => return None,
         };
         // The clock is read only where the time matters.
         let moment = (!self.context.windows.is_empty()).then(Moment::now);
@@ -65,6 +66,7 @@ impl LiveRules {
                 .table
                 .read(|table| table::find(table, address.ip()).is_some_and(|found| found.answer.allows)),
             Peer::Unix(client) => client.is_some_and(|client| self.context.local.allow_user(client.uid)),
+            Peer::Vsock { .. } => false,
         }
     }
 
