@@ -25,6 +25,7 @@ mod raw;
 pub mod resolver;
 pub mod signal;
 pub mod socket;
+pub mod vsock;
 pub mod wait;
 
 use std::fmt;

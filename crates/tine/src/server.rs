@@ -24,7 +24,7 @@ use crate::settings::{Server, Settings};
 impl Server {
     /// A server that listens on an address when this returns; clients that connect before
     /// [`Server::run`] wait in the backlog. [`Address`] describes the forms of addresses:
-    /// `"[::]:9999"`, `"9999"`, `"localhost:0"`, `"unix:/run/echo"`.
+    /// `"[::]:9999"`, `"9999"`, `"localhost:0"`, `"unix:/run/echo"`, `"vsock:5000"`.
     ///
     /// # Errors
     /// The address is invalid, or cannot be bound.

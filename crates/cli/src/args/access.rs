@@ -14,7 +14,8 @@ use crate::error::Error;
 pub struct AccessOptions {
     /// Allow only these addresses (everything else is denied unless a rule allows it); may be
     /// repeated [an address, a block as in 192.0.2.0/24, or any; with --reverse-dns, =HOST or
-    /// =.DOMAIN; for clients of Unix sockets, uid:USER or gid:GROUP]
+    /// =.DOMAIN; for clients of Unix sockets, uid:USER or gid:GROUP; of vsock sockets,
+    /// vsock:CID]
     #[arg(long, value_name = "CIDR")]
     pub allow: Vec<String>,
 
@@ -67,9 +68,9 @@ fn allow(rules: AccessRules, client: &str) -> Result<AccessRules, tine::Error> {
     }
 }
 
-/// Whether a rule is about clients of Unix sockets.
+/// Whether a rule is about clients of Unix or vsock sockets.
 fn is_local(client: &str) -> bool {
-    client.starts_with("uid:") || client.starts_with("gid:")
+    ["uid:", "gid:", "vsock:"].iter().any(|prefix| client.starts_with(prefix))
 }
 
 /// Rules that allow these clients, if there are any.

@@ -85,8 +85,8 @@ pub struct Serve {
     pub program: ProgramOptions,
 }
 
-const ADDRESSES: &str = "ADDRESS is PORT (all addresses), HOST:PORT, [IPV6]:PORT, [IPV6%ZONE]:PORT, unix:PATH, unix:@NAME, or \
-fd:NAME for inherited sockets; PORT is a number, the name of a service, or a range, FIRST-LAST; with port 0, the \
+const ADDRESSES: &str = "ADDRESS is PORT (all addresses), HOST:PORT, [IPV6]:PORT, [IPV6%ZONE]:PORT, unix:PATH, unix:@NAME, vsock:PORT \
+(all CIDs), vsock:CID:PORT, or fd:NAME for inherited sockets; PORT is a number, the name of a service, or a range, FIRST-LAST; with port 0, the \
 kernel chooses a port.\nTERM and INT drain the server; a second signal ends the connections, a third kills them.";
 
 impl Serve {

@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use crate::admission::access::prefix::{Prefix, mask};
 use crate::error::Error;
-use crate::net::peer::{Peer, UNIX_WITH_CREDENTIALS};
+use crate::net::peer::{Peer, UNIX_WITH_CREDENTIALS, VSOCK};
 
 /// The prefix lengths of a block, for IPv4 and IPv6, written as in sshd's `PerSourceNetBlockSize`
 /// (sshd_config(5)): `32:64`.
@@ -119,11 +119,13 @@ pub(crate) struct Block {
     words: [u64; 3],
 }
 
-/// The block of a peer, given as words ([`Peer::to_words`]); `None` for a peer without an IP
-/// address and without a user.
+/// The block of a peer, given as words ([`Peer::to_words`]); `None` for a peer of a Unix socket
+/// whose user is not known.
 pub(crate) fn block_of(words: [u64; 3], aggregation: Aggregation) -> Option<Block> {
     let without_port = words[2] & !0xff_ff00;
     let mask = match words[2] & 0xff {
+        // The machine is source and prefix, whatever the port is.
+        VSOCK => return Some(Block { aggregation, words: [words[0], 0, VSOCK] }),
         4 => mask(96 + aggregation.size.ipv4),
         6 => mask(aggregation.ipv6_bits(words[0])),
         UNIX_WITH_CREDENTIALS => {
@@ -149,18 +151,19 @@ impl Aggregation {
 }
 
 impl Peer {
-    /// The block of this peer; `None` for a peer without an IP address and without a user.
+    /// The block of this peer; `None` for a peer of a Unix socket whose user is not known.
     pub(crate) fn block(self, aggregation: Aggregation) -> Option<Block> {
         block_of(self.to_words(), aggregation)
     }
 }
 
-/// Writes the block as `192.0.2.0/24`, a user as `uid:1000`.
+/// Writes the block as `192.0.2.0/24`, a user as `uid:1000`, a machine as `vsock:3`.
 impl fmt::Display for Block {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let first = match Peer::from_words(self.words) {
             Peer::Tcp(first) => first,
             user @ Peer::Unix(_) => return user.fmt(f),
+            Peer::Vsock { cid, .. } => return write!(f, "vsock:{cid}"),
         };
         let bits = if first.is_ipv4() {
             self.aggregation.size.ipv4
@@ -221,6 +224,23 @@ mod tests {
         assert_ne!(prefix("192.0.2.1:80"), prefix("192.0.3.1:80"));
         assert_eq!(prefix("[2001:db8:0:1::1]:80"), prefix("[2001:db8:0:ff::1]:80"));
         assert_ne!(prefix("[2001:db8:0:1::1]:80"), prefix("[2001:db8:0:100::1]:80"));
+    }
+
+    #[test]
+    fn a_machine_is_a_source_that_no_address_is() {
+        let Aggregations { source, prefix } = Aggregations::default();
+        let of = |cid, port, aggregation| Peer::Vsock { cid, port }.block(aggregation);
+        assert_eq!(of(3, 1, source), of(3, 2, source));
+        assert_ne!(of(3, 1, source), of(4, 1, source));
+        assert_ne!(of(3, 1, source), of(3, 1, prefix));
+        for address in ["0.0.0.3:1", "[::3]:1", "[0:0:0:3::]:1"] {
+            assert_ne!(of(3, 1, source), block(address, source));
+            assert_ne!(of(3, 1, prefix), block(address, prefix));
+        }
+        assert_eq!(
+            of(u32::MAX, 9, prefix).map(|block| block.to_string()).as_deref(),
+            Some("vsock:4294967295")
+        );
     }
 
     #[test]

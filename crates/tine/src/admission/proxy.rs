@@ -106,6 +106,7 @@ impl ProxyProtocol {
         let is_proxy = match peer {
             Peer::Tcp(address) => self.contains(address.ip()),
             Peer::Unix(_) => self.unix,
+            Peer::Vsock { .. } => false,
         };
         match (is_proxy, self.others) {
             (true, _) => Screening::Proxy,

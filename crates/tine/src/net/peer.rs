@@ -4,6 +4,9 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::fd::BorrowedFd;
 
+use rustix::net::AddressFamily;
+use tine_sys::vsock::VsockAddress;
+
 use crate::net::zone::WithZone;
 
 /// The other end of a connection.
@@ -13,8 +16,16 @@ pub enum Peer {
     /// A TCP client. An IPv4 client of a dual-stack listener has its IPv4 address here.
     Tcp(SocketAddr),
     /// A process of this machine, over a Unix socket. `None` if the kernel does not tell which, as
-    /// with a socket that is neither TCP nor Unix.
+    /// with a socket of another family.
     Unix(Option<Credentials>),
+    /// A process of a virtual machine, of its host, or of this machine, over a vsock socket
+    /// (vsock(7)).
+    Vsock {
+        /// The context identifier of its machine.
+        cid: u32,
+        /// Its port.
+        port: u32,
+    },
 }
 
 /// The ids of the process that connected a Unix socket, as they were then (`SO_PEERCRED`, unix(7)).
@@ -54,14 +65,29 @@ impl Credentials {
     }
 }
 
+/// The last byte of the words of a vsock client: its address family (AF_VSOCK).
+pub(crate) const VSOCK: u64 = 40;
+
 impl Peer {
-    /// The peer from the address that `accept` returned; any address but a TCP one is that of a
-    /// Unix socket, which is asked for the credentials of its client.
+    /// The peer from the address that `accept` returned; any address but one of TCP or vsock is
+    /// that of a Unix socket, which is asked for the credentials of its client.
     #[inline]
     pub(crate) fn from_accept(address: Option<rustix::net::SocketAddrAny>, socket: BorrowedFd) -> Peer {
-        match address.and_then(|address| SocketAddr::try_from(address).ok()) {
-            Some(address) => Peer::Tcp(canonical(address)),
-            None => Peer::Unix(Credentials::of_peer(socket)),
+        let Some(address) = address else { return Peer::Unix(Credentials::of_peer(socket)) };
+        if address.address_family() == AddressFamily::VSOCK {
+            return Peer::from_vsock(&address);
+        }
+        match SocketAddr::try_from(address) {
+            Ok(address) => Peer::Tcp(canonical(address)),
+            Err(_) => Peer::Unix(Credentials::of_peer(socket)),
+        }
+    }
+
+    #[cold]
+    fn from_vsock(address: &rustix::net::SocketAddrAny) -> Peer {
+        match VsockAddress::from_any(address) {
+            Some(VsockAddress { cid, port }) => Peer::Vsock { cid, port },
+            None => Peer::Unix(None),
         }
     }
 
@@ -71,6 +97,7 @@ impl Peer {
         let address = match self {
             Peer::Tcp(address) => address,
             Peer::Unix(credentials) => return credentials.map_or([0; 3], Credentials::to_words),
+            Peer::Vsock { cid, port } => return [cid.into(), port.into(), VSOCK],
         };
         let (bits, family) = match address.ip() {
             IpAddr::V4(ip) => (u128::from(ip.to_bits()), 4),
@@ -96,6 +123,7 @@ impl Peer {
                 Peer::Tcp(std::net::SocketAddrV6::new(ip, port, 0, scope).into())
             }
             UNIX_WITH_CREDENTIALS => Peer::Unix(Some(Credentials::from_words(words))),
+            VSOCK => Peer::Vsock { cid: words[0] as u32, port: words[1] as u32 },
             _ => Peer::Unix(None),
         }
     }
@@ -118,6 +146,7 @@ impl fmt::Display for Peer {
             Peer::Tcp(address) => WithZone(address).fmt(f),
             Peer::Unix(Some(Credentials { uid, .. })) => write!(f, "uid:{uid}"),
             Peer::Unix(None) => f.write_str("unix"),
+            Peer::Vsock { cid, port } => write!(f, "vsock:{cid}:{port}"),
         }
     }
 }
@@ -138,6 +167,8 @@ mod tests {
             (credentials(0, 0, Some(1)), "uid:0"),
             (credentials(1000, u32::MAX - 1, Some(i32::MAX)), "uid:1000"),
             (credentials(u32::MAX - 1, 7, None), "uid:4294967294"),
+            (Peer::Vsock { cid: 2, port: 5000 }, "vsock:2:5000"),
+            (Peer::Vsock { cid: u32::MAX, port: 0 }, "vsock:4294967295:0"),
         ] {
             assert_eq!((Peer::from_words(peer.to_words()), peer.to_string().as_str()), (peer, text));
         }
@@ -159,7 +190,26 @@ mod tests {
     }
 
     #[test]
-    fn credentials_do_not_make_tcp_clients_larger() {
+    fn addresses_from_accept() {
+        use std::os::fd::AsFd;
+
+        use rustix::net::addr::SocketAddrArg;
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let tcp: SocketAddr = "[::ffff:192.0.2.1]:5".parse().expect("an address");
+        let unix = rustix::net::SocketAddrUnix::new("/run/x").expect("a path");
+        let vsock = VsockAddress { cid: 3, port: 4_000_000_000 };
+        for (address, peer) in [
+            (Some(tcp.as_any()), "192.0.2.1:5"),
+            (Some(unix.as_any()), "unix"),
+            (None, "unix"),
+            (Some(vsock.as_any()), "vsock:3:4000000000"),
+        ] {
+            assert_eq!(Peer::from_accept(address, socket.as_fd()).to_string(), peer);
+        }
+    }
+
+    #[test]
+    fn a_peer_is_as_small_as_a_tcp_address() {
         assert_eq!(size_of::<Peer>(), size_of::<SocketAddr>());
     }
 

@@ -32,7 +32,7 @@ impl Proxied {
     pub(crate) fn from_words([a, b, c, d, e, f, header]: [u64; PROXIED_WORDS]) -> Option<Proxied> {
         let local = match Peer::from_words([d, e, f]) {
             Peer::Tcp(local) => Some(local),
-            Peer::Unix(_) => None,
+            Peer::Unix(_) | Peer::Vsock { .. } => None,
         };
         let header = u32::try_from(header).unwrap_or(u32::MAX);
         (header > 0).then(|| Proxied { proxy: Peer::from_words([a, b, c]), local, header })

@@ -126,6 +126,11 @@ pub(super) enum Endpoints {
         /// The name to which the client has bound its socket ([`crate::net::unix_name`]).
         name: Option<Vec<u8>>,
     },
+    /// The client's machine and port.
+    Vsock {
+        cid: u32,
+        port: u32,
+    },
 }
 
 /// Adds the variables that describe a connection: those of UCSPI, those of CGI that systemd sets
@@ -157,6 +162,15 @@ pub(super) fn describe(variables: &mut CStrings, id: u64, endpoints: &Endpoints,
             }
             if let Some(name) = name {
                 variables.push_bytes(&[b"REMOTE_ADDR=", &name[..]].concat());
+            }
+        }
+        // As systemd sets them (systemd/src/core/service.c).
+        Endpoints::Vsock { cid, port } => {
+            variables.push("PROTO=VSOCK");
+            variables.push(format_args!("REMOTE_ADDR=vsock:{cid}"));
+            variables.push(format_args!("REMOTE_PORT={port}"));
+            if remote_host {
+                variables.push(format_args!("REMOTE_HOST=vsock:{cid}"));
             }
         }
     }
@@ -262,6 +276,10 @@ mod tests {
                 &["PROTO=UNIX", "UNIXREMOTEEUID=0", "UNIXREMOTEEGID=1", "TINE_CONNECTION=5"],
             ),
             (Endpoints::Unix { credentials: None, name: None }, &["PROTO=UNIX", "TINE_CONNECTION=5"]),
+            (
+                Endpoints::Vsock { cid: 3, port: 4_000_000_000 },
+                &["PROTO=VSOCK", "REMOTE_ADDR=vsock:3", "REMOTE_PORT=4000000000", "TINE_CONNECTION=5"],
+            ),
         ] {
             let mut variables = CStrings::default();
             describe(&mut variables, 5, &endpoints, false);

@@ -210,7 +210,7 @@ impl<'a> Launcher<'a> {
             let socket = client.socket.as_fd();
             let local = match endpoints(client) {
                 Endpoints::Tcp { local, .. } => local,
-                Endpoints::Unix { .. } => None,
+                Endpoints::Unix { .. } | Endpoints::Vsock { .. } => None,
             };
             let (connections, connections_of_source) = client.launch_context.counts;
             let peer = client.entry.peer;
@@ -335,6 +335,7 @@ fn endpoints(client: &ProgramConnection) -> Endpoints {
             Endpoints::Tcp { local: local.or_else(|| own().map(canonical)), remote }
         }
         Peer::Unix(credentials) => Endpoints::Unix { credentials, name: unix_name::of_client(socket) },
+        Peer::Vsock { cid, port } => Endpoints::Vsock { cid, port },
     }
 }
 

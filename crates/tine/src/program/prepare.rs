@@ -16,7 +16,7 @@ use crate::net::peer::Peer;
 pub struct Incoming<'a> {
     /// The client.
     pub peer: Peer,
-    /// The address that the client connected to; `None` over a Unix socket.
+    /// The address that the client connected to; `None` over a Unix or vsock socket.
     pub local: Option<SocketAddr>,
     /// The proxy that speaks for the client, if there is one.
     pub proxy: Option<Peer>,

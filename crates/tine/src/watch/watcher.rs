@@ -198,7 +198,7 @@ fn undetected(rules: &WatchRules, are_listed: bool) -> String {
 fn observe(connection: &ConnectionSnapshot, table: &SocketTable) -> Observation {
     let by_peer = || match connection.peer {
         Peer::Tcp(address) => *table.by_peer.get(&(address.ip(), address.port()))?,
-        Peer::Unix(_) => None,
+        Peer::Unix(_) | Peer::Vsock { .. } => None,
     };
     let Some(socket) = connection.socket.or_else(by_peer) else { return Observation::Unknown };
     match table.sockets.get(&socket) {
