@@ -29,6 +29,7 @@ fn inherited_listeners_are_served_and_left_unchanged() {
     {
         let (listener, number, port) = inheritable_listener(blocking);
         let (_other, other_number, other_port) = inheritable_listener(blocking);
+        rustix::net::listen(&listener, 5).expect("a smaller backlog");
         let mut command = Command::new("python3");
         command.args(["-c", PASS, "2", &number, &other_number]).arg(tine_e2e::tine());
         command.args(["serve", "-1", "--log", "json"]).args(options);
@@ -42,10 +43,12 @@ fn inherited_listeners_are_served_and_left_unchanged() {
             Client::connect(port).echo(format!("round {round}")).finish();
             Client::connect(other_port).echo(format!("round {round}")).finish();
         }
-        // Other processes share the listener, so its flags may not change.
+        // Other processes share the listener, so its flags and its backlog may not change.
         let flags = rustix::fs::fcntl_getfl(&listener).expect("an open descriptor");
         assert_eq!(flags.contains(rustix::fs::OFlags::NONBLOCK), !blocking);
-        assert!(log.of("listen")[0]["address"].as_str().expect("text").ends_with("(web)"));
+        let listen = log.of("listen").remove(0);
+        assert!(listen["address"].as_str().expect("text").ends_with("(web)"));
+        assert_eq!(listen["backlog"], 5, "{listen}");
         assert_eq!(log.of("warning").len(), usize::from(blocking && !options.is_empty()));
         let pid = i32::try_from(server.id()).expect("a process id");
         tine_e2e::kill(pid, rustix::process::Signal::TERM);
