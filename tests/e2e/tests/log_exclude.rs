@@ -111,7 +111,7 @@ fn clients_of_unix_sockets_have_no_address() {
     drop(stream);
     server.log.wait_for("end", 1);
     server.connect().echo("not logged").finish();
-    assert_eq!(stop(server), [line("unix", 1, "accept"), line("unix", 1, "exit 0")]);
+    assert_eq!(stop(server), [line("uid", 1, "accept"), line("uid", 1, "exit 0")]);
 }
 
 #[test]

@@ -26,6 +26,7 @@ use clap::builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
+use crate::diagnostics::diagnostic;
 use crate::exit;
 
 use crate::commands::check::Check;
@@ -118,7 +119,7 @@ pub fn explain(error: &clap::Error) -> ExitCode {
         let _ = error.print();
         return ExitCode::from(exit::USAGE);
     }
-    eprintln!("tine: {}; see `tine --help`, or `tine COMMAND --help`", said(error));
+    diagnostic!("tine: {}; see `tine --help`, or `tine COMMAND --help`", said(error));
     ExitCode::from(exit::USAGE)
 }
 

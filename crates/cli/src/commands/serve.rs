@@ -11,6 +11,7 @@ use tine::{Address, BindIpv6Only, Server, Services};
 use crate::args::Serve;
 use crate::config::overlap::{Claim, next_move};
 use crate::config::{Config, ServerConfig, ServiceConfig};
+use crate::diagnostics::diagnostic;
 use crate::error::Error;
 
 /// The address without any ADDRESS.
@@ -34,7 +35,7 @@ fn serve_one(args: Serve) -> Result<(), Error> {
     let server = args.apply(args.readiness.apply(Server::new()), &args.log)?;
     let server = listening(server, &args)?;
     if args.log.is_interactive() {
-        eprintln!("{}", hint(&args, &server));
+        diagnostic!("{}", hint(&args, &server));
     }
     let (program, handler) = (args.program.program(), args.service.handler);
     drop(args);
@@ -67,7 +68,7 @@ fn serve_file(file: &Path, args: Serve, typed: &ArgMatches) -> Result<(), Error>
         let server = bound(wait_for_addresses(server), &service.args, &claims, &mut inherited);
         let server = server.map_err(|error| error.within(&service.position))?;
         if server_wide.log.is_interactive() {
-            eprintln!("{}: {}", service.name, hint(&service.args, &server));
+            diagnostic!("{}: {}", service.name, hint(&service.args, &server));
         }
         services = match service.args.program.program() {
             Some(program) => services.program(&service.name, server, program),

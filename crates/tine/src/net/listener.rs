@@ -123,12 +123,13 @@ impl Listener {
     }
 
     /// Applies the options that the builder stored, before clients are accepted. An inherited
-    /// socket that blocks keeps its backlog: other processes accept from it, too.
+    /// socket keeps its backlog: it belongs to the process that made the socket (`Backlog=`,
+    /// systemd.socket(5)), and a security policy may permit listen(2) to that process only.
     ///
     /// # Errors
     /// The kernel refuses an option; or one is stored that the socket should have been bound with.
     pub(crate) fn apply(&self, options: &SocketOptions) -> Result<(), Error> {
-        if !self.blocks {
+        if !self.shared {
             listen(&self.socket, options.backlog).map_err(|why| {
                 let what = format_args!("cannot listen on {}", self.name);
                 Error::system(what, &why.into(), next_of_listen(why))

@@ -49,6 +49,10 @@ impl<'a, H> Supervisor<'a, H> {
         alone: &'a Alone,
         handler: &'a mut H,
     ) -> Result<Self, Error> {
+        // The limit on the size of files (`RLIMIT_FSIZE`) holds for the log and for files in
+        // memory. Beyond it, lines are lost and memory is not sealed; the signal would end the
+        // server.
+        tine_sys::signal::ignore(rustix::process::Signal::XFSZ.as_raw());
         let Setup { mut listeners, mut settings, format, level, .. } = setup;
         let mut log = Log::new(format, level, settings.service.clone());
         let program_path = settings.check()?;
