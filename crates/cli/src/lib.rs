@@ -1,12 +1,15 @@
 //! The command `tine`: arguments and configuration files, dispatch, exit code.
 
 #![forbid(unsafe_code)]
+// They panic where nothing can be written, and the exit code would be wrong.
+#![warn(clippy::print_stderr, clippy::print_stdout)]
 
 pub mod args;
 mod client;
 mod commands;
 pub mod config;
 mod control;
+mod diagnostics;
 pub mod error;
 mod exit;
 pub mod import;
@@ -59,7 +62,7 @@ pub fn main() -> ExitCode {
     match done {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("tine: {error}");
+            diagnostics::diagnostic!("tine: {error}");
             ExitCode::from(error.exit_code())
         }
     }

@@ -6,6 +6,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, netdevice, socket};
 use tine::Address;
 use tine_load::plan::endpoint::Endpoint;
+use tine_sys::vsock::VsockAddress;
 
 use crate::error::Error;
 
@@ -20,11 +21,15 @@ pub(crate) struct Target {
 
 impl Target {
     /// Parses and resolves an address: `PORT` (of this host), `HOST:PORT`, `[IPV6]:PORT`,
-    /// `[IPV6%ZONE]:PORT`, `unix:PATH` or `unix:@NAME`.
+    /// `[IPV6%ZONE]:PORT`, `unix:PATH`, `unix:@NAME`, `vsock:PORT` (of this machine) or
+    /// `vsock:CID:PORT`.
     ///
     /// # Errors
     /// A usage error if it is not such an address; a system error if the name does not resolve.
     pub(crate) fn resolve(text: &str) -> Result<Target, Error> {
+        if text.starts_with("vsock:") {
+            return vsock(text);
+        }
         let (host, port) = match (text.starts_with("unix:"), text.parse::<u16>()) {
             (true, _) => return unix(text),
             (false, Ok(port)) => ("localhost", port),
@@ -45,7 +50,7 @@ impl Target {
     pub(crate) fn split(self) -> Vec<Target> {
         let name = |endpoint: &Endpoint| match endpoint {
             Endpoint::Tcp(address) => address.to_string(),
-            Endpoint::Unix(_) => self.name.clone(),
+            Endpoint::Unix(_) | Endpoint::Vsock(_) => self.name.clone(),
         };
         let one = |endpoint: Endpoint| Target { name: name(&endpoint), endpoints: vec![endpoint] };
         self.endpoints.iter().cloned().map(one).collect()
@@ -62,6 +67,24 @@ fn unix(text: &str) -> Result<Target, Error> {
         _ => Err(Errno::INVAL),
     };
     Ok(Target { name: text.to_owned(), endpoints: vec![Endpoint::Unix(socket.map_err(unfit)?)] })
+}
+
+/// An empty CID stands for this machine, on which a server of the same address listens.
+fn vsock(text: &str) -> Result<Target, Error> {
+    let address = match text.parse()? {
+        Address::Vsock { cid: VsockAddress::CID_ANY, port } => {
+            VsockAddress { cid: VsockAddress::CID_LOCAL, port }
+        }
+        Address::Vsock { cid, port } => VsockAddress { cid, port },
+        _ => return Err(invalid(text, "it is no vsock address", "write vsock:CID:PORT")),
+    };
+    if address.port == VsockAddress::PORT_ANY {
+        return Err(Error::usage(
+            format_args!("cannot connect to port {}", address.port),
+            "give the port on which the server listens",
+        ));
+    }
+    Ok(Target { name: text.to_owned(), endpoints: vec![Endpoint::Vsock(address)] })
 }
 
 fn invalid(text: &str, why: &str, next: impl std::fmt::Display) -> Error {
@@ -86,7 +109,7 @@ fn split(text: &str) -> Result<(&str, u16), Error> {
 }
 
 fn number(text: &str, port: &str) -> Result<u16, Error> {
-    let next = "use PORT, HOST:PORT, [IPV6]:PORT, unix:PATH or unix:@NAME";
+    let next = "use PORT, HOST:PORT, [IPV6]:PORT, unix:PATH, unix:@NAME or vsock:CID:PORT";
     port.parse().map_err(|_| invalid(text, "the port is not a number from 0 to 65535", next))
 }
 
@@ -152,6 +175,7 @@ mod tests {
         let shown = |endpoint: &Endpoint| match endpoint {
             Endpoint::Tcp(address) => address.to_string(),
             Endpoint::Unix(_) => "unix".to_owned(),
+            Endpoint::Vsock(address) => address.to_string(),
         };
         let endpoints = target.endpoints.iter().map(shown).collect();
         (target.name, endpoints)
@@ -171,6 +195,9 @@ mod tests {
             ("[::ffff:127.0.0.1]:1", "[::ffff:127.0.0.1]:1", &["[::ffff:127.0.0.1]:1"]),
             ("unix:/run/x", "unix:/run/x", &["unix"]),
             ("unix:@x", "unix:@x", &["unix"]),
+            ("vsock:5000", "vsock:5000", &["vsock:1:5000"]),
+            ("vsock::5000", "vsock::5000", &["vsock:1:5000"]),
+            ("vsock:2:4000000000", "vsock:2:4000000000", &["vsock:2:4000000000"]),
         ] {
             let expected = endpoints.iter().map(|one| (*one).to_owned()).collect();
             assert_eq!(resolved(text), (name.to_owned(), expected));
@@ -205,6 +232,10 @@ mod tests {
             ("-1", "not a number", "HOST:PORT"),
             ("0", "port 0", "the port on which the server listens"),
             ("[::1]:0", "port 0", "the port on which the server listens"),
+            ("vsock:2:", "port is not a number", "vsock:CID:PORT"),
+            ("vsock:host:1", "CID is not a number", "vsock:CID:PORT"),
+            ("vsock://2:5000", "this is a URL", "write vsock:2:5000"),
+            ("vsock:2:4294967295", "port 4294967295", "the port on which the server listens"),
             ("unix:", "1 to 107 bytes", "unix:PATH"),
             ("[fe80::1]:80", "needs its interface", "write [fe80::1%INTERFACE]:80"),
             ("[fe80::1%nowhere]:80", "no interface 'nowhere'", "ip link"),

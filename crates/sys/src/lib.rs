@@ -22,8 +22,10 @@ mod limits;
 pub mod memory;
 pub mod process;
 mod raw;
+pub mod resolver;
 pub mod signal;
 pub mod socket;
+pub mod vsock;
 pub mod wait;
 
 use std::fmt;

@@ -161,15 +161,31 @@ impl<T: Word, U: Word> SharedTables<T, U> {
         Ok(())
     }
 
-    /// Takes the right to write the tables away from this process, for good: a later write kills it
-    /// (mprotect(2)).
+    /// Takes the permission to write both tables away from this process: a write to them ends it
+    /// (SIGSEGV).
     ///
     /// # Errors
-    /// ENOMEM: the kernel has no memory for another mapping.
+    /// None that a mapped region can cause.
     pub fn make_read_only(&self) -> io::Result<()> {
-        // SAFETY: the range is exactly one mapping of ours, and stays readable; a write through
-        // `self` ends the process, which is no undefined behaviour.
-        unsafe { rustix::mm::mprotect(self.start, self.bytes, rustix::mm::MprotectFlags::READ)? };
+        self.make_read_only_from(0)
+    }
+
+    /// The same for the second table, except for the part that shares a page with the first.
+    ///
+    /// # Errors
+    /// None that a mapped region can cause.
+    pub fn make_second_read_only(&self) -> io::Result<()> {
+        self.make_read_only_from(self.second_at.next_multiple_of(rustix::param::page_size()))
+    }
+
+    fn make_read_only_from(&self, at: usize) -> io::Result<()> {
+        use rustix::mm::{MprotectFlags, mprotect};
+        if at >= self.bytes {
+            return Ok(());
+        }
+        // SAFETY: the range is the end of a mapping of ours, from a page on; it stays readable, as
+        // the references into it need. Atomics are written by explicit calls only.
+        unsafe { mprotect(self.start.byte_add(at), self.bytes - at, MprotectFlags::READ)? };
         Ok(())
     }
 

@@ -147,6 +147,56 @@ pub fn own_listeners() -> Vec<rustix::net::SocketAddrAny> {
     crate::fd::open_numbers().into_iter().filter_map(listening).collect()
 }
 
+/// The name of a Unix socket (unix(7)).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UnixName {
+    /// A path in the file system.
+    Path(Vec<u8>),
+    /// A name in the abstract namespace, without the zero byte in front.
+    Abstract(Vec<u8>),
+}
+
+/// The name in an address of a Unix socket; `None` if it has none, or if the address is of another
+/// family. `SocketAddrUnix` panics at a path of 108 bytes, for which the kernel returns a zero byte
+/// beyond `sockaddr_un`.
+#[must_use]
+pub fn unix_name(address: &rustix::net::SocketAddrAny) -> Option<UnixName> {
+    if address.address_family() != rustix::net::AddressFamily::UNIX {
+        return None;
+    }
+    // SAFETY: the address consists of these many bytes, which are initialized.
+    let all =
+        unsafe { std::slice::from_raw_parts(address.as_ptr().cast::<u8>(), address.addr_len() as usize) };
+    match all.get(std::mem::offset_of!(libc::sockaddr_un, sun_path)..)? {
+        [] => None,
+        [0, name @ ..] => Some(UnixName::Abstract(name.to_vec())),
+        path => Some(UnixName::Path(path.split(|byte| *byte == 0).next()?.to_vec())),
+    }
+}
+
+/// User id, group id and process id of the process that connected a Unix socket, as they were then
+/// (`SO_PEERCRED`, unix(7)). The process id is 0 for a process of a PID namespace that this one
+/// does not see.
+///
+/// # Errors
+/// As getsockopt(2). For a socket that is not a Unix socket, the user id is 4,294,967,295.
+pub fn peer_credentials(socket: BorrowedFd) -> io::Result<(u32, u32, i32)> {
+    let mut found = libc::ucred { pid: 0, uid: u32::MAX, gid: u32::MAX };
+    let mut length = size_of::<libc::ucred>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes, which are those of the structure; every
+    // value of its integers is valid.
+    let returned = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut found).cast(),
+            &raw mut length,
+        )
+    };
+    crate::check(libc::c_long::from(returned)).map(|_| (found.uid, found.gid, found.pid))
+}
+
 /// The supplementary groups of the process that connected a Unix socket (`SO_PEERGROUPS`,
 /// linux/net/core/sock.c, Linux 4.13).
 ///

@@ -74,7 +74,7 @@ pub use error::{Error, ErrorKind, HandlerError};
 pub use log::{LogFormat, LogLevel};
 pub use net::address::Address;
 pub use net::options::BindIpv6Only;
-pub use net::peer::Peer;
+pub use net::peer::{Credentials, Peer};
 pub use program::{Incoming, KillMode, Prepared, Program, Resource, Stderr, Terminal};
 pub use services::Services;
 pub use settings::control::Control;
@@ -85,10 +85,10 @@ pub use watch::ClientGone;
 /// What only the command `tine` uses. Not a part of the API: it can change in any release.
 #[doc(hidden)]
 pub mod cli {
-    use std::net::IpAddr;
-
     pub use crate::admission::access::{Decision, Moment};
-    pub use crate::admission::explain::{ExplainedLimit, ExplainedProxy, ExplainedVerdict, Explanation};
+    pub use crate::admission::explain::{
+        ExplainedClient, ExplainedLimit, ExplainedProxy, ExplainedVerdict, Explanation,
+    };
     pub use crate::error::{next_move, one_line, reason};
     pub use crate::log::Dialect;
     pub use crate::net::address::resolve;
@@ -97,27 +97,28 @@ pub mod cli {
     pub use crate::net::hints::is_overlap;
     pub use crate::net::inherit::InheritedSockets;
     pub use crate::net::misspelt::explain as explain_misspelt;
+    pub use crate::net::unix_name::path_of_client;
     pub use crate::system::users::service_port;
 
-    /// Whether rules allow an address at a time, with its host name if that is known.
+    /// Whether rules allow a client at a time, with its host name if that is known.
     #[must_use]
     pub fn decide<'a>(
         access: &'a crate::Access,
-        address: IpAddr,
+        client: &ExplainedClient,
         name: Option<&str>,
         moment: Moment,
     ) -> Decision<'a> {
-        access.decide(address, name, moment)
+        access.explain(client, name, moment)
     }
 
-    /// What the limits of a server do with a client of this address, when its source and its prefix
-    /// have `connections` connections. Access rules are not considered: see [`decide`].
+    /// What the limits of a server do with a client, when its source and its prefix have
+    /// `connections` connections. Access rules are not considered: see [`decide`].
     ///
     /// # Errors
     /// ENOMEM.
     pub fn explain(
         server: &crate::Server,
-        address: IpAddr,
+        client: &ExplainedClient,
         connections: usize,
     ) -> Result<Explanation, crate::Error> {
         let limits = crate::admission::limits::Limits { rules: None, ..server.settings.limits.clone() };
@@ -125,7 +126,7 @@ pub mod cli {
             let next = next_move::of_call(&why);
             crate::Error::system("cannot make the tables of sources", &why, next)
         })?;
-        Ok(admission.explain(address, connections))
+        Ok(admission.explain(client, connections))
     }
 
     /// Adds the inherited sockets of this name, or all of them.

@@ -24,7 +24,7 @@ use crate::settings::{Server, Settings};
 impl Server {
     /// A server that listens on an address when this returns; clients that connect before
     /// [`Server::run`] wait in the backlog. [`Address`] describes the forms of addresses:
-    /// `"[::]:9999"`, `"9999"`, `"localhost:0"`, `"unix:/run/echo"`.
+    /// `"[::]:9999"`, `"9999"`, `"localhost:0"`, `"unix:/run/echo"`, `"vsock:5000"`.
     ///
     /// # Errors
     /// The address is invalid, or cannot be bound.
@@ -101,9 +101,10 @@ impl Server {
         Settings { program: Some(program.clone()), ..self.settings.clone() }.check().map(drop)
     }
 
-    /// Serves until SIGTERM or SIGINT and the drain that follows, then returns. The handler runs in
-    /// a process of its own for each connection: it may block, crash, leak, and start threads. Its
-    /// error or panic ends that connection and is logged.
+    /// Serves until SIGTERM or SIGINT and the drain that follows, or until the connections of
+    /// [`Server::exit_after`] have ended; then returns. The handler runs in a process of its own
+    /// for each connection: it may block, crash, leak, and start threads. Its error or panic ends
+    /// that connection and is logged.
     ///
     /// # Errors
     /// The settings are invalid, the process has several threads, or the system lacks a resource;
@@ -114,7 +115,7 @@ impl Server {
     {
         let alone = alone()?;
         self.prepare()?;
-        run::run(self.into_setup(), &alone, &mut handler)
+        run::run(self.into_setup(), &alone, &mut handler).map(drop)
     }
 
     /// Serves like [`Server::run`], and executes a program for each connection. With

@@ -113,8 +113,9 @@ impl Services {
         self
     }
 
-    /// Serves until SIGTERM or SIGINT and the drain that follows. A service whose supervisor ended
-    /// is started again.
+    /// Serves until SIGTERM or SIGINT and the drain that follows, or until every service has served
+    /// the connections of its [`Server::exit_after`]. A service whose supervisor ended otherwise is
+    /// started again.
     ///
     /// # Errors
     /// As [`Server::run`]. If one service cannot start, none does.

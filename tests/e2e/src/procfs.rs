@@ -203,6 +203,21 @@ pub fn mappings(pid: i32) -> Vec<Mapping> {
     maps.lines().filter_map(mapping).collect()
 }
 
+/// The number of clients that the listener on this port of 127.0.0.1 has not accepted yet.
+///
+/// # Panics
+/// If there is none.
+#[must_use]
+pub fn backlog(port: u16) -> usize {
+    const LISTEN: &str = "0A";
+    let table = fs::read_to_string("/proc/net/tcp").expect("/proc is mounted");
+    let local = format!("0100007F:{port:04X}");
+    let mut sockets = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let listener = sockets.find(|fields| fields[1] == local && fields[3] == LISTEN);
+    let (_, queued) = listener.expect("a listener")[4].split_once(':').expect("two queues");
+    usize::from_str_radix(queued, 16).expect("a number")
+}
+
 /// A TCP socket over IPv4 in `/proc/net/tcp`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TcpSocket {

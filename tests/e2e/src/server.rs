@@ -233,6 +233,17 @@ impl Server {
         status
     }
 
+    /// Waits until every client is accepted, and no process of the server runs.
+    ///
+    /// # Panics
+    /// As [`Server::wait_until_gone`].
+    pub fn wait_until_idle(&self) {
+        wait_until("every client is accepted and every process waits", || {
+            let waits = |process: &procfs::Process| process.state != 'R';
+            (procfs::backlog(self.port) == 0 && self.processes().iter().all(waits)).then_some(())
+        });
+    }
+
     /// Waits until no process of the server is left.
     ///
     /// # Panics

@@ -1,8 +1,8 @@
 //! The command line: help, version, manual pages and completions.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use tine_e2e::{run, tine};
+use tine_e2e::{Folder, run, tine};
 
 #[test]
 fn manual_pages_and_completions_name_the_options() {
@@ -48,4 +48,33 @@ fn output_that_cannot_be_written_has_the_next_move_of_its_cause() {
     let output = Command::new(tine()).arg("man").stdout(writer).output().expect("tine");
     let err = String::from_utf8_lossy(&output.stderr);
     assert!(err.contains("broken pipe; keep its reader open"), "{err}");
+}
+
+#[test]
+fn the_exit_code_does_not_depend_on_whether_the_error_can_be_written() {
+    let folder = Folder::new("link");
+    let tcpserver = folder.path("tcpserver");
+    std::os::unix::fs::symlink(tine(), &tcpserver).expect("a link");
+    let tine = tine();
+    let tine = tine.to_str().expect("a path in UTF-8");
+    for (words, code) in [
+        (&[tine, "serve", "--no-such-option"][..], 100),
+        (&[tine, "serve", "127.0.0.1"], 100),
+        (&[tine, "serve", "192.0.2.1:0"], 111),
+        (&[tine, "check", "/no/such/file"], 100),
+        (&[tine, "import", "inetd", "/no/such/file"], 100),
+        (&[tine, "client", "192.0.2.1"], 100),
+        (&[tine, "load", "compare", "/no/such/file", "/no/such/file"], 100),
+        (&[&tcpserver], 100),
+    ] {
+        let exit = |standard_error: Stdio| {
+            let mut command = Command::new(words[0]);
+            command.args(&words[1..]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(standard_error);
+            command.status().expect("tine starts").code()
+        };
+        let (reader, pipe) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let full = std::fs::File::create("/dev/full").expect("a device");
+        assert_eq!([exit(full.into()), exit(pipe.into())], [Some(code); 2], "{words:?}");
+    }
 }

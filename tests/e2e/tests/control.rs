@@ -288,7 +288,8 @@ fn a_full_disk_loses_no_ban_of_the_running_server() {
     let folder = Folder::new("full");
     let (socket, state) = (folder.path("c.sock"), folder.path("state"));
     std::fs::create_dir(&state).expect("made");
-    let fill = "mount -t tmpfs -o size=4k tmpfs \"$0\" && ! cat /dev/zero 2>/dev/null >\"$0/full\" && exec \"$@\"";
+    let fill =
+        "mount -t tmpfs -o size=4k tmpfs \"$0\" && ! cat /dev/zero 2>/dev/null >\"$0/full\" && exec \"$@\"";
     let wrapper = ["unshare", "--mount", "--propagation", "private", "sh", "-c", fill, &state];
     let options = ["--control", &socket, "--state-directory", &state];
     let server = ServerCommand::wrapped(wrapper, options).start();

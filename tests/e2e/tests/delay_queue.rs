@@ -222,3 +222,27 @@ fn queued_at(server: &Server) -> usize {
     let descriptors = procfs::descriptors(delayer(server));
     descriptors.iter().filter(|(_, target)| target.starts_with("socket:")).count().saturating_sub(3)
 }
+
+#[test]
+fn a_delayer_that_is_killed_in_a_drain_is_restarted_and_releases_the_clients_in_its_channel() {
+    for mode in MODES {
+        let mut server = start(&["--max-connections-per-source", "1"], mode);
+        let mut held = server.connect();
+        held.echo("held");
+        let delayer = || wait_until("the delayer runs", || server.named(DELAYER).first().map(|one| one.pid));
+        kill(delayer(), Signal::STOP);
+        let mut queued: Vec<_> = (0..3).map(|_| server.connect()).collect();
+        queued.iter_mut().for_each(|client| _ = client.send("x").half_close());
+        server.wait_until_idle();
+        server.signal(Signal::TERM);
+        server.log.wait_for("drain", 1);
+        kill(delayer(), Signal::KILL);
+        for mut client in queued {
+            assert_eq!(client.read_to_end(), b"x", "{mode:?}");
+        }
+        held.finish();
+        assert_eq!(server.wait().code(), Some(0), "{mode:?}");
+        let restarts = server.log.of("restart");
+        assert_eq!((restarts.len(), &restarts[0]["role"]), (1, &"delayer".into()), "{mode:?}");
+    }
+}

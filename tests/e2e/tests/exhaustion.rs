@@ -1,14 +1,17 @@
 //! Without processes, memory or descriptors no client is lost, the log has one line, the server
 //! does not spin, and it recovers by itself.
 
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use tine_e2e::names::outcome;
-use tine_e2e::{Client, FaultInjection, Server, ServerCommand, inject_fault, kill, procfs, wait_until};
+use tine_e2e::{
+    Client, FaultInjection, Folder, Server, ServerCommand, inject_fault, kill, procfs, wait_until,
+};
 
 /// A copy of `tine` that every user can execute, removed when it is dropped.
 struct PublicCopy(PathBuf);
@@ -207,17 +210,29 @@ fn a_full_signal_queue_loses_no_end_of_a_process() {
     assert_eq!(ends.len(), 24);
 }
 
+/// A server whose log goes to this file or pipe, and its port. The words stand before it, such as
+/// `prlimit … --`.
+fn server_with_log(words: &[&str], options: &[&str], log: impl Into<Stdio>) -> (Child, u16) {
+    let tine = tine_e2e::tine();
+    let words = [words, &[tine.to_str().expect("a path in UTF-8")]].concat();
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]).args(["serve", "-1"]).args(options).arg("127.0.0.1:0");
+    let mut server = command.stderr(log).stdout(Stdio::piped()).spawn().expect("tine starts");
+    let mut line = String::new();
+    let stdout = server.stdout.take().expect("piped");
+    BufReader::new(stdout).read_line(&mut line).expect("a port");
+    (server, line.trim().parse().expect("a port"))
+}
+
+fn terminate(mut server: Child) {
+    kill(i32::try_from(server.id()).expect("a process id"), Signal::TERM);
+    assert!(server.wait().expect("our child").success());
+}
+
 #[test]
 fn a_stalled_log_reader_delays_no_connection() {
     let (reader, writer) = std::io::pipe().expect("a pipe");
-    let mut command = Command::new(tine_e2e::tine());
-    command.args(["serve", "-1", "127.0.0.1:0"]).stderr(writer).stdout(std::process::Stdio::piped());
-    let mut server = command.spawn().expect("tine starts");
-    drop(command);
-    let mut line = String::new();
-    let stdout = server.stdout.take().expect("piped");
-    std::io::BufRead::read_line(&mut std::io::BufReader::new(stdout), &mut line).expect("a port");
-    let port = line.trim().parse().expect("a port");
+    let (server, port) = server_with_log(&[], &[], writer);
     // Two lines of 150 bytes each: far more than a pipe holds.
     for number in 0..1500 {
         Client::connect(port).echo(format!("{number}")).finish();
@@ -225,6 +240,30 @@ fn a_stalled_log_reader_delays_no_connection() {
     let log = tine_e2e::Log::from_pipe(reader);
     Client::connect(port).echo("one more line").finish();
     log.wait_for_line("number of dropped lines", |line| line.contains(" dropped lines="));
-    kill(i32::try_from(server.id()).expect("a process id"), Signal::TERM);
-    assert!(server.wait().expect("our child").success());
+    terminate(server);
+}
+
+#[test]
+fn a_log_that_cannot_be_written_ends_no_connection() {
+    for options in [&[][..], &["--spares", "2"], &["--max-lifetime", "10min", "--forkers", "1"]] {
+        // The reader is gone: each line would end its writer by SIGPIPE.
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        let (server, port) = server_with_log(&[], options, writer);
+        drop(reader);
+        let mut held = Client::connect(port);
+        held.echo("held");
+        (0..20)
+            .for_each(|number| assert!(Client::connect(port).echo(format!("{number}")).finish().is_empty()));
+        assert!(held.echo("held").finish().is_empty());
+        terminate(server);
+        // The file may not grow further: each line would end its writer by SIGXFSZ.
+        let folder = Folder::new("log");
+        let file = std::fs::File::create(folder.path("log")).expect("a file");
+        let (server, port) = server_with_log(&["prlimit", "--fsize=1000", "--"], options, file);
+        (0..20)
+            .for_each(|number| assert!(Client::connect(port).echo(format!("{number}")).finish().is_empty()));
+        terminate(server);
+        let log = std::fs::metadata(folder.path("log")).expect("the log");
+        assert_eq!(log.len(), 1000, "the limit was reached");
+    }
 }

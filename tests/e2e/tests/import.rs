@@ -158,3 +158,75 @@ fn a_service_of_xinetd_without_a_user_is_not_served() {
     assert!(toml.contains("without is left out: it names no user: xinetd leaves it out, too"), "{toml}");
     assert!(toml.contains("[services.with]") && !toml.contains("[services.without]"), "{toml}");
 }
+
+/// A service for xinetd that answers with its name.
+fn answers(name: &str, port: u16, attributes: &str) -> String {
+    format!(
+        "service {name}\n{{\n\ttype = UNLISTED\n\tsocket_type = stream\n\twait = no\n\tuser = nobody\n\tport = \
+         {port}\n\tserver = /bin/echo\n\tserver_args = {name}\n{attributes}}}\n"
+    )
+}
+
+#[test]
+fn no_client_is_served_that_xinetd_rejects() {
+    network::own();
+    let folder = Folder::new("import-rejected");
+    let rows = [
+        ("no_access", "only_from = 127.5.0.1 127.6.0.1\nno_access = 127.5.0.0\n", ["", "", "it"]),
+        ("inside", "only_from = 127.0.0.0\nno_access = 127.5.0.1\n", ["it", "", "it"]),
+        ("short", "only_from = 127.1 127.6\n", ["it", "", ""]),
+        ("blocks", "only_from = 127.{5,6}\n", ["", "it", "it"]),
+        ("removed", "only_from = 127.5.0.0 127.6.0.0\nonly_from -= 127.5.0.9/16\n", ["", "", "it"]),
+    ];
+    let text: String =
+        (8001..).zip(&rows).map(|(port, (name, attributes, _))| answers(name, port, attributes)).collect();
+    folder.write("xinetd.conf", &text);
+    let _server = serve(&import(&folder, "xinetd", "xinetd.conf", &[]));
+    for (port, (name, _, replies)) in (8001..).zip(rows) {
+        for (source, reply) in ["127.0.0.1", "127.5.0.1", "127.6.0.1"].into_iter().zip(replies) {
+            let wanted = reply.replace("it", &format!("{name}\n"));
+            assert_eq!(reply_to(source, port), wanted, "{name} from {source}");
+        }
+    }
+}
+
+#[test]
+fn an_imported_service_listens_where_the_original_does() {
+    network::own();
+    let folder = Folder::new("import-listens");
+    let connects = |to: &str| std::net::TcpStream::connect(to).is_ok();
+    folder.write(
+        "xinetd.conf",
+        &[
+            answers("both", 8001, "flags = IPv4 IPv6\n"),
+            answers("one-address", 8002, "bind = 127.0.0.1\nflags = IPv4\n"),
+            answers("ipv6", 8003, "v6only = no\n"),
+            // xinetd cannot bind it beside the first.
+            answers("second", 8001, "flags = IPv4\n"),
+        ]
+        .concat(),
+    );
+    let server = serve(&import(&folder, "xinetd", "xinetd.conf", &[]));
+    for (to, is_open) in [
+        ("127.0.0.1:8001", true),
+        ("[::1]:8001", true),
+        ("127.0.0.1:8002", true),
+        ("127.0.0.2:8002", false),
+        ("[::1]:8002", false),
+        ("127.0.0.1:8003", false),
+        ("[::1]:8003", true),
+    ] {
+        assert_eq!(connects(to), is_open, "{to}");
+    }
+    assert_eq!(reply_to("127.0.0.1", 8001), "both\n");
+    drop(server);
+    folder.write(
+        "inetd.conf",
+        "8001 stream tcp nowait root /bin/echo echo first\n8001 stream tcp nowait nobody /bin/echo echo last\n\
+         localhost:8002 stream tcp4 nowait nobody /bin/echo echo ipv4\n",
+    );
+    let _server = serve(&import(&folder, "inetd", "inetd.conf", &[]));
+    assert_eq!(reply_to("127.0.0.1", 8001), "last\n");
+    assert_eq!(reply_to("127.0.0.1", 8002), "ipv4\n");
+    assert!(!connects("[::1]:8002"), "the line is for IPv4");
+}

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use tine_e2e::names::{FORKER, outcome};
-use tine_e2e::{Server, kill, procfs, run, wait_until};
+use tine_e2e::{Server, ServerCommand, kill, procfs, run, wait_until};
 
 /// Serves a shell script.
 fn shell(options: &[&str], script: &str) -> Server {
@@ -92,6 +92,89 @@ fn kill_mode_decides_which_descendants_outlive_their_program() {
         assert_eq!(server.wait().code(), Some(0));
         server.wait_until_gone();
     }
+}
+
+/// Processes that keep every processor busy, so that others are interrupted anywhere.
+struct Busy(Vec<std::process::Child>);
+
+impl Busy {
+    fn start() -> Busy {
+        let start = |_| std::process::Command::new("sh").args(["-c", "while :; do :; done"]).spawn();
+        Busy((0..4).map(|number| start(number).expect("sh starts")).collect())
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        for process in &mut self.0 {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+}
+
+#[test]
+fn a_descendant_that_changes_while_it_is_searched_is_not_missed() {
+    // It executes one program after the other, or it is one process after the other; the last one
+    // would hold the connection for a minute.
+    let executes = r#"[ $1 = 0 ] && exec sleep 61; exec sh -c "$0" "$0" $(($1-1))"#;
+    let forks = r#"[ $1 = 0 ] && exec sleep 61; setsid sh -c "$0" "$0" $(($1-1)) & exit"#;
+    let _busy = Busy::start();
+    for step in [executes, forks] {
+        let script = r#"(setsid sh -c "$1" "$1" 200 &); echo bye"#;
+        let options = ["--kill-mode", "all", "--max-connections", "1"];
+        let server = Server::program(&options, &["sh", "-c", script, "sh", step]);
+        for _ in 0..40 {
+            // The stream ends when no process has the socket.
+            assert_eq!(server.connect().finish(), b"bye\n");
+        }
+        server.log.wait_for("end", 40);
+        assert_eq!(sleepers(&server), 0);
+    }
+}
+
+#[test]
+fn a_descendant_is_found_when_programs_use_up_the_descriptors_of_the_supervisor() {
+    // The supervisor has one for each program, as far as there are some.
+    let wrapper = ["prlimit", "--nofile=64:64"];
+    let options = ["--kill-mode", "all", "--max-connections", "200", "--forkers", "1"];
+    let script = r#"read -r word; [ "$word" = leave ] && (setsid sleep 61 &); echo bye"#;
+    let mut command = ServerCommand::wrapped(wrapper, options);
+    command.command().args(["--", "sh", "-c", script]);
+    let server = command.start();
+    let mut held: Vec<_> = (0..100).map(|_| server.connect()).collect();
+    server.log.wait_for("accept", 100);
+    let mut leaves = server.connect();
+    assert_eq!(leaves.send("leave\n").finish(), b"bye\n");
+    assert_eq!(sleepers(&server), 0);
+    for client in &mut held {
+        assert_eq!(client.send("end\n").finish(), b"bye\n");
+    }
+    server.log.wait_for("end", 101);
+}
+
+#[test]
+fn a_descendant_whose_name_is_no_text_is_not_missed() {
+    let script = r"(setsid sh -c 'printf \\377 >/proc/$$/comm; sleep 61; true' &); sleep 0.3; echo bye";
+    let server = shell(&["--kill-mode", "all"], script);
+    assert_eq!(server.connect().finish(), b"bye\n");
+}
+
+#[test]
+fn a_descendant_whose_first_thread_has_ended_is_not_missed() {
+    // Its state is that of a process that has ended.
+    let threads = "import ctypes, threading, time\n\
+        threading.Thread(target=time.sleep, args=(61,)).start()\n\
+        ctypes.CDLL(None).pthread_exit(None)";
+    let program = ["sh", "-c", r#"(setsid python3 -c "$1" &); cat; echo bye"#, "sh", threads];
+    let server = Server::program(&["--kill-mode", "all"], &program);
+    let mut client = server.connect();
+    wait_until("the first thread has ended", || {
+        // Found by no environment: its first thread has none any more.
+        let orphans = procfs::children(server.pid());
+        orphans.iter().any(|child| child.name.starts_with("python") && child.is_zombie()).then_some(())
+    });
+    assert_eq!(client.finish(), b"bye\n");
 }
 
 #[test]

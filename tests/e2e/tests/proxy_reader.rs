@@ -2,7 +2,7 @@
 //! has.
 
 use rustix::process::Signal;
-use tine_e2e::names::REJECT;
+use tine_e2e::names::{REJECT, outcome};
 use tine_e2e::procfs::{Mapping, mappings, tcp_sockets};
 use tine_e2e::proxies::{behind_proxies, line, proxied, proxies_without_header, proxy_reader};
 use tine_e2e::{Client, ServerCommand, kill, wait_until};
@@ -89,19 +89,85 @@ fn a_killed_proxy_reader_costs_the_proxies_that_it_has_and_is_restarted() {
     }
 }
 
+/// More proxies than the channel of the proxy reader holds.
+const MANY: usize = 400;
+
 #[test]
 fn more_proxies_than_a_channel_holds_are_all_served() {
     for mode in MODES {
         let server = behind_proxies(&["--max-connections", "40"], mode);
-        let reader = proxy_reader(&server);
-        kill(reader, Signal::STOP);
-        let mut clients: Vec<Client> = (0..400).map(|_| proxied(&server, "192.0.2.1")).collect();
-        kill(reader, Signal::CONT);
+        let mut clients: Vec<Client> = (0..MANY).map(|_| proxied(&server, "192.0.2.1")).collect();
         // At most 40 at a time: each ends when it has its reply.
         clients.iter_mut().for_each(|client| _ = client.send("x").half_close());
         for mut client in clients {
             assert_eq!(client.read_to_end(), b"x", "{mode:?}");
         }
+    }
+}
+
+#[test]
+fn a_stopped_proxy_reader_is_replaced_once_and_costs_no_proxy() {
+    // At the same time, since each takes the time after which the proxy reader is killed.
+    std::thread::scope(|scope| {
+        for mode in MODES {
+            scope.spawn(move || replace_a_stopped_proxy_reader(mode));
+        }
+    });
+}
+
+fn replace_a_stopped_proxy_reader(mode: &[&str]) {
+    let server = behind_proxies(&["--max-connections", "40"], mode);
+    kill(proxy_reader(&server), Signal::STOP);
+    let mut clients: Vec<Client> = (0..MANY).map(|_| proxied(&server, "192.0.2.1")).collect();
+    clients.iter_mut().for_each(|client| _ = client.send("x").half_close());
+    for mut client in clients {
+        assert_eq!(client.read_to_end(), b"x", "{mode:?}");
+    }
+    let restarts = server.log.wait_for("restart", 1);
+    assert_eq!((restarts.len(), &restarts[0]["role"]), (1, &"proxy reader".into()), "{mode:?}");
+    assert_eq!(outcome(&restarts[0]), "signal KILL", "{mode:?}");
+    let warnings = server.log.of("warning");
+    let text = warnings[0]["text"].as_str().unwrap_or_default();
+    assert!(warnings.len() == 1 && text.contains("has taken no proxy for a second"), "{warnings:?}");
+    assert_eq!(server.log.total_of(REJECT), 0, "{mode:?}");
+}
+
+#[test]
+fn a_proxy_reader_that_is_killed_in_a_drain_is_restarted_and_reads_the_headers_in_its_channel() {
+    for mode in MODES {
+        let mut server = behind_proxies(&["--proxy-timeout", "1h"], mode);
+        let mut served = proxied(&server, "192.0.2.1");
+        served.echo("served");
+        kill(proxy_reader(&server), Signal::STOP);
+        let mut waiting: Vec<Client> = (0..5).map(|_| proxied(&server, "192.0.2.2")).collect();
+        server.signal(Signal::TERM);
+        server.log.wait_for("drain", 1);
+        kill(proxy_reader(&server), Signal::KILL);
+        waiting.iter_mut().for_each(|client| _ = client.send("x").half_close());
+        for mut client in waiting {
+            assert_eq!(client.read_to_end(), b"x", "{mode:?}");
+        }
+        served.finish();
+        assert_eq!(server.wait().code(), Some(0), "{mode:?}");
+        assert_eq!((server.log.of("restart").len(), server.log.of("end").len()), (1, 6), "{mode:?}");
+    }
+}
+
+#[test]
+fn proxies_that_a_stop_without_time_finds_in_the_channel_are_logged() {
+    for mode in MODES {
+        let mut server = behind_proxies(&["--proxy-timeout", "1h"], mode);
+        // The spares that wait for it are there, too.
+        proxied(&server, "192.0.2.1").finish();
+        kill(proxy_reader(&server), Signal::STOP);
+        let mut proxies: Vec<Client> = (0..5).map(|_| proxied(&server, "192.0.2.2")).collect();
+        server.wait_until_idle();
+        server.signal(Signal::QUIT);
+        proxies.iter_mut().for_each(Client::expect_closed);
+        server.wait();
+        let rejects = server.log.of(REJECT);
+        let texts: Vec<_> = rejects.iter().map(|reject| reject["text"].as_str()).collect();
+        assert_eq!(texts, [Some("the server stops"); 5], "{mode:?}");
     }
 }
 

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use rustix::process::Signal;
-use tine_e2e::{Client, Folder, Log, Server, ServerCommand, run, tine, wait_until};
+use tine_e2e::{Client, Folder, LocalClient, Log, Server, ServerCommand, run, tine, wait_until};
 
 /// A directory with a copy of `tine` under each name.
 fn installed(test: &str) -> Folder {
@@ -279,11 +279,11 @@ fn a_local_service_knows_its_clients() {
     let folder = installed("ipc");
     let path = folder.0.join("socket");
     let socket = path.display().to_string();
-    let script = "echo \"$PROTO $IPCREMOTEEUID:$IPCREMOTEEGID $IPCREMOTEPATH $UNIXREMOTEEUID\"";
+    let script = "echo \"$PROTO $IPCREMOTEEUID:$IPCREMOTEEGID $IPCCONNNUM $IPCREMOTEPATH $UNIXREMOTEEUID$REMOTE_ADDR\"";
     for (flags, mode, reply) in [
-        (&[][..], 0o777, "IPC 0:0  \n"),
-        (&["-a", "0600", "-v", "-c", "7", "-C", "7"], 0o600, "IPC 0:0  \n"),
-        (&["-P"], 0o777, "IPC :  \n"),
+        (&[][..], 0o777, "IPC 0:0 0  \n"),
+        (&["-a", "0600", "-v", "-c", "7", "-C", "7"], 0o600, "IPC 0:0 0  \n"),
+        (&["-P"], 0o777, "IPC :   \n"),
     ] {
         let server = IpcServer::start(&folder, &[flags, &[&socket, "sh", "-c", script]].concat());
         let found = std::fs::metadata(&path).expect("a socket").permissions().mode() & 0o777;
@@ -295,8 +295,47 @@ fn a_local_service_knows_its_clients() {
             assert!(lines[2].contains("info: allow 0:0 pid ") && lines[3].ends_with("1/7"), "{lines:?}");
         }
     }
-    let (code, _, err) = run(Command::new(folder.0.join("s6-ipcserver")).args(["-C", "1", &socket, "cat"]));
-    assert!(code == 100 && err.contains("-C is below -c"), "{err}");
+    let server = IpcServer::start(&folder, &[&socket, "sh", "-c", script]);
+    let client = folder.path("client");
+    let reply = LocalClient::named(client.as_bytes(), &socket).finish();
+    assert_eq!(reply, format!("IPC 0:0 0 {client} \n"));
+    drop(server);
+}
+
+#[test]
+fn s6_ipcserver_limits_the_connections_of_a_user() {
+    let folder = installed("ipc-limit");
+    let socket = folder.path("socket");
+    let script = "echo $IPCREMOTEEUID $IPCCONNNUM; exec cat";
+    let server = IpcServer::start(&folder, &["-v", "-C", "2", &socket, "sh", "-c", script]);
+    let first_line = |uid: u32| {
+        let mut client = LocalClient::of_user(uid, &socket);
+        (client.line(), client)
+    };
+    let (line, first) = first_line(61_101);
+    assert_eq!(line, "61101 0");
+    let (line, second) = first_line(61_101);
+    assert_eq!(line, "61101 1");
+    assert_eq!(first_line(61_101).0, "");
+    let (line, other) = first_line(61_102);
+    assert_eq!(line, "61102 0");
+    drop((first, second, other));
+    for text in [
+        " info: allow 61101:61101 pid ",
+        " count 2/2",
+        " info: deny 61101:61101 count 2/2",
+        " uid 61102 exitcode 0",
+        " status: 0/40",
+    ] {
+        server.log.wait_for_line(text, |line| line.contains(text));
+    }
+    // Without a lookup of credentials, users are not counted.
+    drop(server);
+    let server = IpcServer::start(&folder, &["-P", "-C", "1", &socket, "sh", "-c", script]);
+    let clients = [61_101; 2].map(first_line);
+    assert!(clients.iter().all(|(line, _)| line.is_empty()), "a line without numbers");
+    assert!(clients.into_iter().all(|(_, mut client)| client.echo()));
+    drop(server);
 }
 
 #[test]

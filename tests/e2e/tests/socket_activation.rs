@@ -2,9 +2,10 @@
 
 use std::io::{BufRead, BufReader};
 use std::os::fd::AsRawFd;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
-use tine_e2e::Client;
+use rustix::process::Signal;
+use tine_e2e::{Client, Log, Server, kill, wait_until};
 
 /// Executes a program with these descriptors from 3 on and its own id in LISTEN_PID, as a service
 /// manager does. Arguments: the number of descriptors, the descriptors, the command.
@@ -29,12 +30,13 @@ fn inherited_listeners_are_served_and_left_unchanged() {
     {
         let (listener, number, port) = inheritable_listener(blocking);
         let (_other, other_number, other_port) = inheritable_listener(blocking);
+        rustix::net::listen(&listener, 5).expect("a smaller backlog");
         let mut command = Command::new("python3");
         command.args(["-c", PASS, "2", &number, &other_number]).arg(tine_e2e::tine());
         command.args(["serve", "-1", "--log", "json"]).args(options);
         command.env("LISTEN_FDS", "2").env("LISTEN_FDNAMES", "web:more").stdout(Stdio::piped());
         let mut server = command.stderr(Stdio::piped()).spawn().expect("python starts");
-        let log = tine_e2e::Log::from_pipe(server.stderr.take().expect("piped"));
+        let log = Log::from_pipe(server.stderr.take().expect("piped"));
         let mut lines = BufReader::new(server.stdout.take().expect("piped")).lines();
         let mut next_port = || lines.next().expect("a line").expect("text").parse::<u16>().expect("a port");
         assert_eq!([next_port(), next_port()], [port, other_port]);
@@ -42,13 +44,14 @@ fn inherited_listeners_are_served_and_left_unchanged() {
             Client::connect(port).echo(format!("round {round}")).finish();
             Client::connect(other_port).echo(format!("round {round}")).finish();
         }
-        // Other processes share the listener, so its flags may not change.
+        // Other processes share the listener, so its flags and its backlog may not change.
         let flags = rustix::fs::fcntl_getfl(&listener).expect("an open descriptor");
         assert_eq!(flags.contains(rustix::fs::OFlags::NONBLOCK), !blocking);
-        assert!(log.of("listen")[0]["address"].as_str().expect("text").ends_with("(web)"));
+        let listen = log.of("listen").remove(0);
+        assert!(listen["address"].as_str().expect("text").ends_with("(web)"));
+        assert_eq!(listen["backlog"], 5, "{listen}");
         assert_eq!(log.of("warning").len(), usize::from(blocking && !options.is_empty()));
-        let pid = i32::try_from(server.id()).expect("a process id");
-        tine_e2e::kill(pid, rustix::process::Signal::TERM);
+        terminate(&server);
         assert!(server.wait().expect("our child").success());
     }
 }
@@ -96,14 +99,14 @@ fn services_listen_on_inherited_sockets_by_name() {
     };
     let (mut command, ports, _listeners) = start("web:more");
     let mut server = command.spawn().expect("python starts");
-    let _log = tine_e2e::Log::from_pipe(server.stderr.take().expect("piped"));
+    let _log = Log::from_pipe(server.stderr.take().expect("piped"));
     let lines = BufReader::new(server.stdout.take().expect("piped")).lines();
     let printed: Vec<u16> = lines.take(3).map(|line| line.expect("text").parse().expect("a port")).collect();
     assert_eq!(printed[..2], ports);
     for (port, said) in [(ports[0], "web\n"), (ports[1], "more\n"), (printed[2], "more\n")] {
         assert_eq!(Client::connect(port).read_text(), said);
     }
-    tine_e2e::kill(i32::try_from(server.id()).expect("a process id"), rustix::process::Signal::TERM);
+    terminate(&server);
     assert!(server.wait().expect("our child").success());
     for (names, words) in [("web:other", "fd:other"), ("web:web", "no inherited socket has the name 'more'")]
     {
@@ -111,4 +114,64 @@ fn services_listen_on_inherited_sockets_by_name() {
         let (code, _, err) = tine_e2e::run(&mut command);
         assert!(code == 100 && err.contains(words), "{code} {err}");
     }
+}
+
+/// A server with a program on an inherited socket, ready.
+fn server_on(number: &str, script: &str) -> (Child, Log) {
+    let mut command = Command::new("python3");
+    command.args(["-c", PASS, "1", number]).arg(tine_e2e::tine());
+    command.args(["serve", "--log", "json", "--", "sh", "-c", script]).env("LISTEN_FDS", "1");
+    let mut server = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("python starts");
+    let log = Log::from_pipe(server.stderr.take().expect("piped"));
+    log.wait_for("listen", 1);
+    (server, log)
+}
+
+fn terminate(server: &Child) {
+    kill(i32::try_from(server.id()).expect("a process id"), Signal::TERM);
+}
+
+#[test]
+fn a_restart_on_an_inherited_socket_refuses_no_client_and_cuts_no_reply() {
+    for blocking in [false, true] {
+        let (_listener, number, port) = inheritable_listener(blocking);
+        let script = "read line; echo $line";
+        let (mut first, log) = server_on(&number, script);
+        let mut in_progress = Client::connect(port);
+        log.wait_for("accept", 1);
+        terminate(&first);
+        log.wait_for("drain", 1);
+        in_progress.send("in progress\n");
+        assert_eq!(in_progress.read_text(), "in progress\n");
+        assert!(first.wait().expect("our child").success());
+        // The socket listens on, and the kernel keeps the client for the next server.
+        let mut between = Client::connect(port);
+        between.send("between\n");
+        let (mut second, _log) = server_on(&number, script);
+        assert_eq!(between.read_text(), "between\n");
+        terminate(&second);
+        assert!(second.wait().expect("our child").success());
+    }
+}
+
+#[test]
+fn the_descriptors_of_a_program_block_whatever_the_inherited_socket_does() {
+    for blocking in [false, true] {
+        let (_listener, number, port) = inheritable_listener(blocking);
+        let (mut server, _log) = server_on(&number, "grep -h flags /proc/$$/fdinfo/0 /proc/$$/fdinfo/1");
+        // Octal, as in open(2): O_RDWR and nothing else.
+        assert_eq!(Client::connect(port).read_text(), "flags:\t02\nflags:\t02\n");
+        terminate(&server);
+        assert!(server.wait().expect("our child").success());
+    }
+}
+
+#[test]
+fn a_listener_that_nobody_passed_is_closed() {
+    let (listener, _number, port) = inheritable_listener(false);
+    let server = Server::serve(&["--spares", "2"]);
+    server.connect().echo("x").finish();
+    drop(listener);
+    // It would stay in use as long as a process of the server has it.
+    wait_until("the port is free", || std::net::TcpListener::bind(("127.0.0.1", port)).ok());
 }

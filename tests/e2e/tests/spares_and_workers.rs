@@ -96,3 +96,29 @@ fn killing_a_worker_ends_its_connection_only() {
     assert_eq!((&end["id"], outcome(&end)), (&line["id"], "signal KILL"));
     server.connect().echo("served");
 }
+
+#[test]
+fn a_connection_that_a_drain_serves_in_place_of_a_worker_has_both_lines() {
+    let options = ["--spares", "1", "--reuse", "100", "--max-connections", "1"];
+    let mut server = Server::serve(&options);
+    let mut held = server.connect();
+    held.echo("held");
+    let mut waiting: Vec<_> = (0..3).map(|_| server.connect()).collect();
+    waiting.iter_mut().for_each(|client| _ = client.send("x").half_close());
+    server.signal(Signal::TERM);
+    assert_eq!(server.log.wait_for("drain", 1)[0]["connections"], 1);
+    held.finish();
+    for mut client in waiting {
+        assert_eq!(client.read_to_end(), b"x");
+    }
+    assert_eq!(server.wait().code(), Some(0));
+    // The process that serves the next connection may log it before the end of this one.
+    let (accepts, ends) = (server.log.of("accept"), server.log.of("end"));
+    assert_eq!((accepts.len(), ends.len()), (4, 4));
+    for (accept, end) in accepts.iter().zip(&ends) {
+        assert_eq!((&accept["id"], &accept["pid"]), (&end["id"], &end["pid"]), "{accept} {end}");
+        assert_eq!((&accept["count"], &accept["limit"]), (&1.into(), &1.into()), "{accept}");
+    }
+    let at = |line| server.log.events().iter().position(|event| event == line).expect("a line");
+    assert!(accepts.iter().zip(&ends).all(|(accept, end)| at(accept) < at(end)));
+}

@@ -1,10 +1,11 @@
 //! Starting a server: it is fast whatever the limits are, and an error is one line that leaves
 //! nothing behind.
 
-use std::net::TcpListener;
-use std::process::Command;
+use std::net::{Ipv6Addr, TcpListener, TcpStream};
+use std::process::{Command, Stdio};
 
-use tine_e2e::{ServerCommand, network, procfs, run, tine};
+use rustix::process::Signal;
+use tine_e2e::{Client, Server, ServerCommand, kill, network, procfs, run, tine, wait_until};
 
 #[test]
 fn a_huge_open_files_limit_does_not_slow_the_start() {
@@ -140,4 +141,52 @@ fn without_ipv6_a_bare_port_listens_on_every_ipv4_address() {
     let listen = &server.log.wait_for("listen", 1)[0];
     assert_eq!(listen["address"], format!("0.0.0.0:{}", server.port()));
     server.connect().echo("hello").finish();
+}
+
+#[test]
+fn a_server_on_all_addresses_serves_ipv4_once_ipv6_is_switched_off() {
+    network::own();
+    let tine = tine();
+    let start = || -> Server { ServerCommand::program(&tine, &["serve", "--log=json", "-1", "0"]).start() };
+    let server = start();
+    drop(TcpStream::connect((Ipv6Addr::LOCALHOST, server.port())).expect("IPv6 is served"));
+    std::fs::write("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1").expect("a namespace of our own");
+    TcpStream::connect((Ipv6Addr::LOCALHOST, server.port())).expect_err("there is no IPv6");
+    server.connect().echo("goes on").finish();
+    let restarted = start();
+    restarted.connect().echo("starts").finish();
+    assert!(restarted.log.of("warning").is_empty(), "{:?}", restarted.log.lines());
+}
+
+#[test]
+fn a_server_whose_standard_descriptors_are_closed_serves() {
+    network::own();
+    // A socket that takes the place of a standard descriptor would be served as that of a client.
+    let script = "for n in 0 1 2 3; do readlink /proc/$$/fd/$n || echo none; done; cat";
+    let program = ["127.0.0.1:7001", "--", "sh", "-c", script];
+    for closed in ["<&-", "2>&-", "<&- >&- 2>&-"] {
+        for options in [&[][..], &["--spares", "2"], &["--stderr", "log"], &["--proxy-from", "192.0.2.1"]] {
+            let shell = format!("exec \"$@\" {closed}");
+            let mut command = Command::new("sh");
+            command.args(["-c", &shell, "sh"]).arg(tine()).arg("serve").args(options);
+            if options.contains(&"--proxy-from") {
+                command.args(["--proxy-others", "serve"]);
+            }
+            command.args(program).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+            let mut server = command.spawn().expect("a shell");
+            wait_until("the server listens", || TcpStream::connect("127.0.0.1:7001").ok());
+            let mut client = Client::connect(7001);
+            let said = [(); 4].map(|()| client.read_line());
+            assert!(
+                said[..2].iter().all(|name| name.starts_with("socket:")),
+                "{closed} {options:?}: {said:?}"
+            );
+            let null = if options.contains(&"log") { "pipe:" } else { "/dev/null" };
+            assert!(said[2].starts_with(null), "{closed} {options:?}: {said:?}");
+            assert_eq!(said[3].trim(), "none", "{closed} {options:?}");
+            assert!(client.echo("data").finish().is_empty());
+            kill(i32::try_from(server.id()).expect("a process id"), Signal::TERM);
+            assert!(server.wait().expect("our child").success(), "{closed} {options:?}");
+        }
+    }
 }

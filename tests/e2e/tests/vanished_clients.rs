@@ -1,13 +1,15 @@
 //! Clients that vanish while they receive: their processes are ended as soon as those of idle
 //! clients. A client that only reads slowly is not: its host answers the probes of the kernel.
+//! Clients that are gone before they are accepted harm no other one.
 
 use std::io::Read;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use tine_e2e::names::outcome;
+use rustix::process::Signal;
+use tine_e2e::names::{FORKER, SPARE, outcome};
 use tine_e2e::network::{self, ClientNamespace};
-use tine_e2e::{Server, TEST_TIMEOUT, wait_until};
+use tine_e2e::{Server, TEST_TIMEOUT, kill, wait_until};
 
 /// Five seconds of silence.
 const KEEP_ALIVE: [&str; 6] =
@@ -109,5 +111,45 @@ fn with_client_gone_leave_a_program_outlives_a_client_that_vanishes_or_resets() 
     clients.vanish();
     for end in server.log.wait_for("end", 2) {
         assert_eq!(outcome(&end), "exit 5", "{end}");
+    }
+}
+
+/// Half of them have sent something. The kernel knows no address of such a client any more
+/// (ENOTCONN of getpeername(2)).
+#[test]
+fn clients_that_reset_before_they_are_accepted_harm_no_other_one() {
+    let service = |options: &[&str]| Server::serve(options);
+    // Parts of lines on standard error would get between the lines of the log.
+    let program = |options: &[&str]| {
+        Server::program(&[&["--stderr", "null"], options].concat(), &["sh", "-c", "read line; echo $line"])
+    };
+    for (server, ends) in [
+        (service(&[]), 20),
+        (service(&["--spares", "3"]), 20),
+        // The delayer disconnects a client that is gone.
+        (service(&["--max-connections-per-source", "1", "--when-limited", "delay"]), 1),
+        (service(&["--proxy-from", "127.0.0.1", "--proxy-others", "serve"]), 0),
+        (program(&[]), 20),
+        (program(&["--lingering-close"]), 20),
+        (program(&["--reverse-dns", "--remote-host"]), 20),
+    ] {
+        let processes = [FORKER, SPARE].map(|name| server.named(name)).concat();
+        processes.iter().for_each(|process| kill(process.pid, Signal::STOP));
+        for number in 0..20 {
+            let mut client = server.connect();
+            if number % 2 == 0 {
+                client.send("line\n");
+            }
+            client.reset();
+        }
+        processes.iter().for_each(|process| kill(process.pid, Signal::CONT));
+        server.log.wait_for("end", ends);
+        let mut next = server.connect();
+        if ends == 0 {
+            next.send("PROXY TCP4 192.0.2.7 192.0.2.1 4000 22\r\n");
+        }
+        assert!(next.echo("next\n").finish().is_empty());
+        assert!(server.log.of("error").is_empty(), "{:?}", server.log.lines());
+        assert!(server.log.of("restart").is_empty(), "{:?}", server.log.lines());
     }
 }

@@ -14,7 +14,8 @@ use crate::error::Error;
 pub struct AccessOptions {
     /// Allow only these addresses (everything else is denied unless a rule allows it); may be
     /// repeated [an address, a block as in 192.0.2.0/24, or any; with --reverse-dns, =HOST or
-    /// =.DOMAIN; for clients of Unix sockets, uid:USER or gid:GROUP]
+    /// =.DOMAIN; for clients of Unix sockets, uid:USER or gid:GROUP; of vsock sockets,
+    /// vsock:CID]
     #[arg(long, value_name = "CIDR")]
     pub allow: Vec<String>,
 
@@ -50,10 +51,7 @@ impl AccessOptions {
     /// As [`AccessOptions::apply`].
     pub fn access(&self, reverse_dns: bool) -> Result<Option<Access>, Error> {
         let rules = AccessRules::new().reverse_dns(reverse_dns);
-        let rules = self.allow.iter().try_fold(rules, |rules, client| match is_local(client) {
-            true => rules.allow_local(client),
-            false => rules.allow(client),
-        })?;
+        let rules = self.allow.iter().try_fold(rules, |rules, client| allow(rules, client))?;
         let rules = self.deny.iter().try_fold(rules, |rules, client| match is_local(client) {
             true => rules.deny_local(client),
             false => rules.deny(client),
@@ -63,17 +61,24 @@ impl AccessOptions {
     }
 }
 
-/// Whether a rule is about clients of Unix sockets.
-fn is_local(client: &str) -> bool {
-    client.starts_with("uid:") || client.starts_with("gid:")
+fn allow(rules: AccessRules, client: &str) -> Result<AccessRules, tine::Error> {
+    match is_local(client) {
+        true => rules.allow_local(client),
+        false => rules.allow(client),
+    }
 }
 
-/// Rules that allow these blocks, if there are any.
+/// Whether a rule is about clients of Unix or vsock sockets.
+fn is_local(client: &str) -> bool {
+    ["uid:", "gid:", "vsock:"].iter().any(|prefix| client.starts_with(prefix))
+}
+
+/// Rules that allow these clients, if there are any.
 ///
 /// # Errors
-/// A block is invalid.
-pub fn allowed(blocks: &[String]) -> Result<Option<Access>, Error> {
-    Ok(built(blocks.iter().try_fold(AccessRules::new(), |rules, block| rules.allow(block))?))
+/// A block is invalid, or there is no such user.
+pub fn allowed(clients: &[String]) -> Result<Option<Access>, Error> {
+    Ok(built(clients.iter().try_fold(AccessRules::new(), |rules, client| allow(rules, client))?))
 }
 
 fn built(rules: AccessRules) -> Option<Access> {

@@ -24,11 +24,18 @@ pub struct LimitOptions {
     #[arg(long, value_name = "ACTION", default_value = "wait", value_parser = when_full)]
     pub when_full: WhenFull,
 
-    /// Maximum number of concurrent connections of one source (an IPv4 address, an IPv6 /64)
+    /// Serve N connections in all, then accept no more, let them end, and exit with code 0; clients
+    /// that are denied or rejected do not count
+    #[arg(long, value_name = "N", value_parser = number::<u64>(1, u64::MAX))]
+    pub exit_after: Option<u64>,
+
+    /// Maximum number of concurrent connections of one source (an IPv4 address, an IPv6 /64, a user
+    /// over a Unix socket)
     #[arg(long, value_name = "N", value_parser = number::<usize>(1, u32::MAX.into()))]
     pub max_connections_per_source: Option<usize>,
 
-    /// Maximum number of concurrent connections of one prefix (an IPv4 /24, an IPv6 /56)
+    /// Maximum number of concurrent connections of one prefix (an IPv4 /24, an IPv6 /56, a user
+    /// over a Unix socket)
     #[arg(long, value_name = "N", value_parser = number::<usize>(1, u32::MAX.into()))]
     pub max_connections_per_prefix: Option<usize>,
 
@@ -69,7 +76,7 @@ pub struct LimitOptions {
     #[arg(long, value_name = "PENALTIES", default_value = "no", value_parser = penalties)]
     pub per_source_penalties: PenaltySetting,
 
-    /// Never penalize these addresses; may be repeated
+    /// Never penalize these addresses; may be repeated [for clients of Unix sockets, uid:USER]
     #[arg(long, value_name = "CIDR")]
     pub per_source_penalty_exempt_list: Vec<String>,
 }
@@ -78,13 +85,16 @@ impl LimitOptions {
     /// The server with these limits.
     ///
     /// # Errors
-    /// An exempt address is invalid.
+    /// An exempt address is invalid, or there is no such user.
     pub fn apply(&self, server: Server) -> Result<Server, Error> {
         let mut server = server
             .max_connections(self.max_connections)
             .when_full(self.when_full.clone())
             .net_block_sizes(self.per_source_net_block_size, self.per_prefix_net_block_size)
             .when_limited(self.when_limited());
+        if let Some(connections) = self.exit_after {
+            server = server.exit_after(connections);
+        }
         if let Some(connections) = self.max_connections_per_source {
             server = server.max_connections_per_source(connections);
         }
@@ -120,7 +130,7 @@ impl LimitOptions {
     /// The clients that get no penalty, if there are any.
     ///
     /// # Errors
-    /// An address is invalid.
+    /// An address is invalid, or there is no such user.
     pub fn exempt(&self) -> Result<Option<tine::Access>, Error> {
         allowed(&self.per_source_penalty_exempt_list)
     }

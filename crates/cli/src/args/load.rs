@@ -29,7 +29,7 @@ measurement is invalid or inconclusive, 99 a limit is not kept (--fail-if) or a 
 regression, 100 usage error, 111 nothing could be reached, 130 interrupted.";
 
 const FORMS: &str = "ADDRESS is PORT (of this host), HOST:PORT, [IPV6]:PORT, [IPV6%INTERFACE]:PORT, \
-unix:PATH or unix:@NAME. REPLY is echo (the \
+unix:PATH, unix:@NAME, vsock:PORT (of this machine) or vsock:CID:PORT. REPLY is echo (the \
 bytes sent), none, end (any bytes up to the end of the stream), bytes:N, re:REGEX (found in the \
 reply), or a text with \\n \\r \\t \\0 \\\\ (text:TEXT if it is one of those words).\nLIMIT is a \
 figure (rate, errors, in-flight, sent, received, min, mean, p50, p90, p99, p99.9, p99.99, max, \

@@ -3,9 +3,11 @@
 use std::io::IsTerminal;
 
 use clap::Args as ClapArgs;
-use tine::{LogFormat, LogLevel, Server, Services};
+use tine::{Access, LogFormat, LogLevel, Server, Services};
 
+use super::access::allowed;
 use super::choice;
+use crate::error::Error;
 
 /// Above the options of the log, which concern the server as a whole.
 pub const HEADING: &str = "Log";
@@ -26,6 +28,38 @@ pub struct LogOptions {
     /// Log only errors and warnings
     #[arg(short, long)]
     pub quiet: bool,
+}
+
+/// The options of the log that a service has for itself.
+#[derive(ClapArgs, Debug)]
+#[group(skip)]
+#[command(next_help_heading = "Log of connections")]
+pub struct ConnectionLogOptions {
+    /// Log connections from these addresses only if they fail, as for health checks; may be
+    /// repeated [an address, a block as in 192.0.2.0/24, or any]
+    #[arg(long, value_name = "CIDR")]
+    pub log_exclude: Vec<String>,
+}
+
+impl ConnectionLogOptions {
+    /// The server with these options.
+    ///
+    /// # Errors
+    /// An address is invalid.
+    pub fn apply(&self, server: Server) -> Result<Server, Error> {
+        Ok(match self.excluded()? {
+            Some(clients) => server.log_exclude(clients),
+            None => server,
+        })
+    }
+
+    /// The clients whose connections are logged only if they fail, if there are any.
+    ///
+    /// # Errors
+    /// As [`ConnectionLogOptions::apply`].
+    pub fn excluded(&self) -> Result<Option<Access>, Error> {
+        allowed(&self.log_exclude)
+    }
 }
 
 impl LogOptions {

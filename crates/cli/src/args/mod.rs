@@ -3,6 +3,7 @@
 //! `commands/`.
 
 pub mod access;
+pub mod banner;
 pub mod client;
 pub mod control;
 pub mod identity;
@@ -26,6 +27,7 @@ use clap::builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
+use crate::diagnostics::diagnostic;
 use crate::exit;
 
 use crate::commands::check::Check;
@@ -145,7 +147,7 @@ pub fn explain(error: &clap::Error) -> ExitCode {
         let _ = error.print();
         return ExitCode::from(exit::USAGE);
     }
-    eprintln!("tine: {}; see `tine --help`, or `tine COMMAND --help`", said(error));
+    diagnostic!("tine: {}; see `tine --help`, or `tine COMMAND --help`", said(error));
     ExitCode::from(exit::USAGE)
 }
 

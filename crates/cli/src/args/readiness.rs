@@ -15,7 +15,8 @@ pub const HEADING: &str = "Readiness";
 #[group(skip)]
 #[command(next_help_heading = HEADING)]
 pub struct ReadinessOptions {
-    /// Print the number of each TCP port on a line of standard output when the server is ready
+    /// Print the number of each TCP and vsock port on a line of standard output when the server is
+    /// ready
     #[arg(short = '1', long)]
     pub print_ports: bool,
 

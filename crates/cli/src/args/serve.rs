@@ -6,10 +6,11 @@ use clap::Args as ClapArgs;
 use tine::Server;
 
 use super::access::AccessOptions;
+use super::banner::BannerOptions;
 use super::control::ControlOptions;
 use super::identity::IdentityOptions;
 use super::limits::LimitOptions;
-use super::logging::LogOptions;
+use super::logging::{ConnectionLogOptions, LogOptions};
 use super::processes::ProcessOptions;
 use super::program::ProgramOptions;
 use super::proxy::ProxyOptions;
@@ -35,6 +36,10 @@ pub struct Serve {
     /// The built-in service
     #[arg(long, value_name = "NAME", default_value = services::TABLE[0].name, conflicts_with = "program", value_parser = services::parser())]
     pub service: &'static BuiltIn,
+
+    /// The banner.
+    #[command(flatten)]
+    pub banner: BannerOptions,
 
     /// Limits.
     #[command(flatten)]
@@ -68,6 +73,10 @@ pub struct Serve {
     #[command(flatten)]
     pub log: LogOptions,
 
+    /// The log of connections.
+    #[command(flatten)]
+    pub connection_log: ConnectionLogOptions,
+
     /// Control.
     #[command(flatten)]
     pub control: ControlOptions,
@@ -81,8 +90,8 @@ pub struct Serve {
     pub program: ProgramOptions,
 }
 
-const ADDRESSES: &str = "ADDRESS is PORT (all addresses), HOST:PORT, [IPV6]:PORT, [IPV6%ZONE]:PORT, unix:PATH, unix:@NAME, or \
-fd:NAME for inherited sockets; PORT is a number, the name of a service, or a range, FIRST-LAST; with port 0, the \
+const ADDRESSES: &str = "ADDRESS is PORT (all addresses), HOST:PORT, [IPV6]:PORT, [IPV6%ZONE]:PORT, unix:PATH, unix:@NAME, vsock:PORT \
+(all CIDs), vsock:CID:PORT, or fd:NAME for inherited sockets; PORT is a number, the name of a service, or a range, FIRST-LAST; with port 0, the \
 kernel chooses a port.\nTERM and INT drain the server; a second signal ends the connections, a third kills them.";
 
 impl Serve {
@@ -91,9 +100,10 @@ impl Serve {
     /// # Errors
     /// A user, a group, a rule or a file is missing or invalid.
     pub fn apply(&self, server: Server, log: &LogOptions) -> Result<Server, Error> {
-        let server = self.limits.apply(server)?;
+        let server = self.limits.apply(self.banner.apply(server)?)?;
         let server = self.access.apply(server, self.program.reverse_dns)?;
         let server = self.proxy.apply(server)?;
+        let server = self.connection_log.apply(server)?;
         let server = self.identity.apply(server)?;
         let server = self.sockets.apply(server)?;
         let server = self.processes.apply(self.times.apply(server));

@@ -14,7 +14,8 @@ use crate::error::Error;
 #[group(skip)]
 #[command(next_help_heading = "Sockets")]
 pub struct SocketOptions {
-    /// Size of the kernel's queue of clients that are not accepted yet (listen(2))
+    /// Size of the kernel's queue of clients that are not accepted yet (listen(2)); an inherited
+    /// socket keeps its own
     #[arg(short = 'b', long, value_name = "N", default_value_t = defaults::BACKLOG, value_parser = number::<u32>(1, 2_147_483_647))]
     pub backlog: u32,
 

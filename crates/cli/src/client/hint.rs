@@ -7,7 +7,11 @@ use crate::error::Error;
 
 /// Describes a connection that could not be made, in one line.
 pub(super) fn cannot_connect(target: &str, errno: Errno) -> Error {
-    let next = if target.starts_with("unix:") { unix(errno) } else { tcp(errno) };
+    let next = match target.split_once(':') {
+        Some(("unix", _)) => unix(errno),
+        Some(("vsock", _)) => vsock(errno),
+        _ => tcp(errno),
+    };
     Error::system(format_args!("cannot connect to {target}"), &errno.into(), next)
 }
 
@@ -50,6 +54,26 @@ fn unix(errno: Errno) -> &'static str {
         Errno::TIMEDOUT => "check that the server accepts: its backlog is full",
         Errno::CONNRESET | Errno::PIPE => "see the server's log",
         Errno::AFNOSUPPORT => "use a kernel with Unix sockets",
+        errno => of_this_process(errno).unwrap_or("see `strace -e network` for the call that failed"),
+    }
+}
+
+/// The next move for a vsock address, by the errors of linux/net/vmw_vsock/af_vsock.c and of the
+/// transports.
+fn vsock(errno: Errno) -> &'static str {
+    match errno {
+        Errno::CONNRESET | Errno::CONNREFUSED => "start a server there, or check the port",
+        Errno::TIMEDOUT | Errno::HOSTUNREACH => {
+            "check the CID, and that its machine runs; for CID 1, that vsock_loopback is loaded"
+        }
+        Errno::NETUNREACH | Errno::NODEV | Errno::ADDRNOTAVAIL => {
+            "check that this machine has a way there: vsock_loopback for CID 1, a virtio device for 2, vhost_vsock \
+             for guests"
+        }
+        Errno::ACCESS | Errno::PERM => "check the security policy of this host",
+        Errno::INVAL => "check the CID",
+        Errno::AFNOSUPPORT => "use a kernel with vsock (`modprobe vsock`)",
+        Errno::PIPE => "see the server's log",
         errno => of_this_process(errno).unwrap_or("see `strace -e network` for the call that failed"),
     }
 }
@@ -107,6 +131,28 @@ mod tests {
         (Errno::NAMETOOLONG, "-", "check the path"),
         (Errno::PROTOTYPE, "-", "stream socket"),
     ];
+
+    #[test]
+    fn errors_of_vsock_have_next_moves_of_their_own() {
+        for (errno, word) in [
+            (Errno::CONNRESET, "start a server there"),
+            (Errno::CONNREFUSED, "start a server there"),
+            (Errno::TIMEDOUT, "check the CID, and that its machine runs; for CID 1"),
+            (Errno::HOSTUNREACH, "check the CID"),
+            (Errno::NETUNREACH, "vsock_loopback"),
+            (Errno::NODEV, "vsock_loopback"),
+            (Errno::ADDRNOTAVAIL, "vsock_loopback"),
+            (Errno::ACCESS, "security policy"),
+            (Errno::INVAL, "check the CID"),
+            (Errno::AFNOSUPPORT, "modprobe vsock"),
+            (Errno::PIPE, "server's log"),
+            (Errno::MFILE, "ulimit -n"),
+            (Errno::PROTO, "strace"),
+        ] {
+            let line = cannot_connect("vsock:2:5000", errno).to_string();
+            assert!(line.contains("connect to vsock:2:5000: ") && line.contains(word), "{line}");
+        }
+    }
 
     #[test]
     fn every_error_has_a_next_move_that_fits_its_cause() {

@@ -14,6 +14,7 @@ use super::printer::{Output, Printer};
 use super::status::Status;
 use super::summary::Summary;
 use crate::args::Client;
+use crate::diagnostics::diagnostic;
 use crate::error::{Error, fewer};
 use crate::exit;
 use crate::resolve::Target;
@@ -40,7 +41,7 @@ pub(super) fn run(args: &Client, message: &str, targets: &[Target]) -> Result<Ex
     })?;
     let summary = Summary::new(&conversation);
     if !args.quiet || conversation.interrupted || summary.errors() > 0 {
-        eprintln!("{summary}");
+        diagnostic!("{summary}");
     }
     Ok(ExitCode::from(exit_code(&conversation, &summary)))
 }

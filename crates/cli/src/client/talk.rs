@@ -18,6 +18,7 @@ use tine_sys::signal::Set;
 
 use super::dial::connect;
 use super::hint::cannot_connect;
+use crate::diagnostics::diagnostic;
 use crate::error::Error;
 use crate::resolve::Target;
 
@@ -60,13 +61,13 @@ pub(super) fn run(target: &Target, wait: Duration, proxy: Option<&ProxyHeaders>)
             Turn::More => {}
             Turn::Over => break,
             Turn::Interrupted => {
-                eprintln!("tine: interrupted; {} bytes sent, {} received", talk.sent, talk.received);
+                diagnostic!("tine: interrupted; {} bytes sent, {} received", talk.sent, talk.received);
                 return Ok(ExitCode::from(super::INTERRUPTED));
             }
         }
     }
     if talk.input_open && std::io::stdin().is_terminal() {
-        eprintln!("tine: the server closed the connection");
+        diagnostic!("tine: the server closed the connection");
     }
     Ok(ExitCode::SUCCESS)
 }

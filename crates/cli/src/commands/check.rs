@@ -9,6 +9,7 @@ use crate::commands::describe::print;
 use crate::commands::serve::checked;
 use crate::config::overlap::Claim;
 use crate::config::{Config, ServiceConfig, clash};
+use crate::diagnostics::diagnostic;
 use crate::error::Error;
 use crate::exit;
 
@@ -34,7 +35,7 @@ pub(crate) fn run(args: &Check) -> Result<ExitCode, Error> {
     }
     faults.extend(overlaps(&config));
     let last = faults.pop();
-    faults.iter().for_each(|fault| eprintln!("tine: {fault}"));
+    faults.iter().for_each(|fault| diagnostic!("tine: {fault}"));
     match last {
         Some(last) => Err(last),
         None => print(config.to_string().as_bytes()),

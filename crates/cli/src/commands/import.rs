@@ -9,6 +9,7 @@ use clap::{Args as ClapArgs, ValueEnum};
 use tine::cli::{next_move, reason, resolve, service_port};
 
 use crate::commands::describe::print;
+use crate::diagnostics::diagnostic;
 use crate::error::Error;
 use crate::exit;
 use crate::import::{World, inetd, xinetd};
@@ -64,7 +65,7 @@ pub(crate) fn run(args: &Import) -> Result<ExitCode, Error> {
             "give --all to import disabled services, too",
         ));
     }
-    eprintln!("tine: {file}: {summary}");
+    diagnostic!("tine: {file}: {summary}");
     Ok(ExitCode::SUCCESS)
 }
 

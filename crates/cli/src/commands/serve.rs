@@ -11,6 +11,7 @@ use tine::{Address, BindIpv6Only, Server, Services};
 use crate::args::Serve;
 use crate::config::overlap::{Claim, next_move};
 use crate::config::{Config, ServerConfig, ServiceConfig};
+use crate::diagnostics::diagnostic;
 use crate::error::Error;
 
 /// The address without any ADDRESS.
@@ -36,7 +37,7 @@ fn serve_one(args: Serve) -> Result<(), Error> {
     let name = name_of(&args, &server);
     let server = args.control.apply(server, &name)?;
     if args.log.is_interactive() {
-        eprintln!("{}", hint(&args, &server));
+        diagnostic!("{}", hint(&args, &server));
     }
     let (program, handler) = (args.program.program(), args.service.handler);
     drop(args);
@@ -72,7 +73,7 @@ fn serve_file(file: &Path, args: Serve, typed: &ArgMatches) -> Result<(), Error>
         let server = bound(wait_for_addresses(server), &service.args, &claims, &mut inherited);
         let server = server.map_err(|error| error.within(&service.position))?;
         if server_wide.log.is_interactive() {
-            eprintln!("{}: {}", service.name, hint(&service.args, &server));
+            diagnostic!("{}: {}", service.name, hint(&service.args, &server));
         }
         services = match service.args.program.program() {
             Some(program) => services.program(&service.name, server, program),

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use tine::cli::{is_overlap, resolve};
 use tine::{Address, BindIpv6Only};
+use tine_sys::vsock::VsockAddress;
 
 use crate::args::Serve;
 use crate::error::Error;
@@ -72,6 +73,9 @@ impl Claim {
         if matches!(self.address, Address::Tcp { port: 0, .. }) {
             return false;
         }
+        if let (Some(own), Some(others)) = (self.vsock(), other.vsock()) {
+            return own.port != VsockAddress::PORT_ANY && own.overlaps(others);
+        }
         let (Some(own), Some(others)) = (self.socket, other.socket) else {
             return self.address == other.address;
         };
@@ -82,6 +86,13 @@ impl Claim {
             && !devices_differ
             && !self.leaves_room(other)
             && !other.leaves_room(self)
+    }
+
+    fn vsock(&self) -> Option<VsockAddress> {
+        match self.address {
+            Address::Vsock { cid, port } => Some(VsockAddress { cid, port }),
+            _ => None,
+        }
     }
 
     /// Whether it is an IPv6 wildcard that leaves the other address, one of IPv4, alone.
@@ -148,6 +159,12 @@ mod tests {
             (&["unix:/a"], &["unix:/a"], true),
             (&["unix:/a"], &["unix:@a"], false),
             (&["fd:a"], &["fd:a"], true),
+            (&["vsock:5"], &["vsock:2:5"], true),
+            (&["vsock:2:5"], &["vsock:2:5"], true),
+            (&["vsock:2:5"], &["vsock:3:5"], false),
+            (&["vsock:5"], &["vsock:6"], false),
+            (&["vsock:4294967295"], &["vsock:4294967295"], false),
+            (&["vsock:5"], &["5"], false),
             (&["[::ffff:127.0.0.1]:1"], &["127.0.0.1:1"], true),
         ] {
             let (one, other) = (claim(one), claim(other));

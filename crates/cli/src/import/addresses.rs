@@ -6,13 +6,23 @@ use super::World;
 
 /// The blocks of an entry of xinetd's `only_from`; `None` if it is not an address.
 ///
-/// `1.2.3.4`, `1.2.3.0` (zeros at the end stand for anything), `1.2.{3,4}`, `1.2.3.0/24`,
-/// `2001:db8::/32`.
+/// `1.2.3.4`, `1.2.3.0` (zeros at the end stand for anything), `1.2.{3,4}` (blocks of three
+/// numbers), `1.2.3.0/24`, `2001:db8::/32`. `1.2` is an address of inet(3), 1.0.0.2.
 pub(super) fn blocks(text: &str) -> Option<Vec<String>> {
     if let Some((start, rest)) = text.split_once('{') {
         let inner = rest.strip_suffix('}')?;
-        let one = |last: &str| blocks(&format!("{start}{}", last.trim()));
-        return inner.split(',').map(one).collect::<Option<Vec<_>>>().map(|all| all.concat());
+        let decimal = |part: &str| part.parse::<u8>().ok();
+        let start = match start {
+            "" => Vec::new(),
+            start => start.strip_suffix('.')?.split('.').map(decimal).collect::<Option<Vec<u8>>>()?,
+        };
+        let one = |last: &str| {
+            let mut bytes = [0; 4];
+            bytes.get_mut(..start.len())?.copy_from_slice(&start);
+            *bytes.get_mut(start.len())? = decimal(last)?;
+            block(Ipv4Addr::from(bytes).into(), (start.len() as u8 + 1) * 8)
+        };
+        return inner.split(',').map(one).collect();
     }
     if let Some((address, length)) = text.split_once('/') {
         let address: IpAddr = address.parse().ok()?;
@@ -21,15 +31,52 @@ pub(super) fn blocks(text: &str) -> Option<Vec<String>> {
     if let Ok(IpAddr::V6(address)) = text.parse() {
         return Some(vec![address.to_string()]);
     }
-    let parts = text.split('.').map(|part| part.parse().ok()).collect::<Option<Vec<u8>>>()?;
-    if parts.len() > 4 {
-        return None;
-    }
-    let mut bytes = [0; 4];
-    bytes[..parts.len()].copy_from_slice(&parts);
-    // Fewer numbers, or zeros at the end, stand for the network.
+    let bytes = inet(text)?;
+    // Zeros at the end stand for the network.
     let meant = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
     block(Ipv4Addr::from(bytes).into(), meant as u8 * 8).map(|block| vec![block])
+}
+
+/// An address as inet(3) reads it: the last of one to four numbers fills the rest, and numbers may
+/// be octal or hexadecimal.
+fn inet(text: &str) -> Option<[u8; 4]> {
+    let number = |part: &str| match (part.strip_prefix("0x").or(part.strip_prefix("0X")), part) {
+        (Some(hex), _) => u32::from_str_radix(hex, 16).ok(),
+        (None, part) if !part.bytes().all(|byte| byte.is_ascii_digit()) => None,
+        (None, part) if part.len() > 1 && part.starts_with('0') => u32::from_str_radix(part, 8).ok(),
+        (None, part) => part.parse().ok(),
+    };
+    let parts = text.split('.').map(number).collect::<Option<Vec<u32>>>()?;
+    let (last, first) = parts.split_last()?;
+    let rest = 4_usize.checked_sub(first.len()).filter(|rest| *rest > 0)?;
+    let mut bytes = [0; 4];
+    for (byte, part) in bytes.iter_mut().zip(first) {
+        *byte = u8::try_from(*part).ok()?;
+    }
+    let last_bytes = last.to_be_bytes();
+    let (beyond, used) = last_bytes.split_at(4 - rest);
+    bytes[first.len()..].copy_from_slice(used);
+    beyond.iter().all(|byte| *byte == 0).then_some(bytes)
+}
+
+/// Whether a block contains another one, or an address. Both are written as [`blocks`] does.
+pub(super) fn contains(outer: &str, inner: &str) -> bool {
+    let parse = |text: &str| {
+        let (address, length) = text.split_once('/').unwrap_or((text, ""));
+        let address: IpAddr = address.parse().ok()?;
+        let length = match length {
+            "" if address.is_ipv4() => 32,
+            "" => 128,
+            length => length.parse::<u8>().ok()?,
+        };
+        Some((address, length))
+    };
+    let (Some((outer, length)), Some((inner, inner_length))) = (parse(outer), parse(inner)) else {
+        return false;
+    };
+    inner_length >= length
+        && outer.is_ipv4() == inner.is_ipv4()
+        && block(inner, length) == block(outer, length)
 }
 
 /// A block without the bits beyond its length.
@@ -74,9 +121,14 @@ mod tests {
             ("192.168.0.0", "192.168.0.0/16"),
             ("10.0.0.0", "10.0.0.0/8"),
             ("0.0.0.0", "0.0.0.0/0"),
-            ("128.138", "128.138.0.0/16"),
-            ("128.138.{209,210.0}", "128.138.209.0/24 128.138.210.0/24"),
-            ("1.2.3.{4, 5}", "1.2.3.4 1.2.3.5"),
+            ("128.138", "128.0.0.138"),
+            ("10.257", "10.0.1.1"),
+            ("127", "0.0.0.127"),
+            ("010.0x10.0.1", "8.16.0.1"),
+            ("128.138.{209,210}", "128.138.209.0/24 128.138.210.0/24"),
+            ("128.{138,0}", "128.138.0.0/16 128.0.0.0/16"),
+            ("{10,127}", "10.0.0.0/8 127.0.0.0/8"),
+            ("1.2.3.{4,5}", "1.2.3.4 1.2.3.5"),
             ("172.16.5.9/16", "172.16.0.0/16"),
             ("10.0.0.0/0", "0.0.0.0/0"),
             ("2001:db8::1/32", "2001:db8::/32"),
@@ -85,10 +137,43 @@ mod tests {
         ] {
             assert_eq!(blocks(text).map(|all| all.join(" ")).as_deref(), Some(meant), "{text}");
         }
-        for text in
-            ["", "localhost", ".example.com", "1.2.3.4.5", "1.2.3.4/33", "1.2.{3", "::/129", "300.1.1.1"]
-        {
+        for text in [
+            "",
+            "localhost",
+            ".example.com",
+            "1.2.3.4.5",
+            "1.2.3.4/33",
+            "1.2.{3",
+            "1.2.{3.4}",
+            "1.2{3}",
+            "1.2.3.4.{5}",
+            "::/129",
+            "300.1.1.1",
+            "1.256.1.1",
+            "1.2.3.256",
+            "1.2.65536",
+            "1..2",
+            "08.1.1.1",
+            "+1.2.3.4",
+        ] {
             assert_eq!(blocks(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn blocks_contain_blocks() {
+        for (outer, inner, is_inside) in [
+            ("10.0.0.0/8", "10.1.2.3", true),
+            ("10.0.0.0/8", "10.1.0.0/16", true),
+            ("10.1.0.0/16", "10.0.0.0/8", false),
+            ("10.1.2.3", "10.1.2.3", true),
+            ("0.0.0.0/0", "192.0.2.1", true),
+            ("0.0.0.0/0", "::1", false),
+            ("2001:db8::/32", "2001:db8::7", true),
+            ("2001:db8::/32", "=gate", false),
+            ("=gate", "=gate", false),
+        ] {
+            assert_eq!(contains(outer, inner), is_inside, "{outer} {inner}");
         }
     }
 }

@@ -40,9 +40,11 @@ pub trait World {
 /// Whether the files of TCP wrappers have a rule (hosts_access(5)).
 fn has_wrapper_rules(world: &dyn World) -> bool {
     let is_rule = |line: &str| !line.trim().is_empty() && !line.trim_start().starts_with('#');
-    ["/etc/hosts.allow", "/etc/hosts.deny"]
-        .iter()
-        .any(|file| world.read(Path::new(file)).is_ok_and(|text| text.lines().any(is_rule)))
+    ["/etc/hosts.allow", "/etc/hosts.deny"].iter().any(|file| match world.read(Path::new(file)) {
+        Ok(text) => text.lines().any(is_rule),
+        // A file that cannot be read may have some.
+        Err(why) => why.kind() != io::ErrorKind::NotFound,
+    })
 }
 
 /// The result for a service of the file.
@@ -87,7 +89,12 @@ impl ImportedFile {
         for item in &mut self.items {
             let ImportedItem::Served(service) = item else { continue };
             let parsed = Config::parse(&service.to_string(), Path::new(""));
-            let claims = match parsed.and_then(|config| Claim::of(&config.services[0].args)) {
+            let claims = parsed.and_then(|mut config| {
+                let args = &mut config.services[0].args;
+                args.addresses.extend(service.also_claims.iter().cloned());
+                Claim::of(args)
+            });
+            let claims = match claims {
                 Ok(claims) => claims,
                 Err(error) => {
                     let why = error.to_string();

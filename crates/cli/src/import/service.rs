@@ -12,6 +12,8 @@ pub(super) struct ImportedService {
     pub(super) name: String,
     pub(super) position: Position,
     pub(super) listen: Vec<String>,
+    /// Addresses that no other service of the file gets, either.
+    pub(super) also_claims: Vec<String>,
     pub(super) served_by: ServedBy,
     pub(super) keys: Vec<(&'static str, ImportedValue)>,
     /// What has no equivalent, for comments.
@@ -38,6 +40,7 @@ impl ImportedService {
             name: fit(name),
             position,
             listen: Vec::new(),
+            also_claims: Vec::new(),
             served_by,
             keys: Vec::new(),
             notes: Vec::new(),

@@ -21,6 +21,7 @@ use tine_sys::signal::Set;
 use super::server::{TestServer, free_port};
 use super::{cannot_start, code, output, plan};
 use crate::args::load::Ab;
+use crate::diagnostics::diagnostic;
 use crate::error::Error;
 
 /// Time for which the kernel keeps a socket in TIME_WAIT, and a few seconds.
@@ -58,7 +59,7 @@ pub(super) fn run(args: &Ab) -> Result<ExitCode, Error> {
     let mut session = Session { args, port, machine, signals, rounds: Vec::new(), reports: Vec::new() };
     let decision = session.measure()?;
     let comparison = Comparison::of(&session.rounds);
-    print_comparison(&comparison);
+    output::print(&comparison_text(&comparison))?;
     let Some(decision) = decision else { return Ok(ExitCode::from(code::INTERRUPTED)) };
     let result = AbResult {
         schema: format!("{SCHEMA}/ab"),
@@ -72,14 +73,16 @@ pub(super) fn run(args: &Ab) -> Result<ExitCode, Error> {
     if let Some((file, path)) = file.zip(args.json.as_ref())
         && let Err(error) = output::write_json(file, path, &result)
     {
-        eprintln!("tine: {error}");
+        diagnostic!("tine: {error}");
         return Ok(ExitCode::from(code::CANNOT_WRITE));
     }
     if session.reports.iter().any(|report| report.findings.connections.wrong() > 0) {
-        println!("wrong bytes came: the figures do not count");
+        output::print("wrong bytes came: the figures do not count\n")?;
         return Ok(ExitCode::from(code::WRONG_BYTES));
     }
-    Ok(ExitCode::from(verdict(args, decision, &comparison, session.rounds.len() / 2)))
+    let (text, code) = verdict(args, decision, &comparison, session.rounds.len() / 2);
+    output::print(&text)?;
+    Ok(ExitCode::from(code))
 }
 
 /// Blocks the signals that stop the command, to take them between rounds. Makes this process the
@@ -106,7 +109,7 @@ impl Session<'_> {
                 }
                 let round = Round::new(side, &report);
                 if !self.args.quiet {
-                    print_round(self.rounds.len(), &round);
+                    output::print(&round_text(self.rounds.len(), &round))?;
                 }
                 self.rounds.push(round);
                 self.reports.push(report);
@@ -140,7 +143,7 @@ impl Session<'_> {
     fn wait_for_time_wait(&self) -> bool {
         let most = self.machine.max_time_wait().saturating_sub(self.machine.ports());
         if time_wait_sockets() > most {
-            eprintln!("waiting for connections of earlier loads to leave TIME_WAIT");
+            diagnostic!("waiting for connections of earlier loads to leave TIME_WAIT");
         }
         let deadline = Instant::now() + TIME_WAIT;
         while time_wait_sockets() > most && Instant::now() < deadline {
@@ -169,38 +172,37 @@ fn measure_server(args: &Ab, port: u16, source: Block) -> Result<Report, Error> 
     Ok(Report::new(&load.plan, measurement))
 }
 
-/// Prints a verdict on a number of pairs, and returns the exit code.
-fn verdict(args: &Ab, decision: Decision, comparison: &Comparison, pairs: usize) -> u8 {
+/// The verdict on a number of pairs, and the exit code.
+fn verdict(args: &Ab, decision: Decision, comparison: &Comparison, pairs: usize) -> (String, u8) {
     if comparison.is_worse_by(args.tolerance) {
-        println!("B is slower than A by more than {:.1} %", args.tolerance * 100.0);
-        code::LIMIT
+        (format!("B is slower than A by more than {:.1} %\n", args.tolerance * 100.0), code::LIMIT)
     } else if decision == Decision::GiveUp {
-        println!("inconclusive: not as precise as {:.1} % after {pairs} pairs", args.precision * 100.0);
-        code::INVALID
+        let precision = args.precision * 100.0;
+        (format!("inconclusive: not as precise as {precision:.1} % after {pairs} pairs\n"), code::INVALID)
     } else {
-        0
+        (String::new(), 0)
     }
 }
 
-fn print_round(number: usize, round: &Round) {
+fn round_text(number: usize, round: &Round) -> String {
     let discarded = if round.discarded.is_empty() {
         String::new()
     } else {
         format!("  discarded: {}", round.discarded.join("; "))
     };
-    println!(
-        "{:>3} {:?}  {:>10}/s  p50 {:>8}  p99 {:>8}  {} errors{discarded}",
+    format!(
+        "{:>3} {:?}  {:>10}/s  p50 {:>8}  p99 {:>8}  {} errors{discarded}\n",
         number + 1,
         round.side,
         rounded(round.rate),
         duration(round.p50_ns),
         duration(round.p99_ns),
         round.errors
-    );
+    )
 }
 
-fn print_comparison(comparison: &Comparison) {
-    println!("{:<22} {:>8}   95 % interval", "", "B/A");
+fn comparison_text(comparison: &Comparison) -> String {
+    let mut text = format!("{:<22} {:>8}   95 % interval\n", "", "B/A");
     let rows: [(&str, Option<Ratio>); 5] = [
         ("rate", comparison.rate),
         ("p50", comparison.p50),
@@ -209,15 +211,16 @@ fn print_comparison(comparison: &Comparison) {
         ("noise: rate of A to A", comparison.control),
     ];
     for (name, ratio) in rows {
-        match ratio {
-            Some(ratio) => println!(
-                "{name:<23} {:>7.3}   {:.3} … {:.3}  ({} pairs)",
+        text += &match ratio {
+            Some(ratio) => format!(
+                "{name:<23} {:>7.3}   {:.3} … {:.3}  ({} pairs)\n",
                 ratio.ratio, ratio.low, ratio.high, ratio.pairs
             ),
-            None => println!("{name:<23} too few rounds"),
-        }
+            None => format!("{name:<23} too few rounds\n"),
+        };
     }
     if comparison.discarded > 0 {
-        println!("{} pairs were discarded", comparison.discarded);
+        text += &format!("{} pairs were discarded\n", comparison.discarded);
     }
+    text
 }

@@ -15,6 +15,7 @@ use tine_load::run::measure::measure;
 use tine_load::verdict::threshold::Threshold;
 
 use crate::args::load::{Load, LoadCommand, Measured};
+use crate::diagnostics::diagnostic;
 use crate::error::{Error, fewer};
 use output::Files;
 
@@ -76,17 +77,17 @@ fn conclude(report: &Report, limits: &[Threshold], files: Files, is_quiet: bool)
         limits.iter().filter_map(|limit| limit.exceeded_by(&report.summary)).collect();
     let written = files.write(report, is_quiet);
     for limit in &exceeded {
-        eprintln!("tine: a limit is not kept: {limit}");
+        diagnostic!("tine: a limit is not kept: {limit}");
     }
     if report.is_unreached() {
         let states: Vec<String> = report.summary.states.keys().map(ToString::to_string).collect();
-        eprintln!(
+        diagnostic!(
             "tine: nothing could be reached ({}); check the address, and that a server listens there",
             states.join(", ")
         );
     }
     if let Err(error) = &written {
-        eprintln!("tine: {error}");
+        diagnostic!("tine: {error}");
     }
     ExitCode::from(match exit_code(report, !exceeded.is_empty()) {
         0 if written.is_err() => code::CANNOT_WRITE,

@@ -82,7 +82,8 @@ fn json(report: &Report) -> String {
     text
 }
 
-fn print(text: &str) -> Result<(), Error> {
+/// Prints a summary on standard output.
+pub(super) fn print(text: &str) -> Result<(), Error> {
     std::io::stdout()
         .write_all(text.as_bytes())
         .map_err(|why| Error::system("cannot print the summary", &why, next_move::of_output(&why)))

@@ -8,7 +8,7 @@ use tine_load::combine::compare::compare;
 use tine_load::combine::merge::merge;
 use tine_load::report::{Report, SCHEMA};
 
-use super::output::Files;
+use super::output::{Files, print};
 use super::{code, conclude};
 use crate::args::load::{Compare, Merge};
 use crate::error::Error;
@@ -19,17 +19,20 @@ pub(super) fn run_compare(args: &Compare) -> Result<ExitCode, Error> {
     let rows = compare(&before, &after, args.tolerance)
         .map_err(|why| Error::usage(why, "compare results of the same mode, close and rate"))?;
     let mut is_invalid = false;
+    let mut text = String::new();
     for (path, report) in [(&args.before, &before), (&args.after, &after)] {
         for reason in &report.validity.reasons {
-            println!("INVALID: {}: {reason}", path.display());
+            text += &format!("INVALID: {}: {reason}\n", path.display());
             is_invalid = true;
         }
     }
-    println!("{:<8} {:>14} {:>14} {:>8}", "", "A", "B", "B/A");
+    text += &format!("{:<8} {:>14} {:>14} {:>8}\n", "", "A", "B", "B/A");
     for row in &rows {
         let verdict = if row.is_worse { "  worse" } else { "" };
-        println!("{:<8} {:>14} {:>14} {:>8.3}{verdict}", row.name, row.before, row.after, row.ratio);
+        text +=
+            &format!("{:<8} {:>14} {:>14} {:>8.3}{verdict}\n", row.name, row.before, row.after, row.ratio);
     }
+    print(&text)?;
     let is_worse = rows.iter().any(|row| row.is_worse);
     Ok(ExitCode::from(match (is_invalid, is_worse) {
         (true, _) => code::INVALID,

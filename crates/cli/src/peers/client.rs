@@ -1,4 +1,4 @@
-//! What preparations of clients have in common: banners, and lines of the log.
+//! What preparations of clients have in common: last texts, and lines of the log.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -10,14 +10,6 @@ use tine::Incoming;
 /// The socket of a client, as a stream.
 fn stream(incoming: &Incoming) -> io::Result<TcpStream> {
     incoming.as_fd().try_clone_to_owned().map(TcpStream::from)
-}
-
-/// Sends a banner.
-///
-/// # Errors
-/// The client has disconnected.
-pub(super) fn greet(incoming: &Incoming, banner: &[u8]) -> io::Result<()> {
-    if banner.is_empty() { Ok(()) } else { stream(incoming)?.write_all(banner) }
 }
 
 /// Sends a last text and the end of the stream. Waits a second at most for the client to end, since

@@ -18,6 +18,7 @@ use std::process::ExitCode;
 use tine::cli::{Dialect, log_as};
 use tine::{ClientGone, Identity, LogFormat, LogLevel, Program, Server};
 
+use crate::diagnostics::diagnostic;
 use crate::exit;
 use ucspi::Verbosity;
 
@@ -48,7 +49,7 @@ impl PeerName {
         match (self.main)(&mut words) {
             Ok(()) => ExitCode::SUCCESS,
             Err(Failure { code, line }) => {
-                line.into_iter().for_each(|line| eprintln!("{line}"));
+                line.into_iter().for_each(|line| diagnostic!("{line}"));
                 ExitCode::from(code)
             }
         }

@@ -2,7 +2,7 @@
 //! It connects to nothing.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
@@ -268,7 +268,8 @@ fn become_worker(fresh: &Fresh, work: &Work, pipe: Option<OwnedFd>) -> ! {
     exit_now(match worked {
         Ok(Ok(())) => 0,
         Ok(Err(why)) => {
-            eprintln!("tine: {name}: {}", tine_sys::reason(&why));
+            // It cannot be written: the exit code says it, too.
+            let _ = writeln!(io::stderr(), "tine: {name}: {}", tine_sys::reason(&why));
             1
         }
         Err(_) => 101,

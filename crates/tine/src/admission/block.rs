@@ -1,5 +1,5 @@
-//! Address aggregation: which part of a client's address identifies its source or prefix, for
-//! limits and penalties.
+//! Aggregation: which part of a client's address identifies its source or prefix, for limits and
+//! penalties. A client of a Unix socket has no address: its user is both.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use crate::admission::access::prefix::{Prefix, mask};
 use crate::error::Error;
-use crate::net::peer::Peer;
+use crate::net::peer::{Peer, UNIX_WITH_CREDENTIALS, VSOCK};
 
 /// The prefix lengths of a block, for IPv4 and IPv6, written as in sshd's `PerSourceNetBlockSize`
 /// (sshd_config(5)): `32:64`.
@@ -109,21 +109,28 @@ impl Default for Aggregations {
     }
 }
 
-/// A network block that a limit counts as one client.
+/// A network block, or a user of this machine, that a limit counts as one client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Block {
     pub(crate) aggregation: Aggregation,
-    /// The words of a peer with the block's first address, without the port.
+    /// The words of a peer with the block's first address, without the port; or of one with the
+    /// user's id, without group and process. The family is in the last word, so an address and a
+    /// user are never the same block.
     words: [u64; 3],
 }
 
-/// The block of a peer, given as words ([`Peer::to_words`]); `None` for a peer without an IP
-/// address.
+/// The block of a peer, given as words ([`Peer::to_words`]); `None` for a peer of a Unix socket
+/// whose user is not known.
 pub(crate) fn block_of(words: [u64; 3], aggregation: Aggregation) -> Option<Block> {
     let without_port = words[2] & !0xff_ff00;
     let mask = match words[2] & 0xff {
+        // The machine is source and prefix, whatever the port is.
+        VSOCK => return Some(Block { aggregation, words: [words[0], 0, VSOCK] }),
         4 => mask(96 + aggregation.size.ipv4),
         6 => mask(aggregation.ipv6_bits(words[0])),
+        UNIX_WITH_CREDENTIALS => {
+            return Some(Block { aggregation, words: [words[0], 0, UNIX_WITH_CREDENTIALS] });
+        }
         _ => return None,
     };
     Some(Block { aggregation, words: [words[0] & (mask >> 64) as u64, words[1] & mask as u64, without_port] })
@@ -144,16 +151,20 @@ impl Aggregation {
 }
 
 impl Peer {
-    /// The block of this peer; `None` for a peer without an IP address.
+    /// The block of this peer; `None` for a peer of a Unix socket whose user is not known.
     pub(crate) fn block(self, aggregation: Aggregation) -> Option<Block> {
         block_of(self.to_words(), aggregation)
     }
 }
 
-/// Writes the block as `192.0.2.0/24`.
+/// Writes the block as `192.0.2.0/24`, a user as `uid:1000`, a machine as `vsock:3`.
 impl fmt::Display for Block {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Peer::Tcp(first) = Peer::from_words(self.words) else { return Ok(()) };
+        let first = match Peer::from_words(self.words) {
+            Peer::Tcp(first) => first,
+            user @ Peer::Unix(_) => return user.fmt(f),
+            Peer::Vsock { cid, .. } => return write!(f, "vsock:{cid}"),
+        };
         let bits = if first.is_ipv4() {
             self.aggregation.size.ipv4
         } else {
@@ -177,10 +188,33 @@ mod tests {
         assert_eq!(source("192.0.2.1:80"), source("192.0.2.1:65535"));
         assert_ne!(source("192.0.2.1:80"), source("192.0.2.2:80"));
         assert_ne!(source("[fe80::1%1]:80"), source("[fe80::1%2]:80"));
-        assert_eq!(Peer::Unix.block(Aggregations::default().source), None);
+        assert_eq!(Peer::Unix(None).block(Aggregations::default().source), None);
         assert_eq!(source("[2001:db8:0:1::1]:80"), source("[2001:db8:0:1:2:3:4:5]:80"));
         assert_ne!(source("[2001:db8:0:1::1]:80"), source("[2001:db8:0:2::1]:80"));
         assert_ne!(source("[fe80::1%1]:80"), source("[fe80::2%1]:80"));
+    }
+
+    #[test]
+    fn a_user_is_a_source_and_a_prefix_that_no_address_can_be() {
+        use crate::net::peer::Credentials;
+        let Aggregations { source, prefix } = Aggregations::default();
+        let user = |uid, gid, pid| Peer::Unix(Some(Credentials { uid, gid, pid }));
+        for uid in [0, 4, 6, 1000, u32::MAX - 1] {
+            let peer = user(uid, 7, Some(1));
+            let block = peer.block(source).expect("a user");
+            assert_eq!(Some(block), user(uid, 8, None).block(source));
+            assert_ne!(Some(block), user(uid ^ 1, 7, Some(1)).block(source));
+            assert_ne!(Some(block), peer.block(prefix));
+            assert_eq!((block.to_string(), block.to_string()), (format!("uid:{uid}"), peer.to_string()));
+            let [high, low] = [uid >> 16, uid & 0xffff].map(|half| half as u16);
+            for address in [
+                Peer::Tcp((std::net::Ipv4Addr::from_bits(uid), 7).into()),
+                Peer::Tcp(([0, 0, high, low, 0, 0, 0, 0], 7).into()),
+                Peer::Tcp(([0, 0, 0, 0, 0, 0, high, low], 7).into()),
+            ] {
+                assert_ne!(address.block(source), Some(block), "{address}");
+            }
+        }
     }
 
     #[test]
@@ -190,6 +224,23 @@ mod tests {
         assert_ne!(prefix("192.0.2.1:80"), prefix("192.0.3.1:80"));
         assert_eq!(prefix("[2001:db8:0:1::1]:80"), prefix("[2001:db8:0:ff::1]:80"));
         assert_ne!(prefix("[2001:db8:0:1::1]:80"), prefix("[2001:db8:0:100::1]:80"));
+    }
+
+    #[test]
+    fn a_machine_is_a_source_that_no_address_is() {
+        let Aggregations { source, prefix } = Aggregations::default();
+        let of = |cid, port, aggregation| Peer::Vsock { cid, port }.block(aggregation);
+        assert_eq!(of(3, 1, source), of(3, 2, source));
+        assert_ne!(of(3, 1, source), of(4, 1, source));
+        assert_ne!(of(3, 1, source), of(3, 1, prefix));
+        for address in ["0.0.0.3:1", "[::3]:1", "[0:0:0:3::]:1"] {
+            assert_ne!(of(3, 1, source), block(address, source));
+            assert_ne!(of(3, 1, prefix), block(address, prefix));
+        }
+        assert_eq!(
+            of(u32::MAX, 9, prefix).map(|block| block.to_string()).as_deref(),
+            Some("vsock:4294967295")
+        );
     }
 
     #[test]

@@ -1,25 +1,76 @@
-//! Explains admission for an address: the limits that apply, and the verdict, by the same code that
+//! Explains admission for a client: the limits that apply, and the verdict, by the same code that
 //! decides about clients.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::access::local::ClientGroups;
+use super::access::{Access, Decision, Moment};
 use super::block::Block;
 use super::limits::WhenLimited;
 use super::proxy::Screening;
 use super::rate::Rate;
 use super::reason::Reason;
 use super::{Admission, Candidate, SlotCounts, Verdict};
-use crate::net::peer::Peer;
+use crate::net::peer::{Credentials, Peer};
 
-/// What admission does with a client of an address, apart from access rules.
+/// A client to explain admission for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ExplainedClient {
+    /// A client of this address.
+    Address(IpAddr),
+    /// A client of a Unix socket: its user, its primary group and its supplementary groups.
+    Local {
+        /// The user id.
+        uid: u32,
+        /// The primary group.
+        gid: u32,
+        /// The supplementary groups.
+        groups: Vec<u32>,
+    },
+}
+
+impl ExplainedClient {
+    fn peer(&self) -> Peer {
+        match *self {
+            ExplainedClient::Address(address) => Peer::Tcp((address.to_canonical(), 0).into()),
+            ExplainedClient::Local { uid, gid, .. } => Peer::Unix(Some(Credentials { uid, gid, pid: None })),
+        }
+    }
+
+    fn groups(&self) -> ClientGroups<'_> {
+        match self {
+            ExplainedClient::Address(_) => ClientGroups::Known(&[]),
+            ExplainedClient::Local { groups, .. } => ClientGroups::Known(groups),
+        }
+    }
+}
+
+impl Access {
+    /// Decides about a client at a moment, and by its host name if that is known.
+    pub(crate) fn explain(
+        &self,
+        client: &ExplainedClient,
+        name: Option<&str>,
+        moment: Moment,
+    ) -> Decision<'_> {
+        match *client {
+            ExplainedClient::Address(address) => self.decide(address, name, moment),
+            ExplainedClient::Local { uid, gid, .. } => {
+                self.decide_local(Credentials { uid, gid, pid: None }, client.groups(), moment)
+            }
+        }
+    }
+}
+
+/// What admission does with a client, apart from access rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation {
     /// The limits that apply to the client, its source first.
     pub limits: Vec<ExplainedLimit>,
     /// Whether the client's source can get penalties; `None` without penalties.
     pub penalized: Option<bool>,
-    /// What happens to a connection from this address itself; `None` where no client is a proxy.
+    /// What happens to a connection of the client itself; `None` where no client is a proxy.
     pub proxy: Option<ExplainedProxy>,
     /// What happens to the client now.
     pub verdict: ExplainedVerdict,
@@ -32,7 +83,7 @@ pub struct Explanation {
 pub struct ExplainedLimit {
     /// `source` or `prefix`.
     pub of: &'static str,
-    /// The addresses that count as one, as in `192.0.2.0/24`.
+    /// The addresses that count as one, as in `192.0.2.0/24`, or the user, as in `uid:1000`.
     pub block: String,
     /// Connections at a time.
     pub max_connections: Option<usize>,
@@ -40,12 +91,12 @@ pub struct ExplainedLimit {
     pub rate: Option<Rate>,
 }
 
-/// What happens to a connection from an address, where proxies speak for clients.
+/// What happens to a connection of a client itself, where proxies speak for clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExplainedProxy {
     /// It is a proxy, which must send a PROXY header within this time.
     MustSendHeader(Duration),
-    /// It is served by its own address.
+    /// It is served by its own address or user.
     Served,
     /// It is rejected for this reason, as the log names it.
     Rejected(&'static str),
@@ -76,12 +127,11 @@ impl SlotCounts for AssumedConnections {
 }
 
 impl Admission {
-    /// Explains what happens to a client of this address whose source and prefix have `connections`
-    /// connections, whose buckets are full, and whose source has no penalty.
-    pub(crate) fn explain(&self, address: IpAddr, connections: usize) -> Explanation {
-        let peer = Peer::Tcp((address.to_canonical(), 0).into());
-        let candidate =
-            Candidate { peer, is_banned: false, socket: None, was_delayed: false, draining: false };
+    /// Explains what happens to a client whose source and prefix have `connections` connections,
+    /// whose buckets are full, and whose source has no penalty.
+    pub(crate) fn explain(&self, client: &ExplainedClient, connections: usize) -> Explanation {
+        let (peer, groups) = (client.peer(), client.groups());
+        let candidate = Candidate { peer, is_banned: false, groups, was_delayed: false, draining: false };
         let verdict = self.decide(candidate, Some(&AssumedConnections(connections)));
         Explanation {
             limits: self.explain_limits(peer),
@@ -148,7 +198,7 @@ mod tests {
         ] {
             let limits = Limits { proxy: proxy.cloned(), ..Limits::default() };
             let admission = Admission::new(limits).expect("memory");
-            assert_eq!(admission.explain(address.into(), 0).proxy, explained);
+            assert_eq!(admission.explain(&ExplainedClient::Address(address.into()), 0).proxy, explained);
         }
     }
 
@@ -164,13 +214,19 @@ mod tests {
             (delay, 2, ExplainedVerdict::Delayed("source", Duration::from_secs(9))),
         ] {
             let admission = Admission::new(Limits { when_limited, ..limits.clone() }).expect("memory");
-            let explanation = admission.explain([192, 0, 2, 7].into(), connections);
-            assert_eq!(explanation.verdict, verdict);
-            let [source, prefix] = &explanation.limits[..] else { panic!("{explanation:?}") };
-            assert_eq!((source.block.as_str(), source.max_connections), ("192.0.2.7", Some(2)));
-            assert_eq!((prefix.block.as_str(), prefix.max_connections), ("192.0.2.0/24", Some(3)));
-            assert_eq!((source.rate, prefix.rate), (rates.source, None));
-            assert_eq!(explanation.penalized, None);
+            let local = ExplainedClient::Local { uid: 1000, gid: 7, groups: vec![8] };
+            for (client, blocks) in [
+                (ExplainedClient::Address([192, 0, 2, 7].into()), ["192.0.2.7", "192.0.2.0/24"]),
+                (local, ["uid:1000", "uid:1000"]),
+            ] {
+                let explanation = admission.explain(&client, connections);
+                assert_eq!(explanation.verdict, verdict);
+                let [source, prefix] = &explanation.limits[..] else { panic!("{explanation:?}") };
+                assert_eq!((source.block.as_str(), source.max_connections), (blocks[0], Some(2)));
+                assert_eq!((prefix.block.as_str(), prefix.max_connections), (blocks[1], Some(3)));
+                assert_eq!((source.rate, prefix.rate), (rates.source, None));
+                assert_eq!(explanation.penalized, None);
+            }
         }
     }
 }

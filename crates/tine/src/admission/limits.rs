@@ -76,6 +76,8 @@ pub(crate) struct Limits {
     pub(crate) penalties: Option<Penalties>,
     /// Clients that these rules allow get no penalties.
     pub(crate) penalty_exempt: Option<CompiledRules>,
+    /// Connections of clients that these rules allow are logged only if they fail.
+    pub(crate) log_exclude: Option<CompiledRules>,
     /// The proxies that speak for clients.
     pub(crate) proxy: Option<ProxyProtocol>,
 }

@@ -9,6 +9,7 @@
 pub(crate) mod access;
 pub(crate) mod block;
 pub(crate) mod explain;
+pub(crate) mod for_delayer;
 pub(crate) mod limits;
 pub(crate) mod penalty;
 pub(crate) mod proxy;
@@ -18,12 +19,12 @@ pub(crate) mod sources;
 
 use std::io;
 use std::mem::ManuallyDrop;
-use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use access::compiled::CompiledRules;
 use access::list::RuleSource;
 use access::live::LiveRules;
+use access::local::ClientGroups;
 use access::names::PendingNameRules;
 use block::Block;
 use limits::Limits;
@@ -52,8 +53,8 @@ pub(crate) struct Candidate<'a> {
     pub(crate) peer: Peer,
     /// Whether an operator has banned its address.
     pub(crate) is_banned: bool,
-    /// Its socket, which tells the user of a client of a Unix socket.
-    pub(crate) socket: Option<BorrowedFd<'a>>,
+    /// The groups of a client of a Unix socket.
+    pub(crate) groups: ClientGroups<'a>,
     /// Whether the delayer has released the client: it has its token, and its rules were applied.
     pub(crate) was_delayed: bool,
     /// Whether the server drains. Clients released in a drain are served whatever the counts are.
@@ -78,6 +79,8 @@ pub(crate) struct Admission {
     limits: Limits,
     rules: Option<LiveRules>,
     penalty_exempt: Option<LiveRules>,
+    /// In a box: rarely in use, and each connection process moves this structure.
+    log_exclude: Option<Box<LiveRules>>,
     /// The bucket of each source and prefix; bit 0 is set while the delay queue has clients of it.
     buckets: Option<Sources>,
     /// The penalty of each source.
@@ -94,12 +97,14 @@ impl Admission {
         let live = |rules: &CompiledRules| LiveRules::new(rules);
         let rules = limits.rules.as_ref().map(live).transpose()?;
         let penalty_exempt = limits.penalty_exempt.take().as_ref().map(live).transpose()?;
+        let log_exclude = limits.log_exclude.take().as_ref().map(live).transpose()?;
         if let Some(rules) = &mut limits.rules {
             rules.forget_words();
         }
         Ok(Admission {
             rules,
             penalty_exempt,
+            log_exclude: log_exclude.map(Box::new),
             buckets: has_buckets.then(|| Sources::new(Eviction::Pinned)).transpose()?,
             penalties: limits.penalties.map(|_| Sources::new(Eviction::Expired)).transpose()?,
             limits,
@@ -110,11 +115,11 @@ impl Admission {
     /// Runs in forkers, spares and workers.
     #[inline(always)]
     pub(crate) fn decide(&self, candidate: Candidate, slot: Option<&impl SlotCounts>) -> Verdict {
-        let Candidate { peer, is_banned, socket, was_delayed, draining } = candidate;
+        let Candidate { peer, is_banned, groups, was_delayed, draining } = candidate;
         let objection = match (is_banned, was_delayed) {
             (true, _) => Some(Reason::Banned),
             (false, true) => None,
-            (false, false) => self.objection(peer, socket),
+            (false, false) => self.objection(peer, groups),
         };
         let objection = objection.or_else(|| match slot {
             None => Some(Reason::Full),
@@ -135,8 +140,8 @@ impl Admission {
     /// The reason against admission, apart from counts, if there is one. Otherwise a token of the
     /// client's buckets is taken.
     #[inline(always)]
-    fn objection(&self, peer: Peer, socket: Option<BorrowedFd>) -> Option<Reason> {
-        if let Some(reason) = self.rules.as_ref().and_then(|rules| rules.denial(peer, socket)) {
+    fn objection(&self, peer: Peer, groups: ClientGroups) -> Option<Reason> {
+        if let Some(reason) = self.rules.as_ref().and_then(|rules| rules.denial(peer, groups)) {
             return Some(reason);
         }
         if self.penalty_until(peer) > now() {
@@ -192,7 +197,12 @@ impl Admission {
 
     /// Whether a client's source never gets penalties.
     pub(crate) fn is_exempt(&self, peer: Peer) -> bool {
-        self.penalty_exempt.as_ref().is_some_and(|rules| rules.denial(peer, None).is_none())
+        self.penalty_exempt.as_ref().is_some_and(|rules| rules.lists(peer))
+    }
+
+    /// Whether the connections of a client are logged only if they fail.
+    pub(crate) fn is_log_excluded(&self, peer: Peer) -> bool {
+        self.log_exclude.as_deref().is_some_and(|rules| rules.lists(peer))
     }
 
     /// Whether faults lead to penalties.
@@ -259,15 +269,23 @@ impl Admission {
     pub(crate) fn exclude_from_fork(&self) -> io::Result<()> {
         let tables = self.buckets.iter().chain(&self.penalties);
         tables.into_iter().try_for_each(Sources::exclude_from_fork)?;
-        let rules = self.rules.iter().chain(&self.penalty_exempt);
+        let rules = self.rules.iter().chain(&self.penalty_exempt).chain(self.log_exclude.as_deref());
         rules.into_iter().try_for_each(LiveRules::exclude_from_fork)
     }
 
     /// Unmaps the tables in this process. The limits stay in its memory.
     #[inline(always)]
-    pub(crate) fn unmap(self) -> io::Result<()> {
+    pub(crate) fn unmap(mut self) -> io::Result<()> {
+        self.unmap_rules()?;
         let _limits = ManuallyDrop::new(self.limits);
-        self.buckets.into_iter().chain(self.penalties).try_for_each(Sources::unmap)?;
-        self.rules.into_iter().chain(self.penalty_exempt).try_for_each(LiveRules::unmap)
+        self.buckets.into_iter().chain(self.penalties).try_for_each(Sources::unmap)
+    }
+
+    #[inline(always)]
+    fn unmap_rules(&mut self) -> io::Result<()> {
+        if let Some(rules) = self.log_exclude.take() {
+            rules.unmap()?;
+        }
+        self.rules.take().into_iter().chain(self.penalty_exempt.take()).try_for_each(LiveRules::unmap)
     }
 }

@@ -105,7 +105,8 @@ impl ProxyProtocol {
     pub(crate) fn screen(&self, peer: Peer) -> Screening {
         let is_proxy = match peer {
             Peer::Tcp(address) => self.contains(address.ip()),
-            Peer::Unix => self.unix,
+            Peer::Unix(_) => self.unix,
+            Peer::Vsock { .. } => false,
         };
         match (is_proxy, self.others) {
             (true, _) => Screening::Proxy,
@@ -145,7 +146,7 @@ mod tests {
             (&unix, "192.0.2.1:1", Screening::Reject),
             (&unix, "unix", Screening::Proxy),
         ] {
-            let peer = peer.parse().map_or(Peer::Unix, Peer::Tcp);
+            let peer = peer.parse().map_or(Peer::Unix(None), Peer::Tcp);
             assert_eq!(proxies.screen(peer), screening, "{peer}");
         }
         assert!(ProxyProtocol::new().is_empty() && !unix.is_empty() && !blocks.is_empty());

@@ -51,6 +51,11 @@ impl Sources {
         self.entries.exclude_from_fork()
     }
 
+    /// Takes the permission to write the table away from this process.
+    pub(crate) fn make_read_only(&self) -> io::Result<()> {
+        self.entries.make_read_only()
+    }
+
     /// Unmaps the table in this process.
     pub(crate) fn unmap(self) -> io::Result<()> {
         self.entries.unmap()

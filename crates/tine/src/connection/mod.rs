@@ -97,11 +97,11 @@ impl Connection {
     /// listener.
     ///
     /// # Errors
-    /// A client over a Unix socket has no such address ([`io::ErrorKind::Unsupported`]).
+    /// A client over a Unix or vsock socket has no such address ([`io::ErrorKind::Unsupported`]).
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         match self.peer {
             Peer::Tcp(address) => Ok(address),
-            Peer::Unix => Err(io::ErrorKind::Unsupported.into()),
+            Peer::Unix(_) | Peer::Vsock { .. } => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
@@ -109,7 +109,7 @@ impl Connection {
     /// address of the proxy; this end of the socket is `getsockname(2)` of the descriptor.
     ///
     /// # Errors
-    /// A Unix socket has no such address ([`io::ErrorKind::Unsupported`]).
+    /// A Unix or vsock socket has no such address ([`io::ErrorKind::Unsupported`]).
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         if let Some(local) = self.proxied.as_ref().and_then(|proxied| proxied.local) {
             return Ok(local);
@@ -188,7 +188,7 @@ impl From<Connection> for OwnedFd {
 }
 
 /// The stream of a TCP client, under the conditions of `OwnedFd::from`. The connection of a client
-/// over a Unix socket is the error.
+/// over a Unix or vsock socket is the error.
 impl TryFrom<Connection> for TcpStream {
     type Error = Connection;
 
@@ -196,7 +196,7 @@ impl TryFrom<Connection> for TcpStream {
         // The other end of the socket, which a proxy can have instead of the client.
         match connection.proxy().unwrap_or(connection.peer) {
             Peer::Tcp(_) => Ok(TcpStream::from(connection.into_socket())),
-            Peer::Unix => Err(connection),
+            Peer::Unix(_) | Peer::Vsock { .. } => Err(connection),
         }
     }
 }
@@ -262,7 +262,8 @@ mod tests {
         connection.proxied = Some(Box::new(Proxied { proxy, local: Some(local), header: 28 }));
         assert_eq!(connection.local_addr().expect("TCP"), local);
         // A client over TCP whose proxy is connected over a Unix socket.
-        connection.proxied = Some(Box::new(Proxied { proxy: Peer::Unix, local: Some(local), header: 28 }));
+        connection.proxied =
+            Some(Box::new(Proxied { proxy: Peer::Unix(None), local: Some(local), header: 28 }));
         TcpStream::try_from(connection).expect_err("a Unix socket");
     }
 

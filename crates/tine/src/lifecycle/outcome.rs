@@ -14,6 +14,10 @@ use crate::error::HandlerError;
 /// 0.
 pub(crate) const SILENT: i32 = 64;
 
+/// Exit code of the supervisor of a service that has served all of its connections
+/// (`Server::exit_after`): the master does not restart it.
+pub(crate) const COMPLETED: i32 = 65;
+
 /// The exit code of a process whose handler panicked, as that of every Rust program.
 pub(crate) const PANICKED: i32 = 101;
 
@@ -113,14 +117,14 @@ impl Outcome {
         }
     }
 
-    /// Whether the connection ended as usual: by itself, or by its client.
-    pub(crate) fn is_usual(&self) -> bool {
-        matches!(
-            self,
-            Outcome::Exit(0)
-                | Outcome::Ended(EndReason::ClientGone)
-                | Outcome::Reported(ExitReport::Done | ExitReport::Reset)
-        )
+    /// Whether the connection has failed. A client that resets it or disconnects is no failure.
+    pub(crate) fn is_failure(&self) -> bool {
+        match self {
+            Outcome::Exit(code) => *code != 0,
+            Outcome::Ended(reason) => *reason != EndReason::ClientGone,
+            Outcome::Reported(report) => !matches!(report, ExitReport::Done | ExitReport::Reset),
+            Outcome::Signal(_) => true,
+        }
     }
 
     /// The status as wait(2) encodes it.
@@ -216,6 +220,25 @@ mod tests {
             (How::Signaled(40), None, "signal 40"),
         ] {
             assert_eq!(Outcome::new(how, report).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_client_that_disconnects_is_no_failure() {
+        for (outcome, is_failure) in [
+            (Outcome::Exit(0), false),
+            (Outcome::Exit(1), true),
+            (Outcome::Signal(13), true),
+            (Outcome::Reported(ExitReport::Done), false),
+            (Outcome::Reported(ExitReport::Reset), false),
+            (Outcome::Reported(ExitReport::Timeout("keep-alive".into())), true),
+            (Outcome::Reported(ExitReport::Error(String::new())), true),
+            (Outcome::Reported(ExitReport::Panic(String::new())), true),
+            (Outcome::Ended(EndReason::ClientGone), false),
+            (Outcome::Ended(EndReason::Idle), true),
+            (Outcome::Ended(EndReason::KeepAlive), true),
+        ] {
+            assert_eq!(outcome.is_failure(), is_failure, "{outcome}");
         }
     }
 

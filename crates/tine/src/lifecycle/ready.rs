@@ -92,7 +92,7 @@ impl Ready {
     }
 
     /// Notifies every receiver that clients can connect.
-    pub(crate) fn notify(&mut self, ports: impl IntoIterator<Item = u16>) -> Result<(), Error> {
+    pub(crate) fn notify(&mut self, ports: impl IntoIterator<Item = u32>) -> Result<(), Error> {
         if let Some(stdout) = self.stdout.take() {
             print_ports(&stdout, ports).map_err(cannot_print)?;
         }
@@ -137,7 +137,7 @@ impl Ready {
     }
 }
 
-fn print_ports(stdout: &OwnedFd, ports: impl IntoIterator<Item = u16>) -> Result<(), Errno> {
+fn print_ports(stdout: &OwnedFd, ports: impl IntoIterator<Item = u32>) -> Result<(), Errno> {
     let lines: String = ports.into_iter().map(|port| format!("{port}\n")).collect();
     // Less than PIPE_BUF, so that a pipe takes all of it (pipe(7)).
     rustix::io::write(stdout, lines.as_bytes()).map(drop)

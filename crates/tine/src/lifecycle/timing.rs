@@ -36,6 +36,11 @@ pub(crate) const REJECT_LINGER: Duration = Duration::from_secs(5);
 /// takes microseconds; a forker that was killed meanwhile must not hold up the drain.
 pub(crate) const LAST_CLIENTS_WAIT: Duration = Duration::from_millis(200);
 
+/// Time after which a process looks again for a place (`Server::exit_after`) where all are taken:
+/// those that are not used are returned within microseconds, and once all are used the server
+/// drains.
+pub(crate) const PLACE_WAIT: Duration = Duration::from_millis(5);
+
 /// Interval of the checks whether descendants that got TERM have exited: they are no children of
 /// the supervisor, so no signal reports their exit.
 pub(crate) const DESCENDANTS_POLL: Duration = Duration::from_millis(25);

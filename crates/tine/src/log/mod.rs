@@ -144,9 +144,15 @@ impl Log {
 
     /// The end of a connection, as other super-servers write it. `left`: the connections that its
     /// source still has. False if that is not the format.
-    pub(crate) fn end_of_peer(&mut self, pid: i32, status: i32, left: impl FnOnce() -> usize) -> bool {
+    pub(crate) fn end_of_peer(
+        &mut self,
+        peer: &Peer,
+        pid: i32,
+        status: i32,
+        left: impl FnOnce() -> usize,
+    ) -> bool {
         if let Some(dialect) = self.verbose_dialect() {
-            self.peer_line(Some(dialect.end(pid, status, left())));
+            self.peer_line(Some(dialect.end(*peer, pid, status, left())));
         }
         matches!(self.format, Format::Peer(_))
     }
@@ -220,8 +226,8 @@ impl Log {
     }
 
     pub(crate) fn reject(&mut self, peer: &Peer, proxied: Option<&Proxied>, reason: &str) {
-        if let (Format::Peer(dialect), Peer::Tcp(address)) = (self.format, peer) {
-            return self.peer_line(dialect.reject(*address));
+        if let Format::Peer(dialect) = self.format {
+            return self.peer_line(dialect.reject(*peer));
         }
         let (peer, proxy) = (peer.to_string(), proxy_of(proxied));
         let mut fields = vec![("peer", Text(&peer))];
@@ -283,9 +289,11 @@ impl Log {
         self.event("control", &fields);
     }
 
-    pub(crate) fn drain(&mut self, connections: usize, timeout: Duration) {
-        let timeout = ("timeout_seconds", Decimal(timeout.as_secs_f64()));
-        self.event("drain", &[("connections", Number(connections as u64)), timeout]);
+    /// The server drains; `None` if connections have any time to finish.
+    pub(crate) fn drain(&mut self, connections: usize, timeout: Option<Duration>) {
+        let mut fields = vec![("connections", Number(connections as u64))];
+        fields.extend(timeout.map(|timeout| ("timeout_seconds", Decimal(timeout.as_secs_f64()))));
+        self.event("drain", &fields);
     }
 
     /// Every service of the master has stopped.

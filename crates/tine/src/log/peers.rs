@@ -3,6 +3,8 @@
 
 use std::net::SocketAddr;
 
+use crate::net::peer::{Credentials, Peer};
+
 /// The super-server whose lines are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dialect {
@@ -12,8 +14,9 @@ pub enum Dialect {
     Tcpsvd,
     /// `s6-tcpserver` of s6-networking, with this maximum of connections of an address.
     S6Tcpserver(usize),
-    /// `s6-ipcserver` of s6.
-    S6Ipcserver,
+    /// `s6-ipcserver` of s6, with this maximum of connections of a user; `None` if it does not
+    /// look up its clients.
+    S6Ipcserver(Option<usize>),
 }
 
 use Dialect::{S6Ipcserver, S6Tcpserver, Tcpserver, Tcpsvd};
@@ -25,7 +28,7 @@ impl Dialect {
             Tcpserver => format!("tcpserver: status: {count}/{limit}"),
             Tcpsvd => format!("tcpsvd: info: status {count}/{limit}"),
             S6Tcpserver(_) => format!("s6-tcpserverd: info: status: {count}/{limit}"),
-            S6Ipcserver => format!("s6-ipcserverd: info: status: {count}/{limit}"),
+            S6Ipcserver(_) => format!("s6-ipcserverd: info: status: {count}/{limit}"),
         }
     }
 
@@ -50,13 +53,13 @@ impl Dialect {
                 let (ip, port) = (address.ip(), address.port());
                 Some(format!("s6-tcpserverd: info: starting - bound to ip {ip} port {port}"))
             }
-            S6Ipcserver => Some("s6-ipcserverd: info: starting".into()),
+            S6Ipcserver(_) => Some("s6-ipcserverd: info: starting".into()),
         }
     }
 
     /// The line about the end of a connection, from the status as wait(2) encodes it. `left`: the
     /// connections that its source still has.
-    pub(super) fn end(self, pid: i32, status: i32, left: usize) -> String {
+    pub(super) fn end(self, peer: Peer, pid: i32, status: i32, left: usize) -> String {
         let (signal, code) = (status & 0x7f, status >> 8);
         let how = match signal {
             0 => format!("exitcode {code}"),
@@ -67,15 +70,27 @@ impl Dialect {
             // After a signal, too, it shows the bits of the exit code, which are 0.
             Tcpsvd => format!("tcpsvd: info: end {pid} exit {code}"),
             S6Tcpserver(limit) => format!("s6-tcpserverd: info: end pid {pid} {how} count {left}/{limit}"),
-            S6Ipcserver => format!("s6-ipcserverd: info: end pid {pid} {how}"),
+            S6Ipcserver(limit) => {
+                let client = limit.and_then(|_| credentials(peer));
+                let uid = client.map_or_else(|| "?".into(), |client| client.uid.to_string());
+                format!("s6-ipcserverd: info: end pid {pid} uid {uid} {how}")
+            }
         }
     }
 
     /// The line about a client that is rejected because of its source.
-    pub(super) fn reject(self, peer: SocketAddr) -> Option<String> {
-        let S6Tcpserver(limit) = self else { return None };
-        let (ip, port) = (peer.ip(), peer.port());
-        Some(format!("s6-tcpserverd: info: reject {ip}_{port} count {limit}/{limit}"))
+    pub(super) fn reject(self, peer: Peer) -> Option<String> {
+        match (self, peer) {
+            (S6Tcpserver(limit), Peer::Tcp(address)) => {
+                let (ip, port) = (address.ip(), address.port());
+                Some(format!("s6-tcpserverd: info: reject {ip}_{port} count {limit}/{limit}"))
+            }
+            (S6Ipcserver(Some(limit)), peer) => {
+                let Credentials { uid, gid, .. } = credentials(peer)?;
+                Some(format!("s6-ipcserverd: info: deny {uid}:{gid} count {limit}/{limit}"))
+            }
+            _ => None,
+        }
     }
 
     /// The lines at the end of the server.
@@ -84,7 +99,7 @@ impl Dialect {
             Tcpserver => return None,
             Tcpsvd => return Some("tcpsvd: info: sigterm received, exit.".into()),
             S6Tcpserver(_) => "s6-tcpserverd",
-            S6Ipcserver => "s6-ipcserverd",
+            S6Ipcserver(_) => "s6-ipcserverd",
         };
         Some(format!("{name}: info: received SIGTERM, quitting\n{name}: info: exiting"))
     }
@@ -95,10 +110,14 @@ impl Dialect {
             Tcpserver => "tcpserver",
             Tcpsvd => "tcpsvd",
             S6Tcpserver(_) => "s6-tcpserverd",
-            S6Ipcserver => "s6-ipcserverd",
+            S6Ipcserver(_) => "s6-ipcserverd",
         };
         format!("{name}: warning: {text}")
     }
+}
+
+fn credentials(peer: Peer) -> Option<Credentials> {
+    if let Peer::Unix(credentials) = peer { credentials } else { None }
 }
 
 #[cfg(test)]
@@ -114,9 +133,27 @@ mod tests {
             (Tcpsvd, 9, "tcpsvd: info: end 7 exit 0"),
             (S6Tcpserver(4), 256, "s6-tcpserverd: info: end pid 7 exitcode 1 count 2/4"),
             (S6Tcpserver(4), 15, "s6-tcpserverd: info: end pid 7 signal 15 count 2/4"),
-            (S6Ipcserver, 0, "s6-ipcserverd: info: end pid 7 exitcode 0"),
+            (S6Ipcserver(Some(4)), 0, "s6-ipcserverd: info: end pid 7 uid 1000 exitcode 0"),
+            (S6Ipcserver(None), 9, "s6-ipcserverd: info: end pid 7 uid ? signal 9"),
         ] {
-            assert_eq!(dialect.end(7, status, 2), line);
+            assert_eq!(dialect.end(local(), 7, status, 2), line);
+        }
+    }
+
+    fn local() -> Peer {
+        Peer::Unix(Some(Credentials { uid: 1000, gid: 100, pid: None }))
+    }
+
+    #[test]
+    fn lines_of_a_rejection() {
+        let tcp = Peer::Tcp(([192, 0, 2, 1], 9).into());
+        for (dialect, peer, line) in [
+            (Tcpserver, tcp, None),
+            (S6Tcpserver(4), tcp, Some("s6-tcpserverd: info: reject 192.0.2.1_9 count 4/4")),
+            (S6Ipcserver(Some(4)), local(), Some("s6-ipcserverd: info: deny 1000:100 count 4/4")),
+            (S6Ipcserver(None), local(), None),
+        ] {
+            assert_eq!(dialect.reject(peer).as_deref(), line);
         }
     }
 
@@ -126,7 +163,7 @@ mod tests {
             (Tcpserver, "127.0.0.1:7 (given)", None),
             (Tcpsvd, "0.0.0.0:7 (given)", Some("tcpsvd: info: listening on 0.0.0.0:7, starting.")),
             (S6Tcpserver(1), "[::1]:7", Some("s6-tcpserverd: info: starting - bound to ip ::1 port 7")),
-            (S6Ipcserver, "/run/s", Some("s6-ipcserverd: info: starting")),
+            (S6Ipcserver(None), "/run/s", Some("s6-ipcserverd: info: starting")),
         ] {
             assert_eq!(dialect.listen(address).as_deref(), line);
         }

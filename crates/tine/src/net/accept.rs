@@ -1,6 +1,6 @@
 //! Errors of accept(2) and fork(2): how a forker reacts, and the next move for the administrator.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
@@ -33,7 +33,8 @@ pub(crate) fn accept_from(listener: &Listener) -> Result<Accepted, Errno> {
         return Err(Errno::AGAIN);
     }
     let (socket, address) = acceptfrom_with(listener, SocketFlags::CLOEXEC)?;
-    Ok(Accepted { socket, peer: Peer::from_accept(address), deadline: None, proxied: None })
+    let peer = Peer::from_accept(address, socket.as_fd());
+    Ok(Accepted { socket, peer, deadline: None, proxied: None })
 }
 
 fn is_ready(listener: &Listener) -> bool {

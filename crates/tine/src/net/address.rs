@@ -1,4 +1,5 @@
-//! Addresses of listeners and servers, as text: `HOST:PORT`, `unix:PATH`, `fd:NAME`.
+//! Addresses of listeners and servers, as text: `HOST:PORT`, `unix:PATH`, `vsock:CID:PORT`,
+//! `fd:NAME`.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -10,6 +11,7 @@ use std::str::FromStr;
 use crate::error::Error;
 use crate::net::{dns, misspelt, zone};
 use crate::system::users::service_port;
+use tine_sys::vsock::VsockAddress;
 
 /// An address to listen on or to connect to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -27,9 +29,20 @@ pub enum Address {
     Unix(PathBuf),
     /// A Unix socket in the abstract namespace of Linux (unix(7)).
     Abstract(String),
+    /// A vsock socket, between virtual machines and their host (vsock(7)).
+    Vsock {
+        /// The context identifier of the machine. `u32::MAX` (`VMADDR_CID_ANY`) stands for none:
+        /// all of this machine's to listen on, this machine to connect to.
+        cid: u32,
+        /// Port. To listen on, `u32::MAX` (`VMADDR_PORT_ANY`) lets the kernel choose.
+        port: u32,
+    },
     /// The inherited sockets of this name (`LISTEN_FDNAMES`, sd_listen_fds_with_names(3)).
     Inherited(String),
 }
+
+/// What an address of the family AF_VSOCK begins with.
+const VSOCK: &str = "vsock:";
 
 /// The ports of a range, at most: a server has no more listeners.
 const MAX_RANGE: u16 = 64;
@@ -38,14 +51,17 @@ impl FromStr for Address {
     type Err = Error;
 
     /// Reads `9999` (all addresses), `localhost:9999`, `127.0.0.1:9999`, `[::1]:9999`,
-    /// `[fe80::1%eth0]:9999`, `unix:PATH`, `unix:@NAME` or `fd:NAME`. A port can be given by the
-    /// name of its service (services(5)).
+    /// `[fe80::1%eth0]:9999`, `unix:PATH`, `unix:@NAME`, `vsock:PORT`, `vsock:CID:PORT` or
+    /// `fd:NAME`. A TCP port can be given by the name of its service (services(5)).
     fn from_str(text: &str) -> Result<Address, Error> {
         if let Some(path) = text.strip_prefix("unix:") {
             return unix(text, path);
         }
         if let Some(name) = text.strip_prefix("fd:") {
             return inherited(text, name);
+        }
+        if let Some(rest) = text.strip_prefix(VSOCK).filter(|rest| !rest.starts_with("//")) {
+            return vsock(text, rest);
         }
         if let Some((why, next)) = misspelt::explain(text) {
             return Err(wrong(text, why, &next));
@@ -62,7 +78,7 @@ impl Address {
     /// # Errors
     /// As of [`Address::from_str`].
     pub fn parse_range(text: &str) -> Result<Vec<Address>, Error> {
-        let is_tcp = !text.starts_with("unix:") && !text.starts_with("fd:");
+        let is_tcp = !["unix:", "fd:", VSOCK].iter().any(|prefix| text.starts_with(prefix));
         let Some((host, first, last)) = is_tcp.then(|| range(text)).flatten() else {
             return Ok(vec![text.parse()?]);
         };
@@ -120,11 +136,28 @@ fn inherited(text: &str, name: &str) -> Result<Address, Error> {
 }
 
 fn invalid(text: &str, why: &str) -> Error {
-    wrong(text, why, "use PORT, HOST:PORT, [IPV6]:PORT, unix:PATH, unix:@NAME or fd:NAME")
+    let next = "use PORT, HOST:PORT, [IPV6]:PORT, unix:PATH, unix:@NAME, vsock:CID:PORT or fd:NAME";
+    wrong(text, why, next)
 }
 
 fn wrong(text: &str, why: &str, next: &str) -> Error {
     Error::usage(format_args!("bad address '{text}': {why}"), next)
+}
+
+/// Reads the port, and the CID before it. systemd.socket(5) writes a colon for an empty CID
+/// (`vsock::PORT`); here it may be left out.
+fn vsock(text: &str, rest: &str) -> Result<Address, Error> {
+    let next = "write vsock:PORT or vsock:CID:PORT, each a number from 0 to 4294967295";
+    let number = |digits: &str, what: &str| {
+        let number = digits.parse().ok().filter(|_| digits.starts_with(|first: char| first.is_ascii_digit()));
+        number.ok_or_else(|| wrong(text, what, next))
+    };
+    let (cid, port) = rest.split_once(':').unwrap_or(("", rest));
+    let cid = match cid {
+        "" => VsockAddress::CID_ANY,
+        cid => number(cid, "the CID is not a number from 0 to 4294967295")?,
+    };
+    Ok(Address::Vsock { cid, port: number(port, "the port is not a number from 0 to 4294967295")? })
 }
 
 fn unix(text: &str, path: &str) -> Result<Address, Error> {
@@ -165,6 +198,7 @@ impl fmt::Display for Address {
             Address::Tcp { host, port } => write!(f, "{host}:{port}"),
             Address::Unix(path) => write!(f, "unix:{}", path.display()),
             Address::Abstract(name) => write!(f, "unix:@{name}"),
+            Address::Vsock { cid, port } => VsockAddress { cid: *cid, port: *port }.fmt(f),
             Address::Inherited(name) => write!(f, "fd:{name}"),
         }
     }
@@ -199,6 +233,10 @@ mod tests {
         Address::Tcp { host: host.into(), port }
     }
 
+    fn vsock(cid: u32, port: u32) -> Address {
+        Address::Vsock { cid, port }
+    }
+
     #[test]
     fn valid_addresses() {
         for (text, address) in [
@@ -215,6 +253,11 @@ mod tests {
             ("http", tcp("::", 80)),
             ("[::1]:domain", tcp("::1", 53)),
             ("fd:web", Address::Inherited("web".into())),
+            ("vsock:5000", vsock(u32::MAX, 5000)),
+            ("vsock::5000", vsock(u32::MAX, 5000)),
+            ("vsock:4294967295:5000", vsock(u32::MAX, 5000)),
+            ("vsock:2:0", vsock(2, 0)),
+            ("vsock:0:4294967295", vsock(0, u32::MAX)),
         ] {
             assert_eq!(text.parse::<Address>().expect(text), address);
         }
@@ -250,6 +293,19 @@ mod tests {
             "8000-8001",
             "fd:",
             "fd:a:b",
+            "vsock:",
+            "vsock::",
+            "vsock:2:",
+            "vsock:4294967296",
+            "vsock:4294967296:1",
+            "vsock:-1:1",
+            "vsock:+1:1",
+            "vsock:1:+1",
+            "vsock:1:2:3",
+            "vsock:http",
+            "vsock:1-2",
+            "vsock:host:1",
+            "vsock://2:5000",
             &long,
         ] {
             let error = text.parse::<Address>().expect_err(text);
@@ -259,9 +315,16 @@ mod tests {
 
     #[test]
     fn display_can_be_parsed_again() {
-        for text in
-            ["localhost:9999", "[::1]:9999", "[fe80::1%lo]:1", "unix:/run/echo", "unix:@echo", "fd:web"]
-        {
+        for text in [
+            "localhost:9999",
+            "[::1]:9999",
+            "[fe80::1%lo]:1",
+            "unix:/run/echo",
+            "unix:@echo",
+            "fd:web",
+            "vsock::5000",
+            "vsock:2:5000",
+        ] {
             assert_eq!(text.parse::<Address>().expect(text).to_string(), text);
         }
     }
@@ -279,6 +342,8 @@ mod tests {
             ("9999", Ok("[::]:9999")),
             ("unix:/run/1-2", Ok("unix:/run/1-2")),
             ("fd:1-2", Ok("fd:1-2")),
+            ("vsock:5000", Ok("vsock::5000")),
+            ("vsock:1-2", Err(100)),
             ("8002-8000", Err(100)),
             ("0-5", Err(100)),
             ("1-65", Err(100)),

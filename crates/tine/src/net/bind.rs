@@ -6,6 +6,7 @@ use std::path::Path;
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
+use tine_sys::vsock::VsockAddress;
 
 use crate::error::Error;
 use crate::net::address::{Address, resolve};
@@ -29,6 +30,9 @@ pub(crate) fn bind(
         Address::Tcp { host, port } => return bind_host(listeners, host, *port, options),
         Address::Unix(path) => listeners.push(bind_path(path, options)?),
         Address::Abstract(name) => listeners.push(bind_name(name, options)?),
+        Address::Vsock { cid, port } => {
+            listeners.push(bind_vsock(VsockAddress { cid: *cid, port: *port }, options)?);
+        }
         Address::Inherited(name) => {
             return Err(Error::usage(
                 format_args!("the socket '{name}' is not to be bound, but inherited"),
@@ -186,6 +190,17 @@ fn bind_name(name: &str, options: &SocketOptions) -> Result<Listener, Error> {
     });
     let socket = bound.map_err(|why| cannot_listen(target, why))?;
     Ok(Listener::new(socket, target.to_string(), None))
+}
+
+fn bind_vsock(address: VsockAddress, options: &SocketOptions) -> Result<Listener, Error> {
+    let bound = stream_socket(AddressFamily::VSOCK).and_then(|socket| {
+        rustix::net::bind(&socket, &address)?;
+        listen(&socket, options.backlog)?;
+        let local = VsockAddress::from_any(&rustix::net::getsockname(&socket)?).unwrap_or(address);
+        Ok((socket, local))
+    });
+    let (socket, local) = bound.map_err(|why| cannot_listen(BindTarget::Vsock(address), why))?;
+    Ok(Listener::vsock(socket, local))
 }
 
 #[cfg(test)]

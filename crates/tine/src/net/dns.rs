@@ -2,9 +2,14 @@
 //! reason that `system/users.rs` gives; where that is missing, by the resolver in the binary.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr};
 
-use crate::error::Error;
+use rustix::io::Errno;
+use rustix::process::Signal;
+use tine_sys::process::{Alone, How, Side, exit_now, fork, wait_for};
+use tine_sys::resolver::{self, LookupError};
+
+use crate::error::{Error, next_move};
 use crate::system::users::getent;
 
 /// The host name of an address, in lower case. A lookup can take many seconds: not for a process
@@ -44,19 +49,75 @@ pub(crate) fn is_plain(name: &str) -> bool {
 /// The addresses of a host by name, each once, in the system's order (RFC 6724).
 pub(crate) fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
     let found = match getent("ahosts", Some(host)) {
-        Some(lines) => host_records(&lines, port),
-        None => (host, port).to_socket_addrs().map(Iterator::collect).unwrap_or_default(),
+        Some(lines) => match host_records(&lines, port) {
+            found if found.is_empty() => Err(why_not_found(host)),
+            found => Ok(found),
+        },
+        None => resolver::look_up(host)
+            .map(|found| found.into_iter().map(|ip| SocketAddr::new(ip, port)).collect::<Vec<_>>()),
     };
+    let found = found.map_err(|why| cannot_resolve(host, &why))?;
     let mut seen = BTreeSet::new();
-    let found: Vec<SocketAddr> = found.into_iter().filter(|address| seen.insert(*address)).collect();
-    if found.is_empty() {
-        return Err(Error::system(
-            format_args!("cannot resolve '{host}'"),
-            &std::io::Error::other("unknown host"),
-            "check the spelling, /etc/hosts and the name servers, or use a numeric address",
-        ));
+    Ok(found.into_iter().filter(|address| seen.insert(*address)).collect())
+}
+
+/// Why `getent` has found no address: it does not say so. The resolver in the binary does, in a
+/// process of its own, since it may crash. Where this process has threads, it cannot fork, and the
+/// reason is unknown.
+fn why_not_found(host: &str) -> LookupError {
+    const UNKNOWN: LookupError = LookupError::Other(0);
+    let forked = Alone::check().map(|alone| fork(&alone, Signal::CHILD.as_raw()));
+    match forked {
+        Ok(Ok(Side::Child(_fresh))) => exit_now(to_exit_code(resolver::look_up(host).err())),
+        Ok(Ok(Side::Parent(child))) => match wait_for(child) {
+            Ok(How::Exited(code)) => from_exit_code(code),
+            _ => UNKNOWN,
+        },
+        _ => UNKNOWN,
     }
-    Ok(found)
+}
+
+/// Codes of getaddrinfo(3) are negative and small; those from here on are error numbers.
+const FIRST_ERRNO: i32 = 100;
+
+/// The exit code for a result of the resolver: 0 if it has found addresses.
+fn to_exit_code(error: Option<LookupError>) -> i32 {
+    match error.map(|error| error.code()) {
+        None => 0,
+        Some((code, 0)) => -code,
+        Some((_, errno)) => FIRST_ERRNO + errno,
+    }
+}
+
+fn from_exit_code(code: i32) -> LookupError {
+    match code {
+        // Found now: the name servers answer again.
+        0 => LookupError::Temporary,
+        FIRST_ERRNO.. => LookupError::System(std::io::Error::from_raw_os_error(code - FIRST_ERRNO)),
+        code => LookupError::of(-code, 0),
+    }
+}
+
+fn cannot_resolve(host: &str, why: &LookupError) -> Error {
+    let next = match why {
+        LookupError::Unknown => "check the spelling and /etc/hosts, or use a numeric address",
+        LookupError::Temporary => {
+            "check the network and the name servers in /etc/resolv.conf and try again, or use a numeric address or /etc/hosts"
+        }
+        LookupError::Permanent => {
+            "look for the cause at the name servers in /etc/resolv.conf (`getent ahosts NAME`), or use a numeric address or /etc/hosts"
+        }
+        LookupError::Memory => next_move::of_call(&Errno::NOMEM.into()),
+        LookupError::System(why) => next_move::of_call(why),
+        LookupError::Other(_) => {
+            "check the spelling, /etc/hosts and the name servers, or use a numeric address"
+        }
+    };
+    let why = match why {
+        LookupError::Other(0) => "no address found".to_owned(),
+        why => why.to_string(),
+    };
+    Error::system(format_args!("cannot resolve '{host}'"), &std::io::Error::other(why), next)
 }
 
 /// The lines of `getent ahosts`: an address, a socket type, sometimes the canonical name.
@@ -135,6 +196,38 @@ mod tests {
         assert!(!leads_to("localhost", [192, 0, 2, 1].into()));
         assert!(!leads_to("no-such-host.invalid", [127, 0, 0, 1].into()));
         assert_eq!(host_name([127, 0, 0, 1].into()).as_deref(), Some("localhost"));
+    }
+
+    #[test]
+    fn each_failure_has_its_next_move() {
+        use std::io::Error as IoError;
+
+        let memory = next_move::of_call(&Errno::NOMEM.into());
+        let descriptors = next_move::of_call(&Errno::MFILE.into());
+        for (error, why, next) in [
+            (LookupError::Unknown, "unknown host", "check the spelling and /etc/hosts"),
+            (
+                LookupError::Temporary,
+                "the name servers fail temporarily",
+                "check the network and the name servers",
+            ),
+            (LookupError::Permanent, "the name servers fail", "look for the cause at the name servers"),
+            (LookupError::Memory, "out of memory", memory),
+            (LookupError::System(IoError::from(Errno::MFILE)), "too many open files", descriptors),
+            (LookupError::Other(-8), "getaddrinfo error -8", "check the spelling, /etc/hosts and"),
+            (LookupError::Other(0), "no address found", "check the spelling, /etc/hosts and"),
+        ] {
+            // As it comes back from the process that looks it up.
+            let error = match error {
+                LookupError::Other(0) => error,
+                error => from_exit_code(to_exit_code(Some(error))),
+            };
+            let error = cannot_resolve("host", &error);
+            let text = error.to_string();
+            assert!(text.starts_with(&format!("cannot resolve 'host': {why}; {next}")), "{text}");
+            assert_eq!(error.exit_code(), 111);
+        }
+        assert!(matches!(from_exit_code(to_exit_code(None)), LookupError::Temporary));
     }
 
     #[test]

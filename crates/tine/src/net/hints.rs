@@ -7,6 +7,8 @@ use std::path::Path;
 
 use rustix::io::Errno;
 use rustix::net::SocketAddrAny;
+use tine_sys::socket::{UnixName, unix_name};
+use tine_sys::vsock::VsockAddress;
 
 use crate::error::Error;
 use crate::net::zone::{WithZone, needs_zone};
@@ -17,6 +19,7 @@ pub(crate) enum BindTarget<'a> {
     Tcp(SocketAddr),
     Path(&'a Path),
     Abstract(&'a str),
+    Vsock(VsockAddress),
 }
 
 impl fmt::Display for BindTarget<'_> {
@@ -25,6 +28,7 @@ impl fmt::Display for BindTarget<'_> {
             BindTarget::Tcp(address) => WithZone(address).fmt(f),
             BindTarget::Path(path) => write!(f, "unix:{}", path.display()),
             BindTarget::Abstract(name) => write!(f, "unix:@{name}"),
+            BindTarget::Vsock(address) => address.fmt(f),
         }
     }
 }
@@ -75,13 +79,16 @@ fn overlap(target: BindTarget, own: &SocketAddrAny) -> Option<String> {
             is_overlap(wanted, own).then(|| WithZone(&own).to_string())
         }
         BindTarget::Path(path) => {
-            let own = rustix::net::SocketAddrUnix::try_from(own.clone()).ok()?;
-            let same = own.path_bytes()? == std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str());
+            let same = unix_name(own)? == UnixName::Path(path.as_os_str().as_encoded_bytes().to_vec());
             same.then(|| target.to_string())
         }
         BindTarget::Abstract(name) => {
-            let own = rustix::net::SocketAddrUnix::try_from(own.clone()).ok()?;
-            (own.abstract_name()? == name.as_bytes()).then(|| target.to_string())
+            let same = unix_name(own)? == UnixName::Abstract(name.as_bytes().to_vec());
+            same.then(|| target.to_string())
+        }
+        BindTarget::Vsock(wanted) => {
+            let own = VsockAddress::from_any(own)?;
+            wanted.overlaps(own).then(|| own.to_string())
         }
     }
 }
@@ -119,6 +126,7 @@ fn next_move(target: BindTarget, why: Errno, around: &Surroundings) -> String {
     match target {
         BindTarget::Tcp(address) => next_of_tcp(address, why, around),
         BindTarget::Path(path) => next_of_path(path, why, around),
+        BindTarget::Vsock(address) => next_of_vsock(address, why).into(),
         BindTarget::Abstract(_) => match why {
             Errno::ADDRINUSE => {
                 "stop the process that listens there (`ss -lxp` shows it), or choose another name".into()
@@ -184,6 +192,26 @@ fn next_of_path(path: &Path, why: Errno, around: &Surroundings) -> String {
     }
 }
 
+fn next_of_vsock(address: VsockAddress, why: Errno) -> &'static str {
+    match why {
+        Errno::ADDRINUSE => {
+            "stop the process that listens there (`ss --vsock -lp` shows it), or choose another port"
+        }
+        Errno::ACCESS => {
+            "choose a port from 1024 up, give the server CAP_NET_BIND_SERVICE, or let the service manager pass the \
+             socket"
+        }
+        Errno::ADDRNOTAVAIL if address.cid == VsockAddress::CID_LOCAL => {
+            "load the module for connections within this machine (`modprobe vsock_loopback`), or leave the CID out"
+        }
+        Errno::ADDRNOTAVAIL => "leave the CID out, or choose the one of this machine",
+        Errno::AFNOSUPPORT => {
+            "this kernel has no vsock: load its module (`modprobe vsock`), or choose a TCP address"
+        }
+        _ => next_of_any(why).unwrap_or("choose another address"),
+    }
+}
+
 /// The next move after listen(2) of a socket that is bound already.
 pub(crate) fn next_of_listen(why: Errno) -> &'static str {
     match why {
@@ -224,6 +252,7 @@ mod tests {
         let (v4, v6) = (tcp("192.0.2.1:80"), tcp("[2001:db8::1]:80"));
         let path = BindTarget::Path(Path::new("/no/such/socket"));
         let name = BindTarget::Abstract("name");
+        let vsock = |cid| BindTarget::Vsock(VsockAddress { cid, port: 80 });
         for (target, why, words) in [
             (v4, Errno::ADDRINUSE, "ss -ltnp"),
             (path, Errno::ADDRINUSE, "ss -lxp"),
@@ -261,6 +290,15 @@ mod tests {
             (v4, Errno::NFILE, "fs.file-max"),
             (v6, Errno::NOBUFS, "free memory"),
             (path, Errno::NOMEM, "free memory"),
+            (vsock(2), Errno::ADDRINUSE, "ss --vsock"),
+            (vsock(2), Errno::ACCESS, "a port from 1024 up"),
+            (vsock(2), Errno::ADDRNOTAVAIL, "leave the CID out"),
+            (vsock(1), Errno::ADDRNOTAVAIL, "modprobe vsock_loopback"),
+            (vsock(2), Errno::AFNOSUPPORT, "modprobe vsock"),
+            (vsock(2), Errno::PERM, "security policy"),
+            (vsock(2), Errno::PROTONOSUPPORT, "another kind"),
+            (vsock(2), Errno::NOBUFS, "free memory"),
+            (vsock(2), Errno::IO, "choose another address"),
             (name, Errno::IO, "choose another name"),
             (path, Errno::IO, "choose another path"),
         ] {

@@ -7,6 +7,7 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::fs::OFlags;
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::net::{SocketType, sockopt};
+use tine_sys::vsock::VsockAddress;
 
 use crate::error::Error;
 use crate::net::hints::next_of_listen;
@@ -26,6 +27,8 @@ pub(crate) struct Listener {
     pub(crate) name: String,
     /// The TCP port.
     pub(crate) port: Option<u16>,
+    /// The port of a vsock socket.
+    vsock_port: Option<u32>,
     /// An earlier listener of the same address has the same port, which is printed once.
     pub(crate) repeats: bool,
     /// How the TCP socket was bound; `None` for other sockets and for inherited ones.
@@ -64,13 +67,18 @@ pub(crate) fn listen(socket: &OwnedFd, backlog: u32) -> Result<(), Errno> {
 impl Listener {
     pub(crate) fn new(socket: OwnedFd, name: String, port: Option<u16>) -> Listener {
         let (repeats, shared, blocks) = (false, false, false);
-        Listener { socket, name, port, repeats, bound: None, file: None, shared, blocks }
+        Listener { socket, name, port, vsock_port: None, repeats, bound: None, file: None, shared, blocks }
     }
 
     /// A TCP socket that was bound here.
     pub(crate) fn bound(socket: OwnedFd, bound: Bound) -> Listener {
         let listener = Listener::new(socket, WithZone(&bound.local).to_string(), Some(bound.local.port()));
         Listener { bound: Some(bound), ..listener }
+    }
+
+    /// A vsock socket.
+    pub(crate) fn vsock(socket: OwnedFd, local: VsockAddress) -> Listener {
+        Listener { vsock_port: Some(local.port), ..Listener::new(socket, local.to_string(), None) }
     }
 
     /// A Unix socket that was bound here.
@@ -93,28 +101,35 @@ impl Listener {
             ));
         }
         let local = rustix::net::getsockname(&socket).map_err(unfit)?;
+        let vsock = VsockAddress::from_any(&local);
         let tcp = SocketAddr::try_from(local).ok();
-        let shown = tcp.map_or_else(|| "unix".to_owned(), |address| WithZone(&address).to_string());
+        let shown = match (&tcp, vsock) {
+            (Some(address), _) => WithZone(address).to_string(),
+            (None, Some(address)) => address.to_string(),
+            (None, None) => "unix".to_owned(),
+        };
         let blocks = !rustix::fs::fcntl_getfl(&socket).map_err(unfit)?.contains(OFlags::NONBLOCK);
         let mut listener =
             Listener::new(socket, format!("{shown} ({name})"), tcp.map(|address| address.port()));
+        listener.vsock_port = vsock.map(|address| address.port);
         listener.shared = true;
         listener.blocks = blocks;
         Ok(listener)
     }
 
     /// The port that a ready server prints: each port of an address once.
-    pub(crate) fn port_to_print(&self) -> Option<u16> {
-        self.port.filter(|_| !self.repeats)
+    pub(crate) fn port_to_print(&self) -> Option<u32> {
+        self.port.filter(|_| !self.repeats).map(u32::from).or(self.vsock_port)
     }
 
     /// Applies the options that the builder stored, before clients are accepted. An inherited
-    /// socket that blocks keeps its backlog: other processes accept from it, too.
+    /// socket keeps its backlog: it belongs to the process that made the socket (`Backlog=`,
+    /// systemd.socket(5)), and a security policy may permit listen(2) to that process only.
     ///
     /// # Errors
     /// The kernel refuses an option; or one is stored that the socket should have been bound with.
     pub(crate) fn apply(&self, options: &SocketOptions) -> Result<(), Error> {
-        if !self.blocks {
+        if !self.shared {
             listen(&self.socket, options.backlog).map_err(|why| {
                 let what = format_args!("cannot listen on {}", self.name);
                 Error::system(what, &why.into(), next_of_listen(why))
@@ -165,7 +180,7 @@ impl Listener {
     }
 
     /// The backlog in force, of these many clients requested. The kernel reports that of a TCP
-    /// socket; that of a Unix socket is cut to the same limit.
+    /// socket; that of any other socket is cut to the same limit.
     pub(crate) fn backlog(&self, requested: u32) -> u32 {
         if self.port.is_some()
             && let Ok(queue) = tine_sys::socket::accept_queue(self.as_fd())
@@ -175,6 +190,16 @@ impl Listener {
         let limit = std::fs::read_to_string("/proc/sys/net/core/somaxconn");
         let limit = limit.ok().and_then(|text| text.trim().parse().ok());
         limit.unwrap_or(requested).min(requested)
+    }
+
+    /// Ends the listening in every process that has the socket: on Linux, shutdown(2) closes the
+    /// connections in the backlog and refuses later ones. Not for an inherited socket, which
+    /// another process may use.
+    pub(crate) fn shut_down(&self) {
+        if !self.shared {
+            // It fails only for a socket that does not listen any more.
+            let _ = rustix::net::shutdown(self, rustix::net::Shutdown::Both);
+        }
     }
 
     /// Moves the descriptor to this number or a higher one.
@@ -191,7 +216,7 @@ impl Listener {
         Some((local.is_ipv6(), local.port()))
     }
 
-    /// The number of clients in the backlog. For TCP the kernel reports it (`ss -l`); for Unix
+    /// The number of clients in the backlog. For TCP the kernel reports it (`ss -l`); for other
     /// sockets only whether there is one, and then the number is taken as unlimited.
     pub(crate) fn queued(&self) -> u64 {
         if self.port.is_some()

@@ -45,6 +45,8 @@ fn of_url(scheme: &str, rest: &str) -> String {
     let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
     match (host, scheme) {
         ("", "unix") => format!("unix:{rest}"),
+        (host, "vsock") if host.contains(':') => format!("vsock:{host}"),
+        (_, "vsock") => "vsock:CID:PORT".to_owned(),
         ("", _) => "HOST:PORT".to_owned(),
         (host, _) if has_port => host.to_owned(),
         (host, "http" | "ws") => format!("{host}:80"),
@@ -76,6 +78,9 @@ mod tests {
             ("tcp://example.org", "this is a URL", "write example.org:PORT"),
             ("tcp://0.0.0.0:7001", "this is a URL", "write 0.0.0.0:7001"),
             ("unix:///run/x", "this is a URL", "write unix:/run/x"),
+            ("vsock://2:5000", "this is a URL", "write vsock:2:5000"),
+            ("vsock://2:5000/x", "this is a URL", "write vsock:2:5000"),
+            ("vsock://2", "this is a URL", "write vsock:CID:PORT"),
             ("example.org", "the port is missing", "write example.org:PORT"),
             ("127.0.0.1", "the port is missing", "write 127.0.0.1:PORT"),
             ("", "it is empty", "write HOST:PORT"),

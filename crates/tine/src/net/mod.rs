@@ -18,4 +18,5 @@ pub(crate) mod shortfall;
 pub(crate) mod socket_file;
 #[cfg(test)]
 mod tests;
+pub(crate) mod unix_name;
 pub(crate) mod zone;

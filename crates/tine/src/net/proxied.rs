@@ -32,7 +32,7 @@ impl Proxied {
     pub(crate) fn from_words([a, b, c, d, e, f, header]: [u64; PROXIED_WORDS]) -> Option<Proxied> {
         let local = match Peer::from_words([d, e, f]) {
             Peer::Tcp(local) => Some(local),
-            Peer::Unix => None,
+            Peer::Unix(_) | Peer::Vsock { .. } => None,
         };
         let header = u32::try_from(header).unwrap_or(u32::MAX);
         (header > 0).then(|| Proxied { proxy: Peer::from_words([a, b, c]), local, header })
@@ -48,7 +48,7 @@ mod tests {
         let address = |text: &str| text.parse().expect(text);
         for proxied in [
             None,
-            Some(Proxied { proxy: Peer::Unix, local: None, header: 15 }),
+            Some(Proxied { proxy: Peer::Unix(None), local: None, header: 15 }),
             Some(Proxied { proxy: Peer::Tcp(address("192.0.2.1:4711")), local: None, header: u32::MAX }),
             Some(Proxied {
                 proxy: Peer::Tcp(address("[2001:db8::1]:4711")),

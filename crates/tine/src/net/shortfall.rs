@@ -18,8 +18,8 @@ pub(crate) fn warnings(listeners: &[Listener], options: &SocketOptions) -> Vec<S
 }
 
 fn short_backlog(listeners: &[Listener], options: &SocketOptions) -> Option<String> {
-    // One that blocks has the backlog of the process that shares it.
-    let own = listeners.iter().filter(|listener| !listener.blocks);
+    // An inherited one has the backlog of the process that made it.
+    let own = listeners.iter().filter(|listener| !listener.shared);
     let least = own.map(|listener| listener.backlog(options.backlog)).min()?;
     (least < options.backlog).then(|| {
         format!(

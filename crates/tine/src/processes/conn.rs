@@ -3,6 +3,7 @@
 //! It has no descriptor of the server and none of another connection, and no shared memory that
 //! decides: what it may touch is [`ConnContext`] and its own [`Job`].
 
+use std::io::Write as _;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -31,6 +32,8 @@ pub(crate) struct ConnContext<'a, H> {
     pub(crate) drain: FlagReader,
     pub(crate) log: Log,
     pub(crate) title: Option<Title>,
+    /// What the client gets before the handler is called.
+    pub(crate) banner: &'a [u8],
     /// The process with which connection processes die; `None` if they outlive the server.
     pub(crate) parent: Option<Pid>,
     /// The descriptors of the server are from here on.
@@ -114,9 +117,15 @@ where
     let stats = context.stats;
     let trace = context.log.logs_bytes().then(|| Box::new(context.log.for_connection()));
     let client = (entry.id, entry.peer, proxied);
-    let connection = Connection::new(socket, client, slot, stats, context.drain, trace);
+    let mut connection = Connection::new(socket, client, slot, stats, context.drain, trace);
     let handler = &mut *context.handler;
-    let ended = catch_unwind(AssertUnwindSafe(|| handler(connection)));
+    let banner = context.banner;
+    let ended = catch_unwind(AssertUnwindSafe(|| {
+        if !banner.is_empty() {
+            connection.write_all(banner)?;
+        }
+        handler(connection)
+    }));
     if context.flush_stdout {
         // A line without a newline is still in the buffer, and `_exit` would lose it.
         let _ = std::io::Write::flush(&mut std::io::stdout());

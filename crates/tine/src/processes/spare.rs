@@ -7,11 +7,12 @@
 
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rustix::event::epoll;
+use rustix::event::{PollFd, PollFlags, epoll};
 use rustix::io::Errno;
 use tine_sys::process::{How, exit_now, own_usage};
+use tine_sys::wait;
 
 use crate::admission::Verdict;
 use crate::admission::penalty::Fault;
@@ -19,6 +20,7 @@ use crate::admission::proxy::Screening;
 use crate::connection::{self, Connection};
 use crate::error::HandlerError;
 use crate::lifecycle::outcome::{ExitReport, Outcome};
+use crate::lifecycle::timing::PLACE_WAIT;
 use crate::log::{Log, Usage};
 use crate::net::accept::{AcceptError, Accepted, accept_from, classify};
 use crate::net::listener::Listener;
@@ -27,6 +29,7 @@ use crate::processes::forker::door::Door;
 use crate::processes::forker::enter::event_queue;
 use crate::processes::forker::trusted::{Forker, Trusted};
 use crate::shared::board::blocks::CandidateSlot;
+use crate::shared::board::places::PlaceHolder;
 use crate::shared::board::{Entry, SlotPhase};
 use crate::system::clock::now;
 
@@ -81,13 +84,17 @@ fn begin<H>(forker: &Forker<'_, H>, client: Accepted, slot: usize) -> Job {
 fn next<H>(forker: &mut Forker<'_, H>, events: &OwnedFd, slot: usize) -> Accepted {
     let Forker { trusted, context } = forker;
     loop {
-        let client = wait(trusted, &mut context.log, events);
+        let client = wait_for_client(trusted, &mut context.log, events, slot);
         let door = &trusted.door;
         let counts = CandidateSlot { board: &door.board, slot };
         match door.admission.decide(door.candidate(&client), Some(&counts)) {
-            Verdict::Admit => return client,
+            Verdict::Admit => {
+                trusted.use_place(PlaceHolder::Spare(slot));
+                return client;
+            }
             verdict => {
                 door.board.mark_idle(slot);
+                door.board.return_place(PlaceHolder::Spare(slot));
                 door.pass_on(&client, verdict, &mut context.log);
             }
         }
@@ -97,7 +104,7 @@ fn next<H>(forker: &mut Forker<'_, H>, events: &OwnedFd, slot: usize) -> Accepte
 /// Waits for a client of a listener, of the delayer or of the proxy reader; exits when a drain or a
 /// pause begins.
 #[inline]
-fn wait(trusted: &Trusted, log: &mut Log, events: &OwnedFd) -> Accepted {
+fn wait_for_client(trusted: &Trusted, log: &mut Log, events: &OwnedFd, slot: usize) -> Accepted {
     loop {
         let mut buffer = [const { MaybeUninit::<epoll::Event>::uninit() }; 4];
         // Interrupted: no event, and the loop waits again.
@@ -106,6 +113,12 @@ fn wait(trusted: &Trusted, log: &mut Log, events: &OwnedFd) -> Accepted {
         };
         if trusted.door.board.is_draining() || trusted.door.board.is_paused() {
             exit_now(0);
+        }
+        if !trusted.door.board.take_place(PlaceHolder::Spare(slot)) {
+            // Until the drain, or another process returns its place.
+            let mut retire = [PollFd::new(&trusted.link.retire, PollFlags::IN)];
+            let _ = wait::until(&mut retire, Some(Instant::now() + PLACE_WAIT));
+            continue;
         }
         for event in ready.iter().map(|event| event.data.u64()) {
             let listener = usize::try_from(event).ok().and_then(|number| trusted.listeners.get(number));
@@ -134,6 +147,7 @@ fn wait(trusted: &Trusted, log: &mut Log, events: &OwnedFd) -> Accepted {
                 },
             }
         }
+        trusted.door.board.return_place(PlaceHolder::Spare(slot));
     }
 }
 
@@ -155,7 +169,7 @@ fn accept_and_screen(
     let accepted = accept_from(listener).map(|client| match trusted.door.screen(client.peer) {
         Screening::Direct => Some(client),
         Screening::Proxy | Screening::Reject => {
-            trusted.door.pass_before_admission(&client, log);
+            trusted.door.pass_before_admission(&client, log, || trusted.wake_supervisor());
             None
         }
     });
@@ -184,19 +198,16 @@ where
     let entry = trusted.begin(context.stats, slot, &client);
     let proxied = client.proxied.as_deref().copied();
     wake_forker_if_low(trusted);
-    let pid = crate::system::procfs::own_id();
     if trusted.door.board.take_notice_request() {
         trusted.wake_supervisor();
     }
-    let logs = context.log.logs_connections();
-    connection::take_received_any();
-    if logs {
-        let count = trusted.door.board.count(SlotPhase::Serving, None);
-        let limit = trusted.settings.max_connections;
-        context.log.accept(entry.id, &entry.peer, proxied.as_ref(), pid, count, limit);
-    }
-    let cpu_before = if logs { own_usage().0 } else { Duration::ZERO };
     let job = Job { socket: client.socket, slot, entry, proxied: client.proxied };
+    connection::take_received_any();
+    log_accept(forker, &job);
+    let Forker { trusted, context } = forker;
+    let logs = context.log.logs_connections();
+    let is_excluded = logs && trusted.door.admission.is_log_excluded(entry.peer);
+    let cpu_before = if logs { own_usage().0 } else { Duration::ZERO };
     let report = conn::handle(context, job);
     let bytes = context.stats.bytes(slot);
     // From here on the connection has ended, also if this process is killed now.
@@ -204,14 +215,27 @@ where
     trusted.door.wake_delayer();
     let how = How::Exited(context.exit_code(&report));
     let outcome = Outcome::new(how, Some(report.clone()));
-    if logs {
+    if logs && (!is_excluded || outcome.is_failure()) {
         let usage = usage_since(&entry, cpu_before, bytes);
+        let pid = crate::system::procfs::own_id();
         context.log.end(entry.id, &entry.peer, proxied.as_ref(), pid, &outcome, &usage);
     }
     if let Some(fault) = Fault::of(how, &outcome, false) {
         trusted.door.charge(entry.peer, fault, &mut context.log);
     }
     report
+}
+
+/// Logs that a connection begins, with `--reuse`: then the supervisor does not.
+pub(crate) fn log_accept<H>(forker: &mut Forker<'_, H>, job: &Job) {
+    let Forker { trusted, context } = forker;
+    let Job { entry, proxied, .. } = job;
+    if context.log.logs_connections() && !trusted.door.admission.is_log_excluded(entry.peer) {
+        let count = trusted.door.board.count(SlotPhase::Serving, None);
+        let limit = trusted.settings.max_connections;
+        let pid = crate::system::procfs::own_id();
+        context.log.accept(entry.id, &entry.peer, proxied.as_deref(), pid, count, limit);
+    }
 }
 
 fn usage_since(entry: &Entry, cpu_before: Duration, bytes: Option<(u64, u64)>) -> Usage {

@@ -7,12 +7,13 @@ use std::os::unix::ffi::OsStrExt;
 
 use tine_sys::exec::CStrings;
 
+use crate::net::peer::Credentials;
 use crate::net::zone::IpWithZone;
 use crate::system::descendants::CONNECTION;
 use crate::system::users::Login;
 
 /// Variables that are not inherited: they describe another connection, or belong to the server.
-const NOT_INHERITED: [&str; 31] = [
+const NOT_INHERITED: [&str; 33] = [
     SERVICE,
     "PROTO",
     "TCPLOCALIP",
@@ -34,10 +35,12 @@ const NOT_INHERITED: [&str; 31] = [
     "UNIXREMOTEEUID",
     "UNIXREMOTEEGID",
     "UNIXREMOTEPID",
+    "UNIXREMOTEPATH",
     "IPCLOCALPATH",
     "IPCREMOTEEUID",
     "IPCREMOTEEGID",
     "IPCREMOTEPATH",
+    "IPCCONNNUM",
     "LISTEN_FDS",
     "LISTEN_PID",
     "LISTEN_FDNAMES",
@@ -118,9 +121,15 @@ pub(super) enum Endpoints {
         local: Option<SocketAddr>,
         remote: SocketAddr,
     },
-    /// User, group and process id of the client (`SO_PEERCRED`, unix(7)).
     Unix {
-        credentials: Option<(u32, u32, i32)>,
+        credentials: Option<Credentials>,
+        /// The name to which the client has bound its socket ([`crate::net::unix_name`]).
+        name: Option<Vec<u8>>,
+    },
+    /// The client's machine and port.
+    Vsock {
+        cid: u32,
+        port: u32,
     },
 }
 
@@ -142,12 +151,26 @@ pub(super) fn describe(variables: &mut CStrings, id: u64, endpoints: &Endpoints,
                 variables.push(format_args!("REMOTE_HOST={}", remote.ip()));
             }
         }
-        Endpoints::Unix { credentials } => {
+        Endpoints::Unix { credentials, name } => {
             variables.push("PROTO=UNIX");
-            if let Some((uid, gid, pid)) = credentials {
+            if let Some(Credentials { uid, gid, pid }) = credentials {
                 variables.push(format_args!("UNIXREMOTEEUID={uid}"));
                 variables.push(format_args!("UNIXREMOTEEGID={gid}"));
-                variables.push(format_args!("UNIXREMOTEPID={pid}"));
+                if let Some(pid) = pid {
+                    variables.push(format_args!("UNIXREMOTEPID={pid}"));
+                }
+            }
+            if let Some(name) = name {
+                variables.push_bytes(&[b"REMOTE_ADDR=", &name[..]].concat());
+            }
+        }
+        // As systemd sets them (systemd/src/core/service.c).
+        Endpoints::Vsock { cid, port } => {
+            variables.push("PROTO=VSOCK");
+            variables.push(format_args!("REMOTE_ADDR=vsock:{cid}"));
+            variables.push(format_args!("REMOTE_PORT={port}"));
+            if remote_host {
+                variables.push(format_args!("REMOTE_HOST=vsock:{cid}"));
             }
         }
     }
@@ -211,6 +234,7 @@ mod tests {
     #[test]
     fn variables_that_describe_the_connection() {
         let address = |text: &str| text.parse::<SocketAddr>().expect("an address");
+        let credentials = |pid| Some(Credentials { uid: 0, gid: 1, pid });
         for (endpoints, expected) in [
             (
                 Endpoints::Tcp { local: Some(address("[::1]:7")), remote: address("[fe80::1%1]:4711") },
@@ -237,16 +261,25 @@ mod tests {
                 ],
             ),
             (
-                Endpoints::Unix { credentials: Some((0, 1, 2)) },
+                Endpoints::Unix { credentials: credentials(Some(2)), name: Some(b"/run/client".to_vec()) },
                 &[
                     "PROTO=UNIX",
                     "UNIXREMOTEEUID=0",
                     "UNIXREMOTEEGID=1",
                     "UNIXREMOTEPID=2",
+                    "REMOTE_ADDR=/run/client",
                     "TINE_CONNECTION=5",
                 ],
             ),
-            (Endpoints::Unix { credentials: None }, &["PROTO=UNIX", "TINE_CONNECTION=5"]),
+            (
+                Endpoints::Unix { credentials: credentials(None), name: None },
+                &["PROTO=UNIX", "UNIXREMOTEEUID=0", "UNIXREMOTEEGID=1", "TINE_CONNECTION=5"],
+            ),
+            (Endpoints::Unix { credentials: None, name: None }, &["PROTO=UNIX", "TINE_CONNECTION=5"]),
+            (
+                Endpoints::Vsock { cid: 3, port: 4_000_000_000 },
+                &["PROTO=VSOCK", "REMOTE_ADDR=vsock:3", "REMOTE_PORT=4000000000", "TINE_CONNECTION=5"],
+            ),
         ] {
             let mut variables = CStrings::default();
             describe(&mut variables, 5, &endpoints, false);

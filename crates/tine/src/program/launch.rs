@@ -14,6 +14,7 @@ use tine_sys::exec::{CStrings, CgroupEntry, Execution, Group, Stack, spawn_sibli
 use tine_sys::fd::Floor;
 use tine_sys::process::{Alone, Fresh, exit_now};
 
+use super::banner;
 use super::environment::{Endpoints, describe};
 use super::prepare::Incoming;
 use super::{Program, Stderr};
@@ -23,6 +24,7 @@ use crate::lifecycle::outcome::ExitReport;
 use crate::net::dns::confirmed_name;
 use crate::net::peer::{Peer, canonical};
 use crate::net::proxied::Proxied;
+use crate::net::unix_name;
 use crate::shared::board::Entry;
 use crate::shared::messages::{Sender, StderrPipe};
 use crate::system::users::Identity;
@@ -33,6 +35,8 @@ pub(crate) struct Launcher<'a> {
     pub(super) path: CString,
     pub(super) image: Image<'a>,
     stack: Stack,
+    /// What the client gets before the program is executed.
+    banner: &'a [u8],
     /// The channel of the stderr logger, which gets the reading ends of pipes.
     stderr_logger: Option<Sender<StderrPipe>>,
 }
@@ -134,7 +138,12 @@ impl<'a> Launcher<'a> {
         };
         let stack = Stack::new()
             .map_err(|why| Error::system("cannot map a stack", &why, next_move::of_call(&why)))?;
-        Ok(Launcher { path, image, stack, stderr_logger })
+        Ok(Launcher { path, image, stack, banner: &[], stderr_logger })
+    }
+
+    /// The same launcher, which sends the client this banner first.
+    pub(crate) fn with_banner(self, banner: &'a [u8]) -> Launcher<'a> {
+        Launcher { banner, ..self }
     }
 
     /// Creates a process that executes the program on a connection, and returns its id. If the
@@ -174,12 +183,13 @@ impl<'a> Launcher<'a> {
 
     /// Whether [`Launcher::prepare`] has something to do before the program is executed.
     pub(crate) fn prepares(&self) -> bool {
-        self.image.program.prepare.is_some() || self.image.program.reverse_dns
+        self.image.program.prepare.is_some() || self.image.program.reverse_dns || !self.banner.is_empty()
     }
 
-    /// Looks up the host name of the client and calls the prepare function, in the connection
-    /// process. Returns variables for the program, or the report of a client that its host name
-    /// denies. Exits where the prepare function returns an exit code.
+    /// Looks up the host name of the client, sends the banner and calls the prepare function, in
+    /// the connection process: each of them may take long. Returns variables for the program, or
+    /// the report of a client that its host name denies or that takes no banner. Exits where the
+    /// prepare function returns an exit code.
     pub(crate) fn prepare(
         &mut self,
         fresh: &Fresh,
@@ -187,18 +197,20 @@ impl<'a> Launcher<'a> {
         first_own: Floor,
     ) -> Result<Vec<u8>, ExitReport> {
         if matches!(self.image.program.stderr, Stderr::Server | Stderr::Client) {
-            // A lookup can outlive the server, whose addresses must not stay in use.
+            // A lookup or a client that does not read can outlive the server, whose addresses must
+            // not stay in use.
             tine_sys::fd::close_from(fresh, first_own);
         }
         let mut variables = match self.image.program.reverse_dns {
             true => self.look_up_name(client)?,
             false => client.launch_context.variables.clone(),
         };
+        banner::send(client.socket, self.banner)?;
         if let Some(prepare) = &self.image.program.prepare {
             let socket = client.socket.as_fd();
             let local = match endpoints(client) {
                 Endpoints::Tcp { local, .. } => local,
-                Endpoints::Unix { .. } => None,
+                Endpoints::Unix { .. } | Endpoints::Vsock { .. } => None,
             };
             let (connections, connections_of_source) = client.launch_context.counts;
             let peer = client.entry.peer;
@@ -322,12 +334,8 @@ fn endpoints(client: &ProgramConnection) -> Endpoints {
             let local = client.proxied.and_then(|proxied| proxied.local);
             Endpoints::Tcp { local: local.or_else(|| own().map(canonical)), remote }
         }
-        Peer::Unix => {
-            let found = rustix::net::sockopt::socket_peercred(socket).ok();
-            let credentials =
-                found.map(|found| (found.uid.as_raw(), found.gid.as_raw(), found.pid.as_raw_nonzero().get()));
-            Endpoints::Unix { credentials }
-        }
+        Peer::Unix(credentials) => Endpoints::Unix { credentials, name: unix_name::of_client(socket) },
+        Peer::Vsock { cid, port } => Endpoints::Vsock { cid, port },
     }
 }
 

@@ -1,6 +1,7 @@
 //! A program that is executed for each connection: its description, which the builder stores. The
 //! other files find and execute it.
 
+mod banner;
 mod binfmt;
 mod environment;
 mod find;

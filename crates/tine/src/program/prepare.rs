@@ -16,13 +16,13 @@ use crate::net::peer::Peer;
 pub struct Incoming<'a> {
     /// The client.
     pub peer: Peer,
-    /// The address that the client connected to; `None` over a Unix socket.
+    /// The address that the client connected to; `None` over a Unix or vsock socket.
     pub local: Option<SocketAddr>,
     /// The proxy that speaks for the client, if there is one.
     pub proxy: Option<Peer>,
     /// The connections that the server had when it accepted this one, itself included.
     pub connections: usize,
-    /// Those of the client's source among them; 0 over a Unix socket.
+    /// Those of the client's source among them: of its address, or of its user over a Unix socket.
     pub connections_of_source: usize,
     pub(super) socket: BorrowedFd<'a>,
 }

@@ -4,7 +4,7 @@
 use std::ffi::CString;
 use std::time::Duration;
 
-use super::Settings;
+use super::{Server, Settings};
 use crate::admission::access::compiled::CompiledRules;
 use crate::admission::limits::WhenLimited;
 use crate::admission::proxy::ProxyProtocol;
@@ -46,6 +46,12 @@ impl Settings {
                 "have the program's process look them up (`Program::reverse_dns`)",
             ));
         }
+        if self.limits.penalty_exempt.as_ref().is_some_and(CompiledRules::name_groups) {
+            return Err(Error::usage(
+                "a group cannot be exempt from penalties: the groups of a client are not known when its connection ends",
+                "exempt users (`uid:USER`) or addresses",
+            ));
+        }
         Ok(())
     }
 
@@ -53,7 +59,14 @@ impl Settings {
         at_least_one("max_connections", Some(self.max_connections))?;
         at_least_one("max_connections_per_source", self.limits.max_per_source)?;
         at_least_one("max_connections_per_prefix", self.limits.max_per_prefix)?;
+        at_least_one("exit_after", self.exit_after.and_then(|most| usize::try_from(most).ok()))?;
         at_least_one("reuse", usize::try_from(self.reuse).ok())?;
+        if self.banner.len() > Server::MAX_BANNER {
+            return Err(Error::usage(
+                format_args!("the banner has {} bytes", self.banner.len()),
+                format_args!("shorten it to {} bytes", Server::MAX_BANNER),
+            ));
+        }
         if !(1..=MAX_FORKERS).contains(&self.forkers) {
             return Err(Error::usage(
                 format_args!("forkers is {}", self.forkers),
@@ -137,6 +150,7 @@ mod tests {
             ("max_connections is 0", Settings { max_connections: 0, ..ok.clone() }),
             ("max_connections_per_source is 0", with(Limits { max_per_source: Some(0), ..limits() })),
             ("max_connections_per_prefix is 0", with(Limits { max_per_prefix: Some(0), ..limits() })),
+            ("exit_after is 0", Settings { exit_after: Some(0), ..ok.clone() }),
             ("reuse is 0", Settings { reuse: 0, ..ok.clone() }),
             (
                 "backlog is 4294967295",
@@ -144,6 +158,10 @@ mod tests {
             ),
             ("forkers is 0", Settings { forkers: 0, ..ok.clone() }),
             ("forkers is 100", Settings { forkers: 100, ..ok.clone() }),
+            (
+                "the banner has 65537 bytes",
+                Settings { banner: vec![b'x'; Server::MAX_BANNER + 1], ..ok.clone() },
+            ),
             ("has no proxies", with(Limits { proxy: Some(ProxyProtocol::new()), ..limits() })),
             (
                 "ProxyProtocol::timeout is zero",

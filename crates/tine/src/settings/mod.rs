@@ -6,6 +6,7 @@
 pub(crate) mod check;
 pub(crate) mod control;
 pub(crate) mod derived;
+mod reports;
 mod sockets;
 
 use std::path::PathBuf;
@@ -20,7 +21,7 @@ use crate::admission::penalty::Penalties;
 use crate::admission::proxy::ProxyProtocol;
 use crate::admission::rate::Rate;
 use crate::lifecycle::ready::Ready;
-use crate::log::{Format, LogFormat, LogLevel};
+use crate::log::{Format, LogLevel};
 use crate::net::listener::Listener;
 use crate::net::options::SocketOptions;
 use crate::program::Program;
@@ -72,7 +73,11 @@ pub(crate) struct Settings {
     pub(crate) service: Option<String>,
     /// The master, if the server has several services.
     pub(crate) master: Option<Pid>,
+    /// What each client gets before it is served; empty for nothing.
+    pub(crate) banner: Vec<u8>,
     pub(crate) max_connections: usize,
+    /// The connections after which the server accepts no more and stops.
+    pub(crate) exit_after: Option<u64>,
     pub(crate) limits: Limits,
     pub(crate) socket: SocketOptions,
     pub(crate) spares: usize,
@@ -102,7 +107,9 @@ impl Default for Settings {
         Settings {
             service: None,
             master: None,
+            banner: Vec::new(),
             max_connections: defaults::MAX_CONNECTIONS,
+            exit_after: None,
             limits: Limits::default(),
             socket: SocketOptions::default(),
             spares: defaults::SPARES,
@@ -149,6 +156,15 @@ impl Server {
     #[must_use]
     pub fn max_connections(mut self, connections: usize) -> Server {
         self.settings.max_connections = connections;
+        self
+    }
+
+    /// Serves this many connections in all, and stops: after the last one, the server accepts no
+    /// more client, and ends when its connections have, without a timeout. Clients that are not
+    /// admitted do not count. Default: no limit.
+    #[must_use]
+    pub fn exit_after(mut self, connections: u64) -> Server {
+        self.settings.exit_after = Some(connections);
         self
     }
 
@@ -235,7 +251,8 @@ impl Server {
         self
     }
 
-    /// Exempts the clients that these rules allow from [`Server::penalties`]. Default: no client.
+    /// Exempts the clients that one of these rules allows by address or by user from
+    /// [`Server::penalties`]. Default: no client.
     #[must_use]
     pub fn penalty_exempt(mut self, clients: Access) -> Server {
         self.settings.limits.penalty_exempt = Some(clients.compiled());
@@ -245,6 +262,18 @@ impl Server {
 
 /// Processes and times.
 impl Server {
+    /// The maximum length of a banner, in bytes.
+    pub const MAX_BANNER: usize = 64 << 10;
+
+    /// Sets the bytes that each client gets before its handler or program starts. The connection's
+    /// process sends them, so a client that does not read holds up no other. A program is then
+    /// executed by a process that is forked for it, which takes longer. Default: none.
+    #[must_use]
+    pub fn banner(mut self, banner: impl Into<Vec<u8>>) -> Server {
+        self.settings.banner = banner.into();
+        self
+    }
+
     /// Sets the number of spares: processes that are forked in advance and accept one client each.
     /// Default: 0, processes are forked for accepted clients.
     #[must_use]
@@ -336,63 +365,6 @@ impl Server {
     #[must_use]
     pub fn flush_stdout(mut self, flush: bool) -> Server {
         self.settings.flushes_stdout = flush;
-        self
-    }
-}
-
-/// Log, control and readiness.
-impl Server {
-    /// Sets the control socket. Default: none.
-    #[must_use]
-    pub fn control(mut self, control: Control) -> Server {
-        self.settings.control = control;
-        self
-    }
-
-    /// Sets the number of connections that have ended of which the control socket tells. Default:
-    /// 1000.
-    #[must_use]
-    pub fn history(mut self, connections: usize) -> Server {
-        self.settings.history = connections;
-        self
-    }
-
-    /// Sets the format of the log on standard error. Default: text.
-    #[must_use]
-    pub fn log_format(mut self, format: LogFormat) -> Server {
-        self.format = format.into();
-        self
-    }
-
-    /// Sets which events are logged. Default: all.
-    #[must_use]
-    pub fn log_level(mut self, level: LogLevel) -> Server {
-        self.level = level;
-        self
-    }
-
-    /// Sets whether the server prints the port of each TCP address on standard output when it is
-    /// ready; standard output then becomes `/dev/null`. Default: false.
-    #[must_use]
-    pub fn print_ports(mut self, print: bool) -> Server {
-        self.ready.ports = print;
-        self
-    }
-
-    /// Sets the number of an inherited descriptor that the server writes a newline to, and closes,
-    /// when it is ready (the convention of s6). Default: none.
-    #[must_use]
-    pub fn ready_descriptor(mut self, number: i32) -> Server {
-        self.settings.ready_descriptor = Some(number);
-        self
-    }
-
-    /// Sets the file that holds the process id of the server while it serves (`PIDFile=`,
-    /// systemd.service(5)). It is written before readiness is reported, in place of an older one,
-    /// and removed at the end. Default: none.
-    #[must_use]
-    pub fn pid_file(mut self, path: impl Into<PathBuf>) -> Server {
-        self.ready.pid_path = Some(path.into());
         self
     }
 }

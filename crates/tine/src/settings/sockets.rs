@@ -52,8 +52,8 @@ impl Server {
 /// Listening sockets: other options. They apply to all addresses.
 impl Server {
     /// Sets the size of the kernel's queue of clients that are not accepted yet (listen(2));
-    /// `net.core.somaxconn` caps it, and the log then has a warning. It does not change an
-    /// inherited socket that blocks. Default: 4096.
+    /// `net.core.somaxconn` caps it, and the log then has a warning. An
+    /// inherited socket keeps its own. Default: 4096.
     #[must_use]
     pub fn backlog(mut self, clients: u32) -> Server {
         self.settings.socket.backlog = clients;

@@ -303,7 +303,7 @@ mod tests {
     fn a_sender_whose_receiver_has_ended_notices() {
         let Channel { sender, receiver } = channel::<Rejection>();
         drop(receiver);
-        let message = Rejection { peer: Peer::Unix, reason: Reason::Full, proxied: None };
+        let message = Rejection { peer: Peer::Unix(None), reason: Reason::Full, proxied: None };
         assert!(!sender.send(rustix::stdio::stdin(), &message));
     }
 }

@@ -6,14 +6,14 @@
 //! that it inherited. A program that evades both is found only where connections have cgroups
 //! (`cgroup.rs`).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 use tine_sys::process::reap_ordinary;
 
-use crate::system::procfs::{Stat, children, environment, own_id};
+use crate::system::procfs::{EnvironmentRead, Stat, children, environment, own_id};
 use crate::system::signal::NotSignalled;
 
 /// The environment variable that holds the id of the connection, as the log has it. Every program
@@ -23,6 +23,10 @@ pub(crate) const CONNECTION: &str = "TINE_CONNECTION";
 /// Rounds of searching and killing, at most: a process that forks faster than this cannot hold up a
 /// stop.
 const KILL_ROUNDS: usize = 10;
+
+/// Scans for what remains of a connection, at most, before the supervisor does something else: on a
+/// busy server, processes of other connections end during many of them.
+const SCANS: usize = 8;
 
 /// A process that is not a child of this one, or that another process may reap. The pidfd makes
 /// sure that a signal does not reach an unrelated process with the same number.
@@ -48,8 +52,13 @@ pub(crate) fn descendants(of: &[i32]) -> BTreeSet<i32> {
 /// told yet.
 fn belongs_to(pid: i32, connection: u64) -> Option<bool> {
     let wanted = format!("{CONNECTION}={connection}");
-    let environment = environment(pid)?;
-    Some(environment.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes()))
+    match environment(pid) {
+        EnvironmentRead::Whole(text) => {
+            Some(text.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes()))
+        }
+        EnvironmentRead::Hidden => Some(false),
+        EnvironmentRead::Changing => None,
+    }
 }
 
 /// The living descendants of a connection process that are not in its group.
@@ -67,37 +76,80 @@ pub(crate) fn outside_group_in(pid: i32, mut processes: BTreeSet<i32>) -> BTreeS
 }
 
 /// The living processes of a connection whose own process has exited.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Remaining {
     pub(crate) members: BTreeSet<i32>,
-    /// Whether one of the other processes may be a member, which cannot be told yet.
-    pub(crate) are_any_undecided: bool,
+    /// Whether there may be others, which cannot be told yet.
+    pub(crate) may_have_more: bool,
 }
 
-/// The living ones of these processes that are in the group of a connection process that has
-/// exited, and with the id of the connection also those outside.
+/// What a scan says about one process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Judgement {
+    Member,
+    Stranger,
+    /// It had ended before it was judged. What it forked before is in the next scan only.
+    Ended {
+        started: u64,
+    },
+    /// It has been reaped, or cannot be judged at this moment.
+    Unknown,
+}
+
+/// The living processes in the group of a connection process that has exited, and with the id of
+/// the connection also those outside.
 ///
-/// Each process is judged once: between two judgements it may leave the group, or begin to execute
-/// a program.
+/// `scan` lists the orphans and their descendants. While a descendant lives, an orphan does that is
+/// a descendant, too: the parent of a process is the one that forked it, or, once that has exited,
+/// the supervisor. Only the supervisor removes a process from the list of its children, so a scan
+/// misses none. Hence no process is left when a scan shows strangers only. If a process of the scan
+/// has ended before it was judged, what it forked may be younger than the scan: another one
+/// decides.
 pub(crate) fn remaining(
     pid: i32,
     connection: Option<u64>,
-    orphans_and_descendants: &BTreeSet<i32>,
+    mut scan: impl FnMut() -> BTreeSet<i32>,
 ) -> Remaining {
-    let mut remaining = Remaining::default();
-    for process in orphans_and_descendants {
-        let Some(stat) = Stat::of(*process).filter(|stat| !stat.has_ended()) else { continue };
-        let belongs = match connection {
-            _ if stat.group == pid => Some(true),
-            Some(connection) => belongs_to(*process, connection),
-            None => Some(false),
-        };
-        remaining.are_any_undecided |= belongs.is_none();
-        if belongs == Some(true) {
-            remaining.members.insert(*process);
+    remaining_by(|| scan().into_iter().map(|process| (process, judge(process, pid, connection))).collect())
+}
+
+/// Scans until a scan finds members or is conclusive; some times at most.
+fn remaining_by(mut scan: impl FnMut() -> Vec<(i32, Judgement)>) -> Remaining {
+    let mut ended = HashSet::new();
+    for _ in 0..SCANS {
+        let mut members = BTreeSet::new();
+        let mut is_conclusive = true;
+        for (process, judgement) in scan() {
+            match judgement {
+                Judgement::Member => _ = members.insert(process),
+                Judgement::Stranger => {}
+                // Of a process that had ended before this scan, all children are in it.
+                Judgement::Ended { started } => is_conclusive &= !ended.insert((process, started)),
+                Judgement::Unknown => is_conclusive = false,
+            }
+        }
+        if is_conclusive || !members.is_empty() {
+            return Remaining { members, may_have_more: !is_conclusive };
         }
     }
-    remaining
+    Remaining { members: BTreeSet::new(), may_have_more: true }
+}
+
+/// Judges a process. What it is does not depend on the order: it may leave the group and execute a
+/// program, but its descent and the environment that it has inherited remain.
+fn judge(process: i32, pid: i32, connection: Option<u64>) -> Judgement {
+    let Some(stat) = Stat::of(process) else { return Judgement::Unknown };
+    let belongs = match connection {
+        _ if stat.has_ended() => return Judgement::Ended { started: stat.started },
+        _ if stat.group == pid => Some(true),
+        Some(connection) => belongs_to(process, connection),
+        None => Some(false),
+    };
+    match belongs {
+        Some(true) => Judgement::Member,
+        Some(false) => Judgement::Stranger,
+        None => Judgement::Unknown,
+    }
 }
 
 /// Whether a process is alive, and its group fits.
@@ -137,16 +189,43 @@ pub(crate) fn kill(mut orphans: impl FnMut() -> Vec<i32>) -> Vec<NotSignalled> {
     failed
 }
 
+/// Signals processes once each, and those that they fork meanwhile, which `others` finds: a signal
+/// to a process does not reach the child that it has forked. Returns those that could not be
+/// signalled.
+pub(crate) fn signal_all(
+    mut processes: BTreeSet<i32>,
+    signals: &[Signal],
+    mut others: impl FnMut() -> BTreeSet<i32>,
+) -> Vec<NotSignalled> {
+    let mut failed = Vec::new();
+    let mut signalled = BTreeSet::new();
+    for _ in 0..KILL_ROUNDS {
+        processes.retain(|process| !signalled.contains(process));
+        if processes.is_empty() {
+            break;
+        }
+        signalled.extend(&processes);
+        failed.extend(signal_in(&processes, &signalled, signals));
+        processes = others();
+    }
+    failed
+}
+
 /// Signals descendants of this process that are not its own children. Returns those that could not
 /// be signalled.
 pub(crate) fn signal(processes: &BTreeSet<i32>, signals: &[Signal]) -> Vec<NotSignalled> {
+    signal_in(processes, processes, signals)
+}
+
+/// As [`signal`]; `family` has the processes, and other descendants of this process.
+fn signal_in(processes: &BTreeSet<i32>, family: &BTreeSet<i32>, signals: &[Signal]) -> Vec<NotSignalled> {
     let held: Vec<ProcessRef> = processes.iter().filter_map(|pid| ProcessRef::hold(*pid)).collect();
     let own = own_id();
     let mut failed = Vec::new();
     for process in &held {
         // The number could have passed to another process before it was held: check the parent.
         let Some(parent) = process.stat().map(|stat| stat.parent) else { continue };
-        if parent == own || is_child(parent, own) || processes.contains(&parent) {
+        if parent == own || is_child(parent, own) || family.contains(&parent) {
             let sent = signals.iter().try_for_each(|signal| process.signal(*signal));
             failed.extend(NotSignalled::of(process.pid, sent));
         }
@@ -187,6 +266,40 @@ impl ProcessRef {
         match (self.stat(), Pid::from_raw(self.pid)) {
             (Some(_), Some(pid)) => kill_process(pid, signal),
             _ => Err(Errno::SRCH),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_scan_of_strangers_that_lived_when_they_were_judged_says_that_no_member_is_left() {
+        use Judgement::{Ended, Member, Stranger, Unknown};
+
+        let ended = |started| Ended { started };
+        let nothing = (&[][..], false);
+        for (scans, expected, count) in [
+            (&[&[][..]][..], nothing, 1),
+            (&[&[(1, Stranger), (2, Stranger)]], nothing, 1),
+            (&[&[(1, Stranger), (2, Member), (3, Member)]], (&[2, 3], false), 1),
+            // It may have forked a child before it ended, after the scan.
+            (&[&[(1, ended(7))], &[(2, Member)]], (&[2], false), 2),
+            (&[&[(1, ended(7))], &[(1, ended(7)), (2, Member)]], (&[2], false), 2),
+            (&[&[(1, ended(7))], &[(1, ended(7))]], nothing, 2),
+            // Another process with the same number.
+            (&[&[(1, ended(7))], &[(1, ended(8))], &[(1, ended(8))]], nothing, 3),
+            (&[&[(1, Unknown)], &[(1, Member)]], (&[1], false), 2),
+            (&[&[(1, Unknown)], &[(1, Stranger)]], nothing, 2),
+            (&[&[(1, Unknown), (2, Member)]], (&[2], true), 1),
+            (&[&[(1, Unknown)][..]; SCANS], (&[], true), SCANS),
+        ] {
+            let mut left = scans.iter();
+            let found = remaining_by(|| left.next().expect("no scan more").to_vec());
+            let expected =
+                Remaining { members: expected.0.iter().copied().collect(), may_have_more: expected.1 };
+            assert_eq!((found, scans.len() - left.len()), (expected, count), "{scans:?}");
         }
     }
 }

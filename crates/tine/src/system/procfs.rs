@@ -3,6 +3,9 @@
 //! `/proc` may be missing, without lists of children, or that of another pid namespace, in which
 //! the ids are those of other processes. Then no process is found here.
 
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::FileExt;
 use std::sync::OnceLock;
 
 use rustix::io::Errno;
@@ -29,12 +32,15 @@ pub(crate) struct Stat {
     pub(crate) parent: i32,
     pub(crate) group: i32,
     flags: u64,
+    /// Threads that are not reaped. The state is that of the first one, which can have ended while
+    /// others run.
+    threads: u64,
     /// When it was started, in clock ticks since the start of the machine: another process with the
     /// same id has another time.
     pub(crate) started: u64,
-    /// Where the code begins in its memory: 0 while the process executes another program. The
-    /// kernel sets it after the environment; 1 stands for a process that may not be looked into.
-    code_start: Option<u64>,
+    /// Where the environment begins and ends in its memory. The end is 0 while the process executes
+    /// another program, and where the process may not be looked into.
+    environment: Option<(u64, u64)>,
 }
 
 impl Stat {
@@ -43,7 +49,9 @@ impl Stat {
         if unavailable().is_some() {
             return None;
         }
-        Stat::parse(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+        // The name can have any bytes.
+        let line = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+        Stat::parse(&String::from_utf8_lossy(&line))
     }
 
     fn parse(line: &str) -> Option<Stat> {
@@ -54,20 +62,23 @@ impl Stat {
             parent: fields.next()?.parse().ok()?,
             group: fields.next()?.parse().ok()?,
             flags: fields.nth(3)?.parse().ok()?,
-            started: fields.nth(12)?.parse().ok()?,
-            code_start: fields.nth(3).and_then(|start| start.parse().ok()),
+            threads: fields.nth(10)?.parse().ok()?,
+            started: fields.nth(1)?.parse().ok()?,
+            environment: fields
+                .nth(27)
+                .zip(fields.next())
+                .and_then(|(start, end)| Some((start.parse().ok()?, end.parse().ok()?))),
         })
     }
 
     /// Whether the process has exited and is not reaped yet.
     pub(crate) fn has_ended(&self) -> bool {
-        matches!(self.state, 'Z' | 'X')
+        matches!(self.state, 'Z' | 'X') && self.threads <= 1
     }
 
-    /// Whether the process has just begun to execute another program, whose environment is not in
-    /// its memory yet.
-    fn is_executing(&self) -> bool {
-        !self.is_ending() && self.code_start == Some(0)
+    /// Whether the environment of the process is there and has no variable.
+    fn has_empty_environment(&self) -> bool {
+        self.environment.is_some_and(|(start, end)| start == end && end != 0)
     }
 
     /// Whether the process is exiting (`PF_EXITING`), or has exited.
@@ -90,18 +101,55 @@ pub(crate) fn children(pid: i32) -> Vec<i32> {
         .collect()
 }
 
-/// The environment of a process, each variable with a zero byte; empty where it may not be read.
-/// `None` while the process begins to execute another program, for microseconds: the environment is
-/// not in its memory yet.
-pub(crate) fn environment(pid: i32) -> Option<Vec<u8>> {
-    let read = || std::fs::read(format!("/proc/{pid}/environ"));
-    match read() {
-        Ok(text) if text.is_empty() => {
-            let is_executing = Stat::of(pid).is_some_and(|stat| stat.is_executing());
-            // If it has got its environment since, that is read now.
-            (!is_executing).then(|| read().unwrap_or_default())
-        }
-        read => Some(read.unwrap_or_default()),
+/// The environment of a process, as far as it can be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum EnvironmentRead {
+    /// All of it: each variable, and a zero byte.
+    Whole(Vec<u8>),
+    /// This process may not read it.
+    Hidden,
+    /// The process executes another program, or exits, at this moment: its memory has no
+    /// environment, or was replaced before all of it was read.
+    Changing,
+}
+
+/// The environment of a process that has not ended.
+pub(crate) fn environment(pid: i32) -> EnvironmentRead {
+    match read_environment(&format!("/proc/{pid}")) {
+        EnvironmentRead::Changing => {}
+        read => return read,
+    }
+    // The first thread may have ended: all have the same memory.
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let others = threads.filter(|thread| thread.file_name().to_str() != Some(&pid.to_string()));
+    others
+        .map(|thread| read_environment(&thread.path().display().to_string()))
+        .find(|read| *read != EnvironmentRead::Changing)
+        .unwrap_or(EnvironmentRead::Changing)
+}
+
+/// The environment of a thread by its folder in `/proc`.
+fn read_environment(folder: &str) -> EnvironmentRead {
+    let file = match File::open(format!("{folder}/environ")) {
+        Ok(file) => file,
+        Err(why) if why.kind() == std::io::ErrorKind::PermissionDenied => return EnvironmentRead::Hidden,
+        Err(_) => return EnvironmentRead::Changing,
+    };
+    let mut text = Vec::new();
+    if (&file).read_to_end(&mut text).is_err() {
+        return EnvironmentRead::Changing;
+    }
+    // The file shows the memory that the process had when it was opened, and ends early once that
+    // is gone, because the process executes another program. A byte after the last one proves that
+    // nothing was cut off.
+    if matches!(file.read_at(&mut [0], 0), Ok(1)) {
+        return EnvironmentRead::Whole(text);
+    }
+    let line = std::fs::read(format!("{folder}/stat")).unwrap_or_default();
+    let stat = Stat::parse(&String::from_utf8_lossy(&line));
+    match stat.is_some_and(|stat| stat.has_empty_environment()) {
+        true => EnvironmentRead::Whole(Vec::new()),
+        false => EnvironmentRead::Changing,
     }
 }
 
@@ -112,6 +160,9 @@ pub(crate) fn own_id() -> i32 {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::CommandExt;
+    use std::process::{Command, Stdio};
+
     use super::*;
 
     #[test]
@@ -123,9 +174,62 @@ mod tests {
         let ending = Stat::parse(&format!("7 (x) R 5 6 6 0 -1 4 {more}")).expect("a line");
         assert!(!ending.has_ended() && ending.is_ending());
         assert_eq!(Stat::parse("7 (x) R 5"), None);
+    }
+
+    #[test]
+    fn a_process_whose_first_thread_has_ended_has_not() {
         let own = Stat::of(own_id()).expect("this process");
-        assert!(!own.is_ending() && !own.is_executing() && own.started > 0);
-        let executing = |start| Stat { code_start: Some(start), ..own }.is_executing();
-        assert!(executing(0) && !executing(4096));
+        assert!(own.threads >= 2, "the harness has a thread for each test: {own:?}");
+        assert!(!Stat { state: 'Z', ..own }.has_ended());
+        assert!(Stat { state: 'Z', threads: 1, ..own }.has_ended());
+    }
+
+    #[test]
+    fn an_environment_is_whole_or_it_changes() {
+        let own = Stat::of(own_id()).expect("this process");
+        assert!(!own.has_empty_environment() && own.environment.is_some_and(|(start, end)| start < end));
+        let with = |environment| Stat { environment, ..own }.has_empty_environment();
+        assert!(with(Some((4096, 4096))) && !with(Some((0, 0))) && !with(Some((4096, 0))) && !with(None));
+
+        // More than one page, so that it is read in pieces.
+        let long = "x".repeat(10_000);
+        for (value, expected) in [(Some(&long), format!("A={long}\0")), (None, String::new())] {
+            let mut command = Command::new("/bin/cat");
+            command.arg0("cat").env_clear().envs(value.map(|value| ("A", value)));
+            let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("cat starts");
+            let pid = i32::try_from(child.id()).expect("a process id");
+            // The child may still execute the program.
+            let mut reads = std::iter::repeat_with(|| environment(pid));
+            let read = reads.find(|read| *read != EnvironmentRead::Changing);
+            assert_eq!(read, Some(EnvironmentRead::Whole(expected.into_bytes())));
+            drop(child.stdin.take());
+            // It has no memory any more, and is not reaped.
+            while !Stat::of(pid).expect("not reaped").has_ended() {
+                std::thread::yield_now();
+            }
+            assert_eq!(environment(pid), EnvironmentRead::Changing);
+            child.wait().expect("a child");
+        }
+    }
+
+    #[test]
+    fn a_process_that_executes_one_program_after_the_other_keeps_its_variable() {
+        let script = r#"test $1 = 0 || exec sh -c "$0" "$0" $(($1-1))"#;
+        let mut child = Command::new("sh")
+            .args(["-c", script, script, "300"])
+            .env_clear()
+            .env("A", "b".repeat(1000))
+            .env("Z", "last")
+            .spawn()
+            .expect("sh starts");
+        let pid = i32::try_from(child.id()).expect("a process id");
+        let mut whole = 0;
+        while !Stat::of(pid).expect("not reaped").has_ended() {
+            if let EnvironmentRead::Whole(text) = environment(pid) {
+                whole += 1;
+                assert!(text.ends_with(b"\0Z=last\0") || text.windows(7).any(|part| part == b"Z=last\0"));
+            }
+        }
+        assert!(child.wait().expect("a child").success() && whole > 0);
     }
 }

@@ -56,7 +56,7 @@ impl History {
     /// Records a connection that has ended; the oldest makes room for it.
     pub(crate) fn record_end(&mut self, connection: EndedConnection) {
         self.ended_total += 1;
-        self.failed_total += u64::from(!connection.outcome.is_usual());
+        self.failed_total += u64::from(connection.outcome.is_failure());
         if self.capacity == 0 {
             return;
         }
@@ -128,7 +128,7 @@ mod tests {
 
     fn ended(id: u64, outcome: Outcome) -> EndedConnection {
         let usage = Usage { duration: Duration::ZERO, bytes: None, cpu: Duration::ZERO, peak_kib: 0 };
-        EndedConnection { id, peer: Peer::Unix, proxied: None, pid: 1, accepted: 0, outcome, usage }
+        EndedConnection { id, peer: Peer::Unix(None), proxied: None, pid: 1, accepted: 0, outcome, usage }
     }
 
     #[test]

@@ -198,7 +198,7 @@ fn undetected(rules: &WatchRules, are_listed: bool) -> String {
 fn observe(connection: &ConnectionSnapshot, table: &SocketTable) -> Observation {
     let by_peer = || match connection.peer {
         Peer::Tcp(address) => *table.by_peer.get(&(address.ip(), address.port()))?,
-        Peer::Unix => None,
+        Peer::Unix(_) | Peer::Vsock { .. } => None,
     };
     let Some(socket) = connection.socket.or_else(by_peer) else { return Observation::Unknown };
     match table.sockets.get(&socket) {
@@ -230,10 +230,11 @@ fn has_socket(pid: i32, inode: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::watch::answers::AnswerInfo;
 
     fn info(peer: [u8; 4], port: u16, received: u64) -> SocketInfo {
-        SocketInfo { received, ..SocketInfo::of_peer((IpAddr::from(peer), port)) }
+        let mut info = SocketInfo::of_peer((IpAddr::from(peer), port));
+        info.received = received;
+        info
     }
 
     #[test]
@@ -258,7 +259,7 @@ mod tests {
         let tcp = |text: &str| Peer::Tcp(text.parse().expect("an address"));
         assert_eq!(look(tcp("192.0.2.1:8"), None), Some(2));
         assert_eq!(look(tcp("192.0.2.1:8"), Some(1)), Some(1), "a note is more precise");
-        for peer in [tcp("192.0.2.2:7"), tcp("192.0.2.9:7"), Peer::Unix] {
+        for peer in [tcp("192.0.2.2:7"), tcp("192.0.2.9:7"), Peer::Unix(None)] {
             assert_eq!(look(peer, None), None, "{peer}");
         }
     }

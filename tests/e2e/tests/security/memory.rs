@@ -2,7 +2,8 @@
 //! memory of any other process.
 
 use rustix::process::Signal;
-use tine_e2e::names::FORKER;
+use tine_e2e::cgroup::DelegatedCgroup;
+use tine_e2e::names::{CGROUP_CLEANER, DELAYER, FORKER, PROXY_READER, REJECTOR, STDERR_LOGGER};
 use tine_e2e::procfs::{Mapping, mappings};
 use tine_e2e::{Client, Server, wait_until};
 
@@ -44,6 +45,39 @@ fn a_connection_of_the_backlog_that_spares_leave_to_a_forker_can_write_the_stats
     let pid = reply.strip_prefix("ok ").and_then(|pid| pid.parse().ok()).expect("a process id");
     let writable: Vec<Mapping> = mappings(pid).into_iter().filter(Mapping::is_shared_and_writable).collect();
     assert!(writable.len() == 1 && shared_memory(&server).contains(&writable[0]), "{writable:?}");
+}
+
+/// The shared memory that the helper with this name can write, and its other shared memory.
+fn shared_memory_of(server: &Server, name: &str) -> (Vec<Mapping>, Vec<Mapping>) {
+    let helper = wait_until("the helper runs", || server.named(name).into_iter().next()).pid;
+    let shared = mappings(helper).into_iter().filter(|mapping| mapping.permissions.ends_with('s'));
+    shared.partition(Mapping::is_shared_and_writable)
+}
+
+#[test]
+fn a_helper_has_the_shared_memory_that_it_uses() {
+    let cgroup = DelegatedCgroup::new("memory");
+    let limits = ["--max-connections", "5000", "--max-connections-per-source", "2", "--deny", "192.0.2.1"];
+    let delays = ["--when-limited", "delay", "--per-source-penalties", "yes"];
+    let helpers = ["--proxy-from", "192.0.2.2", "--stderr", "log"];
+    let server = cgroup.program(&[&limits[..], &delays, &helpers].concat(), &["cat"]);
+    let tables = shared_memory(&server);
+    let is_whole = |mapping: &&Mapping| tables.contains(mapping);
+    for name in [REJECTOR, STDERR_LOGGER, PROXY_READER, CGROUP_CLEANER] {
+        let (writable, _) = shared_memory_of(&server, name);
+        assert_eq!(writable.len(), 1, "{name}: the stats, which decide nothing: {writable:?}");
+    }
+    let (writable, read_only) = shared_memory_of(&server, DELAYER);
+    assert_eq!(writable.iter().filter(is_whole).count(), 2, "stats and buckets: {writable:?}");
+    let part: Vec<&Mapping> = writable.iter().filter(|mapping| !is_whole(mapping)).collect();
+    assert_eq!(part.len(), 1, "the notes of the board: {writable:?}");
+    // The slots are behind it.
+    let slots = read_only.iter().find(|mapping| mapping.start == part[0].end).expect("the rest of the board");
+    assert!(slots.object == part[0].object && slots.end - slots.start > 300_000, "{slots:?}");
+    let of_penalties = |mapping: &&Mapping| {
+        tables.iter().any(|table| table.start == mapping.start && table.object == mapping.object)
+    };
+    assert_eq!(read_only.iter().filter(of_penalties).count(), 1, "the penalties: {read_only:?}");
 }
 
 #[test]

@@ -60,10 +60,16 @@ impl Flags {
 }
 
 /// `user.group` or `user:group/class`.
-pub(super) fn identity(found: &mut ImportedService, user: &str) {
+///
+/// # Errors
+/// The user is a number: inetd looks up names only.
+pub(super) fn identity(found: &mut ImportedService, user: &str) -> Result<(), String> {
     let (user, class) = user.split_once('/').map_or((user, None), |(user, class)| (user, Some(class)));
     let split = user.split_once(':').or_else(|| user.split_once('.'));
     let (user, group) = split.map_or((user, None), |(user, group)| (user, Some(group)));
+    if user.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(format!("there is no user of the name {user}"));
+    }
     if let Some(class) = class {
         found.note(format!("the login class {class}"));
     }
@@ -73,6 +79,7 @@ pub(super) fn identity(found: &mut ImportedService, user: &str) {
         found.set("set-login-environment", "no");
         group.into_iter().for_each(|group| found.set("group", group));
     }
+    Ok(())
 }
 
 /// `sndbuf=64k,rcvbuf=1m` (OpenBSD, NetBSD, Debian).

@@ -4,15 +4,16 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use super::super::World;
-use super::super::addresses::blocks;
+use super::super::addresses::{blocks, contains};
 use super::super::has_wrapper_rules;
 use super::super::service::{ImportedService, ServedBy};
-use super::map::{Attributes, has_banner};
+use super::map::Attributes;
 
 /// Where Debian has the wrapper of TCP wrappers (tcpd(8)).
 const TCPD: &str = "/usr/sbin/tcpd";
 
-/// The access rules: in xinetd, too, the most specific rule decides.
+/// The access rules. In tine the most specific one decides; in xinetd a client in `no_access` is
+/// always rejected, so what it excludes may not be allowed.
 ///
 /// # Errors
 /// An entry cannot be expressed, and without it more clients would be served.
@@ -30,6 +31,10 @@ pub(super) fn rules(
     for (list, name) in lists.iter_mut().zip(["only_from", "no_access"]) {
         for entry in attributes.all(name) {
             match blocks(entry) {
+                // The name of such a block is empty to xinetd, and no client has it.
+                Some(_) if entry.ends_with("/128") && name == "only_from" => {
+                    service.note(format!("only_from: {entry}, which no client of xinetd matches"));
+                }
                 Some(found) => list.extend(found),
                 None => named(service, name, entry, list, world)?,
             }
@@ -38,8 +43,15 @@ pub(super) fn rules(
         list.dedup();
     }
     let [mut allow, deny] = lists;
-    // A block in both lists is denied.
-    allow.retain(|block| !deny.contains(block));
+    allow.retain(|block| !deny.iter().any(|denied| denied == block || contains(denied, block)));
+    if let Some((allowed, denied)) = deny.iter().find_map(|denied| {
+        let allowed = allow.iter().find(|allowed| precedes(allowed, denied))?;
+        Some((allowed, denied))
+    }) {
+        return Err(format!(
+            "its no_access has {denied}, which would not apply to clients of its only_from, {allowed}"
+        ));
+    }
     if attributes.0.is_given("only_from") && allow.is_empty() {
         // Nobody is left.
         service.set_list("deny", deny.into_iter().chain(["any".to_owned()]).collect());
@@ -48,6 +60,20 @@ pub(super) fn rules(
     service.set_list("allow", allow);
     service.set_list("deny", deny);
     Ok(())
+}
+
+/// Whether a rule that allows is applied to some clients before one that denies: exact addresses
+/// first, then names of hosts, blocks, and domains, the longest first. A denied block that is
+/// inside an allowed one is the more specific.
+fn precedes(allowed: &str, denied: &str) -> bool {
+    let rank = |rule: &str| match rule.strip_prefix('=') {
+        None if rule.contains('/') => (2, 0),
+        None => (0, 0),
+        Some(name) if name.starts_with('.') => (3, usize::MAX - name.len()),
+        Some(_) => (1, 0),
+    };
+    let has_name = allowed.starts_with('=') || denied.starts_with('=');
+    has_name && rank(allowed) < rank(denied)
 }
 
 /// An entry that is not an address: the name of a host, a domain or a network.
@@ -61,12 +87,12 @@ fn named(
     let denies = name == "no_access";
     let looks_up = matches!(service.served_by, ServedBy::Program(_));
     let addresses = if entry.starts_with('.') { Vec::new() } else { world.addresses(entry) };
-    if entry.starts_with('.') || denies && !addresses.is_empty() {
+    if entry.starts_with('.') || !addresses.is_empty() {
         if !looks_up && denies {
             return Err(format!("{name} = {entry}: host names are looked up only for programs"));
         }
         if !looks_up {
-            service.note(format!("{name}: {entry}, a domain: host names are looked up only for programs"));
+            service.note(format!("{name}: {entry}: host names are looked up only for programs"));
             return Ok(());
         }
         // xinetd compares the host name of each client.
@@ -79,10 +105,10 @@ fn named(
     } else if addresses.is_empty() {
         service.note(format!("{name}: {entry}, neither an address nor a known host"));
     }
-    if !addresses.is_empty() {
+    if denies && !addresses.is_empty() {
         service.note(format!("{name}: {entry} is looked up once, here"));
+        list.extend(addresses.iter().map(IpAddr::to_string));
     }
-    list.extend(addresses.iter().map(IpAddr::to_string));
     Ok(())
 }
 
@@ -104,8 +130,8 @@ pub(super) fn libwrap(
     if attributes.0.is_given("libwrap") {
         return cannot("it has a name of its own there (libwrap)");
     }
-    if attributes.has("flags", "NAMEINARGS") || has_banner(attributes) {
-        return cannot("its program has another name, or a banner");
+    if attributes.has("flags", "NAMEINARGS") {
+        return cannot("its program has another name");
     }
     if attributes.0.is_given("redirect") {
         return cannot("it redirects its clients");
@@ -117,6 +143,9 @@ pub(super) fn libwrap(
         return cannot("there is no /usr/sbin/tcpd");
     }
     words[0] = TCPD.into();
+    if attributes.one("banner_success").is_some() {
+        service.notes.push("banner_success: a client that tcpd denies gets it, too".into());
+    }
     service.keys.retain(|(key, _)| *key != "argv0");
     service.set("argv0", server);
     Ok(())

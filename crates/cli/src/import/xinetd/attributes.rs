@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
+use super::super::addresses::blocks;
 use super::entry::{Attribute, Operator, XinetdSection};
+use super::values;
 
 /// The number of values of an attribute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,8 +94,10 @@ impl Effective {
     pub(super) fn of(service: &XinetdSection, defaults: Option<&XinetdSection>) -> Effective {
         let mut from_defaults = Effective::default();
         for (_, attribute) in defaults.into_iter().flat_map(|section| &section.attributes) {
-            // A line of the defaults concerns all services: `finish` mentions it once.
-            if ignored(attribute, Defaults).is_none() {
+            // A line of the defaults concerns all services: `finish` mentions it once. xinetd takes
+            // `v6only = no` there as its default.
+            let is_default = attribute.name == "v6only" && attribute.values.iter().all(|value| value == "no");
+            if ignored(attribute, Defaults).is_none() && !is_default {
                 from_defaults.put(attribute, true);
             }
         }
@@ -139,7 +143,12 @@ impl Effective {
             Operator::Set if adds_up => values.extend_from_slice(&attribute.values),
             Operator::Set => values.clone_from(&attribute.values),
             Operator::Add => values.extend_from_slice(&attribute.values),
-            Operator::Remove => values.retain(|value| !attribute.values.contains(value)),
+            Operator::Remove => {
+                let is_same = |one: &str, other: &str| {
+                    one == other || blocks(one).is_some_and(|found| blocks(other) == Some(found))
+                };
+                values.retain(|value| !attribute.values.iter().any(|removed| is_same(value, removed)));
+            }
         }
     }
 }
@@ -153,6 +162,18 @@ pub(super) fn ignored_defaults(defaults: &XinetdSection) -> Vec<String> {
             Some(format!("{position}: {} in the defaults: {why}", attribute.name))
         })
         .collect()
+}
+
+/// Why xinetd does not start with these defaults, if it does not.
+pub(super) fn fault_of_defaults(defaults: &XinetdSection) -> Option<String> {
+    if let Some(line) = &defaults.fault {
+        return Some(format!("xinetd does not start: this line of the defaults is no attribute: {line}"));
+    }
+    let meant = defaults.attributes.iter().filter(|(_, attribute)| ignored(attribute, Defaults).is_none());
+    meant
+        .filter_map(|(_, attribute)| values::check(&attribute.name, &attribute.values).err())
+        .next()
+        .map(|why| format!("the defaults: {why}"))
 }
 
 /// Why xinetd ignores a line in a section of this kind, if it does.

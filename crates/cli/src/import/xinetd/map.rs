@@ -1,5 +1,7 @@
 //! The attributes of xinetd.conf(5) as keys of a service.
 
+use std::io;
+use std::net::IpAddr;
 use std::path::Path;
 
 use super::super::World;
@@ -36,11 +38,12 @@ pub(super) fn service(
     let mut service = ImportedService::new(id, section.position.clone(), served_by);
     let port = attributes.one("port").unwrap_or(name);
     let number = port_of(port, world).ok_or_else(|| format!("there is no port of the name {port}"))?;
-    service.listen.push(address(&attributes, number));
+    listener(&mut service, &attributes, number, world)?;
     all.ignored.iter().for_each(|line| service.note(line));
     for (name, values) in all.iter() {
         map(&mut service, name, values, &attributes, world)?;
     }
+    banner(&mut service, &attributes, world);
     access::rules(&mut service, &attributes, world)?;
     surroundings(&mut service, &attributes);
     access::libwrap(&mut service, &attributes, world)?;
@@ -84,36 +87,47 @@ fn program(attributes: &Attributes, world: &dyn World) -> Result<ServedBy, Strin
     }
     let mut words = vec![server.to_owned()];
     words.append(&mut arguments);
-    // A shell prints the banner before the program starts.
-    let banners: Vec<&str> =
-        ["banner", "banner_success"].iter().filter_map(|name| attributes.one(name)).collect();
-    if !banners.is_empty() {
-        let cat = format!(
-            "cat {}; exec \"$0\" \"$@\"",
-            banners.iter().map(|file| quoted(file)).collect::<Vec<_>>().join(" ")
-        );
-        words.splice(0..0, ["sh".to_owned(), "-c".to_owned(), cat]);
-    }
     Ok(ServedBy::Program(words))
 }
 
-/// Whether a banner is printed before the program starts.
-pub(super) fn has_banner(attributes: &Attributes) -> bool {
-    attributes.one("banner").or(attributes.one("banner_success")).is_some()
-}
-
-/// Quotes a word for a shell.
-fn quoted(word: &str) -> String {
-    format!("'{}'", word.replace('\'', "'\\''"))
-}
-
-fn address(attributes: &Attributes, port: u16) -> String {
-    match attributes.one("bind") {
-        Some(host) => listen(host, port),
-        None if attributes.has("flags", "IPv4") => format!("0.0.0.0:{port}"),
-        None if attributes.has("flags", "IPv6") => format!("[::]:{port}"),
-        None => port.to_string(),
+/// The one address on which xinetd listens.
+///
+/// # Errors
+/// There is no such address: xinetd does not start the service.
+fn listener(
+    service: &mut ImportedService,
+    attributes: &Attributes,
+    port: u16,
+    world: &dyn World,
+) -> Result<(), String> {
+    let is_ipv4 = attributes.has("flags", "IPv4") && !attributes.has("flags", "IPv6");
+    let Some(host) = attributes.one("bind") else {
+        service.listen.push(match is_ipv4 {
+            true => format!("0.0.0.0:{port}"),
+            false if attributes.has("flags", "IPv6") => format!("[::]:{port}"),
+            false => port.to_string(),
+        });
+        if !is_ipv4 && !attributes.0.is_given("v6only") {
+            // Its socket has IPv4, too: no other service gets this port.
+            service.also_claims = vec![format!("0.0.0.0:{port}")];
+        }
+        return Ok(());
+    };
+    if host.parse::<IpAddr>().is_ok() {
+        service.listen.push(listen(host, port));
+        return Ok(());
     }
+    let found = world.addresses(host);
+    let address = match found[..] {
+        [only] => Some(only),
+        // Without a flag, of a host with both, the one of IPv6.
+        _ => found.iter().copied().find(|address| address.is_ipv4() == is_ipv4),
+    };
+    let address = address
+        .ok_or_else(|| format!("bind = {host} has no address of its family: xinetd leaves it out, too"))?;
+    service.note(format!("bind: {host} is looked up once, here"));
+    service.listen.push(listen(&address.to_string(), port));
+    Ok(())
 }
 
 /// Translates one attribute that has an equivalent of its own.
@@ -133,26 +147,24 @@ fn map(
         // Read elsewhere, or true of tine in any case.
         (
             "id" | "disable" | "socket_type" | "protocol" | "wait" | "port" | "bind" | "server" | "redirect"
-            | "enabled" | "disabled" | "only_from" | "no_access" | "passenv" | "env" | "group" | "groups"
-            | "type" | "libwrap",
+            | "banner" | "banner_success" | "enabled" | "disabled" | "only_from" | "no_access" | "passenv"
+            | "env" | "group" | "groups" | "type" | "libwrap" | "server_args",
             _,
         ) => {}
-        ("v6only", _) if all.is_yes("v6only") => service.set("bind-ipv6-only", "ipv6-only"),
-        ("v6only", _) => {}
-        ("flags", values) => values.iter().for_each(|value| flag(service, value)),
-        ("server_args", values) if is_program => {
-            if all.has("flags", "NAMEINARGS")
-                && let Some(argv0) = values.first().filter(|_| has_banner(all))
-            {
-                service.note(format!("{argv0} as the program's own name, beside a banner"));
+        // A service that has the attribute has IPv6 alone, whatever its value.
+        ("v6only", _) => {
+            service.set("bind-ipv6-only", "ipv6-only");
+            if !all.is_yes("v6only") {
+                service.note("v6only = no: in a service, xinetd takes it as v6only = yes");
             }
         }
+        ("flags", values) => values.iter().for_each(|value| flag(service, value)),
         ("user", [user, ..]) if is_program => {
             service.set("user", user);
             // xinetd leaves its own HOME, USER, LOGNAME and SHELL.
             service.set("set-login-environment", "no");
         }
-        ("user" | "server_args", _) => {}
+        ("user", _) => {}
         ("instances", [most, ..]) => match number(name, most)? {
             Some(most) => service.set("max-connections", most.to_string()),
             None => service
@@ -164,8 +176,6 @@ fn map(
             }
         }
         ("banner_fail", [file, ..]) => banner_fail(service, file, world),
-        ("banner", _) if is_program => service.note("banner: a client that is denied does not get it"),
-        ("banner_success", _) if is_program => {}
         ("nice", [nice, ..]) if is_program => service.set("nice", nice),
         ("umask", [mask, ..]) if is_program => service.set("umask", mask),
         ("access_times", spans) => {
@@ -200,7 +210,7 @@ fn number(name: &str, value: &str) -> Result<Option<u32>, String> {
 /// Beyond `most` connections a second, xinetd switches the service off for `pause` seconds. A
 /// source alone cannot exceed that here, either.
 fn cps(service: &mut ImportedService, most: &str, pause: &str) -> Result<(), String> {
-    let rate: u32 = most.parse().map_err(|_| format!("cps = {most} is no number"))?;
+    let rate: u32 = most.parse().map_err(|_| format!("cps = {most} is too high"))?;
     if rate > 0 {
         service.set("rate-per-source", format!("{rate}/s"));
     }
@@ -233,7 +243,12 @@ fn time(span: &str) -> String {
 }
 
 fn rlimit(service: &mut ImportedService, name: &str, value: &str) {
-    let value = if value.eq_ignore_ascii_case("UNLIMITED") { "infinity" } else { value };
+    let is_unlimited = value.eq_ignore_ascii_case("UNLIMITED");
+    if is_unlimited && name == "rlimit_files" {
+        // The kernel refuses it, and xinetd goes on without.
+        return;
+    }
+    let value = if is_unlimited { "infinity" } else { value };
     let key = match name {
         "rlimit_as" => "limit-as",
         "rlimit_cpu" => "limit-cpu",
@@ -244,6 +259,26 @@ fn rlimit(service: &mut ImportedService, name: &str, value: &str) {
         _ => return service.note(format!("{name} = {value}")),
     };
     service.set(key, value);
+}
+
+/// The files that each client gets first. xinetd reads them for each client, so it starts without
+/// them.
+fn banner(service: &mut ImportedService, attributes: &Attributes, world: &dyn World) {
+    let mut files = Vec::new();
+    for name in ["banner", "banner_success"] {
+        let Some(file) = attributes.one(name) else { continue };
+        match world.read(Path::new(file)) {
+            // A banner need not be text in UTF-8.
+            Err(why) if why.kind() != io::ErrorKind::InvalidData => {
+                service.note(format!("{name} = {file}: {}", tine::cli::reason(&why)));
+            }
+            _ => files.push(file.to_owned()),
+        }
+    }
+    if attributes.one("banner").is_some_and(|file| files.iter().any(|other| other == file)) {
+        service.note("banner: a client that is denied does not get it");
+    }
+    service.set_list("banner-file", files);
 }
 
 /// The text of rejected clients, which xinetd reads from a file for each of them.
@@ -276,7 +311,8 @@ fn surroundings(service: &mut ImportedService, attributes: &Attributes) {
     if matches!(service.served_by, ServedBy::BuiltIn(_)) {
         return;
     }
-    if let Some(group) = attributes.one("group") {
+    let number = attributes.one("user").filter(|_| refuse::has_number_for_user(attributes));
+    if let Some(group) = attributes.one("group").or(number) {
         service.set("group", group);
     }
     let has_identity = attributes.one("user").or(attributes.one("group")).is_some();
@@ -289,7 +325,7 @@ fn surroundings(service: &mut ImportedService, attributes: &Attributes) {
         // The last part of its path.
         false => attributes.one("server").and_then(|server| server.rsplit('/').next()),
     };
-    if let Some(name) = name.filter(|name| !is_relay && !name.is_empty() && !has_banner(attributes)) {
+    if let Some(name) = name.filter(|name| !is_relay && !name.is_empty()) {
         service.set("argv0", name);
     }
     if !is_relay {
@@ -308,6 +344,8 @@ fn surroundings(service: &mut ImportedService, attributes: &Attributes) {
         attributes.all("passenv").iter().chain(attributes.all("env")).cloned().collect();
     let (good, bad): (Vec<String>, Vec<String>) =
         variables.into_iter().partition(|variable| !variable.starts_with('=') && !variable.contains('\0'));
+    // xinetd sets this one last.
+    let good = good.into_iter().filter(|variable| !variable.starts_with("REMOTE_HOST=")).collect();
     bad.into_iter().for_each(|variable| service.note(format!("env = {variable}")));
     service.set_list("env", good);
 }

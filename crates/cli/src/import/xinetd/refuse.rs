@@ -3,6 +3,7 @@
 
 use super::super::World;
 use super::map::Attributes;
+use super::values;
 
 /// Whether a service is switched off.
 pub(super) fn is_disabled(attributes: &Attributes, id: &str) -> bool {
@@ -17,6 +18,7 @@ pub(super) fn is_disabled(attributes: &Attributes, id: &str) -> bool {
 /// # Errors
 /// The reason why a service is left out.
 pub(super) fn check(attributes: &Attributes, name: &str, world: &dyn World) -> Result<(), String> {
+    attributes.0.iter().try_for_each(|(name, values)| values::check(name, values))?;
     kind(attributes)?;
     complete(attributes, name, world)?;
     clients(attributes)
@@ -29,11 +31,12 @@ fn kind(attributes: &Attributes) -> Result<(), String> {
         return Err(format!("it is of type {kind}"));
     }
     match attributes.one("socket_type") {
-        None | Some("stream") => {}
+        Some(kind) if kind.eq_ignore_ascii_case("stream") => {}
+        None => {}
         Some(kind) => return Err(format!("its socket_type is {kind}, and tine serves connections")),
     }
     match attributes.one("protocol") {
-        None | Some("tcp" | "tcp6") => {}
+        None | Some("tcp" | "TCP") => {}
         Some(protocol) => return Err(format!("its protocol is {protocol}, and tine serves TCP")),
     }
     match attributes.one("wait") {
@@ -72,7 +75,7 @@ fn complete(attributes: &Attributes, name: &str, world: &dyn World) -> Result<()
         return Err("it has NAMEINARGS and no server_args: xinetd leaves it out, too".into());
     }
     if !is_unlisted && let Some(port) = attributes.one("port") {
-        let number = port.parse().ok().or_else(|| world.port(port));
+        let number = port.parse().ok();
         match world.port(name) {
             None => {
                 return Err(format!(
@@ -98,9 +101,28 @@ fn clients(attributes: &Attributes) -> Result<(), String> {
     if attributes.has("flags", "LABELED") {
         return Err("flags = LABELED: the SELinux context of the client is not taken over".into());
     }
+    if let Some(load) = attributes.one("max_load") {
+        return Err(format!("max_load = {load}: clients are not rejected while the machine is busy"));
+    }
+    let has_redirect = attributes.0.is_given("redirect");
+    if !has_redirect && attributes.has("log_on_success", "TRAFFIC") {
+        return Err("it logs TRAFFIC and has no redirect: xinetd leaves it out, too".into());
+    }
+    if has_redirect && attributes.has("flags", "NAMEINARGS") {
+        return Err("it has NAMEINARGS and a redirect: xinetd leaves it out, too".into());
+    }
+    if attributes.is_yes("groups") && has_number_for_user(attributes) {
+        return Err("groups = yes takes a user that has a name".into());
+    }
     let asks = ["log_on_success", "log_on_failure"].iter().any(|name| attributes.has(name, "USERID"));
     if attributes.has("flags", "IDONLY") && asks {
         return Err("flags = IDONLY: clients are not asked for their users (RFC 1413)".into());
     }
     Ok(())
+}
+
+/// Whether the user is a number. Its group is then the same number, whatever the user database
+/// says.
+pub(super) fn has_number_for_user(attributes: &Attributes) -> bool {
+    attributes.one("user").is_some_and(|user| user.bytes().all(|byte| byte.is_ascii_digit()))
 }

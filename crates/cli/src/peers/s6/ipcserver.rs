@@ -2,13 +2,12 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::{AsFd, IntoRawFd, RawFd};
+use std::os::fd::{IntoRawFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
-use rustix::net::SocketAddrUnix;
-use tine::cli::{Dialect, reason};
-use tine::{Incoming, Prepared, Program};
+use tine::cli::{Dialect, path_of_client, reason};
+use tine::{Incoming, Peer, Prepared, Program};
 
 use super::{Failure, Plan, ServerOptions, client, fatal, listener, usage};
 use crate::exit;
@@ -20,7 +19,7 @@ const USAGE: &str = "[ -1 ] [ -q | -Q | -v ] [ -d | -D ] [ -P | -p ] [ -a perms 
 [ -b backlog ] [ -G gidlist ] [ -g gid ] [ -u uid ] [ -U ] path prog...";
 
 /// The variables of a connection that tine sets over a Unix socket, and s6 does not.
-const OTHERS: [&str; 3] = ["UNIXREMOTEEUID", "UNIXREMOTEEGID", "UNIXREMOTEPID"];
+const OTHERS: [&str; 4] = ["UNIXREMOTEEUID", "UNIXREMOTEEGID", "UNIXREMOTEPID", "REMOTE_ADDR"];
 
 /// The arguments.
 #[derive(Debug, PartialEq, Eq)]
@@ -38,27 +37,30 @@ struct IpcserverArguments {
 pub(in crate::peers) fn main(words: &mut dyn Iterator<Item = OsString>) -> Result<(), Failure> {
     let arguments = parse(words, |name| std::env::var(name).ok()).map_err(|()| usage(NAME, USAGE))?;
     let IpcserverArguments { options, mode, asks_credentials, path, program } = arguments;
-    if options.per_source < options.limit {
-        let text = "-C is below -c, and connections are not counted by user; give the same number to both";
-        return Err(fatal(NAME, exit::USAGE, text));
-    }
     let socket = listener::unix(&path, mode, options.backlog, options.reuses).map_err(|why| {
         let why = reason(&why);
         fatal(NAME, exit::SYSTEM, format!("unable to bind to {}: {why}", path.display()))
     })?;
     let system = |error: tine::Error| fatal(NAME, exit::SYSTEM, error);
+    // Without credentials, connections are not counted by user.
+    let per_user = asks_credentials.then_some(options.per_source);
     let logged = (options.verbosity == Verbosity::Verbose).then_some(options.limit);
-    let prepare = move |incoming: &Incoming| prepare(incoming, asks_credentials, logged);
+    let prepare = move |incoming: &Incoming| prepare(incoming, per_user, logged);
     let plan = Plan {
         socket,
         program: Program::new(program).prepare(prepare),
-        dialect: Dialect::S6Ipcserver,
+        dialect: Dialect::S6Ipcserver(per_user),
         verbosity: options.verbosity,
         limit: options.limit,
         identity: options.identity(NAME)?,
     };
     let (server, program) = plan.server().map_err(system)?;
     let server = server.backlog(options.backlog);
+    let server = match per_user {
+        // With as many as the server may have, a user cannot have more.
+        Some(connections) if connections < options.limit => server.max_connections_per_source(connections),
+        _ => server,
+    };
     let server = match options.announces {
         true => server.ready_descriptor(detach_stdout().map_err(|why| {
             fatal(NAME, exit::SYSTEM, format!("unable to write to standard output: {}", reason(&why)))
@@ -102,32 +104,32 @@ fn parse(
     Ok(IpcserverArguments { options, mode, asks_credentials, path, program })
 }
 
-/// Describes the client. `logged`: the limit for the status line, with `-v`.
-fn prepare(incoming: &Incoming, asks_credentials: bool, logged: Option<usize>) -> Prepared {
-    let found = rustix::net::sockopt::socket_peercred(incoming.as_fd()).ok().filter(|_| asks_credentials);
-    let ids = found.map(|found| (found.uid.as_raw().to_string(), found.gid.as_raw().to_string()));
+/// Describes the client. `per_user`: the limit of a user, `None` with `-P`. `logged`: the limit for
+/// the status line, with `-v`.
+fn prepare(incoming: &Incoming, per_user: Option<usize>, logged: Option<usize>) -> Prepared {
+    let client = match (per_user, incoming.peer) {
+        (Some(_), Peer::Unix(credentials)) => credentials,
+        _ => None,
+    };
+    let of_user = incoming.connections_of_source;
     if let Some(limit) = logged {
-        let (uid, gid) = ids.as_ref().map_or(("?", "?"), |(uid, gid)| (uid, gid));
         let (pid, now) = (std::process::id(), incoming.connections);
-        let allow = format!("s6-ipcserverd: info: allow {uid}:{gid} pid {pid}");
+        let ids = client.map_or_else(|| "?:?".into(), |client| format!("{}:{}", client.uid, client.gid));
+        let count = client.map_or_else(|| "?".into(), |_| of_user.to_string());
+        let per_user = per_user.unwrap_or(limit);
+        let allow = format!("s6-ipcserverd: info: allow {ids} pid {pid} count {count}/{per_user}");
         let status = format!("s6-ipcserverd: info: status: {now}/{limit}");
         client::write_line(io::stderr(), &format!("{allow}\n{status}"));
     }
-    let (uid, gid) = ids.unwrap_or_default();
+    let number = |number: Option<u32>| number.map(|number| number.to_string()).unwrap_or_default();
+    let before = client.map(|_| of_user.saturating_sub(1).to_string()).unwrap_or_default();
     let prepared = OTHERS.iter().fold(Prepared::new(), |prepared, name| prepared.env_remove(*name));
     prepared
         .env("PROTO", "IPC")
-        .env("IPCREMOTEEUID", uid)
-        .env("IPCREMOTEEGID", gid)
-        .env("IPCREMOTEPATH", remote_path(incoming))
-}
-
-/// The path to which the client has bound its socket; empty if to none.
-fn remote_path(incoming: &Incoming) -> OsString {
-    let name = rustix::net::getpeername(incoming.as_fd());
-    let name = name.ok().flatten().and_then(|name| SocketAddrUnix::try_from(name).ok());
-    let path = name.as_ref().and_then(|name| Some(name.path()?.to_bytes().to_vec()));
-    OsString::from_vec(path.unwrap_or_default())
+        .env("IPCREMOTEEUID", number(client.map(|client| client.uid)))
+        .env("IPCREMOTEEGID", number(client.map(|client| client.gid)))
+        .env("IPCCONNNUM", before)
+        .env("IPCREMOTEPATH", OsString::from_vec(path_of_client(incoming).unwrap_or_default()))
 }
 
 #[cfg(test)]

@@ -48,7 +48,11 @@ fn serve(options: &TcpserverOptions) -> Result<(), String> {
     };
     let plain = |error: tine::Error| error.to_string();
     let (server, program) = plan.server().map_err(plain)?;
-    let server = server.no_delay(!options.delays).backlog(options.backlog).print_ports(options.prints_port);
+    let server = server
+        .banner(options.banner.as_slice())
+        .no_delay(!options.delays)
+        .backlog(options.backlog)
+        .print_ports(options.prints_port);
     server.run_program(program).map_err(plain)
 }
 

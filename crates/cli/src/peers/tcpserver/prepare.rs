@@ -1,4 +1,4 @@
-//! The preparation of a client's program, in the client's process: banner, lookups, and the rules.
+//! The preparation of a client's program, in the client's process: lookups, and the rules.
 
 use std::ffi::OsString;
 use std::io;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use tine::cli::{host_name, leads_to};
 use tine::{Incoming, Peer, Prepared};
 
-use super::client::{self, shown, write_line};
+use super::client::{shown, write_line};
 use super::options::TcpserverOptions;
 use super::ucspi::Verbosity;
 use super::{ident, rules};
@@ -38,7 +38,6 @@ impl Preparation {
     /// The preparation by these options; `None` if there is nothing to do.
     pub(super) fn new(options: &TcpserverOptions) -> Option<Preparation> {
         let is_plain = options.verbosity < Verbosity::Verbose
-            && options.banner.is_empty()
             && options.rules.is_none()
             && options.local_name.is_some()
             && !options.asks_names
@@ -46,7 +45,7 @@ impl Preparation {
         (!is_plain).then(|| Preparation { options: options.clone() })
     }
 
-    /// Receives a client: greets it, looks it up, and decides.
+    /// Receives a client: looks it up, and decides.
     pub(super) fn receive(&self, incoming: &Incoming) -> Prepared {
         self.try_receive(incoming).unwrap_or_else(Prepared::exit)
     }
@@ -55,8 +54,6 @@ impl Preparation {
     fn try_receive(&self, incoming: &Incoming) -> Result<Prepared, u8> {
         let Peer::Tcp(remote) = incoming.peer else { return Ok(Prepared::new()) };
         self.log(format_args!("pid {} from {}", std::process::id(), remote.ip()));
-        client::greet(incoming, &self.options.banner)
-            .map_err(|why| self.drop("unable to print banner", &why))?;
         let local = incoming
             .local
             .ok_or_else(|| self.drop("unable to get local address", &io::ErrorKind::NotConnected.into()))?;

@@ -19,6 +19,11 @@ impl CompiledRules {
         self.context.names
     }
 
+    /// Whether rules are about groups of clients of Unix sockets.
+    pub(crate) fn name_groups(&self) -> bool {
+        self.context.local.name_groups()
+    }
+
     /// Frees the words, once they are in shared memory.
     pub(crate) fn forget_words(&mut self) {
         self.words = Rc::new([]);

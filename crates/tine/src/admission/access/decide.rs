@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use super::local::LocalRules;
+use super::machines::MachineRules;
 use super::names::PendingNameRules;
 use super::table::{self, TableMatch};
 use super::window::{Moment, Window};
@@ -23,6 +24,8 @@ pub(super) struct RuleContext {
     pub(super) names: bool,
     /// The rules about clients of Unix sockets.
     pub(super) local: Rc<LocalRules>,
+    /// The rules about clients of vsock sockets.
+    pub(super) machines: Rc<MachineRules>,
 }
 
 /// The decision about an address.
@@ -38,6 +41,28 @@ pub(super) enum RuleVerdict {
     OutsideAccessTimes,
 }
 
+/// Whether a moment is outside the access times.
+pub(super) fn is_outside(windows: &[Window], moment: Option<Moment>) -> bool {
+    !windows.is_empty() && moment.is_some_and(|moment| !windows.iter().any(|window| window.contains(moment)))
+}
+
+/// Decides about a client of a vsock socket by its machine and, if `moment` is given, by time. Of
+/// the blocks, only the one of every client applies to it.
+#[cold]
+pub(super) fn by_machine(
+    table: impl RuleWords,
+    context: &RuleContext,
+    cid: u32,
+    moment: Option<Moment>,
+) -> RuleVerdict {
+    if is_outside(&context.windows, moment) {
+        return RuleVerdict::OutsideAccessTimes;
+    }
+    let by_block = || table::of_every_client(table).map(|answer| answer.allows);
+    let allows = context.machines.decide(cid).or_else(by_block);
+    RuleVerdict::Default(allows.unwrap_or_else(|| table::default_allows(table)))
+}
+
 /// Decides by address and, if `moment` is given, by time.
 pub(super) fn by_address(
     table: impl RuleWords,
@@ -45,9 +70,7 @@ pub(super) fn by_address(
     address: IpAddr,
     moment: Option<Moment>,
 ) -> RuleVerdict {
-    if let Some(moment) = moment.filter(|_| !context.windows.is_empty())
-        && !context.windows.iter().any(|window| window.contains(moment))
-    {
+    if is_outside(&context.windows, moment) {
         return RuleVerdict::OutsideAccessTimes;
     }
     match table::find(table, address) {

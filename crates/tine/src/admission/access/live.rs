@@ -2,18 +2,18 @@
 //! and spares read them. Connection processes do not have this memory.
 
 use std::io;
-use std::os::fd::BorrowedFd;
 
 use super::compiled::CompiledRules;
 use super::decide::{self, RuleContext, RuleVerdict};
 use super::list::RuleSource;
+use super::local::ClientGroups;
 use super::names::PendingNameRules;
 use super::seqlock::SeqLocked;
 use super::table;
 use super::window::Moment;
 use crate::admission::reason::Reason;
 use crate::error::{Error, next_move};
-use crate::net::peer::Peer;
+use crate::net::peer::{Credentials, Peer};
 
 /// Access rules in force.
 #[derive(Debug)]
@@ -32,21 +32,49 @@ impl LiveRules {
         Ok(LiveRules { table, context: rules.context.clone() })
     }
 
-    /// Why a client is denied, if it is. Clients of Unix sockets have no address: only rules about
-    /// local clients deny them, if their socket is given.
+    /// Why a client is denied, if it is. Of the rules, those about users and groups apply to
+    /// clients of Unix sockets, those about machines to clients of vsock sockets, and those about
+    /// addresses to others.
     #[inline]
-    pub(crate) fn denial(&self, peer: Peer, socket: Option<BorrowedFd>) -> Option<Reason> {
-        let Peer::Tcp(address) = peer else {
-            let local = &self.context.local;
-            let denied = !local.is_empty() && socket.is_some_and(|socket| local.deny(socket));
-            return denied.then_some(Reason::Denied);
+    pub(crate) fn denial(&self, peer: Peer, groups: ClientGroups) -> Option<Reason> {
+        let address = match peer {
+            Peer::Tcp(address) => address,
+            Peer::Unix(client) => return self.denial_of_local(client, groups),
+            Peer::Vsock { cid, .. } => return self.denial_of_machine(cid),
         };
-        // The clock is read only where the time matters.
-        let moment = (!self.context.windows.is_empty()).then(Moment::now);
-        match self.table.read(|table| decide::by_address(table, &self.context, address.ip(), moment)) {
-            RuleVerdict::Rule(_, true) | RuleVerdict::Default(true) | RuleVerdict::NeedsName => None,
-            RuleVerdict::Rule(_, false) | RuleVerdict::Default(false) => Some(Reason::Denied),
-            RuleVerdict::OutsideAccessTimes => Some(Reason::Time),
+        let moment = self.moment();
+        reason(self.table.read(|table| decide::by_address(table, &self.context, address.ip(), moment)))
+    }
+
+    #[cold]
+    fn denial_of_machine(&self, cid: u32) -> Option<Reason> {
+        let moment = self.moment();
+        reason(self.table.read(|table| decide::by_machine(table, &self.context, cid, moment)))
+    }
+
+    /// The time; `None` where it does not matter, so that the clock is not read.
+    #[inline]
+    fn moment(&self) -> Option<Moment> {
+        (!self.context.windows.is_empty()).then(Moment::now)
+    }
+
+    #[cold]
+    fn denial_of_local(&self, client: Option<Credentials>, groups: ClientGroups) -> Option<Reason> {
+        let RuleContext { windows, local, .. } = &self.context;
+        if decide::is_outside(windows, self.moment()) {
+            return Some(Reason::Time);
+        }
+        (!local.is_empty() && local.deny(client, groups)).then_some(Reason::Denied)
+    }
+
+    /// Whether a rule allows a client explicitly: by its address, its user or its machine.
+    pub(crate) fn lists(&self, peer: Peer) -> bool {
+        match peer {
+            Peer::Tcp(address) => self
+                .table
+                .read(|table| table::find(table, address.ip()).is_some_and(|found| found.answer.allows)),
+            Peer::Unix(client) => client.is_some_and(|client| self.context.local.allow_user(client.uid)),
+            Peer::Vsock { cid, .. } => self.context.machines.decide(cid) == Some(true),
         }
     }
 
@@ -93,5 +121,15 @@ impl LiveRules {
     /// Unmaps the rules in this process.
     pub(crate) fn unmap(self) -> io::Result<()> {
         self.table.unmap()
+    }
+}
+
+/// The reason of a denial.
+#[inline]
+fn reason(verdict: RuleVerdict) -> Option<Reason> {
+    match verdict {
+        RuleVerdict::Rule(_, true) | RuleVerdict::Default(true) | RuleVerdict::NeedsName => None,
+        RuleVerdict::Rule(_, false) | RuleVerdict::Default(false) => Some(Reason::Denied),
+        RuleVerdict::OutsideAccessTimes => Some(Reason::Time),
     }
 }

@@ -2,9 +2,8 @@
 
 use std::os::fd::BorrowedFd;
 
-use rustix::net::sockopt;
-
 use crate::error::Error;
+use crate::net::peer::Credentials;
 use crate::system::users::Identity;
 
 /// The user or group that a rule is about.
@@ -14,14 +13,41 @@ enum LocalSubject {
     Group(u32),
 }
 
-/// The rules, each with whether it allows.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct LocalRules(Vec<(LocalSubject, bool)>);
+/// A rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct LocalRule {
+    subject: LocalSubject,
+    allows: bool,
+    /// The rule as written, for explanations.
+    text: String,
+}
 
-/// The user and groups of a client.
-struct LocalClient {
-    uid: u32,
-    groups: Vec<u32>,
+impl LocalRule {
+    fn is_about_group(&self) -> bool {
+        matches!(self.subject, LocalSubject::Group(_))
+    }
+}
+
+/// The rules.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct LocalRules(Vec<LocalRule>);
+
+/// Where the supplementary groups of a client are to be found.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum ClientGroups<'a> {
+    /// The kernel tells them: this is the socket. It is asked only where a rule is about a group.
+    OfSocket(BorrowedFd<'a>),
+    /// These.
+    Known(&'a [u32]),
+}
+
+impl ClientGroups<'_> {
+    fn to_vec(self) -> Vec<u32> {
+        match self {
+            ClientGroups::OfSocket(socket) => tine_sys::socket::peer_groups(socket).unwrap_or_default(),
+            ClientGroups::Known(groups) => groups.to_vec(),
+        }
+    }
 }
 
 impl LocalRules {
@@ -31,13 +57,14 @@ impl LocalRules {
     /// The text is neither, there is no such user or group, or another rule contradicts it.
     pub(super) fn add(&mut self, text: &str, allows: bool) -> Result<(), Error> {
         let subject = parse(text)?;
-        if self.0.contains(&(subject, !allows)) {
+        if self.0.iter().any(|rule| rule.subject == subject && rule.allows != allows) {
             return Err(Error::usage(
                 format_args!("'{text}' is both allowed and denied"),
                 "remove one of them",
             ));
         }
-        self.0.push((subject, allows));
+        let word = if allows { "allow" } else { "deny" };
+        self.0.push(LocalRule { subject, allows, text: format!("{word} {text}") });
         Ok(())
     }
 
@@ -45,31 +72,42 @@ impl LocalRules {
         self.0.is_empty()
     }
 
-    /// Whether the client of a Unix socket is denied: also one whose user the kernel does not tell.
-    #[cold]
-    pub(super) fn deny(&self, socket: BorrowedFd) -> bool {
-        let client = sockopt::socket_peercred(socket).ok().map(|own| {
-            let mut groups = tine_sys::socket::peer_groups(socket).unwrap_or_default();
-            groups.push(own.gid.as_raw());
-            LocalClient { uid: own.uid.as_raw(), groups }
-        });
-        !client.is_some_and(|client| self.allows(&client))
+    /// Whether rules are about groups.
+    pub(super) fn name_groups(&self) -> bool {
+        self.0.iter().any(LocalRule::is_about_group)
     }
 
+    /// Whether a client is denied: also one whose user is not known.
+    #[cold]
+    pub(super) fn deny(&self, client: Option<Credentials>, groups: ClientGroups) -> bool {
+        !client.is_some_and(|client| self.decide(client, groups).0)
+    }
+
+    /// Whether a client is allowed, and the rule that decides, as written.
+    ///
     /// A rule about the user outweighs those about groups, and a group that is denied one that is
     /// allowed. Without a rule, clients are allowed unless others are allowed explicitly.
-    fn allows(&self, client: &LocalClient) -> bool {
-        let user = self.0.iter().find(|(subject, _)| *subject == LocalSubject::User(client.uid));
-        if let Some((_, allows)) = user {
-            return *allows;
+    pub(super) fn decide(&self, client: Credentials, groups: ClientGroups) -> (bool, Option<&str>) {
+        if let Some(rule) = self.of_user(client.uid) {
+            return (rule.allows, Some(&rule.text));
         }
-        let mut of_groups = self.0.iter().filter(
-            |(subject, _)| matches!(subject, LocalSubject::Group(gid) if client.groups.contains(gid)),
-        );
-        match of_groups.next() {
-            Some((_, first)) => *first && of_groups.all(|(_, allows)| *allows),
-            None => !self.0.iter().any(|(_, allows)| *allows),
+        let mut groups = if self.name_groups() { groups.to_vec() } else { Vec::new() };
+        groups.push(client.gid);
+        let applies =
+            |rule: &&LocalRule| matches!(rule.subject, LocalSubject::Group(gid) if groups.contains(&gid));
+        match self.0.iter().filter(applies).min_by_key(|rule| rule.allows) {
+            Some(rule) => (rule.allows, Some(&rule.text)),
+            None => (!self.0.iter().any(|rule| rule.allows), None),
         }
+    }
+
+    /// Whether a rule allows this user, whatever its groups are.
+    pub(super) fn allow_user(&self, uid: u32) -> bool {
+        self.of_user(uid).is_some_and(|rule| rule.allows)
+    }
+
+    fn of_user(&self, uid: u32) -> Option<&LocalRule> {
+        self.0.iter().find(|rule| rule.subject == LocalSubject::User(uid))
     }
 }
 
@@ -103,22 +141,27 @@ mod tests {
     #[test]
     fn users_outweigh_groups_and_denied_groups_the_others() {
         for (texts, uid, groups, expected) in [
-            (&[][..], 1, &[1][..], true),
-            (&[("uid:1", true)], 1, &[1], true),
-            (&[("uid:1", true)], 2, &[1], false),
-            (&[("uid:1", false)], 1, &[1], false),
-            (&[("uid:1", false)], 2, &[1], true),
-            (&[("gid:5", true)], 2, &[1, 5], true),
-            (&[("gid:5", true)], 2, &[1], false),
-            (&[("gid:5", true), ("uid:2", false)], 2, &[5], false),
-            (&[("gid:5", false), ("uid:2", true)], 2, &[5], true),
-            (&[("gid:5", true), ("gid:6", false)], 2, &[5, 6], false),
-            (&[("gid:6", false), ("gid:5", true)], 2, &[5, 6], false),
-            (&[("uid:root", true)], 0, &[0], true),
-            (&[("gid:root", true)], 7, &[0], true),
+            (&[][..], 1, &[1][..], (true, "")),
+            (&[("uid:1", true)], 1, &[1], (true, "allow uid:1")),
+            (&[("uid:1", true)], 2, &[1], (false, "")),
+            (&[("uid:1", false)], 1, &[1], (false, "deny uid:1")),
+            (&[("uid:1", false)], 2, &[1], (true, "")),
+            (&[("gid:5", true)], 2, &[1, 5], (true, "allow gid:5")),
+            (&[("gid:5", true)], 2, &[1], (false, "")),
+            (&[("gid:5", true), ("uid:2", false)], 2, &[5], (false, "deny uid:2")),
+            (&[("gid:5", false), ("uid:2", true)], 2, &[5], (true, "allow uid:2")),
+            (&[("gid:5", true), ("gid:6", false)], 2, &[5, 6], (false, "deny gid:6")),
+            (&[("gid:6", false), ("gid:5", true)], 2, &[5, 6], (false, "deny gid:6")),
+            (&[("uid:root", true)], 0, &[0], (true, "allow uid:root")),
+            (&[("gid:root", true)], 7, &[0], (true, "allow gid:root")),
         ] {
-            let client = LocalClient { uid, groups: groups.to_vec() };
-            assert_eq!(rules(texts).allows(&client), expected, "{texts:?} {uid} {groups:?}");
+            let client = Credentials { uid, gid: 99, pid: None };
+            let rules = rules(texts);
+            let (allowed, rule) = rules.decide(client, ClientGroups::Known(groups));
+            assert_eq!((allowed, rule.unwrap_or_default()), expected, "{texts:?} {uid} {groups:?}");
+            let primary = Credentials { gid: groups[0], ..client };
+            let others = ClientGroups::Known(&groups[1..]);
+            assert_eq!(rules.decide(primary, others).0, allowed, "{texts:?} {uid} {groups:?}");
         }
     }
 

@@ -9,7 +9,8 @@ pub(crate) mod compiled;
 mod decide;
 pub(crate) mod list;
 pub(crate) mod live;
-mod local;
+pub(crate) mod local;
+mod machines;
 pub(crate) mod names;
 pub(crate) mod prefix;
 mod seqlock;
@@ -23,10 +24,12 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use crate::error::Error;
+use crate::net::peer::Credentials;
 use compiled::CompiledRules;
 use decide::{RuleContext, RuleVerdict};
 use list::{List, Rule, RuleInput, RuleSource};
-use local::LocalRules;
+use local::{ClientGroups, LocalRules};
+use machines::MachineRules;
 pub use window::Moment;
 use window::Window;
 
@@ -39,6 +42,8 @@ pub struct AccessRules {
     list: List,
     /// About clients of Unix sockets.
     local: LocalRules,
+    /// About clients of vsock sockets.
+    machines: MachineRules,
 }
 
 /// Access rules, ready to decide about addresses.
@@ -49,15 +54,15 @@ pub struct Access {
     compiled: CompiledRules,
 }
 
-/// The decision about an address.
+/// The decision about an address, or about a client of a Unix socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Decision<'a> {
-    /// Whether a client of this address is allowed.
+    /// Whether the client is allowed.
     pub allowed: bool,
     /// The rule that decides, or the access times if they do, as written; `None` if none applies.
     pub rule: Option<&'a str>,
-    /// Whether the address is denied because of the time: no client is allowed now.
+    /// Whether the client is denied because of the time: no client is allowed now.
     pub outside_access_times: bool,
 }
 
@@ -71,7 +76,8 @@ impl AccessRules {
     /// Whether there is no rule and no access time.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.inputs.is_empty() && self.windows.is_empty() && self.local.is_empty()
+        let are_local = !self.local.is_empty() || !self.machines.is_empty();
+        self.inputs.is_empty() && self.windows.is_empty() && !are_local
     }
 
     /// Permits rules by host name among the rules added from now on. For servers whose program
@@ -100,21 +106,34 @@ impl AccessRules {
     }
 
     /// Allows a client of a Unix socket by its user (`uid:1000`, `uid:NAME`) or one of its groups
-    /// (`gid:100`, `gid:NAME`). Clients of Unix sockets that no such rule allows are then denied;
-    /// TCP clients are not affected. A rule about the user outweighs those about groups.
+    /// (`gid:100`, `gid:NAME`), or those of a vsock socket by the context identifier of their
+    /// machine (`vsock:2`). Clients of the same kind of socket that no such rule allows are then
+    /// denied; other clients are not affected. A rule about the user outweighs those about groups.
+    ///
+    /// About a client of a vsock socket without such a rule, the rules for every client decide: a
+    /// rule about `any`, or that clients are denied because some are allowed explicitly.
     ///
     /// # Errors
     /// There is no such user or group, or the rule contradicts another one.
-    pub fn allow_local(mut self, client: &str) -> Result<AccessRules, Error> {
-        self.local.add(client, true).map(|()| self)
+    pub fn allow_local(self, client: &str) -> Result<AccessRules, Error> {
+        self.add_local(client, true)
     }
 
-    /// Denies a client of a Unix socket by its user or one of its groups.
+    /// Denies a client of a Unix socket by its user or one of its groups, or those of a vsock
+    /// socket by their machine.
     ///
     /// # Errors
     /// As for [`AccessRules::allow_local`].
-    pub fn deny_local(mut self, client: &str) -> Result<AccessRules, Error> {
-        self.local.add(client, false).map(|()| self)
+    pub fn deny_local(self, client: &str) -> Result<AccessRules, Error> {
+        self.add_local(client, false)
+    }
+
+    fn add_local(mut self, client: &str, allows: bool) -> Result<AccessRules, Error> {
+        match MachineRules::are_meant(client) {
+            true => self.machines.add(client, allows)?,
+            false => self.local.add(client, allows)?,
+        }
+        Ok(self)
     }
 
     /// Adds the rules of a file in the format of `tcprules`: `ADDRESS:allow` or `ADDRESS:deny` a
@@ -163,6 +182,7 @@ impl AccessRules {
             sets_variables: source.has_files() || !self.list.variables.is_empty(),
             names,
             local: self.local.into(),
+            machines: self.machines.into(),
         };
         let compiled = CompiledRules { words: self.list.to_words().into(), context, source };
         Access { rules: self.list.rules, windows: texts.join(", "), compiled }
@@ -186,6 +206,21 @@ impl Access {
         };
         let rule = number.and_then(|number| self.rules.get(number as usize));
         let rule = rule.map(|rule| rule.text.as_str());
+        Decision { allowed, rule, outside_access_times: false }
+    }
+
+    /// Decides about a client of a Unix socket at a moment, by its user and groups.
+    pub(crate) fn decide_local(
+        &self,
+        client: Credentials,
+        groups: ClientGroups,
+        moment: Moment,
+    ) -> Decision<'_> {
+        let RuleContext { windows, local, .. } = &self.compiled.context;
+        if decide::is_outside(windows, Some(moment)) {
+            return Decision { allowed: false, rule: Some(&self.windows), outside_access_times: true };
+        }
+        let (allowed, rule) = local.decide(client, groups);
         Decision { allowed, rule, outside_access_times: false }
     }
 
@@ -232,6 +267,51 @@ mod tests {
     }
 
     #[test]
+    fn clients_of_vsock_sockets_have_rules_of_their_own_and_those_for_every_client() {
+        let denied = |allow: &[&str], deny: &[&str], cid| {
+            let add = |rules: AccessRules, text: &str, allows| match text.starts_with("vsock:") {
+                true => rules.add_local(text, allows),
+                false if allows => rules.allow(text),
+                false => rules.deny(text),
+            };
+            let rules = allow.iter().try_fold(AccessRules::new(), |rules, text| add(rules, text, true));
+            let rules =
+                rules.and_then(|rules| deny.iter().try_fold(rules, |rules, text| add(rules, text, false)));
+            let live = LiveRules::new(&rules.expect("rules").build().compiled).expect("memory");
+            live.denial(Peer::Vsock { cid, port: 7 }, ClientGroups::Known(&[])).is_some()
+        };
+        for (allow, deny, cid, expected) in [
+            (&[][..], &["192.0.2.0/24", "::/1"][..], 3, false),
+            (&[], &["any"], 3, true),
+            (&[], &["::/0"], 3, true),
+            (&["any"], &["192.0.2.1"], 3, false),
+            (&["192.0.2.1"], &[], 3, true),
+            (&["192.0.2.1", "vsock:3"], &[], 3, false),
+            (&["vsock:3"], &[], 3, false),
+            (&["vsock:3"], &[], 4, true),
+            (&["vsock:3"], &["any"], 3, false),
+            (&["any"], &["vsock:3"], 3, true),
+            (&["any"], &["vsock:3"], 4, false),
+        ] {
+            assert_eq!(denied(allow, deny, cid), expected, "{allow:?} {deny:?} {cid}");
+        }
+        let rules = AccessRules::new().allow_local("vsock:3").expect("a machine");
+        assert!(!rules.is_empty());
+        let live = LiveRules::new(&rules.build().compiled).expect("memory");
+        assert_eq!(
+            live.denial(Peer::Tcp(([192, 0, 2, 1], 7).into()), ClientGroups::Known(&[])),
+            None,
+            "not affected"
+        );
+        let never =
+            AccessRules::new().times("Mon 00:00-00:01").and_then(|rules| rules.times("Mon 00:01-00:02"));
+        let never = never.map(AccessRules::build).expect("times");
+        let context = &never.compiled.context;
+        let noon = Some("Mon 12:00".parse().expect("a time"));
+        assert_eq!(decide::by_machine(&[0; 8][..], context, 3, noon), RuleVerdict::OutsideAccessTimes);
+    }
+
+    #[test]
     fn contradictions_are_found() {
         let rules = || AccessRules::new().deny("10.0.0.0/8").expect("a block");
         let error = rules().allow("10.0.0.0/8").expect_err("both").to_string();
@@ -265,8 +345,9 @@ mod tests {
             // The forker decides by address, the connection's process by name.
             let peer = Peer::Tcp((address, 7).into());
             let pending = live.pending_name_rules(peer);
+            let none = ClientGroups::Known(&[]);
             let served =
-                live.denial(peer, None).is_none() && pending.is_none_or(|pending| pending.decide(name).0);
+                live.denial(peer, none).is_none() && pending.is_none_or(|pending| pending.decide(name).0);
             assert_eq!(served, allowed, "{address} {name:?}");
         }
         let denied = AccessRules::new().text("=host.example:allow", "r").expect_err("not permitted");

@@ -145,6 +145,13 @@ pub(super) fn find(table: impl RuleWords, address: IpAddr) -> Option<TableMatch>
     None
 }
 
+/// The answer of the block that contains every address, which comes first, if there is one.
+pub(super) fn of_every_client(table: impl RuleWords) -> Option<Answer> {
+    let row = |word: usize| table.word(HEADER_WORDS + word);
+    let contains_all = table.word(ROWS) > 0 && row(0) == 0 && row(1) == 0 && row(2) >> 32 == 0;
+    contains_all.then(|| Answer::from_word(row(3)))
+}
+
 /// The encoded rules by host name; empty if there are none.
 pub(super) fn names(table: impl RuleWords) -> Vec<u8> {
     match table.word(NAMES) as u32 {

@@ -142,7 +142,7 @@ pub(super) fn sort(rows: &mut [Row], by: Sort) {
         SortKey::Age => rows.sort_by_key(|row| row.age),
         SortKey::Peer => rows.sort_by_key(|row| match row.peer {
             Peer::Tcp(address) => Some(address),
-            Peer::Unix => None,
+            _ => None,
         }),
         SortKey::BytesIn => rows.sort_by_key(|row| row.bytes.map(|(bytes_in, _)| bytes_in)),
         SortKey::BytesOut => rows.sort_by_key(|row| row.bytes.map(|(_, bytes_out)| bytes_out)),
@@ -159,7 +159,7 @@ mod tests {
     fn row(id: u64, peer: &str, seconds: u64, bytes_in: u64) -> Row {
         Row {
             id,
-            peer: peer.parse().map_or(Peer::Unix, Peer::Tcp),
+            peer: peer.parse().map_or(Peer::Unix(None), Peer::Tcp),
             proxied: None,
             pid: 1,
             state: "serving",

@@ -94,7 +94,7 @@ impl Sockets {
         // The other end of the socket is the proxy, where one speaks for the client.
         match connection.proxied.map_or(connection.entry.peer, |proxied| proxied.proxy) {
             Peer::Tcp(address) => *self.by_peer.get(&(address.ip(), address.port()))?,
-            Peer::Unix => None,
+            _ => None,
         }
     }
 }

@@ -12,8 +12,8 @@ pub(crate) mod run;
 use rustix::process::Pid;
 use tine_sys::process::Alone;
 
-use crate::admission::Admission;
-use crate::shared::board::Board;
+use crate::admission::for_delayer::DelayerAdmission;
+use crate::shared::board::for_delayer::DelayerBoard;
 use crate::shared::messages::{Delayed, Receiver, Rejection, Sender};
 use crate::system::users::Identity;
 use crate::system::wakeup::Wakeup;
@@ -23,8 +23,8 @@ pub(crate) struct DelayerStart<'a> {
     pub(crate) alone: &'a Alone,
     pub(crate) supervisor: Pid,
     pub(crate) identity: Option<Identity>,
-    pub(crate) board: Board,
-    pub(crate) admission: Admission,
+    pub(crate) board: DelayerBoard,
+    pub(crate) admission: DelayerAdmission,
     /// Clients to be queued.
     pub(crate) arrivals: Receiver<Delayed>,
     /// Clients to be served, to the forkers.

@@ -1,6 +1,8 @@
 //! A forker's way to the next client: a slot, a client from a listener, the delayer or the proxy
 //! reader, admission.
 
+use std::time::Instant;
+
 use rustix::io::Errno;
 use tine_sys::process::exit_now;
 
@@ -9,10 +11,13 @@ use super::memory::{ClientSource, Memory, NoClient};
 use super::trusted::{Forker, Trusted};
 use crate::admission::Verdict;
 use crate::admission::proxy::Screening;
+use crate::admission::reason::Reason;
 use crate::error::reason;
+use crate::lifecycle::timing::PLACE_WAIT;
 use crate::net::accept::{AcceptError, Accepted, accept_from, classify};
 use crate::shared::board::SlotPhase;
 use crate::shared::board::blocks::CandidateSlot;
+use crate::shared::board::places::PlaceHolder;
 
 /// Takes one client from a source and has it admitted. `Ok` has a client to be served, with its
 /// slot.
@@ -34,6 +39,10 @@ pub(super) fn next_client<H>(
     if slot.is_none() && !request_slot(&forker.trusted, memory) {
         return Err(NoClient::Stop);
     }
+    if !forker.trusted.door.board.take_place(PlaceHolder::Forker(index)) {
+        slot.into_iter().for_each(|slot| forker.trusted.door.board.release(slot));
+        return Err(without_place(forker, memory, source));
+    }
     let accepted = match source {
         ClientSource::Delayer => receive_released(&forker.trusted, memory),
         ClientSource::ProxyReader => receive_identified(&forker.trusted, memory),
@@ -45,8 +54,9 @@ pub(super) fn next_client<H>(
     admit(forker, slot, accepted)
 }
 
-/// Has a client admitted, if there is one. The slot that was claimed for it is released otherwise.
-/// A client without a slot is served if one has become free, and rejected if not.
+/// Has a client admitted, if there is one. The slot that was claimed for it is released otherwise,
+/// and the place returned. A client without a slot is served if one has become free, and rejected
+/// if not.
 #[inline(always)]
 fn admit<H>(
     forker: &mut Forker<'_, H>,
@@ -54,13 +64,21 @@ fn admit<H>(
     accepted: Result<Accepted, NoClient>,
 ) -> Result<(Accepted, usize), NoClient> {
     let door = &forker.trusted.door;
-    let client = accepted.inspect_err(|_| slot.into_iter().for_each(|slot| door.board.release(slot)))?;
+    let holder = PlaceHolder::Forker(forker.trusted.index);
+    let client = accepted.inspect_err(|_| {
+        slot.into_iter().for_each(|slot| door.board.release(slot));
+        door.board.return_place(holder);
+    })?;
     let slot = slot.or_else(|| door.board.claim(forker.trusted.index));
     let counts = slot.map(|slot| CandidateSlot { board: &door.board, slot });
     match (door.admission.decide(door.candidate(&client), counts.as_ref()), slot) {
-        (Verdict::Admit, Some(slot)) => Ok((client, slot)),
+        (Verdict::Admit, Some(slot)) => {
+            forker.trusted.use_place(holder);
+            Ok((client, slot))
+        }
         (verdict, slot) => {
             slot.into_iter().for_each(|slot| door.board.release(slot));
+            door.board.return_place(holder);
             door.pass_on(&client, verdict, &mut forker.context.log);
             Err(NoClient::Handled)
         }
@@ -87,13 +105,44 @@ fn accept_and_screen<H>(
                 door.board.release(slot);
                 trusted.offer_slot();
             }
-            door.pass_before_admission(&client, &mut context.log);
+            door.board.return_place(PlaceHolder::Forker(trusted.index));
+            door.pass_before_admission(&client, &mut context.log, || trusted.wake_supervisor());
             Err(NoClient::Handled)
         }
         accepted => Ok(accepted),
     };
     door.board.end_passing();
     admit(forker, slot, screened?)
+}
+
+/// Handles a source for whose client no place is left. Another process may still return its place,
+/// which it holds for microseconds; when all are used, the supervisor begins to drain. Then the
+/// delayer and the proxy reader pass back what they have, which is rejected.
+#[cold]
+fn without_place<H>(forker: &mut Forker<'_, H>, memory: &mut Memory, source: ClientSource) -> NoClient {
+    let Forker { trusted, context } = forker;
+    let board = &trusted.door.board;
+    if !board.are_places_used() || !board.is_draining() {
+        memory.paused_until = Some(Instant::now() + PLACE_WAIT);
+        return NoClient::Stop;
+    }
+    let received = match source {
+        ClientSource::Delayer => receive_released(trusted, memory),
+        ClientSource::ProxyReader => receive_identified(trusted, memory),
+        ClientSource::Listener(_) => {
+            // The rest of the backlog cannot be served.
+            board.set_drain_quota(0);
+            trusted.wake_supervisor();
+            return NoClient::Stop;
+        }
+    };
+    received.map_or_else(
+        |none| none,
+        |client| {
+            trusted.door.pass_on(&client, Verdict::Reject(Reason::Full), &mut context.log);
+            NoClient::Handled
+        },
+    )
 }
 
 /// Requests a wakeup for the next free slot, then looks once more: a slot that was released before

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags};
 use tine_sys::wait;
 
+use crate::admission::access::local::ClientGroups;
 use crate::admission::penalty::Fault;
 use crate::admission::proxy::Screening;
 use crate::admission::reason::Reason;
@@ -22,7 +23,8 @@ use crate::system::clock::now;
 use crate::system::wakeup::Wakeup;
 
 /// How long a forker waits for the proxy reader, if that is behind. It takes microseconds for each
-/// message; one that was just killed is restarted meanwhile.
+/// message. One that takes none for so long is killed and restarted, and gets the same time once
+/// more.
 const PROXY_READER_WAIT: Duration = Duration::from_secs(1);
 
 /// The memory that decides about clients, and the channels for those that are not admitted.
@@ -68,7 +70,7 @@ impl Door {
         Candidate {
             peer: client.peer,
             is_banned: self.board.is_banned(client.peer),
-            socket: Some(client.socket.as_fd()),
+            groups: ClientGroups::OfSocket(client.socket.as_fd()),
             was_delayed: client.deadline.is_some(),
             draining: self.board.is_draining(),
         }
@@ -114,29 +116,38 @@ impl Door {
 
     /// Passes a client about which admission does not decide yet: a proxy to the proxy reader, any
     /// other to the rejector.
-    pub(crate) fn pass_before_admission(&self, client: &Accepted, log: &mut Log) {
-        let is_passed = self.screen(client.peer) == Screening::Proxy && self.pass_to_proxy_reader(client);
+    pub(crate) fn pass_before_admission(&self, client: &Accepted, log: &mut Log, wake_supervisor: impl Fn()) {
+        let is_proxy = self.screen(client.peer) == Screening::Proxy;
+        let is_passed = is_proxy && self.pass_to_proxy_reader(client, wake_supervisor);
         if !is_passed {
             self.reject(client, Reason::Proxy, log);
         }
     }
 
-    /// Passes a proxy to the proxy reader; false if that stays behind, or has ended.
-    fn pass_to_proxy_reader(&self, client: &Accepted) -> bool {
+    /// Passes a proxy to the proxy reader. If that takes none in time, the supervisor is to replace
+    /// it; false if the next one takes none either. From then on no process waits for that one, so
+    /// that it does not hold up the clients that need no proxy reader.
+    fn pass_to_proxy_reader(&self, client: &Accepted, wake_supervisor: impl Fn()) -> bool {
         let Some(ProxyReaderLink { arrivals, .. }) = &self.proxy_reader else { return false };
         let message = ProxyArrival { proxy: client.peer };
-        let deadline = Instant::now() + PROXY_READER_WAIT;
-        loop {
-            if arrivals.send(client.socket.as_fd(), &message) {
-                return true;
-            }
-            let mut poll = [PollFd::new(arrivals, PollFlags::OUT)];
-            let has_room = matches!(wait::until(&mut poll, Some(deadline)), Ok(1))
-                && !poll[0].revents().intersects(PollFlags::ERR | PollFlags::HUP);
-            if !has_room {
-                return false;
-            }
+        let send = || arrivals.send(client.socket.as_fd(), &message);
+        let number = self.board.proxy_reader();
+        if send() {
+            return true;
         }
+        if self.board.is_proxy_reader_given_up(number) {
+            return false;
+        }
+        if send_in_time(arrivals, send) {
+            return true;
+        }
+        self.board.note_proxy_reader_behind(number);
+        wake_supervisor();
+        let is_sent = send_in_time(arrivals, send);
+        if !is_sent {
+            self.board.give_up_proxy_reader(self.board.proxy_reader());
+        }
+        is_sent
     }
 
     /// Passes a client to the rejector, which sends the text and logs.
@@ -208,6 +219,22 @@ impl Door {
             deadline: None,
             proxied: proxied.map(Box::new),
         }))
+    }
+}
+
+/// Sends to the proxy reader, once its channel has room; false if it has none in time.
+fn send_in_time(arrivals: &Sender<ProxyArrival>, send: impl Fn() -> bool) -> bool {
+    let deadline = Instant::now() + PROXY_READER_WAIT;
+    loop {
+        if send() {
+            return true;
+        }
+        let mut poll = [PollFd::new(arrivals, PollFlags::OUT)];
+        let has_room = matches!(wait::until(&mut poll, Some(deadline)), Ok(1))
+            && !poll[0].revents().intersects(PollFlags::ERR | PollFlags::HUP);
+        if !has_room {
+            return false;
+        }
     }
 }
 

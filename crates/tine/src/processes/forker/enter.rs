@@ -41,7 +41,10 @@ fn try_enter<'a, H>(
     let launcher = match settings.program.as_ref().zip(start.program_path) {
         Some((program, path)) => {
             let identity = settings.identity.as_ref().filter(|_| settings.has_cgroups());
-            Some(Launcher::new(program, path, identity, parent, start.stderr, first_server_fd)?)
+            Some(
+                Launcher::new(program, path, identity, parent, start.stderr, first_server_fd)?
+                    .with_banner(&settings.banner),
+            )
         }
         None => None,
     };
@@ -53,6 +56,7 @@ fn try_enter<'a, H>(
         drain: start.drain,
         log: start.log,
         title: title.map_err(cannot("change the command line for titles", next_move::of_call))?,
+        banner: &settings.banner,
         parent,
         first_server_fd,
         flush_stdout: settings.flushes_stdout,

@@ -50,6 +50,10 @@ where
         }
     };
     // In a new process. The context stays where it is: moving it would touch pages.
+    if settings.reuse > 1 {
+        // In a drain, when the workers have left. It takes the place of one.
+        spare::log_accept(&mut forker, &job);
+    }
     let executes = forker.context.launcher.is_some();
     let mut launch = forker.trusted.launch_context(job.slot, &job.entry, executes);
     forker.trusted.give_up();

@@ -17,6 +17,7 @@ use crate::net::listener::Listener;
 use crate::processes::conn::ConnContext;
 use crate::program::launch::LaunchContext;
 use crate::settings::Settings;
+use crate::shared::board::places::PlaceHolder;
 use crate::shared::board::{Entry, SlotPhase};
 use crate::shared::messages::{Sender, StderrPipe};
 use crate::shared::stats::ConnStats;
@@ -148,6 +149,14 @@ impl Trusted<'_> {
         let source = entry.peer.block(admission.limits().aggregations.source);
         let of_source = source.map_or(0, |source| board.slots_in(source).count());
         (board.count(SlotPhase::Serving, None), of_source)
+    }
+
+    /// Uses the place of an admitted client. After the last one the supervisor begins to drain.
+    #[inline(always)]
+    pub(crate) fn use_place(&self, holder: PlaceHolder) {
+        if self.door.board.use_place(holder) {
+            self.wake_supervisor();
+        }
     }
 
     /// Wakes the supervisor, unless a wakeup is pending.

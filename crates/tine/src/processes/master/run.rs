@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::Signal;
-use tine_sys::process::{Alone, reap};
+use tine_sys::process::{Alone, How, reap};
 use tine_sys::signal::Set;
 use tine_sys::wait;
 
@@ -14,7 +14,7 @@ use super::state::{MasterAction, MasterEvent, MasterState};
 use super::steer::{NewControl, set_up_control};
 use super::{Master, MasterSetup, cannot_start};
 use crate::error::{Error, reason};
-use crate::lifecycle::outcome::Outcome;
+use crate::lifecycle::outcome::{COMPLETED, Outcome};
 use crate::lifecycle::signals::{self, Command};
 use crate::lifecycle::startup::Start;
 use crate::lifecycle::timing::{KILL_WAIT, STOP_WITHIN};
@@ -149,7 +149,10 @@ impl<'a> Master<'a> {
             if let Ok(Some(ended)) = reap(pid) {
                 self.pids.remove(&pid);
                 self.ended.push((service, ended));
-                events.push(MasterEvent::Ended(service));
+                events.push(match ended.how {
+                    How::Exited(COMPLETED) => MasterEvent::Completed(service),
+                    _ => MasterEvent::Ended(service),
+                });
             }
         }
         let _ =
@@ -165,13 +168,14 @@ impl<'a> Master<'a> {
 
     /// After the end of a supervisor: kills what it left behind, and logs when it is restarted.
     fn handle_end(&mut self, event: MasterEvent, state: &MasterState) {
-        let MasterEvent::Ended(service) = event else { return };
+        let (MasterEvent::Ended(service) | MasterEvent::Completed(service)) = event else { return };
         // The kernel kills the children of a supervisor, but not their descendants.
         // What cannot be killed is accounted for at the stop.
         let _ = descendants::kill(|| self.orphans());
         let Some(at) = self.ended.iter().position(|(ended, _)| *ended == service) else { return };
         let (_, ended) = self.ended.swap_remove(at);
-        if state.is_stopping() || state.is_drained(service) {
+        let is_over = state.is_drained(service) || event == MasterEvent::Completed(service);
+        if state.is_stopping() || is_over {
             return;
         }
         let restart_in = state.restart_in(service, Instant::now()).unwrap_or_default();

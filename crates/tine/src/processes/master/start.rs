@@ -8,13 +8,14 @@ use tine_sys::process::{Fresh, Side, exit_now, fork};
 
 use super::{Master, ServiceSetup, cannot_start};
 use crate::error::{Error, ErrorKind};
+use crate::lifecycle::outcome::COMPLETED;
 use crate::lifecycle::ready::Ready;
 use crate::lifecycle::signals;
 use crate::lifecycle::startup::{self, Start, StartEvent, StartReceiver, StartSender};
 use crate::log::Log;
 use crate::net::listener::Listener;
 use crate::processes::start::{cannot_die_with_parent, signal_with};
-use crate::processes::supervisor;
+use crate::processes::supervisor::run::{Stopped, run};
 
 /// In a process that was just forked: the service that it supervises, and its master.
 pub(super) struct NewSupervisor {
@@ -115,8 +116,9 @@ impl Master<'_> {
         let (format, level) = (server.format, server.level);
         let entered = lives_with_master.map_err(cannot_die_with_parent);
         let entered = entered.inspect_err(|error| server.ready.failed(error));
-        match entered.and_then(|()| supervisor::run::run(server, alone, &mut handler)) {
-            Ok(()) => exit_now(0),
+        match entered.and_then(|()| run(server, alone, &mut handler)) {
+            Ok(Stopped::Requested) => exit_now(0),
+            Ok(Stopped::Completed) => exit_now(COMPLETED),
             Err(error) => {
                 // The master reports the error of a start.
                 if !is_awaited {

@@ -15,6 +15,8 @@ pub(super) enum MasterEvent {
     Ended(usize),
     /// An operator stops this service alone.
     DrainRequested(usize),
+    /// That of this service has ended after the last of its connections.
+    Completed(usize),
     /// Time has passed.
     Tick,
 }
@@ -26,7 +28,7 @@ pub(super) enum MasterAction {
     Start(usize),
     /// Close the listeners: the supervisors have theirs.
     CloseListeners,
-    /// Close the listeners of this service.
+    /// Close the listeners of this service: it accepts no more client.
     CloseListenersOf(usize),
     /// Send TERM to the supervisor of this service.
     StopService(usize),
@@ -99,6 +101,7 @@ impl MasterState {
             MasterEvent::EndRequested => self.stop(MasterAction::End, now),
             MasterEvent::Ended(service) => self.ended(service, now),
             MasterEvent::DrainRequested(service) => self.drain(service),
+            MasterEvent::Completed(service) => self.completed(service),
             MasterEvent::Tick => self.tick(now),
         }
     }
@@ -145,6 +148,13 @@ impl MasterState {
         self.services[service].retired();
         self.over_if_done();
         Vec::new()
+    }
+
+    fn completed(&mut self, service: usize) -> Vec<MasterAction> {
+        let is_stopping = self.is_stopping();
+        self.services[service].retired();
+        self.over_if_done();
+        if is_stopping { Vec::new() } else { vec![MasterAction::CloseListenersOf(service)] }
     }
 
     fn tick(&mut self, now: Instant) -> Vec<MasterAction> {
@@ -242,6 +252,23 @@ mod tests {
             (100, MasterEvent::Tick, &[MasterAction::Start(1)]),
         ]);
         assert!(!state.is_stopping() && state.deadline().is_none());
+    }
+
+    #[test]
+    fn a_service_that_is_completed_is_not_started_again() {
+        let state = play(&[
+            (0, MasterEvent::Completed(1), &[MasterAction::CloseListenersOf(1)]),
+            (1, MasterEvent::Ended(0), &[MasterAction::Start(0)]),
+            (20_000, MasterEvent::Tick, &[]),
+            (20_001, MasterEvent::Completed(0), &[MasterAction::CloseListenersOf(0)]),
+        ]);
+        assert!(state.is_over());
+        let state = play(&[
+            (0, MasterEvent::Completed(0), &[MasterAction::CloseListenersOf(0)]),
+            (1, MasterEvent::StopRequested, STOP),
+            (2, MasterEvent::Completed(1), &[]),
+        ]);
+        assert!(state.is_over());
     }
 
     #[test]

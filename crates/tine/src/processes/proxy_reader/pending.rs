@@ -71,7 +71,7 @@ mod tests {
     #[test]
     fn proxies_expire_in_the_order_in_which_they_came() {
         let mut pending = Pending::new(100, 3);
-        let numbers = [0, 0, 2, 5].map(|now| pending.add(now, Peer::Unix, now));
+        let numbers = [0, 0, 2, 5].map(|now| pending.add(now, Peer::Unix(None), now));
         assert_eq!((numbers, pending.next_deadline(), pending.len()), ([100, 101, 102, 103], Some(3), 4));
         assert_eq!(pending.remove(101).map(|proxy| proxy.socket), Some(0));
         assert!(pending.remove(101).is_none() && pending.get(101).is_none());
@@ -79,7 +79,7 @@ mod tests {
             |now| pending.take_expired(now).iter().map(|proxy| proxy.socket).collect::<Vec<_>>();
         assert_eq!((expired(2), expired(3), expired(4), expired(8)), (vec![], vec![0], vec![], vec![2, 5]));
         assert_eq!((pending.next_deadline(), pending.len()), (None, 0));
-        assert_eq!(pending.add(9, Peer::Unix, u64::MAX), 104, "numbers are not given out again");
+        assert_eq!(pending.add(9, Peer::Unix(None), u64::MAX), 104, "numbers are not given out again");
         assert_eq!(pending.next_deadline(), Some(u64::MAX));
     }
 }

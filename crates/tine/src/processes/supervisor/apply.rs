@@ -5,12 +5,14 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use super::Supervisor;
+use super::role::Role;
 use super::spawn::NewRole;
-use super::state::{Role, ServerAction, ServerEvent, ServerState};
+use super::state::{ServerAction, ServerEvent, ServerState};
 use crate::connection::Connection;
 use crate::error::{HandlerError, next_move, reason};
 use crate::lifecycle::outcome::Outcome;
 use crate::net::listener::Listener;
+use crate::shared::board::SlotPhase;
 use crate::system::signal::{signal_group, signal_one};
 
 impl<H> Supervisor<'_, H>
@@ -19,11 +21,14 @@ where
 {
     /// Logs the exit of a process with a role, once it is known when it is restarted.
     pub(super) fn log_role_end(&mut self, event: ServerEvent, state: &ServerState) {
-        let ServerEvent::RoleEnded { role, .. } = event else { return };
+        let ServerEvent::RoleEnded { role, done } = event else { return };
         let ended_roles = &mut self.children.ended_roles;
         let Some(at) = ended_roles.iter().position(|(ended, _)| *ended == role) else { return };
         let (_, ended) = ended_roles.swap_remove(at);
-        if state.is_stopping() {
+        if state.is_stopping() && done {
+            self.end_channel_of(role);
+        }
+        if !state.restarts(done) {
             return;
         }
         let restart_in = state.restart_in(role, Instant::now()).unwrap_or_default();
@@ -42,6 +47,16 @@ where
             ServerAction::KillAll => self.kill_all(),
         }
         None
+    }
+
+    /// Closes the channel on which a helper has passed back its last client in a drain: when no
+    /// process has the sending end any more, the forkers see the end of the channel.
+    fn end_channel_of(&mut self, helper: Role) {
+        match (helper, &mut self.channels.proxy_reader, &mut self.channels.delayer) {
+            (Role::ProxyReader, Some(reader), _) => reader.identified_sender = None,
+            (Role::Delayer, _, Some(delayer)) => delayer.released_sender = None,
+            _ => {}
+        }
     }
 
     fn restart(&mut self, role: Role, state: &mut ServerState) -> Option<NewRole> {
@@ -64,38 +79,71 @@ where
         }
     }
 
-    fn drain(&mut self, timeout: Duration) {
-        self.ready.stopping();
+    /// Begins to drain. Without a timeout, no service manager hears of it: it would set one.
+    fn drain(&mut self, timeout: Option<Duration>) {
+        if timeout.is_some() {
+            self.ready.stopping();
+        }
         self.drain_notices();
-        let backlog: u64 = self.listeners.iter().map(Listener::queued).fold(0, u64::saturating_add);
-        let free = self.settings.max_connections.saturating_sub(self.children.table.connections());
-        let quota = match self.settings.leaves_connections {
-            true => backlog.min(free as u64),
-            false => backlog,
-        };
+        let quota = self.clients_to_drain();
         self.memory.board.set_drain_quota(quota);
         self.memory.drain_writer.set(1);
         // Not before: a reader of the line can rely on it.
-        self.log.drain(self.children.table.connections(), timeout);
+        self.log.drain(self.connections(), timeout);
         // Never cleared, so that every spare sees it, also one that is just being forked.
         let _ = rustix::io::write(&self.channels.retire, &1u64.to_ne_bytes());
         self.channels.wake_forkers();
         if quota == 0 {
             self.close_listeners();
         }
-        if let Some(reader) = &mut self.channels.proxy_reader {
-            // When the proxy reader has exited, the forkers see the end of the channel.
-            reader.identified_sender = None;
-        }
         if let Some(delayer) = &mut self.channels.delayer {
-            // When the delayer has released every client, the forkers see the end of the channel.
-            delayer.released_sender = None;
             delayer.wakeup.wake();
         }
     }
 
+    /// The number of clients in the backlog that are still served.
+    fn clients_to_drain(&self) -> u64 {
+        if self.memory.board.are_places_used() {
+            return 0;
+        }
+        let backlog: u64 = self.listeners.iter().map(Listener::queued).fold(0, u64::saturating_add);
+        let free = self.settings.max_connections.saturating_sub(self.connections());
+        match self.settings.leaves_connections {
+            true => backlog.min(free as u64),
+            false => backlog,
+        }
+    }
+
+    /// The connections that are served now.
+    fn connections(&self) -> usize {
+        match self.settings.reuse > 1 {
+            // Workers log their connections themselves.
+            true => self.memory.board.count(SlotPhase::Serving, None),
+            false => self.children.table.connections(),
+        }
+    }
+
+    /// Replaces a proxy reader that takes no more proxies, as a stopped one does. The next one
+    /// reads the headers of the proxies in the channel.
+    pub(super) fn check_proxy_reader(&mut self) {
+        if self.channels.proxy_reader.is_none() || !self.memory.board.take_proxy_reader_behind() {
+            return;
+        }
+        let reader = self.children.table.roles().find(|(_, role)| *role == Role::ProxyReader);
+        let Some((pid, _)) = reader else { return };
+        // What other forkers note from now on is about one that is killed already.
+        self.memory.board.number_proxy_reader();
+        self.log.warning("the proxy reader has taken no proxy for a second: it is killed and restarted");
+        self.log_not_signalled(signal_one(pid, Signal::KILL));
+    }
+
     /// Closes the listeners here; the forkers close theirs when they see the same drain quota.
     pub(super) fn close_listeners(&mut self) {
+        let in_workers = self.settings.reuse > 1 && self.settings.master.is_none();
+        if in_workers && self.memory.board.are_places_used() {
+            // Workers that serve a client close theirs when it ends, which can take any time.
+            self.listeners.iter().for_each(Listener::shut_down);
+        }
         if !self.listeners.is_empty() {
             self.listeners.clear();
             self.channels.wake_forkers();

@@ -37,8 +37,7 @@ pub(super) struct Channels {
 /// The channels to the delayer and back.
 pub(super) struct DelayerChannels {
     pub(super) arrivals: Channel<Delayed>,
-    /// The delayer's end, until the server drains: when the delayer has exited then, the channel
-    /// ends.
+    /// The delayer's end, until the delayer has passed its last client in a drain.
     pub(super) released_sender: Option<Sender<Delayed>>,
     pub(super) released: Receiver<Delayed>,
     pub(super) wakeup: Wakeup,
@@ -47,8 +46,7 @@ pub(super) struct DelayerChannels {
 /// The channels to the proxy reader and back.
 pub(super) struct ProxyReaderChannels {
     pub(super) arrivals: Channel<ProxyArrival>,
-    /// The proxy reader's end, until the server drains: when the proxy reader has exited then, the
-    /// channel ends.
+    /// The proxy reader's end, until the proxy reader has passed its last client in a drain.
     pub(super) identified_sender: Option<Sender<Identified>>,
     pub(super) identified: Receiver<Identified>,
     /// Wakes the proxy reader, for ever, once no more proxies will come.

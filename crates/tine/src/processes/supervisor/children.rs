@@ -6,7 +6,7 @@ use rustix::io::Errno;
 use tine_sys::process::Ended;
 
 use super::lingering::Lingering;
-use super::state::Role;
+use super::role::Role;
 use crate::system::cgroup::Cgroup;
 use crate::system::orphans::PreexistingChildren;
 

@@ -18,14 +18,14 @@ use crate::system::descendants;
 /// What remains of a program that has exited.
 struct Remains {
     members: BTreeSet<i32>,
-    /// Whether other processes may be members.
-    are_any_undecided: bool,
+    /// Whether there may be other members.
+    may_have_more: bool,
     cgroup: Option<Cgroup>,
 }
 
 impl Remains {
     fn found(&self) -> Found {
-        match (self.members.is_empty(), self.are_any_undecided) {
+        match (self.members.is_empty(), self.may_have_more) {
             (false, _) => Found::Descendants,
             (true, true) => Found::Undecided,
             (true, false) => Found::Nothing,
@@ -59,13 +59,16 @@ where
         match action {
             LingerAction::Release | LingerAction::Wait => {}
             LingerAction::Terminate => {
-                let failed = descendants::signal(&remains.members, &[Signal::TERM, Signal::CONT]);
+                let signals = [Signal::TERM, Signal::CONT];
+                let others = || self.remains_of(pid, mode, slot).members;
+                let failed = descendants::signal_all(remains.members, &signals, others);
                 self.log_not_signalled(failed);
             }
             LingerAction::Kill => match &remains.cgroup {
                 Some(cgroup) => cgroup.kill(),
                 None => {
-                    let failed = descendants::signal(&remains.members, &[Signal::KILL]);
+                    let others = || self.remains_of(pid, mode, slot).members;
+                    let failed = descendants::signal_all(remains.members, &[Signal::KILL], others);
                     self.log_not_signalled(failed);
                 }
             },
@@ -103,9 +106,10 @@ where
         let cgroup = self.cgroup(slot).filter(|_| all);
         if let Some(cgroup) = cgroup {
             let members = cgroup.members();
-            return Remains { members, are_any_undecided: false, cgroup: Some(cgroup) };
+            return Remains { members, may_have_more: false, cgroup: Some(cgroup) };
         }
-        let remaining = descendants::remaining(pid, all.then_some(id), &self.orphans_and_descendants());
-        Remains { members: remaining.members, are_any_undecided: remaining.are_any_undecided, cgroup: None }
+        let connection = all.then_some(id);
+        let remaining = descendants::remaining(pid, connection, || self.orphans_and_descendants());
+        Remains { members: remaining.members, may_have_more: remaining.may_have_more, cgroup: None }
     }
 }

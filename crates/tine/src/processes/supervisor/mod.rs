@@ -17,12 +17,14 @@ mod pidfds;
 mod reap;
 mod reload;
 pub(crate) mod requirements;
+mod role;
 pub(crate) mod run;
 pub(crate) mod setup;
 mod spawn;
 mod state;
 mod steer;
 mod timers;
+mod unserved;
 mod wait;
 
 use std::ffi::CString;

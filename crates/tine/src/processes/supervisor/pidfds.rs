@@ -6,11 +6,15 @@
 
 use std::collections::HashMap;
 use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use rustix::event::epoll;
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Resource, getrlimit, pidfd_open};
+
+/// Descriptors that are left for everything else: without one, the supervisor cannot search for
+/// descendants in `/proc`, and would find none.
+const RESERVED: u64 = 16;
 
 /// Processes whose exit is waited for.
 #[derive(Debug)]
@@ -49,6 +53,11 @@ impl PidFds {
     fn try_watch(&mut self, pid: i32) -> Result<(), Errno> {
         let id = Pid::from_raw(pid).ok_or(Errno::INVAL)?;
         let descriptor = pidfd_open(id, PidfdFlags::empty())?;
+        // The lowest that is free. Asked each time: the limit can be changed (prlimit(2)).
+        let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        if descriptor.as_raw_fd() as u64 + RESERVED >= limit {
+            return Err(Errno::MFILE);
+        }
         epoll::add(&self.queue, &descriptor, epoll::EventData::new_u64(pid as u64), epoll::EventFlags::IN)?;
         self.watched.insert(pid, descriptor);
         Ok(())

@@ -7,7 +7,8 @@ use tine_sys::process::{Ended, How, reap};
 
 use super::Supervisor;
 use super::children::ChildKind;
-use super::state::{Role, ServerEvent};
+use super::role::Role;
+use super::state::ServerEvent;
 use crate::admission::penalty::Fault;
 use crate::connection::Connection;
 use crate::error::HandlerError;
@@ -15,6 +16,7 @@ use crate::lifecycle::outcome::Outcome;
 use crate::lifecycle::timing::REAP_BATCH;
 use crate::log::Usage;
 use crate::net::proxied::Proxied;
+use crate::shared::board::places::PlaceHolder;
 use crate::shared::board::{Entry, SlotPhase};
 use crate::system::cgroup::Cgroup;
 use crate::system::clock::now;
@@ -86,7 +88,7 @@ where
         let entry = self.memory.board.entry(slot);
         let Some(count) = self.children.table.count_accept(slot, entry.id) else { return };
         self.history.record_count(count);
-        if self.log.logs_connections() {
+        if self.log.logs_connections() && !self.memory.admission.is_log_excluded(entry.peer) {
             let proxied = self.memory.board.proxied(slot);
             let limit = self.settings.max_connections;
             self.log.accept(entry.id, &entry.peer, proxied.as_ref(), pid, count, limit);
@@ -195,6 +197,7 @@ where
             // The connections of its last notices are registered before its slots are released.
             self.drain_notices();
             self.memory.board.release_unforked(index);
+            self.memory.board.return_place(PlaceHolder::Forker(index));
             self.memory.board.set_wants_slot(index, false);
             self.memory.board.forget_backlog_done(index);
             // Another forker may wait for one of these slots.
@@ -278,6 +281,7 @@ where
             self.children.populated_cgroups.push(cgroup);
         }
         let board = &self.memory.board;
+        board.return_place(PlaceHolder::Spare(slot));
         let was_idle = board.phase(slot) == SlotPhase::Idle;
         let owner = board.owner(slot);
         board.release(slot);
@@ -315,7 +319,8 @@ where
         let board = &self.memory.board;
         let source = entry.peer.block(self.memory.admission.limits().aggregations.source);
         let left = || source.map_or(0, |source| board.slots_in(source).count());
-        if !self.log.end_of_peer(pid, outcome.wait_status(), left) {
+        let is_logged = outcome.is_failure() || !self.memory.admission.is_log_excluded(entry.peer);
+        if !self.log.end_of_peer(&entry.peer, pid, outcome.wait_status(), left) && is_logged {
             self.log.end(entry.id, &entry.peer, proxied.as_ref(), pid, outcome, usage);
         }
         let count = || board.count(SlotPhase::Serving, None);

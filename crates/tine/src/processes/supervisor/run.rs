@@ -5,9 +5,10 @@ use std::time::{Instant, SystemTime};
 use rustix::event::{PollFd, PollFlags};
 use tine_sys::process::Alone;
 
+use super::role::Role;
 use super::setup::Setup;
 use super::spawn::NewRole;
-use super::state::{Role, ServerEvent, ServerPhase, ServerState};
+use super::state::{ServerEvent, ServerPhase, ServerState};
 use super::{RuleFiles, Supervisor};
 use crate::connection::Connection;
 use crate::error::{Error, HandlerError};
@@ -15,11 +16,20 @@ use crate::lifecycle::signals::{self, Command};
 use crate::lifecycle::startup::Start;
 use crate::lifecycle::timing::DESCENDANTS_POLL;
 
+/// How a server has stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stopped {
+    /// By a signal.
+    Requested,
+    /// By itself, after the last of its connections.
+    Completed,
+}
+
 /// Serves until stopped. Runs as each process that the supervisor forks, too.
 ///
 /// # Errors
 /// The server cannot start; or it has stopped, and processes are left that it could not end.
-pub(crate) fn run<H>(mut setup: Setup, alone: &Alone, handler: &mut H) -> Result<(), Error>
+pub(crate) fn run<H>(mut setup: Setup, alone: &Alone, handler: &mut H) -> Result<Stopped, Error>
 where
     H: FnMut(Connection) -> Result<(), HandlerError>,
 {
@@ -31,7 +41,7 @@ where
         Served::Over => supervisor.finish(),
         Served::Never => {
             supervisor.restore_mask();
-            Ok(())
+            Ok(Stopped::Requested)
         }
     }
 }
@@ -154,6 +164,7 @@ where
         let mut events = vec![ServerEvent::Tick];
         self.drain_notices();
         self.offer_free_slots();
+        self.check_proxy_reader();
         self.take_commands(&mut events);
         let is_batching = self.timers.reap_at.is_some_and(|at| at > Instant::now());
         if !is_batching || !self.may_batch(state) {
@@ -174,6 +185,8 @@ where
         }
         if state.is_stopping() {
             self.check_drain(&mut events);
+        } else if self.memory.board.are_places_used() {
+            events.push(ServerEvent::PlacesUsed);
         }
         events
     }
@@ -199,6 +212,7 @@ where
             self.close_listeners();
         }
         if self.children.table.are_slots_empty() && !self.children.table.has_forkers() {
+            self.reject_clients_in_channels();
             self.channels.close_helpers();
             self.controllers.close();
             if self.children.table.is_empty() {
@@ -222,7 +236,7 @@ where
     ///
     /// # Errors
     /// Processes are left that could not be ended.
-    fn finish(&mut self) -> Result<(), Error> {
+    fn finish(&mut self) -> Result<Stopped, Error> {
         let ended = match self.settings.leaves_connections {
             true => Ok(()),
             false => self.end_what_is_left(),
@@ -233,7 +247,10 @@ where
             tine_sys::signal::ignore(tine_sys::signal::first_real_time());
         }
         self.restore_mask();
-        ended
+        ended.map(|()| match self.memory.board.are_places_used() {
+            true => Stopped::Completed,
+            false => Stopped::Requested,
+        })
     }
 
     /// The program that has called the server goes on as before.

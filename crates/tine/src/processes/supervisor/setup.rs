@@ -56,6 +56,10 @@ impl<'a, H> Supervisor<'a, H> {
         alone: &'a Alone,
         handler: &'a mut H,
     ) -> Result<Self, Error> {
+        // The limit on the size of files (`RLIMIT_FSIZE`) holds for the log and for files in
+        // memory. Beyond it, lines are lost and memory is not sealed; the signal would end the
+        // server.
+        tine_sys::signal::ignore(rustix::process::Signal::XFSZ.as_raw());
         let Setup { mut listeners, mut settings, format, level, controllers: handed, .. } = setup;
         let mut log = Log::new(format, level, settings.service.clone());
         let program_path = settings.check()?;
@@ -114,13 +118,14 @@ impl SharedMemory {
     fn new(settings: &mut Settings) -> std::io::Result<SharedMemory> {
         let (drain_writer, drain) = tine_sys::memory::flag()?;
         let slots = settings.max_connections;
-        let board = Board::new(slots, drain, settings.limits.proxy.is_some())?;
+        let board = Board::new(slots, drain, settings.limits.proxy.is_some(), settings.exit_after)?;
         let stats = ConnStats::new(slots)?;
         let admission = Admission::new(settings.limits.clone())?;
         if let Some(rules) = &mut settings.limits.rules {
             rules.forget_words();
         }
         settings.limits.penalty_exempt = None;
+        settings.limits.log_exclude = None;
         Ok(SharedMemory { board, admission, stats, drain_writer, drain })
     }
 }

@@ -8,8 +8,8 @@ use rustix::process::Pid;
 use tine_sys::process::{Fresh, Side, exit_now, fork, reap};
 
 use super::children::ChildKind;
+use super::role::Role;
 use super::setup::cannot_start;
-use super::state::Role;
 use super::{SharedMemory, Supervisor};
 use crate::connection::Connection;
 use crate::error::{Error, ErrorKind, HandlerError};
@@ -166,6 +166,9 @@ where
     ) -> std::io::Result<Option<NewRole>> {
         // Before the fork: afterwards the parent may be another process already.
         let supervisor = rustix::process::getpid();
+        if role == Role::ProxyReader {
+            self.memory.board.number_proxy_reader();
+        }
         match fork(self.alone, self.fds.exit_signal)? {
             Side::Parent(pid) => {
                 self.children.table.add(pid, ChildKind::Role(role));
@@ -273,6 +276,7 @@ where
     }
 
     fn keep_for_rejector(self, supervisor: Pid, report: StartReport) -> Option<RejectorStart<'a>> {
+        self.memory.take_away();
         Some(RejectorStart {
             alone: self.alone,
             supervisor,
@@ -290,8 +294,8 @@ where
             alone: self.alone,
             supervisor,
             identity: self.settings.identity,
-            board: self.memory.board,
-            admission: self.memory.admission,
+            board: or_exit(self.memory.board.for_delayer()),
+            admission: or_exit(self.memory.admission.for_delayer()),
             arrivals: channels.arrivals.receiver,
             released: channels.released_sender?,
             rejector: self.channels.rejector?.sender,
@@ -299,12 +303,8 @@ where
         })
     }
 
-    /// It parses what other hosts send, so the memory that decides is taken away from it.
     fn keep_for_proxy_reader(self, supervisor: Pid, report: StartReport) -> Option<ProxyReaderStart<'a>> {
-        let SharedMemory { board, admission, .. } = self.memory;
-        if board.unmap().and_then(|()| admission.unmap()).is_err() {
-            exit_now(111);
-        }
+        self.memory.take_away();
         let channels = self.channels.proxy_reader?;
         Some(ProxyReaderStart {
             alone: self.alone,
@@ -320,6 +320,7 @@ where
     }
 
     fn keep_for_stderr_logger(self, supervisor: Pid, report: StartReport) -> Option<LoggerStart<'a>> {
+        self.memory.take_away();
         Some(LoggerStart {
             alone: self.alone,
             supervisor,
@@ -390,9 +391,24 @@ where
     }
 
     fn keep_for_cgroup_cleaner(self, report: StartReport) -> Option<CleanerStart> {
+        self.memory.take_away();
         let supervisor_socket = self.channels.cleaner?.cleaner;
         Some(CleanerStart { supervisor_socket, cgroups: self.cgroups?, report })
     }
+}
+
+impl SharedMemory {
+    /// Takes the memory that decides away from this process, a helper that does not use it: it
+    /// handles what other hosts or programs send, or outlives the supervisor.
+    fn take_away(self) {
+        or_exit(self.board.unmap());
+        or_exit(self.admission.unmap());
+    }
+}
+
+/// Exits if memory cannot be taken away from this process.
+fn or_exit<T>(result: std::io::Result<T>) -> T {
+    result.unwrap_or_else(|_| exit_now(111))
 }
 
 /// The error of a start in which a process has ended without a report.

@@ -1,8 +1,8 @@
 //! What the supervisor does after an event: phases, restarts, deadlines. No system call here.
 
-use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
+use super::role::Role;
 use crate::lifecycle::backoff::RestartBackoff;
 use crate::lifecycle::timing::{KILL_AFTER, KILL_WAIT};
 
@@ -11,8 +11,8 @@ use crate::lifecycle::timing::{KILL_AFTER, KILL_WAIT};
 pub(super) enum ServerPhase {
     /// Clients are accepted.
     Serving,
-    /// The backlog is served; connections may finish until the deadline.
-    Draining { deadline: Instant },
+    /// The backlog is served; connections may finish until the deadline, if there is one.
+    Draining { deadline: Option<Instant> },
     /// Connections got TERM, and are killed at the deadline.
     Ending { deadline: Instant },
     /// Every process got KILL.
@@ -30,6 +30,8 @@ pub(super) enum ServerEvent {
     EndRequested,
     /// A process is needed that the server does not have yet.
     RoleNeeded(Role),
+    /// The server has accepted the last of its connections.
+    PlacesUsed,
     /// The master has died.
     Abandoned,
     /// A process with a role has exited. `done`: by itself, its work done.
@@ -38,45 +40,6 @@ pub(super) enum ServerEvent {
     AllExited,
     /// Time has passed.
     Tick,
-}
-
-/// A process that the supervisor starts and restarts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Role {
-    /// The forker of this index.
-    Forker(usize),
-    Rejector,
-    Delayer,
-    ProxyReader,
-    StderrLogger,
-    CgroupCleaner,
-    /// Serves one request of a controller: started when that comes, and not restarted.
-    Control,
-}
-
-impl Role {
-    /// The value of `role=` in the log.
-    pub(super) fn log_name(self) -> Cow<'static, str> {
-        match self {
-            Role::Forker(index) => format!("forker {}", index + 1).into(),
-            Role::Rejector => "rejector".into(),
-            Role::Delayer => "delayer".into(),
-            Role::ProxyReader => "proxy reader".into(),
-            Role::StderrLogger => "stderr logger".into(),
-            Role::CgroupCleaner => "cgroup cleaner".into(),
-            Role::Control => "control".into(),
-        }
-    }
-
-    /// Whether clients get a connection process by it: it is killed before connections are.
-    pub(super) fn brings_clients(self) -> bool {
-        self.is_forker() || matches!(self, Role::Delayer | Role::ProxyReader)
-    }
-
-    /// Whether it accepts clients. The helpers exit by themselves when no process needs them.
-    pub(super) fn is_forker(self) -> bool {
-        matches!(self, Role::Forker(_))
-    }
 }
 
 /// An action of a supervisor.
@@ -126,11 +89,12 @@ impl ServerState {
         self.phase
     }
 
-    /// The time that connections have to finish.
-    pub(super) fn time_to_finish(&self) -> Duration {
+    /// The time that connections have to finish; `None` if they have any time.
+    pub(super) fn time_to_finish(&self) -> Option<Duration> {
         match self.phase {
-            ServerPhase::Ending { .. } | ServerPhase::Killing { .. } => Duration::ZERO,
-            _ => self.drain_timeout,
+            ServerPhase::Draining { deadline: None } => None,
+            ServerPhase::Ending { .. } | ServerPhase::Killing { .. } => Some(Duration::ZERO),
+            _ => Some(self.drain_timeout),
         }
     }
 
@@ -139,12 +103,17 @@ impl ServerState {
         self.phase != ServerPhase::Serving
     }
 
+    /// Whether a process with a role that has exited is restarted: in a drain, unless its work was
+    /// done.
+    pub(super) fn restarts(&self, done: bool) -> bool {
+        matches!((self.phase, done), (ServerPhase::Serving, _) | (ServerPhase::Draining { .. }, false))
+    }
+
     /// When a tick is due.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let own = match self.phase {
-            ServerPhase::Draining { deadline }
-            | ServerPhase::Ending { deadline }
-            | ServerPhase::Killing { deadline } => Some(deadline),
+            ServerPhase::Draining { deadline } => deadline,
+            ServerPhase::Ending { deadline } | ServerPhase::Killing { deadline } => Some(deadline),
             ServerPhase::Serving | ServerPhase::Over => None,
         };
         self.roles.iter().filter_map(|(_, backoff)| backoff.due()).chain(own).min()
@@ -160,15 +129,22 @@ impl ServerState {
     /// Handles an event.
     pub(super) fn on(&mut self, event: ServerEvent, now: Instant) -> Vec<ServerAction> {
         match (event, self.phase) {
-            (ServerEvent::StopRequested, ServerPhase::Serving) => self.drain(now),
+            (ServerEvent::StopRequested, ServerPhase::Serving | ServerPhase::Draining { deadline: None }) => {
+                self.drain(Some(now + self.drain_timeout), now)
+            }
             (ServerEvent::StopRequested, ServerPhase::Draining { .. }) => self.end(now),
             (ServerEvent::StopRequested, ServerPhase::Ending { .. }) => self.kill(now),
             (ServerEvent::StopRequested, ServerPhase::Killing { .. } | ServerPhase::Over) => Vec::new(),
-            (ServerEvent::EndRequested, ServerPhase::Serving) if self.leaves_connections => self.drain(now),
+            (ServerEvent::EndRequested, ServerPhase::Serving) if self.leaves_connections => {
+                self.on(ServerEvent::StopRequested, now)
+            }
             (ServerEvent::EndRequested, ServerPhase::Serving) => {
                 [vec![ServerAction::Drain], self.end(now)].concat()
             }
+            (ServerEvent::EndRequested, ServerPhase::Draining { .. }) => self.end(now),
             (ServerEvent::EndRequested, _) => self.on(ServerEvent::StopRequested, now),
+            (ServerEvent::PlacesUsed, ServerPhase::Serving) => self.drain(None, now),
+            (ServerEvent::PlacesUsed, _) => Vec::new(),
             (ServerEvent::Abandoned, ServerPhase::Over) => Vec::new(),
             (ServerEvent::Abandoned, _) => {
                 self.forget_restarts();
@@ -192,8 +168,8 @@ impl ServerState {
         vec![ServerAction::Start(role)]
     }
 
-    fn drain(&mut self, now: Instant) -> Vec<ServerAction> {
-        self.phase = ServerPhase::Draining { deadline: now + self.drain_timeout };
+    fn drain(&mut self, deadline: Option<Instant>, now: Instant) -> Vec<ServerAction> {
+        self.phase = ServerPhase::Draining { deadline };
         // Restarts that are due later are needed now: clients may be waiting.
         let mut actions = vec![ServerAction::Drain];
         actions.extend(self.start_due(None, now));
@@ -224,13 +200,9 @@ impl ServerState {
     }
 
     fn role_ended(&mut self, role: Role, done: bool, now: Instant) -> Vec<ServerAction> {
-        let phase = self.phase;
+        let restarts = self.restarts(done);
         if let Some((_, backoff)) = self.roles.iter_mut().find(|(other, _)| *other == role) {
-            match phase {
-                ServerPhase::Serving => backoff.exited(now),
-                ServerPhase::Draining { .. } if !done => backoff.exited(now),
-                _ => backoff.retired(),
-            }
+            if restarts { backoff.exited(now) } else { backoff.retired() }
         }
         let forkers_done = self.roles.iter().all(|(role, backoff)| backoff.is_done() || !role.is_forker());
         if forkers_done && self.is_stopping() {
@@ -241,7 +213,7 @@ impl ServerState {
 
     fn tick(&mut self, now: Instant) -> Vec<ServerAction> {
         match self.phase {
-            ServerPhase::Draining { deadline } if deadline <= now => self.end(now),
+            ServerPhase::Draining { deadline: Some(deadline) } if deadline <= now => self.end(now),
             ServerPhase::Ending { deadline } if deadline <= now => self.kill(now),
             ServerPhase::Killing { deadline } if deadline <= now => self.over(),
             _ => self.start_due(Some(now), now),
@@ -358,7 +330,7 @@ mod tests {
             (1, ServerEvent::EndRequested, &[ServerAction::CloseListeners, ServerAction::EndAll]),
             (2, ServerEvent::EndRequested, &[ServerAction::KillAll]),
         ]);
-        assert_eq!(state.time_to_finish(), Duration::ZERO);
+        assert_eq!(state.time_to_finish(), Some(Duration::ZERO));
         play(&[
             (
                 0,
@@ -367,6 +339,34 @@ mod tests {
             ),
             (1, died(F0), &[]),
             (1, ServerEvent::AllExited, &[]),
+        ]);
+    }
+
+    #[test]
+    fn after_the_last_connection_there_is_time_until_a_signal() {
+        let state = play(&[
+            (0, ServerEvent::PlacesUsed, &[ServerAction::Drain]),
+            (0, ServerEvent::PlacesUsed, &[]),
+            (1, left(F0), &[]),
+            (1, left(F1), &[ServerAction::CloseListeners]),
+            (1_000_000, ServerEvent::Tick, &[]),
+        ]);
+        assert_eq!((state.deadline(), state.time_to_finish()), (None, None));
+        let state = play(&[
+            (0, ServerEvent::PlacesUsed, &[ServerAction::Drain]),
+            (1, ServerEvent::StopRequested, &[ServerAction::Drain]),
+            (10_000, ServerEvent::Tick, &[]),
+            (10_001, ServerEvent::Tick, &[ServerAction::CloseListeners, ServerAction::EndAll]),
+        ]);
+        assert_eq!(state.time_to_finish(), Some(Duration::ZERO));
+        play(&[
+            (0, ServerEvent::PlacesUsed, &[ServerAction::Drain]),
+            (1, ServerEvent::EndRequested, &[ServerAction::CloseListeners, ServerAction::EndAll]),
+        ]);
+        play(&[
+            (0, ServerEvent::StopRequested, &[ServerAction::Drain]),
+            (1, ServerEvent::PlacesUsed, &[]),
+            (10_000, ServerEvent::Tick, &[ServerAction::CloseListeners, ServerAction::EndAll]),
         ]);
     }
 

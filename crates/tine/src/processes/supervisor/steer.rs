@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use super::Supervisor;
+use super::role::Role;
 use super::spawn::{NewController, NewRole};
-use super::state::{Role, ServerEvent, ServerState};
+use super::state::{ServerEvent, ServerState};
 use crate::connection::Connection;
 use crate::error::{HandlerError, next_move, reason};
 use crate::lifecycle::outcome::EndReason;

@@ -78,8 +78,6 @@ fn take_signals(commands: &Set, exits: &Set, exit_signal: i32) -> std::io::Resul
     tine_sys::signal::default(exit_signal);
     tine_sys::signal::default(Signal::CHILD.as_raw());
     tine_sys::signal::ignore(Signal::PIPE.as_raw());
-    // A log that has reached the limit on the size of files (`RLIMIT_FSIZE`) loses lines only.
-    tine_sys::signal::ignore(Signal::XFSZ.as_raw());
     let before = commands.block()?;
     exits.block()?;
     Ok(before)

@@ -97,7 +97,7 @@ mod tests {
         let second = begin("192.0.2.1:2");
         let other = begin("192.0.2.2:1");
         let local = board.claim(0).expect("free");
-        board.begin(local, Peer::Unix);
+        board.begin(local, Peer::Unix(None));
         let counts = |slot: usize| {
             let block = board.block(slot, Aggregations::default().source);
             block.map_or(0, |block| board.other_pids_in(block, slot).count())

@@ -1,9 +1,10 @@
 //! The board: shared memory that decides. It says which slots are taken, by which process, and
 //! carries notices between the processes that have it.
 //!
-//! Supervisor, forkers, the delayer, and spares that have not read a client's byte have the board;
-//! with `--reuse`, workers keep it, which is why a pool isolates less. Connection processes do not
-//! have it: they have the [stats](super::stats) only, by which nothing is decided.
+//! Supervisor, forkers, and spares that have not read a client's byte have the board; the delayer
+//! has a part of it (`for_delayer.rs`). With `--reuse`, workers keep it, which is why a pool
+//! isolates less. Connection processes do not have it: they have the [stats](super::stats) only, by
+//! which nothing is decided.
 //!
 //! A slot is the right to serve one connection. There are as many as connections are allowed, so
 //! the limit is not a counter that could drift: when a process dies, its slot still names its
@@ -12,7 +13,10 @@
 mod bans;
 pub(crate) mod blocks;
 mod counts;
+pub(crate) mod for_delayer;
 mod notices;
+pub(crate) mod places;
+pub(crate) mod proxy_reader;
 pub(crate) mod reader;
 mod slots;
 
@@ -50,19 +54,26 @@ const DELAYER_WANTS_SLOT: usize = 5;
 const PASSING: usize = 6;
 const BACKLOG_DONE: usize = 7;
 const SLOT_OFFERED: usize = 8;
-const PAUSED: usize = 9;
-const DELAYED: usize = 10;
-const WAITING: usize = 11;
-const BANNED: usize = 12;
-const BANS_NUMBER: usize = 13;
+const PROXY_READER: usize = 9;
+const PROXY_READER_BEHIND: usize = 10;
+const PROXY_READER_GIVEN_UP: usize = 11;
+const PAUSED: usize = 12;
+const DELAYED: usize = 13;
+const WAITING: usize = 14;
+const BANNED: usize = 15;
+const BANS_NUMBER: usize = 16;
 /// A word for each reason.
-const REJECTED: usize = 14;
+const REJECTED: usize = 17;
 const HEAD: usize = REJECTED + Reason::ALL.len();
 // Words of each forker.
 const WANTS_SLOT: usize = 0;
 const IDLE: usize = 1;
 const PAUSE_SEEN: usize = 2;
 const FORKER_WORDS: usize = 3;
+// Words of places, before one for each forker and slot.
+const PLACES_LEFT: usize = 0;
+const PLACES_USED: usize = 1;
+const PLACE_HOLDERS: usize = 2;
 
 /// The slots, and the words beside them.
 #[derive(Debug)]
@@ -73,6 +84,8 @@ pub(crate) struct Board {
     drain: FlagReader,
     /// Slots have room for what is known of a proxied client, after the bitmaps.
     has_proxied: bool,
+    /// The connections that the server serves in all; `None` for any number.
+    places: Option<u64>,
 }
 
 /// The state of a slot.
@@ -100,14 +113,23 @@ pub(crate) struct Entry {
 
 impl Board {
     /// Maps a board of this many slots. `drain` is set when the server begins to drain.
-    /// `has_proxied`: proxies may speak for clients.
+    /// `has_proxied`: proxies may speak for clients. `places`: the connections that the server
+    /// serves in all.
     ///
     /// # Errors
     /// ENOMEM.
-    pub(crate) fn new(slots: usize, drain: FlagReader, has_proxied: bool) -> io::Result<Board> {
+    pub(crate) fn new(
+        slots: usize,
+        drain: FlagReader,
+        has_proxied: bool,
+        places: Option<u64>,
+    ) -> io::Result<Board> {
         let proxied = if has_proxied { slots * PROXIED_WORDS } else { 0 };
-        let words = HEAD + MAX_FORKERS * FORKER_WORDS + 2 * slots.div_ceil(64) + proxied + BAN_WORDS;
-        let board = Board { tables: SharedTables::new(words, slots)?, drain, has_proxied };
+        let of_places = places.map_or(0, |_| PLACE_HOLDERS + MAX_FORKERS + slots);
+        let words = HEAD + MAX_FORKERS * FORKER_WORDS + 2 * slots.div_ceil(64) + proxied + of_places;
+        let words = words + BAN_WORDS;
+        let board = Board { tables: SharedTables::new(words, slots)?, drain, has_proxied, places };
+        places.into_iter().for_each(|places| board.set_places(places));
         for slot in 0..slots {
             board.free_word(slot).fetch_or(bit(slot), Relaxed);
         }
@@ -169,6 +191,12 @@ impl Board {
         self.tables.first().len() - BAN_WORDS
     }
 
+    /// Index of the words of places, after what is known of proxied clients.
+    fn places_at(&self) -> usize {
+        let proxied = if self.has_proxied { self.slot_count() * PROXIED_WORDS } else { 0 };
+        self.changed_at() + self.slot_count().div_ceil(64) + proxied
+    }
+
     fn free_word(&self, slot: usize) -> &AtomicU64 {
         self.word(self.free_at() + slot / 64)
     }
@@ -193,6 +221,6 @@ pub(super) mod tests {
     /// A board whose server does not drain.
     pub(super) fn board(slots: usize) -> Board {
         let (_, drain) = tine_sys::memory::flag().expect("memory");
-        Board::new(slots, drain, true).expect("memory")
+        Board::new(slots, drain, true, None).expect("memory")
     }
 }

@@ -244,6 +244,6 @@ mod tests {
         assert_eq!((entry.id, entry.peer), (1, peer()));
         assert_eq!(board.entry(slot), entry);
         assert_eq!(board.phase(slot), SlotPhase::Serving);
-        assert_eq!(board.begin(slot, Peer::Unix).id, 2);
+        assert_eq!(board.begin(slot, Peer::Unix(None)).id, 2);
     }
 }

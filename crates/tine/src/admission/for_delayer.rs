@@ -1,0 +1,53 @@
+//! The part of admission that the delayer has: it takes tokens and marks blocks, reads penalties,
+//! and has no access rules.
+
+use std::io;
+
+use super::Admission;
+use super::block::Block;
+use super::limits::Limits;
+use super::sources::Sources;
+use crate::net::peer::Peer;
+
+/// The buckets, and the penalties without the permission to write them.
+#[derive(Debug)]
+pub(crate) struct DelayerAdmission(Admission);
+
+impl Admission {
+    /// Takes away from this process, the delayer, what it does not need.
+    ///
+    /// # Errors
+    /// None that a mapped region can cause.
+    pub(crate) fn for_delayer(mut self) -> io::Result<DelayerAdmission> {
+        self.unmap_rules()?;
+        self.penalties.iter().try_for_each(Sources::make_read_only)?;
+        Ok(DelayerAdmission(self))
+    }
+}
+
+impl DelayerAdmission {
+    /// As [`Admission::limits`].
+    pub(crate) fn limits(&self) -> &Limits {
+        self.0.limits()
+    }
+
+    /// As [`Admission::take_token`].
+    pub(crate) fn take_token(&self, peer: Peer) -> bool {
+        self.0.take_token(peer)
+    }
+
+    /// As [`Admission::earliest_admission`].
+    pub(crate) fn earliest_admission(&self, peer: Peer) -> u64 {
+        self.0.earliest_admission(peer)
+    }
+
+    /// As [`Admission::set_queued`].
+    pub(crate) fn set_queued(&self, block: &Block, queued: bool) -> bool {
+        self.0.set_queued(block, queued)
+    }
+
+    /// As [`Admission::clear_all_queued`].
+    pub(crate) fn clear_all_queued(&self) {
+        self.0.clear_all_queued();
+    }
+}

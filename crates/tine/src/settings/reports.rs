@@ -1,0 +1,74 @@
+//! The settings of what a server reports: its log, what it tells operators, and that it is ready.
+
+use std::path::PathBuf;
+
+use super::Server;
+use super::control::Control;
+use crate::admission::access::Access;
+use crate::log::{LogFormat, LogLevel};
+
+/// Log, control and readiness.
+impl Server {
+    /// Sets the control socket. Default: none.
+    #[must_use]
+    pub fn control(mut self, control: Control) -> Server {
+        self.settings.control = control;
+        self
+    }
+
+    /// Sets the number of connections that have ended of which the control socket tells. Default:
+    /// 1000.
+    #[must_use]
+    pub fn history(mut self, connections: usize) -> Server {
+        self.settings.history = connections;
+        self
+    }
+
+    /// Sets the format of the log on standard error. Default: text.
+    #[must_use]
+    pub fn log_format(mut self, format: LogFormat) -> Server {
+        self.format = format.into();
+        self
+    }
+
+    /// Sets which events are logged. Default: all.
+    #[must_use]
+    pub fn log_level(mut self, level: LogLevel) -> Server {
+        self.level = level;
+        self
+    }
+
+    /// Excludes the clients that these rules allow from the log: their connections are logged only
+    /// if they fail. They are counted as all others. For health checks of load balancers. Default:
+    /// no client. Clients over Unix sockets have no address.
+    #[must_use]
+    pub fn log_exclude(mut self, clients: Access) -> Server {
+        self.settings.limits.log_exclude = Some(clients.compiled());
+        self
+    }
+
+    /// Sets whether the server prints the port of each TCP address on standard output when it is
+    /// ready; standard output then becomes `/dev/null`. Default: false.
+    #[must_use]
+    pub fn print_ports(mut self, print: bool) -> Server {
+        self.ready.ports = print;
+        self
+    }
+
+    /// Sets the number of an inherited descriptor that the server writes a newline to, and closes,
+    /// when it is ready (the convention of s6). Default: none.
+    #[must_use]
+    pub fn ready_descriptor(mut self, number: i32) -> Server {
+        self.settings.ready_descriptor = Some(number);
+        self
+    }
+
+    /// Sets the file that holds the process id of the server while it serves (`PIDFile=`,
+    /// systemd.service(5)). It is written before readiness is reported, in place of an older one,
+    /// and removed at the end. Default: none.
+    #[must_use]
+    pub fn pid_file(mut self, path: impl Into<PathBuf>) -> Server {
+        self.ready.pid_path = Some(path.into());
+        self
+    }
+}
