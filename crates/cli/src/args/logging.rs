@@ -36,7 +36,7 @@ pub struct LogOptions {
 #[command(next_help_heading = "Log of connections")]
 pub struct ConnectionLogOptions {
     /// Log connections from these addresses only if they fail, as for health checks; may be
-    /// repeated [an address, a block as in 192.0.2.0/24, or any]
+    /// repeated [an address, a block as in 192.0.2.0/24, any, or uid:USER over Unix sockets]
     #[arg(long, value_name = "CIDR")]
     pub log_exclude: Vec<String>,
 }

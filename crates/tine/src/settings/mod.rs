@@ -226,8 +226,7 @@ impl Server {
 
     /// Sets the access rules. A denied client is closed without a text, and logged. Rules from
     /// files are read again when a file changes, and at SIGHUP. Default: every client is allowed.
-    /// Clients over Unix sockets have no address and are always allowed: use the permissions of the
-    /// socket's file.
+    /// Clients over Unix sockets have no address: rules about users and groups decide about them.
     #[must_use]
     pub fn access(mut self, access: Access) -> Server {
         self.settings.limits.rules = Some(access.compiled());

@@ -40,7 +40,7 @@ impl Server {
 
     /// Excludes the clients that these rules allow from the log: their connections are logged only
     /// if they fail. They are counted as all others. For health checks of load balancers. Default:
-    /// no client. Clients over Unix sockets have no address.
+    /// no client. Clients over Unix sockets are named by their user.
     #[must_use]
     pub fn log_exclude(mut self, clients: Access) -> Server {
         self.settings.limits.log_exclude = Some(clients.compiled());
