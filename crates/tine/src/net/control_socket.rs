@@ -75,7 +75,7 @@ impl ControlSocket {
         Ok(ControlSocket { socket, permissions, path: path.to_owned(), _file: file })
     }
 
-    /// Binds the control socket of a server with this name in the usual directory. If a living
+    /// Binds the control socket of a server with this name in the usual directory of its user. If a living
     /// server has the name, the process id is added to it.
     ///
     /// # Errors
@@ -83,8 +83,8 @@ impl ControlSocket {
     pub(crate) fn bind_named(name: &str, group: Option<u32>) -> Result<ControlSocket, Error> {
         let directory = own_directory().ok_or_else(|| {
             Error::usage(
-                "cannot make a control socket: XDG_RUNTIME_DIR is not set",
-                "set it, or choose a path (--control PATH)",
+                "XDG_RUNTIME_DIR is not set",
+                "set it, choose a path (--control PATH), or none (--control none)",
             )
         })?;
         make_directory(&directory).map_err(|why| {
@@ -147,14 +147,18 @@ pub fn directories() -> Vec<PathBuf> {
     }
 }
 
-/// The directory of this user's control sockets: `/run/tine` for root, `$XDG_RUNTIME_DIR/tine`
-/// otherwise.
+/// The directory of this user's control sockets: the one that systemd made for a service
+/// (`RuntimeDirectory=`, systemd.exec(5)), or `/run/tine` for root, or `$XDG_RUNTIME_DIR/tine`.
 fn own_directory() -> Option<PathBuf> {
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    if let Some(directories) = variable("RUNTIME_DIRECTORY") {
+        // Several are separated by colons.
+        return Some(directories.to_str()?.split(':').next()?.into());
+    }
     if rustix::process::geteuid().is_root() {
         return Some("/run/tine".into());
     }
-    let runtime = std::env::var_os("XDG_RUNTIME_DIR").filter(|directory| !directory.is_empty())?;
-    Some(PathBuf::from(runtime).join("tine"))
+    Some(PathBuf::from(variable("XDG_RUNTIME_DIR")?).join("tine"))
 }
 
 fn make_directory(path: &Path) -> io::Result<()> {
@@ -209,8 +213,10 @@ mod tests {
         make_directory(&directory).expect("there already");
         let path = directory.join("test.sock");
         let socket = ControlSocket::bind(&path, None).expect("bound");
-        assert_eq!(ControlSocket::bind(&path, None).expect_err("in use").exit_code(), 111);
         assert!(socket.accept().expect("no fault").is_none());
+        assert_eq!(ControlSocket::bind(&path, None).expect_err("in use").exit_code(), 111);
+        let probe = socket.accept().expect("no fault");
+        assert!(probe.is_some() && socket.accept().expect("no fault").is_none());
         let _client = std::os::unix::net::UnixStream::connect(&path).expect("listens");
         let (_, operator) = socket.accept().expect("no fault").expect("a controller");
         let pid = std::process::id() as i32;

@@ -22,7 +22,7 @@ const MAX_WAITING: usize = 64;
 /// Control processes at a time, at most. Beyond, controllers wait.
 const MAX_SERVED: usize = 16;
 
-/// Orders that are taken from a control process before others have their turn.
+/// Controllers and orders that are taken from one source before others have their turn.
 const TURN: usize = 256;
 
 /// The events of the control socket, and of the channel on which the master hands controllers over;
@@ -134,7 +134,8 @@ impl Controllers {
     }
 
     fn accept(&mut self, events: &mut Vec<ControllerEvent>) {
-        while let Some(socket) = &self.socket {
+        for _ in 0..TURN {
+            let Some(socket) = &self.socket else { return };
             match socket.accept() {
                 Ok(Some((stream, Ok(operator)))) => self.wait_for_request(stream, operator),
                 Ok(Some((stream, Err(operator)))) => {
