@@ -14,7 +14,7 @@ use crate::admission::access::prefix::Prefix;
 pub(crate) enum Order {
     /// End this connection: TERM, and KILL after the usual time. It is not answered.
     Kill { slot: usize, id: u64 },
-    /// Answer once every connection that this control process had killed has ended.
+    /// OrderAnswer once every connection that this control process had killed has ended.
     AwaitKilled,
     /// Accept no more; clients stay in the backlog.
     Pause,
@@ -32,7 +32,7 @@ pub(crate) enum Order {
 
 /// The answer to an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Answer {
+pub(crate) enum OrderAnswer {
     /// It is carried out, for this many connections or blocks.
     Done(u64),
     /// It is not: the server stops already.
@@ -82,20 +82,20 @@ impl Order {
     }
 }
 
-impl Answer {
+impl OrderAnswer {
     fn to_words(self) -> [u64; 2] {
         match self {
-            Answer::Done(count) => [1, count],
-            Answer::Stopping => [2, 0],
-            Answer::Full => [3, 0],
+            OrderAnswer::Done(count) => [1, count],
+            OrderAnswer::Stopping => [2, 0],
+            OrderAnswer::Full => [3, 0],
         }
     }
 
-    fn from_words([kind, count]: [u64; 2]) -> Answer {
+    fn from_words([kind, count]: [u64; 2]) -> OrderAnswer {
         match kind {
-            1 => Answer::Done(count),
-            3 => Answer::Full,
-            _ => Answer::Stopping,
+            1 => OrderAnswer::Done(count),
+            3 => OrderAnswer::Full,
+            _ => OrderAnswer::Stopping,
         }
     }
 }
@@ -126,10 +126,10 @@ impl OrderSender {
     }
 
     /// Waits for an answer; `None` if the server has ended.
-    pub(crate) fn answer(&self) -> Option<Answer> {
+    pub(crate) fn answer(&self) -> Option<OrderAnswer> {
         let mut bytes = [0; 16];
         let (_, length) = rustix::net::recv(&self.0, &mut bytes[..], RecvFlags::empty()).ok()?;
-        (length == bytes.len()).then(|| Answer::from_words(words(&bytes)))
+        (length == bytes.len()).then(|| OrderAnswer::from_words(words(&bytes)))
     }
 
     /// Waits until the server has ended.
@@ -151,7 +151,7 @@ impl OrderReceiver {
     }
 
     /// Answers an order. Each order has at most one answer, so there is always room.
-    pub(crate) fn answer(&self, answer: Answer) {
+    pub(crate) fn answer(&self, answer: OrderAnswer) {
         let bytes: Vec<u8> = answer.to_words().iter().flat_map(|word| word.to_le_bytes()).collect();
         // A control process that has ended needs none.
         let _ = rustix::net::send(&self.0, &bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
@@ -208,7 +208,7 @@ mod tests {
             assert!(sender.send(order));
             assert_eq!(receiver.receive(), Ok(Some(order)));
         }
-        for answer in [Answer::Done(12_000), Answer::Stopping, Answer::Full] {
+        for answer in [OrderAnswer::Done(12_000), OrderAnswer::Stopping, OrderAnswer::Full] {
             receiver.answer(answer);
             assert_eq!(sender.answer(), Some(answer));
         }

@@ -35,7 +35,7 @@ pub(crate) struct History {
     pub(crate) failed_total: u64,
     /// The most connections at a time.
     pub(crate) peak: usize,
-    pub(crate) rates: Rates,
+    pub(crate) rates: RecentRates,
     /// When the server began to serve: monotonic clock, nanoseconds.
     pub(crate) started: u64,
 }
@@ -43,7 +43,7 @@ pub(crate) struct History {
 impl History {
     /// An empty history of at most this many connections.
     pub(crate) fn new(capacity: usize) -> History {
-        let (ended, rates) = (VecDeque::new(), Rates::default());
+        let (ended, rates) = (VecDeque::new(), RecentRates::default());
         let started = crate::system::clock::now();
         History { capacity, ended, ended_total: 0, failed_total: 0, peak: 0, rates, started }
     }
@@ -91,11 +91,11 @@ const LONGEST: Duration = Duration::from_secs(15 * 60);
 
 /// Totals at the seconds in which they changed, for the last fifteen minutes.
 #[derive(Debug, Default)]
-pub(crate) struct Rates {
+pub(crate) struct RecentRates {
     samples: VecDeque<Sample>,
 }
 
-impl Rates {
+impl RecentRates {
     /// Notes the totals at a time since the start. Called whenever the supervisor is awake: between
     /// two calls they are taken to have changed at the second.
     pub(crate) fn note(&mut self, at: Duration, totals: Totals) {
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn rates_are_differences_of_totals() {
-        let mut rates = Rates::default();
+        let mut rates = RecentRates::default();
         let second = Duration::from_secs;
         for (at, accepted, rejected) in [(1, 10, 0), (1, 12, 1), (50, 100, 1), (70, 100, 1), (119, 130, 4)] {
             rates.note(second(at), Totals { accepted, rejected });
@@ -166,7 +166,7 @@ mod tests {
 
     #[test]
     fn samples_beyond_the_longest_window_are_dropped() {
-        let mut rates = Rates::default();
+        let mut rates = RecentRates::default();
         for at in 0..3000 {
             rates.note(Duration::from_secs(at), Totals { accepted: at, rejected: 0 });
         }

@@ -12,7 +12,7 @@ use super::view::{View, date};
 use crate::admission::access::prefix::Prefix;
 use crate::admission::reason::Reason;
 use crate::shared::board::SlotPhase;
-use crate::shared::steering::{Answer, Order, OrderSender};
+use crate::shared::steering::{Order, OrderAnswer, OrderSender};
 use crate::system::clock::now;
 
 /// Exit codes of commands: a request that is wrong, and one that cannot be done now.
@@ -64,9 +64,9 @@ fn order(orders: &OrderSender, order: Order) -> Result<u64, &'static str> {
         return Err("the server has ended");
     }
     match orders.answer() {
-        Some(Answer::Done(count)) => Ok(count),
-        Some(Answer::Full) => Err("there are as many bans as there can be; lift some (tine unban)"),
-        Some(Answer::Stopping) => Err("the server is stopping"),
+        Some(OrderAnswer::Done(count)) => Ok(count),
+        Some(OrderAnswer::Full) => Err("there are as many bans as there can be; lift some (tine unban)"),
+        Some(OrderAnswer::Stopping) => Err("the server is stopping"),
         None => Err("the server has ended"),
     }
 }

@@ -31,13 +31,13 @@ const SOCKET_EVENT: u64 = u64::MAX;
 const HANDED_EVENT: u64 = u64::MAX - 1;
 
 /// A controller that has sent nothing yet.
-pub(crate) struct Waiting {
+pub(crate) struct WaitingController {
     pub(crate) stream: OwnedFd,
     pub(crate) operator: Operator,
 }
 
 /// A controller that has a control process.
-pub(crate) struct Served {
+pub(crate) struct ServedController {
     /// The control process.
     pub(crate) pid: i32,
     pub(crate) operator: Operator,
@@ -59,8 +59,8 @@ pub(crate) struct Controllers {
     handed: Option<Receiver<ControllerArrival>>,
     /// Readable if anything below is to be looked at (epoll(7)).
     queue: Option<OwnedFd>,
-    waiting: Vec<Waiting>,
-    pub(crate) served: Vec<Served>,
+    waiting: Vec<WaitingController>,
+    pub(crate) served: Vec<ServedController>,
     /// The number of pauses so far.
     pub(crate) pauses: u64,
     /// Whether the socket is watched: not while it has more controllers than can be taken.
@@ -72,7 +72,7 @@ pub(crate) enum ControllerEvent {
     /// A process has connected that may do nothing.
     Refused(Operator),
     /// This controller has sent something, and gets a control process.
-    Request(Waiting),
+    Request(WaitingController),
     /// The operator of this control process gives an order.
     Order(i32, Order),
 }
@@ -174,7 +174,7 @@ impl Controllers {
         }
         let number = stream.as_raw_fd() as u64;
         if self.queue.as_ref().is_some_and(|queue| watch(queue, stream.as_fd(), number).is_ok()) {
-            self.waiting.push(Waiting { stream, operator });
+            self.waiting.push(WaitingController { stream, operator });
         }
     }
 
@@ -229,7 +229,7 @@ impl Controllers {
             // If it cannot be watched, its orders are not taken; its end is.
             let _ = watch(queue, orders.as_fd(), number);
         }
-        self.served.push(Served {
+        self.served.push(ServedController {
             pid,
             operator,
             orders,
@@ -240,7 +240,7 @@ impl Controllers {
         });
     }
 
-    pub(crate) fn get_mut(&mut self, pid: i32) -> Option<&mut Served> {
+    pub(crate) fn get_mut(&mut self, pid: i32) -> Option<&mut ServedController> {
         self.served.iter_mut().find(|served| served.pid == pid)
     }
 

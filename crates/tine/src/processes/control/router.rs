@@ -98,7 +98,7 @@ fn serve(
         // A service that does not take it is noticed when it does not reply.
         let _ = rustix::net::send(service, &line, SendFlags::NOSIGNAL);
     }
-    let mut outcome = Outcome::new(&request);
+    let mut outcome = MergedOutcome::new(&request);
     for ServiceStream { name, stream: service, .. } in services {
         let result = forward(service, &mut reply)?;
         outcome.add(&name, result);
@@ -169,7 +169,7 @@ fn last(line: &str) -> Last {
 }
 
 /// The replies of several services as one.
-struct Outcome {
+struct MergedOutcome {
     /// Whether it is enough that one service succeeds: the request is about something that the
     /// others do not have.
     one_is_enough: bool,
@@ -177,11 +177,11 @@ struct Outcome {
     error: Option<(u8, String)>,
 }
 
-impl Outcome {
-    fn new(request: &Request) -> Outcome {
+impl MergedOutcome {
+    fn new(request: &Request) -> MergedOutcome {
         let one_is_enough =
             matches!(request, Request::Show { .. } | Request::Kill(_) | Request::Unban { .. });
-        Outcome { one_is_enough, count: None, error: None }
+        MergedOutcome { one_is_enough, count: None, error: None }
     }
 
     fn add(&mut self, service: &str, last: Last) {
@@ -217,7 +217,7 @@ mod tests {
             (Request::Show { id: 1 }, vec![error(), error()], Err((SYSTEM, "service a: no".to_owned()))),
             (Request::Pause, vec![], Err((SYSTEM, "there is no service".to_owned()))),
         ] {
-            let mut outcome = Outcome::new(&request);
+            let mut outcome = MergedOutcome::new(&request);
             for (name, reply) in ["a", "b"].into_iter().zip(replies.clone()) {
                 outcome.add(name, reply);
             }

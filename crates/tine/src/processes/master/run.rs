@@ -24,7 +24,7 @@ use crate::system::orphans::{self, PreexistingChildren};
 use crate::system::signal::{NotSignalled, processes_are_left, signal_one};
 
 /// What a process is that the master has just forked.
-enum NewProcess {
+enum MasterChild {
     Supervisor(NewSupervisor),
     Control(NewControl),
 }
@@ -39,8 +39,8 @@ pub(crate) fn run(setup: MasterSetup, alone: &Alone) -> Result<(), Error> {
     let stop_within = slowest.unwrap_or_default().saturating_add(STOP_WITHIN);
     let mut master = Master::set_up(setup, alone)?;
     match master.serve(stop_within)? {
-        Some(NewProcess::Supervisor(supervisor)) => master.run_as(supervisor),
-        Some(NewProcess::Control(control)) => master.run_control(control),
+        Some(MasterChild::Supervisor(supervisor)) => master.run_as(supervisor),
+        Some(MasterChild::Control(control)) => master.run_control(control),
         None => master.finish(count),
     }
 }
@@ -77,10 +77,10 @@ impl<'a> Master<'a> {
 
     /// Starts the services and keeps them running until all have stopped. In a process that was
     /// forked, returns what it is.
-    fn serve(&mut self, stop_within: Duration) -> Result<Option<NewProcess>, Error> {
+    fn serve(&mut self, stop_within: Duration) -> Result<Option<MasterChild>, Error> {
         match self.start_all() {
             Ok(Start::Ready) => {}
-            Ok(Start::New(supervisor)) => return Ok(Some(NewProcess::Supervisor(supervisor))),
+            Ok(Start::New(supervisor)) => return Ok(Some(MasterChild::Supervisor(supervisor))),
             Ok(Start::Stopped) => {
                 self.end_start();
                 return Ok(None);
@@ -97,14 +97,14 @@ impl<'a> Master<'a> {
             self.ready.keep_alive();
             let mut events = self.events();
             if let Some(control) = self.serve_controllers(&state, &mut events) {
-                return Ok(Some(NewProcess::Control(control)));
+                return Ok(Some(MasterChild::Control(control)));
             }
             for event in events {
                 let actions = state.on(event, Instant::now());
                 self.handle_end(event, &state);
                 for action in actions {
                     if let Some(supervisor) = self.apply(action, &mut state) {
-                        return Ok(Some(NewProcess::Supervisor(supervisor)));
+                        return Ok(Some(MasterChild::Supervisor(supervisor)));
                     }
                 }
             }

@@ -14,7 +14,7 @@ use crate::error::{Error, next_move, reason};
 use crate::lifecycle::timing::KILL_WAIT;
 use crate::log::Log;
 use crate::net::control_socket::Operator;
-use crate::processes::control::controllers::{ControllerEvent, Controllers, Waiting};
+use crate::processes::control::controllers::{ControllerEvent, Controllers, WaitingController};
 use crate::processes::control::router::{self, RouterStart, ServiceStream};
 use crate::processes::start::StartReport;
 use crate::settings::control::Control;
@@ -79,10 +79,10 @@ impl Master<'_> {
     /// Forks the control process of a controller. Returns in both: `Some` in the new one.
     fn start_control(
         &mut self,
-        waiting: Waiting,
+        waiting: WaitingController,
         state: &MasterState,
     ) -> std::io::Result<Option<NewControl>> {
-        let Waiting { stream, operator } = waiting;
+        let WaitingController { stream, operator } = waiting;
         let (orders, receiver) = channel()?;
         let mut streams = Vec::new();
         let services = self.services.iter().enumerate();

@@ -6,14 +6,11 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
-use super::Supervisor;
 use crate::admission::access::bans::MAX_BANS;
 use crate::admission::access::prefix::Prefix;
-use crate::connection::Connection;
-use crate::error::{Error, HandlerError, next_move, reason};
+use crate::error::{Error, next_move};
 use crate::processes::control::view::BanView;
 use crate::shared::board::Board;
-use crate::shared::steering::Answer;
 use crate::system::state_file;
 
 /// A ban.
@@ -58,7 +55,7 @@ impl Bans {
     }
 
     /// Adds a ban, or changes the time of one. False if there are too many.
-    fn add(&mut self, block: Prefix, until: Option<SystemTime>) -> bool {
+    pub(super) fn add(&mut self, block: Prefix, until: Option<SystemTime>) -> bool {
         self.list.retain(|ban| ban.block != block);
         if self.list.len() == MAX_BANS {
             return false;
@@ -68,14 +65,14 @@ impl Bans {
     }
 
     /// Removes the ban of a block. False if there is none.
-    fn remove(&mut self, block: Prefix) -> bool {
+    pub(super) fn remove(&mut self, block: Prefix) -> bool {
         let before = self.list.len();
         self.list.retain(|ban| ban.block != block);
         self.list.len() < before
     }
 
     /// Removes the bans that have ended. True if there were some.
-    fn expire(&mut self, now: SystemTime) -> bool {
+    pub(super) fn expire(&mut self, now: SystemTime) -> bool {
         let before = self.list.len();
         self.list.retain(|ban| ban.until.is_none_or(|until| until > now));
         self.list.len() < before
@@ -100,7 +97,11 @@ impl Bans {
         self.list.iter().map(view).collect()
     }
 
-    fn save(&self) -> std::io::Result<()> {
+    /// Keeps the bans for the next start.
+    ///
+    /// # Errors
+    /// The file cannot be written whole.
+    pub(super) fn save(&self) -> std::io::Result<()> {
         self.file.as_deref().map_or(Ok(()), |file: &Path| state_file::write(file, &text(&self.list)))
     }
 }
@@ -129,46 +130,6 @@ fn parse(text: &str, now: SystemTime) -> Option<Vec<Ban>> {
     };
     let bans: Vec<Ban> = bans.iter().map(one).collect::<Option<_>>()?;
     Some(bans.into_iter().filter(|ban| ban.until.is_none_or(|until| until > now)).collect())
-}
-
-impl<H> Supervisor<'_, H>
-where
-    H: FnMut(Connection) -> Result<(), HandlerError>,
-{
-    /// Bans a block for some seconds, or for ever.
-    pub(super) fn ban(&mut self, block: Prefix, seconds: Option<u64>) -> Answer {
-        // A time beyond the calendar is for ever.
-        let until = seconds.and_then(|seconds| SystemTime::now().checked_add(Duration::from_secs(seconds)));
-        if !self.bans.add(block, until) {
-            return Answer::Full;
-        }
-        self.put_bans_in_force();
-        Answer::Done(1)
-    }
-
-    /// Lifts the ban of a block.
-    pub(super) fn unban(&mut self, block: Prefix) -> Answer {
-        let removed = self.bans.remove(block);
-        if removed {
-            self.put_bans_in_force();
-        }
-        Answer::Done(removed.into())
-    }
-
-    /// Lifts the bans whose time is over.
-    pub(super) fn check_bans(&mut self) {
-        if self.bans.expire(SystemTime::now()) {
-            self.put_bans_in_force();
-        }
-    }
-
-    fn put_bans_in_force(&mut self) {
-        publish(&self.memory.board, &self.bans);
-        if let Err(why) = self.bans.save() {
-            let next = format!("they hold until the server stops; {}", next_move::of_file(&why));
-            self.log.error("cannot keep the bans for the next start", &reason(&why), &next);
-        }
-    }
 }
 
 /// Puts the bans on the board. Their number was checked.

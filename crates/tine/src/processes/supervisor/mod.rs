@@ -10,6 +10,7 @@ mod bans;
 mod channels;
 mod children;
 mod enforce;
+mod killings;
 mod left;
 mod linger;
 mod lingering;
@@ -48,7 +49,7 @@ use crate::watch::watcher::Watcher;
 use bans::Bans;
 use channels::Channels;
 use children::Children;
-use steer::Killings;
+use killings::Killings;
 use timers::Timers;
 use wait::SupervisorFds;
 

@@ -9,7 +9,7 @@ use tine_sys::process::Alone;
 use super::bans::{self, Bans};
 use super::channels::Channels;
 use super::children::Children;
-use super::steer::Killings;
+use super::killings::Killings;
 use super::timers::Timers;
 use super::wait::SupervisorFds;
 use super::{SharedMemory, Supervisor, requirements};

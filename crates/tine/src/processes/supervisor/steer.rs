@@ -1,77 +1,23 @@
 //! Carries out what operators order, by way of their control processes.
 
-use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::process::Signal;
 
 use super::Supervisor;
+use super::bans::publish;
 use super::role::Role;
 use super::spawn::{NewController, NewRole};
 use super::state::{ServerEvent, ServerState};
+use crate::admission::access::prefix::Prefix;
 use crate::connection::Connection;
 use crate::error::{HandlerError, next_move, reason};
-use crate::lifecycle::outcome::EndReason;
 use crate::lifecycle::timing::KILL_AFTER;
-use crate::processes::control::controllers::{ControllerEvent, Waiting};
+use crate::processes::control::controllers::{ControllerEvent, WaitingController};
 use crate::shared::board::SlotPhase;
-use crate::shared::steering::{Answer, Order, channel};
+use crate::shared::steering::{Order, OrderAnswer, channel};
 use crate::system::clock::now;
 use crate::watch::history::Totals;
-
-/// A connection that an operator ends.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Killing {
-    id: u64,
-    /// The control process of the operator.
-    by: i32,
-    /// When it gets KILL; `None` once it has.
-    kill_at: Option<Instant>,
-}
-
-/// The connections that operators end, by slot.
-#[derive(Debug, Default)]
-pub(super) struct Killings {
-    by_slot: HashMap<usize, Killing>,
-    /// Slots whose connection gets its first signal.
-    new: Vec<usize>,
-    /// The control process for which each connection has ended.
-    ended_for: Vec<i32>,
-}
-
-impl Killings {
-    /// When the next one gets KILL.
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        self.by_slot.values().filter_map(|killing| killing.kill_at).min()
-    }
-
-    /// Why the connection in a slot is being ended, if an operator ends it.
-    pub(super) fn reason(&self, slot: usize, id: u64) -> Option<EndReason> {
-        self.by_slot.get(&slot).filter(|killing| killing.id == id).map(|_| EndReason::Killed)
-    }
-
-    /// The slots and ids of all of them.
-    pub(super) fn all(&self) -> HashMap<usize, u64> {
-        self.by_slot.iter().map(|(slot, killing)| (*slot, killing.id)).collect()
-    }
-
-    /// Takes those that are due to get KILL.
-    fn take_due(&mut self, now: Instant) -> Vec<usize> {
-        let due = self.by_slot.iter_mut().filter(|(_, killing)| killing.kill_at.is_some_and(|at| at <= now));
-        due.map(|(slot, killing)| {
-            killing.kill_at = None;
-            *slot
-        })
-        .collect()
-    }
-
-    /// A connection has ended: why, if an operator ended it.
-    pub(super) fn take(&mut self, slot: usize, id: u64) -> Option<EndReason> {
-        let killing = self.by_slot.remove(&slot)?;
-        self.ended_for.push(killing.by);
-        (killing.id == id).then_some(EndReason::Killed)
-    }
-}
 
 impl<H> Supervisor<'_, H>
 where
@@ -98,9 +44,9 @@ where
     }
 
     /// Forks the control process of a controller. Returns in both: `Some` in the new one.
-    fn serve_controller(&mut self, waiting: Waiting) -> Option<NewRole> {
+    fn serve_controller(&mut self, waiting: WaitingController) -> Option<NewRole> {
         self.drain_notices();
-        let Waiting { stream, operator } = waiting;
+        let WaitingController { stream, operator } = waiting;
         let started = channel().map_err(std::io::Error::from).and_then(|(orders, receiver)| {
             let new = NewController { stream, operator, orders };
             Ok((self.start_control(new)?, self.first_server_fd.duplicate(receiver)?))
@@ -132,7 +78,7 @@ where
                 }
                 self.answer_killed(pid);
             }
-            _ if state.is_stopping() => self.answer(pid, Answer::Stopping),
+            _ if state.is_stopping() => self.answer(pid, OrderAnswer::Stopping),
             Order::Pause => {
                 self.log.control(operator, "pause", None);
                 self.pause(pid);
@@ -140,14 +86,14 @@ where
             Order::Resume => {
                 self.log.control(operator, "resume", None);
                 self.resume();
-                self.answer(pid, Answer::Done(1));
+                self.answer(pid, OrderAnswer::Done(1));
             }
             Order::Drain => {
                 self.log.control(operator, "drain", None);
                 events.push(ServerEvent::StopRequested);
             }
             // Only a master has services.
-            Order::DrainService(_) => self.answer(pid, Answer::Stopping),
+            Order::DrainService(_) => self.answer(pid, OrderAnswer::Stopping),
             Order::Ban { block, seconds } => {
                 let time = seconds.map_or_else(String::new, |seconds| format!(" for {seconds} s"));
                 self.log.control(operator, "ban", Some(&format!("{block}{time}")));
@@ -164,7 +110,7 @@ where
         }
     }
 
-    fn answer(&mut self, pid: i32, answer: Answer) {
+    fn answer(&mut self, pid: i32, answer: OrderAnswer) {
         if let Some(served) = self.controllers.get_mut(pid) {
             served.orders.answer(answer);
         }
@@ -180,9 +126,7 @@ where
         if !is_served || self.killings.reason(slot, id).is_some() {
             return;
         }
-        let killing = Killing { id, by, kill_at: Some(Instant::now() + KILL_AFTER) };
-        self.killings.by_slot.insert(slot, killing);
-        self.killings.new.push(slot);
+        self.killings.begin(slot, id, by, Instant::now() + KILL_AFTER);
         if let Some(served) = self.controllers.get_mut(by) {
             served.killing += 1;
         }
@@ -190,7 +134,7 @@ where
 
     /// Signals the connections that operators end, and kills those whose time after TERM is over.
     pub(super) fn check_killings(&mut self) {
-        let new = std::mem::take(&mut self.killings.new);
+        let new = self.killings.take_new();
         if !new.is_empty() {
             self.signal_slots(&new, &[Signal::TERM, Signal::CONT]);
         }
@@ -212,7 +156,7 @@ where
     /// Answers the controllers whose connections have all ended, and those that wait for a pause.
     /// Runs after the slots are free.
     pub(super) fn answer_operators(&mut self) {
-        for pid in std::mem::take(&mut self.killings.ended_for) {
+        for pid in self.killings.take_ended() {
             if let Some(served) = self.controllers.get_mut(pid) {
                 served.killing -= 1;
                 served.killed += 1;
@@ -229,7 +173,7 @@ where
             && served.killing == 0
         {
             served.awaits_killed = false;
-            served.orders.answer(Answer::Done(served.killed));
+            served.orders.answer(OrderAnswer::Done(served.killed));
         }
     }
 
@@ -269,7 +213,7 @@ where
         {
             for served in self.controllers.served.iter_mut().filter(|served| served.awaits_pause) {
                 served.awaits_pause = false;
-                served.orders.answer(Answer::Done(1));
+                served.orders.answer(OrderAnswer::Done(1));
             }
         }
     }
@@ -281,6 +225,43 @@ where
             let totals = Totals { accepted: board.connections(), rejected: board.rejected_total() };
             let at = Duration::from_nanos(now().saturating_sub(self.history.started));
             self.history.rates.note(at, totals);
+        }
+    }
+
+    // Bans.
+
+    /// Bans a block for some seconds, or for ever.
+    pub(super) fn ban(&mut self, block: Prefix, seconds: Option<u64>) -> OrderAnswer {
+        // A time beyond the calendar is for ever.
+        let until = seconds.and_then(|seconds| SystemTime::now().checked_add(Duration::from_secs(seconds)));
+        if !self.bans.add(block, until) {
+            return OrderAnswer::Full;
+        }
+        self.put_bans_in_force();
+        OrderAnswer::Done(1)
+    }
+
+    /// Lifts the ban of a block.
+    pub(super) fn unban(&mut self, block: Prefix) -> OrderAnswer {
+        let removed = self.bans.remove(block);
+        if removed {
+            self.put_bans_in_force();
+        }
+        OrderAnswer::Done(removed.into())
+    }
+
+    /// Lifts the bans whose time is over.
+    pub(super) fn check_bans(&mut self) {
+        if self.bans.expire(SystemTime::now()) {
+            self.put_bans_in_force();
+        }
+    }
+
+    fn put_bans_in_force(&mut self) {
+        publish(&self.memory.board, &self.bans);
+        if let Err(why) = self.bans.save() {
+            let next = format!("they hold until the server stops; {}", next_move::of_file(&why));
+            self.log.error("cannot keep the bans for the next start", &reason(&why), &next);
         }
     }
 }
