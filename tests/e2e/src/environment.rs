@@ -58,8 +58,7 @@ impl Environment {
         let server = command.start();
         // Warnings come before it.
         server.log.wait_for("listen", 1);
-        let warnings = server.log.of("warning");
-        let texts: Vec<&str> = warnings.iter().filter_map(|warning| warning["text"].as_str()).collect();
+        let texts = warnings(&server);
         match expected {
             Less(part) => assert!(texts.len() == 1 && texts[0].contains(part), "{self:?}: {texts:?}"),
             _ => assert!(texts.is_empty(), "{self:?}: {texts:?}"),
@@ -203,10 +202,21 @@ impl Environment {
         let server = command.start();
         server.connect().echo("x").finish();
         assert_clean_ends(&server, 1);
-        let warnings = server.log.of("warning").len();
-        assert_eq!(warnings, if expected == Complete { 0 } else { 2 }, "{self:?}: one for each service");
+        let warnings = warnings(&server);
+        assert_eq!(
+            warnings.len(),
+            if expected == Complete { 0 } else { 2 },
+            "{self:?}: one for each service"
+        );
         self.stop(server);
     }
+}
+
+/// The warnings of a server. Whether there is a place for a control socket has a test of its own.
+pub fn warnings(server: &Server) -> Vec<String> {
+    let lines = server.log.of("warning").into_iter();
+    let texts = lines.filter_map(|line| line["text"].as_str().map(str::to_owned));
+    texts.filter(|text| !text.starts_with("no control socket: ")).collect()
 }
 
 /// Waits for this number of ends, each with exit code 0.

@@ -7,8 +7,8 @@ use std::process::Command;
 
 use rustix::process::Signal;
 use tine_e2e::documents::{tests_in, tests_named_in};
-use tine_e2e::environment::Environment;
 use tine_e2e::environment::Without::{Complete, Less, Refused};
+use tine_e2e::environment::{Environment, warnings};
 use tine_e2e::filters::{DOCKER, OLD_DOCKER, PODMAN, USER_SPACE_KERNEL, under};
 use tine_e2e::names::FORKER;
 use tine_e2e::{ServerCommand, kill, procfs, run, tine, wait_until};
@@ -108,6 +108,22 @@ fn with_a_read_only_root_and_without_tmp() {
 }
 
 #[test]
+fn without_a_place_for_the_control_socket() {
+    let environment = small_root(&["--proc", "/proc"]);
+    let part = "no control socket: cannot make the directory /run/tine: ";
+    let server = environment.serve(&[], &[], Complete).expect("served");
+    let texts = server.log.of("warning");
+    assert_eq!(texts.len(), 1, "{texts:?}");
+    assert!(texts[0]["text"].as_str().is_some_and(|text| text.contains(part)), "{texts:?}");
+    environment.stop(server);
+    // `/dev/shm` can be written in there.
+    let socket = ["--control", "/dev/shm/c.sock", "--state-directory", "none"];
+    let server = environment.serve(&socket, &[], Complete).expect("served");
+    assert!(server.log.of("warning").is_empty(), "{:?}", server.log.lines());
+    environment.stop(server);
+}
+
+#[test]
 fn without_users() {
     let environment = small_root(&["--proc", "/proc"]);
     environment.check_handler(Complete);
@@ -157,9 +173,9 @@ fn without_proc_and_without_the_calls_that_replace_it() {
     // Open descriptors are searched for.
     let server = ServerCommand::wrapped(small_root("EPERM:close_range"), [""; 0]).start();
     server.connect().echo("x").finish();
-    let warnings = server.log.of("warning");
+    let warnings = warnings(&server);
     assert_eq!(warnings.len(), 2, "{warnings:?}");
-    assert!(warnings[1]["text"].as_str().is_some_and(|text| text.contains("close_range")), "{warnings:?}");
+    assert!(warnings[1].contains("close_range"), "{warnings:?}");
     // Threads cannot be counted.
     let words = small_root("EPERM:unshare");
     let mut command = Command::new(&words[0]);

@@ -217,8 +217,8 @@ fn socket_options_are_those_of_the_kernel() {
         "9",
     ];
     let one = serve(&[&options[..], &["127.0.0.1:7001"]].concat());
-    // The port is shared.
-    let other = serve(&[&options[..], &["127.0.0.1:7001"]].concat());
+    // The port is shared, and so would be the name of the control socket.
+    let other = serve(&[&options[..], &["127.0.0.1:7001", "--control", "none"]].concat());
     let shown = sh("ss -tlneO --tos");
     assert_eq!(shown.matches("127.0.0.1%lo:7001").count(), 2, "{shown}");
     for words in ["fwmark:0x2a", "tos:0x10"] {
