@@ -280,11 +280,10 @@ impl Log {
 
     /// An operator has changed the server.
     pub(crate) fn control(&mut self, operator: Operator, command: &str, detail: Option<&str>) {
-        let mut fields = vec![
-            ("command", Text(command)),
-            ("uid", Number(operator.uid.into())),
-            ("pid", Number(operator.pid as u64)),
-        ];
+        let mut fields = vec![("command", Text(command)), ("uid", Number(operator.uid.into()))];
+        // 0 is a process that this PID namespace does not see.
+        fields
+            .extend(u64::try_from(operator.pid).ok().filter(|pid| *pid > 0).map(|pid| ("pid", Number(pid))));
         fields.extend(detail.map(|detail| ("detail", Text(detail))));
         self.event("control", &fields);
     }

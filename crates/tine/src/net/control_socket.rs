@@ -6,7 +6,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, accept_with, sockopt};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, accept_with};
 
 use crate::error::{Error, next_move};
 use crate::net::options::FileOptions;
@@ -19,6 +19,7 @@ const BACKLOG: i32 = 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Operator {
     pub(crate) uid: u32,
+    /// 0 for a process outside the PID namespace of the server.
     pub(crate) pid: i32,
     /// Whether it may change the server, or only read.
     pub(crate) may_steer: bool,
@@ -110,11 +111,11 @@ impl ControlSocket {
             Err(Errno::AGAIN | Errno::CONNABORTED | Errno::INTR) => return Ok(None),
             Err(why) => return Err(why),
         };
-        let credentials = sockopt::socket_peercred(&stream)?;
-        let (uid, pid) = (credentials.uid.as_raw(), credentials.pid.as_raw_pid());
+        // It cannot fail for a socket of this family. A controller without a user is closed.
+        let Ok((uid, gid, pid)) = tine_sys::socket::peer_credentials(stream.as_fd()) else { return Ok(None) };
         let in_group = |group| {
             let others = tine_sys::socket::peer_groups(stream.as_fd()).unwrap_or_default();
-            credentials.gid.as_raw() == group || others.contains(&group)
+            gid == group || others.contains(&group)
         };
         let permitted = self.permissions.of(uid, in_group);
         let operator = Operator { uid, pid, may_steer: permitted == Some(true) };
