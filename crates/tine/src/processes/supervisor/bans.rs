@@ -13,6 +13,9 @@ use crate::processes::control::view::BanView;
 use crate::shared::board::Board;
 use crate::system::state_file;
 
+/// The end of the calendar in which dates are written (RFC 3339): the year 9999. Seconds since 1970.
+const LAST_SECOND: u64 = 253_402_300_799;
+
 /// A ban.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Ban {
@@ -106,6 +109,12 @@ impl Bans {
     }
 }
 
+/// When a ban of this many seconds ends. A time beyond the calendar is for ever.
+pub(super) fn end_of(now: SystemTime, seconds: u64) -> Option<SystemTime> {
+    let last = SystemTime::UNIX_EPOCH + Duration::from_secs(LAST_SECOND);
+    now.checked_add(Duration::from_secs(seconds)).filter(|until| *until <= last)
+}
+
 /// The bans as the text of a file.
 fn text(bans: &[Ban]) -> String {
     let one = |ban: &Ban| {
@@ -161,6 +170,23 @@ mod tests {
             assert!(bans.add(Prefix::of(std::net::IpAddr::V4(address.into())), None));
         }
         assert!(!bans.add(block("::1"), None));
+    }
+
+    #[test]
+    fn a_ban_beyond_the_calendar_is_for_ever() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+        for (seconds, is_for_ever) in [
+            (0, false),
+            (LAST_SECOND - 1_000_000, false),
+            (LAST_SECOND - 999_999, true),
+            (i64::MAX as u64, true),
+            (u64::MAX, true),
+        ] {
+            let until = end_of(now, seconds);
+            assert_eq!(until.is_none(), is_for_ever, "{seconds}");
+            let bans = [Ban { block: block("::1"), until }];
+            assert_eq!(parse(&text(&bans), SystemTime::UNIX_EPOCH).as_deref(), Some(&bans[..]), "{seconds}");
+        }
     }
 
     #[test]

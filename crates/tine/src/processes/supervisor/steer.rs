@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 use rustix::process::Signal;
 
 use super::Supervisor;
-use super::bans::publish;
+use super::bans::{end_of, publish};
 use super::role::Role;
 use super::spawn::{NewController, NewRole};
 use super::state::{ServerEvent, ServerState};
@@ -232,9 +232,7 @@ where
 
     /// Bans a block for some seconds, or for ever.
     pub(super) fn ban(&mut self, block: Prefix, seconds: Option<u64>) -> OrderAnswer {
-        // A time beyond the calendar is for ever.
-        let until = seconds.and_then(|seconds| SystemTime::now().checked_add(Duration::from_secs(seconds)));
-        if !self.bans.add(block, until) {
+        if !self.bans.add(block, seconds.and_then(|seconds| end_of(SystemTime::now(), seconds))) {
             return OrderAnswer::Full;
         }
         self.put_bans_in_force();
