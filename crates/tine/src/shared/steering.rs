@@ -39,6 +39,8 @@ pub(crate) enum OrderAnswer {
     Stopping,
     /// It is not: there are as many bans as there can be.
     Full,
+    /// Connections have not ended, though they were killed.
+    NotEnded,
 }
 
 const WORDS: usize = 6;
@@ -88,6 +90,7 @@ impl OrderAnswer {
             OrderAnswer::Done(count) => [1, count],
             OrderAnswer::Stopping => [2, 0],
             OrderAnswer::Full => [3, 0],
+            OrderAnswer::NotEnded => [4, 0],
         }
     }
 
@@ -95,6 +98,7 @@ impl OrderAnswer {
         match kind {
             1 => OrderAnswer::Done(count),
             3 => OrderAnswer::Full,
+            4 => OrderAnswer::NotEnded,
             _ => OrderAnswer::Stopping,
         }
     }
@@ -148,6 +152,11 @@ impl OrderReceiver {
         let mut bytes = [0; WORDS * 8];
         let (_, length) = rustix::net::recv(&self.0, &mut bytes[..], RecvFlags::DONTWAIT)?;
         Ok((length == bytes.len()).then(|| Order::from_words(words(&bytes))).flatten())
+    }
+
+    /// Ends the channel: the other end sees that the server has stopped.
+    pub(crate) fn close(&self) {
+        let _ = rustix::net::shutdown(&self.0, rustix::net::Shutdown::Both);
     }
 
     /// Answers an order. Each order has at most one answer, so there is always room.
@@ -208,7 +217,9 @@ mod tests {
             assert!(sender.send(order));
             assert_eq!(receiver.receive(), Ok(Some(order)));
         }
-        for answer in [OrderAnswer::Done(12_000), OrderAnswer::Stopping, OrderAnswer::Full] {
+        for answer in
+            [OrderAnswer::Done(12_000), OrderAnswer::Stopping, OrderAnswer::Full, OrderAnswer::NotEnded]
+        {
             receiver.answer(answer);
             assert_eq!(sender.answer(), Some(answer));
         }

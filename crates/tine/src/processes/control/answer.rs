@@ -66,6 +66,7 @@ fn order(orders: &OrderSender, order: Order) -> Result<u64, &'static str> {
     match orders.answer() {
         Some(OrderAnswer::Done(count)) => Ok(count),
         Some(OrderAnswer::Full) => Err("there are as many bans as there can be; lift some (tine unban)"),
+        Some(OrderAnswer::NotEnded) => Err("a process has not ended, though it was killed; the log names it"),
         Some(OrderAnswer::Stopping) => Err("the server is stopping"),
         None => Err("the server has ended"),
     }

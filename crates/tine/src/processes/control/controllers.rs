@@ -7,6 +7,7 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::io::Errno;
@@ -22,7 +23,23 @@ const MAX_WAITING: usize = 64;
 /// Control processes at a time, at most. Beyond, controllers wait.
 const MAX_SERVED: usize = 16;
 
-/// Controllers and orders that are taken from one source before others have their turn.
+/// Those of controllers that may only read: they cannot keep out the ones that may steer.
+const MAX_READERS: usize = 12;
+
+/// Controllers that are accepted before others have their turn.
+const ACCEPTS: usize = 64;
+
+/// The time until the socket is looked at again after it was out of descriptors.
+const RETRY_AFTER: Duration = Duration::from_millis(200);
+
+/// The time after which a control process makes room for a controller that waits, unless the
+/// supervisor owes it an answer.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// The time that control processes have to exit when the server has stopped.
+const CLOSE_WITHIN: Duration = Duration::from_secs(1);
+
+/// Orders that are taken from a control process before others have their turn.
 const TURN: usize = 256;
 
 /// The events of the control socket, and of the channel on which the master hands controllers over;
@@ -46,10 +63,22 @@ pub(crate) struct ServedController {
     pub(crate) killing: usize,
     /// Connections that have ended for it.
     pub(crate) killed: u64,
+    /// Whether one of them has not, though it was killed.
+    pub(crate) is_one_left: bool,
     /// It waits for the ends of connections.
     pub(crate) awaits_killed: bool,
     /// It waits until no process accepts.
     pub(crate) awaits_pause: bool,
+    /// It waits until the server, or a service, has stopped.
+    pub(crate) awaits_stop: bool,
+    started: Instant,
+}
+
+impl ServedController {
+    /// Whether it waits for the supervisor.
+    fn is_owed_an_answer(&self) -> bool {
+        self.awaits_killed || self.awaits_pause || self.awaits_stop
+    }
 }
 
 /// The control socket, and all controllers. Without a control socket, nothing of it is used.
@@ -65,6 +94,12 @@ pub(crate) struct Controllers {
     pub(crate) pauses: u64,
     /// Whether the socket is watched: not while it has more controllers than can be taken.
     is_watched: bool,
+    /// When it is watched again.
+    retry_at: Option<Instant>,
+    /// Whether a controller that has sent something waits until another is served.
+    is_full: bool,
+    /// When control processes that are left after a stop are killed.
+    kill_at: Option<Instant>,
 }
 
 /// What has happened.
@@ -73,6 +108,8 @@ pub(crate) enum ControllerEvent {
     Refused(Operator),
     /// This controller has sent something, and gets a control process.
     Request(WaitingController),
+    /// This control process makes room for a controller that waits.
+    Overdue(i32),
     /// The operator of this control process gives an order.
     Order(i32, Order),
 }
@@ -101,8 +138,18 @@ impl Controllers {
             }
             queue = Some(new);
         }
-        let (waiting, served) = (Vec::new(), Vec::new());
-        Ok(Controllers { socket, handed, queue, waiting, served, pauses: 0, is_watched: true })
+        Ok(Controllers {
+            socket,
+            handed,
+            queue,
+            waiting: Vec::new(),
+            served: Vec::new(),
+            pauses: 0,
+            is_watched: true,
+            retry_at: None,
+            is_full: false,
+            kill_at: None,
+        })
     }
 
     /// Whether operators can reach this server.
@@ -115,14 +162,38 @@ impl Controllers {
         self.queue.as_ref().map(AsFd::as_fd)
     }
 
+    /// When [`Controllers::take_events`] is due without an event.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let overdue = self.overdue().map(|served| served.started + LONGEST);
+        [self.retry_at, self.kill_at, overdue.filter(|_| self.is_full)].into_iter().flatten().min()
+    }
+
+    /// The control process that makes room first.
+    fn overdue(&self) -> Option<&ServedController> {
+        self.served.iter().filter(|served| !served.is_owed_an_answer()).min_by_key(|served| served.started)
+    }
+
     /// What has happened since the last call.
     pub(crate) fn take_events(&mut self) -> Vec<ControllerEvent> {
+        let now = Instant::now();
+        if self.kill_at.is_some_and(|at| at <= now) {
+            self.kill_at = None;
+            return self.served.iter().map(|served| ControllerEvent::Overdue(served.pid)).collect();
+        }
+        if self.retry_at.is_some_and(|at| at <= now) {
+            self.watch_socket(true);
+        }
         let Some(queue) = &self.queue else { return Vec::new() };
         let mut buffer = [const { MaybeUninit::<epoll::Event>::uninit() }; 32];
         let zero = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
         let Ok((ready, _)) = epoll::wait(queue, &mut buffer, Some(&zero)) else { return Vec::new() };
         let ready: Vec<u64> = ready.iter().map(|event| event.data.u64()).collect();
         let mut events = Vec::new();
+        if let Some(served) = self.overdue().filter(|served| self.is_full && served.started + LONGEST <= now)
+        {
+            events.push(ControllerEvent::Overdue(served.pid));
+            self.is_full = false;
+        }
         for event in ready {
             match event {
                 SOCKET_EVENT => self.accept(&mut events),
@@ -134,7 +205,7 @@ impl Controllers {
     }
 
     fn accept(&mut self, events: &mut Vec<ControllerEvent>) {
-        for _ in 0..TURN {
+        for _ in 0..ACCEPTS {
             let Some(socket) = &self.socket else { return };
             match socket.accept() {
                 Ok(Some((stream, Ok(operator)))) => self.wait_for_request(stream, operator),
@@ -170,7 +241,11 @@ impl Controllers {
 
     fn wait_for_request(&mut self, stream: OwnedFd, operator: Operator) {
         if self.waiting.len() >= MAX_WAITING {
-            drop(self.waiting.remove(0));
+            let reader = self.waiting.iter().position(|waiting| !waiting.operator.may_steer);
+            match reader {
+                None if !operator.may_steer => return,
+                oldest => drop(self.waiting.remove(oldest.unwrap_or(0))),
+            }
         }
         let number = stream.as_raw_fd() as u64;
         if self.queue.as_ref().is_some_and(|queue| watch(queue, stream.as_fd(), number).is_ok()) {
@@ -195,10 +270,23 @@ impl Controllers {
         self.stop_watching(number);
         if has_gone(&self.waiting[at].stream) {
             self.waiting.remove(at);
-        } else if self.served.len() + requests(events) < MAX_SERVED {
+        } else if self.has_room(self.waiting[at].operator, events) {
             events.push(ControllerEvent::Request(self.waiting.remove(at)));
+        } else {
+            // It is looked at again when a control process has ended.
+            self.is_full = true;
         }
-        // Otherwise it is looked at again when a control process has ended.
+    }
+
+    /// Whether a controller can be served beside the others, and those that are to be served now.
+    fn has_room(&self, operator: Operator, events: &[ControllerEvent]) -> bool {
+        let new = events.iter().filter_map(|event| match event {
+            ControllerEvent::Request(waiting) => Some(waiting.operator),
+            _ => None,
+        });
+        let all: Vec<Operator> = self.served.iter().map(|served| served.operator).chain(new).collect();
+        let readers = all.iter().filter(|operator| !operator.may_steer).count();
+        all.len() < MAX_SERVED && (operator.may_steer || readers < MAX_READERS)
     }
 
     fn stop_watching(&self, number: u64) {
@@ -219,6 +307,7 @@ impl Controllers {
                 false => epoll::delete(queue, socket),
             };
             self.is_watched = watched;
+            self.retry_at = (!watched).then(|| Instant::now() + RETRY_AFTER);
         }
     }
 
@@ -235,8 +324,11 @@ impl Controllers {
             orders,
             killing: 0,
             killed: 0,
+            is_one_left: false,
             awaits_killed: false,
             awaits_pause: false,
+            awaits_stop: false,
+            started: Instant::now(),
         });
     }
 
@@ -252,6 +344,7 @@ impl Controllers {
     /// Removes a control process that has ended; controllers that wait for one are looked at again.
     pub(crate) fn remove(&mut self, pid: i32) {
         self.served.retain(|served| served.pid != pid);
+        self.is_full = false;
         let Some(queue) = &self.queue else { return };
         for waiting in &self.waiting {
             // Those that are watched already stay as they are.
@@ -260,18 +353,19 @@ impl Controllers {
         self.watch_socket(true);
     }
 
-    /// Closes everything: the server has stopped. Control processes see the end of their channel.
+    /// Closes everything: the server has stopped. Control processes see the end of their channel; those
+    /// that do not exit by then are overdue.
     pub(crate) fn close(&mut self) {
+        if self.queue.is_none() {
+            return;
+        }
+        self.kill_at = Some(Instant::now() + CLOSE_WITHIN);
         self.waiting.clear();
-        self.served.clear();
+        self.served.iter_mut().for_each(|served| served.orders.close());
         self.queue = None;
         self.handed = None;
         self.socket = None;
     }
-}
-
-fn requests(events: &[ControllerEvent]) -> usize {
-    events.iter().filter(|event| matches!(event, ControllerEvent::Request(_))).count()
 }
 
 /// Whether a controller has closed its socket without a request.

@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 
 use crate::shared::steering::OrderSender;
 
-/// The time that a controller has to take more of a reply.
-const TIMEOUT: Duration = Duration::from_secs(30);
+/// The time that a controller has to send its request, and to take more of a reply.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Bytes that are collected before they are sent.
 const BUFFER: usize = 64 * 1024;
@@ -74,7 +74,9 @@ impl<'a> Reply<'a> {
         while !rest.is_empty() {
             match rustix::net::send(self.stream, rest, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
                 Ok(sent) => rest = &rest[sent..],
-                Err(Errno::AGAIN) => wait_for(self.stream, PollFlags::OUT, self.orders)?,
+                Err(Errno::AGAIN) => {
+                    wait_for(self.stream, PollFlags::OUT, self.orders, Instant::now() + TIMEOUT)?;
+                }
                 Err(Errno::INTR) => {}
                 Err(why) => return Err(why.into()),
             }
@@ -87,9 +89,13 @@ impl<'a> Reply<'a> {
 /// Waits until the stream is ready.
 ///
 /// # Errors
-/// It is not within the time, or the server has ended.
-pub(super) fn wait_for(stream: &OwnedFd, flags: PollFlags, orders: &OrderSender) -> io::Result<()> {
-    let deadline = Instant::now() + TIMEOUT;
+/// It is not by the deadline, or the server has ended.
+pub(super) fn wait_for(
+    stream: &OwnedFd,
+    flags: PollFlags,
+    orders: &OrderSender,
+    deadline: Instant,
+) -> io::Result<()> {
     loop {
         let mut poll = [PollFd::new(stream, flags), PollFd::new(orders, PollFlags::RDHUP)];
         match tine_sys::wait::until(&mut poll, Some(deadline)) {

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::time::Instant;
 
 use rustix::event::PollFlags;
 use rustix::io::Errno;
@@ -11,7 +12,7 @@ use tine_sys::process::exit_now;
 
 use super::ControlStart;
 use super::answer::{SYSTEM, USAGE, answer};
-use super::reply::{Reply, wait_for};
+use super::reply::{Reply, TIMEOUT, wait_for};
 use super::request::{MAX_REQUEST, Request};
 use crate::processes::start::start_helper;
 use crate::shared::steering::OrderSender;
@@ -54,11 +55,13 @@ fn serve(
 pub(super) fn read_line(stream: &OwnedFd, orders: &OrderSender) -> io::Result<Option<Vec<u8>>> {
     let mut line = Vec::new();
     let mut part = [0; 4096];
+    // For the whole request: one that comes byte by byte must not keep this process.
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         let length = match rustix::net::recv(stream, &mut part[..], RecvFlags::DONTWAIT) {
             Ok((_, length)) => length,
             Err(Errno::AGAIN) => {
-                wait_for(stream, PollFlags::IN, orders)?;
+                wait_for(stream, PollFlags::IN, orders, deadline)?;
                 continue;
             }
             Err(Errno::INTR) => continue,

@@ -62,6 +62,8 @@ struct Master<'a> {
     /// Supervisors that have ended and are not logged yet.
     ended: Vec<(usize, Ended)>,
     controllers: Controllers,
+    /// Control processes, each with a service that it has stopped.
+    drains: Vec<(i32, usize)>,
 }
 
 fn cannot_start(what: &str, why: &std::io::Error) -> Error {

@@ -72,6 +72,7 @@ impl<'a> Master<'a> {
             preexisting: PreexistingChildren::record_and_become_subreaper(),
             ended: Vec::new(),
             controllers,
+            drains: Vec::new(),
         })
     }
 
@@ -93,12 +94,14 @@ impl<'a> Master<'a> {
         }
         let mut state = MasterState::new(self.services.len(), stop_within, Instant::now());
         while !state.is_over() {
-            self.wait(state.deadline().into_iter().chain(self.ready.keep_alive_at()).min());
+            let own = self.ready.keep_alive_at().into_iter().chain(self.controllers.deadline());
+            self.wait(state.deadline().into_iter().chain(own).min());
             self.ready.keep_alive();
             let mut events = self.events();
             if let Some(control) = self.serve_controllers(&state, &mut events) {
                 return Ok(Some(MasterChild::Control(control)));
             }
+            let may_end_services = events.iter().any(|event| *event != MasterEvent::Tick);
             for event in events {
                 let actions = state.on(event, Instant::now());
                 self.handle_end(event, &state);
@@ -107,6 +110,9 @@ impl<'a> Master<'a> {
                         return Ok(Some(MasterChild::Supervisor(supervisor)));
                     }
                 }
+            }
+            if may_end_services {
+                self.answer_drains(&state);
             }
         }
         Ok(None)

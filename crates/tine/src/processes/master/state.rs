@@ -124,6 +124,11 @@ impl MasterState {
         self.drained[service]
     }
 
+    /// Whether a service has ended, and is not started again.
+    pub(super) fn is_done(&self, service: usize) -> bool {
+        self.services[service].is_done()
+    }
+
     fn stop(&mut self, how: MasterAction, now: Instant) -> Vec<MasterAction> {
         match self.phase {
             MasterPhase::Serving => {

@@ -19,7 +19,7 @@ use crate::processes::control::router::{self, RouterStart, ServiceStream};
 use crate::processes::start::StartReport;
 use crate::settings::control::Control;
 use crate::shared::messages::{Channel, ControllerArrival};
-use crate::shared::steering::{Order, OrderSender, channel};
+use crate::shared::steering::{Order, OrderAnswer, OrderSender, channel};
 use crate::system::signal::signal_one;
 
 /// In a control process that was just forked: what it has.
@@ -70,6 +70,8 @@ impl Master<'_> {
                         self.log.error("cannot serve a controller", &reason(&why), &next);
                     }
                 },
+                // It is a child that is not reaped yet.
+                ControllerEvent::Overdue(pid) => _ = signal_one(pid, Signal::KILL),
                 ControllerEvent::Order(pid, order) => self.carry_out(pid, order, state, events),
             }
         }
@@ -86,7 +88,7 @@ impl Master<'_> {
         let (orders, receiver) = channel()?;
         let mut streams = Vec::new();
         let services = self.services.iter().enumerate();
-        for (number, service) in services.filter(|(number, _)| !state.is_drained(*number)) {
+        for (number, service) in services.filter(|(number, _)| !state.is_done(*number)) {
             let flags = SocketFlags::CLOEXEC;
             let (own, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
             if let Some(channel) = &service.controllers {
@@ -120,10 +122,15 @@ impl Master<'_> {
 
     fn carry_out(&mut self, pid: i32, order: Order, state: &MasterState, events: &mut Vec<MasterEvent>) {
         // A control process that may only read sends no order; one that is taken over could.
-        let operator = self.controllers.get_mut(pid).map(|served| served.operator);
-        let Some(operator) = operator.filter(|operator| operator.may_steer && !state.is_stopping()) else {
+        let Some(served) = self.controllers.get_mut(pid).filter(|served| served.operator.may_steer) else {
             return;
         };
+        let operator = served.operator;
+        served.awaits_stop = true;
+        if state.is_stopping() {
+            // It sees the end of the server.
+            return;
+        }
         match order {
             Order::Drain => {
                 self.log.control(operator, "drain", None);
@@ -131,10 +138,27 @@ impl Master<'_> {
             }
             Order::DrainService(service) if service < self.services.len() => {
                 self.log.control(operator, "drain", Some(&self.services[service].name));
+                self.drains.push((pid, service));
                 events.push(MasterEvent::DrainRequested(service));
             }
             // The others are for the services.
             _ => {}
+        }
+    }
+
+    /// Closes the controllers that were handed to services that have ended for good, and answers those
+    /// who have waited for it.
+    pub(super) fn answer_drains(&mut self, state: &MasterState) {
+        for (_, service) in self.services.iter().enumerate().filter(|(number, _)| state.is_done(*number)) {
+            while let Some(Ok(Some(_))) =
+                service.controllers.as_ref().map(|channel| channel.receiver.receive())
+            {}
+        }
+        let done = self.drains.extract_if(.., |(_, service)| state.is_done(*service));
+        for (pid, _) in done {
+            if let Some(served) = self.controllers.get_mut(pid) {
+                served.orders.answer(OrderAnswer::Done(1));
+            }
         }
     }
 
@@ -166,6 +190,7 @@ impl Master<'_> {
                 Err(_) => {}
             }
             self.controllers.remove(pid);
+            self.drains.retain(|(drained_for, _)| *drained_for != pid);
         }
     }
 }

@@ -1,50 +1,71 @@
-//! The connections that operators end, and for whom. No system call here.
+//! The connections that operators end: TERM, KILL after the usual time, and who waits for it. No
+//! system call here.
 
 use std::collections::HashMap;
 use std::time::Instant;
 
 use crate::lifecycle::outcome::EndReason;
+use crate::lifecycle::timing::{KILL_AFTER, KILL_WAIT};
 
-/// A connection that an operator ends.
-#[derive(Clone, Copy, Debug)]
-struct Killing {
-    id: u64,
-    /// The control process of the operator.
-    by: i32,
-    /// When it gets KILL; `None` once it has.
-    kill_at: Option<Instant>,
+/// A connection that operators end.
+#[derive(Clone, Debug)]
+pub(super) struct Killing {
+    pub(super) id: u64,
+    /// The control processes of the operators.
+    by: Vec<i32>,
+    next: Option<Step>,
+}
+
+/// What happens if a connection has not ended by a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Term,
+    Kill(Instant),
+    /// The operators are told that it has not ended.
+    GiveUp(Instant),
 }
 
 /// The connections that operators end, by slot.
 #[derive(Debug, Default)]
 pub(super) struct Killings {
-    by_slot: HashMap<usize, Killing>,
-    /// Slots whose connection gets its first signal.
-    new: Vec<usize>,
-    /// The control process for which each connection has ended.
-    ended_for: Vec<i32>,
+    pub(super) by_slot: HashMap<usize, Killing>,
+    /// Whether there are connections that get their first signal.
+    pub(super) has_new: bool,
+    /// Control processes, each with whether a connection has ended for it, or will not.
+    pub(super) ended_for: Vec<(i32, bool)>,
 }
 
 impl Killings {
-    /// Begins to end a connection for the operator of a control process.
-    pub(super) fn begin(&mut self, slot: usize, id: u64, by: i32, kill_at: Instant) {
-        self.by_slot.insert(slot, Killing { id, by, kill_at: Some(kill_at) });
-        self.new.push(slot);
-    }
-
-    /// Takes the slots whose connection gets its first signal.
-    pub(super) fn take_new(&mut self) -> Vec<usize> {
-        std::mem::take(&mut self.new)
-    }
-
-    /// Takes the control process for which each connection has ended.
-    pub(super) fn take_ended(&mut self) -> Vec<i32> {
-        std::mem::take(&mut self.ended_for)
-    }
-
-    /// When the next one gets KILL.
+    /// When the next one is due.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.by_slot.values().filter_map(|killing| killing.kill_at).min()
+        let steps = self.by_slot.values().filter_map(|killing| match killing.next? {
+            Step::Term => None,
+            Step::Kill(at) | Step::GiveUp(at) => Some(at),
+        });
+        steps.min()
+    }
+
+    /// Adds a connection that a control process ends. False if it does so already.
+    pub(super) fn add(&mut self, slot: usize, id: u64, by: i32) -> bool {
+        if self.by_slot.get(&slot).is_some_and(|killing| killing.id != id) {
+            self.take(slot, id);
+        }
+        let new = || Killing { id, by: Vec::new(), next: None };
+        let killing = self.by_slot.entry(slot).or_insert_with(new);
+        if killing.by.contains(&by) {
+            return false;
+        }
+        // Also for one that was given up.
+        killing.next.get_or_insert(Step::Term);
+        self.has_new |= killing.next == Some(Step::Term);
+        killing.by.push(by);
+        true
+    }
+
+    /// A control process has ended: it waits for nothing.
+    pub(super) fn forget(&mut self, by: i32) {
+        self.by_slot.values_mut().for_each(|killing| killing.by.retain(|pid| *pid != by));
+        self.ended_for.retain(|(pid, _)| *pid != by);
     }
 
     /// Why the connection in a slot is being ended, if an operator ends it.
@@ -57,20 +78,35 @@ impl Killings {
         self.by_slot.iter().map(|(slot, killing)| (*slot, killing.id)).collect()
     }
 
-    /// Takes those that are due to get KILL.
-    pub(super) fn take_due(&mut self, now: Instant) -> Vec<usize> {
-        let due = self.by_slot.iter_mut().filter(|(_, killing)| killing.kill_at.is_some_and(|at| at <= now));
-        due.map(|(slot, killing)| {
-            killing.kill_at = None;
-            *slot
-        })
-        .collect()
+    /// Takes those that are due to get TERM, and those that are due to get KILL. Gives up those that
+    /// had both.
+    pub(super) fn take_due(&mut self, now: Instant) -> [Vec<usize>; 2] {
+        let [mut term, mut kill] = [Vec::new(), Vec::new()];
+        self.has_new = false;
+        for (slot, killing) in &mut self.by_slot {
+            killing.next = match killing.next {
+                Some(Step::Term) => {
+                    term.push(*slot);
+                    Some(Step::Kill(now + KILL_AFTER))
+                }
+                Some(Step::Kill(at)) if at <= now => {
+                    kill.push(*slot);
+                    Some(Step::GiveUp(now + KILL_WAIT))
+                }
+                Some(Step::GiveUp(at)) if at <= now => {
+                    self.ended_for.extend(killing.by.drain(..).map(|pid| (pid, false)));
+                    None
+                }
+                next => next,
+            };
+        }
+        [term, kill]
     }
 
     /// A connection has ended: why, if an operator ended it.
     pub(super) fn take(&mut self, slot: usize, id: u64) -> Option<EndReason> {
         let killing = self.by_slot.remove(&slot)?;
-        self.ended_for.push(killing.by);
+        self.ended_for.extend(killing.by.into_iter().map(|pid| (pid, true)));
         (killing.id == id).then_some(EndReason::Killed)
     }
 }
@@ -82,22 +118,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_connection_gets_term_then_kill_and_its_operator_is_told() {
+    fn a_killing_has_its_steps_and_each_operator_its_answer() {
         let mut killings = Killings::default();
-        let (start, second) = (Instant::now(), Duration::from_secs(1));
-        killings.begin(3, 70, 900, start + second);
-        killings.begin(4, 71, 901, start + 2 * second);
-        assert_eq!((killings.take_new(), killings.take_new()), (vec![3, 4], vec![]));
-        assert_eq!(killings.deadline(), Some(start + second));
-        assert_eq!(killings.take_due(start), [] as [usize; 0]);
-        assert_eq!(killings.take_due(start + second), [3]);
-        assert_eq!(killings.deadline(), Some(start + 2 * second));
-        assert_eq!((killings.reason(3, 70), killings.reason(3, 99)), (Some(EndReason::Killed), None));
-        assert_eq!(killings.all(), HashMap::from([(3, 70), (4, 71)]));
-        assert_eq!((killings.take(3, 70), killings.take(3, 70)), (Some(EndReason::Killed), None));
-        // The slot has another connection by now.
-        assert_eq!(killings.take(4, 72), None);
-        assert_eq!(killings.take_ended(), [900, 901]);
-        assert_eq!(killings.deadline(), None);
+        let start = Instant::now();
+        let after = |time: Duration| start + time;
+        assert!(killings.add(1, 10, 100) && killings.add(2, 20, 100) && killings.add(1, 10, 101));
+        assert!(!killings.add(1, 10, 100), "it is known");
+        assert!(killings.has_new && killings.deadline().is_none());
+        let [mut term, kill] = killings.take_due(start);
+        term.sort_unstable();
+        assert_eq!((term, kill), (vec![1, 2], vec![]));
+        assert_eq!((killings.has_new, killings.deadline()), (false, Some(after(KILL_AFTER))));
+        // Another connection has the slot by now.
+        assert_eq!((killings.reason(2, 20), killings.reason(2, 21)), (Some(EndReason::Killed), None));
+        assert_eq!(killings.take(2, 20), Some(EndReason::Killed));
+        assert_eq!(killings.take_due(after(KILL_AFTER)), [vec![], vec![1]]);
+        killings.forget(101);
+        assert_eq!(killings.take_due(after(KILL_AFTER + KILL_WAIT)), [vec![], vec![]]);
+        assert_eq!(killings.ended_for, [(100, true), (100, false)]);
+        // One that was given up can be ended once more; one of another connection makes room.
+        assert!(killings.add(1, 10, 102) && killings.has_new);
+        assert!(killings.add(1, 11, 102));
+        assert_eq!(killings.ended_for.pop(), Some((102, true)));
+        assert_eq!(killings.take(1, 12), None);
     }
 }

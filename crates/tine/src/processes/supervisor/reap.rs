@@ -238,6 +238,7 @@ where
     /// A control process has ended.
     fn control_ended(&mut self, ended: &Ended) {
         self.controllers.remove(ended.pid);
+        self.killings.forget(ended.pid);
         self.log.control_ended(ended);
     }
 

@@ -125,8 +125,21 @@ where
         let alive = self.ready.keep_alive_at();
         let kills = self.killings.deadline();
         let bans = self.bans.next_end(SystemTime::now()).and_then(|time| Instant::now().checked_add(time));
-        let deadlines =
-            [state.deadline(), batching, sweep, look, lingering, orphans, rules, notice, alive, kills, bans];
+        let controls = self.controllers.deadline();
+        let deadlines = [
+            state.deadline(),
+            batching,
+            sweep,
+            look,
+            lingering,
+            orphans,
+            rules,
+            notice,
+            alive,
+            kills,
+            bans,
+            controls,
+        ];
         let notices = PollFd::new(&self.channels.supervisor, PollFlags::IN);
         let files = match self.rule_files.as_ref().and_then(RuleFiles::events) {
             Some(events) => PollFd::new(events, PollFlags::IN),

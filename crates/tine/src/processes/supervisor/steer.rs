@@ -1,5 +1,6 @@
 //! Carries out what operators order, by way of their control processes.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant, SystemTime};
 
 use rustix::process::Signal;
@@ -12,11 +13,11 @@ use super::state::{ServerEvent, ServerState};
 use crate::admission::access::prefix::Prefix;
 use crate::connection::Connection;
 use crate::error::{HandlerError, next_move, reason};
-use crate::lifecycle::timing::KILL_AFTER;
 use crate::processes::control::controllers::{ControllerEvent, WaitingController};
 use crate::shared::board::SlotPhase;
 use crate::shared::steering::{Order, OrderAnswer, channel};
 use crate::system::clock::now;
+use crate::system::signal::signal_one;
 use crate::watch::history::Totals;
 
 impl<H> Supervisor<'_, H>
@@ -37,8 +38,15 @@ where
                         return Some(new);
                     }
                 }
+                // It is a child that is not reaped yet.
+                ControllerEvent::Overdue(pid) => _ = signal_one(pid, Signal::KILL),
                 ControllerEvent::Order(pid, order) => self.carry_out(pid, order, state, events),
             }
+        }
+        if self.killings.has_new {
+            // Before the next wait: nothing else may wake the supervisor.
+            self.check_killings();
+            self.answer_operators();
         }
         None
     }
@@ -90,6 +98,7 @@ where
             }
             Order::Drain => {
                 self.log.control(operator, "drain", None);
+                self.await_stop(pid);
                 events.push(ServerEvent::StopRequested);
             }
             // Only a master has services.
@@ -110,6 +119,12 @@ where
         }
     }
 
+    fn await_stop(&mut self, pid: i32) {
+        if let Some(served) = self.controllers.get_mut(pid) {
+            served.awaits_stop = true;
+        }
+    }
+
     fn answer(&mut self, pid: i32, answer: OrderAnswer) {
         if let Some(served) = self.controllers.get_mut(pid) {
             served.orders.answer(answer);
@@ -123,10 +138,9 @@ where
         let is_served = slot < self.settings.max_connections
             && self.memory.board.phase(slot) == SlotPhase::Serving
             && self.memory.board.entry(slot).id == id;
-        if !is_served || self.killings.reason(slot, id).is_some() {
+        if !is_served || !self.killings.add(slot, id, by) {
             return;
         }
-        self.killings.begin(slot, id, by, Instant::now() + KILL_AFTER);
         if let Some(served) = self.controllers.get_mut(by) {
             served.killing += 1;
         }
@@ -134,32 +148,58 @@ where
 
     /// Signals the connections that operators end, and kills those whose time after TERM is over.
     pub(super) fn check_killings(&mut self) {
-        let new = self.killings.take_new();
-        if !new.is_empty() {
-            self.signal_slots(&new, &[Signal::TERM, Signal::CONT]);
+        let now = Instant::now();
+        if self.killings.by_slot.is_empty() {
+            return;
         }
-        let due = self.killings.take_due(Instant::now());
-        if !due.is_empty() {
-            self.signal_slots(&due, &[Signal::KILL]);
+        self.forget_left_slots();
+        if !self.killings.has_new && self.killings.deadline().is_none_or(|at| at > now) {
+            return;
+        }
+        let [term, kill] = self.killings.take_due(now);
+        self.signal_slots(term, &[Signal::TERM, Signal::CONT]);
+        self.signal_slots(kill, &[Signal::KILL]);
+    }
+
+    /// Forgets the connections of workers that have gone on to another one before their signal.
+    fn forget_left_slots(&mut self) {
+        if self.settings.reuse <= 1 {
+            return;
+        }
+        let board = &self.memory.board;
+        let is_left =
+            |slot: usize, id: u64| board.phase(slot) != SlotPhase::Serving || board.entry(slot).id != id;
+        let all = self.killings.by_slot.iter().map(|(slot, killing)| (*slot, killing.id));
+        let left: Vec<(usize, u64)> = all.filter(|(slot, id)| is_left(*slot, *id)).collect();
+        for (slot, id) in left {
+            self.killings.take(slot, id);
         }
     }
 
-    /// Signals the processes of the connections in these slots.
-    fn signal_slots(&mut self, slots: &[usize], signals: &[Signal]) {
+    /// Signals the processes of the connections in these slots. A slot can have another connection
+    /// by now, which is not meant.
+    fn signal_slots(&mut self, slots: Vec<usize>, signals: &[Signal]) {
+        if slots.is_empty() {
+            return;
+        }
+        let slots: HashSet<usize> = slots.into_iter().collect();
         self.drain_notices();
         let snapshots = self.snapshots(Instant::now());
         for snapshot in snapshots.iter().filter(|snapshot| slots.contains(&snapshot.slot)) {
-            self.signal_descendants(snapshot, signals);
+            if self.killings.reason(snapshot.slot, snapshot.id).is_some() {
+                self.signal_descendants(snapshot, signals);
+            }
         }
     }
 
     /// Answers the controllers whose connections have all ended, and those that wait for a pause.
     /// Runs after the slots are free.
     pub(super) fn answer_operators(&mut self) {
-        for pid in self.killings.take_ended() {
+        for (pid, has_ended) in std::mem::take(&mut self.killings.ended_for) {
             if let Some(served) = self.controllers.get_mut(pid) {
                 served.killing -= 1;
-                served.killed += 1;
+                served.killed += u64::from(has_ended);
+                served.is_one_left |= !has_ended;
             }
             self.answer_killed(pid);
         }
@@ -173,7 +213,10 @@ where
             && served.killing == 0
         {
             served.awaits_killed = false;
-            served.orders.answer(OrderAnswer::Done(served.killed));
+            served.orders.answer(match served.is_one_left {
+                true => OrderAnswer::NotEnded,
+                false => OrderAnswer::Done(served.killed),
+            });
         }
     }
 
