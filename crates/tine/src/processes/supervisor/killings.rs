@@ -134,7 +134,7 @@ mod tests {
         assert_eq!(killings.take(2, 20), Some(EndReason::Killed));
         assert_eq!(killings.take_due(after(KILL_AFTER)), [vec![], vec![1]]);
         killings.forget(101);
-        assert_eq!(killings.take_due(after(KILL_AFTER + KILL_WAIT)), [vec![], vec![]]);
+        assert_eq!(killings.take_due(after(KILL_AFTER + KILL_WAIT)), [const { Vec::<usize>::new() }; 2]);
         assert_eq!(killings.ended_for, [(100, true), (100, false)]);
         // One that was given up can be ended once more; one of another connection makes room.
         assert!(killings.add(1, 10, 102) && killings.has_new);
