@@ -1,5 +1,6 @@
-//! Faults around the control socket: processes that are killed or stopped, descriptors that run out,
-//! operators that disturb each other. Service goes on, and each command ends with what is true.
+//! Faults around the control socket: processes that are killed or stopped, descriptors that run
+//! out, operators that disturb each other. Service goes on, and each command ends with what is
+//! true.
 
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;

@@ -1,4 +1,5 @@
-//! The commands of docs/operating.md and the examples of docs/control.md, as they are written there.
+//! The commands of docs/operating.md and the examples of docs/control.md, as they are written
+//! there.
 
 use std::process::{Command, Stdio};
 
@@ -106,8 +107,7 @@ fn the_examples_of_the_protocol_work() {
     server.signal(Signal::TERM);
 }
 
-/// The names in the first column of the tables of a section, and in its other cells where a row has
-/// several.
+/// The names in the first column of the tables of a section.
 fn fields(section: &str) -> Vec<&str> {
     let cells = section.lines().filter_map(|line| line.strip_prefix("| `")?.split(" | ").next());
     cells.flat_map(|cell| cell.split(['`', ',', ' '])).filter(|name| !name.is_empty()).collect()

@@ -353,8 +353,8 @@ impl Controllers {
         self.watch_socket(true);
     }
 
-    /// Closes everything: the server has stopped. Control processes see the end of their channel; those
-    /// that do not exit by then are overdue.
+    /// Closes everything: the server has stopped. Control processes see the end of their channel;
+    /// those that do not exit in a moment are overdue.
     pub(crate) fn close(&mut self) {
         if self.queue.is_none() {
             return;

@@ -146,8 +146,8 @@ impl Master<'_> {
         }
     }
 
-    /// Closes the controllers that were handed to services that have ended for good, and answers those
-    /// who have waited for it.
+    /// Closes the controllers that were handed to services that have ended for good, and answers
+    /// the operators that have waited for it.
     pub(super) fn answer_drains(&mut self, state: &MasterState) {
         for (_, service) in self.services.iter().enumerate().filter(|(number, _)| state.is_done(*number)) {
             while let Some(Ok(Some(_))) =
@@ -162,8 +162,8 @@ impl Master<'_> {
         }
     }
 
-    /// Waits for the control processes, which see that the server has stopped and reply so. One whose
-    /// controller does not read is killed.
+    /// Waits for the control processes, which see that the server has stopped and reply so. One
+    /// whose controller does not read is killed.
     pub(super) fn end_controls(&mut self) {
         let mut pids: Vec<i32> = self.controllers.served.iter().map(|served| served.pid).collect();
         self.controllers.close();

@@ -13,7 +13,8 @@ use crate::processes::control::view::BanView;
 use crate::shared::board::Board;
 use crate::system::state_file;
 
-/// The end of the calendar in which dates are written (RFC 3339): the year 9999. Seconds since 1970.
+/// The end of the calendar in which dates are written (RFC 3339): the year 9999. Seconds since
+/// 1970.
 const LAST_SECOND: u64 = 253_402_300_799;
 
 /// A ban.

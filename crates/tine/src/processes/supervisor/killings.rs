@@ -78,8 +78,8 @@ impl Killings {
         self.by_slot.iter().map(|(slot, killing)| (*slot, killing.id)).collect()
     }
 
-    /// Takes those that are due to get TERM, and those that are due to get KILL. Gives up those that
-    /// had both.
+    /// Takes those that are due to get TERM, and those that are due to get KILL. Gives up those
+    /// that had both.
     pub(super) fn take_due(&mut self, now: Instant) -> [Vec<usize>; 2] {
         let [mut term, mut kill] = [Vec::new(), Vec::new()];
         self.has_new = false;
