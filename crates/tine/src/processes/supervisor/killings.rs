@@ -13,12 +13,12 @@ pub(super) struct Killing {
     pub(super) id: u64,
     /// The control processes of the operators.
     by: Vec<i32>,
-    next: Option<Step>,
+    next: Option<KillingStep>,
 }
 
 /// What happens if a connection has not ended by a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
+enum KillingStep {
     Term,
     Kill(Instant),
     /// The operators are told that it has not ended.
@@ -39,8 +39,8 @@ impl Killings {
     /// When the next one is due.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let steps = self.by_slot.values().filter_map(|killing| match killing.next? {
-            Step::Term => None,
-            Step::Kill(at) | Step::GiveUp(at) => Some(at),
+            KillingStep::Term => None,
+            KillingStep::Kill(at) | KillingStep::GiveUp(at) => Some(at),
         });
         steps.min()
     }
@@ -56,8 +56,8 @@ impl Killings {
             return false;
         }
         // Also for one that was given up.
-        killing.next.get_or_insert(Step::Term);
-        self.has_new |= killing.next == Some(Step::Term);
+        killing.next.get_or_insert(KillingStep::Term);
+        self.has_new |= killing.next == Some(KillingStep::Term);
         killing.by.push(by);
         true
     }
@@ -85,15 +85,15 @@ impl Killings {
         self.has_new = false;
         for (slot, killing) in &mut self.by_slot {
             killing.next = match killing.next {
-                Some(Step::Term) => {
+                Some(KillingStep::Term) => {
                     term.push(*slot);
-                    Some(Step::Kill(now + KILL_AFTER))
+                    Some(KillingStep::Kill(now + KILL_AFTER))
                 }
-                Some(Step::Kill(at)) if at <= now => {
+                Some(KillingStep::Kill(at)) if at <= now => {
                     kill.push(*slot);
-                    Some(Step::GiveUp(now + KILL_WAIT))
+                    Some(KillingStep::GiveUp(now + KILL_WAIT))
                 }
-                Some(Step::GiveUp(at)) if at <= now => {
+                Some(KillingStep::GiveUp(at)) if at <= now => {
                     self.ended_for.extend(killing.by.drain(..).map(|pid| (pid, false)));
                     None
                 }
