@@ -1,6 +1,7 @@
 //! Monitors connections from outside, and ends those whose client has disconnected or whose time is
 //! over.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -32,13 +33,15 @@ where
         }
         self.drain_notices();
         let snapshots = self.snapshots(clock);
-        for (at, escalation) in self.watcher.look(&snapshots, clock) {
+        let due = self.watcher.look(&snapshots, clock);
+        let others = if due.is_empty() { BTreeSet::new() } else { self.others_of_programs() };
+        for (at, escalation) in due {
             let signals: &[Signal] = match escalation {
                 // A stopped process cannot handle TERM: CONT wakes it.
                 Escalation::Term => &[Signal::TERM, Signal::CONT],
                 Escalation::Kill => &[Signal::KILL],
             };
-            self.signal_descendants(&snapshots[at], signals);
+            self.signal_descendants(&snapshots[at], signals, &others);
         }
     }
 
@@ -71,13 +74,29 @@ where
             .collect()
     }
 
-    /// Signals a connection's process, its group, and its descendants in other groups.
-    pub(super) fn signal_descendants(&mut self, of: &ConnectionSnapshot, signals: &[Signal]) {
+    /// The processes among which a program's descendants are looked for, beside its own children;
+    /// none where cgroups tell them. One search for all connections that get a signal at a time: it
+    /// reads the entries of every child.
+    pub(super) fn others_of_programs(&mut self) -> BTreeSet<i32> {
+        match (&self.cgroups, &self.settings.program) {
+            (None, Some(_)) => self.orphans_and_descendants(),
+            _ => BTreeSet::new(),
+        }
+    }
+
+    /// Signals a connection's process, its group, and its descendants in other groups, also those
+    /// among `others`.
+    pub(super) fn signal_descendants(
+        &mut self,
+        of: &ConnectionSnapshot,
+        signals: &[Signal],
+        others: &BTreeSet<i32>,
+    ) {
         let cgroup = self.cgroup(of.slot);
         // Searched before the first signal: a process whose parent has exited is harder to find.
         let outside = match (&cgroup, &self.settings.program) {
             (Some(cgroup), _) => descendants::outside_group_in(of.pid, cgroup.members()),
-            (None, Some(_)) => descendants::outside(of.pid, of.id, &self.orphans_and_descendants()),
+            (None, Some(_)) => descendants::outside(of.pid, of.id, others),
             (None, None) => Default::default(),
         };
         let mut failed: Vec<_> = signals.iter().filter_map(|signal| signal_group(of.pid, *signal)).collect();

@@ -185,9 +185,10 @@ where
         let slots: HashSet<usize> = slots.into_iter().collect();
         self.drain_notices();
         let snapshots = self.snapshots(Instant::now());
+        let others = self.others_of_programs();
         for snapshot in snapshots.iter().filter(|snapshot| slots.contains(&snapshot.slot)) {
             if self.killings.reason(snapshot.slot, snapshot.id).is_some() {
-                self.signal_descendants(snapshot, signals);
+                self.signal_descendants(snapshot, signals, &others);
             }
         }
     }
