@@ -71,7 +71,7 @@ pub use admission::proxy::{ProxyOthers, ProxyProtocol};
 pub use admission::rate::Rate;
 pub use connection::Connection;
 pub use error::{Error, ErrorKind, HandlerError};
-pub use log::{LogFormat, LogLevel};
+pub use log::{LogFormat, LogLevel, LogTarget};
 pub use net::address::Address;
 pub use net::options::BindIpv6Only;
 pub use net::peer::{Credentials, Peer};
@@ -155,7 +155,7 @@ pub mod cli {
     /// The same server with the log lines of another super-server.
     #[must_use]
     pub fn log_as(mut server: crate::Server, dialect: Dialect) -> crate::Server {
-        server.format = crate::log::Format::Peer(dialect);
+        server.log.format = crate::log::Format::Peer(dialect);
         server
     }
 }

@@ -90,6 +90,7 @@ impl Server {
     /// # Errors
     /// A value is out of range, or some settings cannot be combined.
     pub fn check(&self) -> Result<(), Error> {
+        self.log.target.check()?;
         self.settings.check().map(drop)
     }
 
@@ -144,8 +145,8 @@ impl Server {
 impl Server {
     /// What the supervisor takes over.
     pub(crate) fn into_setup(self) -> Setup {
-        let Server { listeners, settings, format, level, ready, .. } = self;
-        Setup { listeners, settings, format, level, ready, controllers: None }
+        let Server { listeners, settings, log, ready } = self;
+        Setup { listeners, settings, log, lines: None, ready, controllers: None }
     }
 }
 

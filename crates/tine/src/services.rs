@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use crate::connection::Connection;
 use crate::error::{Error, ErrorKind, HandlerError};
 use crate::lifecycle::ready::Ready;
-use crate::log::{Format, LogFormat, LogLevel};
+use crate::log::{LogFormat, LogLevel, LogSettings, LogTarget};
 use crate::processes::master::{self, Handler, MasterSetup, ServiceSetup};
 use crate::program::{Program, SERVICE};
 use crate::server::{alone, ready_descriptor};
@@ -32,8 +32,7 @@ struct Service {
 #[derive(Default)]
 pub struct Services {
     services: Vec<Service>,
-    format: Format,
-    level: LogLevel,
+    log: LogSettings,
     ready: Ready,
     ready_descriptor: Option<i32>,
     control: Control,
@@ -47,9 +46,10 @@ impl Services {
     }
 
     /// Adds a service. Its name is in each line of its log. The log format and level of the server
-    /// apply to the service; readiness is reported for all services together, by
-    /// [`Services::print_ports`] and [`Services::ready_descriptor`], and all services are reached by one
-    /// control socket, [`Services::control`].
+    /// apply to the service; all services have one target, [`Services::log_target`]. Readiness is
+    /// reported for all services together, by [`Services::print_ports`] and
+    /// [`Services::ready_descriptor`], and all services are reached by one control socket,
+    /// [`Services::control`].
     #[must_use]
     pub fn service<H>(mut self, name: &str, mut server: Server, handler: H) -> Services
     where
@@ -58,6 +58,7 @@ impl Services {
         server.settings.service = Some(name.to_owned());
         server.settings.ready_descriptor = None;
         server.ready.pid_path = None;
+        server.log.target = LogTarget::Stderr;
         server.settings.control = Control::none();
         self.services.push(Service { name: name.to_owned(), server, handler: Box::new(handler) });
         self
@@ -74,14 +75,21 @@ impl Services {
     /// Sets the format of the master's log. Default: text.
     #[must_use]
     pub fn log_format(mut self, format: LogFormat) -> Services {
-        self.format = format.into();
+        self.log.format = format.into();
+        self
+    }
+
+    /// Sets where the log of the master and of all services goes, as [`Server::log_target`].
+    #[must_use]
+    pub fn log_target(mut self, target: LogTarget) -> Services {
+        self.log.target = target;
         self
     }
 
     /// Sets which events the master logs. Default: all.
     #[must_use]
     pub fn log_level(mut self, level: LogLevel) -> Services {
-        self.level = level;
+        self.log.level = level;
         self
     }
 
@@ -127,14 +135,14 @@ impl Services {
 
     /// What the master takes over.
     fn into_setup(self) -> MasterSetup {
-        let Services { services, format, level, ready, control, .. } = self;
+        let Services { services, log, ready, control, .. } = self;
         let services = services.into_iter().map(|Service { name, server, handler }| ServiceSetup {
             name,
             server: server.into_setup(),
             handler,
             controllers: None,
         });
-        MasterSetup { services: services.collect(), format, level, ready, control }
+        MasterSetup { services: services.collect(), log, ready, control }
     }
 
     /// Validates what the builder stored.
@@ -146,6 +154,7 @@ impl Services {
                 "add one (`Services::service`, `Services::program`)",
             ));
         }
+        self.log.target.check()?;
         for service in &mut self.services {
             let prepared = service.server.prepare();
             prepared.map_err(|error| error.within(format_args!("service {}", service.name)))?;

@@ -13,7 +13,7 @@ pub(crate) enum Command {
     Stop,
     /// End the connections; at the second signal kill them.
     End,
-    /// Reload the access rules.
+    /// Reload the access rules, and open the log file again.
     Reload,
     /// Nothing but a warning in the log.
     Unsupported,
@@ -31,12 +31,8 @@ const TABLE: [(Signal, Command, &str); 12] = [
     (Signal::INT, Command::Stop, DRAIN),
     (Signal::POWER, Command::Stop, DRAIN),
     (Signal::QUIT, Command::End, "TERM to the connections, KILL after 2 s; second signal: KILL"),
-    (Signal::HUP, Command::Reload, "reload the files of access rules"),
-    (
-        Signal::USR1,
-        Command::Unsupported,
-        "the log is standard error, which cannot be reopened; nothing is changed",
-    ),
+    (Signal::HUP, Command::Reload, "reload the files of access rules, open the log file again"),
+    (Signal::USR1, Command::Unsupported, "nothing is changed; HUP opens a log file again"),
     (Signal::USR2, Command::Unsupported, "replacing the binary is not supported; nothing is changed"),
     (Signal::ALARM, Command::Unsupported, IGNORED),
     (Signal::VTALARM, Command::Unsupported, IGNORED),

@@ -1,19 +1,28 @@
 //! The log: every line that a process of tine can write, one function each.
 //!
-//! A line is one event, `TIME EVENT key=value …` as text or the same keys in JSON. Writing never
-//! blocks: a line that standard error does not take is dropped and counted, and a later line has
-//! the count.
+//! A line is one event, `TIME EVENT key=value …` as text or the same keys in JSON. It goes to
+//! standard error, or to the log writer, which writes it to the target. Writing never blocks: a
+//! line that is not taken is dropped and counted, and a later line has the count.
 
+pub(crate) mod channel;
+mod compose;
+mod dialect_lines;
 mod escape;
+mod event;
 mod format;
+mod journal;
+mod level;
 pub(crate) mod limit;
 mod peers;
 mod sink;
+mod syslog;
+mod target;
 mod value;
+mod wrapping;
+pub(crate) mod writer_lines;
 
-use std::fmt::Write as _;
 use std::io::IsTerminal;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tine_sys::process::{Ended, How};
 
@@ -22,39 +31,28 @@ use crate::lifecycle::outcome::{Outcome, signal_name};
 use crate::net::control_socket::Operator;
 use crate::net::peer::Peer;
 use crate::net::proxied::Proxied;
+use channel::LineSender;
+use compose::Composer;
 pub(crate) use escape::whole_characters;
 pub(crate) use format::Format;
 pub use format::LogFormat;
+pub use level::LogLevel;
 pub use peers::Dialect;
 use sink::{Sink, Target};
+pub(crate) use target::LogSettings;
+pub use target::LogTarget;
 use value::FieldValue::{self, Bytes, Decimal, Number, Text};
-use value::write_value;
+use wrapping::Wrapping;
 
-/// Which events are logged.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
-pub enum LogLevel {
-    /// Errors and warnings only.
-    Quiet,
-    /// Every event.
-    #[default]
-    Normal,
-    /// Every event, and the bytes that connections receive, shortened and escaped.
-    Verbose,
-}
-
-/// A log on standard error.
+/// The log of a process.
 #[derive(Debug)]
 pub(crate) struct Log {
     format: Format,
     level: LogLevel,
-    colour: bool,
+    composer: Composer,
     sink: Sink,
     /// Standard output, for the events of `tcpsvd`.
     events: Option<Box<Sink>>,
-    line: String,
-    /// The name of the service, logged in each line; `None` in a server with one service.
-    service: Option<String>,
 }
 
 /// The resources that a connection used, for its `end` line.
@@ -67,27 +65,53 @@ pub(crate) struct Usage {
 }
 
 impl Log {
-    /// A log on standard error of this process.
-    pub(crate) fn new(format: Format, level: LogLevel, service: Option<String>) -> Log {
+    /// A log of this process: through the channel to the log writer, or else on standard error. The
+    /// name of the service is in each line; `None` in a server with one service.
+    pub(crate) fn new(
+        format: Format,
+        level: LogLevel,
+        service: Option<String>,
+        channel: Option<LineSender>,
+    ) -> Log {
+        if let Some(LineSender { socket, wrapping }) = channel {
+            let composer = Composer::new(format, false, service, wrapping);
+            return Log { format, level, composer, sink: Sink::channel(socket), events: None };
+        }
         let colour = format == Format::Text
             && std::io::stderr().is_terminal()
             && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         let sink = Sink::of(Target::StandardError);
         let events = (format == Format::Peer(Dialect::Tcpsvd) && level >= LogLevel::Verbose)
             .then(|| Box::new(Sink::of(Target::StandardOutput)));
-        Log { format, level, colour, sink, events, line: String::new(), service }
+        let wrapping = journal::is_stream(rustix::stdio::stderr()).then_some(Wrapping::Priority);
+        Log { format, level, composer: Composer::new(format, colour, service, wrapping), sink, events }
     }
 
-    /// The same log, without a descriptor of its own, for a connection process.
+    /// The same log for a connection process, which has no descriptor of the server: on standard
+    /// error, or through a descriptor of its own.
     pub(crate) fn for_connection(&self) -> Log {
-        let Log { format, level, colour, .. } = *self;
-        let service = self.service.clone();
-        Log { format, level, colour, sink: Sink::plain(), events: None, line: String::new(), service }
+        let Log { format, level, .. } = *self;
+        Log { format, level, composer: self.composer.copy(), sink: self.sink.for_connection(), events: None }
     }
 
-    /// Moves the log's own descriptor, if it has one, to this number or a higher one.
+    /// The channel to the log writer, for another process; `None` without one.
+    pub(crate) fn channel(&self) -> Option<LineSender> {
+        let socket = self.sink.copy_of_channel()?;
+        Some(LineSender { socket, wrapping: self.composer.wrapping.clone() })
+    }
+
+    /// Closes the channel to the log writer.
+    pub(crate) fn close_channel(&mut self) {
+        let stderr = Log::new(self.format, self.level, self.composer.service.take(), None);
+        *self = stderr;
+    }
+
+    /// Moves the log's own descriptor, if it has one, to this number or a higher one. The channel
+    /// stays where connection processes keep it, if they log what they receive.
     pub(crate) fn move_above(&mut self, lowest: i32) {
-        self.sink.move_above(lowest);
+        if !(self.sink.is_channel() && self.logs_bytes()) {
+            self.sink.move_above(lowest);
+        }
         self.events.iter_mut().for_each(|sink| sink.move_above(lowest));
     }
 
@@ -111,50 +135,6 @@ impl Log {
             return self.peer_line(dialect.listen(address));
         }
         self.event("listen", &[("address", Text(address)), ("backlog", Number(backlog.into()))]);
-    }
-
-    /// The super-server whose lines about connections are written, if there is one.
-    fn verbose_dialect(&self) -> Option<Dialect> {
-        match self.format {
-            Format::Peer(dialect) if self.level >= LogLevel::Verbose => Some(dialect),
-            _ => None,
-        }
-    }
-
-    /// The number of connections at the start, as a line of other super-servers only.
-    pub(crate) fn first_status(&mut self, limit: usize) {
-        if let Some(dialect) = self.verbose_dialect().filter(|dialect| dialect.status_at_start()) {
-            self.peer_line(Some(dialect.status(0, limit)));
-        }
-    }
-
-    /// The same in a forker, before the lines of a connection process.
-    pub(crate) fn status_before(&mut self, count: impl FnOnce() -> usize, limit: usize) {
-        if let Some(dialect) = self.verbose_dialect().filter(|dialect| dialect.status_precedes()) {
-            self.peer_line(Some(dialect.status(count(), limit)));
-        }
-    }
-
-    /// The same after a connection.
-    pub(crate) fn status(&mut self, count: impl FnOnce() -> usize, limit: usize) {
-        if let Some(dialect) = self.verbose_dialect() {
-            self.peer_line(Some(dialect.status(count(), limit)));
-        }
-    }
-
-    /// The end of a connection, as other super-servers write it. `left`: the connections that its
-    /// source still has. False if that is not the format.
-    pub(crate) fn end_of_peer(
-        &mut self,
-        peer: &Peer,
-        pid: i32,
-        status: i32,
-        left: impl FnOnce() -> usize,
-    ) -> bool {
-        if let Some(dialect) = self.verbose_dialect() {
-            self.peer_line(Some(dialect.end(*peer, pid, status, left())));
-        }
-        matches!(self.format, Format::Peer(_))
     }
 
     pub(crate) fn accept(
@@ -337,13 +317,6 @@ impl Log {
         self.always("recovered", &[("text", Text(what))]);
     }
 
-    /// Writes a line of another super-server, if it has one.
-    fn peer_line(&mut self, line: Option<String>) {
-        let Some(line) = line else { return };
-        let sink = self.events.as_deref_mut().unwrap_or(&mut self.sink);
-        sink.write(format!("{line}\n").as_bytes());
-    }
-
     fn event(&mut self, event: &str, fields: &[(&str, FieldValue)]) {
         // The formats of other super-servers have lines of their own for events.
         if self.level >= LogLevel::Normal && !matches!(self.format, Format::Peer(_)) {
@@ -366,36 +339,14 @@ impl Log {
         }
         let dropped = self.sink.take_dropped();
         if dropped > 0 {
-            self.compose("dropped", &[("lines", Number(dropped))]);
-            if !self.sink.write(self.line.as_bytes()) {
+            let line = self.composer.compose("dropped", &[("lines", Number(dropped))]);
+            if !self.sink.write(line) {
                 self.sink.add_dropped(dropped);
                 return;
             }
         }
-        self.compose(event, fields);
-        self.sink.write(self.line.as_bytes());
-    }
-
-    fn compose(&mut self, event: &str, fields: &[(&str, FieldValue)]) {
-        self.line.clear();
-        let time = humantime::format_rfc3339_millis(SystemTime::now());
-        let colour = self.colour;
-        let line = &mut self.line;
-        // Writing to a string cannot fail.
-        let _ = match self.format {
-            Format::Json => write!(line, "{{\"time\":\"{time}\",\"event\":\"{event}\""),
-            _ if colour => write!(line, "\x1b[2m{time}\x1b[0m {}{event}\x1b[0m", paint(event)),
-            _ => write!(line, "{time} {event}"),
-        };
-        let service = self.service.as_deref().map(|service| ("service", Text(service)));
-        for (key, value) in service.iter().chain(fields) {
-            let _ = match self.format {
-                Format::Json => write!(line, ",\"{key}\":"),
-                _ => write!(line, " {key}="),
-            };
-            write_value(line, value, self.format);
-        }
-        line.push_str(if self.format == Format::Json { "}\n" } else { "\n" });
+        let line = self.composer.compose(event, fields);
+        self.sink.write(line);
     }
 }
 
@@ -404,53 +355,9 @@ fn proxy_of(proxied: Option<&Proxied>) -> Option<String> {
     proxied.map(|proxied| proxied.proxy.to_string())
 }
 
-fn paint(event: &str) -> &'static str {
-    match event {
-        "error" => "\x1b[31m",
-        "warning" | "restart" | "reject" | "penalty" | "dropped" => "\x1b[33m",
-        "accept" => "\x1b[32m",
-        "end" => "\x1b[36m",
-        _ => "\x1b[1m",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn compose(format: Format, event: &str, fields: &[(&str, FieldValue)]) -> String {
-        let mut log = Log { colour: false, ..Log::new(format, LogLevel::Normal, None) };
-        log.compose(event, fields);
-        let (_time, rest) =
-            log.line.split_once(if format == Format::Json { ',' } else { ' ' }).expect("a time first");
-        rest.to_owned()
-    }
-
-    #[test]
-    fn text_lines_quote_and_escape() {
-        for (fields, line) in [
-            (vec![("id", Number(7)), ("peer", Text("127.0.0.1:80"))], "e id=7 peer=127.0.0.1:80\n"),
-            (vec![("outcome", Text("exit 0"))], "e outcome=\"exit 0\"\n"),
-            (vec![("outcome", Text("error größe"))], "e outcome=\"error größe\"\n"),
-            (vec![("text", Bytes("it's größe \u{1b}".as_bytes()))], "e text=\"it's größe \\u{1b}\"\n"),
-            (vec![("data", Text("a\nb\u{1b}\"="))], "e data=\"a\\nb\\u{1b}\\\"=\"\n"),
-            (vec![("data", Bytes(b"a\n\xff\""))], "e data=\"a\\n\\xff\\\"\"\n"),
-            (vec![("outcome", Text(""))], "e outcome=\"\"\n"),
-            (vec![("seconds", Decimal(1.5))], "e seconds=1.500000\n"),
-        ] {
-            assert_eq!(compose(Format::Text, "e", &fields), line);
-        }
-    }
-
-    #[test]
-    fn json_lines_are_json() {
-        let fields = [("text", Text("a\"\n\u{7f}é")), ("n", Number(3)), ("s", Decimal(0.25))];
-        let line = compose(Format::Json, "e", &fields);
-        let value: serde_json::Value = serde_json::from_str(&format!("{{{line}")).expect("JSON");
-        assert_eq!(value["event"], "e");
-        assert_eq!(value["text"], "a\"\n\u{7f}é");
-        assert_eq!((value["n"].as_u64(), value["s"].as_f64()), (Some(3), Some(0.25)));
-    }
 
     #[test]
     fn levels_select_the_events() {
@@ -460,7 +367,7 @@ mod tests {
             (Format::Text, LogLevel::Verbose, true, true),
             (Format::Off, LogLevel::Verbose, false, false),
         ] {
-            let log = Log::new(format, level, None);
+            let log = Log::new(format, level, None, None);
             assert_eq!((log.logs_connections(), log.logs_bytes()), (connections, bytes));
         }
     }

@@ -1,10 +1,11 @@
-//! Non-blocking writes to standard error, or to standard output.
+//! Non-blocking writes to standard error, to standard output, or into the channel to the log
+//! writer.
 //!
 //! `O_NONBLOCK` must not be set on it: that would change it for every process that shares it. A
 //! pipe or a terminal is opened a second time through `/proc`, which makes a file description of
 //! its own; a socket has a flag for each write; a regular file never blocks.
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{FileType, Mode, OFlags};
@@ -42,6 +43,8 @@ enum SinkMode {
     Reopened(OwnedFd),
     /// The target is a socket.
     Socket,
+    /// The channel to the log writer, instead of the target.
+    Channel(OwnedFd),
     /// A regular file, or one that could not be opened again: poll before each write.
     Poll,
 }
@@ -53,16 +56,37 @@ impl Sink {
     }
 
     /// Standard error, without a descriptor of the sink's own.
-    pub(super) fn plain() -> Sink {
+    fn plain() -> Sink {
         Sink { target: Target::StandardError, mode: SinkMode::Poll, dropped: 0 }
+    }
+
+    /// The channel to the log writer.
+    pub(super) fn channel(socket: OwnedFd) -> Sink {
+        Sink { target: Target::StandardError, mode: SinkMode::Channel(socket), dropped: 0 }
+    }
+
+    pub(super) fn is_channel(&self) -> bool {
+        matches!(self.mode, SinkMode::Channel(_))
+    }
+
+    /// A descriptor of its own for the channel, if this is one.
+    pub(super) fn copy_of_channel(&self) -> Option<OwnedFd> {
+        let SinkMode::Channel(socket) = &self.mode else { return None };
+        // Not below the boundary between the descriptors of the server and others.
+        fcntl_dupfd_cloexec(socket, socket.as_raw_fd()).ok()
+    }
+
+    /// The sink of a connection process: the same channel, or standard error as it is.
+    pub(super) fn for_connection(&self) -> Sink {
+        self.copy_of_channel().map_or_else(Sink::plain, Sink::channel)
     }
 
     /// Moves the descriptor, if the sink has one, to this number or a higher one.
     pub(super) fn move_above(&mut self, lowest: i32) {
-        if let SinkMode::Reopened(fd) = &self.mode
-            && let Ok(higher) = fcntl_dupfd_cloexec(fd, lowest)
+        if let SinkMode::Reopened(fd) | SinkMode::Channel(fd) = &mut self.mode
+            && let Ok(higher) = fcntl_dupfd_cloexec(&*fd, lowest)
         {
-            self.mode = SinkMode::Reopened(higher);
+            *fd = higher;
         }
     }
 
@@ -71,10 +95,8 @@ impl Sink {
     pub(super) fn write(&mut self, line: &[u8]) -> bool {
         let written = match &self.mode {
             SinkMode::Reopened(fd) => retry(|| rustix::io::write(fd, line)),
-            SinkMode::Socket => {
-                let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-                retry(|| rustix::net::send(self.target.fd(), line, flags))
-            }
+            SinkMode::Socket => send(self.target.fd(), line),
+            SinkMode::Channel(socket) => send(socket.as_fd(), line),
             SinkMode::Poll if writable(self.target.fd()) => {
                 retry(|| rustix::io::write(self.target.fd(), line))
             }
@@ -97,6 +119,10 @@ impl Sink {
         // Not added: `write` has counted the line with the count, which is no event.
         self.dropped = lines + 1;
     }
+}
+
+fn send(socket: BorrowedFd, line: &[u8]) -> Result<usize, Errno> {
+    retry(|| rustix::net::send(socket, line, SendFlags::DONTWAIT | SendFlags::NOSIGNAL))
 }
 
 fn retry(mut write: impl FnMut() -> Result<usize, Errno>) -> Result<usize, Errno> {

@@ -21,7 +21,7 @@ use crate::admission::penalty::Penalties;
 use crate::admission::proxy::ProxyProtocol;
 use crate::admission::rate::Rate;
 use crate::lifecycle::ready::Ready;
-use crate::log::{Format, LogLevel};
+use crate::log::LogSettings;
 use crate::net::listener::Listener;
 use crate::net::options::SocketOptions;
 use crate::program::Program;
@@ -145,8 +145,7 @@ impl Default for Settings {
 pub struct Server {
     pub(crate) listeners: Vec<Listener>,
     pub(crate) settings: Settings,
-    pub(crate) format: Format,
-    pub(crate) level: LogLevel,
+    pub(crate) log: LogSettings,
     pub(crate) ready: Ready,
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::Server;
 use super::control::Control;
 use crate::admission::access::Access;
-use crate::log::{LogFormat, LogLevel};
+use crate::log::{LogFormat, LogLevel, LogTarget};
 
 /// Log, control and readiness.
 impl Server {
@@ -24,17 +24,25 @@ impl Server {
         self
     }
 
-    /// Sets the format of the log on standard error. Default: text.
+    /// Sets where the log goes. Default: standard error. Other targets are written by a process of
+    /// their own; one that cannot be opened ends the start.
+    #[must_use]
+    pub fn log_target(mut self, target: LogTarget) -> Server {
+        self.log.target = target;
+        self
+    }
+
+    /// Sets the format of the log. Default: text.
     #[must_use]
     pub fn log_format(mut self, format: LogFormat) -> Server {
-        self.format = format.into();
+        self.log.format = format.into();
         self
     }
 
     /// Sets which events are logged. Default: all.
     #[must_use]
     pub fn log_level(mut self, level: LogLevel) -> Server {
-        self.level = level;
+        self.log.level = level;
         self
     }
 

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{EventfdFlags, eventfd};
-use rustix::io::Errno;
+use rustix::io::{Errno, fcntl_dupfd_cloexec};
 
 /// One end of a wakeup; forked processes share it.
 #[derive(Debug)]
@@ -24,6 +24,15 @@ impl Wakeup {
     /// EMFILE, ENFILE, ENOMEM.
     pub(crate) fn descriptor() -> Result<OwnedFd, Errno> {
         eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+    }
+
+    /// Moves the descriptor to this number or a higher one.
+    ///
+    /// # Errors
+    /// EMFILE.
+    pub(crate) fn move_above(&mut self, lowest: i32) -> Result<(), Errno> {
+        self.0 = fcntl_dupfd_cloexec(&self.0, lowest)?;
+        Ok(())
     }
 
     /// Wakes the process that waits for it.

@@ -18,8 +18,9 @@ use tine_sys::signal::Set;
 use crate::connection::Connection;
 use crate::error::{Error, HandlerError, next_move};
 use crate::lifecycle::ready::Ready;
-use crate::log::{Format, Log, LogLevel};
+use crate::log::{Log, LogSettings};
 use crate::processes::control::controllers::Controllers;
+use crate::processes::log_writer::LogWriter;
 use crate::processes::supervisor::setup::Setup;
 use crate::settings::control::Control;
 use crate::shared::messages::{Channel, ControllerArrival};
@@ -31,8 +32,7 @@ pub(crate) type Handler = Box<dyn FnMut(Connection) -> Result<(), HandlerError>>
 /// What a program hands to the master.
 pub(crate) struct MasterSetup {
     pub(crate) services: Vec<ServiceSetup>,
-    pub(crate) format: Format,
-    pub(crate) level: LogLevel,
+    pub(crate) log: LogSettings,
     pub(crate) ready: Ready,
     pub(crate) control: Control,
 }
@@ -53,6 +53,8 @@ struct Master<'a> {
     /// The service of each supervisor, by process id.
     pids: HashMap<i32, usize>,
     log: Log,
+    /// Where the log goes elsewhere than to standard error.
+    log_writer: Option<LogWriter>,
     ready: Ready,
     signals: Set,
     /// Readable while a signal is pending.

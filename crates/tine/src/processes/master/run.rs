@@ -19,6 +19,8 @@ use crate::lifecycle::signals::{self, Command};
 use crate::lifecycle::startup::Start;
 use crate::lifecycle::timing::{KILL_WAIT, STOP_WITHIN};
 use crate::log::Log;
+use crate::log::channel::LineSender;
+use crate::processes::log_writer::{self, LogWriter, NewWriter, WriterStart};
 use crate::system::descendants;
 use crate::system::orphans::{self, PreexistingChildren};
 use crate::system::signal::{NotSignalled, processes_are_left, signal_one};
@@ -27,6 +29,7 @@ use crate::system::signal::{NotSignalled, processes_are_left, signal_one};
 enum MasterChild {
     Supervisor(NewSupervisor),
     Control(NewControl),
+    Writer(NewWriter),
 }
 
 /// Serves until stopped. Runs as each supervisor that it forks, too.
@@ -37,17 +40,36 @@ pub(crate) fn run(setup: MasterSetup, alone: &Alone) -> Result<(), Error> {
     let count = setup.services.len();
     let slowest = setup.services.iter().map(|service| service.server.settings.drain_timeout).max();
     let stop_within = slowest.unwrap_or_default().saturating_add(STOP_WITHIN);
-    let mut master = Master::set_up(setup, alone)?;
+    let (writer, lines) = match LogWriter::start(&setup.log, alone)? {
+        WriterStart::None => (None, None),
+        WriterStart::Started(writer, lines) => (Some(writer), Some(lines)),
+        WriterStart::New(new) => {
+            drop(setup);
+            new.run()
+        }
+    };
+    let mut master = match Master::set_up(setup, lines, alone) {
+        Ok(master) => master,
+        Err(error) => {
+            writer.into_iter().for_each(LogWriter::finish);
+            return Err(error);
+        }
+    };
+    master.log_writer = writer;
     match master.serve(stop_within)? {
         Some(MasterChild::Supervisor(supervisor)) => master.run_as(supervisor),
         Some(MasterChild::Control(control)) => master.run_control(control),
+        Some(MasterChild::Writer(writer)) => {
+            drop(master);
+            writer.run()
+        }
         None => master.finish(count),
     }
 }
 
 impl<'a> Master<'a> {
-    fn set_up(setup: MasterSetup, alone: &'a Alone) -> Result<Master<'a>, Error> {
-        let MasterSetup { mut services, format, level, mut ready, control } = setup;
+    fn set_up(setup: MasterSetup, lines: Option<LineSender>, alone: &'a Alone) -> Result<Master<'a>, Error> {
+        let MasterSetup { mut services, log, mut ready, control } = setup;
         ready.prepare(3)?;
         tine_sys::available::parent_death_signal().map_err(|why| {
             cannot_start("supervisors cannot be made to end with the server (prctl, PR_SET_PDEATHSIG)", &why)
@@ -58,13 +80,14 @@ impl<'a> Master<'a> {
         tine_sys::signal::ignore(Signal::PIPE.as_raw());
         tine_sys::signal::ignore(Signal::XFSZ.as_raw());
         let original_mask = signals.block().map_err(failed)?;
-        let mut log = Log::new(format, level, None);
+        let mut log = Log::new(log.format, log.level, None, lines);
         let controllers = set_up_control(&control, &mut services, &mut log)?;
         Ok(Master {
             services,
             alone,
             pids: HashMap::new(),
             log,
+            log_writer: None,
             ready,
             signal_fd: signals.descriptor().map_err(failed)?,
             signals,
@@ -94,14 +117,18 @@ impl<'a> Master<'a> {
         }
         let mut state = MasterState::new(self.services.len(), stop_within, Instant::now());
         while !state.is_over() {
-            let own = self.ready.keep_alive_at().into_iter().chain(self.controllers.deadline());
-            self.wait(state.deadline().into_iter().chain(own).min());
+            let writer = self.log_writer.as_ref().and_then(LogWriter::restart_at);
+            let own = [self.ready.keep_alive_at(), self.controllers.deadline(), writer];
+            self.wait(own.into_iter().chain([state.deadline()]).flatten().min());
             self.ready.keep_alive();
             let mut events = self.events();
             if let Some(control) = self.serve_controllers(&state, &mut events) {
                 return Ok(Some(MasterChild::Control(control)));
             }
             let may_end_services = events.iter().any(|event| *event != MasterEvent::Tick);
+            if let Some(writer) = log_writer::restart(&mut self.log_writer, self.alone, &mut self.log) {
+                return Ok(Some(MasterChild::Writer(writer)));
+            }
             for event in events {
                 let actions = state.on(event, Instant::now());
                 self.handle_end(event, &state);
@@ -137,6 +164,7 @@ impl<'a> Master<'a> {
             match signals::command(signal.number) {
                 Some(Command::Stop) => events.push(MasterEvent::StopRequested),
                 Some(Command::End) => events.push(MasterEvent::EndRequested),
+                Some(Command::Reload) if self.log_writer.as_ref().is_some_and(LogWriter::reopen) => {}
                 Some(Command::Reload) => {
                     self.log.warning("SIGHUP: the master has nothing to reload; send it to a supervisor to reload access rules")
                 }
@@ -151,6 +179,7 @@ impl<'a> Master<'a> {
     /// Reaps supervisors that have ended, and the orphans of supervisors that died.
     fn reap_children(&mut self, events: &mut Vec<MasterEvent>) {
         self.reap_controls();
+        self.log_writer.iter_mut().for_each(|writer| writer.check(&mut self.log));
         for (pid, service) in self.pids.clone() {
             if let Ok(Some(ended)) = reap(pid) {
                 self.pids.remove(&pid);
@@ -161,15 +190,19 @@ impl<'a> Master<'a> {
                 });
             }
         }
-        let _ =
-            orphans::reap(&self.orphans(), |pid| self.pids.contains_key(&pid) || self.controllers.has(pid));
+        let _ = orphans::reap(&self.orphans(), |pid| self.is_own(pid));
     }
 
     /// The processes that supervisors left behind.
     fn orphans(&self) -> Vec<i32> {
         let children = self.preexisting.children();
-        let is_known = |pid: &i32| self.pids.contains_key(pid) || self.controllers.has(*pid);
-        children.into_iter().filter(|pid| !is_known(pid)).collect()
+        children.into_iter().filter(|pid| !self.is_own(*pid)).collect()
+    }
+
+    /// Whether a child was forked by the master.
+    fn is_own(&self, pid: i32) -> bool {
+        let is_writer = self.log_writer.as_ref().is_some_and(|writer| writer.is(pid));
+        self.pids.contains_key(&pid) || self.controllers.has(pid) || is_writer
     }
 
     /// After the end of a supervisor: kills what it left behind, and logs when it is restarted.
@@ -243,6 +276,15 @@ impl<'a> Master<'a> {
         // Still blocked: with the mask of before, it would end the program.
         while signals::stops().take().is_some() {}
         let _ = descendants::kill(|| self.orphans());
+        self.end_log();
+    }
+
+    /// Waits until the last line is written.
+    fn end_log(&mut self) {
+        if let Some(writer) = self.log_writer.take() {
+            self.log.close_channel();
+            writer.finish();
+        }
     }
 
     /// Ends what the supervisors left behind, and the master.
@@ -253,6 +295,7 @@ impl<'a> Master<'a> {
         self.end_controls();
         let failed = descendants::kill(|| self.orphans());
         self.log.stop_all(services);
+        self.end_log();
         // The program goes on as before. The mask was valid, so this cannot fail.
         let _ = self.original_mask.make_mask();
         match failed.first() {

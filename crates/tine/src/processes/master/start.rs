@@ -98,9 +98,11 @@ impl Master<'_> {
     pub(super) fn run_as(mut self, new: NewSupervisor) -> ! {
         let alone = self.alone;
         let service = self.services.swap_remove(new.service);
+        let lines = self.log.channel();
         drop(self);
         tine_sys::signal::defaults(&new.fresh);
         let ServiceSetup { name, mut server, mut handler, controllers } = service;
+        server.lines = lines;
         server.controllers = controllers.map(|channel| channel.receiver);
         // A group of its own: a terminal's Ctrl-C reaches the master alone, which forwards it.
         let _ = rustix::process::setpgid(None, None);
@@ -113,7 +115,7 @@ impl Master<'_> {
         tine_sys::environment::remove("NOTIFY_SOCKET", alone);
         server.ready = Ready::to_master(new.sender);
         let is_awaited = server.ready.has_master();
-        let (format, level) = (server.format, server.level);
+        let (format, level) = (server.log.format, server.log.level);
         let entered = lives_with_master.map_err(cannot_die_with_parent);
         let entered = entered.inspect_err(|error| server.ready.failed(error));
         match entered.and_then(|()| run(server, alone, &mut handler)) {
@@ -122,7 +124,7 @@ impl Master<'_> {
             Err(error) => {
                 // The master reports the error of a start.
                 if !is_awaited {
-                    Log::new(format, level, Some(name)).fatal(&error);
+                    Log::new(format, level, Some(name), None).fatal(&error);
                 }
                 exit_now(i32::from(error.exit_code()))
             }

@@ -40,6 +40,7 @@ use crate::lifecycle::ready::Ready;
 use crate::log::Log;
 use crate::net::listener::Listener;
 use crate::processes::control::controllers::Controllers;
+use crate::processes::log_writer::LogWriter;
 use crate::settings::Settings;
 use crate::shared::board::Board;
 use crate::shared::stats::ConnStats;
@@ -67,6 +68,8 @@ struct Supervisor<'a, H> {
     /// The descriptors of the server are from here on.
     first_server_fd: Floor,
     log: Log,
+    /// Where the log goes elsewhere than to standard error, and no master has one.
+    log_writer: Option<LogWriter>,
     ready: Ready,
     fds: SupervisorFds,
     children: Children,

@@ -136,7 +136,7 @@ where
     pub(super) fn reap_orphans(&mut self) {
         self.timers.orphans_at = None;
         let orphans = self.orphans();
-        let reaped = orphans::reap(&orphans, |pid| self.children.table.kind(pid).is_some());
+        let reaped = orphans::reap(&orphans, |pid| self.is_own(pid));
         for pid in reaped {
             self.children.not_signalled.remove(&pid);
         }
@@ -154,8 +154,14 @@ where
         let mut children = self.children.preexisting.children();
         // Afterwards, every child that serves a connection is in the table.
         self.drain_notices();
-        children.retain(|pid| self.children.table.kind(*pid).is_none());
+        children.retain(|pid| !self.is_own(*pid));
         children
+    }
+
+    /// Whether a child was forked by the server.
+    fn is_own(&self, pid: i32) -> bool {
+        self.children.table.kind(pid).is_some()
+            || self.log_writer.as_ref().is_some_and(|writer| writer.is(pid))
     }
 
     /// The orphans and their descendants.

@@ -1,8 +1,10 @@
-//! Reloads the access rules: after a change of their files, and at SIGHUP.
+//! Reloads the access rules: after a change of their files, and at SIGHUP, which also has the log
+//! file opened again.
 
 use super::Supervisor;
 use crate::connection::Connection;
 use crate::error::HandlerError;
+use crate::processes::log_writer::LogWriter;
 
 impl<H> Supervisor<'_, H>
 where
@@ -19,8 +21,10 @@ where
 
     /// Handles SIGHUP.
     pub(super) fn reload(&mut self) {
+        let reopens = self.log_writer.as_ref().is_some_and(LogWriter::reopen);
         match self.rule_files {
             Some(_) => self.reload_rules(),
+            None if reopens => {}
             None => {
                 self.log.warning("SIGHUP: there are no files of access rules to reload; nothing is changed");
             }

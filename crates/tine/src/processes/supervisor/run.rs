@@ -15,6 +15,7 @@ use crate::error::{Error, HandlerError};
 use crate::lifecycle::signals::{self, Command};
 use crate::lifecycle::startup::Start;
 use crate::lifecycle::timing::DESCENDANTS_POLL;
+use crate::processes::log_writer::{self, LogWriter, NewWriter, WriterStart};
 
 /// How a server has stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,10 +35,33 @@ where
     H: FnMut(Connection) -> Result<(), HandlerError>,
 {
     let mut ready = std::mem::take(&mut setup.ready);
-    let supervisor = Supervisor::set_up(setup, &mut ready, alone, handler);
-    let mut supervisor = supervisor.inspect_err(|error| ready.failed(error))?;
+    let mut writer = None;
+    if setup.lines.is_none() {
+        match LogWriter::start(&setup.log, alone)? {
+            WriterStart::None => {}
+            WriterStart::Started(started, lines) => {
+                (writer, setup.lines) = (Some(started), Some(lines));
+            }
+            WriterStart::New(new) => {
+                drop((setup, ready));
+                new.run()
+            }
+        }
+    }
+    let mut supervisor = match Supervisor::set_up(setup, &mut ready, &mut writer, alone, handler) {
+        Ok(supervisor) => supervisor,
+        Err(error) => {
+            ready.failed(&error);
+            writer.into_iter().for_each(LogWriter::finish);
+            return Err(error);
+        }
+    };
     match supervisor.serve()? {
         Served::Forked(role) => supervisor.run_as(role),
+        Served::Writer(new) => {
+            drop(supervisor);
+            new.run()
+        }
         Served::Over => supervisor.finish(),
         Served::Never => {
             supervisor.restore_mask();
@@ -50,6 +74,8 @@ where
 enum Served {
     /// This is a process that was forked.
     Forked(NewRole),
+    /// This is a log writer that was restarted.
+    Writer(NewWriter),
     /// The server has stopped.
     Over,
     /// The server was stopped before it was ready: nothing was logged.
@@ -84,6 +110,9 @@ where
             let mut events = self.events(&state);
             if let Some(control) = self.serve_controllers(&state, &mut events) {
                 return Ok(Served::Forked(control));
+            }
+            if let Some(writer) = log_writer::restart(&mut self.log_writer, self.alone, &mut self.log) {
+                return Ok(Served::Writer(writer));
             }
             for event in events {
                 let actions = state.on(event, Instant::now());
@@ -126,6 +155,7 @@ where
         let kills = self.killings.deadline();
         let bans = self.bans.next_end(SystemTime::now()).and_then(|time| Instant::now().checked_add(time));
         let controls = self.controllers.deadline();
+        let writer = self.log_writer.as_ref().and_then(LogWriter::restart_at);
         let deadlines = [
             state.deadline(),
             batching,
@@ -139,6 +169,7 @@ where
             kills,
             bans,
             controls,
+            writer,
         ];
         let notices = PollFd::new(&self.channels.supervisor, PollFlags::IN);
         let files = match self.rule_files.as_ref().and_then(RuleFiles::events) {
@@ -212,7 +243,10 @@ where
                 Some(Command::Stop) => events.push(ServerEvent::StopRequested),
                 Some(Command::Reload) => self.reload(),
                 Some(Command::Unsupported) => self.log.warning(&signals::warning(signal.number)),
-                Some(Command::Reap) => self.on_sigchld(signal.pid, events),
+                Some(Command::Reap) => {
+                    self.log_writer.iter_mut().for_each(|writer| writer.check(&mut self.log));
+                    self.on_sigchld(signal.pid, events);
+                }
                 None => {}
             }
         }
@@ -255,6 +289,7 @@ where
             false => self.end_what_is_left(),
         };
         self.log.stop(self.memory.board.connections());
+        self.end_log();
         if !self.children.table.is_empty() {
             // At its default, the signal that the exit of one of them sends would end the program.
             tine_sys::signal::ignore(tine_sys::signal::first_real_time());
@@ -264,6 +299,16 @@ where
             true => Stopped::Completed,
             false => Stopped::Requested,
         })
+    }
+
+    /// Waits until the last line is written. Where connections outlive the server, they may have
+    /// lines, and the log writer outlives it, too.
+    pub(super) fn end_log(&mut self) {
+        let Some(writer) = self.log_writer.take() else { return };
+        self.log.close_channel();
+        if !self.settings.leaves_connections {
+            writer.finish();
+        }
     }
 
     /// The program that has called the server goes on as before.

@@ -17,9 +17,11 @@ use crate::admission::Admission;
 use crate::admission::access::watch::RuleFiles;
 use crate::error::{Error, next_move};
 use crate::lifecycle::ready::Ready;
-use crate::log::{Format, Log, LogLevel};
+use crate::log::channel::LineSender;
+use crate::log::{Log, LogSettings};
 use crate::net::listener::Listener;
 use crate::processes::control::controllers::Controllers;
+use crate::processes::log_writer::LogWriter;
 use crate::settings::Settings;
 use crate::settings::derived::beyond_the_system;
 use crate::shared::board::Board;
@@ -38,21 +40,24 @@ const OTHER_DESCRIPTORS: u64 = 256;
 pub(crate) struct Setup {
     pub(crate) listeners: Vec<Listener>,
     pub(crate) settings: Settings,
-    pub(crate) format: Format,
-    pub(crate) level: LogLevel,
+    pub(crate) log: LogSettings,
+    /// The channel to the log writer, where there is one: of the master, or the supervisor's own.
+    pub(crate) lines: Option<LineSender>,
     pub(crate) ready: Ready,
     /// Controllers that the master hands over.
     pub(crate) controllers: Option<Receiver<ControllerArrival>>,
 }
 
 impl<'a, H> Supervisor<'a, H> {
-    /// Makes a supervisor, without a child yet. It takes `ready` when nothing can fail any more.
+    /// Makes a supervisor, without a child yet. It takes `ready` and `writer` when
+    /// nothing can fail any more.
     ///
     /// # Errors
     /// The settings cannot be served, or the system is out of memory or descriptors.
     pub(super) fn set_up(
         setup: Setup,
         ready: &mut Ready,
+        writer: &mut Option<LogWriter>,
         alone: &'a Alone,
         handler: &'a mut H,
     ) -> Result<Self, Error> {
@@ -60,8 +65,8 @@ impl<'a, H> Supervisor<'a, H> {
         // memory. Beyond it, lines are lost and memory is not sealed; the signal would end the
         // server.
         tine_sys::signal::ignore(rustix::process::Signal::XFSZ.as_raw());
-        let Setup { mut listeners, mut settings, format, level, controllers: handed, .. } = setup;
-        let mut log = Log::new(format, level, settings.service.clone());
+        let Setup { mut listeners, mut settings, log, lines, controllers: handed, .. } = setup;
+        let mut log = Log::new(log.format, log.level, settings.service.clone(), lines);
         let program_path = settings.check()?;
         if let Some(program) = &mut settings.program {
             program.look_up_login(settings.identity.as_ref());
@@ -70,6 +75,9 @@ impl<'a, H> Supervisor<'a, H> {
         let memory = SharedMemory::new(&mut settings).map_err(|why| cannot_make(&why))?;
         requirements::check(&mut settings, alone, memory.drain_writer.weakness(), &mut log)?;
         let first_server_fd = move_descriptors_up(&mut listeners, &mut log, ready)?;
+        if let Some(writer) = writer {
+            writer.move_above(first_server_fd.number()).map_err(|why| cannot_make(&why))?;
+        }
         let place = |fd: OwnedFd| first_server_fd.duplicate(fd);
         let fds = SupervisorFds::new(&place).map_err(|why| cannot_make(&why))?;
         let source = memory.admission.limits().rules.as_ref().and_then(|rules| rules.source());
@@ -109,6 +117,7 @@ impl<'a, H> Supervisor<'a, H> {
             listeners,
             log,
             ready: std::mem::take(ready),
+            log_writer: writer.take(),
         })
     }
 }

@@ -27,6 +27,7 @@ use crate::processes::delayer::{self, DelayerStart};
 use crate::processes::forker::door::Door;
 use crate::processes::forker::run as forker;
 use crate::processes::forker::trusted::{ForkerStart, SupervisorLink};
+use crate::processes::log_writer;
 use crate::processes::proxy_reader::{self, ProxyReaderStart};
 use crate::processes::rejector::{self, RejectorStart};
 use crate::processes::start::StartReport;
@@ -133,6 +134,7 @@ where
             }
         }
         self.cgroups.iter().for_each(Cgroups::end);
+        self.end_log();
         // Still blocked: with the mask of before, they would end the program.
         while self.fds.exits.take().or_else(|| signals::stops().take()).is_some() {}
     }
@@ -378,6 +380,11 @@ where
             restarts: restarts(role),
         };
         let mut processes: Vec<ProcessView> = roles.map(view).collect();
+        let writer = self.log_writer.as_ref();
+        processes.extend(writer.and_then(|writer| {
+            let (role, restarts) = (log_writer::ROLE.to_owned(), writer.restarts());
+            Some(ProcessView { role, pid: writer.pid()?, restarts })
+        }));
         processes.sort_by(|a, b| a.role.cmp(&b.role));
         processes
     }
