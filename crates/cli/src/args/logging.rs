@@ -1,9 +1,11 @@
 //! The log.
 
 use std::io::IsTerminal;
+use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
-use tine::{Access, LogFormat, LogLevel, Server, Services};
+use clap::builder::PossibleValuesParser;
+use tine::{Access, LogFormat, LogLevel, LogTarget, Server, Services};
 
 use super::access::allowed;
 use super::choice;
@@ -17,9 +19,18 @@ pub const HEADING: &str = "Log";
 #[group(skip)]
 #[command(next_help_heading = HEADING)]
 pub struct LogOptions {
-    /// Format of the log on standard error, one line per event; off: no log
+    /// Format of the log, one line per event; off: no log
     #[arg(long, value_name = "FORMAT", default_value_t, value_parser = choice::<LogFormat>(LogFormat::NAMES))]
     pub log: LogFormat,
+
+    /// Where the log goes: standard error, the system log (RFC 5424, /dev/log), or the journal with
+    /// a field for each key [default: stderr]
+    #[arg(long, value_name = "TARGET", value_parser = PossibleValuesParser::new(["stderr", "syslog", "journal"]))]
+    pub log_target: Option<String>,
+
+    /// File to which the log is appended instead; HUP opens it again
+    #[arg(long, value_name = "PATH", conflicts_with = "log_target")]
+    pub log_file: Option<PathBuf>,
 
     /// Also log the bytes that connections receive, shortened and escaped
     #[arg(short, long, conflicts_with = "quiet")]
@@ -63,19 +74,32 @@ impl ConnectionLogOptions {
 }
 
 impl LogOptions {
-    /// The server with this log.
+    /// The server with this log, wherever that goes.
     #[must_use]
     pub fn apply(&self, server: Server) -> Server {
         server.log_format(self.log).log_level(self.level())
     }
 
+    /// Where the log goes.
+    #[must_use]
+    pub fn target(&self) -> LogTarget {
+        match (&self.log_file, self.log_target.as_deref()) {
+            (Some(path), _) => LogTarget::File(path.clone()),
+            (None, Some("syslog")) => LogTarget::Syslog,
+            (None, Some("journal")) => LogTarget::Journal,
+            (None, _) => LogTarget::Stderr,
+        }
+    }
+
     /// The services with this log of their master.
     #[must_use]
     pub fn apply_to_all(&self, services: Services) -> Services {
-        services.log_format(self.log).log_level(self.level())
+        services.log_format(self.log).log_level(self.level()).log_target(self.target())
     }
 
-    fn level(&self) -> LogLevel {
+    /// Which events are logged.
+    #[must_use]
+    pub fn level(&self) -> LogLevel {
         match (self.verbose, self.quiet) {
             (true, _) => LogLevel::Verbose,
             (false, true) => LogLevel::Quiet,
@@ -86,6 +110,7 @@ impl LogOptions {
     /// Whether the log is read at a terminal.
     #[must_use]
     pub fn is_interactive(&self) -> bool {
-        self.log == LogFormat::Text && !self.quiet && std::io::stderr().is_terminal()
+        let is_here = self.target() == LogTarget::Stderr;
+        is_here && self.log == LogFormat::Text && !self.quiet && std::io::stderr().is_terminal()
     }
 }

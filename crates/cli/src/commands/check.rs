@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args as ClapArgs;
+use tine::Server;
 
 use crate::commands::describe::print;
 use crate::commands::serve::checked;
@@ -28,7 +29,8 @@ configuration with the values of all keys in effect.";
 /// Prints the configuration as it is understood, or every fault.
 pub(crate) fn run(args: &Check) -> Result<ExitCode, Error> {
     let config = Config::read(&args.file)?;
-    let mut faults: Vec<Error> = Vec::new();
+    let log = Server::new().log_target(config.server.log.target()).check();
+    let mut faults: Vec<Error> = log.err().map(Error::from).into_iter().collect();
     for service in &config.services {
         faults.extend(checked(service, &config.server).err());
         faults.extend(hosts(service));

@@ -32,7 +32,7 @@ pub(crate) fn run(args: Serve, typed: ArgMatches) -> Result<ExitCode, Error> {
 /// Serves one service, as described by the options.
 fn serve_one(args: Serve) -> Result<(), Error> {
     close_strays(args.readiness.ready_fd);
-    let server = args.apply(args.readiness.apply(Server::new()), &args.log)?;
+    let server = args.apply(args.readiness.apply(Server::new()), &args.log)?.log_target(args.log.target());
     let server = listening(server, &args)?;
     let name = name_of(&args, &server);
     let server = args.control.apply(server, &name)?;
@@ -100,7 +100,7 @@ pub(crate) fn checked(service: &ServiceConfig, server_wide: &ServerConfig) -> Re
             Some(program) => server.check_program(&program)?,
             None => server.check()?,
         }
-        Ok(server)
+        Ok(server.log_level(service.level(&server_wide.log)))
     });
     server.map_err(|error| error.within(&service.position))
 }

@@ -12,6 +12,9 @@ use crate::args::{control, logging, program, readiness};
 /// Options that are no keys.
 const NEVER: [&str; 2] = ["config", "help"];
 
+/// Options that say which events are logged.
+pub(super) const LEVELS: [&str; 2] = ["verbose", "quiet"];
+
 /// Options that are numbers in octal.
 const OCTAL: [&str; 2] = ["umask", "socket-mode"];
 
@@ -32,6 +35,8 @@ pub(super) enum Scope {
     Service,
     /// Services with a program.
     Program,
+    /// Any service, and the top of the file for those that do not have it.
+    Anywhere,
 }
 
 /// The value of a key.
@@ -41,6 +46,13 @@ pub(super) enum Takes {
     Bool,
     One,
     Many,
+}
+
+impl Takes {
+    /// The fault of a value that is neither true nor false.
+    pub(super) fn no_bool(entry: &Entry) -> Error {
+        entry.position.fault(format_args!("{} is true or false", entry.key), "write true or false")
+    }
 }
 
 /// All keys.
@@ -59,6 +71,7 @@ impl Keys {
                 _ => Takes::One,
             };
             let scope = match arg.get_help_heading() {
+                _ if LEVELS.contains(&name.as_str()) => Scope::Anywhere,
                 Some(logging::HEADING | readiness::HEADING | control::HEADING) => Scope::Server,
                 Some(program::HEADING) => Scope::Program,
                 _ => Scope::Service,
@@ -79,7 +92,7 @@ impl Keys {
 
     /// Whether a key concerns the server as a whole.
     pub(super) fn is_server_wide(&self, name: &str) -> bool {
-        self.get(name).is_some_and(|key| key.scope == Scope::Server)
+        self.get(name).is_some_and(|key| matches!(key.scope, Scope::Server | Scope::Anywhere))
     }
 
     /// Whether services have this key.
@@ -100,9 +113,7 @@ impl Keys {
         match (takes, value) {
             (Takes::Bool, TomlValue::Bool(true)) => Ok(vec![format!("--{key}")]),
             (Takes::Bool, TomlValue::Bool(false)) => Ok(Vec::new()),
-            (Takes::Bool, _) => {
-                Err(position.fault(format_args!("{key} is true or false"), "write true or false"))
-            }
+            (Takes::Bool, _) => Err(Takes::no_bool(entry)),
             // The option is in octal, too.
             (Takes::One, TomlValue::Number(digits, 8)) if OCTAL.contains(&key.as_str()) => {
                 Ok(vec![with(digits.clone())])

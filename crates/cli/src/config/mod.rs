@@ -6,15 +6,17 @@
 
 mod document;
 mod keys;
+mod level;
 pub mod overlap;
 mod position;
 pub mod print;
+mod typed;
 mod value;
 
 use std::path::Path;
 
-use clap::parser::ValueSource;
 use clap::{ArgMatches, Args as _, FromArgMatches};
+use tine::LogLevel;
 use tine::cli::next_move;
 
 use crate::args::control::ControlOptions;
@@ -24,6 +26,7 @@ use crate::args::{Serve, said};
 use crate::error::Error;
 use document::{Document, Section};
 use keys::Keys;
+use level::LevelKeys;
 use overlap::Claim;
 pub use position::Position;
 use value::Entry;
@@ -60,6 +63,8 @@ pub struct ServiceConfig {
     /// Its options.
     pub args: Serve,
     matches: ArgMatches,
+    /// The keys about its log of the defaults, and its own.
+    levels: [LevelKeys; 2],
 }
 
 impl Config {
@@ -87,7 +92,7 @@ impl Config {
         let server = ServerConfig { log: server.log, readiness: server.readiness, control: server.control };
         let mut services: Vec<ServiceConfig> = Vec::new();
         for section in &document.services {
-            let service = ServiceConfig::from(section, &document, &keys)?;
+            let service = ServiceConfig::from(section, &document, &keys, server.log.level())?;
             if let Some(other) = services.iter().find(|other| other.name == service.name) {
                 return Err(section.position.fault(
                     format_args!("there is a service {} already, at {}", section.name, other.position),
@@ -104,44 +109,6 @@ impl Config {
             ));
         }
         Ok(Config { server, services, server_wide })
-    }
-
-    /// The same with the options of the command line about the server as a whole, which take
-    /// precedence.
-    ///
-    /// # Errors
-    /// There is another option, which belongs in the file.
-    pub fn with_typed(mut self, args: Serve, typed: &ArgMatches) -> Result<Config, Error> {
-        let is_typed = |id: &str| typed.value_source(id) == Some(ValueSource::CommandLine);
-        let given: Vec<String> =
-            typed.ids().map(clap::Id::as_str).filter(|id| is_typed(id)).map(as_key).collect();
-        let keys = Keys::new();
-        if let Some(other) = given.iter().find(|key| *key != "config" && !keys.is_server_wide(key)) {
-            return Err(Error::usage(
-                format_args!("{other} is not possible beside --config"),
-                "write it into the file; only the options of the log, of readiness and of the control socket are possible beside it",
-            ));
-        }
-        let is_given = |keys: &[&str]| given.iter().any(|key| keys.contains(&key.as_str()));
-        let (log, readiness) = (&mut self.server.log, &mut self.server.readiness);
-        if is_given(&["log"]) {
-            log.log = args.log.log;
-        }
-        if is_given(&["verbose", "quiet"]) {
-            (log.verbose, log.quiet) = (args.log.verbose, args.log.quiet);
-        }
-        readiness.print_ports |= args.readiness.print_ports;
-        readiness.ready_fd = args.readiness.ready_fd.or(readiness.ready_fd);
-        readiness.pid_file = args.readiness.pid_file.or(readiness.pid_file.take());
-        let control = &mut self.server.control;
-        control.control = args.control.control.or(control.control.take());
-        control.state_directory = args.control.state_directory.or(control.state_directory.take());
-        control.name = args.control.name.or(control.name.take());
-        control.control_group = args.control.control_group.or(control.control_group.take());
-        if is_given(&["history"]) {
-            control.history = args.control.history;
-        }
-        Ok(self)
     }
 }
 
@@ -166,7 +133,18 @@ fn read(file: &Path) -> Result<String, Error> {
 }
 
 impl ServiceConfig {
-    fn from(section: &Section, document: &Document, keys: &Keys) -> Result<ServiceConfig, Error> {
+    /// Which events this service logs, in a server with these options.
+    #[must_use]
+    pub fn level(&self, log: &LogOptions) -> LogLevel {
+        self.levels.iter().fold(log.level(), |outer, keys| keys.within(outer))
+    }
+
+    fn from(
+        section: &Section,
+        document: &Document,
+        keys: &Keys,
+        outer: LogLevel,
+    ) -> Result<ServiceConfig, Error> {
         let (listen, program) = (section.addresses()?, section.program()?);
         if listen.is_empty() {
             return Err(section.position.fault(
@@ -189,9 +167,18 @@ impl ServiceConfig {
         // A key of the service replaces the default, except that variables are added.
         let own = |key: &str| key != "env" && section.options.iter().any(|entry| entry.key == key);
         let defaults = document.defaults.iter().filter(|entry| !own(&entry.key)).filter(fits);
-        let options: Vec<Entry> = defaults.chain(&section.options).cloned().collect();
+        let options = defaults.chain(&section.options).filter(|entry| !level::is_level(entry));
+        let levels = [LevelKeys::of(&document.defaults)?, LevelKeys::of(&section.options)?];
+        let level = levels.iter().fold(outer, |outer, keys| keys.within(outer));
+        let options: Vec<Entry> = options.cloned().chain(level::entry(level, &section.position)).collect();
         let (matches, args) = serve(&options, &listen, &program, keys, Some(&section.position))?;
-        Ok(ServiceConfig { name: section.name.clone(), position: section.position.clone(), args, matches })
+        Ok(ServiceConfig {
+            name: section.name.clone(),
+            position: section.position.clone(),
+            args,
+            matches,
+            levels,
+        })
     }
 }
 
@@ -316,6 +303,22 @@ mod tests {
     }
 
     #[test]
+    fn a_service_has_the_level_of_its_section_the_defaults_or_the_server() {
+        let text = "verbose = true\n[defaults]\nquiet = true\n[services.a]\nlisten = 1\n\
+                    [services.b]\nlisten = 2\nverbose = true\n[services.c]\nlisten = 3\nquiet = false";
+        let config = parse(text).expect("it makes sense");
+        let levels = |config: &Config| -> Vec<LogLevel> {
+            config.services.iter().map(|service| service.level(&config.server.log)).collect()
+        };
+        let expected = [LogLevel::Quiet, LogLevel::Verbose, LogLevel::Normal];
+        assert_eq!(levels(&config), expected);
+        let printed = parse(&config.to_string()).expect("what was printed can be read");
+        assert_eq!(levels(&printed), expected);
+        let own = parse("quiet = true\n[services.a]\nlisten = 1").expect("it makes sense");
+        assert_eq!(levels(&own), [LogLevel::Quiet]);
+    }
+
+    #[test]
     fn faults_say_where_and_what() {
         for (text, line, words) in [
             ("", 0, "there is no service"),
@@ -331,6 +334,10 @@ mod tests {
             ("include = 'no such directory'", 1, "no such file or directory"),
             ("log = 'xml'\n[services.a]\nlisten = 1", 1, "invalid value 'xml' for 'log'"),
             ("verbose = true\nquiet = true\n[services.a]\nlisten = 1", 1, "cannot be used with"),
+            ("[services.a]\nlisten = 1\nverbose = true\nquiet = true", 4, "cannot both be true"),
+            ("[services.a]\nlisten = 1\nquiet = 1", 3, "quiet is true or false"),
+            ("[services.a]\nlisten = 1\nlog-file = 'x'", 3, "top of the file"),
+            ("log-file = 'x'\nlog-target = 'syslog'\n[services.a]\nlisten = 1", 1, "cannot be used with"),
             ("[services.'a b']\nlisten = 1", 1, "invalid name of a service"),
             ("[services.a]", 1, "has no address"),
             ("[services.a]\nlisten = 70000", 1, "port"),

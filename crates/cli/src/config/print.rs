@@ -12,7 +12,7 @@ use super::{Config, ServiceConfig, as_key};
 impl Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let keys = Keys::new();
-        for key in keys.all().filter(|key| key.scope == Scope::Server) {
+        for key in keys.all().filter(|key| matches!(key.scope, Scope::Server | Scope::Anywhere)) {
             print(f, key, &self.server_wide)?;
         }
         for service in &self.services {
@@ -37,6 +37,7 @@ impl Display for Named<'_> {
         let fits = |key: &&Key| match key.scope {
             Scope::Server => false,
             Scope::Service => program.is_empty() || key.name != "service",
+            Scope::Anywhere => true,
             Scope::Program => !program.is_empty(),
         };
         keys.all().filter(fits).try_for_each(|key| print(f, key, &service.matches))
