@@ -21,6 +21,7 @@ pub mod procfs;
 pub mod proxies;
 pub mod random;
 pub mod server;
+pub mod targets;
 pub mod wait;
 
 pub use client::Client;

@@ -21,6 +21,8 @@ pub const PROXY_READER: &str = "tine: proxy";
 pub const STDERR_LOGGER: &str = "tine: logger";
 /// The cgroup cleaner in ps(1).
 pub const CGROUP_CLEANER: &str = "tine: cleaner";
+/// The log writer in ps(1).
+pub const LOG_WRITER: &str = "tine: writer";
 /// The name of a control process in ps(1). It begins as that of a connection process does.
 pub const CONTROL: &str = "tine: control";
 
