@@ -21,8 +21,8 @@ pub struct ControlOptions {
     #[arg(long, value_name = "PATH|none")]
     pub control: Option<ControlPlace>,
 
-    /// Name of the server, by which commands find it [default: the name of the configuration, or the
-    /// first port]
+    /// Name of the server, by which commands find it [default: the name of the configuration, or
+    /// the first port]
     #[arg(long, value_name = "NAME", value_parser = server_name)]
     pub name: Option<String>,
 
@@ -30,8 +30,8 @@ pub struct ControlOptions {
     #[arg(long, value_name = "GROUP")]
     pub control_group: Option<String>,
 
-    /// Directory in which bans are kept for the next start; none: they end with the server [default:
-    /// $STATE_DIRECTORY, or /var/lib/tine for root, or $XDG_STATE_HOME/tine]
+    /// Directory in which bans are kept for the next start; none: they end with the server
+    /// [default: $STATE_DIRECTORY, or /var/lib/tine for root, or $XDG_STATE_HOME/tine]
     #[arg(long, value_name = "DIR|none")]
     pub state_directory: Option<ControlPlace>,
 

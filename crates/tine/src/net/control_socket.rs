@@ -25,6 +25,15 @@ pub(crate) struct Operator {
     pub(crate) may_steer: bool,
 }
 
+/// A controller that was accepted.
+#[derive(Debug)]
+pub(crate) struct Controller {
+    pub(crate) stream: OwnedFd,
+    pub(crate) operator: Operator,
+    /// Whether it may read, at least.
+    pub(crate) is_permitted: bool,
+}
+
 /// Who may connect, beside root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Permissions {
@@ -76,8 +85,8 @@ impl ControlSocket {
         Ok(ControlSocket { socket, permissions, path: path.to_owned(), _file: file })
     }
 
-    /// Binds the control socket of a server with this name in the usual directory of its user. If a living
-    /// server has the name, the process id is added to it.
+    /// Binds the control socket of a server with this name in the usual directory of its user. If a
+    /// living server has the name, the process id is added to it.
     ///
     /// # Errors
     /// As [`ControlSocket::bind`]; or the directory cannot be made.
@@ -100,12 +109,11 @@ impl ControlSocket {
         ControlSocket::bind(&path, group)
     }
 
-    /// Accepts a controller; `None` if none waits. The controller itself is `Err` if it may do
-    /// nothing.
+    /// Accepts a controller; `None` if none waits.
     ///
     /// # Errors
     /// Those of accept(2), except EAGAIN.
-    pub(crate) fn accept(&self) -> Result<Option<(OwnedFd, Result<Operator, Operator>)>, Errno> {
+    pub(crate) fn accept(&self) -> Result<Option<Controller>, Errno> {
         let stream = match accept_with(&self.socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
             Ok(stream) => stream,
             Err(Errno::AGAIN | Errno::CONNABORTED | Errno::INTR) => return Ok(None),
@@ -119,7 +127,7 @@ impl ControlSocket {
         };
         let permitted = self.permissions.of(uid, in_group);
         let operator = Operator { uid, pid, may_steer: permitted == Some(true) };
-        Ok(Some((stream, permitted.map(|_| operator).ok_or(operator))))
+        Ok(Some(Controller { stream, operator, is_permitted: permitted.is_some() }))
     }
 
     /// Moves the descriptor by `place`.
@@ -219,10 +227,10 @@ mod tests {
         let probe = socket.accept().expect("no fault");
         assert!(probe.is_some() && socket.accept().expect("no fault").is_none());
         let _client = std::os::unix::net::UnixStream::connect(&path).expect("listens");
-        let (_, operator) = socket.accept().expect("no fault").expect("a controller");
+        let controller = socket.accept().expect("no fault").expect("a controller");
         let pid = std::process::id() as i32;
         let own = Operator { uid: rustix::process::geteuid().as_raw(), pid, may_steer: true };
-        assert_eq!(operator, Ok(own));
+        assert!(controller.is_permitted && controller.operator == own, "{controller:?}");
         drop(socket);
         assert!(!path.exists());
         std::fs::remove_dir(&directory).expect("empty");

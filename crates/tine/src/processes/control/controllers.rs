@@ -13,7 +13,7 @@ use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 
-use crate::net::control_socket::{ControlSocket, Operator};
+use crate::net::control_socket::{ControlSocket, Controller, Operator};
 use crate::shared::messages::{ControllerArrival, Receiver};
 use crate::shared::steering::{Order, OrderReceiver};
 
@@ -208,8 +208,10 @@ impl Controllers {
         for _ in 0..ACCEPTS {
             let Some(socket) = &self.socket else { return };
             match socket.accept() {
-                Ok(Some((stream, Ok(operator)))) => self.wait_for_request(stream, operator),
-                Ok(Some((stream, Err(operator)))) => {
+                Ok(Some(Controller { stream, operator, is_permitted: true })) => {
+                    self.wait_for_request(stream, operator);
+                }
+                Ok(Some(Controller { stream, operator, .. })) => {
                     refuse(&stream);
                     events.push(ControllerEvent::Refused(operator));
                 }

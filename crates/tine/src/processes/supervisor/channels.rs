@@ -61,8 +61,8 @@ pub(super) struct CleanerSockets {
 }
 
 impl Channels {
-    /// Makes the channels that these settings need, and those for what operators may order; `place` moves descriptors to where the server's
-    /// are.
+    /// Makes the channels that these settings need, and those for what operators may order; `place`
+    /// moves descriptors to where the server's are.
     ///
     /// # Errors
     /// EMFILE, ENFILE, ENOMEM.
