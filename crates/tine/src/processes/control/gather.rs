@@ -86,15 +86,14 @@ pub(super) fn logs(
     }
     while request.follow && sources.iter().any(|source| source.progress != Progress::Over) {
         reply.flush()?;
-        let wait = reply.wait(&open(&sources), INTERVAL)?;
+        // The master ends after its services: they send what is left.
+        let _ = reply.wait(&open(&sources), INTERVAL)?;
         let read = read_all(&mut sources, &mut lines);
         lines.extend(own.iter_mut().flat_map(|own| own.next(Instant::now())));
         lines.sort_by(|a, b| a.date.cmp(&b.date));
         count += send(reply, lines.drain(..))?;
-        match (read, wait) {
-            (Err((code, why)), _) => return reply.error(code, &why),
-            (Ok(()), Wait::ServerEnded) => break,
-            (Ok(()), Wait::Over) => {}
+        if let Err((code, why)) = read {
+            return reply.error(code, &why);
         }
     }
     reply.done(count)

@@ -65,6 +65,10 @@ pub(super) fn logs(
                 break;
             }
         }
+        if !view.board.is_draining() {
+            // It has not stopped, it has died; and this process does in a moment.
+            return reply.error(SYSTEM, "the server has ended");
+        }
     }
     reply.done(count)
 }
