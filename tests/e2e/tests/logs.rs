@@ -363,6 +363,29 @@ fn lines_of_several_services_are_one_log() {
 }
 
 #[test]
+fn the_end_of_a_services_supervisor_ends_followers_with_an_error() {
+    let folder = Folder::new("crash");
+    let file = folder.write("two.toml", TWO);
+    let socket = folder.path("c.sock");
+    let file = file.to_str().expect("UTF-8");
+    let options = ["serve", "--config", file, "--log", "json", "-1", "--state-directory", "none"];
+    let server = ServerCommand::program(tine(), &[&options[..], &["--control", &socket]].concat()).start();
+    let follower = || {
+        let mut command = Command::new(tine());
+        Follower::start(command.args(["logs", "-f", "--json", "--control", &socket]))
+    };
+    let mut before = follower();
+    before.lines.wait_for("listen", 2);
+    kill(server.named("tine: echo").remove(0).pid, Signal::KILL);
+    assert_eq!(before.wait(), Some(111));
+    // The next one has the line of the master about it.
+    let after = follower();
+    let restarts = after.lines.wait_for("restart", 1);
+    assert_eq!(restarts, server.log.of("restart"));
+    assert_eq!(restarts[0]["role"], "service echo");
+}
+
+#[test]
 fn the_lines_of_the_master_are_in_no_process_of_a_service() {
     let folder = Folder::new("master");
     let file = folder.write("two.toml", TWO);
