@@ -22,7 +22,7 @@ pub(crate) struct Row {
 }
 
 /// The commands.
-const ALL: [&str; 18] = [
+const ALL: [&str; 19] = [
     "serve",
     "client",
     "load",
@@ -39,13 +39,14 @@ const ALL: [&str; 18] = [
     "pause",
     "resume",
     "drain",
+    "logs",
     "man",
     "completions",
 ];
 
 /// The commands about a running server.
-const OF_RUNNING: [&str; 10] =
-    ["status", "list", "show", "kill", "ban", "unban", "bans", "pause", "resume", "drain"];
+const OF_RUNNING: [&str; 11] =
+    ["status", "list", "show", "kill", "ban", "unban", "bans", "pause", "resume", "drain", "logs"];
 
 /// All exit codes, in order.
 pub(crate) const TABLE: [Row; 9] = [
@@ -57,7 +58,7 @@ pub(crate) const TABLE: [Row; 9] = [
     Row { code: 99, commands: &["load"], meaning: "a limit (--fail-if) or a tolerance was exceeded" },
     Row { code: USAGE, commands: &ALL, meaning: "usage or configuration error" },
     Row { code: SYSTEM, commands: &ALL, meaning: "system error, which may be temporary" },
-    Row { code: 130, commands: &["client", "load"], meaning: "interrupted" },
+    Row { code: 130, commands: &["client", "load", "logs"], meaning: "interrupted" },
 ];
 
 /// The sentence about exit codes at the end of a command's `--help`.

@@ -49,6 +49,7 @@ pub fn main() -> ExitCode {
         args::Command::Status(status) => control::status::run(&status),
         args::Command::List(list) => control::list::run(&list),
         args::Command::Show(show) => control::show::run(&show),
+        args::Command::Logs(logs) => control::logs::run(&logs),
         args::Command::Kill(kill) => control::steer::kill(&kill),
         args::Command::Ban(ban) => control::steer::ban(&ban),
         args::Command::Unban(unban) => control::steer::unban(&unban),

@@ -71,18 +71,57 @@ impl<T: Word> Shared<T> {
         let table = unsafe { std::slice::from_raw_parts(start.cast::<T>().cast_const(), length) };
         Ok(Shared { table })
     }
+
+    /// Maps tables of `first` and `second` entries in one mapping, all zero: for a fork it costs no
+    /// more than one of them. The second one begins on a page of its own.
+    ///
+    /// # Errors
+    /// ENOMEM.
+    pub fn pair<U: Word>(first: usize, second: usize) -> io::Result<(Shared<T>, Shared<U>)> {
+        let second_at = (first * size_of::<T>()).next_multiple_of(rustix::param::page_size());
+        let start = map_shared(second_at + second * size_of::<U>())?;
+        // SAFETY: the mapping is page-aligned, zero, and never unmapped; it begins with the entries
+        // of the first table, and has those of the second one from a later page on. `Word` says
+        // that zero is a value and that others may change it.
+        let (first, second) = unsafe {
+            let behind = start.byte_add(second_at).cast::<U>().cast_const();
+            let first = std::slice::from_raw_parts(start.cast::<T>().cast_const(), first);
+            (first, std::slice::from_raw_parts(behind, second))
+        };
+        Ok((Shared { table: first }, Shared { table: second }))
+    }
 }
 
 impl<T: Word> Shared<T> {
+    /// Leaves the table out of processes forked from now on, or no longer (`MADV_DONTFORK`,
+    /// `MADV_DOFORK`, madvise(2)). A forked process without it must not use its copy of the handle:
+    /// an access ends it (SIGSEGV).
+    ///
+    /// # Errors
+    /// None that a mapped region can cause.
+    pub fn set_in_forks(&self, is_in_forks: bool) -> io::Result<()> {
+        use rustix::mm::Advice;
+        let advice = if is_in_forks { Advice::LinuxDoFork } else { Advice::LinuxDontFork };
+        let (start, bytes) = self.range();
+        // SAFETY: the range is whole pages of a mapping of ours; the advice changes nothing here.
+        unsafe { rustix::mm::madvise(start, bytes, advice)? };
+        Ok(())
+    }
+
+    /// The pages of the table.
+    fn range(&self) -> (*mut libc::c_void, usize) {
+        let bytes = size_of_val(self.table).max(1).next_multiple_of(rustix::param::page_size());
+        (self.table.as_ptr().cast_mut().cast::<libc::c_void>(), bytes)
+    }
+
     /// Takes the right to write the table away from this process, for good: a later write kills it
     /// (mprotect(2)).
     ///
     /// # Errors
     /// ENOMEM: the kernel has no memory for another mapping.
     pub fn make_read_only(&self) -> io::Result<()> {
-        let bytes = size_of_val(self.table).max(1).next_multiple_of(rustix::param::page_size());
-        let start = self.table.as_ptr().cast_mut().cast::<libc::c_void>();
-        // SAFETY: the range is exactly the mapping of this table, and stays readable.
+        let (start, bytes) = self.range();
+        // SAFETY: the range is whole pages of a mapping of ours, and stays readable.
         unsafe { rustix::mm::mprotect(start, bytes, rustix::mm::MprotectFlags::READ)? };
         Ok(())
     }

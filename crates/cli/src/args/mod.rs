@@ -35,6 +35,7 @@ use crate::commands::describe::{Completions, Man};
 use crate::commands::explain::Explain;
 use crate::commands::import::Import;
 use crate::control::list::List;
+use crate::control::logs::Logs;
 use crate::control::show::Show;
 use crate::control::status::Status;
 use crate::control::steer::{Ban, Bans, Kill, OfService, Unban};
@@ -69,8 +70,10 @@ pub enum Command {
     Status(Status),
     /// List the connections of a running server, or those that have ended
     List(List),
-    /// Show a connection, its processes and its socket
+    /// Show a connection, its processes, its socket and its log
     Show(Show),
+    /// Print the last lines of the log, and those that follow
+    Logs(Logs),
     /// End connections, and wait until they have ended
     Kill(Kill),
     /// Close later connections of an address block at once

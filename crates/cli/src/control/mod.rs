@@ -1,6 +1,7 @@
 //! The commands that watch and steer a running server, over its control socket.
 
 pub(crate) mod list;
+pub(crate) mod logs;
 mod proc;
 pub(crate) mod show;
 pub(crate) mod status;
@@ -24,19 +25,12 @@ fn ask(
     request: &Value,
     mut each: impl FnMut(&str) -> Result<(), Error>,
 ) -> Result<u64, Error> {
-    let failed = |why: &std::io::Error| {
-        Error::system("cannot talk to the server", why, "look whether it still runs (`tine status`)")
-    };
-    match stream.write_all(format!("{request}\n").as_bytes()) {
-        // It may have said why before it closed the connection.
-        Err(why) if why.kind() != std::io::ErrorKind::BrokenPipe => return Err(failed(&why)),
-        _ => {}
-    }
+    send(&mut stream, request)?;
     let mut reader = BufReader::with_capacity(256 * 1024, stream);
     let mut line = String::new();
     loop {
         line.clear();
-        if reader.read_line(&mut line).map_err(|why| failed(&why))? == 0 {
+        if reader.read_line(&mut line).map_err(|why| cannot_talk(&why))? == 0 {
             return Err(Error::unavailable("the server has ended", "start it again"));
         }
         // Only the last line has no type. In a text the quotes would be escaped.
@@ -46,6 +40,19 @@ fn ask(
             return last(&line);
         }
     }
+}
+
+/// Sends a request.
+fn send(stream: &mut UnixStream, request: &Value) -> Result<(), Error> {
+    match stream.write_all(format!("{request}\n").as_bytes()) {
+        // It may have said why before it closed the connection.
+        Err(why) if why.kind() != std::io::ErrorKind::BrokenPipe => Err(cannot_talk(&why)),
+        _ => Ok(()),
+    }
+}
+
+fn cannot_talk(why: &std::io::Error) -> Error {
+    Error::system("cannot talk to the server", why, "look whether it still runs (`tine status`)")
 }
 
 /// The meaning of the last line of a reply.

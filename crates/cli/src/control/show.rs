@@ -1,4 +1,4 @@
-//! `tine show`: one connection, with its processes.
+//! `tine show`: one connection, with its processes and the last lines of its log.
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -6,12 +6,16 @@ use std::process::ExitCode;
 use clap::Args as ClapArgs;
 use serde_json::{Value, json};
 
+use super::logs::printed;
 use super::target::Target;
 use super::text::{age, bytes, columns, field};
 use super::{ask, proc};
 use crate::commands::describe::print;
 use crate::error::Error;
 use crate::exit;
+
+/// Lines of the log that are shown, at most.
+const LINES: usize = 20;
 
 /// `tine show`.
 #[derive(ClapArgs, Debug)]
@@ -61,12 +65,36 @@ pub(crate) fn run(args: &Show) -> Result<ExitCode, Error> {
         connection = serde_json::from_str(line).unwrap_or_default();
         Ok(())
     })?;
+    let lines = log(args)?;
     let pid = connection["pid"].as_u64().filter(|_| connection["state"] != "ended");
     connection["processes"] = json!(pid.map(proc::tree).unwrap_or_default());
     match args.json {
-        true => print(format!("{connection}\n").as_bytes()),
-        false => print(describe(&connection).as_bytes()),
+        true => {
+            let lines = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            connection["log"] = lines.collect();
+            print(format!("{connection}\n").as_bytes())
+        }
+        false => {
+            let text = describe(&connection);
+            let gap = if lines.is_empty() { "" } else { "\n" };
+            print(format!("{text}{gap}{}", lines.concat()).as_bytes())
+        }
     }
+}
+
+/// The last lines of the log about the connection.
+fn log(args: &Show) -> Result<Vec<String>, Error> {
+    let ConnectionId { service, id } = &args.id;
+    let format = if args.json { "json" } else { "text" };
+    let request = json!({
+        "version": 1, "command": "logs", "id": id, "service": service, "lines": LINES, "format": format,
+    });
+    let mut lines = Vec::new();
+    ask(args.target.connect()?, &request, |line| {
+        lines.extend(printed(line, args.json));
+        Ok(())
+    })?;
+    Ok(lines)
 }
 
 fn describe(connection: &Value) -> String {

@@ -1,12 +1,11 @@
 //! Composes lines: text or JSON, and what surrounds a line on its way to its target.
 
-use std::fmt::Write as _;
 use std::time::SystemTime;
 
 use super::event::WrappedEvent;
 use super::format::Format;
-use super::value::FieldValue::{self, Text};
-use super::value::write_value;
+use super::line::write_line;
+use super::value::FieldValue;
 use super::wrapping::Wrapping;
 
 /// Composes the lines of one process.
@@ -39,8 +38,19 @@ impl Composer {
 
     /// Composes the line of an event, as its target takes it.
     pub(super) fn compose(&mut self, event: &str, fields: &[(&str, FieldValue)]) -> &[u8] {
-        let now = SystemTime::now();
-        let text_at = self.compose_line(now, event, fields);
+        self.compose_at(SystemTime::now(), event, fields)
+    }
+
+    /// The same for an event at this time.
+    pub(super) fn compose_at(
+        &mut self,
+        now: SystemTime,
+        event: &str,
+        fields: &[(&str, FieldValue)],
+    ) -> &[u8] {
+        self.line.clear();
+        let style = (self.format, self.colour);
+        let text_at = write_line(&mut self.line, style, now, self.service.as_deref(), event, fields);
         let Some(wrapping) = &self.wrapping else { return self.line.as_bytes() };
         let line = self.line.trim_end();
         let text = if self.format == Format::Json { line } else { &line[text_at..] };
@@ -49,51 +59,12 @@ impl Composer {
         wrapping.wrap(&event, &mut self.wrapped);
         &self.wrapped
     }
-
-    /// Composes the line itself, with its newline. Returns where the text after the time begins.
-    fn compose_line(&mut self, now: SystemTime, event: &str, fields: &[(&str, FieldValue)]) -> usize {
-        self.line.clear();
-        let time = humantime::format_rfc3339_millis(now);
-        let line = &mut self.line;
-        // Writing to a string cannot fail.
-        let _ = match self.format {
-            Format::Json => write!(line, "{{\"time\":\"{time}\","),
-            _ if self.colour => write!(line, "\x1b[2m{time}\x1b[0m "),
-            _ => write!(line, "{time} "),
-        };
-        let text_at = line.len();
-        let _ = match self.format {
-            Format::Json => write!(line, "\"event\":\"{event}\""),
-            _ if self.colour => write!(line, "{}{event}\x1b[0m", paint(event)),
-            _ => write!(line, "{event}"),
-        };
-        let service = self.service.as_deref().map(|service| ("service", Text(service)));
-        for (key, value) in service.iter().chain(fields) {
-            let _ = match self.format {
-                Format::Json => write!(line, ",\"{key}\":"),
-                _ => write!(line, " {key}="),
-            };
-            write_value(line, value, self.format);
-        }
-        line.push_str(if self.format == Format::Json { "}\n" } else { "\n" });
-        text_at
-    }
-}
-
-fn paint(event: &str) -> &'static str {
-    match event {
-        "error" => "\x1b[31m",
-        "warning" | "restart" | "reject" | "penalty" | "dropped" => "\x1b[33m",
-        "accept" => "\x1b[32m",
-        "end" => "\x1b[36m",
-        _ => "\x1b[1m",
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use FieldValue::{Bytes, Decimal, Number};
+    use FieldValue::{Bytes, Decimal, Number, Text};
 
     fn compose(format: Format, event: &str, fields: &[(&str, FieldValue)]) -> String {
         let mut composer = Composer::new(format, false, None, None);

@@ -13,7 +13,10 @@ mod format;
 mod journal;
 mod level;
 pub(crate) mod limit;
+mod line;
 mod peers;
+pub(crate) mod record;
+pub(crate) mod ring;
 mod sink;
 mod syslog;
 mod target;
@@ -22,7 +25,7 @@ mod wrapping;
 pub(crate) mod writer_lines;
 
 use std::io::IsTerminal;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tine_sys::process::{Ended, How};
 
@@ -38,6 +41,7 @@ pub(crate) use format::Format;
 pub use format::LogFormat;
 pub use level::LogLevel;
 pub use peers::Dialect;
+use ring::LogRing;
 use sink::{Sink, Target};
 pub(crate) use target::LogSettings;
 pub use target::LogTarget;
@@ -53,6 +57,8 @@ pub(crate) struct Log {
     sink: Sink,
     /// Standard output, for the events of `tcpsvd`.
     events: Option<Box<Sink>>,
+    /// Memory with the last lines, in a server with a control socket.
+    ring: Option<LogRing>,
 }
 
 /// The resources that a connection used, for its `end` line.
@@ -75,7 +81,7 @@ impl Log {
     ) -> Log {
         if let Some(LineSender { socket, wrapping }) = channel {
             let composer = Composer::new(format, false, service, wrapping);
-            return Log { format, level, composer, sink: Sink::channel(socket), events: None };
+            return Log { format, level, composer, sink: Sink::channel(socket), events: None, ring: None };
         }
         let colour = format == Format::Text
             && std::io::stderr().is_terminal()
@@ -84,14 +90,27 @@ impl Log {
         let events = (format == Format::Peer(Dialect::Tcpsvd) && level >= LogLevel::Verbose)
             .then(|| Box::new(Sink::of(Target::StandardOutput)));
         let wrapping = journal::is_stream(rustix::stdio::stderr()).then_some(Wrapping::Priority);
-        Log { format, level, composer: Composer::new(format, colour, service, wrapping), sink, events }
+        Log {
+            format,
+            level,
+            composer: Composer::new(format, colour, service, wrapping),
+            sink,
+            events,
+            ring: None,
+        }
     }
 
     /// The same log for a connection process, which has no descriptor of the server: on standard
     /// error, or through a descriptor of its own.
     pub(crate) fn for_connection(&self) -> Log {
-        let Log { format, level, .. } = *self;
-        Log { format, level, composer: self.composer.copy(), sink: self.sink.for_connection(), events: None }
+        let Log { format, level, ring, .. } = *self;
+        let (composer, sink) = (self.composer.copy(), self.sink.for_connection());
+        Log { format, level, composer, sink, events: None, ring }
+    }
+
+    /// Keeps later lines in this memory, too; with `None` no longer.
+    pub(crate) fn keep_lines_in(&mut self, ring: Option<LogRing>) {
+        self.ring = ring;
     }
 
     /// The channel to the log writer, for another process; `None` without one.
@@ -103,7 +122,7 @@ impl Log {
     /// Closes the channel to the log writer.
     pub(crate) fn close_channel(&mut self) {
         let stderr = Log::new(self.format, self.level, self.composer.service.take(), None);
-        *self = stderr;
+        *self = Log { ring: self.ring, ..stderr };
     }
 
     /// Moves the log's own descriptor, if it has one, to this number or a higher one. The channel
@@ -337,15 +356,20 @@ impl Log {
             self.sink.write(line.as_bytes());
             return;
         }
+        let time = SystemTime::now();
+        // First: a line that was read from the log is in memory.
+        if let Some(ring) = self.ring {
+            ring.keep(time, event, fields);
+        }
         let dropped = self.sink.take_dropped();
         if dropped > 0 {
-            let line = self.composer.compose("dropped", &[("lines", Number(dropped))]);
+            let line = self.composer.compose_at(time, "dropped", &[("lines", Number(dropped))]);
             if !self.sink.write(line) {
                 self.sink.add_dropped(dropped);
                 return;
             }
         }
-        let line = self.composer.compose(event, fields);
+        let line = self.composer.compose_at(time, event, fields);
         self.sink.write(line);
     }
 }

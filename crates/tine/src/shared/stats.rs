@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use tine_sys::memory::Shared;
 
 use crate::lifecycle::outcome::ExitReport;
+use crate::log::ring::LogRing;
 use crate::log::whole_characters;
 
 // The words of a slot: bytes in, bytes out, the exit report, the text of the report.
@@ -32,6 +33,16 @@ impl ConnStats {
     /// ENOMEM.
     pub(crate) fn new(slots: usize) -> io::Result<ConnStats> {
         Shared::new(slots).map(ConnStats)
+    }
+
+    /// The same with a ring of log lines in the same mapping: connection processes, which all have
+    /// the stats, are forked as fast as without it.
+    ///
+    /// # Errors
+    /// ENOMEM.
+    pub(crate) fn with_ring(slots: usize) -> io::Result<(ConnStats, LogRing)> {
+        let (stats, cells) = Shared::pair(slots, LogRing::LENGTH)?;
+        Ok((ConnStats(stats), LogRing::of(cells)))
     }
 
     /// Gives up the right to write, for good.

@@ -28,6 +28,9 @@ pub(crate) enum Order {
     Ban { block: Prefix, seconds: Option<u64> },
     /// Lift the ban of this block.
     Unban { block: Prefix },
+    /// Count this control process as one that follows the log: it stays. It changes nothing, so an
+    /// operator who may only read can order it.
+    Follow,
 }
 
 /// The answer to an order.
@@ -37,7 +40,7 @@ pub(crate) enum OrderAnswer {
     Done(u64),
     /// It is not: the server stops already.
     Stopping,
-    /// It is not: there are as many bans as there can be.
+    /// It is not: there are as many bans, or followers of the log, as there can be.
     Full,
     /// Connections have not ended, though they were killed.
     NotEnded,
@@ -60,6 +63,7 @@ impl Order {
             Order::DrainService(service) => [8, service as u64, 0, 0, 0, 0],
             Order::Ban { block: of, seconds } => block(6, of, seconds.unwrap_or(u64::MAX)),
             Order::Unban { block: of } => block(7, of, 0),
+            Order::Follow => [9, 0, 0, 0, 0, 0],
         }
     }
 
@@ -79,6 +83,7 @@ impl Order {
             6 => Order::Ban { block: block()?, seconds: (seconds != u64::MAX).then_some(seconds) },
             7 => Order::Unban { block: block()? },
             8 => Order::DrainService(usize::try_from(first).ok()?),
+            9 => Order::Follow,
             _ => return None,
         })
     }
@@ -213,6 +218,7 @@ mod tests {
             Order::Ban { block: block("192.0.2.0/24"), seconds: None },
             Order::Ban { block: block("2001:db8::/32"), seconds: Some(60) },
             Order::Unban { block: block("any") },
+            Order::Follow,
         ] {
             assert!(sender.send(order));
             assert_eq!(receiver.receive(), Ok(Some(order)));

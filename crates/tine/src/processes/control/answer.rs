@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::reply::Reply;
+use super::logs::logs;
+use super::reply::{Reply, SYSTEM};
 use super::request::{Filter, Request, Sort};
 use super::rows::{Row, sort};
 use super::view::{View, date};
@@ -14,10 +15,6 @@ use crate::admission::reason::Reason;
 use crate::shared::board::SlotPhase;
 use crate::shared::steering::{Order, OrderAnswer, OrderSender};
 use crate::system::clock::now;
-
-/// Exit codes of commands: a request that is wrong, and one that cannot be done now.
-pub(super) const USAGE: u8 = 100;
-pub(super) const SYSTEM: u8 = 111;
 
 /// Answers a request.
 ///
@@ -55,6 +52,7 @@ pub(super) fn answer(
         Request::Pause => finish(reply, order(orders, Order::Pause)),
         Request::Resume => finish(reply, order(orders, Order::Resume)),
         Request::Drain => drain(orders, reply),
+        Request::Logs(request) => logs(request, view, orders, reply),
     }
 }
 

@@ -15,15 +15,20 @@ use rustix::net::{RecvFlags, SendFlags};
 
 use crate::net::control_socket::{ControlSocket, Controller, Operator};
 use crate::shared::messages::{ControllerArrival, Receiver};
-use crate::shared::steering::{Order, OrderReceiver};
+use crate::shared::steering::{Order, OrderAnswer, OrderReceiver};
 
 /// Controllers that have sent nothing yet, at most; the oldest makes room for the next one.
 const MAX_WAITING: usize = 64;
 
-/// Control processes at a time, at most. Beyond, controllers wait.
+/// Control processes at a time, at most, beside those that follow the log. Beyond, controllers
+/// wait.
 const MAX_SERVED: usize = 16;
 
-/// Those of controllers that may only read: they cannot keep out the ones that may steer.
+/// Control processes that follow the log, at most.
+const MAX_FOLLOWERS: usize = 16;
+
+/// Those of controllers that may only read, and as many of the followers: they cannot keep out the
+/// ones that may steer.
 const MAX_READERS: usize = 12;
 
 /// Controllers that are accepted before others have their turn.
@@ -33,7 +38,7 @@ const ACCEPTS: usize = 64;
 const RETRY_AFTER: Duration = Duration::from_millis(200);
 
 /// The time after which a control process makes room for a controller that waits, unless the
-/// supervisor owes it an answer.
+/// supervisor owes it an answer or it follows the log.
 const LONGEST: Duration = Duration::from_secs(60);
 
 /// The time that control processes have to exit when the server has stopped.
@@ -69,15 +74,17 @@ pub(crate) struct ServedController {
     pub(crate) awaits_killed: bool,
     /// It waits until no process accepts.
     pub(crate) awaits_pause: bool,
+    /// It follows the log, until the controller or the server ends.
+    follows: bool,
     /// It waits until the server, or a service, has stopped.
     pub(crate) awaits_stop: bool,
     started: Instant,
 }
 
 impl ServedController {
-    /// Whether it waits for the supervisor.
-    fn is_owed_an_answer(&self) -> bool {
-        self.awaits_killed || self.awaits_pause || self.awaits_stop
+    /// Whether it may stay: it waits for the supervisor, or follows the log.
+    fn stays(&self) -> bool {
+        self.awaits_killed || self.awaits_pause || self.awaits_stop || self.follows
     }
 }
 
@@ -170,7 +177,7 @@ impl Controllers {
 
     /// The control process that makes room first.
     fn overdue(&self) -> Option<&ServedController> {
-        self.served.iter().filter(|served| !served.is_owed_an_answer()).min_by_key(|served| served.started)
+        self.served.iter().filter(|served| !served.stays()).min_by_key(|served| served.started)
     }
 
     /// What has happened since the last call.
@@ -286,7 +293,8 @@ impl Controllers {
             ControllerEvent::Request(waiting) => Some(waiting.operator),
             _ => None,
         });
-        let all: Vec<Operator> = self.served.iter().map(|served| served.operator).chain(new).collect();
+        let served = self.served.iter().filter(|served| !served.follows);
+        let all: Vec<Operator> = served.map(|served| served.operator).chain(new).collect();
         let readers = all.iter().filter(|operator| !operator.may_steer).count();
         all.len() < MAX_SERVED && (operator.may_steer || readers < MAX_READERS)
     }
@@ -329,6 +337,7 @@ impl Controllers {
             is_one_left: false,
             awaits_killed: false,
             awaits_pause: false,
+            follows: false,
             awaits_stop: false,
             started: Instant::now(),
         });
@@ -343,9 +352,27 @@ impl Controllers {
         self.served.iter().any(|served| served.pid == pid)
     }
 
-    /// Removes a control process that has ended; controllers that wait for one are looked at again.
+    /// Counts a control process as one that follows the log.
+    pub(crate) fn follow(&mut self, pid: i32) -> OrderAnswer {
+        let followers: Vec<&ServedController> = self.served.iter().filter(|served| served.follows).collect();
+        let readers = followers.iter().filter(|served| !served.operator.may_steer).count();
+        let may_steer = self.served.iter().any(|served| served.pid == pid && served.operator.may_steer);
+        if followers.len() >= MAX_FOLLOWERS || (!may_steer && readers >= MAX_READERS) {
+            return OrderAnswer::Full;
+        }
+        self.served.iter_mut().filter(|served| served.pid == pid).for_each(|served| served.follows = true);
+        self.look_again();
+        OrderAnswer::Done(1)
+    }
+
+    /// Removes a control process that has ended.
     pub(crate) fn remove(&mut self, pid: i32) {
         self.served.retain(|served| served.pid != pid);
+        self.look_again();
+    }
+
+    /// Looks again at the controllers that wait for a control process.
+    fn look_again(&mut self) {
         self.is_full = false;
         let Some(queue) = &self.queue else { return };
         for waiting in &self.waiting {

@@ -8,6 +8,8 @@
 
 mod answer;
 pub(crate) mod controllers;
+mod gather;
+mod logs;
 mod reply;
 pub(crate) mod request;
 pub(crate) mod router;

@@ -1,7 +1,7 @@
 //! Replies to a controller: lines of JSON, the last one with `done` or `error`.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
@@ -14,6 +14,10 @@ use crate::shared::steering::OrderSender;
 /// The time that a controller has to send its request, and to take more of a reply.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Exit codes of commands: a request that is wrong, and one that cannot be done now.
+pub(super) const USAGE: u8 = 100;
+pub(super) const SYSTEM: u8 = 111;
+
 /// Bytes that are collected before they are sent.
 const BUFFER: usize = 64 * 1024;
 
@@ -23,11 +27,45 @@ pub(super) struct Reply<'a> {
     /// The supervisor's end: when it ends, the server has ended.
     orders: &'a OrderSender,
     buffer: Vec<u8>,
+    /// The time that the controller has to take more; `None` is for ever.
+    timeout: Option<Duration>,
+}
+
+/// What ended a wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// A source has something, or the time is over.
+    Over,
+    /// The server has ended.
+    ServerEnded,
 }
 
 impl<'a> Reply<'a> {
     pub(super) fn new(stream: &'a OwnedFd, orders: &'a OrderSender) -> Reply<'a> {
-        Reply { stream, orders, buffer: Vec::new() }
+        Reply { stream, orders, buffer: Vec::new(), timeout: Some(TIMEOUT) }
+    }
+
+    /// Lets the controller take all the time that it needs, until it closes its end.
+    pub(super) fn be_patient(&mut self) {
+        self.timeout = None;
+    }
+
+    /// Waits until one of the sources can be read, for a time at most.
+    ///
+    /// # Errors
+    /// The controller has closed its end.
+    pub(super) fn wait(&self, sources: &[BorrowedFd<'_>], time: Duration) -> io::Result<Wait> {
+        // One that has only ended its requests can still read: that is no HUP.
+        let controller = PollFd::new(self.stream, PollFlags::empty());
+        let mut poll = vec![controller, PollFd::new(self.orders, PollFlags::RDHUP)];
+        poll.extend(sources.iter().map(|source| PollFd::from_borrowed_fd(*source, PollFlags::IN)));
+        match tine_sys::wait::until(&mut poll, Some(Instant::now() + time)) {
+            Err(Errno::INTR) => Ok(Wait::Over),
+            Err(why) => Err(why.into()),
+            Ok(_) if !poll[0].revents().is_empty() => Err(io::ErrorKind::BrokenPipe.into()),
+            Ok(_) if !poll[1].revents().is_empty() => Ok(Wait::ServerEnded),
+            Ok(_) => Ok(Wait::Over),
+        }
     }
 
     /// Adds a line.
@@ -75,7 +113,8 @@ impl<'a> Reply<'a> {
             match rustix::net::send(self.stream, rest, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
                 Ok(sent) => rest = &rest[sent..],
                 Err(Errno::AGAIN) => {
-                    wait_for(self.stream, PollFlags::OUT, self.orders, Instant::now() + TIMEOUT)?;
+                    let deadline = self.timeout.map(|time| Instant::now() + time);
+                    wait_for(self.stream, PollFlags::OUT, self.orders, deadline)?;
                 }
                 Err(Errno::INTR) => {}
                 Err(why) => return Err(why.into()),
@@ -86,19 +125,32 @@ impl<'a> Reply<'a> {
     }
 }
 
+/// The meaning of the last line of a reply: the count, or code and reason.
+pub(super) type Last = Result<u64, (u8, String)>;
+
+/// Reads the last line of a reply.
+pub(super) fn last(line: &str) -> Last {
+    let value: Value = serde_json::from_str(line).unwrap_or_default();
+    if value["done"] == true {
+        return Ok(value["count"].as_u64().unwrap_or(0));
+    }
+    let code = if value["code"] == u64::from(USAGE) { USAGE } else { SYSTEM };
+    Err((code, value["error"].as_str().unwrap_or("no reply").to_owned()))
+}
+
 /// Waits until the stream is ready.
 ///
 /// # Errors
-/// It is not by the deadline, or the server has ended.
+/// It is not by the deadline, if there is one, or the server has ended.
 pub(super) fn wait_for(
     stream: &OwnedFd,
     flags: PollFlags,
     orders: &OrderSender,
-    deadline: Instant,
+    deadline: Option<Instant>,
 ) -> io::Result<()> {
     loop {
         let mut poll = [PollFd::new(stream, flags), PollFd::new(orders, PollFlags::RDHUP)];
-        match tine_sys::wait::until(&mut poll, Some(deadline)) {
+        match tine_sys::wait::until(&mut poll, deadline) {
             Err(Errno::INTR) => continue,
             Err(why) => return Err(why.into()),
             Ok(0) => return Err(io::ErrorKind::TimedOut.into()),

@@ -27,6 +27,29 @@ pub(crate) enum Request {
     Pause,
     Resume,
     Drain,
+    Logs(LogRequest),
+}
+
+/// Which lines of the log a request is about: those that match all of it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct LogRequest {
+    /// The number of the last lines, at most.
+    pub(crate) lines: Option<usize>,
+    /// Whether it is also about lines that are written later.
+    pub(crate) follow: bool,
+    pub(crate) id: Option<u64>,
+    pub(crate) peer: Option<Prefix>,
+    pub(crate) form: LineForm,
+}
+
+/// The form in which lines of the log are sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum LineForm {
+    /// Objects with the keys of the line.
+    #[default]
+    Json,
+    /// The line as text.
+    Text { colour: bool },
 }
 
 /// Which connections a request is about: those that match all of it.
@@ -69,7 +92,8 @@ const SORT_KEYS: [(&str, SortKey); 5] = [
 impl Request {
     /// Whether the request changes the server.
     pub(crate) fn steers(&self) -> bool {
-        !matches!(self, Request::Status | Request::List { .. } | Request::Show { .. } | Request::Bans)
+        use Request::{Bans, List, Logs, Show, Status};
+        !matches!(self, Status | List { .. } | Show { .. } | Bans | Logs(_))
     }
 
     /// Reads a request, and the name of the service that it is about.
@@ -106,6 +130,7 @@ impl Request {
             "pause" => Request::Pause,
             "resume" => Request::Resume,
             "drain" => Request::Drain,
+            "logs" => Request::Logs(fields.logs()?),
             other => return Err(format!("unknown command '{other}'")),
         };
         fields.end()?;
@@ -154,6 +179,22 @@ impl Fields {
     fn block(&mut self, name: &str) -> Result<Option<Prefix>, String> {
         let text = self.text(name)?;
         text.map(|text| text.parse().map_err(|error: Error| error.what())).transpose()
+    }
+
+    fn logs(&mut self) -> Result<LogRequest, String> {
+        let colour = self.flag("colour")?;
+        let form = match self.text("format")?.as_deref() {
+            None | Some("json") => LineForm::Json,
+            Some("text") => LineForm::Text { colour },
+            Some(other) => return Err(format!("format '{other}' is neither json nor text")),
+        };
+        Ok(LogRequest {
+            lines: self.number("lines")?.map(|lines| usize::try_from(lines).unwrap_or(usize::MAX)),
+            follow: self.flag("follow")?,
+            id: self.number("id")?,
+            peer: self.block("peer")?,
+            form,
+        })
     }
 
     fn filter(&mut self) -> Result<Filter, String> {
@@ -231,6 +272,17 @@ mod tests {
                     kill: true,
                 },
             ),
+            (r#"{"command":"logs"}"#, Request::Logs(LogRequest::default())),
+            (
+                r#"{"command":"logs","lines":5,"follow":true,"id":7,"format":"text","colour":true}"#,
+                Request::Logs(LogRequest {
+                    lines: Some(5),
+                    follow: true,
+                    id: Some(7),
+                    peer: None,
+                    form: LineForm::Text { colour: true },
+                }),
+            ),
         ] {
             assert_eq!(Request::parse(line.as_bytes()), Ok((request, None)), "{line}");
         }
@@ -250,6 +302,7 @@ mod tests {
             (r#"{"command":"kill"}"#, "kill needs"),
             (r#"{"command":"kill","ids":["a"]}"#, "ids are whole numbers"),
             (r#"{"command":"show","id":-1}"#, "id is not a whole number"),
+            (r#"{"command":"logs","format":"xml"}"#, "neither json nor text"),
             (r#"{"command":"list","sort":"size"}"#, "is none of id, age"),
             (r#"{"command":"ban","block":"192.0.2.1/24"}"#, "bits set beyond"),
             (r#"{"command":"ban","block":"192.0.2.0/33"}"#, "must be 0 to 32"),

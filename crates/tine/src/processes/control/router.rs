@@ -9,14 +9,14 @@ use std::time::Duration;
 use rustix::net::SendFlags;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::process::Pid;
-use serde_json::Value;
 use tine_sys::confine::confine;
 use tine_sys::process::{Alone, exit_now};
 
-use super::answer::{SYSTEM, USAGE};
-use super::reply::Reply;
+use super::gather;
+use super::reply::{Last, Reply, SYSTEM, USAGE, last};
 use super::request::Request;
 use super::run::{ONLY_READS, read_line};
+use crate::log::ring::LogRing;
 use crate::net::control_socket::Operator;
 use crate::processes::start::{StartReport, start_helper};
 use crate::shared::steering::{Order, OrderSender};
@@ -33,6 +33,8 @@ pub(crate) struct RouterStart<'a> {
     pub(crate) operator: Operator,
     pub(crate) orders: OrderSender,
     pub(crate) services: Vec<ServiceStream>,
+    /// The last lines of the master's log.
+    pub(crate) log: Option<LogRing>,
     pub(crate) report: StartReport,
 }
 
@@ -56,7 +58,7 @@ pub(crate) fn run(start: RouterStart) -> ! {
     // Without seccomp it still has nothing that decides.
     let _ = confine(start.alone);
     // The controller has gone, or does not read: there is no one to tell.
-    let _ = serve(start.stream, start.operator, start.orders, start.services);
+    let _ = serve(start.stream, start.operator, start.orders, start.services, start.log);
     exit_now(0)
 }
 
@@ -65,6 +67,7 @@ fn serve(
     operator: Operator,
     orders: OrderSender,
     mut services: Vec<ServiceStream>,
+    log: Option<LogRing>,
 ) -> io::Result<()> {
     let line = read_line(&stream, &orders)?;
     let mut reply = Reply::new(&stream, &orders);
@@ -82,8 +85,12 @@ fn serve(
         let text = format!("there is no service {wanted}; there are {}", names.join(", "));
         return reply.error(SYSTEM, &text);
     }
-    let has_ids = matches!(&request, Request::Show { .. })
-        || matches!(&request, Request::Kill(filter) if filter.ids.is_some());
+    let has_ids = match &request {
+        Request::Show { .. } => true,
+        Request::Kill(filter) => filter.ids.is_some(),
+        Request::Logs(request) => request.id.is_some(),
+        _ => false,
+    };
     if has_ids && wanted.is_none() && names.len() > 1 {
         return reply.error(USAGE, "each service numbers its connections: write SERVICE:ID");
     }
@@ -97,6 +104,12 @@ fn serve(
     for ServiceStream { stream: service, .. } in &services {
         // A service that does not take it is noticed when it does not reply.
         let _ = rustix::net::send(service, &line, SendFlags::NOSIGNAL);
+    }
+    if let Request::Logs(request) = &request {
+        // The lines of the master are about no service.
+        let log = log.filter(|_| wanted.is_none());
+        let sources = services.into_iter().map(|ServiceStream { name, stream, .. }| (name, stream));
+        return gather::logs(request, sources, log, &orders, &mut reply);
     }
     let mut outcome = MergedOutcome::new(&request);
     for ServiceStream { name, stream: service, .. } in services {
@@ -133,9 +146,6 @@ fn drain_services(services: &[ServiceStream], orders: &OrderSender, reply: &mut 
     reply.done(count)
 }
 
-/// The last line of a service: the count, or code and reason.
-type Last = Result<u64, (u8, String)>;
-
 /// Forwards the lines of a service to the controller; returns the last one.
 fn forward(service: OwnedFd, reply: &mut Reply) -> io::Result<Last> {
     let stream = UnixStream::from(service);
@@ -154,15 +164,6 @@ fn forward(service: OwnedFd, reply: &mut Reply) -> io::Result<Last> {
             return Ok(last(&line));
         }
     }
-}
-
-fn last(line: &str) -> Last {
-    let value: Value = serde_json::from_str(line).unwrap_or_default();
-    if value["done"] == true {
-        return Ok(value["count"].as_u64().unwrap_or(0));
-    }
-    let code = if value["code"] == u64::from(USAGE) { USAGE } else { SYSTEM };
-    Err((code, value["error"].as_str().unwrap_or("no reply").to_owned()))
 }
 
 /// The replies of several services as one.

@@ -11,8 +11,8 @@ use tine_sys::confine::confine;
 use tine_sys::process::exit_now;
 
 use super::ControlStart;
-use super::answer::{SYSTEM, USAGE, answer};
-use super::reply::{Reply, TIMEOUT, wait_for};
+use super::answer::answer;
+use super::reply::{Reply, SYSTEM, TIMEOUT, USAGE, wait_for};
 use super::request::{MAX_REQUEST, Request};
 use crate::processes::start::start_helper;
 use crate::shared::steering::OrderSender;
@@ -56,7 +56,7 @@ pub(super) fn read_line(stream: &OwnedFd, orders: &OrderSender) -> io::Result<Op
     let mut line = Vec::new();
     let mut part = [0; 4096];
     // For the whole request: one that comes byte by byte must not keep this process.
-    let deadline = Instant::now() + TIMEOUT;
+    let deadline = Some(Instant::now() + TIMEOUT);
     loop {
         let length = match rustix::net::recv(stream, &mut part[..], RecvFlags::DONTWAIT) {
             Ok((_, length)) => length,

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
+use crate::log::ring::LogRing;
 use crate::net::peer::Peer;
 use crate::shared::board::reader::{BoardConnection, BoardReader};
 use crate::shared::stats::ConnStats;
@@ -26,6 +27,8 @@ pub(crate) struct View {
     pub(crate) processes: Vec<ProcessView>,
     pub(crate) board: BoardReader,
     pub(crate) stats: ConnStats,
+    /// The last lines of the log.
+    pub(crate) log: Option<LogRing>,
     pub(crate) history: History,
     pub(crate) bans: Vec<BanView>,
     /// Slots whose connection is being ended, with its id.

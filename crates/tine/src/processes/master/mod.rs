@@ -18,6 +18,7 @@ use tine_sys::signal::Set;
 use crate::connection::Connection;
 use crate::error::{Error, HandlerError, next_move};
 use crate::lifecycle::ready::Ready;
+use crate::log::ring::LogRing;
 use crate::log::{Log, LogSettings};
 use crate::processes::control::controllers::Controllers;
 use crate::processes::log_writer::LogWriter;
@@ -55,6 +56,8 @@ struct Master<'a> {
     log: Log,
     /// Where the log goes elsewhere than to standard error.
     log_writer: Option<LogWriter>,
+    /// The last lines of the log, with a control socket. Supervisors do not have this memory.
+    log_ring: Option<LogRing>,
     ready: Ready,
     signals: Set,
     /// Readable while a signal is pending.

@@ -20,6 +20,7 @@ use crate::lifecycle::startup::Start;
 use crate::lifecycle::timing::{KILL_WAIT, STOP_WITHIN};
 use crate::log::Log;
 use crate::log::channel::LineSender;
+use crate::log::ring::LogRing;
 use crate::processes::log_writer::{self, LogWriter, NewWriter, WriterStart};
 use crate::system::descendants;
 use crate::system::orphans::{self, PreexistingChildren};
@@ -81,6 +82,9 @@ impl<'a> Master<'a> {
         tine_sys::signal::ignore(Signal::XFSZ.as_raw());
         let original_mask = signals.block().map_err(failed)?;
         let mut log = Log::new(log.format, log.level, None, lines);
+        let log_ring = control.is_any().then(LogRing::alone).transpose();
+        let log_ring = log_ring.map_err(|why| cannot_start("shared memory", &why))?;
+        log.keep_lines_in(log_ring);
         let controllers = set_up_control(&control, &mut services, &mut log)?;
         Ok(Master {
             services,
@@ -88,6 +92,7 @@ impl<'a> Master<'a> {
             pids: HashMap::new(),
             log,
             log_writer: None,
+            log_ring,
             ready,
             signal_fd: signals.descriptor().map_err(failed)?,
             signals,

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{Pid, Signal};
-use tine_sys::process::{Fresh, Side, fork, reap};
+use tine_sys::process::{Fresh, Side, exit_now, fork, reap};
 
 use super::state::{MasterEvent, MasterState};
 use super::{Master, ServiceSetup, cannot_start};
@@ -98,7 +98,11 @@ impl Master<'_> {
             streams.push(ServiceStream { number, name: service.name.clone(), stream: own });
         }
         let master = rustix::process::getpid();
-        match fork(self.alone, Signal::CHILD.as_raw())? {
+        // The control process reads the lines of the master; supervisors do not have them.
+        self.log_ring.iter().for_each(|ring| ring.set_in_forks(true));
+        let forked = fork(self.alone, Signal::CHILD.as_raw());
+        self.log_ring.iter().for_each(|ring| ring.set_in_forks(false));
+        match forked? {
             Side::Parent(pid) => {
                 self.controllers.add(pid, operator, receiver);
                 Ok(None)
@@ -113,15 +117,28 @@ impl Master<'_> {
     pub(super) fn run_control(self, new: NewControl) -> ! {
         let NewControl { fresh, master, stream, operator, orders, services } = new;
         let alone = self.alone;
-        let log = self.log.for_connection();
+        let mut log = self.log.for_connection();
+        log.keep_lines_in(None);
+        let log_ring = self.log_ring;
         drop(self);
         tine_sys::signal::defaults(&fresh);
+        if log_ring.is_some_and(|ring| ring.make_read_only().is_err()) {
+            exit_now(111);
+        }
         let report = StartReport { role: "control".to_owned(), supervisor: None, log };
-        router::run(RouterStart { alone, master, stream, operator, orders, services, report })
+        router::run(RouterStart { alone, master, stream, operator, orders, services, log: log_ring, report })
     }
 
     fn carry_out(&mut self, pid: i32, order: Order, state: &MasterState, events: &mut Vec<MasterEvent>) {
-        // A control process that may only read sends no order; one that is taken over could.
+        if order == Order::Follow {
+            let answer = self.controllers.follow(pid);
+            if let Some(served) = self.controllers.get_mut(pid) {
+                served.orders.answer(answer);
+            }
+            return;
+        }
+        // A control process that may only read sends no other order; one that is taken over
+        // could.
         let Some(served) = self.controllers.get_mut(pid).filter(|served| served.operator.may_steer) else {
             return;
         };

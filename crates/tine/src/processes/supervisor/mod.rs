@@ -38,6 +38,7 @@ use crate::admission::Admission;
 use crate::admission::access::watch::RuleFiles;
 use crate::lifecycle::ready::Ready;
 use crate::log::Log;
+use crate::log::ring::LogRing;
 use crate::net::listener::Listener;
 use crate::processes::control::controllers::Controllers;
 use crate::processes::log_writer::LogWriter;
@@ -89,6 +90,8 @@ struct SharedMemory {
     board: Board,
     admission: Admission,
     stats: ConnStats,
+    /// The last lines of the log, where operators can ask for them.
+    log_ring: Option<LogRing>,
     /// Set when the server begins to drain. The writer's mapping is this process's alone.
     drain_writer: FlagWriter,
     drain: FlagReader,

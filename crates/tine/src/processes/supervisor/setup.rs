@@ -71,8 +71,10 @@ impl<'a, H> Supervisor<'a, H> {
         if let Some(program) = &mut settings.program {
             program.look_up_login(settings.identity.as_ref());
         }
+        let is_operated = settings.control.is_any() || handed.is_some();
+        let memory = SharedMemory::new(&mut settings, is_operated).map_err(|why| cannot_make(&why))?;
+        log.keep_lines_in(memory.log_ring);
         adapt(&mut settings, &listeners, &mut log);
-        let memory = SharedMemory::new(&mut settings).map_err(|why| cannot_make(&why))?;
         requirements::check(&mut settings, alone, memory.drain_writer.weakness(), &mut log)?;
         let first_server_fd = move_descriptors_up(&mut listeners, &mut log, ready)?;
         if let Some(writer) = writer {
@@ -123,19 +125,23 @@ impl<'a, H> Supervisor<'a, H> {
 }
 
 impl SharedMemory {
-    /// Maps the memory; the access rules move from the settings into it.
-    fn new(settings: &mut Settings) -> std::io::Result<SharedMemory> {
+    /// Maps the memory; the access rules move from the settings into it. `is_operated`: operators
+    /// can reach the server.
+    fn new(settings: &mut Settings, is_operated: bool) -> std::io::Result<SharedMemory> {
         let (drain_writer, drain) = tine_sys::memory::flag()?;
         let slots = settings.max_connections;
         let board = Board::new(slots, drain, settings.limits.proxy.is_some(), settings.exit_after)?;
-        let stats = ConnStats::new(slots)?;
+        let (stats, log_ring) = match is_operated {
+            true => ConnStats::with_ring(slots).map(|(stats, ring)| (stats, Some(ring)))?,
+            false => (ConnStats::new(slots)?, None),
+        };
         let admission = Admission::new(settings.limits.clone())?;
         if let Some(rules) = &mut settings.limits.rules {
             rules.forget_words();
         }
         settings.limits.penalty_exempt = None;
         settings.limits.log_exclude = None;
-        Ok(SharedMemory { board, admission, stats, drain_writer, drain })
+        Ok(SharedMemory { board, admission, stats, log_ring, drain_writer, drain })
     }
 }
 

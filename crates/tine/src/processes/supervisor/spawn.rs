@@ -17,6 +17,7 @@ use crate::lifecycle::outcome::Outcome;
 use crate::lifecycle::signals;
 use crate::lifecycle::startup::{self, Start, StartEvent, StartSender};
 use crate::lifecycle::timing::KILL_WAIT;
+use crate::log::ring::LogRing;
 use crate::net::control_socket::Operator;
 use crate::net::listener::Listener;
 use crate::net::shortfall;
@@ -337,16 +338,18 @@ where
     fn keep_for_control(
         self,
         supervisor: Pid,
-        report: StartReport,
+        mut report: StartReport,
         controller: NewController,
     ) -> ControlStart<'a> {
         let processes = self.processes();
         let phase = self.phase_name();
         let NewController { stream, operator, orders } = controller;
-        let SharedMemory { board, admission, stats, .. } = self.memory;
+        let SharedMemory { board, admission, stats, log_ring, .. } = self.memory;
+        report.log.keep_lines_in(None);
         let has_program = self.settings.program.is_some();
         let memory = board.into_reader().and_then(|board| {
             stats.make_read_only()?;
+            log_ring.map_or(Ok(()), LogRing::make_read_only)?;
             admission.unmap().map(|()| board)
         });
         let Ok(board) = memory else { exit_now(111) };
@@ -360,6 +363,7 @@ where
             processes,
             board,
             stats,
+            log: log_ring,
             history: self.history,
             bans: self.bans.views(SystemTime::now()),
             ending: self.killings.all(),

@@ -71,7 +71,11 @@ where
     }
 
     fn carry_out(&mut self, pid: i32, order: Order, state: &ServerState, events: &mut Vec<ServerEvent>) {
-        // A control process that may only read sends no order; one that is taken over could.
+        if order == Order::Follow {
+            let answer = self.controllers.follow(pid);
+            return self.answer(pid, answer);
+        }
+        // A control process that may only read sends no other order; one that is taken over could.
         let Some(operator) = self.controllers.get_mut(pid).map(|served| served.operator) else { return };
         if !operator.may_steer {
             return;
@@ -103,6 +107,8 @@ where
             }
             // Only a master has services.
             Order::DrainService(_) => self.answer(pid, OrderAnswer::Stopping),
+            // It is carried out above.
+            Order::Follow => {}
             Order::Ban { block, seconds } => {
                 let time = seconds.map_or_else(String::new, |seconds| format!(" for {seconds} s"));
                 self.log.control(operator, "ban", Some(&format!("{block}{time}")));

@@ -52,6 +52,11 @@ impl BoardReader {
         (is_same && pid != 0).then_some(connection)
     }
 
+    /// As [`Board::is_draining`].
+    pub(crate) fn is_draining(&self) -> bool {
+        self.0.is_draining()
+    }
+
     /// The number of slots in a phase.
     pub(crate) fn count(&self, phase: SlotPhase) -> usize {
         self.0.count(phase, None)
