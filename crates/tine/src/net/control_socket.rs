@@ -25,6 +25,9 @@ pub(crate) struct Operator {
     pub(crate) may_steer: bool,
 }
 
+/// The socket of a controller, and its operator; `Err` is one that may do nothing.
+pub(crate) type AcceptedController = (OwnedFd, Result<Operator, Operator>);
+
 /// Who may connect, beside root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Permissions {
@@ -105,7 +108,7 @@ impl ControlSocket {
     ///
     /// # Errors
     /// Those of accept(2), except EAGAIN.
-    pub(crate) fn accept(&self) -> Result<Option<(OwnedFd, Result<Operator, Operator>)>, Errno> {
+    pub(crate) fn accept(&self) -> Result<Option<AcceptedController>, Errno> {
         let stream = match accept_with(&self.socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
             Ok(stream) => stream,
             Err(Errno::AGAIN | Errno::CONNABORTED | Errno::INTR) => return Ok(None),
