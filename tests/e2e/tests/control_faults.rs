@@ -72,11 +72,12 @@ fn two_operators_who_end_a_connection_both_wait_for_its_end() {
     let mut client = controlled.server.connect();
     client.expect("ready\n");
     let start = || controlled.command(&["kill", "1"]).stdout(Stdio::piped()).spawn().expect("started");
-    let first = start();
+    let mut first = start();
     wait_until("it ends", || (controlled.json(&["list"])[0]["state"] == "ending").then_some(()));
     // The first does not take the second with it when it is killed.
     let [second, third] = [start(), start()];
-    kill(i32::try_from(first.id()).expect("a process id"), Signal::KILL);
+    first.kill().expect("our child");
+    first.wait().expect("our child");
     for child in [second, third] {
         let output = child.wait_with_output().expect("our child");
         assert_eq!(String::from_utf8_lossy(&output.stdout), "ended 1\n");

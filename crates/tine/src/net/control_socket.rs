@@ -79,8 +79,8 @@ impl ControlSocket {
         Ok(ControlSocket { socket, permissions, path: path.to_owned(), _file: file })
     }
 
-    /// Binds the control socket of a server with this name in the usual directory of its user. If a living
-    /// server has the name, the process id is added to it.
+    /// Binds the control socket of a server with this name in the usual directory of its user. If a
+    /// living server has the name, the process id is added to it.
     ///
     /// # Errors
     /// As [`ControlSocket::bind`]; or the directory cannot be made.
