@@ -17,6 +17,7 @@ mod peers;
 mod sink;
 mod syslog;
 mod target;
+mod usage;
 mod value;
 mod wrapping;
 pub(crate) mod writer_lines;
@@ -41,6 +42,7 @@ pub use peers::Dialect;
 use sink::{Sink, Target};
 pub(crate) use target::LogSettings;
 pub use target::LogTarget;
+pub(crate) use usage::{ByteCounts, Times, Usage, Waited};
 use value::FieldValue::{self, Bytes, Decimal, Number, Text};
 use wrapping::Wrapping;
 
@@ -53,15 +55,6 @@ pub(crate) struct Log {
     sink: Sink,
     /// Standard output, for the events of `tcpsvd`.
     events: Option<Box<Sink>>,
-}
-
-/// The resources that a connection used, for its `end` line.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Usage {
-    pub(crate) duration: Duration,
-    pub(crate) bytes: Option<(u64, u64)>,
-    pub(crate) cpu: Duration,
-    pub(crate) peak_kib: u64,
 }
 
 impl Log {
@@ -170,18 +163,8 @@ impl Log {
         let outcome = outcome.to_string();
         let mut fields = vec![("id", Number(id)), ("peer", Text(&peer))];
         fields.extend(proxy.as_ref().map(|proxy| ("proxy", Text(proxy))));
-        fields.extend([
-            ("pid", Number(pid as u64)),
-            ("outcome", Text(&outcome)),
-            ("seconds", Decimal(usage.duration.as_secs_f64())),
-        ]);
-        if let Some((bytes_in, bytes_out)) = usage.bytes {
-            fields.extend([("in", Number(bytes_in)), ("out", Number(bytes_out))]);
-        }
-        fields.extend([
-            ("cpu_seconds", Decimal(usage.cpu.as_secs_f64())),
-            ("peak_kib", Number(usage.peak_kib)),
-        ]);
+        fields.extend([("pid", Number(pid as u64)), ("outcome", Text(&outcome))]);
+        fields.extend(usage.fields());
         self.event("end", &fields);
     }
 

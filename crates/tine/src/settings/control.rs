@@ -71,6 +71,11 @@ impl Control {
         Control { state: directory.map_or(State::None, State::In), ..self }
     }
 
+    /// Whether there is to be one.
+    pub(crate) fn is_any(&self) -> bool {
+        self.place != Place::None
+    }
+
     /// The file in which a server with this socket keeps the bans of a service.
     pub(crate) fn state_file(&self, socket: &ControlSocket, service: Option<&str>) -> Option<PathBuf> {
         let directory = match &self.state {

@@ -98,6 +98,8 @@ pub(crate) struct Settings {
     pub(crate) control: Control,
     /// Connections that have ended of which the control socket tells.
     pub(crate) history: usize,
+    /// Whether operators can ask for the records of connections. Known when the server is set up.
+    pub(crate) keeps_records: bool,
     /// Where bans are kept for the next start.
     pub(crate) state_file: Option<PathBuf>,
 }
@@ -126,6 +128,7 @@ impl Default for Settings {
             program: None,
             control: Control::none(),
             history: defaults::HISTORY,
+            keeps_records: false,
             state_file: None,
         }
     }

@@ -61,6 +61,18 @@ impl SocketInfo {
         SocketInfo { peer, received: 0, acked: 0, answers: AnswerInfo::default(), state: 0 }
     }
 
+    /// Bytes received from the peer, without its end of the stream, which the kernel counts as one.
+    pub(crate) fn payload_received(&self) -> u64 {
+        // CLOSE-WAIT, LAST-ACK and CLOSING follow on that end.
+        self.received.saturating_sub(u64::from(matches!(self.state, 8 | 9 | 11)))
+    }
+
+    /// Bytes that the peer has acknowledged, without the end of the stream, which counts as one.
+    pub(crate) fn payload_sent(&self) -> u64 {
+        // FIN-WAIT-2 follows on the acknowledgement of that end.
+        self.acked.saturating_sub(u64::from(self.state == 5))
+    }
+
     /// The name of the state (RFC 9293, 3.3.2), as `ss` has it.
     pub(crate) fn state_name(&self) -> &'static str {
         match self.state {

@@ -117,6 +117,7 @@ fn status(view: &View) -> Value {
         "accepted": view.board.accepted(),
         "ended": view.history.ended_total,
         "failed": view.history.failed_total,
+        "unrecorded": view.history.unrecorded_total,
         "rejected": view.board.rejected_total(),
         "rejected_by_reason": rejected,
         "delayed": view.board.delayed(),

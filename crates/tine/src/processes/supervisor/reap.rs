@@ -14,7 +14,7 @@ use crate::connection::Connection;
 use crate::error::HandlerError;
 use crate::lifecycle::outcome::Outcome;
 use crate::lifecycle::timing::REAP_BATCH;
-use crate::log::Usage;
+use crate::log::{ByteCounts, Times, Usage};
 use crate::net::proxied::Proxied;
 use crate::shared::board::places::PlaceHolder;
 use crate::shared::board::{Entry, SlotPhase};
@@ -57,7 +57,24 @@ where
         for slot in &changed {
             self.register_slot(*slot);
         }
+        self.take_ends(&changed);
         self.children.changed = changed;
+    }
+
+    /// Records the connections that the workers in these slots have served.
+    fn take_ends(&mut self, slots: &[usize]) {
+        let board = &self.memory.board;
+        if !board.has_ended() {
+            return;
+        }
+        let mut ends = Vec::new();
+        for slot in slots {
+            let lost = board.take_ends(*slot, &mut ends);
+            self.history.count_unrecorded(lost.ends, lost.failures);
+        }
+        self.history.record_count(board.served_most());
+        ends.sort_by_key(|end| (end.start + end.usage.duration.as_nanos() as u64, end.id));
+        ends.into_iter().for_each(|end| self.history.record_end(end));
     }
 
     /// Adds the process in a slot to the children, and logs the accept line if it serves a
@@ -219,7 +236,11 @@ where
         let served = self.memory.board.phase(slot) == SlotPhase::Serving;
         if served {
             self.log_accept(slot, ended.pid);
+            if self.memory.board.has_ended() {
+                self.memory.board.count_unserved();
+            }
         }
+        self.take_ends(&[slot]);
         let end = self.describe_end(slot, ended, served);
         let penalty = end.as_ref().and_then(|end| self.charge(end, ended.how));
         self.free_slot(slot);
@@ -235,9 +256,11 @@ where
 
     /// Keeps what operators may ask for.
     fn record(&mut self, ConnectionEnd { entry, proxied, outcome, usage }: ConnectionEnd, pid: i32) {
-        if self.controllers.are_possible() {
-            let (id, peer, accepted) = (entry.id, entry.peer, entry.start);
-            self.history.record_end(EndedConnection { id, peer, proxied, pid, accepted, outcome, usage });
+        // A worker that was killed right after its connection has left the end of that.
+        let is_left = self.memory.board.has_ended() && self.history.has_record(entry.id);
+        if self.controllers.are_possible() && !is_left {
+            let (id, peer, start) = (entry.id, entry.peer, entry.start);
+            self.history.record_end(EndedConnection { id, peer, proxied, pid, start, outcome, usage });
         }
     }
 
@@ -251,7 +274,8 @@ where
     /// How a connection ended; `None` if that is neither logged nor charged.
     fn describe_end(&mut self, slot: usize, ended: &Ended, served: bool) -> Option<ConnectionEnd> {
         let entry = self.memory.board.entry(slot);
-        let reason = self.watcher.forget(slot, entry.id).or(self.killings.take(slot, entry.id));
+        let observed = self.watcher.forget(slot, entry.id);
+        let killed = self.killings.take(slot, entry.id);
         let is_used = self.log.logs_connections()
             || self.memory.admission.has_penalties()
             || self.controllers.are_possible();
@@ -260,15 +284,28 @@ where
         }
         let stats = self.memory.stats;
         let proxied = self.memory.board.proxied(slot);
-        let outcome = match reason {
+        let outcome = match observed.and_then(|observed| observed.reason()).or(killed) {
             Some(reason) => Outcome::Ended(reason),
             None => Outcome::new(ended.how, stats.reported(slot)),
         };
+        let now = now();
+        let (bytes, first_byte) = match self.settings.program {
+            None => {
+                let counted = stats.bytes(slot).map(ByteCounts::of_process);
+                (counted, stats.first_byte(slot, entry.start, now))
+            }
+            // Programs count nothing: what the kernel said at the last look.
+            Some(_) => {
+                let sample = observed.and_then(|observed| observed.sample()).map(ByteCounts::of_kernel);
+                (sample, observed.and_then(|observed| observed.first_byte()))
+            }
+        };
         let usage = Usage {
-            duration: Duration::from_nanos(now().saturating_sub(entry.start)),
-            bytes: stats.bytes(slot).filter(|_| self.settings.program.is_none()),
+            duration: Duration::from_nanos(now.saturating_sub(entry.start)),
+            bytes,
             cpu: ended.cpu,
             peak_kib: ended.peak_kib,
+            times: Times { first_byte, waited: self.memory.board.waited(slot) },
         };
         Some(ConnectionEnd { entry, proxied, outcome, usage })
     }

@@ -72,6 +72,7 @@ impl<'a, H> Supervisor<'a, H> {
             program.look_up_login(settings.identity.as_ref());
         }
         adapt(&mut settings, &listeners, &mut log);
+        settings.keeps_records = settings.control.is_any() || handed.is_some();
         let memory = SharedMemory::new(&mut settings).map_err(|why| cannot_make(&why))?;
         requirements::check(&mut settings, alone, memory.drain_writer.weakness(), &mut log)?;
         let first_server_fd = move_descriptors_up(&mut listeners, &mut log, ready)?;
@@ -128,6 +129,8 @@ impl SharedMemory {
         let (drain_writer, drain) = tine_sys::memory::flag()?;
         let slots = settings.max_connections;
         let board = Board::new(slots, drain, settings.limits.proxy.is_some(), settings.exit_after)?;
+        let has_ended = settings.reuse > 1 && settings.keeps_records;
+        let board = if has_ended { board.with_ended()? } else { board };
         let stats = ConnStats::new(slots)?;
         let admission = Admission::new(settings.limits.clone())?;
         if let Some(rules) = &mut settings.limits.rules {

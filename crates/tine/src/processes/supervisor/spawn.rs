@@ -362,6 +362,7 @@ where
             stats,
             history: self.history,
             bans: self.bans.views(SystemTime::now()),
+            first_bytes: self.watcher.first_bytes(),
             ending: self.killings.all(),
             diag: Diag::socket().ok().map(Diag::new),
             ports: self.listeners.iter().filter_map(Listener::family_and_port).collect(),

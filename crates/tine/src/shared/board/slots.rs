@@ -2,8 +2,12 @@
 
 use std::sync::atomic::AtomicI32;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::time::Duration;
 
-use super::{Board, CGROUP, Entry, ID, LAST_ID, OWNER, PEER, PHASE, SOCKET, START, SlotPhase, bit};
+use super::{Board, CGROUP, Entry, ID, LAST_ID, OWNER, PEER, PHASE, SOCKET, START, SlotPhase, WAITED, bit};
+use crate::admission::reason::Reason;
+use crate::log::Waited;
+use crate::net::accept::Delay;
 use crate::net::peer::Peer;
 use crate::net::proxied::{PROXIED_WORDS, Proxied};
 use crate::system::clock::now;
@@ -144,6 +148,18 @@ impl Board {
         Proxied::from_words(words)
     }
 
+    /// Notes how long the client of a slot was in the delay queue; no other client was.
+    #[inline]
+    pub(crate) fn enter_delay(&self, slot: usize, delay: Option<&Delay>) {
+        let word = delay.map_or(0, |delay| waited_to_word(now().saturating_sub(delay.since), delay.reason));
+        self.record(slot).words[WAITED].store(word, Relaxed);
+    }
+
+    /// How long the client in a slot was in the delay queue, if it was.
+    pub(crate) fn waited(&self, slot: usize) -> Option<Waited> {
+        waited_from_word(self.record(slot).words[WAITED].load(Relaxed))
+    }
+
     /// Notes the inode of the socket in a slot, which identifies it in the kernel's table of
     /// sockets.
     pub(crate) fn set_socket(&self, slot: usize, inode: u64) {
@@ -178,6 +194,26 @@ impl Board {
             .filter(|&slot| forker.is_none() || self.owner(slot) == forker)
             .count()
     }
+}
+
+/// A time in nanoseconds, for more than two years, with the index of a reason; 0 stands for none.
+fn waited_to_word(nanoseconds: u64, reason: usize) -> u64 {
+    nanoseconds.min(u64::MAX >> 8) << 8 | (reason as u64 + 1) & 0xff
+}
+
+/// The reverse of [`waited_to_word`].
+pub(super) fn waited_from_word(word: u64) -> Option<Waited> {
+    let reason = (word & 0xff).checked_sub(1)?;
+    Some(Waited { time: Duration::from_nanos(word >> 8), limit: Reason::from_index(reason).name() })
+}
+
+/// The word of a time in the delay queue.
+pub(super) fn waited_word(waited: Option<Waited>) -> u64 {
+    let reason = |name| Reason::ALL.into_iter().find(|reason| reason.name() == name);
+    waited.map_or(0, |Waited { time, limit }| {
+        let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        waited_to_word(nanoseconds, reason(limit).map_or(0, Reason::index))
+    })
 }
 
 #[cfg(test)]
@@ -234,6 +270,23 @@ mod tests {
         );
         assert_eq!(board.proxied(128), None);
         assert!((0..130).filter_map(|_| board.claim(0)).count() == 130, "the bitmaps are untouched");
+    }
+
+    #[test]
+    fn a_stay_in_the_delay_queue_is_noted_with_its_reason() {
+        let board = board(2);
+        assert_eq!(board.waited(1), None);
+        let since = now() - 3_000_000_000;
+        board.enter_delay(1, Some(&Delay { since, deadline: u64::MAX, reason: Reason::Rate.index() }));
+        let waited = board.waited(1).expect("a delay");
+        assert_eq!((waited.limit, waited.time.as_secs()), ("rate", 3));
+        assert_eq!(waited_from_word(waited_word(Some(waited))), Some(waited));
+        board.enter_delay(1, None);
+        assert_eq!(board.waited(1), None);
+        for (time, reason) in [(0, Reason::Full), (u64::MAX, Reason::Banned)] {
+            let waited = waited_from_word(waited_to_word(time, reason.index())).expect("a delay");
+            assert_eq!((waited.limit, waited.time.is_zero()), (reason.name(), time == 0));
+        }
     }
 
     #[test]
