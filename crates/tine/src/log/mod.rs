@@ -31,6 +31,7 @@ use crate::error::{Error, one_line};
 use crate::lifecycle::outcome::{Outcome, signal_name};
 use crate::net::control_socket::Operator;
 use crate::net::peer::Peer;
+use crate::net::privacy::Privacy;
 use crate::net::proxied::Proxied;
 use channel::LineSender;
 use compose::Composer;
@@ -55,6 +56,7 @@ pub(crate) struct Log {
     sink: Sink,
     /// Standard output, for the events of `tcpsvd`.
     events: Option<Box<Sink>>,
+    privacy: Privacy,
 }
 
 impl Log {
@@ -68,7 +70,8 @@ impl Log {
     ) -> Log {
         if let Some(LineSender { socket, wrapping }) = channel {
             let composer = Composer::new(format, false, service, wrapping);
-            return Log { format, level, composer, sink: Sink::channel(socket), events: None };
+            let (sink, privacy) = (Sink::channel(socket), Privacy::None);
+            return Log { format, level, composer, sink, events: None, privacy };
         }
         let colour = format == Format::Text
             && std::io::stderr().is_terminal()
@@ -77,14 +80,34 @@ impl Log {
         let events = (format == Format::Peer(Dialect::Tcpsvd) && level >= LogLevel::Verbose)
             .then(|| Box::new(Sink::of(Target::StandardOutput)));
         let wrapping = journal::is_stream(rustix::stdio::stderr()).then_some(Wrapping::Priority);
-        Log { format, level, composer: Composer::new(format, colour, service, wrapping), sink, events }
+        let composer = Composer::new(format, colour, service, wrapping);
+        Log { format, level, composer, sink, events, privacy: Privacy::None }
     }
 
     /// The same log for a connection process, which has no descriptor of the server: on standard
     /// error, or through a descriptor of its own.
     pub(crate) fn for_connection(&self) -> Log {
-        let Log { format, level, .. } = *self;
-        Log { format, level, composer: self.composer.copy(), sink: self.sink.for_connection(), events: None }
+        let Log { format, level, privacy, .. } = *self;
+        let (composer, sink) = (self.composer.copy(), self.sink.for_connection());
+        Log { format, level, composer, sink, events: None, privacy }
+    }
+
+    /// The same log, which shows peers in this way.
+    pub(crate) fn with_privacy(self, privacy: Privacy) -> Log {
+        Log { privacy, ..self }
+    }
+
+    /// How this log shows peers.
+    pub(crate) fn privacy(&self) -> Privacy {
+        self.privacy
+    }
+
+    fn shown(&self, peer: &Peer) -> String {
+        self.privacy.show(*peer).to_string()
+    }
+
+    fn shown_proxy(&self, proxied: Option<&Proxied>) -> Option<String> {
+        proxied.map(|proxied| self.shown(&proxied.proxy))
     }
 
     /// The channel to the log writer, for another process; `None` without one.
@@ -96,7 +119,7 @@ impl Log {
     /// Closes the channel to the log writer.
     pub(crate) fn close_channel(&mut self) {
         let stderr = Log::new(self.format, self.level, self.composer.service.take(), None);
-        *self = stderr;
+        *self = stderr.with_privacy(self.privacy);
     }
 
     /// Moves the log's own descriptor, if it has one, to this number or a higher one. The channel
@@ -139,7 +162,7 @@ impl Log {
         count: usize,
         limit: usize,
     ) {
-        let (peer, proxy) = (peer.to_string(), proxy_of(proxied));
+        let (peer, proxy) = (self.shown(peer), self.shown_proxy(proxied));
         let mut fields = vec![("id", Number(id)), ("peer", Text(&peer))];
         fields.extend(proxy.as_ref().map(|proxy| ("proxy", Text(proxy))));
         fields.extend([
@@ -159,7 +182,7 @@ impl Log {
         outcome: &Outcome,
         usage: &Usage,
     ) {
-        let (peer, proxy) = (peer.to_string(), proxy_of(proxied));
+        let (peer, proxy) = (self.shown(peer), self.shown_proxy(proxied));
         let outcome = outcome.to_string();
         let mut fields = vec![("id", Number(id)), ("peer", Text(&peer))];
         fields.extend(proxy.as_ref().map(|proxy| ("proxy", Text(proxy))));
@@ -192,7 +215,7 @@ impl Log {
         if let Format::Peer(dialect) = self.format {
             return self.peer_line(dialect.reject(*peer));
         }
-        let (peer, proxy) = (peer.to_string(), proxy_of(proxied));
+        let (peer, proxy) = (self.shown(peer), self.shown_proxy(proxied));
         let mut fields = vec![("peer", Text(&peer))];
         fields.extend(proxy.as_ref().map(|proxy| ("proxy", Text(proxy))));
         fields.push(("reason", Text(reason)));
@@ -201,7 +224,8 @@ impl Log {
 
     /// A proxy is closed because of what it sent, or did not send in time.
     pub(crate) fn reject_proxy(&mut self, proxy: &Peer, reason: &str, text: &str) {
-        let proxy = ("peer", Text(&proxy.to_string()));
+        let proxy = self.shown(proxy);
+        let proxy = ("peer", Text(&proxy));
         self.event("reject", &[proxy, ("reason", Text(reason)), ("text", Text(text))]);
     }
 
@@ -217,13 +241,10 @@ impl Log {
 
     /// The source of a peer is rejected for this time.
     pub(crate) fn penalty(&mut self, peer: &Peer, reason: &str, time: Duration) {
+        let peer = self.shown(peer);
         self.event(
             "penalty",
-            &[
-                ("peer", Text(&peer.to_string())),
-                ("reason", Text(reason)),
-                ("seconds", Decimal(time.as_secs_f64())),
-            ],
+            &[("peer", Text(&peer)), ("reason", Text(reason)), ("seconds", Decimal(time.as_secs_f64()))],
         );
     }
 
@@ -331,11 +352,6 @@ impl Log {
         let line = self.composer.compose(event, fields);
         self.sink.write(line);
     }
-}
-
-/// The proxy of a client, as the log shows it.
-fn proxy_of(proxied: Option<&Proxied>) -> Option<String> {
-    proxied.map(|proxied| proxied.proxy.to_string())
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ use crate::lifecycle::ready::Ready;
 use crate::log::LogSettings;
 use crate::net::listener::Listener;
 use crate::net::options::SocketOptions;
+use crate::net::privacy::Privacy;
 use crate::program::Program;
 use crate::system::users::Identity;
 use crate::watch::{ClientGone, Timeouts};
@@ -100,6 +101,8 @@ pub(crate) struct Settings {
     pub(crate) history: usize,
     /// Whether operators can ask for the records of connections. Known when the server is set up.
     pub(crate) keeps_records: bool,
+    /// How peers are shown.
+    pub(crate) privacy: Privacy,
     /// Where bans are kept for the next start.
     pub(crate) state_file: Option<PathBuf>,
 }
@@ -129,6 +132,7 @@ impl Default for Settings {
             control: Control::none(),
             history: defaults::HISTORY,
             keeps_records: false,
+            privacy: Privacy::None,
             state_file: None,
         }
     }

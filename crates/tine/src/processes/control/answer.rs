@@ -153,7 +153,7 @@ fn list(
     sort(&mut rows, by);
     rows.truncate(limit.unwrap_or(usize::MAX));
     for row in &rows {
-        reply.line(&row.to_json(view.service.as_deref()))?;
+        reply.line(&row.to_json(view.service.as_deref(), view.privacy))?;
     }
     reply.done(rows.len() as u64)
 }
@@ -168,7 +168,7 @@ fn show(view: &mut View, reply: &mut Reply, id: u64) -> io::Result<()> {
     let Some(row) = rows.first() else {
         return reply.error(SYSTEM, "there is no such connection, and none in the history");
     };
-    reply.line(&row.to_json(view.service.as_deref()))?;
+    reply.line(&row.to_json(view.service.as_deref(), view.privacy))?;
     reply.done(1)
 }
 

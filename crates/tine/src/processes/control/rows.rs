@@ -9,6 +9,7 @@ use super::view::{Sockets, View, date};
 use crate::admission::access::prefix::Prefix;
 use crate::log::{ByteCounts, Times, Waited};
 use crate::net::peer::Peer;
+use crate::net::privacy::Privacy;
 use crate::net::proxied::Proxied;
 use crate::shared::board::reader::BoardConnection;
 use crate::system::clock::now;
@@ -101,8 +102,9 @@ impl Row {
             && state.as_ref().is_none_or(|state| self.state == state)
     }
 
-    /// The row as an object. Ids of a server with several services have the service in front.
-    pub(super) fn to_json(&self, service: Option<&str>) -> Value {
+    /// The row as an object, with peers as they are to be shown. Ids of a server with several
+    /// services have the service in front.
+    pub(super) fn to_json(&self, service: Option<&str>, privacy: Privacy) -> Value {
         let mut object = Map::new();
         let mut set = |key: &str, value: Value| _ = object.insert(key.to_owned(), value);
         match service {
@@ -113,9 +115,9 @@ impl Row {
             None => set("id", json!(self.id)),
         }
         set("type", json!("connection"));
-        set("peer", json!(self.peer.to_string()));
+        set("peer", json!(privacy.show(self.peer).to_string()));
         if let Some(proxied) = &self.proxied {
-            set("proxy", json!(proxied.proxy.to_string()));
+            set("proxy", json!(privacy.show(proxied.proxy).to_string()));
         }
         set("pid", json!(self.pid));
         set("state", json!(self.state));
@@ -232,8 +234,9 @@ mod tests {
     #[test]
     fn ids_of_several_services_have_the_service_in_front() {
         let row = row(7, "192.0.2.1:5", 1, 3);
-        let json = row.to_json(None);
+        let json = row.to_json(None, Privacy::None);
         assert_eq!((&json["id"], &json["service"], &json["bytes_in"]), (&json!(7), &json!(null), &json!(3)));
-        assert_eq!(row.to_json(Some("git"))["id"], json!("git:7"));
+        let json = row.to_json(Some("git"), Privacy::Truncate);
+        assert_eq!((&json["id"], &json["peer"]), (&json!("git:7"), &json!("192.0.2.0/24")));
     }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::log::ByteCounts;
 use crate::net::peer::Peer;
+use crate::net::privacy::Privacy;
 use crate::shared::board::Entry;
 use crate::shared::board::reader::{BoardConnection, BoardReader};
 use crate::shared::stats::ConnStats;
@@ -17,6 +18,8 @@ use crate::watch::history::History;
 /// What can be told about a server.
 pub(crate) struct View {
     pub(crate) service: Option<String>,
+    /// How peers are shown.
+    pub(crate) privacy: Privacy,
     /// The process id of the supervisor.
     pub(crate) pid: i32,
     /// `serving`, `paused`, `draining` or `ending`.

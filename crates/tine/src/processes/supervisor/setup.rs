@@ -66,7 +66,8 @@ impl<'a, H> Supervisor<'a, H> {
         // server.
         tine_sys::signal::ignore(rustix::process::Signal::XFSZ.as_raw());
         let Setup { mut listeners, mut settings, log, lines, controllers: handed, .. } = setup;
-        let mut log = Log::new(log.format, log.level, settings.service.clone(), lines);
+        let log = Log::new(log.format, log.level, settings.service.clone(), lines);
+        let mut log = log.with_privacy(settings.privacy);
         let program_path = settings.check()?;
         if let Some(program) = &mut settings.program {
             program.look_up_login(settings.identity.as_ref());

@@ -352,6 +352,7 @@ where
         let Ok(board) = memory else { exit_now(111) };
         let view = View {
             service: self.settings.service,
+            privacy: self.settings.privacy,
             pid: supervisor.as_raw_pid(),
             phase,
             addresses: self.listeners.iter().map(|listener| listener.name.clone()).collect(),
