@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tine_e2e::control::Controlled;
 use tine_e2e::load::load;
 use tine_e2e::names::{WORKER, outcome};
-use tine_e2e::{Client, kill, wait_until};
+use tine_e2e::{Client, Server, kill, procfs, wait_until};
 
 fn number(value: &Value, name: &str) -> u64 {
     value[name].as_u64().unwrap_or_else(|| panic!("no number {name} in {value}"))
@@ -25,6 +25,8 @@ const MODES: [(&str, &[&str], &[&str]); 4] = [
 
 #[test]
 fn totals_and_records_are_those_of_the_load_client_in_every_mode() {
+    // The load client sends and receives as much in each connection.
+    let mut bytes = None;
     for (name, options, program) in MODES {
         let controlled = Controlled::serve(&format!("records-{name}"), options, program);
         let address = format!("127.0.0.1:{}", controlled.server.port());
@@ -37,12 +39,16 @@ fn totals_and_records_are_those_of_the_load_client_in_every_mode() {
             (number(&status, "ended") == served).then_some(status)
         });
         assert_eq!((number(&status, "accepted"), number(&status, "failed")), (served, 0), "{name}");
-        assert_eq!((number(&status, "unrecorded"), number(&status, "connections")), (0, 0), "{name}");
+        assert_eq!(number(&status, "connections"), 0, "{name}");
+        // Workers do not wait for a supervisor that is behind.
+        let unrecorded = number(&status, "unrecorded");
+        assert!(unrecorded == 0 || name == "workers", "{name}: {unrecorded}");
         let peak = number(&status, "peak");
         assert!((1..=served).contains(&peak), "{name}: {peak}");
         let rows = controlled.json(&["list", "--ended"]);
         let ids: BTreeSet<u64> = rows.iter().map(|row| number(row, "id")).collect();
-        assert_eq!(ids, (1..=served).collect(), "{name}");
+        assert_eq!((ids.len() as u64 + unrecorded, rows.len()), (served, ids.len()), "{name}");
+        assert!(ids.iter().all(|id| (1..=served).contains(id)), "{name}: {ids:?}");
         assert!(rows.iter().all(|row| row["outcome"] == "exit 0" && row["state"] == "ended"), "{name}");
         let ends = controlled.server.log.wait_for("end", served as usize);
         for row in &rows {
@@ -50,8 +56,71 @@ fn totals_and_records_are_those_of_the_load_client_in_every_mode() {
             let of_row = ["peer", "pid", "bytes_in", "bytes_out"].map(|key| row[key].clone());
             let mut of_line = ["peer", "pid", "in", "out"].map(|key| end[key].clone());
             assert_eq!(of_row, std::mem::take(&mut of_line), "{name}: {row} {end}");
+            let counted = (number(row, "bytes_in"), number(row, "bytes_out"));
+            assert_eq!(*bytes.get_or_insert(counted), counted, "{name}: {row}");
+            let (source, of_line) = if name == "program" { ("kernel", "kernel") } else { ("process", "") };
+            assert_eq!(row["bytes_source"], source, "{name}");
+            assert_eq!(end["bytes_source"].as_str().unwrap_or_default(), of_line, "{name}");
         }
     }
+}
+
+#[test]
+fn the_kernel_counts_the_bytes_of_programs_however_they_end() {
+    let script = "read x; printf abc; [ \"$x\" = stay ] && exec cat >/dev/null; exit 0";
+    let controlled = Controlled::serve("bytes", &["--client-gone", "leave"], &["sh", "-c", script]);
+    let mut clients: Vec<Client> = Vec::new();
+    for (text, ends_first) in [("hello\n", false), ("stay\n", true)] {
+        let mut client = controlled.server.connect();
+        client.send(text).expect("abc");
+        if ends_first {
+            client.half_close();
+        }
+        assert!(client.read_to_end().is_empty());
+        clients.push(client);
+    }
+    let mut reset = controlled.server.connect();
+    reset.send("stay\n").expect("abc");
+    reset.reset();
+    let ends = controlled.server.log.wait_for("end", 3);
+    let mut bytes: Vec<[&Value; 3]> =
+        ends.iter().map(|end| ["in", "out", "bytes_source"].map(|key| &end[key])).collect();
+    bytes.sort_by_key(|[received, ..]| received.as_u64());
+    let kernel = json!("kernel");
+    let [five, six, three] = [5, 6, 3].map(|number| json!(number));
+    assert_eq!(bytes, [[&five, &three, &kernel], [&five, &three, &kernel], [&six, &three, &kernel]]);
+}
+
+#[test]
+fn a_socket_that_outlives_its_program_is_counted_so_far_and_a_stop_holds_nothing_back() {
+    let script = "setsid sleep 63 & read x; exit 0";
+    let options = ["--kill-mode", "process"];
+    let mut controlled = Controlled::serve("outlives", &options, &["sh", "-c", script]);
+    let mut client = controlled.server.connect();
+    client.send("hello\n");
+    let end = &controlled.server.log.wait_for("end", 1)[0];
+    assert_eq!((&end["in"], &end["bytes_source"]), (&json!(6), &json!("kernel")), "{end}");
+    let mut last = controlled.server.connect();
+    last.send("a\n");
+    wait_until("it has ended", || controlled.json(&["list"]).is_empty().then_some(()));
+    controlled.server.signal(Signal::TERM);
+    assert_eq!(controlled.server.wait().code(), Some(0));
+    let ends = controlled.server.log.of("end");
+    assert_eq!((ends.len(), &ends[1]["in"]), (2, &json!(2)), "{ends:?}");
+}
+
+#[test]
+fn without_a_control_socket_nobody_asks_the_kernel() {
+    let controlled = Controlled::serve("silent", &[], &["cat"]);
+    let without = Server::program(&["--control", "none"], &["cat"]);
+    let sockets = |server: &Server| {
+        let descriptors = procfs::descriptors(server.pid());
+        descriptors.iter().filter(|(_, target)| target.starts_with("socket:")).count()
+    };
+    assert!(sockets(&without) < sockets(&controlled.server));
+    without.connect().echo("x").finish();
+    let end = &without.log.wait_for("end", 1)[0];
+    assert_eq!((&end["in"], &end["bytes_source"]), (&json!(null), &json!(null)), "{end}");
 }
 
 #[test]

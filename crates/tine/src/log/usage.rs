@@ -52,8 +52,10 @@ pub(crate) struct ByteCounts {
 /// Where byte counts come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BytesSource {
-    /// The kernel's table of sockets.
+    /// The kernel, at the end or now.
     Kernel,
+    /// The kernel, at the last look of the supervisor.
+    Sample,
     /// The process of the connection, which could report anything.
     Process,
 }
@@ -63,6 +65,7 @@ impl BytesSource {
     pub(crate) fn name(self) -> &'static str {
         match self {
             BytesSource::Kernel => "kernel",
+            BytesSource::Sample => "sample",
             BytesSource::Process => "process",
         }
     }
@@ -72,6 +75,11 @@ impl ByteCounts {
     /// The counts of the process of a connection.
     pub(crate) fn of_process((received, sent): (u64, u64)) -> ByteCounts {
         ByteCounts { received, sent, source: BytesSource::Process }
+    }
+
+    /// The counts of the kernel at the last look.
+    pub(crate) fn of_sample((received, sent): (u64, u64)) -> ByteCounts {
+        ByteCounts { received, sent, source: BytesSource::Sample }
     }
 
     /// The counts of the kernel.
@@ -91,8 +99,8 @@ impl Usage {
         fields.extend(self.times.first_byte.map(|time| ("first_byte_seconds", seconds(time))));
         if let Some(ByteCounts { received, sent, source }) = self.bytes {
             fields.extend([("in", Number(received)), ("out", Number(sent))]);
-            let is_kernel = source == BytesSource::Kernel;
-            fields.extend(is_kernel.then_some(("bytes_source", Text(source.name()))));
+            let is_reported = source == BytesSource::Process;
+            fields.extend((!is_reported).then_some(("bytes_source", Text(source.name()))));
         }
         fields.extend([("cpu_seconds", seconds(self.cpu)), ("peak_kib", Number(self.peak_kib))]);
         fields

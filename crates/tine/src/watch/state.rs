@@ -125,7 +125,8 @@ impl TrackedConnection {
                 self.bytes = bytes;
                 self.last_traffic = now;
             }
-            if received_any && !self.received_any {
+            // Other rules look rarely.
+            if received_any && !self.received_any && rules.timeouts.need_byte_counts() {
                 self.first_byte = Some(now.saturating_duration_since(self.started));
             }
             self.received_any |= received_any;

@@ -150,7 +150,8 @@ impl Watcher {
                 *tracked = TrackedConnection::new(connection.id, connection.started);
             }
             let observation = table.as_ref().map_or(Observation::Unknown, |table| observe(connection, table));
-            if let Some(sample) = table.as_ref().and_then(|table| sample(connection, table)) {
+            let counts = table.as_ref().filter(|_| self.rules.timeouts.need_byte_counts());
+            if let Some(sample) = counts.and_then(|table| sample(connection, table)) {
                 tracked.note_sample(sample);
             }
             if let Some(escalation) = tracked.look(observation, &self.rules, clock) {
@@ -279,6 +280,11 @@ mod tests {
             }
         };
         let tcp = |text: &str| Peer::Tcp(text.parse().expect("an address"));
+        let started = Instant::now();
+        let peer = tcp("192.0.2.1:8");
+        let connection =
+            ConnectionSnapshot { pid: 0, slot: 0, id: 1, started, peer, socket: None, header: 1 };
+        assert_eq!(sample(&connection, &table), Some((1, 0)), "without the header of a proxy");
         assert_eq!(look(tcp("192.0.2.1:8"), None), Some(2));
         assert_eq!(look(tcp("192.0.2.1:8"), Some(1)), Some(1), "a note is more precise");
         for peer in [tcp("192.0.2.2:7"), tcp("192.0.2.9:7"), Peer::Unix(None)] {

@@ -7,6 +7,7 @@ use tine_sys::process::{Ended, How, reap};
 
 use super::Supervisor;
 use super::children::ChildKind;
+use super::held_ends::ConnectionEnd;
 use super::role::Role;
 use super::state::ServerEvent;
 use crate::admission::penalty::Fault;
@@ -15,9 +16,8 @@ use crate::error::HandlerError;
 use crate::lifecycle::outcome::Outcome;
 use crate::lifecycle::timing::REAP_BATCH;
 use crate::log::{ByteCounts, Times, Usage};
-use crate::net::proxied::Proxied;
+use crate::shared::board::SlotPhase;
 use crate::shared::board::places::PlaceHolder;
-use crate::shared::board::{Entry, SlotPhase};
 use crate::system::cgroup::Cgroup;
 use crate::system::clock::now;
 use crate::system::{descendants, orphans};
@@ -32,14 +32,6 @@ const COALESCED_ORPHANS: Duration = Duration::from_secs(1);
 
 /// After a SIGCHLD that may stand for several exits, children are checked within this time.
 const COALESCED: Duration = Duration::from_millis(50);
-
-/// The end of a connection, for its line in the log.
-struct ConnectionEnd {
-    entry: Entry,
-    proxied: Option<Proxied>,
-    outcome: Outcome,
-    usage: Usage,
-}
 
 impl<H> Supervisor<'_, H>
 where
@@ -241,21 +233,34 @@ where
             }
         }
         self.take_ends(&[slot]);
-        let end = self.describe_end(slot, ended, served);
-        let penalty = end.as_ref().and_then(|end| self.charge(end, ended.how));
+        let mut end = self.describe_end(slot, ended, served);
+        if let Some(end) = &mut end {
+            end.penalty = self.charge(end, ended.how);
+        }
         self.free_slot(slot);
         self.wake_delayer();
         if served {
             self.children.table.count_end();
         }
-        if let Some(end) = end {
-            self.log_end(&end, ended.pid, penalty);
-            self.record(end, ended.pid);
+        let end = end.and_then(|end| self.held_ends.complete_or_hold(end, Instant::now()));
+        end.into_iter().for_each(|end| self.log_and_record(end));
+    }
+
+    /// Logs and records the ends that were held back, if they are complete or `all` of them are due.
+    pub(super) fn check_held_ends(&mut self, all: bool) {
+        for end in self.held_ends.take(Instant::now(), all) {
+            self.log_and_record(end);
         }
     }
 
+    fn log_and_record(&mut self, end: ConnectionEnd) {
+        self.log_end(&end);
+        self.record(end);
+    }
+
     /// Keeps what operators may ask for.
-    fn record(&mut self, ConnectionEnd { entry, proxied, outcome, usage }: ConnectionEnd, pid: i32) {
+    fn record(&mut self, end: ConnectionEnd) {
+        let ConnectionEnd { entry, proxied, pid, outcome, usage, .. } = end;
         // A worker that was killed right after its connection has left the end of that.
         let is_left = self.memory.board.has_ended() && self.history.has_record(entry.id);
         if self.controllers.are_possible() && !is_left {
@@ -296,7 +301,7 @@ where
             }
             // Programs count nothing: what the kernel said at the last look.
             Some(_) => {
-                let sample = observed.and_then(|observed| observed.sample()).map(ByteCounts::of_kernel);
+                let sample = observed.and_then(|observed| observed.sample()).map(ByteCounts::of_sample);
                 (sample, observed.and_then(|observed| observed.first_byte()))
             }
         };
@@ -307,7 +312,7 @@ where
             peak_kib: ended.peak_kib,
             times: Times { first_byte, waited: self.memory.board.waited(slot) },
         };
-        Some(ConnectionEnd { entry, proxied, outcome, usage })
+        Some(ConnectionEnd { entry, proxied, pid: ended.pid, outcome, usage, penalty: None })
     }
 
     /// Charges the source of a connection for a fault. Returns the fault and the time of the
@@ -358,19 +363,19 @@ where
         }
     }
 
-    fn log_end(&mut self, end: &ConnectionEnd, pid: i32, penalty: Option<(Fault, Duration)>) {
-        let ConnectionEnd { entry, proxied, outcome, usage } = end;
+    fn log_end(&mut self, end: &ConnectionEnd) {
+        let ConnectionEnd { entry, proxied, pid, outcome, usage, penalty } = end;
         let board = &self.memory.board;
         let source = entry.peer.block(self.memory.admission.limits().aggregations.source);
         let left = || source.map_or(0, |source| board.slots_in(source).count());
         let is_logged = outcome.is_failure() || !self.memory.admission.is_log_excluded(entry.peer);
-        if !self.log.end_of_peer(&entry.peer, pid, outcome.wait_status(), left) && is_logged {
-            self.log.end(entry.id, &entry.peer, proxied.as_ref(), pid, outcome, usage);
+        if !self.log.end_of_peer(&entry.peer, *pid, outcome.wait_status(), left) && is_logged {
+            self.log.end(entry.id, &entry.peer, proxied.as_ref(), *pid, outcome, usage);
         }
         let count = || board.count(SlotPhase::Serving, None);
         self.log.status(count, self.settings.max_connections);
         if let Some((fault, time)) = penalty {
-            self.log.penalty(&entry.peer, fault.name(), time);
+            self.log.penalty(&entry.peer, fault.name(), *time);
         }
     }
 }

@@ -9,6 +9,7 @@ use tine_sys::process::Alone;
 use super::bans::{self, Bans};
 use super::channels::Channels;
 use super::children::Children;
+use super::held_ends::HeldEnds;
 use super::killings::Killings;
 use super::timers::Timers;
 use super::wait::SupervisorFds;
@@ -29,6 +30,7 @@ use crate::shared::messages::{ControllerArrival, Receiver};
 use crate::shared::stats::ConnStats;
 use crate::system::cgroup::Cgroups;
 use crate::system::open_files::raise_limit;
+use crate::watch::destroyed::DestroyedSockets;
 use crate::watch::diag::Diag;
 use crate::watch::history::History;
 use crate::watch::watcher::Watcher;
@@ -97,6 +99,9 @@ impl<'a, H> Supervisor<'a, H> {
         let channels = channels.map_err(|why| cannot_make(&why))?;
         let history = History::new(if controllers.are_possible() { settings.history } else { 0 });
         let diag = settings.watch_rules().are_any().then(|| place_any(Diag::socket()));
+        let ports: Vec<(bool, u16)> = listeners.iter().filter_map(Listener::family_and_port).collect();
+        let tells_bytes = settings.program.is_some() && controllers.are_possible();
+        let destroyed = if tells_bytes { DestroyedSockets::new(&ports, place) } else { None };
         let watcher = Watcher::new(settings.watch_rules(), diag, &listeners, &mut log);
         Ok(Supervisor {
             alone,
@@ -113,6 +118,7 @@ impl<'a, H> Supervisor<'a, H> {
             controllers,
             killings: Killings::default(),
             history,
+            held_ends: HeldEnds::new(destroyed, ports),
             bans,
             rule_files,
             settings,
