@@ -102,7 +102,10 @@ fn a_socket_that_outlives_its_program_is_counted_so_far_and_a_stop_holds_nothing
     assert_eq!((&end["in"], &end["bytes_source"]), (&json!(6), &json!("kernel")), "{end}");
     let mut last = controlled.server.connect();
     last.send("a\n");
-    wait_until("it has ended", || controlled.json(&["list"]).is_empty().then_some(()));
+    wait_until("it has ended", || {
+        let status = controlled.status();
+        (number(&status, "accepted") == 2 && number(&status, "connections") == 0).then_some(())
+    });
     controlled.server.signal(Signal::TERM);
     assert_eq!(controlled.server.wait().code(), Some(0));
     let ends = controlled.server.log.of("end");

@@ -190,8 +190,8 @@ fn wake_forker_if_low(trusted: &Trusted) {
     }
 }
 
-/// Serves a connection in a worker, which logs its two lines itself and leaves its end on the board:
-/// the supervisor sees the ends of processes only.
+/// Serves a connection in a worker, which logs its two lines itself and leaves its end on the
+/// board: the supervisor sees the ends of processes only.
 fn serve_one_of_many<H>(forker: &mut Forker<'_, H>, client: Accepted, slot: usize) -> ExitReport
 where
     H: FnMut(Connection) -> Result<(), HandlerError>,
@@ -220,7 +220,8 @@ where
     let usage = (logs || keeps_end).then(|| usage_since(trusted, context.stats, slot, &entry, cpu_before));
     if let Some(usage) = usage.filter(|_| keeps_end) {
         let proxied = proxied.as_ref();
-        leave_end(trusted, slot, &WorkerEnd { entry, proxied, pid, exit_code, report: &report, usage });
+        let (id, peer, start, report) = (entry.id, entry.peer, entry.start, &report);
+        leave_end(trusted, slot, &WorkerEnd { id, peer, start, proxied, pid, exit_code, report, usage });
     }
     // From here on the connection has ended, also if this process is killed now.
     trusted.door.board.mark_idle(slot);

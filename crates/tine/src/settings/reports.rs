@@ -47,9 +47,9 @@ impl Server {
         self
     }
 
-    /// Sets how the addresses of clients and proxies are shown: in the log, by the control socket and
-    /// in titles. Filters of the control socket compare the addresses themselves. Default: as they
-    /// are.
+    /// Sets how the addresses of clients and proxies are shown: in the log, by the control socket
+    /// and in titles. Filters of the control socket compare the addresses themselves. Default: as
+    /// they are.
     #[must_use]
     pub fn privacy(mut self, privacy: Privacy) -> Server {
         privacy.prepare();

@@ -4,8 +4,8 @@
 //! The kernel sends a message for each TCP socket that it destroys, a little after both ends are
 //! closed (`SKNLGRP_INET_TCP_DESTROY`, linux/sock_diag.h). It has the peer, but no inode, and does
 //! not say whether the client's end of the stream is among the bytes received, where it counts as
-//! one. After such an end the socket leaves nothing; otherwise it leaves one in TIME-WAIT, which is
-//! looked for.
+//! one. If the client has ended its stream first, the socket leaves nothing; otherwise it leaves
+//! one in TIME-WAIT, which is looked for. If both end it at the same moment, it is counted.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -117,6 +117,11 @@ impl DestroyedSockets {
         Some((closed.received.saturating_sub(u64::from(has_ended)), closed.acked.min(sent)))
     }
 
+    /// Whether the socket with this peer is destroyed.
+    pub(crate) fn has(&self, peer: SocketAddr) -> bool {
+        self.by_peer.contains_key(&(peer.ip(), peer.port()))
+    }
+
     /// The bytes of the sockets that are not destroyed yet, by peer: their client has not
     /// acknowledged everything, or a process still has them.
     pub(crate) fn remaining(&mut self, ports: &[(bool, u16)]) -> HashMap<(IpAddr, u16), (u64, u64)> {
@@ -148,8 +153,8 @@ mod tests {
         }
     }
 
-    /// The bytes of a connection that ends in some way: the server's socket and the client's.
-    fn counted(address: &str, end: impl Fn(TcpStream, TcpStream)) -> (u64, u64) {
+    /// The bytes of a connection, of which `end` ends the server's side and may return the client.
+    fn counted(address: &str, end: impl Fn(TcpStream, TcpStream) -> Option<TcpStream>) -> (u64, u64) {
         let listener = TcpListener::bind(address).expect("a port");
         let local = listener.local_addr().expect("bound");
         let ports = [(local.is_ipv6(), local.port())];
@@ -162,7 +167,7 @@ mod tests {
         server.read_exact(&mut [0; 5]).expect("arrives");
         server.write_all(b"abc").expect("sends");
         client.read_exact(&mut [0; 3]).expect("arrives");
-        end(server, client);
+        let _client = end(server, client);
         wait_for(&mut destroyed, peer);
         destroyed.take(peer, start).expect("a message")
     }
@@ -174,15 +179,17 @@ mod tests {
                 client.shutdown(Shutdown::Write).expect("connected");
                 assert_eq!(server.read(&mut [0; 9]).expect("the end"), 0);
                 drop(server);
+                Some(client)
             };
-            let server_first = |server: TcpStream, mut client: TcpStream| {
+            let server_first = |server: TcpStream, client: TcpStream| {
                 drop(server);
-                assert_eq!(client.read(&mut [0; 9]).expect("the end"), 0);
+                Some(client)
             };
             let reset = |mut server: TcpStream, client: TcpStream| {
                 rustix::net::sockopt::set_socket_linger(&client, Some(Duration::ZERO)).expect("set");
                 drop(client);
                 server.read(&mut [0; 9]).expect_err("reset");
+                None
             };
             assert_eq!(counted(address, client_first), (5, 3), "the client ends first");
             assert_eq!(counted(address, server_first), (5, 3), "the server ends first");

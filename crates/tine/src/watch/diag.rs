@@ -181,7 +181,7 @@ impl Diag {
     }
 
     /// The connected sockets with this local port, also those that their process has closed, by
-    /// peer, with their counts.
+    /// peer, with their counts. Sockets in TIME-WAIT have none.
     pub(super) fn by_peer(
         &mut self,
         ipv6: bool,
@@ -189,7 +189,9 @@ impl Diag {
     ) -> Result<HashMap<(IpAddr, u16), SocketInfo>, Errno> {
         let mut found = HashMap::new();
         self.dump(&request(family(ipv6), port, true), |message| {
-            _ = found.insert(peer(message), info(message))
+            if attribute_info(&message[MESSAGE..]).is_some() {
+                found.insert(peer(message), info(message));
+            }
         })?;
         Ok(found)
     }

@@ -2,9 +2,13 @@
 //! which count none themselves. The kernel tells them when the client has acknowledged everything;
 //! what is not told in time is what the kernel has counted so far.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags};
+use tine_sys::wait;
 
 use crate::admission::penalty::Fault;
 use crate::lifecycle::outcome::Outcome;
@@ -83,7 +87,19 @@ impl HeldEnds {
         };
         destroyed.read();
         let is_any_over = all || self.ends.iter().any(|(until, ..)| *until <= now);
-        let remaining = is_any_over.then(|| destroyed.remaining(&self.ports)).unwrap_or_default();
+        let remaining = if is_any_over { destroyed.remaining(&self.ports) } else { HashMap::new() };
+        if all {
+            let is_told = |destroyed: &DestroyedSockets, peer: SocketAddr| {
+                destroyed.has(peer) || remaining.contains_key(&(peer.ip(), peer.port()))
+            };
+            // What is in neither is destroyed already, and its message is on its way.
+            let until = Instant::now() + HOLD;
+            while Instant::now() < until && !self.ends.iter().all(|(_, peer, _)| is_told(destroyed, *peer)) {
+                let mut poll = [PollFd::from_borrowed_fd(destroyed.descriptor(), PollFlags::IN)];
+                let _ = wait::until(&mut poll, Some(until));
+                destroyed.read();
+            }
+        }
         let mut taken = Vec::new();
         for (until, peer, mut end) in std::mem::take(&mut self.ends) {
             let is_over = all || until <= now;

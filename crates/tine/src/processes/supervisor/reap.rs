@@ -246,7 +246,8 @@ where
         end.into_iter().for_each(|end| self.log_and_record(end));
     }
 
-    /// Logs and records the ends that were held back, if they are complete or `all` of them are due.
+    /// Logs and records the ends that were held back and are complete by now; with `all`, each of
+    /// them.
     pub(super) fn check_held_ends(&mut self, all: bool) {
         for end in self.held_ends.take(Instant::now(), all) {
             self.log_and_record(end);

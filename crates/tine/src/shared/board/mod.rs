@@ -14,12 +14,14 @@ mod bans;
 pub(crate) mod blocks;
 mod counts;
 pub(crate) mod ended;
+mod ended_table;
 pub(crate) mod for_delayer;
 mod notices;
 pub(crate) mod places;
 pub(crate) mod proxy_reader;
 pub(crate) mod reader;
 mod slots;
+mod waited;
 
 use std::io;
 use std::sync::atomic::AtomicU64;
@@ -31,7 +33,7 @@ use crate::admission::access::bans::BAN_WORDS;
 use crate::admission::reason::Reason;
 use crate::net::peer::Peer;
 use crate::net::proxied::PROXIED_WORDS;
-use ended::EndedTable;
+use ended_table::EndedTable;
 
 /// The most forkers that a server can have.
 pub(crate) const MAX_FORKERS: usize = 64;

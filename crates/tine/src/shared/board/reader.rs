@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::ended::EndedTable;
+use super::ended_table::EndedTable;
 use super::{Board, Entry, SlotPhase};
 use crate::admission::reason::Reason;
 use crate::log::Waited;

@@ -2,10 +2,9 @@
 
 use std::sync::atomic::AtomicI32;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::time::Duration;
 
+use super::waited::{waited_from_word, waited_to_word};
 use super::{Board, CGROUP, Entry, ID, LAST_ID, OWNER, PEER, PHASE, SOCKET, START, SlotPhase, WAITED, bit};
-use crate::admission::reason::Reason;
 use crate::log::Waited;
 use crate::net::accept::Delay;
 use crate::net::peer::Peer;
@@ -196,30 +195,11 @@ impl Board {
     }
 }
 
-/// A time in nanoseconds, for more than two years, with the index of a reason; 0 stands for none.
-fn waited_to_word(nanoseconds: u64, reason: usize) -> u64 {
-    nanoseconds.min(u64::MAX >> 8) << 8 | (reason as u64 + 1) & 0xff
-}
-
-/// The reverse of [`waited_to_word`].
-pub(super) fn waited_from_word(word: u64) -> Option<Waited> {
-    let reason = (word & 0xff).checked_sub(1)?;
-    Some(Waited { time: Duration::from_nanos(word >> 8), limit: Reason::from_index(reason).name() })
-}
-
-/// The word of a time in the delay queue.
-pub(super) fn waited_word(waited: Option<Waited>) -> u64 {
-    let reason = |name| Reason::ALL.into_iter().find(|reason| reason.name() == name);
-    waited.map_or(0, |Waited { time, limit }| {
-        let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        waited_to_word(nanoseconds, reason(limit).map_or(0, Reason::index))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::tests::board;
     use super::*;
+    use crate::admission::reason::Reason;
 
     fn peer() -> Peer {
         Peer::Tcp("192.0.2.1:5".parse().expect("an address"))
@@ -280,13 +260,8 @@ mod tests {
         board.enter_delay(1, Some(&Delay { since, deadline: u64::MAX, reason: Reason::Rate.index() }));
         let waited = board.waited(1).expect("a delay");
         assert_eq!((waited.limit, waited.time.as_secs()), ("rate", 3));
-        assert_eq!(waited_from_word(waited_word(Some(waited))), Some(waited));
         board.enter_delay(1, None);
         assert_eq!(board.waited(1), None);
-        for (time, reason) in [(0, Reason::Full), (u64::MAX, Reason::Banned)] {
-            let waited = waited_from_word(waited_to_word(time, reason.index())).expect("a delay");
-            assert_eq!((waited.limit, waited.time.is_zero()), (reason.name(), time == 0));
-        }
     }
 
     #[test]
