@@ -20,6 +20,7 @@ mod flag;
 pub mod identity;
 mod limits;
 pub mod memory;
+pub mod port_filter;
 pub mod process;
 mod raw;
 pub mod resolver;

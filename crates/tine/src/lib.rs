@@ -75,6 +75,7 @@ pub use log::{LogFormat, LogLevel, LogTarget};
 pub use net::address::Address;
 pub use net::options::BindIpv6Only;
 pub use net::peer::{Credentials, Peer};
+pub use net::privacy::Privacy;
 pub use program::{Incoming, KillMode, Prepared, Program, Resource, Stderr, Terminal};
 pub use services::Services;
 pub use settings::control::Control;

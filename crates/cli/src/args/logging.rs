@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
 use clap::builder::PossibleValuesParser;
-use tine::{Access, LogFormat, LogLevel, LogTarget, Server, Services};
+use tine::{Access, LogFormat, LogLevel, LogTarget, Privacy, Server, Services};
 
 use super::access::allowed;
 use super::choice;
@@ -39,6 +39,11 @@ pub struct LogOptions {
     /// Log only errors and warnings
     #[arg(short, long)]
     pub quiet: bool,
+
+    /// Show the addresses of clients as they are, as their block (IPv4 /24, IPv6 /48), or hashed
+    /// with a key of this start: in the log, in lists and in titles
+    #[arg(long, value_name = "HOW", default_value_t, value_parser = choice::<Privacy>(Privacy::NAMES))]
+    pub privacy: Privacy,
 }
 
 /// The options of the log that a service has for itself.
@@ -77,7 +82,7 @@ impl LogOptions {
     /// The server with this log, wherever that goes.
     #[must_use]
     pub fn apply(&self, server: Server) -> Server {
-        server.log_format(self.log).log_level(self.level())
+        server.log_format(self.log).log_level(self.level()).privacy(self.privacy)
     }
 
     /// Where the log goes.

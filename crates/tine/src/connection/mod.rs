@@ -19,13 +19,26 @@ use crate::net::proxied::Proxied;
 use crate::shared::stats::ConnStats;
 pub(crate) use close::{Discarded, discard_now, finish};
 
-/// Whether the client of this process has sent anything. Not in shared memory, where others could
-/// write it.
-static RECEIVED_ANY: AtomicBool = AtomicBool::new(false);
+/// What this process knows of its client beside the connection. Not in shared memory, where others
+/// could write it. In one place, because each page that a new process writes costs a fault.
+struct ClientNotes {
+    /// Whether the client has sent anything.
+    received_any: AtomicBool,
+    /// Whether the time of its first byte is noted.
+    notes_first_byte: AtomicBool,
+}
+
+static NOTES: ClientNotes =
+    ClientNotes { received_any: AtomicBool::new(false), notes_first_byte: AtomicBool::new(false) };
+
+/// Has the time of the first byte of each client noted, here and in processes forked from here.
+pub(crate) fn note_first_bytes() {
+    NOTES.notes_first_byte.store(true, Relaxed);
+}
 
 /// Whether the client of this process has sent anything, since the last call.
 pub(crate) fn take_received_any() -> bool {
-    RECEIVED_ANY.swap(false, Relaxed)
+    NOTES.received_any.swap(false, Relaxed)
 }
 
 /// A connection, in the process that serves it. Reading and writing block; `&Connection` reads and
@@ -171,7 +184,7 @@ impl Connection {
     fn into_socket(mut self) -> OwnedFd {
         self.stats.stop_counting(self.slot);
         // Nobody can know whether the client sends anything.
-        RECEIVED_ANY.store(true, Relaxed);
+        NOTES.received_any.store(true, Relaxed);
         match self.socket.take() {
             Some(socket) => socket,
             None => unreachable!("only methods that consume the connection take the socket"),

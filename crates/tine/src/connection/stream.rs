@@ -8,7 +8,8 @@ use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 
 use super::close::discard_buffer;
-use super::{Connection, RECEIVED_ANY};
+use super::{Connection, NOTES};
+use crate::system::clock::now;
 
 impl Connection {
     /// Reads without removing the bytes from the socket's queue: the next read returns them again.
@@ -95,7 +96,12 @@ impl Connection {
     fn took(&self, received: Result<usize, Errno>, asked: usize) -> io::Result<usize> {
         let received = received.map_err(|errno| self.failed(errno))?;
         if received > 0 {
-            RECEIVED_ANY.store(true, Relaxed);
+            if !NOTES.received_any.load(Relaxed) {
+                NOTES.received_any.store(true, Relaxed);
+                if NOTES.notes_first_byte.load(Relaxed) {
+                    self.stats.note_first_byte(self.slot, now());
+                }
+            }
         } else if asked > 0 {
             self.ended.store(true, Relaxed);
         }

@@ -20,6 +20,7 @@ pub(crate) mod ring;
 mod sink;
 mod syslog;
 mod target;
+mod usage;
 mod value;
 mod wrapping;
 pub(crate) mod writer_lines;
@@ -33,6 +34,7 @@ use crate::error::{Error, one_line};
 use crate::lifecycle::outcome::{Outcome, signal_name};
 use crate::net::control_socket::Operator;
 use crate::net::peer::Peer;
+use crate::net::privacy::Privacy;
 use crate::net::proxied::Proxied;
 use channel::LineSender;
 use compose::Composer;
@@ -45,6 +47,7 @@ use ring::LogRing;
 use sink::{Sink, Target};
 pub(crate) use target::LogSettings;
 pub use target::LogTarget;
+pub(crate) use usage::{ByteCounts, Times, Usage, Waited};
 use value::FieldValue::{self, Bytes, Decimal, Number, Text};
 use wrapping::Wrapping;
 
@@ -59,15 +62,7 @@ pub(crate) struct Log {
     events: Option<Box<Sink>>,
     /// Memory with the last lines, in a server with a control socket.
     ring: Option<LogRing>,
-}
-
-/// The resources that a connection used, for its `end` line.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Usage {
-    pub(crate) duration: Duration,
-    pub(crate) bytes: Option<(u64, u64)>,
-    pub(crate) cpu: Duration,
-    pub(crate) peak_kib: u64,
+    privacy: Privacy,
 }
 
 impl Log {
@@ -81,7 +76,8 @@ impl Log {
     ) -> Log {
         if let Some(LineSender { socket, wrapping }) = channel {
             let composer = Composer::new(format, false, service, wrapping);
-            return Log { format, level, composer, sink: Sink::channel(socket), events: None, ring: None };
+            let (sink, privacy) = (Sink::channel(socket), Privacy::None);
+            return Log { format, level, composer, sink, events: None, ring: None, privacy };
         }
         let colour = format == Format::Text
             && std::io::stderr().is_terminal()
@@ -90,27 +86,39 @@ impl Log {
         let events = (format == Format::Peer(Dialect::Tcpsvd) && level >= LogLevel::Verbose)
             .then(|| Box::new(Sink::of(Target::StandardOutput)));
         let wrapping = journal::is_stream(rustix::stdio::stderr()).then_some(Wrapping::Priority);
-        Log {
-            format,
-            level,
-            composer: Composer::new(format, colour, service, wrapping),
-            sink,
-            events,
-            ring: None,
-        }
+        let composer = Composer::new(format, colour, service, wrapping);
+        Log { format, level, composer, sink, events, ring: None, privacy: Privacy::None }
     }
 
     /// The same log for a connection process, which has no descriptor of the server: on standard
     /// error, or through a descriptor of its own.
     pub(crate) fn for_connection(&self) -> Log {
-        let Log { format, level, ring, .. } = *self;
+        let Log { format, level, ring, privacy, .. } = *self;
         let (composer, sink) = (self.composer.copy(), self.sink.for_connection());
-        Log { format, level, composer, sink, events: None, ring }
+        Log { format, level, composer, sink, events: None, ring, privacy }
     }
 
     /// Keeps later lines in this memory, too; with `None` no longer.
     pub(crate) fn keep_lines_in(&mut self, ring: Option<LogRing>) {
         self.ring = ring;
+    }
+
+    /// The same log, which shows peers in this way.
+    pub(crate) fn with_privacy(self, privacy: Privacy) -> Log {
+        Log { privacy, ..self }
+    }
+
+    /// How this log shows peers.
+    pub(crate) fn privacy(&self) -> Privacy {
+        self.privacy
+    }
+
+    fn shown(&self, peer: &Peer) -> String {
+        self.privacy.show(*peer).to_string()
+    }
+
+    fn shown_proxy(&self, proxied: Option<&Proxied>) -> Option<String> {
+        proxied.map(|proxied| self.shown(&proxied.proxy))
     }
 
     /// The channel to the log writer, for another process; `None` without one.
@@ -122,7 +130,7 @@ impl Log {
     /// Closes the channel to the log writer.
     pub(crate) fn close_channel(&mut self) {
         let stderr = Log::new(self.format, self.level, self.composer.service.take(), None);
-        *self = Log { ring: self.ring, ..stderr };
+        *self = Log { ring: self.ring, privacy: self.privacy, ..stderr };
     }
 
     /// Moves the log's own descriptor, if it has one, to this number or a higher one. The channel
@@ -165,7 +173,7 @@ impl Log {
         count: usize,
         limit: usize,
     ) {
-        let (peer, proxy) = (peer.to_string(), proxy_of(proxied));
+        let (peer, proxy) = (self.shown(peer), self.shown_proxy(proxied));
         let mut fields = vec![("id", Number(id)), ("peer", Text(&peer))];
         fields.extend(proxy.as_ref().map(|proxy| ("proxy", Text(proxy))));
         fields.extend([
@@ -185,22 +193,12 @@ impl Log {
         outcome: &Outcome,
         usage: &Usage,
     ) {
-        let (peer, proxy) = (peer.to_string(), proxy_of(proxied));
+        let (peer, proxy) = (self.shown(peer), self.shown_proxy(proxied));
         let outcome = outcome.to_string();
         let mut fields = vec![("id", Number(id)), ("peer", Text(&peer))];
         fields.extend(proxy.as_ref().map(|proxy| ("proxy", Text(proxy))));
-        fields.extend([
-            ("pid", Number(pid as u64)),
-            ("outcome", Text(&outcome)),
-            ("seconds", Decimal(usage.duration.as_secs_f64())),
-        ]);
-        if let Some((bytes_in, bytes_out)) = usage.bytes {
-            fields.extend([("in", Number(bytes_in)), ("out", Number(bytes_out))]);
-        }
-        fields.extend([
-            ("cpu_seconds", Decimal(usage.cpu.as_secs_f64())),
-            ("peak_kib", Number(usage.peak_kib)),
-        ]);
+        fields.extend([("pid", Number(pid as u64)), ("outcome", Text(&outcome))]);
+        fields.extend(usage.fields());
         self.event("end", &fields);
     }
 
@@ -228,7 +226,7 @@ impl Log {
         if let Format::Peer(dialect) = self.format {
             return self.peer_line(dialect.reject(*peer));
         }
-        let (peer, proxy) = (peer.to_string(), proxy_of(proxied));
+        let (peer, proxy) = (self.shown(peer), self.shown_proxy(proxied));
         let mut fields = vec![("peer", Text(&peer))];
         fields.extend(proxy.as_ref().map(|proxy| ("proxy", Text(proxy))));
         fields.push(("reason", Text(reason)));
@@ -237,7 +235,8 @@ impl Log {
 
     /// A proxy is closed because of what it sent, or did not send in time.
     pub(crate) fn reject_proxy(&mut self, proxy: &Peer, reason: &str, text: &str) {
-        let proxy = ("peer", Text(&proxy.to_string()));
+        let proxy = self.shown(proxy);
+        let proxy = ("peer", Text(&proxy));
         self.event("reject", &[proxy, ("reason", Text(reason)), ("text", Text(text))]);
     }
 
@@ -253,13 +252,10 @@ impl Log {
 
     /// The source of a peer is rejected for this time.
     pub(crate) fn penalty(&mut self, peer: &Peer, reason: &str, time: Duration) {
+        let peer = self.shown(peer);
         self.event(
             "penalty",
-            &[
-                ("peer", Text(&peer.to_string())),
-                ("reason", Text(reason)),
-                ("seconds", Decimal(time.as_secs_f64())),
-            ],
+            &[("peer", Text(&peer)), ("reason", Text(reason)), ("seconds", Decimal(time.as_secs_f64()))],
         );
     }
 
@@ -372,11 +368,6 @@ impl Log {
         let line = self.composer.compose_at(time, event, fields);
         self.sink.write(line);
     }
-}
-
-/// The proxy of a client, as the log shows it.
-fn proxy_of(proxied: Option<&Proxied>) -> Option<String> {
-    proxied.map(|proxied| proxied.proxy.to_string())
 }
 
 #[cfg(test)]

@@ -15,12 +15,22 @@ use crate::net::proxied::Proxied;
 pub(crate) struct Accepted {
     pub(crate) socket: OwnedFd,
     pub(crate) peer: Peer,
-    /// For a client that the delayer released: until when it may wait, in nanoseconds of the
-    /// monotonic clock.
-    pub(crate) deadline: Option<u64>,
+    /// For a client that the delayer released.
+    pub(crate) delay: Option<Delay>,
     /// For a client of a proxy whose PROXY header was read. In memory of its own, so that other
     /// clients do not carry it.
     pub(crate) proxied: Option<Box<Proxied>>,
+}
+
+/// The stay of a client in the delay queue. Times are nanoseconds of the monotonic clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Delay {
+    /// When it was accepted.
+    pub(crate) since: u64,
+    /// Until when it may wait.
+    pub(crate) deadline: u64,
+    /// The index of the reason (`Reason::ALL`).
+    pub(crate) reason: usize,
 }
 
 /// Accepts a client. A listener that blocks is polled first.
@@ -34,7 +44,7 @@ pub(crate) fn accept_from(listener: &Listener) -> Result<Accepted, Errno> {
     }
     let (socket, address) = acceptfrom_with(listener, SocketFlags::CLOEXEC)?;
     let peer = Peer::from_accept(address, socket.as_fd());
-    Ok(Accepted { socket, peer, deadline: None, proxied: None })
+    Ok(Accepted { socket, peer, delay: None, proxied: None })
 }
 
 fn is_ready(listener: &Listener) -> bool {

@@ -12,6 +12,7 @@ pub(crate) mod misspelt;
 pub(crate) mod option_table;
 pub(crate) mod options;
 pub(crate) mod peer;
+pub(crate) mod privacy;
 pub(crate) mod proxied;
 pub(crate) mod proxy_header;
 pub(crate) mod shortfall;

@@ -77,7 +77,7 @@ where
     // The listeners, the server's other descriptors, and a socket that another forker may have
     // left.
     tine_sys::fd::close_from(fresh, context.first_server_fd);
-    show_connection(job.entry, context.title.as_mut());
+    show_connection(job.entry, context.title.as_mut(), context.log.privacy());
     let report = handle(context, job);
     exit_now(context.exit_code(&report))
 }
@@ -90,7 +90,7 @@ fn execute<H>(fresh: &Fresh, context: &mut ConnContext<'_, H>, job: Job, launch:
         exit_now(report.exit_code())
     };
     if launcher.prepares() {
-        show_connection(job.entry, context.title.as_mut());
+        show_connection(job.entry, context.title.as_mut(), context.log.privacy());
         let target = job.for_program(launch);
         match launcher.prepare(fresh, &target, context.first_server_fd) {
             Ok(variables) => launch.variables = variables,
@@ -100,7 +100,7 @@ fn execute<H>(fresh: &Fresh, context: &mut ConnContext<'_, H>, job: Job, launch:
     let target = job.for_program(launch);
     let report = match launcher.stays() {
         true => {
-            show_connection(job.entry, context.title.as_mut());
+            show_connection(job.entry, context.title.as_mut(), context.log.privacy());
             launcher.stay(fresh, &target, context.first_server_fd)
         }
         false => launcher.execute(&target),

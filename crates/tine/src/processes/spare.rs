@@ -21,7 +21,7 @@ use crate::connection::{self, Connection};
 use crate::error::HandlerError;
 use crate::lifecycle::outcome::{ExitReport, Outcome};
 use crate::lifecycle::timing::PLACE_WAIT;
-use crate::log::{Log, Usage};
+use crate::log::{ByteCounts, Log, Times, Usage};
 use crate::net::accept::{AcceptError, Accepted, accept_from, classify};
 use crate::net::listener::Listener;
 use crate::processes::conn::{self, Job};
@@ -29,8 +29,10 @@ use crate::processes::forker::door::Door;
 use crate::processes::forker::enter::event_queue;
 use crate::processes::forker::trusted::{Forker, Trusted};
 use crate::shared::board::blocks::CandidateSlot;
+use crate::shared::board::ended::WorkerEnd;
 use crate::shared::board::places::PlaceHolder;
 use crate::shared::board::{Entry, SlotPhase};
+use crate::shared::stats::ConnStats;
 use crate::system::clock::now;
 
 /// Waits for a client, and returns the connection that this process has to serve. A worker serves
@@ -188,13 +190,17 @@ fn wake_forker_if_low(trusted: &Trusted) {
     }
 }
 
-/// Serves a connection in a worker, which logs its two lines itself: the supervisor sees the ends
-/// of processes only.
+/// Serves a connection in a worker, which logs its two lines itself and leaves its end on the
+/// board: the supervisor sees the ends of processes only.
 fn serve_one_of_many<H>(forker: &mut Forker<'_, H>, client: Accepted, slot: usize) -> ExitReport
 where
     H: FnMut(Connection) -> Result<(), HandlerError>,
 {
     let Forker { trusted, context } = forker;
+    let keeps_end = trusted.door.board.has_ended();
+    if keeps_end {
+        trusted.door.board.count_served();
+    }
     let entry = trusted.begin(context.stats, slot, &client);
     let proxied = client.proxied.as_deref().copied();
     wake_forker_if_low(trusted);
@@ -207,17 +213,25 @@ where
     let Forker { trusted, context } = forker;
     let logs = context.log.logs_connections();
     let is_excluded = logs && trusted.door.admission.is_log_excluded(entry.peer);
-    let cpu_before = if logs { own_usage().0 } else { Duration::ZERO };
+    let cpu_before = if logs || keeps_end { own_usage().0 } else { Duration::ZERO };
     let report = conn::handle(context, job);
-    let bytes = context.stats.bytes(slot);
+    let exit_code = context.exit_code(&report);
+    let pid = crate::system::procfs::own_id();
+    let usage = (logs || keeps_end).then(|| usage_since(trusted, context.stats, slot, &entry, cpu_before));
+    if let Some(usage) = usage.filter(|_| keeps_end) {
+        let proxied = proxied.as_ref();
+        let (id, peer, start, report) = (entry.id, entry.peer, entry.start, &report);
+        leave_end(trusted, slot, &WorkerEnd { id, peer, start, proxied, pid, exit_code, report, usage });
+    }
     // From here on the connection has ended, also if this process is killed now.
     trusted.door.board.mark_idle(slot);
+    if keeps_end {
+        trusted.door.board.count_unserved();
+    }
     trusted.door.wake_delayer();
-    let how = How::Exited(context.exit_code(&report));
+    let how = How::Exited(exit_code);
     let outcome = Outcome::new(how, Some(report.clone()));
-    if logs && (!is_excluded || outcome.is_failure()) {
-        let usage = usage_since(&entry, cpu_before, bytes);
-        let pid = crate::system::procfs::own_id();
+    if let Some(usage) = usage.filter(|_| logs && (!is_excluded || outcome.is_failure())) {
         context.log.end(entry.id, &entry.peer, proxied.as_ref(), pid, &outcome, &usage);
     }
     if let Some(fault) = Fault::of(how, &outcome, false) {
@@ -238,8 +252,26 @@ pub(crate) fn log_accept<H>(forker: &mut Forker<'_, H>, job: &Job) {
     }
 }
 
-fn usage_since(entry: &Entry, cpu_before: Duration, bytes: Option<(u64, u64)>) -> Usage {
+/// Leaves the end of a connection for the supervisor, which takes it when it is awake for another
+/// reason, or when there are many.
+fn leave_end(trusted: &Trusted, slot: usize, end: &WorkerEnd) {
+    if trusted.door.board.leave_end(slot, end) {
+        trusted.wake_supervisor();
+    }
+}
+
+fn usage_since(
+    trusted: &Trusted,
+    stats: ConnStats,
+    slot: usize,
+    entry: &Entry,
+    cpu_before: Duration,
+) -> Usage {
     let (cpu, peak_kib) = own_usage();
-    let duration = Duration::from_nanos(now().saturating_sub(entry.start));
-    Usage { duration, bytes, cpu: cpu.saturating_sub(cpu_before), peak_kib }
+    let now = now();
+    let duration = Duration::from_nanos(now.saturating_sub(entry.start));
+    let first_byte = stats.first_byte(slot, entry.start, now);
+    let times = Times { first_byte, waited: trusted.door.board.waited(slot) };
+    let bytes = stats.bytes(slot).map(ByteCounts::of_process);
+    Usage { duration, bytes, cpu: cpu.saturating_sub(cpu_before), peak_kib, times }
 }

@@ -15,6 +15,7 @@ use tine_sys::process::{Alone, exit_now};
 use crate::error::{Error, next_move};
 use crate::lifecycle::startup::StartSender;
 use crate::log::Log;
+use crate::net::privacy::Privacy;
 use crate::shared::board::Entry;
 use crate::system::users::Identity;
 
@@ -161,11 +162,11 @@ pub(crate) fn signal_with(parent: Pid, signal: Signal) -> Result<(), Errno> {
 
 /// Shows a connection in `ps`: in the name, and in the command line where titles are enabled.
 #[inline(always)]
-pub(crate) fn show_connection(entry: Entry, title: Option<&mut Title>) {
+pub(crate) fn show_connection(entry: Entry, title: Option<&mut Title>, privacy: Privacy) {
     let mut buffer = [0; 16];
     let _ = rustix::thread::set_name(short_name(entry.id, &mut buffer));
     if let Some(title) = title {
-        title.set(&format!("tine: conn {} {}", entry.id, entry.peer));
+        title.set(&format!("tine: conn {} {}", entry.id, privacy.show(entry.peer)));
     }
 }
 

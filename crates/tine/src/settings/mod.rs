@@ -24,6 +24,7 @@ use crate::lifecycle::ready::Ready;
 use crate::log::LogSettings;
 use crate::net::listener::Listener;
 use crate::net::options::SocketOptions;
+use crate::net::privacy::Privacy;
 use crate::program::Program;
 use crate::system::users::Identity;
 use crate::watch::{ClientGone, Timeouts};
@@ -98,6 +99,10 @@ pub(crate) struct Settings {
     pub(crate) control: Control,
     /// Connections that have ended of which the control socket tells.
     pub(crate) history: usize,
+    /// Whether operators can ask for the records of connections. Known when the server is set up.
+    pub(crate) keeps_records: bool,
+    /// How peers are shown.
+    pub(crate) privacy: Privacy,
     /// Where bans are kept for the next start.
     pub(crate) state_file: Option<PathBuf>,
 }
@@ -126,6 +131,8 @@ impl Default for Settings {
             program: None,
             control: Control::none(),
             history: defaults::HISTORY,
+            keeps_records: false,
+            privacy: Privacy::None,
             state_file: None,
         }
     }

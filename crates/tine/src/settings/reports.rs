@@ -6,6 +6,7 @@ use super::Server;
 use super::control::Control;
 use crate::admission::access::Access;
 use crate::log::{LogFormat, LogLevel, LogTarget};
+use crate::net::privacy::Privacy;
 
 /// Log, control and readiness.
 impl Server {
@@ -43,6 +44,16 @@ impl Server {
     #[must_use]
     pub fn log_level(mut self, level: LogLevel) -> Server {
         self.log.level = level;
+        self
+    }
+
+    /// Sets how the addresses of clients and proxies are shown: in the log, by the control socket
+    /// and in titles. Filters of the control socket compare the addresses themselves. Default: as
+    /// they are.
+    #[must_use]
+    pub fn privacy(mut self, privacy: Privacy) -> Server {
+        privacy.prepare();
+        self.settings.privacy = privacy;
         self
     }
 

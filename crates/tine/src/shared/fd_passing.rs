@@ -11,7 +11,7 @@ use rustix::net::{
 };
 
 /// The most words of a message.
-pub(super) const MAX_WORDS: usize = 12;
+pub(super) const MAX_WORDS: usize = 13;
 
 /// What a sender does when the receiver is behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

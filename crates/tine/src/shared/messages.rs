@@ -26,7 +26,9 @@ pub(crate) struct Rejection {
 pub(crate) struct Delayed {
     pub(crate) peer: Peer,
     pub(crate) reason: Reason,
-    /// Until when the client may wait: monotonic clock, nanoseconds.
+    /// When the client was accepted: monotonic clock, nanoseconds.
+    pub(crate) since: u64,
+    /// Until when it may wait, on the same clock.
     pub(crate) deadline: u64,
     pub(crate) proxied: Option<Proxied>,
 }
@@ -87,16 +89,16 @@ impl Message for Rejection {
 
 impl Message for Delayed {
     const WHEN_BEHIND: WhenBehind = WhenBehind::Drop;
-    const LENGTH: usize = 5 + PROXIED_WORDS;
+    const LENGTH: usize = 6 + PROXIED_WORDS;
 
     fn to_words(&self) -> [u64; MAX_WORDS] {
         let [a, b, c] = self.peer.to_words();
-        words([a, b, c, self.reason.index() as u64, self.deadline], self.proxied)
+        words([a, b, c, self.reason.index() as u64, self.since, self.deadline], self.proxied)
     }
 
-    fn from_words([a, b, c, reason, deadline, proxied @ ..]: [u64; MAX_WORDS]) -> Delayed {
+    fn from_words([a, b, c, reason, since, deadline, proxied @ ..]: [u64; MAX_WORDS]) -> Delayed {
         let (peer, reason) = (Peer::from_words([a, b, c]), Reason::from_index(reason));
-        Delayed { peer, reason, deadline, proxied: proxied_in(&proxied) }
+        Delayed { peer, reason, since, deadline, proxied: proxied_in(&proxied) }
     }
 }
 
@@ -284,7 +286,8 @@ mod tests {
             for proxied in [None, Some(Proxied { proxy: peer, local, header: 28 })] {
                 let rejection = Rejection { peer, reason: Reason::Penalty, proxied };
                 assert_eq!(Rejection::from_words(rejection.to_words()), rejection);
-                let delayed = Delayed { peer, reason: Reason::Prefix, deadline: u64::MAX - 1, proxied };
+                let (since, deadline) = (u64::MAX - 2, u64::MAX - 1);
+                let delayed = Delayed { peer, reason: Reason::Prefix, since, deadline, proxied };
                 assert_eq!(Delayed::from_words(delayed.to_words()), delayed);
                 let identified = Identified { peer, proxied };
                 assert_eq!(Identified::from_words(identified.to_words()), identified);

@@ -4,6 +4,7 @@
 use std::io;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use tine_sys::memory::Shared;
 
@@ -11,11 +12,13 @@ use crate::lifecycle::outcome::ExitReport;
 use crate::log::ring::LogRing;
 use crate::log::whole_characters;
 
-// The words of a slot: bytes in, bytes out, the exit report, the text of the report.
+// The words of a slot: bytes in, bytes out, the exit report, the time of the client's first byte,
+// the text of the report.
 const BYTES_IN: usize = 0;
 const BYTES_OUT: usize = 1;
 const REPORT: usize = 2;
-const TEXT: usize = 3;
+const FIRST_BYTE: usize = 3;
+const TEXT: usize = 4;
 const STATS_WORDS: usize = 32;
 /// The maximum length of a report's text in bytes; longer ones are cut.
 const MAX_TEXT: usize = (STATS_WORDS - TEXT) * 8;
@@ -55,7 +58,7 @@ impl ConnStats {
 
     /// Clears a slot for its next connection.
     pub(crate) fn clear(self, slot: usize) {
-        for at in [BYTES_IN, BYTES_OUT, REPORT] {
+        for at in [BYTES_IN, BYTES_OUT, REPORT, FIRST_BYTE] {
             self.0[slot][at].store(0, Relaxed);
         }
     }
@@ -63,6 +66,19 @@ impl ConnStats {
     /// Counts bytes received from the client. Runs in the connection process.
     pub(crate) fn received(self, slot: usize, bytes: usize) {
         self.0[slot][BYTES_IN].fetch_add(bytes as u64, Relaxed);
+    }
+
+    /// Notes when the first byte of the client was read: monotonic clock, nanoseconds. Runs in the
+    /// connection process.
+    pub(crate) fn note_first_byte(self, slot: usize, at: u64) {
+        self.0[slot][FIRST_BYTE].store(at, Relaxed);
+    }
+
+    /// The time from the start of a connection to the first byte of its client, if one was noted
+    /// that can be true.
+    pub(crate) fn first_byte(self, slot: usize, start: u64, now: u64) -> Option<Duration> {
+        let at = self.0[slot][FIRST_BYTE].load(Relaxed);
+        (start..=now).contains(&at).then(|| Duration::from_nanos(at - start))
     }
 
     /// Counts bytes sent to the client. Runs in the connection process.
@@ -155,5 +171,12 @@ mod tests {
         assert_eq!(stats.bytes(0), Some((5, 7)));
         stats.stop_counting(0);
         assert_eq!(stats.bytes(0), None);
+        for (at, found) in [(0, None), (9, None), (10, Some(0)), (17, Some(7)), (20, Some(10)), (21, None)] {
+            stats.note_first_byte(0, at);
+            assert_eq!(stats.first_byte(0, 10, 20), found.map(Duration::from_nanos), "{at}");
+        }
+        stats.clear(0);
+        assert_eq!(stats.first_byte(0, 0, 0), Some(Duration::ZERO));
+        assert_eq!(stats.first_byte(0, 1, 2), None);
     }
 }

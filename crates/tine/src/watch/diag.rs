@@ -18,7 +18,8 @@ const HEADER: usize = 16;
 const DONE: u16 = 3;
 const ERROR: u16 = 2;
 const BY_FAMILY: u16 = 20;
-/// `NLM_F_REQUEST | NLM_F_DUMP`.
+/// `NLM_F_REQUEST`, and with `NLM_F_DUMP`.
+const REQUEST: u16 = 1;
 const REQUEST_DUMP: u16 = 0x301;
 /// `IPPROTO_TCP`.
 const TCP: u8 = 6;
@@ -33,6 +34,12 @@ const STATE_AT: usize = 1;
 const PEER_PORT_AT: usize = 6;
 const PEER_ADDRESS_AT: usize = 24;
 const INODE_AT: usize = 68;
+/// Offset and length of `struct inet_diag_sockid` in it, and the offset in that of the cookie.
+const ID_AT: usize = 4;
+const ID: usize = 48;
+const COOKIE_AT: usize = 40;
+/// States of a socket in TIME-WAIT, before and after the peer's end of the stream.
+const TIME_WAIT: [u8; 2] = [5, 6];
 /// Offsets in `struct tcp_info`; times are in milliseconds.
 const PROBES_AT: usize = 3;
 const UNACKED_AT: usize = 24;
@@ -40,6 +47,41 @@ const LAST_DATA_SENT_AT: usize = 44;
 const LAST_ACK_RECEIVED_AT: usize = 56;
 const BYTES_ACKED_AT: usize = 120;
 const BYTES_RECEIVED_AT: usize = 128;
+/// Since Linux 4.19; the second has the bytes that were sent again.
+const BYTES_SENT_AT: usize = 200;
+const BYTES_RETRANSMITTED_AT: usize = 208;
+
+/// The addresses and ports of a socket, as the kernel writes them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SocketId {
+    family: u8,
+    id: [u8; ID],
+}
+
+impl SocketId {
+    fn of(message: &[u8]) -> SocketId {
+        let mut id = [0; ID];
+        id.copy_from_slice(&message[ID_AT..ID_AT + ID]);
+        SocketId { family: message[0], id }
+    }
+
+    pub(super) fn local_port(&self) -> u16 {
+        u16::from_be_bytes([self.id[0], self.id[1]])
+    }
+}
+
+/// A socket that is no more, and its byte counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ClosedSocket {
+    pub(super) id: SocketId,
+    pub(super) peer: (IpAddr, u16),
+    /// With the peer's end of the stream, which counts as one.
+    pub(super) received: u64,
+    /// With our end of the stream, once it is acknowledged.
+    pub(super) acked: u64,
+    /// Without it; `None` where the kernel does not count it.
+    pub(super) sent: Option<u64>,
+}
 
 /// The peer of a socket and, where requested, its byte counts and answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +101,18 @@ impl SocketInfo {
     /// A socket of which only the peer is known.
     pub(super) fn of_peer(peer: (IpAddr, u16)) -> SocketInfo {
         SocketInfo { peer, received: 0, acked: 0, answers: AnswerInfo::default(), state: 0 }
+    }
+
+    /// Bytes received from the peer, without its end of the stream, which the kernel counts as one.
+    pub(crate) fn payload_received(&self) -> u64 {
+        // CLOSE-WAIT, LAST-ACK and CLOSING follow on that end.
+        self.received.saturating_sub(u64::from(matches!(self.state, 8 | 9 | 11)))
+    }
+
+    /// Bytes that the peer has acknowledged, without the end of the stream, which counts as one.
+    pub(crate) fn payload_sent(&self) -> u64 {
+        // FIN-WAIT-2 follows on the acknowledgement of that end.
+        self.acked.saturating_sub(u64::from(self.state == 5))
     }
 
     /// The name of the state (RFC 9293, 3.3.2), as `ss` has it.
@@ -115,18 +169,80 @@ impl Diag {
         port: u16,
         details: bool,
     ) -> Result<HashMap<u64, SocketInfo>, Errno> {
-        let family = if ipv6 { AddressFamily::INET6 } else { AddressFamily::INET };
-        let kernel = SocketAddrNetlink::new(0, 0);
-        rustix::net::sendto(&self.socket, &request(family, port, details), SendFlags::empty(), &kernel)?;
-        self.buffer.resize(64 * 1024, 0);
         let mut found = HashMap::new();
-        loop {
-            let (_, length) = rustix::net::recv(&self.socket, &mut self.buffer[..], RecvFlags::empty())?;
-            if read_messages(&self.buffer[..length], &mut found)? {
-                return Ok(found);
+        self.dump(&request(family(ipv6), port, details), |message| {
+            let inode = u64::from(u32_at(message, INODE_AT));
+            // Inode 0: the process has closed the socket.
+            if inode != 0 {
+                found.insert(inode, info(message));
             }
-        }
+        })?;
+        Ok(found)
     }
+
+    /// The connected sockets with this local port, also those that their process has closed, by
+    /// peer, with their counts. Sockets in TIME-WAIT have none.
+    pub(super) fn by_peer(
+        &mut self,
+        ipv6: bool,
+        port: u16,
+    ) -> Result<HashMap<(IpAddr, u16), SocketInfo>, Errno> {
+        let mut found = HashMap::new();
+        self.dump(&request(family(ipv6), port, true), |message| {
+            if attribute_info(&message[MESSAGE..]).is_some() {
+                found.insert(peer(message), info(message));
+            }
+        })?;
+        Ok(found)
+    }
+
+    /// Whether there is a socket in TIME-WAIT with these addresses and ports.
+    pub(super) fn is_in_time_wait(&mut self, id: &SocketId) -> bool {
+        let mut state = None;
+        let asked = self.ask(&request_one(id)).and_then(|length| {
+            each_message(&self.buffer[..length], |message| state = Some(message[STATE_AT]))
+        });
+        asked.is_ok() && state.is_some_and(|state| TIME_WAIT.contains(&state))
+    }
+
+    /// Sends a request, and returns the length of the first part of the answer.
+    fn ask(&mut self, request: &[u8]) -> Result<usize, Errno> {
+        let kernel = SocketAddrNetlink::new(0, 0);
+        rustix::net::sendto(&self.socket, request, SendFlags::empty(), &kernel)?;
+        self.buffer.resize(64 * 1024, 0);
+        Ok(rustix::net::recv(&self.socket, &mut self.buffer[..], RecvFlags::empty())?.1)
+    }
+
+    /// Sends a request, and handles each socket of the answer.
+    fn dump(&mut self, request: &[u8], mut each: impl FnMut(&[u8])) -> Result<(), Errno> {
+        let mut length = self.ask(request)?;
+        while !each_message(&self.buffer[..length], &mut each)? {
+            length = rustix::net::recv(&self.socket, &mut self.buffer[..], RecvFlags::empty())?.1;
+        }
+        Ok(())
+    }
+}
+
+fn family(ipv6: bool) -> AddressFamily {
+    if ipv6 { AddressFamily::INET6 } else { AddressFamily::INET }
+}
+
+/// The sockets in a datagram about destroyed ones.
+pub(super) fn closed_sockets(datagram: &[u8]) -> Vec<ClosedSocket> {
+    let mut found = Vec::new();
+    // What is malformed ends it.
+    let _ = each_message(datagram, |message| {
+        let Some(info) = attribute_info(&message[MESSAGE..]) else { return };
+        let sent = u64_at(info, BYTES_SENT_AT).saturating_sub(u64_at(info, BYTES_RETRANSMITTED_AT));
+        found.push(ClosedSocket {
+            id: SocketId::of(message),
+            peer: peer(message),
+            received: u64_at(info, BYTES_RECEIVED_AT),
+            acked: u64_at(info, BYTES_ACKED_AT),
+            sent: (info.len() >= BYTES_RETRANSMITTED_AT + 8).then_some(sent),
+        });
+    });
+    found
 }
 
 /// A request for the sockets of a family with this local port: `nlmsghdr` and `inet_diag_req_v2`.
@@ -144,8 +260,23 @@ fn request(family: AddressFamily, port: u16, details: bool) -> Vec<u8> {
     request
 }
 
-/// Parses the messages of one datagram. True after the last message of the answer.
-fn read_messages(mut rest: &[u8], found: &mut HashMap<u64, SocketInfo>) -> Result<bool, Errno> {
+/// A request for the socket with these addresses and ports, in any state.
+fn request_one(id: &SocketId) -> Vec<u8> {
+    let mut request = Vec::with_capacity(HEADER + 56);
+    request.extend(72u32.to_ne_bytes());
+    request.extend(BY_FAMILY.to_ne_bytes());
+    request.extend(REQUEST.to_ne_bytes());
+    request.extend([0; 8]);
+    request.extend([id.family, TCP, 0, 0]);
+    request.extend(u32::MAX.to_ne_bytes());
+    request.extend(&id.id[..COOKIE_AT]);
+    // The cookie of the socket in TIME-WAIT is another one (`INET_DIAG_NOCOOKIE`).
+    request.extend([0xff; ID - COOKIE_AT]);
+    request
+}
+
+/// Handles the sockets in one datagram. True after the last message of the answer.
+fn each_message(mut rest: &[u8], mut each: impl FnMut(&[u8])) -> Result<bool, Errno> {
     while rest.len() >= HEADER {
         let length = u32_at(rest, 0) as usize;
         if length < HEADER || length > rest.len() {
@@ -163,19 +294,17 @@ fn read_messages(mut rest: &[u8], found: &mut HashMap<u64, SocketInfo>) -> Resul
                     _ => Errno::PROTO,
                 });
             }
-            BY_FAMILY if message.len() >= MESSAGE => {
-                let inode = u64::from(u32_at(message, INODE_AT));
-                // Inode 0: the process has closed the socket.
-                if inode != 0 {
-                    let info = parse_info(peer(message), &message[MESSAGE..]);
-                    found.insert(inode, SocketInfo { state: message[STATE_AT], ..info });
-                }
-            }
+            BY_FAMILY if message.len() >= MESSAGE => each(message),
             _ => {}
         }
         rest = &rest[length.next_multiple_of(4).min(rest.len())..];
     }
     Ok(false)
+}
+
+/// What a message says of a socket.
+fn info(message: &[u8]) -> SocketInfo {
+    SocketInfo { state: message[STATE_AT], ..parse_info(peer(message), &message[MESSAGE..]) }
 }
 
 /// The peer in a message.
@@ -194,7 +323,25 @@ fn peer(message: &[u8]) -> (IpAddr, u16) {
 }
 
 /// Parses the attributes of a message.
-fn parse_info(peer: (IpAddr, u16), mut attributes: &[u8]) -> SocketInfo {
+fn parse_info(peer: (IpAddr, u16), attributes: &[u8]) -> SocketInfo {
+    let Some(info) = attribute_info(attributes) else { return SocketInfo::of_peer(peer) };
+    let ago = |at: usize| Duration::from_millis(u32_at(info, at).into());
+    SocketInfo {
+        peer,
+        received: u64_at(info, BYTES_RECEIVED_AT),
+        acked: u64_at(info, BYTES_ACKED_AT),
+        answers: AnswerInfo {
+            unacked: u32_at(info, UNACKED_AT),
+            probes: info.get(PROBES_AT).copied().unwrap_or(0),
+            data_sent_ago: ago(LAST_DATA_SENT_AT),
+            answered_ago: ago(LAST_ACK_RECEIVED_AT),
+        },
+        state: 0,
+    }
+}
+
+/// The `struct tcp_info` among the attributes of a message.
+fn attribute_info(mut attributes: &[u8]) -> Option<&[u8]> {
     while attributes.len() >= 4 {
         let length = usize::from(u16::from_ne_bytes([attributes[0], attributes[1]]));
         let kind = u16::from_ne_bytes([attributes[2], attributes[3]]);
@@ -202,24 +349,11 @@ fn parse_info(peer: (IpAddr, u16), mut attributes: &[u8]) -> SocketInfo {
             break;
         }
         if kind == ATTRIBUTE_INFO {
-            let info = &attributes[4..length];
-            let ago = |at: usize| Duration::from_millis(u32_at(info, at).into());
-            return SocketInfo {
-                peer,
-                received: u64_at(info, BYTES_RECEIVED_AT),
-                acked: u64_at(info, BYTES_ACKED_AT),
-                answers: AnswerInfo {
-                    unacked: u32_at(info, UNACKED_AT),
-                    probes: info.get(PROBES_AT).copied().unwrap_or(0),
-                    data_sent_ago: ago(LAST_DATA_SENT_AT),
-                    answered_ago: ago(LAST_ACK_RECEIVED_AT),
-                },
-                state: 0,
-            };
+            return Some(&attributes[4..length]);
         }
         attributes = &attributes[length.next_multiple_of(4).min(attributes.len())..];
     }
-    SocketInfo::of_peer(peer)
+    None
 }
 
 fn u32_at(bytes: &[u8], offset: usize) -> u32 {
@@ -277,15 +411,16 @@ mod tests {
 
     #[test]
     fn malformed_messages_are_errors_or_ignored() {
-        let mut found = HashMap::new();
-        assert_eq!(read_messages(&[0; 16], &mut found), Err(Errno::PROTO));
-        assert_eq!(read_messages(&[1, 2, 3], &mut found), Ok(false));
+        let read = |datagram: &[u8]| each_message(datagram, |message| panic!("{message:?}"));
+        assert_eq!(read(&[0; 16]), Err(Errno::PROTO));
+        assert_eq!(read(&[1, 2, 3]), Ok(false));
+        assert_eq!(closed_sockets(&[7; 300]), []);
         for (number, error) in [(-1, Errno::PERM), (0, Errno::PROTO), (i32::MIN, Errno::PROTO)] {
             let mut message = [0; 20];
             message[0] = 20;
             message[4] = ERROR as u8;
             message[16..].copy_from_slice(&number.to_ne_bytes());
-            assert_eq!(read_messages(&message, &mut found), Err(error), "{number}");
+            assert_eq!(read(&message), Err(error), "{number}");
         }
         let peer = (IpAddr::from([192, 0, 2, 1]), 80);
         let nothing = SocketInfo::of_peer(peer);

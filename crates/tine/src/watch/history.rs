@@ -19,8 +19,8 @@ pub(crate) struct EndedConnection {
     pub(crate) peer: Peer,
     pub(crate) proxied: Option<Proxied>,
     pub(crate) pid: i32,
-    /// When it was accepted: monotonic clock, nanoseconds.
-    pub(crate) accepted: u64,
+    /// When its process or turn began: monotonic clock, nanoseconds.
+    pub(crate) start: u64,
     pub(crate) outcome: Outcome,
     pub(crate) usage: Usage,
 }
@@ -33,6 +33,8 @@ pub(crate) struct History {
     /// Connections that have ended, and those of them that did not end as usual.
     pub(crate) ended_total: u64,
     pub(crate) failed_total: u64,
+    /// Connections of workers that have ended without a record.
+    pub(crate) unrecorded_total: u64,
     /// The most connections at a time.
     pub(crate) peak: usize,
     pub(crate) rates: RecentRates,
@@ -45,7 +47,16 @@ impl History {
     pub(crate) fn new(capacity: usize) -> History {
         let (ended, rates) = (VecDeque::new(), RecentRates::default());
         let started = crate::system::clock::now();
-        History { capacity, ended, ended_total: 0, failed_total: 0, peak: 0, rates, started }
+        History {
+            capacity,
+            ended,
+            ended_total: 0,
+            failed_total: 0,
+            unrecorded_total: 0,
+            peak: 0,
+            rates,
+            started,
+        }
     }
 
     /// Records a number of connections at a time.
@@ -64,6 +75,18 @@ impl History {
             self.ended.pop_front();
         }
         self.ended.push_back(connection);
+    }
+
+    /// Whether there is a record of a connection.
+    pub(crate) fn has_record(&self, id: u64) -> bool {
+        self.newest_first().any(|connection| connection.id == id)
+    }
+
+    /// Counts connections that have ended without a record.
+    pub(crate) fn count_unrecorded(&mut self, ends: u64, failures: u64) {
+        self.ended_total += ends;
+        self.failed_total += failures;
+        self.unrecorded_total += ends;
     }
 
     /// The connections that have ended, the newest first.
@@ -125,10 +148,12 @@ impl RecentRates {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::Times;
 
     fn ended(id: u64, outcome: Outcome) -> EndedConnection {
-        let usage = Usage { duration: Duration::ZERO, bytes: None, cpu: Duration::ZERO, peak_kib: 0 };
-        EndedConnection { id, peer: Peer::Unix(None), proxied: None, pid: 1, accepted: 0, outcome, usage }
+        let (none, times) = (Duration::ZERO, Times::default());
+        let usage = Usage { duration: none, bytes: None, cpu: none, peak_kib: 0, times };
+        EndedConnection { id, peer: Peer::Unix(None), proxied: None, pid: 1, start: 0, outcome, usage }
     }
 
     #[test]
@@ -140,7 +165,8 @@ mod tests {
             }
             let ids: Vec<u64> = history.newest_first().map(|connection| connection.id).collect();
             assert_eq!(ids, kept);
-            assert_eq!((history.ended_total, history.failed_total), (4, 1));
+            history.count_unrecorded(3, 2);
+            assert_eq!((history.ended_total, history.failed_total, history.unrecorded_total), (7, 3, 3));
         }
     }
 

@@ -76,6 +76,10 @@ pub(crate) struct TrackedConnection {
     /// Time of the last change of `bytes`.
     last_traffic: Instant,
     received_any: bool,
+    /// From the start to the first look that found a byte of the client.
+    first_byte: Option<Duration>,
+    /// Bytes received and acknowledged, as of the last look that had them.
+    sample: Option<(u64, u64)>,
     pending: PendingAnswer,
     phase: EndPhase,
 }
@@ -99,6 +103,8 @@ impl TrackedConnection {
             bytes: 0,
             last_traffic: started,
             received_any: false,
+            first_byte: None,
+            sample: None,
             pending: PendingAnswer::default(),
             phase: EndPhase::Running,
         }
@@ -118,6 +124,10 @@ impl TrackedConnection {
             if bytes != self.bytes {
                 self.bytes = bytes;
                 self.last_traffic = now;
+            }
+            // Other rules look rarely.
+            if received_any && !self.received_any && rules.timeouts.need_byte_counts() {
+                self.first_byte = Some(now.saturating_duration_since(self.started));
             }
             self.received_any |= received_any;
         }
@@ -183,6 +193,21 @@ impl TrackedConnection {
     fn terminate(&mut self, reason: EndReason, now: Instant) -> Escalation {
         self.phase = EndPhase::Terminating(reason, now + KILL_AFTER);
         Escalation::Term
+    }
+
+    /// From the start to the first look that found a byte of the client, if one has.
+    pub(crate) fn first_byte(&self) -> Option<Duration> {
+        self.first_byte
+    }
+
+    /// Notes the bytes received from the client and acknowledged by it.
+    pub(super) fn note_sample(&mut self, sample: (u64, u64)) {
+        self.sample = Some(sample);
+    }
+
+    /// The bytes of the last look that had them.
+    pub(crate) fn sample(&self) -> Option<(u64, u64)> {
+        self.sample
     }
 
     /// The time of the next signal that needs no further observation.
@@ -303,6 +328,12 @@ mod tests {
             WatchRules { timeouts: Timeouts { first_byte: seconds(1), ..Timeouts::default() }, ..PROGRAM };
         assert_eq!(play(rules, &[(1_000, connected(0), Some(Escalation::Term))]), Some(EndReason::FirstByte));
         assert_eq!(play(rules, &[(900, connected(1), None), (9_000, connected(1), None)]), None);
+        let start = Instant::now();
+        let mut connection = TrackedConnection::new(1, start);
+        for (at, bytes, first_byte) in [(300, 0, None), (600, 3, Some(600)), (900, 9, Some(600))] {
+            connection.look(connected(bytes), &rules, start + Duration::from_millis(at));
+            assert_eq!(connection.first_byte(), first_byte.map(Duration::from_millis), "{at}");
+        }
         // A byte that the server sends is not the client's first byte.
         let sent = Observation::Connected { bytes: 7, received_any: false, answers: None };
         assert_eq!(play(rules, &[(1_000, sent, Some(Escalation::Term))]), Some(EndReason::FirstByte));

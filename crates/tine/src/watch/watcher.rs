@@ -111,9 +111,17 @@ impl Watcher {
         Some(due.map_or(self.next_look, |due| due.min(self.next_look)))
     }
 
-    /// Forgets a connection that has ended. Why it was ended, if so.
-    pub(crate) fn forget(&mut self, slot: usize, id: u64) -> Option<EndReason> {
-        self.connections.remove(&slot).filter(|tracked| tracked.id == id)?.reason()
+    /// Forgets a connection that has ended, and returns what was observed of it.
+    pub(crate) fn forget(&mut self, slot: usize, id: u64) -> Option<TrackedConnection> {
+        self.connections.remove(&slot).filter(|tracked| tracked.id == id)
+    }
+
+    /// The first bytes that were observed, by slot, with the id of the connection.
+    pub(crate) fn first_bytes(&self) -> HashMap<usize, (u64, Duration)> {
+        let found = |(slot, tracked): (&usize, &TrackedConnection)| {
+            Some((*slot, (tracked.id, tracked.first_byte()?)))
+        };
+        self.connections.iter().filter_map(found).collect()
     }
 
     /// Why a connection is being ended, if so.
@@ -142,6 +150,10 @@ impl Watcher {
                 *tracked = TrackedConnection::new(connection.id, connection.started);
             }
             let observation = table.as_ref().map_or(Observation::Unknown, |table| observe(connection, table));
+            let counts = table.as_ref().filter(|_| self.rules.timeouts.need_byte_counts());
+            if let Some(sample) = counts.and_then(|table| sample(connection, table)) {
+                tracked.note_sample(sample);
+            }
             if let Some(escalation) = tracked.look(observation, &self.rules, clock) {
                 escalations.push((index, escalation));
             }
@@ -195,12 +207,23 @@ fn undetected(rules: &WatchRules, are_listed: bool) -> String {
     [disconnected, idle, vanished].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
-fn observe(connection: &ConnectionSnapshot, table: &SocketTable) -> Observation {
+/// The inode of the socket of a connection.
+fn socket_of(connection: &ConnectionSnapshot, table: &SocketTable) -> Option<u64> {
     let by_peer = || match connection.peer {
         Peer::Tcp(address) => *table.by_peer.get(&(address.ip(), address.port()))?,
         Peer::Unix(_) | Peer::Vsock { .. } => None,
     };
-    let Some(socket) = connection.socket.or_else(by_peer) else { return Observation::Unknown };
+    connection.socket.or_else(by_peer)
+}
+
+/// The bytes received from the client and acknowledged by it, where the table has them.
+fn sample(connection: &ConnectionSnapshot, table: &SocketTable) -> Option<(u64, u64)> {
+    let info = table.sockets.get(&socket_of(connection, table)?).filter(|_| table.has_details)?;
+    Some((info.payload_received().saturating_sub(connection.header.into()), info.payload_sent()))
+}
+
+fn observe(connection: &ConnectionSnapshot, table: &SocketTable) -> Observation {
+    let Some(socket) = socket_of(connection, table) else { return Observation::Unknown };
     match table.sockets.get(&socket) {
         Some(_) if !table.is_counted => Observation::Unknown,
         Some(info) => Observation::Connected {
@@ -257,6 +280,11 @@ mod tests {
             }
         };
         let tcp = |text: &str| Peer::Tcp(text.parse().expect("an address"));
+        let started = Instant::now();
+        let peer = tcp("192.0.2.1:8");
+        let connection =
+            ConnectionSnapshot { pid: 0, slot: 0, id: 1, started, peer, socket: None, header: 1 };
+        assert_eq!(sample(&connection, &table), Some((1, 0)), "without the header of a proxy");
         assert_eq!(look(tcp("192.0.2.1:8"), None), Some(2));
         assert_eq!(look(tcp("192.0.2.1:8"), Some(1)), Some(1), "a note is more precise");
         for peer in [tcp("192.0.2.2:7"), tcp("192.0.2.9:7"), Peer::Unix(None)] {

@@ -115,6 +115,7 @@ fn status(view: &View) -> Value {
         "accepted": view.board.accepted(),
         "ended": view.history.ended_total,
         "failed": view.history.failed_total,
+        "unrecorded": view.history.unrecorded_total,
         "rejected": view.board.rejected_total(),
         "rejected_by_reason": rejected,
         "delayed": view.board.delayed(),
@@ -150,7 +151,7 @@ fn list(
     sort(&mut rows, by);
     rows.truncate(limit.unwrap_or(usize::MAX));
     for row in &rows {
-        reply.line(&row.to_json(view.service.as_deref()))?;
+        reply.line(&row.to_json(view.service.as_deref(), view.privacy))?;
     }
     reply.done(rows.len() as u64)
 }
@@ -165,7 +166,7 @@ fn show(view: &mut View, reply: &mut Reply, id: u64) -> io::Result<()> {
     let Some(row) = rows.first() else {
         return reply.error(SYSTEM, "there is no such connection, and none in the history");
     };
-    reply.line(&row.to_json(view.service.as_deref()))?;
+    reply.line(&row.to_json(view.service.as_deref(), view.privacy))?;
     reply.done(1)
 }
 

@@ -7,7 +7,9 @@ use serde_json::{Map, Value, json};
 use super::request::{Filter, Sort, SortKey};
 use super::view::{Sockets, View, date};
 use crate::admission::access::prefix::Prefix;
+use crate::log::{ByteCounts, Times, Waited};
 use crate::net::peer::Peer;
+use crate::net::privacy::Privacy;
 use crate::net::proxied::Proxied;
 use crate::shared::board::reader::BoardConnection;
 use crate::system::clock::now;
@@ -22,12 +24,12 @@ pub(super) struct Row {
     pub(super) pid: i32,
     /// `serving`, `ending` or `ended`.
     state: &'static str,
-    /// When it was accepted: monotonic clock, nanoseconds.
-    accepted: u64,
+    /// When its process or turn began: monotonic clock, nanoseconds.
+    start: u64,
+    /// From its accept to now, or to its end.
     age: Duration,
-    bytes: Option<(u64, u64)>,
-    /// The source of the byte counts: `kernel` or `process`.
-    bytes_source: &'static str,
+    times: Times,
+    bytes: Option<ByteCounts>,
     /// The state of its socket, by the kernel.
     tcp_state: Option<&'static str>,
     end: Option<RowEnd>,
@@ -47,17 +49,20 @@ impl Row {
         let BoardConnection { slot, pid, entry, proxied, .. } = *connection;
         let info = sockets.of(connection);
         let header = u64::from(proxied.map_or(0, |proxied| proxied.header));
-        let from_kernel = info.map(|info| (info.received.saturating_sub(header), info.acked));
+        let from_kernel = info.map(|info| {
+            ByteCounts::of_kernel((info.payload_received().saturating_sub(header), info.payload_sent()))
+        });
+        let times = Times { first_byte: view.first_byte(slot, &entry), waited: connection.waited };
         Row {
             id: entry.id,
             peer: entry.peer,
             proxied,
             pid,
             state: if view.ending.get(&slot) == Some(&entry.id) { "ending" } else { "serving" },
-            accepted: entry.start,
-            age: Duration::from_nanos(now().saturating_sub(entry.start)),
+            start: entry.start,
+            age: times.waited() + Duration::from_nanos(now().saturating_sub(entry.start)),
+            times,
             bytes: from_kernel.or_else(|| view.counted(slot)),
-            bytes_source: if from_kernel.is_some() { "kernel" } else { "process" },
             tcp_state: info.map(|info| info.state_name()),
             end: None,
         }
@@ -72,10 +77,10 @@ impl Row {
             proxied: connection.proxied,
             pid: connection.pid,
             state: "ended",
-            accepted: connection.accepted,
-            age: usage.duration,
+            start: connection.start,
+            age: usage.times.waited() + usage.duration,
+            times: usage.times,
             bytes: usage.bytes,
-            bytes_source: "process",
             tcp_state: None,
             end: Some(RowEnd {
                 outcome: connection.outcome.to_string(),
@@ -97,8 +102,9 @@ impl Row {
             && state.as_ref().is_none_or(|state| self.state == state)
     }
 
-    /// The row as an object. Ids of a server with several services have the service in front.
-    pub(super) fn to_json(&self, service: Option<&str>) -> Value {
+    /// The row as an object, with peers as they are to be shown. Ids of a server with several
+    /// services have the service in front.
+    pub(super) fn to_json(&self, service: Option<&str>, privacy: Privacy) -> Value {
         let mut object = Map::new();
         let mut set = |key: &str, value: Value| _ = object.insert(key.to_owned(), value);
         match service {
@@ -109,29 +115,41 @@ impl Row {
             None => set("id", json!(self.id)),
         }
         set("type", json!("connection"));
-        set("peer", json!(self.peer.to_string()));
+        set("peer", json!(privacy.show(self.peer).to_string()));
         if let Some(proxied) = &self.proxied {
-            set("proxy", json!(proxied.proxy.to_string()));
+            set("proxy", json!(privacy.show(proxied.proxy).to_string()));
         }
         set("pid", json!(self.pid));
         set("state", json!(self.state));
-        set("accepted", json!(date(self.accepted)));
-        set("age_ms", json!(self.age.as_millis() as u64));
-        let (bytes_in, bytes_out) = self.bytes.unzip();
-        set("bytes_in", json!(bytes_in));
-        set("bytes_out", json!(bytes_out));
-        set("bytes_source", json!(self.bytes.map(|_| self.bytes_source)));
+        let accepted = self.start.saturating_sub(self.times.waited().as_nanos() as u64);
+        set("accepted", json!(date(accepted)));
+        set("started", json!(date(self.start)));
+        set("age_ms", json!(milliseconds(self.age)));
+        if let Some(first_byte) = self.times.first_byte {
+            set("first_byte_ms", json!(milliseconds(first_byte)));
+        }
+        if let Some(Waited { time, limit }) = self.times.waited {
+            set("waited_ms", json!(milliseconds(time)));
+            set("limit", json!(limit));
+        }
+        set("bytes_in", json!(self.bytes.map(|bytes| bytes.received)));
+        set("bytes_out", json!(self.bytes.map(|bytes| bytes.sent)));
+        set("bytes_source", json!(self.bytes.map(|bytes| bytes.source.name())));
         if let Some(state) = self.tcp_state {
             set("tcp_state", json!(state));
         }
         if let Some(end) = &self.end {
-            set("ended", json!(date(self.accepted + self.age.as_nanos() as u64)));
+            set("ended", json!(date(accepted + self.age.as_nanos() as u64)));
             set("outcome", json!(end.outcome));
-            set("cpu_ms", json!(end.cpu.as_millis() as u64));
+            set("cpu_ms", json!(milliseconds(end.cpu)));
             set("peak_kib", json!(end.peak_kib));
         }
         Value::Object(object)
     }
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    time.as_millis() as u64
 }
 
 /// Sorts rows; equal ones by their id.
@@ -144,8 +162,8 @@ pub(super) fn sort(rows: &mut [Row], by: Sort) {
             Peer::Tcp(address) => Some(address),
             _ => None,
         }),
-        SortKey::BytesIn => rows.sort_by_key(|row| row.bytes.map(|(bytes_in, _)| bytes_in)),
-        SortKey::BytesOut => rows.sort_by_key(|row| row.bytes.map(|(_, bytes_out)| bytes_out)),
+        SortKey::BytesIn => rows.sort_by_key(|row| row.bytes.map(|bytes| bytes.received)),
+        SortKey::BytesOut => rows.sort_by_key(|row| row.bytes.map(|bytes| bytes.sent)),
     }
     if by.descending {
         rows.reverse();
@@ -163,10 +181,10 @@ mod tests {
             proxied: None,
             pid: 1,
             state: "serving",
-            accepted: 0,
+            start: 0,
             age: Duration::from_secs(seconds),
-            bytes: (bytes_in > 0).then_some((bytes_in, 0)),
-            bytes_source: "kernel",
+            times: Times::default(),
+            bytes: (bytes_in > 0).then(|| ByteCounts::of_kernel((bytes_in, 0))),
             tcp_state: None,
             end: None,
         }
@@ -216,8 +234,9 @@ mod tests {
     #[test]
     fn ids_of_several_services_have_the_service_in_front() {
         let row = row(7, "192.0.2.1:5", 1, 3);
-        let json = row.to_json(None);
+        let json = row.to_json(None, Privacy::None);
         assert_eq!((&json["id"], &json["service"], &json["bytes_in"]), (&json!(7), &json!(null), &json!(3)));
-        assert_eq!(row.to_json(Some("git"))["id"], json!("git:7"));
+        let json = row.to_json(Some("git"), Privacy::Truncate);
+        assert_eq!((&json["id"], &json["peer"]), (&json!("git:7"), &json!("192.0.2.0/24")));
     }
 }

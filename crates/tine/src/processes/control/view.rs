@@ -5,8 +5,11 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
+use crate::log::ByteCounts;
 use crate::log::ring::LogRing;
 use crate::net::peer::Peer;
+use crate::net::privacy::Privacy;
+use crate::shared::board::Entry;
 use crate::shared::board::reader::{BoardConnection, BoardReader};
 use crate::shared::stats::ConnStats;
 use crate::system::clock::now;
@@ -16,6 +19,8 @@ use crate::watch::history::History;
 /// What can be told about a server.
 pub(crate) struct View {
     pub(crate) service: Option<String>,
+    /// How peers are shown.
+    pub(crate) privacy: Privacy,
     /// The process id of the supervisor.
     pub(crate) pid: i32,
     /// `serving`, `paused`, `draining` or `ending`.
@@ -31,6 +36,8 @@ pub(crate) struct View {
     pub(crate) log: Option<LogRing>,
     pub(crate) history: History,
     pub(crate) bans: Vec<BanView>,
+    /// The first bytes of clients of programs, by slot, with the id of the connection.
+    pub(crate) first_bytes: HashMap<usize, (u64, Duration)>,
     /// Slots whose connection is being ended, with its id.
     pub(crate) ending: HashMap<usize, u64>,
     /// For the kernel's table of sockets, where it may be read.
@@ -77,9 +84,18 @@ impl View {
         Sockets { by_inode, by_peer }
     }
 
-    /// Bytes in and out that the process of a connection has counted.
-    pub(super) fn counted(&self, slot: usize) -> Option<(u64, u64)> {
-        if self.has_program { None } else { self.stats.bytes(slot) }
+    /// The bytes that the process of a connection has counted.
+    pub(super) fn counted(&self, slot: usize) -> Option<ByteCounts> {
+        let bytes = if self.has_program { None } else { self.stats.bytes(slot) };
+        bytes.map(ByteCounts::of_process)
+    }
+
+    /// The time from the start of a connection to the first byte of its client.
+    pub(super) fn first_byte(&self, slot: usize, entry: &Entry) -> Option<Duration> {
+        match self.has_program {
+            true => self.first_bytes.get(&slot).filter(|(id, _)| *id == entry.id).map(|(_, time)| *time),
+            false => self.stats.first_byte(slot, entry.start, now()),
+        }
     }
 }
 

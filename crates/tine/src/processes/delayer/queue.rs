@@ -22,7 +22,9 @@ pub(super) struct QueuedClient<C> {
     pub(super) blocks: [Option<Block>; 2],
     /// Why it was not admitted.
     pub(super) reason: Reason,
-    /// Until when it may wait: monotonic clock, nanoseconds.
+    /// When it was accepted: monotonic clock, nanoseconds.
+    pub(super) since: u64,
+    /// Until when it may wait, on the same clock.
     pub(super) deadline: u64,
     pub(super) proxied: Option<Proxied>,
 }
@@ -247,6 +249,7 @@ mod tests {
             peer,
             blocks: [block, None],
             reason: Reason::Rate,
+            since: 0,
             deadline: u64::from(client),
             proxied: None,
         }

@@ -109,7 +109,7 @@ impl DelayerStart<'_> {
     }
 
     fn release(&self, client: &QueuedClient<OwnedFd>) -> bool {
-        let QueuedClient { peer, reason, deadline, proxied, .. } = *client;
-        self.released.send(client.client.as_fd(), &Delayed { peer, reason, deadline, proxied })
+        let QueuedClient { peer, reason, since, deadline, proxied, .. } = *client;
+        self.released.send(client.client.as_fd(), &Delayed { peer, reason, since, deadline, proxied })
     }
 }

@@ -121,10 +121,10 @@ impl DelayerStart<'_> {
     }
 
     fn queued(&self, client: OwnedFd, message: Delayed) -> QueuedClient<OwnedFd> {
-        let Delayed { peer, reason, deadline, proxied } = message;
+        let Delayed { peer, reason, since, deadline, proxied } = message;
         let mut blocks = self.admission.limits().delay_blocks(peer);
         let blocks = [blocks.next(), blocks.next()];
-        QueuedClient { client, peer, blocks, reason, deadline, proxied }
+        QueuedClient { client, peer, blocks, reason, since, deadline, proxied }
     }
 
     /// Marks the blocks that have queued clients by now, and clears the marks of those that have

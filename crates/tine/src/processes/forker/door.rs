@@ -14,7 +14,7 @@ use crate::admission::proxy::Screening;
 use crate::admission::reason::Reason;
 use crate::admission::{Admission, Candidate, Verdict};
 use crate::log::Log;
-use crate::net::accept::Accepted;
+use crate::net::accept::{Accepted, Delay};
 use crate::net::peer::Peer;
 use crate::net::proxied::Proxied;
 use crate::shared::board::Board;
@@ -71,7 +71,7 @@ impl Door {
             peer: client.peer,
             is_banned: self.board.is_banned(client.peer),
             groups: ClientGroups::OfSocket(client.socket.as_fd()),
-            was_delayed: client.deadline.is_some(),
+            was_delayed: client.delay.is_some(),
             draining: self.board.is_draining(),
         }
     }
@@ -91,14 +91,17 @@ impl Door {
     fn delay(&self, client: &Accepted, reason: Reason) -> bool {
         let Some(delayer) = &self.delayer else { return false };
         let limits = self.admission.limits();
-        let deadline = client.deadline.unwrap_or_else(|| limits.delay_deadline(now()));
+        let (since, deadline) = match client.delay {
+            Some(delay) => (delay.since, delay.deadline),
+            None => (now(), limits.delay_deadline(now())),
+        };
         // Marked here and not by the delayer: until that runs, later clients could overtake. The
         // delayer clears the marks.
         let marks = limits.delay_blocks(client.peer);
         let marks = marks.map(|block| self.admission.set_queued(&block, true).then_some(block));
         let mut marked = [None; 2];
         marked.iter_mut().zip(marks).for_each(|(entry, mark)| *entry = mark);
-        let message = Delayed { peer: client.peer, reason, deadline, proxied: proxied(client) };
+        let message = Delayed { peer: client.peer, reason, since, deadline, proxied: proxied(client) };
         let is_sent = self.board.pass_unless_draining(|| delayer.queue.send(client.socket.as_fd(), &message));
         if is_sent {
             self.board.count_delayed();
@@ -204,7 +207,11 @@ impl Door {
         Ok(received.map(|(socket, message): (OwnedFd, Delayed)| Accepted {
             socket,
             peer: message.peer,
-            deadline: Some(message.deadline),
+            delay: Some(Delay {
+                since: message.since,
+                deadline: message.deadline,
+                reason: message.reason.index(),
+            }),
             proxied: message.proxied.map(Box::new),
         }))
     }
@@ -216,7 +223,7 @@ impl Door {
         Ok(received.map(|(socket, Identified { peer, proxied })| Accepted {
             socket,
             peer,
-            deadline: None,
+            delay: None,
             proxied: proxied.map(Box::new),
         }))
     }

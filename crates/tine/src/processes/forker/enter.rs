@@ -7,6 +7,7 @@ use rustix::fs::{Mode, OFlags};
 
 use super::memory::{CONTROL_EVENT, IDENTIFIED_EVENT, Memory, RELEASED_EVENT};
 use super::trusted::{Forker, ForkerStart, Trusted};
+use crate::connection;
 use crate::error::{Error, next_move};
 use crate::processes::conn::ConnContext;
 use crate::processes::start::{StartReport, cannot, cannot_die_with_parent, change_user, kill_with};
@@ -72,6 +73,9 @@ fn try_enter<'a, H>(
         cgroups: start.cgroups,
         first_server_fd,
     };
+    if settings.keeps_records || context.log.logs_connections() {
+        connection::note_first_bytes();
+    }
     if !trusted.is_inherited() {
         let kept = trusted.door.exclude_from_fork();
         kept.map_err(cannot("keep shared memory from connections (madvise)", next_move::of_call))?;

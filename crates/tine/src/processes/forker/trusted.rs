@@ -108,6 +108,7 @@ impl Trusted<'_> {
             board.set_socket(slot, inode);
         }
         board.enter_proxied(slot, client.proxied.as_deref());
+        board.enter_delay(slot, client.delay.as_ref());
         stats.clear(slot);
         board.begin(slot, client.peer)
     }

@@ -10,6 +10,7 @@ mod bans;
 mod channels;
 mod children;
 mod enforce;
+mod held_ends;
 mod killings;
 mod left;
 mod linger;
@@ -51,6 +52,7 @@ use crate::watch::watcher::Watcher;
 use bans::Bans;
 use channels::Channels;
 use children::Children;
+use held_ends::HeldEnds;
 use killings::Killings;
 use timers::Timers;
 use wait::SupervisorFds;
@@ -80,6 +82,7 @@ struct Supervisor<'a, H> {
     /// Connections that operators end.
     killings: Killings,
     history: History,
+    held_ends: HeldEnds,
     bans: Bans,
     /// Files of access rules, which are read again after a change.
     rule_files: Option<RuleFiles>,

@@ -7,6 +7,7 @@ use tine_sys::process::{Ended, How, reap};
 
 use super::Supervisor;
 use super::children::ChildKind;
+use super::held_ends::ConnectionEnd;
 use super::role::Role;
 use super::state::ServerEvent;
 use crate::admission::penalty::Fault;
@@ -14,10 +15,9 @@ use crate::connection::Connection;
 use crate::error::HandlerError;
 use crate::lifecycle::outcome::Outcome;
 use crate::lifecycle::timing::REAP_BATCH;
-use crate::log::Usage;
-use crate::net::proxied::Proxied;
+use crate::log::{ByteCounts, Times, Usage};
+use crate::shared::board::SlotPhase;
 use crate::shared::board::places::PlaceHolder;
-use crate::shared::board::{Entry, SlotPhase};
 use crate::system::cgroup::Cgroup;
 use crate::system::clock::now;
 use crate::system::{descendants, orphans};
@@ -32,14 +32,6 @@ const COALESCED_ORPHANS: Duration = Duration::from_secs(1);
 
 /// After a SIGCHLD that may stand for several exits, children are checked within this time.
 const COALESCED: Duration = Duration::from_millis(50);
-
-/// The end of a connection, for its line in the log.
-struct ConnectionEnd {
-    entry: Entry,
-    proxied: Option<Proxied>,
-    outcome: Outcome,
-    usage: Usage,
-}
 
 impl<H> Supervisor<'_, H>
 where
@@ -57,7 +49,24 @@ where
         for slot in &changed {
             self.register_slot(*slot);
         }
+        self.take_ends(&changed);
         self.children.changed = changed;
+    }
+
+    /// Records the connections that the workers in these slots have served.
+    fn take_ends(&mut self, slots: &[usize]) {
+        let board = &self.memory.board;
+        if !board.has_ended() {
+            return;
+        }
+        let mut ends = Vec::new();
+        for slot in slots {
+            let lost = board.take_ends(*slot, &mut ends);
+            self.history.count_unrecorded(lost.ends, lost.failures);
+        }
+        self.history.record_count(board.served_most());
+        ends.sort_by_key(|end| (end.start + end.usage.duration.as_nanos() as u64, end.id));
+        ends.into_iter().for_each(|end| self.history.record_end(end));
     }
 
     /// Adds the process in a slot to the children, and logs the accept line if it serves a
@@ -219,25 +228,45 @@ where
         let served = self.memory.board.phase(slot) == SlotPhase::Serving;
         if served {
             self.log_accept(slot, ended.pid);
+            if self.memory.board.has_ended() {
+                self.memory.board.count_unserved();
+            }
         }
-        let end = self.describe_end(slot, ended, served);
-        let penalty = end.as_ref().and_then(|end| self.charge(end, ended.how));
+        self.take_ends(&[slot]);
+        let mut end = self.describe_end(slot, ended, served);
+        if let Some(end) = &mut end {
+            end.penalty = self.charge(end, ended.how);
+        }
         self.free_slot(slot);
         self.wake_delayer();
         if served {
             self.children.table.count_end();
         }
-        if let Some(end) = end {
-            self.log_end(&end, ended.pid, penalty);
-            self.record(end, ended.pid);
+        let end = end.and_then(|end| self.held_ends.complete_or_hold(end, Instant::now()));
+        end.into_iter().for_each(|end| self.log_and_record(end));
+    }
+
+    /// Logs and records the ends that were held back and are complete by now; with `all`, each of
+    /// them.
+    pub(super) fn check_held_ends(&mut self, all: bool) {
+        for end in self.held_ends.take(Instant::now(), all) {
+            self.log_and_record(end);
         }
     }
 
+    fn log_and_record(&mut self, end: ConnectionEnd) {
+        self.log_end(&end);
+        self.record(end);
+    }
+
     /// Keeps what operators may ask for.
-    fn record(&mut self, ConnectionEnd { entry, proxied, outcome, usage }: ConnectionEnd, pid: i32) {
-        if self.controllers.are_possible() {
-            let (id, peer, accepted) = (entry.id, entry.peer, entry.start);
-            self.history.record_end(EndedConnection { id, peer, proxied, pid, accepted, outcome, usage });
+    fn record(&mut self, end: ConnectionEnd) {
+        let ConnectionEnd { entry, proxied, pid, outcome, usage, .. } = end;
+        // A worker that was killed right after its connection has left the end of that.
+        let is_left = self.memory.board.has_ended() && self.history.has_record(entry.id);
+        if self.controllers.are_possible() && !is_left {
+            let (id, peer, start) = (entry.id, entry.peer, entry.start);
+            self.history.record_end(EndedConnection { id, peer, proxied, pid, start, outcome, usage });
         }
     }
 
@@ -251,7 +280,8 @@ where
     /// How a connection ended; `None` if that is neither logged nor charged.
     fn describe_end(&mut self, slot: usize, ended: &Ended, served: bool) -> Option<ConnectionEnd> {
         let entry = self.memory.board.entry(slot);
-        let reason = self.watcher.forget(slot, entry.id).or(self.killings.take(slot, entry.id));
+        let observed = self.watcher.forget(slot, entry.id);
+        let killed = self.killings.take(slot, entry.id);
         let is_used = self.log.logs_connections()
             || self.memory.admission.has_penalties()
             || self.controllers.are_possible();
@@ -260,17 +290,30 @@ where
         }
         let stats = self.memory.stats;
         let proxied = self.memory.board.proxied(slot);
-        let outcome = match reason {
+        let outcome = match observed.and_then(|observed| observed.reason()).or(killed) {
             Some(reason) => Outcome::Ended(reason),
             None => Outcome::new(ended.how, stats.reported(slot)),
         };
+        let now = now();
+        let (bytes, first_byte) = match self.settings.program {
+            None => {
+                let counted = stats.bytes(slot).map(ByteCounts::of_process);
+                (counted, stats.first_byte(slot, entry.start, now))
+            }
+            // Programs count nothing: what the kernel said at the last look.
+            Some(_) => {
+                let sample = observed.and_then(|observed| observed.sample()).map(ByteCounts::of_sample);
+                (sample, observed.and_then(|observed| observed.first_byte()))
+            }
+        };
         let usage = Usage {
-            duration: Duration::from_nanos(now().saturating_sub(entry.start)),
-            bytes: stats.bytes(slot).filter(|_| self.settings.program.is_none()),
+            duration: Duration::from_nanos(now.saturating_sub(entry.start)),
+            bytes,
             cpu: ended.cpu,
             peak_kib: ended.peak_kib,
+            times: Times { first_byte, waited: self.memory.board.waited(slot) },
         };
-        Some(ConnectionEnd { entry, proxied, outcome, usage })
+        Some(ConnectionEnd { entry, proxied, pid: ended.pid, outcome, usage, penalty: None })
     }
 
     /// Charges the source of a connection for a fault. Returns the fault and the time of the
@@ -321,19 +364,19 @@ where
         }
     }
 
-    fn log_end(&mut self, end: &ConnectionEnd, pid: i32, penalty: Option<(Fault, Duration)>) {
-        let ConnectionEnd { entry, proxied, outcome, usage } = end;
+    fn log_end(&mut self, end: &ConnectionEnd) {
+        let ConnectionEnd { entry, proxied, pid, outcome, usage, penalty } = end;
         let board = &self.memory.board;
         let source = entry.peer.block(self.memory.admission.limits().aggregations.source);
         let left = || source.map_or(0, |source| board.slots_in(source).count());
         let is_logged = outcome.is_failure() || !self.memory.admission.is_log_excluded(entry.peer);
-        if !self.log.end_of_peer(&entry.peer, pid, outcome.wait_status(), left) && is_logged {
-            self.log.end(entry.id, &entry.peer, proxied.as_ref(), pid, outcome, usage);
+        if !self.log.end_of_peer(&entry.peer, *pid, outcome.wait_status(), left) && is_logged {
+            self.log.end(entry.id, &entry.peer, proxied.as_ref(), *pid, outcome, usage);
         }
         let count = || board.count(SlotPhase::Serving, None);
         self.log.status(count, self.settings.max_connections);
         if let Some((fault, time)) = penalty {
-            self.log.penalty(&entry.peer, fault.name(), time);
+            self.log.penalty(&entry.peer, fault.name(), *time);
         }
     }
 }

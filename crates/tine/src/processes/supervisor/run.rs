@@ -156,6 +156,7 @@ where
         let bans = self.bans.next_end(SystemTime::now()).and_then(|time| Instant::now().checked_add(time));
         let controls = self.controllers.deadline();
         let writer = self.log_writer.as_ref().and_then(LogWriter::restart_at);
+        let held = self.held_ends.deadline();
         let deadlines = [
             state.deadline(),
             batching,
@@ -170,6 +171,7 @@ where
             bans,
             controls,
             writer,
+            held,
         ];
         let notices = PollFd::new(&self.channels.supervisor, PollFlags::IN);
         let files = match self.rule_files.as_ref().and_then(RuleFiles::events) {
@@ -180,9 +182,13 @@ where
             Some(queue) => PollFd::from_borrowed_fd(queue, PollFlags::IN),
             None => notices.clone(),
         };
+        let ends = match self.held_ends.descriptor() {
+            Some(messages) => PollFd::from_borrowed_fd(messages, PollFlags::IN),
+            None => notices.clone(),
+        };
         let deadline = deadlines.into_iter().flatten().min();
         // Commands arrive with the exits of programs, and can wait for the batch, too.
-        self.fds.wait([notices, files, controllers], batching.is_some(), deadline);
+        self.fds.wait([notices, files, controllers, ends], batching.is_some(), deadline);
     }
 
     /// Requests a notice of the next connection, in a server without one whose connections are
@@ -221,6 +227,7 @@ where
         self.check_rules();
         self.check_connections();
         self.check_lingering(&mut events);
+        self.check_held_ends(false);
         self.check_killings();
         self.check_bans();
         self.answer_operators();
@@ -288,6 +295,7 @@ where
             true => Ok(()),
             false => self.end_what_is_left(),
         };
+        self.check_held_ends(true);
         self.log.stop(self.memory.board.connections());
         self.end_log();
         if !self.children.table.is_empty() {

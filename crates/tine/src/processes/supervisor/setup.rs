@@ -9,6 +9,7 @@ use tine_sys::process::Alone;
 use super::bans::{self, Bans};
 use super::channels::Channels;
 use super::children::Children;
+use super::held_ends::HeldEnds;
 use super::killings::Killings;
 use super::timers::Timers;
 use super::wait::SupervisorFds;
@@ -29,6 +30,7 @@ use crate::shared::messages::{ControllerArrival, Receiver};
 use crate::shared::stats::ConnStats;
 use crate::system::cgroup::Cgroups;
 use crate::system::open_files::raise_limit;
+use crate::watch::destroyed::DestroyedSockets;
 use crate::watch::diag::Diag;
 use crate::watch::history::History;
 use crate::watch::watcher::Watcher;
@@ -66,13 +68,15 @@ impl<'a, H> Supervisor<'a, H> {
         // server.
         tine_sys::signal::ignore(rustix::process::Signal::XFSZ.as_raw());
         let Setup { mut listeners, mut settings, log, lines, controllers: handed, .. } = setup;
-        let mut log = Log::new(log.format, log.level, settings.service.clone(), lines);
+        let log = Log::new(log.format, log.level, settings.service.clone(), lines);
+        let mut log = log.with_privacy(settings.privacy);
         let program_path = settings.check()?;
         if let Some(program) = &mut settings.program {
             program.look_up_login(settings.identity.as_ref());
         }
         let is_operated = settings.control.is_any() || handed.is_some();
         let memory = SharedMemory::new(&mut settings, is_operated).map_err(|why| cannot_make(&why))?;
+        settings.keeps_records = is_operated;
         log.keep_lines_in(memory.log_ring);
         adapt(&mut settings, &listeners, &mut log);
         requirements::check(&mut settings, alone, memory.drain_writer.weakness(), &mut log)?;
@@ -97,6 +101,9 @@ impl<'a, H> Supervisor<'a, H> {
         let channels = channels.map_err(|why| cannot_make(&why))?;
         let history = History::new(if controllers.are_possible() { settings.history } else { 0 });
         let diag = settings.watch_rules().are_any().then(|| place_any(Diag::socket()));
+        let ports: Vec<(bool, u16)> = listeners.iter().filter_map(Listener::family_and_port).collect();
+        let tells_bytes = settings.program.is_some() && controllers.are_possible();
+        let destroyed = if tells_bytes { DestroyedSockets::new(&ports, place) } else { None };
         let watcher = Watcher::new(settings.watch_rules(), diag, &listeners, &mut log);
         Ok(Supervisor {
             alone,
@@ -113,6 +120,7 @@ impl<'a, H> Supervisor<'a, H> {
             controllers,
             killings: Killings::default(),
             history,
+            held_ends: HeldEnds::new(destroyed, ports),
             bans,
             rule_files,
             settings,
@@ -131,6 +139,8 @@ impl SharedMemory {
         let (drain_writer, drain) = tine_sys::memory::flag()?;
         let slots = settings.max_connections;
         let board = Board::new(slots, drain, settings.limits.proxy.is_some(), settings.exit_after)?;
+        let has_ended = settings.reuse > 1 && is_operated;
+        let board = if has_ended { board.with_ended()? } else { board };
         let (stats, log_ring) = match is_operated {
             true => ConnStats::with_ring(slots).map(|(stats, ring)| (stats, Some(ring)))?,
             false => (ConnStats::new(slots)?, None),

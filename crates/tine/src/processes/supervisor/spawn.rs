@@ -355,6 +355,7 @@ where
         let Ok(board) = memory else { exit_now(111) };
         let view = View {
             service: self.settings.service,
+            privacy: self.settings.privacy,
             pid: supervisor.as_raw_pid(),
             phase,
             addresses: self.listeners.iter().map(|listener| listener.name.clone()).collect(),
@@ -366,6 +367,7 @@ where
             log: log_ring,
             history: self.history,
             bans: self.bans.views(SystemTime::now()),
+            first_bytes: self.watcher.first_bytes(),
             ending: self.killings.all(),
             diag: Diag::socket().ok().map(Diag::new),
             ports: self.listeners.iter().filter_map(Listener::family_and_port).collect(),

@@ -47,8 +47,8 @@ impl SupervisorFds {
 
     /// Waits for a signal, an exit, or another of these descriptors; at most until the deadline.
     /// With `only_first`, of all only the first of `others` wakes: exits and commands can wait.
-    pub(super) fn wait(&self, others: [PollFd; 3], only_first: bool, deadline: Option<Instant>) {
-        let [first, second, third] = others;
+    pub(super) fn wait(&self, others: [PollFd; 4], only_first: bool, deadline: Option<Instant>) {
+        let [first, second, third, fourth] = others;
         let mut poll = [
             first,
             PollFd::new(&self.command_fd, PollFlags::IN),
@@ -56,6 +56,7 @@ impl SupervisorFds {
             PollFd::new(self.pidfds.descriptor(), PollFlags::IN),
             second,
             third,
+            fourth,
         ];
         let count = if only_first { 1 } else { poll.len() };
         // Interrupted: everything is checked in any case.

@@ -13,12 +13,15 @@
 mod bans;
 pub(crate) mod blocks;
 mod counts;
+pub(crate) mod ended;
+mod ended_table;
 pub(crate) mod for_delayer;
 mod notices;
 pub(crate) mod places;
 pub(crate) mod proxy_reader;
 pub(crate) mod reader;
 mod slots;
+mod waited;
 
 use std::io;
 use std::sync::atomic::AtomicU64;
@@ -30,6 +33,7 @@ use crate::admission::access::bans::BAN_WORDS;
 use crate::admission::reason::Reason;
 use crate::net::peer::Peer;
 use crate::net::proxied::PROXIED_WORDS;
+use ended_table::EndedTable;
 
 /// The most forkers that a server can have.
 pub(crate) const MAX_FORKERS: usize = 64;
@@ -42,7 +46,8 @@ const START: usize = 3;
 const PEER: usize = 4;
 const SOCKET: usize = 7;
 const CGROUP: usize = 8;
-const SLOT_WORDS: usize = 9;
+const WAITED: usize = 9;
+const SLOT_WORDS: usize = 10;
 
 // Words of the head, before the words of each forker and the two bitmaps.
 const LAST_ID: usize = 0;
@@ -62,8 +67,10 @@ const DELAYED: usize = 13;
 const WAITING: usize = 14;
 const BANNED: usize = 15;
 const BANS_NUMBER: usize = 16;
+const SERVED_NOW: usize = 17;
+const SERVED_MOST: usize = 18;
 /// A word for each reason.
-const REJECTED: usize = 17;
+const REJECTED: usize = 19;
 const HEAD: usize = REJECTED + Reason::ALL.len();
 // Words of each forker.
 const WANTS_SLOT: usize = 0;
@@ -86,6 +93,8 @@ pub(crate) struct Board {
     has_proxied: bool,
     /// The connections that the server serves in all; `None` for any number.
     places: Option<u64>,
+    /// Where workers leave the ends of their connections for the supervisor.
+    ended: Option<EndedTable>,
 }
 
 /// The state of a slot.
@@ -107,7 +116,8 @@ pub(crate) enum SlotPhase {
 pub(crate) struct Entry {
     pub(crate) id: u64,
     pub(crate) peer: Peer,
-    /// When it was accepted: monotonic clock, nanoseconds.
+    /// When it was admitted: monotonic clock, nanoseconds. Its process or turn begins then. It was
+    /// accepted then, too, unless it waited in the delay queue.
     pub(crate) start: u64,
 }
 
@@ -128,7 +138,8 @@ impl Board {
         let of_places = places.map_or(0, |_| PLACE_HOLDERS + MAX_FORKERS + slots);
         let words = HEAD + MAX_FORKERS * FORKER_WORDS + 2 * slots.div_ceil(64) + proxied + of_places;
         let words = words + BAN_WORDS;
-        let board = Board { tables: SharedTables::new(words, slots)?, drain, has_proxied, places };
+        let tables = SharedTables::new(words, slots)?;
+        let board = Board { tables, drain, has_proxied, places, ended: None };
         places.into_iter().for_each(|places| board.set_places(places));
         for slot in 0..slots {
             board.free_word(slot).fetch_or(bit(slot), Relaxed);
@@ -136,14 +147,25 @@ impl Board {
         Ok(board)
     }
 
+    /// The same board, on which workers leave the ends of their connections.
+    ///
+    /// # Errors
+    /// ENOMEM.
+    pub(crate) fn with_ended(self) -> io::Result<Board> {
+        let ended = Some(EndedTable::new(self.slot_count())?);
+        Ok(Board { ended, ..self })
+    }
+
     /// Leaves the board out of processes forked from now on.
     pub(crate) fn exclude_from_fork(&self) -> io::Result<()> {
-        self.tables.exclude_from_fork()
+        self.tables.exclude_from_fork()?;
+        self.ended.as_ref().map_or(Ok(()), EndedTable::exclude_from_fork)
     }
 
     /// Takes the board away from this process.
     #[inline]
     pub(crate) fn unmap(self) -> io::Result<()> {
+        self.ended.map_or(Ok(()), EndedTable::unmap)?;
         self.tables.unmap()
     }
 

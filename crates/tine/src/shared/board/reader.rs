@@ -2,8 +2,10 @@
 
 use std::io;
 
+use super::ended_table::EndedTable;
 use super::{Board, Entry, SlotPhase};
 use crate::admission::reason::Reason;
+use crate::log::Waited;
 use crate::net::proxied::Proxied;
 
 /// A board that this process can read, and no longer write.
@@ -17,6 +19,8 @@ pub(crate) struct BoardConnection {
     pub(crate) pid: i32,
     pub(crate) entry: Entry,
     pub(crate) proxied: Option<Proxied>,
+    /// Its time in the delay queue.
+    pub(crate) waited: Option<Waited>,
     /// The inode of its socket; 0 if that was not noted.
     pub(crate) socket: u64,
 }
@@ -28,6 +32,7 @@ impl Board {
     /// None that a mapped region can cause.
     pub(crate) fn into_reader(self) -> io::Result<BoardReader> {
         self.tables.make_read_only()?;
+        self.ended.as_ref().map_or(Ok(()), EndedTable::make_read_only)?;
         Ok(BoardReader(self))
     }
 }
@@ -45,8 +50,8 @@ impl BoardReader {
             return None;
         }
         let (pid, entry) = (board.pid(slot), board.entry(slot));
-        let connection =
-            BoardConnection { slot, pid, entry, proxied: board.proxied(slot), socket: board.socket(slot) };
+        let (proxied, waited, socket) = (board.proxied(slot), board.waited(slot), board.socket(slot));
+        let connection = BoardConnection { slot, pid, entry, proxied, waited, socket };
         // The slot can have got its next connection meanwhile.
         let is_same = board.phase(slot) == SlotPhase::Serving && board.entry(slot).id == entry.id;
         (is_same && pid != 0).then_some(connection)

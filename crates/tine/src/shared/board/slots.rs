@@ -3,7 +3,10 @@
 use std::sync::atomic::AtomicI32;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
-use super::{Board, CGROUP, Entry, ID, LAST_ID, OWNER, PEER, PHASE, SOCKET, START, SlotPhase, bit};
+use super::waited::{waited_from_word, waited_to_word};
+use super::{Board, CGROUP, Entry, ID, LAST_ID, OWNER, PEER, PHASE, SOCKET, START, SlotPhase, WAITED, bit};
+use crate::log::Waited;
+use crate::net::accept::Delay;
 use crate::net::peer::Peer;
 use crate::net::proxied::{PROXIED_WORDS, Proxied};
 use crate::system::clock::now;
@@ -144,6 +147,18 @@ impl Board {
         Proxied::from_words(words)
     }
 
+    /// Notes how long the client of a slot was in the delay queue; no other client was.
+    #[inline]
+    pub(crate) fn enter_delay(&self, slot: usize, delay: Option<&Delay>) {
+        let word = delay.map_or(0, |delay| waited_to_word(now().saturating_sub(delay.since), delay.reason));
+        self.record(slot).words[WAITED].store(word, Relaxed);
+    }
+
+    /// How long the client in a slot was in the delay queue, if it was.
+    pub(crate) fn waited(&self, slot: usize) -> Option<Waited> {
+        waited_from_word(self.record(slot).words[WAITED].load(Relaxed))
+    }
+
     /// Notes the inode of the socket in a slot, which identifies it in the kernel's table of
     /// sockets.
     pub(crate) fn set_socket(&self, slot: usize, inode: u64) {
@@ -184,6 +199,7 @@ impl Board {
 mod tests {
     use super::super::tests::board;
     use super::*;
+    use crate::admission::reason::Reason;
 
     fn peer() -> Peer {
         Peer::Tcp("192.0.2.1:5".parse().expect("an address"))
@@ -234,6 +250,18 @@ mod tests {
         );
         assert_eq!(board.proxied(128), None);
         assert!((0..130).filter_map(|_| board.claim(0)).count() == 130, "the bitmaps are untouched");
+    }
+
+    #[test]
+    fn a_stay_in_the_delay_queue_is_noted_with_its_reason() {
+        let board = board(2);
+        assert_eq!(board.waited(1), None);
+        let since = now() - 3_000_000_000;
+        board.enter_delay(1, Some(&Delay { since, deadline: u64::MAX, reason: Reason::Rate.index() }));
+        let waited = board.waited(1).expect("a delay");
+        assert_eq!((waited.limit, waited.time.as_secs()), ("rate", 3));
+        board.enter_delay(1, None);
+        assert_eq!(board.waited(1), None);
     }
 
     #[test]
