@@ -9,6 +9,7 @@ use crate::admission::penalty::Penalties;
 use crate::admission::proxy::ProxyProtocol;
 use crate::admission::rate::Rates;
 use crate::admission::reason::Reason;
+use crate::error::named;
 use crate::net::peer::Peer;
 
 /// The default number of clients of [`WhenLimited::Delay`].
@@ -59,9 +60,24 @@ impl Default for WhenLimited {
     }
 }
 
+/// What limits and access rules do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum LimitsMode {
+    /// Clients that they do not admit are delayed or rejected.
+    #[default]
+    Enforce,
+    /// A dry run: clients that they would delay or reject are counted, logged and served.
+    Report,
+}
+
+named!(LimitsMode { Enforce = "enforce", Report = "report" });
+
 /// The limits of a server.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Limits {
+    /// What the limits do until an operator changes it.
+    pub(crate) mode: LimitsMode,
     pub(crate) when_full: WhenFull,
     pub(crate) when_limited: WhenLimited,
     /// What counts as a source and as a prefix.

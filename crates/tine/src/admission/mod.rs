@@ -27,7 +27,7 @@ use access::live::LiveRules;
 use access::local::ClientGroups;
 use access::names::PendingNameRules;
 use block::Block;
-use limits::Limits;
+use limits::{Limits, LimitsMode};
 use penalty::{Fault, holds};
 use reason::Reason;
 use sources::{Eviction, Sources};
@@ -45,6 +45,9 @@ pub(crate) enum Verdict {
     Delay(Reason),
     /// The client gets the rejection text, if there is one, and the end of the stream.
     Reject(Reason),
+    /// The client is served, and it is reported that it would be delayed or rejected for this
+    /// reason ([`Admission::verdict`]).
+    Report(Reason),
 }
 
 /// A client to be decided about.
@@ -57,6 +60,8 @@ pub(crate) struct Candidate<'a> {
     pub(crate) groups: ClientGroups<'a>,
     /// Whether the delayer has released the client: it has its token, and its rules were applied.
     pub(crate) was_delayed: bool,
+    /// Whether limits and rules are enforced or reported.
+    pub(crate) mode: LimitsMode,
     /// Whether the server drains. Clients released in a drain are served whatever the counts are.
     pub(crate) draining: bool,
 }
@@ -115,7 +120,7 @@ impl Admission {
     /// Runs in forkers, spares and workers.
     #[inline(always)]
     pub(crate) fn decide(&self, candidate: Candidate, slot: Option<&impl SlotCounts>) -> Verdict {
-        let Candidate { peer, is_banned, groups, was_delayed, draining } = candidate;
+        let Candidate { peer, is_banned, groups, was_delayed, mode, draining } = candidate;
         let objection = match (is_banned, was_delayed) {
             (true, _) => Some(Reason::Banned),
             (false, true) => None,
@@ -126,7 +131,22 @@ impl Admission {
             Some(_) if was_delayed && draining => None,
             Some(slot) => self.over_count(peer, slot),
         });
-        objection.map_or(Verdict::Admit, |reason| self.verdict(reason))
+        match (objection, mode) {
+            (None, _) => Verdict::Admit,
+            (Some(reason), LimitsMode::Enforce) => self.verdict(reason),
+            (Some(reason), LimitsMode::Report) => self.reported(reason, slot.is_some()),
+        }
+    }
+
+    /// The verdict for a client that would not be admitted for this reason, where limits are
+    /// reported. Without a slot nothing could serve the client.
+    #[cold]
+    fn reported(&self, reason: Reason, has_slot: bool) -> Verdict {
+        match (reason.can_be_reported(), has_slot) {
+            (true, true) => Verdict::Report(reason),
+            (true, false) => Verdict::Reject(Reason::Full),
+            (false, _) => self.verdict(reason),
+        }
     }
 
     /// The verdict for a client that is not admitted for this reason.
@@ -287,5 +307,66 @@ impl Admission {
             rules.unmap()?;
         }
         self.rules.take().into_iter().chain(self.penalty_exempt.take()).try_for_each(LiveRules::unmap)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admission::limits::WhenLimited;
+    use crate::admission::rate::{Rate, Rates};
+
+    /// Blocks that have this many other connections.
+    struct Others(usize);
+
+    impl SlotCounts for Others {
+        fn reserve(&self, _: Peer) {}
+
+        fn has_others(&self, _: Block, max: usize) -> bool {
+            self.0 >= max
+        }
+    }
+
+    fn decide(admission: &Admission, mode: LimitsMode, is_banned: bool, others: Option<usize>) -> Verdict {
+        let peer = Peer::Tcp("192.0.2.1:7".parse().expect("an address"));
+        let groups = ClientGroups::Known(&[]);
+        let candidate = Candidate { peer, is_banned, groups, was_delayed: false, mode, draining: false };
+        admission.decide(candidate, others.map(Others).as_ref())
+    }
+
+    #[test]
+    fn limits_are_enforced_or_reported_and_the_rest_holds_in_any_case() {
+        use LimitsMode::{Enforce, Report};
+        let limits = Limits { max_per_source: Some(2), ..Limits::default() };
+        for (when_limited, enforced) in [
+            (WhenLimited::default(), Verdict::Reject(Reason::Source)),
+            (WhenLimited::DELAY, Verdict::Delay(Reason::Source)),
+        ] {
+            let admission = Admission::new(Limits { when_limited, ..limits.clone() }).expect("memory");
+            for (mode, is_banned, others, verdict) in [
+                (Enforce, false, Some(1), Verdict::Admit),
+                (Report, false, Some(1), Verdict::Admit),
+                (Enforce, false, Some(2), enforced),
+                (Report, false, Some(2), Verdict::Report(Reason::Source)),
+                (Report, false, None, Verdict::Reject(Reason::Full)),
+                (Report, true, Some(0), Verdict::Reject(Reason::Banned)),
+                (Report, true, None, Verdict::Reject(Reason::Banned)),
+            ] {
+                let said = decide(&admission, mode, is_banned, others);
+                assert_eq!(said, verdict, "{mode} {is_banned} {others:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_reported_rate_takes_the_tokens_that_it_would_take() {
+        let rates = Rates { source: Some(Rate::new(1, Duration::from_secs(3600)).burst(2)), prefix: None };
+        let admission = Admission::new(Limits { rates, ..Limits::default() }).expect("memory");
+        let verdicts = [LimitsMode::Report; 4].map(|mode| decide(&admission, mode, false, Some(0)));
+        let report = Verdict::Report(Reason::Rate);
+        assert_eq!(verdicts, [Verdict::Admit, Verdict::Admit, report, report]);
+        assert_eq!(decide(&admission, LimitsMode::Report, false, None), Verdict::Reject(Reason::Full));
+        let enforced = decide(&admission, LimitsMode::Enforce, false, Some(0));
+        assert_eq!(enforced, Verdict::Reject(Reason::Rate));
     }
 }

@@ -242,6 +242,29 @@ impl Log {
         self.event("reject", &[proxy, ("reason", Text(reason)), ("text", Text(text))]);
     }
 
+    /// A client is served that limits or rules would delay or reject, if they were enforced.
+    /// `host`: the name of its host, if a rule about names decides.
+    pub(crate) fn report(
+        &mut self,
+        peer: &Peer,
+        proxied: Option<&Proxied>,
+        reason: &str,
+        would: &str,
+        host: Option<&str>,
+    ) {
+        let (peer, proxy) = (peer.to_string(), proxy_of(proxied));
+        let mut fields = vec![("peer", Text(&peer))];
+        fields.extend(proxy.as_ref().map(|proxy| ("proxy", Text(proxy))));
+        fields.extend([("reason", Text(reason)), ("would", Text(would))]);
+        fields.extend(host.map(|host| ("host", Text(host))));
+        self.event("report", &fields);
+    }
+
+    /// The number of reported clients that were not logged.
+    pub(crate) fn reports_suppressed(&mut self, suppressed: u64, reason: &str) {
+        self.event("report", &[("suppressed", Number(suppressed)), ("reason", Text(reason))]);
+    }
+
     /// The number of rejected clients that were not logged.
     pub(crate) fn rejects_suppressed(&mut self, suppressed: u64, reason: &str) {
         self.event("reject", &[("suppressed", Number(suppressed)), ("reason", Text(reason))]);
@@ -407,7 +430,7 @@ fn proxy_of(proxied: Option<&Proxied>) -> Option<String> {
 fn paint(event: &str) -> &'static str {
     match event {
         "error" => "\x1b[31m",
-        "warning" | "restart" | "reject" | "penalty" | "dropped" => "\x1b[33m",
+        "warning" | "restart" | "reject" | "report" | "penalty" | "dropped" => "\x1b[33m",
         "accept" => "\x1b[32m",
         "end" => "\x1b[36m",
         _ => "\x1b[1m",

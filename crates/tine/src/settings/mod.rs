@@ -16,7 +16,7 @@ use rustix::process::Pid;
 
 use crate::admission::access::Access;
 use crate::admission::block::{Aggregations, NetBlockSize};
-use crate::admission::limits::{Limits, WhenFull, WhenLimited};
+use crate::admission::limits::{Limits, LimitsMode, WhenFull, WhenLimited};
 use crate::admission::penalty::Penalties;
 use crate::admission::proxy::ProxyProtocol;
 use crate::admission::rate::Rate;
@@ -197,6 +197,15 @@ impl Server {
     #[must_use]
     pub fn when_limited(mut self, when_limited: WhenLimited) -> Server {
         self.settings.limits.when_limited = when_limited;
+        self
+    }
+
+    /// Sets whether limits per source and prefix, access rules and penalties are enforced, or only
+    /// reported: then a client that they would delay or reject is counted, logged and served. The
+    /// maximum of connections, bans and the PROXY protocol hold in any case. Default: enforced.
+    #[must_use]
+    pub fn limits(mut self, mode: LimitsMode) -> Server {
+        self.settings.limits.mode = mode;
         self
     }
 

@@ -88,6 +88,12 @@ fn status(view: &View) -> Value {
         .filter(|(_, count)| *count > 0)
         .map(|(reason, count)| (reason.name().to_owned(), json!(count)))
         .collect();
+    let reported: serde_json::Map<String, Value> = Reason::ALL
+        .into_iter()
+        .map(|reason| (reason, view.board.reported(reason)))
+        .filter(|(_, count)| *count > 0)
+        .map(|(reason, count)| (reason.name().to_owned(), json!(count)))
+        .collect();
     let rates: serde_json::Map<String, Value> = [60, 300, 900]
         .into_iter()
         .map(|seconds| {
@@ -119,6 +125,9 @@ fn status(view: &View) -> Value {
         "failed": view.history.failed_total,
         "rejected": view.board.rejected_total(),
         "rejected_by_reason": rejected,
+        "limits": view.board.limits_mode().to_string(),
+        "reported": Reason::ALL.into_iter().map(|reason| view.board.reported(reason)).sum::<u64>(),
+        "reported_by_reason": reported,
         "delayed": view.board.delayed(),
         "waiting": view.board.waiting(),
         "bans": view.bans.len(),

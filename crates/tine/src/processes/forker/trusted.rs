@@ -11,6 +11,7 @@ use tine_sys::memory::FlagReader;
 use tine_sys::process::{Alone, exit_now};
 
 use super::door::Door;
+use crate::admission::limits::LimitsMode;
 use crate::log::Log;
 use crate::net::accept::Accepted;
 use crate::net::listener::Listener;
@@ -120,10 +121,13 @@ impl Trusted<'_> {
         }
         let Door { board, admission, .. } = &self.door;
         let cgroup = self.cgroups.as_ref().map(|cgroups| cgroups.of(slot, board.cgroup(slot)).entry());
+        let pending_name_rules = admission.pending_name_rules(entry.peer);
+        let reports_names = pending_name_rules.is_some() && board.limits_mode() == LimitsMode::Report;
         LaunchContext {
             cgroup,
             variables: admission.variables(entry.peer),
-            pending_name_rules: admission.pending_name_rules(entry.peer),
+            pending_name_rules,
+            reports_names,
             counts: if self.counts_connections() { self.counts(entry) } else { (0, 0) },
         }
     }

@@ -119,6 +119,7 @@ impl SharedMemory {
         let (drain_writer, drain) = tine_sys::memory::flag()?;
         let slots = settings.max_connections;
         let board = Board::new(slots, drain, settings.limits.proxy.is_some(), settings.exit_after)?;
+        board.set_limits_mode(settings.limits.mode);
         let stats = ConnStats::new(slots)?;
         let admission = Admission::new(settings.limits.clone())?;
         if let Some(rules) = &mut settings.limits.rules {

@@ -1,9 +1,13 @@
-//! Counts on the board for operators: rejected and delayed clients; and whether the server is
-//! paused.
+//! Counts on the board for operators: rejected, reported and delayed clients; and whether the
+//! server is paused, and only reports its limits.
 
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
-use super::{Board, DELAYED, FORKER_WORDS, HEAD, MAX_FORKERS, PAUSE_SEEN, PAUSED, REJECTED, WAITING};
+use super::{
+    Board, DELAYED, FORKER_WORDS, HEAD, LIMITS_REPORTED, MAX_FORKERS, PAUSE_SEEN, PAUSED, REJECTED, REPORTED,
+    WAITING,
+};
+use crate::admission::limits::LimitsMode;
 use crate::admission::reason::Reason;
 
 impl Board {
@@ -20,6 +24,33 @@ impl Board {
     /// The number of rejected clients.
     pub(crate) fn rejected_total(&self) -> u64 {
         Reason::ALL.into_iter().map(|reason| self.rejected(reason)).sum()
+    }
+
+    /// Sets whether limits are enforced or reported, for clients accepted from now on. Runs in the
+    /// supervisor.
+    pub(crate) fn set_limits_mode(&self, mode: LimitsMode) {
+        self.word(LIMITS_REPORTED).store(u64::from(mode == LimitsMode::Report), SeqCst);
+    }
+
+    /// Whether limits are enforced or reported.
+    #[inline]
+    pub(crate) fn limits_mode(&self) -> LimitsMode {
+        // Beside words that are in use: no other page is touched.
+        match self.word(LIMITS_REPORTED).load(Relaxed) {
+            0 => LimitsMode::Enforce,
+            _ => LimitsMode::Report,
+        }
+    }
+
+    /// Counts a client that is served although a limit or a rule objects, because these are only
+    /// reported.
+    pub(crate) fn count_reported(&self, reason: Reason) {
+        self.word(REPORTED + reason.index()).fetch_add(1, Relaxed);
+    }
+
+    /// The number of clients reported for a reason.
+    pub(crate) fn reported(&self, reason: Reason) -> u64 {
+        self.word(REPORTED + reason.index()).load(Relaxed)
     }
 
     /// Counts a client that is passed to the delayer.
@@ -68,7 +99,7 @@ impl Board {
 }
 
 // The words of the reasons are the last ones of the head.
-const _: () = assert!(REJECTED + Reason::ALL.len() == HEAD && PAUSE_SEEN < FORKER_WORDS && MAX_FORKERS > 0);
+const _: () = assert!(REPORTED + Reason::ALL.len() == HEAD && PAUSE_SEEN < FORKER_WORDS && MAX_FORKERS > 0);
 
 #[cfg(test)]
 mod tests {
@@ -83,7 +114,21 @@ mod tests {
         }
         assert_eq!((board.rejected(Reason::Full), board.rejected(Reason::Proxy)), (1, 2));
         assert_eq!((board.rejected(Reason::Rate), board.rejected_total()), (0, 3));
+        board.count_reported(Reason::Banned);
+        board.count_reported(Reason::Rate);
+        assert_eq!((board.reported(Reason::Rate), board.reported(Reason::Full)), (1, 0));
+        assert_eq!(board.rejected_total(), 3);
         assert!(board.claim(0).is_some(), "the slots are untouched");
+    }
+
+    #[test]
+    fn limits_are_enforced_until_that_is_changed() {
+        let board = board(1);
+        assert_eq!(board.limits_mode(), LimitsMode::Enforce);
+        for mode in [LimitsMode::Report, LimitsMode::Enforce] {
+            board.set_limits_mode(mode);
+            assert_eq!(board.limits_mode(), mode);
+        }
     }
 
     #[test]

@@ -59,12 +59,15 @@ const PROXY_READER_BEHIND: usize = 10;
 const PROXY_READER_GIVEN_UP: usize = 11;
 const PAUSED: usize = 12;
 const DELAYED: usize = 13;
-const WAITING: usize = 14;
+const LIMITS_REPORTED: usize = 14;
 const BANNED: usize = 15;
 const BANS_NUMBER: usize = 16;
+const WAITING: usize = 17;
 /// A word for each reason.
-const REJECTED: usize = 17;
-const HEAD: usize = REJECTED + Reason::ALL.len();
+const REJECTED: usize = 18;
+/// A word for each reason.
+const REPORTED: usize = REJECTED + Reason::ALL.len();
+const HEAD: usize = REPORTED + Reason::ALL.len();
 // Words of each forker.
 const WANTS_SLOT: usize = 0;
 const IDLE: usize = 1;

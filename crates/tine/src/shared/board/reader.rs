@@ -3,6 +3,7 @@
 use std::io;
 
 use super::{Board, Entry, SlotPhase};
+use crate::admission::limits::LimitsMode;
 use crate::admission::reason::Reason;
 use crate::net::proxied::Proxied;
 
@@ -65,6 +66,16 @@ impl BoardReader {
     /// The number of rejected clients.
     pub(crate) fn rejected_total(&self) -> u64 {
         self.0.rejected_total()
+    }
+
+    /// The number of clients reported for a reason.
+    pub(crate) fn reported(&self, reason: Reason) -> u64 {
+        self.0.reported(reason)
+    }
+
+    /// Whether limits are enforced or reported.
+    pub(crate) fn limits_mode(&self) -> LimitsMode {
+        self.0.limits_mode()
     }
 
     /// The number of clients that were delayed.
