@@ -133,8 +133,15 @@ impl Admission {
         let (peer, groups) = (client.peer(), client.groups());
         // The verdict is that of limits in force: what a report says.
         let mode = LimitsMode::Enforce;
-        let candidate =
-            Candidate { peer, is_banned: false, groups, was_delayed: false, mode, draining: false };
+        let candidate = Candidate {
+            peer,
+            is_banned: false,
+            groups,
+            was_delayed: false,
+            mode,
+            changed: None,
+            draining: false,
+        };
         let verdict = self.decide(candidate, Some(&AssumedConnections(connections)));
         Explanation {
             limits: self.explain_limits(peer),
@@ -154,7 +161,10 @@ impl Admission {
         let aggregations = [limits.aggregations.source, limits.aggregations.prefix];
         let blocks = aggregations.into_iter().filter_map(|aggregation| peer.block(aggregation));
         let explain = |(of, block): (&'static str, Block)| {
-            let max = limits.connections_of(peer).find(|(_, counted)| *counted == block);
+            let max = limits
+                .of_sources()
+                .connections_of(peer, limits.aggregations)
+                .find(|(_, counted)| *counted == block);
             let rate = limits.rates.of(peer, limits.aggregations).find(|(_, bucket)| *bucket == block);
             ExplainedLimit {
                 of,

@@ -27,7 +27,7 @@ use access::live::LiveRules;
 use access::local::ClientGroups;
 use access::names::PendingNameRules;
 use block::Block;
-use limits::{Limits, LimitsMode};
+use limits::{Limits, LimitsMode, SourceLimits};
 use penalty::{Fault, holds};
 use reason::Reason;
 use sources::{Eviction, Sources};
@@ -62,6 +62,8 @@ pub(crate) struct Candidate<'a> {
     pub(crate) was_delayed: bool,
     /// Whether limits and rules are enforced or reported.
     pub(crate) mode: LimitsMode,
+    /// The limits per source and prefix, if an operator has changed them.
+    pub(crate) changed: Option<SourceLimits>,
     /// Whether the server drains. Clients released in a drain are served whatever the counts are.
     pub(crate) draining: bool,
 }
@@ -98,7 +100,7 @@ impl Admission {
     /// # Errors
     /// ENOMEM.
     pub(crate) fn new(mut limits: Limits) -> io::Result<Admission> {
-        let has_buckets = limits.rates.are_any() || limits.delays();
+        let has_buckets = limits.have_buckets();
         let live = |rules: &CompiledRules| LiveRules::new(rules);
         let rules = limits.rules.as_ref().map(live).transpose()?;
         let penalty_exempt = limits.penalty_exempt.take().as_ref().map(live).transpose()?;
@@ -120,16 +122,17 @@ impl Admission {
     /// Runs in forkers, spares and workers.
     #[inline(always)]
     pub(crate) fn decide(&self, candidate: Candidate, slot: Option<&impl SlotCounts>) -> Verdict {
-        let Candidate { peer, is_banned, groups, was_delayed, mode, draining } = candidate;
+        let Candidate { peer, is_banned, groups, was_delayed, mode, changed, draining } = candidate;
+        let limits = self.in_force(changed);
         let objection = match (is_banned, was_delayed) {
             (true, _) => Some(Reason::Banned),
             (false, true) => None,
-            (false, false) => self.objection(peer, groups),
+            (false, false) => self.objection(peer, groups, &limits),
         };
         let objection = objection.or_else(|| match slot {
             None => Some(Reason::Full),
             Some(_) if was_delayed && draining => None,
-            Some(slot) => self.over_count(peer, slot),
+            Some(slot) => self.over_count(peer, slot, &limits),
         });
         match (objection, mode) {
             (None, _) => Verdict::Admit,
@@ -160,7 +163,7 @@ impl Admission {
     /// The reason against admission, apart from counts, if there is one. Otherwise a token of the
     /// client's buckets is taken.
     #[inline(always)]
-    fn objection(&self, peer: Peer, groups: ClientGroups) -> Option<Reason> {
+    fn objection(&self, peer: Peer, groups: ClientGroups, limits: &SourceLimits) -> Option<Reason> {
         if let Some(reason) = self.rules.as_ref().and_then(|rules| rules.denial(peer, groups)) {
             return Some(reason);
         }
@@ -170,17 +173,24 @@ impl Admission {
         if self.has_queued(peer) {
             return Some(Reason::Delayed);
         }
-        (!self.take_token(peer)).then_some(Reason::Rate)
+        (!self.take_token(peer, limits)).then_some(Reason::Rate)
     }
 
     /// The limit on connections at a time that a client exceeds, if any.
     #[inline]
-    fn over_count(&self, peer: Peer, slot: &impl SlotCounts) -> Option<Reason> {
-        let mut limits = self.limits.connections_of(peer).peekable();
+    fn over_count(&self, peer: Peer, slot: &impl SlotCounts, limits: &SourceLimits) -> Option<Reason> {
+        let mut limits = limits.connections_of(peer, self.limits.aggregations).peekable();
         limits.peek()?;
         slot.reserve(peer);
         let exceeded = limits.find(|(limit, block)| slot.has_others(*block, limit.max));
         exceeded.map(|(limit, _)| limit.reason)
+    }
+
+    /// The limits per source and prefix that are in force. `changed`: those that an operator has
+    /// set.
+    #[inline]
+    pub(crate) fn in_force(&self, changed: Option<SourceLimits>) -> SourceLimits {
+        changed.unwrap_or_else(|| self.limits.of_sources())
     }
 
     /// The limits that the tables are for.
@@ -192,9 +202,10 @@ impl Admission {
 
     /// Takes a token from the buckets of a client's source and prefix; false if one is empty.
     #[inline]
-    pub(crate) fn take_token(&self, peer: Peer) -> bool {
-        let Limits { rates, aggregations, .. } = &self.limits;
-        self.buckets.as_ref().is_none_or(|buckets| rates.admit(buckets, peer, *aggregations, now()))
+    pub(crate) fn take_token(&self, peer: Peer, limits: &SourceLimits) -> bool {
+        let aggregations = self.limits.aggregations;
+        let buckets = self.buckets.as_ref();
+        buckets.is_none_or(|buckets| limits.rates.admit(buckets, peer, aggregations, now()))
     }
 
     /// When the penalty of a client's source ends; 0 if it has none.
@@ -232,10 +243,11 @@ impl Admission {
 
     /// When a client can be admitted at the earliest, as far as rates and penalties decide, in
     /// nanoseconds of the monotonic clock.
-    pub(crate) fn earliest_admission(&self, peer: Peer) -> u64 {
-        let Limits { rates, aggregations, .. } = &self.limits;
-        let buckets = self.buckets.as_ref();
-        let token = buckets.map_or(0, |buckets| rates.earliest_admission(buckets, peer, *aggregations));
+    pub(crate) fn earliest_admission(&self, peer: Peer, limits: &SourceLimits) -> u64 {
+        let aggregations = self.limits.aggregations;
+        let rates = limits.rates;
+        let token = |buckets| rates.earliest_admission(buckets, peer, aggregations, now());
+        let token = self.buckets.as_ref().map_or(0, token);
         token.max(self.penalty_until(peer))
     }
 
@@ -330,7 +342,8 @@ mod tests {
     fn decide(admission: &Admission, mode: LimitsMode, is_banned: bool, others: Option<usize>) -> Verdict {
         let peer = Peer::Tcp("192.0.2.1:7".parse().expect("an address"));
         let groups = ClientGroups::Known(&[]);
-        let candidate = Candidate { peer, is_banned, groups, was_delayed: false, mode, draining: false };
+        let (was_delayed, draining, changed) = (false, false, None);
+        let candidate = Candidate { peer, is_banned, groups, was_delayed, mode, changed, draining };
         admission.decide(candidate, others.map(Others).as_ref())
     }
 

@@ -73,6 +73,7 @@ impl Door {
             groups: ClientGroups::OfSocket(client.socket.as_fd()),
             was_delayed: client.deadline.is_some(),
             mode: self.board.limits_mode(),
+            changed: self.board.changed_limits(),
             draining: self.board.is_draining(),
         }
     }

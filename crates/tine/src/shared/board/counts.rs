@@ -1,13 +1,12 @@
 //! Counts on the board for operators: rejected, reported and delayed clients; and whether the
-//! server is paused, and only reports its limits.
+//! server is paused.
 
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use super::{
-    Board, DELAYED, FORKER_WORDS, HEAD, LIMITS_REPORTED, MAX_FORKERS, PAUSE_SEEN, PAUSED, REJECTED, REPORTED,
+    Board, DELAYED, FORKER_WORDS, HEAD, MAX_FORKERS, PAUSE_SEEN, PAUSED, REJECTED, REPORTED, SOURCE_LIMITS,
     WAITING,
 };
-use crate::admission::limits::LimitsMode;
 use crate::admission::reason::Reason;
 
 impl Board {
@@ -24,22 +23,6 @@ impl Board {
     /// The number of rejected clients.
     pub(crate) fn rejected_total(&self) -> u64 {
         Reason::ALL.into_iter().map(|reason| self.rejected(reason)).sum()
-    }
-
-    /// Sets whether limits are enforced or reported, for clients accepted from now on. Runs in the
-    /// supervisor.
-    pub(crate) fn set_limits_mode(&self, mode: LimitsMode) {
-        self.word(LIMITS_REPORTED).store(u64::from(mode == LimitsMode::Report), SeqCst);
-    }
-
-    /// Whether limits are enforced or reported.
-    #[inline]
-    pub(crate) fn limits_mode(&self) -> LimitsMode {
-        // Beside words that are in use: no other page is touched.
-        match self.word(LIMITS_REPORTED).load(Relaxed) {
-            0 => LimitsMode::Enforce,
-            _ => LimitsMode::Report,
-        }
     }
 
     /// Counts a client that is served although a limit or a rule objects, because these are only
@@ -98,8 +81,13 @@ impl Board {
     }
 }
 
-// The words of the reasons are the last ones of the head.
-const _: () = assert!(REPORTED + Reason::ALL.len() == HEAD && PAUSE_SEEN < FORKER_WORDS && MAX_FORKERS > 0);
+// The words of the reasons are within the head.
+const _: () = assert!(
+    REPORTED + Reason::ALL.len() == SOURCE_LIMITS
+        && SOURCE_LIMITS < HEAD
+        && PAUSE_SEEN < FORKER_WORDS
+        && MAX_FORKERS > 0
+);
 
 #[cfg(test)]
 mod tests {
@@ -119,16 +107,6 @@ mod tests {
         assert_eq!((board.reported(Reason::Rate), board.reported(Reason::Full)), (1, 0));
         assert_eq!(board.rejected_total(), 3);
         assert!(board.claim(0).is_some(), "the slots are untouched");
-    }
-
-    #[test]
-    fn limits_are_enforced_until_that_is_changed() {
-        let board = board(1);
-        assert_eq!(board.limits_mode(), LimitsMode::Enforce);
-        for mode in [LimitsMode::Report, LimitsMode::Enforce] {
-            board.set_limits_mode(mode);
-            assert_eq!(board.limits_mode(), mode);
-        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod bans;
 pub(crate) mod blocks;
 mod counts;
 pub(crate) mod for_delayer;
+mod limits;
 mod notices;
 pub(crate) mod places;
 pub(crate) mod proxy_reader;
@@ -27,6 +28,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use tine_sys::memory::{FlagReader, Record, SharedTables};
 
 use crate::admission::access::bans::BAN_WORDS;
+use crate::admission::limits::SOURCE_LIMITS_WORDS;
 use crate::admission::reason::Reason;
 use crate::net::peer::Peer;
 use crate::net::proxied::PROXIED_WORDS;
@@ -59,7 +61,8 @@ const PROXY_READER_BEHIND: usize = 10;
 const PROXY_READER_GIVEN_UP: usize = 11;
 const PAUSED: usize = 12;
 const DELAYED: usize = 13;
-const LIMITS_REPORTED: usize = 14;
+/// A bit each: limits are reported, and the limits per source and prefix are those of the board.
+const LIMITS_CHANGED: usize = 14;
 const BANNED: usize = 15;
 const BANS_NUMBER: usize = 16;
 const WAITING: usize = 17;
@@ -67,7 +70,8 @@ const WAITING: usize = 17;
 const REJECTED: usize = 18;
 /// A word for each reason.
 const REPORTED: usize = REJECTED + Reason::ALL.len();
-const HEAD: usize = REPORTED + Reason::ALL.len();
+const SOURCE_LIMITS: usize = REPORTED + Reason::ALL.len();
+const HEAD: usize = SOURCE_LIMITS + SOURCE_LIMITS_WORDS;
 // Words of each forker.
 const WANTS_SLOT: usize = 0;
 const IDLE: usize = 1;
