@@ -22,7 +22,7 @@ pub(crate) struct Row {
 }
 
 /// The commands.
-const ALL: [&str; 18] = [
+const ALL: [&str; 19] = [
     "serve",
     "client",
     "load",
@@ -39,13 +39,14 @@ const ALL: [&str; 18] = [
     "pause",
     "resume",
     "drain",
+    "set",
     "man",
     "completions",
 ];
 
 /// The commands about a running server.
-const OF_RUNNING: [&str; 10] =
-    ["status", "list", "show", "kill", "ban", "unban", "bans", "pause", "resume", "drain"];
+const OF_RUNNING: [&str; 11] =
+    ["status", "list", "show", "kill", "ban", "unban", "bans", "pause", "resume", "drain", "set"];
 
 /// All exit codes, in order.
 pub(crate) const TABLE: [Row; 9] = [

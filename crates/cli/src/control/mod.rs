@@ -2,6 +2,7 @@
 
 pub(crate) mod list;
 mod proc;
+pub(crate) mod set;
 pub(crate) mod show;
 pub(crate) mod status;
 pub(crate) mod steer;

@@ -6,6 +6,7 @@
 pub(crate) mod check;
 pub(crate) mod control;
 pub(crate) mod derived;
+pub(crate) mod live;
 mod reports;
 mod sockets;
 
@@ -91,6 +92,8 @@ pub(crate) struct Settings {
     pub(crate) titles: bool,
     pub(crate) flushes_stdout: bool,
     pub(crate) timeouts: Timeouts,
+    /// The socket of each connection is noted when it is accepted: at the start a rule needed it.
+    pub(crate) notes_sockets: bool,
     /// The inherited descriptor that is written to when the server is ready.
     pub(crate) ready_descriptor: Option<i32>,
     /// The program that is executed for each connection, instead of calling the handler.
@@ -122,6 +125,7 @@ impl Default for Settings {
             titles: false,
             flushes_stdout: true,
             timeouts: Timeouts::default(),
+            notes_sockets: false,
             ready_descriptor: None,
             program: None,
             control: Control::none(),

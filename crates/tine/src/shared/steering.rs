@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, socketpair};
 
+use super::setting::{Refusal, Setting, SettingValue};
 use crate::admission::access::prefix::Prefix;
 
 /// An order of an operator.
@@ -28,6 +29,8 @@ pub(crate) enum Order {
     Ban { block: Prefix, seconds: Option<u64> },
     /// Lift the ban of this block.
     Unban { block: Prefix },
+    /// Change a setting.
+    Set { setting: Setting, value: SettingValue },
 }
 
 /// The answer to an order.
@@ -41,6 +44,8 @@ pub(crate) enum OrderAnswer {
     Full,
     /// Connections have not ended, though they were killed.
     NotEnded,
+    /// It is not, for this reason.
+    Refused(Refusal),
 }
 
 const WORDS: usize = 6;
@@ -60,6 +65,9 @@ impl Order {
             Order::DrainService(service) => [8, service as u64, 0, 0, 0, 0],
             Order::Ban { block: of, seconds } => block(6, of, seconds.unwrap_or(u64::MAX)),
             Order::Unban { block: of } => block(7, of, 0),
+            Order::Set { setting, value: SettingValue([first, second]) } => {
+                [9, setting.index() as u64, first, second, 0, 0]
+            }
         }
     }
 
@@ -79,6 +87,10 @@ impl Order {
             6 => Order::Ban { block: block()?, seconds: (seconds != u64::MAX).then_some(seconds) },
             7 => Order::Unban { block: block()? },
             8 => Order::DrainService(usize::try_from(first).ok()?),
+            9 => Order::Set {
+                setting: *Setting::ALL.get(usize::try_from(first).ok()?)?,
+                value: SettingValue([second, length]),
+            },
             _ => return None,
         })
     }
@@ -91,6 +103,7 @@ impl OrderAnswer {
             OrderAnswer::Stopping => [2, 0],
             OrderAnswer::Full => [3, 0],
             OrderAnswer::NotEnded => [4, 0],
+            OrderAnswer::Refused(refusal) => [5, refusal as u64],
         }
     }
 
@@ -99,6 +112,10 @@ impl OrderAnswer {
             1 => OrderAnswer::Done(count),
             3 => OrderAnswer::Full,
             4 => OrderAnswer::NotEnded,
+            5 => {
+                let refusal = usize::try_from(count).ok().and_then(|at| Refusal::ALL.get(at));
+                OrderAnswer::Refused(refusal.copied().unwrap_or(Refusal::NoValue))
+            }
             _ => OrderAnswer::Stopping,
         }
     }
@@ -213,13 +230,18 @@ mod tests {
             Order::Ban { block: block("192.0.2.0/24"), seconds: None },
             Order::Ban { block: block("2001:db8::/32"), seconds: Some(60) },
             Order::Unban { block: block("any") },
+            Order::Set { setting: Setting::FirstByteTimeout, value: SettingValue([u64::MAX, 7]) },
         ] {
             assert!(sender.send(order));
             assert_eq!(receiver.receive(), Ok(Some(order)));
         }
-        for answer in
-            [OrderAnswer::Done(12_000), OrderAnswer::Stopping, OrderAnswer::Full, OrderAnswer::NotEnded]
-        {
+        for answer in [
+            OrderAnswer::Done(12_000),
+            OrderAnswer::Stopping,
+            OrderAnswer::Full,
+            OrderAnswer::NotEnded,
+            OrderAnswer::Refused(Refusal::Busy),
+        ] {
             receiver.answer(answer);
             assert_eq!(sender.answer(), Some(answer));
         }
@@ -229,9 +251,14 @@ mod tests {
 
     #[test]
     fn words_that_are_no_order_are_none() {
-        for words in
-            [[0; 6], [99, 0, 0, 0, 0, 0], [6, 0, 0, 129, 0, 0], [6, 0, 1, 127, 0, 0], [7, 1, 0, 8, 0, 0]]
-        {
+        for words in [
+            [0; 6],
+            [99, 0, 0, 0, 0, 0],
+            [9, 10, 0, 0, 0, 0],
+            [6, 0, 0, 129, 0, 0],
+            [6, 0, 1, 127, 0, 0],
+            [7, 1, 0, 8, 0, 0],
+        ] {
             assert_eq!(Order::from_words(words), None, "{words:?}");
         }
     }

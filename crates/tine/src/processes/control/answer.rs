@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::reply::Reply;
 use super::request::{Filter, Request, Sort};
 use super::rows::{Row, sort};
-use super::view::{View, date};
+use super::view::{SettingView, View, date};
 use crate::admission::access::prefix::Prefix;
 use crate::admission::reason::Reason;
 use crate::shared::board::SlotPhase;
@@ -55,6 +55,23 @@ pub(super) fn answer(
         Request::Pause => finish(reply, order(orders, Order::Pause)),
         Request::Resume => finish(reply, order(orders, Order::Resume)),
         Request::Drain => drain(orders, reply),
+        Request::Set { setting, value } => {
+            finish(reply, order(orders, Order::Set { setting: *setting, value: *value }))
+        }
+        Request::Settings => {
+            for SettingView { setting, value, at_start } in &view.settings {
+                reply.line(&json!({
+                    "type": "setting",
+                    "service": view.service,
+                    "name": setting.name(),
+                    "value": setting.show(*value),
+                    "at_start": setting.show(*at_start),
+                    "default": setting.default_text(),
+                    "takes": setting.takes(),
+                }))?;
+            }
+            reply.done(view.settings.len() as u64)
+        }
     }
 }
 
@@ -67,6 +84,7 @@ fn order(orders: &OrderSender, order: Order) -> Result<u64, &'static str> {
         Some(OrderAnswer::Done(count)) => Ok(count),
         Some(OrderAnswer::Full) => Err("there are as many bans as there can be; lift some (tine unban)"),
         Some(OrderAnswer::NotEnded) => Err("a process has not ended, though it was killed; the log names it"),
+        Some(OrderAnswer::Refused(refusal)) => Err(refusal.text()),
         Some(OrderAnswer::Stopping) => Err("the server is stopping"),
         None => Err("the server has ended"),
     }

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::net::peer::Peer;
 use crate::shared::board::reader::{BoardConnection, BoardReader};
+use crate::shared::setting::{Setting, SettingValue};
 use crate::shared::stats::ConnStats;
 use crate::system::clock::now;
 use crate::watch::diag::{Diag, SocketInfo};
@@ -28,6 +29,7 @@ pub(crate) struct View {
     pub(crate) stats: ConnStats,
     pub(crate) history: History,
     pub(crate) bans: Vec<BanView>,
+    pub(crate) settings: Vec<SettingView>,
     /// Slots whose connection is being ended, with its id.
     pub(crate) ending: HashMap<usize, u64>,
     /// For the kernel's table of sockets, where it may be read.
@@ -41,6 +43,13 @@ pub(crate) struct ProcessView {
     pub(crate) role: String,
     pub(crate) pid: i32,
     pub(crate) restarts: u32,
+}
+
+/// An option that can be changed.
+pub(crate) struct SettingView {
+    pub(crate) setting: Setting,
+    pub(crate) value: SettingValue,
+    pub(crate) at_start: SettingValue,
 }
 
 /// A ban in force.

@@ -103,7 +103,7 @@ impl Trusted<'_> {
     #[inline]
     pub(crate) fn begin(&self, stats: ConnStats, slot: usize, client: &Accepted) -> Entry {
         let board = &self.door.board;
-        if self.settings.needs_sockets() {
+        if self.settings.notes_sockets {
             // It cannot fail for a descriptor that was just made.
             let inode = rustix::fs::fstat(&client.socket).map_or(0, |stat| stat.st_ino);
             board.set_socket(slot, inode);

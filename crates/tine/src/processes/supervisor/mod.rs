@@ -7,6 +7,7 @@
 
 mod apply;
 mod bans;
+mod capacity;
 mod channels;
 mod children;
 mod enforce;
@@ -18,8 +19,10 @@ mod pidfds;
 mod reap;
 mod reload;
 pub(crate) mod requirements;
+mod resize;
 mod role;
 pub(crate) mod run;
+mod set;
 pub(crate) mod setup;
 mod spawn;
 mod state;
@@ -41,12 +44,14 @@ use crate::log::Log;
 use crate::net::listener::Listener;
 use crate::processes::control::controllers::Controllers;
 use crate::settings::Settings;
+use crate::settings::live::AtStart;
 use crate::shared::board::Board;
 use crate::shared::stats::ConnStats;
 use crate::system::cgroup::Cgroups;
 use crate::watch::history::History;
 use crate::watch::watcher::Watcher;
 use bans::Bans;
+use capacity::Capacity;
 use channels::Channels;
 use children::Children;
 use killings::Killings;
@@ -58,6 +63,8 @@ struct Supervisor<'a, H> {
     alone: &'a Alone,
     handler: &'a mut H,
     settings: Settings,
+    /// What the start has decided about changes of the settings.
+    at_start: AtStart,
     listeners: Vec<Listener>,
     memory: SharedMemory,
     channels: Channels,
@@ -77,6 +84,7 @@ struct Supervisor<'a, H> {
     killings: Killings,
     history: History,
     bans: Bans,
+    capacity: Capacity,
     /// Files of access rules, which are read again after a change.
     rule_files: Option<RuleFiles>,
 }

@@ -126,7 +126,9 @@ where
         let kills = self.killings.deadline();
         let bans = self.bans.next_end(SystemTime::now()).and_then(|time| Instant::now().checked_add(time));
         let controls = self.controllers.deadline();
+        let maximum = self.capacity.deadline();
         let deadlines = [
+            maximum,
             state.deadline(),
             batching,
             sweep,

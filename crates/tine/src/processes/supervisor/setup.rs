@@ -7,6 +7,7 @@ use tine_sys::fd::Floor;
 use tine_sys::process::Alone;
 
 use super::bans::{self, Bans};
+use super::capacity::Capacity;
 use super::channels::Channels;
 use super::children::Children;
 use super::killings::Killings;
@@ -87,6 +88,7 @@ impl<'a, H> Supervisor<'a, H> {
         let channels = channels.map_err(|why| cannot_make(&why))?;
         let history = History::new(if controllers.are_possible() { settings.history } else { 0 });
         let diag = settings.watch_rules().are_any().then(|| place_any(Diag::socket()));
+        settings.notes_sockets = settings.watch_rules().need_sockets();
         let watcher = Watcher::new(settings.watch_rules(), diag, &listeners, &mut log);
         Ok(Supervisor {
             alone,
@@ -104,7 +106,9 @@ impl<'a, H> Supervisor<'a, H> {
             killings: Killings::default(),
             history,
             bans,
+            capacity: Capacity::new(settings.max_connections),
             rule_files,
+            at_start: settings.at_start(),
             settings,
             listeners,
             log,

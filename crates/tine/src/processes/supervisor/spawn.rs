@@ -21,7 +21,7 @@ use crate::net::control_socket::Operator;
 use crate::net::listener::Listener;
 use crate::net::shortfall;
 use crate::processes::cgroup_cleaner::{self, CleanerStart};
-use crate::processes::control::view::{ProcessView, View};
+use crate::processes::control::view::{ProcessView, SettingView, View};
 use crate::processes::control::{self, ControlStart};
 use crate::processes::delayer::{self, DelayerStart};
 use crate::processes::forker::door::Door;
@@ -32,6 +32,7 @@ use crate::processes::rejector::{self, RejectorStart};
 use crate::processes::start::StartReport;
 use crate::processes::stderr_logger::{self, LoggerStart};
 use crate::settings::Settings;
+use crate::shared::setting::Setting;
 use crate::shared::steering::OrderSender;
 use crate::system::cgroup::Cgroups;
 use crate::watch::diag::Diag;
@@ -340,6 +341,11 @@ where
     ) -> ControlStart<'a> {
         let processes = self.processes();
         let phase = self.phase_name();
+        let settings = Setting::ALL.map(|setting| {
+            let (value, at_start) = (self.settings.value(setting), self.at_start.value(setting));
+            SettingView { setting, value, at_start }
+        });
+        let settings = settings.into();
         let NewController { stream, operator, orders } = controller;
         let SharedMemory { board, admission, stats, .. } = self.memory;
         let has_program = self.settings.program.is_some();
@@ -360,6 +366,7 @@ where
             stats,
             history: self.history,
             bans: self.bans.views(SystemTime::now()),
+            settings,
             ending: self.killings.all(),
             diag: Diag::socket().ok().map(Diag::new),
             ports: self.listeners.iter().filter_map(Listener::family_and_port).collect(),
@@ -383,7 +390,7 @@ where
     }
 
     fn phase_name(&self) -> &'static str {
-        match (self.memory.board.is_draining(), self.memory.board.is_paused()) {
+        match (self.memory.board.is_draining(), self.capacity.is_paused) {
             (true, _) => "draining",
             (false, true) => "paused",
             (false, false) => "serving",
