@@ -22,7 +22,7 @@ pub(crate) struct Row {
 }
 
 /// The commands.
-const ALL: [&str; 19] = [
+const ALL: [&str; 20] = [
     "serve",
     "client",
     "load",
@@ -40,13 +40,14 @@ const ALL: [&str; 19] = [
     "resume",
     "drain",
     "logs",
+    "set",
     "man",
     "completions",
 ];
 
 /// The commands about a running server.
-const OF_RUNNING: [&str; 11] =
-    ["status", "list", "show", "kill", "ban", "unban", "bans", "pause", "resume", "drain", "logs"];
+const OF_RUNNING: [&str; 12] =
+    ["status", "list", "show", "kill", "ban", "unban", "bans", "pause", "resume", "drain", "logs", "set"];
 
 /// All exit codes, in order.
 pub(crate) const TABLE: [Row; 9] = [

@@ -57,6 +57,7 @@ pub fn main() -> ExitCode {
         args::Command::Pause(service) => control::steer::of_service(&service, "pause"),
         args::Command::Resume(service) => control::steer::of_service(&service, "resume"),
         args::Command::Drain(service) => control::steer::of_service(&service, "drain"),
+        args::Command::Set(set) => control::set::run(&set),
         args::Command::Man(page) => commands::describe::man(&page),
         args::Command::Completions(shell) => commands::describe::completions(&shell),
     };

@@ -65,7 +65,7 @@ mod watch;
 
 pub use admission::access::{Access, AccessRules};
 pub use admission::block::NetBlockSize;
-pub use admission::limits::{WhenFull, WhenLimited};
+pub use admission::limits::{LimitsMode, WhenFull, WhenLimited};
 pub use admission::penalty::Penalties;
 pub use admission::proxy::{ProxyOthers, ProxyProtocol};
 pub use admission::rate::Rate;

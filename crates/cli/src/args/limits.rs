@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use clap::Args as ClapArgs;
-use tine::{NetBlockSize, Penalties, Rate, Server, WhenFull, WhenLimited, defaults};
+use tine::{LimitsMode, NetBlockSize, Penalties, Rate, Server, WhenFull, WhenLimited, defaults};
 use tine_load::plan::text::unescape;
 
-use super::{number, parsed, positive, shown};
+use super::{choice, number, parsed, positive, shown};
 use crate::args::access::allowed;
 use crate::error::Error;
 
@@ -38,6 +38,12 @@ pub struct LimitOptions {
     /// over a Unix socket)
     #[arg(long, value_name = "N", value_parser = number::<usize>(1, u32::MAX.into()))]
     pub max_connections_per_prefix: Option<usize>,
+
+    /// Whether limits per source and prefix, access rules and penalties are enforced; or only
+    /// reported, as a dry run: clients that they would delay or reject are counted, logged and
+    /// served
+    #[arg(long, value_name = "MODE", default_value_t = LimitsMode::Enforce, value_parser = choice::<LimitsMode>(LimitsMode::NAMES))]
+    pub limits: LimitsMode,
 
     /// Size of a source in bits, of IPv4 and of IPv6
     #[arg(long, value_name = "BITS:BITS", default_value_t = defaults::SOURCE_BLOCK_SIZE, value_parser = parsed::<NetBlockSize>)]
@@ -91,7 +97,8 @@ impl LimitOptions {
             .max_connections(self.max_connections)
             .when_full(self.when_full.clone())
             .net_block_sizes(self.per_source_net_block_size, self.per_prefix_net_block_size)
-            .when_limited(self.when_limited());
+            .when_limited(self.when_limited())
+            .limits(self.limits);
         if let Some(connections) = self.exit_after {
             server = server.exit_after(connections);
         }

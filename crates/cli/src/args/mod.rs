@@ -36,6 +36,7 @@ use crate::commands::explain::Explain;
 use crate::commands::import::Import;
 use crate::control::list::List;
 use crate::control::logs::Logs;
+use crate::control::set::Set;
 use crate::control::show::Show;
 use crate::control::status::Status;
 use crate::control::steer::{Ban, Bans, Kill, OfService, Unban};
@@ -91,6 +92,8 @@ pub enum Command {
     /// Stop the server as TERM does, and wait until it has stopped
     #[command(after_help = exit::help("drain"))]
     Drain(OfService),
+    /// Change an option of a running server, or list those that can be changed
+    Set(Set),
     /// Print a manual page, generated from the same text as --help
     Man(Man),
     /// Print completions for a shell

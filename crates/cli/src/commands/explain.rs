@@ -9,7 +9,7 @@ use tine::cli::{
     Decision, ExplainedClient, ExplainedLimit, ExplainedProxy, ExplainedVerdict, Moment, confirmed_name,
     decide, explain,
 };
-use tine::{Identity, Server};
+use tine::{Identity, LimitsMode, Server};
 
 use crate::args::limits::LimitOptions;
 use crate::args::parsed;
@@ -139,6 +139,9 @@ fn explained(
         if excluded.is_some_and(|clients| decide(&clients, client, None, moment).rule.is_some()) {
             lines.push("its connections are logged only if they fail".into());
         }
+    }
+    if serve.limits.limits == LimitsMode::Report {
+        lines.push("limits and rules are only reported: it is served in any case (limits = report)".into());
     }
     Ok(lines)
 }

@@ -3,6 +3,7 @@
 pub(crate) mod list;
 pub(crate) mod logs;
 mod proc;
+pub(crate) mod set;
 pub(crate) mod show;
 pub(crate) mod status;
 pub(crate) mod steer;

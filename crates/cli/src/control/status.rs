@@ -88,6 +88,11 @@ fn describe(text: &mut String, status: &Value) {
     line("accepted", number("accepted").to_string());
     line("ended", format!("{}, {} of them failed", number("ended"), number("failed")));
     line("rejected", format!("{}{}", number("rejected"), by_reason(&status["rejected_by_reason"])));
+    if status["limits"] == "report" || number("reported") > 0 {
+        let mode = if status["limits"] == "report" { "limits are only reported: " } else { "" };
+        let reasons = by_reason(&status["reported_by_reason"]);
+        line("reported", format!("{mode}{} would be delayed or rejected{reasons}", number("reported")));
+    }
     if number("delayed") > 0 || number("waiting") > 0 {
         line("delayed", format!("{}, {} wait now", number("delayed"), number("waiting")));
     }

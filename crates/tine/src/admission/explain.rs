@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::access::local::ClientGroups;
 use super::access::{Access, Decision, Moment};
 use super::block::Block;
-use super::limits::WhenLimited;
+use super::limits::{LimitsMode, WhenLimited};
 use super::proxy::Screening;
 use super::rate::Rate;
 use super::reason::Reason;
@@ -131,7 +131,17 @@ impl Admission {
     /// whose buckets are full, and whose source has no penalty.
     pub(crate) fn explain(&self, client: &ExplainedClient, connections: usize) -> Explanation {
         let (peer, groups) = (client.peer(), client.groups());
-        let candidate = Candidate { peer, is_banned: false, groups, was_delayed: false, draining: false };
+        // The verdict is that of limits in force: what a report says.
+        let mode = LimitsMode::Enforce;
+        let candidate = Candidate {
+            peer,
+            is_banned: false,
+            groups,
+            was_delayed: false,
+            mode,
+            changed: None,
+            draining: false,
+        };
         let verdict = self.decide(candidate, Some(&AssumedConnections(connections)));
         Explanation {
             limits: self.explain_limits(peer),
@@ -151,7 +161,10 @@ impl Admission {
         let aggregations = [limits.aggregations.source, limits.aggregations.prefix];
         let blocks = aggregations.into_iter().filter_map(|aggregation| peer.block(aggregation));
         let explain = |(of, block): (&'static str, Block)| {
-            let max = limits.connections_of(peer).find(|(_, counted)| *counted == block);
+            let max = limits
+                .of_sources()
+                .connections_of(peer, limits.aggregations)
+                .find(|(_, counted)| *counted == block);
             let rate = limits.rates.of(peer, limits.aggregations).find(|(_, bucket)| *bucket == block);
             ExplainedLimit {
                 of,
@@ -167,7 +180,7 @@ impl Admission {
     fn describe(&self, verdict: Verdict) -> ExplainedVerdict {
         let when_limited = &self.limits().when_limited;
         match (verdict, when_limited) {
-            (Verdict::Admit, _) => ExplainedVerdict::Admitted,
+            (Verdict::Admit | Verdict::Report(_), _) => ExplainedVerdict::Admitted,
             (Verdict::Delay(reason), WhenLimited::Delay { timeout, .. }) => {
                 ExplainedVerdict::Delayed(reason.name(), *timeout)
             }

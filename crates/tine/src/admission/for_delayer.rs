@@ -5,7 +5,7 @@ use std::io;
 
 use super::Admission;
 use super::block::Block;
-use super::limits::Limits;
+use super::limits::{Limits, SourceLimits};
 use super::sources::Sources;
 use crate::net::peer::Peer;
 
@@ -31,14 +31,19 @@ impl DelayerAdmission {
         self.0.limits()
     }
 
+    /// As [`Admission::in_force`].
+    pub(crate) fn in_force(&self, changed: Option<SourceLimits>) -> SourceLimits {
+        self.0.in_force(changed)
+    }
+
     /// As [`Admission::take_token`].
-    pub(crate) fn take_token(&self, peer: Peer) -> bool {
-        self.0.take_token(peer)
+    pub(crate) fn take_token(&self, peer: Peer, limits: &SourceLimits) -> bool {
+        self.0.take_token(peer, limits)
     }
 
     /// As [`Admission::earliest_admission`].
-    pub(crate) fn earliest_admission(&self, peer: Peer) -> u64 {
-        self.0.earliest_admission(peer)
+    pub(crate) fn earliest_admission(&self, peer: Peer, limits: &SourceLimits) -> u64 {
+        self.0.earliest_admission(peer, limits)
     }
 
     /// As [`Admission::set_queued`].

@@ -7,8 +7,9 @@ use crate::admission::access::compiled::CompiledRules;
 use crate::admission::block::{Aggregation, Aggregations, Block};
 use crate::admission::penalty::Penalties;
 use crate::admission::proxy::ProxyProtocol;
-use crate::admission::rate::Rates;
+use crate::admission::rate::{Rate, Rates};
 use crate::admission::reason::Reason;
+use crate::error::named;
 use crate::net::peer::Peer;
 
 /// The default number of clients of [`WhenLimited::Delay`].
@@ -59,9 +60,24 @@ impl Default for WhenLimited {
     }
 }
 
+/// What limits and access rules do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum LimitsMode {
+    /// Clients that they do not admit are delayed or rejected.
+    #[default]
+    Enforce,
+    /// A dry run: clients that they would delay or reject are counted, logged and served.
+    Report,
+}
+
+named!(LimitsMode { Enforce = "enforce", Report = "report" });
+
 /// The limits of a server.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Limits {
+    /// What the limits do until an operator changes it.
+    pub(crate) mode: LimitsMode,
     pub(crate) when_full: WhenFull,
     pub(crate) when_limited: WhenLimited,
     /// What counts as a source and as a prefix.
@@ -91,7 +107,73 @@ pub(crate) struct ConnectionLimit {
     pub(crate) reason: Reason,
 }
 
+/// The limits per source and prefix: those of the start, or those that an operator has set since.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SourceLimits {
+    /// Connections per source at a time.
+    pub(crate) max_per_source: Option<usize>,
+    /// Connections per prefix at a time.
+    pub(crate) max_per_prefix: Option<usize>,
+    pub(crate) rates: Rates,
+}
+
+/// The words of [`SourceLimits`].
+pub(crate) const SOURCE_LIMITS_WORDS: usize = 6;
+
+impl SourceLimits {
+    /// Zero is no limit.
+    pub(crate) fn to_words(self) -> [u64; SOURCE_LIMITS_WORDS] {
+        let max = |max: Option<usize>| max.unwrap_or(0) as u64;
+        let rate = |rate: Option<Rate>| rate.map_or([0; 2], Rate::to_words);
+        let ([a, b], [c, d]) = (rate(self.rates.source), rate(self.rates.prefix));
+        [max(self.max_per_source), max(self.max_per_prefix), a, b, c, d]
+    }
+
+    pub(crate) fn from_words([source, prefix, a, b, c, d]: [u64; SOURCE_LIMITS_WORDS]) -> SourceLimits {
+        let max = |max: u64| usize::try_from(max).ok().filter(|max| *max > 0);
+        SourceLimits {
+            max_per_source: max(source),
+            max_per_prefix: max(prefix),
+            rates: Rates { source: Rate::from_words([a, b]), prefix: Rate::from_words([c, d]) },
+        }
+    }
+
+    /// The limits on connections at a time.
+    pub(crate) fn connections(
+        &self,
+        aggregations: Aggregations,
+    ) -> impl Iterator<Item = ConnectionLimit> + use<> {
+        [
+            (self.max_per_source, aggregations.source, Reason::Source),
+            (self.max_per_prefix, aggregations.prefix, Reason::Prefix),
+        ]
+        .into_iter()
+        .filter_map(|(max, aggregation, reason)| Some(ConnectionLimit { max: max?, aggregation, reason }))
+    }
+
+    /// The limits on connections at a time that apply to a client, with the block that each counts.
+    pub(crate) fn connections_of(
+        &self,
+        peer: Peer,
+        aggregations: Aggregations,
+    ) -> impl Iterator<Item = (ConnectionLimit, Block)> + use<> {
+        self.connections(aggregations).filter_map(move |limit| Some((limit, peer.block(limit.aggregation)?)))
+    }
+}
+
 impl Limits {
+    /// The limits per source and prefix of the start.
+    #[inline]
+    pub(crate) fn of_sources(&self) -> SourceLimits {
+        let Limits { max_per_source, max_per_prefix, rates, .. } = *self;
+        SourceLimits { max_per_source, max_per_prefix, rates }
+    }
+
+    /// Whether there are buckets: for rates, and to mark blocks with queued clients.
+    pub(crate) fn have_buckets(&self) -> bool {
+        self.rates.are_any() || self.delays()
+    }
+
     /// Whether clients are rejected when all slots are taken, instead of waiting in the backlog.
     pub(crate) fn rejects_when_full(&self) -> bool {
         matches!(self.when_full, WhenFull::Reject(_))
@@ -130,24 +212,6 @@ impl Limits {
         now.saturating_add(u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX))
     }
 
-    /// The limits on connections at a time.
-    pub(crate) fn connections(&self) -> impl Iterator<Item = ConnectionLimit> + use<> {
-        [
-            (self.max_per_source, self.aggregations.source, Reason::Source),
-            (self.max_per_prefix, self.aggregations.prefix, Reason::Prefix),
-        ]
-        .into_iter()
-        .filter_map(|(max, aggregation, reason)| Some(ConnectionLimit { max: max?, aggregation, reason }))
-    }
-
-    /// The limits on connections at a time that apply to a client, with the block that each counts.
-    pub(crate) fn connections_of(
-        &self,
-        peer: Peer,
-    ) -> impl Iterator<Item = (ConnectionLimit, Block)> + use<> {
-        self.connections().filter_map(move |limit| Some((limit, peer.block(limit.aggregation)?)))
-    }
-
     /// The blocks whose delay queues a client would be in: its source, and its prefix where that
     /// has a limit.
     pub(crate) fn delay_blocks(&self, peer: Peer) -> impl Iterator<Item = Block> + use<> {
@@ -157,11 +221,37 @@ impl Limits {
         source.into_iter().chain(prefix).filter_map(move |aggregation| peer.block(aggregation))
     }
 
-    fn limits_prefixes(&self) -> bool {
+    /// Whether there is a limit per prefix.
+    pub(crate) fn limits_prefixes(&self) -> bool {
         self.max_per_prefix.is_some() || self.rates.prefix.is_some()
     }
 
     fn limits_sources(&self) -> bool {
-        self.connections().next().is_some() || self.rates.are_any() || self.penalties.is_some()
+        self.max_per_source.is_some()
+            || self.max_per_prefix.is_some()
+            || self.rates.are_any()
+            || self.penalties.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_of_sources_survive_the_words() {
+        let rate = Rate::new(10, Duration::from_secs(1)).burst(50);
+        for limits in [
+            SourceLimits::default(),
+            SourceLimits { max_per_source: Some(7), ..SourceLimits::default() },
+            SourceLimits {
+                max_per_source: None,
+                max_per_prefix: Some(9),
+                rates: Rates { source: Some(rate), prefix: None },
+            },
+            SourceLimits { rates: Rates { source: None, prefix: Some(rate) }, ..SourceLimits::default() },
+        ] {
+            assert_eq!(SourceLimits::from_words(limits.to_words()), limits);
+        }
     }
 }

@@ -27,7 +27,7 @@ use access::live::LiveRules;
 use access::local::ClientGroups;
 use access::names::PendingNameRules;
 use block::Block;
-use limits::Limits;
+use limits::{Limits, LimitsMode, SourceLimits};
 use penalty::{Fault, holds};
 use reason::Reason;
 use sources::{Eviction, Sources};
@@ -45,6 +45,9 @@ pub(crate) enum Verdict {
     Delay(Reason),
     /// The client gets the rejection text, if there is one, and the end of the stream.
     Reject(Reason),
+    /// The client is served, and it is reported that it would be delayed or rejected for this
+    /// reason ([`Admission::verdict`]).
+    Report(Reason),
 }
 
 /// A client to be decided about.
@@ -57,6 +60,10 @@ pub(crate) struct Candidate<'a> {
     pub(crate) groups: ClientGroups<'a>,
     /// Whether the delayer has released the client: it has its token, and its rules were applied.
     pub(crate) was_delayed: bool,
+    /// Whether limits and rules are enforced or reported.
+    pub(crate) mode: LimitsMode,
+    /// The limits per source and prefix, if an operator has changed them.
+    pub(crate) changed: Option<SourceLimits>,
     /// Whether the server drains. Clients released in a drain are served whatever the counts are.
     pub(crate) draining: bool,
 }
@@ -93,7 +100,7 @@ impl Admission {
     /// # Errors
     /// ENOMEM.
     pub(crate) fn new(mut limits: Limits) -> io::Result<Admission> {
-        let has_buckets = limits.rates.are_any() || limits.delays();
+        let has_buckets = limits.have_buckets();
         let live = |rules: &CompiledRules| LiveRules::new(rules);
         let rules = limits.rules.as_ref().map(live).transpose()?;
         let penalty_exempt = limits.penalty_exempt.take().as_ref().map(live).transpose()?;
@@ -115,18 +122,34 @@ impl Admission {
     /// Runs in forkers, spares and workers.
     #[inline(always)]
     pub(crate) fn decide(&self, candidate: Candidate, slot: Option<&impl SlotCounts>) -> Verdict {
-        let Candidate { peer, is_banned, groups, was_delayed, draining } = candidate;
+        let Candidate { peer, is_banned, groups, was_delayed, mode, changed, draining } = candidate;
+        let limits = self.in_force(changed);
         let objection = match (is_banned, was_delayed) {
             (true, _) => Some(Reason::Banned),
             (false, true) => None,
-            (false, false) => self.objection(peer, groups),
+            (false, false) => self.objection(peer, groups, &limits),
         };
         let objection = objection.or_else(|| match slot {
             None => Some(Reason::Full),
             Some(_) if was_delayed && draining => None,
-            Some(slot) => self.over_count(peer, slot),
+            Some(slot) => self.over_count(peer, slot, &limits),
         });
-        objection.map_or(Verdict::Admit, |reason| self.verdict(reason))
+        match (objection, mode) {
+            (None, _) => Verdict::Admit,
+            (Some(reason), LimitsMode::Enforce) => self.verdict(reason),
+            (Some(reason), LimitsMode::Report) => self.reported(reason, slot.is_some()),
+        }
+    }
+
+    /// The verdict for a client that would not be admitted for this reason, where limits are
+    /// reported. Without a slot nothing could serve the client.
+    #[cold]
+    fn reported(&self, reason: Reason, has_slot: bool) -> Verdict {
+        match (reason.can_be_reported(), has_slot) {
+            (true, true) => Verdict::Report(reason),
+            (true, false) => Verdict::Reject(Reason::Full),
+            (false, _) => self.verdict(reason),
+        }
     }
 
     /// The verdict for a client that is not admitted for this reason.
@@ -140,7 +163,7 @@ impl Admission {
     /// The reason against admission, apart from counts, if there is one. Otherwise a token of the
     /// client's buckets is taken.
     #[inline(always)]
-    fn objection(&self, peer: Peer, groups: ClientGroups) -> Option<Reason> {
+    fn objection(&self, peer: Peer, groups: ClientGroups, limits: &SourceLimits) -> Option<Reason> {
         if let Some(reason) = self.rules.as_ref().and_then(|rules| rules.denial(peer, groups)) {
             return Some(reason);
         }
@@ -150,17 +173,24 @@ impl Admission {
         if self.has_queued(peer) {
             return Some(Reason::Delayed);
         }
-        (!self.take_token(peer)).then_some(Reason::Rate)
+        (!self.take_token(peer, limits)).then_some(Reason::Rate)
     }
 
     /// The limit on connections at a time that a client exceeds, if any.
     #[inline]
-    fn over_count(&self, peer: Peer, slot: &impl SlotCounts) -> Option<Reason> {
-        let mut limits = self.limits.connections_of(peer).peekable();
+    fn over_count(&self, peer: Peer, slot: &impl SlotCounts, limits: &SourceLimits) -> Option<Reason> {
+        let mut limits = limits.connections_of(peer, self.limits.aggregations).peekable();
         limits.peek()?;
         slot.reserve(peer);
         let exceeded = limits.find(|(limit, block)| slot.has_others(*block, limit.max));
         exceeded.map(|(limit, _)| limit.reason)
+    }
+
+    /// The limits per source and prefix that are in force. `changed`: those that an operator has
+    /// set.
+    #[inline]
+    pub(crate) fn in_force(&self, changed: Option<SourceLimits>) -> SourceLimits {
+        changed.unwrap_or_else(|| self.limits.of_sources())
     }
 
     /// The limits that the tables are for.
@@ -172,9 +202,10 @@ impl Admission {
 
     /// Takes a token from the buckets of a client's source and prefix; false if one is empty.
     #[inline]
-    pub(crate) fn take_token(&self, peer: Peer) -> bool {
-        let Limits { rates, aggregations, .. } = &self.limits;
-        self.buckets.as_ref().is_none_or(|buckets| rates.admit(buckets, peer, *aggregations, now()))
+    pub(crate) fn take_token(&self, peer: Peer, limits: &SourceLimits) -> bool {
+        let aggregations = self.limits.aggregations;
+        let buckets = self.buckets.as_ref();
+        buckets.is_none_or(|buckets| limits.rates.admit(buckets, peer, aggregations, now()))
     }
 
     /// When the penalty of a client's source ends; 0 if it has none.
@@ -212,10 +243,11 @@ impl Admission {
 
     /// When a client can be admitted at the earliest, as far as rates and penalties decide, in
     /// nanoseconds of the monotonic clock.
-    pub(crate) fn earliest_admission(&self, peer: Peer) -> u64 {
-        let Limits { rates, aggregations, .. } = &self.limits;
-        let buckets = self.buckets.as_ref();
-        let token = buckets.map_or(0, |buckets| rates.earliest_admission(buckets, peer, *aggregations));
+    pub(crate) fn earliest_admission(&self, peer: Peer, limits: &SourceLimits) -> u64 {
+        let aggregations = self.limits.aggregations;
+        let rates = limits.rates;
+        let token = |buckets| rates.earliest_admission(buckets, peer, aggregations, now());
+        let token = self.buckets.as_ref().map_or(0, token);
         token.max(self.penalty_until(peer))
     }
 
@@ -287,5 +319,67 @@ impl Admission {
             rules.unmap()?;
         }
         self.rules.take().into_iter().chain(self.penalty_exempt.take()).try_for_each(LiveRules::unmap)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admission::limits::WhenLimited;
+    use crate::admission::rate::{Rate, Rates};
+
+    /// Blocks that have this many other connections.
+    struct Others(usize);
+
+    impl SlotCounts for Others {
+        fn reserve(&self, _: Peer) {}
+
+        fn has_others(&self, _: Block, max: usize) -> bool {
+            self.0 >= max
+        }
+    }
+
+    fn decide(admission: &Admission, mode: LimitsMode, is_banned: bool, others: Option<usize>) -> Verdict {
+        let peer = Peer::Tcp("192.0.2.1:7".parse().expect("an address"));
+        let groups = ClientGroups::Known(&[]);
+        let (was_delayed, draining, changed) = (false, false, None);
+        let candidate = Candidate { peer, is_banned, groups, was_delayed, mode, changed, draining };
+        admission.decide(candidate, others.map(Others).as_ref())
+    }
+
+    #[test]
+    fn limits_are_enforced_or_reported_and_the_rest_holds_in_any_case() {
+        use LimitsMode::{Enforce, Report};
+        let limits = Limits { max_per_source: Some(2), ..Limits::default() };
+        for (when_limited, enforced) in [
+            (WhenLimited::default(), Verdict::Reject(Reason::Source)),
+            (WhenLimited::DELAY, Verdict::Delay(Reason::Source)),
+        ] {
+            let admission = Admission::new(Limits { when_limited, ..limits.clone() }).expect("memory");
+            for (mode, is_banned, others, verdict) in [
+                (Enforce, false, Some(1), Verdict::Admit),
+                (Report, false, Some(1), Verdict::Admit),
+                (Enforce, false, Some(2), enforced),
+                (Report, false, Some(2), Verdict::Report(Reason::Source)),
+                (Report, false, None, Verdict::Reject(Reason::Full)),
+                (Report, true, Some(0), Verdict::Reject(Reason::Banned)),
+                (Report, true, None, Verdict::Reject(Reason::Banned)),
+            ] {
+                let said = decide(&admission, mode, is_banned, others);
+                assert_eq!(said, verdict, "{mode} {is_banned} {others:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_reported_rate_takes_the_tokens_that_it_would_take() {
+        let rates = Rates { source: Some(Rate::new(1, Duration::from_secs(3600)).burst(2)), prefix: None };
+        let admission = Admission::new(Limits { rates, ..Limits::default() }).expect("memory");
+        let verdicts = [LimitsMode::Report; 4].map(|mode| decide(&admission, mode, false, Some(0)));
+        let report = Verdict::Report(Reason::Rate);
+        assert_eq!(verdicts, [Verdict::Admit, Verdict::Admit, report, report]);
+        assert_eq!(decide(&admission, LimitsMode::Report, false, None), Verdict::Reject(Reason::Full));
+        let enforced = decide(&admission, LimitsMode::Enforce, false, Some(0));
+        assert_eq!(enforced, Verdict::Reject(Reason::Rate));
     }
 }

@@ -9,6 +9,10 @@ use crate::admission::sources::Sources;
 use crate::error::Error;
 use crate::net::peer::Peer;
 
+/// How much older the clock of a process can be than that of the process that took the last token,
+/// in nanoseconds: ten seconds, in which it was not scheduled.
+const CLOCK_SLACK: u64 = 10_000_000_000;
+
 /// A limit on the rate of connections: a token bucket that fills evenly; each connection takes a
 /// token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -34,19 +38,38 @@ impl Rate {
         Rate { burst: u64::from(connections.max(1)), ..self }
     }
 
+    /// The rate in words.
+    pub(crate) fn to_words(self) -> [u64; 2] {
+        [self.interval, self.burst]
+    }
+
+    /// The rate in these words; `None` if it is none.
+    pub(crate) fn from_words([interval, burst]: [u64; 2]) -> Option<Rate> {
+        (interval > 0 && burst > 0).then_some(Rate { interval, burst })
+    }
+
+    /// When a bucket is full. One that takes longer to fill than an empty one is of a rate that has
+    /// been changed since: it counts as full. `now` can be older than the process that took the
+    /// last token read it.
+    fn full_at(self, word: u64, now: u64) -> u64 {
+        let time_to_fill = self.interval.saturating_mul(self.burst);
+        let latest = now.saturating_add(time_to_fill).saturating_add(CLOCK_SLACK);
+        if word > latest { now } else { word }
+    }
+
     /// Takes a token from a bucket; `None` if it has none. A bucket is represented by the time at
     /// which it will be full: it is full if that is not after `now`. Returns the new time. (The
     /// generic cell rate algorithm as a virtual schedule, ITU-T I.371.)
     fn take(self, full_at: u64, now: u64) -> Option<u64> {
         let time_to_fill = self.interval.saturating_mul(self.burst);
-        let after = full_at.max(now).saturating_add(self.interval);
+        let after = self.full_at(full_at, now).max(now).saturating_add(self.interval);
         (after - now <= time_to_fill).then_some(after)
     }
 
     /// The time from which a bucket has a token.
-    fn next_token(self, full_at: u64) -> u64 {
+    fn next_token(self, full_at: u64, now: u64) -> u64 {
         let time_to_fill = self.interval.saturating_mul(self.burst);
-        full_at.saturating_add(self.interval).saturating_sub(time_to_fill)
+        self.full_at(full_at, now).saturating_add(self.interval).saturating_sub(time_to_fill)
     }
 }
 
@@ -128,10 +151,11 @@ impl Rates {
         buckets: &Sources,
         peer: Peer,
         aggregations: Aggregations,
+        now: u64,
     ) -> u64 {
         let times = self
             .of(peer, aggregations)
-            .filter_map(|(rate, block)| Some(rate.next_token(buckets.find(&block)? & !1)));
+            .filter_map(|(rate, block)| Some(rate.next_token(buckets.find(&block)? & !1, now)));
         times.max().unwrap_or(0)
     }
 
@@ -186,7 +210,7 @@ mod tests {
         for rate in [Rate::new(10, Duration::from_secs(1)), Rate::new(3, Duration::from_secs(60)).burst(7)] {
             let (mut full_at, mut now) = (0, 1_000_000_000_000);
             for _ in 0..100 {
-                let time = rate.next_token(full_at);
+                let time = rate.next_token(full_at, now);
                 if time > now {
                     assert_eq!(rate.take(full_at, time - 1), None);
                 }
@@ -194,6 +218,23 @@ mod tests {
                 full_at = rate.take(full_at, now).expect("a token");
             }
         }
+    }
+
+    #[test]
+    fn a_bucket_of_a_slower_rate_counts_as_full_and_one_that_is_a_little_ahead_does_not() {
+        let now = 1_000_000_000_000_000;
+        let [slow, fast] = [86_400, 1].map(|seconds| Rate::new(10, Duration::from_secs(seconds)));
+        let full_at = (0..10).fold(0, |full_at, _| slow.take(full_at, now).expect("a token"));
+        assert_eq!((slow.take(full_at, now), fast.next_token(full_at, now) <= now), (None, true));
+        let after = fast.take(full_at, now).expect("a token");
+        assert_eq!(after, fast.take(0, now).expect("a token"));
+        // Of this rate, taken by a process whose clock was read later.
+        let ahead = (0..10).fold(0, |full_at, _| fast.take(full_at, now + 5_000_000_000).expect("a token"));
+        assert_eq!(fast.take(ahead, now), None);
+        for rate in [slow, fast] {
+            assert_eq!(Rate::from_words(rate.to_words()), Some(rate));
+        }
+        assert_eq!(Rate::from_words([0, 0]), None);
     }
 
     #[test]

@@ -63,6 +63,12 @@ impl Reason {
         !matches!(self, Reason::Full | Reason::Denied | Reason::Time | Reason::Proxy | Reason::Banned)
     }
 
+    /// Whether it is one of limits and rules, which can be reported instead of enforced. A client
+    /// without a slot cannot be served; bans and the PROXY protocol hold in any case.
+    pub(crate) fn can_be_reported(self) -> bool {
+        !matches!(self, Reason::Full | Reason::Proxy | Reason::Banned)
+    }
+
     pub(crate) fn index(self) -> usize {
         self as usize
     }

@@ -240,6 +240,29 @@ impl Log {
         self.event("reject", &[proxy, ("reason", Text(reason)), ("text", Text(text))]);
     }
 
+    /// A client is served that limits or rules would delay or reject, if they were enforced.
+    /// `host`: the name of its host, if a rule about names decides.
+    pub(crate) fn report(
+        &mut self,
+        peer: &Peer,
+        proxied: Option<&Proxied>,
+        reason: &str,
+        would: &str,
+        host: Option<&str>,
+    ) {
+        let (peer, proxy) = (self.shown(peer), self.shown_proxy(proxied));
+        let mut fields = vec![("peer", Text(&peer))];
+        fields.extend(proxy.as_ref().map(|proxy| ("proxy", Text(proxy))));
+        fields.extend([("reason", Text(reason)), ("would", Text(would))]);
+        fields.extend(host.map(|host| ("host", Text(host))));
+        self.event("report", &fields);
+    }
+
+    /// The number of reported clients that were not logged.
+    pub(crate) fn reports_suppressed(&mut self, suppressed: u64, reason: &str) {
+        self.event("report", &[("suppressed", Number(suppressed)), ("reason", Text(reason))]);
+    }
+
     /// The number of rejected clients that were not logged.
     pub(crate) fn rejects_suppressed(&mut self, suppressed: u64, reason: &str) {
         self.event("reject", &[("suppressed", Number(suppressed)), ("reason", Text(reason))]);

@@ -13,6 +13,7 @@ use tine_sys::fd::Floor;
 use tine_sys::memory::FlagReader;
 use tine_sys::process::{Fresh, exit_now};
 
+use crate::admission::reason::Reason;
 use crate::connection::{self, Connection};
 use crate::error::HandlerError;
 use crate::lifecycle::outcome::{ExitReport, SILENT};
@@ -92,7 +93,12 @@ fn execute<H>(fresh: &Fresh, context: &mut ConnContext<'_, H>, job: Job, launch:
     if launcher.prepares() {
         show_connection(job.entry, context.title.as_mut(), context.log.privacy());
         let target = job.for_program(launch);
-        match launcher.prepare(fresh, &target, context.first_server_fd) {
+        let log = &context.log;
+        let report = |host: &str| {
+            let (peer, proxied) = (&job.entry.peer, job.proxied.as_deref());
+            log.for_connection().report(peer, proxied, Reason::Denied.name(), "reject", Some(host));
+        };
+        match launcher.prepare(fresh, &target, context.first_server_fd, report) {
             Ok(variables) => launch.variables = variables,
             Err(report) => fail(report),
         }

@@ -3,7 +3,7 @@
 //! A client may have sent data that no process will read. Closing its socket at once would send a
 //! reset, which can destroy the text on its way (RFC 1122, 4.2.2.13). So each socket is kept for a
 //! while and its input discarded in the kernel. Forkers pass the sockets to this process, so that
-//! rejected clients hold up no other.
+//! rejected clients hold up no other. It also logs the clients that are only reported.
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
@@ -21,7 +21,7 @@ use crate::lifecycle::timing::REJECT_LINGER;
 use crate::log::Log;
 use crate::log::limit::{Emit, LineLimit};
 use crate::processes::start::{StartReport, start_helper};
-use crate::shared::messages::{Receiver, Rejection};
+use crate::shared::messages::{Receiver, Rejection, Treatment};
 use crate::system::users::Identity;
 
 /// Sockets that are kept at a time; beyond that, the oldest is closed.
@@ -52,6 +52,8 @@ struct Rejector {
     rejections: Receiver<Rejection>,
     log: Log,
     line_limits: [LineLimit; Reason::ALL.len()],
+    /// The same for reports.
+    report_limits: [LineLimit; Reason::ALL.len()],
     kept: VecDeque<RejectedClient>,
     /// A process exists that can send rejections.
     open: bool,
@@ -66,6 +68,7 @@ pub(crate) fn run(start: RejectorStart) -> ! {
         rejections: start.rejections,
         log: start.log,
         line_limits: Reason::ALL.map(|_| LineLimit::of(LINES_PER_SECOND)),
+        report_limits: Reason::ALL.map(|_| LineLimit::of(LINES_PER_SECOND)),
         kept: VecDeque::new(),
         open: true,
     };
@@ -84,7 +87,8 @@ impl Rejector {
     /// Waits for a rejection, input from a kept client, or the next deadline. Returns whether there
     /// is a rejection, and which kept clients have input.
     fn wait(&self) -> (bool, Vec<bool>) {
-        let summary = self.line_limits.iter().filter_map(LineLimit::deadline).min();
+        let limits = self.line_limits.iter().chain(&self.report_limits);
+        let summary = limits.filter_map(LineLimit::deadline).min();
         let oldest = self.kept.front().map(|client| client.until);
         let deadline = oldest.into_iter().chain(summary).min();
         let mut poll: Vec<PollFd> =
@@ -103,7 +107,11 @@ impl Rejector {
     fn receive(&mut self) {
         loop {
             match self.rejections.receive() {
-                Ok(Some((socket, rejection))) => self.reject(socket, rejection),
+                Ok(Some((socket, rejection))) => match rejection.treatment {
+                    Treatment::Reject => self.reject(socket, rejection),
+                    Treatment::ReportReject => self.report(rejection, "reject"),
+                    Treatment::ReportDelay => self.report(rejection, "delay"),
+                },
                 Ok(None) => {
                     self.open = false;
                     return;
@@ -115,7 +123,14 @@ impl Rejector {
         }
     }
 
-    fn reject(&mut self, socket: OwnedFd, Rejection { peer, reason, proxied }: Rejection) {
+    /// Logs a client that is served. `would`: what would be done with it.
+    fn report(&mut self, Rejection { peer, reason, proxied, .. }: Rejection, would: &str) {
+        if let Emit::Line = self.report_limits[reason.index()].event(Instant::now()) {
+            self.log.report(&peer, proxied.as_ref(), reason.name(), would, None);
+        }
+    }
+
+    fn reject(&mut self, socket: OwnedFd, Rejection { peer, reason, proxied, .. }: Rejection) {
         let now = Instant::now();
         if let Emit::Line = self.line_limits[reason.index()].event(now) {
             self.log.reject(&peer, proxied.as_ref(), reason.name());
@@ -138,11 +153,14 @@ impl Rejector {
         });
     }
 
-    /// Logs the number of rejections that had no line of their own.
+    /// Logs the numbers of rejections and reports that had no line of their own.
     fn log_suppressed(&mut self) {
         for reason in Reason::ALL {
             if let Some(count) = self.line_limits[reason.index()].due(Instant::now()) {
                 self.log.rejects_suppressed(count, reason.name());
+            }
+            if let Some(count) = self.report_limits[reason.index()].due(Instant::now()) {
+                self.log.reports_suppressed(count, reason.name());
             }
         }
     }

@@ -90,7 +90,10 @@ fn next<H>(forker: &mut Forker<'_, H>, events: &OwnedFd, slot: usize) -> Accepte
         let door = &trusted.door;
         let counts = CandidateSlot { board: &door.board, slot };
         match door.admission.decide(door.candidate(&client), Some(&counts)) {
-            Verdict::Admit => {
+            verdict @ (Verdict::Admit | Verdict::Report(_)) => {
+                if let Verdict::Report(reason) = verdict {
+                    door.report(&client, reason, &mut context.log);
+                }
                 trusted.use_place(PlaceHolder::Spare(slot));
                 return client;
             }

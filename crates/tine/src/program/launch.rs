@@ -59,6 +59,8 @@ pub(crate) struct LaunchContext {
     pub(crate) variables: Vec<u8>,
     /// The access rules that the host name of the client decides.
     pub(crate) pending_name_rules: Option<PendingNameRules>,
+    /// Whether a client that they deny is served, and reported.
+    pub(crate) reports_names: bool,
     /// The connections of the server, and of the client's source; counted for a prepare function.
     pub(crate) counts: (usize, usize),
 }
@@ -189,12 +191,14 @@ impl<'a> Launcher<'a> {
     /// Looks up the host name of the client, sends the banner and calls the prepare function, in
     /// the connection process: each of them may take long. Returns variables for the program, or
     /// the report of a client that its host name denies or that takes no banner. Exits where the
-    /// prepare function returns an exit code.
+    /// prepare function returns an exit code. `report` gets the host name of a client that is
+    /// denied by it, where that is only reported.
     pub(crate) fn prepare(
         &mut self,
         fresh: &Fresh,
         client: &ProgramConnection,
         first_own: Floor,
+        report: impl FnOnce(&str),
     ) -> Result<Vec<u8>, ExitReport> {
         if matches!(self.image.program.stderr, Stderr::Server | Stderr::Client) {
             // A lookup or a client that does not read can outlive the server, whose addresses must
@@ -202,7 +206,7 @@ impl<'a> Launcher<'a> {
             tine_sys::fd::close_from(fresh, first_own);
         }
         let mut variables = match self.image.program.reverse_dns {
-            true => self.look_up_name(client)?,
+            true => self.look_up_name(client, report)?,
             false => client.launch_context.variables.clone(),
         };
         banner::send(client.socket, self.banner)?;
@@ -230,7 +234,11 @@ impl<'a> Launcher<'a> {
 
     /// Looks up the host name of the client, and applies the access rules about names. Returns
     /// variables for the program.
-    fn look_up_name(&self, client: &ProgramConnection) -> Result<Vec<u8>, ExitReport> {
+    fn look_up_name(
+        &self,
+        client: &ProgramConnection,
+        report: impl FnOnce(&str),
+    ) -> Result<Vec<u8>, ExitReport> {
         let launch_context = client.launch_context;
         let Peer::Tcp(address) = client.entry.peer else { return Ok(launch_context.variables.clone()) };
         let name = confirmed_name(address.ip());
@@ -241,7 +249,12 @@ impl<'a> Launcher<'a> {
         let (admitted, by_name) = decided.unwrap_or((true, None));
         if !admitted {
             let name = name.as_deref().unwrap_or("unknown");
-            return Err(ExitReport::Error(format!("denied by host name: {name}")));
+            if !launch_context.reports_names {
+                return Err(ExitReport::Error(format!("denied by host name: {name}")));
+            }
+            if !launch_context.pending_name_rules.as_ref().is_some_and(PendingNameRules::are_decided) {
+                report(name);
+            }
         }
         let mut variables = Vec::new();
         if let Some(name) = name {

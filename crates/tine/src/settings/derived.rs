@@ -29,12 +29,6 @@ impl Settings {
         }
     }
 
-    /// Whether the socket of each connection is noted when it is accepted, for these rules.
-    #[inline]
-    pub(crate) fn needs_sockets(&self) -> bool {
-        self.watch_rules().need_sockets()
-    }
-
     /// Whether processes are forked in advance.
     pub(crate) fn has_spares(&self) -> bool {
         self.spares > 0

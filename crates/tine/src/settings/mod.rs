@@ -6,6 +6,7 @@
 pub(crate) mod check;
 pub(crate) mod control;
 pub(crate) mod derived;
+pub(crate) mod live;
 mod reports;
 mod sockets;
 
@@ -16,7 +17,7 @@ use rustix::process::Pid;
 
 use crate::admission::access::Access;
 use crate::admission::block::{Aggregations, NetBlockSize};
-use crate::admission::limits::{Limits, WhenFull, WhenLimited};
+use crate::admission::limits::{Limits, LimitsMode, WhenFull, WhenLimited};
 use crate::admission::penalty::Penalties;
 use crate::admission::proxy::ProxyProtocol;
 use crate::admission::rate::Rate;
@@ -92,6 +93,8 @@ pub(crate) struct Settings {
     pub(crate) titles: bool,
     pub(crate) flushes_stdout: bool,
     pub(crate) timeouts: Timeouts,
+    /// The socket of each connection is noted when it is accepted: at the start a rule needed it.
+    pub(crate) notes_sockets: bool,
     /// The inherited descriptor that is written to when the server is ready.
     pub(crate) ready_descriptor: Option<i32>,
     /// The program that is executed for each connection, instead of calling the handler.
@@ -127,6 +130,7 @@ impl Default for Settings {
             titles: false,
             flushes_stdout: true,
             timeouts: Timeouts::default(),
+            notes_sockets: false,
             ready_descriptor: None,
             program: None,
             control: Control::none(),
@@ -203,6 +207,15 @@ impl Server {
     #[must_use]
     pub fn when_limited(mut self, when_limited: WhenLimited) -> Server {
         self.settings.limits.when_limited = when_limited;
+        self
+    }
+
+    /// Sets whether limits per source and prefix, access rules and penalties are enforced, or only
+    /// reported: then a client that they would delay or reject is counted, logged and served. The
+    /// maximum of connections, bans and the PROXY protocol hold in any case. Default: enforced.
+    #[must_use]
+    pub fn limits(mut self, mode: LimitsMode) -> Server {
+        self.settings.limits.mode = mode;
         self
     }
 

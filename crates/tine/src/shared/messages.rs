@@ -13,11 +13,24 @@ use crate::net::control_socket::Operator;
 use crate::net::peer::Peer;
 use crate::net::proxied::{PROXIED_WORDS, Proxied};
 
-/// To the rejector, with the client's socket: a client is rejected.
+/// What the rejector does about a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Treatment {
+    /// It sends the text and the end of the stream, and logs.
+    Reject,
+    /// It logs that the client would be rejected.
+    ReportReject,
+    /// It logs that the client would be delayed.
+    ReportDelay,
+}
+
+/// To the rejector, with the client's socket: a client is rejected. With any descriptor: a client
+/// is served that would be rejected or delayed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rejection {
     pub(crate) peer: Peer,
     pub(crate) reason: Reason,
+    pub(crate) treatment: Treatment,
     pub(crate) proxied: Option<Proxied>,
 }
 
@@ -74,16 +87,21 @@ pub(crate) trait Message: Sized {
 impl Message for Rejection {
     // A rejected client must not hold up a forker: it is closed instead.
     const WHEN_BEHIND: WhenBehind = WhenBehind::Drop;
-    const LENGTH: usize = 4 + PROXIED_WORDS;
+    const LENGTH: usize = 5 + PROXIED_WORDS;
 
     fn to_words(&self) -> [u64; MAX_WORDS] {
         let [a, b, c] = self.peer.to_words();
-        words([a, b, c, self.reason.index() as u64], self.proxied)
+        words([a, b, c, self.reason.index() as u64, self.treatment as u64], self.proxied)
     }
 
-    fn from_words([a, b, c, reason, proxied @ ..]: [u64; MAX_WORDS]) -> Rejection {
-        let peer = Peer::from_words([a, b, c]);
-        Rejection { peer, reason: Reason::from_index(reason), proxied: proxied_in(&proxied) }
+    fn from_words([a, b, c, reason, treatment, proxied @ ..]: [u64; MAX_WORDS]) -> Rejection {
+        let (peer, reason) = (Peer::from_words([a, b, c]), Reason::from_index(reason));
+        let treatment = match treatment {
+            1 => Treatment::ReportReject,
+            2 => Treatment::ReportDelay,
+            _ => Treatment::Reject,
+        };
+        Rejection { peer, reason, treatment, proxied: proxied_in(&proxied) }
     }
 }
 
@@ -284,8 +302,10 @@ mod tests {
             let peer = Peer::Tcp(text.parse().expect(text));
             let local = "[2001:db8::2]:25".parse().ok();
             for proxied in [None, Some(Proxied { proxy: peer, local, header: 28 })] {
-                let rejection = Rejection { peer, reason: Reason::Penalty, proxied };
-                assert_eq!(Rejection::from_words(rejection.to_words()), rejection);
+                for treatment in [Treatment::Reject, Treatment::ReportReject, Treatment::ReportDelay] {
+                    let rejection = Rejection { peer, reason: Reason::Penalty, treatment, proxied };
+                    assert_eq!(Rejection::from_words(rejection.to_words()), rejection);
+                }
                 let (since, deadline) = (u64::MAX - 2, u64::MAX - 1);
                 let delayed = Delayed { peer, reason: Reason::Prefix, since, deadline, proxied };
                 assert_eq!(Delayed::from_words(delayed.to_words()), delayed);
@@ -306,7 +326,8 @@ mod tests {
     fn a_sender_whose_receiver_has_ended_notices() {
         let Channel { sender, receiver } = channel::<Rejection>();
         drop(receiver);
-        let message = Rejection { peer: Peer::Unix(None), reason: Reason::Full, proxied: None };
+        let (peer, reason, treatment) = (Peer::Unix(None), Reason::Full, Treatment::Reject);
+        let message = Rejection { peer, reason, treatment, proxied: None };
         assert!(!sender.send(rustix::stdio::stdin(), &message));
     }
 }

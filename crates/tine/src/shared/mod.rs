@@ -3,5 +3,6 @@
 pub(crate) mod board;
 mod fd_passing;
 pub(crate) mod messages;
+pub(crate) mod setting;
 pub(crate) mod stats;
 pub(crate) mod steering;

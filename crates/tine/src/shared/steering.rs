@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, socketpair};
 
+use super::setting::{Refusal, Setting, SettingValue};
 use crate::admission::access::prefix::Prefix;
 
 /// An order of an operator.
@@ -31,6 +32,8 @@ pub(crate) enum Order {
     /// Count this control process as one that follows the log: it stays. It changes nothing, so an
     /// operator who may only read can order it.
     Follow,
+    /// Change a setting.
+    Set { setting: Setting, value: SettingValue },
 }
 
 /// The answer to an order.
@@ -44,6 +47,8 @@ pub(crate) enum OrderAnswer {
     Full,
     /// Connections have not ended, though they were killed.
     NotEnded,
+    /// It is not, for this reason.
+    Refused(Refusal),
 }
 
 const WORDS: usize = 6;
@@ -64,6 +69,9 @@ impl Order {
             Order::Ban { block: of, seconds } => block(6, of, seconds.unwrap_or(u64::MAX)),
             Order::Unban { block: of } => block(7, of, 0),
             Order::Follow => [9, 0, 0, 0, 0, 0],
+            Order::Set { setting, value: SettingValue([first, second]) } => {
+                [10, setting.index() as u64, first, second, 0, 0]
+            }
         }
     }
 
@@ -84,6 +92,10 @@ impl Order {
             7 => Order::Unban { block: block()? },
             8 => Order::DrainService(usize::try_from(first).ok()?),
             9 => Order::Follow,
+            10 => Order::Set {
+                setting: *Setting::ALL.get(usize::try_from(first).ok()?)?,
+                value: SettingValue([second, length]),
+            },
             _ => return None,
         })
     }
@@ -96,6 +108,7 @@ impl OrderAnswer {
             OrderAnswer::Stopping => [2, 0],
             OrderAnswer::Full => [3, 0],
             OrderAnswer::NotEnded => [4, 0],
+            OrderAnswer::Refused(refusal) => [5, refusal as u64],
         }
     }
 
@@ -104,6 +117,10 @@ impl OrderAnswer {
             1 => OrderAnswer::Done(count),
             3 => OrderAnswer::Full,
             4 => OrderAnswer::NotEnded,
+            5 => {
+                let refusal = usize::try_from(count).ok().and_then(|at| Refusal::ALL.get(at));
+                OrderAnswer::Refused(refusal.copied().unwrap_or(Refusal::NoValue))
+            }
             _ => OrderAnswer::Stopping,
         }
     }
@@ -219,13 +236,18 @@ mod tests {
             Order::Ban { block: block("2001:db8::/32"), seconds: Some(60) },
             Order::Unban { block: block("any") },
             Order::Follow,
+            Order::Set { setting: Setting::FirstByteTimeout, value: SettingValue([u64::MAX, 7]) },
         ] {
             assert!(sender.send(order));
             assert_eq!(receiver.receive(), Ok(Some(order)));
         }
-        for answer in
-            [OrderAnswer::Done(12_000), OrderAnswer::Stopping, OrderAnswer::Full, OrderAnswer::NotEnded]
-        {
+        for answer in [
+            OrderAnswer::Done(12_000),
+            OrderAnswer::Stopping,
+            OrderAnswer::Full,
+            OrderAnswer::NotEnded,
+            OrderAnswer::Refused(Refusal::Busy),
+        ] {
             receiver.answer(answer);
             assert_eq!(sender.answer(), Some(answer));
         }
@@ -235,9 +257,14 @@ mod tests {
 
     #[test]
     fn words_that_are_no_order_are_none() {
-        for words in
-            [[0; 6], [99, 0, 0, 0, 0, 0], [6, 0, 0, 129, 0, 0], [6, 0, 1, 127, 0, 0], [7, 1, 0, 8, 0, 0]]
-        {
+        for words in [
+            [0; 6],
+            [99, 0, 0, 0, 0, 0],
+            [9, 10, 0, 0, 0, 0],
+            [6, 0, 0, 129, 0, 0],
+            [6, 0, 1, 127, 0, 0],
+            [7, 1, 0, 8, 0, 0],
+        ] {
             assert_eq!(Order::from_words(words), None, "{words:?}");
         }
     }

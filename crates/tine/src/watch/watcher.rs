@@ -20,6 +20,8 @@ use crate::system::procfs;
 #[derive(Debug)]
 pub(crate) struct Watcher {
     rules: WatchRules,
+    /// The socket of each connection is noted. Otherwise it is found by its peer.
+    has_notes: bool,
     /// `None` where the system denies sock_diag: then `/proc/net/tcp` is read, without byte counts.
     diag: Option<Diag>,
     /// Family (IPv6 or not) and port of the connections' sockets.
@@ -80,6 +82,7 @@ impl Watcher {
         let now = Instant::now();
         Watcher {
             rules,
+            has_notes: rules.need_sockets(),
             diag,
             ports,
             connections: HashMap::new(),
@@ -87,6 +90,26 @@ impl Watcher {
             next_answers: now,
             next_notice: now,
         }
+    }
+
+    /// Changes the rules. They hold for the connections that there are, too.
+    pub(crate) fn set_rules(&mut self, rules: WatchRules) {
+        self.rules = rules;
+        let now = Instant::now();
+        (self.next_look, self.next_notice) = (now, now);
+    }
+
+    /// Makes the socket for sock_diag, where no rule has needed one.
+    pub(crate) fn require_diag(&mut self, socket: impl FnOnce() -> Option<OwnedFd>) {
+        if self.diag.is_none() {
+            let diag = socket().map(Diag::new);
+            self.diag = diag.and_then(|mut diag| diag.answers(&self.ports).then_some(diag));
+        }
+    }
+
+    /// Whether the kernel tells the bytes of sockets.
+    pub(crate) fn counts_bytes(&self) -> bool {
+        self.diag.is_some()
     }
 
     /// When the next connection has to be noticed, in a server that has none; `None` without rules.
@@ -179,7 +202,7 @@ impl Watcher {
             // Without one of the parts, present sockets would look disconnected.
             sockets.extend(diag.connected(*ipv6, *port, has_details).ok()?);
         }
-        let by_peer = if self.rules.need_sockets() { HashMap::new() } else { by_peer(&sockets) };
+        let by_peer = if self.has_notes { HashMap::new() } else { by_peer(&sockets) };
         Some(SocketTable { sockets, by_peer, has_details, is_counted: true })
     }
 }

@@ -110,6 +110,12 @@ impl PendingNameRules {
         }
     }
 
+    /// Whether the rules by address have decided already: admission has rejected or reported the
+    /// client if they deny it.
+    pub(crate) fn are_decided(&self) -> bool {
+        self.names.is_empty()
+    }
+
     /// The rule by host name that decides about a client, if one does.
     pub(super) fn rule_for(&self, name: Option<&str>) -> Option<NameRule<'_>> {
         let name = name?.to_ascii_lowercase();

@@ -9,7 +9,7 @@ use super::logs::logs;
 use super::reply::{Reply, SYSTEM};
 use super::request::{Filter, Request, Sort};
 use super::rows::{Row, sort};
-use super::view::{View, date};
+use super::view::{SettingView, View, date};
 use crate::admission::access::prefix::Prefix;
 use crate::admission::reason::Reason;
 use crate::shared::board::SlotPhase;
@@ -53,6 +53,23 @@ pub(super) fn answer(
         Request::Resume => finish(reply, order(orders, Order::Resume)),
         Request::Drain => drain(orders, reply),
         Request::Logs(request) => logs(request, view, orders, reply),
+        Request::Set { setting, value } => {
+            finish(reply, order(orders, Order::Set { setting: *setting, value: *value }))
+        }
+        Request::Settings => {
+            for SettingView { setting, value, at_start } in &view.settings {
+                reply.line(&json!({
+                    "type": "setting",
+                    "service": view.service,
+                    "name": setting.name(),
+                    "value": setting.show(*value),
+                    "at_start": setting.show(*at_start),
+                    "default": setting.default_text(),
+                    "takes": setting.takes(),
+                }))?;
+            }
+            reply.done(view.settings.len() as u64)
+        }
     }
 }
 
@@ -65,6 +82,7 @@ fn order(orders: &OrderSender, order: Order) -> Result<u64, &'static str> {
         Some(OrderAnswer::Done(count)) => Ok(count),
         Some(OrderAnswer::Full) => Err("there are as many bans as there can be; lift some (tine unban)"),
         Some(OrderAnswer::NotEnded) => Err("a process has not ended, though it was killed; the log names it"),
+        Some(OrderAnswer::Refused(refusal)) => Err(refusal.text()),
         Some(OrderAnswer::Stopping) => Err("the server is stopping"),
         None => Err("the server has ended"),
     }
@@ -83,6 +101,12 @@ fn status(view: &View) -> Value {
     let rejected: serde_json::Map<String, Value> = Reason::ALL
         .into_iter()
         .map(|reason| (reason, view.board.rejected(reason)))
+        .filter(|(_, count)| *count > 0)
+        .map(|(reason, count)| (reason.name().to_owned(), json!(count)))
+        .collect();
+    let reported: serde_json::Map<String, Value> = Reason::ALL
+        .into_iter()
+        .map(|reason| (reason, view.board.reported(reason)))
         .filter(|(_, count)| *count > 0)
         .map(|(reason, count)| (reason.name().to_owned(), json!(count)))
         .collect();
@@ -118,6 +142,9 @@ fn status(view: &View) -> Value {
         "unrecorded": view.history.unrecorded_total,
         "rejected": view.board.rejected_total(),
         "rejected_by_reason": rejected,
+        "limits": view.board.limits_mode().to_string(),
+        "reported": Reason::ALL.into_iter().map(|reason| view.board.reported(reason)).sum::<u64>(),
+        "reported_by_reason": reported,
         "delayed": view.board.delayed(),
         "waiting": view.board.waiting(),
         "bans": view.bans.len(),

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::admission::access::prefix::Prefix;
 use crate::error::Error;
+use crate::shared::setting::{Setting, SettingValue};
 
 /// The version of the protocol.
 pub(crate) const VERSION: u64 = 1;
@@ -28,6 +29,8 @@ pub(crate) enum Request {
     Resume,
     Drain,
     Logs(LogRequest),
+    Set { setting: Setting, value: SettingValue },
+    Settings,
 }
 
 /// Which lines of the log a request is about: those that match all of it.
@@ -92,8 +95,8 @@ const SORT_KEYS: [(&str, SortKey); 5] = [
 impl Request {
     /// Whether the request changes the server.
     pub(crate) fn steers(&self) -> bool {
-        use Request::{Bans, List, Logs, Show, Status};
-        !matches!(self, Status | List { .. } | Show { .. } | Bans | Logs(_))
+        use Request::{Bans, List, Logs, Settings, Show, Status};
+        !matches!(self, Status | List { .. } | Show { .. } | Bans | Settings | Logs(_))
     }
 
     /// Reads a request, and the name of the service that it is about.
@@ -131,6 +134,12 @@ impl Request {
             "resume" => Request::Resume,
             "drain" => Request::Drain,
             "logs" => Request::Logs(fields.logs()?),
+            "set" => {
+                let setting = Setting::of_name(&fields.text("name")?.ok_or("there is no name")?)?;
+                let value = setting.parse(&fields.text("value")?.ok_or("there is no value")?)?;
+                Request::Set { setting, value }
+            }
+            "settings" => Request::Settings,
             other => return Err(format!("unknown command '{other}'")),
         };
         fields.end()?;
@@ -283,6 +292,11 @@ mod tests {
                     form: LineForm::Text { colour: true },
                 }),
             ),
+            (
+                r#"{"command":"set","name":"limits","value":"report"}"#,
+                Request::Set { setting: Setting::Limits, value: SettingValue([1, 0]) },
+            ),
+            (r#"{"command":"settings"}"#, Request::Settings),
         ] {
             assert_eq!(Request::parse(line.as_bytes()), Ok((request, None)), "{line}");
         }
@@ -307,6 +321,11 @@ mod tests {
             (r#"{"command":"ban","block":"192.0.2.1/24"}"#, "bits set beyond"),
             (r#"{"command":"ban","block":"192.0.2.0/33"}"#, "must be 0 to 32"),
             (r#"{"command":"ban","block":"example.org"}"#, "not an IP address"),
+            (r#"{"command":"set","value":"1"}"#, "there is no name"),
+            (r#"{"command":"set","name":"limits"}"#, "there is no value"),
+            (r#"{"command":"set","name":"limit","value":"1"}"#, "these can: limits, max-connections,"),
+            (r#"{"command":"set","name":"limits","value":"no"}"#, "limits: invalid value 'no'"),
+            (r#"{"command":"set","name":"idle-timeout","value":"0"}"#, "idle-timeout is a time"),
         ] {
             let said = Request::parse(line.as_bytes()).expect_err(line);
             assert!(said.contains(why), "{line}: {said}");

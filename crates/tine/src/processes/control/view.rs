@@ -11,6 +11,7 @@ use crate::net::peer::Peer;
 use crate::net::privacy::Privacy;
 use crate::shared::board::Entry;
 use crate::shared::board::reader::{BoardConnection, BoardReader};
+use crate::shared::setting::{Setting, SettingValue};
 use crate::shared::stats::ConnStats;
 use crate::system::clock::now;
 use crate::watch::diag::{Diag, SocketInfo};
@@ -38,6 +39,7 @@ pub(crate) struct View {
     pub(crate) bans: Vec<BanView>,
     /// The first bytes of clients of programs, by slot, with the id of the connection.
     pub(crate) first_bytes: HashMap<usize, (u64, Duration)>,
+    pub(crate) settings: Vec<SettingView>,
     /// Slots whose connection is being ended, with its id.
     pub(crate) ending: HashMap<usize, u64>,
     /// For the kernel's table of sockets, where it may be read.
@@ -51,6 +53,13 @@ pub(crate) struct ProcessView {
     pub(crate) role: String,
     pub(crate) pid: i32,
     pub(crate) restarts: u32,
+}
+
+/// An option that can be changed.
+pub(crate) struct SettingView {
+    pub(crate) setting: Setting,
+    pub(crate) value: SettingValue,
+    pub(crate) at_start: SettingValue,
 }
 
 /// A ban in force.

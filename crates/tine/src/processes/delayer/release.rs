@@ -9,6 +9,7 @@ use super::DelayerStart;
 use super::counts::Counts;
 use super::queue::{DelayQueue, QueuedClient};
 use crate::admission::block::Block;
+use crate::admission::limits::{LimitsMode, SourceLimits};
 use crate::shared::messages::Delayed;
 use crate::system::clock::now;
 
@@ -29,7 +30,7 @@ impl DelayerStart<'_> {
         // Set before the connections are counted: one that ends in between wakes this process.
         self.board.set_delayer_wants_slot(!queue.is_empty());
         let mut counts = Counts::default();
-        for limit in self.admission.limits().connections() {
+        for limit in self.in_force().connections(self.admission.limits().aggregations) {
             counts.add(self.board.blocks(limit.aggregation));
         }
         let mut pass = Pass::default();
@@ -67,7 +68,14 @@ impl DelayerStart<'_> {
         counts: &mut Counts,
         count: impl Fn(Block) -> usize,
     ) -> bool {
-        let limits = || self.admission.limits().connections_of(client.peer);
+        if self.board.limits_mode() == LimitsMode::Report {
+            // An operator has set that since: no client waits any longer.
+            let is_sent = self.forkers_accept() && self.release(client);
+            pass.forkers_behind |= !is_sent;
+            return is_sent;
+        }
+        let in_force = self.in_force();
+        let limits = || in_force.connections_of(client.peer, self.admission.limits().aggregations);
         if !counts.are_below(limits(), count) {
             pass.wants_slot = true;
             return false;
@@ -79,7 +87,7 @@ impl DelayerStart<'_> {
         if pass.forkers_behind {
             return false;
         }
-        if !self.admission.take_token(client.peer) {
+        if !self.admission.take_token(client.peer, &in_force) {
             // Another client took the token: the next chance is later.
             self.has_chance(client, pass);
             return false;
@@ -94,12 +102,17 @@ impl DelayerStart<'_> {
 
     /// Whether rates and penalties admit a client now; if not, notes when they do.
     fn has_chance(&self, client: &QueuedClient<OwnedFd>, pass: &mut Pass) -> bool {
-        let chance = self.admission.earliest_admission(client.peer);
+        let chance = self.admission.earliest_admission(client.peer, &self.in_force());
         let is_now = chance <= now();
         if !is_now {
             pass.next_chance = Some(pass.next_chance.map_or(chance, |next| next.min(chance)));
         }
         is_now
+    }
+
+    /// The limits per source and prefix that are in force.
+    fn in_force(&self) -> SourceLimits {
+        self.admission.in_force(self.board.changed_limits())
     }
 
     /// Whether the channel to the forkers has room.

@@ -12,7 +12,7 @@ use super::queue::{DelayQueue, QueuedClient};
 use super::release::Pass;
 use crate::lifecycle::timing::LAST_CLIENTS_WAIT;
 use crate::processes::start::{StartReport, start_helper};
-use crate::shared::messages::{Delayed, Rejection};
+use crate::shared::messages::{Delayed, Rejection, Treatment};
 use crate::system::clock::now;
 use crate::system::open_files::raise_limit;
 
@@ -136,7 +136,7 @@ impl DelayerStart<'_> {
 
     fn reject(&self, client: &QueuedClient<OwnedFd>) {
         let QueuedClient { peer, reason, proxied, .. } = *client;
-        let message = Rejection { peer, reason, proxied };
+        let message = Rejection { peer, reason, treatment: Treatment::Reject, proxied };
         self.board.count_rejected(reason);
         self.rejector.send(client.client.as_fd(), &message);
     }

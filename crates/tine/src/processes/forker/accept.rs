@@ -72,7 +72,10 @@ fn admit<H>(
     let slot = slot.or_else(|| door.board.claim(forker.trusted.index));
     let counts = slot.map(|slot| CandidateSlot { board: &door.board, slot });
     match (door.admission.decide(door.candidate(&client), counts.as_ref()), slot) {
-        (Verdict::Admit, Some(slot)) => {
+        (verdict @ (Verdict::Admit | Verdict::Report(_)), Some(slot)) => {
+            if let Verdict::Report(reason) = verdict {
+                door.report(&client, reason, &mut forker.context.log);
+            }
             forker.trusted.use_place(holder);
             Ok((client, slot))
         }

@@ -18,7 +18,7 @@ use crate::net::accept::{Accepted, Delay};
 use crate::net::peer::Peer;
 use crate::net::proxied::Proxied;
 use crate::shared::board::Board;
-use crate::shared::messages::{Delayed, Identified, ProxyArrival, Receiver, Rejection, Sender};
+use crate::shared::messages::{Delayed, Identified, ProxyArrival, Receiver, Rejection, Sender, Treatment};
 use crate::system::clock::now;
 use crate::system::wakeup::Wakeup;
 
@@ -72,6 +72,8 @@ impl Door {
             is_banned: self.board.is_banned(client.peer),
             groups: ClientGroups::OfSocket(client.socket.as_fd()),
             was_delayed: client.delay.is_some(),
+            mode: self.board.limits_mode(),
+            changed: self.board.changed_limits(),
             draining: self.board.is_draining(),
         }
     }
@@ -81,7 +83,7 @@ impl Door {
     /// counted.
     pub(crate) fn pass_on(&self, client: &Accepted, verdict: Verdict, log: &mut Log) {
         match verdict {
-            Verdict::Admit => {}
+            Verdict::Admit | Verdict::Report(_) => {}
             Verdict::Delay(reason) if self.delay(client, reason) => {}
             Verdict::Delay(reason) | Verdict::Reject(reason) => self.reject(client, reason, log),
         }
@@ -160,8 +162,28 @@ impl Door {
         }
         self.board.count_rejected(reason);
         if let Some(rejector) = &self.rejector {
-            let message = Rejection { peer: client.peer, reason, proxied: proxied(client) };
+            let (peer, treatment) = (client.peer, Treatment::Reject);
+            let message = Rejection { peer, reason, treatment, proxied: proxied(client) };
             rejector.send(client.socket.as_fd(), &message);
+        }
+    }
+
+    /// Reports a client that is served although a limit or a rule objects. The rejector logs it.
+    #[cold]
+    pub(crate) fn report(&self, client: &Accepted, reason: Reason, log: &mut Log) {
+        if reason == Reason::Denied {
+            self.charge(client.peer, Fault::RefuseConnection, log);
+        }
+        self.board.count_reported(reason);
+        if let Some(rejector) = &self.rejector {
+            let treatment = match self.admission.verdict(reason) {
+                Verdict::Delay(_) => Treatment::ReportDelay,
+                _ => Treatment::ReportReject,
+            };
+            let message = Rejection { peer: client.peer, reason, treatment, proxied: proxied(client) };
+            // A message has a descriptor: the null device. A duplicate of the socket would delay
+            // the end of the stream.
+            rejector.send(rustix::stdio::stdin(), &message);
         }
     }
 

@@ -11,6 +11,7 @@ use tine_sys::memory::FlagReader;
 use tine_sys::process::{Alone, exit_now};
 
 use super::door::Door;
+use crate::admission::limits::LimitsMode;
 use crate::log::Log;
 use crate::net::accept::Accepted;
 use crate::net::listener::Listener;
@@ -102,7 +103,7 @@ impl Trusted<'_> {
     #[inline]
     pub(crate) fn begin(&self, stats: ConnStats, slot: usize, client: &Accepted) -> Entry {
         let board = &self.door.board;
-        if self.settings.needs_sockets() {
+        if self.settings.notes_sockets {
             // It cannot fail for a descriptor that was just made.
             let inode = rustix::fs::fstat(&client.socket).map_or(0, |stat| stat.st_ino);
             board.set_socket(slot, inode);
@@ -121,10 +122,13 @@ impl Trusted<'_> {
         }
         let Door { board, admission, .. } = &self.door;
         let cgroup = self.cgroups.as_ref().map(|cgroups| cgroups.of(slot, board.cgroup(slot)).entry());
+        let pending_name_rules = admission.pending_name_rules(entry.peer);
+        let reports_names = pending_name_rules.is_some() && board.limits_mode() == LimitsMode::Report;
         LaunchContext {
             cgroup,
             variables: admission.variables(entry.peer),
-            pending_name_rules: admission.pending_name_rules(entry.peer),
+            pending_name_rules,
+            reports_names,
             counts: if self.counts_connections() { self.counts(entry) } else { (0, 0) },
         }
     }

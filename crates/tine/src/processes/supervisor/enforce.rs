@@ -59,7 +59,7 @@ where
                 let proxied = self.memory.board.proxied(slot);
                 // The other end of the socket: a TCP client can have a proxy over a Unix socket.
                 let peer = proxied.map_or(entry.peer, |proxied| proxied.proxy);
-                let has_note = self.settings.needs_sockets() && matches!(peer, Peer::Tcp(_));
+                let has_note = self.settings.notes_sockets && matches!(peer, Peer::Tcp(_));
                 let socket = has_note.then(|| self.memory.board.socket(slot));
                 ConnectionSnapshot {
                     pid,

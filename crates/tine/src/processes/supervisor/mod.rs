@@ -7,6 +7,7 @@
 
 mod apply;
 mod bans;
+mod capacity;
 mod channels;
 mod children;
 mod enforce;
@@ -19,8 +20,10 @@ mod pidfds;
 mod reap;
 mod reload;
 pub(crate) mod requirements;
+mod resize;
 mod role;
 pub(crate) mod run;
+mod set;
 pub(crate) mod setup;
 mod spawn;
 mod state;
@@ -44,12 +47,14 @@ use crate::net::listener::Listener;
 use crate::processes::control::controllers::Controllers;
 use crate::processes::log_writer::LogWriter;
 use crate::settings::Settings;
+use crate::settings::live::AtStart;
 use crate::shared::board::Board;
 use crate::shared::stats::ConnStats;
 use crate::system::cgroup::Cgroups;
 use crate::watch::history::History;
 use crate::watch::watcher::Watcher;
 use bans::Bans;
+use capacity::Capacity;
 use channels::Channels;
 use children::Children;
 use held_ends::HeldEnds;
@@ -62,6 +67,8 @@ struct Supervisor<'a, H> {
     alone: &'a Alone,
     handler: &'a mut H,
     settings: Settings,
+    /// What the start has decided about changes of the settings.
+    at_start: AtStart,
     listeners: Vec<Listener>,
     memory: SharedMemory,
     channels: Channels,
@@ -84,6 +91,7 @@ struct Supervisor<'a, H> {
     history: History,
     held_ends: HeldEnds,
     bans: Bans,
+    capacity: Capacity,
     /// Files of access rules, which are read again after a change.
     rule_files: Option<RuleFiles>,
 }

@@ -211,7 +211,8 @@ where
         if let Role::Forker(index) = role {
             // The connections of its last notices are registered before its slots are released.
             self.drain_notices();
-            self.memory.board.release_unforked(index);
+            let left: Vec<usize> = self.memory.board.unforked(index).collect();
+            left.into_iter().for_each(|slot| _ = self.release_slot(slot));
             self.memory.board.return_place(PlaceHolder::Forker(index));
             self.memory.board.set_wants_slot(index, false);
             self.memory.board.forget_backlog_done(index);
@@ -334,7 +335,10 @@ where
         board.return_place(PlaceHolder::Spare(slot));
         let was_idle = board.phase(slot) == SlotPhase::Idle;
         let owner = board.owner(slot);
-        board.release(slot);
+        if !self.release_slot(slot) {
+            return;
+        }
+        let board = &self.memory.board;
         for forker in 0..self.channels.controls.len() {
             let misses_a_spare = was_idle && owner == Some(forker);
             if misses_a_spare || board.wants_slot(forker) {
@@ -351,6 +355,12 @@ where
         if self.channels.proxy_reader.is_none() || !board.take_slot_offer() {
             return;
         }
+        self.wake_waiting_forkers();
+    }
+
+    /// Wakes the forkers that wait for a slot.
+    pub(super) fn wake_waiting_forkers(&self) {
+        let board = &self.memory.board;
         for forker in (0..self.channels.controls.len()).filter(|forker| board.wants_slot(*forker)) {
             board.set_wants_slot(forker, false);
             self.wake_forker(forker);

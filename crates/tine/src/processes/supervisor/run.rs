@@ -157,7 +157,9 @@ where
         let controls = self.controllers.deadline();
         let writer = self.log_writer.as_ref().and_then(LogWriter::restart_at);
         let held = self.held_ends.deadline();
+        let maximum = self.capacity.deadline();
         let deadlines = [
+            maximum,
             state.deadline(),
             batching,
             sweep,

@@ -7,6 +7,7 @@ use tine_sys::fd::Floor;
 use tine_sys::process::Alone;
 
 use super::bans::{self, Bans};
+use super::capacity::Capacity;
 use super::channels::Channels;
 use super::children::Children;
 use super::held_ends::HeldEnds;
@@ -104,6 +105,7 @@ impl<'a, H> Supervisor<'a, H> {
         let ports: Vec<(bool, u16)> = listeners.iter().filter_map(Listener::family_and_port).collect();
         let tells_bytes = settings.program.is_some() && controllers.are_possible();
         let destroyed = if tells_bytes { DestroyedSockets::new(&ports, place) } else { None };
+        settings.notes_sockets = settings.watch_rules().need_sockets();
         let watcher = Watcher::new(settings.watch_rules(), diag, &listeners, &mut log);
         Ok(Supervisor {
             alone,
@@ -122,7 +124,9 @@ impl<'a, H> Supervisor<'a, H> {
             history,
             held_ends: HeldEnds::new(destroyed, ports),
             bans,
+            capacity: Capacity::new(settings.max_connections),
             rule_files,
+            at_start: settings.at_start(),
             settings,
             listeners,
             log,
@@ -141,6 +145,7 @@ impl SharedMemory {
         let board = Board::new(slots, drain, settings.limits.proxy.is_some(), settings.exit_after)?;
         let has_ended = settings.reuse > 1 && is_operated;
         let board = if has_ended { board.with_ended()? } else { board };
+        board.set_limits_mode(settings.limits.mode);
         let (stats, log_ring) = match is_operated {
             true => ConnStats::with_ring(slots).map(|(stats, ring)| (stats, Some(ring)))?,
             false => (ConnStats::new(slots)?, None),

@@ -22,7 +22,7 @@ use crate::net::control_socket::Operator;
 use crate::net::listener::Listener;
 use crate::net::shortfall;
 use crate::processes::cgroup_cleaner::{self, CleanerStart};
-use crate::processes::control::view::{ProcessView, View};
+use crate::processes::control::view::{ProcessView, SettingView, View};
 use crate::processes::control::{self, ControlStart};
 use crate::processes::delayer::{self, DelayerStart};
 use crate::processes::forker::door::Door;
@@ -34,6 +34,7 @@ use crate::processes::rejector::{self, RejectorStart};
 use crate::processes::start::StartReport;
 use crate::processes::stderr_logger::{self, LoggerStart};
 use crate::settings::Settings;
+use crate::shared::setting::Setting;
 use crate::shared::steering::OrderSender;
 use crate::system::cgroup::Cgroups;
 use crate::watch::diag::Diag;
@@ -343,6 +344,11 @@ where
     ) -> ControlStart<'a> {
         let processes = self.processes();
         let phase = self.phase_name();
+        let settings = Setting::ALL.map(|setting| {
+            let (value, at_start) = (self.settings.value(setting), self.at_start.value(setting));
+            SettingView { setting, value, at_start }
+        });
+        let settings = settings.into();
         let NewController { stream, operator, orders } = controller;
         let SharedMemory { board, admission, stats, log_ring, .. } = self.memory;
         report.log.keep_lines_in(None);
@@ -368,6 +374,7 @@ where
             history: self.history,
             bans: self.bans.views(SystemTime::now()),
             first_bytes: self.watcher.first_bytes(),
+            settings,
             ending: self.killings.all(),
             diag: Diag::socket().ok().map(Diag::new),
             ports: self.listeners.iter().filter_map(Listener::family_and_port).collect(),
@@ -396,7 +403,7 @@ where
     }
 
     fn phase_name(&self) -> &'static str {
-        match (self.memory.board.is_draining(), self.memory.board.is_paused()) {
+        match (self.memory.board.is_draining(), self.capacity.is_paused) {
             (true, _) => "draining",
             (false, true) => "paused",
             (false, false) => "serving",

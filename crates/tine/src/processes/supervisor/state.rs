@@ -38,6 +38,8 @@ pub(super) enum ServerEvent {
     RoleEnded { role: Role, done: bool },
     /// No child is left.
     AllExited,
+    /// An operator has changed the drain timeout.
+    DrainTimeoutSet(Duration),
     /// Time has passed.
     Tick,
 }
@@ -155,6 +157,10 @@ impl ServerState {
             (ServerEvent::RoleEnded { role, done }, _) => self.role_ended(role, done, now),
             (ServerEvent::AllExited, ServerPhase::Serving) => Vec::new(),
             (ServerEvent::AllExited, _) => self.over(),
+            (ServerEvent::DrainTimeoutSet(time), _) => {
+                self.drain_timeout = time;
+                Vec::new()
+            }
             (ServerEvent::Tick, _) => self.tick(now),
         }
     }
@@ -268,6 +274,19 @@ mod tests {
             (2, died(Role::Delayer), &[ServerAction::Start(Role::Delayer)]),
             (3, ServerEvent::StopRequested, &[ServerAction::Drain]),
             (4, ServerEvent::RoleNeeded(Role::ProxyReader), &[]),
+        ]);
+    }
+
+    #[test]
+    fn a_drain_timeout_that_was_changed_holds_for_the_next_drain() {
+        let set = |seconds| ServerEvent::DrainTimeoutSet(Duration::from_secs(seconds));
+        let end = [ServerAction::CloseListeners, ServerAction::EndAll];
+        play(&[
+            (0, set(3), &[]),
+            (1_000, ServerEvent::StopRequested, &[ServerAction::Drain]),
+            (2_000, set(9), &[]),
+            (3_999, ServerEvent::Tick, &[]),
+            (4_000, ServerEvent::Tick, &end),
         ]);
     }
 

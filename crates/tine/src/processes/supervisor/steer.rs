@@ -117,6 +117,14 @@ where
                 let answer = self.ban(block, seconds);
                 self.answer(pid, answer);
             }
+            Order::Set { setting, value } => {
+                let answer = self.set(pid, setting, value, events);
+                if !matches!(answer, Some(OrderAnswer::Refused(_))) {
+                    let detail = format!("{}={}", setting.name(), setting.show(value));
+                    self.log.control(operator, "set", Some(&detail));
+                }
+                answer.into_iter().for_each(|answer| self.answer(pid, answer));
+            }
             Order::Unban { block } => {
                 self.log.control(operator, "unban", Some(&block.to_string()));
                 let answer = self.unban(block);
@@ -141,7 +149,7 @@ where
 
     /// Begins to end a connection for an operator.
     fn kill_for(&mut self, by: i32, slot: usize, id: u64) {
-        let is_served = slot < self.settings.max_connections
+        let is_served = slot < self.capacity.total()
             && self.memory.board.phase(slot) == SlotPhase::Serving
             && self.memory.board.entry(slot).id == id;
         if !is_served || !self.killings.add(slot, id, by) {
@@ -211,6 +219,7 @@ where
             self.answer_killed(pid);
         }
         self.check_pause();
+        self.check_maximum();
         self.note_rates();
     }
 
@@ -231,13 +240,8 @@ where
 
     /// Has the forkers stop accepting, and spares leave.
     fn pause(&mut self, pid: i32) {
-        if !self.memory.board.is_paused() {
-            self.controllers.pauses += 1;
-            self.memory.board.set_paused(Some(self.controllers.pauses));
-            // Spares see it until the server resumes.
-            let _ = rustix::io::write(&self.channels.retire, &1u64.to_ne_bytes());
-        }
-        self.channels.wake_forkers();
+        self.capacity.is_paused = true;
+        self.stop_accepting();
         if let Some(served) = self.controllers.get_mut(pid) {
             served.awaits_pause = true;
         }
@@ -245,11 +249,41 @@ where
     }
 
     fn resume(&mut self) {
-        self.memory.board.set_paused(None);
-        // It can be read: the server does not drain.
-        let _ = rustix::io::read(&self.channels.retire, &mut [0; 8]);
-        self.channels.wake_forkers();
+        self.capacity.is_paused = false;
+        // A change that needs the pause ends it.
+        if !self.capacity.is_pending() {
+            self.accept_again();
+        }
         self.check_pause();
+    }
+
+    /// Has the forkers stop accepting, and spares leave, unless they do already.
+    pub(super) fn stop_accepting(&mut self) {
+        if !self.memory.board.is_paused() {
+            self.controllers.pauses += 1;
+            self.memory.board.set_paused(Some(self.controllers.pauses));
+            // Spares see it until the server accepts again.
+            let _ = rustix::io::write(&self.channels.retire, &1u64.to_ne_bytes());
+        }
+        self.channels.wake_forkers();
+    }
+
+    /// Whether no process accepts any more, after [`Supervisor::stop_accepting`].
+    pub(super) fn has_stopped_accepting(&self) -> bool {
+        let board = &self.memory.board;
+        board.is_pause_seen(self.settings.forkers) && !board.has_waiting_spares()
+    }
+
+    /// Has the forkers accept again.
+    pub(super) fn accept_again(&mut self) {
+        if self.memory.board.is_paused() {
+            self.memory.board.set_paused(None);
+            // It is not read in a drain, which spares are to see for ever.
+            if !self.memory.board.is_draining() {
+                let _ = rustix::io::read(&self.channels.retire, &mut [0; 8]);
+            }
+        }
+        self.channels.wake_forkers();
     }
 
     /// Answers those that wait for a pause, once no process accepts any more.
@@ -257,10 +291,7 @@ where
         if !self.controllers.served.iter().any(|served| served.awaits_pause) {
             return;
         }
-        let board = &self.memory.board;
-        let is_over = !board.is_paused();
-        if is_over || (board.is_pause_seen(self.settings.forkers) && board.count(SlotPhase::Idle, None) == 0)
-        {
+        if !self.capacity.is_paused || self.has_stopped_accepting() {
             for served in self.controllers.served.iter_mut().filter(|served| served.awaits_pause) {
                 served.awaits_pause = false;
                 served.orders.answer(OrderAnswer::Done(1));

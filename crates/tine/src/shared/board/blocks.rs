@@ -139,7 +139,7 @@ mod tests {
                 }
                 _ if random.below(10) == 0 => {
                     let dead = random.below(3);
-                    board.release_unforked(dead);
+                    board.unforked(dead).collect::<Vec<_>>().into_iter().for_each(|slot| board.release(slot));
                     there.retain(|(_, forker, _, has_process)| *forker != dead || *has_process);
                 }
                 _ => {}

@@ -1,9 +1,12 @@
-//! Counts on the board for operators: rejected and delayed clients; and whether the server is
-//! paused.
+//! Counts on the board for operators: rejected, reported and delayed clients; and whether the
+//! server is paused.
 
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
-use super::{Board, DELAYED, FORKER_WORDS, HEAD, MAX_FORKERS, PAUSE_SEEN, PAUSED, REJECTED, WAITING};
+use super::{
+    Board, DELAYED, FORKER_WORDS, HEAD, MAX_FORKERS, PAUSE_SEEN, PAUSED, REJECTED, REPORTED, SOURCE_LIMITS,
+    WAITING,
+};
 use crate::admission::reason::Reason;
 
 impl Board {
@@ -20,6 +23,17 @@ impl Board {
     /// The number of rejected clients.
     pub(crate) fn rejected_total(&self) -> u64 {
         Reason::ALL.into_iter().map(|reason| self.rejected(reason)).sum()
+    }
+
+    /// Counts a client that is served although a limit or a rule objects, because these are only
+    /// reported.
+    pub(crate) fn count_reported(&self, reason: Reason) {
+        self.word(REPORTED + reason.index()).fetch_add(1, Relaxed);
+    }
+
+    /// The number of clients reported for a reason.
+    pub(crate) fn reported(&self, reason: Reason) -> u64 {
+        self.word(REPORTED + reason.index()).load(Relaxed)
     }
 
     /// Counts a client that is passed to the delayer.
@@ -67,8 +81,13 @@ impl Board {
     }
 }
 
-// The words of the reasons are the last ones of the head.
-const _: () = assert!(REJECTED + Reason::ALL.len() == HEAD && PAUSE_SEEN < FORKER_WORDS && MAX_FORKERS > 0);
+// The words of the reasons are within the head.
+const _: () = assert!(
+    REPORTED + Reason::ALL.len() == SOURCE_LIMITS
+        && SOURCE_LIMITS < HEAD
+        && PAUSE_SEEN < FORKER_WORDS
+        && MAX_FORKERS > 0
+);
 
 #[cfg(test)]
 mod tests {
@@ -83,6 +102,10 @@ mod tests {
         }
         assert_eq!((board.rejected(Reason::Full), board.rejected(Reason::Proxy)), (1, 2));
         assert_eq!((board.rejected(Reason::Rate), board.rejected_total()), (0, 3));
+        board.count_reported(Reason::Banned);
+        board.count_reported(Reason::Rate);
+        assert_eq!((board.reported(Reason::Rate), board.reported(Reason::Full)), (1, 0));
+        assert_eq!(board.rejected_total(), 3);
         assert!(board.claim(0).is_some(), "the slots are untouched");
     }
 

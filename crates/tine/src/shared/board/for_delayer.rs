@@ -5,6 +5,7 @@ use std::io;
 
 use super::Board;
 use crate::admission::block::{Aggregation, Block};
+use crate::admission::limits::{LimitsMode, SourceLimits};
 use crate::admission::reason::Reason;
 
 /// The board, whose slots the delayer has no permission to write, as far as they share no page with
@@ -47,6 +48,16 @@ impl DelayerBoard {
     /// As [`Board::set_waiting`].
     pub(crate) fn set_waiting(&self, clients: usize) {
         self.0.set_waiting(clients);
+    }
+
+    /// As [`Board::limits_mode`].
+    pub(crate) fn limits_mode(&self) -> LimitsMode {
+        self.0.limits_mode()
+    }
+
+    /// As [`Board::changed_limits`].
+    pub(crate) fn changed_limits(&self) -> Option<SourceLimits> {
+        self.0.changed_limits()
     }
 
     /// As [`Board::slots_in`].

@@ -16,6 +16,7 @@ mod counts;
 pub(crate) mod ended;
 mod ended_table;
 pub(crate) mod for_delayer;
+mod limits;
 mod notices;
 pub(crate) mod places;
 pub(crate) mod proxy_reader;
@@ -30,6 +31,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use tine_sys::memory::{FlagReader, Record, SharedTables};
 
 use crate::admission::access::bans::BAN_WORDS;
+use crate::admission::limits::SOURCE_LIMITS_WORDS;
 use crate::admission::reason::Reason;
 use crate::net::peer::Peer;
 use crate::net::proxied::PROXIED_WORDS;
@@ -64,14 +66,19 @@ const PROXY_READER_BEHIND: usize = 10;
 const PROXY_READER_GIVEN_UP: usize = 11;
 const PAUSED: usize = 12;
 const DELAYED: usize = 13;
-const WAITING: usize = 14;
+/// A bit each: limits are reported, and the limits per source and prefix are those of the board.
+const LIMITS_CHANGED: usize = 14;
 const BANNED: usize = 15;
 const BANS_NUMBER: usize = 16;
-const SERVED_NOW: usize = 17;
-const SERVED_MOST: usize = 18;
+const WAITING: usize = 17;
+const SERVED_NOW: usize = 18;
+const SERVED_MOST: usize = 19;
 /// A word for each reason.
-const REJECTED: usize = 19;
-const HEAD: usize = REJECTED + Reason::ALL.len();
+const REJECTED: usize = 20;
+/// A word for each reason.
+const REPORTED: usize = REJECTED + Reason::ALL.len();
+const SOURCE_LIMITS: usize = REPORTED + Reason::ALL.len();
+const HEAD: usize = SOURCE_LIMITS + SOURCE_LIMITS_WORDS;
 // Words of each forker.
 const WANTS_SLOT: usize = 0;
 const IDLE: usize = 1;

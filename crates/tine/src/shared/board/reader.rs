@@ -4,6 +4,7 @@ use std::io;
 
 use super::ended_table::EndedTable;
 use super::{Board, Entry, SlotPhase};
+use crate::admission::limits::LimitsMode;
 use crate::admission::reason::Reason;
 use crate::log::Waited;
 use crate::net::proxied::Proxied;
@@ -75,6 +76,16 @@ impl BoardReader {
     /// The number of rejected clients.
     pub(crate) fn rejected_total(&self) -> u64 {
         self.0.rejected_total()
+    }
+
+    /// The number of clients reported for a reason.
+    pub(crate) fn reported(&self, reason: Reason) -> u64 {
+        self.0.reported(reason)
+    }
+
+    /// Whether limits are enforced or reported.
+    pub(crate) fn limits_mode(&self) -> LimitsMode {
+        self.0.limits_mode()
     }
 
     /// The number of clients that were delayed.

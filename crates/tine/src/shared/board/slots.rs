@@ -4,12 +4,17 @@ use std::sync::atomic::AtomicI32;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use super::waited::{waited_from_word, waited_to_word};
-use super::{Board, CGROUP, Entry, ID, LAST_ID, OWNER, PEER, PHASE, SOCKET, START, SlotPhase, WAITED, bit};
+use super::{
+    Board, CGROUP, Entry, ID, LAST_ID, MAX_FORKERS, OWNER, PEER, PHASE, SOCKET, START, SlotPhase, WAITED, bit,
+};
 use crate::log::Waited;
 use crate::net::accept::Delay;
 use crate::net::peer::Peer;
 use crate::net::proxied::{PROXIED_WORDS, Proxied};
 use crate::system::clock::now;
+
+/// The owner of a slot that no forker can claim; others are one more than the number of a forker.
+const WITHDRAWN: u64 = MAX_FORKERS as u64 + 1;
 
 impl Board {
     /// Claims the lowest free slot for a forker, so that few pages are in use. Runs in forkers.
@@ -40,13 +45,39 @@ impl Board {
         self.free_word(slot).fetch_or(bit(slot), SeqCst);
     }
 
-    /// Releases the slots that a dead forker had claimed without creating a process. Runs in the
-    /// supervisor.
-    pub(crate) fn release_unforked(&self, forker: usize) {
-        for slot in 0..self.slot_count() {
-            if self.owner(slot) == Some(forker) && self.pid(slot) == 0 {
-                self.release(slot);
+    /// The slots that a dead forker had claimed without creating a process. Runs in the supervisor,
+    /// which releases them.
+    pub(crate) fn unforked(&self, forker: usize) -> impl Iterator<Item = usize> + '_ {
+        (0..self.slot_count()).filter(move |slot| self.owner(*slot) == Some(forker) && self.pid(*slot) == 0)
+    }
+
+    // Withdrawn slots. Only the supervisor withdraws slots and puts them back.
+
+    /// Withdraws a slot that a process has left, so that no forker can claim it.
+    pub(crate) fn withdraw(&self, slot: usize) {
+        let record = self.record(slot);
+        record.pid.store(0, SeqCst);
+        self.set_phase(slot, SlotPhase::Claimed);
+        record.words[OWNER].store(WITHDRAWN, SeqCst);
+    }
+
+    /// Withdraws the highest free slot; false if none is free.
+    pub(crate) fn withdraw_free(&self) -> bool {
+        (0..self.slot_count()).rev().any(|slot| {
+            let owner = &self.record(slot).words[OWNER];
+            let is_free = owner.compare_exchange(0, WITHDRAWN, SeqCst, SeqCst).is_ok();
+            if is_free {
+                self.free_word(slot).fetch_and(!bit(slot), SeqCst);
             }
+            is_free
+        })
+    }
+
+    /// Puts the lowest withdrawn slot back, if there is one.
+    pub(crate) fn put_back(&self) {
+        let is_withdrawn = |slot: &usize| self.record(*slot).words[OWNER].load(SeqCst) == WITHDRAWN;
+        if let Some(slot) = (0..self.slot_count()).find(is_withdrawn) {
+            self.release(slot);
         }
     }
 
@@ -60,9 +91,10 @@ impl Board {
         self.record(slot).pid.load(SeqCst)
     }
 
-    /// The forker that claimed a slot.
+    /// The forker that claimed a slot; `None` if the slot is free or withdrawn.
     pub(crate) fn owner(&self, slot: usize) -> Option<usize> {
-        (self.record(slot).words[OWNER].load(SeqCst) as usize).checked_sub(1)
+        let owner = (self.record(slot).words[OWNER].load(SeqCst) as usize).checked_sub(1);
+        owner.filter(|forker| *forker < MAX_FORKERS)
     }
 
     pub(crate) fn phase(&self, slot: usize) -> SlotPhase {
@@ -186,6 +218,13 @@ impl Board {
         self.word(LAST_ID).load(Relaxed)
     }
 
+    /// Whether a spare waits for a client, or decides about one. Each slot is read once: a spare
+    /// that is seen to serve a connection does not wait again.
+    pub(crate) fn has_waiting_spares(&self) -> bool {
+        let waits = |slot| matches!(self.phase(slot), SlotPhase::Idle | SlotPhase::Deciding);
+        (0..self.slot_count()).any(waits)
+    }
+
     /// The number of slots in a phase, of one forker or of all.
     pub(crate) fn count(&self, phase: SlotPhase, forker: Option<usize>) -> usize {
         (0..self.slot_count())
@@ -227,13 +266,38 @@ mod tests {
         board.pid_cell(forked).store(77, SeqCst);
         board.claim(0).expect("free");
         board.claim(1).expect("free");
-        board.release_unforked(0);
+        board.unforked(0).collect::<Vec<_>>().into_iter().for_each(|slot| board.release(slot));
         assert_eq!(board.owner(forked), Some(0));
         assert_eq!(board.count(SlotPhase::Claimed, Some(0)), 1);
         assert_eq!(
             [board.claim(2).is_some(), board.claim(2).is_some(), board.claim(2).is_some()],
             [true, true, false]
         );
+    }
+
+    #[test]
+    fn withdrawn_slots_are_not_claimed_until_they_are_put_back() {
+        let board = board(70);
+        let served = board.claim(0).expect("free");
+        assert!((0..67).all(|_| board.withdraw_free()));
+        let claimed = [board.claim(0), board.claim(1), board.claim(0)];
+        assert_eq!((served, claimed), (0, [Some(1), Some(2), None]));
+        assert!(!board.withdraw_free());
+        board.withdraw(served);
+        assert_eq!((board.owner(served), board.claim(0)), (None, None));
+        board.release(1);
+        assert_eq!(board.claim(0), Some(1));
+        assert!(!board.has_waiting_spares());
+        board.reserve(1, peer());
+        assert!(board.has_waiting_spares());
+        board.mark_idle(1);
+        assert!(board.has_waiting_spares());
+        board.begin(1, peer());
+        assert!(!board.has_waiting_spares());
+        (0..68).for_each(|_| board.put_back());
+        assert_eq!((0..70).filter_map(|_| board.claim(0)).count(), 68);
+        board.put_back();
+        assert_eq!(board.claim(0), None);
     }
 
     #[test]
