@@ -3,32 +3,9 @@
 
 #![no_main]
 
-use std::os::fd::AsFd;
-
 use libfuzzer_sys::fuzz_target;
-use rustix::net::SendFlags;
-
-#[allow(dead_code, unused_imports, unused_macros)]
-#[path = "../../crates/tine/src/error/mod.rs"]
-mod error;
-#[allow(dead_code)]
-#[path = "../../crates/tine/src/admission/access/prefix.rs"]
-mod prefix;
-#[allow(dead_code)]
-#[path = "../../crates/tine/src/shared/steering.rs"]
-mod steering;
-
-mod admission {
-    pub(crate) mod access {
-        pub(crate) use crate::prefix;
-    }
-}
+use tine::cli::repeat_order;
 
 fuzz_target!(|bytes: &[u8]| {
-    let (sender, receiver) = steering::channel().expect("a channel");
-    rustix::net::send(sender.as_fd(), bytes, SendFlags::NOSIGNAL).expect("room for a message");
-    if let Ok(Some(order)) = receiver.receive() {
-        assert!(sender.send(order));
-        assert_eq!(receiver.receive(), Ok(Some(order)));
-    }
+    assert_ne!(repeat_order(bytes), Some(false), "{bytes:?}");
 });

@@ -6,37 +6,20 @@
 
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
-
-#[allow(dead_code, unused_imports, unused_macros)]
-#[path = "../../crates/tine/src/error/mod.rs"]
-mod error;
-#[allow(dead_code)]
-#[path = "../../crates/tine/src/admission/access/prefix.rs"]
-mod prefix;
-#[allow(dead_code)]
-#[path = "../../crates/tine/src/processes/control/request.rs"]
-mod request;
-
-mod admission {
-    pub(crate) mod access {
-        pub(crate) use crate::prefix;
-    }
-}
-
-use request::Request;
+use tine::cli::read_request;
 
 /// The commands that change nothing.
-const READING: [&str; 4] = ["status", "list", "show", "bans"];
+const READING: [&str; 6] = ["status", "list", "show", "bans", "settings", "logs"];
 
 fuzz_target!(|line: &[u8]| {
-    match Request::parse(line) {
-        Ok((request, service)) => {
+    match read_request(line) {
+        Ok((request, steers, service)) => {
             let value: Value = serde_json::from_slice(line).expect("JSON");
             let command = value["command"].as_str().expect("a command");
-            assert_eq!(request.steers(), !READING.contains(&command), "{request:?}");
+            assert_eq!(steers, !READING.contains(&command), "{request}");
             assert_eq!(service.as_deref(), value["service"].as_str());
             let wider = [b" \t", line, b"\r"].concat();
-            assert_eq!(Request::parse(&wider), Ok((request, service)));
+            assert_eq!(read_request(&wider), Ok((request, steers, service)));
         }
         Err(why) => assert!(!why.is_empty()),
     }

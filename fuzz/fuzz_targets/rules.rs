@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 
 use libfuzzer_sys::fuzz_target;
-use tine::cli::{Moment, decide};
+use tine::cli::{ExplainedClient, Moment, decide};
 use tine::{AccessRules, Error, Penalties, Rate};
 
 fuzz_target!(|text: &str| {
@@ -18,8 +18,9 @@ fuzz_target!(|text: &str| {
                 ["127.0.0.1", "255.255.255.255", "::", "2001:db8::1"]
                     .map(|one| one.parse().expect("an address")),
             ) {
+                let client = ExplainedClient::Address(address);
                 for name in text.split([':', '=']).map(Some).take(8).chain([None, Some("a.example.com")]) {
-                    let decision = decide(&access, address, name, moment);
+                    let decision = decide(&access, &client, name, moment);
                     let by = decision.rule.unwrap_or("rules:0: :allow");
                     let word = if decision.allowed { ":allow" } else { ":deny" };
                     assert!(by.starts_with("rules:") && by.contains(word), "{address}: {decision:?}");

@@ -101,6 +101,26 @@ pub mod cli {
     pub use crate::net::unix_name::path_of_client;
     pub use crate::system::users::service_port;
 
+    /// A request of a controller as text, whether it changes the server, and its service. For the
+    /// fuzz target of requests.
+    ///
+    /// # Errors
+    /// It is no request, for this reason.
+    pub fn read_request(line: &[u8]) -> Result<(String, bool, Option<String>), String> {
+        let (request, service) = crate::processes::control::request::Request::parse(line)?;
+        Ok((format!("{request:?}"), request.steers(), service))
+    }
+
+    /// Whether the bytes of a control process are an order that is the same when it is sent again;
+    /// `None` if they are no order. For the fuzz target of orders.
+    #[must_use]
+    pub fn repeat_order(bytes: &[u8]) -> Option<bool> {
+        let (sender, receiver) = crate::shared::steering::channel().ok()?;
+        rustix::net::send(&sender, bytes, rustix::net::SendFlags::NOSIGNAL).ok()?;
+        let order = receiver.receive().ok()??;
+        Some(sender.send(order) && receiver.receive() == Ok(Some(order)))
+    }
+
     /// Whether rules allow a client at a time, with its host name if that is known.
     #[must_use]
     pub fn decide<'a>(
