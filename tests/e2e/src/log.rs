@@ -53,10 +53,14 @@ impl Log {
         self.lines().iter().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
-    /// The events of one kind so far.
+    /// The events of one kind so far, without the warning that another server has the name of this
+    /// one: that can be a server of a test that runs at the same time.
     #[must_use]
     pub fn of(&self, event: &str) -> Vec<Value> {
-        self.events().into_iter().filter(|value| value["event"] == event).collect()
+        let is_foreign = |value: &Value| {
+            value["text"].as_str().is_some_and(|text| text.starts_with("another server has the name"))
+        };
+        self.events().into_iter().filter(|value| value["event"] == event && !is_foreign(value)).collect()
     }
 
     /// The number of events of one kind so far, those in summary lines included.
