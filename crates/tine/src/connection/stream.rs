@@ -6,10 +6,10 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
+use tine_sys::clock::monotonic_in_place;
 
 use super::close::discard_buffer;
 use super::{Connection, NOTES};
-use crate::system::clock::now;
 
 impl Connection {
     /// Reads without removing the bytes from the socket's queue: the next read returns them again.
@@ -99,7 +99,7 @@ impl Connection {
             if !NOTES.received_any.load(Relaxed) {
                 NOTES.received_any.store(true, Relaxed);
                 if NOTES.notes_first_byte.load(Relaxed) {
-                    self.stats.note_first_byte(self.slot, now());
+                    self.stats.note_first_byte(self.slot, monotonic_in_place());
                 }
             }
         } else if asked > 0 {
