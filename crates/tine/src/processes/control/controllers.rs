@@ -13,6 +13,7 @@ use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 
+use super::served::{ServedController, has_place};
 use crate::net::control_socket::{ControlSocket, Controller, Operator};
 use crate::shared::messages::{ControllerArrival, Receiver};
 use crate::shared::steering::{Order, OrderAnswer, OrderReceiver};
@@ -26,10 +27,6 @@ const MAX_SERVED: usize = 16;
 
 /// Control processes that follow the log, at most.
 const MAX_FOLLOWERS: usize = 16;
-
-/// Those of controllers that may only read, and as many of the followers: they cannot keep out the
-/// ones that may steer.
-const MAX_READERS: usize = 12;
 
 /// Controllers that are accepted before others have their turn.
 const ACCEPTS: usize = 64;
@@ -58,36 +55,6 @@ pub(crate) struct WaitingController {
     pub(crate) operator: Operator,
 }
 
-/// A controller that has a control process.
-pub(crate) struct ServedController {
-    /// The control process.
-    pub(crate) pid: i32,
-    pub(crate) operator: Operator,
-    pub(crate) orders: OrderReceiver,
-    /// Connections whose end this controller waits for.
-    pub(crate) killing: usize,
-    /// Connections that have ended for it.
-    pub(crate) killed: u64,
-    /// Whether one of them has not, though it was killed.
-    pub(crate) is_one_left: bool,
-    /// It waits for the ends of connections.
-    pub(crate) awaits_killed: bool,
-    /// It waits until no process accepts.
-    pub(crate) awaits_pause: bool,
-    /// It follows the log, until the controller or the server ends.
-    follows: bool,
-    /// It waits until the server, or a service, has stopped.
-    pub(crate) awaits_stop: bool,
-    started: Instant,
-}
-
-impl ServedController {
-    /// Whether it may stay: it waits for the supervisor, or follows the log.
-    fn stays(&self) -> bool {
-        self.awaits_killed || self.awaits_pause || self.awaits_stop || self.follows
-    }
-}
-
 /// The control socket, and all controllers. Without a control socket, nothing of it is used.
 pub(crate) struct Controllers {
     socket: Option<ControlSocket>,
@@ -97,8 +64,6 @@ pub(crate) struct Controllers {
     queue: Option<OwnedFd>,
     waiting: Vec<WaitingController>,
     pub(crate) served: Vec<ServedController>,
-    /// The number of pauses so far.
-    pub(crate) pauses: u64,
     /// Whether the socket is watched: not while it has more controllers than can be taken.
     is_watched: bool,
     /// When it is watched again.
@@ -151,7 +116,6 @@ impl Controllers {
             queue,
             waiting: Vec::new(),
             served: Vec::new(),
-            pauses: 0,
             is_watched: true,
             retry_at: None,
             is_full: false,
@@ -294,9 +258,7 @@ impl Controllers {
             _ => None,
         });
         let served = self.served.iter().filter(|served| !served.follows);
-        let all: Vec<Operator> = served.map(|served| served.operator).chain(new).collect();
-        let readers = all.iter().filter(|operator| !operator.may_steer).count();
-        all.len() < MAX_SERVED && (operator.may_steer || readers < MAX_READERS)
+        has_place(operator, served.map(|served| served.operator).chain(new), MAX_SERVED)
     }
 
     fn stop_watching(&self, number: u64) {
@@ -328,19 +290,7 @@ impl Controllers {
             // If it cannot be watched, its orders are not taken; its end is.
             let _ = watch(queue, orders.as_fd(), number);
         }
-        self.served.push(ServedController {
-            pid,
-            operator,
-            orders,
-            killing: 0,
-            killed: 0,
-            is_one_left: false,
-            awaits_killed: false,
-            awaits_pause: false,
-            follows: false,
-            awaits_stop: false,
-            started: Instant::now(),
-        });
+        self.served.push(ServedController::new(pid, operator, orders));
     }
 
     pub(crate) fn get_mut(&mut self, pid: i32) -> Option<&mut ServedController> {
@@ -354,10 +304,11 @@ impl Controllers {
 
     /// Counts a control process as one that follows the log.
     pub(crate) fn follow(&mut self, pid: i32) -> OrderAnswer {
-        let followers: Vec<&ServedController> = self.served.iter().filter(|served| served.follows).collect();
-        let readers = followers.iter().filter(|served| !served.operator.may_steer).count();
-        let may_steer = self.served.iter().any(|served| served.pid == pid && served.operator.may_steer);
-        if followers.len() >= MAX_FOLLOWERS || (!may_steer && readers >= MAX_READERS) {
+        let Some(operator) = self.get_mut(pid).map(|served| served.operator) else {
+            return OrderAnswer::Full;
+        };
+        let followers = self.served.iter().filter(|served| served.follows);
+        if !has_place(operator, followers.map(|served| served.operator), MAX_FOLLOWERS) {
             return OrderAnswer::Full;
         }
         self.served.iter_mut().filter(|served| served.pid == pid).for_each(|served| served.follows = true);

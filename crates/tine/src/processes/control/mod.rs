@@ -15,6 +15,7 @@ pub(crate) mod request;
 pub(crate) mod router;
 mod rows;
 pub(crate) mod run;
+mod served;
 pub(crate) mod view;
 
 use std::os::fd::OwnedFd;

@@ -15,6 +15,8 @@ pub(super) struct Capacity {
     pub(super) pending: Option<PendingMaximum>,
     /// Whether an operator has paused the server, too.
     pub(super) is_paused: bool,
+    /// The number of pauses so far.
+    pub(super) pauses: u64,
 }
 
 /// A lower maximum of connections that is not in force yet.
@@ -29,7 +31,7 @@ pub(super) struct PendingMaximum {
 
 impl Capacity {
     pub(super) fn new(total: usize) -> Capacity {
-        Capacity { total, withdrawn: 0, pending: None, is_paused: false }
+        Capacity { total, withdrawn: 0, pending: None, is_paused: false, pauses: 0 }
     }
 
     /// All slots of the board.

@@ -260,8 +260,8 @@ where
     /// Has the forkers stop accepting, and spares leave, unless they do already.
     pub(super) fn stop_accepting(&mut self) {
         if !self.memory.board.is_paused() {
-            self.controllers.pauses += 1;
-            self.memory.board.set_paused(Some(self.controllers.pauses));
+            self.capacity.pauses += 1;
+            self.memory.board.set_paused(Some(self.capacity.pauses));
             // Spares see it until the server accepts again.
             let _ = rustix::io::write(&self.channels.retire, &1u64.to_ne_bytes());
         }
