@@ -29,15 +29,21 @@ use crate::shared::steering::OrderSender;
 use crate::system::users::Identity;
 use view::View;
 
+/// The controller of a control process.
+pub(crate) struct NewController {
+    /// Its socket.
+    pub(crate) stream: OwnedFd,
+    pub(crate) operator: Operator,
+    /// To the supervisor or master.
+    pub(crate) orders: OrderSender,
+}
+
 /// What the supervisor hands to a control process: everything that it keeps.
 pub(crate) struct ControlStart<'a> {
     pub(crate) alone: &'a Alone,
     pub(crate) supervisor: Pid,
     pub(crate) identity: Option<Identity>,
-    /// The socket of the controller.
-    pub(crate) stream: OwnedFd,
-    pub(crate) operator: Operator,
-    pub(crate) orders: OrderSender,
+    pub(crate) controller: NewController,
     pub(crate) view: View,
     pub(crate) report: StartReport,
 }

@@ -12,12 +12,12 @@ use rustix::process::Pid;
 use tine_sys::confine::confine;
 use tine_sys::process::{Alone, exit_now};
 
+use super::NewController;
 use super::gather;
 use super::reply::{Last, Reply, SYSTEM, USAGE, last};
 use super::request::Request;
 use super::run::{ONLY_READS, read_line};
 use crate::log::ring::LogRing;
-use crate::net::control_socket::Operator;
 use crate::processes::start::{StartReport, start_helper};
 use crate::shared::steering::{Order, OrderSender};
 
@@ -28,10 +28,7 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 pub(crate) struct RouterStart<'a> {
     pub(crate) alone: &'a Alone,
     pub(crate) master: Pid,
-    /// The socket of the controller.
-    pub(crate) stream: OwnedFd,
-    pub(crate) operator: Operator,
-    pub(crate) orders: OrderSender,
+    pub(crate) controller: NewController,
     pub(crate) services: Vec<ServiceStream>,
     /// The last lines of the master's log.
     pub(crate) log: Option<LogRing>,
@@ -58,19 +55,17 @@ pub(crate) fn run(start: RouterStart) -> ! {
     // Without seccomp it still has nothing that decides.
     let _ = confine(start.alone);
     // The controller has gone, or does not read: there is no one to tell.
-    let _ = serve(start.stream, start.operator, start.orders, start.services, start.log);
+    let _ = serve(&start.controller, start.services, start.log);
     exit_now(0)
 }
 
 fn serve(
-    stream: OwnedFd,
-    operator: Operator,
-    orders: OrderSender,
+    NewController { stream, operator, orders }: &NewController,
     mut services: Vec<ServiceStream>,
     log: Option<LogRing>,
 ) -> io::Result<()> {
-    let line = read_line(&stream, &orders)?;
-    let mut reply = Reply::new(&stream, &orders);
+    let line = read_line(stream, orders)?;
+    let mut reply = Reply::new(stream, orders);
     let Some(mut line) = line else { return reply.error(USAGE, "the request is too long") };
     let (request, wanted) = match Request::parse(&line) {
         Ok((request, _)) if request.steers() && !operator.may_steer => {
@@ -96,8 +91,8 @@ fn serve(
     }
     if request == Request::Drain {
         return match wanted {
-            Some(_) => drain_services(&services, &orders, &mut reply),
-            None => drain_server(&orders, &mut reply),
+            Some(_) => drain_services(&services, orders, &mut reply),
+            None => drain_server(orders, &mut reply),
         };
     }
     line.push(b'\n');
@@ -109,7 +104,7 @@ fn serve(
         // The lines of the master are about no service.
         let log = log.filter(|_| wanted.is_none());
         let sources = services.into_iter().map(|ServiceStream { name, stream, .. }| (name, stream));
-        return gather::logs(request, sources, log, &orders, &mut reply);
+        return gather::logs(request, sources, log, orders, &mut reply);
     }
     let mut outcome = MergedOutcome::new(&request);
     for ServiceStream { name, stream: service, .. } in services {

@@ -10,10 +10,11 @@ use rustix::net::RecvFlags;
 use tine_sys::confine::confine;
 use tine_sys::process::exit_now;
 
-use super::ControlStart;
 use super::answer::answer;
 use super::reply::{Reply, SYSTEM, TIMEOUT, USAGE, wait_for};
 use super::request::{MAX_REQUEST, Request};
+use super::view::View;
+use super::{ControlStart, NewController};
 use crate::processes::start::start_helper;
 use crate::shared::steering::OrderSender;
 
@@ -28,22 +29,17 @@ pub(crate) fn run(mut start: ControlStart) -> ! {
     // would.
     let _ = confine(start.alone);
     // The controller has gone, or does not read: there is no one to tell.
-    let _ = serve(&mut start.view, &start.stream, &start.orders, start.operator.may_steer);
+    let _ = serve(&mut start.view, &start.controller);
     exit_now(0)
 }
 
-fn serve(
-    view: &mut super::view::View,
-    stream: &OwnedFd,
-    orders: &OrderSender,
-    may_steer: bool,
-) -> io::Result<()> {
+fn serve(view: &mut View, NewController { stream, operator, orders }: &NewController) -> io::Result<()> {
     let line = read_line(stream, orders)?;
     let mut reply = Reply::new(stream, orders);
     let Some(line) = line else { return reply.error(USAGE, "the request is too long") };
     match Request::parse(&line) {
         Err(why) => reply.error(USAGE, &why),
-        Ok((request, _)) if request.steers() && !may_steer => reply.error(SYSTEM, ONLY_READS),
+        Ok((request, _)) if request.steers() && !operator.may_steer => reply.error(SYSTEM, ONLY_READS),
         Ok((_, Some(service))) if view.service.as_ref() != Some(&service) => {
             reply.error(SYSTEM, &format!("there is no service {service}"))
         }

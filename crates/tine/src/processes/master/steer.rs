@@ -13,22 +13,20 @@ use super::{Master, ServiceSetup, cannot_start};
 use crate::error::{Error, next_move, reason};
 use crate::lifecycle::timing::KILL_WAIT;
 use crate::log::Log;
-use crate::net::control_socket::Operator;
+use crate::processes::control::NewController;
 use crate::processes::control::controllers::{ControllerEvent, Controllers, WaitingController};
 use crate::processes::control::router::{self, RouterStart, ServiceStream};
 use crate::processes::start::StartReport;
 use crate::settings::control::Control;
 use crate::shared::messages::{Channel, ControllerArrival};
-use crate::shared::steering::{Order, OrderAnswer, OrderSender, channel};
+use crate::shared::steering::{Order, OrderAnswer, channel};
 use crate::system::signal::signal_one;
 
 /// In a control process that was just forked: what it has.
 pub(super) struct NewControl {
     fresh: Fresh,
     master: Pid,
-    stream: OwnedFd,
-    operator: Operator,
-    orders: OrderSender,
+    controller: NewController,
     services: Vec<ServiceStream>,
 }
 
@@ -108,14 +106,15 @@ impl Master<'_> {
                 Ok(None)
             }
             Side::Child(fresh) => {
-                Ok(Some(NewControl { fresh, master, stream, operator, orders, services: streams }))
+                let controller = NewController { stream, operator, orders };
+                Ok(Some(NewControl { fresh, master, controller, services: streams }))
             }
         }
     }
 
     /// Runs as a control process. It keeps what it was forked with; the rest is closed first.
     pub(super) fn run_control(self, new: NewControl) -> ! {
-        let NewControl { fresh, master, stream, operator, orders, services } = new;
+        let NewControl { fresh, master, controller, services } = new;
         let alone = self.alone;
         let mut log = self.log.for_connection();
         log.keep_lines_in(None);
@@ -126,7 +125,7 @@ impl Master<'_> {
             exit_now(111);
         }
         let report = StartReport { role: "control".to_owned(), supervisor: None, log };
-        router::run(RouterStart { alone, master, stream, operator, orders, services, log: log_ring, report })
+        router::run(RouterStart { alone, master, controller, services, log: log_ring, report })
     }
 
     fn carry_out(&mut self, pid: i32, order: Order, state: &MasterState, events: &mut Vec<MasterEvent>) {

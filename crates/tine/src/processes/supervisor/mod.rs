@@ -25,6 +25,7 @@ mod role;
 pub(crate) mod run;
 mod set;
 pub(crate) mod setup;
+mod snapshot;
 mod spawn;
 mod state;
 mod steer;

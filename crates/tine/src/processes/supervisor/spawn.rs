@@ -1,8 +1,8 @@
 //! Starts the processes of a server, and hands each what it keeps.
 
 use std::fmt::Display;
-use std::os::fd::{AsFd, OwnedFd};
-use std::time::{Instant, SystemTime};
+use std::os::fd::AsFd;
+use std::time::Instant;
 
 use rustix::process::Pid;
 use tine_sys::process::{Fresh, Side, exit_now, fork, reap};
@@ -17,27 +17,20 @@ use crate::lifecycle::outcome::Outcome;
 use crate::lifecycle::signals;
 use crate::lifecycle::startup::{self, Start, StartEvent, StartSender};
 use crate::lifecycle::timing::KILL_WAIT;
-use crate::log::ring::LogRing;
-use crate::net::control_socket::Operator;
 use crate::net::listener::Listener;
 use crate::net::shortfall;
 use crate::processes::cgroup_cleaner::{self, CleanerStart};
-use crate::processes::control::view::{ProcessView, SettingView, View};
-use crate::processes::control::{self, ControlStart};
+use crate::processes::control::{self, NewController};
 use crate::processes::delayer::{self, DelayerStart};
 use crate::processes::forker::door::Door;
 use crate::processes::forker::run as forker;
 use crate::processes::forker::trusted::{ForkerStart, SupervisorLink};
-use crate::processes::log_writer;
 use crate::processes::proxy_reader::{self, ProxyReaderStart};
 use crate::processes::rejector::{self, RejectorStart};
 use crate::processes::start::StartReport;
 use crate::processes::stderr_logger::{self, LoggerStart};
 use crate::settings::Settings;
-use crate::shared::setting::Setting;
-use crate::shared::steering::OrderSender;
 use crate::system::cgroup::Cgroups;
-use crate::watch::diag::Diag;
 
 /// In a process that was just forked: what it is, and its supervisor.
 pub(super) struct NewRole {
@@ -47,13 +40,6 @@ pub(super) struct NewRole {
     report: StartReport,
     /// Of a control process.
     controller: Option<NewController>,
-}
-
-/// What a control process has, beside what every process has.
-pub(super) struct NewController {
-    pub(super) stream: OwnedFd,
-    pub(super) operator: Operator,
-    pub(super) orders: OrderSender,
 }
 
 impl<'a, H> Supervisor<'a, H>
@@ -168,22 +154,10 @@ where
         role: Role,
         sender: &mut Option<StartSender>,
     ) -> std::io::Result<Option<NewRole>> {
-        // Before the fork: afterwards the parent may be another process already.
-        let supervisor = rustix::process::getpid();
         if role == Role::ProxyReader {
             self.memory.board.number_proxy_reader();
         }
-        match fork(self.alone, self.fds.exit_signal)? {
-            Side::Parent(pid) => {
-                self.children.table.add(pid, ChildKind::Role(role));
-                Ok(None)
-            }
-            Side::Child(fresh) => {
-                let log = self.log.for_connection();
-                let report = StartReport { role: role.log_name().into(), supervisor: sender.take(), log };
-                Ok(Some(NewRole { fresh, role, supervisor, report, controller: None }))
-            }
-        }
+        Ok(self.fork_as(role, sender, None)?.err())
     }
 
     /// Forks a control process. Returns in both: its process id, or what this process is.
@@ -194,8 +168,17 @@ where
         &mut self,
         controller: NewController,
     ) -> std::io::Result<Result<i32, NewRole>> {
+        self.fork_as(Role::Control, &mut None, Some(controller))
+    }
+
+    fn fork_as(
+        &mut self,
+        role: Role,
+        sender: &mut Option<StartSender>,
+        controller: Option<NewController>,
+    ) -> std::io::Result<Result<i32, NewRole>> {
+        // Before the fork: afterwards the parent may be another process already.
         let supervisor = rustix::process::getpid();
-        let role = Role::Control;
         match fork(self.alone, self.fds.exit_signal)? {
             Side::Parent(pid) => {
                 self.children.table.add(pid, ChildKind::Role(role));
@@ -203,8 +186,8 @@ where
             }
             Side::Child(fresh) => {
                 let log = self.log.for_connection();
-                let report = StartReport { role: role.log_name().into(), supervisor: None, log };
-                Ok(Err(NewRole { fresh, role, supervisor, report, controller: Some(controller) }))
+                let report = StartReport { role: role.log_name().into(), supervisor: sender.take(), log };
+                Ok(Err(NewRole { fresh, role, supervisor, report, controller }))
             }
         }
     }
@@ -333,81 +316,6 @@ where
             log: self.log,
             report,
         })
-    }
-
-    /// It parses what a controller sends, so it can change no memory that decides.
-    fn keep_for_control(
-        self,
-        supervisor: Pid,
-        mut report: StartReport,
-        controller: NewController,
-    ) -> ControlStart<'a> {
-        let processes = self.processes();
-        let phase = self.phase_name();
-        let settings = Setting::ALL.map(|setting| {
-            let (value, at_start) = (self.settings.value(setting), self.at_start.value(setting));
-            SettingView { setting, value, at_start }
-        });
-        let settings = settings.into();
-        let NewController { stream, operator, orders } = controller;
-        let SharedMemory { board, admission, stats, log_ring, .. } = self.memory;
-        report.log.keep_lines_in(None);
-        let has_program = self.settings.program.is_some();
-        let memory = board.into_reader().and_then(|board| {
-            stats.make_read_only()?;
-            log_ring.map_or(Ok(()), LogRing::make_read_only)?;
-            admission.unmap().map(|()| board)
-        });
-        let Ok(board) = memory else { exit_now(111) };
-        let view = View {
-            service: self.settings.service,
-            privacy: self.settings.privacy,
-            pid: supervisor.as_raw_pid(),
-            phase,
-            addresses: self.listeners.iter().map(|listener| listener.name.clone()).collect(),
-            max_connections: self.settings.max_connections,
-            has_program,
-            processes,
-            board,
-            stats,
-            log: log_ring,
-            history: self.history,
-            bans: self.bans.views(SystemTime::now()),
-            first_bytes: self.watcher.first_bytes(),
-            settings,
-            ending: self.killings.all(),
-            diag: Diag::socket().ok().map(Diag::new),
-            ports: self.listeners.iter().filter_map(Listener::family_and_port).collect(),
-        };
-        let identity = self.settings.identity;
-        ControlStart { alone: self.alone, supervisor, identity, stream, operator, orders, view, report }
-    }
-
-    /// The forkers and helpers.
-    fn processes(&self) -> Vec<ProcessView> {
-        let restarts = |role| self.children.restarts.get(&role).copied().unwrap_or(0);
-        let roles = self.children.table.roles().filter(|(_, role)| *role != Role::Control);
-        let view = |(pid, role): (i32, Role)| ProcessView {
-            role: role.log_name().into(),
-            pid,
-            restarts: restarts(role),
-        };
-        let mut processes: Vec<ProcessView> = roles.map(view).collect();
-        let writer = self.log_writer.as_ref();
-        processes.extend(writer.and_then(|writer| {
-            let (role, restarts) = (log_writer::ROLE.to_owned(), writer.restarts());
-            Some(ProcessView { role, pid: writer.pid()?, restarts })
-        }));
-        processes.sort_by(|a, b| a.role.cmp(&b.role));
-        processes
-    }
-
-    fn phase_name(&self) -> &'static str {
-        match (self.memory.board.is_draining(), self.capacity.is_paused) {
-            (true, _) => "draining",
-            (false, true) => "paused",
-            (false, false) => "serving",
-        }
     }
 
     fn keep_for_cgroup_cleaner(self, report: StartReport) -> Option<CleanerStart> {

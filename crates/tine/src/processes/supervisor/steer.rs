@@ -8,11 +8,13 @@ use rustix::process::Signal;
 use super::Supervisor;
 use super::bans::{end_of, publish};
 use super::role::Role;
-use super::spawn::{NewController, NewRole};
+use super::spawn::NewRole;
 use super::state::{ServerEvent, ServerState};
 use crate::admission::access::prefix::Prefix;
 use crate::connection::Connection;
 use crate::error::{HandlerError, next_move, reason};
+use crate::net::control_socket::Operator;
+use crate::processes::control::NewController;
 use crate::processes::control::controllers::{ControllerEvent, WaitingController};
 use crate::shared::board::SlotPhase;
 use crate::shared::steering::{Order, OrderAnswer, channel};
@@ -70,6 +72,7 @@ where
         None
     }
 
+    /// Carries out an order of a control process, if its operator may give it.
     fn carry_out(&mut self, pid: i32, order: Order, state: &ServerState, events: &mut Vec<ServerEvent>) {
         if order == Order::Follow {
             let answer = self.controllers.follow(pid);
@@ -77,10 +80,8 @@ where
         }
         // A control process that may only read sends no other order; one that is taken over could.
         let Some(operator) = self.controllers.get_mut(pid).map(|served| served.operator) else { return };
-        if !operator.may_steer {
-            return;
-        }
         match order {
+            _ if !operator.may_steer => {}
             Order::Kill { slot, id } => self.kill_for(pid, slot, id),
             Order::AwaitKilled => {
                 if let Some(served) = self.controllers.get_mut(pid) {
@@ -91,6 +92,13 @@ where
                 self.answer_killed(pid);
             }
             _ if state.is_stopping() => self.answer(pid, OrderAnswer::Stopping),
+            order => self.change(pid, operator, order, events),
+        }
+    }
+
+    /// Changes a server that does not stop.
+    fn change(&mut self, pid: i32, operator: Operator, order: Order, events: &mut Vec<ServerEvent>) {
+        match order {
             Order::Pause => {
                 self.log.control(operator, "pause", None);
                 self.pause(pid);
@@ -107,8 +115,8 @@ where
             }
             // Only a master has services.
             Order::DrainService(_) => self.answer(pid, OrderAnswer::Stopping),
-            // It is carried out above.
-            Order::Follow => {}
+            // They are carried out in every phase.
+            Order::Follow | Order::Kill { .. } | Order::AwaitKilled => {}
             Order::Ban { block, seconds } => {
                 let time = seconds.map_or_else(String::new, |seconds| format!(" for {seconds} s"));
                 self.log.control(operator, "ban", Some(&format!("{block}{time}")));

@@ -1,0 +1,98 @@
+//! What the supervisor tells a control process: a copy of all that it knows.
+
+use std::time::SystemTime;
+
+use rustix::process::Pid;
+use tine_sys::process::exit_now;
+
+use super::role::Role;
+use super::{SharedMemory, Supervisor};
+use crate::connection::Connection;
+use crate::error::HandlerError;
+use crate::log::ring::LogRing;
+use crate::net::listener::Listener;
+use crate::processes::control::view::{ProcessView, SettingView, View};
+use crate::processes::control::{ControlStart, NewController};
+use crate::processes::log_writer;
+use crate::processes::start::StartReport;
+use crate::shared::setting::Setting;
+use crate::watch::diag::Diag;
+
+impl<'a, H> Supervisor<'a, H>
+where
+    H: FnMut(Connection) -> Result<(), HandlerError>,
+{
+    /// It parses what a controller sends, so it can change no memory that decides.
+    pub(super) fn keep_for_control(
+        self,
+        supervisor: Pid,
+        mut report: StartReport,
+        controller: NewController,
+    ) -> ControlStart<'a> {
+        let processes = self.processes();
+        let phase = self.phase_name();
+        let settings = Setting::ALL.map(|setting| {
+            let (value, at_start) = (self.settings.value(setting), self.at_start.value(setting));
+            SettingView { setting, value, at_start }
+        });
+        let settings = settings.into();
+        let SharedMemory { board, admission, stats, log_ring, .. } = self.memory;
+        report.log.keep_lines_in(None);
+        let has_program = self.settings.program.is_some();
+        let memory = board.into_reader().and_then(|board| {
+            stats.make_read_only()?;
+            log_ring.map_or(Ok(()), LogRing::make_read_only)?;
+            admission.unmap().map(|()| board)
+        });
+        let Ok(board) = memory else { exit_now(111) };
+        let view = View {
+            service: self.settings.service,
+            privacy: self.settings.privacy,
+            pid: supervisor.as_raw_pid(),
+            phase,
+            addresses: self.listeners.iter().map(|listener| listener.name.clone()).collect(),
+            max_connections: self.settings.max_connections,
+            has_program,
+            processes,
+            board,
+            stats,
+            log: log_ring,
+            history: self.history,
+            bans: self.bans.views(SystemTime::now()),
+            first_bytes: self.watcher.first_bytes(),
+            settings,
+            ending: self.killings.all(),
+            diag: Diag::socket().ok().map(Diag::new),
+            ports: self.listeners.iter().filter_map(Listener::family_and_port).collect(),
+        };
+        let identity = self.settings.identity;
+        ControlStart { alone: self.alone, supervisor, identity, controller, view, report }
+    }
+
+    /// The forkers and helpers.
+    fn processes(&self) -> Vec<ProcessView> {
+        let restarts = |role| self.children.restarts.get(&role).copied().unwrap_or(0);
+        let roles = self.children.table.roles().filter(|(_, role)| *role != Role::Control);
+        let view = |(pid, role): (i32, Role)| ProcessView {
+            role: role.log_name().into(),
+            pid,
+            restarts: restarts(role),
+        };
+        let mut processes: Vec<ProcessView> = roles.map(view).collect();
+        let writer = self.log_writer.as_ref();
+        processes.extend(writer.and_then(|writer| {
+            let (role, restarts) = (log_writer::ROLE.to_owned(), writer.restarts());
+            Some(ProcessView { role, pid: writer.pid()?, restarts })
+        }));
+        processes.sort_by(|a, b| a.role.cmp(&b.role));
+        processes
+    }
+
+    fn phase_name(&self) -> &'static str {
+        match (self.memory.board.is_draining(), self.capacity.is_paused) {
+            (true, _) => "draining",
+            (false, true) => "paused",
+            (false, false) => "serving",
+        }
+    }
+}
