@@ -1,4 +1,5 @@
-//! The Unix socket by which operators watch and steer a server: where it is, and who may do what.
+//! The Unix socket by which operators watch and steer a server: its path, and the permissions of
+//! users.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -34,10 +35,10 @@ pub(crate) struct Controller {
     pub(crate) is_permitted: bool,
 }
 
-/// Who may connect, beside root.
+/// The users with permissions, beside root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Permissions {
-    /// The user that started the server, who may steer.
+    /// The user of the server, which may steer.
     owner: u32,
     /// The group that may read.
     group: Option<u32>,

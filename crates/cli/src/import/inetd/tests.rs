@@ -1,4 +1,4 @@
-//! Lines of `inetd.conf`, and what becomes of them.
+//! The services that lines of `inetd.conf` become.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! Sections of `xinetd.conf`, and what becomes of them.
+//! The services that sections of `xinetd.conf` become.
 
 use std::io;
 use std::net::IpAddr;
