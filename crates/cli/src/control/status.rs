@@ -99,22 +99,29 @@ fn describe(text: &mut String, status: &Value) {
     if number("bans") > 0 {
         line("bans", number("bans").to_string());
     }
-    let rate = |seconds: &str, which: &str| {
+    for which in ["accepted", "rejected"] {
+        line(&format!("{which}/s"), rates(status, which));
+    }
+    text.push_str(&processes(status));
+}
+
+/// The rates of the last minutes.
+fn rates(status: &Value, which: &str) -> String {
+    let rate = |seconds: &str| {
         let count = status["rates"][seconds][which].as_u64().unwrap_or(0) as f64;
         format!("{:.1}", count / seconds.parse::<f64>().unwrap_or(1.0))
     };
-    for which in ["accepted", "rejected"] {
-        let rates = ["60", "300", "900"].map(|seconds| rate(seconds, which));
-        line(
-            &format!("{which}/s"),
-            format!("{} in 1 min, {} in 5 min, {} in 15 min", rates[0], rates[1], rates[2]),
-        );
-    }
+    let [one, five, fifteen] = ["60", "300", "900"].map(rate);
+    format!("{one} in 1 min, {five} in 5 min, {fifteen} in 15 min")
+}
+
+/// The table of forkers and helpers.
+fn processes(status: &Value) -> String {
     let mut rows = vec![["PROCESS", "PID", "RESTARTS"].map(str::to_owned).to_vec()];
     for process in status["processes"].as_array().into_iter().flatten() {
         rows.push(["role", "pid", "restarts"].map(|name| field(process, name)).to_vec());
     }
-    text.push_str(&columns(&rows));
+    columns(&rows)
 }
 
 fn by_reason(reasons: &Value) -> String {

@@ -19,17 +19,17 @@ const OFF: &str = "#<off>#";
 /// The mark before an IPsec policy (FreeBSD, NetBSD).
 const POLICY: &str = "#@";
 
+/// The note where TCP wrappers have rules.
+const WRAPPER_RULES: &str = "hosts.allow and hosts.deny have rules. inetd applies them to all lines if started with -l (Debian) or -w \
+     (FreeBSD); here they apply to lines with tcpd only";
+
 /// Imports the text of a file; with `all`, the disabled lines, too.
 pub fn import(text: &str, file: &str, world: &dyn World, all: bool) -> ImportedFile {
     let mut import = ImportedFile::default();
     let lines = entries(text);
     let dialect = Dialect::of(&lines);
     if super::has_wrapper_rules(world) {
-        import.notes.push(
-            "hosts.allow and hosts.deny have rules. inetd applies them to all lines if started with -l (Debian) \
-             or -w (FreeBSD); here they apply to lines with tcpd only"
-                .into(),
-        );
+        import.notes.push(WRAPPER_RULES.into());
     }
     let mut host = None;
     let mut policy = None;
@@ -79,14 +79,19 @@ pub fn import(text: &str, file: &str, world: &dyn World, all: bool) -> ImportedF
             }
         }
         let key = (host.clone(), words.iter().take(3).map(|word| (*word).to_owned()).collect::<Vec<_>>());
-        if let Some(earlier) = keys.insert(key, import.items.len() - 1)
-            && let ImportedItem::Served(service) = &import.items[earlier]
-        {
-            let (at, name) = (service.position.clone(), service.name.clone());
-            import.items[earlier] = ImportedItem::Left(at, name, format!("{position} replaces it"));
+        if let Some(earlier) = keys.insert(key, import.items.len() - 1) {
+            replace(&mut import.items[earlier], &position);
         }
     }
     import.finish()
+}
+
+/// Leaves out a service that a later line replaces.
+fn replace(earlier: &mut ImportedItem, by: &Position) {
+    if let ImportedItem::Served(service) = earlier {
+        let (at, name) = (service.position.clone(), service.name.clone());
+        *earlier = ImportedItem::Left(at, name, format!("{by} replaces it"));
+    }
 }
 
 /// The entries of a file, each with the number of its first line. A line that begins with a space

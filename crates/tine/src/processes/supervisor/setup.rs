@@ -82,22 +82,16 @@ impl<'a, H> Supervisor<'a, H> {
         adapt(&mut settings, &listeners, &mut log);
         requirements::check(&mut settings, alone, memory.drain_writer.weakness(), &mut log)?;
         let first_server_fd = move_descriptors_up(&mut listeners, &mut log, ready)?;
-        if let Some(writer) = writer {
-            writer.move_above(first_server_fd.number()).map_err(|why| cannot_make(&why))?;
-        }
+        let moved = writer.as_mut().map(|writer| writer.move_above(first_server_fd.number())).transpose();
+        moved.map_err(|why| cannot_make(&why))?;
         let place = |fd: OwnedFd| first_server_fd.duplicate(fd);
         let fds = SupervisorFds::new(&place).map_err(|why| cannot_make(&why))?;
         let source = memory.admission.limits().rules.as_ref().and_then(|rules| rules.source());
         let place_any = |fd: rustix::io::Result<OwnedFd>| place(fd.ok()?).ok();
         let rule_files = source.map(|source| RuleFiles::watch(source, place_any, &mut log));
-        let control = settings.control.bind(&mut log)?;
-        if let Some(socket) = &control {
-            settings.state_file = settings.control.state_file(socket, None);
-        }
+        let controllers = bind_control(&mut settings, handed, &place, &mut log)?;
         let bans = Bans::load(settings.state_file.clone())?;
         bans::publish(&memory.board, &bans);
-        let controllers = Controllers::new(control, handed, &place)
-            .map_err(|why| cannot_start("the control socket", &why))?;
         let channels = Channels::new(&settings, controllers.are_possible(), &place);
         let channels = channels.map_err(|why| cannot_make(&why))?;
         let history = History::new(if controllers.are_possible() { settings.history } else { 0 });
@@ -134,6 +128,21 @@ impl<'a, H> Supervisor<'a, H> {
             log_writer: writer.take(),
         })
     }
+}
+
+/// Binds the control socket, and notes where the bans of its server are kept. In a service,
+/// `handed` has the controllers instead.
+fn bind_control(
+    settings: &mut Settings,
+    handed: Option<Receiver<ControllerArrival>>,
+    place: &impl Fn(OwnedFd) -> std::io::Result<OwnedFd>,
+    log: &mut Log,
+) -> Result<Controllers, Error> {
+    let socket = settings.control.bind(log)?;
+    if let Some(socket) = &socket {
+        settings.state_file = settings.control.state_file(socket, None);
+    }
+    Controllers::new(socket, handed, place).map_err(|why| cannot_start("the control socket", &why))
 }
 
 impl SharedMemory {
