@@ -10,7 +10,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use tine_e2e::names::{CONNECTION, REJECT, SPARE, outcome};
 use tine_e2e::proxies::{behind_proxies, line, proxied, proxies_without_header};
-use tine_e2e::{Client, Folder, Server, ServerCommand, TEST_TIMEOUT, kill, tine, wait_until};
+use tine_e2e::{Client, Folder, Server, ServerCommand, TEST_TIMEOUT, inject_fault, kill, tine, wait_until};
 
 const MODES: [&[&str]; 6] = [
     &[],
@@ -119,6 +119,22 @@ fn connections_have_any_time_until_a_signal() {
         assert_eq!(server.log.of("drain").len(), drains);
         expect_end(server, 2);
     }
+}
+
+#[test]
+fn the_drain_begins_once_the_last_connection_is_known() {
+    let server = Server::serve(&["--exit-after", "2", "--forkers", "1"]);
+    let mut first = server.connect();
+    server.log.wait_for("accept", 1);
+    let slow_forks = inject_fault(server.forkers()[0], "clone:delay_enter=300000");
+    let mut second = server.connect();
+    // Its end wakes the supervisor while the second client's process is being forked.
+    first.finish();
+    server.log.wait_for("drain", 1);
+    assert_eq!(server.log.of("accept").len(), 2);
+    drop(slow_forks);
+    second.finish();
+    expect_end(server, 2);
 }
 
 #[test]

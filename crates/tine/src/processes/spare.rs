@@ -79,6 +79,7 @@ fn begin<H>(forker: &Forker<'_, H>, client: Accepted, slot: usize) -> Job {
     let entry = trusted.begin(context.stats, slot, &client);
     wake_forker_if_low(trusted);
     trusted.notify_change(slot, &context.log);
+    trusted.settle_place(PlaceHolder::Spare(slot));
     Job { socket: client.socket, slot, entry, proxied: client.proxied }
 }
 
@@ -94,7 +95,7 @@ fn next<H>(forker: &mut Forker<'_, H>, events: &OwnedFd, slot: usize) -> Accepte
                 if let Verdict::Report(reason) = verdict {
                     door.report(&client, reason, &mut context.log);
                 }
-                trusted.use_place(PlaceHolder::Spare(slot));
+                door.board.use_place(PlaceHolder::Spare(slot));
                 return client;
             }
             verdict => {
@@ -210,6 +211,7 @@ where
     if trusted.door.board.take_notice_request() {
         trusted.wake_supervisor();
     }
+    trusted.settle_place(PlaceHolder::Spare(slot));
     let job = Job { socket: client.socket, slot, entry, proxied: client.proxied };
     connection::take_received_any();
     log_accept(forker, &job);

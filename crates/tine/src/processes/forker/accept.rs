@@ -76,7 +76,7 @@ fn admit<H>(
             if let Verdict::Report(reason) = verdict {
                 door.report(&client, reason, &mut forker.context.log);
             }
-            forker.trusted.use_place(holder);
+            door.board.use_place(holder);
             Ok((client, slot))
         }
         (verdict, slot) => {

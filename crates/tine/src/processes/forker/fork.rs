@@ -15,6 +15,7 @@ use crate::processes::conn::{self, Job};
 use crate::processes::start::start_connection;
 use crate::program::launch::ProgramConnection;
 use crate::shared::board::SlotPhase;
+use crate::shared::board::places::PlaceHolder;
 
 /// Creates the process for an admitted client: forks it to run the handler, or makes it execute the
 /// program. If that fails, the client stays in hand and is tried again.
@@ -64,6 +65,7 @@ where
         Ok(Side::Parent(_)) => {
             drop(client);
             trusted.notify_change(slot, &context.log);
+            trusted.settle_place(PlaceHolder::Forker(trusted.index));
             succeed(forker, memory);
             Started::Served
         }

@@ -156,10 +156,11 @@ impl Trusted<'_> {
         (board.count(SlotPhase::Serving, None), of_source)
     }
 
-    /// Uses the place of an admitted client. After the last one the supervisor begins to drain.
+    /// The connection of a used place is on the board. After the last one the supervisor begins to
+    /// drain.
     #[inline(always)]
-    pub(crate) fn use_place(&self, holder: PlaceHolder) {
-        if self.door.board.use_place(holder) {
+    pub(crate) fn settle_place(&self, holder: PlaceHolder) {
+        if self.door.board.settle_place(holder) {
             self.wake_supervisor();
         }
     }

@@ -238,7 +238,7 @@ where
         }
         if state.is_stopping() {
             self.check_drain(&mut events);
-        } else if self.memory.board.are_places_used() {
+        } else if self.memory.board.are_places_settled() {
             events.push(ServerEvent::PlacesUsed);
         }
         events
