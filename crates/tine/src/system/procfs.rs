@@ -38,6 +38,9 @@ pub(crate) struct Stat {
     /// When it was started, in clock ticks since the start of the machine: another process with the
     /// same id has another time.
     pub(crate) started: u64,
+    /// Where the code begins in its memory: 0 while the kernel still sets up the memory of a
+    /// program that the process executes.
+    code: u64,
     /// Where the environment begins and ends in its memory. The end is 0 while the process executes
     /// another program, and where the process may not be looked into.
     environment: Option<(u64, u64)>,
@@ -64,8 +67,9 @@ impl Stat {
             flags: fields.nth(3)?.parse().ok()?,
             threads: fields.nth(10)?.parse().ok()?,
             started: fields.nth(1)?.parse().ok()?,
+            code: fields.nth(3).map_or(Some(0), |code| code.parse().ok())?,
             environment: fields
-                .nth(27)
+                .nth(23)
                 .zip(fields.next())
                 .and_then(|(start, end)| Some((start.parse().ok()?, end.parse().ok()?))),
         })
@@ -76,9 +80,11 @@ impl Stat {
         matches!(self.state, 'Z' | 'X') && self.threads <= 1
     }
 
-    /// Whether the environment of the process is there and has no variable.
+    /// Whether the environment of the process is there and has no variable. In execve(2), the
+    /// kernel sets its end to its beginning first, then to where the last variable ends, then the
+    /// code.
     fn has_empty_environment(&self) -> bool {
-        self.environment.is_some_and(|(start, end)| start == end && end != 0)
+        self.code != 0 && self.environment.is_some_and(|(start, end)| start == end && end != 0)
     }
 
     /// Whether the process is exiting (`PF_EXITING`), or has exited.
@@ -140,10 +146,10 @@ fn read_environment(folder: &str) -> EnvironmentRead {
         return EnvironmentRead::Changing;
     }
     // The file shows the memory that the process had when it was opened, and ends early once that
-    // is gone, because the process executes another program. A byte after the last one proves that
-    // nothing was cut off.
+    // is gone, because the process executes another program. That its first byte can still be read
+    // proves that nothing was cut off; without a byte before, the memory has just got it.
     if matches!(file.read_at(&mut [0], 0), Ok(1)) {
-        return EnvironmentRead::Whole(text);
+        return if text.is_empty() { EnvironmentRead::Changing } else { EnvironmentRead::Whole(text) };
     }
     let line = std::fs::read(format!("{folder}/stat")).unwrap_or_default();
     let stat = Stat::parse(&String::from_utf8_lossy(&line));
@@ -189,6 +195,7 @@ mod tests {
         let own = Stat::of(own_id()).expect("this process");
         assert!(!own.has_empty_environment() && own.environment.is_some_and(|(start, end)| start < end));
         let with = |environment| Stat { environment, ..own }.has_empty_environment();
+        assert!(!Stat { environment: Some((4096, 4096)), code: 0, ..own }.has_empty_environment());
         assert!(with(Some((4096, 4096))) && !with(Some((0, 0))) && !with(Some((4096, 0))) && !with(None));
 
         // More than one page, so that it is read in pieces.
@@ -227,7 +234,11 @@ mod tests {
         while !Stat::of(pid).expect("not reaped").has_ended() {
             if let EnvironmentRead::Whole(text) = environment(pid) {
                 whole += 1;
-                assert!(text.ends_with(b"\0Z=last\0") || text.windows(7).any(|part| part == b"Z=last\0"));
+                assert!(
+                    text.windows(7).any(|part| part == b"Z=last\0"),
+                    "{:?}",
+                    String::from_utf8_lossy(&text)
+                );
             }
         }
         assert!(child.wait().expect("a child").success() && whole > 0);
