@@ -1,4 +1,4 @@
-//! A word that one process sets and the processes forked from it can only read.
+//! Words that one process sets and the processes forked from it can only read.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -12,7 +12,7 @@ use crate::memory::SharedTables;
 /// The writing half. Its mapping is left out of forked processes.
 #[derive(Debug)]
 pub struct FlagWriter {
-    word: SharedTables<AtomicU64>,
+    words: SharedTables<AtomicU64>,
     weakness: Option<io::Error>,
 }
 
@@ -22,29 +22,37 @@ pub struct FlagReader {
     word: &'static AtomicU64,
 }
 
-/// Where the two mappings of a word begin: the writer's and the readers'.
+/// Where the two mappings of the words begin: the writer's and the readers'.
 type Mappings = (*mut libc::c_void, *mut libc::c_void);
 
-/// Makes a word, zero at first, with a mapping for its writer and one for its readers.
+/// Makes some words in one page, zero at first, with a mapping for their writer and one for their
+/// readers.
 ///
 /// No process can make the readers' mapping writable, except where memory cannot be sealed:
 /// [`FlagWriter::weakness`].
 ///
 /// # Errors
 /// ENOMEM, EMFILE.
-pub fn flag() -> io::Result<(FlagWriter, FlagReader)> {
+///
+/// # Panics
+/// If the words are more than a page.
+pub fn flags<const N: usize>() -> io::Result<(FlagWriter, [FlagReader; N])> {
     let page = rustix::param::page_size();
+    assert!(N * size_of::<AtomicU64>() <= page, "{N} words");
     let (mappings, weakness) = match map_sealed(page) {
         Ok(mappings) => (mappings, None),
         Err(why) => (map_twice(page)?, Some(why)),
     };
     let (start, read_only) = mappings;
     // SAFETY: the writer's mapping is a page of zeros that nothing else unmaps.
-    let word = unsafe { SharedTables::of_page(start) };
-    // SAFETY: a page of zeros that can be read and stays for as long as the process lives.
-    let reader = FlagReader { word: unsafe { &*read_only.cast::<AtomicU64>() } };
-    word.exclude_from_fork()?;
-    Ok((FlagWriter { word, weakness }, reader))
+    let words = unsafe { SharedTables::of_page(start, N) };
+    let readers = std::array::from_fn(|which| {
+        // SAFETY: a page of zeros that has the word, can be read, and stays for as long as the
+        // process lives.
+        FlagReader { word: unsafe { &*read_only.cast::<AtomicU64>().add(which) } }
+    });
+    words.exclude_from_fork()?;
+    Ok((FlagWriter { words, weakness }, readers))
 }
 
 /// Maps a file in memory for writing and for reading. The second mapping can never become writable:
@@ -110,9 +118,12 @@ fn map_twice(page: usize) -> io::Result<Mappings> {
 }
 
 impl FlagWriter {
-    /// Sets the word, for every reader.
-    pub fn set(&self, value: u64) {
-        self.word.first()[0].store(value, SeqCst);
+    /// Sets the word of this index, for every reader.
+    ///
+    /// # Panics
+    /// If there is no such word.
+    pub fn set(&self, which: usize, value: u64) {
+        self.words.first()[which].store(value, SeqCst);
     }
 
     /// Why memory could not be sealed, if so: then a reader that calls mprotect(2) can write.
@@ -159,9 +170,10 @@ mod tests {
 
     #[test]
     fn readers_see_what_the_writer_sets() {
-        let (writer, reader) = flag().expect("memory");
-        assert!(writer.weakness().is_none() && reader.get() == 0);
-        writer.set(1);
-        assert_eq!(reader.get(), 1);
+        let (writer, readers) = flags::<2>().expect("memory");
+        assert!(writer.weakness().is_none());
+        assert_eq!(readers.map(|reader| reader.get()), [0, 0]);
+        writer.set(1, 7);
+        assert_eq!(readers.map(|reader| reader.get()), [0, 7]);
     }
 }

@@ -7,7 +7,7 @@ use std::ops::Deref;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, AtomicU64};
 
-pub use crate::flag::{FlagReader, FlagWriter, flag};
+pub use crate::flag::{FlagReader, FlagWriter, flags};
 
 /// A type that may lie in shared memory: atomics, for which all zero bytes are a value, and which
 /// any process may change at any time.
@@ -159,13 +159,14 @@ impl<T: Word, U: Word> SharedTables<T, U> {
         Ok(SharedTables { start, bytes, first, second_at, second, tables: PhantomData })
     }
 
-    /// The owner of a mapping of one page, of which the first word is used.
+    /// The owner of a mapping of one page, of which the first entries are used.
     ///
     /// # Safety
-    /// The page is mapped, shared, readable and writable, zero at first, and has no other owner.
-    pub(crate) unsafe fn of_page(start: *mut libc::c_void) -> SharedTables<T, U> {
+    /// The page is mapped, shared, readable and writable, zero at first, has room for so many
+    /// entries, and no other owner.
+    pub(crate) unsafe fn of_page(start: *mut libc::c_void, first: usize) -> SharedTables<T, U> {
         let bytes = rustix::param::page_size();
-        SharedTables { start, bytes, first: 1, second_at: 0, second: 0, tables: PhantomData }
+        SharedTables { start, bytes, first, second_at: 0, second: 0, tables: PhantomData }
     }
 
     /// The first table.

@@ -197,7 +197,7 @@ fn limits_are_armed_and_disarmed(name: &str, mode: &[&str]) {
     let status = controlled.status();
     assert_eq!((&status["limits"], number(&status, "rejected")), (&json!("enforce"), 18));
     assert_eq!(status["reported_by_reason"], json!({ "denied": 9, "source": 9 }));
-    let orders = server.log.of("control");
+    let orders = server.log.wait_for("control", 6);
     assert_eq!((orders.len(), &orders[0]["detail"]), (6, &json!("limits=report")));
     held.echo("still served");
 }
@@ -227,6 +227,40 @@ fn the_drain_timeout_is_set() {
     let drain = &controlled.server.log.wait_for("drain", 1)[0];
     assert_eq!(drain["timeout_seconds"], 0.1);
     assert_eq!(controlled.server.wait().code(), Some(0));
+}
+
+#[test]
+fn the_level_of_the_log_is_set_for_every_process() {
+    for (name, mode) in [
+        ("level", &["--quiet", "--forkers", "1"][..]),
+        ("level-spares", &["--quiet", "--spares", "2"]),
+        ("level-pool", &["--quiet", "--spares", "2", "--reuse", "9"]),
+    ] {
+        let controlled = Controlled::serve(name, mode, &[]);
+        let server = &controlled.server;
+        served("127.0.0.1", server).finish();
+        controlled.done(&["set", "log-level=normal"]);
+        served("127.0.0.2", server).finish();
+        server.log.wait_for("end", 1);
+        let accepted = server.log.of("accept");
+        assert_eq!(accepted.len(), 1, "{mode:?}: {accepted:?}");
+        assert!(
+            accepted[0]["peer"].as_str().is_some_and(|peer| peer.starts_with("127.0.0.2")),
+            "{accepted:?}"
+        );
+        controlled.done(&["set", "log-level=quiet"]);
+        served("127.0.0.3", server).finish();
+        let (code, _, err) = controlled.tine(&["set", "log-level=verbose"]);
+        assert!(code == 111 && err.contains("started without --verbose"), "{code}: {err}");
+        // What operators change is logged at every level.
+        let orders = server.log.wait_for("control", 2);
+        assert_eq!(
+            (&orders[0]["detail"], &orders[1]["detail"]),
+            (&json!("log-level=normal"), &json!("log-level=quiet"))
+        );
+        wait_until("all have ended", || (controlled.status()["connections"] == 0).then_some(()));
+        assert_eq!((server.log.of("accept").len(), server.log.of("end").len()), (1, 1), "{mode:?}");
+    }
 }
 
 fn timeouts_are_set(name: &str, options: &[&str], program: &[&str]) {
@@ -467,7 +501,7 @@ fn what_cannot_be_set_is_refused_and_the_rest_is_listed() {
     }
     let rows = controlled.json(&["set", "--list"]);
     let changed = rows.iter().filter(|row| row["value"] != row["at_start"]);
-    assert!(rows.len() == 10 && changed.count() == 0, "{rows:?}");
+    assert!(rows.len() == 11 && changed.count() == 0, "{rows:?}");
     let row = listed(&controlled, "max-lifetime");
     assert_eq!((&row["value"], &row["default"]), (&json!("1h"), &json!("none")));
     let table = controlled.done(&["set", "--list"]);

@@ -250,7 +250,7 @@ mod tests {
         let client = TcpStream::connect(listener.local_addr().expect("bound")).expect("it listens");
         let (server, address) = listener.accept().expect("a client");
         let stats = ConnStats::new(1).expect("memory");
-        let (_, drain) = tine_sys::memory::flag().expect("memory");
+        let (_, [drain]) = tine_sys::memory::flags().expect("memory");
         (Connection::new(server.into(), (7, Peer::Tcp(address), None), 0, stats, drain, None), client, stats)
     }
 

@@ -17,7 +17,7 @@ impl Log {
     /// The super-server whose lines about connections are written, if there is one.
     pub(super) fn verbose_dialect(&self) -> Option<Dialect> {
         match self.format {
-            Format::Peer(dialect) if self.level >= LogLevel::Verbose => Some(dialect),
+            Format::Peer(dialect) if self.level() >= LogLevel::Verbose => Some(dialect),
             _ => None,
         }
     }

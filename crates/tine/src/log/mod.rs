@@ -28,6 +28,7 @@ pub(crate) mod writer_lines;
 use std::io::IsTerminal;
 use std::time::{Duration, SystemTime};
 
+use tine_sys::memory::FlagReader;
 use tine_sys::process::{Ended, How};
 
 use crate::error::{Error, one_line};
@@ -55,7 +56,10 @@ use wrapping::Wrapping;
 #[derive(Debug)]
 pub(crate) struct Log {
     format: Format,
+    /// At the start.
     level: LogLevel,
+    /// The level now, as a word, where it can change.
+    level_now: Option<FlagReader>,
     composer: Composer,
     sink: Sink,
     /// Standard output, for the events of `tcpsvd`.
@@ -77,7 +81,7 @@ impl Log {
         if let Some(LineSender { socket, wrapping }) = channel {
             let composer = Composer::new(format, false, service, wrapping);
             let (sink, privacy) = (Sink::channel(socket), Privacy::None);
-            return Log { format, level, composer, sink, events: None, ring: None, privacy };
+            return Log { format, level, level_now: None, composer, sink, events: None, ring: None, privacy };
         }
         let colour = format == Format::Text
             && std::io::stderr().is_terminal()
@@ -87,15 +91,25 @@ impl Log {
             .then(|| Box::new(Sink::of(Target::StandardOutput)));
         let wrapping = journal::is_stream(rustix::stdio::stderr()).then_some(Wrapping::Priority);
         let composer = Composer::new(format, colour, service, wrapping);
-        Log { format, level, composer, sink, events, ring: None, privacy: Privacy::None }
+        Log { format, level, level_now: None, composer, sink, events, ring: None, privacy: Privacy::None }
     }
 
     /// The same log for a connection process, which has no descriptor of the server: on standard
     /// error, or through a descriptor of its own.
     pub(crate) fn for_connection(&self) -> Log {
-        let Log { format, level, ring, privacy, .. } = *self;
+        let Log { format, level, level_now, ring, privacy, .. } = *self;
         let (composer, sink) = (self.composer.copy(), self.sink.for_connection());
-        Log { format, level, composer, sink, events: None, ring, privacy }
+        Log { format, level, level_now, composer, sink, events: None, ring, privacy }
+    }
+
+    /// Has the level that this word has from now on, once it has one.
+    pub(crate) fn follow_level(&mut self, level: FlagReader) {
+        self.level_now = Some(level);
+    }
+
+    #[inline]
+    fn level(&self) -> LogLevel {
+        self.level_now.and_then(|level| LogLevel::from_word(level.get())).unwrap_or(self.level)
     }
 
     /// Keeps later lines in this memory, too; with `None` no longer.
@@ -130,7 +144,7 @@ impl Log {
     /// Closes the channel to the log writer.
     pub(crate) fn close_channel(&mut self) {
         let stderr = Log::new(self.format, self.level, self.composer.service.take(), None);
-        *self = Log { ring: self.ring, privacy: self.privacy, ..stderr };
+        *self = Log { level_now: self.level_now, ring: self.ring, privacy: self.privacy, ..stderr };
     }
 
     /// Moves the log's own descriptor, if it has one, to this number or a higher one. The channel
@@ -144,7 +158,7 @@ impl Log {
 
     /// Whether accepted and ended connections are logged.
     pub(crate) fn logs_connections(&self) -> bool {
-        self.format != Format::Off && self.level >= self.connection_level()
+        self.format != Format::Off && self.level() >= self.connection_level()
     }
 
     /// The lowest level at which connections are logged.
@@ -154,7 +168,7 @@ impl Log {
 
     /// Whether received bytes are logged.
     pub(crate) fn logs_bytes(&self) -> bool {
-        !matches!(self.format, Format::Off | Format::Peer(_)) && self.level >= LogLevel::Verbose
+        !matches!(self.format, Format::Off | Format::Peer(_)) && self.level() >= LogLevel::Verbose
     }
 
     pub(crate) fn listen(&mut self, address: &str, backlog: u32) {
@@ -296,14 +310,16 @@ impl Log {
         }
     }
 
-    /// An operator has changed the server.
+    /// An operator has changed the server. Logged at every level.
     pub(crate) fn control(&mut self, operator: Operator, command: &str, detail: Option<&str>) {
         let mut fields = vec![("command", Text(command)), ("uid", Number(operator.uid.into()))];
         // 0 is a process that this PID namespace does not see.
         fields
             .extend(u64::try_from(operator.pid).ok().filter(|pid| *pid > 0).map(|pid| ("pid", Number(pid))));
         fields.extend(detail.map(|detail| ("detail", Text(detail))));
-        self.event("control", &fields);
+        if !matches!(self.format, Format::Peer(_)) {
+            self.always("control", &fields);
+        }
     }
 
     /// The server drains; `None` if connections have any time to finish.
@@ -357,7 +373,7 @@ impl Log {
 
     fn event(&mut self, event: &str, fields: &[(&str, FieldValue)]) {
         // The formats of other super-servers have lines of their own for events.
-        if self.level >= LogLevel::Normal && !matches!(self.format, Format::Peer(_)) {
+        if self.level() >= LogLevel::Normal && !matches!(self.format, Format::Peer(_)) {
             self.always(event, fields);
         }
     }

@@ -3,6 +3,7 @@
 
 use super::Settings;
 use crate::admission::limits::WhenLimited;
+use crate::log::LogLevel;
 use crate::shared::setting::{Refusal, Setting, SettingValue};
 
 /// What the start of a server decides about later changes.
@@ -34,6 +35,7 @@ impl Settings {
             Setting::IdleTimeout => SettingValue::of_time(timeouts.idle),
             Setting::MaxLifetime => SettingValue::of_time(timeouts.lifetime),
             Setting::FirstByteTimeout => SettingValue::of_time(timeouts.first_byte),
+            Setting::LogLevel => SettingValue::of_level(self.log_level),
         }
     }
 
@@ -51,6 +53,7 @@ impl Settings {
             Setting::IdleTimeout => timeouts.idle = value.time(),
             Setting::MaxLifetime => timeouts.lifetime = value.time(),
             Setting::FirstByteTimeout => timeouts.first_byte = value.time(),
+            Setting::LogLevel => self.log_level = value.level(),
         }
     }
 
@@ -107,6 +110,10 @@ impl AtStart {
             Setting::IdleTimeout | Setting::FirstByteTimeout => {
                 [(is_limit && !counts_bytes, Refusal::NoByteCounts); 2]
             }
+            Setting::LogLevel => {
+                let is_verbose = value.level() == LogLevel::Verbose;
+                [(is_verbose && exceeds_start, Refusal::NoBytesLogged); 2]
+            }
         };
         refusals.into_iter().find(|(refuses, _)| *refuses).map(|(_, refusal)| refusal)
     }
@@ -130,7 +137,7 @@ mod tests {
         }
         for (setting, text) in Setting::ALL
             .into_iter()
-            .zip(["report", "7", "3", "none", "1/s", "5/min:7", "9s", "2m", "none", "1s"])
+            .zip(["report", "7", "3", "none", "1/s", "5/min:7", "9s", "2m", "none", "1s", "quiet"])
         {
             settings.store(setting, value(setting, text));
             assert_eq!(setting.show(settings.value(setting)), setting.show(value(setting, text)));

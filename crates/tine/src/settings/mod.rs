@@ -22,7 +22,7 @@ use crate::admission::penalty::Penalties;
 use crate::admission::proxy::ProxyProtocol;
 use crate::admission::rate::Rate;
 use crate::lifecycle::ready::Ready;
-use crate::log::LogSettings;
+use crate::log::{LogLevel, LogSettings};
 use crate::net::listener::Listener;
 use crate::net::options::SocketOptions;
 use crate::net::privacy::Privacy;
@@ -104,6 +104,8 @@ pub(crate) struct Settings {
     pub(crate) history: usize,
     /// Whether operators can ask for the records of connections. Known when the server is set up.
     pub(crate) keeps_records: bool,
+    /// The level of the log now. Known when the server is set up.
+    pub(crate) log_level: LogLevel,
     /// How peers are shown.
     pub(crate) privacy: Privacy,
     /// Where bans are kept for the next start.
@@ -136,6 +138,7 @@ impl Default for Settings {
             control: Control::none(),
             history: defaults::HISTORY,
             keeps_records: false,
+            log_level: LogLevel::default(),
             privacy: Privacy::None,
             state_file: None,
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::admission::limits::LimitsMode;
 use crate::admission::rate::Rate;
 use crate::error::Error;
+use crate::log::LogLevel;
 
 /// An option that can be changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +21,7 @@ pub(crate) enum Setting {
     IdleTimeout,
     MaxLifetime,
     FirstByteTimeout,
+    LogLevel,
 }
 
 /// The form of a value.
@@ -31,6 +33,7 @@ enum Form {
     OptionalRate,
     Time,
     OptionalTime,
+    Level,
 }
 
 /// A value in words, as orders and the board have it.
@@ -58,6 +61,8 @@ pub(crate) enum Refusal {
     MasterWaits,
     /// The kernel does not tell the bytes of sockets.
     NoByteCounts,
+    /// Received bytes are not logged by connections that are prepared at the start.
+    NoBytesLogged,
 }
 
 impl SettingValue {
@@ -80,6 +85,14 @@ impl SettingValue {
 
     pub(crate) fn of_mode(mode: LimitsMode) -> SettingValue {
         SettingValue([u64::from(mode == LimitsMode::Report), 0])
+    }
+
+    pub(crate) fn of_level(level: LogLevel) -> SettingValue {
+        SettingValue([level.to_word(), 0])
+    }
+
+    pub(crate) fn level(self) -> LogLevel {
+        LogLevel::from_word(self.0[0]).unwrap_or_default()
     }
 
     pub(crate) fn number(self) -> Option<u64> {
@@ -105,7 +118,7 @@ impl SettingValue {
 
 impl Setting {
     /// Every one, at the index by which orders name it.
-    pub(crate) const ALL: [Setting; 10] = [
+    pub(crate) const ALL: [Setting; 11] = [
         Setting::Limits,
         Setting::MaxConnections,
         Setting::MaxConnectionsPerSource,
@@ -116,6 +129,7 @@ impl Setting {
         Setting::IdleTimeout,
         Setting::MaxLifetime,
         Setting::FirstByteTimeout,
+        Setting::LogLevel,
     ];
 
     /// The name of the option, the form of its values, and its default.
@@ -131,6 +145,7 @@ impl Setting {
             Setting::IdleTimeout => ("idle-timeout", Form::OptionalTime, "none"),
             Setting::MaxLifetime => ("max-lifetime", Form::OptionalTime, "none"),
             Setting::FirstByteTimeout => ("first-byte-timeout", Form::OptionalTime, "none"),
+            Setting::LogLevel => ("log-level", Form::Level, "normal"),
         }
     }
 
@@ -164,6 +179,7 @@ impl Setting {
             Form::OptionalRate => "a rate, as in 10/s:50, or none",
             Form::Time => "a time, as in 10s",
             Form::OptionalTime => "a time, as in 10s, or none",
+            Form::Level => "quiet, normal or verbose",
         }
     }
 
@@ -192,6 +208,7 @@ impl Setting {
             Form::Time | Form::OptionalTime => {
                 SettingValue::of_time(Some(humantime::parse_duration(text).map_err(|_| bad())?))
             }
+            Form::Level => SettingValue::of_level(text.parse().map_err(|_| bad())?),
         };
         if self.has(value) { Ok(value) } else { Err(bad()) }
     }
@@ -208,6 +225,7 @@ impl Setting {
             Form::OptionalRate => is_none || Rate::from_words(value.0).is_some(),
             Form::Time => !is_none && second == 0,
             Form::OptionalTime => is_none || first > 0 && second == 0,
+            Form::Level => LogLevel::from_word(first).is_some() && second == 0,
         }
     }
 
@@ -215,6 +233,7 @@ impl Setting {
     pub(crate) fn show(self, value: SettingValue) -> String {
         let shown = match self.row().1 {
             Form::Mode => Some(value.mode().to_string()),
+            Form::Level => Some(value.level().to_string()),
             Form::Count | Form::OptionalCount => value.number().map(|number| number.to_string()),
             Form::OptionalRate => value.rate().map(|rate| rate.to_string()),
             Form::Time | Form::OptionalTime => {
@@ -227,7 +246,7 @@ impl Setting {
 
 impl Refusal {
     /// Every one, at the index by which answers name it.
-    pub(crate) const ALL: [Refusal; 9] = [
+    pub(crate) const ALL: [Refusal; 10] = [
         Refusal::NoValue,
         Refusal::AboveStart,
         Refusal::Workers,
@@ -237,6 +256,7 @@ impl Refusal {
         Refusal::NotQueued,
         Refusal::MasterWaits,
         Refusal::NoByteCounts,
+        Refusal::NoBytesLogged,
     ];
 
     /// What an operator is told.
@@ -263,6 +283,9 @@ impl Refusal {
                 "in a server with several services, it cannot exceed the value of the start, by which the master stops them"
             }
             Refusal::NoByteCounts => "the kernel does not tell the bytes of sockets here (sock_diag)",
+            Refusal::NoBytesLogged => {
+                "the server was started without --verbose, so connections do not log what they receive; restart with it"
+            }
         }
     }
 }
@@ -297,6 +320,7 @@ mod tests {
             ("drain-timeout", "0", "0s"),
             ("idle-timeout", "90s", "1m 30s"),
             ("max-lifetime", "none", "none"),
+            ("log-level", "quiet", "quiet"),
         ] {
             let setting = Setting::of_name(name).expect(name);
             let value = setting.parse(text).expect(text);
@@ -319,6 +343,7 @@ mod tests {
             ("drain-timeout", "none"),
             ("drain-timeout", "soon"),
             ("idle-timeout", "0s"),
+            ("log-level", "none"),
         ] {
             let said = Setting::of_name(name).expect(name).parse(text).expect_err(text);
             assert!(said.starts_with(name), "{said}");

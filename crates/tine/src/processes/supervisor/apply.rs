@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::Supervisor;
 use super::role::Role;
 use super::spawn::NewRole;
 use super::state::{ServerAction, ServerEvent, ServerState};
+use super::{DRAIN, Supervisor};
 use crate::connection::Connection;
 use crate::error::{HandlerError, next_move, reason};
 use crate::lifecycle::outcome::Outcome;
@@ -87,7 +87,7 @@ where
         self.drain_notices();
         let quota = self.clients_to_drain();
         self.memory.board.set_drain_quota(quota);
-        self.memory.drain_writer.set(1);
+        self.memory.flags.set(DRAIN, 1);
         // Not before: a reader of the line can rely on it.
         self.log.drain(self.connections(), timeout);
         // Never cleared, so that every spare sees it, also one that is just being forked.

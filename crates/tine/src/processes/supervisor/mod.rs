@@ -104,7 +104,13 @@ struct SharedMemory {
     stats: ConnStats,
     /// The last lines of the log, where operators can ask for them.
     log_ring: Option<LogRing>,
-    /// Set when the server begins to drain. The writer's mapping is this process's alone.
-    drain_writer: FlagWriter,
+    /// The writer's mapping is this process's alone.
+    flags: FlagWriter,
+    /// Set when the server begins to drain.
     drain: FlagReader,
 }
+
+/// Index of the flag that is set when the server begins to drain.
+const DRAIN: usize = 0;
+/// Index of the level of the log.
+const LOG_LEVEL: usize = 1;

@@ -1,8 +1,8 @@
 //! Changes settings for operators, while the server serves.
 
-use super::Supervisor;
 use super::role::Role;
 use super::state::ServerEvent;
+use super::{LOG_LEVEL, Supervisor};
 use crate::connection::Connection;
 use crate::error::HandlerError;
 use crate::shared::setting::{Setting, SettingValue};
@@ -54,6 +54,7 @@ where
             Setting::IdleTimeout | Setting::MaxLifetime | Setting::FirstByteTimeout => {
                 self.watcher.set_rules(self.settings.watch_rules());
             }
+            Setting::LogLevel => self.memory.flags.set(LOG_LEVEL, value.level().to_word()),
         }
         Some(OrderAnswer::Done(1))
     }

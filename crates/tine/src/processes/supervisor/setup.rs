@@ -69,6 +69,7 @@ impl<'a, H> Supervisor<'a, H> {
         // server.
         tine_sys::signal::ignore(rustix::process::Signal::XFSZ.as_raw());
         let Setup { mut listeners, mut settings, log, lines, controllers: handed, .. } = setup;
+        settings.log_level = log.level;
         let log = Log::new(log.format, log.level, settings.service.clone(), lines);
         let mut log = log.with_privacy(settings.privacy);
         let program_path = settings.check()?;
@@ -76,11 +77,11 @@ impl<'a, H> Supervisor<'a, H> {
             program.look_up_login(settings.identity.as_ref());
         }
         let is_operated = settings.control.is_any() || handed.is_some();
-        let memory = SharedMemory::new(&mut settings, is_operated).map_err(|why| cannot_make(&why))?;
+        let memory =
+            SharedMemory::new(&mut settings, is_operated, &mut log).map_err(|why| cannot_make(&why))?;
         settings.keeps_records = is_operated;
-        log.keep_lines_in(memory.log_ring);
         adapt(&mut settings, &listeners, &mut log);
-        requirements::check(&mut settings, alone, memory.drain_writer.weakness(), &mut log)?;
+        requirements::check(&mut settings, alone, memory.flags.weakness(), &mut log)?;
         let first_server_fd = move_descriptors_up(&mut listeners, &mut log, ready)?;
         let moved = writer.as_mut().map(|writer| writer.move_above(first_server_fd.number())).transpose();
         moved.map_err(|why| cannot_make(&why))?;
@@ -147,9 +148,9 @@ fn bind_control(
 
 impl SharedMemory {
     /// Maps the memory; the access rules move from the settings into it. `is_operated`: operators
-    /// can reach the server.
-    fn new(settings: &mut Settings, is_operated: bool) -> std::io::Result<SharedMemory> {
-        let (drain_writer, drain) = tine_sys::memory::flag()?;
+    /// can reach the server, who can read and set the log.
+    fn new(settings: &mut Settings, is_operated: bool, log: &mut Log) -> std::io::Result<SharedMemory> {
+        let (flags, [drain, log_level]) = tine_sys::memory::flags()?;
         let slots = settings.max_connections;
         let board = Board::new(slots, drain, settings.limits.proxy.is_some(), settings.exit_after)?;
         let has_ended = settings.reuse > 1 && is_operated;
@@ -159,13 +160,17 @@ impl SharedMemory {
             true => ConnStats::with_ring(slots).map(|(stats, ring)| (stats, Some(ring)))?,
             false => (ConnStats::new(slots)?, None),
         };
+        if is_operated {
+            log.keep_lines_in(log_ring);
+            log.follow_level(log_level);
+        }
         let admission = Admission::new(settings.limits.clone())?;
         if let Some(rules) = &mut settings.limits.rules {
             rules.forget_words();
         }
         settings.limits.penalty_exempt = None;
         settings.limits.log_exclude = None;
-        Ok(SharedMemory { board, admission, stats, log_ring, drain_writer, drain })
+        Ok(SharedMemory { board, admission, stats, log_ring, flags, drain })
     }
 }
 

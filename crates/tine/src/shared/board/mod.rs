@@ -249,7 +249,7 @@ pub(super) mod tests {
 
     /// A board whose server does not drain.
     pub(super) fn board(slots: usize) -> Board {
-        let (_, drain) = tine_sys::memory::flag().expect("memory");
+        let (_, [drain]) = tine_sys::memory::flags().expect("memory");
         Board::new(slots, drain, true, None).expect("memory")
     }
 }

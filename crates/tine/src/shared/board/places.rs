@@ -120,7 +120,7 @@ mod tests {
     use PlaceHolder::{Forker, Spare};
 
     fn board(places: Option<u64>) -> Board {
-        let (_, drain) = tine_sys::memory::flag().expect("memory");
+        let (_, [drain]) = tine_sys::memory::flags().expect("memory");
         Board::new(130, drain, true, places).expect("memory")
     }
 
@@ -133,7 +133,7 @@ mod tests {
         board.return_place(Spare(129));
         board.return_place(Spare(129));
         assert_eq!([Forker(1), Spare(0)].map(|one| board.take_place(one)), [true, false]);
-        [Spare(0), Forker(0)].map(|one| board.use_place(one));
+        [Spare(0), Forker(0)].into_iter().for_each(|one| board.use_place(one));
         assert!(!board.are_places_used());
         board.use_place(Forker(1));
         assert!(board.are_places_used() && !board.are_places_settled());
