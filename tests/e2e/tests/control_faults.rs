@@ -193,6 +193,17 @@ fn a_stopped_control_process_does_not_hold_a_stop() {
 }
 
 #[test]
+fn a_command_about_a_stopped_supervisor_ends() {
+    let controlled = Controlled::serve("halted", &[], &[]);
+    let supervisor = controlled.server.pid();
+    kill(supervisor, Signal::STOP);
+    let (code, _, err) = controlled.tine(&["status"]);
+    kill(supervisor, Signal::CONT);
+    assert!(code == 111 && err.contains("has not answered for 10s"), "{code}: {err}");
+    controlled.done(&["status"]);
+}
+
+#[test]
 fn a_command_whose_supervisor_is_killed_says_so() {
     let script = "trap '' TERM; echo ready; while :; do sleep 1; done";
     let controlled = Controlled::serve("killed", &["--client-gone", "leave"], &["sh", "-c", script]);

@@ -10,12 +10,16 @@ pub(crate) mod steer;
 mod target;
 mod text;
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::error::Error;
+
+/// The time that a server has for the next line of a reply.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Sends a request, and hands each line of the reply to `each`. Returns the count in the last line.
 ///
@@ -26,6 +30,9 @@ fn ask(
     request: &Value,
     mut each: impl FnMut(&str) -> Result<(), Error>,
 ) -> Result<u64, Error> {
+    if !waits_for_connections(request) {
+        stream.set_read_timeout(Some(REPLY_TIMEOUT)).map_err(|why| cannot_talk(&why))?;
+    }
     send(&mut stream, request)?;
     let mut reader = BufReader::with_capacity(256 * 1024, stream);
     let mut line = String::new();
@@ -43,17 +50,28 @@ fn ask(
     }
 }
 
+/// Whether the reply comes when connections have ended, which can take any time.
+fn waits_for_connections(request: &Value) -> bool {
+    matches!(request["command"].as_str(), Some("kill" | "drain")) || request["kill"] == true
+}
+
 /// Sends a request.
 fn send(stream: &mut UnixStream, request: &Value) -> Result<(), Error> {
     match stream.write_all(format!("{request}\n").as_bytes()) {
         // It may have said why before it closed the connection.
-        Err(why) if why.kind() != std::io::ErrorKind::BrokenPipe => Err(cannot_talk(&why)),
+        Err(why) if why.kind() != ErrorKind::BrokenPipe => Err(cannot_talk(&why)),
         _ => Ok(()),
     }
 }
 
 fn cannot_talk(why: &std::io::Error) -> Error {
-    Error::system("cannot talk to the server", why, "look whether it still runs (`tine status`)")
+    match why.kind() {
+        ErrorKind::WouldBlock => Error::unavailable(
+            format_args!("the server has not answered for {}s", REPLY_TIMEOUT.as_secs()),
+            "look whether its supervisor is stopped (state T in `ps`): it answers once it continues",
+        ),
+        _ => Error::system("cannot talk to the server", why, "look whether it still runs (`tine status`)"),
+    }
 }
 
 /// The meaning of the last line of a reply.
@@ -72,7 +90,22 @@ fn last(line: &str) -> Result<u64, Error> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn only_the_end_of_connections_can_take_any_time() {
+        for (request, waits) in [
+            (json!({ "command": "status" }), false),
+            (json!({ "command": "ban", "peer": "::/0" }), false),
+            (json!({ "command": "ban", "peer": "::/0", "kill": true }), true),
+            (json!({ "command": "kill", "ids": [1] }), true),
+            (json!({ "command": "drain" }), true),
+        ] {
+            assert_eq!(waits_for_connections(&request), waits, "{request}");
+        }
+    }
 
     #[test]
     fn the_last_line_has_count_or_error() {
