@@ -149,7 +149,7 @@ fn a_killed_connection_has_ended_when_the_command_returns() {
     assert!(other.echo("y").finish().is_empty());
     let end = &controlled.server.log.wait_for("end", 1)[0];
     assert_eq!((outcome(end), &end["id"]), ("killed", &row["id"]));
-    let control = &controlled.server.log.of("control")[0];
+    let control = &controlled.server.log.wait_for("control", 1)[0];
     assert_eq!(
         (&control["command"], &control["uid"], &control["detail"]),
         (&json!("kill"), &json!(0), &json!("1"))

@@ -135,7 +135,7 @@ fn hup_opens_the_file_again_and_loses_no_line() {
     let error = wait_for_events(format!("{moved}/tine.log"), "error", 1).remove(0);
     let text = error["text"].as_str().expect("a text");
     assert!(text.starts_with("cannot open the log file") && text.contains("keeping the open one"), "{text}");
-    assert_eq!(server.log.of("error").len(), 1, "standard error has it, too");
+    assert_eq!(server.log.wait_for("error", 1).len(), 1, "standard error has it, too");
     server.connect().echo("x").finish();
     fs::rename(&moved, &folder.0).expect("ours");
     stop(&mut server);

@@ -102,7 +102,7 @@ fn lines_wait_for_a_daemon_that_is_restarted() {
     let mut server = with_own_mounts(&folder, &["--log-target", "journal"]).start();
     journal.take_until("first line", has("TINE_EVENT=listen\n"));
     let mut daemon = journal;
-    for number in 1..=3_usize {
+    for (number, id) in [(1, "TINE_ID=1\n"), (2, "TINE_ID=2\n"), (3, "TINE_ID=3\n")] {
         drop(daemon);
         std::fs::remove_file(&path).expect("ours");
         if number == 3 {
@@ -112,9 +112,14 @@ fn lines_wait_for_a_daemon_that_is_restarted() {
         }
         server.connect().echo("served meanwhile").finish();
         daemon = Daemon::bind(&path);
-        let entries = daemon.take_until("line about the end", has("TINE_EVENT=end\n"));
+        let is_end = |entry: &[u8]| has("TINE_EVENT=end\n")(entry) && has(id)(entry);
+        let entries = daemon.take_until("line about the end", is_end);
         let entries = entries.iter().map(|entry| journal_fields(entry));
-        let ids: Vec<Vec<u8>> = entries.filter_map(|fields| fields.get("TINE_ID").cloned()).collect();
+        let mut ids: Vec<Vec<u8>> = entries.filter_map(|fields| fields.get("TINE_ID").cloned()).collect();
+        if number == 3 && ids.len() == 3 {
+            // The killed log writer may have sent this line, and not yet taken it from the channel.
+            assert_eq!(ids.remove(0), b"2");
+        }
         let id = number.to_string().into_bytes();
         assert_eq!(ids, [id.clone(), id]);
     }

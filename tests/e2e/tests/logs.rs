@@ -381,7 +381,7 @@ fn the_end_of_a_services_supervisor_ends_followers_with_an_error() {
     // The next one has the line of the master about it.
     let after = follower();
     let restarts = after.lines.wait_for("restart", 1);
-    assert_eq!(restarts, server.log.of("restart"));
+    assert_eq!(restarts, server.log.wait_for("restart", 1));
     assert_eq!(restarts[0]["role"], "service echo");
 }
 
