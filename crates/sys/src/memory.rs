@@ -71,25 +71,6 @@ impl<T: Word> Shared<T> {
         let table = unsafe { std::slice::from_raw_parts(start.cast::<T>().cast_const(), length) };
         Ok(Shared { table })
     }
-
-    /// Maps tables of `first` and `second` entries in one mapping, all zero: for a fork it costs no
-    /// more than one of them. The second one begins on a page of its own.
-    ///
-    /// # Errors
-    /// ENOMEM.
-    pub fn pair<U: Word>(first: usize, second: usize) -> io::Result<(Shared<T>, Shared<U>)> {
-        let second_at = (first * size_of::<T>()).next_multiple_of(rustix::param::page_size());
-        let start = map_shared(second_at + second * size_of::<U>())?;
-        // SAFETY: the mapping is page-aligned, zero, and never unmapped; it begins with the entries
-        // of the first table, and has those of the second one from a later page on. `Word` says
-        // that zero is a value and that others may change it.
-        let (first, second) = unsafe {
-            let behind = start.byte_add(second_at).cast::<U>().cast_const();
-            let first = std::slice::from_raw_parts(start.cast::<T>().cast_const(), first);
-            (first, std::slice::from_raw_parts(behind, second))
-        };
-        Ok((Shared { table: first }, Shared { table: second }))
-    }
 }
 
 impl<T: Word> Shared<T> {

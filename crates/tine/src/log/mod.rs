@@ -66,6 +66,8 @@ pub(crate) struct Log {
     events: Option<Box<Sink>>,
     /// Memory with the last lines, in a server with a control socket.
     ring: Option<LogRing>,
+    /// The same for connection processes.
+    ring_of_connections: Option<LogRing>,
     privacy: Privacy,
 }
 
@@ -81,7 +83,17 @@ impl Log {
         if let Some(LineSender { socket, wrapping }) = channel {
             let composer = Composer::new(format, false, service, wrapping);
             let (sink, privacy) = (Sink::channel(socket), Privacy::None);
-            return Log { format, level, level_now: None, composer, sink, events: None, ring: None, privacy };
+            return Log {
+                format,
+                level,
+                level_now: None,
+                composer,
+                sink,
+                events: None,
+                ring: None,
+                ring_of_connections: None,
+                privacy,
+            };
         }
         let colour = format == Format::Text
             && std::io::stderr().is_terminal()
@@ -91,15 +103,26 @@ impl Log {
             .then(|| Box::new(Sink::of(Target::StandardOutput)));
         let wrapping = journal::is_stream(rustix::stdio::stderr()).then_some(Wrapping::Priority);
         let composer = Composer::new(format, colour, service, wrapping);
-        Log { format, level, level_now: None, composer, sink, events, ring: None, privacy: Privacy::None }
+        Log {
+            format,
+            level,
+            level_now: None,
+            composer,
+            sink,
+            events,
+            ring: None,
+            ring_of_connections: None,
+            privacy: Privacy::None,
+        }
     }
 
     /// The same log for a connection process, which has no descriptor of the server: on standard
     /// error, or through a descriptor of its own.
     pub(crate) fn for_connection(&self) -> Log {
-        let Log { format, level, level_now, ring, privacy, .. } = *self;
+        let Log { format, level, level_now, ring_of_connections, privacy, .. } = *self;
+        let ring = ring_of_connections;
         let (composer, sink) = (self.composer.copy(), self.sink.for_connection());
-        Log { format, level, level_now, composer, sink, events: None, ring, privacy }
+        Log { format, level, level_now, composer, sink, events: None, ring, ring_of_connections, privacy }
     }
 
     /// Has the level that this word has from now on, once it has one.
@@ -115,6 +138,15 @@ impl Log {
     /// Keeps later lines in this memory, too; with `None` no longer.
     pub(crate) fn keep_lines_in(&mut self, ring: Option<LogRing>) {
         self.ring = ring;
+        self.ring_of_connections = ring;
+    }
+
+    /// Leaves the memory with the last lines out of processes forked from now on: connection
+    /// processes that write no line are forked faster, and it lies in a part of the address space
+    /// for which each would need a page table.
+    pub(crate) fn exclude_ring_from_fork(&mut self) {
+        self.ring.iter().for_each(|ring| ring.set_in_forks(false));
+        self.ring_of_connections = None;
     }
 
     /// The same log, which shows peers in this way.
@@ -144,7 +176,8 @@ impl Log {
     /// Closes the channel to the log writer.
     pub(crate) fn close_channel(&mut self) {
         let stderr = Log::new(self.format, self.level, self.composer.service.take(), None);
-        *self = Log { level_now: self.level_now, ring: self.ring, privacy: self.privacy, ..stderr };
+        let Log { level_now, ring, ring_of_connections, privacy, .. } = *self;
+        *self = Log { level_now, ring, ring_of_connections, privacy, ..stderr };
     }
 
     /// Moves the log's own descriptor, if it has one, to this number or a higher one. The channel

@@ -69,21 +69,24 @@ enum AtPlace {
 
 impl LogRing {
     /// The number of cells of its memory.
-    pub(crate) const LENGTH: usize = CELLS as usize + 1;
+    const LENGTH: usize = CELLS as usize + 1;
 
-    /// A ring in memory of [`LogRing::LENGTH`] cells.
-    pub(crate) fn of(cells: Shared<LogCell>) -> LogRing {
-        LogRing(cells)
+    /// A ring in a mapping of its own.
+    ///
+    /// # Errors
+    /// ENOMEM.
+    pub(crate) fn new() -> io::Result<LogRing> {
+        Shared::new(LogRing::LENGTH).map(LogRing)
     }
 
-    /// A ring in a mapping of its own, which processes forked from this one do not have.
+    /// The same, which processes forked from this one do not have.
     ///
     /// # Errors
     /// ENOMEM.
     pub(crate) fn alone() -> io::Result<LogRing> {
-        let cells = Shared::new(LogRing::LENGTH)?;
-        cells.set_in_forks(false)?;
-        Ok(LogRing(cells))
+        let ring = LogRing::new()?;
+        ring.0.set_in_forks(false)?;
+        Ok(ring)
     }
 
     /// Whether processes forked from this one have the ring.
@@ -283,7 +286,7 @@ mod tests {
     use super::*;
 
     fn ring() -> LogRing {
-        LogRing::of(Shared::new(LogRing::LENGTH).expect("memory"))
+        LogRing::new().expect("memory")
     }
 
     fn record(number: u64, length: usize) -> Vec<u8> {

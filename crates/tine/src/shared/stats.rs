@@ -9,7 +9,6 @@ use std::time::Duration;
 use tine_sys::memory::Shared;
 
 use crate::lifecycle::outcome::ExitReport;
-use crate::log::ring::LogRing;
 use crate::log::whole_characters;
 
 // The words of a slot: bytes in, bytes out, the exit report, the time of the client's first byte,
@@ -36,16 +35,6 @@ impl ConnStats {
     /// ENOMEM.
     pub(crate) fn new(slots: usize) -> io::Result<ConnStats> {
         Shared::new(slots).map(ConnStats)
-    }
-
-    /// The same with a ring of log lines in the same mapping: connection processes, which all have
-    /// the stats, are forked as fast as without it.
-    ///
-    /// # Errors
-    /// ENOMEM.
-    pub(crate) fn with_ring(slots: usize) -> io::Result<(ConnStats, LogRing)> {
-        let (stats, cells) = Shared::pair(slots, LogRing::LENGTH)?;
-        Ok((ConnStats(stats), LogRing::of(cells)))
     }
 
     /// Gives up the right to write, for good.

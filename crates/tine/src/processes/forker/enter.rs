@@ -50,7 +50,7 @@ fn try_enter<'a, H>(
         None => None,
     };
     let title = settings.titles.then(tine_sys::cmdline::Title::take_over).transpose();
-    let context = ConnContext {
+    let mut context = ConnContext {
         handler: start.handler,
         launcher,
         stats: start.stats,
@@ -79,6 +79,11 @@ fn try_enter<'a, H>(
     if !trusted.is_inherited() {
         let kept = trusted.door.exclude_from_fork();
         kept.map_err(cannot("keep shared memory from connections (madvise)", next_move::of_call))?;
+        // A connection process logs what it receives, and a rule by host name that denies its
+        // client.
+        if !context.log.logs_bytes() && trusted.door.admission.limits().rules.is_none() {
+            context.log.exclude_ring_from_fork();
+        }
     }
     let events = event_queue(&trusted, &trusted.link.control);
     let events = events.map_err(cannot("wait for clients", next_move::of_call))?;

@@ -20,6 +20,7 @@ use crate::admission::access::watch::RuleFiles;
 use crate::error::{Error, next_move};
 use crate::lifecycle::ready::Ready;
 use crate::log::channel::LineSender;
+use crate::log::ring::LogRing;
 use crate::log::{Log, LogSettings};
 use crate::net::listener::Listener;
 use crate::processes::control::controllers::Controllers;
@@ -156,10 +157,8 @@ impl SharedMemory {
         let has_ended = settings.reuse > 1 && is_operated;
         let board = if has_ended { board.with_ended()? } else { board };
         board.set_limits_mode(settings.limits.mode);
-        let (stats, log_ring) = match is_operated {
-            true => ConnStats::with_ring(slots).map(|(stats, ring)| (stats, Some(ring)))?,
-            false => (ConnStats::new(slots)?, None),
-        };
+        let stats = ConnStats::new(slots)?;
+        let log_ring = is_operated.then(LogRing::new).transpose()?;
         if is_operated {
             log.keep_lines_in(log_ring);
             log.follow_level(log_level);
