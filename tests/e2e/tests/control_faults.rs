@@ -193,6 +193,20 @@ fn a_stopped_control_process_does_not_hold_a_stop() {
 }
 
 #[test]
+fn the_directory_of_the_socket_is_open_to_the_group_whatever_the_umask() {
+    let folder = Folder::new("umask");
+    let directory = folder.path("run");
+    let tine = tine().display().to_string();
+    let shell = ["-c", "umask 077; exec \"$0\" \"$@\"", &tine, "serve", "--log", "json", "-1"];
+    let words = ["--name", "masked", "--control-group", "games", "--state-directory", "none", "127.0.0.1:0"];
+    let mut command = ServerCommand::program("sh", &[&shell[..], &words].concat());
+    command.command().env("RUNTIME_DIRECTORY", &directory);
+    let _server = command.start();
+    let mode = |path: &str| std::fs::metadata(path).expect("it is there").permissions().mode() & 0o777;
+    assert_eq!((mode(&directory), mode(&format!("{directory}/masked.sock"))), (0o755, 0o660));
+}
+
+#[test]
 fn a_command_about_a_stopped_supervisor_ends() {
     let controlled = Controlled::serve("halted", &[], &[]);
     let supervisor = controlled.server.pid();

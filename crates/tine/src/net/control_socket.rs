@@ -3,7 +3,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
@@ -171,11 +171,13 @@ fn own_directory() -> Option<PathBuf> {
     Some(PathBuf::from(variable("XDG_RUNTIME_DIR")?).join("tine"))
 }
 
+/// Makes the directory, for every user whatever the umask is: the sockets in it have permissions of
+/// their own.
 fn make_directory(path: &Path) -> io::Result<()> {
-    let made = std::fs::DirBuilder::new().mode(0o755).create(path);
-    match made {
+    match std::fs::create_dir(path) {
         Err(why) if why.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        result => result,
+        Err(why) => Err(why),
+        Ok(()) => std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)),
     }
 }
 
