@@ -128,8 +128,11 @@ fn a_connection_is_shown_with_its_processes() {
     let memory = procfs::status(pid, "VmRSS");
     assert!(memory.starts_with(&number(&processes[0], "rss_kib").to_string()), "{memory}");
     assert_eq!(number(&processes[0], "descriptors") as usize, procfs::descriptors(pid).len());
+    let input = format!("/proc/{pid}/fd/0");
+    let socket = std::fs::read_link(input).expect("the socket").display().to_string();
+    assert_eq!(processes[0]["files"][0], json!({ "fd": 0, "file": socket }));
     let text = controlled.done(&["show", "1"]);
-    assert!(text.contains("sleep 61") && text.contains("ESTAB"), "{text}");
+    assert!(text.contains("sleep 61") && text.contains("ESTAB") && text.contains(&socket), "{text}");
     let (code, _, err) = controlled.tine(&["show", "77"]);
     assert!(code == 111 && err.lines().count() == 1 && err.contains("no such connection"), "{code} {err}");
 }

@@ -47,7 +47,7 @@ fn describe(pid: u64, depth: u64) -> Option<Value> {
     let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let command = String::from_utf8_lossy(&command).trim_end_matches('\0').replace('\0', " ");
     let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-    let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).ok().map(Iterator::count);
+    let files = files(pid);
     Some(json!({
         "pid": pid,
         "parent": parent,
@@ -57,8 +57,23 @@ fn describe(pid: u64, depth: u64) -> Option<Value> {
         "state": state,
         "rss_kib": kib("VmRSS"),
         "peak_kib": kib("VmHWM"),
-        "descriptors": descriptors,
+        "descriptors": files.as_ref().map(Vec::len),
+        "files": files,
     }))
+}
+
+/// What the descriptors of a process refer to, as procfs names it; `None` if that may not be read.
+fn files(pid: u64) -> Option<Vec<Value>> {
+    let entries = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten();
+    let mut files: Vec<(u64, String)> = entries
+        .filter_map(|entry| {
+            let descriptor = entry.file_name().to_str()?.parse().ok()?;
+            // Closed meanwhile: it is none any more.
+            Some((descriptor, fs::read_link(entry.path()).ok()?.to_string_lossy().into_owned()))
+        })
+        .collect();
+    files.sort();
+    Some(files.into_iter().map(|(descriptor, file)| json!({ "fd": descriptor, "file": file })).collect())
 }
 
 #[cfg(test)]
@@ -74,6 +89,9 @@ mod tests {
         child.wait().expect("ended");
         assert_eq!(found[0]["pid"], own);
         assert!(found[0]["descriptors"].as_u64() >= Some(3) && found[0]["rss_kib"].as_u64() > Some(100));
+        let target = fs::read_link("/proc/self/fd/1").expect("it is open");
+        let output = json!({ "fd": 1, "file": target.to_string_lossy() });
+        assert!(found[0]["files"].as_array().is_some_and(|files| files.contains(&output)), "{found:?}");
         let sleep = found.iter().find(|process| process["pid"] == child.id()).expect("the child");
         assert_eq!((sleep["depth"].as_u64(), &sleep["command"]), (Some(1), &json!("sleep 60")));
         assert!(tree(u64::MAX).is_empty());

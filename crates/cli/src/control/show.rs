@@ -17,6 +17,9 @@ use crate::exit;
 /// Lines of the log that are shown, at most.
 const LINES: usize = 20;
 
+/// Descriptors of a process that are shown, at most. JSON has all.
+const FILES: usize = 32;
+
 /// `tine show`.
 #[derive(ClapArgs, Debug)]
 #[command(after_help = exit::help("show"))]
@@ -138,7 +141,24 @@ fn describe(connection: &Value) -> String {
             format!("{indent}{command}"),
         ]);
     }
-    text.push('\n');
-    text.push_str(&columns(&rows));
+    // A reader of another user may not look into the processes: then there is no row.
+    for rows in [rows, files(processes)].iter().filter(|rows| rows.len() > 1) {
+        text.push('\n');
+        text.push_str(&columns(rows));
+    }
     text
+}
+
+/// A row for each descriptor, up to [`FILES`] of a process.
+fn files(processes: &[Value]) -> Vec<Vec<String>> {
+    let mut rows = vec![["PID", "FD", "FILE"].map(str::to_owned).to_vec()];
+    for process in processes {
+        let files = process["files"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let shown = files.iter().take(FILES);
+        rows.extend(shown.map(|file| vec![field(process, "pid"), field(file, "fd"), field(file, "file")]));
+        if let more @ 1.. = files.len().saturating_sub(FILES) {
+            rows.push(vec![field(process, "pid"), "-".to_owned(), format!("{more} more")]);
+        }
+    }
+    rows
 }
