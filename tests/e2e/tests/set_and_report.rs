@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tine_e2e::control::Controlled;
 use tine_e2e::load::load;
 use tine_e2e::names::{REJECT, total};
-use tine_e2e::{Client, Folder, Server, ServerCommand, network, run, tine, wait_until};
+use tine_e2e::{Client, Folder, Server, ServerCommand, kill, network, run, tine, wait_until};
 
 /// The event of a client that is served although a limit or rule objects.
 const REPORT: &str = "report";
@@ -263,6 +263,34 @@ fn the_level_of_the_log_is_set_for_every_process() {
     }
 }
 
+#[test]
+fn received_bytes_are_logged_again_also_after_a_restart_of_the_forker() {
+    let folder = Folder::new("level-verbose-file");
+    let file = folder.path("log");
+    for (name, target) in [("level-verbose", &[][..]), ("level-verbose-file", &["--log-file", &file])] {
+        let controlled = Controlled::serve(name, &[&["--verbose", "--forkers", "1"], target].concat(), &[]);
+        let server = &controlled.server;
+        let received = || {
+            let lines = controlled.done(&["logs", "--json", "--lines", "100"]);
+            lines.lines().filter(|line| line.contains("\"event\":\"receive\"")).count()
+        };
+        served("127.0.0.1", server).finish();
+        wait_until("its bytes are logged", || (received() == 1).then_some(()));
+        controlled.done(&["set", "log-level=normal"]);
+        kill(server.forkers()[0], Signal::KILL);
+        served("127.0.0.2", server).finish();
+        assert_eq!(received(), 1);
+        controlled.done(&["set", "log-level=verbose"]);
+        served("127.0.0.3", server).finish();
+        wait_until("its bytes are logged, too", || (received() == 2).then_some(()));
+        if !target.is_empty() {
+            let in_file =
+                || std::fs::read_to_string(&file).expect("the log file").matches("\"receive\"").count();
+            wait_until("the file has them", || (in_file() == 2).then_some(()));
+        }
+    }
+}
+
 fn timeouts_are_set(name: &str, options: &[&str], program: &[&str]) {
     let controlled = Controlled::serve(name, options, program);
     let server = &controlled.server;
@@ -331,7 +359,7 @@ fn connections_per_source_and_prefix_are_set() {
             set("1");
             assert_eq!(count_served(2, source, server), 0);
             // A forker that is started later has the value, too.
-            tine_e2e::kill(server.forkers()[0], Signal::KILL);
+            kill(server.forkers()[0], Signal::KILL);
             server.log.wait_for("restart", 1);
             assert_eq!(count_served(2, source, server), 0);
             let row = listed(&controlled, setting);
@@ -437,12 +465,12 @@ fn a_stopped_forker_holds_up_neither_the_command_nor_the_server() {
     let controlled = Controlled::serve("set-stopped", &["--forkers", "2"], &[]);
     let server = &controlled.server;
     let stopped = server.forkers()[0];
-    tine_e2e::kill(stopped, Signal::STOP);
+    kill(stopped, Signal::STOP);
     let (code, _, err) = controlled.tine(&["set", "max-connections=3"]);
     assert!(code == 111 && err.contains("nothing is changed"), "{code} {err}");
     let status = controlled.status();
     assert_eq!((number(&status, "max_connections"), &status["phase"]), (1024, &json!("serving")));
-    tine_e2e::kill(stopped, Signal::KILL);
+    kill(stopped, Signal::KILL);
     server.log.wait_for("restart", 1);
     assert_eq!(count_served(3, "127.0.0.2", server), 3);
     controlled.done(&["set", "max-connections=3"]);

@@ -183,7 +183,7 @@ impl Log {
     /// Moves the log's own descriptor, if it has one, to this number or a higher one. The channel
     /// stays where connection processes keep it, if they log what they receive.
     pub(crate) fn move_above(&mut self, lowest: i32) {
-        if !(self.sink.is_channel() && self.logs_bytes()) {
+        if !(self.sink.is_channel() && self.may_log_bytes()) {
             self.sink.move_above(lowest);
         }
         self.events.iter_mut().for_each(|sink| sink.move_above(lowest));
@@ -199,9 +199,15 @@ impl Log {
         if matches!(self.format, Format::Peer(_)) { LogLevel::Verbose } else { LogLevel::Normal }
     }
 
-    /// Whether received bytes are logged.
+    /// Whether received bytes are logged now. Without `--verbose` at the start, a connection process
+    /// does not look at the level: its page would be a fault more.
     pub(crate) fn logs_bytes(&self) -> bool {
-        !matches!(self.format, Format::Off | Format::Peer(_)) && self.level() >= LogLevel::Verbose
+        self.may_log_bytes() && self.level() >= LogLevel::Verbose
+    }
+
+    /// Whether received bytes can ever be logged: `--verbose` at the start.
+    pub(crate) fn may_log_bytes(&self) -> bool {
+        !matches!(self.format, Format::Off | Format::Peer(_)) && self.level >= LogLevel::Verbose
     }
 
     pub(crate) fn listen(&mut self, address: &str, backlog: u32) {

@@ -81,7 +81,7 @@ fn try_enter<'a, H>(
         kept.map_err(cannot("keep shared memory from connections (madvise)", next_move::of_call))?;
         // A connection process logs what it receives, and a rule by host name that denies its
         // client.
-        if !context.log.logs_bytes() && trusted.door.admission.limits().rules.is_none() {
+        if !context.log.may_log_bytes() && trusted.door.admission.limits().rules.is_none() {
             context.log.exclude_ring_from_fork();
         }
     }
