@@ -199,8 +199,8 @@ impl Log {
         if matches!(self.format, Format::Peer(_)) { LogLevel::Verbose } else { LogLevel::Normal }
     }
 
-    /// Whether received bytes are logged now. Without `--verbose` at the start, a connection process
-    /// does not look at the level: its page would be a fault more.
+    /// Whether received bytes are logged now. Without `--verbose` at the start, a connection
+    /// process does not look at the level: its page would be a fault more.
     pub(crate) fn logs_bytes(&self) -> bool {
         self.may_log_bytes() && self.level() >= LogLevel::Verbose
     }
