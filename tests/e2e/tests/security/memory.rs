@@ -65,10 +65,10 @@ fn a_helper_has_the_shared_memory_that_it_uses() {
     let is_whole = |mapping: &&Mapping| tables.contains(mapping);
     for name in [REJECTOR, STDERR_LOGGER, PROXY_READER, CGROUP_CLEANER] {
         let (writable, _) = shared_memory_of(&server, name);
-        assert_eq!(writable.len(), 1, "{name}: the stats, which decide nothing: {writable:?}");
+        assert_eq!(writable.len(), 2, "{name}: stats and lines, which decide nothing: {writable:?}");
     }
     let (writable, read_only) = shared_memory_of(&server, DELAYER);
-    assert_eq!(writable.iter().filter(is_whole).count(), 2, "stats and buckets: {writable:?}");
+    assert_eq!(writable.iter().filter(is_whole).count(), 3, "stats, lines, buckets: {writable:?}");
     let part: Vec<&Mapping> = writable.iter().filter(|mapping| !is_whole(mapping)).collect();
     assert_eq!(part.len(), 1, "the notes of the board: {writable:?}");
     // The slots are behind it.
