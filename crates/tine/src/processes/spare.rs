@@ -206,6 +206,9 @@ where
         trusted.door.board.count_served();
     }
     let entry = trusted.begin(context.stats, slot, &client);
+    if keeps_end {
+        trusted.door.board.note_served_most();
+    }
     let proxied = client.proxied.as_deref().copied();
     wake_forker_if_low(trusted);
     if trusted.door.board.take_notice_request() {

@@ -1,6 +1,7 @@
 //! The connections of workers (`--reuse`) on the board: how many there are, and their ends.
 
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::fence;
 
 pub(crate) use super::ended_table::{LostEnds, WorkerEnd};
 use super::{Board, SERVED_MOST, SERVED_NOW, SlotPhase};
@@ -14,11 +15,19 @@ impl Board {
 
     /// Counts a connection that a worker is about to serve, before it is entered.
     pub(crate) fn count_served(&self) {
-        let now = self.word(SERVED_NOW).fetch_add(1, Relaxed).wrapping_add(1).cast_signed();
+        self.word(SERVED_NOW).fetch_add(1, Relaxed);
+    }
+
+    /// Notes the most connections at a time, after one is entered. The last of some workers that
+    /// enter theirs together sees them all.
+    pub(crate) fn note_served_most(&self) {
+        // Before it looks at the slots of others, they can see this one.
+        fence(SeqCst);
+        let now = self.word(SERVED_NOW).load(Relaxed).cast_signed();
         let most = self.word(SERVED_MOST).load(Relaxed).cast_signed();
         if now > most {
             // A worker that is killed can leave the count too high by one: the slots are exact.
-            let exact = self.count(SlotPhase::Serving, None) as u64 + 1;
+            let exact = self.count(SlotPhase::Serving, None) as u64;
             self.word(SERVED_MOST).fetch_max(exact.min(now as u64), Relaxed);
         }
     }
@@ -146,6 +155,7 @@ mod tests {
             board.count_served();
             let slot = board.claim(0).expect("free");
             board.begin(slot, Peer::Unix(None));
+            board.note_served_most();
             slot
         };
         let slots = [begin(), begin(), begin()];
@@ -159,6 +169,18 @@ mod tests {
         board.count_served();
         board.count_served();
         begin();
+        assert_eq!(board.served_most(), 3);
+    }
+
+    #[test]
+    fn workers_that_are_counted_before_any_is_entered_are_all_seen() {
+        let board = board(8);
+        (0..3).for_each(|_| board.count_served());
+        for _ in 0..3 {
+            let slot = board.claim(0).expect("free");
+            board.begin(slot, Peer::Unix(None));
+            board.note_served_most();
+        }
         assert_eq!(board.served_most(), 3);
     }
 }
