@@ -105,7 +105,7 @@ fn filters_sort_and_limit_select_connections() {
     };
     assert_eq!(peers(&["--sort", "-bytes_in"]), ["127.0.0.2", "127.0.0.4", "127.0.0.3"]);
     assert_eq!(peers(&["--sort", "peer", "--limit", "2"]), ["127.0.0.2", "127.0.0.3"]);
-    assert_eq!(peers(&["--peer", "127.0.0.2/31"]), ["127.0.0.2", "127.0.0.3"]);
+    assert_eq!(peers(&["--peer", "127.0.0.2/31", "--sort", "peer"]), ["127.0.0.2", "127.0.0.3"]);
     assert_eq!(peers(&["--older", "1h"]).len(), 0);
     assert_eq!(peers(&["--younger", "1h", "--state", "serving"]).len(), 3);
     let table = controlled.done(&["list", "--peer", "127.0.0.3"]);
