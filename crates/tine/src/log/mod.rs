@@ -1,4 +1,5 @@
-//! The log: every line that a process of tine can write, one function each.
+//! The log: every line that a process of tine can write, one function each. Those about connections
+//! are here.
 //!
 //! A line is one event, `TIME EVENT key=value …` as text or the same keys in JSON. It goes to
 //! standard error, or to the log writer, which writes it to the target. Writing never blocks: a
@@ -17,6 +18,7 @@ mod line;
 mod peers;
 pub(crate) mod record;
 pub(crate) mod ring;
+mod server_lines;
 mod sink;
 mod syslog;
 mod target;
@@ -26,14 +28,12 @@ mod wrapping;
 pub(crate) mod writer_lines;
 
 use std::io::IsTerminal;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use tine_sys::memory::FlagReader;
-use tine_sys::process::{Ended, How};
 
-use crate::error::{Error, one_line};
-use crate::lifecycle::outcome::{Outcome, signal_name};
-use crate::net::control_socket::Operator;
+use crate::error::one_line;
+use crate::lifecycle::outcome::Outcome;
 use crate::net::peer::Peer;
 use crate::net::privacy::Privacy;
 use crate::net::proxied::Proxied;
@@ -49,7 +49,7 @@ use sink::{Sink, Target};
 pub(crate) use target::LogSettings;
 pub use target::LogTarget;
 pub(crate) use usage::{ByteCounts, Times, Usage, Waited};
-use value::FieldValue::{self, Bytes, Decimal, Number, Text};
+use value::FieldValue::{self, Bytes, Number, Text};
 use wrapping::Wrapping;
 
 /// The log of a process.
@@ -319,95 +319,6 @@ impl Log {
     /// The number of rejected clients that were not logged.
     pub(crate) fn rejects_suppressed(&mut self, suppressed: u64, reason: &str) {
         self.event("reject", &[("suppressed", Number(suppressed)), ("reason", Text(reason))]);
-    }
-
-    /// The access rules were reloaded.
-    pub(crate) fn reload(&mut self, rules: usize) {
-        self.event("reload", &[("rules", Number(rules as u64))]);
-    }
-
-    /// The source of a peer is rejected for this time.
-    pub(crate) fn penalty(&mut self, peer: &Peer, reason: &str, time: Duration) {
-        let peer = self.shown(peer);
-        self.event(
-            "penalty",
-            &[("peer", Text(&peer)), ("reason", Text(reason)), ("seconds", Decimal(time.as_secs_f64()))],
-        );
-    }
-
-    /// A process has connected to the control socket that may do nothing.
-    pub(crate) fn control_denied(&mut self, operator: Operator) {
-        let Operator { uid, pid, .. } = operator;
-        self.warning(&format!("control denied to pid {pid} of uid {uid}: only root and the user of the server may (--control-group lets a group read)"));
-    }
-
-    /// A control process has ended: a warning if a signal ended it.
-    pub(crate) fn control_ended(&mut self, ended: &Ended) {
-        if let How::Signaled(signal) = ended.how {
-            let signal = signal_name(signal);
-            self.warning(&format!("a control process was ended by {signal}: its command is not answered"));
-        }
-    }
-
-    /// An operator has changed the server. Logged at every level.
-    pub(crate) fn control(&mut self, operator: Operator, command: &str, detail: Option<&str>) {
-        let mut fields = vec![("command", Text(command)), ("uid", Number(operator.uid.into()))];
-        // 0 is a process that this PID namespace does not see.
-        fields
-            .extend(u64::try_from(operator.pid).ok().filter(|pid| *pid > 0).map(|pid| ("pid", Number(pid))));
-        fields.extend(detail.map(|detail| ("detail", Text(detail))));
-        if !matches!(self.format, Format::Peer(_)) {
-            self.always("control", &fields);
-        }
-    }
-
-    /// The server drains; `None` if connections have any time to finish.
-    pub(crate) fn drain(&mut self, connections: usize, timeout: Option<Duration>) {
-        let mut fields = vec![("connections", Number(connections as u64))];
-        fields.extend(timeout.map(|timeout| ("timeout_seconds", Decimal(timeout.as_secs_f64()))));
-        self.event("drain", &fields);
-    }
-
-    /// Every service of the master has stopped.
-    pub(crate) fn stop_all(&mut self, services: usize) {
-        self.event("stop", &[("services", Number(services as u64))]);
-    }
-
-    pub(crate) fn stop(&mut self, connections: u64) {
-        if let Some(dialect) = self.verbose_dialect() {
-            return self.peer_line(dialect.stop());
-        }
-        self.event("stop", &[("connections", Number(connections))]);
-    }
-
-    pub(crate) fn warning(&mut self, text: &str) {
-        self.always("warning", &[("text", Text(text))]);
-    }
-
-    pub(crate) fn restart(&mut self, role: &str, pid: i32, outcome: &Outcome, restart_in: Duration) {
-        self.always(
-            "restart",
-            &[
-                ("role", Text(role)),
-                ("pid", Number(pid as u64)),
-                ("outcome", Text(&outcome.to_string())),
-                ("restart_in_seconds", Decimal(restart_in.as_secs_f64())),
-            ],
-        );
-    }
-
-    /// The error that ends this process.
-    pub(crate) fn fatal(&mut self, error: &Error) {
-        self.always("error", &[("text", Text(&error.to_string()))]);
-    }
-
-    /// An error after which the process goes on.
-    pub(crate) fn error(&mut self, what: &str, why: &str, next: &str) {
-        self.always("error", &[("text", Text(&format!("{what}: {why}; {next}")))]);
-    }
-
-    pub(crate) fn recovered(&mut self, what: &str) {
-        self.always("recovered", &[("text", Text(what))]);
     }
 
     fn event(&mut self, event: &str, fields: &[(&str, FieldValue)]) {

@@ -1,0 +1,104 @@
+//! The lines about the server itself: its processes, its rules, its operators, its end.
+
+use std::time::Duration;
+
+use tine_sys::process::{Ended, How};
+
+use super::Log;
+use super::format::Format;
+use super::value::FieldValue::{Decimal, Number, Text};
+use crate::error::Error;
+use crate::lifecycle::outcome::{Outcome, signal_name};
+use crate::net::control_socket::Operator;
+use crate::net::peer::Peer;
+
+impl Log {
+    /// The access rules were reloaded.
+    pub(crate) fn reload(&mut self, rules: usize) {
+        self.event("reload", &[("rules", Number(rules as u64))]);
+    }
+
+    /// The source of a peer is rejected for this time.
+    pub(crate) fn penalty(&mut self, peer: &Peer, reason: &str, time: Duration) {
+        let peer = self.shown(peer);
+        self.event(
+            "penalty",
+            &[("peer", Text(&peer)), ("reason", Text(reason)), ("seconds", Decimal(time.as_secs_f64()))],
+        );
+    }
+
+    /// A process has connected to the control socket that may do nothing.
+    pub(crate) fn control_denied(&mut self, operator: Operator) {
+        let Operator { uid, pid, .. } = operator;
+        self.warning(&format!("control denied to pid {pid} of uid {uid}: only root and the user of the server may (--control-group lets a group read)"));
+    }
+
+    /// A control process has ended: a warning if a signal ended it.
+    pub(crate) fn control_ended(&mut self, ended: &Ended) {
+        if let How::Signaled(signal) = ended.how {
+            let signal = signal_name(signal);
+            self.warning(&format!("a control process was ended by {signal}: its command is not answered"));
+        }
+    }
+
+    /// An operator has changed the server. Logged at every level.
+    pub(crate) fn control(&mut self, operator: Operator, command: &str, detail: Option<&str>) {
+        let mut fields = vec![("command", Text(command)), ("uid", Number(operator.uid.into()))];
+        // 0 is a process that this PID namespace does not see.
+        fields
+            .extend(u64::try_from(operator.pid).ok().filter(|pid| *pid > 0).map(|pid| ("pid", Number(pid))));
+        fields.extend(detail.map(|detail| ("detail", Text(detail))));
+        if !matches!(self.format, Format::Peer(_)) {
+            self.always("control", &fields);
+        }
+    }
+
+    /// The server drains; `None` if connections have any time to finish.
+    pub(crate) fn drain(&mut self, connections: usize, timeout: Option<Duration>) {
+        let mut fields = vec![("connections", Number(connections as u64))];
+        fields.extend(timeout.map(|timeout| ("timeout_seconds", Decimal(timeout.as_secs_f64()))));
+        self.event("drain", &fields);
+    }
+
+    /// Every service of the master has stopped.
+    pub(crate) fn stop_all(&mut self, services: usize) {
+        self.event("stop", &[("services", Number(services as u64))]);
+    }
+
+    pub(crate) fn stop(&mut self, connections: u64) {
+        if let Some(dialect) = self.verbose_dialect() {
+            return self.peer_line(dialect.stop());
+        }
+        self.event("stop", &[("connections", Number(connections))]);
+    }
+
+    pub(crate) fn warning(&mut self, text: &str) {
+        self.always("warning", &[("text", Text(text))]);
+    }
+
+    pub(crate) fn restart(&mut self, role: &str, pid: i32, outcome: &Outcome, restart_in: Duration) {
+        self.always(
+            "restart",
+            &[
+                ("role", Text(role)),
+                ("pid", Number(pid as u64)),
+                ("outcome", Text(&outcome.to_string())),
+                ("restart_in_seconds", Decimal(restart_in.as_secs_f64())),
+            ],
+        );
+    }
+
+    /// The error that ends this process.
+    pub(crate) fn fatal(&mut self, error: &Error) {
+        self.always("error", &[("text", Text(&error.to_string()))]);
+    }
+
+    /// An error after which the process goes on.
+    pub(crate) fn error(&mut self, what: &str, why: &str, next: &str) {
+        self.always("error", &[("text", Text(&format!("{what}: {why}; {next}")))]);
+    }
+
+    pub(crate) fn recovered(&mut self, what: &str) {
+        self.always("recovered", &[("text", Text(what))]);
+    }
+}
