@@ -21,6 +21,7 @@ mod services;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches};
+use tine::cli::Takeover;
 
 /// Runs the command of the command line, and returns its exit code.
 #[must_use]
@@ -29,18 +30,27 @@ pub fn main() -> ExitCode {
     if let Some(peer) = words.next().and_then(|name| peers::find(&name)) {
         return peer.run(words);
     }
+    // Before anything can fail: the server that started this process waits for what it says.
+    let takeover = match Takeover::from_environment() {
+        Ok(takeover) => takeover,
+        Err(error) => return fail(&error.into()),
+    };
     let parsed = args::Args::command()
         .try_get_matches()
         .and_then(|matches| args::Args::from_arg_matches(&matches).map(|args| (args, matches)));
     let (args, mut matches) = match parsed {
         Ok(parsed) => parsed,
-        Err(error) => return args::explain(&error),
+        Err(error) => {
+            let text = format!("the new binary does not take the options of this server: {error}");
+            takeover.iter().for_each(|takeover| takeover.failed(text.trim_end(), 100));
+            return args::explain(&error);
+        }
     };
     // The command drops them before the server forks: a fork copies the page tables of the rest.
     let typed = matches.remove_subcommand().map(|(_, typed)| typed).unwrap_or_default();
     drop(matches);
     let done = match args.command {
-        args::Command::Serve(serve) => commands::serve::run(*serve, typed),
+        args::Command::Serve(serve) => commands::serve::run(*serve, typed, takeover),
         args::Command::Client(client) => client::run(client),
         args::Command::Load(load) => load::run(*load),
         args::Command::Check(check) => commands::check::run(&check),
@@ -63,9 +73,11 @@ pub fn main() -> ExitCode {
     };
     match done {
         Ok(code) => code,
-        Err(error) => {
-            diagnostics::diagnostic!("tine: {error}");
-            ExitCode::from(error.exit_code())
-        }
+        Err(error) => fail(&error),
     }
+}
+
+fn fail(error: &error::Error) -> ExitCode {
+    diagnostics::diagnostic!("tine: {error}");
+    ExitCode::from(error.exit_code())
 }

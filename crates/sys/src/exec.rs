@@ -90,11 +90,13 @@ pub struct Execution<'a> {
     pub cgroup: Option<&'a CgroupEntry>,
     /// The user that the program runs as; `None` leaves it this process's.
     pub identity: Option<Ids<'a>>,
+    /// A descriptor from 3 on that the program inherits, too, with its number.
+    pub kept: Option<BorrowedFd<'a>>,
 }
 
 impl Execution<'_> {
-    /// Executes the program in this process. It inherits descriptors 0, 1 and 2 and no other.
-    /// Returns only on error, by when some of the changes to the process have been made.
+    /// Executes the program in this process. It inherits descriptors 0, 1 and 2, and no other than
+    /// `kept`. Returns only on error, by when some of the changes to the process have been made.
     pub fn run(&mut self) -> io::Error {
         let arguments = self.arguments.pointers();
         let environment = self.environment.pointers();
@@ -145,6 +147,9 @@ impl Execution<'_> {
             ioctl_tiocsctty(rustix::stdio::stdin())?;
         }
         crate::fd::set_close_on_exec_from(3);
+        if let Some(kept) = self.kept {
+            rustix::io::fcntl_setfd(kept, rustix::io::FdFlags::empty())?;
+        }
         self.limits.iter().try_for_each(|limit| limit.set())?;
         if self.nice != 0 {
             let nice = getpriority_process(None)?.saturating_add(self.nice);

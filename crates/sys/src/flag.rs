@@ -91,7 +91,10 @@ fn map_sealed(page: usize) -> io::Result<Mappings> {
 
 /// A file in memory that can be sealed and is never executed. Kernels before Linux 6.3 do not know
 /// the second; later ones can be set to refuse a file without it (`vm.memfd_noexec`, sysctl(8)).
-pub(crate) fn file(name: &std::ffi::CStr) -> io::Result<OwnedFd> {
+///
+/// # Errors
+/// EMFILE, ENFILE, ENOMEM; a sandbox forbids it.
+pub fn file(name: &std::ffi::CStr) -> io::Result<OwnedFd> {
     use rustix::fs::{MemfdFlags, memfd_create};
 
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;

@@ -7,7 +7,7 @@ use std::ops::Deref;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, AtomicU64};
 
-pub use crate::flag::{FlagReader, FlagWriter, flags};
+pub use crate::flag::{FlagReader, FlagWriter, file, flags};
 
 /// A type that may lie in shared memory: atomics, for which all zero bytes are a value, and which
 /// any process may change at any time.
@@ -266,7 +266,7 @@ pub fn share_constants() {
 fn sealed(name: &CStr, bytes: &[u8]) -> io::Result<OwnedFd> {
     use rustix::fs::{Mode, OFlags, SealFlags, fcntl_add_seals, open};
 
-    let memory = crate::flag::file(name)?;
+    let memory = file(name)?;
     let mut rest = bytes;
     while !rest.is_empty() {
         rest = &rest[rustix::io::write(&memory, rest)?..];

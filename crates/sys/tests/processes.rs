@@ -178,6 +178,7 @@ fn execution<'a>(
         parent: None,
         cgroup: None,
         identity: None,
+        kept: None,
     }
 }
 

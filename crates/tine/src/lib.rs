@@ -101,6 +101,22 @@ pub mod cli {
     pub use crate::net::unix_name::path_of_client;
     pub use crate::system::users::service_port;
 
+    /// A server that this process replaces, or that can be replaced. The library's own server can
+    /// not: only a command line says how it was started.
+    pub use crate::settings::replacement::{Replacement, UPGRADE_TIMEOUT};
+    pub use crate::shared::handover::takeover::Takeover;
+
+    /// The same server, which can be replaced, and takes over from another one.
+    #[must_use]
+    pub fn replaceable(
+        mut server: crate::Server,
+        replacement: Replacement,
+        takeover: Option<Takeover>,
+    ) -> crate::Server {
+        (server.replacement, server.takeover) = (Some(replacement), takeover);
+        server
+    }
+
     /// A request of a controller as text, whether it changes the server, and its service. For the
     /// fuzz target of requests.
     ///

@@ -115,7 +115,9 @@ impl Server {
         H: FnMut(Connection) -> Result<(), HandlerError>,
     {
         let alone = alone()?;
-        self.prepare()?;
+        self.prepare().inspect_err(|error| {
+            self.takeover.iter().for_each(|takeover| takeover.failed(&error.to_string(), error.exit_code()));
+        })?;
         run::run(self.into_setup(), &alone, &mut handler).map(drop)
     }
 
@@ -135,7 +137,8 @@ impl Server {
         self.check()?;
         check_listeners(self.listeners.len())?;
         self.listeners.iter().try_for_each(|listener| listener.apply(&self.settings.socket))?;
-        if let Some(number) = self.settings.ready_descriptor.take() {
+        let number = self.settings.ready_descriptor.take();
+        if let Some(number) = number.filter(|_| self.takeover.is_none()) {
             self.ready.descriptor = Some(ready_descriptor(number, &self.listeners)?);
         }
         Ok(())
@@ -145,8 +148,12 @@ impl Server {
 impl Server {
     /// What the supervisor takes over.
     pub(crate) fn into_setup(self) -> Setup {
-        let Server { listeners, settings, log, ready } = self;
-        Setup { listeners, settings, log, lines: None, ready, controllers: None }
+        let Server { listeners, settings, log, mut ready, replacement, takeover } = self;
+        if takeover.is_some() {
+            ready.takes_over();
+        }
+        let (lines, controllers, predecessor, master) = (None, None, None, None);
+        Setup { listeners, settings, log, lines, ready, controllers, replacement, takeover, predecessor, master }
     }
 }
 

@@ -5,7 +5,9 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::ArgMatches;
-use tine::cli::{InheritedSockets, listen_on_inherited, wait_for_addresses};
+use tine::cli::{
+    InheritedSockets, Replacement, Takeover, listen_on_inherited, replaceable, wait_for_addresses,
+};
 use tine::{Address, BindIpv6Only, Server, Services};
 
 use crate::args::Serve;
@@ -18,20 +20,30 @@ use crate::error::Error;
 const DEFAULT_ADDRESS: &str = "[::]:9999";
 
 /// Serves until the server is stopped. `typed` has the options that were given.
-pub(crate) fn run(args: Serve, typed: ArgMatches) -> Result<ExitCode, Error> {
-    match args.config.clone() {
-        Some(file) => serve_file(&file, args, &typed)?,
+///
+/// With a takeover, this process replaces another server: see `Takeover`.
+pub(crate) fn run(
+    args: Serve,
+    typed: ArgMatches,
+    mut takeover: Option<Takeover>,
+) -> Result<ExitCode, Error> {
+    let served = match args.config.clone() {
+        Some(file) => serve_file(&file, args, &typed, &mut takeover),
         None => {
             drop(typed);
-            serve_one(args)?;
+            serve_one(args, &mut takeover)
         }
+    };
+    if let (Err(error), Some(takeover)) = (&served, &takeover) {
+        takeover.failed(&error.to_string(), error.exit_code());
     }
-    Ok(ExitCode::SUCCESS)
+    served.map(|()| ExitCode::SUCCESS)
 }
 
 /// Serves one service, as described by the options.
-fn serve_one(args: Serve) -> Result<(), Error> {
-    close_strays(args.readiness.ready_fd);
+fn serve_one(args: Serve, takeover: &mut Option<Takeover>) -> Result<(), Error> {
+    close_strays(args.readiness.ready_fd, takeover.as_ref());
+    takeover.as_mut().map(Takeover::receive).transpose()?;
     let server = args.apply(args.readiness.apply(Server::new()), &args.log)?.log_target(args.log.target());
     let server = listening(server, &args)?;
     let name = name_of(&args, &server);
@@ -39,6 +51,7 @@ fn serve_one(args: Serve) -> Result<(), Error> {
     if args.log.is_interactive() {
         diagnostic!("{}", hint(&args, &server));
     }
+    let server = replaceable(server, Replacement::by(std::env::args_os()), takeover.take());
     let (program, handler) = (args.program.program(), args.service.handler);
     drop(args);
     match program {
@@ -49,10 +62,16 @@ fn serve_one(args: Serve) -> Result<(), Error> {
 }
 
 /// Serves the services of a file.
-fn serve_file(file: &Path, args: Serve, typed: &ArgMatches) -> Result<(), Error> {
+fn serve_file(
+    file: &Path,
+    args: Serve,
+    typed: &ArgMatches,
+    takeover: &mut Option<Takeover>,
+) -> Result<(), Error> {
     let config = Config::read(file)?.with_typed(args, typed)?;
     let server_wide = &config.server;
-    close_strays(server_wide.readiness.ready_fd);
+    close_strays(server_wide.readiness.ready_fd, takeover.as_ref());
+    takeover.as_mut().map(Takeover::receive).transpose()?;
     let mut inherited = InheritedSockets::receive()?;
     let claims = claims(&config)?;
     if let Some(name) = unclaimed(&inherited, &claims) {
@@ -106,10 +125,10 @@ pub(crate) fn checked(service: &ServiceConfig, server_wide: &ServerConfig) -> Re
 }
 
 /// Closes descriptors that the parent left open by mistake, so that no connection inherits them.
-fn close_strays(ready: Option<i32>) {
+fn close_strays(ready: Option<i32>, takeover: Option<&Takeover>) {
     let passed =
         std::env::var("LISTEN_FDS").ok().and_then(|number| number.parse().ok()).unwrap_or(0_usize).min(1024);
-    let meant: Vec<i32> = (3..).take(passed).chain(ready).collect();
+    let meant: Vec<i32> = (3..).take(passed).chain(ready).chain(takeover.map(Takeover::number)).collect();
     tine_sys::fd::close_strays(&meant);
 }
 

@@ -29,6 +29,8 @@ pub(crate) struct Ready {
     /// The master, where it waits for this process.
     master: Option<StartSender>,
     watchdog: Option<Watchdog>,
+    /// An older process reports that this one serves.
+    takes_over: bool,
 }
 
 /// The keep-alive messages that a service manager expects (sd_watchdog_enabled(3)).
@@ -107,10 +109,12 @@ impl Ready {
             master.entered();
         }
         // Without a receiver at NOTIFY_SOCKET, only the message is lost.
-        let _ = sd_notify::notify(&[NotifyState::Ready]);
+        if !self.takes_over {
+            let _ = sd_notify::notify(&[NotifyState::Ready]);
+        }
         // Twice as often as the service manager expects it, as sd_watchdog_enabled(3) recommends.
         let interval = sd_notify::watchdog_enabled().map(|time| time / 2);
-        let interval = interval.filter(|_| std::env::var_os("NOTIFY_SOCKET").is_some());
+        let interval = interval.filter(|_| has_service_manager());
         self.watchdog = interval.map(|interval| Watchdog { interval, next: Instant::now() });
         Ok(())
     }
@@ -131,10 +135,38 @@ impl Ready {
         }
     }
 
+    /// Tells the service manager that the server reads its configuration again, or is replaced.
+    pub(crate) fn reloading(&self) {
+        if let Ok(monotonic) = NotifyState::monotonic_usec_now() {
+            let _ = sd_notify::notify(&[NotifyState::Reloading, monotonic]);
+        }
+    }
+
+    /// Tells the service manager that a reload has ended.
+    pub(crate) fn ready_again(&self) {
+        let _ = sd_notify::notify(&[NotifyState::Ready]);
+    }
+
+    /// Tells the service manager that another process serves, which it watches from now on.
+    pub(crate) fn main_pid(&mut self, pid: u32) {
+        self.watchdog = None;
+        let _ = sd_notify::notify(&[NotifyState::MainPid(pid), NotifyState::Ready]);
+    }
+
+    /// This process takes over from another one, which reports that to the service manager.
+    pub(crate) fn takes_over(&mut self) {
+        self.takes_over = true;
+    }
+
     /// Notifies the service manager that the server drains.
     pub(crate) fn stopping(&self) {
         let _ = sd_notify::notify(&[NotifyState::Stopping]);
     }
+}
+
+/// Whether a service manager wants to hear from this process (sd_notify(3)).
+pub(crate) fn has_service_manager() -> bool {
+    std::env::var_os("NOTIFY_SOCKET").is_some()
 }
 
 fn print_ports(stdout: &OwnedFd, ports: impl IntoIterator<Item = u32>) -> Result<(), Errno> {

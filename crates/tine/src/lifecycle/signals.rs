@@ -15,6 +15,8 @@ pub(crate) enum Command {
     End,
     /// Reload the access rules, and open the log file again.
     Reload,
+    /// Replace the server by the next generation; nothing but a warning where it cannot be.
+    Upgrade,
     /// Nothing but a warning in the log.
     Unsupported,
     /// Reap a program or an orphan that has exited.
@@ -33,7 +35,7 @@ const TABLE: [(Signal, Command, &str); 12] = [
     (Signal::QUIT, Command::End, "TERM to the connections, KILL after 2 s; second signal: KILL"),
     (Signal::HUP, Command::Reload, "reload the files of access rules, open the log file again"),
     (Signal::USR1, Command::Unsupported, "nothing is changed; HUP opens a log file again"),
-    (Signal::USR2, Command::Unsupported, "replacing the binary is not supported; nothing is changed"),
+    (Signal::USR2, Command::Upgrade, "this server cannot be replaced; nothing is changed"),
     (Signal::ALARM, Command::Unsupported, IGNORED),
     (Signal::VTALARM, Command::Unsupported, IGNORED),
     (Signal::PROF, Command::Unsupported, IGNORED),
@@ -98,8 +100,8 @@ mod tests {
     #[test]
     fn unsupported_signals_warn() {
         let text = warning(Signal::USR2.as_raw());
-        assert_eq!(text, "SIGUSR2: replacing the binary is not supported; nothing is changed");
-        assert_eq!(command(Signal::USR2.as_raw()), Some(Command::Unsupported));
+        assert_eq!(text, "SIGUSR2: this server cannot be replaced; nothing is changed");
+        assert_eq!(command(Signal::USR1.as_raw()), Some(Command::Unsupported));
         assert_eq!(command(Signal::WINCH.as_raw()), None);
     }
 }

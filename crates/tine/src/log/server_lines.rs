@@ -60,6 +60,39 @@ impl Log {
         self.event("drain", &fields);
     }
 
+    /// A process of the next generation is started, by the same binary for a reload.
+    pub(crate) fn handover_begins(&mut self, is_reload: bool, pid: i32) {
+        let why = if is_reload { "reload" } else { "upgrade" };
+        self.event("replace", &[("why", Text(why)), ("pid", Number(pid as u64))]);
+    }
+
+    /// There is no next generation.
+    pub(crate) fn handover_failed(&mut self, why: &str) {
+        self.always("error", &[("text", Text(&format!("cannot replace the server: {why}")))]);
+    }
+
+    /// The next generation serves.
+    pub(crate) fn handed_over(&mut self, pid: i32, build: &str, connections: usize) {
+        self.event(
+            "replaced",
+            &[
+                ("pid", Number(pid as u64)),
+                ("version", Text(build)),
+                ("connections", Number(connections as u64)),
+            ],
+        );
+    }
+
+    /// This generation serves, and connections of older ones count.
+    pub(crate) fn taken_over(&mut self, connections: usize) {
+        self.event("takeover", &[("connections", Number(connections as u64))]);
+    }
+
+    /// The connections of a generation that was replaced have ended.
+    pub(crate) fn finished(&mut self) {
+        self.event("finish", &[]);
+    }
+
     /// Every service of the master has stopped.
     pub(crate) fn stop_all(&mut self, services: usize) {
         self.event("stop", &[("services", Number(services as u64))]);

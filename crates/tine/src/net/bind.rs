@@ -10,11 +10,13 @@ use tine_sys::vsock::VsockAddress;
 
 use crate::error::Error;
 use crate::net::address::{Address, resolve};
+use crate::net::handed;
 use crate::net::hints::{BindTarget, cannot_listen};
 use crate::net::listener::{Bound, Listener, listen};
 use crate::net::option_table::{OptionFault, set_all};
 use crate::net::options::{BindIpv6Only, FreeBind, SocketOptions};
 use crate::net::socket_file::SocketFile;
+use crate::net::zone::WithZone;
 
 /// Binds every socket address that an address resolves to, and adds the listeners to those that the
 /// server has: a host name can have several.
@@ -113,6 +115,8 @@ fn bind_beside(
 enum BindFault {
     System(Errno),
     Option(OptionFault),
+    /// The socket is handed over, and accepts clients of other families than asked for.
+    Families,
 }
 
 impl From<Errno> for BindFault {
@@ -136,6 +140,10 @@ impl BindFault {
         match self {
             BindFault::System(why) => cannot_listen(BindTarget::Tcp(address), *why),
             BindFault::Option(fault) => fault.error(BindTarget::Tcp(address)),
+            BindFault::Families => Error::usage(
+                format_args!("cannot change BindIPv6Only of {address} while the server runs"),
+                "restart the server: the socket keeps what it was bound with",
+            ),
         }
     }
 }
@@ -154,6 +162,12 @@ fn bind_tcp(address: SocketAddr, ipv6_only: bool, options: &SocketOptions) -> Re
 }
 
 fn bind_tcp_as(address: SocketAddr, dual: bool, options: &SocketOptions) -> Result<Listener, BindFault> {
+    let requested = WithZone(&address).to_string();
+    if let Some(handed) = handed::take(&requested) {
+        let listener = Listener::handed_tcp(handed)?.requested_as(requested);
+        let is_same = listener.bound.as_ref().is_none_or(|bound| bound.dual == dual);
+        return if is_same { Ok(listener) } else { Err(BindFault::Families) };
+    }
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let socket = stream_socket(family)?;
     sockopt::set_socket_reuseaddr(&socket, true)?;
@@ -164,7 +178,8 @@ fn bind_tcp_as(address: SocketAddr, dual: bool, options: &SocketOptions) -> Resu
     rustix::net::bind(&socket, &address)?;
     listen(&socket, options.backlog)?;
     let local = SocketAddr::try_from(rustix::net::getsockname(&socket)?)?;
-    Ok(Listener::bound(socket, Bound { local, dual, waits: false, options: options.at_bind.clone() }))
+    let bound = Bound { local, dual, waits: false, options: options.at_bind.clone() };
+    Ok(Listener::bound(socket, bound).requested_as(requested))
 }
 
 fn stream_socket(family: AddressFamily) -> Result<OwnedFd, Errno> {
@@ -174,6 +189,10 @@ fn stream_socket(family: AddressFamily) -> Result<OwnedFd, Errno> {
 
 fn bind_path(path: &Path, options: &SocketOptions) -> Result<Listener, Error> {
     let target = BindTarget::Path(path);
+    if let Some(handed) = handed::take(&target.to_string()) {
+        let listener = Listener::handed_path(handed, target.to_string(), path);
+        return Ok(listener);
+    }
     let socket = stream_socket(AddressFamily::UNIX).map_err(|why| cannot_listen(target, why))?;
     let file = SocketFile::bind(&socket, path).map_err(|why| cannot_listen(target, why))?;
     file.apply(&options.file)?;
@@ -183,6 +202,9 @@ fn bind_path(path: &Path, options: &SocketOptions) -> Result<Listener, Error> {
 
 fn bind_name(name: &str, options: &SocketOptions) -> Result<Listener, Error> {
     let target = BindTarget::Abstract(name);
+    if let Some(handed) = handed::take(&target.to_string()) {
+        return Ok(Listener::new(handed.socket, target.to_string(), None));
+    }
     let bound = stream_socket(AddressFamily::UNIX).and_then(|socket| {
         rustix::net::bind(&socket, &SocketAddrUnix::new_abstract_name(name.as_bytes())?)?;
         listen(&socket, options.backlog)?;
@@ -193,14 +215,19 @@ fn bind_name(name: &str, options: &SocketOptions) -> Result<Listener, Error> {
 }
 
 fn bind_vsock(address: VsockAddress, options: &SocketOptions) -> Result<Listener, Error> {
-    let bound = stream_socket(AddressFamily::VSOCK).and_then(|socket| {
-        rustix::net::bind(&socket, &address)?;
-        listen(&socket, options.backlog)?;
-        let local = VsockAddress::from_any(&rustix::net::getsockname(&socket)?).unwrap_or(address);
-        Ok((socket, local))
-    });
-    let (socket, local) = bound.map_err(|why| cannot_listen(BindTarget::Vsock(address), why))?;
-    Ok(Listener::vsock(socket, local))
+    let target = BindTarget::Vsock(address);
+    let socket = match handed::take(&target.to_string()) {
+        Some(handed) => Ok(handed.socket),
+        None => stream_socket(AddressFamily::VSOCK).and_then(|socket| {
+            rustix::net::bind(&socket, &address)?;
+            listen(&socket, options.backlog)?;
+            Ok(socket)
+        }),
+    };
+    let named = socket.and_then(|socket| Ok((rustix::net::getsockname(&socket)?, socket)));
+    let (name, socket) = named.map_err(|why| cannot_listen(target, why))?;
+    let local = VsockAddress::from_any(&name).unwrap_or(address);
+    Ok(Listener::vsock(socket, local).requested_as(target.to_string()))
 }
 
 #[cfg(test)]

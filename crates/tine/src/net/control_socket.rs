@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, accept_with};
 
 use crate::error::{Error, next_move};
+use crate::net::handed;
 use crate::net::options::FileOptions;
 use crate::net::socket_file::SocketFile;
 
@@ -61,7 +62,8 @@ pub(crate) struct ControlSocket {
     socket: OwnedFd,
     permissions: Permissions,
     pub(crate) path: PathBuf,
-    _file: SocketFile,
+    /// `None` where another process has removed it.
+    file: Option<SocketFile>,
 }
 
 impl ControlSocket {
@@ -74,16 +76,21 @@ impl ControlSocket {
             let what = format_args!("cannot make the control socket {}", path.display()).to_string();
             Error::system(what, &why.into(), next_of_bind(why))
         };
+        let permissions = Permissions { owner: rustix::process::geteuid().as_raw(), group };
+        let mode = if group.is_some() { 0o660 } else { 0o600 };
+        let options = FileOptions { mode, uid: None, gid: group };
+        if let Some(handed) = handed::take(&handed_name(path)) {
+            let file = SocketFile::handed(path);
+            file.as_ref().map(|file| file.apply(&options)).transpose()?;
+            return Ok(ControlSocket { socket: handed.socket, permissions, path: path.to_owned(), file });
+        }
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None);
         let socket = socket.map_err(fault)?;
         let file = SocketFile::bind(&socket, path).map_err(fault)?;
-        let mode = if group.is_some() { 0o660 } else { 0o600 };
-        file.apply(&FileOptions { mode, uid: None, gid: group })?;
+        file.apply(&options)?;
         rustix::net::listen(&socket, BACKLOG).map_err(fault)?;
-        let owner = rustix::process::geteuid().as_raw();
-        let permissions = Permissions { owner, group };
-        Ok(ControlSocket { socket, permissions, path: path.to_owned(), _file: file })
+        Ok(ControlSocket { socket, permissions, path: path.to_owned(), file: Some(file) })
     }
 
     /// Binds the control socket of a server with this name in the usual directory of its user. If a
@@ -103,11 +110,32 @@ impl ControlSocket {
             Error::system(what, &why, next_move::of_file(&why))
         })?;
         let path = directory.join(format!("{name}.sock"));
+        if let Some(handed) = handed::first(HANDED_PREFIX).map(PathBuf::from) {
+            // The process id that was added to it is that of an older generation.
+            let is_own = handed.parent() == Some(&directory)
+                && handed.file_stem().is_some_and(|stem| is_named(&stem.to_string_lossy(), name));
+            return ControlSocket::bind(if is_own { &handed } else { &path }, group);
+        }
         if is_alive(&path) {
             let name = format!("{name}-{}", std::process::id());
             return ControlSocket::bind(&directory.join(format!("{name}.sock")), group);
         }
         ControlSocket::bind(&path, group)
+    }
+
+    /// The name by which the next generation of the server takes the socket.
+    pub(crate) fn handed_name(&self) -> String {
+        handed_name(&self.path)
+    }
+
+    /// The next generation has taken over: the file of the socket is its.
+    pub(crate) fn hand_over(&mut self) {
+        self.file.iter_mut().for_each(SocketFile::hand_over);
+    }
+
+    /// This process has taken over: it removes the file of the socket when it ends.
+    pub(crate) fn take_over(&mut self) {
+        self.file.iter_mut().for_each(SocketFile::take_over);
     }
 
     /// Accepts a controller; `None` if none waits.
@@ -145,6 +173,20 @@ impl AsFd for ControlSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
+}
+
+/// What the address of a control socket begins with, among the sockets that are handed over.
+pub(crate) const HANDED_PREFIX: &str = "control:";
+
+fn handed_name(path: &Path) -> String {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    format!("{HANDED_PREFIX}{}", path.display())
+}
+
+/// Whether a socket has the name of a server, or that and a process id.
+fn is_named(stem: &str, name: &str) -> bool {
+    let is_id = |rest: &str| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit());
+    stem.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.strip_prefix('-').is_some_and(is_id))
 }
 
 /// The directories where control sockets are looked for, the usual one of this user first.
@@ -215,6 +257,15 @@ mod tests {
         ] {
             let found = Permissions { owner, group }.of(uid, |group| groups.contains(&group));
             assert_eq!(found, permitted, "{uid} {groups:?} {group:?}");
+        }
+    }
+
+    #[test]
+    fn the_name_of_a_socket_may_have_a_process_id() {
+        for (stem, expected) in
+            [("9999", true), ("9999-17", true), ("9999-", false), ("9999-x", false), ("99", false), ("99999", false)]
+        {
+            assert_eq!(is_named(stem, "9999"), expected, "{stem}");
         }
     }
 

@@ -3,6 +3,7 @@
 use tine_sys::process::Alone;
 
 use crate::error::Error;
+use crate::net::handed;
 use crate::net::listener::Listener;
 
 /// The first passed descriptor (`SD_LISTEN_FDS_START`).
@@ -33,6 +34,11 @@ impl InheritedSockets {
                 Error::system(format_args!("cannot use inherited descriptor {number} ('{name}')"), &why, next)
             })?;
             let listener = Listener::inherited(socket, &name)?;
+            sockets.push((name, listener));
+        }
+        // Or to an older generation of this server, which hands them over.
+        for (name, handed) in handed::take_all("fd:") {
+            let listener = Listener::inherited(handed.socket, &name)?;
             sockets.push((name, listener));
         }
         Ok(InheritedSockets(sockets))

@@ -2,14 +2,17 @@
 
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::OFlags;
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::net::{SocketType, sockopt};
+use serde_json::{Value, json};
 use tine_sys::vsock::VsockAddress;
 
 use crate::error::Error;
+use crate::net::handed::HandedSocket;
 use crate::net::hints::next_of_listen;
 use crate::net::option_table::set_on_bound;
 use crate::net::options::{BindOptions, FreeBind, SocketOptions};
@@ -25,6 +28,9 @@ pub(crate) struct Listener {
     socket: OwnedFd,
     /// The address as logged.
     pub(crate) name: String,
+    /// The address as it was asked for, with port 0 where the kernel chose one: by it the next
+    /// generation of the server finds the socket.
+    pub(crate) requested: String,
     /// The TCP port.
     pub(crate) port: Option<u16>,
     /// The port of a vsock socket.
@@ -40,6 +46,8 @@ pub(crate) struct Listener {
     /// `accept` can block. The socket was inherited without `O_NONBLOCK`, and setting it would
     /// change the socket for every process that shares it.
     pub(crate) blocks: bool,
+    /// An older generation of the server has bound it.
+    is_handed: bool,
 }
 
 /// How a TCP socket was bound.
@@ -66,8 +74,24 @@ pub(crate) fn listen(socket: &OwnedFd, backlog: u32) -> Result<(), Errno> {
 
 impl Listener {
     pub(crate) fn new(socket: OwnedFd, name: String, port: Option<u16>) -> Listener {
-        let (repeats, shared, blocks) = (false, false, false);
-        Listener { socket, name, port, vsock_port: None, repeats, bound: None, file: None, shared, blocks }
+        Listener {
+            socket,
+            requested: name.clone(),
+            name,
+            port,
+            vsock_port: None,
+            repeats: false,
+            bound: None,
+            file: None,
+            shared: false,
+            blocks: false,
+            is_handed: false,
+        }
+    }
+
+    /// The same listener, which was asked for by another name.
+    pub(crate) fn requested_as(self, requested: String) -> Listener {
+        Listener { requested, ..self }
     }
 
     /// A TCP socket that was bound here.
@@ -112,9 +136,65 @@ impl Listener {
         let mut listener =
             Listener::new(socket, format!("{shown} ({name})"), tcp.map(|address| address.port()));
         listener.vsock_port = vsock.map(|address| address.port);
+        listener.requested = format!("fd:{name}");
         listener.shared = true;
         listener.blocks = blocks;
         Ok(listener)
+    }
+
+    // A hand-over: the next generation of the server gets the socket, with a description.
+
+    /// What the next generation has to know of a listener.
+    pub(crate) fn describe(&self) -> Value {
+        let Some(bound) = &self.bound else { return Value::Null };
+        let BindOptions { free_bind, transparent, reuse_port, device } = &bound.options;
+        json!({
+            "dual": bound.dual,
+            "waits": bound.waits,
+            "free_bind": *free_bind == FreeBind::Always,
+            "transparent": transparent,
+            "reuse_port": reuse_port,
+            "device": device,
+        })
+    }
+
+    /// A TCP socket that was handed over.
+    ///
+    /// # Errors
+    /// It has no address.
+    pub(crate) fn handed_tcp(handed: HandedSocket) -> Result<Listener, Errno> {
+        let HandedSocket { socket, about } = handed;
+        let is = |key: &str| about.get(key).and_then(Value::as_bool).unwrap_or(false);
+        let local = SocketAddr::try_from(rustix::net::getsockname(&socket)?)?;
+        let free_bind = match (is("free_bind"), is("waits")) {
+            (true, _) => FreeBind::Always,
+            (false, true) => FreeBind::IfAbsent,
+            (false, false) => FreeBind::Never,
+        };
+        let options = BindOptions {
+            free_bind,
+            transparent: is("transparent"),
+            reuse_port: is("reuse_port"),
+            device: about.get("device").and_then(Value::as_str).map(str::to_owned),
+        };
+        let bound = Bound { local, dual: is("dual"), waits: is("waits"), options };
+        Ok(Listener { is_handed: true, ..Listener::bound(socket, bound) })
+    }
+
+    /// A Unix socket with a file that was handed over.
+    pub(crate) fn handed_path(handed: HandedSocket, name: String, path: &Path) -> Listener {
+        let file = SocketFile::handed(path);
+        Listener { file, is_handed: true, ..Listener::new(handed.socket, name, None) }
+    }
+
+    /// The next generation has taken over: the file of the socket is its.
+    pub(crate) fn hand_over(&mut self) {
+        self.file.iter_mut().for_each(SocketFile::hand_over);
+    }
+
+    /// This process has taken over: it removes the file of the socket when it ends.
+    pub(crate) fn take_over(&mut self) {
+        self.file.iter_mut().for_each(SocketFile::take_over);
     }
 
     /// The port that a ready server prints: each port of an address once.
@@ -144,6 +224,9 @@ impl Listener {
     fn check_bound_with(&self, options: &BindOptions) -> Result<(), Error> {
         let none = BindOptions::default();
         let (own, next) = match &self.bound {
+            Some(bound) if self.is_handed => {
+                (&bound.options, "restart the server to change them: the socket keeps those it was bound with")
+            }
             Some(bound) => (&bound.options, "set these options before the address is bound"),
             None => (&none, "set these options where the inherited socket is made"),
         };
@@ -156,7 +239,7 @@ impl Listener {
         }
         Err(Error::usage(
             format_args!(
-                "the listener on {} was bound without FreeBind, Transparent, ReusePort or BindToDevice",
+                "the listener on {} was bound with another FreeBind, Transparent, ReusePort or BindToDevice",
                 self.name
             ),
             next,

@@ -5,6 +5,7 @@ pub(crate) mod address;
 pub(crate) mod bind;
 pub(crate) mod control_socket;
 pub(crate) mod dns;
+pub(crate) mod handed;
 pub(crate) mod hints;
 pub(crate) mod inherit;
 pub(crate) mod listener;

@@ -23,6 +23,9 @@ pub(crate) struct SocketFile {
     process: u32,
 }
 
+/// No process has this id.
+const NO_PROCESS: u32 = 0;
+
 impl SocketFile {
     /// Binds a socket to a path. Until [`SocketFile::apply`], its owner alone has any
     /// permission.
@@ -45,6 +48,24 @@ impl SocketFile {
         // The working directory can change before the file is removed.
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         Ok(SocketFile { path, device: file.dev(), inode: file.ino(), process: std::process::id() })
+    }
+
+    /// The file of a socket that another process has bound and hands over. It is that process's
+    /// until [`SocketFile::take_over`]. `None` if there is no socket at the path any more.
+    pub(crate) fn handed(path: &Path) -> Option<SocketFile> {
+        let file = std::fs::symlink_metadata(path).ok().filter(|file| file.file_type().is_socket())?;
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        Some(SocketFile { path, device: file.dev(), inode: file.ino(), process: NO_PROCESS })
+    }
+
+    /// From now on, this process removes the file.
+    pub(crate) fn take_over(&mut self) {
+        self.process = std::process::id();
+    }
+
+    /// From now on, another process removes the file.
+    pub(crate) fn hand_over(&mut self) {
+        self.process = NO_PROCESS;
     }
 
     /// Sets owner, group and mode, whatever the umask is.

@@ -5,6 +5,7 @@ pub(crate) mod conn;
 pub(crate) mod control;
 pub(crate) mod delayer;
 pub(crate) mod forker;
+pub(crate) mod handover;
 pub(crate) mod log_writer;
 pub(crate) mod master;
 pub(crate) mod proxy_reader;

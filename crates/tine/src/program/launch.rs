@@ -311,6 +311,7 @@ impl Image<'_> {
             parent: self.supervisor,
             cgroup: launch_context.cgroup.as_ref(),
             identity: self.identity.map(Identity::to_ids),
+            kept: None,
         }
     }
 }

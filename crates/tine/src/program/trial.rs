@@ -40,6 +40,7 @@ impl Launcher<'_> {
             parent: None,
             cgroup,
             identity: self.image.identity.map(Identity::to_ids),
+            kept: None,
         };
         execution.prepare().map_err(|why| cannot(&why, next_of_preparation(&why)))
     }

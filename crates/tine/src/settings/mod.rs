@@ -7,6 +7,7 @@ pub(crate) mod check;
 pub(crate) mod control;
 pub(crate) mod derived;
 pub(crate) mod live;
+pub(crate) mod replacement;
 mod reports;
 mod sockets;
 
@@ -29,7 +30,9 @@ use crate::net::privacy::Privacy;
 use crate::program::Program;
 use crate::system::users::Identity;
 use crate::watch::{ClientGone, Timeouts};
+use crate::shared::handover::takeover::Takeover;
 use control::Control;
+use replacement::Replacement;
 
 /// Defaults of a server's settings.
 pub mod defaults {
@@ -86,6 +89,8 @@ pub(crate) struct Settings {
     pub(crate) reuse: u64,
     pub(crate) forkers: usize,
     pub(crate) drain_timeout: Duration,
+    /// The time that connections have to finish once the server is replaced; `None`: any.
+    pub(crate) upgrade_drain_timeout: Option<Duration>,
     /// Connections outlive the server, which stops as soon as it has stopped accepting.
     pub(crate) leaves_connections: bool,
     pub(crate) client_gone: ClientGone,
@@ -126,6 +131,7 @@ impl Default for Settings {
             reuse: defaults::REUSE,
             forkers: defaults::forkers(),
             drain_timeout: defaults::DRAIN_TIMEOUT,
+            upgrade_drain_timeout: None,
             leaves_connections: false,
             client_gone: ClientGone::End,
             identity: None,
@@ -161,6 +167,8 @@ pub struct Server {
     pub(crate) settings: Settings,
     pub(crate) log: LogSettings,
     pub(crate) ready: Ready,
+    pub(crate) replacement: Option<Replacement>,
+    pub(crate) takeover: Option<Takeover>,
 }
 
 /// Limits and admission.

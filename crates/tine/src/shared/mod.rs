@@ -2,6 +2,7 @@
 
 pub(crate) mod board;
 mod fd_passing;
+pub(crate) mod handover;
 pub(crate) mod messages;
 pub(crate) mod setting;
 pub(crate) mod stats;

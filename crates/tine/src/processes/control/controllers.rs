@@ -333,6 +333,27 @@ impl Controllers {
         self.watch_socket(true);
     }
 
+    /// What the next generation of the server gets: the control socket, if this process has it.
+    pub(crate) fn socket(&self) -> Option<&ControlSocket> {
+        self.socket.as_ref()
+    }
+
+    /// The next generation has taken over: new controllers are its. Those that have connected
+    /// already are served here.
+    pub(crate) fn hand_over(&mut self) {
+        if let (Some(mut socket), Some(queue)) = (self.socket.take(), &self.queue) {
+            // The socket stays open in the other process, and so would be watched on.
+            let _ = epoll::delete(queue, &socket);
+            socket.hand_over();
+        }
+        self.retry_at = None;
+    }
+
+    /// This process has taken over.
+    pub(crate) fn take_over(&mut self) {
+        self.socket.iter_mut().for_each(ControlSocket::take_over);
+    }
+
     /// Closes everything: the server has stopped. Control processes see the end of their channel;
     /// those that do not exit in a moment are overdue.
     pub(crate) fn close(&mut self) {

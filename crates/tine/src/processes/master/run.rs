@@ -173,7 +173,7 @@ impl<'a> Master<'a> {
                 Some(Command::Reload) => {
                     self.log.warning("SIGHUP: the master has nothing to reload; send it to a supervisor to reload access rules")
                 }
-                Some(Command::Unsupported) => self.log.warning(&signals::warning(signal.number)),
+                Some(Command::Unsupported | Command::Upgrade) => self.log.warning(&signals::warning(signal.number)),
                 Some(Command::Reap) => self.reap_children(&mut events),
                 None => {}
             }

@@ -42,6 +42,7 @@ where
         match action {
             ServerAction::Start(role) => return self.restart(role, state),
             ServerAction::Drain => self.drain(state.time_to_finish()),
+            ServerAction::Replace => self.be_replaced(),
             ServerAction::CloseListeners => self.close_listeners(),
             ServerAction::EndAll => self.end_all(),
             ServerAction::KillAll => self.kill_all(),
@@ -84,12 +85,18 @@ where
         if timeout.is_some() {
             self.ready.stopping();
         }
-        self.drain_notices();
-        let quota = self.clients_to_drain();
-        self.memory.board.set_drain_quota(quota);
-        self.memory.flags.set(DRAIN, 1);
+        self.cancel_handover("the server stops");
+        let quota = if self.serves_backlog { self.clients_to_drain() } else { 0 };
+        self.begin_drain(quota);
         // Not before: a reader of the line can rely on it.
         self.log.drain(self.connections(), timeout);
+    }
+
+    /// Has every process that accepts stop after these many clients.
+    pub(super) fn begin_drain(&mut self, quota: u64) {
+        self.drain_notices();
+        self.memory.board.set_drain_quota(quota);
+        self.memory.flags.set(DRAIN, 1);
         // Never cleared, so that every spare sees it, also one that is just being forked.
         let _ = rustix::io::write(&self.channels.retire, &1u64.to_ne_bytes());
         self.channels.wake_forkers();
@@ -102,7 +109,7 @@ where
     }
 
     /// The number of clients in the backlog that are still served.
-    fn clients_to_drain(&self) -> u64 {
+    pub(super) fn clients_to_drain(&self) -> u64 {
         if self.memory.board.are_places_used() {
             return 0;
         }
@@ -115,7 +122,7 @@ where
     }
 
     /// The connections that are served now.
-    fn connections(&self) -> usize {
+    pub(super) fn connections(&self) -> usize {
         match self.settings.reuse > 1 {
             // Workers log their connections themselves.
             true => self.memory.board.count(SlotPhase::Serving, None),

@@ -11,7 +11,9 @@ mod capacity;
 mod channels;
 mod children;
 mod enforce;
+mod handover;
 mod held_ends;
+mod heritage;
 mod killings;
 mod left;
 mod linger;
@@ -29,6 +31,7 @@ mod snapshot;
 mod spawn;
 mod state;
 mod steer;
+mod succession;
 mod timers;
 mod unserved;
 mod wait;
@@ -58,6 +61,7 @@ use bans::Bans;
 use capacity::Capacity;
 use channels::Channels;
 use children::Children;
+use handover::Handovers;
 use held_ends::HeldEnds;
 use killings::Killings;
 use timers::Timers;
@@ -95,6 +99,9 @@ struct Supervisor<'a, H> {
     capacity: Capacity,
     /// Files of access rules, which are read again after a change.
     rule_files: Option<RuleFiles>,
+    handovers: Handovers,
+    /// Whether a drain serves the backlog: no newer generation does.
+    serves_backlog: bool,
 }
 
 /// Memory that the processes of a server share, mapped before the first fork.

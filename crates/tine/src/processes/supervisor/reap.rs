@@ -65,6 +65,7 @@ where
             self.history.count_unrecorded(lost.ends, lost.failures);
         }
         self.history.record_count(board.served_most());
+        ends.iter().for_each(|end| self.handovers.note_end(end.id));
         ends.sort_by_key(|end| (end.start + end.usage.duration.as_nanos() as u64, end.id));
         ends.into_iter().for_each(|end| self.history.record_end(end));
     }
@@ -171,6 +172,7 @@ where
     fn is_own(&self, pid: i32) -> bool {
         self.children.table.kind(pid).is_some()
             || self.log_writer.as_ref().is_some_and(|writer| writer.is(pid))
+            || self.handovers.has_process(pid)
     }
 
     /// The orphans and their descendants.
@@ -234,6 +236,9 @@ where
             }
         }
         self.take_ends(&[slot]);
+        if served {
+            self.handovers.note_end(self.memory.board.entry(slot).id);
+        }
         let mut end = self.describe_end(slot, ended, served);
         if let Some(end) = &mut end {
             end.penalty = self.charge(end, ended.how);

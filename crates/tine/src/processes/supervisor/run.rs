@@ -5,6 +5,7 @@ use std::time::{Instant, SystemTime};
 use rustix::event::{PollFd, PollFlags};
 use tine_sys::process::Alone;
 
+use super::handover::concerns_all;
 use super::role::Role;
 use super::setup::Setup;
 use super::spawn::NewRole;
@@ -12,9 +13,10 @@ use super::state::{ServerEvent, ServerPhase, ServerState};
 use super::{RuleFiles, Supervisor};
 use crate::connection::Connection;
 use crate::error::{Error, HandlerError};
-use crate::lifecycle::signals::{self, Command};
+use crate::lifecycle::signals::{self, Command, command as command_of};
 use crate::lifecycle::startup::Start;
 use crate::lifecycle::timing::DESCENDANTS_POLL;
+use crate::processes::handover::Binary;
 use crate::processes::log_writer::{self, LogWriter, NewWriter, WriterStart};
 
 /// How a server has stopped.
@@ -48,14 +50,19 @@ where
             }
         }
     }
+    let mut takeover = setup.takeover.take();
+    setup.predecessor =
+        takeover.as_mut().and_then(|takeover| takeover.take_lineage(None)).or(setup.predecessor.take());
     let mut supervisor = match Supervisor::set_up(setup, &mut ready, &mut writer, alone, handler) {
         Ok(supervisor) => supervisor,
         Err(error) => {
             ready.failed(&error);
+            takeover.iter().for_each(|takeover| takeover.failed(&error.to_string(), error.exit_code()));
             writer.into_iter().for_each(LogWriter::finish);
             return Err(error);
         }
     };
+    supervisor.handovers.takeover = takeover;
     match supervisor.serve()? {
         Served::Forked(role) => supervisor.run_as(role),
         Served::Writer(new) => {
@@ -99,6 +106,7 @@ where
             Err(error) => {
                 self.end_start();
                 self.ready.failed(&error);
+                self.handovers.takeover_failed(&error);
                 self.restore_mask();
                 return Err(error);
             }
@@ -157,6 +165,7 @@ where
         let controls = self.controllers.deadline();
         let writer = self.log_writer.as_ref().and_then(LogWriter::restart_at);
         let held = self.held_ends.deadline();
+        let handover = self.handovers.deadline();
         let maximum = self.capacity.deadline();
         let deadlines = [
             maximum,
@@ -174,6 +183,7 @@ where
             controls,
             writer,
             held,
+            handover,
         ];
         let notices = PollFd::new(&self.channels.supervisor, PollFlags::IN);
         let files = match self.rule_files.as_ref().and_then(RuleFiles::events) {
@@ -190,7 +200,8 @@ where
         };
         let deadline = deadlines.into_iter().flatten().min();
         // Commands arrive with the exits of programs, and can wait for the batch, too.
-        self.fds.wait([notices, files, controllers, ends], batching.is_some(), deadline);
+        let others = [notices, files, controllers, ends];
+        self.fds.wait(others, self.handovers.poll(), batching.is_some(), deadline);
     }
 
     /// Requests a notice of the next connection, in a server without one whose connections are
@@ -233,6 +244,7 @@ where
         self.check_killings();
         self.check_bans();
         self.answer_operators();
+        self.check_handovers(state, &mut events);
         if self.timers.sweep_at <= Instant::now() {
             self.sweep(&mut events);
         }
@@ -246,18 +258,34 @@ where
 
     fn take_commands(&mut self, events: &mut Vec<ServerEvent>) {
         while let Some(signal) = self.fds.commands.take() {
-            match signals::command(signal.number) {
-                Some(Command::End) => events.push(ServerEvent::EndRequested),
-                Some(Command::Stop) if self.has_lost_master() => events.push(ServerEvent::Abandoned),
-                Some(Command::Stop) => events.push(ServerEvent::StopRequested),
-                Some(Command::Reload) => self.reload(),
-                Some(Command::Unsupported) => self.log.warning(&signals::warning(signal.number)),
-                Some(Command::Reap) => {
-                    self.log_writer.iter_mut().for_each(|writer| writer.check(&mut self.log));
-                    self.on_sigchld(signal.pid, events);
-                }
-                None => {}
+            let generations = self.handovers.generations.as_ref();
+            let passed_on = command_of(signal.number) != Some(Command::Reap)
+                && generations.is_some_and(|generations| generations.signal_newer(signal.number));
+            if !passed_on {
+                self.on_command(signal.number, signal.pid, events);
             }
+        }
+    }
+
+    /// Handles a signal, which may have been sent to the first process of another generation.
+    pub(super) fn on_command(&mut self, number: i32, pid: Option<i32>, events: &mut Vec<ServerEvent>) {
+        if let Some(generations) = &self.handovers.generations
+            && concerns_all(number)
+        {
+            generations.signal_older(number);
+        }
+        match command_of(number) {
+            Some(Command::End) => events.push(ServerEvent::EndRequested),
+            Some(Command::Stop) if self.has_lost_master() => events.push(ServerEvent::Abandoned),
+            Some(Command::Stop) => events.push(ServerEvent::StopRequested),
+            Some(Command::Reload) => self.reload(),
+            Some(Command::Upgrade) if self.is_replaceable() => self.begin_handover(&Binary::Started, None),
+            Some(Command::Unsupported | Command::Upgrade) => self.log.warning(&signals::warning(number)),
+            Some(Command::Reap) => {
+                self.log_writer.iter_mut().for_each(|writer| writer.check(&mut self.log));
+                self.on_sigchld(pid, events);
+            }
+            None => {}
         }
     }
 
@@ -271,7 +299,7 @@ where
             self.reject_clients_in_channels();
             self.channels.close_helpers();
             self.controllers.close();
-            if self.children.table.is_empty() {
+            if self.children.table.is_empty() && !self.handovers.has_older() {
                 events.push(ServerEvent::AllExited);
             }
         }
@@ -298,12 +326,16 @@ where
             false => self.end_what_is_left(),
         };
         self.check_held_ends(true);
-        self.log.stop(self.memory.board.connections());
+        match self.handovers.is_replaced() {
+            true => self.log.finished(),
+            false => self.log.stop(self.memory.board.connections()),
+        }
         self.end_log();
         if !self.children.table.is_empty() {
             // At its default, the signal that the exit of one of them sends would end the program.
             tine_sys::signal::ignore(tine_sys::signal::first_real_time());
         }
+        self.end_generation(ended.as_ref().map_or_else(Error::exit_code, |()| 0));
         self.restore_mask();
         ended.map(|()| match self.memory.board.are_places_used() {
             true => Stopped::Completed,

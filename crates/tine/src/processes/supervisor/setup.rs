@@ -10,6 +10,7 @@ use super::bans::{self, Bans};
 use super::capacity::Capacity;
 use super::channels::Channels;
 use super::children::Children;
+use super::handover::Handovers;
 use super::held_ends::HeldEnds;
 use super::killings::Killings;
 use super::timers::Timers;
@@ -27,7 +28,11 @@ use crate::processes::control::controllers::Controllers;
 use crate::processes::log_writer::LogWriter;
 use crate::settings::Settings;
 use crate::settings::derived::beyond_the_system;
+use crate::settings::replacement::Replacement;
 use crate::shared::board::Board;
+use crate::shared::handover::lineage::Lineage;
+use crate::shared::handover::link::Link;
+use crate::shared::handover::takeover::Takeover;
 use crate::shared::messages::{ControllerArrival, Receiver};
 use crate::shared::stats::ConnStats;
 use crate::system::cgroup::Cgroups;
@@ -50,6 +55,14 @@ pub(crate) struct Setup {
     pub(crate) ready: Ready,
     /// Controllers that the master hands over.
     pub(crate) controllers: Option<Receiver<ControllerArrival>>,
+    /// How the server is replaced, where this is its first process.
+    pub(crate) replacement: Option<Replacement>,
+    /// The hand-over that this process was executed for, where it is the first of its server.
+    pub(crate) takeover: Option<Takeover>,
+    /// The older supervisor of this service.
+    pub(crate) predecessor: Option<Lineage>,
+    /// The master, which tells about the next generation.
+    pub(crate) master: Option<Link>,
 }
 
 impl<'a, H> Supervisor<'a, H> {
@@ -59,7 +72,7 @@ impl<'a, H> Supervisor<'a, H> {
     /// # Errors
     /// The settings cannot be served, or the system is out of memory or descriptors.
     pub(super) fn set_up(
-        setup: Setup,
+        mut setup: Setup,
         ready: &mut Ready,
         writer: &mut Option<LogWriter>,
         alone: &'a Alone,
@@ -69,6 +82,7 @@ impl<'a, H> Supervisor<'a, H> {
         // memory. Beyond it, lines are lost and memory is not sealed; the signal would end the
         // server.
         tine_sys::signal::ignore(rustix::process::Signal::XFSZ.as_raw());
+        let handovers = Handovers::of(&mut setup);
         let Setup { mut listeners, mut settings, log, lines, controllers: handed, .. } = setup;
         settings.log_level = log.level;
         let log = Log::new(log.format, log.level, settings.service.clone(), lines);
@@ -122,6 +136,8 @@ impl<'a, H> Supervisor<'a, H> {
             bans,
             capacity: Capacity::new(settings.max_connections),
             rule_files,
+            handovers,
+            serves_backlog: true,
             at_start: settings.at_start(),
             settings,
             listeners,

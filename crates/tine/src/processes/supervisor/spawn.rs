@@ -77,12 +77,14 @@ where
                 StartEvent::StopRequested => return Ok(Start::Stopped),
             }
         }
-        if !self.ready.entered() {
+        if !self.ready.entered() || !self.wait_for_predecessor(stop.as_fd())? {
             return Ok(Start::Stopped);
         }
+        self.take_state()?;
         self.announce()?;
         // Clients have waited in the backlog until here: the server's lines come before theirs.
         self.channels.wake_forkers();
+        self.finish_takeover();
         Ok(Start::Ready)
     }
 

@@ -13,6 +13,8 @@ pub(super) enum ServerPhase {
     Serving,
     /// The backlog is served; connections may finish until the deadline, if there is one.
     Draining { deadline: Option<Instant> },
+    /// A newer generation serves; connections may finish until the deadline, if there is one.
+    Replaced { deadline: Option<Instant> },
     /// Connections got TERM, and are killed at the deadline.
     Ending { deadline: Instant },
     /// Every process got KILL.
@@ -38,6 +40,8 @@ pub(super) enum ServerEvent {
     RoleEnded { role: Role, done: bool },
     /// No child is left.
     AllExited,
+    /// A newer generation serves; connections have this time to finish.
+    Replaced(Option<Duration>),
     /// An operator has changed the drain timeout.
     DrainTimeoutSet(Duration),
     /// Time has passed.
@@ -51,6 +55,8 @@ pub(super) enum ServerAction {
     Start(Role),
     /// Notify forkers, spares and the delayer that a drain begins.
     Drain,
+    /// Leave accepting to the newer generation.
+    Replace,
     /// Close the listeners: no process accepts any more.
     CloseListeners,
     /// Kill the forkers, the delayer and the proxy reader, and send TERM to the connections.
@@ -95,6 +101,9 @@ impl ServerState {
     pub(super) fn time_to_finish(&self) -> Option<Duration> {
         match self.phase {
             ServerPhase::Draining { deadline: None } => None,
+            ServerPhase::Replaced { deadline } => {
+                deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
+            }
             ServerPhase::Ending { .. } | ServerPhase::Killing { .. } => Some(Duration::ZERO),
             _ => Some(self.drain_timeout),
         }
@@ -108,13 +117,17 @@ impl ServerState {
     /// Whether a process with a role that has exited is restarted: in a drain, unless its work was
     /// done.
     pub(super) fn restarts(&self, done: bool) -> bool {
-        matches!((self.phase, done), (ServerPhase::Serving, _) | (ServerPhase::Draining { .. }, false))
+        match self.phase {
+            ServerPhase::Serving => true,
+            ServerPhase::Draining { .. } | ServerPhase::Replaced { .. } => !done,
+            ServerPhase::Ending { .. } | ServerPhase::Killing { .. } | ServerPhase::Over => false,
+        }
     }
 
     /// When a tick is due.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let own = match self.phase {
-            ServerPhase::Draining { deadline } => deadline,
+            ServerPhase::Draining { deadline } | ServerPhase::Replaced { deadline } => deadline,
             ServerPhase::Ending { deadline } | ServerPhase::Killing { deadline } => Some(deadline),
             ServerPhase::Serving | ServerPhase::Over => None,
         };
@@ -131,9 +144,12 @@ impl ServerState {
     /// Handles an event.
     pub(super) fn on(&mut self, event: ServerEvent, now: Instant) -> Vec<ServerAction> {
         match (event, self.phase) {
-            (ServerEvent::StopRequested, ServerPhase::Serving | ServerPhase::Draining { deadline: None }) => {
-                self.drain(Some(now + self.drain_timeout), now)
-            }
+            (
+                ServerEvent::StopRequested,
+                ServerPhase::Serving
+                | ServerPhase::Draining { deadline: None }
+                | ServerPhase::Replaced { .. },
+            ) => self.drain(Some(now + self.drain_timeout), now),
             (ServerEvent::StopRequested, ServerPhase::Draining { .. }) => self.end(now),
             (ServerEvent::StopRequested, ServerPhase::Ending { .. }) => self.kill(now),
             (ServerEvent::StopRequested, ServerPhase::Killing { .. } | ServerPhase::Over) => Vec::new(),
@@ -143,7 +159,10 @@ impl ServerState {
             (ServerEvent::EndRequested, ServerPhase::Serving) => {
                 [vec![ServerAction::Drain], self.end(now)].concat()
             }
-            (ServerEvent::EndRequested, ServerPhase::Draining { .. }) => self.end(now),
+            (
+                ServerEvent::EndRequested,
+                ServerPhase::Draining { .. } | ServerPhase::Replaced { .. },
+            ) => self.end(now),
             (ServerEvent::EndRequested, _) => self.on(ServerEvent::StopRequested, now),
             (ServerEvent::PlacesUsed, ServerPhase::Serving) => self.drain(None, now),
             (ServerEvent::PlacesUsed, _) => Vec::new(),
@@ -157,6 +176,13 @@ impl ServerState {
             (ServerEvent::RoleEnded { role, done }, _) => self.role_ended(role, done, now),
             (ServerEvent::AllExited, ServerPhase::Serving) => Vec::new(),
             (ServerEvent::AllExited, _) => self.over(),
+            (ServerEvent::Replaced(timeout), ServerPhase::Serving) => {
+                self.phase = ServerPhase::Replaced { deadline: timeout.map(|timeout| now + timeout) };
+                let mut actions = vec![ServerAction::Replace];
+                actions.extend(self.start_due(None, now));
+                actions
+            }
+            (ServerEvent::Replaced(_), _) => Vec::new(),
             (ServerEvent::DrainTimeoutSet(time), _) => {
                 self.drain_timeout = time;
                 Vec::new()
@@ -219,7 +245,12 @@ impl ServerState {
 
     fn tick(&mut self, now: Instant) -> Vec<ServerAction> {
         match self.phase {
-            ServerPhase::Draining { deadline: Some(deadline) } if deadline <= now => self.end(now),
+            ServerPhase::Draining { deadline: Some(deadline) }
+            | ServerPhase::Replaced { deadline: Some(deadline) }
+                if deadline <= now =>
+            {
+                self.end(now)
+            }
             ServerPhase::Ending { deadline } if deadline <= now => self.kill(now),
             ServerPhase::Killing { deadline } if deadline <= now => self.over(),
             _ => self.start_due(Some(now), now),
@@ -386,6 +417,52 @@ mod tests {
             (0, ServerEvent::StopRequested, &[ServerAction::Drain]),
             (1, ServerEvent::PlacesUsed, &[]),
             (10_000, ServerEvent::Tick, &[ServerAction::CloseListeners, ServerAction::EndAll]),
+        ]);
+    }
+
+    #[test]
+    fn connections_of_a_replaced_server_have_any_time() {
+        let state = play(&[
+            (0, ServerEvent::Replaced(None), &[ServerAction::Replace]),
+            (1, ServerEvent::Replaced(None), &[]),
+            (2, died(F0), &[ServerAction::Start(F0)]),
+            (3, left(F0), &[]),
+            (3, left(F1), &[ServerAction::CloseListeners]),
+            (1_000_000, ServerEvent::Tick, &[]),
+            (1_000_001, ServerEvent::AllExited, &[]),
+        ]);
+        assert_eq!(state.phase(), ServerPhase::Over);
+    }
+
+    #[test]
+    fn connections_of_a_replaced_server_may_have_a_deadline() {
+        let end = [ServerAction::CloseListeners, ServerAction::EndAll];
+        play(&[
+            (0, ServerEvent::Replaced(Some(Duration::from_secs(3))), &[ServerAction::Replace]),
+            (2_999, ServerEvent::Tick, &[]),
+            (3_000, ServerEvent::Tick, &end),
+            (5_000, ServerEvent::Tick, &[ServerAction::KillAll]),
+        ]);
+    }
+
+    #[test]
+    fn a_replaced_server_drains_when_the_newer_one_is_stopped() {
+        let end = [ServerAction::CloseListeners, ServerAction::EndAll];
+        for timeout in [None, Some(Duration::from_secs(60))] {
+            play(&[
+                (0, ServerEvent::Replaced(timeout), &[ServerAction::Replace]),
+                (1, ServerEvent::StopRequested, &[ServerAction::Drain]),
+                (10_000, ServerEvent::Tick, &[]),
+                (10_001, ServerEvent::Tick, &end),
+            ]);
+            play(&[
+                (0, ServerEvent::Replaced(timeout), &[ServerAction::Replace]),
+                (1, ServerEvent::EndRequested, &end),
+            ]);
+        }
+        play(&[
+            (0, ServerEvent::StopRequested, &[ServerAction::Drain]),
+            (1, ServerEvent::Replaced(None), &[]),
         ]);
     }
 

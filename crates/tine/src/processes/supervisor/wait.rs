@@ -47,9 +47,15 @@ impl SupervisorFds {
 
     /// Waits for a signal, an exit, or another of these descriptors; at most until the deadline.
     /// With `only_first`, of all only the first of `others` wakes: exits and commands can wait.
-    pub(super) fn wait(&self, others: [PollFd; 4], only_first: bool, deadline: Option<Instant>) {
+    pub(super) fn wait<'a>(
+        &'a self,
+        others: [PollFd<'a>; 4],
+        links: Vec<PollFd<'a>>,
+        only_first: bool,
+        deadline: Option<Instant>,
+    ) {
         let [first, second, third, fourth] = others;
-        let mut poll = [
+        let own = [
             first,
             PollFd::new(&self.command_fd, PollFlags::IN),
             PollFd::new(&self.exit_fd, PollFlags::IN),
@@ -58,9 +64,20 @@ impl SupervisorFds {
             third,
             fourth,
         ];
-        let count = if only_first { 1 } else { poll.len() };
         // Interrupted: everything is checked in any case.
-        let _ = tine_sys::wait::until(&mut poll[..count], deadline);
+        let _ = match (only_first, links.is_empty()) {
+            (true, _) => tine_sys::wait::until(&mut own.clone()[..1], deadline),
+            (false, true) => tine_sys::wait::until(&mut own.clone(), deadline),
+            (false, false) => {
+                let mut all: Vec<PollFd> = own.into_iter().chain(links).collect();
+                tine_sys::wait::until(&mut all, deadline)
+            }
+        };
+    }
+
+    /// Readable while a signal is pending.
+    pub(super) fn command_descriptor(&self) -> &OwnedFd {
+        &self.command_fd
     }
 
     /// Waits until a child exits, for a few milliseconds at most: the caller checks its children in
