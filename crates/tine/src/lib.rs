@@ -117,6 +117,17 @@ pub mod cli {
         server
     }
 
+    /// The same services, which can be replaced, and take over from others.
+    #[must_use]
+    pub fn replaceable_services(
+        mut services: crate::Services,
+        replacement: Replacement,
+        takeover: Option<Takeover>,
+    ) -> crate::Services {
+        (services.replacement, services.takeover) = (Some(replacement), takeover);
+        services
+    }
+
     /// A request of a controller as text, whether it changes the server, and its service. For the
     /// fuzz target of requests.
     ///

@@ -153,7 +153,19 @@ impl Server {
             ready.takes_over();
         }
         let (lines, controllers, predecessor, master) = (None, None, None, None);
-        Setup { listeners, settings, log, lines, ready, controllers, replacement, takeover, predecessor, master }
+        Setup {
+            listeners,
+            settings,
+            log,
+            lines,
+            ready,
+            controllers,
+            replacement,
+            takeover,
+            predecessor,
+            takes_over: false,
+            master,
+        }
     }
 }
 

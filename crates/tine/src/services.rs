@@ -17,6 +17,8 @@ use crate::program::{Program, SERVICE};
 use crate::server::{alone, ready_descriptor};
 use crate::settings::Server;
 use crate::settings::control::Control;
+use crate::settings::replacement::Replacement;
+use crate::shared::handover::takeover::Takeover;
 
 /// One of the services.
 struct Service {
@@ -36,6 +38,8 @@ pub struct Services {
     ready: Ready,
     ready_descriptor: Option<i32>,
     control: Control,
+    pub(crate) replacement: Option<Replacement>,
+    pub(crate) takeover: Option<Takeover>,
 }
 
 impl Services {
@@ -129,20 +133,26 @@ impl Services {
     /// As [`Server::run`]. If one service cannot start, none does.
     pub fn run(mut self) -> Result<(), Error> {
         let alone = alone()?;
-        self.prepare()?;
+        self.prepare().inspect_err(|error| {
+            self.takeover.iter().for_each(|takeover| takeover.failed(&error.to_string(), error.exit_code()));
+        })?;
         master::run::run(self.into_setup(), &alone)
     }
 
     /// What the master takes over.
     fn into_setup(self) -> MasterSetup {
-        let Services { services, log, ready, control, .. } = self;
+        let Services { services, log, mut ready, control, replacement, takeover, .. } = self;
+        if takeover.is_some() {
+            ready.takes_over();
+        }
         let services = services.into_iter().map(|Service { name, server, handler }| ServiceSetup {
             name,
             server: server.into_setup(),
             handler,
             controllers: None,
+            link: None,
         });
-        MasterSetup { services: services.collect(), log, ready, control }
+        MasterSetup { services: services.collect(), log, ready, control, replacement, takeover }
     }
 
     /// Validates what the builder stored.
@@ -159,7 +169,8 @@ impl Services {
             let prepared = service.server.prepare();
             prepared.map_err(|error| error.within(format_args!("service {}", service.name)))?;
         }
-        if let Some(number) = self.ready_descriptor.take() {
+        let number = self.ready_descriptor.take();
+        if let Some(number) = number.filter(|_| self.takeover.is_none()) {
             let listeners = self.services.iter().flat_map(|service| &service.server.listeners);
             self.ready.descriptor = Some(ready_descriptor(number, listeners)?);
         }

@@ -6,7 +6,8 @@ use std::process::ExitCode;
 
 use clap::ArgMatches;
 use tine::cli::{
-    InheritedSockets, Replacement, Takeover, listen_on_inherited, replaceable, wait_for_addresses,
+    InheritedSockets, Replacement, Takeover, listen_on_inherited, replaceable,
+    replaceable_services, wait_for_addresses,
 };
 use tine::{Address, BindIpv6Only, Server, Services};
 
@@ -72,6 +73,10 @@ fn serve_file(
     let server_wide = &config.server;
     close_strays(server_wide.readiness.ready_fd, takeover.as_ref());
     takeover.as_mut().map(Takeover::receive).transpose()?;
+    let replacement = Replacement::by(std::env::args_os()).configuration(&config.text);
+    if takeover.as_ref().is_some_and(|takeover| replacement.is_unchanged(takeover)) {
+        return Ok(());
+    }
     let mut inherited = InheritedSockets::receive()?;
     let claims = claims(&config)?;
     if let Some(name) = unclaimed(&inherited, &claims) {
@@ -99,7 +104,8 @@ fn serve_file(
             None => services.service(&service.name, server, service.args.service.handler),
         };
     }
-    Ok(services.run()?)
+    drop(config);
+    Ok(replaceable_services(services, replacement, takeover.take()).run()?)
 }
 
 /// The name of a server without a configuration: its first port, or the name of its Unix socket.

@@ -39,6 +39,8 @@ pub struct Config {
     pub server: ServerConfig,
     /// The services, in the order of the file, then of the included files.
     pub services: Vec<ServiceConfig>,
+    /// The text of the file, and of those that it includes.
+    pub text: String,
     server_wide: ArgMatches,
 }
 
@@ -84,8 +86,11 @@ impl Config {
     pub fn parse(text: &str, file: &Path) -> Result<Config, Error> {
         let keys = Keys::new();
         let mut document = Document::parse(text, file, &keys)?;
+        let mut texts = text.to_owned();
         for included in document.included(file)? {
-            let more = Document::parse(&read(&included)?, &included, &keys)?;
+            let text = read(&included)?;
+            let more = Document::parse(&text, &included, &keys)?;
+            texts.push_str(&text);
             document.services.extend(more.only_services()?);
         }
         let (server_wide, server) = serve(&document.server, &[], &[], &keys, None)?;
@@ -108,7 +113,7 @@ impl Config {
                 "add one, as [services.echo] with the line listen = 9999",
             ));
         }
-        Ok(Config { server, services, server_wide })
+        Ok(Config { server, services, text: texts, server_wide })
     }
 }
 

@@ -52,6 +52,11 @@ pub(crate) fn command(number: i32) -> Option<Command> {
     TABLE.iter().find(|(signal, ..)| signal.as_raw() == number).map(|(_, command, _)| *command)
 }
 
+/// Whether a signal is one that all generations of a server get.
+pub(crate) fn concerns_all(number: i32) -> bool {
+    matches!(command(number), Some(Command::Stop | Command::End | Command::Reload))
+}
+
 /// The signals that stop a server which is not ready yet.
 pub(crate) fn stops() -> Set {
     let stops = |command| matches!(command, Command::Stop | Command::End);

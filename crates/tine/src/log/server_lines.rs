@@ -72,15 +72,10 @@ impl Log {
     }
 
     /// The next generation serves.
-    pub(crate) fn handed_over(&mut self, pid: i32, build: &str, connections: usize) {
-        self.event(
-            "replaced",
-            &[
-                ("pid", Number(pid as u64)),
-                ("version", Text(build)),
-                ("connections", Number(connections as u64)),
-            ],
-        );
+    pub(crate) fn handed_over(&mut self, pid: i32, build: &str, connections: Option<usize>) {
+        let mut fields = vec![("pid", Number(pid as u64)), ("version", Text(build))];
+        fields.extend(connections.map(|connections| ("connections", Number(connections as u64))));
+        self.event("replaced", &fields);
     }
 
     /// This generation serves, and connections of older ones count.

@@ -47,6 +47,12 @@ pub(crate) fn take_all(prefix: &str) -> Vec<(String, HandedSocket)> {
     found.into_iter().map(|(address, socket)| (rest(address), socket)).collect()
 }
 
+/// Closes those that no address has taken, except those whose address begins so. Forked processes
+/// have what is left.
+pub(crate) fn close_all_but(prefix: &str) {
+    handed().retain(|(address, _)| address.starts_with(prefix));
+}
+
 /// Closes those that no address has taken.
 pub(crate) fn close_rest() {
     handed().clear();
@@ -66,6 +72,8 @@ mod tests {
         assert_eq!([number("test:a"), number("test:a"), number("test:a")], [Some(1.into()), Some(3.into()), None]);
         let rest: Vec<_> = take_all("test:").into_iter().map(|(name, handed)| (name, handed.about)).collect();
         assert_eq!(rest, [("b".to_owned(), Value::from(2))]);
+        close_all_but("more:");
+        assert_eq!(first("more:").as_deref(), Some("c"));
         close_rest();
         assert_eq!(number("more:c"), None);
     }

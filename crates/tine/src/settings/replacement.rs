@@ -6,6 +6,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::shared::handover::takeover::Takeover;
+
 /// Time that the next generation has until it accepts clients.
 pub const UPGRADE_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -43,6 +45,13 @@ impl Replacement {
         let mut hasher = DefaultHasher::new();
         text.hash(&mut hasher);
         Replacement { configuration: Some(hasher.finish()), ..self }
+    }
+
+    /// Whether the takeover is a reload that would change nothing. Then it is reported to the server
+    /// that this process was to replace, and the process has to exit.
+    #[must_use]
+    pub fn is_unchanged(&self, takeover: &Takeover) -> bool {
+        takeover.is_unchanged(self.configuration)
     }
 
     /// Sets the time that the next generation has until it accepts clients. Default: 20 s.

@@ -9,5 +9,15 @@ pub(crate) mod generations;
 mod state;
 mod successor;
 
+use std::os::fd::{AsFd, BorrowedFd};
+
+use crate::net::listener::Listener;
+use crate::shared::handover::link::Item;
 pub(crate) use state::Failure;
 pub(crate) use successor::Binary;
+
+/// A listener, as the next generation gets it.
+pub(crate) fn socket_item(listener: &Listener) -> (Item, BorrowedFd<'_>) {
+    let (name, about) = (listener.requested.clone(), listener.describe());
+    (Item { kind: "socket".into(), name, about }, listener.as_fd())
+}

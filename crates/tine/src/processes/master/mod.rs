@@ -4,6 +4,7 @@
 //!
 //! It never accepts a client.
 
+mod handover;
 pub(crate) mod run;
 mod start;
 mod state;
@@ -21,9 +22,13 @@ use crate::lifecycle::ready::Ready;
 use crate::log::ring::LogRing;
 use crate::log::{Log, LogSettings};
 use crate::processes::control::controllers::Controllers;
+use crate::processes::handover::generations::Generations;
 use crate::processes::log_writer::LogWriter;
 use crate::processes::supervisor::setup::Setup;
 use crate::settings::control::Control;
+use crate::settings::replacement::Replacement;
+use crate::shared::handover::link::Link;
+use crate::shared::handover::takeover::Takeover;
 use crate::shared::messages::{Channel, ControllerArrival};
 use crate::system::orphans::PreexistingChildren;
 
@@ -36,6 +41,10 @@ pub(crate) struct MasterSetup {
     pub(crate) log: LogSettings,
     pub(crate) ready: Ready,
     pub(crate) control: Control,
+    /// How the server is replaced.
+    pub(crate) replacement: Option<Replacement>,
+    /// The hand-over that this process was executed for.
+    pub(crate) takeover: Option<Takeover>,
 }
 
 /// A service, as the master keeps it for each supervisor that it starts.
@@ -45,6 +54,8 @@ pub(crate) struct ServiceSetup {
     pub(crate) handler: Handler,
     /// Controllers that the master hands to the supervisor; `None` without a control socket.
     pub(crate) controllers: Option<Channel<ControllerArrival>>,
+    /// Where its supervisor hears of the next generation.
+    pub(crate) link: Option<Link>,
 }
 
 /// A master: what its loop uses, and the services as it starts them.
@@ -69,6 +80,9 @@ struct Master<'a> {
     controllers: Controllers,
     /// Control processes, each with a service that it has stopped.
     drains: Vec<(i32, usize)>,
+    generations: Generations,
+    /// Until this process has taken over: the first process of the older generation.
+    takeover: Option<Takeover>,
 }
 
 fn cannot_start(what: &str, why: &std::io::Error) -> Error {

@@ -13,6 +13,11 @@ use super::start::NewSupervisor;
 use super::state::{MasterAction, MasterEvent, MasterState};
 use super::steer::{NewControl, set_up_control};
 use super::{Master, MasterSetup, cannot_start};
+use crate::net::control_socket::HANDED_PREFIX;
+use crate::net::handed;
+use crate::processes::handover::Binary;
+use crate::shared::handover::takeover::Takeover;
+use crate::processes::handover::generations::Generations;
 use crate::error::{Error, reason};
 use crate::lifecycle::outcome::{COMPLETED, Outcome};
 use crate::lifecycle::signals::{self, Command};
@@ -37,7 +42,8 @@ enum MasterChild {
 ///
 /// # Errors
 /// A service cannot start.
-pub(crate) fn run(setup: MasterSetup, alone: &Alone) -> Result<(), Error> {
+pub(crate) fn run(mut setup: MasterSetup, alone: &Alone) -> Result<(), Error> {
+    handed::close_all_but(HANDED_PREFIX);
     let count = setup.services.len();
     let slowest = setup.services.iter().map(|service| service.server.settings.drain_timeout).max();
     let stop_within = slowest.unwrap_or_default().saturating_add(STOP_WITHIN);
@@ -46,17 +52,23 @@ pub(crate) fn run(setup: MasterSetup, alone: &Alone) -> Result<(), Error> {
         WriterStart::Started(writer, lines) => (Some(writer), Some(lines)),
         WriterStart::New(new) => {
             drop(setup);
+            handed::close_rest();
             new.run()
         }
     };
-    let mut master = match Master::set_up(setup, lines, alone) {
+    let takeover = setup.takeover.take();
+    let made = Master::set_up(setup, lines, alone);
+    let made = made.and_then(|made| takeover.iter().try_for_each(Takeover::check_sockets).map(|()| made));
+    handed::close_rest();
+    let mut master = match made {
         Ok(master) => master,
         Err(error) => {
+            takeover.iter().for_each(|takeover| takeover.failed(&error.to_string(), error.exit_code()));
             writer.into_iter().for_each(LogWriter::finish);
             return Err(error);
         }
     };
-    master.log_writer = writer;
+    (master.log_writer, master.takeover) = (writer, takeover);
     match master.serve(stop_within)? {
         Some(MasterChild::Supervisor(supervisor)) => master.run_as(supervisor),
         Some(MasterChild::Control(control)) => master.run_control(control),
@@ -70,7 +82,7 @@ pub(crate) fn run(setup: MasterSetup, alone: &Alone) -> Result<(), Error> {
 
 impl<'a> Master<'a> {
     fn set_up(setup: MasterSetup, lines: Option<LineSender>, alone: &'a Alone) -> Result<Master<'a>, Error> {
-        let MasterSetup { mut services, log, mut ready, control } = setup;
+        let MasterSetup { mut services, log, mut ready, control, replacement, .. } = setup;
         ready.prepare(3)?;
         tine_sys::available::parent_death_signal().map_err(|why| {
             cannot_start("supervisors cannot be made to end with the server (prctl, PR_SET_PDEATHSIG)", &why)
@@ -101,6 +113,8 @@ impl<'a> Master<'a> {
             ended: Vec::new(),
             controllers,
             drains: Vec::new(),
+            generations: Generations::new(replacement),
+            takeover: None,
         })
     }
 
@@ -116,17 +130,21 @@ impl<'a> Master<'a> {
             }
             Err(error) => {
                 self.end_start();
+                let takeover = self.takeover.take();
+                takeover.iter().for_each(|takeover| takeover.failed(&error.to_string(), error.exit_code()));
                 let _ = self.original_mask.make_mask();
                 return Err(error);
             }
         }
         let mut state = MasterState::new(self.services.len(), stop_within, Instant::now());
-        while !state.is_over() {
+        while !state.is_over() || self.generations.has_older() {
             let writer = self.log_writer.as_ref().and_then(LogWriter::restart_at);
             let own = [self.ready.keep_alive_at(), self.controllers.deadline(), writer];
-            self.wait(own.into_iter().chain([state.deadline()]).flatten().min());
+            let others = [state.deadline(), self.generations.deadline()];
+            self.wait(own.into_iter().chain(others).flatten().min());
             self.ready.keep_alive();
-            let mut events = self.events();
+            let mut events = self.events(&state);
+            self.check_handovers(&state, &mut events);
             if let Some(control) = self.serve_controllers(&state, &mut events) {
                 return Ok(Some(MasterChild::Control(control)));
             }
@@ -157,28 +175,64 @@ impl<'a> Master<'a> {
             Some(queue) => PollFd::from_borrowed_fd(queue, PollFlags::IN),
             None => signals.clone(),
         };
-        let mut poll = [signals, controllers];
+        let mut poll: Vec<PollFd> = [signals, controllers].into_iter().chain(self.links()).collect();
         // Interrupted: everything is checked in any case.
         let _ = wait::until(&mut poll, deadline);
     }
 
     /// What has happened since the last call.
-    pub(super) fn events(&mut self) -> Vec<MasterEvent> {
+    pub(super) fn events(&mut self, state: &MasterState) -> Vec<MasterEvent> {
         let mut events = vec![MasterEvent::Tick];
         while let Some(signal) = self.signals.take() {
-            match signals::command(signal.number) {
-                Some(Command::Stop) => events.push(MasterEvent::StopRequested),
-                Some(Command::End) => events.push(MasterEvent::EndRequested),
-                Some(Command::Reload) if self.log_writer.as_ref().is_some_and(LogWriter::reopen) => {}
-                Some(Command::Reload) => {
-                    self.log.warning("SIGHUP: the master has nothing to reload; send it to a supervisor to reload access rules")
-                }
-                Some(Command::Unsupported | Command::Upgrade) => self.log.warning(&signals::warning(signal.number)),
-                Some(Command::Reap) => self.reap_children(&mut events),
-                None => {}
+            let is_own = signals::command(signal.number) == Some(Command::Reap);
+            if is_own || !self.generations.signal_newer(signal.number) {
+                self.on_command(signal.number, state, &mut events);
             }
         }
         events
+    }
+
+    /// Takes the signals since the last call, once the server has stopped: children are reaped.
+    pub(super) fn reap_only(&mut self) {
+        while let Some(signal) = self.signals.take() {
+            if signals::command(signal.number) == Some(Command::Reap) {
+                self.reap_children(&mut Vec::new());
+            }
+        }
+    }
+
+    /// Handles a signal, which may have been sent to the first process of another generation.
+    pub(super) fn on_command(&mut self, number: i32, state: &MasterState, events: &mut Vec<MasterEvent>) {
+        if signals::concerns_all(number) {
+            self.generations.signal_older(number);
+        }
+        match signals::command(number) {
+            Some(Command::Stop) => {
+                self.generations.cancel("the server stops");
+                events.push(MasterEvent::StopRequested);
+            }
+            Some(Command::End) => {
+                self.generations.cancel("the server stops");
+                events.push(MasterEvent::EndRequested);
+            }
+            Some(Command::Reload) => self.reload(state, None),
+            Some(Command::Upgrade) if self.generations.are_possible() => {
+                self.begin_handover(&Binary::Started, state, None);
+            }
+            Some(Command::Unsupported | Command::Upgrade) => self.log.warning(&signals::warning(number)),
+            Some(Command::Reap) => self.reap_children(events),
+            None => {}
+        }
+    }
+
+    /// Opens the log file again; and reads the configuration again, where there is one.
+    fn reload(&mut self, state: &MasterState, asked_by: Option<i32>) {
+        let reopens = self.log_writer.as_ref().is_some_and(LogWriter::reopen);
+        if self.generations.are_possible() {
+            self.begin_handover(&Binary::Own, state, asked_by);
+        } else if !reopens {
+            self.log.warning("SIGHUP: the master has nothing to reload; send it to a supervisor to reload access rules");
+        }
     }
 
     /// Reaps supervisors that have ended, and the orphans of supervisors that died.
@@ -207,7 +261,8 @@ impl<'a> Master<'a> {
     /// Whether a child was forked by the master.
     fn is_own(&self, pid: i32) -> bool {
         let is_writer = self.log_writer.as_ref().is_some_and(|writer| writer.is(pid));
-        self.pids.contains_key(&pid) || self.controllers.has(pid) || is_writer
+        let is_own = self.pids.contains_key(&pid) || self.controllers.has(pid) || is_writer;
+        is_own || self.generations.has_process(pid)
     }
 
     /// After the end of a supervisor: kills what it left behind, and logs when it is restarted.
@@ -276,7 +331,7 @@ impl<'a> Master<'a> {
         let deadline = Instant::now() + KILL_WAIT;
         while !self.pids.is_empty() && Instant::now() < deadline {
             self.wait(Some(deadline));
-            self.events();
+            self.reap_only();
         }
         // Still blocked: with the mask of before, it would end the program.
         while signals::stops().take().is_some() {}
@@ -299,8 +354,12 @@ impl<'a> Master<'a> {
     fn finish(&mut self, services: usize) -> Result<(), Error> {
         self.end_controls();
         let failed = descendants::kill(|| self.orphans());
-        self.log.stop_all(services);
+        match self.generations.is_replaced() {
+            true => self.log.finished(),
+            false => self.log.stop_all(services),
+        }
         self.end_log();
+        self.end_generation(if failed.is_empty() { 0 } else { 111 });
         // The program goes on as before. The mask was valid, so this cannot fail.
         let _ = self.original_mask.make_mask();
         match failed.first() {

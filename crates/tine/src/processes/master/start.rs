@@ -16,6 +16,8 @@ use crate::log::Log;
 use crate::net::listener::Listener;
 use crate::processes::start::{cannot_die_with_parent, signal_with};
 use crate::processes::supervisor::run::{Stopped, run};
+use crate::shared::handover::link::Link;
+use crate::shared::handover::takeover::Told;
 
 /// In a process that was just forked: the service that it supervises, and its master.
 pub(super) struct NewSupervisor {
@@ -24,6 +26,8 @@ pub(super) struct NewSupervisor {
     /// Where the supervisor reports how its start went.
     sender: Option<StartSender>,
     master: Pid,
+    /// Where it hears of the next generation.
+    link: Link,
 }
 
 impl Master<'_> {
@@ -45,6 +49,9 @@ impl Master<'_> {
         if !self.wait_for_reports(&starting, &stop)? {
             return Ok(Start::Stopped);
         }
+        if !self.may_take_over(&starting, &stop)? {
+            return Ok(Start::Stopped);
+        }
         self.ready.write_pid_file()?;
         // The processes of all services can serve: only now do the services report it.
         starting.iter().for_each(StartReceiver::go_on);
@@ -56,7 +63,20 @@ impl Master<'_> {
         let _ = std::fs::write("/proc/self/oom_score_adj", "-800");
         let listeners = self.services.iter().flat_map(|service| &service.server.listeners);
         self.ready.notify(listeners.filter_map(Listener::port_to_print))?;
+        self.finish_takeover();
         Ok(Start::Ready)
+    }
+
+    /// In a hand-over: waits until the older generation lets this one take over, and has the
+    /// services take the states. False if there is nothing to take over.
+    fn may_take_over(&mut self, starting: &[StartReceiver], stop: &OwnedFd) -> Result<bool, Error> {
+        let Some(takeover) = &mut self.takeover else { return Ok(true) };
+        if takeover.built(stop.as_fd()) != Told::Go {
+            return Ok(false);
+        }
+        starting.iter().for_each(StartReceiver::go_on);
+        // None accepts before all have their state: a failure of one is a failure of all.
+        self.wait_for_reports(starting, stop)
     }
 
     /// Waits for a report of each supervisor. False if a signal has stopped the server.
@@ -85,12 +105,17 @@ impl Master<'_> {
     ) -> std::io::Result<Option<NewSupervisor>> {
         // Before the fork: afterwards the parent may be another process already.
         let master = rustix::process::getpid();
+        let (own, link) = Link::pair()?;
         match fork(self.alone, Signal::CHILD.as_raw())? {
             Side::Parent(pid) => {
                 self.pids.insert(pid, service);
+                self.services[service].link = Some(own);
                 Ok(None)
             }
-            Side::Child(fresh) => Ok(Some(NewSupervisor { fresh, service, sender, master })),
+            Side::Child(fresh) => {
+                drop(own);
+                Ok(Some(NewSupervisor { fresh, service, sender, master, link }))
+            }
         }
     }
 
@@ -99,10 +124,16 @@ impl Master<'_> {
         let alone = self.alone;
         let service = self.services.swap_remove(new.service);
         let lines = self.log.channel();
+        let takeover = self.takeover.take();
+        let takes_over = takeover.is_some();
+        let predecessor = takeover.and_then(|mut takeover| takeover.take_lineage(Some(&service.name)));
         drop(self);
         tine_sys::signal::defaults(&new.fresh);
-        let ServiceSetup { name, mut server, mut handler, controllers } = service;
+        let ServiceSetup { name, mut server, mut handler, controllers, link } = service;
+        // That of a supervisor before this one.
+        drop(link);
         server.lines = lines;
+        (server.predecessor, server.takes_over, server.master) = (predecessor, takes_over, Some(new.link));
         server.controllers = controllers.map(|channel| channel.receiver);
         // A group of its own: a terminal's Ctrl-C reaches the master alone, which forwards it.
         let _ = rustix::process::setpgid(None, None);

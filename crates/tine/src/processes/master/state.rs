@@ -17,6 +17,10 @@ pub(super) enum MasterEvent {
     DrainRequested(usize),
     /// That of this service has ended after the last of its connections.
     Completed(usize),
+    /// A newer generation serves.
+    Replaced,
+    /// The process that belongs to the whole server has died.
+    Abandoned,
     /// Time has passed.
     Tick,
 }
@@ -43,6 +47,8 @@ pub(super) enum MasterAction {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum MasterPhase {
     Serving,
+    /// A newer generation serves; the supervisors finish.
+    Replaced,
     /// The supervisors got TERM, and are killed at the deadline.
     Stopping {
         deadline: Instant,
@@ -102,8 +108,30 @@ impl MasterState {
             MasterEvent::Ended(service) => self.ended(service, now),
             MasterEvent::DrainRequested(service) => self.drain(service),
             MasterEvent::Completed(service) => self.completed(service),
+            MasterEvent::Replaced => self.replaced(),
+            MasterEvent::Abandoned => {
+                self.phase = MasterPhase::Killed;
+                vec![MasterAction::Kill]
+            }
             MasterEvent::Tick => self.tick(now),
         }
+    }
+
+    /// No supervisor is started again.
+    fn replaced(&mut self) -> Vec<MasterAction> {
+        if self.phase != MasterPhase::Serving {
+            return Vec::new();
+        }
+        self.phase = MasterPhase::Replaced;
+        self.retire_waiting();
+        vec![MasterAction::CloseListeners]
+    }
+
+    /// Services that wait for a restart have ended for good.
+    fn retire_waiting(&mut self) {
+        let waiting = self.services.iter_mut().filter(|backoff| backoff.due().is_some());
+        waiting.for_each(RestartBackoff::retired);
+        self.over_if_done();
     }
 
     /// Stops one service; with the last one, the server.
@@ -131,13 +159,9 @@ impl MasterState {
 
     fn stop(&mut self, how: MasterAction, now: Instant) -> Vec<MasterAction> {
         match self.phase {
-            MasterPhase::Serving => {
+            MasterPhase::Serving | MasterPhase::Replaced => {
                 self.phase = MasterPhase::Stopping { deadline: now + self.stop_within };
-                self.services
-                    .iter_mut()
-                    .filter(|backoff| backoff.due().is_some())
-                    .for_each(RestartBackoff::retired);
-                self.over_if_done();
+                self.retire_waiting();
                 vec![MasterAction::CloseListeners, how]
             }
             MasterPhase::Stopping { .. } => vec![how],
@@ -212,6 +236,26 @@ mod tests {
             (3, MasterEvent::Ended(0), &[]),
         ]);
         assert!(state.is_over());
+    }
+
+    #[test]
+    fn a_server_that_is_replaced_restarts_nothing_and_can_be_stopped() {
+        let state = play(&[
+            (0, MasterEvent::Ended(0), &[MasterAction::Start(0)]),
+            (1, MasterEvent::Ended(0), &[]),
+            (2, MasterEvent::Replaced, &[MasterAction::CloseListeners]),
+            (3, MasterEvent::Replaced, &[]),
+            (1_000_000, MasterEvent::Tick, &[]),
+            (1_000_001, MasterEvent::Ended(1), &[]),
+        ]);
+        assert!(state.is_over());
+        let state = play(&[
+            (0, MasterEvent::Replaced, &[MasterAction::CloseListeners]),
+            (1, MasterEvent::StopRequested, STOP),
+            (20_001, MasterEvent::Tick, &[MasterAction::Kill]),
+        ]);
+        assert!(!state.is_over());
+        play(&[(0, MasterEvent::Abandoned, &[MasterAction::Kill]), (1, MasterEvent::StopRequested, &[])]);
     }
 
     #[test]

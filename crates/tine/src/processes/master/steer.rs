@@ -190,7 +190,7 @@ impl Master<'_> {
                 break;
             }
             self.wait(Some(deadline));
-            self.events();
+            self.reap_only();
         }
         pids.iter().for_each(|pid| _ = signal_one(*pid, Signal::KILL));
     }

@@ -13,10 +13,9 @@ use super::state::{ServerEvent, ServerState};
 use super::succession::{Succession, SuccessionAction, SuccessionEvent};
 use crate::connection::Connection;
 use crate::error::{Error, HandlerError, next_move, reason};
-use crate::lifecycle::signals;
 use crate::net::listener::Listener;
 use crate::processes::handover::generations::{GenerationEvent, Generations};
-use crate::processes::handover::{Binary, Failure};
+use crate::processes::handover::{Binary, Failure, socket_item};
 use crate::shared::handover::lineage::{
     Lineage, LineageEvent, LineageMessage, MAX_IDS, read_state,
 };
@@ -35,6 +34,8 @@ pub(super) struct Handovers {
     pub(super) takeover: Option<Takeover>,
     /// Until this process has taken over: the older supervisor of the service.
     pub(super) predecessor: Option<Lineage>,
+    /// All services of the server take over together.
+    pub(super) takes_over: bool,
     /// The master, which tells about the next generation.
     pub(super) master: Option<Link>,
     succession: Succession,
@@ -50,6 +51,7 @@ impl Handovers {
         Handovers {
             generations: setup.settings.master.is_none().then(|| Generations::new(setup.replacement.take())),
             takeover: None,
+            takes_over: setup.takes_over,
             predecessor: setup.predecessor.take(),
             master: setup.master.take(),
             succession: Succession::none(),
@@ -226,7 +228,7 @@ where
     /// Tells everybody who waits for it that the next generation serves.
     fn handover_done(&mut self, pid: i32, build: &str, asked_by: Option<i32>) {
         let connections = self.connections();
-        self.log.handed_over(pid, build, connections);
+        self.log.handed_over(pid, build, Some(connections));
         let stays_main = self.handovers.generations.as_ref().is_none_or(Generations::is_anchor);
         match (stays_main, u32::try_from(pid)) {
             (false, Ok(pid)) => self.ready.main_pid(pid),
@@ -363,7 +365,6 @@ where
     /// Reports that this generation can serve, and waits until it may. False if it may not.
     pub(super) fn wait_for_predecessor(&mut self, stop: BorrowedFd) -> Result<bool, Error> {
         let Some(takeover) = &mut self.handovers.takeover else { return Ok(true) };
-        takeover.check_sockets()?;
         let told = takeover.built(stop);
         Ok(told == Told::Go)
     }
@@ -411,18 +412,4 @@ where
             generations.take_over(older);
         }
     }
-}
-
-/// A listener, as the next generation gets it.
-pub(crate) fn socket_item(listener: &Listener) -> (Item, BorrowedFd<'_>) {
-    let (name, about) = (listener.requested.clone(), listener.describe());
-    (Item { kind: "socket".into(), name, about }, listener.as_fd())
-}
-
-/// Whether a signal is one that other generations get, too.
-pub(super) fn concerns_all(number: i32) -> bool {
-    matches!(
-        signals::command(number),
-        Some(signals::Command::Stop | signals::Command::End | signals::Command::Reload)
-    )
 }

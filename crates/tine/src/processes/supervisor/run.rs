@@ -5,7 +5,6 @@ use std::time::{Instant, SystemTime};
 use rustix::event::{PollFd, PollFlags};
 use tine_sys::process::Alone;
 
-use super::handover::concerns_all;
 use super::role::Role;
 use super::setup::Setup;
 use super::spawn::NewRole;
@@ -13,11 +12,14 @@ use super::state::{ServerEvent, ServerPhase, ServerState};
 use super::{RuleFiles, Supervisor};
 use crate::connection::Connection;
 use crate::error::{Error, HandlerError};
-use crate::lifecycle::signals::{self, Command, command as command_of};
+use crate::lifecycle::signals::{self, Command, command as command_of, concerns_all};
 use crate::lifecycle::startup::Start;
 use crate::lifecycle::timing::DESCENDANTS_POLL;
+use crate::net::control_socket::HANDED_PREFIX;
+use crate::net::handed;
 use crate::processes::handover::Binary;
 use crate::processes::log_writer::{self, LogWriter, NewWriter, WriterStart};
+use crate::shared::handover::takeover::Takeover;
 
 /// How a server has stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +38,7 @@ pub(crate) fn run<H>(mut setup: Setup, alone: &Alone, handler: &mut H) -> Result
 where
     H: FnMut(Connection) -> Result<(), HandlerError>,
 {
+    handed::close_all_but(HANDED_PREFIX);
     let mut ready = std::mem::take(&mut setup.ready);
     let mut writer = None;
     if setup.lines.is_none() {
@@ -46,6 +49,7 @@ where
             }
             WriterStart::New(new) => {
                 drop((setup, ready));
+                handed::close_rest();
                 new.run()
             }
         }
@@ -53,7 +57,10 @@ where
     let mut takeover = setup.takeover.take();
     setup.predecessor =
         takeover.as_mut().and_then(|takeover| takeover.take_lineage(None)).or(setup.predecessor.take());
-    let mut supervisor = match Supervisor::set_up(setup, &mut ready, &mut writer, alone, handler) {
+    let made = Supervisor::set_up(setup, &mut ready, &mut writer, alone, handler);
+    let made = made.and_then(|made| takeover.iter().try_for_each(Takeover::check_sockets).map(|()| made));
+    handed::close_rest();
+    let mut supervisor = match made {
         Ok(supervisor) => supervisor,
         Err(error) => {
             ready.failed(&error);

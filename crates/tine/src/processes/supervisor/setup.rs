@@ -61,6 +61,8 @@ pub(crate) struct Setup {
     pub(crate) takeover: Option<Takeover>,
     /// The older supervisor of this service.
     pub(crate) predecessor: Option<Lineage>,
+    /// All services of the server take over together.
+    pub(crate) takes_over: bool,
     /// The master, which tells about the next generation.
     pub(crate) master: Option<Link>,
 }

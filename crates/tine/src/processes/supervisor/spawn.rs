@@ -81,6 +81,9 @@ where
             return Ok(Start::Stopped);
         }
         self.take_state()?;
+        if self.handovers.takes_over && !self.ready.entered() {
+            return Ok(Start::Stopped);
+        }
         self.announce()?;
         // Clients have waited in the backlog until here: the server's lines come before theirs.
         self.channels.wake_forkers();

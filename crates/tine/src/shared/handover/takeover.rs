@@ -204,7 +204,6 @@ impl Takeover {
         let Takeover { link, offer, mut older, .. } = self;
         // It was asked for when the process was executed.
         let _ = rustix::process::set_parent_process_death_signal(None);
-        handed::close_rest();
         let _ = link.send(&LinkMessage::Accepting);
         older.push(OlderGeneration { link, is_anchor: offer.is_anchor, is_finished: false });
         older
