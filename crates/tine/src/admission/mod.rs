@@ -30,7 +30,7 @@ use block::Block;
 use limits::{Limits, LimitsMode, SourceLimits};
 use penalty::{Fault, holds};
 use reason::Reason;
-use sources::{Eviction, Sources};
+use sources::{Eviction, SourceSecret, Sources, SourcesState};
 
 use crate::error::Error;
 use crate::net::peer::Peer;
@@ -99,7 +99,15 @@ impl Admission {
     ///
     /// # Errors
     /// ENOMEM.
-    pub(crate) fn new(mut limits: Limits) -> io::Result<Admission> {
+    pub(crate) fn new(limits: Limits) -> io::Result<Admission> {
+        Admission::with_secret(limits, SourceSecret::random())
+    }
+
+    /// The same, with the secret of an older generation.
+    ///
+    /// # Errors
+    /// ENOMEM.
+    pub(crate) fn with_secret(mut limits: Limits, secret: SourceSecret) -> io::Result<Admission> {
         let has_buckets = limits.have_buckets();
         let live = |rules: &CompiledRules| LiveRules::new(rules);
         let rules = limits.rules.as_ref().map(live).transpose()?;
@@ -112,8 +120,8 @@ impl Admission {
             rules,
             penalty_exempt,
             log_exclude: log_exclude.map(Box::new),
-            buckets: has_buckets.then(|| Sources::new(Eviction::Pinned)).transpose()?,
-            penalties: limits.penalties.map(|_| Sources::new(Eviction::Expired)).transpose()?,
+            buckets: has_buckets.then(|| Sources::new(Eviction::Pinned, secret)).transpose()?,
+            penalties: limits.penalties.map(|_| Sources::new(Eviction::Expired, secret)).transpose()?,
             limits,
         })
     }
@@ -294,6 +302,22 @@ impl Admission {
     /// As [`LiveRules::reload`].
     pub(crate) fn reload(&self, source: &RuleSource) -> Result<usize, Error> {
         self.rules.as_ref().map_or(Ok(0), |rules| rules.reload(source))
+    }
+
+    /// What sources and prefixes have used, for the next generation: buckets and penalties.
+    pub(crate) fn export_sources(&self, now: u64) -> [Option<SourcesState>; 2] {
+        [&self.buckets, &self.penalties].map(|table| table.as_ref().map(|table| table.export(now)))
+    }
+
+    /// Takes over what sources and prefixes have used in an older generation.
+    pub(crate) fn import_sources(&self, [buckets, penalties]: [Option<&SourcesState>; 2]) {
+        if let (Some(table), Some(state)) = (&self.buckets, buckets) {
+            // The delay queue of this generation is empty.
+            table.import(state, |word| word & !1);
+        }
+        if let (Some(table), Some(state)) = (&self.penalties, penalties) {
+            table.import(state, |word| word);
+        }
     }
 
     /// Leaves the tables out of processes forked from now on: connection processes do not need

@@ -99,6 +99,12 @@ impl Fault {
         }
     }
 
+    /// The fault with this name.
+    pub(crate) fn named(name: &str) -> Option<Fault> {
+        let all = [Fault::Crash, Fault::GraceExceeded, Fault::NoAuth, Fault::RefuseConnection];
+        all.into_iter().find(|fault| fault.name() == name)
+    }
+
     /// The name of the fault in sshd_config(5), in lower case.
     pub(crate) fn name(self) -> &'static str {
         match self {

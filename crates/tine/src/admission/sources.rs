@@ -2,10 +2,10 @@
 //! has no lock that a killed forker could leave locked. A word holds an expiry time; expired
 //! entries are reused for other sources, except for pinned ones.
 
-use std::hash::{BuildHasher, Hash, RandomState};
+use std::hash::{BuildHasher, DefaultHasher, Hash, Hasher, RandomState};
 use std::io;
 use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::{AcqRel, Acquire};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 
 use tine_sys::memory::SharedTables;
 
@@ -28,11 +28,43 @@ pub(crate) enum Eviction {
     Pinned,
 }
 
+/// What makes the keys of sources, so that no client can choose addresses of the same set. All
+/// generations of a server have the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SourceSecret(pub(crate) [u64; 2]);
+
+impl SourceSecret {
+    /// Another one for each call.
+    pub(crate) fn random() -> SourceSecret {
+        // Each state has keys of its own, which the standard library takes from the system.
+        let random = RandomState::new();
+        SourceSecret([random.hash_one(0), random.hash_one(1)])
+    }
+
+    /// The hash of a source. The hasher itself has no secret, so that one comes first.
+    #[inline]
+    fn hash_one(self, source: &impl Hash) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.0.iter().for_each(|word| hasher.write_u64(*word));
+        source.hash(&mut hasher);
+        hasher.finish()
+    }
+}
+
+/// The entries of a table that still matter, for the next generation of the server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SourcesState {
+    /// A hash by the secret: another version of the standard library may hash otherwise.
+    pub(crate) check: u64,
+    /// Key and word of each entry.
+    pub(crate) entries: Vec<[u64; 2]>,
+}
+
 /// The table: 16 bytes for each source, 1.6 MB in all.
 #[derive(Debug)]
 pub(crate) struct Sources {
     entries: SharedTables<SourceEntry>,
-    secret: RandomState,
+    secret: SourceSecret,
     eviction: Eviction,
 }
 
@@ -41,9 +73,35 @@ impl Sources {
     ///
     /// # Errors
     /// ENOMEM.
-    pub(crate) fn new(eviction: Eviction) -> io::Result<Sources> {
+    pub(crate) fn new(eviction: Eviction, secret: SourceSecret) -> io::Result<Sources> {
         let entries = SharedTables::new(MAX_SOURCES.next_multiple_of(WAYS), 0)?;
-        Ok(Sources { entries, secret: RandomState::new(), eviction })
+        Ok(Sources { entries, secret, eviction })
+    }
+
+    /// The entries that have not expired.
+    pub(crate) fn export(&self, now: u64) -> SourcesState {
+        let entries = self.entries.first().iter().map(|[key, word]| [key.load(Acquire), word.load(Acquire)]);
+        let entries = entries.filter(|[key, word]| *key != 0 && word & !1 > now).collect();
+        SourcesState { check: self.check(), entries }
+    }
+
+    /// Takes entries of an older generation into an empty table, each word changed by `step`. Those
+    /// of a table with other keys are of no use.
+    pub(crate) fn import(&self, state: &SourcesState, step: impl Fn(u64) -> u64) {
+        if state.check != self.check() {
+            return;
+        }
+        for [key, word] in &state.entries {
+            let free = self.set_of(*key).iter().find(|entry| entry[0].load(Acquire) == 0);
+            if let Some(entry) = free {
+                entry[0].store(*key, Release);
+                entry[1].store(step(*word), Release);
+            }
+        }
+    }
+
+    fn check(&self) -> u64 {
+        self.secret.hash_one(&"tine")
     }
 
     /// Leaves the table out of processes forked from now on.
@@ -98,9 +156,14 @@ impl Sources {
     fn set(&self, source: &impl Hash) -> (u64, &[SourceEntry]) {
         // The key of an unused entry is 0.
         let key = self.secret.hash_one(source) | 1;
+        (key, self.set_of(key))
+    }
+
+    #[inline]
+    fn set_of(&self, key: u64) -> &[SourceEntry] {
         let entries = self.entries.first();
         let first = (key >> 32) as usize % (entries.len() / WAYS) * WAYS;
-        (key, &entries[first..first + WAYS])
+        &entries[first..first + WAYS]
     }
 
     /// Claims an entry for a new source: an expired one, else the one chosen by [`Eviction`].
@@ -146,13 +209,13 @@ mod tests {
     }
 
     fn table() -> Sources {
-        Sources::new(Eviction::Expired).expect("memory")
+        Sources::new(Eviction::Expired, SourceSecret::random()).expect("memory")
     }
 
     #[test]
     fn a_pinned_entry_is_evicted_last() {
         for (eviction, is_kept) in [(Eviction::Pinned, true), (Eviction::Expired, false)] {
-            let table = Sources::new(eviction).expect("memory");
+            let table = Sources::new(eviction, SourceSecret::random()).expect("memory");
             let same_set = |source: &u64| std::ptr::eq(table.set(source).1, table.set(&0).1);
             let mut others = (1..).filter(same_set);
             let mut add = |count: usize, now: u64, bit: u64| {
@@ -173,8 +236,26 @@ mod tests {
     }
 
     #[test]
+    fn the_next_generation_knows_what_has_not_expired() {
+        let secret = SourceSecret::random();
+        let table = |secret| Sources::new(Eviction::Pinned, secret).expect("memory");
+        let (old, new, other) = (table(secret), table(secret), table(SourceSecret::random()));
+        for source in 0..1000u64 {
+            old.change(&source, 0, |_| Some(2 * source | 1));
+        }
+        let state = old.export(1000);
+        assert_eq!(state.entries.len(), 499);
+        new.import(&state, |word| word & !1);
+        other.import(&state, |word| word);
+        for (source, word) in [(0u64, None), (500, None), (501, Some(1002)), (999, Some(1998))] {
+            assert_eq!((new.find(&source), other.find(&source)), (word, None), "{source}");
+        }
+        assert_eq!(SourceSecret::random() == SourceSecret::random(), false);
+    }
+
+    #[test]
     fn thousands_of_pinned_sources_are_kept() {
-        let table = Sources::new(Eviction::Pinned).expect("memory");
+        let table = Sources::new(Eviction::Pinned, SourceSecret::random()).expect("memory");
         for source in 0..4096u64 {
             table.change(&source, 1000 * source, |word| Some(word | 1));
         }

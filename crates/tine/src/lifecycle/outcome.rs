@@ -101,6 +101,8 @@ pub(crate) enum Outcome {
     Ended(EndReason),
     /// The process exited, and its report is more precise than its exit code.
     Reported(ExitReport),
+    /// An older generation of the server has said so.
+    Told { text: String, is_failure: bool },
 }
 
 impl Outcome {
@@ -124,6 +126,7 @@ impl Outcome {
             Outcome::Ended(reason) => *reason != EndReason::ClientGone,
             Outcome::Reported(report) => !matches!(report, ExitReport::Done | ExitReport::Reset),
             Outcome::Signal(_) => true,
+            Outcome::Told { is_failure, .. } => *is_failure,
         }
     }
 
@@ -134,6 +137,8 @@ impl Outcome {
             Outcome::Signal(number) => *number,
             Outcome::Ended(_) => rustix::process::Signal::TERM.as_raw(),
             Outcome::Reported(report) => report.exit_code() << 8,
+            // It is asked for at the end of a process of this generation only.
+            Outcome::Told { is_failure, .. } => i32::from(*is_failure) << 8,
         }
     }
 }
@@ -144,6 +149,7 @@ impl fmt::Display for Outcome {
             Outcome::Exit(code) => write!(f, "exit {code}"),
             Outcome::Signal(number) => write!(f, "signal {}", signal_name(*number)),
             Outcome::Ended(reason) => reason.fmt(f),
+            Outcome::Told { text, .. } => f.write_str(text),
             Outcome::Reported(ExitReport::Done) => f.write_str("exit 0"),
             Outcome::Reported(ExitReport::Reset) => f.write_str("reset"),
             Outcome::Reported(ExitReport::Timeout(which)) => write!(f, "timeout {which}"),

@@ -61,6 +61,12 @@ pub(crate) enum BytesSource {
 }
 
 impl BytesSource {
+    /// The source with this name.
+    pub(crate) fn named(name: &str) -> Option<BytesSource> {
+        let all = [BytesSource::Kernel, BytesSource::Sample, BytesSource::Process];
+        all.into_iter().find(|source| source.name() == name)
+    }
+
     /// The value of `bytes_source`.
     pub(crate) fn name(self) -> &'static str {
         match self {

@@ -30,6 +30,12 @@ impl Settings {
     }
 
     /// Whether processes are forked in advance.
+    /// The slots of the board: more than the maximum of connections where older generations have
+    /// more.
+    pub(crate) fn slots(&self) -> usize {
+        self.max_connections.max(self.older_connections)
+    }
+
     pub(crate) fn has_spares(&self) -> bool {
         self.spares > 0
     }

@@ -22,6 +22,7 @@ use crate::admission::limits::{Limits, LimitsMode, WhenFull, WhenLimited};
 use crate::admission::penalty::Penalties;
 use crate::admission::proxy::ProxyProtocol;
 use crate::admission::rate::Rate;
+use crate::admission::sources::SourceSecret;
 use crate::lifecycle::ready::Ready;
 use crate::log::{LogLevel, LogSettings};
 use crate::net::listener::Listener;
@@ -115,6 +116,10 @@ pub(crate) struct Settings {
     pub(crate) privacy: Privacy,
     /// Where bans are kept for the next start.
     pub(crate) state_file: Option<PathBuf>,
+    /// What makes the keys of sources.
+    pub(crate) source_secret: SourceSecret,
+    /// Connections that older generations may have, at most.
+    pub(crate) older_connections: usize,
 }
 
 impl Default for Settings {
@@ -147,6 +152,8 @@ impl Default for Settings {
             log_level: LogLevel::default(),
             privacy: Privacy::None,
             state_file: None,
+            source_secret: SourceSecret::random(),
+            older_connections: 0,
         }
     }
 }

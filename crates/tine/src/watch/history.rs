@@ -13,7 +13,7 @@ use crate::net::peer::Peer;
 use crate::net::proxied::Proxied;
 
 /// A connection that has ended.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct EndedConnection {
     pub(crate) id: u64,
     pub(crate) peer: Peer,
@@ -59,6 +59,12 @@ impl History {
         }
     }
 
+    /// Takes over records of an older generation, the oldest first.
+    pub(crate) fn take_over(&mut self, records: Vec<EndedConnection>) {
+        let surplus = records.len().saturating_sub(self.capacity);
+        self.ended = records.into_iter().skip(surplus).collect();
+    }
+
     /// Records a number of connections at a time.
     pub(crate) fn record_count(&mut self, connections: usize) {
         self.peak = self.peak.max(connections);
@@ -87,6 +93,11 @@ impl History {
         self.ended_total += ends;
         self.failed_total += failures;
         self.unrecorded_total += ends;
+    }
+
+    /// The connections that have ended, the oldest first.
+    pub(crate) fn oldest_first(&self) -> impl Iterator<Item = &EndedConnection> {
+        self.ended.iter()
     }
 
     /// The connections that have ended, the newest first.

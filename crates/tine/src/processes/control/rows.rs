@@ -33,6 +33,8 @@ pub(super) struct Row {
     /// The state of its socket, by the kernel.
     tcp_state: Option<&'static str>,
     end: Option<RowEnd>,
+    /// An older generation of the server serves it.
+    is_older: bool,
 }
 
 /// How a connection has ended.
@@ -46,7 +48,7 @@ struct RowEnd {
 impl Row {
     /// The row of a connection that is served.
     pub(super) fn live(view: &View, connection: &BoardConnection, sockets: &Sockets) -> Row {
-        let BoardConnection { slot, pid, entry, proxied, .. } = *connection;
+        let BoardConnection { slot, pid, entry, proxied, is_older, .. } = *connection;
         let info = sockets.of(connection);
         let header = u64::from(proxied.map_or(0, |proxied| proxied.header));
         let from_kernel = info.map(|info| {
@@ -62,9 +64,11 @@ impl Row {
             start: entry.start,
             age: times.waited() + Duration::from_nanos(now().saturating_sub(entry.start)),
             times,
-            bytes: from_kernel.or_else(|| view.counted(slot)),
+            // Its process counts in memory that only its supervisor has.
+            bytes: from_kernel.or_else(|| view.counted(slot).filter(|_| !is_older)),
             tcp_state: info.map(|info| info.state_name()),
             end: None,
+            is_older,
         }
     }
 
@@ -87,6 +91,7 @@ impl Row {
                 cpu: usage.cpu,
                 peak_kib: usage.peak_kib,
             }),
+            is_older: false,
         }
     }
 
@@ -132,6 +137,9 @@ impl Row {
         set("bytes_source", json!(self.bytes.map(|bytes| bytes.source.name())));
         if let Some(state) = self.tcp_state {
             set("tcp_state", json!(state));
+        }
+        if self.is_older {
+            set("generation", json!("older"));
         }
         if let Some(end) = &self.end {
             set("ended", json!(date(accepted + self.age.as_nanos() as u64)));
@@ -182,6 +190,7 @@ mod tests {
             bytes: (bytes_in > 0).then(|| ByteCounts::of_kernel((bytes_in, 0))),
             tcp_state: None,
             end: None,
+            is_older: false,
         }
     }
 

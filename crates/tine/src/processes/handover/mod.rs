@@ -11,10 +11,27 @@ mod successor;
 
 use std::os::fd::{AsFd, BorrowedFd};
 
+use crate::admission::sources::SourceSecret;
 use crate::net::listener::Listener;
+use crate::settings::Settings;
 use crate::shared::handover::link::Item;
+use crate::shared::handover::takeover::Predecessor;
 pub(crate) use state::Failure;
 pub(crate) use successor::Binary;
+
+/// Prepares the settings of a service for the state of its older supervisor.
+pub(crate) fn prepare_for(predecessor: &Predecessor, settings: &mut Settings) {
+    let Predecessor { secret, connections, .. } = predecessor;
+    settings.source_secret = secret.map_or(settings.source_secret, SourceSecret);
+    settings.older_connections = *connections;
+}
+
+/// A lineage, as the next generation gets it: with the secret of the sources, and the most
+/// connections that the older supervisor may have.
+pub(crate) fn lineage_item(service: &str, secret: SourceSecret, connections: usize) -> Item {
+    let about = serde_json::json!({ "secret": secret.0, "connections": connections });
+    Item { kind: "lineage".into(), name: service.to_owned(), about }
+}
 
 /// A listener, as the next generation gets it.
 pub(crate) fn socket_item(listener: &Listener) -> (Item, BorrowedFd<'_>) {

@@ -10,7 +10,7 @@ use super::state::{MasterEvent, MasterState};
 use crate::error::reason;
 use crate::net::listener::Listener;
 use crate::processes::handover::generations::GenerationEvent;
-use crate::processes::handover::{Binary, Failure, socket_item};
+use crate::processes::handover::{Binary, Failure, lineage_item, socket_item};
 use crate::shared::handover::lineage::Lineage;
 use crate::shared::handover::link::{Item, LinkMessage};
 use crate::system::orphans;
@@ -103,7 +103,12 @@ impl Master<'_> {
                 Ok(theirs)
             });
             match passed {
-                Ok(theirs) => lineages.push((service.name.clone(), theirs)),
+                Ok(theirs) => {
+                    let settings = &service.server.settings;
+                    // Its older generations may have more than it, and it does not know it here.
+                    let most = settings.slots();
+                    lineages.push((lineage_item(&service.name, settings.source_secret, most), theirs));
+                }
                 Err(why) => {
                     let what = format!("cannot hand over the state of service {}", service.name);
                     self.log.error(&what, &reason(&why.into()), "its new supervisor begins without it");
@@ -117,10 +122,7 @@ impl Master<'_> {
             let name = socket.handed_name();
             (Item { kind: "socket".into(), name, about: about() }, socket.as_fd())
         }));
-        items.extend(lineages.iter().map(|(name, lineage)| {
-            let name = name.clone();
-            (Item { kind: "lineage".into(), name, about: about() }, lineage.as_fd())
-        }));
+        items.extend(lineages.iter().map(|(item, lineage)| (item.clone(), lineage.as_fd())));
         // A failure is among the next events.
         self.generations.offer(items);
     }

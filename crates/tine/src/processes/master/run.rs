@@ -15,7 +15,7 @@ use super::steer::{NewControl, set_up_control};
 use super::{Master, MasterSetup, cannot_start};
 use crate::net::control_socket::HANDED_PREFIX;
 use crate::net::handed;
-use crate::processes::handover::Binary;
+use crate::processes::handover::{Binary, prepare_for};
 use crate::shared::handover::takeover::Takeover;
 use crate::processes::handover::generations::Generations;
 use crate::error::{Error, reason};
@@ -57,6 +57,10 @@ pub(crate) fn run(mut setup: MasterSetup, alone: &Alone) -> Result<(), Error> {
         }
     };
     let takeover = setup.takeover.take();
+    for (name, predecessor) in takeover.iter().flat_map(Takeover::predecessors) {
+        let service = setup.services.iter_mut().find(|service| service.name == name);
+        service.into_iter().for_each(|service| prepare_for(predecessor, &mut service.server.settings));
+    }
     let made = Master::set_up(setup, lines, alone);
     let made = made.and_then(|made| takeover.iter().try_for_each(Takeover::check_sockets).map(|()| made));
     handed::close_rest();

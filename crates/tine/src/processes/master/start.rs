@@ -126,7 +126,7 @@ impl Master<'_> {
         let lines = self.log.channel();
         let takeover = self.takeover.take();
         let takes_over = takeover.is_some();
-        let predecessor = takeover.and_then(|mut takeover| takeover.take_lineage(Some(&service.name)));
+        let predecessor = takeover.and_then(|mut takeover| takeover.take_predecessor(Some(&service.name)));
         drop(self);
         tine_sys::signal::defaults(&new.fresh);
         let ServiceSetup { name, mut server, mut handler, controllers, link } = service;

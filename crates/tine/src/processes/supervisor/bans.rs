@@ -58,6 +58,16 @@ impl Bans {
         Ok(Bans { list, file })
     }
 
+    /// The bans as a text, for the next generation of the server.
+    pub(super) fn to_text(&self) -> String {
+        text(&self.list)
+    }
+
+    /// The bans in a text of an older generation; `None` if it is none.
+    pub(super) fn from_text(bans: &str, file: Option<PathBuf>) -> Option<Bans> {
+        Some(Bans { list: parse(bans, SystemTime::now())?, file })
+    }
+
     /// Adds a ban, or changes the time of one. False if there are too many.
     pub(super) fn add(&mut self, block: Prefix, until: Option<SystemTime>) -> bool {
         self.list.retain(|ban| ban.block != block);

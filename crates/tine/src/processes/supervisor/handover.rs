@@ -11,17 +11,22 @@ use super::Supervisor;
 use super::setup::Setup;
 use super::state::{ServerEvent, ServerState};
 use super::succession::{Succession, SuccessionAction, SuccessionEvent};
+use crate::admission::penalty::Fault;
 use crate::connection::Connection;
 use crate::error::{Error, HandlerError, next_move, reason};
 use crate::net::listener::Listener;
 use crate::processes::handover::generations::{GenerationEvent, Generations};
-use crate::processes::handover::{Binary, Failure, socket_item};
+use crate::processes::handover::{Binary, Failure, lineage_item, prepare_for, socket_item};
+use crate::settings::Settings;
+use crate::shared::board::SlotPhase;
 use crate::shared::handover::lineage::{
-    Lineage, LineageEvent, LineageMessage, MAX_IDS, read_state,
+    Lineage, LineageEvent, LineageMessage, MAX_ENDS, read_state,
 };
 use crate::shared::handover::link::{Item, Link, LinkEvent, LinkMessage};
-use crate::shared::handover::takeover::{Takeover, Told};
+use crate::shared::handover::state::{OlderConnection, OlderEnd};
+use crate::shared::handover::takeover::{Predecessor, Takeover, Told};
 use crate::system::orphans;
+use crate::watch::history::EndedConnection;
 
 /// The time that the older supervisor has to send its state: that to stop accepting, and more.
 const STATE_WITHIN: Duration = Duration::from_secs(10);
@@ -33,7 +38,7 @@ pub(super) struct Handovers {
     /// Until this process has taken over: the first process of the older generation.
     pub(super) takeover: Option<Takeover>,
     /// Until this process has taken over: the older supervisor of the service.
-    pub(super) predecessor: Option<Lineage>,
+    pub(super) predecessor: Option<Predecessor>,
     /// All services of the server take over together.
     pub(super) takes_over: bool,
     /// The master, which tells about the next generation.
@@ -41,8 +46,8 @@ pub(super) struct Handovers {
     succession: Succession,
     /// The supervisor of the next generation.
     successor: Option<Lineage>,
-    /// Ids of connections that have ended and of which the successor has not heard.
-    ended: Vec<u64>,
+    /// Connections that have ended and of which the successor has not heard.
+    ended: Vec<OlderEnd>,
 }
 
 impl Handovers {
@@ -58,6 +63,11 @@ impl Handovers {
             successor: None,
             ended: Vec::new(),
         }
+    }
+
+    /// Prepares settings for the state of an older supervisor, if there is one.
+    pub(super) fn prepare(&self, settings: &mut Settings) {
+        self.predecessor.iter().for_each(|predecessor| prepare_for(predecessor, settings));
     }
 
     /// Reports why this process cannot take over, if it was to.
@@ -99,10 +109,15 @@ impl Handovers {
         self.generations.as_ref().is_some_and(Generations::is_replaced)
     }
 
+    /// Whether the successor has the state, and has to hear what changes.
+    fn has_handed(&self) -> bool {
+        self.succession.has_handed()
+    }
+
     /// Notes that a connection has ended, for the supervisor that has its state.
-    pub(super) fn note_end(&mut self, id: u64) {
+    pub(super) fn note_end(&mut self, id: u64, fault: Option<Fault>, record: Option<EndedConnection>) {
         if self.succession.has_handed() && self.successor.is_some() {
-            self.ended.push(id);
+            self.ended.push(OlderEnd { id, fault, record });
         }
     }
 
@@ -110,9 +125,10 @@ impl Handovers {
     fn tell_ends(&mut self) {
         let Some(successor) = &self.successor else { return };
         while !self.ended.is_empty() {
-            let some = self.ended[..self.ended.len().min(MAX_IDS)].to_vec();
-            match successor.send(&LineageMessage::Ended(some.clone())) {
-                Ok(()) => drop(self.ended.drain(..some.len())),
+            let count = self.ended.len().min(MAX_ENDS);
+            let some = self.ended[..count].iter().map(OlderEnd::to_json).collect();
+            match successor.send(&LineageMessage::Ended(some)) {
+                Ok(()) => drop(self.ended.drain(..count)),
                 Err(rustix::io::Errno::AGAIN) => return,
                 // It has ended, and with it the server, or another one takes its place.
                 Err(_) => self.ended.clear(),
@@ -121,7 +137,7 @@ impl Handovers {
     }
 
     /// What the master and the successor have said since the last call.
-    fn events(&mut self) -> Vec<SuccessionEvent> {
+    fn events(&mut self, kills: &mut Vec<u64>) -> Vec<SuccessionEvent> {
         let mut events = vec![SuccessionEvent::Tick];
         while let Some(event) = self.master.as_ref().and_then(Link::receive) {
             match event {
@@ -141,6 +157,7 @@ impl Handovers {
         while let Some(event) = self.successor.as_ref().and_then(Lineage::receive) {
             match event {
                 LineageEvent::Message(LineageMessage::Take, _) => events.push(SuccessionEvent::Take),
+                LineageEvent::Message(LineageMessage::Kill(id), _) => kills.push(id),
                 LineageEvent::Message(..) => {}
                 LineageEvent::Ended => {
                     self.successor = None;
@@ -190,9 +207,12 @@ where
             let found = generations.events();
             found.into_iter().for_each(|event| self.on_generation(event, state, events));
         }
-        for event in self.handovers.events() {
+        let mut kills = Vec::new();
+        for event in self.handovers.events(&mut kills) {
             self.on_succession(event, state, events);
         }
+        kills.into_iter().for_each(|id| self.kill_for_successor(id));
+        self.check_older();
         if self.handovers.succession.is_pausing() && self.has_stopped_accepting() {
             self.on_succession(SuccessionEvent::Paused, state, events);
         }
@@ -223,6 +243,25 @@ where
             GenerationEvent::Abandoned => events.push(ServerEvent::Abandoned),
             GenerationEvent::OlderFinished => {}
         }
+    }
+
+    /// Tells the next generation, if it has the state already, that a connection has begun.
+    pub(super) fn tell_begin(&self, slot: usize, pid: i32) {
+        let Some(successor) = self.handovers.successor.as_ref().filter(|_| self.handovers.has_handed()) else {
+            return;
+        };
+        let entry = self.memory.board.entry(slot);
+        let connection = OlderConnection {
+            id: entry.id,
+            pid,
+            peer: entry.peer,
+            proxied: self.memory.board.proxied(slot),
+            start: entry.start,
+            waited: self.memory.board.waited(slot),
+            generation: 0,
+        };
+        // A successor that is behind does not count it.
+        let _ = successor.send(&LineageMessage::Began(connection.to_json()));
     }
 
     /// Tells everybody who waits for it that the next generation serves.
@@ -293,9 +332,8 @@ where
             let name = socket.handed_name();
             (Item { kind: "socket".into(), name, about: serde_json::Value::Null }, socket.as_fd())
         }));
-        let lineage =
-            Item { kind: "lineage".into(), name: String::new(), about: serde_json::Value::Null };
-        items.push((lineage, theirs.as_fd()));
+        let most = self.settings.max_connections.max(self.memory.board.count(SlotPhase::Serving, None));
+        items.push((lineage_item("", self.settings.source_secret, most), theirs.as_fd()));
         if let Some(generations) = &mut self.handovers.generations {
             // A failure is among the next events.
             let _ = generations.offer(items);
@@ -340,7 +378,7 @@ where
         self.handovers.ended.clear();
         let state = self.compose_state();
         let Some(successor) = &self.handovers.successor else { return };
-        if let Err(why) = successor.send_state(&state, &self.older_lineages()) {
+        if let Err(why) = successor.send_state(&state, &self.older.lineages()) {
             self.refuse_state(&format!("cannot send the state: {}", reason(&why.into())));
         }
     }
@@ -374,7 +412,7 @@ where
     /// # Errors
     /// It has ended, or does not send it.
     pub(super) fn take_state(&mut self) -> Result<(), Error> {
-        let Some(lineage) = self.handovers.predecessor.take() else { return Ok(()) };
+        let Some(Predecessor { lineage, .. }) = self.handovers.predecessor.take() else { return Ok(()) };
         let failed = |why: &str| {
             Error::usage(format_args!("cannot take over the state: {why}"), "try again, or restart the server")
         };

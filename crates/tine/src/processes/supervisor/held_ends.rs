@@ -17,6 +17,7 @@ use crate::net::peer::Peer;
 use crate::net::proxied::Proxied;
 use crate::shared::board::Entry;
 use crate::watch::destroyed::DestroyedSockets;
+use crate::watch::history::EndedConnection;
 
 /// The longest time that the end of a connection is held back.
 const HOLD: Duration = Duration::from_millis(500);
@@ -33,6 +34,20 @@ pub(super) struct ConnectionEnd {
 }
 
 impl ConnectionEnd {
+    /// What is kept of it for operators.
+    pub(super) fn record(&self) -> EndedConnection {
+        let ConnectionEnd { entry, proxied, pid, outcome, usage, .. } = self;
+        EndedConnection {
+            id: entry.id,
+            peer: entry.peer,
+            proxied: *proxied,
+            pid: *pid,
+            start: entry.start,
+            outcome: outcome.clone(),
+            usage: *usage,
+        }
+    }
+
     /// The other end of the socket; `None` if it is not one of TCP.
     fn socket_peer(&self) -> Option<SocketAddr> {
         match self.proxied.map_or(self.entry.peer, |proxied| proxied.proxy) {

@@ -1,24 +1,75 @@
 //! The state that a supervisor hands to the next one, and takes from the one before.
 
-use serde_json::{Value, json};
-
 use super::Supervisor;
+use super::bans::{self, Bans};
+use crate::admission::reason::Reason;
 use crate::connection::Connection;
 use crate::error::{Error, HandlerError};
+use crate::shared::board::SlotPhase;
 use crate::shared::handover::lineage::Lineage;
+use crate::shared::handover::state::{OlderConnection, ServiceState};
+use crate::system::clock::now;
 
 impl<H> Supervisor<'_, H>
 where
     H: FnMut(Connection) -> Result<(), HandlerError>,
 {
     /// The state, while no process accepts.
-    pub(super) fn compose_state(&mut self) -> String {
-        json!({ "last_id": self.memory.board.connections(), "paused": self.capacity.is_paused }).to_string()
+    pub(super) fn compose_state(&self) -> String {
+        let (board, history) = (&self.memory.board, &self.history);
+        let counts = |count: &dyn Fn(Reason) -> u64| {
+            let counts = Reason::ALL.into_iter().map(|reason| (reason, count(reason)));
+            counts.filter(|(_, count)| *count > 0).collect()
+        };
+        let [buckets, penalties] = self.memory.admission.export_sources(now());
+        ServiceState {
+            // Clients that were accepted and wait get their numbers later, from this supervisor.
+            last_id: board.connections() + self.clients_without_id(),
+            is_paused: self.capacity.is_paused,
+            started: history.started,
+            peak: history.peak as u64,
+            ended: history.ended_total,
+            failed: history.failed_total,
+            unrecorded: history.unrecorded_total,
+            delayed: board.delayed(),
+            rejected: counts(&|reason| board.rejected(reason)),
+            reported: counts(&|reason| board.reported(reason)),
+            connections: self.all_connections(),
+            history: self.history.oldest_first().cloned().collect(),
+            bans: self.bans.to_text(),
+            buckets,
+            penalties,
+        }
+        .to_text()
     }
 
-    /// The lineages to the generations whose connections are in the state.
-    pub(super) fn older_lineages(&self) -> Vec<&Lineage> {
-        Vec::new()
+    /// The connections of this generation and of those before it.
+    fn all_connections(&self) -> Vec<OlderConnection> {
+        let board = &self.memory.board;
+        let serving = (0..self.capacity.total()).filter(|slot| board.phase(*slot) == SlotPhase::Serving);
+        let connection = |slot: usize| {
+            let entry = board.entry(slot);
+            let generation = match board.is_older(slot) {
+                true => self.older.generation_of(slot)? + 1,
+                false => 0,
+            };
+            Some(OlderConnection {
+                id: entry.id,
+                pid: board.pid(slot),
+                peer: entry.peer,
+                proxied: board.proxied(slot),
+                start: entry.start,
+                waited: board.waited(slot),
+                generation,
+            })
+        };
+        serving.filter_map(connection).collect()
+    }
+
+    /// The most clients that helpers can have which get a number later.
+    fn clients_without_id(&self) -> u64 {
+        let helpers = self.channels.delayer.is_some() || self.channels.proxy_reader.is_some();
+        if helpers { self.settings.max_connections as u64 + self.memory.board.waiting() } else { 0 }
     }
 
     /// Takes a state over, before any process accepts.
@@ -27,13 +78,47 @@ where
     /// It is none.
     pub(super) fn restore_state(
         &mut self,
-        state: &[u8],
-        _lineage: Lineage,
-        _older: Vec<Lineage>,
+        text: &[u8],
+        lineage: Lineage,
+        older: Vec<Lineage>,
     ) -> Result<(), Error> {
-        let state: Value = serde_json::from_slice(state)
-            .map_err(|why| Error::usage(format_args!("the state is none: {why}"), "restart the server"))?;
-        let _ = state;
+        let state = ServiceState::parse(text).map_err(|why| {
+            Error::usage(
+                format_args!("the older server has sent what is no state: {why}"),
+                "restart the server",
+            )
+        })?;
+        let board = &self.memory.board;
+        board.number_after(state.last_id);
+        board.count_on(&state.rejected, &state.reported, state.delayed);
+        self.memory.admission.import_sources([state.buckets.as_ref(), state.penalties.as_ref()]);
+        self.history.ended_total = state.ended;
+        self.history.failed_total = state.failed;
+        self.history.unrecorded_total = state.unrecorded;
+        self.history.record_count(usize::try_from(state.peak).unwrap_or(usize::MAX));
+        self.history.started = self.history.started.min(state.started);
+        self.history.take_over(state.history);
+        if let Some(bans) = Bans::from_text(&state.bans, self.settings.state_file.clone()) {
+            self.bans = bans;
+            bans::publish(board, &self.bans);
+        }
+        self.older.add(std::iter::once(lineage).chain(older));
+        for connection in &state.connections {
+            self.hold_older(connection, connection.generation);
+        }
+        self.withdraw_surplus();
+        if state.is_paused {
+            self.capacity.is_paused = true;
+            self.stop_accepting();
+        }
         Ok(())
+    }
+
+    /// Withdraws the slots beyond the maximum, which are there for connections of older
+    /// generations: those that are taken are withdrawn when the connections have ended.
+    fn withdraw_surplus(&mut self) {
+        let missing = self.capacity.missing(self.settings.max_connections);
+        let withdrawn = (0..missing).take_while(|_| self.memory.board.withdraw_free()).count();
+        self.capacity.withdrawn += withdrawn;
     }
 }

@@ -18,6 +18,7 @@ mod killings;
 mod left;
 mod linger;
 mod lingering;
+mod older;
 mod pidfds;
 mod reap;
 mod reload;
@@ -64,6 +65,7 @@ use children::Children;
 use handover::Handovers;
 use held_ends::HeldEnds;
 use killings::Killings;
+use older::Older;
 use timers::Timers;
 use wait::SupervisorFds;
 
@@ -100,6 +102,8 @@ struct Supervisor<'a, H> {
     /// Files of access rules, which are read again after a change.
     rule_files: Option<RuleFiles>,
     handovers: Handovers,
+    /// Connections that older generations serve.
+    older: Older,
     /// Whether a drain serves the backlog: no newer generation does.
     serves_backlog: bool,
 }

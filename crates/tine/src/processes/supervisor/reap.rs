@@ -65,7 +65,7 @@ where
             self.history.count_unrecorded(lost.ends, lost.failures);
         }
         self.history.record_count(board.served_most());
-        ends.iter().for_each(|end| self.handovers.note_end(end.id));
+        ends.iter().for_each(|end| self.handovers.note_end(end.id, None, Some(end.clone())));
         ends.sort_by_key(|end| (end.start + end.usage.duration.as_nanos() as u64, end.id));
         ends.into_iter().for_each(|end| self.history.record_end(end));
     }
@@ -97,6 +97,8 @@ where
         }
         let entry = self.memory.board.entry(slot);
         let Some(count) = self.children.table.count_accept(slot, entry.id) else { return };
+        self.tell_begin(slot, pid);
+        let count = count + self.older.connections();
         self.history.record_count(count);
         if self.log.logs_connections() && !self.memory.admission.is_log_excluded(entry.peer) {
             let proxied = self.memory.board.proxied(slot);
@@ -236,12 +238,15 @@ where
             }
         }
         self.take_ends(&[slot]);
-        if served {
-            self.handovers.note_end(self.memory.board.entry(slot).id);
-        }
+        let id = self.memory.board.entry(slot).id;
         let mut end = self.describe_end(slot, ended, served);
         if let Some(end) = &mut end {
             end.penalty = self.charge(end, ended.how);
+        }
+        if served || self.settings.reuse > 1 {
+            let is_program = self.settings.program.is_some();
+            let fault = end.as_ref().and_then(|end| Fault::of(ended.how, &end.outcome, is_program));
+            self.handovers.note_end(id, fault, None);
         }
         self.free_slot(slot);
         self.wake_delayer();
@@ -267,12 +272,12 @@ where
 
     /// Keeps what operators may ask for.
     fn record(&mut self, end: ConnectionEnd) {
-        let ConnectionEnd { entry, proxied, pid, outcome, usage, .. } = end;
         // A worker that was killed right after its connection has left the end of that.
-        let is_left = self.memory.board.has_ended() && self.history.has_record(entry.id);
+        let is_left = self.memory.board.has_ended() && self.history.has_record(end.entry.id);
         if self.controllers.are_possible() && !is_left {
-            let (id, peer, start) = (entry.id, entry.peer, entry.start);
-            self.history.record_end(EndedConnection { id, peer, proxied, pid, start, outcome, usage });
+            let record = end.record();
+            self.handovers.note_end(record.id, None, Some(record.clone()));
+            self.history.record_end(record);
         }
     }
 
@@ -330,7 +335,7 @@ where
     }
 
     /// Releases a slot and wakes the forkers that wait for one, or that miss a spare now.
-    fn free_slot(&mut self, slot: usize) {
+    pub(super) fn free_slot(&mut self, slot: usize) {
         if let Some(cgroup) = self.cgroup(slot).filter(Cgroup::is_populated) {
             // The next connection in this slot must not share it with what lives on.
             self.memory.board.change_cgroup(slot);
@@ -372,7 +377,7 @@ where
         }
     }
 
-    fn wake_delayer(&self) {
+    pub(super) fn wake_delayer(&self) {
         let delayer = self.channels.delayer.as_ref();
         if let Some(delayer) = delayer.filter(|_| self.memory.board.delayer_wants_slot()) {
             delayer.wakeup.wake();

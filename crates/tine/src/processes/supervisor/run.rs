@@ -56,7 +56,7 @@ where
     }
     let mut takeover = setup.takeover.take();
     setup.predecessor =
-        takeover.as_mut().and_then(|takeover| takeover.take_lineage(None)).or(setup.predecessor.take());
+        takeover.as_mut().and_then(|takeover| takeover.take_predecessor(None)).or(setup.predecessor.take());
     let made = Supervisor::set_up(setup, &mut ready, &mut writer, alone, handler);
     let made = made.and_then(|made| takeover.iter().try_for_each(Takeover::check_sockets).map(|()| made));
     handed::close_rest();
@@ -208,7 +208,8 @@ where
         let deadline = deadlines.into_iter().flatten().min();
         // Commands arrive with the exits of programs, and can wait for the batch, too.
         let others = [notices, files, controllers, ends];
-        self.fds.wait(others, self.handovers.poll(), batching.is_some(), deadline);
+        let links = self.handovers.poll().into_iter().chain(self.older.poll()).collect();
+        self.fds.wait(others, links, batching.is_some(), deadline);
     }
 
     /// Requests a notice of the next connection, in a server without one whose connections are

@@ -13,6 +13,7 @@ use super::children::Children;
 use super::handover::Handovers;
 use super::held_ends::HeldEnds;
 use super::killings::Killings;
+use super::older::Older;
 use super::timers::Timers;
 use super::wait::SupervisorFds;
 use super::{SharedMemory, Supervisor, requirements};
@@ -30,9 +31,8 @@ use crate::settings::Settings;
 use crate::settings::derived::beyond_the_system;
 use crate::settings::replacement::Replacement;
 use crate::shared::board::Board;
-use crate::shared::handover::lineage::Lineage;
 use crate::shared::handover::link::Link;
-use crate::shared::handover::takeover::Takeover;
+use crate::shared::handover::takeover::{Predecessor, Takeover};
 use crate::shared::messages::{ControllerArrival, Receiver};
 use crate::shared::stats::ConnStats;
 use crate::system::cgroup::Cgroups;
@@ -60,7 +60,7 @@ pub(crate) struct Setup {
     /// The hand-over that this process was executed for, where it is the first of its server.
     pub(crate) takeover: Option<Takeover>,
     /// The older supervisor of this service.
-    pub(crate) predecessor: Option<Lineage>,
+    pub(crate) predecessor: Option<Predecessor>,
     /// All services of the server take over together.
     pub(crate) takes_over: bool,
     /// The master, which tells about the next generation.
@@ -87,6 +87,7 @@ impl<'a, H> Supervisor<'a, H> {
         let handovers = Handovers::of(&mut setup);
         let Setup { mut listeners, mut settings, log, lines, controllers: handed, .. } = setup;
         settings.log_level = log.level;
+        handovers.prepare(&mut settings);
         let log = Log::new(log.format, log.level, settings.service.clone(), lines);
         let mut log = log.with_privacy(settings.privacy);
         let program_path = settings.check()?;
@@ -136,9 +137,10 @@ impl<'a, H> Supervisor<'a, H> {
             history,
             held_ends: HeldEnds::new(destroyed, ports),
             bans,
-            capacity: Capacity::new(settings.max_connections),
+            capacity: Capacity::new(settings.slots()),
             rule_files,
             handovers,
+            older: Older::default(),
             serves_backlog: true,
             at_start: settings.at_start(),
             settings,
@@ -170,7 +172,7 @@ impl SharedMemory {
     /// can reach the server, who can read and set the log.
     fn new(settings: &mut Settings, is_operated: bool, log: &mut Log) -> std::io::Result<SharedMemory> {
         let (flags, [drain, log_level]) = tine_sys::memory::flags()?;
-        let slots = settings.max_connections;
+        let slots = settings.slots();
         let board = Board::new(slots, drain, settings.limits.proxy.is_some(), settings.exit_after)?;
         let has_ended = settings.reuse > 1 && is_operated;
         let board = if has_ended { board.with_ended()? } else { board };
@@ -181,7 +183,7 @@ impl SharedMemory {
             log.keep_lines_in(log_ring);
             log.follow_level(log_level);
         }
-        let admission = Admission::new(settings.limits.clone())?;
+        let admission = Admission::with_secret(settings.limits.clone(), settings.source_secret)?;
         if let Some(rules) = &mut settings.limits.rules {
             rules.forget_words();
         }

@@ -22,6 +22,9 @@ use crate::system::clock::now;
 use crate::system::signal::signal_one;
 use crate::watch::history::Totals;
 
+/// In the place of the id of a control process: an operator of the next generation waits.
+const NO_CONTROLLER: i32 = 0;
+
 impl<H> Supervisor<'_, H>
 where
     H: FnMut(Connection) -> Result<(), HandlerError>,
@@ -163,8 +166,19 @@ where
         if !is_served || !self.killings.add(slot, id, by) {
             return;
         }
+        // That of an older generation is no process of this one: its supervisor ends it.
+        self.older.kill(slot, id);
         if let Some(served) = self.controllers.get_mut(by) {
             served.killing += 1;
+        }
+    }
+
+    /// Begins to end a connection that the next generation of the server wants to end.
+    pub(super) fn kill_for_successor(&mut self, id: u64) {
+        let board = &self.memory.board;
+        let is_it = |slot: &usize| board.phase(*slot) == SlotPhase::Serving && board.entry(*slot).id == id;
+        if let Some(slot) = (0..self.capacity.total()).find(is_it) {
+            self.kill_for(NO_CONTROLLER, slot, id);
         }
     }
 

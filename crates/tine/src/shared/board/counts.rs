@@ -36,6 +36,17 @@ impl Board {
         self.word(REPORTED + reason.index()).load(Relaxed)
     }
 
+    /// Goes on with the counts of an older generation.
+    pub(crate) fn count_on(&self, rejected: &[(Reason, u64)], reported: &[(Reason, u64)], delayed: u64) {
+        for (reason, count) in rejected {
+            self.word(REJECTED + reason.index()).fetch_add(*count, Relaxed);
+        }
+        for (reason, count) in reported {
+            self.word(REPORTED + reason.index()).fetch_add(*count, Relaxed);
+        }
+        self.word(DELAYED).fetch_add(delayed, Relaxed);
+    }
+
     /// Counts a client that is passed to the delayer.
     pub(crate) fn count_delayed(&self) {
         self.word(DELAYED).fetch_add(1, Relaxed);

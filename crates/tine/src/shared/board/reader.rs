@@ -24,6 +24,8 @@ pub(crate) struct BoardConnection {
     pub(crate) waited: Option<Waited>,
     /// The inode of its socket; 0 if that was not noted.
     pub(crate) socket: u64,
+    /// An older generation of the server serves it.
+    pub(crate) is_older: bool,
 }
 
 impl Board {
@@ -52,7 +54,8 @@ impl BoardReader {
         }
         let (pid, entry) = (board.pid(slot), board.entry(slot));
         let (proxied, waited, socket) = (board.proxied(slot), board.waited(slot), board.socket(slot));
-        let connection = BoardConnection { slot, pid, entry, proxied, waited, socket };
+        let is_older = board.is_older(slot);
+        let connection = BoardConnection { slot, pid, entry, proxied, waited, socket, is_older };
         // The slot can have got its next connection meanwhile.
         let is_same = board.phase(slot) == SlotPhase::Serving && board.entry(slot).id == entry.id;
         (is_same && pid != 0).then_some(connection)

@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicI32;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
-use super::waited::{waited_from_word, waited_to_word};
+use super::waited::{waited_from_word, waited_to_word, waited_word};
 use super::{
     Board, CGROUP, Entry, ID, LAST_ID, MAX_FORKERS, OWNER, PEER, PHASE, SOCKET, START, SlotPhase, WAITED, bit,
 };
@@ -11,10 +11,15 @@ use crate::log::Waited;
 use crate::net::accept::Delay;
 use crate::net::peer::Peer;
 use crate::net::proxied::{PROXIED_WORDS, Proxied};
+use crate::shared::handover::state::OlderConnection;
 use crate::system::clock::now;
 
 /// The owner of a slot that no forker can claim; others are one more than the number of a forker.
 const WITHDRAWN: u64 = MAX_FORKERS as u64 + 1;
+
+/// The owner of a slot whose connection an older generation of the server serves: it counts, and is
+/// no process of this one.
+const OLDER: u64 = MAX_FORKERS as u64 + 2;
 
 impl Board {
     /// Claims the lowest free slot for a forker, so that few pages are in use. Runs in forkers.
@@ -79,6 +84,37 @@ impl Board {
         if let Some(slot) = (0..self.slot_count()).find(is_withdrawn) {
             self.release(slot);
         }
+    }
+
+    // Connections of older generations. Only the supervisor enters them, and releases their slots.
+
+    /// Enters a connection of an older generation; `None` if no slot is free.
+    pub(crate) fn hold_older(&self, older: &OlderConnection) -> Option<usize> {
+        let slot = (0..self.slot_count()).find(|slot| {
+            let owner = &self.record(*slot).words[OWNER];
+            owner.compare_exchange(0, OLDER, SeqCst, SeqCst).is_ok()
+        })?;
+        self.free_word(slot).fetch_and(!bit(slot), SeqCst);
+        let record = self.record(slot);
+        record.words[ID].store(older.id, Relaxed);
+        record.words[START].store(older.start, Relaxed);
+        record.words[SOCKET].store(0, Relaxed);
+        record.words[WAITED].store(waited_word(older.waited), Relaxed);
+        self.enter_peer(slot, older.peer);
+        self.enter_proxied(slot, older.proxied.as_ref());
+        record.pid.store(older.pid, SeqCst);
+        self.set_phase(slot, SlotPhase::Serving);
+        Some(slot)
+    }
+
+    /// Whether an older generation serves the connection in a slot.
+    pub(crate) fn is_older(&self, slot: usize) -> bool {
+        self.record(slot).words[OWNER].load(SeqCst) == OLDER
+    }
+
+    /// Goes on with the numbers of connections after this one.
+    pub(crate) fn number_after(&self, last_id: u64) {
+        self.word(LAST_ID).fetch_max(last_id, Relaxed);
     }
 
     /// The cell into which the kernel writes the id of the process that gets this slot.
@@ -298,6 +334,34 @@ mod tests {
         assert_eq!((0..70).filter_map(|_| board.claim(0)).count(), 68);
         board.put_back();
         assert_eq!(board.claim(0), None);
+    }
+
+    #[test]
+    fn connections_of_older_generations_hold_slots() {
+        let board = board(3);
+        let proxied = Some(Proxied { proxy: peer(), local: None, header: 7 });
+        let older = |id| OlderConnection {
+            id,
+            pid: 77,
+            peer: peer(),
+            proxied,
+            start: 5,
+            waited: None,
+            generation: 0,
+        };
+        let held = [board.hold_older(&older(8)), board.hold_older(&older(9))];
+        assert_eq!(held, [Some(0), Some(1)]);
+        board.number_after(9);
+        board.number_after(3);
+        let own = board.claim(0).expect("the last slot");
+        assert_eq!((board.claim(0), board.hold_older(&older(10))), (None, None));
+        assert_eq!(board.begin(own, peer()).id, 10);
+        assert_eq!(board.entry(1), Entry { id: 9, peer: peer(), start: 5 });
+        assert_eq!((board.pid(1), board.proxied(1), board.owner(1)), (77, proxied, None));
+        assert_eq!([board.is_older(1), board.is_older(own)], [true, false]);
+        assert_eq!((board.count(SlotPhase::Serving, None), board.unforked(0).count()), (3, 1));
+        board.release(1);
+        assert_eq!((board.is_older(1), board.claim(1)), (false, Some(1)));
     }
 
     #[test]

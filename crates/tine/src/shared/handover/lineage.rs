@@ -14,8 +14,9 @@ use super::channel::TextChannel;
 /// Bytes of a state, at most: a state of 100,000 connections has a quarter of it.
 const MAX_STATE: u64 = 128 * 1024 * 1024;
 
-/// Ids of a message about ends, at most.
-pub(crate) const MAX_IDS: usize = 1000;
+/// Connections of a message about ends, at most: a record has less than 1000 bytes, apart from what
+/// a handler says of its failure, of which 200 bytes are kept.
+pub(crate) const MAX_ENDS: usize = 100;
 
 /// A message of the lineage.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,8 +28,8 @@ pub(crate) enum LineageMessage {
     State,
     /// From the older one: it cannot stop accepting, for this reason.
     Refused(String),
-    /// From the older one: these connections have ended.
-    Ended(Vec<u64>),
+    /// From the older one: these connections have ended (`OlderEnd`).
+    Ended(Vec<Value>),
     /// From the older one: this connection has begun, of a client that it had accepted before.
     Began(Value),
     /// From the newer one: end this connection, for an operator.
@@ -41,7 +42,7 @@ impl LineageMessage {
             LineageMessage::Take => json!({ "message": "take" }),
             LineageMessage::State => json!({ "message": "state" }),
             LineageMessage::Refused(why) => json!({ "message": "refused", "why": why }),
-            LineageMessage::Ended(ids) => json!({ "message": "ended", "ids": ids }),
+            LineageMessage::Ended(ends) => json!({ "message": "ended", "ends": ends }),
             LineageMessage::Began(connection) => json!({ "message": "began", "connection": connection }),
             LineageMessage::Kill(id) => json!({ "message": "kill", "id": id }),
         }
@@ -54,10 +55,7 @@ impl LineageMessage {
             "take" => LineageMessage::Take,
             "state" => LineageMessage::State,
             "refused" => LineageMessage::Refused(value.get("why")?.as_str()?.to_owned()),
-            "ended" => {
-                let ids = value.get("ids")?.as_array()?;
-                LineageMessage::Ended(ids.iter().map(Value::as_u64).collect::<Option<_>>()?)
-            }
+            "ended" => LineageMessage::Ended(value.get("ends")?.as_array()?.clone()),
             "began" => LineageMessage::Began(value.get("connection")?.clone()),
             "kill" => LineageMessage::Kill(value.get("id")?.as_u64()?),
             _ => return None,
@@ -159,7 +157,7 @@ mod tests {
         for message in [
             LineageMessage::Take,
             LineageMessage::Refused("a forker is stopped".into()),
-            LineageMessage::Ended((0..MAX_IDS as u64).map(|id| u64::MAX - id).collect()),
+            LineageMessage::Ended((0..MAX_ENDS as u64).map(|id| json!({ "id": u64::MAX - id })).collect()),
             LineageMessage::Began(json!({ "id": 7 })),
             LineageMessage::Kill(9),
         ] {

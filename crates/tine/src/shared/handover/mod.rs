@@ -8,4 +8,5 @@
 mod channel;
 pub(crate) mod lineage;
 pub(crate) mod link;
+pub(crate) mod state;
 pub(crate) mod takeover;

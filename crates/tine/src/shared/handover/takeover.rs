@@ -25,14 +25,27 @@ pub(crate) struct OlderGeneration {
     pub(crate) is_finished: bool,
 }
 
+/// The most connections that an older supervisor is believed to have: more slots cost memory.
+const MAX_CONNECTIONS: u64 = 1 << 20;
+
 /// The link to the generation that this process is to replace. The command that has executed it
 /// finds it before anything else; what goes wrong from then on is reported over it.
 #[derive(Debug)]
 pub struct Takeover {
     link: Link,
     offer: Offer,
-    lineages: Vec<(String, Lineage)>,
+    lineages: Vec<(String, Predecessor)>,
     older: Vec<OlderGeneration>,
+}
+
+/// The older supervisor of a service.
+#[derive(Debug)]
+pub(crate) struct Predecessor {
+    pub(crate) lineage: Lineage,
+    /// What makes the keys of sources.
+    pub(crate) secret: Option<[u64; 2]>,
+    /// The most connections that it may have.
+    pub(crate) connections: usize,
 }
 
 /// What the old generation has told to a process that waits.
@@ -144,7 +157,16 @@ impl Takeover {
         let is = |key: &str| about.get(key).and_then(serde_json::Value::as_bool).unwrap_or(false);
         match &*kind {
             "socket" => handed::keep(name, HandedSocket { socket, about }),
-            "lineage" => self.lineages.push((name, socket.into())),
+            "lineage" => {
+                let secret = |at: usize| about.get("secret")?.get(at)?.as_u64();
+                let connections = about.get("connections").and_then(serde_json::Value::as_u64);
+                let predecessor = Predecessor {
+                    lineage: socket.into(),
+                    secret: secret(0).zip(secret(1)).map(|(first, second)| [first, second]),
+                    connections: connections.unwrap_or(0).min(MAX_CONNECTIONS) as usize,
+                };
+                self.lineages.push((name, predecessor));
+            }
             "link" => self.older.push(OlderGeneration {
                 link: socket.into(),
                 is_anchor: is("anchor"),
@@ -155,8 +177,13 @@ impl Takeover {
         }
     }
 
-    /// The lineage to the older supervisor of a service; that of a single service has no name.
-    pub(crate) fn take_lineage(&mut self, service: Option<&str>) -> Option<Lineage> {
+    /// The older supervisors of the services, by name.
+    pub(crate) fn predecessors(&self) -> impl Iterator<Item = (&str, &Predecessor)> {
+        self.lineages.iter().map(|(name, predecessor)| (name.as_str(), predecessor))
+    }
+
+    /// The older supervisor of a service; that of a single service has no name.
+    pub(crate) fn take_predecessor(&mut self, service: Option<&str>) -> Option<Predecessor> {
         let name = service.unwrap_or_default();
         let at = self.lineages.iter().position(|(other, _)| other == name)?;
         Some(self.lineages.swap_remove(at).1)

@@ -1,0 +1,214 @@
+//! The connections that supervisors of older generations serve: they count in this one.
+
+use std::collections::HashMap;
+use std::os::fd::AsFd;
+
+use rustix::event::{PollFd, PollFlags};
+
+use super::Supervisor;
+use crate::connection::Connection;
+use crate::error::HandlerError;
+use crate::shared::handover::lineage::{Lineage, LineageEvent, LineageMessage};
+use crate::shared::handover::state::{OlderConnection, OlderEnd};
+
+/// A supervisor of an older generation.
+#[derive(Debug)]
+struct OlderSupervisor {
+    lineage: Lineage,
+    /// The slot of each of its connections, by id.
+    slots: HashMap<u64, usize>,
+}
+
+/// All supervisors of older generations that still serve.
+#[derive(Debug, Default)]
+pub(super) struct Older {
+    supervisors: Vec<OlderSupervisor>,
+}
+
+/// What an older supervisor has said.
+#[derive(Debug)]
+enum OlderEvent {
+    Ended(OlderEnd),
+    Began(OlderConnection),
+    Gone,
+}
+
+impl Older {
+    /// Adds the lineages of a state: that of its sender first, as its connections count them.
+    pub(super) fn add(&mut self, lineages: impl IntoIterator<Item = Lineage>) {
+        let supervisor = |lineage| OlderSupervisor { lineage, slots: HashMap::new() };
+        self.supervisors.extend(lineages.into_iter().map(supervisor));
+    }
+
+    /// Notes the slot of a connection.
+    fn enter(&mut self, generation: usize, id: u64, slot: usize) {
+        if let Some(supervisor) = self.supervisors.get_mut(generation) {
+            supervisor.slots.insert(id, slot);
+        }
+    }
+
+    /// The number of connections.
+    pub(super) fn connections(&self) -> usize {
+        self.supervisors.iter().map(|supervisor| supervisor.slots.len()).sum()
+    }
+
+    /// The lineages, and the slots and ids of the connections by generation.
+    pub(super) fn lineages(&self) -> Vec<&Lineage> {
+        self.supervisors.iter().map(|supervisor| &supervisor.lineage).collect()
+    }
+
+    /// The generation that serves the connection in this slot.
+    pub(super) fn generation_of(&self, slot: usize) -> Option<usize> {
+        self.supervisors.iter().position(|supervisor| supervisor.slots.values().any(|other| *other == slot))
+    }
+
+    /// Asks the supervisor of a connection to end it. False if this one serves it itself.
+    pub(super) fn kill(&self, slot: usize, id: u64) -> bool {
+        let is_its = |supervisor: &&OlderSupervisor| supervisor.slots.get(&id) == Some(&slot);
+        let Some(supervisor) = self.supervisors.iter().find(is_its) else { return false };
+        // If it has ended, so has the connection.
+        let _ = supervisor.lineage.send(&LineageMessage::Kill(id));
+        true
+    }
+
+    pub(super) fn poll(&self) -> impl Iterator<Item = PollFd<'_>> {
+        let lineages = self.supervisors.iter().map(|supervisor| supervisor.lineage.as_fd());
+        lineages.map(|lineage| PollFd::from_borrowed_fd(lineage, PollFlags::IN))
+    }
+
+    fn events(&mut self) -> Vec<(usize, OlderEvent)> {
+        let mut events = Vec::new();
+        for (generation, supervisor) in self.supervisors.iter().enumerate() {
+            while let Some(event) = supervisor.lineage.receive() {
+                match event {
+                    LineageEvent::Message(LineageMessage::Ended(ends), _) => {
+                        let ends = ends.iter().filter_map(OlderEnd::from_json);
+                        events.extend(ends.map(|end| (generation, OlderEvent::Ended(end))));
+                    }
+                    LineageEvent::Message(LineageMessage::Began(connection), _) => {
+                        let connection = OlderConnection::from_json(&connection);
+                        events.extend(connection.map(|connection| (generation, OlderEvent::Began(connection))));
+                    }
+                    LineageEvent::Message(..) => {}
+                    LineageEvent::Ended => {
+                        events.push((generation, OlderEvent::Gone));
+                        break;
+                    }
+                }
+            }
+        }
+        events
+    }
+
+    fn take(&mut self, generation: usize, id: u64) -> Option<usize> {
+        self.supervisors.get_mut(generation)?.slots.remove(&id)
+    }
+
+    fn take_all(&mut self, generation: usize) -> Vec<(u64, usize)> {
+        let supervisor = self.supervisors.get_mut(generation);
+        supervisor.map(|supervisor| supervisor.slots.drain().collect()).unwrap_or_default()
+    }
+}
+
+impl<H> Supervisor<'_, H>
+where
+    H: FnMut(Connection) -> Result<(), HandlerError>,
+{
+    /// Enters a connection that an older supervisor serves.
+    pub(super) fn hold_older(&mut self, connection: &OlderConnection, generation: usize) {
+        // There are as many slots as the older generations can have connections.
+        if let Some(slot) = self.memory.board.hold_older(connection) {
+            self.older.enter(generation, connection.id, slot);
+        }
+    }
+
+    /// Handles what older supervisors have said.
+    pub(super) fn check_older(&mut self) {
+        let mut gone = Vec::new();
+        for (generation, event) in self.older.events() {
+            match event {
+                OlderEvent::Began(connection) => self.hold_older(&connection, generation),
+                OlderEvent::Ended(end) => self.older_ended(generation, end),
+                OlderEvent::Gone => {
+                    for (id, slot) in self.older.take_all(generation) {
+                        self.release_older(id, slot);
+                    }
+                    gone.push(generation);
+                }
+            }
+        }
+        for generation in gone.into_iter().rev() {
+            self.older.supervisors.remove(generation);
+        }
+    }
+
+    fn older_ended(&mut self, generation: usize, end: OlderEnd) {
+        let OlderEnd { id, fault, record } = end;
+        // The record of a program follows when its bytes are known: its slot is free by then.
+        if let Some(record) = record.filter(|_| self.controllers.are_possible()) {
+            self.history.record_end(record);
+        }
+        let Some(slot) = self.older.take(generation, id) else { return };
+        let peer = self.memory.board.entry(slot).peer;
+        if let Some(fault) = fault
+            && let Some(time) = self.memory.admission.charge(peer, fault)
+        {
+            self.log.penalty(&peer, fault.name(), time);
+        }
+        self.release_older(id, slot);
+    }
+
+    fn release_older(&mut self, id: u64, slot: usize) {
+        self.killings.take(slot, id);
+        self.free_slot(slot);
+        self.wake_delayer();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::net::peer::Peer;
+
+    #[test]
+    fn older_supervisors_are_heard_one_by_one() {
+        let (first, own_first) = Lineage::pair().expect("a lineage");
+        let (second, own_second) = Lineage::pair().expect("a lineage");
+        let mut older = Older::default();
+        older.add([own_first, own_second]);
+        older.enter(0, 7, 3);
+        older.enter(1, 5, 4);
+        older.enter(9, 1, 1);
+        assert_eq!((older.connections(), older.generation_of(4), older.generation_of(1)), (2, Some(1), None));
+        let end = OlderEnd { id: 7, fault: None, record: None };
+        let connection = OlderConnection {
+            id: 8,
+            pid: 1,
+            peer: Peer::Unix(None),
+            proxied: None,
+            start: 1,
+            waited: None,
+            generation: 0,
+        };
+        first.send(&LineageMessage::Ended(vec![end.to_json(), json!("nonsense")])).expect("sent");
+        second.send(&LineageMessage::Began(connection.to_json())).expect("sent");
+        assert!(older.kill(4, 5) && !older.kill(4, 7) && !older.kill(5, 5));
+        assert!(matches!(
+            second.receive(),
+            Some(LineageEvent::Message(LineageMessage::Kill(5), _))
+        ));
+        drop(second);
+        let events = older.events();
+        assert!(
+            matches!(
+                &events[..],
+                [(0, OlderEvent::Ended(found)), (1, OlderEvent::Began(began)), (1, OlderEvent::Gone)]
+                    if *found == end && *began == connection
+            ),
+            "{events:?}"
+        );
+        assert_eq!((older.take(0, 7), older.take(0, 7), older.take_all(1)), (Some(3), None, vec![(5, 4)]));
+    }
+}
