@@ -22,7 +22,7 @@ pub(crate) struct Row {
 }
 
 /// The commands.
-const ALL: [&str; 20] = [
+const ALL: [&str; 22] = [
     "serve",
     "client",
     "load",
@@ -41,13 +41,17 @@ const ALL: [&str; 20] = [
     "drain",
     "logs",
     "set",
+    "reload",
+    "upgrade",
     "man",
     "completions",
 ];
 
 /// The commands about a running server.
-const OF_RUNNING: [&str; 12] =
-    ["status", "list", "show", "kill", "ban", "unban", "bans", "pause", "resume", "drain", "logs", "set"];
+const OF_RUNNING: [&str; 14] = [
+    "status", "list", "show", "kill", "ban", "unban", "bans", "pause", "resume", "drain", "logs", "set",
+    "reload", "upgrade",
+];
 
 /// All exit codes, in order.
 pub(crate) const TABLE: [Row; 9] = [

@@ -68,6 +68,8 @@ pub fn main() -> ExitCode {
         args::Command::Resume(service) => control::steer::of_service(&service, "resume"),
         args::Command::Drain(service) => control::steer::of_service(&service, "drain"),
         args::Command::Set(set) => control::set::run(&set),
+        args::Command::Reload(reload) => control::replace::reload(&reload),
+        args::Command::Upgrade(upgrade) => control::replace::upgrade(&upgrade),
         args::Command::Man(page) => commands::describe::man(&page),
         args::Command::Completions(shell) => commands::describe::completions(&shell),
     };

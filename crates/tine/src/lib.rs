@@ -144,8 +144,9 @@ pub mod cli {
     pub fn repeat_order(bytes: &[u8]) -> Option<bool> {
         let (sender, receiver) = crate::shared::steering::channel().ok()?;
         rustix::net::send(&sender, bytes, rustix::net::SendFlags::NOSIGNAL).ok()?;
-        let order = receiver.receive().ok()??;
-        Some(sender.send(order) && receiver.receive() == Ok(Some(order)))
+        let (order, path) = receiver.receive().ok()??;
+        let is_sent = sender.send_with(order, path.as_deref());
+        Some(is_sent && receiver.receive() == Ok(Some((order, path))))
     }
 
     /// Whether rules allow a client at a time, with its host name if that is known.

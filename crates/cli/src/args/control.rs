@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::Args as ClapArgs;
+use tine::cli::UPGRADE_TIMEOUT;
 use tine::{Control, Identity, Server, Services, defaults};
 
 use crate::error::Error;
@@ -38,6 +40,11 @@ pub struct ControlOptions {
     /// Number of ended connections that are remembered for `tine list --ended`
     #[arg(long, value_name = "N", default_value_t = defaults::HISTORY, value_parser = super::number::<usize>(0, 1_000_000))]
     pub history: usize,
+
+    /// Time that newer processes have to accept clients in a reload or upgrade; then the server
+    /// goes on as before
+    #[arg(long, value_name = "DURATION", default_value = super::shown(UPGRADE_TIMEOUT), value_parser = super::positive)]
+    pub upgrade_timeout: Duration,
 }
 
 /// The value of `--control` and of `--state-directory`.

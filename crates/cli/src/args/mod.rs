@@ -36,6 +36,7 @@ use crate::commands::explain::Explain;
 use crate::commands::import::Import;
 use crate::control::list::List;
 use crate::control::logs::Logs;
+use crate::control::replace::{Reload, Upgrade};
 use crate::control::set::Set;
 use crate::control::show::Show;
 use crate::control::status::Status;
@@ -94,6 +95,10 @@ pub enum Command {
     Drain(OfService),
     /// Change an option of a running server, or list those that can be changed
     Set(Set),
+    /// Read the configuration again, without refusing or ending a connection
+    Reload(Reload),
+    /// Replace the binary of a running server, without refusing or ending a connection
+    Upgrade(Upgrade),
     /// Print a manual page, generated from the same text as --help
     Man(Man),
     /// Print completions for a shell

@@ -32,13 +32,19 @@ pub struct TimeOptions {
     /// Maximum time for connections to finish when the server stops
     #[arg(long, value_name = "DURATION", default_value = shown(defaults::DRAIN_TIMEOUT), value_parser = duration)]
     pub drain_timeout: Duration,
+
+    /// Maximum time for connections to finish once the server was reloaded or upgraded, and newer
+    /// processes accept the clients [default: no limit]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub upgrade_drain_timeout: Option<Duration>,
 }
 
 impl TimeOptions {
     /// The server with these timeouts.
     #[must_use]
     pub fn apply(&self, server: Server) -> Server {
-        let mut server = server.drain_timeout(self.drain_timeout).client_gone(self.client_gone);
+        let server = server.drain_timeout(self.drain_timeout).client_gone(self.client_gone);
+        let mut server = server.upgrade_drain_timeout(self.upgrade_drain_timeout);
         if let Some(time) = self.idle_timeout {
             server = server.idle_timeout(time);
         }

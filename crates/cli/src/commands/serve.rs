@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use clap::ArgMatches;
 use tine::cli::{
-    InheritedSockets, Replacement, Takeover, listen_on_inherited, replaceable,
-    replaceable_services, wait_for_addresses,
+    InheritedSockets, Replacement, Takeover, listen_on_inherited, replaceable, replaceable_services,
+    wait_for_addresses,
 };
 use tine::{Address, BindIpv6Only, Server, Services};
 
@@ -23,11 +23,7 @@ const DEFAULT_ADDRESS: &str = "[::]:9999";
 /// Serves until the server is stopped. `typed` has the options that were given.
 ///
 /// With a takeover, this process replaces another server: see `Takeover`.
-pub(crate) fn run(
-    args: Serve,
-    typed: ArgMatches,
-    mut takeover: Option<Takeover>,
-) -> Result<ExitCode, Error> {
+pub(crate) fn run(args: Serve, typed: ArgMatches, mut takeover: Option<Takeover>) -> Result<ExitCode, Error> {
     let served = match args.config.clone() {
         Some(file) => serve_file(&file, args, &typed, &mut takeover),
         None => {
@@ -52,7 +48,8 @@ fn serve_one(args: Serve, takeover: &mut Option<Takeover>) -> Result<(), Error> 
     if args.log.is_interactive() {
         diagnostic!("{}", hint(&args, &server));
     }
-    let server = replaceable(server, Replacement::by(std::env::args_os()), takeover.take());
+    let replacement = Replacement::by(std::env::args_os()).timeout(args.control.upgrade_timeout);
+    let server = replaceable(server, replacement, takeover.take());
     let (program, handler) = (args.program.program(), args.service.handler);
     drop(args);
     match program {
@@ -74,6 +71,7 @@ fn serve_file(
     close_strays(server_wide.readiness.ready_fd, takeover.as_ref());
     takeover.as_mut().map(Takeover::receive).transpose()?;
     let replacement = Replacement::by(std::env::args_os()).configuration(&config.text);
+    let replacement = replacement.timeout(server_wide.control.upgrade_timeout);
     if takeover.as_ref().is_some_and(|takeover| replacement.is_unchanged(takeover)) {
         return Ok(());
     }

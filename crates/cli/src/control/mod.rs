@@ -3,6 +3,7 @@
 pub(crate) mod list;
 pub(crate) mod logs;
 mod proc;
+pub(crate) mod replace;
 pub(crate) mod set;
 pub(crate) mod show;
 pub(crate) mod status;
@@ -30,7 +31,7 @@ fn ask(
     request: &Value,
     mut each: impl FnMut(&str) -> Result<(), Error>,
 ) -> Result<u64, Error> {
-    if !waits_for_connections(request) {
+    if !takes_any_time(request) {
         stream.set_read_timeout(Some(REPLY_TIMEOUT)).map_err(|why| cannot_talk(&why))?;
     }
     send(&mut stream, request)?;
@@ -50,9 +51,11 @@ fn ask(
     }
 }
 
-/// Whether the reply comes when connections have ended, which can take any time.
-fn waits_for_connections(request: &Value) -> bool {
-    matches!(request["command"].as_str(), Some("kill" | "drain")) || request["kill"] == true
+/// Whether the reply comes when connections have ended, which can take any time, or when the server
+/// is replaced, for which it has a timeout of its own.
+fn takes_any_time(request: &Value) -> bool {
+    let command = request["command"].as_str();
+    matches!(command, Some("kill" | "drain" | "reload" | "upgrade")) || request["kill"] == true
 }
 
 /// Sends a request.
@@ -95,15 +98,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_end_of_connections_can_take_any_time() {
+    fn only_what_ends_connections_or_replaces_the_server_can_take_any_time() {
         for (request, waits) in [
             (json!({ "command": "status" }), false),
             (json!({ "command": "ban", "peer": "::/0" }), false),
             (json!({ "command": "ban", "peer": "::/0", "kill": true }), true),
             (json!({ "command": "kill", "ids": [1] }), true),
             (json!({ "command": "drain" }), true),
+            (json!({ "command": "upgrade" }), true),
         ] {
-            assert_eq!(waits_for_connections(&request), waits, "{request}");
+            assert_eq!(takes_any_time(&request), waits, "{request}");
         }
     }
 

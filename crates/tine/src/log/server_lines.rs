@@ -78,11 +78,6 @@ impl Log {
         self.event("replaced", &fields);
     }
 
-    /// This generation serves, and connections of older ones count.
-    pub(crate) fn taken_over(&mut self, connections: usize) {
-        self.event("takeover", &[("connections", Number(connections as u64))]);
-    }
-
     /// The connections of a generation that was replaced have ended.
     pub(crate) fn finished(&mut self) {
         self.event("finish", &[]);

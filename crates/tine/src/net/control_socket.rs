@@ -262,9 +262,14 @@ mod tests {
 
     #[test]
     fn the_name_of_a_socket_may_have_a_process_id() {
-        for (stem, expected) in
-            [("9999", true), ("9999-17", true), ("9999-", false), ("9999-x", false), ("99", false), ("99999", false)]
-        {
+        for (stem, expected) in [
+            ("9999", true),
+            ("9999-17", true),
+            ("9999-", false),
+            ("9999-x", false),
+            ("99", false),
+            ("99999", false),
+        ] {
             assert_eq!(is_named(stem, "9999"), expected, "{stem}");
         }
     }

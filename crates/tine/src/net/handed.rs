@@ -69,7 +69,10 @@ mod tests {
             keep(address.to_owned(), HandedSocket { socket, about: Value::from(number) });
         }
         let number = |address| take(address).map(|handed| handed.about);
-        assert_eq!([number("test:a"), number("test:a"), number("test:a")], [Some(1.into()), Some(3.into()), None]);
+        assert_eq!(
+            [number("test:a"), number("test:a"), number("test:a")],
+            [Some(1.into()), Some(3.into()), None]
+        );
         let rest: Vec<_> = take_all("test:").into_iter().map(|(name, handed)| (name, handed.about)).collect();
         assert_eq!(rest, [("b".to_owned(), Value::from(2))]);
         close_all_but("more:");

@@ -224,9 +224,10 @@ impl Listener {
     fn check_bound_with(&self, options: &BindOptions) -> Result<(), Error> {
         let none = BindOptions::default();
         let (own, next) = match &self.bound {
-            Some(bound) if self.is_handed => {
-                (&bound.options, "restart the server to change them: the socket keeps those it was bound with")
-            }
+            Some(bound) if self.is_handed => (
+                &bound.options,
+                "restart the server to change them: the socket keeps those it was bound with",
+            ),
             Some(bound) => (&bound.options, "set these options before the address is bound"),
             None => (&none, "set these options where the inherited socket is made"),
         };

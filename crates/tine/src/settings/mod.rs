@@ -29,9 +29,9 @@ use crate::net::listener::Listener;
 use crate::net::options::SocketOptions;
 use crate::net::privacy::Privacy;
 use crate::program::Program;
+use crate::shared::handover::takeover::Takeover;
 use crate::system::users::Identity;
 use crate::watch::{ClientGone, Timeouts};
-use crate::shared::handover::takeover::Takeover;
 use control::Control;
 use replacement::Replacement;
 
@@ -339,6 +339,14 @@ impl Server {
     #[must_use]
     pub fn drain_timeout(mut self, time: Duration) -> Server {
         self.settings.drain_timeout = time;
+        self
+    }
+
+    /// Sets how long connections may take to finish once the command `tine` has replaced the
+    /// server by its next generation, which accepts the clients. Default: `None`, any time.
+    #[must_use]
+    pub fn upgrade_drain_timeout(mut self, time: Option<Duration>) -> Server {
+        self.settings.upgrade_drain_timeout = time;
         self
     }
 

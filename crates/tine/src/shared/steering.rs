@@ -1,8 +1,11 @@
 //! Orders of operators: from a control process, which has parsed and checked them, to the
 //! supervisor, which carries them out and answers. Fixed words, so that the supervisor parses
-//! nothing.
+//! nothing; behind them, the path of a binary, or a text for the operator.
 
+use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, socketpair};
@@ -34,6 +37,11 @@ pub(crate) enum Order {
     Follow,
     /// Change a setting.
     Set { setting: Setting, value: SettingValue },
+    /// Read the configuration again. Answered by a text.
+    Reload,
+    /// Replace the server: by the binary whose path is sent with the order, or else by the file that
+    /// the server was started from. Answered by a text.
+    Upgrade,
 }
 
 /// The answer to an order.
@@ -52,6 +60,15 @@ pub(crate) enum OrderAnswer {
 }
 
 const WORDS: usize = 6;
+
+/// The first word of an answer that is a text.
+const TEXT: u64 = 6;
+
+/// Bytes of the path of a binary, at most (`PATH_MAX`, without the zero byte).
+pub(crate) const MAX_PATH: usize = 4095;
+
+/// Bytes of an answer that is a text, at most.
+const MAX_ANSWER: usize = 8 * 1024;
 
 impl Order {
     fn to_words(self) -> [u64; WORDS] {
@@ -72,6 +89,8 @@ impl Order {
             Order::Set { setting, value: SettingValue([first, second]) } => {
                 [10, setting.index() as u64, first, second, 0, 0]
             }
+            Order::Reload => [11, 0, 0, 0, 0, 0],
+            Order::Upgrade => [12, 0, 0, 0, 0, 0],
         }
     }
 
@@ -96,6 +115,8 @@ impl Order {
                 setting: *Setting::ALL.get(usize::try_from(first).ok()?)?,
                 value: SettingValue([second, length]),
             },
+            11 => Order::Reload,
+            12 => Order::Upgrade,
             _ => return None,
         })
     }
@@ -147,8 +168,29 @@ pub(crate) fn channel() -> Result<(OrderSender, OrderReceiver), Errno> {
 impl OrderSender {
     /// Sends an order; blocks while the supervisor is behind. False if the server has ended.
     pub(crate) fn send(&self, order: Order) -> bool {
-        let bytes: Vec<u8> = order.to_words().iter().flat_map(|word| word.to_le_bytes()).collect();
+        self.send_with(order, None)
+    }
+
+    /// Sends an order with the path of a binary, of `MAX_PATH` bytes at most.
+    pub(crate) fn send_with(&self, order: Order, path: Option<&Path>) -> bool {
+        let mut bytes: Vec<u8> = order.to_words().iter().flat_map(|word| word.to_le_bytes()).collect();
+        bytes.extend_from_slice(path.map_or(&[], |path| path.as_os_str().as_bytes()));
         rustix::net::send(&self.0, &bytes, SendFlags::NOSIGNAL).is_ok()
+    }
+
+    /// Waits for an answer that is a text, with the exit code of the command; `None` if the server
+    /// has ended.
+    pub(crate) fn answer_text(&self) -> Option<(u8, String)> {
+        let mut bytes = [0; 16 + MAX_ANSWER];
+        let (_, length) = rustix::net::recv(&self.0, &mut bytes[..], RecvFlags::empty()).ok()?;
+        let (head, text) = bytes[..length].split_at_checked(16)?;
+        match words(head) {
+            [TEXT, code] => {
+                let code = u8::try_from(code).unwrap_or(111);
+                Some((code, String::from_utf8_lossy(text).into_owned()))
+            }
+            _ => Some((111, "the server is stopping".to_owned())),
+        }
     }
 
     /// Waits for an answer; `None` if the server has ended.
@@ -165,15 +207,29 @@ impl OrderSender {
 }
 
 impl OrderReceiver {
-    /// Receives an order, without blocking; `None` if the control process has ended, or sent what
-    /// is no order.
+    /// Receives an order, without blocking, and the path that comes with it; `None` if the control
+    /// process has ended, or sent what is no order.
     ///
     /// # Errors
     /// EAGAIN if there is none.
-    pub(crate) fn receive(&self) -> Result<Option<Order>, Errno> {
-        let mut bytes = [0; WORDS * 8];
+    pub(crate) fn receive(&self) -> Result<Option<(Order, Option<PathBuf>)>, Errno> {
+        let mut bytes = [0; WORDS * 8 + MAX_PATH + 1];
         let (_, length) = rustix::net::recv(&self.0, &mut bytes[..], RecvFlags::DONTWAIT)?;
-        Ok((length == bytes.len()).then(|| Order::from_words(words(&bytes))).flatten())
+        let received = bytes.get(..length).and_then(|bytes| bytes.split_at_checked(WORDS * 8));
+        let Some((head, path)) = received else { return Ok(None) };
+        let path = (!path.is_empty()).then(|| PathBuf::from(OsStr::from_bytes(path)));
+        let is_allowed = |order: &Order| path.is_none() || *order == Order::Upgrade;
+        let order = Order::from_words(words(head)).filter(is_allowed);
+        Ok(order.map(|order| (order, path)))
+    }
+
+    /// Answers an order by a text, of which `MAX_ANSWER` bytes arrive, and the exit code of the
+    /// command.
+    pub(crate) fn answer_text(&self, code: u8, text: &str) {
+        let mut bytes: Vec<u8> = [TEXT, code.into()].iter().flat_map(|word| word.to_le_bytes()).collect();
+        bytes.extend_from_slice(&text.as_bytes()[..text.len().min(MAX_ANSWER)]);
+        // A control process that has ended needs none.
+        let _ = rustix::net::send(&self.0, &bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
     }
 
     /// Ends the channel: the other end sees that the server has stopped.
@@ -237,9 +293,11 @@ mod tests {
             Order::Unban { block: block("any") },
             Order::Follow,
             Order::Set { setting: Setting::FirstByteTimeout, value: SettingValue([u64::MAX, 7]) },
+            Order::Reload,
+            Order::Upgrade,
         ] {
             assert!(sender.send(order));
-            assert_eq!(receiver.receive(), Ok(Some(order)));
+            assert_eq!(receiver.receive(), Ok(Some((order, None))));
         }
         for answer in [
             OrderAnswer::Done(12_000),
@@ -256,10 +314,30 @@ mod tests {
     }
 
     #[test]
+    fn a_path_and_a_text_arrive() {
+        let (sender, receiver) = channel().expect("a channel");
+        let longest = PathBuf::from("/".repeat(MAX_PATH));
+        for path in ["/usr/bin/tine".into(), longest.clone()] {
+            assert!(sender.send_with(Order::Upgrade, Some(&path)));
+            assert_eq!(receiver.receive(), Ok(Some((Order::Upgrade, Some(path)))));
+        }
+        assert!(sender.send_with(Order::Pause, Some(&longest)));
+        assert_eq!(receiver.receive(), Ok(None), "an order without a path");
+        for (code, text) in [(0, "größe".to_owned()), (100, String::new()), (111, "x".repeat(MAX_ANSWER))] {
+            receiver.answer_text(code, &text);
+            assert_eq!(sender.answer_text(), Some((code, text)));
+        }
+        receiver.answer(OrderAnswer::Stopping);
+        assert_eq!(sender.answer_text().map(|(code, _)| code), Some(111));
+        drop(receiver);
+        assert_eq!(sender.answer_text(), None);
+    }
+
+    #[test]
     fn words_that_are_no_order_are_none() {
         for words in [
             [0; 6],
-            [99, 0, 0, 0, 0, 0],
+            [13, 0, 0, 0, 0, 0],
             [10, Setting::ALL.len() as u64, 0, 0, 0, 0],
             [6, 0, 0, 129, 0, 0],
             [6, 0, 1, 127, 0, 0],

@@ -1,6 +1,7 @@
 //! The answers to requests.
 
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -52,6 +53,8 @@ pub(super) fn answer(
         Request::Pause => finish(reply, order(orders, Order::Pause)),
         Request::Resume => finish(reply, order(orders, Order::Resume)),
         Request::Drain => drain(orders, reply),
+        Request::Reload => replace(orders, Order::Reload, None, reply),
+        Request::Upgrade { binary } => replace(orders, Order::Upgrade, binary.as_deref(), reply),
         Request::Logs(request) => logs(request, view, orders, reply),
         Request::Set { setting, value } => {
             finish(reply, order(orders, Order::Set { setting: *setting, value: *value }))
@@ -238,6 +241,26 @@ fn ban(
             finish(reply, kill_selected(view, orders, &filter))
         }
         result => finish(reply, result),
+    }
+}
+
+/// Reloads or replaces the server, and waits until that has been done or has failed.
+pub(super) fn replace(
+    orders: &OrderSender,
+    order: Order,
+    binary: Option<&Path>,
+    reply: &mut Reply,
+) -> io::Result<()> {
+    if !orders.send_with(order, binary) {
+        return reply.error(SYSTEM, "the server has ended");
+    }
+    match orders.answer_text() {
+        Some((0, text)) => {
+            reply.line(&json!({ "type": "replaced", "text": text }))?;
+            reply.done(1)
+        }
+        Some((code, text)) => reply.error(code, &text),
+        None => reply.error(SYSTEM, "the server has ended"),
     }
 }
 

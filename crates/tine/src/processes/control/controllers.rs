@@ -7,6 +7,7 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rustix::event::epoll::{self, EventData, EventFlags};
@@ -82,8 +83,8 @@ pub(crate) enum ControllerEvent {
     Request(WaitingController),
     /// This control process makes room for a controller that waits.
     Overdue(i32),
-    /// The operator of this control process gives an order.
-    Order(i32, Order),
+    /// The operator of this control process gives an order, with the path of a binary.
+    Order(i32, Order, Option<PathBuf>),
 }
 
 impl Controllers {
@@ -231,7 +232,7 @@ impl Controllers {
         if let Some(served) = self.served.iter().find(|served| is_it(served.orders.as_fd())) {
             for _ in 0..TURN {
                 match served.orders.receive() {
-                    Ok(Some(order)) => events.push(ControllerEvent::Order(served.pid, order)),
+                    Ok(Some((order, path))) => events.push(ControllerEvent::Order(served.pid, order, path)),
                     Err(Errno::AGAIN) => return,
                     // The control process has ended, or sent what is no order: it is reaped.
                     Ok(None) | Err(_) => return self.stop_watching(number),
@@ -295,6 +296,19 @@ impl Controllers {
 
     pub(crate) fn get_mut(&mut self, pid: i32) -> Option<&mut ServedController> {
         self.served.iter_mut().find(|served| served.pid == pid)
+    }
+
+    /// Notes that a control process waits for the end of a hand-over.
+    pub(crate) fn await_handover(&mut self, pid: i32) {
+        self.get_mut(pid).into_iter().for_each(|served| served.awaits_handover = true);
+    }
+
+    /// Answers the control process that waits for the end of a hand-over, if one does.
+    pub(crate) fn answer_handover(&mut self, asked_by: Option<i32>, code: u8, text: &str) {
+        if let Some(served) = asked_by.and_then(|pid| self.get_mut(pid)) {
+            served.awaits_handover = false;
+            served.orders.answer_text(code, text);
+        }
     }
 
     /// Whether this is a control process.

@@ -1,6 +1,7 @@
 //! Requests of controllers: one JSON object in a line. This is the only code that reads what a
 //! controller sends; docs/control.md describes it.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
@@ -8,6 +9,7 @@ use serde_json::{Map, Value};
 use crate::admission::access::prefix::Prefix;
 use crate::error::Error;
 use crate::shared::setting::{Setting, SettingValue};
+use crate::shared::steering::MAX_PATH;
 
 /// The version of the protocol.
 pub(crate) const VERSION: u64 = 1;
@@ -31,6 +33,8 @@ pub(crate) enum Request {
     Logs(LogRequest),
     Set { setting: Setting, value: SettingValue },
     Settings,
+    Reload,
+    Upgrade { binary: Option<PathBuf> },
 }
 
 /// Which lines of the log a request is about: those that match all of it.
@@ -92,6 +96,14 @@ const SORT_KEYS: [(&str, SortKey); 5] = [
     ("bytes_out", SortKey::BytesOut),
 ];
 
+/// The path of a binary.
+fn binary(path: String) -> Result<PathBuf, String> {
+    match path.starts_with('/') && path.len() <= MAX_PATH && !path.contains('\0') {
+        true => Ok(path.into()),
+        false => Err(format!("binary is not an absolute path of at most {MAX_PATH} bytes")),
+    }
+}
+
 impl Request {
     /// Whether the request changes the server.
     pub(crate) fn steers(&self) -> bool {
@@ -133,6 +145,8 @@ impl Request {
             "pause" => Request::Pause,
             "resume" => Request::Resume,
             "drain" => Request::Drain,
+            "reload" => Request::Reload,
+            "upgrade" => Request::Upgrade { binary: fields.text("binary")?.map(binary).transpose()? },
             "logs" => Request::Logs(fields.logs()?),
             "set" => {
                 let setting = Setting::of_name(&fields.text("name")?.ok_or("there is no name")?)?;

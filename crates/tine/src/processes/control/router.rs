@@ -13,6 +13,7 @@ use tine_sys::confine::confine;
 use tine_sys::process::{Alone, exit_now};
 
 use super::NewController;
+use super::answer::replace;
 use super::gather;
 use super::reply::{Last, Reply, SYSTEM, USAGE, last};
 use super::request::Request;
@@ -94,6 +95,13 @@ fn serve(
             Some(_) => drain_services(&services, orders, &mut reply),
             None => drain_server(orders, &mut reply),
         };
+    }
+    match &request {
+        Request::Reload => return replace(orders, Order::Reload, None, &mut reply),
+        Request::Upgrade { binary } => {
+            return replace(orders, Order::Upgrade, binary.as_deref(), &mut reply);
+        }
+        _ => {}
     }
     line.push(b'\n');
     for ServiceStream { stream: service, .. } in &services {

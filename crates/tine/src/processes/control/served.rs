@@ -26,6 +26,8 @@ pub(crate) struct ServedController {
     pub(crate) awaits_killed: bool,
     /// It waits until no process accepts.
     pub(crate) awaits_pause: bool,
+    /// It waits for the end of a hand-over.
+    pub(super) awaits_handover: bool,
     /// It follows the log, until the controller or the server ends.
     pub(super) follows: bool,
     /// It waits until the server, or a service, has stopped.
@@ -45,6 +47,7 @@ impl ServedController {
             is_one_left: false,
             awaits_killed: false,
             awaits_pause: false,
+            awaits_handover: false,
             follows: false,
             awaits_stop: false,
             started: Instant::now(),
@@ -53,7 +56,8 @@ impl ServedController {
 
     /// Whether it may stay: it waits for the supervisor, or follows the log.
     pub(super) fn stays(&self) -> bool {
-        self.awaits_killed || self.awaits_pause || self.awaits_stop || self.follows
+        let awaits = self.awaits_killed || self.awaits_pause || self.awaits_stop || self.awaits_handover;
+        awaits || self.follows
     }
 }
 

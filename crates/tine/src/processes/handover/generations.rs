@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::Rlimit;
-use tine_sys::process::Alone;
+use tine_sys::process::{Alone, reap};
 
 use super::state::{Failure, HandoverAction, HandoverEvent, HandoverState};
 use super::successor::{Binary, Successor, open_files};
@@ -32,8 +32,8 @@ struct Handover {
 struct NewerGeneration {
     /// `None` once it has ended.
     link: Option<Link>,
-    /// The first process of the generation that serves now.
-    pid: i32,
+    /// Its first process, and those of the generations after it.
+    pids: Vec<i32>,
 }
 
 /// All other generations of a server, seen from its first process.
@@ -78,16 +78,27 @@ impl Generations {
         // watches must not end before the server.
         let is_anchor = rustix::process::getpid().is_init() || !has_service_manager();
         let (older, open_files) = (Vec::new(), open_files());
-        Generations { replacement, open_files, older, handover: None, newer: None, exit_code: None, is_anchor }
+        Generations {
+            replacement,
+            open_files,
+            older,
+            handover: None,
+            newer: None,
+            exit_code: None,
+            is_anchor,
+        }
     }
 
     /// This process has taken over from these, the last of which has executed it.
     pub(crate) fn take_over(&mut self, older: Vec<OlderGeneration>) {
         self.is_anchor &= !older.iter().any(|older| older.is_anchor);
         self.older = older;
-        for older in self.older.iter().filter(|older| older.is_anchor) {
-            let _ = older.link.send(&LinkMessage::Main(rustix::process::getpid().as_raw_pid()));
-        }
+    }
+
+    /// Learns which processes belong to newer generations: those that this process adopts must not
+    /// be taken for orphans of connections.
+    pub(crate) fn learn_newer(&mut self) {
+        self.listen_to_newer(&mut Vec::new());
     }
 
     /// Whether this process stays until the generation that replaces it ends.
@@ -113,7 +124,7 @@ impl Generations {
     /// Whether a process belongs to another generation: it is a child of this process, or adopted.
     pub(crate) fn has_process(&self, pid: i32) -> bool {
         self.handover.as_ref().is_some_and(|handover| handover.successor.pid == pid)
-            || self.newer.as_ref().is_some_and(|newer| newer.pid == pid)
+            || self.newer.as_ref().is_some_and(|newer| newer.pids.contains(&pid))
     }
 
     /// Begins a hand-over: executes the binary.
@@ -241,7 +252,7 @@ impl Generations {
     /// The new generation serves, and has the links to the older ones.
     fn commit(&mut self) -> Option<GenerationEvent> {
         let Handover { successor: Successor { pid, link }, state, asked_by, .. } = self.handover.take()?;
-        self.newer = Some(NewerGeneration { link: Some(link), pid });
+        self.newer = Some(NewerGeneration { link: Some(link), pids: vec![pid] });
         self.older.clear();
         Some(GenerationEvent::Commit { pid, build: state.build, asked_by })
     }
@@ -261,7 +272,7 @@ impl Generations {
 
     fn listen_to_older(&mut self, events: &mut Vec<GenerationEvent>) {
         for older in &mut self.older {
-            while !(older.is_finished && !older.is_anchor) {
+            while !older.has_ended {
                 match older.link.receive() {
                     None => break,
                     Some(LinkEvent::Message(LinkMessage::Signal(number), _)) => {
@@ -272,23 +283,24 @@ impl Generations {
                         events.push(GenerationEvent::OlderFinished);
                     }
                     Some(LinkEvent::Message(..) | LinkEvent::Unknown) => {}
-                    Some(LinkEvent::Ended) if older.is_anchor => {
-                        events.push(GenerationEvent::Abandoned);
-                        break;
-                    }
                     Some(LinkEvent::Ended) => {
-                        older.is_finished = true;
-                        events.push(GenerationEvent::OlderFinished);
+                        (older.has_ended, older.is_finished) = (true, true);
+                        events.push(match older.is_anchor {
+                            true => GenerationEvent::Abandoned,
+                            false => GenerationEvent::OlderFinished,
+                        });
                     }
                 }
             }
         }
-        self.older.retain(|older| older.is_anchor || !older.is_finished);
+        self.older.retain(|older| !older.has_ended);
     }
 
     fn listen_to_newer(&mut self, events: &mut Vec<GenerationEvent>) {
         let (is_anchor, exit_code) = (self.is_anchor, &mut self.exit_code);
         let Some(newer) = &mut self.newer else { return };
+        // Those that are no children of this process may become some: it adopts them.
+        newer.pids.retain(|pid| !matches!(reap(*pid), Ok(Some(_))));
         while let Some(event) = newer.link.as_ref().and_then(Link::receive) {
             match event {
                 LinkEvent::Message(LinkMessage::Signal(number), _) => {
@@ -298,7 +310,7 @@ impl Generations {
                     newer.link = None;
                     *exit_code = Some(code);
                 }
-                LinkEvent::Message(LinkMessage::Main(pid), _) => newer.pid = pid,
+                LinkEvent::Message(LinkMessage::Main(pid), _) => newer.pids.push(pid),
                 LinkEvent::Message(..) | LinkEvent::Unknown => {}
                 LinkEvent::Ended => {
                     newer.link = None;

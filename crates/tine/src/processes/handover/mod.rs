@@ -19,6 +19,14 @@ use crate::shared::handover::takeover::Predecessor;
 pub(crate) use state::Failure;
 pub(crate) use successor::Binary;
 
+/// What an operator is told whose reload has nothing to change.
+pub(crate) const UNCHANGED: &str = "nothing has changed";
+
+/// What an operator is told when the next generation serves.
+pub(crate) fn serves_now(pid: i32, build: &str) -> String {
+    format!("pid {pid} serves now, version {build}")
+}
+
 /// Prepares the settings of a service for the state of its older supervisor.
 pub(crate) fn prepare_for(predecessor: &Predecessor, settings: &mut Settings) {
     let Predecessor { secret, connections, .. } = predecessor;

@@ -133,11 +133,9 @@ impl HandoverState {
                 self.timeout.as_secs_f64()
             ))),
             (HandoverEvent::Unknown | HandoverEvent::Hello { .. } | HandoverEvent::Built, _)
-            | (HandoverEvent::Accepting | HandoverEvent::Unchanged, _) => {
-                self.cancel(Failure::permanent(
-                    "the new binary does not speak the language of the hand-over; is it tine?",
-                ))
-            }
+            | (HandoverEvent::Accepting | HandoverEvent::Unchanged, _) => self.cancel(Failure::permanent(
+                "the new binary does not speak the language of the hand-over; is it tine?",
+            )),
         }
     }
 
@@ -220,7 +218,11 @@ mod tests {
             (HandoverEvent::Accepting, 100, "is it tine?"),
             (HandoverEvent::Unchanged, 100, "is it tine?"),
         ] {
-            play(vec![(1, event, Fails(code, words)), (2, ended(), Nothing), (20_000, HandoverEvent::Tick, Nothing)]);
+            play(vec![
+                (1, event, Fails(code, words)),
+                (2, ended(), Nothing),
+                (20_000, HandoverEvent::Tick, Nothing),
+            ]);
         }
         for (event, code, words) in [
             (wrong(), 100, "tine.toml:3"),

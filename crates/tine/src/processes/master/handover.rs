@@ -1,6 +1,7 @@
 //! Hand-overs in the master: the generations of a server with several services.
 
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
 
 use rustix::event::{PollFd, PollFlags};
 use tine_sys::process::exit_now;
@@ -10,12 +11,35 @@ use super::state::{MasterEvent, MasterState};
 use crate::error::reason;
 use crate::net::listener::Listener;
 use crate::processes::handover::generations::GenerationEvent;
-use crate::processes::handover::{Binary, Failure, lineage_item, socket_item};
+use crate::processes::handover::{Binary, Failure, UNCHANGED, lineage_item, serves_now, socket_item};
 use crate::shared::handover::lineage::Lineage;
 use crate::shared::handover::link::{Item, LinkMessage};
+use crate::shared::steering::Order;
 use crate::system::orphans;
 
 impl Master<'_> {
+    /// Carries out an order to reload or replace the server. It is answered when that has been done
+    /// or has failed.
+    pub(super) fn replace_for(&mut self, pid: i32, order: Order, path: Option<PathBuf>, state: &MasterState) {
+        let Some(served) = self.controllers.get_mut(pid).filter(|served| served.operator.may_steer) else {
+            return;
+        };
+        let operator = served.operator;
+        self.controllers.await_handover(pid);
+        match (order, path) {
+            (Order::Reload, _) => {
+                self.log.control(operator, "reload", None);
+                self.reload(state, Some(pid));
+            }
+            (_, path) => {
+                let detail = path.as_ref().map(|path| path.display().to_string());
+                self.log.control(operator, "upgrade", detail.as_deref());
+                let binary = path.map_or(Binary::Started, Binary::Other);
+                self.begin_handover(&binary, state, Some(pid));
+            }
+        }
+    }
+
     /// Begins to replace this server.
     pub(super) fn begin_handover(&mut self, binary: &Binary, state: &MasterState, asked_by: Option<i32>) {
         let counts = self.services.iter().find(|service| service.server.settings.exit_after.is_some());
@@ -79,18 +103,18 @@ impl Master<'_> {
         }
         self.controllers.hand_over();
         self.tell_services(&LinkMessage::Commit);
-        let _ = asked_by;
+        self.controllers.answer_handover(asked_by, 0, &serves_now(pid, build));
     }
 
     fn handover_unchanged(&mut self, asked_by: Option<i32>) {
         self.ready.ready_again();
-        let _ = asked_by;
+        self.controllers.answer_handover(asked_by, 0, UNCHANGED);
     }
 
     fn handover_failed(&mut self, failure: &Failure, asked_by: Option<i32>) {
         self.ready.ready_again();
         self.log.handover_failed(&failure.text);
-        let _ = asked_by;
+        self.controllers.answer_handover(asked_by, failure.code, &failure.text);
     }
 
     /// Offers the new generation the sockets, and a lineage to each supervisor.

@@ -13,11 +13,6 @@ use super::start::NewSupervisor;
 use super::state::{MasterAction, MasterEvent, MasterState};
 use super::steer::{NewControl, set_up_control};
 use super::{Master, MasterSetup, cannot_start};
-use crate::net::control_socket::HANDED_PREFIX;
-use crate::net::handed;
-use crate::processes::handover::{Binary, prepare_for};
-use crate::shared::handover::takeover::Takeover;
-use crate::processes::handover::generations::Generations;
 use crate::error::{Error, reason};
 use crate::lifecycle::outcome::{COMPLETED, Outcome};
 use crate::lifecycle::signals::{self, Command};
@@ -26,7 +21,12 @@ use crate::lifecycle::timing::{KILL_WAIT, STOP_WITHIN};
 use crate::log::Log;
 use crate::log::channel::LineSender;
 use crate::log::ring::LogRing;
+use crate::net::control_socket::HANDED_PREFIX;
+use crate::net::handed;
+use crate::processes::handover::generations::Generations;
+use crate::processes::handover::{Binary, prepare_for};
 use crate::processes::log_writer::{self, LogWriter, NewWriter, WriterStart};
+use crate::shared::handover::takeover::Takeover;
 use crate::system::descendants;
 use crate::system::orphans::{self, PreexistingChildren};
 use crate::system::signal::{NotSignalled, processes_are_left, signal_one};
@@ -230,12 +230,14 @@ impl<'a> Master<'a> {
     }
 
     /// Opens the log file again; and reads the configuration again, where there is one.
-    fn reload(&mut self, state: &MasterState, asked_by: Option<i32>) {
+    pub(super) fn reload(&mut self, state: &MasterState, asked_by: Option<i32>) {
         let reopens = self.log_writer.as_ref().is_some_and(LogWriter::reopen);
         if self.generations.are_possible() {
             self.begin_handover(&Binary::Own, state, asked_by);
-        } else if !reopens {
-            self.log.warning("SIGHUP: the master has nothing to reload; send it to a supervisor to reload access rules");
+        } else if !reopens && !self.generations.is_replaced() {
+            self.log.warning(
+                "SIGHUP: the master has nothing to reload; send it to a supervisor to reload access rules",
+            );
         }
     }
 
@@ -272,6 +274,7 @@ impl<'a> Master<'a> {
     /// After the end of a supervisor: kills what it left behind, and logs when it is restarted.
     fn handle_end(&mut self, event: MasterEvent, state: &MasterState) {
         let (MasterEvent::Ended(service) | MasterEvent::Completed(service)) = event else { return };
+        self.generations.learn_newer();
         // The kernel kills the children of a supervisor, but not their descendants.
         // What cannot be killed is accounted for at the stop.
         let _ = descendants::kill(|| self.orphans());
@@ -357,6 +360,7 @@ impl<'a> Master<'a> {
     /// Processes are left that could not be ended.
     fn finish(&mut self, services: usize) -> Result<(), Error> {
         self.end_controls();
+        self.generations.learn_newer();
         let failed = descendants::kill(|| self.orphans());
         match self.generations.is_replaced() {
             true => self.log.finished(),

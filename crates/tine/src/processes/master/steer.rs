@@ -70,7 +70,10 @@ impl Master<'_> {
                 },
                 // It is a child that is not reaped yet.
                 ControllerEvent::Overdue(pid) => _ = signal_one(pid, Signal::KILL),
-                ControllerEvent::Order(pid, order) => self.carry_out(pid, order, state, events),
+                ControllerEvent::Order(pid, order @ (Order::Reload | Order::Upgrade), path) => {
+                    self.replace_for(pid, order, path, state);
+                }
+                ControllerEvent::Order(pid, order, _) => self.carry_out(pid, order, state, events),
             }
         }
         None

@@ -1,179 +1,58 @@
-//! Hand-overs in a supervisor: the generations of a single server, and the lineage of a service to
-//! the supervisors before and after it.
+//! The older side of a hand-over, in a supervisor: it starts the next generation, where it is the
+//! first process of the server, hands the state over, and leaves accepting to it.
 
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
+use std::time::Instant;
 
-use rustix::event::{PollFd, PollFlags};
 use tine_sys::process::exit_now;
 
 use super::Supervisor;
-use super::setup::Setup;
 use super::state::{ServerEvent, ServerState};
-use super::succession::{Succession, SuccessionAction, SuccessionEvent};
-use crate::admission::penalty::Fault;
+use super::succession::{SuccessionAction, SuccessionEvent};
 use crate::connection::Connection;
-use crate::error::{Error, HandlerError, next_move, reason};
+use crate::error::{HandlerError, next_move, reason};
 use crate::net::listener::Listener;
 use crate::processes::handover::generations::{GenerationEvent, Generations};
-use crate::processes::handover::{Binary, Failure, lineage_item, prepare_for, socket_item};
-use crate::settings::Settings;
+use crate::processes::handover::{Binary, Failure, UNCHANGED, lineage_item, serves_now, socket_item};
 use crate::shared::board::SlotPhase;
-use crate::shared::handover::lineage::{
-    Lineage, LineageEvent, LineageMessage, MAX_ENDS, read_state,
-};
-use crate::shared::handover::link::{Item, Link, LinkEvent, LinkMessage};
-use crate::shared::handover::state::{OlderConnection, OlderEnd};
-use crate::shared::handover::takeover::{Predecessor, Takeover, Told};
+use crate::shared::handover::lineage::{Lineage, LineageMessage};
+use crate::shared::handover::link::Item;
+use crate::shared::handover::state::OlderConnection;
+use crate::shared::steering::Order;
 use crate::system::orphans;
-use crate::watch::history::EndedConnection;
-
-/// The time that the older supervisor has to send its state: that to stop accepting, and more.
-const STATE_WITHIN: Duration = Duration::from_secs(10);
-
-/// What a supervisor knows of other generations.
-pub(super) struct Handovers {
-    /// The generations of the server, where this is its first process.
-    pub(super) generations: Option<Generations>,
-    /// Until this process has taken over: the first process of the older generation.
-    pub(super) takeover: Option<Takeover>,
-    /// Until this process has taken over: the older supervisor of the service.
-    pub(super) predecessor: Option<Predecessor>,
-    /// All services of the server take over together.
-    pub(super) takes_over: bool,
-    /// The master, which tells about the next generation.
-    pub(super) master: Option<Link>,
-    succession: Succession,
-    /// The supervisor of the next generation.
-    successor: Option<Lineage>,
-    /// Connections that have ended and of which the successor has not heard.
-    ended: Vec<OlderEnd>,
-}
-
-impl Handovers {
-    /// Takes what a supervisor has of other generations from its set-up.
-    pub(super) fn of(setup: &mut Setup) -> Handovers {
-        Handovers {
-            generations: setup.settings.master.is_none().then(|| Generations::new(setup.replacement.take())),
-            takeover: None,
-            takes_over: setup.takes_over,
-            predecessor: setup.predecessor.take(),
-            master: setup.master.take(),
-            succession: Succession::none(),
-            successor: None,
-            ended: Vec::new(),
-        }
-    }
-
-    /// Prepares settings for the state of an older supervisor, if there is one.
-    pub(super) fn prepare(&self, settings: &mut Settings) {
-        self.predecessor.iter().for_each(|predecessor| prepare_for(predecessor, settings));
-    }
-
-    /// Reports why this process cannot take over, if it was to.
-    pub(super) fn takeover_failed(&self, error: &Error) {
-        self.takeover.iter().for_each(|takeover| takeover.failed(&error.to_string(), error.exit_code()));
-    }
-
-    /// The descriptors to wait for, with the events.
-    pub(super) fn poll(&self) -> Vec<PollFd<'_>> {
-        let readable = |descriptor| PollFd::from_borrowed_fd(descriptor, PollFlags::IN);
-        let generations = self.generations.iter().flat_map(Generations::descriptors);
-        let links = self.master.iter().map(AsFd::as_fd).chain(generations);
-        let successor = self.successor.iter().map(|successor| {
-            let is_behind = !self.ended.is_empty();
-            let flags = if is_behind { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
-            PollFd::new(successor, flags)
-        });
-        links.map(readable).chain(successor).collect()
-    }
-
-    /// When the events are to be asked for at the latest.
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        let generations = self.generations.as_ref().and_then(Generations::deadline);
-        [generations, self.succession.deadline()].into_iter().flatten().min()
-    }
-
-    /// Whether a process belongs to another generation.
-    pub(super) fn has_process(&self, pid: i32) -> bool {
-        self.generations.as_ref().is_some_and(|generations| generations.has_process(pid))
-    }
-
-    /// Whether older generations have to stop before this one.
-    pub(super) fn has_older(&self) -> bool {
-        self.generations.as_ref().is_some_and(Generations::has_older)
-    }
-
-    /// Whether a newer generation serves.
-    pub(super) fn is_replaced(&self) -> bool {
-        self.generations.as_ref().is_some_and(Generations::is_replaced)
-    }
-
-    /// Whether the successor has the state, and has to hear what changes.
-    fn has_handed(&self) -> bool {
-        self.succession.has_handed()
-    }
-
-    /// Notes that a connection has ended, for the supervisor that has its state.
-    pub(super) fn note_end(&mut self, id: u64, fault: Option<Fault>, record: Option<EndedConnection>) {
-        if self.succession.has_handed() && self.successor.is_some() {
-            self.ended.push(OlderEnd { id, fault, record });
-        }
-    }
-
-    /// Tells the successor which connections have ended.
-    fn tell_ends(&mut self) {
-        let Some(successor) = &self.successor else { return };
-        while !self.ended.is_empty() {
-            let count = self.ended.len().min(MAX_ENDS);
-            let some = self.ended[..count].iter().map(OlderEnd::to_json).collect();
-            match successor.send(&LineageMessage::Ended(some)) {
-                Ok(()) => drop(self.ended.drain(..count)),
-                Err(rustix::io::Errno::AGAIN) => return,
-                // It has ended, and with it the server, or another one takes its place.
-                Err(_) => self.ended.clear(),
-            }
-        }
-    }
-
-    /// What the master and the successor have said since the last call.
-    fn events(&mut self, kills: &mut Vec<u64>) -> Vec<SuccessionEvent> {
-        let mut events = vec![SuccessionEvent::Tick];
-        while let Some(event) = self.master.as_ref().and_then(Link::receive) {
-            match event {
-                LinkEvent::Message(LinkMessage::Successor, mut descriptors) => {
-                    self.successor = descriptors.pop().map(Lineage::from);
-                }
-                LinkEvent::Message(LinkMessage::Commit, _) => events.push(SuccessionEvent::Commit),
-                LinkEvent::Message(LinkMessage::Cancel, _) => {
-                    self.successor = None;
-                    events.push(SuccessionEvent::Cancel);
-                }
-                LinkEvent::Message(..) | LinkEvent::Unknown => {}
-                // The kernel reports its end by a signal.
-                LinkEvent::Ended => self.master = None,
-            }
-        }
-        while let Some(event) = self.successor.as_ref().and_then(Lineage::receive) {
-            match event {
-                LineageEvent::Message(LineageMessage::Take, _) => events.push(SuccessionEvent::Take),
-                LineageEvent::Message(LineageMessage::Kill(id), _) => kills.push(id),
-                LineageEvent::Message(..) => {}
-                LineageEvent::Ended => {
-                    self.successor = None;
-                    events.push(SuccessionEvent::Cancel);
-                }
-            }
-        }
-        events
-    }
-}
 
 impl<H> Supervisor<'_, H>
 where
     H: FnMut(Connection) -> Result<(), HandlerError>,
 {
-    // The older side.
+    /// Carries out an order to reload or replace the server. It is answered when that has been done
+    /// or has failed.
+    pub(super) fn replace_for(&mut self, pid: i32, order: Order, path: Option<PathBuf>, state: &ServerState) {
+        let Some(served) = self.controllers.get_mut(pid).filter(|served| served.operator.may_steer) else {
+            return;
+        };
+        let operator = served.operator;
+        self.controllers.await_handover(pid);
+        match (order, path) {
+            _ if state.is_stopping() => {
+                self.controllers.answer_handover(Some(pid), 111, "the server is stopping");
+            }
+            (Order::Reload, _) => {
+                self.log.control(operator, "reload", None);
+                let (code, text) = match self.reload() {
+                    Ok(()) => (0, "the access rules are read again, the log file is open again".to_owned()),
+                    Err(error) => (error.exit_code(), error.to_string()),
+                };
+                self.controllers.answer_handover(Some(pid), code, &text);
+            }
+            (_, path) => {
+                let detail = path.as_ref().map(|path| path.display().to_string());
+                self.log.control(operator, "upgrade", detail.as_deref());
+                self.begin_handover(&path.map_or(Binary::Started, Binary::Other), Some(pid));
+            }
+        }
+    }
 
     /// Whether this server can be replaced by the next generation.
     pub(super) fn is_replaceable(&self) -> bool {
@@ -218,12 +97,7 @@ where
         }
     }
 
-    fn on_generation(
-        &mut self,
-        event: GenerationEvent,
-        state: &ServerState,
-        events: &mut Vec<ServerEvent>,
-    ) {
+    fn on_generation(&mut self, event: GenerationEvent, state: &ServerState, events: &mut Vec<ServerEvent>) {
         match event {
             GenerationEvent::Offer => self.offer_sockets(),
             GenerationEvent::Commit { pid, build, asked_by } => {
@@ -247,7 +121,8 @@ where
 
     /// Tells the next generation, if it has the state already, that a connection has begun.
     pub(super) fn tell_begin(&self, slot: usize, pid: i32) {
-        let Some(successor) = self.handovers.successor.as_ref().filter(|_| self.handovers.has_handed()) else {
+        let Some(successor) = self.handovers.successor.as_ref().filter(|_| self.handovers.has_handed())
+        else {
             return;
         };
         let entry = self.memory.board.entry(slot);
@@ -273,22 +148,20 @@ where
             (false, Ok(pid)) => self.ready.main_pid(pid),
             _ => self.ready.ready_again(),
         }
-        let _ = asked_by;
+        self.controllers.answer_handover(asked_by, 0, &serves_now(pid, build));
     }
 
-    /// Tells everybody who waits for it that a reload has nothing to change but what is read again
-    /// at each.
+    /// Tells everybody who waits for it that a reload has nothing to change.
     fn handover_unchanged(&mut self, asked_by: Option<i32>) {
         self.ready.ready_again();
-        self.reload();
-        let _ = asked_by;
+        self.controllers.answer_handover(asked_by, 0, UNCHANGED);
     }
 
     /// Tells everybody who waits for it that this generation goes on.
     fn handover_failed(&mut self, failure: &Failure, asked_by: Option<i32>) {
         self.ready.ready_again();
         self.log.handover_failed(&failure.text);
-        let _ = asked_by;
+        self.controllers.answer_handover(asked_by, failure.code, &failure.text);
     }
 
     /// Ends the hand-over that is in progress, if there is one.
@@ -340,12 +213,7 @@ where
         }
     }
 
-    fn on_succession(
-        &mut self,
-        event: SuccessionEvent,
-        state: &ServerState,
-        events: &mut Vec<ServerEvent>,
-    ) {
+    fn on_succession(&mut self, event: SuccessionEvent, state: &ServerState, events: &mut Vec<ServerEvent>) {
         if event == SuccessionEvent::Take && state.is_stopping() {
             return self.refuse_state("the older server stops");
         }
@@ -396,58 +264,5 @@ where
         self.controllers.hand_over();
         let quota = if self.serves_backlog { self.clients_to_drain() } else { 0 };
         self.begin_drain(quota);
-    }
-
-    // The newer side.
-
-    /// Reports that this generation can serve, and waits until it may. False if it may not.
-    pub(super) fn wait_for_predecessor(&mut self, stop: BorrowedFd) -> Result<bool, Error> {
-        let Some(takeover) = &mut self.handovers.takeover else { return Ok(true) };
-        let told = takeover.built(stop);
-        Ok(told == Told::Go)
-    }
-
-    /// Takes the state of the older supervisor, if there is one.
-    ///
-    /// # Errors
-    /// It has ended, or does not send it.
-    pub(super) fn take_state(&mut self) -> Result<(), Error> {
-        let Some(Predecessor { lineage, .. }) = self.handovers.predecessor.take() else { return Ok(()) };
-        let failed = |why: &str| {
-            Error::usage(format_args!("cannot take over the state: {why}"), "try again, or restart the server")
-        };
-        lineage.send(&LineageMessage::Take).map_err(|_| failed("the older server has ended"))?;
-        let deadline = Instant::now() + STATE_WITHIN;
-        let (file, older) = loop {
-            match lineage.receive() {
-                None if Instant::now() >= deadline => return Err(failed("it does not come")),
-                None => {
-                    let mut poll = [PollFd::new(&lineage, PollFlags::IN)];
-                    let _ = tine_sys::wait::until(&mut poll, Some(deadline));
-                }
-                Some(LineageEvent::Message(LineageMessage::State, descriptors)) => {
-                    let mut descriptors = descriptors.into_iter();
-                    let file = descriptors.next().ok_or_else(|| failed("it is missing"))?;
-                    break (file, descriptors.map(Lineage::from).collect::<Vec<_>>());
-                }
-                Some(LineageEvent::Message(LineageMessage::Refused(why), _)) => return Err(failed(&why)),
-                Some(LineageEvent::Message(..)) => {}
-                Some(LineageEvent::Ended) => return Err(failed("the older server has ended")),
-            }
-        };
-        let state = read_state(file).map_err(|why| failed(&reason(&why)))?;
-        self.restore_state(&state, lineage, older)
-    }
-
-    /// Once clients are accepted here: the sockets are this process's, and the older generations
-    /// finish.
-    pub(super) fn finish_takeover(&mut self) {
-        let Some(takeover) = self.handovers.takeover.take() else { return };
-        self.listeners.iter_mut().for_each(Listener::take_over);
-        self.controllers.take_over();
-        let older = takeover.accepting();
-        if let Some(generations) = &mut self.handovers.generations {
-            generations.take_over(older);
-        }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::Supervisor;
 use crate::connection::Connection;
 use crate::error::{Error, HandlerError, reason};
+use crate::processes::handover::generations::Generations;
 use crate::system::descendants;
 use crate::system::procfs::Stat;
 use crate::system::signal::{NotSignalled, processes_are_left};
@@ -28,6 +29,7 @@ where
     /// # Errors
     /// Processes are left that could not be ended.
     pub(super) fn end_what_is_left(&mut self) -> Result<(), Error> {
+        self.handovers.generations.iter_mut().for_each(Generations::learn_newer);
         let failed = descendants::kill(|| self.orphans());
         let in_slots = self.children.table.in_slots().map(|(pid, _)| pid);
         let left: BTreeSet<i32> =

@@ -5,9 +5,6 @@ use std::os::fd::AsFd;
 
 use rustix::event::{PollFd, PollFlags};
 
-use super::Supervisor;
-use crate::connection::Connection;
-use crate::error::HandlerError;
 use crate::shared::handover::lineage::{Lineage, LineageEvent, LineageMessage};
 use crate::shared::handover::state::{OlderConnection, OlderEnd};
 
@@ -27,7 +24,7 @@ pub(super) struct Older {
 
 /// What an older supervisor has said.
 #[derive(Debug)]
-enum OlderEvent {
+pub(super) enum OlderEvent {
     Ended(OlderEnd),
     Began(OlderConnection),
     Gone,
@@ -41,10 +38,15 @@ impl Older {
     }
 
     /// Notes the slot of a connection.
-    fn enter(&mut self, generation: usize, id: u64, slot: usize) {
+    pub(super) fn enter(&mut self, generation: usize, id: u64, slot: usize) {
         if let Some(supervisor) = self.supervisors.get_mut(generation) {
             supervisor.slots.insert(id, slot);
         }
+    }
+
+    /// Forgets a supervisor that has ended.
+    pub(super) fn forget(&mut self, generation: usize) {
+        self.supervisors.remove(generation);
     }
 
     /// The number of connections.
@@ -76,7 +78,7 @@ impl Older {
         lineages.map(|lineage| PollFd::from_borrowed_fd(lineage, PollFlags::IN))
     }
 
-    fn events(&mut self) -> Vec<(usize, OlderEvent)> {
+    pub(super) fn events(&mut self) -> Vec<(usize, OlderEvent)> {
         let mut events = Vec::new();
         for (generation, supervisor) in self.supervisors.iter().enumerate() {
             while let Some(event) = supervisor.lineage.receive() {
@@ -87,7 +89,8 @@ impl Older {
                     }
                     LineageEvent::Message(LineageMessage::Began(connection), _) => {
                         let connection = OlderConnection::from_json(&connection);
-                        events.extend(connection.map(|connection| (generation, OlderEvent::Began(connection))));
+                        events
+                            .extend(connection.map(|connection| (generation, OlderEvent::Began(connection))));
                     }
                     LineageEvent::Message(..) => {}
                     LineageEvent::Ended => {
@@ -100,68 +103,13 @@ impl Older {
         events
     }
 
-    fn take(&mut self, generation: usize, id: u64) -> Option<usize> {
+    pub(super) fn take(&mut self, generation: usize, id: u64) -> Option<usize> {
         self.supervisors.get_mut(generation)?.slots.remove(&id)
     }
 
-    fn take_all(&mut self, generation: usize) -> Vec<(u64, usize)> {
+    pub(super) fn take_all(&mut self, generation: usize) -> Vec<(u64, usize)> {
         let supervisor = self.supervisors.get_mut(generation);
         supervisor.map(|supervisor| supervisor.slots.drain().collect()).unwrap_or_default()
-    }
-}
-
-impl<H> Supervisor<'_, H>
-where
-    H: FnMut(Connection) -> Result<(), HandlerError>,
-{
-    /// Enters a connection that an older supervisor serves.
-    pub(super) fn hold_older(&mut self, connection: &OlderConnection, generation: usize) {
-        // There are as many slots as the older generations can have connections.
-        if let Some(slot) = self.memory.board.hold_older(connection) {
-            self.older.enter(generation, connection.id, slot);
-        }
-    }
-
-    /// Handles what older supervisors have said.
-    pub(super) fn check_older(&mut self) {
-        let mut gone = Vec::new();
-        for (generation, event) in self.older.events() {
-            match event {
-                OlderEvent::Began(connection) => self.hold_older(&connection, generation),
-                OlderEvent::Ended(end) => self.older_ended(generation, end),
-                OlderEvent::Gone => {
-                    for (id, slot) in self.older.take_all(generation) {
-                        self.release_older(id, slot);
-                    }
-                    gone.push(generation);
-                }
-            }
-        }
-        for generation in gone.into_iter().rev() {
-            self.older.supervisors.remove(generation);
-        }
-    }
-
-    fn older_ended(&mut self, generation: usize, end: OlderEnd) {
-        let OlderEnd { id, fault, record } = end;
-        // The record of a program follows when its bytes are known: its slot is free by then.
-        if let Some(record) = record.filter(|_| self.controllers.are_possible()) {
-            self.history.record_end(record);
-        }
-        let Some(slot) = self.older.take(generation, id) else { return };
-        let peer = self.memory.board.entry(slot).peer;
-        if let Some(fault) = fault
-            && let Some(time) = self.memory.admission.charge(peer, fault)
-        {
-            self.log.penalty(&peer, fault.name(), time);
-        }
-        self.release_older(id, slot);
-    }
-
-    fn release_older(&mut self, id: u64, slot: usize) {
-        self.killings.take(slot, id);
-        self.free_slot(slot);
-        self.wake_delayer();
     }
 }
 
@@ -195,10 +143,7 @@ mod tests {
         first.send(&LineageMessage::Ended(vec![end.to_json(), json!("nonsense")])).expect("sent");
         second.send(&LineageMessage::Began(connection.to_json())).expect("sent");
         assert!(older.kill(4, 5) && !older.kill(4, 7) && !older.kill(5, 5));
-        assert!(matches!(
-            second.receive(),
-            Some(LineageEvent::Message(LineageMessage::Kill(5), _))
-        ));
+        assert!(matches!(second.receive(), Some(LineageEvent::Message(LineageMessage::Kill(5), _))));
         drop(second);
         let events = older.events();
         assert!(

@@ -21,7 +21,6 @@ use crate::shared::board::places::PlaceHolder;
 use crate::system::cgroup::Cgroup;
 use crate::system::clock::now;
 use crate::system::{descendants, orphans};
-use crate::watch::history::EndedConnection;
 
 /// Exits of orphans are collected for this long before they are reaped.
 const ORPHAN_BATCH: Duration = Duration::from_millis(50);

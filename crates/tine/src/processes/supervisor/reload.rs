@@ -3,7 +3,7 @@
 
 use super::Supervisor;
 use crate::connection::Connection;
-use crate::error::HandlerError;
+use crate::error::{Error, HandlerError};
 use crate::processes::log_writer::LogWriter;
 
 impl<H> Supervisor<'_, H>
@@ -15,27 +15,41 @@ where
         let Some(rules) = &mut self.rule_files else { return };
         rules.read_events();
         if rules.have_changed() {
-            self.reload_rules();
+            // The log has the error.
+            let _ = self.reload_rules();
         }
     }
 
-    /// Handles SIGHUP.
-    pub(super) fn reload(&mut self) {
+    /// Handles SIGHUP: reads the rules again, and opens the log file again.
+    ///
+    /// # Errors
+    /// A rule is wrong: the old ones stay in force, and the log says so, too.
+    pub(super) fn reload(&mut self) -> Result<(), Error> {
+        self.ready.reloading();
         let reopens = self.log_writer.as_ref().is_some_and(LogWriter::reopen);
-        match self.rule_files {
+        let reloaded = match self.rule_files {
             Some(_) => self.reload_rules(),
-            None if reopens => {}
             None => {
-                self.log.warning("SIGHUP: there are no files of access rules to reload; nothing is changed");
+                if !reopens && !self.handovers.is_replaced() {
+                    self.log
+                        .warning("SIGHUP: there are no files of access rules to reload; nothing is changed");
+                }
+                Ok(())
             }
-        }
+        };
+        self.ready.ready_again();
+        reloaded
     }
 
-    /// Reads the rules again. After an error the old ones stay in force.
-    fn reload_rules(&mut self) {
-        let Some(rules) = &self.rule_files else { return };
-        match self.memory.admission.reload(rules.source()) {
-            Ok(number) => self.log.reload(number),
+    /// Reads the rules again.
+    ///
+    /// # Errors
+    /// As [`Supervisor::reload`].
+    fn reload_rules(&mut self) -> Result<(), Error> {
+        let Some(rules) = &self.rule_files else { return Ok(()) };
+        let reloaded = self.memory.admission.reload(rules.source());
+        match &reloaded {
+            Ok(number) => self.log.reload(*number),
             Err(error) => self.log.error(
                 "cannot reload the access rules, keeping the old ones",
                 &error.what(),
@@ -44,5 +58,6 @@ where
         }
         // The memory of a long list is not to be copied by the next fork.
         tine_sys::memory::trim_heap();
+        reloaded.map(drop)
     }
 }

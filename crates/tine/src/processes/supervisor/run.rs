@@ -286,7 +286,8 @@ where
             Some(Command::End) => events.push(ServerEvent::EndRequested),
             Some(Command::Stop) if self.has_lost_master() => events.push(ServerEvent::Abandoned),
             Some(Command::Stop) => events.push(ServerEvent::StopRequested),
-            Some(Command::Reload) => self.reload(),
+            // The log has the error.
+            Some(Command::Reload) => _ = self.reload(),
             Some(Command::Upgrade) if self.is_replaceable() => self.begin_handover(&Binary::Started, None),
             Some(Command::Unsupported | Command::Upgrade) => self.log.warning(&signals::warning(number)),
             Some(Command::Reap) => {

@@ -10,7 +10,7 @@ use super::bans::{self, Bans};
 use super::capacity::Capacity;
 use super::channels::Channels;
 use super::children::Children;
-use super::handover::Handovers;
+use super::handovers::Handovers;
 use super::held_ends::HeldEnds;
 use super::killings::Killings;
 use super::older::Older;
@@ -26,6 +26,7 @@ use crate::log::ring::LogRing;
 use crate::log::{Log, LogSettings};
 use crate::net::listener::Listener;
 use crate::processes::control::controllers::Controllers;
+use crate::processes::handover::generations::Generations;
 use crate::processes::log_writer::LogWriter;
 use crate::settings::Settings;
 use crate::settings::derived::beyond_the_system;
@@ -84,7 +85,9 @@ impl<'a, H> Supervisor<'a, H> {
         // memory. Beyond it, lines are lost and memory is not sealed; the signal would end the
         // server.
         tine_sys::signal::ignore(rustix::process::Signal::XFSZ.as_raw());
-        let handovers = Handovers::of(&mut setup);
+        let generations = setup.settings.master.is_none().then(|| Generations::new(setup.replacement.take()));
+        let handovers =
+            Handovers::new(generations, setup.predecessor.take(), setup.takes_over, setup.master.take());
         let Setup { mut listeners, mut settings, log, lines, controllers: handed, .. } = setup;
         settings.log_level = log.level;
         handovers.prepare(&mut settings);

@@ -159,10 +159,9 @@ impl ServerState {
             (ServerEvent::EndRequested, ServerPhase::Serving) => {
                 [vec![ServerAction::Drain], self.end(now)].concat()
             }
-            (
-                ServerEvent::EndRequested,
-                ServerPhase::Draining { .. } | ServerPhase::Replaced { .. },
-            ) => self.end(now),
+            (ServerEvent::EndRequested, ServerPhase::Draining { .. } | ServerPhase::Replaced { .. }) => {
+                self.end(now)
+            }
             (ServerEvent::EndRequested, _) => self.on(ServerEvent::StopRequested, now),
             (ServerEvent::PlacesUsed, ServerPhase::Serving) => self.drain(None, now),
             (ServerEvent::PlacesUsed, _) => Vec::new(),

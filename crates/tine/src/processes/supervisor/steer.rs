@@ -45,7 +45,10 @@ where
                 }
                 // It is a child that is not reaped yet.
                 ControllerEvent::Overdue(pid) => _ = signal_one(pid, Signal::KILL),
-                ControllerEvent::Order(pid, order) => self.carry_out(pid, order, state, events),
+                ControllerEvent::Order(pid, order @ (Order::Reload | Order::Upgrade), path) => {
+                    self.replace_for(pid, order, path, state);
+                }
+                ControllerEvent::Order(pid, order, _) => self.carry_out(pid, order, state, events),
             }
         }
         if self.killings.has_new {
@@ -120,6 +123,8 @@ where
             Order::DrainService(_) => self.answer(pid, OrderAnswer::Stopping),
             // They are carried out in every phase.
             Order::Follow | Order::Kill { .. } | Order::AwaitKilled => {}
+            // `replace_for` carries them out.
+            Order::Reload | Order::Upgrade => {}
             Order::Ban { block, seconds } => {
                 let time = seconds.map_or_else(String::new, |seconds| format!(" for {seconds} s"));
                 self.log.control(operator, "ban", Some(&format!("{block}{time}")));

@@ -88,9 +88,7 @@ impl Succession {
                 (Pausing { until: now + PAUSE_WAIT }, SuccessionAction::Pause)
             }
             (SuccessionEvent::Paused, Pausing { .. }) => (Handed, SuccessionAction::SendState),
-            (SuccessionEvent::Tick, Pausing { until }) if until <= now => {
-                (Nothing, SuccessionAction::Refuse)
-            }
+            (SuccessionEvent::Tick, Pausing { until }) if until <= now => (Nothing, SuccessionAction::Refuse),
             (SuccessionEvent::Cancel, Pausing { .. } | Handed) => (Nothing, SuccessionAction::Resume),
             (SuccessionEvent::Commit, Nothing | Pausing { .. } | Handed) => {
                 (Replaced, SuccessionAction::Replace { has_state: self.phase == Handed })

@@ -65,10 +65,13 @@ impl TextChannel {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
-        let received = match recvmsg(&self.0, &mut [IoSliceMut::new(&mut text)], &mut control, flags) {
-            // The process at the other end was killed with messages unread.
-            Err(Errno::CONNRESET) => return Ok(None),
-            received => received?,
+        let received = loop {
+            match recvmsg(&self.0, &mut [IoSliceMut::new(&mut text)], &mut control, flags) {
+                // Told once: the process at the other end has ended with messages unread. What it
+                // has sent before can still be received.
+                Err(Errno::CONNRESET) => {}
+                received => break received?,
+            }
         };
         let descriptors = control.drain().filter_map(|message| match message {
             RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
@@ -124,6 +127,16 @@ mod tests {
         drop((one, first));
         assert!(other.receive().expect("no fault").is_none());
         assert_eq!(other.send("x", &[]), Err(Errno::PIPE));
+    }
+
+    #[test]
+    fn what_was_sent_before_the_end_arrives() {
+        let (one, other) = TextChannel::pair().expect("a channel");
+        one.send("never read", &[]).expect("sent");
+        other.send("why", &[]).expect("sent");
+        drop(other);
+        assert_eq!(one.receive().expect("a message").map(|received| received.text), Some(b"why".to_vec()));
+        assert!(one.receive().expect("no fault").is_none());
     }
 
     #[test]

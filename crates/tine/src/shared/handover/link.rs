@@ -62,7 +62,7 @@ pub(crate) enum LinkMessage {
     Signal(i32),
     /// From the new one to an anchor: it ends, with this exit code.
     Exit(u8),
-    /// From the new one to an anchor: the id of the process that serves now.
+    /// From a generation to all before it: the id of the process that serves now.
     Main(i32),
     /// From the old one: it has no connection any more.
     Finished,
@@ -85,9 +85,9 @@ impl LinkMessage {
                 "anchor": is_anchor,
             }),
             LinkMessage::Items(items) => {
-                let items = items.iter().map(
-                    |Item { kind, name, about }| json!({ "kind": kind, "name": name, "about": about }),
-                );
+                let items = items
+                    .iter()
+                    .map(|Item { kind, name, about }| json!({ "kind": kind, "name": name, "about": about }));
                 json!({ "message": "items", "items": items.collect::<Vec<Value>>() })
             }
             LinkMessage::Failed { code, text } => {
@@ -267,7 +267,10 @@ mod tests {
         for message in messages() {
             one.send(&message).expect("sent");
             let received = other.receive();
-            assert!(matches!(&received, Some(LinkEvent::Message(found, _)) if *found == message), "{received:?}");
+            assert!(
+                matches!(&received, Some(LinkEvent::Message(found, _)) if *found == message),
+                "{received:?}"
+            );
         }
         assert!(other.receive().is_none());
         drop(one);

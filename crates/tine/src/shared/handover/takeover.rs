@@ -23,6 +23,8 @@ pub(crate) struct OlderGeneration {
     pub(crate) is_anchor: bool,
     /// It has no connection any more.
     pub(crate) is_finished: bool,
+    /// Its first process has ended.
+    pub(crate) has_ended: bool,
 }
 
 /// The most connections that an older supervisor is believed to have: more slots cost memory.
@@ -171,6 +173,7 @@ impl Takeover {
                 link: socket.into(),
                 is_anchor: is("anchor"),
                 is_finished: is("finished"),
+                has_ended: false,
             }),
             // A later version has added it.
             _ => {}
@@ -197,7 +200,9 @@ impl Takeover {
         match handed::first(HANDED_PREFIX) {
             None => Ok(()),
             Some(path) => Err(Error::usage(
-                format_args!("cannot change the control socket (`control`) from {path} while the server runs"),
+                format_args!(
+                    "cannot change the control socket (`control`) from {path} while the server runs"
+                ),
                 "restart the server, or keep the socket",
             )),
         }
@@ -209,10 +214,8 @@ impl Takeover {
             return Told::Nothing;
         }
         loop {
-            let mut poll = [
-                PollFd::new(&self.link, PollFlags::IN),
-                PollFd::from_borrowed_fd(stop, PollFlags::IN),
-            ];
+            let mut poll =
+                [PollFd::new(&self.link, PollFlags::IN), PollFd::from_borrowed_fd(stop, PollFlags::IN)];
             let _ = tine_sys::wait::until(&mut poll, None);
             if !poll[1].revents().is_empty() {
                 return Told::StopRequested;
@@ -231,8 +234,12 @@ impl Takeover {
         let Takeover { link, offer, mut older, .. } = self;
         // It was asked for when the process was executed.
         let _ = rustix::process::set_parent_process_death_signal(None);
+        // Before the generation between them can end: then they adopt this process.
+        let own = LinkMessage::Main(rustix::process::getpid().as_raw_pid());
+        older.iter().for_each(|older| _ = older.link.send(&own));
         let _ = link.send(&LinkMessage::Accepting);
-        older.push(OlderGeneration { link, is_anchor: offer.is_anchor, is_finished: false });
+        let is_anchor = offer.is_anchor;
+        older.push(OlderGeneration { link, is_anchor, is_finished: false, has_ended: false });
         older
     }
 }

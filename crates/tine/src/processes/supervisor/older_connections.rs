@@ -1,0 +1,62 @@
+//! Counts the connections that supervisors of older generations serve, as these tell.
+
+use super::Supervisor;
+use super::older::OlderEvent;
+use crate::connection::Connection;
+use crate::error::HandlerError;
+use crate::shared::handover::state::{OlderConnection, OlderEnd};
+
+impl<H> Supervisor<'_, H>
+where
+    H: FnMut(Connection) -> Result<(), HandlerError>,
+{
+    /// Enters a connection that an older supervisor serves.
+    pub(super) fn hold_older(&mut self, connection: &OlderConnection, generation: usize) {
+        // There are as many slots as the older generations can have connections.
+        if let Some(slot) = self.memory.board.hold_older(connection) {
+            self.older.enter(generation, connection.id, slot);
+        }
+    }
+
+    /// Handles what older supervisors have said.
+    pub(super) fn check_older(&mut self) {
+        let mut gone = Vec::new();
+        for (generation, event) in self.older.events() {
+            match event {
+                OlderEvent::Began(connection) => self.hold_older(&connection, generation),
+                OlderEvent::Ended(end) => self.older_ended(generation, end),
+                OlderEvent::Gone => {
+                    for (id, slot) in self.older.take_all(generation) {
+                        self.release_older(id, slot);
+                    }
+                    gone.push(generation);
+                }
+            }
+        }
+        for generation in gone.into_iter().rev() {
+            self.older.forget(generation);
+        }
+    }
+
+    fn older_ended(&mut self, generation: usize, end: OlderEnd) {
+        let OlderEnd { id, fault, record } = end;
+        // The record of a program follows when its bytes are known: its slot is free by then.
+        if let Some(record) = record.filter(|_| self.controllers.are_possible()) {
+            self.history.record_end(record);
+        }
+        let Some(slot) = self.older.take(generation, id) else { return };
+        let peer = self.memory.board.entry(slot).peer;
+        if let Some(fault) = fault
+            && let Some(time) = self.memory.admission.charge(peer, fault)
+        {
+            self.log.penalty(&peer, fault.name(), time);
+        }
+        self.release_older(id, slot);
+    }
+
+    fn release_older(&mut self, id: u64, slot: usize) {
+        self.killings.take(slot, id);
+        self.free_slot(slot);
+        self.wake_delayer();
+    }
+}
