@@ -2,10 +2,13 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::Value;
 use tine_e2e::control::Controlled;
+use tine_e2e::load::load;
 use tine_e2e::names::outcome;
 use tine_e2e::{Client, Folder, Server, ServerCommand, kill, procfs, tine, wait_until};
 
@@ -271,7 +274,7 @@ fn one_hand_over_at_a_time_and_a_stop_ends_it() {
     let controlled = Controlled::serve("replace-one", &[], &[]);
     let sleeper = script(&controlled.folder, "sleeper", "#!/bin/sh\nexec sleep 60\n");
     let mut first = controlled.command(&["upgrade", &sleeper]);
-    let first = first.stderr(std::process::Stdio::piped()).spawn().expect("tine starts");
+    let first = first.stderr(Stdio::piped()).spawn().expect("tine starts");
     controlled.server.log.wait_for("replace", 1);
     let (code, _, err) = controlled.tine(&["upgrade"]);
     assert!(code == 111 && err.contains("in progress"), "{err}");
@@ -281,34 +284,65 @@ fn one_hand_over_at_a_time_and_a_stop_ends_it() {
     controlled.server.wait_until_gone();
 }
 
+/// Kills the new process a while after it was started, unless it serves already. The old one is
+/// stopped meanwhile, so that it cannot leave accepting to a process that is being killed.
+fn kill_new(server: &Server, number: usize, after: Duration) -> bool {
+    let line = server.log.wait_for("replace", number).remove(number - 1);
+    let new = i32::try_from(line["pid"].as_i64().expect("a process id")).expect("a process id");
+    std::thread::sleep(after);
+    let serves = server.log.of("replaced").last().map_or(server.pid(), |line| {
+        i32::try_from(line["pid"].as_i64().expect("a process id")).expect("a process id")
+    });
+    kill(serves, Signal::STOP);
+    wait_until("the old process is stopped", || {
+        procfs::process(serves).is_some_and(|process| process.state == 'T').then_some(())
+    });
+    let is_new = serves != new && server.log.of("replaced").iter().all(|line| line["pid"] != new);
+    if is_new {
+        kill(new, Signal::KILL);
+    }
+    kill(serves, Signal::CONT);
+    is_new
+}
+
 #[test]
 fn a_new_process_that_is_killed_at_any_moment_changes_nothing() {
     let controlled = Controlled::serve("replace-killed", &["--spares", "2"], &[]);
-    let mut held = controlled.server.connect();
+    let server = &controlled.server;
+    let mut held = server.connect();
     held.echo("x");
-    let mut replaced = 0;
+    let mut killed = 0;
     for number in 1..=8 {
-        let upgrade = controlled.command(&["upgrade"]).output();
-        // Killed when it has begun: a little later each time.
-        let began = std::thread::scope(|scope| {
-            let killer = scope.spawn(|| {
-                let line = controlled.server.log.wait_for("replace", number + replaced).pop().expect("a line");
-                std::thread::sleep(std::time::Duration::from_millis(3 * number as u64));
-                let pid = i32::try_from(line["pid"].as_i64().expect("a pid")).expect("a pid");
-                let is_new = controlled.server.log.of("replaced").iter().all(|line| line["pid"] != pid);
-                is_new && rustix::process::kill_process(rustix::process::Pid::from_raw(pid).expect("a pid"), Signal::KILL).is_ok()
-            });
-            let again = controlled.command(&["upgrade"]).output();
-            (killer.join().expect("no panic"), again)
-        });
-        drop((upgrade, began));
-        replaced += 1;
+        let mut upgrade = controlled.command(&["upgrade"]);
+        let upgrade = upgrade.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("tine starts");
+        let is_killed = kill_new(server, number, Duration::from_millis(4 * number as u64 - 4));
+        let done = upgrade.wait_with_output().expect("our child");
+        let text = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert_eq!(done.status.code(), Some(if is_killed { 111 } else { 0 }), "{text}");
+        assert!(!is_killed || text.contains("signal KILL"), "{text}");
+        killed += usize::from(is_killed);
         held.echo("y");
-        controlled.server.connect().echo("z").finish();
-        if number == 4 {
-            break;
-        }
+        server.connect().echo("z").finish();
     }
+    assert!(killed > 0, "at least the first one was killed");
+    assert_eq!(server.log.of("replaced").len(), 8 - killed);
+}
+
+#[test]
+fn nobody_is_refused_or_cut_under_load() {
+    let controlled = Controlled::serve("replace-load", &["--max-connections", "4096", "-q"], &[]);
+    let address = format!("127.0.0.1:{}", controlled.server.port());
+    std::thread::scope(|scope| {
+        let held = scope.spawn(|| load(&["hold", &address, "-c", "50", "--think", "200ms", "-d", "6s"]));
+        let new = scope.spawn(|| load(&["crr", &address, "--rate", "200", "-d", "5s"]));
+        for _ in 0..5 {
+            std::thread::sleep(Duration::from_millis(700));
+            controlled.done(&["upgrade"]);
+        }
+        for loaded in [held, new] {
+            loaded.join().expect("no panic").expect_sound();
+        }
+    });
 }
 
 #[test]

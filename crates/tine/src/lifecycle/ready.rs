@@ -31,6 +31,8 @@ pub(crate) struct Ready {
     watchdog: Option<Watchdog>,
     /// An older process reports that this one serves.
     takes_over: bool,
+    /// A newer process serves.
+    is_replaced: bool,
 }
 
 /// The keep-alive messages that a service manager expects (sd_watchdog_enabled(3)).
@@ -147,10 +149,17 @@ impl Ready {
         let _ = sd_notify::notify(&[NotifyState::Ready]);
     }
 
-    /// Tells the service manager that another process serves, which it watches from now on.
-    pub(crate) fn main_pid(&mut self, pid: u32) {
-        self.watchdog = None;
-        let _ = sd_notify::notify(&[NotifyState::MainPid(pid), NotifyState::Ready]);
+    /// Tells the service manager that another process serves, which it watches from now on, unless
+    /// this one stays until that ends. What follows is told by the other process.
+    pub(crate) fn replaced(&mut self, pid: i32, stays: bool) {
+        self.is_replaced = true;
+        match u32::try_from(pid) {
+            Ok(pid) if !stays => {
+                self.watchdog = None;
+                let _ = sd_notify::notify(&[NotifyState::MainPid(pid), NotifyState::Ready]);
+            }
+            _ => self.ready_again(),
+        }
     }
 
     /// This process takes over from another one, which reports that to the service manager.
@@ -160,6 +169,9 @@ impl Ready {
 
     /// Notifies the service manager that the server drains.
     pub(crate) fn stopping(&self) {
+        if self.is_replaced {
+            return;
+        }
         let _ = sd_notify::notify(&[NotifyState::Stopping]);
     }
 }

@@ -94,10 +94,7 @@ impl Master<'_> {
 
     fn commit(&mut self, pid: i32, build: &str, asked_by: Option<i32>) {
         self.log.handed_over(pid, build, None);
-        match (self.generations.is_anchor(), u32::try_from(pid)) {
-            (false, Ok(pid)) => self.ready.main_pid(pid),
-            _ => self.ready.ready_again(),
-        }
+        self.ready.replaced(pid, self.generations.is_anchor());
         for service in &mut self.services {
             service.server.listeners.iter_mut().for_each(Listener::hand_over);
         }

@@ -144,10 +144,7 @@ where
         let connections = self.connections();
         self.log.handed_over(pid, build, Some(connections));
         let stays_main = self.handovers.generations.as_ref().is_none_or(Generations::is_anchor);
-        match (stays_main, u32::try_from(pid)) {
-            (false, Ok(pid)) => self.ready.main_pid(pid),
-            _ => self.ready.ready_again(),
-        }
+        self.ready.replaced(pid, stays_main);
         self.controllers.answer_handover(asked_by, 0, &serves_now(pid, build));
     }
 
