@@ -1,5 +1,5 @@
-//! Any text as a configuration of xinetd or inetd: never a panic, and the result can be parsed as a
-//! configuration of tine.
+//! Any text as a configuration of xinetd or inetd, or as units of systemd: never a panic, and the
+//! result can be parsed as a configuration of tine.
 
 #![no_main]
 
@@ -9,14 +9,19 @@ use std::path::{Path, PathBuf};
 
 use libfuzzer_sys::fuzz_target;
 use tine_cli::config::Config;
-use tine_cli::import::{World, inetd, xinetd};
+use tine_cli::import::{World, inetd, systemd, xinetd};
 
-/// A machine with one known host, port and file.
-struct SmallWorld;
+/// A machine with one known host and port, one known file, and this text as a service unit.
+struct SmallWorld<'a>(&'a str);
 
-impl World for SmallWorld {
+/// A socket unit whose service is the text.
+const SOCKET: &str = "[Socket]\nListenStream=9\nAccept=yes\n";
+
+impl World for SmallWorld<'_> {
     fn read(&self, file: &Path) -> io::Result<String> {
-        if file.ends_with("more") {
+        if file.extension().is_some_and(|extension| extension == "service") {
+            Ok(format!("[Service]\nStandardInput=socket\nExecStart=/bin/cat\n{}", self.0))
+        } else if file.ends_with("more") {
             Ok("service s\n{\nport = 5\nserver = /bin/cat\n}\n".into())
         } else {
             Err(io::ErrorKind::NotFound.into())
@@ -39,8 +44,10 @@ impl World for SmallWorld {
 fuzz_target!(|text: &str| {
     for all in [false, true] {
         for import in [
-            xinetd::import(text, Path::new("xinetd.conf"), &SmallWorld, all),
-            inetd::import(text, "inetd.conf", &SmallWorld, all),
+            xinetd::import(text, Path::new("xinetd.conf"), &SmallWorld(text), all),
+            inetd::import(text, "inetd.conf", &SmallWorld(text), all),
+            systemd::import(SOCKET, Path::new("a.socket"), &SmallWorld(text)),
+            systemd::import(&format!("{SOCKET}{text}"), Path::new("a.socket"), &SmallWorld("")),
         ] {
             let toml = import.to_string();
             match (Config::parse(&toml, Path::new("tine.toml")), import.counts().0) {

@@ -149,6 +149,27 @@ pub mod cli {
         Some(is_sent && receiver.receive() == Ok(Some((order, path))))
     }
 
+    /// Whether these bytes are the state of a service, a message of a link, or one of a lineage that
+    /// is the same when it is written and read again; `None` for what they are not. For the fuzz
+    /// target of the hand-over.
+    #[must_use]
+    pub fn repeat_handover(bytes: &[u8]) -> [Option<bool>; 3] {
+        use crate::shared::handover::lineage::LineageMessage;
+        use crate::shared::handover::link::LinkMessage;
+        use crate::shared::handover::state::ServiceState;
+
+        let state = ServiceState::parse(bytes).ok();
+        let link = LinkMessage::parse(bytes);
+        let lineage = LineageMessage::parse(bytes);
+        [
+            state.map(|state| ServiceState::parse(state.to_text().as_bytes()) == Ok(state)),
+            link.map(|link| LinkMessage::parse(link.to_json().to_string().as_bytes()) == Some(link)),
+            lineage.map(|lineage| {
+                LineageMessage::parse(lineage.to_json().to_string().as_bytes()) == Some(lineage)
+            }),
+        ]
+    }
+
     /// Whether rules allow a client at a time, with its host name if that is known.
     #[must_use]
     pub fn decide<'a>(

@@ -30,6 +30,35 @@ fn reply_to(source: &str, port: u16) -> String {
 }
 
 #[test]
+fn an_imported_unit_of_systemd_serves_as_systemd_does() {
+    network::own();
+    let folder = Folder::new("import-systemd");
+    folder.write(
+        "web.socket",
+        &format!(
+            "[Unit]\nDescription=a test\n[Socket]\nListenStream=127.0.0.1:{}\nAccept=yes\nMaxConnections=2\nMaxConnectionsPerSource=1\n[Install]\nWantedBy=sockets.target\n",
+            PORTS[0]
+        ),
+    );
+    folder.write(
+        "web@.service",
+        "[Service]\nExecStart=-/bin/sh -c 'id -un; umask; pwd; echo $$0 $$VAR; ulimit -n; cat' \\\n  %p\nUser=nobody\nUMask=0027\nWorkingDirectory=/usr\nEnvironment=\"VAR=a b\"\nLimitNOFILE=77\nStandardInput=socket\nStandardOutput=inherit\nStandardError=journal\n",
+    );
+    folder.write("web@.service.d/10.conf", "[Service]\nWorkingDirectory=/\n");
+    let server = serve(&import(&folder, "systemd", "web.socket", &[]));
+    let mut client = Client::from_source("127.0.0.1", server.port());
+    client.expect("nobody\n0027\n/\nweb a b\n77\n").send("x").half_close();
+    assert_eq!(client.read_to_end(), b"x");
+    let mut held = Client::from_source("127.0.0.2", server.port());
+    held.expect("nobody\n");
+    Client::from_source("127.0.0.2", server.port()).expect_closed();
+    // What it cannot do, it leaves out, with the reason.
+    folder.write("web@.service.d/20.conf", "[Service]\nPrivateTmp=yes\n");
+    let (code, out, err) = run(Command::new(tine()).args(["import", "systemd", &folder.path("web.socket")]));
+    assert!(code == 100 && out.contains("PrivateTmp=yes confines it"), "{out}{err}");
+}
+
+#[test]
 fn an_imported_xinetd_configuration_serves_as_xinetd_does() {
     network::own();
     let folder = Folder::new("import-xinetd");

@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 
 use rustix::process::Signal;
@@ -136,8 +137,7 @@ fn the_control_socket_cannot_change() {
     let folder = Folder::new("reload-control");
     let path = |name: &str| format!("control = '{}'\n", folder.path(name));
     let file = folder.write("tine.toml", &(path("one.sock") + &text)).display().to_string();
-    let server =
-        ServerCommand::program(tine(), &["serve", "--log", "json", "-1", "--config", &file]).start();
+    let server = ServerCommand::program(tine(), &["serve", "--log", "json", "-1", "--config", &file]).start();
     folder.write("tine.toml", &(path("two.sock") + &text));
     let (code, _, err) =
         run(std::process::Command::new(tine()).args(["reload", "--control", &folder.path("one.sock")]));
@@ -152,8 +152,7 @@ fn clients_in_the_backlog_are_served_by_the_next_generation() {
     let configured = Configured::start("reload-backlog", &text);
     let socket = configured.folder.path("c.sock");
     let command = |words: &[&str]| {
-        let (code, _, err) =
-            run(std::process::Command::new(tine()).args(words).args(["--control", &socket]));
+        let (code, _, err) = run(std::process::Command::new(tine()).args(words).args(["--control", &socket]));
         assert_eq!(code, 0, "{words:?}: {err}");
     };
     command(&["pause"]);
@@ -180,6 +179,24 @@ fn access_rules_of_a_server_without_a_configuration_are_read_again() {
     server.connect().echo("x").finish();
 }
 
+#[test]
+fn the_service_manager_hears_of_access_rules_that_are_read_again() {
+    let folder = Folder::new("reload-notify-rules");
+    let path = folder.path("notify");
+    let manager = Manager { socket: UnixDatagram::bind(&path).expect("a socket") };
+    manager.socket.set_read_timeout(Some(TEST_TIMEOUT)).expect("a socket option");
+    let rules = folder.write("rules", "127.0.0.1:allow\n").display().to_string();
+    let mut command = ServerCommand::serve(["--rules", &rules]);
+    command.command().env("NOTIFY_SOCKET", &path);
+    let server = command.start();
+    assert_eq!(manager.next(), "READY=1\n");
+    for _ in 0..2 {
+        server.signal(Signal::HUP);
+        manager.expect_reloading();
+        assert_eq!(manager.next(), "READY=1\n");
+    }
+}
+
 /// What a service manager hears.
 struct Manager {
     socket: UnixDatagram,
@@ -190,6 +207,12 @@ impl Manager {
         let mut buffer = [0; 256];
         let received = self.socket.recv(&mut buffer).expect("a notification");
         String::from_utf8_lossy(&buffer[..received]).into_owned()
+    }
+
+    fn expect_nothing(&self) {
+        self.socket.set_nonblocking(true).expect("a socket option");
+        self.socket.recv(&mut [0; 256]).expect_err("nothing is said");
+        self.socket.set_nonblocking(false).expect("a socket option");
     }
 
     /// The time of a reload is that of the monotonic clock, in microseconds.
@@ -222,7 +245,26 @@ fn the_service_manager_follows_reloads_and_replacements() {
     folder.write("tine.toml", "nonsense");
     server.signal(Signal::HUP);
     manager.expect_reloading();
-    assert_eq!(manager.next(), "READY=1\n");
+    let said = manager.next();
+    assert!(said.starts_with("READY=1\nSTATUS=") && said.contains("tine.toml:1: "), "{said}");
+    // A second one while one is in progress does not end that.
+    let script = folder.write("sleeper", "#!/bin/sh\nexec sleep 60\n");
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).expect("our file");
+    let upgrade = |binary: &str| {
+        let mut command = std::process::Command::new(tine());
+        command.args(["upgrade", "--control", &folder.path("c.sock"), binary]);
+        command.stderr(std::process::Stdio::null()).spawn().expect("tine starts")
+    };
+    let mut first = upgrade(&script.display().to_string());
+    manager.expect_reloading();
+    let mut second = upgrade("/bin/true");
+    assert_eq!(second.wait().expect("our child").code(), Some(111));
+    manager.expect_nothing();
+    let new = server.log.wait_for("replace", 3).pop().expect("a line");
+    kill(i32::try_from(new["pid"].as_i64().expect("a pid")).expect("a pid"), Signal::KILL);
+    assert_eq!(first.wait().expect("our child").code(), Some(111));
+    let said = manager.next();
+    assert!(said.starts_with("READY=1\nSTATUS=") && said.contains("signal KILL"), "{said}");
     // Changed: another process is watched from now on, and the old one ends.
     folder.write("tine.toml", &(text + &banner(&folder, "x")));
     server.signal(Signal::HUP);

@@ -40,7 +40,8 @@ fn held_connections_survive_replacements_and_term_ends_all() {
         }
         pids.dedup();
         assert_eq!(pids.len(), 4, "each generation has a process of its own");
-        let mut ids: Vec<u64> = server.log.wait_for("accept", 6).iter().filter_map(|line| line["id"].as_u64()).collect();
+        let mut ids: Vec<u64> =
+            server.log.wait_for("accept", 6).iter().filter_map(|line| line["id"].as_u64()).collect();
         ids.sort_unstable();
         assert_eq!(ids, [1, 2, 3, 4, 5, 6], "{mode:?}");
         server.signal(Signal::TERM);
@@ -90,7 +91,8 @@ fn the_first_process_takes_all_with_it_and_so_does_the_last() {
 
 #[test]
 fn older_connections_count_for_the_limits() {
-    let limits = ["--max-connections", "2", "--when-full", "reject=full", "--max-connections-per-source", "1"];
+    let limits =
+        ["--max-connections", "2", "--when-full", "reject=full", "--max-connections-per-source", "1"];
     let server = Server::serve(&limits);
     let from = |address: &str| Client::from_source(address, server.port());
     let mut older = from("127.0.0.1");
@@ -110,7 +112,9 @@ fn older_connections_count_for_the_limits() {
 fn a_lower_maximum_counts_more_older_connections_than_it_allows() {
     let folder = Folder::new("replace-lower");
     let config = |maximum: usize| {
-        let text = format!("[services.a]\nlisten = '127.0.0.1:0'\nmax-connections = {maximum}\nwhen-full = 'reject=full'\n");
+        let text = format!(
+            "[services.a]\nlisten = '127.0.0.1:0'\nmax-connections = {maximum}\nwhen-full = 'reject=full'\n"
+        );
         folder.write("tine.toml", &text).display().to_string()
     };
     let file = config(3);
@@ -235,7 +239,8 @@ fn a_binary_that_cannot_take_over_changes_nothing() {
     let liar = script(
         folder,
         "liar",
-        &hello(r#"{"message":"hello","version":1,"build":"9"}"#).replace("s.recv(1000)", "s.send(b'{\"message\":\"accepting\"}'); s.recv(1000)"),
+        &hello(r#"{"message":"hello","version":1,"build":"9"}"#)
+            .replace("s.recv(1000)", "s.send(b'{\"message\":\"accepting\"}'); s.recv(1000)"),
     );
     let killed = script(folder, "killed", "#!/bin/sh\nkill -KILL $$\n");
     let sleeper = script(folder, "sleeper", "#!/bin/sh\nexec sleep 60\n");
@@ -300,6 +305,9 @@ fn kill_new(server: &Server, number: usize, after: Duration) -> bool {
     let is_new = serves != new && server.log.of("replaced").iter().all(|line| line["pid"] != new);
     if is_new {
         kill(new, Signal::KILL);
+        wait_until("the new process has ended", || {
+            procfs::process(new).is_none_or(|process| process.is_zombie()).then_some(())
+        });
     }
     kill(serves, Signal::CONT);
     is_new
@@ -357,9 +365,11 @@ fn the_files_of_a_replaced_server_stay_until_the_end() {
         (std::fs::read_to_string(&pid_file).ok()? == format!("{pid}\n")).then_some(())
     });
     std::os::unix::net::UnixStream::connect(&socket).expect("it listens");
-    let (code, out, err) = tine_e2e::run(
-        std::process::Command::new(tine()).args(["status", "--control", &folder.path("c.sock")]),
-    );
+    let (code, out, err) = tine_e2e::run(std::process::Command::new(tine()).args([
+        "status",
+        "--control",
+        &folder.path("c.sock"),
+    ]));
     assert!(code == 0 && out.contains(&pid.to_string()), "{out}{err}");
     server.signal(Signal::TERM);
     assert!(server.wait().success());

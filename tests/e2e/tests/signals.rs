@@ -57,14 +57,14 @@ fn a_server_started_with_every_signal_ignored_and_blocked_serves_and_drains() {
 }
 
 /// Signals that would end a process by default, and that scripts and container engines send.
-const HARMLESS: [Signal; 7] =
-    [Signal::HUP, Signal::USR1, Signal::USR2, Signal::ALARM, Signal::VTALARM, Signal::PROF, Signal::IO];
+const HARMLESS: [Signal; 5] = [Signal::USR1, Signal::ALARM, Signal::VTALARM, Signal::PROF, Signal::IO];
 
 #[test]
 fn signals_sent_by_habit_end_no_connection() {
     let server = Server::serve(&[]);
     let others = EchoClients::start(server.port(), 3);
-    for (number, signal) in HARMLESS.into_iter().enumerate() {
+    // Without access rules and a log file, HUP has no effect, either.
+    for (number, signal) in std::iter::once(Signal::HUP).chain(HARMLESS).enumerate() {
         server.signal(signal);
         server.log.wait_for("warning", number + 1);
     }

@@ -12,7 +12,7 @@ use crate::commands::describe::print;
 use crate::diagnostics::diagnostic;
 use crate::error::Error;
 use crate::exit;
-use crate::import::{World, inetd, xinetd};
+use crate::import::{World, inetd, systemd, xinetd};
 
 /// `tine import`.
 #[derive(ClapArgs, Debug)]
@@ -38,6 +38,8 @@ pub enum ImportFormat {
     Xinetd,
     /// inetd.conf, of the BSDs, GNU and Debian
     Inetd,
+    /// A socket unit with Accept=yes; its service and the drop-ins of both are beside it
+    Systemd,
 }
 
 const AFTER_HELP: &str = "A comment beside each service lists what has no equivalent. Validate the result with `tine check`, \
@@ -52,6 +54,7 @@ pub(crate) fn run(args: &Import) -> Result<ExitCode, Error> {
     let (format, import) = match args.format {
         ImportFormat::Xinetd => ("xinetd", xinetd::import(&text, &args.file, &Machine, args.all)),
         ImportFormat::Inetd => ("inetd", inetd::import(&text, &file.to_string(), &Machine, args.all)),
+        ImportFormat::Systemd => ("systemd", systemd::import(&text, &args.file, &Machine)),
     };
     let (served, left, notes) = import.counts();
     let head = format!(
@@ -62,7 +65,10 @@ pub(crate) fn run(args: &Import) -> Result<ExitCode, Error> {
     if served == 0 {
         return Err(Error::usage(
             format_args!("{file}: {summary}"),
-            "give --all to import disabled services, too",
+            match args.format {
+                ImportFormat::Systemd => "the comment has the reason",
+                _ => "give --all to import disabled services, too",
+            },
         ));
     }
     diagnostic!("tine: {file}: {summary}");

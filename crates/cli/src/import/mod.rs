@@ -4,6 +4,7 @@
 mod addresses;
 pub mod inetd;
 mod service;
+pub mod systemd;
 pub mod xinetd;
 
 use std::fmt;

@@ -10,7 +10,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use sd_notify::NotifyState;
 
-use crate::error::{Error, ErrorKind, next_move};
+use crate::error::{Error, ErrorKind, next_move, one_line};
 use crate::lifecycle::pid_file::PidFile;
 use crate::lifecycle::startup::StartSender;
 
@@ -31,6 +31,10 @@ pub(crate) struct Ready {
     watchdog: Option<Watchdog>,
     /// An older process reports that this one serves.
     takes_over: bool,
+    /// Reloads and replacements that are in progress.
+    reloads: usize,
+    /// The status that the service manager was told is that the last one has failed.
+    has_failed: bool,
     /// A newer process serves.
     is_replaced: bool,
 }
@@ -138,15 +142,29 @@ impl Ready {
     }
 
     /// Tells the service manager that the server reads its configuration again, or is replaced.
-    pub(crate) fn reloading(&self) {
+    /// Each call is followed by one that says that it has ended.
+    pub(crate) fn reloading(&mut self) {
+        self.reloads += 1;
         if let Ok(monotonic) = NotifyState::monotonic_usec_now() {
             let _ = sd_notify::notify(&[NotifyState::Reloading, monotonic]);
         }
     }
 
-    /// Tells the service manager that a reload has ended.
-    pub(crate) fn ready_again(&self) {
-        let _ = sd_notify::notify(&[NotifyState::Ready]);
+    /// Tells the service manager that a reload has ended, once none is in progress; and why it has
+    /// failed.
+    pub(crate) fn ready_again(&mut self, failure: Option<&str>) {
+        self.reloads = self.reloads.saturating_sub(1);
+        if self.reloads > 0 {
+            return;
+        }
+        let had_failed = std::mem::replace(&mut self.has_failed, failure.is_some());
+        let _ = match (failure, had_failed) {
+            (None, false) => sd_notify::notify(&[NotifyState::Ready]),
+            (failure, _) => {
+                let status = one_line(failure.unwrap_or_default());
+                sd_notify::notify(&[NotifyState::Ready, NotifyState::Status(&status)])
+            }
+        };
     }
 
     /// Tells the service manager that another process serves, which it watches from now on, unless
@@ -158,7 +176,7 @@ impl Ready {
                 self.watchdog = None;
                 let _ = sd_notify::notify(&[NotifyState::MainPid(pid), NotifyState::Ready]);
             }
-            _ => self.ready_again(),
+            _ => self.ready_again(None),
         }
     }
 

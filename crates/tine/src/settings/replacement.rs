@@ -47,8 +47,8 @@ impl Replacement {
         Replacement { configuration: Some(hasher.finish()), ..self }
     }
 
-    /// Whether the takeover is a reload that would change nothing. Then it is reported to the server
-    /// that this process was to replace, and the process has to exit.
+    /// Whether the takeover is a reload that would change nothing. Then it is reported to the
+    /// server that this process was to replace, and the process has to exit.
     #[must_use]
     pub fn is_unchanged(&self, takeover: &Takeover) -> bool {
         takeover.is_unchanged(self.configuration)

@@ -39,8 +39,8 @@ pub(crate) enum Order {
     Set { setting: Setting, value: SettingValue },
     /// Read the configuration again. Answered by a text.
     Reload,
-    /// Replace the server: by the binary whose path is sent with the order, or else by the file that
-    /// the server was started from. Answered by a text.
+    /// Replace the server: by the binary whose path is sent with the order, or else by the file
+    /// that the server was started from. Answered by a text.
     Upgrade,
 }
 

@@ -1,7 +1,14 @@
-//! The trial of a forker before the server is ready: whether a connection can have a descriptor and
-//! a process, and whether that process can make the changes that precede the execution of a
-//! program. What fails here would fail for each client.
+//! The trial of a forker before the server is ready: it accepts a connection of its own, forks a
+//! process for it, which makes the changes that precede the execution of a program and replies.
+//! What fails here would fail for each client.
 
+use std::os::fd::OwnedFd;
+
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvFlags, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect,
+    getsockname, listen, recv, socket_with,
+};
 use rustix::process::{Signal, WaitOptions, waitpid};
 use tine_sys::process::{Side, exit_now, fork};
 
@@ -13,27 +20,37 @@ use crate::processes::start::{StartReport, cannot};
 /// for standard error.
 const DESCRIPTORS: usize = 3;
 
+/// The error of a trial whose process has ended without a reply.
+const SILENT: &str = "the process that tries what a connection needs has not replied";
+
 /// The error of a trial whose process a signal ended.
 const DIED: &str = "the process that tries what a connection needs was killed";
 
 /// Tries what a connection needs, and reports the result; exits if something is missing.
 pub(super) fn try_out<H>(forker: &mut Forker<'_, H>, report: StartReport) {
     let result = have_descriptors().and_then(|()| {
-        fork(forker.trusted.alone, Signal::CHILD.as_raw())
-            .map_err(cannot("fork for a connection", next_move::of_call))
+        let own = own_connection().map_err(cannot("accept a connection", next_move::of_call))?;
+        let forked = fork(forker.trusted.alone, Signal::CHILD.as_raw());
+        Ok((own, forked.map_err(cannot("fork for a connection", next_move::of_call))?))
     });
     match result {
         Err(error) => report.failed(error),
-        Ok(Side::Child(_)) => match prepare_program(forker) {
-            Ok(()) => exit_now(0),
+        Ok((own, Side::Child(_))) => match prepare_program(forker) {
+            Ok(()) => exit_now(i32::from(rustix::io::write(&own.served, b"\n") != Ok(1))),
             Err(error) => report.failed(error),
         },
-        Ok(Side::Parent(pid)) => {
+        Ok((own, Side::Parent(pid))) => {
+            drop(own.served);
             let pid = rustix::process::Pid::from_raw(pid);
             let ended = rustix::io::retry_on_intr(|| waitpid(pid, WaitOptions::empty()));
             forker.trusted.cgroups.iter().for_each(|cgroups| _ = cgroups.of(0, 0).remove());
             match ended.ok().flatten().map(|(_, status)| status.exit_status()) {
-                Some(Some(0)) => report.entered(),
+                Some(Some(0)) if recv(&own.client, &mut [0; 1][..], RecvFlags::DONTWAIT) == Ok((1, 1)) => {
+                    report.entered();
+                }
+                Some(Some(0)) => {
+                    report.failed(Error::new(ErrorKind::System, SILENT, "see the kernel's log (dmesg)"))
+                }
                 // It has reported the reason.
                 Some(Some(_)) => exit_now(111),
                 Some(None) | None => {
@@ -42,6 +59,24 @@ pub(super) fn try_out<H>(forker: &mut Forker<'_, H>, report: StartReport) {
             }
         }
     }
+}
+
+/// A connection that this process has made and accepted itself.
+struct OwnConnection {
+    client: OwnedFd,
+    served: OwnedFd,
+}
+
+/// Connects to a listener of its own, and accepts that.
+fn own_connection() -> Result<OwnConnection, Errno> {
+    let socket = || socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None);
+    let (listener, client) = (socket()?, socket()?);
+    // The kernel chooses an abstract name (unix(7), autobind): no file is left.
+    bind(&listener, &SocketAddrUnix::new_unnamed())?;
+    listen(&listener, 1)?;
+    connect(&client, &getsockname(&listener)?)?;
+    let served = accept_with(&listener, SocketFlags::CLOEXEC)?;
+    Ok(OwnConnection { client, served })
 }
 
 fn have_descriptors() -> Result<(), Error> {

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::Rlimit;
-use tine_sys::process::{Alone, reap};
+use tine_sys::process::{Alone, has_ended, reap};
 
 use super::state::{Failure, HandoverAction, HandoverEvent, HandoverState};
 use super::successor::{Binary, Successor, open_files};
@@ -214,6 +214,10 @@ impl Generations {
                 }
                 None => HandoverEvent::Tick,
                 Some(LinkEvent::Ended) => HandoverEvent::Ended(handover.successor.collect()),
+                // It may have been killed since: then this generation goes on.
+                Some(LinkEvent::Message(LinkMessage::Accepting, _)) if has_ended(handover.successor.pid) => {
+                    HandoverEvent::Ended(handover.successor.collect())
+                }
                 Some(LinkEvent::Message(message, _)) => event_of(message),
                 Some(LinkEvent::Unknown) => HandoverEvent::Unknown,
             };

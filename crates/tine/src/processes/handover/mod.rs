@@ -2,8 +2,8 @@
 //! single supervisor, or the master.
 //!
 //! The old generation executes the new one (`successor.rs`), offers its sockets, and decides by
-//! what it hears (`state.rs`). The new one takes over (`shared/handover/takeover.rs`). `generations.rs` has the
-//! links to all generations that run, before and after.
+//! what it hears (`state.rs`). The new one takes over (`shared/handover/takeover.rs`).
+//! `generations.rs` has the links to all generations that run, before and after.
 
 pub(crate) mod generations;
 mod state;

@@ -75,6 +75,7 @@ impl Master<'_> {
                     self.handover_unchanged(asked_by);
                 }
                 GenerationEvent::Cancelled { failure, asked_by } => {
+                    self.ready.ready_again(Some(&failure.text));
                     self.tell_services(&LinkMessage::Cancel);
                     self.handover_failed(&failure, asked_by);
                 }
@@ -104,12 +105,11 @@ impl Master<'_> {
     }
 
     fn handover_unchanged(&mut self, asked_by: Option<i32>) {
-        self.ready.ready_again();
+        self.ready.ready_again(None);
         self.controllers.answer_handover(asked_by, 0, UNCHANGED);
     }
 
     fn handover_failed(&mut self, failure: &Failure, asked_by: Option<i32>) {
-        self.ready.ready_again();
         self.log.handover_failed(&failure.text);
         self.controllers.answer_handover(asked_by, failure.code, &failure.text);
     }

@@ -31,6 +31,10 @@ use crate::system::descendants;
 use crate::system::orphans::{self, PreexistingChildren};
 use crate::system::signal::{NotSignalled, processes_are_left, signal_one};
 
+/// The warning where SIGHUP has no effect.
+const NOTHING: &str =
+    "SIGHUP: the master has nothing to reload; send it to a supervisor to reload access rules";
+
 /// What a process is that the master has just forked.
 enum MasterChild {
     Supervisor(NewSupervisor),
@@ -234,11 +238,17 @@ impl<'a> Master<'a> {
         let reopens = self.log_writer.as_ref().is_some_and(LogWriter::reopen);
         if self.generations.are_possible() {
             self.begin_handover(&Binary::Own, state, asked_by);
-        } else if !reopens && !self.generations.is_replaced() {
-            self.log.warning(
-                "SIGHUP: the master has nothing to reload; send it to a supervisor to reload access rules",
-            );
+            return;
         }
+        let (code, text) = match (self.generations.is_replaced(), reopens) {
+            (true, _) => (111, "a newer process serves: repeat the command"),
+            (false, true) => (0, "the log file is opened again"),
+            (false, false) => {
+                self.log.warning(NOTHING);
+                (0, "there is nothing to reload")
+            }
+        };
+        self.controllers.answer_handover(asked_by, code, text);
     }
 
     /// Reaps supervisors that have ended, and the orphans of supervisors that died.

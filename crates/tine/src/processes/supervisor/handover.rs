@@ -41,7 +41,7 @@ where
             (Order::Reload, _) => {
                 self.log.control(operator, "reload", None);
                 let (code, text) = match self.reload() {
-                    Ok(()) => (0, "the access rules are read again, the log file is open again".to_owned()),
+                    Ok(text) => (0, text.to_owned()),
                     Err(error) => (error.exit_code(), error.to_string()),
                 };
                 self.controllers.answer_handover(Some(pid), code, &text);
@@ -109,6 +109,7 @@ where
                 self.handover_unchanged(asked_by);
             }
             GenerationEvent::Cancelled { failure, asked_by } => {
+                self.ready.ready_again(Some(&failure.text));
                 self.handovers.successor = None;
                 self.on_succession(SuccessionEvent::Cancel, state, events);
                 self.handover_failed(&failure, asked_by);
@@ -150,13 +151,12 @@ where
 
     /// Tells everybody who waits for it that a reload has nothing to change.
     fn handover_unchanged(&mut self, asked_by: Option<i32>) {
-        self.ready.ready_again();
+        self.ready.ready_again(None);
         self.controllers.answer_handover(asked_by, 0, UNCHANGED);
     }
 
     /// Tells everybody who waits for it that this generation goes on.
     fn handover_failed(&mut self, failure: &Failure, asked_by: Option<i32>) {
-        self.ready.ready_again();
         self.log.handover_failed(&failure.text);
         self.controllers.answer_handover(asked_by, failure.code, &failure.text);
     }

@@ -2,7 +2,7 @@
 //! process, and the supervisors of its service before and after it.
 
 use std::os::fd::AsFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 
@@ -17,6 +17,9 @@ use crate::shared::handover::link::{Link, LinkEvent, LinkMessage};
 use crate::shared::handover::state::OlderEnd;
 use crate::shared::handover::takeover::{Predecessor, Takeover};
 use crate::watch::history::EndedConnection;
+
+/// The time that a successor has to take the last ends. It reads as soon as it is awake.
+const FLUSH_WITHIN: Duration = Duration::from_secs(1);
 
 /// What a supervisor knows of other generations.
 pub(super) struct Handovers {
@@ -98,7 +101,7 @@ impl Handovers {
 
     /// Whether a newer generation serves.
     pub(super) fn is_replaced(&self) -> bool {
-        self.generations.as_ref().is_some_and(Generations::is_replaced)
+        self.succession.is_replaced() || self.generations.as_ref().is_some_and(Generations::is_replaced)
     }
 
     /// Whether the successor has the state, and has to hear what changes.
@@ -125,6 +128,20 @@ impl Handovers {
                 // It has ended, and with it the server, or another one takes its place.
                 Err(_) => self.ended.clear(),
             }
+        }
+    }
+
+    /// Tells the successor what it has not heard yet, before this process ends. One that does not
+    /// read is left.
+    pub(super) fn finish(&mut self) {
+        let deadline = Instant::now() + FLUSH_WITHIN;
+        self.tell_ends();
+        while let Some(successor) = self.successor.as_ref().filter(|_| !self.ended.is_empty()) {
+            if Instant::now() >= deadline {
+                return;
+            }
+            let _ = tine_sys::wait::until(&mut [PollFd::new(successor, PollFlags::OUT)], Some(deadline));
+            self.tell_ends();
         }
     }
 

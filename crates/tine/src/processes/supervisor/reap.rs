@@ -273,7 +273,8 @@ where
     fn record(&mut self, end: ConnectionEnd) {
         // A worker that was killed right after its connection has left the end of that.
         let is_left = self.memory.board.has_ended() && self.history.has_record(end.entry.id);
-        if self.controllers.are_possible() && !is_left {
+        // Also once the control socket is closed: the next generation has the record, too.
+        if self.settings.keeps_records && !is_left {
             let record = end.record();
             self.handovers.note_end(record.id, None, Some(record.clone()));
             self.history.record_end(record);

@@ -6,6 +6,9 @@ use crate::connection::Connection;
 use crate::error::{Error, HandlerError};
 use crate::processes::log_writer::LogWriter;
 
+/// The warning where SIGHUP has no effect.
+const NOTHING: &str = "SIGHUP: there are no files of access rules to reload; nothing is changed";
+
 impl<H> Supervisor<'_, H>
 where
     H: FnMut(Connection) -> Result<(), HandlerError>,
@@ -20,24 +23,28 @@ where
         }
     }
 
-    /// Handles SIGHUP: reads the rules again, and opens the log file again.
+    /// Handles SIGHUP: reads the rules again, and opens the log file again. Returns what was done.
     ///
     /// # Errors
     /// A rule is wrong: the old ones stay in force, and the log says so, too.
-    pub(super) fn reload(&mut self) -> Result<(), Error> {
+    pub(super) fn reload(&mut self) -> Result<&'static str, Error> {
         self.ready.reloading();
         let reopens = self.log_writer.as_ref().is_some_and(LogWriter::reopen);
-        let reloaded = match self.rule_files {
-            Some(_) => self.reload_rules(),
-            None => {
-                if !reopens && !self.handovers.is_replaced() {
-                    self.log
-                        .warning("SIGHUP: there are no files of access rules to reload; nothing is changed");
+        let reloaded = match (&self.rule_files, reopens) {
+            (Some(_), false) => self.reload_rules().map(|()| "the access rules are read again"),
+            (Some(_), true) => {
+                self.reload_rules().map(|()| "the access rules are read again, the log file is opened again")
+            }
+            (None, true) => Ok("the log file is opened again"),
+            (None, false) => {
+                if !self.handovers.is_replaced() {
+                    self.log.warning(NOTHING);
                 }
-                Ok(())
+                Ok("there is nothing to reload: neither a configuration nor access rules nor a log file")
             }
         };
-        self.ready.ready_again();
+        let failure = reloaded.as_ref().err().map(ToString::to_string);
+        self.ready.ready_again(failure.as_deref());
         reloaded
     }
 

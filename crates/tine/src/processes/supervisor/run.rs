@@ -335,6 +335,7 @@ where
             false => self.end_what_is_left(),
         };
         self.check_held_ends(true);
+        self.handovers.finish();
         match self.handovers.is_replaced() {
             true => self.log.finished(),
             false => self.log.stop(self.memory.board.connections()),

@@ -72,6 +72,11 @@ impl Succession {
         matches!(self.phase, SuccessionPhase::Handed | SuccessionPhase::Replaced)
     }
 
+    /// Whether the newer generation serves.
+    pub(super) fn is_replaced(&self) -> bool {
+        self.phase == SuccessionPhase::Replaced
+    }
+
     /// When a tick is due.
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self.phase {

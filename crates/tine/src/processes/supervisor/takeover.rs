@@ -1,5 +1,5 @@
-//! The newer side of a hand-over, in a supervisor: it waits until it may take over, takes the state,
-//! and reports that it accepts clients.
+//! The newer side of a hand-over, in a supervisor: it waits until it may take over, takes the
+//! state, and reports that it accepts clients.
 
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};

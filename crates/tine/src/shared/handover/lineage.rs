@@ -37,7 +37,7 @@ pub(crate) enum LineageMessage {
 }
 
 impl LineageMessage {
-    fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         match self {
             LineageMessage::Take => json!({ "message": "take" }),
             LineageMessage::State => json!({ "message": "state" }),

@@ -75,7 +75,7 @@ pub(crate) enum LinkMessage {
 }
 
 impl LinkMessage {
-    fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         match self {
             LinkMessage::Hello { version, build } => {
                 json!({ "message": "hello", "version": version, "build": build })

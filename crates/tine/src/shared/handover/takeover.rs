@@ -208,7 +208,8 @@ impl Takeover {
         }
     }
 
-    /// Reports that every process of this generation can serve, and waits until it is told to go on.
+    /// Reports that every process of this generation can serve, and waits until it is told to go
+    /// on.
     pub(crate) fn built(&mut self, stop: BorrowedFd) -> Told {
         if self.link.send(&LinkMessage::Built).is_err() {
             return Told::Nothing;
