@@ -71,3 +71,29 @@ fn a_master_as_process_one_reaps_and_stops() {
     assert_eq!(server.log.of("warning").len(), 2);
     server.wait_until_gone();
 }
+
+#[test]
+fn process_one_stays_when_it_is_replaced() {
+    let folder = Folder::new("pid-one-replace");
+    let text = "[services.a]\nlisten = '127.0.0.1:0'\nprogram = ['sh', '-c', '(setsid sleep 0.1 &); cat']\n";
+    let file = folder.write("tine.toml", text).display().to_string();
+    let program = ["127.0.0.1:0", "--", "sh", "-c", "(setsid sleep 0.1 &); cat"];
+    for words in [&program[..], &["--config", &file]] {
+        let (mut server, first) = serve(words);
+        let mut held = server.connect();
+        held.echo("x\n");
+        for number in 1..=2 {
+            kill(first, Signal::USR2);
+            server.log.wait_for("replaced", number);
+            held.echo("y\n");
+            server.connect().echo("z\n").finish();
+        }
+        assert_eq!(procfs::ids(first, "NSpid")[1], "1");
+        // Process 1 reaps the orphans of all generations, and its own children.
+        wait_until("no zombie is left", || (procfs::zombies(first) == 0).then_some(()));
+        kill(first, Signal::TERM);
+        held.echo("draining\n").finish();
+        assert_eq!(server.wait().code(), Some(0));
+        server.wait_until_gone();
+    }
+}

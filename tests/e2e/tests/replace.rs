@@ -353,6 +353,51 @@ fn nobody_is_refused_or_cut_under_load() {
     });
 }
 
+/// Two services with their files and a control socket.
+fn services(name: &str) -> (Folder, Server, u16) {
+    let folder = Folder::new(name);
+    let text = "[services.a]\nlisten = '127.0.0.1:0'\n[services.b]\nlisten = '127.0.0.1:0'\nprogram = ['cat']\n";
+    let file = folder.write("tine.toml", text).display().to_string();
+    let serve = ["serve", "--log", "json", "-1", "--config", &file, "--control", &folder.path("c.sock")];
+    let server = ServerCommand::program(tine(), &serve).start();
+    let listen = server.log.wait_for("listen", 2);
+    let of_b = listen.iter().find(|line| line["service"] == "b").expect("a service");
+    let port = of_b["address"].as_str().and_then(|address| address.rsplit(':').next()?.parse().ok());
+    (folder, server, port.expect("a port"))
+}
+
+#[test]
+fn all_services_are_replaced_together() {
+    let (_folder, mut server, other) = services("replace-services");
+    let mut held = [server.connect(), Client::connect(other)];
+    held.iter_mut().for_each(|client| _ = client.echo("x"));
+    for number in 1..=3 {
+        let main = replace(&server, number);
+        let names: Vec<String> = procfs::children(main).into_iter().map(|child| child.name).collect();
+        assert!(names.contains(&"tine: a".to_owned()) && names.contains(&"tine: b".to_owned()), "{names:?}");
+        held.iter_mut().for_each(|client| _ = client.echo("y"));
+        server.connect().echo("new").finish();
+        Client::connect(other).echo("new").finish();
+    }
+    // A supervisor of an older generation that is killed takes its connections along, and no other.
+    let older = procfs::children(server.pid()).into_iter().find(|child| child.name == "tine: a");
+    kill(older.expect("it serves a connection").pid, Signal::KILL);
+    let [mut first, mut second] = held;
+    first.expect_closed();
+    second.echo("untouched");
+    server.connect().echo("new").finish();
+    // One of the newest is started again, on the same listener.
+    let main = server.log.of("replaced").last().and_then(|line| line["pid"].as_i64()).expect("a pid");
+    let newest = procfs::children(i32::try_from(main).expect("a pid"));
+    kill(newest.into_iter().find(|child| child.name == "tine: a").expect("it serves").pid, Signal::KILL);
+    server.log.wait_for("restart", 1);
+    server.connect().echo("new").finish();
+    server.signal(Signal::TERM);
+    assert!(second.echo("draining").finish().is_empty());
+    assert_eq!(server.wait().code(), Some(0));
+    server.wait_until_gone();
+}
+
 #[test]
 fn the_files_of_a_replaced_server_stay_until_the_end() {
     let folder = Folder::new("replace-files");
