@@ -1,6 +1,6 @@
 //! Any bytes as what generations of a server tell each other: the state of a service, and the
-//! messages of a link and of a lineage. Never a panic, and what can be read is the same after it was
-//! written again.
+//! messages of a link and of a lineage. Never a panic, and what can be read is the same after it
+//! was written again.
 
 #![no_main]
 

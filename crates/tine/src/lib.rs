@@ -149,9 +149,9 @@ pub mod cli {
         Some(is_sent && receiver.receive() == Ok(Some((order, path))))
     }
 
-    /// Whether these bytes are the state of a service, a message of a link, or one of a lineage that
-    /// is the same when it is written and read again; `None` for what they are not. For the fuzz
-    /// target of the hand-over.
+    /// Whether these bytes are the state of a service, a message of a link, or one of a lineage
+    /// that is the same when it is written and read again; `None` for what they are not. For the
+    /// fuzz target of the hand-over.
     #[must_use]
     pub fn repeat_handover(bytes: &[u8]) -> [Option<bool>; 3] {
         use crate::shared::handover::lineage::LineageMessage;

@@ -104,7 +104,7 @@ fn older_connections_count_for_the_limits() {
     assert_eq!(from("127.0.0.3").read_text(), "full", "two connections are the maximum");
     assert!(older.finish().is_empty());
     server.log.wait_for("end", 1);
-    wait_until("the older connection counts no more", || from("127.0.0.1").is_echoed().then_some(()));
+    wait_until("the older connection counts no more", || is_echoed(from("127.0.0.1")).then_some(()));
     own.echo("y").finish();
 }
 
@@ -134,20 +134,13 @@ fn a_lower_maximum_counts_more_older_connections_than_it_allows() {
     assert_eq!(server.connect().read_text(), "full", "one older connection is left");
     older.pop().expect("the last").finish();
     ended(3);
-    wait_until("the maximum is free", || server.connect().is_echoed().then_some(()));
+    wait_until("the maximum is free", || is_echoed(server.connect()).then_some(()));
 }
 
-/// A client that is rejected or served.
-trait MayBeRejected {
-    /// Whether it is served.
-    fn is_echoed(self) -> bool;
-}
-
-impl MayBeRejected for Client {
-    fn is_echoed(mut self) -> bool {
-        self.send("y").half_close();
-        self.read_to_end() == b"y"
-    }
+/// Whether a client that may be rejected is served.
+fn is_echoed(mut client: Client) -> bool {
+    client.send("y").half_close();
+    client.read_to_end() == b"y"
 }
 
 #[test]
@@ -356,7 +349,8 @@ fn nobody_is_refused_or_cut_under_load() {
 /// Two services with their files and a control socket.
 fn services(name: &str) -> (Folder, Server, u16) {
     let folder = Folder::new(name);
-    let text = "[services.a]\nlisten = '127.0.0.1:0'\n[services.b]\nlisten = '127.0.0.1:0'\nprogram = ['cat']\n";
+    let text =
+        "[services.a]\nlisten = '127.0.0.1:0'\n[services.b]\nlisten = '127.0.0.1:0'\nprogram = ['cat']\n";
     let file = folder.write("tine.toml", text).display().to_string();
     let serve = ["serve", "--log", "json", "-1", "--config", &file, "--control", &folder.path("c.sock")];
     let server = ServerCommand::program(tine(), &serve).start();

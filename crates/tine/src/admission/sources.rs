@@ -241,7 +241,7 @@ mod tests {
         let table = |secret| Sources::new(Eviction::Pinned, secret).expect("memory");
         let (old, new, other) = (table(secret), table(secret), table(SourceSecret::random()));
         for source in 0..1000u64 {
-            old.change(&source, 0, |_| Some(2 * source | 1));
+            old.change(&source, 0, |_| Some((2 * source) | 1));
         }
         let state = old.export(1000);
         assert_eq!(state.entries.len(), 499);
@@ -250,7 +250,7 @@ mod tests {
         for (source, word) in [(0u64, None), (500, None), (501, Some(1002)), (999, Some(1998))] {
             assert_eq!((new.find(&source), other.find(&source)), (word, None), "{source}");
         }
-        assert_eq!(SourceSecret::random() == SourceSecret::random(), false);
+        assert_ne!(SourceSecret::random(), SourceSecret::random());
     }
 
     #[test]

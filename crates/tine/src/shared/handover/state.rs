@@ -270,7 +270,7 @@ fn sources_to_json(sources: &SourcesState) -> Value {
 
 fn sources_from_json(value: &Value) -> Option<SourcesState> {
     let entries = value.get("entries")?.as_array()?;
-    let entries = entries.iter().map(|entry| words(entry)).collect::<Option<_>>()?;
+    let entries = entries.iter().map(words).collect::<Option<_>>()?;
     Some(SourcesState { check: value.get("check")?.as_u64()?, entries })
 }
 
