@@ -29,8 +29,8 @@ def run(*words, **options):
     return done.stdout
 
 
-def build(*words):
-    run(HERE / "build", "--profile", "dev", *words)
+def build(*words, **options):
+    run(HERE / "build", "--profile", "dev", *words, **options)
 
 
 def version():
@@ -236,6 +236,28 @@ class Archive(unittest.TestCase):
                 wait_until("it serves", lambda: echo(port))
                 server.terminate()
                 self.assertEqual(server.wait(timeout=30), 0)
+
+
+    def test_that_for_another_processor_runs_in_an_emulator(self):
+        build("archive", env={**os.environ, "MACHINE": "aarch64"})
+        name = f"tine-{version()}-aarch64-linux"
+        with tempfile.TemporaryDirectory() as folder:
+            run("tar", "-C", folder, "-xf", PACKAGES / f"{name}.tar.gz")
+            tine = ("qemu-aarch64-static", Path(folder, name, "bin/tine"))
+            self.assertIn(version(), run(*tine, "--version"))
+            self.assertIn('max-connections = 1024', run(*tine, "check", ROOT / "docs/tine.toml"))
+            port = free_port()
+            build("archive")
+            run("tar", "-C", folder, "-xf", PACKAGES / f"tine-{version()}-{os.uname().machine}-linux.tar.gz")
+            native = Path(folder, f"tine-{version()}-{os.uname().machine}-linux", "bin/tine")
+            with Process(native, "serve", "--control", "none", f"127.0.0.1:{port}", stderr=subprocess.DEVNULL):
+                wait_until("it serves", lambda: echo(port))
+                said = run(*tine, "client", f"127.0.0.1:{port}", input="hello\n")
+                self.assertEqual(said, "hello\n")
+            # The emulator has a thread of its own beside the program's.
+            done = subprocess.run([*tine, "serve", f"127.0.0.1:{port}"], capture_output=True, text=True, timeout=60)
+            self.assertEqual(done.returncode, 100, done.stderr)
+            self.assertIn("threads", done.stderr)
 
 
 class Install(unittest.TestCase):
