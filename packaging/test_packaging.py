@@ -5,6 +5,7 @@ Run as root: python3 -m unittest discover packaging
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -180,6 +181,24 @@ class DebianPackage(unittest.TestCase):
         run("logrotate", "--debug", HERE / "debian/logrotate")
 
 
+def settings(unit, key):
+    """The words that a unit sets a key to."""
+    lines = Path(unit).read_text().splitlines()
+    return [word for line in lines if line.startswith(f"{key}=") for word in line.split("=", 1)[1].split()]
+
+
+def calls_of(*names):
+    """The system calls of a filter, given as those of calls and of groups, which can be nested."""
+    found = set()
+    for name in names:
+        if name.startswith("@"):
+            lines = run("systemd-analyze", "--no-pager", "syscall-filter", name).splitlines()[1:]
+            found |= calls_of(*(line.strip() for line in lines if line.strip() and "#" not in line))
+        else:
+            found.add(name)
+    return found
+
+
 class Units(unittest.TestCase):
     def setUp(self):
         # With a program that is there.
@@ -211,6 +230,22 @@ class Units(unittest.TestCase):
             if unit.endswith(".service"):
                 run("systemd-analyze", "security", "--no-pager", "--offline=yes", f"--threshold={MAX_EXPOSURE}",
                     unit)
+
+    def test_they_permit_the_calls_that_the_server_makes(self):
+        sources = "".join(path.read_text() for path in (ROOT / "crates/sys/src").rglob("*.rs"))
+        made = set(re.findall(r"SYS_([a-z0-9_]+)", sources))
+        self.assertIn("seccomp", made)
+        for unit in self.units():
+            if unit.endswith(".service"):
+                permitted = calls_of(*settings(unit, "SystemCallFilter"))
+                self.assertEqual(made - permitted, set(), unit)
+
+    def test_they_permit_log_files_where_logrotate_finds_them(self):
+        rotated = (HERE / "debian/logrotate").read_text().split("/*.log")[0]
+        for unit in self.units():
+            if unit.endswith(".service"):
+                writable = [f"/var/log/{name}" for name in settings(unit, "LogsDirectory")]
+                self.assertIn(rotated, writable, unit)
 
     def test_users_and_directories_are_valid(self):
         with tempfile.TemporaryDirectory() as root:
