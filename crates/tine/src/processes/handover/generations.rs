@@ -140,6 +140,10 @@ impl Generations {
         let Some(replacement) = &self.replacement else {
             return Err(Failure::permanent("this server cannot be replaced: restart it"));
         };
+        // Its sockets are no longer those of this process. The newer one answers from now on.
+        if self.newer.is_some() {
+            return Err(Failure::temporary("the server has just been replaced: repeat the command"));
+        }
         if self.handover.is_some() {
             return Err(Failure::temporary("a hand-over is in progress: wait for its end"));
         }
