@@ -7,7 +7,7 @@ use crate::import::service::{ImportedService, ServedBy};
 
 /// Directives that confine a program in a way that tine does not. Without them it could do more
 /// than its unit allows.
-const SANDBOX: [&str; 57] = [
+const SANDBOX: [&str; 64] = [
     "AmbientCapabilities",
     "AppArmorProfile",
     "BindPaths",
@@ -17,6 +17,7 @@ const SANDBOX: [&str; 57] = [
     "DevicePolicy",
     "DynamicUser",
     "ExecPaths",
+    "ExtensionImages",
     "IPAddressAllow",
     "IPAddressDeny",
     "IPCNamespacePath",
@@ -30,6 +31,9 @@ const SANDBOX: [&str; 57] = [
     "NetworkNamespacePath",
     "NoExecPaths",
     "NoNewPrivileges",
+    "PAMName",
+    "Personality",
+    "PrivateBPF",
     "PrivateDevices",
     "PrivateIPC",
     "PrivateMounts",
@@ -57,10 +61,13 @@ const SANDBOX: [&str; 57] = [
     "RestrictRealtime",
     "RestrictSUIDSGID",
     "RootDirectory",
+    "RootEphemeral",
+    "RootHash",
     "RootImage",
     "SELinuxContext",
     "SecureBits",
     "SmackProcessLabel",
+    "SocketBindDeny",
     "SystemCallArchitectures",
     "SystemCallFilter",
     "TemporaryFileSystem",
@@ -114,6 +121,15 @@ pub(super) fn apply(
     if !has_kill_mode {
         // systemd's default: everything in the cgroup of the connection.
         service.set("kill-mode", "all");
+    }
+    // As systemd starts a program of which its unit says nothing else.
+    if !environment.iter().any(|variable| variable.starts_with("PATH=")) {
+        environment.insert(0, "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into());
+    }
+    for (directive, key, value) in [("WorkingDirectory", "cwd", "/"), ("UMask", "umask", "0022")] {
+        if !lines.iter().any(|line| line.key == directive) {
+            service.set(key, value);
+        }
     }
     service.set_list("env", environment);
     apply_streams(&streams, service)

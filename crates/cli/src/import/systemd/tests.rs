@@ -45,7 +45,9 @@ fn a_unit_becomes_a_service() {
     assert_eq!(
         text,
         "\n# /u/web.socket:1\n[services.web]\nlisten = [\"8001\"]\nprogram = [\"/bin/cat\", \"-u\"]\n\
-         max-connections = 64\nclear-env = true\nkill-mode = \"all\"\nstderr = \"client\"\n"
+         max-connections = 64\nclear-env = true\nkill-mode = \"all\"\ncwd = \"/\"\numask = \"0022\"\n\
+         env = [\"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\"]\n\
+         stderr = \"client\"\n"
     );
     Config::parse(&text, Path::new("tine.toml")).expect("a configuration");
 }
@@ -93,7 +95,8 @@ fn lines_of_the_service() {
         ("SupplementaryGroups=a b", "supplementary-groups = \"a,b\""),
         ("WorkingDirectory=-/tmp", "cwd = \"/tmp\""),
         ("UMask=0077", "umask = \"0077\""),
-        ("Environment=A=1 \"B=x y\"\nEnvironment=C=%p", "env = [\"A=1\", \"B=x y\", \"C=web\"]"),
+        ("Environment=A=1 \"B=x y\"\nEnvironment=C=%p", ", \"A=1\", \"B=x y\", \"C=web\"]"),
+        ("Environment=PATH=/bin", "env = [\"PATH=/bin\"]"),
         ("RuntimeMaxSec=1h", "max-lifetime = \"3600000ms\""),
         ("KillMode=process", "kill-mode = \"process\""),
         ("LimitNOFILE=64:128", "limit-nofile = \"64:128\""),
@@ -129,6 +132,8 @@ fn what_tine_cannot_do_is_left_out_with_a_reason() {
         ("", "ExecStart=\nExecStart=/bin/a ; /bin/b", "several commands"),
         ("", "ExecStartPre=/bin/a", "a command for each connection"),
         ("", "ProtectSystem=strict", "ProtectSystem=strict confines it"),
+        ("", "CapabilityBoundingSet=", "CapabilityBoundingSet= confines it"),
+        ("", "PAMName=login", "PAMName=login confines it"),
         ("", "EnvironmentFile=/etc/x", "write the variables"),
         ("", "LimitFUTURE=1", "no limit that tine knows"),
         ("", "KillMode=later", "is unknown"),

@@ -45,9 +45,12 @@ impl Unit {
         let of = self.assignments.iter().filter(|assignment| assignment.section == name);
         let mut kept: Vec<&Assignment> = Vec::new();
         for assignment in of {
-            if assignment.value.is_empty() {
+            let is_reset = assignment.value.is_empty();
+            if is_reset {
                 kept.retain(|other| other.key != assignment.key);
-            } else {
+            }
+            // An empty set of capabilities is one.
+            if !is_reset || assignment.key == "CapabilityBoundingSet" {
                 kept.push(assignment);
             }
         }
