@@ -1,5 +1,5 @@
-//! Any text as a configuration of xinetd or inetd, or as units of systemd: never a panic, and the
-//! result can be parsed as a configuration of tine.
+//! Any text as a configuration of xinetd or inetd, as units of systemd or as a run script: never a
+//! panic, and the result can be parsed as a configuration of tine.
 
 #![no_main]
 
@@ -9,13 +9,16 @@ use std::path::{Path, PathBuf};
 
 use libfuzzer_sys::fuzz_target;
 use tine_cli::config::Config;
-use tine_cli::import::{World, inetd, systemd, xinetd};
+use tine_cli::import::{World, inetd, run, systemd, xinetd};
 
 /// A machine with one known host and port, one known file, and this text as a service unit.
 struct SmallWorld<'a>(&'a str);
 
 /// A socket unit whose service is the text.
 const SOCKET: &str = "[Socket]\nListenStream=9\nAccept=yes\n";
+
+/// The begin of a run script.
+const RUN: &str = "#!/bin/sh\nexec tcpserver ";
 
 impl World for SmallWorld<'_> {
     fn read(&self, file: &Path) -> io::Result<String> {
@@ -48,6 +51,8 @@ fuzz_target!(|text: &str| {
             inetd::import(text, "inetd.conf", &SmallWorld(text), all),
             systemd::import(SOCKET, Path::new("a.socket"), &SmallWorld(text)),
             systemd::import(&format!("{SOCKET}{text}"), Path::new("a.socket"), &SmallWorld("")),
+            run::import(text, Path::new("web/run"), &SmallWorld(text)),
+            run::import(&format!("{RUN}{text}"), Path::new("web/run"), &SmallWorld(text)),
         ] {
             let toml = import.to_string();
             match (Config::parse(&toml, Path::new("tine.toml")), import.counts().0) {

@@ -1,4 +1,4 @@
-//! `tine import`: configurations of xinetd and inetd become configurations of tine that pass
+//! `tine import`: configurations of other super-servers become configurations of tine that pass
 //! `tine check` and serve as the originals do.
 
 use std::process::Command;
@@ -56,6 +56,28 @@ fn an_imported_unit_of_systemd_serves_as_systemd_does() {
     folder.write("web@.service.d/20.conf", "[Service]\nPrivateTmp=yes\n");
     let (code, out, err) = run(Command::new(tine()).args(["import", "systemd", &folder.path("web.socket")]));
     assert!(code == 100 && out.contains("PrivateTmp=yes confines it"), "{out}{err}");
+}
+
+#[test]
+fn an_imported_run_script_serves_as_the_script_does() {
+    network::own();
+    let folder = Folder::new("import-run");
+    folder.write("env/VAR", "a b\n");
+    folder.write(
+        "run",
+        &format!(
+            "#!/bin/sh\nexec 2>&1\nPORT={}\ncd env\nexec envdir . softlimit -o 77 tcpserver -vRHl0 -c 1 -u 65534 -g 65534 127.0.0.1 $PORT \\\n  sh -c 'id -un; pwd; echo $VAR; ulimit -n; cat'\n",
+            PORTS[0]
+        ),
+    );
+    let server = serve(&import(&folder, "run", "run", &[]));
+    let mut client = Client::from_source("127.0.0.1", server.port());
+    client.expect(format!("nobody\n{}\na b\n77\n", folder.path("env"))).send("x").half_close();
+    assert_eq!(client.read_to_end(), b"x");
+    // A script that does more is left out, with the reason.
+    folder.write("run", "#!/bin/sh\nmkdir /run/x\nexec tcpserver 0 25 cat\n");
+    let (code, out, err) = run(Command::new(tine()).args(["import", "run", &folder.path("run")]));
+    assert!(code == 100 && out.contains("line 2 runs mkdir"), "{out}{err}");
 }
 
 #[test]

@@ -40,6 +40,8 @@ pub enum ImportFormat {
     Inetd,
     /// A socket unit with Accept=yes; its service and the drop-ins of both are beside it
     Systemd,
+    /// A run script of daemontools, runit or s6 that starts tcpserver, s6-tcpserver or s6-ipcserver
+    Run,
 }
 
 const AFTER_HELP: &str = "A comment beside each service lists what has no equivalent. Validate the result with `tine check`, \
@@ -55,6 +57,7 @@ pub(crate) fn run(args: &Import) -> Result<ExitCode, Error> {
         ImportFormat::Xinetd => ("xinetd", xinetd::import(&text, &args.file, &Machine, args.all)),
         ImportFormat::Inetd => ("inetd", inetd::import(&text, &file.to_string(), &Machine, args.all)),
         ImportFormat::Systemd => ("systemd", systemd::import(&text, &args.file, &Machine)),
+        ImportFormat::Run => ("run", crate::import::run::import(&text, &args.file, &Machine)),
     };
     let (served, left, notes) = import.counts();
     let head = format!(
@@ -66,7 +69,7 @@ pub(crate) fn run(args: &Import) -> Result<ExitCode, Error> {
         return Err(Error::usage(
             format_args!("{file}: {summary}"),
             match args.format {
-                ImportFormat::Systemd => "the comment has the reason",
+                ImportFormat::Systemd | ImportFormat::Run => "the comment has the reason",
                 _ => "give --all to import disabled services, too",
             },
         ));

@@ -3,6 +3,7 @@
 
 mod addresses;
 pub mod inetd;
+pub mod run;
 mod service;
 pub mod systemd;
 pub mod xinetd;

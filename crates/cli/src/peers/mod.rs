@@ -5,10 +5,10 @@ mod cdb;
 mod client;
 mod ident;
 mod listener;
-mod s6;
-mod tcpserver;
+pub(crate) mod s6;
+pub(crate) mod tcpserver;
 mod tcpsvd;
-mod ucspi;
+pub(crate) mod ucspi;
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;

@@ -6,7 +6,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 /// What is written to standard error: `-q`, `-Q`, `-v`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Verbosity {
+pub(crate) enum Verbosity {
     /// Nothing.
     Quiet,
     /// Errors.
@@ -20,7 +20,7 @@ pub(super) enum Verbosity {
 ///
 /// # Errors
 /// A value is missing, or `take` refuses.
-pub(super) fn read(
+pub(crate) fn read(
     words: &mut Peekable<impl Iterator<Item = OsString>>,
     with_value: &[u8],
     mut take: impl FnMut(u8, Option<OsString>) -> Result<(), ()>,
@@ -59,6 +59,6 @@ pub(super) fn number(value: Option<&OsString>) -> Result<u32, ()> {
 ///
 /// # Errors
 /// There is none, or it is not UTF-8.
-pub(super) fn text(words: &mut impl Iterator<Item = OsString>) -> Result<String, ()> {
+pub(crate) fn text(words: &mut impl Iterator<Item = OsString>) -> Result<String, ()> {
     words.next().ok_or(())?.into_string().map_err(|_| ())
 }

@@ -16,7 +16,7 @@ use crate::exit;
 
 /// The options that `s6-tcpserver` and `s6-ipcserver` have in common.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct ServerOptions {
+pub(crate) struct ServerOptions {
     /// `-q`, `-Q`, `-v`
     verbosity: Verbosity,
     /// `-1`
@@ -24,15 +24,15 @@ struct ServerOptions {
     /// `-d`, `-D`: bind at once again.
     reuses: bool,
     /// `-c`
-    limit: usize,
+    pub(crate) limit: usize,
     /// `-C`
-    per_source: usize,
+    pub(crate) per_source: usize,
     /// `-b`
-    backlog: u32,
+    pub(crate) backlog: u32,
     /// `-u`, `-g`, `-G`, and with `-U` the variables UID, GID and GIDLIST.
-    uid: Option<u32>,
-    gid: Option<u32>,
-    groups: Option<Vec<u32>>,
+    pub(crate) uid: Option<u32>,
+    pub(crate) gid: Option<u32>,
+    pub(crate) groups: Option<Vec<u32>>,
 }
 
 impl Default for ServerOptions {
@@ -53,7 +53,7 @@ impl Default for ServerOptions {
 
 impl ServerOptions {
     /// Reads the options, and gives those of one tool alone to `other`.
-    fn read(
+    pub(crate) fn read(
         words: &mut Peekable<impl Iterator<Item = OsString>>,
         with_value: &[u8],
         variable: impl Fn(&str) -> Option<String>,

@@ -1,6 +1,6 @@
 //! `tcpserver` of ucspi-tcp (cr.yp.to/ucspi-tcp/tcpserver.html).
 
-mod options;
+pub(crate) mod options;
 mod prepare;
 mod rules;
 

@@ -11,7 +11,7 @@ pub(super) const USAGE: &str = "tcpserver [ -1UXpPhHrRoOdDqQv ] [ -c limit ] [ -
 
 /// The options and arguments.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct TcpserverOptions {
+pub(crate) struct TcpserverOptions {
     pub verbosity: Verbosity,
     /// `-c`
     pub limit: usize,
@@ -51,7 +51,7 @@ impl TcpserverOptions {
     ///
     /// # Errors
     /// A usage error.
-    pub(super) fn parse(
+    pub(crate) fn parse(
         words: impl Iterator<Item = OsString>,
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<TcpserverOptions, ()> {
