@@ -90,7 +90,7 @@ def children(pid):
 def stat_field(pid, number):
     """A field of /proc/PID/stat, by its number in proc_pid_stat(5), beyond the name."""
     with open(f'/proc/{pid}/stat') as file:
-        return int(file.read().rsplit(')', 1)[1].split()[number - 3])
+        return file.read().rsplit(')', 1)[1].split()[number - 3]
 
 
 def is_executed(pid, parent):
@@ -107,7 +107,7 @@ def kills(server):
     while killed < KILLS:
         command = [racing.ARGS.tine, 'status', '--json', '--control', server.socket]
         supervisor = json.loads(subprocess.check_output(command))[0]['pid']
-        serving = stat_field(supervisor, 4)
+        serving = int(stat_field(supervisor, 4))
         before = set(children(serving))
         command = server.command('upgrade')
         new = None
@@ -122,6 +122,47 @@ def kills(server):
         os.kill(serving, signal.SIGCONT)
         _, text = command.communicate()
         killed += 'signal KILL' in text
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        return probe.getsockname()[1]
+
+
+def session(pid):
+    """The processes of a session, without those that wait to be reaped."""
+    found = []
+    for entry in os.listdir('/proc'):
+        try:
+            if entry.isdigit() and stat_field(entry, 6) == str(pid) and stat_field(entry, 3) != 'Z':
+                found.append(int(entry))
+        except (FileNotFoundError, ProcessLookupError):
+            pass
+    return found
+
+
+def kills_of_the_old():
+    """The first process is killed at a random moment of an upgrade: all of the server must end, and
+    leave its address. Returns how many servers did not."""
+    stayed = 0
+    for _ in range(KILLS):
+        server = Replaced(free_port())
+        while server.command('status').wait():
+            if server.process.poll() is not None:
+                raise SystemExit('the server does not start')
+        command = server.command('upgrade')
+        time.sleep(random.uniform(0, 0.08))
+        server.process.kill()
+        server.process.wait()
+        command.communicate()
+        until = time.monotonic() + 5
+        while (left := session(server.process.pid)) and time.monotonic() < until:
+            time.sleep(0.01)
+        stayed += bool(left)
+        for pid in left:
+            os.kill(pid, signal.SIGKILL)
+    return stayed
 
 
 def loaded(seconds, server):
@@ -145,10 +186,7 @@ def section_replace():
         ('broken configuration and binaries, one that hangs', failures, 30),
         (f'{KILLS} × kill -9 of the new process', kills, 30),
     ):
-        with socket.socket() as probe:
-            probe.bind(('127.0.0.1', 0))
-            port = probe.getsockname()[1]
-        server = Replaced(port)
+        server = Replaced(free_port())
         time.sleep(1)
         clients = loaded(seconds, server)
         time.sleep(2)
@@ -168,5 +206,9 @@ def section_replace():
         ['what', 'served', 'not served', 'held', 'cut', 'p50 ms', 'p99 ms', 'max ms'],
         lines,
     )
+    stayed = kills_of_the_old()
+    done['text'] = f'{KILLS} × kill -9 of the old process: {KILLS - stayed} servers ended as a whole.'
+    if stayed:
+        raise SystemExit(f'{stayed} of {KILLS} servers left processes behind')
     done['values'] = {'replace.lost': (lost, f'{lost} clients refused, reset, unanswered or cut')}
     return done

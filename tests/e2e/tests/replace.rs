@@ -330,6 +330,24 @@ fn a_new_process_that_is_killed_at_any_moment_changes_nothing() {
 }
 
 #[test]
+fn a_server_that_is_killed_while_it_is_replaced_ends_as_a_whole() {
+    for moment in 0..5 {
+        let name = format!("replace-old-{moment}");
+        let mut controlled = Controlled::serve(&name, &["--spares", "2"], &[]);
+        let mut held = controlled.server.connect();
+        held.echo("x");
+        let mut upgrade = controlled.command(&["upgrade"]);
+        let upgrade = upgrade.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("tine starts");
+        std::thread::sleep(Duration::from_millis(15 * moment));
+        kill(controlled.server.pid(), Signal::KILL);
+        upgrade.wait_with_output().expect("our child");
+        held.expect_closed();
+        controlled.server.wait_for_exit();
+        controlled.server.wait_until_gone();
+    }
+}
+
+#[test]
 fn nobody_is_refused_or_cut_under_load() {
     let controlled = Controlled::serve("replace-load", &["--max-connections", "4096", "-q"], &[]);
     let address = format!("127.0.0.1:{}", controlled.server.port());
