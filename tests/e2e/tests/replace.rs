@@ -224,7 +224,7 @@ fn a_binary_that_cannot_take_over_changes_nothing() {
     let hello = |text: &str| {
         format!(
             "#!/usr/bin/python3\nimport os, socket\ns = socket.socket(fileno=int(os.environ['TINE_HANDOVER']))\n\
-             s.send(b'''{text}''')\ns.recv(1000)\n"
+             s.send(b'''{text}''')\nwhile s.recv(1000): pass\n"
         )
     };
     let later = script(folder, "later", &hello(r#"{"message":"hello","version":99,"build":"9"}"#));
@@ -233,7 +233,7 @@ fn a_binary_that_cannot_take_over_changes_nothing() {
         folder,
         "liar",
         &hello(r#"{"message":"hello","version":1,"build":"9"}"#)
-            .replace("s.recv(1000)", "s.send(b'{\"message\":\"accepting\"}'); s.recv(1000)"),
+            .replace("while ", "s.send(b'{\"message\":\"accepting\"}')\nwhile "),
     );
     let killed = script(folder, "killed", "#!/bin/sh\nkill -KILL $$\n");
     let sleeper = script(folder, "sleeper", "#!/bin/sh\nexec sleep 60\n");
