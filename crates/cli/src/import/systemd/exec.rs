@@ -1,8 +1,10 @@
 //! The section `[Service]` of the service unit (systemd.service(5), systemd.exec(5),
 //! systemd.kill(5)).
 
+use super::environment::Environment;
 use super::unit::Assignment;
 use super::words::{is_no, milliseconds, specify, split};
+use crate::import::World;
 use crate::import::service::{ImportedService, ServedBy};
 
 /// Directives that confine a program in a way that tine does not. Without them it could do more
@@ -89,15 +91,16 @@ struct Streams<'a> {
 pub(super) fn apply(
     lines: &[&Assignment],
     template: &str,
+    world: &dyn World,
     service: &mut ImportedService,
 ) -> Result<(), String> {
-    service.served_by = ServedBy::Program(program(lines, template, service)?);
+    let environment = Environment::collect(lines, template, world, service)?;
+    service.served_by = ServedBy::Program(program(lines, template, &environment, service)?);
     let mut streams = Streams::default();
-    let mut environment = Vec::new();
     let mut has_kill_mode = false;
     for (at, line) in lines.iter().enumerate() {
         let (key, value) = (line.key.as_str(), line.value.as_str());
-        let is_list = matches!(key, "Environment" | "UnsetEnvironment" | "SupplementaryGroups");
+        let is_list = matches!(key, "UnsetEnvironment" | "SupplementaryGroups");
         if !is_list && lines[at + 1..].iter().any(|later| later.key == key) {
             continue;
         }
@@ -106,13 +109,6 @@ pub(super) fn apply(
             "StandardInput" => streams.input = Some(value),
             "StandardOutput" => streams.output = Some(value),
             "StandardError" => streams.error = Some(value),
-            "Environment" => {
-                for word in split(&specify(value, template)?)? {
-                    if word.contains('=') {
-                        environment.push(word);
-                    }
-                }
-            }
             _ => one(key, value, template, service)?,
         }
     }
@@ -123,15 +119,12 @@ pub(super) fn apply(
         service.set("kill-mode", "all");
     }
     // As systemd starts a program of which its unit says nothing else.
-    if !environment.iter().any(|variable| variable.starts_with("PATH=")) {
-        environment.insert(0, "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into());
-    }
     for (directive, key, value) in [("WorkingDirectory", "cwd", "/"), ("UMask", "umask", "0022")] {
         if !lines.iter().any(|line| line.key == directive) {
             service.set(key, value);
         }
     }
-    service.set_list("env", environment);
+    service.set_list("env", environment.into_words());
     apply_streams(&streams, service)
 }
 
@@ -139,6 +132,7 @@ pub(super) fn apply(
 fn program(
     lines: &[&Assignment],
     template: &str,
+    environment: &Environment,
     service: &mut ImportedService,
 ) -> Result<Vec<String>, String> {
     let starts: Vec<&str> =
@@ -156,14 +150,9 @@ fn program(
         return Err("its ExecStart= names no program".into());
     }
     if !prefixes.contains(':') {
-        for word in &mut words {
-            if word.replace("$$", "").contains('$') {
-                return Err(format!(
-                    "ExecStart= expands a variable in {word}: write its value, or start a shell"
-                ));
-            }
-            *word = word.replace("$$", "$");
-        }
+        // The program itself is no variable.
+        let rest = environment.expand(words.split_off(1))?;
+        words.extend(rest);
     }
     if words.iter().any(|word| word == ";") {
         return Err("its ExecStart= has several commands".into());
@@ -211,9 +200,6 @@ fn one(key: &str, value: &str, template: &str, service: &mut ImportedService) ->
             other => return Err(format!("KillMode={other} is unknown")),
         },
         "KillSignal" | "RestartKillSignal" if matches!(value, "SIGTERM" | "TERM" | "15") => {}
-        "EnvironmentFile" => {
-            return Err(format!("it reads {value} (EnvironmentFile=): write the variables as `env`"));
-        }
         "ExecStartPre" | "ExecStartPost" | "ExecCondition" => {
             return Err(format!("it runs a command for each connection ({key}=): call it from a script"));
         }
@@ -223,9 +209,9 @@ fn one(key: &str, value: &str, template: &str, service: &mut ImportedService) ->
         }
         limit if limit.starts_with("Limit") => set_limit(limit, value, service)?,
         // They concern systemd's own view of the unit.
-        "ExecStart" | "Type" | "Restart" | "RemainAfterExit" | "SuccessExitStatus" | "SyslogIdentifier"
-        | "CollectMode" | "TimeoutStartSec" | "TimeoutStopSec" | "TimeoutSec" | "SendSIGHUP"
-        | "SendSIGKILL" | "GuessMainPID" | "IgnoreSIGPIPE" => {}
+        "Environment" | "EnvironmentFile" | "ExecStart" | "Type" | "Restart" | "RemainAfterExit"
+        | "SuccessExitStatus" | "SyslogIdentifier" | "CollectMode" | "TimeoutStartSec" | "TimeoutStopSec"
+        | "TimeoutSec" | "SendSIGHUP" | "SendSIGKILL" | "GuessMainPID" | "IgnoreSIGPIPE" => {}
         other => service.note(format!("{other}={value}")),
     }
     Ok(())

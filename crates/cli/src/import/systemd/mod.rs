@@ -1,6 +1,7 @@
 //! Socket units of systemd whose connections have a process each (`Accept=yes`), with their
 //! services.
 
+mod environment;
 mod exec;
 mod socket;
 mod unit;
@@ -52,7 +53,7 @@ fn one(
     let mut services = Unit::default();
     services.add(&text, &path);
     add_drop_ins(&mut services, &path, world)?;
-    exec::apply(&services.section("Service"), template, &mut service)?;
+    exec::apply(&services.section("Service"), template, world, &mut service)?;
     Ok(service)
 }
 

@@ -36,7 +36,16 @@ const SERVICE: &str = "[Service]\nExecStart=/bin/cat -u\nStandardInput=socket\nS
 /// The configuration of a socket unit and a service with these lines more.
 fn imported(socket: &str, service: &str) -> String {
     let (socket, service) = (format!("{SOCKET}{socket}"), format!("{SERVICE}{service}"));
-    import(&socket, Path::new("/u/web.socket"), &Folder(&[("/u/web@.service", &service)])).to_string()
+    import(
+        &socket,
+        Path::new("/u/web.socket"),
+        &Folder(&[
+            ("/u/web@.service", &service),
+            ("/u/more", "# options\nA='b  c'\nOPTS=-x -y\nB = 2\n"),
+            ("/u/odd", "A=1\nB='a'b\n"),
+        ]),
+    )
+    .to_string()
 }
 
 #[test]
@@ -96,6 +105,12 @@ fn lines_of_the_service() {
         ("WorkingDirectory=-/tmp", "cwd = \"/tmp\""),
         ("UMask=0077", "umask = \"0077\""),
         ("Environment=A=1 \"B=x y\"\nEnvironment=C=%p", ", \"A=1\", \"B=x y\", \"C=web\"]"),
+        ("EnvironmentFile=-/none\nExecStart=\nExecStart=/bin/a $X ${X}", "program = [\"/bin/a\", \"\"]"),
+        (
+            "Environment=A=1 C=3\nEnvironmentFile=/u/more\nExecStart=\nExecStart=/bin/a $OPTS a${A}$C ${OPTS}",
+            "program = [\"/bin/a\", \"-x\", \"-y\", \"ab  c$C\", \"-x -y\"]",
+        ),
+        ("Environment=A=1 C=3\nEnvironmentFile=/u/more", ", \"C=3\", \"A=b  c\", \"OPTS=-x -y\", \"B=2\"]"),
         ("Environment=PATH=/bin", "env = [\"PATH=/bin\"]"),
         ("RuntimeMaxSec=1h", "max-lifetime = \"3600000ms\""),
         ("KillMode=process", "kill-mode = \"process\""),
@@ -126,7 +141,7 @@ fn what_tine_cannot_do_is_left_out_with_a_reason() {
         ("", "StandardOutput=file:/x", "goes elsewhere"),
         ("", "ExecStart=/bin/a", "2 lines ExecStart="),
         ("", "ExecStart=\nExecStart=+/bin/a", "a prefix"),
-        ("", "ExecStart=\nExecStart=/bin/a $X", "expands a variable"),
+        ("", "ExecStart=\nExecStart=/bin/a $HOME", "uses HOME, which systemd sets"),
         ("", "ExecStart=\nExecStart=/bin/a %i", "%i"),
         ("", "ExecStart=\nExecStart=/bin/a \"b", "a quote is not closed"),
         ("", "ExecStart=\nExecStart=/bin/a ; /bin/b", "several commands"),
@@ -134,7 +149,8 @@ fn what_tine_cannot_do_is_left_out_with_a_reason() {
         ("", "ProtectSystem=strict", "ProtectSystem=strict confines it"),
         ("", "CapabilityBoundingSet=", "CapabilityBoundingSet= confines it"),
         ("", "PAMName=login", "PAMName=login confines it"),
-        ("", "EnvironmentFile=/etc/x", "write the variables"),
+        ("", "EnvironmentFile=/etc/x", "cannot be read"),
+        ("", "EnvironmentFile=/u/odd", "/u/odd:2 is no plain NAME=VALUE"),
         ("", "LimitFUTURE=1", "no limit that tine knows"),
         ("", "KillMode=later", "is unknown"),
         ("", "User=no such user\nUMask=x", "umask"),
