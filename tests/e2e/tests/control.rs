@@ -331,7 +331,9 @@ fn other_users_are_refused_and_a_group_reads() {
     let games = ["--reuid", "nobody", "--regid", "nogroup", "--groups", "games"];
     assert_eq!(as_user(&games, &["status"]).0, 0);
     assert_eq!(as_user(&games, &["list"]).0, 0);
-    for words in [&["pause"][..], &["kill", "1"], &["ban", "127.0.0.1"], &["drain"]] {
+    for words in
+        [&["pause"][..], &["kill", "1"], &["ban", "127.0.0.1"], &["drain"], &["reload"], &["upgrade"]]
+    {
         let (code, _, err) = as_user(&games, words);
         assert!(code == 111 && err.contains("may only read"), "{words:?}: {code} {err}");
     }

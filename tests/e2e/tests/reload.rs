@@ -260,6 +260,10 @@ fn the_service_manager_follows_reloads_and_replacements() {
     let mut second = upgrade("/bin/true");
     assert_eq!(second.wait().expect("our child").code(), Some(111));
     manager.expect_nothing();
+    // Who sends a signal waits for a message, also of a reload that cannot begin.
+    server.signal(Signal::HUP);
+    manager.expect_reloading();
+    manager.expect_nothing();
     let new = server.log.wait_for("replace", 3).pop().expect("a line");
     kill(i32::try_from(new["pid"].as_i64().expect("a pid")).expect("a pid"), Signal::KILL);
     assert_eq!(first.wait().expect("our child").code(), Some(111));

@@ -282,6 +282,20 @@ fn one_hand_over_at_a_time_and_a_stop_ends_it() {
     controlled.server.wait_until_gone();
 }
 
+#[test]
+fn a_server_that_stops_is_not_replaced() {
+    let mut server = Server::serve(&[]);
+    let mut held = server.connect();
+    held.echo("x");
+    server.signal(Signal::TERM);
+    server.log.wait_for("drain", 1);
+    server.signal(Signal::USR2);
+    let error = server.log.wait_for("error", 1).remove(0);
+    assert!(error["text"].as_str().is_some_and(|text| text.contains("the server stops")), "{error}");
+    held.finish();
+    assert_eq!(server.wait_for_exit().code(), Some(0));
+}
+
 /// Kills the new process a while after it was started, unless it serves already. The old one is
 /// stopped meanwhile, so that it cannot leave accepting to a process that is being killed.
 fn kill_new(server: &Server, number: usize, after: Duration) -> bool {

@@ -37,6 +37,7 @@ pub(crate) struct Ready {
     has_failed: bool,
     /// A newer process serves.
     is_replaced: bool,
+    is_stopping: bool,
 }
 
 /// The keep-alive messages that a service manager expects (sd_watchdog_enabled(3)).
@@ -167,6 +168,15 @@ impl Ready {
         };
     }
 
+    /// A replacement cannot begin. A service manager that has asked for it, by a signal, waits for
+    /// both messages (`Type=notify-reload` in systemd.service(5)); a command is answered.
+    pub(crate) fn not_begun(&mut self, asked_by: Option<i32>, failure: &str) {
+        if asked_by.is_none() && !self.is_replaced && !self.is_stopping {
+            self.reloading();
+            self.ready_again(Some(failure));
+        }
+    }
+
     /// Tells the service manager that another process serves, which it watches from now on, unless
     /// this one stays until that ends. What follows is told by the other process.
     pub(crate) fn replaced(&mut self, pid: i32, stays: bool) {
@@ -186,7 +196,8 @@ impl Ready {
     }
 
     /// Notifies the service manager that the server drains.
-    pub(crate) fn stopping(&self) {
+    pub(crate) fn stopping(&mut self) {
+        self.is_stopping = true;
         if self.is_replaced {
             return;
         }

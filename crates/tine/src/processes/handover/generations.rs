@@ -8,6 +8,7 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::process::Rlimit;
 use tine_sys::process::{Alone, has_ended, reap};
 
+use super::STOPS;
 use super::state::{Failure, HandoverAction, HandoverEvent, HandoverState};
 use super::successor::{Binary, Successor, open_files};
 use crate::lifecycle::ready::has_service_manager;
@@ -23,8 +24,8 @@ struct Handover {
     is_reload: bool,
     /// The control process of the operator who waits for the end.
     asked_by: Option<i32>,
-    /// Why it was given up.
-    cancelled: Option<String>,
+    /// It was given up, since the server stops.
+    cancelled: bool,
 }
 
 /// The generation that has replaced this one.
@@ -50,6 +51,7 @@ pub(crate) struct Generations {
     exit_code: Option<u8>,
     /// This process stays until the generation that has replaced it ends.
     is_anchor: bool,
+    is_stopping: bool,
 }
 
 /// What has happened.
@@ -86,6 +88,7 @@ impl Generations {
             newer: None,
             exit_code: None,
             is_anchor,
+            is_stopping: false,
         }
     }
 
@@ -140,6 +143,9 @@ impl Generations {
         let Some(replacement) = &self.replacement else {
             return Err(Failure::permanent("this server cannot be replaced: restart it"));
         };
+        if self.is_stopping {
+            return Err(Failure::temporary(STOPS));
+        }
         // Its sockets are no longer those of this process. The newer one answers from now on.
         if self.newer.is_some() {
             return Err(Failure::temporary("the server has just been replaced: repeat the command"));
@@ -154,7 +160,7 @@ impl Generations {
         let pid = successor.pid;
         let state = HandoverState::new(replacement.timeout, Instant::now());
         let is_reload = binary.is_own();
-        self.handover = Some(Handover { successor, state, is_reload, asked_by, cancelled: None });
+        self.handover = Some(Handover { successor, state, is_reload, asked_by, cancelled: false });
         Ok(pid)
     }
 
@@ -212,10 +218,7 @@ impl Generations {
         self.listen_to_newer(&mut events);
         while let Some(handover) = &self.handover {
             let event = match handover.successor.link.receive() {
-                _ if handover.cancelled.is_some() => {
-                    let why = handover.cancelled.clone().unwrap_or_default();
-                    HandoverEvent::Failed(Failure::temporary(why))
-                }
+                _ if handover.cancelled => HandoverEvent::Failed(Failure::temporary(STOPS)),
                 None => HandoverEvent::Tick,
                 Some(LinkEvent::Ended) => HandoverEvent::Ended(handover.successor.collect()),
                 // It may have been killed since: then this generation goes on.
@@ -265,10 +268,11 @@ impl Generations {
         Some(GenerationEvent::Commit { pid, build: state.build, asked_by })
     }
 
-    /// Gives the hand-over up, if there is one; the next events say so.
-    pub(crate) fn cancel(&mut self, why: &str) {
+    /// The server stops: a hand-over is given up, which the next events say, and none begins.
+    pub(crate) fn stop(&mut self) {
+        self.is_stopping = true;
         if let Some(handover) = &mut self.handover {
-            handover.cancelled = Some(why.to_owned());
+            handover.cancelled = true;
         }
     }
 

@@ -22,6 +22,9 @@ pub(crate) use successor::Binary;
 /// What an operator is told whose reload has nothing to change.
 pub(crate) const UNCHANGED: &str = "nothing has changed";
 
+/// Why a server that stops is not replaced.
+pub(crate) const STOPS: &str = "the server stops";
+
 /// What an operator is told when the next generation serves.
 pub(crate) fn serves_now(pid: i32, build: &str) -> String {
     format!("pid {pid} serves now, version {build}")

@@ -11,7 +11,7 @@ use super::state::{MasterEvent, MasterState};
 use crate::error::reason;
 use crate::net::listener::Listener;
 use crate::processes::handover::generations::GenerationEvent;
-use crate::processes::handover::{Binary, Failure, UNCHANGED, lineage_item, serves_now, socket_item};
+use crate::processes::handover::{Binary, Failure, STOPS, UNCHANGED, lineage_item, serves_now, socket_item};
 use crate::shared::handover::lineage::Lineage;
 use crate::shared::handover::link::{Item, LinkMessage};
 use crate::shared::steering::Order;
@@ -44,7 +44,7 @@ impl Master<'_> {
     pub(super) fn begin_handover(&mut self, binary: &Binary, state: &MasterState, asked_by: Option<i32>) {
         let counts = self.services.iter().find(|service| service.server.settings.exit_after.is_some());
         let begun = match counts {
-            _ if state.is_stopping() => Err(Failure::temporary("the server stops")),
+            _ if state.is_stopping() => Err(Failure::temporary(STOPS)),
             // It would count its connections anew.
             Some(service) => Err(Failure::permanent(format!(
                 "service {} has exit-after and cannot be replaced: restart the server",
@@ -57,7 +57,10 @@ impl Master<'_> {
                 self.ready.reloading();
                 self.log.handover_begins(binary.is_own(), pid);
             }
-            Err(failure) => self.handover_failed(&failure, asked_by),
+            Err(failure) => {
+                self.ready.not_begun(asked_by, &failure.text);
+                self.handover_failed(&failure, asked_by);
+            }
         }
     }
 

@@ -216,11 +216,11 @@ impl<'a> Master<'a> {
         }
         match signals::command(number) {
             Some(Command::Stop) => {
-                self.generations.cancel("the server stops");
+                self.generations.stop();
                 events.push(MasterEvent::StopRequested);
             }
             Some(Command::End) => {
-                self.generations.cancel("the server stops");
+                self.generations.stop();
                 events.push(MasterEvent::EndRequested);
             }
             Some(Command::Reload) => self.reload(state, None),

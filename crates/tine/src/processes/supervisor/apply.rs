@@ -85,7 +85,7 @@ where
         if timeout.is_some() {
             self.ready.stopping();
         }
-        self.cancel_handover("the server stops");
+        self.stop_handovers();
         let quota = if self.serves_backlog { self.clients_to_drain() } else { 0 };
         self.begin_drain(quota);
         // Not before: a reader of the line can rely on it.

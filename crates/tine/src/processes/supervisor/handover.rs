@@ -75,7 +75,10 @@ where
                 self.ready.reloading();
                 self.log.handover_begins(binary.is_own(), pid);
             }
-            Err(failure) => self.handover_failed(&failure, asked_by),
+            Err(failure) => {
+                self.ready.not_begun(asked_by, &failure.text);
+                self.handover_failed(&failure, asked_by);
+            }
         }
     }
 
@@ -161,10 +164,10 @@ where
         self.controllers.answer_handover(asked_by, failure.code, &failure.text);
     }
 
-    /// Ends the hand-over that is in progress, if there is one.
-    pub(super) fn cancel_handover(&mut self, why: &str) {
+    /// Ends the hand-over that is in progress, if there is one. No other begins.
+    pub(super) fn stop_handovers(&mut self) {
         if let Some(generations) = &mut self.handovers.generations {
-            generations.cancel(why);
+            generations.stop();
         }
     }
 
