@@ -26,7 +26,7 @@ where
             // Clients that were accepted and wait get their numbers later, from this supervisor.
             last_id: board.connections() + self.clients_without_id(),
             is_paused: self.capacity.is_paused,
-            started: history.started,
+            started: Some(history.started),
             peak: history.peak as u64,
             ended: history.ended_total,
             failed: history.failed_total,
@@ -47,10 +47,11 @@ where
     fn all_connections(&self) -> Vec<OlderConnection> {
         let board = &self.memory.board;
         let serving = (0..self.capacity.total()).filter(|slot| board.phase(*slot) == SlotPhase::Serving);
+        let generations = self.older.generations();
         let connection = |slot: usize| {
             let entry = board.entry(slot);
             let generation = match board.is_older(slot) {
-                true => self.older.generation_of(slot)? + 1,
+                true => generations.get(&slot)? + 1,
                 false => 0,
             };
             Some(OlderConnection {
@@ -96,7 +97,9 @@ where
         self.history.failed_total = state.failed;
         self.history.unrecorded_total = state.unrecorded;
         self.history.record_count(usize::try_from(state.peak).unwrap_or(usize::MAX));
-        self.history.started = self.history.started.min(state.started);
+        if let Some(started) = state.started {
+            self.history.started = self.history.started.min(started);
+        }
         self.history.take_over(state.history);
         if let Some(bans) = Bans::from_text(&state.bans, self.settings.state_file.clone()) {
             self.bans = bans;
@@ -118,7 +121,7 @@ where
     /// generations: those that are taken are withdrawn when the connections have ended.
     fn withdraw_surplus(&mut self) {
         let missing = self.capacity.missing(self.settings.max_connections);
-        let withdrawn = (0..missing).take_while(|_| self.memory.board.withdraw_free()).count();
+        let withdrawn = self.memory.board.withdraw_free(missing);
         self.capacity.withdrawn += withdrawn;
     }
 }

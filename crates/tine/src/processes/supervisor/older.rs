@@ -59,9 +59,14 @@ impl Older {
         self.supervisors.iter().map(|supervisor| &supervisor.lineage).collect()
     }
 
-    /// The generation that serves the connection in this slot.
-    pub(super) fn generation_of(&self, slot: usize) -> Option<usize> {
-        self.supervisors.iter().position(|supervisor| supervisor.slots.values().any(|other| *other == slot))
+    /// The generation that serves the connection in each slot.
+    pub(super) fn generations(&self) -> HashMap<usize, usize> {
+        let supervisors = self.supervisors.iter().enumerate();
+        supervisors
+            .flat_map(|(generation, supervisor)| {
+                supervisor.slots.values().map(move |slot| (*slot, generation))
+            })
+            .collect()
     }
 
     /// Asks the supervisor of a connection to end it. False if this one serves it itself.
@@ -129,7 +134,7 @@ mod tests {
         older.enter(0, 7, 3);
         older.enter(1, 5, 4);
         older.enter(9, 1, 1);
-        assert_eq!((older.connections(), older.generation_of(4), older.generation_of(1)), (2, Some(1), None));
+        assert_eq!((older.connections(), older.generations()), (2, HashMap::from([(3, 0), (4, 1)])));
         let end = OlderEnd { id: 7, fault: None, record: None };
         let connection = OlderConnection {
             id: 8,

@@ -48,7 +48,7 @@ where
         let answer = if self.has_stopped_accepting() {
             self.settings.store(Setting::MaxConnections, maximum);
             let missing = self.capacity.missing(self.settings.max_connections);
-            let withdrawn = (0..missing).take_while(|_| self.memory.board.withdraw_free()).count();
+            let withdrawn = self.memory.board.withdraw_free(missing);
             self.capacity.withdrawn += withdrawn;
             OrderAnswer::Done(1)
         } else if until <= Instant::now() {

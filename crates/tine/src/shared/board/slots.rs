@@ -24,6 +24,11 @@ const OLDER: u64 = MAX_FORKERS as u64 + 2;
 impl Board {
     /// Claims the lowest free slot for a forker, so that few pages are in use. Runs in forkers.
     pub(crate) fn claim(&self, forker: usize) -> Option<usize> {
+        self.claim_as(forker as u64 + 1)
+    }
+
+    #[inline(always)]
+    fn claim_as(&self, as_owner: u64) -> Option<usize> {
         for word in 0..self.slot_count().div_ceil(64) {
             let mut free = self.word(self.free_at() + word).load(SeqCst);
             while free != 0 {
@@ -32,7 +37,7 @@ impl Board {
                 let owner = &self.record(slot).words[OWNER];
                 // The owner decides; the bitmap is a hint. A forker that loses must not clear the
                 // bit: it would lose a slot that was released in the meantime.
-                if owner.compare_exchange(0, forker as u64 + 1, SeqCst, SeqCst).is_ok() {
+                if owner.compare_exchange(0, as_owner, SeqCst, SeqCst).is_ok() {
                     self.free_word(slot).fetch_and(!bit(slot), SeqCst);
                     return Some(slot);
                 }
@@ -66,16 +71,18 @@ impl Board {
         record.words[OWNER].store(WITHDRAWN, SeqCst);
     }
 
-    /// Withdraws the highest free slot; false if none is free.
-    pub(crate) fn withdraw_free(&self) -> bool {
-        (0..self.slot_count()).rev().any(|slot| {
-            let owner = &self.record(slot).words[OWNER];
+    /// Withdraws the highest free slots, at most this many. Returns their number.
+    pub(crate) fn withdraw_free(&self, most: usize) -> usize {
+        let withdraws = |slot: &usize| {
+            let owner = &self.record(*slot).words[OWNER];
             let is_free = owner.compare_exchange(0, WITHDRAWN, SeqCst, SeqCst).is_ok();
             if is_free {
-                self.free_word(slot).fetch_and(!bit(slot), SeqCst);
+                self.free_word(*slot).fetch_and(!bit(*slot), SeqCst);
             }
             is_free
-        })
+        };
+        // Lazy: no slot is withdrawn beyond the last one that is taken.
+        (0..self.slot_count()).rev().filter(withdraws).take(most).count()
     }
 
     /// Puts the lowest withdrawn slot back, if there is one.
@@ -90,11 +97,7 @@ impl Board {
 
     /// Enters a connection of an older generation; `None` if no slot is free.
     pub(crate) fn hold_older(&self, older: &OlderConnection) -> Option<usize> {
-        let slot = (0..self.slot_count()).find(|slot| {
-            let owner = &self.record(*slot).words[OWNER];
-            owner.compare_exchange(0, OLDER, SeqCst, SeqCst).is_ok()
-        })?;
-        self.free_word(slot).fetch_and(!bit(slot), SeqCst);
+        let slot = self.claim_as(OLDER)?;
         let record = self.record(slot);
         record.words[ID].store(older.id, Relaxed);
         record.words[START].store(older.start, Relaxed);
@@ -315,10 +318,10 @@ mod tests {
     fn withdrawn_slots_are_not_claimed_until_they_are_put_back() {
         let board = board(70);
         let served = board.claim(0).expect("free");
-        assert!((0..67).all(|_| board.withdraw_free()));
+        assert_eq!([board.withdraw_free(0), board.withdraw_free(66), board.withdraw_free(1)], [0, 66, 1]);
         let claimed = [board.claim(0), board.claim(1), board.claim(0)];
         assert_eq!((served, claimed), (0, [Some(1), Some(2), None]));
-        assert!(!board.withdraw_free());
+        assert_eq!(board.withdraw_free(1), 0);
         board.withdraw(served);
         assert_eq!((board.owner(served), board.claim(0)), (None, None));
         board.release(1);

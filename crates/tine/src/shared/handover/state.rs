@@ -24,8 +24,8 @@ pub(crate) struct ServiceState {
     pub(crate) last_id: u64,
     /// An operator has paused the server.
     pub(crate) is_paused: bool,
-    /// When the first generation began to serve.
-    pub(crate) started: u64,
+    /// When the first generation began to serve, if that is known.
+    pub(crate) started: Option<u64>,
     /// The most connections at a time.
     pub(crate) peak: u64,
     pub(crate) ended: u64,
@@ -110,7 +110,7 @@ impl ServiceState {
         Ok(ServiceState {
             last_id: number("last_id"),
             is_paused: object.get("paused").and_then(Value::as_bool).unwrap_or(false),
-            started: number("started"),
+            started: object.get("started").and_then(Value::as_u64),
             peak: number("peak"),
             ended: number("ended"),
             failed: number("failed"),
@@ -315,7 +315,7 @@ mod tests {
         ServiceState {
             last_id: 9,
             is_paused: true,
-            started: 3,
+            started: Some(3),
             peak: 8,
             ended: 7,
             failed: 6,
