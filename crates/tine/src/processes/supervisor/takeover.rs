@@ -41,17 +41,19 @@ where
         };
         lineage.send(&LineageMessage::Take).map_err(|_| failed("the older server has ended"))?;
         let deadline = Instant::now() + STATE_WITHIN;
-        let (file, older) = loop {
+        let mut older: Vec<Lineage> = Vec::new();
+        let file = loop {
             match lineage.receive() {
                 None if Instant::now() >= deadline => return Err(failed("it does not come")),
                 None => {
                     let mut poll = [PollFd::new(&lineage, PollFlags::IN)];
                     let _ = tine_sys::wait::until(&mut poll, Some(deadline));
                 }
-                Some(LineageEvent::Message(LineageMessage::State, descriptors)) => {
-                    let mut descriptors = descriptors.into_iter();
-                    let file = descriptors.next().ok_or_else(|| failed("it is missing"))?;
-                    break (file, descriptors.map(Lineage::from).collect::<Vec<_>>());
+                Some(LineageEvent::Message(LineageMessage::Older, descriptors)) => {
+                    older.extend(descriptors.into_iter().map(Lineage::from));
+                }
+                Some(LineageEvent::Message(LineageMessage::State, mut descriptors)) => {
+                    break descriptors.pop().ok_or_else(|| failed("it is missing"))?;
                 }
                 Some(LineageEvent::Message(LineageMessage::Refused(why), _)) => return Err(failed(&why)),
                 Some(LineageEvent::Message(..)) => {}

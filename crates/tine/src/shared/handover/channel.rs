@@ -61,7 +61,22 @@ impl TextChannel {
     /// # Errors
     /// EAGAIN if there is none; EMSGSIZE if it is larger than [`TextChannel::send`] allows.
     pub(crate) fn receive(&self) -> Result<Option<ReceivedText>, Errno> {
-        let mut text = vec![0; MAX_TEXT + 1];
+        // Asked for at each wake of a supervisor, and empty in most cases: then no memory is taken.
+        let waiting = loop {
+            // Of all messages that wait: at least as much as the first one has.
+            let waiting = rustix::io::ioctl_fionread(&self.0)?;
+            if waiting > 0 {
+                break usize::try_from(waiting).unwrap_or(usize::MAX).min(MAX_TEXT + 1);
+            }
+            let peek = RecvFlags::DONTWAIT | RecvFlags::PEEK;
+            match rustix::net::recv(&self.0, &mut [0; 1], peek) {
+                Ok((_, 0)) => return Ok(None),
+                // It has come since, or the process at the other end has ended (see below).
+                Ok(_) | Err(Errno::CONNRESET) => {}
+                Err(why) => return Err(why),
+            }
+        };
+        let mut text = vec![0; waiting];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use serde_json::{Value, json};
 
-use super::channel::TextChannel;
+use super::channel::{MAX_DESCRIPTORS, TextChannel};
 
 /// Bytes of a state, at most: a state of 100,000 connections has a quarter of it.
 const MAX_STATE: u64 = 128 * 1024 * 1024;
@@ -23,8 +23,9 @@ pub(crate) const MAX_ENDS: usize = 100;
 pub(crate) enum LineageMessage {
     /// From the newer supervisor: stop accepting, and send the state.
     Take,
-    /// From the older one: its state, in a file in memory; and the lineages to the generations
-    /// before it, as further descriptors.
+    /// From the older one, before its state: lineages to generations before it, as descriptors.
+    Older,
+    /// From the older one: its state, in a file in memory.
     State,
     /// From the older one: it cannot stop accepting, for this reason.
     Refused(String),
@@ -40,6 +41,7 @@ impl LineageMessage {
     pub(crate) fn to_json(&self) -> Value {
         match self {
             LineageMessage::Take => json!({ "message": "take" }),
+            LineageMessage::Older => json!({ "message": "older" }),
             LineageMessage::State => json!({ "message": "state" }),
             LineageMessage::Refused(why) => json!({ "message": "refused", "why": why }),
             LineageMessage::Ended(ends) => json!({ "message": "ended", "ends": ends }),
@@ -53,6 +55,7 @@ impl LineageMessage {
         let value: Value = serde_json::from_slice(text).ok()?;
         Some(match value.get("message")?.as_str()? {
             "take" => LineageMessage::Take,
+            "older" => LineageMessage::Older,
             "state" => LineageMessage::State,
             "refused" => LineageMessage::Refused(value.get("why")?.as_str()?.to_owned()),
             "ended" => LineageMessage::Ended(value.get("ends")?.as_array()?.clone()),
@@ -100,9 +103,11 @@ impl Lineage {
         let failed = |why: std::io::Error| Errno::from_io_error(&why).unwrap_or(Errno::IO);
         let mut file = std::fs::File::from(tine_sys::memory::file(c"tine-state").map_err(failed)?);
         file.write_all(state.as_bytes()).map_err(failed)?;
-        let descriptors: Vec<BorrowedFd> =
-            std::iter::once(file.as_fd()).chain(older.iter().map(|lineage| lineage.as_fd())).collect();
-        self.0.send(&LineageMessage::State.to_json().to_string(), &descriptors)
+        for some in older.chunks(MAX_DESCRIPTORS) {
+            let descriptors: Vec<BorrowedFd> = some.iter().map(|lineage| lineage.as_fd()).collect();
+            self.0.send(&LineageMessage::Older.to_json().to_string(), &descriptors)?;
+        }
+        self.0.send(&LineageMessage::State.to_json().to_string(), &[file.as_fd()])
     }
 
     /// Receives a message, if there is one.
@@ -178,13 +183,21 @@ mod tests {
         let (older, newer) = Lineage::pair().expect("a lineage");
         let (_oldest, passed) = Lineage::pair().expect("a lineage");
         let state = "x".repeat(3_000_000);
-        older.send_state(&state, &[&passed]).expect("sent");
-        let Some(LineageEvent::Message(LineageMessage::State, descriptors)) = newer.receive() else {
-            panic!("no state");
+        // More than one message can carry.
+        older.send_state(&state, &[&passed; MAX_DESCRIPTORS + 1]).expect("sent");
+        let mut passed = Vec::new();
+        let file = loop {
+            match newer.receive() {
+                Some(LineageEvent::Message(LineageMessage::Older, descriptors)) => {
+                    passed.push(descriptors.len())
+                }
+                Some(LineageEvent::Message(LineageMessage::State, mut descriptors)) => {
+                    break descriptors.pop();
+                }
+                other => panic!("no state: {other:?}"),
+            }
         };
-        let mut descriptors = descriptors.into_iter();
-        let file = descriptors.next().expect("a file");
-        assert_eq!(read_state(file).expect("readable"), state.as_bytes());
-        assert_eq!(descriptors.count(), 1);
+        assert_eq!(read_state(file.expect("a file")).expect("readable"), state.as_bytes());
+        assert_eq!(passed, [MAX_DESCRIPTORS, 1]);
     }
 }
