@@ -210,6 +210,36 @@ fn older_connections_are_listed_and_can_be_killed() {
     controlled.done(&["drain"]);
 }
 
+#[test]
+fn a_client_of_the_older_delay_queue_counts_as_soon_as_there_is_a_slot() {
+    let options = ["--max-connections", "1", "--rate-per-source", "1/min:1", "--when-limited", "delay"];
+    let controlled = Controlled::serve("replace-delayed", &options, &[]);
+    let from = |address: &str| Client::from_source(address, controlled.server.port());
+    from("127.0.0.1").echo("the only token").finish();
+    controlled.server.log.wait_for("end", 1);
+    let mut delayed = from("127.0.0.1");
+    wait_until("it is in the delay queue", || (controlled.status()["waiting"] == 1).then_some(()));
+    let mut held = from("127.0.0.2");
+    held.echo("x");
+    controlled.done(&["upgrade"]);
+    let mut next = from("127.0.0.3");
+    held.finish();
+    // The older generation serves its queue without regard to rates, once a connection has ended.
+    delayed.echo("y");
+    let is_older = |row: &Value| row["generation"] == "older";
+    if !controlled.json(&["list"]).iter().all(is_older) {
+        // The newer one was faster, and has given the slot to a client of its own.
+        next.echo("z").finish();
+        next = from("127.0.0.4");
+    }
+    wait_until("the older connection has the slot", || {
+        let rows = controlled.json(&["list"]);
+        (rows.len() == 1 && is_older(&rows[0])).then_some(())
+    });
+    delayed.echo("still").finish();
+    next.echo("now").finish();
+}
+
 /// An executable script.
 fn script(folder: &Folder, name: &str, text: &str) -> String {
     let path = folder.write(name, text);

@@ -64,7 +64,12 @@ where
                 generation,
             })
         };
-        serving.filter_map(connection).collect()
+        let without_slot = self.older.without_slot().map(|older| OlderConnection {
+            // As seen from the next generation.
+            generation: older.generation + 1,
+            ..older
+        });
+        serving.filter_map(connection).chain(without_slot).collect()
     }
 
     /// The most clients that helpers can have which get a number later.
@@ -106,7 +111,7 @@ where
             bans::publish(board, &self.bans);
         }
         self.older.add(std::iter::once(lineage).chain(older));
-        for connection in &state.connections {
+        for connection in state.connections {
             self.hold_older(connection, connection.generation);
         }
         self.withdraw_surplus();

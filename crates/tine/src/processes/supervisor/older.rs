@@ -14,6 +14,8 @@ struct OlderSupervisor {
     lineage: Lineage,
     /// The slot of each of its connections, by id.
     slots: HashMap<u64, usize>,
+    /// Connections that have begun when no slot was free.
+    without_slot: Vec<OlderConnection>,
 }
 
 /// All supervisors of older generations that still serve.
@@ -33,15 +35,33 @@ pub(super) enum OlderEvent {
 impl Older {
     /// Adds the lineages of a state: that of its sender first, as its connections count them.
     pub(super) fn add(&mut self, lineages: impl IntoIterator<Item = Lineage>) {
-        let supervisor = |lineage| OlderSupervisor { lineage, slots: HashMap::new() };
+        let supervisor =
+            |lineage| OlderSupervisor { lineage, slots: HashMap::new(), without_slot: Vec::new() };
         self.supervisors.extend(lineages.into_iter().map(supervisor));
     }
 
-    /// Notes the slot of a connection.
-    pub(super) fn enter(&mut self, generation: usize, id: u64, slot: usize) {
-        if let Some(supervisor) = self.supervisors.get_mut(generation) {
-            supervisor.slots.insert(id, slot);
+    /// Enters a connection into the slot that `hold` finds for it. Without one, it gets the next
+    /// that a connection leaves.
+    pub(super) fn enter(
+        &mut self,
+        generation: usize,
+        connection: OlderConnection,
+        hold: impl FnOnce(&OlderConnection) -> Option<usize>,
+    ) {
+        let Some(supervisor) = self.supervisors.get_mut(generation) else { return };
+        match hold(&connection) {
+            Some(slot) => _ = supervisor.slots.insert(connection.id, slot),
+            None => supervisor.without_slot.push(connection),
         }
+    }
+
+    /// Gives a slot that a connection has left to one that has none; `None` if all have one.
+    pub(super) fn give(&mut self, slot: usize) -> Option<OlderConnection> {
+        let supervisor =
+            self.supervisors.iter_mut().find(|supervisor| !supervisor.without_slot.is_empty())?;
+        let connection = supervisor.without_slot.remove(0);
+        supervisor.slots.insert(connection.id, slot);
+        Some(connection)
     }
 
     /// Forgets a supervisor that has ended.
@@ -51,10 +71,11 @@ impl Older {
 
     /// The number of connections.
     pub(super) fn connections(&self) -> usize {
-        self.supervisors.iter().map(|supervisor| supervisor.slots.len()).sum()
+        let count = |one: &OlderSupervisor| one.slots.len() + one.without_slot.len();
+        self.supervisors.iter().map(count).sum()
     }
 
-    /// The lineages, and the slots and ids of the connections by generation.
+    /// The lineages, by generation.
     pub(super) fn lineages(&self) -> Vec<&Lineage> {
         self.supervisors.iter().map(|supervisor| &supervisor.lineage).collect()
     }
@@ -67,6 +88,17 @@ impl Older {
                 supervisor.slots.values().map(move |slot| (*slot, generation))
             })
             .collect()
+    }
+
+    /// The connections without a slot, each with the generation that serves it.
+    pub(super) fn without_slot(&self) -> impl Iterator<Item = OlderConnection> + '_ {
+        let supervisors = self.supervisors.iter().enumerate();
+        supervisors.flat_map(|(generation, supervisor)| {
+            supervisor
+                .without_slot
+                .iter()
+                .map(move |connection| OlderConnection { generation, ..*connection })
+        })
     }
 
     /// Asks the supervisor of a connection to end it. False if this one serves it itself.
@@ -109,12 +141,15 @@ impl Older {
     }
 
     pub(super) fn take(&mut self, generation: usize, id: u64) -> Option<usize> {
-        self.supervisors.get_mut(generation)?.slots.remove(&id)
+        let supervisor = self.supervisors.get_mut(generation)?;
+        supervisor.without_slot.retain(|connection| connection.id != id);
+        supervisor.slots.remove(&id)
     }
 
     pub(super) fn take_all(&mut self, generation: usize) -> Vec<(u64, usize)> {
-        let supervisor = self.supervisors.get_mut(generation);
-        supervisor.map(|supervisor| supervisor.slots.drain().collect()).unwrap_or_default()
+        let Some(supervisor) = self.supervisors.get_mut(generation) else { return Vec::new() };
+        supervisor.without_slot.clear();
+        supervisor.slots.drain().collect()
     }
 }
 
@@ -125,26 +160,30 @@ mod tests {
     use super::*;
     use crate::net::peer::Peer;
 
-    #[test]
-    fn older_supervisors_are_heard_one_by_one() {
-        let (first, own_first) = Lineage::pair().expect("a lineage");
-        let (second, own_second) = Lineage::pair().expect("a lineage");
-        let mut older = Older::default();
-        older.add([own_first, own_second]);
-        older.enter(0, 7, 3);
-        older.enter(1, 5, 4);
-        older.enter(9, 1, 1);
-        assert_eq!((older.connections(), older.generations()), (2, HashMap::from([(3, 0), (4, 1)])));
-        let end = OlderEnd { id: 7, fault: None, record: None };
-        let connection = OlderConnection {
-            id: 8,
+    fn connection(id: u64) -> OlderConnection {
+        OlderConnection {
+            id,
             pid: 1,
             peer: Peer::Unix(None),
             proxied: None,
             start: 1,
             waited: None,
             generation: 0,
-        };
+        }
+    }
+
+    #[test]
+    fn older_supervisors_are_heard_one_by_one() {
+        let (first, own_first) = Lineage::pair().expect("a lineage");
+        let (second, own_second) = Lineage::pair().expect("a lineage");
+        let mut older = Older::default();
+        older.add([own_first, own_second]);
+        older.enter(0, connection(7), |_| Some(3));
+        older.enter(1, connection(5), |_| Some(4));
+        older.enter(9, connection(1), |_| panic!("there is no such generation"));
+        assert_eq!((older.connections(), older.generations()), (2, HashMap::from([(3, 0), (4, 1)])));
+        let end = OlderEnd { id: 7, fault: None, record: None };
+        let connection = connection(8);
         first.send(&LineageMessage::Ended(vec![end.to_json(), json!("nonsense")])).expect("sent");
         second.send(&LineageMessage::Began(connection.to_json())).expect("sent");
         assert!(older.kill(4, 5) && !older.kill(4, 7) && !older.kill(5, 5));
@@ -160,5 +199,16 @@ mod tests {
             "{events:?}"
         );
         assert_eq!((older.take(0, 7), older.take(0, 7), older.take_all(1)), (Some(3), None, vec![(5, 4)]));
+    }
+
+    #[test]
+    fn a_connection_without_a_slot_gets_the_next_one() {
+        let (_first, own) = Lineage::pair().expect("a lineage");
+        let mut older = Older::default();
+        older.add([own]);
+        (1..=3).for_each(|id| older.enter(0, connection(id), |_| None));
+        assert_eq!((older.connections(), older.without_slot().count(), older.take(0, 1)), (3, 3, None));
+        assert_eq!(older.give(9).map(|connection| connection.id), Some(2));
+        assert_eq!((older.take(0, 2), older.take(0, 3), older.give(9)), (Some(9), None, None));
     }
 }

@@ -11,11 +11,11 @@ where
     H: FnMut(Connection) -> Result<(), HandlerError>,
 {
     /// Enters a connection that an older supervisor serves.
-    pub(super) fn hold_older(&mut self, connection: &OlderConnection, generation: usize) {
-        // There are as many slots as the older generations can have connections.
-        if let Some(slot) = self.memory.board.hold_older(connection) {
-            self.older.enter(generation, connection.id, slot);
-        }
+    pub(super) fn hold_older(&mut self, connection: OlderConnection, generation: usize) {
+        // There are as many slots as the older generations had connections. A client that waited
+        // there may begin when newer ones have taken them.
+        let board = &self.memory.board;
+        self.older.enter(generation, connection, |connection| board.hold_older(connection));
     }
 
     /// Handles what older supervisors have said.
@@ -23,7 +23,7 @@ where
         let mut gone = Vec::new();
         for (generation, event) in self.older.events() {
             match event {
-                OlderEvent::Began(connection) => self.hold_older(&connection, generation),
+                OlderEvent::Began(connection) => self.hold_older(connection, generation),
                 OlderEvent::Ended(end) => self.older_ended(generation, end),
                 OlderEvent::Gone => {
                     for (id, slot) in self.older.take_all(generation) {

@@ -65,8 +65,13 @@ where
         }
     }
 
-    /// Releases a slot, or withdraws it where there are too many. True if it is free.
+    /// Releases a slot, or withdraws it where there are too many. True if it is free. One that a
+    /// connection of an older generation needs is passed to that first.
     pub(super) fn release_slot(&mut self, slot: usize) -> bool {
+        if let Some(older) = self.older.give(slot) {
+            self.memory.board.pass_to_older(slot, &older);
+            return false;
+        }
         let withdraws = self.capacity.missing(self.settings.max_connections) > 0;
         match withdraws {
             true => {

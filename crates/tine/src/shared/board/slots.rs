@@ -98,6 +98,17 @@ impl Board {
     /// Enters a connection of an older generation; `None` if no slot is free.
     pub(crate) fn hold_older(&self, older: &OlderConnection) -> Option<usize> {
         let slot = self.claim_as(OLDER)?;
+        self.enter_older(slot, older);
+        Some(slot)
+    }
+
+    /// Enters a connection of an older generation into a slot that another connection has left.
+    pub(crate) fn pass_to_older(&self, slot: usize, older: &OlderConnection) {
+        self.record(slot).words[OWNER].store(OLDER, SeqCst);
+        self.enter_older(slot, older);
+    }
+
+    fn enter_older(&self, slot: usize, older: &OlderConnection) {
         let record = self.record(slot);
         record.words[ID].store(older.id, Relaxed);
         record.words[START].store(older.start, Relaxed);
@@ -107,7 +118,6 @@ impl Board {
         self.enter_proxied(slot, older.proxied.as_ref());
         record.pid.store(older.pid, SeqCst);
         self.set_phase(slot, SlotPhase::Serving);
-        Some(slot)
     }
 
     /// Whether an older generation serves the connection in a slot.
