@@ -36,7 +36,7 @@ where
             reported: counts(&|reason| board.reported(reason)),
             connections: self.all_connections(),
             history: self.history.oldest_first().cloned().collect(),
-            bans: self.bans.to_text(),
+            bans: Some(self.bans.to_text()),
             buckets,
             penalties,
         }
@@ -88,12 +88,11 @@ where
         lineage: Lineage,
         older: Vec<Lineage>,
     ) -> Result<(), Error> {
-        let state = ServiceState::parse(text).map_err(|why| {
-            Error::usage(
-                format_args!("the older server has sent what is no state: {why}"),
-                "restart the server",
-            )
-        })?;
+        let no_state = |why: &str| {
+            let what = format_args!("the older server has sent what is no state: {why}").to_string();
+            Error::usage(what, "restart the server")
+        };
+        let state = ServiceState::parse(text).map_err(|why| no_state(&why))?;
         let board = &self.memory.board;
         board.number_after(state.last_id);
         board.count_on(&state.rejected, &state.reported, state.delayed);
@@ -106,8 +105,10 @@ where
             self.history.started = self.history.started.min(started);
         }
         self.history.take_over(state.history);
-        if let Some(bans) = Bans::from_text(&state.bans, self.settings.state_file.clone()) {
-            self.bans = bans;
+        if let Some(bans) = state.bans {
+            // Without them, clients would be admitted that an operator has banned.
+            let bans = Bans::from_text(&bans, self.settings.state_file.clone());
+            self.bans = bans.ok_or_else(|| no_state("its bans are none"))?;
             bans::publish(board, &self.bans);
         }
         self.older.add(std::iter::once(lineage).chain(older));

@@ -39,7 +39,7 @@ pub(crate) struct ServiceState {
     /// Connections that have ended, the oldest first.
     pub(crate) history: Vec<EndedConnection>,
     /// The bans, as in the file where they are kept.
-    pub(crate) bans: String,
+    pub(crate) bans: Option<String>,
     /// The token buckets of sources and prefixes.
     pub(crate) buckets: Option<SourcesState>,
     pub(crate) penalties: Option<SourcesState>,
@@ -98,33 +98,43 @@ impl ServiceState {
     pub(crate) fn parse(text: &[u8]) -> Result<ServiceState, String> {
         let value: Value = serde_json::from_slice(text).map_err(|why| format!("it is not JSON: {why}"))?;
         let object = value.as_object().ok_or("it is no object")?;
-        let number = |key: &str| object.get(key).and_then(Value::as_u64).unwrap_or(0);
-        let all = |key: &str| object.get(key).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-        let wrong = |what: &'static str| move || format!("a {what} is wrong");
-        let connections = all("connections").iter().map(OlderConnection::from_json);
-        let history = all("history").iter().map(record_from_json);
-        let sources = |key: &str| match object.get(key) {
-            None | Some(Value::Null) => Ok(None),
-            Some(value) => sources_from_json(value).map(Some).ok_or_else(wrong("table of sources")),
-        };
+        // What is missing is of another version; what has another type is no state.
+        fn read<'a, T>(
+            object: &'a Map<String, Value>,
+            key: &str,
+            of: impl FnOnce(&'a Value) -> Option<T>,
+        ) -> Result<Option<T>, String> {
+            let value = object.get(key).filter(|value| !value.is_null());
+            value.map(|value| of(value).ok_or_else(|| format!("its value {key} is wrong"))).transpose()
+        }
+        let number = |key: &str| read(object, key, Value::as_u64).map(Option::unwrap_or_default);
+        let counts = |key: &str| read(object, key, counts_from_json).map(Option::unwrap_or_default);
+        let sources = |key: &str| read(object, key, sources_from_json);
+        let connections = read(object, "connections", |all| all_of(all, OlderConnection::from_json))?;
+        let history = read(object, "history", |all| all_of(all, record_from_json))?;
         Ok(ServiceState {
-            last_id: number("last_id"),
-            is_paused: object.get("paused").and_then(Value::as_bool).unwrap_or(false),
-            started: object.get("started").and_then(Value::as_u64),
-            peak: number("peak"),
-            ended: number("ended"),
-            failed: number("failed"),
-            unrecorded: number("unrecorded"),
-            delayed: number("delayed"),
-            rejected: counts_from_json(object.get("rejected")),
-            reported: counts_from_json(object.get("reported")),
-            connections: connections.collect::<Option<_>>().ok_or_else(wrong("connection"))?,
-            history: history.collect::<Option<_>>().ok_or_else(wrong("record"))?,
-            bans: object.get("bans").and_then(Value::as_str).unwrap_or_default().to_owned(),
+            last_id: number("last_id")?,
+            is_paused: read(object, "paused", Value::as_bool)?.unwrap_or(false),
+            started: read(object, "started", Value::as_u64)?,
+            peak: number("peak")?,
+            ended: number("ended")?,
+            failed: number("failed")?,
+            unrecorded: number("unrecorded")?,
+            delayed: number("delayed")?,
+            rejected: counts("rejected")?,
+            reported: counts("reported")?,
+            connections: connections.unwrap_or_default(),
+            history: history.unwrap_or_default(),
+            bans: read(object, "bans", Value::as_str)?.map(str::to_owned),
             buckets: sources("buckets")?,
             penalties: sources("penalties")?,
         })
     }
+}
+
+/// All elements of an array; `None` if one is wrong.
+fn all_of<T>(array: &Value, one: impl Fn(&Value) -> Option<T>) -> Option<Vec<T>> {
+    array.as_array()?.iter().map(one).collect()
 }
 
 impl OlderConnection {
@@ -172,10 +182,10 @@ fn counts_to_json(counts: &[(Reason, u64)]) -> Value {
 }
 
 /// Reasons that this version does not know are left out.
-fn counts_from_json(value: Option<&Value>) -> Vec<(Reason, u64)> {
-    let Some(object) = value.and_then(Value::as_object) else { return Vec::new() };
-    let count = |reason: Reason| Some((reason, object.get(reason.name())?.as_u64()?));
-    Reason::ALL.into_iter().filter_map(count).collect()
+fn counts_from_json(value: &Value) -> Option<Vec<(Reason, u64)>> {
+    let object = value.as_object()?;
+    let known = Reason::ALL.into_iter().filter_map(|reason| Some((reason, object.get(reason.name())?)));
+    known.map(|(reason, count)| Some((reason, count.as_u64()?))).collect()
 }
 
 fn record_to_json(record: &EndedConnection) -> Value {
@@ -236,8 +246,7 @@ fn nanoseconds(time: Duration) -> u64 {
 }
 
 fn words<const N: usize>(value: &Value) -> Option<[u64; N]> {
-    let words: Vec<u64> = value.as_array()?.iter().map(Value::as_u64).collect::<Option<_>>()?;
-    words.try_into().ok()
+    all_of(value, Value::as_u64)?.try_into().ok()
 }
 
 fn proxied_to_json(proxied: Option<Proxied>) -> Value {
@@ -269,8 +278,7 @@ fn sources_to_json(sources: &SourcesState) -> Value {
 }
 
 fn sources_from_json(value: &Value) -> Option<SourcesState> {
-    let entries = value.get("entries")?.as_array()?;
-    let entries = entries.iter().map(words).collect::<Option<_>>()?;
+    let entries = all_of(value.get("entries")?, words)?;
     Some(SourcesState { check: value.get("check")?.as_u64()?, entries })
 }
 
@@ -325,7 +333,7 @@ mod tests {
             reported: vec![(Reason::Rate, 2)],
             connections: vec![older(1), OlderConnection { proxied: None, generation: 0, ..older(2) }],
             history: vec![record(3), record(4)],
-            bans: "{}".into(),
+            bans: Some("{}".into()),
             buckets: Some(SourcesState { check: 1, entries: vec![[1, 2], [3, u64::MAX]] }),
             penalties: None,
         }
@@ -351,6 +359,11 @@ mod tests {
             r#"{"history":[7]}"#,
             r#"{"buckets":{"check":1,"entries":[[1]]}}"#,
             r#"{"penalties":7}"#,
+            r#"{"last_id":"x"}"#,
+            r#"{"paused":1}"#,
+            r#"{"connections":7}"#,
+            r#"{"rejected":{"full":"x"}}"#,
+            r#"{"bans":[]}"#,
         ] {
             ServiceState::parse(text.as_bytes()).expect_err(text);
         }
