@@ -1,5 +1,7 @@
 //! Counts the connections that supervisors of older generations serve, as these tell.
 
+use rustix::event::PollFd;
+
 use super::Supervisor;
 use super::older::OlderEvent;
 use crate::connection::Connection;
@@ -18,8 +20,22 @@ where
         self.older.enter(generation, connection, |connection| board.hold_older(connection));
     }
 
+    /// Whether older supervisors tell this one what happens. From the state on, a successor reads
+    /// their lineages, which are the same sockets: each message has one reader.
+    fn hears_older(&self) -> bool {
+        !self.handovers.has_handed()
+    }
+
+    /// The lineages to wait for.
+    pub(super) fn poll_older(&self) -> impl Iterator<Item = PollFd<'_>> {
+        self.older.poll().filter(|_| self.hears_older())
+    }
+
     /// Handles what older supervisors have said.
     pub(super) fn check_older(&mut self) {
+        if !self.hears_older() {
+            return;
+        }
         let mut gone = Vec::new();
         for (generation, event) in self.older.events() {
             match event {

@@ -208,7 +208,7 @@ where
         let deadline = deadlines.into_iter().flatten().min();
         // Commands arrive with the exits of programs, and can wait for the batch, too.
         let others = [notices, files, controllers, ends];
-        let links = self.handovers.poll().into_iter().chain(self.older.poll()).collect();
+        let links = self.handovers.poll().into_iter().chain(self.poll_older()).collect();
         self.fds.wait(others, links, batching.is_some(), deadline);
     }
 
