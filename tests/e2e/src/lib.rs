@@ -20,6 +20,7 @@ pub mod network;
 pub mod procfs;
 pub mod proxies;
 pub mod random;
+pub mod replacement;
 pub mod server;
 pub mod targets;
 pub mod wait;

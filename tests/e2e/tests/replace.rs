@@ -1,8 +1,6 @@
 //! A server that is replaced while it runs: by USR2 and `tine upgrade`.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Stdio;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -10,19 +8,8 @@ use serde_json::Value;
 use tine_e2e::control::Controlled;
 use tine_e2e::load::load;
 use tine_e2e::names::outcome;
+use tine_e2e::replacement::{replace, replaced, services};
 use tine_e2e::{Client, Folder, Server, ServerCommand, kill, procfs, tine, wait_until};
-
-/// The id of the process that serves since the last replacement, of which there were this many.
-fn replaced(server: &Server, number: usize) -> i32 {
-    let last = server.log.wait_for("replaced", number).remove(number - 1);
-    i32::try_from(last["pid"].as_i64().expect("a process id")).expect("a process id")
-}
-
-/// Replaces a server, and waits until the next generation serves. Returns its first process.
-fn replace(server: &Server, number: usize) -> i32 {
-    server.signal(Signal::USR2);
-    replaced(server, number)
-}
 
 #[test]
 fn held_connections_survive_replacements_and_term_ends_all() {
@@ -183,6 +170,25 @@ fn bans_penalties_rates_and_records_come_along() {
 }
 
 #[test]
+fn ends_in_the_oldest_generation_count_in_the_newest() {
+    let controlled = Controlled::serve("replace-oldest", &["-c", "40"], &[]);
+    let server = &controlled.server;
+    let mut held: Vec<Client> = (0..20).map(|_| server.connect()).collect();
+    held.iter_mut().for_each(|client| _ = client.echo("x"));
+    for number in 1..=3 {
+        replace(server, number);
+        held.push(server.connect());
+        held.iter_mut().for_each(|client| _ = client.echo("y"));
+    }
+    while !held.is_empty() {
+        held.remove(0).finish();
+        wait_until("the newest generation knows of the end", || {
+            (controlled.json(&["list"]).len() == held.len()).then_some(())
+        });
+    }
+}
+
+#[test]
 fn older_connections_are_listed_and_can_be_killed() {
     let controlled = Controlled::serve("replace-list", &[], &[]);
     let mut older = controlled.server.connect();
@@ -240,157 +246,6 @@ fn a_client_of_the_older_delay_queue_counts_as_soon_as_there_is_a_slot() {
     next.echo("now").finish();
 }
 
-/// An executable script.
-fn script(folder: &Folder, name: &str, text: &str) -> String {
-    let path = folder.write(name, text);
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("our file");
-    path.display().to_string()
-}
-
-#[test]
-fn a_binary_that_cannot_take_over_changes_nothing() {
-    let controlled = Controlled::serve("replace-broken", &["--upgrade-timeout", "1s"], &[]);
-    let folder = &controlled.folder;
-    let hello = |text: &str| {
-        format!(
-            "#!/usr/bin/python3\nimport os, socket\ns = socket.socket(fileno=int(os.environ['TINE_HANDOVER']))\n\
-             s.send(b'''{text}''')\nwhile s.recv(1000): pass\n"
-        )
-    };
-    let later = script(folder, "later", &hello(r#"{"message":"hello","version":99,"build":"9"}"#));
-    let other = script(folder, "other", &hello("hello"));
-    let liar = script(
-        folder,
-        "liar",
-        &hello(r#"{"message":"hello","version":1,"build":"9"}"#)
-            .replace("while ", "s.send(b'{\"message\":\"accepting\"}')\nwhile "),
-    );
-    let killed = script(folder, "killed", "#!/bin/sh\nkill -KILL $$\n");
-    let sleeper = script(folder, "sleeper", "#!/bin/sh\nexec sleep 60\n");
-    let missing = folder.path("missing");
-    let text = folder.write("text", "no program").display().to_string();
-    let mut held = controlled.server.connect();
-    held.echo("x");
-    let before = controlled.server.forkers();
-    for (binary, expected, words) in [
-        (missing.as_str(), 100, "cannot execute"),
-        (&text, 100, "cannot execute"),
-        ("/bin/false", 111, "exit 1"),
-        ("/bin/true", 111, "exit 0"),
-        (&killed, 111, "signal KILL"),
-        (&sleeper, 111, "within 1 s"),
-        (&later, 100, "version 99 of the hand-over"),
-        (&other, 100, "is it tine?"),
-        (&liar, 100, "is it tine?"),
-    ] {
-        let (code, out, err) = controlled.tine(&["upgrade", binary]);
-        assert_eq!((code, out.as_str()), (expected, ""), "{binary}: {err}");
-        assert!(err.contains(words), "{binary}: {err}");
-        held.echo("y");
-        controlled.server.connect().echo("z").finish();
-        assert_eq!(controlled.server.forkers(), before, "{binary}");
-    }
-    assert_eq!(controlled.server.log.of("replaced").len(), 0);
-    // And one that can take over does, afterwards.
-    controlled.done(&["upgrade", &tine().display().to_string()]);
-    controlled.server.connect().echo("x").finish();
-    held.echo("x").finish();
-}
-
-#[test]
-fn one_hand_over_at_a_time_and_a_stop_ends_it() {
-    let controlled = Controlled::serve("replace-one", &[], &[]);
-    let sleeper = script(&controlled.folder, "sleeper", "#!/bin/sh\nexec sleep 60\n");
-    let mut first = controlled.command(&["upgrade", &sleeper]);
-    let first = first.stderr(Stdio::piped()).spawn().expect("tine starts");
-    controlled.server.log.wait_for("replace", 1);
-    let (code, _, err) = controlled.tine(&["upgrade"]);
-    assert!(code == 111 && err.contains("in progress"), "{err}");
-    controlled.done(&["drain"]);
-    let first = first.wait_with_output().expect("our child");
-    assert_eq!(first.status.code(), Some(111), "{}", String::from_utf8_lossy(&first.stderr));
-    controlled.server.wait_until_gone();
-}
-
-#[test]
-fn a_server_that_stops_is_not_replaced() {
-    let mut server = Server::serve(&[]);
-    let mut held = server.connect();
-    held.echo("x");
-    server.signal(Signal::TERM);
-    server.log.wait_for("drain", 1);
-    server.signal(Signal::USR2);
-    let error = server.log.wait_for("error", 1).remove(0);
-    assert!(error["text"].as_str().is_some_and(|text| text.contains("the server stops")), "{error}");
-    held.finish();
-    assert_eq!(server.wait_for_exit().code(), Some(0));
-}
-
-/// Kills the new process a while after it was started, unless it serves already. The old one is
-/// stopped meanwhile, so that it cannot leave accepting to a process that is being killed.
-fn kill_new(server: &Server, number: usize, after: Duration) -> bool {
-    let line = server.log.wait_for("replace", number).remove(number - 1);
-    let new = i32::try_from(line["pid"].as_i64().expect("a process id")).expect("a process id");
-    std::thread::sleep(after);
-    let serves = server.log.of("replaced").last().map_or(server.pid(), |line| {
-        i32::try_from(line["pid"].as_i64().expect("a process id")).expect("a process id")
-    });
-    kill(serves, Signal::STOP);
-    wait_until("the old process is stopped", || {
-        procfs::process(serves).is_some_and(|process| process.state == 'T').then_some(())
-    });
-    let is_new = serves != new && server.log.of("replaced").iter().all(|line| line["pid"] != new);
-    if is_new {
-        kill(new, Signal::KILL);
-        wait_until("the new process has ended", || {
-            procfs::process(new).is_none_or(|process| process.is_zombie()).then_some(())
-        });
-    }
-    kill(serves, Signal::CONT);
-    is_new
-}
-
-#[test]
-fn a_new_process_that_is_killed_at_any_moment_changes_nothing() {
-    let controlled = Controlled::serve("replace-killed", &["--spares", "2"], &[]);
-    let server = &controlled.server;
-    let mut held = server.connect();
-    held.echo("x");
-    let mut killed = 0;
-    for number in 1..=8 {
-        let mut upgrade = controlled.command(&["upgrade"]);
-        let upgrade = upgrade.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("tine starts");
-        let is_killed = kill_new(server, number, Duration::from_millis(4 * number as u64 - 4));
-        let done = upgrade.wait_with_output().expect("our child");
-        let text = String::from_utf8_lossy(&done.stderr).into_owned();
-        assert_eq!(done.status.code(), Some(if is_killed { 111 } else { 0 }), "{text}");
-        assert!(!is_killed || text.contains("signal KILL"), "{text}");
-        killed += usize::from(is_killed);
-        held.echo("y");
-        server.connect().echo("z").finish();
-    }
-    assert!(killed > 0, "at least the first one was killed");
-    assert_eq!(server.log.of("replaced").len(), 8 - killed);
-}
-
-#[test]
-fn a_server_that_is_killed_while_it_is_replaced_ends_as_a_whole() {
-    for moment in 0..5 {
-        let name = format!("replace-old-{moment}");
-        let mut controlled = Controlled::serve(&name, &["--spares", "2"], &[]);
-        let mut held = controlled.server.connect();
-        held.echo("x");
-        let mut upgrade = controlled.command(&["upgrade"]);
-        let upgrade = upgrade.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("tine starts");
-        std::thread::sleep(Duration::from_millis(15 * moment));
-        kill(controlled.server.pid(), Signal::KILL);
-        upgrade.wait_with_output().expect("our child");
-        held.expect_closed();
-        controlled.server.wait_for_exit();
-        controlled.server.wait_until_gone();
-    }
-}
-
 #[test]
 fn nobody_is_refused_or_cut_under_load() {
     let controlled = Controlled::serve("replace-load", &["--max-connections", "4096", "-q"], &[]);
@@ -406,20 +261,6 @@ fn nobody_is_refused_or_cut_under_load() {
             loaded.join().expect("no panic").expect_sound();
         }
     });
-}
-
-/// Two services with their files and a control socket.
-fn services(name: &str) -> (Folder, Server, u16) {
-    let folder = Folder::new(name);
-    let text =
-        "[services.a]\nlisten = '127.0.0.1:0'\n[services.b]\nlisten = '127.0.0.1:0'\nprogram = ['cat']\n";
-    let file = folder.write("tine.toml", text).display().to_string();
-    let serve = ["serve", "--log", "json", "-1", "--config", &file, "--control", &folder.path("c.sock")];
-    let server = ServerCommand::program(tine(), &serve).start();
-    let listen = server.log.wait_for("listen", 2);
-    let of_b = listen.iter().find(|line| line["service"] == "b").expect("a service");
-    let port = of_b["address"].as_str().and_then(|address| address.rsplit(':').next()?.parse().ok());
-    (folder, server, port.expect("a port"))
 }
 
 #[test]
@@ -450,6 +291,35 @@ fn all_services_are_replaced_together() {
     server.connect().echo("new").finish();
     server.signal(Signal::TERM);
     assert!(second.echo("draining").finish().is_empty());
+    assert_eq!(server.wait().code(), Some(0));
+    server.wait_until_gone();
+}
+
+#[test]
+fn a_service_that_is_drained_ends_in_all_generations() {
+    let (folder, mut server, other) = services("replace-drain-one");
+    let held = || [server.connect(), Client::connect(other)];
+    let [mut first_a, mut first_b] = held();
+    replace(&server, 1);
+    let [mut second_a, mut second_b] = held();
+    replace(&server, 2);
+    let mut all = [&mut first_a, &mut first_b, &mut second_a, &mut second_b];
+    all.iter_mut().for_each(|client| _ = client.echo("x"));
+    let drain = ["drain", "a", "--control", &folder.path("c.sock")];
+    let mut drain = std::process::Command::new(tine()).args(drain).spawn().expect("tine starts");
+    server.log.wait_for("drain", 3);
+    [&mut first_a, &mut second_a].into_iter().for_each(|client| _ = client.echo("its time"));
+    first_a.finish();
+    assert!(drain.try_wait().expect("our child").is_none(), "a connection is left");
+    second_a.finish();
+    assert_eq!(drain.wait().expect("our child").code(), Some(0));
+    [&mut first_b, &mut second_b].into_iter().for_each(|client| _ = client.echo("untouched"));
+    server.signal(Signal::TERM);
+    // Each of the older ones drains as long as it has connections, and is told once by each way.
+    server.log.wait_for("drain", 6);
+    [first_b, second_b]
+        .into_iter()
+        .for_each(|mut client| assert!(client.echo("its time").finish().is_empty()));
     assert_eq!(server.wait().code(), Some(0));
     server.wait_until_gone();
 }
@@ -489,12 +359,4 @@ fn connections_of_before_a_replacement_can_have_a_deadline() {
     let end = server.log.wait_for("end", 1).remove(0);
     assert_eq!(outcome(&end), "signal KILL");
     server.connect().echo("x\n").finish();
-}
-
-#[test]
-fn a_server_that_counts_its_connections_is_not_replaced() {
-    let controlled = Controlled::serve("replace-counted", &["--exit-after", "5"], &[]);
-    let (code, _, err) = controlled.tine(&["upgrade"]);
-    assert!(code == 100 && err.contains("exit-after"), "{err}");
-    controlled.server.connect().echo("x").finish();
 }

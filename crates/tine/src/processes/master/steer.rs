@@ -153,7 +153,8 @@ impl Master<'_> {
         match order {
             Order::Drain => {
                 self.log.control(operator, "drain", None);
-                events.push(MasterEvent::StopRequested);
+                // As by the signal: older generations drain, too, and no newer one takes over.
+                self.on_command(Signal::TERM.as_raw(), state, events);
             }
             Order::DrainService(service) if service < self.services.len() => {
                 self.log.control(operator, "drain", Some(&self.services[service].name));

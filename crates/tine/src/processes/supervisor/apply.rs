@@ -84,6 +84,7 @@ where
     fn drain(&mut self, timeout: Option<Duration>) {
         if timeout.is_some() {
             self.ready.stopping();
+            self.older.drain();
         }
         self.stop_handovers();
         let quota = if self.serves_backlog { self.clients_to_drain() } else { 0 };

@@ -230,6 +230,7 @@ where
                 self.serves_backlog = !has_state;
                 events.push(ServerEvent::Replaced(self.settings.upgrade_drain_timeout));
             }
+            Some(SuccessionAction::Drain) => events.push(ServerEvent::NewerStops),
         }
     }
 

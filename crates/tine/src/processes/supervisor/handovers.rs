@@ -167,6 +167,7 @@ impl Handovers {
             match event {
                 LineageEvent::Message(LineageMessage::Take, _) => events.push(SuccessionEvent::Take),
                 LineageEvent::Message(LineageMessage::Kill(id), _) => kills.push(id),
+                LineageEvent::Message(LineageMessage::Drain, _) => events.push(SuccessionEvent::Drain),
                 LineageEvent::Message(..) => {}
                 LineageEvent::Ended => {
                     self.successor = None;

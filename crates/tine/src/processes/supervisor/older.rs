@@ -110,6 +110,14 @@ impl Older {
         true
     }
 
+    /// Tells all supervisors that the service stops.
+    pub(super) fn drain(&self) {
+        for supervisor in &self.supervisors {
+            // One that has ended serves none.
+            let _ = supervisor.lineage.send(&LineageMessage::Drain);
+        }
+    }
+
     pub(super) fn poll(&self) -> impl Iterator<Item = PollFd<'_>> {
         let lineages = self.supervisors.iter().map(|supervisor| supervisor.lineage.as_fd());
         lineages.map(|lineage| PollFd::from_borrowed_fd(lineage, PollFlags::IN))
@@ -188,6 +196,8 @@ mod tests {
         second.send(&LineageMessage::Began(connection.to_json())).expect("sent");
         assert!(older.kill(4, 5) && !older.kill(4, 7) && !older.kill(5, 5));
         assert!(matches!(second.receive(), Some(LineageEvent::Message(LineageMessage::Kill(5), _))));
+        older.drain();
+        assert!(matches!(second.receive(), Some(LineageEvent::Message(LineageMessage::Drain, _))));
         drop(second);
         let events = older.events();
         assert!(

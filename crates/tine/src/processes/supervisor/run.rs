@@ -283,9 +283,9 @@ where
             generations.signal_older(number);
         }
         match command_of(number) {
-            Some(Command::End) => events.push(ServerEvent::EndRequested),
+            Some(Command::End) => self.stop(ServerEvent::EndRequested, events),
             Some(Command::Stop) if self.has_lost_master() => events.push(ServerEvent::Abandoned),
-            Some(Command::Stop) => events.push(ServerEvent::StopRequested),
+            Some(Command::Stop) => self.stop(ServerEvent::StopRequested, events),
             // The log has the error.
             Some(Command::Reload) => _ = self.reload(),
             Some(Command::Upgrade) if self.is_replaceable() => self.begin_handover(&Binary::Started, None),
@@ -298,6 +298,13 @@ where
         }
     }
 
+    /// Stops the server. No newer generation takes over from now on, not even one whose message is
+    /// handled with this event.
+    fn stop(&mut self, event: ServerEvent, events: &mut Vec<ServerEvent>) {
+        self.stop_handovers();
+        events.push(event);
+    }
+
     /// Closes in a drain what is not needed any more: the listeners once the backlog is served, the
     /// channels of the helpers once no process can send them anything.
     fn check_drain(&mut self, events: &mut Vec<ServerEvent>) {
@@ -308,7 +315,9 @@ where
             self.reject_clients_in_channels();
             self.channels.close_helpers();
             self.controllers.close();
-            if self.children.table.is_empty() && !self.handovers.has_older() {
+            // A generation that is replaced itself leaves the older ones to the newest.
+            let waits_for_older = self.older.connections() > 0 && !self.handovers.is_replaced();
+            if self.children.table.is_empty() && !self.handovers.has_older() && !waits_for_older {
                 events.push(ServerEvent::AllExited);
             }
         }

@@ -42,6 +42,8 @@ pub(super) enum ServerEvent {
     AllExited,
     /// A newer generation serves; connections have this time to finish.
     Replaced(Option<Duration>),
+    /// The newer supervisor of the service stops: the service, or the whole server.
+    NewerStops,
     /// An operator has changed the drain timeout.
     DrainTimeoutSet(Duration),
     /// Time has passed.
@@ -74,6 +76,8 @@ pub(super) struct ServerState {
     listening: bool,
     /// Connections outlive the server.
     leaves_connections: bool,
+    /// It drains because the newer supervisor has told so; a signal may tell the same.
+    is_told_to_stop: bool,
 }
 
 impl ServerState {
@@ -85,6 +89,7 @@ impl ServerState {
             roles: roles.iter().map(|role| (*role, RestartBackoff::running(now))).collect(),
             listening: true,
             leaves_connections: false,
+            is_told_to_stop: false,
         }
     }
 
@@ -150,6 +155,12 @@ impl ServerState {
                 | ServerPhase::Draining { deadline: None }
                 | ServerPhase::Replaced { .. },
             ) => self.drain(Some(now + self.drain_timeout), now),
+            // The signal of the same stop is not a second one.
+            (ServerEvent::StopRequested, ServerPhase::Draining { .. })
+                if std::mem::take(&mut self.is_told_to_stop) =>
+            {
+                Vec::new()
+            }
             (ServerEvent::StopRequested, ServerPhase::Draining { .. }) => self.end(now),
             (ServerEvent::StopRequested, ServerPhase::Ending { .. }) => self.kill(now),
             (ServerEvent::StopRequested, ServerPhase::Killing { .. } | ServerPhase::Over) => Vec::new(),
@@ -182,6 +193,12 @@ impl ServerState {
                 actions
             }
             (ServerEvent::Replaced(_), _) => Vec::new(),
+            (ServerEvent::NewerStops, ServerPhase::Replaced { .. }) => {
+                self.is_told_to_stop = true;
+                self.drain(Some(now + self.drain_timeout), now)
+            }
+            // A signal has told it already.
+            (ServerEvent::NewerStops, _) => Vec::new(),
             (ServerEvent::DrainTimeoutSet(time), _) => {
                 self.drain_timeout = time;
                 Vec::new()
@@ -462,7 +479,22 @@ mod tests {
         play(&[
             (0, ServerEvent::StopRequested, &[ServerAction::Drain]),
             (1, ServerEvent::Replaced(None), &[]),
+            (2, ServerEvent::NewerStops, &[]),
         ]);
+        // The newer supervisor and a signal tell the same stop, in any order.
+        play(&[
+            (0, ServerEvent::Replaced(None), &[ServerAction::Replace]),
+            (1, ServerEvent::NewerStops, &[ServerAction::Drain]),
+            (2, ServerEvent::StopRequested, &[]),
+            (3, ServerEvent::StopRequested, &end),
+        ]);
+        play(&[
+            (0, ServerEvent::Replaced(None), &[ServerAction::Replace]),
+            (1, ServerEvent::StopRequested, &[ServerAction::Drain]),
+            (2, ServerEvent::NewerStops, &[]),
+            (3, ServerEvent::StopRequested, &end),
+        ]);
+        play(&[(0, ServerEvent::NewerStops, &[])]);
     }
 
     #[test]

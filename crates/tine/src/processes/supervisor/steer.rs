@@ -117,7 +117,8 @@ where
             Order::Drain => {
                 self.log.control(operator, "drain", None);
                 self.await_stop(pid);
-                events.push(ServerEvent::StopRequested);
+                // As by the signal: older generations drain, too, and no newer one takes over.
+                self.on_command(Signal::TERM.as_raw(), None, events);
             }
             // Only a master has services.
             Order::DrainService(_) => self.answer(pid, OrderAnswer::Stopping),

@@ -32,6 +32,8 @@ pub(super) enum SuccessionEvent {
     Commit,
     /// There is no newer generation, or its supervisor has ended.
     Cancel,
+    /// The service stops, which the newer supervisor tells.
+    Drain,
     /// Time has passed.
     Tick,
 }
@@ -49,6 +51,8 @@ pub(super) enum SuccessionAction {
     Resume,
     /// Leave accepting to the newer generation. `has_state`: which also serves the backlog.
     Replace { has_state: bool },
+    /// Give the connections the time of a stop.
+    Drain,
 }
 
 /// The state of a hand-over.
@@ -98,6 +102,7 @@ impl Succession {
             (SuccessionEvent::Commit, Nothing | Pausing { .. } | Handed) => {
                 (Replaced, SuccessionAction::Replace { has_state: self.phase == Handed })
             }
+            (SuccessionEvent::Drain, Replaced) => (Replaced, SuccessionAction::Drain),
             _ => return None,
         };
         self.phase = phase;
@@ -135,6 +140,7 @@ mod tests {
             (9_000, SuccessionEvent::Commit, Some(SuccessionAction::Replace { has_state: true })),
             (9_001, SuccessionEvent::Cancel, None),
             (9_002, SuccessionEvent::Take, None),
+            (9_003, SuccessionEvent::Drain, Some(SuccessionAction::Drain)),
         ]);
         assert!(succession.has_handed());
     }
@@ -144,6 +150,7 @@ mod tests {
         let succession = play(&[
             (0, SuccessionEvent::Cancel, None),
             (1, SuccessionEvent::Take, PAUSE),
+            (1, SuccessionEvent::Drain, None),
             (2, SuccessionEvent::Cancel, RESUME),
             (3, SuccessionEvent::Paused, None),
             (4, SuccessionEvent::Take, PAUSE),

@@ -35,6 +35,8 @@ pub(crate) enum LineageMessage {
     Began(Value),
     /// From the newer one: end this connection, for an operator.
     Kill(u64),
+    /// From the newer one: its service stops, and the connections have their time to finish.
+    Drain,
 }
 
 impl LineageMessage {
@@ -47,6 +49,7 @@ impl LineageMessage {
             LineageMessage::Ended(ends) => json!({ "message": "ended", "ends": ends }),
             LineageMessage::Began(connection) => json!({ "message": "began", "connection": connection }),
             LineageMessage::Kill(id) => json!({ "message": "kill", "id": id }),
+            LineageMessage::Drain => json!({ "message": "drain" }),
         }
     }
 
@@ -61,6 +64,7 @@ impl LineageMessage {
             "ended" => LineageMessage::Ended(value.get("ends")?.as_array()?.clone()),
             "began" => LineageMessage::Began(value.get("connection")?.clone()),
             "kill" => LineageMessage::Kill(value.get("id")?.as_u64()?),
+            "drain" => LineageMessage::Drain,
             _ => return None,
         })
     }
@@ -165,6 +169,7 @@ mod tests {
             LineageMessage::Ended((0..MAX_ENDS as u64).map(|id| json!({ "id": u64::MAX - id })).collect()),
             LineageMessage::Began(json!({ "id": 7 })),
             LineageMessage::Kill(9),
+            LineageMessage::Drain,
         ] {
             older.send(&message).expect("sent");
             let received = newer.receive();
