@@ -4,6 +4,8 @@
 //! also hands them to the supervisors. Once a controller has sent something, it gets a control
 //! process, which reads the request; supervisor and master read orders only, in fixed words.
 
+mod handover;
+
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -298,19 +300,6 @@ impl Controllers {
         self.served.iter_mut().find(|served| served.pid == pid)
     }
 
-    /// Notes that a control process waits for the end of a hand-over.
-    pub(crate) fn await_handover(&mut self, pid: i32) {
-        self.get_mut(pid).into_iter().for_each(|served| served.awaits_handover = true);
-    }
-
-    /// Answers the control process that waits for the end of a hand-over, if one does.
-    pub(crate) fn answer_handover(&mut self, asked_by: Option<i32>, code: u8, text: &str) {
-        if let Some(served) = asked_by.and_then(|pid| self.get_mut(pid)) {
-            served.awaits_handover = false;
-            served.orders.answer_text(code, text);
-        }
-    }
-
     /// Whether this is a control process.
     pub(crate) fn has(&self, pid: i32) -> bool {
         self.served.iter().any(|served| served.pid == pid)
@@ -345,27 +334,6 @@ impl Controllers {
             let _ = watch(queue, waiting.stream.as_fd(), waiting.stream.as_raw_fd() as u64);
         }
         self.watch_socket(true);
-    }
-
-    /// What the next generation of the server gets: the control socket, if this process has it.
-    pub(crate) fn socket(&self) -> Option<&ControlSocket> {
-        self.socket.as_ref()
-    }
-
-    /// The next generation has taken over: new controllers are its. Those that have connected
-    /// already are served here.
-    pub(crate) fn hand_over(&mut self) {
-        if let (Some(mut socket), Some(queue)) = (self.socket.take(), &self.queue) {
-            // The socket stays open in the other process, and so would be watched on.
-            let _ = epoll::delete(queue, &socket);
-            socket.hand_over();
-        }
-        self.retry_at = None;
-    }
-
-    /// This process has taken over.
-    pub(crate) fn take_over(&mut self) {
-        self.socket.iter_mut().for_each(ControlSocket::take_over);
     }
 
     /// Closes everything: the server has stopped. Control processes see the end of their channel;

@@ -6,14 +6,14 @@ use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::Rlimit;
-use tine_sys::process::{Alone, has_ended, reap};
+use tine_sys::process::{Alone, has_ended};
 
-use super::STOPS;
+use super::newer::{Newer, NewerEvent};
 use super::state::{Failure, HandoverAction, HandoverEvent, HandoverState};
 use super::successor::{Binary, Successor, open_files};
 use crate::lifecycle::ready::has_service_manager;
 use crate::settings::replacement::Replacement;
-use crate::shared::handover::link::{Item, Link, LinkEvent, LinkMessage, Offer};
+use crate::shared::handover::link::{Item, LinkEvent, LinkMessage, Offer};
 use crate::shared::handover::takeover::OlderGeneration;
 
 /// A hand-over that has begun.
@@ -22,20 +22,14 @@ struct Handover {
     successor: Successor,
     state: HandoverState,
     is_reload: bool,
-    /// The control process of the operator who waits for the end.
+    /// The control process whose operator waits for the end.
     asked_by: Option<i32>,
     /// It was given up, since the server stops.
     cancelled: bool,
 }
 
-/// The generation that has replaced this one.
-#[derive(Debug)]
-struct NewerGeneration {
-    /// `None` once it has ended.
-    link: Option<Link>,
-    /// Its first process, and those of the generations after it.
-    pids: Vec<i32>,
-}
+/// Why a server that stops is not replaced.
+const STOPS: &str = "the server stops";
 
 /// All other generations of a server, seen from its first process.
 #[derive(Debug)]
@@ -46,9 +40,7 @@ pub(crate) struct Generations {
     open_files: Rlimit,
     older: Vec<OlderGeneration>,
     handover: Option<Handover>,
-    newer: Option<NewerGeneration>,
-    /// How the generation that this anchor waits for has ended.
-    exit_code: Option<u8>,
+    newer: Option<Newer>,
     /// This process stays until the generation that has replaced it ends.
     is_anchor: bool,
     is_stopping: bool,
@@ -86,7 +78,6 @@ impl Generations {
             older,
             handover: None,
             newer: None,
-            exit_code: None,
             is_anchor,
             is_stopping: false,
         }
@@ -127,7 +118,7 @@ impl Generations {
     /// Whether a process belongs to another generation: it is a child of this process, or adopted.
     pub(crate) fn has_process(&self, pid: i32) -> bool {
         self.handover.as_ref().is_some_and(|handover| handover.successor.pid == pid)
-            || self.newer.as_ref().is_some_and(|newer| newer.pids.contains(&pid))
+            || self.newer.as_ref().is_some_and(|newer| newer.has_process(pid))
     }
 
     /// Begins a hand-over: executes the binary.
@@ -143,12 +134,12 @@ impl Generations {
         let Some(replacement) = &self.replacement else {
             return Err(Failure::permanent("this server cannot be replaced: restart it"));
         };
-        if self.is_stopping {
-            return Err(Failure::temporary(STOPS));
-        }
         // Its sockets are no longer those of this process. The newer one answers from now on.
         if self.newer.is_some() {
             return Err(Failure::temporary("the server has just been replaced: repeat the command"));
+        }
+        if self.is_stopping {
+            return Err(Failure::temporary(STOPS));
         }
         if self.handover.is_some() {
             return Err(Failure::temporary("a hand-over is in progress: wait for its end"));
@@ -202,7 +193,7 @@ impl Generations {
     pub(crate) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let older = self.older.iter().map(|older| older.link.as_fd());
         let handover = self.handover.iter().map(|handover| handover.successor.link.as_fd());
-        let newer = self.newer.iter().filter_map(|newer| newer.link.as_ref().map(AsFd::as_fd));
+        let newer = self.newer.iter().filter_map(Newer::descriptor);
         older.chain(handover).chain(newer)
     }
 
@@ -263,7 +254,7 @@ impl Generations {
     /// The new generation serves, and has the links to the older ones.
     fn commit(&mut self) -> Option<GenerationEvent> {
         let Handover { successor: Successor { pid, link }, state, asked_by, .. } = self.handover.take()?;
-        self.newer = Some(NewerGeneration { link: Some(link), pids: vec![pid] });
+        self.newer = Some(Newer::new(pid, link));
         self.older.clear();
         Some(GenerationEvent::Commit { pid, build: state.build, asked_by })
     }
@@ -309,28 +300,11 @@ impl Generations {
     }
 
     fn listen_to_newer(&mut self, events: &mut Vec<GenerationEvent>) {
-        let (is_anchor, exit_code) = (self.is_anchor, &mut self.exit_code);
-        let Some(newer) = &mut self.newer else { return };
-        // Those that are no children of this process may become some: it adopts them.
-        newer.pids.retain(|pid| !matches!(reap(*pid), Ok(Some(_))));
-        while let Some(event) = newer.link.as_ref().and_then(Link::receive) {
+        for event in self.newer.iter_mut().flat_map(Newer::events) {
             match event {
-                LinkEvent::Message(LinkMessage::Signal(number), _) => {
-                    events.push(GenerationEvent::Signal(number));
-                }
-                LinkEvent::Message(LinkMessage::Exit(code), _) => {
-                    newer.link = None;
-                    *exit_code = Some(code);
-                }
-                LinkEvent::Message(LinkMessage::Main(pid), _) => newer.pids.push(pid),
-                LinkEvent::Message(..) | LinkEvent::Unknown => {}
-                LinkEvent::Ended => {
-                    newer.link = None;
-                    if is_anchor && exit_code.is_none() {
-                        *exit_code = Some(111);
-                        events.push(GenerationEvent::Abandoned);
-                    }
-                }
+                NewerEvent::Signal(number) => events.push(GenerationEvent::Signal(number)),
+                NewerEvent::Died if self.is_anchor => events.push(GenerationEvent::Abandoned),
+                NewerEvent::Died => {}
             }
         }
     }
@@ -346,22 +320,21 @@ impl Generations {
     /// Passes a signal on to the generation that has replaced this one. False if this process has
     /// to act itself.
     pub(crate) fn signal_newer(&self, number: i32) -> bool {
-        let link = self.newer.as_ref().filter(|_| self.is_anchor).and_then(|newer| newer.link.as_ref());
-        link.is_some_and(|link| link.send(&LinkMessage::Signal(number)).is_ok())
+        self.is_anchor && self.newer.as_ref().is_some_and(|newer| newer.signal(number))
     }
 
     /// Waits, as an anchor, until the generation that has replaced this one ends. Returns its exit
     /// code; 0 if this process waits for none. `signals` is readable while one is pending, and
     /// `take` handles those and passes others on.
     pub(crate) fn wait_for_newer(&mut self, signals: &OwnedFd, mut take: impl FnMut(&mut Generations)) -> u8 {
-        if !self.is_anchor || self.newer.is_none() {
-            return 0;
+        match &self.newer {
+            Some(newer) if self.is_anchor => newer.tell_finished(),
+            _ => return 0,
         }
-        self.tell_finished();
         loop {
             take(self);
             self.events();
-            if let Some(code) = self.exit_code {
+            if let Some(code) = self.newer.as_ref().and_then(Newer::exit_code) {
                 return code;
             }
             let own = std::iter::once(signals.as_fd());
@@ -369,13 +342,6 @@ impl Generations {
             let mut poll: Vec<PollFd> =
                 descriptors.map(|descriptor| PollFd::from_borrowed_fd(descriptor, PollFlags::IN)).collect();
             let _ = tine_sys::wait::until(&mut poll, None);
-        }
-    }
-
-    /// Tells the generation that has replaced this one that there is no connection left here.
-    fn tell_finished(&self) {
-        if let Some(link) = self.newer.as_ref().and_then(|newer| newer.link.as_ref()) {
-            let _ = link.send(&LinkMessage::Finished);
         }
     }
 

@@ -3,9 +3,12 @@
 //!
 //! The old generation executes the new one (`successor.rs`), offers its sockets, and decides by
 //! what it hears (`state.rs`). The new one takes over (`shared/handover/takeover.rs`).
-//! `generations.rs` has the links to all generations that run, before and after.
+//! `generations.rs` has the links to all generations that run, before and after;
+//! `report.rs` tells others how a hand-over goes.
 
 pub(crate) mod generations;
+mod newer;
+pub(crate) mod report;
 mod state;
 mod successor;
 
@@ -18,17 +21,6 @@ use crate::shared::handover::link::Item;
 use crate::shared::handover::takeover::Predecessor;
 pub(crate) use state::Failure;
 pub(crate) use successor::Binary;
-
-/// What an operator is told whose reload has nothing to change.
-pub(crate) const UNCHANGED: &str = "nothing has changed";
-
-/// Why a server that stops is not replaced.
-pub(crate) const STOPS: &str = "the server stops";
-
-/// What an operator is told when the next generation serves.
-pub(crate) fn serves_now(pid: i32, build: &str) -> String {
-    format!("pid {pid} serves now, version {build}")
-}
 
 /// Prepares the settings of a service for the state of its older supervisor.
 pub(crate) fn prepare_for(predecessor: &Predecessor, settings: &mut Settings) {

@@ -7,11 +7,12 @@ use rustix::event::{PollFd, PollFlags};
 use tine_sys::process::exit_now;
 
 use super::Master;
-use super::state::{MasterEvent, MasterState};
+use super::state::MasterEvent;
 use crate::error::reason;
 use crate::net::listener::Listener;
 use crate::processes::handover::generations::GenerationEvent;
-use crate::processes::handover::{Binary, Failure, STOPS, UNCHANGED, lineage_item, serves_now, socket_item};
+use crate::processes::handover::report::HandoverReport;
+use crate::processes::handover::{Binary, Failure, lineage_item, socket_item};
 use crate::shared::handover::lineage::Lineage;
 use crate::shared::handover::link::{Item, LinkMessage};
 use crate::shared::steering::Order;
@@ -20,31 +21,21 @@ use crate::system::orphans;
 impl Master<'_> {
     /// Carries out an order to reload or replace the server. It is answered when that has been done
     /// or has failed.
-    pub(super) fn replace_for(&mut self, pid: i32, order: Order, path: Option<PathBuf>, state: &MasterState) {
-        let Some(served) = self.controllers.get_mut(pid).filter(|served| served.operator.may_steer) else {
-            return;
-        };
-        let operator = served.operator;
-        self.controllers.await_handover(pid);
-        match (order, path) {
-            (Order::Reload, _) => {
-                self.log.control(operator, "reload", None);
-                self.reload(state, Some(pid));
-            }
-            (_, path) => {
-                let detail = path.as_ref().map(|path| path.display().to_string());
-                self.log.control(operator, "upgrade", detail.as_deref());
-                let binary = path.map_or(Binary::Started, Binary::Other);
-                self.begin_handover(&binary, state, Some(pid));
-            }
+    pub(super) fn replace_for(&mut self, pid: i32, order: Order, path: Option<PathBuf>) {
+        let Some(operator) = self.controllers.await_handover(pid) else { return };
+        if order == Order::Reload {
+            self.log.control(operator, "reload", None);
+            return self.reload(Some(pid));
         }
+        let detail = path.as_ref().map(|path| path.display().to_string());
+        self.log.control(operator, "upgrade", detail.as_deref());
+        self.begin_handover(&path.map_or(Binary::Started, Binary::Other), Some(pid));
     }
 
     /// Begins to replace this server.
-    pub(super) fn begin_handover(&mut self, binary: &Binary, state: &MasterState, asked_by: Option<i32>) {
+    pub(super) fn begin_handover(&mut self, binary: &Binary, asked_by: Option<i32>) {
         let counts = self.services.iter().find(|service| service.server.settings.exit_after.is_some());
         let begun = match counts {
-            _ if state.is_stopping() => Err(Failure::temporary(STOPS)),
             // It would count its connections anew.
             Some(service) => Err(Failure::permanent(format!(
                 "service {} has exit-after and cannot be replaced: restart the server",
@@ -52,20 +43,16 @@ impl Master<'_> {
             ))),
             None => self.generations.begin(self.alone, binary, asked_by),
         };
-        match begun {
-            Ok(pid) => {
-                self.ready.reloading();
-                self.log.handover_begins(binary.is_own(), pid);
-            }
-            Err(failure) => {
-                self.ready.not_begun(asked_by, &failure.text);
-                self.handover_failed(&failure, asked_by);
-            }
-        }
+        self.report().begun(begun, binary.is_own(), asked_by);
+    }
+
+    fn report(&mut self) -> HandoverReport<'_> {
+        let Master { log, ready, controllers, .. } = self;
+        HandoverReport { log, ready, controllers }
     }
 
     /// Handles what other generations have said.
-    pub(super) fn check_handovers(&mut self, state: &MasterState, events: &mut Vec<MasterEvent>) {
+    pub(super) fn check_handovers(&mut self, events: &mut Vec<MasterEvent>) {
         for event in self.generations.events() {
             match event {
                 GenerationEvent::Offer => self.offer_sockets(),
@@ -75,14 +62,13 @@ impl Master<'_> {
                 }
                 GenerationEvent::Unchanged { asked_by } => {
                     self.tell_services(&LinkMessage::Cancel);
-                    self.handover_unchanged(asked_by);
+                    self.report().unchanged(asked_by);
                 }
                 GenerationEvent::Cancelled { failure, asked_by } => {
-                    self.ready.ready_again(Some(&failure.text));
                     self.tell_services(&LinkMessage::Cancel);
-                    self.handover_failed(&failure, asked_by);
+                    self.report().cancelled(&failure, asked_by);
                 }
-                GenerationEvent::Signal(number) => self.on_command(number, state, events),
+                GenerationEvent::Signal(number) => self.on_command(number, events),
                 GenerationEvent::Abandoned => events.push(MasterEvent::Abandoned),
                 GenerationEvent::OlderFinished => {}
             }
@@ -97,24 +83,13 @@ impl Master<'_> {
     }
 
     fn commit(&mut self, pid: i32, build: &str, asked_by: Option<i32>) {
-        self.log.handed_over(pid, build, None);
-        self.ready.replaced(pid, self.generations.is_anchor());
         for service in &mut self.services {
             service.server.listeners.iter_mut().for_each(Listener::hand_over);
         }
         self.controllers.hand_over();
         self.tell_services(&LinkMessage::Commit);
-        self.controllers.answer_handover(asked_by, 0, &serves_now(pid, build));
-    }
-
-    fn handover_unchanged(&mut self, asked_by: Option<i32>) {
-        self.ready.ready_again(None);
-        self.controllers.answer_handover(asked_by, 0, UNCHANGED);
-    }
-
-    fn handover_failed(&mut self, failure: &Failure, asked_by: Option<i32>) {
-        self.log.handover_failed(&failure.text);
-        self.controllers.answer_handover(asked_by, failure.code, &failure.text);
+        let stays = self.generations.is_anchor();
+        self.report().replaced((pid, build), None, stays, asked_by);
     }
 
     /// Offers the new generation the sockets, and a lineage to each supervisor.
@@ -139,13 +114,9 @@ impl Master<'_> {
                 }
             }
         }
-        let about = || serde_json::Value::Null;
         let listeners = self.services.iter().flat_map(|service| &service.server.listeners);
         let mut items: Vec<(Item, BorrowedFd)> = listeners.map(socket_item).collect();
-        items.extend(self.controllers.socket().map(|socket| {
-            let name = socket.handed_name();
-            (Item { kind: "socket".into(), name, about: about() }, socket.as_fd())
-        }));
+        items.extend(self.controllers.socket_item());
         items.extend(lineages.iter().map(|(item, lineage)| (item.clone(), lineage.as_fd())));
         // A failure is among the next events.
         self.generations.offer(items);

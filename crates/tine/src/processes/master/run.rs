@@ -151,8 +151,8 @@ impl<'a> Master<'a> {
             let others = [state.deadline(), self.generations.deadline()];
             self.wait(own.into_iter().chain(others).flatten().min());
             self.ready.keep_alive();
-            let mut events = self.events(&state);
-            self.check_handovers(&state, &mut events);
+            let mut events = self.events();
+            self.check_handovers(&mut events);
             if let Some(control) = self.serve_controllers(&state, &mut events) {
                 return Ok(Some(MasterChild::Control(control)));
             }
@@ -172,6 +172,10 @@ impl<'a> Master<'a> {
             if may_end_services {
                 self.answer_drains(&state);
             }
+            if state.is_over() {
+                // Every service is stopped: there is nothing to hand over.
+                self.generations.stop();
+            }
         }
         Ok(None)
     }
@@ -189,12 +193,12 @@ impl<'a> Master<'a> {
     }
 
     /// What has happened since the last call.
-    pub(super) fn events(&mut self, state: &MasterState) -> Vec<MasterEvent> {
+    pub(super) fn events(&mut self) -> Vec<MasterEvent> {
         let mut events = vec![MasterEvent::Tick];
         while let Some(signal) = self.signals.take() {
             let is_own = signals::command(signal.number) == Some(Command::Reap);
             if is_own || !self.generations.signal_newer(signal.number) {
-                self.on_command(signal.number, state, &mut events);
+                self.on_command(signal.number, &mut events);
             }
         }
         events
@@ -210,7 +214,7 @@ impl<'a> Master<'a> {
     }
 
     /// Handles a signal, which may have been sent to the first process of another generation.
-    pub(super) fn on_command(&mut self, number: i32, state: &MasterState, events: &mut Vec<MasterEvent>) {
+    pub(super) fn on_command(&mut self, number: i32, events: &mut Vec<MasterEvent>) {
         if signals::concerns_all(number) {
             self.generations.signal_older(number);
         }
@@ -223,9 +227,9 @@ impl<'a> Master<'a> {
                 self.generations.stop();
                 events.push(MasterEvent::EndRequested);
             }
-            Some(Command::Reload) => self.reload(state, None),
+            Some(Command::Reload) => self.reload(None),
             Some(Command::Upgrade) if self.generations.are_possible() => {
-                self.begin_handover(&Binary::Started, state, None);
+                self.begin_handover(&Binary::Started, None);
             }
             Some(Command::Unsupported | Command::Upgrade) => self.log.warning(&signals::warning(number)),
             Some(Command::Reap) => self.reap_children(events),
@@ -234,10 +238,10 @@ impl<'a> Master<'a> {
     }
 
     /// Opens the log file again; and reads the configuration again, where there is one.
-    pub(super) fn reload(&mut self, state: &MasterState, asked_by: Option<i32>) {
+    pub(super) fn reload(&mut self, asked_by: Option<i32>) {
         let reopens = self.log_writer.as_ref().is_some_and(LogWriter::reopen);
         if self.generations.are_possible() {
-            self.begin_handover(&Binary::Own, state, asked_by);
+            self.begin_handover(&Binary::Own, asked_by);
             return;
         }
         let (code, text) = match (self.generations.is_replaced(), reopens) {

@@ -71,7 +71,7 @@ impl Master<'_> {
                 // It is a child that is not reaped yet.
                 ControllerEvent::Overdue(pid) => _ = signal_one(pid, Signal::KILL),
                 ControllerEvent::Order(pid, order @ (Order::Reload | Order::Upgrade), path) => {
-                    self.replace_for(pid, order, path, state);
+                    self.replace_for(pid, order, path);
                 }
                 ControllerEvent::Order(pid, order, _) => self.carry_out(pid, order, state, events),
             }
@@ -154,7 +154,7 @@ impl Master<'_> {
             Order::Drain => {
                 self.log.control(operator, "drain", None);
                 // As by the signal: older generations drain, too, and no newer one takes over.
-                self.on_command(Signal::TERM.as_raw(), state, events);
+                self.on_command(Signal::TERM.as_raw(), events);
             }
             Order::DrainService(service) if service < self.services.len() => {
                 self.log.control(operator, "drain", Some(&self.services[service].name));

@@ -14,7 +14,8 @@ use crate::connection::Connection;
 use crate::error::{HandlerError, next_move, reason};
 use crate::net::listener::Listener;
 use crate::processes::handover::generations::{GenerationEvent, Generations};
-use crate::processes::handover::{Binary, Failure, UNCHANGED, lineage_item, serves_now, socket_item};
+use crate::processes::handover::report::HandoverReport;
+use crate::processes::handover::{Binary, Failure, lineage_item, socket_item};
 use crate::shared::board::SlotPhase;
 use crate::shared::handover::lineage::{Lineage, LineageMessage};
 use crate::shared::handover::link::Item;
@@ -28,30 +29,19 @@ where
 {
     /// Carries out an order to reload or replace the server. It is answered when that has been done
     /// or has failed.
-    pub(super) fn replace_for(&mut self, pid: i32, order: Order, path: Option<PathBuf>, state: &ServerState) {
-        let Some(served) = self.controllers.get_mut(pid).filter(|served| served.operator.may_steer) else {
-            return;
-        };
-        let operator = served.operator;
-        self.controllers.await_handover(pid);
-        match (order, path) {
-            _ if state.is_stopping() => {
-                self.controllers.answer_handover(Some(pid), 111, "the server is stopping");
-            }
-            (Order::Reload, _) => {
-                self.log.control(operator, "reload", None);
-                let (code, text) = match self.reload() {
-                    Ok(text) => (0, text.to_owned()),
-                    Err(error) => (error.exit_code(), error.to_string()),
-                };
-                self.controllers.answer_handover(Some(pid), code, &text);
-            }
-            (_, path) => {
-                let detail = path.as_ref().map(|path| path.display().to_string());
-                self.log.control(operator, "upgrade", detail.as_deref());
-                self.begin_handover(&path.map_or(Binary::Started, Binary::Other), Some(pid));
-            }
+    pub(super) fn replace_for(&mut self, pid: i32, order: Order, path: Option<PathBuf>) {
+        let Some(operator) = self.controllers.await_handover(pid) else { return };
+        if order == Order::Reload {
+            self.log.control(operator, "reload", None);
+            let (code, text) = match self.reload() {
+                Ok(text) => (0, text.to_owned()),
+                Err(error) => (error.exit_code(), error.to_string()),
+            };
+            return self.controllers.answer_handover(Some(pid), code, &text);
         }
+        let detail = path.as_ref().map(|path| path.display().to_string());
+        self.log.control(operator, "upgrade", detail.as_deref());
+        self.begin_handover(&path.map_or(Binary::Started, Binary::Other), Some(pid));
     }
 
     /// Whether this server can be replaced by the next generation.
@@ -70,16 +60,12 @@ where
             Some(generations) => generations.begin(alone, binary, asked_by),
             None => Err(Failure::permanent("this server cannot be replaced: restart it")),
         };
-        match begun {
-            Ok(pid) => {
-                self.ready.reloading();
-                self.log.handover_begins(binary.is_own(), pid);
-            }
-            Err(failure) => {
-                self.ready.not_begun(asked_by, &failure.text);
-                self.handover_failed(&failure, asked_by);
-            }
-        }
+        self.report().begun(begun, binary.is_own(), asked_by);
+    }
+
+    fn report(&mut self) -> HandoverReport<'_> {
+        let Supervisor { log, ready, controllers, .. } = self;
+        HandoverReport { log, ready, controllers }
     }
 
     /// Handles what other generations have said.
@@ -104,18 +90,19 @@ where
         match event {
             GenerationEvent::Offer => self.offer_sockets(),
             GenerationEvent::Commit { pid, build, asked_by } => {
-                self.handover_done(pid, &build, asked_by);
+                let connections = Some(self.connections());
+                let stays = self.handovers.generations.as_ref().is_none_or(Generations::is_anchor);
+                self.report().replaced((pid, &build), connections, stays, asked_by);
                 self.on_succession(SuccessionEvent::Commit, state, events);
             }
             GenerationEvent::Unchanged { asked_by } => {
                 self.on_succession(SuccessionEvent::Cancel, state, events);
-                self.handover_unchanged(asked_by);
+                self.report().unchanged(asked_by);
             }
             GenerationEvent::Cancelled { failure, asked_by } => {
-                self.ready.ready_again(Some(&failure.text));
                 self.handovers.successor = None;
                 self.on_succession(SuccessionEvent::Cancel, state, events);
-                self.handover_failed(&failure, asked_by);
+                self.report().cancelled(&failure, asked_by);
             }
             GenerationEvent::Signal(number) => self.on_command(number, None, events),
             GenerationEvent::Abandoned => events.push(ServerEvent::Abandoned),
@@ -141,27 +128,6 @@ where
         };
         // A successor that is behind does not count it.
         let _ = successor.send(&LineageMessage::Began(connection.to_json()));
-    }
-
-    /// Tells everybody who waits for it that the next generation serves.
-    fn handover_done(&mut self, pid: i32, build: &str, asked_by: Option<i32>) {
-        let connections = self.connections();
-        self.log.handed_over(pid, build, Some(connections));
-        let stays_main = self.handovers.generations.as_ref().is_none_or(Generations::is_anchor);
-        self.ready.replaced(pid, stays_main);
-        self.controllers.answer_handover(asked_by, 0, &serves_now(pid, build));
-    }
-
-    /// Tells everybody who waits for it that a reload has nothing to change.
-    fn handover_unchanged(&mut self, asked_by: Option<i32>) {
-        self.ready.ready_again(None);
-        self.controllers.answer_handover(asked_by, 0, UNCHANGED);
-    }
-
-    /// Tells everybody who waits for it that this generation goes on.
-    fn handover_failed(&mut self, failure: &Failure, asked_by: Option<i32>) {
-        self.log.handover_failed(&failure.text);
-        self.controllers.answer_handover(asked_by, failure.code, &failure.text);
     }
 
     /// Ends the hand-over that is in progress, if there is one. No other begins.
@@ -201,10 +167,7 @@ where
         };
         self.handovers.successor = Some(own);
         let mut items: Vec<(Item, BorrowedFd)> = self.listeners.iter().map(socket_item).collect();
-        items.extend(self.controllers.socket().map(|socket| {
-            let name = socket.handed_name();
-            (Item { kind: "socket".into(), name, about: serde_json::Value::Null }, socket.as_fd())
-        }));
+        items.extend(self.controllers.socket_item());
         let most = self.settings.max_connections.max(self.memory.board.count(SlotPhase::Serving, None));
         items.push((lineage_item("", self.settings.source_secret, most), theirs.as_fd()));
         if let Some(generations) = &mut self.handovers.generations {

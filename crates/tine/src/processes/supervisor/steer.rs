@@ -46,7 +46,7 @@ where
                 // It is a child that is not reaped yet.
                 ControllerEvent::Overdue(pid) => _ = signal_one(pid, Signal::KILL),
                 ControllerEvent::Order(pid, order @ (Order::Reload | Order::Upgrade), path) => {
-                    self.replace_for(pid, order, path, state);
+                    self.replace_for(pid, order, path);
                 }
                 ControllerEvent::Order(pid, order, _) => self.carry_out(pid, order, state, events),
             }
