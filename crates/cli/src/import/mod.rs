@@ -2,6 +2,8 @@
 //! equivalent.
 
 mod addresses;
+#[cfg(test)]
+mod folder;
 pub mod inetd;
 pub mod run;
 mod service;

@@ -1,100 +1,77 @@
 //! The services that run scripts become.
 
-use std::io;
-use std::net::IpAddr;
-use std::path::PathBuf;
-
 use super::*;
 use crate::config::Config;
+use crate::import::folder::Folder;
 
-/// The files beside a script.
-struct Folder(&'static [(&'static str, &'static str)]);
-
-impl World for Folder {
-    fn read(&self, file: &Path) -> io::Result<String> {
-        let found = self.0.iter().find(|(name, _)| Path::new(name) == file);
-        found.map(|(_, text)| (*text).to_owned()).ok_or_else(|| io::ErrorKind::NotFound.into())
-    }
-
-    fn list(&self, folder: &Path) -> io::Result<Vec<PathBuf>> {
-        let names = self.0.iter().map(|(name, _)| PathBuf::from(name));
-        Ok(names.filter(|name| name.parent() == Some(folder)).collect())
-    }
-
-    fn addresses(&self, _host: &str) -> Vec<IpAddr> {
-        Vec::new()
-    }
-
-    fn port(&self, _name: &str) -> Option<u16> {
-        None
-    }
-}
-
-const FILES: Folder =
+const FILES: Folder<'_> =
     Folder(&[("/service/web/env/LANG", "C\n"), ("/service/web/env/GONE", ""), ("/etc/tcp.smtp", ":allow")]);
 
 fn imported(text: &str) -> String {
     import(text, Path::new("/service/web/run"), &FILES).to_string()
 }
 
+/// Scripts, and lines of the configuration that each becomes.
+const SCRIPTS: &[(&str, &[&str])] = &[
+    (
+        "#!/bin/sh\nexec 2>&1\nexec softlimit -m 3000000 tcpserver -v -R -H -l0 -c 5 -u 1000 -g 100 0 25 /bin/cat -u\n",
+        &[
+            "[services.web]",
+            "listen = [\"0.0.0.0:25\"]",
+            "program = [\"/bin/cat\", \"-u\"]",
+            "cwd = \"/service/web\"",
+            "limit-as = 3000000",
+            "max-connections = 5",
+            "backlog = 20",
+            "user = 1000",
+            "group = 100",
+            "stderr = \"server\"",
+            "client-gone = \"leave\"",
+        ],
+    ),
+    (
+        "#!/bin/sh\nHOST=127.0.0.1\nPORT=53; export PORT\nexec envuidgid nobody envdir ./env tcpserver -c 4 -URHl0 -x /etc/tcp.smtp.cdb $HOST ${PORT} cat 2>&1\n",
+        &[
+            "listen = [\"127.0.0.1:53\"]",
+            "user = \"nobody\"",
+            "supplementary-groups = \"none\"",
+            "rules = [\"/etc/tcp.smtp\"]",
+            "env = [\"PORT=53\", \"LANG=C\"]",
+            "unset-env = [\"GONE\"]",
+        ],
+    ),
+    (
+        "#!/command/execlineb -P\nfdmove -c 2 1\ns6-softlimit -o 64\ns6-tcpserver4 -c 9 -C 2 -- 127.0.0.1 80\ns6-tcpserver-access -H\ns6-setuidgid nobody\ncat \"a b\"\n",
+        &[
+            "listen = [\"127.0.0.1:80\"]",
+            "limit-nofile = 64",
+            "max-connections = 9",
+            "max-connections-per-source = 2",
+            "user = \"nobody\"",
+            "program = [\"cat\", \"a b\"]",
+        ],
+    ),
+    (
+        "#!/bin/execlineb -P\ns6-ipcserver -a 0600 -- /run/web cat\n",
+        &["listen = [\"unix:/run/web\"]", "socket-mode = \"0600\""],
+    ),
+    (
+        "#!/bin/sh\ncd srv\ncd www\numask 027\nexec nice -n 5 tcpserver -RHl0 ::1 7 argv0 cat me",
+        &[
+            "listen = [\"[::1]:7\"]",
+            "cwd = \"/service/web/srv/www\"",
+            "umask = \"027\"",
+            "nice = 5",
+            "argv0 = \"me\"",
+        ],
+    ),
+];
+
 #[test]
 fn scripts_become_services() {
-    for (text, expected) in [
-        (
-            "#!/bin/sh\nexec 2>&1\nexec softlimit -m 3000000 tcpserver -v -R -H -l0 -c 5 -u 1000 -g 100 0 25 /bin/cat -u\n",
-            vec![
-                "[services.web]",
-                "listen = [\"0.0.0.0:25\"]",
-                "program = [\"/bin/cat\", \"-u\"]",
-                "cwd = \"/service/web\"",
-                "limit-as = 3000000",
-                "max-connections = 5",
-                "backlog = 20",
-                "user = 1000",
-                "group = 100",
-                "stderr = \"server\"",
-                "client-gone = \"leave\"",
-            ],
-        ),
-        (
-            "#!/bin/sh\nHOST=127.0.0.1\nPORT=53; export PORT\nexec envuidgid nobody envdir ./env tcpserver -c 4 -URHl0 -x /etc/tcp.smtp.cdb $HOST ${PORT} cat 2>&1\n",
-            vec![
-                "listen = [\"127.0.0.1:53\"]",
-                "user = \"nobody\"",
-                "supplementary-groups = \"none\"",
-                "rules = [\"/etc/tcp.smtp\"]",
-                "env = [\"PORT=53\", \"LANG=C\"]",
-                "unset-env = [\"GONE\"]",
-            ],
-        ),
-        (
-            "#!/command/execlineb -P\nfdmove -c 2 1\ns6-softlimit -o 64\ns6-tcpserver4 -c 9 -C 2 -- 127.0.0.1 80\ns6-tcpserver-access -H\ns6-setuidgid nobody\ncat \"a b\"\n",
-            vec![
-                "listen = [\"127.0.0.1:80\"]",
-                "limit-nofile = 64",
-                "max-connections = 9",
-                "max-connections-per-source = 2",
-                "user = \"nobody\"",
-                "program = [\"cat\", \"a b\"]",
-            ],
-        ),
-        (
-            "#!/bin/execlineb -P\ns6-ipcserver -a 0600 -- /run/web cat\n",
-            vec!["listen = [\"unix:/run/web\"]", "socket-mode = \"0600\""],
-        ),
-        (
-            "#!/bin/sh\ncd srv\ncd www\numask 027\nexec nice -n 5 tcpserver -RHl0 ::1 7 argv0 cat me",
-            vec![
-                "listen = [\"[::1]:7\"]",
-                "cwd = \"/service/web/srv/www\"",
-                "umask = \"027\"",
-                "nice = 5",
-                "argv0 = \"me\"",
-            ],
-        ),
-    ] {
+    for (text, expected) in SCRIPTS {
         let toml = imported(text);
-        for line in expected {
+        for line in *expected {
             assert!(toml.contains(line), "{line}: {toml}");
         }
         Config::parse(&toml, Path::new("tine.toml")).expect(&toml);

@@ -1,34 +1,8 @@
 //! The services that socket units become.
 
-use std::io;
-use std::net::IpAddr;
-use std::path::PathBuf;
-
 use super::*;
 use crate::config::Config;
-
-/// The files beside a socket unit.
-struct Folder<'a>(&'a [(&'a str, &'a str)]);
-
-impl World for Folder<'_> {
-    fn read(&self, file: &Path) -> io::Result<String> {
-        let found = self.0.iter().find(|(name, _)| Path::new(name) == file);
-        found.map(|(_, text)| (*text).to_owned()).ok_or_else(|| io::ErrorKind::NotFound.into())
-    }
-
-    fn list(&self, folder: &Path) -> io::Result<Vec<PathBuf>> {
-        let names = self.0.iter().map(|(name, _)| PathBuf::from(name));
-        Ok(names.filter(|name| name.parent() == Some(folder)).collect())
-    }
-
-    fn addresses(&self, _host: &str) -> Vec<IpAddr> {
-        Vec::new()
-    }
-
-    fn port(&self, _name: &str) -> Option<u16> {
-        None
-    }
-}
+use crate::import::folder::Folder;
 
 const SOCKET: &str = "[Socket]\nListenStream=8001\nAccept=yes\n";
 const SERVICE: &str = "[Service]\nExecStart=/bin/cat -u\nStandardInput=socket\nStandardOutput=socket\n";

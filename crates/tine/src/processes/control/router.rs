@@ -81,13 +81,7 @@ fn serve(
         let text = format!("there is no service {wanted}; there are {}", names.join(", "));
         return reply.error(SYSTEM, &text);
     }
-    let has_ids = match &request {
-        Request::Show { .. } => true,
-        Request::Kill(filter) => filter.ids.is_some(),
-        Request::Logs(request) => request.id.is_some(),
-        _ => false,
-    };
-    if has_ids && wanted.is_none() && names.len() > 1 {
+    if wanted.is_none() && names.len() > 1 && has_ids(&request) {
         return reply.error(USAGE, "each service numbers its connections: write SERVICE:ID");
     }
     if request == Request::Drain {
@@ -122,6 +116,16 @@ fn serve(
     match outcome.result() {
         Ok(count) => reply.done(count),
         Err((code, why)) => reply.error(code, &why),
+    }
+}
+
+/// Whether a request names connections.
+fn has_ids(request: &Request) -> bool {
+    match request {
+        Request::Show { .. } => true,
+        Request::Kill(filter) => filter.ids.is_some(),
+        Request::Logs(request) => request.id.is_some(),
+        _ => false,
     }
 }
 

@@ -11,6 +11,7 @@ mod capacity;
 mod channels;
 mod children;
 mod enforce;
+mod free_slots;
 mod handover;
 mod handovers;
 mod held_ends;

@@ -12,7 +12,7 @@ use super::state::{ServerEvent, ServerPhase, ServerState};
 use super::{RuleFiles, Supervisor};
 use crate::connection::Connection;
 use crate::error::{Error, HandlerError};
-use crate::lifecycle::signals::{self, Command, command as command_of, concerns_all};
+use crate::lifecycle::signals::{self, Command};
 use crate::lifecycle::startup::Start;
 use crate::lifecycle::timing::DESCENDANTS_POLL;
 use crate::net::control_socket::HANDED_PREFIX;
@@ -267,7 +267,7 @@ where
     fn take_commands(&mut self, events: &mut Vec<ServerEvent>) {
         while let Some(signal) = self.fds.commands.take() {
             let generations = self.handovers.generations.as_ref();
-            let passed_on = command_of(signal.number) != Some(Command::Reap)
+            let passed_on = signals::command(signal.number) != Some(Command::Reap)
                 && generations.is_some_and(|generations| generations.signal_newer(signal.number));
             if !passed_on {
                 self.on_command(signal.number, signal.pid, events);
@@ -278,11 +278,11 @@ where
     /// Handles a signal, which may have been sent to the first process of another generation.
     pub(super) fn on_command(&mut self, number: i32, pid: Option<i32>, events: &mut Vec<ServerEvent>) {
         if let Some(generations) = &self.handovers.generations
-            && concerns_all(number)
+            && signals::concerns_all(number)
         {
             generations.signal_older(number);
         }
-        match command_of(number) {
+        match signals::command(number) {
             Some(Command::End) => self.stop(ServerEvent::EndRequested, events),
             Some(Command::Stop) if self.has_lost_master() => events.push(ServerEvent::Abandoned),
             Some(Command::Stop) => self.stop(ServerEvent::StopRequested, events),

@@ -1,6 +1,7 @@
 //! Checks and makes everything that the server needs before its first fork, so that nothing fails
 //! while half a server runs.
 
+use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use tine_sys::fd::Floor;
@@ -68,6 +69,14 @@ pub(crate) struct Setup {
     pub(crate) master: Option<Link>,
 }
 
+impl Setup {
+    fn take_handovers(&mut self) -> Handovers {
+        let is_first = self.settings.master.is_none();
+        let generations = is_first.then(|| Generations::new(self.replacement.take()));
+        Handovers::new(generations, self.predecessor.take(), self.takes_over, self.master.take())
+    }
+}
+
 impl<'a, H> Supervisor<'a, H> {
     /// Makes a supervisor, without a child yet. It takes `ready` and `writer` when
     /// nothing can fail any more.
@@ -85,18 +94,9 @@ impl<'a, H> Supervisor<'a, H> {
         // memory. Beyond it, lines are lost and memory is not sealed; the signal would end the
         // server.
         tine_sys::signal::ignore(rustix::process::Signal::XFSZ.as_raw());
-        let generations = setup.settings.master.is_none().then(|| Generations::new(setup.replacement.take()));
-        let handovers =
-            Handovers::new(generations, setup.predecessor.take(), setup.takes_over, setup.master.take());
+        let handovers = setup.take_handovers();
         let Setup { mut listeners, mut settings, log, lines, controllers: handed, .. } = setup;
-        settings.log_level = log.level;
-        handovers.prepare(&mut settings);
-        let log = Log::new(log.format, log.level, settings.service.clone(), lines);
-        let mut log = log.with_privacy(settings.privacy);
-        let program_path = settings.check()?;
-        if let Some(program) = &mut settings.program {
-            program.look_up_login(settings.identity.as_ref());
-        }
+        let (mut log, program_path) = check_settings(&mut settings, log, lines, &handovers)?;
         let is_operated = settings.control.is_any() || handed.is_some();
         let memory =
             SharedMemory::new(&mut settings, is_operated, &mut log).map_err(|why| cannot_make(&why))?;
@@ -153,6 +153,24 @@ impl<'a, H> Supervisor<'a, H> {
             log_writer: writer.take(),
         })
     }
+}
+
+/// Checks the settings, and completes them with what others know. Returns the log, and the path of
+/// the program.
+fn check_settings(
+    settings: &mut Settings,
+    log: LogSettings,
+    lines: Option<LineSender>,
+    handovers: &Handovers,
+) -> Result<(Log, Option<CString>), Error> {
+    settings.log_level = log.level;
+    handovers.prepare(settings);
+    let log = Log::new(log.format, log.level, settings.service.clone(), lines);
+    let program_path = settings.check()?;
+    if let Some(program) = &mut settings.program {
+        program.look_up_login(settings.identity.as_ref());
+    }
+    Ok((log.with_privacy(settings.privacy), program_path))
 }
 
 /// Binds the control socket, and notes where the bans of its server are kept. In a service,
