@@ -22,7 +22,7 @@ pub(crate) struct Row {
 }
 
 /// The commands.
-const ALL: [&str; 22] = [
+const ALL: [&str; 23] = [
     "serve",
     "client",
     "load",
@@ -31,6 +31,7 @@ const ALL: [&str; 22] = [
     "import",
     "status",
     "list",
+    "top",
     "show",
     "kill",
     "ban",
@@ -48,9 +49,9 @@ const ALL: [&str; 22] = [
 ];
 
 /// The commands about a running server.
-const OF_RUNNING: [&str; 14] = [
-    "status", "list", "show", "kill", "ban", "unban", "bans", "pause", "resume", "drain", "logs", "set",
-    "reload", "upgrade",
+const OF_RUNNING: [&str; 15] = [
+    "status", "list", "top", "show", "kill", "ban", "unban", "bans", "pause", "resume", "drain", "logs",
+    "set", "reload", "upgrade",
 ];
 
 /// All exit codes, in order.

@@ -58,6 +58,7 @@ pub fn main() -> ExitCode {
         args::Command::Import(import) => commands::import::run(&import),
         args::Command::Status(status) => control::status::run(&status),
         args::Command::List(list) => control::list::run(&list),
+        args::Command::Top(top) => control::top::run(&top),
         args::Command::Show(show) => control::show::run(&show),
         args::Command::Logs(logs) => control::logs::run(&logs),
         args::Command::Kill(kill) => control::steer::kill(&kill),

@@ -41,6 +41,7 @@ use crate::control::set::Set;
 use crate::control::show::Show;
 use crate::control::status::Status;
 use crate::control::steer::{Ban, Bans, Kill, OfService, Unban};
+use crate::control::top::Top;
 pub use client::Client;
 pub use serve::Serve;
 
@@ -72,6 +73,8 @@ pub enum Command {
     Status(Status),
     /// List the connections of a running server, or those that have ended
     List(List),
+    /// Watch the processes and connections of a running server on the whole terminal
+    Top(Top),
     /// Show a connection, its processes, its socket and its log
     Show(Show),
     /// Print the last lines of the log, and those that follow
