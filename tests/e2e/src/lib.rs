@@ -23,6 +23,8 @@ pub mod random;
 pub mod replacement;
 pub mod server;
 pub mod targets;
+pub mod tmux;
+pub mod top;
 pub mod wait;
 
 pub use client::Client;
