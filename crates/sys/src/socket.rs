@@ -36,6 +36,30 @@ pub fn accept_queue(listener: BorrowedFd) -> io::Result<AcceptQueue> {
     Ok(AcceptQueue { length: info.tcpi_unacked, backlog: info.tcpi_sacked })
 }
 
+/// The clients that the kernel has dropped at a listening socket, mostly since its accept queue was
+/// full (`SO_MEMINFO`, `SK_MEMINFO_DROPS` in linux/sock_diag.h).
+///
+/// # Errors
+/// ENOPROTOOPT before Linux 4.12.
+pub fn drops(listener: BorrowedFd) -> io::Result<u32> {
+    const SK_MEMINFO_DROPS: usize = 8;
+    const SK_MEMINFO_VARS: usize = 9;
+    let mut info = [0_u32; SK_MEMINFO_VARS];
+    let mut length = size_of_val(&info) as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes of an array of integers.
+    let returned = unsafe {
+        libc::getsockopt(
+            listener.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MEMINFO,
+            info.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    crate::check(libc::c_long::from(returned))?;
+    Ok(info[SK_MEMINFO_DROPS])
+}
+
 /// Socket options whose value is an int.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IntOption {

@@ -106,6 +106,27 @@ pub mod cli {
     pub use crate::settings::replacement::{Replacement, UPGRADE_TIMEOUT};
     pub use crate::shared::handover::takeover::Takeover;
 
+    /// A process that tells others about a server.
+    pub use crate::settings::observation::Observation;
+    pub use crate::shared::observing::Observed;
+
+    /// The same server, which is observed.
+    #[must_use]
+    pub fn observed(mut server: crate::Server, observation: Option<Observation>) -> crate::Server {
+        server.observation = observation;
+        server
+    }
+
+    /// The same services, which are observed together.
+    #[must_use]
+    pub fn observed_services(
+        mut services: crate::Services,
+        observation: Option<Observation>,
+    ) -> crate::Services {
+        services.observation = observation;
+        services
+    }
+
     /// The same server, which can be replaced, and takes over from another one.
     #[must_use]
     pub fn replaceable(

@@ -148,7 +148,7 @@ impl Server {
 impl Server {
     /// What the supervisor takes over.
     pub(crate) fn into_setup(self) -> Setup {
-        let Server { listeners, settings, log, mut ready, replacement, takeover } = self;
+        let Server { listeners, settings, log, mut ready, replacement, takeover, observation } = self;
         if takeover.is_some() {
             ready.takes_over();
         }
@@ -160,6 +160,8 @@ impl Server {
             lines,
             ready,
             controllers,
+            observation,
+            is_observed: false,
             replacement,
             takeover,
             predecessor,

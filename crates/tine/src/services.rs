@@ -17,6 +17,7 @@ use crate::program::{Program, SERVICE};
 use crate::server::{alone, ready_descriptor};
 use crate::settings::Server;
 use crate::settings::control::Control;
+use crate::settings::observation::Observation;
 use crate::settings::replacement::Replacement;
 use crate::shared::handover::takeover::Takeover;
 
@@ -40,6 +41,7 @@ pub struct Services {
     control: Control,
     pub(crate) replacement: Option<Replacement>,
     pub(crate) takeover: Option<Takeover>,
+    pub(crate) observation: Option<Observation>,
 }
 
 impl Services {
@@ -141,7 +143,7 @@ impl Services {
 
     /// What the master takes over.
     fn into_setup(self) -> MasterSetup {
-        let Services { services, log, mut ready, control, replacement, takeover, .. } = self;
+        let Services { services, log, mut ready, control, replacement, takeover, observation, .. } = self;
         if takeover.is_some() {
             ready.takes_over();
         }
@@ -152,7 +154,8 @@ impl Services {
             controllers: None,
             link: None,
         });
-        MasterSetup { services: services.collect(), log, ready, control, replacement, takeover }
+        let services = services.collect();
+        MasterSetup { services, log, ready, control, observation, replacement, takeover }
     }
 
     /// Validates what the builder stored.

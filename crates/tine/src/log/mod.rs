@@ -351,11 +351,14 @@ impl Log {
             let line = self.composer.compose_at(time, "dropped", &[("lines", Number(dropped))]);
             if !self.sink.write(line) {
                 self.sink.add_dropped(dropped);
+                self.ring.into_iter().for_each(LogRing::count_dropped);
                 return;
             }
         }
         let line = self.composer.compose_at(time, event, fields);
-        self.sink.write(line);
+        if !self.sink.write(line) {
+            self.ring.into_iter().for_each(LogRing::count_dropped);
+        }
     }
 }
 

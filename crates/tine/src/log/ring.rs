@@ -30,6 +30,9 @@ const LINE: usize = 1;
 const CHECK: usize = 2;
 const RECORD: usize = 3;
 const CELL_WORDS: usize = 32;
+// The words of the first cell: the head, and the lines that the target of the log has not taken.
+const HEAD: usize = 0;
+const DROPPED: usize = 1;
 /// Bytes of a record in a cell.
 const PART: usize = (CELL_WORDS - RECORD) * 8;
 /// The cells of the longest record.
@@ -181,7 +184,17 @@ impl LogRing {
     }
 
     fn head(&self) -> &AtomicU64 {
-        &self.0[0][0]
+        &self.0[0][HEAD]
+    }
+
+    /// Counts a line that the target of the log has not taken.
+    pub(super) fn count_dropped(self) {
+        self.0[0][DROPPED].fetch_add(1, Relaxed);
+    }
+
+    /// The lines that the target of the log has not taken.
+    pub(crate) fn dropped(self) -> u64 {
+        self.0[0][DROPPED].load(Relaxed)
     }
 
     fn cell(&self, place: u64) -> &LogCell {

@@ -300,12 +300,15 @@ impl Listener {
         Some((local.is_ipv6(), local.port()))
     }
 
+    /// The backlog as the kernel has it; `None` for other sockets than those of TCP.
+    pub(crate) fn accept_queue(&self) -> Option<tine_sys::socket::AcceptQueue> {
+        self.port.and_then(|_| tine_sys::socket::accept_queue(self.as_fd()).ok())
+    }
+
     /// The number of clients in the backlog. For TCP the kernel reports it (`ss -l`); for other
     /// sockets only whether there is one, and then the number is taken as unlimited.
     pub(crate) fn queued(&self) -> u64 {
-        if self.port.is_some()
-            && let Ok(queue) = tine_sys::socket::accept_queue(self.as_fd())
-        {
+        if let Some(queue) = self.accept_queue() {
             return u64::from(queue.length);
         }
         let mut poll = [PollFd::new(self, PollFlags::IN)];

@@ -8,6 +8,7 @@ pub(crate) mod forker;
 pub(crate) mod handover;
 pub(crate) mod log_writer;
 pub(crate) mod master;
+pub(crate) mod observer;
 pub(crate) mod proxy_reader;
 pub(crate) mod rejector;
 pub(crate) mod spare;

@@ -4,6 +4,8 @@ pub(crate) mod board;
 mod fd_passing;
 pub(crate) mod handover;
 pub(crate) mod messages;
+pub(crate) mod observing;
 pub(crate) mod setting;
 pub(crate) mod stats;
 pub(crate) mod steering;
+pub(crate) mod text_channel;

@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::FileExt;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use rustix::io::Errno;
 
@@ -44,6 +45,39 @@ pub(crate) struct Stat {
     /// Where the environment begins and ends in its memory. The end is 0 while the process executes
     /// another program, and where the process may not be looked into.
     environment: Option<(u64, u64)>,
+}
+
+/// What a process has used and uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ProcessUsage {
+    pub(crate) cpu: Duration,
+    pub(crate) rss_kib: u64,
+}
+
+impl ProcessUsage {
+    /// The usage of a process; `None` if there is no such process, or it is not shown.
+    pub(crate) fn of(pid: i32) -> Option<ProcessUsage> {
+        if unavailable().is_some() {
+            return None;
+        }
+        let line = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+        let ticks = rustix::param::clock_ticks_per_second();
+        ProcessUsage::parse(&String::from_utf8_lossy(&line), ticks, rustix::param::page_size() as u64)
+    }
+
+    /// `ticks` are those of a second.
+    fn parse(line: &str, ticks: u64, page: u64) -> Option<ProcessUsage> {
+        // The first field behind the name is the third.
+        let mut fields = line.rsplit_once(')')?.1.split_whitespace();
+        let user: u64 = fields.nth(14 - 3)?.parse().ok()?;
+        let system: u64 = fields.next()?.parse().ok()?;
+        let pages: u64 = fields.nth(24 - 16)?.parse().ok()?;
+        let milliseconds = (user + system).saturating_mul(1_000) / ticks.max(1);
+        Some(ProcessUsage {
+            cpu: Duration::from_millis(milliseconds),
+            rss_kib: pages.saturating_mul(page) / 1024,
+        })
+    }
 }
 
 impl Stat {

@@ -5,8 +5,9 @@
 //! has a copy of it.
 
 use std::collections::VecDeque;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use super::metrics::Metrics;
 use crate::lifecycle::outcome::Outcome;
 use crate::log::Usage;
 use crate::net::peer::Peer;
@@ -38,6 +39,10 @@ pub(crate) struct History {
     /// The most connections at a time.
     pub(crate) peak: usize,
     pub(crate) rates: RecentRates,
+    /// 1 for the first process of the server, one more for each that has replaced another.
+    pub(crate) generation: u64,
+    /// For monitoring.
+    pub(crate) metrics: Metrics,
     /// When the server began to serve: monotonic clock, nanoseconds.
     pub(crate) started: u64,
 }
@@ -55,6 +60,8 @@ impl History {
             unrecorded_total: 0,
             peak: 0,
             rates,
+            generation: 1,
+            metrics: Metrics::default(),
             started,
         }
     }
@@ -72,6 +79,7 @@ impl History {
 
     /// Records a connection that has ended; the oldest makes room for it.
     pub(crate) fn record_end(&mut self, connection: EndedConnection) {
+        self.metrics.record(&connection, SystemTime::now());
         self.ended_total += 1;
         self.failed_total += u64::from(connection.outcome.is_failure());
         if self.capacity == 0 {
@@ -90,6 +98,7 @@ impl History {
 
     /// Counts connections that have ended without a record.
     pub(crate) fn count_unrecorded(&mut self, ends: u64, failures: u64) {
+        self.metrics.count_unrecorded(ends);
         self.ended_total += ends;
         self.failed_total += failures;
         self.unrecorded_total += ends;

@@ -8,7 +8,9 @@
 pub(crate) mod answers;
 pub(crate) mod destroyed;
 pub(crate) mod diag;
+pub(crate) mod histogram;
 pub(crate) mod history;
+pub(crate) mod metrics;
 mod proc_net;
 pub(crate) mod state;
 pub(crate) mod watcher;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::logs::logs;
+use super::metrics::metrics;
 use super::reply::{Reply, SYSTEM};
 use super::request::{Filter, Request, Sort};
 use super::rows::{Row, sort};
@@ -30,6 +31,10 @@ pub(super) fn answer(
     match request {
         Request::Status => {
             reply.line(&status(view))?;
+            reply.done(1)
+        }
+        Request::Metrics => {
+            reply.line(&metrics(view))?;
             reply.done(1)
         }
         Request::List { ended, filter, sort, limit } => list(view, reply, *ended, filter, *sort, *limit),
@@ -148,7 +153,7 @@ fn status(view: &View) -> Value {
         "limits": view.board.limits_mode().to_string(),
         "reported": Reason::ALL.into_iter().map(|reason| view.board.reported(reason)).sum::<u64>(),
         "reported_by_reason": reported,
-        "delayed": view.board.delayed(),
+        "delayed": Reason::ALL.into_iter().map(|reason| view.board.delayed(reason)).sum::<u64>(),
         "waiting": view.board.waiting(),
         "bans": view.bans.len(),
         "rates": rates,

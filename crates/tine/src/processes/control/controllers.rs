@@ -91,17 +91,18 @@ pub(crate) enum ControllerEvent {
 
 impl Controllers {
     /// The controllers of a server with this control socket, those of a service whose master hands
-    /// them over, or none.
+    /// them over, or none; `is_observed` if an observer asks, too.
     ///
     /// # Errors
     /// EMFILE, ENFILE, ENOMEM.
     pub(crate) fn new(
         mut socket: Option<ControlSocket>,
         mut handed: Option<Receiver<ControllerArrival>>,
+        is_observed: bool,
         place: &impl Fn(OwnedFd) -> io::Result<OwnedFd>,
     ) -> io::Result<Controllers> {
         let mut queue = None;
-        if socket.is_some() || handed.is_some() {
+        if socket.is_some() || handed.is_some() || is_observed {
             let new = place(epoll::create(epoll::CreateFlags::CLOEXEC)?)?;
             if let Some(socket) = &mut socket {
                 socket.place(&|fd| place(fd.try_clone_to_owned()?))?;
@@ -183,7 +184,7 @@ impl Controllers {
             let Some(socket) = &self.socket else { return };
             match socket.accept() {
                 Ok(Some(Controller { stream, operator, is_permitted: true })) => {
-                    self.wait_for_request(stream, operator);
+                    self.arrive(stream, operator);
                 }
                 Ok(Some(Controller { stream, operator, .. })) => {
                     refuse(&stream);
@@ -200,7 +201,7 @@ impl Controllers {
         while let Some(handed) = &self.handed {
             match handed.receive() {
                 Ok(Some((stream, ControllerArrival { operator }))) => {
-                    self.wait_for_request(stream, operator);
+                    self.arrive(stream, operator);
                 }
                 // The master has ended, and with it this process soon does.
                 Ok(None) => {
@@ -215,7 +216,8 @@ impl Controllers {
         }
     }
 
-    fn wait_for_request(&mut self, stream: OwnedFd, operator: Operator) {
+    /// A controller has connected, and has sent nothing yet.
+    pub(crate) fn arrive(&mut self, stream: OwnedFd, operator: Operator) {
         if self.waiting.len() >= MAX_WAITING {
             let reader = self.waiting.iter().position(|waiting| !waiting.operator.may_steer);
             match reader {

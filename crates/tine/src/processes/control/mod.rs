@@ -10,6 +10,7 @@ mod answer;
 pub(crate) mod controllers;
 mod gather;
 mod logs;
+mod metrics;
 mod reply;
 pub(crate) mod request;
 pub(crate) mod router;

@@ -21,6 +21,7 @@ pub(crate) const MAX_REQUEST: usize = 64 * 1024;
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Request {
     Status,
+    Metrics,
     List { ended: bool, filter: Filter, sort: Sort, limit: Option<usize> },
     Show { id: u64 },
     Kill(Filter),
@@ -107,8 +108,8 @@ fn binary(path: String) -> Result<PathBuf, String> {
 impl Request {
     /// Whether the request changes the server.
     pub(crate) fn steers(&self) -> bool {
-        use Request::{Bans, List, Logs, Settings, Show, Status};
-        !matches!(self, Status | List { .. } | Show { .. } | Bans | Settings | Logs(_))
+        use Request::{Bans, List, Logs, Metrics, Settings, Show, Status};
+        !matches!(self, Status | Metrics | List { .. } | Show { .. } | Bans | Settings | Logs(_))
     }
 
     /// Reads a request, and the name of the service that it is about.
@@ -127,6 +128,7 @@ impl Request {
         let service = fields.text("service")?;
         let request = match command.as_str() {
             "status" => Request::Status,
+            "metrics" => Request::Metrics,
             "list" => Request::List {
                 ended: fields.flag("ended")?,
                 filter: fields.filter()?,

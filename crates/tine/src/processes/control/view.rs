@@ -14,6 +14,7 @@ use crate::shared::board::reader::{BoardConnection, BoardReader};
 use crate::shared::setting::{Setting, SettingValue};
 use crate::shared::stats::ConnStats;
 use crate::system::clock::now;
+use crate::system::procfs::ProcessUsage;
 use crate::watch::diag::{Diag, SocketInfo};
 use crate::watch::history::History;
 
@@ -27,10 +28,15 @@ pub(crate) struct View {
     /// `serving`, `paused`, `draining` or `ending`.
     pub(crate) phase: &'static str,
     pub(crate) addresses: Vec<String>,
+    pub(crate) listeners: Vec<ListenerView>,
+    /// 1 for the first process of the server, one more for each that has replaced another.
+    pub(crate) generation: u64,
     pub(crate) max_connections: usize,
     /// Whether connections execute a program, which does not count its bytes.
     pub(crate) has_program: bool,
     pub(crate) processes: Vec<ProcessView>,
+    /// The usage of the supervisor itself.
+    pub(crate) usage: Option<ProcessUsage>,
     pub(crate) board: BoardReader,
     pub(crate) stats: ConnStats,
     /// The last lines of the log.
@@ -53,6 +59,17 @@ pub(crate) struct ProcessView {
     pub(crate) role: String,
     pub(crate) pid: i32,
     pub(crate) restarts: u32,
+    pub(crate) usage: Option<ProcessUsage>,
+}
+
+/// A listener, as the kernel counts it.
+pub(crate) struct ListenerView {
+    pub(crate) address: String,
+    /// The clients in its backlog, and its length; `None` for other sockets than those of TCP.
+    pub(crate) queued: Option<u32>,
+    pub(crate) backlog: Option<u32>,
+    /// Clients that the kernel has dropped, since the backlog was full.
+    pub(crate) overflows: Option<u32>,
 }
 
 /// An option that can be changed.

@@ -164,7 +164,12 @@ pub(super) fn request_slot(trusted: &Trusted, memory: &mut Memory) -> bool {
             board.release(slot);
             false
         }
-        None => true,
+        None => {
+            if !memory.full {
+                board.count_slot_wait();
+            }
+            true
+        }
     };
     memory.full && rejects && !has_idle_spare(trusted)
 }

@@ -106,7 +106,7 @@ impl Door {
         let message = Delayed { peer: client.peer, reason, since, deadline, proxied: proxied(client) };
         let is_sent = self.board.pass_unless_draining(|| delayer.queue.send(client.socket.as_fd(), &message));
         if is_sent {
-            self.board.count_delayed();
+            self.board.count_delayed(reason);
         } else {
             marked.iter().flatten().for_each(|block| _ = self.admission.set_queued(block, false));
         }

@@ -1,5 +1,7 @@
 //! Creates the process of a connection, and spares.
 
+use std::time::Duration;
+
 use rustix::io::Errno;
 use tine_sys::process::{Side, fork_sibling};
 
@@ -16,6 +18,7 @@ use crate::processes::start::start_connection;
 use crate::program::launch::ProgramConnection;
 use crate::shared::board::SlotPhase;
 use crate::shared::board::places::PlaceHolder;
+use crate::system::clock::now;
 
 /// Creates the process for an admitted client: forks it to run the handler, or makes it execute the
 /// program. If that fails, the client stays in hand and is tried again.
@@ -64,12 +67,14 @@ where
         }
         Ok(Side::Parent(_)) => {
             drop(client);
+            board.count_start(Duration::from_nanos(now().saturating_sub(entry.start)));
             trusted.notify_change(slot, &context.log);
             trusted.settle_place(PlaceHolder::Forker(trusted.index));
             succeed(forker, memory);
             Started::Served
         }
         Err(why) => {
+            board.count_fork_failure();
             let errno = Errno::from_io_error(&why).unwrap_or(Errno::AGAIN);
             fail(forker, memory, "cannot create a process for a connection", errno);
             memory.in_hand = Some((client, slot));
@@ -106,6 +111,7 @@ pub(super) fn refill<H>(
             Err(why) => {
                 board.dec_idle(index);
                 board.release(slot);
+                board.count_fork_failure();
                 let errno = Errno::from_io_error(&why).unwrap_or(Errno::AGAIN);
                 fail(forker, memory, "cannot create a spare process", errno);
                 return None;

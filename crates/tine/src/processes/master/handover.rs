@@ -13,6 +13,7 @@ use crate::net::listener::Listener;
 use crate::processes::handover::generations::GenerationEvent;
 use crate::processes::handover::report::HandoverReport;
 use crate::processes::handover::{Binary, Failure, lineage_item, socket_item};
+use crate::processes::observer::Observer;
 use crate::shared::handover::lineage::Lineage;
 use crate::shared::handover::link::{Item, LinkMessage};
 use crate::shared::steering::Order;
@@ -87,6 +88,7 @@ impl Master<'_> {
             service.server.listeners.iter_mut().for_each(Listener::hand_over);
         }
         self.controllers.hand_over();
+        self.observer.take().iter_mut().for_each(Observer::hand_over);
         self.tell_services(&LinkMessage::Commit);
         let stays = self.generations.is_anchor();
         self.report().replaced((pid, build), None, stays, asked_by);
@@ -117,6 +119,7 @@ impl Master<'_> {
         let listeners = self.services.iter().flat_map(|service| &service.server.listeners);
         let mut items: Vec<(Item, BorrowedFd)> = listeners.map(socket_item).collect();
         items.extend(self.controllers.socket_item());
+        items.extend(self.observer.iter().flat_map(Observer::listeners).map(socket_item));
         items.extend(lineages.iter().map(|(item, lineage)| (item.clone(), lineage.as_fd())));
         // A failure is among the next events.
         self.generations.offer(items);
@@ -135,6 +138,7 @@ impl Master<'_> {
             service.server.listeners.iter_mut().for_each(Listener::take_over);
         }
         self.controllers.take_over();
+        self.observer.iter_mut().for_each(Observer::take_over);
         self.generations.take_over(takeover.accepting());
     }
 

@@ -24,8 +24,10 @@ use crate::log::{Log, LogSettings};
 use crate::processes::control::controllers::Controllers;
 use crate::processes::handover::generations::Generations;
 use crate::processes::log_writer::LogWriter;
+use crate::processes::observer::Observer;
 use crate::processes::supervisor::setup::Setup;
 use crate::settings::control::Control;
+use crate::settings::observation::Observation;
 use crate::settings::replacement::Replacement;
 use crate::shared::handover::link::Link;
 use crate::shared::handover::takeover::Takeover;
@@ -41,6 +43,8 @@ pub(crate) struct MasterSetup {
     pub(crate) log: LogSettings,
     pub(crate) ready: Ready,
     pub(crate) control: Control,
+    /// How the server is observed.
+    pub(crate) observation: Option<Observation>,
     /// How the server is replaced.
     pub(crate) replacement: Option<Replacement>,
     /// The hand-over that this process was executed for.
@@ -67,6 +71,7 @@ struct Master<'a> {
     log: Log,
     /// Where the log goes elsewhere than to standard error.
     log_writer: Option<LogWriter>,
+    observer: Option<Observer>,
     /// The last lines of the log, with a control socket. Supervisors do not have this memory.
     log_ring: Option<LogRing>,
     ready: Ready,

@@ -26,6 +26,7 @@ use crate::net::handed;
 use crate::processes::handover::generations::Generations;
 use crate::processes::handover::{Binary, prepare_for};
 use crate::processes::log_writer::{self, LogWriter, NewWriter, WriterStart};
+use crate::processes::observer::Observer;
 use crate::shared::handover::takeover::Takeover;
 use crate::system::descendants;
 use crate::system::orphans::{self, PreexistingChildren};
@@ -51,7 +52,7 @@ pub(crate) fn run(mut setup: MasterSetup, alone: &Alone) -> Result<(), Error> {
     let count = setup.services.len();
     let slowest = setup.services.iter().map(|service| service.server.settings.drain_timeout).max();
     let stop_within = slowest.unwrap_or_default().saturating_add(STOP_WITHIN);
-    let (writer, lines) = match LogWriter::start(&setup.log, alone)? {
+    let (mut writer, lines) = match LogWriter::start(&setup.log, alone)? {
         WriterStart::None => (None, None),
         WriterStart::Started(writer, lines) => (Some(writer), Some(lines)),
         WriterStart::New(new) => {
@@ -61,11 +62,17 @@ pub(crate) fn run(mut setup: MasterSetup, alone: &Alone) -> Result<(), Error> {
         }
     };
     let takeover = setup.takeover.take();
+    let mut lines = lines;
+    let mut observer = Observer::start(setup.observation.take(), alone).inspect_err(|error| {
+        takeover.iter().for_each(|takeover| takeover.failed(&error.to_string(), error.exit_code()));
+        lines = None;
+        writer.take().into_iter().for_each(LogWriter::finish);
+    })?;
     for (name, predecessor) in takeover.iter().flat_map(Takeover::predecessors) {
         let service = setup.services.iter_mut().find(|service| service.name == name);
         service.into_iter().for_each(|service| prepare_for(predecessor, &mut service.server.settings));
     }
-    let made = Master::set_up(setup, lines, alone);
+    let made = Master::set_up(setup, observer.is_some(), lines, alone);
     let made = made.and_then(|made| takeover.iter().try_for_each(Takeover::check_sockets).map(|()| made));
     handed::close_rest();
     let mut master = match made {
@@ -73,10 +80,11 @@ pub(crate) fn run(mut setup: MasterSetup, alone: &Alone) -> Result<(), Error> {
         Err(error) => {
             takeover.iter().for_each(|takeover| takeover.failed(&error.to_string(), error.exit_code()));
             writer.into_iter().for_each(LogWriter::finish);
+            observer.iter_mut().for_each(Observer::end);
             return Err(error);
         }
     };
-    (master.log_writer, master.takeover) = (writer, takeover);
+    (master.log_writer, master.observer, master.takeover) = (writer, observer, takeover);
     match master.serve(stop_within)? {
         Some(MasterChild::Supervisor(supervisor)) => master.run_as(supervisor),
         Some(MasterChild::Control(control)) => master.run_control(control),
@@ -89,7 +97,12 @@ pub(crate) fn run(mut setup: MasterSetup, alone: &Alone) -> Result<(), Error> {
 }
 
 impl<'a> Master<'a> {
-    fn set_up(setup: MasterSetup, lines: Option<LineSender>, alone: &'a Alone) -> Result<Master<'a>, Error> {
+    fn set_up(
+        setup: MasterSetup,
+        is_observed: bool,
+        lines: Option<LineSender>,
+        alone: &'a Alone,
+    ) -> Result<Master<'a>, Error> {
         let MasterSetup { mut services, log, mut ready, control, replacement, .. } = setup;
         ready.prepare(3)?;
         tine_sys::available::parent_death_signal().map_err(|why| {
@@ -102,16 +115,17 @@ impl<'a> Master<'a> {
         tine_sys::signal::ignore(Signal::XFSZ.as_raw());
         let original_mask = signals.block().map_err(failed)?;
         let mut log = Log::new(log.format, log.level, None, lines);
-        let log_ring = control.is_any().then(LogRing::alone).transpose();
+        let log_ring = (control.is_any() || is_observed).then(LogRing::alone).transpose();
         let log_ring = log_ring.map_err(|why| cannot_start("shared memory", &why))?;
         log.keep_lines_in(log_ring);
-        let controllers = set_up_control(&control, &mut services, &mut log)?;
+        let controllers = set_up_control(&control, is_observed, &mut services, &mut log)?;
         Ok(Master {
             services,
             alone,
             pids: HashMap::new(),
             log,
             log_writer: None,
+            observer: None,
             log_ring,
             ready,
             signal_fd: signals.descriptor().map_err(failed)?,
@@ -147,11 +161,15 @@ impl<'a> Master<'a> {
         let mut state = MasterState::new(self.services.len(), stop_within, Instant::now());
         while !state.is_over() || self.generations.has_older() {
             let writer = self.log_writer.as_ref().and_then(LogWriter::restart_at);
-            let own = [self.ready.keep_alive_at(), self.controllers.deadline(), writer];
+            let observer = self.observer.as_ref().and_then(Observer::deadline);
+            let own = [self.ready.keep_alive_at(), self.controllers.deadline(), writer, observer];
             let others = [state.deadline(), self.generations.deadline()];
             self.wait(own.into_iter().chain(others).flatten().min());
             self.ready.keep_alive();
             let mut events = self.events();
+            if let Some(observer) = &mut self.observer {
+                observer.look_after(self.alone, &mut self.controllers, &mut self.log);
+            }
             self.check_handovers(&mut events);
             if let Some(control) = self.serve_controllers(&state, &mut events) {
                 return Ok(Some(MasterChild::Control(control)));
@@ -187,7 +205,10 @@ impl<'a> Master<'a> {
             Some(queue) => PollFd::from_borrowed_fd(queue, PollFlags::IN),
             None => signals.clone(),
         };
-        let mut poll: Vec<PollFd> = [signals, controllers].into_iter().chain(self.links()).collect();
+        let observer = self.observer.as_ref().and_then(Observer::descriptor);
+        let observer = observer.map(|link| PollFd::from_borrowed_fd(link, PollFlags::IN));
+        let own = [signals, controllers].into_iter().chain(observer);
+        let mut poll: Vec<PollFd> = own.chain(self.links()).collect();
         // Interrupted: everything is checked in any case.
         let _ = wait::until(&mut poll, deadline);
     }
@@ -259,6 +280,7 @@ impl<'a> Master<'a> {
     fn reap_children(&mut self, events: &mut Vec<MasterEvent>) {
         self.reap_controls();
         self.log_writer.iter_mut().for_each(|writer| writer.check(&mut self.log));
+        self.observer.iter_mut().for_each(|observer| observer.check(&mut self.log));
         for (pid, service) in self.pids.clone() {
             if let Ok(Some(ended)) = reap(pid) {
                 self.pids.remove(&pid);
@@ -281,7 +303,8 @@ impl<'a> Master<'a> {
     /// Whether a child was forked by the master.
     fn is_own(&self, pid: i32) -> bool {
         let is_writer = self.log_writer.as_ref().is_some_and(|writer| writer.is(pid));
-        let is_own = self.pids.contains_key(&pid) || self.controllers.has(pid) || is_writer;
+        let is_observer = self.observer.as_ref().is_some_and(|observer| observer.is(pid));
+        let is_own = self.pids.contains_key(&pid) || self.controllers.has(pid) || is_writer || is_observer;
         is_own || self.generations.has_process(pid)
     }
 
@@ -357,6 +380,7 @@ impl<'a> Master<'a> {
         // Still blocked: with the mask of before, it would end the program.
         while signals::stops().take().is_some() {}
         let _ = descendants::kill(|| self.orphans());
+        self.observer.take().iter_mut().for_each(Observer::end);
         self.end_log();
     }
 
@@ -376,6 +400,7 @@ impl<'a> Master<'a> {
         self.end_controls();
         self.generations.learn_newer();
         let failed = descendants::kill(|| self.orphans());
+        self.observer.take().iter_mut().for_each(Observer::end);
         match self.generations.is_replaced() {
             true => self.log.finished(),
             false => self.log.stop_all(services),

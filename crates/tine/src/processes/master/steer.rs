@@ -30,23 +30,24 @@ pub(super) struct NewControl {
     services: Vec<ServiceStream>,
 }
 
-/// Makes the control socket, and a channel to each service.
+/// Makes the control socket, and a channel to each service. `is_observed` if an observer asks, too.
 pub(super) fn set_up_control(
     control: &Control,
+    is_observed: bool,
     services: &mut [ServiceSetup],
     log: &mut Log,
 ) -> Result<Controllers, Error> {
     let failed = |why: std::io::Error| cannot_start("the control socket", &why);
     let socket = control.bind(log)?;
     let place = |fd: OwnedFd| Ok::<OwnedFd, std::io::Error>(fd);
-    if socket.is_some() {
+    if socket.is_some() || is_observed {
         for service in services {
             service.server.settings.state_file =
                 socket.as_ref().and_then(|socket| control.state_file(socket, Some(&service.name)));
             service.controllers = Some(Channel::new(&place).map_err(failed)?);
         }
     }
-    Controllers::new(socket, None, &place).map_err(failed)
+    Controllers::new(socket, None, is_observed, &place).map_err(failed)
 }
 
 impl Master<'_> {

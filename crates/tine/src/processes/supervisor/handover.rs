@@ -16,6 +16,7 @@ use crate::net::listener::Listener;
 use crate::processes::handover::generations::{GenerationEvent, Generations};
 use crate::processes::handover::report::HandoverReport;
 use crate::processes::handover::{Binary, Failure, lineage_item, socket_item};
+use crate::processes::observer::Observer;
 use crate::shared::board::SlotPhase;
 use crate::shared::handover::lineage::{Lineage, LineageMessage};
 use crate::shared::handover::link::Item;
@@ -168,6 +169,7 @@ where
         self.handovers.successor = Some(own);
         let mut items: Vec<(Item, BorrowedFd)> = self.listeners.iter().map(socket_item).collect();
         items.extend(self.controllers.socket_item());
+        items.extend(self.observer.iter().flat_map(Observer::listeners).map(socket_item));
         let most = self.settings.max_connections.max(self.memory.board.count(SlotPhase::Serving, None));
         items.push((lineage_item("", self.settings.source_secret, most), theirs.as_fd()));
         if let Some(generations) = &mut self.handovers.generations {
@@ -226,6 +228,7 @@ where
     pub(super) fn be_replaced(&mut self) {
         self.listeners.iter_mut().for_each(Listener::hand_over);
         self.controllers.hand_over();
+        self.observer.take().iter_mut().for_each(Observer::hand_over);
         let quota = if self.serves_backlog { self.clients_to_drain() } else { 0 };
         self.begin_drain(quota);
     }

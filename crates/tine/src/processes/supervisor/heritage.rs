@@ -25,13 +25,14 @@ where
         ServiceState {
             // Clients that were accepted and wait get their numbers later, from this supervisor.
             last_id: board.connections() + self.clients_without_id(),
+            generation: history.generation,
             is_paused: self.capacity.is_paused,
             started: Some(history.started),
             peak: history.peak as u64,
             ended: history.ended_total,
             failed: history.failed_total,
             unrecorded: history.unrecorded_total,
-            delayed: board.delayed(),
+            delayed: counts(&|reason| board.delayed(reason)),
             rejected: counts(&|reason| board.rejected(reason)),
             reported: counts(&|reason| board.reported(reason)),
             connections: self.all_connections(),
@@ -39,6 +40,7 @@ where
             bans: Some(self.bans.to_text()),
             buckets,
             penalties,
+            metrics: Some(self.history.metrics.clone()),
         }
         .to_text()
     }
@@ -95,8 +97,9 @@ where
         let state = ServiceState::parse(text).map_err(|why| no_state(&why))?;
         let board = &self.memory.board;
         board.number_after(state.last_id);
-        board.count_on(&state.rejected, &state.reported, state.delayed);
+        board.count_on(&state.rejected, &state.reported, &state.delayed);
         self.memory.admission.import_sources([state.buckets.as_ref(), state.penalties.as_ref()]);
+        self.history.generation = state.generation.saturating_add(1);
         self.history.ended_total = state.ended;
         self.history.failed_total = state.failed;
         self.history.unrecorded_total = state.unrecorded;
@@ -105,6 +108,9 @@ where
             self.history.started = self.history.started.min(started);
         }
         self.history.take_over(state.history);
+        if let Some(metrics) = state.metrics {
+            self.history.metrics = metrics;
+        }
         if let Some(bans) = state.bans {
             // Without them, clients would be admitted that an operator has banned.
             let bans = Bans::from_text(&bans, self.settings.state_file.clone());

@@ -55,6 +55,7 @@ use crate::log::ring::LogRing;
 use crate::net::listener::Listener;
 use crate::processes::control::controllers::Controllers;
 use crate::processes::log_writer::LogWriter;
+use crate::processes::observer::Observer;
 use crate::settings::Settings;
 use crate::settings::live::AtStart;
 use crate::shared::board::Board;
@@ -91,6 +92,7 @@ struct Supervisor<'a, H> {
     log: Log,
     /// Where the log goes elsewhere than to standard error, and no master has one.
     log_writer: Option<LogWriter>,
+    observer: Option<Observer>,
     ready: Ready,
     fds: SupervisorFds,
     children: Children,

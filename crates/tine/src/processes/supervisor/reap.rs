@@ -173,6 +173,7 @@ where
     fn is_own(&self, pid: i32) -> bool {
         self.children.table.kind(pid).is_some()
             || self.log_writer.as_ref().is_some_and(|writer| writer.is(pid))
+            || self.observer.as_ref().is_some_and(|observer| observer.is(pid))
             || self.handovers.has_process(pid)
     }
 

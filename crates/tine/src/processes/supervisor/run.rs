@@ -19,6 +19,7 @@ use crate::net::control_socket::HANDED_PREFIX;
 use crate::net::handed;
 use crate::processes::handover::Binary;
 use crate::processes::log_writer::{self, LogWriter, NewWriter, WriterStart};
+use crate::processes::observer::Observer;
 use crate::shared::handover::takeover::Takeover;
 
 /// How a server has stopped.
@@ -55,6 +56,12 @@ where
         }
     }
     let mut takeover = setup.takeover.take();
+    let mut observer = Observer::start(setup.observation.take(), alone).inspect_err(|error| {
+        takeover.iter().for_each(|takeover| takeover.failed(&error.to_string(), error.exit_code()));
+        setup.lines = None;
+        writer.take().into_iter().for_each(LogWriter::finish);
+    })?;
+    setup.is_observed = observer.is_some();
     setup.predecessor =
         takeover.as_mut().and_then(|takeover| takeover.take_predecessor(None)).or(setup.predecessor.take());
     let made = Supervisor::set_up(setup, &mut ready, &mut writer, alone, handler);
@@ -66,10 +73,11 @@ where
             ready.failed(&error);
             takeover.iter().for_each(|takeover| takeover.failed(&error.to_string(), error.exit_code()));
             writer.into_iter().for_each(LogWriter::finish);
+            observer.iter_mut().for_each(Observer::end);
             return Err(error);
         }
     };
-    supervisor.handovers.takeover = takeover;
+    (supervisor.handovers.takeover, supervisor.observer) = (takeover, observer);
     match supervisor.serve()? {
         Served::Forked(role) => supervisor.run_as(role),
         Served::Writer(new) => {
@@ -171,6 +179,7 @@ where
         let bans = self.bans.next_end(SystemTime::now()).and_then(|time| Instant::now().checked_add(time));
         let controls = self.controllers.deadline();
         let writer = self.log_writer.as_ref().and_then(LogWriter::restart_at);
+        let observer = self.observer.as_ref().and_then(Observer::deadline);
         let held = self.held_ends.deadline();
         let handover = self.handovers.deadline();
         let maximum = self.capacity.deadline();
@@ -189,6 +198,7 @@ where
             bans,
             controls,
             writer,
+            observer,
             held,
             handover,
         ];
@@ -208,7 +218,9 @@ where
         let deadline = deadlines.into_iter().flatten().min();
         // Commands arrive with the exits of programs, and can wait for the batch, too.
         let others = [notices, files, controllers, ends];
-        let links = self.handovers.poll().into_iter().chain(self.poll_older()).collect();
+        let observer = self.observer.as_ref().and_then(Observer::descriptor);
+        let observer = observer.map(|link| PollFd::from_borrowed_fd(link, PollFlags::IN));
+        let links = self.handovers.poll().into_iter().chain(self.poll_older()).chain(observer).collect();
         self.fds.wait(others, links, batching.is_some(), deadline);
     }
 
@@ -252,6 +264,9 @@ where
         self.check_killings();
         self.check_bans();
         self.answer_operators();
+        if let Some(observer) = &mut self.observer {
+            observer.look_after(self.alone, &mut self.controllers, &mut self.log);
+        }
         self.check_handovers(state, &mut events);
         if self.timers.sweep_at <= Instant::now() {
             self.sweep(&mut events);
@@ -292,6 +307,7 @@ where
             Some(Command::Unsupported | Command::Upgrade) => self.log.warning(&signals::warning(number)),
             Some(Command::Reap) => {
                 self.log_writer.iter_mut().for_each(|writer| writer.check(&mut self.log));
+                self.observer.iter_mut().for_each(|observer| observer.check(&mut self.log));
                 self.on_sigchld(pid, events);
             }
             None => {}
@@ -343,6 +359,7 @@ where
             true => Ok(()),
             false => self.end_what_is_left(),
         };
+        self.observer.take().iter_mut().for_each(Observer::end);
         self.check_held_ends(true);
         self.handovers.finish();
         match self.handovers.is_replaced() {

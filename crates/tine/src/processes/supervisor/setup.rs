@@ -31,6 +31,7 @@ use crate::processes::handover::generations::Generations;
 use crate::processes::log_writer::LogWriter;
 use crate::settings::Settings;
 use crate::settings::derived::beyond_the_system;
+use crate::settings::observation::Observation;
 use crate::settings::replacement::Replacement;
 use crate::shared::board::Board;
 use crate::shared::handover::link::Link;
@@ -57,6 +58,10 @@ pub(crate) struct Setup {
     pub(crate) ready: Ready,
     /// Controllers that the master hands over.
     pub(crate) controllers: Option<Receiver<ControllerArrival>>,
+    /// How the server is observed, where this is its first process.
+    pub(crate) observation: Option<Observation>,
+    /// It is, by an observer that runs already.
+    pub(crate) is_observed: bool,
     /// How the server is replaced, where this is its first process.
     pub(crate) replacement: Option<Replacement>,
     /// The hand-over that this process was executed for, where it is the first of its server.
@@ -95,9 +100,10 @@ impl<'a, H> Supervisor<'a, H> {
         // server.
         tine_sys::signal::ignore(rustix::process::Signal::XFSZ.as_raw());
         let handovers = setup.take_handovers();
+        let is_observed = setup.is_observed;
         let Setup { mut listeners, mut settings, log, lines, controllers: handed, .. } = setup;
         let (mut log, program_path) = check_settings(&mut settings, log, lines, &handovers)?;
-        let is_operated = settings.control.is_any() || handed.is_some();
+        let is_operated = settings.control.is_any() || handed.is_some() || is_observed;
         let memory =
             SharedMemory::new(&mut settings, is_operated, &mut log).map_err(|why| cannot_make(&why))?;
         settings.keeps_records = is_operated;
@@ -111,7 +117,7 @@ impl<'a, H> Supervisor<'a, H> {
         let source = memory.admission.limits().rules.as_ref().and_then(|rules| rules.source());
         let place_any = |fd: rustix::io::Result<OwnedFd>| place(fd.ok()?).ok();
         let rule_files = source.map(|source| RuleFiles::watch(source, place_any, &mut log));
-        let controllers = bind_control(&mut settings, handed, &place, &mut log)?;
+        let controllers = bind_control(&mut settings, handed, is_observed, &place, &mut log)?;
         let bans = Bans::load(settings.state_file.clone())?;
         bans::publish(&memory.board, &bans);
         let channels = Channels::new(&settings, controllers.are_possible(), &place);
@@ -151,6 +157,7 @@ impl<'a, H> Supervisor<'a, H> {
             log,
             ready: std::mem::take(ready),
             log_writer: writer.take(),
+            observer: None,
         })
     }
 }
@@ -178,6 +185,7 @@ fn check_settings(
 fn bind_control(
     settings: &mut Settings,
     handed: Option<Receiver<ControllerArrival>>,
+    is_observed: bool,
     place: &impl Fn(OwnedFd) -> std::io::Result<OwnedFd>,
     log: &mut Log,
 ) -> Result<Controllers, Error> {
@@ -185,7 +193,8 @@ fn bind_control(
     if let Some(socket) = &socket {
         settings.state_file = settings.control.state_file(socket, None);
     }
-    Controllers::new(socket, handed, place).map_err(|why| cannot_start("the control socket", &why))
+    Controllers::new(socket, handed, is_observed, place)
+        .map_err(|why| cannot_start("the control socket", &why))
 }
 
 impl SharedMemory {

@@ -1,5 +1,6 @@
 //! What the supervisor tells a control process: a copy of all that it knows.
 
+use std::os::fd::AsFd;
 use std::time::SystemTime;
 
 use rustix::process::Pid;
@@ -11,11 +12,12 @@ use crate::connection::Connection;
 use crate::error::HandlerError;
 use crate::log::ring::LogRing;
 use crate::net::listener::Listener;
-use crate::processes::control::view::{ProcessView, SettingView, View};
+use crate::processes::control::view::{ListenerView, ProcessView, SettingView, View};
 use crate::processes::control::{ControlStart, NewController};
-use crate::processes::log_writer;
 use crate::processes::start::StartReport;
+use crate::processes::{log_writer, observer};
 use crate::shared::setting::Setting;
+use crate::system::procfs::ProcessUsage;
 use crate::watch::diag::Diag;
 
 impl<'a, H> Supervisor<'a, H>
@@ -51,9 +53,12 @@ where
             pid: supervisor.as_raw_pid(),
             phase,
             addresses: self.listeners.iter().map(|listener| listener.name.clone()).collect(),
+            listeners: self.listeners.iter().map(listener_view).collect(),
+            generation: self.history.generation,
             max_connections: self.settings.max_connections,
             has_program,
             processes,
+            usage: ProcessUsage::of(supervisor.as_raw_pid()),
             board,
             stats,
             log: log_ring,
@@ -77,12 +82,19 @@ where
             role: role.log_name().into(),
             pid,
             restarts: restarts(role),
+            usage: ProcessUsage::of(pid),
         };
         let mut processes: Vec<ProcessView> = roles.map(view).collect();
         let writer = self.log_writer.as_ref();
         processes.extend(writer.and_then(|writer| {
             let (role, restarts) = (log_writer::ROLE.to_owned(), writer.restarts());
-            Some(ProcessView { role, pid: writer.pid()?, restarts })
+            let pid = writer.pid()?;
+            Some(ProcessView { role, pid, restarts, usage: ProcessUsage::of(pid) })
+        }));
+        let observer = self.observer.as_ref();
+        processes.extend(observer.and_then(|observer| {
+            let (role, restarts, pid) = (observer::ROLE.to_owned(), observer.restarts(), observer.pid()?);
+            Some(ProcessView { role, pid, restarts, usage: ProcessUsage::of(pid) })
         }));
         processes.sort_by(|a, b| a.role.cmp(&b.role));
         processes
@@ -94,5 +106,15 @@ where
             (false, true) => "paused",
             (false, false) => "serving",
         }
+    }
+}
+
+fn listener_view(listener: &Listener) -> ListenerView {
+    let queue = listener.accept_queue();
+    ListenerView {
+        address: listener.name.clone(),
+        queued: queue.map(|queue| queue.length),
+        backlog: queue.map(|queue| queue.backlog),
+        overflows: queue.and_then(|_| tine_sys::socket::drops(listener.as_fd()).ok()),
     }
 }

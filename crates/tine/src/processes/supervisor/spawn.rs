@@ -25,6 +25,7 @@ use crate::processes::delayer::{self, DelayerStart};
 use crate::processes::forker::door::Door;
 use crate::processes::forker::run as forker;
 use crate::processes::forker::trusted::{ForkerStart, SupervisorLink};
+use crate::processes::observer::Observer;
 use crate::processes::proxy_reader::{self, ProxyReaderStart};
 use crate::processes::rejector::{self, RejectorStart};
 use crate::processes::start::StartReport;
@@ -88,6 +89,7 @@ where
         // Clients have waited in the backlog until here: the server's lines come before theirs.
         self.channels.wake_forkers();
         self.finish_takeover();
+        self.observer.iter_mut().for_each(Observer::serve);
         Ok(Start::Ready)
     }
 
@@ -127,6 +129,7 @@ where
             }
         }
         self.cgroups.iter().for_each(Cgroups::end);
+        self.observer.take().iter_mut().for_each(Observer::end);
         self.end_log();
         // Still blocked: with the mask of before, they would end the program.
         while self.fds.exits.take().or_else(|| signals::stops().take()).is_some() {}

@@ -10,6 +10,7 @@ use super::Supervisor;
 use crate::connection::Connection;
 use crate::error::{Error, HandlerError, reason};
 use crate::net::listener::Listener;
+use crate::processes::observer::Observer;
 use crate::shared::handover::lineage::{Lineage, LineageEvent, LineageMessage, read_state};
 use crate::shared::handover::takeover::{Predecessor, Told};
 
@@ -70,6 +71,7 @@ where
         let Some(takeover) = self.handovers.takeover.take() else { return };
         self.listeners.iter_mut().for_each(Listener::take_over);
         self.controllers.take_over();
+        self.observer.iter_mut().for_each(Observer::take_over);
         let older = takeover.accepting();
         if let Some(generations) = &mut self.handovers.generations {
             generations.take_over(older);

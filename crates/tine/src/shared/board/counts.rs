@@ -37,24 +37,31 @@ impl Board {
     }
 
     /// Goes on with the counts of an older generation.
-    pub(crate) fn count_on(&self, rejected: &[(Reason, u64)], reported: &[(Reason, u64)], delayed: u64) {
+    pub(crate) fn count_on(
+        &self,
+        rejected: &[(Reason, u64)],
+        reported: &[(Reason, u64)],
+        delayed: &[(Reason, u64)],
+    ) {
         for (reason, count) in rejected {
             self.word(REJECTED + reason.index()).fetch_add(*count, Relaxed);
         }
         for (reason, count) in reported {
             self.word(REPORTED + reason.index()).fetch_add(*count, Relaxed);
         }
-        self.word(DELAYED).fetch_add(delayed, Relaxed);
+        for (reason, count) in delayed {
+            self.word(DELAYED + reason.index()).fetch_add(*count, Relaxed);
+        }
     }
 
     /// Counts a client that is passed to the delayer.
-    pub(crate) fn count_delayed(&self) {
-        self.word(DELAYED).fetch_add(1, Relaxed);
+    pub(crate) fn count_delayed(&self, reason: Reason) {
+        self.word(DELAYED + reason.index()).fetch_add(1, Relaxed);
     }
 
-    /// The number of clients that were passed to the delayer.
-    pub(crate) fn delayed(&self) -> u64 {
-        self.word(DELAYED).load(Relaxed)
+    /// The number of clients that were passed to the delayer for a reason.
+    pub(crate) fn delayed(&self, reason: Reason) -> u64 {
+        self.word(DELAYED + reason.index()).load(Relaxed)
     }
 
     /// Notes how many clients are in the delay queue. Runs in the delayer.
@@ -94,7 +101,7 @@ impl Board {
 
 // The words of the reasons are within the head.
 const _: () = assert!(
-    REPORTED + Reason::ALL.len() == SOURCE_LIMITS
+    DELAYED + Reason::ALL.len() == SOURCE_LIMITS
         && SOURCE_LIMITS < HEAD
         && PAUSE_SEEN < FORKER_WORDS
         && MAX_FORKERS > 0

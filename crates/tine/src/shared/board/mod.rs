@@ -22,6 +22,7 @@ pub(crate) mod places;
 pub(crate) mod proxy_reader;
 pub(crate) mod reader;
 mod slots;
+mod timings;
 mod waited;
 
 use std::io;
@@ -36,6 +37,7 @@ use crate::admission::reason::Reason;
 use crate::net::peer::Peer;
 use crate::net::proxied::PROXIED_WORDS;
 use ended_table::EndedTable;
+use timings::TIMING_WORDS;
 
 /// The most forkers that a server can have.
 pub(crate) const MAX_FORKERS: usize = 64;
@@ -65,19 +67,20 @@ const PROXY_READER: usize = 9;
 const PROXY_READER_BEHIND: usize = 10;
 const PROXY_READER_GIVEN_UP: usize = 11;
 const PAUSED: usize = 12;
-const DELAYED: usize = 13;
 /// A bit each: limits are reported, and the limits per source and prefix are those of the board.
-const LIMITS_CHANGED: usize = 14;
-const BANNED: usize = 15;
-const BANS_NUMBER: usize = 16;
-const WAITING: usize = 17;
-const SERVED_NOW: usize = 18;
-const SERVED_MOST: usize = 19;
+const LIMITS_CHANGED: usize = 13;
+const BANNED: usize = 14;
+const BANS_NUMBER: usize = 15;
+const WAITING: usize = 16;
+const SERVED_NOW: usize = 17;
+const SERVED_MOST: usize = 18;
 /// A word for each reason.
-const REJECTED: usize = 20;
+const REJECTED: usize = 19;
 /// A word for each reason.
 const REPORTED: usize = REJECTED + Reason::ALL.len();
-const SOURCE_LIMITS: usize = REPORTED + Reason::ALL.len();
+/// A word for each reason.
+const DELAYED: usize = REPORTED + Reason::ALL.len();
+const SOURCE_LIMITS: usize = DELAYED + Reason::ALL.len();
 const HEAD: usize = SOURCE_LIMITS + SOURCE_LIMITS_WORDS;
 // Words of each forker.
 const WANTS_SLOT: usize = 0;
@@ -144,7 +147,7 @@ impl Board {
         let proxied = if has_proxied { slots * PROXIED_WORDS } else { 0 };
         let of_places = places.map_or(0, |_| PLACE_HOLDERS + MAX_FORKERS + slots);
         let words = HEAD + MAX_FORKERS * FORKER_WORDS + 2 * slots.div_ceil(64) + proxied + of_places;
-        let words = words + BAN_WORDS;
+        let words = words + TIMING_WORDS + BAN_WORDS;
         let tables = SharedTables::new(words, slots)?;
         let board = Board { tables, drain, has_proxied, places, ended: None };
         places.into_iter().for_each(|places| board.set_places(places));
@@ -218,6 +221,11 @@ impl Board {
     /// Index of the words of the bans: the last ones.
     fn bans_at(&self) -> usize {
         self.tables.first().len() - BAN_WORDS
+    }
+
+    /// Index of the words of times: before the bans.
+    fn timings_at(&self) -> usize {
+        self.bans_at() - TIMING_WORDS
     }
 
     /// Index of the words of places, after what is known of proxied clients.

@@ -8,6 +8,7 @@ use crate::admission::limits::LimitsMode;
 use crate::admission::reason::Reason;
 use crate::log::Waited;
 use crate::net::proxied::Proxied;
+use crate::watch::histogram::Histogram;
 
 /// A board that this process can read, and no longer write.
 #[derive(Debug)]
@@ -91,9 +92,24 @@ impl BoardReader {
         self.0.limits_mode()
     }
 
-    /// The number of clients that were delayed.
-    pub(crate) fn delayed(&self) -> u64 {
-        self.0.delayed()
+    /// The number of clients that were delayed for a reason.
+    pub(crate) fn delayed(&self, reason: Reason) -> u64 {
+        self.0.delayed(reason)
+    }
+
+    /// As [`Board::starts`].
+    pub(crate) fn starts(&self) -> Histogram {
+        self.0.starts()
+    }
+
+    /// As [`Board::fork_failures`].
+    pub(crate) fn fork_failures(&self) -> u64 {
+        self.0.fork_failures()
+    }
+
+    /// As [`Board::slot_waits`].
+    pub(crate) fn slot_waits(&self) -> u64 {
+        self.0.slot_waits()
     }
 
     /// The number of clients in the delay queue.

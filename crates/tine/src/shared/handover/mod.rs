@@ -5,7 +5,6 @@
 //! (`lineage.rs`) is between the supervisors of one service in two generations: it carries the
 //! state, and later the ends of connections that the older supervisor still serves.
 
-mod channel;
 pub(crate) mod lineage;
 pub(crate) mod link;
 pub(crate) mod state;

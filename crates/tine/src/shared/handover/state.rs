@@ -16,12 +16,15 @@ use crate::log::{ByteCounts, BytesSource, Times, Usage, Waited};
 use crate::net::peer::Peer;
 use crate::net::proxied::{PROXIED_WORDS, Proxied};
 use crate::watch::history::EndedConnection;
+use crate::watch::metrics::Metrics;
 
 /// The state of a service.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct ServiceState {
     /// The id of the last connection.
     pub(crate) last_id: u64,
+    /// The number of the generation that sends it.
+    pub(crate) generation: u64,
     /// An operator has paused the server.
     pub(crate) is_paused: bool,
     /// When the first generation began to serve, if that is known.
@@ -31,7 +34,7 @@ pub(crate) struct ServiceState {
     pub(crate) ended: u64,
     pub(crate) failed: u64,
     pub(crate) unrecorded: u64,
-    pub(crate) delayed: u64,
+    pub(crate) delayed: Vec<(Reason, u64)>,
     pub(crate) rejected: Vec<(Reason, u64)>,
     pub(crate) reported: Vec<(Reason, u64)>,
     /// The connections of this generation and of those before it.
@@ -43,6 +46,8 @@ pub(crate) struct ServiceState {
     /// The token buckets of sources and prefixes.
     pub(crate) buckets: Option<SourcesState>,
     pub(crate) penalties: Option<SourcesState>,
+    /// For monitoring, if connections are counted.
+    pub(crate) metrics: Option<Metrics>,
 }
 
 /// A connection that an older generation serves.
@@ -73,13 +78,14 @@ impl ServiceState {
     pub(crate) fn to_text(&self) -> String {
         json!({
             "last_id": self.last_id,
+            "generation": self.generation,
             "paused": self.is_paused,
             "started": self.started,
             "peak": self.peak,
             "ended": self.ended,
             "failed": self.failed,
             "unrecorded": self.unrecorded,
-            "delayed": self.delayed,
+            "delayed_by_reason": counts_to_json(&self.delayed),
             "rejected": counts_to_json(&self.rejected),
             "reported": counts_to_json(&self.reported),
             "connections": self.connections.iter().map(|older| older.to_json()).collect::<Vec<_>>(),
@@ -87,6 +93,7 @@ impl ServiceState {
             "bans": self.bans,
             "buckets": self.buckets.as_ref().map(sources_to_json),
             "penalties": self.penalties.as_ref().map(sources_to_json),
+            "metrics": self.metrics.as_ref().map(Metrics::to_json),
         })
         .to_string()
     }
@@ -114,13 +121,14 @@ impl ServiceState {
         let history = read(object, "history", |all| all_of(all, record_from_json))?;
         Ok(ServiceState {
             last_id: number("last_id")?,
+            generation: number("generation")?,
             is_paused: read(object, "paused", Value::as_bool)?.unwrap_or(false),
             started: read(object, "started", Value::as_u64)?,
             peak: number("peak")?,
             ended: number("ended")?,
             failed: number("failed")?,
             unrecorded: number("unrecorded")?,
-            delayed: number("delayed")?,
+            delayed: counts("delayed_by_reason")?,
             rejected: counts("rejected")?,
             reported: counts("reported")?,
             connections: connections.unwrap_or_default(),
@@ -128,6 +136,7 @@ impl ServiceState {
             bans: read(object, "bans", Value::as_str)?.map(str::to_owned),
             buckets: sources("buckets")?,
             penalties: sources("penalties")?,
+            metrics: read(object, "metrics", Metrics::from_json)?,
         })
     }
 }
@@ -328,7 +337,9 @@ mod tests {
             ended: 7,
             failed: 6,
             unrecorded: 5,
-            delayed: 4,
+            delayed: vec![(Reason::Rate, 4)],
+            generation: 2,
+            metrics: Some(Metrics::default()),
             rejected: vec![(Reason::Full, 3)],
             reported: vec![(Reason::Rate, 2)],
             connections: vec![older(1), OlderConnection { proxied: None, generation: 0, ..older(2) }],
