@@ -21,7 +21,7 @@ mod services;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches};
-use tine::cli::Takeover;
+use tine::cli::{Observed, Takeover};
 
 /// Runs the command of the command line, and returns its exit code.
 #[must_use]
@@ -29,6 +29,9 @@ pub fn main() -> ExitCode {
     let mut words = std::env::args_os();
     if let Some(peer) = words.next().and_then(|name| peers::find(&name)) {
         return peer.run(words);
+    }
+    if let Some(observed) = Observed::from_environment() {
+        return tine_observe::run(observed);
     }
     // Before anything can fail: the server that started this process waits for what it says.
     let takeover = match Takeover::from_environment() {

@@ -41,6 +41,27 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_exit_group,
 ];
 
+/// What an observer may call beside these: it accepts clients on listeners that it has, and asks
+/// its server over new pairs of sockets.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+const ALLOWED_OBSERVER: &[libc::c_long] = &[
+    libc::SYS_accept4,
+    libc::SYS_readv,
+    libc::SYS_writev,
+    libc::SYS_shutdown,
+    libc::SYS_socketpair,
+    libc::SYS_setsockopt,
+    libc::SYS_getsockopt,
+    libc::SYS_getsockname,
+    libc::SYS_getpeername,
+    libc::SYS_ioctl,
+    libc::SYS_fcntl,
+    libc::SYS_getrandom,
+    libc::SYS_sched_yield,
+    libc::SYS_clock_nanosleep,
+    libc::SYS_sigaltstack,
+];
+
 /// System calls that are allowed unless they make memory executable (`PROT_EXEC` in the third
 /// argument).
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
@@ -62,15 +83,29 @@ const ARCHITECTURE: u32 = 0xc000_00b7;
 /// [`io::ErrorKind::Unsupported`] on other architectures than x86-64 and arm64. Nothing is
 /// confined by the filter then.
 pub fn confine(_alone: &Alone) -> io::Result<()> {
+    confine_to(false)
+}
+
+/// Confines the observer of a server, for the rest of its life: as [`confine`], but it also accepts
+/// clients on the listeners that it has, sets options of sockets, and makes pairs of sockets. It
+/// must not execute programs or start threads afterwards.
+///
+/// # Errors
+/// As [`confine`].
+pub fn confine_observer() -> io::Result<()> {
+    confine_to(true)
+}
+
+fn confine_to(is_observer: bool) -> io::Result<()> {
     rustix::thread::set_no_new_privs(true)?;
     // Old kernels do not have it; the filter allows no call that it would forbid.
     let _ = restrict_by_landlock();
-    install_filter()
+    install_filter(is_observer)
 }
 
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-fn install_filter() -> io::Result<()> {
-    let mut filter = filter();
+fn install_filter(is_observer: bool) -> io::Result<()> {
+    let mut filter = filter(if is_observer { ALLOWED_OBSERVER } else { &[] });
     let length = filter.len().try_into().map_err(|_| io::ErrorKind::InvalidInput)?;
     let program = libc::sock_fprog { len: length, filter: filter.as_mut_ptr() };
     // SAFETY: the program points to its instructions, which the kernel checks and copies.
@@ -80,15 +115,15 @@ fn install_filter() -> io::Result<()> {
 }
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-fn install_filter() -> io::Result<()> {
+fn install_filter(_is_observer: bool) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// The filter, in which fcntl(2) may only ask whether a descriptor is open: Rust's standard library
-/// does so before it closes one, where debug assertions are enabled. A program of the classic BPF
-/// on `struct seccomp_data` (seccomp(2)).
+/// The filter, which allows `more` calls, too. Without fcntl(2) among them, that may only ask
+/// whether a descriptor is open: Rust's standard library does so before it closes one, where debug
+/// assertions are enabled. A program of the classic BPF on `struct seccomp_data` (seccomp(2)).
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-fn filter() -> Vec<libc::sock_filter> {
+fn filter(more: &[libc::c_long]) -> Vec<libc::sock_filter> {
     const NUMBER_AT: u32 = 0;
     const ARCHITECTURE_AT: u32 = 4;
     // The lower halves of the second and the third argument, on a little-endian machine.
@@ -108,7 +143,7 @@ fn filter() -> Vec<libc::sock_filter> {
         kill,
         instruction(LOAD, NUMBER_AT),
     ];
-    for number in ALLOWED {
+    for number in ALLOWED.iter().chain(more) {
         filter.extend([when(IF_EQUAL, *number as u32, 1), allow]);
     }
     for number in ALLOWED_WITHOUT_EXEC {

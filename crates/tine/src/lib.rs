@@ -107,12 +107,12 @@ pub mod cli {
     pub use crate::shared::handover::takeover::Takeover;
 
     /// A process that tells others about a server.
-    pub use crate::settings::observation::Observation;
+    pub use crate::settings::observer::ObserverSetup;
     pub use crate::shared::observing::Observed;
 
     /// The same server, which is observed.
     #[must_use]
-    pub fn observed(mut server: crate::Server, observation: Option<Observation>) -> crate::Server {
+    pub fn observed(mut server: crate::Server, observation: Option<ObserverSetup>) -> crate::Server {
         server.observation = observation;
         server
     }
@@ -121,7 +121,7 @@ pub mod cli {
     #[must_use]
     pub fn observed_services(
         mut services: crate::Services,
-        observation: Option<Observation>,
+        observation: Option<ObserverSetup>,
     ) -> crate::Services {
         services.observation = observation;
         services

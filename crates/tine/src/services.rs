@@ -17,7 +17,7 @@ use crate::program::{Program, SERVICE};
 use crate::server::{alone, ready_descriptor};
 use crate::settings::Server;
 use crate::settings::control::Control;
-use crate::settings::observation::Observation;
+use crate::settings::observer::ObserverSetup;
 use crate::settings::replacement::Replacement;
 use crate::shared::handover::takeover::Takeover;
 
@@ -41,7 +41,7 @@ pub struct Services {
     control: Control,
     pub(crate) replacement: Option<Replacement>,
     pub(crate) takeover: Option<Takeover>,
-    pub(crate) observation: Option<Observation>,
+    pub(crate) observation: Option<ObserverSetup>,
 }
 
 impl Services {

@@ -12,6 +12,7 @@ pub mod environment;
 pub mod fault_injection;
 pub mod filters;
 pub mod folder;
+pub mod http;
 pub mod load;
 pub mod local_client;
 pub mod log;

@@ -27,7 +27,7 @@ fn metrics_count_what_connections_did() {
     };
     for number in ["0", "0", "1", "2"] {
         let mut client = controlled.server.connect();
-        client.send(&format!("{number}\n"));
+        client.send(format!("{number}\n"));
         client.finish();
     }
     let ended = || metrics()["ended_by_kind"].clone();

@@ -10,6 +10,7 @@ pub mod identity;
 pub mod limits;
 pub mod load;
 pub mod logging;
+pub mod observe;
 pub mod processes;
 pub mod program;
 pub mod proxy;

@@ -11,6 +11,7 @@ use super::control::ControlOptions;
 use super::identity::IdentityOptions;
 use super::limits::LimitOptions;
 use super::logging::{ConnectionLogOptions, LogOptions};
+use super::observe::ObserveOptions;
 use super::processes::ProcessOptions;
 use super::program::ProgramOptions;
 use super::proxy::ProxyOptions;
@@ -80,6 +81,10 @@ pub struct Serve {
     /// Control.
     #[command(flatten)]
     pub control: ControlOptions,
+
+    /// The observer.
+    #[command(flatten)]
+    pub observe: ObserveOptions,
 
     /// Readiness.
     #[command(flatten)]

@@ -36,6 +36,7 @@ pub(crate) fn run(args: &Check) -> Result<ExitCode, Error> {
         faults.extend(hosts(service));
     }
     faults.extend(overlaps(&config));
+    faults.extend(config.server.observe.check().err());
     let last = faults.pop();
     faults.iter().for_each(|fault| diagnostic!("tine: {fault}"));
     match last {

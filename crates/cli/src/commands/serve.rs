@@ -6,12 +6,13 @@ use std::process::ExitCode;
 
 use clap::ArgMatches;
 use tine::cli::{
-    InheritedSockets, Replacement, Takeover, listen_on_inherited, replaceable, replaceable_services,
-    wait_for_addresses,
+    InheritedSockets, Replacement, Takeover, listen_on_inherited, observed, observed_services, replaceable,
+    replaceable_services, wait_for_addresses,
 };
 use tine::{Address, BindIpv6Only, Server, Services};
 
 use crate::args::Serve;
+use crate::args::control::ControlOptions;
 use crate::config::overlap::{Claim, next_move};
 use crate::config::{Config, ServerConfig, ServiceConfig};
 use crate::diagnostics::diagnostic;
@@ -45,6 +46,7 @@ fn serve_one(args: Serve, takeover: &mut Option<Takeover>) -> Result<(), Error> 
     let server = listening(server, &args)?;
     let name = name_of(&args, &server);
     let server = args.control.apply(server, &name)?;
+    let server = observed(server, args.observe.observation(&shown_name(&args.control, &name))?);
     if args.log.is_interactive() {
         diagnostic!("{}", hint(&args, &server));
     }
@@ -89,6 +91,7 @@ fn serve_file(
         config.services.iter().map(|service| checked(service, server_wide)).collect::<Result<_, _>>()?;
     let name = file.file_stem().unwrap_or_default().to_string_lossy();
     services = server_wide.control.apply_to_all(services, &name)?;
+    server_wide.observe.check()?;
     for (service, server) in config.services.iter().zip(servers) {
         let server = server.history(server_wide.control.history);
         // An address that the machine does not have yet keeps no other service from starting.
@@ -102,6 +105,8 @@ fn serve_file(
             None => services.service(&service.name, server, service.args.service.handler),
         };
     }
+    let observation = server_wide.observe.observation(&shown_name(&server_wide.control, &name))?;
+    services = observed_services(services, observation);
     drop(config);
     Ok(replaceable_services(services, replacement, takeover.take()).run()?)
 }
@@ -114,6 +119,11 @@ fn name_of(args: &Serve, server: &Server) -> String {
     let path = args.addresses.first().and_then(|address| address.strip_prefix("unix:"));
     let stem = path.and_then(|path| Path::new(path).file_stem());
     stem.unwrap_or_default().to_string_lossy().trim_start_matches('@').to_owned()
+}
+
+/// The name that is shown for a server: that of an option, or its own.
+fn shown_name(control: &ControlOptions, name: &str) -> String {
+    control.name.clone().unwrap_or_else(|| name.to_owned())
 }
 
 /// A service without its addresses, validated.

@@ -7,7 +7,7 @@ use clap::{ArgAction, Args as _};
 
 use super::value::{Entry, TomlValue};
 use crate::args::Serve;
-use crate::args::{control, logging, program, readiness};
+use crate::args::{control, logging, observe, program, readiness};
 
 /// Options that are no keys.
 const NEVER: [&str; 2] = ["config", "help"];
@@ -72,7 +72,9 @@ impl Keys {
             };
             let scope = match arg.get_help_heading() {
                 _ if LEVELS.contains(&name.as_str()) => Scope::Anywhere,
-                Some(logging::HEADING | readiness::HEADING | control::HEADING) => Scope::Server,
+                Some(logging::HEADING | readiness::HEADING | control::HEADING | observe::HEADING) => {
+                    Scope::Server
+                }
                 Some(program::HEADING) => Scope::Program,
                 _ => Scope::Service,
             };

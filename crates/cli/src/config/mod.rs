@@ -21,6 +21,7 @@ use tine::cli::next_move;
 
 use crate::args::control::ControlOptions;
 use crate::args::logging::LogOptions;
+use crate::args::observe::ObserveOptions;
 use crate::args::readiness::ReadinessOptions;
 use crate::args::{Serve, said};
 use crate::error::Error;
@@ -53,6 +54,8 @@ pub struct ServerConfig {
     pub readiness: ReadinessOptions,
     /// The control socket.
     pub control: ControlOptions,
+    /// The observer.
+    pub observe: ObserveOptions,
 }
 
 /// A service.
@@ -94,7 +97,8 @@ impl Config {
             document.services.extend(more.only_services()?);
         }
         let (server_wide, server) = serve(&document.server, &[], &[], &keys, None)?;
-        let server = ServerConfig { log: server.log, readiness: server.readiness, control: server.control };
+        let Serve { log, readiness, control, observe, .. } = server;
+        let server = ServerConfig { log, readiness, control, observe };
         let mut services: Vec<ServiceConfig> = Vec::new();
         for section in &document.services {
             let service = ServiceConfig::from(section, &document, &keys, server.log.level())?;

@@ -22,7 +22,7 @@ impl Config {
         if let Some(other) = given.iter().find(|key| *key != "config" && !keys.is_server_wide(key)) {
             return Err(Error::usage(
                 format_args!("{other} is not possible beside --config"),
-                "write it into the file; only the options of the log, of readiness and of the control socket are possible beside it",
+                "write it into the file; only the options of the log, of readiness, of the control socket and of the observer are possible beside it",
             ));
         }
         let is_given = |keys: &[&str]| given.iter().any(|key| keys.contains(&key.as_str()));
@@ -44,6 +44,10 @@ impl Config {
         control.state_directory = args.control.state_directory.or(control.state_directory.take());
         control.name = args.control.name.or(control.name.take());
         control.control_group = args.control.control_group.or(control.control_group.take());
+        let observe = &mut self.server.observe;
+        observe.observe = args.observe.observe.or(observe.observe.take());
+        observe.observe_token = args.observe.observe_token.or(observe.observe_token.take());
+        observe.observe_user = args.observe.observe_user.or(observe.observe_user.take());
         if is_given(&["history"]) {
             control.history = args.control.history;
         }

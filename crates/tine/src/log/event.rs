@@ -21,7 +21,7 @@ pub(super) fn severity(event: &str) -> u8 {
     match event {
         "error" => 3,
         "warning" | "restart" | "dropped" => 4,
-        "listen" | "drain" | "stop" | "reload" | "recovered" | "control" | "penalty" => 5,
+        "listen" | "observe" | "drain" | "stop" | "reload" | "recovered" | "control" | "penalty" => 5,
         "receive" => 7,
         _ => 6,
     }

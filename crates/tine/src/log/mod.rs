@@ -217,6 +217,11 @@ impl Log {
         self.event("listen", &[("address", Text(address)), ("backlog", Number(backlog.into()))]);
     }
 
+    /// `observe`: an address that the observer listens on.
+    pub(crate) fn observe(&mut self, address: &str) {
+        self.event("observe", &[("address", Text(address))]);
+    }
+
     pub(crate) fn accept(
         &mut self,
         id: u64,

@@ -22,7 +22,7 @@ use crate::log::Log;
 use crate::net::control_socket::Operator;
 use crate::net::listener::Listener;
 use crate::processes::control::controllers::Controllers;
-use crate::settings::observation::Observation;
+use crate::settings::observer::ObserverSetup;
 use crate::shared::observing::{Observed, ObserverLink, ObserverSaid, VARIABLE};
 use crate::system::signal::signal_one;
 
@@ -39,7 +39,7 @@ const WINDOW: Duration = Duration::from_secs(1);
 /// The observer of a server.
 #[derive(Debug)]
 pub(crate) struct Observer {
-    observation: Observation,
+    observation: ObserverSetup,
     link: Option<ObserverLink>,
     pid: Option<i32>,
     backoff: RestartBackoff,
@@ -80,7 +80,10 @@ impl Observer {
     ///
     /// # Errors
     /// It cannot be started, with its reason.
-    pub(crate) fn start(observation: Option<Observation>, alone: &Alone) -> Result<Option<Observer>, Error> {
+    pub(crate) fn start(
+        observation: Option<ObserverSetup>,
+        alone: &Alone,
+    ) -> Result<Option<Observer>, Error> {
         let Some(observation) = observation else { return Ok(None) };
         let now = Instant::now();
         let mut observer = Observer {
@@ -144,8 +147,14 @@ impl Observer {
         }
     }
 
-    /// Has the observer accept clients: the server serves.
-    pub(crate) fn serve(&mut self) {
+    /// Has the observer accept clients: the server serves. The log has its addresses.
+    pub(crate) fn serve(&mut self, log: &mut Log) {
+        for listener in &self.observation.listeners {
+            log.observe(&listener.name);
+        }
+        if self.observation.is_public {
+            log.warning("the observer is not encrypted: who is on the way can read the token and the rest");
+        }
         self.serves = true;
         self.link.iter().for_each(ObserverLink::serve);
     }
@@ -254,7 +263,7 @@ impl Observer {
 }
 
 /// Executes the file of this process as an observer. Returns only on error.
-fn execute(fresh: &Fresh, observation: &Observation, channel: &OwnedFd, parent: i32) -> io::Error {
+fn execute(fresh: &Fresh, observation: &ObserverSetup, channel: &OwnedFd, parent: i32) -> io::Error {
     tine_sys::signal::defaults(fresh);
     let mut arguments = CStrings::default();
     arguments.push_bytes(b"tine");

@@ -8,7 +8,7 @@ pub(crate) mod check;
 pub(crate) mod control;
 pub(crate) mod derived;
 pub(crate) mod live;
-pub(crate) mod observation;
+pub(crate) mod observer;
 pub(crate) mod replacement;
 mod reports;
 mod sockets;
@@ -30,7 +30,7 @@ use crate::shared::handover::takeover::Takeover;
 use crate::system::users::Identity;
 use crate::watch::{ClientGone, Timeouts};
 use control::Control;
-use observation::Observation;
+use observer::ObserverSetup;
 use replacement::Replacement;
 
 /// Defaults of a server's settings.
@@ -174,7 +174,7 @@ pub struct Server {
     pub(crate) ready: Ready,
     pub(crate) replacement: Option<Replacement>,
     pub(crate) takeover: Option<Takeover>,
-    pub(crate) observation: Option<Observation>,
+    pub(crate) observation: Option<ObserverSetup>,
 }
 
 /// Processes and times.

@@ -133,6 +133,14 @@ impl Observed {
         let _ = self.0.send(&json!({ "failed": why }).to_string(), &[]);
     }
 
+    /// The same channel once more.
+    ///
+    /// # Errors
+    /// EMFILE.
+    pub fn duplicate(&self) -> io::Result<Observed> {
+        Ok(Observed::from(self.0.as_fd().try_clone_to_owned()?))
+    }
+
     /// A new connection to the server, for one request of the control protocol (`docs/control.md`).
     /// The server takes some each second, and keeps others waiting.
     ///

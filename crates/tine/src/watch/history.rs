@@ -79,7 +79,7 @@ impl History {
 
     /// Records a connection that has ended; the oldest makes room for it.
     pub(crate) fn record_end(&mut self, connection: EndedConnection) {
-        self.metrics.record(&connection, SystemTime::now());
+        self.metrics.record(connection.id, &connection.outcome, &connection.usage, SystemTime::now());
         self.ended_total += 1;
         self.failed_total += u64::from(connection.outcome.is_failure());
         if self.capacity == 0 {

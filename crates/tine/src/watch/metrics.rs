@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Map, Value, json};
 
 use super::histogram::{BYTES, Exemplar, Histogram, SECONDS};
-use super::history::EndedConnection;
 use crate::lifecycle::outcome::{EndReason, ExitReport, Outcome, signal_name};
+use crate::log::Usage;
 
 /// How connections end, as metrics tell it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -145,13 +145,12 @@ impl Default for Metrics {
 
 impl Metrics {
     /// Counts a connection that has ended.
-    pub(crate) fn record(&mut self, connection: &EndedConnection, at: SystemTime) {
-        let EndedConnection { id, outcome, usage, .. } = connection;
+    pub(crate) fn record(&mut self, id: u64, outcome: &Outcome, usage: &Usage, at: SystemTime) {
         *self.ended.entry(EndKind::of(outcome)).or_default() += 1;
         if let Outcome::Signal(number) = outcome {
             *self.signals.entry(signal_name(*number)).or_default() += 1;
         }
-        let exemplar = |value: f64| Exemplar { id: *id, value, at };
+        let exemplar = |value: f64| Exemplar { id, value, at };
         let seconds = |time: Duration| exemplar(time.as_secs_f64());
         self.duration.record(seconds(usage.times.waited() + usage.duration));
         usage.times.first_byte.into_iter().for_each(|time| self.first_byte.record(seconds(time)));
@@ -232,22 +231,20 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::{ByteCounts, Times, Usage, Waited};
-    use crate::net::peer::Peer;
+    use crate::log::{ByteCounts, Times, Waited};
 
-    fn ended(id: u64, outcome: Outcome, waited: Option<Duration>) -> EndedConnection {
+    fn usage(waited: Option<Duration>) -> Usage {
         let times = Times {
             first_byte: Some(Duration::from_millis(3)),
             waited: waited.map(|time| Waited { time, limit: "rate" }),
         };
-        let usage = Usage {
+        Usage {
             duration: Duration::from_secs(2),
             bytes: Some(ByteCounts::of_process((5, 7))),
             cpu: Duration::from_millis(20),
             peak_kib: 900,
             times,
-        };
-        EndedConnection { id, peer: Peer::Unix(None), proxied: None, pid: 1, start: 0, outcome, usage }
+        }
     }
 
     #[test]
@@ -280,8 +277,9 @@ mod tests {
     #[test]
     fn ends_are_counted_and_handed_over() {
         let mut metrics = Metrics::default();
-        metrics.record(&ended(1, Outcome::Exit(0), None), SystemTime::UNIX_EPOCH);
-        metrics.record(&ended(2, Outcome::Signal(11), Some(Duration::from_secs(40))), SystemTime::UNIX_EPOCH);
+        metrics.record(1, &Outcome::Exit(0), &usage(None), SystemTime::UNIX_EPOCH);
+        let waited = usage(Some(Duration::from_secs(40)));
+        metrics.record(2, &Outcome::Signal(11), &waited, SystemTime::UNIX_EPOCH);
         metrics.count_unrecorded(3);
         let json = Value::Object(metrics.to_json());
         assert_eq!(json["ended_by_kind"]["success"], 1);

@@ -27,7 +27,7 @@ use crate::processes::log_writer::LogWriter;
 use crate::processes::observer::Observer;
 use crate::processes::supervisor::setup::Setup;
 use crate::settings::control::Control;
-use crate::settings::observation::Observation;
+use crate::settings::observer::ObserverSetup;
 use crate::settings::replacement::Replacement;
 use crate::shared::handover::link::Link;
 use crate::shared::handover::takeover::Takeover;
@@ -44,7 +44,7 @@ pub(crate) struct MasterSetup {
     pub(crate) ready: Ready,
     pub(crate) control: Control,
     /// How the server is observed.
-    pub(crate) observation: Option<Observation>,
+    pub(crate) observation: Option<ObserverSetup>,
     /// How the server is replaced.
     pub(crate) replacement: Option<Replacement>,
     /// The hand-over that this process was executed for.

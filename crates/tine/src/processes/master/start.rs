@@ -14,7 +14,6 @@ use crate::lifecycle::signals;
 use crate::lifecycle::startup::{self, Start, StartEvent, StartReceiver, StartSender};
 use crate::log::Log;
 use crate::net::listener::Listener;
-use crate::processes::observer::Observer;
 use crate::processes::start::{cannot_die_with_parent, signal_with};
 use crate::processes::supervisor::run::{Stopped, run};
 use crate::shared::handover::link::Link;
@@ -65,7 +64,7 @@ impl Master<'_> {
         let listeners = self.services.iter().flat_map(|service| &service.server.listeners);
         self.ready.notify(listeners.filter_map(Listener::port_to_print))?;
         self.finish_takeover();
-        self.observer.iter_mut().for_each(Observer::serve);
+        self.observer.iter_mut().for_each(|observer| observer.serve(&mut self.log));
         Ok(Start::Ready)
     }
 

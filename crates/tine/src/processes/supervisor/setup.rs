@@ -31,7 +31,7 @@ use crate::processes::handover::generations::Generations;
 use crate::processes::log_writer::LogWriter;
 use crate::settings::Settings;
 use crate::settings::derived::beyond_the_system;
-use crate::settings::observation::Observation;
+use crate::settings::observer::ObserverSetup;
 use crate::settings::replacement::Replacement;
 use crate::shared::board::Board;
 use crate::shared::handover::link::Link;
@@ -59,7 +59,7 @@ pub(crate) struct Setup {
     /// Controllers that the master hands over.
     pub(crate) controllers: Option<Receiver<ControllerArrival>>,
     /// How the server is observed, where this is its first process.
-    pub(crate) observation: Option<Observation>,
+    pub(crate) observation: Option<ObserverSetup>,
     /// It is, by an observer that runs already.
     pub(crate) is_observed: bool,
     /// How the server is replaced, where this is its first process.

@@ -89,7 +89,7 @@ where
         // Clients have waited in the backlog until here: the server's lines come before theirs.
         self.channels.wake_forkers();
         self.finish_takeover();
-        self.observer.iter_mut().for_each(Observer::serve);
+        self.observer.iter_mut().for_each(|observer| observer.serve(&mut self.log));
         Ok(Start::Ready)
     }
 

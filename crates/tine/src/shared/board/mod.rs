@@ -36,8 +36,8 @@ use crate::admission::limits::SOURCE_LIMITS_WORDS;
 use crate::admission::reason::Reason;
 use crate::net::peer::Peer;
 use crate::net::proxied::PROXIED_WORDS;
+use crate::watch::histogram::SECONDS;
 use ended_table::EndedTable;
-use timings::TIMING_WORDS;
 
 /// The most forkers that a server can have.
 pub(crate) const MAX_FORKERS: usize = 64;
@@ -87,6 +87,8 @@ const WANTS_SLOT: usize = 0;
 const IDLE: usize = 1;
 const PAUSE_SEEN: usize = 2;
 const FORKER_WORDS: usize = 3;
+/// Words of what forkers count for monitoring: a distribution, its sum, and two counts.
+const TIMING_WORDS: usize = SECONDS.len() + 1 + 3;
 // Words of places, before one for each forker and slot.
 const PLACES_LEFT: usize = 0;
 const PLACES_USED: usize = 1;

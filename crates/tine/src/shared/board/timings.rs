@@ -4,7 +4,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use super::Board;
+use super::{Board, TIMING_WORDS};
 use crate::watch::histogram::{Histogram, SECONDS, bucket};
 
 const BUCKETS: usize = SECONDS.len() + 1;
@@ -12,8 +12,7 @@ const START_SUM: usize = BUCKETS;
 const FORK_FAILURES: usize = BUCKETS + 1;
 const SLOT_WAITS: usize = BUCKETS + 2;
 
-/// The words of the board for it.
-pub(super) const TIMING_WORDS: usize = BUCKETS + 3;
+const _: () = assert!(SLOT_WAITS + 1 == TIMING_WORDS);
 
 impl Board {
     /// Counts the time from an accept until the process of the connection was started. Runs in a

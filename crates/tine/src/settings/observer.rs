@@ -12,40 +12,36 @@ use crate::system::users::Identity;
 /// listeners and a channel, over which it may read what `tine status` and `tine list` show
 /// ([`Observed`](crate::cli::Observed)).
 #[derive(Debug)]
-pub struct Observation {
+pub struct ObserverSetup {
     pub(crate) listeners: Vec<Listener>,
     pub(crate) user: Option<Identity>,
     pub(crate) settings: String,
+    pub(crate) is_public: bool,
 }
 
-impl Observation {
+impl ObserverSetup {
     /// Listens on an address. `settings` are for the observer alone.
     ///
     /// # Errors
     /// The address is invalid, or cannot be bound.
-    pub fn bind(address: &str, settings: String) -> Result<Observation, Error> {
+    pub fn bind(address: &str, settings: String) -> Result<ObserverSetup, Error> {
         let mut listeners = Vec::new();
         for address in Address::parse_range(address)? {
             bind(&mut listeners, &address, &SocketOptions::default())?;
         }
-        Ok(Observation { listeners, user: None, settings })
+        Ok(ObserverSetup { listeners, user: None, settings, is_public: false })
+    }
+
+    /// Sets whether other machines can reach the address: then the log has a warning, since nothing
+    /// is encrypted. Default: false.
+    #[must_use]
+    pub fn public(self, is_public: bool) -> ObserverSetup {
+        ObserverSetup { is_public, ..self }
     }
 
     /// Sets the user of the observer. Default: that of the server.
     #[must_use]
-    pub fn user(self, user: Identity) -> Observation {
-        Observation { user: Some(user), ..self }
-    }
-
-    /// The addresses that the observer listens on, as they are shown.
-    #[must_use]
-    pub fn addresses(&self) -> Vec<String> {
-        self.listeners.iter().map(|listener| listener.name.clone()).collect()
-    }
-
-    /// The port of the first one, if it has one.
-    #[must_use]
-    pub fn port(&self) -> Option<u16> {
-        self.listeners.first().and_then(|listener| listener.port)
+    pub fn user(self, user: Identity) -> ObserverSetup {
+        ObserverSetup { user: Some(user), ..self }
     }
 }

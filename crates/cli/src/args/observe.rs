@@ -1,0 +1,181 @@
+//! The observer: metrics, health and an API over HTTP.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args as ClapArgs;
+use tine::cli::{ObserverSetup, resolve};
+use tine::{Address, Identity};
+use tine_observe::ObserverSettings;
+
+use crate::error::Error;
+
+/// Above the options of the observer, which concern the server as a whole.
+pub const HEADING: &str = "Observer";
+
+/// The lengths of a token, in bytes.
+const TOKEN: std::ops::RangeInclusive<usize> = 16..=256;
+
+/// The user of the observer of a server that root has started, where the name is not known
+/// (`nobody` in all distributions).
+const NOBODY: u32 = 65_534;
+
+/// The options of the observer.
+#[derive(ClapArgs, Clone, Debug, Default)]
+#[group(skip)]
+#[command(next_help_heading = HEADING)]
+pub struct ObserveOptions {
+    /// Address of the observer, a process that serves metrics (/metrics), health (/healthz,
+    /// /readyz) and an API (/api/v1) over HTTP: HOST:PORT, [IPV6]:PORT or unix:PATH
+    #[arg(long, value_name = "ADDRESS")]
+    pub observe: Option<String>,
+
+    /// File with the token that clients of the observer send (Authorization: Bearer TOKEN);
+    /// required unless ADDRESS is on loopback or unix:PATH
+    #[arg(long, value_name = "FILE", requires = "observe")]
+    pub observe_token: Option<PathBuf>,
+
+    /// User of the observer, never root [default: nobody, if root starts the server]
+    #[arg(long, value_name = "USER", requires = "observe")]
+    pub observe_user: Option<String>,
+}
+
+impl ObserveOptions {
+    /// Validates the options, without binding an address.
+    ///
+    /// # Errors
+    /// The address may not be used without a token, or the token or the user is not one.
+    pub fn check(&self) -> Result<(), Error> {
+        let Some(address) = &self.observe else { return Ok(()) };
+        self.token()?;
+        self.user()?;
+        self.check_address(address)
+    }
+
+    /// The observer of a server with this name, if there is to be one. Its address is bound.
+    ///
+    /// # Errors
+    /// As [`ObserveOptions::check`]; or the address cannot be bound.
+    pub fn observation(&self, name: &str) -> Result<Option<ObserverSetup>, Error> {
+        let Some(address) = &self.observe else { return Ok(None) };
+        let (token, user) = (self.token()?, self.user()?);
+        self.check_address(address)?;
+        let is_public = !is_on_this_machine(&address.parse()?)?;
+        let settings = ObserverSettings { name: name.to_owned(), token };
+        let observation = ObserverSetup::bind(address, settings.to_text())?.public(is_public);
+        Ok(Some(match user {
+            Some(user) => observation.user(user),
+            None => observation,
+        }))
+    }
+
+    fn check_address(&self, address: &str) -> Result<(), Error> {
+        if self.observe_token.is_some() || is_on_this_machine(&address.parse()?)? {
+            return Ok(());
+        }
+        Err(Error::usage(
+            format_args!("--observe {address} can be reached from other machines, without a token"),
+            "write 127.0.0.1:PORT, [::1]:PORT or unix:PATH, or give --observe-token FILE",
+        ))
+    }
+
+    fn token(&self) -> Result<Option<String>, Error> {
+        self.observe_token.as_deref().map(read_token).transpose()
+    }
+
+    fn user(&self) -> Result<Option<Identity>, Error> {
+        let user = match &self.observe_user {
+            Some(name) => Identity::of_user(name)?,
+            None if rustix::process::geteuid().is_root() => Identity::of_user("nobody")
+                .unwrap_or_else(|_| Identity::from_ids(Some(NOBODY), NOBODY, Vec::new())),
+            None => return Ok(None),
+        };
+        match user.uid {
+            Some(0) => Err(Error::usage("the observer does not run as root", "name another user")),
+            _ => Ok(Some(user)),
+        }
+    }
+}
+
+/// Whether no other machine can reach an address.
+fn is_on_this_machine(address: &Address) -> Result<bool, Error> {
+    Ok(match address {
+        Address::Tcp { host, port } => resolve(host, *port)?.iter().all(|address| address.ip().is_loopback()),
+        Address::Unix(_) | Address::Abstract(_) => true,
+        _ => {
+            return Err(Error::usage(
+                "the observer listens on TCP or Unix sockets only",
+                "write HOST:PORT, [IPV6]:PORT or unix:PATH",
+            ));
+        }
+    })
+}
+
+fn read_token(path: &Path) -> Result<String, Error> {
+    let shown = path.display();
+    let text = std::fs::read_to_string(path).map_err(|why| {
+        let next = tine::cli::next_move::of_file(&why);
+        Error::system(format_args!("cannot read the token in {shown}"), &why, next)
+    })?;
+    let token = text.trim();
+    match TOKEN.contains(&token.len()) && token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        true => Ok(token.to_owned()),
+        false => Err(Error::usage(
+            format_args!("{shown} has no token"),
+            "write 16 to 256 letters, digits and signs into it, without spaces: openssl rand -hex 32",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(address: &str, token: Option<&Path>) -> ObserveOptions {
+        ObserveOptions {
+            observe: Some(address.to_owned()),
+            observe_token: token.map(Path::to_owned),
+            observe_user: None,
+        }
+    }
+
+    #[test]
+    fn other_machines_need_a_token() {
+        let file = std::env::temp_dir().join(format!("tine-token-{}", std::process::id()));
+        std::fs::write(&file, "0123456789abcdef\n").expect("our file");
+        for (address, without, with) in [
+            ("127.0.0.1:0", true, true),
+            ("[::1]:0", true, true),
+            ("unix:/tmp/x", true, true),
+            ("unix:@x", true, true),
+            ("0.0.0.0:0", false, true),
+            ("9100", false, true),
+            ("192.0.2.1:1", false, true),
+            ("vsock:1", false, true),
+        ] {
+            let checked = options(address, None).check();
+            assert_eq!(checked.is_ok(), without, "{address}: {checked:?}");
+            let checked = options(address, Some(&file)).check();
+            assert_eq!(checked.is_ok(), with, "{address}: {checked:?}");
+        }
+        std::fs::remove_file(file).expect("our file");
+    }
+
+    #[test]
+    fn a_token_is_long_and_of_one_word() {
+        let file = std::env::temp_dir().join(format!("tine-short-{}", std::process::id()));
+        for (text, is_token) in [
+            ("0123456789abcdef", true),
+            (" 0123456789abcdef\n", true),
+            ("0123456789abcde", false),
+            ("0123456789 abcdef", false),
+            ("", false),
+            ("0123456789abcdé", false),
+            (&"x".repeat(257), false),
+        ] {
+            std::fs::write(&file, text).expect("our file");
+            assert_eq!(read_token(&file).is_ok(), is_token, "{text}");
+        }
+        std::fs::remove_file(&file).expect("our file");
+        assert_eq!(read_token(&file).map_err(|error| error.exit_code()), Err(111));
+    }
+}

@@ -1,0 +1,274 @@
+//! From the path of a request to its answer.
+
+use std::io;
+use std::time::SystemTime;
+
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::header::{
+    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue, WWW_AUTHENTICATE,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use hyper::{Method, Response, StatusCode};
+use serde_json::{Value, json};
+
+use crate::asking::{Asking, Reply};
+use crate::exposition::text;
+use crate::families::families;
+use crate::guard::Guard;
+use crate::negotiation::Exposition;
+use crate::pages::Page;
+use crate::settings::ObserverSettings;
+
+/// An answer, whole in memory.
+pub(crate) type Answer = Response<Full<Bytes>>;
+
+/// What answers are made of.
+#[derive(Debug)]
+pub(crate) struct Answering {
+    pub(crate) asking: Asking,
+    pub(crate) settings: ObserverSettings,
+}
+
+/// What a path names.
+#[derive(Clone, Debug, PartialEq)]
+enum Target {
+    Health,
+    Readiness,
+    Metrics,
+    Status,
+    Counts,
+    Connections(Page),
+    Connection(String),
+    Bans,
+    Index,
+}
+
+impl Target {
+    /// The target of a path and a query; `None` if there is none.
+    ///
+    /// # Errors
+    /// The query is wrong.
+    fn parse(path: &str, query: &str) -> Result<Option<Target>, String> {
+        const CONNECTION: &str = "/api/v1/connections/";
+        Ok(Some(match path {
+            "/healthz" => Target::Health,
+            "/readyz" => Target::Readiness,
+            "/metrics" => Target::Metrics,
+            "/api/v1/status" => Target::Status,
+            "/api/v1/metrics" => Target::Counts,
+            "/api/v1/connections" => Target::Connections(Page::parse(query)?),
+            "/api/v1/bans" => Target::Bans,
+            "/" => Target::Index,
+            _ => match path.strip_prefix(CONNECTION) {
+                Some(id) if !id.is_empty() && !id.contains('/') => Target::Connection(id.to_owned()),
+                _ => return Ok(None),
+            },
+        }))
+    }
+
+    /// Whether it tells nothing about the server but that it lives: probes have no token.
+    fn is_open(&self) -> bool {
+        matches!(self, Target::Health | Target::Readiness)
+    }
+}
+
+impl Answering {
+    /// Answers a request.
+    pub(crate) async fn answer(
+        &self,
+        guard: &Guard,
+        method: &Method,
+        path: &str,
+        query: &str,
+        headers: &HeaderMap,
+    ) -> Answer {
+        let target = Target::parse(path, query);
+        let is_open = matches!(&target, Ok(Some(target)) if target.is_open());
+        // Before anything is said about the path, too.
+        if !is_open && let Err(status) = guard.check(headers) {
+            return refused(status);
+        }
+        if !matches!(*method, Method::GET | Method::HEAD) {
+            let mut answer = error(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are possible");
+            answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return answer;
+        }
+        match target {
+            Err(why) => error(StatusCode::BAD_REQUEST, &why),
+            Ok(None) => error(StatusCode::NOT_FOUND, "there is no such page; / lists what there is"),
+            Ok(Some(target)) => self.show(target, headers).await.unwrap_or_else(|why| {
+                let text = format!("the server does not reply: {why}");
+                error(StatusCode::SERVICE_UNAVAILABLE, &text)
+            }),
+        }
+    }
+
+    async fn show(&self, target: Target, headers: &HeaderMap) -> io::Result<Answer> {
+        let asking = &self.asking;
+        Ok(match target {
+            Target::Health => plain(StatusCode::OK, "ok\n"),
+            Target::Readiness => readiness(&asking.status().await?),
+            Target::Metrics => {
+                let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
+                let form = Exposition::preferred(accept.unwrap_or_default());
+                let services = asking.metrics().await?;
+                let text = text(&families(&services, &self.settings.name, unix_time()), form);
+                answer(StatusCode::OK, form.content_type(), text)
+            }
+            Target::Status => {
+                let (status, settings) = (asking.status().await?, asking.settings().await?);
+                let server = json!({ "name": self.settings.name, "version": env!("CARGO_PKG_VERSION") });
+                let services = status.iter().map(|status| with_settings(status, &settings));
+                data(&json!({ "server": server, "services": services.collect::<Vec<Value>>() }))
+            }
+            Target::Counts => data(&json!({ "services": *asking.metrics().await? })),
+            Target::Connections(page) => data(&page.of(&asking.connections(page.ended).await?)),
+            Target::Connection(id) => {
+                let (live, ended) = (asking.connections(false).await?, asking.connections(true).await?);
+                match live.iter().chain(&*ended).find(|row| has_id(row, &id)) {
+                    Some(row) => data(row),
+                    None => {
+                        error(StatusCode::NOT_FOUND, "there is no such connection, and none in the history")
+                    }
+                }
+            }
+            Target::Bans => data(&json!({ "bans": *asking.bans().await? })),
+            Target::Index => plain(StatusCode::OK, INDEX),
+        })
+    }
+}
+
+/// What there is.
+const INDEX: &str = "\
+/metrics                   metrics, for Prometheus and OpenMetrics
+/healthz                   200 while the observer runs
+/readyz                    200 while all services serve, 503 while one is paused or drains
+/api/v1/status             what `tine status` shows, as JSON
+/api/v1/metrics            what is counted, as JSON
+/api/v1/connections        what `tine list` shows, as JSON: ended, service, state, search, older_ms,
+                           younger_ms, sort, limit, offset
+/api/v1/connections/ID     one of them
+/api/v1/bans               the bans in force
+";
+
+/// Whether a connection has this id: a number, or a service and a number.
+fn has_id(row: &Value, id: &str) -> bool {
+    match &row["id"] {
+        Value::String(own) => own == id,
+        own => own.as_u64().is_some_and(|own| id.parse() == Ok(own)),
+    }
+}
+
+/// The status of a service, with its settings.
+fn with_settings(status: &Value, settings: &Reply) -> Value {
+    let mut status = status.clone();
+    let own = settings.iter().filter(|setting| setting["service"] == status["service"]);
+    status["settings"] = own.cloned().collect();
+    status
+}
+
+/// 503 if a service does not serve.
+fn readiness(services: &[Value]) -> Answer {
+    let not_ready = services.iter().find(|service| service["phase"] != "serving");
+    match not_ready {
+        None if !services.is_empty() => plain(StatusCode::OK, "ready\n"),
+        None => plain(StatusCode::SERVICE_UNAVAILABLE, "starting\n"),
+        Some(service) => {
+            let phase = service["phase"].as_str().unwrap_or("unknown");
+            plain(StatusCode::SERVICE_UNAVAILABLE, &format!("{phase}\n"))
+        }
+    }
+}
+
+fn unix_time() -> f64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
+
+fn refused(status: StatusCode) -> Answer {
+    if status == StatusCode::UNAUTHORIZED {
+        let mut answer = error(status, "send the token: Authorization: Bearer TOKEN");
+        answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        return answer;
+    }
+    error(status, "this host is not meant: use localhost or an address, or a token")
+}
+
+fn error(status: StatusCode, why: &str) -> Answer {
+    answer(status, "application/json", json!({ "error": why }).to_string() + "\n")
+}
+
+fn plain(status: StatusCode, text: &str) -> Answer {
+    answer(status, "text/plain; charset=utf-8", text.to_owned())
+}
+
+fn data(value: &Value) -> Answer {
+    answer(StatusCode::OK, "application/json", value.to_string() + "\n")
+}
+
+fn answer(status: StatusCode, content_type: &'static str, text: String) -> Answer {
+    let mut answer = Response::new(Full::new(Bytes::from(text)));
+    *answer.status_mut() = status;
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    answer
+}
+
+/// Reads what a client sends, as far as this crate does it itself: for tests with random bytes.
+#[doc(hidden)]
+pub fn fuzz_request(path: &str, query: &str, header: &str) {
+    let _ = Target::parse(path, query);
+    let _ = Exposition::preferred(header);
+    if let Ok(value) = HeaderValue::from_str(header) {
+        for name in [hyper::header::HOST, hyper::header::AUTHORIZATION] {
+            let headers = HeaderMap::from_iter([(name, value.clone())]);
+            let _ = Guard::new(None, false).check(&headers);
+            let _ = Guard::new(Some("secret"), false).check(&headers);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_name_targets() {
+        let page = || Page::parse("").expect("a page");
+        for (path, expected) in [
+            ("/metrics", Some(Target::Metrics)),
+            ("/metrics/", None),
+            ("/healthz", Some(Target::Health)),
+            ("/", Some(Target::Index)),
+            ("", None),
+            ("/../etc/passwd", None),
+            ("/api/v1/../../metrics", None),
+            ("/api/v1/connections", Some(Target::Connections(page()))),
+            ("/api/v1/connections/git:7", Some(Target::Connection("git:7".into()))),
+            ("/api/v1/connections/", None),
+            ("/api/v1/connections/../bans", None),
+            ("/API/v1/status", None),
+        ] {
+            assert_eq!(Target::parse(path, ""), Ok(expected), "{path}");
+        }
+        assert!(Target::parse("/api/v1/connections", "limit=x").is_err());
+    }
+
+    #[test]
+    fn a_server_is_ready_if_all_services_serve() {
+        let services = |phases: &[&str]| -> Vec<Value> {
+            phases.iter().map(|phase| json!({ "phase": phase })).collect()
+        };
+        for (phases, status) in [
+            (&["serving"][..], 200),
+            (&["serving", "serving"], 200),
+            (&["serving", "paused"], 503),
+            (&["draining"], 503),
+            (&[], 503),
+        ] {
+            assert_eq!(readiness(&services(phases)).status(), status, "{phases:?}");
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! The families of metrics of a server, from what its services count (`metrics` in
+//! `docs/control.md`). `docs/monitoring.md` lists them. No I/O here.
+
+use serde_json::Value;
+
+use crate::exposition::{Distribution, Exemplar, Family, Kind, Metric, MetricValue};
+
+/// The phases that a service can be in.
+const PHASES: [&str; 3] = ["serving", "paused", "draining"];
+
+/// What a family takes from the metrics of a service.
+enum Source {
+    /// A number of this key.
+    Number(&'static str),
+    /// A number for each key of the object of this key, as a label.
+    ByLabel(&'static str, &'static str),
+    /// A distribution of this key.
+    Distribution(&'static str),
+    /// A number of each object in a list: its key, that of the number, the label and its key, and
+    /// what a number is divided by.
+    List { list: &'static str, key: &'static str, label: &'static str, of: &'static str, scale: f64 },
+    /// Which phase it is.
+    Phase,
+    /// When it was started.
+    StartTime,
+}
+
+/// A list of processes.
+const fn process(key: &'static str, scale: f64) -> Source {
+    Source::List { list: "processes", key, label: "role", of: "role", scale }
+}
+
+/// A list of listeners.
+const fn listener(key: &'static str) -> Source {
+    Source::List { list: "listeners", key, label: "address", of: "address", scale: 1.0 }
+}
+
+/// A row for each family: name, help, kind, and where it comes from.
+const TABLE: &[(&str, &str, Kind, Source)] = &[
+    (
+        "tine_generation",
+        "1 for the first process of the server, one more after each reload or upgrade.",
+        Kind::Gauge,
+        Source::Number("generation"),
+    ),
+    (
+        "tine_start_time_seconds",
+        "When the service was started, in seconds since 1970.",
+        Kind::Gauge,
+        Source::StartTime,
+    ),
+    ("tine_phase", "1 for the phase of the service.", Kind::Gauge, Source::Phase),
+    ("tine_connections", "Connections that are served now.", Kind::Gauge, Source::Number("connections")),
+    ("tine_connections_peak", "The most connections at a time so far.", Kind::Gauge, Source::Number("peak")),
+    (
+        "tine_connections_limit",
+        "The most connections that are allowed at a time.",
+        Kind::Gauge,
+        Source::Number("max_connections"),
+    ),
+    ("tine_spares", "Spares and workers that wait for a client.", Kind::Gauge, Source::Number("spares")),
+    ("tine_bans", "Bans in force.", Kind::Gauge, Source::Number("bans")),
+    ("tine_clients_waiting", "Clients in the delay queue.", Kind::Gauge, Source::Number("waiting")),
+    ("tine_connections_accepted", "Connections that were begun.", Kind::Counter, Source::Number("accepted")),
+    (
+        "tine_connections_ended",
+        "Connections that have ended, by kind of end.",
+        Kind::Counter,
+        Source::ByLabel("ended_by_kind", "kind"),
+    ),
+    (
+        "tine_connections_signaled",
+        "Connections whose process was ended by a signal.",
+        Kind::Counter,
+        Source::ByLabel("ended_by_signal", "signal"),
+    ),
+    (
+        "tine_clients_rejected",
+        "Clients that were rejected, by reason.",
+        Kind::Counter,
+        Source::ByLabel("rejected_by_reason", "reason"),
+    ),
+    (
+        "tine_clients_reported",
+        "Clients that were served although a limit or a rule objects, by reason.",
+        Kind::Counter,
+        Source::ByLabel("reported_by_reason", "reason"),
+    ),
+    (
+        "tine_clients_delayed",
+        "Clients that were put into the delay queue, by reason.",
+        Kind::Counter,
+        Source::ByLabel("delayed_by_reason", "reason"),
+    ),
+    (
+        "tine_slot_waits",
+        "How often a forker had to wait for a free slot.",
+        Kind::Counter,
+        Source::Number("slot_waits"),
+    ),
+    (
+        "tine_fork_failures",
+        "Processes that could not be created.",
+        Kind::Counter,
+        Source::Number("fork_failures"),
+    ),
+    (
+        "tine_log_lines_dropped",
+        "Lines that the target of the log has not taken.",
+        Kind::Counter,
+        Source::Number("log_lines_dropped"),
+    ),
+    (
+        "tine_received_bytes",
+        "Bytes that clients have sent on connections that have ended.",
+        Kind::Counter,
+        Source::Number("bytes_in"),
+    ),
+    (
+        "tine_sent_bytes",
+        "Bytes that clients have received on connections that have ended.",
+        Kind::Counter,
+        Source::Number("bytes_out"),
+    ),
+    (
+        "tine_connection_start_seconds",
+        "From the accept of a client until its process is created.",
+        Kind::Histogram,
+        Source::Distribution("start"),
+    ),
+    (
+        "tine_connection_first_byte_seconds",
+        "From the start of a connection to the first byte of its client.",
+        Kind::Histogram,
+        Source::Distribution("first_byte"),
+    ),
+    (
+        "tine_connection_duration_seconds",
+        "From the accept of a client to the end of its connection.",
+        Kind::Histogram,
+        Source::Distribution("duration"),
+    ),
+    (
+        "tine_connection_delay_seconds",
+        "The time of clients in the delay queue.",
+        Kind::Histogram,
+        Source::Distribution("waited"),
+    ),
+    (
+        "tine_connection_cpu_seconds",
+        "The processor time of a connection.",
+        Kind::Histogram,
+        Source::Distribution("cpu"),
+    ),
+    (
+        "tine_connection_peak_memory_bytes",
+        "The peak memory of the process of a connection.",
+        Kind::Histogram,
+        Source::Distribution("memory"),
+    ),
+    (
+        "tine_process_cpu_seconds",
+        "The processor time of the supervisor, of forkers and helpers.",
+        Kind::Counter,
+        process("cpu_ms", 1_000.0),
+    ),
+    (
+        "tine_process_resident_memory_bytes",
+        "The memory of the supervisor, of forkers and helpers.",
+        Kind::Gauge,
+        process("rss_kib", 1.0 / 1_024.0),
+    ),
+    (
+        "tine_process_restarts",
+        "How often forkers and helpers were restarted.",
+        Kind::Counter,
+        process("restarts", 1.0),
+    ),
+    ("tine_listener_queue", "Clients in the accept queue of a listener.", Kind::Gauge, listener("queued")),
+    ("tine_listener_backlog", "The length of the accept queue.", Kind::Gauge, listener("backlog")),
+    (
+        "tine_listener_overflows",
+        "Clients that the kernel has dropped, since the accept queue was full.",
+        Kind::Counter,
+        listener("overflows"),
+    ),
+];
+
+/// The families of services, each an object of type `metrics`. `name` is that of the server, for a
+/// service without one; `now` is in seconds since 1970.
+pub(crate) fn families(services: &[Value], name: &str, now: f64) -> Vec<Family> {
+    let build = services.first().and_then(|service| service["version"].as_str()).map(|version| Metric {
+        labels: vec![("version", version.to_owned())],
+        value: MetricValue::Number(1.0),
+    });
+    let build = Family {
+        name: "tine_build_info",
+        help: "The version of the server.",
+        kind: Kind::Info,
+        metrics: build.into_iter().collect(),
+    };
+    let of_table = TABLE.iter().map(|(family, help, kind, source)| Family {
+        name: family,
+        help,
+        kind: *kind,
+        metrics: services.iter().flat_map(|service| metrics(service, name, source, now)).collect(),
+    });
+    std::iter::once(build).chain(of_table).collect()
+}
+
+fn metrics(service: &Value, name: &str, source: &Source, now: f64) -> Vec<Metric> {
+    let service_name = service["service"].as_str().unwrap_or(name);
+    let metric = |label: Option<(&'static str, &str)>, value: f64| {
+        let mut labels = vec![("service", service_name.to_owned())];
+        labels.extend(label.map(|(key, value)| (key, value.to_owned())));
+        Metric { labels, value: MetricValue::Number(value) }
+    };
+    match *source {
+        Source::Number(key) => service[key].as_f64().map(|value| metric(None, value)).into_iter().collect(),
+        Source::StartTime => {
+            let uptime = service["uptime_ms"].as_f64().map(|uptime| uptime / 1_000.0);
+            uptime.map(|uptime| metric(None, now - uptime)).into_iter().collect()
+        }
+        Source::Phase => PHASES
+            .into_iter()
+            .map(|phase| metric(Some(("phase", phase)), f64::from(u8::from(service["phase"] == phase))))
+            .collect(),
+        Source::ByLabel(key, label) => {
+            let counts = service[key].as_object().into_iter().flatten();
+            let counts = counts.filter_map(|(value, count)| Some((value, count.as_f64()?)));
+            counts.map(|(value, count)| metric(Some((label, value)), count)).collect()
+        }
+        Source::List { list, key, label, of, scale } => {
+            let objects = service[list].as_array().into_iter().flatten();
+            let found = objects.filter_map(|object| Some((object[of].as_str()?, object[key].as_f64()?)));
+            found.map(|(value, number)| metric(Some((label, value)), number / scale)).collect()
+        }
+        Source::Distribution(key) => {
+            let labels = vec![("service", service_name.to_owned())];
+            let distribution = distribution(&service[key]).map(MetricValue::Distribution);
+            distribution.map(|value| Metric { labels, value }).into_iter().collect()
+        }
+    }
+}
+
+fn distribution(value: &Value) -> Option<Distribution> {
+    let exemplar = |exemplar: &Value| {
+        Some(Exemplar {
+            bucket: usize::try_from(exemplar["bucket"].as_u64()?).ok()?,
+            id: exemplar["id"].to_string(),
+            value: exemplar["value"].as_f64()?,
+            at: exemplar["at"].as_f64()?,
+        })
+    };
+    Some(Distribution {
+        bounds: value["bounds"].as_array()?.iter().filter_map(Value::as_f64).collect(),
+        counts: value["counts"].as_array()?.iter().filter_map(Value::as_u64).collect(),
+        sum: value["sum"].as_f64()?,
+        exemplars: value["exemplars"].as_array().into_iter().flatten().filter_map(exemplar).collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::exposition::text;
+    use crate::negotiation::Exposition;
+
+    #[test]
+    fn services_become_families() {
+        let service = json!({
+            "service": null, "version": "0.1.0", "phase": "paused", "uptime_ms": 5_000, "connections": 3,
+            "ended_by_kind": { "success": 4, "panic": 0 },
+            "processes": [{ "role": "forker 1", "cpu_ms": 250, "rss_kib": 2, "restarts": 1 }],
+            "listeners": [{ "address": "[::]:9", "queued": 1, "overflows": null }],
+            "duration": { "bounds": [1.0], "counts": [1, 1], "sum": 3.5, "exemplars": [] },
+        });
+        let other = json!({ "service": "git", "connections": 1 });
+        let text = text(&families(&[service, other], "9", 105.5), Exposition::Prometheus);
+        for line in [
+            "tine_build_info{version=\"0.1.0\"} 1",
+            "tine_phase{service=\"9\",phase=\"paused\"} 1",
+            "tine_phase{service=\"9\",phase=\"serving\"} 0",
+            "tine_start_time_seconds{service=\"9\"} 100.5",
+            "tine_connections{service=\"9\"} 3",
+            "tine_connections{service=\"git\"} 1",
+            "tine_connections_ended_total{service=\"9\",kind=\"success\"} 4",
+            "tine_connections_ended_total{service=\"9\",kind=\"panic\"} 0",
+            "tine_process_cpu_seconds_total{service=\"9\",role=\"forker 1\"} 0.25",
+            "tine_process_resident_memory_bytes{service=\"9\",role=\"forker 1\"} 2048",
+            "tine_listener_queue{service=\"9\",address=\"[::]:9\"} 1",
+            "tine_connection_duration_seconds_bucket{service=\"9\",le=\"+Inf\"} 2",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+        assert!(!text.contains("tine_listener_overflows_total{"), "{text}");
+    }
+}

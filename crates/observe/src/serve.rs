@@ -1,0 +1,145 @@
+//! Accepts clients, within limits of number, size and time. One that is slow or silent keeps a
+//! connection, and nothing else.
+
+use std::convert::Infallible;
+use std::os::fd::OwnedFd;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::net::AddressFamily;
+use tine::cli::Observed;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::LocalSet;
+use tokio_io_timeout::TimeoutStream;
+
+use crate::answer::Answering;
+use crate::asking::Asking;
+use crate::guard::Guard;
+use crate::settings::ObserverSettings;
+
+/// Connections at a time, at most; others wait in the backlog.
+const MAX_CONNECTIONS: usize = 1_024;
+
+/// The time that a client has for the header of a request, and in which it must take some of an
+/// answer.
+const HEADER_WITHIN: Duration = Duration::from_secs(10);
+const WRITE_WITHIN: Duration = Duration::from_secs(10);
+
+/// Bytes of the header of a request, at most.
+const MAX_HEADER: usize = 16 * 1024;
+
+/// The time until clients are accepted again after a failure.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
+
+/// A listener of either kind.
+enum AnyListener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// What connections are served with.
+struct Serving {
+    answering: Answering,
+    settings: ObserverSettings,
+    places: std::sync::Arc<Semaphore>,
+}
+
+/// Serves until the server has ended.
+///
+/// # Errors
+/// The observer cannot start.
+pub(crate) fn run(observed: &Observed) -> Result<(), String> {
+    let (text, sockets) = observed.wait_for_start().map_err(|why| format!("no settings: {why}"))?;
+    let settings = ObserverSettings::parse(&text).ok_or("the settings are of another version")?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
+    let runtime = runtime.map_err(|why| format!("cannot start the runtime: {why}"))?;
+    let guarded = runtime.enter();
+    let listeners = sockets.into_iter().map(listener).collect::<std::io::Result<Vec<AnyListener>>>();
+    let listeners = listeners.map_err(|why| format!("cannot use a listener: {why}"))?;
+    drop(guarded);
+    tine_sys::confine::confine_observer().map_err(|why| format!("cannot confine itself: {why}"))?;
+    observed.ready().map_err(|why| format!("cannot report: {why}"))?;
+    if observed.wait_until_serving().is_err() {
+        // The server has not started.
+        return Ok(());
+    }
+    let asking = Asking::new(observed.duplicate().map_err(|why| format!("no descriptor: {why}"))?);
+    let places = std::sync::Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let answering = Answering { asking, settings: settings.clone() };
+    let serving = Rc::new(Serving { answering, settings, places });
+    LocalSet::new().block_on(&runtime, async {
+        let tasks: Vec<_> = listeners
+            .into_iter()
+            .map(|listener| tokio::task::spawn_local(accept(listener, Rc::clone(&serving))))
+            .collect();
+        for task in tasks {
+            let _ = task.await;
+        }
+    });
+    Ok(())
+}
+
+fn listener(socket: OwnedFd) -> std::io::Result<AnyListener> {
+    rustix::io::ioctl_fionbio(&socket, true)?;
+    match rustix::net::sockopt::socket_domain(&socket)? {
+        AddressFamily::UNIX => UnixListener::from_std(socket.into()).map(AnyListener::Unix),
+        _ => TcpListener::from_std(socket.into()).map(AnyListener::Tcp),
+    }
+}
+
+async fn accept(listener: AnyListener, serving: Rc<Serving>) {
+    let is_local = matches!(listener, AnyListener::Unix(_));
+    let guard = Rc::new(Guard::new(serving.settings.token.as_deref(), is_local));
+    loop {
+        let Ok(place) = std::sync::Arc::clone(&serving.places).acquire_owned().await else { return };
+        let (serving, guard) = (Rc::clone(&serving), Rc::clone(&guard));
+        let accepted = match &listener {
+            AnyListener::Tcp(listener) => listener.accept().await.map(|(stream, _)| {
+                let _ = stream.set_nodelay(true);
+                tokio::task::spawn_local(serve(stream, serving, guard, place));
+            }),
+            AnyListener::Unix(listener) => listener.accept().await.map(|(stream, _)| {
+                tokio::task::spawn_local(serve(stream, serving, guard, place));
+            }),
+        };
+        if accepted.is_err() {
+            // Out of descriptors or memory, or the client has gone.
+            tokio::time::sleep(RETRY_AFTER).await;
+        }
+    }
+}
+
+/// Serves the requests of a connection.
+async fn serve<S>(stream: S, serving: Rc<Serving>, guard: Rc<Guard>, place: OwnedSemaphorePermit)
+where
+    S: AsyncRead + AsyncWrite + 'static,
+{
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(WRITE_WITHIN));
+    let mut stream: Pin<Box<TimeoutStream<S>>> = Box::pin(stream);
+    let service = service_fn(|request: Request<Incoming>| {
+        let (serving, guard) = (Rc::clone(&serving), Rc::clone(&guard));
+        async move {
+            let (parts, _) = request.into_parts();
+            let (path, query) = (parts.uri.path(), parts.uri.query().unwrap_or_default());
+            let answer = serving.answering.answer(&guard, &parts.method, path, query, &parts.headers).await;
+            Ok::<_, Infallible>(answer)
+        }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_WITHIN)
+        .max_buf_size(MAX_HEADER)
+        .serve_connection(TokioIo::new(stream.as_mut()), service);
+    // What is wrong with it concerns this client only, and hyper has told it.
+    let _ = connection.await;
+    drop(place);
+}
