@@ -27,7 +27,8 @@ const SHORTEST: usize = 16 + 72;
 
 static KERNEL: LazyLock<Mutex<(TcpStream, diag::Diag)>> = LazyLock::new(|| {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let kernel = TcpStream::connect(listener.local_addr().expect("a bound socket")).expect("a listening port");
+    let kernel =
+        TcpStream::connect(listener.local_addr().expect("a bound socket")).expect("a listening port");
     let (reader, _) = listener.accept().expect("a client");
     kernel.set_nodelay(true).expect("a socket option");
     // At the end of the bytes the reader gets an error instead of waiting.

@@ -9,7 +9,7 @@ use serde_json::Value;
 use tine::cli::read_request;
 
 /// The commands that change nothing.
-const READING: [&str; 6] = ["status", "list", "show", "bans", "settings", "logs"];
+const READING: [&str; 7] = ["status", "metrics", "list", "show", "bans", "settings", "logs"];
 
 fuzz_target!(|line: &[u8]| {
     match read_request(line) {

@@ -3,31 +3,37 @@
 use std::io;
 use std::time::SystemTime;
 
-use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::header::{
-    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue, WWW_AUTHENTICATE,
-    X_CONTENT_TYPE_OPTIONS,
+    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
+    REFERRER_POLICY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 
 use crate::asking::{Asking, Reply};
+use crate::assets::{self, Asset};
+use crate::events::AnswerBody;
 use crate::exposition::text;
 use crate::families::families;
 use crate::guard::Guard;
 use crate::negotiation::Exposition;
 use crate::pages::Page;
+use crate::samples::Samples;
 use crate::settings::ObserverSettings;
 
-/// An answer, whole in memory.
-pub(crate) type Answer = Response<Full<Bytes>>;
+/// An answer.
+pub(crate) type Answer = Response<AnswerBody>;
+
+/// The header with the last event that a client has got.
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// What answers are made of.
 #[derive(Debug)]
 pub(crate) struct Answering {
     pub(crate) asking: Asking,
     pub(crate) settings: ObserverSettings,
+    pub(crate) samples: Samples,
 }
 
 /// What a path names.
@@ -41,7 +47,9 @@ enum Target {
     Connections(Page),
     Connection(String),
     Bans,
+    Events,
     Index,
+    Asset(Asset),
 }
 
 impl Target {
@@ -59,17 +67,20 @@ impl Target {
             "/api/v1/metrics" => Target::Counts,
             "/api/v1/connections" => Target::Connections(Page::parse(query)?),
             "/api/v1/bans" => Target::Bans,
-            "/" => Target::Index,
-            _ => match path.strip_prefix(CONNECTION) {
-                Some(id) if !id.is_empty() && !id.contains('/') => Target::Connection(id.to_owned()),
+            "/api/v1/events" => Target::Events,
+            "/api/v1" => Target::Index,
+            _ => match (path.strip_prefix(CONNECTION), assets::find(path)) {
+                (Some(id), _) if !id.is_empty() && !id.contains('/') => Target::Connection(id.to_owned()),
+                (_, Some(asset)) => Target::Asset(asset),
                 _ => return Ok(None),
             },
         }))
     }
 
-    /// Whether it tells nothing about the server but that it lives: probes have no token.
+    /// Whether it tells nothing about the server but that it lives: probes have no token, and the
+    /// dashboard asks for it.
     fn is_open(&self) -> bool {
-        matches!(self, Target::Health | Target::Readiness)
+        matches!(self, Target::Health | Target::Readiness | Target::Asset(_))
     }
 }
 
@@ -96,7 +107,7 @@ impl Answering {
         }
         match target {
             Err(why) => error(StatusCode::BAD_REQUEST, &why),
-            Ok(None) => error(StatusCode::NOT_FOUND, "there is no such page; / lists what there is"),
+            Ok(None) => error(StatusCode::NOT_FOUND, "there is no such page; /api/v1 lists what there is"),
             Ok(Some(target)) => self.show(target, headers).await.unwrap_or_else(|why| {
                 let text = format!("the server does not reply: {why}");
                 error(StatusCode::SERVICE_UNAVAILABLE, &text)
@@ -134,13 +145,30 @@ impl Answering {
                 }
             }
             Target::Bans => data(&json!({ "bans": *asking.bans().await? })),
+            Target::Events => self.follow(headers),
             Target::Index => plain(StatusCode::OK, INDEX),
+            Target::Asset(asset) => file(asset),
         })
+    }
+
+    /// Events from now on, after those of the last hour that the client has not got.
+    fn follow(&self, headers: &HeaderMap) -> Answer {
+        let last = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()?.parse().ok());
+        match self.samples.follow(last.unwrap_or(0)) {
+            None => error(StatusCode::SERVICE_UNAVAILABLE, "too many clients follow the events already"),
+            Some(events) => {
+                let mut answer = plain(StatusCode::OK, "");
+                answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+                *answer.body_mut() = AnswerBody::Events(events);
+                answer
+            }
+        }
     }
 }
 
 /// What there is.
 const INDEX: &str = "\
+/                          the dashboard
 /metrics                   metrics, for Prometheus and OpenMetrics
 /healthz                   200 while the observer runs
 /readyz                    200 while all services serve, 503 while one is paused or drains
@@ -150,6 +178,7 @@ const INDEX: &str = "\
                            younger_ms, sort, limit, offset
 /api/v1/connections/ID     one of them
 /api/v1/bans               the bans in force
+/api/v1/events             a sample each second, as server-sent events
 ";
 
 /// Whether a connection has this id: a number, or a service and a number.
@@ -206,28 +235,24 @@ fn data(value: &Value) -> Answer {
     answer(StatusCode::OK, "application/json", value.to_string() + "\n")
 }
 
+/// A file of the dashboard.
+fn file(asset: Asset) -> Answer {
+    let mut answer = answer(StatusCode::OK, asset.content_type, String::new());
+    *answer.body_mut() = Bytes::from_static(asset.bytes).into();
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(assets::POLICY));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    answer
+}
+
 fn answer(status: StatusCode, content_type: &'static str, text: String) -> Answer {
-    let mut answer = Response::new(Full::new(Bytes::from(text)));
+    let mut answer = Response::new(Bytes::from(text).into());
     *answer.status_mut() = status;
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     answer
-}
-
-/// Reads what a client sends, as far as this crate does it itself: for tests with random bytes.
-#[doc(hidden)]
-pub fn fuzz_request(path: &str, query: &str, header: &str) {
-    let _ = Target::parse(path, query);
-    let _ = Exposition::preferred(header);
-    if let Ok(value) = HeaderValue::from_str(header) {
-        for name in [hyper::header::HOST, hyper::header::AUTHORIZATION] {
-            let headers = HeaderMap::from_iter([(name, value.clone())]);
-            let _ = Guard::new(None, false).check(&headers);
-            let _ = Guard::new(Some("secret"), false).check(&headers);
-        }
-    }
 }
 
 #[cfg(test)]
@@ -241,7 +266,10 @@ mod tests {
             ("/metrics", Some(Target::Metrics)),
             ("/metrics/", None),
             ("/healthz", Some(Target::Health)),
-            ("/", Some(Target::Index)),
+            ("/api/v1", Some(Target::Index)),
+            ("/api/v1/events", Some(Target::Events)),
+            ("/assets/../index.html", None),
+            ("/assets/", None),
             ("", None),
             ("/../etc/passwd", None),
             ("/api/v1/../../metrics", None),

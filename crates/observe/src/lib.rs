@@ -8,6 +8,8 @@
 //! | --- | --- |
 //! | `asking.rs` | asks the server, and remembers replies for a moment |
 //! | `exposition.rs`, `families.rs` | metrics as text |
+//! | `samples.rs`, `sampling.rs` | what is counted each second, and who follows it |
+//! | `assets.rs` | the files of the dashboard |
 //! | `pages.rs` | a part of a list of connections |
 //! | `guard.rs` | who may ask: the token, and the host that is meant |
 //! | `answer.rs` | from the path of a request to its answer |
@@ -18,11 +20,15 @@
 
 mod answer;
 mod asking;
+mod assets;
+mod events;
 mod exposition;
 mod families;
 mod guard;
 mod negotiation;
 mod pages;
+mod samples;
+mod sampling;
 mod serve;
 mod settings;
 
@@ -30,7 +36,7 @@ use std::process::ExitCode;
 
 use tine::cli::Observed;
 
-pub use answer::fuzz_request;
+pub use serve::fuzz_connection;
 pub use settings::ObserverSettings;
 
 /// Runs as the observer of a server, until that ends.

@@ -14,7 +14,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::net::AddressFamily;
 use tine::cli::Observed;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::LocalSet;
@@ -23,6 +23,8 @@ use tokio_io_timeout::TimeoutStream;
 use crate::answer::Answering;
 use crate::asking::Asking;
 use crate::guard::Guard;
+use crate::samples::Samples;
+use crate::sampling::sample;
 use crate::settings::ObserverSettings;
 
 /// Connections at a time, at most; others wait in the backlog.
@@ -52,7 +54,7 @@ struct Serving {
     places: std::sync::Arc<Semaphore>,
 }
 
-/// Serves until the server has ended.
+/// Serves until the kernel ends this process with its server.
 ///
 /// # Errors
 /// The observer cannot start.
@@ -73,16 +75,13 @@ pub(crate) fn run(observed: &Observed) -> Result<(), String> {
     }
     let asking = Asking::new(observed.duplicate().map_err(|why| format!("no descriptor: {why}"))?);
     let places = std::sync::Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let answering = Answering { asking, settings: settings.clone() };
+    let answering = Answering { asking, settings: settings.clone(), samples: Samples::default() };
     let serving = Rc::new(Serving { answering, settings, places });
     LocalSet::new().block_on(&runtime, async {
-        let tasks: Vec<_> = listeners
-            .into_iter()
-            .map(|listener| tokio::task::spawn_local(accept(listener, Rc::clone(&serving))))
-            .collect();
-        for task in tasks {
-            let _ = task.await;
+        for listener in listeners {
+            tokio::task::spawn_local(accept(listener, Rc::clone(&serving)));
         }
+        sample(&serving.answering.asking, &serving.answering.samples).await;
     });
     Ok(())
 }
@@ -142,4 +141,34 @@ where
     // What is wrong with it concerns this client only, and hyper has told it.
     let _ = connection.await;
     drop(place);
+}
+
+/// Serves a client that sends these bytes, without a server behind; returns what it gets. For tests
+/// with random bytes.
+#[doc(hidden)]
+#[must_use]
+pub fn fuzz_connection(bytes: &[u8]) -> Vec<u8> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+    let (Ok(runtime), Ok((channel, _))) = (runtime, std::os::unix::net::UnixStream::pair()) else {
+        return Vec::new();
+    };
+    let asking = Asking::new(Observed::from(OwnedFd::from(channel)));
+    let settings = ObserverSettings::default();
+    let answering = Answering { asking, settings: settings.clone(), samples: Samples::default() };
+    let places = std::sync::Arc::new(Semaphore::new(1));
+    let serving = Rc::new(Serving { answering, settings, places });
+    LocalSet::new().block_on(&runtime, async {
+        let (mut client, stream) = tokio::io::duplex(64 * 1024);
+        let Ok(place) = std::sync::Arc::clone(&serving.places).acquire_owned().await else {
+            return Vec::new();
+        };
+        tokio::task::spawn_local(serve(stream, serving, Rc::new(Guard::new(None, false)), place));
+        let mut answers = Vec::new();
+        let _ = client.write_all(bytes).await;
+        let _ = client.shutdown().await;
+        let reads = client.read_to_end(&mut answers);
+        // Events do not end by themselves.
+        let _ = tokio::time::timeout(Duration::from_millis(20), reads).await;
+        answers
+    })
 }

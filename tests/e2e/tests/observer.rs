@@ -1,11 +1,12 @@
 //! The observer: what it tells is what the server does, whoever asks, and nothing that happens to
 //! it is felt by a client of the server.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
 use rustix::process::Signal;
+use serde_json::Value;
 use tine_e2e::control::Controlled;
 use tine_e2e::http::{Answer, get, get_with, observer_of, request, try_request};
 use tine_e2e::load::load;
@@ -38,11 +39,11 @@ fn pages_tell_what_the_server_does() {
     server.log.wait_for("end", 1);
     assert_eq!(get(&address, "/healthz").body, "ok\n");
     assert_eq!(get(&address, "/readyz").status, 200);
-    let found = metrics(&address);
-    assert!(found.header.contains("content-type: text/plain; version=0.0.4"), "{found:?}");
-    wait_until("both are counted", || {
-        (metrics(&address).metric("tine_received_bytes_total{service=\"web\"}") == Some(2.0)).then_some(())
+    let received = "tine_received_bytes_total{service=\"web\"}";
+    let found = wait_until("the end is counted", || {
+        Some(metrics(&address)).filter(|answer| answer.metric(received) == Some(2.0))
     });
+    assert!(found.header.contains("content-type: text/plain; version=0.0.4"), "{found:?}");
     for (name, value) in [
         ("tine_connections{service=\"web\"}", 1.0),
         ("tine_connections_accepted_total{service=\"web\"}", 2.0),
@@ -301,4 +302,57 @@ fn a_scrape_of_many_connections_is_one_of_few() {
         Some(metrics(&address)).filter(|answer| answer.metric(&served) == Some(300.0))
     });
     assert!(after.body.len() < before + 200, "no label grows with clients: {before} {}", after.body.len());
+}
+
+/// Reads server-sent events until one has been found.
+fn event_with(reader: &mut impl BufRead, wanted: impl Fn(&str, &Value) -> bool) -> Value {
+    let mut name = String::new();
+    let mut line = String::new();
+    loop {
+        line.clear();
+        assert!(reader.read_line(&mut line).expect("events") > 0, "the stream has ended");
+        if let Some(event) = line.strip_prefix("event: ") {
+            name = event.trim().to_owned();
+        } else if let Some(data) = line.strip_prefix("data: ") {
+            let data: Value = serde_json::from_str(data).expect("JSON");
+            if wanted(&name, &data) {
+                return data;
+            }
+        }
+    }
+}
+
+fn follow(address: &str, last: &str) -> BufReader<TcpStream> {
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    stream.set_read_timeout(Some(Duration::from_secs(30))).expect("ours");
+    let ask = format!("GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\nLast-Event-ID: {last}\r\n\r\n");
+    stream.write_all(ask.as_bytes()).expect("it reads");
+    BufReader::new(stream)
+}
+
+#[test]
+fn events_tell_what_begins_and_ends_and_go_on_where_a_client_was() {
+    let server = Server::serve(&OBSERVE);
+    let address = observer_of(&server);
+    let mut events = follow(&address, "");
+    event_with(&mut events, |name, _| name == "history");
+    event_with(&mut events, |name, _| name == "sample");
+    let mut client = server.connect();
+    client.echo("x");
+    let sample = event_with(&mut events, |name, data| {
+        name == "sample" && data["live"].as_array().is_some_and(|live| live.len() == 1)
+    });
+    assert_eq!(sample["services"][0]["connections"], 1, "{sample}");
+    client.finish();
+    let sample = event_with(&mut events, |_, data| data["ended"][0]["kind"] == "success");
+    assert_eq!((&sample["ended"][0]["id"], &sample["live"]), (&1.into(), &Value::Array(Vec::new())));
+    let time = sample["time"].as_f64().expect("a time");
+    drop(events);
+    // What the client has got is not sent again.
+    let mut events = follow(&address, &format!("{:.0}", time * 1_000.0));
+    let history = event_with(&mut events, |name, _| name == "history");
+    let times: Vec<f64> =
+        history.as_array().expect("samples").iter().filter_map(|sample| sample["time"].as_f64()).collect();
+    assert!(times.iter().all(|at| *at > time), "{time}: {times:?}");
+    event_with(&mut events, |name, data| name == "sample" && data["time"].as_f64() > Some(time));
 }

@@ -68,7 +68,7 @@ impl EndKind {
     }
 
     /// The kind of an outcome.
-    fn of(outcome: &Outcome) -> EndKind {
+    pub(crate) fn of(outcome: &Outcome) -> EndKind {
         match outcome {
             Outcome::Exit(0) | Outcome::Reported(ExitReport::Done) => EndKind::Success,
             Outcome::Exit(_) => EndKind::Exit,

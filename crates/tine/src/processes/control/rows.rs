@@ -14,6 +14,7 @@ use crate::net::proxied::Proxied;
 use crate::shared::board::reader::BoardConnection;
 use crate::system::clock::now;
 use crate::watch::history::EndedConnection;
+use crate::watch::metrics::EndKind;
 
 /// A connection, as it is shown.
 #[derive(Clone, Debug)]
@@ -41,6 +42,7 @@ pub(super) struct Row {
 #[derive(Clone, Debug)]
 struct RowEnd {
     outcome: String,
+    kind: EndKind,
     cpu: Duration,
     peak_kib: u64,
 }
@@ -88,6 +90,7 @@ impl Row {
             tcp_state: None,
             end: Some(RowEnd {
                 outcome: connection.outcome.to_string(),
+                kind: EndKind::of(&connection.outcome),
                 cpu: usage.cpu,
                 peak_kib: usage.peak_kib,
             }),
@@ -144,6 +147,7 @@ impl Row {
         if let Some(end) = &self.end {
             set("ended", json!(date(accepted + self.age.as_nanos() as u64)));
             set("outcome", json!(end.outcome));
+            set("kind", json!(end.kind.name()));
             set("cpu_ms", json!(milliseconds(end.cpu)));
             set("peak_kib", json!(end.peak_kib));
         }

@@ -1,0 +1,64 @@
+//! Samples the server each second.
+
+use std::collections::HashSet;
+use std::time::{Duration, SystemTime};
+
+use serde_json::Value;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::asking::Asking;
+use crate::samples::{Changes, Samples};
+
+const EACH: Duration = Duration::from_secs(1);
+
+/// Connections of a sample, at most: the newest of those that are served, and of those that have
+/// ended since the sample before.
+const LIVE: usize = 200;
+const ENDED: usize = 100;
+
+/// Samples the server until the observer ends.
+pub(crate) async fn sample(asking: &Asking, samples: &Samples) {
+    let mut ticks = interval(EACH);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut known = HashSet::new();
+    loop {
+        ticks.tick().await;
+        let Ok(services) = asking.metrics().await else {
+            samples.no_reply();
+            continue;
+        };
+        let changes = match samples.are_followed() {
+            // Lists are asked for only while somebody looks.
+            true => changes(asking, &mut known).await,
+            false => {
+                known.clear();
+                Changes::default()
+            }
+        };
+        samples.add(now(), &services, changes);
+    }
+}
+
+/// Milliseconds since 1970.
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    since.as_millis() as u64
+}
+
+/// The newest connections, and those that have ended since the last call: `known` has the ids of
+/// all that had ended by then.
+async fn changes(asking: &Asking, known: &mut HashSet<String>) -> Changes {
+    let (Ok(live), Ok(ended)) = (asking.connections(false).await, asking.connections(true).await) else {
+        return Changes::default();
+    };
+    let live = live.iter().rev().take(LIVE).cloned().collect();
+    let is_first = known.is_empty();
+    let id = |row: &Value| row["id"].to_string();
+    // The newest first.
+    let new = ended.iter().filter(|row| !is_first && !known.contains(&id(row)));
+    let new = new.take(ENDED).cloned().collect();
+    *known = ended.iter().map(id).collect();
+    // An empty history is known, too.
+    known.insert(String::new());
+    Changes { live, ended: new }
+}
