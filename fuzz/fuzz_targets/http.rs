@@ -1,5 +1,5 @@
-//! Any bytes as what a client sends to the observer: never a panic, and what is answered are answers
-//! of HTTP. No server replies here, so nothing is told but that.
+//! Any bytes as what a client sends to the observer: never a panic, and what is answered are
+//! answers of HTTP. No server replies here, so nothing is told but that.
 
 #![no_main]
 

@@ -262,6 +262,8 @@ fn distribution(value: &Value) -> Option<Distribution> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use serde_json::json;
 
     use super::*;
@@ -296,5 +298,19 @@ mod tests {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }
         assert!(!text.contains("tine_listener_overflows_total{"), "{text}");
+    }
+
+    #[test]
+    fn each_family_is_documented_and_no_other() {
+        let document = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/monitoring.md");
+        let document = std::fs::read_to_string(document).expect("a document");
+        let documented = document.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+        let documented: BTreeSet<&str> = documented.filter(|name| name.starts_with("tine_")).collect();
+        let named = |(name, _, kind, _): &(&str, _, Kind, _)| match kind {
+            Kind::Counter => format!("{name}_total"),
+            _ => (*name).to_owned(),
+        };
+        let all: BTreeSet<String> = TABLE.iter().map(named).chain(["tine_build_info".to_owned()]).collect();
+        assert_eq!(documented, all.iter().map(String::as_str).collect());
     }
 }
