@@ -1,5 +1,7 @@
 //! A part of a list of connections: which ones, in which order, from where on.
 
+use std::net::{IpAddr, SocketAddr};
+
 use serde_json::{Value, json};
 
 /// Which part of a list a client asks for.
@@ -8,6 +10,8 @@ pub(crate) struct Page {
     pub(crate) ended: bool,
     service: Option<String>,
     state: Option<String>,
+    /// The address of the client.
+    peer: Option<Block>,
     /// In the id, the peer, the state or the outcome.
     search: Option<String>,
     older_ms: Option<u64>,
@@ -41,6 +45,7 @@ impl Page {
             ended: false,
             service: None,
             state: None,
+            peer: None,
             search: None,
             older_ms: None,
             younger_ms: None,
@@ -55,6 +60,7 @@ impl Page {
                 "ended" => page.ended = flag(&value).ok_or("ended is neither true nor false")?,
                 "service" => page.service = some(&value),
                 "state" => page.state = some(&value),
+                "peer" => page.peer = some(&value).map(|block| Block::parse(&block)).transpose()?,
                 "search" => page.search = some(&value.to_lowercase()),
                 "older_ms" => page.older_ms = Some(number()?),
                 "younger_ms" => page.younger_ms = Some(number()?),
@@ -92,11 +98,47 @@ impl Page {
         let age = row["age_ms"].as_u64().unwrap_or(0);
         self.service.as_ref().is_none_or(|service| row["service"] == **service)
             && self.state.as_ref().is_none_or(|state| row["state"] == **state)
+            && self.peer.is_none_or(|block| block.contains(&text("peer")))
             && self.older_ms.is_none_or(|least| age >= least)
             && self.younger_ms.is_none_or(|most| age < most)
             && self.search.as_ref().is_none_or(|search| {
                 ["id", "peer", "state", "outcome", "service"].iter().any(|key| text(key).contains(search))
             })
+    }
+}
+
+/// An address block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Block {
+    address: IpAddr,
+    /// Bits that addresses in it have in common.
+    length: u32,
+}
+
+impl Block {
+    /// Reads `192.0.2.0/24`, or one address.
+    fn parse(text: &str) -> Result<Block, String> {
+        let wrong = || format!("{text} is no address block");
+        let (address, length) = text.split_once('/').map_or((text, None), |(one, rest)| (one, Some(rest)));
+        let address: IpAddr = address.parse().map_err(|_| wrong())?;
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        let length = length.map_or(Ok(most), str::parse).map_err(|_| wrong())?;
+        if length <= most { Ok(Block { address, length }) } else { Err(wrong()) }
+    }
+
+    /// Whether the address of a peer is in it, as a list shows the peer.
+    fn contains(self, peer: &str) -> bool {
+        let shifted = |bits: u128, width: u32| bits.checked_shr(width - self.length).unwrap_or(0);
+        match (self.address, peer.parse::<SocketAddr>().map(|peer| peer.ip().to_canonical())) {
+            (IpAddr::V4(block), Ok(IpAddr::V4(address))) => {
+                let bits = |address: std::net::Ipv4Addr| shifted(u128::from(address.to_bits()), 32);
+                bits(block) == bits(address)
+            }
+            (IpAddr::V6(block), Ok(IpAddr::V6(address))) => {
+                shifted(block.to_bits(), 128) == shifted(address.to_bits(), 128)
+            }
+            _ => false,
+        }
     }
 }
 
@@ -159,6 +201,11 @@ mod tests {
             ("search=DB8", 1, vec!["a:3"]),
             ("search=b%3A2", 1, vec!["b:2"]),
             ("older_ms=20&younger_ms=30", 1, vec!["a:3"]),
+            ("peer=192.0.2.0/29", 1, vec!["b:2"]),
+            ("peer=192.0.2.9", 1, vec!["a:1"]),
+            ("peer=0.0.0.0/0", 2, vec!["a:1", "b:2"]),
+            ("peer=2001:db8::%2f32", 1, vec!["a:3"]),
+            ("peer=::/0&sort=id", 1, vec!["a:3"]),
             ("sort=-bytes_in", 3, vec!["a:3", "b:2", "a:1"]),
             ("state=", 3, vec!["a:1", "b:2", "a:3"]),
         ] {
@@ -175,7 +222,17 @@ mod tests {
 
     #[test]
     fn wrong_queries_are_named() {
-        for query in ["limit=-1", "limit=x", "sort=colour", "ended=perhaps", "odd=1", "older_ms=1e3"] {
+        for query in [
+            "limit=-1",
+            "limit=x",
+            "sort=colour",
+            "ended=perhaps",
+            "odd=1",
+            "older_ms=1e3",
+            "peer=x",
+            "peer=::/129",
+            "peer=1.2.3.4/33",
+        ] {
             assert!(Page::parse(query).is_err(), "{query}");
         }
         assert!(Page::parse("ended=1").is_ok_and(|page| page.ended));

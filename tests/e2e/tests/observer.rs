@@ -130,8 +130,14 @@ fn without_the_token_it_tells_nothing() {
     let address = observer_of(&server).replace("0.0.0.0", "127.0.0.1");
     let warning = server.log.wait_for("warning", 1).remove(0);
     assert!(warning["text"].as_str().is_some_and(|text| text.contains("not encrypted")), "{warning}");
-    let all =
-        ["/metrics", "/api/v1/status", "/api/v1/connections", "/", "/nothing", "/api/v1/connections?odd=1"];
+    let all = [
+        "/metrics",
+        "/api/v1/status",
+        "/api/v1/connections",
+        "/api/v1",
+        "/nothing",
+        "/api/v1/connections?odd=1",
+    ];
     for path in all {
         for line in ["", "Authorization: Bearer wrong-horse-battery", "Authorization: Basic eDp5"] {
             let answer = match line {
@@ -142,7 +148,7 @@ fn without_the_token_it_tells_nothing() {
             assert!(answer.header.contains("www-authenticate: bearer"), "{answer:?}");
         }
     }
-    for path in ["/healthz", "/readyz"] {
+    for path in ["/healthz", "/readyz", "/", "/assets/main.js"] {
         assert_eq!(get(&address, path).status, 200, "{path}");
     }
     let known = |path: &str| get_with(&address, path, "Authorization: Bearer correct-horse-battery").status;
@@ -355,4 +361,29 @@ fn events_tell_what_begins_and_ends_and_go_on_where_a_client_was() {
         history.as_array().expect("samples").iter().filter_map(|sample| sample["time"].as_f64()).collect();
     assert!(times.iter().all(|at| *at > time), "{time}: {times:?}");
     event_with(&mut events, |name, data| name == "sample" && data["time"].as_f64() > Some(time));
+}
+
+#[test]
+fn the_dashboard_comes_from_here_alone() {
+    let server = Server::serve(&OBSERVE);
+    let address = observer_of(&server);
+    let page = get(&address, "/");
+    assert_eq!(page.status, 200);
+    assert!(page.header.contains("content-type: text/html"), "{}", page.header);
+    let policy = "content-security-policy: default-src 'none'; script-src 'self'; style-src 'self';";
+    assert!(page.header.contains(policy), "{}", page.header);
+    assert!(!page.header.contains("unsafe-inline"), "{}", page.header);
+    let named: Vec<&str> = page.body.split('"').filter(|word| word.starts_with("assets/")).collect();
+    assert!(named.len() > 3, "{}", page.body);
+    for file in named {
+        let found = get(&address, &format!("/{file}"));
+        assert!(found.status == 200 && found.header.contains("nosniff"), "{file}: {found:?}");
+    }
+    assert!(!page.body.contains("style=") && !page.body.contains("<style"), "no inline style");
+    assert!(
+        page.body
+            .split("<script")
+            .skip(1)
+            .all(|script| script.starts_with(" src=") || script.starts_with(" type=\"module\" src="))
+    );
 }
