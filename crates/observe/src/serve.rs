@@ -13,6 +13,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::net::AddressFamily;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tine::cli::Observed;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener};
@@ -67,6 +68,7 @@ pub(crate) fn run(observed: &Observed) -> Result<(), String> {
     let listeners = sockets.into_iter().map(listener).collect::<std::io::Result<Vec<AnyListener>>>();
     let listeners = listeners.map_err(|why| format!("cannot use a listener: {why}"))?;
     drop(guarded);
+    raise_limit();
     tine_sys::confine::confine_observer().map_err(|why| format!("cannot confine itself: {why}"))?;
     observed.ready().map_err(|why| format!("cannot report: {why}"))?;
     if observed.wait_until_serving().is_err() {
@@ -84,6 +86,17 @@ pub(crate) fn run(observed: &Observed) -> Result<(), String> {
         sample(&serving.answering.asking, &serving.answering.samples).await;
     });
     Ok(())
+}
+
+/// Raises the limit of open files to what all connections need, as far as that is possible: beyond
+/// it, clients wait in the backlog.
+fn raise_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let needed = (2 * MAX_CONNECTIONS) as u64;
+    let most = limit.maximum.unwrap_or(u64::MAX);
+    if limit.current.is_some_and(|current| current < needed.min(most)) {
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(needed.min(most)), ..limit });
+    }
 }
 
 fn listener(socket: OwnedFd) -> std::io::Result<AnyListener> {

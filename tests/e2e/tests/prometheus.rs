@@ -73,21 +73,33 @@ impl Prometheus {
     fn value(&self, expression: &str) -> Option<f64> {
         self.values(expression).first().copied()
     }
+
+    /// Waits until an expression has a value. What it has before is printed, for a test that fails.
+    fn wait_for(&self, expression: &str, expected: f64) {
+        let mut last = None;
+        wait_until(&format!("{expression} is {expected}"), || {
+            let value = self.value(expression);
+            if value != last {
+                eprintln!("{expression} is {value:?}");
+                last = value;
+            }
+            (value == Some(expected)).then_some(())
+        });
+    }
 }
 
 #[test]
 fn what_prometheus_knows_is_what_the_load_client_counted() {
     let server = Server::serve(&["--observe", "127.0.0.1:0", "--name", "web", "-c", "500"]);
     let prometheus = Prometheus::scraping(&observer_of(&server));
-    wait_until("it scrapes", || (prometheus.value("up") == Some(1.0)).then_some(()));
+    prometheus.wait_for("up", 1.0);
     let target = format!("127.0.0.1:{}", server.port());
-    let loaded = load(&["crr", &target, "--rate", "300", "-d", "6s"]);
+    let loaded = load(&["crr", &target, "--rate", "300", "-d", "6s", "--max-lateness", "1s"]);
     loaded.expect_sound();
     let counted = loaded.ended() as f64;
     assert!(counted > 1_000.0, "{counted}");
-    let accepted = "tine_connections_accepted_total{service=\"web\"}";
-    wait_until("the last scrape has all", || (prometheus.value(accepted) == Some(counted)).then_some(()));
     for (expression, expected) in [
+        ("tine_connections_accepted_total{service=\"web\"}", counted),
         ("sum(tine_connections_ended_total)", counted),
         ("tine_connections_ended_total{kind=\"success\"}", counted),
         ("tine_connection_duration_seconds_count", counted),
@@ -97,8 +109,7 @@ fn what_prometheus_knows_is_what_the_load_client_counted() {
         ("sum(tine_clients_rejected_total)", 0.0),
         ("up", 1.0),
     ] {
-        let equal = || (prometheus.value(expression) == Some(expected)).then_some(());
-        wait_until(&format!("{expression} is {expected}"), equal);
+        prometheus.wait_for(expression, expected);
     }
     let scraped = prometheus.value("count_over_time(up[1m])").expect("samples");
     assert!(scraped >= 6.0, "{scraped}");

@@ -217,7 +217,11 @@ impl Observer {
                 }
                 Some(ObserverSaid::Failed(why)) => log.warning(&format!("observer: {why}")),
                 Some(ObserverSaid::Ready) => {}
-                Some(ObserverSaid::Ended) => self.link = None,
+                Some(ObserverSaid::Ended) => {
+                    self.link = None;
+                    // One that has closed its end of the channel and lives on is of no use.
+                    self.pid.into_iter().for_each(|pid| _ = signal_one(pid, Signal::KILL));
+                }
             }
         }
     }

@@ -1,0 +1,113 @@
+"""The observer: what scrapes and an open dashboard cost, and how long a scrape takes."""
+
+import socket, statistics, subprocess, threading, time
+
+import racing
+from racing import OUT, Contender, as_ratio, crr, note, race, ratios_of, rows, table, tine
+
+# Connections of the long scrape.
+HELD = 10_000
+
+
+def address():
+    """The address of an observer that is measured."""
+    return OUT / 'observer.sock'
+
+
+def observed(*options):
+    """The command line of a server with an observer."""
+    return tine('--control none', f'--observe unix:{address()}', *options)
+
+
+def asked(path, seconds=10):
+    """What the observer sends for a path until it ends, or until the time is over."""
+    deadline, text = time.monotonic() + seconds, b''
+    with socket.socket(socket.AF_UNIX) as stream:
+        stream.connect(str(address()))
+        stream.sendall(f'GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n'.encode())
+        while (left := deadline - time.monotonic()) > 0:
+            stream.settimeout(left)
+            try:
+                part = stream.recv(1 << 20)
+            except TimeoutError:
+                break
+            if not part:
+                break
+            text += part
+    return text
+
+
+def scraped(over):
+    """Scrapes each second, and counts those that were answered."""
+    count = 0
+    while not over.wait(1):
+        count += asked('/metrics').startswith(b'HTTP/1.1 200')
+    return count
+
+
+def measured(one):
+    """The rate of a server, with a scrape each second and a dashboard if it is observed."""
+    if one.name == 'without':
+        return crr(one.port, 16, racing.ARGS.seconds)
+    over, counts = threading.Event(), []
+    threads = [
+        threading.Thread(target=lambda: counts.append(scraped(over))),
+        threading.Thread(target=asked, args=('/api/v1/events', racing.ARGS.seconds)),
+    ]
+    for thread in threads:
+        thread.start()
+    result = crr(one.port, 16, racing.ARGS.seconds)
+    over.set()
+    for thread in threads:
+        thread.join()
+    result['scrapes'] = counts[0]
+    return result
+
+
+def section_observe():
+    """The rate with a scrape each second and an open dashboard against that without an observer; a
+    scrape with 10,000 connections."""
+    contenders = [Contender('without', tine('--control none')), Contender('observed', observed())]
+    results = race(contenders, measured, racing.ARGS.rounds)
+    done = table(
+        'The cost of scrapes and of an open dashboard, 16 connections kept going',
+        results,
+        'without',
+        'rate',
+        'conns/s',
+        ('p50', 'p99', 'bad'),
+    )
+    scrapes = sum(one['scrapes'] for one in results['observed'])
+    note(done, f'{scrapes} scrapes were answered meanwhile.')
+    done['values'] = {'observe.rate': as_ratio(ratios_of(results, 'observed', 'without', 'rate'))}
+    done['values']['observe.scrape'] = long_scrape()
+    return done
+
+
+def long_scrape():
+    """Milliseconds of a scrape with 10,000 connections, which send nothing meanwhile."""
+    times = []
+    with Contender('tine', observed('--max-connections 12000')) as server:
+        words = [racing.tool('hold'), str(server.port), str(HELD), '3600']
+        holder = subprocess.Popen(words, stdout=subprocess.DEVNULL)
+        try:
+            held = f'tine_connections{{service="{server.port}"}} {HELD}\n'.encode()
+            deadline = time.monotonic() + 120
+            while held not in asked('/metrics') and time.monotonic() < deadline:
+                time.sleep(0.5)
+            for _ in range(max(racing.ARGS.rounds, 20)):
+                time.sleep(0.2)  # What is remembered is not to be measured.
+                start = time.monotonic()
+                found = asked('/metrics')
+                times.append((time.monotonic() - start) * 1000)
+        finally:
+            holder.kill()
+            holder.wait()
+    middle = statistics.median(times)
+    rows(
+        f'A scrape with {HELD:,} connections',
+        ['bytes', 'median ms', 'range'],
+        [[f'{len(found):,}', f'{middle:.1f}', f'{min(times):.1f} … {max(times):.1f}']],
+    )
+    text = f'{middle:.1f} ms ({min(times):.1f} to {max(times):.1f})'
+    return (middle if held in found else float('inf'), text)
