@@ -10,6 +10,9 @@ import unittest
 HERE = pathlib.Path(__file__).parent
 DOCUMENT = HERE.parent / 'docs' / 'monitoring.md'
 
+# What Grafana itself replaces in an expression.
+BUILT_IN = {'__rate_interval'}
+
 # What a family of distributions, or of counts, has behind its name.
 SUFFIXES = ('_bucket', '_count', '_sum')
 
@@ -49,10 +52,29 @@ class Alerts(unittest.TestCase):
     def test_each_alert_fires_and_does_not_fire(self):
         code, said = promtool('test', 'rules', str(HERE / 'alerts.test.yaml'))
         self.assertEqual(code, 0, said)
-        tests = (HERE / 'alerts.test.yaml').read_text()
-        for name in self.names():
-            self.assertIn(f'- name: {name} fires\n', tests)
-            self.assertIn(f'- name: {name} does not fire\n', tests)
+        _, *cases = re.split(r'^  - name: ', (HERE / 'alerts.test.yaml').read_text(), flags=re.M)
+        cases = dict(case.split('\n', 1) for case in cases)
+        expected = {f'{name} {verb}' for name in self.names() for verb in ('fires', 'does not fire')}
+        self.assertEqual(set(cases), expected)
+        for title, case in cases.items():
+            name, verb = title.split(' ', 1)
+            self.assertEqual(set(re.findall(r'alertname: (\w+)', case)), {name}, title)
+            self.assertEqual('exp_labels:' in case, verb == 'fires', title)
+
+    def test_each_alert_says_what_to_do(self):
+        _, *rules = re.split(r'^      - alert: ', (HERE / 'alerts.yaml').read_text(), flags=re.M)
+        for rule in rules:
+            self.assertRegex(rule, r'(?m)^        for: [1-9]\d*[mh]$')
+            self.assertRegex(rule, r'severity: (critical|warning) ')
+            self.assertRegex(rule, r'(?m)^          summary: "\S')
+            self.assertRegex(rule, r'(?m)^          description: ".*`tine [a-z]+')
+
+    def test_recorded_series_are_used_and_described(self):
+        text = (HERE / 'alerts.yaml').read_text()
+        recorded = set(re.findall(r'- record: (\S+)', text))
+        self.assertEqual(set(re.findall(r'expr: (tine:\S+)', text)), recorded)
+        documented = re.findall(r'^\| `(tine:[^`]+)`', DOCUMENT.read_text(), re.M)
+        self.assertEqual(set(documented), recorded)
 
     def test_each_alert_has_its_section(self):
         headings = re.findall(r'^### (\w+)$', DOCUMENT.read_text(), re.M)
@@ -67,6 +89,13 @@ class Alerts(unittest.TestCase):
                 self.assertIn(name, families(), line)
 
 
+class Document(unittest.TestCase):
+    def test_metrics_of_the_document_exist(self):
+        for line in DOCUMENT.read_text().splitlines():
+            for name in used(line):
+                self.assertIn(name, families(), line)
+
+
 class Dashboard(unittest.TestCase):
     def test_panels_are_told_apart(self):
         dashboard, _ = panels()
@@ -77,8 +106,10 @@ class Dashboard(unittest.TestCase):
 
     def test_expressions_are_accepted(self):
         rules = []
+        variables = {variable['name'] for variable in panels()[0]['templating']['list']} | BUILT_IN
         for panel in panels()[1]:
             for target in panel['targets']:
+                self.assertLessEqual(set(re.findall(r'\$(\w+)', target['expr'])), variables, panel['title'])
                 expression = target['expr'].replace('$__rate_interval', '1m')
                 expression = re.sub(r'\$\w+', '.*', expression)
                 rules.append({'record': f'panel:{panel["id"]}:{target["refId"]}', 'expr': expression})
@@ -93,11 +124,8 @@ class Dashboard(unittest.TestCase):
         self.assertEqual(code, 0, said)
 
     def test_each_family_is_shown(self):
-        text = json.dumps(panels()[1])
-        # What the others are related to, or what a table of instances shows.
-        beside = {'tine_generation', 'tine_start_time_seconds', 'tine_phase', 'tine_connections_peak', 'tine_spares'}
-        for name in families() - beside:
-            self.assertIn(name, text)
+        shown = {name for panel in panels()[1] for target in panel['targets'] for name in used(target['expr'])}
+        self.assertEqual(shown, families())
 
 
 if __name__ == '__main__':
