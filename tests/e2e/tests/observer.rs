@@ -129,7 +129,7 @@ fn without_the_token_it_tells_nothing() {
     let server = Server::serve(&["--observe", "0.0.0.0:0", "--observe-token", &token]);
     let address = observer_of(&server).replace("0.0.0.0", "127.0.0.1");
     let warning = server.log.wait_for("warning", 1).remove(0);
-    assert!(warning["text"].as_str().is_some_and(|text| text.contains("not encrypted")), "{warning}");
+    assert!(warning["text"].as_str().is_some_and(|text| text.contains("is encrypted")), "{warning}");
     let all = [
         "/metrics",
         "/api/v1/status",

@@ -32,7 +32,7 @@ pub(crate) const ROLE: &str = "observer";
 /// The time that the observer has to report that it is ready.
 const READY_WITHIN: Duration = Duration::from_secs(10);
 
-/// Requests of the observer that are taken in a [`WINDOW`]; others wait.
+/// Messages of the observer, each a request, that are taken in a [`WINDOW`]; others wait.
 const MOST: u32 = 20;
 const WINDOW: Duration = Duration::from_secs(1);
 
@@ -46,10 +46,12 @@ pub(crate) struct Observer {
     restarts: u32,
     /// The server serves.
     serves: bool,
+    /// It has reported that it is ready: later it has nothing to report.
+    is_ready: bool,
     allowance: Allowance,
 }
 
-/// Requests that may still be taken.
+/// Messages that may still be taken.
 #[derive(Debug)]
 struct Allowance {
     since: Instant,
@@ -57,14 +59,12 @@ struct Allowance {
 }
 
 impl Allowance {
-    /// Takes one, if it may be taken now.
-    fn take(&mut self, now: Instant) -> bool {
+    /// Counts one that is taken.
+    fn take(&mut self, now: Instant) {
         if now.saturating_duration_since(self.since) >= WINDOW {
             *self = Allowance { since: now, taken: 0 };
         }
-        let may = self.taken < MOST;
-        self.taken += u32::from(may);
-        may
+        self.taken += 1;
     }
 
     /// When the next one may be taken; `None` for now.
@@ -93,12 +93,16 @@ impl Observer {
             backoff: RestartBackoff::running(now),
             restarts: 0,
             serves: false,
+            is_ready: false,
             allowance: Allowance { since: now, taken: 0 },
         };
         let failed = |why: io::Error| cannot_start(&reason(&why), next_move::of_call(&why));
         observer.execute(alone).map_err(failed)?;
         match observer.wait_until_ready(now + READY_WITHIN) {
-            Ok(()) => Ok(Some(observer)),
+            Ok(()) => {
+                observer.is_ready = true;
+                Ok(Some(observer))
+            }
             Err(why) => {
                 observer.end();
                 Err(cannot_start(&why, "see the log above, or start the server without --observe"))
@@ -113,7 +117,7 @@ impl Observer {
                 Some(ObserverSaid::Ready) => return Ok(()),
                 Some(ObserverSaid::Failed(why)) => return Err(why),
                 Some(ObserverSaid::Ended) => return Err("it has ended".to_owned()),
-                Some(ObserverSaid::Asks(_)) => {}
+                Some(ObserverSaid::Asks(_) | ObserverSaid::Other) => {}
                 None if Instant::now() >= deadline => {
                     return Err(format!("it is not ready within {} s", READY_WITHIN.as_secs()));
                 }
@@ -136,7 +140,7 @@ impl Observer {
                 if self.serves {
                     link.serve();
                 }
-                (self.pid, self.link) = (Some(pid), Some(link));
+                (self.pid, self.link, self.is_ready) = (Some(pid), Some(link), false);
                 Ok(())
             }
             Side::Child(fresh) => {
@@ -153,7 +157,9 @@ impl Observer {
             log.observe(&listener.name);
         }
         if self.observation.is_public {
-            log.warning("the observer is not encrypted: who is on the way can read the token and the rest");
+            log.warning(
+                "nothing that the observer sends is encrypted: the network can read the token and all pages",
+            );
         }
         self.serves = true;
         self.link.iter().for_each(ObserverLink::serve);
@@ -205,25 +211,30 @@ impl Observer {
             self.check(log);
         }
         let operator = Operator { uid: self.uid(), pid: self.pid.unwrap_or(0), may_steer: false };
-        while let Some(link) = &self.link
-            && self.allowance.waits_until(now).is_none()
-        {
-            match link.receive() {
-                None => break,
-                Some(ObserverSaid::Asks(stream)) => {
-                    if self.allowance.take(now) {
-                        controllers.arrive(stream, operator);
-                    }
-                }
-                Some(ObserverSaid::Failed(why)) => log.warning(&format!("observer: {why}")),
-                Some(ObserverSaid::Ready) => {}
-                Some(ObserverSaid::Ended) => {
+        while let Some(said) = self.said(now) {
+            match said {
+                ObserverSaid::Asks(stream) => controllers.arrive(stream, operator),
+                ObserverSaid::Failed(why) if !self.is_ready => log.warning(&format!("observer: {why}")),
+                ObserverSaid::Ready => self.is_ready = true,
+                ObserverSaid::Failed(_) | ObserverSaid::Other => {}
+                ObserverSaid::Ended => {
                     self.link = None;
                     // One that has closed its end of the channel and lives on is of no use.
                     self.pid.into_iter().for_each(|pid| _ = signal_one(pid, Signal::KILL));
                 }
             }
         }
+    }
+
+    /// What it has said next, if that may be taken now: one that sends without end is not heard
+    /// more often, whatever it sends.
+    fn said(&mut self, now: Instant) -> Option<ObserverSaid> {
+        if self.allowance.waits_until(now).is_some() {
+            return None;
+        }
+        let said = self.link.as_ref()?.receive()?;
+        self.allowance.take(now);
+        Some(said)
     }
 
     fn uid(&self) -> u32 {
@@ -309,11 +320,40 @@ mod tests {
         let start = Instant::now();
         let at = |milliseconds| start + Duration::from_millis(milliseconds);
         let mut allowance = Allowance { since: start, taken: 0 };
-        assert!((0..MOST).all(|_| allowance.take(at(1))));
-        assert!(!allowance.take(at(2)));
+        (0..MOST).for_each(|_| allowance.take(at(1)));
         assert_eq!(allowance.waits_until(at(3)), Some(at(1_000)));
         assert_eq!(allowance.waits_until(at(1_000)), None);
-        assert!(allowance.take(at(1_000)) && allowance.take(at(1_999)));
-        assert_eq!(allowance.waits_until(at(1_999)), None);
+        allowance.take(at(1_000));
+        assert_eq!((allowance.taken, allowance.waits_until(at(1_999))), (1, None));
+    }
+
+    #[test]
+    fn one_that_sends_without_end_is_heard_a_few_times_a_second() {
+        let (link, theirs) = ObserverLink::pair().expect("a channel");
+        let observed = Observed::from(theirs);
+        let start = Instant::now();
+        let observation =
+            ObserverSetup { listeners: Vec::new(), user: None, settings: String::new(), is_public: false };
+        let mut observer = Observer {
+            observation,
+            link: Some(link),
+            pid: None,
+            backoff: RestartBackoff::running(start),
+            restarts: 0,
+            serves: true,
+            is_ready: true,
+            allowance: Allowance { since: start, taken: 0 },
+        };
+        // Whatever it sends: a failure, a request.
+        for _ in 0..MOST {
+            observed.failed("no reason");
+            observed.ask().expect("sent");
+        }
+        let heard =
+            |observer: &mut Observer, at: Instant| std::iter::from_fn(|| observer.said(at)).count() as u32;
+        assert_eq!(heard(&mut observer, start), MOST);
+        assert_eq!(heard(&mut observer, start), 0);
+        assert_eq!(observer.deadline(), Some(start + WINDOW));
+        assert_eq!(heard(&mut observer, start + WINDOW), MOST);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! The server sends what the observer is to do: a start, with the listeners, and later that clients
 //! may be accepted. The observer sends that it is ready, or why it cannot be; later, for each
-//! request, one end of a new pair of sockets. What it sends then is not looked at, so one that is
+//! request, one end of a new pair of sockets. What else it sends then has no effect, so one that is
 //! taken over can ask, and nothing else.
 
 use std::io;
@@ -29,6 +29,8 @@ pub(crate) enum ObserverSaid {
     Failed(String),
     /// It asks for something, over this socket.
     Asks(OwnedFd),
+    /// Nothing that has a meaning.
+    Other,
     /// It has ended.
     Ended,
 }
@@ -56,21 +58,15 @@ impl ObserverLink {
         let _ = self.0.send("serve", &[]);
     }
 
-    /// What the observer has said; `None` if it has said nothing. A request without a socket is
-    /// none.
+    /// What the observer has said next; `None` if it has said nothing.
     pub(crate) fn receive(&self) -> Option<ObserverSaid> {
-        loop {
-            return match self.0.receive() {
-                Err(Errno::AGAIN) => None,
-                Ok(Some(ReceivedText { text, mut descriptors })) => match descriptors.pop() {
-                    Some(socket) => Some(ObserverSaid::Asks(socket)),
-                    None => match said(&text) {
-                        Some(said) => Some(said),
-                        None => continue,
-                    },
-                },
-                Ok(None) | Err(_) => Some(ObserverSaid::Ended),
-            };
+        match self.0.receive() {
+            Err(Errno::AGAIN) => None,
+            Ok(Some(ReceivedText { text, mut descriptors })) => Some(match descriptors.pop() {
+                Some(socket) => ObserverSaid::Asks(socket),
+                None => said(&text).unwrap_or(ObserverSaid::Other),
+            }),
+            Ok(None) | Err(_) => Some(ObserverSaid::Ended),
         }
     }
 }
@@ -194,6 +190,7 @@ mod tests {
         io::Write::write_all(&mut own, b"x").expect("sent");
         assert_eq!(rustix::io::read(&socket, &mut [0; 8]), Ok(1));
         observed.0.send("nonsense", &[]).expect("sent");
+        assert!(matches!(link.receive(), Some(ObserverSaid::Other)));
         observed.failed("no memory");
         assert!(matches!(link.receive(), Some(ObserverSaid::Failed(why)) if why == "no memory"));
         drop(observed);
