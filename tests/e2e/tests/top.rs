@@ -34,6 +34,13 @@ fn processes_and_connections_are_shown_as_they_come_and_go() {
         "{row}"
     );
     assert_eq!(cells[3], "serving", "{row}");
+    // The processor time is a difference: it is there at the second look.
+    watched.terminal.wait_until("processor and memory are shown", |screen| {
+        let row = screen.lines().find(|line| line.contains("127.0.0.2:")).unwrap_or_default();
+        let mut cells = row.split_whitespace().rev();
+        let (memory, cpu) = (cells.next().unwrap_or_default(), cells.next().unwrap_or_default());
+        memory.ends_with(['K', 'M']) && cpu.parse::<f64>().is_ok()
+    });
     // A rate is there as long as bytes come.
     watched.terminal.wait_until("the connection is fast", |screen| {
         one.stream.try_clone().expect("a descriptor").write_all(&[b'x'; 4096]).expect("a reader");

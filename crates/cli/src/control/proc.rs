@@ -37,6 +37,31 @@ fn stat(pid: u64) -> Option<Stat> {
     Some(Stat { state: fields.next()?.to_owned(), parent: fields.next()?.parse().ok() })
 }
 
+/// What a process has used and uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Usage {
+    /// Processor time, in milliseconds.
+    pub(super) cpu_ms: u64,
+    /// Resident memory.
+    pub(super) rss_kib: u64,
+}
+
+/// The usage of a process; `None` if it has ended, or is not shown.
+pub(super) fn usage(pid: u64) -> Option<Usage> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The first field behind the name is the third (proc_pid_stat(5)).
+    let mut fields = text.rsplit_once(") ")?.1.split(' ');
+    let user: u64 = fields.nth(14 - 3)?.parse().ok()?;
+    let system: u64 = fields.next()?.parse().ok()?;
+    let pages: u64 = fields.nth(24 - 16)?.parse().ok()?;
+    let ticks = rustix::param::clock_ticks_per_second().max(1);
+    let page = rustix::param::page_size() as u64;
+    Some(Usage {
+        cpu_ms: (user + system).saturating_mul(1_000) / ticks,
+        rss_kib: pages.saturating_mul(page) / 1_024,
+    })
+}
+
 fn describe(pid: u64, depth: u64) -> Option<Value> {
     let Stat { state, parent } = stat(pid)?;
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
@@ -95,5 +120,15 @@ mod tests {
         let sleep = found.iter().find(|process| process["pid"] == child.id()).expect("the child");
         assert_eq!((sleep["depth"].as_u64(), &sleep["command"]), (Some(1), &json!("sleep 60")));
         assert!(tree(u64::MAX).is_empty());
+    }
+
+    #[test]
+    fn the_usage_of_a_process_is_that_of_the_kernel() {
+        let own = u64::from(std::process::id());
+        let found = usage(own).expect("this process");
+        let shown = describe(own, 0).expect("this process")["rss_kib"].as_u64().expect("a number");
+        assert!(found.rss_kib > shown / 2 && found.rss_kib < shown * 2, "{found:?}, {shown}");
+        while usage(own).expect("this process").cpu_ms < found.cpu_ms + 20 {}
+        assert_eq!(usage(u64::MAX), None);
     }
 }

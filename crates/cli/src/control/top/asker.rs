@@ -12,6 +12,7 @@ use super::Message;
 use super::snapshot::Snapshot;
 use super::state::{Event, Victim};
 use crate::control::ask;
+use crate::control::proc::usage;
 use crate::control::target::Target;
 use crate::error::Error;
 use crate::exit;
@@ -49,7 +50,10 @@ impl Asker {
     /// It does not answer.
     pub(super) fn snapshot(&self) -> Result<Snapshot, Error> {
         let at = self.start.elapsed();
-        Ok(Snapshot::of(at, &self.lines("status")?, self.lines("list")?))
+        let mut snapshot = Snapshot::of(at, &self.lines("status")?, self.lines("list")?);
+        // What the operator may read, the server need not.
+        snapshot.fill_usage(usage);
+        Ok(snapshot)
     }
 
     fn lines(&self, command: &str) -> Result<Vec<String>, Error> {

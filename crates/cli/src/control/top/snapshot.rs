@@ -9,6 +9,8 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use tine::cli::one_line;
 
+use crate::control::proc::Usage;
+
 /// The services and connections of a server at one time.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Snapshot {
@@ -130,6 +132,15 @@ impl Snapshot {
         let connections: Vec<Connection> = list.into_iter().filter_map(Connection::of).collect();
         let id_width = connections.iter().map(|one| one.id.chars().count()).max().unwrap_or(0);
         Snapshot { at, services, connections, id_width }
+    }
+
+    /// Fills in what the processes of connections use, unless the server has told it.
+    pub(super) fn fill_usage(&mut self, of: impl Fn(u64) -> Option<Usage>) {
+        for connection in &mut self.connections {
+            let usage = of(connection.pid);
+            connection.cpu_ms = connection.cpu_ms.or(usage.map(|usage| usage.cpu_ms));
+            connection.rss_kib = connection.rss_kib.or(usage.map(|usage| usage.rss_kib));
+        }
     }
 
     /// Fills in how fast it has changed since the snapshot before.
