@@ -220,7 +220,7 @@ fn refused(status: StatusCode) -> Answer {
         answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         return answer;
     }
-    error(status, "this host is not meant: use localhost or an address, or a token")
+    error(status, "the host of the request is not this machine: use localhost or an address, or a token")
 }
 
 fn error(status: StatusCode, why: &str) -> Answer {

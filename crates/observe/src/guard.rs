@@ -1,6 +1,6 @@
-//! Who may ask. With a token, whoever knows it. Without one, the observer listens on loopback or on
-//! a Unix socket: then the host that a browser means must be this machine, since a page of any
-//! other site could have a name of its own lead here (DNS rebinding).
+//! Access to the observer. With a token, a request needs it. Without one, the observer listens on
+//! loopback or on a Unix socket: then a request must name this machine as its host, since any other
+//! site could have a name of its own lead here (DNS rebinding).
 
 use std::net::IpAddr;
 

@@ -11,7 +11,7 @@
 //! | `samples.rs`, `sampling.rs` | what is counted each second, and who follows it |
 //! | `assets.rs` | the files of the dashboard |
 //! | `pages.rs` | a part of a list of connections |
-//! | `guard.rs` | who may ask: the token, and the host that is meant |
+//! | `guard.rs` | access: the token, and the host of a request |
 //! | `answer.rs` | from the path of a request to its answer |
 //! | `serve.rs` | accepts clients, within limits of number and time |
 //! | `settings.rs` | what the server tells at the start |

@@ -78,8 +78,8 @@ impl Samples {
 
     /// Adds a sample of services at a time, and sends it to all followers.
     pub(crate) fn add(&self, at: u64, services: &[Value], changes: Changes) {
-        let sample = Sample { at, text: compact(at, services).to_string() };
         let mut event = compact(at, services);
+        let sample = Sample { at, text: event.to_string() };
         let Changes { live, ended } = changes;
         event["live"] = live.into();
         event["ended"] = ended.into();

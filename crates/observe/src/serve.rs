@@ -51,7 +51,6 @@ enum AnyListener {
 /// What connections are served with.
 struct Serving {
     answering: Answering,
-    settings: ObserverSettings,
     places: std::sync::Arc<Semaphore>,
 }
 
@@ -77,8 +76,8 @@ pub(crate) fn run(observed: &Observed) -> Result<(), String> {
     }
     let asking = Asking::new(observed.duplicate().map_err(|why| format!("no descriptor: {why}"))?);
     let places = std::sync::Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let answering = Answering { asking, settings: settings.clone(), samples: Samples::default() };
-    let serving = Rc::new(Serving { answering, settings, places });
+    let answering = Answering { asking, settings, samples: Samples::default() };
+    let serving = Rc::new(Serving { answering, places });
     LocalSet::new().block_on(&runtime, async {
         for listener in listeners {
             tokio::task::spawn_local(accept(listener, Rc::clone(&serving)));
@@ -109,7 +108,7 @@ fn listener(socket: OwnedFd) -> std::io::Result<AnyListener> {
 
 async fn accept(listener: AnyListener, serving: Rc<Serving>) {
     let is_local = matches!(listener, AnyListener::Unix(_));
-    let guard = Rc::new(Guard::new(serving.settings.token.as_deref(), is_local));
+    let guard = Rc::new(Guard::new(serving.answering.settings.token.as_deref(), is_local));
     loop {
         let Ok(place) = std::sync::Arc::clone(&serving.places).acquire_owned().await else { return };
         let (serving, guard) = (Rc::clone(&serving), Rc::clone(&guard));
@@ -167,9 +166,9 @@ pub fn fuzz_connection(bytes: &[u8]) -> Vec<u8> {
     };
     let asking = Asking::new(Observed::from(OwnedFd::from(channel)));
     let settings = ObserverSettings::default();
-    let answering = Answering { asking, settings: settings.clone(), samples: Samples::default() };
+    let answering = Answering { asking, settings, samples: Samples::default() };
     let places = std::sync::Arc::new(Semaphore::new(1));
-    let serving = Rc::new(Serving { answering, settings, places });
+    let serving = Rc::new(Serving { answering, places });
     LocalSet::new().block_on(&runtime, async {
         let (mut client, stream) = tokio::io::duplex(64 * 1024);
         let Ok(place) = std::sync::Arc::clone(&serving.places).acquire_owned().await else {

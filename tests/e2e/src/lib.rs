@@ -18,6 +18,7 @@ pub mod local_client;
 pub mod log;
 pub mod names;
 pub mod network;
+pub mod other_process;
 pub mod procfs;
 pub mod proxies;
 pub mod random;

@@ -2,32 +2,19 @@
 //! `tine load` has counted.
 
 use std::io::Write;
-use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use tine_e2e::http::{get, get_with, observer_of, try_request};
 use tine_e2e::load::load;
+use tine_e2e::other_process::{OtherProcess, free_port};
 use tine_e2e::{Folder, Server, wait_until};
 
 /// A Prometheus. Dropping it ends it.
 struct Prometheus {
-    process: Child,
+    _process: OtherProcess,
     address: String,
     _folder: Folder,
-}
-
-impl Drop for Prometheus {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-/// A port that is free. Nothing else binds it at once: the kernel gives out others first.
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("bound").port()
 }
 
 impl Prometheus {
@@ -47,11 +34,9 @@ impl Prometheus {
             .arg(format!("--config.file={}", configuration.display()))
             .arg(format!("--storage.tsdb.path={}", folder.path("data")))
             .arg(format!("--web.listen-address={address}"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
             .stderr(Stdio::null());
-        let process = command.spawn().expect("the package is installed");
-        let prometheus = Prometheus { process, address, _folder: folder };
+        let _process = OtherProcess::start(&mut command);
+        let prometheus = Prometheus { _process, address, _folder: folder };
         wait_until("Prometheus is ready", || {
             let ready = "GET /-/ready HTTP/1.0\r\n\r\n";
             try_request(&prometheus.address, ready).ok().filter(|answer| answer.status == 200)

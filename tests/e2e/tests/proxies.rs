@@ -1,33 +1,20 @@
 //! Debian's HAProxy and nginx in front of a server with `--proxy-from`: it sees their clients.
 
-use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use rustix::process::Signal;
 use serde_json::Value;
 use tine_e2e::names::REJECT;
+use tine_e2e::other_process::{OtherProcess, free_port};
 use tine_e2e::{Client, Folder, Server, procfs, wait_until};
 
 const MODES: [&[&str]; 2] = [&[], &["--spares", "2", "--reuse", "10"]];
 
 /// A proxy on a port of 127.0.0.1. Dropping it ends it.
 struct Proxy {
-    process: Child,
+    _process: OtherProcess,
     port: u16,
     _folder: Folder,
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-/// A port that is free. Nothing else binds it at once: the kernel gives out others first.
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("bound").port()
 }
 
 /// Starts a proxy with this configuration, of its port and folder, and waits until it listens.
@@ -35,10 +22,9 @@ fn start(name: &str, words: &[&str], configuration: impl Fn(u16, &str) -> String
     let (port, folder) = (free_port(), Folder::new(name));
     let path = folder.write("configuration", &configuration(port, &folder.path("")));
     let mut command = Command::new(words[0]);
-    command.args(&words[1..]).arg(path).stdin(Stdio::null()).stdout(Stdio::null());
-    let process = command.spawn().expect("the package is installed");
-    let pid = i32::try_from(process.id()).expect("a process id");
-    let proxy = Proxy { process, port, _folder: folder };
+    let process = OtherProcess::start(command.args(&words[1..]).arg(path));
+    let pid = process.pid();
+    let proxy = Proxy { _process: process, port, _folder: folder };
     wait_until("the proxy listens", || {
         procfs::tcp_sockets(pid).iter().any(|socket| socket.is_listener).then_some(())
     });

@@ -1,6 +1,7 @@
 //! The processes of a server: one entry for each name in `ps`.
 
 pub(crate) mod cgroup_cleaner;
+mod companion;
 pub(crate) mod conn;
 pub(crate) mod control;
 pub(crate) mod delayer;

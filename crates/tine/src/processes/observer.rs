@@ -13,21 +13,20 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::Signal;
 use tine_sys::exec::{CStrings, Execution, Group};
-use tine_sys::process::{Alone, Fresh, Side, exit_now, fork, reap, wait_for};
+use tine_sys::process::{Alone, Fresh, Side, exit_now, fork, wait_for};
 
 use crate::error::{Error, ErrorKind, next_move, reason};
-use crate::lifecycle::backoff::RestartBackoff;
-use crate::lifecycle::outcome::Outcome;
 use crate::log::Log;
 use crate::net::control_socket::Operator;
 use crate::net::listener::Listener;
+use crate::processes::companion::Companion;
 use crate::processes::control::controllers::Controllers;
 use crate::settings::observer::ObserverSetup;
 use crate::shared::observing::{Observed, ObserverLink, ObserverSaid, VARIABLE};
 use crate::system::signal::signal_one;
 
 /// The value of `role=` in the log.
-pub(crate) const ROLE: &str = "observer";
+const ROLE: &str = "observer";
 
 /// The time that the observer has to report that it is ready.
 const READY_WITHIN: Duration = Duration::from_secs(10);
@@ -41,9 +40,7 @@ const WINDOW: Duration = Duration::from_secs(1);
 pub(crate) struct Observer {
     observation: ObserverSetup,
     link: Option<ObserverLink>,
-    pid: Option<i32>,
-    backoff: RestartBackoff,
-    restarts: u32,
+    pub(crate) companion: Companion,
     /// The server serves.
     serves: bool,
     /// It has reported that it is ready: later it has nothing to report.
@@ -89,9 +86,7 @@ impl Observer {
         let mut observer = Observer {
             observation,
             link: None,
-            pid: None,
-            backoff: RestartBackoff::running(now),
-            restarts: 0,
+            companion: Companion::new(ROLE),
             serves: false,
             is_ready: false,
             allowance: Allowance { since: now, taken: 0 },
@@ -140,7 +135,8 @@ impl Observer {
                 if self.serves {
                     link.serve();
                 }
-                (self.pid, self.link, self.is_ready) = (Some(pid), Some(link), false);
+                self.companion.started(pid);
+                (self.link, self.is_ready) = (Some(link), false);
                 Ok(())
             }
             Side::Child(fresh) => {
@@ -165,20 +161,6 @@ impl Observer {
         self.link.iter().for_each(ObserverLink::serve);
     }
 
-    /// Whether this process is the observer.
-    pub(crate) fn is(&self, pid: i32) -> bool {
-        self.pid == Some(pid)
-    }
-
-    pub(crate) fn pid(&self) -> Option<i32> {
-        self.pid
-    }
-
-    /// How often it was restarted.
-    pub(crate) fn restarts(&self) -> u32 {
-        self.restarts
-    }
-
     /// The listeners, for the next generation of the server.
     pub(crate) fn listeners(&self) -> &[Listener] {
         &self.observation.listeners
@@ -193,24 +175,24 @@ impl Observer {
     /// When it is to be looked after at the latest.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let waits = self.link.as_ref().and_then(|_| self.allowance.waits_until(Instant::now()));
-        [self.backoff.due(), waits].into_iter().flatten().min()
+        [self.companion.restart_at(), waits].into_iter().flatten().min()
     }
 
     /// Takes requests, and restarts the observer where that is due.
     pub(crate) fn look_after(&mut self, alone: &Alone, controllers: &mut Controllers, log: &mut Log) {
         let now = Instant::now();
-        if self.backoff.take_due(Some(now), now)
+        if self.companion.take_restart()
             && let Err(why) = self.execute(alone)
         {
             let next = format!("it is tried again; {}", next_move::of_call(&why));
             log.error("cannot start the observer", &reason(&why), &next);
-            self.backoff.exited(now);
+            self.companion.not_started();
         }
         if self.link.is_none() {
             // Its end may have been before signals were waited for.
             self.check(log);
         }
-        let operator = Operator { uid: self.uid(), pid: self.pid.unwrap_or(0), may_steer: false };
+        let operator = Operator { uid: self.uid(), pid: self.companion.pid().unwrap_or(0), may_steer: false };
         while let Some(said) = self.said(now) {
             match said {
                 ObserverSaid::Asks(stream) => controllers.arrive(stream, operator),
@@ -220,7 +202,7 @@ impl Observer {
                 ObserverSaid::Ended => {
                     self.link = None;
                     // One that has closed its end of the channel and lives on is of no use.
-                    self.pid.into_iter().for_each(|pid| _ = signal_one(pid, Signal::KILL));
+                    self.companion.pid().into_iter().for_each(|pid| _ = signal_one(pid, Signal::KILL));
                 }
             }
         }
@@ -244,21 +226,15 @@ impl Observer {
 
     /// After SIGCHLD: reaps the observer if it has ended, and schedules its restart.
     pub(crate) fn check(&mut self, log: &mut Log) {
-        let Some(pid) = self.pid else { return };
-        let Ok(Some(ended)) = reap(pid) else { return };
-        let now = Instant::now();
-        (self.pid, self.link) = (None, None);
-        self.backoff.exited(now);
-        self.restarts += 1;
-        let restart_in = self.backoff.due().map_or(Duration::ZERO, |due| due.saturating_duration_since(now));
-        log.restart(ROLE, ended.pid, &Outcome::new(ended.how, None), restart_in);
+        if self.companion.check(log) {
+            self.link = None;
+        }
     }
 
     /// Ends the observer, for good.
     pub(crate) fn end(&mut self) {
         self.link = None;
-        self.backoff.retired();
-        if let Some(pid) = self.pid.take() {
+        if let Some(pid) = self.companion.retire() {
             // It is a child that is not reaped yet.
             let _ = signal_one(pid, Signal::KILL);
             let _ = wait_for(pid);
@@ -337,9 +313,7 @@ mod tests {
         let mut observer = Observer {
             observation,
             link: Some(link),
-            pid: None,
-            backoff: RestartBackoff::running(start),
-            restarts: 0,
+            companion: Companion::new(ROLE),
             serves: true,
             is_ready: true,
             allowance: Allowance { since: start, taken: 0 },

@@ -85,7 +85,7 @@ fn address(host: &str, port: &str) -> String {
 fn s6(chain: &mut Chain, family: Option<char>) -> Result<(), String> {
     let takes_account = Cell::new(false);
     let mut words = words_of(chain).into_iter().peekable();
-    // The mode of the socket decides who may connect to s6-ipcserver.
+    // s6-ipcserver has one option more: the mode of its socket, which permits clients to connect.
     let more = if family.is_none() { &b"a"[..] } else { b"" };
     let mut mode = None;
     let options = ServerOptions::read(

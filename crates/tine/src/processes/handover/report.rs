@@ -1,5 +1,5 @@
-//! Reports how a hand-over goes: to the log, to the service manager, and to the operator who waits
-//! for its end.
+//! Reports the steps of a hand-over: to the log, to the service manager, and to the control process
+//! that waits for the end.
 
 use super::state::Failure;
 use crate::lifecycle::ready::Ready;

@@ -14,20 +14,19 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use tine_sys::process::{Alone, Ended, Fresh, Side, fork, reap};
+use tine_sys::process::{Alone, Fresh, Side, fork, reap};
 
 use crate::error::{Error, ErrorKind, next_move, reason};
-use crate::lifecycle::backoff::RestartBackoff;
-use crate::lifecycle::outcome::Outcome;
 use crate::lifecycle::startup::{self, StartEvent, StartSender};
 use crate::lifecycle::timing::KILL_WAIT;
 use crate::log::channel::{LineReceiver, LineSender, channel};
 use crate::log::writer_lines::WriterLines;
 use crate::log::{Format, Log, LogSettings, LogTarget};
+use crate::processes::companion::Companion;
 use crate::system::wakeup::Wakeup;
 
 /// The value of `role=` in the log.
-pub(crate) const ROLE: &str = "log writer";
+const ROLE: &str = "log writer";
 
 /// Time to wait for a log writer that was killed.
 const KILLED_WAIT: Duration = Duration::from_millis(200);
@@ -39,9 +38,7 @@ pub(crate) struct LogWriter {
     receiver: LineReceiver,
     /// Tells it to open the log file again.
     reopen: Wakeup,
-    pid: Option<i32>,
-    backoff: RestartBackoff,
-    restarts: u32,
+    pub(crate) companion: Companion,
 }
 
 /// The result of a start, in this process.
@@ -81,9 +78,7 @@ impl LogWriter {
             lines: WriterLines::new(format, level, &sender),
             receiver,
             reopen: Wakeup::new(&Ok::<OwnedFd, rustix::io::Errno>).map_err(|why| failed(why.into()))?,
-            pid: None,
-            backoff: RestartBackoff::running(Instant::now()),
-            restarts: 0,
+            companion: Companion::new(ROLE),
         };
         let (report, reports) = startup::channel().map_err(failed)?;
         match writer.fork(alone).map_err(failed)? {
@@ -112,25 +107,11 @@ impl LogWriter {
     fn fork(&mut self, alone: &Alone) -> io::Result<Option<Fresh>> {
         match fork(alone, Signal::CHILD.as_raw())? {
             Side::Parent(pid) => {
-                self.pid = Some(pid);
+                self.companion.started(pid);
                 Ok(None)
             }
             Side::Child(fresh) => Ok(Some(fresh)),
         }
-    }
-
-    /// Whether this process is the log writer.
-    pub(crate) fn is(&self, pid: i32) -> bool {
-        self.pid == Some(pid)
-    }
-
-    pub(crate) fn pid(&self) -> Option<i32> {
-        self.pid
-    }
-
-    /// How often it was restarted.
-    pub(crate) fn restarts(&self) -> u32 {
-        self.restarts
     }
 
     /// Moves the descriptors to this number or a higher one.
@@ -151,38 +132,15 @@ impl LogWriter {
         is_file
     }
 
-    /// After SIGCHLD: reaps the log writer if it has ended, and schedules its restart.
-    pub(crate) fn check(&mut self, log: &mut Log) {
-        let Some(pid) = self.pid else { return };
-        let Ok(Some(ended)) = reap(pid) else { return };
-        self.ended(&ended, log);
-    }
-
-    fn ended(&mut self, ended: &Ended, log: &mut Log) {
-        let now = Instant::now();
-        self.pid = None;
-        self.backoff.exited(now);
-        self.restarts += 1;
-        let restart_in = self.backoff.due().map_or(Duration::ZERO, |due| due.saturating_duration_since(now));
-        // The line waits in the channel, as all others do.
-        log.restart(ROLE, ended.pid, &Outcome::new(ended.how, None), restart_in);
-    }
-
-    /// When it is to be restarted, if it has ended.
-    pub(crate) fn restart_at(&self) -> Option<Instant> {
-        self.backoff.due()
-    }
-
     /// Restarts it where that is due. Returns in both: `Some` in the new process.
     fn restart(&mut self, alone: &Alone, log: &mut Log) -> Option<Fresh> {
-        let now = Instant::now();
-        if !self.backoff.take_due(Some(now), now) {
+        if !self.companion.take_restart() {
             return None;
         }
         self.fork(alone).unwrap_or_else(|why| {
             let next = format!("it is tried again; {}", next_move::of_call(&why));
             log.error("cannot start the log writer", &reason(&why), &next);
-            self.backoff.exited(now);
+            self.companion.not_started();
             None
         })
     }
@@ -191,7 +149,7 @@ impl LogWriter {
     /// takes too long. The caller has closed its sending end of the channel.
     pub(crate) fn finish(self) {
         // What was to be restarted has left its lines in the channel, which ends with this process.
-        let Some(pid) = self.pid else { return };
+        let Some(pid) = self.companion.pid() else { return };
         if !is_reaped_by(pid, Instant::now() + KILL_WAIT) {
             let _ = Pid::from_raw(pid).map(|pid| kill_process(pid, Signal::KILL));
             // In a write to a disk that does not answer, it may not die.

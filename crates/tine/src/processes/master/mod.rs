@@ -5,6 +5,7 @@
 //! It never accepts a client.
 
 mod handover;
+mod reap;
 pub(crate) mod run;
 mod start;
 mod state;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::Signal;
-use tine_sys::process::{Alone, How, reap};
+use tine_sys::process::Alone;
 use tine_sys::signal::Set;
 use tine_sys::wait;
 
@@ -14,7 +14,6 @@ use super::state::{MasterAction, MasterEvent, MasterState};
 use super::steer::{NewControl, set_up_control};
 use super::{Master, MasterSetup, cannot_start};
 use crate::error::{Error, reason};
-use crate::lifecycle::outcome::{COMPLETED, Outcome};
 use crate::lifecycle::signals::{self, Command};
 use crate::lifecycle::startup::Start;
 use crate::lifecycle::timing::{KILL_WAIT, STOP_WITHIN};
@@ -29,7 +28,7 @@ use crate::processes::log_writer::{self, LogWriter, NewWriter, WriterStart};
 use crate::processes::observer::Observer;
 use crate::shared::handover::takeover::Takeover;
 use crate::system::descendants;
-use crate::system::orphans::{self, PreexistingChildren};
+use crate::system::orphans::PreexistingChildren;
 use crate::system::signal::{NotSignalled, processes_are_left, signal_one};
 
 /// The warning where SIGHUP has no effect.
@@ -160,7 +159,7 @@ impl<'a> Master<'a> {
         }
         let mut state = MasterState::new(self.services.len(), stop_within, Instant::now());
         while !state.is_over() || self.generations.has_older() {
-            let writer = self.log_writer.as_ref().and_then(LogWriter::restart_at);
+            let writer = self.log_writer.as_ref().and_then(|writer| writer.companion.restart_at());
             let observer = self.observer.as_ref().and_then(Observer::deadline);
             let own = [self.ready.keep_alive_at(), self.controllers.deadline(), writer, observer];
             let others = [state.deadline(), self.generations.deadline()];
@@ -274,56 +273,6 @@ impl<'a> Master<'a> {
             }
         };
         self.controllers.answer_handover(asked_by, code, text);
-    }
-
-    /// Reaps supervisors that have ended, and the orphans of supervisors that died.
-    fn reap_children(&mut self, events: &mut Vec<MasterEvent>) {
-        self.reap_controls();
-        self.log_writer.iter_mut().for_each(|writer| writer.check(&mut self.log));
-        self.observer.iter_mut().for_each(|observer| observer.check(&mut self.log));
-        for (pid, service) in self.pids.clone() {
-            if let Ok(Some(ended)) = reap(pid) {
-                self.pids.remove(&pid);
-                self.ended.push((service, ended));
-                events.push(match ended.how {
-                    How::Exited(COMPLETED) => MasterEvent::Completed(service),
-                    _ => MasterEvent::Ended(service),
-                });
-            }
-        }
-        let _ = orphans::reap(&self.orphans(), |pid| self.is_own(pid));
-    }
-
-    /// The processes that supervisors left behind.
-    fn orphans(&self) -> Vec<i32> {
-        let children = self.preexisting.children();
-        children.into_iter().filter(|pid| !self.is_own(*pid)).collect()
-    }
-
-    /// Whether a child was forked by the master.
-    fn is_own(&self, pid: i32) -> bool {
-        let is_writer = self.log_writer.as_ref().is_some_and(|writer| writer.is(pid));
-        let is_observer = self.observer.as_ref().is_some_and(|observer| observer.is(pid));
-        let is_own = self.pids.contains_key(&pid) || self.controllers.has(pid) || is_writer || is_observer;
-        is_own || self.generations.has_process(pid)
-    }
-
-    /// After the end of a supervisor: kills what it left behind, and logs when it is restarted.
-    fn handle_end(&mut self, event: MasterEvent, state: &MasterState) {
-        let (MasterEvent::Ended(service) | MasterEvent::Completed(service)) = event else { return };
-        self.generations.learn_newer();
-        // The kernel kills the children of a supervisor, but not their descendants.
-        // What cannot be killed is accounted for at the stop.
-        let _ = descendants::kill(|| self.orphans());
-        let Some(at) = self.ended.iter().position(|(ended, _)| *ended == service) else { return };
-        let (_, ended) = self.ended.swap_remove(at);
-        let is_over = state.is_drained(service) || event == MasterEvent::Completed(service);
-        if state.is_stopping() || is_over {
-            return;
-        }
-        let restart_in = state.restart_in(service, Instant::now()).unwrap_or_default();
-        let role = format!("service {}", self.services[service].name);
-        self.log.restart(&role, ended.pid, &Outcome::new(ended.how, None), restart_in);
     }
 
     /// Applies an action. In a process that it forked, returns what that is.

@@ -172,8 +172,8 @@ where
     /// Whether a child was forked by the server.
     fn is_own(&self, pid: i32) -> bool {
         self.children.table.kind(pid).is_some()
-            || self.log_writer.as_ref().is_some_and(|writer| writer.is(pid))
-            || self.observer.as_ref().is_some_and(|observer| observer.is(pid))
+            || self.log_writer.as_ref().is_some_and(|writer| writer.companion.is(pid))
+            || self.observer.as_ref().is_some_and(|observer| observer.companion.is(pid))
             || self.handovers.has_process(pid)
     }
 

@@ -178,7 +178,7 @@ where
         let kills = self.killings.deadline();
         let bans = self.bans.next_end(SystemTime::now()).and_then(|time| Instant::now().checked_add(time));
         let controls = self.controllers.deadline();
-        let writer = self.log_writer.as_ref().and_then(LogWriter::restart_at);
+        let writer = self.log_writer.as_ref().and_then(|writer| writer.companion.restart_at());
         let observer = self.observer.as_ref().and_then(Observer::deadline);
         let held = self.held_ends.deadline();
         let handover = self.handovers.deadline();
@@ -306,7 +306,7 @@ where
             Some(Command::Upgrade) if self.is_replaceable() => self.begin_handover(&Binary::Started, None),
             Some(Command::Unsupported | Command::Upgrade) => self.log.warning(&signals::warning(number)),
             Some(Command::Reap) => {
-                self.log_writer.iter_mut().for_each(|writer| writer.check(&mut self.log));
+                self.log_writer.iter_mut().for_each(|writer| _ = writer.companion.check(&mut self.log));
                 self.observer.iter_mut().for_each(|observer| observer.check(&mut self.log));
                 self.on_sigchld(pid, events);
             }

@@ -123,12 +123,9 @@ impl<'a, H> Supervisor<'a, H> {
         let channels = Channels::new(&settings, controllers.are_possible(), &place);
         let channels = channels.map_err(|why| cannot_make(&why))?;
         let history = History::new(if controllers.are_possible() { settings.history } else { 0 });
-        let diag = settings.watch_rules().are_any().then(|| place_any(Diag::socket()));
-        let ports: Vec<(bool, u16)> = listeners.iter().filter_map(Listener::family_and_port).collect();
-        let tells_bytes = settings.program.is_some() && controllers.are_possible();
-        let destroyed = if tells_bytes { DestroyedSockets::new(&ports, place) } else { None };
-        settings.notes_sockets = settings.watch_rules().need_sockets();
-        let watcher = Watcher::new(settings.watch_rules(), diag, &listeners, &mut log);
+        let has_controllers = controllers.are_possible();
+        let (watcher, held_ends) =
+            watch_connections(&mut settings, &listeners, has_controllers, &place, &mut log);
         Ok(Supervisor {
             alone,
             handler,
@@ -144,7 +141,7 @@ impl<'a, H> Supervisor<'a, H> {
             controllers,
             killings: Killings::default(),
             history,
-            held_ends: HeldEnds::new(destroyed, ports),
+            held_ends,
             bans,
             capacity: Capacity::new(settings.slots()),
             rule_files,
@@ -178,6 +175,23 @@ fn check_settings(
         program.look_up_login(settings.identity.as_ref());
     }
     Ok((log.with_privacy(settings.privacy), program_path))
+}
+
+/// Prepares to watch connections, and to hold back the ends of programs until their bytes are
+/// known.
+fn watch_connections(
+    settings: &mut Settings,
+    listeners: &[Listener],
+    has_controllers: bool,
+    place: &impl Fn(OwnedFd) -> std::io::Result<OwnedFd>,
+    log: &mut Log,
+) -> (Watcher, HeldEnds) {
+    let diag = settings.watch_rules().are_any().then(|| place(Diag::socket().ok()?).ok());
+    let ports: Vec<(bool, u16)> = listeners.iter().filter_map(Listener::family_and_port).collect();
+    let tells_bytes = settings.program.is_some() && has_controllers;
+    let destroyed = if tells_bytes { DestroyedSockets::new(&ports, place) } else { None };
+    settings.notes_sockets = settings.watch_rules().need_sockets();
+    (Watcher::new(settings.watch_rules(), diag, listeners, log), HeldEnds::new(destroyed, ports))
 }
 
 /// Binds the control socket, and notes where the bans of its server are kept. In a service,

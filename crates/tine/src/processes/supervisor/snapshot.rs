@@ -15,7 +15,6 @@ use crate::net::listener::Listener;
 use crate::processes::control::view::{ListenerView, ProcessView, SettingView, View};
 use crate::processes::control::{ControlStart, NewController};
 use crate::processes::start::StartReport;
-use crate::processes::{log_writer, observer};
 use crate::shared::setting::Setting;
 use crate::system::procfs::ProcessUsage;
 use crate::watch::diag::Diag;
@@ -85,16 +84,12 @@ where
             usage: ProcessUsage::of(pid),
         };
         let mut processes: Vec<ProcessView> = roles.map(view).collect();
-        let writer = self.log_writer.as_ref();
-        processes.extend(writer.and_then(|writer| {
-            let (role, restarts) = (log_writer::ROLE.to_owned(), writer.restarts());
-            let pid = writer.pid()?;
-            Some(ProcessView { role, pid, restarts, usage: ProcessUsage::of(pid) })
-        }));
-        let observer = self.observer.as_ref();
-        processes.extend(observer.and_then(|observer| {
-            let (role, restarts, pid) = (observer::ROLE.to_owned(), observer.restarts(), observer.pid()?);
-            Some(ProcessView { role, pid, restarts, usage: ProcessUsage::of(pid) })
+        let writer = self.log_writer.as_ref().map(|writer| &writer.companion);
+        let observer = self.observer.as_ref().map(|observer| &observer.companion);
+        processes.extend(writer.into_iter().chain(observer).filter_map(|companion| {
+            let (role, pid) = (companion.role().to_owned(), companion.pid()?);
+            let (restarts, usage) = (companion.restarts(), ProcessUsage::of(pid));
+            Some(ProcessView { role, pid, restarts, usage })
         }));
         processes.sort_by(|a, b| a.role.cmp(&b.role));
         processes
