@@ -79,7 +79,8 @@ fn what_prometheus_knows_is_what_the_load_client_counted() {
     let prometheus = Prometheus::scraping(&observer_of(&server));
     prometheus.wait_for("up", 1.0);
     let target = format!("127.0.0.1:{}", server.port());
-    let loaded = load(&["crr", &target, "--rate", "300", "-d", "6s", "--max-lateness", "1s"]);
+    // A number and no duration: a stop would count planned connections that never began.
+    let loaded = load(&["crr", &target, "--rate", "300", "-n", "1800", "--max-lateness", "1s"]);
     loaded.expect_sound();
     let counted = loaded.ended() as f64;
     assert!(counted > 1_000.0, "{counted}");
