@@ -22,7 +22,7 @@ pub(crate) struct Row {
 }
 
 /// The commands.
-const ALL: [&str; 23] = [
+const ALL: [&str; 24] = [
     "serve",
     "client",
     "load",
@@ -37,6 +37,7 @@ const ALL: [&str; 23] = [
     "ban",
     "unban",
     "bans",
+    "crashes",
     "pause",
     "resume",
     "drain",
@@ -49,9 +50,9 @@ const ALL: [&str; 23] = [
 ];
 
 /// The commands about a running server.
-const OF_RUNNING: [&str; 15] = [
-    "status", "list", "top", "show", "kill", "ban", "unban", "bans", "pause", "resume", "drain", "logs",
-    "set", "reload", "upgrade",
+const OF_RUNNING: [&str; 16] = [
+    "status", "list", "top", "show", "kill", "ban", "unban", "bans", "crashes", "pause", "resume", "drain",
+    "logs", "set", "reload", "upgrade",
 ];
 
 /// All exit codes, in order.

@@ -63,6 +63,7 @@ pub fn main() -> ExitCode {
         args::Command::List(list) => control::list::run(&list),
         args::Command::Top(top) => control::top::run(&top),
         args::Command::Show(show) => control::show::run(&show),
+        args::Command::Crashes(crashes) => control::crashes::run(&crashes),
         args::Command::Logs(logs) => control::logs::run(&logs),
         args::Command::Kill(kill) => control::steer::kill(&kill),
         args::Command::Ban(ban) => control::steer::ban(&ban),

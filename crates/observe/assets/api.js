@@ -51,7 +51,9 @@ export async function request(path, options = {}) {
     throw new Unauthorized('the token is missing or wrong');
   }
   if (!response.ok) {
-    throw new Error(`the observer replied with ${response.status}`);
+    const problem = new Error(`the observer replied with ${response.status}`);
+    problem.status = response.status;
+    throw problem;
   }
   return response;
 }

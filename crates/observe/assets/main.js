@@ -8,7 +8,8 @@ import { Fork } from './fork.js';
 import { Plots } from './plots.js';
 import { ConnectionTable } from './table.js';
 import { openDetails, setUpDetails } from './details.js';
-import { showCrashes, showEnds, showNumbers, showProcesses, showProtections, showRefusals, showServer,
+import { askForReports, setUpReports, showCrashes } from './crashes.js';
+import { showEnds, showNumbers, showProcesses, showProtections, showRefusals, showServer,
   showSettings } from './panels.js';
 
 const STATUS_EVERY = 5000;
@@ -20,12 +21,13 @@ const SAMPLED = 200;
 const RANKS = 10;
 
 const state = {
-  service: null, status: null, metrics: [], ended: [], maximum: null, paused: false, sample: null,
+  service: null, status: null, metrics: [], ended: [], reports: null, maximum: null, paused: false, sample: null,
   plotted: 0,
 };
 const history = new History();
 takeToken();
 setUpDetails();
+setUpReports();
 const fork = new Fork(openDetails);
 const plots = new Plots(history);
 const table = new ConnectionTable(openDetails);
@@ -94,7 +96,8 @@ function showStatus() {
   showProtections(statuses, metrics);
   showSettings(statuses);
   showProcesses(metrics);
-  showCrashes(ofService(state.ended), metrics, openDetails);
+  const reports = state.reports && ofService(state.reports);
+  showCrashes({ reports, connections: ofService(state.ended), metrics, onChoose: openDetails });
 }
 
 /** Runs a task now and then, but not while nobody looks. A failure is that of the stream, too. */
@@ -129,6 +132,7 @@ const pollStatus = every(STATUS_EVERY, async () => {
 const pollEnded = every(CRASHES_EVERY, async () => {
   const reply = await get('connections', { ended: true, sort: '-id', limit: 1000, service: state.service });
   state.ended = reply.connections ?? [];
+  state.reports = await askForReports();
   showStatus();
 });
 

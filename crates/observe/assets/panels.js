@@ -1,10 +1,8 @@
-// Key numbers, refusals, protections, configuration, processes and crashes.
+// Key numbers, refusals, protections, configuration and processes.
 
 import { byId, el, renderIfChanged, setText, svg } from './dom.js';
 import { bytes, count, duration, moment, percent, plural, rate } from './format.js';
-import { FAMILIES, SHAPES, familyOfKind, isCrash } from './outcome.js';
-
-const IDS = 5;
+import { FAMILIES, SHAPES, familyOfKind } from './outcome.js';
 
 function row(head, ...cells) {
   return el('tr', {}, el('th', { scope: 'row', text: head }),
@@ -166,40 +164,4 @@ export function showProcesses(metrics) {
   renderIfChanged(byId('listeners'), listeners, (data) => (data.length === 0
     ? nothing(4, 'No listeners are known.')
     : data.map(([address, ...numbers]) => row(address, ...numbers.map((one) => number(count(one)))))));
-}
-
-/** Crashes of the same outcome are a group, those that end with the same signal for example. */
-export function showCrashes(connections, metrics, onChoose) {
-  const groups = new Map();
-  for (const one of connections) {
-    if (isCrash(one.outcome)) {
-      const group = groups.get(one.outcome) ?? { outcome: one.outcome, number: 0, rows: [] };
-      group.number += 1;
-      group.rows.push(one);
-      groups.set(one.outcome, group);
-    }
-  }
-  const sorted = [...groups.values()].sort((a, b) => b.number - a.number).slice(0, 50);
-  const key = sorted.map((one) => [one.outcome, one.number, one.rows[0].id]);
-  renderIfChanged(byId('crashes'), key, () => (sorted.length === 0
-    ? nothing(3, 'None of the connections looked at has crashed.')
-    : sorted.map((group) => {
-      // Rows come with the newest first.
-      const ids = group.rows.slice(0, IDS).map((one) =>
-        el('button', { type: 'button', class: 'link', text: one.id, 'aria-label': `Connection ${one.id}`,
-          onclick: () => onChoose(one) }));
-      return row(group.outcome, number(count(group.number)), el('td', { class: 'ids' }, ...ids));
-    })));
-  setText(byId('crashes-of'), `Among the last ${
-    plural(connections.length, 'connection that has ended', 'connections that have ended')}.`);
-  const signals = {};
-  for (const one of metrics) {
-    for (const [name, value] of Object.entries(one.ended_by_signal ?? {})) {
-      signals[name] = (signals[name] ?? 0) + value;
-    }
-  }
-  const list = Object.entries(signals).sort((a, b) => b[1] - a[1]);
-  const words = list.map(([name, value]) => `${name} ${count(value)}`).join(', ');
-  setText(byId('signals'), words ? `Ended by signals since the start: ${words}.`
-    : 'No connection was ended by a signal since the start.');
 }

@@ -47,6 +47,8 @@ enum Target {
     Connections(Page),
     Connection(String),
     Bans,
+    Crashes,
+    Crash(String),
     Events,
     Index,
     Asset(Asset),
@@ -59,6 +61,7 @@ impl Target {
     /// The query is wrong.
     fn parse(path: &str, query: &str) -> Result<Option<Target>, String> {
         const CONNECTION: &str = "/api/v1/connections/";
+        const CRASH: &str = "/api/v1/crashes/";
         Ok(Some(match path {
             "/healthz" => Target::Health,
             "/readyz" => Target::Readiness,
@@ -67,13 +70,19 @@ impl Target {
             "/api/v1/metrics" => Target::Counts,
             "/api/v1/connections" => Target::Connections(Page::parse(query)?),
             "/api/v1/bans" => Target::Bans,
+            "/api/v1/crashes" => Target::Crashes,
             "/api/v1/events" => Target::Events,
             "/api/v1" => Target::Index,
-            _ => match (path.strip_prefix(CONNECTION), assets::find(path)) {
-                (Some(id), _) if !id.is_empty() && !id.contains('/') => Target::Connection(id.to_owned()),
-                (_, Some(asset)) => Target::Asset(asset),
-                _ => return Ok(None),
-            },
+            _ => {
+                let below =
+                    |prefix| path.strip_prefix(prefix).filter(|id| !id.is_empty() && !id.contains('/'));
+                match (below(CONNECTION), below(CRASH), assets::find(path)) {
+                    (Some(id), ..) => Target::Connection(id.to_owned()),
+                    (_, Some(name), _) => Target::Crash(name.to_owned()),
+                    (.., Some(asset)) => Target::Asset(asset),
+                    _ => return Ok(None),
+                }
+            }
         }))
     }
 
@@ -145,6 +154,14 @@ impl Answering {
                 }
             }
             Target::Bans => data(&json!({ "bans": *asking.bans().await? })),
+            Target::Crashes => match asking.crashes().await {
+                Ok(groups) => data(&json!({ "groups": *groups })),
+                Err(why) => not_found(why)?,
+            },
+            Target::Crash(name) => match asking.crash(&name).await {
+                Ok(reports) => data(&reports.into_iter().next().unwrap_or_default()),
+                Err(why) => not_found(why)?,
+            },
             Target::Events => self.follow(headers),
             Target::Index => plain(StatusCode::OK, INDEX),
             Target::Asset(asset) => file(asset),
@@ -178,6 +195,8 @@ const INDEX: &str = "\
                            younger_ms, sort, limit, offset
 /api/v1/connections/ID     one of them
 /api/v1/bans               the bans in force
+/api/v1/crashes            crash reports by cause, as `tine crashes` shows them
+/api/v1/crashes/NAME       one of them
 /api/v1/events             a sample each second, as server-sent events
 ";
 
@@ -186,6 +205,14 @@ fn has_id(row: &Value, id: &str) -> bool {
     match &row["id"] {
         Value::String(own) => own == id,
         own => own.as_u64().is_some_and(|own| id.parse() == Ok(own)),
+    }
+}
+
+/// 404 if the server has refused, since it has nothing of the kind.
+fn not_found(why: io::Error) -> io::Result<Answer> {
+    match why.kind() {
+        io::ErrorKind::InvalidInput => Ok(error(StatusCode::NOT_FOUND, &why.to_string())),
+        _ => Err(why),
     }
 }
 
@@ -277,6 +304,9 @@ mod tests {
             ("/api/v1/connections/git:7", Some(Target::Connection("git:7".into()))),
             ("/api/v1/connections/", None),
             ("/api/v1/connections/../bans", None),
+            ("/api/v1/crashes", Some(Target::Crashes)),
+            ("/api/v1/crashes/git:7", Some(Target::Crash("git:7".into()))),
+            ("/api/v1/crashes/", None),
             ("/API/v1/status", None),
         ] {
             assert_eq!(Target::parse(path, ""), Ok(expected), "{path}");

@@ -33,6 +33,7 @@ pub(crate) struct Asking {
     bans: Remembered,
     connections: Remembered,
     ended: Remembered,
+    crashes: Remembered,
 }
 
 /// The last reply to a request.
@@ -74,6 +75,7 @@ impl Asking {
             bans: counts("bans"),
             connections: list(false),
             ended: list(true),
+            crashes: Remembered::new(json!({ "command": "crashes" }), LISTS_FOR),
         }
     }
 
@@ -97,11 +99,33 @@ impl Asking {
         self.bans.get(&self.observed).await
     }
 
+    /// The groups of crash reports.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::InvalidInput`] if the server has none; it does not reply.
+    pub(crate) async fn crashes(&self) -> io::Result<Reply> {
+        self.crashes.get(&self.observed).await
+    }
+
+    /// A crash report, by its name or the id of its connection: a number, or a service and one.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::InvalidInput`] if there is none; the server does not reply.
+    pub(crate) async fn crash(&self, name: &str) -> io::Result<Vec<Value>> {
+        let (service, name) = name.split_once(':').map_or((None, name), |(service, id)| (Some(service), id));
+        ask(&self.observed, &json!({ "command": "crashes", "name": name, "service": service })).await
+    }
+
     /// The connections that are served, or that have ended.
     pub(crate) async fn connections(&self, ended: bool) -> io::Result<Reply> {
         let remembered = if ended { &self.ended } else { &self.connections };
         remembered.get(&self.observed).await
     }
+}
+
+/// The error of a request that the server does not carry out.
+fn refusal(why: &Value) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, why.as_str().unwrap_or_default())
 }
 
 /// Sends a request, and reads the lines of the reply.
@@ -122,7 +146,7 @@ async fn exchange(mut stream: UnixStream, request: &Value) -> io::Result<Vec<Val
         match (line.get("type"), line.get("done"), line.get("error")) {
             (Some(_), ..) => reply.push(line),
             (None, Some(Value::Bool(true)), _) => return Ok(reply),
-            (None, _, Some(why)) => return Err(io::Error::other(why.to_string())),
+            (None, _, Some(why)) => return Err(refusal(why)),
             _ => break,
         }
     }

@@ -40,6 +40,7 @@ const FILES: &[(&str, &[u8])] = files![
     "favicon.svg",
     "api.js",
     "bundles.js",
+    "crashes.js",
     "details.js",
     "dom.js",
     "fork.js",

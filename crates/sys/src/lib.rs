@@ -15,6 +15,7 @@ pub mod confine;
 mod cstrings;
 pub mod environment;
 pub mod exec;
+pub mod fault;
 pub mod fd;
 mod flag;
 pub mod identity;

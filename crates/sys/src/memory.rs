@@ -71,6 +71,12 @@ impl<T: Word> Shared<T> {
         let table = unsafe { std::slice::from_raw_parts(start.cast::<T>().cast_const(), length) };
         Ok(Shared { table })
     }
+
+    /// An entry, for as long as the process lives; `None` beyond the table.
+    #[must_use]
+    pub fn entry(&self, at: usize) -> Option<&'static T> {
+        self.table.get(at)
+    }
 }
 
 impl<T: Word> Shared<T> {

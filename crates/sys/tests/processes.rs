@@ -24,6 +24,7 @@ const TESTS: &[(&str, fn())] = &[
     ("a_floor_has_a_free_number_below_it", floor),
     ("a_failed_execution_leaves_descriptors_open", failed_execution),
     ("an_executed_program_inherits_three_descriptors", executed_program),
+    ("a_fault_is_noted_before_it_ends_the_process", noted_fault),
     ("a_confined_process_can_serve_descriptors_and_open_nothing", confined),
 ];
 
@@ -271,4 +272,52 @@ fn confined() {
         let written = rustix::io::read(&reader, &mut [0; 8]).expect("a pipe");
         assert_eq!(written, if how == How::Exited(0) { 3 } else { 0 });
     }
+}
+
+fn noted_fault() {
+    use tine_sys::fault::{self, HAS_ADDRESS, NOT_IN_PROGRAM};
+    use tine_sys::memory::Shared;
+
+    type Crash = fn();
+
+    const SEGV: i32 = 11;
+    const ABRT: i32 = 6;
+    let crashes: [(Crash, i32, bool, Option<u64>); 4] = [
+        (write_to_no_memory, SEGV, true, Some(0x1230)),
+        (|| _ = overflow(0), SEGV, true, None),
+        (|| std::process::abort(), ABRT, false, None),
+        // Sent by a process: the signal has no address, and still ends this one.
+        (|| tine_sys::signal::raise(SEGV), SEGV, false, None),
+    ];
+    for (crash, signal, noted, address) in crashes {
+        let words = Shared::<fault::FaultWords>::new(1).expect("memory");
+        let pid = run_in_child(|fresh| {
+            defaults(&fresh);
+            fault::install().expect("a handler");
+            fault::note_in(words.entry(0).expect("an entry"));
+            crash();
+            1
+        });
+        assert_eq!(end_of(pid).how, How::Signaled(signal));
+        let [kind, at, instruction] = words[0].each_ref().map(|word| word.load(Relaxed));
+        assert_eq!(kind, signal as u64 | if noted { HAS_ADDRESS } else { 0 });
+        assert!(address.is_none_or(|address| at == address), "{at:#x}");
+        // abort(3) and raise(3) may be in a library.
+        assert!(!noted || (instruction > 0 && instruction < NOT_IN_PROGRAM), "{instruction:#x}");
+    }
+}
+
+fn write_to_no_memory() {
+    let nowhere = std::ptr::without_provenance_mut::<u64>(0x1230);
+    // SAFETY: there is none. The kernel maps nothing there, so the write faults, as is wanted.
+    unsafe { nowhere.write_volatile(7) };
+}
+
+/// Recurses until the stack overflows.
+fn overflow(depth: u64) -> u64 {
+    let frame = std::hint::black_box([depth; 512]);
+    if std::hint::black_box(false) {
+        return 0;
+    }
+    overflow(frame[7] + 1) + frame[9]
 }

@@ -37,6 +37,11 @@ pub struct ControlOptions {
     #[arg(long, value_name = "DIR|none")]
     pub state_directory: Option<ControlPlace>,
 
+    /// Directory in which reports of connections that have crashed are kept, for `tine crashes`:
+    /// those that have ended by a signal or a panic [default: none]
+    #[arg(long, value_name = "DIR", value_parser = absolute)]
+    pub crash_dir: Option<PathBuf>,
+
     /// Number of ended connections that are remembered for `tine list --ended`
     #[arg(long, value_name = "N", default_value_t = defaults::HISTORY, value_parser = super::number::<usize>(0, 1_000_000))]
     pub history: usize,
@@ -68,6 +73,11 @@ impl FromStr for ControlPlace {
     }
 }
 
+/// A path as it is here, wherever a program works later.
+fn absolute(text: &str) -> Result<PathBuf, String> {
+    std::path::absolute(text).map_err(|_| "write the path of a directory".into())
+}
+
 /// A name that can be that of a file.
 fn server_name(text: &str) -> Result<String, String> {
     let fits = |character: char| character.is_ascii_alphanumeric() || "-_.".contains(character);
@@ -83,7 +93,16 @@ impl ControlOptions {
     /// # Errors
     /// There is no such group.
     pub fn apply(&self, server: Server, name: &str) -> Result<Server, Error> {
-        Ok(server.control(self.control(name)?).history(self.history))
+        Ok(self.apply_records(server.control(self.control(name)?)))
+    }
+
+    /// The server with what it keeps of connections that have ended.
+    pub fn apply_records(&self, server: Server) -> Server {
+        let server = server.history(self.history);
+        match &self.crash_dir {
+            Some(directory) => server.crash_dir(directory),
+            None => server,
+        }
     }
 
     /// The services with this control socket.

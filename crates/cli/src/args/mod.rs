@@ -35,6 +35,7 @@ use crate::commands::check::Check;
 use crate::commands::describe::{Completions, Man};
 use crate::commands::explain::Explain;
 use crate::commands::import::Import;
+use crate::control::crashes::Crashes;
 use crate::control::list::List;
 use crate::control::logs::Logs;
 use crate::control::replace::{Reload, Upgrade};
@@ -80,6 +81,8 @@ pub enum Command {
     Show(Show),
     /// Print the last lines of the log, and those that follow
     Logs(Logs),
+    /// Show the reports of connections that have crashed, by cause, or one of them
+    Crashes(Crashes),
     /// End connections, and wait until they have ended
     Kill(Kill),
     /// Close later connections of an address block at once

@@ -93,7 +93,7 @@ fn serve_file(
     services = server_wide.control.apply_to_all(services, &name)?;
     server_wide.observe.check()?;
     for (service, server) in config.services.iter().zip(servers) {
-        let server = server.history(server_wide.control.history);
+        let server = server_wide.control.apply_records(server);
         // An address that the machine does not have yet keeps no other service from starting.
         let server = bound(wait_for_addresses(server), &service.args, &claims, &mut inherited);
         let server = server.map_err(|error| error.within(&service.position))?;

@@ -42,6 +42,7 @@ impl Config {
         let control = &mut self.server.control;
         control.control = args.control.control.or(control.control.take());
         control.state_directory = args.control.state_directory.or(control.state_directory.take());
+        control.crash_dir = args.control.crash_dir.or(control.crash_dir.take());
         control.name = args.control.name.or(control.name.take());
         control.control_group = args.control.control_group.or(control.control_group.take());
         let observe = &mut self.server.observe;

@@ -1,5 +1,6 @@
 //! The commands that watch and steer a running server, over its control socket.
 
+pub(crate) mod crashes;
 pub(crate) mod list;
 pub(crate) mod logs;
 mod proc;

@@ -2,6 +2,7 @@
 //! outcomes.
 
 pub(crate) mod backoff;
+pub(crate) mod crash;
 pub(crate) mod outcome;
 pub(crate) mod pid_file;
 pub(crate) mod ready;

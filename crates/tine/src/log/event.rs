@@ -20,7 +20,7 @@ pub(super) struct WrappedEvent<'a> {
 pub(super) fn severity(event: &str) -> u8 {
     match event {
         "error" => 3,
-        "warning" | "restart" | "dropped" => 4,
+        "warning" | "restart" | "dropped" | "crash" => 4,
         "listen" | "observe" | "drain" | "stop" | "reload" | "recovered" | "control" | "penalty" => 5,
         "receive" => 7,
         _ => 6,

@@ -280,6 +280,11 @@ impl Log {
         self.event("stderr", &[("id", Number(id)), ("suppressed", Number(suppressed))]);
     }
 
+    /// The report of a crash was written.
+    pub(crate) fn crash(&mut self, id: u64, cause: &str, report: &str) {
+        self.always("crash", &[("id", Number(id)), ("cause", Text(cause)), ("report", Text(report))]);
+    }
+
     pub(crate) fn reject(&mut self, peer: &Peer, proxied: Option<&Proxied>, reason: &str) {
         if let Format::Peer(dialect) = self.format {
             return self.peer_line(dialect.reject(*peer));

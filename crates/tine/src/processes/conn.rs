@@ -16,12 +16,14 @@ use tine_sys::process::{Fresh, exit_now};
 use crate::admission::reason::Reason;
 use crate::connection::{self, Connection};
 use crate::error::HandlerError;
+use crate::lifecycle::crash::take_place;
 use crate::lifecycle::outcome::{ExitReport, SILENT};
 use crate::log::Log;
 use crate::net::proxied::Proxied;
 use crate::processes::start::show_connection;
 use crate::program::launch::{LaunchContext, Launcher, ProgramConnection};
 use crate::shared::board::Entry;
+use crate::shared::messages::{Sender, StderrPipe};
 use crate::shared::stats::ConnStats;
 
 /// What every connection process may touch. Forkers, spares and workers have it, too.
@@ -29,6 +31,10 @@ pub(crate) struct ConnContext<'a, H> {
     pub(crate) handler: &'a mut H,
     /// The program that is executed instead of calling the handler, if there is one.
     pub(crate) launcher: Option<Launcher<'a>>,
+    /// The channel of the stderr logger, where that reads the standard error of handlers.
+    pub(crate) stderr_logger: Option<Sender<StderrPipe>>,
+    /// Whether a crash is noted, for its report.
+    pub(crate) notes_crashes: bool,
     pub(crate) stats: ConnStats,
     pub(crate) drain: FlagReader,
     pub(crate) log: Log,
@@ -74,6 +80,10 @@ where
 {
     if context.launcher.is_some() {
         execute(fresh, context, job, launch);
+    }
+    if let Some(logger) = &context.stderr_logger {
+        // Out of descriptors: standard error stays that of the server.
+        let _ = logger.open_pipe(job.entry.id).map(rustix::stdio::dup2_stderr);
     }
     // The listeners, the server's other descriptors, and a socket that another forker may have
     // left.
@@ -121,6 +131,9 @@ where
 {
     let Job { socket, slot, entry, proxied } = job;
     let stats = context.stats;
+    if context.notes_crashes {
+        stats.note_faults(slot);
+    }
     let trace = context.log.logs_bytes().then(|| Box::new(context.log.for_connection()));
     let client = (entry.id, entry.peer, proxied);
     let mut connection = Connection::new(socket, client, slot, stats, context.drain, trace);
@@ -146,7 +159,8 @@ where
         Ok(Err(error)) => ExitReport::from_error(&error),
         Err(thrown) => ExitReport::from_panic(&*thrown),
     };
-    stats.report(slot, &report);
+    let place = if matches!(report, ExitReport::Panic(_)) { take_place() } else { String::new() };
+    stats.report_at(slot, &report, &place);
     report
 }
 

@@ -8,7 +8,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::AtomicI32;
 
 use rustix::fs::{Mode, OFlags};
-use rustix::pipe::PipeFlags;
 use rustix::process::Pid;
 use tine_sys::exec::{CStrings, CgroupEntry, Execution, Group, Stack, spawn_sibling};
 use tine_sys::fd::Floor;
@@ -17,7 +16,7 @@ use tine_sys::process::{Alone, Fresh, exit_now};
 use super::banner;
 use super::environment::{Endpoints, describe};
 use super::prepare::Incoming;
-use super::{Program, Stderr};
+use super::{Program, Stderr, Terminal};
 use crate::admission::access::names::PendingNameRules;
 use crate::error::{Error, next_move, reason};
 use crate::lifecycle::outcome::ExitReport;
@@ -200,7 +199,9 @@ impl<'a> Launcher<'a> {
         first_own: Floor,
         report: impl FnOnce(&str),
     ) -> Result<Vec<u8>, ExitReport> {
-        if matches!(self.image.program.stderr, Stderr::Server | Stderr::Client) {
+        if self.stderr_logger.is_none()
+            && matches!(self.image.program.stderr, Stderr::Server | Stderr::Client)
+        {
             // A lookup or a client that does not read can outlive the server, whose addresses must
             // not stay in use.
             tine_sys::fd::close_from(fresh, first_own);
@@ -269,13 +270,14 @@ impl<'a> Launcher<'a> {
         Ok(variables)
     }
 
-    /// The writing end of a pipe to the stderr logger; `None` where standard error does not go to
-    /// the log.
+    /// The writing end of a pipe to the stderr logger; `None` where that does not read standard
+    /// error.
     pub(super) fn stderr(&self, connection: u64) -> io::Result<Option<OwnedFd>> {
-        let Some(stderr_logger) = &self.stderr_logger else { return Ok(None) };
-        let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
-        stderr_logger.send(reader.as_fd(), &StderrPipe { connection });
-        Ok(Some(writer))
+        // Without another destination, standard error of a program on a terminal is the terminal.
+        let has_terminal =
+            self.image.program.terminal != Terminal::None && self.image.program.stderr == Stderr::Server;
+        let logger = self.stderr_logger.as_ref().filter(|_| !has_terminal);
+        logger.map(|logger| logger.open_pipe(connection)).transpose()
     }
 }
 
@@ -333,9 +335,8 @@ pub(super) fn choose_stderr<'a>(
 ) -> Option<BorrowedFd<'a>> {
     match stderr {
         Stderr::Client => Some(socket.as_fd()),
-        Stderr::Log => pipe.map(AsFd::as_fd),
+        Stderr::Log | Stderr::Server => pipe.map(AsFd::as_fd),
         Stderr::Null => null.map(AsFd::as_fd),
-        Stderr::Server => None,
     }
 }
 

@@ -302,6 +302,11 @@ impl Program {
         self.environment.set_login(login);
     }
 
+    /// Its words, as they can be shown.
+    pub(crate) fn shown_words(&self) -> Vec<String> {
+        self.words.iter().map(|word| word.to_string_lossy().into_owned()).collect()
+    }
+
     /// The file to execute, if this user (or that of this process) can execute it.
     pub(crate) fn find(&self, identity: Option<&Identity>) -> Result<CString, Error> {
         if let Some(directory) = &self.directory

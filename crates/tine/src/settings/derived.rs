@@ -9,7 +9,18 @@ use crate::watch::answers::AnswerLimits;
 use crate::watch::state::WatchRules;
 
 impl Settings {
-    /// Whether programs' standard error goes to the log.
+    /// Whether standard error goes through the stderr logger: into the log, or, so that a crash
+    /// report can have its last lines, to where it goes otherwise. A worker serves several
+    /// connections with one standard error: that is not read.
+    pub(crate) fn stderr_is_read(&self) -> bool {
+        match &self.program {
+            Some(program) if program.stderr == Stderr::Log => true,
+            Some(program) => program.stderr == Stderr::Server && self.crash_dir.is_some(),
+            None => self.crash_dir.is_some() && self.reuse <= 1,
+        }
+    }
+
+    /// Whether standard error goes into the log.
     pub(crate) fn stderr_is_logged(&self) -> bool {
         self.program.as_ref().is_some_and(|program| program.stderr == Stderr::Log)
     }

@@ -106,6 +106,8 @@ pub(crate) struct Settings {
     pub(crate) control: Control,
     /// Connections that have ended of which the control socket tells.
     pub(crate) history: usize,
+    /// Where crash reports are kept.
+    pub(crate) crash_dir: Option<PathBuf>,
     /// Whether operators can ask for the records of connections. Known when the server is set up.
     pub(crate) keeps_records: bool,
     /// The level of the log now. Known when the server is set up.
@@ -146,6 +148,7 @@ impl Default for Settings {
             program: None,
             control: Control::none(),
             history: defaults::HISTORY,
+            crash_dir: None,
             keeps_records: false,
             log_level: LogLevel::default(),
             privacy: Privacy::None,

@@ -25,6 +25,17 @@ impl Server {
         self
     }
 
+    /// Sets the directory of crash reports: files about connections that have ended by a signal or
+    /// a panic, of which the last 100 are kept, each of at most 64 KiB. With several services, each
+    /// has a directory of its own in it. What is missing is made, for the user of the connections.
+    /// Standard error of handlers and programs then goes through a process that remembers its last
+    /// lines. Default: none.
+    #[must_use]
+    pub fn crash_dir(mut self, directory: impl Into<PathBuf>) -> Server {
+        self.settings.crash_dir = Some(directory.into());
+        self
+    }
+
     /// Sets where the log goes. Default: standard error. Other targets are written by a process of
     /// their own; one that cannot be opened ends the start.
     #[must_use]

@@ -66,6 +66,19 @@ pub(crate) struct StderrPipe {
     pub(crate) connection: u64,
 }
 
+/// To the stderr logger, which writes the crash reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CrashMessage {
+    /// From the supervisor, with a file of facts: a connection has crashed.
+    Crash { connection: u64, pid: i32 },
+    /// From a control process, with a socket: a file with all reports is sent there.
+    Query,
+}
+
+/// From the stderr logger to a control process, with a file: all reports are in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ReportsFile;
+
 /// From the master to a supervisor, with the controller's socket, or one that the control process
 /// of the master forwards to: a controller has connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -191,6 +204,39 @@ impl Message for StderrPipe {
     }
 }
 
+impl Message for CrashMessage {
+    // The supervisor and control processes do not wait for a disk.
+    const WHEN_BEHIND: WhenBehind = WhenBehind::Drop;
+    const LENGTH: usize = 3;
+
+    fn to_words(&self) -> [u64; MAX_WORDS] {
+        match *self {
+            CrashMessage::Crash { connection, pid } => words([1, connection, pid as u64], None),
+            CrashMessage::Query => words([2], None),
+        }
+    }
+
+    fn from_words([kind, connection, pid, ..]: [u64; MAX_WORDS]) -> CrashMessage {
+        match kind {
+            1 => CrashMessage::Crash { connection, pid: pid as i32 },
+            _ => CrashMessage::Query,
+        }
+    }
+}
+
+impl Message for ReportsFile {
+    const WHEN_BEHIND: WhenBehind = WhenBehind::Drop;
+    const LENGTH: usize = 1;
+
+    fn to_words(&self) -> [u64; MAX_WORDS] {
+        [0; MAX_WORDS]
+    }
+
+    fn from_words(_: [u64; MAX_WORDS]) -> ReportsFile {
+        ReportsFile
+    }
+}
+
 /// The sending end of a channel.
 #[derive(Debug)]
 pub(crate) struct Sender<M> {
@@ -229,12 +275,31 @@ impl<M> Channel<M> {
     }
 }
 
+impl<M> Sender<M> {
+    /// The end of a channel that was passed by a message.
+    pub(crate) fn of(socket: OwnedFd) -> Sender<M> {
+        Sender { socket, message: PhantomData }
+    }
+}
+
 impl<M: Message> Sender<M> {
     /// Sends a message with a descriptor. False if the receiver has ended, or is behind and the
     /// message is dropped.
     pub(crate) fn send(&self, descriptor: BorrowedFd, message: &M) -> bool {
         let words = message.to_words();
         fd_passing::send(&self.socket, descriptor, &words[..M::LENGTH], M::WHEN_BEHIND)
+    }
+}
+
+impl Sender<StderrPipe> {
+    /// Makes a pipe, and passes the reading end to the stderr logger. Returns the writing end.
+    ///
+    /// # Errors
+    /// EMFILE, ENFILE.
+    pub(crate) fn open_pipe(&self, connection: u64) -> std::io::Result<OwnedFd> {
+        let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+        self.send(reader.as_fd(), &StderrPipe { connection });
+        Ok(writer)
     }
 }
 
@@ -316,6 +381,9 @@ mod tests {
                 let operator = Operator { uid: 4_294_967_294, pid: 7, may_steer };
                 let arrival = ControllerArrival { operator };
                 assert_eq!(ControllerArrival::from_words(arrival.to_words()), arrival);
+            }
+            for message in [CrashMessage::Crash { connection: u64::MAX, pid: -1 }, CrashMessage::Query] {
+                assert_eq!(CrashMessage::from_words(message.to_words()), message);
             }
             let arrival = ProxyArrival { proxy: peer };
             assert_eq!(ProxyArrival::from_words(arrival.to_words()), arrival);

@@ -6,13 +6,16 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use tine_sys::fault::{self, FaultWords};
 use tine_sys::memory::Shared;
 
+use crate::lifecycle::crash::{CrashNote, FaultNote, MAX_PLACE};
 use crate::lifecycle::outcome::ExitReport;
 use crate::log::whole_characters;
 
 // The words of a slot: bytes in, bytes out, the exit report, the time of the client's first byte,
-// the text of the report.
+// the text of the report with the place of a panic behind it. A process that faults has no report:
+// the note of the fault has its place.
 const BYTES_IN: usize = 0;
 const BYTES_OUT: usize = 1;
 const REPORT: usize = 2;
@@ -21,6 +24,8 @@ const TEXT: usize = 4;
 const STATS_WORDS: usize = 32;
 /// The maximum length of a report's text in bytes; longer ones are cut.
 const MAX_TEXT: usize = (STATS_WORDS - TEXT) * 8;
+/// Words of the note of a fault, at the beginning of the text.
+const FAULT_WORDS: usize = 3;
 /// Set in `BYTES_IN` if the counts are incomplete: the handler took the descriptor.
 const NOT_COUNTED: u64 = 1 << 63;
 
@@ -47,7 +52,7 @@ impl ConnStats {
 
     /// Clears a slot for its next connection.
     pub(crate) fn clear(self, slot: usize) {
-        for at in [BYTES_IN, BYTES_OUT, REPORT, FIRST_BYTE] {
+        for at in [BYTES_IN, BYTES_OUT, REPORT, FIRST_BYTE, TEXT] {
             self.0[slot][at].store(0, Relaxed);
         }
     }
@@ -108,33 +113,75 @@ impl ConnStats {
     /// Stores the exit report of a connection; a long text is cut.
     #[inline]
     pub(crate) fn report(self, slot: usize, report: &ExitReport) {
+        self.report_at(slot, report, "");
+    }
+
+    /// The same, with the place of a panic.
+    pub(crate) fn report_at(self, slot: usize, report: &ExitReport, place: &str) {
         let (number, text) = report.to_parts();
-        if text.is_empty() {
+        if text.is_empty() && place.is_empty() {
             self.0[slot][REPORT].store(u64::from(number), Relaxed);
             return;
         }
-        let bytes = &text.as_bytes()[..text.len().min(MAX_TEXT)];
+        let place = &place.as_bytes()[..place.len().min(MAX_PLACE)];
+        let bytes = &text.as_bytes()[..text.len().min(MAX_TEXT - place.len())];
         let bytes = &bytes[..whole_characters(bytes)];
-        for (at, chunk) in bytes.chunks(8).enumerate() {
+        let all = [bytes, place].concat();
+        for (at, chunk) in all.chunks(8).enumerate() {
             let mut word = [0; 8];
             word[..chunk.len()].copy_from_slice(chunk);
             self.0[slot][TEXT + at].store(u64::from_le_bytes(word), Relaxed);
         }
-        self.0[slot][REPORT].store(u64::from(number) | (bytes.len() as u64) << 8, Relaxed);
+        let lengths = (bytes.len() as u64) << 8 | (place.len() as u64) << 16;
+        self.0[slot][REPORT].store(u64::from(number) | lengths, Relaxed);
     }
 
     /// The exit report of a connection, if it stored one. The words may have any value: lengths are
     /// clamped, the text is made valid UTF-8, and the log escapes it.
     pub(crate) fn reported(self, slot: usize) -> Option<ExitReport> {
+        let (number, text, _) = self.parts(slot);
+        ExitReport::from_parts(number, text)
+    }
+
+    /// The number of the report, its text, and the place of a panic.
+    fn parts(self, slot: usize) -> (u8, String, String) {
         let word = self.0[slot][REPORT].load(Relaxed);
-        let length = ((word >> 8) as usize).min(MAX_TEXT);
-        let mut bytes: Vec<u8> = self.0[slot][TEXT..]
-            .iter()
-            .take(length.div_ceil(8))
-            .flat_map(|word| word.load(Relaxed).to_le_bytes())
-            .collect();
-        bytes.truncate(length);
-        ExitReport::from_parts(word as u8, String::from_utf8_lossy(&bytes).into_owned())
+        let length = usize::from((word >> 8) as u8).min(MAX_TEXT);
+        let place = usize::from((word >> 16) as u8).min(MAX_TEXT - length);
+        let words = self.0[slot][TEXT..].iter().take((length + place).div_ceil(8));
+        let bytes: Vec<u8> = words.flat_map(|word| word.load(Relaxed).to_le_bytes()).collect();
+        let (text, rest) = bytes.split_at(length);
+        let text_of = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (word as u8, text_of(text), text_of(&rest[..place]))
+    }
+
+    /// Has a fault of this process noted in the slot of its connection. Runs in the connection
+    /// process.
+    pub(crate) fn note_faults(self, slot: usize) {
+        if let Some(words) = self.fault_words(slot) {
+            fault::note_in(words);
+        }
+    }
+
+    /// What a process that was ended by this signal, or by none, has noted about its crash. It is
+    /// as untrusted as the report.
+    pub(crate) fn crash_note(self, slot: usize, signal: Option<i32>) -> CrashNote {
+        let words = self.fault_words(slot).map(|words| words.each_ref().map(|word| word.load(Relaxed)));
+        let is_noted = |noted: u64, signal: i32| noted & !fault::HAS_ADDRESS == signal as u64;
+        let fault = words.zip(signal).filter(|([noted, ..], signal)| is_noted(*noted, *signal));
+        let (.., place) = self.parts(slot);
+        CrashNote {
+            fault: fault.map(|([noted, address, instruction], signal)| FaultNote {
+                signal,
+                address: (noted & fault::HAS_ADDRESS != 0).then_some(address),
+                instruction: (instruction != fault::NOT_IN_PROGRAM).then_some(instruction),
+            }),
+            place: (signal.is_none() && !place.is_empty()).then_some(place),
+        }
+    }
+
+    fn fault_words(&self, slot: usize) -> Option<&'static FaultWords> {
+        self.0.entry(slot)?[TEXT..].first_chunk::<FAULT_WORDS>()
     }
 }
 
@@ -155,6 +202,7 @@ mod tests {
         assert_eq!(stats.reported(0), None);
         stats.0[0][REPORT].store(u64::MAX << 8 | 4, Relaxed);
         assert!(matches!(stats.reported(0), Some(ExitReport::Error(_))));
+        assert!(stats.crash_note(0, None).place.is_none_or(|place| place.len() <= MAX_TEXT * 3));
         stats.received(0, 5);
         stats.sent(0, 7);
         assert_eq!(stats.bytes(0), Some((5, 7)));
@@ -164,8 +212,41 @@ mod tests {
             stats.note_first_byte(0, at);
             assert_eq!(stats.first_byte(0, 10, 20), found.map(Duration::from_nanos), "{at}");
         }
+        let long = "m".repeat(MAX_TEXT);
+        for (message, place, kept) in [("m", "src/a.rs:1:2", 1), (&long, "p", MAX_TEXT - 1), ("", "p", 0)] {
+            stats.report_at(0, &ExitReport::Panic(message.to_owned()), place);
+            assert_eq!(stats.reported(0), Some(ExitReport::Panic(message[..kept].to_owned())));
+            assert_eq!(stats.crash_note(0, None).place.as_deref(), Some(place));
+            assert_eq!(stats.crash_note(0, Some(11)), CrashNote::default());
+        }
         stats.clear(0);
         assert_eq!(stats.first_byte(0, 0, 0), Some(Duration::ZERO));
         assert_eq!(stats.first_byte(0, 1, 2), None);
+    }
+
+    #[test]
+    fn a_fault_is_that_of_the_signal_that_has_ended_the_process() {
+        let stats = ConnStats::new(1).expect("memory");
+        let words = stats.fault_words(0).expect("a slot");
+        let outside = fault::NOT_IN_PROGRAM;
+        let segv = fault::HAS_ADDRESS | 11;
+        for (noted, ended_by, fault) in [
+            ([segv, 0x10, 0x20], 11, Some((Some(0x10), Some(0x20)))),
+            ([segv, 0, outside], 11, Some((Some(0), None))),
+            ([6, 0x10, 0x20], 6, Some((None, Some(0x20)))),
+            // It was killed otherwise, or the words are not of a signal.
+            ([segv, 0x10, 0x20], 9, None),
+            ([u64::MAX, 0, 0], 11, None),
+            ([0, 0, 0], 11, None),
+        ] {
+            for (word, value) in words.iter().zip(noted) {
+                word.store(value, Relaxed);
+            }
+            let found = stats.crash_note(0, Some(ended_by));
+            assert_eq!(found.fault.map(|fault| (fault.address, fault.instruction)), fault, "{noted:?}");
+            assert_eq!(stats.crash_note(0, None), CrashNote::default());
+        }
+        stats.clear(0);
+        assert_eq!(stats.crash_note(0, Some(11)), CrashNote::default());
     }
 }

@@ -4,6 +4,7 @@
 pub(crate) mod cgroup;
 pub(crate) mod clock;
 pub(crate) mod descendants;
+pub(crate) mod kernel_log;
 pub(crate) mod open_files;
 pub(crate) mod orphans;
 pub(crate) mod procfs;

@@ -6,6 +6,7 @@
 //! by what it finds there (`state`, `answers`).
 
 pub(crate) mod answers;
+pub(crate) mod crash;
 pub(crate) mod destroyed;
 pub(crate) mod diag;
 pub(crate) mod histogram;

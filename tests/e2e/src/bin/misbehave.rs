@@ -1,5 +1,5 @@
 //! A server with a faulty handler: the first byte of a message selects a fault. Other messages are
-//! echoed.
+//! echoed. The first argument is a directory for crash reports, a second one is for workers.
 
 use std::io::{Read, Write};
 use std::process::Command;
@@ -8,7 +8,15 @@ use rustix::process::{Resource, Rlimit, Signal, getpid, kill_process, setrlimit}
 use tine::{Connection, HandlerError, LogFormat, Server};
 
 fn main() -> Result<(), tine::Error> {
-    Server::bind("127.0.0.1:0")?.print_ports(true).log_format(LogFormat::Json).run(handle)
+    let mut server = Server::bind("127.0.0.1:0")?.print_ports(true).log_format(LogFormat::Json);
+    let mut arguments = std::env::args_os().skip(1);
+    if let Some(directory) = arguments.next() {
+        server = server.crash_dir(directory);
+    }
+    if arguments.next().is_some() {
+        server = server.spares(2).reuse(50);
+    }
+    server.run(handle)
 }
 
 fn handle(mut connection: Connection) -> Result<(), HandlerError> {
@@ -18,6 +26,10 @@ fn handle(mut connection: Connection) -> Result<(), HandlerError> {
         match buffer[..received].first() {
             None => return Ok(()),
             Some(b'P') => panic!("as asked"),
+            Some(b'W') => {
+                eprint!("last words\nand more");
+                panic!("with words");
+            }
             Some(b'S') => kill_process(getpid(), Signal::SEGV)?,
             Some(b'O') => drop(overflow_stack(&[0; 4096])),
             Some(b'E') => return Err("no such thing".into()),

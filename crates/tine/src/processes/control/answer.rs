@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::crashes::crashes;
 use super::logs::logs;
 use super::metrics::metrics;
 use super::reply::{Reply, SYSTEM};
@@ -60,6 +61,9 @@ pub(super) fn answer(
         Request::Drain => drain(orders, reply),
         Request::Reload => replace(orders, Order::Reload, None, reply),
         Request::Upgrade { binary } => replace(orders, Order::Upgrade, binary.as_deref(), reply),
+        Request::Crashes { name } => {
+            crashes(view.crashes.take(), name.as_deref(), view.service.as_deref(), reply)
+        }
         Request::Logs(request) => logs(request, view, orders, reply),
         Request::Set { setting, value } => {
             finish(reply, order(orders, Order::Set { setting: *setting, value: *value }))

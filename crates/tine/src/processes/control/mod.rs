@@ -8,6 +8,7 @@
 
 mod answer;
 pub(crate) mod controllers;
+pub(crate) mod crashes;
 mod gather;
 mod logs;
 mod metrics;

@@ -22,20 +22,42 @@ pub(crate) const MAX_REQUEST: usize = 64 * 1024;
 pub(crate) enum Request {
     Status,
     Metrics,
-    List { ended: bool, filter: Filter, sort: Sort, limit: Option<usize> },
-    Show { id: u64 },
+    List {
+        ended: bool,
+        filter: Filter,
+        sort: Sort,
+        limit: Option<usize>,
+    },
+    Show {
+        id: u64,
+    },
     Kill(Filter),
-    Ban { block: Prefix, time: Option<Duration>, kill: bool },
-    Unban { block: Prefix },
+    Ban {
+        block: Prefix,
+        time: Option<Duration>,
+        kill: bool,
+    },
+    Unban {
+        block: Prefix,
+    },
     Bans,
+    /// The groups of crash reports, or the report with a name.
+    Crashes {
+        name: Option<String>,
+    },
     Pause,
     Resume,
     Drain,
     Logs(LogRequest),
-    Set { setting: Setting, value: SettingValue },
+    Set {
+        setting: Setting,
+        value: SettingValue,
+    },
     Settings,
     Reload,
-    Upgrade { binary: Option<PathBuf> },
+    Upgrade {
+        binary: Option<PathBuf>,
+    },
 }
 
 /// Which lines of the log a request is about: those that match all of it.
@@ -108,8 +130,11 @@ fn binary(path: String) -> Result<PathBuf, String> {
 impl Request {
     /// Whether the request changes the server.
     pub(crate) fn steers(&self) -> bool {
-        use Request::{Bans, List, Logs, Metrics, Settings, Show, Status};
-        !matches!(self, Status | Metrics | List { .. } | Show { .. } | Bans | Settings | Logs(_))
+        use Request::{Bans, Crashes, List, Logs, Metrics, Settings, Show, Status};
+        !matches!(
+            self,
+            Status | Metrics | List { .. } | Show { .. } | Bans | Crashes { .. } | Settings | Logs(_)
+        )
     }
 
     /// Reads a request, and the name of the service that it is about.
@@ -144,6 +169,7 @@ impl Request {
             },
             "unban" => Request::Unban { block: fields.block("block")?.ok_or("there is no block")? },
             "bans" => Request::Bans,
+            "crashes" => Request::Crashes { name: fields.text("name")? },
             "pause" => Request::Pause,
             "resume" => Request::Resume,
             "drain" => Request::Drain,
@@ -272,6 +298,8 @@ mod tests {
         for (line, request) in [
             (r#"{"command":"status"}"#, Request::Status),
             (r#"{"version":1,"command":"bans"}"#, Request::Bans),
+            (r#"{"command":"crashes"}"#, Request::Crashes { name: None }),
+            (r#"{"command":"crashes","name":"7"}"#, Request::Crashes { name: Some("7".to_owned()) }),
             (r#"{"command":"list"}"#, list(Filter::default(), Sort::default())),
             (
                 r#"{"command":"list","peer":"192.0.2.0/24","older_ms":5000,"sort":"-age"}"#,

@@ -184,8 +184,13 @@ struct MergedOutcome {
 
 impl MergedOutcome {
     fn new(request: &Request) -> MergedOutcome {
-        let one_is_enough =
-            matches!(request, Request::Show { .. } | Request::Kill(_) | Request::Unban { .. });
+        let one_is_enough = matches!(
+            request,
+            Request::Show { .. }
+                | Request::Kill(_)
+                | Request::Unban { .. }
+                | Request::Crashes { name: Some(_) }
+        );
         MergedOutcome { one_is_enough, count: None, error: None }
     }
 

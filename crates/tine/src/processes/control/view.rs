@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
+use super::crashes::CrashQuestions;
 use crate::log::ByteCounts;
 use crate::log::ring::LogRing;
 use crate::net::peer::Peer;
@@ -42,6 +43,8 @@ pub(crate) struct View {
     /// The last lines of the log.
     pub(crate) log: Option<LogRing>,
     pub(crate) history: History,
+    /// `None` in a server without crash reports.
+    pub(crate) crashes: Option<CrashQuestions>,
     pub(crate) bans: Vec<BanView>,
     /// The first bytes of clients of programs, by slot, with the id of the connection.
     pub(crate) first_bytes: HashMap<usize, (u64, Duration)>,

@@ -9,6 +9,7 @@ use super::memory::{CONTROL_EVENT, IDENTIFIED_EVENT, Memory, RELEASED_EVENT};
 use super::trusted::{Forker, ForkerStart, Trusted};
 use crate::connection;
 use crate::error::{Error, next_move};
+use crate::lifecycle::crash::note_panics;
 use crate::processes::conn::ConnContext;
 use crate::processes::start::{StartReport, cannot, cannot_die_with_parent, change_user, kill_with};
 use crate::program::launch::Launcher;
@@ -39,11 +40,20 @@ fn try_enter<'a, H>(
     prepare_process(settings, &start)?;
     let parent = (!settings.leaves_connections).then_some(start.supervisor);
     let first_server_fd = start.first_server_fd;
+    let (program_stderr, handler_stderr) = match settings.program {
+        Some(_) => (start.stderr, None),
+        None => (None, start.stderr),
+    };
+    let notes_crashes = settings.crash_dir.is_some() && settings.program.is_none();
+    if notes_crashes {
+        note_panics();
+        tine_sys::fault::install().map_err(cannot("note faults (sigaltstack)", next_move::of_call))?;
+    }
     let launcher = match settings.program.as_ref().zip(start.program_path) {
         Some((program, path)) => {
             let identity = settings.identity.as_ref().filter(|_| settings.has_cgroups());
             Some(
-                Launcher::new(program, path, identity, parent, start.stderr, first_server_fd)?
+                Launcher::new(program, path, identity, parent, program_stderr, first_server_fd)?
                     .with_banner(&settings.banner),
             )
         }
@@ -53,6 +63,8 @@ fn try_enter<'a, H>(
     let mut context = ConnContext {
         handler: start.handler,
         launcher,
+        stderr_logger: handler_stderr,
+        notes_crashes,
         stats: start.stats,
         drain: start.drain,
         log: start.log,

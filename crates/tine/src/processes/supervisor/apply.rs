@@ -161,6 +161,7 @@ where
     /// Stops accepting and asks the connections to end. A stopped process cannot handle TERM: CONT
     /// wakes it.
     fn end_all(&mut self) {
+        self.ends_connections = true;
         let bringers = self.children.table.roles().filter(|(_, role)| role.brings_clients());
         let mut failed: Vec<_> = bringers.filter_map(|(pid, _)| signal_one(pid, Signal::KILL)).collect();
         self.drain_notices();
@@ -172,6 +173,7 @@ where
     }
 
     pub(super) fn kill_all(&mut self) {
+        self.ends_connections = true;
         self.drain_notices();
         // Not the cgroup cleaner: it kills what is left in the cgroups, and then exits.
         let roles = self.children.table.roles().filter(|(_, role)| *role != Role::CgroupCleaner);

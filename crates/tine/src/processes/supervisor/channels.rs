@@ -9,7 +9,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use crate::processes::forker::door::{DelayerLink, ProxyReaderLink};
 use crate::settings::Settings;
 use crate::shared::messages::{
-    Channel, Delayed, Identified, ProxyArrival, Receiver, Rejection, Sender, StderrPipe,
+    Channel, CrashMessage, Delayed, Identified, ProxyArrival, Receiver, Rejection, Sender, StderrPipe,
 };
 use crate::system::wakeup::Wakeup;
 
@@ -28,8 +28,10 @@ pub(super) struct Channels {
     pub(super) delayer: Option<DelayerChannels>,
     /// Where proxies speak for clients.
     pub(super) proxy_reader: Option<ProxyReaderChannels>,
-    /// Where programs' standard error goes to the log.
+    /// Where standard error goes through the stderr logger.
     pub(super) stderr: Option<Channel<StderrPipe>>,
+    /// With crash reports, which the stderr logger writes.
+    pub(super) crashes: Option<Channel<CrashMessage>>,
     /// With cgroups.
     pub(super) cleaner: Option<CleanerSockets>,
 }
@@ -79,7 +81,8 @@ impl Channels {
             rejector: (limits.rejects() || has_operators).then(|| Channel::new(place)).transpose()?,
             delayer: limits.delays().then(|| DelayerChannels::new(place)).transpose()?,
             proxy_reader: limits.proxy.is_some().then(|| ProxyReaderChannels::new(place)).transpose()?,
-            stderr: settings.stderr_is_logged().then(|| Channel::new(place)).transpose()?,
+            stderr: settings.stderr_is_read().then(|| Channel::new(place)).transpose()?,
+            crashes: settings.crash_dir.is_some().then(|| Channel::new(place)).transpose()?,
             cleaner: settings.has_cgroups().then(|| CleanerSockets::new(place)).transpose()?,
         })
     }
@@ -90,6 +93,7 @@ impl Channels {
         self.delayer = None;
         self.proxy_reader = None;
         self.stderr = None;
+        self.crashes = None;
         self.cleaner = None;
     }
 

@@ -11,6 +11,7 @@ use rustix::event::{PollFd, PollFlags};
 use tine_sys::wait;
 
 use crate::admission::penalty::Fault;
+use crate::lifecycle::crash::CrashNote;
 use crate::lifecycle::outcome::Outcome;
 use crate::log::{ByteCounts, Usage};
 use crate::net::peer::Peer;
@@ -31,6 +32,8 @@ pub(super) struct ConnectionEnd {
     pub(super) usage: Usage,
     /// The fault and the time of a penalty that begins.
     pub(super) penalty: Option<(Fault, Duration)>,
+    /// What its process has noted, if it has crashed.
+    pub(super) crash: Option<CrashNote>,
 }
 
 impl ConnectionEnd {
@@ -161,6 +164,7 @@ mod tests {
             outcome: Outcome::Exit(0),
             usage: Usage { duration: none, bytes: None, cpu: none, peak_kib: 0, times },
             penalty: None,
+            crash: None,
         }
     }
 

@@ -10,6 +10,8 @@ mod bans;
 mod capacity;
 mod channels;
 mod children;
+mod crash_reports;
+mod crashed;
 mod enforce;
 mod free_slots;
 mod handover;
@@ -67,6 +69,7 @@ use bans::Bans;
 use capacity::Capacity;
 use channels::Channels;
 use children::Children;
+use crash_reports::CrashReports;
 use handovers::Handovers;
 use held_ends::HeldEnds;
 use killings::Killings;
@@ -107,6 +110,10 @@ struct Supervisor<'a, H> {
     capacity: Capacity,
     /// Files of access rules, which are read again after a change.
     rule_files: Option<RuleFiles>,
+    /// Where reports of crashes are kept.
+    crash_reports: Option<CrashReports>,
+    /// Whether the server ends its connections, so that their signals are its own.
+    ends_connections: bool,
     handovers: Handovers,
     /// Connections that older generations serve.
     older: Older,

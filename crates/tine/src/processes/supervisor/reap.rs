@@ -21,6 +21,7 @@ use crate::shared::board::places::PlaceHolder;
 use crate::system::cgroup::Cgroup;
 use crate::system::clock::now;
 use crate::system::{descendants, orphans};
+use crate::watch::history::EndedConnection;
 
 /// Exits of orphans are collected for this long before they are reaped.
 const ORPHAN_BATCH: Duration = Duration::from_millis(50);
@@ -59,14 +60,20 @@ where
             return;
         }
         let mut ends = Vec::new();
+        let mut crashes = Vec::new();
         for slot in slots {
+            let before = ends.len();
             let lost = board.take_ends(*slot, &mut ends);
             self.history.count_unrecorded(lost.ends, lost.failures);
+            // A worker that has panicked exits: its slot still has the note.
+            let note = |end: &EndedConnection| Some((end.clone(), self.crash_note(*slot, &end.outcome)?));
+            crashes.extend(ends[before..].iter().filter_map(note));
         }
         self.history.record_count(board.served_most());
         ends.iter().for_each(|end| self.handovers.note_end(end.id, None, Some(end.clone())));
         ends.sort_by_key(|end| (end.start + end.usage.duration.as_nanos() as u64, end.id));
         ends.into_iter().for_each(|end| self.history.record_end(end));
+        crashes.iter().for_each(|(end, note)| self.report_crash(end, note));
     }
 
     /// Adds the process in a slot to the children, and logs the accept line if it serves a
@@ -275,6 +282,9 @@ where
         // A worker that was killed right after its connection has left the end of that.
         let is_left = self.memory.board.has_ended() && self.history.has_record(end.entry.id);
         // Also once the control socket is closed: the next generation has the record, too.
+        if let Some(note) = end.crash.as_ref().filter(|_| !is_left) {
+            self.report_crash(&end.record(), note);
+        }
         if self.settings.keeps_records && !is_left {
             let record = end.record();
             self.handovers.note_end(record.id, None, Some(record.clone()));
@@ -296,7 +306,8 @@ where
         let killed = self.killings.take(slot, entry.id);
         let is_used = self.log.logs_connections()
             || self.memory.admission.has_penalties()
-            || self.controllers.are_possible();
+            || self.controllers.are_possible()
+            || self.crash_reports.is_some();
         if !served || !is_used {
             return None;
         }
@@ -325,7 +336,8 @@ where
             peak_kib: ended.peak_kib,
             times: Times { first_byte, waited: self.memory.board.waited(slot) },
         };
-        Some(ConnectionEnd { entry, proxied, pid: ended.pid, outcome, usage, penalty: None })
+        let crash = self.crash_note(slot, &outcome);
+        Some(ConnectionEnd { entry, proxied, pid: ended.pid, outcome, usage, penalty: None, crash })
     }
 
     /// Charges the source of a connection for a fault. Returns the fault and the time of the
@@ -336,7 +348,7 @@ where
     }
 
     fn log_end(&mut self, end: &ConnectionEnd) {
-        let ConnectionEnd { entry, proxied, pid, outcome, usage, penalty } = end;
+        let ConnectionEnd { entry, proxied, pid, outcome, usage, penalty, .. } = end;
         let board = &self.memory.board;
         let source = entry.peer.block(self.memory.admission.limits().aggregations.source);
         let left = || source.map_or(0, |source| board.slots_in(source).count());

@@ -158,7 +158,8 @@ where
         let rejector = rejects.then_some(Role::Rejector);
         let delayer = channels.delayer.is_some().then_some(Role::Delayer);
         let proxy_reader = channels.proxy_reader.is_some().then_some(Role::ProxyReader);
-        let stderr_logger = channels.stderr.is_some().then_some(Role::StderrLogger);
+        let has_logger = channels.stderr.is_some() || channels.crashes.is_some();
+        let stderr_logger = has_logger.then_some(Role::StderrLogger);
         let cgroup_cleaner = channels.cleaner.is_some().then_some(Role::CgroupCleaner);
         let helpers = [rejector, delayer, proxy_reader, stderr_logger, cgroup_cleaner].into_iter().flatten();
         (0..self.settings.forkers).map(Role::Forker).chain(helpers).collect()

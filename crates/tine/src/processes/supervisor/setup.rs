@@ -11,6 +11,7 @@ use super::bans::{self, Bans};
 use super::capacity::Capacity;
 use super::channels::Channels;
 use super::children::Children;
+use super::crash_reports::CrashReports;
 use super::handovers::Handovers;
 use super::held_ends::HeldEnds;
 use super::killings::Killings;
@@ -120,6 +121,8 @@ impl<'a, H> Supervisor<'a, H> {
         let controllers = bind_control(&mut settings, handed, is_observed, &place, &mut log)?;
         let bans = Bans::load(settings.state_file.clone())?;
         bans::publish(&memory.board, &bans);
+        let handler_name = std::any::type_name::<H>();
+        let crash_reports = CrashReports::prepare(&mut settings, handler_name, &place)?;
         let channels = Channels::new(&settings, controllers.are_possible(), &place);
         let channels = channels.map_err(|why| cannot_make(&why))?;
         let history = History::new(if controllers.are_possible() { settings.history } else { 0 });
@@ -145,6 +148,8 @@ impl<'a, H> Supervisor<'a, H> {
             bans,
             capacity: Capacity::new(settings.slots()),
             rule_files,
+            crash_reports,
+            ends_connections: false,
             handovers,
             older: Older::default(),
             serves_backlog: true,
@@ -218,7 +223,7 @@ impl SharedMemory {
         let (flags, [drain, log_level]) = tine_sys::memory::flags()?;
         let slots = settings.slots();
         let board = Board::new(slots, drain, settings.limits.proxy.is_some(), settings.exit_after)?;
-        let has_ended = settings.reuse > 1 && is_operated;
+        let has_ended = settings.reuse > 1 && (is_operated || settings.crash_dir.is_some());
         let board = if has_ended { board.with_ended()? } else { board };
         board.set_limits_mode(settings.limits.mode);
         let stats = ConnStats::new(slots)?;

@@ -1,8 +1,9 @@
 //! What the supervisor tells a control process: a copy of all that it knows.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::SystemTime;
 
+use rustix::io::Errno;
 use rustix::process::Pid;
 use tine_sys::process::exit_now;
 
@@ -12,9 +13,11 @@ use crate::connection::Connection;
 use crate::error::HandlerError;
 use crate::log::ring::LogRing;
 use crate::net::listener::Listener;
+use crate::processes::control::crashes::CrashQuestions;
 use crate::processes::control::view::{ListenerView, ProcessView, SettingView, View};
 use crate::processes::control::{ControlStart, NewController};
 use crate::processes::start::StartReport;
+use crate::shared::messages::Channel;
 use crate::shared::setting::Setting;
 use crate::system::procfs::ProcessUsage;
 use crate::watch::diag::Diag;
@@ -39,6 +42,11 @@ where
         let settings = settings.into();
         let SharedMemory { board, admission, stats, log_ring, .. } = self.memory;
         report.log.keep_lines_in(None);
+        let logger = self.channels.crashes.map(|channel| channel.sender);
+        // Without descriptors, this request has no answer.
+        let crashes = logger.and_then(|logger| {
+            Some(CrashQuestions { logger, reply: Channel::new(&Ok::<OwnedFd, Errno>).ok()? })
+        });
         let has_program = self.settings.program.is_some();
         let memory = board.into_reader().and_then(|board| {
             stats.make_read_only()?;
@@ -62,6 +70,7 @@ where
             stats,
             log: log_ring,
             history: self.history,
+            crashes,
             bans: self.bans.views(SystemTime::now()),
             first_bytes: self.watcher.first_bytes(),
             settings,

@@ -8,6 +8,7 @@ use rustix::process::Pid;
 use tine_sys::process::{Fresh, Side, exit_now, fork, reap};
 
 use super::children::ChildKind;
+use super::crash_reports::CrashReports;
 use super::role::Role;
 use super::setup::cannot_start;
 use super::{SharedMemory, Supervisor};
@@ -29,7 +30,7 @@ use crate::processes::observer::Observer;
 use crate::processes::proxy_reader::{self, ProxyReaderStart};
 use crate::processes::rejector::{self, RejectorStart};
 use crate::processes::start::StartReport;
-use crate::processes::stderr_logger::{self, LoggerStart};
+use crate::processes::stderr_logger::{self, LoggerStart, ReportsStart};
 use crate::settings::Settings;
 use crate::system::cgroup::Cgroups;
 
@@ -316,14 +317,19 @@ where
 
     fn keep_for_stderr_logger(self, supervisor: Pid, report: StartReport) -> Option<LoggerStart<'a>> {
         self.memory.take_away();
-        Some(LoggerStart {
-            alone: self.alone,
-            supervisor,
-            identity: self.settings.identity,
-            pipes: self.channels.stderr?.receiver,
-            log: self.log,
-            report,
-        })
+        let messages = self.channels.crashes.map(|channel| channel.receiver);
+        let reports = self.crash_reports.zip(messages).map(|(crash_reports, messages)| {
+            let CrashReports { directory, kernel_log, .. } = crash_reports;
+            ReportsStart { directory, messages, kernel_log }
+        });
+        let pipes = self.channels.stderr.map(|channel| channel.receiver);
+        // The server drains.
+        if pipes.is_none() && reports.is_none() {
+            return None;
+        }
+        let logs_lines = self.settings.stderr_is_logged();
+        let (alone, identity, log) = (self.alone, self.settings.identity, self.log);
+        Some(LoggerStart { alone, supervisor, identity, pipes, logs_lines, reports, log, report })
     }
 
     fn keep_for_cgroup_cleaner(self, report: StartReport) -> Option<CleanerStart> {
