@@ -1,7 +1,6 @@
 //! From the path of a request to its answer.
 
 use std::io;
-use std::time::SystemTime;
 
 use hyper::body::Bytes;
 use hyper::header::{
@@ -133,7 +132,7 @@ impl Answering {
                 let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
                 let form = Exposition::preferred(accept.unwrap_or_default());
                 let services = asking.metrics().await?;
-                let text = text(&families(&services, &self.settings.name, unix_time()), form);
+                let text = text(&families(&services, &self.settings.name), form);
                 answer(StatusCode::OK, form.content_type(), text)
             }
             Target::Status => {
@@ -235,10 +234,6 @@ fn readiness(services: &[Value]) -> Answer {
             plain(StatusCode::SERVICE_UNAVAILABLE, &format!("{phase}\n"))
         }
     }
-}
-
-fn unix_time() -> f64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
 
 fn refused(status: StatusCode) -> Answer {

@@ -21,8 +21,6 @@ enum Source {
     List { list: &'static str, key: &'static str, label: &'static str, of: &'static str, scale: f64 },
     /// Which phase it is.
     Phase,
-    /// When it was started.
-    StartTime,
 }
 
 /// A list of processes.
@@ -47,7 +45,7 @@ const TABLE: &[(&str, &str, Kind, Source)] = &[
         "tine_start_time_seconds",
         "When the service was started, in seconds since 1970.",
         Kind::Gauge,
-        Source::StartTime,
+        Source::Number("start_time"),
     ),
     ("tine_phase", "1 for the phase of the service.", Kind::Gauge, Source::Phase),
     ("tine_connections", "Connections that are served now.", Kind::Gauge, Source::Number("connections")),
@@ -187,8 +185,8 @@ const TABLE: &[(&str, &str, Kind, Source)] = &[
 ];
 
 /// The families of services, each an object of type `metrics`. `name` is that of the server, for a
-/// service without one; `now` is in seconds since 1970.
-pub(crate) fn families(services: &[Value], name: &str, now: f64) -> Vec<Family> {
+/// service without one.
+pub(crate) fn families(services: &[Value], name: &str) -> Vec<Family> {
     let build = services.first().and_then(|service| service["version"].as_str()).map(|version| Metric {
         labels: vec![("version", version.to_owned())],
         value: MetricValue::Number(1.0),
@@ -203,12 +201,12 @@ pub(crate) fn families(services: &[Value], name: &str, now: f64) -> Vec<Family> 
         name: family,
         help,
         kind: *kind,
-        metrics: services.iter().flat_map(|service| metrics(service, name, source, now)).collect(),
+        metrics: services.iter().flat_map(|service| metrics(service, name, source)).collect(),
     });
     std::iter::once(build).chain(of_table).collect()
 }
 
-fn metrics(service: &Value, name: &str, source: &Source, now: f64) -> Vec<Metric> {
+fn metrics(service: &Value, name: &str, source: &Source) -> Vec<Metric> {
     let service_name = service["service"].as_str().unwrap_or(name);
     let metric = |label: Option<(&'static str, &str)>, value: f64| {
         let mut labels = vec![("service", service_name.to_owned())];
@@ -217,10 +215,6 @@ fn metrics(service: &Value, name: &str, source: &Source, now: f64) -> Vec<Metric
     };
     match *source {
         Source::Number(key) => service[key].as_f64().map(|value| metric(None, value)).into_iter().collect(),
-        Source::StartTime => {
-            let uptime = service["uptime_ms"].as_f64().map(|uptime| uptime / 1_000.0);
-            uptime.map(|uptime| metric(None, now - uptime)).into_iter().collect()
-        }
         Source::Phase => PHASES
             .into_iter()
             .map(|phase| metric(Some(("phase", phase)), f64::from(u8::from(service["phase"] == phase))))
@@ -273,14 +267,14 @@ mod tests {
     #[test]
     fn services_become_families() {
         let service = json!({
-            "service": null, "version": "0.1.0", "phase": "paused", "uptime_ms": 5_000, "connections": 3,
+            "service": null, "version": "0.1.0", "phase": "paused", "start_time": 100.5, "connections": 3,
             "ended_by_kind": { "success": 4, "panic": 0 },
             "processes": [{ "role": "forker 1", "cpu_ms": 250, "rss_kib": 2, "restarts": 1 }],
             "listeners": [{ "address": "[::]:9", "queued": 1, "overflows": null }],
             "duration": { "bounds": [1.0], "counts": [1, 1], "sum": 3.5, "exemplars": [] },
         });
         let other = json!({ "service": "git", "connections": 1 });
-        let text = text(&families(&[service, other], "9", 105.5), Exposition::Prometheus);
+        let text = text(&families(&[service, other], "9"), Exposition::Prometheus);
         for line in [
             "tine_build_info{version=\"0.1.0\"} 1",
             "tine_phase{service=\"9\",phase=\"paused\"} 1",

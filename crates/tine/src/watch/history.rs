@@ -45,6 +45,9 @@ pub(crate) struct History {
     pub(crate) metrics: Metrics,
     /// When the server began to serve: monotonic clock, nanoseconds.
     pub(crate) started: u64,
+    /// The same time as a date. Made once: made anew from the age, it would differ a little each
+    /// time, and monitoring would take that for a restart.
+    pub(crate) start_date: SystemTime,
 }
 
 impl History {
@@ -63,7 +66,15 @@ impl History {
             generation: 1,
             metrics: Metrics::default(),
             started,
+            start_date: SystemTime::now(),
         }
+    }
+
+    /// Takes over the start of an older generation, if it is earlier.
+    pub(crate) fn take_start(&mut self, started: u64) {
+        let earlier = Duration::from_nanos(self.started.saturating_sub(started));
+        self.started = self.started.min(started);
+        self.start_date = self.start_date.checked_sub(earlier).unwrap_or(self.start_date);
     }
 
     /// Takes over records of an older generation, the oldest first.
@@ -188,6 +199,17 @@ mod tests {
             history.count_unrecorded(3, 2);
             assert_eq!((history.ended_total, history.failed_total, history.unrecorded_total), (7, 3, 3));
         }
+    }
+
+    #[test]
+    fn the_start_is_that_of_the_oldest_generation() {
+        let mut history = History::new(0);
+        let (started, date) = (history.started, history.start_date);
+        history.take_start(started + 5);
+        assert_eq!((history.started, history.start_date), (started, date));
+        history.take_start(started - 1_000);
+        assert_eq!(date.duration_since(history.start_date).ok(), Some(Duration::from_nanos(1_000)));
+        assert_eq!(history.started, started - 1_000);
     }
 
     #[test]

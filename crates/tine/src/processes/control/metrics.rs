@@ -1,7 +1,7 @@
 //! What a service counts, for monitoring (`docs/monitoring.md`): everything in one object, whose
 //! size does not depend on the number of connections.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value, json};
 
@@ -18,6 +18,7 @@ pub(super) fn metrics(view: &View) -> Value {
     };
     let board = &view.board;
     let uptime = Duration::from_nanos(now().saturating_sub(view.history.started));
+    let start_time = view.history.start_date.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let listeners = view.listeners.iter().map(|listener| {
         json!({
             "address": listener.address,
@@ -44,6 +45,7 @@ pub(super) fn metrics(view: &View) -> Value {
         "generation": view.generation,
         "phase": view.phase,
         "uptime_ms": uptime.as_millis() as u64,
+        "start_time": start_time.as_millis() as f64 / 1_000.0,
         "connections": board.count(SlotPhase::Serving),
         "peak": view.history.peak,
         "max_connections": view.max_connections,

@@ -105,7 +105,7 @@ where
         self.history.unrecorded_total = state.unrecorded;
         self.history.record_count(usize::try_from(state.peak).unwrap_or(usize::MAX));
         if let Some(started) = state.started {
-            self.history.started = self.history.started.min(started);
+            self.history.take_start(started);
         }
         self.history.take_over(state.history);
         if let Some(metrics) = state.metrics {
