@@ -40,10 +40,3 @@ test('a script that is not a file of the server does not run', async (t) => {
   await said;
   assert.equal(await page.evaluate(() => globalThis.intruder), undefined);
 });
-
-test('another site may not ask in the name of a reader', async (t) => {
-  const server = await Server.start(t);
-  const answer = await fetch(`${server.url}api/v1/status`);
-  assert.equal(answer.headers.get('access-control-allow-origin'), null);
-  assert.match(answer.headers.get('content-security-policy') ?? '', /frame-ancestors 'none'|^$/);
-});
