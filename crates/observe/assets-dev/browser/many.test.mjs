@@ -45,7 +45,8 @@ async function expectRows(page, number) {
   assert.deepEqual(await texts(page, '#rows-total'), [`${number.toLocaleString('en')} live`]);
   await expectIds(page, { first: number });
   await scrollTo(page, 0.5);
-  const index = await page.$eval('#rows tr:nth-child(8)', (row) => Number(row.getAttribute('aria-rowindex')) - 2);
+  const index = await page.$eval('#rows tr:nth-child(8)', (row) =>
+    Number(row.getAttribute('aria-rowindex')) - 2);
   const [id] = await texts(page, '#rows tr:nth-child(8) button');
   assert.equal(Number(id), number - index);
   const ids = (await rows(page)).map(([one]) => Number(one));
@@ -90,7 +91,8 @@ async function expectGroups(page, number) {
 
 test('2,000 connections of a server', async (t) => {
   const server = await Server.start(t, ['-c', String(REAL + 100)]);
-  const hold = ['load', 'hold', `127.0.0.1:${server.port}`, '-c', String(REAL), '--size', '0', '-d', '5min'];
+  const hold = ['load', 'hold', `127.0.0.1:${server.port}`, '-c', String(REAL), '--size', '0',
+    '-d', '5min'];
   Process.start(t, 'sh', ['-c', 'ulimit -n $(ulimit -H -n); exec "$@"', 'sh', tine(), ...hold]);
   const page = await open(t, server.url);
   await connections(page, REAL);

@@ -11,8 +11,10 @@ export function launch() {
     // It refuses to run as root with a sandbox. It opens pages of this repository only.
     args.push('--no-sandbox');
   }
-  const [executablePath, words] = bound(process.env.CHROMIUM ?? '/usr/bin/chromium', args);
-  return puppeteer.launch({ executablePath: `/usr/bin/${executablePath}`, args: words, ignoreDefaultArgs: true });
+  const [, words] = bound(process.env.CHROMIUM ?? '/usr/bin/chromium', args);
+  return puppeteer.launch({
+    executablePath: '/usr/bin/setpriv', args: words, ignoreDefaultArgs: true,
+  });
 }
 
 let connection;
