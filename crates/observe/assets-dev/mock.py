@@ -217,8 +217,9 @@ def poisson(mean):
 class World:
     """All services, their samples of the last hour, and those who wait for the next one."""
 
-    def __init__(self, names, target, history):
+    def __init__(self, names, target, history, still):
         now = time.time()
+        self.still = still
         self.services = [Service(name, target, now) for name in names]
         self.changed = threading.Condition()
         self.samples, self.number = [], 0
@@ -232,7 +233,8 @@ class World:
 
     def step(self, now):
         for service in self.services:
-            service.step(now, 1.0)
+            if not self.still:
+                service.step(now, 1.0)
         self.number += 1
         self.samples.append((self.number, {"time": now, "services": [s.sample() for s in self.services]}))
         self.samples = self.samples[-3600:]
@@ -386,18 +388,19 @@ class Handler(BaseHTTPRequestHandler):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--port", type=int, default=8099)
+    parser.add_argument("--port", type=int, default=8099, help="0: a free one")
     parser.add_argument("--connections", type=int, default=24, help="about how many at a time")
     parser.add_argument("--services", default="", help="names, separated by commas")
     parser.add_argument("--token", help="the bearer token that requests must have")
     parser.add_argument("--history", type=int, default=3600, help="seconds of samples at the start")
+    parser.add_argument("--still", action="store_true", help="no connection begins or ends")
     options = parser.parse_args()
     names = options.services.split(",") if options.services else [None]
-    Handler.world = World(names, options.connections, options.history)
+    Handler.world = World(names, options.connections, options.history, options.still)
     Handler.token = options.token
     server = ThreadingHTTPServer(("127.0.0.1", options.port), Handler)
     server.daemon_threads = True
-    print(f"http://127.0.0.1:{options.port}/", flush=True)
+    print(f"http://127.0.0.1:{server.server_port}/", flush=True)
     server.serve_forever()
 
 

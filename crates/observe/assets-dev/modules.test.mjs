@@ -63,6 +63,14 @@ test('not more than an hour is kept', () => {
   assert.equal(history.points[0].time, 400);
 });
 
+test('the reasons for most rejections, in the order of their names', () => {
+  const history = new History();
+  assert.deepEqual(history.reasons(2), []);
+  history.add(sample(1, 0, { rejected_by_reason: { banned: 0, denied: 1, full: 7, source: 3 } }));
+  assert.deepEqual(history.reasons(2), ['full', 'source']);
+  assert.deepEqual(history.reasons(9), ['denied', 'full', 'source']);
+});
+
 test('histograms without bounds get those of the metrics', () => {
   const history = new History();
   history.add(sample(1, 0, { duration: [0, 0, 0] }));

@@ -180,9 +180,10 @@ export class History {
     return { total: this.totals.at(-1) ?? null, point: this.points.at(-1) ?? null };
   }
 
-  /** The reasons for which clients were rejected in the last hour, and before. */
-  reasons() {
-    const names = new Set(Object.keys(this.totals.at(-1)?.rejected ?? {}));
-    return [...names].sort();
+  /** The reasons for which most clients were rejected in the last hour, and before. */
+  reasons(most) {
+    const all = Object.entries(this.totals.at(-1)?.rejected ?? {}).filter(([, number]) => number > 0);
+    all.sort((a, b) => b[1] - a[1]);
+    return all.slice(0, most).map(([reason]) => reason).sort();
   }
 }

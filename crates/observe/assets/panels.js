@@ -59,7 +59,9 @@ export function showEnds(kinds) {
 export function showRefusals(total) {
   const data = { rejected: total.rejected, delayed: total.delayed };
   renderIfChanged(byId('refusals'), data, ({ rejected, delayed }) => {
-    const reasons = [...new Set([...Object.keys(rejected), ...Object.keys(delayed)])];
+    // A server tells all reasons there are.
+    const reasons = [...new Set([...Object.keys(rejected), ...Object.keys(delayed)])]
+      .filter((reason) => rejected[reason] > 0 || delayed[reason] > 0);
     reasons.sort((a, b) => (rejected[b] ?? 0) - (rejected[a] ?? 0) || (a < b ? -1 : 1));
     const all = Object.values(rejected).reduce((sum, value) => sum + value, 0);
     const most = Math.max(1, ...Object.values(rejected));

@@ -83,9 +83,7 @@ export class Plots {
     if (plot.id !== 'rejected') {
       return plot.series;
     }
-    const reasons = this.history.reasons();
-    const shown = reasons.slice(0, MOST_REASONS);
-    const list = shown.map((reason, i) => ({
+    const list = this.history.reasons(MOST_REASONS).map((reason, i) => ({
       label: reason, colour: `--line-${1 + (i % 6)}`, dash: DASHES[i], of: (p) => p.rejected[reason] ?? 0,
     }));
     return list.length > 0 ? list : [{ label: 'All', colour: '--line-1', of: (p) => p.rejectedAll }];

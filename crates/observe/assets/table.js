@@ -125,6 +125,8 @@ export class ConnectionTable {
         this.pages.delete(this.pages.keys().next().value);
       }
       this.total = reply.total ?? 0;
+      // Before the rows are drawn: that none matches is said only when nothing is awaited.
+      this.pending.delete(page);
       this.say('');
       this.render();
     } catch (error) {
