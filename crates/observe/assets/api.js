@@ -51,9 +51,7 @@ export async function request(path, options = {}) {
     throw new Unauthorized('the token is missing or wrong');
   }
   if (!response.ok) {
-    const problem = new Error(`the observer replied with ${response.status}`);
-    problem.status = response.status;
-    throw problem;
+    throw new Error(`the observer replied with ${response.status}`);
   }
   return response;
 }

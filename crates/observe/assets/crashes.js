@@ -44,16 +44,9 @@ function nothing(text) {
   return [el('tr', {}, el('td', { class: 'nothing', colspan: 3, text }))];
 }
 
-/** Groups of reports: the newest first. `null` if the server keeps none. */
-export async function askForReports() {
-  try {
-    return (await get('crashes')).groups ?? [];
-  } catch (problem) {
-    if (problem.status === 404) {
-      return null;
-    }
-    throw problem;
-  }
+/** Groups of reports: the newest first. `null` if no service keeps any. */
+export async function askForReports(statuses) {
+  return statuses.some((one) => one.crash_reports) ? (await get('crashes')).groups ?? [] : null;
 }
 
 function showGroups(groups) {

@@ -132,7 +132,9 @@ const pollStatus = every(STATUS_EVERY, async () => {
 const pollEnded = every(CRASHES_EVERY, async () => {
   const reply = await get('connections', { ended: true, sort: '-id', limit: 1000, service: state.service });
   state.ended = reply.connections ?? [];
-  state.reports = await askForReports();
+  // At first, the status may not be here yet.
+  const { services = [] } = state.status ?? await get('status');
+  state.reports = await askForReports(services);
   showStatus();
 });
 

@@ -1,26 +1,10 @@
 // axe-core finds nothing: in both themes and at both widths, in the details and zoomed, too.
 // mock.py has all ends, refusals and crashes at once.
 
-import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import test from 'node:test';
+import { expectNothing } from './support/axe.mjs';
 import { DESKTOP, open, PHONE, shown, until } from './support/page.mjs';
 import { startMock } from './support/server.mjs';
-
-const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
-
-/** Checks what a selector names. Minor findings count, too: there are none. */
-async function expectNothing(page, selector = 'html') {
-  // Evaluated by the debugger, which the policy of the page does not hold up.
-  await page.evaluate(AXE);
-  const found = await page.evaluate(async (where) => {
-    const { violations } = await globalThis.axe.run(where, { resultTypes: ['violations'] });
-    return violations.map(({ id, impact, nodes }) =>
-      [impact, id, ...nodes.slice(0, 4).map((node) => `${node.target} ${node.failureSummary}`)]);
-  }, selector);
-  assert.deepEqual(found, []);
-}
 
 async function look(t, theme, size) {
   const page = await open(t, await startMock(t, ['--history', '900']), { theme, size });

@@ -47,7 +47,7 @@ const median = (values) => [...values].sort((a, b) => a - b)[Math.floor(values.l
 
 test('a connection appears within a second, and goes within a second', async (t) => {
   const server = await Server.start(t);
-  const page = await open(t, server.url);
+  const page = await open(t, server.url, { moves: true });
   await connections(page, 0);
   await watchNumber(page);
   const appeared = [];
@@ -69,7 +69,7 @@ test('a connection appears within a second, and goes within a second', async (t)
 
 test('the table and the picture have it, too, and say how it ended', async (t) => {
   const server = await Server.start(t, [], ['sh', '-c', 'read line; echo $line; read line; exit 7']);
-  const page = await open(t, server.url);
+  const page = await open(t, server.url, { moves: true });
   const client = await server.connect(t);
   await client.echo();
   await connections(page, 1);

@@ -28,6 +28,16 @@ function rememberSamples(page) {
   });
 }
 
+/** Makes the page remember whether it has said that the connection is lost: for a moment, it may. */
+function rememberLoss(page) {
+  return page.evaluate(() => {
+    const note = () => {
+      globalThis.wasLost ||= !document.getElementById('lost').hidden;
+    };
+    new MutationObserver(note).observe(document.getElementById('lost'), { attributes: true });
+  });
+}
+
 const kept = (page) => page.evaluate(() => globalThis.kept);
 
 /** Waits until the page has kept this many samples more. */
@@ -64,10 +74,11 @@ test('an observer that is killed: the server starts another, and the page follow
   await shown(page);
   await rememberSamples(page);
   await more(page, 2);
+  await rememberLoss(page);
   const restarted = server.event('restart', (line) => line.role === 'observer');
   process.kill(await observerOf(server), 'SIGKILL');
   await restarted;
-  await until(page, 'that the connection is lost', isLost);
+  await until(page, 'that the connection is lost', () => globalThis.wasLost);
   const client = await server.connect(t);
   await client.echo();
   await until(page, 'that it is back', isBack);

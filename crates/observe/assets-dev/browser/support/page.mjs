@@ -10,11 +10,12 @@ export const PHONE = { width: 390, height: 844 };
 const DEADLINE = 30000;
 
 /**
- * Opens the dashboard. The test fails if the console gets an error or a warning that `allowed` does
+ * Opens the dashboard, without movement unless it `moves`: to draw that takes most of a processor
+ * here, where no graphics card does. The test fails if the console gets an error or a warning that `allowed` does
  * not match, or if the page asks another host.
  */
 export async function open(t, url, options = {}) {
-  const { size = DESKTOP, theme = 'dark', allowed = /^$/ } = options;
+  const { size = DESKTOP, theme = 'dark', moves = false, allowed = /^$/ } = options;
   const browser = await enter();
   defer(t, leave);
   const context = await browser.createBrowserContext();
@@ -24,7 +25,10 @@ export async function open(t, url, options = {}) {
   const problems = watch(page, new URL(url).origin, allowed);
   defer(t, () => assert.deepEqual(problems, [], 'console and requests'));
   await page.setViewport(size);
-  await page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: theme }]);
+  await page.emulateMediaFeatures([
+    { name: 'prefers-color-scheme', value: theme },
+    { name: 'prefers-reduced-motion', value: moves ? 'no-preference' : 'reduce' },
+  ]);
   await page.goto(url, { waitUntil: 'domcontentloaded' });
   return page;
 }

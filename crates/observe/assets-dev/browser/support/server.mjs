@@ -37,10 +37,10 @@ export class Server {
     return server;
   }
 
-  /** What `read` makes of a line of the log with this event. */
+  /** What `read` makes of a line of the log with this event; programs write other lines. */
   event(name, read = (line) => line) {
     return this.process.err.find(`event ${name}`, (text) => {
-      const line = JSON.parse(text);
+      const line = text.startsWith('{"time":') ? JSON.parse(text) : {};
       return line.event === name && read(line);
     });
   }

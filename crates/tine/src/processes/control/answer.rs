@@ -160,6 +160,7 @@ fn status(view: &View) -> Value {
         "delayed": Reason::ALL.into_iter().map(|reason| view.board.delayed(reason)).sum::<u64>(),
         "waiting": view.board.waiting(),
         "bans": view.bans.len(),
+        "crash_reports": view.crashes.is_some(),
         "rates": rates,
         "processes": processes,
     })
