@@ -8,6 +8,7 @@ import { Fork } from './fork.js';
 import { Plots } from './plots.js';
 import { ConnectionTable } from './table.js';
 import { openDetails, setUpDetails } from './details.js';
+import { setUpSteering, showSteering } from './steer.js';
 import { showCrashes, showEnds, showNumbers, showProcesses, showProtections, showRefusals, showServer,
   showSettings } from './panels.js';
 
@@ -29,6 +30,14 @@ setUpDetails();
 const fork = new Fork(openDetails);
 const plots = new Plots(history);
 const table = new ConnectionTable(openDetails);
+
+setUpSteering({
+  query: () => table.query, service: () => state.service,
+  change: () => {
+    pollStatus();
+    table.refresh();
+  },
+});
 
 const ofService = (rows) =>
   (rows ?? []).filter((one) => state.service === null || one.service === state.service);
@@ -124,6 +133,9 @@ const pollStatus = every(STATUS_EVERY, async () => {
   state.metrics = metrics.value?.services ?? state.metrics;
   history.learnBounds(state.metrics);
   showStatus();
+  if (state.status && !state.paused) {
+    await showSteering(state.status.server, ofService(state.status.services));
+  }
 });
 
 const pollEnded = every(CRASHES_EVERY, async () => {
