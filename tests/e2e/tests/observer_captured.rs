@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tine_e2e::http::observer_of;
 use tine_e2e::names::CONTROL;
-use tine_e2e::{Folder, Server, ServerCommand, built, run, tine, wait_until};
+use tine_e2e::{Folder, Server, ServerCommand, built, run, wait_until};
 
 /// A server with an observer that was taken over.
 fn captured(name: &str, options: &[&str]) -> (Folder, Server, String) {
@@ -81,16 +81,19 @@ fn an_observer_that_is_taken_over_can_do_no_more_than_its_rank() {
 }
 
 #[test]
-fn an_observer_that_is_taken_over_has_few_control_processes() {
+fn an_observer_that_is_taken_over_keeps_no_reader_out() {
     let (folder, server, address) = captured("captured-holds", &[]);
     // Fewer than are heard in a second.
     let mut stream = TcpStream::connect(&address).expect("it listens");
     stream.write_all(b"hold 16\n").expect("it reads");
     let has_its_places = || (server.named(CONTROL).len() == 4).then_some(());
     wait_until("it has its places", has_its_places);
+    let copy = folder.copy_of_tine();
+    let group = ["--reuid", "nobody", "--regid", "nogroup", "--groups", "60", "--"];
     for _ in 0..5 {
-        let about = ["status", "--control", &folder.path("c.sock")];
-        let (code, _, err) = run(Command::new(tine()).args(about));
+        let mut reader = Command::new("setpriv");
+        reader.args(group).arg(&copy).args(["status", "--control", &folder.path("c.sock")]);
+        let (code, _, err) = run(&mut reader);
         assert_eq!(code, 0, "{err}");
         wait_until("it has no more", has_its_places);
     }

@@ -2,8 +2,8 @@
 //! sends goes to the server as a request, and what the server replies comes back. A line `hold N`
 //! begins N requests without ever ending them.
 //!
-//! `captured SOCKET [--observe-control] [--services]`: with this control socket; an observer that
-//! may tend; two services `a` and `b`.
+//! `captured SOCKET [--observe-control] [--services]`: with this control socket, which the group 60
+//! may read; an observer that may tend; two services `a` and `b`.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -20,7 +20,7 @@ fn main() -> Result<(), tine::Error> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let has = |option: &str| words.iter().any(|word| word == option);
     let observation = ObserverSetup::bind("127.0.0.1:0", "{}".to_owned())?.control(has("--observe-control"));
-    let control = Control::at(&words[0]);
+    let control = Control::at(&words[0]).group(60);
     let bind = || Ok::<Server, tine::Error>(Server::bind("127.0.0.1:0")?.log_format(LogFormat::Json));
     if !has("--services") {
         let server = bind()?.control(control).print_ports(true);
