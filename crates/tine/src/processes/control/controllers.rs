@@ -370,3 +370,27 @@ fn refuse(stream: &OwnedFd) {
     let line = b"{\"error\":\"this user may not read or change this server\",\"code\":111}\n";
     let _ = rustix::net::send(stream, line, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silent_observers_make_room_for_readers_and_these_for_owners() {
+        let mut controllers = Controllers::new(None, None, true, &Ok).expect("a queue");
+        let mut arrive = |rank: Rank, times: usize| {
+            for _ in 0..times {
+                let stream = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).expect("one");
+                controllers.arrive(stream, Operator { uid: 0, pid: 1, rank });
+            }
+            let count = |wanted| controllers.waiting.iter().filter(|one| one.operator.rank == wanted).count();
+            [count(Rank::Steward), count(Rank::Reader), count(Rank::Owner)]
+        };
+        assert_eq!(arrive(Rank::Steward, MAX_WAITING + 1), [MAX_WAITING, 0, 0]);
+        assert_eq!(arrive(Rank::Reader, 10), [MAX_WAITING - 10, 10, 0]);
+        assert_eq!(arrive(Rank::Owner, MAX_WAITING - 4), [0, 4, MAX_WAITING - 4]);
+        assert_eq!(arrive(Rank::Steward, 1), [0, 4, MAX_WAITING - 4]);
+        assert_eq!(arrive(Rank::Owner, 5), [0, 0, MAX_WAITING]);
+        assert_eq!(arrive(Rank::Reader, 1), [0, 0, MAX_WAITING]);
+    }
+}
