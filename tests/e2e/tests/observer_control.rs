@@ -55,8 +55,12 @@ fn read(address: &str, path: &str) -> Value {
 fn a_connection_is_killed_and_the_next_list_is_new() {
     let (controlled, address) = steered("steer-kill", &[]);
     let server = &controlled.server;
-    let mut clients = [server.connect(), server.connect(), Client::from_source("127.0.0.9", server.port())];
-    clients.iter_mut().for_each(|client| _ = client.echo("x"));
+    // One after another: several forkers would number them as they come.
+    let mut clients = ["127.0.0.1", "127.0.0.1", "127.0.0.9"].map(|source| {
+        let mut client = Client::from_source(source, server.port());
+        client.echo("x");
+        client
+    });
     let list = || read(&address, "/api/v1/connections");
     assert_eq!(list()["total"], 3);
     let id = |at: usize| list()["connections"][at]["id"].to_string();
