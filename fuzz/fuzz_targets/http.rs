@@ -6,7 +6,7 @@
 use libfuzzer_sys::fuzz_target;
 
 /// The statuses that are possible. 200 is that of what needs no server.
-const POSSIBLE: [&str; 9] = ["200", "400", "403", "404", "405", "413", "414", "431", "503"];
+const POSSIBLE: [&str; 10] = ["200", "400", "403", "404", "405", "413", "414", "415", "431", "503"];
 
 fuzz_target!(|bytes: &[u8]| {
     let answers = tine_observe::fuzz_connection(bytes);

@@ -68,7 +68,8 @@ class Service:
     """One service, advanced by a step of time."""
 
     def __init__(self, name, target, now):
-        self.name, self.target = name, target
+        self.name, self.target, self.phase = name, target, "serving"
+        self.bans = {"198.51.100.0/24": None, "2001:db8:7::/48": now + 5400}
         self.started = now - 26 * 3600
         self.live, self.ended = {}, []
         self.next_id, self.peak = 1, 0
@@ -146,7 +147,7 @@ class Service:
 
     def sample(self):
         return {
-            "service": self.name, "phase": "serving", "connections": len(self.live),
+            "service": self.name, "phase": self.phase, "connections": len(self.live),
             "accepted": self.accepted, "ended_by_kind": dict(self.kinds),
             "rejected_by_reason": dict(self.rejected), "delayed_by_reason": dict(self.delayed),
             "waiting": self.waiting, "bytes_in": self.bytes_in, "bytes_out": self.bytes_out,
@@ -160,7 +161,7 @@ class Service:
     def metrics(self):
         return self.sample() | {
             "ended_by_signal": dict(self.signals), "first_byte": self.first_byte.json(),
-            "max_connections": self.limit(), "bans": 2, "fork_failures": 0,
+            "max_connections": self.limit(), "bans": len(self.bans), "fork_failures": 0,
             "log_lines_dropped": 0, "generation": 3,
             "listeners": [{"address": "0.0.0.0:9999", "queued": poisson(1), "backlog": 4096, "overflows": 0},
                           {"address": "[::]:9999", "queued": 0, "backlog": 4096, "overflows": 2}],
@@ -170,14 +171,14 @@ class Service:
         ended = sum(self.kinds.values())
         good = sum(self.kinds.get(kind, 0) for kind in ("success", "reset", "client_gone"))
         return {
-            "version": "0.1.0", "service": self.name, "pid": 1200, "phase": "serving",
+            "version": "0.1.0", "service": self.name, "pid": 1200, "phase": self.phase,
             "started": rfc3339(self.started), "uptime_ms": int((now - self.started) * 1000),
             "addresses": ["0.0.0.0:9999", "[::]:9999"], "connections": len(self.live),
             "peak": self.peak, "max_connections": self.limit(), "spares": 3,
             "accepted": self.accepted, "ended": ended, "failed": ended - good,
             "rejected": sum(self.rejected.values()), "rejected_by_reason": dict(self.rejected),
             "limits": "enforce", "reported": 0, "reported_by_reason": {}, "unrecorded": 0,
-            "delayed": sum(self.delayed.values()), "waiting": self.waiting, "bans": 2,
+            "delayed": sum(self.delayed.values()), "waiting": self.waiting, "bans": len(self.bans),
             "rates": {key: {"accepted": self.accepted // 9, "rejected": 5} for key in ("60", "300", "900")},
             "processes": [{key: row[key] for key in ("role", "pid", "restarts")}
                           for row in self.processes()[1:]],
@@ -307,9 +308,52 @@ class World:
         return {"total": len(rows), "connections": [self.connection(s, r, ended, now) for s, r in page]}
 
 
+    def kill(self, wanted):
+        """Ends the connections that a body of `POST kill` selects. Returns how many."""
+        now, ids = time.time(), wanted.get("ids")
+        block = ipaddress.ip_network(wanted["peer"]) if wanted.get("peer") else None
+        count = 0
+        for service in self.services:
+            if wanted.get("service") not in (None, service.name):
+                continue
+            for row in list(service.live.values()):
+                name = f"{service.name}:{row['id']}" if service.name else str(row["id"])
+                host = ipaddress.ip_address(row["peer"].rsplit(":", 1)[0].strip("[]"))
+                if (ids is None or name in map(str, ids)) and (block is None or host in block):
+                    row |= {"outcome": "killed", "kind": "killed", "until": now}
+                    service.close(service.live.pop(row["id"]))
+                    count += 1
+        return count
+
+    def steer(self, method, path, query, body):
+        """Does what a request asks for. Returns the count; None if there is no such path."""
+        parts = path.removeprefix("/api/v1/").split("/")
+        services = [s for s in self.services if body.get("service", query.get("service")) in (None, s.name)]
+        match method, parts:
+            case "POST", ["kill"]:
+                return self.kill(body)
+            case "POST", ["connections", name, "kill"]:
+                return self.kill({"ids": [name]})
+            case "POST", ["bans"]:
+                block = str(ipaddress.ip_network(body["block"]))
+                until = time.time() + body["for_ms"] / 1000 if body.get("for_ms") else None
+                for service in services:
+                    service.bans[block] = until
+                return self.kill({"peer": block}) if body.get("kill") else len(services)
+            case "DELETE", ["bans"]:
+                return sum(s.bans.pop(query["block"], 0) != 0 for s in services)
+            case "POST", [*named, "pause" | "resume" as order]:
+                chosen = [s for s in self.services if named in ([], ["services", s.name])]
+                for service in chosen:
+                    service.phase = "paused" if order == "pause" else "serving"
+                return len(chosen)
+        return None
+
+
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     world = token = None
+    control = False
 
     def log_message(self, *_):
         pass
@@ -332,6 +376,26 @@ class Handler(BaseHTTPRequestHandler):
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
 
+    def do_POST(self):
+        length = int(self.headers.get("Content-Length") or 0)
+        body = json.loads(self.rfile.read(length) or "{}")
+        url = urlparse(self.path)
+        query = {key: values[-1] for key, values in parse_qs(url.query).items()}
+        if self.token and self.headers.get("Authorization") != f"Bearer {self.token}":
+            return self.json({"error": "the token is missing or wrong"}, 401)
+        if not self.control:
+            return self.json({"error": "clients may only read, without --observe-control"}, 403)
+        try:
+            with self.world.changed:
+                count = self.world.steer(self.command, url.path, query, body)
+        except (KeyError, ValueError) as why:
+            return self.json({"error": str(why), "code": 100}, 400)
+        if not count:
+            return self.json({"error": "there is no such thing", "code": 111}, 409)
+        return self.json({"done": True, "count": count})
+
+    do_DELETE = do_POST
+
     def answer(self):
         url = urlparse(self.path)
         if not url.path.startswith("/api/"):
@@ -344,10 +408,14 @@ class Handler(BaseHTTPRequestHandler):
         with self.world.changed:
             services, now = self.world.services, time.time()
             if url.path == "/api/v1/status":
-                value = {"server": {"name": "9999", "version": "0.1.0"},
+                value = {"server": {"name": "9999", "version": "0.1.0", "control": self.control},
                          "services": [service.status(now) for service in services]}
             elif url.path == "/api/v1/metrics":
                 value = {"services": [service.metrics() for service in services]}
+            elif url.path == "/api/v1/bans":
+                value = {"bans": [{"type": "ban", "service": service.name, "block": block,
+                                   "left_ms": until and int((until - now) * 1000)}
+                                  for service in services for block, until in service.bans.items()]}
             elif url.path == "/api/v1/connections":
                 value = self.world.connections(query)
             else:
@@ -391,6 +459,7 @@ def main():
     parser.add_argument("--port", type=int, default=8099, help="0: a free one")
     parser.add_argument("--connections", type=int, default=24, help="about how many at a time")
     parser.add_argument("--services", default="", help="names, separated by commas")
+    parser.add_argument("--control", action="store_true", help="requests may steer")
     parser.add_argument("--token", help="the bearer token that requests must have")
     parser.add_argument("--history", type=int, default=3600, help="seconds of samples at the start")
     parser.add_argument("--still", action="store_true", help="no connection begins or ends")
@@ -399,6 +468,7 @@ def main():
     Handler.world = World(names, options.connections, options.history, options.still)
     Handler.token = options.token
     server = ThreadingHTTPServer(("127.0.0.1", options.port), Handler)
+    Handler.control = options.control
     server.daemon_threads = True
     print(f"http://127.0.0.1:{server.server_port}/", flush=True)
     server.serve_forever()

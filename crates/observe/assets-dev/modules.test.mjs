@@ -7,6 +7,7 @@ import { History, quantile } from '../assets/history.js';
 import { family, familyOfKind, isCrash } from '../assets/outcome.js';
 import { EventParser } from '../assets/stream.js';
 import { bytes, duration } from '../assets/format.js';
+import { blockOf, fullId, hostOf, isLive } from '../assets/targets.js';
 
 test('events are the same, whatever the pieces they come in', () => {
   const text = ': hello\nid: 7\nevent: sample\ndata: {"a":\ndata: 1}\n\r\ndata:x\r\n\r\ndata: lost';
@@ -123,4 +124,22 @@ test('units', () => {
   assert.equal(duration(0.0000005), '1\u00a0µs');
   assert.equal(duration(59.7), '60\u00a0s');
   assert.equal(duration(3661), '1\u00a0h 1\u00a0min');
+});
+
+test('what can be killed and banned', () => {
+  assert.equal(fullId({ id: 7, service: null }), '7');
+  assert.equal(fullId({ id: 7, service: 'git' }), 'git:7');
+  assert.equal(fullId({ id: 'git:7', service: 'git' }), 'git:7');
+  assert.equal(hostOf('192.0.2.7:80'), '192.0.2.7');
+  assert.equal(hostOf('[2001:db8::1]:443'), '2001:db8::1');
+  assert.equal(hostOf('[fe80::1%3]:9'), 'fe80::1');
+  assert.equal(hostOf('[::ffff:192.0.2.1]:9'), '::ffff:192.0.2.1');
+  for (const other of ['uid:0', 'vsock:2:7', '192.0.2.0/24', '', undefined]) {
+    assert.equal(hostOf(other), null);
+  }
+  assert.ok(isLive({ state: 'ending' }) && !isLive({ state: 'ended' }) && !isLive({ outcome: 'exit 0' }));
+  assert.deepEqual(blockOf({ peer: '192.0.2.0/24', search: '', service: null }), { peer: '192.0.2.0/24' });
+  assert.deepEqual(blockOf({ peer: '::/0', search: '', service: 'git' }), { peer: '::/0', service: 'git' });
+  assert.equal(blockOf({ peer: '::/0', search: 'x', service: null }), null);
+  assert.equal(blockOf({ peer: '', search: '', service: 'git' }), null);
 });

@@ -51,9 +51,33 @@ export async function request(path, options = {}) {
     throw new Unauthorized('the token is missing or wrong');
   }
   if (!response.ok) {
-    throw new Error(`the observer replied with ${response.status}`);
+    throw new Error(await reason(response));
   }
   return response;
+}
+
+/** Why a request has failed, in the words of the observer if it has any. */
+async function reason(response) {
+  try {
+    const { error } = await response.json();
+    if (typeof error === 'string') {
+      return error;
+    }
+  } catch {
+    // Something before the observer has replied.
+  }
+  return `the observer replied with ${response.status}`;
+}
+
+/** Has the server change something. It may take some seconds to end connections. */
+export async function steer(method, path, body) {
+  const options = { method, signal: AbortSignal.timeout(60000) };
+  if (method === 'POST') {
+    options.headers = { 'Content-Type': 'application/json' };
+    options.body = JSON.stringify(body ?? {});
+  }
+  const response = await request(path, options);
+  return response.json();
 }
 
 /** The JSON of a resource. `query` without the parameters that are empty. */

@@ -3,6 +3,7 @@
 import { byId, el } from './dom.js';
 import { bytes, duration, moment } from './format.js';
 import { get } from './api.js';
+import { showActions } from './steer.js';
 
 const ms = (value) => duration(value / 1000);
 
@@ -38,6 +39,7 @@ function fill(row) {
   byId('details-title').textContent = `Connection ${row.id}`;
   byId('details-list').replaceChildren(...items.flatMap(([name, value]) =>
     [el('dt', { text: name }), el('dd', { text: value })]));
+  showActions(row);
 }
 
 /** Whether a row of the API is the connection of a row of an event, whose id has no service. */

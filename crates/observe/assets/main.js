@@ -9,6 +9,7 @@ import { Plots } from './plots.js';
 import { ConnectionTable } from './table.js';
 import { openDetails, setUpDetails } from './details.js';
 import { askForReports, setUpReports, showCrashes } from './crashes.js';
+import { setUpSteering, showSteering } from './steer.js';
 import { showEnds, showNumbers, showProcesses, showProtections, showRefusals, showServer,
   showSettings } from './panels.js';
 
@@ -31,6 +32,14 @@ setUpReports();
 const fork = new Fork(openDetails);
 const plots = new Plots(history);
 const table = new ConnectionTable(openDetails);
+
+setUpSteering({
+  query: () => table.query, service: () => state.service,
+  change: () => {
+    pollStatus();
+    table.refresh();
+  },
+});
 
 const ofService = (rows) =>
   (rows ?? []).filter((one) => state.service === null || one.service === state.service);
@@ -127,6 +136,9 @@ const pollStatus = every(STATUS_EVERY, async () => {
   state.metrics = metrics.value?.services ?? state.metrics;
   history.learnBounds(state.metrics);
   showStatus();
+  if (state.status && !state.paused) {
+    await showSteering(state.status.server, ofService(state.status.services));
+  }
 });
 
 const pollEnded = every(CRASHES_EVERY, async () => {

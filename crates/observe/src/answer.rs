@@ -2,24 +2,27 @@
 
 use std::io;
 
-use hyper::body::Bytes;
+use hyper::body::{Body, Bytes};
 use hyper::header::{
     ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
     REFERRER_POLICY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
-use hyper::{Method, Response, StatusCode};
+use hyper::http::request::Parts;
+use hyper::{Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 
 use crate::asking::{Asking, Reply};
 use crate::assets::{self, Asset};
+use crate::body::{self, MAX_BODY};
 use crate::events::AnswerBody;
 use crate::exposition::text;
 use crate::families::families;
-use crate::guard::Guard;
+use crate::guard::{Guard, is_of_another_site};
 use crate::negotiation::Exposition;
-use crate::pages::Page;
 use crate::samples::Samples;
 use crate::settings::ObserverSettings;
+use crate::steering::{Steering, merged};
+use crate::targets::{INDEX, READS, Target};
 
 /// An answer.
 pub(crate) type Answer = Response<AnswerBody>;
@@ -35,92 +38,95 @@ pub(crate) struct Answering {
     pub(crate) samples: Samples,
 }
 
-/// What a path names.
-#[derive(Clone, Debug, PartialEq)]
-enum Target {
-    Health,
-    Readiness,
-    Metrics,
-    Status,
-    Counts,
-    Connections(Page),
-    Connection(String),
-    Bans,
-    Crashes,
-    Crash(String),
-    Events,
-    Index,
-    Asset(Asset),
-}
-
-impl Target {
-    /// The target of a path and a query; `None` if there is none.
-    ///
-    /// # Errors
-    /// The query is wrong.
-    fn parse(path: &str, query: &str) -> Result<Option<Target>, String> {
-        const CONNECTION: &str = "/api/v1/connections/";
-        const CRASH: &str = "/api/v1/crashes/";
-        Ok(Some(match path {
-            "/healthz" => Target::Health,
-            "/readyz" => Target::Readiness,
-            "/metrics" => Target::Metrics,
-            "/api/v1/status" => Target::Status,
-            "/api/v1/metrics" => Target::Counts,
-            "/api/v1/connections" => Target::Connections(Page::parse(query)?),
-            "/api/v1/bans" => Target::Bans,
-            "/api/v1/crashes" => Target::Crashes,
-            "/api/v1/events" => Target::Events,
-            "/api/v1" => Target::Index,
-            _ => {
-                let below =
-                    |prefix| path.strip_prefix(prefix).filter(|id| !id.is_empty() && !id.contains('/'));
-                match (below(CONNECTION), below(CRASH), assets::find(path)) {
-                    (Some(id), ..) => Target::Connection(id.to_owned()),
-                    (_, Some(name), _) => Target::Crash(name.to_owned()),
-                    (.., Some(asset)) => Target::Asset(asset),
-                    _ => return Ok(None),
-                }
-            }
-        }))
-    }
-
-    /// Whether it tells nothing about the server but that it lives: probes have no token, and the
-    /// dashboard asks for it.
-    fn is_open(&self) -> bool {
-        matches!(self, Target::Health | Target::Readiness | Target::Asset(_))
-    }
-}
-
 impl Answering {
     /// Answers a request.
-    pub(crate) async fn answer(
-        &self,
-        guard: &Guard,
-        method: &Method,
-        path: &str,
-        query: &str,
-        headers: &HeaderMap,
-    ) -> Answer {
-        let target = Target::parse(path, query);
+    pub(crate) async fn answer<B>(&self, guard: &Guard, request: Request<B>) -> Answer
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        let (parts, body) = request.into_parts();
+        let target = Target::parse(parts.uri.path(), parts.uri.query().unwrap_or_default());
         let is_open = matches!(&target, Ok(Some(target)) if target.is_open());
         // Before anything is said about the path, too.
-        if !is_open && let Err(status) = guard.check(headers) {
+        if !is_open && let Err(status) = guard.check(&parts.headers) {
             return refused(status);
         }
-        if !matches!(*method, Method::GET | Method::HEAD) {
-            let mut answer = error(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are possible");
-            answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        // One whose query is wrong is a list.
+        let methods = target.as_ref().map_or(READS, |target| target.as_ref().map_or("", Target::methods));
+        if !methods.is_empty() && !methods.split(", ").any(|method| parts.method == *method) {
+            let mut answer = error(StatusCode::METHOD_NOT_ALLOWED, &format!("only {methods} are possible"));
+            answer.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
             return answer;
         }
-        match target {
-            Err(why) => error(StatusCode::BAD_REQUEST, &why),
-            Ok(None) => error(StatusCode::NOT_FOUND, "there is no such page; /api/v1 lists what there is"),
-            Ok(Some(target)) => self.show(target, headers).await.unwrap_or_else(|why| {
-                let text = format!("the server does not reply: {why}");
-                error(StatusCode::SERVICE_UNAVAILABLE, &text)
-            }),
+        let steering = match target {
+            Err(why) => return error(StatusCode::BAD_REQUEST, &why),
+            Ok(None) => {
+                return error(StatusCode::NOT_FOUND, "there is no such page; /api/v1 lists what there is");
+            }
+            Ok(Some(Target::Steering(steering))) => steering,
+            Ok(Some(target)) => match Steering::of_bans(&parts.method) {
+                Some(steering) => steering,
+                None => {
+                    return self.show(target, &parts.headers).await.unwrap_or_else(|why| no_reply(&why));
+                }
+            },
+        };
+        self.steer(&steering, &parts, body).await
+    }
+
+    /// Has the server change something, if the request may.
+    async fn steer<B>(&self, steering: &Steering, parts: &Parts, body: B) -> Answer
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        let requests = match self.requests(steering, parts, body).await {
+            Ok(requests) => requests,
+            Err((status, why)) => return error(status, &why),
+        };
+        let mut replies = Vec::new();
+        for request in &requests {
+            match self.asking.change(request).await {
+                Ok(reply) => replies.push(reply),
+                Err(why) => return no_reply(&why),
+            }
         }
+        let reply = merged(replies);
+        answer(status_of(&reply), "application/json", reply.to_string() + "\n")
+    }
+
+    /// What the server is to be asked for.
+    ///
+    /// # Errors
+    /// Why nothing is, with a status.
+    async fn requests<B>(
+        &self,
+        steering: &Steering,
+        parts: &Parts,
+        body: B,
+    ) -> Result<Vec<Value>, (StatusCode, String)>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        let wrong = |status: StatusCode, why: &str| Err((status, why.to_owned()));
+        if !self.settings.control {
+            return wrong(StatusCode::FORBIDDEN, "clients may only read, without --observe-control");
+        }
+        if is_of_another_site(&parts.headers) {
+            return wrong(StatusCode::FORBIDDEN, "the request comes from a page of another site");
+        }
+        // A form cannot send it, and another site not without asking first.
+        if parts.method == Method::POST && !is_json(&parts.headers) {
+            return wrong(StatusCode::UNSUPPORTED_MEDIA_TYPE, "send Content-Type: application/json");
+        }
+        let body = match body::read(body).await {
+            Ok(body) => body,
+            Err(status @ StatusCode::PAYLOAD_TOO_LARGE) => {
+                return wrong(status, &format!("the body has more than {MAX_BODY} bytes"));
+            }
+            Err(status) => return wrong(status, "the body is not complete"),
+        };
+        let requests = steering.requests(parts.uri.query().unwrap_or_default(), &body);
+        requests.map_err(|why| (StatusCode::BAD_REQUEST, why))
     }
 
     async fn show(&self, target: Target, headers: &HeaderMap) -> io::Result<Answer> {
@@ -137,7 +143,9 @@ impl Answering {
             }
             Target::Status => {
                 let (status, settings) = (asking.status().await?, asking.settings().await?);
-                let server = json!({ "name": self.settings.name, "version": env!("CARGO_PKG_VERSION") });
+                let ObserverSettings { name, control, .. } = &self.settings;
+                let server =
+                    json!({ "name": name, "version": env!("CARGO_PKG_VERSION"), "control": control });
                 let services = status.iter().map(|status| with_settings(status, &settings));
                 data(&json!({ "server": server, "services": services.collect::<Vec<Value>>() }))
             }
@@ -164,6 +172,8 @@ impl Answering {
             Target::Events => self.follow(headers),
             Target::Index => plain(StatusCode::OK, INDEX),
             Target::Asset(asset) => file(asset),
+            // It is not shown: `Answering::steer`.
+            Target::Steering(_) => plain(StatusCode::NOT_FOUND, ""),
         })
     }
 
@@ -182,22 +192,25 @@ impl Answering {
     }
 }
 
-/// What there is.
-const INDEX: &str = "\
-/                          the dashboard
-/metrics                   metrics, for Prometheus and OpenMetrics
-/healthz                   200 while the observer runs
-/readyz                    200 while all services serve, 503 while one is paused or drains
-/api/v1/status             what `tine status` shows, as JSON
-/api/v1/metrics            what is counted, as JSON
-/api/v1/connections        what `tine list` shows, as JSON: ended, service, state, search, older_ms,
-                           younger_ms, sort, limit, offset
-/api/v1/connections/ID     one of them
-/api/v1/bans               the bans in force
-/api/v1/crashes            crash reports by cause, as `tine crashes` shows them
-/api/v1/crashes/NAME       one of them
-/api/v1/events             a sample each second, as server-sent events
-";
+/// Whether the body is JSON, by its type.
+fn is_json(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(CONTENT_TYPE).and_then(|content_type| content_type.to_str().ok());
+    let essence = content_type.and_then(|content_type| content_type.split(';').next());
+    essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
+}
+
+/// The status for the last line of a reply.
+fn status_of(reply: &Value) -> StatusCode {
+    match (&reply["done"], reply["code"].as_u64()) {
+        (Value::Bool(true), _) => StatusCode::OK,
+        (_, Some(100)) => StatusCode::BAD_REQUEST,
+        _ => StatusCode::CONFLICT,
+    }
+}
+
+fn no_reply(why: &io::Error) -> Answer {
+    error(StatusCode::SERVICE_UNAVAILABLE, &format!("the server does not reply: {why}"))
+}
 
 /// Whether a connection has this id: a number, or a service and a number.
 fn has_id(row: &Value, id: &str) -> bool {
@@ -280,34 +293,6 @@ fn answer(status: StatusCode, content_type: &'static str, text: String) -> Answe
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn paths_name_targets() {
-        let page = || Page::parse("").expect("a page");
-        for (path, expected) in [
-            ("/metrics", Some(Target::Metrics)),
-            ("/metrics/", None),
-            ("/healthz", Some(Target::Health)),
-            ("/api/v1", Some(Target::Index)),
-            ("/api/v1/events", Some(Target::Events)),
-            ("/assets/../index.html", None),
-            ("/assets/", None),
-            ("", None),
-            ("/../etc/passwd", None),
-            ("/api/v1/../../metrics", None),
-            ("/api/v1/connections", Some(Target::Connections(page()))),
-            ("/api/v1/connections/git:7", Some(Target::Connection("git:7".into()))),
-            ("/api/v1/connections/", None),
-            ("/api/v1/connections/../bans", None),
-            ("/api/v1/crashes", Some(Target::Crashes)),
-            ("/api/v1/crashes/git:7", Some(Target::Crash("git:7".into()))),
-            ("/api/v1/crashes/", None),
-            ("/API/v1/status", None),
-        ] {
-            assert_eq!(Target::parse(path, ""), Ok(expected), "{path}");
-        }
-        assert!(Target::parse("/api/v1/connections", "limit=x").is_err());
-    }
 
     #[test]
     fn a_server_is_ready_if_all_services_serve() {

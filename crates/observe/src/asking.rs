@@ -1,6 +1,7 @@
 //! Asks the server, by the control protocol (`docs/control.md`), and remembers replies for a
 //! moment: however many clients ask at a time, the server is asked once.
 
+use std::cell::Cell;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,11 +10,18 @@ use serde_json::{Value, json};
 use tine::cli::Observed;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 use tokio::time::{Instant, timeout};
 
 /// The time that the server has for a reply.
 const REPLY_WITHIN: Duration = Duration::from_secs(5);
+
+/// The time that it has to change something. To end a connection takes it 7 s at most.
+const CHANGE_WITHIN: Duration = Duration::from_secs(30);
+
+/// Changes at a time, at most; others wait. The server serves few requests of its observer at a
+/// time, and one that ends connections may take seconds: what is only read must not wait for it.
+const MAX_CHANGES: usize = 2;
 
 /// The time for which counts, and lists, are remembered. A list is costly for a server with many
 /// connections.
@@ -27,6 +35,9 @@ pub(crate) type Reply = Arc<Vec<Value>>;
 #[derive(Debug)]
 pub(crate) struct Asking {
     observed: Observed,
+    /// Changes so far: what was asked for before the last one is not remembered.
+    changes: Cell<u64>,
+    changing: Semaphore,
     status: Remembered,
     metrics: Remembered,
     settings: Remembered,
@@ -41,7 +52,15 @@ pub(crate) struct Asking {
 struct Remembered {
     request: Value,
     time: Duration,
-    last: Mutex<Option<(Instant, Reply)>>,
+    last: Mutex<Option<LastReply>>,
+}
+
+#[derive(Debug)]
+struct LastReply {
+    since: Instant,
+    /// The changes before it was asked for.
+    changes: u64,
+    reply: Reply,
 }
 
 impl Remembered {
@@ -50,15 +69,18 @@ impl Remembered {
     }
 
     /// The reply. Others that ask meanwhile wait for the same.
-    async fn get(&self, observed: &Observed) -> io::Result<Reply> {
+    async fn get(&self, asking: &Asking) -> io::Result<Reply> {
         let mut last = self.last.lock().await;
-        if let Some((since, reply)) = &*last
-            && since.elapsed() < self.time
+        let changes = asking.changes.get();
+        if let Some(last) = &*last
+            && last.since.elapsed() < self.time
+            && last.changes == changes
         {
-            return Ok(Arc::clone(reply));
+            return Ok(Arc::clone(&last.reply));
         }
-        let reply = ask(observed, &self.request).await.map(Arc::new);
-        *last = reply.as_ref().ok().map(|reply| (Instant::now(), Arc::clone(reply)));
+        let reply = ask(&asking.observed, &self.request).await.map(Arc::new);
+        let remembered = reply.as_ref().ok().map(Arc::clone);
+        *last = remembered.map(|reply| LastReply { since: Instant::now(), changes, reply });
         reply
     }
 }
@@ -69,6 +91,8 @@ impl Asking {
         let list = |ended: bool| Remembered::new(json!({ "command": "list", "ended": ended }), LISTS_FOR);
         Asking {
             observed,
+            changes: Cell::new(0),
+            changing: Semaphore::new(MAX_CHANGES),
             status: counts("status"),
             metrics: counts("metrics"),
             settings: counts("settings"),
@@ -81,22 +105,22 @@ impl Asking {
 
     /// What `tine status` shows, of each service.
     pub(crate) async fn status(&self) -> io::Result<Reply> {
-        self.status.get(&self.observed).await
+        self.status.get(self).await
     }
 
     /// What each service counts.
     pub(crate) async fn metrics(&self) -> io::Result<Reply> {
-        self.metrics.get(&self.observed).await
+        self.metrics.get(self).await
     }
 
     /// The options that can be changed.
     pub(crate) async fn settings(&self) -> io::Result<Reply> {
-        self.settings.get(&self.observed).await
+        self.settings.get(self).await
     }
 
     /// The bans in force.
     pub(crate) async fn bans(&self) -> io::Result<Reply> {
-        self.bans.get(&self.observed).await
+        self.bans.get(self).await
     }
 
     /// The groups of crash reports.
@@ -104,7 +128,7 @@ impl Asking {
     /// # Errors
     /// [`io::ErrorKind::InvalidInput`] if the server has none; it does not reply.
     pub(crate) async fn crashes(&self) -> io::Result<Reply> {
-        self.crashes.get(&self.observed).await
+        self.crashes.get(self).await
     }
 
     /// A crash report, by its name or the id of its connection: a number, or a service and one.
@@ -119,7 +143,20 @@ impl Asking {
     /// The connections that are served, or that have ended.
     pub(crate) async fn connections(&self, ended: bool) -> io::Result<Reply> {
         let remembered = if ended { &self.ended } else { &self.connections };
-        remembered.get(&self.observed).await
+        remembered.get(self).await
+    }
+
+    /// Has the server change something; returns the last line of its reply. What is asked for
+    /// afterwards is asked anew.
+    ///
+    /// # Errors
+    /// The server has not replied: it may have changed it, or not.
+    pub(crate) async fn change(&self, request: &Value) -> io::Result<Value> {
+        let place = self.changing.acquire().await.map_err(io::Error::other)?;
+        let reply = exchange_within(CHANGE_WITHIN, &self.observed, request).await;
+        drop(place);
+        self.changes.set(self.changes.get() + 1);
+        reply.map(|(_, last)| last)
     }
 }
 
@@ -130,14 +167,25 @@ fn refusal(why: &Value) -> io::Error {
 
 /// Sends a request, and reads the lines of the reply.
 async fn ask(observed: &Observed, request: &Value) -> io::Result<Vec<Value>> {
+    let (lines, last) = exchange_within(REPLY_WITHIN, observed, request).await?;
+    match last.get("error") {
+        None => Ok(lines),
+        Some(why) => Err(refusal(why)),
+    }
+}
+
+/// The lines of a reply, and the last one, which says whether it is done.
+type WholeReply = (Vec<Value>, Value);
+
+async fn exchange_within(time: Duration, observed: &Observed, request: &Value) -> io::Result<WholeReply> {
     let stream = observed.ask()?;
     stream.set_nonblocking(true)?;
     let stream = UnixStream::from_std(stream)?;
-    let late = |_| io::Error::new(io::ErrorKind::TimedOut, "it does not reply");
-    timeout(REPLY_WITHIN, exchange(stream, request)).await.map_err(late)?
+    let late = |_| io::Error::new(io::ErrorKind::TimedOut, "it takes too long");
+    timeout(time, exchange(stream, request)).await.map_err(late)?
 }
 
-async fn exchange(mut stream: UnixStream, request: &Value) -> io::Result<Vec<Value>> {
+async fn exchange(mut stream: UnixStream, request: &Value) -> io::Result<WholeReply> {
     stream.write_all(format!("{request}\n").as_bytes()).await?;
     let mut lines = BufReader::with_capacity(256 * 1024, stream).lines();
     let mut reply = Vec::new();
@@ -145,8 +193,7 @@ async fn exchange(mut stream: UnixStream, request: &Value) -> io::Result<Vec<Val
         let line: Value = serde_json::from_str(&line).map_err(io::Error::other)?;
         match (line.get("type"), line.get("done"), line.get("error")) {
             (Some(_), ..) => reply.push(line),
-            (None, Some(Value::Bool(true)), _) => return Ok(reply),
-            (None, _, Some(why)) => return Err(refusal(why)),
+            (None, Some(Value::Bool(true)), _) | (None, _, Some(_)) => return Ok((reply, line)),
             _ => break,
         }
     }

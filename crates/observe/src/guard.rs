@@ -1,15 +1,19 @@
 //! Access to the observer. With a token, a request needs it. Without one, the observer listens on
 //! loopback or on a Unix socket: then a request must name this machine as its host, since any other
-//! site could have a name of its own lead here (DNS rebinding).
+//! site could have a name of its own lead here (DNS rebinding). What changes the server must not
+//! come from another site at all.
 
 use std::net::IpAddr;
 
 use constant_time_eq::constant_time_eq_n;
 use hyper::StatusCode;
-use hyper::header::{AUTHORIZATION, HOST, HeaderMap};
+use hyper::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, ORIGIN};
 
 /// The longest token that is compared. The time of a comparison does not depend on what is sent.
 const MAX_TOKEN: usize = 256;
+
+/// By which browsers say where a request comes from (Fetch Metadata Request Headers).
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// What a request has to have.
 #[derive(Debug)]
@@ -69,13 +73,28 @@ fn means_this_machine(headers: &HeaderMap) -> bool {
     name.parse::<IpAddr>().is_ok() || name.eq_ignore_ascii_case("localhost")
 }
 
+/// Whether a browser says that a request comes from a page of another site. `Sec-Fetch-Site`, which
+/// no page can set, decides: behind a proxy the host is another one than that of the page. Where a
+/// browser does not send it, `Origin` must be this host.
+pub(crate) fn is_of_another_site(headers: &HeaderMap) -> bool {
+    let mut sites = headers.get_all(SEC_FETCH_SITE).iter().peekable();
+    if sites.peek().is_some() {
+        return !sites.all(|site| site == "same-origin" || site == "none");
+    }
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+    headers.get_all(ORIGIN).iter().any(|origin| {
+        let origin = origin.to_str().ok().and_then(|origin| Some(origin.split_once("://")?.1));
+        !matches!((origin, host), (Some(origin), Some(host)) if origin.eq_ignore_ascii_case(host))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use hyper::header::HeaderValue;
 
     use super::*;
 
-    fn headers(name: hyper::header::HeaderName, value: &str) -> HeaderMap {
+    fn headers(name: HeaderName, value: &str) -> HeaderMap {
         HeaderMap::from_iter([(name, HeaderValue::from_str(value).expect("a header"))])
     }
 
@@ -119,5 +138,33 @@ mod tests {
         }
         assert_eq!(guard.check(&HeaderMap::new()), Ok(()));
         assert_eq!(Guard::new(None, true).check(&headers(HOST, "evil.example")), Ok(()));
+    }
+
+    #[test]
+    fn another_site_is_told_from_this_one() {
+        let (host, origin, site) = (HOST, ORIGIN, SEC_FETCH_SITE);
+        for (sent, is_other) in [
+            (&[][..], false),
+            (&[(&host, "a.example")], false),
+            (&[(&site, "same-origin")], false),
+            (&[(&site, "none")], false),
+            (&[(&site, "same-site")], true),
+            (&[(&site, "cross-site")], true),
+            (&[(&site, "same-origin"), (&site, "cross-site")], true),
+            (&[(&site, "")], true),
+            (&[(&host, "a.example:9"), (&origin, "http://A.example:9")], false),
+            (&[(&host, "a.example:9"), (&origin, "https://a.example")], true),
+            (&[(&host, "a.example"), (&origin, "http://evil.example")], true),
+            (&[(&host, "a.example"), (&origin, "null")], true),
+            (&[(&origin, "http://a.example")], true),
+            // A proxy has changed the host.
+            (&[(&host, "127.0.0.1:9"), (&origin, "https://a.example"), (&site, "same-origin")], false),
+        ] {
+            let mut headers = HeaderMap::new();
+            for (name, value) in sent {
+                headers.append(*name, HeaderValue::from_static(value));
+            }
+            assert_eq!(is_of_another_site(&headers), is_other, "{sent:?}");
+        }
     }
 }

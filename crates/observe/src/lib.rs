@@ -2,17 +2,19 @@
 //!
 //! It is a process of its own (`tine: observer` in ps(1)), which the server executes. It has no
 //! descriptor of a client of the server: it asks over a channel, as `tine status` does, and may
-//! only read. An async runtime is used here, and nowhere else: this process never forks.
+//! only read, or also kill, pause and ban. An async runtime is used here, and nowhere else: this
+//! process never forks.
 //!
 //! | file | subject |
 //! | --- | --- |
 //! | `asking.rs` | asks the server, and remembers replies for a moment |
+//! | `steering.rs`, `body.rs` | requests that steer |
 //! | `exposition.rs`, `families.rs` | metrics as text |
 //! | `samples.rs`, `sampling.rs` | what is counted each second, and who follows it |
 //! | `assets.rs` | the files of the dashboard |
 //! | `pages.rs` | a part of a list of connections |
 //! | `guard.rs` | access: the token, and the host of a request |
-//! | `answer.rs` | from the path of a request to its answer |
+//! | `targets.rs`, `answer.rs` | from the path of a request to its answer |
 //! | `serve.rs` | accepts clients, within limits of number and time |
 //! | `settings.rs` | what the server tells at the start |
 
@@ -21,6 +23,7 @@
 mod answer;
 mod asking;
 mod assets;
+mod body;
 mod events;
 mod exposition;
 mod families;
@@ -31,6 +34,8 @@ mod samples;
 mod sampling;
 mod serve;
 mod settings;
+mod steering;
+mod targets;
 
 use std::process::ExitCode;
 

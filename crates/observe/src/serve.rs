@@ -138,12 +138,7 @@ where
     let mut stream: Pin<Box<TimeoutStream<S>>> = Box::pin(stream);
     let service = service_fn(|request: Request<Incoming>| {
         let (serving, guard) = (Rc::clone(&serving), Rc::clone(&guard));
-        async move {
-            let (parts, _) = request.into_parts();
-            let (path, query) = (parts.uri.path(), parts.uri.query().unwrap_or_default());
-            let answer = serving.answering.answer(&guard, &parts.method, path, query, &parts.headers).await;
-            Ok::<_, Infallible>(answer)
-        }
+        async move { Ok::<_, Infallible>(serving.answering.answer(&guard, request).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -165,7 +160,8 @@ pub fn fuzz_connection(bytes: &[u8]) -> Vec<u8> {
         return Vec::new();
     };
     let asking = Asking::new(Observed::from(OwnedFd::from(channel)));
-    let settings = ObserverSettings::default();
+    // So that bodies are read.
+    let settings = ObserverSettings { control: true, ..ObserverSettings::default() };
     let answering = Answering { asking, settings, samples: Samples::default() };
     let places = std::sync::Arc::new(Semaphore::new(1));
     let serving = Rc::new(Serving { answering, places });

@@ -9,13 +9,15 @@ pub struct ObserverSettings {
     pub name: String,
     /// What a client has to know (RFC 6750), if anything.
     pub token: Option<String>,
+    /// Whether clients may steer. Never without a token.
+    pub control: bool,
 }
 
 impl ObserverSettings {
     /// The settings as a text, for [`ObserverSetup::bind`](tine::cli::ObserverSetup::bind).
     #[must_use]
     pub fn to_text(&self) -> String {
-        json!({ "name": self.name, "token": self.token }).to_string()
+        json!({ "name": self.name, "token": self.token, "control": self.control }).to_string()
     }
 
     /// The settings in a text; `None` if it has none.
@@ -25,7 +27,8 @@ impl ObserverSettings {
             Value::Null => None,
             token => Some(token.as_str()?.to_owned()),
         };
-        Some(ObserverSettings { name: value.get("name")?.as_str()?.to_owned(), token })
+        let control = value.get("control")?.as_bool()? && token.is_some();
+        Some(ObserverSettings { name: value.get("name")?.as_str()?.to_owned(), token, control })
     }
 }
 
@@ -35,11 +38,11 @@ mod tests {
 
     #[test]
     fn settings_survive_as_text() {
-        for token in [None, Some("a\"b".to_owned())] {
-            let settings = ObserverSettings { name: "9999".into(), token };
+        for (token, control) in [(None, false), (Some("a\"b".to_owned()), true)] {
+            let settings = ObserverSettings { name: "9999".into(), token, control };
             assert_eq!(ObserverSettings::parse(&settings.to_text()), Some(settings));
         }
-        for wrong in ["", "{}", r#"{"name":"a","token":7}"#] {
+        for wrong in ["", "{}", r#"{"name":"a","token":7}"#, r#"{"name":"a","token":null,"control":1}"#] {
             assert_eq!(ObserverSettings::parse(wrong), None, "{wrong}");
         }
     }

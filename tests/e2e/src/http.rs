@@ -65,6 +65,18 @@ pub fn get_with(address: &str, path: &str, line: &str) -> Answer {
     request(address, &format!("GET {path} HTTP/1.1\r\n{host}\r\n{line}\r\n\r\n"))
 }
 
+/// Sends a request with some lines of header and a body of JSON.
+///
+/// # Panics
+/// If there is no answer.
+#[must_use]
+pub fn send(address: &str, method: &str, path: &str, lines: &[&str], body: &str) -> Answer {
+    let length = format!("Content-Length: {}", body.len());
+    let host = format!("Host: {address}");
+    let lines = [&[&host, "Connection: close", &length][..], lines].concat().join("\r\n");
+    request(address, &format!("{method} {path} HTTP/1.1\r\n{lines}\r\n\r\n{body}"))
+}
+
 /// Sends any bytes, and reads the answer up to the end of the stream.
 ///
 /// # Panics

@@ -34,6 +34,11 @@ pub struct ObserveOptions {
     #[arg(long, value_name = "FILE", requires = "observe")]
     pub observe_token: Option<PathBuf>,
 
+    /// Lets clients of the observer kill connections, pause and resume services, and ban and unban
+    /// address blocks, over the API and the dashboard; requires --observe-token
+    #[arg(long)]
+    pub observe_control: bool,
+
     /// User of the observer, never root [default: nobody, if root starts the server]
     #[arg(long, value_name = "USER", requires = "observe")]
     pub observe_user: Option<String>,
@@ -45,6 +50,7 @@ impl ObserveOptions {
     /// # Errors
     /// The address may not be used without a token, or the token or the user is not one.
     pub fn check(&self) -> Result<(), Error> {
+        self.check_control()?;
         let Some(address) = &self.observe else { return Ok(()) };
         self.token()?;
         self.user()?;
@@ -56,16 +62,35 @@ impl ObserveOptions {
     /// # Errors
     /// As [`ObserveOptions::check`]; or the address cannot be bound.
     pub fn observation(&self, name: &str) -> Result<Option<ObserverSetup>, Error> {
+        self.check_control()?;
         let Some(address) = &self.observe else { return Ok(None) };
         let (token, user) = (self.token()?, self.user()?);
         self.check_address(address)?;
         let is_public = !is_on_this_machine(&address.parse()?)?;
-        let settings = ObserverSettings { name: name.to_owned(), token };
-        let observation = ObserverSetup::bind(address, settings.to_text())?.public(is_public);
+        let control = self.observe_control;
+        let settings = ObserverSettings { name: name.to_owned(), token, control };
+        let observation = ObserverSetup::bind(address, settings.to_text())?;
+        let observation = observation.public(is_public).control(control);
         Ok(Some(match user {
             Some(user) => observation.user(user),
             None => observation,
         }))
+    }
+
+    /// Who steers must know a token, on loopback and Unix sockets, too: other users of the machine
+    /// reach these, and a browser carries requests of any page there.
+    fn check_control(&self) -> Result<(), Error> {
+        match (self.observe_control, &self.observe, &self.observe_token) {
+            (true, None, _) => Err(Error::usage(
+                "--observe-control is given, and there is no observer",
+                "give its address, too: --observe 127.0.0.1:PORT, with --observe-token FILE",
+            )),
+            (true, Some(_), None) => Err(Error::usage(
+                "--observe-control needs a token: whoever knows it may end connections",
+                "write one (openssl rand -hex 32 >FILE), and give --observe-token FILE",
+            )),
+            _ => Ok(()),
+        }
     }
 
     fn check_address(&self, address: &str) -> Result<(), Error> {
@@ -134,7 +159,7 @@ mod tests {
         ObserveOptions {
             observe: Some(address.to_owned()),
             observe_token: token.map(Path::to_owned),
-            observe_user: None,
+            ..ObserveOptions::default()
         }
     }
 
@@ -157,6 +182,25 @@ mod tests {
             let checked = options(address, Some(&file)).check();
             assert_eq!(checked.is_ok(), with, "{address}: {checked:?}");
         }
+        std::fs::remove_file(file).expect("our file");
+    }
+
+    #[test]
+    fn who_steers_needs_a_token_everywhere() {
+        let file = std::env::temp_dir().join(format!("tine-steer-{}", std::process::id()));
+        std::fs::write(&file, "0123456789abcdef\n").expect("our file");
+        for address in ["127.0.0.1:0", "[::1]:0", "unix:/tmp/x", "0.0.0.0:0"] {
+            let without = ObserveOptions { observe_control: true, ..options(address, None) };
+            let error = without.check().expect_err(address);
+            assert!(
+                error.exit_code() == 100 && error.to_string().contains("--observe-token FILE"),
+                "{error}"
+            );
+            let with = ObserveOptions { observe_control: true, ..options(address, Some(&file)) };
+            assert!(with.check().is_ok(), "{address}");
+        }
+        let alone = ObserveOptions { observe_control: true, ..ObserveOptions::default() };
+        assert!(alone.check().is_err_and(|error| error.to_string().contains("--observe 127")));
         std::fs::remove_file(file).expect("our file");
     }
 

@@ -49,6 +49,7 @@ impl Config {
         observe.observe = args.observe.observe.or(observe.observe.take());
         observe.observe_token = args.observe.observe_token.or(observe.observe_token.take());
         observe.observe_user = args.observe.observe_user.or(observe.observe_user.take());
+        observe.observe_control |= args.observe.observe_control;
         if is_given(&["history"]) {
             control.history = args.control.history;
         }

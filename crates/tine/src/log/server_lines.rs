@@ -9,7 +9,7 @@ use super::format::Format;
 use super::value::FieldValue::{Decimal, Number, Text};
 use crate::error::Error;
 use crate::lifecycle::outcome::{Outcome, signal_name};
-use crate::net::control_socket::Operator;
+use crate::net::operator::Operator;
 use crate::net::peer::Peer;
 
 impl Log {
@@ -43,7 +43,11 @@ impl Log {
 
     /// An operator has changed the server. Logged at every level.
     pub(crate) fn control(&mut self, operator: Operator, command: &str, detail: Option<&str>) {
-        let mut fields = vec![("command", Text(command)), ("uid", Number(operator.uid.into()))];
+        let mut fields = vec![("command", Text(command))];
+        if operator.rank.is_observer() {
+            fields.push(("by", Text("observer")));
+        }
+        fields.push(("uid", Number(operator.uid.into())));
         // 0 is a process that this PID namespace does not see.
         fields
             .extend(u64::try_from(operator.pid).ok().filter(|pid| *pid > 0).map(|pid| ("pid", Number(pid))));

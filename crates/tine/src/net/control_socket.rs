@@ -11,28 +11,19 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, accept_with};
 
 use crate::error::{Error, next_move};
 use crate::net::handed;
+use crate::net::operator::{Operator, Rank};
 use crate::net::options::FileOptions;
 use crate::net::socket_file::SocketFile;
 
 /// Controllers in the backlog, at most.
 const BACKLOG: i32 = 64;
 
-/// A process that has connected to the control socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Operator {
-    pub(crate) uid: u32,
-    /// 0 for a process outside the PID namespace of the server.
-    pub(crate) pid: i32,
-    /// Whether it may change the server, or only read.
-    pub(crate) may_steer: bool,
-}
-
 /// A controller that was accepted.
 #[derive(Debug)]
 pub(crate) struct Controller {
     pub(crate) stream: OwnedFd,
     pub(crate) operator: Operator,
-    /// Whether it may read, at least.
+    /// Whether it may do anything.
     pub(crate) is_permitted: bool,
 }
 
@@ -46,13 +37,13 @@ struct Permissions {
 }
 
 impl Permissions {
-    /// Whether a user may steer, may read, or neither (`None`). Ids of another user namespace are
-    /// those that they are mapped to in this one (user_namespaces(7)).
-    fn of(self, uid: u32, in_group: impl FnOnce(u32) -> bool) -> Option<bool> {
+    /// The rank of a user; `None` if it may do nothing. Ids of another user namespace are those
+    /// that they are mapped to in this one (user_namespaces(7)).
+    fn of(self, uid: u32, in_group: impl FnOnce(u32) -> bool) -> Option<Rank> {
         if uid == 0 || uid == self.owner {
-            return Some(true);
+            return Some(Rank::Owner);
         }
-        self.group.is_some_and(in_group).then_some(false)
+        self.group.is_some_and(in_group).then_some(Rank::Reader)
     }
 }
 
@@ -155,7 +146,7 @@ impl ControlSocket {
             gid == group || others.contains(&group)
         };
         let permitted = self.permissions.of(uid, in_group);
-        let operator = Operator { uid, pid, may_steer: permitted == Some(true) };
+        let operator = Operator { uid, pid, rank: permitted.unwrap_or(Rank::Reader) };
         Ok(Some(Controller { stream, operator, is_permitted: permitted.is_some() }))
     }
 
@@ -244,16 +235,16 @@ mod tests {
     fn permissions() {
         let (owner, group) = (1000, Some(50));
         for (uid, groups, group, permitted) in [
-            (0, &[][..], None, Some(true)),
-            (1000, &[], None, Some(true)),
+            (0, &[][..], None, Some(Rank::Owner)),
+            (1000, &[], None, Some(Rank::Owner)),
             (1001, &[], None, None),
             (1001, &[50], None, None),
-            (1001, &[50], group, Some(false)),
+            (1001, &[50], group, Some(Rank::Reader)),
             (1001, &[51], group, None),
             // Root of another user namespace has the id that it is mapped to here, or none.
             (100_000, &[], group, None),
             (65_534, &[], group, None),
-            (1000, &[], group, Some(true)),
+            (1000, &[], group, Some(Rank::Owner)),
         ] {
             let found = Permissions { owner, group }.of(uid, |group| groups.contains(&group));
             assert_eq!(found, permitted, "{uid} {groups:?} {group:?}");
@@ -288,7 +279,7 @@ mod tests {
         let _client = std::os::unix::net::UnixStream::connect(&path).expect("listens");
         let controller = socket.accept().expect("no fault").expect("a controller");
         let pid = std::process::id() as i32;
-        let own = Operator { uid: rustix::process::geteuid().as_raw(), pid, may_steer: true };
+        let own = Operator { uid: rustix::process::geteuid().as_raw(), pid, rank: Rank::Owner };
         assert!(controller.is_permitted && controller.operator == own, "{controller:?}");
         drop(socket);
         assert!(!path.exists());

@@ -10,6 +10,7 @@ pub(crate) mod hints;
 pub(crate) mod inherit;
 pub(crate) mod listener;
 pub(crate) mod misspelt;
+pub(crate) mod operator;
 pub(crate) mod option_table;
 pub(crate) mod options;
 pub(crate) mod peer;

@@ -1,8 +1,9 @@
 //! The observer, as the first process of a server knows it: the single supervisor, or the master.
 //!
 //! It is executed anew, so that it has no memory of the server, and the code that it runs is no
-//! matter of this crate. It asks over a channel, as controllers do, and may only read. Some of its
-//! requests are taken each second, so one that is taken over cannot keep the server busy.
+//! matter of this crate. It asks over a channel, as controllers do, and may only read, or also end
+//! connections, pause and ban. Some of its requests are taken each second, so one that is taken
+//! over cannot keep the server busy.
 
 use std::ffi::CString;
 use std::io;
@@ -17,8 +18,8 @@ use tine_sys::process::{Alone, Fresh, Side, exit_now, fork, wait_for};
 
 use crate::error::{Error, ErrorKind, next_move, reason};
 use crate::log::Log;
-use crate::net::control_socket::Operator;
 use crate::net::listener::Listener;
+use crate::net::operator::{Operator, Rank};
 use crate::processes::companion::Companion;
 use crate::processes::control::controllers::Controllers;
 use crate::settings::observer::ObserverSetup;
@@ -192,7 +193,8 @@ impl Observer {
             // Its end may have been before signals were waited for.
             self.check(log);
         }
-        let operator = Operator { uid: self.uid(), pid: self.companion.pid().unwrap_or(0), may_steer: false };
+        let rank = if self.observation.may_tend { Rank::Steward } else { Rank::Observer };
+        let operator = Operator { uid: self.uid(), pid: self.companion.pid().unwrap_or(0), rank };
         while let Some(said) = self.said(now) {
             match said {
                 ObserverSaid::Asks(stream) => controllers.arrive(stream, operator),
@@ -308,8 +310,13 @@ mod tests {
         let (link, theirs) = ObserverLink::pair().expect("a channel");
         let observed = Observed::from(theirs);
         let start = Instant::now();
-        let observation =
-            ObserverSetup { listeners: Vec::new(), user: None, settings: String::new(), is_public: false };
+        let observation = ObserverSetup {
+            listeners: Vec::new(),
+            user: None,
+            settings: String::new(),
+            is_public: false,
+            may_tend: false,
+        };
         let mut observer = Observer {
             observation,
             link: Some(link),

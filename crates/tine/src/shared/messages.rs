@@ -9,7 +9,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use super::fd_passing::{self, MAX_WORDS, WhenBehind};
 use crate::admission::reason::Reason;
-use crate::net::control_socket::Operator;
+use crate::net::operator::{Operator, Rank};
 use crate::net::peer::Peer;
 use crate::net::proxied::{PROXIED_WORDS, Proxied};
 
@@ -167,12 +167,12 @@ impl Message for ControllerArrival {
     const LENGTH: usize = 3;
 
     fn to_words(&self) -> [u64; MAX_WORDS] {
-        let Operator { uid, pid, may_steer } = self.operator;
-        words([uid.into(), pid as u64, may_steer.into()], None)
+        let Operator { uid, pid, rank } = self.operator;
+        words([uid.into(), pid as u64, rank.to_word()], None)
     }
 
-    fn from_words([uid, pid, may_steer, ..]: [u64; MAX_WORDS]) -> ControllerArrival {
-        let operator = Operator { uid: uid as u32, pid: pid as i32, may_steer: may_steer == 1 };
+    fn from_words([uid, pid, rank, ..]: [u64; MAX_WORDS]) -> ControllerArrival {
+        let operator = Operator { uid: uid as u32, pid: pid as i32, rank: Rank::from_word(rank) };
         ControllerArrival { operator }
     }
 }
@@ -377,8 +377,8 @@ mod tests {
                 let identified = Identified { peer, proxied };
                 assert_eq!(Identified::from_words(identified.to_words()), identified);
             }
-            for may_steer in [false, true] {
-                let operator = Operator { uid: 4_294_967_294, pid: 7, may_steer };
+            for rank in [Rank::Steward, Rank::Owner] {
+                let operator = Operator { uid: 4_294_967_294, pid: 7, rank };
                 let arrival = ControllerArrival { operator };
                 assert_eq!(ControllerArrival::from_words(arrival.to_words()), arrival);
             }

@@ -12,6 +12,7 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, 
 
 use super::setting::{Refusal, Setting, SettingValue};
 use crate::admission::access::prefix::Prefix;
+use crate::net::operator::Privilege;
 
 /// An order of an operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +72,17 @@ pub(crate) const MAX_PATH: usize = 4095;
 const MAX_ANSWER: usize = 8 * 1024;
 
 impl Order {
+    /// What an operator needs to be allowed for this.
+    pub(crate) fn needs(self) -> Privilege {
+        match self {
+            Order::Follow => Privilege::Read,
+            Order::Kill { .. } | Order::AwaitKilled | Order::Pause | Order::Resume => Privilege::Tend,
+            Order::Ban { .. } | Order::Unban { .. } => Privilege::Tend,
+            Order::Drain | Order::DrainService(_) | Order::Set { .. } => Privilege::Steer,
+            Order::Reload | Order::Upgrade => Privilege::Steer,
+        }
+    }
+
     fn to_words(self) -> [u64; WORDS] {
         let block = |kind: u64, block: Prefix, seconds: u64| {
             let (first, length) = block.to_parts();
@@ -311,6 +323,27 @@ mod tests {
         }
         drop(sender);
         assert_eq!(receiver.receive(), Ok(None));
+    }
+
+    #[test]
+    fn an_observer_orders_little() {
+        let block = "192.0.2.0/24".parse().expect("a block");
+        for (order, needed) in [
+            (Order::Follow, Privilege::Read),
+            (Order::Kill { slot: 1, id: 1 }, Privilege::Tend),
+            (Order::AwaitKilled, Privilege::Tend),
+            (Order::Pause, Privilege::Tend),
+            (Order::Resume, Privilege::Tend),
+            (Order::Ban { block, seconds: None }, Privilege::Tend),
+            (Order::Unban { block }, Privilege::Tend),
+            (Order::Drain, Privilege::Steer),
+            (Order::DrainService(0), Privilege::Steer),
+            (Order::Set { setting: Setting::Limits, value: SettingValue([1, 0]) }, Privilege::Steer),
+            (Order::Reload, Privilege::Steer),
+            (Order::Upgrade, Privilege::Steer),
+        ] {
+            assert_eq!(order.needs(), needed, "{order:?}");
+        }
     }
 
     #[test]

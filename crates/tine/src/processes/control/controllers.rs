@@ -17,7 +17,8 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 
 use super::served::{ServedController, has_place};
-use crate::net::control_socket::{ControlSocket, Controller, Operator};
+use crate::net::control_socket::{ControlSocket, Controller};
+use crate::net::operator::{Operator, Rank};
 use crate::shared::messages::{ControllerArrival, Receiver};
 use crate::shared::steering::{Order, OrderAnswer, OrderReceiver};
 
@@ -219,10 +220,10 @@ impl Controllers {
     /// A controller has connected, and has sent nothing yet.
     pub(crate) fn arrive(&mut self, stream: OwnedFd, operator: Operator) {
         if self.waiting.len() >= MAX_WAITING {
-            let reader = self.waiting.iter().position(|waiting| !waiting.operator.may_steer);
-            match reader {
-                None if !operator.may_steer => return,
-                oldest => drop(self.waiting.remove(oldest.unwrap_or(0))),
+            let ranks = self.waiting.iter().map(|waiting| waiting.operator.rank);
+            match ranks.enumerate().min_by_key(|(_, rank)| *rank) {
+                Some((_, lowest)) if lowest > operator.rank => return,
+                oldest => drop(self.waiting.remove(oldest.map_or(0, |(at, _)| at))),
             }
         }
         let number = stream.as_raw_fd() as u64;
@@ -248,22 +249,23 @@ impl Controllers {
         self.stop_watching(number);
         if has_gone(&self.waiting[at].stream) {
             self.waiting.remove(at);
-        } else if self.has_room(self.waiting[at].operator, events) {
+        } else if self.has_room(self.waiting[at].operator.rank, events) {
             events.push(ControllerEvent::Request(self.waiting.remove(at)));
         } else {
-            // It is looked at again when a control process has ended.
-            self.is_full = true;
+            // It is looked at again when a control process has ended. Others make no room for one
+            // that only the bound of observers keeps waiting.
+            self.is_full |= !self.has_room(Rank::Reader, events);
         }
     }
 
     /// Whether a controller can be served beside the others, and those that are to be served now.
-    fn has_room(&self, operator: Operator, events: &[ControllerEvent]) -> bool {
+    fn has_room(&self, rank: Rank, events: &[ControllerEvent]) -> bool {
         let new = events.iter().filter_map(|event| match event {
-            ControllerEvent::Request(waiting) => Some(waiting.operator),
+            ControllerEvent::Request(waiting) => Some(waiting.operator.rank),
             _ => None,
         });
         let served = self.served.iter().filter(|served| !served.follows);
-        has_place(operator, served.map(|served| served.operator).chain(new), MAX_SERVED)
+        has_place(rank, served.map(|served| served.operator.rank).chain(new), MAX_SERVED)
     }
 
     fn stop_watching(&self, number: u64) {
@@ -309,11 +311,11 @@ impl Controllers {
 
     /// Counts a control process as one that follows the log.
     pub(crate) fn follow(&mut self, pid: i32) -> OrderAnswer {
-        let Some(operator) = self.get_mut(pid).map(|served| served.operator) else {
+        let Some(rank) = self.get_mut(pid).map(|served| served.operator.rank) else {
             return OrderAnswer::Full;
         };
         let followers = self.served.iter().filter(|served| served.follows);
-        if !has_place(operator, followers.map(|served| served.operator), MAX_FOLLOWERS) {
+        if !has_place(rank, followers.map(|served| served.operator.rank), MAX_FOLLOWERS) {
             return OrderAnswer::Full;
         }
         self.served.iter_mut().filter(|served| served.pid == pid).for_each(|served| served.follows = true);
@@ -367,4 +369,28 @@ fn watch(queue: &OwnedFd, descriptor: BorrowedFd<'_>, number: u64) -> Result<(),
 fn refuse(stream: &OwnedFd) {
     let line = b"{\"error\":\"this user may not read or change this server\",\"code\":111}\n";
     let _ = rustix::net::send(stream, line, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silent_observers_make_room_for_readers_and_these_for_owners() {
+        let mut controllers = Controllers::new(None, None, true, &Ok).expect("a queue");
+        let mut arrive = |rank: Rank, times: usize| {
+            for _ in 0..times {
+                let stream = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).expect("one");
+                controllers.arrive(stream, Operator { uid: 0, pid: 1, rank });
+            }
+            let count = |wanted| controllers.waiting.iter().filter(|one| one.operator.rank == wanted).count();
+            [count(Rank::Steward), count(Rank::Reader), count(Rank::Owner)]
+        };
+        assert_eq!(arrive(Rank::Steward, MAX_WAITING + 1), [MAX_WAITING, 0, 0]);
+        assert_eq!(arrive(Rank::Reader, 10), [MAX_WAITING - 10, 10, 0]);
+        assert_eq!(arrive(Rank::Owner, MAX_WAITING - 4), [0, 4, MAX_WAITING - 4]);
+        assert_eq!(arrive(Rank::Steward, 1), [0, 4, MAX_WAITING - 4]);
+        assert_eq!(arrive(Rank::Owner, 5), [0, 0, MAX_WAITING]);
+        assert_eq!(arrive(Rank::Reader, 1), [0, 0, MAX_WAITING]);
+    }
 }

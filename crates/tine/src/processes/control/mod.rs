@@ -17,7 +17,7 @@ pub(crate) mod request;
 pub(crate) mod router;
 mod rows;
 pub(crate) mod run;
-mod served;
+pub(crate) mod served;
 pub(crate) mod view;
 
 use std::os::fd::OwnedFd;
@@ -25,7 +25,7 @@ use std::os::fd::OwnedFd;
 use rustix::process::Pid;
 use tine_sys::process::Alone;
 
-use crate::net::control_socket::Operator;
+use crate::net::operator::Operator;
 use crate::processes::start::StartReport;
 use crate::shared::steering::OrderSender;
 use crate::system::users::Identity;

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::admission::access::prefix::Prefix;
 use crate::error::Error;
+use crate::net::operator::Privilege;
 use crate::shared::setting::{Setting, SettingValue};
 use crate::shared::steering::MAX_PATH;
 
@@ -128,13 +129,22 @@ fn binary(path: String) -> Result<PathBuf, String> {
 }
 
 impl Request {
+    /// What an operator needs to be allowed for this.
+    pub(crate) fn needs(&self) -> Privilege {
+        use Request::{Ban, Kill, Pause, Resume, Unban};
+        use Request::{Bans, Crashes, List, Logs, Metrics, Settings, Show, Status};
+        use Request::{Drain, Reload, Set, Upgrade};
+        match self {
+            Status | Metrics | List { .. } | Show { .. } | Bans | Settings | Logs(_) => Privilege::Read,
+            Crashes { .. } => Privilege::Read,
+            Kill(_) | Pause | Resume | Ban { .. } | Unban { .. } => Privilege::Tend,
+            Drain | Set { .. } | Reload | Upgrade { .. } => Privilege::Steer,
+        }
+    }
+
     /// Whether the request changes the server.
     pub(crate) fn steers(&self) -> bool {
-        use Request::{Bans, Crashes, List, Logs, Metrics, Settings, Show, Status};
-        !matches!(
-            self,
-            Status | Metrics | List { .. } | Show { .. } | Bans | Crashes { .. } | Settings | Logs(_)
-        )
+        self.needs() > Privilege::Read
     }
 
     /// Reads a request, and the name of the service that it is about.
@@ -346,6 +356,30 @@ mod tests {
         }
         let of_service = Request::parse(br#"{"command":"pause","service":"a"}"#);
         assert_eq!(of_service, Ok((Request::Pause, Some("a".to_owned()))));
+    }
+
+    #[test]
+    fn requests_need_privileges() {
+        for (commands, needed) in [
+            (&["status", "metrics", "list", "bans", "logs", "settings"][..], Privilege::Read),
+            (&["pause", "resume"], Privilege::Tend),
+            (&["drain", "reload", "upgrade"], Privilege::Steer),
+        ] {
+            for command in commands {
+                let line = format!(r#"{{"command":"{command}"}}"#);
+                let request = Request::parse(line.as_bytes()).map(|(request, _)| request.needs());
+                assert_eq!(request, Ok(needed), "{command}");
+            }
+        }
+        for (line, needed) in [
+            (r#"{"command":"kill","ids":[1]}"#, Privilege::Tend),
+            (r#"{"command":"ban","block":"192.0.2.1"}"#, Privilege::Tend),
+            (r#"{"command":"unban","block":"192.0.2.1"}"#, Privilege::Tend),
+            (r#"{"command":"set","name":"limits","value":"report"}"#, Privilege::Steer),
+        ] {
+            let request = Request::parse(line.as_bytes()).map(|(request, _)| request.needs());
+            assert_eq!(request, Ok(needed), "{line}");
+        }
     }
 
     #[test]

@@ -17,7 +17,7 @@ use super::answer::replace;
 use super::gather;
 use super::reply::{Last, Reply, SYSTEM, USAGE, last};
 use super::request::Request;
-use super::run::{ONLY_READS, read_line};
+use super::run::{read_line, refusal};
 use crate::log::ring::LogRing;
 use crate::processes::start::{StartReport, start_helper};
 use crate::shared::steering::{Order, OrderSender};
@@ -69,8 +69,8 @@ fn serve(
     let mut reply = Reply::new(stream, orders);
     let Some(mut line) = line else { return reply.error(USAGE, "the request is too long") };
     let (request, wanted) = match Request::parse(&line) {
-        Ok((request, _)) if request.steers() && !operator.may_steer => {
-            return reply.error(SYSTEM, ONLY_READS);
+        Ok((request, _)) if !operator.rank.may(request.needs()) => {
+            return reply.error(SYSTEM, refusal(operator.rank));
         }
         Ok(request) => request,
         Err(why) => return reply.error(USAGE, &why),

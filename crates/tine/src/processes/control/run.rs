@@ -15,11 +15,20 @@ use super::reply::{Reply, SYSTEM, TIMEOUT, USAGE, wait_for};
 use super::request::{MAX_REQUEST, Request};
 use super::view::View;
 use super::{ControlStart, NewController};
+use crate::net::operator::Rank;
 use crate::processes::start::start_helper;
 use crate::shared::steering::OrderSender;
 
-/// The error of a user who may not steer.
-pub(super) const ONLY_READS: &str = "this user may only read; root and the user of the server may change it";
+/// The error of an operator who may not do what it asks for.
+pub(super) fn refusal(rank: Rank) -> &'static str {
+    match rank {
+        Rank::Observer => "the observer may only read; with --observe-control it may do more",
+        Rank::Steward => "the observer may kill, pause, resume, ban and unban, and change nothing else",
+        Rank::Reader | Rank::Owner => {
+            "this user may only read; root and the user of the server may change it"
+        }
+    }
+}
 
 /// Serves one request.
 pub(crate) fn run(mut start: ControlStart) -> ! {
@@ -39,7 +48,9 @@ fn serve(view: &mut View, NewController { stream, operator, orders }: &NewContro
     let Some(line) = line else { return reply.error(USAGE, "the request is too long") };
     match Request::parse(&line) {
         Err(why) => reply.error(USAGE, &why),
-        Ok((request, _)) if request.steers() && !operator.may_steer => reply.error(SYSTEM, ONLY_READS),
+        Ok((request, _)) if !operator.rank.may(request.needs()) => {
+            reply.error(SYSTEM, refusal(operator.rank))
+        }
         Ok((_, Some(service))) if view.service.as_ref() != Some(&service) => {
             reply.error(SYSTEM, &format!("there is no service {service}"))
         }

@@ -3,12 +3,15 @@
 
 use std::time::Instant;
 
-use crate::net::control_socket::Operator;
+use crate::net::operator::{Operator, Rank};
 use crate::shared::steering::OrderReceiver;
 
-/// Controllers that may only read, at most, of those that are served and of those that follow the
-/// log: they cannot keep out the ones that may steer.
+/// Controllers that may only read, and of the observer, at most, of those that are served and of
+/// those that follow the log: they cannot keep out the ones that may steer.
 const MAX_READERS: usize = 12;
+
+/// Of these, those of the observer, at most: one that is taken over cannot keep out other readers.
+const MAX_OBSERVING: usize = 4;
 
 /// A controller that has a control process.
 pub(crate) struct ServedController {
@@ -61,10 +64,17 @@ impl ServedController {
     }
 }
 
-/// Whether there is a place for an operator beside these, of `most` places.
-pub(super) fn has_place(operator: Operator, others: impl Iterator<Item = Operator>, most: usize) -> bool {
-    let (steering, reading): (Vec<Operator>, Vec<Operator>) = others.partition(|other| other.may_steer);
-    steering.len() + reading.len() < most && (operator.may_steer || reading.len() < MAX_READERS)
+/// Whether there is a place for an operator of this rank beside these, of `most` places.
+pub(super) fn has_place(rank: Rank, others: impl Iterator<Item = Rank>, most: usize) -> bool {
+    let (mut all, mut reading, mut observing) = (0, 0, 0);
+    for other in others {
+        all += 1;
+        reading += usize::from(other != Rank::Owner);
+        observing += usize::from(other.is_observer());
+    }
+    all < most
+        && (rank == Rank::Owner || reading < MAX_READERS)
+        && (!rank.is_observer() || observing < MAX_OBSERVING)
 }
 
 #[cfg(test)]
@@ -72,21 +82,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn readers_leave_places_to_those_who_may_steer() {
-        let operator = |may_steer| Operator { uid: 0, pid: 1, may_steer };
-        for (steering, reading, steers, has) in [
-            (0, 0, false, true),
-            (0, 11, false, true),
-            (0, 12, false, false),
-            (0, 12, true, true),
-            (3, 12, true, true),
-            (4, 12, true, false),
-            (16, 0, false, false),
-            (15, 0, false, true),
+    fn readers_leave_places_to_owners_and_observers_to_readers() {
+        use Rank::{Observer, Owner, Reader, Steward};
+        for (owners, readers, observers, rank, has) in [
+            (0, 0, 0, Reader, true),
+            (0, 11, 0, Reader, true),
+            (0, 12, 0, Reader, false),
+            (0, 12, 0, Owner, true),
+            (3, 12, 0, Owner, true),
+            (4, 12, 0, Owner, false),
+            (16, 0, 0, Reader, false),
+            (15, 0, 0, Reader, true),
+            (0, 0, 3, Observer, true),
+            (0, 0, 4, Observer, false),
+            (0, 0, 3, Steward, true),
+            (0, 0, 4, Steward, false),
+            (0, 7, 4, Reader, true),
+            (0, 8, 4, Reader, false),
+            (0, 12, 0, Steward, false),
+            (4, 8, 4, Owner, false),
+            (3, 8, 4, Owner, true),
         ] {
-            let others = std::iter::repeat_n(operator(true), steering);
-            let others = others.chain(std::iter::repeat_n(operator(false), reading));
-            assert_eq!(has_place(operator(steers), others, 16), has, "{steering} {reading} {steers}");
+            let ranks = [(Owner, owners), (Reader, readers), (Steward, observers)];
+            let others = ranks.into_iter().flat_map(|(rank, number)| std::iter::repeat_n(rank, number));
+            assert_eq!(has_place(rank, others, 16), has, "{owners} {readers} {observers} {rank:?}");
         }
     }
 }

@@ -13,9 +13,11 @@ use super::{Master, ServiceSetup, cannot_start};
 use crate::error::{Error, next_move, reason};
 use crate::lifecycle::timing::KILL_WAIT;
 use crate::log::Log;
+use crate::net::operator::Privilege;
 use crate::processes::control::NewController;
 use crate::processes::control::controllers::{ControllerEvent, Controllers, WaitingController};
 use crate::processes::control::router::{self, RouterStart, ServiceStream};
+use crate::processes::control::served::ServedController;
 use crate::processes::start::StartReport;
 use crate::settings::control::Control;
 use crate::shared::messages::{Channel, ControllerArrival};
@@ -140,11 +142,10 @@ impl Master<'_> {
             }
             return;
         }
-        // A control process that may only read sends no other order; one that is taken over
-        // could.
-        let Some(served) = self.controllers.get_mut(pid).filter(|served| served.operator.may_steer) else {
-            return;
-        };
+        // A control process gives no other order than its operator may; one that is taken over
+        // could. What a master does itself needs the highest privilege.
+        let may = |served: &&mut ServedController| served.operator.rank.may(Privilege::Steer);
+        let Some(served) = self.controllers.get_mut(pid).filter(may) else { return };
         let operator = served.operator;
         served.awaits_stop = true;
         if state.is_stopping() {

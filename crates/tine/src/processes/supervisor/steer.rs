@@ -13,7 +13,7 @@ use super::state::{ServerEvent, ServerState};
 use crate::admission::access::prefix::Prefix;
 use crate::connection::Connection;
 use crate::error::{HandlerError, next_move, reason};
-use crate::net::control_socket::Operator;
+use crate::net::operator::Operator;
 use crate::processes::control::NewController;
 use crate::processes::control::controllers::{ControllerEvent, WaitingController};
 use crate::shared::board::SlotPhase;
@@ -84,10 +84,11 @@ where
             let answer = self.controllers.follow(pid);
             return self.answer(pid, answer);
         }
-        // A control process that may only read sends no other order; one that is taken over could.
+        // A control process gives no other order than its operator may; one that is taken over
+        // could.
         let Some(operator) = self.controllers.get_mut(pid).map(|served| served.operator) else { return };
         match order {
-            _ if !operator.may_steer => {}
+            _ if !operator.rank.may(order.needs()) => {}
             Order::Kill { slot, id } => self.kill_for(pid, slot, id),
             Order::AwaitKilled => {
                 if let Some(served) = self.controllers.get_mut(pid) {

@@ -5,14 +5,15 @@ use std::os::fd::{AsFd, BorrowedFd};
 use rustix::event::epoll;
 
 use super::Controllers;
-use crate::net::control_socket::{ControlSocket, Operator};
+use crate::net::control_socket::ControlSocket;
+use crate::net::operator::{Operator, Privilege};
 use crate::shared::handover::link::Item;
 
 impl Controllers {
     /// Notes that a control process waits for the end of a hand-over. Returns its operator; `None`
-    /// if that may not steer the server.
+    /// if that may not replace the server.
     pub(crate) fn await_handover(&mut self, pid: i32) -> Option<Operator> {
-        let served = self.get_mut(pid).filter(|served| served.operator.may_steer)?;
+        let served = self.get_mut(pid).filter(|served| served.operator.rank.may(Privilege::Steer))?;
         served.awaits_handover = true;
         Some(served.operator)
     }
