@@ -6,12 +6,12 @@ import { bound } from './processes.mjs';
 
 /** Starts Chromium, `CHROMIUM` or the one of Debian. */
 export function launch() {
-  const args = puppeteer.defaultArgs({ headless: true, args: ['--disable-gpu'] });
+  const args = puppeteer.defaultArgs({ headless: 'shell', args: ['--disable-gpu'] });
   if (process.getuid() === 0) {
     // It refuses to run as root with a sandbox. It opens pages of this repository only.
     args.push('--no-sandbox');
   }
-  const [, words] = bound(process.env.CHROMIUM ?? '/usr/bin/chromium', args);
+  const [, words] = bound(process.env.CHROMIUM ?? '/usr/bin/chromium-headless-shell', args);
   return puppeteer.launch({
     executablePath: '/usr/bin/setpriv', args: words, ignoreDefaultArgs: true,
   });

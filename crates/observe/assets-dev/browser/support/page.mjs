@@ -51,10 +51,13 @@ function watch(page, origin, allowed) {
   return problems;
 }
 
-/** Waits until a function of the page is true. */
+/**
+ * Waits until a function of the page is true. It is asked now and then: to ask in each frame has the
+ * browser draw each of them.
+ */
 export async function until(page, what, test, ...values) {
   try {
-    await page.waitForFunction(test, {}, ...values);
+    await page.waitForFunction(test, { polling: 50 }, ...values);
   } catch (problem) {
     throw new Error(`not seen: ${what} (${problem.message})`, { cause: problem });
   }
