@@ -14,9 +14,14 @@ def address():
     return OUT / 'observer.sock'
 
 
+def controlled(*options):
+    """The command line of a server with a control socket, as servers have one by default."""
+    return tine(f'--control {OUT}/observe-control.sock --state-directory none', *options)
+
+
 def observed(*options):
-    """The command line of a server with an observer."""
-    return tine('--control none', f'--observe unix:{address()}', *options)
+    """The command line of one that has an observer, too."""
+    return controlled(f'--observe unix:{address()}', *options)
 
 
 def asked(path, seconds=10):
@@ -67,7 +72,7 @@ def measured(one):
 def section_observe():
     """The rate with a scrape each second and an open dashboard against that without an observer; a
     scrape with 10,000 connections."""
-    contenders = [Contender('without', tine('--control none')), Contender('observed', observed())]
+    contenders = [Contender('without', controlled()), Contender('observed', observed())]
     results = race(contenders, measured, racing.ARGS.rounds)
     done = table(
         'The cost of scrapes and of an open dashboard, 16 connections kept going',

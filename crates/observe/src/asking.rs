@@ -28,6 +28,11 @@ const MAX_CHANGES: usize = 2;
 const COUNTS_FOR: Duration = Duration::from_millis(100);
 const LISTS_FOR: Duration = Duration::from_secs(1);
 
+/// Connections of a sample, of each service: the newest of those that are served, and of those that
+/// have ended.
+const SAMPLED_LIVE: usize = 200;
+const SAMPLED_ENDED: usize = 100;
+
 /// The lines of a reply.
 pub(crate) type Reply = Arc<Vec<Value>>;
 
@@ -44,6 +49,8 @@ pub(crate) struct Asking {
     bans: Remembered,
     connections: Remembered,
     ended: Remembered,
+    newest: Remembered,
+    last_ended: Remembered,
     crashes: Remembered,
 }
 
@@ -99,6 +106,14 @@ impl Asking {
             bans: counts("bans"),
             connections: list(false),
             ended: list(true),
+            newest: Remembered::new(
+                json!({ "command": "list", "sort": "-id", "limit": SAMPLED_LIVE, "brief": true }),
+                COUNTS_FOR,
+            ),
+            last_ended: Remembered::new(
+                json!({ "command": "list", "ended": true, "sort": "-ended", "limit": SAMPLED_ENDED }),
+                COUNTS_FOR,
+            ),
             crashes: Remembered::new(json!({ "command": "crashes" }), LISTS_FOR),
         }
     }
@@ -138,6 +153,16 @@ impl Asking {
     pub(crate) async fn crash(&self, name: &str) -> io::Result<Vec<Value>> {
         let (service, name) = name.split_once(':').map_or((None, name), |(service, id)| (Some(service), id));
         ask(&self.observed, &json!({ "command": "crashes", "name": name, "service": service })).await
+    }
+
+    /// The newest connections, without the bytes that the kernel has counted: cheap for a server.
+    pub(crate) async fn newest(&self) -> io::Result<Reply> {
+        self.newest.get(self).await
+    }
+
+    /// The connections that have ended last.
+    pub(crate) async fn last_ended(&self) -> io::Result<Reply> {
+        self.last_ended.get(self).await
     }
 
     /// The connections that are served, or that have ended.

@@ -11,8 +11,7 @@ use crate::samples::{Changes, Samples};
 
 const EACH: Duration = Duration::from_secs(1);
 
-/// Connections of a sample, at most: the newest of those that are served, and of those that have
-/// ended since the sample before.
+/// Connections of a sample, at most, of all services.
 const LIVE: usize = 200;
 const ENDED: usize = 100;
 
@@ -46,12 +45,14 @@ fn now() -> u64 {
 }
 
 /// The newest connections, and those that have ended since the last call: `known` has the ids of
-/// all that had ended by then.
+/// the last ones that had ended by then.
 async fn changes(asking: &Asking, known: &mut HashSet<String>) -> Changes {
-    let (Ok(live), Ok(ended)) = (asking.connections(false).await, asking.connections(true).await) else {
+    let (Ok(newest), Ok(ended)) = (asking.newest().await, asking.last_ended().await) else {
         return Changes::default();
     };
-    let live = live.iter().rev().take(LIVE).cloned().collect();
+    let mut live: Vec<Value> = newest.to_vec();
+    live.sort_by_key(|row| row["age_ms"].as_u64());
+    live.truncate(LIVE);
     let is_first = known.is_empty();
     let id = |row: &Value| row["id"].to_string();
     // The newest first.

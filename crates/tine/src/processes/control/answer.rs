@@ -10,9 +10,9 @@ use super::crashes::crashes;
 use super::logs::logs;
 use super::metrics::metrics;
 use super::reply::{Reply, SYSTEM};
-use super::request::{Filter, Request, Sort};
+use super::request::{Filter, ListRequest, Request};
 use super::rows::{Row, sort};
-use super::view::{SettingView, View, date};
+use super::view::{SettingView, Sockets, View, date};
 use crate::admission::access::prefix::Prefix;
 use crate::admission::reason::Reason;
 use crate::shared::board::SlotPhase;
@@ -38,7 +38,7 @@ pub(super) fn answer(
             reply.line(&metrics(view))?;
             reply.done(1)
         }
-        Request::List { ended, filter, sort, limit } => list(view, reply, *ended, filter, *sort, *limit),
+        Request::List(request) => list(view, reply, request),
         Request::Show { id } => show(view, reply, *id),
         Request::Kill(filter) => kill(view, orders, reply, filter),
         Request::Ban { block, time, kill: kills } => ban(view, orders, reply, *block, *time, *kills),
@@ -167,11 +167,11 @@ fn status(view: &View) -> Value {
 }
 
 /// The rows that a filter selects.
-fn select(view: &mut View, ended: bool, filter: &Filter) -> Vec<Row> {
+fn select(view: &mut View, ended: bool, filter: &Filter, brief: bool) -> Vec<Row> {
     let rows: Vec<Row> = match ended {
         true => view.history.newest_first().map(Row::ended).collect(),
         false => {
-            let sockets = view.sockets();
+            let sockets = if brief { Sockets::none() } else { view.sockets() };
             let live = view.board.connections();
             live.map(|connection| Row::live(view, &connection, &sockets)).collect()
         }
@@ -179,17 +179,10 @@ fn select(view: &mut View, ended: bool, filter: &Filter) -> Vec<Row> {
     rows.into_iter().filter(|row| row.matches(filter)).collect()
 }
 
-fn list(
-    view: &mut View,
-    reply: &mut Reply,
-    ended: bool,
-    filter: &Filter,
-    by: Sort,
-    limit: Option<usize>,
-) -> io::Result<()> {
-    let mut rows = select(view, ended, filter);
-    sort(&mut rows, by);
-    rows.truncate(limit.unwrap_or(usize::MAX));
+fn list(view: &mut View, reply: &mut Reply, request: &ListRequest) -> io::Result<()> {
+    let mut rows = select(view, request.ended, &request.filter, request.brief);
+    sort(&mut rows, request.sort);
+    rows.truncate(request.limit.unwrap_or(usize::MAX));
     for row in &rows {
         reply.line(&row.to_json(view.service.as_deref(), view.privacy))?;
     }
@@ -199,9 +192,9 @@ fn list(
 /// Shows a connection: a live one, or one that has ended.
 fn show(view: &mut View, reply: &mut Reply, id: u64) -> io::Result<()> {
     let filter = Filter { ids: Some(vec![id]), ..Filter::default() };
-    let mut rows = select(view, false, &filter);
+    let mut rows = select(view, false, &filter, false);
     if rows.is_empty() {
-        rows = select(view, true, &filter);
+        rows = select(view, true, &filter, false);
     }
     let Some(row) = rows.first() else {
         return reply.error(SYSTEM, "there is no such connection, and none in the history");
@@ -212,7 +205,7 @@ fn show(view: &mut View, reply: &mut Reply, id: u64) -> io::Result<()> {
 
 /// Orders the end of the connections that a filter selects. Returns how many, or why not.
 fn kill_selected(view: &View, orders: &OrderSender, filter: &Filter) -> Result<u64, &'static str> {
-    let sockets = super::view::Sockets::none();
+    let sockets = Sockets::none();
     let mut count = 0;
     for connection in view.board.connections() {
         if Row::live(view, &connection, &sockets).matches(filter) {

@@ -23,12 +23,7 @@ pub(crate) const MAX_REQUEST: usize = 64 * 1024;
 pub(crate) enum Request {
     Status,
     Metrics,
-    List {
-        ended: bool,
-        filter: Filter,
-        sort: Sort,
-        limit: Option<usize>,
-    },
+    List(ListRequest),
     Show {
         id: u64,
     },
@@ -59,6 +54,17 @@ pub(crate) enum Request {
     Upgrade {
         binary: Option<PathBuf>,
     },
+}
+
+/// Which connections are listed, and how.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct ListRequest {
+    pub(crate) ended: bool,
+    pub(crate) filter: Filter,
+    pub(crate) sort: Sort,
+    pub(crate) limit: Option<usize>,
+    /// Without what only the kernel's table of sockets has, which is long to read.
+    pub(crate) brief: bool,
 }
 
 /// Which lines of the log a request is about: those that match all of it.
@@ -109,15 +115,18 @@ pub(crate) enum SortKey {
     Peer,
     BytesIn,
     BytesOut,
+    /// When a connection has ended.
+    End,
 }
 
 /// The names of the sort keys.
-const SORT_KEYS: [(&str, SortKey); 5] = [
+const SORT_KEYS: [(&str, SortKey); 6] = [
     ("id", SortKey::Id),
     ("age", SortKey::Age),
     ("peer", SortKey::Peer),
     ("bytes_in", SortKey::BytesIn),
     ("bytes_out", SortKey::BytesOut),
+    ("ended", SortKey::End),
 ];
 
 /// The path of a binary.
@@ -135,7 +144,7 @@ impl Request {
         use Request::{Bans, Crashes, List, Logs, Metrics, Settings, Show, Status};
         use Request::{Drain, Reload, Set, Upgrade};
         match self {
-            Status | Metrics | List { .. } | Show { .. } | Bans | Settings | Logs(_) => Privilege::Read,
+            Status | Metrics | List(_) | Show { .. } | Bans | Settings | Logs(_) => Privilege::Read,
             Crashes { .. } => Privilege::Read,
             Kill(_) | Pause | Resume | Ban { .. } | Unban { .. } => Privilege::Tend,
             Drain | Set { .. } | Reload | Upgrade { .. } => Privilege::Steer,
@@ -164,12 +173,13 @@ impl Request {
         let request = match command.as_str() {
             "status" => Request::Status,
             "metrics" => Request::Metrics,
-            "list" => Request::List {
+            "list" => Request::List(ListRequest {
                 ended: fields.flag("ended")?,
                 filter: fields.filter()?,
                 sort: fields.sort()?,
                 limit: fields.number("limit")?.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX)),
-            },
+                brief: fields.flag("brief")?,
+            }),
             "show" => Request::Show { id: fields.number("id")?.ok_or("there is no id")? },
             "kill" => Request::Kill(fields.filter()?),
             "ban" => Request::Ban {
@@ -304,7 +314,7 @@ mod tests {
     #[test]
     fn requests() {
         let block = |text: &str| text.parse::<Prefix>().expect(text);
-        let list = |filter, sort| Request::List { ended: false, filter, sort, limit: None };
+        let list = |filter, sort| Request::List(ListRequest { filter, sort, ..ListRequest::default() });
         for (line, request) in [
             (r#"{"command":"status"}"#, Request::Status),
             (r#"{"version":1,"command":"bans"}"#, Request::Bans),
@@ -321,6 +331,16 @@ mod tests {
                     },
                     Sort { key: SortKey::Age, descending: true },
                 ),
+            ),
+            (
+                r#"{"command":"list","ended":true,"sort":"-ended","limit":3,"brief":true}"#,
+                Request::List(ListRequest {
+                    ended: true,
+                    sort: Sort { key: SortKey::End, descending: true },
+                    limit: Some(3),
+                    brief: true,
+                    ..ListRequest::default()
+                }),
             ),
             (r#"{"command":"show","id":7}"#, Request::Show { id: 7 }),
             (

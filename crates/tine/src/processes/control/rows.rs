@@ -98,6 +98,11 @@ impl Row {
         }
     }
 
+    /// When a connection ended, or now: monotonic clock, nanoseconds.
+    fn end_time(&self) -> u64 {
+        self.start.saturating_sub(self.times.waited().as_nanos() as u64) + self.age.as_nanos() as u64
+    }
+
     /// Whether a filter selects the row.
     pub(super) fn matches(&self, filter: &Filter) -> bool {
         let Filter { ids, peer, older, younger, state } = filter;
@@ -170,6 +175,7 @@ pub(super) fn sort(rows: &mut [Row], by: Sort) {
             _ => None,
         }),
         SortKey::BytesIn => rows.sort_by_key(|row| row.bytes.map(|bytes| bytes.received)),
+        SortKey::End => rows.sort_by_key(Row::end_time),
         SortKey::BytesOut => rows.sort_by_key(|row| row.bytes.map(|bytes| bytes.sent)),
     }
     if by.descending {
