@@ -1,5 +1,5 @@
-//! A hundred thousand connections leave no process, descriptor or memory behind. (`bench/run
-//! million` shows it for a million.)
+//! Ten thousand connections leave no process, descriptor or memory behind. (`bench/run million`
+//! shows it for a million.)
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -54,14 +54,14 @@ fn resources(server: &Server) -> ServerResources {
 }
 
 #[test]
-fn a_hundred_thousand_connections_leak_no_descriptor_process_or_memory() {
+fn ten_thousand_connections_leak_no_descriptor_process_or_memory() {
     // With a small limit, the pages of the tables are touched at the start.
     let server = Server::serve(&["-q", "--max-connections", "64"]);
     connect_often(server.port(), 1_000);
     let before = resources(&server);
-    connect_often(server.port(), 100_000);
+    connect_often(server.port(), 10_000);
     let after = resources(&server);
     assert!(before.memory_kib > 0, "memory can be measured");
     assert_eq!((after.descriptors, after.processes), (before.descriptors, before.processes));
-    assert!(after.memory_kib <= before.memory_kib + 64, "{before:?}, then {after:?}");
+    assert!(after.memory_kib <= before.memory_kib + 32, "{before:?}, then {after:?}");
 }
