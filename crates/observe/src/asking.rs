@@ -28,10 +28,10 @@ const MAX_CHANGES: usize = 2;
 const COUNTS_FOR: Duration = Duration::from_millis(100);
 const LISTS_FOR: Duration = Duration::from_secs(1);
 
-/// Connections of a sample, of each service: the newest of those that are served, and of those that
-/// have ended.
-const SAMPLED_LIVE: usize = 200;
-const SAMPLED_ENDED: usize = 100;
+/// Connections of a sample, at most: the newest of those that are served, and of those that have
+/// ended.
+pub(crate) const SAMPLED_LIVE: usize = 200;
+pub(crate) const SAMPLED_ENDED: usize = 100;
 
 /// The lines of a reply.
 pub(crate) type Reply = Arc<Vec<Value>>;

@@ -6,14 +6,10 @@ use std::time::{Duration, SystemTime};
 use serde_json::Value;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::asking::Asking;
+use crate::asking::{Asking, SAMPLED_ENDED, SAMPLED_LIVE};
 use crate::samples::{Changes, Samples};
 
 const EACH: Duration = Duration::from_secs(1);
-
-/// Connections of a sample, at most, of all services.
-const LIVE: usize = 200;
-const ENDED: usize = 100;
 
 /// Samples the server until the observer ends.
 pub(crate) async fn sample(asking: &Asking, samples: &Samples) {
@@ -52,12 +48,12 @@ async fn changes(asking: &Asking, known: &mut HashSet<String>) -> Changes {
     };
     let mut live: Vec<Value> = newest.to_vec();
     live.sort_by_key(|row| row["age_ms"].as_u64());
-    live.truncate(LIVE);
+    live.truncate(SAMPLED_LIVE);
     let is_first = known.is_empty();
     let id = |row: &Value| row["id"].to_string();
     // The newest first.
     let new = ended.iter().filter(|row| !is_first && !known.contains(&id(row)));
-    let new = new.take(ENDED).cloned().collect();
+    let new = new.take(SAMPLED_ENDED).cloned().collect();
     *known = ended.iter().map(id).collect();
     // An empty history is known, too.
     known.insert(String::new());

@@ -23,7 +23,7 @@ pub(crate) enum Rank {
     Owner,
 }
 
-/// What a request or an order needs. Who has one has those in front of it, too.
+/// The privilege that a request or an order needs. Each includes those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Privilege {
     /// To ask.

@@ -19,7 +19,7 @@ use crate::net::operator::Rank;
 use crate::processes::start::start_helper;
 use crate::shared::steering::OrderSender;
 
-/// The error of an operator who may not do what it asks for.
+/// The error for an operator without the privilege for a request.
 pub(super) fn refusal(rank: Rank) -> &'static str {
     match rank {
         Rank::Observer => "the observer may only read; with --observe-control it may do more",

@@ -112,9 +112,8 @@ impl CrashReporter {
 
     /// Sends all reports to a control process, as a file in memory, so that one that does not read
     /// holds up nothing.
-    pub(super) fn answer(&mut self, socket: BorrowedFd<'_>) {
+    pub(super) fn answer(&self, socket: OwnedFd) {
         let Ok(reports) = self.directory.read_all() else { return };
-        let Ok(socket) = socket.try_clone_to_owned() else { return };
         // It has gone, if it does not take them.
         Sender::of(socket).send(reports.as_fd(), &ReportsFile);
     }

@@ -152,9 +152,14 @@ impl StderrLogger {
 
     fn read(&mut self, number: u64) {
         let Some(reader) = self.readers.get_mut(&number) else { return };
-        if reader.read(&self.destination, &mut self.log) == PipeState::Open {
-            return;
+        if reader.read(&self.destination, &mut self.log) == PipeState::Ended {
+            self.end(number);
         }
+    }
+
+    /// Handles the end of a pipe.
+    fn end(&mut self, number: u64) {
+        let Some(reader) = self.readers.get_mut(&number) else { return };
         reader.end(&self.destination, &mut self.log);
         // Closing the pipe removes it from the queue.
         if let Some((reader, crashes)) = self.readers.remove(&number).zip(self.crashes.as_mut()) {
@@ -166,7 +171,9 @@ impl StderrLogger {
         while let Some(message) = self.crashes.as_mut().and_then(|crashes| crashes.receive(&self.queue)) {
             match message {
                 (socket, CrashMessage::Query) => {
-                    self.crashes.iter_mut().for_each(|crashes| crashes.answer(socket.as_fd()));
+                    if let Some(crashes) = &self.crashes {
+                        crashes.answer(socket);
+                    }
                 }
                 (facts, CrashMessage::Crash { connection, pid }) => {
                     let lines = self.lines_of(connection);
@@ -183,16 +190,13 @@ impl StderrLogger {
     fn lines_of(&mut self, connection: u64) -> Option<Vec<String>> {
         // It was passed before its process could end.
         self.receive_pipes();
-        let (number, _) = self.readers.iter().find(|(_, reader)| reader.connection == connection)?;
-        let number = *number;
-        while self.readers.get(&number).is_some_and(has_data) {
-            self.read(number);
+        let (number, reader) = self.readers.iter_mut().find(|(_, reader)| reader.connection == connection)?;
+        let (number, state) = (*number, reader.drain(&self.destination, &mut self.log));
+        let lines = reader.last_lines();
+        // A process that a program has left may have it open for long.
+        if state == PipeState::Ended {
+            self.end(number);
         }
-        self.readers.get(&number).map(PipeReader::last_lines)
+        Some(lines)
     }
-}
-
-/// Whether a pipe has data: a process that a program has left may have it open for long.
-fn has_data(reader: &PipeReader) -> bool {
-    rustix::io::ioctl_fionread(&reader.pipe).is_ok_and(|length| length > 0)
 }

@@ -19,6 +19,9 @@ const LINES_PER_SECOND: u64 = 100;
 /// with its backtrace.
 const LAST_BYTES: usize = 16 << 10;
 
+/// Bytes of a read, at most.
+const READ: usize = 4096;
+
 /// Where standard error goes.
 #[derive(Debug)]
 pub(super) enum LineDestination {
@@ -69,13 +72,16 @@ impl LastLines {
 impl PipeReader {
     /// A reader; one that `remembers` keeps the last lines.
     pub(super) fn new(pipe: OwnedFd, connection: u64, remembers: bool) -> PipeReader {
+        // This end alone: a read that finds nothing must not hold up the others. It cannot fail for
+        // a pipe.
+        let _ = rustix::io::ioctl_fionbio(&pipe, true);
         let limit = LineLimit::of(LINES_PER_SECOND);
         PipeReader { pipe, connection, line: Vec::new(), limit, last: remembers.then(LastLines::default) }
     }
 
     /// Reads once.
     pub(super) fn read(&mut self, destination: &LineDestination, log: &mut Log) -> PipeState {
-        let mut bytes = [0; 4096];
+        let mut bytes = [0; READ];
         match rustix::io::read(&self.pipe, &mut bytes) {
             Ok(length @ 1..) => {
                 let bytes = &bytes[..length];
@@ -87,7 +93,7 @@ impl PipeReader {
                 }
                 PipeState::Open
             }
-            Err(Errno::INTR) => PipeState::Open,
+            Err(Errno::INTR | Errno::AGAIN) => PipeState::Open,
             Ok(_) | Err(_) => PipeState::Ended,
         }
     }
@@ -101,6 +107,18 @@ impl PipeReader {
         if let Some(count) = self.limit.rest() {
             log.stderr_suppressed(self.connection, count);
         }
+    }
+
+    /// Reads what is in the pipe by now. What a process adds meanwhile is left for later, so that
+    /// one that writes without end does not hold up the others.
+    pub(super) fn drain(&mut self, destination: &LineDestination, log: &mut Log) -> PipeState {
+        let waiting = rustix::io::ioctl_fionread(&self.pipe).unwrap_or(0);
+        for _ in 0..waiting.div_ceil(READ as u64) {
+            if self.read(destination, log) == PipeState::Ended {
+                return PipeState::Ended;
+            }
+        }
+        PipeState::Open
     }
 
     /// The last lines so far, with that which has not ended.
@@ -159,6 +177,23 @@ fn lines(rest: &mut Vec<u8>, bytes: &[u8]) -> Vec<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::{Format, LogLevel};
+
+    #[test]
+    fn a_pipe_that_stays_open_holds_up_nothing() {
+        let (reader, writer) = rustix::pipe::pipe().expect("a pipe");
+        let mut log = Log::new(Format::Off, LogLevel::Quiet, None, None);
+        let mut reader = PipeReader::new(reader, 1, true);
+        let to = LineDestination::Log;
+        for text in [&b"one\n"[..], b"tw", b""] {
+            rustix::io::write(&writer, text).expect("written");
+            assert_eq!(reader.drain(&to, &mut log), PipeState::Open);
+        }
+        assert_eq!(reader.read(&to, &mut log), PipeState::Open, "there is nothing");
+        assert_eq!(reader.last_lines(), ["one", "tw"]);
+        drop(writer);
+        assert_eq!(reader.read(&to, &mut log), PipeState::Ended);
+    }
 
     #[test]
     fn the_last_lines_are_remembered_within_a_number_of_bytes() {

@@ -81,8 +81,7 @@ impl ReportDirectory {
     /// # Errors
     /// The directory cannot be read, or there is no memory.
     pub(crate) fn read_all(&self) -> io::Result<fs::File> {
-        let memory = rustix::fs::memfd_create("tine-crashes", rustix::fs::MemfdFlags::CLOEXEC)?;
-        let mut all = fs::File::from(memory);
+        let mut all = fs::File::from(tine_sys::memory::file(c"tine-crashes")?);
         for name in self.names()?.into_iter().rev().take(MAX_REPORTS).rev() {
             // Another process has removed it, or it is none of ours.
             let Ok(mut text) = read_regular(&self.0.join(format!("{name}{SUFFIX}"))) else { continue };

@@ -37,20 +37,19 @@ impl CrashReports {
     /// # Errors
     /// The directory cannot be made.
     pub(super) fn prepare(
-        settings: &mut Settings,
+        settings: &Settings,
         handler: &'static str,
         place: &impl Fn(OwnedFd) -> io::Result<OwnedFd>,
     ) -> Result<Option<CrashReports>, Error> {
-        let Some(directory) = settings.crash_dir.clone() else { return Ok(None) };
+        let Some(directory) = &settings.crash_dir else { return Ok(None) };
         let directory = match &settings.service {
             Some(service) => directory.join(service),
-            None => directory,
+            None => directory.clone(),
         };
         make(&directory, settings).map_err(|why| {
             let what = format!("cannot make the directory of crash reports {}", directory.display());
             Error::system(what, &why, next_move::of_file(&why))
         })?;
-        settings.crash_dir = Some(directory.clone());
         let runs = match &settings.program {
             Some(program) => CrashedCode::Program(program.shown_words()),
             None => CrashedCode::Handler(handler),
@@ -96,7 +95,7 @@ fn make(directory: &Path, settings: &Settings) -> io::Result<()> {
 
 /// A file in memory with a text.
 fn in_memory(text: &str) -> io::Result<File> {
-    let mut file = File::from(rustix::fs::memfd_create("tine-crash", rustix::fs::MemfdFlags::CLOEXEC)?);
+    let mut file = File::from(tine_sys::memory::file(c"tine-crash")?);
     file.write_all(text.as_bytes())?;
     Ok(file)
 }

@@ -122,7 +122,7 @@ impl<'a, H> Supervisor<'a, H> {
         let bans = Bans::load(settings.state_file.clone())?;
         bans::publish(&memory.board, &bans);
         let handler_name = std::any::type_name::<H>();
-        let crash_reports = CrashReports::prepare(&mut settings, handler_name, &place)?;
+        let crash_reports = CrashReports::prepare(&settings, handler_name, &place)?;
         let channels = Channels::new(&settings, controllers.are_possible(), &place);
         let channels = channels.map_err(|why| cannot_make(&why))?;
         let history = History::new(if controllers.are_possible() { settings.history } else { 0 });
