@@ -44,11 +44,7 @@ fn try_enter<'a, H>(
         Some(_) => (start.stderr, None),
         None => (None, start.stderr),
     };
-    let notes_crashes = settings.crash_dir.is_some() && settings.program.is_none();
-    if notes_crashes {
-        note_panics();
-        tine_sys::fault::install().map_err(cannot("note faults (sigaltstack)", next_move::of_call))?;
-    }
+    let notes_crashes = note_crashes(settings)?;
     let launcher = match settings.program.as_ref().zip(start.program_path) {
         Some((program, path)) => {
             let identity = settings.identity.as_ref().filter(|_| settings.has_cgroups());
@@ -101,6 +97,16 @@ fn try_enter<'a, H>(
     let events = events.map_err(cannot("wait for clients", next_move::of_call))?;
     let memory = Memory::new(events, &trusted.door);
     Ok((Forker { trusted, context }, memory))
+}
+
+/// Has the panics and faults of handlers noted where they are reported; true if they are.
+fn note_crashes(settings: &Settings) -> Result<bool, Error> {
+    if settings.crash_dir.is_none() || settings.program.is_some() {
+        return Ok(false);
+    }
+    note_panics();
+    let installed = tine_sys::fault::install();
+    installed.map(|()| true).map_err(cannot("note faults (sigaltstack)", next_move::of_call))
 }
 
 /// What connection processes inherit: signals, group, name, limits, user.
