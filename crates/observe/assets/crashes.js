@@ -1,5 +1,6 @@
 // Crashes: the reports by cause, or, in a server without reports, connections by their outcome.
 
+import { setUpDialog, showFields } from './dialog.js';
 import { byId, el, renderIfChanged, setText } from './dom.js';
 import { bytes, count, duration, moment, plural } from './format.js';
 import { get } from './api.js';
@@ -114,10 +115,8 @@ async function openReport(name, service) {
   } catch (problem) {
     report = { cause: `It cannot be shown: ${problem.message}` };
   }
-  const known = Object.keys(FIELDS).filter((field) => report[field] !== undefined && report[field] !== null);
   byId('report-title').textContent = `Crash of connection ${report.id ?? ''}`;
-  byId('report-list').replaceChildren(...known.flatMap((field) => [
-    el('dt', { text: FIELDS[field][0] }), el('dd', { text: FIELDS[field][1](report[field]) })]));
+  showFields('report-list', FIELDS, report);
   const lines = report.stderr ?? [];
   byId('report-lines').hidden = lines.length === 0;
   byId('report-stderr').textContent = lines.join('\n');
@@ -127,11 +126,5 @@ async function openReport(name, service) {
 }
 
 export function setUpReports() {
-  const dialog = byId('report');
-  byId('report-close').addEventListener('click', () => dialog.close());
-  dialog.addEventListener('click', (event) => {
-    if (event.target === dialog) {
-      dialog.close();
-    }
-  });
+  setUpDialog('report');
 }

@@ -1,6 +1,7 @@
 // The dialog with all that is known about one connection.
 
-import { byId, el } from './dom.js';
+import { setUpDialog, showFields } from './dialog.js';
+import { byId } from './dom.js';
 import { bytes, duration, moment } from './format.js';
 import { get } from './api.js';
 import { showActions } from './steer.js';
@@ -32,13 +33,10 @@ const FIELDS = {
 };
 
 function fill(row) {
-  const known = Object.keys(FIELDS).filter((name) => row[name] !== undefined && row[name] !== null);
-  const others = Object.keys(row).filter((name) => !(name in FIELDS) && !['id', 'kind'].includes(name));
-  const items = known.map((name) => [FIELDS[name][0], FIELDS[name][1](row[name])]);
-  items.push(...others.map((name) => [name, typeof row[name] === 'string' ? row[name] : JSON.stringify(row[name])]));
+  const others = Object.keys(row).filter((name) => !(name in FIELDS) && !['id', 'kind'].includes(name))
+    .map((name) => [name, typeof row[name] === 'string' ? row[name] : JSON.stringify(row[name])]);
   byId('details-title').textContent = `Connection ${row.id}`;
-  byId('details-list').replaceChildren(...items.flatMap(([name, value]) =>
-    [el('dt', { text: name }), el('dd', { text: value })]));
+  showFields('details-list', FIELDS, row, others);
   showActions(row);
 }
 
@@ -79,11 +77,5 @@ export async function openDetails(row) {
 }
 
 export function setUpDetails() {
-  const dialog = byId('details');
-  byId('details-close').addEventListener('click', () => dialog.close());
-  dialog.addEventListener('click', (event) => {
-    if (event.target === dialog) {
-      dialog.close();
-    }
-  });
+  setUpDialog('details');
 }

@@ -43,6 +43,7 @@ const FILES: &[(&str, &[u8])] = files![
     "confirm.js",
     "crashes.js",
     "details.js",
+    "dialog.js",
     "dom.js",
     "fork.js",
     "format.js",
