@@ -110,23 +110,17 @@ impl<'a, H> Supervisor<'a, H> {
         settings.keeps_records = is_operated;
         adapt(&mut settings, &listeners, &mut log);
         requirements::check(&mut settings, alone, memory.flags.weakness(), &mut log)?;
-        let first_server_fd = move_descriptors_up(&mut listeners, &mut log, ready)?;
-        let moved = writer.as_mut().map(|writer| writer.move_above(first_server_fd.number())).transpose();
-        moved.map_err(|why| cannot_make(&why))?;
+        let first_server_fd = move_descriptors_up(&mut listeners, &mut log, ready, writer)?;
         let place = |fd: OwnedFd| first_server_fd.duplicate(fd);
         let fds = SupervisorFds::new(&place).map_err(|why| cannot_make(&why))?;
-        let source = memory.admission.limits().rules.as_ref().and_then(|rules| rules.source());
-        let place_any = |fd: rustix::io::Result<OwnedFd>| place(fd.ok()?).ok();
-        let rule_files = source.map(|source| RuleFiles::watch(source, place_any, &mut log));
+        let rule_files = watch_rule_files(&memory.admission, &place, &mut log);
         let controllers = bind_control(&mut settings, handed, is_observed, &place, &mut log)?;
         let bans = Bans::load(settings.state_file.clone())?;
         bans::publish(&memory.board, &bans);
-        let handler_name = std::any::type_name::<H>();
-        let crash_reports = CrashReports::prepare(&settings, handler_name, &place)?;
-        let channels = Channels::new(&settings, controllers.are_possible(), &place);
-        let channels = channels.map_err(|why| cannot_make(&why))?;
-        let history = History::new(if controllers.are_possible() { settings.history } else { 0 });
+        let crash_reports = CrashReports::prepare(&settings, std::any::type_name::<H>(), &place)?;
         let has_controllers = controllers.are_possible();
+        let channels = Channels::new(&settings, has_controllers, &place).map_err(|why| cannot_make(&why))?;
+        let history = History::new(if has_controllers { settings.history } else { 0 });
         let (watcher, held_ends) =
             watch_connections(&mut settings, &listeners, has_controllers, &place, &mut log);
         Ok(Supervisor {
@@ -180,6 +174,16 @@ fn check_settings(
         program.look_up_login(settings.identity.as_ref());
     }
     Ok((log.with_privacy(settings.privacy), program_path))
+}
+
+/// Watches the files of the access rules, if these come from files.
+fn watch_rule_files(
+    admission: &Admission,
+    place: &impl Fn(OwnedFd) -> std::io::Result<OwnedFd>,
+    log: &mut Log,
+) -> Option<RuleFiles> {
+    let source = admission.limits().rules.as_ref()?.source()?;
+    Some(RuleFiles::watch(source, |fd: rustix::io::Result<OwnedFd>| place(fd.ok()?).ok(), log))
 }
 
 /// Prepares to watch connections, and to hold back the ends of programs until their bytes are
@@ -286,7 +290,12 @@ fn make_room_for_descriptors(settings: &mut Settings, log: &mut Log) {
 
 /// Moves the descriptors made so far above those that the program has open itself. Returns the
 /// boundary between the two.
-fn move_descriptors_up(listeners: &mut [Listener], log: &mut Log, ready: &mut Ready) -> Result<Floor, Error> {
+fn move_descriptors_up(
+    listeners: &mut [Listener],
+    log: &mut Log,
+    ready: &mut Ready,
+    writer: &mut Option<LogWriter>,
+) -> Result<Floor, Error> {
     let to_move: Vec<BorrowedFd> = listeners.iter().map(AsFd::as_fd).collect();
     let floor = Floor::above_open(&to_move);
     for listener in listeners {
@@ -294,5 +303,8 @@ fn move_descriptors_up(listeners: &mut [Listener], log: &mut Log, ready: &mut Re
     }
     log.move_above(floor.number());
     ready.prepare(floor.number())?;
+    if let Some(writer) = writer {
+        writer.move_above(floor.number()).map_err(|why| cannot_make(&why))?;
+    }
     Ok(floor)
 }
