@@ -1,12 +1,16 @@
-"""The observer: what scrapes and an open dashboard cost, and how long a scrape takes."""
+"""The observer: what scrapes and an open dashboard cost, how long a scrape takes, and how much
+memory an hour of connections takes."""
 
-import socket, statistics, subprocess, threading, time
+import pathlib, re, socket, statistics, subprocess, threading, time
 
 import racing
 from racing import OUT, Contender, as_ratio, crr, note, race, ratios_of, rows, table, tine
 
 # Connections of the long scrape.
 HELD = 10_000
+
+# Seconds of the long load, and its connections in each.
+HOUR, EACH_SECOND = 3600, 5000
 
 
 def address():
@@ -116,3 +120,63 @@ def long_scrape():
     )
     text = f'{middle:.1f} ms ({min(times):.1f} to {max(times):.1f})'
     return (middle if held in found else float('inf'), text)
+
+
+def followed(over):
+    """Reads the events of a dashboard until it is over."""
+    with socket.socket(socket.AF_UNIX) as stream:
+        stream.connect(str(address()))
+        stream.sendall(b'GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n')
+        stream.settimeout(1)
+        while not over.is_set():
+            try:
+                if not stream.recv(1 << 20):
+                    return
+            except TimeoutError:
+                continue
+
+
+def observer_of(server):
+    """The process id of the observer of a server."""
+    for pid in racing.processes(server.process.pid):
+        if pathlib.Path(f'/proc/{pid}/comm').read_text() == 'tine: observer\n':
+            return pid
+    raise LookupError('the server has no observer')
+
+
+def resident(pid, which='VmRSS'):
+    """KiB of memory of a process: now, or its peak (`VmHWM`). Source: proc_pid_status(5)."""
+    return int(re.search(rf'{which}:\s*(\d+)', pathlib.Path(f'/proc/{pid}/status').read_text())[1])
+
+
+def section_hour():
+    """The memory of an observer over an hour of 5,000 connections/s, scraped and followed."""
+    with Contender('tine', observed()) as server:
+        pid, over, samples = observer_of(server), threading.Event(), []
+
+        def sample():
+            while not over.wait(60):
+                samples.append(resident(pid))
+
+        watchers = [
+            threading.Thread(target=what) for what in (sample, lambda: scraped(over), lambda: followed(over))
+        ]
+        for thread in watchers:
+            thread.start()
+        report = racing.load(
+            server.port, '-R', f'{EACH_SECOND}/s', '-d', f'{HOUR}s', '--max-lateness', '1s'
+        )
+        over.set()
+        for thread in watchers:
+            thread.join()
+        peak = resident(pid, 'VmHWM')
+    served = report['summary']['connections']
+    first, middle, last = samples[0], samples[len(samples) // 2], samples[-1]
+    done = rows(
+        'The memory of the observer over an hour of connections',
+        ['connections', 'a second', 'after a minute', 'half', 'end', 'peak'],
+        [[f'{served:,}', f'{served / HOUR:,.0f}', *(f'{kib:,} KiB' for kib in (first, middle, last, peak))]],
+    )
+    text = f'{peak / 1024:.1f} MiB at its peak ({first / 1024:.1f} after a minute, {last / 1024:.1f} at the end)'
+    done['values'] = {'observe.memory': (peak / 1024, f'{text}; {served / HOUR:,.0f} connections/s')}
+    return done
