@@ -5,6 +5,8 @@
 const DONE: u8 = 0;
 /// A usage or configuration error, which trying again does not mend.
 pub(crate) const USAGE: u8 = 100;
+/// A layer of the jail is not in force.
+pub(crate) const MISSING: u8 = 1;
 /// No server runs that a command could be about.
 pub(crate) const NOTHING_RUNS: u8 = 3;
 /// A system error, which may be temporary.
@@ -22,12 +24,13 @@ pub(crate) struct Row {
 }
 
 /// The commands.
-const ALL: [&str; 24] = [
+const ALL: [&str; 25] = [
     "serve",
     "client",
     "load",
     "check",
     "explain",
+    "jail-check",
     "import",
     "status",
     "list",
@@ -56,9 +59,10 @@ const OF_RUNNING: [&str; 16] = [
 ];
 
 /// All exit codes, in order.
-pub(crate) const TABLE: [Row; 9] = [
+pub(crate) const TABLE: [Row; 10] = [
     Row { code: DONE, commands: &ALL, meaning: "done" },
     Row { code: 1, commands: &["load"], meaning: "a result could not be written" },
+    Row { code: MISSING, commands: &["jail-check"], meaning: "a layer of the jail is missing" },
     Row { code: 3, commands: &["client", "load"], meaning: "wrong bytes came back" },
     Row { code: NOTHING_RUNS, commands: &OF_RUNNING, meaning: "no such server runs" },
     Row { code: 4, commands: &["load"], meaning: "the measurement is invalid or inconclusive" },

@@ -99,6 +99,9 @@ export function showProtections(statuses, metrics) {
       ['Forks that failed', count(more.fork_failures)],
       ['Log lines dropped', count(more.log_lines_dropped)],
     ];
+    for (const layer of one.jail?.layers ?? []) {
+      list.push([`Jail: ${layer.layer}`, layer.detail ? `${layer.state}: ${layer.detail}` : layer.state]);
+    }
     if (one.reported > 0) {
       list.push(['Served, but over a limit', count(one.reported)]);
     }

@@ -57,6 +57,12 @@ const TABLE: &[(&str, &str, Kind, Source)] = &[
         Source::Number("max_connections"),
     ),
     ("tine_spares", "Spares and workers that wait for a client.", Kind::Gauge, Source::Number("spares")),
+    (
+        "tine_jail_layer",
+        "1 for each layer of the jail that is in force, 0 for one that is missing.",
+        Kind::Gauge,
+        Source::ByLabel("jail_layers", "layer"),
+    ),
     ("tine_bans", "Bans in force.", Kind::Gauge, Source::Number("bans")),
     ("tine_clients_waiting", "Clients in the delay queue.", Kind::Gauge, Source::Number("waiting")),
     ("tine_connections_accepted", "Connections that were begun.", Kind::Counter, Source::Number("accepted")),

@@ -176,10 +176,7 @@ struct Ruleset {
 
 /// Forbids everything that the kernel's version of Landlock knows, by a ruleset without rules.
 fn restrict_by_landlock() -> io::Result<()> {
-    const VERSION: libc::c_int = 1;
-    let none = std::ptr::null::<Ruleset>();
-    // SAFETY: with this flag, a null pointer and a size of 0 the call only returns the version.
-    let version = check(unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, none, 0, VERSION) })?;
+    let version = crate::jail::landlock_version()?;
     let rights_on_files = match version {
         1 => 13,
         2 => 14,

@@ -63,6 +63,15 @@ pub enum Group {
     Session,
 }
 
+/// What a process enters last, before it executes a program.
+pub trait Confine: std::fmt::Debug {
+    /// Gives up rights. It may run in a process that borrows the memory of another one.
+    ///
+    /// # Errors
+    /// The kernel refuses it; the text names the step.
+    fn enter(&self) -> io::Result<()>;
+}
+
 /// A program to execute, and the state that the process has by then.
 #[derive(Debug)]
 pub struct Execution<'a> {
@@ -92,6 +101,8 @@ pub struct Execution<'a> {
     pub identity: Option<Ids<'a>>,
     /// A descriptor from 3 on that the program inherits, too, with its number.
     pub kept: Option<BorrowedFd<'a>>,
+    /// The jail that it enters; `None` leaves it the rights of this process.
+    pub jail: Option<&'a dyn Confine>,
 }
 
 impl Execution<'_> {
@@ -155,7 +166,7 @@ impl Execution<'_> {
             let nice = getpriority_process(None)?.saturating_add(self.nice);
             setpriority_process(None, nice).map_err(|why| about("its nice value", &why.into()))?;
         }
-        Ok(())
+        self.jail.map_or(Ok(()), Confine::enter)
     }
 }
 

@@ -85,21 +85,44 @@ impl Floor {
 /// use is EBADF until the number is given out again.
 #[inline]
 pub fn close_from(fresh: &Fresh, floor: Floor) {
+    close_from_except(fresh, floor, None);
+}
+
+/// The same, but one of them stays open.
+#[inline]
+pub fn close_from_except(fresh: &Fresh, floor: Floor, kept: Option<BorrowedFd>) {
     if fresh.has_closed.replace(true) {
         return;
     }
+    match kept.map(|kept| kept.as_raw_fd()).filter(|kept| *kept >= floor.0) {
+        None => close_range(floor.0, u32::MAX),
+        Some(kept) => {
+            let number = kept.unsigned_abs();
+            if kept > floor.0 {
+                close_range(floor.0, number - 1);
+            }
+            close_range(kept + 1, u32::MAX);
+        }
+    }
+}
+
+/// Closes what is open from the boundary on, up to a number.
+#[inline]
+fn close_range(first: RawFd, last: u32) {
     // SAFETY: what is open from the boundary on was opened by the code that forked, after it
     // measured the boundary, and is owned there; `Fresh` keeps this process from returning to that
     // code.
-    if unsafe { raw::close_range(floor.0, 0) } < 0 {
-        close_each_from(floor.0);
+    if unsafe { raw::close_range(first, last, 0) } < 0 {
+        close_each_in(first, last);
     }
 }
 
 /// The same for kernels before Linux 5.9, one by one.
 #[cold]
-fn close_each_from(first: RawFd) {
-    for number in open_numbers().into_iter().filter(|number| *number >= first) {
+fn close_each_in(first: RawFd, last: u32) {
+    for number in
+        open_numbers().into_iter().filter(|number| *number >= first && number.unsigned_abs() <= last)
+    {
         // SAFETY: as above.
         unsafe { raw::close(number) };
     }
@@ -109,7 +132,7 @@ fn close_each_from(first: RawFd) {
 /// until this process executes another program.
 pub(crate) fn set_close_on_exec_from(first: RawFd) {
     // SAFETY: the flag changes nothing in this process.
-    if unsafe { raw::close_range(first, libc::CLOSE_RANGE_CLOEXEC) } < 0 {
+    if unsafe { raw::close_range(first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) } < 0 {
         set_close_on_exec_each_from(first);
     }
 }

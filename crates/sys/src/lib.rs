@@ -2,8 +2,8 @@
 //!
 //! This is the only crate of the workspace with `unsafe` code: forks, waiting with resource usage,
 //! signal dispositions, memory shared between processes, process titles, the change of user, the
-//! confinement of helpers. It does not wrap what `rustix` offers as safe functions, and makes no
-//! decisions: it does not know servers or connections.
+//! confinement of helpers, the steps of a jail. It does not wrap what `rustix` offers as safe
+//! functions, and makes no decisions: it does not know servers or connections.
 //!
 //! A function that is right only at certain times takes a token for it: [`process::Alone`] where
 //! there must be one thread, [`process::Fresh`] where the process must have been forked.
@@ -19,6 +19,7 @@ pub mod fault;
 pub mod fd;
 mod flag;
 pub mod identity;
+pub mod jail;
 mod limits;
 pub mod memory;
 pub mod port_filter;

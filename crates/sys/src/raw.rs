@@ -87,13 +87,13 @@ pub(crate) unsafe fn close(number: libc::c_int) -> libc::c_long {
     unsafe { call2(libc::SYS_close, libc::c_long::from(number), 0) }
 }
 
-/// `close_range(2)` from `first` to the last descriptor.
+/// `close_range(2)` from `first` to `last`, both included.
 ///
 /// # Safety
 /// As of [`close`] for each of them, unless the flags leave them open.
 #[inline]
-pub(crate) unsafe fn close_range(first: libc::c_int, flags: libc::c_uint) -> libc::c_long {
-    let range = [libc::c_long::from(first), libc::c_long::from(u32::MAX)];
+pub(crate) unsafe fn close_range(first: libc::c_int, last: u32, flags: libc::c_uint) -> libc::c_long {
+    let range = [libc::c_long::from(first), libc::c_long::from(last)];
     // SAFETY: as the caller guarantees.
     unsafe { call5(libc::SYS_close_range, [range[0], range[1], libc::c_long::from(flags), 0, 0]) }
 }

@@ -180,6 +180,7 @@ fn execution<'a>(
         cgroup: None,
         identity: None,
         kept: None,
+        jail: None,
     }
 }
 

@@ -49,13 +49,12 @@
 mod admission;
 mod connection;
 mod error;
+mod jail;
 mod lifecycle;
 mod log;
 mod net;
 mod processes;
 mod program;
-#[cfg(test)]
-mod random;
 mod server;
 mod services;
 mod settings;
@@ -71,6 +70,7 @@ pub use admission::proxy::{ProxyOthers, ProxyProtocol};
 pub use admission::rate::Rate;
 pub use connection::Connection;
 pub use error::{Error, ErrorKind, HandlerError};
+pub use jail::{Jail, JailMode};
 pub use log::{LogFormat, LogLevel, LogTarget};
 pub use net::address::Address;
 pub use net::options::BindIpv6Only;
@@ -91,6 +91,7 @@ pub mod cli {
         ExplainedClient, ExplainedLimit, ExplainedProxy, ExplainedVerdict, Explanation,
     };
     pub use crate::error::{next_move, one_line, reason};
+    pub use crate::jail::report::{JailLayer, jail_layers, try_jail};
     pub use crate::log::Dialect;
     pub use crate::net::address::resolve;
     pub use crate::net::control_socket::directories as control_directories;

@@ -14,7 +14,7 @@ fn src() -> PathBuf {
 fn imports_run_one_way() {
     let order = [
         "error",
-        "random",
+        "jail",
         "lifecycle",
         "system",
         "net",

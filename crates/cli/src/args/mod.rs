@@ -7,6 +7,7 @@ pub mod banner;
 pub mod client;
 pub mod control;
 pub mod identity;
+pub mod jail;
 pub mod limits;
 pub mod load;
 pub mod logging;
@@ -35,6 +36,7 @@ use crate::commands::check::Check;
 use crate::commands::describe::{Completions, Man};
 use crate::commands::explain::Explain;
 use crate::commands::import::Import;
+use crate::commands::jail_check::JailCheck;
 use crate::control::crashes::Crashes;
 use crate::control::list::List;
 use crate::control::logs::Logs;
@@ -69,6 +71,8 @@ pub enum Command {
     Check(Check),
     /// Show which rule of a configuration decides about a client, and which limits apply
     Explain(Explain),
+    /// Show which protections of a jail this system gives, and try to break out of it
+    JailCheck(JailCheck),
     /// Convert the configuration of another super-server, and list what has no equivalent
     Import(Import),
     /// Show what a running server does

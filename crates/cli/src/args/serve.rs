@@ -9,6 +9,7 @@ use super::access::AccessOptions;
 use super::banner::BannerOptions;
 use super::control::ControlOptions;
 use super::identity::IdentityOptions;
+use super::jail::JailOptions;
 use super::limits::LimitOptions;
 use super::logging::{ConnectionLogOptions, LogOptions};
 use super::observe::ObserveOptions;
@@ -70,6 +71,10 @@ pub struct Serve {
     #[command(flatten)]
     pub identity: IdentityOptions,
 
+    /// The jail.
+    #[command(flatten)]
+    pub jail: JailOptions,
+
     /// The log.
     #[command(flatten)]
     pub log: LogOptions,
@@ -109,7 +114,7 @@ impl Serve {
         let server = self.access.apply(server, self.program.reverse_dns)?;
         let server = self.proxy.apply(server)?;
         let server = self.connection_log.apply(server)?;
-        let server = self.identity.apply(server)?;
+        let server = self.jail.apply(self.identity.apply(server)?)?;
         let server = self.sockets.apply(server)?;
         let server = self.processes.apply(self.times.apply(server));
         // No built-in service prints.

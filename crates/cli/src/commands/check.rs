@@ -1,10 +1,12 @@
 //! `tine check`: validates a configuration without serving it.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args as ClapArgs;
 use tine::Server;
+use tine::cli::{JailLayer, jail_layers};
 
 use crate::commands::describe::print;
 use crate::commands::serve::checked;
@@ -41,8 +43,20 @@ pub(crate) fn run(args: &Check) -> Result<ExitCode, Error> {
     faults.iter().for_each(|fault| diagnostic!("tine: {fault}"));
     match last {
         Some(last) => Err(last),
-        None => print(config.to_string().as_bytes()),
+        None => print(format!("{config}{}", jails(&config)).as_bytes()),
     }
+}
+
+/// What is in force of the jails, as comments.
+fn jails(config: &Config) -> String {
+    let mut text = String::new();
+    for service in &config.services {
+        let Ok(jail) = service.args.jail.jail() else { continue };
+        for JailLayer { name, state, detail } in jail_layers(&jail) {
+            let _ = writeln!(text, "# jail of {}: {name} {state}: {detail}", service.name);
+        }
+    }
+    text
 }
 
 /// The addresses that do not resolve.

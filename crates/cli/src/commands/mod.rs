@@ -4,4 +4,5 @@ pub(crate) mod check;
 pub(crate) mod describe;
 pub(crate) mod explain;
 pub(crate) mod import;
+pub(crate) mod jail_check;
 pub(crate) mod serve;

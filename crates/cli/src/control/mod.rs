@@ -10,7 +10,7 @@ pub(crate) mod show;
 pub(crate) mod status;
 pub(crate) mod steer;
 mod target;
-mod text;
+pub(crate) mod text;
 pub(crate) mod top;
 
 use std::io::{BufRead, BufReader, ErrorKind, Write};

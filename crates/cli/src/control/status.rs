@@ -99,10 +99,24 @@ fn describe(text: &mut String, status: &Value) {
     if number("bans") > 0 {
         line("bans", number("bans").to_string());
     }
+    if let Some(layers) = status["jail"]["layers"].as_array().filter(|layers| !layers.is_empty()) {
+        line("jail", jail(&status["jail"]["mode"], layers));
+    }
     for which in ["accepted", "rejected"] {
         line(&format!("{which}/s"), rates(status, which));
     }
     text.push_str(&processes(status));
+}
+
+/// The mode, and the layers that are in force and that are missing.
+fn jail(mode: &Value, layers: &[Value]) -> String {
+    let names = |is_on: bool| {
+        let chosen = layers.iter().filter(|layer| (layer["state"] == "on") == is_on);
+        chosen.map(|layer| field(layer, "layer")).collect::<Vec<_>>().join(", ")
+    };
+    let (on, missing) = (names(true), names(false));
+    let missing = if missing.is_empty() { missing } else { format!("; missing: {missing}") };
+    format!("{}: {on}{missing}", mode.as_str().unwrap_or_default())
 }
 
 /// The rates of the last minutes.

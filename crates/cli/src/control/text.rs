@@ -45,7 +45,7 @@ pub(super) fn bytes(number: Option<u64>) -> String {
 }
 
 /// Rows as columns that are as wide as their widest value. The first row has the headings.
-pub(super) fn columns(rows: &[Vec<String>]) -> String {
+pub(crate) fn columns(rows: &[Vec<String>]) -> String {
     let count = rows.first().map_or(0, Vec::len);
     let width = |at: usize| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..count).map(width).collect();

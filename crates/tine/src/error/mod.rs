@@ -52,13 +52,15 @@ pub enum ErrorKind {
     WorkingDirectory,
     /// No cgroup can be created in the directory for cgroups.
     Cgroup,
+    /// The kernel refuses a protection of the jail that is required.
+    Jail,
     /// The operating system refused something. It may succeed later: an address in use, a lack of
     /// memory, a name server that does not answer.
     System,
 }
 
 impl ErrorKind {
-    const ALL: [ErrorKind; 12] = [
+    const ALL: [ErrorKind; 13] = [
         ErrorKind::InvalidValue,
         ErrorKind::NoAddress,
         ErrorKind::ReuseWithoutSpares,
@@ -70,13 +72,14 @@ impl ErrorKind {
         ErrorKind::Program,
         ErrorKind::WorkingDirectory,
         ErrorKind::Cgroup,
+        ErrorKind::Jail,
         ErrorKind::System,
     ];
 
     /// Whether trying again later can help without any change of the settings.
     #[must_use]
     pub fn is_temporary(self) -> bool {
-        matches!(self, ErrorKind::System | ErrorKind::Readiness)
+        matches!(self, ErrorKind::System | ErrorKind::Readiness | ErrorKind::Jail)
     }
 }
 

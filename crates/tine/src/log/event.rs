@@ -21,7 +21,9 @@ pub(super) fn severity(event: &str) -> u8 {
     match event {
         "error" => 3,
         "warning" | "restart" | "dropped" | "crash" => 4,
-        "listen" | "observe" | "drain" | "stop" | "reload" | "recovered" | "control" | "penalty" => 5,
+        "listen" | "observe" | "jail" | "drain" | "stop" | "reload" | "recovered" | "control" | "penalty" => {
+            5
+        }
         "receive" => 7,
         _ => 6,
     }

@@ -8,6 +8,8 @@ use super::Log;
 use super::format::Format;
 use super::value::FieldValue::{Decimal, Number, Text};
 use crate::error::Error;
+use crate::jail::layer::LayerState;
+use crate::jail::plan::Plan;
 use crate::lifecycle::outcome::{Outcome, signal_name};
 use crate::net::operator::Operator;
 use crate::net::peer::Peer;
@@ -16,6 +18,19 @@ impl Log {
     /// The access rules were reloaded.
     pub(crate) fn reload(&mut self, rules: usize) {
         self.event("reload", &[("rules", Number(rules as u64))]);
+    }
+
+    /// What is in force of the jail, layer by layer; what is missing of it, as warnings.
+    pub(crate) fn jail(&mut self, plan: &Plan) {
+        for (layer, state) in plan.layers.iter().filter(|(_, state)| *state != LayerState::Off) {
+            let detail = state.detail();
+            if matches!(state, LayerState::Refused(_) | LayerState::Partly(..)) {
+                self.warning(&format!("the jail does without {}: {detail}", layer.name()));
+            }
+            let mut fields = vec![("layer", Text(layer.name())), ("state", Text(state.name()))];
+            fields.extend((!detail.is_empty()).then_some(("detail", Text(detail.as_str()))));
+            self.event("jail", &fields);
+        }
     }
 
     /// The source of a peer is rejected for this time.

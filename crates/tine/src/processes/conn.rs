@@ -9,13 +9,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rustix::process::Pid;
 use tine_sys::cmdline::Title;
+use tine_sys::exec::Confine as _;
 use tine_sys::fd::Floor;
 use tine_sys::memory::FlagReader;
 use tine_sys::process::{Fresh, exit_now};
 
 use crate::admission::reason::Reason;
 use crate::connection::{self, Connection};
-use crate::error::HandlerError;
+use crate::error::{HandlerError, reason};
+use crate::jail::confinement::Confinement;
 use crate::lifecycle::crash::take_place;
 use crate::lifecycle::outcome::{ExitReport, SILENT};
 use crate::log::Log;
@@ -31,6 +33,8 @@ pub(crate) struct ConnContext<'a, H> {
     pub(crate) handler: &'a mut H,
     /// The program that is executed instead of calling the handler, if there is one.
     pub(crate) launcher: Option<Launcher<'a>>,
+    /// The jail of handlers.
+    pub(crate) jail: Confinement,
     /// The channel of the stderr logger, where that reads the standard error of handlers.
     pub(crate) stderr_logger: Option<Sender<StderrPipe>>,
     /// Whether a crash is noted, for its report.
@@ -85,6 +89,7 @@ where
         // Out of descriptors: standard error stays that of the server.
         let _ = logger.open_pipe(job.entry.id).map(rustix::stdio::dup2_stderr);
     }
+    context.enter_jail(job.slot);
     // The listeners, the server's other descriptors, and a socket that another forker may have
     // left.
     tine_sys::fd::close_from(fresh, context.first_server_fd);
@@ -165,6 +170,17 @@ where
 }
 
 impl<H> ConnContext<'_, H> {
+    /// Enters the jail of handlers; exits if that fails.
+    pub(crate) fn enter_jail(&self, slot: usize) {
+        if self.jail.is_any()
+            && let Err(why) = self.jail.enter()
+        {
+            let report = ExitReport::Error(reason(&why));
+            self.stats.report(slot, &report);
+            exit_now(report.exit_code());
+        }
+    }
+
     /// The exit code for a report. Unlike the report, no other process can write it.
     pub(crate) fn exit_code(&self, report: &ExitReport) -> i32 {
         match report.exit_code() {

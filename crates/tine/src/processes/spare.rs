@@ -53,6 +53,7 @@ where
         let client = next(forker, &events, slot);
         return begin(forker, client, slot);
     }
+    forker.context.enter_jail(slot);
     for _ in 0..reuse {
         let client = next(forker, &events, slot);
         let report = serve_one_of_many(forker, client, slot);

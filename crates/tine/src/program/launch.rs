@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicI32;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::process::Pid;
-use tine_sys::exec::{CStrings, CgroupEntry, Execution, Group, Stack, spawn_sibling};
+use tine_sys::exec::{CStrings, CgroupEntry, Confine, Execution, Group, Stack, spawn_sibling};
 use tine_sys::fd::Floor;
 use tine_sys::process::{Alone, Fresh, exit_now};
 
@@ -19,6 +19,7 @@ use super::prepare::Incoming;
 use super::{Program, Stderr, Terminal};
 use crate::admission::access::names::PendingNameRules;
 use crate::error::{Error, next_move, reason};
+use crate::jail::confinement::Confinement;
 use crate::lifecycle::outcome::ExitReport;
 use crate::net::dns::confirmed_name;
 use crate::net::peer::{Peer, canonical};
@@ -81,6 +82,8 @@ pub(super) struct Image<'a> {
     /// The process whose death kills the program (PR_SET_PDEATHSIG); `None` where it outlives the
     /// server.
     pub(super) supervisor: Option<i32>,
+    /// The jail that the program is executed in.
+    pub(super) jail: Confinement,
 }
 
 impl<'a> Launcher<'a> {
@@ -136,6 +139,7 @@ impl<'a> Launcher<'a> {
             null,
             identity,
             supervisor,
+            jail: Confinement::default(),
         };
         let stack = Stack::new()
             .map_err(|why| Error::system("cannot map a stack", &why, next_move::of_call(&why)))?;
@@ -145,6 +149,11 @@ impl<'a> Launcher<'a> {
     /// The same launcher, which sends the client this banner first.
     pub(crate) fn with_banner(self, banner: &'a [u8]) -> Launcher<'a> {
         Launcher { banner, ..self }
+    }
+
+    /// The same launcher, which executes the program in this jail.
+    pub(crate) fn in_jail(&mut self, jail: Confinement) {
+        self.image.jail = jail;
     }
 
     /// Creates a process that executes the program on a connection, and returns its id. If the
@@ -204,7 +213,7 @@ impl<'a> Launcher<'a> {
         {
             // A lookup or a client that does not read can outlive the server, whose addresses must
             // not stay in use.
-            tine_sys::fd::close_from(fresh, first_own);
+            tine_sys::fd::close_from_except(fresh, first_own, self.image.jail.ruleset());
         }
         let mut variables = match self.image.program.reverse_dns {
             true => self.look_up_name(client, report)?,
@@ -282,6 +291,11 @@ impl<'a> Launcher<'a> {
 }
 
 impl Image<'_> {
+    /// Closes what the jail holds open, in a process that has started the program in it.
+    pub(super) fn leave_jail_to_program(&mut self) {
+        self.jail = Confinement::default();
+    }
+
     pub(super) fn execution<'b>(
         &'b mut self,
         path: &'b CStr,
@@ -314,6 +328,7 @@ impl Image<'_> {
             cgroup: launch_context.cgroup.as_ref(),
             identity: self.identity.map(Identity::to_ids),
             kept: None,
+            jail: self.jail.is_any().then_some(&self.jail as &dyn Confine),
         }
     }
 }

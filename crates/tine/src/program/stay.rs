@@ -70,7 +70,7 @@ impl Launcher<'_> {
         // The program inherits it; this process writes nothing there.
         stderr.map_or(Ok(()), rustix::stdio::dup2_stderr)?;
         drop(pipe);
-        tine_sys::fd::close_from(fresh, first_own);
+        tine_sys::fd::close_from_except(fresh, first_own, self.image.jail.ruleset());
         Ok((alone, has_stderr))
     }
 
@@ -94,6 +94,7 @@ impl Launcher<'_> {
                 exit_now(127)
             }
             Side::Parent(child) => {
+                self.image.leave_jail_to_program();
                 // The program decides what a TERM does: without this process, the kernel kills it.
                 tine_sys::signal::ignore(Signal::TERM.as_raw());
                 let ended = tine_sys::process::wait_for(child)?;
@@ -131,6 +132,7 @@ impl Launcher<'_> {
             }
             Side::Parent(child) => {
                 drop(terminal);
+                self.image.leave_jail_to_program();
                 let ended = relay::copy(socket, master, child, kind)?;
                 crate::connection::finish(socket);
                 Ok(ended.how)

@@ -3,7 +3,11 @@
 use std::path::Path;
 
 use super::Settings;
+use crate::error::Error;
+use crate::jail::Facts;
+use crate::jail::plan::Plan;
 use crate::program::Stderr;
+use crate::system::users::Identity;
 use crate::watch::ClientGone;
 use crate::watch::answers::AnswerLimits;
 use crate::watch::state::WatchRules;
@@ -40,13 +44,29 @@ impl Settings {
         }
     }
 
-    /// Whether processes are forked in advance.
+    /// What is in force of the jail on this system.
+    ///
+    /// # Errors
+    /// A protection that is required cannot be had.
+    pub(crate) fn plan_jail(&self) -> Result<Plan, Error> {
+        Plan::new(&self.jail, &Facts::ask(), self.serves_as_root())
+    }
+
+    /// Whether the processes of connections belong to root.
+    pub(crate) fn serves_as_root(&self) -> bool {
+        match &self.identity {
+            Some(Identity { uid: Some(uid), .. }) => *uid == 0,
+            _ => rustix::process::geteuid().is_root(),
+        }
+    }
+
     /// The slots of the board: more than the maximum of connections where older generations have
     /// more.
     pub(crate) fn slots(&self) -> usize {
         self.max_connections.max(self.older_connections)
     }
 
+    /// Whether processes are forked in advance.
     pub(crate) fn has_spares(&self) -> bool {
         self.spares > 0
     }

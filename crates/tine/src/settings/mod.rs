@@ -20,6 +20,8 @@ use rustix::process::Pid;
 
 use crate::admission::limits::Limits;
 use crate::admission::sources::SourceSecret;
+use crate::jail::Jail;
+use crate::jail::plan::Plan;
 use crate::lifecycle::ready::Ready;
 use crate::log::{LogLevel, LogSettings};
 use crate::net::listener::Listener;
@@ -106,6 +108,10 @@ pub(crate) struct Settings {
     pub(crate) control: Control,
     /// Connections that have ended of which the control socket tells.
     pub(crate) history: usize,
+    /// What connections may no longer do: what was asked for.
+    pub(crate) jail: Jail,
+    /// What is in force of it. Known when the server is set up.
+    pub(crate) jail_plan: Plan,
     /// Where crash reports are kept.
     pub(crate) crash_dir: Option<PathBuf>,
     /// Whether operators can ask for the records of connections. Known when the server is set up.
@@ -148,6 +154,8 @@ impl Default for Settings {
             program: None,
             control: Control::none(),
             history: defaults::HISTORY,
+            jail: Jail::default(),
+            jail_plan: Plan::default(),
             crash_dir: None,
             keeps_records: false,
             log_level: LogLevel::default(),
@@ -191,6 +199,13 @@ impl Server {
     #[must_use]
     pub fn banner(mut self, banner: impl Into<Vec<u8>>) -> Server {
         self.settings.banner = banner.into();
+        self
+    }
+
+    /// Sets the jail that each connection is served in. Default: none.
+    #[must_use]
+    pub fn jail(mut self, jail: Jail) -> Server {
+        self.settings.jail = jail;
         self
     }
 

@@ -8,6 +8,8 @@ pub(crate) mod kernel_log;
 pub(crate) mod open_files;
 pub(crate) mod orphans;
 pub(crate) mod procfs;
+#[cfg(test)]
+pub(crate) mod random;
 pub(crate) mod signal;
 pub(crate) mod state_file;
 pub(crate) mod users;

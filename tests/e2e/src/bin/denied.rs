@@ -56,6 +56,9 @@ fn error_number(name: &str) -> i32 {
         "EINVAL" => libc::EINVAL,
         "ENOSYS" => libc::ENOSYS,
         "EAFNOSUPPORT" => libc::EAFNOSUPPORT,
+        "EOPNOTSUPP" => libc::EOPNOTSUPP,
+        // The call is not made, and seems to succeed.
+        "SUCCESS" => 0,
         _ => panic!("no error is called {name}"),
     }
 }
@@ -138,6 +141,7 @@ fn number(name: &str) -> Option<i64> {
         kexec_load = SYS_kexec_load,
         keyctl = SYS_keyctl,
         landlock_create_ruleset = SYS_landlock_create_ruleset,
+        landlock_restrict_self = SYS_landlock_restrict_self,
         lookup_dcookie = SYS_lookup_dcookie,
         mbind = SYS_mbind,
         membarrier = SYS_membarrier,
@@ -171,6 +175,7 @@ fn number(name: &str) -> Option<i64> {
         sched_setattr = SYS_sched_setattr,
         set_mempolicy = SYS_set_mempolicy,
         setdomainname = SYS_setdomainname,
+        seccomp = SYS_seccomp,
         sethostname = SYS_sethostname,
         setns = SYS_setns,
         settimeofday = SYS_settimeofday,

@@ -180,7 +180,7 @@ mod tests {
 
     use super::super::seqlock::SeqLocked;
     use super::*;
-    use crate::random::Random;
+    use crate::system::random::Random;
 
     fn answer(rule: u32) -> Answer {
         Answer { rule, allows: rule.is_multiple_of(2), text: 0 }

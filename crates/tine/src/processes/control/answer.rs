@@ -161,6 +161,7 @@ fn status(view: &View) -> Value {
         "waiting": view.board.waiting(),
         "bans": view.bans.len(),
         "crash_reports": view.crashes.is_some(),
+        "jail": view.jail.to_json(),
         "rates": rates,
         "processes": processes,
     })

@@ -60,6 +60,7 @@ pub(super) fn metrics(view: &View) -> Value {
         "fork_failures": board.fork_failures(),
         "start": board.starts().to_json(),
         "log_lines_dropped": view.log.map(|ring| ring.dropped()),
+        "jail_layers": view.jail.layers_in_force(),
         "listeners": listeners.collect::<Vec<Value>>(),
         "processes": processes,
     });

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use super::crashes::CrashQuestions;
+use crate::jail::plan::Plan;
 use crate::log::ByteCounts;
 use crate::log::ring::LogRing;
 use crate::net::peer::Peer;
@@ -49,6 +50,8 @@ pub(crate) struct View {
     /// The first bytes of clients of programs, by slot, with the id of the connection.
     pub(crate) first_bytes: HashMap<usize, (u64, Duration)>,
     pub(crate) settings: Vec<SettingView>,
+    /// What connections may not do.
+    pub(crate) jail: Plan,
     /// Slots whose connection is being ended, with its id.
     pub(crate) ending: HashMap<usize, u64>,
     /// For the kernel's table of sockets, where it may be read.

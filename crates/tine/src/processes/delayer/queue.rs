@@ -239,7 +239,7 @@ mod tests {
 
     use super::*;
     use crate::admission::block::Aggregations;
-    use crate::random::Random;
+    use crate::system::random::Random;
 
     fn queued(source: u8, client: u32) -> QueuedClient<u32> {
         let peer = Peer::Tcp(([127, 0, 0, source], 1).into());

@@ -9,6 +9,7 @@ use super::memory::{CONTROL_EVENT, IDENTIFIED_EVENT, Memory, RELEASED_EVENT};
 use super::trusted::{Forker, ForkerStart, Trusted};
 use crate::connection;
 use crate::error::{Error, next_move};
+use crate::jail::confinement::Confinement;
 use crate::lifecycle::crash::note_panics;
 use crate::processes::conn::ConnContext;
 use crate::processes::start::{StartReport, cannot, cannot_die_with_parent, change_user, kill_with};
@@ -59,6 +60,7 @@ fn try_enter<'a, H>(
     let mut context = ConnContext {
         handler: start.handler,
         launcher,
+        jail: Confinement::default(),
         stderr_logger: handler_stderr,
         notes_crashes,
         stats: start.stats,
@@ -96,7 +98,21 @@ fn try_enter<'a, H>(
     let events = event_queue(&trusted, &trusted.link.control);
     let events = events.map_err(cannot("wait for clients", next_move::of_call))?;
     let memory = Memory::new(events, &trusted.door);
+    make_jail(&trusted, &mut context)?;
     Ok((Forker { trusted, context }, memory))
+}
+
+/// Makes the jail of the connections, as far as a forker does: after all that it does itself.
+fn make_jail<H>(trusted: &Trusted, context: &mut ConnContext<'_, H>) -> Result<(), Error> {
+    let settings = trusted.settings;
+    let sets_priority = settings.program.as_ref().is_some_and(|program| program.nice != 0);
+    let more: &[&str] = if sets_priority { &["getpriority", "setpriority"] } else { &[] };
+    let jail = Confinement::make(&settings.jail_plan, more, trusted.first_server_fd)?;
+    match &mut context.launcher {
+        Some(launcher) => launcher.in_jail(jail),
+        None => context.jail = jail,
+    }
+    Ok(())
 }
 
 /// Has the panics and faults of handlers noted where they are reported; true if they are.

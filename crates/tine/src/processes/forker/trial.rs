@@ -10,7 +10,8 @@ use rustix::net::{
     getsockname, listen, recv, socket_with,
 };
 use rustix::process::{Signal, WaitOptions, waitpid};
-use tine_sys::process::{Side, exit_now, fork};
+use tine_sys::exec::Confine as _;
+use tine_sys::process::{Fresh, Side, exit_now, fork};
 
 use super::trusted::Forker;
 use crate::error::{Error, ErrorKind, next_move};
@@ -35,7 +36,7 @@ pub(super) fn try_out<H>(forker: &mut Forker<'_, H>, report: StartReport) {
     });
     match result {
         Err(error) => report.failed(error),
-        Ok((own, Side::Child(_))) => match prepare_program(forker) {
+        Ok((own, Side::Child(fresh))) => match enter_all(forker, &fresh) {
             Ok(()) => exit_now(i32::from(rustix::io::write(&own.served, b"\n") != Ok(1))),
             Err(error) => report.failed(error),
         },
@@ -85,10 +86,14 @@ fn have_descriptors() -> Result<(), Error> {
     opened.map(drop).map_err(cannot("open the descriptors of a connection", next_move::of_call))
 }
 
-/// Makes the changes to this process that precede the execution of the program, if there is one.
-fn prepare_program<H>(forker: &mut Forker<'_, H>) -> Result<(), Error> {
+/// Makes the changes to this process that precede the execution of the program or the call of the
+/// handler, and tries to break out of the jail.
+fn enter_all<H>(forker: &mut Forker<'_, H>, fresh: &Fresh) -> Result<(), Error> {
     // The cgroup of the first connection.
     let cgroup = forker.trusted.cgroups.as_ref().map(|cgroups| cgroups.of(0, 0).entry());
-    let Some(launcher) = &mut forker.context.launcher else { return Ok(()) };
-    launcher.try_out(cgroup.as_ref())
+    match &mut forker.context.launcher {
+        Some(launcher) => launcher.try_out(cgroup.as_ref())?,
+        None => forker.context.jail.enter().map_err(cannot("enter the jail", next_move::of_call))?,
+    }
+    forker.trusted.settings.jail_plan.check_from_inside(fresh)
 }

@@ -110,6 +110,8 @@ impl<'a, H> Supervisor<'a, H> {
         settings.keeps_records = is_operated;
         adapt(&mut settings, &listeners, &mut log);
         requirements::check(&mut settings, alone, memory.flags.weakness(), &mut log)?;
+        settings.jail_plan = settings.plan_jail()?;
+        log.jail(&settings.jail_plan);
         let first_server_fd = move_descriptors_up(&mut listeners, &mut log, ready, writer)?;
         let place = |fd: OwnedFd| first_server_fd.duplicate(fd);
         let fds = SupervisorFds::new(&place).map_err(|why| cannot_make(&why))?;

@@ -74,6 +74,7 @@ where
             bans: self.bans.views(SystemTime::now()),
             first_bytes: self.watcher.first_bytes(),
             settings,
+            jail: self.settings.jail_plan,
             ending: self.killings.all(),
             diag: Diag::socket().ok().map(Diag::new),
             ports: self.listeners.iter().filter_map(Listener::family_and_port).collect(),

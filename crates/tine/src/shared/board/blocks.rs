@@ -83,7 +83,7 @@ mod tests {
     use super::*;
     use crate::admission::block::Aggregations;
     use crate::net::peer::Peer;
-    use crate::random::Random;
+    use crate::system::random::Random;
 
     #[test]
     fn connections_of_a_source_are_counted() {

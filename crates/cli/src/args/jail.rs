@@ -1,0 +1,127 @@
+//! The jail of each connection.
+
+use std::path::PathBuf;
+
+use clap::Args as ClapArgs;
+use tine::{Jail, JailMode, Server};
+
+use super::{choice, yes_or_no};
+use crate::error::Error;
+
+/// The jail, and its protections one by one. Their names are those of systemd.exec(5).
+#[derive(ClapArgs, Debug)]
+#[group(skip)]
+#[command(next_help_heading = "Jail")]
+pub struct JailOptions {
+    /// What each connection gives up before its service or program runs: all that needs no
+    /// namespace (light), what the kernel gives of it (auto), or nothing but the protections below
+    /// (none). --user has to be another than root
+    #[arg(long, value_name = "MODE", require_equals = true, default_value_t, value_parser = choice::<JailMode>(JailMode::NAMES))]
+    pub jail: JailMode,
+
+    /// Whether to exclude that a program gains privileges by set-user-ID bits or file capabilities
+    /// [default: yes in a jail]
+    #[arg(long, value_name = "BOOL", value_parser = yes_or_no())]
+    pub no_new_privileges: Option<bool>,
+
+    /// Capabilities that are kept: names as in capabilities(7), or none [default: none in a jail]
+    #[arg(long, value_name = "NAMES")]
+    pub capability_bounding_set: Option<String>,
+
+    /// System calls that are allowed, as in "@network-io openat", or, with ~ before each, refused.
+    /// They change the set of the jail, which is @system-service without calls for namespaces,
+    /// keys, io_uring, scheduling and other processes
+    #[arg(long, value_name = "NAMES", allow_hyphen_values = true)]
+    pub system_call_filter: Vec<String>,
+
+    /// What a refused system call returns, as in EPERM or ENOSYS, or kill [default: EPERM]
+    #[arg(long, value_name = "ERROR")]
+    pub system_call_error_number: Option<String>,
+
+    /// Address families of new sockets, as in "AF_UNIX AF_INET", or, with ~ before each, those that
+    /// are refused; or none [default: AF_UNIX AF_INET AF_INET6 in a jail]
+    #[arg(long, value_name = "NAMES")]
+    pub restrict_address_families: Option<String>,
+
+    /// Whether to refuse new namespaces [default: yes in a jail]
+    #[arg(long, value_name = "BOOL", value_parser = yes_or_no())]
+    pub restrict_namespaces: Option<bool>,
+
+    /// Whether to refuse real-time scheduling [default: yes in a jail]
+    #[arg(long, value_name = "BOOL", value_parser = yes_or_no())]
+    pub restrict_realtime: Option<bool>,
+
+    /// Whether to refuse set-user-ID and set-group-ID bits on files [default: yes in a jail]
+    #[arg(long = "restrict-suid-sgid", value_name = "BOOL", value_parser = yes_or_no())]
+    pub restrict_suid_sgid: Option<bool>,
+
+    /// Whether to refuse another personality(2) [default: yes in a jail]
+    #[arg(long, value_name = "BOOL", value_parser = yes_or_no())]
+    pub lock_personality: Option<bool>,
+
+    /// Whether to refuse memory that becomes executable (Linux 6.3) [default: no]
+    #[arg(long, value_name = "BOOL", value_parser = yes_or_no())]
+    pub memory_deny_write_execute: Option<bool>,
+
+    /// Whether files can be written below --read-write-paths only (strict), or as the user may (no)
+    /// [default: strict in a jail]
+    #[arg(long, value_name = "MODE", value_parser = ["strict", "no"])]
+    pub protect_system: Option<String>,
+
+    /// A file or directory that can be written, with what is below it
+    #[arg(long, value_name = "PATH")]
+    pub read_write_paths: Vec<PathBuf>,
+
+    /// A file or directory that cannot be opened, with what is below it
+    #[arg(long, value_name = "PATH")]
+    pub inaccessible_paths: Vec<PathBuf>,
+}
+
+/// A method of the builder that switches a protection.
+type Switch = fn(Jail, bool) -> Jail;
+
+impl JailOptions {
+    /// The server with this jail.
+    ///
+    /// # Errors
+    /// There is no such system call, group, capability, address family or error.
+    pub fn apply(&self, server: Server) -> Result<Server, Error> {
+        Ok(server.jail(self.jail()?))
+    }
+
+    /// The jail.
+    ///
+    /// # Errors
+    /// As [`JailOptions::apply`].
+    pub fn jail(&self) -> Result<Jail, Error> {
+        let mut jail = Jail::new(self.jail);
+        let switches: [(Option<bool>, Switch); 6] = [
+            (self.no_new_privileges, Jail::no_new_privileges),
+            (self.restrict_namespaces, Jail::restrict_namespaces),
+            (self.restrict_realtime, Jail::restrict_realtime),
+            (self.restrict_suid_sgid, Jail::restrict_suid_sgid),
+            (self.lock_personality, Jail::lock_personality),
+            (self.memory_deny_write_execute, Jail::memory_deny_write_execute),
+        ];
+        for (set, method) in switches {
+            jail = set.map_or(jail.clone(), |set| method(jail, set));
+        }
+        if let Some(names) = &self.capability_bounding_set {
+            jail = jail.capability_bounding_set(names)?;
+        }
+        for terms in &self.system_call_filter {
+            jail = jail.system_call_filter(terms)?;
+        }
+        if let Some(name) = &self.system_call_error_number {
+            jail = jail.system_call_error_number(name)?;
+        }
+        if let Some(names) = &self.restrict_address_families {
+            jail = jail.restrict_address_families(names)?;
+        }
+        if let Some(mode) = &self.protect_system {
+            jail = jail.protect_system(mode == "strict");
+        }
+        jail = self.read_write_paths.iter().fold(jail, Jail::read_write_path);
+        Ok(self.inaccessible_paths.iter().fold(jail, Jail::inaccessible_path))
+    }
+}

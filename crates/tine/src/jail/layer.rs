@@ -1,0 +1,83 @@
+//! The layers of a jail, and whether each is in force.
+
+use rustix::io::Errno;
+
+/// A protection that stands or falls as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Layer {
+    NoNewPrivileges,
+    Capabilities,
+    SystemCalls,
+    Files,
+    Scope,
+    WriteExecute,
+}
+
+impl Layer {
+    pub(crate) const ALL: [Layer; 6] = [
+        Layer::NoNewPrivileges,
+        Layer::Capabilities,
+        Layer::SystemCalls,
+        Layer::Files,
+        Layer::Scope,
+        Layer::WriteExecute,
+    ];
+
+    /// Its name for operators: in the log, in `tine status`, in labels of metrics.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Layer::NoNewPrivileges => "no-new-privileges",
+            Layer::Capabilities => "capabilities",
+            Layer::SystemCalls => "seccomp",
+            Layer::Files => "landlock.fs",
+            Layer::Scope => "landlock.scope",
+            Layer::WriteExecute => "memory-deny-write-execute",
+        }
+    }
+}
+
+/// What is in force of a layer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum LayerState {
+    /// It is in force; the details may be empty.
+    On(String),
+    /// It is in force as far as the kernel goes: what is missing, and the next move.
+    Partly(&'static str, &'static str),
+    /// It was not asked for.
+    Off,
+    /// It was asked for and is not in force.
+    Refused(Refused),
+}
+
+/// Why the kernel refuses a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Refused {
+    pub(crate) errno: Errno,
+    pub(crate) cause: &'static str,
+    pub(crate) next: &'static str,
+}
+
+impl LayerState {
+    /// One word for it.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            LayerState::On(_) => "on",
+            LayerState::Partly(..) => "partly",
+            LayerState::Off => "off",
+            LayerState::Refused(_) => "refused",
+        }
+    }
+
+    /// The rest of what there is to say: details, or what is missing, why, and the next move.
+    pub(crate) fn detail(&self) -> String {
+        match self {
+            LayerState::On(detail) => detail.clone(),
+            LayerState::Partly(missing, next) => format!("{missing}; {next}"),
+            LayerState::Off => "not asked for".into(),
+            LayerState::Refused(Refused { errno, cause, next }) => {
+                let why = crate::error::reason(&std::io::Error::from(*errno));
+                format!("{why}: {cause}; {next}")
+            }
+        }
+    }
+}

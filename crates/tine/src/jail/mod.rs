@@ -1,0 +1,20 @@
+//! The jail of a connection: what its handler or program may no longer do once it runs.
+//!
+//! [`Jail`] stores what was asked for. `plan.rs` decides what is in force, by what the kernel gives
+//! (`facts.rs`); `confinement.rs` makes it in a forker and enters it in the process of a
+//! connection.
+
+pub(crate) mod cause;
+pub(crate) mod confinement;
+mod facts;
+pub(crate) mod filter;
+mod landlock_rules;
+pub(crate) mod layer;
+pub(crate) mod plan;
+pub(crate) mod report;
+mod self_check;
+mod settings;
+pub(crate) mod system_calls;
+
+pub(crate) use facts::Facts;
+pub use settings::{Jail, JailMode};

@@ -1,0 +1,216 @@
+//! What is asked of a jail: the builder stores, `plan.rs` decides.
+
+use std::path::PathBuf;
+
+use rustix::thread::CapabilitySet;
+
+use super::filter::{Families, RefusedCall};
+use super::system_calls::Term;
+use crate::error::{Error, named};
+
+/// How much a jail takes away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum JailMode {
+    /// Nothing but the protections that are set one by one.
+    #[default]
+    None,
+    /// What the kernel gives of [`JailMode::Light`]; the server says at its start what is missing.
+    Auto,
+    /// All that needs no namespace and no privilege: a filter of system calls, Landlock, no new
+    /// privileges, no capabilities. Without one of them the server does not start.
+    Light,
+}
+
+named!(JailMode { None = "none", Auto = "auto", Light = "light" });
+
+/// The jail that each connection is served in: the process of a connection gives up rights before
+/// its handler or program runs.
+///
+/// The protections have the names of systemd.exec(5). Those that are set are required: where the
+/// kernel refuses one, the server does not start. The others are as the mode has them.
+///
+/// ```
+/// use tine::{Jail, JailMode};
+///
+/// let jail = Jail::new(JailMode::Light).read_write_path("/var/lib/guestbook");
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Jail {
+    pub(super) mode: JailMode,
+    pub(super) no_new_privileges: Option<bool>,
+    pub(super) capabilities: Option<CapabilitySet>,
+    pub(super) system_calls: Vec<Term>,
+    pub(super) refusal: Option<RefusedCall>,
+    pub(super) families: Option<Families>,
+    pub(super) restrict_namespaces: Option<bool>,
+    pub(super) restrict_realtime: Option<bool>,
+    pub(super) restrict_suid_sgid: Option<bool>,
+    pub(super) lock_personality: Option<bool>,
+    pub(super) memory_deny_write_execute: Option<bool>,
+    pub(super) protect_system: Option<bool>,
+    pub(super) read_write_paths: Vec<PathBuf>,
+    pub(super) inaccessible_paths: Vec<PathBuf>,
+}
+
+impl Jail {
+    /// A jail with the protections of this mode.
+    #[must_use]
+    pub fn new(mode: JailMode) -> Jail {
+        Jail { mode, ..Jail::default() }
+    }
+
+    /// Sets whether the program, and all that it executes, can gain no privileges by set-user-ID
+    /// bits or file capabilities (`NoNewPrivileges=`). The filter of system calls and Landlock need
+    /// it. Default: yes in a jail.
+    #[must_use]
+    pub fn no_new_privileges(mut self, set: bool) -> Jail {
+        self.no_new_privileges = Some(set);
+        self
+    }
+
+    /// Sets the capabilities that the process may keep (`CapabilityBoundingSet=`): names as in
+    /// capabilities(7), or `none`. Default: none in a jail.
+    ///
+    /// # Errors
+    /// There is no such capability.
+    pub fn capability_bounding_set(mut self, names: &str) -> Result<Jail, Error> {
+        let mut set = CapabilitySet::empty();
+        for name in names.split_whitespace().filter(|name| *name != "none") {
+            let bare = name.to_uppercase();
+            let bare = bare.strip_prefix("CAP_").unwrap_or(&bare);
+            set |= CapabilitySet::from_name(bare).ok_or_else(|| {
+                Error::usage(
+                    format_args!("there is no capability {name:?}"),
+                    "name them as capabilities(7) does, or write none",
+                )
+            })?;
+        }
+        self.capabilities = Some(set);
+        Ok(self)
+    }
+
+    /// Changes the system calls that are allowed (`SystemCallFilter=`): names and groups as in
+    /// `@network-io` are allowed, with `~` before them refused, in this order; `@known` is all. In
+    /// a jail they change its own set, which is `@system-service` without calls for namespaces,
+    /// keys, io_uring, scheduling and other processes. Without one, they change the set of all
+    /// calls if the first of them refuses, else that of `@default`.
+    ///
+    /// # Errors
+    /// There is no such system call or group.
+    pub fn system_call_filter(mut self, terms: &str) -> Result<Jail, Error> {
+        for term in terms.split_whitespace() {
+            self.system_calls.push(Term::parse(term)?);
+        }
+        Ok(self)
+    }
+
+    /// Sets what a refused system call does (`SystemCallErrorNumber=`): the name of an error, which
+    /// it returns, or `kill`, which ends the process with SIGSYS. Default: `EPERM`.
+    ///
+    /// # Errors
+    /// It is neither.
+    pub fn system_call_error_number(mut self, name: &str) -> Result<Jail, Error> {
+        self.refusal = Some(name.parse()?);
+        Ok(self)
+    }
+
+    /// Sets the address families that sockets can be made of (`RestrictAddressFamilies=`): names as
+    /// in address_families(7), `none`, or, with `~` before each, those that are refused. Default in
+    /// a jail: `AF_UNIX AF_INET AF_INET6`.
+    ///
+    /// # Errors
+    /// There is no such family.
+    pub fn restrict_address_families(mut self, names: &str) -> Result<Jail, Error> {
+        self.families = Some(names.parse()?);
+        Ok(self)
+    }
+
+    /// Sets whether namespaces can be neither made nor entered (`RestrictNamespaces=`). clone3(2)
+    /// then does not exist, as its flags cannot be filtered. Default: yes in a jail.
+    #[must_use]
+    pub fn restrict_namespaces(mut self, set: bool) -> Jail {
+        self.restrict_namespaces = Some(set);
+        self
+    }
+
+    /// Sets whether real-time scheduling is refused (`RestrictRealtime=`). Default: yes in a jail.
+    #[must_use]
+    pub fn restrict_realtime(mut self, set: bool) -> Jail {
+        self.restrict_realtime = Some(set);
+        self
+    }
+
+    /// Sets whether files cannot get set-user-ID and set-group-ID bits (`RestrictSUIDSGID=`).
+    /// openat2(2) then does not exist, as its mode cannot be filtered. Default: yes in a jail.
+    #[must_use]
+    pub fn restrict_suid_sgid(mut self, set: bool) -> Jail {
+        self.restrict_suid_sgid = Some(set);
+        self
+    }
+
+    /// Sets whether personality(2) can only ask (`LockPersonality=`). Default: yes in a jail.
+    #[must_use]
+    pub fn lock_personality(mut self, set: bool) -> Jail {
+        self.lock_personality = Some(set);
+        self
+    }
+
+    /// Sets whether memory cannot become executable after it was writable
+    /// (`MemoryDenyWriteExecute=`; `PR_SET_MDWE`, Linux 6.3). It breaks compilers that run what
+    /// they have just made. Default: no.
+    #[must_use]
+    pub fn memory_deny_write_execute(mut self, set: bool) -> Jail {
+        self.memory_deny_write_execute = Some(set);
+        self
+    }
+
+    /// Sets whether no file can be written, made or removed (`ProtectSystem=strict`), besides those
+    /// below [`Jail::read_write_path`] and the devices null, zero, full and tty. Landlock refuses
+    /// it. Default: yes in a jail.
+    #[must_use]
+    pub fn protect_system(mut self, strict: bool) -> Jail {
+        self.protect_system = Some(strict);
+        self
+    }
+
+    /// Adds a file or directory that can be written, with what is below it (`ReadWritePaths=`).
+    #[must_use]
+    pub fn read_write_path(mut self, path: impl Into<PathBuf>) -> Jail {
+        self.read_write_paths.push(path.into());
+        self
+    }
+
+    /// Adds a file or directory that cannot be opened, nor anything below it
+    /// (`InaccessiblePaths=`). Files that are made later beside it, or beside a directory above it,
+    /// cannot be opened either until the server is started again.
+    #[must_use]
+    pub fn inaccessible_path(mut self, path: impl Into<PathBuf>) -> Jail {
+        self.inaccessible_paths.push(path.into());
+        self
+    }
+
+    /// The mode.
+    #[must_use]
+    pub fn mode(&self) -> JailMode {
+        self.mode
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn capabilities_are_named_as_in_the_manual() {
+        for (names, expected) in [
+            ("none", CapabilitySet::empty()),
+            ("CAP_NET_BIND_SERVICE", CapabilitySet::NET_BIND_SERVICE),
+            ("chown cap_kill", CapabilitySet::CHOWN | CapabilitySet::KILL),
+        ] {
+            let jail = Jail::default().capability_bounding_set(names).expect(names);
+            assert_eq!(jail.capabilities, Some(expected), "{names}");
+        }
+        Jail::default().capability_bounding_set("CAP_NOTHING").expect_err("no such capability");
+    }
+}

@@ -1,0 +1,24 @@
+//! Attempts to get out of the jail (`tests/security/`), each of which succeeds without it.
+
+use std::path::Path;
+use std::process::Command;
+
+use tine_e2e::{run, tine};
+
+/// Runs all attempts without a jail and in this one. Returns how many the jail had to refuse.
+fn refused_in(mode: &str) -> usize {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../security/run");
+    let mut command = Command::new(script);
+    command.arg(format!("--jail={mode}")).arg(format!("--tine={}", tine().display()));
+    let (code, out, err) = run(&mut command);
+    assert_eq!(code, 0, "{out}{err}");
+    let line = out.lines().find(|line| line.ends_with(&format!("in jail {mode}"))).expect("a summary");
+    assert!(!line.contains("got"), "{line}");
+    line.split_whitespace().next().and_then(|number| number.parse().ok()).expect("a number")
+}
+
+#[test]
+fn nothing_gets_out_of_a_light_jail() {
+    let refused = refused_in("light");
+    assert!(refused >= 150, "{refused}");
+}
