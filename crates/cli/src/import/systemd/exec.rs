@@ -2,79 +2,11 @@
 //! systemd.kill(5)).
 
 use super::environment::Environment;
+use super::sandbox;
 use super::unit::Assignment;
-use super::words::{is_no, milliseconds, specify, split};
+use super::words::{milliseconds, specify, split};
 use crate::import::World;
 use crate::import::service::{ImportedService, ServedBy};
-
-/// Directives that confine a program in a way that tine does not. Without them it could do more
-/// than its unit allows.
-const SANDBOX: [&str; 64] = [
-    "AmbientCapabilities",
-    "AppArmorProfile",
-    "BindPaths",
-    "BindReadOnlyPaths",
-    "CapabilityBoundingSet",
-    "DeviceAllow",
-    "DevicePolicy",
-    "DynamicUser",
-    "ExecPaths",
-    "ExtensionImages",
-    "IPAddressAllow",
-    "IPAddressDeny",
-    "IPCNamespacePath",
-    "InaccessiblePaths",
-    "KeyringMode",
-    "LockPersonality",
-    "MemoryDenyWriteExecute",
-    "MountAPIVFS",
-    "MountFlags",
-    "MountImages",
-    "NetworkNamespacePath",
-    "NoExecPaths",
-    "NoNewPrivileges",
-    "PAMName",
-    "Personality",
-    "PrivateBPF",
-    "PrivateDevices",
-    "PrivateIPC",
-    "PrivateMounts",
-    "PrivateNetwork",
-    "PrivatePIDs",
-    "PrivateTmp",
-    "PrivateUsers",
-    "ProcSubset",
-    "ProtectClock",
-    "ProtectControlGroups",
-    "ProtectHome",
-    "ProtectHostname",
-    "ProtectKernelLogs",
-    "ProtectKernelModules",
-    "ProtectKernelTunables",
-    "ProtectProc",
-    "ProtectSystem",
-    "ReadOnlyPaths",
-    "ReadWritePaths",
-    "RemoveIPC",
-    "RestrictAddressFamilies",
-    "RestrictFileSystems",
-    "RestrictNamespaces",
-    "RestrictNetworkInterfaces",
-    "RestrictRealtime",
-    "RestrictSUIDSGID",
-    "RootDirectory",
-    "RootEphemeral",
-    "RootHash",
-    "RootImage",
-    "SELinuxContext",
-    "SecureBits",
-    "SmackProcessLabel",
-    "SocketBindDeny",
-    "SystemCallArchitectures",
-    "SystemCallFilter",
-    "TemporaryFileSystem",
-    "UtmpMode",
-];
 
 /// What `[Service]` says about the standard streams.
 #[derive(Default)]
@@ -94,6 +26,7 @@ pub(super) fn apply(
     world: &dyn World,
     service: &mut ImportedService,
 ) -> Result<(), String> {
+    sandbox::check(lines)?;
     let environment = Environment::collect(lines, template, world, service)?;
     service.served_by = ServedBy::Program(program(lines, template, &environment, service)?);
     let mut streams = Streams::default();
@@ -203,15 +136,12 @@ fn one(key: &str, value: &str, template: &str, service: &mut ImportedService) ->
         "ExecStartPre" | "ExecStartPost" | "ExecCondition" => {
             return Err(format!("it runs a command for each connection ({key}=): call it from a script"));
         }
-        sandbox if SANDBOX.contains(&sandbox) && is_no(value) => {}
-        sandbox if SANDBOX.contains(&sandbox) => {
-            return Err(format!("{key}={value} confines it, and tine does not"));
-        }
         limit if limit.starts_with("Limit") => set_limit(limit, value, service)?,
         // They concern systemd's own view of the unit.
         "Environment" | "EnvironmentFile" | "ExecStart" | "Type" | "Restart" | "RemainAfterExit"
         | "SuccessExitStatus" | "SyslogIdentifier" | "CollectMode" | "TimeoutStartSec" | "TimeoutStopSec"
         | "TimeoutSec" | "SendSIGHUP" | "SendSIGKILL" | "GuessMainPID" | "IgnoreSIGPIPE" => {}
+        other if sandbox::apply(other, value, service)? => {}
         other => service.note(format!("{other}={value}")),
     }
     Ok(())

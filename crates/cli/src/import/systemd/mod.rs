@@ -3,6 +3,7 @@
 
 mod environment;
 mod exec;
+mod sandbox;
 mod socket;
 mod unit;
 mod words;
