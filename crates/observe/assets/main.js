@@ -143,10 +143,12 @@ const pollStatus = every(STATUS_EVERY, async () => {
 
 const pollEnded = every(CRASHES_EVERY, async () => {
   const reply = await get('connections', { ended: true, sort: '-id', limit: 1000, service: state.service });
-  state.ended = reply.connections ?? [];
   // At first, the status may not be here yet.
   const { services = [] } = state.status ?? await get('status');
-  state.reports = await askForReports(services);
+  const reports = await askForReports(services);
+  // Both at once: shown without its reports, a server would seem to keep none.
+  state.ended = reply.connections ?? [];
+  state.reports = reports;
   showStatus();
 });
 
