@@ -76,22 +76,6 @@ pub fn try_user_namespace(_fresh: &Fresh) -> io::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_unshare, libc::CLONE_NEWUSER) }).map(drop)
 }
 
-/// Tries to trace its parent, for no more than this call.
-///
-/// # Errors
-/// That of the call, as a jail has it.
-pub fn try_trace_parent(_fresh: &Fresh) -> io::Result<()> {
-    const SEIZE: libc::c_int = 0x4206;
-    const DETACH: libc::c_int = 17;
-    // SAFETY: PTRACE_SEIZE and PTRACE_DETACH (ptrace(2)) change no memory of this process.
-    unsafe {
-        let parent = libc::getppid();
-        check(libc::syscall(libc::SYS_ptrace, SEIZE, parent, 0, 0))?;
-        libc::syscall(libc::SYS_ptrace, DETACH, parent, 0, 0);
-    }
-    Ok(())
-}
-
 /// Tries to map memory that is writable and executable.
 ///
 /// # Errors

@@ -90,6 +90,36 @@ impl Jail {
         }
     }
 
+    /// Refuses settings that contradict each other, on whatever system. `as_root`: the connections
+    /// are served by the user 0.
+    ///
+    /// # Errors
+    /// They do.
+    pub(crate) fn check(&self, as_root: bool) -> Result<(), Error> {
+        let needs = [Layer::SystemCalls, Layer::Files, Layer::Scope];
+        if self.no_new_privileges == Some(false)
+            && needs.into_iter().any(|layer| self.wish_for(layer) != Wish::None)
+        {
+            return Err(Error::usage(
+                "a filter of system calls and Landlock are only possible without new privileges",
+                "leave no-new-privileges out, or set the other protections to no",
+            ));
+        }
+        if !self.read_write_paths.is_empty() && self.wish_for(Layer::Files) == Wish::None {
+            return Err(Error::usage(
+                "paths that can be written are set, and nothing keeps others from being written",
+                "set protect-system to strict, or use a jail",
+            ));
+        }
+        if as_root && self.mode != JailMode::None {
+            return Err(Error::usage(
+                "in this jail, connections would be served by root, which owns too much of the system",
+                "choose another user, as in `--user nobody`",
+            ));
+        }
+        Ok(())
+    }
+
     /// The filter, where one is wanted.
     fn filter(&self) -> CallFilter {
         let in_a_jail = self.mode != JailMode::None;
@@ -121,7 +151,7 @@ impl Plan {
     /// # Errors
     /// A layer is required and cannot be had; or settings contradict each other.
     pub(crate) fn new(jail: &Jail, facts: &Facts, as_root: bool) -> Result<Plan, Error> {
-        check(jail, as_root)?;
+        jail.check(as_root)?;
         let plan = Plan::possible(jail, facts);
         for (layer, state) in &plan.layers {
             if jail.wish_for(*layer) == Wish::Required {
@@ -228,32 +258,6 @@ impl Plan {
     }
 }
 
-/// Refuses settings that contradict each other.
-fn check(jail: &Jail, as_root: bool) -> Result<(), Error> {
-    let needs = [Layer::SystemCalls, Layer::Files, Layer::Scope];
-    if jail.no_new_privileges == Some(false)
-        && needs.into_iter().any(|layer| jail.wish_for(layer) != Wish::None)
-    {
-        return Err(Error::usage(
-            "a filter of system calls and Landlock are only possible without new privileges",
-            "leave no-new-privileges out, or set the other protections to no",
-        ));
-    }
-    if !jail.read_write_paths.is_empty() && jail.wish_for(Layer::Files) == Wish::None {
-        return Err(Error::usage(
-            "paths that can be written are set, and nothing keeps others from being written",
-            "set protect-system to strict, or use a jail",
-        ));
-    }
-    if as_root && jail.mode != JailMode::None {
-        return Err(Error::usage(
-            "in this jail, connections would be served by root, which owns too much of the system",
-            "choose another user, as in `--user nobody`",
-        ));
-    }
-    Ok(())
-}
-
 /// The error of a required layer that is not fully in force.
 fn require(layer: Layer, state: &LayerState) -> Result<(), Error> {
     let error = |what: String, next: &str| Error::new(ErrorKind::Jail, what, next);
@@ -271,4 +275,110 @@ fn require(layer: Layer, state: &LayerState) -> Result<(), Error> {
 
 fn terms(text: &str) -> Vec<Term> {
     text.split_whitespace().filter_map(|term| Term::parse(term).ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: Facts =
+        Facts { landlock: Ok(7), no_new_privileges: Ok(()), filters: Ok(()), deny_write_execute: Ok(()) };
+
+    /// The layers of a plan by one letter each: on, partly, off (-), refused.
+    fn letters(plan: &Plan) -> String {
+        let letter = |state: &LayerState| match state {
+            LayerState::On(_) => 'o',
+            LayerState::Partly(..) => 'p',
+            LayerState::Off => '-',
+            LayerState::Refused(_) => 'r',
+        };
+        plan.layers.iter().map(|(_, state)| letter(state)).collect()
+    }
+
+    #[test]
+    fn a_jail_has_what_the_kernel_gives_or_does_not_start() {
+        let old = Facts { landlock: Ok(2), deny_write_execute: Err(Errno::INVAL), ..ALL };
+        let younger = Facts { landlock: Ok(5), ..ALL };
+        let none = Facts { landlock: Err(Errno::NOSYS), filters: Err(Errno::PERM), ..ALL };
+        for (facts, auto, light) in [
+            (ALL, "ooooo-", Ok("ooooo-")),
+            (younger, "oooor-", Err("landlock.scope")),
+            (old, "ooopr-", Err("landlock.fs")),
+            (none, "oorrr-", Err("seccomp")),
+        ] {
+            let plan = Plan::new(&Jail::new(JailMode::Auto), &facts, false).expect("whatever there is");
+            assert_eq!(letters(&plan), auto, "{facts:?}");
+            match (Plan::new(&Jail::new(JailMode::Light), &facts, false), light) {
+                (Ok(plan), Ok(expected)) => assert_eq!(letters(&plan), expected, "{facts:?}"),
+                (Err(error), Err(layer)) => {
+                    assert_eq!(error.kind(), ErrorKind::Jail);
+                    assert!(error.what().contains(layer), "{layer}: {}", error.what());
+                }
+                (plan, expected) => panic!("{facts:?}: {plan:?} for {expected:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_protection_alone_brings_what_it_needs() {
+        let none = || Jail::new(JailMode::None);
+        for (jail, expected) in [
+            (none(), "------"),
+            (none().restrict_namespaces(true), "o-o---"),
+            (none().restrict_namespaces(false), "------"),
+            (none().protect_system(true), "o--o--"),
+            (none().inaccessible_path("/root"), "o--o--"),
+            (none().no_new_privileges(true), "o-----"),
+            (none().memory_deny_write_execute(true), "-----o"),
+            (none().capability_bounding_set("none").expect("none"), "-o----"),
+            (none().system_call_filter("~@mount").expect("a group"), "o-o---"),
+            (Jail::new(JailMode::Light).protect_system(false), "ooo-o-"),
+            (Jail::new(JailMode::Auto).memory_deny_write_execute(true), "oooooo"),
+        ] {
+            let plan = Plan::new(&jail, &ALL, false).expect("all is there");
+            assert_eq!(letters(&plan), expected, "{jail:?}");
+            assert_eq!(jail.is_any(), plan.is_any(), "{jail:?}");
+        }
+        // What is set is required, in every mode.
+        let facts = Facts { landlock: Err(Errno::NOSYS), deny_write_execute: Err(Errno::INVAL), ..ALL };
+        for mode in [JailMode::None, JailMode::Auto] {
+            for jail in
+                [Jail::new(mode).protect_system(true), Jail::new(mode).memory_deny_write_execute(true)]
+            {
+                Plan::new(&jail, &facts, false).expect_err("it cannot be had");
+            }
+        }
+    }
+
+    #[test]
+    fn settings_that_contradict_each_other_are_refused_on_every_system() {
+        let light = || Jail::new(JailMode::Light);
+        for (jail, as_root, is_right) in [
+            (light(), false, true),
+            (light(), true, false),
+            (Jail::new(JailMode::None), true, true),
+            (Jail::new(JailMode::None).protect_system(true), true, true),
+            (light().no_new_privileges(false), false, false),
+            (light().read_write_path("/tmp"), false, true),
+            (light().read_write_path("/tmp").protect_system(false), false, false),
+            (Jail::new(JailMode::None).read_write_path("/tmp"), false, false),
+        ] {
+            assert_eq!(jail.check(as_root).is_ok(), is_right, "{jail:?} {as_root}");
+        }
+    }
+
+    #[test]
+    fn the_terms_of_a_filter_change_the_set_of_their_jail() {
+        for (mode, terms, has, has_not) in [
+            (JailMode::Light, "", "socket", "ptrace"),
+            (JailMode::Light, "ptrace", "ptrace", "mount"),
+            (JailMode::Light, "~@network-io", "read", "socket"),
+            (JailMode::None, "~@network-io", "mount", "socket"),
+            (JailMode::None, "@basic-io", "execve", "socket"),
+        ] {
+            let filter = Jail::new(mode).system_call_filter(terms).expect(terms).filter();
+            assert!(filter.calls.has(has), "{mode:?} {terms}: {has}");
+            assert!(!filter.calls.has(has_not), "{mode:?} {terms}: {has_not}");
+        }
+    }
 }

@@ -7,7 +7,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, unlinkat};
 use rustix::io::Errno;
 use rustix::process::{Pid, getppid, test_kill_process};
 use rustix::thread::{CapabilitySet, capabilities, no_new_privs};
-use tine_sys::jail::{try_trace_parent, try_user_namespace, try_writable_code};
+use tine_sys::jail::{try_user_namespace, try_writable_code};
 use tine_sys::process::Fresh;
 
 use super::layer::Layer;
@@ -28,7 +28,6 @@ enum AttemptEnd {
 const ATTEMPTS: &[Attempt] = &[
     (Layer::NoNewPrivileges, "gain privileges by a set-user-ID program", gain_privileges),
     (Layer::Capabilities, "use a capability", use_capability),
-    (Layer::SystemCalls, "trace another process", trace),
     (Layer::SystemCalls, "make a user namespace", make_namespace),
     (Layer::SystemCalls, "make a socket of another family", make_socket),
     (Layer::Files, "write a file", write_file),
@@ -77,13 +76,6 @@ fn use_capability(plan: &Plan, _: &Fresh) -> AttemptEnd {
     }
 }
 
-fn trace(plan: &Plan, fresh: &Fresh) -> AttemptEnd {
-    match &plan.filter {
-        Some(filter) if !filter.calls.has("ptrace") => refused(try_trace_parent(fresh)),
-        _ => AttemptEnd::Allowed,
-    }
-}
-
 fn make_namespace(plan: &Plan, fresh: &Fresh) -> AttemptEnd {
     match &plan.filter {
         Some(filter) if !filter.calls.has("unshare") => refused(try_user_namespace(fresh)),
@@ -91,7 +83,7 @@ fn make_namespace(plan: &Plan, fresh: &Fresh) -> AttemptEnd {
     }
 }
 
-/// One of the family AF_KEY, AF_NETLINK and AF_PACKET that is not allowed, if there is one.
+/// Of the family AF_NETLINK, by which the network is configured.
 fn make_socket(plan: &Plan, _: &Fresh) -> AttemptEnd {
     use rustix::net::{AddressFamily, SocketType, socket};
     let families = plan.filter.as_ref().and_then(|filter| filter.families.as_ref());

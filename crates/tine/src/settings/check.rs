@@ -16,7 +16,7 @@ impl Settings {
     /// Validates the settings, and returns the file of the program, if there is one.
     pub(crate) fn check(&self) -> Result<Option<CString>, Error> {
         self.check_values()?;
-        self.plan_jail()?;
+        self.jail.check(self.serves_as_root())?;
         self.program.as_ref().map(|program| program.find(self.identity.as_ref())).transpose()
     }
 
