@@ -222,10 +222,12 @@ fn what_is_asked_for_wrongly_starts_nothing() {
 
 #[test]
 fn a_path_that_is_missing_ends_the_start() {
-    let options = ["serve", "--control", "none", "127.0.0.1:0", "--read-write-paths", "/nowhere"];
-    let (code, _, err) = run(Command::new(tine()).args(options).args(LIGHT));
-    assert_eq!(code, 111, "{err}");
-    assert!(err.contains("/nowhere") && err.contains("check the path"), "{err}");
+    for option in ["--read-write-paths", "--inaccessible-paths"] {
+        let options = ["serve", "--control", "none", "127.0.0.1:0", option, "/nowhere"];
+        let (code, _, err) = run(Command::new(tine()).args(options).args(LIGHT));
+        assert_eq!(code, 111, "{option}: {err}");
+        assert!(err.contains("/nowhere") && err.contains("check the path"), "{option}: {err}");
+    }
 }
 
 /// What the system refuses: the calls, the layer that lacks them, the cause that is told.

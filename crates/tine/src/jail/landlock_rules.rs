@@ -59,7 +59,7 @@ pub(super) fn make(files: Option<&FileRules>, scope: bool) -> Result<Option<Owne
     let mut created = ruleset.create().map_err(refused)?;
     if let Some(rules) = files {
         let reading = AccessFs::from_read(ABI::V1);
-        for path in readable(&rules.inaccessible).map_err(|why| cannot_list(&why))? {
+        for path in readable(&resolved(&rules.inaccessible)?).map_err(|why| cannot_list(&why))? {
             created = allow(created, &path, reading).map_err(|why| cannot_open(&path, &why))?;
         }
         let device = reading | AccessFs::WriteFile | AccessFs::Truncate | AccessFs::IoctlDev;
@@ -97,16 +97,19 @@ fn cannot_list(why: &io::Error) -> Error {
     Error::system("cannot list the files beside the inaccessible ones", why, next_move::of_file(why))
 }
 
+/// The paths without links. One that is misspelt would protect nothing.
+fn resolved(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
+    paths.iter().map(|path| fs::canonicalize(path).map_err(|why| cannot_open(path, &why))).collect()
+}
+
 /// The paths below which everything can be read: `/`, or, as rules only allow, all that is beside
-/// the inaccessible paths and beside the directories above them.
+/// the inaccessible paths and beside the directories above them. These have no links in them.
 ///
 /// # Errors
 /// A directory cannot be listed.
 fn readable(inaccessible: &[PathBuf]) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
-    let resolved: Vec<PathBuf> =
-        inaccessible.iter().map(|path| fs::canonicalize(path).unwrap_or_else(|_| path.clone())).collect();
-    collect(Path::new("/"), &resolved, &mut found)?;
+    collect(Path::new("/"), inaccessible, &mut found)?;
     Ok(found)
 }
 
