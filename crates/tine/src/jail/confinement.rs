@@ -12,6 +12,7 @@ use tine_sys::fd::Floor;
 use tine_sys::jail;
 
 use super::landlock_rules;
+use super::layer::Layer;
 use super::plan::Plan;
 use crate::error::{Error, ErrorKind, next_move};
 
@@ -101,8 +102,9 @@ impl Confinement {
         if !plan.is_any() {
             return Ok(Confinement::default());
         }
-        let ruleset = match plan.files.is_some() || plan.scope {
-            true => landlock_rules::make(plan.files.as_ref(), plan.scope)?,
+        let has_scope = plan.is_on(Layer::Scope);
+        let ruleset = match plan.files.is_some() || has_scope {
+            true => landlock_rules::make(plan.files.as_ref(), has_scope)?,
             false => None,
         };
         let ruleset = ruleset.map(|ruleset| place.duplicate(ruleset)).transpose();
@@ -110,10 +112,10 @@ impl Confinement {
         if let Some(kept) = plan.capabilities {
             drop_bounding_set(kept).map_err(|why| refused("drop capabilities", &why.into()))?;
         }
-        if plan.no_new_privileges {
+        if plan.is_on(Layer::NoNewPrivileges) {
             rustix::thread::set_no_new_privs(true).map_err(|why| refused("set no_new_privs", &why.into()))?;
         }
-        if plan.deny_write_execute {
+        if plan.is_on(Layer::WriteExecute) {
             jail::deny_write_execute().map_err(|why| refused("set PR_SET_MDWE", &why))?;
         }
         let mut programs = Vec::new();

@@ -57,6 +57,13 @@ pub(crate) struct Refused {
     pub(crate) next: &'static str,
 }
 
+impl Refused {
+    /// The error and its cause.
+    pub(super) fn why(&self) -> String {
+        format!("{}: {}", crate::error::reason(&self.errno.into()), self.cause)
+    }
+}
+
 impl LayerState {
     /// One word for it.
     pub(crate) fn name(&self) -> &'static str {
@@ -74,10 +81,7 @@ impl LayerState {
             LayerState::On(detail) => detail.clone(),
             LayerState::Partly(missing, next) => format!("{missing}; {next}"),
             LayerState::Off => "not asked for".into(),
-            LayerState::Refused(Refused { errno, cause, next }) => {
-                let why = crate::error::reason(&std::io::Error::from(*errno));
-                format!("{why}: {cause}; {next}")
-            }
+            LayerState::Refused(refused) => format!("{}; {}", refused.why(), refused.next),
         }
     }
 }

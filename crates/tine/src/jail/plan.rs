@@ -8,7 +8,7 @@ use super::cause;
 use super::facts::Facts;
 use super::filter::{CallFilter, Families, IN_A_JAIL, RefusedCall};
 use super::landlock_rules::FileRules;
-use super::layer::{Layer, LayerState, Refused};
+use super::layer::{Layer, LayerState};
 use super::settings::{Jail, JailMode};
 use super::system_calls::{CallSet, Term};
 use crate::error::{Error, ErrorKind};
@@ -18,13 +18,10 @@ use crate::error::{Error, ErrorKind};
 pub(crate) struct Plan {
     pub(crate) mode: JailMode,
     pub(crate) layers: Vec<(Layer, LayerState)>,
-    pub(super) no_new_privileges: bool,
     /// The capabilities that are kept; `None` changes none.
     pub(super) capabilities: Option<CapabilitySet>,
     pub(super) filter: Option<CallFilter>,
     pub(super) files: Option<FileRules>,
-    pub(super) scope: bool,
-    pub(super) deny_write_execute: bool,
 }
 
 /// Who wants a layer.
@@ -203,13 +200,7 @@ impl Plan {
         let refused = |errno| LayerState::Refused(cause::of(layer, errno));
         let on = |detail: String| LayerState::On(detail);
         match layer {
-            Layer::NoNewPrivileges => match facts.no_new_privileges {
-                Ok(()) => {
-                    self.no_new_privileges = true;
-                    on(String::new())
-                }
-                Err(errno) => refused(errno),
-            },
+            Layer::NoNewPrivileges => facts.no_new_privileges.map_or_else(refused, |()| on(String::new())),
             Layer::Capabilities => {
                 let kept = jail.capabilities.unwrap_or(CapabilitySet::empty());
                 self.capabilities = Some(kept);
@@ -240,20 +231,11 @@ impl Plan {
                 Err(errno) => refused(errno),
             },
             Layer::Scope => match facts.landlock {
-                Ok(version) if version >= 6 => {
-                    self.scope = true;
-                    on("signals and abstract sockets".into())
-                }
+                Ok(version) if version >= 6 => on("signals and abstract sockets".into()),
                 Ok(_) => refused(Errno::NOSYS),
                 Err(errno) => refused(errno),
             },
-            Layer::WriteExecute => match facts.deny_write_execute {
-                Ok(()) => {
-                    self.deny_write_execute = true;
-                    on(String::new())
-                }
-                Err(errno) => refused(errno),
-            },
+            Layer::WriteExecute => facts.deny_write_execute.map_or_else(refused, |()| on(String::new())),
         }
     }
 }
@@ -266,9 +248,8 @@ fn require(layer: Layer, state: &LayerState) -> Result<(), Error> {
         LayerState::Partly(missing, next) => {
             Err(error(format!("the jail lacks a part of {}: {missing}", layer.name()), next))
         }
-        LayerState::Refused(Refused { errno, cause, next }) => {
-            let why = crate::error::reason(&std::io::Error::from(*errno));
-            Err(error(format!("the jail cannot have {}: {why}: {cause}", layer.name()), next))
+        LayerState::Refused(refused) => {
+            Err(error(format!("the jail cannot have {}: {}", layer.name(), refused.why()), refused.next))
         }
     }
 }

@@ -1,9 +1,12 @@
 //! A forker's first steps: from its fork to its loop.
 
+use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::event::epoll;
 use rustix::fs::{Mode, OFlags};
+use rustix::process::Pid;
+use tine_sys::fd::Floor;
 
 use super::memory::{CONTROL_EVENT, IDENTIFIED_EVENT, Memory, RELEASED_EVENT};
 use super::trusted::{Forker, ForkerStart, Trusted};
@@ -15,6 +18,7 @@ use crate::processes::conn::ConnContext;
 use crate::processes::start::{StartReport, cannot, cannot_die_with_parent, change_user, kill_with};
 use crate::program::launch::Launcher;
 use crate::settings::Settings;
+use crate::shared::messages::{Sender, StderrPipe};
 
 /// Becomes a forker; exits if that fails. Returns the report of the start where the supervisor
 /// waits for more.
@@ -46,16 +50,7 @@ fn try_enter<'a, H>(
         None => (None, start.stderr),
     };
     let notes_crashes = note_crashes(settings)?;
-    let launcher = match settings.program.as_ref().zip(start.program_path) {
-        Some((program, path)) => {
-            let identity = settings.identity.as_ref().filter(|_| settings.has_cgroups());
-            Some(
-                Launcher::new(program, path, identity, parent, program_stderr, first_server_fd)?
-                    .with_banner(&settings.banner),
-            )
-        }
-        None => None,
-    };
+    let launcher = launcher_of(settings, start.program_path, parent, program_stderr, first_server_fd)?;
     let title = settings.titles.then(tine_sys::cmdline::Title::take_over).transpose();
     let mut context = ConnContext {
         handler: start.handler,
@@ -102,6 +97,20 @@ fn try_enter<'a, H>(
     Ok((Forker { trusted, context }, memory))
 }
 
+/// What executes the program, if the server has one, at this path.
+fn launcher_of<'a>(
+    settings: &'a Settings,
+    path: Option<CString>,
+    parent: Option<Pid>,
+    stderr: Option<Sender<StderrPipe>>,
+    first_server_fd: Floor,
+) -> Result<Option<Launcher<'a>>, Error> {
+    let Some((program, path)) = settings.program.as_ref().zip(path) else { return Ok(None) };
+    let identity = settings.identity.as_ref().filter(|_| settings.has_cgroups());
+    let launcher = Launcher::new(program, path, identity, parent, stderr, first_server_fd)?;
+    Ok(Some(launcher.with_banner(&settings.banner)))
+}
+
 /// Makes the jail of the connections, as far as a forker does: after all that it does itself.
 fn make_jail<H>(trusted: &Trusted, context: &mut ConnContext<'_, H>) -> Result<(), Error> {
     let settings = trusted.settings;
@@ -131,7 +140,7 @@ fn prepare_process<H>(settings: &Settings, start: &ForkerStart<'_, H>) -> Result
     rustix::process::setpgid(None, None)
         .map_err(cannot("make a process group (setpgid)", next_move::of_call))?;
     // A name without a zero byte cannot fail.
-    let name = std::ffi::CString::new(format!("tine: forker {}", start.index + 1));
+    let name = CString::new(format!("tine: forker {}", start.index + 1));
     let _ = name.map(|name| rustix::thread::set_name(&name));
     let null = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
     let null = null.and_then(rustix::stdio::dup2_stdin);

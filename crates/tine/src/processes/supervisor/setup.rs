@@ -96,10 +96,7 @@ impl<'a, H> Supervisor<'a, H> {
         alone: &'a Alone,
         handler: &'a mut H,
     ) -> Result<Self, Error> {
-        // The limit on the size of files (`RLIMIT_FSIZE`) holds for the log and for files in
-        // memory. Beyond it, lines are lost and memory is not sealed; the signal would end the
-        // server.
-        tine_sys::signal::ignore(rustix::process::Signal::XFSZ.as_raw());
+        ignore_file_size();
         let handovers = setup.take_handovers();
         let is_observed = setup.is_observed;
         let Setup { mut listeners, mut settings, log, lines, controllers: handed, .. } = setup;
@@ -110,15 +107,13 @@ impl<'a, H> Supervisor<'a, H> {
         settings.keeps_records = is_operated;
         adapt(&mut settings, &listeners, &mut log);
         requirements::check(&mut settings, alone, memory.flags.weakness(), &mut log)?;
-        settings.jail_plan = settings.plan_jail()?;
-        log.jail(&settings.jail_plan);
+        plan_jail(&mut settings, &mut log)?;
         let first_server_fd = move_descriptors_up(&mut listeners, &mut log, ready, writer)?;
         let place = |fd: OwnedFd| first_server_fd.duplicate(fd);
         let fds = SupervisorFds::new(&place).map_err(|why| cannot_make(&why))?;
         let rule_files = watch_rule_files(&memory.admission, &place, &mut log);
         let controllers = bind_control(&mut settings, handed, is_observed, &place, &mut log)?;
-        let bans = Bans::load(settings.state_file.clone())?;
-        bans::publish(&memory.board, &bans);
+        let bans = load_bans(&settings, &memory.board)?;
         let crash_reports = CrashReports::prepare(&settings, std::any::type_name::<H>(), &place)?;
         let has_controllers = controllers.are_possible();
         let channels = Channels::new(&settings, has_controllers, &place).map_err(|why| cannot_make(&why))?;
@@ -176,6 +171,26 @@ fn check_settings(
         program.look_up_login(settings.identity.as_ref());
     }
     Ok((log.with_privacy(settings.privacy), program_path))
+}
+
+/// The limit on the size of files (`RLIMIT_FSIZE`) holds for the log and for files in memory.
+/// Beyond it, lines are lost and memory is not sealed; the signal would end the server.
+fn ignore_file_size() {
+    tine_sys::signal::ignore(rustix::process::Signal::XFSZ.as_raw());
+}
+
+/// Decides what is in force of the jail, and tells it.
+fn plan_jail(settings: &mut Settings, log: &mut Log) -> Result<(), Error> {
+    settings.jail_plan = settings.plan_jail()?;
+    log.jail(&settings.jail_plan);
+    Ok(())
+}
+
+/// Reads the bans of before the start, and puts them in force.
+fn load_bans(settings: &Settings, board: &Board) -> Result<Bans, Error> {
+    let bans = Bans::load(settings.state_file.clone())?;
+    bans::publish(board, &bans);
+    Ok(bans)
 }
 
 /// Watches the files of the access rules, if these come from files.
