@@ -103,11 +103,18 @@ fn files(pid: u64) -> Option<Vec<Value>> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::process::Stdio;
+
     use super::*;
 
     #[test]
     fn a_process_is_found_with_its_children() {
-        let mut child = std::process::Command::new("sleep").arg("60").spawn().expect("started");
+        let mut command = std::process::Command::new("cat");
+        let mut child = command.arg("-u").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("cat");
+        // Until it answers, its command line may be empty: spawn returns in the midst of execve(2).
+        child.stdin.as_mut().expect("piped").write_all(b"\n").expect("it reads");
+        child.stdout.as_mut().expect("piped").read_exact(&mut [0]).expect("it answers");
         let own = u64::from(std::process::id());
         let found = tree(own);
         child.kill().expect("running");
@@ -117,8 +124,8 @@ mod tests {
         let target = fs::read_link("/proc/self/fd/1").expect("it is open");
         let output = json!({ "fd": 1, "file": target.to_string_lossy() });
         assert!(found[0]["files"].as_array().is_some_and(|files| files.contains(&output)), "{found:?}");
-        let sleep = found.iter().find(|process| process["pid"] == child.id()).expect("the child");
-        assert_eq!((sleep["depth"].as_u64(), &sleep["command"]), (Some(1), &json!("sleep 60")));
+        let cat = found.iter().find(|process| process["pid"] == child.id()).expect("the child");
+        assert_eq!((cat["depth"].as_u64(), &cat["command"]), (Some(1), &json!("cat -u")));
         assert!(tree(u64::MAX).is_empty());
     }
 
