@@ -63,9 +63,18 @@ pub enum Group {
     Session,
 }
 
-/// What a process enters last, before it executes a program.
+/// The jail that a process enters before it executes a program.
 pub trait Confine: std::fmt::Debug {
-    /// Gives up rights. It may run in a process that borrows the memory of another one.
+    /// Joins the namespaces of the jail, before the change of user.
+    ///
+    /// # Errors
+    /// The kernel refuses it; the text names the step.
+    fn join(&self) -> io::Result<()>;
+
+    /// The user of the connection, where it has one of its own.
+    fn ids(&self) -> Option<Ids<'_>>;
+
+    /// Gives up rights, last. It may run in a process that borrows the memory of another one.
     ///
     /// # Errors
     /// The kernel refuses it; the text names the step.
@@ -132,14 +141,16 @@ impl Execution<'_> {
         if let Some(cgroup) = self.cgroup {
             cgroup.enter().map_err(|why| about("its cgroup", &why))?;
         }
-        if let Some(ids) = &self.identity {
+        self.jail.map_or(Ok(()), Confine::join)?;
+        if let Some(ids) = self.jail.and_then(Confine::ids).as_ref().or(self.identity.as_ref()) {
             assume(ids)?;
         }
         if let Some(parent) = self.parent {
             // After the change of user, which clears it (prctl(2)).
             set_parent_process_death_signal(Some(Signal::KILL))?;
-            // The parent may have ended before the kernel was asked.
-            if getppid().is_none_or(|actual| actual.as_raw_nonzero().get() != parent) {
+            // The parent may have ended before the kernel was asked. One outside of a pid
+            // namespace has no number in it: there, the first process of the namespace watches it.
+            if getppid().is_some_and(|actual| actual.as_raw_nonzero().get() != parent) {
                 exit_now(111);
             }
         }

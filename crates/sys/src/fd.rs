@@ -85,25 +85,24 @@ impl Floor {
 /// use is EBADF until the number is given out again.
 #[inline]
 pub fn close_from(fresh: &Fresh, floor: Floor) {
-    close_from_except(fresh, floor, None);
+    close_from_except(fresh, floor, &[]);
 }
 
-/// The same, but one of them stays open.
+/// The same, but these stay open.
 #[inline]
-pub fn close_from_except(fresh: &Fresh, floor: Floor, kept: Option<BorrowedFd>) {
+pub fn close_from_except(fresh: &Fresh, floor: Floor, kept: &[BorrowedFd]) {
     if fresh.has_closed.replace(true) {
         return;
     }
-    match kept.map(|kept| kept.as_raw_fd()).filter(|kept| *kept >= floor.0) {
-        None => close_range(floor.0, u32::MAX),
-        Some(kept) => {
-            let number = kept.unsigned_abs();
-            if kept > floor.0 {
-                close_range(floor.0, number - 1);
-            }
-            close_range(kept + 1, u32::MAX);
+    let mut first = floor.0;
+    // The next one that is kept, until none is left.
+    while let Some(kept) = kept.iter().map(AsRawFd::as_raw_fd).filter(|kept| *kept >= first).min() {
+        if kept > first {
+            close_range(first, (kept - 1).unsigned_abs());
         }
+        first = kept + 1;
     }
+    close_range(first, u32::MAX);
 }
 
 /// Closes what is open from the boundary on, up to a number.

@@ -42,6 +42,14 @@ pub fn become_user(_alone: &Alone, ids: &Ids) -> io::Result<()> {
 /// Touches no state of the C library unless it fails, so a process that shares its memory with its
 /// parent after vfork(2) may call it.
 pub(crate) fn assume(ids: &Ids) -> io::Result<()> {
+    assume_ids(ids)?;
+    if ids.uid.is_some_and(|uid| uid != 0) {
+        drop_capabilities().map_err(|why| about("capabilities", &why.into()))?;
+    }
+    Ok(())
+}
+
+fn assume_ids(ids: &Ids) -> io::Result<()> {
     if ids.gid == u32::MAX || ids.uid == Some(u32::MAX) {
         return Err(io::Error::from_raw_os_error(libc::EINVAL));
     }
@@ -58,9 +66,6 @@ pub(crate) fn assume(ids: &Ids) -> io::Result<()> {
     set_thread_res_gid(gid, gid, gid).map_err(|why| about("group", &why.into()))?;
     if let Some(uid) = ids.uid.map(Uid::from_raw) {
         set_thread_res_uid(uid, uid, uid).map_err(|why| about("user", &why.into()))?;
-        if !uid.is_root() {
-            drop_capabilities().map_err(|why| about("capabilities", &why.into()))?;
-        }
     }
     Ok(())
 }
@@ -75,6 +80,15 @@ fn drop_capabilities() -> rustix::io::Result<()> {
         // A sandbox may forbid the call.
         if capabilities(None)?.permitted.is_empty() { Ok(()) } else { Err(why) }
     })
+}
+
+/// Changes the ids of this process as [`become_user`] does, and keeps its capabilities in a user
+/// namespace that it has made, whose users do not include that of before (capabilities(7)).
+///
+/// # Errors
+/// As [`become_user`].
+pub fn become_user_with_capabilities(_alone: &Alone, ids: &Ids) -> io::Result<()> {
+    assume_ids(ids)
 }
 
 /// Whether this process has these supplementary groups and no other. The group itself does not

@@ -22,6 +22,7 @@ pub mod identity;
 pub mod jail;
 mod limits;
 pub mod memory;
+pub mod namespaces;
 pub mod port_filter;
 pub mod process;
 mod raw;

@@ -12,6 +12,7 @@ use std::marker::PhantomData;
 use std::sync::atomic::AtomicI32;
 use std::time::Duration;
 
+use crate::namespaces::Kinds;
 use crate::{check, raw};
 
 /// Proof that this process has one thread, obtained once and passed to every fork.
@@ -133,6 +134,15 @@ pub fn fork(alone: &Alone, exit_signal: i32) -> io::Result<Side> {
         return Err(io::Error::from_raw_os_error(libc::EINVAL));
     }
     clone(alone, libc::c_long::from(exit_signal), std::ptr::null_mut())
+}
+
+/// Forks a child of this process into new namespaces. Its end sends SIGCHLD to this process.
+///
+/// # Errors
+/// As [`fork`]; EPERM without the privilege over the user namespace, ENOSPC at a limit
+/// (`/proc/sys/user`).
+pub fn fork_into(alone: &Alone, kinds: Kinds) -> io::Result<Side> {
+    clone(alone, libc::c_long::from(libc::SIGCHLD | kinds.0), std::ptr::null_mut())
 }
 
 /// Forks a sibling: the new process is a child of this process's parent. The parent also gets the

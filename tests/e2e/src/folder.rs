@@ -19,7 +19,16 @@ impl Folder {
     /// If it cannot be created.
     #[must_use]
     pub fn new(name: &str) -> Folder {
-        let path = std::env::temp_dir().join(format!("tine-{name}-{}", std::process::id()));
+        Folder::new_in(std::env::temp_dir(), name)
+    }
+
+    /// The same in another directory than that for temporary files.
+    ///
+    /// # Panics
+    /// As [`Folder::new`].
+    #[must_use]
+    pub fn new_in(directory: impl Into<PathBuf>, name: &str) -> Folder {
+        let path = directory.into().join(format!("tine-{name}-{}", std::process::id()));
         fs::create_dir_all(&path).expect("the directory can be created");
         Folder(path)
     }

@@ -23,6 +23,10 @@ pub const STDERR_LOGGER: &str = "tine: logger";
 pub const CGROUP_CLEANER: &str = "tine: cleaner";
 /// The log writer in ps(1).
 pub const LOG_WRITER: &str = "tine: writer";
+/// The jailer of the first forker in ps(1).
+pub const FIRST_JAILER: &str = "tine: jailer 1";
+/// The first process of each room of a full jail in ps(1).
+pub const INIT: &str = "tine: init";
 /// The name of a control process in ps(1). It begins as that of a connection process does.
 pub const CONTROL: &str = "tine: control";
 

@@ -22,3 +22,9 @@ fn nothing_gets_out_of_a_light_jail() {
     let refused = refused_in("light");
     assert!(refused >= 150, "{refused}");
 }
+
+#[test]
+fn nothing_gets_out_of_a_full_jail() {
+    let refused = refused_in("full");
+    assert!(refused >= 180, "{refused}");
+}

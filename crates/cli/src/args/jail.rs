@@ -13,10 +13,13 @@ use crate::error::Error;
 #[group(skip)]
 #[command(next_help_heading = "Jail")]
 pub struct JailOptions {
-    /// What each connection gives up before its service or program runs: all that needs no
-    /// namespace (light), what the kernel gives of it (auto), or nothing but the protections below
-    /// (none). --user has to be another than root
-    #[arg(long, value_name = "MODE", require_equals = true, default_value_t, value_parser = choice::<JailMode>(JailMode::NAMES))]
+    /// What each connection gives up before its service or program runs: the users, processes,
+    /// files and network of the machine (full, also without a value), all that needs no namespace
+    /// (light), what the kernel gives of it (auto), or nothing but the protections below (none).
+    /// Started as root without --user, each connection of a full jail has a user of its own, from
+    /// 524288 on; otherwise, --user has to be another than root
+    #[arg(long, value_name = "MODE", require_equals = true, num_args = 0..=1, default_value_t,
+        default_missing_value = "full", value_parser = choice::<JailMode>(JailMode::NAMES))]
     pub jail: JailMode,
 
     /// Whether to exclude that a program gains privileges by set-user-ID bits or file capabilities
@@ -68,7 +71,17 @@ pub struct JailOptions {
     #[arg(long, value_name = "MODE", value_parser = ["strict", "no"])]
     pub protect_system: Option<String>,
 
-    /// A file or directory that can be written, with what is below it
+    /// Whether a full jail has no network: its connection works, and no other can be made [default:
+    /// yes in a full jail]
+    #[arg(long, value_name = "BOOL", value_parser = yes_or_no())]
+    pub private_network: Option<bool>,
+
+    /// A file or directory that a full jail has at the same path, to read, beside the system's
+    /// programs, --directory and the program itself
+    #[arg(long, value_name = "PATH")]
+    pub bind_read_only_paths: Vec<PathBuf>,
+
+    /// A file or directory that can be written, with what is below it. A full jail has it, too
     #[arg(long, value_name = "PATH")]
     pub read_write_paths: Vec<PathBuf>,
 
@@ -95,13 +108,14 @@ impl JailOptions {
     /// As [`JailOptions::apply`].
     pub fn jail(&self) -> Result<Jail, Error> {
         let mut jail = Jail::new(self.jail);
-        let switches: [(Option<bool>, Switch); 6] = [
+        let switches: [(Option<bool>, Switch); 7] = [
             (self.no_new_privileges, Jail::no_new_privileges),
             (self.restrict_namespaces, Jail::restrict_namespaces),
             (self.restrict_realtime, Jail::restrict_realtime),
             (self.restrict_suid_sgid, Jail::restrict_suid_sgid),
             (self.lock_personality, Jail::lock_personality),
             (self.memory_deny_write_execute, Jail::memory_deny_write_execute),
+            (self.private_network, Jail::private_network),
         ];
         for (set, method) in switches {
             jail = set.map_or(jail.clone(), |set| method(jail, set));
@@ -121,6 +135,7 @@ impl JailOptions {
         if let Some(mode) = &self.protect_system {
             jail = jail.protect_system(mode == "strict");
         }
+        jail = self.bind_read_only_paths.iter().fold(jail, Jail::bind_read_only_path);
         jail = self.read_write_paths.iter().fold(jail, Jail::read_write_path);
         Ok(self.inaccessible_paths.iter().fold(jail, Jail::inaccessible_path))
     }

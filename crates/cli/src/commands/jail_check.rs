@@ -17,7 +17,7 @@ use crate::exit;
 #[derive(ClapArgs, Debug)]
 #[command(after_help = format!("{AFTER_HELP}\n{}", exit::help("jail-check")))]
 pub struct JailCheck {
-    /// The configuration whose jails are checked [default: a jail with all that there is]
+    /// The configuration whose jails are checked [default: a full jail and a light one]
     #[arg(value_name = "FILE")]
     pub file: Option<PathBuf>,
 }
@@ -37,9 +37,11 @@ pub(crate) fn run(args: &JailCheck) -> Result<ExitCode, Error> {
     };
     match &args.file {
         None => {
-            let jail = Jail::new(JailMode::Light);
-            add("-", jail_layers(&jail));
-            try_jail(&jail)?;
+            for mode in [JailMode::Full, JailMode::Light] {
+                let jail = Jail::new(mode);
+                add(&format!("--jail={mode}"), jail_layers(&jail));
+                try_jail(&jail)?;
+            }
         }
         Some(file) => {
             let config = Config::read(file)?;

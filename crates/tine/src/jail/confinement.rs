@@ -3,17 +3,24 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 
 use rustix::io::Errno;
 use rustix::thread::{CapabilitySet, CapabilitySets};
 use seccompiler::{BpfProgram, apply_filter};
 use tine_sys::exec::Confine;
 use tine_sys::fd::Floor;
+use tine_sys::identity::{Ids, become_user};
 use tine_sys::jail;
+use tine_sys::namespaces::Password;
+use tine_sys::process::Alone;
 
+use super::filter::without_joining;
 use super::landlock_rules;
 use super::layer::Layer;
 use super::plan::Plan;
+use super::room::{Doorway, Room};
+use super::step::step;
 use crate::error::{Error, ErrorKind, next_move};
 
 /// The system calls of a forker, and of the processes that it forks until they enter the jail.
@@ -82,6 +89,9 @@ const OF_A_FORKER: &[&str] = &[
     "writev",
 ];
 
+/// Those that are needed for a full jail in addition, beside setns(2) with the password.
+const OF_A_FULL_JAIL: &[&str] = &["chdir", "setgroups", "setresgid", "setresuid"];
+
 /// A jail that a forker has made, as far as the processes of connections enter it.
 #[derive(Debug, Default)]
 pub(crate) struct Confinement {
@@ -90,15 +100,29 @@ pub(crate) struct Confinement {
     ruleset: Option<OwnedFd>,
     /// The capabilities that are kept; `None` changes none.
     capabilities: Option<CapabilitySet>,
+    /// Of a full jail.
+    doorway: Option<Doorway>,
+    /// What a process adds that could find the password of the filter in its memory.
+    without_joining: Option<BpfProgram>,
+}
+
+/// What the processes of connections do, for the filter and the jail.
+#[derive(Debug)]
+pub(crate) struct ServingKind<'a> {
+    /// System calls that this server makes for a connection, beside those of every server.
+    pub(crate) more_calls: &'a [&'a str],
+    /// Whether they execute a program.
+    pub(crate) executes: bool,
+    /// The working directory, if it is not `/` in a full jail.
+    pub(crate) directory: Option<PathBuf>,
 }
 
 impl Confinement {
-    /// Makes the jail, in a forker that has made everything else. `more` are system calls that this
-    /// server makes for a connection, beside those of every server.
+    /// Makes the jail, in a forker that has made everything else.
     ///
     /// # Errors
     /// The kernel refuses a layer of the plan, or a path of it cannot be opened.
-    pub(crate) fn make(plan: &Plan, more: &[&str], place: Floor) -> Result<Confinement, Error> {
+    pub(crate) fn make(plan: &Plan, serving: ServingKind, place: Floor) -> Result<Confinement, Error> {
         if !plan.is_any() {
             return Ok(Confinement::default());
         }
@@ -118,46 +142,115 @@ impl Confinement {
         if plan.is_on(Layer::WriteExecute) {
             jail::deny_write_execute().map_err(|why| refused("set PR_SET_MDWE", &why))?;
         }
-        let mut programs = Vec::new();
-        if let Some(filter) = &plan.filter {
-            programs =
-                filter.compile().map_err(|why| refused("compile the filter", &io::Error::other(why)))?;
-            // The kernel takes long to install a filter. Inherited, it costs a connection nothing.
-            if filter.covers(OF_A_FORKER) && filter.covers(more) {
-                install(&std::mem::take(&mut programs)).map_err(|why| refused("install the filter", &why))?;
-            }
-        }
-        Ok(Confinement { programs, ruleset, capabilities: plan.capabilities })
+        let mut confinement =
+            Confinement { ruleset, capabilities: plan.capabilities, ..Confinement::default() };
+        let password = confinement.add_filter(plan, &serving)?;
+        confinement.doorway = plan.full.as_ref().map(|full| Doorway::new(full, password, serving.directory));
+        Ok(confinement)
     }
 
-    /// A descriptor that has to stay open until the process of a connection enters the jail.
-    pub(crate) fn ruleset(&self) -> Option<BorrowedFd<'_>> {
-        self.ruleset.as_ref().map(AsFd::as_fd)
+    /// Compiles the filter, and installs it here if the forker can live with it. Returns the
+    /// password that it then wants to see.
+    fn add_filter(&mut self, plan: &Plan, serving: &ServingKind) -> Result<Option<Password>, Error> {
+        let Some(filter) = &plan.filter else { return Ok(None) };
+        let cannot_compile = |why| refused("compile the filter", &io::Error::other(why));
+        let of_a_full_jail: &[&str] = if plan.full.is_some() { OF_A_FULL_JAIL } else { &[] };
+        // The kernel takes long to install a filter. Inherited, it costs a connection nothing.
+        if ![OF_A_FORKER, serving.more_calls, of_a_full_jail].iter().all(|calls| filter.covers(calls)) {
+            self.programs = filter.compile(None).map_err(cannot_compile)?;
+            return Ok(None);
+        }
+        let mut password = None;
+        if plan.full.is_some() {
+            password = Some(Password::random().map_err(|why| refused("make a password", &why))?);
+            if !serving.executes {
+                self.without_joining = Some(without_joining().map_err(cannot_compile)?);
+            }
+        }
+        let programs = filter.compile(password.as_ref()).map_err(cannot_compile)?;
+        install(&programs).map_err(|why| refused("install the filter", &why))?;
+        Ok(password)
+    }
+
+    /// Descriptors that have to stay open until the process of a connection enters the jail.
+    pub(crate) fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        let room = self.doorway.iter().flat_map(Doorway::descriptors);
+        self.ruleset.iter().map(AsFd::as_fd).chain(room).collect()
     }
 
     /// Whether a process of a connection has anything to enter.
     #[inline]
     pub(crate) fn is_any(&self) -> bool {
-        self.ruleset.is_some() || self.capabilities.is_some() || !self.programs.is_empty()
+        self.ruleset.is_some()
+            || self.capabilities.is_some()
+            || !self.programs.is_empty()
+            || self.doorway.is_some()
+    }
+
+    /// Has the next process that this one creates join this room, for the connection in a slot.
+    ///
+    /// # Errors
+    /// The room is gone: its first process has ended.
+    pub(crate) fn open(&mut self, room: Room, slot: usize) -> io::Result<()> {
+        self.doorway.as_mut().map_or(Ok(()), |doorway| doorway.open(room, slot))
+    }
+
+    /// Tells the room that its process was created, or, after an error, that none was.
+    pub(crate) fn close(&mut self, created: bool) {
+        self.doorway.iter_mut().for_each(|doorway| doorway.close(created));
+    }
+
+    /// Enters the jail, in a process that executes nothing.
+    ///
+    /// # Errors
+    /// The kernel refuses a step; the text names it.
+    pub(crate) fn enter_alone(&self, alone: &Alone) -> io::Result<()> {
+        self.enter_room(alone)?;
+        self.enter()?;
+        install(self.without_joining.as_slice()).map_err(|why| in_jail("seccomp", &why))
+    }
+
+    /// Joins the room and becomes the user of the connection, in a process that stays beside the
+    /// one that enters the jail.
+    ///
+    /// # Errors
+    /// As [`Confinement::enter_alone`].
+    pub(crate) fn enter_room(&self, alone: &Alone) -> io::Result<()> {
+        self.join()?;
+        match self.ids() {
+            Some(ids) => become_user(alone, &ids).map_err(|why| in_jail("change of user", &why)),
+            None => Ok(()),
+        }
     }
 }
 
 impl Confine for Confinement {
+    fn join(&self) -> io::Result<()> {
+        match &self.doorway {
+            Some(doorway) => doorway.join().map_err(|why| in_jail("room", &why)),
+            None => Ok(()),
+        }
+    }
+
+    fn ids(&self) -> Option<Ids<'_>> {
+        self.doorway.as_ref()?.ids()
+    }
+
     /// Enters the jail, in the process of a connection, which has made all other changes.
     fn enter(&self) -> io::Result<()> {
         if let Some(kept) = self.capabilities {
-            keep_capabilities(kept).map_err(|why| step("capset", &why.into()))?;
+            keep_capabilities(kept).map_err(|why| in_jail("capset", &why.into()))?;
         }
         if let Some(ruleset) = &self.ruleset {
-            jail::restrict_self(ruleset.as_fd()).map_err(|why| step("landlock_restrict_self", &why))?;
+            jail::restrict_self(ruleset.as_fd()).map_err(|why| in_jail("landlock_restrict_self", &why))?;
         }
-        install(&self.programs).map_err(|why| step("seccomp", &why))
+        install(&self.programs).map_err(|why| in_jail("seccomp", &why))
     }
 }
 
-/// An error of a step into the jail.
-fn step(name: &str, why: &io::Error) -> io::Error {
-    io::Error::new(why.kind(), format!("jail: {name}: {}", crate::error::reason(why)))
+/// An error of a step into the jail, for the outcome of a connection.
+fn in_jail(name: &str, why: &io::Error) -> io::Error {
+    io::Error::new(why.kind(), format!("jail: {}", crate::error::reason(&step(name, why))))
 }
 
 fn refused(what: &str, why: &io::Error) -> Error {

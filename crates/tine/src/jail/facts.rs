@@ -4,12 +4,20 @@ use std::io;
 
 use rustix::io::Errno;
 use tine_sys::jail;
+use tine_sys::process::Alone;
 
+use super::cause::Clues;
 use super::filter::CallFilter;
+use super::full::FullJail;
+use super::step::StepError;
 
 /// What can be had, or the error of the call that says so.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Facts {
+    /// The namespaces and the root of a full jail, if one was asked about.
+    pub(super) house: Result<(), StepError>,
+    /// What may have refused them.
+    pub(super) clues: Clues,
     /// The version of Landlock.
     pub(super) landlock: Result<u32, Errno>,
     pub(super) no_new_privileges: Result<(), Errno>,
@@ -18,13 +26,20 @@ pub(crate) struct Facts {
 }
 
 impl Facts {
-    /// Asks the kernel; changes nothing.
-    pub(crate) fn ask() -> Facts {
+    /// Asks the kernel; changes nothing. A full jail is made in a process of its own.
+    pub(crate) fn ask(full: Option<&FullJail>, alone: Option<&Alone>) -> Facts {
         let filters = match CallFilter::is_possible() {
             true => jail::has_filters().map_err(errno),
             false => Err(Errno::NOSYS),
         };
+        let house = match (full, alone) {
+            (None, _) => Ok(()),
+            (Some(full), Some(alone)) => full.try_out(alone),
+            (Some(_), None) => Err(StepError::with_threads()),
+        };
         Facts {
+            clues: if house.is_err() { Clues::look() } else { Clues::default() },
+            house,
             landlock: jail::landlock_version().map_err(errno),
             no_new_privileges: rustix::thread::no_new_privs().map(drop),
             filters,

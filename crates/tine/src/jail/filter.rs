@@ -11,6 +11,8 @@ use seccompiler::{
     TargetArch,
 };
 
+use tine_sys::namespaces::Password;
+
 use super::system_calls::{CallSet, number};
 use crate::error::Error;
 
@@ -197,16 +199,23 @@ impl CallFilter {
         self.calls.len()
     }
 
-    /// The programs of the filter, to be installed in this order.
+    /// The programs of the filter, to be installed in this order. With a password, it also lets
+    /// through setns(2) with the password in the arguments that the kernel ignores.
     ///
     /// # Errors
     /// The architecture has none.
-    pub(super) fn compile(&self) -> Result<Vec<BpfProgram>, seccompiler::BackendError> {
+    pub(super) fn compile(
+        &self,
+        password: Option<&Password>,
+    ) -> Result<Vec<BpfProgram>, seccompiler::BackendError> {
         let arch = TargetArch::try_from(std::env::consts::ARCH)?;
         let absent = self.absent();
         let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
             self.calls.numbers().map(|number| (number, Vec::new())).collect();
         rules.extend(absent.iter().map(|number| (*number, Vec::new())));
+        if let (Some(password), Some(number)) = (password, number("setns")) {
+            rules.entry(number).or_insert_with(|| with_password(password).into_iter().collect());
+        }
         for (call, conditions) in self.conditions() {
             let rule = number(call).and_then(|number| rules.get_mut(&number));
             rule.into_iter().for_each(|rule| rule.extend_from_slice(&conditions));
@@ -267,6 +276,25 @@ impl CallFilter {
         }
         found
     }
+}
+
+/// The rule of a call with a password.
+fn with_password(password: &Password) -> Option<SeccompRule> {
+    let conditions = password.arguments().map(|(argument, word)| {
+        SeccompCondition::new(argument, SeccompCmpArgLen::Qword, SeccompCmpOp::Eq, word)
+    });
+    SeccompRule::new(conditions.collect::<Result<_, _>>().ok()?).ok()
+}
+
+/// A filter that refuses setns(2): for processes that could find the password in their memory.
+///
+/// # Errors
+/// The architecture has none.
+pub(super) fn without_joining() -> Result<BpfProgram, seccompiler::BackendError> {
+    let arch = TargetArch::try_from(std::env::consts::ARCH)?;
+    let rules = number("setns").map(|number| (number, Vec::new())).into_iter().collect();
+    let refuse = SeccompAction::Errno(Errno::PERM.raw_os_error().unsigned_abs());
+    SeccompFilter::new(rules, SeccompAction::Allow, refuse, arch)?.try_into()
 }
 
 /// A rule: all of these hold for the arguments, which are compared as 32 bits.
@@ -346,11 +374,11 @@ mod tests {
     #[test]
     fn filters_compile_in_one_or_two_programs() {
         let of_a_jail = filter(IN_A_JAIL);
-        let programs = of_a_jail.compile().expect("programs");
+        let programs = of_a_jail.compile(None).expect("programs");
         assert_eq!(programs.len(), 2);
         assert!(programs.iter().all(|program| program.len() < 4096));
         let open = CallFilter { restrict_namespaces: false, restrict_suid_sgid: false, ..of_a_jail };
-        assert_eq!(open.compile().expect("a program").len(), 1);
+        assert_eq!(open.compile(None).expect("a program").len(), 1);
     }
 
     #[test]

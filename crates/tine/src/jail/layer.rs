@@ -5,6 +5,8 @@ use rustix::io::Errno;
 /// A protection that stands or falls as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Layer {
+    Namespaces,
+    Root,
     NoNewPrivileges,
     Capabilities,
     SystemCalls,
@@ -14,7 +16,10 @@ pub(crate) enum Layer {
 }
 
 impl Layer {
-    pub(crate) const ALL: [Layer; 6] = [
+    /// Those that decide about others come first.
+    pub(crate) const ALL: [Layer; 8] = [
+        Layer::Namespaces,
+        Layer::Root,
         Layer::NoNewPrivileges,
         Layer::Capabilities,
         Layer::SystemCalls,
@@ -26,6 +31,8 @@ impl Layer {
     /// Its name for operators: in the log, in `tine status`, in labels of metrics.
     pub(crate) fn name(self) -> &'static str {
         match self {
+            Layer::Namespaces => "namespaces",
+            Layer::Root => "root",
             Layer::NoNewPrivileges => "no-new-privileges",
             Layer::Capabilities => "capabilities",
             Layer::SystemCalls => "seccomp",
@@ -50,10 +57,10 @@ pub(crate) enum LayerState {
 }
 
 /// Why the kernel refuses a layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refused {
     pub(crate) errno: Errno,
-    pub(crate) cause: &'static str,
+    pub(crate) cause: String,
     pub(crate) next: &'static str,
 }
 

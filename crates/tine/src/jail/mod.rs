@@ -8,13 +8,18 @@ pub(crate) mod cause;
 pub(crate) mod confinement;
 mod facts;
 pub(crate) mod filter;
+pub(crate) mod full;
+pub(crate) mod house;
 mod landlock_rules;
 pub(crate) mod layer;
 pub(crate) mod plan;
 pub(crate) mod report;
+pub(crate) mod room;
 mod self_check;
 mod settings;
+pub(crate) mod step;
 pub(crate) mod system_calls;
+pub(crate) mod users;
 
 pub(crate) use facts::Facts;
 pub use settings::{Jail, JailMode};

@@ -7,10 +7,13 @@ use serde_json::{Map, Value, json};
 use super::cause;
 use super::facts::Facts;
 use super::filter::{CallFilter, Families, IN_A_JAIL, RefusedCall};
+use super::full::FullJail;
+use super::house::{House, HousePaths};
 use super::landlock_rules::FileRules;
 use super::layer::{Layer, LayerState};
 use super::settings::{Jail, JailMode};
 use super::system_calls::{CallSet, Term};
+use super::users::JailUsers;
 use crate::error::{Error, ErrorKind};
 
 /// What a jail does, and what there is to say about it.
@@ -22,6 +25,16 @@ pub(crate) struct Plan {
     pub(super) capabilities: Option<CapabilitySet>,
     pub(super) filter: Option<CallFilter>,
     pub(super) files: Option<FileRules>,
+    pub(crate) full: Option<FullJail>,
+}
+
+/// What a jail is for.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct JailSite {
+    /// Without a user namespace, the connections would be served by the user 0.
+    pub(crate) as_root: bool,
+    /// The full jail, if there can be one.
+    pub(crate) full: Option<FullJail>,
 }
 
 /// Who wants a layer.
@@ -42,9 +55,14 @@ impl Jail {
             (Some(true), _) => Wish::Required,
             (Some(false), _) | (None, JailMode::None) => Wish::None,
             (None, JailMode::Auto) if in_a_jail => Wish::IfPossible,
-            (None, JailMode::Light) if in_a_jail => Wish::Required,
+            (None, JailMode::Light | JailMode::Full) if in_a_jail => Wish::Required,
             (None, _) => Wish::None,
         }
+    }
+
+    /// Whether there are to be namespaces, if possible.
+    pub(crate) fn wants_full(&self) -> bool {
+        matches!(self.mode, JailMode::Auto | JailMode::Full)
     }
 
     /// Whether a restriction is set, or is one of a jail.
@@ -78,6 +96,9 @@ impl Jail {
                     .contains(&Some(true));
                 self.wish(is_set.then_some(true), true)
             }
+            Layer::Namespaces | Layer::Root => self.wish(None, self.wants_full()),
+            // The mounts of a full jail decide about files.
+            Layer::Files if self.mode == JailMode::Full => Wish::None,
             Layer::Files => {
                 let has_paths = !self.inaccessible_paths.is_empty();
                 self.wish(self.protect_system.or(has_paths.then_some(true)), true)
@@ -88,7 +109,7 @@ impl Jail {
     }
 
     /// Refuses settings that contradict each other, on whatever system. `as_root`: the connections
-    /// are served by the user 0.
+    /// are served by the user 0, in whatever jail.
     ///
     /// # Errors
     /// They do.
@@ -102,17 +123,31 @@ impl Jail {
                 "leave no-new-privileges out, or set the other protections to no",
             ));
         }
-        if !self.read_write_paths.is_empty() && self.wish_for(Layer::Files) == Wish::None {
+        let decides = [Layer::Files, Layer::Root].into_iter().any(|layer| self.wish_for(layer) != Wish::None);
+        if !self.read_write_paths.is_empty() && !decides {
             return Err(Error::usage(
                 "paths that can be written are set, and nothing keeps others from being written",
                 "set protect-system to strict, or use a jail",
             ));
         }
-        if as_root && self.mode != JailMode::None {
+        let in_full = [
+            (!self.bind_read_only_paths.is_empty(), "bind-read-only-paths"),
+            (self.private_network.is_some(), "private-network"),
+        ];
+        if let Some((_, name)) = in_full.iter().find(|(is_set, _)| *is_set && !self.wants_full()) {
             return Err(Error::usage(
-                "in this jail, connections would be served by root, which owns too much of the system",
-                "choose another user, as in `--user nobody`",
+                format_args!("{name} is set, and only a full jail has it"),
+                "use a full jail, or leave it out",
             ));
+        }
+        if self.mode == JailMode::Full && self.protect_system == Some(false) {
+            return Err(Error::usage(
+                "in a full jail, files of the system cannot be written",
+                "name what can be with read-write-paths, or use another jail",
+            ));
+        }
+        if as_root && self.mode != JailMode::None {
+            return Err(served_by_root());
         }
         Ok(())
     }
@@ -143,27 +178,32 @@ impl Jail {
 }
 
 impl Plan {
-    /// Decides. `as_root`: the connections are served by the user 0.
+    /// Decides.
     ///
     /// # Errors
     /// A layer is required and cannot be had; or settings contradict each other.
-    pub(crate) fn new(jail: &Jail, facts: &Facts, as_root: bool) -> Result<Plan, Error> {
-        jail.check(as_root)?;
-        let plan = Plan::possible(jail, facts);
+    pub(crate) fn new(jail: &Jail, facts: &Facts, site: JailSite) -> Result<Plan, Error> {
+        jail.check(site.as_root && !jail.wants_full())?;
+        let as_root = site.as_root;
+        let plan = Plan::possible(jail, facts, site);
         for (layer, state) in &plan.layers {
             if jail.wish_for(*layer) == Wish::Required {
                 require(*layer, state)?;
             }
         }
+        if as_root && plan.full.is_none() && jail.mode != JailMode::None {
+            return Err(served_by_root());
+        }
         Ok(plan)
     }
 
     /// What can be had of a jail, whether it is required or not.
-    pub(crate) fn possible(jail: &Jail, facts: &Facts) -> Plan {
-        let mut plan = Plan { mode: jail.mode, ..Plan::default() };
+    pub(crate) fn possible(jail: &Jail, facts: &Facts, site: JailSite) -> Plan {
+        let mut plan = Plan { mode: jail.mode, full: site.full, ..Plan::default() };
         for layer in Layer::ALL {
             let state = match jail.wish_for(layer) {
                 Wish::None => LayerState::Off,
+                _ if layer == Layer::Files && plan.full.is_some() => LayerState::Off,
                 Wish::IfPossible | Wish::Required => plan.take(layer, jail, facts),
             };
             plan.layers.push((layer, state));
@@ -200,6 +240,15 @@ impl Plan {
         let refused = |errno| LayerState::Refused(cause::of(layer, errno));
         let on = |detail: String| LayerState::On(detail);
         match layer {
+            Layer::Namespaces | Layer::Root => match (&facts.house, &self.full) {
+                (Ok(()), Some(full)) if layer == Layer::Namespaces => on(full.describe()),
+                (Ok(()), Some(full)) => on(full.house.describe()),
+                (Ok(()), None) => LayerState::Off,
+                (Err(why), _) => {
+                    self.full = None;
+                    LayerState::Refused(cause::of_step(why, &facts.clues))
+                }
+            },
             Layer::NoNewPrivileges => facts.no_new_privileges.map_or_else(refused, |()| on(String::new())),
             Layer::Capabilities => {
                 let kept = jail.capabilities.unwrap_or(CapabilitySet::empty());
@@ -240,6 +289,28 @@ impl Plan {
     }
 }
 
+impl Jail {
+    /// The full jail with these users and paths, if one is wanted.
+    ///
+    /// # Errors
+    /// A path does not exist.
+    pub(crate) fn full(&self, users: JailUsers, paths: HousePaths) -> Result<Option<FullJail>, Error> {
+        if !self.wants_full() {
+            return Ok(None);
+        }
+        let paths = HousePaths {
+            read_only: &self.bind_read_only_paths,
+            read_write: &self.read_write_paths,
+            inaccessible: &self.inaccessible_paths,
+            ..paths
+        };
+        let house = House::new(&paths).map_err(|why| {
+            Error::system("cannot find a path of the jail", &why, crate::error::next_move::of_file(&why))
+        })?;
+        Ok(Some(FullJail { users, house, has_network: self.private_network == Some(false) }))
+    }
+}
+
 /// The error of a required layer that is not fully in force.
 fn require(layer: Layer, state: &LayerState) -> Result<(), Error> {
     let error = |what: String, next: &str| Error::new(ErrorKind::Jail, what, next);
@@ -254,112 +325,16 @@ fn require(layer: Layer, state: &LayerState) -> Result<(), Error> {
     }
 }
 
+fn served_by_root() -> Error {
+    Error::usage(
+        "in this jail, connections would be served by root, which owns too much of the system",
+        "choose another user, as in `--user nobody`",
+    )
+}
+
 fn terms(text: &str) -> Vec<Term> {
     text.split_whitespace().filter_map(|term| Term::parse(term).ok()).collect()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ALL: Facts =
-        Facts { landlock: Ok(7), no_new_privileges: Ok(()), filters: Ok(()), deny_write_execute: Ok(()) };
-
-    /// The layers of a plan by one letter each: on, partly, off (-), refused.
-    fn letters(plan: &Plan) -> String {
-        let letter = |state: &LayerState| match state {
-            LayerState::On(_) => 'o',
-            LayerState::Partly(..) => 'p',
-            LayerState::Off => '-',
-            LayerState::Refused(_) => 'r',
-        };
-        plan.layers.iter().map(|(_, state)| letter(state)).collect()
-    }
-
-    #[test]
-    fn a_jail_has_what_the_kernel_gives_or_does_not_start() {
-        let old = Facts { landlock: Ok(2), deny_write_execute: Err(Errno::INVAL), ..ALL };
-        let younger = Facts { landlock: Ok(5), ..ALL };
-        let none = Facts { landlock: Err(Errno::NOSYS), filters: Err(Errno::PERM), ..ALL };
-        for (facts, auto, light) in [
-            (ALL, "ooooo-", Ok("ooooo-")),
-            (younger, "oooor-", Err("landlock.scope")),
-            (old, "ooopr-", Err("landlock.fs")),
-            (none, "oorrr-", Err("seccomp")),
-        ] {
-            let plan = Plan::new(&Jail::new(JailMode::Auto), &facts, false).expect("whatever there is");
-            assert_eq!(letters(&plan), auto, "{facts:?}");
-            match (Plan::new(&Jail::new(JailMode::Light), &facts, false), light) {
-                (Ok(plan), Ok(expected)) => assert_eq!(letters(&plan), expected, "{facts:?}"),
-                (Err(error), Err(layer)) => {
-                    assert_eq!(error.kind(), ErrorKind::Jail);
-                    assert!(error.what().contains(layer), "{layer}: {}", error.what());
-                }
-                (plan, expected) => panic!("{facts:?}: {plan:?} for {expected:?}"),
-            }
-        }
-    }
-
-    #[test]
-    fn a_protection_alone_brings_what_it_needs() {
-        let none = || Jail::new(JailMode::None);
-        for (jail, expected) in [
-            (none(), "------"),
-            (none().restrict_namespaces(true), "o-o---"),
-            (none().restrict_namespaces(false), "------"),
-            (none().protect_system(true), "o--o--"),
-            (none().inaccessible_path("/root"), "o--o--"),
-            (none().no_new_privileges(true), "o-----"),
-            (none().memory_deny_write_execute(true), "-----o"),
-            (none().capability_bounding_set("none").expect("none"), "-o----"),
-            (none().system_call_filter("~@mount").expect("a group"), "o-o---"),
-            (Jail::new(JailMode::Light).protect_system(false), "ooo-o-"),
-            (Jail::new(JailMode::Auto).memory_deny_write_execute(true), "oooooo"),
-        ] {
-            let plan = Plan::new(&jail, &ALL, false).expect("all is there");
-            assert_eq!(letters(&plan), expected, "{jail:?}");
-            assert_eq!(jail.is_any(), plan.is_any(), "{jail:?}");
-        }
-        // What is set is required, in every mode.
-        let facts = Facts { landlock: Err(Errno::NOSYS), deny_write_execute: Err(Errno::INVAL), ..ALL };
-        for mode in [JailMode::None, JailMode::Auto] {
-            for jail in
-                [Jail::new(mode).protect_system(true), Jail::new(mode).memory_deny_write_execute(true)]
-            {
-                Plan::new(&jail, &facts, false).expect_err("it cannot be had");
-            }
-        }
-    }
-
-    #[test]
-    fn settings_that_contradict_each_other_are_refused_on_every_system() {
-        let light = || Jail::new(JailMode::Light);
-        for (jail, as_root, is_right) in [
-            (light(), false, true),
-            (light(), true, false),
-            (Jail::new(JailMode::None), true, true),
-            (Jail::new(JailMode::None).protect_system(true), true, true),
-            (light().no_new_privileges(false), false, false),
-            (light().read_write_path("/tmp"), false, true),
-            (light().read_write_path("/tmp").protect_system(false), false, false),
-            (Jail::new(JailMode::None).read_write_path("/tmp"), false, false),
-        ] {
-            assert_eq!(jail.check(as_root).is_ok(), is_right, "{jail:?} {as_root}");
-        }
-    }
-
-    #[test]
-    fn the_terms_of_a_filter_change_the_set_of_their_jail() {
-        for (mode, terms, has, has_not) in [
-            (JailMode::Light, "", "socket", "ptrace"),
-            (JailMode::Light, "ptrace", "ptrace", "mount"),
-            (JailMode::Light, "~@network-io", "read", "socket"),
-            (JailMode::None, "~@network-io", "mount", "socket"),
-            (JailMode::None, "@basic-io", "execve", "socket"),
-        ] {
-            let filter = Jail::new(mode).system_call_filter(terms).expect(terms).filter();
-            assert!(filter.calls.has(has), "{mode:?} {terms}: {has}");
-            assert!(!filter.calls.has(has_not), "{mode:?} {terms}: {has_not}");
-        }
-    }
-}
+mod tests;

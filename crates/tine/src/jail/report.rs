@@ -6,13 +6,15 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Signal;
 use tine_sys::exec::Confine as _;
 use tine_sys::fd::Floor;
-use tine_sys::process::{Alone, How, Side, exit_now, fork, wait_for};
+use tine_sys::process::{Alone, Fresh, How, Side, exit_now, fork, wait_for};
 
-use super::confinement::Confinement;
+use super::confinement::{Confinement, ServingKind};
 use super::facts::Facts;
+use super::house::HousePaths;
 use super::layer::{Layer, LayerState};
-use super::plan::Plan;
+use super::plan::{JailSite, Plan};
 use super::settings::Jail;
+use super::users::JailUsers;
 use crate::error::{Error, ErrorKind, next_move};
 
 /// A layer of a jail, as it is told.
@@ -42,9 +44,22 @@ impl JailLayer {
 #[must_use]
 pub fn jail_layers(jail: &Jail) -> Vec<JailLayer> {
     match jail.is_any() {
-        true => Plan::possible(jail, &Facts::ask()).layers.iter().map(JailLayer::new).collect(),
+        true => possible(jail, Alone::check().ok().as_ref()).layers.iter().map(JailLayer::new).collect(),
         false => Vec::new(),
     }
+}
+
+/// What this system gives of a jail, for the user of this process; of root, for one connection.
+fn possible(jail: &Jail, alone: Option<&Alone>) -> Plan {
+    let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
+    let users = match uid.is_root() {
+        true => JailUsers::Each { slots: 1 },
+        false => JailUsers::Own { uid: uid.as_raw(), gid: gid.as_raw() },
+    };
+    // A path that does not exist is an error of the start.
+    let full = jail.full(users, HousePaths::default()).ok().flatten();
+    let facts = Facts::ask(full.as_ref(), alone);
+    Plan::possible(jail, &facts, JailSite { as_root: false, full })
 }
 
 /// Enters a jail, as far as this system has it, in a process that is forked for it, and tries to
@@ -53,20 +68,21 @@ pub fn jail_layers(jail: &Jail) -> Vec<JailLayer> {
 /// # Errors
 /// This process has several threads; the kernel refuses a step; an attempt succeeds.
 pub fn try_jail(jail: &Jail) -> Result<(), Error> {
-    let plan = Plan::possible(jail, &Facts::ask());
     let system = |why: &std::io::Error| {
         Error::system("cannot try the jail in a process of its own", why, next_move::of_call(why))
     };
     let alone = Alone::check()
         .map_err(|why| Error::new(ErrorKind::Threads, why, "ask before other threads are started"))?;
+    let plan = possible(jail, Some(&alone));
+    if let Some(full) = &plan.full {
+        let report = full.run_inside(&alone, |fresh| try_from_inside(&plan, fresh));
+        let report = report.map_err(|why| system(&why.into()))?;
+        return if report.is_empty() { Ok(()) } else { Err(Error::from_message(&report)) };
+    }
     let (receiver, sender) = pipe_with(PipeFlags::CLOEXEC).map_err(|why| system(&why.into()))?;
     match fork(&alone, Signal::CHILD.as_raw()).map_err(|why| system(&why))? {
         Side::Child(fresh) => {
-            let entered = Confinement::make(&plan, &[], Floor::above_open(&[])).and_then(|confinement| {
-                confinement.enter().map_err(|why| system(&why))?;
-                plan.check_from_inside(&fresh)
-            });
-            let message = entered.err().map(|error| error.to_message()).unwrap_or_default();
+            let message = try_from_inside(&plan, &fresh);
             let sent = std::fs::File::from(sender).write_all(&message);
             exit_now(i32::from(sent.is_err()))
         }
@@ -88,4 +104,17 @@ pub fn try_jail(jail: &Jail) -> Result<(), Error> {
             }
         }
     }
+}
+
+/// Enters the rest of the jail, in a process of its own, and tries to break out. Returns the
+/// message of what fails.
+fn try_from_inside(plan: &Plan, fresh: &Fresh) -> Vec<u8> {
+    let serving = ServingKind { more_calls: &[], executes: false, directory: None };
+    let entered = Confinement::make(plan, serving, Floor::above_open(&[])).and_then(|confinement| {
+        confinement
+            .enter()
+            .map_err(|why| Error::system("cannot enter the jail", &why, next_move::of_call(&why)))?;
+        plan.check_from_inside(fresh)
+    });
+    entered.err().map(|error| error.to_message()).unwrap_or_default()
 }

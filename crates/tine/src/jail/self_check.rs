@@ -26,6 +26,9 @@ enum AttemptEnd {
 }
 
 const ATTEMPTS: &[Attempt] = &[
+    (Layer::Namespaces, "see a process outside", see_processes),
+    (Layer::Namespaces, "reach the network", reach_network),
+    (Layer::Root, "write a file of the system", write_file),
     (Layer::NoNewPrivileges, "gain privileges by a set-user-ID program", gain_privileges),
     (Layer::Capabilities, "use a capability", use_capability),
     (Layer::SystemCalls, "make a user namespace", make_namespace),
@@ -95,10 +98,38 @@ fn make_socket(plan: &Plan, _: &Fresh) -> AttemptEnd {
     }
 }
 
+/// Besides this process and the first one of the room, `/proc` shows none.
+fn see_processes(_: &Plan, _: &Fresh) -> AttemptEnd {
+    let own = rustix::process::getpid().as_raw_nonzero().get();
+    let names = std::fs::read_dir("/proc").into_iter().flatten().flatten().map(|entry| entry.file_name());
+    let mut pids = names.filter_map(|name| name.to_str()?.parse::<i32>().ok());
+    if own <= 2 && pids.all(|pid| pid <= own) { AttemptEnd::Refused } else { AttemptEnd::Succeeded }
+}
+
+/// The port answers or refuses; a network without anything has no way to it.
+fn reach_network(plan: &Plan, _: &Fresh) -> AttemptEnd {
+    use rustix::net::{AddressFamily, SocketType, connect, socket};
+    if plan.full.as_ref().is_none_or(|full| full.has_network) {
+        return AttemptEnd::Allowed;
+    }
+    let discard = std::net::SocketAddr::from(([127, 0, 0, 1], 9));
+    let connected =
+        socket(AddressFamily::INET, SocketType::STREAM, None).and_then(|socket| connect(&socket, &discard));
+    match connected {
+        Ok(()) | Err(Errno::CONNREFUSED) => AttemptEnd::Succeeded,
+        Err(_) => AttemptEnd::Refused,
+    }
+}
+
 fn write_file(plan: &Plan, _: &Fresh) -> AttemptEnd {
-    let rules = plan.files.as_ref();
-    let directories = ["/tmp", "/var/tmp", "/dev/shm", "/run", "/"].map(Path::new);
-    let refused = directories.into_iter().filter(|path| rules.is_none_or(|rules| !rules.may_write(path)));
+    let may_write = |path: &Path| match (&plan.full, &plan.files) {
+        (Some(full), _) => full.house.may_write(path),
+        (None, rules) => rules.as_ref().is_some_and(|rules| rules.may_write(path)),
+    };
+    // The shared memory of a full jail is in its `/tmp`.
+    let shared = if plan.full.is_some() { "/etc" } else { "/dev/shm" };
+    let directories = ["/tmp", "/var/tmp", shared, "/usr", "/run", "/"].map(Path::new);
+    let refused = directories.into_iter().filter(|path| !may_write(path));
     for directory in refused {
         let name = directory.join(format!(".tine-{}", rustix::process::getpid().as_raw_nonzero()));
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;

@@ -15,14 +15,18 @@ pub enum JailMode {
     /// Nothing but the protections that are set one by one.
     #[default]
     None,
-    /// What the kernel gives of [`JailMode::Light`]; the server says at its start what is missing.
+    /// What the kernel gives of [`JailMode::Full`], else of [`JailMode::Light`]; the server says at
+    /// its start what is missing.
     Auto,
+    /// Users, processes, files and a network of its own, in namespaces, and all of
+    /// [`JailMode::Light`]. It needs no privilege where the kernel lets users make namespaces.
+    Full,
     /// All that needs no namespace and no privilege: a filter of system calls, Landlock, no new
     /// privileges, no capabilities. Without one of them the server does not start.
     Light,
 }
 
-named!(JailMode { None = "none", Auto = "auto", Light = "light" });
+named!(JailMode { None = "none", Auto = "auto", Light = "light", Full = "full" });
 
 /// The jail that each connection is served in: the process of a connection gives up rights before
 /// its handler or program runs.
@@ -51,6 +55,8 @@ pub struct Jail {
     pub(super) protect_system: Option<bool>,
     pub(super) read_write_paths: Vec<PathBuf>,
     pub(super) inaccessible_paths: Vec<PathBuf>,
+    pub(super) bind_read_only_paths: Vec<PathBuf>,
+    pub(super) private_network: Option<bool>,
 }
 
 impl Jail {
@@ -174,7 +180,8 @@ impl Jail {
         self
     }
 
-    /// Adds a file or directory that can be written, with what is below it (`ReadWritePaths=`).
+    /// Adds a file or directory that can be written, with what is below it (`ReadWritePaths=`,
+    /// `BindPaths=`). A full jail has it at the same path.
     #[must_use]
     pub fn read_write_path(mut self, path: impl Into<PathBuf>) -> Jail {
         self.read_write_paths.push(path.into());
@@ -187,6 +194,24 @@ impl Jail {
     #[must_use]
     pub fn inaccessible_path(mut self, path: impl Into<PathBuf>) -> Jail {
         self.inaccessible_paths.push(path.into());
+        self
+    }
+
+    /// Adds a file or directory that a full jail has at the same path, with what is below it
+    /// (`BindReadOnlyPaths=`). It has `/usr` and the other directories of the system's programs,
+    /// the program itself and its working directory without being told.
+    #[must_use]
+    pub fn bind_read_only_path(mut self, path: impl Into<PathBuf>) -> Jail {
+        self.bind_read_only_paths.push(path.into());
+        self
+    }
+
+    /// Sets whether a full jail has a network of its own, with nothing in it (`PrivateNetwork=`):
+    /// the connection itself works, and no other can be made. Without it, processes in the jail
+    /// have the network of the machine. Default: yes in a full jail.
+    #[must_use]
+    pub fn private_network(mut self, set: bool) -> Jail {
+        self.private_network = Some(set);
         self
     }
 

@@ -9,10 +9,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rustix::process::Pid;
 use tine_sys::cmdline::Title;
-use tine_sys::exec::Confine as _;
 use tine_sys::fd::Floor;
 use tine_sys::memory::FlagReader;
-use tine_sys::process::{Fresh, exit_now};
+use tine_sys::process::{Alone, Fresh, exit_now};
 
 use crate::admission::reason::Reason;
 use crate::connection::{self, Connection};
@@ -41,6 +40,7 @@ pub(crate) struct ConnContext<'a, H> {
     pub(crate) notes_crashes: bool,
     pub(crate) stats: ConnStats,
     pub(crate) drain: FlagReader,
+    pub(crate) alone: &'a Alone,
     pub(crate) log: Log,
     pub(crate) title: Option<Title>,
     /// What the client gets before the handler is called.
@@ -170,10 +170,18 @@ where
 }
 
 impl<H> ConnContext<'_, H> {
+    /// The jail of handlers, or that of programs.
+    pub(crate) fn jail_mut(&mut self) -> &mut Confinement {
+        match &mut self.launcher {
+            Some(launcher) => launcher.jail_mut(),
+            None => &mut self.jail,
+        }
+    }
+
     /// Enters the jail of handlers; exits if that fails.
     pub(crate) fn enter_jail(&self, slot: usize) {
         if self.jail.is_any()
-            && let Err(why) = self.jail.enter()
+            && let Err(why) = self.jail.enter_alone(self.alone)
         {
             let report = ExitReport::Error(reason(&why));
             self.stats.report(slot, &report);

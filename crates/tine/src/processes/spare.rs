@@ -225,7 +225,8 @@ where
     let cpu_before = if logs || keeps_end { own_usage().0 } else { Duration::ZERO };
     let report = conn::handle(context, job);
     let exit_code = context.exit_code(&report);
-    let pid = crate::system::procfs::own_id();
+    // In a pid namespace, this process has another number.
+    let pid = trusted.door.board.pid(slot);
     let usage = (logs || keeps_end).then(|| usage_since(trusted, context.stats, slot, &entry, cpu_before));
     if let Some(usage) = usage.filter(|_| keeps_end) {
         let proxied = proxied.as_ref();
@@ -256,7 +257,7 @@ pub(crate) fn log_accept<H>(forker: &mut Forker<'_, H>, job: &Job) {
     if context.log.logs_connections() && !trusted.door.admission.is_log_excluded(entry.peer) {
         let count = trusted.door.board.count(SlotPhase::Serving, None);
         let limit = trusted.settings.max_connections;
-        let pid = crate::system::procfs::own_id();
+        let pid = trusted.door.board.pid(job.slot);
         context.log.accept(entry.id, &entry.peer, proxied.as_deref(), pid, count, limit);
     }
 }

@@ -153,8 +153,8 @@ pub(crate) fn kill_with(parent: Pid) -> Result<(), Errno> {
 #[inline]
 pub(crate) fn signal_with(parent: Pid, signal: Signal) -> Result<(), Errno> {
     rustix::process::set_parent_process_death_signal(Some(signal))?;
-    // The parent may have exited before the request.
-    if rustix::process::getppid() != Some(parent) {
+    // The parent may have exited before the request. One outside of a pid namespace has no number.
+    if rustix::process::getppid().is_some_and(|own| own != parent) {
         exit_now(111);
     }
     Ok(())

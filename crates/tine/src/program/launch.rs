@@ -151,9 +151,9 @@ impl<'a> Launcher<'a> {
         Launcher { banner, ..self }
     }
 
-    /// The same launcher, which executes the program in this jail.
-    pub(crate) fn in_jail(&mut self, jail: Confinement) {
-        self.image.jail = jail;
+    /// The jail that the program is executed in.
+    pub(crate) fn jail_mut(&mut self) -> &mut Confinement {
+        &mut self.image.jail
     }
 
     /// Creates a process that executes the program on a connection, and returns its id. If the
@@ -213,7 +213,7 @@ impl<'a> Launcher<'a> {
         {
             // A lookup or a client that does not read can outlive the server, whose addresses must
             // not stay in use.
-            tine_sys::fd::close_from_except(fresh, first_own, self.image.jail.ruleset());
+            tine_sys::fd::close_from_except(fresh, first_own, &self.image.jail.descriptors());
         }
         let mut variables = match self.image.program.reverse_dns {
             true => self.look_up_name(client, report)?,

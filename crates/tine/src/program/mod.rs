@@ -286,7 +286,21 @@ impl Program {
 
     /// Sets this limit on open files, unless it has one.
     pub(crate) fn keep_open_files(&mut self, soft: u64, hard: u64) {
-        let limit = Resource::Nofile.with(soft, hard);
+        self.limit_by_default(Resource::Nofile, soft, hard);
+    }
+
+    /// Sets the limits of a full jail, unless it has others. `alone`: the connection has a user of
+    /// its own, so that the processes of others do not count.
+    pub(crate) fn limit_in_full_jail(&mut self, alone: bool) {
+        self.limit_by_default(Resource::Nofile, 64, 64);
+        self.limit_by_default(Resource::Fsize, 16 << 20, 16 << 20);
+        if alone {
+            self.limit_by_default(Resource::Nproc, 64, 64);
+        }
+    }
+
+    fn limit_by_default(&mut self, resource: Resource, soft: u64, hard: u64) {
+        let limit = resource.with(soft, hard);
         if !self.limits.iter().any(|other| other.resource == limit.resource) {
             self.limits.push(limit);
         }

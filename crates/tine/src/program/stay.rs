@@ -63,6 +63,7 @@ impl Launcher<'_> {
             // The change of user has cleared it (prctl(2)).
             self.image.supervisor.map_or(Ok(()), die_with)?;
         }
+        self.image.jail.enter_room(&alone)?;
         let pipe = self.stderr(client.entry.id)?;
         let null = self.image.null.as_ref();
         let stderr = choose_stderr(self.image.program.stderr, client.socket, pipe.as_ref(), null);
@@ -70,7 +71,7 @@ impl Launcher<'_> {
         // The program inherits it; this process writes nothing there.
         stderr.map_or(Ok(()), rustix::stdio::dup2_stderr)?;
         drop(pipe);
-        tine_sys::fd::close_from_except(fresh, first_own, self.image.jail.ruleset());
+        tine_sys::fd::close_from_except(fresh, first_own, &self.image.jail.descriptors());
         Ok((alone, has_stderr))
     }
 

@@ -2,11 +2,16 @@
 
 use std::path::Path;
 
+use tine_sys::process::Alone;
+
 use super::Settings;
 use crate::error::Error;
 use crate::jail::Facts;
-use crate::jail::plan::Plan;
-use crate::program::Stderr;
+use crate::jail::full::FullJail;
+use crate::jail::house::HousePaths;
+use crate::jail::plan::{JailSite, Plan};
+use crate::jail::users::JailUsers;
+use crate::program::{Stderr, Terminal};
 use crate::system::users::Identity;
 use crate::watch::ClientGone;
 use crate::watch::answers::AnswerLimits;
@@ -44,12 +49,42 @@ impl Settings {
         }
     }
 
-    /// What is in force of the jail on this system.
+    /// What is in force of the jail on this system. `path`: that of the program.
     ///
     /// # Errors
     /// A protection that is required cannot be had.
-    pub(crate) fn plan_jail(&self) -> Result<Plan, Error> {
-        Plan::new(&self.jail, &Facts::ask(), self.serves_as_root())
+    pub(crate) fn plan_jail(&self, path: Option<&Path>, alone: &Alone) -> Result<Plan, Error> {
+        let site = JailSite { as_root: self.serves_as_root(), full: self.full_jail(path)? };
+        let facts = Facts::ask(site.full.as_ref(), Some(alone));
+        Plan::new(&self.jail, &facts, site)
+    }
+
+    /// The full jail, if there can be one.
+    fn full_jail(&self, path: Option<&Path>) -> Result<Option<FullJail>, Error> {
+        // A forker in a user namespace may not move processes into cgroups.
+        let Some(users) = self.jail_users().filter(|_| !self.has_cgroups()) else { return Ok(None) };
+        let program = self.program.as_ref();
+        let paths = HousePaths {
+            program: path,
+            directory: program.and_then(|program| program.directory.as_deref()),
+            has_terminals: program.is_some_and(|program| program.terminal != Terminal::None),
+            ..HousePaths::default()
+        };
+        self.jail.full(users, paths)
+    }
+
+    /// The users of a full jail; `None` if connections are to be served by root.
+    pub(crate) fn jail_users(&self) -> Option<JailUsers> {
+        let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
+        let slots = u32::try_from(self.slots()).ok()?;
+        match &self.identity {
+            _ if !uid.is_root() => Some(JailUsers::Own { uid: uid.as_raw(), gid: gid.as_raw() }),
+            None => Some(JailUsers::Each { slots }),
+            Some(Identity { uid: None | Some(0), .. }) => None,
+            Some(Identity { uid: Some(uid), gid, groups, .. }) => {
+                Some(JailUsers::One { uid: *uid, gid: *gid, groups: groups.clone() })
+            }
+        }
     }
 
     /// Whether the processes of connections belong to root.

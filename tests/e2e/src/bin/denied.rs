@@ -54,6 +54,7 @@ fn error_number(name: &str) -> i32 {
         "EPERM" => libc::EPERM,
         "EACCES" => libc::EACCES,
         "EINVAL" => libc::EINVAL,
+        "ENOSPC" => libc::ENOSPC,
         "ENOSYS" => libc::ENOSYS,
         "EAFNOSUPPORT" => libc::EAFNOSUPPORT,
         "EOPNOTSUPP" => libc::EOPNOTSUPP,

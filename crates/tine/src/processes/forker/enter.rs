@@ -11,10 +11,12 @@ use tine_sys::fd::Floor;
 use super::memory::{CONTROL_EVENT, IDENTIFIED_EVENT, Memory, RELEASED_EVENT};
 use super::trusted::{Forker, ForkerStart, Trusted};
 use crate::connection;
-use crate::error::{Error, next_move};
-use crate::jail::confinement::Confinement;
+use crate::error::{Error, ErrorKind, next_move};
+use crate::jail::confinement::{Confinement, ServingKind};
 use crate::lifecycle::crash::note_panics;
 use crate::processes::conn::ConnContext;
+use crate::processes::jailer::client::Jailer;
+use crate::processes::jailer::run::JailerStart;
 use crate::processes::start::{StartReport, cannot, cannot_die_with_parent, change_user, kill_with};
 use crate::program::launch::Launcher;
 use crate::settings::Settings;
@@ -60,6 +62,7 @@ fn try_enter<'a, H>(
         notes_crashes,
         stats: start.stats,
         drain: start.drain,
+        alone: start.alone,
         log: start.log,
         title: title.map_err(cannot("change the command line for titles", next_move::of_call))?,
         banner: &settings.banner,
@@ -68,7 +71,7 @@ fn try_enter<'a, H>(
         flush_stdout: settings.flushes_stdout,
         reports_silence: start.door.admission.has_penalties(),
     };
-    let trusted = Trusted {
+    let mut trusted = Trusted {
         index: start.index,
         alone: start.alone,
         settings,
@@ -76,6 +79,7 @@ fn try_enter<'a, H>(
         door: start.door,
         link: start.link,
         cgroups: start.cgroups,
+        jailer: None,
         first_server_fd,
     };
     if settings.keeps_records || context.log.logs_connections() {
@@ -93,7 +97,7 @@ fn try_enter<'a, H>(
     let events = event_queue(&trusted, &trusted.link.control);
     let events = events.map_err(cannot("wait for clients", next_move::of_call))?;
     let memory = Memory::new(events, &trusted.door);
-    make_jail(&trusted, &mut context)?;
+    make_jail(&mut trusted, &mut context)?;
     Ok((Forker { trusted, context }, memory))
 }
 
@@ -112,15 +116,26 @@ fn launcher_of<'a>(
 }
 
 /// Makes the jail of the connections, as far as a forker does: after all that it does itself.
-fn make_jail<H>(trusted: &Trusted, context: &mut ConnContext<'_, H>) -> Result<(), Error> {
+fn make_jail<H>(trusted: &mut Trusted, context: &mut ConnContext<'_, H>) -> Result<(), Error> {
     let settings = trusted.settings;
-    let sets_priority = settings.program.as_ref().is_some_and(|program| program.nice != 0);
-    let more: &[&str] = if sets_priority { &["getpriority", "setpriority"] } else { &[] };
-    let jail = Confinement::make(&settings.jail_plan, more, trusted.first_server_fd)?;
-    match &mut context.launcher {
-        Some(launcher) => launcher.in_jail(jail),
-        None => context.jail = jail,
+    if let Some(full) = &settings.jail_plan.full {
+        let start = JailerStart {
+            alone: trusted.alone,
+            full,
+            index: trusted.index,
+            supervisor: context.parent,
+            first_server_fd: trusted.first_server_fd,
+        };
+        trusted.jailer = Some(Jailer::start(&start)?);
     }
+    let program = settings.program.as_ref();
+    let sets_priority = program.is_some_and(|program| program.nice != 0);
+    let serving = ServingKind {
+        more_calls: if sets_priority { &["getpriority", "setpriority"] } else { &[] },
+        executes: program.is_some(),
+        directory: program.and_then(|program| program.directory.clone()),
+    };
+    *context.jail_mut() = Confinement::make(&settings.jail_plan, serving, trusted.first_server_fd)?;
     Ok(())
 }
 
@@ -151,10 +166,15 @@ fn prepare_process<H>(settings: &Settings, start: &ForkerStart<'_, H>) -> Result
     let limited = rustix::process::setrlimit(rustix::process::Resource::Core, none);
     limited.map_err(cannot("switch core files off (setrlimit)", next_move::of_call))?;
     let _ = std::fs::write("/proc/self/oom_score_adj", "500");
-    if let Some(identity) = &settings.identity
-        && !settings.has_cgroups()
-    {
-        change_user(start.alone, identity)?;
+    match (&settings.jail_plan.full, &settings.identity) {
+        (Some(full), _) => {
+            let next = "see `tine jail-check` for its cause";
+            full.enter_users(start.alone).map_err(|why| {
+                Error::new(ErrorKind::Jail, "cannot enter the user namespace of the jail", next).because(&why)
+            })?;
+        }
+        (None, Some(identity)) if !settings.has_cgroups() => change_user(start.alone, identity)?,
+        (None, _) => {}
     }
     // After the change of user, which clears it (prctl(2)).
     kill_with(start.supervisor).map_err(cannot_die_with_parent)

@@ -1,9 +1,10 @@
 //! Creates the process of a connection, and spares.
 
+use std::io;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use tine_sys::process::{Side, fork_sibling};
+use tine_sys::process::{Side, exit_now, fork_sibling};
 
 use super::accept::request_slot;
 use super::failure::{fail, succeed};
@@ -31,6 +32,9 @@ pub(super) fn start<H>(
 where
     H: FnMut(Connection) -> Result<(), HandlerError>,
 {
+    if let Err(why) = open_room(forker, slot) {
+        return keep_in_hand(forker, memory, (client, slot), "cannot prepare a jail for a connection", &why);
+    }
     let Forker { trusted, context } = forker;
     let board = &trusted.door.board;
     let entry = trusted.begin(context.stats, slot, &client);
@@ -66,6 +70,7 @@ where
             conn::serve(&fresh, context, job, &mut launch)
         }
         Ok(Side::Parent(_)) => {
+            context.jail_mut().close(true);
             drop(client);
             board.count_start(Duration::from_nanos(now().saturating_sub(entry.start)));
             trusted.notify_change(slot, &context.log);
@@ -74,12 +79,43 @@ where
             Started::Served
         }
         Err(why) => {
-            board.count_fork_failure();
-            let errno = Errno::from_io_error(&why).unwrap_or(Errno::AGAIN);
-            fail(forker, memory, "cannot create a process for a connection", errno);
-            memory.in_hand = Some((client, slot));
-            Started::Failed
+            context.jail_mut().close(false);
+            keep_in_hand(forker, memory, (client, slot), "cannot create a process for a connection", &why)
         }
+    }
+}
+
+/// Keeps a client for which no process can be created now.
+#[cold]
+fn keep_in_hand<H>(
+    forker: &mut Forker<'_, H>,
+    memory: &mut Memory,
+    client: (Accepted, usize),
+    what: &str,
+    why: &io::Error,
+) -> Started {
+    forker.trusted.door.board.count_fork_failure();
+    fail(forker, memory, what, Errno::from_io_error(why).unwrap_or(Errno::AGAIN));
+    memory.in_hand = Some(client);
+    Started::Failed
+}
+
+/// In a full jail, has the next process that is created join a room, for the connection in a slot.
+///
+/// # Errors
+/// There is no room now.
+#[inline]
+pub(super) fn open_room<H>(forker: &mut Forker<'_, H>, slot: usize) -> io::Result<()> {
+    let Some(jailer) = &mut forker.trusted.jailer else { return Ok(()) };
+    match jailer.take() {
+        Ok(room) => forker.context.jail_mut().open(room, slot),
+        Err(why) if why.kind() == io::ErrorKind::BrokenPipe => {
+            // The supervisor starts another forker, with another jailer.
+            let next = "it is started again with its forker; look for its cause in the kernel's log (dmesg)";
+            forker.context.log.error("a forker has lost its jailer, and exits", "the jailer has ended", next);
+            exit_now(111)
+        }
+        Err(why) => Err(why),
     }
 }
 
@@ -102,13 +138,20 @@ pub(super) fn refill<H>(
         board.mark_idle(slot);
         board.mark_changed(slot);
         board.inc_idle(index);
-        match fork_sibling(forker.trusted.alone, board.pid_cell(slot)) {
+        let forked = open_room(forker, slot);
+        let board = &forker.trusted.door.board;
+        match forked.and_then(|()| fork_sibling(forker.trusted.alone, board.pid_cell(slot))) {
             Ok(Side::Child(fresh)) => {
                 start_connection(forker.context.parent);
                 return Some(NewProcess::Spare(fresh, slot));
             }
-            Ok(Side::Parent(_)) => succeed(forker, memory),
+            Ok(Side::Parent(_)) => {
+                forker.context.jail_mut().close(true);
+                succeed(forker, memory);
+            }
             Err(why) => {
+                forker.context.jail_mut().close(false);
+                let board = &forker.trusted.door.board;
                 board.dec_idle(index);
                 board.release(slot);
                 board.count_fork_failure();

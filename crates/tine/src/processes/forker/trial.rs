@@ -10,9 +10,9 @@ use rustix::net::{
     getsockname, listen, recv, socket_with,
 };
 use rustix::process::{Signal, WaitOptions, waitpid};
-use tine_sys::exec::Confine as _;
 use tine_sys::process::{Fresh, Side, exit_now, fork};
 
+use super::fork::open_room;
 use super::trusted::Forker;
 use crate::error::{Error, ErrorKind, next_move};
 use crate::processes::start::{StartReport, cannot};
@@ -31,6 +31,7 @@ const DIED: &str = "the process that tries what a connection needs was killed";
 pub(super) fn try_out<H>(forker: &mut Forker<'_, H>, report: StartReport) {
     let result = have_descriptors().and_then(|()| {
         let own = own_connection().map_err(cannot("accept a connection", next_move::of_call))?;
+        open_room(forker, 0).map_err(cannot("prepare a jail", next_move::of_call))?;
         let forked = fork(forker.trusted.alone, Signal::CHILD.as_raw());
         Ok((own, forked.map_err(cannot("fork for a connection", next_move::of_call))?))
     });
@@ -42,6 +43,7 @@ pub(super) fn try_out<H>(forker: &mut Forker<'_, H>, report: StartReport) {
         },
         Ok((own, Side::Parent(pid))) => {
             drop(own.served);
+            forker.context.jail_mut().close(true);
             let pid = rustix::process::Pid::from_raw(pid);
             let ended = rustix::io::retry_on_intr(|| waitpid(pid, WaitOptions::empty()));
             forker.trusted.cgroups.iter().for_each(|cgroups| _ = cgroups.of(0, 0).remove());
@@ -93,7 +95,11 @@ fn enter_all<H>(forker: &mut Forker<'_, H>, fresh: &Fresh) -> Result<(), Error> 
     let cgroup = forker.trusted.cgroups.as_ref().map(|cgroups| cgroups.of(0, 0).entry());
     match &mut forker.context.launcher {
         Some(launcher) => launcher.try_out(cgroup.as_ref())?,
-        None => forker.context.jail.enter().map_err(cannot("enter the jail", next_move::of_call))?,
+        None => forker
+            .context
+            .jail
+            .enter_alone(forker.trusted.alone)
+            .map_err(cannot("enter the jail", next_move::of_call))?,
     }
     forker.trusted.settings.jail_plan.check_from_inside(fresh)
 }

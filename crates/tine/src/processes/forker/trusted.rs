@@ -16,6 +16,7 @@ use crate::log::Log;
 use crate::net::accept::Accepted;
 use crate::net::listener::Listener;
 use crate::processes::conn::ConnContext;
+use crate::processes::jailer::client::Jailer;
 use crate::program::launch::LaunchContext;
 use crate::settings::Settings;
 use crate::shared::board::places::PlaceHolder;
@@ -60,6 +61,8 @@ pub(crate) struct Trusted<'a> {
     pub(crate) door: Door,
     pub(crate) link: SupervisorLink,
     pub(super) cgroups: Option<Cgroups>,
+    /// Of a full jail.
+    pub(super) jailer: Option<Jailer>,
     pub(super) first_server_fd: Floor,
 }
 
@@ -92,8 +95,8 @@ impl Trusted<'_> {
     /// executed.
     #[inline(always)]
     pub(crate) fn give_up(self) {
-        let Trusted { door, listeners, link, cgroups, .. } = self;
-        let _open = ManuallyDrop::new((listeners, link, cgroups));
+        let Trusted { door, listeners, link, cgroups, jailer, .. } = self;
+        let _open = ManuallyDrop::new((listeners, link, cgroups, jailer));
         if door.unmap().is_err() {
             exit_now(111);
         }

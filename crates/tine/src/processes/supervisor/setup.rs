@@ -1,8 +1,10 @@
 //! Checks and makes everything that the server needs before its first fork, so that nothing fails
 //! while half a server runs.
 
-use std::ffi::CString;
+use std::ffi::{CString, OsStr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::Path;
 
 use tine_sys::fd::Floor;
 use tine_sys::process::Alone;
@@ -100,14 +102,14 @@ impl<'a, H> Supervisor<'a, H> {
         let handovers = setup.take_handovers();
         let is_observed = setup.is_observed;
         let Setup { mut listeners, mut settings, log, lines, controllers: handed, .. } = setup;
-        let (mut log, program_path) = check_settings(&mut settings, log, lines, &handovers)?;
+        let (mut log, mut program_path) = check_settings(&mut settings, log, lines, &handovers)?;
         let is_operated = settings.control.is_any() || handed.is_some() || is_observed;
         let memory =
             SharedMemory::new(&mut settings, is_operated, &mut log).map_err(|why| cannot_make(&why))?;
         settings.keeps_records = is_operated;
+        plan_jail(&mut settings, &mut program_path, alone, &mut log)?;
         adapt(&mut settings, &listeners, &mut log);
         requirements::check(&mut settings, alone, memory.flags.weakness(), &mut log)?;
-        plan_jail(&mut settings, &mut log)?;
         let first_server_fd = move_descriptors_up(&mut listeners, &mut log, ready, writer)?;
         let place = |fd: OwnedFd| first_server_fd.duplicate(fd);
         let fds = SupervisorFds::new(&place).map_err(|why| cannot_make(&why))?;
@@ -180,8 +182,20 @@ fn ignore_file_size() {
 }
 
 /// Decides what is in force of the jail, and tells it.
-fn plan_jail(settings: &mut Settings, log: &mut Log) -> Result<(), Error> {
-    settings.jail_plan = settings.plan_jail()?;
+fn plan_jail(
+    settings: &mut Settings,
+    program_path: &mut Option<CString>,
+    alone: &Alone,
+    log: &mut Log,
+) -> Result<(), Error> {
+    let path = program_path.as_ref().map(|path| Path::new(OsStr::from_bytes(path.to_bytes())));
+    settings.jail_plan = settings.plan_jail(path, alone)?;
+    if let Some(full) = &settings.jail_plan.full {
+        settings.program.iter_mut().for_each(|program| program.limit_in_full_jail(full.users.are_alone()));
+        // The working directory is another one there.
+        let absolute = path.and_then(|path| std::path::absolute(path).ok());
+        *program_path = absolute.and_then(|path| CString::new(path.into_os_string().into_vec()).ok());
+    }
     log.jail(&settings.jail_plan);
     Ok(())
 }

@@ -1,0 +1,149 @@
+//! The namespaces of a full jail.
+//!
+//! Its forker is in the user namespace, and a process that it forks, the jailer, builds the house
+//! in the others. The first process of each connection's pid namespace is forked by the jailer; it
+//! furnishes its room, and the process of the connection joins it.
+
+use std::fs;
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::OwnedFd;
+
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::Signal;
+use tine_sys::namespaces::{Kinds, unshare};
+use tine_sys::process::{Alone, Fresh, Side, exit_now, fork, fork_into, wait_for};
+
+use super::house::House;
+use super::step::{StepError, step};
+use super::users::JailUsers;
+
+/// The host name inside.
+const HOST_NAME: &[u8] = b"tine";
+
+/// The users and the house of a full jail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FullJail {
+    pub(crate) users: JailUsers,
+    pub(crate) house: House,
+    /// Whether it has the network of the machine instead of none.
+    pub(crate) has_network: bool,
+}
+
+impl FullJail {
+    /// The namespaces of each connection.
+    pub(crate) const ROOM: Kinds = Kinds::PID.and(Kinds::MOUNT).and(Kinds::IPC);
+
+    /// What it has, for operators.
+    pub(super) fn describe(&self) -> String {
+        let network = if self.has_network { "" } else { ", network" };
+        format!("{}; pid, mount, ipc, uts, cgroup{network}", self.users.describe())
+    }
+
+    /// Those that the process of a connection joins. Its pid namespace is the one that its parent
+    /// has joined.
+    pub(crate) fn to_join(&self) -> Kinds {
+        let all = Kinds::MOUNT.and(Kinds::IPC).and(Kinds::UTS).and(Kinds::CGROUP);
+        if self.has_network { all } else { all.and(Kinds::NETWORK) }
+    }
+
+    /// Moves this process into the user namespace: a forker, which has all other privileges behind
+    /// it.
+    ///
+    /// # Errors
+    /// The kernel refuses a step; the text names it.
+    pub(crate) fn enter_users(&self, alone: &Alone) -> io::Result<()> {
+        self.users.enter(alone)
+    }
+
+    /// Builds the house in new namespaces, in which this process is from then on: the jailer.
+    ///
+    /// # Errors
+    /// As [`FullJail::enter_users`].
+    pub(crate) fn build(&self, alone: &Alone) -> io::Result<()> {
+        let kinds = Kinds::MOUNT.and(Kinds::UTS).and(Kinds::CGROUP);
+        let kinds = if self.has_network { kinds } else { kinds.and(Kinds::NETWORK) };
+        unshare(alone, kinds).map_err(|why| step("unshare of namespaces", &why))?;
+        rustix::system::sethostname(HOST_NAME).map_err(|why| step("sethostname", &why.into()))?;
+        // A second lock: the filter refuses them, too. In a container, the file may be read-only.
+        let _ = fs::write("/proc/sys/user/max_user_namespaces", "0");
+        self.house.build()
+    }
+
+    /// Furnishes the room, in a process that was forked into [`FullJail::ROOM`] by the jailer.
+    ///
+    /// # Errors
+    /// As [`FullJail::enter_users`].
+    pub(crate) fn furnish(&self) -> io::Result<()> {
+        self.house.furnish_room()
+    }
+
+    /// Tries whether such a jail can be had, in processes that are forked for it.
+    ///
+    /// # Errors
+    /// The step that the kernel refuses.
+    pub(super) fn try_out(&self, alone: &Alone) -> Result<(), StepError> {
+        self.run_inside(alone, |_| Vec::new()).map(drop)
+    }
+
+    /// Runs something in a room, in a process that is forked for it and ends afterwards. Returns
+    /// what that reports.
+    ///
+    /// # Errors
+    /// The step that the kernel refuses.
+    pub(super) fn run_inside(
+        &self,
+        alone: &Alone,
+        job: impl FnOnce(&Fresh) -> Vec<u8>,
+    ) -> Result<Vec<u8>, StepError> {
+        self.fork_inside(alone, job).map_err(|why| StepError::of(&why))
+    }
+
+    fn fork_inside(&self, alone: &Alone, job: impl FnOnce(&Fresh) -> Vec<u8>) -> io::Result<Vec<u8>> {
+        let (receiver, sender) = pipe_with(PipeFlags::CLOEXEC)?;
+        match fork(alone, Signal::CHILD.as_raw())? {
+            Side::Child(_fresh) => {
+                let entered = self.enter_users(alone).and_then(|()| self.build(alone));
+                let forked = entered.and_then(|()| fork_into(alone, FullJail::ROOM));
+                match forked.map_err(|why| step("fork into a room", &why)) {
+                    Ok(Side::Child(fresh)) => {
+                        let report = match self.furnish() {
+                            Ok(()) => [&[DONE], &job(&fresh)[..]].concat(),
+                            Err(why) => refusal(&why),
+                        };
+                        send(sender, &report)
+                    }
+                    Ok(Side::Parent(pid)) => {
+                        drop(sender);
+                        let _ = wait_for(pid);
+                        exit_now(0)
+                    }
+                    Err(why) => send(sender, &refusal(&why)),
+                }
+            }
+            Side::Parent(pid) => {
+                drop(sender);
+                let mut report = Vec::new();
+                fs::File::from(receiver).read_to_end(&mut report)?;
+                wait_for(pid)?;
+                match report.split_first() {
+                    Some((&DONE, report)) => Ok(report.to_vec()),
+                    Some((_, step)) => Err(StepError::from_message(&String::from_utf8_lossy(step)).into()),
+                    None => Err(StepError::from_message("").into()),
+                }
+            }
+        }
+    }
+}
+
+/// The first byte of a report from inside, if the jail was entered.
+const DONE: u8 = b'.';
+
+/// The report of a step that was refused.
+fn refusal(why: &io::Error) -> Vec<u8> {
+    format!("!{}", StepError::of(why).to_message()).into_bytes()
+}
+
+fn send(sender: OwnedFd, report: &[u8]) -> ! {
+    let _ = fs::File::from(sender).write_all(report);
+    exit_now(0)
+}

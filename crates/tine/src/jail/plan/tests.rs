@@ -1,0 +1,159 @@
+use super::*;
+use crate::jail::cause::Clues;
+use crate::jail::step::StepError;
+
+fn all() -> Facts {
+    Facts {
+        house: Ok(()),
+        clues: Clues::default(),
+        landlock: Ok(7),
+        no_new_privileges: Ok(()),
+        filters: Ok(()),
+        deny_write_execute: Ok(()),
+    }
+}
+
+/// A place for a full jail.
+fn site() -> JailSite {
+    let users = JailUsers::Own { uid: 1000, gid: 1000 };
+    let full = FullJail { users, house: House::default(), has_network: false };
+    JailSite { as_root: false, full: Some(full) }
+}
+
+/// A place that can have none, as this service has cgroups.
+fn no_site() -> JailSite {
+    JailSite::default()
+}
+
+/// The layers of a plan by one letter each: on, partly, off (-), refused.
+fn letters(plan: &Plan) -> String {
+    let letter = |state: &LayerState| match state {
+        LayerState::On(_) => 'o',
+        LayerState::Partly(..) => 'p',
+        LayerState::Off => '-',
+        LayerState::Refused(_) => 'r',
+    };
+    plan.layers.iter().map(|(_, state)| letter(state)).collect()
+}
+
+#[test]
+fn a_jail_has_what_the_kernel_gives_or_does_not_start() {
+    let old = Facts { landlock: Ok(2), deny_write_execute: Err(Errno::INVAL), ..all() };
+    let younger = Facts { landlock: Ok(5), ..all() };
+    let none = Facts { landlock: Err(Errno::NOSYS), filters: Err(Errno::PERM), ..all() };
+    for (facts, auto, light) in [
+        (all(), "--ooooo-", Ok("--ooooo-")),
+        (younger, "--oooor-", Err("landlock.scope")),
+        (old, "--ooopr-", Err("landlock.fs")),
+        (none, "--oorrr-", Err("seccomp")),
+    ] {
+        let plan = Plan::new(&Jail::new(JailMode::Auto), &facts, no_site()).expect("whatever there is");
+        assert_eq!(letters(&plan), auto, "{facts:?}");
+        match (Plan::new(&Jail::new(JailMode::Light), &facts, no_site()), light) {
+            (Ok(plan), Ok(expected)) => assert_eq!(letters(&plan), expected, "{facts:?}"),
+            (Err(error), Err(layer)) => {
+                assert_eq!(error.kind(), ErrorKind::Jail);
+                assert!(error.what().contains(layer), "{layer}: {}", error.what());
+            }
+            (plan, expected) => panic!("{facts:?}: {plan:?} for {expected:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_protection_alone_brings_what_it_needs() {
+    let none = || Jail::new(JailMode::None);
+    for (jail, expected) in [
+        (none(), "--------"),
+        (none().restrict_namespaces(true), "--o-o---"),
+        (none().restrict_namespaces(false), "--------"),
+        (none().protect_system(true), "--o--o--"),
+        (none().inaccessible_path("/root"), "--o--o--"),
+        (none().no_new_privileges(true), "--o-----"),
+        (none().memory_deny_write_execute(true), "-------o"),
+        (none().capability_bounding_set("none").expect("none"), "---o----"),
+        (none().system_call_filter("~@mount").expect("a group"), "--o-o---"),
+        (Jail::new(JailMode::Light).protect_system(false), "--ooo-o-"),
+        (Jail::new(JailMode::Auto).memory_deny_write_execute(true), "--oooooo"),
+    ] {
+        let plan = Plan::new(&jail, &all(), no_site()).expect("all is there");
+        assert_eq!(letters(&plan), expected, "{jail:?}");
+        assert_eq!(jail.is_any(), plan.is_any(), "{jail:?}");
+    }
+    // What is set is required, in every mode.
+    let facts = Facts { landlock: Err(Errno::NOSYS), deny_write_execute: Err(Errno::INVAL), ..all() };
+    for mode in [JailMode::None, JailMode::Auto] {
+        for jail in [Jail::new(mode).protect_system(true), Jail::new(mode).memory_deny_write_execute(true)] {
+            Plan::new(&jail, &facts, no_site()).expect_err("it cannot be had");
+        }
+    }
+}
+
+#[test]
+fn settings_that_contradict_each_other_are_refused_on_every_system() {
+    let light = || Jail::new(JailMode::Light);
+    for (jail, as_root, is_right) in [
+        (light(), false, true),
+        (light(), true, false),
+        (Jail::new(JailMode::None), true, true),
+        (Jail::new(JailMode::None).protect_system(true), true, true),
+        (light().no_new_privileges(false), false, false),
+        (light().read_write_path("/tmp"), false, true),
+        (light().read_write_path("/tmp").protect_system(false), false, false),
+        (Jail::new(JailMode::None).read_write_path("/tmp"), false, false),
+    ] {
+        assert_eq!(jail.check(as_root).is_ok(), is_right, "{jail:?} {as_root}");
+    }
+}
+
+#[test]
+fn the_terms_of_a_filter_change_the_set_of_their_jail() {
+    for (mode, terms, has, has_not) in [
+        (JailMode::Light, "", "socket", "ptrace"),
+        (JailMode::Light, "ptrace", "ptrace", "mount"),
+        (JailMode::Light, "~@network-io", "read", "socket"),
+        (JailMode::None, "~@network-io", "mount", "socket"),
+        (JailMode::None, "@basic-io", "execve", "socket"),
+    ] {
+        let filter = Jail::new(mode).system_call_filter(terms).expect(terms).filter();
+        assert!(filter.calls.has(has), "{mode:?} {terms}: {has}");
+        assert!(!filter.calls.has(has_not), "{mode:?} {terms}: {has_not}");
+    }
+}
+
+#[test]
+fn a_full_jail_has_namespaces_or_does_not_start() {
+    let refused = |errno| Err(StepError { step: "unshare of a user namespace".into(), errno });
+    let denied = Facts { house: refused(Errno::PERM), ..all() };
+    let (full, auto) = (Jail::new(JailMode::Full), Jail::new(JailMode::Auto));
+    let plan = Plan::new(&full, &all(), site()).expect("all is there");
+    assert_eq!(letters(&plan), "oooo".to_owned() + "o-o-");
+    assert_eq!(letters(&Plan::new(&auto, &all(), site()).expect("all is there")), "ooooo-o-");
+    let error = Plan::new(&full, &denied, site()).expect_err("it cannot be had");
+    assert!(error.what().contains("namespaces: operation not permitted: unshare"), "{}", error.what());
+    let plan = Plan::new(&auto, &denied, site()).expect("a light one");
+    assert_eq!((letters(&plan).as_str(), plan.full), ("rrooooo-", None));
+    // Only namespaces keep connections from being served by root.
+    let as_root = || JailSite { as_root: true, ..site() };
+    for (jail, facts, is_right) in [
+        (&full, all(), true),
+        (&auto, all(), true),
+        (&auto, denied, false),
+        (&Jail::new(JailMode::Light), all(), false),
+    ] {
+        assert_eq!(Plan::new(jail, &facts, as_root()).is_ok(), is_right, "{jail:?}");
+    }
+}
+
+#[test]
+fn what_only_a_full_jail_has_is_refused_in_others() {
+    for (mode, is_right) in
+        [(JailMode::Full, true), (JailMode::Auto, true), (JailMode::Light, false), (JailMode::None, false)]
+    {
+        let jail = Jail::new(mode).bind_read_only_path("/srv");
+        assert_eq!(jail.check(false).is_ok(), is_right, "{mode:?}");
+        assert_eq!(Jail::new(mode).private_network(false).check(false).is_ok(), is_right, "{mode:?}");
+    }
+    Jail::new(JailMode::Full).protect_system(false).check(false).expect_err("no such thing");
+    Jail::new(JailMode::Full).read_write_path("/srv").check(false).expect("its mounts decide");
+}

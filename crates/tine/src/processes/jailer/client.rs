@@ -1,0 +1,93 @@
+//! The jailer, as its forker sees it: rooms come from it.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::process::{PidfdFlags, Signal, pidfd_open};
+use tine_sys::fd::Floor;
+use tine_sys::process::{Side, fork};
+
+use super::message::{ROOM, TAKEN, refusal_of};
+use super::run::{JailerStart, run};
+
+use crate::error::{Error, ErrorKind, next_move};
+use crate::jail::room::Room;
+use crate::processes::start::cannot;
+use crate::shared::text_channel::{ReceivedText, TextChannel};
+
+/// The jailer, as its forker knows it.
+#[derive(Debug)]
+pub(crate) struct Jailer {
+    channel: TextChannel,
+    place: Floor,
+    /// The first room, which shows that the jail can be had.
+    first: Option<Room>,
+}
+
+impl Jailer {
+    /// Forks a jailer from its forker, which is in the user namespace of the jail. Returns when the
+    /// first room is ready.
+    ///
+    /// # Errors
+    /// The kernel refuses a step of the jail, or the fork.
+    pub(crate) fn start(start: &JailerStart) -> Result<Jailer, Error> {
+        let place = start.first_server_fd;
+        let (ours, theirs) =
+            TextChannel::pair().map_err(cannot("make a channel for the jailer", next_move::of_call))?;
+        let supervisor = start.supervisor.map(|pid| pidfd_open(pid, PidfdFlags::empty())).transpose();
+        let supervisor =
+            supervisor.map_err(cannot("watch the supervisor (pidfd_open)", next_move::of_call))?;
+        let forker = rustix::process::getpid();
+        let keep = |end: TextChannel| place.duplicate(OwnedFd::from(end)).map(TextChannel::from);
+        let keep = |end| keep(end).map_err(cannot("keep a channel for the jailer", next_move::of_call));
+        let (ours, theirs) = (keep(ours)?, keep(theirs)?);
+        match fork(start.alone, Signal::CHILD.as_raw())
+            .map_err(cannot("fork the jailer", next_move::of_call))?
+        {
+            Side::Child(fresh) => {
+                drop(ours);
+                run(&fresh, start, forker, theirs, supervisor)
+            }
+            Side::Parent(_) => {
+                drop(theirs);
+                let mut jailer = Jailer { channel: ours, place, first: None };
+                let first = jailer.take().map_err(|why| {
+                    Error::new(ErrorKind::Jail, "the jail cannot be built", next_move::of_call(&why))
+                        .because(&why)
+                })?;
+                jailer.first = Some(first);
+                Ok(jailer)
+            }
+        }
+    }
+
+    /// Takes a room. Waits where none is ready.
+    ///
+    /// # Errors
+    /// The kernel refuses a step of the room, as at a limit; [`io::ErrorKind::BrokenPipe`] if the
+    /// jailer has ended.
+    pub(crate) fn take(&mut self) -> io::Result<Room> {
+        if let Some(room) = self.first.take() {
+            return Ok(room);
+        }
+        let message = loop {
+            match self.channel.receive() {
+                Ok(Some(message)) => break message,
+                Ok(None) => return Err(io::ErrorKind::BrokenPipe.into()),
+                Err(rustix::io::Errno::AGAIN) => {
+                    let mut poll = [PollFd::new(&self.channel, PollFlags::IN)];
+                    let _ = tine_sys::wait::until(&mut poll, None);
+                }
+                Err(why) => return Err(why.into()),
+            }
+        };
+        // If the jailer has ended, the next one does not come.
+        let _ = self.channel.send(TAKEN, &[]);
+        let ReceivedText { text, descriptors } = message;
+        match (text == ROOM.as_bytes(), <[OwnedFd; 2]>::try_from(descriptors)) {
+            (true, Ok([init, start])) => Room::new(init, start, self.place),
+            _ => Err(refusal_of(&text)),
+        }
+    }
+}

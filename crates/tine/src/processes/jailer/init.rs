@@ -1,0 +1,89 @@
+//! The first process of a room. It furnishes the room, reaps what is left in it, and ends with the
+//! process of the connection, which is the second: the kernel ends all others with it
+//! (pid_namespaces(7)).
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, recv, socketpair};
+use rustix::process::{Pid, PidfdFlags, getpid, pidfd_open};
+use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
+use tine_sys::process::{Fresh, exit_now};
+
+use super::message::{ROOM, refusal};
+use crate::jail::full::FullJail;
+use crate::processes::start::start_detached;
+use crate::shared::text_channel::TextChannel;
+
+/// The number of the process of the connection in its pid namespace.
+const SECOND: i32 = 2;
+
+/// A capability that is not used. A process without it can neither trace this one nor see it in
+/// `/proc`, also with the same user (ptrace(2)); the forker, which has all, can join its
+/// namespaces.
+const KEPT: CapabilitySet = CapabilitySet::NET_BIND_SERVICE;
+
+/// Runs as the first process of a room until the process of its connection has ended.
+pub(super) fn run(_fresh: &Fresh, full: &FullJail, channel: TextChannel, supervisor: Option<OwnedFd>) -> ! {
+    start_detached(c"tine: init");
+    let start = match offer(full, &channel) {
+        Ok(start) => start,
+        Err(why) => {
+            let _ = channel.send(&refusal(&why), &[]);
+            exit_now(111);
+        }
+    };
+    drop(channel);
+    if wait(&start, supervisor.as_ref()) == Ended::Watched {
+        // A byte, or the end of a forker that may have been killed after it created the process.
+        let _ = recv(&start, &mut [0; 1][..], RecvFlags::empty());
+        if let Ok(second) = second_process() {
+            drop(start);
+            wait(&second, supervisor.as_ref());
+        }
+    }
+    exit_now(0)
+}
+
+/// Furnishes the room, offers it to the forker, and gives up what it can do.
+fn offer(full: &FullJail, channel: &TextChannel) -> io::Result<OwnedFd> {
+    full.furnish()?;
+    let (start, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    let own = pidfd_open(getpid(), PidfdFlags::empty())?;
+    rustix::thread::set_no_new_privs(true)?;
+    let (effective, permitted, inheritable) = (CapabilitySet::empty(), KEPT, CapabilitySet::empty());
+    set_capabilities(None, CapabilitySets { effective, permitted, inheritable })?;
+    // The change of user has taken it; without it, the forker cannot join (ptrace(2)).
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::Dumpable)?;
+    channel.send(ROOM, &[own.as_fd(), theirs.as_fd()])?;
+    Ok(start)
+}
+
+fn second_process() -> Result<OwnedFd, Errno> {
+    let second = Pid::from_raw(SECOND).ok_or(Errno::SRCH)?;
+    pidfd_open(second, PidfdFlags::empty())
+}
+
+/// What has ended a wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    Watched,
+    Supervisor,
+}
+
+/// Waits for an event of a descriptor, or the end of the supervisor.
+fn wait(watched: &OwnedFd, supervisor: Option<&OwnedFd>) -> Ended {
+    let supervisor = supervisor.unwrap_or(watched);
+    loop {
+        let mut poll = [PollFd::new(watched, PollFlags::IN), PollFd::new(supervisor, PollFlags::IN)];
+        tine_sys::wait::until(&mut poll, None).ok();
+        if !poll[0].revents().is_empty() {
+            return Ended::Watched;
+        }
+        if !poll[1].revents().is_empty() {
+            return Ended::Supervisor;
+        }
+    }
+}
