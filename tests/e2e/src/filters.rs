@@ -1,8 +1,9 @@
 //! Filters of system calls for servers under test, applied by the program `denied` (`src/bin`).
 
 use std::ffi::OsString;
+use std::process::Command;
 
-use crate::server::built;
+use crate::server::{built, run, tine};
 
 /// What Docker's default profile denies to a container without further capabilities
 /// (`profiles/seccomp/default.json` of docker.io 20.10.24 in Debian 12), except calls that only
@@ -49,4 +50,14 @@ pub fn under(filters: &[&str]) -> Vec<OsString> {
     let mut words = vec![built("denied").into_os_string()];
     words.extend(filters.iter().chain(&["--"]).map(OsString::from));
     words
+}
+
+/// Runs `tine` under filters until it ends. Returns its exit code, output and errors.
+///
+/// # Panics
+/// If it cannot be started.
+#[must_use]
+pub fn run_under(filters: &[&str], arguments: &[&str]) -> (i32, String, String) {
+    let words = under(filters);
+    run(Command::new(&words[0]).args(&words[1..]).arg(tine()).args(arguments))
 }

@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 use tine_e2e::control::Controlled;
 use tine_e2e::environment::{Environment, warnings};
-use tine_e2e::filters::under;
+use tine_e2e::filters::{run_under, under};
 use tine_e2e::http::{get, observer_of};
 use tine_e2e::names::{outcome, pid};
 use tine_e2e::{Folder, Server, procfs, run, tine};
@@ -111,6 +111,30 @@ fn a_refused_call_returns_the_error_that_is_set_or_ends_the_process() {
     let server = Server::program(&options, &["mkdir", "/tmp/never"]);
     server.connect().expect_closed();
     assert_eq!(outcome(&server.log.wait_for("end", 1)[0]), "signal SYS");
+}
+
+/// The attempts before the first client are made in processes that the filter may end.
+#[test]
+fn a_jail_whose_filter_ends_processes_serves() {
+    for mode in ["--jail=light", "--jail=full"] {
+        for terms in ["", "~kill ~socket", "~clone ~wait4"] {
+            let options = [
+                mode,
+                "--user",
+                "nobody",
+                "--system-call-error-number",
+                "kill",
+                "--system-call-filter",
+                terms,
+            ];
+            let server = Server::program(&options, &["echo", "served"]);
+            assert_eq!(server.connect().read_text(), "served\n", "{options:?}");
+            // A call that the jail refuses in any case.
+            let server = Server::program(&options[..5], &["unshare", "-U", "true"]);
+            server.connect().expect_closed();
+            assert_eq!(outcome(&server.log.wait_for("end", 1)[0]), "signal SYS", "{options:?}");
+        }
+    }
 }
 
 #[test]
@@ -247,18 +271,14 @@ const REFUSED: [(&str, &str, &str); 5] = [
 #[test]
 fn a_jail_that_is_required_does_not_start_without_a_layer() {
     for (filter, layer, cause) in REFUSED {
-        let words = under(&[filter]);
-        let mut command = Command::new(&words[0]);
-        command.args(&words[1..]).arg(tine()).args(["serve", "--control", "none", "127.0.0.1:0"]).args(LIGHT);
-        let (code, _, err) = run(&mut command);
+        let serve = ["serve", "--control", "none", "127.0.0.1:0"];
+        let (code, _, err) = run_under(&[filter], &[&serve[..], &LIGHT].concat());
         assert_eq!(code, 111, "{filter}: {err}");
         assert!(err.contains(layer) && err.contains(cause), "{filter}: {err}");
         // Named alone, it is required whatever the mode. A full jail would do without Landlock.
-        let words = under(&["EPERM:unshare", filter]);
         let option = if layer == "seccomp" { "--restrict-namespaces=yes" } else { "--protect-system=strict" };
-        let mut command = Command::new(&words[0]);
-        command.args(&words[1..]).arg(tine()).args(["serve", "--control", "none", "127.0.0.1:0"]);
-        let (code, _, err) = run(command.args(["--jail=auto", "--user", "nobody", option]));
+        let auto = ["--jail=auto", "--user", "nobody", option];
+        let (code, _, err) = run_under(&["EPERM:unshare", filter], &[&serve[..], &auto].concat());
         assert_eq!(code, 111, "{filter} {option}: {err}");
     }
 }
@@ -286,14 +306,11 @@ fn a_jail_that_does_not_hold_serves_nobody() {
     for (filter, attempt) in
         [("SUCCESS:landlock_restrict_self", "write a file"), ("SUCCESS:seccomp", "make a user namespace")]
     {
-        let words = under(&[filter]);
-        let mut command = Command::new(&words[0]);
-        command.args(&words[1..]).arg(tine()).args(["serve", "--control", "none", "127.0.0.1:0"]).args(LIGHT);
-        let (code, _, err) = run(&mut command);
+        let serve = ["serve", "--control", "none", "127.0.0.1:0"];
+        let (code, _, err) = run_under(&[filter], &[&serve[..], &LIGHT].concat());
         assert_eq!(code, 111, "{filter}: {err}");
         assert!(err.contains("does not hold") && err.contains(attempt), "{filter}: {err}");
-        let mut command = Command::new(&words[0]);
-        let (code, _, err) = run(command.args(&words[1..]).arg(tine()).arg("jail-check"));
+        let (code, _, err) = run_under(&[filter], &["jail-check"]);
         assert_eq!(code, 111, "{filter}: {err}");
         // It begins with a full jail, in which other attempts come first.
         assert!(err.contains("does not hold"), "{filter}: {err}");
@@ -336,8 +353,7 @@ fn what_is_in_force_is_told_everywhere() {
 
 #[test]
 fn a_missing_layer_is_told_by_its_exit_code() {
-    let words = under(&["EOPNOTSUPP:landlock_create_ruleset"]);
-    let (code, out, err) = run(Command::new(&words[0]).args(&words[1..]).arg(tine()).arg("jail-check"));
+    let (code, out, err) = run_under(&["EOPNOTSUPP:landlock_create_ruleset"], &["jail-check"]);
     assert_eq!((code, err.as_str()), (1, ""), "{out}");
     assert!(out.lines().any(|line| line.contains("landlock.fs") && line.contains("lsm=")), "{out}");
 }

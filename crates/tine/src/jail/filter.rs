@@ -194,6 +194,11 @@ impl CallFilter {
         self.calls.has_all(calls) && self.families.as_ref().is_none_or(|all| all.has(AddressFamily::UNIX))
     }
 
+    /// Whether a call that is refused ends its process.
+    pub(super) fn kills(&self) -> bool {
+        self.refusal == RefusedCall::Kill
+    }
+
     /// The number of calls that are allowed.
     pub(super) fn len(&self) -> usize {
         self.calls.len()

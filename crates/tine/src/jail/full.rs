@@ -5,14 +5,13 @@
 //! furnishes its room, and the process of the connection joins it.
 
 use std::fs;
-use std::io::{self, Read as _, Write as _};
-use std::os::fd::OwnedFd;
+use std::io;
 
-use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Signal;
 use tine_sys::namespaces::{Kinds, unshare};
-use tine_sys::process::{Alone, Fresh, Side, exit_now, fork, fork_into, wait_for};
+use tine_sys::process::{Alone, Fresh, fork, fork_into};
 
+use super::aside::reported;
 use super::house::House;
 use super::step::{StepError, step};
 use super::users::JailUsers;
@@ -95,42 +94,23 @@ impl FullJail {
         alone: &Alone,
         job: impl FnOnce(&Fresh) -> Vec<u8>,
     ) -> Result<Vec<u8>, StepError> {
-        self.fork_inside(alone, job).map_err(|why| StepError::of(&why))
-    }
-
-    fn fork_inside(&self, alone: &Alone, job: impl FnOnce(&Fresh) -> Vec<u8>) -> io::Result<Vec<u8>> {
-        let (receiver, sender) = pipe_with(PipeFlags::CLOEXEC)?;
-        match fork(alone, Signal::CHILD.as_raw())? {
-            Side::Child(_fresh) => {
-                let entered = self.enter_users(alone).and_then(|()| self.build(alone));
-                let forked = entered.and_then(|()| fork_into(alone, FullJail::ROOM));
-                match forked.map_err(|why| step("fork into a room", &why)) {
-                    Ok(Side::Child(fresh)) => {
-                        let report = match self.furnish() {
-                            Ok(()) => [&[DONE], &job(&fresh)[..]].concat(),
-                            Err(why) => refusal(&why),
-                        };
-                        send(sender, &report)
-                    }
-                    Ok(Side::Parent(pid)) => {
-                        drop(sender);
-                        let _ = wait_for(pid);
-                        exit_now(0)
-                    }
-                    Err(why) => send(sender, &refusal(&why)),
-                }
-            }
-            Side::Parent(pid) => {
-                drop(sender);
-                let mut report = Vec::new();
-                fs::File::from(receiver).read_to_end(&mut report)?;
-                wait_for(pid)?;
-                match report.split_first() {
-                    Some((&DONE, report)) => Ok(report.to_vec()),
-                    Some((_, step)) => Err(StepError::from_message(&String::from_utf8_lossy(step)).into()),
-                    None => Err(StepError::from_message("").into()),
-                }
-            }
+        let ordinary = |alone: &Alone| fork(alone, Signal::CHILD.as_raw());
+        let inside = |fresh: &Fresh| match self.furnish() {
+            Ok(()) => [&[DONE], &job(fresh)[..]].concat(),
+            Err(why) => refusal(&why),
+        };
+        let (report, _) = reported(alone, ordinary, |_| {
+            let built = self.enter_users(alone).and_then(|()| self.build(alone));
+            let into = |alone: &Alone| fork_into(alone, FullJail::ROOM);
+            let ran = built.and_then(|()| reported(alone, into, inside));
+            let ran = ran.map_err(|why| step("fork into a room", &why));
+            ran.map_or_else(|why| refusal(&why), |(report, _)| report)
+        })
+        .map_err(|why| StepError::of(&why))?;
+        match report.split_first() {
+            Some((&DONE, report)) => Ok(report.to_vec()),
+            Some((_, step)) => Err(StepError::from_message(&String::from_utf8_lossy(step))),
+            None => Err(StepError::from_message("")),
         }
     }
 }
@@ -141,9 +121,4 @@ const DONE: u8 = b'.';
 /// The report of a step that was refused.
 fn refusal(why: &io::Error) -> Vec<u8> {
     format!("!{}", StepError::of(why).to_message()).into_bytes()
-}
-
-fn send(sender: OwnedFd, report: &[u8]) -> ! {
-    let _ = fs::File::from(sender).write_all(report);
-    exit_now(0)
 }

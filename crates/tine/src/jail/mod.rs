@@ -4,6 +4,7 @@
 //! (`facts.rs`); `confinement.rs` makes it in a forker and enters it in the process of a
 //! connection.
 
+mod aside;
 pub(crate) mod cause;
 pub(crate) mod confinement;
 mod facts;

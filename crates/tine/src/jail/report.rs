@@ -1,13 +1,11 @@
 //! Tells what a jail gives on this system, before anything is served.
 
-use std::io::{Read as _, Write as _};
-
-use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Signal;
 use tine_sys::exec::Confine as _;
 use tine_sys::fd::Floor;
-use tine_sys::process::{Alone, Fresh, How, Side, exit_now, fork, wait_for};
+use tine_sys::process::{Alone, Fresh, How, fork};
 
+use super::aside::reported;
 use super::confinement::{Confinement, ServingKind};
 use super::facts::Facts;
 use super::house::HousePaths;
@@ -75,46 +73,33 @@ pub fn try_jail(jail: &Jail) -> Result<(), Error> {
         .map_err(|why| Error::new(ErrorKind::Threads, why, "ask before other threads are started"))?;
     let plan = possible(jail, Some(&alone));
     if let Some(full) = &plan.full {
-        let report = full.run_inside(&alone, |fresh| try_from_inside(&plan, fresh));
+        let report = full.run_inside(&alone, |fresh| try_from_inside(&plan, &alone, fresh));
         let report = report.map_err(|why| system(&why.into()))?;
         return if report.is_empty() { Ok(()) } else { Err(Error::from_message(&report)) };
     }
-    let (receiver, sender) = pipe_with(PipeFlags::CLOEXEC).map_err(|why| system(&why.into()))?;
-    match fork(&alone, Signal::CHILD.as_raw()).map_err(|why| system(&why))? {
-        Side::Child(fresh) => {
-            let message = try_from_inside(&plan, &fresh);
-            let sent = std::fs::File::from(sender).write_all(&message);
-            exit_now(i32::from(sent.is_err()))
-        }
-        Side::Parent(pid) => {
-            drop(sender);
-            let mut message = Vec::new();
-            let read = std::fs::File::from(receiver).read_to_end(&mut message);
-            let ended = wait_for(pid).map_err(|why| system(&why))?;
-            match (read, ended) {
-                (Ok(0), How::Exited(0)) => Ok(()),
-                (Ok(_), How::Exited(0)) => Err(Error::from_message(&message)),
-                (_, How::Signaled(signal)) => Err(Error::new(
-                    ErrorKind::Jail,
-                    format_args!("the process that tries the jail was ended by signal {signal}"),
-                    "see the kernel's log (dmesg)",
-                )),
-                (Err(why), _) => Err(system(&why)),
-                (Ok(_), How::Exited(_)) => Err(system(&std::io::ErrorKind::BrokenPipe.into())),
-            }
-        }
+    let ordinary = |alone: &Alone| fork(alone, Signal::CHILD.as_raw());
+    let tried = reported(&alone, ordinary, |fresh| try_from_inside(&plan, &alone, fresh));
+    match tried.map_err(|why| system(&why))? {
+        (message, How::Exited(0)) if message.is_empty() => Ok(()),
+        (message, How::Exited(0)) => Err(Error::from_message(&message)),
+        (_, How::Signaled(signal)) => Err(Error::new(
+            ErrorKind::Jail,
+            format_args!("the process that tries the jail was ended by signal {signal}"),
+            "see the kernel's log (dmesg)",
+        )),
+        (_, How::Exited(_)) => Err(system(&std::io::ErrorKind::BrokenPipe.into())),
     }
 }
 
 /// Enters the rest of the jail, in a process of its own, and tries to break out. Returns the
 /// message of what fails.
-fn try_from_inside(plan: &Plan, fresh: &Fresh) -> Vec<u8> {
+fn try_from_inside(plan: &Plan, alone: &Alone, fresh: &Fresh) -> Vec<u8> {
     let serving = ServingKind { more_calls: &[], executes: false, directory: None };
     let entered = Confinement::make(plan, serving, Floor::above_open(&[])).and_then(|confinement| {
         confinement
             .enter()
             .map_err(|why| Error::system("cannot enter the jail", &why, next_move::of_call(&why)))?;
-        plan.check_from_inside(fresh)
+        plan.check_from_inside(alone, fresh)
     });
     entered.err().map(|error| error.to_message()).unwrap_or_default()
 }

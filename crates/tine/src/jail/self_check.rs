@@ -5,19 +5,30 @@ use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, unlinkat};
 use rustix::io::Errno;
-use rustix::process::{Pid, getppid, test_kill_process};
+use rustix::process::{Pid, Signal, getppid, test_kill_process};
 use rustix::thread::{CapabilitySet, capabilities, no_new_privs};
 use tine_sys::jail::{try_user_namespace, try_writable_code};
-use tine_sys::process::Fresh;
+use tine_sys::process::{Alone, Fresh, How, Side, exit_now, fork, wait_for};
 
+use super::filter::CallFilter;
 use super::layer::Layer;
 use super::plan::Plan;
 use crate::error::{Error, ErrorKind};
 
 /// An attempt: the layer that refuses it, what it is, and how it is made.
-type Attempt = (Layer, &'static str, fn(&Plan, &Fresh) -> AttemptEnd);
+type Attempt = (Layer, &'static str, fn(&Inside) -> AttemptEnd);
+
+/// The process that makes an attempt.
+struct Inside<'a> {
+    plan: &'a Plan,
+    fresh: &'a Fresh,
+    /// The parent of the process that has entered the jail, which is outside; `None` if it has no
+    /// number in there.
+    outside: Option<Pid>,
+}
 
 /// What came of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum AttemptEnd {
     Refused,
     /// It makes no sense in this jail.
@@ -44,10 +55,15 @@ impl Plan {
     ///
     /// # Errors
     /// One of them succeeds.
-    pub(crate) fn check_from_inside(&self, fresh: &Fresh) -> Result<(), Error> {
+    pub(crate) fn check_from_inside(&self, alone: &Alone, fresh: &Fresh) -> Result<(), Error> {
+        let outside = getppid();
         let on = ATTEMPTS.iter().filter(|(layer, ..)| self.is_on(*layer));
         for (layer, what, attempt) in on {
-            if matches!(attempt(self, fresh), AttemptEnd::Succeeded) {
+            let end = match self.filter.as_ref().is_some_and(CallFilter::kills) {
+                true => self.attempt_aside(alone, outside, *attempt),
+                false => attempt(&Inside { plan: self, fresh, outside }),
+            };
+            if end == AttemptEnd::Succeeded {
                 return Err(Error::new(
                     ErrorKind::Jail,
                     format_args!(
@@ -60,6 +76,32 @@ impl Plan {
         }
         Ok(())
     }
+
+    /// Makes an attempt in another process, where the filter ends the one that makes it. Without
+    /// the calls for that it is not made.
+    fn attempt_aside(
+        &self,
+        alone: &Alone,
+        outside: Option<Pid>,
+        attempt: fn(&Inside) -> AttemptEnd,
+    ) -> AttemptEnd {
+        let needed = ["clone", "exit_group", "set_robust_list", "wait4"];
+        if self.filter.as_ref().is_some_and(|filter| !filter.covers(&needed)) {
+            return AttemptEnd::Allowed;
+        }
+        match fork(alone, Signal::CHILD.as_raw()) {
+            Ok(Side::Child(fresh)) => {
+                let end = attempt(&Inside { plan: self, fresh: &fresh, outside });
+                exit_now(i32::from(end == AttemptEnd::Succeeded))
+            }
+            Ok(Side::Parent(pid)) => match wait_for(pid) {
+                Ok(How::Exited(0)) => AttemptEnd::Refused,
+                Ok(How::Signaled(signal)) if signal == Signal::SYS.as_raw() => AttemptEnd::Refused,
+                _ => AttemptEnd::Succeeded,
+            },
+            Err(_) => AttemptEnd::Succeeded,
+        }
+    }
 }
 
 /// Whether a call failed, or was refused.
@@ -67,11 +109,11 @@ fn refused<T, E>(result: Result<T, E>) -> AttemptEnd {
     if result.is_ok() { AttemptEnd::Succeeded } else { AttemptEnd::Refused }
 }
 
-fn gain_privileges(_: &Plan, _: &Fresh) -> AttemptEnd {
+fn gain_privileges(_: &Inside) -> AttemptEnd {
     if no_new_privs() == Ok(true) { AttemptEnd::Refused } else { AttemptEnd::Succeeded }
 }
 
-fn use_capability(plan: &Plan, _: &Fresh) -> AttemptEnd {
+fn use_capability(Inside { plan, .. }: &Inside) -> AttemptEnd {
     let kept = plan.capabilities.unwrap_or(CapabilitySet::all());
     match capabilities(None) {
         Ok(own) if kept.contains(own.permitted | own.effective | own.inheritable) => AttemptEnd::Refused,
@@ -79,7 +121,7 @@ fn use_capability(plan: &Plan, _: &Fresh) -> AttemptEnd {
     }
 }
 
-fn make_namespace(plan: &Plan, fresh: &Fresh) -> AttemptEnd {
+fn make_namespace(Inside { plan, fresh, .. }: &Inside) -> AttemptEnd {
     match &plan.filter {
         Some(filter) if !filter.calls.has("unshare") => refused(try_user_namespace(fresh)),
         _ => AttemptEnd::Allowed,
@@ -87,7 +129,7 @@ fn make_namespace(plan: &Plan, fresh: &Fresh) -> AttemptEnd {
 }
 
 /// Of the family AF_NETLINK, by which the network is configured.
-fn make_socket(plan: &Plan, _: &Fresh) -> AttemptEnd {
+fn make_socket(Inside { plan, .. }: &Inside) -> AttemptEnd {
     use rustix::net::{AddressFamily, SocketType, socket};
     let families = plan.filter.as_ref().and_then(|filter| filter.families.as_ref());
     match families {
@@ -98,16 +140,16 @@ fn make_socket(plan: &Plan, _: &Fresh) -> AttemptEnd {
     }
 }
 
-/// Besides this process and the first one of the room, `/proc` shows none.
-fn see_processes(_: &Plan, _: &Fresh) -> AttemptEnd {
+/// The parent has no number in a pid namespace of its own, and `/proc` shows no process from later.
+fn see_processes(Inside { outside, .. }: &Inside) -> AttemptEnd {
     let own = rustix::process::getpid().as_raw_nonzero().get();
     let names = std::fs::read_dir("/proc").into_iter().flatten().flatten().map(|entry| entry.file_name());
     let mut pids = names.filter_map(|name| name.to_str()?.parse::<i32>().ok());
-    if own <= 2 && pids.all(|pid| pid <= own) { AttemptEnd::Refused } else { AttemptEnd::Succeeded }
+    if outside.is_none() && pids.all(|pid| pid <= own) { AttemptEnd::Refused } else { AttemptEnd::Succeeded }
 }
 
 /// The port answers or refuses; a network without anything has no way to it.
-fn reach_network(plan: &Plan, _: &Fresh) -> AttemptEnd {
+fn reach_network(Inside { plan, .. }: &Inside) -> AttemptEnd {
     use rustix::net::{AddressFamily, SocketType, connect, socket};
     if plan.full.as_ref().is_none_or(|full| full.has_network) {
         return AttemptEnd::Allowed;
@@ -121,7 +163,7 @@ fn reach_network(plan: &Plan, _: &Fresh) -> AttemptEnd {
     }
 }
 
-fn write_file(plan: &Plan, _: &Fresh) -> AttemptEnd {
+fn write_file(Inside { plan, .. }: &Inside) -> AttemptEnd {
     let may_write = |path: &Path| match (&plan.full, &plan.files) {
         (Some(full), _) => full.house.may_write(path),
         (None, rules) => rules.as_ref().is_some_and(|rules| rules.may_write(path)),
@@ -141,11 +183,11 @@ fn write_file(plan: &Plan, _: &Fresh) -> AttemptEnd {
     AttemptEnd::Refused
 }
 
-/// The parent is a process of the same user, at most.
-fn signal(_: &Plan, _: &Fresh) -> AttemptEnd {
-    refused(getppid().ok_or(Errno::SRCH).and_then(|parent: Pid| test_kill_process(parent)))
+/// The process outside is one of the same user, at most.
+fn signal(Inside { outside, .. }: &Inside) -> AttemptEnd {
+    refused(outside.ok_or(Errno::SRCH).and_then(test_kill_process))
 }
 
-fn make_code(_: &Plan, _: &Fresh) -> AttemptEnd {
+fn make_code(_: &Inside) -> AttemptEnd {
     refused::<(), io::Error>(try_writable_code())
 }

@@ -101,5 +101,5 @@ fn enter_all<H>(forker: &mut Forker<'_, H>, fresh: &Fresh) -> Result<(), Error> 
             .enter_alone(forker.trusted.alone)
             .map_err(cannot("enter the jail", next_move::of_call))?,
     }
-    forker.trusted.settings.jail_plan.check_from_inside(fresh)
+    forker.trusted.settings.jail_plan.check_from_inside(forker.trusted.alone, fresh)
 }
