@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use tine_e2e::environment::warnings;
-use tine_e2e::filters::under;
+use tine_e2e::filters::{run_under, under};
 use tine_e2e::names::{FIRST_JAILER, INIT, outcome, pid};
 use tine_e2e::{Folder, Server, ServerCommand, kill, procfs, run, tine, wait_until};
 
@@ -312,14 +312,12 @@ const REFUSED: [(&str, &str, &str); 6] = [
 #[test]
 fn a_full_jail_that_cannot_be_had_starts_nothing_and_an_automatic_one_is_light() {
     for (filter, step, cause) in REFUSED {
-        let words = under(&[filter]);
-        let mut command = Command::new(&words[0]);
-        command.args(&words[1..]).arg(tine()).args(["serve", "--control", "none", "--jail", "127.0.0.1:0"]);
-        let (code, _, err) = run(&mut command);
+        let serve = ["serve", "--control", "none", "--jail", "127.0.0.1:0"];
+        let (code, _, err) = run_under(&[filter], &serve);
         assert_eq!(code, 111, "{filter}: {err}");
         assert!(err.contains("namespaces: ") && err.contains(step) && err.contains(cause), "{filter}: {err}");
         let options = ["--control", "none", "--jail=auto", "--user", "nobody"];
-        let mut command = ServerCommand::wrapped(words, options);
+        let mut command = ServerCommand::wrapped(under(&[filter]), options);
         command.command().args(["--", "sh", "-c", "id -u; grep ^Seccomp: /proc/self/status; ls -d /var/log"]);
         let server = command.start();
         server.log.wait_for("listen", 1);

@@ -10,7 +10,6 @@ use tine_sys::process::{Side, fork};
 
 use super::message::{ROOM, TAKEN, refusal_of};
 use super::run::{JailerStart, run};
-
 use crate::error::{Error, ErrorKind, next_move};
 use crate::jail::room::Room;
 use crate::processes::start::cannot;

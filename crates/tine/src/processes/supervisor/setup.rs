@@ -100,14 +100,12 @@ impl<'a, H> Supervisor<'a, H> {
     ) -> Result<Self, Error> {
         ignore_file_size();
         let handovers = setup.take_handovers();
-        let is_observed = setup.is_observed;
-        let Setup { mut listeners, mut settings, log, lines, controllers: handed, .. } = setup;
-        let (mut log, mut program_path) = check_settings(&mut settings, log, lines, &handovers)?;
+        let Setup { mut listeners, mut settings, log, lines, controllers: handed, is_observed, .. } = setup;
+        let (mut log, program_path) = check_settings(&mut settings, log, lines, &handovers, alone)?;
         let is_operated = settings.control.is_any() || handed.is_some() || is_observed;
         let memory =
             SharedMemory::new(&mut settings, is_operated, &mut log).map_err(|why| cannot_make(&why))?;
         settings.keeps_records = is_operated;
-        plan_jail(&mut settings, &mut program_path, alone, &mut log)?;
         adapt(&mut settings, &listeners, &mut log);
         requirements::check(&mut settings, alone, memory.flags.weakness(), &mut log)?;
         let first_server_fd = move_descriptors_up(&mut listeners, &mut log, ready, writer)?;
@@ -119,7 +117,6 @@ impl<'a, H> Supervisor<'a, H> {
         let crash_reports = CrashReports::prepare(&settings, std::any::type_name::<H>(), &place)?;
         let has_controllers = controllers.are_possible();
         let channels = Channels::new(&settings, has_controllers, &place).map_err(|why| cannot_make(&why))?;
-        let history = History::new(if has_controllers { settings.history } else { 0 });
         let (watcher, held_ends) =
             watch_connections(&mut settings, &listeners, has_controllers, &place, &mut log);
         Ok(Supervisor {
@@ -136,7 +133,7 @@ impl<'a, H> Supervisor<'a, H> {
             watcher,
             controllers,
             killings: Killings::default(),
-            history,
+            history: History::new(if has_controllers { settings.history } else { 0 }),
             held_ends,
             bans,
             capacity: Capacity::new(settings.slots()),
@@ -164,15 +161,18 @@ fn check_settings(
     log: LogSettings,
     lines: Option<LineSender>,
     handovers: &Handovers,
+    alone: &Alone,
 ) -> Result<(Log, Option<CString>), Error> {
     settings.log_level = log.level;
     handovers.prepare(settings);
     let log = Log::new(log.format, log.level, settings.service.clone(), lines);
-    let program_path = settings.check()?;
+    let mut program_path = settings.check()?;
     if let Some(program) = &mut settings.program {
         program.look_up_login(settings.identity.as_ref());
     }
-    Ok((log.with_privacy(settings.privacy), program_path))
+    let mut log = log.with_privacy(settings.privacy);
+    plan_jail(settings, &mut program_path, alone, &mut log)?;
+    Ok((log, program_path))
 }
 
 /// The limit on the size of files (`RLIMIT_FSIZE`) holds for the log and for files in memory.
