@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use tine_e2e::names::{FORKER, SPARE, outcome, pid};
-use tine_e2e::{Client, Folder, Server, kill, wait_until};
+use tine_e2e::{Client, Folder, Server, inject_fault, kill, wait_until};
 
 fn drain_with_full_backlog(options: &[&str]) {
     let mut server = Server::serve(options);
@@ -48,6 +48,24 @@ fn a_drain_serves_every_connection_and_the_whole_backlog() {
 #[test]
 fn a_drain_serves_every_connection_and_the_whole_backlog_with_spares() {
     drain_with_full_backlog(&["--spares", "8"]);
+}
+
+/// The exit of a process that has not executed its program is told by a signal and by a
+/// descriptor: it may be reaped by the second while the first is pending.
+#[test]
+fn an_exit_that_was_reaped_before_its_signal_does_not_end_the_server() {
+    let mut server = Server::program(&["--spares", "1"], &["cat"]);
+    let spare = wait_until("the spare is there", || server.named(SPARE).first().map(|spare| spare.pid));
+    kill(spare, Signal::STOP);
+    server.signal(Signal::TERM);
+    wait_until("the spare is the last", || server.forkers().is_empty().then_some(()));
+    // The spare exits after the supervisor has looked for signals and before it waits for
+    // descriptors.
+    let _slow = inject_fault(server.pid(), "epoll_pwait:delay_enter=500000");
+    server.signal(Signal::USR1);
+    server.log.wait_for("warning", 1);
+    kill(spare, Signal::CONT);
+    assert_eq!(server.wait().code(), Some(0), "{:?}", server.log.lines());
 }
 
 #[test]

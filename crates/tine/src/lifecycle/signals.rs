@@ -64,6 +64,14 @@ pub(crate) fn stops() -> Set {
     Set::of(&rows.map(|(signal, ..)| signal.as_raw()).collect::<Vec<i32>>())
 }
 
+/// Gives the program that has called the server its signal mask back. Another request to stop may
+/// be pending: it would end the program, and is taken first.
+pub(crate) fn restore_mask(original: &Set) {
+    while stops().take().is_some() {}
+    // The mask was valid, so this cannot fail.
+    let _ = original.make_mask();
+}
+
 /// The warning about a signal that is not supported.
 pub(crate) fn warning(number: i32) -> String {
     let effect = TABLE.iter().find(|(signal, ..)| signal.as_raw() == number).map_or("ignored", |row| row.2);

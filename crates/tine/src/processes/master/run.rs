@@ -153,7 +153,7 @@ impl<'a> Master<'a> {
                 self.end_start();
                 let takeover = self.takeover.take();
                 takeover.iter().for_each(|takeover| takeover.failed(&error.to_string(), error.exit_code()));
-                let _ = self.original_mask.make_mask();
+                signals::restore_mask(&self.original_mask);
                 return Err(error);
             }
         }
@@ -326,8 +326,6 @@ impl<'a> Master<'a> {
             self.wait(Some(deadline));
             self.reap_only();
         }
-        // Still blocked: with the mask of before, it would end the program.
-        while signals::stops().take().is_some() {}
         let _ = descendants::kill(|| self.orphans());
         self.observer.take().iter_mut().for_each(Observer::end);
         self.end_log();
@@ -356,8 +354,7 @@ impl<'a> Master<'a> {
         }
         self.end_log();
         self.end_generation(if failed.is_empty() { 0 } else { 111 });
-        // The program goes on as before. The mask was valid, so this cannot fail.
-        let _ = self.original_mask.make_mask();
+        signals::restore_mask(&self.original_mask);
         match failed.first() {
             Some(first) => {
                 let left = failed.iter().map(|failed| failed.pid).collect();

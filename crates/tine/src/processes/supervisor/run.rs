@@ -86,7 +86,7 @@ where
         }
         Served::Over => supervisor.finish(),
         Served::Never => {
-            supervisor.restore_mask();
+            supervisor.fds.restore_mask();
             Ok(Stopped::Requested)
         }
     }
@@ -122,7 +122,7 @@ where
                 self.end_start();
                 self.ready.failed(&error);
                 self.handovers.takeover_failed(&error);
-                self.restore_mask();
+                self.fds.restore_mask();
                 return Err(error);
             }
         }
@@ -373,7 +373,7 @@ where
             tine_sys::signal::ignore(tine_sys::signal::first_real_time());
         }
         self.end_generation(ended.as_ref().map_or_else(Error::exit_code, |()| 0));
-        self.restore_mask();
+        self.fds.restore_mask();
         ended.map(|()| match self.memory.board.are_places_used() {
             true => Stopped::Completed,
             false => Stopped::Requested,
@@ -388,11 +388,5 @@ where
         if !self.settings.leaves_connections {
             writer.finish();
         }
-    }
-
-    /// The program that has called the server goes on as before.
-    fn restore_mask(&self) {
-        // The mask was valid, so this cannot fail.
-        let _ = self.fds.original_mask.make_mask();
     }
 }

@@ -132,8 +132,6 @@ where
         self.cgroups.iter().for_each(Cgroups::end);
         self.observer.take().iter_mut().for_each(Observer::end);
         self.end_log();
-        // Still blocked: with the mask of before, they would end the program.
-        while self.fds.exits.take().or_else(|| signals::stops().take()).is_some() {}
     }
 
     /// Logs the listeners, and notifies that clients can connect.

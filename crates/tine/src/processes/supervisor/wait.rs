@@ -16,7 +16,7 @@ pub(super) struct SupervisorFds {
     pub(super) exits: Set,
     pub(super) exit_signal: i32,
     /// The signal mask of the program before it became a supervisor.
-    pub(super) original_mask: Set,
+    original_mask: Set,
     command_fd: OwnedFd,
     exit_fd: OwnedFd,
     /// The exits of processes that execute a program.
@@ -73,6 +73,14 @@ impl SupervisorFds {
                 tine_sys::wait::until(&mut all, deadline)
             }
         };
+    }
+
+    /// Gives the program that has called the server its signal mask back. A child may have been
+    /// reaped before the signal of its exit was taken: it would end the program, and is taken
+    /// first.
+    pub(super) fn restore_mask(&self) {
+        while self.exits.take().is_some() {}
+        signals::restore_mask(&self.original_mask);
     }
 
     /// Readable while a signal is pending.
