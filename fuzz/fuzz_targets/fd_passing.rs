@@ -8,6 +8,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 
 use libfuzzer_sys::fuzz_target;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, sendmsg,
@@ -40,7 +41,10 @@ fuzz_target!(|input: (u8, &[u8])| {
         Ok(None) => assert!(bytes.is_empty()),
         Err(error) => assert_eq!((error, number), (Errno::MFILE, 0)),
     }
-    // The end of the stream comes when the last descriptor that was passed is closed.
+    // The end of the stream comes when the last descriptor that was passed is closed, and when no
+    // process that lists the descriptors of this one (proc(5)) holds the pipe for a moment.
+    let second = Timespec { tv_sec: 1, tv_nsec: 0 };
+    poll(&mut [PollFd::new(&reader, PollFlags::IN)], Some(&second)).expect("a wait");
     assert_eq!(rustix::io::read(&reader, &mut [0; 1]), Ok(0));
 });
 
