@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args as ClapArgs;
 use tine::{Jail, JailMode, Server};
 
+use super::program::size;
 use super::{choice, yes_or_no};
 use crate::error::Error;
 
@@ -76,10 +77,23 @@ pub struct JailOptions {
     #[arg(long, value_name = "BOOL", value_parser = yes_or_no())]
     pub private_network: Option<bool>,
 
-    /// A file or directory that a full jail has at the same path, to read, beside the system's
-    /// programs, --directory and the program itself
-    #[arg(long, value_name = "PATH")]
-    pub bind_read_only_paths: Vec<PathBuf>,
+    /// The root directory of a full jail, to read: what is in it replaces /usr and the other
+    /// directories of the system's programs. The program is a path in there
+    #[arg(long, value_name = "DIR")]
+    pub root_directory: Option<PathBuf>,
+
+    /// A file or directory that a full jail has, to read, at the same path or another, beside the
+    /// system's programs, --cwd and the program itself
+    #[arg(long, value_name = "PATH[:PATH]")]
+    pub bind_read_only_paths: Vec<String>,
+
+    /// A file or directory that a full jail has, to read and to write, at the same path or another
+    #[arg(long, value_name = "PATH[:PATH]")]
+    pub bind_paths: Vec<String>,
+
+    /// The size of the /tmp that each connection in a full jail has [default: 16M]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub private_tmp: Option<u64>,
 
     /// A file or directory that can be written, with what is below it. A full jail has it, too
     #[arg(long, value_name = "PATH")]
@@ -135,8 +149,24 @@ impl JailOptions {
         if let Some(mode) = &self.protect_system {
             jail = jail.protect_system(mode == "strict");
         }
-        jail = self.bind_read_only_paths.iter().fold(jail, Jail::bind_read_only_path);
+        if let Some(directory) = &self.root_directory {
+            jail = jail.root_directory(directory);
+        }
+        if let Some(size) = self.private_tmp {
+            jail = jail.private_tmp(size);
+        }
+        for (source, at) in self.bind_read_only_paths.iter().map(|path| both_sides(path)) {
+            jail = jail.bind_read_only_path(source, at);
+        }
+        for (source, at) in self.bind_paths.iter().map(|path| both_sides(path)) {
+            jail = jail.bind_path(source, at);
+        }
         jail = self.read_write_paths.iter().fold(jail, Jail::read_write_path);
         Ok(self.inaccessible_paths.iter().fold(jail, Jail::inaccessible_path))
     }
+}
+
+/// The path on the system and that in the jail: `/srv/app:/app`, or one for both.
+fn both_sides(text: &str) -> (&str, &str) {
+    text.split_once(':').unwrap_or((text, text))
 }

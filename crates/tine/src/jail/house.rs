@@ -5,17 +5,14 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
-use std::path::{Component, Path, PathBuf};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 
-use rustix::fs::CWD;
-use rustix::mount::{
-    MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount, mount_change,
-    move_mount, open_tree, unmount,
-};
+use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount_change, unmount};
 use tine_sys::namespaces::{MountRights, restrict_mount};
 
+use super::mounts::{attach, copy_tree, cover, inside, make_directory, make_link, mount_new};
+use super::path_view::BindPath;
 use super::step::step;
 
 /// What programs of most kinds need, where it exists.
@@ -37,13 +34,24 @@ const LINKS: [(&str, &str); 5] = [
 /// Where programs keep what nobody needs after them.
 const TEMPORARY: &str = "/tmp";
 
+/// Its size in bytes, unless another is set.
+const TEMPORARY_SIZE: u64 = 16 << 20;
+
+/// The bytes for each file that it can have.
+const BYTES_PER_FILE: u64 = 16 << 10;
+
+/// What is not taken from another root: the jail has its own.
+const OWN: [&str; 3] = ["dev", "proc", "tmp"];
+
 /// Directories of which one is covered while the root is built.
 const SITES: [&str; 3] = ["/tmp", "/run", "/proc"];
 
-/// A path of the system in the jail, at the same path.
+/// A path of the system in the jail.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Bind {
+    /// Where it is in the jail.
     path: PathBuf,
+    source: PathBuf,
     rights: BindRights,
 }
 
@@ -63,6 +71,8 @@ pub(crate) struct House {
     links: Vec<(PathBuf, PathBuf)>,
     inaccessible: Vec<PathBuf>,
     has_terminals: bool,
+    /// The size of `/tmp`, if it is set.
+    temporary: Option<u64>,
 }
 
 /// What is asked of a house beside the system's files.
@@ -72,11 +82,15 @@ pub(crate) struct HousePaths<'a> {
     pub(crate) program: Option<&'a Path>,
     /// The working directory.
     pub(crate) directory: Option<&'a Path>,
-    pub(crate) read_only: &'a [PathBuf],
-    pub(crate) read_write: &'a [PathBuf],
+    /// The directory that has the system's files instead of the system.
+    pub(crate) root: Option<&'a Path>,
+    pub(crate) read_only: &'a [BindPath],
+    pub(crate) read_write: &'a [BindPath],
     pub(crate) inaccessible: &'a [PathBuf],
     /// Whether programs get terminals.
     pub(crate) has_terminals: bool,
+    /// The size of `/tmp` in bytes, if it is set.
+    pub(crate) temporary: Option<u64>,
 }
 
 impl House {
@@ -85,43 +99,76 @@ impl House {
     /// # Errors
     /// A path that was named does not exist; the text names it.
     pub(crate) fn new(paths: &HousePaths) -> io::Result<House> {
-        let mut house = House { has_terminals: paths.has_terminals, ..House::default() };
-        for path in SYSTEM.map(PathBuf::from) {
-            match fs::read_link(&path) {
-                Ok(target) => house.links.push((path, target)),
-                Err(_) if path.exists() => house.bind(path, BindRights::ReadOnly),
-                Err(_) => {}
-            }
+        let mut house =
+            House { has_terminals: paths.has_terminals, temporary: paths.temporary, ..House::default() };
+        match paths.root {
+            Some(root) => house.bind_root(&named(root)?)?,
+            None => house.bind_system(paths)?,
         }
         for path in DEVICES.map(PathBuf::from).into_iter().filter(|path| path.exists()) {
-            house.bind(path, BindRights::Device);
-        }
-        let named = |path: &Path| fs::canonicalize(path).map_err(|why| step(path.display(), &why));
-        for path in paths.program.into_iter().chain(paths.directory) {
-            let path = named(path)?;
-            // The root as a working directory is that of the jail.
-            if !house.has(&path) && path != Path::new("/") {
-                house.bind(path, BindRights::ReadOnly);
-            }
+            house.bind(path.clone(), path, BindRights::Device);
         }
         for (list, rights) in
             [(paths.read_only, BindRights::ReadOnly), (paths.read_write, BindRights::ReadWrite)]
         {
-            for path in list {
-                house.bind(named(path)?, rights);
+            for BindPath { source, at } in list {
+                let source_path = named(source)?;
+                let at = if source == at { source_path.clone() } else { at.clone() };
+                house.bind(at, source_path, rights);
             }
         }
         for path in paths.inaccessible {
-            house.inaccessible.push(named(path)?);
+            // With another root, it is a path in there, and need not exist.
+            house.inaccessible.push(if paths.root.is_some() { path.clone() } else { named(path)? });
         }
         house.binds.sort();
         Ok(house)
     }
 
+    /// Takes the system's programs, and this one.
+    fn bind_system(&mut self, paths: &HousePaths) -> io::Result<()> {
+        for path in SYSTEM.map(PathBuf::from) {
+            self.bind_or_link(path.clone(), path);
+        }
+        let is_bound = |path: &Path| {
+            let binds = paths.read_only.iter().chain(paths.read_write);
+            binds.into_iter().any(|bind| path.starts_with(&bind.at))
+        };
+        for path in paths.program.into_iter().chain(paths.directory).filter(|path| !is_bound(path)) {
+            let path = named(path)?;
+            // The root as a working directory is that of the jail.
+            if !self.has(&path) && path != Path::new("/") {
+                self.bind(path.clone(), path, BindRights::ReadOnly);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes what is in a directory.
+    fn bind_root(&mut self, root: &Path) -> io::Result<()> {
+        let failed = |why: &io::Error| step(root.display(), why);
+        for entry in fs::read_dir(root).map_err(|why| failed(&why))? {
+            let entry = entry.map_err(|why| failed(&why))?;
+            if !OWN.map(Some).contains(&entry.file_name().to_str()) {
+                self.bind_or_link(Path::new("/").join(entry.file_name()), entry.path());
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds a path to read, or, if it is a link, the link. A path that does not exist is left out.
+    fn bind_or_link(&mut self, path: PathBuf, source: PathBuf) {
+        match fs::read_link(&source) {
+            Ok(target) => self.links.push((path, target)),
+            Err(_) if source.exists() => self.bind(path, source, BindRights::ReadOnly),
+            Err(_) => {}
+        }
+    }
+
     /// Adds a bind. The last one of a path counts.
-    fn bind(&mut self, path: PathBuf, rights: BindRights) {
+    fn bind(&mut self, path: PathBuf, source: PathBuf, rights: BindRights) {
         self.binds.retain(|other| other.path != path);
-        self.binds.push(Bind { path, rights });
+        self.binds.push(Bind { path, source, rights });
     }
 
     /// Whether a path is in the house.
@@ -133,7 +180,8 @@ impl House {
     pub(super) fn describe(&self) -> String {
         let writable = self.binds.iter().filter(|bind| bind.rights == BindRights::ReadWrite).count();
         let readable = self.binds.iter().filter(|bind| bind.rights == BindRights::ReadOnly).count();
-        format!("{readable} paths to read, {writable} to write, and a /tmp of 16 MiB")
+        let size = self.temporary.unwrap_or(TEMPORARY_SIZE);
+        format!("{readable} paths to read, {writable} to write, and a /tmp of {} KiB", size >> 10)
     }
 
     /// Whether a directory of the jail can be written.
@@ -161,7 +209,7 @@ impl House {
         mount_change("/", private).map_err(|why| step("private mounts", &why.into()))?;
         // Opened before the site of the new root covers some of them.
         let trees: Vec<OwnedFd> =
-            self.binds.iter().map(|bind| copy_tree(&bind.path)).collect::<Result<_, _>>()?;
+            self.binds.iter().map(|bind| copy_tree(&bind.source)).collect::<Result<_, _>>()?;
         let proc = copy_tree(Path::new("/proc"))?;
         let site = SITES.map(Path::new).into_iter().find(|site| site.is_dir()).unwrap_or(Path::new("/"));
         mount_new("tmpfs", site, MountFlags::NOSUID, "size=1m,mode=755")?;
@@ -217,7 +265,10 @@ impl House {
         mount_new("proc", Path::new("/proc"), flags | MountFlags::NOEXEC, "hidepid=invisible,subset=pid")?;
         let binds: Vec<(&Path, OwnedFd)> =
             self.in_temporary().map(|path| Ok((path, copy_tree(path)?))).collect::<io::Result<_>>()?;
-        mount_new("tmpfs", Path::new(TEMPORARY), flags, "size=16m,nr_inodes=1024,mode=1777")?;
+        let size = self.temporary.unwrap_or(TEMPORARY_SIZE);
+        let files = size.div_ceil(BYTES_PER_FILE).max(16);
+        let options = format!("size={size},nr_inodes={files},mode=1777");
+        mount_new("tmpfs", Path::new(TEMPORARY), flags, &options)?;
         std::env::set_current_dir("/").map_err(|why| step("/", &why))?;
         for (path, tree) in binds {
             attach(&tree, path)?;
@@ -234,91 +285,9 @@ impl House {
     }
 }
 
-fn mount_new(kind: &str, at: &Path, flags: MountFlags, options: &str) -> io::Result<()> {
-    let options = std::ffi::CString::new(options)?;
-    mount(kind, at, kind, flags, Some(options.as_c_str()))
-        .map_err(|why| step(format_args!("mount of {kind} on {}", at.display()), &why.into()))
-}
-
-/// A copy of the mounts at a path, which is not mounted yet.
-fn copy_tree(path: &Path) -> io::Result<OwnedFd> {
-    let flags =
-        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
-    open_tree(CWD, path, flags).map_err(|why| step(format_args!("open_tree {}", path.display()), &why.into()))
-}
-
-/// A path in the working directory, which is or becomes the root.
-fn inside(path: &Path) -> &Path {
-    path.strip_prefix("/").unwrap_or(path)
-}
-
-/// Mounts a copy at a path of the new root, which is made if it is not there.
-fn attach(tree: &OwnedFd, path: &Path) -> io::Result<()> {
-    let is_directory = rustix::fs::fstat(tree)
-        .map(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir())
-        .map_err(|why| step(path.display(), &why.into()))?;
-    match is_directory {
-        true => make_directory(path, 0o755)?,
-        false => {
-            path.parent().map_or(Ok(()), |parent| make_directory(parent, 0o755))?;
-            let at = inside(path);
-            if !at.exists() {
-                fs::File::create(at).map_err(|why| step(path.display(), &why))?;
-            }
-        }
-    }
-    move_mount(tree.as_fd(), "", CWD, inside(path), MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
-        .map_err(|why| step(format_args!("move_mount {}", path.display()), &why.into()))
-}
-
-/// Makes a directory of the new root, with those above it. Those that are made above it can be
-/// searched by all.
-fn make_directory(path: &Path, mode: u32) -> io::Result<()> {
-    let mut above = PathBuf::new();
-    for part in inside(path).components() {
-        let Component::Normal(name) = part else { continue };
-        above.push(name);
-        match fs::DirBuilder::new().mode(0o755).create(&above) {
-            Err(why) if why.kind() != io::ErrorKind::AlreadyExists && !above.is_dir() => {
-                return Err(step(path.display(), &why));
-            }
-            Ok(()) if Path::new("/").join(&above) == path => {
-                // Without the umask.
-                let permissions = fs::Permissions::from_mode(mode);
-                fs::set_permissions(&above, permissions).map_err(|why| step(path.display(), &why))?;
-            }
-            Ok(()) => {
-                let _ = fs::set_permissions(&above, fs::Permissions::from_mode(0o755));
-            }
-            Err(_) => {}
-        }
-    }
-    Ok(())
-}
-
-fn make_link(path: &Path, target: &Path) -> io::Result<()> {
-    path.parent().map_or(Ok(()), |parent| make_directory(parent, 0o755))?;
-    symlink(target, inside(path)).map_err(|why| step(path.display(), &why))
-}
-
-/// Covers a path of the new root by nothing, if it is there.
-fn cover(path: &Path) -> io::Result<()> {
-    let at = inside(path);
-    let Ok(kind) = fs::symlink_metadata(at) else { return Ok(()) };
-    if kind.is_dir() {
-        mount_new("tmpfs", at, MountFlags::NOSUID | MountFlags::NODEV | MountFlags::RDONLY, "size=4k,mode=0")
-    } else {
-        const NOTHING: &str = ".inaccessible";
-        fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(NOTHING)
-            .and_then(|file| file.set_permissions(fs::Permissions::from_mode(0o000)))
-            .map_err(|why| step(path.display(), &why))?;
-        let tree = copy_tree(Path::new(NOTHING))?;
-        move_mount(tree.as_fd(), "", CWD, at, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
-            .map_err(|why| step(format_args!("move_mount {}", path.display()), &why.into()))
-    }
+/// A path that was named, as the mounts have it.
+fn named(path: &Path) -> io::Result<PathBuf> {
+    fs::canonicalize(path).map_err(|why| step(path.display(), &why))
 }
 
 #[cfg(test)]
@@ -327,8 +296,8 @@ mod tests {
 
     #[test]
     fn a_house_has_the_system_the_program_and_what_was_named() {
-        let read_write = ["/var/tmp".into()];
-        let read_only = ["/proc/sys".into(), "/var/tmp".into()];
+        let read_write = [BindPath::same("/var/tmp".into())];
+        let read_only = [BindPath::same("/proc/sys".into()), BindPath::same("/var/tmp".into())];
         let house = House::new(&HousePaths {
             program: Some(Path::new("/usr/bin/env")),
             directory: Some(Path::new("/")),
@@ -355,13 +324,42 @@ mod tests {
     }
 
     #[test]
+    fn another_root_replaces_the_system() {
+        let root = std::env::temp_dir().join(format!("tine-house-{}", std::process::id()));
+        for directory in ["app", "dev", "proc", "tmp", "usr/bin"] {
+            fs::create_dir_all(root.join(directory)).expect("a directory");
+        }
+        std::os::unix::fs::symlink("usr/bin", root.join("bin")).expect("a link");
+        let read_only = [BindPath { source: "/etc/hosts".into(), at: "/app/hosts".into() }];
+        let house = House::new(&HousePaths {
+            root: Some(&root),
+            program: Some(Path::new("/app/run")),
+            read_only: &read_only,
+            ..HousePaths::default()
+        })
+        .expect("it exists");
+        let bound = |path: &str| {
+            let found = house.binds.iter().find(|bind| bind.path == Path::new(path));
+            found.map(|bind| bind.source.clone())
+        };
+        assert_eq!(bound("/app"), Some(root.join("app")));
+        assert_eq!(bound("/usr"), Some(root.join("usr")));
+        assert_eq!(bound("/app/hosts"), Some("/etc/hosts".into()));
+        assert_eq!((bound("/etc"), bound("/tmp"), bound("/dev"), bound("/proc")), (None, None, None, None));
+        assert_eq!(house.links, [("/bin".into(), "usr/bin".into())]);
+        fs::remove_dir_all(&root).expect("ours");
+    }
+
+    #[test]
     fn a_path_that_does_not_exist_is_named() {
-        let missing = ["/nonexistent/path".into()];
+        let missing = [PathBuf::from("/nonexistent/path")];
+        let binds = missing.clone().map(BindPath::same);
         for paths in [
-            HousePaths { read_only: &missing, ..HousePaths::default() },
-            HousePaths { read_write: &missing, ..HousePaths::default() },
+            HousePaths { read_only: &binds, ..HousePaths::default() },
+            HousePaths { read_write: &binds, ..HousePaths::default() },
             HousePaths { inaccessible: &missing, ..HousePaths::default() },
             HousePaths { program: Some(&missing[0]), ..HousePaths::default() },
+            HousePaths { root: Some(&missing[0]), ..HousePaths::default() },
         ] {
             let why = House::new(&paths).expect_err("it does not exist");
             assert_eq!(why.to_string(), "/nonexistent/path: no such file or directory");

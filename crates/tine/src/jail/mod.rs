@@ -13,6 +13,8 @@ pub(crate) mod full;
 pub(crate) mod house;
 mod landlock_rules;
 pub(crate) mod layer;
+mod mounts;
+pub(crate) mod path_view;
 pub(crate) mod plan;
 pub(crate) mod report;
 pub(crate) mod room;

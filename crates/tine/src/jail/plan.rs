@@ -1,5 +1,7 @@
 //! Decides what is in force in a jail: by what was asked for, and by what there is.
 
+use std::path::{Component, Path};
+
 use rustix::io::Errno;
 use rustix::thread::CapabilitySet;
 use serde_json::{Map, Value, json};
@@ -11,10 +13,14 @@ use super::full::FullJail;
 use super::house::{House, HousePaths};
 use super::landlock_rules::FileRules;
 use super::layer::{Layer, LayerState};
+use super::path_view::BindPath;
 use super::settings::{Jail, JailMode};
 use super::system_calls::{CallSet, Term};
 use super::users::JailUsers;
 use crate::error::{Error, ErrorKind};
+
+/// A page of memory: a file system of it cannot be smaller (tmpfs(5)).
+const SMALLEST_TMP: u64 = 4096;
 
 /// What a jail does, and what there is to say about it.
 #[derive(Clone, Debug, Default)]
@@ -96,7 +102,12 @@ impl Jail {
                     .contains(&Some(true));
                 self.wish(is_set.then_some(true), true)
             }
-            Layer::Namespaces | Layer::Root => self.wish(None, self.wants_full()),
+            Layer::Namespaces | Layer::Root => {
+                let is_named = self.private_network == Some(true)
+                    || self.private_tmp.is_some()
+                    || self.path_view().is_some();
+                self.wish((is_named && self.wants_full()).then_some(true), self.wants_full())
+            }
             // The mounts of a full jail decide about files.
             Layer::Files if self.mode == JailMode::Full => Wish::None,
             Layer::Files => {
@@ -131,7 +142,10 @@ impl Jail {
             ));
         }
         let in_full = [
+            (self.root_directory.is_some(), "root-directory"),
+            (!self.bind_paths.is_empty(), "bind-paths"),
             (!self.bind_read_only_paths.is_empty(), "bind-read-only-paths"),
+            (self.private_tmp.is_some(), "private-tmp"),
             (self.private_network.is_some(), "private-network"),
         ];
         if let Some((_, name)) = in_full.iter().find(|(is_set, _)| *is_set && !self.wants_full()) {
@@ -140,6 +154,7 @@ impl Jail {
                 "use a full jail, or leave it out",
             ));
         }
+        self.check_places()?;
         if self.mode == JailMode::Full && self.protect_system == Some(false) {
             return Err(Error::usage(
                 "in a full jail, files of the system cannot be written",
@@ -148,6 +163,26 @@ impl Jail {
         }
         if as_root && self.mode != JailMode::None {
             return Err(served_by_root());
+        }
+        Ok(())
+    }
+
+    /// Refuses places in a full jail that make no sense.
+    fn check_places(&self) -> Result<(), Error> {
+        let is_place =
+            |path: &Path| path.is_absolute() && !path.components().any(|part| part == Component::ParentDir);
+        let binds = self.bind_paths.iter().chain(&self.bind_read_only_paths);
+        if let Some(bind) = binds.into_iter().find(|bind| bind.at != bind.source && !is_place(&bind.at)) {
+            return Err(Error::usage(
+                format_args!("the path {} in the jail is not absolute", bind.at.display()),
+                "write the path of the system, a colon, and that of the jail: /srv/app-2:/app",
+            ));
+        }
+        if self.private_tmp.is_some_and(|size| size < SMALLEST_TMP) {
+            return Err(Error::usage(
+                "private-tmp is smaller than a page of memory",
+                "set it to 4K or more, as 16M",
+            ));
         }
         Ok(())
     }
@@ -298,10 +333,14 @@ impl Jail {
         if !self.wants_full() {
             return Ok(None);
         }
+        let same = self.read_write_paths.iter().cloned().map(BindPath::same);
+        let read_write: Vec<BindPath> = same.chain(self.bind_paths.iter().cloned()).collect();
         let paths = HousePaths {
+            root: self.root_directory.as_deref(),
             read_only: &self.bind_read_only_paths,
-            read_write: &self.read_write_paths,
+            read_write: &read_write,
             inaccessible: &self.inaccessible_paths,
+            temporary: self.private_tmp,
             ..paths
         };
         let house = House::new(&paths).map_err(|why| {

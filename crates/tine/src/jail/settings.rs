@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use rustix::thread::CapabilitySet;
 
 use super::filter::{Families, RefusedCall};
+use super::path_view::{BindPath, PathView};
 use super::system_calls::Term;
 use crate::error::{Error, named};
 
@@ -55,7 +56,11 @@ pub struct Jail {
     pub(super) protect_system: Option<bool>,
     pub(super) read_write_paths: Vec<PathBuf>,
     pub(super) inaccessible_paths: Vec<PathBuf>,
-    pub(super) bind_read_only_paths: Vec<PathBuf>,
+    pub(super) root_directory: Option<PathBuf>,
+    pub(super) bind_read_only_paths: Vec<BindPath>,
+    pub(super) bind_paths: Vec<BindPath>,
+    /// The size of `/tmp` in bytes.
+    pub(super) private_tmp: Option<u64>,
     pub(super) private_network: Option<bool>,
 }
 
@@ -180,8 +185,8 @@ impl Jail {
         self
     }
 
-    /// Adds a file or directory that can be written, with what is below it (`ReadWritePaths=`,
-    /// `BindPaths=`). A full jail has it at the same path.
+    /// Adds a file or directory that can be written, with what is below it (`ReadWritePaths=`). A
+    /// full jail has it at the same path.
     #[must_use]
     pub fn read_write_path(mut self, path: impl Into<PathBuf>) -> Jail {
         self.read_write_paths.push(path.into());
@@ -197,12 +202,39 @@ impl Jail {
         self
     }
 
-    /// Adds a file or directory that a full jail has at the same path, with what is below it
-    /// (`BindReadOnlyPaths=`). It has `/usr` and the other directories of the system's programs,
-    /// the program itself and its working directory without being told.
+    /// Sets the root directory of a full jail (`RootDirectory=`): it has what is in this directory
+    /// instead of `/usr` and the other directories of the system's programs, to read. The program
+    /// and its working directory are paths in there. `/dev`, `/proc` and `/tmp` are those of the
+    /// jail.
     #[must_use]
-    pub fn bind_read_only_path(mut self, path: impl Into<PathBuf>) -> Jail {
-        self.bind_read_only_paths.push(path.into());
+    pub fn root_directory(mut self, directory: impl Into<PathBuf>) -> Jail {
+        self.root_directory = Some(directory.into());
+        self
+    }
+
+    /// Adds a file or directory that a full jail has, with what is below it, to read
+    /// (`BindReadOnlyPaths=`): at the path `at`. Without [`Jail::root_directory`], a jail has
+    /// `/usr` and the other directories of the system's programs, the program itself and its
+    /// working directory without being told.
+    #[must_use]
+    pub fn bind_read_only_path(mut self, source: impl Into<PathBuf>, at: impl Into<PathBuf>) -> Jail {
+        self.bind_read_only_paths.push(BindPath { source: source.into(), at: at.into() });
+        self
+    }
+
+    /// Adds a file or directory that a full jail has, with what is below it, to read and to write
+    /// (`BindPaths=`): at the path `at`.
+    #[must_use]
+    pub fn bind_path(mut self, source: impl Into<PathBuf>, at: impl Into<PathBuf>) -> Jail {
+        self.bind_paths.push(BindPath { source: source.into(), at: at.into() });
+        self
+    }
+
+    /// Sets the size of the `/tmp` that each connection in a full jail has, in bytes
+    /// (`PrivateTmp=`). It takes memory. Default: 16 MiB, with 1,024 files.
+    #[must_use]
+    pub fn private_tmp(mut self, size: u64) -> Jail {
+        self.private_tmp = Some(size);
         self
     }
 
@@ -213,6 +245,14 @@ impl Jail {
     pub fn private_network(mut self, set: bool) -> Jail {
         self.private_network = Some(set);
         self
+    }
+
+    /// What processes in the jail see of the system, if that differs from what others see.
+    pub(crate) fn path_view(&self) -> Option<PathView> {
+        let own = self.bind_read_only_paths.iter().chain(&self.bind_paths).cloned();
+        let same = self.read_write_paths.iter().cloned().map(BindPath::same);
+        let view = PathView { root: self.root_directory.clone(), binds: own.chain(same).collect() };
+        (view.root.is_some() || view.binds.iter().any(|bind| bind.source != bind.at)).then_some(view)
     }
 
     /// The mode.

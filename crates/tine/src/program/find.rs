@@ -12,46 +12,133 @@ use rustix::fs::StatVfsMountFlags;
 use super::binfmt;
 use super::format::{FIRST_BYTES, FileFormat, format, loader};
 use crate::error::{Error, ErrorKind, reason};
+use crate::jail::path_view::{OutsidePath, PathView};
 use crate::system::users::Identity;
 
-/// The file of a program: the name itself if it contains a slash (relative to the working directory
-/// of the program), else the first executable file of that name in `path`, the `PATH` of the
-/// program, or in that of the server if the program's is not set.
-pub(super) fn find(
-    name: &OsStr,
-    directory: Option<&Path>,
-    path: Option<&OsStr>,
-    identity: Option<&Identity>,
-) -> Result<PathBuf, Error> {
-    if name.as_bytes().contains(&b'/') {
-        let file = directory.unwrap_or(Path::new(".")).join(name);
-        return check(&file, directory, identity)
-            .map(|()| file)
-            .map_err(|why| cannot_execute(&name.to_string_lossy(), &why));
+/// Where a program is searched for, and who executes it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct ProgramSearch<'a> {
+    /// The working directory of the program.
+    pub(super) directory: Option<&'a Path>,
+    /// The `PATH` of the program; that of the server if it is not set.
+    pub(super) path: Option<&'a OsStr>,
+    /// The user that it runs as; that of this process if it is not set.
+    pub(super) identity: Option<&'a Identity>,
+    /// What the program sees of the system, if that is not all of it.
+    pub(super) view: Option<&'a PathView>,
+}
+
+impl ProgramSearch<'_> {
+    /// The file of a program, as the program sees it: the name itself if it contains a slash
+    /// (relative to the working directory), else the first executable file of that name in `PATH`.
+    pub(super) fn find(&self, name: &OsStr) -> Result<PathBuf, Error> {
+        if name.as_bytes().contains(&b'/') {
+            let start = if self.view.is_some() { "/" } else { "." };
+            let file = self.directory.unwrap_or(Path::new(start)).join(name);
+            return self
+                .check(&file)
+                .map(|()| file)
+                .map_err(|why| cannot_execute(&name.to_string_lossy(), &why));
+        }
+        let path = self
+            .path
+            .map(OsStr::to_owned)
+            .or_else(|| std::env::var_os("PATH"))
+            .unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
+        let mut first_failure = None;
+        for candidate in std::env::split_paths(&path)
+            .filter(|directory| directory.is_absolute())
+            .map(|directory| directory.join(name))
+        {
+            match self.check(&candidate) {
+                Ok(()) => return Ok(candidate),
+                Err(NotExecutable::Missing) => {}
+                Err(why) => first_failure = first_failure.or(Some((candidate, why))),
+            }
+        }
+        Err(match first_failure {
+            Some((candidate, why)) => cannot_execute(&candidate.to_string_lossy(), &why),
+            None => Error::new(
+                ErrorKind::Program,
+                format_args!("there is no program '{}' in PATH", name.to_string_lossy()),
+                "check the spelling, or use the absolute path",
+            ),
+        })
     }
-    let path = path
-        .map(OsStr::to_owned)
-        .or_else(|| std::env::var_os("PATH"))
-        .unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
-    let mut first_failure = None;
-    for candidate in std::env::split_paths(&path)
-        .filter(|directory| directory.is_absolute())
-        .map(|directory| directory.join(name))
-    {
-        match check(&candidate, directory, identity) {
-            Ok(()) => return Ok(candidate),
-            Err(NotExecutable::Missing) => {}
-            Err(why) => first_failure = first_failure.or(Some((candidate, why))),
+
+    /// Checks a file, and the chain of interpreters that it needs. Relative paths of interpreters
+    /// begin at the working directory of the program.
+    fn check(&self, path: &Path) -> Result<(), NotExecutable> {
+        let mut file = path.to_owned();
+        for depth in 0..=MAX_SCRIPTS {
+            let named = |why| match depth {
+                0 => why,
+                _ => NotExecutable::Interpreter(format!("{} ({})", file.display(), short_reason(&why))),
+            };
+            self.check_file(&file).map_err(named)?;
+            // A file can be executable without being readable; then execve(2) decides, at each
+            // connection.
+            let Ok(first) = first_bytes(&self.outside(&file).path) else { return Ok(()) };
+            match format(&first) {
+                FileFormat::Elf => return self.check_loader(&file, &first),
+                FileFormat::Script(interpreter) => {
+                    file = self.directory.unwrap_or(Path::new("")).join(interpreter);
+                }
+                FileFormat::BadScript(why) => return Err(named(NotExecutable::Line(why))),
+                FileFormat::Unknown if binfmt::takes(&file, &first) => return Ok(()),
+                FileFormat::Unknown => return Err(named(NotExecutable::Format)),
+            }
+        }
+        Err(NotExecutable::Other("its interpreters are scripts, more than five deep".to_owned()))
+    }
+
+    /// Checks the dynamic loader of a binary for this kind of machine, which is missing where a
+    /// binary was built for another C library.
+    fn check_loader(&self, path: &Path, first: &[u8]) -> Result<(), NotExecutable> {
+        let own = first_bytes(Path::new("/proc/self/exe")).unwrap_or_default();
+        let file = File::open(self.outside(path).path).ok();
+        let read = |offset: u64, length: usize| {
+            let mut bytes = vec![0; length];
+            let read = file.as_ref()?.read_at(&mut bytes, offset).ok()?;
+            bytes.truncate(read);
+            Some(bytes)
+        };
+        let Some(loader) = loader(first, &own, read) else { return Ok(()) };
+        self.check_file(&loader).map_err(|why| {
+            NotExecutable::Interpreter(format!("{} ({})", loader.display(), short_reason(&why)))
+        })
+    }
+
+    fn check_file(&self, path: &Path) -> Result<(), NotExecutable> {
+        let OutsidePath { path, above } = self.outside(path);
+        let file = std::fs::metadata(&path).map_err(|why| match why.kind() {
+            std::io::ErrorKind::NotFound => NotExecutable::Missing,
+            std::io::ErrorKind::PermissionDenied => NotExecutable::Forbidden,
+            _ => NotExecutable::Other(reason(&why)),
+        })?;
+        if !file.is_file() {
+            return Err(NotExecutable::NotAFile);
+        }
+        let directories = path.ancestors().skip(1).take_while(|directory| *directory != above);
+        let reachable = directories
+            .filter_map(|directory| std::fs::metadata(directory).ok())
+            .all(|directory| permits(&directory, self.identity));
+        if !permits(&file, self.identity) || !reachable {
+            return Err(NotExecutable::Forbidden);
+        }
+        // Not even root executes a file there (mount(8)).
+        let is_noexec =
+            rustix::fs::statvfs(&path).is_ok_and(|found| found.f_flag.contains(StatVfsMountFlags::NOEXEC));
+        if is_noexec { Err(NotExecutable::Noexec) } else { Ok(()) }
+    }
+
+    /// Where the system has a path of the program.
+    fn outside(&self, path: &Path) -> OutsidePath {
+        match self.view {
+            Some(view) => view.outside(path),
+            None => PathView::default().outside(path),
         }
     }
-    Err(match first_failure {
-        Some((candidate, why)) => cannot_execute(&candidate.to_string_lossy(), &why),
-        None => Error::new(
-            ErrorKind::Program,
-            format_args!("there is no program '{}' in PATH", name.to_string_lossy()),
-            "check the spelling, or use the absolute path",
-        ),
-    })
 }
 
 /// Why a file cannot be executed.
@@ -105,51 +192,11 @@ fn cannot_execute(name: &str, why: &NotExecutable) -> Error {
 /// The number of interpreters that are scripts themselves (execve(2); `exec_binprm` of the kernel).
 const MAX_SCRIPTS: usize = 5;
 
-/// Checks a file, and the chain of interpreters that it needs. Relative paths of interpreters begin
-/// at the working directory of the program.
-fn check(path: &Path, directory: Option<&Path>, identity: Option<&Identity>) -> Result<(), NotExecutable> {
-    let mut file = path.to_owned();
-    for depth in 0..=MAX_SCRIPTS {
-        let named = |why| match depth {
-            0 => why,
-            _ => NotExecutable::Interpreter(format!("{} ({})", file.display(), short_reason(&why))),
-        };
-        check_file(&file, identity).map_err(named)?;
-        // A file can be executable without being readable; then execve(2) decides, at each
-        // connection.
-        let Ok(first) = first_bytes(&file) else { return Ok(()) };
-        match format(&first) {
-            FileFormat::Elf => return check_loader(&file, &first, identity),
-            FileFormat::Script(interpreter) => file = directory.unwrap_or(Path::new("")).join(interpreter),
-            FileFormat::BadScript(why) => return Err(named(NotExecutable::Line(why))),
-            FileFormat::Unknown if binfmt::takes(&file, &first) => return Ok(()),
-            FileFormat::Unknown => return Err(named(NotExecutable::Format)),
-        }
-    }
-    Err(NotExecutable::Other("its interpreters are scripts, more than five deep".to_owned()))
-}
-
 /// The first bytes of a file, as many as the kernel reads.
 fn first_bytes(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut first = Vec::with_capacity(FIRST_BYTES);
     File::open(path)?.take(FIRST_BYTES as u64).read_to_end(&mut first)?;
     Ok(first)
-}
-
-/// Checks the dynamic loader of a binary for this kind of machine, which is missing where a binary
-/// was built for another C library.
-fn check_loader(path: &Path, first: &[u8], identity: Option<&Identity>) -> Result<(), NotExecutable> {
-    let own = first_bytes(Path::new("/proc/self/exe")).unwrap_or_default();
-    let file = File::open(path).ok();
-    let read = |offset: u64, length: usize| {
-        let mut bytes = vec![0; length];
-        let read = file.as_ref()?.read_at(&mut bytes, offset).ok()?;
-        bytes.truncate(read);
-        Some(bytes)
-    };
-    let Some(loader) = loader(first, &own, read) else { return Ok(()) };
-    check_file(&loader, identity)
-        .map_err(|why| NotExecutable::Interpreter(format!("{} ({})", loader.display(), short_reason(&why))))
 }
 
 fn short_reason(why: &NotExecutable) -> &str {
@@ -161,28 +208,6 @@ fn short_reason(why: &NotExecutable) -> &str {
         NotExecutable::Line(why) => why,
         NotExecutable::Format | NotExecutable::Interpreter(_) | NotExecutable::Other(_) => "not executable",
     }
-}
-
-fn check_file(path: &Path, identity: Option<&Identity>) -> Result<(), NotExecutable> {
-    let file = std::fs::metadata(path).map_err(|why| match why.kind() {
-        std::io::ErrorKind::NotFound => NotExecutable::Missing,
-        std::io::ErrorKind::PermissionDenied => NotExecutable::Forbidden,
-        _ => NotExecutable::Other(reason(&why)),
-    })?;
-    if !file.is_file() {
-        return Err(NotExecutable::NotAFile);
-    }
-    let directories = path.ancestors().skip(1).filter(|directory| !directory.as_os_str().is_empty());
-    let reachable = directories
-        .filter_map(|directory| std::fs::metadata(directory).ok())
-        .all(|directory| permits(&directory, identity));
-    if !permits(&file, identity) || !reachable {
-        return Err(NotExecutable::Forbidden);
-    }
-    // Not even root executes a file there (mount(8)).
-    let is_noexec =
-        rustix::fs::statvfs(path).is_ok_and(|found| found.f_flag.contains(StatVfsMountFlags::NOEXEC));
-    if is_noexec { Err(NotExecutable::Noexec) } else { Ok(()) }
 }
 
 /// Whether the mode bits let an identity execute a file or search a directory (path_resolution(7)).
@@ -250,14 +275,16 @@ mod tests {
             (files.0.clone(), None, Err(NotExecutable::NotAFile)),
             (files.0.join("good/below"), None, Err(NotExecutable::Other("not a directory".into()))),
         ] {
-            assert_eq!(check(&path, None, identity), result, "{path:?}");
+            let search = ProgramSearch { identity, ..ProgramSearch::default() };
+            assert_eq!(search.check(&path), result, "{path:?}");
         }
-        assert!(find(OsStr::new("sh"), None, None, None).expect("exists").ends_with("sh"));
-        assert!(find(OsStr::new("./good"), Some(&files.0), None, None).is_ok());
-        assert!(find(OsStr::new("no-such-program"), None, None, None).is_err());
-        let path = Some(files.0.as_os_str());
-        assert_eq!(find(OsStr::new("good"), None, path, None).expect("in its PATH"), files.0.join("good"));
-        assert!(find(OsStr::new("sh"), None, path, None).is_err());
+        let (here, name) = (ProgramSearch::default(), OsStr::new);
+        assert!(here.find(name("sh")).expect("exists").ends_with("sh"));
+        assert!(ProgramSearch { directory: Some(&files.0), ..here }.find(name("./good")).is_ok());
+        assert!(here.find(name("no-such-program")).is_err());
+        let path = ProgramSearch { path: Some(files.0.as_os_str()), ..here };
+        assert_eq!(path.find(name("good")).expect("in its PATH"), files.0.join("good"));
+        assert!(path.find(name("sh")).is_err());
     }
 
     #[test]
@@ -269,7 +296,8 @@ mod tests {
             files.file(&format!("chain{depth}"), 0o755, &format!("#!{folder}/chain{}\n", depth - 1));
         }
         files.file("text", 0o755, "exit 0\n");
-        let check = |text: &str| check(&files.file("it", 0o755, text), Some(&files.0), None);
+        let search = ProgramSearch { directory: Some(&files.0), ..ProgramSearch::default() };
+        let check = |text: &str| search.check(&files.file("it", 0o755, text));
         let interpreter = |name: &str, why: &str| Err(NotExecutable::Interpreter(format!("{name} ({why})")));
         let own = |name: &str, why: &str| interpreter(&format!("{folder}/{name}"), why);
         for (text, result) in [
@@ -289,10 +317,32 @@ mod tests {
     }
 
     #[test]
+    fn paths_below_another_root_begin_there() {
+        let files = Files::new("root");
+        let bin = files.0.join("bin");
+        std::fs::create_dir_all(&bin).expect("a directory");
+        files.file("bin/tool", 0o755, "#!/bin/shell\n");
+        std::os::unix::fs::symlink("/bin/tool", bin.join("link")).expect("a link");
+        let view = PathView { root: Some(files.0.clone()), binds: Vec::new() };
+        let search = ProgramSearch { view: Some(&view), ..ProgramSearch::default() };
+        let missing = search.find(OsStr::new("/bin/link")).expect_err("no interpreter").to_string();
+        assert!(missing.contains("/bin/shell (no such file)"), "{missing}");
+        std::fs::copy("/bin/true", bin.join("shell")).expect("a copy");
+        let loader = search.find(OsStr::new("/bin/shell")).expect_err("no loader").to_string();
+        assert!(loader.contains("its interpreter /lib"), "{loader}");
+        files.file("bin/shell", 0o755, "#!/bin/other\n");
+        files.file("bin/other", 0o755, "\x7fELF");
+        assert_eq!(search.find(OsStr::new("../bin/link")).expect("all is there"), Path::new("/../bin/link"));
+        let path = ProgramSearch { path: Some(OsStr::new("/usr/bin:/bin")), ..search };
+        assert_eq!(path.find(OsStr::new("link")).expect("in its PATH"), Path::new("/bin/link"));
+    }
+
+    #[test]
     fn a_carriage_return_is_visible_in_the_error() {
         let files = Files::new("cr");
         let path = files.file("dos", 0o755, "#!/bin/sh\r\nexit\r\n");
-        let error = find(path.as_os_str(), None, None, None).expect_err("no such interpreter").to_string();
+        let error = ProgramSearch::default().find(path.as_os_str());
+        let error = error.expect_err("no such interpreter").to_string();
         assert!(error.contains("its interpreter /bin/sh\\r (no such file); the first line ends"), "{error}");
     }
 }

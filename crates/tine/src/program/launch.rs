@@ -86,9 +86,27 @@ pub(super) struct Image<'a> {
     pub(super) jail: Confinement,
 }
 
+/// Changes to the working directory of a program, in a forker, for all programs to inherit.
+///
+/// # Errors
+/// There is no such directory, or it cannot be searched.
+pub(crate) fn enter_directory(program: &Program) -> Result<(), Error> {
+    let Some(directory) = &program.directory else { return Ok(()) };
+    std::env::set_current_dir(directory).map_err(|why| {
+        let what = format!("cannot change to the working directory {}", directory.display());
+        let next = match why.kind() {
+            io::ErrorKind::PermissionDenied => {
+                "let the user of the program search it (chmod +x), or choose another"
+            }
+            _ => next_move::of_file(&why),
+        };
+        Error::system(what, &why, next)
+    })
+}
+
 impl<'a> Launcher<'a> {
-    /// Prepares this process, a forker, to execute the program. Sets the working directory and the
-    /// umask here, once, for all programs to inherit.
+    /// Prepares this process, a forker, to execute the program. Sets the umask here, once, for all
+    /// programs to inherit.
     pub(crate) fn new(
         program: &'a Program,
         path: CString,
@@ -97,18 +115,6 @@ impl<'a> Launcher<'a> {
         stderr_logger: Option<Sender<StderrPipe>>,
         lowest: Floor,
     ) -> Result<Launcher<'a>, Error> {
-        if let Some(directory) = &program.directory {
-            std::env::set_current_dir(directory).map_err(|why| {
-                let what = format!("cannot change to the working directory {}", directory.display());
-                let next = match why.kind() {
-                    io::ErrorKind::PermissionDenied => {
-                        "let the user of the program search it (chmod +x), or choose another"
-                    }
-                    _ => next_move::of_file(&why),
-                };
-                Error::system(what, &why, next)
-            })?;
-        }
         if let Some(mask) = program.umask {
             rustix::process::umask(Mode::from_raw_mode(mask));
         }

@@ -20,8 +20,10 @@ use std::path::PathBuf;
 use tine_sys::exec::Limit;
 
 use crate::error::{Error, ErrorKind, named};
+use crate::jail::path_view::PathView;
 use crate::system::users::Identity;
 pub(crate) use environment::{Environment, SERVICE};
+use find::ProgramSearch;
 use prepare::Prepare;
 pub use prepare::{Incoming, Prepared};
 pub use resource::Resource;
@@ -321,10 +323,15 @@ impl Program {
         self.words.iter().map(|word| word.to_string_lossy().into_owned()).collect()
     }
 
-    /// The file to execute, if this user (or that of this process) can execute it.
-    pub(crate) fn find(&self, identity: Option<&Identity>) -> Result<CString, Error> {
+    /// The file to execute, if this user (or that of this process) can execute it. `view`: what the
+    /// program sees of the system, if that is not all of it.
+    pub(crate) fn find(
+        &self,
+        identity: Option<&Identity>,
+        view: Option<&PathView>,
+    ) -> Result<CString, Error> {
         if let Some(directory) = &self.directory
-            && !directory.is_dir()
+            && !view.map_or_else(|| directory.clone(), |view| view.outside(directory).path).is_dir()
         {
             return Err(Error::new(
                 ErrorKind::WorkingDirectory,
@@ -337,7 +344,9 @@ impl Program {
         let name = self.words.first().filter(|name| !name.is_empty());
         let name = name
             .ok_or_else(|| error("the program has no name", "give the program's name as its first word"))?;
-        let path = find::find(name, self.directory.as_deref(), self.environment.path(), identity)?;
+        let directory = self.directory.as_deref();
+        let search = ProgramSearch { directory, path: self.environment.path(), identity, view };
+        let path = search.find(name)?;
         CString::new(path.as_os_str().as_bytes())
             .map_err(|_| error("the program's name contains a zero byte", "choose another name"))
     }

@@ -18,7 +18,8 @@ impl Settings {
     pub(crate) fn check(&self) -> Result<Option<CString>, Error> {
         self.check_values()?;
         self.check_jail()?;
-        self.program.as_ref().map(|program| program.find(self.identity.as_ref())).transpose()
+        let (identity, view) = (self.identity.as_ref(), self.jail.path_view());
+        self.program.as_ref().map(|program| program.find(identity, view.as_ref())).transpose()
     }
 
     fn check_jail(&self) -> Result<(), Error> {

@@ -150,7 +150,7 @@ fn what_only_a_full_jail_has_is_refused_in_others() {
     for (mode, is_right) in
         [(JailMode::Full, true), (JailMode::Auto, true), (JailMode::Light, false), (JailMode::None, false)]
     {
-        let jail = Jail::new(mode).bind_read_only_path("/srv");
+        let jail = Jail::new(mode).bind_read_only_path("/srv", "/srv");
         assert_eq!(jail.check(false).is_ok(), is_right, "{mode:?}");
         assert_eq!(Jail::new(mode).private_network(false).check(false).is_ok(), is_right, "{mode:?}");
     }

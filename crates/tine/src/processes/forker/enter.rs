@@ -18,7 +18,7 @@ use crate::processes::conn::ConnContext;
 use crate::processes::jailer::client::Jailer;
 use crate::processes::jailer::run::JailerStart;
 use crate::processes::start::{StartReport, cannot, cannot_die_with_parent, change_user, kill_with};
-use crate::program::launch::Launcher;
+use crate::program::launch::{Launcher, enter_directory};
 use crate::settings::Settings;
 use crate::shared::messages::{Sender, StderrPipe};
 
@@ -110,6 +110,10 @@ fn launcher_of<'a>(
     first_server_fd: Floor,
 ) -> Result<Option<Launcher<'a>>, Error> {
     let Some((program, path)) = settings.program.as_ref().zip(path) else { return Ok(None) };
+    // In a full jail, the directory is one of the room.
+    if settings.jail_plan.full.is_none() {
+        enter_directory(program)?;
+    }
     let identity = settings.identity.as_ref().filter(|_| settings.has_cgroups());
     let launcher = Launcher::new(program, path, identity, parent, stderr, first_server_fd)?;
     Ok(Some(launcher.with_banner(&settings.banner)))
