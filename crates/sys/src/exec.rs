@@ -25,29 +25,24 @@ pub use crate::limits::{LIMITS, Limit, Resource};
 use crate::process::{Alone, exit_now};
 use crate::{about, check};
 
-/// The cgroup that a program enters. It is created if it does not exist.
-#[derive(Clone, Debug)]
-pub struct CgroupEntry {
-    /// The directory of the cgroup.
-    pub directory: CString,
-    /// The file in it that a process enters by (`cgroup.procs`).
-    pub members: CString,
-}
+/// The cgroups that a process enters, one of each hierarchy: the files that it enters them by
+/// (`cgroup.procs`).
+#[derive(Clone, Debug, Default)]
+pub struct CgroupEntry(pub Vec<CString>);
 
 impl CgroupEntry {
-    /// Moves this process into the cgroup; processes that it forks from then on belong to it, too.
+    /// Moves this process into the cgroups; processes that it forks from then on belong to them,
+    /// too.
     ///
     /// # Errors
-    /// The cgroup cannot be created, or this process may not enter it (cgroups(7)).
+    /// This process may not enter one of them (cgroups(7)).
     pub fn enter(&self) -> io::Result<()> {
-        use rustix::fs::{Mode, OFlags, mkdir, open};
-        match mkdir(&self.directory, Mode::from_raw_mode(0o755)) {
-            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
-            Err(why) => return Err(why.into()),
+        use rustix::fs::{Mode, OFlags, open};
+        for members in &self.0 {
+            let members = open(members, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+            // 0 stands for the process that writes.
+            rustix::io::write(&members, b"0")?;
         }
-        let members = open(&self.members, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
-        // 0 stands for the process that writes.
-        rustix::io::write(&members, b"0")?;
         Ok(())
     }
 }
@@ -104,7 +99,7 @@ pub struct Execution<'a> {
     pub group: Group,
     /// The parent whose end kills the program (`PR_SET_PDEATHSIG`, prctl(2)), if any.
     pub parent: Option<i32>,
-    /// The cgroup that the program enters; `None` leaves it in this process's.
+    /// The cgroups that the program enters; `None` leaves it in this process's.
     pub cgroup: Option<&'a CgroupEntry>,
     /// The user that the program runs as; `None` leaves it this process's.
     pub identity: Option<Ids<'a>>,

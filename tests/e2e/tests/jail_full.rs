@@ -256,9 +256,12 @@ fn processes_of_the_jail_can_be_killed() {
     // A jailer: its forker and it are started again, and connections go on.
     let mut kept = server.connect();
     kept.read_line();
-    let jailer = named(&server, FIRST_JAILER);
-    assert_eq!(jailer.len(), 1);
-    kill(jailer[0], Signal::KILL);
+    // The first process of a room has its name for a moment.
+    let jailer = wait_until("one process is the jailer", || match named(&server, FIRST_JAILER)[..] {
+        [jailer] => Some(jailer),
+        _ => None,
+    });
+    kill(jailer, Signal::KILL);
     for _ in 0..4 {
         let mut client = server.connect();
         client.read_line();

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
-use tine::{Jail, JailMode, Server};
+use tine::{Jail, JailMode, JailProfile, Server};
 
 use super::program::size;
 use super::{choice, yes_or_no};
@@ -22,6 +22,26 @@ pub struct JailOptions {
     #[arg(long, value_name = "MODE", require_equals = true, num_args = 0..=1, default_value_t,
         default_missing_value = "full", value_parser = choice::<JailMode>(JailMode::NAMES))]
     pub jail: JailMode,
+
+    /// Values for a kind of service, where no others are set: ctf, for games, is --max-lifetime 20s
+    /// --memory-max 5M --tasks-max 5 --cpu-quota 10%
+    #[arg(long, value_name = "NAME", value_parser = choice::<JailProfile>(JailProfile::NAMES))]
+    pub jail_profile: Option<JailProfile>,
+
+    /// Memory of all processes of a connection together, with that of its /tmp; infinity for no
+    /// limit. Takes cgroups
+    #[arg(long, value_name = "SIZE", value_parser = limited(size))]
+    pub memory_max: Option<Limited<u64>>,
+
+    /// Processes and threads of a connection; infinity for no limit. Takes cgroups, or a program in
+    /// a full jail with users of its own
+    #[arg(long, value_name = "N", value_parser = limited(number))]
+    pub tasks_max: Option<Limited<u64>>,
+
+    /// Processor time of a connection in percent of one processor, as in 20%; infinity for no
+    /// limit. Takes cgroups
+    #[arg(long, value_name = "PERCENT", value_parser = limited(percent))]
+    pub cpu_quota: Option<Limited<u32>>,
 
     /// Whether to exclude that a program gains privileges by set-user-ID bits or file capabilities
     /// [default: yes in a jail]
@@ -134,6 +154,18 @@ impl JailOptions {
         for (set, method) in switches {
             jail = set.map_or(jail.clone(), |set| method(jail, set));
         }
+        if let Some(profile) = self.jail_profile {
+            jail = jail.profile(profile);
+        }
+        if let Some(Limited(limit)) = self.memory_max {
+            jail = jail.memory_max(limit);
+        }
+        if let Some(Limited(limit)) = self.tasks_max {
+            jail = jail.tasks_max(limit);
+        }
+        if let Some(Limited(limit)) = self.cpu_quota {
+            jail = jail.cpu_quota(limit);
+        }
         if let Some(names) = &self.capability_bounding_set {
             jail = jail.capability_bounding_set(names)?;
         }
@@ -169,4 +201,27 @@ impl JailOptions {
 /// The path on the system and that in the jail: `/srv/app:/app`, or one for both.
 fn both_sides(text: &str) -> (&str, &str) {
     text.split_once(':').unwrap_or((text, text))
+}
+
+/// A limit that was set; `None` stands for no limit.
+#[derive(Clone, Copy, Debug)]
+pub struct Limited<T>(Option<T>);
+
+/// A parser for a limit, or `infinity`.
+fn limited<T: Clone + Send + Sync + 'static>(
+    parse: fn(&str) -> Result<T, String>,
+) -> impl Fn(&str) -> Result<Limited<T>, String> + Clone + Send + Sync + 'static {
+    move |text| match text {
+        "infinity" => Ok(Limited(None)),
+        text => parse(text).map(|value| Limited(Some(value))),
+    }
+}
+
+fn number(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("'{text}' is no number; write one, or infinity"))
+}
+
+fn percent(text: &str) -> Result<u32, String> {
+    let number = text.strip_suffix('%').and_then(|number| number.parse().ok());
+    number.ok_or_else(|| format!("'{text}' is no percentage; write one as in 20%, or infinity"))
 }

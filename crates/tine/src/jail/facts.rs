@@ -1,12 +1,14 @@
 //! What the kernel, and the container around the server, give of a jail.
 
 use std::io;
+use std::path::Path;
 
 use rustix::io::Errno;
 use tine_sys::jail;
 use tine_sys::process::Alone;
 
 use super::cause::Clues;
+use super::controllers::CgroupFacts;
 use super::filter::CallFilter;
 use super::full::FullJail;
 use super::step::StepError;
@@ -23,11 +25,13 @@ pub(crate) struct Facts {
     pub(super) no_new_privileges: Result<(), Errno>,
     pub(super) filters: Result<(), Errno>,
     pub(super) deny_write_execute: Result<(), Errno>,
+    pub(super) cgroups: CgroupFacts,
 }
 
 impl Facts {
-    /// Asks the kernel; changes nothing. A full jail is made in a process of its own.
-    pub(crate) fn ask(full: Option<&FullJail>, alone: Option<&Alone>) -> Facts {
+    /// Asks the kernel; changes nothing. A full jail is made in a process of its own. `cgroup`: the
+    /// directory of cgroups that was named.
+    pub(crate) fn ask(full: Option<&FullJail>, cgroup: Option<&Path>, alone: Option<&Alone>) -> Facts {
         let filters = match CallFilter::is_possible() {
             true => jail::has_filters().map_err(errno),
             false => Err(Errno::NOSYS),
@@ -44,6 +48,7 @@ impl Facts {
             no_new_privileges: rustix::thread::no_new_privs().map(drop),
             filters,
             deny_write_execute: jail::has_deny_write_execute().map_err(errno),
+            cgroups: CgroupFacts::ask(cgroup),
         }
     }
 }

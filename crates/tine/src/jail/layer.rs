@@ -2,6 +2,8 @@
 
 use rustix::io::Errno;
 
+use super::resources::CgroupController;
+
 /// A protection that stands or falls as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Layer {
@@ -13,11 +15,14 @@ pub(crate) enum Layer {
     Files,
     Scope,
     WriteExecute,
+    Memory,
+    Tasks,
+    Cpu,
 }
 
 impl Layer {
     /// Those that decide about others come first.
-    pub(crate) const ALL: [Layer; 8] = [
+    pub(crate) const ALL: [Layer; 11] = [
         Layer::Namespaces,
         Layer::Root,
         Layer::NoNewPrivileges,
@@ -26,6 +31,9 @@ impl Layer {
         Layer::Files,
         Layer::Scope,
         Layer::WriteExecute,
+        Layer::Memory,
+        Layer::Tasks,
+        Layer::Cpu,
     ];
 
     /// Its name for operators: in the log, in `tine status`, in labels of metrics.
@@ -39,6 +47,19 @@ impl Layer {
             Layer::Files => "landlock.fs",
             Layer::Scope => "landlock.scope",
             Layer::WriteExecute => "memory-deny-write-execute",
+            Layer::Memory => "memory-max",
+            Layer::Tasks => "tasks-max",
+            Layer::Cpu => "cpu-quota",
+        }
+    }
+
+    /// What counts the resource that it limits.
+    pub(super) fn controller(self) -> Option<CgroupController> {
+        match self {
+            Layer::Memory => Some(CgroupController::Memory),
+            Layer::Tasks => Some(CgroupController::Pids),
+            Layer::Cpu => Some(CgroupController::Cpu),
+            _ => None,
         }
     }
 }

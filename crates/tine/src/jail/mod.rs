@@ -7,6 +7,7 @@
 mod aside;
 pub(crate) mod cause;
 pub(crate) mod confinement;
+pub(crate) mod controllers;
 mod facts;
 pub(crate) mod filter;
 pub(crate) mod full;
@@ -17,6 +18,7 @@ mod mounts;
 pub(crate) mod path_view;
 pub(crate) mod plan;
 pub(crate) mod report;
+pub(crate) mod resources;
 pub(crate) mod room;
 mod self_check;
 mod settings;
@@ -25,4 +27,4 @@ pub(crate) mod system_calls;
 pub(crate) mod users;
 
 pub(crate) use facts::Facts;
-pub use settings::{Jail, JailMode};
+pub use settings::{Jail, JailMode, JailProfile};

@@ -4,9 +4,9 @@ use std::path::{Component, Path};
 
 use rustix::io::Errno;
 use rustix::thread::CapabilitySet;
-use serde_json::{Map, Value, json};
 
 use super::cause;
+use super::controllers::CgroupTree;
 use super::facts::Facts;
 use super::filter::{CallFilter, Families, IN_A_JAIL, RefusedCall};
 use super::full::FullJail;
@@ -14,6 +14,7 @@ use super::house::{House, HousePaths};
 use super::landlock_rules::FileRules;
 use super::layer::{Layer, LayerState};
 use super::path_view::BindPath;
+use super::resources::CgroupController;
 use super::settings::{Jail, JailMode};
 use super::system_calls::{CallSet, Term};
 use super::users::JailUsers;
@@ -32,6 +33,8 @@ pub(crate) struct Plan {
     pub(super) filter: Option<CallFilter>,
     pub(super) files: Option<FileRules>,
     pub(crate) full: Option<FullJail>,
+    /// Where the cgroups of connections are made.
+    pub(crate) cgroups: Vec<CgroupTree>,
 }
 
 /// What a jail is for.
@@ -41,6 +44,8 @@ pub(crate) struct JailSite {
     pub(crate) as_root: bool,
     /// The full jail, if there can be one.
     pub(crate) full: Option<FullJail>,
+    /// Whether a program is executed, whose limits (setrlimit(2)) are set.
+    pub(crate) executes: bool,
 }
 
 /// Who wants a layer.
@@ -116,6 +121,9 @@ impl Jail {
             }
             Layer::Scope => self.wish(None, true),
             Layer::WriteExecute => self.wish(self.memory_deny_write_execute, false),
+            Layer::Memory => self.wish_for_limit(CgroupController::Memory),
+            Layer::Tasks => self.wish_for_limit(CgroupController::Pids),
+            Layer::Cpu => self.wish_for_limit(CgroupController::Cpu),
         }
     }
 
@@ -125,6 +133,7 @@ impl Jail {
     /// # Errors
     /// They do.
     pub(crate) fn check(&self, as_root: bool) -> Result<(), Error> {
+        self.check_limits()?;
         let needs = [Layer::SystemCalls, Layer::Files, Layer::Scope];
         if self.no_new_privileges == Some(false)
             && needs.into_iter().any(|layer| self.wish_for(layer) != Wish::None)
@@ -239,10 +248,14 @@ impl Plan {
             let state = match jail.wish_for(layer) {
                 Wish::None => LayerState::Off,
                 _ if layer == Layer::Files && plan.full.is_some() => LayerState::Off,
-                Wish::IfPossible | Wish::Required => plan.take(layer, jail, facts),
+                Wish::IfPossible | Wish::Required => match layer.controller() {
+                    Some(controller) => plan.take_limit(controller, jail, facts, site.executes),
+                    None => plan.take(layer, jail, facts),
+                },
             };
             plan.layers.push((layer, state));
         }
+        plan.add_named_cgroup(facts);
         plan
     }
 
@@ -253,21 +266,6 @@ impl Plan {
 
     pub(crate) fn is_on(&self, layer: Layer) -> bool {
         self.layers.iter().any(|(other, state)| *other == layer && matches!(state, LayerState::On(_)))
-    }
-
-    /// The mode and the layers, for `tine status`.
-    pub(crate) fn to_json(&self) -> Value {
-        let layers = self.layers.iter().filter(|(_, state)| *state != LayerState::Off);
-        let layers = layers.map(|(layer, state)| {
-            json!({ "layer": layer.name(), "state": state.name(), "detail": state.detail() })
-        });
-        json!({ "mode": self.mode.to_string(), "layers": layers.collect::<Vec<_>>() })
-    }
-
-    /// For each layer that was asked for, 1 if it is fully in force, else 0.
-    pub(crate) fn layers_in_force(&self) -> Map<String, Value> {
-        let asked = self.layers.iter().filter(|(_, state)| *state != LayerState::Off);
-        asked.map(|(layer, _)| (layer.name().to_owned(), json!(u8::from(self.is_on(*layer))))).collect()
     }
 
     /// Takes a layer into the plan if it can be had.
@@ -320,6 +318,7 @@ impl Plan {
                 Err(errno) => refused(errno),
             },
             Layer::WriteExecute => facts.deny_write_execute.map_or_else(refused, |()| on(String::new())),
+            Layer::Memory | Layer::Tasks | Layer::Cpu => LayerState::Off,
         }
     }
 }
@@ -375,5 +374,7 @@ fn terms(text: &str) -> Vec<Term> {
     text.split_whitespace().filter_map(|term| Term::parse(term).ok()).collect()
 }
 
+mod limits;
+mod tell;
 #[cfg(test)]
 mod tests;

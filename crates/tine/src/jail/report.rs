@@ -56,8 +56,8 @@ fn possible(jail: &Jail, alone: Option<&Alone>) -> Plan {
     };
     // A path that does not exist is an error of the start.
     let full = jail.full(users, HousePaths::default()).ok().flatten();
-    let facts = Facts::ask(full.as_ref(), alone);
-    Plan::possible(jail, &facts, JailSite { as_root: false, full })
+    let facts = Facts::ask(full.as_ref(), None, alone);
+    Plan::possible(jail, &facts, JailSite { as_root: false, full, executes: true })
 }
 
 /// Enters a jail, as far as this system has it, in a process that is forked for it, and tries to

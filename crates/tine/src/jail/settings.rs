@@ -1,11 +1,13 @@
 //! What is asked of a jail: the builder stores, `plan.rs` decides.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use rustix::thread::CapabilitySet;
 
 use super::filter::{Families, RefusedCall};
 use super::path_view::{BindPath, PathView};
+use super::resources::{CgroupController, ResourceLimits};
 use super::system_calls::Term;
 use crate::error::{Error, named};
 
@@ -25,6 +27,25 @@ pub enum JailMode {
     /// All that needs no namespace and no privilege: a filter of system calls, Landlock, no new
     /// privileges, no capabilities. Without one of them the server does not start.
     Light,
+}
+
+/// A set of values that fits a kind of service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum JailProfile {
+    /// A service of a capture-the-flag game, with the limits of redpwn/jail: 20 seconds, 5 MiB of
+    /// memory, 5 processes, 10 % of a processor.
+    Ctf,
+}
+
+named!(JailProfile { Ctf = "ctf" });
+
+impl JailProfile {
+    fn resources(self) -> ResourceLimits {
+        match self {
+            JailProfile::Ctf => ResourceLimits { memory: Some(5 << 20), tasks: Some(5), cpu: Some(10) },
+        }
+    }
 }
 
 named!(JailMode { None = "none", Auto = "auto", Light = "light", Full = "full" });
@@ -62,6 +83,11 @@ pub struct Jail {
     /// The size of `/tmp` in bytes.
     pub(super) private_tmp: Option<u64>,
     pub(super) private_network: Option<bool>,
+    pub(super) profile: Option<JailProfile>,
+    /// The limits that were set; the inner value is `None` for no limit.
+    memory_max: Option<Option<u64>>,
+    tasks_max: Option<Option<u64>>,
+    cpu_quota: Option<Option<u32>>,
 }
 
 impl Jail {
@@ -245,6 +271,65 @@ impl Jail {
     pub fn private_network(mut self, set: bool) -> Jail {
         self.private_network = Some(set);
         self
+    }
+
+    /// Sets the values that are not set otherwise.
+    #[must_use]
+    pub fn profile(mut self, profile: JailProfile) -> Jail {
+        self.profile = Some(profile);
+        self
+    }
+
+    /// Sets the memory in bytes that all processes of a connection can have together
+    /// (`MemoryMax=`), with that of its `/tmp`; `None` for no limit. It takes a cgroup: the server
+    /// starts only where it can make some. Beyond it, the kernel ends a process, and with cgroups
+    /// of version 2 the connection. Default: no limit.
+    #[must_use]
+    pub fn memory_max(mut self, bytes: impl Into<Option<u64>>) -> Jail {
+        self.memory_max = Some(bytes.into());
+        self
+    }
+
+    /// Sets the number of processes and threads of a connection (`TasksMax=`); `None` for no limit.
+    /// It takes a cgroup, or a program in a full jail with users of its own. Default: no limit.
+    #[must_use]
+    pub fn tasks_max(mut self, tasks: impl Into<Option<u64>>) -> Jail {
+        self.tasks_max = Some(tasks.into());
+        self
+    }
+
+    /// Sets the processor time of a connection in percent of one processor (`CPUQuota=`); `None`
+    /// for no limit. It takes a cgroup. Default: no limit.
+    #[must_use]
+    pub fn cpu_quota(mut self, percent: impl Into<Option<u32>>) -> Jail {
+        self.cpu_quota = Some(percent.into());
+        self
+    }
+
+    /// How long a connection may last, unless it is set otherwise.
+    pub(crate) fn max_lifetime(&self) -> Option<Duration> {
+        match self.profile? {
+            JailProfile::Ctf => Some(Duration::from_secs(20)),
+        }
+    }
+
+    /// The limits on what a connection uses.
+    pub(crate) fn resources(&self) -> ResourceLimits {
+        let of_profile = self.profile.map(JailProfile::resources).unwrap_or_default();
+        ResourceLimits {
+            memory: self.memory_max.unwrap_or(of_profile.memory),
+            tasks: self.tasks_max.unwrap_or(of_profile.tasks),
+            cpu: self.cpu_quota.unwrap_or(of_profile.cpu),
+        }
+    }
+
+    /// Whether a limit was set, and not by the profile.
+    pub(super) fn names_limit(&self, controller: CgroupController) -> bool {
+        match controller {
+            CgroupController::Memory => self.memory_max.is_some(),
+            CgroupController::Pids => self.tasks_max.is_some(),
+            CgroupController::Cpu => self.cpu_quota.is_some(),
+        }
     }
 
     /// What processes in the jail see of the system, if that differs from what others see.

@@ -54,6 +54,12 @@ impl JailUsers {
         }
     }
 
+    /// The user and group of the forkers, in the user namespace and outside.
+    pub(crate) fn of_forkers(&self) -> (u32, u32) {
+        let ids = self.of_server();
+        (ids.uid.unwrap_or(0), ids.gid)
+    }
+
     /// What the jail has, for operators.
     pub(super) fn describe(&self) -> String {
         match self {

@@ -101,6 +101,8 @@ pub(crate) enum Outcome {
     Ended(EndReason),
     /// The process exited, and its report is more precise than its exit code.
     Reported(ExitReport),
+    /// The process failed at a limit of its jail.
+    Limit(ReachedLimit, How),
     /// An older generation of the server has said so.
     Told { text: String, is_failure: bool },
 }
@@ -125,7 +127,7 @@ impl Outcome {
             Outcome::Exit(code) => *code != 0,
             Outcome::Ended(reason) => *reason != EndReason::ClientGone,
             Outcome::Reported(report) => !matches!(report, ExitReport::Done | ExitReport::Reset),
-            Outcome::Signal(_) => true,
+            Outcome::Signal(_) | Outcome::Limit(..) => true,
             Outcome::Told { is_failure, .. } => *is_failure,
         }
     }
@@ -133,8 +135,8 @@ impl Outcome {
     /// The status as wait(2) encodes it.
     pub(crate) fn wait_status(&self) -> i32 {
         match self {
-            Outcome::Exit(code) => code << 8,
-            Outcome::Signal(number) => *number,
+            Outcome::Exit(code) | Outcome::Limit(_, How::Exited(code)) => code << 8,
+            Outcome::Signal(number) | Outcome::Limit(_, How::Signaled(number)) => *number,
             Outcome::Ended(_) => rustix::process::Signal::TERM.as_raw(),
             Outcome::Reported(report) => report.exit_code() << 8,
             // It is asked for at the end of a process of this generation only.
@@ -150,12 +152,34 @@ impl fmt::Display for Outcome {
             Outcome::Signal(number) => write!(f, "signal {}", signal_name(*number)),
             Outcome::Ended(reason) => reason.fmt(f),
             Outcome::Told { text, .. } => f.write_str(text),
+            Outcome::Limit(limit, _) => limit.fmt(f),
             Outcome::Reported(ExitReport::Done) => f.write_str("exit 0"),
             Outcome::Reported(ExitReport::Reset) => f.write_str("reset"),
             Outcome::Reported(ExitReport::Timeout(which)) => write!(f, "timeout {which}"),
             Outcome::Reported(ExitReport::Error(text)) => write!(f, "error {text}"),
             Outcome::Reported(ExitReport::Panic(text)) if text.is_empty() => f.write_str("panic"),
             Outcome::Reported(ExitReport::Panic(text)) => write!(f, "panic {text}"),
+        }
+    }
+}
+
+/// A limit of a jail at which a process has failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ReachedLimit {
+    /// There was no memory left for its cgroup, and the kernel ended a process of it.
+    Memory,
+    /// A process could not be made.
+    Tasks,
+    /// The filter ended it at this system call.
+    SystemCall(String),
+}
+
+impl fmt::Display for ReachedLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ReachedLimit::Memory => f.write_str("memory limit"),
+            ReachedLimit::Tasks => f.write_str("process limit"),
+            ReachedLimit::SystemCall(name) => write!(f, "seccomp: {name}"),
         }
     }
 }
@@ -243,6 +267,7 @@ mod tests {
             (Outcome::Ended(EndReason::ClientGone), false),
             (Outcome::Ended(EndReason::Idle), true),
             (Outcome::Ended(EndReason::KeepAlive), true),
+            (Outcome::Limit(ReachedLimit::Memory, How::Signaled(9)), true),
         ] {
             assert_eq!(outcome.is_failure(), is_failure, "{outcome}");
         }

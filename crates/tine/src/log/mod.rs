@@ -69,6 +69,8 @@ pub(crate) struct Log {
     /// The same for connection processes.
     ring_of_connections: Option<LogRing>,
     privacy: Privacy,
+    /// The mode of the jail, for the ends of connections.
+    jail: Option<&'static str>,
 }
 
 impl Log {
@@ -93,6 +95,7 @@ impl Log {
                 ring: None,
                 ring_of_connections: None,
                 privacy,
+                jail: None,
             };
         }
         let colour = format == Format::Text
@@ -113,16 +116,18 @@ impl Log {
             ring: None,
             ring_of_connections: None,
             privacy: Privacy::None,
+            jail: None,
         }
     }
 
     /// The same log for a connection process, which has no descriptor of the server: on standard
     /// error, or through a descriptor of its own.
     pub(crate) fn for_connection(&self) -> Log {
-        let Log { format, level, level_now, ring_of_connections, privacy, .. } = *self;
+        let Log { format, level, level_now, ring_of_connections, privacy, jail, .. } = *self;
         let ring = ring_of_connections;
         let (composer, sink) = (self.composer.copy(), self.sink.for_connection());
-        Log { format, level, level_now, composer, sink, events: None, ring, ring_of_connections, privacy }
+        let events = None;
+        Log { format, level, level_now, composer, sink, events, ring, ring_of_connections, privacy, jail }
     }
 
     /// Has the level that this word has from now on, once it has one.
@@ -256,6 +261,7 @@ impl Log {
         let mut fields = vec![("id", Number(id)), ("peer", Text(&peer))];
         fields.extend(proxy.as_ref().map(|proxy| ("proxy", Text(proxy))));
         fields.extend([("pid", Number(pid as u64)), ("outcome", Text(&outcome))]);
+        fields.extend(self.jail.map(|mode| ("jail", Text(mode))));
         fields.extend(usage.fields());
         self.event("end", &fields);
     }

@@ -22,6 +22,7 @@ impl Log {
 
     /// What is in force of the jail, layer by layer; what is missing of it, as warnings.
     pub(crate) fn jail(&mut self, plan: &Plan) {
+        self.jail = plan.mode_in_force();
         for (layer, state) in plan.layers.iter().filter(|(_, state)| *state != LayerState::Off) {
             let detail = state.detail();
             if matches!(state, LayerState::Refused(_) | LayerState::Partly(..)) {

@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use tine_sys::process::exit_now;
 
 use crate::processes::start::{StartReport, start_detached};
-use crate::system::cgroup::Cgroups;
+use crate::system::cgroups::Cgroups;
 
 /// What the supervisor hands to the cgroup cleaner: everything that it keeps, its privileges
 /// included.

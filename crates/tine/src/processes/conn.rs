@@ -3,13 +3,15 @@
 //! It has no descriptor of the server and none of another connection, and no shared memory that
 //! decides: what it may touch is [`ConnContext`] and its own [`Job`].
 
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rustix::process::Pid;
 use tine_sys::cmdline::Title;
+use tine_sys::exec::CgroupEntry;
 use tine_sys::fd::Floor;
+use tine_sys::identity::become_user;
 use tine_sys::memory::FlagReader;
 use tine_sys::process::{Alone, Fresh, exit_now};
 
@@ -21,11 +23,12 @@ use crate::lifecycle::crash::take_place;
 use crate::lifecycle::outcome::{ExitReport, SILENT};
 use crate::log::Log;
 use crate::net::proxied::Proxied;
-use crate::processes::start::show_connection;
+use crate::processes::start::{kill_with, show_connection};
 use crate::program::launch::{LaunchContext, Launcher, ProgramConnection};
 use crate::shared::board::Entry;
 use crate::shared::messages::{Sender, StderrPipe};
 use crate::shared::stats::ConnStats;
+use crate::system::users::Identity;
 
 /// What every connection process may touch. Forkers, spares and workers have it, too.
 pub(crate) struct ConnContext<'a, H> {
@@ -34,6 +37,8 @@ pub(crate) struct ConnContext<'a, H> {
     pub(crate) launcher: Option<Launcher<'a>>,
     /// The jail of handlers.
     pub(crate) jail: Confinement,
+    /// The user of handlers, where their processes change it themselves.
+    pub(crate) identity: Option<&'a Identity>,
     /// The channel of the stderr logger, where that reads the standard error of handlers.
     pub(crate) stderr_logger: Option<Sender<StderrPipe>>,
     /// Whether a crash is noted, for its report.
@@ -89,7 +94,7 @@ where
         // Out of descriptors: standard error stays that of the server.
         let _ = logger.open_pipe(job.entry.id).map(rustix::stdio::dup2_stderr);
     }
-    context.enter_jail(job.slot);
+    context.enter_jail(job.slot, launch.cgroup.as_ref());
     // The listeners, the server's other descriptors, and a socket that another forker may have
     // left.
     tine_sys::fd::close_from(fresh, context.first_server_fd);
@@ -152,7 +157,7 @@ where
     }));
     if context.flush_stdout {
         // A line without a newline is still in the buffer, and `_exit` would lose it.
-        let _ = std::io::Write::flush(&mut std::io::stdout());
+        let _ = io::stdout().flush();
     }
     let report = match ended {
         // A reset counts, also if the handler ignored it. It is stored already.
@@ -178,15 +183,32 @@ impl<H> ConnContext<'_, H> {
         }
     }
 
-    /// Enters the jail of handlers; exits if that fails.
-    pub(crate) fn enter_jail(&self, slot: usize) {
-        if self.jail.is_any()
-            && let Err(why) = self.jail.enter_alone(self.alone)
-        {
+    /// Enters cgroup and jail of handlers; exits if that fails.
+    #[inline]
+    pub(crate) fn enter_jail(&self, slot: usize, cgroup: Option<&CgroupEntry>) {
+        // The change of user has cleared it (prctl(2)).
+        let parent = self.parent.filter(|_| self.identity.is_some());
+        let die = || parent.map_or(Ok(()), |parent| Ok(kill_with(parent)?));
+        let entered = self.enter_rights(cgroup).and_then(|()| die());
+        if let Err(why) = entered {
             let report = ExitReport::Error(reason(&why));
             self.stats.report(slot, &report);
             exit_now(report.exit_code());
         }
+    }
+
+    /// Enters cgroup and jail of handlers, as the user that they are for.
+    ///
+    /// # Errors
+    /// The kernel refuses a step; the text names it.
+    pub(crate) fn enter_rights(&self, cgroup: Option<&CgroupEntry>) -> io::Result<()> {
+        if let Some(cgroup) = cgroup {
+            cgroup.enter().map_err(|why| io::Error::new(why.kind(), format!("cgroup: {}", reason(&why))))?;
+        }
+        if let Some(identity) = self.identity {
+            become_user(self.alone, &identity.to_ids())?;
+        }
+        if self.jail.is_any() { self.jail.enter_alone(self.alone) } else { Ok(()) }
     }
 
     /// The exit code for a report. Unlike the report, no other process can write it.

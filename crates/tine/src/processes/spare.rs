@@ -53,7 +53,7 @@ where
         let client = next(forker, &events, slot);
         return begin(forker, client, slot);
     }
-    forker.context.enter_jail(slot);
+    forker.context.enter_jail(slot, forker.trusted.cgroup_entry(slot).as_ref());
     for _ in 0..reuse {
         let client = next(forker, &events, slot);
         let report = serve_one_of_many(forker, client, slot);

@@ -291,13 +291,15 @@ impl Program {
         self.limit_by_default(Resource::Nofile, soft, hard);
     }
 
-    /// Sets the limits of a full jail, unless it has others. `alone`: the connection has a user of
-    /// its own, so that the processes of others do not count.
-    pub(crate) fn limit_in_full_jail(&mut self, alone: bool) {
+    /// Sets the limits of a full jail, unless it has others. `by_user`: the connection has a user
+    /// of its own, so that the processes of others do not count, and no cgroup counts them.
+    /// `tasks`: the limit on them, if one is set.
+    pub(crate) fn limit_in_full_jail(&mut self, by_user: bool, tasks: Option<u64>) {
         self.limit_by_default(Resource::Nofile, 64, 64);
         self.limit_by_default(Resource::Fsize, 16 << 20, 16 << 20);
-        if alone {
-            self.limit_by_default(Resource::Nproc, 64, 64);
+        if by_user {
+            let tasks = tasks.unwrap_or(64);
+            self.limit_by_default(Resource::Nproc, tasks, tasks);
         }
     }
 
@@ -339,7 +341,7 @@ impl Program {
                 "create it, or choose another working directory",
             ));
         }
-        self.cgroup.as_deref().map(crate::system::cgroup::check).transpose()?;
+        self.cgroup.as_deref().map(crate::system::cgroups::check).transpose()?;
         let error = |what, next| Error::new(ErrorKind::Program, what, next);
         let name = self.words.first().filter(|name| !name.is_empty());
         let name = name

@@ -9,7 +9,6 @@ use crate::admission::access::compiled::CompiledRules;
 use crate::admission::limits::WhenLimited;
 use crate::admission::proxy::ProxyProtocol;
 use crate::error::{Error, ErrorKind};
-use crate::jail::JailMode;
 use crate::net::listener::MAX_LISTENERS;
 use crate::shared::board::MAX_FORKERS;
 
@@ -25,12 +24,6 @@ impl Settings {
     fn check_jail(&self) -> Result<(), Error> {
         let can_be_full = self.jail.wants_full() && self.jail_users().is_some();
         self.jail.check(self.serves_as_root() && !can_be_full)?;
-        if self.jail.mode() == JailMode::Full && self.has_cgroups() {
-            return Err(Error::usage(
-                "a full jail and a cgroup for each connection cannot be combined",
-                "leave the cgroup out, or use `--jail=light`",
-            ));
-        }
         Ok(())
     }
 

@@ -54,15 +54,16 @@ impl Settings {
     /// # Errors
     /// A protection that is required cannot be had.
     pub(crate) fn plan_jail(&self, path: Option<&Path>, alone: &Alone) -> Result<Plan, Error> {
-        let site = JailSite { as_root: self.serves_as_root(), full: self.full_jail(path)? };
-        let facts = Facts::ask(site.full.as_ref(), Some(alone));
+        let executes = self.program.is_some();
+        let site = JailSite { as_root: self.serves_as_root(), full: self.full_jail(path)?, executes };
+        let named = self.program.as_ref().and_then(|program| program.cgroup.as_deref());
+        let facts = Facts::ask(site.full.as_ref(), named, Some(alone));
         Plan::new(&self.jail, &facts, site)
     }
 
     /// The full jail, if there can be one.
     fn full_jail(&self, path: Option<&Path>) -> Result<Option<FullJail>, Error> {
-        // A forker in a user namespace may not move processes into cgroups.
-        let Some(users) = self.jail_users().filter(|_| !self.has_cgroups()) else { return Ok(None) };
+        let Some(users) = self.jail_users() else { return Ok(None) };
         let program = self.program.as_ref();
         let paths = HousePaths {
             program: path,
@@ -106,14 +107,15 @@ impl Settings {
         self.spares > 0
     }
 
-    /// Whether each connection has a cgroup. Its process needs the server's privileges to enter it.
+    /// Whether each connection has a cgroup. Outside of a full jail, its process needs the server's
+    /// privileges to enter it.
     pub(crate) fn has_cgroups(&self) -> bool {
-        self.cgroup().is_some()
+        !self.jail_plan.cgroups.is_empty()
     }
 
-    /// The directory of the connections' cgroups, if they have any.
-    pub(crate) fn cgroup(&self) -> Option<&Path> {
-        self.program.as_ref()?.cgroup.as_deref()
+    /// Whether the processes of connections change their user themselves.
+    pub(crate) fn changes_user_late(&self) -> bool {
+        self.has_cgroups() && self.jail_plan.full.is_none()
     }
 
     /// This forker's share of the spares.

@@ -3,7 +3,9 @@
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
+use std::time::Instant;
 
+use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{Mode, OFlags, SeekFrom};
 use rustix::io::Errno;
 
@@ -39,6 +41,20 @@ impl KernelLog {
         self.lines.iter().rev().find(|line| is_about(line, pid)).cloned()
     }
 
+    /// The last line about a process, which the kernel may write a moment after its end: waited for
+    /// until the deadline.
+    pub(crate) fn about_by(&mut self, pid: i32, deadline: Instant) -> Option<String> {
+        loop {
+            if let Some(line) = self.about(pid) {
+                return Some(line);
+            }
+            tine_sys::wait::until(&mut [PollFd::new(&self.file, PollFlags::IN)], Some(deadline)).ok()?;
+            if Instant::now() >= deadline {
+                return self.about(pid);
+            }
+        }
+    }
+
     /// Reads what has come: one record for each read(2).
     fn read(&mut self) {
         let mut record = [0; 8 * 1024];
@@ -67,16 +83,37 @@ fn line_of(record: &[u8]) -> Option<String> {
     let (head, text) = text.split_once(';')?;
     let priority: u32 = head.split(',').next()?.parse().ok()?;
     let line = text.lines().next()?;
-    let names_process = line.contains("]: ") || line.contains("] ") || line.contains("Killed process ");
+    let marks = ["]: ", "] ", "Killed process ", REFUSED_CALL];
+    let names_process = marks.iter().any(|mark| line.contains(mark));
     (priority < 8 && names_process).then(|| line.to_owned())
 }
 
+/// The mark of a process that a filter of system calls has ended (`AUDIT_SECCOMP`, audit.h).
+const REFUSED_CALL: &str = "audit: type=1326 ";
+
 /// Whether a line is about a process: `NAME[PID]: segfault at …`, `traps: NAME[PID] general
-/// protection fault …`, `Out of memory: Killed process PID (NAME) …`.
+/// protection fault …`, `Out of memory: Killed process PID (NAME) …`, `audit: type=1326 … pid=PID
+/// …`.
 fn is_about(line: &str, pid: i32) -> bool {
+    if line.starts_with(REFUSED_CALL) {
+        return field(line, "pid") == Some(&pid.to_string());
+    }
     line.contains(&format!("[{pid}]: "))
         || line.contains(&format!("[{pid}] "))
         || line.contains(&format!("Killed process {pid} "))
+}
+
+/// The value of a field `NAME=VALUE`. A name of a program, which it chooses itself, has quotes, or
+/// is hexadecimal where it has a space or a quote in it.
+fn field<'a>(line: &'a str, name: &str) -> Option<&'a str> {
+    line.split(' ').find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
+}
+
+/// The system call at which a filter has ended a process, in such a line: its number, and whether
+/// it is one of another architecture than that of the machine.
+pub(crate) fn refused_call_in(line: &str) -> Option<(i64, bool)> {
+    let number = line.starts_with(REFUSED_CALL).then(|| field(line, "syscall"))??;
+    Some((number.parse().ok()?, field(line, "compat") == Some("1")))
 }
 
 /// The address and the place of a fault in such a line: `segfault at ADDRESS ip …`, `… in FILE[…]`.
@@ -108,11 +145,28 @@ mod tests {
     const MEMORY: &str =
         "Out of memory: Killed process 99 (hog) total-vm:1kB, anon-rss:1kB, UID:0 pgtables:1kB";
 
+    const CALL: &str = "audit: type=1326 audit(1795850305.841:206): auid=4294967295 uid=0 gid=0 ses=4294967295 \
+                        pid=2724 comm=\"python3\" exe=\"/usr/bin/python3.11\" sig=31 arch=c000003e syscall=110 \
+                        compat=0 ip=0x7f0cd24f34f7 code=0x80000000";
+
+    #[test]
+    fn calls_at_which_a_filter_ends_a_process_are_told() {
+        assert_eq!(refused_call_in(CALL), Some((110, false)));
+        assert_eq!(refused_call_in(&CALL.replace("compat=0", "compat=1")), Some((110, true)));
+        assert_eq!(refused_call_in(SEGFAULT), None);
+        assert_eq!(refused_call_in(&format!("x[7]: {CALL}")), None);
+    }
+
     #[test]
     fn lines_are_about_processes() {
-        for (line, pid, other) in
-            [(SEGFAULT, 13548, 3548), (OLD, 7, 400_000), (TRAP, 12, 1), (NOWHERE, 7, 1), (MEMORY, 99, 9)]
-        {
+        for (line, pid, other) in [
+            (SEGFAULT, 13548, 3548),
+            (OLD, 7, 400_000),
+            (TRAP, 12, 1),
+            (NOWHERE, 7, 1),
+            (MEMORY, 99, 9),
+            (CALL, 2724, 272),
+        ] {
             assert!(is_about(line, pid) && !is_about(line, other), "{line}");
             let record = format!("6,1,2,-;{line}\n SUBSYSTEM=x\n");
             assert_eq!(line_of(record.as_bytes()).as_deref(), Some(line));

@@ -2,6 +2,7 @@
 //! files.
 
 pub(crate) mod cgroup;
+pub(crate) mod cgroups;
 pub(crate) mod clock;
 pub(crate) mod descendants;
 pub(crate) mod kernel_log;

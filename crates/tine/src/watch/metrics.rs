@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Map, Value, json};
 
 use super::histogram::{BYTES, Exemplar, Histogram, SECONDS};
-use crate::lifecycle::outcome::{EndReason, ExitReport, Outcome, signal_name};
+use crate::lifecycle::outcome::{EndReason, ExitReport, Outcome, ReachedLimit, signal_name};
 use crate::log::Usage;
 
 /// How connections end, as metrics tell it.
@@ -27,12 +27,15 @@ pub(crate) enum EndKind {
     TimeoutFirstByte,
     TimeoutKeepAlive,
     Killed,
+    MemoryLimit,
+    ProcessLimit,
+    Seccomp,
     /// It has left no record.
     Unrecorded,
 }
 
 impl EndKind {
-    const ALL: [EndKind; 13] = [
+    const ALL: [EndKind; 16] = [
         EndKind::Success,
         EndKind::Exit,
         EndKind::Signal,
@@ -45,6 +48,9 @@ impl EndKind {
         EndKind::TimeoutFirstByte,
         EndKind::TimeoutKeepAlive,
         EndKind::Killed,
+        EndKind::MemoryLimit,
+        EndKind::ProcessLimit,
+        EndKind::Seccomp,
         EndKind::Unrecorded,
     ];
 
@@ -63,6 +69,9 @@ impl EndKind {
             EndKind::TimeoutFirstByte => "timeout_first_byte",
             EndKind::TimeoutKeepAlive => "timeout_keep_alive",
             EndKind::Killed => "killed",
+            EndKind::MemoryLimit => "memory_limit",
+            EndKind::ProcessLimit => "process_limit",
+            EndKind::Seccomp => "seccomp",
             EndKind::Unrecorded => "unrecorded",
         }
     }
@@ -83,6 +92,9 @@ impl EndKind {
             Outcome::Ended(EndReason::FirstByte) => EndKind::TimeoutFirstByte,
             Outcome::Ended(EndReason::KeepAlive) => EndKind::TimeoutKeepAlive,
             Outcome::Ended(EndReason::Killed) => EndKind::Killed,
+            Outcome::Limit(ReachedLimit::Memory, _) => EndKind::MemoryLimit,
+            Outcome::Limit(ReachedLimit::Tasks, _) => EndKind::ProcessLimit,
+            Outcome::Limit(ReachedLimit::SystemCall(_), _) => EndKind::Seccomp,
             Outcome::Told { text, .. } => EndKind::of_text(text),
         }
     }
@@ -102,6 +114,9 @@ impl EndKind {
             ("timeout", "first-byte") => EndKind::TimeoutFirstByte,
             ("timeout", _) => EndKind::TimeoutKeepAlive,
             ("killed", _) => EndKind::Killed,
+            ("memory", "limit") => EndKind::MemoryLimit,
+            ("process", "limit") => EndKind::ProcessLimit,
+            ("seccomp:", _) => EndKind::Seccomp,
             _ => EndKind::Unrecorded,
         }
     }
@@ -250,6 +265,7 @@ mod tests {
     #[test]
     fn each_outcome_has_a_kind_that_its_words_have_too() {
         let report = Outcome::Reported;
+        let limit = |limit| Outcome::Limit(limit, tine_sys::process::How::Signaled(9));
         for (outcome, name) in [
             (Outcome::Exit(0), "success"),
             (report(ExitReport::Done), "success"),
@@ -266,6 +282,9 @@ mod tests {
             (Outcome::Ended(EndReason::FirstByte), "timeout_first_byte"),
             (Outcome::Ended(EndReason::KeepAlive), "timeout_keep_alive"),
             (Outcome::Ended(EndReason::Killed), "killed"),
+            (limit(ReachedLimit::Memory), "memory_limit"),
+            (limit(ReachedLimit::Tasks), "process_limit"),
+            (limit(ReachedLimit::SystemCall("openat2".into())), "seccomp"),
         ] {
             assert_eq!(EndKind::of(&outcome).name(), name);
             let told = Outcome::Told { text: outcome.to_string(), is_failure: outcome.is_failure() };

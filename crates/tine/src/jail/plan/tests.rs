@@ -1,5 +1,7 @@
 use super::*;
 use crate::jail::cause::Clues;
+use crate::jail::controllers::CgroupFacts;
+use crate::jail::settings::JailProfile;
 use crate::jail::step::StepError;
 
 fn all() -> Facts {
@@ -10,14 +12,29 @@ fn all() -> Facts {
         no_new_privileges: Ok(()),
         filters: Ok(()),
         deny_write_execute: Ok(()),
+        cgroups: no_cgroups(),
     }
+}
+
+/// A system whose cgroups the server may not make.
+fn no_cgroups() -> CgroupFacts {
+    let (own, mounts) = (String::new(), String::new());
+    CgroupFacts { own, mounts, named: None, controllers_of: |_| String::new(), may_write: |_| Ok(()) }
+}
+
+/// A system with all controllers of version 2.
+fn with_cgroups() -> Facts {
+    let own = "0::/tine.service\n".into();
+    let mounts = "29 24 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n".into();
+    let cgroups = CgroupFacts { own, mounts, controllers_of: |_| "cpu memory pids".into(), ..no_cgroups() };
+    Facts { cgroups, ..all() }
 }
 
 /// A place for a full jail.
 fn site() -> JailSite {
     let users = JailUsers::Own { uid: 1000, gid: 1000 };
     let full = FullJail { users, house: House::default(), has_network: false };
-    JailSite { as_root: false, full: Some(full) }
+    JailSite { as_root: false, full: Some(full), executes: true }
 }
 
 /// A place that can have none, as this service has cgroups.
@@ -42,10 +59,10 @@ fn a_jail_has_what_the_kernel_gives_or_does_not_start() {
     let younger = Facts { landlock: Ok(5), ..all() };
     let none = Facts { landlock: Err(Errno::NOSYS), filters: Err(Errno::PERM), ..all() };
     for (facts, auto, light) in [
-        (all(), "--ooooo-", Ok("--ooooo-")),
-        (younger, "--oooor-", Err("landlock.scope")),
-        (old, "--ooopr-", Err("landlock.fs")),
-        (none, "--oorrr-", Err("seccomp")),
+        (all(), "--ooooo----", Ok("--ooooo----")),
+        (younger, "--oooor----", Err("landlock.scope")),
+        (old, "--ooopr----", Err("landlock.fs")),
+        (none, "--oorrr----", Err("seccomp")),
     ] {
         let plan = Plan::new(&Jail::new(JailMode::Auto), &facts, no_site()).expect("whatever there is");
         assert_eq!(letters(&plan), auto, "{facts:?}");
@@ -64,17 +81,17 @@ fn a_jail_has_what_the_kernel_gives_or_does_not_start() {
 fn a_protection_alone_brings_what_it_needs() {
     let none = || Jail::new(JailMode::None);
     for (jail, expected) in [
-        (none(), "--------"),
-        (none().restrict_namespaces(true), "--o-o---"),
-        (none().restrict_namespaces(false), "--------"),
-        (none().protect_system(true), "--o--o--"),
-        (none().inaccessible_path("/root"), "--o--o--"),
-        (none().no_new_privileges(true), "--o-----"),
-        (none().memory_deny_write_execute(true), "-------o"),
-        (none().capability_bounding_set("none").expect("none"), "---o----"),
-        (none().system_call_filter("~@mount").expect("a group"), "--o-o---"),
-        (Jail::new(JailMode::Light).protect_system(false), "--ooo-o-"),
-        (Jail::new(JailMode::Auto).memory_deny_write_execute(true), "--oooooo"),
+        (none(), "-----------"),
+        (none().restrict_namespaces(true), "--o-o------"),
+        (none().restrict_namespaces(false), "-----------"),
+        (none().protect_system(true), "--o--o-----"),
+        (none().inaccessible_path("/root"), "--o--o-----"),
+        (none().no_new_privileges(true), "--o--------"),
+        (none().memory_deny_write_execute(true), "-------o---"),
+        (none().capability_bounding_set("none").expect("none"), "---o-------"),
+        (none().system_call_filter("~@mount").expect("a group"), "--o-o------"),
+        (Jail::new(JailMode::Light).protect_system(false), "--ooo-o----"),
+        (Jail::new(JailMode::Auto).memory_deny_write_execute(true), "--oooooo---"),
     ] {
         let plan = Plan::new(&jail, &all(), no_site()).expect("all is there");
         assert_eq!(letters(&plan), expected, "{jail:?}");
@@ -127,12 +144,12 @@ fn a_full_jail_has_namespaces_or_does_not_start() {
     let denied = Facts { house: refused(Errno::PERM), ..all() };
     let (full, auto) = (Jail::new(JailMode::Full), Jail::new(JailMode::Auto));
     let plan = Plan::new(&full, &all(), site()).expect("all is there");
-    assert_eq!(letters(&plan), "oooo".to_owned() + "o-o-");
-    assert_eq!(letters(&Plan::new(&auto, &all(), site()).expect("all is there")), "ooooo-o-");
+    assert_eq!(letters(&plan), "oooo".to_owned() + "o-o----");
+    assert_eq!(letters(&Plan::new(&auto, &all(), site()).expect("all is there")), "ooooo-o----");
     let error = Plan::new(&full, &denied, site()).expect_err("it cannot be had");
     assert!(error.what().contains("namespaces: operation not permitted: unshare"), "{}", error.what());
     let plan = Plan::new(&auto, &denied, site()).expect("a light one");
-    assert_eq!((letters(&plan).as_str(), plan.full), ("rrooooo-", None));
+    assert_eq!((letters(&plan).as_str(), plan.full), ("rrooooo----", None));
     // Only namespaces keep connections from being served by root.
     let as_root = || JailSite { as_root: true, ..site() };
     for (jail, facts, is_right) in [
@@ -156,4 +173,46 @@ fn what_only_a_full_jail_has_is_refused_in_others() {
     }
     Jail::new(JailMode::Full).protect_system(false).check(false).expect_err("no such thing");
     Jail::new(JailMode::Full).read_write_path("/srv").check(false).expect("its mounts decide");
+}
+
+#[test]
+fn limits_that_were_set_are_required_and_those_of_a_profile_in_a_jail() {
+    let limits = |plan: &Plan| letters(plan)[8..].to_owned();
+    for mode in [JailMode::None, JailMode::Light, JailMode::Full, JailMode::Auto] {
+        let place = || if mode == JailMode::Light || mode == JailMode::None { no_site() } else { site() };
+        let jail = || Jail::new(mode).memory_max(64 << 20);
+        let plan = Plan::new(&jail(), &with_cgroups(), place()).expect("there are cgroups");
+        assert_eq!((limits(&plan).as_str(), plan.cgroups.len()), ("o--", 1), "{mode:?}");
+        let error = Plan::new(&jail(), &all(), place()).expect_err("there are none");
+        assert!(error.what().contains("the jail cannot have memory-max"), "{mode:?}: {}", error.what());
+        // All three in one cgroup.
+        let profile = || Jail::new(mode).profile(JailProfile::Ctf);
+        let plan = Plan::new(&profile(), &with_cgroups(), place()).expect("there are cgroups");
+        assert_eq!((limits(&plan).as_str(), plan.cgroups.len()), ("ooo", 1), "{mode:?}");
+        assert_eq!(plan.cgroups[0].settings.len(), 5);
+        let plan = Plan::new(&profile(), &all(), place());
+        assert_eq!(plan.is_ok(), mode == JailMode::Auto, "{mode:?}");
+        let unlimited = profile().memory_max(None).tasks_max(None).cpu_quota(None);
+        Plan::new(&unlimited, &all(), place()).expect("nothing is asked for");
+    }
+}
+
+#[test]
+fn processes_are_limited_without_cgroups_where_each_connection_has_a_user() {
+    let jail = Jail::new(JailMode::Full).tasks_max(5);
+    let users = JailUsers::Each { slots: 10 };
+    let full = FullJail { users, house: House::default(), has_network: false };
+    let alone = |executes| JailSite { full: Some(full.clone()), executes, ..site() };
+    let plan = Plan::new(&jail, &all(), alone(true)).expect("by a limit of the user");
+    assert_eq!(&letters(&plan)[8..], "-o-");
+    Plan::new(&jail, &all(), alone(false)).expect_err("a handler has no such limit");
+    Plan::new(&jail, &all(), site()).expect_err("all connections have one user");
+}
+
+#[test]
+fn limits_with_which_nothing_runs_are_refused() {
+    let full = || Jail::new(JailMode::Full);
+    for jail in [full().memory_max(4096), full().tasks_max(0), full().cpu_quota(0)] {
+        jail.check(false).expect_err("nothing could run");
+    }
 }

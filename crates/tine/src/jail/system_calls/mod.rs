@@ -107,6 +107,11 @@ pub(crate) fn number(name: &str) -> Option<i64> {
     name.parse::<Sysno>().ok().map(|call| i64::from(call.id()))
 }
 
+/// The name of a system call of this architecture.
+pub(crate) fn name_of(number: i64) -> Option<&'static str> {
+    CallSet::all().0.get(&number).copied()
+}
+
 /// A call, or all calls of a group and of the groups in it.
 fn expand(name: &str) -> Vec<(i64, &'static str)> {
     match members(name) {

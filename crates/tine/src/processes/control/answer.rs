@@ -185,7 +185,7 @@ fn list(view: &mut View, reply: &mut Reply, request: &ListRequest) -> io::Result
     sort(&mut rows, request.sort);
     rows.truncate(request.limit.unwrap_or(usize::MAX));
     for row in &rows {
-        reply.line(&row.to_json(view.service.as_deref(), view.privacy))?;
+        reply.line(&row.to_json(view.service.as_deref(), view.jail.mode_in_force(), view.privacy))?;
     }
     reply.done(rows.len() as u64)
 }
@@ -200,7 +200,7 @@ fn show(view: &mut View, reply: &mut Reply, id: u64) -> io::Result<()> {
     let Some(row) = rows.first() else {
         return reply.error(SYSTEM, "there is no such connection, and none in the history");
     };
-    reply.line(&row.to_json(view.service.as_deref(), view.privacy))?;
+    reply.line(&row.to_json(view.service.as_deref(), view.jail.mode_in_force(), view.privacy))?;
     reply.done(1)
 }
 

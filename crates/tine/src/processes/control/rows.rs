@@ -117,7 +117,7 @@ impl Row {
 
     /// The row as an object, with peers as they are to be shown. Ids of a server with several
     /// services have the service in front.
-    pub(super) fn to_json(&self, service: Option<&str>, privacy: Privacy) -> Value {
+    pub(super) fn to_json(&self, service: Option<&str>, jail: Option<&str>, privacy: Privacy) -> Value {
         let mut object = Map::new();
         let mut set = |key: &str, value: Value| _ = object.insert(key.to_owned(), value);
         set("id", service.map_or(json!(self.id), |service| json!(format!("{service}:{}", self.id))));
@@ -127,6 +127,8 @@ impl Row {
         if let Some(proxied) = &self.proxied {
             set("proxy", json!(privacy.show(proxied.proxy).to_string()));
         }
+        // That of an older generation may be another one.
+        set("jail", json!(jail.filter(|_| !self.is_older)));
         set("pid", json!(self.pid));
         set("state", json!(self.state));
         let accepted = self.start.saturating_sub(self.times.waited().as_nanos() as u64);
@@ -248,10 +250,11 @@ mod tests {
     #[test]
     fn ids_of_several_services_have_the_service_in_front() {
         let row = row(7, "192.0.2.1:5", 1, 3);
-        let json = row.to_json(None, Privacy::None);
+        let json = row.to_json(None, None, Privacy::None);
         assert_eq!((&json["id"], &json["bytes_in"]), (&json!(7), &json!(3)));
         assert_eq!(json.get("service"), Some(&json!(null)), "every row has the same keys");
-        let json = row.to_json(Some("git"), Privacy::Truncate);
+        let json = row.to_json(Some("git"), Some("full"), Privacy::Truncate);
         assert_eq!((&json["id"], &json["peer"]), (&json!("git:7"), &json!("192.0.2.0/24")));
+        assert_eq!(json["jail"], "full");
     }
 }

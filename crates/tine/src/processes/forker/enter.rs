@@ -21,6 +21,7 @@ use crate::processes::start::{StartReport, cannot, cannot_die_with_parent, chang
 use crate::program::launch::{Launcher, enter_directory};
 use crate::settings::Settings;
 use crate::shared::messages::{Sender, StderrPipe};
+use crate::system::cgroups::Cgroups;
 
 /// Becomes a forker; exits if that fails. Returns the report of the start where the supervisor
 /// waits for more.
@@ -54,10 +55,12 @@ fn try_enter<'a, H>(
     let notes_crashes = note_crashes(settings)?;
     let launcher = launcher_of(settings, start.program_path, parent, program_stderr, first_server_fd)?;
     let title = settings.titles.then(tine_sys::cmdline::Title::take_over).transpose();
+    let late = settings.identity.as_ref().filter(|_| settings.changes_user_late());
     let mut context = ConnContext {
         handler: start.handler,
         launcher,
         jail: Confinement::default(),
+        identity: late.filter(|_| settings.program.is_none()),
         stderr_logger: handler_stderr,
         notes_crashes,
         stats: start.stats,
@@ -114,7 +117,7 @@ fn launcher_of<'a>(
     if settings.jail_plan.full.is_none() {
         enter_directory(program)?;
     }
-    let identity = settings.identity.as_ref().filter(|_| settings.has_cgroups());
+    let identity = settings.identity.as_ref().filter(|_| settings.changes_user_late());
     let launcher = Launcher::new(program, path, identity, parent, stderr, first_server_fd)?;
     Ok(Some(launcher.with_banner(&settings.banner)))
 }
@@ -172,12 +175,14 @@ fn prepare_process<H>(settings: &Settings, start: &ForkerStart<'_, H>) -> Result
     let _ = std::fs::write("/proc/self/oom_score_adj", "500");
     match (&settings.jail_plan.full, &settings.identity) {
         (Some(full), _) => {
+            let entered = start.cgroups.as_ref().map_or(Ok(()), Cgroups::enter_as_forker);
+            entered.map_err(cannot("enter a cgroup of the server", next_move::of_call))?;
             let next = "see `tine jail-check` for its cause";
             full.enter_users(start.alone).map_err(|why| {
                 Error::new(ErrorKind::Jail, "cannot enter the user namespace of the jail", next).because(&why)
             })?;
         }
-        (None, Some(identity)) if !settings.has_cgroups() => change_user(start.alone, identity)?,
+        (None, Some(identity)) if !settings.changes_user_late() => change_user(start.alone, identity)?,
         (None, _) => {}
     }
     // After the change of user, which clears it (prctl(2)).

@@ -100,12 +100,16 @@ fn keep_in_hand<H>(
     Started::Failed
 }
 
-/// In a full jail, has the next process that is created join a room, for the connection in a slot.
+/// Makes the cgroup of a slot, if it has one, and, in a full jail, has the next process that is
+/// created join a room.
 ///
 /// # Errors
 /// There is no room now.
 #[inline]
 pub(super) fn open_room<H>(forker: &mut Forker<'_, H>, slot: usize) -> io::Result<()> {
+    if let Some(cgroups) = &mut forker.trusted.cgroups {
+        cgroups.prepare(slot, forker.trusted.door.board.cgroup(slot));
+    }
     let Some(jailer) = &mut forker.trusted.jailer else { return Ok(()) };
     match jailer.take() {
         Ok(room) => forker.context.jail_mut().open(room, slot),

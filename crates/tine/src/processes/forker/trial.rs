@@ -46,7 +46,7 @@ pub(super) fn try_out<H>(forker: &mut Forker<'_, H>, report: StartReport) {
             forker.context.jail_mut().close(true);
             let pid = rustix::process::Pid::from_raw(pid);
             let ended = rustix::io::retry_on_intr(|| waitpid(pid, WaitOptions::empty()));
-            forker.trusted.cgroups.iter().for_each(|cgroups| _ = cgroups.of(0, 0).remove());
+            forker.trusted.cgroups.iter_mut().for_each(|cgroups| cgroups.remove(0, 0));
             match ended.ok().flatten().map(|(_, status)| status.exit_status()) {
                 Some(Some(0)) if recv(&own.client, &mut [0; 1][..], RecvFlags::DONTWAIT) == Ok((1, 1)) => {
                     report.entered();
@@ -91,14 +91,13 @@ fn have_descriptors() -> Result<(), Error> {
 /// Makes the changes to this process that precede the execution of the program or the call of the
 /// handler, and tries to break out of the jail.
 fn enter_all<H>(forker: &mut Forker<'_, H>, fresh: &Fresh) -> Result<(), Error> {
-    // The cgroup of the first connection.
+    // The cgroup of the first connection. The board is not mapped here.
     let cgroup = forker.trusted.cgroups.as_ref().map(|cgroups| cgroups.of(0, 0).entry());
     match &mut forker.context.launcher {
         Some(launcher) => launcher.try_out(cgroup.as_ref())?,
         None => forker
             .context
-            .jail
-            .enter_alone(forker.trusted.alone)
+            .enter_rights(cgroup.as_ref())
             .map_err(cannot("enter the jail", next_move::of_call))?,
     }
     forker.trusted.settings.jail_plan.check_from_inside(forker.trusted.alone, fresh)

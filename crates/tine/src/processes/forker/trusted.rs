@@ -6,6 +6,7 @@ use std::mem::ManuallyDrop;
 use std::os::fd::OwnedFd;
 
 use rustix::process::Pid;
+use tine_sys::exec::CgroupEntry;
 use tine_sys::fd::Floor;
 use tine_sys::memory::FlagReader;
 use tine_sys::process::{Alone, exit_now};
@@ -23,7 +24,7 @@ use crate::shared::board::places::PlaceHolder;
 use crate::shared::board::{Entry, SlotPhase};
 use crate::shared::messages::{Sender, StderrPipe};
 use crate::shared::stats::ConnStats;
-use crate::system::cgroup::Cgroups;
+use crate::system::cgroups::Cgroups;
 use crate::system::wakeup::Wakeup;
 
 /// What the supervisor hands to a forker: everything that the forker keeps.
@@ -120,11 +121,11 @@ impl Trusted<'_> {
     /// What a connection process needs and cannot look up. `executes`: it executes a program.
     #[inline]
     pub(crate) fn launch_context(&self, slot: usize, entry: &Entry, executes: bool) -> LaunchContext {
+        let cgroup = self.cgroup_entry(slot);
         if !executes {
-            return LaunchContext::default();
+            return LaunchContext { cgroup, ..LaunchContext::default() };
         }
         let Door { board, admission, .. } = &self.door;
-        let cgroup = self.cgroups.as_ref().map(|cgroups| cgroups.of(slot, board.cgroup(slot)).entry());
         let pending_name_rules = admission.pending_name_rules(entry.peer);
         let reports_names = pending_name_rules.is_some() && board.limits_mode() == LimitsMode::Report;
         LaunchContext {
@@ -134,6 +135,13 @@ impl Trusted<'_> {
             reports_names,
             counts: if self.counts_connections() { self.counts(entry) } else { (0, 0) },
         }
+    }
+
+    /// The entry into the cgroup of a slot, if it has one.
+    #[inline]
+    pub(crate) fn cgroup_entry(&self, slot: usize) -> Option<CgroupEntry> {
+        let cgroups = self.cgroups.as_ref()?;
+        Some(cgroups.of(slot, self.door.board.cgroup(slot)).entry())
     }
 
     /// Has the supervisor wake the forkers that wait for a slot, after one was released without a

@@ -25,6 +25,7 @@ mod lingering;
 mod older;
 mod older_connections;
 mod pidfds;
+mod reached;
 mod reap;
 mod reload;
 pub(crate) mod requirements;
@@ -62,7 +63,7 @@ use crate::settings::Settings;
 use crate::settings::live::AtStart;
 use crate::shared::board::Board;
 use crate::shared::stats::ConnStats;
-use crate::system::cgroup::Cgroups;
+use crate::system::cgroups::Cgroups;
 use crate::watch::history::History;
 use crate::watch::watcher::Watcher;
 use bans::Bans;
@@ -74,6 +75,7 @@ use handovers::Handovers;
 use held_ends::HeldEnds;
 use killings::Killings;
 use older::Older;
+use reached::ReachedLimits;
 use timers::Timers;
 use wait::SupervisorFds;
 
@@ -90,6 +92,7 @@ struct Supervisor<'a, H> {
     /// The file of the program, found before the first fork.
     program_path: Option<CString>,
     cgroups: Option<Cgroups>,
+    reached: ReachedLimits,
     /// The descriptors of the server are from here on.
     first_server_fd: Floor,
     log: Log,

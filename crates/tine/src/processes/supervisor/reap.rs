@@ -317,6 +317,8 @@ where
             Some(reason) => Outcome::Ended(reason),
             None => Outcome::new(ended.how, stats.reported(slot)),
         };
+        let cgroup = self.cgroup(slot).map(|cgroup| (cgroup, self.memory.board.cgroup(slot)));
+        let outcome = self.reached.explain(outcome, ended, slot, cgroup);
         let now = now();
         let (bytes, first_byte) = match self.settings.program {
             None => {

@@ -18,6 +18,7 @@ use super::handovers::Handovers;
 use super::held_ends::HeldEnds;
 use super::killings::Killings;
 use super::older::Older;
+use super::reached::ReachedLimits;
 use super::timers::Timers;
 use super::wait::SupervisorFds;
 use super::{SharedMemory, Supervisor, requirements};
@@ -41,7 +42,7 @@ use crate::shared::handover::link::Link;
 use crate::shared::handover::takeover::{Predecessor, Takeover};
 use crate::shared::messages::{ControllerArrival, Receiver};
 use crate::shared::stats::ConnStats;
-use crate::system::cgroup::Cgroups;
+use crate::system::cgroups::Cgroups;
 use crate::system::open_files::raise_limit;
 use crate::watch::destroyed::DestroyedSockets;
 use crate::watch::diag::Diag;
@@ -125,7 +126,8 @@ impl<'a, H> Supervisor<'a, H> {
             memory,
             channels,
             program_path,
-            cgroups: settings.cgroup().map(Cgroups::make).transpose()?,
+            cgroups: make_cgroups(&settings)?,
+            reached: ReachedLimits::new(&settings.jail_plan, &place),
             first_server_fd,
             fds,
             children: Children::new(),
@@ -191,13 +193,25 @@ fn plan_jail(
     let path = program_path.as_ref().map(|path| Path::new(OsStr::from_bytes(path.to_bytes())));
     settings.jail_plan = settings.plan_jail(path, alone)?;
     if let Some(full) = &settings.jail_plan.full {
-        settings.program.iter_mut().for_each(|program| program.limit_in_full_jail(full.users.are_alone()));
+        // A cgroup tells that the limit was reached.
+        let by_user = full.users.are_alone() && !settings.jail_plan.counts_tasks();
+        let tasks = settings.jail.resources().tasks;
+        settings.program.iter_mut().for_each(|program| program.limit_in_full_jail(by_user, tasks));
         // The working directory is another one there.
         let absolute = path.and_then(|path| std::path::absolute(path).ok());
         *program_path = absolute.and_then(|path| CString::new(path.into_os_string().into_vec()).ok());
     }
+    if let Some(lifetime) = settings.jail.max_lifetime() {
+        settings.timeouts.lifetime.get_or_insert(lifetime);
+    }
     log.jail(&settings.jail_plan);
     Ok(())
+}
+
+/// Creates the cgroups of the server. In a full jail, the forkers have not its privileges.
+fn make_cgroups(settings: &Settings) -> Result<Option<Cgroups>, Error> {
+    let plan = &settings.jail_plan;
+    Cgroups::make(&plan.cgroups, plan.full.as_ref().map(|full| full.users.of_forkers()))
 }
 
 /// Reads the bans of before the start, and puts them in force.

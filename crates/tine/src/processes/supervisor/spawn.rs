@@ -32,7 +32,7 @@ use crate::processes::rejector::{self, RejectorStart};
 use crate::processes::start::StartReport;
 use crate::processes::stderr_logger::{self, LoggerStart, ReportsStart};
 use crate::settings::Settings;
-use crate::system::cgroup::Cgroups;
+use crate::system::cgroups::Cgroups;
 
 /// In a process that was just forked: what it is, and its supervisor.
 pub(super) struct NewRole {
