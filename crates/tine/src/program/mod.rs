@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use tine_sys::exec::Limit;
 
 use crate::error::{Error, ErrorKind, named};
-use crate::system::users::Identity;
+use crate::system::users::{Identity, Login};
 pub(crate) use environment::{Environment, SERVICE};
 use prepare::Prepare;
 pub use prepare::{Incoming, Prepared};
@@ -192,7 +192,8 @@ impl Program {
 
     /// Sets whether it gets `HOME`, `USER`, `LOGNAME` and `SHELL` of the user that it runs as, in
     /// place of the server's (`SetLoginEnvironment=`, systemd.exec(5)). What the user does not have
-    /// is unset. Default: yes, if the server has an [`Identity`] with a user by name or number.
+    /// is unset. Default: yes, if the server has an [`Identity`] with a user by name or number, or
+    /// if each connection has a user of its own in a full jail: its home directory is `/tmp`.
     #[must_use]
     pub fn login_environment(mut self, set: bool) -> Program {
         self.login_environment = Some(set);
@@ -290,12 +291,16 @@ impl Program {
     }
 
     /// Sets the limits of a full jail, unless it has others. `alone`: the connection has a user of
-    /// its own, so that the processes of others do not count.
-    pub(crate) fn limit_in_full_jail(&mut self, alone: bool) {
+    /// its own, so that the processes of others do not count; and the variables of the server's
+    /// user, who is another one, are not passed on.
+    pub(crate) fn adapt_to_full_jail(&mut self, alone: bool) {
         self.limit_by_default(Resource::Nofile, 64, 64);
         self.limit_by_default(Resource::Fsize, 16 << 20, 16 << 20);
         if alone {
             self.limit_by_default(Resource::Nproc, 64, 64);
+            if self.login_environment != Some(false) {
+                self.environment.set_login(Some(Login::in_full_jail()));
+            }
         }
     }
 
@@ -340,5 +345,28 @@ impl Program {
         let path = find::find(name, self.directory.as_deref(), self.environment.path(), identity)?;
         CString::new(path.as_os_str().as_bytes())
             .map_err(|_| error("the program's name contains a zero byte", "choose another name"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_of_their_own_have_the_home_directory_of_their_jail() {
+        let server = || [("HOME", "/root"), ("USER", "root")].into_iter().map(|(a, b)| (a.into(), b.into()));
+        let (own, of_server) = (&["HOME=/tmp"][..], &["HOME=/root", "USER=root"][..]);
+        for (alone, set, expected) in [
+            (true, None, own),
+            (true, Some(true), own),
+            (true, Some(false), of_server),
+            (false, None, of_server),
+        ] {
+            let mut program = Program { login_environment: set, ..Program::new(["cat"]) };
+            program.adapt_to_full_jail(alone);
+            let variables = program.environment.base(server());
+            let variables: Vec<_> = variables.iter().map(|variable| variable.to_string_lossy()).collect();
+            assert_eq!(variables, expected, "{alone} {set:?}");
+        }
     }
 }

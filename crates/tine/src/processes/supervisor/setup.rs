@@ -191,7 +191,7 @@ fn plan_jail(
     let path = program_path.as_ref().map(|path| Path::new(OsStr::from_bytes(path.to_bytes())));
     settings.jail_plan = settings.plan_jail(path, alone)?;
     if let Some(full) = &settings.jail_plan.full {
-        settings.program.iter_mut().for_each(|program| program.limit_in_full_jail(full.users.are_alone()));
+        settings.program.iter_mut().for_each(|program| program.adapt_to_full_jail(full.users.are_alone()));
         // The working directory is another one there.
         let absolute = path.and_then(|path| std::path::absolute(path).ok());
         *program_path = absolute.and_then(|path| CString::new(path.into_os_string().into_vec()).ok());
