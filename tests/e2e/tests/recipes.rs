@@ -1,24 +1,10 @@
 //! The recipes of docs/operating.md, with the real programs and clients.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tine_e2e::names::outcome;
-use tine_e2e::{Folder, Server, run};
-
-fn succeeds(command: &mut Command) -> String {
-    let (code, out, err) = run(command);
-    assert_eq!(code, 0, "{command:?}: {err}");
-    out
-}
-
-fn git(folder: &str) -> Command {
-    let mut git = Command::new("git");
-    git.args(["-C", folder, "-c", "user.name=t", "-c", "user.email=t@localhost"]);
-    git.env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_CONFIG_GLOBAL", "/dev/null");
-    git
-}
+use tine_e2e::programs::{git, succeeds, tree};
+use tine_e2e::{Folder, Server};
 
 #[test]
 fn git_daemon_serves_twenty_parallel_clones_and_pushes() {
@@ -58,23 +44,6 @@ fn git_daemon_serves_twenty_parallel_clones_and_pushes() {
     succeeds(git(&origin).args(["fsck", "--full"]));
     let ends = server.log.wait_for("end", 41);
     assert!(ends.iter().all(|end| outcome(end) == "exit 0"), "{ends:?}");
-}
-
-/// Every file below a directory, with its contents.
-fn tree(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let mut found = BTreeMap::new();
-    for entry in std::fs::read_dir(folder).expect("a folder").flatten() {
-        if entry.path().is_dir() {
-            found.extend(
-                tree(&entry.path())
-                    .into_iter()
-                    .map(|(name, bytes)| (Path::new(&entry.file_name()).join(name), bytes)),
-            );
-        } else {
-            found.insert(entry.file_name().into(), std::fs::read(entry.path()).expect("a file"));
-        }
-    }
-    found
 }
 
 #[test]

@@ -21,7 +21,7 @@ use tine_sys::exec::Limit;
 
 use crate::error::{Error, ErrorKind, named};
 use crate::jail::path_view::PathView;
-use crate::system::users::Identity;
+use crate::system::users::{Identity, Login};
 pub(crate) use environment::{Environment, SERVICE};
 use find::ProgramSearch;
 use prepare::Prepare;
@@ -194,7 +194,8 @@ impl Program {
 
     /// Sets whether it gets `HOME`, `USER`, `LOGNAME` and `SHELL` of the user that it runs as, in
     /// place of the server's (`SetLoginEnvironment=`, systemd.exec(5)). What the user does not have
-    /// is unset. Default: yes, if the server has an [`Identity`] with a user by name or number.
+    /// is unset. Default: yes, if the server has an [`Identity`] with a user by name or number, or
+    /// if each connection has a user of its own in a full jail: its home directory is `/tmp`.
     #[must_use]
     pub fn login_environment(mut self, set: bool) -> Program {
         self.login_environment = Some(set);
@@ -291,15 +292,17 @@ impl Program {
         self.limit_by_default(Resource::Nofile, soft, hard);
     }
 
-    /// Sets the limits of a full jail, unless it has others. `by_user`: the connection has a user
-    /// of its own, so that the processes of others do not count, and no cgroup counts them.
-    /// `tasks`: the limit on them, if one is set.
-    pub(crate) fn limit_in_full_jail(&mut self, by_user: bool, tasks: Option<u64>) {
+    /// Sets the limits of a full jail, unless it has others. `alone`: the connection has a user of
+    /// its own, and the variables of the server's user, who is another one, are not passed on.
+    /// `tasks`: the limit on processes of that user, where no cgroup counts them.
+    pub(crate) fn adapt_to_full_jail(&mut self, alone: bool, tasks: Option<u64>) {
         self.limit_by_default(Resource::Nofile, 64, 64);
         self.limit_by_default(Resource::Fsize, 16 << 20, 16 << 20);
-        if by_user {
-            let tasks = tasks.unwrap_or(64);
+        if let Some(tasks) = tasks {
             self.limit_by_default(Resource::Nproc, tasks, tasks);
+        }
+        if alone && self.login_environment != Some(false) {
+            self.environment.set_login(Some(Login::in_full_jail()));
         }
     }
 
@@ -351,5 +354,28 @@ impl Program {
         let path = search.find(name)?;
         CString::new(path.as_os_str().as_bytes())
             .map_err(|_| error("the program's name contains a zero byte", "choose another name"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_of_their_own_have_the_home_directory_of_their_jail() {
+        let server = || [("HOME", "/root"), ("USER", "root")].into_iter().map(|(a, b)| (a.into(), b.into()));
+        let (own, of_server) = (&["HOME=/tmp"][..], &["HOME=/root", "USER=root"][..]);
+        for (alone, set, expected) in [
+            (true, None, own),
+            (true, Some(true), own),
+            (true, Some(false), of_server),
+            (false, None, of_server),
+        ] {
+            let mut program = Program { login_environment: set, ..Program::new(["cat"]) };
+            program.adapt_to_full_jail(alone, None);
+            let variables = program.environment.base(server());
+            let variables: Vec<_> = variables.iter().map(|variable| variable.to_string_lossy()).collect();
+            assert_eq!(variables, expected, "{alone} {set:?}");
+        }
     }
 }

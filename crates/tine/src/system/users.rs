@@ -36,6 +36,13 @@ pub(crate) struct Login {
     pub(crate) shell: Option<String>,
 }
 
+impl Login {
+    /// That of a user without an entry in the user database, whose home directory can be written.
+    pub(crate) fn in_full_jail() -> Login {
+        Login { home: Some("/tmp".into()), ..Login::default() }
+    }
+}
+
 impl Identity {
     /// These ids. The environment of programs does not change.
     #[must_use]

@@ -177,6 +177,9 @@ fn check_settings(
     Ok((log, program_path))
 }
 
+/// The processes that a connection can have in a full jail, where it has a user of its own.
+const TASKS: u64 = 64;
+
 /// The limit on the size of files (`RLIMIT_FSIZE`) holds for the log and for files in memory.
 /// Beyond it, lines are lost and memory is not sealed; the signal would end the server.
 fn ignore_file_size() {
@@ -193,10 +196,11 @@ fn plan_jail(
     let path = program_path.as_ref().map(|path| Path::new(OsStr::from_bytes(path.to_bytes())));
     settings.jail_plan = settings.plan_jail(path, alone)?;
     if let Some(full) = &settings.jail_plan.full {
+        let alone = full.users.are_alone();
         // A cgroup tells that the limit was reached.
-        let by_user = full.users.are_alone() && !settings.jail_plan.counts_tasks();
-        let tasks = settings.jail.resources().tasks;
-        settings.program.iter_mut().for_each(|program| program.limit_in_full_jail(by_user, tasks));
+        let by_user = alone && !settings.jail_plan.counts_tasks();
+        let tasks = by_user.then(|| settings.jail.resources().tasks.unwrap_or(TASKS));
+        settings.program.iter_mut().for_each(|program| program.adapt_to_full_jail(alone, tasks));
         // The working directory is another one there.
         let absolute = path.and_then(|path| std::path::absolute(path).ok());
         *program_path = absolute.and_then(|path| CString::new(path.into_os_string().into_vec()).ok());
