@@ -96,6 +96,9 @@ fn what_is_missing_in_the_root_is_named_at_the_start() {
         (&["--bind-read-only-paths", "/usr:relative"], "/bin/sh", "is not absolute"),
         (&["--bind-read-only-paths", "/usr:/srv/../x"], "/bin/sh", "is not absolute"),
         (&["--private-tmp", "0"], "/bin/sh", "private-tmp"),
+        (&["--bind-read-only-paths", "/"], "/bin/sh", "its own /;"),
+        (&["--bind-paths", "/dev/shm"], "/bin/sh", "its own /dev/shm"),
+        (&["--read-write-paths", "/proc/sys"], "/bin/sh", "its own /proc/sys"),
     ] {
         let mut command = Command::new(tine());
         command.args(["serve", "--jail", "--control", "none", "127.0.0.1:0"]).args(options);

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
-use tine::{Jail, JailMode, JailProfile, Server};
+use tine::{Jail, JailMode, JailProfile, PrivateUsers, Server};
 
 use super::program::size;
 use super::{choice, yes_or_no};
@@ -27,6 +27,16 @@ pub struct JailOptions {
     /// --memory-max 5M --tasks-max 5 --cpu-quota 10%
     #[arg(long, value_name = "NAME", value_parser = choice::<JailProfile>(JailProfile::NAMES))]
     pub jail_profile: Option<JailProfile>,
+
+    /// Users of connections in a full jail, started as root: a user and a group for each, and one
+    /// more for the server's processes [default: from 524288 on]
+    #[arg(long, value_name = "FIRST-LAST", value_parser = range)]
+    pub uid_range: Option<(u32, u32)>,
+
+    /// Who serves connections in a full jail: the user of the server or --user (self), or a user
+    /// for each connection (range), of an ordinary user one of his subordinate ids (subuid(5))
+    #[arg(long, value_name = "USERS", value_parser = choice::<PrivateUsers>(PrivateUsers::NAMES))]
+    pub private_users: Option<PrivateUsers>,
 
     /// Memory of all processes of a connection together, with that of its /tmp; infinity for no
     /// limit. Takes cgroups
@@ -154,6 +164,12 @@ impl JailOptions {
         for (set, method) in switches {
             jail = set.map_or(jail.clone(), |set| method(jail, set));
         }
+        if let Some((first, last)) = self.uid_range {
+            jail = jail.uid_range(first, last);
+        }
+        if let Some(users) = self.private_users {
+            jail = jail.private_users(users);
+        }
         if let Some(profile) = self.jail_profile {
             jail = jail.profile(profile);
         }
@@ -224,4 +240,9 @@ fn number(text: &str) -> Result<u64, String> {
 fn percent(text: &str) -> Result<u32, String> {
     let number = text.strip_suffix('%').and_then(|number| number.parse().ok());
     number.ok_or_else(|| format!("'{text}' is no percentage; write one as in 20%, or infinity"))
+}
+
+fn range(text: &str) -> Result<(u32, u32), String> {
+    let both = text.split_once('-').and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)));
+    both.ok_or_else(|| format!("'{text}' is no range; write the first and the last, as in 100000-165535"))
 }

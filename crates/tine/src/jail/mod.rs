@@ -27,4 +27,4 @@ pub(crate) mod system_calls;
 pub(crate) mod users;
 
 pub(crate) use facts::Facts;
-pub use settings::{Jail, JailMode, JailProfile};
+pub use settings::{Jail, JailMode, JailProfile, PrivateUsers};

@@ -1,6 +1,6 @@
 //! Decides what is in force in a jail: by what was asked for, and by what there is.
 
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 use rustix::io::Errno;
 use rustix::thread::CapabilitySet;
@@ -22,6 +22,9 @@ use crate::error::{Error, ErrorKind};
 
 /// A page of memory: a file system of it cannot be smaller (tmpfs(5)).
 const SMALLEST_TMP: u64 = 4096;
+
+/// What a full jail makes itself.
+const OWN_PLACES: [&str; 2] = ["/dev", "/proc"];
 
 /// What a jail does, and what there is to say about it.
 #[derive(Clone, Debug, Default)]
@@ -110,6 +113,8 @@ impl Jail {
             Layer::Namespaces | Layer::Root => {
                 let is_named = self.private_network == Some(true)
                     || self.private_tmp.is_some()
+                    || self.uid_range.is_some()
+                    || self.private_users.is_some()
                     || self.path_view().is_some();
                 self.wish((is_named && self.wants_full()).then_some(true), self.wants_full())
             }
@@ -155,6 +160,8 @@ impl Jail {
             (!self.bind_paths.is_empty(), "bind-paths"),
             (!self.bind_read_only_paths.is_empty(), "bind-read-only-paths"),
             (self.private_tmp.is_some(), "private-tmp"),
+            (self.uid_range.is_some(), "uid-range"),
+            (self.private_users.is_some(), "private-users"),
             (self.private_network.is_some(), "private-network"),
         ];
         if let Some((_, name)) = in_full.iter().find(|(is_set, _)| *is_set && !self.wants_full()) {
@@ -185,6 +192,17 @@ impl Jail {
             return Err(Error::usage(
                 format_args!("the path {} in the jail is not absolute", bind.at.display()),
                 "write the path of the system, a colon, and that of the jail: /srv/app-2:/app",
+            ));
+        }
+        let named = self.read_write_paths.iter().filter(|_| self.mode == JailMode::Full);
+        let places = self.bind_paths.iter().chain(&self.bind_read_only_paths).map(|bind| &bind.at);
+        let is_own = |path: &&PathBuf| {
+            OWN_PLACES.iter().any(|own| path.starts_with(own)) || path.as_path() == Path::new("/")
+        };
+        if let Some(path) = named.chain(places).find(is_own) {
+            return Err(Error::usage(
+                format_args!("a full jail has its own {}", path.display()),
+                "name another path, or the root directory of the jail (root-directory)",
             ));
         }
         if self.private_tmp.is_some_and(|size| size < SMALLEST_TMP) {

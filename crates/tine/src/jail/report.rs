@@ -12,7 +12,7 @@ use super::house::HousePaths;
 use super::layer::{Layer, LayerState};
 use super::plan::{JailSite, Plan};
 use super::settings::Jail;
-use super::users::JailUsers;
+use super::users::{FIRST, JailUsers};
 use crate::error::{Error, ErrorKind, next_move};
 
 /// A layer of a jail, as it is told.
@@ -51,7 +51,7 @@ pub fn jail_layers(jail: &Jail) -> Vec<JailLayer> {
 fn possible(jail: &Jail, alone: Option<&Alone>) -> Plan {
     let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
     let users = match uid.is_root() {
-        true => JailUsers::Each { slots: 1 },
+        true => JailUsers::Each { uid: FIRST, gid: FIRST, slots: 1 },
         false => JailUsers::Own { uid: uid.as_raw(), gid: gid.as_raw() },
     };
     // A path that does not exist is an error of the start.

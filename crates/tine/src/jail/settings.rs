@@ -29,6 +29,19 @@ pub enum JailMode {
     Light,
 }
 
+/// Who serves connections in a full jail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum PrivateUsers {
+    /// The user of the server, or the one that it was given.
+    Own,
+    /// A user for each connection: of root, from 524288 on; of another user, his subordinate ids
+    /// (subuid(5)), which newuidmap(1) maps.
+    Range,
+}
+
+named!(PrivateUsers { Own = "self", Range = "range" });
+
 /// A set of values that fits a kind of service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -83,6 +96,8 @@ pub struct Jail {
     /// The size of `/tmp` in bytes.
     pub(super) private_tmp: Option<u64>,
     pub(super) private_network: Option<bool>,
+    pub(crate) uid_range: Option<(u32, u32)>,
+    pub(crate) private_users: Option<PrivateUsers>,
     pub(super) profile: Option<JailProfile>,
     /// The limits that were set; the inner value is `None` for no limit.
     memory_max: Option<Option<u64>>,
@@ -270,6 +285,24 @@ impl Jail {
     #[must_use]
     pub fn private_network(mut self, set: bool) -> Jail {
         self.private_network = Some(set);
+        self
+    }
+
+    /// Sets the users of connections in a full jail: each has one of its own, from `first` to
+    /// `last`, and a group of the same number. The server has to be root. There have to be more of
+    /// them than connections at a time: the server's processes have the next one. Default: as
+    /// [`PrivateUsers`] says.
+    #[must_use]
+    pub fn uid_range(mut self, first: u32, last: u32) -> Jail {
+        self.uid_range = Some((first, last));
+        self
+    }
+
+    /// Sets who serves connections in a full jail (`PrivateUsers=`). Default: a user for each
+    /// connection if root starts the server without naming a user, else one for all.
+    #[must_use]
+    pub fn private_users(mut self, users: PrivateUsers) -> Jail {
+        self.private_users = Some(users);
         self
     }
 

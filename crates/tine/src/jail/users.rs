@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Read as _, Write as _};
+use std::process::Command;
 
+use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Signal;
 use tine_sys::identity::{Ids, become_user_with_capabilities};
@@ -12,9 +14,9 @@ use tine_sys::process::{Alone, How, Side, exit_now, fork, wait_for};
 
 use super::step::{StepError, step};
 
-/// The first user of the connections of a server that root started without naming one: above the
+/// The first user of the connections of a server that root started without naming any: above the
 /// ids that are given to people and services, as in the ranges of subuid(5).
-const FIRST: u32 = 524_288;
+pub(crate) const FIRST: u32 = 524_288;
 
 /// Who serves connections in a full jail. Ids are the same inside and outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,18 +25,18 @@ pub(crate) enum JailUsers {
     Own { uid: u32, gid: u32 },
     /// One user for all connections, with its groups; the server is root.
     One { uid: u32, gid: u32, groups: Vec<u32> },
-    /// A user and a group of its own for each slot, from [`FIRST`] on, and the last one for the
-    /// server's processes; the server is root.
-    Each { slots: u32 },
+    /// A user and a group of its own for each slot, from these on, and the last one for the
+    /// server's processes. The server is root, or they are subordinate ids of its user (subuid(5)).
+    Each { uid: u32, gid: u32, slots: u32 },
 }
 
 impl JailUsers {
     /// The uid and gid of the connection in a slot, where it has ones of its own.
     pub(crate) fn of_slot(&self, slot: usize) -> Option<Ids<'static>> {
         match self {
-            JailUsers::Each { slots } => {
+            JailUsers::Each { uid, gid, slots } => {
                 let slot = u32::try_from(slot).unwrap_or(u32::MAX).min(slots.saturating_sub(1));
-                Some(Ids { uid: Some(FIRST + slot), gid: FIRST + slot, groups: &[] })
+                Some(Ids { uid: Some(uid + slot), gid: gid + slot, groups: &[] })
             }
             JailUsers::Own { .. } | JailUsers::One { .. } => None,
         }
@@ -50,7 +52,9 @@ impl JailUsers {
         match self {
             JailUsers::Own { uid, gid } => Ids { uid: Some(*uid), gid: *gid, groups: &[] },
             JailUsers::One { uid, gid, groups } => Ids { uid: Some(*uid), gid: *gid, groups },
-            JailUsers::Each { slots } => Ids { uid: Some(FIRST + slots), gid: FIRST + slots, groups: &[] },
+            JailUsers::Each { uid, gid, slots } => {
+                Ids { uid: Some(uid + slots), gid: gid + slots, groups: &[] }
+            }
         }
     }
 
@@ -64,8 +68,8 @@ impl JailUsers {
     pub(super) fn describe(&self) -> String {
         match self {
             JailUsers::Own { uid, .. } | JailUsers::One { uid, .. } => format!("user {uid}"),
-            JailUsers::Each { slots } => {
-                format!("a user for each connection, {FIRST} to {}", FIRST + slots - 1)
+            JailUsers::Each { uid, slots, .. } => {
+                format!("a user for each connection, {uid} to {}", uid + slots - 1)
             }
         }
     }
@@ -85,7 +89,7 @@ impl JailUsers {
                 });
                 [line(*uid, 1), groups]
             }
-            JailUsers::Each { slots } => [line(FIRST, slots + 1), line(FIRST, slots + 1)],
+            JailUsers::Each { uid, gid, slots } => [line(*uid, slots + 1), line(*gid, slots + 1)],
         }
     }
 
@@ -145,11 +149,42 @@ impl JailUsers {
 
     fn write_maps(&self, process: &str) -> io::Result<()> {
         let [uids, gids] = self.maps();
-        for (name, lines) in [("uid_map", uids), ("gid_map", gids)] {
-            fs::write(format!("/proc/{process}/{name}"), lines).map_err(|why| step(name, &why))?;
+        let needs_helper = matches!(self, JailUsers::Each { .. }) && !rustix::process::geteuid().is_root();
+        for (name, helper, lines) in [("uid_map", "newuidmap", uids), ("gid_map", "newgidmap", gids)] {
+            match needs_helper {
+                true => run_mapper(helper, process, &lines)?,
+                false => {
+                    fs::write(format!("/proc/{process}/{name}"), lines).map_err(|why| step(name, &why))?;
+                }
+            }
         }
         Ok(())
     }
+}
+
+/// Has a set-user-ID program map subordinate ids of this user (newuidmap(1)).
+fn run_mapper(program: &str, process: &str, lines: &str) -> io::Result<()> {
+    let ended = Command::new(program).arg(process).args(lines.split_whitespace()).output();
+    let ended = ended.map_err(|why| step(program, &why))?;
+    match ended.status.success() {
+        true => Ok(()),
+        false => {
+            let text = String::from_utf8_lossy(&ended.stderr);
+            Err(step(text.trim(), &Errno::PERM.into()))
+        }
+    }
+}
+
+/// The first id of a range of subordinate ids of a user with at least this number of them, in the
+/// text of `/etc/subuid` or `/etc/subgid` (subuid(5)).
+pub(crate) fn subordinate_ids(text: &str, uid: u32, name: Option<&str>, number: u32) -> Option<u32> {
+    text.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let (owner, first, count) = (fields.next()?, fields.next()?, fields.next()?);
+        let is_own = Some(owner) == name || owner.parse() == Ok(uid);
+        let (first, count): (u32, u32) = (first.trim().parse().ok()?, count.trim().parse().ok()?);
+        (is_own && count >= number).then_some(first)
+    })
 }
 
 #[cfg(test)]
@@ -161,16 +196,31 @@ mod tests {
         let one = JailUsers::One { uid: 65_534, gid: 7, groups: vec![9, 7, 8] };
         assert_eq!(one.maps(), ["65534 65534 1\n", "7 7 1\n8 8 1\n9 9 1\n"]);
         assert_eq!(JailUsers::Own { uid: 5, gid: 6 }.maps(), ["5 5 1\n", "6 6 1\n"]);
-        let each = JailUsers::Each { slots: 100 };
-        assert_eq!(each.maps(), ["524288 524288 101\n", "524288 524288 101\n"]);
+        let each = JailUsers::Each { uid: FIRST, gid: 7000, slots: 100 };
+        assert_eq!(each.maps(), ["524288 524288 101\n", "7000 7000 101\n"]);
     }
 
     #[test]
     fn slots_have_different_users_and_none_is_that_of_the_server() {
-        let each = JailUsers::Each { slots: 3 };
+        let each = JailUsers::Each { uid: FIRST, gid: FIRST, slots: 3 };
         let uids: Vec<_> = (0..3).filter_map(|slot| each.of_slot(slot)?.uid).collect();
         assert_eq!(uids, [FIRST, FIRST + 1, FIRST + 2]);
         assert_eq!(each.of_server().uid, Some(FIRST + 3));
         assert!(JailUsers::Own { uid: 1, gid: 1 }.of_slot(0).is_none());
+    }
+
+    #[test]
+    fn subordinate_ids_belong_to_a_name_or_a_number() {
+        let text = "ann:100000:65536\n# bob:1:1\n1001:200000:10\n1001:300000:5000\nbad:x:y\n";
+        for (uid, name, number, first) in [
+            (1000, Some("ann"), 1025, Some(100_000)),
+            (1000, Some("ann"), 65_537, None),
+            (1001, None, 10, Some(200_000)),
+            (1001, Some("bob"), 11, Some(300_000)),
+            (1002, Some("bad"), 1, None),
+            (1002, None, 1, None),
+        ] {
+            assert_eq!(subordinate_ids(text, uid, name, number), first, "{uid} {name:?} {number}");
+        }
     }
 }

@@ -22,7 +22,7 @@ impl Settings {
     }
 
     fn check_jail(&self) -> Result<(), Error> {
-        let can_be_full = self.jail.wants_full() && self.jail_users().is_some();
+        let can_be_full = self.jail.wants_full() && self.jail_users()?.is_some();
         self.jail.check(self.serves_as_root() && !can_be_full)?;
         Ok(())
     }

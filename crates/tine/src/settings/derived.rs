@@ -10,7 +10,6 @@ use crate::jail::Facts;
 use crate::jail::full::FullJail;
 use crate::jail::house::HousePaths;
 use crate::jail::plan::{JailSite, Plan};
-use crate::jail::users::JailUsers;
 use crate::program::{Stderr, Terminal};
 use crate::system::users::Identity;
 use crate::watch::ClientGone;
@@ -63,7 +62,7 @@ impl Settings {
 
     /// The full jail, if there can be one.
     fn full_jail(&self, path: Option<&Path>) -> Result<Option<FullJail>, Error> {
-        let Some(users) = self.jail_users() else { return Ok(None) };
+        let Some(users) = self.jail_users()? else { return Ok(None) };
         let program = self.program.as_ref();
         let paths = HousePaths {
             program: path,
@@ -72,20 +71,6 @@ impl Settings {
             ..HousePaths::default()
         };
         self.jail.full(users, paths)
-    }
-
-    /// The users of a full jail; `None` if connections are to be served by root.
-    pub(crate) fn jail_users(&self) -> Option<JailUsers> {
-        let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
-        let slots = u32::try_from(self.slots()).ok()?;
-        match &self.identity {
-            _ if !uid.is_root() => Some(JailUsers::Own { uid: uid.as_raw(), gid: gid.as_raw() }),
-            None => Some(JailUsers::Each { slots }),
-            Some(Identity { uid: None | Some(0), .. }) => None,
-            Some(Identity { uid: Some(uid), gid, groups, .. }) => {
-                Some(JailUsers::One { uid: *uid, gid: *gid, groups: groups.clone() })
-            }
-        }
     }
 
     /// Whether the processes of connections belong to root.

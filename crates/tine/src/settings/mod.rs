@@ -7,6 +7,7 @@ mod admission;
 pub(crate) mod check;
 pub(crate) mod control;
 pub(crate) mod derived;
+mod jail_users;
 pub(crate) mod live;
 pub(crate) mod observer;
 pub(crate) mod replacement;

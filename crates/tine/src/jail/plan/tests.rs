@@ -200,7 +200,7 @@ fn limits_that_were_set_are_required_and_those_of_a_profile_in_a_jail() {
 #[test]
 fn processes_are_limited_without_cgroups_where_each_connection_has_a_user() {
     let jail = Jail::new(JailMode::Full).tasks_max(5);
-    let users = JailUsers::Each { slots: 10 };
+    let users = JailUsers::Each { uid: 1000, gid: 1000, slots: 10 };
     let full = FullJail { users, house: House::default(), has_network: false };
     let alone = |executes| JailSite { full: Some(full.clone()), executes, ..site() };
     let plan = Plan::new(&jail, &all(), alone(true)).expect("by a limit of the user");
