@@ -7,7 +7,9 @@ fn all() -> Facts {
         house: Ok(()),
         clues: Clues::default(),
         landlock: Ok(7),
+        file_rules: Ok(()),
         no_new_privileges: Ok(()),
+        capabilities: Ok(()),
         filters: Ok(()),
         deny_write_execute: Ok(()),
     }
