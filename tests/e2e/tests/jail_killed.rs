@@ -40,7 +40,7 @@ impl Scene {
         let mut held: Vec<Client> = (0..HELD).map(|_| server.connect()).collect();
         held.iter_mut().for_each(|client| assert_eq!(client.read_line(), IN_A_ROOM));
         let churn = Churn::start(server.port());
-        let namespaces = namespaces_of(&server);
+        let namespaces = namespaces_of(&server.processes());
         Scene { server, held, churn, namespaces, mounts }
     }
 
@@ -63,7 +63,7 @@ impl Scene {
         });
         self.churn.wait_for_more(20);
         self.held.iter_mut().for_each(|client| _ = client.echo("held\n"));
-        self.namespaces.append(&mut namespaces_of(&self.server));
+        self.namespaces.append(&mut namespaces_of(&self.server.processes()));
     }
 
     /// Ends the connections and the server: nothing is left of it.
@@ -234,7 +234,7 @@ fn rooms_that_were_refused_do_not_delay_those_behind_them() {
 fn nothing_is_left_of_a_supervisor_that_was_killed() {
     let mut scene = Scene::new();
     scene.churn.wait_for_more(20);
-    scene.namespaces.append(&mut namespaces_of(&scene.server));
+    scene.namespaces.append(&mut namespaces_of(&scene.server.processes()));
     let Scene { mut server, mut held, churn, namespaces, mounts: before } = scene;
     server.signal(Signal::KILL);
     server.wait_for_exit();
