@@ -1,7 +1,7 @@
 //! Namespaces (namespaces(7)): making them, joining them, and what is mounted in them.
 
 use std::fmt;
-use std::io;
+use std::io::{self, Read as _};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::Path;
 
@@ -53,15 +53,14 @@ pub fn unshare(_alone: &Alone, kinds: Kinds) -> io::Result<()> {
 pub struct Password([u64; 4]);
 
 impl Password {
-    /// Another one each time (getrandom(2)).
+    /// Another one each time (getrandom(2); `/dev/urandom` where that is denied).
     ///
     /// # Errors
-    /// ENOSYS before Linux 3.17.
+    /// Neither can be read.
     pub fn random() -> io::Result<Password> {
         let mut bytes = [0; 32];
-        let length = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
-        if length != bytes.len() {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+        if rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()) != Ok(bytes.len()) {
+            std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
         }
         let mut words = [0; 4];
         for (word, bytes) in words.iter_mut().zip(bytes.chunks_exact(8)) {

@@ -13,6 +13,7 @@ pub mod fault_injection;
 pub mod filters;
 pub mod folder;
 pub mod http;
+pub mod jails;
 pub mod load;
 pub mod local_client;
 pub mod log;

@@ -23,6 +23,8 @@ pub const STDERR_LOGGER: &str = "tine: logger";
 pub const CGROUP_CLEANER: &str = "tine: cleaner";
 /// The log writer in ps(1).
 pub const LOG_WRITER: &str = "tine: writer";
+/// Jailers in ps(1), before their number.
+pub const JAILER: &str = "tine: jailer";
 /// The jailer of the first forker in ps(1).
 pub const FIRST_JAILER: &str = "tine: jailer 1";
 /// The first process of each room of a full jail in ps(1).

@@ -103,7 +103,7 @@ fn resource(why: Errno) -> Option<&'static str> {
 }
 
 /// The error number. An error that was given a text has lost it, but not its kind.
-fn errno(why: &io::Error) -> Errno {
+pub(crate) fn errno(why: &io::Error) -> Errno {
     use io::ErrorKind as Kind;
     match (why.raw_os_error(), why.kind()) {
         (Some(number), _) => Errno::from_raw_os_error(number),

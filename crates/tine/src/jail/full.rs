@@ -12,6 +12,7 @@ use tine_sys::namespaces::{Kinds, unshare};
 use tine_sys::process::{Alone, Fresh, fork, fork_into};
 
 use super::aside::reported;
+use super::first_process::{become_first, try_joining};
 use super::house::House;
 use super::step::{StepError, step};
 use super::users::JailUsers;
@@ -81,7 +82,12 @@ impl FullJail {
     /// # Errors
     /// The step that the kernel refuses.
     pub(super) fn try_out(&self, alone: &Alone) -> Result<(), StepError> {
-        self.run_inside(alone, |_| Vec::new()).map(drop)
+        let job = |_: &Fresh| become_first().err().map_or(Vec::new(), |why| message(&why));
+        let refused = self.run_inside(alone, job)?;
+        match refused.is_empty() {
+            true => Ok(()),
+            false => Err(StepError::from_message(&String::from_utf8_lossy(&refused))),
+        }
     }
 
     /// Runs something in a room, in a process that is forked for it and ends afterwards. Returns
@@ -100,7 +106,7 @@ impl FullJail {
             Err(why) => refusal(&why),
         };
         let (report, _) = reported(alone, ordinary, |_| {
-            let built = self.enter_users(alone).and_then(|()| self.build(alone));
+            let built = self.enter_users(alone).and_then(|()| self.build(alone)).and_then(|()| try_joining());
             let into = |alone: &Alone| fork_into(alone, FullJail::ROOM);
             let ran = built.and_then(|()| reported(alone, into, inside));
             let ran = ran.map_err(|why| step("fork into a room", &why));
@@ -120,5 +126,9 @@ const DONE: u8 = b'.';
 
 /// The report of a step that was refused.
 fn refusal(why: &io::Error) -> Vec<u8> {
-    format!("!{}", StepError::of(why).to_message()).into_bytes()
+    [b"!", &message(why)[..]].concat()
+}
+
+fn message(why: &io::Error) -> Vec<u8> {
+    StepError::of(why).to_message().into_bytes()
 }

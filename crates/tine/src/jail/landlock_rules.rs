@@ -46,7 +46,7 @@ impl FileRules {
 /// A path that was named cannot be opened; the kernel refuses the ruleset.
 pub(super) fn make(files: Option<&FileRules>, scope: bool) -> Result<Option<OwnedFd>, Error> {
     let refused = |why: RulesetError| {
-        let why = io::Error::other(why);
+        let why = system_error(&why);
         Error::system("cannot make the rules of the jail (Landlock)", &why, next_move::of_call(&why))
     };
     let mut ruleset = Ruleset::default();
@@ -85,7 +85,18 @@ fn allow(
         other => io::Error::other(other),
     })?;
     let access = if path.is_dir() { access } else { access & AccessFs::from_file(VERSION) };
-    created.add_rule(PathBeneath::new(opened, access)).map_err(io::Error::other)
+    created.add_rule(PathBeneath::new(opened, access)).map_err(|why| system_error(&why))
+}
+
+/// The error of the system call below an error of the crate, for its number.
+fn system_error(why: &RulesetError) -> io::Error {
+    let first: &dyn std::error::Error = why;
+    let causes = std::iter::successors(Some(first), |why| why.source());
+    let numbers = causes.filter_map(|why| why.downcast_ref::<io::Error>()?.raw_os_error());
+    match numbers.last() {
+        Some(number) => io::Error::from_raw_os_error(number),
+        None => io::Error::other(why.to_string()),
+    }
 }
 
 fn cannot_open(path: impl AsRef<Path>, why: &io::Error) -> Error {

@@ -254,7 +254,7 @@ impl Plan {
             }
         }
         if as_root && plan.full.is_none() && jail.mode != JailMode::None {
-            return Err(served_by_root());
+            return Err(served_by_root_without(&plan));
         }
         Ok(plan)
     }
@@ -301,6 +301,9 @@ impl Plan {
                 }
             },
             Layer::NoNewPrivileges => facts.no_new_privileges.map_or_else(refused, |()| on(String::new())),
+            Layer::Capabilities if facts.capabilities.is_err() => {
+                facts.capabilities.map_or_else(refused, |()| LayerState::Off)
+            }
             Layer::Capabilities => {
                 let kept = jail.capabilities.unwrap_or(CapabilitySet::empty());
                 self.capabilities = Some(kept);
@@ -316,7 +319,7 @@ impl Plan {
                 }
                 Err(errno) => refused(errno),
             },
-            Layer::Files => match facts.landlock {
+            Layer::Files => match facts.landlock.and_then(|version| facts.file_rules.map(|()| version)) {
                 Ok(version) => {
                     self.files = Some(FileRules::new(&jail.read_write_paths, &jail.inaccessible_paths));
                     match version {
@@ -386,6 +389,19 @@ fn served_by_root() -> Error {
         "in this jail, connections would be served by root, which owns too much of the system",
         "choose another user, as in `--user nobody`",
     )
+}
+
+/// The same where a full jail, which has other users, cannot be had.
+fn served_by_root_without(plan: &Plan) -> Error {
+    let refused = plan.layers.iter().find_map(|(layer, state)| match state {
+        LayerState::Refused(refused) => Some((layer, refused)),
+        _ => None,
+    });
+    refused.map_or_else(served_by_root, |(layer, refused)| {
+        let (layer, why) = (layer.name(), refused.why());
+        let what = format!("without {layer}, a jail would serve connections by root ({why})");
+        Error::usage(what, "choose another user, as in `--user nobody`, or permit what is refused")
+    })
 }
 
 fn terms(text: &str) -> Vec<Term> {

@@ -5,11 +5,13 @@ use std::io;
 
 use rustix::io::Errno;
 
+use crate::error::next_move::errno;
+
 /// A step that the kernel refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct StepError {
-    pub(super) step: String,
-    pub(super) errno: Errno,
+    pub(crate) step: String,
+    pub(crate) errno: Errno,
 }
 
 impl fmt::Display for StepError {
@@ -27,6 +29,16 @@ impl From<StepError> for io::Error {
 }
 
 impl StepError {
+    /// The error of [`step`] in an error, if it is one.
+    pub(crate) fn in_error(why: &io::Error) -> Option<&StepError> {
+        why.get_ref().and_then(|inner| inner.downcast_ref())
+    }
+
+    /// Whether the process that the step concerns has ended.
+    pub(crate) fn is_of_ended_process(&self) -> bool {
+        self.errno == Errno::SRCH
+    }
+
     /// It was not tried, as this process has several threads.
     pub(super) fn with_threads() -> StepError {
         StepError { step: "fork of a process with several threads".into(), errno: Errno::AGAIN }
@@ -46,19 +58,17 @@ impl StepError {
 
     /// The step of an error of [`step`].
     pub(crate) fn of(why: &io::Error) -> StepError {
-        let inner = why.get_ref().and_then(|inner| inner.downcast_ref::<StepError>());
-        inner.cloned().unwrap_or_else(|| StepError { step: "a step".into(), errno: errno(why) })
+        StepError::in_error(why)
+            .cloned()
+            .unwrap_or_else(|| StepError { step: "a step".into(), errno: errno(why) })
     }
-}
-
-fn errno(why: &io::Error) -> Errno {
-    Errno::from_io_error(why).unwrap_or(Errno::IO)
 }
 
 /// The error of a step. That of a step within it stays what it is.
 pub(super) fn step(name: impl fmt::Display, why: &io::Error) -> io::Error {
-    let inner = why.get_ref().and_then(|inner| inner.downcast_ref::<StepError>());
-    let error = inner.cloned().unwrap_or_else(|| StepError { step: name.to_string(), errno: errno(why) });
+    let error = StepError::in_error(why)
+        .cloned()
+        .unwrap_or_else(|| StepError { step: name.to_string(), errno: errno(why) });
     io::Error::new(why.kind(), error)
 }
 
@@ -74,5 +84,8 @@ mod tests {
         assert_eq!(found, StepError { step: "mount of proc".into(), errno: Errno::PERM });
         assert_eq!(StepError::from_message(&found.to_message()), found);
         assert_eq!(StepError::from_message("").errno, Errno::IO);
+        // The text of an error that names a part of the step takes the place of its number.
+        let part = io::Error::new(io::ErrorKind::PermissionDenied, "user: operation not permitted");
+        assert_eq!(StepError::of(&step("change of user", &part)).errno, Errno::PERM);
     }
 }

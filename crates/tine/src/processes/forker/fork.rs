@@ -12,9 +12,11 @@ use super::memory::{Memory, NewProcess, Started};
 use super::trusted::Forker;
 use crate::connection::Connection;
 use crate::error::HandlerError;
+use crate::jail::step::StepError;
 use crate::lifecycle::outcome::ExitReport;
 use crate::net::accept::Accepted;
 use crate::processes::conn::{self, Job};
+use crate::processes::jailer::run::ROOMS;
 use crate::processes::start::start_connection;
 use crate::program::launch::ProgramConnection;
 use crate::shared::board::SlotPhase;
@@ -95,7 +97,10 @@ fn keep_in_hand<H>(
     why: &io::Error,
 ) -> Started {
     forker.trusted.door.board.count_fork_failure();
-    fail(forker, memory, what, Errno::from_io_error(why).unwrap_or(Errno::AGAIN));
+    match StepError::in_error(why) {
+        Some(why) => fail(forker, memory, &format!("{what}: {}", why.step), why.errno),
+        None => fail(forker, memory, what, Errno::from_io_error(why).unwrap_or(Errno::AGAIN)),
+    }
     memory.in_hand = Some(client);
     Started::Failed
 }
@@ -111,15 +116,23 @@ pub(super) fn open_room<H>(forker: &mut Forker<'_, H>, slot: usize) -> io::Resul
         cgroups.prepare(slot, forker.trusted.door.board.cgroup(slot));
     }
     let Some(jailer) = &mut forker.trusted.jailer else { return Ok(()) };
-    match jailer.take() {
-        Ok(room) => forker.context.jail_mut().open(room, slot),
+    let mut opened = Ok(());
+    // The first process of a room may have been killed while the room was ready, as may all others.
+    for _ in 0..=ROOMS {
+        opened = jailer.take().and_then(|room| forker.context.jail_mut().open(room, slot));
+        let why = opened.as_ref().err().and_then(StepError::in_error);
+        if !why.is_some_and(StepError::is_of_ended_process) {
+            break;
+        }
+    }
+    match opened {
         Err(why) if why.kind() == io::ErrorKind::BrokenPipe => {
             // The supervisor starts another forker, with another jailer.
             let next = "it is started again with its forker; look for its cause in the kernel's log (dmesg)";
             forker.context.log.error("a forker has lost its jailer, and exits", "the jailer has ended", next);
             exit_now(111)
         }
-        Err(why) => Err(why),
+        opened => opened,
     }
 }
 
@@ -159,7 +172,8 @@ pub(super) fn refill<H>(
                 board.dec_idle(index);
                 board.release(slot);
                 board.count_fork_failure();
-                let errno = Errno::from_io_error(&why).unwrap_or(Errno::AGAIN);
+                let of_step = StepError::in_error(&why).map(|why| why.errno);
+                let errno = of_step.or_else(|| Errno::from_io_error(&why)).unwrap_or(Errno::AGAIN);
                 fail(forker, memory, "cannot create a spare process", errno);
                 return None;
             }

@@ -2,18 +2,24 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
 use rustix::process::{PidfdFlags, Signal, pidfd_open};
 use tine_sys::fd::Floor;
 use tine_sys::process::{Side, fork};
 
 use super::message::{ROOM, TAKEN, refusal_of};
-use super::run::{JailerStart, run};
+use super::run::{JailerStart, ROOMS, run};
 use crate::error::{Error, ErrorKind, next_move};
 use crate::jail::room::Room;
 use crate::processes::start::cannot;
 use crate::shared::text_channel::{ReceivedText, TextChannel};
+
+/// After this long without a room, one counts as lost: its first process was killed, as for a lack
+/// of memory, before it could offer it. Another one is made then.
+const LATE: Duration = Duration::from_secs(1);
 
 /// The jailer, as its forker knows it.
 #[derive(Debug)]
@@ -70,23 +76,49 @@ impl Jailer {
         if let Some(room) = self.first.take() {
             return Ok(room);
         }
+        let mut refused = None;
+        // What was refused before a limit was raised must not delay the rooms behind it; what is
+        // refused all the time ends.
+        for _ in 0..ROOMS {
+            match self.next(refused.is_none())? {
+                Some(message) => match self.room(message) {
+                    Ok(room) => return Ok(room),
+                    Err(why) => refused = Some(why),
+                },
+                None => break,
+            }
+        }
+        Err(refused.unwrap_or_else(|| io::ErrorKind::BrokenPipe.into()))
+    }
+
+    fn room(&self, ReceivedText { text, descriptors }: ReceivedText) -> io::Result<Room> {
+        match (text == ROOM.as_bytes(), <[OwnedFd; 2]>::try_from(descriptors)) {
+            (true, Ok([init, start])) => Room::new(init, start, self.place),
+            _ => Err(refusal_of(&text)),
+        }
+    }
+
+    /// The next message; `None` if there is none yet and this process is not to wait.
+    fn next(&self, waits: bool) -> io::Result<Option<ReceivedText>> {
+        let mut lost = 0;
         let message = loop {
             match self.channel.receive() {
                 Ok(Some(message)) => break message,
                 Ok(None) => return Err(io::ErrorKind::BrokenPipe.into()),
-                Err(rustix::io::Errno::AGAIN) => {
+                Err(Errno::AGAIN) if !waits => return Ok(None),
+                Err(Errno::AGAIN) => {
                     let mut poll = [PollFd::new(&self.channel, PollFlags::IN)];
-                    let _ = tine_sys::wait::until(&mut poll, None);
+                    let until = (lost < ROOMS).then(|| Instant::now() + LATE);
+                    if tine_sys::wait::until(&mut poll, until) == Ok(0) {
+                        lost += 1;
+                        let _ = self.channel.send(TAKEN, &[]);
+                    }
                 }
                 Err(why) => return Err(why.into()),
             }
         };
         // If the jailer has ended, the next one does not come.
         let _ = self.channel.send(TAKEN, &[]);
-        let ReceivedText { text, descriptors } = message;
-        match (text == ROOM.as_bytes(), <[OwnedFd; 2]>::try_from(descriptors)) {
-            (true, Ok([init, start])) => Room::new(init, start, self.place),
-            _ => Err(refusal_of(&text)),
-        }
+        Ok(Some(message))
     }
 }

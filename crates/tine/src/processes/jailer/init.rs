@@ -8,22 +8,17 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, recv, socketpair};
-use rustix::process::{Pid, PidfdFlags, getpid, pidfd_open};
-use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tine_sys::process::{Fresh, exit_now};
 
 use super::message::{ROOM, refusal};
+use crate::jail::first_process::become_first;
 use crate::jail::full::FullJail;
 use crate::processes::start::start_detached;
 use crate::shared::text_channel::TextChannel;
 
 /// The number of the process of the connection in its pid namespace.
 const SECOND: i32 = 2;
-
-/// A capability that is not used. A process without it can neither trace this one nor see it in
-/// `/proc`, also with the same user (ptrace(2)); the forker, which has all, can join its
-/// namespaces.
-const KEPT: CapabilitySet = CapabilitySet::NET_BIND_SERVICE;
 
 /// Runs as the first process of a room until the process of its connection has ended.
 pub(super) fn run(_fresh: &Fresh, full: &FullJail, channel: TextChannel, supervisor: Option<OwnedFd>) -> ! {
@@ -51,12 +46,7 @@ pub(super) fn run(_fresh: &Fresh, full: &FullJail, channel: TextChannel, supervi
 fn offer(full: &FullJail, channel: &TextChannel) -> io::Result<OwnedFd> {
     full.furnish()?;
     let (start, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-    let own = pidfd_open(getpid(), PidfdFlags::empty())?;
-    rustix::thread::set_no_new_privs(true)?;
-    let (effective, permitted, inheritable) = (CapabilitySet::empty(), KEPT, CapabilitySet::empty());
-    set_capabilities(None, CapabilitySets { effective, permitted, inheritable })?;
-    // The change of user has taken it; without it, the forker cannot join (ptrace(2)).
-    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::Dumpable)?;
+    let own = become_first()?;
     channel.send(ROOM, &[own.as_fd(), theirs.as_fd()])?;
     Ok(start)
 }

@@ -16,7 +16,7 @@ use crate::processes::start::{kill_with, start_detached};
 use crate::shared::text_channel::TextChannel;
 
 /// Rooms that are ready, at most: as many as connections may come at once and find one.
-const ROOMS: usize = 8;
+pub(crate) const ROOMS: usize = 8;
 
 /// Below this number, rooms are made at once.
 const FEW: usize = 2;
