@@ -1,7 +1,7 @@
 """Programs in full jails that take all they can get: how soon nothing is left of them, and what
 clients beside them notice. A thousand jails at a time, and many in a row."""
 
-import contextlib, os, pathlib, re, resource, select, socket, statistics, time
+import contextlib, math, os, pathlib, re, resource, select, socket, statistics, time
 
 import racing
 from racing import OUT, Contender, crr, holdings, load, note, processes, rows, turns
@@ -95,7 +95,7 @@ def end_of(one, kind):
 
 
 def percentile(values, share):
-    return sorted(values)[min(len(values) - 1, int(len(values) * share))]
+    return sorted(values)[max(0, math.ceil(len(values) * share) - 1)]
 
 
 def section_jail_ends():
@@ -191,18 +191,22 @@ def belongings(one):
     jailers = [pid for pid in pids if 'jailer' in pathlib.Path(f'/proc/{pid}/comm').read_text()]
     rollups = [pathlib.Path(f'/proc/{pid}/smaps_rollup').read_text() for pid in jailers]
     private = sum(int(re.search(r'^Pss_Anon:\s+(\d+)', text, re.M)[1]) for text in rollups)
-    everything = [entry for entry in os.listdir('/proc') if entry.isdigit()]
     kinds = ('pid', 'mnt', 'ipc', 'net', 'uts', 'user', 'cgroup')
-    links = set()
-    for pid in everything:
-        with contextlib.suppress(OSError):
-            links |= {os.readlink(f'/proc/{pid}/ns/{kind}') for kind in kinds}
+
+    def namespaces(some):
+        links = set()
+        for pid in some:
+            with contextlib.suppress(OSError):
+                links |= {os.readlink(f'/proc/{pid}/ns/{kind}') for kind in kinds}
+        return len(links)
+
     return {
         'processes': len(pids),
         'descriptors': found['descriptors'] + sum(len(os.listdir(f'/proc/{pid}/fd')) for pid in jailers),
         'KiB': found['private_kib'] + private,
         'mounts': len(pathlib.Path('/proc/self/mountinfo').read_text().splitlines()),
-        'namespaces of the machine': len(links),
+        'namespaces': namespaces(pids),
+        'of the machine': namespaces(filter(str.isdigit, os.listdir('/proc'))),
         'cgroups': sum(1 for _ in pathlib.Path('/sys/fs/cgroup').rglob('cgroup.procs')),
         **slabs(),
     }
@@ -216,8 +220,10 @@ def slabs():
 
 
 def in_a_row(number):
-    """What is left after this number of connections in full jails."""
-    command = f'{racing.ARGS.tine} serve --jail --log off --max-connections 64 127.0.0.1:{{port}}'
+    """What is left after this number of connections in full jails, of which the server remembers
+    nothing for operators."""
+    options = '--jail --log off --control none --max-connections 64'
+    command = f'{racing.ARGS.tine} serve {options} 127.0.0.1:{{port}}'
     with Contender('tine', f'{command} -- /bin/cat') as one:
         crr(one.port, 8, 3)
         time.sleep(2)
