@@ -35,6 +35,9 @@ pub fn waiting_inits(server: &Server) -> Vec<i32> {
     inits.into_iter().map(|init| init.pid).filter(|pid| !taken.contains(&room_of(*pid))).collect()
 }
 
+/// Ticks in a second (`USER_HZ`, time(7)).
+const TICKS: f64 = 100.0;
+
 /// The namespaces of processes, without those of this process.
 ///
 /// # Panics
@@ -47,17 +50,28 @@ pub fn namespaces_of(processes: &[procfs::Process]) -> BTreeSet<String> {
     all.filter(|one| !own.contains(one)).collect()
 }
 
-/// Waits until no process of the machine is in one of these namespaces.
+/// Waits until no process of the machine is in one of these namespaces, of those that have started
+/// by now: the kernel gives the numbers of namespaces that have ended to new ones.
 ///
 /// # Panics
 /// If one is left after [`TEST_TIMEOUT`](crate::TEST_TIMEOUT).
 pub fn wait_until_namespaces_end(namespaces: &BTreeSet<String>) {
     let kinds = [&OF_A_ROOM[..], &OF_A_JAILER].concat();
+    let uptime = fs::read_to_string("/proc/uptime").expect("/proc is mounted");
+    let seconds: f64 = uptime.split(' ').next().and_then(|text| text.parse().ok()).expect("a time");
+    let now = (seconds * TICKS) as u64;
     wait_until("no namespace is left", || {
         let entries = fs::read_dir("/proc").expect("/proc is mounted").flatten();
-        let mut pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        (!pids.any(|pid| !of_kinds(pid, &kinds).is_disjoint(namespaces))).then_some(())
+        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        let mut old = pids.filter(|pid| start_of(*pid).is_some_and(|start| start <= now));
+        (!old.any(|pid| !of_kinds(pid, &kinds).is_disjoint(namespaces))).then_some(())
     });
+}
+
+/// When a process started, in ticks since the start of the machine (proc_pid_stat(5), field 22).
+fn start_of(pid: i32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
 }
 
 /// The processes of the machine in a room, zombies included.
