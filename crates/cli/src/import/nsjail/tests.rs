@@ -74,7 +74,7 @@ fn a_large_configuration_has_what_it_says() {
          stderr = \"client\"\ncwd = \"/app\"\njail = \"full\"\nprivate-network = \"yes\"\n\
          root-directory = \"/srv/guess\"\nprivate-tmp = \"8M\"\n\
          bind-read-only-paths = [\"/srv/data:/data\"]\nbind-paths = [\"/srv/up\"]\nuser = \"nobody\"\n\
-         group = \"nogroup\"\nclear-env = true\nenv = [\"LANG=C\", \"FLAG\", \"A=b c\"]\nmemory-max = \"64M\"\n\
+         supplementary-groups = \"none\"\nset-login-environment = \"no\"\ngroup = \"nogroup\"\nclear-env = true\nenv = [\"LANG=C\", \"FLAG\", \"A=b c\"]\nmemory-max = \"64M\"\n\
          tasks-max = 10\ncpu-quota = \"50%\"\nlimit-as = \"64M\"\nlimit-core = 0\nlimit-cpu = 10\n\
          limit-fsize = \"2M\"\nlimit-nofile = 16\nlimit-nproc = 8\nlimit-stack = \"infinity\"\n"
             .replace("cwd = \"/app\"\n", "cwd = \"/app\"\nnice = 19\n")
@@ -99,7 +99,10 @@ fn each_field_has_its_key_or_a_note() {
         ("clone_newnet: true", "private-network = \"loopback\""),
         ("iface_no_lo: true", "private-network = \"yes\""),
         ("uidmap { outside_id: '1000' }", "user = 1000"),
-        ("uidmap { outside_id: 'a' } gidmap { outside_id: 'b' }", "user = \"a\"\ngroup = \"b\""),
+        (
+            "uidmap { outside_id: 'a' } gidmap { outside_id: 'b' }",
+            "user = \"a\"\nsupplementary-groups = \"none\"\nset-login-environment = \"no\"\ngroup = \"b\"",
+        ),
         ("uidmap { outside_id: 'root' }", "# uidmap: the outside_id of root"),
         ("gidmap { outside_id: 'b' }", "# gidmap: the group b without a user"),
         ("uidmap { count: 65536 }", "# uidmap of 65536 from \"\""),

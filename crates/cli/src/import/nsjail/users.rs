@@ -19,6 +19,9 @@ pub(super) fn apply(fields: Fields, service: &mut ImportedService) -> Result<(),
         (user, group) => {
             if let Some(user) = user {
                 service.set("user", user);
+                // nsjail drops the groups of the user, and sets no variables of a login.
+                service.set("supplementary-groups", "none");
+                service.set("set-login-environment", "no");
             }
             if let Some(group) = group {
                 service.set("group", group);
