@@ -1,5 +1,5 @@
-//! Any text as a configuration of xinetd or inetd, as units of systemd or as a run script: never a
-//! panic, and the result can be parsed as a configuration of tine.
+//! Any text as a configuration of xinetd, inetd or nsjail, as units of systemd, as a run script, or
+//! as variables of a jail's image: never a panic, and the result can be parsed as a configuration.
 
 #![no_main]
 
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use libfuzzer_sys::fuzz_target;
 use tine_cli::config::Config;
-use tine_cli::import::{World, inetd, run, systemd, xinetd};
+use tine_cli::import::{World, inetd, nsjail, redpwn, run, systemd, without_new_keys, xinetd};
 
 /// A machine with one known host and port, one known file, and this text as a service unit.
 struct SmallWorld<'a>(&'a str);
@@ -19,6 +19,9 @@ const SOCKET: &str = "[Socket]\nListenStream=9\nAccept=yes\n";
 
 /// The begin of a run script.
 const RUN: &str = "#!/bin/sh\nexec tcpserver ";
+
+/// A server of nsjail, so that a text is a part of one, too.
+const NSJAIL: &str = "mode: LISTEN port: 9 exec_bin { path: '/bin/cat' }\n";
 
 impl World for SmallWorld<'_> {
     fn read(&self, file: &Path) -> io::Result<String> {
@@ -53,8 +56,12 @@ fuzz_target!(|text: &str| {
             systemd::import(&format!("{SOCKET}{text}"), Path::new("a.socket"), &SmallWorld("")),
             run::import(text, Path::new("web/run"), &SmallWorld(text)),
             run::import(&format!("{RUN}{text}"), Path::new("web/run"), &SmallWorld(text)),
+            nsjail::import(text, Path::new("game.cfg")),
+            nsjail::import(&format!("{NSJAIL}{text}"), Path::new("game.cfg")),
+            redpwn::import(text, Path::new("game/Dockerfile")),
+            redpwn::import(&format!("FROM x\n{text}"), Path::new("game/Dockerfile")),
         ] {
-            let toml = import.to_string();
+            let toml = without_new_keys(&import.to_string());
             match (Config::parse(&toml, Path::new("tine.toml")), import.counts().0) {
                 (Ok(config), served) => assert_eq!(config.services.len(), served),
                 (Err(error), 0) => assert!(error.to_string().contains("no service"), "{error}\n{toml}"),

@@ -1,6 +1,7 @@
-//! `tine import`: configurations of other super-servers become configurations of tine that pass
-//! `tine check` and serve as the originals do.
+//! `tine import`: configurations of other super-servers and jails become configurations of tine
+//! that pass `tine check` and serve as the originals do.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
 use tine_e2e::{Client, Folder, Server, ServerCommand, network, run, tine, wait_until};
@@ -78,6 +79,68 @@ fn an_imported_run_script_serves_as_the_script_does() {
     folder.write("run", "#!/bin/sh\nmkdir /run/x\nexec tcpserver 0 25 cat\n");
     let (code, out, err) = run(Command::new(tine()).args(["import", "run", &folder.path("run")]));
     assert!(code == 100 && out.contains("line 2 runs mkdir"), "{out}{err}");
+}
+
+#[test]
+fn an_imported_configuration_of_nsjail_serves_in_a_jail() {
+    network::own();
+    let folder = Folder::new("import-nsjail");
+    let program = folder.write(
+        "content/run",
+        "#!/bin/sh\nls -d /[a-z]*\necho $0 $1 $VAR; pwd; ulimit -n; ulimit -c; nice; cat /game/flag\n\
+         (echo x > /game/flag) 2>&1\nstat -f -c %b*%S /tmp; cat\n",
+    );
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("ours");
+    folder.write("content/flag", "the flag\n");
+    std::fs::set_permissions(folder.path(""), std::fs::Permissions::from_mode(0o755)).expect("ours");
+    folder.write(
+        "game.cfg",
+        &format!(
+            "# a game\nname: \"game\"\nmode: LISTEN\nbindhost: \"127.0.0.1\" port: {}\nmax_conns_per_ip: 1\n\
+             iface_no_lo: true\nmount_proc: true\nenvar: 'VAR=a b'\nrlimit_nofile: 77\n\
+             mount {{ src: \"{}\" dst: \"/game\" is_bind: true }}\n\
+             mount {{ dst: \"/tmp\" fstype: \"tmpfs\" rw: true options: \"size=2m\" }}\n\
+             exec_bin < path: \"/bin/sh\" arg: [\"/game/run\", \"word\"] >\ncwd: '/game'\n",
+            PORTS[0],
+            folder.path("content")
+        ),
+    );
+    let server = serve(&import(&folder, "nsjail", "game.cfg", &[]));
+    let mut client = Client::from_source("127.0.0.1", server.port());
+    client.send("x").half_close();
+    let text = client.read_text();
+    let (names, rest) = text.split_once("/game/run").expect("the line after the directories");
+    assert!(names.contains("/game\n") && names.contains("/usr\n") && !names.contains("/home"), "{names}");
+    let expected = " word a b\n/game\n77\n0\n19\nthe flag\n";
+    assert!(rest.starts_with(expected) && rest.contains("Read-only file system"), "{text}");
+    assert!(rest.contains("\n512*4096\n") && rest.ends_with('x'), "{text}");
+    let mut held = Client::from_source("127.0.0.2", server.port());
+    held.expect("/");
+    Client::from_source("127.0.0.2", server.port()).expect_closed();
+    // What cannot be read is named with its place.
+    folder.write("game.cfg", "mode: LISTEN\nport: 80 80\n");
+    let (code, out, err) = run(Command::new(tine()).args(["import", "nsjail", &folder.path("game.cfg")]));
+    assert!(code == 100 && out.contains("game.cfg:2:10: the name of a field is missing"), "{out}{err}");
+}
+
+#[test]
+fn variables_of_a_jail_image_become_a_configuration() {
+    let folder = Folder::new("import-redpwn");
+    folder.write("game/Dockerfile", "FROM pwn.red/jail\nENV JAIL_TIME=60 \\\n  JAIL_POW=7\n");
+    let file = folder.path("game/Dockerfile");
+    let (code, out, err) = run(Command::new(tine()).args(["import", "redpwn-jail", &file]));
+    assert_eq!(code, 0, "{err}");
+    for part in
+        ["[services.game]", "max-lifetime = \"60s\"", "tasks-max = 5", "JAIL_POW=7: clients are served"]
+    {
+        assert!(out.contains(part), "{part}: {out}");
+    }
+    folder.write("game/Dockerfile", "FROM pwn.red/jail\nENV JAIL_TIME=soon\n");
+    let (code, out, _) = run(Command::new(tine()).args(["import", "redpwn-jail", &file]));
+    assert!(
+        code == 100 && out.contains("Dockerfile:2: game is left out: JAIL_TIME=soon is no number"),
+        "{out}"
+    );
 }
 
 #[test]

@@ -73,7 +73,7 @@ pub enum Command {
     Explain(Explain),
     /// Show which protections of a jail this system gives, and try to break out of it
     JailCheck(JailCheck),
-    /// Convert the configuration of another super-server, and list what has no equivalent
+    /// Convert the configuration of another super-server or jail, and list what has no equivalent
     Import(Import),
     /// Show what a running server does
     Status(Status),

@@ -1,4 +1,4 @@
-//! `tine import`: converts the configuration of another super-server.
+//! `tine import`: converts the configuration of another super-server or jail.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -12,7 +12,7 @@ use crate::commands::describe::print;
 use crate::diagnostics::diagnostic;
 use crate::error::Error;
 use crate::exit;
-use crate::import::{World, inetd, systemd, xinetd};
+use crate::import::{World, inetd, nsjail, redpwn, systemd, xinetd};
 
 /// `tine import`.
 #[derive(ClapArgs, Debug)]
@@ -42,6 +42,11 @@ pub enum ImportFormat {
     Systemd,
     /// A run script of daemontools, runit or s6 that starts tcpserver, s6-tcpserver or s6-ipcserver
     Run,
+    /// A configuration of nsjail: a message of protocol buffers as text
+    Nsjail,
+    /// Variables JAIL_* of the image pwn.red/jail: a Dockerfile, or a file with NAME=VALUE in each
+    /// line
+    RedpwnJail,
 }
 
 const AFTER_HELP: &str = "A comment beside each service lists what has no equivalent. Validate the result with `tine check`, \
@@ -57,6 +62,8 @@ pub(crate) fn run(args: &Import) -> Result<ExitCode, Error> {
         ImportFormat::Xinetd => ("xinetd", xinetd::import(&text, &args.file, &Machine, args.all)),
         ImportFormat::Inetd => ("inetd", inetd::import(&text, &file.to_string(), &Machine, args.all)),
         ImportFormat::Systemd => ("systemd", systemd::import(&text, &args.file, &Machine)),
+        ImportFormat::Nsjail => ("nsjail", nsjail::import(&text, &args.file)),
+        ImportFormat::RedpwnJail => ("redpwn-jail", redpwn::import(&text, &args.file)),
         ImportFormat::Run => ("run", crate::import::run::import(&text, &args.file, &Machine)),
     };
     let (served, left, notes) = import.counts();
@@ -69,8 +76,8 @@ pub(crate) fn run(args: &Import) -> Result<ExitCode, Error> {
         return Err(Error::usage(
             format_args!("{file}: {summary}"),
             match args.format {
-                ImportFormat::Systemd | ImportFormat::Run => "the comment has the reason",
-                _ => "give --all to import disabled services, too",
+                ImportFormat::Xinetd | ImportFormat::Inetd => "give --all to import disabled services, too",
+                _ => "the comment has the reason",
             },
         ));
     }

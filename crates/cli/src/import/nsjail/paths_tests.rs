@@ -1,0 +1,122 @@
+//! What mounts become.
+
+use std::path::Path;
+
+use crate::config::Config;
+use crate::import::nsjail::import;
+use crate::import::without_new_keys;
+
+/// The configuration of a server with these mounts.
+fn imported(mounts: &str) -> String {
+    let text = format!("mode: LISTEN port: 1 exec_bin {{ path: '/app/run' }}\n{mounts}");
+    let import = import(&text, Path::new("/c/game.cfg"));
+    let shown = import.to_string();
+    let parsed = Config::parse(&without_new_keys(&shown), Path::new("tine.toml"));
+    assert_eq!(parsed.is_ok(), import.counts().0 == 1, "{shown}");
+    shown.replace("#   has no equivalent: ", "# ")
+}
+
+const ROOT: &str = "mount { src: '/srv/image' dst: '/' is_bind: true } ";
+
+#[test]
+fn mounts_become_paths() {
+    for (mounts, expected) in [
+        (ROOT, "root-directory = \"/srv/image\""),
+        ("mount { src: '/' dst: '/' is_bind: true }", "root-directory = \"/\""),
+        ("chroot_dir: '/srv/old'", "root-directory = \"/srv/old\""),
+        ("chroot_dir: '/srv/old' is_root_rw: true", "# mount at /: rw: true: the root of a full jail"),
+        ("mount { src: '/a' dst: '/b/' is_bind: true }", "bind-read-only-paths = [\"/a:/b\"]"),
+        ("mount { src: '/a/' dst: '/a' is_bind: true }", "bind-read-only-paths = [\"/a\"]"),
+        ("mount { src: '/a' dst: '/b' is_bind: true rw: true }", "bind-paths = [\"/a:/b\"]"),
+        ("mount { src: '/usr' dst: '/usr' is_bind: true rw: true }", "bind-paths = [\"/usr\"]"),
+        (
+            "mount { src: '/a' dst: '/usr' is_bind: true } mount { src: '/usr/lib' dst: '/usr/lib' is_bind: true }",
+            "bind-read-only-paths = [\"/a:/usr\", \"/usr/lib\"]",
+        ),
+        ("mount { src: '/a' dst: '/b' is_bind: true mandatory: false }", "# mount at /b: mandatory: false: "),
+        ("mount { src: '/a' dst: '/b' is_bind: true noexec: true }", "# mount at /b: noexec: true"),
+        ("mount { src: '/a' dst: '/b' is_bind: true options: 'x' }", "# mount at /b: options: x"),
+        ("mount { dst: '/tmp' fstype: 'tmpfs' rw: true options: 'size=64m' }", "private-tmp = \"64M\""),
+        ("mount { dst: '/tmp' fstype: 'tmpfs' options: 'size=1,mode=700' }", "private-tmp = \"4K\""),
+        ("mount { dst: '/tmp' fstype: 'tmpfs' options: 'mode=700' }", "# mount at /tmp: option mode=700"),
+        ("mount { dst: '/tmp' fstype: 'tmpfs' options: 'size=50%' }", "# mount at /tmp: option size=50%"),
+        ("mount { dst: '/tmp' fstype: 'tmpfs' }", "# mount at /tmp: it is not rw"),
+        ("mount { src: '/a' dst: '/tmp' is_bind: true rw: true }", "bind-paths = [\"/a:/tmp\"]"),
+        ("mount { dst: '/home' fstype: 'tmpfs' rw: true }", "# mount at /home: a tmpfs: only /tmp"),
+        ("mount { dst: '/etc/x' fstype: 'tmpfs' }", "inaccessible-paths = [\"/etc/x\"]"),
+        ("mount { dst: '/proc' fstype: 'proc' rw: true }", "# mount at /proc: rw: true"),
+        ("mount { src: '/x' dst: '/proc/sys' is_bind: true }", "# mount at /proc/sys: a full jail has"),
+        ("mount { src: '/dev/kvm' dst: '/dev/kvm' is_bind: true }", "# mount at /dev/kvm: /dev has null"),
+        ("mount { src: '/dev' dst: '/dev' is_bind: true }", "# mount at /dev: /dev has null"),
+        ("mount { dst: '/sys' fstype: 'sysfs' }", "# mount at /sys: it is a file system sysfs"),
+        ("mount { src: '/a' dst: '/b' is_symlink: true }", "# mount at /b: it is a symbolic link"),
+        ("mount { dst: '/b' src_content: 'x\\377' }", "# mount at /b: it is a file with src_content"),
+        ("mount { dst: '/b' fstype: 'tmpfs' colour: 1 }", "# mount at /b: colour is an unknown field"),
+    ] {
+        let text = imported(mounts);
+        assert!(text.contains(expected), "{mounts}: {text}");
+    }
+    let hidden = imported(&format!("{ROOT} mount {{ dst: '/home' fstype: 'tmpfs' }}"));
+    assert!(hidden.contains("inaccessible-paths = [\"/home\"]"), "{hidden}");
+    assert!(hidden.contains("# mount at /home: a tmpfs: here, it cannot be opened"), "{hidden}");
+}
+
+#[test]
+fn what_a_full_jail_has_anyway_is_not_named() {
+    let plain = imported("mount_proc: true");
+    for mounts in [
+        "mount { dst: '/proc' fstype: 'proc' }",
+        "mount { src: '/proc' dst: '/proc' is_bind: true }",
+        "mount_proc: true mount { src: '/usr/lib' dst: '/usr/lib' is_bind: true }",
+        "mount_proc: true mount { dst: '/' fstype: 'tmpfs' }",
+        "mount_proc: true mount { dst: '/dev' fstype: 'tmpfs' } mount { src: '/dev/urandom' dst: '/dev/urandom' \
+         is_bind: true rw: true } mount { src: '/proc/self/fd' dst: '/dev/fd' is_symlink: true } mount { dst: \
+         '/dev/shm' fstype: 'tmpfs' rw: true }",
+        "mount_proc: true mount { src: '/a' dst: '/b' is_bind: true } mount { dst: '/' fstype: 'tmpfs' }",
+        "mount_proc: true mount { dst: '/home' fstype: 'tmpfs' }",
+    ] {
+        assert_eq!(imported(mounts), plain, "{mounts}");
+    }
+    let whole = ["/bin", "/etc", "/lib", "/sbin", "/usr"]
+        .map(|path| format!("mount {{ src: '{path}' dst: '{path}' is_bind: true }} "))
+        .concat();
+    let notes = |text: &str| text.lines().filter(|line| line.starts_with("# its root")).count();
+    assert_eq!((notes(&plain), notes(&imported(&whole)), notes(&imported(ROOT))), (1, 0, 0));
+    assert_eq!(imported(&whole).matches("bind-").count(), 0);
+}
+
+#[test]
+fn what_a_later_mount_covers_is_not_there() {
+    let text = imported(
+        "mount { src: '/a' dst: '/x/a' is_bind: true } mount { src: '/b' dst: '/x' is_bind: true }
+         mount { src: '/c' dst: '/x/c' is_bind: true } mount { src: '/l' dst: '/x' is_symlink: true }",
+    );
+    assert!(text.contains("bind-read-only-paths = [\"/b:/x\", \"/c:/x/c\"]"), "{text}");
+    let text = imported(&format!("mount {{ src: '/a' dst: '/a' is_bind: true }} {ROOT}"));
+    assert!(text.contains("root-directory = \"/srv/image\"") && !text.contains("bind-"), "{text}");
+}
+
+#[test]
+fn mounts_that_confine_in_another_way_leave_the_service_out() {
+    for (mounts, why) in [
+        ("mount { src: '/a' is_bind: true }", "the mount has no dst"),
+        ("mount { src: '/a' dst: 'b' is_bind: true }", "b is no absolute path"),
+        ("mount { src: '/a' dst: '/b/../c' is_bind: true }", "/b/../c is no absolute path"),
+        ("mount { src: 'a' dst: '/b' is_bind: true }", "the mount at /b has no absolute path as src"),
+        ("mount { dst: '/b' is_bind: true }", "the mount at /b has no absolute path as src"),
+        ("mount { src: '/a:b' dst: '/b' is_bind: true }", "a path with a colon"),
+        ("mount { src: '/a' dst: '/b' }", "has neither is_bind nor fstype"),
+        ("mount { src: '/a' dst: '/' fstype: 'ext4' }", "the root is a file system ext4"),
+        ("mount { src: '/a' dst: '/' is_symlink: true }", "the root is a symbolic link"),
+        ("mount { prefix_src_env: 'HOME' src: '/a' dst: '/b' is_bind: true }", "begins with a variable"),
+        ("mount { prefix_dst_env: 'HOME' src: '/a' dst: '/b' is_bind: true }", "begins with a variable"),
+        (
+            "mount { src: '/srv' dst: '/' is_bind: true } mount { dst: '/h' fstype: 'tmpfs' } \
+             mount { src: '/a' dst: '/h/a' is_bind: true }",
+            "the tmpfs at /h hides what is there and has mounts in it",
+        ),
+    ] {
+        let text = imported(mounts);
+        assert!(text.contains("game is left out: /c/game.cfg:2:") && text.contains(why), "{mounts}: {text}");
+    }
+}
