@@ -35,6 +35,27 @@ impl Kinds {
     }
 }
 
+/// Switches the loopback interface of this process's network namespace on (netdevice(7)): a new
+/// namespace has it switched off. Nothing else is in there.
+///
+/// # Errors
+/// This process may not: it takes `CAP_NET_ADMIN` over the namespace.
+pub fn raise_loopback() -> io::Result<()> {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+    let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
+    // SAFETY: all-zero bytes are a valid `ifreq`.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
+        *to = *from as libc::c_char;
+    }
+    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+    // SAFETY: the request reads an `ifreq`, which lives until it returns.
+    check(libc::c_long::from(unsafe {
+        libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw const request)
+    }))?;
+    Ok(())
+}
+
 /// Moves this process into new namespaces (unshare(2)); with [`Kinds::PID`], the processes that it
 /// creates.
 ///

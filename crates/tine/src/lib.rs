@@ -70,7 +70,7 @@ pub use admission::proxy::{ProxyOthers, ProxyProtocol};
 pub use admission::rate::Rate;
 pub use connection::Connection;
 pub use error::{Error, ErrorKind, HandlerError};
-pub use jail::{Jail, JailMode, JailProfile, PrivateUsers};
+pub use jail::{Jail, JailMode, JailProfile, PrivateNetwork, PrivateUsers};
 pub use log::{LogFormat, LogLevel, LogTarget};
 pub use net::address::Address;
 pub use net::options::BindIpv6Only;

@@ -135,6 +135,14 @@ fn variables_of_a_jail_image_become_a_configuration() {
     {
         assert!(out.contains(part), "{part}: {out}");
     }
+    // All keys are ones that a server has.
+    let program = folder.write("image/app/run", "");
+    std::fs::copy(tine(), &program).expect("a static program");
+    let image = format!("root-directory = \"{}\"", folder.path("image"));
+    let config = folder.write("tine.toml", &out.replace("root-directory = \"/srv\"", &image));
+    let (code, out, err) = run(Command::new(tine()).arg("check").arg(&config));
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("jail of game: tasks-max on: 5"), "{out}");
     folder.write("game/Dockerfile", "FROM pwn.red/jail\nENV JAIL_TIME=soon\n");
     let (code, out, _) = run(Command::new(tine()).args(["import", "redpwn-jail", &file]));
     assert!(

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
-use tine::{Jail, JailMode, JailProfile, PrivateUsers, Server};
+use tine::{Jail, JailMode, JailProfile, PrivateNetwork, PrivateUsers, Server};
 
 use super::program::size;
 use super::{choice, yes_or_no};
@@ -102,10 +102,11 @@ pub struct JailOptions {
     #[arg(long, value_name = "MODE", value_parser = ["strict", "no"])]
     pub protect_system: Option<String>,
 
-    /// Whether a full jail has no network: its connection works, and no other can be made [default:
-    /// yes in a full jail]
-    #[arg(long, value_name = "BOOL", value_parser = yes_or_no())]
-    pub private_network: Option<bool>,
+    /// The network of a full jail: none, so that its connection works and no other can be made
+    /// (yes), 127.0.0.1 and ::1 alone (loopback), or that of the machine (no) [default: yes in a
+    /// full jail]
+    #[arg(long, value_name = "NETWORK", value_parser = choice::<PrivateNetwork>(PrivateNetwork::NAMES))]
+    pub private_network: Option<PrivateNetwork>,
 
     /// The root directory of a full jail, to read: what is in it replaces /usr and the other
     /// directories of the system's programs. The program is a path in there
@@ -152,17 +153,19 @@ impl JailOptions {
     /// As [`JailOptions::apply`].
     pub fn jail(&self) -> Result<Jail, Error> {
         let mut jail = Jail::new(self.jail);
-        let switches: [(Option<bool>, Switch); 7] = [
+        let switches: [(Option<bool>, Switch); 6] = [
             (self.no_new_privileges, Jail::no_new_privileges),
             (self.restrict_namespaces, Jail::restrict_namespaces),
             (self.restrict_realtime, Jail::restrict_realtime),
             (self.restrict_suid_sgid, Jail::restrict_suid_sgid),
             (self.lock_personality, Jail::lock_personality),
             (self.memory_deny_write_execute, Jail::memory_deny_write_execute),
-            (self.private_network, Jail::private_network),
         ];
         for (set, method) in switches {
             jail = set.map_or(jail.clone(), |set| method(jail, set));
+        }
+        if let Some(network) = self.private_network {
+            jail = jail.private_network(network);
         }
         if let Some((first, last)) = self.uid_range {
             jail = jail.uid_range(first, last);

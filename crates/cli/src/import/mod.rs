@@ -96,7 +96,7 @@ impl ImportedFile {
         let mut taken: Vec<(Claim, String)> = Vec::new();
         for item in &mut self.items {
             let ImportedItem::Served(service) = item else { continue };
-            let parsed = Config::parse(&without_new_keys(&service.to_string()), Path::new(""));
+            let parsed = Config::parse(&service.to_string(), Path::new(""));
             let claims = parsed.and_then(|mut config| {
                 let args = &mut config.services[0].args;
                 args.addresses.extend(service.also_claims.iter().cloned());
@@ -130,16 +130,6 @@ impl ImportedFile {
         }
         self
     }
-}
-
-/// A configuration without the keys of full jails that `tine serve` does not have yet. It refuses
-/// them, and so to start; the rest of the service is validated nonetheless.
-#[must_use]
-pub fn without_new_keys(toml: &str) -> String {
-    const NEW: [&str; 4] =
-        ["memory-max = ", "tasks-max = ", "cpu-quota = ", "private-network = \"loopback\""];
-    let is_known = |line: &&str| !NEW.iter().any(|key| line.starts_with(key));
-    toml.split_inclusive('\n').filter(is_known).collect()
 }
 
 /// The configuration, with a comment for each thing that has no equivalent.

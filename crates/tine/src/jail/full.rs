@@ -8,10 +8,11 @@ use std::fs;
 use std::io;
 
 use rustix::process::Signal;
-use tine_sys::namespaces::{Kinds, unshare};
+use tine_sys::namespaces::{Kinds, raise_loopback, unshare};
 use tine_sys::process::{Alone, Fresh, fork, fork_into};
 
 use super::aside::reported;
+use super::choices::PrivateNetwork;
 use super::first_process::{become_first, try_joining};
 use super::house::House;
 use super::step::{StepError, step};
@@ -25,17 +26,27 @@ const HOST_NAME: &[u8] = b"tine";
 pub(crate) struct FullJail {
     pub(crate) users: JailUsers,
     pub(crate) house: House,
-    /// Whether it has the network of the machine instead of none.
-    pub(crate) has_network: bool,
+    pub(crate) network: PrivateNetwork,
 }
 
 impl FullJail {
     /// The namespaces of each connection.
-    pub(crate) const ROOM: Kinds = Kinds::PID.and(Kinds::MOUNT).and(Kinds::IPC);
+    pub(crate) fn room(&self) -> Kinds {
+        let kinds = Kinds::PID.and(Kinds::MOUNT).and(Kinds::IPC);
+        match self.network {
+            PrivateNetwork::Loopback => kinds.and(Kinds::NETWORK),
+            // The kernel makes a network namespace slowly: one without anything is for all.
+            PrivateNetwork::Empty | PrivateNetwork::Machine => kinds,
+        }
+    }
 
     /// What it has, for operators.
     pub(super) fn describe(&self) -> String {
-        let network = if self.has_network { "" } else { ", network" };
+        let network = match self.network {
+            PrivateNetwork::Machine => "",
+            PrivateNetwork::Empty => ", network",
+            PrivateNetwork::Loopback => ", network (loopback)",
+        };
         format!("{}; pid, mount, ipc, uts, cgroup{network}", self.users.describe())
     }
 
@@ -43,7 +54,7 @@ impl FullJail {
     /// has joined.
     pub(crate) fn to_join(&self) -> Kinds {
         let all = Kinds::MOUNT.and(Kinds::IPC).and(Kinds::UTS).and(Kinds::CGROUP);
-        if self.has_network { all } else { all.and(Kinds::NETWORK) }
+        if self.network == PrivateNetwork::Machine { all } else { all.and(Kinds::NETWORK) }
     }
 
     /// Moves this process into the user namespace: a forker, which has all other privileges behind
@@ -61,7 +72,7 @@ impl FullJail {
     /// As [`FullJail::enter_users`].
     pub(crate) fn build(&self, alone: &Alone) -> io::Result<()> {
         let kinds = Kinds::MOUNT.and(Kinds::UTS).and(Kinds::CGROUP);
-        let kinds = if self.has_network { kinds } else { kinds.and(Kinds::NETWORK) };
+        let kinds = if self.network == PrivateNetwork::Empty { kinds.and(Kinds::NETWORK) } else { kinds };
         unshare(alone, kinds).map_err(|why| step("unshare of namespaces", &why))?;
         rustix::system::sethostname(HOST_NAME).map_err(|why| step("sethostname", &why.into()))?;
         // A second lock: the filter refuses them, too. In a container, the file may be read-only.
@@ -69,11 +80,14 @@ impl FullJail {
         self.house.build()
     }
 
-    /// Furnishes the room, in a process that was forked into [`FullJail::ROOM`] by the jailer.
+    /// Furnishes the room, in a process that was forked into [`FullJail::room`] by the jailer.
     ///
     /// # Errors
     /// As [`FullJail::enter_users`].
     pub(crate) fn furnish(&self) -> io::Result<()> {
+        if self.network == PrivateNetwork::Loopback {
+            raise_loopback().map_err(|why| step("loopback interface", &why))?;
+        }
         self.house.furnish_room()
     }
 
@@ -107,7 +121,7 @@ impl FullJail {
         };
         let (report, _) = reported(alone, ordinary, |_| {
             let built = self.enter_users(alone).and_then(|()| self.build(alone)).and_then(|()| try_joining());
-            let into = |alone: &Alone| fork_into(alone, FullJail::ROOM);
+            let into = |alone: &Alone| fork_into(alone, self.room());
             let ran = built.and_then(|()| reported(alone, into, inside));
             let ran = ran.map_err(|why| step("fork into a room", &why));
             ran.map_or_else(|why| refusal(&why), |(report, _)| report)

@@ -6,6 +6,7 @@
 
 mod aside;
 pub(crate) mod cause;
+mod choices;
 pub(crate) mod confinement;
 pub(crate) mod controllers;
 mod facts;
@@ -29,5 +30,6 @@ pub(crate) mod system_calls;
 mod tried;
 pub(crate) mod users;
 
+pub use choices::{JailMode, JailProfile, PrivateNetwork, PrivateUsers};
 pub(crate) use facts::Facts;
-pub use settings::{Jail, JailMode, JailProfile, PrivateUsers};
+pub use settings::Jail;

@@ -6,6 +6,7 @@ use rustix::io::Errno;
 use rustix::thread::CapabilitySet;
 
 use super::cause;
+use super::choices::{JailMode, PrivateNetwork};
 use super::controllers::CgroupTree;
 use super::facts::Facts;
 use super::filter::{CallFilter, Families, IN_A_JAIL, RefusedCall};
@@ -15,7 +16,7 @@ use super::landlock_rules::FileRules;
 use super::layer::{Layer, LayerState};
 use super::path_view::BindPath;
 use super::resources::CgroupController;
-use super::settings::{Jail, JailMode};
+use super::settings::Jail;
 use super::system_calls::{CallSet, Term};
 use super::users::JailUsers;
 use crate::error::{Error, ErrorKind};
@@ -111,7 +112,7 @@ impl Jail {
                 self.wish(is_set.then_some(true), true)
             }
             Layer::Namespaces | Layer::Root => {
-                let is_named = self.private_network == Some(true)
+                let is_named = self.private_network.is_some_and(|network| network != PrivateNetwork::Machine)
                     || self.private_tmp.is_some()
                     || self.uid_range.is_some()
                     || self.private_users.is_some()
@@ -366,7 +367,7 @@ impl Jail {
         let house = House::new(&paths).map_err(|why| {
             Error::system("cannot find a path of the jail", &why, crate::error::next_move::of_file(&why))
         })?;
-        Ok(Some(FullJail { users, house, has_network: self.private_network == Some(false) }))
+        Ok(Some(FullJail { users, house, network: self.private_network.unwrap_or(PrivateNetwork::Empty) }))
     }
 }
 

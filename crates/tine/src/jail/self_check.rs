@@ -10,6 +10,7 @@ use rustix::thread::{CapabilitySet, capabilities, no_new_privs};
 use tine_sys::jail::{try_user_namespace, try_writable_code};
 use tine_sys::process::{Alone, Fresh, How, Side, exit_now, fork, wait_for};
 
+use super::choices::PrivateNetwork;
 use super::filter::CallFilter;
 use super::layer::Layer;
 use super::plan::Plan;
@@ -151,7 +152,7 @@ fn see_processes(Inside { outside, .. }: &Inside) -> AttemptEnd {
 /// The port answers or refuses; a network without anything has no way to it.
 fn reach_network(Inside { plan, .. }: &Inside) -> AttemptEnd {
     use rustix::net::{AddressFamily, SocketType, connect, socket};
-    if plan.full.as_ref().is_none_or(|full| full.has_network) {
+    if plan.full.as_ref().is_none_or(|full| full.network != PrivateNetwork::Empty) {
         return AttemptEnd::Allowed;
     }
     let discard = std::net::SocketAddr::from(([127, 0, 0, 1], 9));

@@ -5,63 +5,12 @@ use std::time::Duration;
 
 use rustix::thread::CapabilitySet;
 
+use super::choices::{JailMode, JailProfile, PrivateNetwork, PrivateUsers};
 use super::filter::{Families, RefusedCall};
 use super::path_view::{BindPath, PathView};
 use super::resources::{CgroupController, ResourceLimits};
 use super::system_calls::Term;
-use crate::error::{Error, named};
-
-/// How much a jail takes away.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum JailMode {
-    /// Nothing but the protections that are set one by one.
-    #[default]
-    None,
-    /// What the kernel gives of [`JailMode::Full`], else of [`JailMode::Light`]; the server says at
-    /// its start what is missing.
-    Auto,
-    /// Users, processes, files and a network of its own, in namespaces, and all of
-    /// [`JailMode::Light`]. It needs no privilege where the kernel lets users make namespaces.
-    Full,
-    /// All that needs no namespace and no privilege: a filter of system calls, Landlock, no new
-    /// privileges, no capabilities. Without one of them the server does not start.
-    Light,
-}
-
-/// Who serves connections in a full jail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum PrivateUsers {
-    /// The user of the server, or the one that it was given.
-    Own,
-    /// A user for each connection: of root, from 524288 on; of another user, his subordinate ids
-    /// (subuid(5)), which newuidmap(1) maps.
-    Range,
-}
-
-named!(PrivateUsers { Own = "self", Range = "range" });
-
-/// A set of values that fits a kind of service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum JailProfile {
-    /// A service of a capture-the-flag game, with the limits of redpwn/jail: 20 seconds, 5 MiB of
-    /// memory, 5 processes, 10 % of a processor.
-    Ctf,
-}
-
-named!(JailProfile { Ctf = "ctf" });
-
-impl JailProfile {
-    fn resources(self) -> ResourceLimits {
-        match self {
-            JailProfile::Ctf => ResourceLimits { memory: Some(5 << 20), tasks: Some(5), cpu: Some(10) },
-        }
-    }
-}
-
-named!(JailMode { None = "none", Auto = "auto", Light = "light", Full = "full" });
+use crate::error::Error;
 
 /// The jail that each connection is served in: the process of a connection gives up rights before
 /// its handler or program runs.
@@ -95,7 +44,7 @@ pub struct Jail {
     pub(super) bind_paths: Vec<BindPath>,
     /// The size of `/tmp` in bytes.
     pub(super) private_tmp: Option<u64>,
-    pub(super) private_network: Option<bool>,
+    pub(super) private_network: Option<PrivateNetwork>,
     pub(crate) uid_range: Option<(u32, u32)>,
     pub(crate) private_users: Option<PrivateUsers>,
     pub(super) profile: Option<JailProfile>,
@@ -279,12 +228,10 @@ impl Jail {
         self
     }
 
-    /// Sets whether a full jail has a network of its own, with nothing in it (`PrivateNetwork=`):
-    /// the connection itself works, and no other can be made. Without it, processes in the jail
-    /// have the network of the machine. Default: yes in a full jail.
+    /// Sets the network of a full jail (`PrivateNetwork=`). Default: [`PrivateNetwork::Empty`].
     #[must_use]
-    pub fn private_network(mut self, set: bool) -> Jail {
-        self.private_network = Some(set);
+    pub fn private_network(mut self, network: PrivateNetwork) -> Jail {
+        self.private_network = Some(network);
         self
     }
 

@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::config::Config;
-use crate::import::without_new_keys;
 
 /// A server without limits and files of its own, so that a table shows what a line adds.
 const SERVER: &str = "mode: LISTEN port: 8001 time_limit: 0 disable_rl: true nice_level: 0 mount_proc: true
@@ -14,7 +13,7 @@ const PROGRAM: &str = "exec_bin { path: '/app/run' }\n";
 fn imported(text: &str) -> String {
     let import = import(text, Path::new("/c/game.cfg"));
     let shown = import.to_string();
-    let parsed = Config::parse(&without_new_keys(&shown), Path::new("tine.toml"));
+    let parsed = Config::parse(&shown, Path::new("tine.toml"));
     assert_eq!(parsed.is_ok(), import.counts().0 == 1, "{shown}");
     shown.replace("#   has no equivalent: ", "# ")
 }

@@ -2,12 +2,11 @@
 
 use super::*;
 use crate::config::Config;
-use crate::import::without_new_keys;
 
 fn imported(text: &str) -> String {
     let import = import(text, Path::new("/c/game/Dockerfile"));
     let shown = import.to_string();
-    let parsed = Config::parse(&without_new_keys(&shown), Path::new("tine.toml"));
+    let parsed = Config::parse(&shown, Path::new("tine.toml"));
     assert_eq!(parsed.is_ok(), import.counts().0 == 1, "{shown}");
     shown.replace("#   has no equivalent: ", "# ")
 }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::jail::cause::Clues;
+use crate::jail::choices::{JailProfile, PrivateNetwork};
 use crate::jail::controllers::CgroupFacts;
-use crate::jail::settings::JailProfile;
 use crate::jail::step::StepError;
 
 fn all() -> Facts {
@@ -35,7 +35,7 @@ fn with_cgroups() -> Facts {
 /// A place for a full jail.
 fn site() -> JailSite {
     let users = JailUsers::Own { uid: 1000, gid: 1000 };
-    let full = FullJail { users, house: House::default(), has_network: false };
+    let full = FullJail { users, house: House::default(), network: PrivateNetwork::Empty };
     JailSite { as_root: false, full: Some(full), executes: true }
 }
 
@@ -171,7 +171,11 @@ fn what_only_a_full_jail_has_is_refused_in_others() {
     {
         let jail = Jail::new(mode).bind_read_only_path("/srv", "/srv");
         assert_eq!(jail.check(false).is_ok(), is_right, "{mode:?}");
-        assert_eq!(Jail::new(mode).private_network(false).check(false).is_ok(), is_right, "{mode:?}");
+        assert_eq!(
+            Jail::new(mode).private_network(PrivateNetwork::Machine).check(false).is_ok(),
+            is_right,
+            "{mode:?}"
+        );
     }
     Jail::new(JailMode::Full).protect_system(false).check(false).expect_err("no such thing");
     Jail::new(JailMode::Full).read_write_path("/srv").check(false).expect("its mounts decide");
@@ -203,7 +207,7 @@ fn limits_that_were_set_are_required_and_those_of_a_profile_in_a_jail() {
 fn processes_are_limited_without_cgroups_where_each_connection_has_a_user() {
     let jail = Jail::new(JailMode::Full).tasks_max(5);
     let users = JailUsers::Each { uid: 1000, gid: 1000, slots: 10 };
-    let full = FullJail { users, house: House::default(), has_network: false };
+    let full = FullJail { users, house: House::default(), network: PrivateNetwork::Empty };
     let alone = |executes| JailSite { full: Some(full.clone()), executes, ..site() };
     let plan = Plan::new(&jail, &all(), alone(true)).expect("by a limit of the user");
     assert_eq!(&letters(&plan)[8..], "-o-");

@@ -65,7 +65,7 @@ pub(super) fn run(
     loop {
         while ready < ROOMS {
             ready += 1;
-            match fork_into(start.alone, FullJail::ROOM) {
+            match fork_into(start.alone, start.full.room()) {
                 Ok(Side::Child(fresh)) => init::run(&fresh, start.full, channel, supervisor),
                 Ok(Side::Parent(_)) => {}
                 Err(why) => drop(channel.send(&refusal(&why), &[])),
