@@ -258,7 +258,7 @@ fn refused(what: &str, why: &io::Error) -> Error {
 }
 
 /// Installs the programs of a filter, for this process and all that it creates (seccomp(2)).
-fn install(programs: &[BpfProgram]) -> io::Result<()> {
+pub(super) fn install(programs: &[BpfProgram]) -> io::Result<()> {
     programs.iter().try_for_each(|program| {
         apply_filter(program).map_err(|why| match why {
             seccompiler::Error::Prctl(why) | seccompiler::Error::Seccomp(why) => why,
@@ -269,7 +269,7 @@ fn install(programs: &[BpfProgram]) -> io::Result<()> {
 
 /// Takes all other capabilities from what programs can gain. Without the privilege to do so there
 /// is nothing to gain, but by files with capabilities, which `no_new_privs` excludes.
-fn drop_bounding_set(kept: CapabilitySet) -> Result<(), Errno> {
+pub(super) fn drop_bounding_set(kept: CapabilitySet) -> Result<(), Errno> {
     let own = rustix::thread::capabilities(None)?;
     if !own.effective.contains(CapabilitySet::SETPCAP) {
         return Ok(());
@@ -285,7 +285,7 @@ fn drop_bounding_set(kept: CapabilitySet) -> Result<(), Errno> {
 }
 
 /// Keeps no other capabilities than these, of those that the process has.
-fn keep_capabilities(kept: CapabilitySet) -> Result<(), Errno> {
+pub(super) fn keep_capabilities(kept: CapabilitySet) -> Result<(), Errno> {
     let own = rustix::thread::capabilities(None)?;
     let keep = |set: CapabilitySet| set & kept;
     let left = CapabilitySets {

@@ -14,6 +14,7 @@ pub(crate) mod house;
 mod landlock_rules;
 pub(crate) mod layer;
 pub(crate) mod plan;
+pub(crate) mod protection;
 pub(crate) mod report;
 pub(crate) mod room;
 mod self_check;
