@@ -68,7 +68,7 @@ pub(crate) fn run(observed: &Observed) -> Result<(), String> {
     let listeners = listeners.map_err(|why| format!("cannot use a listener: {why}"))?;
     drop(guarded);
     raise_limit();
-    tine_sys::confine::confine_observer().map_err(|why| format!("cannot confine itself: {why}"))?;
+    tine::cli::confine_observer().map_err(|why| format!("cannot confine itself: {why}"))?;
     observed.ready().map_err(|why| format!("cannot report: {why}"))?;
     if observed.wait_until_serving().is_err() {
         // The server has not started.

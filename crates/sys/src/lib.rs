@@ -2,8 +2,8 @@
 //!
 //! This is the only crate of the workspace with `unsafe` code: forks, waiting with resource usage,
 //! signal dispositions, memory shared between processes, process titles, the change of user, the
-//! confinement of helpers, the steps of a jail. It does not wrap what `rustix` offers as safe
-//! functions, and makes no decisions: it does not know servers or connections.
+//! steps of a jail. It does not wrap what `rustix` offers as safe functions, and makes no
+//! decisions: it does not know servers or connections.
 //!
 //! A function that is right only at certain times takes a token for it: [`process::Alone`] where
 //! there must be one thread, [`process::Fresh`] where the process must have been forked.
@@ -11,7 +11,6 @@
 pub mod available;
 pub mod clock;
 pub mod cmdline;
-pub mod confine;
 mod cstrings;
 pub mod environment;
 pub mod exec;

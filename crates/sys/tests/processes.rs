@@ -8,7 +8,6 @@ use std::process::ExitCode;
 use std::sync::atomic::AtomicI32;
 use std::sync::atomic::Ordering::Relaxed;
 
-use tine_sys::confine::confine;
 use tine_sys::exec::{CStrings, Execution, Group, Stack, spawn_sibling};
 use tine_sys::fd::{Floor, close_from, close_strays, inherited, open_numbers};
 use tine_sys::process::{Alone, Ended, Fresh, How, Side, exit_now, fork, reap};
@@ -25,7 +24,6 @@ const TESTS: &[(&str, fn())] = &[
     ("a_failed_execution_leaves_descriptors_open", failed_execution),
     ("an_executed_program_inherits_three_descriptors", executed_program),
     ("a_fault_is_noted_before_it_ends_the_process", noted_fault),
-    ("a_confined_process_can_serve_descriptors_and_open_nothing", confined),
 ];
 
 /// Runs all tests, or with `--exact` the one that is named; `--list` prints their names, as
@@ -232,47 +230,6 @@ fn read_all(reader: OwnedFd) -> String {
     let mut text = String::new();
     io::Read::read_to_string(&mut std::fs::File::from(reader), &mut text).expect("text");
     text
-}
-
-/// What a confined process does with the pipe that it has.
-type ConfinedAct = fn(&OwnedFd) -> i32;
-
-fn confined() {
-    const SIGSYS: i32 = 31;
-    let serve: ConfinedAct = |pipe| {
-        let bytes = vec![b'x'; 1 << 22];
-        let waits = std::time::Instant::now() + std::time::Duration::from_millis(1);
-        let poll = rustix::event::PollFd::new(pipe, rustix::event::PollFlags::OUT);
-        let ready = tine_sys::wait::until(&mut [poll], Some(waits));
-        i32::from(ready != Ok(1) || rustix::io::write(pipe, &bytes[..3]) != Ok(3))
-    };
-    let open: ConfinedAct = |_| std::fs::File::open("/dev/null").map_or(1, |_| 2);
-    let listen: ConfinedAct = |_| std::net::TcpListener::bind("127.0.0.1:0").map_or(1, |_| 2);
-    let signal: ConfinedAct = |_| {
-        let parent = rustix::process::getppid().expect("a parent");
-        rustix::process::kill_process(parent, rustix::process::Signal::CONT).map_or(1, |()| 2)
-    };
-    let run_code: ConfinedAct = |_| {
-        use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
-        let protection = ProtFlags::READ | ProtFlags::EXEC;
-        // SAFETY: a mapping at an address that the kernel chooses touches nothing.
-        let mapped = unsafe { mmap_anonymous(std::ptr::null_mut(), 4096, protection, MapFlags::PRIVATE) };
-        mapped.map_or(1, |_| 2)
-    };
-    for (act, how) in [
-        (serve, How::Exited(0)),
-        (open, How::Signaled(SIGSYS)),
-        (listen, How::Signaled(SIGSYS)),
-        (signal, How::Signaled(SIGSYS)),
-        (run_code, How::Signaled(SIGSYS)),
-    ] {
-        let (reader, writer) = rustix::pipe::pipe().expect("a pipe");
-        let pid = run_in_child(|_fresh| exit_now(confine(&alone()).map_or(3, |()| act(&writer))));
-        drop(writer);
-        assert_eq!(end_of(pid).how, how);
-        let written = rustix::io::read(&reader, &mut [0; 8]).expect("a pipe");
-        assert_eq!(written, if how == How::Exited(0) { 3 } else { 0 });
-    }
 }
 
 fn noted_fault() {

@@ -100,6 +100,7 @@ pub mod cli {
     pub use crate::net::inherit::InheritedSockets;
     pub use crate::net::misspelt::explain as explain_misspelt;
     pub use crate::net::unix_name::path_of_client;
+    pub use crate::processes::own_confinement::{confine_for_test, confine_observer};
     pub use crate::system::users::service_port;
 
     /// A server that this process replaces, or that can be replaced. The library's own server can

@@ -6,12 +6,13 @@ use std::ffi::OsString;
 use std::process::Command;
 
 use rustix::process::Signal;
+use tine_e2e::control::Controlled;
 use tine_e2e::documents::{tests_in, tests_named_in};
-use tine_e2e::environment::Environment;
 use tine_e2e::environment::Without::{Complete, Less, Refused};
+use tine_e2e::environment::{Environment, warnings};
 use tine_e2e::filters::under;
 use tine_e2e::names::outcome;
-use tine_e2e::{Folder, Server, run, tine};
+use tine_e2e::{Client, Folder, Server, ServerCommand, run, tine};
 
 fn filtered(filter: &str) -> Environment {
     Environment::new(under(&[filter]))
@@ -140,6 +141,69 @@ fn without_byte_counts_the_timeouts_that_need_them_are_named_and_the_lifetime_is
     let mut client = server.connect();
     client.echo("x");
     assert_eq!(outcome(&server.log.wait_for("end", 1)[0]), "timeout lifetime", "{:?}", server.log.lines());
+}
+
+/// Checks a server with every helper under a filter: it serves, and has one warning for all of its
+/// processes, if any.
+fn check_own_processes(filter: &str, warning: Option<&str>) {
+    let folder = Folder::new(&format!("denied-{filter}"));
+    let socket = folder.path("c.sock");
+    let limits = ["--max-connections-per-source", "2", "--when-limited", "delay", "--forkers", "1"];
+    let proxies = ["--proxy-from", "192.0.2.0/24", "--proxy-others", "serve"];
+    let others =
+        ["--stderr", "log", "--deny", "127.0.0.3", "--control", &socket, "--state-directory", "none"];
+    let mut command = ServerCommand::wrapped(under(&[filter]), [&limits[..], &proxies, &others].concat());
+    command.command().args(["--", "sh", "-c", "echo line >&2; exec cat"]);
+    let controlled = Controlled { folder, server: command.start() };
+    let server = &controlled.server;
+    let (mut first, mut second) = (server.connect(), server.connect());
+    first.echo("one");
+    second.echo("two");
+    let mut queued = server.connect();
+    queued.send("three");
+    first.finish();
+    queued.expect("three");
+    Client::from_source("127.0.0.3", server.port()).expect_closed();
+    assert!(controlled.done(&["status"]).contains("serving"), "{filter}");
+    for event in ["stderr", "reject"] {
+        server.log.wait_for(event, 1);
+    }
+    let found = warnings(server);
+    assert_eq!(found.len(), usize::from(warning.is_some()), "{filter}: {found:?}");
+    assert!(warning.is_none_or(|part| found[0].contains(part)), "{filter}: {found:?}");
+    check_services_without(filter, warning);
+}
+
+/// Checks that a server with several services has the warning once, and not for each service.
+fn check_services_without(filter: &str, warning: Option<&str>) {
+    let folder = Folder::new(&format!("denied-services-{filter}"));
+    let service = |name: &str| {
+        format!(
+            "[services.{name}]\nlisten = '127.0.0.1:0'\nservice = 'echo'\nmax-connections-per-source = 9\n"
+        )
+    };
+    let file = folder.write("tine.toml", &(service("one") + &service("two")));
+    let words = under(&[filter]);
+    let mut command = ServerCommand::program(&words[0], &[]);
+    command.command().args(&words[1..]).arg(tine());
+    command.command().args(["serve", "--log", "json", "-1", "--control", "none", "--config"]).arg(file);
+    let server = command.start();
+    server.connect().echo("x").finish();
+    assert_eq!(warnings(&server).len(), usize::from(warning.is_some()), "{filter}: {:?}", warnings(&server));
+}
+
+#[test]
+fn without_seccomp_the_servers_own_processes_have_no_filter() {
+    for error in ["EPERM", "EINVAL", "ENOSYS"] {
+        check_own_processes(&format!("{error}:seccomp"), Some("not confined by seccomp"));
+    }
+}
+
+#[test]
+fn without_landlock_the_servers_own_processes_have_a_filter_alone() {
+    check_own_processes("EPERM:landlock_create_ruleset", Some("not confined by Landlock"));
+    // As a kernel without it.
+    check_own_processes("ENOSYS:landlock_create_ruleset", None);
 }
 
 #[test]

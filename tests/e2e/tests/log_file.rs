@@ -84,6 +84,27 @@ fn confined_processes_and_those_of_another_user_log() {
     stop(&mut server);
 }
 
+/// The log writer is confined to the directory of the log file. Where that was replaced, the next
+/// log writer is confined to the new one.
+#[test]
+fn a_directory_that_was_replaced_has_the_log_after_hup() {
+    let folder = Folder::new("log-file-moved");
+    fs::create_dir(folder.path("logs")).expect("ours");
+    let path = folder.path("logs/tine.log");
+    let mut server = Server::serve(&["--log-file", &path]);
+    server.connect().echo("x").finish();
+    wait_for_events(&path, "end", 1);
+    fs::rename(folder.path("logs"), folder.path("old")).expect("ours");
+    fs::create_dir(folder.path("logs")).expect("ours");
+    server.signal(Signal::HUP);
+    let restart = wait_for_events(&path, "restart", 1).remove(0);
+    assert_eq!((restart["role"].as_str(), outcome(&restart)), (Some("log writer"), "exit 0"));
+    server.connect().echo("y").finish();
+    wait_for_events(&path, "end", 1);
+    stop(&mut server);
+    assert_eq!(ids(&events_of_file(folder.path("old/tine.log")), "end"), [1]);
+}
+
 /// The channel to the log writer is the server's: a connection process has it only where it logs
 /// what it receives. The log writer has neither listeners nor clients.
 #[test]

@@ -198,6 +198,6 @@ fn where_seccomp_is_refused_headers_are_read_all_the_same() {
     let server = ServerCommand::wrapped(wrapper, ["--proxy-from", "127.0.0.1"]).start();
     let warning = server.log.wait_for("warning", 1).remove(0);
     let text = warning["text"].as_str().unwrap_or_default();
-    assert!(text.contains("the proxy reader is not confined"), "{text}");
+    assert!(text.contains("the server's own processes are not confined by seccomp"), "{text}");
     proxied(&server, "192.0.2.1").echo("served");
 }

@@ -303,7 +303,7 @@ pub(super) fn without_joining() -> Result<BpfProgram, seccompiler::BackendError>
 }
 
 /// A rule: all of these hold for the arguments, which are compared as 32 bits.
-fn rule(conditions: &[(u8, SeccompCmpOp, u64)]) -> Option<SeccompRule> {
+pub(super) fn rule(conditions: &[(u8, SeccompCmpOp, u64)]) -> Option<SeccompRule> {
     let conditions = conditions.iter().map(|(argument, operator, value)| {
         SeccompCondition::new(*argument, SeccompCmpArgLen::Dword, operator.clone(), *value)
     });

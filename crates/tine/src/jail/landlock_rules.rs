@@ -13,7 +13,7 @@ use landlock::{
 use crate::error::{Error, next_move};
 
 /// The newest version that is made use of. Of an older kernel, the rules are those that it knows.
-const VERSION: ABI = ABI::V6;
+pub(super) const VERSION: ABI = ABI::V6;
 
 /// Devices that programs write to without a trace.
 const DEVICES: [&str; 5] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/tty", "/dev/ptmx"];
@@ -75,7 +75,7 @@ pub(super) fn make(files: Option<&FileRules>, scope: bool) -> Result<Option<Owne
 }
 
 /// Adds a rule for what is below a path; for a file, the part of it that concerns files.
-fn allow(
+pub(super) fn allow(
     created: RulesetCreated,
     path: &Path,
     access: BitFlags<AccessFs>,

@@ -19,6 +19,7 @@ pub(crate) mod layer;
 mod mounts;
 pub(crate) mod path_view;
 pub(crate) mod plan;
+pub(crate) mod protection;
 pub(crate) mod report;
 pub(crate) mod resources;
 mod rights;

@@ -6,6 +6,8 @@ use std::os::fd::OwnedFd;
 use rustix::io::Errno;
 use tine_sys::process::exit_now;
 
+use crate::jail::protection::empty_bounding_set;
+use crate::processes::own_confinement::ConfinedRole;
 use crate::processes::start::{StartReport, start_detached};
 use crate::system::cgroups::Cgroups;
 
@@ -23,7 +25,8 @@ pub(crate) struct CleanerStart {
 pub(crate) fn run(start: CleanerStart) -> ! {
     let CleanerStart { supervisor_socket, cgroups, report } = start;
     start_detached(c"tine: cleaner");
-    report.finish(Ok(()));
+    empty_bounding_set();
+    report.finish(Ok(()), &ConfinedRole::CgroupCleaner);
     while rustix::io::read(&supervisor_socket, &mut [0; 8]) == Err(Errno::INTR) {}
     cgroups.end();
     exit_now(0)

@@ -11,6 +11,7 @@ pub(crate) mod jailer;
 pub(crate) mod log_writer;
 pub(crate) mod master;
 pub(crate) mod observer;
+pub(crate) mod own_confinement;
 pub(crate) mod proxy_reader;
 pub(crate) mod rejector;
 pub(crate) mod spare;

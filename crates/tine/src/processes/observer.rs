@@ -17,6 +17,7 @@ use tine_sys::exec::{CStrings, Execution, Group};
 use tine_sys::process::{Alone, Fresh, Side, exit_now, fork, wait_for};
 
 use crate::error::{Error, ErrorKind, next_move, reason};
+use crate::jail::protection::empty_bounding_set;
 use crate::log::Log;
 use crate::net::listener::Listener;
 use crate::net::operator::{Operator, Rank};
@@ -258,6 +259,8 @@ impl Observer {
 /// Executes the file of this process as an observer. Returns only on error.
 fn execute(fresh: &Fresh, observation: &ObserverSetup, channel: &OwnedFd, parent: i32) -> io::Error {
     tine_sys::signal::defaults(fresh);
+    // The rest once it has opened everything (`crates/observe`).
+    empty_bounding_set();
     let mut arguments = CStrings::default();
     arguments.push_bytes(b"tine");
     let mut environment = CStrings::default();

@@ -20,6 +20,7 @@ use crate::connection::{Discarded, discard_now};
 use crate::lifecycle::timing::REJECT_LINGER;
 use crate::log::Log;
 use crate::log::limit::{Emit, LineLimit};
+use crate::processes::own_confinement::ConfinedRole;
 use crate::processes::start::{StartReport, start_helper};
 use crate::shared::messages::{Receiver, Rejection, Treatment};
 use crate::system::users::Identity;
@@ -61,8 +62,9 @@ struct Rejector {
 
 /// Runs as the rejector until no process is left that could send it clients.
 pub(crate) fn run(start: RejectorStart) -> ! {
+    let role = ConfinedRole::Rejector;
     let entered = start_helper(start.alone, start.identity.as_ref(), start.supervisor, c"tine: rejector");
-    start.report.finish(entered);
+    start.report.finish(entered, &role);
     let mut rejector = Rejector {
         limits: start.limits,
         rejections: start.rejections,

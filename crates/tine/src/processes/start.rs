@@ -13,9 +13,11 @@ use tine_sys::cmdline::Title;
 use tine_sys::process::{Alone, exit_now};
 
 use crate::error::{Error, next_move};
+use crate::jail::protection::empty_bounding_set;
 use crate::lifecycle::startup::StartSender;
 use crate::log::Log;
 use crate::net::privacy::Privacy;
+use crate::processes::own_confinement::ConfinedRole;
 use crate::shared::board::Entry;
 use crate::system::users::Identity;
 
@@ -50,10 +52,15 @@ impl StartReport {
         exit_now(111)
     }
 
-    /// Reports the result of the start, and returns its value; exits if it has failed.
-    pub(crate) fn finish<T>(self, result: Result<T, Error>) -> T {
+    /// Confines this process, which has opened everything, reports that it can serve, and returns
+    /// the value; after an error, reports that and exits. A layer that the system refuses is a
+    /// warning.
+    pub(crate) fn finish<T>(mut self, result: Result<T, Error>, role: &ConfinedRole) -> T {
         match result {
             Ok(value) => {
+                for warning in role.confine(&self.role) {
+                    self.log.warning(&warning);
+                }
                 self.entered();
                 value
             }
@@ -102,6 +109,7 @@ pub(crate) fn start_helper(
     name: &CStr,
 ) -> Result<(), Error> {
     start_detached(name);
+    empty_bounding_set();
     identity.map(|identity| change_user(alone, identity)).transpose()?;
     // After the change of user, which clears it (prctl(2)).
     kill_with(supervisor).map_err(cannot_die_with_parent)

@@ -33,7 +33,7 @@ const HINT: &str =
     "choose a cgroup v2 directory that the server may write, as systemd delegates one (Delegate=yes)";
 
 /// The next move where no cgroup can be created in a cgroup v2 directory: mkdir(2), cgroups(7).
-fn next_of_creation(why: &io::Error) -> &'static str {
+pub(crate) fn next_of_creation(why: &io::Error) -> &'static str {
     match why.raw_os_error().map(Errno::from_raw_os_error) {
         Some(Errno::AGAIN) => "raise cgroup.max.descendants or cgroup.max.depth of the directories above it",
         Some(Errno::ROFS) => "mount the cgroup file system so that it can be written, or use no cgroups",
@@ -90,17 +90,22 @@ impl Cgroups {
     }
 
     /// Creates the cgroup of a slot with its limits, unless this process has done so. Without a
-    /// limit there is no cgroup: the process that is to enter it reports that it cannot.
-    pub(crate) fn prepare(&mut self, slot: usize, generation: u64) {
+    /// limit there is no cgroup: a process that is to enter it cannot.
+    ///
+    /// # Errors
+    /// It cannot be created, or a limit cannot be set.
+    pub(crate) fn prepare(&mut self, slot: usize, generation: u64) -> io::Result<()> {
         if self.made.contains(&(slot, generation)) {
-            return;
+            return Ok(());
         }
         let cgroup = self.of(slot, generation);
         let mut directories = cgroup.0.iter().zip(&self.trees);
-        match directories.try_for_each(|(directory, tree)| tree.make_cgroup(directory)) {
+        let made = directories.try_for_each(|(directory, tree)| tree.make_cgroup(directory));
+        match made {
             Ok(()) => _ = self.made.insert((slot, generation)),
             Err(_) => _ = cgroup.remove(),
         }
+        made
     }
 
     /// Removes the cgroup of a slot, which this process has made, if no process is in it.

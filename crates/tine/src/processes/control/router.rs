@@ -9,7 +9,6 @@ use std::time::Duration;
 use rustix::net::SendFlags;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::process::Pid;
-use tine_sys::confine::confine;
 use tine_sys::process::{Alone, exit_now};
 
 use super::NewController;
@@ -19,6 +18,7 @@ use super::reply::{Last, Reply, SYSTEM, USAGE, last};
 use super::request::Request;
 use super::run::{read_line, refusal};
 use crate::log::ring::LogRing;
+use crate::processes::own_confinement::ConfinedRole;
 use crate::processes::start::{StartReport, start_helper};
 use crate::shared::steering::{Order, OrderSender};
 
@@ -47,14 +47,13 @@ pub(crate) struct ServiceStream {
 
 /// Serves one request.
 pub(crate) fn run(start: RouterStart) -> ! {
+    let role = ConfinedRole::Control;
     let entered = start_helper(start.alone, None, start.master, c"tine: control");
-    start.report.finish(entered);
     for ServiceStream { stream: service, .. } in &start.services {
         // It cannot fail for a socket; without it a service that hangs would hold the command.
         let _ = set_socket_timeout(service, Timeout::Recv, Some(TIMEOUT));
     }
-    // Without seccomp it still has nothing that decides.
-    let _ = confine(start.alone);
+    start.report.finish(entered, &role);
     // The controller has gone, or does not read: there is no one to tell.
     let _ = serve(&start.controller, start.services, start.log);
     exit_now(0)

@@ -7,7 +7,6 @@ use std::time::Instant;
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
-use tine_sys::confine::confine;
 use tine_sys::process::exit_now;
 
 use super::answer::answer;
@@ -16,6 +15,7 @@ use super::request::{MAX_REQUEST, Request};
 use super::view::View;
 use super::{ControlStart, NewController};
 use crate::net::operator::Rank;
+use crate::processes::own_confinement::ConfinedRole;
 use crate::processes::start::start_helper;
 use crate::shared::steering::OrderSender;
 
@@ -32,11 +32,9 @@ pub(super) fn refusal(rank: Rank) -> &'static str {
 
 /// Serves one request.
 pub(crate) fn run(mut start: ControlStart) -> ! {
+    let role = ConfinedRole::Control;
     let entered = start_helper(start.alone, start.identity.as_ref(), start.supervisor, c"tine: control");
-    start.report.finish(entered);
-    // Without seccomp it still has nothing that decides. The proxy reader warns; here each request
-    // would.
-    let _ = confine(start.alone);
+    start.report.finish(entered, &role);
     // The controller has gone, or does not read: there is no one to tell.
     let _ = serve(&mut start.view, &start.controller);
     exit_now(0)

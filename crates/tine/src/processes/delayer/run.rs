@@ -11,6 +11,7 @@ use super::DelayerStart;
 use super::queue::{DelayQueue, QueuedClient};
 use super::release::Pass;
 use crate::lifecycle::timing::LAST_CLIENTS_WAIT;
+use crate::processes::own_confinement::ConfinedRole;
 use crate::processes::start::{StartReport, start_helper};
 use crate::shared::messages::{Delayed, Rejection, Treatment};
 use crate::system::clock::now;
@@ -24,13 +25,15 @@ const RECEIVE_BATCH: usize = 64;
 
 /// Runs as the delayer until the server drains and the queue is empty.
 pub(crate) fn run(delayer: &DelayerStart, report: StartReport) -> ! {
+    let role = ConfinedRole::Delayer;
     let entered =
         start_helper(delayer.alone, delayer.identity.as_ref(), delayer.supervisor, c"tine: delayer");
-    let mut queue = report.finish(entered.map(|()| {
+    let queue = entered.map(|()| {
         // The clients of a predecessor were disconnected with it.
         delayer.admission.clear_all_queued();
         DelayQueue::new(descriptors_for(delayer.admission.limits().max_delayed()))
-    }));
+    });
+    let mut queue = report.finish(queue, &role);
     let mut pass = Pass::default();
     let mut check_at = now() + DISCONNECT_CHECK;
     while !delayer.board.is_draining() {

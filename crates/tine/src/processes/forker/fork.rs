@@ -113,7 +113,8 @@ fn keep_in_hand<H>(
 #[inline]
 pub(super) fn open_room<H>(forker: &mut Forker<'_, H>, slot: usize) -> io::Result<()> {
     if let Some(cgroups) = &mut forker.trusted.cgroups {
-        cgroups.prepare(slot, forker.trusted.door.board.cgroup(slot));
+        // The process of the connection reports that it cannot enter it.
+        let _ = cgroups.prepare(slot, forker.trusted.door.board.cgroup(slot));
     }
     let Some(jailer) = &mut forker.trusted.jailer else { return Ok(()) };
     let mut opened = Ok(());

@@ -16,6 +16,7 @@ use super::fork::open_room;
 use super::trusted::Forker;
 use crate::error::{Error, ErrorKind, next_move};
 use crate::processes::start::{StartReport, cannot};
+use crate::system::cgroups::next_of_creation;
 
 /// Descriptors that the forker has open at a time for a client: its socket, and both ends of a pipe
 /// for standard error.
@@ -31,6 +32,7 @@ const DIED: &str = "the process that tries what a connection needs was killed";
 pub(super) fn try_out<H>(forker: &mut Forker<'_, H>, report: StartReport) {
     let result = have_descriptors().and_then(|()| {
         let own = own_connection().map_err(cannot("accept a connection", next_move::of_call))?;
+        make_cgroup(forker)?;
         open_room(forker, 0).map_err(cannot("prepare a jail", next_move::of_call))?;
         let forked = fork(forker.trusted.alone, Signal::CHILD.as_raw());
         Ok((own, forked.map_err(cannot("fork for a connection", next_move::of_call))?))
@@ -62,6 +64,15 @@ pub(super) fn try_out<H>(forker: &mut Forker<'_, H>, report: StartReport) {
             }
         }
     }
+}
+
+/// Makes the cgroup of the first connection.
+fn make_cgroup<H>(forker: &mut Forker<'_, H>) -> Result<(), Error> {
+    let Some(cgroups) = &mut forker.trusted.cgroups else { return Ok(()) };
+    cgroups.prepare(0, 0).map_err(|why| {
+        let what = "cannot prepare the execution of the program: its cgroup";
+        Error::system(what, &why, next_of_creation(&why))
+    })
 }
 
 /// A connection that this process has made and accepted itself.

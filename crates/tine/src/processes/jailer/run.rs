@@ -12,6 +12,8 @@ use tine_sys::process::{Alone, Fresh, Side, exit_now, fork_into};
 use super::init;
 use super::message::refusal;
 use crate::jail::full::FullJail;
+use crate::jail::protection::empty_bounding_set;
+use crate::processes::own_confinement::ConfinedRole;
 use crate::processes::start::{kill_with, start_detached};
 use crate::shared::text_channel::TextChannel;
 
@@ -59,6 +61,9 @@ pub(super) fn run(
         let _ = channel.send(&refusal(&why), &[]);
         exit_now(111);
     }
+    // It has no log. A kernel that refuses this refuses it to the forker, whose start fails then.
+    empty_bounding_set();
+    let _ = ConfinedRole::Jailer.confine("jailer");
     tine_sys::memory::trim_heap();
     tine_sys::memory::trim_stack();
     let mut ready = 0;

@@ -2,14 +2,18 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 
+use super::ROLE;
 use crate::error::{Error, next_move};
-use crate::log::LogTarget;
+use crate::jail::protection::empty_bounding_set;
+use crate::log::{Log, LogTarget};
+use crate::processes::own_confinement::ConfinedRole;
 
 /// Where syslog receives local messages (syslog(3)).
 const SYSLOG: &str = "/dev/log";
@@ -24,6 +28,16 @@ pub(super) struct Destination {
     open: Option<OwnedFd>,
     /// The file has the beginning of a line whose rest it did not take.
     is_torn: bool,
+    /// The only files and directories in which this process may open a file.
+    confined_to: Option<Vec<LogPlace>>,
+}
+
+/// A file or directory, by its path and as the kernel knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct LogPlace {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
 }
 
 /// What became of a line.
@@ -44,7 +58,7 @@ impl Destination {
             LogTarget::Journal => (JOURNAL.into(), false),
             LogTarget::Syslog | LogTarget::Stderr => (SYSLOG.into(), false),
         };
-        Destination { path, is_file, open: None, is_torn: false }
+        Destination { path, is_file, open: None, is_torn: false, confined_to: None }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -68,6 +82,21 @@ impl Destination {
         self.open = Some(open?);
         self.is_torn = false;
         Ok(())
+    }
+
+    /// Confines this process, which has opened the target.
+    pub(super) fn confine(&mut self, stderr: &mut Log) {
+        let places = self.is_file.then(|| places_of(&self.path));
+        let paths = places.as_ref().map(|places| places.iter().map(|place| place.path.clone()).collect());
+        empty_bounding_set();
+        let role = ConfinedRole::LogWriter(paths);
+        role.confine(ROLE).iter().for_each(|warning| stderr.warning(warning));
+        self.confined_to = places;
+    }
+
+    /// Whether the path leads to another directory than the one that this process is confined to.
+    pub(super) fn was_moved(&self) -> bool {
+        self.confined_to.as_ref().is_some_and(|places| *places != places_of(&self.path))
     }
 
     /// The error of a target that cannot be opened at the start.
@@ -130,6 +159,27 @@ impl Destination {
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         rustix::io::retry_on_intr(|| rustix::net::send(socket, line, flags)).map(drop)
     }
+}
+
+/// Where a log file is opened again: the directories of its path and of the file that this leads
+/// to; for a pipe or a device only that itself, as its directory has others.
+fn places_of(path: &Path) -> Vec<LogPlace> {
+    let file = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let is_regular = std::fs::metadata(&file).map_or(true, |metadata| metadata.is_file());
+    let paths = match is_regular {
+        true => vec![directory_of(path), directory_of(&file)],
+        false => vec![file],
+    };
+    let place = |path: PathBuf| {
+        let metadata = std::fs::metadata(&path).ok()?;
+        Some(LogPlace { path, device: metadata.dev(), inode: metadata.ino() })
+    };
+    paths.into_iter().filter_map(place).collect()
+}
+
+fn directory_of(path: &Path) -> PathBuf {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    parent.unwrap_or(Path::new(".")).to_owned()
 }
 
 /// Appends a line. False if the file has taken only a part of it.
@@ -198,7 +248,8 @@ mod tests {
     fn a_daemon_that_was_restarted_is_connected_to_again() {
         let folder = folder("daemon");
         let path = folder.join("socket");
-        let mut destination = Destination { path: path.clone(), is_file: false, open: None, is_torn: false };
+        let mut destination =
+            Destination { path: path.clone(), is_file: false, open: None, is_torn: false, confined_to: None };
         assert_eq!(destination.write(b"before"), Written::NotNow);
         for _ in 0..2 {
             let daemon = UnixDatagram::bind(&path).expect("a free name");

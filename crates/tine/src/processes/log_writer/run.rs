@@ -69,17 +69,19 @@ impl NewWriter {
         close_standard_streams();
         let LogWriter { target, lines, receiver, reopen, .. } = writer;
         let mut destination = Destination::new(&target);
-        if let Some(report) = report {
-            // After a restart, lines wait until the target can be opened.
-            match destination.open() {
-                Ok(()) => report.entered(),
-                Err(why) => {
-                    report.failed(&destination.cannot_open(why));
-                    exit_now(111);
-                }
-            }
+        let opened = destination.open();
+        if let (Some(report), Err(why)) = (&report, opened) {
+            report.failed(&destination.cannot_open(why));
+            exit_now(111);
         }
-        let stderr = lines.on_stderr();
+        let mut stderr = lines.on_stderr();
+        // After a restart, lines wait until the target can be opened, wherever that will be.
+        if opened.is_ok() {
+            destination.confine(&mut stderr);
+        }
+        if let Some(report) = report {
+            report.entered();
+        }
         let mut writing = Writing { receiver, reopen, destination, lines, lost: 0, stderr, give_up_at: None };
         writing.run();
         exit_now(0)
@@ -172,6 +174,8 @@ impl Writing {
                     self.destination.write(line);
                 }
             }
+            // The next log writer may open the new one.
+            Err(Errno::ACCESS) if self.destination.was_moved() => exit_now(0),
             Err(why) => {
                 let why = why.into();
                 let what = format!("cannot open {} again, keeping the open one", self.destination.name());

@@ -26,6 +26,7 @@ use crate::processes::handover::generations::Generations;
 use crate::processes::handover::{Binary, prepare_for};
 use crate::processes::log_writer::{self, LogWriter, NewWriter, WriterStart};
 use crate::processes::observer::Observer;
+use crate::processes::own_confinement::warn_of_refused_layers;
 use crate::shared::handover::takeover::Takeover;
 use crate::system::descendants;
 use crate::system::orphans::PreexistingChildren;
@@ -117,6 +118,7 @@ impl<'a> Master<'a> {
         let log_ring = (control.is_any() || is_observed).then(LogRing::alone).transpose();
         let log_ring = log_ring.map_err(|why| cannot_start("shared memory", &why))?;
         log.keep_lines_in(log_ring);
+        warn_of_refused_layers(&mut log);
         let controllers = set_up_control(&control, is_observed, &mut services, &mut log)?;
         Ok(Master {
             services,

@@ -7,17 +7,17 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
-use tine_sys::confine::confine;
 use tine_sys::process::exit_now;
 
 use super::ProxyReaderStart;
 use super::pending::{Pending, PendingProxy};
 use super::read::{HeaderFault, IdentifiedClient, LookBuffer, Reading, client_of};
 use crate::admission::reason::Reason;
-use crate::error::{next_move, reason};
+use crate::error::next_move;
 use crate::log::Log;
 use crate::log::limit::{Emit, LineLimit};
 use crate::net::peer::Peer;
+use crate::processes::own_confinement::ConfinedRole;
 use crate::processes::start::{cannot, start_helper};
 use crate::shared::messages::{Identified, ProxyArrival, Receiver, Sender};
 use crate::system::clock::now;
@@ -59,12 +59,15 @@ struct ProxyReader {
 
 /// Runs as the proxy reader until the server drains and every header is read.
 pub(crate) fn run(start: ProxyReaderStart) -> ! {
+    let role = ConfinedRole::ProxyReader;
     let entered = start_helper(start.alone, start.identity.as_ref(), start.supervisor, c"tine: proxy");
     let queue = || {
         event_queue(&start.arrivals, &start.last)
             .map_err(cannot("wait for PROXY headers", next_move::of_call))
     };
-    let queue = start.report.finish(entered.and_then(|()| queue()));
+    let max = descriptors_for_proxies();
+    // Everything is open; from here on only what is passed is served.
+    let queue = start.report.finish(entered.and_then(|()| queue()), &role);
     let mut reader = ProxyReader {
         queue,
         arrivals: start.arrivals,
@@ -76,16 +79,9 @@ pub(crate) fn run(start: ProxyReaderStart) -> ! {
         clients: VecDeque::new(),
         waits_for_room: false,
         is_last: false,
-        max: descriptors_for_proxies(),
+        max,
         look: LookBuffer::new(),
     };
-    // Everything is open; from here on only what is passed is served.
-    if let Err(why) = confine(start.alone) {
-        reader.log.warning(&format!(
-            "the proxy reader is not confined by seccomp: {}; permit seccomp(2) to the server",
-            reason(&why)
-        ));
-    }
     while !reader.is_done() {
         reader.turn();
     }

@@ -20,6 +20,7 @@ use tine_sys::process::{Alone, exit_now};
 
 use crate::error::{Error, next_move};
 use crate::log::Log;
+use crate::processes::own_confinement::ConfinedRole;
 use crate::processes::start::{StartReport, cannot, start_helper};
 use crate::shared::messages::{CrashMessage, Receiver, StderrPipe};
 use crate::system::kernel_log::KernelLog;
@@ -68,6 +69,7 @@ struct StderrLogger {
 
 /// Runs as the stderr logger until no process is left that could write to it.
 pub(crate) fn run(start: LoggerStart) -> ! {
+    let role = ConfinedRole::StderrLogger(start.reports.as_ref().map(|reports| reports.directory.clone()));
     let entered = start_helper(start.alone, start.identity.as_ref(), start.supervisor, c"tine: logger");
     let crashes = start.reports.map(|ReportsStart { directory, messages, kernel_log }| {
         CrashReporter::new(ReportDirectory::at(directory), messages, kernel_log)
@@ -75,7 +77,7 @@ pub(crate) fn run(start: LoggerStart) -> ! {
     let entered = entered
         .and_then(|()| crashes.as_ref().map_or(Ok(()), CrashReporter::check))
         .and_then(|()| event_queue(start.pipes.as_ref(), crashes.as_ref()));
-    let queue = start.report.finish(entered);
+    let queue = start.report.finish(entered, &role);
     let destination = if start.logs_lines { LineDestination::Log } else { LineDestination::Server };
     let (channel, readers) = (start.pipes, HashMap::new());
     let mut logger =

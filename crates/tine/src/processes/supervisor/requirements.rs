@@ -15,6 +15,7 @@ use tine_sys::process::Alone;
 
 use crate::error::{Error, next_move, reason};
 use crate::log::Log;
+use crate::processes::own_confinement::warn_of_refused_layers;
 use crate::program::relay;
 use crate::program::{KillMode, Program, Terminal};
 use crate::settings::Settings;
@@ -142,6 +143,10 @@ pub(super) fn check(
         if let Less(what, less) = requirement.consequence(purpose) {
             log.warning(&format!("{what}: {}: {less}", reason(why)));
         }
+    }
+    // A master has done so.
+    if settings.master.is_none() {
+        warn_of_refused_layers(log);
     }
     Ok(())
 }
