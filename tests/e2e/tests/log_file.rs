@@ -105,6 +105,25 @@ fn a_directory_that_was_replaced_has_the_log_after_hup() {
     assert_eq!(ids(&events_of_file(folder.path("old/tine.log")), "end"), [1]);
 }
 
+#[test]
+fn a_log_writer_that_can_open_the_file_only_later_is_confined_then() {
+    let folder = Folder::new("log-file-late");
+    fs::create_dir(folder.path("logs")).expect("ours");
+    let path = folder.path("logs/tine.log");
+    let mut server = Server::serve(&["--log-file", &path]);
+    fs::rename(folder.path("logs"), folder.path("old")).expect("ours");
+    let first = writer(&server);
+    kill(first, Signal::KILL);
+    let second = wait_until("another log writer runs", || {
+        server.named(LOG_WRITER).into_iter().map(|process| process.pid).find(|pid| *pid != first)
+    });
+    assert_eq!(procfs::status(second, "Seccomp"), "0");
+    fs::create_dir(folder.path("logs")).expect("ours");
+    wait_for_events(&path, "restart", 1);
+    wait_until("it is confined", || (procfs::status(second, "Seccomp") == "2").then_some(()));
+    stop(&mut server);
+}
+
 /// The channel to the log writer is the server's: a connection process has it only where it logs
 /// what it receives. The log writer has neither listeners nor clients.
 #[test]

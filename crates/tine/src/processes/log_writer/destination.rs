@@ -28,16 +28,22 @@ pub(super) struct Destination {
     open: Option<OwnedFd>,
     /// The file has the beginning of a line whose rest it did not take.
     is_torn: bool,
-    /// The only files and directories in which this process may open a file.
+    /// The only files and directories in which this process may open a file, once it is confined.
     confined_to: Option<Vec<LogPlace>>,
 }
 
 /// A file or directory, by its path and as the kernel knows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 struct LogPlace {
     path: PathBuf,
     device: u64,
     inode: u64,
+}
+
+impl LogPlace {
+    fn id(&self) -> (u64, u64) {
+        (self.device, self.inode)
+    }
 }
 
 /// What became of a line.
@@ -84,19 +90,23 @@ impl Destination {
         Ok(())
     }
 
-    /// Confines this process, which has opened the target.
+    /// Confines this process once it has opened the target.
     pub(super) fn confine(&mut self, stderr: &mut Log) {
-        let places = self.is_file.then(|| places_of(&self.path));
-        let paths = places.as_ref().map(|places| places.iter().map(|place| place.path.clone()).collect());
+        if self.open.is_none() || self.confined_to.is_some() {
+            return;
+        }
+        let places = if self.is_file { places_of(&self.path) } else { Vec::new() };
+        let paths = places.iter().map(|place| place.path.clone()).collect();
         empty_bounding_set();
-        let role = ConfinedRole::LogWriter(paths);
+        let role = ConfinedRole::LogWriter(self.is_file.then_some(paths));
         role.confine(ROLE).iter().for_each(|warning| stderr.warning(warning));
-        self.confined_to = places;
+        self.confined_to = Some(places);
     }
 
     /// Whether the path leads to another directory than the one that this process is confined to.
     pub(super) fn was_moved(&self) -> bool {
-        self.confined_to.as_ref().is_some_and(|places| *places != places_of(&self.path))
+        let ids = |places: &[LogPlace]| -> Vec<(u64, u64)> { places.iter().map(LogPlace::id).collect() };
+        self.confined_to.as_ref().is_some_and(|places| ids(places) != ids(&places_of(&self.path)))
     }
 
     /// The error of a target that cannot be opened at the start.
@@ -174,7 +184,9 @@ fn places_of(path: &Path) -> Vec<LogPlace> {
         let metadata = std::fs::metadata(&path).ok()?;
         Some(LogPlace { path, device: metadata.dev(), inode: metadata.ino() })
     };
-    paths.into_iter().filter_map(place).collect()
+    let mut places: Vec<LogPlace> = paths.into_iter().filter_map(place).collect();
+    places.dedup_by_key(|place| place.id());
+    places
 }
 
 fn directory_of(path: &Path) -> PathBuf {

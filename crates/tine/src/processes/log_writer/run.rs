@@ -76,9 +76,7 @@ impl NewWriter {
         }
         let mut stderr = lines.on_stderr();
         // After a restart, lines wait until the target can be opened, wherever that will be.
-        if opened.is_ok() {
-            destination.confine(&mut stderr);
-        }
+        destination.confine(&mut stderr);
         if let Some(report) = report {
             report.entered();
         }
@@ -104,7 +102,10 @@ impl Writing {
                 self.reopen.clear();
                 self.open_again();
             }
-            match self.write_lines(&mut buffer) {
+            let next = self.write_lines(&mut buffer);
+            // It may have opened the target only now.
+            self.destination.confine(&mut self.stderr);
+            match next {
                 Next::Continue => {}
                 Next::WaitForLines => self.wait_for_lines(),
                 Next::WaitForTarget if self.gives_up() => return self.report_last_lines(&mut buffer),
