@@ -96,3 +96,26 @@ fn max_lifetime_holds_over_unix_sockets() {
     std::io::Read::read_to_end(&mut client, &mut nothing).expect("the end of the stream");
     assert_eq!(nth_outcome(&server, 1), "timeout lifetime");
 }
+
+#[test]
+fn max_output_closes_a_connection_whose_client_has_received_too_much() {
+    for server in echo_servers(&["--max-output", "100K"]) {
+        let mut client = server.connect();
+        for _ in 0..10 {
+            client.echo("x".repeat(10 * 1024));
+        }
+        // As much as it may: nothing happens.
+        std::thread::park_timeout(Duration::from_millis(200));
+        client.echo("one more");
+        expect_closed_within(&mut client, 0, 4_000);
+        assert_eq!(nth_outcome(&server, 1), "output limit");
+        // The next one begins at nothing.
+        server.connect().echo("x").finish();
+        assert_eq!(nth_outcome(&server, 2), "exit 0");
+    }
+    let server = Server::program(&["--max-output", "1M"], &["cat", "/dev/zero"]);
+    let mut client = server.connect();
+    client.stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a socket option");
+    let _ = std::io::copy(&mut client.stream, &mut std::io::sink());
+    assert_eq!(nth_outcome(&server, 1), "output limit");
+}

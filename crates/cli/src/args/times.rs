@@ -1,10 +1,11 @@
-//! Times after which connections are closed.
+//! Times, and numbers of bytes, after which connections are closed.
 
 use std::time::Duration;
 
 use clap::Args as ClapArgs;
 use tine::{ClientGone, Server, defaults};
 
+use super::program::size;
 use super::{choice, duration, positive, shown};
 
 /// The timeouts.
@@ -19,6 +20,11 @@ pub struct TimeOptions {
     /// Close a connection this long after it was accepted
     #[arg(long, value_name = "DURATION", value_parser = positive)]
     pub max_lifetime: Option<Duration>,
+
+    /// Close a connection whose client has received more than this, as 10M; looked at 20 times a
+    /// second
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub max_output: Option<u64>,
 
     /// Close a connection whose client has sent nothing this long after it was accepted
     #[arg(long, value_name = "DURATION", value_parser = positive)]
@@ -50,6 +56,9 @@ impl TimeOptions {
         }
         if let Some(time) = self.max_lifetime {
             server = server.max_lifetime(time);
+        }
+        if let Some(bytes) = self.max_output {
+            server = server.max_output(bytes);
         }
         if let Some(time) = self.first_byte_timeout {
             server = server.first_byte_timeout(time);

@@ -197,6 +197,8 @@ pub(crate) enum EndReason {
     FirstByte,
     /// The client did not answer data or probes.
     KeepAlive,
+    /// The client received more than it may.
+    Output,
     /// An operator ended it.
     Killed,
 }
@@ -209,6 +211,7 @@ impl fmt::Display for EndReason {
             EndReason::Lifetime => "timeout lifetime",
             EndReason::FirstByte => "timeout first-byte",
             EndReason::KeepAlive => "timeout keep-alive",
+            EndReason::Output => "output limit",
             EndReason::Killed => "killed",
         })
     }

@@ -39,6 +39,7 @@ impl Settings {
         let ends = self.client_gone == ClientGone::End;
         WatchRules {
             timeouts: self.timeouts,
+            max_output: self.max_output,
             ends_without_client: self.program.is_some() && ends,
             answers: ends.then(|| {
                 let socket = &self.socket;

@@ -100,6 +100,7 @@ pub(crate) struct Settings {
     pub(crate) titles: bool,
     pub(crate) flushes_stdout: bool,
     pub(crate) timeouts: Timeouts,
+    pub(crate) max_output: Option<u64>,
     /// The socket of each connection is noted when it is accepted: at the start a rule needed it.
     pub(crate) notes_sockets: bool,
     /// The inherited descriptor that is written to when the server is ready.
@@ -150,6 +151,7 @@ impl Default for Settings {
             titles: false,
             flushes_stdout: true,
             timeouts: Timeouts::default(),
+            max_output: None,
             notes_sockets: false,
             ready_descriptor: None,
             program: None,
@@ -261,6 +263,15 @@ impl Server {
     #[must_use]
     pub fn max_lifetime(mut self, time: Duration) -> Server {
         self.settings.timeouts.lifetime = Some(time);
+        self
+    }
+
+    /// Ends a connection whose client has received more than this number of bytes. The kernel
+    /// counts them, for TCP, and the supervisor looks 20 times a second: a client can receive more,
+    /// as much as it takes in that time. Default: no limit.
+    #[must_use]
+    pub fn max_output(mut self, bytes: u64) -> Server {
+        self.settings.max_output = Some(bytes);
         self
     }
 

@@ -29,13 +29,14 @@ pub(crate) enum EndKind {
     Killed,
     MemoryLimit,
     ProcessLimit,
+    OutputLimit,
     Seccomp,
     /// It has left no record.
     Unrecorded,
 }
 
 impl EndKind {
-    const ALL: [EndKind; 16] = [
+    const ALL: [EndKind; 17] = [
         EndKind::Success,
         EndKind::Exit,
         EndKind::Signal,
@@ -50,6 +51,7 @@ impl EndKind {
         EndKind::Killed,
         EndKind::MemoryLimit,
         EndKind::ProcessLimit,
+        EndKind::OutputLimit,
         EndKind::Seccomp,
         EndKind::Unrecorded,
     ];
@@ -71,6 +73,7 @@ impl EndKind {
             EndKind::Killed => "killed",
             EndKind::MemoryLimit => "memory_limit",
             EndKind::ProcessLimit => "process_limit",
+            EndKind::OutputLimit => "output_limit",
             EndKind::Seccomp => "seccomp",
             EndKind::Unrecorded => "unrecorded",
         }
@@ -91,6 +94,7 @@ impl EndKind {
             Outcome::Ended(EndReason::Lifetime) => EndKind::TimeoutLifetime,
             Outcome::Ended(EndReason::FirstByte) => EndKind::TimeoutFirstByte,
             Outcome::Ended(EndReason::KeepAlive) => EndKind::TimeoutKeepAlive,
+            Outcome::Ended(EndReason::Output) => EndKind::OutputLimit,
             Outcome::Ended(EndReason::Killed) => EndKind::Killed,
             Outcome::Limit(ReachedLimit::Memory, _) => EndKind::MemoryLimit,
             Outcome::Limit(ReachedLimit::Tasks, _) => EndKind::ProcessLimit,
@@ -116,6 +120,7 @@ impl EndKind {
             ("killed", _) => EndKind::Killed,
             ("memory", "limit") => EndKind::MemoryLimit,
             ("process", "limit") => EndKind::ProcessLimit,
+            ("output", "limit") => EndKind::OutputLimit,
             ("seccomp:", _) => EndKind::Seccomp,
             _ => EndKind::Unrecorded,
         }
@@ -282,6 +287,7 @@ mod tests {
             (Outcome::Ended(EndReason::FirstByte), "timeout_first_byte"),
             (Outcome::Ended(EndReason::KeepAlive), "timeout_keep_alive"),
             (Outcome::Ended(EndReason::Killed), "killed"),
+            (Outcome::Ended(EndReason::Output), "output_limit"),
             (limit(ReachedLimit::Memory), "memory_limit"),
             (limit(ReachedLimit::Tasks), "process_limit"),
             (limit(ReachedLimit::SystemCall("openat2".into())), "seccomp"),

@@ -11,6 +11,9 @@ use crate::lifecycle::timing::{CLIENT_GONE_GRACE, KILL_AFTER};
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(25);
 const LONGEST_INTERVAL: Duration = Duration::from_secs(1);
 
+/// The time between looks at what clients have received.
+const OUTPUT_INTERVAL: Duration = Duration::from_millis(50);
+
 /// The rules for all connections of a server.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct WatchRules {
@@ -18,6 +21,8 @@ pub(crate) struct WatchRules {
     /// Whether a connection ends when its client disconnects: so with programs. Handlers notice by
     /// themselves.
     pub(crate) ends_without_client: bool,
+    /// The bytes that a client may receive.
+    pub(crate) max_output: Option<u64>,
     /// When a client that does not answer counts as gone; `None` if it never does.
     pub(crate) answers: Option<AnswerLimits>,
 }
@@ -32,15 +37,23 @@ impl WatchRules {
     /// noted when it is accepted. The others find it by the address of the client.
     #[inline]
     pub(crate) fn need_sockets(&self) -> bool {
-        self.ends_without_client || self.timeouts.are_any()
+        self.ends_without_client || self.timeouts.are_any() || self.max_output.is_some()
     }
 
-    /// The time from one look to the next: a quarter of the shortest timeout.
+    /// Whether a rule depends on the byte counts of sockets.
+    pub(crate) fn need_byte_counts(&self) -> bool {
+        self.timeouts.need_byte_counts() || self.max_output.is_some()
+    }
+
+    /// The time from one look to the next: a quarter of the shortest timeout; short where the bytes
+    /// of clients are limited.
     pub(crate) fn interval(&self) -> Duration {
         match self.answers {
             Some(answers) if !self.need_sockets() => answers.interval(),
             _ => {
-                let shortest = self.timeouts.all().min().map_or(LONGEST_INTERVAL, |time| time / 4);
+                let of_output = self.max_output.map(|_| OUTPUT_INTERVAL);
+                let quarters = self.timeouts.all().map(|time| time / 4).chain(of_output);
+                let shortest = quarters.min().unwrap_or(LONGEST_INTERVAL);
                 shortest.clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL)
             }
         }
@@ -126,7 +139,7 @@ impl TrackedConnection {
                 self.last_traffic = now;
             }
             // Other rules look rarely.
-            if received_any && !self.received_any && rules.timeouts.need_byte_counts() {
+            if received_any && !self.received_any && rules.need_byte_counts() {
                 self.first_byte = Some(now.saturating_duration_since(self.started));
             }
             self.received_any |= received_any;
@@ -161,6 +174,9 @@ impl TrackedConnection {
         match self.phase {
             EndPhase::Running => {
                 let expired = self.expired(observation, &rules.timeouts, now);
+                let received = self.sample.map_or(0, |(_, sent)| sent);
+                let is_full = rules.max_output.is_some_and(|limit| received > limit);
+                let expired = expired.or(is_full.then_some(EndReason::Output));
                 let reason = expired.or(is_gone.then_some(EndReason::KeepAlive));
                 reason.map(|reason| self.terminate(reason, now))
             }
@@ -253,6 +269,7 @@ mod tests {
     const PROGRAM: WatchRules = WatchRules {
         timeouts: Timeouts { idle: None, lifetime: None, first_byte: None },
         ends_without_client: true,
+        max_output: None,
         answers: None,
     };
 
@@ -260,6 +277,7 @@ mod tests {
     const HANDLER: WatchRules = WatchRules {
         timeouts: Timeouts { idle: None, lifetime: None, first_byte: None },
         ends_without_client: false,
+        max_output: None,
         answers: Some(AnswerLimits { silence: Duration::from_secs(120), newest: Duration::from_secs(10) }),
     };
 
@@ -375,5 +393,19 @@ mod tests {
             let rules = WatchRules { timeouts: Timeouts { idle, ..Timeouts::default() }, ..PROGRAM };
             assert_eq!(rules.interval(), Duration::from_millis(millis));
         }
+    }
+
+    #[test]
+    fn a_connection_ends_when_its_client_has_received_more_than_it_may() {
+        let rules = WatchRules { max_output: Some(1000), ..HANDLER };
+        assert!(rules.need_sockets() && rules.need_byte_counts());
+        assert_eq!(rules.interval(), OUTPUT_INTERVAL);
+        let now = Instant::now();
+        let mut connection = TrackedConnection::new(1, now);
+        for (sent, escalation) in [(0, None), (1000, None), (1001, Some(Escalation::Term))] {
+            connection.note_sample((7, sent));
+            assert_eq!(connection.look(connected(sent), &rules, now), escalation, "{sent}");
+        }
+        assert_eq!(connection.reason(), Some(EndReason::Output));
     }
 }

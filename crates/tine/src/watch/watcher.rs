@@ -173,7 +173,7 @@ impl Watcher {
                 *tracked = TrackedConnection::new(connection.id, connection.started);
             }
             let observation = table.as_ref().map_or(Observation::Unknown, |table| observe(connection, table));
-            let counts = table.as_ref().filter(|_| self.rules.timeouts.need_byte_counts());
+            let counts = table.as_ref().filter(|_| self.rules.need_byte_counts());
             if let Some(sample) = counts.and_then(|table| sample(connection, table)) {
                 tracked.note_sample(sample);
             }
@@ -196,7 +196,7 @@ impl Watcher {
             // Not at each look: for each socket, the kernel collects much more than its address.
             self.next_answers = clock + limits.interval();
         }
-        let has_details = answers.is_some() || self.rules.timeouts.need_byte_counts();
+        let has_details = answers.is_some() || self.rules.need_byte_counts();
         let mut sockets = HashMap::new();
         for (ipv6, port) in &self.ports {
             // Without one of the parts, present sockets would look disconnected.
@@ -226,8 +226,9 @@ fn by_peer(sockets: &HashMap<u64, SocketInfo>) -> HashMap<(IpAddr, u16), Option<
 fn undetected(rules: &WatchRules, are_listed: bool) -> String {
     let disconnected = (rules.ends_without_client && !are_listed).then_some("disconnected clients");
     let idle = rules.timeouts.need_byte_counts().then_some("idle clients");
+    let output = rules.max_output.map(|_| "clients that have received too much");
     let vanished = rules.answers.map(|_| "clients that vanish with data in flight");
-    [disconnected, idle, vanished].into_iter().flatten().collect::<Vec<_>>().join(", ")
+    [disconnected, idle, output, vanished].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 /// The inode of the socket of a connection.
