@@ -29,6 +29,9 @@ while [ "$(ls /proc | grep -c '^[0-9]')" -lt 100 ]; do :; done""",
 
 OPTIONS = '--jail --forkers 2 --limit-as 256M --limit-nproc 150 --stderr log'
 
+# A share of a processor.
+QUOTA = '--cpu-quota 20%'
+
 # Ends of each kind in a round.
 ENDS = 25
 
@@ -42,13 +45,13 @@ JAILS = 1_000
 SLABS = ('mnt_cache', 'net_namespace', 'nsproxy', 'pid_namespace', 'user_namespace', 'uts_namespace')
 
 
-def server():
-    """A server that has all the programs. For one alone, limits on processes are those of its
-    connection, as each has a user of its own if this is root."""
+def server(more=''):
+    """A server that has all the programs, with more options. Limits on processes are those of a
+    connection alone, as each has a user of its own if this is root."""
     script = OUT / 'bombs.sh'
     cases = ''.join(f'127.9.9.{number})\n{bomb}\n;;\n' for number, bomb in enumerate(BOMBS.values(), 1))
     script.write_text(f'case $TCPREMOTEIP in\n{cases}*) exec cat ;;\nesac\necho ready; read -r line\n')
-    command = f'{racing.ARGS.tine} serve {OPTIONS} --bind-read-only-paths {script} 127.0.0.1:{{port}}'
+    command = f'{racing.ARGS.tine} serve {OPTIONS} {more} --bind-read-only-paths {script} 127.0.0.1:{{port}}'
     return Contender('tine', f'{command} -- /bin/sh {script}')
 
 
@@ -137,13 +140,17 @@ def beside(one):
 
 def section_jail_beside():
     """Clients in full jails while another connection of the server does its worst. Each round has
-    all kinds, in a rotated order, in the same server."""
-    results = {kind: [] for kind in BOMBS}
-    kinds = [Contender(kind, '') for kind in BOMBS]
-    with server() as one:
+    all kinds, in a rotated order, in the same server; and processes that fork in one that limits
+    their share of the processors."""
+    limited = f'forks, {QUOTA}'
+    results = {kind: [] for kind in [*BOMBS, limited]}
+    kinds = [Contender(kind, '') for kind in results]
+    with server() as one, server(QUOTA) as other:
         for _, kind in turns(kinds, racing.ARGS.rounds):
-            with bomb_of(one, kind.name):
-                results[kind.name].append(beside(one))
+            is_limited = kind.name == limited
+            serving = other if is_limited else one
+            with bomb_of(serving, 'forks' if is_limited else kind.name):
+                results[kind.name].append(beside(serving))
     return racing.table(
         'Clients beside a program in a full jail, 20 connections/s',
         results,
