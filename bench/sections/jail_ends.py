@@ -4,7 +4,9 @@ clients beside them notice. A thousand jails at a time, and many in a row."""
 import contextlib, math, os, pathlib, re, resource, select, socket, statistics, time
 
 import racing
-from racing import OUT, Contender, crr, holdings, load, note, processes, rows, turns
+from racing import OUT, Contender, crr, holdings, note, processes, rows, turns
+
+from sections.jail import latencies
 
 # Each is run for clients from an address of its own; clients from others get an echo.
 BOMBS = {
@@ -128,14 +130,8 @@ def section_jail_ends():
 
 
 def beside(one):
-    """Clients at 20 connections/s, one after another."""
-    report = load(one.port, '-p', 1, '--rate', '20/s', '-d', f'{max(racing.ARGS.seconds, 5):g}s', '--close', 'rst')
-    summary = report['summary']
-    return {
-        'p50': summary['latency_ns']['p50'] / 1e6,
-        'p99': summary['latency_ns']['p99'] / 1e6,
-        'bad': summary['errors'],
-    }
+    """Clients at 20 connections/s, in milliseconds."""
+    return latencies(one, 20, max(racing.ARGS.seconds, 5), 1e6)
 
 
 def section_jail_beside():

@@ -102,6 +102,26 @@ fn processes_are_counted_and_the_limit_is_told() {
 }
 
 #[test]
+fn what_a_connection_leaves_in_tmp_is_not_counted_for_the_next_one() {
+    let script = "head -c 12M /dev/zero > /tmp/a && echo written";
+    let options = ["--jail", "--memory-max", "20M", "--max-connections", "1", "--forkers", "1"];
+    let server = Server::program(&options, &["sh", "-c", script]);
+    for number in 1..=20 {
+        assert_eq!(server.connect().half_close().read_text(), "written\n");
+        assert_eq!(outcome(&end(&server, number)), "exit 0");
+    }
+}
+
+#[test]
+fn a_limit_that_was_reached_counts_for_penalties() {
+    let options = ["--jail", "--memory-max", "40M", "--per-source-penalties", "crash:60s"];
+    let server = python(&options, &takes(200));
+    assert_eq!(server.connect().read_to_end(), b"");
+    assert_eq!(outcome(&end(&server, 1)), "memory limit");
+    assert_eq!(server.log.wait_for("penalty", 1)[0]["reason"], "crash");
+}
+
+#[test]
 fn processor_time_is_limited() {
     let script = "import time\nstart = time.monotonic()\nwhile time.process_time() < 0.3: pass\n\
                   print(time.monotonic() - start)\n";

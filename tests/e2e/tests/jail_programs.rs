@@ -167,7 +167,7 @@ fn a_program_in_node_serves() {
 #[test]
 fn gcc_compiles_what_is_judged() {
     let site = Site::new("A judge of programs in C", "programs-judge");
-    // Whoever is not in the jail can read it.
+    // Without the jail, it can be read.
     let mut reader = Command::new("setpriv");
     reader.args(["--reuid=65534", "--regid=65534", "--clear-groups", "cat", &site.secret()]);
     assert_eq!(succeeds(&mut reader), SECRET);

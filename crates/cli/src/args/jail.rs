@@ -164,27 +164,6 @@ impl JailOptions {
         for (set, method) in switches {
             jail = set.map_or(jail.clone(), |set| method(jail, set));
         }
-        if let Some(network) = self.private_network {
-            jail = jail.private_network(network);
-        }
-        if let Some((first, last)) = self.uid_range {
-            jail = jail.uid_range(first, last);
-        }
-        if let Some(users) = self.private_users {
-            jail = jail.private_users(users);
-        }
-        if let Some(profile) = self.jail_profile {
-            jail = jail.profile(profile);
-        }
-        if let Some(Limited(limit)) = self.memory_max {
-            jail = jail.memory_max(limit);
-        }
-        if let Some(Limited(limit)) = self.tasks_max {
-            jail = jail.tasks_max(limit);
-        }
-        if let Some(Limited(limit)) = self.cpu_quota {
-            jail = jail.cpu_quota(limit);
-        }
         if let Some(names) = &self.capability_bounding_set {
             jail = jail.capability_bounding_set(names)?;
         }
@@ -197,6 +176,39 @@ impl JailOptions {
         if let Some(names) = &self.restrict_address_families {
             jail = jail.restrict_address_families(names)?;
         }
+        Ok(self.with_files(self.with_limits(self.with_users_and_network(jail))))
+    }
+
+    fn with_users_and_network(&self, mut jail: Jail) -> Jail {
+        if let Some(network) = self.private_network {
+            jail = jail.private_network(network);
+        }
+        if let Some((first, last)) = self.uid_range {
+            jail = jail.uid_range(first, last);
+        }
+        if let Some(users) = self.private_users {
+            jail = jail.private_users(users);
+        }
+        jail
+    }
+
+    fn with_limits(&self, mut jail: Jail) -> Jail {
+        if let Some(profile) = self.jail_profile {
+            jail = jail.profile(profile);
+        }
+        if let Some(Limited(limit)) = self.memory_max {
+            jail = jail.memory_max(limit);
+        }
+        if let Some(Limited(limit)) = self.tasks_max {
+            jail = jail.tasks_max(limit);
+        }
+        if let Some(Limited(limit)) = self.cpu_quota {
+            jail = jail.cpu_quota(limit);
+        }
+        jail
+    }
+
+    fn with_files(&self, mut jail: Jail) -> Jail {
         if let Some(mode) = &self.protect_system {
             jail = jail.protect_system(mode == "strict");
         }
@@ -213,7 +225,7 @@ impl JailOptions {
             jail = jail.bind_path(source, at);
         }
         jail = self.read_write_paths.iter().fold(jail, Jail::read_write_path);
-        Ok(self.inaccessible_paths.iter().fold(jail, Jail::inaccessible_path))
+        self.inaccessible_paths.iter().fold(jail, Jail::inaccessible_path)
     }
 }
 

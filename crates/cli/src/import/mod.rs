@@ -132,6 +132,16 @@ impl ImportedFile {
     }
 }
 
+/// What an import prints, which a server accepts if it has a service. For tests: the notes are
+/// short.
+#[cfg(test)]
+fn printed(import: &ImportedFile) -> String {
+    let shown = import.to_string();
+    let parsed = Config::parse(&shown, Path::new("tine.toml"));
+    assert_eq!(parsed.is_ok(), import.counts().0 == 1, "{shown}");
+    shown.replace("#   has no equivalent: ", "# ")
+}
+
 /// The configuration, with a comment for each thing that has no equivalent.
 impl fmt::Display for ImportedFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -92,6 +92,7 @@ impl Fault {
         match (outcome, how) {
             (Outcome::Ended(EndReason::Idle | EndReason::FirstByte), _) => Some(Fault::GraceExceeded),
             (Outcome::Ended(_), _) => None,
+            (Outcome::Limit(..), _) => Some(Fault::Crash),
             (_, How::Signaled(number)) if is_crash(number) => Some(Fault::Crash),
             (_, How::Exited(PANICKED)) if !is_program => Some(Fault::Crash),
             (_, How::Exited(SILENT)) if !is_program => Some(Fault::NoAuth),
@@ -169,7 +170,7 @@ impl FromStr for Penalties {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lifecycle::outcome::ExitReport;
+    use crate::lifecycle::outcome::{ExitReport, ReachedLimit};
 
     const SECOND: u64 = 1_000_000_000;
 
@@ -232,6 +233,8 @@ mod tests {
             (How::Exited(SILENT), Outcome::Exit(SILENT), Some(Fault::NoAuth)),
             (How::Exited(101), Outcome::Exit(101), Some(Fault::Crash)),
             (How::Exited(0), reported(ExitReport::Panic("x".into())), None),
+            (How::Signaled(9), Outcome::Limit(ReachedLimit::Memory, How::Signaled(9)), Some(Fault::Crash)),
+            (How::Exited(2), Outcome::Limit(ReachedLimit::Tasks, How::Exited(2)), Some(Fault::Crash)),
             // A handler's own exit, a signal of the operator, a lifetime.
             (How::Exited(7), Outcome::Exit(7), None),
             (How::Exited(0), reported(ExitReport::Done), None),

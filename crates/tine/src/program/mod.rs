@@ -293,7 +293,7 @@ impl Program {
     }
 
     /// Sets the limits of a full jail, unless it has others. `alone`: the connection has a user of
-    /// its own, and the variables of the server's user, who is another one, are not passed on.
+    /// its own, to which the variables of the server's user are not passed on.
     /// `tasks`: the limit on processes of that user, where no cgroup counts them.
     pub(crate) fn adapt_to_full_jail(&mut self, alone: bool, tasks: Option<u64>) {
         self.limit_by_default(Resource::Nofile, 64, 64);

@@ -99,9 +99,10 @@ impl Settings {
         !self.jail_plan.cgroups.is_empty()
     }
 
-    /// Whether the processes of connections change their user themselves.
-    pub(crate) fn changes_user_late(&self) -> bool {
-        self.has_cgroups() && self.jail_plan.full.is_none()
+    /// The user that the processes of connections become by themselves, where their forker keeps
+    /// its privileges until then.
+    pub(crate) fn late_identity(&self) -> Option<&Identity> {
+        self.identity.as_ref().filter(|_| self.has_cgroups() && self.jail_plan.full.is_none())
     }
 
     /// This forker's share of the spares.

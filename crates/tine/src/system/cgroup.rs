@@ -47,6 +47,16 @@ impl Cgroup {
         }
     }
 
+    /// Whether something of the last connection is still in it: a process, or the memory of a
+    /// `/tmp` that the kernel has not freed yet.
+    pub(crate) fn is_in_use(&self) -> bool {
+        let has_files = |directory: &PathBuf| {
+            let stat = std::fs::read_to_string(directory.join("memory.stat")).unwrap_or_default();
+            stat.lines().any(|line| line.strip_prefix("shmem ").is_some_and(|bytes| bytes != "0"))
+        };
+        self.is_populated() || self.0.iter().any(has_files)
+    }
+
     /// Kills every process in it at once, so that none can escape by fork (`cgroup.kill` of version
     /// 2, since Linux 5.14).
     pub(crate) fn kill(&self) {

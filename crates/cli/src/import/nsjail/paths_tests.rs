@@ -2,17 +2,13 @@
 
 use std::path::Path;
 
-use crate::config::Config;
 use crate::import::nsjail::import;
+use crate::import::printed;
 
 /// The configuration of a server with these mounts.
 fn imported(mounts: &str) -> String {
     let text = format!("mode: LISTEN port: 1 exec_bin {{ path: '/app/run' }}\n{mounts}");
-    let import = import(&text, Path::new("/c/game.cfg"));
-    let shown = import.to_string();
-    let parsed = Config::parse(&shown, Path::new("tine.toml"));
-    assert_eq!(parsed.is_ok(), import.counts().0 == 1, "{shown}");
-    shown.replace("#   has no equivalent: ", "# ")
+    printed(&import(&text, Path::new("/c/game.cfg")))
 }
 
 const ROOT: &str = "mount { src: '/srv/image' dst: '/' is_bind: true } ";

@@ -55,12 +55,11 @@ fn try_enter<'a, H>(
     let notes_crashes = note_crashes(settings)?;
     let launcher = launcher_of(settings, start.program_path, parent, program_stderr, first_server_fd)?;
     let title = settings.titles.then(tine_sys::cmdline::Title::take_over).transpose();
-    let late = settings.identity.as_ref().filter(|_| settings.changes_user_late());
     let mut context = ConnContext {
         handler: start.handler,
         launcher,
         jail: Confinement::default(),
-        identity: late.filter(|_| settings.program.is_none()),
+        identity: settings.late_identity().filter(|_| settings.program.is_none()),
         stderr_logger: handler_stderr,
         notes_crashes,
         stats: start.stats,
@@ -117,7 +116,7 @@ fn launcher_of<'a>(
     if settings.jail_plan.full.is_none() {
         enter_directory(program)?;
     }
-    let identity = settings.identity.as_ref().filter(|_| settings.changes_user_late());
+    let identity = settings.late_identity();
     let launcher = Launcher::new(program, path, identity, parent, stderr, first_server_fd)?;
     Ok(Some(launcher.with_banner(&settings.banner)))
 }
@@ -182,7 +181,7 @@ fn prepare_process<H>(settings: &Settings, start: &ForkerStart<'_, H>) -> Result
                 Error::new(ErrorKind::Jail, "cannot enter the user namespace of the jail", next).because(&why)
             })?;
         }
-        (None, Some(identity)) if !settings.changes_user_late() => change_user(start.alone, identity)?,
+        (None, Some(identity)) if settings.late_identity().is_none() => change_user(start.alone, identity)?,
         (None, _) => {}
     }
     // After the change of user, which clears it (prctl(2)).

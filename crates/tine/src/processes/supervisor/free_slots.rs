@@ -13,8 +13,9 @@ where
 {
     /// Releases a slot and wakes the forkers that wait for one, or that miss a spare now.
     pub(super) fn free_slot(&mut self, slot: usize) {
-        if let Some(cgroup) = self.cgroup(slot).filter(Cgroup::is_populated) {
-            // The next connection in this slot must not share it with what lives on.
+        if let Some(cgroup) = self.cgroup(slot).filter(Cgroup::is_in_use) {
+            // The next connection in this slot must not share it with what lives on: it would pay
+            // for its memory, too.
             self.memory.board.change_cgroup(slot);
             self.children.populated_cgroups.push(cgroup);
         }

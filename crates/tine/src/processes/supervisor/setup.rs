@@ -103,10 +103,8 @@ impl<'a, H> Supervisor<'a, H> {
         let handovers = setup.take_handovers();
         let Setup { mut listeners, mut settings, log, lines, controllers: handed, is_observed, .. } = setup;
         let (mut log, program_path) = check_settings(&mut settings, log, lines, &handovers, alone)?;
-        let is_operated = settings.control.is_any() || handed.is_some() || is_observed;
-        let memory =
-            SharedMemory::new(&mut settings, is_operated, &mut log).map_err(|why| cannot_make(&why))?;
-        settings.keeps_records = is_operated;
+        settings.keeps_records = settings.control.is_any() || handed.is_some() || is_observed;
+        let memory = SharedMemory::new(&mut settings, &mut log).map_err(|why| cannot_make(&why))?;
         adapt(&mut settings, &listeners, &mut log);
         requirements::check(&mut settings, alone, memory.flags.weakness(), &mut log)?;
         let first_server_fd = move_descriptors_up(&mut listeners, &mut log, ready, writer)?;
@@ -270,9 +268,10 @@ fn bind_control(
 }
 
 impl SharedMemory {
-    /// Maps the memory; the access rules move from the settings into it. `is_operated`: operators
-    /// can reach the server, who can read and set the log.
-    fn new(settings: &mut Settings, is_operated: bool, log: &mut Log) -> std::io::Result<SharedMemory> {
+    /// Maps the memory; the access rules move from the settings into it. Operators who can reach
+    /// the server can read and set the log.
+    fn new(settings: &mut Settings, log: &mut Log) -> std::io::Result<SharedMemory> {
+        let is_operated = settings.keeps_records;
         let (flags, [drain, log_level]) = tine_sys::memory::flags()?;
         let slots = settings.slots();
         let board = Board::new(slots, drain, settings.limits.proxy.is_some(), settings.exit_after)?;
