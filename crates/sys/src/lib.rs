@@ -22,12 +22,12 @@ pub mod jail;
 mod limits;
 pub mod memory;
 pub mod namespaces;
-pub mod port_filter;
 pub mod process;
 mod raw;
 pub mod resolver;
 pub mod signal;
 pub mod socket;
+pub mod socket_filter;
 pub mod vsock;
 pub mod wait;
 

@@ -42,6 +42,9 @@ macro_rules! rows {
 }
 
 rows! {
+    attach_filter: "attach-filter", FULL, FULL;
+    attach_filter_and_landlock: "attach-filter,landlock_restrict_self", Refused("landlock.scope"),
+        Without(&["landlock.scope", "landlock.net", "client-socket"]);
     bounding_set: "bounding-set", Refused("drop of capabilities"), Without(&["namespaces", "root", "capabilities"]);
     capget: "capget", Refused("drop of capabilities"), Without(&["namespaces", "root", "capabilities"]);
     capset: "capset", Refused("capset"), Without(&["namespaces", "root", "capabilities"]);
@@ -51,8 +54,10 @@ rows! {
     dumpable: "dumpable", Refused("PR_SET_DUMPABLE"), LIGHT;
     getrandom: "getrandom", FULL, FULL;
     landlock_add_rule: "landlock_add_rule", FULL, FULL;
-    landlock_create_ruleset: "landlock_create_ruleset", Refused("landlock.scope"), Without(&["landlock.scope"]);
-    landlock_restrict_self: "landlock_restrict_self", Refused("landlock.scope"), Without(&["landlock.scope"]);
+    landlock_create_ruleset: "landlock_create_ruleset", Refused("landlock.scope"),
+        Without(&["landlock.scope", "landlock.net"]);
+    landlock_restrict_self: "landlock_restrict_self", Refused("landlock.scope"),
+        Without(&["landlock.scope", "landlock.net"]);
     memfd_create: "memfd_create", FULL, FULL;
     mount: "mount", Refused("private mounts"), LIGHT;
     mount_setattr: "mount_setattr", Refused("mount_setattr"), LIGHT;
@@ -66,7 +71,7 @@ rows! {
     pidfd_send_signal: "pidfd_send_signal", FULL, FULL;
     pivot_root: "pivot_root", Refused("pivot_root"), LIGHT;
     process_name: "process-name", FULL, FULL;
-    seccomp: "seccomp", Refused("seccomp"), Without(&["seccomp"]);
+    seccomp: "seccomp", Refused("seccomp"), Without(&["seccomp", "client-socket"]);
     // Without a change of user, there is no light jail for root either.
     setresgid: "setresgid", Refused("change of user"), Refused("cannot change to");
     setresuid: "setresuid", Refused("change of user"), Refused("cannot change to");

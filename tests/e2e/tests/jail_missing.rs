@@ -62,7 +62,8 @@ const MISSING: &[(&str, &[Probe])] = &[
     (
         "the network, also that of the machine itself",
         &[
-            ("", "nc -vz 127.0.0.1 1 2>&1", "Network is unreachable"),
+            ("", "nc -vz 127.0.0.1 1 2>&1", "Permission denied"),
+            ("", "nc -uvz 127.0.0.1 1 2>&1", "Network is unreachable"),
             ("", "getent ahosts tine.example || echo unknown", "unknown"),
             ("--private-network no", "nc -vz 127.0.0.1 1 2>&1", "Connection refused"),
         ],

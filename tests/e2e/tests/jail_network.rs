@@ -54,9 +54,9 @@ fn an_empty_network_reaches_nothing_and_that_of_the_machine_all() {
     let port = machine.local_addr().expect("an address").port();
     let empty = server("yes", port);
     let mut client = empty.connect();
-    assert_eq!(client.read_line(), "own4 Network is unreachable");
+    assert_eq!(client.read_line(), "own4 Permission denied");
     client.read_line();
-    assert_eq!(client.read_line(), "machine Network is unreachable");
+    assert_eq!(client.read_line(), "machine Permission denied");
     let server = server("no", port);
     let mut client = server.connect();
     assert_eq!(client.read_line(), "own4 works");

@@ -173,7 +173,7 @@ fn gcc_compiles_what_is_judged() {
     assert_eq!(succeeds(&mut reader), SECRET);
     let server = start(&site.block(0));
     let judged = include_str!("programs/judged.c").replace("OUTSIDE", &site.secret());
-    let found = "network: Network is unreachable\nfile: No such file or directory\n\
+    let found = "network: Permission denied\nfile: No such file or directory\n\
         memory: Cannot allocate memory\nchildren: few\n";
     for (source, answer, end) in [
         ("#include <stdio.h>\nint main(void) { return puts(\"judged\") < 0; }\n", "judged\n", "exit 0"),

@@ -10,7 +10,7 @@ const OTHERWISE: &str = "use `--jail=auto`, which does without it";
 /// The cause of an error, and the next move.
 pub(crate) fn of(layer: Layer, errno: Errno) -> Refused {
     let (cause, next) = match (layer, errno) {
-        (Layer::Files | Layer::Scope, Errno::OPNOTSUPP) => (
+        (Layer::Files | Layer::Scope | Layer::Connections, Errno::OPNOTSUPP) => (
             "Landlock is built into the kernel and not enabled",
             "add landlock to `lsm=` on the kernel's command line",
         ),
@@ -20,6 +20,13 @@ pub(crate) fn of(layer: Layer, errno: Errno) -> Refused {
         (Layer::Scope, Errno::NOSYS) => {
             ("the kernel's Landlock has no scopes (Linux 6.12), or a container hides it", OTHERWISE)
         }
+        (Layer::Connections, Errno::NOSYS) => {
+            ("the kernel's Landlock knows no connections (Linux 6.7), or a container hides it", OTHERWISE)
+        }
+        (Layer::ClientSocket, Errno::PERM) => (
+            "only a process with CAP_NET_ADMIN may filter the packets of a TCP socket",
+            "start tine as root, or use `--private-network yes`",
+        ),
         (Layer::SystemCalls, Errno::NOSYS | Errno::INVAL) => {
             ("the kernel has no filters of system calls for this architecture (seccomp)", OTHERWISE)
         }
@@ -161,6 +168,8 @@ mod tests {
             (Layer::Scope, Errno::OPNOTSUPP, "not enabled", "lsm="),
             (Layer::Files, Errno::NOSYS, "5.13", "--jail=auto"),
             (Layer::Scope, Errno::NOSYS, "6.12", "--jail=auto"),
+            (Layer::Connections, Errno::NOSYS, "6.7", "--jail=auto"),
+            (Layer::ClientSocket, Errno::PERM, "CAP_NET_ADMIN", "--private-network yes"),
             (Layer::Files, Errno::PERM, "container", "seccomp profile"),
             (Layer::SystemCalls, Errno::INVAL, "seccomp", "--jail=auto"),
             (Layer::SystemCalls, Errno::PERM, "container", "seccomp profile"),

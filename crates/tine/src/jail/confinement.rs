@@ -6,16 +6,17 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use rustix::thread::CapabilitySet;
-use seccompiler::BpfProgram;
+use seccompiler::{BackendError, BpfProgram};
 use tine_sys::exec::Confine;
 use tine_sys::fd::Floor;
 use tine_sys::identity::{Ids, become_user};
 use tine_sys::jail;
 use tine_sys::namespaces::Password;
 use tine_sys::process::Alone;
+use tine_sys::socket_filter::hold_to_port;
 
-use super::filter::without_joining;
-use super::landlock_rules;
+use super::filter::refusing;
+use super::landlock_rules::{self, Subjects};
 use super::layer::Layer;
 use super::plan::Plan;
 use super::rights::{drop_bounding_set, install, keep_capabilities};
@@ -45,6 +46,7 @@ const OF_A_FORKER: &[&str] = &[
     "fcntl",
     "fstat",
     "futex",
+    "getpeername",
     "getpid",
     "getppid",
     "getrusage",
@@ -100,6 +102,12 @@ pub(crate) struct Confinement {
     ruleset: Option<OwnedFd>,
     /// The capabilities that are kept; `None` changes none.
     capabilities: Option<CapabilitySet>,
+    /// Whether the sockets of clients are held to their port.
+    holds_clients: bool,
+    /// Whether that of the present client is not: this process may not do it.
+    is_client_loose: bool,
+    /// What the process of such a client adds.
+    without_listening: Option<BpfProgram>,
     /// Of a full jail.
     doorway: Option<Doorway>,
     /// What a process adds that could find the password of the filter in its memory.
@@ -126,11 +134,11 @@ impl Confinement {
         if !plan.is_any() {
             return Ok(Confinement::default());
         }
-        let has_scope = plan.is_on(Layer::Scope);
-        let ruleset = match plan.files.is_some() || has_scope {
-            true => landlock_rules::make(plan.files.as_ref(), has_scope)?,
-            false => None,
-        };
+        let ruleset = landlock_rules::make(Subjects {
+            files: plan.files.as_ref(),
+            scope: plan.is_on(Layer::Scope),
+            connections: plan.is_on(Layer::Connections),
+        })?;
         let ruleset = ruleset.map(|ruleset| place.duplicate(ruleset)).transpose();
         let ruleset = ruleset.map_err(|why| refused("keep its rules", &why))?;
         if let Some(kept) = plan.capabilities {
@@ -142,8 +150,12 @@ impl Confinement {
         if plan.is_on(Layer::WriteExecute) {
             jail::deny_write_execute().map_err(|why| refused("set PR_SET_MDWE", &why))?;
         }
-        let mut confinement =
-            Confinement { ruleset, capabilities: plan.capabilities, ..Confinement::default() };
+        let holds_clients = plan.holds_clients;
+        let capabilities = plan.capabilities;
+        let mut confinement = Confinement { ruleset, capabilities, holds_clients, ..Confinement::default() };
+        if holds_clients && plan.is_on(Layer::Connections) {
+            confinement.without_listening = Some(refusing("listen").map_err(cannot_compile)?);
+        }
         let password = confinement.add_filter(plan, &serving)?;
         confinement.doorway = plan.full.as_ref().map(|full| Doorway::new(full, password, serving.directory));
         Ok(confinement)
@@ -153,7 +165,6 @@ impl Confinement {
     /// password that it then wants to see.
     fn add_filter(&mut self, plan: &Plan, serving: &ServingKind) -> Result<Option<Password>, Error> {
         let Some(filter) = &plan.filter else { return Ok(None) };
-        let cannot_compile = |why| refused("compile the filter", &io::Error::other(why));
         let of_a_full_jail: &[&str] = if plan.full.is_some() { OF_A_FULL_JAIL } else { &[] };
         // The kernel takes long to install a filter. Inherited, it costs a connection nothing.
         if ![OF_A_FORKER, serving.more_calls, of_a_full_jail].iter().all(|calls| filter.covers(calls)) {
@@ -164,7 +175,7 @@ impl Confinement {
         if plan.full.is_some() {
             password = Some(Password::random().map_err(|why| refused("make a password", &why))?);
             if !serving.executes {
-                self.without_joining = Some(without_joining().map_err(cannot_compile)?);
+                self.without_joining = Some(refusing("setns").map_err(cannot_compile)?);
             }
         }
         let programs = filter.compile(password.as_ref()).map_err(cannot_compile)?;
@@ -198,6 +209,38 @@ impl Confinement {
     /// Tells the room that its process was created, or, after an error, that none was.
     pub(crate) fn close(&mut self, created: bool) {
         self.doorway.iter_mut().for_each(|doorway| doorway.close(created));
+    }
+
+    /// Holds the socket of a client to its port, before a program has it. That of a client which
+    /// connected before the listener was held can be held by a privileged process only: then the
+    /// program can make no listener.
+    ///
+    /// # Errors
+    /// The kernel refuses the filter; the text names the step.
+    #[inline]
+    pub(crate) fn hold(&mut self, client: impl AsFd) -> io::Result<()> {
+        if !self.holds_clients {
+            return Ok(());
+        }
+        let held = hold_to_port(client.as_fd());
+        self.is_client_loose = held.as_ref().is_err_and(|why| why.kind() == io::ErrorKind::PermissionDenied)
+            && self.without_listening.is_some();
+        if self.is_client_loose { Ok(()) } else { held.map_err(|why| in_jail("filter of the socket", &why)) }
+    }
+
+    /// As [`Confinement::hold`], in a process that has entered the jail already.
+    ///
+    /// # Errors
+    /// The same.
+    pub(crate) fn hold_inside(&mut self, client: impl AsFd) -> io::Result<()> {
+        self.hold(client)?;
+        self.refuse_listening()
+    }
+
+    fn refuse_listening(&self) -> io::Result<()> {
+        let refusal = self.without_listening.as_slice();
+        let refusal = if self.is_client_loose { refusal } else { &[] };
+        install(refusal).map_err(|why| in_jail("seccomp", &why))
     }
 
     /// Enters the jail, in a process that executes nothing.
@@ -244,6 +287,7 @@ impl Confine for Confinement {
         if let Some(ruleset) = &self.ruleset {
             jail::restrict_self(ruleset.as_fd()).map_err(|why| in_jail("landlock_restrict_self", &why))?;
         }
+        self.refuse_listening()?;
         install(&self.programs).map_err(|why| in_jail("seccomp", &why))
     }
 }
@@ -251,6 +295,10 @@ impl Confine for Confinement {
 /// An error of a step into the jail, for the outcome of a connection.
 fn in_jail(name: &str, why: &io::Error) -> io::Error {
     io::Error::new(why.kind(), format!("jail: {}", crate::error::reason(&step(name, why))))
+}
+
+fn cannot_compile(why: BackendError) -> Error {
+    refused("compile the filter", &io::Error::other(why))
 }
 
 fn refused(what: &str, why: &io::Error) -> Error {

@@ -29,6 +29,8 @@ pub(crate) struct Facts {
     /// Whether capabilities can be dropped.
     pub(super) capabilities: Result<(), Errno>,
     pub(super) filters: Result<(), Errno>,
+    /// Whether the sockets of clients can be held to their port.
+    pub(super) holding: Result<(), Errno>,
     pub(super) deny_write_execute: Result<(), Errno>,
     pub(super) cgroups: CgroupFacts,
 }
@@ -61,6 +63,7 @@ impl Facts {
             no_new_privileges: rustix::thread::no_new_privs().and(tried.no_new_privileges),
             capabilities: tried.capabilities,
             filters: filters.and(tried.filters),
+            holding: tine_sys::socket_filter::can_hold().map_err(errno),
             deny_write_execute: jail::has_deny_write_execute().map_err(errno),
             cgroups: CgroupFacts::ask(cgroup),
         }

@@ -13,6 +13,8 @@ use seccompiler::{
 
 use tine_sys::namespaces::Password;
 
+use super::families::Families;
+use super::rule::rule;
 use super::system_calls::{CallSet, number};
 use crate::error::Error;
 
@@ -51,6 +53,12 @@ const CREATES: u64 = 0o100 | 0o20_000_000;
 /// personality(2) with this value only asks.
 const ASK_PERSONALITY: u64 = 0xffff_ffff;
 
+/// Calls that send, with the number of their flags.
+const SENDING: [(&str, u8); 3] = [("sendto", 3), ("sendmsg", 2), ("sendmmsg", 3)];
+
+/// MSG_FASTOPEN (linux/socket.h).
+const FAST_OPEN: u64 = 0x2000_0000;
+
 /// SCHED_OTHER, SCHED_BATCH and SCHED_IDLE (sched(7)).
 const NOT_REAL_TIME: [u64; 3] = [0, 3, 5];
 
@@ -86,90 +94,6 @@ impl FromStr for RefusedCall {
     }
 }
 
-/// Address families: those that are allowed, or those that are refused.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Families {
-    allows: bool,
-    numbers: Vec<u16>,
-}
-
-impl Families {
-    /// Those of a jail.
-    pub(super) fn of_a_jail() -> Families {
-        let families = [AddressFamily::UNIX, AddressFamily::INET, AddressFamily::INET6];
-        Families { allows: true, numbers: families.map(AddressFamily::as_raw).into() }
-    }
-
-    /// The conditions of socket(2) and socketpair(2).
-    fn rules(&self) -> Vec<SeccompRule> {
-        let numbers = self.numbers.iter().map(|number| u64::from(*number));
-        match self.allows {
-            true => numbers.filter_map(|number| rule(&[(0, SeccompCmpOp::Eq, number)])).collect(),
-            false => {
-                let none = numbers.map(|number| (0, SeccompCmpOp::Ne, number)).collect::<Vec<_>>();
-                rule(&none).into_iter().collect()
-            }
-        }
-    }
-
-    pub(super) fn has(&self, family: AddressFamily) -> bool {
-        self.numbers.contains(&family.as_raw()) == self.allows
-    }
-}
-
-const FAMILIES: &[(&str, AddressFamily)] = &[
-    ("AF_UNIX", AddressFamily::UNIX),
-    ("AF_LOCAL", AddressFamily::UNIX),
-    ("AF_INET", AddressFamily::INET),
-    ("AF_INET6", AddressFamily::INET6),
-    ("AF_NETLINK", AddressFamily::NETLINK),
-    ("AF_PACKET", AddressFamily::PACKET),
-    ("AF_KEY", AddressFamily::KEY),
-    ("AF_X25", AddressFamily::X25),
-    ("AF_AX25", AddressFamily::AX25),
-    ("AF_IPX", AddressFamily::IPX),
-    ("AF_APPLETALK", AddressFamily::APPLETALK),
-    ("AF_LLC", AddressFamily::LLC),
-    ("AF_CAN", AddressFamily::CAN),
-    ("AF_TIPC", AddressFamily::TIPC),
-    ("AF_BLUETOOTH", AddressFamily::BLUETOOTH),
-    ("AF_ALG", AddressFamily::from_raw(38)),
-    ("AF_NFC", AddressFamily::from_raw(39)),
-    ("AF_VSOCK", AddressFamily::from_raw(40)),
-    ("AF_QIPCRTR", AddressFamily::from_raw(42)),
-    ("AF_SMC", AddressFamily::from_raw(43)),
-    ("AF_XDP", AddressFamily::from_raw(44)),
-];
-
-impl FromStr for Families {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Families, Error> {
-        let words: Vec<&str> = text.split_whitespace().collect();
-        if words == ["none"] {
-            return Ok(Families { allows: true, numbers: Vec::new() });
-        }
-        let refused = words.iter().filter(|word| word.starts_with('~')).count();
-        if words.is_empty() || (refused != 0 && refused != words.len()) {
-            return Err(Error::usage(
-                format_args!("{text:?} is no list of address families"),
-                "name those that are allowed, as in AF_UNIX AF_INET, or each that is refused, as in ~AF_PACKET, or write none",
-            ));
-        }
-        let number = |word: &&str| {
-            let name = word.trim_start_matches('~');
-            let found = FAMILIES.iter().find(|(known, _)| *known == name);
-            found.map(|(_, family)| family.as_raw()).ok_or_else(|| {
-                Error::usage(
-                    format_args!("there is no address family {name:?}"),
-                    "name them as address_families(7) does, as in AF_INET6",
-                )
-            })
-        };
-        Ok(Families { allows: refused == 0, numbers: words.iter().map(number).collect::<Result<_, _>>()? })
-    }
-}
-
 /// What a filter allows.
 #[derive(Clone, Debug)]
 pub(crate) struct CallFilter {
@@ -180,6 +104,8 @@ pub(crate) struct CallFilter {
     pub(super) restrict_realtime: bool,
     pub(super) restrict_suid_sgid: bool,
     pub(super) lock_personality: bool,
+    /// No connection is made by sending (`MSG_FASTOPEN`, tcp(7)), which Landlock does not refuse.
+    pub(super) refuses_fast_open: bool,
 }
 
 impl CallFilter {
@@ -275,6 +201,11 @@ impl CallFilter {
                 add(call, vec![rule(&[(*mode, none_of(SET_ID), 0)]), without.flatten()]);
             }
         }
+        if self.refuses_fast_open {
+            for (call, flags) in SENDING {
+                add(call, vec![rule(&[(flags, none_of(FAST_OPEN), 0)])]);
+            }
+        }
         if let Some(families) = &self.families {
             let rules = families.rules();
             found.extend([("socket", rules.clone()), ("socketpair", rules)]);
@@ -291,23 +222,15 @@ fn with_password(password: &Password) -> Option<SeccompRule> {
     SeccompRule::new(conditions.collect::<Result<_, _>>().ok()?).ok()
 }
 
-/// A filter that refuses setns(2): for processes that could find the password in their memory.
+/// A filter that refuses this call and no other.
 ///
 /// # Errors
 /// The architecture has none.
-pub(super) fn without_joining() -> Result<BpfProgram, seccompiler::BackendError> {
+pub(super) fn refusing(call: &str) -> Result<BpfProgram, seccompiler::BackendError> {
     let arch = TargetArch::try_from(std::env::consts::ARCH)?;
-    let rules = number("setns").map(|number| (number, Vec::new())).into_iter().collect();
+    let rules = number(call).map(|number| (number, Vec::new())).into_iter().collect();
     let refuse = SeccompAction::Errno(Errno::PERM.raw_os_error().unsigned_abs());
     SeccompFilter::new(rules, SeccompAction::Allow, refuse, arch)?.try_into()
-}
-
-/// A rule: all of these hold for the arguments, which are compared as 32 bits.
-pub(super) fn rule(conditions: &[(u8, SeccompCmpOp, u64)]) -> Option<SeccompRule> {
-    let conditions = conditions.iter().map(|(argument, operator, value)| {
-        SeccompCondition::new(*argument, SeccompCmpArgLen::Dword, operator.clone(), *value)
-    });
-    SeccompRule::new(conditions.collect::<Result<_, _>>().ok()?).ok()
 }
 
 #[cfg(test)]
@@ -329,6 +252,7 @@ mod tests {
             restrict_realtime: true,
             restrict_suid_sgid: true,
             lock_personality: true,
+            refuses_fast_open: true,
         }
     }
 
@@ -384,24 +308,6 @@ mod tests {
         assert!(programs.iter().all(|program| program.len() < 4096));
         let open = CallFilter { restrict_namespaces: false, restrict_suid_sgid: false, ..of_a_jail };
         assert_eq!(open.compile(None).expect("a program").len(), 1);
-    }
-
-    #[test]
-    fn families_are_allowed_or_refused() {
-        for (text, unix, netlink) in [
-            ("AF_UNIX", true, false),
-            ("AF_UNIX AF_NETLINK", true, true),
-            ("~AF_NETLINK", true, false),
-            ("~AF_UNIX ~AF_NETLINK", false, false),
-            ("none", false, false),
-        ] {
-            let families: Families = text.parse().expect(text);
-            assert_eq!(families.has(AddressFamily::UNIX), unix, "{text}");
-            assert_eq!(families.has(AddressFamily::NETLINK), netlink, "{text}");
-        }
-        for text in ["", "AF_NOTHING", "AF_UNIX ~AF_INET", "none AF_UNIX", "unix"] {
-            text.parse::<Families>().expect_err(text);
-        }
     }
 
     #[test]

@@ -6,8 +6,8 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use landlock::{
-    ABI, Access, AccessFs, BitFlags, PathBeneath, PathFd, PathFdError, Ruleset, RulesetAttr, RulesetCreated,
-    RulesetCreatedAttr, RulesetError, Scope,
+    ABI, Access, AccessFs, AccessNet, BitFlags, PathBeneath, PathFd, PathFdError, Ruleset, RulesetAttr,
+    RulesetCreated, RulesetCreatedAttr, RulesetError, Scope,
 };
 
 use crate::error::{Error, next_move};
@@ -39,12 +39,25 @@ impl FileRules {
     }
 }
 
-/// Makes the ruleset: files, and with `scope` the signals and abstract sockets of processes in the
-/// jail.
+/// What a ruleset is about.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Subjects<'a> {
+    pub(super) files: Option<&'a FileRules>,
+    /// Signals and abstract sockets stay among processes of the jail.
+    pub(super) scope: bool,
+    /// TCP sockets connect to nothing, and are bound to nothing.
+    pub(super) connections: bool,
+}
+
+/// Makes the ruleset. `None` is one about nothing.
 ///
 /// # Errors
 /// A path that was named cannot be opened; the kernel refuses the ruleset.
-pub(super) fn make(files: Option<&FileRules>, scope: bool) -> Result<Option<OwnedFd>, Error> {
+pub(super) fn make(subjects: Subjects) -> Result<Option<OwnedFd>, Error> {
+    let Subjects { files, scope, connections } = subjects;
+    if files.is_none() && !scope && !connections {
+        return Ok(None);
+    }
     let refused = |why: RulesetError| {
         let why = system_error(&why);
         Error::system("cannot make the rules of the jail (Landlock)", &why, next_move::of_call(&why))
@@ -55,6 +68,9 @@ pub(super) fn make(files: Option<&FileRules>, scope: bool) -> Result<Option<Owne
     }
     if scope {
         ruleset = ruleset.scope(Scope::from_all(VERSION)).map_err(refused)?;
+    }
+    if connections {
+        ruleset = ruleset.handle_access(AccessNet::from_all(VERSION)).map_err(refused)?;
     }
     let mut created = ruleset.create().map_err(refused)?;
     if let Some(rules) = files {

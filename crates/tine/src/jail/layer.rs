@@ -14,6 +14,8 @@ pub(crate) enum Layer {
     SystemCalls,
     Files,
     Scope,
+    Connections,
+    ClientSocket,
     WriteExecute,
     Memory,
     Tasks,
@@ -22,7 +24,7 @@ pub(crate) enum Layer {
 
 impl Layer {
     /// Those that decide about others come first.
-    pub(crate) const ALL: [Layer; 11] = [
+    pub(crate) const ALL: [Layer; 13] = [
         Layer::Namespaces,
         Layer::Root,
         Layer::NoNewPrivileges,
@@ -30,6 +32,8 @@ impl Layer {
         Layer::SystemCalls,
         Layer::Files,
         Layer::Scope,
+        Layer::Connections,
+        Layer::ClientSocket,
         Layer::WriteExecute,
         Layer::Memory,
         Layer::Tasks,
@@ -46,11 +50,18 @@ impl Layer {
             Layer::SystemCalls => "seccomp",
             Layer::Files => "landlock.fs",
             Layer::Scope => "landlock.scope",
+            Layer::Connections => "landlock.net",
+            Layer::ClientSocket => "client-socket",
             Layer::WriteExecute => "memory-deny-write-execute",
             Layer::Memory => "memory-max",
             Layer::Tasks => "tasks-max",
             Layer::Cpu => "cpu-quota",
         }
+    }
+
+    /// Whether it is about what a private network leaves open.
+    pub(super) fn is_of_network(self) -> bool {
+        matches!(self, Layer::Connections | Layer::ClientSocket)
     }
 
     /// What counts the resource that it limits.

@@ -7,7 +7,8 @@ use super::cause;
 use super::choices::{JailMode, PrivateNetwork};
 use super::controllers::CgroupTree;
 use super::facts::Facts;
-use super::filter::{CallFilter, Families, IN_A_JAIL, RefusedCall};
+use super::families::Families;
+use super::filter::{CallFilter, IN_A_JAIL, RefusedCall};
 use super::full::FullJail;
 use super::house::{House, HousePaths};
 use super::landlock_rules::FileRules;
@@ -28,6 +29,8 @@ pub(crate) struct Plan {
     pub(super) capabilities: Option<CapabilitySet>,
     pub(super) filter: Option<CallFilter>,
     pub(super) files: Option<FileRules>,
+    /// Whether the sockets of clients are held to their port.
+    pub(crate) holds_clients: bool,
     pub(crate) full: Option<FullJail>,
     /// Where the cgroups of connections are made.
     pub(crate) cgroups: Vec<CgroupTree>,
@@ -118,6 +121,8 @@ impl Jail {
                 self.wish(self.protect_system.or(has_paths.then_some(true)), true)
             }
             Layer::Scope => self.wish(None, true),
+            Layer::Connections => self.wish_for_network(|network| network == PrivateNetwork::Empty),
+            Layer::ClientSocket => self.wish_for_network(|network| network != PrivateNetwork::Machine),
             Layer::WriteExecute => self.wish(self.memory_deny_write_execute, false),
             Layer::Memory => self.wish_for_limit(CgroupController::Memory),
             Layer::Tasks => self.wish_for_limit(CgroupController::Pids),
@@ -146,6 +151,7 @@ impl Jail {
             restrict_realtime: self.restricts(self.restrict_realtime),
             restrict_suid_sgid: self.restricts(self.restrict_suid_sgid),
             lock_personality: self.restricts(self.lock_personality),
+            refuses_fast_open: false,
         }
     }
 }
@@ -177,6 +183,8 @@ impl Plan {
             let state = match jail.wish_for(layer) {
                 Wish::None => LayerState::Off,
                 _ if layer == Layer::Files && plan.full.is_some() => LayerState::Off,
+                // Without namespaces, the network is that of the machine.
+                Wish::IfPossible if layer.is_of_network() && plan.full.is_none() => LayerState::Off,
                 Wish::IfPossible | Wish::Required => match layer.controller() {
                     Some(controller) => plan.take_limit(controller, jail, facts, site.executes),
                     None => plan.take(layer, jail, facts),
@@ -249,6 +257,12 @@ impl Plan {
                 Ok(_) => refused(Errno::NOSYS),
                 Err(errno) => refused(errno),
             },
+            Layer::Connections => match facts.landlock {
+                Ok(version) if version >= 4 => on("none over TCP".into()),
+                Ok(_) => refused(Errno::NOSYS),
+                Err(errno) => refused(errno),
+            },
+            Layer::ClientSocket => self.hold_clients(facts),
             Layer::WriteExecute => facts.deny_write_execute.map_or_else(refused, |()| on(String::new())),
             Layer::Memory | Layer::Tasks | Layer::Cpu => LayerState::Off,
         }
@@ -277,7 +291,7 @@ impl Jail {
         let house = House::new(&paths).map_err(|why| {
             Error::system("cannot find a path of the jail", &why, crate::error::next_move::of_file(&why))
         })?;
-        Ok(Some(FullJail { users, house, network: self.private_network.unwrap_or(PrivateNetwork::Empty) }))
+        Ok(Some(FullJail { users, house, network: self.network() }))
     }
 }
 
@@ -321,6 +335,7 @@ fn terms(text: &str) -> Vec<Term> {
 
 mod checks;
 mod limits;
+mod network;
 mod tell;
 #[cfg(test)]
 mod tests;

@@ -13,10 +13,11 @@ use seccompiler::{
 };
 use tine_sys::jail::restrict_self;
 
-use super::filter::{RefusedCall, rule};
+use super::filter::RefusedCall;
 use super::landlock_rules::{VERSION, allow};
 use super::layer::Layer;
 use super::rights::{drop_bounding_set, install, keep_capabilities};
+use super::rule::rule;
 use super::system_calls::number;
 
 /// `PROT_EXEC` (mmap(2)).

@@ -6,6 +6,7 @@ use tine_sys::fd::Floor;
 use tine_sys::process::{Alone, Fresh, How, fork};
 
 use super::aside::reported;
+use super::client_socket::ClientSocket;
 use super::confinement::{Confinement, ServingKind};
 use super::facts::Facts;
 use super::house::HousePaths;
@@ -72,13 +73,15 @@ pub fn try_jail(jail: &Jail) -> Result<(), Error> {
     let alone = Alone::check()
         .map_err(|why| Error::new(ErrorKind::Threads, why, "ask before other threads are started"))?;
     let plan = possible(jail, Some(&alone));
+    let client = ClientSocket::of(&plan);
+    let client = client.as_ref();
     if let Some(full) = &plan.full {
-        let report = full.run_inside(&alone, |fresh| try_from_inside(&plan, &alone, fresh));
+        let report = full.run_inside(&alone, |fresh| try_from_inside(&plan, &alone, fresh, client));
         let report = report.map_err(|why| system(&why.into()))?;
         return if report.is_empty() { Ok(()) } else { Err(Error::from_message(&report)) };
     }
     let ordinary = |alone: &Alone| fork(alone, Signal::CHILD.as_raw());
-    let tried = reported(&alone, ordinary, |fresh| try_from_inside(&plan, &alone, fresh));
+    let tried = reported(&alone, ordinary, |fresh| try_from_inside(&plan, &alone, fresh, client));
     match tried.map_err(|why| system(&why))? {
         (message, How::Exited(0)) if message.is_empty() => Ok(()),
         (message, How::Exited(0)) => Err(Error::from_message(&message)),
@@ -93,13 +96,13 @@ pub fn try_jail(jail: &Jail) -> Result<(), Error> {
 
 /// Enters the rest of the jail, in a process of its own, and tries to break out. Returns the
 /// message of what fails.
-fn try_from_inside(plan: &Plan, alone: &Alone, fresh: &Fresh) -> Vec<u8> {
+fn try_from_inside(plan: &Plan, alone: &Alone, fresh: &Fresh, client: Option<&ClientSocket>) -> Vec<u8> {
     let serving = ServingKind { more_calls: &[], executes: false, directory: None };
-    let entered = Confinement::make(plan, serving, Floor::above_open(&[])).and_then(|confinement| {
-        confinement
-            .enter()
+    let entered = Confinement::make(plan, serving, Floor::above_open(&[])).and_then(|mut confinement| {
+        let held = client.map_or(Ok(()), |client| confinement.hold(client));
+        held.and_then(|()| confinement.enter())
             .map_err(|why| Error::system("cannot enter the jail", &why, next_move::of_call(&why)))?;
-        plan.check_from_inside(alone, fresh)
+        plan.check_from_inside(alone, fresh, client)
     });
     entered.err().map(|error| error.to_message()).unwrap_or_default()
 }

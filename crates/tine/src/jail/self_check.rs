@@ -11,6 +11,7 @@ use tine_sys::jail::{try_user_namespace, try_writable_code};
 use tine_sys::process::{Alone, Fresh, How, Side, exit_now, fork, wait_for};
 
 use super::choices::PrivateNetwork;
+use super::client_socket::ClientSocket;
 use super::filter::CallFilter;
 use super::layer::Layer;
 use super::plan::Plan;
@@ -26,6 +27,7 @@ struct Inside<'a> {
     /// The parent of the process that has entered the jail, which is outside; `None` if it has no
     /// number in there.
     outside: Option<Pid>,
+    client: Option<&'a ClientSocket>,
 }
 
 /// What came of an attempt.
@@ -47,6 +49,7 @@ const ATTEMPTS: &[Attempt] = &[
     (Layer::SystemCalls, "make a socket of another family", make_socket),
     (Layer::Files, "write a file", write_file),
     (Layer::Scope, "signal a process outside", signal),
+    (Layer::ClientSocket, "connect elsewhere by the socket of its client", connect_elsewhere),
     (Layer::WriteExecute, "make code", make_code),
 ];
 
@@ -56,13 +59,20 @@ impl Plan {
     ///
     /// # Errors
     /// One of them succeeds.
-    pub(crate) fn check_from_inside(&self, alone: &Alone, fresh: &Fresh) -> Result<(), Error> {
+    pub(crate) fn check_from_inside(
+        &self,
+        alone: &Alone,
+        fresh: &Fresh,
+        client: Option<&ClientSocket>,
+    ) -> Result<(), Error> {
         let outside = getppid();
         let on = ATTEMPTS.iter().filter(|(layer, ..)| self.is_on(*layer));
         for (layer, what, attempt) in on {
             let end = match self.filter.as_ref().is_some_and(CallFilter::kills) {
-                true => self.attempt_aside(alone, outside, *attempt),
-                false => attempt(&Inside { plan: self, fresh, outside }),
+                true => {
+                    self.attempt_aside(alone, |fresh| attempt(&Inside { plan: self, fresh, outside, client }))
+                }
+                false => attempt(&Inside { plan: self, fresh, outside, client }),
             };
             if end == AttemptEnd::Succeeded {
                 return Err(Error::new(
@@ -80,21 +90,13 @@ impl Plan {
 
     /// Makes an attempt in another process, where the filter ends the one that makes it. Without
     /// the calls for that it is not made.
-    fn attempt_aside(
-        &self,
-        alone: &Alone,
-        outside: Option<Pid>,
-        attempt: fn(&Inside) -> AttemptEnd,
-    ) -> AttemptEnd {
+    fn attempt_aside(&self, alone: &Alone, attempt: impl FnOnce(&Fresh) -> AttemptEnd) -> AttemptEnd {
         let needed = ["clone", "exit_group", "set_robust_list", "wait4"];
         if self.filter.as_ref().is_some_and(|filter| !filter.covers(&needed)) {
             return AttemptEnd::Allowed;
         }
         match fork(alone, Signal::CHILD.as_raw()) {
-            Ok(Side::Child(fresh)) => {
-                let end = attempt(&Inside { plan: self, fresh: &fresh, outside });
-                exit_now(i32::from(end == AttemptEnd::Succeeded))
-            }
+            Ok(Side::Child(fresh)) => exit_now(i32::from(attempt(&fresh) == AttemptEnd::Succeeded)),
             Ok(Side::Parent(pid)) => match wait_for(pid) {
                 Ok(How::Exited(0)) => AttemptEnd::Refused,
                 Ok(How::Signaled(signal)) if signal == Signal::SYS.as_raw() => AttemptEnd::Refused,
@@ -161,6 +163,14 @@ fn reach_network(Inside { plan, .. }: &Inside) -> AttemptEnd {
     match connected {
         Ok(()) | Err(Errno::CONNREFUSED) => AttemptEnd::Succeeded,
         Err(_) => AttemptEnd::Refused,
+    }
+}
+
+fn connect_elsewhere(Inside { client, .. }: &Inside) -> AttemptEnd {
+    match client {
+        None => AttemptEnd::Allowed,
+        Some(client) if client.connects_elsewhere() => AttemptEnd::Succeeded,
+        Some(_) => AttemptEnd::Refused,
     }
 }
 

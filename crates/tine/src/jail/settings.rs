@@ -6,7 +6,8 @@ use std::time::Duration;
 use rustix::thread::CapabilitySet;
 
 use super::choices::{JailMode, JailProfile, PrivateNetwork, PrivateUsers};
-use super::filter::{Families, RefusedCall};
+use super::families::Families;
+use super::filter::RefusedCall;
 use super::path_view::{BindPath, PathView};
 use super::resources::{CgroupController, ResourceLimits};
 use super::system_calls::Term;

@@ -12,8 +12,8 @@ use tine_sys::jail::{landlock_version, restrict_self};
 use tine_sys::process::{Alone, fork};
 
 use super::aside::reported;
-use super::filter::without_joining;
-use super::landlock_rules::{self, FileRules};
+use super::filter::refusing;
+use super::landlock_rules::{self, FileRules, Subjects};
 use super::rights::{drop_bounding_set, install, keep_capabilities};
 use crate::error::Error;
 use crate::error::next_move::errno;
@@ -56,7 +56,10 @@ impl Tried {
             no_new_privileges: rustix::thread::set_no_new_privs(true),
             capabilities: drop_bounding_set(none).and_then(|()| keep_capabilities(none)),
             landlock: try_scope(),
-            file_rules: try_landlock(Some(&FileRules::new(&[], &[])), false),
+            file_rules: try_landlock(Subjects {
+                files: Some(&FileRules::new(&[], &[])),
+                ..Subjects::default()
+            }),
             filters: try_filter(),
         }
     }
@@ -89,12 +92,12 @@ impl Tried {
 fn try_scope() -> Result<(), Errno> {
     match landlock_version().map_err(|why| errno(&why))? {
         ..6 => Ok(()),
-        _ => try_landlock(None, true),
+        _ => try_landlock(Subjects { scope: true, ..Subjects::default() }),
     }
 }
 
-fn try_landlock(files: Option<&FileRules>, scope: bool) -> Result<(), Errno> {
-    match landlock_rules::make(files, scope) {
+fn try_landlock(subjects: Subjects) -> Result<(), Errno> {
+    match landlock_rules::make(subjects) {
         Ok(Some(ruleset)) => restrict_self(ruleset.as_fd()).map_err(|why| errno(&why)),
         Ok(None) => Ok(()),
         Err(why) => Err(errno_of(&why)),
@@ -103,7 +106,7 @@ fn try_landlock(files: Option<&FileRules>, scope: bool) -> Result<(), Errno> {
 
 /// A filter that a jail has, too. The kernel looks at no other property of it.
 fn try_filter() -> Result<(), Errno> {
-    let program = without_joining().map_err(|_| Errno::NOSYS)?;
+    let program = refusing("setns").map_err(|_| Errno::NOSYS)?;
     install(&[program]).map_err(|why| errno(&why))
 }
 

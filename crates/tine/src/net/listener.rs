@@ -197,6 +197,11 @@ impl Listener {
         self.file.iter_mut().for_each(SocketFile::take_over);
     }
 
+    /// Whether it may have addresses, and clients, of other machines.
+    pub(crate) fn is_transparent(&self) -> bool {
+        self.bound.as_ref().is_some_and(|bound| bound.options.transparent)
+    }
+
     /// The port that a ready server prints: each port of an address once.
     pub(crate) fn port_to_print(&self) -> Option<u32> {
         self.port.filter(|_| !self.repeats).map(u32::from).or(self.vsock_port)

@@ -141,6 +141,11 @@ where
 {
     let Job { socket, slot, entry, proxied } = job;
     let stats = context.stats;
+    if let Err(why) = context.jail.hold_inside(&socket) {
+        let report = ExitReport::Error(reason(&why));
+        stats.report(slot, &report);
+        return report;
+    }
     if context.notes_crashes {
         stats.note_faults(slot);
     }

@@ -172,6 +172,7 @@ impl<'a> Launcher<'a> {
         client: &ProgramConnection,
         failed: &dyn Fn(&ExitReport),
     ) -> io::Result<i32> {
+        self.image.jail.hold(client.socket)?;
         let stderr = self.stderr(client.entry.id)?;
         let failed = |why: &io::Error| {
             let report = cannot_execute(&self.path, why);
@@ -190,7 +191,8 @@ impl<'a> Launcher<'a> {
     /// Executes the program in this process, a connection process. Returns only if the execution
     /// fails.
     pub(crate) fn execute(&mut self, client: &ProgramConnection) -> ExitReport {
-        let why = match self.stderr(client.entry.id) {
+        let held = self.image.jail.hold(client.socket);
+        let why = match held.and_then(|()| self.stderr(client.entry.id)) {
             Ok(stderr) => self.image.execution(&self.path, client, stderr.as_ref()).run(),
             Err(why) => why,
         };

@@ -63,6 +63,7 @@ impl Launcher<'_> {
             // The change of user has cleared it (prctl(2)).
             self.image.supervisor.map_or(Ok(()), die_with)?;
         }
+        self.image.jail.hold(client.socket)?;
         self.image.jail.enter_room(&alone)?;
         let pipe = self.stderr(client.entry.id)?;
         let null = self.image.null.as_ref();

@@ -57,7 +57,7 @@ impl DestroyedSockets {
         let kind = Some(netlink::SOCK_DIAG);
         let socket = rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, kind).ok()?;
         // Before the first message. Without a filter, others would be read for nothing.
-        tine_sys::port_filter::filter_by_port(socket.as_fd(), &ports).ok()?;
+        tine_sys::socket_filter::filter_by_port(socket.as_fd(), &ports).ok()?;
         use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_recv_buffer_size_force};
         // The first needs CAP_NET_ADMIN; the second is cut to net.core.rmem_max.
         let _ = set_socket_recv_buffer_size_force(&socket, RECEIVE_BUFFER)

@@ -92,6 +92,13 @@ fn condition(name: &str) -> Option<(i64, Vec<SeccompRule>)> {
             (libc::SYS_clone, flags.map(has_flag).collect())
         }
         "seals" => (libc::SYS_fcntl, vec![is(1, libc::F_ADD_SEALS)]),
+        "attach-filter" => {
+            let both = [
+                comparison(1, SeccompCmpOp::Eq, libc::SOL_SOCKET),
+                comparison(2, SeccompCmpOp::Eq, libc::SO_ATTACH_FILTER),
+            ];
+            (libc::SYS_setsockopt, vec![SeccompRule::new(both.into()).expect("conditions")])
+        }
         "bounding-set" => (libc::SYS_prctl, vec![is(0, libc::PR_CAPBSET_DROP)]),
         "dumpable" => (libc::SYS_prctl, vec![is(0, libc::PR_SET_DUMPABLE)]),
         "no-new-privileges" => (libc::SYS_prctl, vec![is(0, libc::PR_SET_NO_NEW_PRIVS)]),
@@ -104,8 +111,12 @@ fn condition(name: &str) -> Option<(i64, Vec<SeccompRule>)> {
 }
 
 fn argument(at: u8, compare: SeccompCmpOp, value: i32) -> SeccompRule {
+    SeccompRule::new(vec![comparison(at, compare, value)]).expect("a condition")
+}
+
+fn comparison(at: u8, compare: SeccompCmpOp, value: i32) -> SeccompCondition {
     let condition = SeccompCondition::new(at, SeccompCmpArgLen::Dword, compare, value as u32 as u64);
-    SeccompRule::new(vec![condition.expect("an argument of a call")]).expect("a condition")
+    condition.expect("an argument of a call")
 }
 
 fn number(name: &str) -> Option<i64> {

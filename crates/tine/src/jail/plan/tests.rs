@@ -13,6 +13,7 @@ fn all() -> Facts {
         no_new_privileges: Ok(()),
         capabilities: Ok(()),
         filters: Ok(()),
+        holding: Ok(()),
         deny_write_execute: Ok(()),
         cgroups: no_cgroups(),
     }
@@ -61,10 +62,10 @@ fn a_jail_has_what_the_kernel_gives_or_does_not_start() {
     let younger = Facts { landlock: Ok(5), ..all() };
     let none = Facts { landlock: Err(Errno::NOSYS), filters: Err(Errno::PERM), ..all() };
     for (facts, auto, light) in [
-        (all(), "--ooooo----", Ok("--ooooo----")),
-        (younger, "--oooor----", Err("landlock.scope")),
-        (old, "--ooopr----", Err("landlock.fs")),
-        (none, "--oorrr----", Err("seccomp")),
+        (all(), "--ooooo------", Ok("--ooooo------")),
+        (younger, "--oooor------", Err("landlock.scope")),
+        (old, "--ooopr------", Err("landlock.fs")),
+        (none, "--oorrr------", Err("seccomp")),
     ] {
         let plan = Plan::new(&Jail::new(JailMode::Auto), &facts, no_site()).expect("whatever there is");
         assert_eq!(letters(&plan), auto, "{facts:?}");
@@ -83,17 +84,17 @@ fn a_jail_has_what_the_kernel_gives_or_does_not_start() {
 fn a_protection_alone_brings_what_it_needs() {
     let none = || Jail::new(JailMode::None);
     for (jail, expected) in [
-        (none(), "-----------"),
-        (none().restrict_namespaces(true), "--o-o------"),
-        (none().restrict_namespaces(false), "-----------"),
-        (none().protect_system(true), "--o--o-----"),
-        (none().inaccessible_path("/root"), "--o--o-----"),
-        (none().no_new_privileges(true), "--o--------"),
-        (none().memory_deny_write_execute(true), "-------o---"),
-        (none().capability_bounding_set("none").expect("none"), "---o-------"),
-        (none().system_call_filter("~@mount").expect("a group"), "--o-o------"),
-        (Jail::new(JailMode::Light).protect_system(false), "--ooo-o----"),
-        (Jail::new(JailMode::Auto).memory_deny_write_execute(true), "--oooooo---"),
+        (none(), "-------------"),
+        (none().restrict_namespaces(true), "--o-o--------"),
+        (none().restrict_namespaces(false), "-------------"),
+        (none().protect_system(true), "--o--o-------"),
+        (none().inaccessible_path("/root"), "--o--o-------"),
+        (none().no_new_privileges(true), "--o----------"),
+        (none().memory_deny_write_execute(true), "---------o---"),
+        (none().capability_bounding_set("none").expect("none"), "---o---------"),
+        (none().system_call_filter("~@mount").expect("a group"), "--o-o--------"),
+        (Jail::new(JailMode::Light).protect_system(false), "--ooo-o------"),
+        (Jail::new(JailMode::Auto).memory_deny_write_execute(true), "--ooooo--o---"),
     ] {
         let plan = Plan::new(&jail, &all(), no_site()).expect("all is there");
         assert_eq!(letters(&plan), expected, "{jail:?}");
@@ -126,6 +127,33 @@ fn settings_that_contradict_each_other_are_refused_on_every_system() {
 }
 
 #[test]
+fn the_socket_of_a_client_serves_no_other_connection_where_none_is_to_be_made() {
+    let cannot_hold = || Facts { holding: Err(Errno::PERM), ..all() };
+    for (network, facts, expected, listens) in [
+        (PrivateNetwork::Empty, all(), "oo", true),
+        (PrivateNetwork::Loopback, all(), "-o", true),
+        (PrivateNetwork::Machine, all(), "--", true),
+        (PrivateNetwork::Empty, cannot_hold(), "oo", false),
+        (PrivateNetwork::Machine, cannot_hold(), "--", true),
+    ] {
+        let mut site = site();
+        site.full.as_mut().expect("a full jail").network = network;
+        let jail = Jail::new(JailMode::Full).private_network(network);
+        let plan = Plan::new(&jail, &facts, site).expect("all is there");
+        assert_eq!(&letters(&plan)[7..9], expected, "{network:?}");
+        let filter = plan.filter.as_ref().expect("a filter");
+        assert_eq!(filter.calls.has("listen"), listens, "{network:?}");
+        assert_eq!(filter.refuses_fast_open, expected.ends_with('o'), "{network:?}");
+        assert_eq!(plan.holds_clients, expected.ends_with('o') && listens, "{network:?}");
+    }
+    let mut site = site();
+    site.full.as_mut().expect("a full jail").network = PrivateNetwork::Loopback;
+    let jail = Jail::new(JailMode::Full).private_network(PrivateNetwork::Loopback);
+    let error = Plan::new(&jail, &cannot_hold(), site).expect_err("it cannot be had");
+    assert!(error.what().contains("client-socket: operation not permitted"), "{}", error.what());
+}
+
+#[test]
 fn the_terms_of_a_filter_change_the_set_of_their_jail() {
     for (mode, terms, has, has_not) in [
         (JailMode::Light, "", "socket", "ptrace"),
@@ -146,12 +174,12 @@ fn a_full_jail_has_namespaces_or_does_not_start() {
     let denied = Facts { house: refused(Errno::PERM), ..all() };
     let (full, auto) = (Jail::new(JailMode::Full), Jail::new(JailMode::Auto));
     let plan = Plan::new(&full, &all(), site()).expect("all is there");
-    assert_eq!(letters(&plan), "oooo".to_owned() + "o-o----");
-    assert_eq!(letters(&Plan::new(&auto, &all(), site()).expect("all is there")), "ooooo-o----");
+    assert_eq!(letters(&plan), "oooo".to_owned() + "o-ooo----");
+    assert_eq!(letters(&Plan::new(&auto, &all(), site()).expect("all is there")), "ooooo-ooo----");
     let error = Plan::new(&full, &denied, site()).expect_err("it cannot be had");
     assert!(error.what().contains("namespaces: operation not permitted: unshare"), "{}", error.what());
     let plan = Plan::new(&auto, &denied, site()).expect("a light one");
-    assert_eq!((letters(&plan).as_str(), plan.full), ("rrooooo----", None));
+    assert_eq!((letters(&plan).as_str(), plan.full), ("rrooooo------", None));
     // Only namespaces keep connections from being served by root.
     let as_root = || JailSite { as_root: true, ..site() };
     for (jail, facts, is_right) in [
@@ -183,7 +211,7 @@ fn what_only_a_full_jail_has_is_refused_in_others() {
 
 #[test]
 fn limits_that_were_set_are_required_and_those_of_a_profile_in_a_jail() {
-    let limits = |plan: &Plan| letters(plan)[8..].to_owned();
+    let limits = |plan: &Plan| letters(plan)[10..].to_owned();
     for mode in [JailMode::None, JailMode::Light, JailMode::Full, JailMode::Auto] {
         let place = || if mode == JailMode::Light || mode == JailMode::None { no_site() } else { site() };
         let jail = || Jail::new(mode).memory_max(64 << 20);
@@ -210,7 +238,7 @@ fn processes_are_limited_without_cgroups_where_each_connection_has_a_user() {
     let full = FullJail { users, house: House::default(), network: PrivateNetwork::Empty };
     let alone = |executes| JailSite { full: Some(full.clone()), executes, ..site() };
     let plan = Plan::new(&jail, &all(), alone(true)).expect("by a limit of the user");
-    assert_eq!(&letters(&plan)[8..], "-o-");
+    assert_eq!(&letters(&plan)[10..], "-o-");
     Plan::new(&jail, &all(), alone(false)).expect_err("a handler has no such limit");
     Plan::new(&jail, &all(), site()).expect_err("all connections have one user");
 }

@@ -9,6 +9,7 @@ use rustix::process::Pid;
 use tine_sys::fd::Floor;
 
 use super::memory::{CONTROL_EVENT, IDENTIFIED_EVENT, Memory, RELEASED_EVENT};
+use super::trial::Trial;
 use super::trusted::{Forker, ForkerStart, Trusted};
 use crate::connection;
 use crate::error::{Error, ErrorKind, next_move};
@@ -23,22 +24,22 @@ use crate::settings::Settings;
 use crate::shared::messages::{Sender, StderrPipe};
 use crate::system::cgroups::Cgroups;
 
-/// Becomes a forker; exits if that fails. Returns the report of the start where the supervisor
-/// waits for more.
+/// Becomes a forker; exits if that fails. Returns the trial of the start where the supervisor waits
+/// for it.
 pub(super) fn enter<'a, H>(
     settings: &'a Settings,
     start: ForkerStart<'a, H>,
     report: StartReport,
-) -> (Forker<'a, H>, Memory, Option<StartReport>) {
-    let (index, is_awaited) = (start.index, report.is_awaited());
+) -> (Forker<'a, H>, Memory, Option<(Trial, StartReport)>) {
+    // One forker tries what a connection needs, when every process of the server runs.
+    let tries = start.index == 0 && report.is_awaited();
+    let trial = tries.then(|| Trial::prepare(&settings.jail_plan));
     let (forker, memory) = match try_enter(settings, start) {
         Ok(entered) => entered,
         Err(error) => report.failed(error),
     };
     report.entered();
-    // One forker tries what a connection needs, when every process of the server runs.
-    let report = (index == 0 && is_awaited).then_some(report);
-    (forker, memory, report)
+    (forker, memory, trial.map(|trial| (trial, report)))
 }
 
 fn try_enter<'a, H>(

@@ -31,10 +31,10 @@ pub(crate) fn run<H>(settings: &Settings, start: ForkerStart<'_, H>, report: Sta
 where
     H: FnMut(Connection) -> Result<(), HandlerError>,
 {
-    let (mut forker, mut memory, report) = enter(settings, start, report);
-    if let Some(report) = report {
+    let (mut forker, mut memory, trial) = enter(settings, start, report);
+    if let Some((trial, report)) = trial {
         wait_for_control(&forker.trusted, &mut memory, None);
-        try_out(&mut forker, report);
+        try_out(&mut forker, trial, report);
     }
     // The clock is looked up in the kernel's page once, here, instead of in each spare.
     crate::system::clock::now();

@@ -15,6 +15,8 @@ use tine_sys::process::{Fresh, Side, exit_now, fork};
 use super::fork::open_room;
 use super::trusted::Forker;
 use crate::error::{Error, ErrorKind, next_move};
+use crate::jail::client_socket::ClientSocket;
+use crate::jail::plan::Plan;
 use crate::processes::start::{StartReport, cannot};
 use crate::system::cgroups::next_of_creation;
 
@@ -28,10 +30,25 @@ const SILENT: &str = "the process that tries what a connection needs has not rep
 /// The error of a trial whose process a signal ended.
 const DIED: &str = "the process that tries what a connection needs was killed";
 
+/// What a trial has from the time before the forker gave its privileges up.
+pub(super) struct Trial {
+    listener: Result<OwnListener, Errno>,
+    client: Option<ClientSocket>,
+}
+
+impl Trial {
+    pub(super) fn prepare(plan: &Plan) -> Trial {
+        Trial { listener: OwnListener::new(), client: ClientSocket::of(plan) }
+    }
+}
+
 /// Tries what a connection needs, and reports the result; exits if something is missing.
-pub(super) fn try_out<H>(forker: &mut Forker<'_, H>, report: StartReport) {
+pub(super) fn try_out<H>(forker: &mut Forker<'_, H>, trial: Trial, report: StartReport) {
+    let Trial { listener, client } = trial;
     let result = have_descriptors().and_then(|()| {
-        let own = own_connection().map_err(cannot("accept a connection", next_move::of_call))?;
+        let own = listener
+            .and_then(OwnListener::accept)
+            .map_err(cannot("accept a connection", next_move::of_call))?;
         make_cgroup(forker)?;
         open_room(forker, 0).map_err(cannot("prepare a jail", next_move::of_call))?;
         let forked = fork(forker.trusted.alone, Signal::CHILD.as_raw());
@@ -39,7 +56,7 @@ pub(super) fn try_out<H>(forker: &mut Forker<'_, H>, report: StartReport) {
     });
     match result {
         Err(error) => report.failed(error),
-        Ok((own, Side::Child(fresh))) => match enter_all(forker, &fresh) {
+        Ok((own, Side::Child(fresh))) => match enter_all(forker, &fresh, client.as_ref()) {
             Ok(()) => exit_now(i32::from(rustix::io::write(&own.served, b"\n") != Ok(1))),
             Err(error) => report.failed(error),
         },
@@ -75,22 +92,33 @@ fn make_cgroup<H>(forker: &mut Forker<'_, H>) -> Result<(), Error> {
     })
 }
 
+/// A listener of this process, and its own connection to that.
+struct OwnListener {
+    listener: OwnedFd,
+    client: OwnedFd,
+}
+
+impl OwnListener {
+    fn new() -> Result<OwnListener, Errno> {
+        let socket = || socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None);
+        let (listener, client) = (socket()?, socket()?);
+        // The kernel chooses an abstract name (unix(7), autobind): no file is left.
+        bind(&listener, &SocketAddrUnix::new_unnamed())?;
+        listen(&listener, 1)?;
+        connect(&client, &getsockname(&listener)?)?;
+        Ok(OwnListener { listener, client })
+    }
+
+    fn accept(self) -> Result<OwnConnection, Errno> {
+        let served = accept_with(&self.listener, SocketFlags::CLOEXEC)?;
+        Ok(OwnConnection { client: self.client, served })
+    }
+}
+
 /// A connection that this process has made and accepted itself.
 struct OwnConnection {
     client: OwnedFd,
     served: OwnedFd,
-}
-
-/// Connects to a listener of its own, and accepts that.
-fn own_connection() -> Result<OwnConnection, Errno> {
-    let socket = || socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None);
-    let (listener, client) = (socket()?, socket()?);
-    // The kernel chooses an abstract name (unix(7), autobind): no file is left.
-    bind(&listener, &SocketAddrUnix::new_unnamed())?;
-    listen(&listener, 1)?;
-    connect(&client, &getsockname(&listener)?)?;
-    let served = accept_with(&listener, SocketFlags::CLOEXEC)?;
-    Ok(OwnConnection { client, served })
 }
 
 fn have_descriptors() -> Result<(), Error> {
@@ -101,7 +129,13 @@ fn have_descriptors() -> Result<(), Error> {
 
 /// Makes the changes to this process that precede the execution of the program or the call of the
 /// handler, and tries to break out of the jail.
-fn enter_all<H>(forker: &mut Forker<'_, H>, fresh: &Fresh) -> Result<(), Error> {
+fn enter_all<H>(
+    forker: &mut Forker<'_, H>,
+    fresh: &Fresh,
+    client: Option<&ClientSocket>,
+) -> Result<(), Error> {
+    let hold = |client: &ClientSocket| forker.context.jail_mut().hold(client);
+    client.map_or(Ok(()), hold).map_err(cannot("hold the socket of a client to it", next_move::of_call))?;
     // The cgroup of the first connection. The board is not mapped here.
     let cgroup = forker.trusted.cgroups.as_ref().map(|cgroups| cgroups.of(0, 0).entry());
     match &mut forker.context.launcher {
@@ -111,5 +145,5 @@ fn enter_all<H>(forker: &mut Forker<'_, H>, fresh: &Fresh) -> Result<(), Error> 
             .enter_rights(cgroup.as_ref())
             .map_err(cannot("enter the jail", next_move::of_call))?,
     }
-    forker.trusted.settings.jail_plan.check_from_inside(forker.trusted.alone, fresh)
+    forker.trusted.settings.jail_plan.check_from_inside(forker.trusted.alone, fresh, client)
 }

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use tine_sys::fd::Floor;
 use tine_sys::process::Alone;
+use tine_sys::socket_filter::hold_to_port;
 
 use super::bans::{self, Bans};
 use super::capacity::Capacity;
@@ -33,6 +34,7 @@ use crate::net::listener::Listener;
 use crate::processes::control::controllers::Controllers;
 use crate::processes::handover::generations::Generations;
 use crate::processes::log_writer::LogWriter;
+use crate::processes::start::cannot;
 use crate::settings::Settings;
 use crate::settings::derived::beyond_the_system;
 use crate::settings::observer::ObserverSetup;
@@ -106,6 +108,7 @@ impl<'a, H> Supervisor<'a, H> {
         settings.keeps_records = settings.control.is_any() || handed.is_some() || is_observed;
         let memory = SharedMemory::new(&mut settings, &mut log).map_err(|why| cannot_make(&why))?;
         adapt(&mut settings, &listeners, &mut log);
+        hold_clients(&settings, &listeners)?;
         requirements::check(&mut settings, alone, memory.flags.weakness(), &mut log)?;
         let first_server_fd = move_descriptors_up(&mut listeners, &mut log, ready, writer)?;
         let place = |fd: OwnedFd| first_server_fd.duplicate(fd);
@@ -208,6 +211,16 @@ fn plan_jail(
     }
     log.jail(&settings.jail_plan);
     Ok(())
+}
+
+/// Holds what the listeners accept to their ports, if the jail wants it: here are the privileges
+/// that it takes.
+fn hold_clients(settings: &Settings, listeners: &[Listener]) -> Result<(), Error> {
+    // The kernel can have a transparent listener accept what other ports are sent.
+    let held = listeners.iter().filter(|listener| !listener.is_transparent());
+    let is_wanted = settings.jail_plan.holds_clients;
+    let mut held = held.filter(|_| is_wanted).map(AsFd::as_fd);
+    held.try_for_each(hold_to_port).map_err(cannot("hold the sockets of clients", next_move::of_call))
 }
 
 /// Creates the cgroups of the server. In a full jail, the forkers have not its privileges.

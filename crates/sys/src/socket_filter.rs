@@ -1,0 +1,262 @@
+//! Filters of what sockets receive (socket(7), `SO_ATTACH_FILTER`).
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd};
+
+use rustix::io::Errno;
+use rustix::net::AddressFamily;
+
+/// Where a message about a destroyed socket has the local port: behind `struct nlmsghdr`
+/// (linux/netlink.h) and the first four bytes of `struct inet_diag_msg` (linux/inet_diag.h), in
+/// network byte order.
+const DIAG_PORT: u32 = 16 + 4;
+
+/// Where a packet of TCP has the port of its receiver, and its flags: the filter sees the packet
+/// from its TCP header on.
+const RECEIVER_PORT: u32 = 2;
+const FLAGS: u32 = 13;
+
+/// The flags SYN and ACK, with which a listener accepts a connection (RFC 9293).
+const SYN_ACK: u32 = 0x02 | 0x10;
+
+/// The most instructions of a filter (`BPF_MAXINSNS`, linux/bpf_common.h).
+const MAX_LENGTH: usize = 4096;
+
+/// Has a netlink socket receive messages about sockets with these local ports only: the kernel
+/// drops the others.
+///
+/// # Errors
+/// EINVAL for more than 2,000 ports; ENOMEM.
+pub fn filter_by_port(socket: BorrowedFd, ports: &[u16]) -> io::Result<()> {
+    let mut program = vec![load(libc::BPF_H, DIAG_PORT)];
+    for port in ports {
+        program.extend([unless_equal(u32::from(*port), 1), RECEIVE]);
+    }
+    program.push(DROP);
+    attach(socket, &program)
+}
+
+/// Has a TCP socket serve the connections of its present port, and make no other, for good
+/// (`SO_LOCK_FILTER`): it receives what is sent to this port, and no answer to a connection that it
+/// makes itself. What a listener accepts from then on has the same filter. A socket of another
+/// family than AF_INET and AF_INET6 stays as it is, as one that has its filter for good.
+///
+/// Without it, a process can dissolve the connection of a socket (connect(2), AF_UNSPEC), and
+/// connect or listen with it in the network that the socket was made in.
+///
+/// # Errors
+/// EPERM, on recent kernels, without CAP_NET_ADMIN over that network; ENOMEM at the limit
+/// `net.core.optmem_max`.
+pub fn hold_to_port(socket: BorrowedFd) -> io::Result<()> {
+    let is_tcp = || {
+        let family = rustix::net::sockopt::socket_domain(socket)?;
+        io::Result::Ok([AddressFamily::INET, AddressFamily::INET6].contains(&family))
+    };
+    if is_locked(socket)? || !is_tcp()? {
+        return Ok(());
+    }
+    let own = SocketAddr::try_from(rustix::net::getsockname(socket)?).map_err(|_| Errno::AFNOSUPPORT)?;
+    attach(socket, &of_port(own.port()))?;
+    lock(socket)
+}
+
+/// Whether this process may hold sockets of TCP to their port: it tries it.
+///
+/// # Errors
+/// As [`hold_to_port`].
+pub fn can_hold() -> io::Result<()> {
+    use rustix::net::{SocketFlags, SocketType, socket_with};
+    match socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None) {
+        Ok(socket) => hold_to_port(socket.as_fd()),
+        // Then there is none to hold.
+        Err(Errno::AFNOSUPPORT) => Ok(()),
+        Err(why) => Err(why.into()),
+    }
+}
+
+/// Receives what is sent to a port, but no acceptance of a connection.
+fn of_port(port: u16) -> [libc::sock_filter; 7] {
+    [
+        load(libc::BPF_H, RECEIVER_PORT),
+        unless_equal(u32::from(port), 4),
+        load(libc::BPF_B, FLAGS),
+        instruction(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, SYN_ACK),
+        libc::sock_filter { jt: 1, ..unless_equal(SYN_ACK, 0) },
+        RECEIVE,
+        DROP,
+    ]
+}
+
+/// Classic BPF: receives the whole of the packet or message.
+const RECEIVE: libc::sock_filter = instruction(libc::BPF_RET | libc::BPF_K, u32::MAX);
+
+/// Drops it.
+const DROP: libc::sock_filter = instruction(libc::BPF_RET | libc::BPF_K, 0);
+
+const fn instruction(code: u32, k: u32) -> libc::sock_filter {
+    libc::sock_filter { code: code as u16, jt: 0, jf: 0, k }
+}
+
+fn load(size: u32, at: u32) -> libc::sock_filter {
+    instruction(libc::BPF_LD | size | libc::BPF_ABS, at)
+}
+
+/// Skips so many instructions unless what was loaded is this.
+fn unless_equal(value: u32, skipped: u8) -> libc::sock_filter {
+    libc::sock_filter { jf: skipped, ..instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, value) }
+}
+
+fn attach(socket: BorrowedFd, program: &[libc::sock_filter]) -> io::Result<()> {
+    if program.len() > MAX_LENGTH {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_ptr().cast_mut() };
+    // SAFETY: `filter` describes `program`, which lives until the call returns; the kernel copies
+    // it and checks it.
+    let returned = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_FILTER,
+            (&raw const filter).cast(),
+            size_of::<libc::sock_fprog>() as libc::socklen_t,
+        )
+    };
+    crate::check(libc::c_long::from(returned)).map(drop)
+}
+
+/// Keeps the filter from being replaced or removed.
+fn lock(socket: BorrowedFd) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    // SAFETY: `on` lives until the call returns, and has the length that is given.
+    let returned = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_LOCK_FILTER,
+            (&raw const on).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    crate::check(libc::c_long::from(returned)).map(drop)
+}
+
+/// Whether the filter, or that there is none, is for good.
+fn is_locked(socket: BorrowedFd) -> io::Result<bool> {
+    let mut locked: libc::c_int = 0;
+    let mut length = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: both live until the call returns, and `length` is the size of `locked`.
+    let returned = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_LOCK_FILTER,
+            (&raw mut locked).cast(),
+            &raw mut length,
+        )
+    };
+    crate::check(libc::c_long::from(returned)).map(|_| locked != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::AsFd as _;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// A client and the socket that accepted it, over addresses of a family.
+    fn connected(address: &str) -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind((address, 0)).expect("a port");
+        let client = TcpStream::connect(listener.local_addr().expect("an address")).expect("connected");
+        (client, listener.accept().expect("a client").0)
+    }
+
+    fn connect(socket: &TcpStream, to: SocketAddr) -> rustix::io::Result<()> {
+        rustix::net::connect(socket, &to)
+    }
+
+    fn dissolve(socket: &TcpStream) {
+        rustix::net::connect_unspec(socket).expect("dissolved");
+        // Instead of minutes.
+        rustix::net::sockopt::set_socket_timeout(
+            socket,
+            rustix::net::sockopt::Timeout::Send,
+            Some(Duration::from_millis(100)),
+        )
+        .expect("a timeout");
+    }
+
+    #[test]
+    fn a_held_socket_serves_its_client_and_nobody_else() {
+        for address in ["127.0.0.1", "::1"] {
+            let listener = TcpListener::bind((address, 0)).expect("a port");
+            hold_to_port(listener.as_fd()).expect("held");
+            let own = listener.local_addr().expect("an address");
+            let mut client = TcpStream::connect(own).expect("connected");
+            let mut served = listener.accept().expect("a client").0;
+            assert!(is_locked(served.as_fd()).expect("an option"), "inherited");
+            client.write_all(b"question").expect("sent");
+            let mut question = [0; 8];
+            served.read_exact(&mut question).expect("received");
+            served.write_all(b"answer").expect("sent");
+            let mut answer = [0; 6];
+            client.read_exact(&mut answer).expect("received");
+            assert_eq!((&question, &answer), (b"question", b"answer"));
+            assert_is_useless(&served, address);
+            // Also with the port that the filter lets through.
+            drop(listener);
+            dissolve(&served);
+            rustix::net::sockopt::set_socket_reuseaddr(&served, true).expect("an option");
+            rustix::net::bind(&served, &own).expect("bound");
+            let other = TcpListener::bind((address, 0)).expect("a port");
+            assert_no_answer(connect(&served, other.local_addr().expect("an address")));
+        }
+    }
+
+    /// Neither connects elsewhere nor listens.
+    fn assert_is_useless(served: &TcpStream, address: &str) {
+        let other = TcpListener::bind((address, 0)).expect("a port");
+        dissolve(served);
+        assert_no_answer(connect(served, other.local_addr().expect("an address")));
+        dissolve(served);
+        rustix::net::listen(served, 1).expect("a listener");
+        let own = served.local_addr().expect("an address");
+        TcpStream::connect_timeout(&own, Duration::from_millis(100)).expect_err("no answer");
+    }
+
+    fn assert_no_answer(connected: rustix::io::Result<()>) {
+        let why = connected.expect_err("no answer");
+        assert!([Errno::INPROGRESS, Errno::AGAIN, Errno::TIMEDOUT].contains(&why), "{why}");
+    }
+
+    #[test]
+    fn a_socket_that_is_not_held_reaches_others() {
+        let (_client, served) = connected("127.0.0.1");
+        let other = TcpListener::bind("127.0.0.1:0").expect("a port");
+        dissolve(&served);
+        connect(&served, other.local_addr().expect("an address")).expect("the control");
+    }
+
+    #[test]
+    fn an_accepted_socket_is_held_for_good() {
+        let (_client, served) = connected("127.0.0.1");
+        hold_to_port(served.as_fd()).expect("held");
+        hold_to_port(served.as_fd()).expect("it is already");
+        assert_eq!(
+            attach(served.as_fd(), &[RECEIVE]).expect_err("locked").kind(),
+            io::ErrorKind::PermissionDenied
+        );
+        assert_is_useless(&served, "127.0.0.1");
+    }
+
+    #[test]
+    fn other_sockets_stay_as_they_are() {
+        let (pair, _other) = std::os::unix::net::UnixStream::pair().expect("a pair");
+        hold_to_port(pair.as_fd()).expect("nothing to do");
+        attach(pair.as_fd(), &[RECEIVE]).expect("not locked");
+    }
+}
