@@ -47,10 +47,12 @@ impl Log {
         self.locked().lines.clone()
     }
 
-    /// Every event so far, of a log in JSON.
+    /// Every event so far, of a log in JSON. Where programs share the standard error of the server, a
+    /// part of a line of theirs can precede an event, which is written at once.
     #[must_use]
     pub fn events(&self) -> Vec<Value> {
-        self.lines().iter().filter_map(|line| serde_json::from_str(line).ok()).collect()
+        let event = |line: &String| serde_json::from_str(&line[line.find(r#"{"time":"#)?..]).ok();
+        self.lines().iter().filter_map(event).collect()
     }
 
     /// The events of one kind so far, without the warning that another server has the name of this
