@@ -302,6 +302,8 @@ fn try_share_constants() -> io::Result<()> {
 
 /// Returns the part of the stack below the caller's frame to the system: what the start-up touched
 /// there would be copied at each fork.
+// In the frame of its caller, `here` could lie above other variables of that frame.
+#[inline(never)]
 pub fn trim_stack() {
     let here = 0u8;
     let here = &raw const here as usize;
