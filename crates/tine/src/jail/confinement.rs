@@ -243,6 +243,22 @@ impl Confinement {
         install(refusal).map_err(|why| in_jail("seccomp", &why))
     }
 
+    /// The same after a process was created for a client that waits: the room is told by
+    /// [`Confinement::settle`]. True if that is due.
+    pub(crate) fn close_later(&mut self) -> bool {
+        self.doorway.as_mut().is_some_and(Doorway::close_later)
+    }
+
+    /// Tells the rooms that have not been told yet.
+    pub(crate) fn settle(&mut self) {
+        self.doorway.iter_mut().for_each(Doorway::settle);
+    }
+
+    /// Whether all rooms have been told.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.doorway.as_ref().is_none_or(Doorway::is_settled)
+    }
+
     /// Enters the jail, in a process that executes nothing.
     ///
     /// # Errors

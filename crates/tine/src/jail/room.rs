@@ -31,7 +31,16 @@ impl Room {
     pub(crate) fn new(init: OwnedFd, start: OwnedFd, place: Floor) -> io::Result<Room> {
         Ok(Room { init: place.duplicate(init)?, start: place.duplicate(start)? })
     }
+
+    /// Tells the room that its process was created.
+    fn begin(self) {
+        // Its first process has ended: so has the other.
+        let _ = rustix::net::send(&self.start, b".", rustix::net::SendFlags::NOSIGNAL);
+    }
 }
+
+/// Rooms that are told together that their processes were created, at most.
+const BEGUN: usize = 3;
 
 /// The way of a forker's connections into their rooms, one after the other.
 #[derive(Debug)]
@@ -41,6 +50,8 @@ pub(super) struct Doorway {
     password: Option<Password>,
     directory: Option<PathBuf>,
     next: Option<(Room, usize)>,
+    /// Rooms whose process was created, and whose first process does not know it yet.
+    begun: [Option<Room>; BEGUN],
     /// Whether this process is in its room.
     has_joined: Cell<bool>,
 }
@@ -53,6 +64,7 @@ impl Doorway {
             password,
             directory,
             next: None,
+            begun: [const { None }; BEGUN],
             has_joined: Cell::new(false),
         }
     }
@@ -67,9 +79,27 @@ impl Doorway {
     pub(super) fn close(&mut self, created: bool) {
         let Some((room, _)) = self.next.take() else { return };
         if created {
-            // Its init has ended: so has the process.
-            let _ = rustix::net::send(&room.start, b".", rustix::net::SendFlags::NOSIGNAL);
+            room.begin();
         }
+    }
+
+    /// As `close(true)`, but the room is told by [`Doorway::settle`]: its first process would compete
+    /// with the new one for the processors. True if that is due, as it has to be for as many rooms.
+    pub(super) fn close_later(&mut self) -> bool {
+        let Some((room, _)) = self.next.take() else { return false };
+        match self.begun.iter_mut().find(|begun| begun.is_none()) {
+            Some(begun) => *begun = Some(room),
+            None => room.begin(),
+        }
+        self.begun.iter().all(Option::is_some)
+    }
+
+    pub(super) fn settle(&mut self) {
+        self.begun.iter_mut().filter_map(Option::take).for_each(Room::begin);
+    }
+
+    pub(super) fn is_settled(&self) -> bool {
+        self.begun.iter().all(Option::is_none)
     }
 
     pub(super) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {

@@ -16,6 +16,7 @@ use crate::jail::step::StepError;
 use crate::lifecycle::outcome::ExitReport;
 use crate::net::accept::Accepted;
 use crate::processes::conn::{self, Job};
+use crate::processes::jailer::client::Jailer;
 use crate::processes::jailer::run::ROOMS;
 use crate::processes::start::start_connection;
 use crate::program::launch::ProgramConnection;
@@ -72,11 +73,14 @@ where
             conn::serve(&fresh, context, job, &mut launch)
         }
         Ok(Side::Parent(_)) => {
-            context.jail_mut().close(true);
+            let is_due = context.jail_mut().close_later();
             drop(client);
             board.count_start(Duration::from_nanos(now().saturating_sub(entry.start)));
             trusted.notify_change(slot, &context.log);
             trusted.settle_place(PlaceHolder::Forker(trusted.index));
+            if is_due {
+                settle_rooms(forker);
+            }
             succeed(forker, memory);
             Started::Served
         }
@@ -137,6 +141,13 @@ pub(super) fn open_room<H>(forker: &mut Forker<'_, H>, slot: usize) -> io::Resul
     }
 }
 
+/// Tells the jailer and the rooms what was taken. It waits until the processes of clients have been
+/// served by the processors, or there are several.
+pub(super) fn settle_rooms<H>(forker: &mut Forker<'_, H>) {
+    forker.context.jail_mut().settle();
+    forker.trusted.jailer.iter_mut().for_each(Jailer::settle);
+}
+
 /// Forks spares until none is missing or all slots are taken. Returns in each new process, too,
 /// with the slot of the spare.
 pub(super) fn refill<H>(
@@ -165,6 +176,7 @@ pub(super) fn refill<H>(
             }
             Ok(Side::Parent(_)) => {
                 forker.context.jail_mut().close(true);
+                settle_rooms(forker);
                 succeed(forker, memory);
             }
             Err(why) => {

@@ -3,14 +3,14 @@
 use std::mem::MaybeUninit;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, epoll};
+use rustix::event::{PollFd, PollFlags, Timespec, epoll};
 use tine_sys::process::exit_now;
 use tine_sys::wait;
 
 use super::accept::{has_idle_spare, next_client};
 use super::door::Door;
 use super::enter::enter;
-use super::fork::{refill, start};
+use super::fork::{refill, settle_rooms, start};
 use super::memory::{CONTROL_EVENT, ClientSource, Memory, NewProcess, NoClient, ReadySources, Started};
 use super::state::{Situation, Step, next};
 use super::trial::try_out;
@@ -22,6 +22,9 @@ use crate::processes::start::StartReport;
 use crate::processes::{conn, spare};
 use crate::settings::Settings;
 use crate::shared::board::SlotPhase;
+
+/// The time after the last client in which its process has the processors to itself.
+const SETTLE_DELAY: Timespec = Timespec { tv_sec: 0, tv_nsec: 2_000_000 };
 
 /// Clients taken from one source before the next one has its turn.
 const TURN: usize = 16;
@@ -40,6 +43,7 @@ where
     crate::system::clock::now();
     tine_sys::memory::trim_heap();
     tine_sys::memory::trim_stack();
+    settle_rooms(&mut forker);
     // Not before all forkers run: the processes of one could use up what another needs to start.
     wait_for_control(&forker.trusted, &mut memory, None);
     let (fresh, job) = loop {
@@ -77,9 +81,13 @@ where
         }
         Step::WaitForControl => {
             note_pause(&forker.trusted);
+            settle_rooms(forker);
             wait_for_control(&forker.trusted, memory, None);
         }
-        Step::Pause(until) => wait_for_control(&forker.trusted, memory, Some(until)),
+        Step::Pause(until) => {
+            settle_rooms(forker);
+            wait_for_control(&forker.trusted, memory, Some(until));
+        }
         Step::Leave => exit_now(0),
     }
     None
@@ -162,7 +170,7 @@ where
     let listeners = (0..forker.trusted.listeners.len()).map(ClientSource::Listener);
     let mut sources = listeners.chain([ClientSource::Delayer, ClientSource::ProxyReader]);
     if !sources.clone().any(|source| memory.is_ready(source)) {
-        wait_for_clients(&forker.trusted, memory);
+        wait_for_clients(forker, memory);
         return None;
     }
     sources.find_map(|source| serve_turn(forker, memory, source)).flatten()
@@ -197,10 +205,16 @@ where
 }
 
 /// Waits for clients; in a drain, for those that delayer and proxy reader pass back.
-fn wait_for_clients(trusted: &Trusted, memory: &mut Memory) {
-    if !trusted.door.board.is_draining() {
-        return wait_for_events(trusted, memory);
+fn wait_for_clients<H>(forker: &mut Forker<'_, H>, memory: &mut Memory) {
+    if !forker.trusted.door.board.is_draining() {
+        let settle_after = (!forker.context.jail_mut().is_settled()).then_some(SETTLE_DELAY);
+        if !wait_for_events(&forker.trusted, memory, settle_after) {
+            settle_rooms(forker);
+        }
+        return;
     }
+    settle_rooms(forker);
+    let trusted = &forker.trusted;
     note_backlog_done(trusted, memory);
     if !memory.expects_returned() {
         memory.backlog_done = true;
@@ -222,18 +236,21 @@ fn wait_for_clients(trusted: &Trusted, memory: &mut Memory) {
     (memory.ready.released, memory.ready.identified) = (true, true);
 }
 
-fn wait_for_events(trusted: &Trusted, memory: &mut Memory) {
+/// Waits for events, for this long at most. False if none came.
+fn wait_for_events(trusted: &Trusted, memory: &mut Memory, at_most: Option<Timespec>) -> bool {
     let mut buffer = [const { MaybeUninit::<epoll::Event>::uninit() }; 16];
     // Interrupted: no event, and the loop waits again.
-    let Ok((events, _)) = epoll::wait(&memory.events, &mut buffer, None) else {
-        return;
+    let Ok((events, _)) = epoll::wait(&memory.events, &mut buffer, at_most.as_ref()) else {
+        return true;
     };
+    let came = !events.is_empty();
     for event in events {
         match event.data.u64() {
             CONTROL_EVENT => on_control(trusted, memory),
             source => memory.ready.note(source),
         }
     }
+    came
 }
 
 /// Handles a wakeup by the supervisor. The board has what it is about: a free slot, or a drain.

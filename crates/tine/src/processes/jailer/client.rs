@@ -28,6 +28,8 @@ pub(crate) struct Jailer {
     place: Floor,
     /// The first room, which shows that the jail can be had.
     first: Option<Room>,
+    /// Rooms that were taken, and that the jailer does not know of yet.
+    taken: usize,
 }
 
 impl Jailer {
@@ -56,7 +58,7 @@ impl Jailer {
             }
             Side::Parent(_) => {
                 drop(theirs);
-                let mut jailer = Jailer { channel: ours, place, first: None };
+                let mut jailer = Jailer { channel: ours, place, first: None, taken: 0 };
                 let first = jailer.take().map_err(|why| {
                     Error::new(ErrorKind::Jail, "the jail cannot be built", next_move::of_call(&why))
                         .because(&why)
@@ -99,7 +101,7 @@ impl Jailer {
     }
 
     /// The next message; `None` if there is none yet and this process is not to wait.
-    fn next(&self, waits: bool) -> io::Result<Option<ReceivedText>> {
+    fn next(&mut self, waits: bool) -> io::Result<Option<ReceivedText>> {
         let mut lost = 0;
         let message = loop {
             match self.channel.receive() {
@@ -107,6 +109,7 @@ impl Jailer {
                 Ok(None) => return Err(io::ErrorKind::BrokenPipe.into()),
                 Err(Errno::AGAIN) if !waits => return Ok(None),
                 Err(Errno::AGAIN) => {
+                    self.settle();
                     let mut poll = [PollFd::new(&self.channel, PollFlags::IN)];
                     let until = (lost < ROOMS).then(|| Instant::now() + LATE);
                     if tine_sys::wait::until(&mut poll, until) == Ok(0) {
@@ -117,8 +120,15 @@ impl Jailer {
                 Err(why) => return Err(why.into()),
             }
         };
-        // If the jailer has ended, the next one does not come.
-        let _ = self.channel.send(TAKEN, &[]);
+        self.taken += 1;
         Ok(Some(message))
+    }
+
+    /// Tells the jailer how many rooms were taken.
+    pub(crate) fn settle(&mut self) {
+        for _ in 0..std::mem::take(&mut self.taken) {
+            // If the jailer has ended, the next room does not come.
+            let _ = self.channel.send(TAKEN, &[]);
+        }
     }
 }

@@ -20,8 +20,8 @@ use crate::shared::text_channel::TextChannel;
 /// Rooms that are ready, at most: as many as connections may come at once and find one.
 pub(crate) const ROOMS: usize = 8;
 
-/// Below this number, rooms are made at once.
-const FEW: usize = 2;
+/// Below this number, rooms are made at once. The forker has taken up to two more by then.
+const FEW: usize = 4;
 
 /// Otherwise they are made when the processors have served those that have come.
 const REFILL_DELAY: Duration = Duration::from_millis(4);
