@@ -106,6 +106,7 @@ impl Jail {
             Layer::Namespaces | Layer::Root => {
                 let is_named = self.private_network.is_some_and(|network| network != PrivateNetwork::Machine)
                     || self.private_tmp.is_some()
+                    || !self.temporary_file_systems.is_empty()
                     || self.uid_range.is_some()
                     || self.private_users.is_some()
                     || self.path_view().is_some();
@@ -271,7 +272,7 @@ impl Jail {
             read_only: &self.bind_read_only_paths,
             read_write: &read_write,
             inaccessible: &self.inaccessible_paths,
-            temporary: self.private_tmp,
+            temporary: &self.temporary(),
             ..paths
         };
         let house = House::new(&paths).map_err(|why| {

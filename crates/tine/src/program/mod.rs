@@ -336,7 +336,7 @@ impl Program {
         view: Option<&PathView>,
     ) -> Result<CString, Error> {
         if let Some(directory) = &self.directory
-            && !view.map_or_else(|| directory.clone(), |view| view.outside(directory).path).is_dir()
+            && !view.map_or_else(|| directory.is_dir(), |view| view.has_directory(directory))
         {
             return Err(Error::new(
                 ErrorKind::WorkingDirectory,
