@@ -38,6 +38,11 @@ pub struct JailOptions {
     #[arg(long, value_name = "USERS", value_parser = choice::<PrivateUsers>(PrivateUsers::NAMES))]
     pub private_users: Option<PrivateUsers>,
 
+    /// Whether the first process of a full jail is one of the server, so that the program gets
+    /// signals as elsewhere and need not reap orphans [default: yes]
+    #[arg(long, value_name = "BOOL", value_parser = yes_or_no())]
+    pub jail_init: Option<bool>,
+
     /// Memory of all processes of a connection together, with that of its /tmp and temporary file
     /// systems; infinity for no limit. Takes cgroups
     #[arg(long, value_name = "SIZE", value_parser = limited(size))]
@@ -193,6 +198,9 @@ impl JailOptions {
         }
         if let Some(users) = self.private_users {
             jail = jail.private_users(users);
+        }
+        if let Some(set) = self.jail_init {
+            jail = jail.jail_init(set);
         }
         jail
     }

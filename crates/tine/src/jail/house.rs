@@ -302,13 +302,11 @@ impl House {
         }
     }
 
-    /// Furnishes a room, in the first process of a pid namespace in a mount namespace of its own.
+    /// Furnishes a room but for its `/proc`, in a mount namespace of its own.
     ///
     /// # Errors
     /// The kernel refuses a step; the text names it.
     pub(crate) fn furnish_room(&self) -> io::Result<()> {
-        let flags = MountFlags::NOSUID | MountFlags::NODEV;
-        mount_new("proc", Path::new("/proc"), flags | MountFlags::NOEXEC, "hidepid=invisible,subset=pid")?;
         std::env::set_current_dir("/").map_err(|why| step("/", &why))?;
         make_mounts(&room_mounts(&self.temporary, self.bind_paths()))?;
         match self.has_terminals {
@@ -321,6 +319,15 @@ impl House {
             false => Ok(()),
         }
     }
+}
+
+/// Mounts the `/proc` of a room, in a process of its pid namespace.
+///
+/// # Errors
+/// The kernel refuses it.
+pub(super) fn mount_proc() -> io::Result<()> {
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    mount_new("proc", Path::new("/proc"), flags, "hidepid=invisible,subset=pid")
 }
 
 /// A path that was named, as the mounts have it.

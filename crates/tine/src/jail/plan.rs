@@ -107,6 +107,7 @@ impl Jail {
                 let is_named = self.private_network.is_some_and(|network| network != PrivateNetwork::Machine)
                     || self.private_tmp.is_some()
                     || !self.temporary_file_systems.is_empty()
+                    || self.is_without_init()
                     || self.uid_range.is_some()
                     || self.private_users.is_some()
                     || self.path_view().is_some();
@@ -278,7 +279,8 @@ impl Jail {
         let house = House::new(&paths).map_err(|why| {
             Error::system("cannot find a path of the jail", &why, crate::error::next_move::of_file(&why))
         })?;
-        Ok(Some(FullJail { users, house, network: self.private_network.unwrap_or(PrivateNetwork::Empty) }))
+        let network = self.private_network.unwrap_or(PrivateNetwork::Empty);
+        Ok(Some(FullJail { users, house, network, has_init: !self.is_without_init() }))
     }
 }
 

@@ -49,6 +49,7 @@ pub struct Jail {
     pub(super) private_network: Option<PrivateNetwork>,
     pub(crate) uid_range: Option<(u32, u32)>,
     pub(crate) private_users: Option<PrivateUsers>,
+    pub(super) jail_init: Option<bool>,
     pub(super) profile: Option<JailProfile>,
     /// The limits that were set; the inner value is `None` for no limit.
     memory_max: Option<Option<u64>>,
@@ -264,6 +265,15 @@ impl Jail {
         self
     }
 
+    /// Sets whether the first process of a full jail's pid namespace is one of the server. Without
+    /// it, the process of the connection is: it gets no signal that it does not handle but KILL
+    /// from outside, and the orphans of the jail are its children. Default: yes.
+    #[must_use]
+    pub fn jail_init(mut self, set: bool) -> Jail {
+        self.jail_init = Some(set);
+        self
+    }
+
     /// Sets the values that are not set otherwise.
     #[must_use]
     pub fn profile(mut self, profile: JailProfile) -> Jail {
@@ -340,6 +350,11 @@ impl Jail {
     pub(super) fn temporary(&self) -> Vec<TemporaryFileSystem> {
         let tmp = TemporaryFileSystem::tmp(self.private_tmp);
         [tmp].into_iter().chain(self.temporary_file_systems.iter().cloned()).collect()
+    }
+
+    /// Whether the process of a connection is the first of its pid namespace.
+    pub(crate) fn is_without_init(&self) -> bool {
+        self.jail_init == Some(false)
     }
 
     /// The mode.

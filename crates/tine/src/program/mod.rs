@@ -323,6 +323,11 @@ impl Program {
         self.environment.set_login(login);
     }
 
+    /// Whether the connection process stays, as the parent of the program.
+    pub(crate) fn is_child(&self) -> bool {
+        self.terminal != Terminal::None || self.lingering_close
+    }
+
     /// Its words, as they can be shown.
     pub(crate) fn shown_words(&self) -> Vec<String> {
         self.words.iter().map(|word| word.to_string_lossy().into_owned()).collect()

@@ -44,6 +44,7 @@ impl Jail {
             (!self.bind_read_only_paths.is_empty(), "bind-read-only-paths"),
             (self.private_tmp.is_some(), "private-tmp"),
             (!self.temporary_file_systems.is_empty(), "temporary-file-system"),
+            (self.jail_init.is_some(), "jail-init"),
             (self.uid_range.is_some(), "uid-range"),
             (self.private_users.is_some(), "private-users"),
             (self.private_network.is_some(), "private-network"),
