@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering::SeqCst;
 
 use crate::check;
 use crate::memory::SharedTables;
+use crate::namespaces::PidNamespace;
 use crate::process::{Alone, How, Side, exit_now, fork, fork_sibling, reap, wait};
 
 /// Whether clients can be accepted: accept4(2).
@@ -58,7 +59,7 @@ pub fn siblings(alone: &Alone) -> io::Result<()> {
     let sibling = &table.first()[0];
     let tried = match fork(alone, 0)? {
         Side::Parent(pid) => wait(pid)?,
-        Side::Child(_fresh) => match fork_sibling(alone, sibling) {
+        Side::Child(_fresh) => match fork_sibling(alone, sibling, PidNamespace::Inherited) {
             Ok(Side::Child(_fresh)) => exit_now(0),
             // A sibling is no child of this process.
             Ok(Side::Parent(pid)) if reap(pid).is_ok() => exit_now(NO_SIBLING),

@@ -22,6 +22,7 @@ use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 pub use crate::cstrings::CStrings;
 use crate::identity::{Ids, assume};
 pub use crate::limits::{LIMITS, Limit, Resource};
+use crate::namespaces::PidNamespace;
 use crate::process::{Alone, exit_now};
 use crate::{about, check};
 
@@ -65,6 +66,9 @@ pub trait Confine: std::fmt::Debug {
     /// # Errors
     /// The kernel refuses it; the text names the step.
     fn join(&self) -> io::Result<()>;
+
+    /// The pid namespace of the process that enters it.
+    fn pids(&self) -> PidNamespace;
 
     /// The user of the connection, where it has one of its own.
     fn ids(&self) -> Option<Ids<'_>>;
@@ -238,15 +242,25 @@ pub fn spawn_sibling(
         let why = order.execution.run();
         exit_now((order.failed)(&why))
     }
+    let ignored = execution.jail.and_then(|jail| jail.pids().ignored());
     let mut order = Order { execution, failed };
-    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PARENT | libc::CLONE_PARENT_SETTID;
+    let mut flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PARENT | libc::CLONE_PARENT_SETTID;
+    if ignored.is_some() {
+        flags |= libc::CLONE_NEWPID;
+    }
+    // The fourth and fifth argument of the system call; their order differs between architectures
+    // (clone(2)). Without flags for them, the kernel ignores both.
+    let [fourth, fifth] = ignored.unwrap_or_default().map(|number| number as usize as *mut c_void);
+    let (tls, child) = if cfg!(target_arch = "x86_64") { (fifth, fourth) } else { (fourth, fifth) };
     // SAFETY: the stack is a mapping without another user meanwhile: CLONE_VFORK stops this
     // thread, the only one as `Alone` says, until the child executes or ends, and `&mut` excludes
     // others. So the child writes memory as a function called here would, and so would a signal
     // handler that runs in it. A panic in `begin` aborts the child. `id` is an `AtomicI32`, which
-    // may be written at any time.
+    // may be written at any time. The kernel ignores the last two arguments, as the flags have
+    // neither CLONE_SETTLS nor one for the id in the child.
     let pid = unsafe {
-        libc::clone(begin, stack.top as *mut c_void, flags, (&raw mut order).cast::<c_void>(), id.as_ptr())
+        let order = (&raw mut order).cast::<c_void>();
+        libc::clone(begin, stack.top as *mut c_void, flags, order, id.as_ptr(), tls, child)
     };
     Ok(check(libc::c_long::from(pid))? as i32)
 }

@@ -90,9 +90,40 @@ impl Password {
         Ok(Password(words))
     }
 
-    /// The argument of the call and its value, for each.
+    /// The argument of setns(2) and its value, for each.
     pub fn arguments(&self) -> impl Iterator<Item = (u8, u64)> {
         (2..).zip(self.0)
+    }
+
+    /// The same of clone(2), which has two arguments that the kernel can ignore.
+    pub fn arguments_of_clone(&self) -> impl Iterator<Item = (u8, u64)> {
+        (3..).zip(self.of_clone())
+    }
+
+    fn of_clone(&self) -> [u64; 2] {
+        [self.0[0], self.0[1]]
+    }
+}
+
+/// The pid namespace of a new process.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum PidNamespace {
+    /// That of the processes that this one creates.
+    #[default]
+    Inherited,
+    /// One of which it is the first process, created by a call with this password, if a filter
+    /// wants to see one.
+    Own(Option<Password>),
+}
+
+impl PidNamespace {
+    /// What the call of clone(2) has in the arguments that the kernel ignores; `None` where it
+    /// makes no namespace.
+    pub(crate) fn ignored(self) -> Option<[u64; 2]> {
+        match self {
+            PidNamespace::Inherited => None,
+            PidNamespace::Own(password) => Some(password.map_or([0; 2], |password| password.of_clone())),
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use std::marker::PhantomData;
 use std::sync::atomic::AtomicI32;
 use std::time::Duration;
 
-use crate::namespaces::Kinds;
+use crate::namespaces::{Kinds, PidNamespace};
 use crate::{check, raw};
 
 /// Proof that this process has one thread, obtained once and passed to every fork.
@@ -133,7 +133,15 @@ pub fn fork(alone: &Alone, exit_signal: i32) -> io::Result<Side> {
     if !(0..=libc::SIGRTMAX()).contains(&exit_signal) {
         return Err(io::Error::from_raw_os_error(libc::EINVAL));
     }
-    clone(alone, libc::c_long::from(exit_signal), std::ptr::null_mut())
+    clone(alone, libc::c_long::from(exit_signal), std::ptr::null_mut(), PidNamespace::Inherited)
+}
+
+/// Forks a child of this process into a pid namespace. Its end sends SIGCHLD to this process.
+///
+/// # Errors
+/// As [`fork_into`].
+pub fn fork_among(alone: &Alone, pids: PidNamespace) -> io::Result<Side> {
+    clone(alone, libc::c_long::from(libc::SIGCHLD), std::ptr::null_mut(), pids)
 }
 
 /// Forks a child of this process into new namespaces. Its end sends SIGCHLD to this process.
@@ -142,7 +150,8 @@ pub fn fork(alone: &Alone, exit_signal: i32) -> io::Result<Side> {
 /// As [`fork`]; EPERM without the privilege over the user namespace, ENOSPC at a limit
 /// (`/proc/sys/user`).
 pub fn fork_into(alone: &Alone, kinds: Kinds) -> io::Result<Side> {
-    clone(alone, libc::c_long::from(libc::SIGCHLD | kinds.0), std::ptr::null_mut())
+    let flags = libc::c_long::from(libc::SIGCHLD | kinds.0);
+    clone(alone, flags, std::ptr::null_mut(), PidNamespace::Inherited)
 }
 
 /// Forks a sibling: the new process is a child of this process's parent. The parent also gets the
@@ -152,27 +161,38 @@ pub fn fork_into(alone: &Alone, kinds: Kinds) -> io::Result<Side> {
 /// finds it even if the new process ends at once or this one is killed meanwhile.
 ///
 /// # Errors
-/// EAGAIN at a limit on processes, ENOMEM; EINVAL where this process is the first of its namespace.
+/// EAGAIN at a limit on processes, ENOMEM; EINVAL where this process is the first of its namespace;
+/// with a pid namespace of its own, as [`fork_into`].
 #[inline]
-pub fn fork_sibling(alone: &Alone, id: &AtomicI32) -> io::Result<Side> {
+pub fn fork_sibling(alone: &Alone, id: &AtomicI32, pids: PidNamespace) -> io::Result<Side> {
     let flags = libc::CLONE_PARENT | libc::CLONE_PARENT_SETTID;
-    clone(alone, libc::c_long::from(flags), id.as_ptr())
+    clone(alone, libc::c_long::from(flags), id.as_ptr(), pids)
 }
 
 #[inline]
-fn clone(alone: &Alone, flags: libc::c_long, id: *mut libc::c_int) -> io::Result<Side> {
+fn clone(alone: &Alone, flags: libc::c_long, id: *mut libc::c_int, pids: PidNamespace) -> io::Result<Side> {
     debug_assert!(count_threads().is_none_or(|threads| threads == 1), "a process that forks has threads");
     let mut flags = flags;
-    if !alone.cached_thread_id.is_null() {
+    let ignored = pids.ignored();
+    if !alone.cached_thread_id.is_null() && ignored.is_none() {
         flags |= libc::c_long::from(libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID);
     }
-    // SAFETY: without CLONE_VM and with a null stack this is a fork: the child gets a copy of the
-    // memory and returns here. `Alone` says that there is no other thread, whose locks would be
-    // copied. `id` is null or an `AtomicI32`, which may be written at any time; the cached thread
-    // id is an `int` of the C library, written in the child's copy only.
-    let pid = unsafe { raw::clone(flags, id, alone.cached_thread_id) };
+    let pid = match ignored {
+        // SAFETY: without CLONE_VM and with a null stack this is a fork: the child gets a copy of
+        // the memory and returns here. `Alone` says that there is no other thread, whose locks
+        // would be copied. `id` is null or an `AtomicI32`, which may be written at any time; the
+        // cached thread id is an `int` of the C library, written in the child's copy only.
+        None => unsafe { raw::clone(flags, id, alone.cached_thread_id) },
+        // SAFETY: the same; the flags for the thread id were left out.
+        Some(ignored) => unsafe { raw::clone_apart(flags, id, ignored) },
+    };
     match pid {
         0 => {
+            if ignored.is_some() && !alone.cached_thread_id.is_null() {
+                // SAFETY: an `int` of the C library in this copy of the memory. The first process
+                // of a pid namespace has this id.
+                unsafe { *alone.cached_thread_id = 1 };
+            }
             let (head, size) = alone.robust_list;
             // SAFETY: the head of this thread's list, as the C library registered it; the kernel
             // forgets it at a fork.

@@ -22,6 +22,23 @@ pub(crate) unsafe fn clone(
     unsafe { call5(libc::SYS_clone, [flags, 0, parent as libc::c_long, fourth, fifth]) }
 }
 
+/// The same into a pid namespace of its own, with two numbers in the arguments that the kernel
+/// ignores without thread-local storage and without a place for the id in the child.
+///
+/// # Safety
+/// That of [`clone`]; `flags` has neither CLONE_SETTLS, nor CLONE_CHILD_SETTID and
+/// CLONE_CHILD_CLEARTID.
+pub(crate) unsafe fn clone_apart(
+    flags: libc::c_long,
+    parent: *mut libc::c_int,
+    ignored: [u64; 2],
+) -> libc::c_long {
+    let [fourth, fifth] = ignored.map(|number| number as libc::c_long);
+    let flags = flags | libc::c_long::from(libc::CLONE_NEWPID);
+    // SAFETY: as the caller guarantees.
+    unsafe { call5(libc::SYS_clone, [flags, 0, parent as libc::c_long, fourth, fifth]) }
+}
+
 /// A system call with two arguments.
 ///
 /// # Safety

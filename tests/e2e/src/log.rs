@@ -47,8 +47,8 @@ impl Log {
         self.locked().lines.clone()
     }
 
-    /// Every event so far, of a log in JSON. Where programs share the standard error of the server, a
-    /// part of a line of theirs can precede an event, which is written at once.
+    /// Every event so far, of a log in JSON. Where programs share the standard error of the server,
+    /// a part of a line of theirs can precede an event, which is written at once.
     #[must_use]
     pub fn events(&self) -> Vec<Value> {
         let event = |line: &String| serde_json::from_str(&line[line.find(r#"{"time":"#)?..]).ok();

@@ -29,6 +29,8 @@ pub const JAILER: &str = "tine: jailer";
 pub const FIRST_JAILER: &str = "tine: jailer 1";
 /// The first process of each room of a full jail in ps(1).
 pub const INIT: &str = "tine: init";
+/// The process of a room that has no first process of the server (`--jail-init no`) in ps(1).
+pub const ROOM: &str = "tine: room";
 /// The name of a control process in ps(1). It begins as that of a connection process does.
 pub const CONTROL: &str = "tine: control";
 

@@ -88,7 +88,7 @@ fn an_imported_configuration_of_nsjail_serves_in_a_jail() {
     let program = folder.write(
         "content/run",
         "#!/bin/sh\nls -d /[a-z]*\necho $0 $1 $VAR; pwd; ulimit -n; ulimit -c; nice; cat /game/flag\n\
-         (echo x > /game/flag) 2>&1\nstat -f -c %b*%S /tmp; cat\n",
+         (echo x > /game/flag) 2>&1\nstat -f -c %b*%S /tmp /data; echo x > /data/x && ls /data /data/in; cat\n",
     );
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("ours");
     folder.write("content/flag", "the flag\n");
@@ -100,8 +100,11 @@ fn an_imported_configuration_of_nsjail_serves_in_a_jail() {
              iface_no_lo: true\nmount_proc: true\nenvar: 'VAR=a b'\nrlimit_nofile: 77\n\
              mount {{ src: \"{}\" dst: \"/game\" is_bind: true }}\n\
              mount {{ dst: \"/tmp\" fstype: \"tmpfs\" rw: true options: \"size=2m\" }}\n\
+             mount {{ dst: \"/data\" fstype: \"tmpfs\" rw: true options: \"size=1m\" }}\n\
+             mount {{ src: \"{}\" dst: \"/data/in\" is_bind: true }}\n\
              exec_bin < path: \"/bin/sh\" arg: [\"/game/run\", \"word\"] >\ncwd: '/game'\n",
             PORTS[0],
+            folder.path("content"),
             folder.path("content")
         ),
     );
@@ -113,7 +116,8 @@ fn an_imported_configuration_of_nsjail_serves_in_a_jail() {
     assert!(names.contains("/game\n") && names.contains("/usr\n") && !names.contains("/home"), "{names}");
     let expected = " word a b\n/game\n77\n0\n19\nthe flag\n";
     assert!(rest.starts_with(expected) && rest.contains("Read-only file system"), "{text}");
-    assert!(rest.contains("\n512*4096\n") && rest.ends_with('x'), "{text}");
+    let memory = "\n512*4096\n256*4096\n/data:\nin\nx\n\n/data/in:\nflag\nrun\n";
+    assert!(rest.contains(memory) && rest.ends_with('x'), "{text}");
     let mut held = Client::from_source("127.0.0.2", server.port());
     held.expect("/");
     Client::from_source("127.0.0.2", server.port()).expect_closed();

@@ -38,8 +38,13 @@ pub struct JailOptions {
     #[arg(long, value_name = "USERS", value_parser = choice::<PrivateUsers>(PrivateUsers::NAMES))]
     pub private_users: Option<PrivateUsers>,
 
-    /// Memory of all processes of a connection together, with that of its /tmp; infinity for no
-    /// limit. Takes cgroups
+    /// Whether the first process of a full jail is one of the server, so that the program gets
+    /// signals as elsewhere and need not reap orphans [default: yes]
+    #[arg(long, value_name = "BOOL", value_parser = yes_or_no())]
+    pub jail_init: Option<bool>,
+
+    /// Memory of all processes of a connection together, with that of its /tmp and temporary file
+    /// systems; infinity for no limit. Takes cgroups
     #[arg(long, value_name = "SIZE", value_parser = limited(size))]
     pub memory_max: Option<Limited<u64>>,
 
@@ -126,6 +131,11 @@ pub struct JailOptions {
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub private_tmp: Option<u64>,
 
+    /// A directory that each connection in a full jail has of its own, empty at its start and to
+    /// write, and its size; it hides what is there otherwise [default size: 16M]
+    #[arg(long, value_name = "PATH[:SIZE]", value_parser = place)]
+    pub temporary_file_system: Vec<(PathBuf, Option<u64>)>,
+
     /// A file or directory that can be written, with what is below it. A full jail has it, too
     #[arg(long, value_name = "PATH")]
     pub read_write_paths: Vec<PathBuf>,
@@ -189,6 +199,9 @@ impl JailOptions {
         if let Some(users) = self.private_users {
             jail = jail.private_users(users);
         }
+        if let Some(set) = self.jail_init {
+            jail = jail.jail_init(set);
+        }
         jail
     }
 
@@ -218,6 +231,9 @@ impl JailOptions {
         if let Some(size) = self.private_tmp {
             jail = jail.private_tmp(size);
         }
+        for (path, size) in &self.temporary_file_system {
+            jail = jail.temporary_file_system(path, *size);
+        }
         for (source, at) in self.bind_read_only_paths.iter().map(|path| both_sides(path)) {
             jail = jail.bind_read_only_path(source, at);
         }
@@ -232,6 +248,14 @@ impl JailOptions {
 /// The path on the system and that in the jail: `/srv/app:/app`, or one for both.
 fn both_sides(text: &str) -> (&str, &str) {
     text.split_once(':').unwrap_or((text, text))
+}
+
+/// A path of the jail and a size, if there is one: `/var/cache:64M`.
+fn place(text: &str) -> Result<(PathBuf, Option<u64>), String> {
+    match text.split_once(':') {
+        Some((path, bytes)) => Ok((path.into(), Some(size(bytes)?))),
+        None => Ok((text.into(), None)),
+    }
 }
 
 /// A limit that was set; `None` stands for no limit.

@@ -11,11 +11,11 @@ use tine_sys::exec::Confine;
 use tine_sys::fd::Floor;
 use tine_sys::identity::{Ids, become_user};
 use tine_sys::jail;
-use tine_sys::namespaces::Password;
+use tine_sys::namespaces::{Password, PidNamespace};
 use tine_sys::process::Alone;
 use tine_sys::socket_filter::hold_to_port;
 
-use super::filter::refusing;
+use super::filter::{Passwords, refusing, without_passwords};
 use super::landlock_rules::{self, Subjects};
 use super::layer::Layer;
 use super::plan::Plan;
@@ -94,6 +94,10 @@ const OF_A_FORKER: &[&str] = &[
 /// Those that are needed for a full jail in addition, beside setns(2) with the password.
 const OF_A_FULL_JAIL: &[&str] = &["chdir", "setgroups", "setresgid", "setresuid"];
 
+/// Those that are needed beside them where the process of a connection is the first of its pid
+/// namespace.
+const WITHOUT_INIT: &[&str] = &["pidfd_open"];
+
 /// A jail that a forker has made, as far as the processes of connections enter it.
 #[derive(Debug, Default)]
 pub(crate) struct Confinement {
@@ -110,8 +114,8 @@ pub(crate) struct Confinement {
     without_listening: Option<BpfProgram>,
     /// Of a full jail.
     doorway: Option<Doorway>,
-    /// What a process adds that could find the password of the filter in its memory.
-    without_joining: Option<BpfProgram>,
+    /// What a process adds that could find the passwords of the filter in its memory.
+    without_passwords: Option<BpfProgram>,
 }
 
 /// What the processes of connections do, for the filter and the jail.
@@ -156,31 +160,36 @@ impl Confinement {
         if holds_clients && plan.is_on(Layer::Connections) {
             confinement.without_listening = Some(refusing("listen").map_err(cannot_compile)?);
         }
-        let password = confinement.add_filter(plan, &serving)?;
-        confinement.doorway = plan.full.as_ref().map(|full| Doorway::new(full, password, serving.directory));
+        let passwords = confinement.add_filter(plan, &serving)?;
+        confinement.doorway = plan.full.as_ref().map(|full| Doorway::new(full, passwords, serving.directory));
         Ok(confinement)
     }
 
     /// Compiles the filter, and installs it here if the forker can live with it. Returns the
-    /// password that it then wants to see.
-    fn add_filter(&mut self, plan: &Plan, serving: &ServingKind) -> Result<Option<Password>, Error> {
+    /// passwords that it then wants to see.
+    fn add_filter(&mut self, plan: &Plan, serving: &ServingKind) -> Result<Option<Passwords>, Error> {
         let Some(filter) = &plan.filter else { return Ok(None) };
+        let has_init = plan.full.as_ref().is_none_or(|full| full.has_init);
         let of_a_full_jail: &[&str] = if plan.full.is_some() { OF_A_FULL_JAIL } else { &[] };
+        let without_init: &[&str] = if has_init { &[] } else { WITHOUT_INIT };
         // The kernel takes long to install a filter. Inherited, it costs a connection nothing.
-        if ![OF_A_FORKER, serving.more_calls, of_a_full_jail].iter().all(|calls| filter.covers(calls)) {
+        let needed = [OF_A_FORKER, serving.more_calls, of_a_full_jail, without_init];
+        if !needed.iter().all(|calls| filter.covers(calls)) {
             self.programs = filter.compile(None).map_err(cannot_compile)?;
             return Ok(None);
         }
-        let mut password = None;
+        let mut passwords = None;
         if plan.full.is_some() {
-            password = Some(Password::random().map_err(|why| refused("make a password", &why))?);
+            let random = || Password::random().map_err(|why| refused("make a password", &why));
+            let creating = if has_init { None } else { Some(random()?) };
+            passwords = Some(Passwords { joining: random()?, creating });
             if !serving.executes {
-                self.without_joining = Some(refusing("setns").map_err(cannot_compile)?);
+                self.without_passwords = Some(without_passwords(!has_init).map_err(cannot_compile)?);
             }
         }
-        let programs = filter.compile(password.as_ref()).map_err(cannot_compile)?;
+        let programs = filter.compile(passwords.as_ref()).map_err(cannot_compile)?;
         install(&programs).map_err(|why| refused("install the filter", &why))?;
-        Ok(password)
+        Ok(passwords)
     }
 
     /// Descriptors that have to stay open until the process of a connection enters the jail.
@@ -196,6 +205,11 @@ impl Confinement {
             || self.capabilities.is_some()
             || !self.programs.is_empty()
             || self.doorway.is_some()
+    }
+
+    /// Whether the process of a connection is the first of its pid namespace.
+    pub(crate) fn is_first(&self) -> bool {
+        matches!(self.pids(), PidNamespace::Own(_))
     }
 
     /// Has the next process that this one creates join this room, for the connection in a slot.
@@ -244,19 +258,14 @@ impl Confinement {
     }
 
     /// The same after a process was created for a client that waits: the room is told by
-    /// [`Confinement::settle`]. True if that is due.
-    pub(crate) fn close_later(&mut self) -> bool {
-        self.doorway.as_mut().is_some_and(Doorway::close_later)
+    /// [`Confinement::settle`].
+    pub(crate) fn close_later(&mut self) {
+        self.doorway.iter_mut().for_each(Doorway::close_later);
     }
 
     /// Tells the rooms that have not been told yet.
     pub(crate) fn settle(&mut self) {
         self.doorway.iter_mut().for_each(Doorway::settle);
-    }
-
-    /// Whether all rooms have been told.
-    pub(crate) fn is_settled(&self) -> bool {
-        self.doorway.as_ref().is_none_or(Doorway::is_settled)
     }
 
     /// Enters the jail, in a process that executes nothing.
@@ -266,7 +275,7 @@ impl Confinement {
     pub(crate) fn enter_alone(&self, alone: &Alone) -> io::Result<()> {
         self.enter_room(alone)?;
         self.enter()?;
-        install(self.without_joining.as_slice()).map_err(|why| in_jail("seccomp", &why))
+        install(self.without_passwords.as_slice()).map_err(|why| in_jail("seccomp", &why))
     }
 
     /// Joins the room and becomes the user of the connection, in a process that stays beside the
@@ -289,6 +298,10 @@ impl Confine for Confinement {
             Some(doorway) => doorway.join().map_err(|why| in_jail("room", &why)),
             None => Ok(()),
         }
+    }
+
+    fn pids(&self) -> PidNamespace {
+        self.doorway.as_ref().map_or(PidNamespace::Inherited, Doorway::pids)
     }
 
     fn ids(&self) -> Option<Ids<'_>> {

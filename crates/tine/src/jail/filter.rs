@@ -28,6 +28,9 @@ pub(super) const IN_A_JAIL: &str = "@system-service ~@keyring ~io_uring_setup ~i
 /// CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET and NEWTIME (clone(2)).
 const NAMESPACES: u64 = 0x7e02_0080;
 
+/// CLONE_NEWPID: it takes CAP_SYS_ADMIN over the user namespace.
+const NEWPID: u64 = 0x2000_0000;
+
 /// The bits that give a file's user and group to those who execute it (chmod(2)).
 const SET_ID: u64 = 0o6000;
 
@@ -130,24 +133,31 @@ impl CallFilter {
         self.calls.len()
     }
 
-    /// The programs of the filter, to be installed in this order. With a password, it also lets
-    /// through setns(2) with the password in the arguments that the kernel ignores.
+    /// The programs of the filter, to be installed in this order. With passwords, it also lets
+    /// through setns(2), and clone(2) into a pid namespace, with the password in the arguments that
+    /// the kernel ignores.
     ///
     /// # Errors
     /// The architecture has none.
     pub(super) fn compile(
         &self,
-        password: Option<&Password>,
+        passwords: Option<&Passwords>,
     ) -> Result<Vec<BpfProgram>, seccompiler::BackendError> {
         let arch = TargetArch::try_from(std::env::consts::ARCH)?;
         let absent = self.absent();
         let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
             self.calls.numbers().map(|number| (number, Vec::new())).collect();
         rules.extend(absent.iter().map(|number| (*number, Vec::new())));
-        if let (Some(password), Some(number)) = (password, number("setns")) {
-            rules.entry(number).or_insert_with(|| with_password(password).into_iter().collect());
+        if let (Some(passwords), Some(number)) = (passwords, number("setns")) {
+            let rule = with_password(passwords.joining.arguments(), None);
+            rules.entry(number).or_insert_with(|| rule.into_iter().collect());
         }
-        for (call, conditions) in self.conditions() {
+        let creating =
+            passwords.and_then(|passwords| passwords.creating).filter(|_| self.restrict_namespaces);
+        let creating =
+            creating.and_then(|password| with_password(password.arguments_of_clone(), Some(NEWPID)));
+        let creating = creating.map(|rule| ("clone", vec![rule]));
+        for (call, conditions) in self.conditions().into_iter().chain(creating) {
             let rule = number(call).and_then(|number| rules.get_mut(&number));
             rule.into_iter().for_each(|rule| rule.extend_from_slice(&conditions));
         }
@@ -214,11 +224,23 @@ impl CallFilter {
     }
 }
 
-/// The rule of a call with a password.
-fn with_password(password: &Password) -> Option<SeccompRule> {
-    let conditions = password.arguments().map(|(argument, word)| {
-        SeccompCondition::new(argument, SeccompCmpArgLen::Qword, SeccompCmpOp::Eq, word)
-    });
+/// What calls of a full jail have in the arguments that the kernel ignores.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Passwords {
+    /// Of setns(2).
+    pub(super) joining: Password,
+    /// Of clone(2) with CLONE_NEWPID, if the processes of connections are made so.
+    pub(super) creating: Option<Password>,
+}
+
+/// The rule of a call with a password, and of the namespaces with none but this one among its
+/// flags.
+fn with_password(password: impl Iterator<Item = (u8, u64)>, namespace: Option<u64>) -> Option<SeccompRule> {
+    let word =
+        |(argument, word)| SeccompCondition::new(argument, SeccompCmpArgLen::Qword, SeccompCmpOp::Eq, word);
+    let only =
+        |one| SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(NAMESPACES), one);
+    let conditions = password.map(word).chain(namespace.map(only));
     SeccompRule::new(conditions.collect::<Result<_, _>>().ok()?).ok()
 }
 
@@ -233,96 +255,22 @@ pub(super) fn refusing(call: &str) -> Result<BpfProgram, seccompiler::BackendErr
     SeccompFilter::new(rules, SeccompAction::Allow, refuse, arch)?.try_into()
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::jail::system_calls::Term;
-
-    fn set(text: &str) -> CallSet {
-        let terms: Vec<_> = text.split_whitespace().map(|term| Term::parse(term).expect(term)).collect();
-        CallSet::default().with(&terms)
+/// A filter that refuses setns(2), and with `creating` clone(2) into a pid namespace: for processes
+/// that could find the passwords in their memory.
+///
+/// # Errors
+/// The architecture has none.
+pub(super) fn without_passwords(creating: bool) -> Result<BpfProgram, seccompiler::BackendError> {
+    let arch = TargetArch::try_from(std::env::consts::ARCH)?;
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
+        number("setns").map(|number| (number, Vec::new())).into_iter().collect();
+    let into_namespace = rule(&[(0, SeccompCmpOp::MaskedEq(NEWPID), NEWPID)]);
+    if let (true, Some(number), Some(rule)) = (creating, number("clone"), into_namespace) {
+        rules.insert(number, vec![rule]);
     }
-
-    fn filter(text: &str) -> CallFilter {
-        CallFilter {
-            calls: set(text),
-            refusal: RefusedCall::Error(Errno::PERM),
-            families: Some(Families::of_a_jail()),
-            restrict_namespaces: true,
-            restrict_realtime: true,
-            restrict_suid_sgid: true,
-            lock_personality: true,
-            refuses_fast_open: true,
-        }
-    }
-
-    #[test]
-    fn a_jail_has_what_programs_need_and_not_what_breaks_out() {
-        let set = set(IN_A_JAIL);
-        for call in
-            ["read", "mmap", "execve", "clone", "socket", "connect", "openat", "setuid", "kill", "prctl"]
-        {
-            assert!(set.has(call), "{call}");
-        }
-        for call in [
-            "ptrace",
-            "mount",
-            "umount2",
-            "unshare",
-            "setns",
-            "bpf",
-            "perf_event_open",
-            "keyctl",
-            "add_key",
-            "io_uring_setup",
-            "userfaultfd",
-            "process_vm_readv",
-            "init_module",
-            "kexec_load",
-            "chroot",
-            "pivot_root",
-            "open_by_handle_at",
-            "settimeofday",
-            "sethostname",
-            "reboot",
-            "swapon",
-            "pidfd_getfd",
-            "open_tree",
-            "fsopen",
-            "move_mount",
-            "mount_setattr",
-            "setpriority",
-            "syslog",
-            "acct",
-            "quotactl",
-        ] {
-            assert!(!set.has(call), "{call}");
-        }
-    }
-
-    #[test]
-    fn filters_compile_in_one_or_two_programs() {
-        let of_a_jail = filter(IN_A_JAIL);
-        let programs = of_a_jail.compile(None).expect("programs");
-        assert_eq!(programs.len(), 2);
-        assert!(programs.iter().all(|program| program.len() < 4096));
-        let open = CallFilter { restrict_namespaces: false, restrict_suid_sgid: false, ..of_a_jail };
-        assert_eq!(open.compile(None).expect("a program").len(), 1);
-    }
-
-    #[test]
-    fn a_forker_lives_with_the_filter_of_a_jail_and_not_with_a_narrow_one() {
-        let needs = &["read", "clone", "execve"];
-        assert!(filter(IN_A_JAIL).covers(needs));
-        assert!(!filter("@basic-io").covers(needs));
-        let families = Some("AF_INET".parse().expect("a family"));
-        assert!(!CallFilter { families, ..filter(IN_A_JAIL) }.covers(needs));
-    }
-
-    #[test]
-    fn a_refusal_is_an_error_or_the_end() {
-        assert_eq!("EPERM".parse::<RefusedCall>().expect("an error"), RefusedCall::Error(Errno::PERM));
-        assert_eq!("kill".parse::<RefusedCall>().expect("the end"), RefusedCall::Kill);
-        "EAGAINST".parse::<RefusedCall>().expect_err("no error");
-    }
+    let refuse = SeccompAction::Errno(Errno::PERM.raw_os_error().unsigned_abs());
+    SeccompFilter::new(rules, SeccompAction::Allow, refuse, arch)?.try_into()
 }
+
+#[cfg(test)]
+mod tests;

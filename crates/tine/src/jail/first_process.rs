@@ -1,4 +1,4 @@
-//! What the first process of a room gives up, and the calls by which others join it.
+//! What the process of the server in a room gives up, and the calls by which others join it.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -19,11 +19,31 @@ const KEPT: CapabilitySet = CapabilitySet::NET_BIND_SERVICE;
 /// # Errors
 /// The kernel refuses a step; the text names it.
 pub(crate) fn become_first() -> io::Result<OwnedFd> {
-    let own = pidfd_open(getpid(), PidfdFlags::empty()).map_err(|why| step("pidfd_open", &why.into()))?;
     set_no_new_privs(true).map_err(|why| step("no_new_privs (prctl)", &why.into()))?;
-    let (effective, permitted, inheritable) = (CapabilitySet::empty(), KEPT, CapabilitySet::empty());
-    let kept = CapabilitySets { effective, permitted, inheritable };
-    set_capabilities(None, kept).map_err(|why| step("capset", &why.into()))?;
+    keep(CapabilitySet::empty(), KEPT)?;
+    let_join()
+}
+
+/// Gives up what a process of a room does not need that mounts its `/proc` later, and, if the
+/// supervisor ends, kills the process of the connection, which may have another user. Returns it as
+/// a descriptor.
+///
+/// # Errors
+/// The kernel refuses a step; the text names it.
+pub(crate) fn become_keeper() -> io::Result<OwnedFd> {
+    let needed = CapabilitySet::SYS_ADMIN | CapabilitySet::KILL;
+    keep(needed, needed)?;
+    let_join()
+}
+
+fn keep(effective: CapabilitySet, permitted: CapabilitySet) -> io::Result<()> {
+    let kept = CapabilitySets { effective, permitted, inheritable: CapabilitySet::empty() };
+    set_capabilities(None, kept).map_err(|why| step("capset", &why.into()))
+}
+
+/// Lets a process that has the returned descriptor join the namespaces of this one.
+fn let_join() -> io::Result<OwnedFd> {
+    let own = pidfd_open(getpid(), PidfdFlags::empty()).map_err(|why| step("pidfd_open", &why.into()))?;
     // The change of user has taken it; without it, the forker cannot join (ptrace(2)).
     set_dumpable_behavior(DumpableBehavior::Dumpable)
         .map_err(|why| step("PR_SET_DUMPABLE (prctl)", &why.into()))?;

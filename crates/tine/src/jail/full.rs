@@ -6,15 +6,16 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::BorrowedFd;
 
 use rustix::process::Signal;
-use tine_sys::namespaces::{Kinds, raise_loopback, unshare};
+use tine_sys::namespaces::{Kinds, join, raise_loopback, unshare};
 use tine_sys::process::{Alone, Fresh, fork, fork_into};
 
 use super::aside::reported;
 use super::choices::PrivateNetwork;
 use super::first_process::{become_first, try_joining};
-use super::house::House;
+use super::house::{House, mount_proc};
 use super::step::{StepError, step};
 use super::users::JailUsers;
 
@@ -27,12 +28,16 @@ pub(crate) struct FullJail {
     pub(crate) users: JailUsers,
     pub(crate) house: House,
     pub(crate) network: PrivateNetwork,
+    /// Whether each room has a first process of the server.
+    pub(crate) has_init: bool,
 }
 
 impl FullJail {
-    /// The namespaces of each connection.
-    pub(crate) fn room(&self) -> Kinds {
-        let kinds = Kinds::PID.and(Kinds::MOUNT).and(Kinds::IPC);
+    /// The namespaces of each connection that are made before it comes. Without a first process of
+    /// the server, its pid namespace is made with the process of the connection.
+    pub(crate) fn ahead(&self) -> Kinds {
+        let kinds = Kinds::MOUNT.and(Kinds::IPC);
+        let kinds = if self.has_init { kinds.and(Kinds::PID) } else { kinds };
         match self.network {
             PrivateNetwork::Loopback => kinds.and(Kinds::NETWORK),
             // The kernel makes a network namespace slowly: one without anything is for all.
@@ -47,7 +52,8 @@ impl FullJail {
             PrivateNetwork::Empty => ", network",
             PrivateNetwork::Loopback => ", network (loopback)",
         };
-        format!("{}; pid, mount, ipc, uts, cgroup{network}", self.users.describe())
+        let init = if self.has_init { "" } else { "; no init" };
+        format!("{}; pid, mount, ipc, uts, cgroup{network}{init}", self.users.describe())
     }
 
     /// Those that the process of a connection joins. Its pid namespace is the one that its parent
@@ -80,15 +86,40 @@ impl FullJail {
         self.house.build()
     }
 
-    /// Furnishes the room, in a process that was forked into [`FullJail::room`] by the jailer.
+    /// Furnishes the room, in a process that the jailer has forked into [`FullJail::ahead`].
     ///
     /// # Errors
     /// As [`FullJail::enter_users`].
     pub(crate) fn furnish(&self) -> io::Result<()> {
+        if self.has_init {
+            mount_proc()?;
+        }
         if self.network == PrivateNetwork::Loopback {
             raise_loopback().map_err(|why| step("loopback interface", &why))?;
         }
         self.house.furnish_room()
+    }
+
+    /// Mounts the `/proc` of a pid namespace in the room that this process is in, in a process that
+    /// is forked for it.
+    ///
+    /// # Errors
+    /// As [`FullJail::enter_users`].
+    pub(crate) fn furnish_late(alone: &Alone, pids: BorrowedFd) -> io::Result<()> {
+        join(pids, Kinds::PID, None).map_err(|why| step("setns", &why))?;
+        let ordinary = |alone: &Alone| fork(alone, Signal::CHILD.as_raw());
+        let (report, _) = reported(alone, ordinary, |_| match mount_proc() {
+            Ok(()) => [DONE].into(),
+            Err(why) => refusal(&why),
+        })
+        .map_err(|why| step("fork into a room", &why))?;
+        match report.split_first() {
+            Some((&DONE, _)) => Ok(()),
+            refused => {
+                let text = refused.map_or(&[][..], |(_, text)| text);
+                Err(StepError::from_message(&String::from_utf8_lossy(text)).into())
+            }
+        }
     }
 
     /// Tries whether such a jail can be had, in processes that are forked for it.
@@ -115,13 +146,15 @@ impl FullJail {
         job: impl FnOnce(&Fresh) -> Vec<u8>,
     ) -> Result<Vec<u8>, StepError> {
         let ordinary = |alone: &Alone| fork(alone, Signal::CHILD.as_raw());
-        let inside = |fresh: &Fresh| match self.furnish() {
+        // The same in one step, with all namespaces.
+        let whole = FullJail { has_init: true, ..self.clone() };
+        let inside = |fresh: &Fresh| match whole.furnish() {
             Ok(()) => [&[DONE], &job(fresh)[..]].concat(),
             Err(why) => refusal(&why),
         };
         let (report, _) = reported(alone, ordinary, |_| {
             let built = self.enter_users(alone).and_then(|()| self.build(alone)).and_then(|()| try_joining());
-            let into = |alone: &Alone| fork_into(alone, self.room());
+            let into = |alone: &Alone| fork_into(alone, whole.ahead());
             let ran = built.and_then(|()| reported(alone, into, inside));
             let ran = ran.map_err(|why| step("fork into a room", &why));
             ran.map_or_else(|why| refusal(&why), |(report, _)| report)

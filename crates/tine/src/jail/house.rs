@@ -8,12 +8,16 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount_change, unmount};
 use tine_sys::namespaces::{MountRights, restrict_mount};
 
 use super::mounts::{attach, copy_tree, cover, inside, make_directory, make_link, mount_new};
-use super::path_view::BindPath;
+use super::path_view::{BindPath, PathView};
 use super::step::step;
+use super::temporary::{
+    RoomMount, TEMPORARY, TemporaryFileSystem, in_order, is_bound, make_mounts, room_mounts,
+};
 
 /// What programs of most kinds need, where it exists.
 const SYSTEM: [&str; 9] =
@@ -31,14 +35,8 @@ const LINKS: [(&str, &str); 5] = [
     ("/dev/shm", "/tmp"),
 ];
 
-/// Where programs keep what nobody needs after them.
-const TEMPORARY: &str = "/tmp";
-
-/// Its size in bytes, unless another is set.
-const TEMPORARY_SIZE: u64 = 16 << 20;
-
-/// The bytes for each file that it can have.
-const BYTES_PER_FILE: u64 = 16 << 10;
+/// Another name of `/tmp`, unless something else is there.
+const VAR_TMP: &str = "/var/tmp";
 
 /// What is not taken from another root: the jail has its own.
 const OWN: [&str; 3] = ["dev", "proc", "tmp"];
@@ -53,6 +51,20 @@ struct Bind {
     path: PathBuf,
     source: PathBuf,
     rights: BindRights,
+}
+
+impl Bind {
+    /// Mounts a copy of the source, with its rights.
+    fn attach(&self, tree: &OwnedFd) -> io::Result<()> {
+        attach(tree, &self.path)?;
+        let rights = match self.rights {
+            BindRights::ReadOnly => MountRights::ReadOnly,
+            BindRights::ReadWrite => MountRights::ReadWrite,
+            BindRights::Device => MountRights::ReadOnlyDevices,
+        };
+        restrict_mount(inside(&self.path), rights, self.rights != BindRights::Device)
+            .map_err(|why| step(format_args!("mount_setattr {}", self.path.display()), &why))
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -71,8 +83,8 @@ pub(crate) struct House {
     links: Vec<(PathBuf, PathBuf)>,
     inaccessible: Vec<PathBuf>,
     has_terminals: bool,
-    /// The size of `/tmp`, if it is set.
-    temporary: Option<u64>,
+    /// What each room has of its own, `/tmp` first.
+    temporary: Vec<TemporaryFileSystem>,
 }
 
 /// What is asked of a house beside the system's files.
@@ -89,8 +101,8 @@ pub(crate) struct HousePaths<'a> {
     pub(crate) inaccessible: &'a [PathBuf],
     /// Whether programs get terminals.
     pub(crate) has_terminals: bool,
-    /// The size of `/tmp` in bytes, if it is set.
-    pub(crate) temporary: Option<u64>,
+    /// What each room has of its own, `/tmp` first.
+    pub(crate) temporary: &'a [TemporaryFileSystem],
 }
 
 impl House {
@@ -99,8 +111,13 @@ impl House {
     /// # Errors
     /// A path that was named does not exist; the text names it.
     pub(crate) fn new(paths: &HousePaths) -> io::Result<House> {
-        let mut house =
-            House { has_terminals: paths.has_terminals, temporary: paths.temporary, ..House::default() };
+        let is_bound = |path: &Path| {
+            let mut binds = paths.read_only.iter().chain(paths.read_write);
+            binds.any(|bind| bind.at == path)
+        };
+        // What was named for `/tmp` is instead of it.
+        let temporary = paths.temporary.iter().filter(|own| !is_bound(&own.path)).cloned().collect();
+        let mut house = House { has_terminals: paths.has_terminals, temporary, ..House::default() };
         match paths.root {
             Some(root) => house.bind_root(&named(root)?)?,
             None => house.bind_system(paths)?,
@@ -122,6 +139,7 @@ impl House {
             house.inaccessible.push(if paths.root.is_some() { path.clone() } else { named(path)? });
         }
         house.binds.sort();
+        house.check_places(paths)?;
         Ok(house)
     }
 
@@ -134,11 +152,27 @@ impl House {
             let binds = paths.read_only.iter().chain(paths.read_write);
             binds.into_iter().any(|bind| path.starts_with(&bind.at))
         };
-        for path in paths.program.into_iter().chain(paths.directory).filter(|path| !is_bound(path)) {
+        let is_own = |path: &Path| self.temporary.iter().any(|own| own.path == path);
+        let directory = paths.directory.filter(|path| !is_own(path));
+        for path in paths.program.into_iter().chain(directory).filter(|path| !is_bound(path)) {
             let path = named(path)?;
             // The root as a working directory is that of the jail.
             if !self.has(&path) && path != Path::new("/") {
                 self.bind(path.clone(), path, BindRights::ReadOnly);
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses a file system in memory that would be mounted in a bind, where no directory is.
+    fn check_places(&self, paths: &HousePaths) -> io::Result<()> {
+        let binds = paths.read_only.iter().chain(paths.read_write).cloned().collect();
+        let view = PathView { root: paths.root.map(Path::to_owned), binds, ..PathView::default() };
+        let paths = self.temporary.iter().map(|own| own.path.as_path());
+        for path in paths.filter(|path| self.is_in_bind(path)) {
+            let found = fs::metadata(view.outside(path).path).map_err(|why| step(path.display(), &why))?;
+            if !found.is_dir() {
+                return Err(step(path.display(), &Errno::NOTDIR.into()));
             }
         }
         Ok(())
@@ -171,32 +205,39 @@ impl House {
         self.binds.push(Bind { path, source, rights });
     }
 
-    /// Whether a path is in the house.
+    /// Whether a path is in the house, and not hidden in a room.
     fn has(&self, path: &Path) -> bool {
-        self.binds.iter().any(|bind| path.starts_with(&bind.path))
+        is_bound(path, self.bind_paths(), self.temporary.iter().map(|own| own.path.as_path()))
+    }
+
+    /// Whether what a room has at a path of its own is mounted in a bind.
+    fn is_in_bind(&self, path: &Path) -> bool {
+        let own = self.temporary.iter().map(|own| own.path.as_path());
+        is_bound(path, self.bind_paths(), own.filter(|own| *own != path))
+    }
+
+    fn bind_paths(&self) -> impl Iterator<Item = &Path> {
+        self.binds.iter().map(|bind| bind.path.as_path())
     }
 
     /// Its number of paths, for operators.
     pub(super) fn describe(&self) -> String {
         let writable = self.binds.iter().filter(|bind| bind.rights == BindRights::ReadWrite).count();
         let readable = self.binds.iter().filter(|bind| bind.rights == BindRights::ReadOnly).count();
-        let size = self.temporary.unwrap_or(TEMPORARY_SIZE);
-        format!("{readable} paths to read, {writable} to write, and a /tmp of {} KiB", size >> 10)
+        let own =
+            |own: &TemporaryFileSystem| format!(" a {} of {} KiB", own.path.display(), own.size() >> 10);
+        let own = self.temporary.iter().map(own).collect::<Vec<_>>().join(",");
+        format!("{readable} paths to read, {writable} to write, and{own}")
     }
 
     /// Whether a directory of the jail can be written.
     pub(super) fn may_write(&self, directory: &Path) -> bool {
         let writable = self.binds.iter().filter(|bind| bind.rights == BindRights::ReadWrite);
-        // A link to it, unless the system's one was named.
-        let temporary = [TEMPORARY, "/var/tmp"];
-        temporary.iter().any(|path| directory.starts_with(path))
+        let temporary = self.temporary.iter().map(|own| own.path.as_path());
+        // A link to `/tmp`, unless the system's one was named.
+        let mut temporary = temporary.chain([Path::new(VAR_TMP)]);
+        temporary.any(|path| directory.starts_with(path))
             || writable.into_iter().any(|bind| directory.starts_with(&bind.path))
-    }
-
-    /// Binds that a `/tmp` of its own would cover.
-    fn in_temporary(&self) -> impl Iterator<Item = &Path> {
-        let paths = self.binds.iter().map(|bind| bind.path.as_path());
-        paths.filter(|path| path.starts_with(TEMPORARY))
     }
 
     /// Builds it, and makes it the root of this process, which is in a mount namespace of its own.
@@ -214,31 +255,35 @@ impl House {
         let site = SITES.map(Path::new).into_iter().find(|site| site.is_dir()).unwrap_or(Path::new("/"));
         mount_new("tmpfs", site, MountFlags::NOSUID, "size=1m,mode=755")?;
         std::env::set_current_dir(site).map_err(|why| step(site.display(), &why))?;
+        // Before anything is in it: links in it lead nowhere else.
+        rustix::process::pivot_root(".", ".").map_err(|why| step("pivot_root", &why.into()))?;
+        unmount(".", UnmountFlags::DETACH).map_err(|why| step("umount of the old root", &why.into()))?;
+        std::env::set_current_dir("/").map_err(|why| step("/", &why))?;
         for (link, target) in &self.links {
             make_link(link, target)?;
         }
-        for (bind, tree) in self.binds.iter().zip(&trees) {
-            attach(tree, &bind.path)?;
-            let rights = match bind.rights {
-                BindRights::ReadOnly => MountRights::ReadOnly,
-                BindRights::ReadWrite => MountRights::ReadWrite,
-                BindRights::Device => MountRights::ReadOnlyDevices,
-            };
-            restrict_mount(inside(&bind.path), rights, bind.rights != BindRights::Device)
-                .map_err(|why| step(format_args!("mount_setattr {}", bind.path.display()), &why))?;
-        }
+        self.attach_binds(&trees)?;
         // The kernel mounts a /proc where it sees another one that hides nothing.
         attach(&proc, Path::new("/proc"))?;
         self.furnish_root()?;
         self.inaccessible.iter().try_for_each(|path| cover(path))?;
-        rustix::process::pivot_root(".", ".").map_err(|why| step("pivot_root", &why.into()))?;
-        unmount(".", UnmountFlags::DETACH).map_err(|why| step("umount of the old root", &why.into()))?;
-        std::env::set_current_dir("/").map_err(|why| step("/", &why))?;
         restrict_mount(Path::new("/"), MountRights::ReadOnly, false)
             .map_err(|why| step("mount_setattr /", &why))
     }
 
-    /// Makes the rest of the root, before it is the root.
+    /// Mounts the copies of the binds, and makes the places of what each room has of its own.
+    fn attach_binds(&self, trees: &[OwnedFd]) -> io::Result<()> {
+        let mut left = self.binds.iter().zip(trees);
+        for mount in in_order(&self.temporary, self.bind_paths()) {
+            match mount {
+                RoomMount::Temporary(own) => own.make_place(self.is_in_bind(&own.path))?,
+                RoomMount::Bind(_) => left.next().map_or(Ok(()), |(bind, tree)| bind.attach(tree))?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the rest of the root.
     fn furnish_root(&self) -> io::Result<()> {
         for (link, target) in LINKS {
             make_link(Path::new(link), Path::new(target))?;
@@ -249,30 +294,21 @@ impl House {
         }
         make_directory(Path::new(TEMPORARY), 0o1777)?;
         make_directory(Path::new("/run"), 0o755)?;
-        // A bind may be there.
-        match inside(Path::new("/var/tmp")).exists() {
+        // A bind may be there, or a file system of the room.
+        let var_tmp = Path::new(VAR_TMP);
+        match inside(var_tmp).exists() || self.temporary.iter().any(|own| own.path == var_tmp) {
             true => Ok(()),
-            false => make_link(Path::new("/var/tmp"), Path::new(TEMPORARY)),
+            false => make_link(var_tmp, Path::new(TEMPORARY)),
         }
     }
 
-    /// Furnishes a room, in the first process of a pid namespace in a mount namespace of its own.
+    /// Furnishes a room but for its `/proc`, in a mount namespace of its own.
     ///
     /// # Errors
     /// The kernel refuses a step; the text names it.
     pub(crate) fn furnish_room(&self) -> io::Result<()> {
-        let flags = MountFlags::NOSUID | MountFlags::NODEV;
-        mount_new("proc", Path::new("/proc"), flags | MountFlags::NOEXEC, "hidepid=invisible,subset=pid")?;
-        let binds: Vec<(&Path, OwnedFd)> =
-            self.in_temporary().map(|path| Ok((path, copy_tree(path)?))).collect::<io::Result<_>>()?;
-        let size = self.temporary.unwrap_or(TEMPORARY_SIZE);
-        let files = size.div_ceil(BYTES_PER_FILE).max(16);
-        let options = format!("size={size},nr_inodes={files},mode=1777");
-        mount_new("tmpfs", Path::new(TEMPORARY), flags, &options)?;
         std::env::set_current_dir("/").map_err(|why| step("/", &why))?;
-        for (path, tree) in binds {
-            attach(&tree, path)?;
-        }
+        make_mounts(&room_mounts(&self.temporary, self.bind_paths()))?;
         match self.has_terminals {
             true => mount_new(
                 "devpts",
@@ -285,84 +321,19 @@ impl House {
     }
 }
 
+/// Mounts the `/proc` of a room, in a process of its pid namespace.
+///
+/// # Errors
+/// The kernel refuses it.
+pub(super) fn mount_proc() -> io::Result<()> {
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    mount_new("proc", Path::new("/proc"), flags, "hidepid=invisible,subset=pid")
+}
+
 /// A path that was named, as the mounts have it.
 fn named(path: &Path) -> io::Result<PathBuf> {
     fs::canonicalize(path).map_err(|why| step(path.display(), &why))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_house_has_the_system_the_program_and_what_was_named() {
-        let read_write = [BindPath::same("/var/tmp".into())];
-        let read_only = [BindPath::same("/var".into()), BindPath::same("/var/tmp".into())];
-        let house = House::new(&HousePaths {
-            program: Some(Path::new("/usr/bin/env")),
-            directory: Some(Path::new("/")),
-            read_only: &read_only,
-            read_write: &read_write,
-            ..HousePaths::default()
-        })
-        .expect("paths that exist");
-        let rights = |path: &str| {
-            let found: Vec<_> = house.binds.iter().filter(|bind| bind.path == Path::new(path)).collect();
-            assert!(found.len() <= 1, "{path}");
-            found.first().map(|bind| bind.rights)
-        };
-        assert_eq!(rights("/usr"), Some(BindRights::ReadOnly));
-        assert_eq!(rights("/var"), Some(BindRights::ReadOnly));
-        assert_eq!(rights("/var/tmp"), Some(BindRights::ReadWrite));
-        assert_eq!(rights("/dev/null"), Some(BindRights::Device));
-        // Part of another one, or the root.
-        assert_eq!((rights("/usr/bin/env"), rights("/")), (None, None));
-        assert!(house.may_write(Path::new("/tmp/a")) && house.may_write(Path::new("/var/tmp")));
-        assert!(!house.may_write(Path::new("/usr")));
-        let paths: Vec<_> = house.binds.iter().map(|bind| &bind.path).collect();
-        assert!(paths.is_sorted(), "{paths:?}");
-    }
-
-    #[test]
-    fn another_root_replaces_the_system() {
-        let root = std::env::temp_dir().join(format!("tine-house-{}", std::process::id()));
-        for directory in ["app", "dev", "proc", "tmp", "usr/bin"] {
-            fs::create_dir_all(root.join(directory)).expect("a directory");
-        }
-        std::os::unix::fs::symlink("usr/bin", root.join("bin")).expect("a link");
-        let read_only = [BindPath { source: "/etc/hosts".into(), at: "/app/hosts".into() }];
-        let house = House::new(&HousePaths {
-            root: Some(&root),
-            program: Some(Path::new("/app/run")),
-            read_only: &read_only,
-            ..HousePaths::default()
-        })
-        .expect("it exists");
-        let bound = |path: &str| {
-            let found = house.binds.iter().find(|bind| bind.path == Path::new(path));
-            found.map(|bind| bind.source.clone())
-        };
-        assert_eq!(bound("/app"), Some(root.join("app")));
-        assert_eq!(bound("/usr"), Some(root.join("usr")));
-        assert_eq!(bound("/app/hosts"), Some("/etc/hosts".into()));
-        assert_eq!((bound("/etc"), bound("/tmp"), bound("/dev"), bound("/proc")), (None, None, None, None));
-        assert_eq!(house.links, [("/bin".into(), "usr/bin".into())]);
-        fs::remove_dir_all(&root).expect("ours");
-    }
-
-    #[test]
-    fn a_path_that_does_not_exist_is_named() {
-        let missing = [PathBuf::from("/nonexistent/path")];
-        let binds = missing.clone().map(BindPath::same);
-        for paths in [
-            HousePaths { read_only: &binds, ..HousePaths::default() },
-            HousePaths { read_write: &binds, ..HousePaths::default() },
-            HousePaths { inaccessible: &missing, ..HousePaths::default() },
-            HousePaths { program: Some(&missing[0]), ..HousePaths::default() },
-            HousePaths { root: Some(&missing[0]), ..HousePaths::default() },
-        ] {
-            let why = House::new(&paths).expect_err("it does not exist");
-            assert_eq!(why.to_string(), "/nonexistent/path: no such file or directory");
-        }
-    }
-}
+mod tests;

@@ -31,6 +31,7 @@ mod self_check;
 mod settings;
 pub(crate) mod step;
 pub(crate) mod system_calls;
+mod temporary;
 mod tried;
 pub(crate) mod users;
 

@@ -29,6 +29,8 @@ pub(crate) struct PathView {
     pub(crate) root: Option<PathBuf>,
     /// Paths that they see in addition, or instead of what is there.
     pub(crate) binds: Vec<BindPath>,
+    /// Directories that are empty at first, and hide what is there otherwise.
+    pub(crate) temporary: Vec<PathBuf>,
 }
 
 /// Where the system has a path.
@@ -40,6 +42,26 @@ pub(crate) struct OutsidePath {
 }
 
 impl PathView {
+    /// Whether they see nothing of the system there.
+    pub(crate) fn hides(&self, path: &Path) -> bool {
+        let temporary = depth(path, self.temporary.iter().map(PathBuf::as_path));
+        temporary > depth(path, self.binds.iter().map(|bind| bind.at.as_path()))
+    }
+
+    /// Whether they see a directory there.
+    pub(crate) fn has_directory(&self, path: &Path) -> bool {
+        match self.hides(path) {
+            // One of the system that is the working directory is there, too.
+            true if self.root.is_none() => self.is_temporary(path) || path.is_dir(),
+            true => self.is_temporary(path),
+            false => self.outside(path).path.is_dir(),
+        }
+    }
+
+    fn is_temporary(&self, path: &Path) -> bool {
+        self.temporary.iter().any(|own| own == path)
+    }
+
     /// Where the system has a path of the view.
     pub(crate) fn outside(&self, path: &Path) -> OutsidePath {
         let longest = self.binds.iter().filter(|bind| path.starts_with(&bind.at));
@@ -54,6 +76,11 @@ impl PathView {
             None => OutsidePath { path: path.to_owned(), above: PathBuf::new() },
         }
     }
+}
+
+/// The length of the longest of these paths that is another one, or above it.
+pub(super) fn depth<'a>(path: &Path, above: impl Iterator<Item = &'a Path>) -> Option<usize> {
+    above.filter(|above| path.starts_with(above)).map(|above| above.components().count()).max()
 }
 
 /// Where the system has a path that is resolved below another root: links and `..` do not leave it.
@@ -128,7 +155,7 @@ mod tests {
     fn a_bind_is_seen_before_the_root() {
         let bind = |source: &str, at: &str| BindPath { source: source.into(), at: at.into() };
         let binds = vec![bind("/srv/a", "/app"), bind("/srv/b", "/app/lib"), bind("/etc", "/etc")];
-        let view = PathView { root: Some("/nonexistent/root".into()), binds };
+        let view = PathView { root: Some("/nonexistent/root".into()), binds, ..PathView::default() };
         for (path, outside, above) in [
             ("/app", "/srv/a", "/srv/a"),
             ("/app/run", "/srv/a/run", "/srv/a"),
@@ -141,5 +168,28 @@ mod tests {
         }
         let same = OutsidePath { path: "/bin/sh".into(), above: "".into() };
         assert_eq!(PathView::default().outside(Path::new("/bin/sh")), same);
+    }
+
+    #[test]
+    fn a_temporary_directory_hides_what_is_there_but_not_a_bind_in_it() {
+        let binds = vec![BindPath::same("/usr/share".into()), BindPath::same("/tmp".into())];
+        let temporary = ["/usr", "/usr/share/doc", "/tmp"].map(PathBuf::from).into();
+        let of_the_system = PathView { binds, temporary, ..PathView::default() };
+        let of_another = PathView { root: Some("/nonexistent/root".into()), ..of_the_system.clone() };
+        for (path, hides, has_directory, in_another) in [
+            ("/usr", true, true, true),
+            ("/usr/bin", true, true, false),
+            ("/usr/nothing", true, false, false),
+            ("/usr/share", false, true, true),
+            ("/usr/share/doc", true, true, true),
+            ("/tmp", false, true, true),
+            ("/etc", false, true, false),
+        ] {
+            let path = Path::new(path);
+            assert_eq!(of_the_system.hides(path), hides, "{}", path.display());
+            assert_eq!(of_another.hides(path), hides, "{}", path.display());
+            assert_eq!(of_the_system.has_directory(path), has_directory, "{}", path.display());
+            assert_eq!(of_another.has_directory(path), in_another, "{}", path.display());
+        }
     }
 }

@@ -109,6 +109,8 @@ impl Jail {
             Layer::Namespaces | Layer::Root => {
                 let is_named = self.private_network.is_some_and(|network| network != PrivateNetwork::Machine)
                     || self.private_tmp.is_some()
+                    || !self.temporary_file_systems.is_empty()
+                    || self.is_without_init()
                     || self.uid_range.is_some()
                     || self.private_users.is_some()
                     || self.path_view().is_some();
@@ -285,13 +287,14 @@ impl Jail {
             read_only: &self.bind_read_only_paths,
             read_write: &read_write,
             inaccessible: &self.inaccessible_paths,
-            temporary: self.private_tmp,
+            temporary: &self.temporary(),
             ..paths
         };
         let house = House::new(&paths).map_err(|why| {
             Error::system("cannot find a path of the jail", &why, crate::error::next_move::of_file(&why))
         })?;
-        Ok(Some(FullJail { users, house, network: self.network() }))
+        let (network, has_init) = (self.network(), !self.is_without_init());
+        Ok(Some(FullJail { users, house, network, has_init }))
     }
 }
 

@@ -11,6 +11,7 @@ use super::filter::RefusedCall;
 use super::path_view::{BindPath, PathView};
 use super::resources::{CgroupController, ResourceLimits};
 use super::system_calls::Term;
+use super::temporary::TemporaryFileSystem;
 use crate::error::Error;
 
 /// The jail that each connection is served in: the process of a connection gives up rights before
@@ -45,9 +46,11 @@ pub struct Jail {
     pub(super) bind_paths: Vec<BindPath>,
     /// The size of `/tmp` in bytes.
     pub(super) private_tmp: Option<u64>,
+    pub(super) temporary_file_systems: Vec<TemporaryFileSystem>,
     pub(super) private_network: Option<PrivateNetwork>,
     pub(crate) uid_range: Option<(u32, u32)>,
     pub(crate) private_users: Option<PrivateUsers>,
+    pub(super) jail_init: Option<bool>,
     pub(super) profile: Option<JailProfile>,
     /// The limits that were set; the inner value is `None` for no limit.
     memory_max: Option<Option<u64>>,
@@ -229,6 +232,15 @@ impl Jail {
         self
     }
 
+    /// Adds a directory that each connection in a full jail has of its own, empty at its start and
+    /// to write (`TemporaryFileSystem=`): at the path `path`, of a size in bytes. It takes memory,
+    /// and hides what a jail has there otherwise. Default size: 16 MiB, with 1,024 files.
+    #[must_use]
+    pub fn temporary_file_system(mut self, path: impl Into<PathBuf>, size: impl Into<Option<u64>>) -> Jail {
+        self.temporary_file_systems.push(TemporaryFileSystem { path: path.into(), size: size.into() });
+        self
+    }
+
     /// Sets the network of a full jail (`PrivateNetwork=`). Default: [`PrivateNetwork::Empty`].
     #[must_use]
     pub fn private_network(mut self, network: PrivateNetwork) -> Jail {
@@ -254,6 +266,15 @@ impl Jail {
         self
     }
 
+    /// Sets whether the first process of a full jail's pid namespace is one of the server. Without
+    /// it, the process of the connection is: it gets no signal that it does not handle but KILL
+    /// from outside, and the orphans of the jail are its children. Default: yes.
+    #[must_use]
+    pub fn jail_init(mut self, set: bool) -> Jail {
+        self.jail_init = Some(set);
+        self
+    }
+
     /// Sets the values that are not set otherwise.
     #[must_use]
     pub fn profile(mut self, profile: JailProfile) -> Jail {
@@ -262,9 +283,9 @@ impl Jail {
     }
 
     /// Sets the memory in bytes that all processes of a connection can have together
-    /// (`MemoryMax=`), with that of its `/tmp`; `None` for no limit. It takes a cgroup: the server
-    /// starts only where it can make some. Beyond it, the kernel ends a process, and with cgroups
-    /// of version 2 the connection. Default: no limit.
+    /// (`MemoryMax=`), with that of its `/tmp` and other temporary file systems; `None` for no
+    /// limit. It takes a cgroup: the server starts only where it can make some. Beyond it, the
+    /// kernel ends a process, and with cgroups of version 2 the connection. Default: no limit.
     #[must_use]
     pub fn memory_max(mut self, bytes: impl Into<Option<u64>>) -> Jail {
         self.memory_max = Some(bytes.into());
@@ -317,8 +338,24 @@ impl Jail {
     pub(crate) fn path_view(&self) -> Option<PathView> {
         let own = self.bind_read_only_paths.iter().chain(&self.bind_paths).cloned();
         let same = self.read_write_paths.iter().cloned().map(BindPath::same);
-        let view = PathView { root: self.root_directory.clone(), binds: own.chain(same).collect() };
-        (view.root.is_some() || view.binds.iter().any(|bind| bind.source != bind.at)).then_some(view)
+        let temporary = self.temporary().into_iter().map(|own| own.path).collect();
+        let view =
+            PathView { root: self.root_directory.clone(), binds: own.chain(same).collect(), temporary };
+        let differs = view.root.is_some()
+            || !self.temporary_file_systems.is_empty()
+            || view.binds.iter().any(|bind| bind.source != bind.at);
+        differs.then_some(view)
+    }
+
+    /// The file systems in memory of a connection in a full jail, `/tmp` first.
+    pub(super) fn temporary(&self) -> Vec<TemporaryFileSystem> {
+        let tmp = TemporaryFileSystem::tmp(self.private_tmp);
+        [tmp].into_iter().chain(self.temporary_file_systems.iter().cloned()).collect()
+    }
+
+    /// Whether the process of a connection is the first of its pid namespace.
+    pub(crate) fn is_without_init(&self) -> bool {
+        self.jail_init == Some(false)
     }
 
     /// The mode.

@@ -191,8 +191,9 @@ impl<H> ConnContext<'_, H> {
     /// Enters cgroup and jail of handlers; exits if that fails.
     #[inline]
     pub(crate) fn enter_jail(&self, slot: usize, cgroup: Option<&CgroupEntry>) {
-        // The change of user has cleared it (prctl(2)).
-        let parent = self.parent.filter(|_| self.identity.is_some());
+        // The change of user has cleared it (prctl(2)). In a room with a first process of its own,
+        // that one ends with the parent, and all others with it.
+        let parent = self.parent.filter(|_| self.identity.is_some() || self.jail.is_first());
         let die = || parent.map_or(Ok(()), |parent| Ok(kill_with(parent)?));
         let entered = self.enter_rights(cgroup).and_then(|()| die());
         if let Err(why) = entered {

@@ -28,6 +28,7 @@ use crate::processes::conn::{self, Job};
 use crate::processes::forker::door::Door;
 use crate::processes::forker::enter::event_queue;
 use crate::processes::forker::trusted::{Forker, Trusted};
+use crate::processes::jailer::client::Jailer;
 use crate::shared::board::blocks::CandidateSlot;
 use crate::shared::board::ended::WorkerEnd;
 use crate::shared::board::places::PlaceHolder;
@@ -41,6 +42,9 @@ pub(crate) fn run<H>(forker: &mut Forker<'_, H>, slot: usize) -> Job
 where
     H: FnMut(Connection) -> Result<(), HandlerError>,
 {
+    if forker.trusted.jailer.as_ref().is_some_and(Jailer::is_orphaned) {
+        exit_now(111);
+    }
     let Ok(events) = event_queue(&forker.trusted, &forker.trusted.link.retire) else {
         exit_now(111);
     };

@@ -75,6 +75,11 @@ impl ProgramSearch<'_> {
                 0 => why,
                 _ => NotExecutable::Interpreter(format!("{} ({})", file.display(), short_reason(&why))),
             };
+            // Without a root of its own, a jail has the program itself wherever it is.
+            let is_there = depth == 0 && self.view.is_none_or(|view| view.root.is_none());
+            if !is_there && self.is_hidden(&file) {
+                return Err(named(NotExecutable::Missing));
+            }
             self.check_file(&file).map_err(named)?;
             // A file can be executable without being readable; then execve(2) decides, at each
             // connection.
@@ -104,7 +109,11 @@ impl ProgramSearch<'_> {
             Some(bytes)
         };
         let Some(loader) = loader(first, &own, read) else { return Ok(()) };
-        self.check_file(&loader).map_err(|why| {
+        let checked = match self.is_hidden(&loader) {
+            true => Err(NotExecutable::Missing),
+            false => self.check_file(&loader),
+        };
+        checked.map_err(|why| {
             NotExecutable::Interpreter(format!("{} ({})", loader.display(), short_reason(&why)))
         })
     }
@@ -130,6 +139,11 @@ impl ProgramSearch<'_> {
         let is_noexec =
             rustix::fs::statvfs(&path).is_ok_and(|found| found.f_flag.contains(StatVfsMountFlags::NOEXEC));
         if is_noexec { Err(NotExecutable::Noexec) } else { Ok(()) }
+    }
+
+    /// Whether the program sees something else there than what the system has.
+    fn is_hidden(&self, path: &Path) -> bool {
+        self.view.is_some_and(|view| view.hides(path))
     }
 
     /// Where the system has a path of the program.
@@ -323,7 +337,7 @@ mod tests {
         std::fs::create_dir_all(&bin).expect("a directory");
         files.file("bin/tool", 0o755, "#!/bin/shell\n");
         std::os::unix::fs::symlink("/bin/tool", bin.join("link")).expect("a link");
-        let view = PathView { root: Some(files.0.clone()), binds: Vec::new() };
+        let view = PathView { root: Some(files.0.clone()), ..PathView::default() };
         let search = ProgramSearch { view: Some(&view), ..ProgramSearch::default() };
         let missing = search.find(OsStr::new("/bin/link")).expect_err("no interpreter").to_string();
         assert!(missing.contains("/bin/shell (no such file)"), "{missing}");

@@ -323,6 +323,11 @@ impl Program {
         self.environment.set_login(login);
     }
 
+    /// Whether the connection process stays, as the parent of the program.
+    pub(crate) fn is_child(&self) -> bool {
+        self.terminal != Terminal::None || self.lingering_close
+    }
+
     /// Its words, as they can be shown.
     pub(crate) fn shown_words(&self) -> Vec<String> {
         self.words.iter().map(|word| word.to_string_lossy().into_owned()).collect()
@@ -336,7 +341,7 @@ impl Program {
         view: Option<&PathView>,
     ) -> Result<CString, Error> {
         if let Some(directory) = &self.directory
-            && !view.map_or_else(|| directory.clone(), |view| view.outside(directory).path).is_dir()
+            && !view.map_or_else(|| directory.is_dir(), |view| view.has_directory(directory))
         {
             return Err(Error::new(
                 ErrorKind::WorkingDirectory,

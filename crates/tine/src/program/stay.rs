@@ -18,7 +18,7 @@ use crate::system::procfs::own_id;
 impl Launcher<'_> {
     /// Whether the connection process stays, as the parent of the program.
     pub(crate) fn stays(&self) -> bool {
-        self.image.program.terminal != Terminal::None || self.image.program.lingering_close
+        self.image.program.is_child()
     }
 
     /// Executes the program in a child of this process, a connection process; with a terminal,

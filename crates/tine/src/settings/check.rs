@@ -10,6 +10,7 @@ use crate::admission::limits::WhenLimited;
 use crate::admission::proxy::ProxyProtocol;
 use crate::error::{Error, ErrorKind};
 use crate::net::listener::MAX_LISTENERS;
+use crate::program::Program;
 use crate::shared::board::MAX_FORKERS;
 
 impl Settings {
@@ -24,7 +25,14 @@ impl Settings {
     fn check_jail(&self) -> Result<(), Error> {
         let can_be_full = self.jail.wants_full() && self.jail_users()?.is_some();
         self.jail.check(self.serves_as_root() && !can_be_full)?;
-        Ok(())
+        let stays = self.program.as_ref().is_some_and(Program::is_child);
+        match stays && self.jail.is_without_init() {
+            true => Err(Error::usage(
+                "jail-init is no, and a terminal or lingering-close need a process between client and program",
+                "leave one of them out",
+            )),
+            false => Ok(()),
+        }
     }
 
     /// Refuses settings that are out of range or cannot be combined.

@@ -22,7 +22,7 @@ const DEVICES: [&str; 10] = [
     "/dev/zero",
 ];
 
-/// The smallest `/tmp` of a full jail.
+/// The smallest file system in memory of a full jail.
 const SMALLEST_TMP: u64 = 4 << 10;
 
 /// The files of a jail as they are set.
@@ -31,7 +31,7 @@ struct JailFiles<'s> {
     has_root: bool,
     read_only: Vec<String>,
     read_write: Vec<String>,
-    inaccessible: Vec<String>,
+    temporary: Vec<String>,
 }
 
 /// Sets what the mounts, none of which covers one before, become.
@@ -48,7 +48,7 @@ pub(super) fn apply(
         has_root: false,
         read_only: Vec::new(),
         read_write: Vec::new(),
-        inaccessible: Vec::new(),
+        temporary: Vec::new(),
     };
     for mount in mounts.iter().filter(|mount| mount.place == "/") {
         files.root(mount)?;
@@ -59,7 +59,7 @@ pub(super) fn apply(
     files.note_what_is_added(mounts, has_proc);
     files.service.set_list("bind-read-only-paths", files.read_only);
     files.service.set_list("bind-paths", files.read_write);
-    files.service.set_list("inaccessible-paths", files.inaccessible);
+    files.service.set_list("temporary-file-system", files.temporary);
     Ok(())
 }
 
@@ -90,11 +90,7 @@ impl JailFiles<'_> {
         }
         match &mount.kind {
             MountKind::Bind => self.bind(mount, mounts),
-            MountKind::New(_) if mount.is_tmpfs() && place == "/tmp" => {
-                self.temporary(mount);
-                Ok(())
-            }
-            MountKind::New(_) if mount.is_tmpfs() => self.other_tmpfs(mount, mounts),
+            MountKind::New(_) if mount.is_tmpfs() => self.tmpfs(mount, mounts),
             kind => {
                 let what = describe(kind);
                 self.service.note(format!("mount at {place}: it is {what}: put it into a root directory"));
@@ -165,42 +161,48 @@ impl JailFiles<'_> {
         }
     }
 
-    /// A tmpfs at `/tmp`.
-    fn temporary(&mut self, mount: &Mount) {
-        if !mount.is_writable {
-            self.service.note("mount at /tmp: it is not rw: in a full jail, /tmp can be written");
-        }
-        for option in mount.options.split(',').filter(|option| !option.is_empty()) {
-            let size = option.strip_prefix("size=").and_then(amounts::bytes);
-            match size {
-                None => self.service.note(format!("mount at /tmp: option {option}")),
-                Some(0) => self.service.note("mount at /tmp: option size=0: without private-tmp, it has 16M"),
-                Some(size) => self.service.set("private-tmp", amounts::size(size.max(SMALLEST_TMP))),
-            }
-        }
-    }
-
-    /// A tmpfs elsewhere. It hides what is below it in the root, so that must not be seen.
-    fn other_tmpfs(&mut self, mount: &Mount, mounts: &[Mount]) -> Result<(), TextFault> {
+    /// A tmpfs: at `/tmp`, or elsewhere. What it hides and what is mounted in it later are the same
+    /// in a full jail, which mounts what is below a path after it.
+    fn tmpfs(&mut self, mount: &Mount, mounts: &[Mount]) -> Result<(), TextFault> {
         let place = mount.place.as_str();
-        if place == "/var/tmp" && !self.has_root {
+        let is_tmp = place == "/tmp";
+        let hides = self.has_root || SYSTEM.iter().any(|path| mount.is_within(path));
+        let is_in_bind = mounts.iter().any(|other| {
+            other.kind == MountKind::Bind && other.place != "/" && mount.is_within(&other.place)
+        });
+        if !is_tmp && !mount.is_writable && !hides && !is_in_bind {
+            // Nothing is there, and nothing can be.
             return Ok(());
         }
-        let hides = self.has_root || SYSTEM.iter().any(|path| mount.is_within(path));
-        let has_more = mounts.iter().any(|other| other.place != place && other.is_within(place));
-        if hides && has_more {
-            return Err(mount.at.fault(format!(
-                "the tmpfs at {place} hides what is there and has mounts in it: make such a root directory"
-            )));
-        }
-        if hides {
-            self.inaccessible.push(place.to_owned());
+        if !mount.is_writable {
             self.service
-                .note(format!("mount at {place}: a tmpfs: here, it cannot be opened; /tmp can be written"));
-        } else if mount.is_writable {
-            self.service.note(format!("mount at {place}: a tmpfs: only /tmp can be written"));
+                .note(format!("mount at {place}: it is not rw: in a full jail, {place} can be written"));
+        }
+        let size = self.size_of_tmpfs(mount);
+        match (is_tmp, size) {
+            (true, size) => size.into_iter().for_each(|size| self.service.set("private-tmp", size)),
+            (false, _) if place.contains(':') => {
+                let what = format!("{place}: a path with a colon cannot be a temporary file system");
+                return Err(mount.at.fault(what));
+            }
+            (false, Some(size)) => self.temporary.push(format!("{place}:{size}")),
+            (false, None) => self.temporary.push(place.to_owned()),
         }
         Ok(())
+    }
+
+    /// The size of a tmpfs, if it has one.
+    fn size_of_tmpfs(&mut self, mount: &Mount) -> Option<String> {
+        let place = mount.place.as_str();
+        let mut found = None;
+        for option in mount.options.split(',').filter(|option| !option.is_empty()) {
+            match option.strip_prefix("size=").and_then(amounts::bytes) {
+                None => self.service.note(format!("mount at {place}: option {option}")),
+                Some(0) => self.service.note(format!("mount at {place}: option size=0: here, it has 16M")),
+                Some(size) => found = Some(amounts::size(size.max(SMALLEST_TMP))),
+            }
+        }
+        found
     }
 
     /// Names what is in a full jail, and not in the one of nsjail.

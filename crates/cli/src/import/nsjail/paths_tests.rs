@@ -37,8 +37,27 @@ fn mounts_become_paths() {
         ("mount { dst: '/tmp' fstype: 'tmpfs' options: 'size=50%' }", "# mount at /tmp: option size=50%"),
         ("mount { dst: '/tmp' fstype: 'tmpfs' }", "# mount at /tmp: it is not rw"),
         ("mount { src: '/a' dst: '/tmp' is_bind: true rw: true }", "bind-paths = [\"/a:/tmp\"]"),
-        ("mount { dst: '/home' fstype: 'tmpfs' rw: true }", "# mount at /home: a tmpfs: only /tmp"),
-        ("mount { dst: '/etc/x' fstype: 'tmpfs' }", "inaccessible-paths = [\"/etc/x\"]"),
+        ("mount { dst: '/tmp' fstype: 'tmpfs' options: 'size=0' }", "# mount at /tmp: option size=0: here"),
+        ("mount { dst: '/home' fstype: 'tmpfs' rw: true }", "temporary-file-system = [\"/home\"]"),
+        ("mount { dst: '/var/tmp' fstype: 'tmpfs' rw: true }", "temporary-file-system = [\"/var/tmp\"]"),
+        (
+            "mount { dst: '/a' fstype: 'tmpfs' rw: true options: 'size=8m,mode=700' }",
+            "# mount at /a: option mode=700",
+        ),
+        (
+            "mount { dst: '/a' fstype: 'tmpfs' rw: true options: 'size=8m' } mount { dst: '/a/b' fstype: 'tmpfs' \
+             options: 'size=1' rw: true }",
+            "temporary-file-system = [\"/a:8M\", \"/a/b:4K\"]",
+        ),
+        ("mount { dst: '/etc/x' fstype: 'tmpfs' }", "temporary-file-system = [\"/etc/x\"]"),
+        (
+            "mount { dst: '/etc/x' fstype: 'tmpfs' }",
+            "# mount at /etc/x: it is not rw: in a full jail, /etc/x",
+        ),
+        (
+            "mount { src: '/a' dst: '/b' is_bind: true } mount { dst: '/b/c' fstype: 'tmpfs' }",
+            "temporary-file-system = [\"/b/c\"]",
+        ),
         ("mount { dst: '/proc' fstype: 'proc' rw: true }", "# mount at /proc: rw: true"),
         ("mount { src: '/x' dst: '/proc/sys' is_bind: true }", "# mount at /proc/sys: a full jail has"),
         ("mount { src: '/dev/kvm' dst: '/dev/kvm' is_bind: true }", "# mount at /dev/kvm: /dev has null"),
@@ -52,8 +71,24 @@ fn mounts_become_paths() {
         assert!(text.contains(expected), "{mounts}: {text}");
     }
     let hidden = imported(&format!("{ROOT} mount {{ dst: '/home' fstype: 'tmpfs' }}"));
-    assert!(hidden.contains("inaccessible-paths = [\"/home\"]"), "{hidden}");
-    assert!(hidden.contains("# mount at /home: a tmpfs: here, it cannot be opened"), "{hidden}");
+    assert!(hidden.contains("temporary-file-system = [\"/home\"]"), "{hidden}");
+}
+
+#[test]
+fn what_is_mounted_in_a_tmpfs_is_there() {
+    let mounts =
+        "mount { dst: '/home' fstype: 'tmpfs' rw: true } mount { src: '/a' dst: '/home/a' is_bind: true }";
+    for root in ["", ROOT] {
+        let text = imported(&format!("{root}{mounts}"));
+        assert!(text.contains("temporary-file-system = [\"/home\"]"), "{text}");
+        assert!(text.contains("bind-read-only-paths = [\"/a:/home/a\"]"), "{text}");
+    }
+    // Of the system, what is not in the tmpfs is hidden.
+    let text = imported(
+        "mount { dst: '/usr' fstype: 'tmpfs' } mount { src: '/usr/lib' dst: '/usr/lib' is_bind: true }",
+    );
+    assert!(text.contains("temporary-file-system = [\"/usr\"]"), "{text}");
+    assert!(text.contains("bind-read-only-paths = [\"/usr/lib\"]"), "{text}");
 }
 
 #[test]
@@ -105,11 +140,7 @@ fn mounts_that_confine_in_another_way_leave_the_service_out() {
         ("mount { src: '/a' dst: '/' is_symlink: true }", "the root is a symbolic link"),
         ("mount { prefix_src_env: 'HOME' src: '/a' dst: '/b' is_bind: true }", "begins with a variable"),
         ("mount { prefix_dst_env: 'HOME' src: '/a' dst: '/b' is_bind: true }", "begins with a variable"),
-        (
-            "mount { src: '/srv' dst: '/' is_bind: true } mount { dst: '/h' fstype: 'tmpfs' } \
-             mount { src: '/a' dst: '/h/a' is_bind: true }",
-            "the tmpfs at /h hides what is there and has mounts in it",
-        ),
+        ("mount { dst: '/b:1' fstype: 'tmpfs' rw: true }", "a path with a colon"),
     ] {
         let text = imported(mounts);
         assert!(text.contains("game is left out: /c/game.cfg:2:") && text.contains(why), "{mounts}: {text}");

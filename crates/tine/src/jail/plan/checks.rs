@@ -1,10 +1,11 @@
 //! Refuses settings that contradict each other.
 
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
 
 use super::{Wish, served_by_root};
 use crate::error::Error;
 use crate::jail::layer::Layer;
+use crate::jail::temporary::{TEMPORARY, TemporaryFileSystem};
 use crate::jail::{Jail, JailMode};
 
 /// A page of memory: a file system of it cannot be smaller (tmpfs(5)).
@@ -42,6 +43,8 @@ impl Jail {
             (!self.bind_paths.is_empty(), "bind-paths"),
             (!self.bind_read_only_paths.is_empty(), "bind-read-only-paths"),
             (self.private_tmp.is_some(), "private-tmp"),
+            (!self.temporary_file_systems.is_empty(), "temporary-file-system"),
+            (self.jail_init.is_some(), "jail-init"),
             (self.uid_range.is_some(), "uid-range"),
             (self.private_users.is_some(), "private-users"),
             (self.private_network.is_some(), "private-network"),
@@ -53,6 +56,7 @@ impl Jail {
             ));
         }
         self.check_places()?;
+        self.temporary_file_systems.iter().try_for_each(|own| self.check_temporary(own))?;
         if self.mode == JailMode::Full && self.protect_system == Some(false) {
             return Err(Error::usage(
                 "in a full jail, files of the system cannot be written",
@@ -67,8 +71,6 @@ impl Jail {
 
     /// Refuses places in a full jail that make no sense.
     fn check_places(&self) -> Result<(), Error> {
-        let is_place =
-            |path: &Path| path.is_absolute() && !path.components().any(|part| part == Component::ParentDir);
         let binds = self.bind_paths.iter().chain(&self.bind_read_only_paths);
         if let Some(bind) = binds.into_iter().find(|bind| bind.at != bind.source && !is_place(&bind.at)) {
             return Err(Error::usage(
@@ -78,10 +80,7 @@ impl Jail {
         }
         let named = self.read_write_paths.iter().filter(|_| self.mode == JailMode::Full);
         let places = self.bind_paths.iter().chain(&self.bind_read_only_paths).map(|bind| &bind.at);
-        let is_own = |path: &&PathBuf| {
-            OWN_PLACES.iter().any(|own| path.starts_with(own)) || path.as_path() == Path::new("/")
-        };
-        if let Some(path) = named.chain(places).find(is_own) {
+        if let Some(path) = named.chain(places).find(|path| is_own(path)) {
             return Err(Error::usage(
                 format_args!("a full jail has its own {}", path.display()),
                 "name another path, or the root directory of the jail (root-directory)",
@@ -94,5 +93,88 @@ impl Jail {
             ));
         }
         Ok(())
+    }
+
+    /// Refuses a temporary file system at a place that makes no sense.
+    fn check_temporary(&self, own: &TemporaryFileSystem) -> Result<(), Error> {
+        let path = own.path.as_path();
+        let error = |what: &str, next: &str| {
+            Err(Error::usage(format_args!("the temporary file system {} {what}", path.display()), next))
+        };
+        if !is_place(path) {
+            return error(
+                "is not at an absolute path",
+                "write a path of the jail, and a size: /var/cache:64M",
+            );
+        }
+        if is_own(path) {
+            return error("is at a place that a full jail has itself", "name another path");
+        }
+        if path == Path::new(TEMPORARY) {
+            return error("is there in every full jail", "set its size with private-tmp");
+        }
+        if own.size.is_some_and(|size| size < SMALLEST_TMP) {
+            return error("is smaller than a page of memory", "set it to 4K or more, as 16M");
+        }
+        let binds = self.bind_paths.iter().chain(&self.bind_read_only_paths).map(|bind| &bind.at);
+        if binds.chain(&self.read_write_paths).any(|bind| bind == path) {
+            return error("is where a path of the system is", "name another path for one of them");
+        }
+        if self.temporary_file_systems.iter().filter(|other| other.path == path).count() > 1 {
+            return error("is named twice", "name it once");
+        }
+        if self.inaccessible_paths.iter().any(|hidden| path.starts_with(hidden)) {
+            return error("is in inaccessible-paths", "name it in one of them: it also hides what is there");
+        }
+        Ok(())
+    }
+}
+
+/// Whether a path is one that something can be mounted at.
+fn is_place(path: &Path) -> bool {
+    path.is_absolute() && !path.components().any(|part| part == Component::ParentDir)
+}
+
+/// Whether a full jail has a path of its own.
+fn is_own(path: &Path) -> bool {
+    OWN_PLACES.iter().any(|own| path.starts_with(own)) || path == Path::new("/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_temporary_file_system_is_at_a_place_of_its_own() {
+        let full = || Jail::new(JailMode::Full).bind_path("/srv/a", "/srv/b").inaccessible_path("/home");
+        for (path, size, expected) in [
+            ("/var/cache", None, None),
+            ("/tmp/x", Some(4096), None),
+            ("/srv", None, None),
+            ("/srv/b/c", None, None),
+            ("/device", None, None),
+            ("cache", None, Some("is not at an absolute path")),
+            ("/var/../srv", None, Some("is not at an absolute path")),
+            ("/", None, Some("a full jail has itself")),
+            ("/dev/shm", None, Some("a full jail has itself")),
+            ("/proc", None, Some("a full jail has itself")),
+            ("/tmp/", None, Some("is there in every full jail")),
+            ("/work", Some(4095), Some("is smaller than a page")),
+            ("/srv/b", None, Some("is where a path of the system is")),
+            ("/data", None, Some("is named twice")),
+            ("/home", None, Some("is in inaccessible-paths")),
+            ("/home/a", None, Some("is in inaccessible-paths")),
+        ] {
+            let jail = full().temporary_file_system("/data", None).temporary_file_system(path, size);
+            let error = jail.check(false).err().map(|error| error.what().to_owned());
+            match (&error, expected) {
+                (None, None) => {}
+                (Some(what), Some(part)) => assert!(what.contains(part), "{path}: {what}"),
+                _ => panic!("{path}: {error:?}"),
+            }
+        }
+        let light = Jail::new(JailMode::Light).temporary_file_system("/data", None);
+        let error = light.check(false).expect_err("only a full one has it");
+        assert!(error.what().contains("temporary-file-system is set"), "{}", error.what());
     }
 }

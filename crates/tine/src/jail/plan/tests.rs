@@ -36,7 +36,7 @@ fn with_cgroups() -> Facts {
 /// A place for a full jail.
 fn site() -> JailSite {
     let users = JailUsers::Own { uid: 1000, gid: 1000 };
-    let full = FullJail { users, house: House::default(), network: PrivateNetwork::Empty };
+    let full = FullJail { users, house: House::default(), network: PrivateNetwork::Empty, has_init: true };
     JailSite { as_root: false, full: Some(full), executes: true }
 }
 
@@ -235,7 +235,7 @@ fn limits_that_were_set_are_required_and_those_of_a_profile_in_a_jail() {
 fn processes_are_limited_without_cgroups_where_each_connection_has_a_user() {
     let jail = Jail::new(JailMode::Full).tasks_max(5);
     let users = JailUsers::Each { uid: 1000, gid: 1000, slots: 10 };
-    let full = FullJail { users, house: House::default(), network: PrivateNetwork::Empty };
+    let full = FullJail { users, house: House::default(), network: PrivateNetwork::Empty, has_init: true };
     let alone = |executes| JailSite { full: Some(full.clone()), executes, ..site() };
     let plan = Plan::new(&jail, &all(), alone(true)).expect("by a limit of the user");
     assert_eq!(&letters(&plan)[10..], "-o-");

@@ -4,6 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use rustix::io::Errno;
+use tine_sys::exec::Confine as _;
 use tine_sys::process::{Side, exit_now, fork_sibling};
 
 use super::accept::request_slot;
@@ -59,7 +60,7 @@ where
             };
             launcher.spawn(trusted.alone, pid, &target, &failed).map(Side::Parent)
         }
-        _ => fork_sibling(trusted.alone, pid),
+        _ => fork_sibling(trusted.alone, pid, context.jail_mut().pids()),
     };
     match created {
         Ok(Side::Child(fresh)) => {
@@ -73,12 +74,12 @@ where
             conn::serve(&fresh, context, job, &mut launch)
         }
         Ok(Side::Parent(_)) => {
-            let is_due = context.jail_mut().close_later();
+            context.jail_mut().close_later();
             drop(client);
             board.count_start(Duration::from_nanos(now().saturating_sub(entry.start)));
             trusted.notify_change(slot, &context.log);
             trusted.settle_place(PlaceHolder::Forker(trusted.index));
-            if is_due {
+            if forker.trusted.jailer.as_ref().is_some_and(Jailer::is_due) {
                 settle_rooms(forker);
             }
             succeed(forker, memory);
@@ -168,8 +169,9 @@ pub(super) fn refill<H>(
         board.mark_changed(slot);
         board.inc_idle(index);
         let forked = open_room(forker, slot);
+        let pids = forker.context.jail_mut().pids();
         let board = &forker.trusted.door.board;
-        match forked.and_then(|()| fork_sibling(forker.trusted.alone, board.pid_cell(slot))) {
+        match forked.and_then(|()| fork_sibling(forker.trusted.alone, board.pid_cell(slot), pids)) {
             Ok(Side::Child(fresh)) => {
                 start_connection(forker.context.parent);
                 return Some(NewProcess::Spare(fresh, slot));

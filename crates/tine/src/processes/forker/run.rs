@@ -18,6 +18,7 @@ use super::trusted::{Forker, ForkerStart, Trusted};
 use crate::connection::Connection;
 use crate::error::HandlerError;
 use crate::lifecycle::timing::LAST_CLIENTS_WAIT;
+use crate::processes::jailer::client::Jailer;
 use crate::processes::start::StartReport;
 use crate::processes::{conn, spare};
 use crate::settings::Settings;
@@ -207,7 +208,8 @@ where
 /// Waits for clients; in a drain, for those that delayer and proxy reader pass back.
 fn wait_for_clients<H>(forker: &mut Forker<'_, H>, memory: &mut Memory) {
     if !forker.trusted.door.board.is_draining() {
-        let settle_after = (!forker.context.jail_mut().is_settled()).then_some(SETTLE_DELAY);
+        let owes = forker.trusted.jailer.as_ref().is_some_and(Jailer::is_owed);
+        let settle_after = owes.then_some(SETTLE_DELAY);
         if !wait_for_events(&forker.trusted, memory, settle_after) {
             settle_rooms(forker);
         }

@@ -9,8 +9,9 @@ use rustix::net::{
     AddressFamily, RecvFlags, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect,
     getsockname, listen, recv, socket_with,
 };
-use rustix::process::{Signal, WaitOptions, waitpid};
-use tine_sys::process::{Fresh, Side, exit_now, fork};
+use rustix::process::{WaitOptions, waitpid};
+use tine_sys::exec::Confine as _;
+use tine_sys::process::{Fresh, Side, exit_now, fork_among};
 
 use super::fork::open_room;
 use super::trusted::Forker;
@@ -51,7 +52,7 @@ pub(super) fn try_out<H>(forker: &mut Forker<'_, H>, trial: Trial, report: Start
             .map_err(cannot("accept a connection", next_move::of_call))?;
         make_cgroup(forker)?;
         open_room(forker, 0).map_err(cannot("prepare a jail", next_move::of_call))?;
-        let forked = fork(forker.trusted.alone, Signal::CHILD.as_raw());
+        let forked = fork_among(forker.trusted.alone, forker.context.jail_mut().pids());
         Ok((own, forked.map_err(cannot("fork for a connection", next_move::of_call))?))
     });
     match result {

@@ -63,7 +63,7 @@ pub(crate) struct Trusted<'a> {
     pub(crate) link: SupervisorLink,
     pub(super) cgroups: Option<Cgroups>,
     /// Of a full jail.
-    pub(super) jailer: Option<Jailer>,
+    pub(crate) jailer: Option<Jailer>,
     pub(super) first_server_fd: Floor,
 }
 

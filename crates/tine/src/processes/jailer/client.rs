@@ -21,6 +21,9 @@ use crate::shared::text_channel::{ReceivedText, TextChannel};
 /// of memory, before it could offer it. Another one is made then.
 const LATE: Duration = Duration::from_secs(1);
 
+/// Rooms that can be taken before the jailer has to know.
+const OWED: usize = 3;
+
 /// The jailer, as its forker knows it.
 #[derive(Debug)]
 pub(crate) struct Jailer {
@@ -30,6 +33,8 @@ pub(crate) struct Jailer {
     first: Option<Room>,
     /// Rooms that were taken, and that the jailer does not know of yet.
     taken: usize,
+    /// The process whose end ends all rooms (pidfd_open(2)).
+    supervisor: Option<OwnedFd>,
 }
 
 impl Jailer {
@@ -46,6 +51,9 @@ impl Jailer {
         let supervisor =
             supervisor.map_err(cannot("watch the supervisor (pidfd_open)", next_move::of_call))?;
         let forker = rustix::process::getpid();
+        let supervisor = supervisor.map(|supervisor| place.duplicate(supervisor)).transpose();
+        let supervisor =
+            supervisor.map_err(cannot("keep a descriptor of the supervisor", next_move::of_call))?;
         let keep = |end: TextChannel| place.duplicate(OwnedFd::from(end)).map(TextChannel::from);
         let keep = |end| keep(end).map_err(cannot("keep a channel for the jailer", next_move::of_call));
         let (ours, theirs) = (keep(ours)?, keep(theirs)?);
@@ -58,7 +66,7 @@ impl Jailer {
             }
             Side::Parent(_) => {
                 drop(theirs);
-                let mut jailer = Jailer { channel: ours, place, first: None, taken: 0 };
+                let mut jailer = Jailer { channel: ours, place, first: None, taken: 0, supervisor };
                 let first = jailer.take().map_err(|why| {
                     Error::new(ErrorKind::Jail, "the jail cannot be built", next_move::of_call(&why))
                         .because(&why)
@@ -122,6 +130,23 @@ impl Jailer {
         };
         self.taken += 1;
         Ok(Some(message))
+    }
+
+    /// Whether the supervisor has ended. A process that is the first of its pid namespace cannot
+    /// tell by its parent whether it asked too late to end with it.
+    pub(crate) fn is_orphaned(&self) -> bool {
+        let supervisor = self.supervisor.as_ref().map(|process| PollFd::new(process, PollFlags::IN));
+        supervisor.is_some_and(|process| tine_sys::wait::now(&mut [process]) == Ok(1))
+    }
+
+    /// Whether the jailer does not know yet of a room that was taken.
+    pub(crate) fn is_owed(&self) -> bool {
+        self.taken > 0
+    }
+
+    /// Whether it has to know now, to have rooms ready for more clients.
+    pub(crate) fn is_due(&self) -> bool {
+        self.taken >= OWED
     }
 
     /// Tells the jailer how many rooms were taken.

@@ -58,13 +58,13 @@ fn second_process() -> Result<OwnedFd, Errno> {
 
 /// What has ended a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ended {
+pub(super) enum Ended {
     Watched,
     Supervisor,
 }
 
 /// Waits for an event of a descriptor, or the end of the supervisor.
-fn wait(watched: &OwnedFd, supervisor: Option<&OwnedFd>) -> Ended {
+pub(super) fn wait(watched: &OwnedFd, supervisor: Option<&OwnedFd>) -> Ended {
     let supervisor = supervisor.unwrap_or(watched);
     loop {
         let mut poll = [PollFd::new(watched, PollFlags::IN), PollFd::new(supervisor, PollFlags::IN)];

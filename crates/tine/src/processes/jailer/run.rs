@@ -9,8 +9,8 @@ use rustix::process::{Pid, Signal};
 use tine_sys::fd::Floor;
 use tine_sys::process::{Alone, Fresh, Side, exit_now, fork_into};
 
-use super::init;
 use super::message::refusal;
+use super::{init, keeper};
 use crate::jail::full::FullJail;
 use crate::jail::protection::empty_bounding_set;
 use crate::processes::own_confinement::ConfinedRole;
@@ -70,8 +70,11 @@ pub(super) fn run(
     loop {
         while ready < ROOMS {
             ready += 1;
-            match fork_into(start.alone, start.full.room()) {
-                Ok(Side::Child(fresh)) => init::run(&fresh, start.full, channel, supervisor),
+            match fork_into(start.alone, start.full.ahead()) {
+                Ok(Side::Child(fresh)) if start.full.has_init => {
+                    init::run(&fresh, start.full, channel, supervisor)
+                }
+                Ok(Side::Child(fresh)) => keeper::run(&fresh, start.alone, start.full, channel, supervisor),
                 Ok(Side::Parent(_)) => {}
                 Err(why) => drop(channel.send(&refusal(&why), &[])),
             }
