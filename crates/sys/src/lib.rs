@@ -9,8 +9,10 @@
 //! there must be one thread, [`process::Fresh`] where the process must have been forked.
 
 pub mod available;
+pub mod call_notices;
 pub mod clock;
 pub mod cmdline;
+pub mod connect_filter;
 mod cstrings;
 pub mod environment;
 pub mod exec;
@@ -22,6 +24,7 @@ pub mod jail;
 mod limits;
 pub mod memory;
 pub mod namespaces;
+pub mod peer_filter;
 pub mod port_filter;
 pub mod process;
 mod raw;
