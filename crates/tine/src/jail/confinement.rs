@@ -5,8 +5,9 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use rustix::thread::CapabilitySet;
-use seccompiler::BpfProgram;
+use seccompiler::{BackendError, BpfProgram};
 use tine_sys::exec::Confine;
 use tine_sys::fd::Floor;
 use tine_sys::identity::{Ids, become_user};
@@ -14,9 +15,10 @@ use tine_sys::jail;
 use tine_sys::namespaces::Password;
 use tine_sys::process::Alone;
 
-use super::filter::without_joining;
+use super::filter::without;
 use super::landlock_rules;
 use super::layer::Layer;
+use super::network_allow::PassedSocketGuard;
 use super::plan::Plan;
 use super::rights::{drop_bounding_set, install, keep_capabilities};
 use super::room::{Doorway, Room};
@@ -104,6 +106,8 @@ pub(crate) struct Confinement {
     doorway: Option<Doorway>,
     /// What a process adds that could find the password of the filter in its memory.
     without_joining: Option<BpfProgram>,
+    /// Whether the connector has to read the memory of what executes nothing.
+    is_readable: bool,
 }
 
 /// What the processes of connections do, for the filter and the jail.
@@ -127,8 +131,8 @@ impl Confinement {
             return Ok(Confinement::default());
         }
         let has_scope = plan.is_on(Layer::Scope);
-        let ruleset = match plan.files.is_some() || has_scope {
-            true => landlock_rules::make(plan.files.as_ref(), has_scope)?,
+        let ruleset = match plan.files.is_some() || has_scope || plan.refuses_tcp {
+            true => landlock_rules::make(plan.files.as_ref(), has_scope, plan.refuses_tcp)?,
             false => None,
         };
         let ruleset = ruleset.map(|ruleset| place.duplicate(ruleset)).transpose();
@@ -142,9 +146,15 @@ impl Confinement {
         if plan.is_on(Layer::WriteExecute) {
             jail::deny_write_execute().map_err(|why| refused("set PR_SET_MDWE", &why))?;
         }
-        let mut confinement =
-            Confinement { ruleset, capabilities: plan.capabilities, ..Confinement::default() };
+        let is_readable = plan.is_on(Layer::NetworkAllow);
+        let capabilities = plan.capabilities;
+        let mut confinement = Confinement { ruleset, capabilities, is_readable, ..Confinement::default() };
         let password = confinement.add_filter(plan, &serving)?;
+        if plan.guard == Some(PassedSocketGuard::NoListeners) {
+            // Not in the forker, which listens for its own trial.
+            let program = without("listen").map_err(cannot_compile)?;
+            confinement.programs.push(program);
+        }
         confinement.doorway = plan.full.as_ref().map(|full| Doorway::new(full, password, serving.directory));
         Ok(confinement)
     }
@@ -153,7 +163,6 @@ impl Confinement {
     /// password that it then wants to see.
     fn add_filter(&mut self, plan: &Plan, serving: &ServingKind) -> Result<Option<Password>, Error> {
         let Some(filter) = &plan.filter else { return Ok(None) };
-        let cannot_compile = |why| refused("compile the filter", &io::Error::other(why));
         let of_a_full_jail: &[&str] = if plan.full.is_some() { OF_A_FULL_JAIL } else { &[] };
         // The kernel takes long to install a filter. Inherited, it costs a connection nothing.
         if ![OF_A_FORKER, serving.more_calls, of_a_full_jail].iter().all(|calls| filter.covers(calls)) {
@@ -164,7 +173,7 @@ impl Confinement {
         if plan.full.is_some() {
             password = Some(Password::random().map_err(|why| refused("make a password", &why))?);
             if !serving.executes {
-                self.without_joining = Some(without_joining().map_err(cannot_compile)?);
+                self.without_joining = Some(without("setns").map_err(cannot_compile)?);
             }
         }
         let programs = filter.compile(password.as_ref()).map_err(cannot_compile)?;
@@ -206,6 +215,11 @@ impl Confinement {
     /// The kernel refuses a step; the text names it.
     pub(crate) fn enter_alone(&self, alone: &Alone) -> io::Result<()> {
         self.enter_room(alone)?;
+        if self.is_readable {
+            // The change of user has taken it, for all but those with privileges over the machine.
+            set_dumpable_behavior(DumpableBehavior::Dumpable)
+                .map_err(|why| in_jail("PR_SET_DUMPABLE (prctl)", &why.into()))?;
+        }
         self.enter()?;
         install(self.without_joining.as_slice()).map_err(|why| in_jail("seccomp", &why))
     }
@@ -251,6 +265,10 @@ impl Confine for Confinement {
 /// An error of a step into the jail, for the outcome of a connection.
 fn in_jail(name: &str, why: &io::Error) -> io::Error {
     io::Error::new(why.kind(), format!("jail: {}", crate::error::reason(&step(name, why))))
+}
+
+fn cannot_compile(why: BackendError) -> Error {
+    refused("compile the filter", &io::Error::other(why))
 }
 
 fn refused(what: &str, why: &io::Error) -> Error {

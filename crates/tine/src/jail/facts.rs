@@ -30,6 +30,10 @@ pub(crate) struct Facts {
     pub(super) capabilities: Result<(), Errno>,
     pub(super) filters: Result<(), Errno>,
     pub(super) deny_write_execute: Result<(), Errno>,
+    /// Whether another process can connect in place of those in the jail.
+    pub(super) connecting: Result<(), Errno>,
+    /// Whether the server can keep a socket to its peer.
+    pub(super) peer_filter: Result<(), Errno>,
     pub(super) cgroups: CgroupFacts,
 }
 
@@ -62,6 +66,8 @@ impl Facts {
             capabilities: tried.capabilities,
             filters: filters.and(tried.filters),
             deny_write_execute: jail::has_deny_write_execute().map_err(errno),
+            connecting: tried.connecting,
+            peer_filter: tried.peer_filter,
             cgroups: CgroupFacts::ask(cgroup),
         }
     }

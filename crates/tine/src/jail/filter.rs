@@ -291,13 +291,14 @@ fn with_password(password: &Password) -> Option<SeccompRule> {
     SeccompRule::new(conditions.collect::<Result<_, _>>().ok()?).ok()
 }
 
-/// A filter that refuses setns(2): for processes that could find the password in their memory.
+/// A filter that refuses one call. That of setns(2) is for processes that could find the password
+/// in their memory.
 ///
 /// # Errors
 /// The architecture has none.
-pub(super) fn without_joining() -> Result<BpfProgram, seccompiler::BackendError> {
+pub(super) fn without(call: &str) -> Result<BpfProgram, seccompiler::BackendError> {
     let arch = TargetArch::try_from(std::env::consts::ARCH)?;
-    let rules = number("setns").map(|number| (number, Vec::new())).into_iter().collect();
+    let rules = number(call).map(|number| (number, Vec::new())).into_iter().collect();
     let refuse = SeccompAction::Errno(Errno::PERM.raw_os_error().unsigned_abs());
     SeccompFilter::new(rules, SeccompAction::Allow, refuse, arch)?.try_into()
 }

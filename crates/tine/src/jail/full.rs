@@ -15,6 +15,7 @@ use super::aside::reported;
 use super::choices::PrivateNetwork;
 use super::first_process::{become_first, try_joining};
 use super::house::House;
+use super::network_allow::AllowedAddresses;
 use super::step::{StepError, step};
 use super::users::JailUsers;
 
@@ -27,6 +28,8 @@ pub(crate) struct FullJail {
     pub(crate) users: JailUsers,
     pub(crate) house: House,
     pub(crate) network: PrivateNetwork,
+    /// What can be connected to nevertheless.
+    pub(crate) allowed: AllowedAddresses,
 }
 
 impl FullJail {

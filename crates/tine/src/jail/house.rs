@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount_change, unmount};
 use tine_sys::namespaces::{MountRights, restrict_mount};
 
-use super::mounts::{attach, copy_tree, cover, inside, make_directory, make_link, mount_new};
+use super::mounts::{add_lines, attach, copy_tree, cover, inside, make_directory, make_link, mount_new};
 use super::path_view::BindPath;
 use super::step::step;
 
@@ -30,6 +30,9 @@ const LINKS: [(&str, &str); 5] = [
     ("/dev/stderr", "/proc/self/fd/2"),
     ("/dev/shm", "/tmp"),
 ];
+
+/// The names of hosts (hosts(5)).
+const HOSTS: &str = "/etc/hosts";
 
 /// Where programs keep what nobody needs after them.
 const TEMPORARY: &str = "/tmp";
@@ -73,6 +76,8 @@ pub(crate) struct House {
     has_terminals: bool,
     /// The size of `/tmp`, if it is set.
     temporary: Option<u64>,
+    /// Lines that `/etc/hosts` has in addition.
+    hosts: String,
 }
 
 /// What is asked of a house beside the system's files.
@@ -91,6 +96,8 @@ pub(crate) struct HousePaths<'a> {
     pub(crate) has_terminals: bool,
     /// The size of `/tmp` in bytes, if it is set.
     pub(crate) temporary: Option<u64>,
+    /// Lines that `/etc/hosts` has in addition.
+    pub(crate) hosts: &'a str,
 }
 
 impl House {
@@ -99,8 +106,12 @@ impl House {
     /// # Errors
     /// A path that was named does not exist; the text names it.
     pub(crate) fn new(paths: &HousePaths) -> io::Result<House> {
-        let mut house =
-            House { has_terminals: paths.has_terminals, temporary: paths.temporary, ..House::default() };
+        let mut house = House {
+            has_terminals: paths.has_terminals,
+            temporary: paths.temporary,
+            hosts: paths.hosts.to_owned(),
+            ..House::default()
+        };
         match paths.root {
             Some(root) => house.bind_root(&named(root)?)?,
             None => house.bind_system(paths)?,
@@ -230,6 +241,9 @@ impl House {
         // The kernel mounts a /proc where it sees another one that hides nothing.
         attach(&proc, Path::new("/proc"))?;
         self.furnish_root()?;
+        if !self.hosts.is_empty() {
+            add_lines(Path::new(HOSTS), &self.hosts)?;
+        }
         self.inaccessible.iter().try_for_each(|path| cover(path))?;
         rustix::process::pivot_root(".", ".").map_err(|why| step("pivot_root", &why.into()))?;
         unmount(".", UnmountFlags::DETACH).map_err(|why| step("umount of the old root", &why.into()))?;

@@ -6,8 +6,8 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use landlock::{
-    ABI, Access, AccessFs, BitFlags, PathBeneath, PathFd, PathFdError, Ruleset, RulesetAttr, RulesetCreated,
-    RulesetCreatedAttr, RulesetError, Scope,
+    ABI, Access, AccessFs, AccessNet, BitFlags, PathBeneath, PathFd, PathFdError, Ruleset, RulesetAttr,
+    RulesetCreated, RulesetCreatedAttr, RulesetError, Scope,
 };
 
 use crate::error::{Error, next_move};
@@ -39,12 +39,16 @@ impl FileRules {
     }
 }
 
-/// Makes the ruleset: files, and with `scope` the signals and abstract sockets of processes in the
-/// jail.
+/// Makes the ruleset: files, with `scope` the signals and abstract sockets of processes in the
+/// jail, with `refuses_tcp` the calls that connect and bind sockets of TCP.
 ///
 /// # Errors
 /// A path that was named cannot be opened; the kernel refuses the ruleset.
-pub(super) fn make(files: Option<&FileRules>, scope: bool) -> Result<Option<OwnedFd>, Error> {
+pub(super) fn make(
+    files: Option<&FileRules>,
+    scope: bool,
+    refuses_tcp: bool,
+) -> Result<Option<OwnedFd>, Error> {
     let refused = |why: RulesetError| {
         let why = system_error(&why);
         Error::system("cannot make the rules of the jail (Landlock)", &why, next_move::of_call(&why))
@@ -52,6 +56,9 @@ pub(super) fn make(files: Option<&FileRules>, scope: bool) -> Result<Option<Owne
     let mut ruleset = Ruleset::default();
     if files.is_some() {
         ruleset = ruleset.handle_access(AccessFs::from_all(VERSION)).map_err(refused)?;
+    }
+    if refuses_tcp {
+        ruleset = ruleset.handle_access(AccessNet::from_all(VERSION)).map_err(refused)?;
     }
     if scope {
         ruleset = ruleset.scope(Scope::from_all(VERSION)).map_err(refused)?;

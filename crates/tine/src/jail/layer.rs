@@ -15,6 +15,7 @@ pub(crate) enum Layer {
     Files,
     Scope,
     WriteExecute,
+    NetworkAllow,
     Memory,
     Tasks,
     Cpu,
@@ -22,7 +23,7 @@ pub(crate) enum Layer {
 
 impl Layer {
     /// Those that decide about others come first.
-    pub(crate) const ALL: [Layer; 11] = [
+    pub(crate) const ALL: [Layer; 12] = [
         Layer::Namespaces,
         Layer::Root,
         Layer::NoNewPrivileges,
@@ -31,6 +32,7 @@ impl Layer {
         Layer::Files,
         Layer::Scope,
         Layer::WriteExecute,
+        Layer::NetworkAllow,
         Layer::Memory,
         Layer::Tasks,
         Layer::Cpu,
@@ -47,6 +49,7 @@ impl Layer {
             Layer::Files => "landlock.fs",
             Layer::Scope => "landlock.scope",
             Layer::WriteExecute => "memory-deny-write-execute",
+            Layer::NetworkAllow => "network-allow",
             Layer::Memory => "memory-max",
             Layer::Tasks => "tasks-max",
             Layer::Cpu => "cpu-quota",

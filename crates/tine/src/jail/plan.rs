@@ -12,6 +12,7 @@ use super::full::FullJail;
 use super::house::{House, HousePaths};
 use super::landlock_rules::FileRules;
 use super::layer::{Layer, LayerState};
+use super::network_allow::{AllowedAddresses, PassedSocketGuard};
 use super::path_view::BindPath;
 use super::resources::CgroupController;
 use super::settings::Jail;
@@ -29,6 +30,10 @@ pub(crate) struct Plan {
     pub(super) filter: Option<CallFilter>,
     pub(super) files: Option<FileRules>,
     pub(crate) full: Option<FullJail>,
+    /// Where processes in the jail can connect to some endpoints.
+    pub(crate) guard: Option<PassedSocketGuard>,
+    /// Whether Landlock refuses to connect and bind sockets of TCP, but for the connector.
+    pub(super) refuses_tcp: bool,
     /// Where the cgroups of connections are made.
     pub(crate) cgroups: Vec<CgroupTree>,
 }
@@ -105,6 +110,7 @@ impl Jail {
             }
             Layer::Namespaces | Layer::Root => {
                 let is_named = self.private_network.is_some_and(|network| network != PrivateNetwork::Machine)
+                    || !self.network_allow.is_empty()
                     || self.private_tmp.is_some()
                     || self.uid_range.is_some()
                     || self.private_users.is_some()
@@ -119,6 +125,8 @@ impl Jail {
             }
             Layer::Scope => self.wish(None, true),
             Layer::WriteExecute => self.wish(self.memory_deny_write_execute, false),
+            Layer::NetworkAllow if self.network_allow.is_empty() => Wish::None,
+            Layer::NetworkAllow => Wish::Required,
             Layer::Memory => self.wish_for_limit(CgroupController::Memory),
             Layer::Tasks => self.wish_for_limit(CgroupController::Pids),
             Layer::Cpu => self.wish_for_limit(CgroupController::Cpu),
@@ -250,6 +258,11 @@ impl Plan {
                 Err(errno) => refused(errno),
             },
             Layer::WriteExecute => facts.deny_write_execute.map_or_else(refused, |()| on(String::new())),
+            // Without a full jail, the start fails.
+            Layer::NetworkAllow if self.full.is_none() => LayerState::Off,
+            Layer::NetworkAllow => {
+                facts.connecting.map_or_else(refused, |()| self.take_endpoints(jail, facts))
+            }
             Layer::Memory | Layer::Tasks | Layer::Cpu => LayerState::Off,
         }
     }
@@ -260,24 +273,32 @@ impl Jail {
     ///
     /// # Errors
     /// A path does not exist.
-    pub(crate) fn full(&self, users: JailUsers, paths: HousePaths) -> Result<Option<FullJail>, Error> {
+    pub(crate) fn full(
+        &self,
+        users: JailUsers,
+        paths: HousePaths,
+        allowed: AllowedAddresses,
+    ) -> Result<Option<FullJail>, Error> {
         if !self.wants_full() {
             return Ok(None);
         }
         let same = self.read_write_paths.iter().cloned().map(BindPath::same);
         let read_write: Vec<BindPath> = same.chain(self.bind_paths.iter().cloned()).collect();
+        let hosts = allowed.hosts();
         let paths = HousePaths {
             root: self.root_directory.as_deref(),
             read_only: &self.bind_read_only_paths,
             read_write: &read_write,
             inaccessible: &self.inaccessible_paths,
             temporary: self.private_tmp,
+            hosts: &hosts,
             ..paths
         };
         let house = House::new(&paths).map_err(|why| {
             Error::system("cannot find a path of the jail", &why, crate::error::next_move::of_file(&why))
         })?;
-        Ok(Some(FullJail { users, house, network: self.private_network.unwrap_or(PrivateNetwork::Empty) }))
+        let network = self.private_network.unwrap_or(PrivateNetwork::Empty);
+        Ok(Some(FullJail { users, house, network, allowed }))
     }
 }
 
@@ -320,6 +341,7 @@ fn terms(text: &str) -> Vec<Term> {
 }
 
 mod checks;
+mod endpoints;
 mod limits;
 mod tell;
 #[cfg(test)]

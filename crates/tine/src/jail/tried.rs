@@ -12,7 +12,7 @@ use tine_sys::jail::{landlock_version, restrict_self};
 use tine_sys::process::{Alone, fork};
 
 use super::aside::reported;
-use super::filter::without_joining;
+use super::filter::without;
 use super::landlock_rules::{self, FileRules};
 use super::rights::{drop_bounding_set, install, keep_capabilities};
 use crate::error::Error;
@@ -27,6 +27,10 @@ pub(super) struct Tried {
     pub(super) landlock: Result<(), Errno>,
     pub(super) file_rules: Result<(), Errno>,
     pub(super) filters: Result<(), Errno>,
+    /// A filter whose calls another process answers, and the calls of that process.
+    pub(super) connecting: Result<(), Errno>,
+    /// A filter for the packets of a TCP socket, with the capabilities of the server.
+    pub(super) peer_filter: Result<(), Errno>,
 }
 
 impl Tried {
@@ -37,6 +41,8 @@ impl Tried {
         landlock: Ok(()),
         file_rules: Ok(()),
         filters: Ok(()),
+        connecting: Ok(()),
+        peer_filter: Ok(()),
     };
 
     /// Makes the steps in a process that is forked for it and exits afterwards.
@@ -45,36 +51,47 @@ impl Tried {
         match reported(alone, ordinary, |_| Tried::here().to_message()) {
             // A filter may have ended the process: what it has not reported cannot be had.
             Ok((report, _)) => Tried::from_message(&report),
-            Err(why) => Tried::of([Err(errno(&why)); 5]),
+            Err(why) => Tried::of([Err(errno(&why)); 7]),
         }
     }
 
     /// In the order of a jail: what comes after the first two needs no privilege.
     fn here() -> Tried {
         let none = CapabilitySet::empty();
+        let peer_filter = try_peer_filter();
         Tried {
             no_new_privileges: rustix::thread::set_no_new_privs(true),
             capabilities: drop_bounding_set(none).and_then(|()| keep_capabilities(none)),
             landlock: try_scope(),
             file_rules: try_landlock(Some(&FileRules::new(&[], &[])), false),
             filters: try_filter(),
+            connecting: try_connecting(),
+            peer_filter,
         }
     }
 
-    fn of(steps: [Result<(), Errno>; 5]) -> Tried {
-        let [no_new_privileges, capabilities, landlock, file_rules, filters] = steps;
-        Tried { no_new_privileges, capabilities, landlock, file_rules, filters }
+    fn of(steps: [Result<(), Errno>; 7]) -> Tried {
+        let [no_new_privileges, capabilities, landlock, file_rules, filters, connecting, peer_filter] = steps;
+        Tried { no_new_privileges, capabilities, landlock, file_rules, filters, connecting, peer_filter }
     }
 
     /// The number of each error, 0 for none.
     fn to_message(self) -> Vec<u8> {
-        let steps = [self.no_new_privileges, self.capabilities, self.landlock, self.file_rules, self.filters];
+        let steps = [
+            self.no_new_privileges,
+            self.capabilities,
+            self.landlock,
+            self.file_rules,
+            self.filters,
+            self.connecting,
+            self.peer_filter,
+        ];
         let numbers = steps.map(|step| step.err().map_or(0, Errno::raw_os_error));
         numbers.map(i32::to_ne_bytes).concat()
     }
 
     fn from_message(message: &[u8]) -> Tried {
-        let mut steps = [Err(Errno::IO); 5];
+        let mut steps = [Err(Errno::IO); 7];
         for (step, bytes) in steps.iter_mut().zip(message.as_chunks().0) {
             *step = match i32::from_ne_bytes(*bytes) {
                 0 => Ok(()),
@@ -94,7 +111,7 @@ fn try_scope() -> Result<(), Errno> {
 }
 
 fn try_landlock(files: Option<&FileRules>, scope: bool) -> Result<(), Errno> {
-    match landlock_rules::make(files, scope) {
+    match landlock_rules::make(files, scope, false) {
         Ok(Some(ruleset)) => restrict_self(ruleset.as_fd()).map_err(|why| errno(&why)),
         Ok(None) => Ok(()),
         Err(why) => Err(errno_of(&why)),
@@ -103,8 +120,31 @@ fn try_landlock(files: Option<&FileRules>, scope: bool) -> Result<(), Errno> {
 
 /// A filter that a jail has, too. The kernel looks at no other property of it.
 fn try_filter() -> Result<(), Errno> {
-    let program = without_joining().map_err(|_| Errno::NOSYS)?;
+    let program = without("setns").map_err(|_| Errno::NOSYS)?;
     install(&[program]).map_err(|why| errno(&why))
+}
+
+/// Yama in this mode lets no process read the memory of another (ptrace_scope, Linux
+/// Documentation/admin-guide/LSM/Yama.rst).
+const NO_TRACING: &str = "3";
+
+fn try_connecting() -> Result<(), Errno> {
+    let yama = std::fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").unwrap_or_default();
+    if yama.trim() == NO_TRACING {
+        return Err(Errno::ACCESS);
+    }
+    let listener = tine_sys::connect_filter::install().map_err(|why| match why.kind() {
+        io::ErrorKind::Unsupported => Errno::NOSYS,
+        _ => errno(&why),
+    })?;
+    tine_sys::call_notices::try_out(listener.as_fd()).map_err(|why| errno(&why))
+}
+
+fn try_peer_filter() -> Result<(), Errno> {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+    let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    let peer = std::net::SocketAddr::from(([127, 0, 0, 1], 9));
+    tine_sys::peer_filter::keep_to_peer(socket.as_fd(), peer).map_err(|why| errno(&why))
 }
 
 fn errno_of(error: &Error) -> Errno {
@@ -118,11 +158,11 @@ mod tests {
 
     #[test]
     fn what_was_tried_is_the_same_in_another_process() {
-        let steps = [Ok(()), Err(Errno::PERM), Ok(()), Err(Errno::NOSYS), Ok(())];
+        let steps = [Ok(()), Err(Errno::PERM), Ok(()), Err(Errno::NOSYS), Ok(()), Err(Errno::BUSY), Ok(())];
         let tried = Tried::of(steps);
         assert_eq!(Tried::from_message(&tried.to_message()), tried);
         // A process that was ended has reported nothing, or a part.
-        assert_eq!(Tried::from_message(b""), Tried::of([Err(Errno::IO); 5]));
+        assert_eq!(Tried::from_message(b""), Tried::of([Err(Errno::IO); 7]));
         let part = Tried::from_message(&tried.to_message()[..9]);
         assert_eq!((part.no_new_privileges, part.capabilities), (Ok(()), Err(Errno::PERM)));
         assert_eq!(part.landlock, Err(Errno::IO));
