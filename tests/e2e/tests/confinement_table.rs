@@ -15,7 +15,8 @@ type Protections = [String; 5];
 const SECTION: &str = "\n## Confinement by process\n";
 
 /// The names of capabilities that the table has, with their numbers (linux/capability.h).
-const CAPABILITIES: [(&str, u32); 3] = [("DAC_OVERRIDE", 1), ("KILL", 5), ("NET_BIND_SERVICE", 10)];
+const CAPABILITIES: [(&str, u32); 4] =
+    [("DAC_OVERRIDE", 1), ("KILL", 5), ("NET_BIND_SERVICE", 10), ("NET_ADMIN", 12)];
 
 /// All capabilities that this kernel knows.
 fn all_capabilities() -> u64 {
@@ -93,6 +94,8 @@ impl Full {
              max-connections-per-source = 2\nwhen-limited = 'delay'\nstderr = 'log'\n\
              proxy-from = ['192.0.2.0/24']\nproxy-others = 'serve'\n\
              [services.jailed]\nlisten = 'unix:{}'\nservice = 'echo'\njail = 'full'\n\
+             [services.allowing]\nlisten = '127.0.0.1:0'\nservice = 'echo'\njail = 'full'\n\
+             network-allow = '192.0.2.1:443'\n\
              [services.root]\nlisten = '127.0.0.1:0'\nservice = 'echo'\nspares = 1\nreuse = 2\n\
              [services.cgroups]\nlisten = '127.0.0.1:0'\nprogram = ['cat']\ncgroup = '{}'\n",
             path("log"),
@@ -141,13 +144,16 @@ impl Full {
         let has_user = service == "with-user";
         let suffix = match service {
             "jailed" => " of a full jail",
+            "allowing" => " with `--network-allow`",
             "with-user" => "",
             _ => " without `--user`",
         };
         let name = process.name.trim_start_matches("tine: ");
         let kind = name.trim_end_matches(|last: char| last.is_ascii_digit()).trim_end();
         match kind {
-            _ if process.pid == child.pid && ["with-user", "jailed", "root", "cgroups"].contains(&name) => {
+            _ if process.pid == child.pid
+                && ["with-user", "jailed", "allowing", "root", "cgroups"].contains(&name) =>
+            {
                 "supervisor".to_owned()
             }
             "forker" | "spare" | "worker" => format!("{kind}{suffix}"),
@@ -198,7 +204,7 @@ fn each_process_has_the_protections_of_its_row_and_each_row_a_process() {
         let all = full.all();
         let control = all.values().filter(|process| process.name == CONTROL).map(|process| process.parent);
         let parents: BTreeSet<i32> = control.collect();
-        (parents.contains(&full.server.pid()) && parents.len() == 5).then_some(())
+        (parents.contains(&full.server.pid()) && parents.len() == 6).then_some(())
     });
     let mut last = Vec::new();
     // A process that was just created is not what it will be.
