@@ -9,8 +9,10 @@
 //! there must be one thread, [`process::Fresh`] where the process must have been forked.
 
 pub mod available;
+pub mod call_notices;
 pub mod clock;
 pub mod cmdline;
+pub mod connect_filter;
 mod cstrings;
 pub mod environment;
 pub mod exec;

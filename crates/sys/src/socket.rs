@@ -36,6 +36,66 @@ pub fn accept_queue(listener: BorrowedFd) -> io::Result<AcceptQueue> {
     Ok(AcceptQueue { length: info.tcpi_unacked, backlog: info.tcpi_sacked })
 }
 
+/// The state of a TCP socket (`TCP_INFO`, tcp(7)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TcpState {
+    /// It has no peer.
+    Closed,
+    /// It is being connected.
+    Connecting,
+    /// It is connected, was so until its peer closed it, or listens.
+    Other,
+}
+
+/// Asks for the state of a TCP socket.
+///
+/// # Errors
+/// EOPNOTSUPP if it is not a TCP socket.
+pub fn tcp_state(socket: BorrowedFd) -> io::Result<TcpState> {
+    const SYN_SENT: u8 = 2;
+    const SYN_RECV: u8 = 3;
+    const CLOSE: u8 = 7;
+    // `tcpi_state` is the first byte.
+    let mut state = 0_u8;
+    let mut length: libc::socklen_t = 1;
+    // SAFETY: the kernel writes at most `length` bytes.
+    let returned = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            (&raw mut state).cast(),
+            &raw mut length,
+        )
+    };
+    crate::check(libc::c_long::from(returned))?;
+    Ok(match state {
+        CLOSE => TcpState::Closed,
+        SYN_SENT | SYN_RECV => TcpState::Connecting,
+        _ => TcpState::Other,
+    })
+}
+
+/// The number of the network namespace of a socket, which no other one has (`SO_NETNS_COOKIE`).
+///
+/// # Errors
+/// ENOPROTOOPT before Linux 5.14.
+pub fn network_of(socket: BorrowedFd) -> io::Result<u64> {
+    let mut cookie = 0_u64;
+    let mut length = size_of::<u64>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes of an integer.
+    let returned = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_NETNS_COOKIE,
+            (&raw mut cookie).cast(),
+            &raw mut length,
+        )
+    };
+    crate::check(libc::c_long::from(returned)).map(|_| cookie)
+}
+
 /// The clients that the kernel has dropped at a listening socket, mostly since its accept queue was
 /// full (`SO_MEMINFO`, `SK_MEMINFO_DROPS` in linux/sock_diag.h).
 ///

@@ -1,7 +1,7 @@
 //! Filters of what sockets receive (socket(7), `SO_ATTACH_FILTER`).
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd};
 
 use rustix::io::Errno;
@@ -16,6 +16,13 @@ const DIAG_PORT: u32 = 16 + 4;
 /// from its TCP header on.
 const RECEIVER_PORT: u32 = 2;
 const FLAGS: u32 = 13;
+
+/// Where it has the port of its sender, and the header of IP before it (`SKF_NET_OFF`,
+/// linux/filter.h) the version, in half a byte, and the address of the sender.
+const SENDER_PORT: u32 = 0;
+const IP_HEADER: u32 = (-0x10_0000_i32).cast_unsigned();
+const IPV4_SENDER: u32 = IP_HEADER + 12;
+const IPV6_SENDER: u32 = IP_HEADER + 8;
 
 /// The flags SYN and ACK, with which a listener accepts a connection (RFC 9293).
 const SYN_ACK: u32 = 0x02 | 0x10;
@@ -61,6 +68,17 @@ pub fn hold_to_port(socket: BorrowedFd) -> io::Result<()> {
     lock(socket)
 }
 
+/// Has a TCP socket receive packets of this peer only, for good. If the socket is disconnected
+/// later, by connect(2) to `AF_UNSPEC`, it can neither be connected to another peer nor accept
+/// connections of others.
+///
+/// # Errors
+/// As [`hold_to_port`]; EPERM if the socket has such a filter already.
+pub fn keep_to_peer(socket: BorrowedFd, peer: SocketAddr) -> io::Result<()> {
+    attach(socket, &of_peer(peer))?;
+    lock(socket)
+}
+
 /// Whether this process may hold sockets of TCP to their port: it tries it.
 ///
 /// # Errors
@@ -86,6 +104,33 @@ fn of_port(port: u16) -> [libc::sock_filter; 7] {
         RECEIVE,
         DROP,
     ]
+}
+
+/// Receives what comes from a peer: with the version of its address, its port and its address.
+fn of_peer(peer: SocketAddr) -> Vec<libc::sock_filter> {
+    let (version, words, at): (u32, Vec<u32>, u32) = match peer.ip().to_canonical() {
+        IpAddr::V4(address) => (4, vec![address.to_bits()], IPV4_SENDER),
+        IpAddr::V6(address) => {
+            let words = address.octets();
+            let words = words.as_chunks().0.iter().map(|word| u32::from_be_bytes(*word));
+            (6, words.collect(), IPV6_SENDER)
+        }
+    };
+    let shift = instruction(libc::BPF_ALU | libc::BPF_RSH | libc::BPF_K, 4);
+    let mut checks = vec![
+        (vec![load(libc::BPF_B, IP_HEADER), shift], version),
+        (vec![load(libc::BPF_H, SENDER_PORT)], u32::from(peer.port())),
+    ];
+    for (word, at) in words.into_iter().zip((at..).step_by(4)) {
+        checks.push((vec![load(libc::BPF_W, at)], word));
+    }
+    let mut program = Vec::new();
+    for (loads, expected) in checks {
+        program.extend(loads);
+        program.extend([libc::sock_filter { jt: 1, ..unless_equal(expected, 0) }, DROP]);
+    }
+    program.push(RECEIVE);
+    program
 }
 
 /// Classic BPF: receives the whole of the packet or message.
@@ -165,6 +210,8 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
     use std::os::fd::AsFd as _;
     use std::time::Duration;
+
+    use rustix::net::{SocketFlags, SocketType, socket_with};
 
     use super::*;
 
@@ -258,5 +305,40 @@ mod tests {
         let (pair, _other) = std::os::unix::net::UnixStream::pair().expect("a pair");
         hold_to_port(pair.as_fd()).expect("nothing to do");
         attach(pair.as_fd(), &[RECEIVE]).expect("not locked");
+    }
+
+    fn connects(filtered: SocketAddr, to: SocketAddr) -> bool {
+        let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None).expect("a socket");
+        keep_to_peer(socket.as_fd(), filtered).expect("a filter");
+        let second = keep_to_peer(socket.as_fd(), to).expect_err("it is locked");
+        assert_eq!(second.raw_os_error(), Some(libc::EPERM));
+        let wait = Duration::from_millis(200);
+        rustix::net::sockopt::set_socket_timeout(&socket, rustix::net::sockopt::Timeout::Send, Some(wait))
+            .expect("a timeout");
+        rustix::net::connect(&socket, &to).is_ok()
+    }
+
+    #[test]
+    fn a_socket_is_connected_to_its_peer_and_to_no_other() {
+        for host in ["127.0.0.1", "[::1]"] {
+            let listen = || TcpListener::bind(format!("{host}:0")).expect("a port");
+            let (one, other) = (listen(), listen());
+            let [one, other] = [&one, &other].map(|listener| listener.local_addr().expect("an address"));
+            assert!(connects(one, one), "{host}");
+            assert!(!connects(other, one), "another port than that of {host}");
+            let elsewhere: IpAddr =
+                if one.is_ipv4() { [127, 0, 0, 2].into() } else { "::2".parse().expect("an address") };
+            assert!(!connects(SocketAddr::new(elsewhere, one.port()), one), "another address than {host}");
+        }
+    }
+
+    #[test]
+    fn an_address_of_version_4_is_one_in_either_family() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let mapped: SocketAddr = format!("[::ffff:127.0.0.1]:{port}").parse().expect("an address");
+        assert!(connects(mapped, mapped));
+        assert!(TcpStream::connect(mapped).is_ok());
     }
 }

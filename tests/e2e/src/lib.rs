@@ -20,6 +20,7 @@ pub mod log;
 pub mod names;
 pub mod network;
 pub mod other_process;
+pub mod outgoing;
 pub mod procfs;
 pub mod programs;
 pub mod proxies;

@@ -21,6 +21,8 @@ pub const PROXY_READER: &str = "tine: proxy";
 pub const STDERR_LOGGER: &str = "tine: logger";
 /// The cgroup cleaner in ps(1).
 pub const CGROUP_CLEANER: &str = "tine: cleaner";
+/// The connector in ps(1).
+pub const CONNECTOR: &str = "tine: connector";
 /// The log writer in ps(1).
 pub const LOG_WRITER: &str = "tine: writer";
 /// Jailers in ps(1), before their number.

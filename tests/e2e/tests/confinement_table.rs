@@ -15,8 +15,8 @@ type Protections = [String; 5];
 const SECTION: &str = "\n## Confinement by process\n";
 
 /// The names of capabilities that the table has, with their numbers (linux/capability.h).
-const CAPABILITIES: [(&str, u32); 4] =
-    [("DAC_OVERRIDE", 1), ("KILL", 5), ("NET_BIND_SERVICE", 10), ("SYS_ADMIN", 21)];
+const CAPABILITIES: [(&str, u32); 5] =
+    [("DAC_OVERRIDE", 1), ("KILL", 5), ("NET_BIND_SERVICE", 10), ("NET_ADMIN", 12), ("SYS_ADMIN", 21)];
 
 /// All capabilities that this kernel knows.
 fn all_capabilities() -> u64 {
@@ -95,6 +95,8 @@ impl Full {
              proxy-from = ['192.0.2.0/24']\nproxy-others = 'serve'\n\
              [services.jailed]\nlisten = 'unix:{}'\nservice = 'echo'\njail = 'full'\n\
              [services.without-init]\nlisten = 'unix:{}'\nservice = 'echo'\njail = 'full'\njail-init = 'no'\n\
+             [services.allowing]\nlisten = '127.0.0.1:0'\nservice = 'echo'\njail = 'full'\n\
+             network-allow = '192.0.2.1:443'\n\
              [services.root]\nlisten = '127.0.0.1:0'\nservice = 'echo'\nspares = 1\nreuse = 2\n\
              [services.cgroups]\nlisten = '127.0.0.1:0'\nprogram = ['cat']\ncgroup = '{}'\n",
             path("log"),
@@ -144,6 +146,7 @@ impl Full {
         let has_user = service == "with-user";
         let suffix = match service {
             "jailed" | "without-i" => " of a full jail",
+            "allowing" => " with `--network-allow`",
             "with-user" => "",
             _ => " without `--user`",
         };
@@ -152,7 +155,7 @@ impl Full {
         let kind = name.trim_end_matches(|last: char| last.is_ascii_digit()).trim_end();
         match kind {
             _ if process.pid == child.pid
-                && ["with-user", "jailed", "without-i", "root", "cgroups"].contains(&name) =>
+                && ["with-user", "jailed", "without-i", "allowing", "root", "cgroups"].contains(&name) =>
             {
                 "supervisor".to_owned()
             }
@@ -204,7 +207,7 @@ fn each_process_has_the_protections_of_its_row_and_each_row_a_process() {
         let all = full.all();
         let control = all.values().filter(|process| process.name == CONTROL).map(|process| process.parent);
         let parents: BTreeSet<i32> = control.collect();
-        (parents.contains(&full.server.pid()) && parents.len() == 6).then_some(())
+        (parents.contains(&full.server.pid()) && parents.len() == 7).then_some(())
     });
     let mut last = Vec::new();
     // A process that was just created is not what it will be.

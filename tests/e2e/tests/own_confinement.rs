@@ -124,6 +124,20 @@ fn the_log_writer_of_a_daemon_makes_local_sockets_and_opens_no_file() {
 }
 
 #[test]
+fn the_connector_makes_internet_sockets_and_reads_files_only() {
+    let process = "connector";
+    for one in BY_NONE.into_iter().filter(|one| *one != "socket").chain(["local socket"]) {
+        assert_eq!(attempt(process, "all", one), Killed, "{one}");
+    }
+    assert_eq!(attempt(process, "all", "socket"), Made);
+    // What its user can read; `/proc` is its root directory.
+    assert_files(
+        process,
+        [("open", Made, Made), ("append", Killed, Made), ("read", Made, Made), ("remove", Killed, Made)],
+    );
+}
+
+#[test]
 fn only_the_log_writer_makes_local_sockets() {
     for process in ["rejector", "stderr logger with crash reports", "observer"] {
         assert_eq!(attempt(process, "all", "local socket"), Killed, "{process}");

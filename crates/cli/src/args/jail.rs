@@ -113,6 +113,12 @@ pub struct JailOptions {
     #[arg(long, value_name = "NETWORK", value_parser = choice::<PrivateNetwork>(PrivateNetwork::NAMES))]
     pub private_network: Option<PrivateNetwork>,
 
+    /// An endpoint that a full jail without the network of the machine can connect to by TCP: an
+    /// address, a network as in 10.0.0.0/8 or a name, which is looked up at the start, and a port,
+    /// or * for each
+    #[arg(long, value_name = "HOST:PORT")]
+    pub network_allow: Vec<String>,
+
     /// The root directory of a full jail, to read: what is in it replaces /usr and the other
     /// directories of the system's programs. The program is a path in there
     #[arg(long, value_name = "DIR")]
@@ -152,7 +158,7 @@ impl JailOptions {
     /// The server with this jail.
     ///
     /// # Errors
-    /// There is no such system call, group, capability, address family or error.
+    /// There is no such system call, group, capability, address family, error or endpoint.
     pub fn apply(&self, server: Server) -> Result<Server, Error> {
         Ok(server.jail(self.jail()?))
     }
@@ -185,6 +191,9 @@ impl JailOptions {
         }
         if let Some(names) = &self.restrict_address_families {
             jail = jail.restrict_address_families(names)?;
+        }
+        for endpoint in &self.network_allow {
+            jail = jail.network_allow(endpoint)?;
         }
         Ok(self.with_files(self.with_limits(self.with_users_and_network(jail))))
     }

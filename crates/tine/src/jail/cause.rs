@@ -34,6 +34,18 @@ pub(crate) fn of(layer: Layer, errno: Errno) -> Refused {
             "the kernel cannot keep memory from becoming executable (Linux 6.3)",
             "use a newer kernel, or `--memory-deny-write-execute=no`",
         ),
+        (Layer::NetworkAllow, Errno::NOSYS | Errno::INVAL) => (
+            "the kernel cannot have one process connect for another (Linux 5.9)",
+            "use a newer kernel, or `--private-network no`",
+        ),
+        (Layer::NetworkAllow, Errno::BUSY) => (
+            "a container or sandbox answers system calls itself",
+            "start the server outside of it, or use `--private-network no`",
+        ),
+        (Layer::NetworkAllow, Errno::ACCESS) => (
+            "the system lets no process read the memory of another",
+            "set kernel.yama.ptrace_scope to 0, 1 or 2, which takes a restart of the machine",
+        ),
         (_, Errno::PERM | Errno::ACCESS) => (
             "a filter of the container or sandbox denies it",
             "permit it in the seccomp profile of the container, or use `--jail=auto`",
@@ -174,6 +186,10 @@ mod tests {
             (Layer::SystemCalls, Errno::INVAL, "seccomp", "--jail=auto"),
             (Layer::SystemCalls, Errno::PERM, "container", "seccomp profile"),
             (Layer::WriteExecute, Errno::INVAL, "6.3", "newer kernel"),
+            (Layer::NetworkAllow, Errno::INVAL, "5.9", "newer kernel"),
+            (Layer::NetworkAllow, Errno::BUSY, "container", "outside"),
+            (Layer::NetworkAllow, Errno::ACCESS, "memory", "ptrace_scope"),
+            (Layer::NetworkAllow, Errno::PERM, "container", "seccomp profile"),
             (Layer::NoNewPrivileges, Errno::INVAL, "refuses", "--jail=auto"),
         ] {
             let found = of(layer, errno);

@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use rustix::thread::CapabilitySet;
 use seccompiler::{BackendError, BpfProgram};
 use tine_sys::exec::Confine;
@@ -116,6 +117,8 @@ pub(crate) struct Confinement {
     doorway: Option<Doorway>,
     /// What a process adds that could find the passwords of the filter in its memory.
     without_passwords: Option<BpfProgram>,
+    /// Whether the connector has to read the memory of what executes nothing.
+    is_readable: bool,
 }
 
 /// What the processes of connections do, for the filter and the jail.
@@ -155,8 +158,10 @@ impl Confinement {
             jail::deny_write_execute().map_err(|why| refused("set PR_SET_MDWE", &why))?;
         }
         let holds_clients = plan.holds_clients;
+        let is_readable = plan.is_on(Layer::NetworkAllow);
         let capabilities = plan.capabilities;
-        let mut confinement = Confinement { ruleset, capabilities, holds_clients, ..Confinement::default() };
+        let mut confinement =
+            Confinement { ruleset, capabilities, holds_clients, is_readable, ..Confinement::default() };
         if holds_clients && plan.is_on(Layer::Connections) {
             confinement.without_listening = Some(refusing("listen").map_err(cannot_compile)?);
         }
@@ -274,6 +279,11 @@ impl Confinement {
     /// The kernel refuses a step; the text names it.
     pub(crate) fn enter_alone(&self, alone: &Alone) -> io::Result<()> {
         self.enter_room(alone)?;
+        if self.is_readable {
+            // The change of user has taken it, for all but those with privileges over the machine.
+            set_dumpable_behavior(DumpableBehavior::Dumpable)
+                .map_err(|why| in_jail("PR_SET_DUMPABLE (prctl)", &why.into()))?;
+        }
         self.enter()?;
         install(self.without_passwords.as_slice()).map_err(|why| in_jail("seccomp", &why))
     }

@@ -32,6 +32,8 @@ pub(crate) struct Facts {
     /// Whether the sockets of clients can be held to their port.
     pub(super) holding: Result<(), Errno>,
     pub(super) deny_write_execute: Result<(), Errno>,
+    /// Whether another process can connect in place of those in the jail.
+    pub(super) connecting: Result<(), Errno>,
     pub(super) cgroups: CgroupFacts,
 }
 
@@ -65,6 +67,7 @@ impl Facts {
             filters: filters.and(tried.filters),
             holding: tine_sys::socket_filter::can_hold().map_err(errno),
             deny_write_execute: jail::has_deny_write_execute().map_err(errno),
+            connecting: tried.connecting,
             cgroups: CgroupFacts::ask(cgroup),
         }
     }

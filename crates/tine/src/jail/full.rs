@@ -16,6 +16,7 @@ use super::aside::reported;
 use super::choices::PrivateNetwork;
 use super::first_process::{become_first, try_joining};
 use super::house::{House, mount_proc};
+use super::network_allow::AllowedAddresses;
 use super::step::{StepError, step};
 use super::users::JailUsers;
 
@@ -30,6 +31,8 @@ pub(crate) struct FullJail {
     pub(crate) network: PrivateNetwork,
     /// Whether each room has a first process of the server.
     pub(crate) has_init: bool,
+    /// What can be connected to nevertheless.
+    pub(crate) allowed: AllowedAddresses,
 }
 
 impl FullJail {

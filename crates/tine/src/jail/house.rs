@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount_change, unmount};
 use tine_sys::namespaces::{MountRights, restrict_mount};
 
-use super::mounts::{attach, copy_tree, cover, inside, make_directory, make_link, mount_new};
+use super::mounts::{add_lines, attach, copy_tree, cover, inside, make_directory, make_link, mount_new};
 use super::path_view::{BindPath, PathView};
 use super::step::step;
 use super::temporary::{
@@ -34,6 +34,9 @@ const LINKS: [(&str, &str); 5] = [
     ("/dev/stderr", "/proc/self/fd/2"),
     ("/dev/shm", "/tmp"),
 ];
+
+/// The names of hosts (hosts(5)).
+const HOSTS: &str = "/etc/hosts";
 
 /// Another name of `/tmp`, unless something else is there.
 const VAR_TMP: &str = "/var/tmp";
@@ -85,6 +88,8 @@ pub(crate) struct House {
     has_terminals: bool,
     /// What each room has of its own, `/tmp` first.
     temporary: Vec<TemporaryFileSystem>,
+    /// Lines that `/etc/hosts` has in addition.
+    hosts: String,
 }
 
 /// What is asked of a house beside the system's files.
@@ -103,6 +108,8 @@ pub(crate) struct HousePaths<'a> {
     pub(crate) has_terminals: bool,
     /// What each room has of its own, `/tmp` first.
     pub(crate) temporary: &'a [TemporaryFileSystem],
+    /// Lines that `/etc/hosts` has in addition.
+    pub(crate) hosts: &'a str,
 }
 
 impl House {
@@ -117,7 +124,8 @@ impl House {
         };
         // What was named for `/tmp` is instead of it.
         let temporary = paths.temporary.iter().filter(|own| !is_bound(&own.path)).cloned().collect();
-        let mut house = House { has_terminals: paths.has_terminals, temporary, ..House::default() };
+        let (has_terminals, hosts) = (paths.has_terminals, paths.hosts.to_owned());
+        let mut house = House { has_terminals, temporary, hosts, ..House::default() };
         match paths.root {
             Some(root) => house.bind_root(&named(root)?)?,
             None => house.bind_system(paths)?,
@@ -266,6 +274,9 @@ impl House {
         // The kernel mounts a /proc where it sees another one that hides nothing.
         attach(&proc, Path::new("/proc"))?;
         self.furnish_root()?;
+        if !self.hosts.is_empty() {
+            add_lines(Path::new(HOSTS), &self.hosts)?;
+        }
         self.inaccessible.iter().try_for_each(|path| cover(path))?;
         restrict_mount(Path::new("/"), MountRights::ReadOnly, false)
             .map_err(|why| step("mount_setattr /", &why))

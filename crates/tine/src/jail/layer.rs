@@ -17,6 +17,7 @@ pub(crate) enum Layer {
     Connections,
     ClientSocket,
     WriteExecute,
+    NetworkAllow,
     Memory,
     Tasks,
     Cpu,
@@ -24,7 +25,7 @@ pub(crate) enum Layer {
 
 impl Layer {
     /// Those that decide about others come first.
-    pub(crate) const ALL: [Layer; 13] = [
+    pub(crate) const ALL: [Layer; 14] = [
         Layer::Namespaces,
         Layer::Root,
         Layer::NoNewPrivileges,
@@ -35,6 +36,7 @@ impl Layer {
         Layer::Connections,
         Layer::ClientSocket,
         Layer::WriteExecute,
+        Layer::NetworkAllow,
         Layer::Memory,
         Layer::Tasks,
         Layer::Cpu,
@@ -53,6 +55,7 @@ impl Layer {
             Layer::Connections => "landlock.net",
             Layer::ClientSocket => "client-socket",
             Layer::WriteExecute => "memory-deny-write-execute",
+            Layer::NetworkAllow => "network-allow",
             Layer::Memory => "memory-max",
             Layer::Tasks => "tasks-max",
             Layer::Cpu => "cpu-quota",

@@ -19,6 +19,7 @@ pub(crate) mod house;
 mod landlock_rules;
 pub(crate) mod layer;
 mod mounts;
+pub(crate) mod network_allow;
 pub(crate) mod path_view;
 pub(crate) mod plan;
 pub(crate) mod protection;

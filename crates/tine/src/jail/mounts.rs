@@ -8,6 +8,7 @@ use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::CWD;
 use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags, mount, move_mount, open_tree};
+use tine_sys::namespaces::{MountRights, restrict_mount};
 
 use super::step::step;
 
@@ -78,6 +79,35 @@ pub(super) fn make_link(path: &Path, target: &Path) -> io::Result<()> {
     symlink(target, inside(path)).map_err(|why| step(path.display(), &why))
 }
 
+/// Covers a file of the new root by a copy with more lines, if it is there and no link.
+pub(super) fn add_lines(path: &Path, lines: &str) -> io::Result<()> {
+    const COPY: &str = ".lines";
+    let at = inside(path);
+    if !fs::symlink_metadata(at).is_ok_and(|metadata| metadata.is_file()) {
+        return Ok(());
+    }
+    let failed = |why: &io::Error| step(path.display(), why);
+    let mut text = fs::read(at).map_err(|why| failed(&why))?;
+    if !text.is_empty() && !text.ends_with(b"\n") {
+        text.push(b'\n');
+    }
+    text.extend_from_slice(lines.as_bytes());
+    fs::write(COPY, text)
+        .and_then(|()| fs::set_permissions(COPY, fs::Permissions::from_mode(0o444)))
+        .map_err(|why| failed(&why))?;
+    cover_by(Path::new(COPY), path)?;
+    fs::remove_file(COPY).map_err(|why| failed(&why))?;
+    restrict_mount(at, MountRights::ReadOnly, false)
+        .map_err(|why| step(format_args!("mount_setattr {}", path.display()), &why))
+}
+
+/// Covers a file of the new root by another one.
+fn cover_by(file: &Path, path: &Path) -> io::Result<()> {
+    let tree = copy_tree(file)?;
+    move_mount(tree.as_fd(), "", CWD, inside(path), MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+        .map_err(|why| step(format_args!("move_mount {}", path.display()), &why.into()))
+}
+
 /// Covers a path of the new root by nothing, if it is there.
 pub(super) fn cover(path: &Path) -> io::Result<()> {
     let at = inside(path);
@@ -92,8 +122,6 @@ pub(super) fn cover(path: &Path) -> io::Result<()> {
             .open(NOTHING)
             .and_then(|file| file.set_permissions(fs::Permissions::from_mode(0o000)))
             .map_err(|why| step(path.display(), &why))?;
-        let tree = copy_tree(Path::new(NOTHING))?;
-        move_mount(tree.as_fd(), "", CWD, at, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
-            .map_err(|why| step(format_args!("move_mount {}", path.display()), &why.into()))
+        cover_by(Path::new(NOTHING), path)
     }
 }

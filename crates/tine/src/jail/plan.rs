@@ -13,6 +13,7 @@ use super::full::FullJail;
 use super::house::{House, HousePaths};
 use super::landlock_rules::FileRules;
 use super::layer::{Layer, LayerState};
+use super::network_allow::AllowedAddresses;
 use super::path_view::BindPath;
 use super::resources::CgroupController;
 use super::settings::Jail;
@@ -108,6 +109,7 @@ impl Jail {
             }
             Layer::Namespaces | Layer::Root => {
                 let is_named = self.private_network.is_some_and(|network| network != PrivateNetwork::Machine)
+                    || !self.network_allow.is_empty()
                     || self.private_tmp.is_some()
                     || !self.temporary_file_systems.is_empty()
                     || self.is_without_init()
@@ -126,6 +128,8 @@ impl Jail {
             Layer::Connections => self.wish_for_network(|network| network == PrivateNetwork::Empty),
             Layer::ClientSocket => self.wish_for_network(|network| network != PrivateNetwork::Machine),
             Layer::WriteExecute => self.wish(self.memory_deny_write_execute, false),
+            Layer::NetworkAllow if self.network_allow.is_empty() => Wish::None,
+            Layer::NetworkAllow => Wish::Required,
             Layer::Memory => self.wish_for_limit(CgroupController::Memory),
             Layer::Tasks => self.wish_for_limit(CgroupController::Pids),
             Layer::Cpu => self.wish_for_limit(CgroupController::Cpu),
@@ -266,6 +270,9 @@ impl Plan {
             },
             Layer::ClientSocket => self.hold_clients(facts),
             Layer::WriteExecute => facts.deny_write_execute.map_or_else(refused, |()| on(String::new())),
+            // Without a full jail, the start fails.
+            Layer::NetworkAllow if self.full.is_none() => LayerState::Off,
+            Layer::NetworkAllow => facts.connecting.map_or_else(refused, |()| self.take_endpoints(jail)),
             Layer::Memory | Layer::Tasks | Layer::Cpu => LayerState::Off,
         }
     }
@@ -276,25 +283,32 @@ impl Jail {
     ///
     /// # Errors
     /// A path does not exist.
-    pub(crate) fn full(&self, users: JailUsers, paths: HousePaths) -> Result<Option<FullJail>, Error> {
+    pub(crate) fn full(
+        &self,
+        users: JailUsers,
+        paths: HousePaths,
+        allowed: AllowedAddresses,
+    ) -> Result<Option<FullJail>, Error> {
         if !self.wants_full() {
             return Ok(None);
         }
         let same = self.read_write_paths.iter().cloned().map(BindPath::same);
         let read_write: Vec<BindPath> = same.chain(self.bind_paths.iter().cloned()).collect();
+        let hosts = allowed.hosts();
         let paths = HousePaths {
             root: self.root_directory.as_deref(),
             read_only: &self.bind_read_only_paths,
             read_write: &read_write,
             inaccessible: &self.inaccessible_paths,
             temporary: &self.temporary(),
+            hosts: &hosts,
             ..paths
         };
         let house = House::new(&paths).map_err(|why| {
             Error::system("cannot find a path of the jail", &why, crate::error::next_move::of_file(&why))
         })?;
         let (network, has_init) = (self.network(), !self.is_without_init());
-        Ok(Some(FullJail { users, house, network, has_init }))
+        Ok(Some(FullJail { users, house, network, has_init, allowed }))
     }
 }
 
@@ -337,6 +351,7 @@ fn terms(text: &str) -> Vec<Term> {
 }
 
 mod checks;
+mod endpoints;
 mod limits;
 mod network;
 mod tell;

@@ -11,6 +11,7 @@ use super::confinement::{Confinement, ServingKind};
 use super::facts::Facts;
 use super::house::HousePaths;
 use super::layer::{Layer, LayerState};
+use super::network_allow::AllowedAddresses;
 use super::plan::{JailSite, Plan};
 use super::settings::Jail;
 use super::users::{FIRST, JailUsers};
@@ -56,7 +57,7 @@ fn possible(jail: &Jail, alone: Option<&Alone>) -> Plan {
         false => JailUsers::Own { uid: uid.as_raw(), gid: gid.as_raw() },
     };
     // A path that does not exist is an error of the start.
-    let full = jail.full(users, HousePaths::default()).ok().flatten();
+    let full = jail.full(users, HousePaths::default(), AllowedAddresses::default()).ok().flatten();
     let facts = Facts::ask(full.as_ref(), None, alone);
     Plan::possible(jail, &facts, JailSite { as_root: false, full, executes: true })
 }

@@ -13,6 +13,7 @@ use tine_sys::process::{Alone, Fresh, How, Side, exit_now, fork, wait_for};
 use super::choices::PrivateNetwork;
 use super::client_socket::ClientSocket;
 use super::filter::CallFilter;
+use super::full::FullJail;
 use super::layer::Layer;
 use super::plan::Plan;
 use crate::error::{Error, ErrorKind};
@@ -154,10 +155,11 @@ fn see_processes(Inside { outside, .. }: &Inside) -> AttemptEnd {
 /// The port answers or refuses; a network without anything has no way to it.
 fn reach_network(Inside { plan, .. }: &Inside) -> AttemptEnd {
     use rustix::net::{AddressFamily, SocketType, connect, socket};
-    if plan.full.as_ref().is_none_or(|full| full.network != PrivateNetwork::Empty) {
+    let discard = std::net::SocketAddr::from(([127, 0, 0, 1], 9));
+    let is_refused = |full: &FullJail| full.network == PrivateNetwork::Empty && !full.allowed.has(discard);
+    if !plan.full.as_ref().is_some_and(is_refused) {
         return AttemptEnd::Allowed;
     }
-    let discard = std::net::SocketAddr::from(([127, 0, 0, 1], 9));
     let connected =
         socket(AddressFamily::INET, SocketType::STREAM, None).and_then(|socket| connect(&socket, &discard));
     match connected {

@@ -8,6 +8,7 @@ use rustix::thread::CapabilitySet;
 use super::choices::{JailMode, JailProfile, PrivateNetwork, PrivateUsers};
 use super::families::Families;
 use super::filter::RefusedCall;
+use super::network_allow::AllowedEndpoint;
 use super::path_view::{BindPath, PathView};
 use super::resources::{CgroupController, ResourceLimits};
 use super::system_calls::Term;
@@ -48,6 +49,7 @@ pub struct Jail {
     pub(super) private_tmp: Option<u64>,
     pub(super) temporary_file_systems: Vec<TemporaryFileSystem>,
     pub(super) private_network: Option<PrivateNetwork>,
+    pub(crate) network_allow: Vec<AllowedEndpoint>,
     pub(crate) uid_range: Option<(u32, u32)>,
     pub(crate) private_users: Option<PrivateUsers>,
     pub(super) jail_init: Option<bool>,
@@ -246,6 +248,18 @@ impl Jail {
     pub fn private_network(mut self, network: PrivateNetwork) -> Jail {
         self.private_network = Some(network);
         self
+    }
+
+    /// Adds an endpoint that a full jail without the network of the machine can connect to by TCP:
+    /// `HOST:PORT`, where the host is an address, a network as in `10.0.0.0/8`, or a name, which is
+    /// looked up at the start of the server, and the port a number, or `*` for each. IPv6 addresses
+    /// are in brackets.
+    ///
+    /// # Errors
+    /// It is no such endpoint.
+    pub fn network_allow(mut self, endpoint: &str) -> Result<Jail, Error> {
+        self.network_allow.push(endpoint.parse()?);
+        Ok(self)
     }
 
     /// Sets the users of connections in a full jail: each has one of its own, from `first` to

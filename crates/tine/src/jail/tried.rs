@@ -27,6 +27,8 @@ pub(super) struct Tried {
     pub(super) landlock: Result<(), Errno>,
     pub(super) file_rules: Result<(), Errno>,
     pub(super) filters: Result<(), Errno>,
+    /// A filter whose calls another process answers, and the calls of that process.
+    pub(super) connecting: Result<(), Errno>,
 }
 
 impl Tried {
@@ -37,6 +39,7 @@ impl Tried {
         landlock: Ok(()),
         file_rules: Ok(()),
         filters: Ok(()),
+        connecting: Ok(()),
     };
 
     /// Makes the steps in a process that is forked for it and exits afterwards.
@@ -45,7 +48,7 @@ impl Tried {
         match reported(alone, ordinary, |_| Tried::here().to_message()) {
             // A filter may have ended the process: what it has not reported cannot be had.
             Ok((report, _)) => Tried::from_message(&report),
-            Err(why) => Tried::of([Err(errno(&why)); 5]),
+            Err(why) => Tried::of([Err(errno(&why)); 6]),
         }
     }
 
@@ -61,23 +64,31 @@ impl Tried {
                 ..Subjects::default()
             }),
             filters: try_filter(),
+            connecting: try_connecting(),
         }
     }
 
-    fn of(steps: [Result<(), Errno>; 5]) -> Tried {
-        let [no_new_privileges, capabilities, landlock, file_rules, filters] = steps;
-        Tried { no_new_privileges, capabilities, landlock, file_rules, filters }
+    fn of(steps: [Result<(), Errno>; 6]) -> Tried {
+        let [no_new_privileges, capabilities, landlock, file_rules, filters, connecting] = steps;
+        Tried { no_new_privileges, capabilities, landlock, file_rules, filters, connecting }
     }
 
     /// The number of each error, 0 for none.
     fn to_message(self) -> Vec<u8> {
-        let steps = [self.no_new_privileges, self.capabilities, self.landlock, self.file_rules, self.filters];
+        let steps = [
+            self.no_new_privileges,
+            self.capabilities,
+            self.landlock,
+            self.file_rules,
+            self.filters,
+            self.connecting,
+        ];
         let numbers = steps.map(|step| step.err().map_or(0, Errno::raw_os_error));
         numbers.map(i32::to_ne_bytes).concat()
     }
 
     fn from_message(message: &[u8]) -> Tried {
-        let mut steps = [Err(Errno::IO); 5];
+        let mut steps = [Err(Errno::IO); 6];
         for (step, bytes) in steps.iter_mut().zip(message.as_chunks().0) {
             *step = match i32::from_ne_bytes(*bytes) {
                 0 => Ok(()),
@@ -110,6 +121,22 @@ fn try_filter() -> Result<(), Errno> {
     install(&[program]).map_err(|why| errno(&why))
 }
 
+/// Yama in this mode lets no process read the memory of another (ptrace_scope, Linux
+/// Documentation/admin-guide/LSM/Yama.rst).
+const NO_TRACING: &str = "3";
+
+fn try_connecting() -> Result<(), Errno> {
+    let yama = std::fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").unwrap_or_default();
+    if yama.trim() == NO_TRACING {
+        return Err(Errno::ACCESS);
+    }
+    let listener = tine_sys::connect_filter::install().map_err(|why| match why.kind() {
+        io::ErrorKind::Unsupported => Errno::NOSYS,
+        _ => errno(&why),
+    })?;
+    tine_sys::call_notices::try_out(listener.as_fd()).map_err(|why| errno(&why))
+}
+
 fn errno_of(error: &Error) -> Errno {
     let source = error.source().and_then(|source| source.downcast_ref::<io::Error>());
     source.map_or(Errno::INVAL, errno)
@@ -121,11 +148,11 @@ mod tests {
 
     #[test]
     fn what_was_tried_is_the_same_in_another_process() {
-        let steps = [Ok(()), Err(Errno::PERM), Ok(()), Err(Errno::NOSYS), Ok(())];
+        let steps = [Ok(()), Err(Errno::PERM), Ok(()), Err(Errno::NOSYS), Ok(()), Err(Errno::BUSY)];
         let tried = Tried::of(steps);
         assert_eq!(Tried::from_message(&tried.to_message()), tried);
         // A process that was ended has reported nothing, or a part.
-        assert_eq!(Tried::from_message(b""), Tried::of([Err(Errno::IO); 5]));
+        assert_eq!(Tried::from_message(b""), Tried::of([Err(Errno::IO); 6]));
         let part = Tried::from_message(&tried.to_message()[..9]);
         assert_eq!((part.no_new_privileges, part.capabilities), (Ok(()), Err(Errno::PERM)));
         assert_eq!(part.landlock, Err(Errno::IO));

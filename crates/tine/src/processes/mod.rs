@@ -3,6 +3,7 @@
 pub(crate) mod cgroup_cleaner;
 mod companion;
 pub(crate) mod conn;
+pub(crate) mod connector;
 pub(crate) mod control;
 pub(crate) mod delayer;
 pub(crate) mod forker;

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 use rustix::thread::CapabilitySet;
+use tine_sys::call_notices::requests;
 use tine_sys::jail::{has_filters, landlock_version};
 
 use crate::error::{next_move, reason};
@@ -34,6 +35,7 @@ pub(crate) enum ConfinedRole {
     CgroupCleaner,
     /// And the first processes of rooms, which it forks.
     Jailer,
+    Connector,
 }
 
 /// Calls of a process that waits for descriptors, reads and writes them, passes them on, allocates
@@ -121,6 +123,34 @@ const KEEPS_FILES: &[&str] = &[
 /// Those that connect a new socket.
 const CONNECTS: &[&str] = &["connect"];
 
+/// Those that look at callers in jails, and connect in their place.
+const CONNECTS_FOR_OTHERS: &[&str] =
+    &["connect", "getsockopt", "pidfd_getfd", "pidfd_open", "process_vm_readv", "setsockopt"];
+
+/// `AF_INET` and `AF_INET6` (socket(2)).
+const INTERNET_SOCKETS: CallWith = CallWith { call: "socket", argument: 0, values: &[2, 10] };
+
+/// `F_GETFL` and `F_SETFL` (fcntl(2)).
+const FILE_FLAGS: CallWith = CallWith { call: "fcntl", argument: 1, values: &[3, 4] };
+
+/// `O_RDONLY` and `O_CLOEXEC` (open(2)), with `O_LARGEFILE` of either kind of architecture; to the
+/// other kind, that is `O_NOFOLLOW`.
+const READS_FILES: CallWith =
+    CallWith { call: "openat", argument: 2, values: &[0o2_000_000, 0o2_100_000, 0o2_400_000] };
+
+/// `FIONREAD`, and the requests of a listener for calls (ioctl(2)).
+const ANSWERS_CALLS: CallWith = CallWith {
+    call: "ioctl",
+    argument: 1,
+    values: &[
+        0x541b,
+        requests::RECEIVE as u64,
+        requests::ANSWER as u64,
+        requests::IS_WAITING as u64,
+        requests::PUT as u64,
+    ],
+};
+
 /// Asks whether a descriptor is open, as Rust's standard library does before it closes one where
 /// debug assertions are enabled, and marks one as close-on-exec, as musl does after open(2):
 /// `F_GETFD`, `F_SETFD`.
@@ -143,6 +173,9 @@ impl ConfinedRole {
             ConfinedRole::Observer => (&[OBSERVES], &[]),
             ConfinedRole::LogWriter(Some(_)) => (&[OPENS_FILES], &[]),
             ConfinedRole::LogWriter(None) => (&[CONNECTS], &[LOCAL_SOCKETS]),
+            ConfinedRole::Connector => {
+                (&[CONNECTS_FOR_OTHERS], &[INTERNET_SOCKETS, FILE_FLAGS, READS_FILES, ANSWERS_CALLS])
+            }
             // They serve nobody: they remove cgroups and kill, or build the rooms of a jail.
             ConfinedRole::CgroupCleaner | ConfinedRole::Jailer => {
                 return Protection { capabilities: self.capabilities(), files: OwnFiles::Any, calls: None };
@@ -151,7 +184,11 @@ impl ConfinedRole {
         let any = any.iter().chain(&[SERVES]).flat_map(|calls| calls.iter().copied()).collect();
         let with = with.iter().chain(&[DESCRIPTOR_FLAGS]).copied().collect();
         let calls = OwnCalls { any, with, refused: self.refusal() };
-        let files = OwnFiles::Only(self.files());
+        let files = match self {
+            // In a domain of Landlock, it could not look at processes outside of that (ptrace(2)).
+            ConfinedRole::Connector => OwnFiles::Any,
+            _ => OwnFiles::Only(self.files()),
+        };
         Protection { capabilities: self.capabilities(), files, calls: Some(calls) }
     }
 
@@ -161,6 +198,8 @@ impl ConfinedRole {
             // Their directory may belong to another user.
             ConfinedRole::StderrLogger(Some(_)) | ConfinedRole::LogWriter(_) => CapabilitySet::DAC_OVERRIDE,
             ConfinedRole::CgroupCleaner => CapabilitySet::DAC_OVERRIDE | CapabilitySet::KILL,
+            // To keep a socket of TCP to its peer, on kernels that have restricted that.
+            ConfinedRole::Connector => CapabilitySet::NET_ADMIN,
             // Those over its user namespace.
             ConfinedRole::Jailer => CapabilitySet::all(),
             _ => CapabilitySet::empty(),
@@ -245,6 +284,7 @@ pub fn confine_for_test(name: &str, path: &Path, has_filter: bool) {
         "log writer" => ConfinedRole::LogWriter(Some(vec![path.to_owned()])),
         "log writer of a daemon" => ConfinedRole::LogWriter(None),
         "cgroup cleaner" => ConfinedRole::CgroupCleaner,
+        "connector" => ConfinedRole::Connector,
         other => panic!("{other:?} confines itself to nothing"),
     };
     let protection = role.protection();

@@ -9,7 +9,9 @@ use crate::error::Error;
 use crate::jail::Facts;
 use crate::jail::full::FullJail;
 use crate::jail::house::HousePaths;
+use crate::jail::network_allow::AllowedAddresses;
 use crate::jail::plan::{JailSite, Plan};
+use crate::net::dns;
 use crate::program::{Stderr, Terminal};
 use crate::system::users::Identity;
 use crate::watch::ClientGone;
@@ -71,7 +73,12 @@ impl Settings {
             has_terminals: program.is_some_and(|program| program.terminal != Terminal::None),
             ..HousePaths::default()
         };
-        self.jail.full(users, paths)
+        let look_up = |name: &str| {
+            let found = dns::look_up(name, 0).map_err(|error| error.within("network-allow"))?;
+            Ok(found.into_iter().map(|address| address.ip()).collect())
+        };
+        let allowed = AllowedAddresses::resolve(&self.jail.network_allow, look_up)?;
+        self.jail.full(users, paths, allowed)
     }
 
     /// Whether the processes of connections belong to root.

@@ -1,6 +1,7 @@
 //! What crosses process boundaries: shared memory, and messages with descriptors.
 
 pub(crate) mod board;
+pub(crate) mod connecting;
 mod fd_passing;
 pub(crate) mod handover;
 pub(crate) mod messages;

@@ -2,8 +2,11 @@
 
 use std::path::{Component, Path};
 
+use rustix::net::AddressFamily;
+
 use super::{Wish, served_by_root};
 use crate::error::Error;
+use crate::jail::choices::PrivateNetwork;
 use crate::jail::layer::Layer;
 use crate::jail::temporary::{TEMPORARY, TemporaryFileSystem};
 use crate::jail::{Jail, JailMode};
@@ -48,6 +51,7 @@ impl Jail {
             (self.uid_range.is_some(), "uid-range"),
             (self.private_users.is_some(), "private-users"),
             (self.private_network.is_some(), "private-network"),
+            (!self.network_allow.is_empty(), "network-allow"),
         ];
         if let Some((_, name)) = in_full.iter().find(|(is_set, _)| *is_set && !self.wants_full()) {
             return Err(Error::usage(
@@ -57,6 +61,7 @@ impl Jail {
         }
         self.check_places()?;
         self.temporary_file_systems.iter().try_for_each(|own| self.check_temporary(own))?;
+        self.check_network_allow()?;
         if self.mode == JailMode::Full && self.protect_system == Some(false) {
             return Err(Error::usage(
                 "in a full jail, files of the system cannot be written",
@@ -65,6 +70,35 @@ impl Jail {
         }
         if as_root && self.mode != JailMode::None {
             return Err(served_by_root());
+        }
+        Ok(())
+    }
+
+    /// Refuses endpoints that all programs can connect to, or none.
+    fn check_network_allow(&self) -> Result<(), Error> {
+        if self.network_allow.is_empty() {
+            return Ok(());
+        }
+        if self.private_network == Some(PrivateNetwork::Machine) {
+            return Err(Error::usage(
+                "network-allow names what can be connected to, and with the network of the machine all can",
+                "set private-network to yes or loopback, or leave network-allow out",
+            ));
+        }
+        let filter = self.filter();
+        let has_family = |family| filter.families.as_ref().is_none_or(|families| families.has(family));
+        let has_sockets = [AddressFamily::INET, AddressFamily::INET6].into_iter().any(has_family);
+        if !has_sockets || !["connect", "socket"].iter().all(|call| filter.calls.has(call)) {
+            return Err(Error::usage(
+                "network-allow is set, and the filter of system calls lets no program connect",
+                "allow socket and connect (system-call-filter) and AF_INET (restrict-address-families)",
+            ));
+        }
+        if filter.calls.has("io_uring_setup") {
+            return Err(Error::usage(
+                "network-allow is set, and io_uring connects without the server",
+                "leave io_uring out of system-call-filter",
+            ));
         }
         Ok(())
     }

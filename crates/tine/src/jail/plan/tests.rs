@@ -15,6 +15,7 @@ fn all() -> Facts {
         filters: Ok(()),
         holding: Ok(()),
         deny_write_execute: Ok(()),
+        connecting: Ok(()),
         cgroups: no_cgroups(),
     }
 }
@@ -36,7 +37,9 @@ fn with_cgroups() -> Facts {
 /// A place for a full jail.
 fn site() -> JailSite {
     let users = JailUsers::Own { uid: 1000, gid: 1000 };
-    let full = FullJail { users, house: House::default(), network: PrivateNetwork::Empty, has_init: true };
+    let allowed = AllowedAddresses::default();
+    let full =
+        FullJail { users, house: House::default(), network: PrivateNetwork::Empty, has_init: true, allowed };
     JailSite { as_root: false, full: Some(full), executes: true }
 }
 
@@ -62,10 +65,10 @@ fn a_jail_has_what_the_kernel_gives_or_does_not_start() {
     let younger = Facts { landlock: Ok(5), ..all() };
     let none = Facts { landlock: Err(Errno::NOSYS), filters: Err(Errno::PERM), ..all() };
     for (facts, auto, light) in [
-        (all(), "--ooooo------", Ok("--ooooo------")),
-        (younger, "--oooor------", Err("landlock.scope")),
-        (old, "--ooopr------", Err("landlock.fs")),
-        (none, "--oorrr------", Err("seccomp")),
+        (all(), "--ooooo-------", Ok("--ooooo-------")),
+        (younger, "--oooor-------", Err("landlock.scope")),
+        (old, "--ooopr-------", Err("landlock.fs")),
+        (none, "--oorrr-------", Err("seccomp")),
     ] {
         let plan = Plan::new(&Jail::new(JailMode::Auto), &facts, no_site()).expect("whatever there is");
         assert_eq!(letters(&plan), auto, "{facts:?}");
@@ -84,17 +87,17 @@ fn a_jail_has_what_the_kernel_gives_or_does_not_start() {
 fn a_protection_alone_brings_what_it_needs() {
     let none = || Jail::new(JailMode::None);
     for (jail, expected) in [
-        (none(), "-------------"),
-        (none().restrict_namespaces(true), "--o-o--------"),
-        (none().restrict_namespaces(false), "-------------"),
-        (none().protect_system(true), "--o--o-------"),
-        (none().inaccessible_path("/root"), "--o--o-------"),
-        (none().no_new_privileges(true), "--o----------"),
-        (none().memory_deny_write_execute(true), "---------o---"),
-        (none().capability_bounding_set("none").expect("none"), "---o---------"),
-        (none().system_call_filter("~@mount").expect("a group"), "--o-o--------"),
-        (Jail::new(JailMode::Light).protect_system(false), "--ooo-o------"),
-        (Jail::new(JailMode::Auto).memory_deny_write_execute(true), "--ooooo--o---"),
+        (none(), "--------------"),
+        (none().restrict_namespaces(true), "--o-o---------"),
+        (none().restrict_namespaces(false), "--------------"),
+        (none().protect_system(true), "--o--o--------"),
+        (none().inaccessible_path("/root"), "--o--o--------"),
+        (none().no_new_privileges(true), "--o-----------"),
+        (none().memory_deny_write_execute(true), "---------o----"),
+        (none().capability_bounding_set("none").expect("none"), "---o----------"),
+        (none().system_call_filter("~@mount").expect("a group"), "--o-o---------"),
+        (Jail::new(JailMode::Light).protect_system(false), "--ooo-o-------"),
+        (Jail::new(JailMode::Auto).memory_deny_write_execute(true), "--ooooo--o----"),
     ] {
         let plan = Plan::new(&jail, &all(), no_site()).expect("all is there");
         assert_eq!(letters(&plan), expected, "{jail:?}");
@@ -174,12 +177,12 @@ fn a_full_jail_has_namespaces_or_does_not_start() {
     let denied = Facts { house: refused(Errno::PERM), ..all() };
     let (full, auto) = (Jail::new(JailMode::Full), Jail::new(JailMode::Auto));
     let plan = Plan::new(&full, &all(), site()).expect("all is there");
-    assert_eq!(letters(&plan), "oooo".to_owned() + "o-ooo----");
-    assert_eq!(letters(&Plan::new(&auto, &all(), site()).expect("all is there")), "ooooo-ooo----");
+    assert_eq!(letters(&plan), "oooo".to_owned() + "o-ooo-----");
+    assert_eq!(letters(&Plan::new(&auto, &all(), site()).expect("all is there")), "ooooo-ooo-----");
     let error = Plan::new(&full, &denied, site()).expect_err("it cannot be had");
     assert!(error.what().contains("namespaces: operation not permitted: unshare"), "{}", error.what());
     let plan = Plan::new(&auto, &denied, site()).expect("a light one");
-    assert_eq!((letters(&plan).as_str(), plan.full), ("rrooooo------", None));
+    assert_eq!((letters(&plan).as_str(), plan.full), ("rrooooo-------", None));
     // Only namespaces keep connections from being served by root.
     let as_root = || JailSite { as_root: true, ..site() };
     for (jail, facts, is_right) in [
@@ -211,7 +214,7 @@ fn what_only_a_full_jail_has_is_refused_in_others() {
 
 #[test]
 fn limits_that_were_set_are_required_and_those_of_a_profile_in_a_jail() {
-    let limits = |plan: &Plan| letters(plan)[10..].to_owned();
+    let limits = |plan: &Plan| letters(plan)[11..].to_owned();
     for mode in [JailMode::None, JailMode::Light, JailMode::Full, JailMode::Auto] {
         let place = || if mode == JailMode::Light || mode == JailMode::None { no_site() } else { site() };
         let jail = || Jail::new(mode).memory_max(64 << 20);
@@ -235,10 +238,12 @@ fn limits_that_were_set_are_required_and_those_of_a_profile_in_a_jail() {
 fn processes_are_limited_without_cgroups_where_each_connection_has_a_user() {
     let jail = Jail::new(JailMode::Full).tasks_max(5);
     let users = JailUsers::Each { uid: 1000, gid: 1000, slots: 10 };
-    let full = FullJail { users, house: House::default(), network: PrivateNetwork::Empty, has_init: true };
+    let allowed = AllowedAddresses::default();
+    let full =
+        FullJail { users, house: House::default(), network: PrivateNetwork::Empty, has_init: true, allowed };
     let alone = |executes| JailSite { full: Some(full.clone()), executes, ..site() };
     let plan = Plan::new(&jail, &all(), alone(true)).expect("by a limit of the user");
-    assert_eq!(&letters(&plan)[10..], "-o-");
+    assert_eq!(&letters(&plan)[11..], "-o-");
     Plan::new(&jail, &all(), alone(false)).expect_err("a handler has no such limit");
     Plan::new(&jail, &all(), site()).expect_err("all connections have one user");
 }
@@ -248,5 +253,69 @@ fn limits_with_which_nothing_runs_are_refused() {
     let full = || Jail::new(JailMode::Full);
     for jail in [full().memory_max(4096), full().tasks_max(0), full().cpu_quota(0)] {
         jail.check(false).expect_err("nothing could run");
+    }
+}
+
+#[test]
+fn endpoints_need_a_full_jail_without_the_network_of_the_machine() {
+    let full = || Jail::new(JailMode::Full).network_allow("192.0.2.1:443").expect("an endpoint");
+    let terms = |terms| full().system_call_filter(terms).expect("terms");
+    let families = |names| full().restrict_address_families(names).expect("families");
+    let light = Jail::new(JailMode::Light).network_allow("192.0.2.1:443").expect("an endpoint");
+    for (jail, what) in [
+        (full(), None),
+        (full().private_network(PrivateNetwork::Empty), None),
+        (full().private_network(PrivateNetwork::Loopback), None),
+        (families("AF_INET6"), None),
+        (terms("~listen"), None),
+        (full().private_network(PrivateNetwork::Machine), Some("the network of the machine")),
+        (light, Some("only a full jail")),
+        (terms("~connect"), Some("no program connect")),
+        (terms("~@network-io"), Some("no program connect")),
+        (families("AF_UNIX"), Some("no program connect")),
+        (terms("io_uring_setup"), Some("io_uring")),
+    ] {
+        match (jail.check(false), what) {
+            (Ok(()), None) => {}
+            (Err(error), Some(what)) => assert!(error.what().contains(what), "{jail:?}: {}", error.what()),
+            (checked, _) => panic!("{jail:?}: {checked:?}"),
+        }
+    }
+}
+
+#[test]
+fn endpoints_are_a_layer_that_is_required() {
+    let old = Facts { connecting: Err(Errno::INVAL), ..all() };
+    let denied = Facts { house: Err(StepError { step: "a namespace".into(), errno: Errno::PERM }), ..all() };
+    for mode in [JailMode::Full, JailMode::Auto] {
+        let endpoints = ["192.0.2.1:443", "[2001:db8::/32]:*"];
+        let jail = endpoints.into_iter().try_fold(Jail::new(mode), Jail::network_allow).expect("endpoints");
+        let plan = Plan::new(&jail, &all(), site()).expect("all is there");
+        let state = LayerState::On("192.0.2.1:443 [2001:db8::]/32:*".into());
+        assert!(plan.layers.contains(&(Layer::NetworkAllow, state)), "{:?}", plan.layers);
+        let error = Plan::new(&jail, &old, site()).expect_err("an old kernel");
+        assert!(error.what().contains("the jail cannot have network-allow"), "{}", error.what());
+        let error = Plan::new(&jail, &denied, site()).expect_err("no namespaces");
+        assert!(error.what().contains("the jail cannot have namespaces"), "{}", error.what());
+    }
+}
+
+#[test]
+fn endpoints_take_what_keeps_passed_sockets_to_their_peers() {
+    let no_filter = |landlock| Facts { holding: Err(Errno::PERM), landlock, ..all() };
+    for (facts, empty, loopback) in [
+        (all(), true, true),
+        (no_filter(Ok(7)), true, false),
+        (no_filter(Ok(4)), true, false),
+        (no_filter(Ok(3)), false, false),
+        (no_filter(Err(Errno::NOSYS)), false, false),
+    ] {
+        for (network, expected) in [(PrivateNetwork::Empty, empty), (PrivateNetwork::Loopback, loopback)] {
+            let jail = Jail::new(JailMode::Full).private_network(network);
+            let jail = jail.network_allow("192.0.2.1:443").expect("an endpoint");
+            let full = site().full.map(|full| FullJail { network, ..full });
+            let plan = Plan::possible(&jail, &facts, JailSite { full, ..site() });
+            assert_eq!(plan.is_on(Layer::NetworkAllow), expected, "{network:?} {facts:?}");
+        }
     }
 }

@@ -8,6 +8,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::process::Pid;
 use tine_sys::fd::Floor;
 
+use super::calls::CallsLink;
 use super::memory::{CONTROL_EVENT, IDENTIFIED_EVENT, Memory, RELEASED_EVENT};
 use super::trial::Trial;
 use super::trusted::{Forker, ForkerStart, Trusted};
@@ -100,7 +101,7 @@ fn try_enter<'a, H>(
     let events = event_queue(&trusted, &trusted.link.control);
     let events = events.map_err(cannot("wait for clients", next_move::of_call))?;
     let memory = Memory::new(events, &trusted.door);
-    make_jail(&mut trusted, &mut context)?;
+    make_jail(&mut trusted, &mut context, start.calls)?;
     Ok((Forker { trusted, context }, memory))
 }
 
@@ -123,7 +124,11 @@ fn launcher_of<'a>(
 }
 
 /// Makes the jail of the connections, as far as a forker does: after all that it does itself.
-fn make_jail<H>(trusted: &mut Trusted, context: &mut ConnContext<'_, H>) -> Result<(), Error> {
+fn make_jail<H>(
+    trusted: &mut Trusted,
+    context: &mut ConnContext<'_, H>,
+    calls: Option<CallsLink>,
+) -> Result<(), Error> {
     let settings = trusted.settings;
     if let Some(full) = &settings.jail_plan.full {
         let start = JailerStart {
@@ -135,6 +140,8 @@ fn make_jail<H>(trusted: &mut Trusted, context: &mut ConnContext<'_, H>) -> Resu
         };
         trusted.jailer = Some(Jailer::start(&start)?);
     }
+    // Not after the filter of the jail, which may refuse another one.
+    calls.map_or(Ok(()), CallsLink::hand_out)?;
     let program = settings.program.as_ref();
     let sets_priority = program.is_some_and(|program| program.nice != 0);
     let serving = ServingKind {

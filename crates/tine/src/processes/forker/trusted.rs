@@ -11,6 +11,7 @@ use tine_sys::fd::Floor;
 use tine_sys::memory::FlagReader;
 use tine_sys::process::{Alone, exit_now};
 
+use super::calls::CallsLink;
 use super::door::Door;
 use crate::admission::limits::LimitsMode;
 use crate::log::Log;
@@ -37,6 +38,8 @@ pub(crate) struct ForkerStart<'a, H> {
     pub(crate) listeners: Vec<Listener>,
     pub(crate) door: Door,
     pub(crate) link: SupervisorLink,
+    /// Of a full jail whose processes may connect.
+    pub(crate) calls: Option<CallsLink>,
     pub(crate) stderr: Option<Sender<StderrPipe>>,
     pub(crate) stats: ConnStats,
     pub(crate) drain: FlagReader,

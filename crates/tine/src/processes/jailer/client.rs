@@ -72,6 +72,7 @@ impl Jailer {
                         .because(&why)
                 })?;
                 jailer.first = Some(first);
+                jailer.taken = 0;
                 Ok(jailer)
             }
         }
@@ -84,6 +85,7 @@ impl Jailer {
     /// jailer has ended.
     pub(crate) fn take(&mut self) -> io::Result<Room> {
         if let Some(room) = self.first.take() {
+            self.taken += 1;
             return Ok(room);
         }
         let mut refused = None;

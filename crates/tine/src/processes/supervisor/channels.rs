@@ -6,6 +6,8 @@ use std::os::fd::OwnedFd;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
+use super::connecting::ConnectingChannels;
+use crate::jail::layer::Layer;
 use crate::processes::forker::door::{DelayerLink, ProxyReaderLink};
 use crate::settings::Settings;
 use crate::shared::messages::{
@@ -34,6 +36,8 @@ pub(super) struct Channels {
     pub(super) crashes: Option<Channel<CrashMessage>>,
     /// With cgroups.
     pub(super) cleaner: Option<CleanerSockets>,
+    /// Of a full jail whose processes may connect.
+    pub(super) connecting: Option<ConnectingChannels>,
 }
 
 /// The channels to the delayer and back.
@@ -84,6 +88,11 @@ impl Channels {
             stderr: settings.stderr_is_read().then(|| Channel::new(place)).transpose()?,
             crashes: settings.crash_dir.is_some().then(|| Channel::new(place)).transpose()?,
             cleaner: settings.has_cgroups().then(|| CleanerSockets::new(place)).transpose()?,
+            connecting: settings
+                .jail_plan
+                .is_on(Layer::NetworkAllow)
+                .then(|| ConnectingChannels::new(place))
+                .transpose()?,
         })
     }
 
@@ -95,6 +104,7 @@ impl Channels {
         self.stderr = None;
         self.crashes = None;
         self.cleaner = None;
+        self.connecting = None;
     }
 
     pub(super) fn wake_forkers(&self) {

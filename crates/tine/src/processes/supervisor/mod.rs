@@ -10,6 +10,7 @@ mod bans;
 mod capacity;
 mod channels;
 mod children;
+mod connecting;
 mod crash_reports;
 mod crashed;
 mod enforce;

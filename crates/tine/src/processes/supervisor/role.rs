@@ -12,6 +12,7 @@ pub(super) enum Role {
     ProxyReader,
     StderrLogger,
     CgroupCleaner,
+    Connector,
     /// Serves one request of a controller: started when that comes, and not restarted.
     Control,
 }
@@ -26,6 +27,7 @@ impl Role {
             Role::ProxyReader => "proxy reader".into(),
             Role::StderrLogger => "stderr logger".into(),
             Role::CgroupCleaner => "cgroup cleaner".into(),
+            Role::Connector => "connector".into(),
             Role::Control => "control".into(),
         }
     }

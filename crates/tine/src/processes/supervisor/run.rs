@@ -161,8 +161,9 @@ where
         let has_logger = channels.stderr.is_some() || channels.crashes.is_some();
         let stderr_logger = has_logger.then_some(Role::StderrLogger);
         let cgroup_cleaner = channels.cleaner.is_some().then_some(Role::CgroupCleaner);
-        let helpers = [rejector, delayer, proxy_reader, stderr_logger, cgroup_cleaner].into_iter().flatten();
-        (0..self.settings.forkers).map(Role::Forker).chain(helpers).collect()
+        let connector = channels.connecting.is_some().then_some(Role::Connector);
+        let helpers = [rejector, delayer, proxy_reader, stderr_logger, cgroup_cleaner, connector];
+        (0..self.settings.forkers).map(Role::Forker).chain(helpers.into_iter().flatten()).collect()
     }
 
     /// Waits for a signal, an exit, a notice, or the next deadline.

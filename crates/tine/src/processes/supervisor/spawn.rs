@@ -8,12 +8,14 @@ use rustix::process::Pid;
 use tine_sys::process::{Fresh, Side, exit_now, fork, reap};
 
 use super::children::ChildKind;
+use super::connecting::ConnectorEnds;
 use super::crash_reports::CrashReports;
 use super::role::Role;
 use super::setup::cannot_start;
 use super::{SharedMemory, Supervisor};
 use crate::connection::Connection;
 use crate::error::{Error, ErrorKind, HandlerError};
+use crate::jail::layer::Layer;
 use crate::lifecycle::outcome::Outcome;
 use crate::lifecycle::signals;
 use crate::lifecycle::startup::{self, Start, StartEvent, StartSender};
@@ -21,6 +23,8 @@ use crate::lifecycle::timing::KILL_WAIT;
 use crate::net::listener::Listener;
 use crate::net::shortfall;
 use crate::processes::cgroup_cleaner::{self, CleanerStart};
+use crate::processes::connector;
+use crate::processes::connector::run::ConnectorStart;
 use crate::processes::control::{self, NewController};
 use crate::processes::delayer::{self, DelayerStart};
 use crate::processes::forker::door::Door;
@@ -164,6 +168,10 @@ where
         if role == Role::ProxyReader {
             self.memory.board.number_proxy_reader();
         }
+        if role.is_forker() || role == Role::Connector {
+            let place = self.first_server_fd;
+            self.channels.connecting.iter_mut().for_each(|channels| channels.collect(place));
+        }
         Ok(self.fork_as(role, sender, None)?.err())
     }
 
@@ -200,9 +208,15 @@ where
     }
 
     /// Runs as the process with this role, with what that keeps; the rest is closed first.
-    pub(super) fn run_as(self, new: NewRole) -> ! {
+    pub(super) fn run_as(mut self, new: NewRole) -> ! {
         let NewRole { fresh, role, supervisor, report, controller } = new;
         tine_sys::signal::defaults(&fresh);
+        if !role.is_forker()
+            && role != Role::Connector
+            && let Some(channels) = self.channels.connecting.take()
+        {
+            or_exit(channels.take_away());
+        }
         match role {
             Role::Forker(index) => {
                 let (settings, start) = self.keep_for_forker(index, supervisor);
@@ -228,6 +242,11 @@ where
             },
             Role::CgroupCleaner => match self.keep_for_cgroup_cleaner(report) {
                 Some(start) => cgroup_cleaner::run(start),
+                None => exit_now(0),
+            },
+            Role::Connector => match self.keep_for_connector(supervisor, report) {
+                Some(start) => connector::run::run(start),
+                // The server drains.
                 None => exit_now(0),
             },
             Role::Control => match controller {
@@ -258,6 +277,7 @@ where
             listeners: self.listeners,
             door,
             link,
+            calls: self.channels.connecting.map(|channels| or_exit(channels.for_forker())),
             stderr: self.channels.stderr.map(|channel| channel.sender),
             stats: self.memory.stats,
             drain: self.memory.drain,
@@ -328,6 +348,25 @@ where
         let logs_lines = self.settings.stderr_is_logged();
         let (alone, identity, log) = (self.alone, self.settings.identity, self.log);
         Some(LoggerStart { alone, supervisor, identity, pipes, logs_lines, reports, log, report })
+    }
+
+    fn keep_for_connector(self, supervisor: Pid, report: StartReport) -> Option<ConnectorStart<'a>> {
+        self.memory.take_away();
+        let plan = self.settings.jail_plan;
+        let (keeps_to_peer, connects) = (plan.holds_clients, plan.is_on(Layer::NetworkAllow));
+        let full = plan.full.filter(|_| connects)?;
+        let ConnectorEnds { arrivals, listeners, unanswered } = self.channels.connecting?.for_connector();
+        let alone = self.alone;
+        Some(ConnectorStart {
+            alone,
+            supervisor,
+            full,
+            keeps_to_peer,
+            listeners,
+            arrivals,
+            unanswered,
+            report,
+        })
     }
 
     fn keep_for_cgroup_cleaner(self, report: StartReport) -> Option<CleanerStart> {
