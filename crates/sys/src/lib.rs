@@ -30,6 +30,7 @@ pub mod resolver;
 pub mod signal;
 pub mod socket;
 pub mod socket_filter;
+mod socket_option;
 pub mod vsock;
 pub mod wait;
 

@@ -3,6 +3,8 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+use crate::socket_option;
+
 /// The accept queue of a listening TCP socket, as the kernel has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AcceptQueue {
@@ -19,20 +21,9 @@ pub struct AcceptQueue {
 /// # Errors
 /// EOPNOTSUPP if it is not a TCP socket.
 pub fn accept_queue(listener: BorrowedFd) -> io::Result<AcceptQueue> {
-    let mut info = std::mem::MaybeUninit::<libc::tcp_info>::zeroed();
-    let mut length = size_of::<libc::tcp_info>() as libc::socklen_t;
-    // SAFETY: the kernel writes at most `length` bytes; all-zero is a valid tcp_info.
-    let (returned, info) = unsafe {
-        let returned = libc::getsockopt(
-            listener.as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_INFO,
-            info.as_mut_ptr().cast(),
-            &raw mut length,
-        );
-        (returned, info.assume_init())
-    };
-    crate::check(libc::c_long::from(returned))?;
+    // SAFETY: all-zero is a valid `tcp_info`.
+    let none = unsafe { std::mem::zeroed::<libc::tcp_info>() };
+    let info = socket_option::get(listener, libc::IPPROTO_TCP, libc::TCP_INFO, none)?;
     Ok(AcceptQueue { length: info.tcpi_unacked, backlog: info.tcpi_sacked })
 }
 
@@ -52,24 +43,12 @@ pub enum TcpState {
 /// # Errors
 /// EOPNOTSUPP if it is not a TCP socket.
 pub fn tcp_state(socket: BorrowedFd) -> io::Result<TcpState> {
+    // Of linux/net/tcp_states.h.
     const SYN_SENT: u8 = 2;
     const SYN_RECV: u8 = 3;
     const CLOSE: u8 = 7;
     // `tcpi_state` is the first byte.
-    let mut state = 0_u8;
-    let mut length: libc::socklen_t = 1;
-    // SAFETY: the kernel writes at most `length` bytes.
-    let returned = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_INFO,
-            (&raw mut state).cast(),
-            &raw mut length,
-        )
-    };
-    crate::check(libc::c_long::from(returned))?;
-    Ok(match state {
+    Ok(match socket_option::get(socket, libc::IPPROTO_TCP, libc::TCP_INFO, 0_u8)? {
         CLOSE => TcpState::Closed,
         SYN_SENT | SYN_RECV => TcpState::Connecting,
         _ => TcpState::Other,
@@ -81,19 +60,7 @@ pub fn tcp_state(socket: BorrowedFd) -> io::Result<TcpState> {
 /// # Errors
 /// ENOPROTOOPT before Linux 5.14.
 pub fn network_of(socket: BorrowedFd) -> io::Result<u64> {
-    let mut cookie = 0_u64;
-    let mut length = size_of::<u64>() as libc::socklen_t;
-    // SAFETY: the kernel writes at most `length` bytes of an integer.
-    let returned = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_NETNS_COOKIE,
-            (&raw mut cookie).cast(),
-            &raw mut length,
-        )
-    };
-    crate::check(libc::c_long::from(returned)).map(|_| cookie)
+    socket_option::get(socket, libc::SOL_SOCKET, libc::SO_NETNS_COOKIE, 0_u64)
 }
 
 /// The clients that the kernel has dropped at a listening socket, mostly since its accept queue was
@@ -104,19 +71,8 @@ pub fn network_of(socket: BorrowedFd) -> io::Result<u64> {
 pub fn drops(listener: BorrowedFd) -> io::Result<u32> {
     const SK_MEMINFO_DROPS: usize = 8;
     const SK_MEMINFO_VARS: usize = 9;
-    let mut info = [0_u32; SK_MEMINFO_VARS];
-    let mut length = size_of_val(&info) as libc::socklen_t;
-    // SAFETY: the kernel writes at most `length` bytes of an array of integers.
-    let returned = unsafe {
-        libc::getsockopt(
-            listener.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_MEMINFO,
-            info.as_mut_ptr().cast(),
-            &raw mut length,
-        )
-    };
-    crate::check(libc::c_long::from(returned))?;
+    let info = [0_u32; SK_MEMINFO_VARS];
+    let info = socket_option::get(listener, libc::SOL_SOCKET, libc::SO_MEMINFO, info)?;
     Ok(info[SK_MEMINFO_DROPS])
 }
 
@@ -151,17 +107,7 @@ impl IntOption {
 /// As setsockopt(2): EPERM without the capability that the option takes.
 pub fn set_int(socket: BorrowedFd, option: IntOption, value: i32) -> io::Result<()> {
     let (level, name) = option.level_and_name();
-    // SAFETY: the option takes an int, and the pointer is valid for its size.
-    let returned = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            level,
-            name,
-            (&raw const value).cast(),
-            size_of::<libc::c_int>() as libc::socklen_t,
-        )
-    };
-    crate::check(libc::c_long::from(returned)).map(drop)
+    socket_option::set_int(socket, level, name, value)
 }
 
 /// The value of a socket option that is an int.
@@ -170,13 +116,7 @@ pub fn set_int(socket: BorrowedFd, option: IntOption, value: i32) -> io::Result<
 /// As getsockopt(2).
 pub fn int(socket: BorrowedFd, option: IntOption) -> io::Result<i32> {
     let (level, name) = option.level_and_name();
-    let mut value: libc::c_int = 0;
-    let mut length = size_of::<libc::c_int>() as libc::socklen_t;
-    // SAFETY: the kernel writes at most `length` bytes, which are those of the int.
-    let returned = unsafe {
-        libc::getsockopt(socket.as_raw_fd(), level, name, (&raw mut value).cast(), &raw mut length)
-    };
-    crate::check(libc::c_long::from(returned)).map(|_| value)
+    socket_option::get(socket, level, name, 0)
 }
 
 /// Binds a socket to a network interface, by its name (`SO_BINDTODEVICE`, socket(7)): it sees only
@@ -205,18 +145,7 @@ pub fn bind_to_device(socket: BorrowedFd, interface: &str) -> io::Result<()> {
 /// # Errors
 /// ENOPROTOOPT on older kernels, and for sockets that are neither IPv4 nor IPv6.
 pub fn leave_port_to_connect(socket: BorrowedFd) -> io::Result<()> {
-    let on: libc::c_int = 1;
-    // SAFETY: the option takes an int, and the pointer is valid for its size.
-    let returned = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::IPPROTO_IP,
-            libc::IP_BIND_ADDRESS_NO_PORT,
-            (&raw const on).cast(),
-            size_of::<libc::c_int>() as libc::socklen_t,
-        )
-    };
-    crate::check(libc::c_long::from(returned)).map(drop)
+    socket_option::set_int(socket, libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT, 1)
 }
 
 /// The addresses of the listening sockets that this process has open. Empty without `/proc`.
@@ -265,20 +194,9 @@ pub fn unix_name(address: &rustix::net::SocketAddrAny) -> Option<UnixName> {
 /// # Errors
 /// As getsockopt(2). For a socket that is not a Unix socket, the user id is 4,294,967,295.
 pub fn peer_credentials(socket: BorrowedFd) -> io::Result<(u32, u32, i32)> {
-    let mut found = libc::ucred { pid: 0, uid: u32::MAX, gid: u32::MAX };
-    let mut length = size_of::<libc::ucred>() as libc::socklen_t;
-    // SAFETY: the kernel writes at most `length` bytes, which are those of the structure; every
-    // value of its integers is valid.
-    let returned = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_PEERCRED,
-            (&raw mut found).cast(),
-            &raw mut length,
-        )
-    };
-    crate::check(libc::c_long::from(returned)).map(|_| (found.uid, found.gid, found.pid))
+    let none = libc::ucred { pid: 0, uid: u32::MAX, gid: u32::MAX };
+    let found = socket_option::get(socket, libc::SOL_SOCKET, libc::SO_PEERCRED, none)?;
+    Ok((found.uid, found.gid, found.pid))
 }
 
 /// The supplementary groups of the process that connected a Unix socket (`SO_PEERGROUPS`,

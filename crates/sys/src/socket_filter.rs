@@ -2,10 +2,12 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd as _, BorrowedFd};
 
 use rustix::io::Errno;
 use rustix::net::AddressFamily;
+
+use crate::socket_option;
 
 /// Where a message about a destroyed socket has the local port: behind `struct nlmsghdr`
 /// (linux/netlink.h) and the first four bytes of `struct inet_diag_msg` (linux/inet_diag.h), in
@@ -159,49 +161,17 @@ fn attach(socket: BorrowedFd, program: &[libc::sock_filter]) -> io::Result<()> {
     let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_ptr().cast_mut() };
     // SAFETY: `filter` describes `program`, which lives until the call returns; the kernel copies
     // it and checks it.
-    let returned = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_ATTACH_FILTER,
-            (&raw const filter).cast(),
-            size_of::<libc::sock_fprog>() as libc::socklen_t,
-        )
-    };
-    crate::check(libc::c_long::from(returned)).map(drop)
+    unsafe { socket_option::set(socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &filter) }
 }
 
 /// Keeps the filter from being replaced or removed.
 fn lock(socket: BorrowedFd) -> io::Result<()> {
-    let on: libc::c_int = 1;
-    // SAFETY: `on` lives until the call returns, and has the length that is given.
-    let returned = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_LOCK_FILTER,
-            (&raw const on).cast(),
-            size_of::<libc::c_int>() as libc::socklen_t,
-        )
-    };
-    crate::check(libc::c_long::from(returned)).map(drop)
+    socket_option::set_int(socket, libc::SOL_SOCKET, libc::SO_LOCK_FILTER, 1)
 }
 
 /// Whether the filter, or that there is none, is for good.
 fn is_locked(socket: BorrowedFd) -> io::Result<bool> {
-    let mut locked: libc::c_int = 0;
-    let mut length = size_of::<libc::c_int>() as libc::socklen_t;
-    // SAFETY: both live until the call returns, and `length` is the size of `locked`.
-    let returned = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_LOCK_FILTER,
-            (&raw mut locked).cast(),
-            &raw mut length,
-        )
-    };
-    crate::check(libc::c_long::from(returned)).map(|_| locked != 0)
+    socket_option::get(socket, libc::SOL_SOCKET, libc::SO_LOCK_FILTER, 0).map(|locked: i32| locked != 0)
 }
 
 #[cfg(test)]

@@ -23,14 +23,7 @@ const SECOND: i32 = 2;
 /// Runs as the first process of a room until the process of its connection has ended.
 pub(super) fn run(_fresh: &Fresh, full: &FullJail, channel: TextChannel, supervisor: Option<OwnedFd>) -> ! {
     start_detached(c"tine: init");
-    let start = match offer(full, &channel) {
-        Ok(start) => start,
-        Err(why) => {
-            let _ = channel.send(&refusal(&why), &[]);
-            exit_now(111);
-        }
-    };
-    drop(channel);
+    let start = offer(full, channel, SocketType::STREAM, become_first);
     if wait(&start, supervisor.as_ref()) == Ended::Watched {
         // A byte, or the end of a forker that may have been killed after it created the process.
         let _ = recv(&start, &mut [0; 1][..], RecvFlags::empty());
@@ -42,13 +35,24 @@ pub(super) fn run(_fresh: &Fresh, full: &FullJail, channel: TextChannel, supervi
     exit_now(0)
 }
 
-/// Furnishes the room, offers it to the forker, and gives up what it can do.
-fn offer(full: &FullJail, channel: &TextChannel) -> io::Result<OwnedFd> {
-    full.furnish()?;
-    let (start, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-    let own = become_first()?;
-    channel.send(ROOM, &[own.as_fd(), theirs.as_fd()])?;
-    Ok(start)
+/// Furnishes the room, gives up what it can do, and offers the room to the forker. Returns the
+/// socket by which it is told of its connection; exits if a step is refused.
+pub(super) fn offer(
+    full: &FullJail,
+    channel: TextChannel,
+    kind: SocketType,
+    give_up: fn() -> io::Result<OwnedFd>,
+) -> OwnedFd {
+    let offered = full.furnish().and_then(|()| {
+        let (start, theirs) = socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?;
+        let own = give_up()?;
+        channel.send(ROOM, &[own.as_fd(), theirs.as_fd()])?;
+        Ok(start)
+    });
+    offered.unwrap_or_else(|why| {
+        let _ = channel.send(&refusal(&why), &[]);
+        exit_now(111)
+    })
 }
 
 fn second_process() -> Result<OwnedFd, Errno> {

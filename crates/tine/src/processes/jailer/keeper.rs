@@ -2,15 +2,14 @@
 //! process joins, mounts `/proc` in them once there is a pid namespace, and ends when the program
 //! runs: until then, it ends the process of the connection if the supervisor ends.
 
-use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, send, socketpair};
+use rustix::net::{SendFlags, SocketType, send};
 use rustix::process::{Signal, pidfd_send_signal};
 use tine_sys::process::{Alone, Fresh, exit_now};
 
-use super::init::{Ended, wait};
-use super::message::{ROOM, refusal};
+use super::init::{Ended, offer, wait};
+use super::message::refusal;
 use crate::jail::first_process::become_keeper;
 use crate::jail::full::FullJail;
 use crate::jail::room::MOUNTED;
@@ -29,14 +28,7 @@ pub(super) fn run(
     start_detached(c"tine: room");
     // It waits for the process that mounts `/proc`.
     tine_sys::signal::default(Signal::CHILD.as_raw());
-    let start = match offer(full, &channel) {
-        Ok(start) => start,
-        Err(why) => {
-            let _ = channel.send(&refusal(&why), &[]);
-            exit_now(111);
-        }
-    };
-    drop(channel);
+    let start = offer(full, channel, SocketType::SEQPACKET, become_keeper);
     if wait(&start, supervisor.as_ref()) == Ended::Watched
         && let Some((start, process)) = serve(alone, start)
         && wait(&start, supervisor.as_ref()) == Ended::Supervisor
@@ -44,15 +36,6 @@ pub(super) fn run(
         let _ = pidfd_send_signal(&process, Signal::KILL);
     }
     exit_now(0)
-}
-
-/// Furnishes the room but for `/proc`, and offers it to the forker.
-fn offer(full: &FullJail, channel: &TextChannel) -> io::Result<OwnedFd> {
-    full.furnish()?;
-    let (start, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
-    let own = become_keeper()?;
-    channel.send(ROOM, &[own.as_fd(), theirs.as_fd()])?;
-    Ok(start)
 }
 
 /// Mounts the `/proc` of the process of the connection, and returns that process; `None` if there
