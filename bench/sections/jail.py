@@ -3,7 +3,7 @@
 import os, shutil, subprocess
 
 import racing
-from racing import OUT, Contender, as_ratio, crr, load, race, ratios_of, table, tine
+from racing import OUT, Contender, as_ratio, crr, load, race, ratios_of, table, tine, tool
 
 USER = '--user nobody'
 
@@ -57,7 +57,7 @@ def nsjail(program):
     libraries = [str(path.parent) for path in folder.rglob('libnl*.so.200')]
     start.write_text(f'export LD_LIBRARY_PATH={":".join(sorted(set(libraries)))}\nexec {binary} "$@"\n')
     options = NSJAIL_OPTIONS.replace('{policy}', str(folder / 'policy'))
-    return Contender('nsjail', f'sh {start} {options} -- {program}')
+    return Contender('nsjail', f'sh {start} {options} -R {program} -- {program}')
 
 
 def latencies(one, rate, seconds, unit):
@@ -74,11 +74,11 @@ def paced(one):
 
 
 def section_jail():
-    """The rate in a light and in a full jail, of a program and of a handler, with 4 connections at
-    a time; the latency of a program whose jail is ready."""
+    """The rate in a light and in a full jail, of a program, of a small one without libraries and of
+    a handler, with 4 connections at a time; the latency of a program whose jail is ready."""
 
-    def program(options):
-        return tine(options) + ' -- /bin/cat'
+    def program(options, path='/bin/cat'):
+        return tine(options) + ' -- ' + path
 
     if os.geteuid() != 0:
         print('full jails have a user for each connection as root only: here they have that of the server')
@@ -91,6 +91,15 @@ def section_jail():
     ]
     contenders = [one for one in contenders if one]
     programs, of_program = raced('A program in a jail (cat), 4 connections kept going', contenders)
+    small = tool('copy')
+    contenders = [
+        Contender('none', program(USER, small)),
+        Contender('full', program('--jail', small)),
+        nsjail(small),
+    ]
+    smalls, of_small = raced(
+        'A small program without libraries in a jail, 4 connections kept going', [one for one in contenders if one]
+    )
     handlers, of_handler = raced(
         'A handler in a jail (echo), 4 connections kept going',
         [
@@ -108,8 +117,10 @@ def section_jail():
         'jail.program': as_ratio(ratios_of(of_program, 'light', 'none', 'rate')),
         'jail.handler': as_ratio(ratios_of(of_handler, 'light', 'none', 'rate')),
         'jail.full': as_ratio(ratios_of(of_program, 'full', 'none', 'rate')),
+        'jail.small': as_ratio(ratios_of(of_small, 'full', 'none', 'rate')),
         'jail.ready': as_ratio(ratios_of(latencies, 'full', 'none', 'p50')),
     }
     if 'nsjail' in of_program:
         programs['values']['jail.nsjail'] = as_ratio(ratios_of(of_program, 'full', 'nsjail', 'rate'))
-    return [programs, handlers, ready]
+        programs['values']['jail.nsjail-small'] = as_ratio(ratios_of(of_small, 'full', 'nsjail', 'rate'))
+    return [programs, smalls, handlers, ready]
