@@ -54,7 +54,8 @@ pub(crate) unsafe fn set<T>(
     value: &T,
 ) -> io::Result<()> {
     let length = size_of::<T>() as libc::socklen_t;
-    // SAFETY: the kernel reads `length` bytes, which are those of the value, and what they point to.
+    // SAFETY: the kernel reads `length` bytes, which are those of the value, and what they point
+    // to.
     let returned = unsafe {
         libc::setsockopt(socket.as_raw_fd(), level, name, std::ptr::from_ref(value).cast(), length)
     };
