@@ -164,7 +164,8 @@ def faults(data):
         program, _, section = reference.partition(' ')
         path, _, test = reference.partition('::')
         if program in programs and section:
-            if not any(f'def section_{section}(' in file.read_text() for file in programs[program]):
+            function = section.replace('-', '_')
+            if not any(f'def section_{function}(' in file.read_text() for file in programs[program]):
                 yield f'{reference}: there is no such section'
         elif not (ROOT / path).is_file():
             yield f'{reference}: there is no such file'
