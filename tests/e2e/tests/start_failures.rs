@@ -182,7 +182,11 @@ fn a_cgroup_that_no_connection_can_enter() {
 
 #[test]
 fn a_limit_on_processes_that_leaves_none_for_a_connection() {
-    let limited = |number: &'static str| [&["prlimit", number], &ORDINARY[..]].concat();
+    // Of a user of its own: the limit counts all processes of a user, also those of other tests.
+    let user = ["setpriv", "--reuid=61030", "--regid=61030", "--clear-groups"];
+    let limited = |number: &'static str| {
+        [&["prlimit", number], &user[..], &["--bounding-set=-all", "--inh-caps=-all"]].concat()
+    };
     let one: &[&str] = &["127.0.0.1:0", "-q", "--forkers", "1"];
     let helper: &[&str] = &["127.0.0.1:0", "-q", "--forkers", "1", "--when-full", "reject=x"];
     let helpers = &[helper, &["--max-connections-per-source", "5", "--when-limited", "delay"]].concat();
@@ -296,7 +300,7 @@ fn numbers_need_no_entry_in_a_database() {
     for (options, ids) in [
         (&["--user", "61008"][..], "61008\n61008\n61008\n,,,\n"),
         (&["--user", "61008", "--group", "61009"], "61008\n61009\n61009\n,,,\n"),
-        (&["--user", "61008", "--supplementary-groups", "61010"], "61008\n61008\n61008 61010\n,,,\n"),
+        (&["--user", "61008", "--supplementary-groups", "61030"], "61008\n61008\n61008 61030\n,,,\n"),
     ] {
         let hide = "mount --make-rprivate / && mount --bind /dev/null /etc/passwd && \
                     mount --bind /dev/null /etc/group && exec \"$@\"";
