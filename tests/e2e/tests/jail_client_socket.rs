@@ -138,3 +138,16 @@ fn programs_of_an_ordinary_user_have_listeners_with_the_network_of_the_machine_o
         assert_eq!(outcome(&server.log.wait_for("end", 1)[0]), expected, "{wrapper:?} {options:?}");
     }
 }
+
+/// Their socket is held before the filter that refuses what it takes.
+#[test]
+fn handlers_are_served_under_a_filter_without_socket_options() {
+    for filter in ["~getsockopt ~setsockopt", "~@network-io recvfrom sendto shutdown"] {
+        for network in ["yes", "loopback"] {
+            let options = ["--jail", "--private-network", network, "--system-call-filter", filter];
+            let server = Server::serve(&options);
+            server.connect().echo(filter).finish();
+            assert_eq!(outcome(&server.log.wait_for("end", 1)[0]), "exit 0", "{network} {filter}");
+        }
+    }
+}

@@ -94,6 +94,7 @@ where
         // Out of descriptors: standard error stays that of the server.
         let _ = logger.open_pipe(job.entry.id).map(rustix::stdio::dup2_stderr);
     }
+    context.jail.hold(&job.socket).unwrap_or_else(|why| context.fail(job.slot, &why));
     context.enter_jail(job.slot, launch.cgroup.as_ref());
     // The listeners, the server's other descriptors, and a socket that another forker may have
     // left.
@@ -141,11 +142,6 @@ where
 {
     let Job { socket, slot, entry, proxied } = job;
     let stats = context.stats;
-    if let Err(why) = context.jail.hold_inside(&socket) {
-        let report = ExitReport::Error(reason(&why));
-        stats.report(slot, &report);
-        return report;
-    }
     if context.notes_crashes {
         stats.note_faults(slot);
     }
@@ -196,11 +192,15 @@ impl<H> ConnContext<'_, H> {
         let parent = self.parent.filter(|_| self.identity.is_some() || self.jail.is_first());
         let die = || parent.map_or(Ok(()), |parent| Ok(kill_with(parent)?));
         let entered = self.enter_rights(cgroup).and_then(|()| die());
-        if let Err(why) = entered {
-            let report = ExitReport::Error(reason(&why));
-            self.stats.report(slot, &report);
-            exit_now(report.exit_code());
-        }
+        entered.unwrap_or_else(|why| self.fail(slot, &why));
+    }
+
+    /// Ends a connection that its handler does not get.
+    #[cold]
+    pub(crate) fn fail(&self, slot: usize, why: &io::Error) -> ! {
+        let report = ExitReport::Error(reason(why));
+        self.stats.report(slot, &report);
+        exit_now(report.exit_code())
     }
 
     /// Enters cgroup and jail of handlers, as the user that they are for.

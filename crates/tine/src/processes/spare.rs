@@ -227,6 +227,7 @@ where
     let logs = context.log.logs_connections();
     let is_excluded = logs && trusted.door.admission.is_log_excluded(entry.peer);
     let cpu_before = if logs || keeps_end { own_usage().0 } else { Duration::ZERO };
+    context.jail.hold_inside(&job.socket).unwrap_or_else(|why| context.fail(slot, &why));
     let report = conn::handle(context, job);
     let exit_code = context.exit_code(&report);
     // In a pid namespace, this process has another number.
