@@ -15,11 +15,9 @@ use rustix::net::{
 };
 use tine_sys::socket_filter::hold_to_port;
 
+use super::filter::FAST_OPEN;
 use super::layer::Layer;
 use super::plan::Plan;
-
-/// Connect, and send with the first packet (tcp(7)).
-const FAST_OPEN: SendFlags = SendFlags::from_bits_retain(0x2000_0000);
 
 /// A TCP connection of this process with itself, and a listener that others could connect to.
 #[derive(Debug)]
@@ -55,7 +53,7 @@ impl ClientSocket {
     /// Whether the socket can be used for another connection.
     pub(super) fn connects_elsewhere(&self) -> bool {
         let Self { served, address, .. } = self;
-        let send = || sendto(served, b"\n", FAST_OPEN, address).map(drop);
+        let send = || sendto(served, b"\n", SendFlags::from_bits_retain(FAST_OPEN), address).map(drop);
         let begun = connect_unspec(served).and_then(|()| match send() {
             Ok(()) | Err(Errno::INPROGRESS) => Err(Errno::INPROGRESS),
             Err(_) => connect(served, address),

@@ -47,7 +47,6 @@ const OF_A_FORKER: &[&str] = &[
     "fcntl",
     "fstat",
     "futex",
-    "getpeername",
     "getpid",
     "getppid",
     "getrusage",
@@ -230,9 +229,20 @@ impl Confinement {
         self.doorway.iter_mut().for_each(|doorway| doorway.close(created));
     }
 
-    /// Holds the socket of a client to its port, before a program has it. That of a client which
+    /// The same after a process was created for a client that waits: the room is told by
+    /// [`Confinement::settle`].
+    pub(crate) fn close_later(&mut self) {
+        self.doorway.iter_mut().for_each(Doorway::close_later);
+    }
+
+    /// Tells the rooms that have not been told yet.
+    pub(crate) fn settle(&mut self) {
+        self.doorway.iter_mut().for_each(Doorway::settle);
+    }
+
+    /// Holds the socket of a client to its port, before the jail is entered. That of a client which
     /// connected before the listener was held can be held by a privileged process only: then the
-    /// program can make no listener.
+    /// handler or program can make no listener.
     ///
     /// # Errors
     /// The kernel refuses the filter; the text names the step.
@@ -247,7 +257,7 @@ impl Confinement {
         if self.is_client_loose { Ok(()) } else { held.map_err(|why| in_jail("filter of the socket", &why)) }
     }
 
-    /// As [`Confinement::hold`], in a process that has entered the jail already.
+    /// As [`Confinement::hold`], in a worker, which has entered the jail before its client came.
     ///
     /// # Errors
     /// The same.
@@ -260,17 +270,6 @@ impl Confinement {
         let refusal = self.without_listening.as_slice();
         let refusal = if self.is_client_loose { refusal } else { &[] };
         install(refusal).map_err(|why| in_jail("seccomp", &why))
-    }
-
-    /// The same after a process was created for a client that waits: the room is told by
-    /// [`Confinement::settle`].
-    pub(crate) fn close_later(&mut self) {
-        self.doorway.iter_mut().for_each(Doorway::close_later);
-    }
-
-    /// Tells the rooms that have not been told yet.
-    pub(crate) fn settle(&mut self) {
-        self.doorway.iter_mut().for_each(Doorway::settle);
     }
 
     /// Enters the jail, in a process that executes nothing.

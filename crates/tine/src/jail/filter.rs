@@ -59,8 +59,8 @@ const ASK_PERSONALITY: u64 = 0xffff_ffff;
 /// Calls that send, with the number of their flags.
 const SENDING: [(&str, u8); 3] = [("sendto", 3), ("sendmsg", 2), ("sendmmsg", 3)];
 
-/// MSG_FASTOPEN (linux/socket.h).
-const FAST_OPEN: u64 = 0x2000_0000;
+/// MSG_FASTOPEN (linux/socket.h): connect, and send with the first packet.
+pub(super) const FAST_OPEN: u32 = 0x2000_0000;
 
 /// SCHED_OTHER, SCHED_BATCH and SCHED_IDLE (sched(7)).
 const NOT_REAL_TIME: [u64; 3] = [0, 3, 5];
@@ -213,7 +213,7 @@ impl CallFilter {
         }
         if self.refuses_fast_open {
             for (call, flags) in SENDING {
-                add(call, vec![rule(&[(flags, none_of(FAST_OPEN), 0)])]);
+                add(call, vec![rule(&[(flags, none_of(FAST_OPEN.into()), 0)])]);
             }
         }
         if let Some(families) = &self.families {

@@ -244,30 +244,7 @@ impl Plan {
                 }
                 Err(errno) => refused(errno),
             },
-            Layer::Files => match facts.landlock.and_then(|version| facts.file_rules.map(|()| version)) {
-                Ok(version) => {
-                    self.files = Some(FileRules::new(&jail.read_write_paths, &jail.inaccessible_paths));
-                    match version {
-                        // Before these versions, the kernel lets through what they are about.
-                        1 | 2 => LayerState::Partly(
-                            "this version of Landlock does not restrict truncation",
-                            "use Linux 6.2 or newer, or `--jail=auto`",
-                        ),
-                        version => on(format!("version {version}")),
-                    }
-                }
-                Err(errno) => refused(errno),
-            },
-            Layer::Scope => match facts.landlock {
-                Ok(version) if version >= 6 => on("signals and abstract sockets".into()),
-                Ok(_) => refused(Errno::NOSYS),
-                Err(errno) => refused(errno),
-            },
-            Layer::Connections => match facts.landlock {
-                Ok(version) if version >= 4 => on("none over TCP".into()),
-                Ok(_) => refused(Errno::NOSYS),
-                Err(errno) => refused(errno),
-            },
+            Layer::Files | Layer::Scope | Layer::Connections => self.take_landlock(layer, jail, facts),
             Layer::ClientSocket => self.hold_clients(facts),
             Layer::WriteExecute => facts.deny_write_execute.map_or_else(refused, |()| on(String::new())),
             // Without a full jail, the start fails.
@@ -275,6 +252,32 @@ impl Plan {
             Layer::NetworkAllow => facts.connecting.map_or_else(refused, |()| self.take_endpoints(jail)),
             Layer::Memory | Layer::Tasks | Layer::Cpu => LayerState::Off,
         }
+    }
+
+    /// The same for a layer of Landlock.
+    fn take_landlock(&mut self, layer: Layer, jail: &Jail, facts: &Facts) -> LayerState {
+        let known = match layer {
+            Layer::Files => facts.landlock.and_then(|version| facts.file_rules.map(|()| version)),
+            _ => facts.landlock,
+        };
+        let state = match (layer, known) {
+            (_, Err(errno)) => Err(errno),
+            (Layer::Files, Ok(version)) => {
+                self.files = Some(FileRules::new(&jail.read_write_paths, &jail.inaccessible_paths));
+                Ok(match version {
+                    // Before these versions, the kernel lets through what they are about.
+                    1 | 2 => LayerState::Partly(
+                        "this version of Landlock does not restrict truncation",
+                        "use Linux 6.2 or newer, or `--jail=auto`",
+                    ),
+                    version => LayerState::On(format!("version {version}")),
+                })
+            }
+            (Layer::Scope, Ok(6..)) => Ok(LayerState::On("signals and abstract sockets".into())),
+            (Layer::Connections, Ok(4..)) => Ok(LayerState::On("none over TCP".into())),
+            (_, Ok(_)) => Err(Errno::NOSYS),
+        };
+        state.unwrap_or_else(|errno| LayerState::Refused(cause::of(layer, errno)))
     }
 }
 

@@ -47,8 +47,8 @@ impl Room {
     }
 }
 
-/// Rooms that are told together that their processes were created, at most.
-const BEGUN: usize = 3;
+/// Rooms that are taken before they, and the jailer, are told of it, at most.
+pub(crate) const BEGUN: usize = 3;
 
 /// The way of a forker's connections into their rooms, one after the other.
 #[derive(Debug)]

@@ -21,8 +21,8 @@ use crate::processes::jailer::client::Jailer;
 use crate::processes::jailer::run::ROOMS;
 use crate::processes::start::start_connection;
 use crate::program::launch::ProgramConnection;
-use crate::shared::board::SlotPhase;
 use crate::shared::board::places::PlaceHolder;
+use crate::shared::board::{Entry, SlotPhase};
 use crate::system::clock::now;
 
 /// Creates the process for an admitted client: forks it to run the handler, or makes it execute the
@@ -74,14 +74,8 @@ where
             conn::serve(&fresh, context, job, &mut launch)
         }
         Ok(Side::Parent(_)) => {
-            context.jail_mut().close_later();
             drop(client);
-            board.count_start(Duration::from_nanos(now().saturating_sub(entry.start)));
-            trusted.notify_change(slot, &context.log);
-            trusted.settle_place(PlaceHolder::Forker(trusted.index));
-            if forker.trusted.jailer.as_ref().is_some_and(Jailer::is_due) {
-                settle_rooms(forker);
-            }
+            note_created(forker, slot, &entry);
             succeed(forker, memory);
             Started::Served
         }
@@ -89,6 +83,19 @@ where
             context.jail_mut().close(false);
             keep_in_hand(forker, memory, (client, slot), "cannot create a process for a connection", &why)
         }
+    }
+}
+
+/// Notes that the process of a connection was created.
+#[inline]
+fn note_created<H>(forker: &mut Forker<'_, H>, slot: usize, entry: &Entry) {
+    let Forker { trusted, context } = forker;
+    context.jail_mut().close_later();
+    trusted.door.board.count_start(Duration::from_nanos(now().saturating_sub(entry.start)));
+    trusted.notify_change(slot, &context.log);
+    trusted.settle_place(PlaceHolder::Forker(trusted.index));
+    if trusted.jailer.as_ref().is_some_and(Jailer::is_due) {
+        settle_rooms(forker);
     }
 }
 

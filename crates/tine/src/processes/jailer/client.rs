@@ -13,16 +13,13 @@ use tine_sys::process::{Side, fork};
 use super::message::{ROOM, TAKEN, refusal_of};
 use super::run::{JailerStart, ROOMS, run};
 use crate::error::{Error, ErrorKind, next_move};
-use crate::jail::room::Room;
+use crate::jail::room::{BEGUN, Room};
 use crate::processes::start::cannot;
 use crate::shared::text_channel::{ReceivedText, TextChannel};
 
 /// After this long without a room, one counts as lost: its first process was killed, as for a lack
 /// of memory, before it could offer it. Another one is made then.
 const LATE: Duration = Duration::from_secs(1);
-
-/// Rooms that can be taken before the jailer has to know.
-const OWED: usize = 3;
 
 /// The jailer, as its forker knows it.
 #[derive(Debug)]
@@ -148,7 +145,7 @@ impl Jailer {
 
     /// Whether it has to know now, to have rooms ready for more clients.
     pub(crate) fn is_due(&self) -> bool {
-        self.taken >= OWED
+        self.taken >= BEGUN
     }
 
     /// Tells the jailer how many rooms were taken.
