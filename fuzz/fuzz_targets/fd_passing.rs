@@ -17,7 +17,7 @@ use rustix::net::{
 use rustix::pipe::{PipeFlags, pipe_with};
 
 #[allow(dead_code)]
-#[path = "../../crates/tine/src/shared/fd_passing.rs"]
+#[path = "../../crates/tine/src/ipc/fd_passing.rs"]
 mod fd_passing;
 
 /// The most descriptors of a message. Genuine ones have one.

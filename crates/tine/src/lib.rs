@@ -49,6 +49,7 @@
 mod admission;
 mod connection;
 mod error;
+mod ipc;
 mod jail;
 mod lifecycle;
 mod log;
@@ -58,7 +59,7 @@ mod program;
 mod server;
 mod services;
 mod settings;
-mod shared;
+
 mod system;
 mod watch;
 
@@ -103,14 +104,14 @@ pub mod cli {
     pub use crate::processes::own_confinement::{confine_for_test, confine_observer};
     pub use crate::system::users::service_port;
 
+    pub use crate::ipc::handover::takeover::Takeover;
     /// A server that this process replaces, or that can be replaced. The library's own server can
     /// not: only a command line says how it was started.
     pub use crate::settings::replacement::{Replacement, UPGRADE_TIMEOUT};
-    pub use crate::shared::handover::takeover::Takeover;
 
+    pub use crate::ipc::observing::Observed;
     /// A process that tells others about a server.
     pub use crate::settings::observer::ObserverSetup;
-    pub use crate::shared::observing::Observed;
 
     /// The same server, which is observed.
     #[must_use]
@@ -165,7 +166,7 @@ pub mod cli {
     /// `None` if they are no order. For the fuzz target of orders.
     #[must_use]
     pub fn repeat_order(bytes: &[u8]) -> Option<bool> {
-        let (sender, receiver) = crate::shared::steering::channel().ok()?;
+        let (sender, receiver) = crate::ipc::steering::channel().ok()?;
         rustix::net::send(&sender, bytes, rustix::net::SendFlags::NOSIGNAL).ok()?;
         let (order, path) = receiver.receive().ok()??;
         let is_sent = sender.send_with(order, path.as_deref());
@@ -177,9 +178,9 @@ pub mod cli {
     /// fuzz target of the hand-over.
     #[must_use]
     pub fn repeat_handover(bytes: &[u8]) -> [Option<bool>; 3] {
-        use crate::shared::handover::lineage::LineageMessage;
-        use crate::shared::handover::link::LinkMessage;
-        use crate::shared::handover::state::ServiceState;
+        use crate::ipc::handover::lineage::LineageMessage;
+        use crate::ipc::handover::link::LinkMessage;
+        use crate::ipc::handover::state::ServiceState;
 
         let state = ServiceState::parse(bytes).ok();
         let link = LinkMessage::parse(bytes);

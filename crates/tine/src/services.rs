@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use crate::connection::Connection;
 use crate::error::{Error, ErrorKind, HandlerError};
+use crate::ipc::handover::takeover::Takeover;
 use crate::lifecycle::ready::Ready;
 use crate::log::{LogFormat, LogLevel, LogSettings, LogTarget};
 use crate::processes::master::{self, Handler, MasterSetup, ServiceSetup};
@@ -19,7 +20,6 @@ use crate::settings::Server;
 use crate::settings::control::Control;
 use crate::settings::observer::ObserverSetup;
 use crate::settings::replacement::Replacement;
-use crate::shared::handover::takeover::Takeover;
 
 /// One of the services.
 struct Service {

@@ -21,7 +21,7 @@ fn imports_run_one_way() {
         "log",
         "watch",
         "admission",
-        "shared",
+        "ipc",
         "connection",
         "program",
         "settings",

@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use tine_sys::memory::FlagReader;
 
+use crate::ipc::stats::ConnStats;
 use crate::log::Log;
 use crate::net::peer::{Peer, canonical};
 use crate::net::proxied::Proxied;
-use crate::shared::stats::ConnStats;
 pub(crate) use close::{Discarded, discard_now, finish};
 
 /// What this process knows of its client beside the connection. Not in shared memory, where others

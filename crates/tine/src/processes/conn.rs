@@ -18,6 +18,9 @@ use tine_sys::process::{Alone, Fresh, exit_now};
 use crate::admission::reason::Reason;
 use crate::connection::{self, Connection};
 use crate::error::{HandlerError, reason};
+use crate::ipc::board::Entry;
+use crate::ipc::messages::{Sender, StderrPipe};
+use crate::ipc::stats::ConnStats;
 use crate::jail::confinement::Confinement;
 use crate::lifecycle::crash::take_place;
 use crate::lifecycle::outcome::{ExitReport, SILENT};
@@ -25,9 +28,6 @@ use crate::log::Log;
 use crate::net::proxied::Proxied;
 use crate::processes::start::{kill_with, show_connection};
 use crate::program::launch::{LaunchContext, Launcher, ProgramConnection};
-use crate::shared::board::Entry;
-use crate::shared::messages::{Sender, StderrPipe};
-use crate::shared::stats::ConnStats;
 use crate::system::users::Identity;
 
 /// What every connection process may touch. Forkers, spares and workers have it, too.

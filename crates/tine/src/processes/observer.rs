@@ -17,6 +17,7 @@ use tine_sys::exec::{CStrings, Execution, Group};
 use tine_sys::process::{Alone, Fresh, Side, exit_now, fork, wait_for};
 
 use crate::error::{Error, ErrorKind, next_move, reason};
+use crate::ipc::observing::{Observed, ObserverLink, ObserverSaid, VARIABLE};
 use crate::jail::protection::empty_bounding_set;
 use crate::log::Log;
 use crate::net::listener::Listener;
@@ -24,7 +25,6 @@ use crate::net::operator::{Operator, Rank};
 use crate::processes::companion::Companion;
 use crate::processes::control::controllers::Controllers;
 use crate::settings::observer::ObserverSetup;
-use crate::shared::observing::{Observed, ObserverLink, ObserverSaid, VARIABLE};
 use crate::system::signal::signal_one;
 
 /// The value of `role=` in the log.

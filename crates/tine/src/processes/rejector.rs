@@ -17,12 +17,12 @@ use tine_sys::process::{Alone, exit_now};
 use crate::admission::limits::Limits;
 use crate::admission::reason::Reason;
 use crate::connection::{Discarded, discard_now};
+use crate::ipc::messages::{Receiver, Rejection, Treatment};
 use crate::lifecycle::timing::REJECT_LINGER;
 use crate::log::Log;
 use crate::log::limit::{Emit, LineLimit};
 use crate::processes::own_confinement::ConfinedRole;
 use crate::processes::start::{StartReport, start_helper};
-use crate::shared::messages::{Receiver, Rejection, Treatment};
 use crate::system::users::Identity;
 
 /// Sockets that are kept at a time; beyond that, the oldest is closed.

@@ -19,6 +19,11 @@ use crate::admission::penalty::Fault;
 use crate::admission::proxy::Screening;
 use crate::connection::{self, Connection};
 use crate::error::HandlerError;
+use crate::ipc::board::blocks::CandidateSlot;
+use crate::ipc::board::ended::WorkerEnd;
+use crate::ipc::board::places::PlaceHolder;
+use crate::ipc::board::{Entry, SlotPhase};
+use crate::ipc::stats::ConnStats;
 use crate::lifecycle::outcome::{ExitReport, Outcome};
 use crate::lifecycle::timing::PLACE_WAIT;
 use crate::log::{ByteCounts, Log, Times, Usage};
@@ -29,11 +34,6 @@ use crate::processes::forker::door::Door;
 use crate::processes::forker::enter::event_queue;
 use crate::processes::forker::trusted::{Forker, Trusted};
 use crate::processes::jailer::client::Jailer;
-use crate::shared::board::blocks::CandidateSlot;
-use crate::shared::board::ended::WorkerEnd;
-use crate::shared::board::places::PlaceHolder;
-use crate::shared::board::{Entry, SlotPhase};
-use crate::shared::stats::ConnStats;
 use crate::system::clock::now;
 
 /// Waits for a client, and returns the connection that this process has to serve. A worker serves

@@ -13,12 +13,12 @@ use tine_sys::cmdline::Title;
 use tine_sys::process::{Alone, exit_now};
 
 use crate::error::{Error, next_move};
+use crate::ipc::board::Entry;
 use crate::jail::protection::empty_bounding_set;
 use crate::lifecycle::startup::StartSender;
 use crate::log::Log;
 use crate::net::privacy::Privacy;
 use crate::processes::own_confinement::ConfinedRole;
-use crate::shared::board::Entry;
 use crate::system::users::Identity;
 
 /// How the start of a forker or helper is reported: to the supervisor, which waits before the

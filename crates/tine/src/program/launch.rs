@@ -19,14 +19,14 @@ use super::prepare::Incoming;
 use super::{Program, Stderr, Terminal};
 use crate::admission::access::names::PendingNameRules;
 use crate::error::{Error, next_move, reason};
+use crate::ipc::board::Entry;
+use crate::ipc::messages::{Sender, StderrPipe};
 use crate::jail::confinement::Confinement;
 use crate::lifecycle::outcome::ExitReport;
 use crate::net::dns::confirmed_name;
 use crate::net::peer::{Peer, canonical};
 use crate::net::proxied::Proxied;
 use crate::net::unix_name;
-use crate::shared::board::Entry;
-use crate::shared::messages::{Sender, StderrPipe};
 use crate::system::users::Identity;
 
 /// A program that is ready to be executed for each connection.

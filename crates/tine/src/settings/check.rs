@@ -9,9 +9,9 @@ use crate::admission::access::compiled::CompiledRules;
 use crate::admission::limits::WhenLimited;
 use crate::admission::proxy::ProxyProtocol;
 use crate::error::{Error, ErrorKind};
+use crate::ipc::board::MAX_FORKERS;
 use crate::net::listener::MAX_LISTENERS;
 use crate::program::Program;
-use crate::shared::board::MAX_FORKERS;
 
 impl Settings {
     /// Validates the settings, and returns the file of the program, if there is one.

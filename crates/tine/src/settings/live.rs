@@ -3,8 +3,8 @@
 
 use super::Settings;
 use crate::admission::limits::WhenLimited;
+use crate::ipc::setting::{Refusal, Setting, SettingValue};
 use crate::log::LogLevel;
-use crate::shared::setting::{Refusal, Setting, SettingValue};
 
 /// What the start of a server decides about later changes.
 #[derive(Clone, Copy, Debug)]

@@ -21,6 +21,7 @@ use rustix::process::Pid;
 
 use crate::admission::limits::Limits;
 use crate::admission::sources::SourceSecret;
+use crate::ipc::handover::takeover::Takeover;
 use crate::jail::Jail;
 use crate::jail::plan::Plan;
 use crate::lifecycle::ready::Ready;
@@ -29,7 +30,6 @@ use crate::net::listener::Listener;
 use crate::net::options::SocketOptions;
 use crate::net::privacy::Privacy;
 use crate::program::Program;
-use crate::shared::handover::takeover::Takeover;
 use crate::system::users::Identity;
 use crate::watch::{ClientGone, Timeouts};
 use control::Control;

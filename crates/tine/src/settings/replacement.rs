@@ -6,7 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::shared::handover::takeover::Takeover;
+use crate::ipc::handover::takeover::Takeover;
 
 /// Time that the next generation has until it accepts clients.
 pub const UPGRADE_TIMEOUT: Duration = Duration::from_secs(20);

@@ -20,12 +20,12 @@ use super::decide::{ConnectRules, ConnectVerdict, decide};
 use super::pending::{PendingCall, PendingCalls, TOKENS};
 use super::{MAX_PENDING, UNANSWERED_PLACES};
 use crate::error::{Error, next_move};
+use crate::ipc::connecting::{CallListener, UnansweredCalls};
+use crate::ipc::text_channel::TextChannel;
 use crate::jail::PrivateNetwork;
 use crate::jail::full::FullJail;
 use crate::processes::own_confinement::ConfinedRole;
 use crate::processes::start::{StartReport, cannot, start_helper};
-use crate::shared::connecting::{CallListener, UnansweredCalls};
-use crate::shared::text_channel::TextChannel;
 use crate::system::open_files::raise_limit;
 
 /// Descriptors beside those of pending calls: listeners, those of the call in hand, what was open.

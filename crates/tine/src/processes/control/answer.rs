@@ -15,8 +15,8 @@ use super::rows::{Row, sort};
 use super::view::{SettingView, Sockets, View, date};
 use crate::admission::access::prefix::Prefix;
 use crate::admission::reason::Reason;
-use crate::shared::board::SlotPhase;
-use crate::shared::steering::{Order, OrderAnswer, OrderSender};
+use crate::ipc::board::SlotPhase;
+use crate::ipc::steering::{Order, OrderAnswer, OrderSender};
 use crate::system::clock::now;
 
 /// Answers a request.

@@ -17,10 +17,10 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 
 use super::served::{ServedController, has_place};
+use crate::ipc::messages::{ControllerArrival, Receiver};
+use crate::ipc::steering::{Order, OrderAnswer, OrderReceiver};
 use crate::net::control_socket::{ControlSocket, Controller};
 use crate::net::operator::{Operator, Rank};
-use crate::shared::messages::{ControllerArrival, Receiver};
-use crate::shared::steering::{Order, OrderAnswer, OrderReceiver};
 
 /// Controllers that have sent nothing yet, at most; the oldest makes room for the next one.
 const MAX_WAITING: usize = 64;

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use serde_json::{Map, Value, json};
 
 use super::reply::{Reply, SYSTEM, Wait};
-use crate::shared::messages::{Channel, CrashMessage, ReportsFile, Sender};
+use crate::ipc::messages::{Channel, CrashMessage, ReportsFile, Sender};
 
 /// The time that the stderr logger has to read all reports.
 const READ_WITHIN: Duration = Duration::from_secs(10);

@@ -12,8 +12,8 @@ use serde_json::json;
 use super::logs::{DatedLine, INTERVAL, MatchingLines, become_follower, send};
 use super::reply::{Reply, SYSTEM, Wait, last};
 use super::request::LogRequest;
+use crate::ipc::steering::OrderSender;
 use crate::log::ring::LogRing;
-use crate::shared::steering::OrderSender;
 
 /// The time that the services have for the last lines.
 const TIMEOUT: Duration = Duration::from_secs(30);

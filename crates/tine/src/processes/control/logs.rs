@@ -11,11 +11,11 @@ use super::reply::{Reply, SYSTEM, Wait};
 use super::request::{LineForm, LogRequest};
 use super::view::View;
 use crate::admission::access::prefix::Prefix;
+use crate::ipc::board::reader::BoardReader;
+use crate::ipc::steering::{Order, OrderAnswer, OrderSender};
 use crate::log::record::LogRecord;
 use crate::log::ring::{LogRing, NextLine, RingReader};
 use crate::net::peer::Peer;
-use crate::shared::board::reader::BoardReader;
-use crate::shared::steering::{Order, OrderAnswer, OrderSender};
 
 /// How often a follower looks for new lines.
 pub(super) const INTERVAL: Duration = Duration::from_millis(100);

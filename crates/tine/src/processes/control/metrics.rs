@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::view::View;
 use crate::admission::reason::Reason;
-use crate::shared::board::SlotPhase;
+use crate::ipc::board::SlotPhase;
 use crate::system::clock::now;
 use crate::system::procfs::ProcessUsage;
 

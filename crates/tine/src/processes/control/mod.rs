@@ -25,9 +25,9 @@ use std::os::fd::OwnedFd;
 use rustix::process::Pid;
 use tine_sys::process::Alone;
 
+use crate::ipc::steering::OrderSender;
 use crate::net::operator::Operator;
 use crate::processes::start::StartReport;
-use crate::shared::steering::OrderSender;
 use crate::system::users::Identity;
 use view::View;
 

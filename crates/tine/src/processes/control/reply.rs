@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use rustix::net::SendFlags;
 use serde_json::{Value, json};
 
-use crate::shared::steering::OrderSender;
+use crate::ipc::steering::OrderSender;
 
 /// The time that a controller has to send its request, and to take more of a reply.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(30);

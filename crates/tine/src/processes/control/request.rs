@@ -8,9 +8,9 @@ use serde_json::{Map, Value};
 
 use crate::admission::access::prefix::Prefix;
 use crate::error::Error;
+use crate::ipc::setting::{Setting, SettingValue};
+use crate::ipc::steering::MAX_PATH;
 use crate::net::operator::Privilege;
-use crate::shared::setting::{Setting, SettingValue};
-use crate::shared::steering::MAX_PATH;
 
 /// The version of the protocol.
 pub(crate) const VERSION: u64 = 1;

@@ -17,10 +17,10 @@ use super::gather;
 use super::reply::{Last, Reply, SYSTEM, USAGE, last};
 use super::request::Request;
 use super::run::{read_line, refusal};
+use crate::ipc::steering::{Order, OrderSender};
 use crate::log::ring::LogRing;
 use crate::processes::own_confinement::ConfinedRole;
 use crate::processes::start::{StartReport, start_helper};
-use crate::shared::steering::{Order, OrderSender};
 
 /// The time that a service has for its next line. Ending a connection takes some seconds.
 const TIMEOUT: Duration = Duration::from_secs(60);

@@ -14,10 +14,10 @@ use super::reply::{Reply, SYSTEM, TIMEOUT, USAGE, wait_for};
 use super::request::{MAX_REQUEST, Request};
 use super::view::View;
 use super::{ControlStart, NewController};
+use crate::ipc::steering::OrderSender;
 use crate::net::operator::Rank;
 use crate::processes::own_confinement::ConfinedRole;
 use crate::processes::start::start_helper;
-use crate::shared::steering::OrderSender;
 
 /// The error for an operator without the privilege for a request.
 pub(super) fn refusal(rank: Rank) -> &'static str {

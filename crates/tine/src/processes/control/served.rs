@@ -3,8 +3,8 @@
 
 use std::time::Instant;
 
+use crate::ipc::steering::OrderReceiver;
 use crate::net::operator::{Operator, Rank};
-use crate::shared::steering::OrderReceiver;
 
 /// Controllers that may only read, and of the observer, at most, of those that are served and of
 /// those that follow the log: they cannot keep out the ones that may steer.

@@ -13,8 +13,8 @@ use rustix::process::Pid;
 use tine_sys::process::Alone;
 
 use crate::admission::for_delayer::DelayerAdmission;
-use crate::shared::board::for_delayer::DelayerBoard;
-use crate::shared::messages::{Delayed, Receiver, Rejection, Sender};
+use crate::ipc::board::for_delayer::DelayerBoard;
+use crate::ipc::messages::{Delayed, Receiver, Rejection, Sender};
 use crate::system::users::Identity;
 use crate::system::wakeup::Wakeup;
 

@@ -10,7 +10,7 @@ use super::counts::Counts;
 use super::queue::{DelayQueue, QueuedClient};
 use crate::admission::block::Block;
 use crate::admission::limits::{LimitsMode, SourceLimits};
-use crate::shared::messages::Delayed;
+use crate::ipc::messages::Delayed;
 use crate::system::clock::now;
 
 /// Why the heads of the queues were not released.

@@ -10,10 +10,10 @@ use tine_sys::wait;
 use super::DelayerStart;
 use super::queue::{DelayQueue, QueuedClient};
 use super::release::Pass;
+use crate::ipc::messages::{Delayed, Rejection, Treatment};
 use crate::lifecycle::timing::LAST_CLIENTS_WAIT;
 use crate::processes::own_confinement::ConfinedRole;
 use crate::processes::start::{StartReport, start_helper};
-use crate::shared::messages::{Delayed, Rejection, Treatment};
 use crate::system::clock::now;
 use crate::system::open_files::raise_limit;
 

@@ -13,11 +13,11 @@ use crate::admission::Verdict;
 use crate::admission::proxy::Screening;
 use crate::admission::reason::Reason;
 use crate::error::reason;
+use crate::ipc::board::SlotPhase;
+use crate::ipc::board::blocks::CandidateSlot;
+use crate::ipc::board::places::PlaceHolder;
 use crate::lifecycle::timing::PLACE_WAIT;
 use crate::net::accept::{AcceptError, Accepted, accept_from, classify};
-use crate::shared::board::SlotPhase;
-use crate::shared::board::blocks::CandidateSlot;
-use crate::shared::board::places::PlaceHolder;
 
 /// Takes one client from a source and has it admitted. `Ok` has a client to be served, with its
 /// slot.

@@ -3,9 +3,9 @@
 use tine_sys::connect_filter;
 
 use crate::error::{Error, next_move};
+use crate::ipc::connecting::CallListener;
+use crate::ipc::text_channel::TextChannel;
 use crate::processes::start::cannot;
-use crate::shared::connecting::CallListener;
-use crate::shared::text_channel::TextChannel;
 use crate::system::clock::now;
 
 /// Where a forker sends the listener for its calls.

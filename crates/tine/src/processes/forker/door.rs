@@ -13,12 +13,12 @@ use crate::admission::penalty::Fault;
 use crate::admission::proxy::Screening;
 use crate::admission::reason::Reason;
 use crate::admission::{Admission, Candidate, Verdict};
+use crate::ipc::board::Board;
+use crate::ipc::messages::{Delayed, Identified, ProxyArrival, Receiver, Rejection, Sender, Treatment};
 use crate::log::Log;
 use crate::net::accept::{Accepted, Delay};
 use crate::net::peer::Peer;
 use crate::net::proxied::Proxied;
-use crate::shared::board::Board;
-use crate::shared::messages::{Delayed, Identified, ProxyArrival, Receiver, Rejection, Sender, Treatment};
 use crate::system::clock::now;
 use crate::system::wakeup::Wakeup;
 

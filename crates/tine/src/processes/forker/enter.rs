@@ -14,6 +14,7 @@ use super::trial::Trial;
 use super::trusted::{Forker, ForkerStart, Trusted};
 use crate::connection;
 use crate::error::{Error, ErrorKind, next_move};
+use crate::ipc::messages::{Sender, StderrPipe};
 use crate::jail::confinement::{Confinement, ServingKind};
 use crate::lifecycle::crash::note_panics;
 use crate::processes::conn::ConnContext;
@@ -22,7 +23,6 @@ use crate::processes::jailer::run::JailerStart;
 use crate::processes::start::{StartReport, cannot, cannot_die_with_parent, change_user, kill_with};
 use crate::program::launch::{Launcher, enter_directory};
 use crate::settings::Settings;
-use crate::shared::messages::{Sender, StderrPipe};
 use crate::system::cgroups::Cgroups;
 
 /// Becomes a forker; exits if that fails. Returns the trial of the start where the supervisor waits

@@ -13,6 +13,8 @@ use super::memory::{Memory, NewProcess, Started};
 use super::trusted::Forker;
 use crate::connection::Connection;
 use crate::error::HandlerError;
+use crate::ipc::board::places::PlaceHolder;
+use crate::ipc::board::{Entry, SlotPhase};
 use crate::jail::step::StepError;
 use crate::lifecycle::outcome::ExitReport;
 use crate::net::accept::Accepted;
@@ -21,8 +23,6 @@ use crate::processes::jailer::client::Jailer;
 use crate::processes::jailer::run::ROOMS;
 use crate::processes::start::start_connection;
 use crate::program::launch::ProgramConnection;
-use crate::shared::board::places::PlaceHolder;
-use crate::shared::board::{Entry, SlotPhase};
 use crate::system::clock::now;
 
 /// Creates the process for an admitted client: forks it to run the handler, or makes it execute the

@@ -17,12 +17,12 @@ use super::trial::try_out;
 use super::trusted::{Forker, ForkerStart, Trusted};
 use crate::connection::Connection;
 use crate::error::HandlerError;
+use crate::ipc::board::SlotPhase;
 use crate::lifecycle::timing::LAST_CLIENTS_WAIT;
 use crate::processes::jailer::client::Jailer;
 use crate::processes::start::StartReport;
 use crate::processes::{conn, spare};
 use crate::settings::Settings;
-use crate::shared::board::SlotPhase;
 
 /// The time after the last client in which its process has the processors to itself.
 const SETTLE_DELAY: Timespec = Timespec { tv_sec: 0, tv_nsec: 2_000_000 };

@@ -11,10 +11,10 @@ use tine_sys::process::{Alone, has_ended};
 use super::newer::{Newer, NewerEvent};
 use super::state::{Failure, HandoverAction, HandoverEvent, HandoverState};
 use super::successor::{Binary, Successor, open_files};
+use crate::ipc::handover::link::{Item, LinkEvent, LinkMessage, Offer};
+use crate::ipc::handover::takeover::OlderGeneration;
 use crate::lifecycle::ready::has_service_manager;
 use crate::settings::replacement::Replacement;
-use crate::shared::handover::link::{Item, LinkEvent, LinkMessage, Offer};
-use crate::shared::handover::takeover::OlderGeneration;
 
 /// A hand-over that has begun.
 #[derive(Debug)]

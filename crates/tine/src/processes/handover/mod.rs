@@ -2,7 +2,7 @@
 //! single supervisor, or the master.
 //!
 //! The old generation executes the new one (`successor.rs`), offers its sockets, and decides by
-//! what it hears (`state.rs`). The new one takes over (`shared/handover/takeover.rs`).
+//! what it hears (`state.rs`). The new one takes over (`ipc/handover/takeover.rs`).
 //! `generations.rs` has the links to all generations that run, before and after;
 //! `report.rs` tells others how a hand-over goes.
 
@@ -15,10 +15,10 @@ mod successor;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use crate::admission::sources::SourceSecret;
+use crate::ipc::handover::link::Item;
+use crate::ipc::handover::takeover::Predecessor;
 use crate::net::listener::Listener;
 use crate::settings::Settings;
-use crate::shared::handover::link::Item;
-use crate::shared::handover::takeover::Predecessor;
 pub(crate) use state::Failure;
 pub(crate) use successor::Binary;
 

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use tine_sys::process::reap;
 
-use crate::shared::handover::link::{Link, LinkEvent, LinkMessage};
+use crate::ipc::handover::link::{Link, LinkEvent, LinkMessage};
 
 /// The generation that has replaced this one.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::shared::handover::link::VERSION;
+use crate::ipc::handover::link::VERSION;
 
 /// Why there is no next generation.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,10 +10,10 @@ use tine_sys::exec::{CStrings, Execution, Group, Limit, Resource};
 use tine_sys::process::{Alone, Fresh, Side, exit_now, fork, reap, wait_for};
 
 use crate::error::reason;
+use crate::ipc::handover::link::{Link, LinkMessage};
+use crate::ipc::handover::takeover::VARIABLE;
 use crate::lifecycle::outcome::Outcome;
 use crate::settings::replacement::Replacement;
-use crate::shared::handover::link::{Link, LinkMessage};
-use crate::shared::handover::takeover::VARIABLE;
 use crate::system::signal::signal_one;
 
 /// The executable of this process, whatever has become of the file that it was started from.

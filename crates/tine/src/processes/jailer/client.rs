@@ -13,9 +13,9 @@ use tine_sys::process::{Side, fork};
 use super::message::{ROOM, TAKEN, refusal_of};
 use super::run::{JailerStart, ROOMS, run};
 use crate::error::{Error, ErrorKind, next_move};
+use crate::ipc::text_channel::{ReceivedText, TextChannel};
 use crate::jail::room::{BEGUN, Room};
 use crate::processes::start::cannot;
-use crate::shared::text_channel::{ReceivedText, TextChannel};
 
 /// After this long without a room, one counts as lost: its first process was killed, as for a lack
 /// of memory, before it could offer it. Another one is made then.

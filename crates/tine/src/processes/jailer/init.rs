@@ -12,10 +12,10 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tine_sys::process::{Fresh, exit_now};
 
 use super::message::{ROOM, refusal};
+use crate::ipc::text_channel::TextChannel;
 use crate::jail::first_process::become_first;
 use crate::jail::full::FullJail;
 use crate::processes::start::start_detached;
-use crate::shared::text_channel::TextChannel;
 
 /// The number of the process of the connection in its pid namespace.
 const SECOND: i32 = 2;

@@ -10,11 +10,11 @@ use tine_sys::process::{Alone, Fresh, exit_now};
 
 use super::init::{Ended, offer, wait};
 use super::message::refusal;
+use crate::ipc::text_channel::TextChannel;
 use crate::jail::first_process::become_keeper;
 use crate::jail::full::FullJail;
 use crate::jail::room::MOUNTED;
 use crate::processes::start::start_detached;
-use crate::shared::text_channel::TextChannel;
 
 /// Runs as the process of a room until the process of its connection has executed the program, or
 /// has given the room up.

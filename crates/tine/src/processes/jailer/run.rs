@@ -11,11 +11,11 @@ use tine_sys::process::{Alone, Fresh, Side, exit_now, fork_into};
 
 use super::message::refusal;
 use super::{init, keeper};
+use crate::ipc::text_channel::TextChannel;
 use crate::jail::full::FullJail;
 use crate::jail::protection::empty_bounding_set;
 use crate::processes::own_confinement::ConfinedRole;
 use crate::processes::start::{kill_with, start_detached};
-use crate::shared::text_channel::TextChannel;
 
 /// Rooms that are ready, at most: as many as connections may come at once and find one.
 pub(crate) const ROOMS: usize = 8;

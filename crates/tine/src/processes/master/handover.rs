@@ -9,14 +9,14 @@ use tine_sys::process::exit_now;
 use super::Master;
 use super::state::MasterEvent;
 use crate::error::reason;
+use crate::ipc::handover::lineage::Lineage;
+use crate::ipc::handover::link::{Item, LinkMessage};
+use crate::ipc::steering::Order;
 use crate::net::listener::Listener;
 use crate::processes::handover::generations::GenerationEvent;
 use crate::processes::handover::report::HandoverReport;
 use crate::processes::handover::{Binary, Failure, lineage_item, socket_item};
 use crate::processes::observer::Observer;
-use crate::shared::handover::lineage::Lineage;
-use crate::shared::handover::link::{Item, LinkMessage};
-use crate::shared::steering::Order;
 use crate::system::orphans;
 
 impl Master<'_> {

@@ -19,6 +19,9 @@ use tine_sys::signal::Set;
 
 use crate::connection::Connection;
 use crate::error::{Error, HandlerError, next_move};
+use crate::ipc::handover::link::Link;
+use crate::ipc::handover::takeover::Takeover;
+use crate::ipc::messages::{Channel, ControllerArrival};
 use crate::lifecycle::ready::Ready;
 use crate::log::ring::LogRing;
 use crate::log::{Log, LogSettings};
@@ -30,9 +33,6 @@ use crate::processes::supervisor::setup::Setup;
 use crate::settings::control::Control;
 use crate::settings::observer::ObserverSetup;
 use crate::settings::replacement::Replacement;
-use crate::shared::handover::link::Link;
-use crate::shared::handover::takeover::Takeover;
-use crate::shared::messages::{Channel, ControllerArrival};
 use crate::system::orphans::PreexistingChildren;
 
 /// The function that serves the connections of a service.

@@ -8,6 +8,8 @@ use tine_sys::process::{Fresh, Side, exit_now, fork};
 
 use super::{Master, ServiceSetup, cannot_start};
 use crate::error::{Error, ErrorKind};
+use crate::ipc::handover::link::Link;
+use crate::ipc::handover::takeover::Told;
 use crate::lifecycle::outcome::COMPLETED;
 use crate::lifecycle::ready::Ready;
 use crate::lifecycle::signals;
@@ -16,8 +18,6 @@ use crate::log::Log;
 use crate::net::listener::Listener;
 use crate::processes::start::{cannot_die_with_parent, signal_with};
 use crate::processes::supervisor::run::{Stopped, run};
-use crate::shared::handover::link::Link;
-use crate::shared::handover::takeover::Told;
 
 /// In a process that was just forked: the service that it supervises, and its master.
 pub(super) struct NewSupervisor {

@@ -11,6 +11,8 @@ use tine_sys::process::{Fresh, Side, exit_now, fork, reap};
 use super::state::{MasterEvent, MasterState};
 use super::{Master, ServiceSetup, cannot_start};
 use crate::error::{Error, next_move, reason};
+use crate::ipc::messages::{Channel, ControllerArrival};
+use crate::ipc::steering::{Order, OrderAnswer, channel};
 use crate::lifecycle::timing::KILL_WAIT;
 use crate::log::Log;
 use crate::net::operator::Privilege;
@@ -20,8 +22,6 @@ use crate::processes::control::router::{self, RouterStart, ServiceStream};
 use crate::processes::control::served::ServedController;
 use crate::processes::start::StartReport;
 use crate::settings::control::Control;
-use crate::shared::messages::{Channel, ControllerArrival};
-use crate::shared::steering::{Order, OrderAnswer, channel};
 use crate::system::signal::signal_one;
 
 /// In a control process that was just forked: what it has.

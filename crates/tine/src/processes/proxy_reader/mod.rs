@@ -14,9 +14,9 @@ use std::time::Duration;
 use rustix::process::Pid;
 use tine_sys::process::Alone;
 
+use crate::ipc::messages::{Identified, ProxyArrival, Receiver, Sender};
 use crate::log::Log;
 use crate::processes::start::StartReport;
-use crate::shared::messages::{Identified, ProxyArrival, Receiver, Sender};
 use crate::system::users::Identity;
 use crate::system::wakeup::Wakeup;
 

@@ -6,10 +6,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
 
+use crate::ipc::messages::Identified;
 use crate::net::peer::{Peer, canonical};
 use crate::net::proxied::Proxied;
 use crate::net::proxy_header::{BadHeader, Header, MAX_HEADER, Parsed, parse};
-use crate::shared::messages::Identified;
 
 /// Bytes that are looked at first. Headers without TLVs are shorter; more would be bytes of the
 /// client, copied for nothing.

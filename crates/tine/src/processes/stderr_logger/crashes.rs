@@ -11,9 +11,9 @@ use serde_json::{Map, Value, json};
 
 use super::reports::{MAX_REPORT, ReportDirectory};
 use crate::error::{Error, next_move, reason};
+use crate::ipc::messages::{CrashMessage, Receiver, ReportsFile, Sender};
 use crate::log::Log;
 use crate::processes::start::cannot;
-use crate::shared::messages::{CrashMessage, Receiver, ReportsFile, Sender};
 use crate::system::kernel_log::{KernelLog, fault_in};
 use crate::watch::crash::cause;
 

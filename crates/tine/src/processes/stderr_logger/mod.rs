@@ -19,10 +19,10 @@ use rustix::process::Pid;
 use tine_sys::process::{Alone, exit_now};
 
 use crate::error::{Error, next_move};
+use crate::ipc::messages::{CrashMessage, Receiver, StderrPipe};
 use crate::log::Log;
 use crate::processes::own_confinement::ConfinedRole;
 use crate::processes::start::{StartReport, cannot, start_helper};
-use crate::shared::messages::{CrashMessage, Receiver, StderrPipe};
 use crate::system::kernel_log::KernelLog;
 use crate::system::users::Identity;
 use crashes::CrashReporter;

@@ -10,9 +10,9 @@ use super::state::{ServerAction, ServerEvent, ServerState};
 use super::{DRAIN, Supervisor};
 use crate::connection::Connection;
 use crate::error::{HandlerError, next_move, reason};
+use crate::ipc::board::SlotPhase;
 use crate::lifecycle::outcome::Outcome;
 use crate::net::listener::Listener;
-use crate::shared::board::SlotPhase;
 use crate::system::signal::{signal_group, signal_one};
 
 impl<H> Supervisor<'_, H>

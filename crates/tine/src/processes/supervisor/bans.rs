@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use crate::admission::access::bans::MAX_BANS;
 use crate::admission::access::prefix::Prefix;
 use crate::error::{Error, next_move};
+use crate::ipc::board::Board;
 use crate::processes::control::view::BanView;
-use crate::shared::board::Board;
 use crate::system::state_file;
 
 /// The end of the calendar in which dates are written (RFC 3339): the year 9999. Seconds since

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::shared::setting::SettingValue;
+use crate::ipc::setting::SettingValue;
 
 /// The slots of a server.
 #[derive(Debug)]

@@ -7,12 +7,12 @@ use std::os::fd::OwnedFd;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use super::connecting::ConnectingChannels;
+use crate::ipc::messages::{
+    Channel, CrashMessage, Delayed, Identified, ProxyArrival, Receiver, Rejection, Sender, StderrPipe,
+};
 use crate::jail::layer::Layer;
 use crate::processes::forker::door::{DelayerLink, ProxyReaderLink};
 use crate::settings::Settings;
-use crate::shared::messages::{
-    Channel, CrashMessage, Delayed, Identified, ProxyArrival, Receiver, Rejection, Sender, StderrPipe,
-};
 use crate::system::wakeup::Wakeup;
 
 /// All channels of a server. A process that the supervisor starts keeps the ends that it uses; the

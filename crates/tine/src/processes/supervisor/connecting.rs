@@ -6,10 +6,10 @@ use std::os::fd::OwnedFd;
 
 use tine_sys::fd::Floor;
 
+use crate::ipc::connecting::{CallListener, UnansweredCalls};
+use crate::ipc::text_channel::TextChannel;
 use crate::processes::connector::UNANSWERED_PLACES;
 use crate::processes::forker::calls::CallsLink;
-use crate::shared::connecting::{CallListener, UnansweredCalls};
-use crate::shared::text_channel::TextChannel;
 
 /// The channels, and what was received.
 pub(super) struct ConnectingChannels {

@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime};
 
 use crate::error::{Error, next_move};
+use crate::ipc::messages::{CrashMessage, Sender};
 use crate::lifecycle::crash::CrashNote;
 use crate::log::limit::{Emit, LineLimit};
 use crate::settings::Settings;
-use crate::shared::messages::{CrashMessage, Sender};
 use crate::system::kernel_log::KernelLog;
 use crate::watch::crash::{CrashContext, CrashedCode};
 use crate::watch::history::EndedConnection;

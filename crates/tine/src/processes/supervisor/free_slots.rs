@@ -3,8 +3,8 @@
 use super::Supervisor;
 use crate::connection::Connection;
 use crate::error::HandlerError;
-use crate::shared::board::SlotPhase;
-use crate::shared::board::places::PlaceHolder;
+use crate::ipc::board::SlotPhase;
+use crate::ipc::board::places::PlaceHolder;
 use crate::system::cgroup::Cgroup;
 
 impl<H> Supervisor<'_, H>

@@ -12,16 +12,16 @@ use super::state::{ServerEvent, ServerState};
 use super::succession::{SuccessionAction, SuccessionEvent};
 use crate::connection::Connection;
 use crate::error::{HandlerError, next_move, reason};
+use crate::ipc::board::SlotPhase;
+use crate::ipc::handover::lineage::{Lineage, LineageMessage};
+use crate::ipc::handover::link::Item;
+use crate::ipc::handover::state::OlderConnection;
+use crate::ipc::steering::Order;
 use crate::net::listener::Listener;
 use crate::processes::handover::generations::{GenerationEvent, Generations};
 use crate::processes::handover::report::HandoverReport;
 use crate::processes::handover::{Binary, Failure, lineage_item, socket_item};
 use crate::processes::observer::Observer;
-use crate::shared::board::SlotPhase;
-use crate::shared::handover::lineage::{Lineage, LineageMessage};
-use crate::shared::handover::link::Item;
-use crate::shared::handover::state::OlderConnection;
-use crate::shared::steering::Order;
 use crate::system::orphans;
 
 impl<H> Supervisor<'_, H>

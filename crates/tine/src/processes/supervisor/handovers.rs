@@ -9,13 +9,13 @@ use rustix::event::{PollFd, PollFlags};
 use super::succession::{Succession, SuccessionEvent};
 use crate::admission::penalty::Fault;
 use crate::error::Error;
+use crate::ipc::handover::lineage::{Lineage, LineageEvent, LineageMessage, MAX_ENDS};
+use crate::ipc::handover::link::{Link, LinkEvent, LinkMessage};
+use crate::ipc::handover::state::OlderEnd;
+use crate::ipc::handover::takeover::{Predecessor, Takeover};
 use crate::processes::handover::generations::Generations;
 use crate::processes::handover::prepare_for;
 use crate::settings::Settings;
-use crate::shared::handover::lineage::{Lineage, LineageEvent, LineageMessage, MAX_ENDS};
-use crate::shared::handover::link::{Link, LinkEvent, LinkMessage};
-use crate::shared::handover::state::OlderEnd;
-use crate::shared::handover::takeover::{Predecessor, Takeover};
 use crate::watch::history::EndedConnection;
 
 /// The time that a successor has to take the last ends. It reads as soon as it is awake.

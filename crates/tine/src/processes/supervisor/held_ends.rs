@@ -11,12 +11,12 @@ use rustix::event::{PollFd, PollFlags};
 use tine_sys::wait;
 
 use crate::admission::penalty::Fault;
+use crate::ipc::board::Entry;
 use crate::lifecycle::crash::CrashNote;
 use crate::lifecycle::outcome::Outcome;
 use crate::log::{ByteCounts, Usage};
 use crate::net::peer::Peer;
 use crate::net::proxied::Proxied;
-use crate::shared::board::Entry;
 use crate::watch::destroyed::DestroyedSockets;
 use crate::watch::history::EndedConnection;
 

@@ -5,9 +5,9 @@ use super::bans::{self, Bans};
 use crate::admission::reason::Reason;
 use crate::connection::Connection;
 use crate::error::{Error, HandlerError};
-use crate::shared::board::SlotPhase;
-use crate::shared::handover::lineage::Lineage;
-use crate::shared::handover::state::{OlderConnection, ServiceState};
+use crate::ipc::board::SlotPhase;
+use crate::ipc::handover::lineage::Lineage;
+use crate::ipc::handover::state::{OlderConnection, ServiceState};
 use crate::system::clock::now;
 
 impl<H> Supervisor<'_, H>

@@ -53,6 +53,8 @@ use tine_sys::process::Alone;
 
 use crate::admission::Admission;
 use crate::admission::access::watch::RuleFiles;
+use crate::ipc::board::Board;
+use crate::ipc::stats::ConnStats;
 use crate::lifecycle::ready::Ready;
 use crate::log::Log;
 use crate::log::ring::LogRing;
@@ -62,8 +64,6 @@ use crate::processes::log_writer::LogWriter;
 use crate::processes::observer::Observer;
 use crate::settings::Settings;
 use crate::settings::live::AtStart;
-use crate::shared::board::Board;
-use crate::shared::stats::ConnStats;
 use crate::system::cgroups::Cgroups;
 use crate::watch::history::History;
 use crate::watch::watcher::Watcher;

@@ -5,8 +5,8 @@ use std::os::fd::AsFd;
 
 use rustix::event::{PollFd, PollFlags};
 
-use crate::shared::handover::lineage::{Lineage, LineageEvent, LineageMessage};
-use crate::shared::handover::state::{OlderConnection, OlderEnd};
+use crate::ipc::handover::lineage::{Lineage, LineageEvent, LineageMessage};
+use crate::ipc::handover::state::{OlderConnection, OlderEnd};
 
 /// A supervisor of an older generation.
 #[derive(Debug)]

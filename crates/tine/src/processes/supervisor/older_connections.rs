@@ -6,7 +6,7 @@ use super::Supervisor;
 use super::older::OlderEvent;
 use crate::connection::Connection;
 use crate::error::HandlerError;
-use crate::shared::handover::state::{OlderConnection, OlderEnd};
+use crate::ipc::handover::state::{OlderConnection, OlderEnd};
 
 impl<H> Supervisor<'_, H>
 where

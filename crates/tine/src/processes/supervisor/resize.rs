@@ -11,8 +11,8 @@ use super::Supervisor;
 use super::capacity::PendingMaximum;
 use crate::connection::Connection;
 use crate::error::HandlerError;
-use crate::shared::setting::{Refusal, Setting, SettingValue};
-use crate::shared::steering::OrderAnswer;
+use crate::ipc::setting::{Refusal, Setting, SettingValue};
+use crate::ipc::steering::OrderAnswer;
 
 /// The time in which each forker stops accepting. It takes milliseconds, unless one is stopped.
 const PAUSE_WAIT: Duration = Duration::from_secs(3);

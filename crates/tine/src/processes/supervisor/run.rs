@@ -12,6 +12,7 @@ use super::state::{ServerEvent, ServerPhase, ServerState};
 use super::{RuleFiles, Supervisor};
 use crate::connection::Connection;
 use crate::error::{Error, HandlerError};
+use crate::ipc::handover::takeover::Takeover;
 use crate::lifecycle::signals::{self, Command};
 use crate::lifecycle::startup::Start;
 use crate::lifecycle::timing::DESCENDANTS_POLL;
@@ -20,7 +21,6 @@ use crate::net::handed;
 use crate::processes::handover::Binary;
 use crate::processes::log_writer::{self, LogWriter, NewWriter, WriterStart};
 use crate::processes::observer::Observer;
-use crate::shared::handover::takeover::Takeover;
 
 /// How a server has stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

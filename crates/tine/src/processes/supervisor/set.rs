@@ -5,8 +5,8 @@ use super::state::ServerEvent;
 use super::{LOG_LEVEL, Supervisor};
 use crate::connection::Connection;
 use crate::error::HandlerError;
-use crate::shared::setting::{Setting, SettingValue};
-use crate::shared::steering::OrderAnswer;
+use crate::ipc::setting::{Setting, SettingValue};
+use crate::ipc::steering::OrderAnswer;
 use crate::watch::diag::Diag;
 
 impl<H> Supervisor<'_, H>

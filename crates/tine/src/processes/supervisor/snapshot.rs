@@ -11,14 +11,14 @@ use super::role::Role;
 use super::{SharedMemory, Supervisor};
 use crate::connection::Connection;
 use crate::error::HandlerError;
+use crate::ipc::messages::Channel;
+use crate::ipc::setting::Setting;
 use crate::log::ring::LogRing;
 use crate::net::listener::Listener;
 use crate::processes::control::crashes::CrashQuestions;
 use crate::processes::control::view::{ListenerView, ProcessView, SettingView, View};
 use crate::processes::control::{ControlStart, NewController};
 use crate::processes::start::StartReport;
-use crate::shared::messages::Channel;
-use crate::shared::setting::Setting;
 use crate::system::procfs::ProcessUsage;
 use crate::watch::diag::Diag;
 

@@ -9,10 +9,10 @@ use rustix::event::{PollFd, PollFlags};
 use super::Supervisor;
 use crate::connection::Connection;
 use crate::error::{Error, HandlerError, reason};
+use crate::ipc::handover::lineage::{Lineage, LineageEvent, LineageMessage, read_state};
+use crate::ipc::handover::takeover::{Predecessor, Told};
 use crate::net::listener::Listener;
 use crate::processes::observer::Observer;
-use crate::shared::handover::lineage::{Lineage, LineageEvent, LineageMessage, read_state};
-use crate::shared::handover::takeover::{Predecessor, Told};
 
 /// The time that the older supervisor has to send its state: that to stop accepting, and more.
 const STATE_WITHIN: Duration = Duration::from_secs(10);

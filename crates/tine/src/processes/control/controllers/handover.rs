@@ -5,9 +5,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 use rustix::event::epoll;
 
 use super::Controllers;
+use crate::ipc::handover::link::Item;
 use crate::net::control_socket::ControlSocket;
 use crate::net::operator::{Operator, Privilege};
-use crate::shared::handover::link::Item;
 
 impl Controllers {
     /// Notes that a control process waits for the end of a hand-over. Returns its operator; `None`

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use serde_json::{Value, json};
 
-use crate::shared::text_channel::{MAX_DESCRIPTORS, TextChannel};
+use crate::ipc::text_channel::{MAX_DESCRIPTORS, TextChannel};
 
 /// Bytes of a state, at most: a state of 100,000 connections has a quarter of it.
 const MAX_STATE: u64 = 128 * 1024 * 1024;

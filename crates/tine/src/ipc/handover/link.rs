@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use serde_json::{Value, json};
 
-use crate::shared::text_channel::{MAX_DESCRIPTORS, TextChannel};
+use crate::ipc::text_channel::{MAX_DESCRIPTORS, TextChannel};
 
 /// The version of the hand-over. A new generation of another version is refused.
 pub(crate) const VERSION: u64 = 1;

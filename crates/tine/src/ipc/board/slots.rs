@@ -7,11 +7,11 @@ use super::waited::{waited_from_word, waited_to_word, waited_word};
 use super::{
     Board, CGROUP, Entry, ID, LAST_ID, MAX_FORKERS, OWNER, PEER, PHASE, SOCKET, START, SlotPhase, WAITED, bit,
 };
+use crate::ipc::handover::state::OlderConnection;
 use crate::log::Waited;
 use crate::net::accept::Delay;
 use crate::net::peer::Peer;
 use crate::net::proxied::{PROXIED_WORDS, Proxied};
-use crate::shared::handover::state::OlderConnection;
 use crate::system::clock::now;
 
 /// The owner of a slot that no forker can claim; others are one more than the number of a forker.
