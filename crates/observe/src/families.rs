@@ -21,6 +21,10 @@ enum Source {
     List { list: &'static str, key: &'static str, label: &'static str, of: &'static str, scale: f64 },
     /// Which phase it is.
     Phase,
+    /// Numbers of the state that the program shares: these of each object.
+    Shared(&'static str),
+    /// The histograms of the state that the program shares.
+    SharedHistograms,
 }
 
 /// A list of processes.
@@ -188,6 +192,24 @@ const TABLE: &[(&str, &str, Kind, Source)] = &[
         Kind::Counter,
         listener("overflows"),
     ),
+    (
+        "tine_shared_counter",
+        "Counts of the state that the program shares between its processes, by name.",
+        Kind::Counter,
+        Source::Shared("counters"),
+    ),
+    (
+        "tine_shared_gauge",
+        "Figures of the state that the program shares between its processes, by name.",
+        Kind::Gauge,
+        Source::Shared("gauges"),
+    ),
+    (
+        "tine_shared_histogram",
+        "Histograms that the program shares between its processes, by name.",
+        Kind::Histogram,
+        Source::SharedHistograms,
+    ),
 ];
 
 /// The families of services, each an object of type `metrics`. `name` is that of the server, for a
@@ -235,12 +257,41 @@ fn metrics(service: &Value, name: &str, source: &Source) -> Vec<Metric> {
             let found = objects.filter_map(|object| Some((object[of].as_str()?, object[key].as_f64()?)));
             found.map(|(value, number)| metric(Some((label, value)), number / scale)).collect()
         }
+        Source::Shared(kind) => {
+            let shared = service["shared"].as_array().into_iter().flatten();
+            shared.flat_map(|object| shared_numbers(object, kind, service_name)).collect()
+        }
+        Source::SharedHistograms => {
+            let shared = service["shared"].as_array().into_iter().flatten();
+            shared.filter_map(|object| shared_histogram(object, service_name)).collect()
+        }
         Source::Distribution(key) => {
             let labels = vec![("service", service_name.to_owned())];
             let distribution = distribution(&service[key]).map(MetricValue::Distribution);
             distribution.map(|value| Metric { labels, value }).into_iter().collect()
         }
     }
+}
+
+/// The labels of an object that the program shares.
+fn shared_labels(object: &Value, service: &str) -> Option<Vec<(&'static str, String)>> {
+    Some(vec![("service", service.to_owned()), ("name", object["name"].as_str()?.to_owned())])
+}
+
+/// The numbers of this kind of a shared object, each with the name of its figure.
+fn shared_numbers(object: &Value, kind: &str, service: &str) -> Vec<Metric> {
+    let figures = object[kind].as_object().into_iter().flatten();
+    let number = |(figure, value): (&String, &Value)| {
+        let mut labels = shared_labels(object, service)?;
+        labels.push(("figure", figure.clone()));
+        Some(Metric { labels, value: MetricValue::Number(value.as_f64()?) })
+    };
+    figures.filter_map(number).collect()
+}
+
+fn shared_histogram(object: &Value, service: &str) -> Option<Metric> {
+    let value = MetricValue::Distribution(distribution(&object["histogram"])?);
+    Some(Metric { labels: shared_labels(object, service)?, value })
 }
 
 fn distribution(value: &Value) -> Option<Distribution> {
@@ -277,6 +328,14 @@ mod tests {
             "ended_by_kind": { "success": 4, "panic": 0 },
             "processes": [{ "role": "forker 1", "cpu_ms": 250, "rss_kib": 2, "restarts": 1 }],
             "listeners": [{ "address": "[::]:9", "queued": 1, "overflows": null }],
+            "shared": [
+                { "name": "hits", "kind": "counter", "counters": { "value": 7 }, "gauges": {} },
+                { "name": "jobs", "kind": "queue", "counters": {}, "gauges": { "length": 2.0 } },
+                {
+                    "name": "seconds",
+                    "histogram": { "bounds": [1.0], "counts": [2, 1], "sum": 4.5, "exemplars": [] },
+                },
+            ],
             "duration": { "bounds": [1.0], "counts": [1, 1], "sum": 3.5, "exemplars": [] },
         });
         let other = json!({ "service": "git", "connections": 1 });
@@ -293,6 +352,9 @@ mod tests {
             "tine_process_cpu_seconds_total{service=\"9\",role=\"forker 1\"} 0.25",
             "tine_process_resident_memory_bytes{service=\"9\",role=\"forker 1\"} 2048",
             "tine_listener_queue{service=\"9\",address=\"[::]:9\"} 1",
+            "tine_shared_counter_total{service=\"9\",name=\"hits\",figure=\"value\"} 7",
+            "tine_shared_gauge{service=\"9\",name=\"jobs\",figure=\"length\"} 2",
+            "tine_shared_histogram_bucket{service=\"9\",name=\"seconds\",le=\"+Inf\"} 3",
             "tine_connection_duration_seconds_bucket{service=\"9\",le=\"+Inf\"} 2",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");

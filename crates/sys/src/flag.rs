@@ -2,8 +2,8 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use rustix::mm::{MapFlags, ProtFlags, mmap};
 
@@ -45,7 +45,7 @@ pub fn flags<const N: usize>() -> io::Result<(FlagWriter, [FlagReader; N])> {
     };
     let (start, read_only) = mappings;
     // SAFETY: the writer's mapping is a page of zeros that nothing else unmaps.
-    let words = unsafe { SharedTables::of_page(start, N) };
+    let words = unsafe { SharedTables::of_mapping(start, page, N) };
     let readers = std::array::from_fn(|which| {
         // SAFETY: a page of zeros that has the word, can be read, and stays for as long as the
         // process lives.
@@ -55,19 +55,59 @@ pub fn flags<const N: usize>() -> io::Result<(FlagWriter, [FlagReader; N])> {
     Ok((FlagWriter { words, weakness }, readers))
 }
 
+/// A table of numbers that one process writes and others read. The writer's half.
+#[derive(Debug)]
+pub struct TableWriter {
+    entries: SharedTables<AtomicU32>,
+}
+
+/// Makes a table of numbers, zero at first, with a mapping for its writer and one for its readers,
+/// under the conditions of [`flags`]. Processes forked from this one have both, until
+/// [`TableWriter::exclude_from_fork`].
+///
+/// # Errors
+/// ENOMEM, EMFILE.
+pub fn table(length: usize) -> io::Result<(TableWriter, &'static [AtomicU32])> {
+    let bytes = (length.max(1) * size_of::<AtomicU32>()).next_multiple_of(rustix::param::page_size());
+    let (start, read_only) = map_sealed(bytes).or_else(|_| map_twice(bytes))?;
+    // SAFETY: the writer's mapping is zero, has room for the entries, and nothing else unmaps it.
+    let entries = unsafe { SharedTables::of_mapping(start, bytes, length) };
+    // SAFETY: the mapping is page-aligned, zero at first, has room for the entries, can be read, and
+    // stays for as long as the process lives. Atomics are written by explicit calls only.
+    let readers = unsafe { std::slice::from_raw_parts(read_only.cast::<AtomicU32>().cast_const(), length) };
+    Ok((TableWriter { entries }, readers))
+}
+
+impl TableWriter {
+    /// Leaves the writer's half out of processes forked from now on.
+    ///
+    /// # Errors
+    /// None that a mapped region can cause.
+    pub fn exclude_from_fork(&self) -> io::Result<()> {
+        self.entries.exclude_from_fork()
+    }
+
+    /// The entries. Not in a process that was forked after [`TableWriter::exclude_from_fork`]: an
+    /// access ends it (SIGSEGV).
+    #[must_use]
+    pub fn entries(&self) -> &[AtomicU32] {
+        self.entries.first()
+    }
+}
+
 /// Maps a file in memory for writing and for reading. The second mapping can never become writable:
 /// the file is sealed against new writers (`F_SEAL_FUTURE_WRITE`, since Linux 5.1), or the mapping
 /// is of a descriptor that was opened for reading only, which takes `/proc`.
-fn map_sealed(page: usize) -> io::Result<Mappings> {
+fn map_sealed(bytes: usize) -> io::Result<Mappings> {
     use rustix::fs::{Mode, OFlags, SealFlags, fcntl_add_seals, ftruncate, open};
 
     let memory = file(c"tine flag")?;
-    ftruncate(&memory, page as u64)?;
+    ftruncate(&memory, bytes as u64)?;
     let anywhere = std::ptr::null_mut();
-    // SAFETY: a fresh mapping, at an address that the kernel chooses, of a file that is one page
+    // SAFETY: a fresh mapping, at an address that the kernel chooses, of a file that is this
     // long and keeps its length.
     let start =
-        unsafe { mmap(anywhere, page, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, &memory, 0)? };
+        unsafe { mmap(anywhere, bytes, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, &memory, 0)? };
     let seals = SealFlags::FUTURE_WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
     let reader = match fcntl_add_seals(&memory, seals) {
         Ok(()) => Ok(memory),
@@ -78,12 +118,12 @@ fn map_sealed(page: usize) -> io::Result<Mappings> {
     };
     // SAFETY: as above.
     let mapped = reader
-        .and_then(|reader| unsafe { mmap(anywhere, page, ProtFlags::READ, MapFlags::SHARED, &reader, 0) });
+        .and_then(|reader| unsafe { mmap(anywhere, bytes, ProtFlags::READ, MapFlags::SHARED, &reader, 0) });
     match mapped {
         Ok(read_only) => Ok((start, read_only)),
         Err(why) => {
             // SAFETY: the mapping made above, which nothing refers to.
-            unsafe { rustix::mm::munmap(start, page)? };
+            unsafe { rustix::mm::munmap(start, bytes)? };
             Err(why.into())
         }
     }
@@ -104,18 +144,18 @@ pub fn file(name: &std::ffi::CStr) -> io::Result<OwnedFd> {
     }
 }
 
-/// Maps a page twice and takes the write permission from the second mapping, which mprotect(2) can
+/// Maps memory twice and takes the write permission from the second mapping, which mprotect(2) can
 /// give back. Needs neither files nor `/proc`.
-fn map_twice(page: usize) -> io::Result<Mappings> {
+fn map_twice(bytes: usize) -> io::Result<Mappings> {
     use rustix::mm::{MprotectFlags, MremapFlags, mmap_anonymous, mprotect, mremap};
 
     let both = ProtFlags::READ | ProtFlags::WRITE;
     // SAFETY: fresh mappings at addresses that the kernel chooses. An old size of zero leaves the
     // old mapping and makes a second one of its pages (mremap(2)).
     unsafe {
-        let start = mmap_anonymous(std::ptr::null_mut(), page, both, MapFlags::SHARED)?;
-        let read_only = mremap(start, 0, page, MremapFlags::MAYMOVE)?;
-        mprotect(read_only, page, MprotectFlags::READ)?;
+        let start = mmap_anonymous(std::ptr::null_mut(), bytes, both, MapFlags::SHARED)?;
+        let read_only = mremap(start, 0, bytes, MremapFlags::MAYMOVE)?;
+        mprotect(read_only, bytes, MprotectFlags::READ)?;
         Ok((start, read_only))
     }
 }
@@ -169,6 +209,14 @@ mod tests {
     fn a_sealed_page_cannot_be_made_writable_and_a_page_mapped_twice_can() {
         assert!(!can_be_written(map_sealed));
         assert!(can_be_written(map_twice));
+    }
+
+    #[test]
+    fn the_readers_of_a_table_see_what_its_writer_stores() {
+        let (writer, readers) = table(5000).expect("memory");
+        assert_eq!((writer.entries().len(), readers.len()), (5000, 5000));
+        writer.entries()[4999].store(7, SeqCst);
+        assert_eq!([0, 4999].map(|at: usize| readers[at].load(SeqCst)), [0, 7]);
     }
 
     #[test]

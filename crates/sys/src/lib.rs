@@ -8,6 +8,7 @@
 //! A function that is right only at certain times takes a token for it: [`process::Alone`] where
 //! there must be one thread, [`process::Fresh`] where the process must have been forked.
 
+pub mod arena;
 pub mod available;
 pub mod call_notices;
 pub mod clock;

@@ -5,9 +5,9 @@ use std::io;
 use std::marker::PhantomData;
 use std::ops::Deref;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::atomic::{AtomicI32, AtomicU64};
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64};
 
-pub use crate::flag::{FlagReader, FlagWriter, file, flags};
+pub use crate::flag::{FlagReader, FlagWriter, TableWriter, file, flags, table};
 
 /// A type that may lie in shared memory: atomics, for which all zero bytes are a value, and which
 /// any process may change at any time.
@@ -18,6 +18,8 @@ pub unsafe trait Word: Sync + 'static {}
 
 // SAFETY: an atomic integer; zero is a value.
 unsafe impl Word for AtomicI32 {}
+// SAFETY: an atomic integer; zero is a value.
+unsafe impl Word for AtomicU32 {}
 // SAFETY: an atomic integer; zero is a value.
 unsafe impl Word for AtomicU64 {}
 // SAFETY: an array of words is valid where each word is.
@@ -70,6 +72,12 @@ impl<T: Word> Shared<T> {
         // that zero is a value and that others may change it.
         let table = unsafe { std::slice::from_raw_parts(start.cast::<T>().cast_const(), length) };
         Ok(Shared { table })
+    }
+
+    /// All entries, for as long as the process lives.
+    #[must_use]
+    pub fn all(&self) -> &'static [T] {
+        self.table
     }
 
     /// An entry, for as long as the process lives; `None` beyond the table.
@@ -146,13 +154,16 @@ impl<T: Word, U: Word> SharedTables<T, U> {
         Ok(SharedTables { start, bytes, first, second_at, second, tables: PhantomData })
     }
 
-    /// The owner of a mapping of one page, of which the first entries are used.
+    /// The owner of a mapping, of which the first entries are used.
     ///
     /// # Safety
-    /// The page is mapped, shared, readable and writable, zero at first, has room for so many
+    /// These pages are mapped, shared, readable and writable, zero at first, have room for so many
     /// entries, and no other owner.
-    pub(crate) unsafe fn of_page(start: *mut libc::c_void, first: usize) -> SharedTables<T, U> {
-        let bytes = rustix::param::page_size();
+    pub(crate) unsafe fn of_mapping(
+        start: *mut libc::c_void,
+        bytes: usize,
+        first: usize,
+    ) -> SharedTables<T, U> {
         SharedTables { start, bytes, first, second_at: 0, second: 0, tables: PhantomData }
     }
 

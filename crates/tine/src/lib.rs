@@ -82,6 +82,7 @@ pub use services::Services;
 pub use settings::control::Control;
 pub use settings::{Server, defaults};
 pub use system::users::Identity;
+pub use tine_shared as shared;
 pub use watch::ClientGone;
 
 /// What only the command `tine` uses. Not a part of the API: it can change in any release.

@@ -10,6 +10,7 @@ use tine_sys::process::Alone;
 
 use crate::connection::Connection;
 use crate::error::{Error, ErrorKind, HandlerError, reason};
+use crate::ipc::members::Members;
 use crate::net::address::Address;
 use crate::net::bind::bind;
 use crate::net::inherit::InheritedSockets;
@@ -118,7 +119,10 @@ impl Server {
         self.prepare().inspect_err(|error| {
             self.takeover.iter().for_each(|takeover| takeover.failed(&error.to_string(), error.exit_code()));
         })?;
-        run::run(self.into_setup(), &alone, &mut handler).map(drop)
+        let members = Members::begin(&[self.settings.slots()])?;
+        let mut setup = self.into_setup();
+        setup.members = members.first().copied().unwrap_or_default();
+        run::run(setup, &alone, &mut handler).map(drop)
     }
 
     /// Serves like [`Server::run`], and executes a program for each connection. With
@@ -156,6 +160,7 @@ impl Server {
         Setup {
             listeners,
             settings,
+            members: Members::default(),
             log,
             lines,
             ready,

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use crate::connection::Connection;
 use crate::error::{Error, ErrorKind, HandlerError};
 use crate::ipc::handover::takeover::Takeover;
+use crate::ipc::members::Members;
 use crate::lifecycle::ready::Ready;
 use crate::log::{LogFormat, LogLevel, LogSettings, LogTarget};
 use crate::processes::master::{self, Handler, MasterSetup, ServiceSetup};
@@ -138,7 +139,13 @@ impl Services {
         self.prepare().inspect_err(|error| {
             self.takeover.iter().for_each(|takeover| takeover.failed(&error.to_string(), error.exit_code()));
         })?;
-        master::run::run(self.into_setup(), &alone)
+        let slots: Vec<usize> = self.services.iter().map(|service| service.server.settings.slots()).collect();
+        let members = Members::begin(&slots)?;
+        let mut setup = self.into_setup();
+        for (service, members) in setup.services.iter_mut().zip(members) {
+            service.server.members = members;
+        }
+        master::run::run(setup, &alone)
     }
 
     /// What the master takes over.

@@ -10,14 +10,28 @@ use std::path::{Path, PathBuf};
 
 use quote::ToTokens;
 use syn::punctuated::Punctuated;
-use syn::{Attribute, Field, Fields, ImplItem, Item, ItemImpl, Meta, Token, Type, UseTree, Visibility};
+use syn::{
+    Attribute, Field, Fields, ImplItem, Item, ItemImpl, Meta, Token, TraitItem, Type, UseTree, Visibility,
+};
+
+/// Crates whose items `tine` exports: each has a list of its own, or is a macro.
+const OTHER_CRATES: [&str; 2] = ["tine_shared", "tine_derive"];
 
 #[test]
 fn the_public_api_is_the_reviewed_one() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    compare(Path::new(env!("CARGO_MANIFEST_DIR")), "tine");
+}
+
+#[test]
+fn the_public_api_of_shared_state_is_the_reviewed_one() {
+    compare(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"), "tine::shared");
+}
+
+/// Compares the public API of the crate in a folder, which users see under this path.
+fn compare(root: &Path, path: &str) {
     let mut sources = Sources::default();
     sources.read(&root.join("src/lib.rs"), &root.join("src"), &mut Vec::new());
-    let found = sources.api().join("\n") + "\n";
+    let found = sources.api(path).join("\n") + "\n";
     let file = root.join("public-api.txt");
     if std::env::var_os("UPDATE_PUBLIC_API").is_some() {
         std::fs::write(&file, &found).expect("the list is writable");
@@ -65,8 +79,8 @@ impl Sources {
     }
 
     /// The lines of the list, sorted.
-    fn api(&self) -> Vec<String> {
-        let exports = self.exports(&[], "tine");
+    fn api(&self, path: &str) -> Vec<String> {
+        let exports = self.exports(&[], path);
         let names: BTreeSet<String> = exports.iter().map(|export| export.item_name.clone()).collect();
         let mut lines = BTreeSet::new();
         for export in &exports {
@@ -131,6 +145,7 @@ impl Sources {
     /// The definition that a path of a `use` leads to, or the exports of the module that it is.
     fn find(&self, from: &[String], path: &[String], exported: &str) -> Vec<Export<'_>> {
         let path: Vec<String> = match path.first().map(String::as_str) {
+            Some(other) if OTHER_CRATES.contains(&other) => return Vec::new(),
             Some("crate") => path[1..].to_vec(),
             Some("self") => [from, &path[1..]].concat(),
             _ => [from, path].concat(),
@@ -191,6 +206,21 @@ impl Export<'_> {
             Item::Fn(item) => add(format!("{path}: {}", tidy(&item.sig))),
             Item::Const(item) => add(format!("const {path}: {} = {}", tidy(&item.ty), tidy(&item.expr))),
             Item::Type(item) => add(format!("type {path} = {}", tidy(&item.ty))),
+            Item::Trait(item) => {
+                add(format!("trait {path}{}", tidy(&item.generics)));
+                for inner in &item.items {
+                    match inner {
+                        TraitItem::Fn(inner) if !is_hidden(&inner.attrs) => {
+                            let signature = tidy(&inner.sig);
+                            add(format!("{}::{}", self.item_name, signature.trim_start_matches("fn ")));
+                        }
+                        TraitItem::Const(inner) if !is_hidden(&inner.attrs) => {
+                            add(format!("{}::{}: {}", self.item_name, inner.ident, tidy(&inner.ty)));
+                        }
+                        _ => {}
+                    }
+                }
+            }
             _ => panic!("{path}: this kind of item is new to the list"),
         }
     }

@@ -102,6 +102,9 @@ fn describe(text: &mut String, status: &Value) {
     if let Some(layers) = status["jail"]["layers"].as_array().filter(|layers| !layers.is_empty()) {
         line("jail", jail(&status["jail"]["mode"], layers));
     }
+    for object in status["shared"].as_array().into_iter().flatten() {
+        line("shared", shared(object));
+    }
     for which in ["accepted", "rejected"] {
         line(&format!("{which}/s"), rates(status, which));
     }
@@ -117,6 +120,20 @@ fn jail(mode: &Value, layers: &[Value]) -> String {
     let (on, missing) = (names(true), names(false));
     let missing = if missing.is_empty() { missing } else { format!("; missing: {missing}") };
     format!("{}: {on}{missing}", mode.as_str().unwrap_or_default())
+}
+
+/// A state that the program shares between its processes: its name, its kind, and its figures.
+fn shared(object: &Value) -> String {
+    let of = |kind: &str| {
+        object[kind].as_object().into_iter().flatten().map(|(name, value)| format!("{name} {value}"))
+    };
+    let histogram = object["histogram"]["counts"].as_array().map(|counts| {
+        let count: u64 = counts.iter().filter_map(Value::as_u64).fold(0, u64::wrapping_add);
+        let sum = object["histogram"]["sum"].as_f64().unwrap_or_default();
+        format!("count {count}, sum {sum}")
+    });
+    let figures: Vec<String> = of("counters").chain(of("gauges")).chain(histogram).collect();
+    format!("{} ({}): {}", field(object, "name"), field(object, "kind"), figures.join(", "))
 }
 
 /// The rates of the last minutes.

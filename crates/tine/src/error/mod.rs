@@ -54,13 +54,15 @@ pub enum ErrorKind {
     Cgroup,
     /// The kernel refuses a protection of the jail that is required.
     Jail,
+    /// Shared state has an invalid or taken name or capacity, or is made too late.
+    Shared,
     /// The operating system refused something. It may succeed later: an address in use, a lack of
     /// memory, a name server that does not answer.
     System,
 }
 
 impl ErrorKind {
-    const ALL: [ErrorKind; 13] = [
+    const ALL: [ErrorKind; 14] = [
         ErrorKind::InvalidValue,
         ErrorKind::NoAddress,
         ErrorKind::ReuseWithoutSpares,
@@ -73,6 +75,7 @@ impl ErrorKind {
         ErrorKind::WorkingDirectory,
         ErrorKind::Cgroup,
         ErrorKind::Jail,
+        ErrorKind::Shared,
         ErrorKind::System,
     ];
 
@@ -153,6 +156,21 @@ impl Error {
     #[must_use]
     pub fn next(&self) -> String {
         one_line(&self.next)
+    }
+}
+
+/// Why state cannot be shared.
+impl From<tine_shared::Error> for Error {
+    fn from(error: tine_shared::Error) -> Error {
+        use std::error::Error as _;
+
+        let kind = match error.kind() {
+            tine_shared::ErrorKind::System => ErrorKind::System,
+            _ => ErrorKind::Shared,
+        };
+        let source = error.source().and_then(|why| why.downcast_ref::<io::Error>());
+        let source = source.and_then(io::Error::raw_os_error).map(io::Error::from_raw_os_error);
+        Error { kind, what: error.what().to_owned(), next: error.next_move().to_owned(), source }
     }
 }
 

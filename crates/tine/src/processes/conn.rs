@@ -19,6 +19,7 @@ use crate::admission::reason::Reason;
 use crate::connection::{self, Connection};
 use crate::error::{HandlerError, reason};
 use crate::ipc::board::Entry;
+use crate::ipc::members::Members;
 use crate::ipc::messages::{Sender, StderrPipe};
 use crate::ipc::stats::ConnStats;
 use crate::jail::confinement::Confinement;
@@ -44,6 +45,8 @@ pub(crate) struct ConnContext<'a, H> {
     /// Whether a crash is noted, for its report.
     pub(crate) notes_crashes: bool,
     pub(crate) stats: ConnStats,
+    /// The processes, where the program shares state.
+    pub(crate) members: Members,
     pub(crate) drain: FlagReader,
     pub(crate) alone: &'a Alone,
     pub(crate) log: Log,
@@ -142,6 +145,7 @@ where
 {
     let Job { socket, slot, entry, proxied } = job;
     let stats = context.stats;
+    context.members.enter(slot);
     if context.notes_crashes {
         stats.note_faults(slot);
     }

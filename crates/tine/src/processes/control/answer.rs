@@ -12,6 +12,7 @@ use super::metrics::metrics;
 use super::reply::{Reply, SYSTEM};
 use super::request::{Filter, ListRequest, Request};
 use super::rows::{Row, sort};
+use super::shared_state;
 use super::view::{SettingView, Sockets, View, date};
 use crate::admission::access::prefix::Prefix;
 use crate::admission::reason::Reason;
@@ -162,6 +163,7 @@ fn status(view: &View) -> Value {
         "bans": view.bans.len(),
         "crash_reports": view.crashes.is_some(),
         "jail": view.jail.to_json(),
+        "shared": shared_state::to_json(&view.members.objects()),
         "rates": rates,
         "processes": processes,
     })

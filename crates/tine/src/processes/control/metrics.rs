@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value, json};
 
+use super::shared_state;
 use super::view::View;
 use crate::admission::reason::Reason;
 use crate::ipc::board::SlotPhase;
@@ -61,6 +62,7 @@ pub(super) fn metrics(view: &View) -> Value {
         "start": board.starts().to_json(),
         "log_lines_dropped": view.log.map(|ring| ring.dropped()),
         "jail_layers": view.jail.layers_in_force(),
+        "shared": shared_state::to_json(&view.members.objects()),
         "listeners": listeners.collect::<Vec<Value>>(),
         "processes": processes,
     });

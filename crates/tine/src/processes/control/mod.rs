@@ -18,6 +18,7 @@ pub(crate) mod router;
 mod rows;
 pub(crate) mod run;
 pub(crate) mod served;
+mod shared_state;
 pub(crate) mod view;
 
 use std::os::fd::OwnedFd;

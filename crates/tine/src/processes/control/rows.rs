@@ -34,6 +34,8 @@ pub(super) struct Row {
     /// The state of its socket, by the kernel.
     tcp_state: Option<&'static str>,
     end: Option<RowEnd>,
+    /// The shared state that its process holds or waits for.
+    holds: Vec<String>,
     /// An older generation of the server serves it.
     is_older: bool,
 }
@@ -70,6 +72,7 @@ impl Row {
             bytes: from_kernel.or_else(|| view.counted(slot).filter(|_| !is_older)),
             tcp_state: info.map(|info| info.state_name()),
             end: None,
+            holds: if is_older { Vec::new() } else { view.members.held_by(slot) },
             is_older,
         }
     }
@@ -94,6 +97,7 @@ impl Row {
                 cpu: usage.cpu,
                 peak_kib: usage.peak_kib,
             }),
+            holds: Vec::new(),
             is_older: false,
         }
     }
@@ -147,6 +151,9 @@ impl Row {
         set("bytes_source", json!(self.bytes.map(|bytes| bytes.source.name())));
         if let Some(state) = self.tcp_state {
             set("tcp_state", json!(state));
+        }
+        if !self.holds.is_empty() {
+            set("holds", json!(self.holds));
         }
         if self.is_older {
             set("generation", json!("older"));
@@ -202,6 +209,7 @@ mod tests {
             bytes: (bytes_in > 0).then(|| ByteCounts::of_kernel((bytes_in, 0))),
             tcp_state: None,
             end: None,
+            holds: Vec::new(),
             is_older: false,
         }
     }

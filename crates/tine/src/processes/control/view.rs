@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use super::crashes::CrashQuestions;
 use crate::ipc::board::Entry;
 use crate::ipc::board::reader::{BoardConnection, BoardReader};
+use crate::ipc::members::Members;
 use crate::ipc::setting::{Setting, SettingValue};
 use crate::ipc::stats::ConnStats;
 use crate::jail::plan::Plan;
@@ -41,6 +42,8 @@ pub(crate) struct View {
     pub(crate) usage: Option<ProcessUsage>,
     pub(crate) board: BoardReader,
     pub(crate) stats: ConnStats,
+    /// The processes, where the program shares state.
+    pub(crate) members: Members,
     /// The last lines of the log.
     pub(crate) log: Option<LogRing>,
     pub(crate) history: History,

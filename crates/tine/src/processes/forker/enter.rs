@@ -48,6 +48,7 @@ fn try_enter<'a, H>(
     start: ForkerStart<'a, H>,
 ) -> Result<(Forker<'a, H>, Memory), Error> {
     prepare_process(settings, &start)?;
+    start.members.enter_forker();
     let parent = (!settings.leaves_connections).then_some(start.supervisor);
     let first_server_fd = start.first_server_fd;
     let (program_stderr, handler_stderr) = match settings.program {
@@ -65,6 +66,7 @@ fn try_enter<'a, H>(
         stderr_logger: handler_stderr,
         notes_crashes,
         stats: start.stats,
+        members: start.members,
         drain: start.drain,
         alone: start.alone,
         log: start.log,

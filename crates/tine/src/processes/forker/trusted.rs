@@ -16,6 +16,7 @@ use super::door::Door;
 use crate::admission::limits::LimitsMode;
 use crate::ipc::board::places::PlaceHolder;
 use crate::ipc::board::{Entry, SlotPhase};
+use crate::ipc::members::Members;
 use crate::ipc::messages::{Sender, StderrPipe};
 use crate::ipc::stats::ConnStats;
 use crate::log::Log;
@@ -42,6 +43,7 @@ pub(crate) struct ForkerStart<'a, H> {
     pub(crate) calls: Option<CallsLink>,
     pub(crate) stderr: Option<Sender<StderrPipe>>,
     pub(crate) stats: ConnStats,
+    pub(crate) members: Members,
     pub(crate) drain: FlagReader,
     pub(crate) log: Log,
     pub(crate) program_path: Option<CString>,

@@ -54,6 +54,7 @@ use tine_sys::process::Alone;
 use crate::admission::Admission;
 use crate::admission::access::watch::RuleFiles;
 use crate::ipc::board::Board;
+use crate::ipc::members::Members;
 use crate::ipc::stats::ConnStats;
 use crate::lifecycle::ready::Ready;
 use crate::log::Log;
@@ -130,6 +131,8 @@ struct SharedMemory {
     board: Board,
     admission: Admission,
     stats: ConnStats,
+    /// The processes, where the program shares state.
+    members: Members,
     /// The last lines of the log, where operators can ask for them.
     log_ring: Option<LogRing>,
     /// The writer's mapping is this process's alone.

@@ -237,6 +237,7 @@ where
     /// Frees the slot of a process that has exited, and logs the end of its connection. The line is
     /// composed before the slot is free and written after: a reader of the line finds a free slot.
     fn slot_ended(&mut self, slot: usize, ended: &Ended) {
+        self.memory.members.end(slot);
         let served = self.memory.board.phase(slot) == SlotPhase::Serving;
         if served {
             self.log_accept(slot, ended.pid);

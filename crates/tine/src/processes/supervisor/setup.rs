@@ -29,6 +29,7 @@ use crate::error::{Error, next_move};
 use crate::ipc::board::Board;
 use crate::ipc::handover::link::Link;
 use crate::ipc::handover::takeover::{Predecessor, Takeover};
+use crate::ipc::members::Members;
 use crate::ipc::messages::{ControllerArrival, Receiver};
 use crate::ipc::stats::ConnStats;
 use crate::lifecycle::ready::Ready;
@@ -58,6 +59,8 @@ const OTHER_DESCRIPTORS: u64 = 256;
 pub(crate) struct Setup {
     pub(crate) listeners: Vec<Listener>,
     pub(crate) settings: Settings,
+    /// The processes of the service, where the program shares state.
+    pub(crate) members: Members,
     pub(crate) log: LogSettings,
     /// The channel to the log writer, where there is one: of the master, or the supervisor's own.
     pub(crate) lines: Option<LineSender>,
@@ -103,10 +106,12 @@ impl<'a, H> Supervisor<'a, H> {
     ) -> Result<Self, Error> {
         ignore_file_size();
         let handovers = setup.take_handovers();
-        let Setup { mut listeners, mut settings, log, lines, controllers: handed, is_observed, .. } = setup;
+        let Setup {
+            mut listeners, mut settings, members, log, lines, controllers: handed, is_observed, ..
+        } = setup;
         let (mut log, program_path) = check_settings(&mut settings, log, lines, &handovers, alone)?;
         settings.keeps_records = settings.control.is_any() || handed.is_some() || is_observed;
-        let memory = SharedMemory::new(&mut settings, &mut log).map_err(|why| cannot_make(&why))?;
+        let memory = SharedMemory::new(&mut settings, members, &mut log).map_err(|why| cannot_make(&why))?;
         adapt(&mut settings, &listeners, &mut log);
         hold_clients(&settings, &listeners)?;
         requirements::check(&mut settings, alone, memory.flags.weakness(), &mut log)?;
@@ -283,7 +288,7 @@ fn bind_control(
 impl SharedMemory {
     /// Maps the memory; the access rules move from the settings into it. Operators who can reach
     /// the server can read and set the log.
-    fn new(settings: &mut Settings, log: &mut Log) -> std::io::Result<SharedMemory> {
+    fn new(settings: &mut Settings, members: Members, log: &mut Log) -> std::io::Result<SharedMemory> {
         let is_operated = settings.keeps_records;
         let (flags, [drain, log_level]) = tine_sys::memory::flags()?;
         let slots = settings.slots();
@@ -292,6 +297,7 @@ impl SharedMemory {
         let board = if has_ended { board.with_ended()? } else { board };
         board.set_limits_mode(settings.limits.mode);
         let stats = ConnStats::new(slots)?;
+        members.take_over(slots)?;
         let log_ring = is_operated.then(LogRing::new).transpose()?;
         if is_operated {
             log.keep_lines_in(log_ring);
@@ -303,7 +309,7 @@ impl SharedMemory {
         }
         settings.limits.penalty_exempt = None;
         settings.limits.log_exclude = None;
-        Ok(SharedMemory { board, admission, stats, log_ring, flags, drain })
+        Ok(SharedMemory { board, admission, stats, members, log_ring, flags, drain })
     }
 }
 

@@ -40,7 +40,7 @@ where
             SettingView { setting, value, at_start }
         });
         let settings = settings.into();
-        let SharedMemory { board, admission, stats, log_ring, .. } = self.memory;
+        let SharedMemory { board, admission, stats, members, log_ring, .. } = self.memory;
         report.log.keep_lines_in(None);
         let logger = self.channels.crashes.map(|channel| channel.sender);
         // Without descriptors, this request has no answer.
@@ -50,6 +50,7 @@ where
         let has_program = self.settings.program.is_some();
         let memory = board.into_reader().and_then(|board| {
             stats.make_read_only()?;
+            members.make_read_only()?;
             log_ring.map_or(Ok(()), LogRing::make_read_only)?;
             admission.unmap().map(|()| board)
         });
@@ -68,6 +69,7 @@ where
             usage: ProcessUsage::of(supervisor.as_raw_pid()),
             board,
             stats,
+            members,
             log: log_ring,
             history: self.history,
             crashes,

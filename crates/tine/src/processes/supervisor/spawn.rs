@@ -217,6 +217,9 @@ where
         {
             or_exit(channels.take_away());
         }
+        if !role.is_forker() && role != Role::Control {
+            or_exit(self.memory.members.leave());
+        }
         match role {
             Role::Forker(index) => {
                 let (settings, start) = self.keep_for_forker(index, supervisor);
@@ -280,6 +283,7 @@ where
             calls: self.channels.connecting.map(|channels| or_exit(channels.for_forker())),
             stderr: self.channels.stderr.map(|channel| channel.sender),
             stats: self.memory.stats,
+            members: self.memory.members,
             drain: self.memory.drain,
             log: self.log,
             program_path: self.program_path,

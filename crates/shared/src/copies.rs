@@ -1,0 +1,65 @@
+//! A value in two copies, of which one counts: a process that dies while it writes leaves the other
+//! one whole.
+
+use std::marker::PhantomData;
+
+use crate::error::Error;
+use crate::memory;
+use crate::plain::Plain;
+use crate::sync::{AtomicU64, Relaxed};
+
+/// The two copies.
+pub(crate) struct Copies<T> {
+    words: &'static [AtomicU64],
+    value: PhantomData<fn() -> T>,
+}
+
+impl<T> Clone for Copies<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Copies<T> {}
+
+impl<T: Plain> Copies<T> {
+    /// Makes both copies, of which the first has this value.
+    ///
+    /// # Errors
+    /// ENOMEM, EMFILE.
+    pub(crate) fn make(name: &str, first: &T) -> Result<Copies<T>, Error> {
+        let copies = Copies { words: memory::words(name, 2 * T::WORDS)?, value: PhantomData };
+        copies.store(0, first);
+        Ok(copies)
+    }
+
+    /// The value of a copy.
+    #[inline]
+    pub(crate) fn load(self, side: usize) -> T {
+        load(&self.words[side * T::WORDS..])
+    }
+
+    /// Overwrites a copy.
+    #[inline]
+    pub(crate) fn store(self, side: usize, value: &T) {
+        store(&self.words[side * T::WORDS..], value);
+    }
+}
+
+/// The value in these words.
+#[inline]
+pub(crate) fn load<T: Plain>(words: &[AtomicU64]) -> T {
+    let mut words = words.iter();
+    T::take(&mut || words.next().map_or(0, |word| word.load(Relaxed)))
+}
+
+/// Writes a value to these words.
+#[inline]
+pub(crate) fn store<T: Plain>(words: &[AtomicU64], value: &T) {
+    let mut words = words.iter();
+    value.put(&mut |put| {
+        if let Some(word) = words.next() {
+            word.store(put, Relaxed);
+        }
+    });
+}

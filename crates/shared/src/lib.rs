@@ -1,0 +1,32 @@
+//! State that the processes of a tine server share: `tine::shared`.
+//!
+//! See the module `shared` of the crate `tine`, which this crate is a part of.
+
+#![forbid(unsafe_code)]
+
+mod cell;
+mod copies;
+mod error;
+mod lock;
+mod memory;
+mod mutex;
+mod numbers;
+mod owner;
+mod plain;
+#[doc(hidden)]
+#[cfg(not(loom))]
+pub mod server;
+mod show;
+mod sync;
+mod text;
+
+pub use cell::Cell;
+pub use error::{Error, ErrorKind};
+pub use memory::MAX_NAME;
+pub use mutex::{Mutex, MutexGuard};
+pub use numbers::{Counter, Gauge, Histogram};
+pub use plain::Plain;
+#[doc(hidden)]
+pub use show::{Figure, Value};
+pub use text::{Bytes, Text, TooLong};
+pub use tine_derive::Plain;

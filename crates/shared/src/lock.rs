@@ -1,0 +1,230 @@
+//! The lock below all locks of the library: it opens when its holder dies.
+
+use std::time::{Duration, Instant};
+
+use crate::error::Error;
+use crate::memory;
+use crate::owner::{Claim, ClaimKind, Members, OWNER, Owner, Standing};
+use crate::sync::{self, AcqRel, Acquire, AtomicU32, LOOK_AGAIN, Relaxed, Release};
+
+// A word has its holder in the low bits, and these.
+/// Which of two copies of the value is the one that counts.
+const SIDE: u32 = 1 << 29;
+/// The last holder has died: the next one is told.
+const DIED: u32 = 1 << 30;
+/// Processes wait.
+const WAITERS: u32 = 1 << 31;
+
+const _: () = assert!(OWNER & (SIDE | DIED | WAITERS) == 0);
+
+/// Looks at a lock that is held, before the process waits in the kernel.
+const SPINS: u32 = 100;
+
+/// A lock in shared memory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lock {
+    word: &'static AtomicU32,
+    /// The number of the object, for claims.
+    object: u32,
+}
+
+/// A lock that this process holds.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Held {
+    owner: Owner,
+    claim: Claim,
+    /// The last holder died before it had let go.
+    pub(crate) owner_died: bool,
+    /// Which copy of the value counts: 0 or 1.
+    pub(crate) side: usize,
+}
+
+/// A lock was not free in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NotFree;
+
+/// The next step of a process that wants the lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// Write this word: the lock is held then.
+    Take(u32),
+    /// Wait, with this word.
+    Wait(u32),
+}
+
+/// Decides about a word.
+///
+/// `waited` says whether this process has waited: others may wait behind it, whose mark its wake
+/// has taken away. `was_silent` says that the word has been the same for [`LOOK_AGAIN`], and the
+/// holder without a claim.
+fn decide(word: u32, standing: Option<Standing>, own: Owner, waited: bool, was_silent: bool) -> Step {
+    let waiters = if waited { WAITERS } else { word & WAITERS };
+    let take = Step::Take(own.bits() | word & SIDE | waiters);
+    match standing {
+        None | Some(Standing::Dead) => take,
+        Some(Standing::Silent) if was_silent => take,
+        Some(Standing::Silent | Standing::Alive) => Step::Wait(word | WAITERS),
+    }
+}
+
+impl Lock {
+    /// Makes a lock for an object of this name.
+    ///
+    /// # Errors
+    /// ENOMEM, EMFILE.
+    pub(crate) fn make(name: &str) -> Result<Lock, Error> {
+        Ok(Lock { word: &memory::futexes(name, 1)?[0], object: next_object() })
+    }
+
+    /// The number of the object.
+    pub(crate) fn object(self) -> u32 {
+        self.object
+    }
+
+    /// Whether it is held, or will be.
+    pub(crate) fn is_held(self) -> bool {
+        self.word.load(Relaxed) & OWNER != 0
+    }
+
+    /// Takes the lock, until `deadline` at most; without one, it waits for as long as it takes.
+    ///
+    /// # Errors
+    /// It was not free in time.
+    #[inline]
+    pub(crate) fn acquire(
+        self,
+        own: Owner,
+        members: Members,
+        deadline: Option<Instant>,
+    ) -> Result<Held, NotFree> {
+        let claim = members.claim(own, self.object, ClaimKind::Hold);
+        let word = self.word.load(Relaxed);
+        let taken = own.bits() | word & SIDE;
+        if word & !SIDE == 0 && self.word.compare_exchange(word, taken, AcqRel, Relaxed).is_ok() {
+            return Ok(Held { owner: own, claim, owner_died: false, side: side_of(word) });
+        }
+        self.acquire_slowly(own, members, claim, deadline)
+    }
+
+    fn acquire_slowly(
+        self,
+        own: Owner,
+        members: Members,
+        claim: Claim,
+        deadline: Option<Instant>,
+    ) -> Result<Held, NotFree> {
+        let (mut spins, mut waited, mut silent_since) = (0, false, None::<(u32, Instant)>);
+        loop {
+            let word = self.word.load(Acquire);
+            let standing = Owner::in_word(word).map(|owner| members.standing(owner, self.object));
+            if standing != Some(Standing::Silent) || silent_since.is_some_and(|(before, _)| before != word) {
+                silent_since = None;
+            }
+            let was_silent = silent_since.is_some_and(|(_, since)| since.elapsed() >= LOOK_AGAIN);
+            match decide(word, standing, own, waited, was_silent) {
+                Step::Take(taken) => {
+                    if self.word.compare_exchange(word, taken, AcqRel, Relaxed).is_ok() {
+                        let owner_died = standing.is_some() || word & DIED != 0;
+                        return Ok(Held { owner: own, claim, owner_died, side: side_of(word) });
+                    }
+                }
+                Step::Wait(_) if deadline.is_some_and(|deadline| Instant::now() >= deadline) => {
+                    members.unclaim(claim);
+                    return Err(NotFree);
+                }
+                Step::Wait(_) if spins < SPINS => {
+                    spins += 1;
+                    sync::spin();
+                }
+                Step::Wait(with_waiters) => {
+                    if word != with_waiters
+                        && self.word.compare_exchange(word, with_waiters, Relaxed, Relaxed).is_err()
+                    {
+                        continue;
+                    }
+                    if standing == Some(Standing::Silent) {
+                        silent_since.get_or_insert((with_waiters, Instant::now()));
+                    }
+                    sync::wait(self.word, with_waiters, time_to_look(deadline));
+                    waited = true;
+                }
+            }
+        }
+    }
+
+    /// Lets go of the lock. With `other_side`, the other copy of the value counts from now on.
+    #[inline]
+    pub(crate) fn release(self, held: Held, members: Members, other_side: bool) {
+        let mut word = self.word.load(Relaxed);
+        // Unless another process has taken it away.
+        while word & OWNER == held.owner.bits() {
+            let side = if other_side { !word & SIDE } else { word & SIDE };
+            match self.word.compare_exchange(word, side, Release, Relaxed) {
+                Ok(_) => {
+                    if word & WAITERS != 0 {
+                        sync::wake(self.word, 1);
+                    }
+                    break;
+                }
+                Err(now) => word = now,
+            }
+        }
+        members.unclaim(held.claim);
+    }
+
+    /// Opens the lock after the death of a process that claimed it: it may have held it, or have
+    /// been woken in the place of another one. Runs in the supervisor.
+    pub(crate) fn let_go(self, dead: Owner) {
+        let mut word = self.word.load(Relaxed);
+        while word & OWNER == dead.bits() {
+            match self.word.compare_exchange(word, word & SIDE | DIED, AcqRel, Relaxed) {
+                Ok(_) => break,
+                Err(now) => word = now,
+            }
+        }
+        sync::wake(self.word, 1);
+    }
+}
+
+/// The number of the next object that processes claim.
+pub(crate) fn next_object() -> u32 {
+    use std::sync::atomic::AtomicU32;
+    static OBJECTS: AtomicU32 = AtomicU32::new(0);
+    OBJECTS.fetch_add(1, Relaxed)
+}
+
+fn side_of(word: u32) -> usize {
+    usize::from(word & SIDE != 0)
+}
+
+/// How long a process waits before it looks again.
+pub(crate) fn time_to_look(deadline: Option<Instant>) -> Duration {
+    let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+    left.map_or(LOOK_AGAIN, |left| left.min(LOOK_AGAIN))
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_decides() {
+        use Standing::{Alive, Dead, Silent};
+        let (own, other) = (Owner::member(1, 2), Owner::member(3, 4).bits());
+        let mine = own.bits();
+        for (word, standing, waited, was_silent, step) in [
+            (0, None, false, false, Step::Take(mine)),
+            (SIDE | DIED, None, false, false, Step::Take(mine | SIDE)),
+            (0, None, true, false, Step::Take(mine | WAITERS)),
+            (WAITERS, None, false, false, Step::Take(mine | WAITERS)),
+            (other, Some(Alive), false, false, Step::Wait(other | WAITERS)),
+            (other, Some(Alive), true, true, Step::Wait(other | WAITERS)),
+            (other | SIDE, Some(Dead), false, false, Step::Take(mine | SIDE)),
+            (other, Some(Silent), true, false, Step::Wait(other | WAITERS)),
+            (other, Some(Silent), true, true, Step::Take(mine | WAITERS)),
+        ] {
+            assert_eq!(decide(word, standing, own, waited, was_silent), step, "{word:x} {standing:?}");
+        }
+    }
+}

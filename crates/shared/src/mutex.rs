@@ -1,0 +1,178 @@
+//! A value that one process at a time changes.
+
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::time::{Duration, Instant};
+
+use crate::copies::Copies;
+use crate::error::Error;
+use crate::lock::{Held, Lock, NotFree};
+use crate::memory;
+use crate::owner;
+use crate::plain::Plain;
+use crate::show::{Figure, LetGo, Shown};
+
+/// A value that one process at a time changes.
+///
+/// The guard has a copy of the value. What is changed in it counts from the moment at which the
+/// guard is dropped, all at once: a process that dies while it holds the mutex, at whatever
+/// instruction, leaves the value as it was. The next one is told
+/// ([`MutexGuard::owner_died`]), since something else that the mutex protects may be half done. A
+/// panic drops the change, too.
+///
+/// The supervisor opens the mutex when it reaps its holder, so nobody waits for a dead process.
+///
+/// ```
+/// use tine::shared::Mutex;
+///
+/// let total = Mutex::new("total", 0u64)?;
+/// *total.lock() += 5;
+/// assert_eq!(*total.lock(), 5);
+/// # Ok::<(), tine::shared::Error>(())
+/// ```
+pub struct Mutex<T> {
+    lock: Lock,
+    copies: Copies<T>,
+}
+
+/// A [`Mutex`] that this process holds, with its value.
+#[must_use = "the mutex is held for as long as the guard"]
+pub struct MutexGuard<T: Plain> {
+    mutex: Mutex<T>,
+    /// `None` once it is let go.
+    held: Option<Held>,
+    value: T,
+    is_changed: bool,
+}
+
+impl<T: Plain> Mutex<T> {
+    /// Makes a mutex with this value.
+    ///
+    /// # Errors
+    /// The name is invalid or taken, the server runs already, or the system has no memory.
+    pub fn new(name: &str, value: T) -> Result<Mutex<T>, Error> {
+        memory::check(name)?;
+        let mutex = Mutex { lock: Lock::make(name)?, copies: Copies::make(name, &value)? };
+        memory::add(name, Shape { kind: "mutex", lock: mutex.lock });
+        Ok(mutex)
+    }
+
+    /// Waits until no other process holds the mutex, and takes it.
+    ///
+    /// A process that takes it twice waits for itself.
+    ///
+    /// # Panics
+    /// In a forker ([`Handler::on_start`](../trait.Handler.html)), which must not wait; or if this
+    /// process holds as many locks as it can (12).
+    #[inline]
+    pub fn lock(&self) -> MutexGuard<T> {
+        match self.take(None) {
+            Ok(guard) => guard,
+            Err(NotFree) => unreachable!("it waits for as long as it takes"),
+        }
+    }
+
+    /// Takes the mutex if no process holds it.
+    ///
+    /// # Panics
+    /// As [`Mutex::lock`].
+    pub fn try_lock(&self) -> Option<MutexGuard<T>> {
+        self.take(Some(Instant::now())).ok()
+    }
+
+    /// Waits for this time at most.
+    ///
+    /// # Panics
+    /// As [`Mutex::lock`].
+    pub fn try_lock_for(&self, time: Duration) -> Option<MutexGuard<T>> {
+        self.take(Some(Instant::now() + time)).ok()
+    }
+
+    #[inline]
+    fn take(&self, deadline: Option<Instant>) -> Result<MutexGuard<T>, NotFree> {
+        let held = self.lock.acquire(owner::waiter(), owner::members(), deadline)?;
+        let value = self.copies.load(held.side);
+        Ok(MutexGuard { mutex: *self, held: Some(held), value, is_changed: false })
+    }
+}
+
+impl<T: Plain> MutexGuard<T> {
+    /// Whether the last holder died before it had let go.
+    #[must_use]
+    pub fn owner_died(&self) -> bool {
+        self.held.as_ref().is_some_and(|held| held.owner_died)
+    }
+}
+
+impl<T: Plain> Deref for MutexGuard<T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+impl<T: Plain> DerefMut for MutexGuard<T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut T {
+        self.is_changed = true;
+        &mut self.value
+    }
+}
+
+impl<T: Plain> Drop for MutexGuard<T> {
+    #[inline]
+    fn drop(&mut self) {
+        let Some(held) = self.held.take() else { return };
+        let stores = self.is_changed && !std::thread::panicking();
+        if stores {
+            self.mutex.copies.store(1 - held.side, &self.value);
+        }
+        self.mutex.lock.release(held, owner::members(), stores);
+    }
+}
+
+impl<T> Clone for Mutex<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Mutex<T> {}
+
+impl<T> fmt::Debug for Mutex<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mutex").field("is_held", &self.lock.is_held()).finish_non_exhaustive()
+    }
+}
+
+impl<T: Plain + fmt::Debug> fmt::Debug for MutexGuard<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.value, f)
+    }
+}
+
+/// What is shown of an object with a lock.
+pub(crate) struct Shape {
+    pub(crate) kind: &'static str,
+    pub(crate) lock: Lock,
+}
+
+impl Shown for Shape {
+    fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    fn figures(&self) -> Vec<Figure> {
+        vec![Figure::gauge("held", f64::from(u8::from(self.lock.is_held())))]
+    }
+
+    fn let_go(&self, dead: LetGo) {
+        self.lock.let_go(dead.owner);
+    }
+
+    fn number(&self) -> Option<u32> {
+        Some(self.lock.object())
+    }
+}

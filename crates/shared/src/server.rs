@@ -1,0 +1,136 @@
+//! What only the server uses. Not a part of the API: it can change in any release.
+
+use std::io;
+
+use tine_sys::memory::{Shared, TableWriter, table};
+
+use crate::error::{Error, ErrorKind};
+use crate::memory;
+use crate::owner::{self, MAX_CLAIMS, Members};
+use crate::show::{Figure, LetGo};
+use crate::sync::{AtomicU64, Relaxed};
+
+/// The lives of the members of a server, which its supervisor counts.
+#[derive(Debug)]
+pub struct Lives {
+    writer: TableWriter,
+    members: Members,
+}
+
+/// An object, as operators see it.
+#[derive(Clone, Debug)]
+pub struct ObjectView {
+    /// The name that the program gave.
+    pub name: String,
+    /// What it is: `counter`, `mutex`.
+    pub kind: &'static str,
+    /// What can be told about it.
+    pub figures: Vec<Figure>,
+}
+
+/// Begins to serve with this many members: no more shared state can be made from now on. `None` if
+/// there is no shared state. Runs in the first process of the server.
+///
+/// # Errors
+/// There are too many members, or no memory.
+pub fn begin(members: usize) -> Result<Option<&'static Lives>, Error> {
+    let is_any = memory::is_any();
+    memory::close();
+    if !is_any {
+        return Ok(None);
+    }
+    if members > owner::MAX_MEMBERS {
+        let what = format!("{members} connections cannot share state: at most {} can", owner::MAX_MEMBERS);
+        return Err(Error::new(ErrorKind::Capacity, what, "lower the maximum of connections"));
+    }
+    let failed = |why: io::Error| Error::system("cannot make the table of processes that share state", why);
+    let (writer, lives) = table(members).map_err(failed)?;
+    let claims: Shared<AtomicU64> = Shared::new(members * MAX_CLAIMS).map_err(failed)?;
+    let members = Members { lives, claims: claims.all() };
+    owner::set_members(members);
+    Ok(Some(Box::leak(Box::new(Lives { writer, members }))))
+}
+
+impl Lives {
+    /// Leaves the right to count lives out of processes forked from now on. Runs in the supervisor.
+    ///
+    /// # Errors
+    /// None that a mapped region can cause.
+    pub fn keep_to_this_process(&self) -> io::Result<()> {
+        self.writer.exclude_from_fork()
+    }
+
+    /// Counts the life of a member that has been reaped, and opens the locks that it held. Runs in
+    /// the supervisor, before another process gets the number; never waits.
+    pub fn end(&self, number: usize) {
+        let Some(life) = self.writer.entries().get(number) else { return };
+        let dead = self.members.owner(number);
+        let old = life.load(Relaxed);
+        let objects: Vec<u32> = self.members.objects(number, old).map(|(object, _)| object).collect();
+        life.store(old.wrapping_add(1), Relaxed);
+        if objects.is_empty() {
+            return;
+        }
+        memory::with_objects(|all| {
+            for object in all {
+                if object.shown.number().is_some_and(|number| objects.contains(&number)) {
+                    object.shown.let_go(LetGo { owner: dead });
+                }
+            }
+        });
+    }
+}
+
+/// Makes this process a member. Runs in a connection process, before its handler.
+#[inline]
+pub fn enter(number: usize) {
+    owner::become_member(number);
+}
+
+/// Makes this process a forker: waiting for shared state is an error here.
+pub fn enter_forker() {
+    owner::become_forker();
+}
+
+/// Takes all shared state away from this process: an access ends it (SIGSEGV).
+///
+/// # Errors
+/// ENOMEM: the kernel has no memory for another mapping.
+pub fn leave() -> io::Result<()> {
+    memory::with_arenas(tine_sys::arena::Arena::take_away)
+}
+
+/// Takes the right to change shared state away from this process: a write ends it (SIGSEGV).
+///
+/// # Errors
+/// ENOMEM: the kernel has no memory for another mapping.
+pub fn make_read_only() -> io::Result<()> {
+    memory::with_arenas(tine_sys::arena::Arena::make_read_only)
+}
+
+/// All shared state, in the order in which it was made.
+#[must_use]
+pub fn objects() -> Vec<ObjectView> {
+    memory::with_objects(|objects| {
+        let view = |object: &crate::show::Object| ObjectView {
+            name: object.name.clone(),
+            kind: object.shown.kind(),
+            figures: object.shown.figures(),
+        };
+        objects.iter().map(view).collect()
+    })
+}
+
+/// The names of what this member holds or waits for now.
+#[must_use]
+pub fn held_by(number: usize) -> Vec<String> {
+    let members = owner::members();
+    let Some(life) = members.lives.get(number) else { return Vec::new() };
+    let held: Vec<u32> = members.held(number, life.load(Relaxed)).collect();
+    memory::with_objects(|objects| {
+        let objects = objects
+            .iter()
+            .filter(|object| object.shown.number().is_some_and(|number| held.contains(&number)));
+        objects.map(|object| object.name.clone()).collect()
+    })
+}
