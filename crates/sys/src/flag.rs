@@ -72,7 +72,7 @@ pub fn table(length: usize) -> io::Result<(TableWriter, &'static [AtomicU32])> {
     let (start, read_only) = map_sealed(bytes).or_else(|_| map_twice(bytes))?;
     // SAFETY: the writer's mapping is zero, has room for the entries, and nothing else unmaps it.
     let entries = unsafe { SharedTables::of_mapping(start, bytes, length) };
-    // SAFETY: the mapping is page-aligned, zero at first, has room for the entries, can be read, and
+    // SAFETY: the mapping is page-aligned, zero at first, readable, has room for the entries, and
     // stays for as long as the process lives. Atomics are written by explicit calls only.
     let readers = unsafe { std::slice::from_raw_parts(read_only.cast::<AtomicU32>().cast_const(), length) };
     Ok((TableWriter { entries }, readers))
