@@ -7,6 +7,7 @@
 mod cell;
 mod copies;
 mod error;
+mod jobs;
 mod lock;
 mod memory;
 mod mutex;
@@ -22,6 +23,7 @@ mod text;
 
 pub use cell::Cell;
 pub use error::{Error, ErrorKind};
+pub use jobs::{Failure, JobId, JobState, Jobs, JobsFull};
 pub use memory::MAX_NAME;
 pub use mutex::{Mutex, MutexGuard};
 pub use numbers::{Counter, Gauge, Histogram};

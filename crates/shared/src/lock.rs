@@ -198,6 +198,11 @@ fn side_of(word: u32) -> usize {
     usize::from(word & SIDE != 0)
 }
 
+/// The end of a time from now on; `None` if it never comes.
+pub(crate) fn deadline_in(time: Duration) -> Option<Instant> {
+    Instant::now().checked_add(time)
+}
+
 /// How long a process waits before it looks again.
 pub(crate) fn time_to_look(deadline: Option<Instant>) -> Duration {
     let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::copies::Copies;
 use crate::error::Error;
-use crate::lock::{Held, Lock, NotFree};
+use crate::lock::{Held, Lock, NotFree, deadline_in};
 use crate::memory;
 use crate::owner;
 use crate::plain::Plain;
@@ -85,7 +85,7 @@ impl<T: Plain> Mutex<T> {
     /// # Panics
     /// As [`Mutex::lock`].
     pub fn try_lock_for(&self, time: Duration) -> Option<MutexGuard<T>> {
-        self.take(Some(Instant::now() + time)).ok()
+        self.take(deadline_in(time)).ok()
     }
 
     #[inline]

@@ -87,6 +87,19 @@ pub fn enter(number: usize) {
     owner::become_member(number);
 }
 
+/// Makes this process a member that does the jobs of this name. Runs in a worker.
+pub fn enter_worker(number: usize, jobs: &str) {
+    owner::become_member(number);
+    memory::with_objects(|objects| {
+        objects.iter().filter(|object| object.name == jobs).for_each(|object| object.shown.enter_worker());
+    });
+}
+
+/// Lets the workers end when no job waits. Runs in the supervisor, when no connection is left.
+pub fn close_jobs() {
+    memory::with_objects(|objects| objects.iter().for_each(|object| object.shown.close()));
+}
+
 /// Makes this process a forker: waiting for shared state is an error here.
 pub fn enter_forker() {
     owner::become_forker();

@@ -17,6 +17,12 @@ pub(crate) trait Shown {
     /// Processes that have ended with these claims let go of the object: wakes others.
     fn let_go(&self, _: LetGo) {}
 
+    /// This process works for the object from now on.
+    fn enter_worker(&self) {}
+
+    /// No process will ask for more work.
+    fn close(&self) {}
+
     /// The number of the object among those that processes hold, if it is one.
     fn number(&self) -> Option<u32> {
         None

@@ -119,7 +119,7 @@ impl Server {
         self.prepare().inspect_err(|error| {
             self.takeover.iter().for_each(|takeover| takeover.failed(&error.to_string(), error.exit_code()));
         })?;
-        let members = Members::begin(&[self.settings.slots()])?;
+        let members = Members::begin(&[self.members()])?;
         let mut setup = self.into_setup();
         setup.members = members.first().copied().unwrap_or_default();
         run::run(setup, &alone, &mut handler).map(drop)
@@ -152,7 +152,7 @@ impl Server {
 impl Server {
     /// What the supervisor takes over.
     pub(crate) fn into_setup(self) -> Setup {
-        let Server { listeners, settings, log, mut ready, replacement, takeover, observation } = self;
+        let Server { listeners, settings, log, mut ready, replacement, takeover, observation, jobs } = self;
         if takeover.is_some() {
             ready.takes_over();
         }
@@ -161,6 +161,7 @@ impl Server {
             listeners,
             settings,
             members: Members::default(),
+            jobs,
             log,
             lines,
             ready,

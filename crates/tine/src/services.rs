@@ -139,8 +139,8 @@ impl Services {
         self.prepare().inspect_err(|error| {
             self.takeover.iter().for_each(|takeover| takeover.failed(&error.to_string(), error.exit_code()));
         })?;
-        let slots: Vec<usize> = self.services.iter().map(|service| service.server.settings.slots()).collect();
-        let members = Members::begin(&slots)?;
+        let members: Vec<usize> = self.services.iter().map(|service| service.server.members()).collect();
+        let members = Members::begin(&members)?;
         let mut setup = self.into_setup();
         for (service, members) in setup.services.iter_mut().zip(members) {
             service.server.members = members;

@@ -116,6 +116,10 @@ fn describe(connection: &Value) -> String {
     if let Some(source) = connection["bytes_source"].as_str() {
         line("counted by", source.to_owned());
     }
+    if let Some(held) = connection["holds"].as_array() {
+        let names: Vec<&str> = held.iter().filter_map(Value::as_str).collect();
+        line("holds", names.join(", "));
+    }
     if let Some(milliseconds) = number("cpu_ms") {
         line("cpu", format!("{milliseconds}ms"));
         line("peak", bytes(number("peak_kib").map(|kib| kib * 1024)));

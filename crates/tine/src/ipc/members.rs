@@ -16,14 +16,14 @@ pub(crate) struct Members {
 }
 
 impl Members {
-    /// Begins to serve with services of these numbers of slots. No more shared state can be made
+    /// Begins to serve with services of these numbers of members. No more shared state can be made
     /// from now on. Runs in the first process of the server.
     ///
     /// # Errors
-    /// There are too many slots, or no memory.
-    pub(crate) fn begin(slots: &[usize]) -> Result<Vec<Members>, Error> {
-        let lives = server::begin(slots.iter().sum())?;
-        let first = slots.iter().scan(0, |next, slots| Some(std::mem::replace(next, *next + slots)));
+    /// There are too many of them, or no memory.
+    pub(crate) fn begin(members: &[usize]) -> Result<Vec<Members>, Error> {
+        let lives = server::begin(members.iter().sum())?;
+        let first = members.iter().scan(0, |next, members| Some(std::mem::replace(next, *next + members)));
         Ok(first.map(|first| Members { lives, first }).collect())
     }
 
@@ -32,8 +32,8 @@ impl Members {
     ///
     /// # Errors
     /// None that a mapped region can cause.
-    pub(crate) fn take_over(self, slots: usize) -> io::Result<()> {
-        (0..slots).for_each(|slot| self.end(slot));
+    pub(crate) fn take_over(self, members: usize) -> io::Result<()> {
+        (0..members).for_each(|slot| self.end(slot));
         self.lives.map_or(Ok(()), Lives::keep_to_this_process)
     }
 
@@ -50,6 +50,20 @@ impl Members {
     pub(crate) fn enter(self, slot: usize) {
         if self.lives.is_some() {
             server::enter(self.first + slot);
+        }
+    }
+
+    /// Makes this process the member in a slot, which does the jobs of this name. Runs in workers.
+    pub(crate) fn enter_worker(self, slot: usize, jobs: &str) {
+        if self.lives.is_some() {
+            server::enter_worker(self.first + slot, jobs);
+        }
+    }
+
+    /// Lets the workers end when no job waits. Runs in the supervisor.
+    pub(crate) fn close_jobs(self) {
+        if self.lives.is_some() {
+            server::close_jobs();
         }
     }
 

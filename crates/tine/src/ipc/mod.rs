@@ -4,6 +4,7 @@ pub(crate) mod board;
 pub(crate) mod connecting;
 mod fd_passing;
 pub(crate) mod handover;
+pub(crate) mod jobs;
 pub(crate) mod members;
 pub(crate) mod messages;
 pub(crate) mod observing;

@@ -9,6 +9,7 @@ pub(crate) mod delayer;
 pub(crate) mod forker;
 pub(crate) mod handover;
 pub(crate) mod jailer;
+pub(crate) mod job_worker;
 pub(crate) mod log_writer;
 pub(crate) mod master;
 pub(crate) mod observer;

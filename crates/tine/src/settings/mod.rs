@@ -8,6 +8,7 @@ pub(crate) mod check;
 pub(crate) mod control;
 pub(crate) mod derived;
 mod jail_users;
+mod jobs;
 pub(crate) mod live;
 pub(crate) mod observer;
 pub(crate) mod replacement;
@@ -22,6 +23,7 @@ use rustix::process::Pid;
 use crate::admission::limits::Limits;
 use crate::admission::sources::SourceSecret;
 use crate::ipc::handover::takeover::Takeover;
+use crate::ipc::jobs::JobPool;
 use crate::jail::Jail;
 use crate::jail::plan::Plan;
 use crate::lifecycle::ready::Ready;
@@ -189,6 +191,8 @@ pub struct Server {
     pub(crate) replacement: Option<Replacement>,
     pub(crate) takeover: Option<Takeover>,
     pub(crate) observation: Option<ObserverSetup>,
+    /// The workers that do jobs.
+    pub(crate) jobs: Vec<JobPool>,
 }
 
 /// Processes and times.

@@ -19,7 +19,7 @@ fn object_to_json(object: &ObjectView) -> Value {
         let name = if figure.name.is_empty() { "value" } else { figure.name }.to_owned();
         match &figure.value {
             Figure::Counter(value) => _ = counters.insert(name, json!(value)),
-            Figure::Gauge(value) => _ = gauges.insert(name, json!(value)),
+            Figure::Gauge(value) => _ = gauges.insert(name, number(*value)),
             Figure::Histogram { bounds, counts, sum } => {
                 let histogram = json!({ "bounds": bounds, "counts": counts, "sum": sum, "exemplars": [] });
                 fields.insert("histogram".to_owned(), histogram);
@@ -29,6 +29,11 @@ fn object_to_json(object: &ObjectView) -> Value {
     fields.insert("counters".to_owned(), Value::Object(counters));
     fields.insert("gauges".to_owned(), Value::Object(gauges));
     Value::Object(fields)
+}
+
+/// A number, without a fraction where it has none.
+fn number(value: f64) -> Value {
+    if value.fract() == 0.0 && value.abs() < 9e15 { json!(value as i64) } else { json!(value) }
 }
 
 #[cfg(test)]
@@ -43,7 +48,11 @@ mod tests {
         let view = ObjectView {
             name: "jobs".into(),
             kind: "queue",
-            figures: vec![figure("length", Figure::Gauge(2.0)), figure("lost", Figure::Counter(7))],
+            figures: vec![
+                figure("length", Figure::Gauge(2.0)),
+                figure("load", Figure::Gauge(0.5)),
+                figure("lost", Figure::Counter(7)),
+            ],
         };
         let histogram = Figure::Histogram { bounds: vec![1.0], counts: vec![2, 3], sum: 4.5 };
         let seconds =
@@ -51,7 +60,7 @@ mod tests {
         assert_eq!(
             to_json(&[view, seconds]),
             json!([
-                { "name": "jobs", "kind": "queue", "counters": { "lost": 7 }, "gauges": { "length": 2.0 } },
+                { "name": "jobs", "kind": "queue", "counters": { "lost": 7 }, "gauges": { "length": 2, "load": 0.5 } },
                 {
                     "name": "seconds",
                     "kind": "histogram",

@@ -54,6 +54,7 @@ use tine_sys::process::Alone;
 use crate::admission::Admission;
 use crate::admission::access::watch::RuleFiles;
 use crate::ipc::board::Board;
+use crate::ipc::jobs::JobPool;
 use crate::ipc::members::Members;
 use crate::ipc::stats::ConnStats;
 use crate::lifecycle::ready::Ready;
@@ -85,6 +86,8 @@ use wait::SupervisorFds;
 struct Supervisor<'a, H> {
     alone: &'a Alone,
     handler: &'a mut H,
+    /// The workers that do jobs.
+    jobs: Vec<JobPool>,
     settings: Settings,
     /// What the start has decided about changes of the settings.
     at_start: AtStart,

@@ -230,6 +230,9 @@ where
             // Another forker may wait for one of these slots.
             self.channels.wake_forkers();
         }
+        if let Role::JobWorker(index) = role {
+            self.memory.members.end(self.settings.slots() + index);
+        }
         self.children.ended_roles.push((role, *ended));
         ServerEvent::RoleEnded { role, done: ended.how == How::Exited(0) }
     }

@@ -13,6 +13,8 @@ pub(super) enum Role {
     StderrLogger,
     CgroupCleaner,
     Connector,
+    /// The worker of this index, which does jobs.
+    JobWorker(usize),
     /// Serves one request of a controller: started when that comes, and not restarted.
     Control,
 }
@@ -28,6 +30,7 @@ impl Role {
             Role::StderrLogger => "stderr logger".into(),
             Role::CgroupCleaner => "cgroup cleaner".into(),
             Role::Connector => "connector".into(),
+            Role::JobWorker(index) => format!("job worker {}", index + 1).into(),
             Role::Control => "control".into(),
         }
     }

@@ -163,7 +163,9 @@ where
         let cgroup_cleaner = channels.cleaner.is_some().then_some(Role::CgroupCleaner);
         let connector = channels.connecting.is_some().then_some(Role::Connector);
         let helpers = [rejector, delayer, proxy_reader, stderr_logger, cgroup_cleaner, connector];
-        (0..self.settings.forkers).map(Role::Forker).chain(helpers.into_iter().flatten()).collect()
+        let workers = self.jobs.iter().map(|pool| pool.workers).sum();
+        let forkers = (0..self.settings.forkers).map(Role::Forker);
+        forkers.chain(helpers.into_iter().flatten()).chain((0..workers).map(Role::JobWorker)).collect()
     }
 
     /// Waits for a signal, an exit, a notice, or the next deadline.
@@ -332,6 +334,7 @@ where
         if self.children.table.are_slots_empty() && !self.children.table.has_forkers() {
             self.reject_clients_in_channels();
             self.channels.close_helpers();
+            self.memory.members.close_jobs();
             self.controllers.close();
             // A generation that is replaced itself leaves the older ones to the newest.
             let waits_for_older = self.older.connections() > 0 && !self.handovers.is_replaced();

@@ -29,6 +29,7 @@ use crate::error::{Error, next_move};
 use crate::ipc::board::Board;
 use crate::ipc::handover::link::Link;
 use crate::ipc::handover::takeover::{Predecessor, Takeover};
+use crate::ipc::jobs::JobPool;
 use crate::ipc::members::Members;
 use crate::ipc::messages::{ControllerArrival, Receiver};
 use crate::ipc::stats::ConnStats;
@@ -61,6 +62,8 @@ pub(crate) struct Setup {
     pub(crate) settings: Settings,
     /// The processes of the service, where the program shares state.
     pub(crate) members: Members,
+    /// The workers that do jobs.
+    pub(crate) jobs: Vec<JobPool>,
     pub(crate) log: LogSettings,
     /// The channel to the log writer, where there is one: of the master, or the supervisor's own.
     pub(crate) lines: Option<LineSender>,
@@ -107,11 +110,20 @@ impl<'a, H> Supervisor<'a, H> {
         ignore_file_size();
         let handovers = setup.take_handovers();
         let Setup {
-            mut listeners, mut settings, members, log, lines, controllers: handed, is_observed, ..
+            mut listeners,
+            mut settings,
+            members,
+            jobs,
+            log,
+            lines,
+            controllers: handed,
+            is_observed,
+            ..
         } = setup;
         let (mut log, program_path) = check_settings(&mut settings, log, lines, &handovers, alone)?;
         settings.keeps_records = settings.control.is_any() || handed.is_some() || is_observed;
-        let memory = SharedMemory::new(&mut settings, members, &mut log).map_err(|why| cannot_make(&why))?;
+        let memory =
+            SharedMemory::new(&mut settings, (members, &jobs), &mut log).map_err(|why| cannot_make(&why))?;
         adapt(&mut settings, &listeners, &mut log);
         hold_clients(&settings, &listeners)?;
         requirements::check(&mut settings, alone, memory.flags.weakness(), &mut log)?;
@@ -129,6 +141,7 @@ impl<'a, H> Supervisor<'a, H> {
         Ok(Supervisor {
             alone,
             handler,
+            jobs,
             memory,
             channels,
             program_path,
@@ -288,7 +301,11 @@ fn bind_control(
 impl SharedMemory {
     /// Maps the memory; the access rules move from the settings into it. Operators who can reach
     /// the server can read and set the log.
-    fn new(settings: &mut Settings, members: Members, log: &mut Log) -> std::io::Result<SharedMemory> {
+    fn new(
+        settings: &mut Settings,
+        (members, jobs): (Members, &[JobPool]),
+        log: &mut Log,
+    ) -> std::io::Result<SharedMemory> {
         let is_operated = settings.keeps_records;
         let (flags, [drain, log_level]) = tine_sys::memory::flags()?;
         let slots = settings.slots();
@@ -297,7 +314,7 @@ impl SharedMemory {
         let board = if has_ended { board.with_ended()? } else { board };
         board.set_limits_mode(settings.limits.mode);
         let stats = ConnStats::new(slots)?;
-        members.take_over(slots)?;
+        members.take_over(slots + jobs.iter().map(|pool| pool.workers).sum::<usize>())?;
         let log_ring = is_operated.then(LogRing::new).transpose()?;
         if is_operated {
             log.keep_lines_in(log_ring);

@@ -30,6 +30,7 @@ use crate::processes::delayer::{self, DelayerStart};
 use crate::processes::forker::door::Door;
 use crate::processes::forker::run as forker;
 use crate::processes::forker::trusted::{ForkerStart, SupervisorLink};
+use crate::processes::job_worker::{self, WorkerStart};
 use crate::processes::observer::Observer;
 use crate::processes::proxy_reader::{self, ProxyReaderStart};
 use crate::processes::rejector::{self, RejectorStart};
@@ -217,7 +218,8 @@ where
         {
             or_exit(channels.take_away());
         }
-        if !role.is_forker() && role != Role::Control {
+        let shares = matches!(role, Role::Forker(_) | Role::Control | Role::JobWorker(_));
+        if !shares {
             or_exit(self.memory.members.leave());
         }
         match role {
@@ -250,6 +252,10 @@ where
             Role::Connector => match self.keep_for_connector(supervisor, report) {
                 Some(start) => connector::run::run(start),
                 // The server drains.
+                None => exit_now(0),
+            },
+            Role::JobWorker(index) => match self.keep_for_job_worker(index, supervisor, report) {
+                Some(start) => job_worker::run(&fresh, start),
                 None => exit_now(0),
             },
             Role::Control => match controller {
@@ -369,6 +375,32 @@ where
             listeners,
             arrivals,
             unanswered,
+            report,
+        })
+    }
+
+    fn keep_for_job_worker(
+        mut self,
+        index: usize,
+        supervisor: Pid,
+        report: StartReport,
+    ) -> Option<WorkerStart<'a>> {
+        let pools = self.jobs.iter().map(|pool| pool.workers).enumerate();
+        let mut pool_of_worker = pools.flat_map(|(pool, workers)| std::iter::repeat_n(pool, workers));
+        let pool = pool_of_worker.nth(index)?;
+        let slot = self.settings.slots() + index;
+        self.memory.stats.make_read_only().unwrap_or_else(|_| exit_now(111));
+        let members = self.memory.members;
+        self.memory.take_away();
+        Some(WorkerStart {
+            alone: self.alone,
+            supervisor,
+            identity: self.settings.identity,
+            index,
+            slot,
+            pool: self.jobs.swap_remove(pool),
+            members,
+            first_server_fd: self.first_server_fd,
             report,
         })
     }

@@ -1,0 +1,209 @@
+//! State that connections share, whatever becomes of them.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+
+use rustix::process::Signal;
+use tine_e2e::names::CONNECTION;
+use tine_e2e::random::Random;
+use tine_e2e::server::kill;
+use tine_e2e::{Folder, Server, ServerCommand, built, run, tine};
+
+/// A client that sends lines.
+struct Lines {
+    reader: BufReader<TcpStream>,
+}
+
+impl Lines {
+    fn connect(server: &Server) -> Lines {
+        Lines { reader: BufReader::new(server.connect().stream) }
+    }
+
+    fn send(&mut self, command: &str) {
+        self.reader.get_mut().write_all(format!("{command}\n").as_bytes()).expect("the server receives");
+    }
+
+    fn receive(&mut self) -> String {
+        let mut line = String::new();
+        self.reader.read_line(&mut line).expect("a reply");
+        line.trim_end().to_owned()
+    }
+
+    fn ask(&mut self, command: &str) -> String {
+        self.send(command);
+        self.receive()
+    }
+}
+
+fn sharing() -> Server {
+    ServerCommand::program(built("sharing"), &["127.0.0.1:0"]).start()
+}
+
+/// The process that serves the only connection.
+fn only_connection(server: &Server) -> i32 {
+    let [connection] = &server.named(CONNECTION)[..] else { panic!("one connection") };
+    connection.pid
+}
+
+#[test]
+fn what_a_connection_changes_the_next_one_finds() {
+    let server = sharing();
+    for expected in 0..3 {
+        assert_eq!(Lines::connect(&server).ask("hit"), expected.to_string());
+    }
+    assert_eq!(Lines::connect(&server).ask("add 5"), "5 died=false");
+    assert_eq!(Lines::connect(&server).ask("add 5"), "10 died=false");
+}
+
+#[test]
+fn a_holder_that_is_killed_leaves_the_value_and_the_next_one_is_told() {
+    let server = sharing();
+    let mut holder = Lines::connect(&server);
+    assert_eq!(holder.ask("add 1"), "1 died=false");
+    assert_eq!(holder.ask("hold"), "held");
+    let pid = only_connection(&server);
+    let mut waiting = Lines::connect(&server);
+    assert_eq!(waiting.ask("try"), "false");
+    waiting.send("add 1");
+    kill(pid, Signal::KILL);
+    assert_eq!(waiting.receive(), "2 died=true");
+    assert_eq!(waiting.ask("add 1"), "3 died=false");
+}
+
+#[test]
+fn a_panic_and_a_release_let_others_go_on() {
+    let server = sharing();
+    assert_eq!(Lines::connect(&server).ask("panic"), "");
+    assert_eq!(Lines::connect(&server).ask("add 1"), "1 died=false");
+    let mut holder = Lines::connect(&server);
+    assert_eq!(holder.ask("hold"), "held");
+    let mut waiting = Lines::connect(&server);
+    waiting.send("add 1");
+    assert_eq!(holder.ask("now"), "released");
+    assert_eq!(waiting.receive(), "1002 died=false");
+}
+
+#[test]
+fn misuse_is_refused() {
+    let server = sharing();
+    let late = Lines::connect(&server).ask("late");
+    assert!(late.contains("processes run already") && late.contains("before the server runs"), "{late}");
+}
+
+#[test]
+fn jobs_outlive_their_connection() {
+    let server = sharing();
+    let mut client = Lines::connect(&server);
+    let id = client.ask("job 7");
+    drop(client);
+    assert_eq!(Lines::connect(&server).ask(&format!("wait {id}")), "done 49");
+    let mut client = Lines::connect(&server);
+    for (number, state) in
+        [(14, "failed no luck"), (13, "failed the job has killed two workers"), (15, "failed in a job")]
+    {
+        let id = client.ask(&format!("job {number}"));
+        assert_eq!(client.ask(&format!("wait {id}")), state);
+    }
+    // The workers were restarted.
+    let id = client.ask("job 9");
+    assert_eq!(client.ask(&format!("wait {id}")), "done 81");
+    assert_eq!(client.ask("state 77"), "unknown");
+}
+
+#[test]
+fn the_job_of_a_killed_worker_is_begun_again() {
+    let server = sharing();
+    let mut client = Lines::connect(&server);
+    let id = client.ask("job 16");
+    for _ in 0..2 {
+        tine_e2e::wait::wait_until("the job runs", || {
+            (client.ask(&format!("state {id}")) == "running").then_some(())
+        });
+        // One of two works on it.
+        for worker in server.named("tine: job") {
+            kill(worker.pid, Signal::KILL);
+        }
+    }
+    assert_eq!(client.ask(&format!("wait {id}")), "failed the job has killed two workers");
+    let full: Vec<String> = (0..11).map(|_| client.ask("job 16")).collect();
+    assert!(full.last().expect("replies").contains("as many jobs are pending"), "{full:?}");
+}
+
+#[test]
+fn waiting_jobs_are_done_before_the_server_ends() {
+    let mut server = sharing();
+    let mut client = Lines::connect(&server);
+    for _ in 0..6 {
+        client.ask("job 3");
+    }
+    drop(client);
+    server.signal(Signal::TERM);
+    assert!(server.wait().success());
+}
+
+#[test]
+fn operators_see_what_is_shared_and_who_holds_it() {
+    let folder = Folder::new("shared-state");
+    let socket = folder.path("c.sock");
+    let server = ServerCommand::program(built("sharing"), &["127.0.0.1:0", &socket]).start();
+    let mut client = Lines::connect(&server);
+    client.ask("hit");
+    client.ask("measure");
+    assert_eq!(client.ask("hold"), "held");
+    let ask = |words: &[&str]| {
+        let (code, out, err) =
+            run(std::process::Command::new(tine()).args(words).args(["--control", &socket]));
+        assert_eq!(code, 0, "{err}");
+        out
+    };
+    let status = ask(&["status"]);
+    for line in ["hits (counter): value 1", "level (gauge): value -3", "total (mutex): held 1"] {
+        assert!(status.contains(line), "{line} is not in\n{status}");
+    }
+    assert!(status.contains("seconds (histogram): count 1, sum 0.5"), "{status}");
+    let show = ask(&["show", "1"]);
+    assert!(show.lines().any(|line| line.split_whitespace().eq(["holds", "total"])), "{show}");
+}
+
+/// For a tenth of a minute, connections that use everything are killed at random.
+#[test]
+fn nothing_is_torn_lost_or_held_when_processes_are_killed() {
+    let server = sharing();
+    let (mut random, mut kills) = (Random::new(7), 0i64);
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(6);
+    let mut clients: Vec<Lines> = Vec::new();
+    while std::time::Instant::now() < end {
+        while clients.len() < 64 {
+            let mut client = Lines::connect(&server);
+            client.send(&format!("attack {} 20000", random.below(1 << 30)));
+            clients.push(client);
+        }
+        let connections = server.named(CONNECTION);
+        for _ in 0..8 {
+            if let Some(process) = connections.get(random.below(connections.len().max(1)))
+                && let Some(pid) = rustix::process::Pid::from_raw(process.pid)
+                && rustix::process::kill_process(pid, Signal::KILL).is_ok()
+            {
+                kills += 1;
+            }
+        }
+        clients.retain_mut(|client| {
+            let mut ask = [rustix::event::PollFd::new(client.reader.get_ref(), rustix::event::PollFlags::IN)];
+            let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+            rustix::event::poll(&mut ask, Some(&now)) == Ok(0)
+        });
+    }
+    for process in server.named(CONNECTION) {
+        let pid = rustix::process::Pid::from_raw(process.pid).expect("a process");
+        kills += i64::from(rustix::process::kill_process(pid, Signal::KILL).is_ok());
+    }
+    drop(clients);
+    let check = Lines::connect(&server).ask("check");
+    let found: Vec<i64> = check.split(' ').map(|number| number.parse().expect("a number")).collect();
+    let [mutex, cell, counter, torn, hits] = found[..] else { panic!("{check}") };
+    for beyond in [mutex, cell, counter] {
+        assert!((0..=kills).contains(&beyond), "{beyond} of {kills} kills: {check}");
+    }
+    assert_eq!(torn, 0);
+    assert!(kills > 50 && hits > 1000, "{kills} kills, {check}");
+}
