@@ -147,7 +147,8 @@ where
     }
     let trace = context.log.logs_bytes().then(|| Box::new(context.log.for_connection()));
     let client = (entry.id, entry.peer, proxied);
-    let mut connection = Connection::new(socket, client, slot, stats, context.drain, trace);
+    let start = entry.start;
+    let mut connection = Connection::new(socket, client, start, slot, stats, context.drain, trace);
     let handler = &mut *context.handler;
     let banner = context.banner;
     let ended = catch_unwind(AssertUnwindSafe(|| {
