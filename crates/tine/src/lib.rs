@@ -32,7 +32,8 @@
 //! ```
 //!
 //! The handler starts with a copy of the memory that the program had when it called
-//! [`Server::run`]. What it changes there, no other connection sees.
+//! [`Server::run`]. What it changes there, no other connection sees. A [`Handler`] can prepare more
+//! in each forker, before the server is ready, and in each connection process.
 //!
 //! # Where to start
 //!
@@ -41,6 +42,7 @@
 //! * [`AccessRules`], [`Rate`], [`Penalties`]: which clients are served
 //! * [`ProxyProtocol`]: proxies that speak for clients
 //! * [`Connection`]: the stream that a handler gets
+//! * [`Handler`]: a handler with a start of its own
 //!
 //! tine runs on Linux only.
 
@@ -70,6 +72,7 @@ pub use admission::penalty::Penalties;
 pub use admission::proxy::{ProxyOthers, ProxyProtocol};
 pub use admission::rate::Rate;
 pub use connection::Connection;
+pub use connection::handler::Handler;
 pub use error::{Error, ErrorKind, HandlerError};
 pub use jail::{Jail, JailMode, JailProfile, PrivateNetwork, PrivateUsers};
 pub use log::{LogFormat, LogLevel, LogTarget};

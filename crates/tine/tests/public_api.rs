@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 
 use quote::ToTokens;
 use syn::punctuated::Punctuated;
-use syn::{Attribute, Field, Fields, ImplItem, Item, ItemImpl, Meta, Token, Type, UseTree, Visibility};
+use syn::{
+    Attribute, Field, Fields, ImplItem, Item, ItemImpl, Meta, Token, TraitItem, Type, UseTree, Visibility,
+};
 
 #[test]
 fn the_public_api_is_the_reviewed_one() {
@@ -191,6 +193,17 @@ impl Export<'_> {
             Item::Fn(item) => add(format!("{path}: {}", tidy(&item.sig))),
             Item::Const(item) => add(format!("const {path}: {} = {}", tidy(&item.ty), tidy(&item.expr))),
             Item::Type(item) => add(format!("type {path} = {}", tidy(&item.ty))),
+            Item::Trait(item) => {
+                add(format!("trait {path}{}", tidy(&item.generics)));
+                for method in &item.items {
+                    let TraitItem::Fn(method) = method else {
+                        panic!("{path}: this item is new to the list")
+                    };
+                    let provided = if method.default.is_some() { " { .. }" } else { "" };
+                    let signature = tidy(&method.sig);
+                    add(format!("{}::{}{provided}", self.item_name, signature.trim_start_matches("fn ")));
+                }
+            }
             _ => panic!("{path}: this kind of item is new to the list"),
         }
     }
@@ -294,7 +307,7 @@ fn is_hidden(attrs: &[Attribute]) -> bool {
 }
 
 fn is_test(attrs: &[Attribute]) -> bool {
-    attrs.iter().any(|attr| attr.path().is_ident("cfg") && tidy(&attr.meta).contains("test"))
+    attrs.iter().any(|attr| attr.path().is_ident("cfg") && tidy(&attr.meta) == "cfg(test)")
 }
 
 fn marks(attrs: &[Attribute]) -> &'static str {

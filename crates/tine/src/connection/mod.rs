@@ -2,6 +2,7 @@
 
 mod close;
 mod deadlines;
+pub(crate) mod handler;
 mod input;
 mod lines;
 mod stream;

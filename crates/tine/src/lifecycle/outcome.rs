@@ -8,7 +8,7 @@ use std::io;
 
 use tine_sys::process::How;
 
-use crate::error::HandlerError;
+use crate::error::{HandlerError, chain};
 
 /// Exit code of a process whose handler succeeded although the client never sent a byte. Logged as
 /// 0.
@@ -76,7 +76,7 @@ impl ExitReport {
         match error_of_io.map(io::Error::kind) {
             Some(io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe) => ExitReport::Reset,
             Some(io::ErrorKind::TimedOut) => ExitReport::Timeout("keep-alive".into()),
-            _ => ExitReport::Error(error.to_string()),
+            _ => ExitReport::Error(chain(&**error)),
         }
     }
 
@@ -85,6 +85,14 @@ impl ExitReport {
         let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
         let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
         ExitReport::Panic(text.unwrap_or_default())
+    }
+
+    /// The text of a panic with this payload.
+    pub(crate) fn panic_text(payload: &(dyn std::any::Any + Send)) -> String {
+        match ExitReport::from_panic(payload).to_parts().1 {
+            "" => "panic".to_owned(),
+            text => format!("panic: {text}"),
+        }
     }
 
     /// The exit code of a process with this report.
