@@ -9,6 +9,7 @@
 //! there must be one thread, [`process::Fresh`] where the process must have been forked.
 
 pub mod available;
+pub mod beside;
 pub mod call_notices;
 pub mod clock;
 pub mod cmdline;

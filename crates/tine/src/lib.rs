@@ -44,6 +44,12 @@
 //! * [`Connection`]: the stream that a handler gets
 //! * [`Handler`]: a handler with a start of its own
 //!
+//! # Features
+//!
+//! | feature | adds |
+//! | --- | --- |
+//! | `testing` | the module `testing`: servers in tests |
+//!
 //! tine runs on Linux only.
 
 #![forbid(unsafe_code)]
@@ -59,10 +65,10 @@ mod net;
 mod processes;
 mod program;
 mod server;
-mod services;
 mod settings;
-
 mod system;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod watch;
 
 pub use admission::access::{Access, AccessRules};
@@ -81,7 +87,7 @@ pub use net::options::BindIpv6Only;
 pub use net::peer::{Credentials, Peer};
 pub use net::privacy::Privacy;
 pub use program::{Incoming, KillMode, Prepared, Program, Resource, Stderr, Terminal};
-pub use services::Services;
+pub use server::services::Services;
 pub use settings::control::Control;
 pub use settings::{Server, defaults};
 pub use system::users::Identity;

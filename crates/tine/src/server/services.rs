@@ -6,8 +6,10 @@
 //! accepts them.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use super::{alone, ready_descriptor};
 use crate::connection::Connection;
 use crate::connection::handler::{AnyHandler, Handler};
 use crate::error::{Error, ErrorKind, HandlerError};
@@ -16,7 +18,6 @@ use crate::lifecycle::ready::Ready;
 use crate::log::{LogFormat, LogLevel, LogSettings, LogTarget};
 use crate::processes::master::{self, MasterSetup, ServiceSetup};
 use crate::program::{Program, SERVICE};
-use crate::server::{alone, ready_descriptor};
 use crate::settings::Server;
 use crate::settings::control::Control;
 use crate::settings::observer::ObserverSetup;
@@ -133,6 +134,13 @@ impl Services {
     pub fn pid_file(mut self, path: impl Into<PathBuf>) -> Services {
         self.ready.pid_path = Some(path.into());
         self
+    }
+
+    /// The TCP addresses that the services listen on, in the order of the services and of their
+    /// addresses.
+    #[must_use]
+    pub fn local_addresses(&self) -> Vec<SocketAddr> {
+        self.services.iter().flat_map(|service| service.server.local_addresses()).collect()
     }
 
     /// Serves until SIGTERM or SIGINT and the drain that follows, or until every service has served

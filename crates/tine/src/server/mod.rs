@@ -1,6 +1,8 @@
 //! A server with one service: binding its addresses and running it. `settings/` has [`Server`]
 //! itself, and the other methods of the builder.
 
+pub(crate) mod services;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
