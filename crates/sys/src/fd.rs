@@ -91,18 +91,45 @@ pub fn close_from(fresh: &Fresh, floor: Floor) {
 /// The same, but these stay open.
 #[inline]
 pub fn close_from_except(fresh: &Fresh, floor: Floor, kept: &[BorrowedFd]) {
+    close_from_but(fresh, floor, kept.iter().map(AsRawFd::as_raw_fd));
+}
+
+#[inline]
+fn close_from_but(fresh: &Fresh, floor: Floor, kept: impl Iterator<Item = RawFd> + Clone) {
     if fresh.has_closed.replace(true) {
         return;
     }
     let mut first = floor.0;
     // The next one that is kept, until none is left.
-    while let Some(kept) = kept.iter().map(AsRawFd::as_raw_fd).filter(|kept| *kept >= first).min() {
+    while let Some(kept) = kept.clone().filter(|kept| *kept >= first).min() {
         if kept > first {
             close_range(first, (kept - 1).unsigned_abs());
         }
         first = kept + 1;
     }
     close_range(first, u32::MAX);
+}
+
+/// The numbers of descriptors that belong to the program although they are beyond the boundary: it
+/// has opened them after that was measured.
+#[derive(Debug, Default)]
+pub struct Kept(Vec<RawFd>);
+
+impl Kept {
+    /// Calls a function, and notes the descriptors from the boundary on that are open afterwards
+    /// and were not before.
+    pub fn opened_by<T>(floor: Floor, open: impl FnOnce() -> T) -> (Kept, T) {
+        let before = open_numbers();
+        let result = open();
+        let is_new = |number: &RawFd| *number >= floor.0 && before.binary_search(number).is_err();
+        (Kept(open_numbers().into_iter().filter(is_new).collect()), result)
+    }
+}
+
+/// As [`close_from`], but what the program has opened stays open.
+#[inline]
+pub fn close_from_keeping(fresh: &Fresh, floor: Floor, kept: &Kept) {
+    close_from_but(fresh, floor, kept.0.iter().copied());
 }
 
 /// Closes what is open from the boundary on, up to a number.

@@ -10,6 +10,7 @@
 
 pub mod arena;
 pub mod available;
+pub mod beside;
 pub mod call_notices;
 pub mod clock;
 pub mod cmdline;

@@ -114,6 +114,14 @@ pub struct Fresh {
     thread: PhantomData<*const ()>,
 }
 
+impl Fresh {
+    /// In a process that was forked just now.
+    #[inline]
+    pub(crate) fn new() -> Fresh {
+        Fresh { has_closed: Cell::new(false), thread: PhantomData }
+    }
+}
+
 impl Drop for Fresh {
     fn drop(&mut self) {
         exit_now(101);
@@ -197,7 +205,7 @@ fn clone(alone: &Alone, flags: libc::c_long, id: *mut libc::c_int, pids: PidName
             // SAFETY: the head of this thread's list, as the C library registered it; the kernel
             // forgets it at a fork.
             unsafe { raw::call2(libc::SYS_set_robust_list, head as libc::c_long, size as libc::c_long) };
-            Ok(Side::Child(Fresh { has_closed: Cell::new(false), thread: PhantomData }))
+            Ok(Side::Child(Fresh::new()))
         }
         pid if pid < 0 => Err(io::Error::from_raw_os_error(-pid as i32)),
         pid => Ok(Side::Parent(pid as i32)),

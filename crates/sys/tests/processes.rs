@@ -5,12 +5,14 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd};
 use std::panic::catch_unwind;
 use std::process::ExitCode;
-use std::sync::atomic::AtomicI32;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicI32};
+use std::time::{Duration, Instant};
 
+use tine_sys::beside::fork_beside_sleepers;
 use tine_sys::exec::{CStrings, Execution, Group, Stack, spawn_sibling};
 use tine_sys::fd::{Floor, close_from, close_strays, inherited, open_numbers};
-use tine_sys::process::{Alone, Ended, Fresh, How, Side, exit_now, fork, reap};
+use tine_sys::process::{Alone, Ended, Fresh, How, Side, exit_now, fork, reap, wait_for};
 use tine_sys::signal::{Set, defaults, first_real_time};
 
 const TESTS: &[(&str, fn())] = &[
@@ -23,6 +25,8 @@ const TESTS: &[(&str, fn())] = &[
     ("a_floor_has_a_free_number_below_it", floor),
     ("a_failed_execution_leaves_descriptors_open", failed_execution),
     ("an_executed_program_inherits_three_descriptors", executed_program),
+    ("a_process_is_forked_beside_a_thread_that_sleeps", fork_beside_a_sleeper),
+    ("a_process_is_not_forked_beside_a_thread_that_runs", fork_beside_a_runner),
     ("a_fault_is_noted_before_it_ends_the_process", noted_fault),
 ];
 
@@ -42,6 +46,35 @@ fn main() -> ExitCode {
         test();
     }
     ExitCode::SUCCESS
+}
+
+fn fork_beside_a_sleeper() {
+    let (sender, receiver) = std::sync::mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        scope.spawn(move || receiver.recv());
+        match fork_beside_sleepers(Instant::now() + Duration::from_secs(60)).expect("a process") {
+            Side::Child(_fresh) => {
+                let memory = vec![1u8; 1 << 20];
+                exit_now(if Alone::check().is_ok() { i32::from(memory[9]) + 2 } else { 9 })
+            }
+            Side::Parent(pid) => assert_eq!(wait_for(pid).expect("a child"), How::Exited(3)),
+        }
+        drop(sender);
+    });
+}
+
+fn fork_beside_a_runner() {
+    let stops = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stops.load(Relaxed) {
+                std::hint::spin_loop();
+            }
+        });
+        let refused = fork_beside_sleepers(Instant::now());
+        stops.store(true, Relaxed);
+        assert_eq!(refused.expect_err("another thread runs").kind(), io::ErrorKind::WouldBlock);
+    });
 }
 
 fn alone() -> Alone {

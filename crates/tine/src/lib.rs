@@ -32,7 +32,8 @@
 //! ```
 //!
 //! The handler starts with a copy of the memory that the program had when it called
-//! [`Server::run`]. What it changes there, no other connection sees.
+//! [`Server::run`]. What it changes there, no other connection sees. A [`Handler`] can prepare more
+//! in each forker, before the server is ready, and in each connection process.
 //!
 //! # Where to start
 //!
@@ -41,6 +42,13 @@
 //! * [`AccessRules`], [`Rate`], [`Penalties`]: which clients are served
 //! * [`ProxyProtocol`]: proxies that speak for clients
 //! * [`Connection`]: the stream that a handler gets
+//! * [`Handler`]: a handler with a start of its own
+//!
+//! # Features
+//!
+//! | feature | adds |
+//! | --- | --- |
+//! | `testing` | the module `testing`: servers in tests |
 //!
 //! tine runs on Linux only.
 
@@ -57,10 +65,10 @@ mod net;
 mod processes;
 mod program;
 mod server;
-mod services;
 mod settings;
-
 mod system;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod watch;
 
 pub use admission::access::{Access, AccessRules};
@@ -70,6 +78,7 @@ pub use admission::penalty::Penalties;
 pub use admission::proxy::{ProxyOthers, ProxyProtocol};
 pub use admission::rate::Rate;
 pub use connection::Connection;
+pub use connection::handler::Handler;
 pub use error::{Error, ErrorKind, HandlerError};
 pub use jail::{Jail, JailMode, JailProfile, PrivateNetwork, PrivateUsers};
 pub use log::{LogFormat, LogLevel, LogTarget};
@@ -78,7 +87,7 @@ pub use net::options::BindIpv6Only;
 pub use net::peer::{Credentials, Peer};
 pub use net::privacy::Privacy;
 pub use program::{Incoming, KillMode, Prepared, Program, Resource, Stderr, Terminal};
-pub use services::Services;
+pub use server::services::Services;
 pub use settings::control::Control;
 pub use settings::{Server, defaults};
 pub use system::users::Identity;

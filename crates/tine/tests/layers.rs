@@ -27,7 +27,7 @@ fn imports_run_one_way() {
         "settings",
         "processes",
         "server",
-        "services",
+        "testing",
         "lib",
     ];
     let complaints = layers::check(&src(), &order);

@@ -211,8 +211,10 @@ impl Export<'_> {
                 for inner in &item.items {
                     match inner {
                         TraitItem::Fn(inner) if !is_hidden(&inner.attrs) => {
+                            let provided = if inner.default.is_some() { " { .. }" } else { "" };
                             let signature = tidy(&inner.sig);
-                            add(format!("{}::{}", self.item_name, signature.trim_start_matches("fn ")));
+                            let signature = signature.trim_start_matches("fn ");
+                            add(format!("{}::{signature}{provided}", self.item_name));
                         }
                         TraitItem::Const(inner) if !is_hidden(&inner.attrs) => {
                             add(format!("{}::{}: {}", self.item_name, inner.ident, tidy(&inner.ty)));
@@ -324,7 +326,7 @@ fn is_hidden(attrs: &[Attribute]) -> bool {
 }
 
 fn is_test(attrs: &[Attribute]) -> bool {
-    attrs.iter().any(|attr| attr.path().is_ident("cfg") && tidy(&attr.meta).contains("test"))
+    attrs.iter().any(|attr| attr.path().is_ident("cfg") && tidy(&attr.meta) == "cfg(test)")
 }
 
 fn marks(attrs: &[Attribute]) -> &'static str {

@@ -56,13 +56,15 @@ pub enum ErrorKind {
     Jail,
     /// Shared state has an invalid or taken name or capacity, or is made too late.
     Shared,
+    /// The handler's own start failed ([`Handler::on_start`](crate::Handler::on_start)).
+    Handler,
     /// The operating system refused something. It may succeed later: an address in use, a lack of
     /// memory, a name server that does not answer.
     System,
 }
 
 impl ErrorKind {
-    const ALL: [ErrorKind; 14] = [
+    const ALL: [ErrorKind; 15] = [
         ErrorKind::InvalidValue,
         ErrorKind::NoAddress,
         ErrorKind::ReuseWithoutSpares,
@@ -76,6 +78,7 @@ impl ErrorKind {
         ErrorKind::Cgroup,
         ErrorKind::Jail,
         ErrorKind::Shared,
+        ErrorKind::Handler,
         ErrorKind::System,
     ];
 
@@ -186,6 +189,21 @@ impl std::error::Error for Error {
     }
 }
 
+/// The text of an error and of those that caused it, with colons in between. A cause that the text
+/// before it ends with already is left out, as many errors name their cause themselves.
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    // A chain could be a circle.
+    const MOST: usize = 32;
+    let mut text = error.to_string();
+    for cause in std::iter::successors(error.source(), |cause| cause.source()).take(MOST) {
+        let cause = cause.to_string();
+        if !text.ends_with(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
 /// Escapes control characters: a message can contain what users and files wrote, and a terminal
 /// must not interpret that.
 #[must_use]
@@ -254,6 +272,36 @@ mod tests {
         assert_eq!(source.map(io::Error::kind), Some(io::ErrorKind::AddrInUse));
         let own = Error::system("cannot start", &io::Error::other("it has ended"), "read its log");
         assert!(std::error::Error::source(&own).is_some_and(|source| source.to_string() == "it has ended"));
+    }
+
+    /// An error with a cause.
+    #[derive(Debug)]
+    struct Because(&'static str, Option<Box<Because>>);
+
+    impl fmt::Display for Because {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.0)
+        }
+    }
+
+    impl std::error::Error for Because {
+        fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+            self.1.as_deref().map(|cause| cause as _)
+        }
+    }
+
+    #[test]
+    fn a_chain_names_each_cause_once() {
+        let caused = |text, cause| Because(text, Some(Box::new(cause)));
+        for (error, text) in [
+            (Because("a", None), "a"),
+            (caused("a", caused("b", Because("c", None))), "a: b: c"),
+            (caused("a: b", caused("b", Because("c", None))), "a: b: c"),
+            (caused("a: b: c", caused("b: c", Because("c", None))), "a: b: c"),
+            (caused("", Because("c", None)), ": c"),
+        ] {
+            assert_eq!(chain(&error), text);
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::io;
 
 use tine_sys::process::How;
 
-use crate::error::HandlerError;
+use crate::error::{HandlerError, chain};
 
 /// Exit code of a process whose handler succeeded although the client never sent a byte. Logged as
 /// 0.
@@ -21,6 +21,35 @@ pub(crate) const COMPLETED: i32 = 65;
 /// The exit code of a process whose handler panicked, as that of every Rust program.
 pub(crate) const PANICKED: i32 = 101;
 
+/// A deadline that a handler has set for its connection: the cause of an [`io::Error`] of the kind
+/// `TimedOut`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PassedDeadline {
+    Idle,
+    Lifetime,
+}
+
+impl PassedDeadline {
+    /// The name in the log, as that of the timeout which the supervisor keeps.
+    fn name(self) -> &'static str {
+        match self {
+            PassedDeadline::Idle => "idle",
+            PassedDeadline::Lifetime => "lifetime",
+        }
+    }
+}
+
+impl fmt::Display for PassedDeadline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            PassedDeadline::Idle => "no byte was read or written for the idle timeout",
+            PassedDeadline::Lifetime => "the connection has reached its maximum lifetime",
+        })
+    }
+}
+
+impl std::error::Error for PassedDeadline {}
+
 /// How the handler or the start of the program ended, as the connection process reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ExitReport {
@@ -28,7 +57,7 @@ pub(crate) enum ExitReport {
     Done,
     /// The client reset the connection: no failure.
     Reset,
-    /// The client stopped answering.
+    /// The client stopped answering, or a deadline of the handler has passed.
     Timeout(String),
     /// The handler returned this error.
     Error(String),
@@ -39,10 +68,15 @@ pub(crate) enum ExitReport {
 impl ExitReport {
     /// The report of a handler that returned this error.
     pub(crate) fn from_error(error: &HandlerError) -> ExitReport {
-        match error.downcast_ref::<io::Error>().map(io::Error::kind) {
+        let error_of_io = error.downcast_ref::<io::Error>();
+        let cause = error_of_io.and_then(io::Error::get_ref);
+        if let Some(passed) = cause.and_then(|cause| cause.downcast_ref::<PassedDeadline>()) {
+            return ExitReport::Timeout(passed.name().into());
+        }
+        match error_of_io.map(io::Error::kind) {
             Some(io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe) => ExitReport::Reset,
             Some(io::ErrorKind::TimedOut) => ExitReport::Timeout("keep-alive".into()),
-            _ => ExitReport::Error(error.to_string()),
+            _ => ExitReport::Error(chain(&**error)),
         }
     }
 
@@ -51,6 +85,14 @@ impl ExitReport {
         let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
         let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
         ExitReport::Panic(text.unwrap_or_default())
+    }
+
+    /// The text of a panic with this payload.
+    pub(crate) fn panic_text(payload: &(dyn std::any::Any + Send)) -> String {
+        match ExitReport::from_panic(payload).to_parts().1 {
+            "" => "panic".to_owned(),
+            text => format!("panic: {text}"),
+        }
     }
 
     /// The exit code of a process with this report.
@@ -284,6 +326,10 @@ mod tests {
             (io::ErrorKind::TimedOut, ExitReport::Timeout("keep-alive".into())),
         ] {
             assert_eq!(ExitReport::from_error(&io::Error::from(kind).into()), report);
+        }
+        for (passed, name) in [(PassedDeadline::Idle, "idle"), (PassedDeadline::Lifetime, "lifetime")] {
+            let error = io::Error::new(io::ErrorKind::TimedOut, passed);
+            assert_eq!(ExitReport::from_error(&error.into()), ExitReport::Timeout(name.into()));
         }
         assert_eq!(ExitReport::from_error(&"mine".into()), ExitReport::Error("mine".into()));
     }

@@ -10,14 +10,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use rustix::process::Pid;
 use tine_sys::cmdline::Title;
 use tine_sys::exec::CgroupEntry;
-use tine_sys::fd::Floor;
+use tine_sys::fd::{Floor, Kept};
 use tine_sys::identity::become_user;
 use tine_sys::memory::FlagReader;
 use tine_sys::process::{Alone, Fresh, exit_now};
 
 use crate::admission::reason::Reason;
+use crate::connection::handler::Handler;
 use crate::connection::{self, Connection};
-use crate::error::{HandlerError, reason};
+use crate::error::reason;
 use crate::ipc::board::Entry;
 use crate::ipc::members::Members;
 use crate::ipc::messages::{Sender, StderrPipe};
@@ -57,6 +58,8 @@ pub(crate) struct ConnContext<'a, H> {
     pub(crate) parent: Option<Pid>,
     /// The descriptors of the server are from here on.
     pub(crate) first_server_fd: Floor,
+    /// What the handler has opened in the forker.
+    pub(crate) kept: Kept,
     /// Flush the standard library's buffer of standard output after the handler.
     pub(crate) flush_stdout: bool,
     /// Exit with [`SILENT`] after a connection on which the client sent nothing.
@@ -88,7 +91,7 @@ pub(crate) fn serve<H>(
     launch: &mut LaunchContext,
 ) -> !
 where
-    H: FnMut(Connection) -> Result<(), HandlerError>,
+    H: Handler,
 {
     if context.launcher.is_some() {
         execute(fresh, context, job, launch);
@@ -101,9 +104,9 @@ where
     context.enter_jail(job.slot, launch.cgroup.as_ref());
     // The listeners, the server's other descriptors, and a socket that another forker may have
     // left.
-    tine_sys::fd::close_from(fresh, context.first_server_fd);
+    tine_sys::fd::close_from_keeping(fresh, context.first_server_fd, &context.kept);
     show_connection(job.entry, context.title.as_mut(), context.log.privacy());
-    let report = handle(context, job);
+    let report = handle(context, job, &mut true);
     exit_now(context.exit_code(&report))
 }
 
@@ -138,10 +141,11 @@ fn execute<H>(fresh: &Fresh, context: &mut ConnContext<'_, H>, job: Job, launch:
     fail(report)
 }
 
-/// Runs the handler on a connection and reports how it ended. A worker goes on afterwards.
-pub(crate) fn handle<H>(context: &mut ConnContext<'_, H>, job: Job) -> ExitReport
+/// Runs the handler on a connection and reports how it ended. A worker goes on afterwards. `begins`
+/// is cleared once the handler has begun in this process; a process that it cannot begin in ends.
+pub(crate) fn handle<H>(context: &mut ConnContext<'_, H>, job: Job, begins: &mut bool) -> ExitReport
 where
-    H: FnMut(Connection) -> Result<(), HandlerError>,
+    H: Handler,
 {
     let Job { socket, slot, entry, proxied } = job;
     let stats = context.stats;
@@ -151,14 +155,19 @@ where
     }
     let trace = context.log.logs_bytes().then(|| Box::new(context.log.for_connection()));
     let client = (entry.id, entry.peer, proxied);
-    let mut connection = Connection::new(socket, client, slot, stats, context.drain, trace);
+    let start = entry.start;
+    let mut connection = Connection::new(socket, client, start, slot, stats, context.drain, trace);
     let handler = &mut *context.handler;
     let banner = context.banner;
     let ended = catch_unwind(AssertUnwindSafe(|| {
+        if *begins {
+            handler.on_child()?;
+            *begins = false;
+        }
         if !banner.is_empty() {
             connection.write_all(banner)?;
         }
-        handler(connection)
+        handler.serve(connection)
     }));
     if context.flush_stdout {
         // A line without a newline is still in the buffer, and `_exit` would lose it.

@@ -17,8 +17,8 @@ use tine_sys::wait;
 use crate::admission::Verdict;
 use crate::admission::penalty::Fault;
 use crate::admission::proxy::Screening;
-use crate::connection::{self, Connection};
-use crate::error::HandlerError;
+use crate::connection;
+use crate::connection::handler::Handler;
 use crate::ipc::board::blocks::CandidateSlot;
 use crate::ipc::board::ended::WorkerEnd;
 use crate::ipc::board::places::PlaceHolder;
@@ -40,7 +40,7 @@ use crate::system::clock::now;
 /// as many as `--reuse` allows, and exits.
 pub(crate) fn run<H>(forker: &mut Forker<'_, H>, slot: usize) -> Job
 where
-    H: FnMut(Connection) -> Result<(), HandlerError>,
+    H: Handler,
 {
     if forker.trusted.jailer.as_ref().is_some_and(Jailer::is_orphaned) {
         exit_now(111);
@@ -58,13 +58,14 @@ where
         return begin(forker, client, slot);
     }
     forker.context.enter_jail(slot, forker.trusted.cgroup_entry(slot).as_ref());
+    let mut begins = true;
     for _ in 0..reuse {
         let client = next(forker, &events, slot);
-        let report = serve_one_of_many(forker, client, slot);
+        let report = serve_one_of_many(forker, client, slot, &mut begins);
         let Trusted { index, settings, door, .. } = &forker.trusted;
         // After a rush, more workers wait than are wanted.
         let idle = door.board.inc_idle(*index);
-        if matches!(report, ExitReport::Panic(_)) || idle > 2 * settings.spares_of(*index) {
+        if begins || matches!(report, ExitReport::Panic(_)) || idle > 2 * settings.spares_of(*index) {
             exit_now(report.exit_code());
         }
     }
@@ -201,9 +202,14 @@ fn wake_forker_if_low(trusted: &Trusted) {
 
 /// Serves a connection in a worker, which logs its two lines itself and leaves its end on the
 /// board: the supervisor sees the ends of processes only.
-fn serve_one_of_many<H>(forker: &mut Forker<'_, H>, client: Accepted, slot: usize) -> ExitReport
+fn serve_one_of_many<H>(
+    forker: &mut Forker<'_, H>,
+    client: Accepted,
+    slot: usize,
+    begins: &mut bool,
+) -> ExitReport
 where
-    H: FnMut(Connection) -> Result<(), HandlerError>,
+    H: Handler,
 {
     let Forker { trusted, context } = forker;
     let keeps_end = trusted.door.board.has_ended();
@@ -228,7 +234,7 @@ where
     let is_excluded = logs && trusted.door.admission.is_log_excluded(entry.peer);
     let cpu_before = if logs || keeps_end { own_usage().0 } else { Duration::ZERO };
     context.jail.hold_inside(&job.socket).unwrap_or_else(|why| context.fail(slot, &why));
-    let report = conn::handle(context, job);
+    let report = conn::handle(context, job, begins);
     let exit_code = context.exit_code(&report);
     // In a pid namespace, this process has another number.
     let pid = trusted.door.board.pid(slot);

@@ -6,13 +6,15 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::event::epoll;
 use rustix::fs::{Mode, OFlags};
 use rustix::process::Pid;
-use tine_sys::fd::Floor;
+use tine_sys::fd::{Floor, Kept};
 
+use super::begin::start_handler;
 use super::calls::CallsLink;
 use super::memory::{CONTROL_EVENT, IDENTIFIED_EVENT, Memory, RELEASED_EVENT};
 use super::trial::Trial;
 use super::trusted::{Forker, ForkerStart, Trusted};
 use crate::connection;
+use crate::connection::handler::Handler;
 use crate::error::{Error, ErrorKind, next_move};
 use crate::ipc::messages::{Sender, StderrPipe};
 use crate::jail::confinement::{Confinement, ServingKind};
@@ -31,7 +33,10 @@ pub(super) fn enter<'a, H>(
     settings: &'a Settings,
     start: ForkerStart<'a, H>,
     report: StartReport,
-) -> (Forker<'a, H>, Memory, Option<(Trial, StartReport)>) {
+) -> (Forker<'a, H>, Memory, Option<(Trial, StartReport)>)
+where
+    H: Handler,
+{
     // One forker tries what a connection needs, when every process of the server runs.
     let tries = start.index == 0 && report.is_awaited();
     let trial = tries.then(|| Trial::prepare(&settings.jail_plan));
@@ -46,7 +51,10 @@ pub(super) fn enter<'a, H>(
 fn try_enter<'a, H>(
     settings: &'a Settings,
     start: ForkerStart<'a, H>,
-) -> Result<(Forker<'a, H>, Memory), Error> {
+) -> Result<(Forker<'a, H>, Memory), Error>
+where
+    H: Handler,
+{
     prepare_process(settings, &start)?;
     start.members.enter_forker();
     let parent = (!settings.leaves_connections).then_some(start.supervisor);
@@ -57,6 +65,10 @@ fn try_enter<'a, H>(
     };
     let notes_crashes = note_crashes(settings)?;
     let launcher = launcher_of(settings, start.program_path, parent, program_stderr, first_server_fd)?;
+    let kept = match settings.program {
+        Some(_) => Kept::default(),
+        None => start_handler(start.handler, first_server_fd)?,
+    };
     let title = settings.titles.then(tine_sys::cmdline::Title::take_over).transpose();
     let mut context = ConnContext {
         handler: start.handler,
@@ -74,6 +86,7 @@ fn try_enter<'a, H>(
         banner: &settings.banner,
         parent,
         first_server_fd,
+        kept,
         flush_stdout: settings.flushes_stdout,
         reports_silence: start.door.admission.has_penalties(),
     };

@@ -11,8 +11,7 @@ use super::accept::request_slot;
 use super::failure::{fail, succeed};
 use super::memory::{Memory, NewProcess, Started};
 use super::trusted::Forker;
-use crate::connection::Connection;
-use crate::error::HandlerError;
+use crate::connection::handler::Handler;
 use crate::ipc::board::places::PlaceHolder;
 use crate::ipc::board::{Entry, SlotPhase};
 use crate::jail::step::StepError;
@@ -34,7 +33,7 @@ pub(super) fn start<H>(
     slot: usize,
 ) -> Started
 where
-    H: FnMut(Connection) -> Result<(), HandlerError>,
+    H: Handler,
 {
     if let Err(why) = open_room(forker, slot) {
         return keep_in_hand(forker, memory, (client, slot), "cannot prepare a jail for a connection", &why);

@@ -5,6 +5,7 @@
 //! children of the supervisor (`CLONE_PARENT`, clone(2)), so they survive it, and it reaps nothing.
 
 mod accept;
+mod begin;
 pub(crate) mod calls;
 pub(crate) mod door;
 pub(crate) mod enter;

@@ -15,8 +15,7 @@ use super::memory::{CONTROL_EVENT, ClientSource, Memory, NewProcess, NoClient, R
 use super::state::{Situation, Step, next};
 use super::trial::try_out;
 use super::trusted::{Forker, ForkerStart, Trusted};
-use crate::connection::Connection;
-use crate::error::HandlerError;
+use crate::connection::handler::Handler;
 use crate::ipc::board::SlotPhase;
 use crate::lifecycle::timing::LAST_CLIENTS_WAIT;
 use crate::processes::jailer::client::Jailer;
@@ -33,7 +32,7 @@ const TURN: usize = 16;
 /// Runs as a forker until the drain ends, and as each process that it forks.
 pub(crate) fn run<H>(settings: &Settings, start: ForkerStart<'_, H>, report: StartReport) -> !
 where
-    H: FnMut(Connection) -> Result<(), HandlerError>,
+    H: Handler,
 {
     let (mut forker, mut memory, trial) = enter(settings, start, report);
     if let Some((trial, report)) = trial {
@@ -68,7 +67,7 @@ where
 /// Takes one step. In a process that the step has forked, returns what that process is.
 fn step<H>(forker: &mut Forker<'_, H>, memory: &mut Memory) -> Option<NewProcess>
 where
-    H: FnMut(Connection) -> Result<(), HandlerError>,
+    H: Handler,
 {
     notice_drain(&mut forker.trusted, memory);
     match next(&situation(&forker.trusted, memory), Instant::now()) {
@@ -166,7 +165,7 @@ fn missing_spares(trusted: &Trusted, memory: &Memory) -> usize {
 /// Serves clients of the sources that may have some; waits for a client where none has.
 fn accept_round<H>(forker: &mut Forker<'_, H>, memory: &mut Memory) -> Option<NewProcess>
 where
-    H: FnMut(Connection) -> Result<(), HandlerError>,
+    H: Handler,
 {
     let listeners = (0..forker.trusted.listeners.len()).map(ClientSource::Listener);
     let mut sources = listeners.chain([ClientSource::Delayer, ClientSource::ProxyReader]);
@@ -185,7 +184,7 @@ fn serve_turn<H>(
     source: ClientSource,
 ) -> Option<Option<NewProcess>>
 where
-    H: FnMut(Connection) -> Result<(), HandlerError>,
+    H: Handler,
 {
     for _ in 0..TURN {
         if !memory.is_ready(source) {

@@ -17,8 +17,8 @@ use std::os::fd::OwnedFd;
 use tine_sys::process::{Alone, Ended};
 use tine_sys::signal::Set;
 
-use crate::connection::Connection;
-use crate::error::{Error, HandlerError, next_move};
+use crate::connection::handler::AnyHandler;
+use crate::error::{Error, next_move};
 use crate::ipc::handover::link::Link;
 use crate::ipc::handover::takeover::Takeover;
 use crate::ipc::messages::{Channel, ControllerArrival};
@@ -34,9 +34,6 @@ use crate::settings::control::Control;
 use crate::settings::observer::ObserverSetup;
 use crate::settings::replacement::Replacement;
 use crate::system::orphans::PreexistingChildren;
-
-/// The function that serves the connections of a service.
-pub(crate) type Handler = Box<dyn FnMut(Connection) -> Result<(), HandlerError>>;
 
 /// What a program hands to the master.
 pub(crate) struct MasterSetup {
@@ -56,7 +53,7 @@ pub(crate) struct MasterSetup {
 pub(crate) struct ServiceSetup {
     pub(crate) name: String,
     pub(crate) server: Setup,
-    pub(crate) handler: Handler,
+    pub(crate) handler: AnyHandler,
     /// Controllers that the master hands to the supervisor; `None` without a control socket.
     pub(crate) controllers: Option<Channel<ControllerArrival>>,
     /// Where its supervisor hears of the next generation.

@@ -8,8 +8,8 @@ use super::role::Role;
 use super::spawn::NewRole;
 use super::state::{ServerAction, ServerEvent, ServerState};
 use super::{DRAIN, Supervisor};
-use crate::connection::Connection;
-use crate::error::{HandlerError, next_move, reason};
+use crate::connection::handler::Handler;
+use crate::error::{next_move, reason};
 use crate::ipc::board::SlotPhase;
 use crate::lifecycle::outcome::Outcome;
 use crate::net::listener::Listener;
@@ -17,7 +17,7 @@ use crate::system::signal::{signal_group, signal_one};
 
 impl<H> Supervisor<'_, H>
 where
-    H: FnMut(Connection) -> Result<(), HandlerError>,
+    H: Handler,
 {
     /// Logs the exit of a process with a role, once it is known when it is restarted.
     pub(super) fn log_role_end(&mut self, event: ServerEvent, state: &ServerState) {

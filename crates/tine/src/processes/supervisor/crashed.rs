@@ -1,8 +1,7 @@
 //! Has the crashes of connections reported.
 
 use super::Supervisor;
-use crate::connection::Connection;
-use crate::error::HandlerError;
+use crate::connection::handler::Handler;
 use crate::lifecycle::crash::CrashNote;
 use crate::lifecycle::outcome::Outcome;
 use crate::watch::crash::is_crash;
@@ -10,7 +9,7 @@ use crate::watch::history::EndedConnection;
 
 impl<H> Supervisor<'_, H>
 where
-    H: FnMut(Connection) -> Result<(), HandlerError>,
+    H: Handler,
 {
     /// What the process of a slot has noted about its crash; `None` if there is to be no report.
     pub(super) fn crash_note(&self, slot: usize, outcome: &Outcome) -> Option<CrashNote> {

@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use super::Supervisor;
-use crate::connection::Connection;
-use crate::error::HandlerError;
+use crate::connection::handler::Handler;
 use crate::ipc::board::SlotPhase;
 use crate::net::peer::Peer;
 use crate::system::clock::now;
@@ -19,7 +18,7 @@ use crate::watch::watcher::ConnectionSnapshot;
 
 impl<H> Supervisor<'_, H>
 where
-    H: FnMut(Connection) -> Result<(), HandlerError>,
+    H: Handler,
 {
     /// Checks the connections, if that is due, and signals those that have to end.
     pub(super) fn check_connections(&mut self) {

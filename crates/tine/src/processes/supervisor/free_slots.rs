@@ -1,15 +1,14 @@
 //! Frees slots, and wakes the processes that wait for one.
 
 use super::Supervisor;
-use crate::connection::Connection;
-use crate::error::HandlerError;
+use crate::connection::handler::Handler;
 use crate::ipc::board::SlotPhase;
 use crate::ipc::board::places::PlaceHolder;
 use crate::system::cgroup::Cgroup;
 
 impl<H> Supervisor<'_, H>
 where
-    H: FnMut(Connection) -> Result<(), HandlerError>,
+    H: Handler,
 {
     /// Releases a slot and wakes the forkers that wait for one, or that miss a spare now.
     pub(super) fn free_slot(&mut self, slot: usize) {

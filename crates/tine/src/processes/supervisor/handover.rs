@@ -10,8 +10,8 @@ use tine_sys::process::exit_now;
 use super::Supervisor;
 use super::state::{ServerEvent, ServerState};
 use super::succession::{SuccessionAction, SuccessionEvent};
-use crate::connection::Connection;
-use crate::error::{HandlerError, next_move, reason};
+use crate::connection::handler::Handler;
+use crate::error::{next_move, reason};
 use crate::ipc::board::SlotPhase;
 use crate::ipc::handover::lineage::{Lineage, LineageMessage};
 use crate::ipc::handover::link::Item;
@@ -26,7 +26,7 @@ use crate::system::orphans;
 
 impl<H> Supervisor<'_, H>
 where
-    H: FnMut(Connection) -> Result<(), HandlerError>,
+    H: Handler,
 {
     /// Carries out an order to reload or replace the server. It is answered when that has been done
     /// or has failed.

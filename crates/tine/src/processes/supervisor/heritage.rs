@@ -3,8 +3,8 @@
 use super::Supervisor;
 use super::bans::{self, Bans};
 use crate::admission::reason::Reason;
-use crate::connection::Connection;
-use crate::error::{Error, HandlerError};
+use crate::connection::handler::Handler;
+use crate::error::Error;
 use crate::ipc::board::SlotPhase;
 use crate::ipc::handover::lineage::Lineage;
 use crate::ipc::handover::state::{OlderConnection, ServiceState};
@@ -12,7 +12,7 @@ use crate::system::clock::now;
 
 impl<H> Supervisor<'_, H>
 where
-    H: FnMut(Connection) -> Result<(), HandlerError>,
+    H: Handler,
 {
     /// The state, while no process accepts.
     pub(super) fn compose_state(&self) -> String {

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::Supervisor;
-use crate::connection::Connection;
-use crate::error::{Error, HandlerError, reason};
+use crate::connection::handler::Handler;
+use crate::error::{Error, reason};
 use crate::processes::handover::generations::Generations;
 use crate::system::descendants;
 use crate::system::procfs::Stat;
@@ -12,7 +12,7 @@ use crate::system::signal::{NotSignalled, processes_are_left};
 
 impl<H> Supervisor<'_, H>
 where
-    H: FnMut(Connection) -> Result<(), HandlerError>,
+    H: Handler,
 {
     /// Logs the processes that could not be signalled, each once.
     pub(super) fn log_not_signalled(&mut self, failed: impl IntoIterator<Item = NotSignalled>) {

@@ -9,8 +9,7 @@ use tine_sys::process::has_ended;
 use super::Supervisor;
 use super::lingering::{Found, LingerAction, Lingering};
 use super::state::ServerEvent;
-use crate::connection::Connection;
-use crate::error::HandlerError;
+use crate::connection::handler::Handler;
 use crate::program::KillMode;
 use crate::system::cgroup::Cgroup;
 use crate::system::descendants;
@@ -35,7 +34,7 @@ impl Remains {
 
 impl<H> Supervisor<'_, H>
 where
-    H: FnMut(Connection) -> Result<(), HandlerError>,
+    H: Handler,
 {
     /// Checks the programs whose descendants got a signal.
     pub(super) fn check_lingering(&mut self, events: &mut Vec<ServerEvent>) {

@@ -4,13 +4,12 @@ use rustix::event::PollFd;
 
 use super::Supervisor;
 use super::older::OlderEvent;
-use crate::connection::Connection;
-use crate::error::HandlerError;
+use crate::connection::handler::Handler;
 use crate::ipc::handover::state::{OlderConnection, OlderEnd};
 
 impl<H> Supervisor<'_, H>
 where
-    H: FnMut(Connection) -> Result<(), HandlerError>,
+    H: Handler,
 {
     /// Enters a connection that an older supervisor serves.
     pub(super) fn hold_older(&mut self, connection: OlderConnection, generation: usize) {

@@ -11,8 +11,7 @@ use super::held_ends::ConnectionEnd;
 use super::role::Role;
 use super::state::ServerEvent;
 use crate::admission::penalty::Fault;
-use crate::connection::Connection;
-use crate::error::HandlerError;
+use crate::connection::handler::Handler;
 use crate::ipc::board::SlotPhase;
 use crate::ipc::board::places::PlaceHolder;
 use crate::lifecycle::outcome::Outcome;
@@ -35,7 +34,7 @@ const COALESCED: Duration = Duration::from_millis(50);
 
 impl<H> Supervisor<'_, H>
 where
-    H: FnMut(Connection) -> Result<(), HandlerError>,
+    H: Handler,
 {
     /// Handles the notices that forkers and spares left on the board.
     pub(super) fn drain_notices(&mut self) {

@@ -2,8 +2,8 @@
 //! file opened again.
 
 use super::Supervisor;
-use crate::connection::Connection;
-use crate::error::{Error, HandlerError};
+use crate::connection::handler::Handler;
+use crate::error::Error;
 use crate::processes::log_writer::LogWriter;
 
 /// The warning where SIGHUP has no effect.
@@ -11,7 +11,7 @@ const NOTHING: &str = "SIGHUP: there are no files of access rules to reload; not
 
 impl<H> Supervisor<'_, H>
 where
-    H: FnMut(Connection) -> Result<(), HandlerError>,
+    H: Handler,
 {
     /// Reads the rules again if a file has changed.
     pub(super) fn check_rules(&mut self) {

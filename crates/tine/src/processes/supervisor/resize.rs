@@ -9,8 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::Supervisor;
 use super::capacity::PendingMaximum;
-use crate::connection::Connection;
-use crate::error::HandlerError;
+use crate::connection::handler::Handler;
 use crate::ipc::setting::{Refusal, Setting, SettingValue};
 use crate::ipc::steering::OrderAnswer;
 
@@ -19,7 +18,7 @@ const PAUSE_WAIT: Duration = Duration::from_secs(3);
 
 impl<H> Supervisor<'_, H>
 where
-    H: FnMut(Connection) -> Result<(), HandlerError>,
+    H: Handler,
 {
     /// Changes the maximum of connections. `None`: the answer follows, once it is in force.
     pub(super) fn set_maximum(&mut self, pid: i32, maximum: SettingValue) -> Option<OrderAnswer> {

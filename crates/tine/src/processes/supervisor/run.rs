@@ -10,8 +10,8 @@ use super::setup::Setup;
 use super::spawn::NewRole;
 use super::state::{ServerEvent, ServerPhase, ServerState};
 use super::{RuleFiles, Supervisor};
-use crate::connection::Connection;
-use crate::error::{Error, HandlerError};
+use crate::connection::handler::Handler;
+use crate::error::Error;
 use crate::ipc::handover::takeover::Takeover;
 use crate::lifecycle::signals::{self, Command};
 use crate::lifecycle::startup::Start;
@@ -37,7 +37,7 @@ pub(crate) enum Stopped {
 /// The server cannot start; or it has stopped, and processes are left that it could not end.
 pub(crate) fn run<H>(mut setup: Setup, alone: &Alone, handler: &mut H) -> Result<Stopped, Error>
 where
-    H: FnMut(Connection) -> Result<(), HandlerError>,
+    H: Handler,
 {
     handed::close_all_but(HANDED_PREFIX);
     let mut ready = std::mem::take(&mut setup.ready);
@@ -106,7 +106,7 @@ enum Served {
 
 impl<H> Supervisor<'_, H>
 where
-    H: FnMut(Connection) -> Result<(), HandlerError>,
+    H: Handler,
 {
     /// Starts the server and serves until it is over.
     fn serve(&mut self) -> Result<Served, Error> {

@@ -3,15 +3,14 @@
 use super::role::Role;
 use super::state::ServerEvent;
 use super::{LOG_LEVEL, Supervisor};
-use crate::connection::Connection;
-use crate::error::HandlerError;
+use crate::connection::handler::Handler;
 use crate::ipc::setting::{Setting, SettingValue};
 use crate::ipc::steering::OrderAnswer;
 use crate::watch::diag::Diag;
 
 impl<H> Supervisor<'_, H>
 where
-    H: FnMut(Connection) -> Result<(), HandlerError>,
+    H: Handler,
 {
     /// Changes a setting for clients that are accepted from now on; timeouts also for the
     /// connections that there are. `None`: the answer follows.

@@ -9,8 +9,7 @@ use tine_sys::process::exit_now;
 
 use super::role::Role;
 use super::{SharedMemory, Supervisor};
-use crate::connection::Connection;
-use crate::error::HandlerError;
+use crate::connection::handler::Handler;
 use crate::ipc::messages::Channel;
 use crate::ipc::setting::Setting;
 use crate::log::ring::LogRing;
@@ -24,7 +23,7 @@ use crate::watch::diag::Diag;
 
 impl<'a, H> Supervisor<'a, H>
 where
-    H: FnMut(Connection) -> Result<(), HandlerError>,
+    H: Handler,
 {
     /// It parses what a controller sends, so it can change no memory that decides.
     pub(super) fn keep_for_control(

@@ -13,8 +13,8 @@ use super::crash_reports::CrashReports;
 use super::role::Role;
 use super::setup::cannot_start;
 use super::{SharedMemory, Supervisor};
-use crate::connection::Connection;
-use crate::error::{Error, ErrorKind, HandlerError};
+use crate::connection::handler::Handler;
+use crate::error::{Error, ErrorKind};
 use crate::jail::layer::Layer;
 use crate::lifecycle::outcome::Outcome;
 use crate::lifecycle::signals;
@@ -51,7 +51,7 @@ pub(super) struct NewRole {
 
 impl<'a, H> Supervisor<'a, H>
 where
-    H: FnMut(Connection) -> Result<(), HandlerError>,
+    H: Handler,
 {
     /// Starts every process, and notifies that the server is ready when each of them can serve.
     ///

@@ -11,8 +11,8 @@ use super::role::Role;
 use super::spawn::NewRole;
 use super::state::{ServerEvent, ServerState};
 use crate::admission::access::prefix::Prefix;
-use crate::connection::Connection;
-use crate::error::{HandlerError, next_move, reason};
+use crate::connection::handler::Handler;
+use crate::error::{next_move, reason};
 use crate::ipc::board::SlotPhase;
 use crate::ipc::steering::{Order, OrderAnswer, channel};
 use crate::net::operator::Operator;
@@ -27,7 +27,7 @@ const NO_CONTROLLER: i32 = 0;
 
 impl<H> Supervisor<'_, H>
 where
-    H: FnMut(Connection) -> Result<(), HandlerError>,
+    H: Handler,
 {
     /// Handles what controllers have sent. In a control process that it forked, returns its role.
     pub(super) fn serve_controllers(

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags};
 
 use super::Supervisor;
-use crate::connection::Connection;
-use crate::error::{Error, HandlerError, reason};
+use crate::connection::handler::Handler;
+use crate::error::{Error, reason};
 use crate::ipc::handover::lineage::{Lineage, LineageEvent, LineageMessage, read_state};
 use crate::ipc::handover::takeover::{Predecessor, Told};
 use crate::net::listener::Listener;
@@ -19,7 +19,7 @@ const STATE_WITHIN: Duration = Duration::from_secs(10);
 
 impl<H> Supervisor<'_, H>
 where
-    H: FnMut(Connection) -> Result<(), HandlerError>,
+    H: Handler,
 {
     /// Reports that this generation can serve, and waits until it may. False if it may not.
     pub(super) fn wait_for_predecessor(&mut self, stop: BorrowedFd) -> Result<bool, Error> {

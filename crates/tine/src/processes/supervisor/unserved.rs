@@ -2,15 +2,14 @@
 
 use super::Supervisor;
 use crate::admission::reason::Reason;
-use crate::connection::Connection;
-use crate::error::HandlerError;
+use crate::connection::handler::Handler;
 
 /// Why a proxy is closed whose client is not served.
 const SERVER_STOPS: &str = "the server stops";
 
 impl<H> Supervisor<'_, H>
 where
-    H: FnMut(Connection) -> Result<(), HandlerError>,
+    H: Handler,
 {
     /// Closes the clients in the channels of proxy reader and delayer, and logs them. No forker is
     /// left that could serve them.

@@ -6,17 +6,19 @@
 //! accepts them.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use super::{alone, ready_descriptor};
 use crate::connection::Connection;
+use crate::connection::handler::{AnyHandler, Handler};
 use crate::error::{Error, ErrorKind, HandlerError};
 use crate::ipc::handover::takeover::Takeover;
 use crate::ipc::members::Members;
 use crate::lifecycle::ready::Ready;
 use crate::log::{LogFormat, LogLevel, LogSettings, LogTarget};
-use crate::processes::master::{self, Handler, MasterSetup, ServiceSetup};
+use crate::processes::master::{self, MasterSetup, ServiceSetup};
 use crate::program::{Program, SERVICE};
-use crate::server::{alone, ready_descriptor};
 use crate::settings::Server;
 use crate::settings::control::Control;
 use crate::settings::observer::ObserverSetup;
@@ -26,7 +28,7 @@ use crate::settings::replacement::Replacement;
 struct Service {
     name: String,
     server: Server,
-    handler: Handler,
+    handler: AnyHandler,
 }
 
 /// Several services, each with a supervisor of its own, that start and stop together.
@@ -58,16 +60,23 @@ impl Services {
     /// [`Services::ready_descriptor`], and all services are reached by one control socket,
     /// [`Services::control`].
     #[must_use]
-    pub fn service<H>(mut self, name: &str, mut server: Server, handler: H) -> Services
+    pub fn service<H>(self, name: &str, server: Server, handler: H) -> Services
     where
         H: FnMut(Connection) -> Result<(), HandlerError> + 'static,
     {
+        self.handler(name, server, handler)
+    }
+
+    /// As [`Services::service`], with a handler of any type. A closure needs the type of its
+    /// argument here: `|connection: tine::Connection|`.
+    #[must_use]
+    pub fn handler<H: Handler + 'static>(mut self, name: &str, mut server: Server, handler: H) -> Services {
         server.settings.service = Some(name.to_owned());
         server.settings.ready_descriptor = None;
         server.ready.pid_path = None;
         server.log.target = LogTarget::Stderr;
         server.settings.control = Control::none();
-        self.services.push(Service { name: name.to_owned(), server, handler: Box::new(handler) });
+        self.services.push(Service { name: name.to_owned(), server, handler: AnyHandler(Box::new(handler)) });
         self
     }
 
@@ -126,6 +135,13 @@ impl Services {
     pub fn pid_file(mut self, path: impl Into<PathBuf>) -> Services {
         self.ready.pid_path = Some(path.into());
         self
+    }
+
+    /// The TCP addresses that the services listen on, in the order of the services and of their
+    /// addresses.
+    #[must_use]
+    pub fn local_addresses(&self) -> Vec<SocketAddr> {
+        self.services.iter().flat_map(|service| service.server.local_addresses()).collect()
     }
 
     /// Serves until SIGTERM or SIGINT and the drain that follows, or until every service has served

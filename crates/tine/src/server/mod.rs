@@ -1,6 +1,8 @@
 //! A server with one service: binding its addresses and running it. `settings/` has [`Server`]
 //! itself, and the other methods of the builder.
 
+pub(crate) mod services;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -9,6 +11,7 @@ use rustix::io::Errno;
 use tine_sys::process::Alone;
 
 use crate::connection::Connection;
+use crate::connection::handler::Handler;
 use crate::error::{Error, ErrorKind, HandlerError, reason};
 use crate::ipc::members::Members;
 use crate::net::address::Address;
@@ -111,10 +114,19 @@ impl Server {
     /// # Errors
     /// The settings are invalid, the process has several threads, or the system lacks a resource;
     /// or the server has stopped, and processes are left that it could not end.
-    pub fn run<H>(mut self, mut handler: H) -> Result<(), Error>
+    pub fn run<H>(self, handler: H) -> Result<(), Error>
     where
         H: FnMut(Connection) -> Result<(), HandlerError>,
     {
+        self.run_handler(handler)
+    }
+
+    /// Serves like [`Server::run`], with a handler of any type. A closure needs the type of its
+    /// argument here: `|connection: tine::Connection|`.
+    ///
+    /// # Errors
+    /// As [`Server::run`]; or the handler's own start failed.
+    pub fn run_handler<H: Handler>(mut self, mut handler: H) -> Result<(), Error> {
         let alone = alone()?;
         self.prepare().inspect_err(|error| {
             self.takeover.iter().for_each(|takeover| takeover.failed(&error.to_string(), error.exit_code()));
