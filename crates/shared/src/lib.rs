@@ -19,6 +19,7 @@ mod plain;
 pub mod server;
 mod show;
 mod sync;
+mod table;
 mod text;
 
 pub use cell::Cell;
@@ -30,5 +31,6 @@ pub use numbers::{Counter, Gauge, Histogram};
 pub use plain::Plain;
 #[doc(hidden)]
 pub use show::{Figure, Value};
+pub use table::{Entry, Table, TableFull};
 pub use text::{Bytes, Text, TooLong};
 pub use tine_derive::Plain;

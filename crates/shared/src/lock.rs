@@ -74,7 +74,13 @@ impl Lock {
     /// # Errors
     /// ENOMEM, EMFILE.
     pub(crate) fn make(name: &str) -> Result<Lock, Error> {
-        Ok(Lock { word: &memory::futexes(name, 1)?[0], object: next_object() })
+        Ok(Lock::of(&memory::futexes(name, 1)?[0], next_object()))
+    }
+
+    /// The lock in a word, for an object of this number.
+    #[inline]
+    pub(crate) fn of(word: &'static AtomicU32, object: u32) -> Lock {
+        Lock { word, object }
     }
 
     /// The number of the object.
@@ -189,9 +195,14 @@ impl Lock {
 
 /// The number of the next object that processes claim.
 pub(crate) fn next_object() -> u32 {
+    next_objects(1)
+}
+
+/// The first of so many numbers for an object with several locks.
+pub(crate) fn next_objects(count: u32) -> u32 {
     use std::sync::atomic::AtomicU32;
     static OBJECTS: AtomicU32 = AtomicU32::new(0);
-    OBJECTS.fetch_add(1, Relaxed)
+    OBJECTS.fetch_add(count, Relaxed)
 }
 
 fn side_of(word: u32) -> usize {

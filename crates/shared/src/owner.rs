@@ -127,6 +127,16 @@ impl Members {
         }
     }
 
+    /// Whether this process has ended, or is none.
+    pub(crate) fn is_gone(self, owner: Owner) -> bool {
+        let Some(number) = owner.number() else { return false };
+        match self.lives.get(number).map(|life| life.load(Relaxed)) {
+            Some(life) => Owner::member(number, life) != owner,
+            // A number that no member has was not written by the library.
+            None => !self.lives.is_empty(),
+        }
+    }
+
     /// The objects that this member claims, and whether it reads them only.
     pub(crate) fn objects(self, number: usize, life: u32) -> impl Iterator<Item = (u32, bool)> {
         claimed(self.claims_of(number), life)

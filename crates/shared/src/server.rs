@@ -73,8 +73,9 @@ impl Lives {
         }
         memory::with_objects(|all| {
             for object in all {
-                if object.shown.number().is_some_and(|number| objects.contains(&number)) {
-                    object.shown.let_go(LetGo { owner: dead });
+                let numbers = object.shown.numbers();
+                for object_number in objects.iter().copied().filter(|number| numbers.contains(number)) {
+                    object.shown.let_go(LetGo { owner: dead, object: object_number });
                 }
             }
         });
@@ -141,9 +142,8 @@ pub fn held_by(number: usize) -> Vec<String> {
     let Some(life) = members.lives.get(number) else { return Vec::new() };
     let held: Vec<u32> = members.held(number, life.load(Relaxed)).collect();
     memory::with_objects(|objects| {
-        let objects = objects
-            .iter()
-            .filter(|object| object.shown.number().is_some_and(|number| held.contains(&number)));
+        let objects =
+            objects.iter().filter(|object| held.iter().any(|number| object.shown.numbers().contains(number)));
         objects.map(|object| object.name.clone()).collect()
     })
 }

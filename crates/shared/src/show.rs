@@ -1,5 +1,7 @@
 //! What operators see of shared state.
 
+use std::ops::Range;
+
 /// An object and its name.
 pub(crate) struct Object {
     pub(crate) name: String,
@@ -27,12 +29,19 @@ pub(crate) trait Shown {
     fn number(&self) -> Option<u32> {
         None
     }
+
+    /// All such numbers of the object: it can have several locks.
+    fn numbers(&self) -> Range<u32> {
+        self.number().map_or(0..0, |number| number..number + 1)
+    }
 }
 
 /// A process that has ended.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LetGo {
     pub(crate) owner: crate::owner::Owner,
+    /// The number that it claimed.
+    pub(crate) object: u32,
 }
 
 /// Something that is told about an object.
