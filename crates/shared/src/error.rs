@@ -25,6 +25,8 @@ pub enum ErrorKind {
     Name,
     /// A capacity is zero, or larger than it can be.
     Capacity,
+    /// What is to be loaded cannot be read, or there is no memory for it.
+    Load,
     /// The operating system has no memory, or refuses it.
     System,
 }
@@ -32,6 +34,11 @@ pub enum ErrorKind {
 impl Error {
     pub(crate) fn new(kind: ErrorKind, what: impl fmt::Display, next: &'static str) -> Error {
         Error { kind, what: what.to_string(), next, source: None }
+    }
+
+    #[cfg(not(loom))]
+    pub(crate) fn caused(kind: ErrorKind, what: String, why: io::Error, next: &'static str) -> Error {
+        Error { kind, what, next, source: Some(why) }
     }
 
     pub(crate) fn system(what: impl fmt::Display, why: io::Error) -> Error {

@@ -8,6 +8,8 @@ mod cell;
 mod copies;
 mod error;
 mod jobs;
+#[cfg(not(loom))]
+mod frozen;
 mod lock;
 mod memory;
 mod mutex;
@@ -25,6 +27,8 @@ mod text;
 pub use cell::Cell;
 pub use error::{Error, ErrorKind};
 pub use jobs::{Failure, JobId, JobState, Jobs, JobsFull};
+#[cfg(not(loom))]
+pub use frozen::{Frozen, FrozenWriter, Snapshot};
 pub use memory::MAX_NAME;
 pub use mutex::{Mutex, MutexGuard};
 pub use numbers::{Counter, Gauge, Histogram};
@@ -34,3 +38,4 @@ pub use show::{Figure, Value};
 pub use table::{Entry, Table, TableFull};
 pub use text::{Bytes, Text, TooLong};
 pub use tine_derive::Plain;
+pub use zerocopy;

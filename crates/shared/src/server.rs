@@ -106,11 +106,18 @@ pub fn enter_forker() {
     owner::become_forker();
 }
 
+/// Lets go of old versions of shared state, and maps the new ones, so that processes forked from
+/// now on have them. Never waits for another process.
+pub fn refresh() {
+    memory::with_objects(|objects| objects.iter().for_each(|object| object.shown.refresh()));
+}
+
 /// Takes all shared state away from this process: an access ends it (SIGSEGV).
 ///
 /// # Errors
 /// ENOMEM: the kernel has no memory for another mapping.
 pub fn leave() -> io::Result<()> {
+    memory::with_objects(|objects| objects.iter().for_each(|object| object.shown.leave()));
     memory::with_arenas(tine_sys::arena::Arena::take_away)
 }
 

@@ -25,6 +25,12 @@ pub(crate) trait Shown {
     /// No process will ask for more work.
     fn close(&self) {}
 
+    /// Takes what this process has of the object beside the shared words up to date.
+    fn refresh(&self) {}
+
+    /// Gives up what this process has of the object beside the shared words.
+    fn leave(&self) {}
+
     /// The number of the object among those that processes hold, if it is one.
     fn number(&self) -> Option<u32> {
         None

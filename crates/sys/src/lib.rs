@@ -21,6 +21,7 @@ pub mod exec;
 pub mod fault;
 pub mod fd;
 mod flag;
+pub mod frozen;
 pub mod identity;
 pub mod jail;
 mod limits;
