@@ -4,21 +4,25 @@
 
 #![forbid(unsafe_code)]
 
+mod bell;
 mod cell;
 mod copies;
 mod error;
+mod event;
 mod lock;
 mod memory;
 mod mutex;
 mod numbers;
 mod owner;
 mod plain;
+mod semaphore;
 #[doc(hidden)]
 #[cfg(not(loom))]
 pub mod server;
 mod show;
 mod sync;
 mod text;
+mod turn;
 
 pub use cell::Cell;
 pub use error::{Error, ErrorKind};
@@ -26,6 +30,7 @@ pub use memory::MAX_NAME;
 pub use mutex::{Mutex, MutexGuard};
 pub use numbers::{Counter, Gauge, Histogram};
 pub use plain::Plain;
+pub use semaphore::{Permit, Semaphore};
 #[doc(hidden)]
 pub use show::{Figure, Value};
 pub use text::{Bytes, Text, TooLong};

@@ -294,15 +294,18 @@ mod of_process {
     }
 }
 
+/// Members of a test, or of a model.
+#[cfg(test)]
+pub(crate) fn test_members(count: usize) -> Members {
+    let lives: Vec<AtomicU32> = (0..count).map(|_| AtomicU32::new(0)).collect();
+    let claims: Vec<AtomicU64> = (0..count * MAX_CLAIMS).map(|_| AtomicU64::new(0)).collect();
+    Members { lives: lives.leak(), claims: claims.leak() }
+}
+
 #[cfg(all(test, not(loom)))]
 mod tests {
+    use super::test_members as members;
     use super::*;
-
-    pub(crate) fn members(count: usize) -> Members {
-        let lives: Vec<AtomicU32> = (0..count).map(|_| AtomicU32::new(0)).collect();
-        let claims: Vec<AtomicU64> = (0..count * MAX_CLAIMS).map(|_| AtomicU64::new(0)).collect();
-        Members { lives: lives.leak(), claims: claims.leak() }
-    }
 
     #[test]
     fn a_holder_is_alive_while_its_life_lasts_and_it_claims() {
