@@ -15,6 +15,7 @@ mod mutex;
 mod numbers;
 mod owner;
 mod plain;
+mod queue;
 mod semaphore;
 #[doc(hidden)]
 #[cfg(not(loom))]
@@ -30,6 +31,7 @@ pub use memory::MAX_NAME;
 pub use mutex::{Mutex, MutexGuard};
 pub use numbers::{Counter, Gauge, Histogram};
 pub use plain::Plain;
+pub use queue::{Full, Queue};
 pub use semaphore::{Permit, Semaphore};
 #[doc(hidden)]
 pub use show::{Figure, Value};
