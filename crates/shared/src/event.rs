@@ -19,6 +19,9 @@ const WAITERS: u32 = 1;
 /// A change: the rest of the word counts them.
 const CHANGE: u32 = 2;
 
+/// Wakes all.
+pub(crate) const ALL: u32 = u32::MAX;
+
 /// A place where processes wait.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Event {

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod bell;
+mod broadcast;
 mod cell;
 mod copies;
 mod error;
@@ -21,10 +22,12 @@ mod semaphore;
 #[cfg(not(loom))]
 pub mod server;
 mod show;
+mod subscription;
 mod sync;
 mod text;
 mod turn;
 
+pub use broadcast::{Broadcast, Message};
 pub use cell::Cell;
 pub use error::{Error, ErrorKind};
 pub use memory::MAX_NAME;
@@ -35,5 +38,6 @@ pub use queue::{Full, Queue};
 pub use semaphore::{Permit, Semaphore};
 #[doc(hidden)]
 pub use show::{Figure, Value};
+pub use subscription::Subscription;
 pub use text::{Bytes, Text, TooLong};
 pub use tine_derive::Plain;
