@@ -17,6 +17,8 @@ mod numbers;
 mod owner;
 mod plain;
 mod queue;
+#[cfg(not(loom))]
+mod select;
 mod semaphore;
 #[doc(hidden)]
 #[cfg(not(loom))]
@@ -35,6 +37,8 @@ pub use mutex::{Mutex, MutexGuard};
 pub use numbers::{Counter, Gauge, Histogram};
 pub use plain::Plain;
 pub use queue::{Full, Queue};
+#[cfg(not(loom))]
+pub use select::Select;
 pub use semaphore::{Permit, Semaphore};
 #[doc(hidden)]
 pub use show::{Figure, Value};
