@@ -3,6 +3,7 @@
 //! See the module `shared` of the crate `tine`, which this crate is a part of.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(loom, allow(dead_code, reason = "a model has no server, and no select"))]
 
 mod bell;
 mod broadcast;
@@ -12,6 +13,8 @@ mod error;
 mod event;
 mod lock;
 mod memory;
+#[cfg(all(test, loom))]
+mod models;
 mod mutex;
 mod numbers;
 mod owner;

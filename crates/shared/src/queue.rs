@@ -278,6 +278,18 @@ impl<T> Queue<T> {
     }
 }
 
+#[cfg(all(test, loom))]
+impl<T: Plain> Queue<T> {
+    /// What a process has done that pushes, and dies before it has opened the lock.
+    pub(crate) fn push_and_die(&self, caller: Caller, value: T) {
+        let _ = std::mem::ManuallyDrop::new(Turn::take(self.ring.lock, caller));
+        let (popped, length) = self.ring.ends();
+        let pushed = popped + length as u64;
+        copies::store(self.ring.slot::<T>(pushed), &value);
+        self.ring.pushed.store(pushed + 1, Release);
+    }
+}
+
 impl Shown for Ring {
     fn kind(&self) -> &'static str {
         "queue"
