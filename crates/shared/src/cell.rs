@@ -7,9 +7,9 @@ use crate::error::Error;
 use crate::lock::Lock;
 use crate::memory;
 use crate::mutex::Shape;
-use crate::owner;
 use crate::plain::Plain;
 use crate::sync::{self, Acquire, AtomicU64, Relaxed, Release, fence};
+use crate::turn::{Caller, Turn};
 
 /// A value that any process reads and sets, as a whole: nobody ever reads a part of one value and a
 /// part of another.
@@ -41,13 +41,17 @@ impl<T: Plain> Cell<T> {
     /// The name is invalid or taken, the server runs already, or the system has no memory.
     pub fn new(name: &str, value: T) -> Result<Cell<T>, Error> {
         memory::check(name)?;
-        let cell = Cell {
-            lock: Lock::make(name)?,
-            version: &memory::words(name, 1)?[0],
-            copies: Copies::make(name, &value)?,
-        };
+        let cell = Cell::make(name, &value)?;
         memory::add(name, Shape { kind: "cell", lock: cell.lock });
         Ok(cell)
+    }
+
+    pub(crate) fn make(name: &str, value: &T) -> Result<Cell<T>, Error> {
+        Ok(Cell {
+            lock: Lock::make(name)?,
+            version: &memory::words(name, 1)?[0],
+            copies: Copies::make(name, value)?,
+        })
     }
 
     /// The value.
@@ -79,11 +83,11 @@ impl<T: Plain> Cell<T> {
     /// In a forker, which must not wait; or if this process holds as many locks as it can (12). If
     /// the function panics, the value stays as it was.
     pub fn update<R>(&self, change: impl FnOnce(&mut T) -> R) -> R {
-        let members = owner::members();
-        let Ok(held) = self.lock.acquire(owner::waiter(), members, None) else {
-            unreachable!("it waits for as long as it takes")
-        };
-        let turn = Turn { lock: self.lock, held: Some(held) };
+        self.update_as(Caller::here(), change)
+    }
+
+    pub(crate) fn update_as<R>(&self, caller: Caller, change: impl FnOnce(&mut T) -> R) -> R {
+        let turn = Turn::take(self.lock, caller);
         let version = self.version.load(Relaxed);
         let mut value = self.copies.load((version & 1) as usize);
         let result = change(&mut value);
@@ -93,20 +97,6 @@ impl<T: Plain> Cell<T> {
         self.version.store(version.wrapping_add(1), Release);
         drop(turn);
         result
-    }
-}
-
-/// A lock that is let go also after a panic.
-pub(crate) struct Turn {
-    pub(crate) lock: Lock,
-    pub(crate) held: Option<crate::lock::Held>,
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        if let Some(held) = self.held.take() {
-            self.lock.release(held, owner::members(), false);
-        }
     }
 }
 

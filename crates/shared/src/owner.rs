@@ -11,7 +11,7 @@
 
 use std::sync::OnceLock;
 
-use crate::sync::{AtomicU32, AtomicU64, Relaxed};
+use crate::sync::{Acquire, AtomicU32, AtomicU64, Relaxed, Release};
 
 /// Bits of a holder in a word: its number and its life.
 pub(crate) const OWNER: u32 = (1 << (NUMBER_BITS + LIFE_BITS)) - 1;
@@ -23,10 +23,10 @@ const NUMBER: u32 = (1 << NUMBER_BITS) - 1;
 pub(crate) const MAX_MEMBERS: usize = NUMBER as usize - 1;
 
 /// The locks that a process can hold or wait for at a time.
-pub(crate) const MAX_CLAIMS: usize = 16;
+pub(crate) const MAX_CLAIMS: usize = if cfg!(loom) { 3 } else { 16 };
 
 /// The claims of the main thread, which alone uses the first ones.
-const OF_MAIN_THREAD: usize = 12;
+const OF_MAIN_THREAD: usize = if cfg!(loom) { 2 } else { 12 };
 
 /// A holder of a lock, as the lock has it: never zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,7 +115,7 @@ impl Members {
     pub(crate) fn standing(self, owner: Owner, object: u32) -> Standing {
         let Some(number) = owner.number() else { return Standing::Alive };
         // A number that no member has was not written by the library.
-        let Some(life) = self.lives.get(number).map(|life| life.load(Relaxed)) else {
+        let Some(life) = self.lives.get(number).map(|life| life.load(Acquire)) else {
             return if self.lives.is_empty() { Standing::Alive } else { Standing::Silent };
         };
         if Owner::member(number, life) != owner {
@@ -149,6 +149,16 @@ impl Members {
             .filter(move |entry| entry & (HELD | READS) != 0)
             .filter_map(move |entry| object(entry, life))
             .map(|(object, _)| object)
+    }
+
+    /// Counts the life of a member that has ended. Returns it as a holder, and the objects that it
+    /// claimed, which it must let go of. Runs in the supervisor, which can write the life.
+    pub(crate) fn end(self, number: usize, life: &AtomicU32) -> (Owner, Vec<u32>) {
+        let (dead, old) = (self.owner(number), life.load(Relaxed));
+        let claims = self.objects(number, old).map(|(object, _)| object).collect();
+        // Who sees that it is dead also sees what it did before.
+        life.store(old.wrapping_add(1), Release);
+        (dead, claims)
     }
 
     /// Whether a member reads this object.
@@ -304,15 +314,18 @@ mod of_process {
     }
 }
 
+/// Members of a test, or of a model.
+#[cfg(test)]
+pub(crate) fn test_members(count: usize) -> Members {
+    let lives: Vec<AtomicU32> = (0..count).map(|_| AtomicU32::new(0)).collect();
+    let claims: Vec<AtomicU64> = (0..count * MAX_CLAIMS).map(|_| AtomicU64::new(0)).collect();
+    Members { lives: lives.leak(), claims: claims.leak() }
+}
+
 #[cfg(all(test, not(loom)))]
 mod tests {
+    use super::test_members as members;
     use super::*;
-
-    pub(crate) fn members(count: usize) -> Members {
-        let lives: Vec<AtomicU32> = (0..count).map(|_| AtomicU32::new(0)).collect();
-        let claims: Vec<AtomicU64> = (0..count * MAX_CLAIMS).map(|_| AtomicU64::new(0)).collect();
-        Members { lives: lives.leak(), claims: claims.leak() }
-    }
 
     #[test]
     fn a_holder_is_alive_while_its_life_lasts_and_it_claims() {

@@ -64,10 +64,7 @@ impl Lives {
     /// the supervisor, before another process gets the number; never waits.
     pub fn end(&self, number: usize) {
         let Some(life) = self.writer.entries().get(number) else { return };
-        let dead = self.members.owner(number);
-        let old = life.load(Relaxed);
-        let objects: Vec<u32> = self.members.objects(number, old).map(|(object, _)| object).collect();
-        life.store(old.wrapping_add(1), Relaxed);
+        let (dead, objects) = self.members.end(number, life);
         if objects.is_empty() {
             return;
         }

@@ -8,7 +8,7 @@ pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, fence};
 #[cfg(loom)]
 pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, fence};
 
-pub(crate) use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+pub(crate) use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 
 /// The longest wait before a process looks again. What it waits for wakes it; but the words in
 /// shared memory can have any value when another process has written beside the library, and then
@@ -36,32 +36,58 @@ pub(crate) fn wake(word: &AtomicU32, processes: u32) {
     let _ = futex::wake(word, futex::Flags::empty(), processes.min(i32::MAX as u32));
 }
 
-/// The queue of all futexes of a model. A wake wakes everybody, who then look again; time does not
-/// pass.
+#[cfg(loom)]
+pub(crate) use model::{wait, wake};
+
+/// Futexes of a model. Time does not pass there: a wake that is lost is a deadlock.
 #[cfg(loom)]
 mod model {
-    use loom::sync::{Condvar, Mutex};
+    use std::time::Duration;
+
+    use loom::sync::{Condvar, Mutex, MutexGuard};
+
+    use super::{AtomicU32, SeqCst};
+
+    /// Those that wait, in the order in which they came: at which word, and a number of each.
+    #[derive(Default)]
+    struct Queue {
+        waiters: Vec<(*const AtomicU32, u64)>,
+        next: u64,
+    }
 
     loom::lazy_static! {
-        pub(super) static ref QUEUE: (Mutex<()>, Condvar) = (Mutex::new(()), Condvar::new());
+        static ref FUTEXES: (Mutex<Queue>, Condvar) = (Mutex::new(Queue::default()), Condvar::new());
     }
-}
 
-#[cfg(loom)]
-pub(crate) fn wait(word: &AtomicU32, value: u32, _: Duration) {
-    let (queue, woken) = &*model::QUEUE;
-    let queue = queue.lock().expect("no thread of a model panics");
-    if word.load(std::sync::atomic::Ordering::SeqCst) == value {
-        drop(woken.wait(queue).expect("no thread of a model panics"));
+    fn queue() -> MutexGuard<'static, Queue> {
+        FUTEXES.0.lock().expect("no thread of a model panics")
     }
-}
 
-#[cfg(loom)]
-pub(crate) fn wake(_: &AtomicU32, _: u32) {
-    let (queue, woken) = &*model::QUEUE;
-    let queue = queue.lock().expect("no thread of a model panics");
-    woken.notify_all();
-    drop(queue);
+    pub(crate) fn wait(word: &AtomicU32, value: u32, _: Duration) {
+        let mut all = queue();
+        if word.load(SeqCst) != value {
+            return;
+        }
+        let own = all.next;
+        all.next += 1;
+        all.waiters.push((word, own));
+        while all.waiters.iter().any(|(_, waiter)| *waiter == own) {
+            all = FUTEXES.1.wait(all).expect("no thread of a model panics");
+        }
+    }
+
+    pub(crate) fn wake(word: &AtomicU32, processes: u32) {
+        let mut all = queue();
+        let mut left = processes;
+        all.waiters.retain(|(at, _)| {
+            let wakes = std::ptr::eq(*at, word) && left > 0;
+            left -= u32::from(wakes);
+            !wakes
+        });
+        if left < processes {
+            FUTEXES.1.notify_all();
+        }
+    }
 }
 
 /// Tells the processor that this is a loop that waits for another process.

@@ -18,13 +18,12 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use self::mailbox::Mailbox;
 pub use self::writer::FrozenWriter;
-use crate::cell::Turn;
 use crate::error::Error;
 use crate::lock::Lock;
 use crate::memory;
-use crate::owner;
 use crate::show::{Figure, LetGo, Shown};
 use crate::sync::{Acquire, AtomicU64, Relaxed, Release};
+use crate::turn::{Caller, Turn};
 
 /// Large state that all processes read: an index, a model, a list of addresses. It is loaded once,
 /// before the server runs, whatever its size costs no fork anything, and any process can replace
@@ -180,10 +179,7 @@ impl<T: FromBytes + IntoBytes + Immutable> Frozen<T> {
     }
 
     fn take(&self) -> Turn {
-        let Ok(held) = self.0.lock.acquire(owner::waiter(), owner::members(), None) else {
-            unreachable!("it waits for as long as it takes")
-        };
-        Turn { lock: self.0.lock, held: Some(held) }
+        Turn::take(self.0.lock, Caller::here())
     }
 
     // The steps of a replacement: whoever dies between them leaves a mailbox whose first file is

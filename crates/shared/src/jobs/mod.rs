@@ -8,7 +8,6 @@ use std::num::ParseIntError;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-use crate::cell::Turn;
 use crate::copies::{load, store};
 use crate::error::Error;
 use crate::lock::{Lock, deadline_in, time_to_look};
@@ -18,6 +17,7 @@ use crate::plain::Plain;
 use crate::show::{Figure, LetGo, Shown};
 use crate::sync::{self, AcqRel, Acquire, AtomicU32, AtomicU64, Relaxed, fence};
 use crate::text::Text;
+use crate::turn::{Caller, Turn};
 use state::{AfterDeath, Phase, State};
 
 /// The most jobs that can be pending at a time.
@@ -149,13 +149,10 @@ impl<J: Plain, R: Plain> Jobs<J, R> {
     /// In a forker, which must not wait for others that submit; or if this process holds as many
     /// locks as it can (12).
     pub fn submit(&self, job: J) -> Result<JobId, JobsFull> {
-        let owner = owner::waiter();
-        let Ok(held) = self.pool.lock.acquire(owner, owner::members(), None) else {
-            unreachable!("it waits for as long as it takes")
-        };
-        let turn = Turn { lock: self.pool.lock, held: Some(held) };
+        let caller = Caller::here();
+        let turn = Turn::take(self.pool.lock, caller);
         let (at, place) = self.pool.free_place().ok_or(JobsFull)?;
-        let writing = State(place.state.load(Relaxed)).begin(owner);
+        let writing = State(place.state.load(Relaxed)).begin(caller.own);
         place.state.store(writing.0, Relaxed);
         // The words of the last result are not read as those of this job's.
         fence(sync::Release);

@@ -16,13 +16,13 @@ use self::entry::after;
 pub use self::entry::{Entry, TableFull};
 use self::hash::Hash;
 use self::slots::{Found, Slots};
-use crate::cell::Turn;
 use crate::copies;
 use crate::error::Error;
 use crate::memory;
 use crate::owner;
 use crate::plain::Plain;
 use crate::show::{Figure, LetGo, Shown};
+use crate::turn::Turn;
 
 /// The most entries of a table.
 const MAX_CAPACITY: usize = 1 << 30;

@@ -1,10 +1,10 @@
 //! A lock of a table, and the number of the entries below it.
 
 use super::meta::Meta;
-use crate::cell::Turn;
 use crate::lock::Lock;
-use crate::owner::{self, Members, Owner};
+use crate::owner::{Members, Owner};
 use crate::sync::{AcqRel, AtomicU32, AtomicU64, Relaxed, Release};
+use crate::turn::{Caller, Turn};
 use std::time::Instant;
 
 /// The words of a stripe: a cache line.
@@ -35,7 +35,7 @@ impl Stripe {
     /// In a forker; or if this process holds as many locks as it can.
     #[inline]
     pub(super) fn take(self, recount: impl FnOnce() -> u32) -> Turn {
-        let Some(turn) = self.acquire(owner::waiter(), owner::members(), None, recount) else {
+        let Some(turn) = self.acquire(Caller::here(), None, recount) else {
             unreachable!("it waits for as long as it takes")
         };
         turn
@@ -48,19 +48,17 @@ impl Stripe {
         members: Members,
         recount: impl FnOnce() -> u32,
     ) -> Option<Turn> {
-        self.acquire(own, members, Some(Instant::now()), recount)
+        self.acquire(Caller { own, members }, Some(Instant::now()), recount)
     }
 
     #[inline]
     fn acquire(
         self,
-        own: Owner,
-        members: Members,
+        caller: Caller,
         deadline: Option<Instant>,
         recount: impl FnOnce() -> u32,
     ) -> Option<Turn> {
-        let held = self.lock.acquire(own, members, deadline).ok()?;
-        let turn = Turn { lock: self.lock, held: Some(held) };
+        let turn = Turn::take_until(self.lock, caller, deadline).ok()?;
         if self.is_counting.load(Relaxed) != 0 {
             self.length.store(recount(), Relaxed);
             self.is_counting.store(0, Release);
