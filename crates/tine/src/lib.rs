@@ -81,6 +81,7 @@ pub use connection::Connection;
 pub use connection::handler::Handler;
 pub use error::{Error, ErrorKind, HandlerError};
 pub use jail::{Jail, JailMode, JailProfile, PrivateNetwork, PrivateUsers};
+pub use lifecycle::stop_handle::StopHandle;
 pub use log::{LogFormat, LogLevel, LogTarget};
 pub use net::address::Address;
 pub use net::options::BindIpv6Only;
