@@ -48,6 +48,7 @@
 //!
 //! | feature | adds |
 //! | --- | --- |
+//! | `tracing` | events of the crate `tracing` in a handler are lines `handler` of the log |
 //! | `testing` | the module `testing`: servers in tests |
 //!
 //! tine runs on Linux only.
