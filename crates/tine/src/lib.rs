@@ -48,6 +48,7 @@
 //!
 //! | feature | adds |
 //! | --- | --- |
+//! | `async` | async handlers, with a tokio runtime in each connection process |
 //! | `tracing` | events of the crate `tracing` in a handler are lines `handler` of the log |
 //! | `testing` | the module `testing`: servers in tests |
 //!
@@ -79,6 +80,8 @@ pub use admission::penalty::Penalties;
 pub use admission::proxy::{ProxyOthers, ProxyProtocol};
 pub use admission::rate::Rate;
 pub use connection::Connection;
+#[cfg(feature = "async")]
+pub use connection::asynchronous::{AsyncConnection, async_handler};
 pub use connection::handler::Handler;
 pub use error::{Error, ErrorKind, HandlerError};
 pub use jail::{Jail, JailMode, JailProfile, PrivateNetwork, PrivateUsers};

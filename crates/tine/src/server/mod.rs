@@ -13,6 +13,8 @@ use rustix::io::Errno;
 use tine_sys::process::Alone;
 
 use crate::connection::Connection;
+#[cfg(feature = "async")]
+use crate::connection::asynchronous::{AsyncConnection, async_handler};
 use crate::connection::handler::Handler;
 use crate::error::{Error, ErrorKind, HandlerError, reason};
 use crate::lifecycle::stop_handle::StopHandle;
@@ -135,6 +137,20 @@ impl Server {
             self.takeover.iter().for_each(|takeover| takeover.failed(&error.to_string(), error.exit_code()));
         })?;
         run_once(|| run::run(self.into_setup(), &alone, &mut handler).map(drop))
+    }
+
+    /// Serves like [`Server::run`], with an async handler: see
+    /// [`async_handler`](crate::async_handler). The calling process has no runtime.
+    ///
+    /// # Errors
+    /// As [`Server::run`].
+    #[cfg(feature = "async")]
+    pub fn run_async<H, F>(self, handler: H) -> Result<(), Error>
+    where
+        H: FnMut(AsyncConnection) -> F,
+        F: Future<Output = Result<(), HandlerError>>,
+    {
+        self.run(async_handler(handler))
     }
 
     /// Serves like [`Server::run`], and executes a program for each connection. With
