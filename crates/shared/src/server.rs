@@ -1,6 +1,7 @@
 //! What only the server uses. Not a part of the API: it can change in any release.
 
 use std::io;
+use std::sync::OnceLock;
 
 use tine_sys::memory::{Shared, TableWriter, table};
 
@@ -16,6 +17,8 @@ pub struct Lives {
     writer: TableWriter,
     members: Members,
 }
+
+static LIVES: OnceLock<Lives> = OnceLock::new();
 
 /// An object, as operators see it.
 #[derive(Clone, Debug)]
@@ -39,6 +42,10 @@ pub fn begin(members: usize) -> Result<Option<&'static Lives>, Error> {
     if !is_any {
         return Ok(None);
     }
+    // A start that has failed is tried again.
+    if let Some(lives) = LIVES.get().filter(|lives| lives.members.lives.len() >= members) {
+        return Ok(Some(lives));
+    }
     if members > owner::MAX_MEMBERS {
         let what = format!("{members} connections cannot share state: at most {} can", owner::MAX_MEMBERS);
         return Err(Error::new(ErrorKind::Capacity, what, "lower the maximum of connections"));
@@ -47,8 +54,11 @@ pub fn begin(members: usize) -> Result<Option<&'static Lives>, Error> {
     let (writer, lives) = table(members).map_err(failed)?;
     let claims: Shared<AtomicU64> = Shared::new(members * MAX_CLAIMS).map_err(failed)?;
     let members = Members { lives, claims: claims.all() };
-    owner::set_members(members);
-    Ok(Some(Box::leak(Box::new(Lives { writer, members }))))
+    if !owner::set_members(members) {
+        let what = "the server is started again with more connections than at first";
+        return Err(Error::new(ErrorKind::TooLate, what, "start it with as many, or in another process"));
+    }
+    Ok(Some(LIVES.get_or_init(|| Lives { writer, members })))
 }
 
 impl Lives {

@@ -1,10 +1,13 @@
 //! Signals that a process waits for in one place. No function here installs a handler.
 
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 use crate::check;
 use crate::process::Fresh;
+
+/// The command of fcntl(2) that chooses the signal; the crate `libc` does not have it.
+const F_SETSIG: libc::c_int = 10;
 
 /// A set of signals.
 #[derive(Clone, Copy)]
@@ -110,6 +113,33 @@ pub fn default(signal: i32) {
 pub fn raise(signal: i32) {
     // SAFETY: no preconditions; a number that is not a signal is an error.
     unsafe { libc::raise(signal) };
+}
+
+/// From now on, this process gets a signal whenever something is written to the other end of this
+/// pipe or socket, whoever writes it (fcntl(2), `F_SETSIG`).
+///
+/// # Errors
+/// EINVAL if it is not a signal; a sandbox forbids it.
+pub fn send_on_input(descriptor: impl AsFd, signal: i32) -> io::Result<()> {
+    let number = descriptor.as_fd().as_raw_fd();
+    let call = |command, argument: i32| {
+        // SAFETY: these commands take an integer, and `descriptor` is open.
+        check(libc::c_long::from(unsafe { libc::fcntl(number, command, argument) }))
+    };
+    call(libc::F_SETOWN, std::process::id() as i32)?;
+    call(F_SETSIG, signal)?;
+    let flags = call(libc::F_GETFL, 0)? as i32;
+    call(libc::F_SETFL, flags | libc::O_ASYNC).map(drop)
+}
+
+/// Undoes [`send_on_input`].
+pub fn send_none(descriptor: impl AsFd) {
+    let number = descriptor.as_fd().as_raw_fd();
+    // SAFETY: these commands take an integer, and `descriptor` is open.
+    unsafe {
+        let flags = libc::fcntl(number, libc::F_GETFL);
+        libc::fcntl(number, libc::F_SETFL, flags & !libc::O_ASYNC);
+    }
 }
 
 /// Ignores one signal.

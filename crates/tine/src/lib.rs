@@ -48,6 +48,8 @@
 //!
 //! | feature | adds |
 //! | --- | --- |
+//! | `async` | async handlers, with a tokio runtime in each connection process |
+//! | `tracing` | events of the crate `tracing` in a handler are lines `handler` of the log |
 //! | `testing` | the module `testing`: servers in tests |
 //!
 //! tine runs on Linux only.
@@ -78,9 +80,12 @@ pub use admission::penalty::Penalties;
 pub use admission::proxy::{ProxyOthers, ProxyProtocol};
 pub use admission::rate::Rate;
 pub use connection::Connection;
+#[cfg(feature = "async")]
+pub use connection::asynchronous::{AsyncConnection, async_handler};
 pub use connection::handler::Handler;
 pub use error::{Error, ErrorKind, HandlerError};
 pub use jail::{Jail, JailMode, JailProfile, PrivateNetwork, PrivateUsers};
+pub use lifecycle::stop_handle::StopHandle;
 pub use log::{LogFormat, LogLevel, LogTarget};
 pub use net::address::Address;
 pub use net::options::BindIpv6Only;

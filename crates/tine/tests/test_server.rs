@@ -116,7 +116,7 @@ impl Handler for Unready {
 
 #[test]
 fn an_error_of_the_handler_is_returned() {
-    let error = TestServer::start_handler(bind, Unready).expect_err("not ready");
+    let error = TestServer::start_handler(|| Ok((bind()?, Unready))).expect_err("not ready");
     assert_eq!(error.kind(), ErrorKind::Handler);
     assert!(error.to_string().contains("the handler cannot start: not ready; "), "{error}");
 }

@@ -1,5 +1,7 @@
 //! The connection that a handler gets: the socket of one client, in the process that serves it.
 
+#[cfg(feature = "async")]
+pub(crate) mod asynchronous;
 mod close;
 mod deadlines;
 pub(crate) mod handler;

@@ -46,6 +46,8 @@ pub enum ErrorKind {
     Readiness,
     /// The calling process has several threads, so it must not fork.
     Threads,
+    /// A server runs or has run in the calling process, or the server has forked this one.
+    SecondRun,
     /// The program is missing, or cannot be executed.
     Program,
     /// The program's working directory does not exist.
@@ -64,7 +66,7 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
-    const ALL: [ErrorKind; 15] = [
+    const ALL: [ErrorKind; 16] = [
         ErrorKind::InvalidValue,
         ErrorKind::NoAddress,
         ErrorKind::ReuseWithoutSpares,
@@ -73,6 +75,7 @@ impl ErrorKind {
         ErrorKind::ReadyDescriptor,
         ErrorKind::Readiness,
         ErrorKind::Threads,
+        ErrorKind::SecondRun,
         ErrorKind::Program,
         ErrorKind::WorkingDirectory,
         ErrorKind::Cgroup,

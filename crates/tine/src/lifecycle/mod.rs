@@ -8,4 +8,5 @@ pub(crate) mod pid_file;
 pub(crate) mod ready;
 pub(crate) mod signals;
 pub(crate) mod startup;
+pub(crate) mod stop_handle;
 pub(crate) mod timing;

@@ -16,9 +16,15 @@ pub(super) struct WrappedEvent<'a> {
     pub(super) fields: &'a [(&'a str, FieldValue<'a>)],
 }
 
-/// The severity of an event (RFC 5424, 6.2.1).
-pub(super) fn severity(event: &str) -> u8 {
-    match event {
+/// The severity of an event (RFC 5424, 6.2.1); that of a handler's event by its level.
+pub(super) fn severity(event: &str, fields: &[(&str, FieldValue)]) -> u8 {
+    let level = fields.iter().find_map(|(key, value)| match value {
+        FieldValue::Text(level) if event == "handler" && *key == "level" => Some(*level),
+        _ => None,
+    });
+    match level.unwrap_or(event) {
+        "warn" => 4,
+        "debug" | "trace" => 7,
         "error" => 3,
         "warning" | "restart" | "dropped" | "crash" => 4,
         "listen" | "observe" | "jail" | "drain" | "stop" | "reload" | "recovered" | "control" | "penalty" => {
@@ -38,7 +44,10 @@ mod tests {
         for (event, expected) in
             [("error", 3), ("dropped", 4), ("stop", 5), ("accept", 6), ("reject", 6), ("receive", 7)]
         {
-            assert_eq!(severity(event), expected, "{event}");
+            assert_eq!(severity(event, &[]), expected, "{event}");
+        }
+        for (level, expected) in [("error", 3), ("warn", 4), ("info", 6), ("debug", 7), ("trace", 7)] {
+            assert_eq!(severity("handler", &[("level", FieldValue::Text(level))]), expected, "{level}");
         }
     }
 }

@@ -12,7 +12,7 @@ use super::value::FieldValue::{self, Bytes, Decimal, Number, Text};
 /// own `_PID` is that of the log writer; `SYSLOG_PID` is the process of the line.
 pub(super) fn datagram(event: &WrappedEvent, pid: u32, out: &mut Vec<u8>) {
     field(out, "MESSAGE", event.text.as_bytes());
-    let severity = severity(event.event);
+    let severity = severity(event.event, event.fields);
     // Writing to memory cannot fail.
     let _ = write!(
         out,

@@ -11,6 +11,7 @@ mod dialect_lines;
 mod escape;
 mod event;
 mod format;
+pub(crate) mod handler_lines;
 mod journal;
 mod level;
 pub(crate) mod limit;
@@ -188,7 +189,7 @@ impl Log {
     /// Moves the log's own descriptor, if it has one, to this number or a higher one. The channel
     /// stays where connection processes keep it, if they log what they receive.
     pub(crate) fn move_above(&mut self, lowest: i32) {
-        if !(self.sink.is_channel() && self.may_log_bytes()) {
+        if !(self.sink.is_channel() && self.may_log_in_connections()) {
             self.sink.move_above(lowest);
         }
         self.events.iter_mut().for_each(|sink| sink.move_above(lowest));

@@ -10,7 +10,7 @@ pub(super) const FACILITY: u8 = 3;
 /// Appends a message: the kind of the event is its MSGID. It has no structured data, whose names
 /// would take a registered enterprise number; the text has the keys.
 pub(super) fn message(event: &WrappedEvent, host: &str, pid: u32, out: &mut Vec<u8>) {
-    let priority = FACILITY * 8 + severity(event.event);
+    let priority = FACILITY * 8 + severity(event.event, event.fields);
     let time = humantime::format_rfc3339_millis(event.time);
     let (name, text) = (event.event, event.text);
     // Writing to memory cannot fail.

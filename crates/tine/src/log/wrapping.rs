@@ -20,7 +20,7 @@ impl Wrapping {
     pub(super) fn wrap(&self, event: &WrappedEvent, out: &mut Vec<u8>) {
         match self {
             Wrapping::Priority => {
-                let line = format!("<{}>{}\n", severity(event.event), event.line);
+                let line = format!("<{}>{}\n", severity(event.event, event.fields), event.line);
                 out.extend_from_slice(line.as_bytes());
             }
             Wrapping::Syslog(host) => syslog::message(event, host, std::process::id(), out),

@@ -28,6 +28,8 @@ use crate::lifecycle::crash::take_place;
 use crate::lifecycle::outcome::{ExitReport, SILENT};
 use crate::log::Log;
 use crate::net::proxied::Proxied;
+#[cfg(feature = "tracing")]
+use crate::processes::handler_events;
 use crate::processes::start::{kill_with, show_connection};
 use crate::program::launch::{LaunchContext, Launcher, ProgramConnection};
 use crate::system::users::Identity;
@@ -157,6 +159,8 @@ where
     let client = (entry.id, entry.peer, proxied);
     let start = entry.start;
     let mut connection = Connection::new(socket, client, start, slot, stats, context.drain, trace);
+    #[cfg(feature = "tracing")]
+    handler_events::begin(context.log.for_connection(), entry.id, context.stderr_logger.is_some());
     let handler = &mut *context.handler;
     let banner = context.banner;
     let ended = catch_unwind(AssertUnwindSafe(|| {
@@ -169,6 +173,8 @@ where
         }
         handler.serve(connection)
     }));
+    #[cfg(feature = "tracing")]
+    handler_events::end();
     if context.flush_stdout {
         // A line without a newline is still in the buffer, and `_exit` would lose it.
         let _ = io::stdout().flush();

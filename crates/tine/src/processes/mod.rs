@@ -7,6 +7,8 @@ pub(crate) mod connector;
 pub(crate) mod control;
 pub(crate) mod delayer;
 pub(crate) mod forker;
+#[cfg(feature = "tracing")]
+mod handler_events;
 pub(crate) mod handover;
 pub(crate) mod jailer;
 pub(crate) mod job_worker;

@@ -6,14 +6,19 @@ pub(crate) mod services;
 use std::fmt;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 
 use rustix::io::Errno;
 use tine_sys::process::Alone;
 
 use crate::connection::Connection;
+#[cfg(feature = "async")]
+use crate::connection::asynchronous::{AsyncConnection, async_handler};
 use crate::connection::handler::Handler;
 use crate::error::{Error, ErrorKind, HandlerError, reason};
 use crate::ipc::members::Members;
+use crate::lifecycle::stop_handle::StopHandle;
 use crate::net::address::Address;
 use crate::net::bind::bind;
 use crate::net::inherit::InheritedSockets;
@@ -112,8 +117,9 @@ impl Server {
     /// that connection and is logged.
     ///
     /// # Errors
-    /// The settings are invalid, the process has several threads, or the system lacks a resource;
-    /// or the server has stopped, and processes are left that it could not end.
+    /// The settings are invalid, the process has several threads or is one of a server, or the
+    /// system lacks a resource; or the server has stopped, and processes are left that it could
+    /// not end.
     pub fn run<H>(self, handler: H) -> Result<(), Error>
     where
         H: FnMut(Connection) -> Result<(), HandlerError>,
@@ -131,10 +137,26 @@ impl Server {
         self.prepare().inspect_err(|error| {
             self.takeover.iter().for_each(|takeover| takeover.failed(&error.to_string(), error.exit_code()));
         })?;
-        let members = Members::begin(&[self.members()])?;
-        let mut setup = self.into_setup();
-        setup.members = members.first().copied().unwrap_or_default();
-        run::run(setup, &alone, &mut handler).map(drop)
+        run_once(|| {
+            let members = Members::begin(&[self.members()])?;
+            let mut setup = self.into_setup();
+            setup.members = members.first().copied().unwrap_or_default();
+            run::run(setup, &alone, &mut handler).map(drop)
+        })
+    }
+
+    /// Serves like [`Server::run`], with an async handler: see
+    /// [`async_handler`](crate::async_handler). The calling process has no runtime.
+    ///
+    /// # Errors
+    /// As [`Server::run`].
+    #[cfg(feature = "async")]
+    pub fn run_async<H, F>(self, handler: H) -> Result<(), Error>
+    where
+        H: FnMut(AsyncConnection) -> F,
+        F: Future<Output = Result<(), HandlerError>>,
+    {
+        self.run(async_handler(handler))
     }
 
     /// Serves like [`Server::run`], and executes a program for each connection. With
@@ -146,6 +168,15 @@ impl Server {
     pub fn run_program(mut self, program: Program) -> Result<(), Error> {
         self.settings.program = Some(program);
         self.run(|_| unreachable!("a program is executed instead"))
+    }
+
+    /// A handle that stops this server, for a handler. Each call returns the same one.
+    ///
+    /// # Errors
+    /// The system is out of memory or descriptors.
+    pub fn stop_handle(&mut self) -> Result<StopHandle, Error> {
+        let handle = self.stop_handle.take().map_or_else(StopHandle::new, Ok)?;
+        Ok(self.stop_handle.insert(handle).clone())
     }
 
     /// Validates what the builder stored, and applies the options of the listening sockets.
@@ -164,7 +195,17 @@ impl Server {
 impl Server {
     /// What the supervisor takes over.
     pub(crate) fn into_setup(self) -> Setup {
-        let Server { listeners, settings, log, mut ready, replacement, takeover, observation, jobs } = self;
+        let Server {
+            listeners,
+            settings,
+            log,
+            mut ready,
+            stop_handle,
+            replacement,
+            takeover,
+            observation,
+            jobs,
+        } = self;
         if takeover.is_some() {
             ready.takes_over();
         }
@@ -185,12 +226,29 @@ impl Server {
             predecessor,
             takes_over: false,
             master,
+            stop_handles: stop_handle.into_iter().collect(),
         }
     }
 }
 
-/// Proof that this process may fork: it has one thread.
-pub(crate) fn alone() -> Result<Alone, Error> {
+/// Whether a server runs or has run in this process. The processes that it forks have a copy.
+static HAS_RUN: AtomicBool = AtomicBool::new(false);
+
+/// Runs the only server of this process. One that could not start is none.
+fn run_once(run: impl FnOnce() -> Result<(), Error>) -> Result<(), Error> {
+    HAS_RUN.store(true, Relaxed);
+    run().inspect_err(|_| HAS_RUN.store(false, Relaxed))
+}
+
+/// Proof that this process may fork: it has one thread, and is no process of a server.
+fn alone() -> Result<Alone, Error> {
+    if HAS_RUN.load(Relaxed) {
+        return Err(Error::new(
+            ErrorKind::SecondRun,
+            "a server runs or has run in this process already",
+            "run another one in a process of its own, or both as Services",
+        ));
+    }
     Alone::check().map_err(|why| {
         Error::new(
             ErrorKind::Threads,

@@ -9,13 +9,14 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::{alone, ready_descriptor};
+use super::{alone, ready_descriptor, run_once};
 use crate::connection::Connection;
 use crate::connection::handler::{AnyHandler, Handler};
 use crate::error::{Error, ErrorKind, HandlerError};
 use crate::ipc::handover::takeover::Takeover;
 use crate::ipc::members::Members;
 use crate::lifecycle::ready::Ready;
+use crate::lifecycle::stop_handle::StopHandle;
 use crate::log::{LogFormat, LogLevel, LogSettings, LogTarget};
 use crate::processes::master::{self, MasterSetup, ServiceSetup};
 use crate::program::{Program, SERVICE};
@@ -41,6 +42,8 @@ pub struct Services {
     log: LogSettings,
     ready: Ready,
     ready_descriptor: Option<i32>,
+    /// Also those of the servers that have become services.
+    stop_handles: Vec<StopHandle>,
     control: Control,
     pub(crate) replacement: Option<Replacement>,
     pub(crate) takeover: Option<Takeover>,
@@ -76,6 +79,7 @@ impl Services {
         server.ready.pid_path = None;
         server.log.target = LogTarget::Stderr;
         server.settings.control = Control::none();
+        self.stop_handles.extend(server.stop_handle.take());
         self.services.push(Service { name: name.to_owned(), server, handler: AnyHandler(Box::new(handler)) });
         self
     }
@@ -137,6 +141,17 @@ impl Services {
         self
     }
 
+    /// A handle that stops all services, for a handler. So does that of a [`Server`] that has
+    /// become a service.
+    ///
+    /// # Errors
+    /// The system is out of memory or descriptors.
+    pub fn stop_handle(&mut self) -> Result<StopHandle, Error> {
+        let handle = StopHandle::new()?;
+        self.stop_handles.push(handle.clone());
+        Ok(handle)
+    }
+
     /// The TCP addresses that the services listen on, in the order of the services and of their
     /// addresses.
     #[must_use]
@@ -155,18 +170,21 @@ impl Services {
         self.prepare().inspect_err(|error| {
             self.takeover.iter().for_each(|takeover| takeover.failed(&error.to_string(), error.exit_code()));
         })?;
-        let members: Vec<usize> = self.services.iter().map(|service| service.server.members()).collect();
-        let members = Members::begin(&members)?;
-        let mut setup = self.into_setup();
-        for (service, members) in setup.services.iter_mut().zip(members) {
-            service.server.members = members;
-        }
-        master::run::run(setup, &alone)
+        run_once(|| {
+            let members: Vec<usize> = self.services.iter().map(|service| service.server.members()).collect();
+            let members = Members::begin(&members)?;
+            let mut setup = self.into_setup();
+            for (service, members) in setup.services.iter_mut().zip(members) {
+                service.server.members = members;
+            }
+            master::run::run(setup, &alone)
+        })
     }
 
     /// What the master takes over.
     fn into_setup(self) -> MasterSetup {
         let Services { services, log, mut ready, control, replacement, takeover, observation, .. } = self;
+        let stop_handles = self.stop_handles;
         if takeover.is_some() {
             ready.takes_over();
         }
@@ -178,7 +196,7 @@ impl Services {
             link: None,
         });
         let services = services.collect();
-        MasterSetup { services, log, ready, control, observation, replacement, takeover }
+        MasterSetup { services, log, ready, control, stop_handles, observation, replacement, takeover }
     }
 
     /// Validates what the builder stored.

@@ -27,6 +27,7 @@ use crate::ipc::jobs::JobPool;
 use crate::jail::Jail;
 use crate::jail::plan::Plan;
 use crate::lifecycle::ready::Ready;
+use crate::lifecycle::stop_handle::StopHandle;
 use crate::log::{LogLevel, LogSettings};
 use crate::net::listener::Listener;
 use crate::net::options::SocketOptions;
@@ -188,6 +189,8 @@ pub struct Server {
     pub(crate) settings: Settings,
     pub(crate) log: LogSettings,
     pub(crate) ready: Ready,
+    /// Where the program can stop the server.
+    pub(crate) stop_handle: Option<StopHandle>,
     pub(crate) replacement: Option<Replacement>,
     pub(crate) takeover: Option<Takeover>,
     pub(crate) observation: Option<ObserverSetup>,

@@ -83,10 +83,11 @@ impl TestServer {
     where
         H: FnMut(Connection) -> Result<(), HandlerError>,
     {
-        TestServer::start_handler(build, handler)
+        TestServer::start_any(|| Ok((build()?, handler)))
     }
 
-    /// As [`TestServer::start`], with a handler of any type.
+    /// As [`TestServer::start`], with a handler of any type, which is built with the server: with
+    /// its [`StopHandle`](crate::StopHandle), for one.
     ///
     /// # Errors
     /// As [`TestServer::start`].
@@ -94,10 +95,9 @@ impl TestServer {
     /// # Panics
     /// As [`TestServer::start`].
     pub fn start_handler<H: Handler>(
-        build: impl FnOnce() -> Result<Server, Error>,
-        handler: H,
+        build: impl FnOnce() -> Result<(Server, H), Error>,
     ) -> Result<TestServer, Error> {
-        TestServer::start_any(|| Ok((build()?, handler)))
+        TestServer::start_any(build)
     }
 
     /// As [`TestServer::start`], with several services.

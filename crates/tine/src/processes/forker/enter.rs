@@ -109,7 +109,11 @@ where
         kept.map_err(cannot("keep shared memory from connections (madvise)", next_move::of_call))?;
         // A connection process logs what it receives, and a rule by host name that denies its
         // client.
-        if !context.log.may_log_bytes() && trusted.door.admission.limits().rules.is_none() {
+        let logs_itself = match settings.program {
+            Some(_) => context.log.may_log_bytes(),
+            None => context.log.may_log_in_connections(),
+        };
+        if !logs_itself && trusted.door.admission.limits().rules.is_none() {
             context.log.exclude_ring_from_fork();
         }
     }

@@ -23,6 +23,7 @@ use crate::ipc::handover::link::Link;
 use crate::ipc::handover::takeover::Takeover;
 use crate::ipc::messages::{Channel, ControllerArrival};
 use crate::lifecycle::ready::Ready;
+use crate::lifecycle::stop_handle::{ArmedHandles, StopHandle};
 use crate::log::ring::LogRing;
 use crate::log::{Log, LogSettings};
 use crate::processes::control::controllers::Controllers;
@@ -41,6 +42,8 @@ pub(crate) struct MasterSetup {
     pub(crate) log: LogSettings,
     pub(crate) ready: Ready,
     pub(crate) control: Control,
+    /// Where the program can stop the server.
+    pub(crate) stop_handles: Vec<StopHandle>,
     /// How the server is observed.
     pub(crate) observation: Option<ObserverSetup>,
     /// How the server is replaced.
@@ -77,6 +80,7 @@ struct Master<'a> {
     /// Readable while a signal is pending.
     signal_fd: OwnedFd,
     original_mask: Set,
+    stop_handles: ArmedHandles,
     preexisting: PreexistingChildren,
     /// Supervisors that have ended and are not logged yet.
     ended: Vec<(usize, Ended)>,

@@ -17,6 +17,7 @@ use crate::error::{Error, reason};
 use crate::ipc::handover::takeover::Takeover;
 use crate::lifecycle::signals::{self, Command};
 use crate::lifecycle::startup::Start;
+use crate::lifecycle::stop_handle::ArmedHandles;
 use crate::lifecycle::timing::{KILL_WAIT, STOP_WITHIN};
 use crate::log::Log;
 use crate::log::channel::LineSender;
@@ -103,7 +104,7 @@ impl<'a> Master<'a> {
         lines: Option<LineSender>,
         alone: &'a Alone,
     ) -> Result<Master<'a>, Error> {
-        let MasterSetup { mut services, log, mut ready, control, replacement, .. } = setup;
+        let MasterSetup { mut services, log, mut ready, control, replacement, stop_handles, .. } = setup;
         ready.prepare(3)?;
         tine_sys::available::parent_death_signal().map_err(|why| {
             cannot_start("supervisors cannot be made to end with the server (prctl, PR_SET_PDEATHSIG)", &why)
@@ -132,6 +133,7 @@ impl<'a> Master<'a> {
             signal_fd: signals.descriptor().map_err(failed)?,
             signals,
             original_mask,
+            stop_handles: ArmedHandles::arm(stop_handles).map_err(failed)?,
             preexisting: PreexistingChildren::record_and_become_subreaper(),
             ended: Vec::new(),
             controllers,
@@ -155,7 +157,7 @@ impl<'a> Master<'a> {
                 self.end_start();
                 let takeover = self.takeover.take();
                 takeover.iter().for_each(|takeover| takeover.failed(&error.to_string(), error.exit_code()));
-                signals::restore_mask(&self.original_mask);
+                self.restore_mask();
                 return Err(error);
             }
         }
@@ -298,6 +300,12 @@ impl<'a> Master<'a> {
         None
     }
 
+    /// Gives the program that has called the server its signal mask back.
+    fn restore_mask(&self) {
+        self.stop_handles.disarm();
+        signals::restore_mask(&self.original_mask);
+    }
+
     fn restart(&mut self, service: usize, state: &mut MasterState) -> Option<NewSupervisor> {
         self.start(service, None).unwrap_or_else(|why| {
             self.log.fatal(&cannot_start(&self.services[service].name, &why));
@@ -356,7 +364,7 @@ impl<'a> Master<'a> {
         }
         self.end_log();
         self.end_generation(if failed.is_empty() { 0 } else { 111 });
-        signals::restore_mask(&self.original_mask);
+        self.restore_mask();
         match failed.first() {
             Some(first) => {
                 let left = failed.iter().map(|failed| failed.pid).collect();

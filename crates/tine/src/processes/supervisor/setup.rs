@@ -34,6 +34,7 @@ use crate::ipc::members::Members;
 use crate::ipc::messages::{ControllerArrival, Receiver};
 use crate::ipc::stats::ConnStats;
 use crate::lifecycle::ready::Ready;
+use crate::lifecycle::stop_handle::StopHandle;
 use crate::log::channel::LineSender;
 use crate::log::ring::LogRing;
 use crate::log::{Log, LogSettings};
@@ -84,6 +85,8 @@ pub(crate) struct Setup {
     pub(crate) takes_over: bool,
     /// The master, which tells about the next generation.
     pub(crate) master: Option<Link>,
+    /// Where the program can stop the server, if this is its first process.
+    pub(crate) stop_handles: Vec<StopHandle>,
 }
 
 impl Setup {
@@ -109,17 +112,8 @@ impl<'a, H> Supervisor<'a, H> {
     ) -> Result<Self, Error> {
         ignore_file_size();
         let handovers = setup.take_handovers();
-        let Setup {
-            mut listeners,
-            mut settings,
-            members,
-            jobs,
-            log,
-            lines,
-            controllers: handed,
-            is_observed,
-            ..
-        } = setup;
+        let Setup { mut listeners, mut settings, members, jobs, log, lines, controllers: handed, .. } = setup;
+        let (is_observed, stop_handles) = (setup.is_observed, setup.stop_handles);
         let (mut log, program_path) = check_settings(&mut settings, log, lines, &handovers, alone)?;
         settings.keeps_records = settings.control.is_any() || handed.is_some() || is_observed;
         let memory =
@@ -129,7 +123,7 @@ impl<'a, H> Supervisor<'a, H> {
         requirements::check(&mut settings, alone, memory.flags.weakness(), &mut log)?;
         let first_server_fd = move_descriptors_up(&mut listeners, &mut log, ready, writer)?;
         let place = |fd: OwnedFd| first_server_fd.duplicate(fd);
-        let fds = SupervisorFds::new(&place).map_err(|why| cannot_make(&why))?;
+        let fds = SupervisorFds::new(&place, stop_handles).map_err(|why| cannot_make(&why))?;
         let rule_files = watch_rule_files(&memory.admission, &place, &mut log);
         let controllers = bind_control(&mut settings, handed, is_observed, &place, &mut log)?;
         let bans = load_bans(&settings, &memory.board)?;

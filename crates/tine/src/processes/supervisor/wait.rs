@@ -8,6 +8,7 @@ use tine_sys::signal::{Set, first_real_time};
 
 use super::pidfds::PidFds;
 use crate::lifecycle::signals;
+use crate::lifecycle::stop_handle::{ArmedHandles, StopHandle};
 
 /// The signals of a supervisor, and descriptors that are readable when they are pending.
 pub(super) struct SupervisorFds {
@@ -15,6 +16,7 @@ pub(super) struct SupervisorFds {
     /// The signal that children of this process send when they exit.
     pub(super) exits: Set,
     pub(super) exit_signal: i32,
+    stop_handles: ArmedHandles,
     /// The signal mask of the program before it became a supervisor.
     original_mask: Set,
     command_fd: OwnedFd,
@@ -30,6 +32,7 @@ impl SupervisorFds {
     /// EMFILE, ENFILE, ENOMEM.
     pub(super) fn new(
         place: &impl Fn(OwnedFd) -> std::io::Result<OwnedFd>,
+        stop_handles: Vec<StopHandle>,
     ) -> std::io::Result<SupervisorFds> {
         let exit_signal = first_real_time();
         let (commands, exits) = (Set::of(&signals::numbers()), Set::of(&[exit_signal]));
@@ -41,6 +44,7 @@ impl SupervisorFds {
             commands,
             exits,
             exit_signal,
+            stop_handles: ArmedHandles::arm(stop_handles)?,
             original_mask,
         })
     }
@@ -80,6 +84,7 @@ impl SupervisorFds {
     /// first.
     pub(super) fn restore_mask(&self) {
         while self.exits.take().is_some() {}
+        self.stop_handles.disarm();
         signals::restore_mask(&self.original_mask);
     }
 
