@@ -244,12 +244,18 @@ pub(crate) use of_process::{become_forker, become_member, set_members};
 pub(crate) use of_process::{members, waiter};
 
 #[cfg(not(loom))]
-fn is_main_thread() -> bool {
-    use std::cell::Cell;
+thread_local! {
+    static IS_MAIN: std::cell::Cell<Option<bool>> = const { std::cell::Cell::new(None) };
+}
 
-    thread_local! {
-        static IS_MAIN: Cell<Option<bool>> = const { Cell::new(None) };
-    }
+/// Makes this process one beside the process of the same member: as another thread of that.
+#[cfg(not(loom))]
+pub(crate) fn become_helper() {
+    IS_MAIN.set(Some(false));
+}
+
+#[cfg(not(loom))]
+fn is_main_thread() -> bool {
     IS_MAIN.get().unwrap_or_else(|| {
         let is_main = rustix::thread::gettid() == rustix::process::getpid();
         IS_MAIN.set(Some(is_main));

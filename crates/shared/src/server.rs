@@ -113,6 +113,11 @@ pub fn enter_forker() {
     owner::become_forker();
 }
 
+/// Makes this process a helper of the member that it was forked from.
+pub fn enter_helper() {
+    owner::become_helper();
+}
+
 /// Lets go of old versions of shared state, and maps the new ones, so that processes forked from
 /// now on have them. Never waits for another process.
 pub fn refresh() {

@@ -22,6 +22,7 @@ pub mod fault;
 pub mod fd;
 mod flag;
 pub mod frozen;
+pub mod helper_command;
 pub mod identity;
 pub mod jail;
 mod limits;

@@ -83,6 +83,7 @@ pub use connection::Connection;
 #[cfg(feature = "async")]
 pub use connection::asynchronous::{AsyncConnection, async_handler};
 pub use connection::handler::Handler;
+pub use connection::helper::{Helper, HelperEnd};
 pub use error::{Error, ErrorKind, HandlerError};
 pub use jail::{Jail, JailMode, JailProfile, PrivateNetwork, PrivateUsers};
 pub use lifecycle::stop_handle::StopHandle;

@@ -6,8 +6,7 @@ use std::net::TcpStream;
 use rustix::process::Signal;
 use tine_e2e::names::CONNECTION;
 use tine_e2e::random::Random;
-use tine_e2e::server::kill;
-use tine_e2e::{Folder, Server, ServerCommand, built, run, tine};
+use tine_e2e::{Folder, Server, ServerCommand, built, kill, procfs, run, tine, wait_until};
 
 /// A client that sends lines.
 struct Lines {
@@ -91,6 +90,25 @@ fn misuse_is_refused() {
 }
 
 #[test]
+fn helpers_work_for_a_connection_and_end_with_it() {
+    let server = sharing();
+    let mut client = Lines::connect(&server);
+    for (command, end) in [
+        ("helper 0", "Exited(0)"),
+        ("helper 1", "Exited(1)"),
+        ("helper 2", "Signaled(6)"),
+        ("program", "Exited(7)"),
+    ] {
+        assert_eq!(client.ask(command), end);
+    }
+    assert_eq!(client.ask("add 1"), "2 died=false");
+    let helper: i32 = client.ask("leave").parse().expect("an id");
+    assert!(procfs::process(helper).is_some());
+    drop(client);
+    wait_until("the helper is reaped", || procfs::process(helper).is_none().then_some(()));
+}
+
+#[test]
 fn jobs_outlive_their_connection() {
     let server = sharing();
     let mut client = Lines::connect(&server);
@@ -116,9 +134,7 @@ fn the_job_of_a_killed_worker_is_begun_again() {
     let mut client = Lines::connect(&server);
     let id = client.ask("job 16");
     for _ in 0..2 {
-        tine_e2e::wait::wait_until("the job runs", || {
-            (client.ask(&format!("state {id}")) == "running").then_some(())
-        });
+        wait_until("the job runs", || (client.ask(&format!("state {id}")) == "running").then_some(()));
         // One of two works on it.
         for worker in server.named("tine: job") {
             kill(worker.pid, Signal::KILL);

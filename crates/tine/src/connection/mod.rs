@@ -5,6 +5,7 @@ pub(crate) mod asynchronous;
 mod close;
 mod deadlines;
 pub(crate) mod handler;
+pub(crate) mod helper;
 mod input;
 mod lines;
 mod stream;

@@ -30,8 +30,9 @@ use crate::log::Log;
 use crate::net::proxied::Proxied;
 #[cfg(feature = "tracing")]
 use crate::processes::handler_events;
-use crate::processes::start::{kill_with, show_connection};
+use crate::processes::start::show_connection;
 use crate::program::launch::{LaunchContext, Launcher, ProgramConnection};
+use crate::system::parent::kill_with;
 use crate::system::users::Identity;
 
 /// What every connection process may touch. Forkers, spares and workers have it, too.

@@ -14,7 +14,8 @@ use crate::error::{Error, next_move};
 use crate::ipc::jobs::{JobPool, Turn};
 use crate::ipc::members::Members;
 use crate::lifecycle::outcome::ExitReport;
-use crate::processes::start::{StartReport, cannot, cannot_die_with_parent, change_user, kill_with};
+use crate::processes::start::{StartReport, cannot, cannot_die_with_parent, change_user};
+use crate::system::parent::kill_with;
 use crate::system::users::Identity;
 
 /// What the supervisor hands to a worker: everything that it keeps.

@@ -8,7 +8,7 @@ use std::fmt::Display;
 use std::io;
 
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal};
+use rustix::process::Pid;
 use tine_sys::cmdline::Title;
 use tine_sys::process::{Alone, exit_now};
 
@@ -19,6 +19,7 @@ use crate::lifecycle::startup::StartSender;
 use crate::log::Log;
 use crate::net::privacy::Privacy;
 use crate::processes::own_confinement::ConfinedRole;
+use crate::system::parent::kill_with;
 use crate::system::users::Identity;
 
 /// How the start of a forker or helper is reported: to the supervisor, which waits before the
@@ -142,30 +143,6 @@ fn next_of_change(why: io::ErrorKind) -> Option<&'static str> {
 /// The error of [`kill_with`].
 pub(crate) fn cannot_die_with_parent(why: Errno) -> Error {
     cannot("ask to be killed with the supervisor (prctl, PR_SET_PDEATHSIG)", next_move::of_call)(why)
-}
-
-/// Asks the kernel to kill this process when its parent exits (`PR_SET_PDEATHSIG`, prctl(2)). Exits
-/// if the parent has done so already.
-///
-/// # Errors
-/// A sandbox forbids it.
-#[inline]
-pub(crate) fn kill_with(parent: Pid) -> Result<(), Errno> {
-    signal_with(parent, Signal::KILL)
-}
-
-/// The same with another signal.
-///
-/// # Errors
-/// As [`kill_with`].
-#[inline]
-pub(crate) fn signal_with(parent: Pid, signal: Signal) -> Result<(), Errno> {
-    rustix::process::set_parent_process_death_signal(Some(signal))?;
-    // The parent may have exited before the request. One outside of a pid namespace has no number.
-    if rustix::process::getppid().is_some_and(|own| own != parent) {
-        exit_now(111);
-    }
-    Ok(())
 }
 
 /// Shows a connection in `ps`: in the name, and in the command line where titles are enabled.

@@ -8,6 +8,7 @@ pub(crate) mod descendants;
 pub(crate) mod kernel_log;
 pub(crate) mod open_files;
 pub(crate) mod orphans;
+pub(crate) mod parent;
 pub(crate) mod procfs;
 #[cfg(test)]
 pub(crate) mod random;

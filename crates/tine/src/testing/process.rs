@@ -20,7 +20,7 @@ use tine_sys::process::{Fresh, How, Side, exit_now, wait_for};
 use super::report::Report;
 use crate::error::{Error, reason};
 use crate::lifecycle::outcome::{ExitReport, signal_name};
-use crate::processes::start::kill_with;
+use crate::system::parent::kill_with;
 use crate::system::procfs::{children, own_id};
 
 /// The byte that asks for a drain, on standard input. Its end asks for an end at once.

@@ -2,6 +2,7 @@
 //! Usage: sharing ADDRESS [CONTROL]
 
 use std::io::{BufRead, BufReader, Write};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use tine::shared::{Cell, Counter, Gauge, Histogram, JobId, JobState, Jobs, Mutex};
@@ -46,7 +47,12 @@ impl Shared {
     }
 
     /// Runs a command.
-    fn command(&self, words: &[&str], lines: &mut BufReader<&Connection>) -> Result<String, HandlerError> {
+    fn command(
+        &self,
+        words: &[&str],
+        connection: &Connection,
+        lines: &mut BufReader<&Connection>,
+    ) -> Result<String, HandlerError> {
         let number = |at: usize| words.get(at).and_then(|word| word.parse::<u64>().ok()).unwrap_or(0);
         Ok(match words.first().copied().unwrap_or_default() {
             "hit" => self.hits.add(1).to_string(),
@@ -79,11 +85,37 @@ impl Shared {
             },
             "wait" => describe(self.jobs.wait(id(words)?, Duration::from_secs(60))),
             "state" => describe(self.jobs.state(id(words)?)),
+            // Helpers, which change what is shared.
+            "helper" => format!("{:?}", connection.spawn_with(|| self.help(number(1)))?.wait()?),
+            "program" => {
+                format!("{:?}", connection.spawn(Command::new("sh").args(["-c", "exit 7"]))?.wait()?)
+            }
+            "leave" => {
+                let helper = connection.spawn_with(|| self.help(3))?;
+                let id = helper.id();
+                // Not even a drop: the process of the connection ends.
+                let _ = std::mem::ManuallyDrop::new(helper);
+                id.to_string()
+            }
             "late" => Counter::new("late").expect_err("too late").to_string(),
             "attack" => self.attack(number(1), Duration::from_millis(number(2))),
             "check" => self.check(),
             other => format!("unknown: {other}"),
         })
+    }
+
+    /// What a helper does.
+    fn help(&self, number: u64) -> Result<(), HandlerError> {
+        match number {
+            0 => *self.total.lock() += 1,
+            1 => return Err("no luck".into()),
+            2 => std::process::abort(),
+            // Until it is killed.
+            _ => loop {
+                std::thread::park();
+            },
+        }
+        Ok(())
     }
 
     /// Uses everything, in an order that the seed gives, for a time.
@@ -176,7 +208,7 @@ fn serve(connection: &Connection, shared: &Shared) -> Result<(), HandlerError> {
     let mut line = String::new();
     while lines.read_line(&mut line)? > 0 {
         let words: Vec<&str> = line.split_whitespace().collect();
-        let reply = shared.command(&words, &mut lines)?;
+        let reply = shared.command(&words, connection, &mut lines)?;
         writeln!(&mut &*connection, "{reply}")?;
         line.clear();
     }

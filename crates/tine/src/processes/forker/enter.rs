@@ -22,10 +22,11 @@ use crate::lifecycle::crash::note_panics;
 use crate::processes::conn::ConnContext;
 use crate::processes::jailer::client::Jailer;
 use crate::processes::jailer::run::JailerStart;
-use crate::processes::start::{StartReport, cannot, cannot_die_with_parent, change_user, kill_with};
+use crate::processes::start::{StartReport, cannot, cannot_die_with_parent, change_user};
 use crate::program::launch::{Launcher, enter_directory};
 use crate::settings::Settings;
 use crate::system::cgroups::Cgroups;
+use crate::system::parent::kill_with;
 
 /// Becomes a forker; exits if that fails. Returns the trial of the start where the supervisor waits
 /// for it.

@@ -15,7 +15,8 @@ use crate::ipc::text_channel::TextChannel;
 use crate::jail::full::FullJail;
 use crate::jail::protection::empty_bounding_set;
 use crate::processes::own_confinement::ConfinedRole;
-use crate::processes::start::{kill_with, start_detached};
+use crate::processes::start::start_detached;
+use crate::system::parent::kill_with;
 
 /// Rooms that are ready, at most: as many as connections may come at once and find one.
 pub(crate) const ROOMS: usize = 8;

@@ -16,8 +16,9 @@ use crate::lifecycle::signals;
 use crate::lifecycle::startup::{self, Start, StartEvent, StartReceiver, StartSender};
 use crate::log::Log;
 use crate::net::listener::Listener;
-use crate::processes::start::{cannot_die_with_parent, signal_with};
+use crate::processes::start::cannot_die_with_parent;
 use crate::processes::supervisor::run::{Stopped, run};
+use crate::system::parent::signal_with;
 
 /// In a process that was just forked: the service that it supervises, and its master.
 pub(super) struct NewSupervisor {
