@@ -25,6 +25,14 @@ pub(super) struct Hash {
 /// a page with a cache line each.
 pub(super) const STRIPES: usize = 64;
 
+impl Hash {
+    /// What its bucket has of the hash.
+    #[inline]
+    pub(super) fn hint(&self) -> u8 {
+        (self.tag as u8).max(1)
+    }
+}
+
 impl Secret {
     pub(super) fn random() -> Secret {
         Secret(RandomState::new().hash_one(0), RandomState::new().hash_one(1))

@@ -2,6 +2,7 @@
 
 mod entry;
 mod hash;
+mod hints;
 mod meta;
 mod slots;
 mod stripe;
@@ -16,13 +17,13 @@ use self::entry::after;
 pub use self::entry::{Entry, TableFull};
 use self::hash::Hash;
 use self::slots::{Found, Slots};
+use self::stripe::StripeTurn;
 use crate::copies;
 use crate::error::Error;
 use crate::memory;
 use crate::owner;
 use crate::plain::Plain;
 use crate::show::{Figure, LetGo, Shown};
-use crate::turn::Turn;
 
 /// The most entries of a table.
 const MAX_CAPACITY: usize = 1 << 30;
@@ -249,7 +250,7 @@ impl<K: Plain, V: Plain> Table<K, V> {
             if let Some((now, found)) = slots.entry(number)
                 && slots.hash(&now).stripe == hash.stripe
             {
-                slots.remove(&found, slots.stripe(hash.stripe));
+                slots.remove(&found, slots.stripe(hash.stripe), owner::waiter());
             }
         }
     }
@@ -259,8 +260,8 @@ impl<K: Plain, V: Plain> Table<K, V> {
     }
 
     /// Takes the lock of the keys of a stripe.
-    #[inline]
-    fn take(&self, stripe: usize) -> Turn {
+    #[inline(always)]
+    fn take(&self, stripe: usize) -> StripeTurn {
         assert!(
             UPDATING.get() != self.id(),
             "a function given to `update` must not change the same table: it can wait for itself"
@@ -296,7 +297,7 @@ impl<K: Plain, V: Plain> Table<K, V> {
     /// Removes an entry that was found. The caller holds its stripe.
     fn discard(&self, hash: &Hash, found: Found<V>, is_expired: bool) {
         let stripe = self.0.slots.stripe(hash.stripe);
-        self.0.slots.remove(&found, stripe);
+        self.0.slots.remove(&found, stripe, owner::waiter());
         if is_expired {
             stripe.count_expired();
         }

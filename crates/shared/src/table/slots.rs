@@ -7,6 +7,7 @@
 use std::marker::PhantomData;
 
 use super::hash::{Hash, STRIPES, Secret};
+use super::hints::{self, SLOTS};
 use super::meta::{Meta, State};
 use super::stripe::{Stripe, WORDS_OF_STRIPE};
 use crate::copies;
@@ -17,17 +18,15 @@ use crate::owner::{Members, Owner};
 use crate::plain::Plain;
 use crate::sync::{self, AcqRel, Acquire, AtomicU32, AtomicU64, Relaxed, Release, fence};
 
-/// The slots of a bucket: their first words are a cache line.
-const SLOTS: usize = 8;
-
-/// How often a process tries to claim a slot that others take before it. Each time means that
-/// another one has made progress, or that something writes beside the library.
-const ATTEMPTS: usize = 1000;
+/// How often a process claims a slot, and something writes to it beside the library.
+const ATTEMPTS: usize = 8;
 
 /// The slots of a table.
 pub(super) struct Slots<K, V> {
-    /// For each bucket: the first words of its slots, then for each slot the key, and twice the
-    /// time at which the entry expires (0: never) and the value.
+    /// A word for each bucket. They lie together, since a reader needs those of two buckets.
+    hints: &'static [AtomicU64],
+    /// For each slot its first word, the key, and twice the time at which the entry expires (0:
+    /// never) and the value.
     words: &'static [AtomicU64],
     buckets: usize,
     stripes: &'static [AtomicU32],
@@ -59,8 +58,11 @@ struct Place {
 
 impl<K: Plain, V: Plain> Slots<K, V> {
     const COPY: usize = 1 + V::WORDS;
-    const SLOT: usize = K::WORDS + 2 * Self::COPY;
-    const BUCKET: usize = (SLOTS + SLOTS * Self::SLOT).next_multiple_of(8);
+    /// A small slot lies in one cache line.
+    const SLOT: usize = match 1 + K::WORDS + 2 * Self::COPY {
+        words @ 0..=8 => words.next_power_of_two(),
+        words => words,
+    };
 
     /// Makes slots for this many entries: twice as many, since the two buckets of a key can be
     /// full before all are.
@@ -70,7 +72,8 @@ impl<K: Plain, V: Plain> Slots<K, V> {
     pub(super) fn make(name: &str, capacity: usize, now: fn() -> u64) -> Result<Slots<K, V>, Error> {
         let buckets = (2 * capacity).div_ceil(SLOTS).max(2);
         Ok(Slots {
-            words: memory::words(name, buckets.saturating_mul(Self::BUCKET))?,
+            hints: memory::words(name, buckets)?,
+            words: memory::words(name, buckets.saturating_mul(SLOTS * Self::SLOT))?,
             buckets,
             stripes: memory::futexes(name, STRIPES * WORDS_OF_STRIPE)?,
             first_object: lock::next_objects(STRIPES as u32),
@@ -112,39 +115,43 @@ impl<K: Plain, V: Plain> Slots<K, V> {
         expiry != 0 && (self.now)() >= expiry
     }
 
+    /// The words of a slot: the first one, and the others.
+    #[inline]
+    fn slot(&self, bucket: usize, slot: usize) -> (&'static AtomicU64, &'static [AtomicU64]) {
+        let words = &self.words[(bucket * SLOTS + slot) * Self::SLOT..][..Self::SLOT];
+        (&words[0], &words[1..])
+    }
+
     fn word(&self, place: Place) -> &'static AtomicU64 {
-        &self.words[place.bucket * Self::BUCKET + place.slot]
+        self.slot(place.bucket, place.slot).0
     }
 
-    fn data(&self, bucket: usize, slot: usize) -> &'static [AtomicU64] {
-        &self.words[bucket * Self::BUCKET + SLOTS + slot * Self::SLOT..][..Self::SLOT]
-    }
-
+    #[inline]
     fn copy(data: &[AtomicU64], side: usize) -> &[AtomicU64] {
         &data[K::WORDS + side * Self::COPY..][..Self::COPY]
     }
 
     /// Looks for an entry, expired or not, and reads its value.
-    #[inline]
+    #[inline(always)]
     pub(super) fn find<R>(&self, key: &K, hash: &Hash, read: impl Fn(&[AtomicU64]) -> R) -> Option<Found<R>> {
-        for bucket in hash.buckets {
-            let words = &self.words[bucket * Self::BUCKET..][..Self::BUCKET];
-            for slot in 0..SLOTS {
-                let word = &words[slot];
-                if !Meta(word.load(Relaxed)).is_entry(hash.tag) {
-                    continue;
-                }
-                let data = &words[SLOTS + slot * Self::SLOT..][..Self::SLOT];
-                let wanted = |meta: Meta| meta.is_entry(hash.tag);
-                let read = |data: &[AtomicU64], side| {
-                    same(key, data).then(|| {
-                        let copy = Self::copy(data, side);
-                        (copy[0].load(Relaxed), read(&copy[1..]))
-                    })
-                };
-                if let Some((meta, Some((expiry, value)))) = read_whole(word, data, wanted, read) {
-                    return Some(Found { place: Place { bucket, slot, meta }, expiry, value });
-                }
+        let [one, other] =
+            hash.buckets.map(|bucket| hints::with(self.hints[bucket].load(Relaxed), hash.hint()));
+        // Both sets in one, the second one a bit higher: one loop, and mostly one turn of it.
+        let mut candidates = one | other << 1;
+        while candidates != 0 {
+            let slot = hints::first(candidates);
+            let bucket = hash.buckets[candidates.trailing_zeros() as usize & 1];
+            candidates &= candidates - 1;
+            let (word, data) = self.slot(bucket, slot);
+            let wanted = |meta: Meta| meta.is_entry(hash.tag);
+            let read = |data: &[AtomicU64], side| {
+                same(key, data).then(|| {
+                    let copy = Self::copy(data, side);
+                    (copy[0].load(Relaxed), read(&copy[1..]))
+                })
+            };
+            if let Some((meta, Some((expiry, value)))) = read_whole(word, data, wanted, read) {
+                return Some(Found { place: Place { bucket, slot, meta }, expiry, value });
             }
         }
         None
@@ -153,8 +160,7 @@ impl<K: Plain, V: Plain> Slots<K, V> {
     /// The entry in a slot, expired or not.
     pub(super) fn entry(&self, number: usize) -> Option<(K, Found<V>)> {
         let (bucket, slot) = (number / SLOTS, number % SLOTS);
-        let data = self.data(bucket, slot);
-        let word = &self.words[bucket * Self::BUCKET + slot];
+        let (word, data) = self.slot(bucket, slot);
         let wanted = |meta: Meta| meta.state() == State::Used;
         let (meta, (key, expiry, value)) = read_whole(word, data, wanted, |data, side| {
             let copy = Self::copy(data, side);
@@ -165,20 +171,38 @@ impl<K: Plain, V: Plain> Slots<K, V> {
 
     /// Gives an entry another value. The caller holds its stripe. False if something has changed
     /// the entry beside the library.
+    #[inline]
     pub(super) fn update<R>(&self, found: &Found<R>, value: &V, expiry: u64) -> bool {
         let Place { bucket, slot, meta } = found.place;
-        let copy = Self::copy(self.data(bucket, slot), 1 - meta.side());
+        let (word, data) = self.slot(bucket, slot);
+        if word.load(Relaxed) != meta.0 {
+            return false;
+        }
+        let copy = Self::copy(data, 1 - meta.side());
         // Who reads a word of this copy below also sees that it does not count any more.
         fence(Release);
         copy[0].store(expiry, Relaxed);
         copies::store(&copy[1..], value);
-        self.word(found.place).compare_exchange(meta.0, meta.updated().0, AcqRel, Relaxed).is_ok()
+        // Nobody else changes the slot of an entry whose stripe is held.
+        word.store(meta.updated().0, Release);
+        true
     }
 
-    /// Removes an entry. The caller holds its stripe.
-    pub(super) fn remove<R>(&self, found: &Found<R>, stripe: Stripe) {
-        let meta = found.place.meta;
-        stripe.change(self.word(found.place), meta, meta.freed(), -1);
+    /// Removes an entry. The caller, `own`, holds its stripe.
+    pub(super) fn remove<R>(&self, found: &Found<R>, stripe: Stripe, own: Owner) {
+        let Place { bucket, slot, meta } = found.place;
+        let (word, claimed) = (self.word(found.place), meta.claimed(own));
+        // The hint goes first: the next one to claim the slot sets another.
+        if stripe.change(word, meta, claimed, -1) {
+            self.hint(bucket, slot, 0);
+            let _ = word.compare_exchange(claimed.0, claimed.freed().0, AcqRel, Relaxed);
+        }
+    }
+
+    /// Sets the hint of a slot that this process has claimed.
+    fn hint(&self, bucket: usize, slot: usize, hint: u8) {
+        let set = |hints| Some(hints::set(hints, slot, hint));
+        let _ = self.hints[bucket].fetch_update(AcqRel, Relaxed, set);
     }
 
     /// Makes a new entry. The caller holds the stripe of the key, which has none. False if there is
@@ -192,7 +216,8 @@ impl<K: Plain, V: Plain> Slots<K, V> {
     ) -> bool {
         for _ in 0..ATTEMPTS {
             let Some(place) = self.claim(hash, own, members) else { return false };
-            let data = self.data(place.bucket, place.slot);
+            self.hint(place.bucket, place.slot, hash.hint());
+            let (word, data) = self.slot(place.bucket, place.slot);
             // Who reads a word of these also sees that the last entry does not count any more.
             fence(Release);
             copies::store(data, key);
@@ -200,7 +225,7 @@ impl<K: Plain, V: Plain> Slots<K, V> {
             copy[0].store(expiry, Relaxed);
             copies::store(&copy[1..], value);
             let stripe = self.stripe(hash.stripe);
-            if stripe.change(self.word(place), place.meta, place.meta.used(hash.tag), 1) {
+            if stripe.change(word, place.meta, place.meta.used(hash.tag), 1) {
                 return true;
             }
         }
@@ -209,16 +234,40 @@ impl<K: Plain, V: Plain> Slots<K, V> {
 
     /// Claims a slot, in the emptier one of both buckets.
     fn claim(&self, hash: &Hash, own: Owner, members: Members) -> Option<Place> {
-        for _ in 0..ATTEMPTS {
-            let [(first, one), (second, other)] = hash.buckets.map(|bucket| self.free(bucket, members));
-            let Some(place) = (if first >= second { one } else { other }) else {
-                return self.take_expired(hash, own, members);
-            };
-            if let Some(claimed) = self.claim_this(place, own) {
-                return Some(claimed);
+        let [one, other] = hash.buckets;
+        let free = |bucket: usize| hints::with(self.hints[bucket].load(Relaxed), 0);
+        let is_first = free(one).count_ones() >= free(other).count_ones();
+        let order = if is_first { [one, other] } else { [other, one] };
+        for bucket in order {
+            for slot in hints::each(free(bucket)) {
+                let place = self.place(bucket, slot);
+                if place.meta.state() == State::Free
+                    && let Some(claimed) = self.claim_this(place, own)
+                {
+                    return Some(claimed);
+                }
             }
         }
-        None
+        self.claim_left(hash, own, members).or_else(|| self.take_expired(hash, own, members))
+    }
+
+    fn place(&self, bucket: usize, slot: usize) -> Place {
+        let (word, _) = self.slot(bucket, slot);
+        Place { bucket, slot, meta: Meta(word.load(Acquire)) }
+    }
+
+    /// Claims a slot that a dead process has claimed, or whose hint is not that of its state.
+    #[cold]
+    fn claim_left(&self, hash: &Hash, own: Owner, members: Members) -> Option<Place> {
+        let slots = hash.buckets.into_iter().flat_map(|bucket| (0..SLOTS).map(move |slot| (bucket, slot)));
+        slots.map(|(bucket, slot)| self.place(bucket, slot)).find_map(|place| {
+            let is_free = match place.meta.state() {
+                State::Free => true,
+                State::Claimed(owner) => members.is_gone(owner),
+                State::Used => false,
+            };
+            if is_free { self.claim_this(place, own) } else { None }
+        })
     }
 
     fn claim_this(&self, place: Place, own: Owner) -> Option<Place> {
@@ -227,26 +276,8 @@ impl<K: Plain, V: Plain> Slots<K, V> {
         is_ours.then_some(Place { meta, ..place })
     }
 
-    /// How many slots of a bucket are free, and one of them. A slot that a dead process has claimed
-    /// is free.
-    fn free(&self, bucket: usize, members: Members) -> (usize, Option<Place>) {
-        let metas = &self.words[bucket * Self::BUCKET..][..SLOTS];
-        let mut free = (0, None);
-        for (slot, word) in metas.iter().enumerate() {
-            let meta = Meta(word.load(Acquire));
-            let is_free = match meta.state() {
-                State::Free => true,
-                State::Claimed(owner) => members.is_gone(owner),
-                State::Used => false,
-            };
-            if is_free {
-                free = (free.0 + 1, Some(Place { bucket, slot, meta }));
-            }
-        }
-        free
-    }
-
     /// Claims the slot of an expired entry, if the lock of that one is free now.
+    #[cold]
     fn take_expired(&self, hash: &Hash, own: Owner, members: Members) -> Option<Place> {
         let now = (self.now)();
         let expired = |number| {
@@ -283,6 +314,7 @@ impl<K: Plain, V: Plain> Slots<K, V> {
     }
 
     /// Counts the entries of a stripe, which the caller holds.
+    #[cold]
     pub(super) fn recount(&self, stripe: usize) -> u32 {
         let is_its =
             |number: &usize| self.entry(*number).is_some_and(|(key, _)| self.hash(&key).stripe == stripe);
@@ -330,7 +362,7 @@ impl<K: Plain, V: Plain> Slots<K, V> {
     }
 
     /// All words.
-    pub(super) fn words(&self) -> (&'static [AtomicU64], &'static [AtomicU32]) {
-        (self.words, self.stripes)
+    pub(super) fn words(&self) -> (&'static [AtomicU64], &'static [AtomicU64], &'static [AtomicU32]) {
+        (self.hints, self.words, self.stripes)
     }
 }

@@ -1,10 +1,9 @@
 //! A lock of a table, and the number of the entries below it.
 
 use super::meta::Meta;
-use crate::lock::Lock;
-use crate::owner::{Members, Owner};
+use crate::lock::{Held, Lock};
+use crate::owner::{self, Members, Owner};
 use crate::sync::{AcqRel, AtomicU32, AtomicU64, Relaxed, Release};
-use crate::turn::{Caller, Turn};
 use std::time::Instant;
 
 /// The words of a stripe: a cache line.
@@ -22,6 +21,20 @@ pub(super) struct Stripe {
     expired: &'static AtomicU32,
 }
 
+/// A stripe that this process holds, until this is dropped.
+#[must_use]
+pub(super) struct StripeTurn {
+    lock: Lock,
+    held: Held,
+}
+
+impl Drop for StripeTurn {
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.lock.release(self.held, owner::members(), false);
+    }
+}
+
 impl Stripe {
     #[inline]
     pub(super) fn of(words: &'static [AtomicU32], object: u32) -> Stripe {
@@ -33,12 +46,12 @@ impl Stripe {
     ///
     /// # Panics
     /// In a forker; or if this process holds as many locks as it can.
-    #[inline]
-    pub(super) fn take(self, recount: impl FnOnce() -> u32) -> Turn {
-        let Some(turn) = self.acquire(Caller::here(), None, recount) else {
+    #[inline(always)]
+    pub(super) fn take(self, recount: impl FnOnce() -> u32) -> StripeTurn {
+        let Ok(held) = self.lock.acquire(owner::waiter(), owner::members(), None) else {
             unreachable!("it waits for as long as it takes")
         };
-        turn
+        self.begin(held, recount)
     }
 
     /// Takes the lock if it is free.
@@ -47,23 +60,19 @@ impl Stripe {
         own: Owner,
         members: Members,
         recount: impl FnOnce() -> u32,
-    ) -> Option<Turn> {
-        self.acquire(Caller { own, members }, Some(Instant::now()), recount)
+    ) -> Option<StripeTurn> {
+        let held = self.lock.acquire(own, members, Some(Instant::now())).ok()?;
+        Some(self.begin(held, recount))
     }
 
-    #[inline]
-    fn acquire(
-        self,
-        caller: Caller,
-        deadline: Option<Instant>,
-        recount: impl FnOnce() -> u32,
-    ) -> Option<Turn> {
-        let turn = Turn::take_until(self.lock, caller, deadline).ok()?;
+    #[inline(always)]
+    fn begin(self, held: Held, recount: impl FnOnce() -> u32) -> StripeTurn {
+        let turn = StripeTurn { lock: self.lock, held };
         if self.is_counting.load(Relaxed) != 0 {
             self.length.store(recount(), Relaxed);
             self.is_counting.store(0, Release);
         }
-        Some(turn)
+        turn
     }
 
     /// Changes the first word of a slot, and the number of entries. False if the word is another.

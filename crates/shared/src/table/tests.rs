@@ -239,7 +239,7 @@ fn what_a_dead_process_has_claimed_is_free() {
 fn who_dies_while_it_counts_makes_others_count() {
     let table: Table<u64, u64> = table("counts", 100);
     (0..50).for_each(|key| assert_eq!(table.insert(key, key), Ok(None)));
-    let (_, stripes) = table.0.slots.words();
+    let (_, _, stripes) = table.0.slots.words();
     for stripe in stripes.chunks(stripe::WORDS_OF_STRIPE) {
         stripe[1].store(77, Relaxed);
         stripe[2].store(1, Relaxed);
@@ -272,9 +272,10 @@ fn any_words_are_survived() {
     let table: Table<[u8; 5], (char, Option<u16>)> = table("any_words", 40);
     let mut random = Random(3);
     for round in 0..50 {
-        let (words, stripes) = table.0.slots.words();
+        let (hints, words, stripes) = table.0.slots.words();
         // At random: with all states, or only with entries and free slots, with claims, free ones.
         words.iter().for_each(|word| word.store(random.next() & !(round % 4), Relaxed));
+        hints.iter().for_each(|word| word.store(random.next(), Relaxed));
         for stripe in stripes.chunks(stripe::WORDS_OF_STRIPE) {
             stripe[1..].iter().for_each(|word| word.store(random.next() as u32, Relaxed));
         }
