@@ -42,6 +42,15 @@ impl Members {
     pub(crate) fn end(self, slot: usize) {
         if let Some(lives) = self.lives {
             lives.end(self.first + slot);
+            server::refresh();
+        }
+    }
+
+    /// Lets go of old versions of large state (`tine::shared::Frozen`), and maps the new ones for
+    /// the processes forked from now on.
+    pub(crate) fn refresh(self) {
+        if self.lives.is_some() {
+            server::refresh();
         }
     }
 

@@ -154,6 +154,7 @@ fn make_jail<H>(
         let start = JailerStart {
             alone: trusted.alone,
             full,
+            members: context.members,
             index: trusted.index,
             supervisor: context.parent,
             first_server_fd: trusted.first_server_fd,

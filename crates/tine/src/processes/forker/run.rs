@@ -81,6 +81,7 @@ where
         }
         Step::WaitForControl => {
             note_pause(&forker.trusted);
+            forker.context.members.refresh();
             settle_rooms(forker);
             wait_for_control(&forker.trusted, memory, None);
         }

@@ -11,6 +11,7 @@ use tine_sys::process::{Alone, Fresh, Side, exit_now, fork_into};
 
 use super::message::refusal;
 use super::{init, keeper};
+use crate::ipc::members::Members;
 use crate::ipc::text_channel::TextChannel;
 use crate::jail::full::FullJail;
 use crate::jail::protection::empty_bounding_set;
@@ -31,6 +32,8 @@ const REFILL_DELAY: Duration = Duration::from_millis(4);
 pub(crate) struct JailerStart<'a> {
     pub(crate) alone: &'a Alone,
     pub(crate) full: &'a FullJail,
+    /// What the program shares, which is not for a jailer.
+    pub(crate) members: Members,
     /// The number of its forker, from 0.
     pub(crate) index: usize,
     /// The process whose end ends all rooms, unless connections outlive the server.
@@ -52,7 +55,7 @@ pub(super) fn run(
     // A name without a zero byte cannot fail.
     let name = CString::new(format!("tine: jailer {}", start.index + 1)).unwrap_or_default();
     start_detached(&name);
-    if kill_with(forker).is_err() {
+    if kill_with(forker).is_err() || start.members.leave().is_err() {
         exit_now(111);
     }
     let mut kept = vec![channel.as_fd()];

@@ -49,6 +49,7 @@ where
                 (writer, setup.lines) = (Some(started), Some(lines));
             }
             WriterStart::New(new) => {
+                let _ = setup.members.leave();
                 drop((setup, ready));
                 handed::close_rest();
                 new.run()
@@ -81,6 +82,7 @@ where
     match supervisor.serve()? {
         Served::Forked(role) => supervisor.run_as(role),
         Served::Writer(new) => {
+            let _ = supervisor.memory.members.leave();
             drop(supervisor);
             new.run()
         }
