@@ -12,7 +12,7 @@ use crate::copies::{load, store};
 use crate::error::Error;
 use crate::lock::{Lock, deadline_in, time_to_look};
 use crate::memory;
-use crate::owner::{self, ClaimKind, Owner};
+use crate::owner::{self, ClaimKind, Owner, Standing};
 use crate::plain::Plain;
 use crate::show::{Figure, LetGo, Shown};
 use crate::sync::{self, AcqRel, Acquire, AtomicU32, AtomicU64, Relaxed, fence};
@@ -64,6 +64,9 @@ const RETRIED: usize = 3;
 const TO_DO: usize = 0;
 const RESULT: usize = 1;
 const IS_CLOSED: usize = 2;
+
+/// The value of that word once it is closed: no chance value has it.
+const CLOSED: u32 = 0x7c10_5ed1;
 
 /// A place for a job.
 #[derive(Clone, Copy)]
@@ -241,10 +244,19 @@ impl Pool {
 
     /// A free place, or that of the oldest result; `None` if as many jobs are pending as can be.
     fn free_place(self) -> Option<(usize, Place)> {
-        if self.states().filter(|state| state.is_pending()).count() >= self.capacity {
+        let is_pending = |state: State| match state.phase() {
+            Phase::Waiting => true,
+            // A process that is dead, or claims no job, neither writes nor works.
+            Phase::Writing | Phase::Running => {
+                let standing = |owner| owner::members().standing(owner, self.lock.object());
+                state.owner().map(standing) == Some(Standing::Alive)
+            }
+            Phase::Free | Phase::Done | Phase::Failed => false,
+        };
+        if self.states().filter(|state| is_pending(*state)).count() >= self.capacity {
             return None;
         }
-        let usable = |place: &Place| !State(place.state.load(Relaxed)).is_pending();
+        let usable = |place: &Place| !is_pending(State(place.state.load(Relaxed)));
         let age = |place: &Place| match State(place.state.load(Relaxed)).phase() {
             Phase::Free => 0,
             _ => place.ticket.load(Relaxed).saturating_add(1),
@@ -261,7 +273,7 @@ impl Pool {
             let places = self.places().map(|(_, place)| place);
             let oldest = places.filter(waiting).min_by_key(|place| place.ticket.load(Relaxed));
             let Some(place) = oldest else {
-                if self.turns[IS_CLOSED].load(Relaxed) != 0 {
+                if self.turns[IS_CLOSED].load(Relaxed) == CLOSED {
                     return None;
                 }
                 sync::wait(&self.turns[TO_DO], seen, sync::LOOK_AGAIN);
@@ -348,7 +360,7 @@ impl Shown for Pool {
     }
 
     fn close(&self) {
-        self.turns[IS_CLOSED].store(1, Relaxed);
+        self.turns[IS_CLOSED].store(CLOSED, Relaxed);
         self.tell(TO_DO, u32::MAX);
     }
 }

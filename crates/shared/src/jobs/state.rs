@@ -70,11 +70,6 @@ impl State {
         (self.0 & ATTEMPT_BITS) / ATTEMPT
     }
 
-    /// Whether it waits or is worked on.
-    pub(super) fn is_pending(self) -> bool {
-        matches!(self.phase(), Phase::Writing | Phase::Waiting | Phase::Running)
-    }
-
     /// The next use of this place, which this process begins.
     pub(super) fn begin(self, owner: Owner) -> State {
         let next = (u64::from(self.number()) + 1) << USE_SHIFT;
@@ -132,11 +127,11 @@ mod tests {
         let Some(AfterDeath::Free(free)) = writing.after_death(one) else { panic!("{writing:?}") };
         assert_eq!((free.phase(), free.number(), free.owner()), (Phase::Free, 1, None));
         let running = writing.submit().run(two);
-        assert_eq!((running.phase(), running.is_pending()), (Phase::Running, true));
+        assert_eq!(running.phase(), Phase::Running);
         let Some(AfterDeath::Again(waiting)) = running.after_death(two) else { panic!("{running:?}") };
         assert_eq!((waiting.phase(), waiting.number()), (Phase::Waiting, 1));
         let Some(AfterDeath::Failed(failed)) = waiting.run(one).after_death(one) else { panic!() };
-        assert_eq!((failed.phase(), failed.is_pending()), (Phase::Failed, false));
+        assert_eq!(failed.phase(), Phase::Failed);
         let done = waiting.run(one).finish(false);
         assert_eq!((done.phase(), done.after_death(one)), (Phase::Done, None));
         assert_eq!(done.begin(one).number(), 2);

@@ -1,11 +1,15 @@
 //! A server whose connections share state. Each line of a client is a command; the reply is a line.
 //! Usage: sharing ADDRESS [CONTROL]
 
+use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::FileExt as _;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use tine::shared::{Cell, Counter, Gauge, Histogram, JobId, JobState, Jobs, Mutex};
+use tine::shared::{
+    Broadcast, Cell, Counter, Gauge, Histogram, JobId, JobState, Jobs, Mutex, Queue, Semaphore, Table,
+};
 use tine::{Connection, Control, HandlerError, Server};
 use tine_e2e::random::Random;
 
@@ -22,8 +26,12 @@ struct Shared {
     level: Gauge,
     seconds: Histogram,
     jobs: Jobs<u64, u64>,
-    /// What has returned: of the mutex, of the cell, of the counter.
-    tallies: [Counter; 3],
+    table: Table<u64, [u64; 4]>,
+    queue: Queue<Wide>,
+    news: Broadcast<Wide>,
+    permits: Semaphore,
+    /// What has returned: of the mutex, of the cell, of the counter, of the table, pushed, popped.
+    tallies: [Counter; 6],
     torn: Counter,
 }
 
@@ -37,10 +45,17 @@ impl Shared {
             level: Gauge::new("level")?,
             seconds: Histogram::new("seconds", &[0.1, 1.0])?,
             jobs: Jobs::new("squares", 8)?,
+            table: Table::new("table", 100)?,
+            queue: Queue::new("queue", 20)?,
+            news: Broadcast::new("news", 8)?,
+            permits: Semaphore::new("permits", 3)?,
             tallies: [
                 Counter::new("tally_mutex")?,
                 Counter::new("tally_cell")?,
                 Counter::new("tally_counter")?,
+                Counter::new("tally_table")?,
+                Counter::new("tally_pushed")?,
+                Counter::new("tally_popped")?,
             ],
             torn: Counter::new("torn")?,
         })
@@ -62,7 +77,7 @@ impl Shared {
             }
             "add" => {
                 let mut total = self.total.lock();
-                *total += number(1);
+                *total = total.wrapping_add(number(1));
                 format!("{} died={}", *total, total.owner_died())
             }
             "try" => format!("{}", self.total.try_lock().is_some()),
@@ -100,6 +115,7 @@ impl Shared {
             "late" => Counter::new("late").expect_err("too late").to_string(),
             "attack" => self.attack(number(1), Duration::from_millis(number(2))),
             "check" => self.check(),
+            "scribble" => scribble(number(1))?,
             other => format!("unknown: {other}"),
         })
     }
@@ -121,23 +137,34 @@ impl Shared {
     /// Uses everything, in an order that the seed gives, for a time.
     fn attack(&self, seed: u64, time: Duration) -> String {
         let (mut random, end) = (Random::new(seed), Instant::now() + time);
+        let mut subscription = self.news.subscribe();
         while Instant::now() < end {
-            match random.below(4) {
+            match random.below(9) {
                 0 => {
                     let mut wide = self.wide.lock();
-                    self.note_torn(&wide);
-                    *wide = wide.map(|word| word + 1);
+                    self.note_torn(&wide[..]);
+                    *wide = wide.map(|word| word.wrapping_add(1));
                     drop(wide);
                     self.tallies[0].add(1);
                 }
                 1 => {
                     self.cell.update(|cell| {
                         self.note_torn(cell);
-                        *cell = cell.map(|word| word + 1);
+                        *cell = cell.map(|word| word.wrapping_add(1));
                     });
                     self.tallies[1].add(1);
                 }
                 2 => self.note_torn(&self.cell.get()),
+                3 => self.change_table(random.below(50) as u64),
+                4 => self.push([random.below(1000) as u64; 16]),
+                5 => self.pop(),
+                6 => self.news.send([random.below(1000) as u64; 16]),
+                7 => {
+                    let _permit = self.permits.acquire();
+                    while let Some(message) = subscription.try_next() {
+                        self.note_torn(&message.value);
+                    }
+                }
                 _ => {
                     self.hits.add(1);
                     self.tallies[2].add(1);
@@ -147,20 +174,74 @@ impl Shared {
         "over".to_owned()
     }
 
-    fn note_torn(&self, value: &Wide) {
+    fn change_table(&self, key: u64) {
+        let changed = self.table.update(&key, |entry| {
+            let value = entry.get().unwrap_or_default();
+            self.note_torn(&value);
+            entry.set(value.map(|word| word.wrapping_add(1)));
+        });
+        if changed.is_ok() {
+            self.tallies[3].add(1);
+        }
+    }
+
+    fn push(&self, value: Wide) {
+        if self.queue.try_push(value).is_ok() {
+            self.tallies[4].add(1);
+        }
+    }
+
+    fn pop(&self) {
+        if let Some(value) = self.queue.try_pop() {
+            self.note_torn(&value);
+            self.tallies[5].add(1);
+        }
+    }
+
+    fn note_torn(&self, value: &[u64]) {
         if value.iter().any(|word| *word != value[0]) {
             self.torn.add(1);
         }
     }
 
-    /// The operations that count in the mutex, in the cell and in the counter beyond those that
-    /// have returned, and the torn values.
+    /// The operations that count in the mutex, the cell, the counter and the table beyond those that
+    /// have returned; what is missing in the queue, the torn values, the free permits, and the
+    /// counter.
     fn check(&self) -> String {
-        let counts = [self.wide.lock()[0], self.cell.get()[0], self.hits.get()];
-        let [mutex, cell, counter] =
-            std::array::from_fn(|at| counts[at] as i64 - self.tallies[at].get() as i64);
-        format!("{mutex} {cell} {counter} {} {}", self.torn.get(), self.hits.get())
+        let in_table = self.table.iter().map(|(_, value)| value[0]).sum();
+        let counts = [self.wide.lock()[0], self.cell.get()[0], self.hits.get(), in_table];
+        let tally = |at: usize| self.tallies[at].get() as i64;
+        let beyond = counts.iter().enumerate().map(|(at, count)| *count as i64 - tally(at));
+        let missing = tally(4) - tally(5) - self.queue.len() as i64;
+        let rest = [missing, self.torn.get() as i64, self.permits.available() as i64, self.hits.get() as i64];
+        let numbers: Vec<String> = beyond.chain(rest).map(|number| number.to_string()).collect();
+        numbers.join(" ")
     }
+}
+
+/// Overwrites all shared memory that this process may write, or the first of it.
+fn scribble(seed: u64) -> Result<String, HandlerError> {
+    const MOST: u64 = 4 << 20;
+    let maps = std::fs::read_to_string("/proc/self/maps")?;
+    let memory = OpenOptions::new().write(true).open("/proc/self/mem")?;
+    let mut random = Random::new(seed);
+    let mut count = 0;
+    for line in maps.lines().filter(|line| line.split_whitespace().nth(1) == Some("rw-s")) {
+        let (start, end) = line.split(' ').next().and_then(|range| range.split_once('-')).unwrap_or_default();
+        let (start, end) = (u64::from_str_radix(start, 16)?, u64::from_str_radix(end, 16)?);
+        let mut bytes = random.bytes((end - start).min(MOST) as usize);
+        // Whole parts with the same bits, too.
+        for (number, part) in bytes.chunks_mut(4096).enumerate() {
+            match number % 4 {
+                0 => part.fill(0),
+                1 => part.fill(0xff),
+                _ => {}
+            }
+        }
+        memory.write_all_at(&bytes, start)?;
+        count += 1;
+    }
+    Ok(format!("scribbled {count}"))
 }
 
 fn id(words: &[&str]) -> Result<JobId, HandlerError> {
