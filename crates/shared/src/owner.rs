@@ -33,7 +33,7 @@ const OF_MAIN_THREAD: usize = if cfg!(loom) { 2 } else { 12 };
 pub(crate) struct Owner(u32);
 
 impl Owner {
-    /// A process that is no member: it never dies, as far as others know.
+    /// A process that is no member: the program, before its server runs.
     pub(crate) const ANONYMOUS: Owner = Owner(NUMBER);
 
     /// The member of this number, in this life.
@@ -118,11 +118,14 @@ impl Members {
 
     /// What is known about the holder of an object.
     pub(crate) fn standing(self, owner: Owner, object: u32) -> Standing {
-        let Some(number) = owner.number() else { return Standing::Alive };
-        // A number that no member has was not written by the library.
-        let Some(life) = self.lives.get(number).map(|life| life.load(Acquire)) else {
-            return if self.lives.is_empty() { Standing::Alive } else { Standing::Silent };
-        };
+        // Before the server runs, there is one process, and no member.
+        if self.lives.is_empty() {
+            return Standing::Alive;
+        }
+        // What no member has was not written by the library, or by a process that is gone.
+        let number = owner.number().and_then(|number| Some((number, self.lives.get(number)?)));
+        let Some((number, life)) = number else { return Standing::Dead };
+        let life = life.load(Acquire);
         if Owner::member(number, life) != owner {
             return Standing::Dead;
         }
@@ -134,12 +137,10 @@ impl Members {
 
     /// Whether this process has ended, or is none.
     pub(crate) fn is_gone(self, owner: Owner) -> bool {
-        let Some(number) = owner.number() else { return false };
-        match self.lives.get(number).map(|life| life.load(Acquire)) {
-            Some(life) => Owner::member(number, life) != owner,
-            // A number that no member has was not written by the library.
-            None => !self.lives.is_empty(),
-        }
+        // Before the server runs, there is one process, and no member.
+        let life = owner.number().and_then(|number| self.lives.get(number).map(|life| (number, life)));
+        let is_it = life.is_some_and(|(number, life)| Owner::member(number, life.load(Acquire)) == owner);
+        !is_it && !self.lives.is_empty()
     }
 
     /// The objects that this member claims, and whether it reads them only.
@@ -352,9 +353,10 @@ mod tests {
         members.lives[1].store(1, Relaxed);
         assert_eq!(members.standing(owner, 7), Standing::Dead);
         assert_eq!(members.standing(members.owner(1), 7), Standing::Silent);
-        assert_eq!(members.standing(Owner::ANONYMOUS, 7), Standing::Alive);
+        assert_eq!(members.standing(Owner::ANONYMOUS, 7), Standing::Dead);
+        assert_eq!(Members::NONE.standing(Owner::ANONYMOUS, 7), Standing::Alive);
         assert_eq!(Members::NONE.standing(owner, 7), Standing::Alive);
-        assert_eq!(members.standing(Owner::member(3, 0), 7), Standing::Silent);
+        assert_eq!(members.standing(Owner::member(3, 0), 7), Standing::Dead);
     }
 
     #[test]
