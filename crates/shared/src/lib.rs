@@ -17,6 +17,7 @@ mod memory;
 mod models;
 mod mutex;
 mod numbers;
+mod once;
 mod owner;
 mod plain;
 mod queue;
@@ -38,6 +39,7 @@ pub use error::{Error, ErrorKind};
 pub use memory::MAX_NAME;
 pub use mutex::{Mutex, MutexGuard};
 pub use numbers::{Counter, Gauge, Histogram};
+pub use once::Once;
 pub use plain::Plain;
 pub use queue::{Full, Queue};
 #[cfg(not(loom))]
