@@ -11,6 +11,7 @@ mod cell;
 mod copies;
 mod error;
 mod event;
+mod gate;
 mod lock;
 mod memory;
 #[cfg(all(test, loom))]
@@ -21,6 +22,7 @@ mod once;
 mod owner;
 mod plain;
 mod queue;
+mod rwlock;
 #[cfg(not(loom))]
 mod select;
 mod semaphore;
@@ -42,6 +44,7 @@ pub use numbers::{Counter, Gauge, Histogram};
 pub use once::Once;
 pub use plain::Plain;
 pub use queue::{Full, Queue};
+pub use rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 #[cfg(not(loom))]
 pub use select::Select;
 pub use semaphore::{Permit, Semaphore};
