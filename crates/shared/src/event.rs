@@ -64,10 +64,16 @@ impl Event {
         }
     }
 
+    /// Says that processes may wait: the next change is told.
+    pub(crate) fn mark(self) {
+        self.word.fetch_or(WAITERS, AcqRel);
+        fence(SeqCst);
+    }
+
     /// Wakes up to this many, whether or not there is a mark: in the place of a process that has
     /// died after it was woken, or before it woke others. Runs in the supervisor.
     pub(crate) fn wake_again(self, processes: u32) {
-        self.word.fetch_or(WAITERS, AcqRel);
+        self.mark();
         self.word.fetch_add(CHANGE, AcqRel);
         sync::wake(self.word, processes);
     }

@@ -72,6 +72,7 @@ mod error;
 mod event;
 #[cfg(not(loom))]
 mod frozen;
+mod gate;
 mod jobs;
 mod lock;
 mod memory;
@@ -79,9 +80,11 @@ mod memory;
 mod models;
 mod mutex;
 mod numbers;
+mod once;
 mod owner;
 mod plain;
 mod queue;
+mod rwlock;
 #[cfg(not(loom))]
 mod select;
 mod semaphore;
@@ -104,8 +107,10 @@ pub use jobs::{Failure, JobId, JobState, Jobs, JobsFull};
 pub use memory::MAX_NAME;
 pub use mutex::{Mutex, MutexGuard};
 pub use numbers::{Counter, Gauge, Histogram};
+pub use once::Once;
 pub use plain::Plain;
 pub use queue::{Full, Queue};
+pub use rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 #[cfg(not(loom))]
 pub use select::Select;
 pub use semaphore::{Permit, Semaphore};

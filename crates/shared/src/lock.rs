@@ -94,6 +94,13 @@ impl Lock {
         self.word.load(Relaxed) & OWNER != 0
     }
 
+    /// The word, what is known about the holder in it, and which copy of the value counts.
+    pub(crate) fn look(self, members: Members) -> (u32, Option<Standing>, usize) {
+        let word = self.word.load(Acquire);
+        let standing = Owner::in_word(word).map(|owner| members.standing(owner, self.object));
+        (word, standing, side_of(word))
+    }
+
     /// Takes the lock, until `deadline` at most; without one, it waits for as long as it takes.
     ///
     /// # Errors

@@ -9,8 +9,10 @@ use crate::broadcast::Broadcast;
 use crate::cell::Cell;
 use crate::event::Event;
 use crate::lock::Lock;
+use crate::once::Once;
 use crate::owner::{Members, test_members};
 use crate::queue::Queue;
+use crate::rwlock::RwLock;
 use crate::semaphore::Semaphore;
 use crate::show::{LetGo, Shown};
 use crate::subscription::Reader;
@@ -91,21 +93,28 @@ fn a_lock_opens_when_its_holder_dies() {
 
 #[test]
 fn a_cell_is_never_read_in_parts() {
-    model(3, 2, |processes| {
+    model(3, 1, |processes| {
         let cell = Cell::make("cell", &(0u32, 0u32)).expect("memory");
-        let sets = |process| {
-            move || {
-                cell.update_as(processes.caller(process), |(one, other)| {
-                    *one += 1;
-                    *other += 1;
-                });
-            }
-        };
-        let setters = [0, 1].map(|process| thread::spawn(sets(process)));
-        let (one, other) = cell.get();
-        assert_eq!(one, other);
-        setters.into_iter().for_each(|setter| setter.join().expect("no panic"));
-        assert_eq!(cell.get(), (2, 2));
+        let reader = thread::spawn(move || {
+            let (one, other) = cell.get();
+            assert_eq!(one, other);
+        });
+        for number in 1..=3 {
+            cell.update_as(processes.caller(0), |value| *value = (number, number));
+        }
+        reader.join().expect("no panic");
+    });
+}
+
+#[test]
+fn a_cell_is_changed_by_one_process_at_a_time() {
+    model(3, 2, |processes| {
+        let cell = Cell::make("cell", &0u32).expect("memory");
+        let change = move |process| cell.update_as(processes.caller(process), |value| *value += 1);
+        let other = thread::spawn(move || change(1));
+        change(0);
+        other.join().expect("no panic");
+        assert_eq!(cell.get(), 2);
     });
 }
 
@@ -179,27 +188,30 @@ fn a_process_that_dies_after_a_wake_wakes_another_one() {
 fn a_queue_survives_a_process() {
     model(2, 3, |processes| {
         let queue = Queue::<u32>::make("queue", 1).expect("memory");
-        let dies = thread::spawn(move || queue.push_and_die(processes.caller(1), 7));
+        let dies = thread::spawn(move || {
+            let _ = ManuallyDrop::new(Turn::take(queue.ring.lock, processes.caller(1)));
+            assert!(queue.add(&7));
+        });
         let popper = thread::spawn(move || queue.pop_as(processes.caller(2), None));
         dies.join().expect("no panic");
-        processes.end(1, |dead| queue.let_go(dead));
+        processes.end(1, |dead| queue.ring.let_go(dead));
         assert_eq!(popper.join().expect("no panic"), Some(7));
     });
 }
 
 #[test]
 fn a_semaphore_has_no_more_permits_than_it_has() {
-    model(2, 3, |processes| {
+    model(3, 2, |processes| {
         let (semaphore, number) = (Semaphore::make("semaphore", 1).expect("memory"), word());
         let run = move |process| {
             let permit = semaphore.acquire_as(processes.caller(process), None);
             add(number);
             drop(permit.expect("no deadline"));
         };
-        let others = [1, 2].map(|process| thread::spawn(move || run(process)));
+        let other = thread::spawn(move || run(1));
         run(0);
-        others.into_iter().for_each(|other| other.join().expect("no panic"));
-        assert_eq!(number.load(Relaxed), 3);
+        other.join().expect("no panic");
+        assert_eq!(number.load(Relaxed), 2);
     });
 }
 
@@ -253,5 +265,96 @@ fn a_topic_is_received_while_slots_are_overwritten() {
         let message = event.wait(None, || reader.next()).expect("no deadline");
         assert_eq!((message.topic, message.value), (7, 70));
         sender.join().expect("no panic");
+    });
+}
+
+#[test]
+fn two_permits_reach_two_processes() {
+    model(2, 3, |processes| {
+        let semaphore = Semaphore::make("semaphore", 2).expect("memory");
+        let acquire =
+            move |process| semaphore.acquire_as(processes.caller(process), None).expect("no deadline");
+        let permits = [0, 0].map(acquire);
+        let others = [1, 2].map(|process| thread::spawn(move || ManuallyDrop::new(acquire(process))));
+        drop(permits);
+        for other in others {
+            let _ = other.join().expect("no panic");
+        }
+    });
+}
+
+#[test]
+fn a_value_is_made_once_even_if_a_process_dies() {
+    model(3, 3, |processes| {
+        let (once, made) = (Once::<u32>::make("once").expect("memory"), word());
+        let dies = thread::spawn(move || {
+            // It dies before the value counts.
+            let _ = ManuallyDrop::new(once.turn(processes.caller(1)));
+        });
+        let make = move |process| {
+            once.get().unwrap_or_else(|| {
+                once.make_as(processes.caller(process), || {
+                    add(made);
+                    7
+                })
+            })
+        };
+        let other = thread::spawn(move || make(2));
+        dies.join().expect("no panic");
+        processes.end(1, |dead| once.let_go(dead));
+        assert_eq!((make(0), other.join().expect("no panic"), made.load(Relaxed)), (7, 7, 1));
+    });
+}
+
+#[test]
+fn nobody_reads_while_another_process_writes() {
+    model(3, 3, |processes| {
+        let (rwlock, outside) = (RwLock::make("rwlock", &0u32).expect("memory"), word());
+        let reader = move |process| {
+            move || {
+                let guard = rwlock.read_as(processes.caller(process), None).expect("no deadline");
+                assert_eq!(outside.load(Relaxed), *guard);
+            }
+        };
+        let other = thread::spawn(reader(1));
+        let writer = thread::spawn(move || {
+            let mut guard = rwlock.write_as(processes.caller(2), None).expect("no deadline");
+            outside.store(1, Relaxed);
+            *guard = 1;
+        });
+        reader(0)();
+        other.join().expect("no panic");
+        writer.join().expect("no panic");
+    });
+}
+
+#[test]
+fn a_reader_that_dies_lets_the_writer_in() {
+    model(2, 3, |processes| {
+        let rwlock = RwLock::make("rwlock", &0u32).expect("memory");
+        let dies = thread::spawn(move || {
+            let _ = ManuallyDrop::new(rwlock.read_as(processes.caller(1), None));
+        });
+        let writer =
+            thread::spawn(move || *rwlock.write_as(processes.caller(2), None).expect("no deadline") += 1);
+        dies.join().expect("no panic");
+        processes.end(1, |dead| rwlock.let_go(dead));
+        writer.join().expect("no panic");
+    });
+}
+
+#[test]
+fn a_writer_that_dies_lets_readers_in() {
+    model(2, 3, |processes| {
+        let rwlock = RwLock::make("rwlock", &0u32).expect("memory");
+        let dies = thread::spawn(move || {
+            let mut guard =
+                ManuallyDrop::new(rwlock.write_as(processes.caller(1), None).expect("no deadline"));
+            **guard = 1;
+        });
+        let reader = thread::spawn(move || *rwlock.read_as(processes.caller(2), None).expect("no deadline"));
+        dies.join().expect("no panic");
+        processes.end(1, |dead| rwlock.let_go(dead));
+        assert_eq!(reader.join().expect("no panic"), 0);
     });
 }

@@ -168,7 +168,6 @@ impl Members {
     }
 
     /// Whether a member reads this object.
-    #[cfg(test)]
     pub(crate) fn is_read(self, reads: u32) -> bool {
         let is_read = |number: usize, life: u32| {
             claimed(self.claims_of(number), life).any(|claim| claim == (reads, true))

@@ -34,7 +34,7 @@ const MAX_CAPACITY: usize = 1 << 24;
 /// # Ok::<(), tine::shared::Error>(())
 /// ```
 pub struct Queue<T> {
-    ring: Ring,
+    pub(crate) ring: Ring,
     value: PhantomData<fn() -> T>,
 }
 
@@ -44,9 +44,9 @@ pub struct Full<T>(pub T);
 
 /// The queue without the type of its values.
 #[derive(Clone, Copy)]
-struct Ring {
+pub(crate) struct Ring {
     /// Who changes the queue takes it in turn.
-    lock: Lock,
+    pub(crate) lock: Lock,
     /// How many values were popped. Each change of the queue is one store to this or the next.
     popped: &'static AtomicU64,
     /// How many values were pushed.
@@ -216,15 +216,24 @@ impl<T: Plain> Queue<T> {
             return false;
         }
         let turn = Turn::take(ring.lock, caller);
+        if !self.add(&value) {
+            return false;
+        }
+        drop(turn);
+        ring.filled.ring(1);
+        true
+    }
+
+    /// Adds a value, if there is room. Runs while the lock is held.
+    pub(crate) fn add(&self, value: &T) -> bool {
+        let ring = &self.ring;
         let (popped, length) = ring.ends();
         if length == ring.capacity {
             return false;
         }
         let pushed = popped.wrapping_add(length as u64);
-        copies::store(ring.slot::<T>(pushed), &value);
+        copies::store(ring.slot::<T>(pushed), value);
         ring.pushed.store(pushed.wrapping_add(1), Release);
-        drop(turn);
-        ring.filled.ring(1);
         true
     }
 
@@ -269,24 +278,6 @@ impl<T> Queue<T> {
     #[cfg(not(loom))]
     pub(crate) fn bell(&self) -> Bell {
         self.ring.filled
-    }
-
-    /// Opens the queue after the death of a process that claimed it.
-    #[cfg(all(test, loom))]
-    pub(crate) fn let_go(&self, dead: LetGo) {
-        self.ring.let_go(dead);
-    }
-}
-
-#[cfg(all(test, loom))]
-impl<T: Plain> Queue<T> {
-    /// What a process has done that pushes, and dies before it has opened the lock.
-    pub(crate) fn push_and_die(&self, caller: Caller, value: T) {
-        let _ = std::mem::ManuallyDrop::new(Turn::take(self.ring.lock, caller));
-        let (popped, length) = self.ring.ends();
-        let pushed = popped + length as u64;
-        copies::store(self.ring.slot::<T>(pushed), &value);
-        self.ring.pushed.store(pushed + 1, Release);
     }
 }
 

@@ -138,7 +138,8 @@
 //!
 //! ## Test a server
 //!
-//! With the feature `testing`, a test has a server of its own, on a port that the kernel chooses:
+//! With the feature `testing`, a function with `#[test]` has a server of its own, on a port that the
+//! kernel chooses:
 //!
 //! ```
 //! # #[cfg(feature = "testing")]
@@ -146,7 +147,6 @@
 //! use std::io::{Read, Write};
 //! use tine::testing::TestServer;
 //!
-//! #[test]
 //! fn it_greets() {
 //!     let build = || tine::Server::bind("127.0.0.1:0");
 //!     let server = TestServer::start(build, |mut connection| Ok(connection.write_all(b"hello")?));
