@@ -264,7 +264,7 @@ mod tests {
         let end = || {
             let (owner, claims) = members.end(0, &members.lives[0]);
             assert!(!claims.is_empty());
-            rwlock.let_go(LetGo { owner });
+            rwlock.let_go(LetGo { owner, object: 0 });
         };
         let _ = ManuallyDrop::new(rwlock.read_as(caller(0), None));
         assert!(rwlock.write_as(caller(1), now()).is_none());

@@ -80,8 +80,8 @@
 //!
 //! ## Load once, serve from all processes
 //!
-//! Private memory makes each fork slower, by about 34 µs per MB that was touched. [`shared::Frozen`]
-//! does not, whatever its size.
+//! Private memory makes each fork slower, by about 34 µs per MB that was touched.
+//! [`shared::Frozen`] does not, whatever its size.
 //!
 //! ```no_run
 //! # fn main() -> Result<(), tine::Error> {
@@ -138,8 +138,8 @@
 //!
 //! ## Test a server
 //!
-//! With the feature `testing`, a function with `#[test]` has a server of its own, on a port that the
-//! kernel chooses:
+//! With the feature `testing`, a function with `#[test]` has a server of its own, on a port that
+//! the kernel chooses:
 //!
 //! ```
 //! # #[cfg(feature = "testing")]

@@ -204,9 +204,9 @@ impl Shared {
         }
     }
 
-    /// The operations that count in the mutex, the cell, the counter and the table beyond those that
-    /// have returned; what is missing in the queue, the torn values, the free permits, and the
-    /// counter.
+    /// The operations that count in the mutex, the cell, the counter and the table beyond those
+    /// that have returned; what is missing in the queue, the torn values, the free permits, and
+    /// the counter.
     fn check(&self) -> String {
         let in_table = self.table.iter().map(|(_, value)| value[0]).sum();
         let counts = [self.wide.lock()[0], self.cell.get()[0], self.hits.get(), in_table];
