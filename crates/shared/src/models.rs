@@ -39,7 +39,7 @@ impl Processes {
     fn end(self, number: usize, let_go: impl FnOnce(LetGo)) {
         let (owner, objects) = self.0.end(number, &self.0.lives[number]);
         if !objects.is_empty() {
-            let_go(LetGo { owner });
+            let_go(LetGo { owner, object: 0 });
         }
     }
 }
