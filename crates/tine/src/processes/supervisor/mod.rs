@@ -19,6 +19,7 @@ mod handover;
 mod handovers;
 mod held_ends;
 mod heritage;
+mod keep;
 mod killings;
 mod left;
 mod linger;
