@@ -59,7 +59,8 @@
 //! State is made in one process, before it runs its server; later, it is an error
 //! ([`ErrorKind::TooLate`]). Forkers must not wait: what waits panics in
 //! [`Handler::on_start`](../trait.Handler.html). Threads and helpers of a handler use the state as
-//! their process does. The state ends with the server.
+//! their process does. The state ends with the server. Connections that outlive it
+//! (`Server::leave_connections`) are reaped by nobody who could open their locks.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(loom, allow(dead_code, reason = "a model has no server, and no select"))]
