@@ -283,7 +283,7 @@ impl Shown for Ring {
         let sent = self.sent.load(Relaxed);
         // Unless it died before it had told of its message, nobody waits for one that is there.
         if self.told.swap(sent, Relaxed) != sent {
-            self.bells.iter().for_each(|bell| bell.event.wake_again(ALL));
+            self.bells.iter().for_each(|bell| bell.ring_again(ALL));
         }
     }
 

@@ -300,7 +300,7 @@ impl Shown for Ring {
         // It may have changed the queue without telling, or have been woken in the place of
         // another process.
         if self.len() > 0 {
-            self.filled.event.wake_again(1);
+            self.filled.ring_again(1);
         }
         if !self.is_full() {
             self.emptied.wake_again(1);

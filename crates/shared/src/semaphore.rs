@@ -231,7 +231,7 @@ impl Shown for Semaphore {
             |permit: &&AtomicU32| permit.compare_exchange(dead.owner.bits(), 0, AcqRel, Relaxed).is_ok();
         let freed = self.permits.iter().filter(of_dead).count();
         // It may also have been woken in the place of another process.
-        self.freed.event.wake_again(1 + freed as u32);
+        self.freed.ring_again(1 + freed as u32);
     }
 
     fn number(&self) -> Option<u32> {
