@@ -39,7 +39,8 @@ impl Bell {
         self.signal.raise();
     }
 
-    /// Rings in the place of a process that has died ([`Event::wake_again`]). Runs in the supervisor.
+    /// Rings in the place of a process that has died ([`Event::wake_again`]). Runs in the
+    /// supervisor.
     pub(crate) fn ring_again(self, processes: u32) {
         self.event.wake_again(processes);
         #[cfg(not(loom))]
