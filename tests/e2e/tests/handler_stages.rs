@@ -32,15 +32,17 @@ fn a_handler_starts_once_in_its_forker_and_begins_once_in_each_process() {
 fn a_worker_begins_before_its_first_connection_only() {
     let folder = Folder::new("stages-workers");
     let server = start("workers", &folder);
-    let mut served = Vec::new();
-    for _ in 0..3 {
+    let mut served: Vec<u32> = Vec::new();
+    // Another worker is forked while one serves, and there are three at most: one serves again.
+    for _ in 0..6 {
         let mut client = server.connect();
         let reply = client.send("a\n").half_close().read_to_end();
         let reply = String::from_utf8(reply).expect("text");
-        served.push(reply.strip_prefix("a: data 1 1 ").expect("one start, one begin").to_owned());
+        let count = reply.strip_prefix("a: data 1 1 ").expect("one start, one begin");
+        served.push(count.parse().expect("a number"));
         server.log.wait_for("end", served.len());
     }
-    assert_eq!(served, ["1", "2", "3"]);
+    assert!(served.iter().any(|count| *count > 1), "{served:?}");
 }
 
 #[test]
