@@ -21,16 +21,24 @@ pub fn example(name: &str, arguments: &[&str]) -> Server {
 /// If a file of it does not have fewer than `most` lines, or cargo fails.
 #[must_use]
 pub fn build_example(name: &str, most: usize, options: &[&str]) -> PathBuf {
+    check_length(name, most);
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    for source in sources(&root.join("crates/tine/examples"), name) {
-        let lines = std::fs::read_to_string(&source).expect("a file").lines().count();
-        assert!(lines < most, "{} has {lines} lines", source.display());
-    }
     let mut cargo = Command::new(env!("CARGO"));
     cargo.current_dir(root).args(["build", "--quiet", "-p", "tine", "--example", name]).args(options);
     let (code, _, err) = run(&mut cargo);
     assert_eq!(code, 0, "{err}");
     built(&format!("examples/{name}"))
+}
+
+/// Asserts that each file of an example has fewer lines than this.
+///
+/// # Panics
+/// If one has not.
+pub fn check_length(name: &str, most: usize) {
+    for source in sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../crates/tine/examples"), name) {
+        let lines = std::fs::read_to_string(&source).expect("a file").lines().count();
+        assert!(lines < most, "{} has {lines} lines", source.display());
+    }
 }
 
 /// The files of an example: one, or those in its folder.
