@@ -9,6 +9,7 @@ pub mod control;
 pub mod documents;
 pub mod echo_clients;
 pub mod environment;
+pub mod examples;
 pub mod fault_injection;
 pub mod filters;
 pub mod folder;

@@ -1,12 +1,11 @@
-//! The examples of the library compile, run, and are shorter than 60 lines.
+//! The first examples of the library compile, run, and are shorter than 60 lines.
 
 use std::io::{BufRead, BufReader};
-use std::path::Path;
-use std::process::Command;
 
 use rustix::process::Signal;
+use tine_e2e::examples::build_example;
 use tine_e2e::names::OUTCOME;
-use tine_e2e::{Client, Server, ServerCommand, built};
+use tine_e2e::{Client, Server, ServerCommand};
 
 /// Builds an example and starts it.
 fn example(name: &str) -> Server {
@@ -14,15 +13,7 @@ fn example(name: &str) -> Server {
 }
 
 fn example_at(name: &str, addresses: &[&str]) -> Server {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let source = root.join(format!("crates/tine/examples/{name}.rs"));
-    let lines = std::fs::read_to_string(source).expect("the example exists").lines().count();
-    assert!(lines < 60, "{name} has {lines} lines");
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.current_dir(root).args(["build", "--quiet", "-p", "tine", "--example", name]);
-    let (code, _, err) = tine_e2e::run(&mut cargo);
-    assert_eq!(code, 0, "{err}");
-    ServerCommand::program(built(&format!("examples/{name}")), addresses).start()
+    ServerCommand::program(build_example(name, 60, &[]), addresses).start()
 }
 
 #[test]
