@@ -28,7 +28,7 @@ KEYS = [
     'note',
 ]
 POINT_KEYS = ['point', 'tests']
-GROUPS = {'server': 'The server', 'load': 'The load client'}
+GROUPS = {'server': 'The server', 'shared': 'Shared state of the library', 'load': 'The load client'}
 
 HEADER = """# What tine promises. docs/promises.md is generated from this file: by `bench/run --write` and
 # `bench/load --write`, which record values here, and after an edit by `python3 bench/promises.py`.

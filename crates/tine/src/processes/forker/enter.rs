@@ -102,6 +102,17 @@ where
         jailer: None,
         first_server_fd,
     };
+    keep_from_connections(&trusted, &mut context)?;
+    let events = event_queue(&trusted, &trusted.link.control);
+    let events = events.map_err(cannot("wait for clients", next_move::of_call))?;
+    let memory = Memory::new(events, &trusted.door);
+    make_jail(&mut trusted, &mut context, start.calls)?;
+    Ok((Forker { trusted, context }, memory))
+}
+
+/// Leaves out of connection processes what is not for them, and has them note what is asked for.
+fn keep_from_connections<H>(trusted: &Trusted, context: &mut ConnContext<'_, H>) -> Result<(), Error> {
+    let settings = trusted.settings;
     if settings.keeps_records || context.log.logs_connections() {
         connection::note_first_bytes();
     }
@@ -118,11 +129,7 @@ where
             context.log.exclude_ring_from_fork();
         }
     }
-    let events = event_queue(&trusted, &trusted.link.control);
-    let events = events.map_err(cannot("wait for clients", next_move::of_call))?;
-    let memory = Memory::new(events, &trusted.door);
-    make_jail(&mut trusted, &mut context, start.calls)?;
-    Ok((Forker { trusted, context }, memory))
+    Ok(())
 }
 
 /// What executes the program, if the server has one, at this path.

@@ -118,15 +118,12 @@ impl<'a, H> Supervisor<'a, H> {
         settings.keeps_records = settings.control.is_any() || handed.is_some() || is_observed;
         let memory =
             SharedMemory::new(&mut settings, (members, &jobs), &mut log).map_err(|why| cannot_make(&why))?;
-        adapt(&mut settings, &listeners, &mut log);
-        hold_clients(&settings, &listeners)?;
-        requirements::check(&mut settings, alone, memory.flags.weakness(), &mut log)?;
+        check_system(&mut settings, &listeners, alone, &memory, &mut log)?;
         let first_server_fd = move_descriptors_up(&mut listeners, &mut log, ready, writer)?;
         let place = |fd: OwnedFd| first_server_fd.duplicate(fd);
         let fds = SupervisorFds::new(&place, stop_handles).map_err(|why| cannot_make(&why))?;
         let rule_files = watch_rule_files(&memory.admission, &place, &mut log);
         let controllers = bind_control(&mut settings, handed, is_observed, &place, &mut log)?;
-        let bans = load_bans(&settings, &memory.board)?;
         let crash_reports = CrashReports::prepare(&settings, std::any::type_name::<H>(), &place)?;
         let has_controllers = controllers.are_possible();
         let channels = Channels::new(&settings, has_controllers, &place).map_err(|why| cannot_make(&why))?;
@@ -136,6 +133,7 @@ impl<'a, H> Supervisor<'a, H> {
             alone,
             handler,
             jobs,
+            bans: load_bans(&settings, &memory.board)?,
             memory,
             channels,
             program_path,
@@ -150,7 +148,6 @@ impl<'a, H> Supervisor<'a, H> {
             killings: Killings::default(),
             history: History::new(if has_controllers { settings.history } else { 0 }),
             held_ends,
-            bans,
             capacity: Capacity::new(settings.slots()),
             rule_files,
             crash_reports,
@@ -188,6 +185,19 @@ fn check_settings(
     let mut log = log.with_privacy(settings.privacy);
     plan_jail(settings, &mut program_path, alone, &mut log)?;
     Ok((log, program_path))
+}
+
+/// Adapts the settings to the system, and checks that it can do what they want.
+fn check_system(
+    settings: &mut Settings,
+    listeners: &[Listener],
+    alone: &Alone,
+    memory: &SharedMemory,
+    log: &mut Log,
+) -> Result<(), Error> {
+    adapt(settings, listeners, log);
+    hold_clients(settings, listeners)?;
+    requirements::check(settings, alone, memory.flags.weakness(), log)
 }
 
 /// The processes that a connection can have in a full jail, where it has a user of its own.
