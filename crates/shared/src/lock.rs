@@ -253,4 +253,27 @@ mod tests {
             assert_eq!(decide(word, standing, own, waited, was_silent), step, "{word:x} {standing:?}");
         }
     }
+
+    #[test]
+    fn a_time_without_end_is_for_ever() {
+        use crate::{Broadcast, Mutex, Queue, RwLock, Select, Semaphore};
+
+        let ever = Duration::MAX;
+        assert_eq!(deadline_in(ever), None);
+        assert!(Mutex::new("ever_mutex", 0u8).expect("memory").try_lock_for(ever).is_some());
+        let rwlock = RwLock::new("ever_rwlock", 0u8).expect("memory");
+        assert!(rwlock.try_read_for(ever).is_some());
+        assert!(rwlock.try_write_for(ever).is_some());
+        let semaphore = Semaphore::new("ever_semaphore", 1).expect("memory");
+        assert!(semaphore.try_acquire_for(ever).is_some());
+        let queue = Queue::new("ever_queue", 1).expect("memory");
+        assert_eq!(queue.push_for(7u8, ever), Ok(()));
+        let mut select = Select::new().and_then(|select| select.queue(&queue, 'q')).expect("a descriptor");
+        assert_eq!(select.wait_for(ever).expect("a queue"), Some('q'));
+        assert_eq!(queue.pop_for(ever), Some(7));
+        let news = Broadcast::<u8>::new("ever_news", 1).expect("memory");
+        let mut subscription = news.subscribe();
+        news.send(7);
+        assert_eq!(subscription.next_for(ever).map(|message| message.value), Some(7));
+    }
 }

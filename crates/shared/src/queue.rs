@@ -8,7 +8,7 @@ use crate::bell::Bell;
 use crate::copies;
 use crate::error::Error;
 use crate::event::Event;
-use crate::lock::Lock;
+use crate::lock::{Lock, deadline_in};
 use crate::memory;
 use crate::plain::Plain;
 use crate::show::{Figure, LetGo, Shown};
@@ -151,7 +151,7 @@ impl<T: Plain> Queue<T> {
     /// # Panics
     /// As [`Queue::push`].
     pub fn push_for(&self, value: T, time: Duration) -> Result<(), Full<T>> {
-        let deadline = Some(Instant::now() + time);
+        let deadline = deadline_in(time);
         if self.push_as(Caller::here(), value, deadline) { Ok(()) } else { Err(Full(value)) }
     }
 
@@ -180,7 +180,7 @@ impl<T: Plain> Queue<T> {
     /// # Panics
     /// As [`Queue::push`].
     pub fn pop_for(&self, time: Duration) -> Option<T> {
-        self.pop_as(Caller::here(), Some(Instant::now() + time))
+        self.pop_as(Caller::here(), deadline_in(time))
     }
 
     pub(crate) fn push_as(&self, caller: Caller, value: T, deadline: Option<Instant>) -> bool {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::copies::Copies;
 use crate::error::Error;
 use crate::gate::Gate;
-use crate::lock::Held;
+use crate::lock::{Held, deadline_in};
 use crate::memory;
 use crate::owner::Claim;
 use crate::plain::Plain;
@@ -104,7 +104,7 @@ impl<T: Plain> RwLock<T> {
     /// # Panics
     /// As [`RwLock::read`].
     pub fn try_read_for(&self, time: Duration) -> Option<RwLockReadGuard<T>> {
-        self.read_as(Caller::here(), Some(Instant::now() + time))
+        self.read_as(Caller::here(), deadline_in(time))
     }
 
     /// Waits until no other process reads or writes, and takes the value alone.
@@ -131,7 +131,7 @@ impl<T: Plain> RwLock<T> {
     /// # Panics
     /// As [`RwLock::read`].
     pub fn try_write_for(&self, time: Duration) -> Option<RwLockWriteGuard<T>> {
-        self.write_as(Caller::here(), Some(Instant::now() + time))
+        self.write_as(Caller::here(), deadline_in(time))
     }
 
     pub(crate) fn read_as(&self, caller: Caller, deadline: Option<Instant>) -> Option<RwLockReadGuard<T>> {

@@ -11,7 +11,7 @@ use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::io::Errno;
 
 use crate::bell::Bell;
-use crate::lock::time_to_look;
+use crate::lock::{deadline_in, time_to_look};
 use crate::owner;
 use crate::plain::Plain;
 use crate::queue::Queue;
@@ -197,7 +197,7 @@ impl<K: Copy> Select<K> {
     /// # Panics
     /// As [`Select::wait`].
     pub fn wait_for(&mut self, time: Duration) -> io::Result<Option<K>> {
-        self.wait_until(Some(Instant::now() + time))
+        self.wait_until(deadline_in(time))
     }
 
     fn wait_until(&mut self, deadline: Option<Instant>) -> io::Result<Option<K>> {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::bell::Bell;
 use crate::error::Error;
-use crate::lock::next_object;
+use crate::lock::{deadline_in, next_object};
 use crate::memory;
 use crate::owner::{Claim, ClaimKind, Members, Owner, Standing};
 use crate::show::{Figure, LetGo, Shown};
@@ -129,7 +129,7 @@ impl Semaphore {
     /// # Panics
     /// As [`Semaphore::acquire`].
     pub fn try_acquire_for(&self, time: Duration) -> Option<Permit> {
-        self.acquire_as(Caller::here(), Some(Instant::now() + time))
+        self.acquire_as(Caller::here(), deadline_in(time))
     }
 
     /// How many permits are free now.

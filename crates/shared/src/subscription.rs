@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::bell::Bell;
 use crate::broadcast::{Broadcast, Message, Next, words_of};
+use crate::lock::deadline_in;
 use crate::owner;
 use crate::plain::Plain;
 
@@ -118,7 +119,7 @@ impl<T: Plain, Topic: Plain> Subscription<T, Topic> {
     /// # Panics
     /// As [`Subscription::next`].
     pub fn next_for(&mut self, time: Duration) -> Option<Message<T, Topic>> {
-        self.wait(Some(Instant::now() + time))
+        self.wait(deadline_in(time))
     }
 
     fn wait(&self, deadline: Option<Instant>) -> Option<Message<T, Topic>> {
