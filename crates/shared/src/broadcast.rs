@@ -71,7 +71,7 @@ pub struct Message<T, Topic = ()> {
 /// A broadcast without the type of its messages.
 #[derive(Clone, Copy)]
 pub(crate) struct Ring {
-    /// Who sends takes it in turn.
+    /// Held by the process that sends.
     lock: Lock,
     /// How many messages were sent.
     sent: &'static AtomicU64,
@@ -213,7 +213,7 @@ impl<T: Plain, Topic: Plain> Broadcast<T, Topic> {
         let sent = self.ring.sent.load(Relaxed);
         let slot = self.slot(sent);
         slot[0].store(0, Relaxed);
-        // Who reads a word of the message below also sees that it is written.
+        // A process that reads a word of the message below also sees that it is being written.
         fence(Release);
         copies::store(&slot[1..], &(topic, message));
         let sent = sent.wrapping_add(1);

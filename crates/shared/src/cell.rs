@@ -91,7 +91,7 @@ impl<T: Plain> Cell<T> {
         let version = self.version.load(Relaxed);
         let mut value = self.copies.load((version & 1) as usize);
         let result = change(&mut value);
-        // Who reads a word of the copy below also sees that it does not count any more.
+        // A process that reads a word of the copy below also sees that it does not count any more.
         fence(Release);
         self.copies.store((version & 1 ^ 1) as usize, &value);
         self.version.store(version.wrapping_add(1), Release);

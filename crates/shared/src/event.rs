@@ -1,7 +1,8 @@
 //! A place where processes wait for a change that another process makes.
 //!
-//! Who waits marks the word, looks whether the change is there already, and sleeps while the word
-//! stays as it is. Who makes a change looks at the mark afterwards: one of the two sees the other.
+//! A process that waits marks the word, looks whether the change is there already, and sleeps while
+//! the word stays as it is. A process that makes a change looks at the mark afterwards: one of the
+//! two sees the other.
 //!
 //! A change for one process alone wakes one only. It has taken the mark away, so the woken process
 //! sets it again, for those behind it, and looks whether there is more for them. If it dies before

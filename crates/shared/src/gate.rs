@@ -83,7 +83,7 @@ impl Gate {
 
     /// Ends to read.
     pub(crate) fn leave(self, caller: Caller, claim: Claim) {
-        // Who sees that nobody reads comes after what was read.
+        // A writer that sees no reader comes after what was read.
         fence(Release);
         if caller.own == Owner::ANONYMOUS {
             self.of_process.fetch_sub(1, Relaxed);

@@ -34,7 +34,7 @@ pub struct Once<T> {
 /// A value that is made once, without its type.
 #[derive(Clone, Copy)]
 struct State {
-    /// Who makes the value has it.
+    /// Held by the process that makes the value.
     lock: Lock,
     /// Not zero: the value is made.
     is_made: &'static AtomicU64,

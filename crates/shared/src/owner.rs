@@ -1,4 +1,4 @@
-//! Who holds a lock, and whether that process still lives.
+//! The holder of a lock, and whether that process still lives.
 //!
 //! Each process that serves connections is a member of its server, with a number. A life is counted
 //! for each number: the supervisor counts on when it has reaped the process, before another one
@@ -162,7 +162,7 @@ impl Members {
     pub(crate) fn end(self, number: usize, life: &AtomicU32) -> (Owner, Vec<u32>) {
         let (dead, old) = (self.owner(number), life.load(Relaxed));
         let claims = self.objects(number, old).map(|(object, _)| object).collect();
-        // Who sees that it is dead also sees what it did before.
+        // A process that sees it dead also sees what it did before.
         life.store(old.wrapping_add(1), Release);
         (dead, claims)
     }

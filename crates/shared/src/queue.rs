@@ -45,7 +45,7 @@ pub struct Full<T>(pub T);
 /// The queue without the type of its values.
 #[derive(Clone, Copy)]
 pub(crate) struct Ring {
-    /// Who changes the queue takes it in turn.
+    /// Held by the process that changes the queue.
     pub(crate) lock: Lock,
     /// How many values were popped. Each change of the queue is one store to this or the next.
     popped: &'static AtomicU64,

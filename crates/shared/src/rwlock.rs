@@ -19,7 +19,7 @@ use crate::turn::Caller;
 ///
 /// A process that only needs the value as it is now is served better by a
 /// [`Cell`](crate::Cell): a read guard says that nobody changes the value, or what else it stands
-/// for, while the guard lives. Who reads anew waits while another process writes or waits to write.
+/// for, while the guard lives. New readers wait while another process writes or waits to write.
 ///
 /// What a process changes counts from the moment at which its guard is dropped, all at once, as
 /// with a [`Mutex`](crate::Mutex). Neither a reader nor a writer that dies keeps others waiting.

@@ -1,4 +1,4 @@
-//! Who calls, and a lock that is let go also after a panic.
+//! The process that calls, and a lock that is let go also after a panic.
 
 use std::time::Instant;
 

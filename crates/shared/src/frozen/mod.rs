@@ -51,7 +51,7 @@ use crate::turn::{Caller, Turn};
 /// let snapshot = countries.get();
 /// assert!(snapshot.split(|byte| *byte == b'\n').any(|country| country == b"de"));
 ///
-/// // In any process, while the others serve: who has a snapshot keeps it.
+/// // In any process, while the others serve. A snapshot stays as it is.
 /// countries.replace(|writer| writer.write_all(b"at\nch\n"))?;
 /// assert_eq!(&snapshot[..], b"gb\nde\nse\n");
 /// assert_eq!(&countries.get()[..], b"at\nch\n");
@@ -78,7 +78,7 @@ pub struct Frozen<T: 'static>(&'static Inner<T>);
 struct Inner<T> {
     name: &'static str,
     mailbox: Mailbox,
-    /// Who replaces takes it in turn.
+    /// Held by the process that replaces.
     lock: Lock,
     /// The number of the version that counts, how many were begun, and the bytes of the former.
     words: &'static [AtomicU64],

@@ -13,7 +13,7 @@ use crate::sync::{self, AcqRel, Acquire, AtomicU32, AtomicU64, Relaxed};
 /// What does not depend on the types.
 #[derive(Clone, Copy)]
 pub(super) struct Pool {
-    /// Who submits.
+    /// Held by the process that submits.
     pub(super) lock: Lock,
     /// [`Place::BEFORE_JOB`] words, those of the job, and those of the result, for each place.
     pub(super) words: &'static [AtomicU64],

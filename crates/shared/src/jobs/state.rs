@@ -33,7 +33,7 @@ pub(super) enum Phase {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct State(pub(super) u64);
 
-/// What becomes of a job whose process has died.
+/// The next state of a job whose process has died.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AfterDeath {
     /// It was never complete: there is none.
@@ -91,8 +91,7 @@ impl State {
         self.with(if has_failed { Phase::Failed } else { Phase::Done }, None)
     }
 
-    /// What becomes of it after the death of this process; `None` if that has nothing to do with
-    /// it.
+    /// The next state after the death of this process; `None` if it neither writes nor does the job.
     pub(super) fn after_death(self, dead: Owner) -> Option<AfterDeath> {
         if self.owner() != Some(dead) {
             return None;

@@ -179,7 +179,7 @@ impl<K: Plain, V: Plain> Slots<K, V> {
             return false;
         }
         let copy = Self::copy(data, 1 - meta.side());
-        // Who reads a word of this copy below also sees that it does not count any more.
+        // A process that reads a word of this copy below also sees that it does not count.
         fence(Release);
         copy[0].store(expiry, Relaxed);
         copies::store(&copy[1..], value);
@@ -218,7 +218,7 @@ impl<K: Plain, V: Plain> Slots<K, V> {
             let Some(place) = self.claim(hash, own, members) else { return false };
             self.hint(place.bucket, place.slot, hash.hint());
             let (word, data) = self.slot(place.bucket, place.slot);
-            // Who reads a word of these also sees that the last entry does not count any more.
+            // A process that reads a word of these also sees that the last entry does not count.
             fence(Release);
             copies::store(data, key);
             let copy = Self::copy(data, 0);
