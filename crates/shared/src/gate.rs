@@ -5,9 +5,10 @@ use std::time::Instant;
 use crate::error::Error;
 use crate::event::{ALL, Event};
 use crate::lock::{Held, Lock};
-use crate::owner::{Claim, ClaimKind, Owner, Standing};
+use crate::owner::{Claim, ClaimKind, Owner};
 use crate::show::{Figure, LetGo, Shown};
-use crate::sync::{Acquire, AtomicU32, LOOK_AGAIN, Relaxed, Release, SeqCst, fence};
+use crate::suspicion::Suspicion;
+use crate::sync::{Acquire, AtomicU32, Relaxed, Release, SeqCst, fence};
 use crate::turn::Caller;
 
 /// A reader claims to read, and then looks for a writer; a writer takes the lock, and then looks
@@ -41,38 +42,28 @@ impl Gate {
         self.lock.is_held()
     }
 
-    /// The copy that counts, unless a writer keeps readers out. `silent` is a writer that lives,
-    /// but does not claim the lock, and since when it was seen.
-    fn open_side(self, caller: Caller, silent: &mut Option<(u32, Instant)>) -> Option<usize> {
+    /// The copy that counts, unless a writer keeps readers out.
+    fn open_side(self, caller: Caller, suspicion: &mut Suspicion) -> Option<usize> {
         let (word, standing, side) = self.lock.look(caller.members);
-        match standing {
-            None | Some(Standing::Dead) => Some(side),
-            Some(Standing::Alive) => None,
-            Some(Standing::Silent) => {
-                let since = silent.filter(|(seen, _)| *seen == word).map(|(_, since)| since);
-                let since = since.unwrap_or_else(Instant::now);
-                *silent = Some((word, since));
-                (since.elapsed() >= LOOK_AGAIN).then_some(side)
-            }
-        }
+        suspicion.is_free(0, word, standing).then_some(side)
     }
 
     /// Begins to read, once no writer keeps readers out. Returns the copy that counts.
     pub(crate) fn enter(self, caller: Caller, deadline: Option<Instant>) -> Option<(Claim, usize)> {
-        let mut silent = None;
-        let mut enter = || self.try_enter(caller, &mut silent);
+        let mut suspicion = Suspicion::default();
+        let mut enter = || self.try_enter(caller, &mut suspicion);
         enter().or_else(|| self.opened.wait(deadline, enter))
     }
 
     /// Begins to read, unless a writer keeps readers out. Returns the copy that counts.
-    fn try_enter(self, caller: Caller, silent: &mut Option<(u32, Instant)>) -> Option<(Claim, usize)> {
-        self.open_side(caller, silent)?;
+    fn try_enter(self, caller: Caller, suspicion: &mut Suspicion) -> Option<(Claim, usize)> {
+        self.open_side(caller, suspicion)?;
         let claim = caller.members.claim(caller.own, self.lock.object(), ClaimKind::Read);
         if caller.own == Owner::ANONYMOUS {
             self.of_process.fetch_add(1, Relaxed);
         }
         fence(SeqCst);
-        match self.open_side(caller, silent) {
+        match self.open_side(caller, suspicion) {
             Some(side) => Some((claim, side)),
             None => {
                 self.leave(caller, claim);

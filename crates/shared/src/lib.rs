@@ -94,6 +94,7 @@ mod semaphore;
 pub mod server;
 mod show;
 mod subscription;
+mod suspicion;
 mod sync;
 mod table;
 mod text;

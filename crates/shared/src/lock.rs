@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use crate::error::Error;
 use crate::memory;
 use crate::owner::{Claim, ClaimKind, Members, OWNER, Owner, Standing};
+use crate::suspicion::Suspicion;
 use crate::sync::{self, AcqRel, Acquire, AtomicU32, LOOK_AGAIN, Relaxed, Release};
 
 // A word has its holder in the low bits, and these.
@@ -94,11 +95,12 @@ impl Lock {
         self.word.load(Relaxed) & OWNER != 0
     }
 
-    /// The word, what is known about the holder in it, and which copy of the value counts.
+    /// The word without the mark of those that wait, what is known about the holder in it, and
+    /// which copy of the value counts.
     pub(crate) fn look(self, members: Members) -> (u32, Option<Standing>, usize) {
         let word = self.word.load(Acquire);
         let standing = Owner::in_word(word).map(|owner| members.standing(owner, self.object));
-        (word, standing, side_of(word))
+        (word & !WAITERS, standing, side_of(word))
     }
 
     /// Takes the lock, until `deadline` at most; without one, it waits for as long as it takes.
@@ -130,14 +132,11 @@ impl Lock {
         claim: Claim,
         deadline: Option<Instant>,
     ) -> Result<Held, NotFree> {
-        let (mut spins, mut waited, mut silent_since) = (0, false, None::<(u32, Instant)>);
+        let (mut spins, mut waited, mut suspicion) = (0, false, Suspicion::default());
         loop {
             let word = self.word.load(Acquire);
             let standing = Owner::in_word(word).map(|owner| members.standing(owner, self.object));
-            if standing != Some(Standing::Silent) || silent_since.is_some_and(|(before, _)| before != word) {
-                silent_since = None;
-            }
-            let was_silent = silent_since.is_some_and(|(_, since)| since.elapsed() >= LOOK_AGAIN);
+            let was_silent = suspicion.is_free(0, word & !WAITERS, standing);
             match decide(word, standing, own, waited, was_silent) {
                 Step::Take(taken) => {
                     if self.word.compare_exchange(word, taken, AcqRel, Relaxed).is_ok() {
@@ -158,9 +157,6 @@ impl Lock {
                         && self.word.compare_exchange(word, with_waiters, Relaxed, Relaxed).is_err()
                     {
                         continue;
-                    }
-                    if standing == Some(Standing::Silent) {
-                        silent_since.get_or_insert((with_waiters, Instant::now()));
                     }
                     sync::wait(self.word, with_waiters, time_to_look(deadline));
                     waited = true;

@@ -9,7 +9,8 @@ use crate::lock::{deadline_in, next_object};
 use crate::memory;
 use crate::owner::{Claim, ClaimKind, Members, Owner, Standing};
 use crate::show::{Figure, LetGo, Shown};
-use crate::sync::{AcqRel, AtomicU32, LOOK_AGAIN, Relaxed, Release};
+use crate::suspicion::Suspicion;
+use crate::sync::{AcqRel, AtomicU32, Relaxed, Release};
 use crate::turn::Caller;
 
 /// The most permits.
@@ -51,32 +52,6 @@ pub struct Permit {
     place: usize,
     caller: Caller,
     claim: Claim,
-}
-
-/// A permit whose holder lives, but does not claim it: another process may have written beside the
-/// library.
-#[derive(Clone, Copy, Debug, Default)]
-struct Suspect(Option<(usize, u32, Instant)>);
-
-impl Suspect {
-    /// Whether this permit has been suspect for [`LOOK_AGAIN`]. Remembers one at a time.
-    fn is_old(&mut self, place: usize, word: u32, now: Instant) -> bool {
-        match self.0 {
-            Some((at, seen, since)) if at == place && seen == word => now - since >= LOOK_AGAIN,
-            Some((at, ..)) if at != place => false,
-            _ => {
-                self.0 = Some((place, word, now));
-                false
-            }
-        }
-    }
-
-    /// This permit is not suspect.
-    fn clear(&mut self, place: usize) {
-        if self.0.is_some_and(|(at, ..)| at == place) {
-            self.0 = None;
-        }
-    }
 }
 
 impl Semaphore {
@@ -142,8 +117,8 @@ impl Semaphore {
     pub(crate) fn acquire_as(&self, caller: Caller, deadline: Option<Instant>) -> Option<Permit> {
         // Before the permit is taken: a holder without a claim is none.
         let claim = caller.members.claim(caller.own, self.object, ClaimKind::Hold);
-        let mut suspect = Suspect::default();
-        let mut take = || self.take(caller, &mut suspect);
+        let mut suspicion = Suspicion::default();
+        let mut take = || self.take(caller, &mut suspicion);
         let waits = deadline.is_none_or(|deadline| deadline > Instant::now());
         let taken = take().or_else(|| if waits { self.wait(caller, deadline, take) } else { None });
         match taken {
@@ -169,21 +144,14 @@ impl Semaphore {
     }
 
     /// Takes a permit that is free.
-    fn take(&self, caller: Caller, suspect: &mut Suspect) -> Option<usize> {
+    fn take(&self, caller: Caller, suspicion: &mut Suspicion) -> Option<usize> {
         let count = self.permits.len();
         let first = self.hint.load(Relaxed) as usize % count;
         (first..count).chain(0..first).find(|&place| {
             let permit = &self.permits[place];
             let word = permit.load(Relaxed);
             let standing = Owner::in_word(word).map(|owner| caller.members.standing(owner, self.object));
-            let is_free = match standing {
-                Some(Standing::Silent) => suspect.is_old(place, word, Instant::now()),
-                Some(Standing::Alive) => {
-                    suspect.clear(place);
-                    false
-                }
-                None | Some(Standing::Dead) => true,
-            };
+            let is_free = suspicion.is_free(place, word, standing);
             is_free && permit.compare_exchange(word, caller.own.bits(), AcqRel, Relaxed).is_ok()
         })
     }
@@ -304,16 +272,5 @@ mod tests {
         let _ = ManuallyDrop::new(semaphore.acquire_as(next, None));
         members.lives[0].store(2, Relaxed);
         assert!(semaphore.acquire_as(caller, Some(Instant::now())).is_some());
-    }
-
-    #[test]
-    fn a_holder_without_a_claim_is_suspect_for_a_while() {
-        let (mut suspect, start) = (Suspect::default(), Instant::now());
-        assert!(!suspect.is_old(1, 7, start));
-        assert!(!suspect.is_old(2, 7, start + LOOK_AGAIN), "one at a time");
-        assert!(!suspect.is_old(1, 8, start + LOOK_AGAIN), "another word");
-        assert!(suspect.is_old(1, 8, start + 2 * LOOK_AGAIN));
-        suspect.clear(1);
-        assert!(!suspect.is_old(1, 8, start + 3 * LOOK_AGAIN));
     }
 }

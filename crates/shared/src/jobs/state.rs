@@ -91,7 +91,8 @@ impl State {
         self.with(if has_failed { Phase::Failed } else { Phase::Done }, None)
     }
 
-    /// The next state after the death of this process; `None` if it neither writes nor does the job.
+    /// The next state after the death of this process; `None` if it neither writes nor does the
+    /// job.
     pub(super) fn after_death(self, dead: Owner) -> Option<AfterDeath> {
         if self.owner() != Some(dead) {
             return None;
