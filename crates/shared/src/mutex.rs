@@ -39,8 +39,7 @@ pub struct Mutex<T> {
 #[must_use = "the mutex is held for as long as the guard"]
 pub struct MutexGuard<T: Plain> {
     mutex: Mutex<T>,
-    /// `None` once it is let go.
-    held: Option<Held>,
+    held: Held,
     value: T,
     is_changed: bool,
 }
@@ -92,7 +91,7 @@ impl<T: Plain> Mutex<T> {
     fn take(&self, deadline: Option<Instant>) -> Result<MutexGuard<T>, NotFree> {
         let held = self.lock.acquire(owner::waiter(), owner::members(), deadline)?;
         let value = self.copies.load(held.side);
-        Ok(MutexGuard { mutex: *self, held: Some(held), value, is_changed: false })
+        Ok(MutexGuard { mutex: *self, held, value, is_changed: false })
     }
 }
 
@@ -100,7 +99,7 @@ impl<T: Plain> MutexGuard<T> {
     /// Whether the last holder died before it had let go.
     #[must_use]
     pub fn owner_died(&self) -> bool {
-        self.held.as_ref().is_some_and(|held| held.owner_died)
+        self.held.owner_died
     }
 }
 
@@ -124,12 +123,11 @@ impl<T: Plain> DerefMut for MutexGuard<T> {
 impl<T: Plain> Drop for MutexGuard<T> {
     #[inline]
     fn drop(&mut self) {
-        let Some(held) = self.held.take() else { return };
         let stores = self.is_changed && !std::thread::panicking();
         if stores {
-            self.mutex.copies.store(1 - held.side, &self.value);
+            self.mutex.copies.store(1 - self.held.side, &self.value);
         }
-        self.mutex.lock.release(held, owner::members(), stores);
+        self.mutex.lock.release(self.held, owner::members(), stores);
     }
 }
 

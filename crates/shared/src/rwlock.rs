@@ -55,8 +55,7 @@ pub struct RwLockReadGuard<T> {
 pub struct RwLockWriteGuard<T: Plain> {
     rwlock: RwLock<T>,
     caller: Caller,
-    /// `None` once it is let go.
-    held: Option<Held>,
+    held: Held,
     value: T,
     is_changed: bool,
 }
@@ -143,7 +142,7 @@ impl<T: Plain> RwLock<T> {
     pub(crate) fn write_as(&self, caller: Caller, deadline: Option<Instant>) -> Option<RwLockWriteGuard<T>> {
         let held = self.gate.shut(caller, deadline)?;
         let value = self.copies.load(held.side);
-        Some(RwLockWriteGuard { rwlock: *self, caller, held: Some(held), value, is_changed: false })
+        Some(RwLockWriteGuard { rwlock: *self, caller, held, value, is_changed: false })
     }
 
     /// Opens it after the death of a process that claimed it.
@@ -157,7 +156,7 @@ impl<T: Plain> RwLockWriteGuard<T> {
     /// Whether the last writer died before it had let go.
     #[must_use]
     pub fn owner_died(&self) -> bool {
-        self.held.as_ref().is_some_and(|held| held.owner_died)
+        self.held.owner_died
     }
 }
 
@@ -192,12 +191,11 @@ impl<T> Drop for RwLockReadGuard<T> {
 
 impl<T: Plain> Drop for RwLockWriteGuard<T> {
     fn drop(&mut self) {
-        let Some(held) = self.held.take() else { return };
         let stores = self.is_changed && !std::thread::panicking();
         if stores {
-            self.rwlock.copies.store(1 - held.side, &self.value);
+            self.rwlock.copies.store(1 - self.held.side, &self.value);
         }
-        self.rwlock.gate.open(self.caller, held, stores);
+        self.rwlock.gate.open(self.caller, self.held, stores);
     }
 }
 

@@ -14,8 +14,8 @@ use crate::sync::LOOK_AGAIN;
 pub(crate) struct Suspicion(Option<(usize, u32, Instant)>);
 
 impl Suspicion {
-    /// Whether this word in this place has been suspect for [`LOOK_AGAIN`]. Remembers one place at a
-    /// time.
+    /// Whether this word in this place has been suspect for [`LOOK_AGAIN`]. Remembers one place at
+    /// a time.
     fn is_old(&mut self, place: usize, word: u32, now: Instant) -> bool {
         match self.0 {
             Some((at, seen, since)) if at == place && seen == word => now - since >= LOOK_AGAIN,

@@ -51,7 +51,7 @@ impl Drop for Claimed {
 pub(crate) struct Turn {
     lock: Lock,
     caller: Caller,
-    held: Option<Held>,
+    held: Held,
 }
 
 impl Turn {
@@ -77,15 +77,13 @@ impl Turn {
     #[inline]
     pub(crate) fn take_until(lock: Lock, caller: Caller, deadline: Option<Instant>) -> Result<Turn, NotFree> {
         let held = lock.acquire(caller.own, caller.members, deadline)?;
-        Ok(Turn { lock, caller, held: Some(held) })
+        Ok(Turn { lock, caller, held })
     }
 }
 
 impl Drop for Turn {
     #[inline]
     fn drop(&mut self) {
-        if let Some(held) = self.held.take() {
-            self.lock.release(held, self.caller.members, false);
-        }
+        self.lock.release(self.held, self.caller.members, false);
     }
 }
