@@ -62,113 +62,6 @@
 //! }
 //! ```
 //!
-//! # Recipes
-//!
-//! ## Limit what all handlers do at a time
-//!
-//! ```no_run
-//! # fn main() -> Result<(), tine::Error> {
-//! let compilers = tine::shared::Semaphore::new("compilers", 4)?;
-//! tine::Server::bind("[::]:9999")?.run(move |connection| {
-//!     // The fifth one waits. The permit comes back also if this process is killed.
-//!     let _permit = compilers.acquire();
-//!     drop(connection);
-//!     Ok(())
-//! })
-//! # }
-//! ```
-//!
-//! ## Load once, serve from all processes
-//!
-//! Private memory makes each fork slower, by about 34 µs per MB that was touched.
-//! [`shared::Frozen`] does not, whatever its size.
-//!
-//! ```no_run
-//! # fn main() -> Result<(), tine::Error> {
-//! use std::io::Write;
-//! use tine::shared::Frozen;
-//!
-//! let words = Frozen::<u8>::load("words", |writer| {
-//!     std::io::copy(&mut std::fs::File::open("/usr/share/dict/words")?, writer).map(drop)
-//! })?;
-//! tine::Server::bind("[::]:9999")?.run(move |mut connection| Ok(connection.write_all(&words.get())?))
-//! # }
-//! ```
-//!
-//! ## Answer first, work later
-//!
-//! See [`Server::jobs`]: workers do what handlers submit, and the connection may end before.
-//!
-//! ## Keep what may crash apart
-//!
-//! The connection is such a place already. Within it, [`Connection::spawn_with`] runs a function in
-//! a process of its own, under the limits of the connection.
-//!
-//! ```no_run
-//! # fn parse(_: &[u8]) {}
-//! # fn handle(mut connection: tine::Connection, bytes: &[u8]) -> Result<(), tine::HandlerError> {
-//! use std::io::Write;
-//! use tine::HelperEnd;
-//!
-//! match connection.spawn_with(|| Ok(parse(bytes)))?.wait()? {
-//!     HelperEnd::Exited(0) => writeln!(connection, "valid")?,
-//!     _ => writeln!(connection, "not valid")?,
-//! }
-//! # Ok(())
-//! # }
-//! ```
-//!
-//! ## Open in each process
-//!
-//! A connection to a database must not be shared by processes: open it after the fork, in the
-//! handler or in [`Handler::on_child`].
-//!
-//! ## Give up on a slow client
-//!
-//! ```no_run
-//! # use std::time::Duration;
-//! # fn handle(mut connection: tine::Connection) -> Result<(), tine::HandlerError> {
-//! connection.set_idle_timeout(Some(Duration::from_secs(30)))?;
-//! while let Some(line) = connection.next_line(1000)? {
-//!     println!("{line}");
-//! }
-//! # Ok(())
-//! # }
-//! ```
-//!
-//! ## Test a server
-//!
-//! With the feature `testing`, a function with `#[test]` has a server of its own, on a port that
-//! the kernel chooses:
-//!
-//! ```
-//! # #[cfg(feature = "testing")]
-//! # mod test {
-//! use std::io::{Read, Write};
-//! use tine::testing::TestServer;
-//!
-//! fn it_greets() {
-//!     let build = || tine::Server::bind("127.0.0.1:0");
-//!     let server = TestServer::start(build, |mut connection| Ok(connection.write_all(b"hello")?));
-//!     let mut text = String::new();
-//!     server.expect("it starts").connect().read_to_string(&mut text).expect("it answers");
-//!     assert_eq!(text, "hello");
-//! }
-//! # }
-//! ```
-//!
-//! ## Serve with async functions
-//!
-//! ```
-//! # #[cfg(feature = "async")]
-//! # fn serve() -> Result<(), tine::Error> {
-//! use tokio::io::AsyncWriteExt;
-//!
-//! tine::Server::bind("[::]:9999")?
-//!     .run_async(|mut connection| async move { Ok(connection.write_all(b"hello").await?) })
-//! # }
-//! ```
-//!
 //! # Where to start
 //!
 //! * [`Server`]: one service, with a handler or with a [`Program`] for each connection
@@ -188,7 +81,8 @@
 //! | `testing` | the module `testing`: servers in tests |
 //!
 //! tine runs on Linux only.
-
+//!
+#![doc = include_str!("../recipes.md")]
 #![forbid(unsafe_code)]
 
 mod admission;
