@@ -50,7 +50,8 @@ pub struct Floor(RawFd);
 
 impl Floor {
     /// The boundary above all descriptors that are open now, except those that are to move above
-    /// it. One number below it stays free, for the socket of a client.
+    /// it. One number below it stays free, for the socket of a client where the program opens
+    /// nothing more.
     #[must_use]
     pub fn above_open(to_move: &[BorrowedFd]) -> Floor {
         let moves = |number: &RawFd| to_move.iter().any(|descriptor| descriptor.as_raw_fd() == *number);
@@ -126,10 +127,11 @@ impl Kept {
     }
 }
 
-/// As [`close_from`], but what the program has opened stays open.
+/// As [`close_from`], but what the program has opened stays open, and so does the socket of the
+/// client: it has a number beyond the boundary where the program has taken the free one below.
 #[inline]
-pub fn close_from_keeping(fresh: &Fresh, floor: Floor, kept: &Kept) {
-    close_from_but(fresh, floor, kept.0.iter().copied());
+pub fn close_from_keeping(fresh: &Fresh, floor: Floor, kept: &Kept, socket: BorrowedFd) {
+    close_from_but(fresh, floor, kept.0.iter().copied().chain([socket.as_raw_fd()]));
 }
 
 /// Closes what is open from the boundary on, up to a number.

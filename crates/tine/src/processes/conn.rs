@@ -4,7 +4,7 @@
 //! decides: what it may touch is [`ConnContext`] and its own [`Job`].
 
 use std::io::{self, Write as _};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rustix::process::Pid;
@@ -107,7 +107,7 @@ where
     context.enter_jail(job.slot, launch.cgroup.as_ref());
     // The listeners, the server's other descriptors, and a socket that another forker may have
     // left.
-    tine_sys::fd::close_from_keeping(fresh, context.first_server_fd, &context.kept);
+    tine_sys::fd::close_from_keeping(fresh, context.first_server_fd, &context.kept, job.socket.as_fd());
     show_connection(job.entry, context.title.as_mut(), context.log.privacy());
     let report = handle(context, job, &mut true);
     exit_now(context.exit_code(&report))

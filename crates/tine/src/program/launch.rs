@@ -221,7 +221,7 @@ impl<'a> Launcher<'a> {
         {
             // A lookup or a client that does not read can outlive the server, whose addresses must
             // not stay in use.
-            tine_sys::fd::close_from_except(fresh, first_own, &self.image.jail.descriptors());
+            self.image.close_own(fresh, client, first_own);
         }
         let mut variables = match self.image.program.reverse_dns {
             true => self.look_up_name(client, report)?,
@@ -299,6 +299,14 @@ impl<'a> Launcher<'a> {
 }
 
 impl Image<'_> {
+    /// Closes the descriptors of the server, from the boundary on, but what a jail needs and the
+    /// socket of the client.
+    pub(super) fn close_own(&self, fresh: &Fresh, client: &ProgramConnection, first_own: Floor) {
+        let mut kept = self.jail.descriptors();
+        kept.push(client.socket.as_fd());
+        tine_sys::fd::close_from_except(fresh, first_own, &kept);
+    }
+
     /// Closes what the jail holds open, in a process that has started the program in it.
     pub(super) fn leave_jail_to_program(&mut self) {
         self.jail = Confinement::default();

@@ -72,7 +72,7 @@ impl Launcher<'_> {
         // The program inherits it; this process writes nothing there.
         stderr.map_or(Ok(()), rustix::stdio::dup2_stderr)?;
         drop(pipe);
-        tine_sys::fd::close_from_except(fresh, first_own, &self.image.jail.descriptors());
+        self.image.close_own(fresh, client, first_own);
         Ok((alone, has_stderr))
     }
 
