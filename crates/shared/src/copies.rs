@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use crate::error::Error;
 use crate::memory;
 use crate::plain::Plain;
-use crate::sync::{AtomicU64, Relaxed};
+use crate::sync::{AtomicU32, AtomicU64, Relaxed};
 
 /// The two copies.
 pub(crate) struct Copies<T> {
@@ -28,9 +28,23 @@ impl<T: Plain> Copies<T> {
     /// # Errors
     /// ENOMEM, EMFILE.
     pub(crate) fn make(name: &str, first: &T) -> Result<Copies<T>, Error> {
-        let copies = Copies { words: memory::words(name, 2 * T::WORDS)?, value: PhantomData };
+        Ok(Copies::of(memory::words(name, 2 * T::WORDS)?, first))
+    }
+
+    /// Makes both copies right behind a word for a lock: a small value is in its cache line, so
+    /// that one transfer between two processors brings both.
+    ///
+    /// # Errors
+    /// ENOMEM, EMFILE.
+    pub(crate) fn behind_futex(name: &str, first: &T) -> Result<(&'static AtomicU32, Copies<T>), Error> {
+        let (word, words) = memory::futex_and_words(name, 2 * T::WORDS)?;
+        Ok((word, Copies::of(words, first)))
+    }
+
+    fn of(words: &'static [AtomicU64], first: &T) -> Copies<T> {
+        let copies = Copies { words, value: PhantomData };
         copies.store(0, first);
-        Ok(copies)
+        copies
     }
 
     /// The value of a copy.

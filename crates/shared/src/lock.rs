@@ -18,10 +18,6 @@ const WAITERS: u32 = 1 << 31;
 
 const _: () = assert!(OWNER & (SIDE | DIED | WAITERS) == 0);
 
-/// Looks at a lock that is held, before the process waits in the kernel: each after twice the time
-/// of the last one, since a look takes the cache line away from the holder.
-const SPINS: u32 = if cfg!(loom) { 0 } else { 3 };
-
 /// A lock in shared memory.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lock {
@@ -132,10 +128,17 @@ impl Lock {
         claim: Claim,
         deadline: Option<Instant>,
     ) -> Result<Held, NotFree> {
-        let (mut spins, mut waited, mut suspicion) = (0, false, Suspicion::default());
+        let (mut waited, mut was_long, mut suspicion) = (false, false, Suspicion::default());
         loop {
             let word = self.word.load(Acquire);
-            let standing = Owner::in_word(word).map(|owner| members.standing(owner, self.object));
+            let is_late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+            let standing = Owner::in_word(word).map(|owner| match is_late || was_long {
+                true => members.standing(owner, self.object),
+                // Its claims are in cache lines that it writes with each lock: not before it has
+                // held this one for long.
+                false if members.is_gone(owner) => Standing::Dead,
+                false => Standing::Alive,
+            });
             let was_silent = suspicion.is_free(0, word & !WAITERS, standing);
             match decide(word, standing, own, waited, was_silent) {
                 Step::Take(taken) => {
@@ -144,13 +147,9 @@ impl Lock {
                         return Ok(Held { owner: own, claim, owner_died, side: side_of(word) });
                     }
                 }
-                Step::Wait(_) if deadline.is_some_and(|deadline| Instant::now() >= deadline) => {
+                Step::Wait(_) if is_late => {
                     members.unclaim(claim);
                     return Err(NotFree);
-                }
-                Step::Wait(_) if spins < SPINS => {
-                    (0..1 << spins).for_each(|_| sync::spin());
-                    spins += 1;
                 }
                 Step::Wait(with_waiters) => {
                     if word != with_waiters
@@ -158,7 +157,7 @@ impl Lock {
                     {
                         continue;
                     }
-                    sync::wait(self.word, with_waiters, time_to_look(deadline));
+                    was_long = sync::wait(self.word, with_waiters, time_to_look(deadline));
                     waited = true;
                 }
             }

@@ -126,19 +126,54 @@ pub(crate) fn futexes(name: &str, length: usize) -> Result<&'static [AtomicU32],
     take(name, length)
 }
 
+/// A word that processes can wait at and other words right behind it, all zero, in cache lines of
+/// their own: one for a small object.
+///
+/// # Errors
+/// ENOMEM, EMFILE.
+#[cfg(not(loom))]
+pub(crate) fn futex_and_words(
+    name: &str,
+    length: usize,
+) -> Result<(&'static AtomicU32, &'static [AtomicU64]), Error> {
+    let bytes = length.saturating_add(1).saturating_mul(size_of::<AtomicU64>());
+    take_from(name, bytes, |arena| arena.take_headed(length))
+}
+
+#[cfg(loom)]
+pub(crate) fn futex_and_words(
+    name: &str,
+    length: usize,
+) -> Result<(&'static AtomicU32, &'static [AtomicU64]), Error> {
+    Ok((&futexes(name, 1)?[0], words(name, length)?))
+}
+
 #[cfg(not(loom))]
 pub(crate) fn take<T: tine_sys::memory::Word>(name: &str, length: usize) -> Result<&'static [T], Error> {
+    take_from(name, length.saturating_mul(size_of::<T>()), |arena| arena.take(length))
+}
+
+/// Takes a piece of this many bytes from an arena that has room for it, or from a new one.
+#[cfg(not(loom))]
+fn take_from<P>(
+    name: &str,
+    bytes: usize,
+    take: impl Fn(&tine_sys::arena::Arena) -> Option<P>,
+) -> Result<P, Error> {
     use tine_sys::arena::Arena;
 
     let failed = |why| Error::system(format_args!("cannot make shared state {name:?}"), why);
     let mut arenas = lock(&world().arenas);
-    if let Some(taken) = arenas.iter().rev().find_map(|arena| arena.take(length)) {
+    if let Some(taken) = arenas.iter().rev().find_map(&take) {
         return Ok(taken);
     }
     let too_much = || failed(std::io::ErrorKind::OutOfMemory.into());
-    let bytes = length.checked_mul(size_of::<T>()).ok_or_else(too_much)?;
+    // More is no size of memory (mmap(2)), and could not be rounded up to pages.
+    if bytes > isize::MAX as usize {
+        return Err(too_much());
+    }
     let arena = Arena::new(c"tine shared", bytes.max(SMALL)).map_err(failed)?;
-    let taken = arena.take(length).ok_or_else(too_much)?;
+    let taken = take(&arena).ok_or_else(too_much)?;
     arenas.push(arena);
     Ok(taken)
 }

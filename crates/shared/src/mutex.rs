@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::copies::Copies;
 use crate::error::Error;
-use crate::lock::{Held, Lock, NotFree, deadline_in};
+use crate::lock::{self, Held, Lock, NotFree, deadline_in};
 use crate::memory;
 use crate::owner;
 use crate::plain::Plain;
@@ -51,7 +51,8 @@ impl<T: Plain> Mutex<T> {
     /// The name is invalid or taken, the server runs already, or the system has no memory.
     pub fn new(name: &str, value: T) -> Result<Mutex<T>, Error> {
         memory::check(name)?;
-        let mutex = Mutex { lock: Lock::make(name)?, copies: Copies::make(name, &value)? };
+        let (word, copies) = Copies::behind_futex(name, &value)?;
+        let mutex = Mutex { lock: Lock::of(word, lock::next_object()), copies };
         memory::add(name, Shape { kind: "mutex", lock: mutex.lock });
         Ok(mutex)
     }

@@ -16,16 +16,17 @@ pub(crate) use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, 
 pub(crate) const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Waits while the word has this value, until a wake or for this time at most (`FUTEX_WAIT`). It
-/// can return without either.
+/// can return without either. True if the time has passed.
 #[cfg(not(loom))]
-pub(crate) fn wait(word: &AtomicU32, value: u32, time: Duration) {
+pub(crate) fn wait(word: &AtomicU32, value: u32, time: Duration) -> bool {
+    use rustix::io::Errno;
     use rustix::thread::futex;
     let time = futex::Timespec {
         tv_sec: time.as_secs().try_into().unwrap_or(i64::MAX),
         tv_nsec: time.subsec_nanos().into(),
     };
     // Woken, changed, interrupted or out of time: the caller looks at the word.
-    let _ = futex::wait(word, futex::Flags::empty(), value, Some(&time));
+    futex::wait(word, futex::Flags::empty(), value, Some(&time)) == Err(Errno::TIMEDOUT)
 }
 
 /// Wakes up to this many processes that wait at the word (`FUTEX_WAKE`).
@@ -63,10 +64,10 @@ mod model {
         FUTEXES.0.lock().expect("no thread of a model panics")
     }
 
-    pub(crate) fn wait(word: &AtomicU32, value: u32, _: Duration) {
+    pub(crate) fn wait(word: &AtomicU32, value: u32, _: Duration) -> bool {
         let mut all = queue();
         if word.load(SeqCst) != value {
-            return;
+            return false;
         }
         let own = all.next;
         all.next += 1;
@@ -74,6 +75,7 @@ mod model {
         while all.waiters.iter().any(|(_, waiter)| *waiter == own) {
             all = FUTEXES.1.wait(all).expect("no thread of a model panics");
         }
+        false
     }
 
     pub(crate) fn wake(word: &AtomicU32, processes: u32) {

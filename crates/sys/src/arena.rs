@@ -50,17 +50,33 @@ impl Arena {
     /// Hands out a piece with `length` entries, all zero; `None` if there is no room for it.
     #[must_use]
     pub fn take<T: Word>(&self, length: usize) -> Option<&'static [T]> {
+        let start = self.take_bytes(length.checked_mul(size_of::<T>())?)?;
+        // SAFETY: `take_bytes` says what these bytes are; they are a slice of this length.
+        Some(unsafe { entries(start, length) })
+    }
+
+    /// Hands out a piece with one entry and, right behind it, `length` others, all zero; `None` if
+    /// there is no room for it. A small piece is in one cache line.
+    #[must_use]
+    pub fn take_headed<H: Word, T: Word>(&self, length: usize) -> Option<(&'static H, &'static [T])> {
         const { assert!(align_of::<T>() <= LINE) };
-        let wanted = length.checked_mul(size_of::<T>())?.checked_next_multiple_of(LINE)?;
+        let first = size_of::<H>().next_multiple_of(align_of::<T>());
+        let start = self.take_bytes(length.checked_mul(size_of::<T>())?.checked_add(first)?)?;
+        // SAFETY: `take_bytes` says what these bytes are; the entries begin behind the head, at
+        // their alignment, and end with the piece.
+        unsafe {
+            let head: &'static [H] = entries(start, 1);
+            Some((&head[0], entries(start.byte_add(first), length)))
+        }
+    }
+
+    /// Hands out this many bytes, in cache lines of their own: in the mapping, which is never
+    /// unmapped, zero at first, and handed out to nobody else.
+    fn take_bytes(&self, bytes: usize) -> Option<*const libc::c_void> {
+        let wanted = bytes.checked_next_multiple_of(LINE)?;
         let after = |used: usize| used.checked_add(wanted).filter(|after| *after <= self.bytes);
         let at = self.used.fetch_update(Relaxed, Relaxed, after).ok()?;
-        // SAFETY: these bytes are in the mapping, which is never unmapped, are aligned, zero at
-        // first, and handed out to nobody else; `Word` says that zero is a value and that others
-        // may change it.
-        Some(unsafe {
-            let start = self.start.byte_add(at).cast::<T>().cast_const();
-            std::slice::from_raw_parts(start, length)
-        })
+        Some(self.start.wrapping_byte_add(at).cast_const())
     }
 
     /// Takes the memory away from this process, for good: an access ends it (SIGSEGV).
@@ -85,6 +101,16 @@ impl Arena {
         unsafe { rustix::mm::mprotect(self.start, self.bytes, flags)? };
         Ok(())
     }
+}
+
+/// The entries at an address.
+///
+/// # Safety
+/// The bytes are of an arena, aligned for the entries, and handed out to the caller alone.
+unsafe fn entries<T: Word>(start: *const libc::c_void, length: usize) -> &'static [T] {
+    const { assert!(align_of::<T>() <= LINE) };
+    // SAFETY: as the caller says; `Word` says that zero is a value and that others may change it.
+    unsafe { std::slice::from_raw_parts(start.cast(), length) }
 }
 
 fn map_file(name: &CStr, bytes: usize) -> io::Result<*mut libc::c_void> {
@@ -119,5 +145,18 @@ mod tests {
         assert!(arena.take::<AtomicU64>(usize::MAX).is_none());
         assert_eq!(arena.take::<AtomicU64>(rest).expect("room").len(), rest);
         assert!(arena.take::<AtomicU64>(1).is_none());
+    }
+
+    #[test]
+    fn entries_behind_a_head_are_in_its_cache_line() {
+        let arena = Arena::new(c"tine test", 4096).expect("memory");
+        let (head, rest): (&AtomicU32, &[AtomicU64]) = arena.take_headed(7).expect("room");
+        let at = std::ptr::from_ref(head).addr();
+        assert_eq!((at % LINE, rest.as_ptr().addr() - at, rest.len()), (0, 8, 7));
+        rest[6].store(7, Relaxed);
+        let next: &[AtomicU32] = arena.take(1).expect("room");
+        assert_eq!(next.as_ptr().addr() - at, LINE);
+        assert_eq!((head.load(Relaxed), next[0].load(Relaxed)), (0, 0));
+        assert!(arena.take_headed::<AtomicU32, AtomicU64>(usize::MAX / 8).is_none());
     }
 }
