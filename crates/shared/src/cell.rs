@@ -4,9 +4,8 @@ use std::fmt;
 
 use crate::copies::Copies;
 use crate::error::Error;
-use crate::lock::Lock;
+use crate::lock::{Lock, Shape};
 use crate::memory;
-use crate::mutex::Shape;
 use crate::plain::Plain;
 use crate::sync::{self, Acquire, AtomicU64, Relaxed, Release, fence};
 use crate::turn::{Caller, Turn};

@@ -2,6 +2,7 @@
 //! one whole.
 
 use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
 
 use crate::error::Error;
 use crate::memory;
@@ -57,6 +58,51 @@ impl<T: Plain> Copies<T> {
     #[inline]
     pub(crate) fn store(self, side: usize, value: &T) {
         store(&self.words[side * T::WORDS..], value);
+    }
+}
+
+/// A copy of the value that counts, in the process that holds its lock. What is changed in it counts
+/// once the lock says that the other copy does.
+pub(crate) struct Draft<T> {
+    copies: Copies<T>,
+    /// The copy that counts.
+    side: usize,
+    value: T,
+    is_changed: bool,
+}
+
+impl<T: Plain> Draft<T> {
+    #[inline]
+    pub(crate) fn of(copies: Copies<T>, side: usize) -> Draft<T> {
+        Draft { copies, side, value: copies.load(side), is_changed: false }
+    }
+
+    /// Stores what was changed in the other copy. True if that counts from now on; a panic drops
+    /// the change.
+    #[inline]
+    pub(crate) fn store(&self) -> bool {
+        let stores = self.is_changed && !std::thread::panicking();
+        if stores {
+            self.copies.store(1 - self.side, &self.value);
+        }
+        stores
+    }
+}
+
+impl<T> Deref for Draft<T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+impl<T> DerefMut for Draft<T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut T {
+        self.is_changed = true;
+        &mut self.value
     }
 }
 

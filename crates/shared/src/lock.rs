@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use crate::error::Error;
 use crate::memory;
 use crate::owner::{Claim, ClaimKind, Members, OWNER, Owner, Standing};
+use crate::show::{Figure, LetGo, Shown};
 use crate::suspicion::Suspicion;
 use crate::sync::{self, AcqRel, Acquire, AtomicU32, LOOK_AGAIN, Relaxed, Release};
 
@@ -195,6 +196,30 @@ impl Lock {
             }
         }
         sync::wake(self.word, 1);
+    }
+}
+
+/// What is shown of an object with a lock.
+pub(crate) struct Shape {
+    pub(crate) kind: &'static str,
+    pub(crate) lock: Lock,
+}
+
+impl Shown for Shape {
+    fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    fn figures(&self) -> Vec<Figure> {
+        vec![Figure::gauge("held", f64::from(u8::from(self.lock.is_held())))]
+    }
+
+    fn let_go(&self, dead: LetGo) {
+        self.lock.let_go(dead.owner);
+    }
+
+    fn number(&self) -> Option<u32> {
+        Some(self.lock.object())
     }
 }
 

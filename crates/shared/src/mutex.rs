@@ -4,13 +4,12 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
 
-use crate::copies::Copies;
+use crate::copies::{Copies, Draft};
 use crate::error::Error;
-use crate::lock::{self, Held, Lock, NotFree, deadline_in};
+use crate::lock::{self, Held, Lock, NotFree, Shape, deadline_in};
 use crate::memory;
 use crate::owner;
 use crate::plain::Plain;
-use crate::show::{Figure, LetGo, Shown};
 
 /// A value that one process at a time changes.
 ///
@@ -38,10 +37,9 @@ pub struct Mutex<T> {
 /// A [`Mutex`] that this process holds, with its value.
 #[must_use = "the mutex is held for as long as the guard"]
 pub struct MutexGuard<T: Plain> {
-    mutex: Mutex<T>,
+    lock: Lock,
     held: Held,
-    value: T,
-    is_changed: bool,
+    draft: Draft<T>,
 }
 
 impl<T: Plain> Mutex<T> {
@@ -91,8 +89,7 @@ impl<T: Plain> Mutex<T> {
     #[inline]
     fn take(&self, deadline: Option<Instant>) -> Result<MutexGuard<T>, NotFree> {
         let held = self.lock.acquire(owner::waiter(), owner::members(), deadline)?;
-        let value = self.copies.load(held.side);
-        Ok(MutexGuard { mutex: *self, held, value, is_changed: false })
+        Ok(MutexGuard { lock: self.lock, held, draft: Draft::of(self.copies, held.side) })
     }
 }
 
@@ -109,26 +106,21 @@ impl<T: Plain> Deref for MutexGuard<T> {
 
     #[inline]
     fn deref(&self) -> &T {
-        &self.value
+        &self.draft
     }
 }
 
 impl<T: Plain> DerefMut for MutexGuard<T> {
     #[inline]
     fn deref_mut(&mut self) -> &mut T {
-        self.is_changed = true;
-        &mut self.value
+        &mut self.draft
     }
 }
 
 impl<T: Plain> Drop for MutexGuard<T> {
     #[inline]
     fn drop(&mut self) {
-        let stores = self.is_changed && !std::thread::panicking();
-        if stores {
-            self.mutex.copies.store(1 - self.held.side, &self.value);
-        }
-        self.mutex.lock.release(self.held, owner::members(), stores);
+        self.lock.release(self.held, owner::members(), self.draft.store());
     }
 }
 
@@ -148,30 +140,6 @@ impl<T> fmt::Debug for Mutex<T> {
 
 impl<T: Plain + fmt::Debug> fmt::Debug for MutexGuard<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.value, f)
-    }
-}
-
-/// What is shown of an object with a lock.
-pub(crate) struct Shape {
-    pub(crate) kind: &'static str,
-    pub(crate) lock: Lock,
-}
-
-impl Shown for Shape {
-    fn kind(&self) -> &'static str {
-        self.kind
-    }
-
-    fn figures(&self) -> Vec<Figure> {
-        vec![Figure::gauge("held", f64::from(u8::from(self.lock.is_held())))]
-    }
-
-    fn let_go(&self, dead: LetGo) {
-        self.lock.let_go(dead.owner);
-    }
-
-    fn number(&self) -> Option<u32> {
-        Some(self.lock.object())
+        fmt::Debug::fmt(&**self, f)
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
 
-use crate::copies::Copies;
+use crate::copies::{Copies, Draft};
 use crate::error::Error;
 use crate::gate::Gate;
 use crate::lock::{Held, deadline_in};
@@ -53,11 +53,10 @@ pub struct RwLockReadGuard<T> {
 /// An [`RwLock`] that this process alone has, with its value.
 #[must_use = "nobody can read for as long as the guard lives"]
 pub struct RwLockWriteGuard<T: Plain> {
-    rwlock: RwLock<T>,
+    gate: Gate,
     caller: Caller,
     held: Held,
-    value: T,
-    is_changed: bool,
+    draft: Draft<T>,
 }
 
 impl<T: Plain> RwLock<T> {
@@ -141,8 +140,7 @@ impl<T: Plain> RwLock<T> {
 
     pub(crate) fn write_as(&self, caller: Caller, deadline: Option<Instant>) -> Option<RwLockWriteGuard<T>> {
         let held = self.gate.shut(caller, deadline)?;
-        let value = self.copies.load(held.side);
-        Some(RwLockWriteGuard { rwlock: *self, caller, held, value, is_changed: false })
+        Some(RwLockWriteGuard { gate: self.gate, caller, held, draft: Draft::of(self.copies, held.side) })
     }
 
     /// Opens it after the death of a process that claimed it.
@@ -172,14 +170,13 @@ impl<T: Plain> Deref for RwLockWriteGuard<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        &self.value
+        &self.draft
     }
 }
 
 impl<T: Plain> DerefMut for RwLockWriteGuard<T> {
     fn deref_mut(&mut self) -> &mut T {
-        self.is_changed = true;
-        &mut self.value
+        &mut self.draft
     }
 }
 
@@ -191,11 +188,7 @@ impl<T> Drop for RwLockReadGuard<T> {
 
 impl<T: Plain> Drop for RwLockWriteGuard<T> {
     fn drop(&mut self) {
-        let stores = self.is_changed && !std::thread::panicking();
-        if stores {
-            self.rwlock.copies.store(1 - self.held.side, &self.value);
-        }
-        self.rwlock.gate.open(self.caller, self.held, stores);
+        self.gate.open(self.caller, self.held, self.draft.store());
     }
 }
 
@@ -221,7 +214,7 @@ impl<T: fmt::Debug> fmt::Debug for RwLockReadGuard<T> {
 
 impl<T: Plain + fmt::Debug> fmt::Debug for RwLockWriteGuard<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.value, f)
+        fmt::Debug::fmt(&**self, f)
     }
 }
 
