@@ -61,8 +61,8 @@ impl<T: Plain> Copies<T> {
     }
 }
 
-/// A copy of the value that counts, in the process that holds its lock. What is changed in it counts
-/// once the lock says that the other copy does.
+/// A copy of the value that counts, in the process that holds its lock. What is changed in it
+/// counts once the lock says that the other copy does.
 pub(crate) struct Draft<T> {
     copies: Copies<T>,
     /// The copy that counts.

@@ -10,8 +10,8 @@ use std::process::ExitCode;
 
 use tine::{Connection, Handler, HandlerError, LogFormat, Server, Services};
 
-/// More descriptors than there are free numbers below those of the server, whatever this process has
-/// inherited: the socket of a client has a number above them.
+/// More descriptors than there are free numbers below those of the server, whatever this process
+/// has inherited: the socket of a client has a number above them.
 const FILES: usize = 500;
 
 struct Stages {
