@@ -8,9 +8,11 @@ mod session;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use blocks::{Block, blocks, chapters, steps};
 use session::Session;
+use tine_e2e::{built, run};
 
 const ENGLISH: &str = include_str!("../../../../docs/tutorial.md");
 const CHINESE: &str = include_str!("../../../../docs/tutorial.zh.md");
@@ -72,8 +74,22 @@ fn what_the_text_installs_is_what_the_tests_install() {
     }
 }
 
+#[test]
+fn the_shell_finds_the_programs_as_the_text_says() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    for document in [ENGLISH, CHINESE] {
+        let line = document.lines().find(|line| line.starts_with("export PATH=")).expect("a path");
+        let mut shell = Command::new("bash");
+        shell.current_dir(&root).args(["-c", &format!("{line}; command -v one-client")]);
+        let (code, found, errors) = run(&mut shell);
+        assert_eq!(code, 0, "{line}: {errors}");
+        let found = fs::canonicalize(found.trim_end()).expect("a program");
+        assert_eq!(found, fs::canonicalize(built("one-client")).expect("a program"));
+    }
+}
+
 /// Runs the commands of a chapter, in a shell for each block.
-fn run(number: usize) {
+fn run_chapter(number: usize) {
     let chapters = chapters(ENGLISH);
     let (heading, text) = chapters[number - 1];
     assert!(heading.starts_with(&format!("{number}. ")), "{heading}");
@@ -90,7 +106,7 @@ macro_rules! chapters {
     ($($name:ident $number:literal)*) => {
         $(#[test]
         fn $name() {
-            run($number);
+            run_chapter($number);
         })*
 
         #[test]
