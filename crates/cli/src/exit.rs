@@ -24,10 +24,11 @@ pub(crate) struct Row {
 }
 
 /// The commands.
-const ALL: [&str; 25] = [
+const ALL: [&str; 26] = [
     "serve",
     "client",
     "load",
+    "demo",
     "check",
     "explain",
     "jail-check",
@@ -69,7 +70,7 @@ pub(crate) const TABLE: [Row; 10] = [
     Row { code: 99, commands: &["load"], meaning: "a limit (--fail-if) or a tolerance was exceeded" },
     Row { code: USAGE, commands: &ALL, meaning: "usage or configuration error" },
     Row { code: SYSTEM, commands: &ALL, meaning: "system error, which may be temporary" },
-    Row { code: 130, commands: &["client", "load", "logs"], meaning: "interrupted" },
+    Row { code: 130, commands: &["client", "load", "demo", "logs"], meaning: "interrupted" },
 ];
 
 /// The sentence about exit codes at the end of a command's `--help`.

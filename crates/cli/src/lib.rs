@@ -9,6 +9,7 @@ mod client;
 mod commands;
 pub mod config;
 mod control;
+mod demo;
 mod diagnostics;
 pub mod error;
 mod exit;
@@ -56,6 +57,7 @@ pub fn main() -> ExitCode {
         args::Command::Serve(serve) => commands::serve::run(*serve, typed, takeover),
         args::Command::Client(client) => client::run(client),
         args::Command::Load(load) => load::run(*load),
+        args::Command::Demo(demo) => demo::run(&demo),
         args::Command::Check(check) => commands::check::run(&check),
         args::Command::Explain(explain) => commands::explain::run(&explain),
         args::Command::JailCheck(check) => commands::jail_check::run(&check),

@@ -6,6 +6,7 @@
 pub mod cgroup;
 pub mod client;
 pub mod control;
+pub mod demo;
 pub mod documents;
 pub mod echo_clients;
 pub mod environment;

@@ -6,6 +6,7 @@ pub mod access;
 pub mod banner;
 pub mod client;
 pub mod control;
+pub mod demo;
 pub mod identity;
 pub mod jail;
 pub mod limits;
@@ -67,6 +68,8 @@ pub enum Command {
     Client(Client),
     /// Load a server with many connections and processes, check its answers, and judge the result
     Load(Box<load::Load>),
+    /// Show step by step how a process per connection works, with a server and a few clients
+    Demo(demo::Demo),
     /// Validate a configuration, and print it as it is understood
     Check(Check),
     /// Show which rule of a configuration decides about a client, and which limits apply
