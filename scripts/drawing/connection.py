@@ -87,9 +87,9 @@ def serve(canvas):
     message(canvas, 'half-close', CLIENT, KERNEL, 562, 'client')
     canvas.label('half', (CLIENT + KERNEL) / 2, 576, kind='small', ink='muted')
     in_state(canvas, 'close-wait', 562)
-    past_parent(canvas, 'read-end', KERNEL, CHILD, 578, 'kernel')
-    past_parent(canvas, 'write', CHILD, KERNEL, 630, 'child')
-    message(canvas, 'reply', KERNEL, CLIENT, 648, 'kernel')
+    past_parent(canvas, 'write', CHILD, KERNEL, 590, 'child')
+    message(canvas, 'reply', KERNEL, CLIENT, 612, 'kernel')
+    past_parent(canvas, 'read-end', KERNEL, CHILD, 644, 'kernel')
 
 
 def finish(canvas):

@@ -6,6 +6,7 @@ use std::net::TcpListener;
 
 use nix::sys::wait::wait;
 use nix::unistd::{ForkResult, fork};
+use tine_tutorial::echo;
 
 const WORKERS: usize = 3;
 
@@ -38,8 +39,10 @@ fn work(listener: &TcpListener) -> ! {
     loop {
         count += 1;
         // An error of one client is no reason to end: the next one may do better.
-        let answered =
-            listener.accept().and_then(|(mut stream, _)| writeln!(stream, "client {count} of worker {own}"));
+        let answered = listener.accept().and_then(|(mut stream, _)| {
+            stream.write_all(format!("client {count} of worker {own}\n").as_bytes())?;
+            echo(stream)
+        });
         if let Err(why) = answered {
             println!("a connection has failed: {why}");
         }

@@ -38,7 +38,8 @@ fn main() -> io::Result<()> {
                 println!("draining {children} connections");
             }
         }
-        // An error of accept(2) or fork(2) is one of this client.
+        // An error of fork(2), or ECONNABORTED, costs this client alone. The limit is well below
+        // that on open files: at EMFILE, poll(2) would return again and again.
         if let Some(accepting) = &listener
             && happened.get(1) == Some(&true)
             && let Ok((stream, _)) = accepting.accept()
