@@ -162,9 +162,11 @@ fn what_a_program_has_before_it_reads_is_a_reason() {
 
 #[test]
 fn programs_that_do_not_get_to_the_point() {
-    let soon = ["--warm-timeout", "300ms"];
-    assert_refused(&soon, &["sleep", "1000"], "within 300ms, and waits in clock_nanosleep");
-    assert_refused(&soon, &["sh", "-c", "sleep 1000 & wait"], "within 300ms");
+    let soon = ["--warm-timeout", "2s"];
+    assert_refused(&soon, &["sleep", "1000"], "within 2s, and waits in clock_nanosleep");
+    assert_refused(&soon, &["sh", "-c", "sleep 1000 & wait"], "within 2s");
+    assert_refused(&soon, &["sh", "-c", "while :; do :; done"], "within 2s: ");
+    assert_refused(&soon, &["sh", "-c", "while :; do cd /; done"], "within 2s");
     assert_refused(&[], &["true"], "exited with code 0 before");
     assert_refused(&[], &["sh", "-c", "exit 7"], "exited with code 7 before");
     assert_refused(&[], &["sh", "-c", "kill -KILL $$"], "signal 9 ended it");
@@ -212,6 +214,11 @@ fn a_set_user_id_program_is_not_started_by_others() {
     mode(&cat, 0o755);
     let (code, rows, err) = check_by(&nobody, &[], &[&cat]);
     assert_eq!((code, err.as_str()), (0, ""), "{rows:?}");
+    // PR_SET_DUMPABLE.
+    let hides = python("import ctypes; assert ctypes.CDLL(None).prctl(4, 0) == 0; input()");
+    let (code, rows, err) = check_by(&nobody, &[], &hides);
+    assert_eq!((code, err.as_str()), (100, ""), "{rows:?}");
+    assert!(rows.iter().any(|row| row.contains("forbids others to look into it")), "{rows:?}");
 }
 
 #[test]

@@ -291,6 +291,12 @@ fn not_reached(f: &mut fmt::Formatter<'_>, reached: &Reached, timeout: std::time
                 one_line(what)
             )
         }
+        Reached::Hidden => {
+            write!(
+                f,
+                "it forbids others to look into it: what its copies would share is not known; {SERVE_COLD}"
+            )
+        }
         Reached::Foreign => {
             write!(
                 f,

@@ -116,8 +116,16 @@ struct Subject<'a> {
     connection: &'a str,
 }
 
+/// The next event, if it comes before the deadline: a program that is busy has one at any time.
+fn next_before(tracer: &mut Tracer, deadline: Option<Instant>) -> io::Result<Option<TraceStop>> {
+    match deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+        true => Ok(None),
+        false => tracer.next(deadline),
+    }
+}
+
 /// Much more than a thread needs to end that has nothing left to do.
-const THREAD_END: Duration = Duration::from_millis(200);
+const THREAD_END: Duration = Duration::from_secs(1);
 
 impl Subject<'_> {
     /// Watches the program until it stops, and looks at it there.
@@ -141,6 +149,9 @@ impl Subject<'_> {
         if reached.is_point() {
             let (others, created) = (watch.others(), watch.timers_created);
             found = shown(self.main, self.connection, &others, created, &placeholder.tokens());
+            if found.as_ref().is_err_and(|why| why.kind() == io::ErrorKind::PermissionDenied) {
+                (reached, found) = (Reached::Hidden, Ok(Shown::default()));
+            }
             // Where it was killed meanwhile, there was nothing to look at.
             while let Some(TraceStop { task, event }) = tracer.next(Some(Instant::now()))? {
                 if let (true, TraceEvent::Ended(how)) = (task == self.main, event) {
@@ -171,7 +182,7 @@ impl Subject<'_> {
     ) -> io::Result<Option<Reached>> {
         let deadline = Instant::now().checked_add(THREAD_END);
         while reached.is_point() && watch.has_threads() {
-            let Some(TraceStop { task, event }) = tracer.next(deadline)? else { break };
+            let Some(TraceStop { task, event }) = next_before(tracer, deadline)? else { break };
             let look = StoppedTask { id: task, connection: self.connection };
             match (event, watch.on(task, &event, &look)) {
                 (_, WatchStep::Over(Reached::Ended(how))) => return Ok(Some(Reached::Ended(how))),
@@ -196,7 +207,7 @@ impl Subject<'_> {
         deadline: Option<Instant>,
     ) -> io::Result<Reached> {
         loop {
-            let Some(TraceStop { task, event }) = tracer.next(deadline)? else {
+            let Some(TraceStop { task, event }) = next_before(tracer, deadline)? else {
                 return Ok(watch.time_out());
             };
             let look = StoppedTask { id: task, connection: self.connection };

@@ -33,6 +33,8 @@ pub(super) enum Reached {
     GainsRights(String),
     /// It makes system calls of another architecture than the server.
     Foreign,
+    /// It has reached a point, and forbids others to look into it (`PR_SET_DUMPABLE`, prctl(2)).
+    Hidden,
 }
 
 impl Reached {

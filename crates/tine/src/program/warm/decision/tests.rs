@@ -122,6 +122,7 @@ fn a_program_that_does_not_get_there_is_refused_for_that_alone() {
         (Reached::ByChild("cat".into(), "read"), "a child of it, cat"),
         (Reached::GainsRights("/bin/su, which is set-user-ID".into()), "/bin/su, which"),
         (Reached::Foreign, "another architecture"),
+        (Reached::Hidden, "forbids others to look"),
     ] {
         let census = with(|census| {
             census.reached = reached.clone();
