@@ -7,6 +7,8 @@ const DONE: u8 = 0;
 pub(crate) const USAGE: u8 = 100;
 /// A layer of the jail is not in force.
 pub(crate) const MISSING: u8 = 1;
+/// The program cannot be started warm.
+pub(crate) const REFUSED: u8 = USAGE;
 /// No server runs that a command could be about.
 pub(crate) const NOTHING_RUNS: u8 = 3;
 /// A system error, which may be temporary.
@@ -24,7 +26,7 @@ pub(crate) struct Row {
 }
 
 /// The commands.
-const ALL: [&str; 26] = [
+const ALL: [&str; 27] = [
     "serve",
     "client",
     "load",
@@ -32,6 +34,7 @@ const ALL: [&str; 26] = [
     "check",
     "explain",
     "jail-check",
+    "warm-check",
     "import",
     "status",
     "list",
@@ -60,7 +63,7 @@ const OF_RUNNING: [&str; 16] = [
 ];
 
 /// All exit codes, in order.
-pub(crate) const TABLE: [Row; 10] = [
+pub(crate) const TABLE: [Row; 11] = [
     Row { code: DONE, commands: &ALL, meaning: "done" },
     Row { code: 1, commands: &["load"], meaning: "a result could not be written" },
     Row { code: MISSING, commands: &["jail-check"], meaning: "a layer of the jail is missing" },
@@ -69,6 +72,7 @@ pub(crate) const TABLE: [Row; 10] = [
     Row { code: 4, commands: &["load"], meaning: "the measurement is invalid or inconclusive" },
     Row { code: 99, commands: &["load"], meaning: "a limit (--fail-if) or a tolerance was exceeded" },
     Row { code: USAGE, commands: &ALL, meaning: "usage or configuration error" },
+    Row { code: REFUSED, commands: &["warm-check"], meaning: "the program cannot be started warm" },
     Row { code: SYSTEM, commands: &ALL, meaning: "system error, which may be temporary" },
     Row { code: 130, commands: &["client", "load", "demo", "logs"], meaning: "interrupted" },
 ];

@@ -61,6 +61,7 @@ pub fn main() -> ExitCode {
         args::Command::Check(check) => commands::check::run(&check),
         args::Command::Explain(explain) => commands::explain::run(&explain),
         args::Command::JailCheck(check) => commands::jail_check::run(&check),
+        args::Command::WarmCheck(check) => commands::warm_check::run(&check),
         args::Command::Import(import) => commands::import::run(&import),
         args::Command::Status(status) => control::status::run(&status),
         args::Command::List(list) => control::list::run(&list),

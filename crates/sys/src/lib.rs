@@ -35,6 +35,7 @@ pub mod signal;
 pub mod socket;
 pub mod socket_filter;
 mod socket_option;
+pub mod trace;
 pub mod vsock;
 pub mod wait;
 

@@ -324,7 +324,7 @@ pub(crate) fn wait(pid: i32) -> io::Result<How> {
 }
 
 /// How a process ended, from its wait status.
-fn how(status: libc::c_int) -> How {
+pub(crate) fn how(status: libc::c_int) -> How {
     match libc::WIFSIGNALED(status) {
         true => How::Signaled(libc::WTERMSIG(status)),
         false => How::Exited(libc::WEXITSTATUS(status)),

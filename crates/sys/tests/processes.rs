@@ -1,5 +1,4 @@
-//! What holds in forked processes. The tests run one after the other in the main thread: a process
-//! with several threads must not fork, and the threads of Rust's test harness would be others.
+//! What holds in forked processes.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd};
@@ -14,6 +13,8 @@ use tine_sys::exec::{CStrings, Execution, Group, Stack, spawn_sibling};
 use tine_sys::fd::{Floor, close_from, close_strays, inherited, open_numbers};
 use tine_sys::process::{Alone, Ended, Fresh, How, Side, exit_now, fork, reap, wait_for};
 use tine_sys::signal::{Set, defaults, first_real_time};
+
+mod main_thread;
 
 const TESTS: &[(&str, fn())] = &[
     ("a_panic_in_a_child_does_not_reach_the_code_that_forked", panic_in_a_child),
@@ -30,22 +31,8 @@ const TESTS: &[(&str, fn())] = &[
     ("a_fault_is_noted_before_it_ends_the_process", noted_fault),
 ];
 
-/// Runs all tests, or with `--exact` the one that is named; `--list` prints their names, as
-/// cargo-nextest asks for them.
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let has = |option: &str| arguments.iter().any(|argument| argument == option);
-    if has("--list") {
-        let listed = if has("--ignored") { &[] } else { TESTS };
-        listed.iter().for_each(|(name, _)| println!("{name}: test"));
-        return ExitCode::SUCCESS;
-    }
-    let named = |name: &str| !has("--exact") || has(name);
-    for (name, test) in TESTS.iter().filter(|(name, _)| named(name)) {
-        println!("{name}");
-        test();
-    }
-    ExitCode::SUCCESS
+    main_thread::run(TESTS)
 }
 
 fn fork_beside_a_sleeper() {

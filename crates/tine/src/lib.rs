@@ -147,6 +147,9 @@ pub mod cli {
     pub use crate::net::misspelt::explain as explain_misspelt;
     pub use crate::net::unix_name::path_of_client;
     pub use crate::processes::own_confinement::{confine_for_test, confine_observer};
+    pub use crate::program::warm::{
+        WarmAllow, WarmCheckSettings, WarmReport, WarmRow, WarmUntil, check_warm,
+    };
     pub use crate::system::users::service_port;
 
     pub use crate::ipc::handover::takeover::Takeover;

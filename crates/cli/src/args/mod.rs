@@ -38,6 +38,7 @@ use crate::commands::describe::{Completions, Man};
 use crate::commands::explain::Explain;
 use crate::commands::import::Import;
 use crate::commands::jail_check::JailCheck;
+use crate::commands::warm_check::WarmCheck;
 use crate::control::crashes::Crashes;
 use crate::control::list::List;
 use crate::control::logs::Logs;
@@ -76,6 +77,9 @@ pub enum Command {
     Explain(Explain),
     /// Show which protections of a jail this system gives, and try to break out of it
     JailCheck(JailCheck),
+    /// Show whether a program could be started once and copied for each connection, and what is in
+    /// the way
+    WarmCheck(WarmCheck),
     /// Convert the configuration of another super-server or jail, and list what has no equivalent
     Import(Import),
     /// Show what a running server does
@@ -125,7 +129,7 @@ pub fn parsed<T: FromStr<Err = tine::Error>>(text: &str) -> Result<T, String> {
 }
 
 /// A value of the library that has a name, one of these.
-fn choice<T>(names: &'static [&'static str]) -> impl TypedValueParser<Value = T>
+pub(crate) fn choice<T>(names: &'static [&'static str]) -> impl TypedValueParser<Value = T>
 where
     T: FromStr<Err = tine::Error> + Clone + Send + Sync + 'static,
 {

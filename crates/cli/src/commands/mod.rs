@@ -6,3 +6,4 @@ pub(crate) mod explain;
 pub(crate) mod import;
 pub(crate) mod jail_check;
 pub(crate) mod serve;
+pub(crate) mod warm_check;

@@ -12,6 +12,7 @@ pub(crate) mod relay;
 mod resource;
 mod stay;
 mod trial;
+pub(crate) mod warm;
 
 use std::ffi::{CString, OsString};
 use std::os::unix::ffi::OsStrExt;

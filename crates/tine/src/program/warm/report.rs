@@ -1,0 +1,141 @@
+//! The report of a check, as rows for an operator.
+
+use super::census::{Census, DescriptorKind};
+use super::decision::{Hindrance, WarmVerdict, decide, hindrances};
+use super::options::{WarmAllow, WarmReport, WarmRow};
+use super::watch::Reached;
+
+/// What was asked about a program, in the order of the rows.
+const ASPECTS: [&str; 9] =
+    ["threads", "children", "rights", "descriptors", "locks", "timers", "memory", "variables", "filter"];
+
+/// The report about a program.
+pub(super) fn report(census: &Census, allowed: &[WarmAllow]) -> WarmReport {
+    let reasons = hindrances(census);
+    let row = |aspect, state, detail| WarmRow { aspect, state, detail };
+    let of = |aspect| {
+        let own = reasons.iter().filter(move |reason| reason.aspect() == aspect);
+        own.map(|reason| row(aspect, state(reason, allowed), reason.to_string())).collect::<Vec<_>>()
+    };
+    let mut rows = vec![row("program", "-", census.programs.join(", then "))];
+    match stop(census) {
+        None => rows.extend(of("stop")),
+        Some(stop) => {
+            rows.push(row("stop", "ok", stop));
+            for aspect in ASPECTS {
+                let own = of(aspect);
+                let fact = fact(aspect, census);
+                if let Some(text) = fact.or_else(|| own.is_empty().then(|| nothing(aspect).to_owned())) {
+                    rows.push(row(aspect, "ok", text));
+                }
+                rows.extend(own);
+            }
+        }
+    }
+    let can_be_warmed = decide(census, allowed) == WarmVerdict::Warm;
+    WarmReport { rows, can_be_warmed }
+}
+
+fn state(reason: &Hindrance, allowed: &[WarmAllow]) -> &'static str {
+    if reason.is_allowed(allowed) { "allowed" } else { "refused" }
+}
+
+/// Where a program has stopped, if it has reached a point.
+fn stop(census: &Census) -> Option<String> {
+    let what = match &census.reached {
+        Reached::Use(call, number) => format!("{call} of descriptor {number}"),
+        Reached::Marker(call) => format!("{call} of /.tine/ready"),
+        _ => return None,
+    };
+    Some(format!("{what}, after {} calls, {} ms while traced", census.calls, census.elapsed.as_millis()))
+}
+
+/// What was found that is not in the way, if there is something to tell.
+fn fact(aspect: &str, census: &Census) -> Option<String> {
+    let shown = &census.shown;
+    match aspect {
+        "memory" => Some(format!("{:.1} MiB private", shown.private_kib as f64 / 1024.0)),
+        "descriptors" => {
+            let files = shown.descriptors.iter().filter_map(|found| match &found.kind {
+                DescriptorKind::File { path, offset, hindrance: None } => {
+                    Some(format!("{} is {path} at {offset}, to be opened again", found.number))
+                }
+                _ => None,
+            });
+            let files = files.collect::<Vec<_>>();
+            (!files.is_empty()).then(|| files.join(", "))
+        }
+        _ => None,
+    }
+}
+
+/// The text where nothing was found.
+fn nothing(aspect: &str) -> &'static str {
+    match aspect {
+        "rights" => "those of its caller",
+        "descriptors" => "none besides the connection",
+        "variables" => "no copies of its own",
+        "filter" => "as inherited",
+        _ => "none",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::census::{FoundDescriptor, Shown};
+    use super::*;
+
+    fn rows(reached: Reached, shown: Shown, allowed: &[WarmAllow]) -> (Vec<String>, bool) {
+        let census = Census {
+            reached,
+            timeout: Duration::from_secs(1),
+            programs: vec!["/bin/a".into(), "/bin/b".into()],
+            calls: 7,
+            elapsed: Duration::from_millis(3),
+            threads_started: 0,
+            interval_timers: 0,
+            shown,
+        };
+        let report = report(&census, allowed);
+        let text = |row: &WarmRow| format!("{} {} {}", row.aspect, row.state, row.detail);
+        (report.rows.iter().map(text).collect(), report.can_be_warmed)
+    }
+
+    #[test]
+    fn each_aspect_has_a_row_and_each_hindrance_its_own() {
+        let descriptor = |number, kind| FoundDescriptor { number, kind };
+        let file = DescriptorKind::File { path: "/a".into(), offset: 5, hindrance: None };
+        let kinds = [file, DescriptorKind::Pipe, DescriptorKind::Eventfd];
+        let descriptors = (3..).zip(kinds).map(|(number, kind)| descriptor(number, kind)).collect();
+        let shown = Shown { descriptors, private_kib: 1536, ..Shown::default() };
+        let (all, can) = rows(Reached::Use("read", 0), shown.clone(), &[WarmAllow::Pipe]);
+        assert!(!can);
+        let [program, stop, .., filter] = &all[..] else { panic!("{all:?}") };
+        assert_eq!(program, "program - /bin/a, then /bin/b");
+        assert_eq!(stop, "stop ok read of descriptor 0, after 7 calls, 3 ms while traced");
+        assert_eq!(filter, "filter ok as inherited");
+        let begins = |rows: &[String], text: &str| rows.iter().filter(|row| row.starts_with(text)).count();
+        for (text, count) in [
+            ("threads ok none", 1),
+            ("memory ok 1.5 MiB private", 1),
+            ("descriptors allowed 4 is a pipe", 1),
+            ("descriptors refused 5 is an eventfd", 1),
+            ("descriptors ok 3 is /a at 5, to be opened again", 1),
+            ("descriptors ", 3),
+        ] {
+            assert_eq!(begins(&all, text), count, "{text}: {all:?}");
+        }
+        let allowed = [WarmAllow::Pipe, WarmAllow::Eventfd];
+        let (all, can) = rows(Reached::Use("read", 0), shown, &allowed);
+        assert!(can && begins(&all, "descriptors ok 3 is /a at 5") == 1, "{all:?}");
+    }
+
+    #[test]
+    fn a_program_that_does_not_get_there_has_two_rows() {
+        let (all, can) = rows(Reached::TimedOut(None), Shown::default(), &[]);
+        assert_eq!((all.len(), can), (2, false));
+        assert!(all[1].starts_with("stop refused it did not use its connection within 1s"), "{all:?}");
+    }
+}
