@@ -53,7 +53,19 @@ pub fn main() -> ExitCode {
     // The command drops them before the server forks: a fork copies the page tables of the rest.
     let typed = matches.remove_subcommand().map(|(_, typed)| typed).unwrap_or_default();
     drop(matches);
-    let done = match args.command {
+    match run(args.command, typed, takeover) {
+        Ok(code) => code,
+        Err(error) => fail(&error),
+    }
+}
+
+/// Runs a command. `typed` is what was typed of the options of `serve`, to which `takeover` belongs.
+fn run(
+    command: args::Command,
+    typed: clap::ArgMatches,
+    takeover: Option<Takeover>,
+) -> Result<ExitCode, error::Error> {
+    match command {
         args::Command::Serve(serve) => commands::serve::run(*serve, typed, takeover),
         args::Command::Client(client) => client::run(client),
         args::Command::Load(load) => load::run(*load),
@@ -81,10 +93,6 @@ pub fn main() -> ExitCode {
         args::Command::Upgrade(upgrade) => control::replace::upgrade(&upgrade),
         args::Command::Man(page) => commands::describe::man(&page),
         args::Command::Completions(shell) => commands::describe::completions(&shell),
-    };
-    match done {
-        Ok(code) => code,
-        Err(error) => fail(&error),
     }
 }
 

@@ -110,11 +110,7 @@ impl Texts for English {
                 format!("Supervisor {pid} is stopped (SIGSTOP, state {state}).")
             }
             Fact::Killed { pid, client, end } => {
-                let end = match end {
-                    End::Fin => "the end of the stream (FIN)",
-                    End::Reset => "a reset (RST)",
-                };
-                format!("Process {pid} has got SIGKILL. Its client {client} sees {end}.")
+                format!("Process {pid} has got SIGKILL. Its client {client} sees {}.", sees(*end))
             }
             Fact::StillServed { clients } => {
                 format!("Still served, each with a message of its own: {}.", self.clients(clients))
@@ -159,5 +155,12 @@ impl Texts for English {
 
     fn list(&self, items: &[String]) -> String {
         items.join(", ")
+    }
+}
+
+fn sees(end: End) -> &'static str {
+    match end {
+        End::Fin => "the end of the stream (FIN)",
+        End::Reset => "a reset (RST)",
     }
 }

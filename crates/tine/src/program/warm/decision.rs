@@ -241,22 +241,12 @@ fn of_kind(f: &mut fmt::Formatter<'_>, number: i32, kind: &DescriptorKind) -> fm
     write!(f, "{number} is {what}: {why}; open it after the client is there, or {next} if none uses it")
 }
 
+const SERVE_COLD: &str = "serve it by execution";
+
 fn not_reached(f: &mut fmt::Formatter<'_>, reached: &Reached, timeout: std::time::Duration) -> fmt::Result {
-    const SERVE_COLD: &str = "serve it by execution";
     match reached {
         Reached::Use(..) | Reached::Marker(_) => f.write_str("reached"),
-        Reached::Ended(How::Exited(code)) => {
-            write!(
-                f,
-                "it exited with code {code} before it used its connection: nothing is left to copy; {SERVE_COLD}"
-            )
-        }
-        Reached::Ended(How::Signaled(signal)) => {
-            write!(
-                f,
-                "signal {signal} ended it before it used its connection: nothing is left to copy; see what ended it, and try again"
-            )
-        }
+        Reached::Ended(how) => ended(f, *how),
         Reached::Halted(signal) => {
             write!(
                 f,
@@ -303,6 +293,19 @@ fn not_reached(f: &mut fmt::Formatter<'_>, reached: &Reached, timeout: std::time
                 "it makes system calls of another architecture than this process: they are not understood; {SERVE_COLD}"
             )
         }
+    }
+}
+
+fn ended(f: &mut fmt::Formatter<'_>, how: How) -> fmt::Result {
+    match how {
+        How::Exited(code) => write!(
+            f,
+            "it exited with code {code} before it used its connection: nothing is left to copy; {SERVE_COLD}"
+        ),
+        How::Signaled(signal) => write!(
+            f,
+            "signal {signal} ended it before it used its connection: nothing is left to copy; see what ended it, and try again"
+        ),
     }
 }
 
