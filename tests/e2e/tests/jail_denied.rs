@@ -114,7 +114,10 @@ fn groups_that_cannot_be_given_up_end_the_start() {
         assert!(err.contains("change of user"), "{err}");
         let mut command = start("--clear-groups");
         command.command().args(["--", "id", "-G"]);
-        assert_eq!(command.start().connect().read_text(), "524288\n");
+        let groups = command.start().connect().read_text();
+        // That of its slot alone. Another forker can have claimed the first slot for the client.
+        let group = groups.trim_end().parse::<u32>();
+        assert!(group.as_ref().is_ok_and(|group| (524_288..525_312).contains(group)), "{groups}");
     }
 }
 

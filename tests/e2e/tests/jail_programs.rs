@@ -265,8 +265,9 @@ fn sshd_serves_the_user_of_the_server() {
         assert_eq!(code == 0, reads_outside, "{said}");
         assert!(reads_outside || said.contains("not found"), "{said}");
     }
-    // The key is accepted, and nothing can be served as that user.
-    let server = start(&command.replacen(" --user www-data", "", 1));
+    // The key is accepted, and nothing can be served as that user. One forker: the client has the
+    // first slot, and its user.
+    let server = start(&command.replacen(" --user www-data", " --forkers 1", 1));
     owned("ssh/host_key", FIRST);
     let (code, said) = sftp(&site, &server, &transfer);
     assert_eq!(code, 255, "{said}");
