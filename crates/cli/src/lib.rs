@@ -59,7 +59,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Runs a command. `typed` is what was typed of the options of `serve`, to which `takeover` belongs.
+/// Runs a command. `typed` has the options of `serve` that were given; `takeover` is for that, too.
 fn run(
     command: args::Command,
     typed: clap::ArgMatches,
