@@ -59,8 +59,9 @@
 //! State is made in one process, before it runs its server; later, it is an error
 //! ([`ErrorKind::TooLate`]). Forkers must not wait: what waits panics in
 //! [`Handler::on_start`](../trait.Handler.html). Threads and helpers of a handler use the state as
-//! their process does. The state ends with the server. Connections that outlive it
-//! (`Server::leave_connections`) are reaped by nobody who could open their locks.
+//! their process does. The state ends with the server. A connection that outlives it
+//! (`Server::leave_connections`) and dies leaves its locks shut: the supervisor, which opens the
+//! locks of the dead, is gone.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(loom, allow(dead_code, reason = "a model has no server, and no select"))]

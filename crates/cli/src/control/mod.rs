@@ -3,7 +3,7 @@
 pub(crate) mod crashes;
 pub(crate) mod list;
 pub(crate) mod logs;
-mod proc;
+pub(crate) mod proc;
 pub(crate) mod replace;
 pub(crate) mod set;
 pub(crate) mod show;

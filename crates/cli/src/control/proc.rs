@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::io;
 
 use serde_json::{Value, json};
 
@@ -89,16 +90,26 @@ fn describe(pid: u64, depth: u64) -> Option<Value> {
 
 /// What the descriptors of a process refer to, as procfs names it; `None` if that may not be read.
 fn files(pid: u64) -> Option<Vec<Value>> {
-    let entries = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten();
-    let mut files: Vec<(u64, String)> = entries
-        .filter_map(|entry| {
-            let descriptor = entry.file_name().to_str()?.parse().ok()?;
-            // Closed meanwhile: it is none any more.
-            Some((descriptor, fs::read_link(entry.path()).ok()?.to_string_lossy().into_owned()))
-        })
-        .collect();
+    let files = open_in(pid).ok()?.into_iter();
+    Some(files.map(|(descriptor, file)| json!({ "fd": descriptor, "file": file })).collect())
+}
+
+/// The descriptors of a process, and what each refers to, as procfs names it.
+///
+/// # Errors
+/// They may not be read, or the process has ended.
+pub(crate) fn open_in(pid: u64) -> io::Result<Vec<(u64, String)>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(format!("/proc/{pid}/fd"))? {
+        let entry = entry?;
+        let number = entry.file_name().to_str().and_then(|name| name.parse().ok());
+        // Closed meanwhile: it is none any more.
+        if let (Some(number), Ok(file)) = (number, fs::read_link(entry.path())) {
+            files.push((number, file.to_string_lossy().into_owned()));
+        }
+    }
     files.sort();
-    Some(files.into_iter().map(|(descriptor, file)| json!({ "fd": descriptor, "file": file })).collect())
+    Ok(files)
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
+use crate::control::proc::open_in as open_files;
+
 /// A process when it was looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Process {
@@ -74,7 +76,7 @@ pub(super) fn family(pid: u64) -> Vec<Process> {
 /// An open file of a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Descriptor {
-    pub(super) number: u32,
+    pub(super) number: u64,
     /// What it refers to, such as `socket:[4711]`.
     pub(super) target: String,
 }
@@ -91,17 +93,8 @@ impl Descriptor {
 /// # Errors
 /// They may not be read, or the process has ended.
 pub(super) fn open_in(pid: u64) -> std::io::Result<Vec<Descriptor>> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(format!("/proc/{pid}/fd"))? {
-        let entry = entry?;
-        let number = entry.file_name().to_str().and_then(|name| name.parse().ok());
-        // Closed meanwhile: it is none any more.
-        if let (Some(number), Ok(target)) = (number, fs::read_link(entry.path())) {
-            found.push(Descriptor { number, target: target.to_string_lossy().into_owned() });
-        }
-    }
-    found.sort_by_key(|descriptor| descriptor.number);
-    Ok(found)
+    let found = open_files(pid)?.into_iter();
+    Ok(found.map(|(number, target)| Descriptor { number, target }).collect())
 }
 
 /// A TCP socket over IPv4.

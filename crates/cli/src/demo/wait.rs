@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::process::Signal;
 use tine::cli::next_move;
@@ -75,8 +75,7 @@ impl Waiter {
         loop {
             let mut fds = vec![PollFd::new(&self.interrupts, PollFlags::IN)];
             fds.extend(fd.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
-            let left = end.map(|end| timespec(end.saturating_duration_since(Instant::now())));
-            match poll(&mut fds, left.as_ref()) {
+            match tine_sys::wait::until(&mut fds, end) {
                 Ok(0) => return Ok(false),
                 Ok(_) if !fds[0].revents().is_empty() => return Err(Stop::Interrupted),
                 Ok(_) => return Ok(true),
@@ -101,13 +100,6 @@ impl Waiter {
             }
             self.readable_until(None, Some(Instant::now() + CHECK))?;
         }
-    }
-}
-
-fn timespec(time: Duration) -> Timespec {
-    Timespec {
-        tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
-        tv_nsec: time.subsec_nanos().into(),
     }
 }
 

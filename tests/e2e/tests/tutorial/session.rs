@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Instant;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags};
 use tine_e2e::{Folder, TEST_TIMEOUT, built};
+use tine_sys::wait;
 
 use crate::blocks::Step;
 use crate::comparison::{Numbers, matches, with_numbers};
@@ -91,10 +92,8 @@ impl Session {
 
     /// Receives more output. False if none came in time.
     fn receive(&mut self, deadline: Instant) -> bool {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let time = Timespec::try_from(left).expect("a time");
         let mut events = [PollFd::from_borrowed_fd(self.output.as_fd(), PollFlags::IN)];
-        if poll(&mut events, Some(&time)).expect("a pipe") == 0 {
+        if wait::until(&mut events, Some(deadline)).expect("a pipe") == 0 {
             return false;
         }
         let mut buffer = [0; 4096];

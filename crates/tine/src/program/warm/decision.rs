@@ -172,7 +172,7 @@ impl fmt::Display for Hindrance {
             ),
             Hindrance::Rights(what) => write!(
                 f,
-                "{}: who may trace a program must not gain its rights; start one without them",
+                "{}: a process that traces a program must not gain its rights; start one without them",
                 one_line(what)
             ),
             Hindrance::Timers(count) => write!(
@@ -277,7 +277,7 @@ fn not_reached(f: &mut fmt::Formatter<'_>, reached: &Reached, timeout: std::time
         Reached::GainsRights(what) => {
             write!(
                 f,
-                "it executes {}: who may trace a program must not gain its rights; {SERVE_COLD}",
+                "it executes {}: a process that traces a program must not gain its rights; {SERVE_COLD}",
                 one_line(what)
             )
         }
