@@ -8,6 +8,7 @@
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt as _;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,7 @@ use crate::{check, wait};
 
 /// The requests of ptrace(2) that are used here. They are the same on all architectures.
 mod requests {
+    pub(super) const DETACH: libc::c_long = 17;
     pub(super) const SYSCALL: libc::c_long = 24;
     pub(super) const GET_EVENT_MESSAGE: libc::c_long = 0x4201;
     pub(super) const SEIZE: libc::c_long = 0x4206;
@@ -186,6 +188,18 @@ impl<'a> Tracer<'a> {
         }
     }
 
+    /// Lets a stopped task go: it is not traced any more, and outlives the tracer.
+    ///
+    /// # Errors
+    /// ESRCH if it was killed meanwhile.
+    pub fn release(&mut self, task: i32) -> io::Result<()> {
+        // SAFETY: the request has numbers as arguments.
+        unsafe { request(requests::DETACH, task, 0, 0) }?;
+        self.tasks.retain(|other| *other != task);
+        self.first = self.first.filter(|first| first.as_raw_nonzero().get() != task);
+        Ok(())
+    }
+
     /// The wait status of a task that has stopped or ended.
     fn look_at(&mut self, task: i32) -> io::Result<Option<libc::c_int>> {
         let mut status = 0;
@@ -286,7 +300,7 @@ impl StartFailure {
 ///
 /// # Safety
 /// That of the request: an argument that the kernel writes to is a valid address for it.
-unsafe fn request(
+pub(crate) unsafe fn request(
     request: libc::c_long,
     task: i32,
     address: libc::c_long,
@@ -356,4 +370,13 @@ pub fn read_text(process: i32, address: u64, most: usize) -> Option<Vec<u8>> {
         }
     }
     None
+}
+
+/// Writes to the memory of a task that this process traces, also where the task may not write.
+///
+/// # Errors
+/// EIO if nothing is there; EACCES without `/proc`.
+pub(crate) fn write_memory(task: i32, address: u64, bytes: &[u8]) -> io::Result<()> {
+    let memory = File::options().write(true).open(format!("/proc/{task}/mem"))?;
+    memory.write_all_at(bytes, address)
 }

@@ -1,0 +1,107 @@
+//! The channel to a template: a message for each copy, and the answers.
+
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::io::{Errno, retry_on_intr};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recv, sendmsg};
+
+use super::DESCRIPTORS;
+use super::layout::FAILED_BIT;
+
+/// The channel to a template.
+#[derive(Debug)]
+pub struct TemplateChannel(OwnedFd);
+
+/// What a template or one of its copies answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It has made a copy with this id.
+    Copied(i32),
+    /// It could not make one.
+    NotCopied(Errno),
+    /// A copy could not take this step, counted from 0, and has ended; the result that the step had
+    /// instead, or the negative error number.
+    Failed(u64, i64),
+}
+
+impl TemplateChannel {
+    /// The channel of a [`Template`](super::Template).
+    #[must_use]
+    pub fn new(channel: OwnedFd) -> TemplateChannel {
+        TemplateChannel(channel)
+    }
+
+    /// Asks for a copy that takes these steps and gets these descriptors, at most [`DESCRIPTORS`].
+    ///
+    /// # Errors
+    /// EPIPE if the template has ended; EAGAIN if it does not take its messages.
+    pub fn ask(&self, message: &[u8], descriptors: &[BorrowedFd]) -> io::Result<()> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        if !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        retry_on_intr(|| sendmsg(&self.0, &[IoSlice::new(message)], &mut control, flags))?;
+        Ok(())
+    }
+
+    /// The next answer, if there is one. Does not wait.
+    ///
+    /// # Errors
+    /// EPIPE if the template has ended; EBADMSG for another message.
+    pub fn answer(&self) -> io::Result<Option<Answer>> {
+        let mut bytes = [0; 16];
+        match retry_on_intr(|| recv(&self.0, &mut bytes[..], RecvFlags::DONTWAIT)) {
+            Ok((16, 16)) => Ok(Some(Answer::of(bytes))),
+            Ok((0, _)) | Err(Errno::CONNRESET) => Err(Errno::PIPE.into()),
+            Ok(_) => Err(Errno::BADMSG.into()),
+            Err(Errno::AGAIN) => Ok(None),
+            Err(why) => Err(why.into()),
+        }
+    }
+}
+
+impl AsFd for TemplateChannel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl From<TemplateChannel> for OwnedFd {
+    fn from(channel: TemplateChannel) -> OwnedFd {
+        channel.0
+    }
+}
+
+impl Answer {
+    fn of(bytes: [u8; 16]) -> Answer {
+        let word = |at: usize| i64::from_ne_bytes(bytes[at..at + 8].try_into().unwrap_or_default());
+        let (first, second) = (word(0), word(8));
+        match (first, i32::try_from(first)) {
+            (1.., Ok(id)) => Answer::Copied(id),
+            (0.., _) => Answer::Failed((first & !(1 << FAILED_BIT)).unsigned_abs(), second),
+            _ => Answer::NotCopied(Errno::from_raw_os_error(-first as i32)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers() {
+        for (first, second, expected) in [
+            (4711, 0, Answer::Copied(4711)),
+            (-11, 0, Answer::NotCopied(Errno::AGAIN)),
+            (1 << FAILED_BIT, -9, Answer::Failed(0, -9)),
+            (1 << FAILED_BIT | 7, 0, Answer::Failed(7, 0)),
+        ] {
+            let words = [i64::to_ne_bytes(first), i64::to_ne_bytes(second)].concat();
+            assert_eq!(Answer::of(words.try_into().expect("16 bytes")), expected);
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! Where the planted code finds its data, in bytes from their beginning.
+
+/// The descriptor of the channel.
+pub(super) const CHANNEL: usize = 0;
+/// The flags of clone(2).
+pub(super) const CLONE_FLAGS: usize = 8;
+/// A `struct msghdr` (recvmsg(2)).
+pub(super) const HEADER: usize = 16;
+/// The field of the header for the length of control messages, which the kernel writes.
+pub(super) const CONTROL_LENGTH: usize = HEADER + 40;
+/// A `struct iovec`, of the message.
+pub(super) const VECTOR: usize = 72;
+/// Two words: the id of a copy or a negative error number, and 0; or the number of a step with
+/// [`FAILED_BIT`] set, and what it has failed with.
+pub(super) const REPLY: usize = 88;
+/// The registers that a copy goes on with.
+pub(super) const IMAGE: usize = 128;
+/// The buffer for control messages, which has the descriptors behind its head of 16 bytes.
+pub(super) const CONTROL: usize = 3072;
+/// The head of a control message, and room for [`DESCRIPTORS`](super::DESCRIPTORS).
+pub(super) const CONTROL_BYTES: usize = 16 + 8 * super::DESCRIPTORS.div_ceil(2);
+/// Bytes that the steps of a copy use.
+pub(super) const SCRATCH: usize = 3584;
+/// The message, up to the end of the data.
+pub(super) const MESSAGE: usize = 4096;
+
+/// The exit code of a copy that could not take a step.
+pub(super) const EXIT_FAILED: i32 = 111;
+
+/// The bit of a number of a step that has failed: no id of a process has it.
+pub(super) const FAILED_BIT: u32 = 40;

@@ -1,0 +1,261 @@
+//! The planted code for x86-64, and the registers around it.
+//!
+//! At a `syscall` instruction, `rcx` and `r11` are free: the call itself overwrites them. The code
+//! uses neither the stack of the program nor vector registers.
+
+use std::arch::global_asm;
+use std::io;
+
+pub(super) type Registers = libc::user_regs_struct;
+
+/// The machine instruction of a system call.
+pub(super) const CALL_INSTRUCTION: [u8; 2] = [0x0f, 0x05];
+
+/// The words of the image that a copy goes on from, in the order in which the code loads them.
+pub(super) const IMAGE_WORDS: usize = 17;
+
+global_asm!(
+    ".pushsection .text.tine_planted, \"ax\"",
+    ".globl tine_planted_start",
+    ".globl tine_planted_end",
+    "tine_planted_start:",
+    // rbx: the data of `layout`.
+    "2: mov rax, {recvmsg}",
+    "mov rdi, [rbx + {channel}]",
+    "lea rsi, [rbx + {header}]",
+    "mov edx, {flags}",
+    "syscall",
+    "cmp rax, {interrupted}",
+    "je 2b",
+    "test rax, rax",
+    "jle 8f",
+    "mov r12, rax",
+    "mov rax, {clone}",
+    "mov rdi, [rbx + {clone_flags}]",
+    "xor esi, esi",
+    "xor edx, edx",
+    "xor r10d, r10d",
+    "xor r8d, r8d",
+    "syscall",
+    "test rax, rax",
+    "jz 4f",
+    // The template answers with the id of the copy, or the negative error number.
+    "mov [rbx + {reply}], rax",
+    "mov qword ptr [rbx + {reply} + 8], 0",
+    "mov rax, {sendto}",
+    "mov rdi, [rbx + {channel}]",
+    "lea rsi, [rbx + {reply}]",
+    "mov edx, 16",
+    "mov r10d, {nosignal}",
+    "xor r8d, r8d",
+    "xor r9d, r9d",
+    "syscall",
+    // It closes what it has received: the length in the head of the control message, which is 16
+    // bytes itself, says how much.
+    "mov r13, [rbx + {control}]",
+    "mov qword ptr [rbx + {control}], 0",
+    "lea r14, [rbx + {control} + 16]",
+    "3: sub r13, 4",
+    "cmp r13, 16",
+    "jl 9f",
+    "mov rax, {close}",
+    "mov edi, [r14]",
+    "syscall",
+    "add r14, 4",
+    "jmp 3b",
+    // It forgets the message, which no other copy is to see.
+    "9: cld",
+    "lea rdi, [rbx + {message}]",
+    "mov rcx, r12",
+    "xor eax, eax",
+    "rep stosb",
+    "mov qword ptr [rbx + {control_length}], {control_bytes}",
+    "jmp 2b",
+    // The other end of the channel is closed.
+    "8: mov rax, {exit_group}",
+    "xor edi, edi",
+    "syscall",
+    "ud2",
+    // The copy takes its steps. r12: the next one; r13: its number.
+    "4: cld",
+    "lea r12, [rbx + {message}]",
+    "xor r13d, r13d",
+    "5: mov rax, [r12]",
+    "cmp rax, {step_call}",
+    "je 6f",
+    "cmp rax, {step_copy}",
+    "je 7f",
+    "cmp rax, {step_thread}",
+    "je 3f",
+    // The last one: the program goes on. The message is not for it.
+    "lea rdi, [rbx + {message}]",
+    "mov rcx, r12",
+    "sub rcx, rdi",
+    "xor eax, eax",
+    "rep stosb",
+    "lea rsp, [rbx + {image}]",
+    "popfq",
+    "mov rcx, rbx",
+    "mov rbx, [rcx + {image} + 8]",
+    "mov rax, [rcx + {image} + 16]",
+    "mov rdi, [rcx + {image} + 24]",
+    "mov rsi, [rcx + {image} + 32]",
+    "mov rdx, [rcx + {image} + 40]",
+    "mov r10, [rcx + {image} + 48]",
+    "mov r8, [rcx + {image} + 56]",
+    "mov r9, [rcx + {image} + 64]",
+    "mov rbp, [rcx + {image} + 72]",
+    "mov r12, [rcx + {image} + 80]",
+    "mov r13, [rcx + {image} + 88]",
+    "mov r14, [rcx + {image} + 96]",
+    "mov r15, [rcx + {image} + 104]",
+    "mov r11, [rcx + {image} + 112]",
+    "mov rsp, [rcx + {image} + 120]",
+    "mov rcx, [rcx + {image} + 128]",
+    "jmp rcx",
+    // A system call, with the result that it must have.
+    "6: mov rax, [r12 + 8]",
+    "mov rdi, [r12 + 16]",
+    "mov rsi, [r12 + 24]",
+    "mov rdx, [r12 + 32]",
+    "mov r10, [r12 + 40]",
+    "mov r8, [r12 + 48]",
+    "mov r9, [r12 + 56]",
+    "syscall",
+    "cmp rax, [r12 + 64]",
+    "jne 8f",
+    "add r12, 72",
+    "inc r13",
+    "jmp 5b",
+    // Bytes for the memory of the program.
+    "7: mov rdi, [r12 + 8]",
+    "mov rcx, [r12 + 16]",
+    "lea rsi, [r12 + 24]",
+    "rep movsb",
+    "lea r12, [rsi + 7]",
+    "and r12, -8",
+    "inc r13",
+    "jmp 5b",
+    // The id of the thread, for the kernel to clear and for the C library.
+    "3: mov rax, {set_tid_address}",
+    "mov rdi, [r12 + 8]",
+    "syscall",
+    "mov rcx, [r12 + 16]",
+    "mov [rcx], eax",
+    "add r12, 24",
+    "inc r13",
+    "jmp 5b",
+    // A step has failed: its number and result are reported.
+    "8: bts r13, {failed_bit}",
+    "mov [rbx + {reply}], r13",
+    "mov [rbx + {reply} + 8], rax",
+    "mov rax, {sendto}",
+    "mov rdi, [rbx + {channel}]",
+    "lea rsi, [rbx + {reply}]",
+    "mov edx, 16",
+    "mov r10d, {nosignal}",
+    "xor r8d, r8d",
+    "xor r9d, r9d",
+    "syscall",
+    "mov rax, {exit_group}",
+    "mov edi, {failed}",
+    "syscall",
+    "ud2",
+    "tine_planted_end:",
+    ".popsection",
+    recvmsg = const libc::SYS_recvmsg,
+    clone = const libc::SYS_clone,
+    sendto = const libc::SYS_sendto,
+    close = const libc::SYS_close,
+    exit_group = const libc::SYS_exit_group,
+    set_tid_address = const libc::SYS_set_tid_address,
+    interrupted = const -libc::EINTR,
+    flags = const libc::MSG_CMSG_CLOEXEC,
+    nosignal = const libc::MSG_NOSIGNAL,
+    failed = const super::layout::EXIT_FAILED,
+    failed_bit = const super::layout::FAILED_BIT,
+    channel = const super::layout::CHANNEL,
+    clone_flags = const super::layout::CLONE_FLAGS,
+    header = const super::layout::HEADER,
+    control_length = const super::layout::CONTROL_LENGTH,
+    control = const super::layout::CONTROL,
+    control_bytes = const super::layout::CONTROL_BYTES,
+    reply = const super::layout::REPLY,
+    image = const super::layout::IMAGE,
+    message = const super::layout::MESSAGE,
+    step_call = const super::steps::CALL,
+    step_copy = const super::steps::COPY,
+    step_thread = const super::steps::THREAD,
+);
+
+unsafe extern "C" {
+    static tine_planted_start: u8;
+    static tine_planted_end: u8;
+}
+
+/// The code. It can run at any address.
+pub(super) fn code() -> &'static [u8] {
+    let (start, end) = (&raw const tine_planted_start, &raw const tine_planted_end);
+    // SAFETY: both are labels of the assembly above, one behind the other, in memory that is there
+    // as long as this process and that nothing writes to.
+    unsafe { std::slice::from_raw_parts(start, end.addr() - start.addr()) }
+}
+
+/// Where the program makes its system call.
+pub(super) fn call_site(at: &Registers) -> u64 {
+    at.rip.wrapping_sub(CALL_INSTRUCTION.len() as u64)
+}
+
+/// The registers by which the kernel leaves out the call that a task is about to make.
+pub(super) fn without_call(at: &Registers) -> Registers {
+    Registers { orig_rax: u64::MAX, ..*at }
+}
+
+/// There is nothing else to do on this architecture.
+pub(super) fn leave_call_out(_task: i32) -> io::Result<()> {
+    Ok(())
+}
+
+/// The registers by which a task that stands behind a system call makes another one.
+pub(super) fn with_call(at: &Registers, number: libc::c_long, arguments: [u64; 6]) -> Registers {
+    let [rdi, rsi, rdx, r10, r8, r9] = arguments;
+    let rax = number.cast_unsigned();
+    Registers { rip: call_site(at), rax, orig_rax: u64::MAX, rdi, rsi, rdx, r10, r8, r9, ..*at }
+}
+
+/// The registers by which a task enters the planted code.
+pub(super) fn at_code(at: &Registers, code: u64, data: u64) -> Registers {
+    Registers { rip: code, rbx: data, orig_rax: u64::MAX, ..*at }
+}
+
+/// The image of a task that is about to make a system call: it goes on with that call.
+pub(super) fn image(at: &Registers) -> [u64; IMAGE_WORDS] {
+    [
+        at.eflags,
+        at.rbx,
+        at.orig_rax,
+        at.rdi,
+        at.rsi,
+        at.rdx,
+        at.r10,
+        at.r8,
+        at.r9,
+        at.rbp,
+        at.r12,
+        at.r13,
+        at.r14,
+        at.r15,
+        at.r11,
+        at.rsp,
+        call_site(at),
+    ]
+}
+
+/// Where the C library keeps what belongs to a thread.
+pub(super) fn thread_pointer(_task: i32, at: &Registers) -> Option<u64> {
+    Some(at.fs_base)
+}
+
+/// Where musl keeps the id of a thread (`struct pthread`, src/internal/pthread_impl.h), from the
+/// thread pointer.
+pub(super) const MUSL_THREAD_ID: i64 = 0x30;

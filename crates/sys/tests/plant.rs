@@ -1,0 +1,247 @@
+//! Programs that are made templates, and their copies. The tests fork.
+
+#[cfg(not(target_arch = "x86_64"))]
+fn main() {}
+
+#[cfg(target_arch = "x86_64")]
+mod main_thread;
+
+#[cfg(target_arch = "x86_64")]
+fn main() -> std::process::ExitCode {
+    match std::env::args().nth(1).as_deref() {
+        Some("registers") => subject::registers(),
+        _ => main_thread::run(tests::TESTS),
+    }
+}
+
+/// A program that this file is, too.
+#[cfg(target_arch = "x86_64")]
+mod subject {
+    use std::arch::asm;
+    use std::process::ExitCode;
+
+    #[repr(C)]
+    #[derive(Default)]
+    struct Place {
+        vector: [u64; 2],
+        found: [u64; 2],
+        byte: [u8; 8],
+        read: i64,
+        wrong: u64,
+    }
+
+    /// Fills what a system call leaves as it is, reads a byte from descriptor 0, and says what has
+    /// changed meanwhile.
+    pub(super) fn registers() -> ExitCode {
+        let mut all = Place { vector: [0x1122_3344_5566_7788, 0x99aa_bbcc_ddee_ff00], ..Place::default() };
+        // SAFETY: the assembly restores the stack pointer, rbx and rbp, writes below the stack
+        // pointer as any function may (the red zone), and to the place that it gets.
+        unsafe {
+            asm!(
+                "push rbx",
+                "push rbp",
+                "push rdi",
+                "movdqu xmm15, [rdi]",
+                "lea rsi, [rdi + 32]",
+                "mov qword ptr [rsp - 128], 0x78",
+                "mov rbx, 101", "mov rbp, 102", "mov r12, 103", "mov r13, 104", "mov r14, 105",
+                "mov r15, 106", "mov r8, 107", "mov r9, 108", "mov r10, 109",
+                "xor eax, eax", "xor edi, edi", "mov edx, 1",
+                // Carry and sign, with the flags that are always set.
+                "push 0x283", "popfq",
+                "mov qword ptr [rsp - 8], 0x77",
+                "syscall",
+                "mov rcx, [rsp - 8]", "cmp rcx, 0x77", "jne 2f",
+                // The flags, as the call has left them in r11.
+                "and r11d, 0x81", "cmp r11d, 0x81", "jne 2f",
+                "cmp rbx, 101", "jne 2f", "cmp rbp, 102", "jne 2f", "cmp r12, 103", "jne 2f",
+                "cmp r13, 104", "jne 2f", "cmp r14, 105", "jne 2f", "cmp r15, 106", "jne 2f",
+                "cmp r8, 107", "jne 2f", "cmp r9, 108", "jne 2f", "cmp r10, 109", "jne 2f",
+                "cmp edi, 0", "jne 2f", "cmp edx, 1", "jne 2f",
+                "cmp qword ptr [rsp - 128], 0x78", "jne 2f",
+                "xor ecx, ecx", "jmp 3f",
+                "2: mov ecx, 1",
+                "3: pop rdi", "mov [rdi + 40], rax", "mov [rdi + 48], rcx", "movdqu [rdi + 16], xmm15",
+                "pop rbp",
+                "pop rbx",
+                inout("rdi") &raw mut all => _,
+                out("rax") _, out("rcx") _, out("rdx") _, out("rsi") _, out("r8") _,
+                out("r9") _, out("r10") _, out("r11") _, out("r12") _, out("r13") _, out("r14") _,
+                out("r15") _, out("xmm15") _,
+            );
+        }
+        let Place { vector, found, byte, read, wrong } = all;
+        println!("{read} {} {wrong} {}", byte[0], found == vector);
+        ExitCode::SUCCESS
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::ffi::CStr;
+    use std::io::{Read as _, Write as _};
+    use std::os::fd::{AsFd as _, OwnedFd};
+    use std::os::unix::net::UnixStream;
+    use std::time::{Duration, Instant};
+
+    use rustix::event::{PollFd, PollFlags};
+    use tine_sys::exec::{CStrings, Execution, Group};
+    use tine_sys::plant::{Answer, CopySteps, LastSteps, Template, TemplateChannel, plant};
+    use tine_sys::process::{Alone, How, has_ended, wait_for};
+    use tine_sys::trace::{TraceEvent, Tracer};
+
+    pub(super) const TESTS: &[(&str, fn())] = &[
+        ("a_copy_goes_on_with_all_registers", registers),
+        ("copies_have_connections_and_ids_of_their_own", connections),
+        ("a_step_that_fails_is_reported", failure),
+        ("a_copy_cannot_signal_its_template", signals),
+        ("the_end_of_the_channel_ends_the_template", end),
+    ];
+
+    /// A template of a program that waits for its standard input, and its standing-in connection.
+    struct Subject {
+        pid: i32,
+        channel: TemplateChannel,
+        first: CopySteps,
+        last: LastSteps,
+        _process: OwnedFd,
+    }
+
+    /// Starts a program, and makes a template of it where it reads from descriptor 0.
+    fn subject(path: &CStr, words: &[&str]) -> Subject {
+        let alone = Alone::check().expect("one thread");
+        let (stand_in, _client) = UnixStream::pair().expect("sockets");
+        let mut arguments = CStrings::default();
+        words.iter().for_each(|word| arguments.push(word));
+        let mut environment = CStrings::default();
+        environment.push("PATH=/bin:/usr/bin");
+        let mut execution = Execution {
+            path,
+            arguments: &mut arguments,
+            environment: &mut environment,
+            stdin: stand_in.as_fd(),
+            stdout: stand_in.as_fd(),
+            stderr: None,
+            limits: &[],
+            nice: 0,
+            group: Group::Own,
+            parent: None,
+            cgroup: None,
+            identity: None,
+            kept: None,
+            jail: None,
+        };
+        let mut tracer = Tracer::new(&alone).expect("descriptors");
+        let (pid, _) = tracer.start(|_| execution.run().to_string().into_bytes()).expect("ptrace");
+        loop {
+            let stop = tracer.next(Some(Instant::now() + Duration::from_secs(30))).expect("no error");
+            let stop = stop.expect("an event");
+            match stop.event {
+                TraceEvent::Entry(call) if call.number == 0 && call.arguments[0] == 0 => break,
+                TraceEvent::Ended(how) => panic!("{how:?}"),
+                _ => tracer.resume(stop.task, None).expect("it has stopped"),
+            }
+        }
+        let open = BTreeSet::from([0, 1, 2]);
+        let Template { channel, process, first, last } = plant(&mut tracer, pid, &open).expect("a template");
+        Subject { pid, channel: TemplateChannel::new(channel), first, last, _process: process }
+    }
+
+    impl Subject {
+        fn answer(&self) -> Answer {
+            let mut poll = [PollFd::new(&self.channel, PollFlags::IN)];
+            tine_sys::wait::until(&mut poll, Some(Instant::now() + Duration::from_secs(30))).expect("poll");
+            self.channel.answer().expect("no error").expect("an answer")
+        }
+
+        /// A copy that is connected to the stream, which is returned.
+        fn copy(&self, more: impl FnOnce(&mut CopySteps)) -> (i32, UnixStream) {
+            let (own, other) = UnixStream::pair().expect("sockets");
+            let mut steps = self.first.clone();
+            let received = steps.receive();
+            steps.lead_group();
+            steps.show();
+            [0, 1].into_iter().for_each(|number| steps.duplicate(received, number, false));
+            steps.close(received);
+            more(&mut steps);
+            let message = self.last.finish(steps).expect("short");
+            self.channel.ask(&message, &[other.as_fd()]).expect("it runs");
+            match self.answer() {
+                Answer::Copied(pid) => (pid, own),
+                answer => panic!("{answer:?}"),
+            }
+        }
+    }
+
+    fn exchange(mut stream: UnixStream, text: &[u8]) -> Vec<u8> {
+        stream.write_all(text).expect("a reader");
+        stream.shutdown(std::net::Shutdown::Write).expect("open");
+        let mut all = Vec::new();
+        stream.read_to_end(&mut all).expect("no error");
+        all
+    }
+
+    fn registers() {
+        let own = std::fs::read_link("/proc/self/exe").expect("/proc");
+        let own = std::ffi::CString::new(own.into_os_string().into_encoded_bytes()).expect("a path");
+        let subject = subject(&own, &["plant", "registers"]);
+        for letter in [b"a", b"b"] {
+            let (pid, stream) = subject.copy(|_| {});
+            assert_eq!(
+                String::from_utf8_lossy(&exchange(stream, letter)),
+                format!("1 {} 0 true\n", letter[0])
+            );
+            assert_eq!(wait_for(pid).expect("a child"), How::Exited(0));
+        }
+    }
+
+    fn connections() {
+        let subject = subject(c"/bin/sh", &["sh", "-c", "read a; echo $a; ls /proc/self/fd; echo $$"]);
+        let mut pids = BTreeSet::from([subject.pid]);
+        for text in ["one", "two"] {
+            let (pid, stream) = subject.copy(|_| {});
+            let answer = exchange(stream, format!("{text}\n").as_bytes());
+            let answer = String::from_utf8_lossy(&answer);
+            let lines: Vec<&str> = answer.lines().collect();
+            // The shell has kept its id, which is documented; `ls` has its directory open.
+            assert_eq!(lines, [text, "0", "1", "2", "3", &subject.pid.to_string()]);
+            assert!(pids.insert(pid));
+            assert_eq!(wait_for(pid).expect("a child"), How::Exited(0));
+        }
+    }
+
+    fn failure() {
+        let subject = subject(c"/bin/cat", &["cat"]);
+        let (pid, stream) = subject.copy(|steps| steps.die_with(1));
+        // Group, prctl(2), two duplicates and close(2) come before.
+        let Answer::Failed(6, parent) = subject.answer() else { panic!("another answer") };
+        assert_eq!(parent, i64::from(std::process::id()));
+        assert_eq!(wait_for(pid).expect("a child"), How::Exited(111));
+        assert_eq!(exchange(stream, b""), b"");
+        let (pid, stream) = subject.copy(|_| {});
+        assert_eq!(exchange(stream, b"after"), b"after");
+        assert_eq!(wait_for(pid).expect("a child"), How::Exited(0));
+    }
+
+    fn signals() {
+        // The shell of a copy has kept the id of its template in `$$`.
+        let subject = subject(c"/bin/sh", &["sh", "-c", "read a; kill -0 $$ 2>/dev/null; echo $?"]);
+        let (pid, stream) = subject.copy(|_| {});
+        // Landlock has a scope for signals since Linux 6.12.
+        let expected: &[u8] = if subject.last.protect() { b"1\n" } else { b"0\n" };
+        assert_eq!(exchange(stream, b"\n"), expected);
+        assert_eq!(wait_for(pid).expect("a child"), How::Exited(0));
+    }
+
+    fn end() {
+        let subject = subject(c"/bin/cat", &["cat"]);
+        let (pid, stream) = subject.copy(|_| {});
+        let template = subject.pid;
+        drop(subject);
+        assert_eq!(wait_for(template).expect("a child"), How::Exited(0));
+        assert!(!has_ended(pid));
+        assert_eq!(exchange(stream, b"still"), b"still");
+        assert_eq!(wait_for(pid).expect("a child"), How::Exited(0));
+    }
+}
