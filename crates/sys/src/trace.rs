@@ -10,13 +10,15 @@ use std::io::{self, Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt as _;
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::AtomicI32;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::call_notices::read_memory;
-use crate::process::{Alone, Fresh, How, Side, exit_now, fork, how};
+use crate::namespaces::PidNamespace;
+use crate::process::{Alone, Fresh, How, Side, exit_now, fork, fork_sibling, how};
 use crate::signal::{self, Set};
 use crate::{check, wait};
 
@@ -80,6 +82,15 @@ pub struct TraceStop {
     pub event: TraceEvent,
 }
 
+/// Whose child a traced process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kin {
+    /// That of the tracer.
+    Child,
+    /// That of the tracer's parent, which reaps it; it outlives the tracer once it is released.
+    Sibling,
+}
+
 /// The tasks that this process traces. Dropping it kills and reaps them.
 ///
 /// SIGCHLD is blocked while it lives.
@@ -111,7 +122,7 @@ impl<'a> Tracer<'a> {
         Ok(Tracer { alone, child_signal, mask, pending, tasks: Vec::new(), first: None })
     }
 
-    /// Forks a process, and traces it. There, all signals have their default actions, and `execute`
+    /// Forks a process, a child or a sibling of this one, and traces it. There, all signals have their default actions, and `execute`
     /// is called, which executes a program: it returns only on failure, with a report, and the
     /// process exits.
     ///
@@ -121,12 +132,27 @@ impl<'a> Tracer<'a> {
     /// # Errors
     /// EAGAIN, ENOMEM, EMFILE; EPERM where tracing is not permitted
     /// (`/proc/sys/kernel/yama/ptrace_scope`, the filter of a container).
-    pub fn start(&mut self, execute: impl FnOnce(&Fresh) -> Vec<u8>) -> io::Result<(i32, StartFailure)> {
+    pub fn start(
+        &mut self,
+        kin: Kin,
+        execute: impl FnOnce(&Fresh) -> Vec<u8>,
+    ) -> io::Result<(i32, StartFailure)> {
         let (mut own, mut other) = UnixStream::pair()?;
-        match fork(self.alone, libc::SIGCHLD)? {
+        let tracer = rustix::process::getpid();
+        let forked = match kin {
+            Kin::Child => fork(self.alone, libc::SIGCHLD),
+            Kin::Sibling => fork_sibling(self.alone, &AtomicI32::new(0), PidNamespace::Inherited),
+        };
+        match forked? {
             Side::Child(fresh) => {
                 drop(own);
                 signal::defaults(&fresh);
+                // Where only descendants may be traced (Yama). Elsewhere it is an error, and not
+                // needed.
+                // SAFETY: numbers as arguments.
+                unsafe {
+                    libc::prctl(libc::PR_SET_PTRACER, libc::c_long::from(tracer.as_raw_nonzero().get()))
+                };
                 // The end of the stream: the tracer has ended or may not trace.
                 if other.read_exact(&mut [0]).is_err() {
                     exit_now(111);

@@ -87,9 +87,9 @@ mod tests {
 
     use rustix::event::{PollFd, PollFlags};
     use tine_sys::exec::{CStrings, Execution, Group};
-    use tine_sys::plant::{Answer, CopySteps, LastSteps, Template, TemplateChannel, plant};
+    use tine_sys::plant::{Answer, CopyBase, CopySteps, Template, TemplateChannel, plant};
     use tine_sys::process::{Alone, How, has_ended, wait_for};
-    use tine_sys::trace::{TraceEvent, Tracer};
+    use tine_sys::trace::{Kin, TraceEvent, Tracer};
 
     pub(super) const TESTS: &[(&str, fn())] = &[
         ("a_copy_goes_on_with_all_registers", registers),
@@ -103,8 +103,7 @@ mod tests {
     struct Subject {
         pid: i32,
         channel: TemplateChannel,
-        first: CopySteps,
-        last: LastSteps,
+        base: CopyBase,
         _process: OwnedFd,
     }
 
@@ -133,7 +132,8 @@ mod tests {
             jail: None,
         };
         let mut tracer = Tracer::new(&alone).expect("descriptors");
-        let (pid, _) = tracer.start(|_| execution.run().to_string().into_bytes()).expect("ptrace");
+        let (pid, _) =
+            tracer.start(Kin::Child, |_| execution.run().to_string().into_bytes()).expect("ptrace");
         loop {
             let stop = tracer.next(Some(Instant::now() + Duration::from_secs(30))).expect("no error");
             let stop = stop.expect("an event");
@@ -144,8 +144,8 @@ mod tests {
             }
         }
         let open = BTreeSet::from([0, 1, 2]);
-        let Template { channel, process, first, last } = plant(&mut tracer, pid, &open).expect("a template");
-        Subject { pid, channel: TemplateChannel::new(channel), first, last, _process: process }
+        let Template { channel, process, base } = plant(&mut tracer, pid, &open).expect("a template");
+        Subject { pid, channel: TemplateChannel::new(channel), base, _process: process }
     }
 
     impl Subject {
@@ -158,14 +158,14 @@ mod tests {
         /// A copy that is connected to the stream, which is returned.
         fn copy(&self, more: impl FnOnce(&mut CopySteps)) -> (i32, UnixStream) {
             let (own, other) = UnixStream::pair().expect("sockets");
-            let mut steps = self.first.clone();
+            let mut steps = self.base.begin();
             let received = steps.receive();
             steps.lead_group();
             steps.show();
             [0, 1].into_iter().for_each(|number| steps.duplicate(received, number, false));
             steps.close(received);
             more(&mut steps);
-            let message = self.last.finish(steps).expect("short");
+            let message = self.base.finish(steps).expect("short");
             self.channel.ask(&message, &[other.as_fd()]).expect("it runs");
             match self.answer() {
                 Answer::Copied(pid) => (pid, own),
@@ -229,7 +229,7 @@ mod tests {
         let subject = subject(c"/bin/sh", &["sh", "-c", "read a; kill -0 $$ 2>/dev/null; echo $?"]);
         let (pid, stream) = subject.copy(|_| {});
         // Landlock has a scope for signals since Linux 6.12.
-        let expected: &[u8] = if subject.last.protect() { b"1\n" } else { b"0\n" };
+        let expected: &[u8] = if subject.base.protects_template() { b"1\n" } else { b"0\n" };
         assert_eq!(exchange(stream, b"\n"), expected);
         assert_eq!(wait_for(pid).expect("a child"), How::Exited(0));
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tine_sys::exec::{CStrings, Execution, Group};
 use tine_sys::process::{Alone, How, Side, exit_now, fork, has_ended, wait_for};
-use tine_sys::trace::{StartFailure, TraceEvent, TraceStop, Tracer, read_text};
+use tine_sys::trace::{Kin, StartFailure, TraceEvent, TraceStop, Tracer, read_text};
 
 mod main_thread;
 
@@ -50,7 +50,7 @@ fn start(tracer: &mut Tracer, path: &std::ffi::CStr, command: &str) -> (i32, Sta
         kept: None,
         jail: None,
     };
-    tracer.start(|_| execution.run().to_string().into_bytes()).expect("ptrace is permitted")
+    tracer.start(Kin::Child, |_| execution.run().to_string().into_bytes()).expect("ptrace is permitted")
 }
 
 /// Lets everything run, and returns the events until one is the last.

@@ -121,6 +121,7 @@ pub use net::address::Address;
 pub use net::options::BindIpv6Only;
 pub use net::peer::{Credentials, Peer};
 pub use net::privacy::Privacy;
+pub use program::warm::{Warm, WarmAllow, WarmUntil};
 pub use program::{Incoming, KillMode, Prepared, Program, Resource, Stderr, Terminal};
 pub use server::services::Services;
 pub use settings::control::Control;
@@ -147,9 +148,7 @@ pub mod cli {
     pub use crate::net::misspelt::explain as explain_misspelt;
     pub use crate::net::unix_name::path_of_client;
     pub use crate::processes::own_confinement::{confine_for_test, confine_observer};
-    pub use crate::program::warm::{
-        WarmAllow, WarmCheckSettings, WarmReport, WarmRow, WarmUntil, check_warm,
-    };
+    pub use crate::program::warm::{WarmCheckSettings, WarmReport, WarmRow, check_warm};
     pub use crate::system::users::service_port;
 
     pub use crate::ipc::handover::takeover::Takeover;

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args as ClapArgs;
-use tine::Program;
-use tine::cli::{WarmAllow, WarmCheckSettings, WarmUntil, check_warm, one_line};
+use tine::cli::{WarmCheckSettings, check_warm, one_line};
+use tine::{Program, WarmAllow, WarmUntil};
 
 use crate::args::{choice, positive};
 use crate::commands::describe::print;

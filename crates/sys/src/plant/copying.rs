@@ -51,12 +51,13 @@ impl TemplateChannel {
     /// The next answer, if there is one. Does not wait.
     ///
     /// # Errors
-    /// EPIPE if the template has ended; EBADMSG for another message.
+    /// ECONNRESET if the template has ended without having taken the last message; EPIPE if it has
+    /// taken it; EBADMSG for another message.
     pub fn answer(&self) -> io::Result<Option<Answer>> {
         let mut bytes = [0; 16];
         match retry_on_intr(|| recv(&self.0, &mut bytes[..], RecvFlags::DONTWAIT)) {
             Ok((16, 16)) => Ok(Some(Answer::of(bytes))),
-            Ok((0, _)) | Err(Errno::CONNRESET) => Err(Errno::PIPE.into()),
+            Ok((0, _)) => Err(Errno::PIPE.into()),
             Ok(_) => Err(Errno::BADMSG.into()),
             Err(Errno::AGAIN) => Ok(None),
             Err(why) => Err(why.into()),

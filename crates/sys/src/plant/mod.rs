@@ -21,6 +21,7 @@ mod planting;
 mod registers;
 mod steps;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::OwnedFd;
 
@@ -42,57 +43,107 @@ pub struct Template {
     pub channel: OwnedFd,
     /// The process.
     pub process: OwnedFd,
-    /// The steps that all of its copies begin with: none, but they know its descriptors.
-    pub first: CopySteps,
-    /// What all of its copies end with.
-    pub last: LastSteps,
+    /// What its copies begin with.
+    pub base: CopyBase,
 }
 
-/// The steps that every copy ends with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LastSteps {
-    /// Its end of the channel.
+/// What the copies of a template begin with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CopyBase {
+    /// The descriptors.
+    open: BTreeSet<i32>,
+    /// The address of the data of the planted code.
+    data: u64,
+    /// The end of the channel.
     channel: i32,
-    /// The ruleset that copies restrict themselves by, and whether they may without
-    /// `PR_SET_NO_NEW_PRIVS`.
-    ruleset: Option<(i32, bool)>,
+    /// The ruleset that copies restrict themselves by, if they do.
+    ruleset: Option<i32>,
+    /// Whether they need `PR_SET_NO_NEW_PRIVS` for that.
+    gives_up_privileges: bool,
     /// The word that the kernel clears at the end of a thread; 0 for none.
     cleared: u64,
-    /// The word that the C library keeps the thread's id in.
-    thread_id: Option<u64>,
-    robust_list: (u64, u64),
+    /// The word that the C library keeps the thread's id in; 0 for none.
+    thread_id: u64,
+    /// The list of robust mutexes: its head, 0 for none, and its length.
+    robust_list: [u64; 2],
+    /// The signals that the program blocks.
     signals: u64,
 }
 
-impl LastSteps {
+impl CopyBase {
     /// Whether the copies can neither trace nor signal the template.
     #[must_use]
-    pub fn protect(&self) -> bool {
+    pub fn protects_template(&self) -> bool {
         self.ruleset.is_some()
     }
 
-    /// The whole message of a copy.
+    /// No steps yet.
+    #[must_use]
+    pub fn begin(&self) -> CopySteps {
+        CopySteps::new(self.open.clone(), self.data)
+    }
+
+    /// The message for a copy that takes these steps, which were begun here.
     ///
     /// # Errors
-    /// It is too long.
-    pub fn finish(self, mut steps: CopySteps) -> io::Result<Vec<u8>> {
-        let LastSteps { channel, ruleset, cleared, thread_id, robust_list, signals } = self;
-        if cleared != 0 {
-            steps.name_thread(cleared, thread_id);
+    /// It is longer than [`MOST_BYTES`].
+    pub fn finish(&self, mut steps: CopySteps) -> io::Result<Vec<u8>> {
+        if self.cleared != 0 {
+            steps.name_thread(self.cleared, self.thread_id);
         }
-        if robust_list.0 != 0 {
-            steps.register_robust_list(robust_list.0, robust_list.1);
+        if self.robust_list[0] != 0 {
+            steps.register_robust_list(self.robust_list);
         }
-        if let Some((ruleset, no_new_privileges)) = ruleset {
-            steps.restrict(ruleset, no_new_privileges);
+        if let Some(ruleset) = self.ruleset {
+            steps.restrict(ruleset, self.gives_up_privileges);
         }
-        steps.block_signals(signals);
-        steps.close(channel);
+        steps.block_signals(self.signals);
+        steps.close(self.channel);
         let message = steps.end();
         match message.len() <= MOST_BYTES {
             true => Ok(message),
             false => Err(io::ErrorKind::InvalidInput.into()),
         }
+    }
+
+    /// It as numbers, for another process.
+    #[must_use]
+    pub fn to_words(&self) -> Vec<u64> {
+        let number = |number: i32| i64::from(number).cast_unsigned();
+        let head = [
+            self.data,
+            number(self.channel),
+            number(self.ruleset.unwrap_or(-1)),
+            self.gives_up_privileges.into(),
+            self.cleared,
+            self.thread_id,
+            self.robust_list[0],
+            self.robust_list[1],
+            self.signals,
+        ];
+        head.into_iter().chain(self.open.iter().map(|open| number(*open))).collect()
+    }
+
+    /// The reverse of [`CopyBase::to_words`]; `None` for other numbers.
+    #[must_use]
+    pub fn from_words(words: &[u64]) -> Option<CopyBase> {
+        let number = |word: u64| i32::try_from(word.cast_signed()).ok();
+        let [data, channel, ruleset, privileges, cleared, thread_id, head, length, signals, open @ ..] =
+            words
+        else {
+            return None;
+        };
+        Some(CopyBase {
+            open: open.iter().map(|word| number(*word)).collect::<Option<_>>()?,
+            data: *data,
+            channel: number(*channel)?,
+            ruleset: Some(number(*ruleset)?).filter(|ruleset| *ruleset >= 0),
+            gives_up_privileges: *privileges != 0,
+            cleared: *cleared,
+            thread_id: *thread_id,
+            robust_list: [*head, *length],
+            signals: *signals,
+        })
     }
 }
 
@@ -104,7 +155,43 @@ impl LastSteps {
 pub fn plant(
     _tracer: &mut crate::trace::Tracer<'_>,
     _task: i32,
-    _open: &std::collections::BTreeSet<i32>,
+    _open: &BTreeSet<i32>,
 ) -> io::Result<Template> {
     Err(io::Error::new(io::ErrorKind::Unsupported, "not on this architecture"))
+}
+
+/// The stack canary of a program that its tracer has stopped: a random word that functions leave on
+/// the stack and check; `None` if it has none. On x86-64 it belongs to the thread (System V ABI);
+/// elsewhere it is in memory that cannot be written.
+#[must_use]
+pub fn canary(task: i32) -> Option<u64> {
+    #[cfg(target_arch = "x86_64")]
+    return registers::canary(task).filter(|canary| *canary != 0);
+    #[cfg(not(target_arch = "x86_64"))]
+    return None;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_base_is_the_same_as_numbers() {
+        for ruleset in [None, Some(4)] {
+            let base = CopyBase {
+                open: BTreeSet::from([0, 1, 2, 9]),
+                data: 0x7fff_0000_1000,
+                channel: 3,
+                ruleset,
+                gives_up_privileges: true,
+                cleared: 5,
+                thread_id: 6,
+                robust_list: [7, 24],
+                signals: u64::MAX,
+            };
+            assert_eq!(CopyBase::from_words(&base.to_words()), Some(base));
+        }
+        assert_eq!(CopyBase::from_words(&[1, 2, 3]), None);
+        assert_eq!(CopyBase::from_words(&[u64::MAX - (1 << 40); 10]), None);
+    }
 }

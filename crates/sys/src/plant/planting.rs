@@ -8,7 +8,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
 use super::machine::{self, Registers};
-use super::{CopySteps, LastSteps, MOST_BYTES, Template, layout, registers};
+use super::{CopyBase, MOST_BYTES, Template, layout, registers};
 use crate::about;
 use crate::call_notices::read_memory;
 use crate::trace::{TraceEvent, Tracer, write_memory};
@@ -30,13 +30,16 @@ pub fn plant(tracer: &mut Tracer<'_>, task: i32, open: &BTreeSet<i32>) -> io::Re
     let (own, channel) = site.make_channel(&process, data)?;
     open.insert(own);
     let ruleset = site.make_ruleset(data)?;
-    open.extend(ruleset.map(|(ruleset, _)| ruleset));
+    open.extend(ruleset);
     let cleared = site.cleared_word(data)?;
-    let last = LastSteps {
+    let base = CopyBase {
+        open,
+        data,
         channel: own,
         ruleset,
+        gives_up_privileges: !registers::may_restrict(task),
         cleared,
-        thread_id: registers::word_of_thread_id(task, &at, cleared),
+        thread_id: registers::word_of_thread_id(task, &at, cleared).unwrap_or(0),
         robust_list: registers::robust_list(task),
         signals,
     };
@@ -44,7 +47,7 @@ pub fn plant(tracer: &mut Tracer<'_>, task: i32, open: &BTreeSet<i32>) -> io::Re
     write_data(task, &at, data, own)?;
     registers::set(task, &machine::at_code(&at, code, data))?;
     tracer.release(task)?;
-    Ok(Template { channel, process, first: CopySteps::new(open, data), last })
+    Ok(Template { channel, process, base })
 }
 
 /// A task that is about to make a system call, in which other calls are made.
@@ -140,17 +143,16 @@ impl Site<'_, '_> {
     }
 
     /// Has the task make a ruleset of Landlock for its copies, each of which enters a domain of its
-    /// own: it can then neither trace nor signal the template. Returns its number, and whether they
-    /// need `PR_SET_NO_NEW_PRIVS` for it; `None` before Linux 6.12.
-    fn make_ruleset(&mut self, data: u64) -> io::Result<Option<(i32, bool)>> {
+    /// own: it can then neither trace nor signal the template. Returns its number; `None` before
+    /// Linux 6.12.
+    fn make_ruleset(&mut self, data: u64) -> io::Result<Option<i32>> {
         /// `LANDLOCK_SCOPE_SIGNAL` of linux/landlock.h.
         const SCOPE_SIGNAL: u64 = 1 << 1;
         let attributes: [u64; 3] = [0, 0, SCOPE_SIGNAL];
         let bytes: Vec<u8> = attributes.iter().flat_map(|word| word.to_ne_bytes()).collect();
         write_memory(self.task, data, &bytes)?;
         let made = self.call(libc::SYS_landlock_create_ruleset, &[data, bytes.len() as u64, 0]);
-        let number = made.ok().and_then(|number| i32::try_from(number).ok());
-        Ok(number.map(|number| (number, !registers::may_restrict(self.task))))
+        Ok(made.ok().and_then(|number| i32::try_from(number).ok()))
     }
 
     /// The word that the kernel clears when the thread ends (set_tid_address(2)); 0 if it has none.

@@ -48,11 +48,11 @@ pub(super) fn block_all_signals(task: i32) -> io::Result<u64> {
 }
 
 /// The list of robust mutexes of a thread, and its length (get_robust_list(2)).
-pub(super) fn robust_list(task: i32) -> (u64, u64) {
+pub(super) fn robust_list(task: i32) -> [u64; 2] {
     let (mut head, mut length) = (0_u64, 0_u64);
     // SAFETY: get_robust_list writes one pointer and one size to the addresses given.
     let returned = unsafe { libc::syscall(libc::SYS_get_robust_list, task, &raw mut head, &raw mut length) };
-    if check(returned).is_ok() { (head, length) } else { (0, 0) }
+    if check(returned).is_ok() { [head, length] } else { [0, 0] }
 }
 
 /// Where the C library keeps the id of the thread: in the word that the kernel clears at its end
@@ -85,4 +85,12 @@ pub(super) fn may_restrict(task: i32) -> bool {
 fn number(task: i32, address: u64) -> Option<i32> {
     let mut bytes = [0; 4];
     (read_memory(task, address, &mut bytes).ok()? == 4).then(|| i32::from_ne_bytes(bytes))
+}
+
+/// The stack canary of a thread.
+pub(super) fn canary(task: i32) -> Option<u64> {
+    let thread = machine::thread_pointer(task, &get(task).ok()?)?;
+    let mut bytes = [0; 8];
+    let read = read_memory(task, thread.wrapping_add(machine::CANARY), &mut bytes).ok()?;
+    (read == bytes.len()).then(|| u64::from_ne_bytes(bytes))
 }

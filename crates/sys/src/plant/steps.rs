@@ -127,14 +127,15 @@ impl CopySteps {
     }
 
     /// Has the kernel clear this word at its end (set_tid_address(2)), and writes its thread id
-    /// where the C library has it.
-    pub(super) fn name_thread(&mut self, cleared: u64, id: Option<u64>) {
-        self.words(&[THREAD, cleared, id.unwrap_or(self.scratch)]);
+    /// where the C library has it; 0 for nowhere.
+    pub(super) fn name_thread(&mut self, cleared: u64, id: u64) {
+        let id = if id == 0 { self.scratch } else { id };
+        self.words(&[THREAD, cleared, id]);
     }
 
     /// Registers the list of robust mutexes, which a fork forgets.
-    pub(super) fn register_robust_list(&mut self, head: u64, length: u64) {
-        self.call(libc::SYS_set_robust_list, &[head, length], 0);
+    pub(super) fn register_robust_list(&mut self, list: [u64; 2]) {
+        self.call(libc::SYS_set_robust_list, &list, 0);
     }
 
     /// Sets the blocked signals.

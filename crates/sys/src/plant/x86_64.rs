@@ -259,3 +259,6 @@ pub(super) fn thread_pointer(_task: i32, at: &Registers) -> Option<u64> {
 /// Where musl keeps the id of a thread (`struct pthread`, src/internal/pthread_impl.h), from the
 /// thread pointer.
 pub(super) const MUSL_THREAD_ID: i64 = 0x30;
+
+/// Where the stack canary is, from the thread pointer (System V ABI for x86-64).
+pub(super) const CANARY: u64 = 0x28;

@@ -162,6 +162,16 @@ impl<'a> Launcher<'a> {
         &mut self.image.jail
     }
 
+    /// Whether the program gets the variable `REMOTE_HOST`.
+    pub(super) fn has_remote_host(&self) -> bool {
+        self.image.program.remote_host
+    }
+
+    /// The process whose death kills the program, if there is one.
+    pub(super) fn parent(&self) -> Option<i32> {
+        self.image.supervisor
+    }
+
     /// Creates a process that executes the program on a connection, and returns its id. If the
     /// execution fails, the new process calls `failed` with a report and exits. An error means that
     /// no process was created.
@@ -347,6 +357,13 @@ impl Image<'_> {
             jail: self.jail.is_any().then_some(&self.jail as &dyn Confine),
         }
     }
+}
+
+/// The variables that describe a connection.
+pub(super) fn variables_of(client: &ProgramConnection, remote_host: bool) -> CStrings {
+    let mut variables = CStrings::default();
+    describe(&mut variables, client.entry.id, &endpoints(client), remote_host);
+    variables
 }
 
 /// The path and the arguments of a program. A path with a zero byte is empty, which does not exist.

@@ -28,6 +28,7 @@ use find::ProgramSearch;
 use prepare::Prepare;
 pub use prepare::{Incoming, Prepared};
 pub use resource::Resource;
+use warm::Warm;
 
 /// A program that is executed for each connection. Its standard input and output are the socket
 /// itself; nothing is relayed.
@@ -55,6 +56,7 @@ pub struct Program {
     pub(crate) reverse_dns: bool,
     pub(crate) remote_host: bool,
     pub(crate) prepare: Option<Prepare>,
+    pub(crate) warm: Option<Warm>,
 }
 
 /// The destination of a program's standard error.
@@ -141,6 +143,7 @@ impl Program {
             reverse_dns: false,
             remote_host: false,
             prepare: None,
+            warm: None,
         }
     }
 
@@ -268,6 +271,14 @@ impl Program {
     #[must_use]
     pub fn lingering_close(mut self, linger: bool) -> Program {
         self.lingering_close = linger;
+        self
+    }
+
+    /// Sets whether it is started once and copied for each connection, and how. Default: it is
+    /// executed for each.
+    #[must_use]
+    pub fn warm(mut self, warm: Option<Warm>) -> Program {
+        self.warm = warm;
         self
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::copies::Found;
 use super::watch::Reached;
 
 /// A descriptor besides those of the connection and the inherited standard error.
@@ -21,6 +22,8 @@ pub(super) enum DescriptorKind {
     File {
         path: String,
         offset: u64,
+        /// The flags of open(2).
+        flags: u32,
         /// Why it cannot be opened again, by each copy for itself, if so.
         hindrance: Option<String>,
     },
@@ -81,6 +84,19 @@ pub(super) struct Shown {
     pub(super) rights: Option<String>,
     /// Whether it has a filter of system calls that it was not started with.
     pub(super) own_filter: bool,
-    /// The variables that it has copied out of its environment.
-    pub(super) copied_variables: BTreeSet<&'static str>,
+    /// What its memory has of its connection.
+    pub(super) found: Found,
+    /// All of its descriptors.
+    pub(super) open: BTreeSet<i32>,
+    /// Those that are its connection.
+    pub(super) connection: Vec<Duplicate>,
+    /// Those that are the standard error that it was executed with.
+    pub(super) stderr: Vec<Duplicate>,
+}
+
+/// A descriptor that each copy of the program has another file in the place of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Duplicate {
+    pub(super) number: i32,
+    pub(super) closes_on_exec: bool,
 }

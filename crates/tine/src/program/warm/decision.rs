@@ -83,8 +83,8 @@ pub(super) fn hindrances(census: &Census) -> Vec<Hindrance> {
     if !shown.shared_memory.is_empty() {
         reasons.push(Hindrance::SharedMemory(shown.shared_memory.clone()));
     }
-    if !shown.copied_variables.is_empty() {
-        reasons.push(Hindrance::Variables(shown.copied_variables.iter().copied().collect()));
+    if !shown.found.private.is_empty() {
+        reasons.push(Hindrance::Variables(shown.found.private.iter().copied().collect()));
     }
     if shown.own_filter {
         reasons.push(Hindrance::Filter);

@@ -9,14 +9,22 @@ mod census;
 mod copies;
 mod decision;
 mod gather;
+mod look;
+mod make;
+mod memory;
 mod options;
 mod placeholder;
+mod plan;
 mod proc_text;
 mod report;
 mod run;
+mod start;
 mod stop;
 mod timers;
 mod watch;
 
-pub use options::{WarmAllow, WarmCheckSettings, WarmReport, WarmRow, WarmUntil};
+pub use options::{Warm, WarmAllow, WarmCheckSettings, WarmReport, WarmRow, WarmUntil};
 pub use run::check_warm;
+
+pub(crate) use make::{NewTemplate, TemplateFacts, make_template};
+pub(crate) use plan::{CopyOf, CopyPlan, NotCopied};

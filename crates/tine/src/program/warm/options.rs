@@ -63,6 +63,80 @@ pub struct WarmCheckSettings {
     pub allowed: Vec<WarmAllow>,
 }
 
+/// How a program is started warm: it is executed once, and copied where it would first use its
+/// client, for each connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warm {
+    pub(crate) check: WarmCheckSettings,
+    /// Connections after which there is a new template.
+    pub(crate) renew_after: u64,
+    /// The time after which there is one.
+    pub(crate) renew_every: Duration,
+    /// A program that cannot be started warm is executed for each connection.
+    pub(crate) or_cold: bool,
+}
+
+impl Default for Warm {
+    fn default() -> Warm {
+        Warm {
+            check: WarmCheckSettings {
+                until: WarmUntil::Use,
+                timeout: Duration::from_secs(30),
+                allowed: Vec::new(),
+            },
+            renew_after: 1000,
+            renew_every: Duration::from_secs(600),
+            or_cold: false,
+        }
+    }
+}
+
+impl Warm {
+    /// A program that is copied at its first use of the connection, within 30 seconds, and executed
+    /// anew after 1,000 connections or 10 minutes. Where it cannot be copied, the server does not
+    /// start.
+    #[must_use]
+    pub fn new() -> Warm {
+        Warm::default()
+    }
+
+    /// Sets the point that it is copied at.
+    #[must_use]
+    pub fn until(mut self, until: WarmUntil) -> Warm {
+        self.check.until = until;
+        self
+    }
+
+    /// Sets the time that it has up to the point.
+    #[must_use]
+    pub fn timeout(mut self, time: Duration) -> Warm {
+        self.check.timeout = time;
+        self
+    }
+
+    /// Sets the hindrances that are allowed.
+    #[must_use]
+    pub fn allow(mut self, kinds: impl IntoIterator<Item = WarmAllow>) -> Warm {
+        self.check.allowed = kinds.into_iter().collect();
+        self
+    }
+
+    /// Sets after how many connections and after what time it is executed anew: until then its
+    /// copies share the layout of their memory and what was random at the start.
+    #[must_use]
+    pub fn renew(mut self, connections: u64, time: Duration) -> Warm {
+        (self.renew_after, self.renew_every) = (connections, time);
+        self
+    }
+
+    /// Sets whether it is executed for each connection where it cannot be copied. Default: no.
+    #[must_use]
+    pub fn or_cold(mut self, or_cold: bool) -> Warm {
+        self.or_cold = or_cold;
+        self
+    }
+}
+
 /// What a check has found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WarmReport {

@@ -21,6 +21,9 @@ pub(super) struct Token {
     pub(super) is_short: bool,
 }
 
+/// The variables that have the address of the client.
+const ADDRESSES: &[&str] = &["TCPREMOTEIP", "REMOTE_ADDR", "REMOTE_HOST"];
+
 impl Placeholder {
     /// A placeholder from random bytes.
     pub(super) fn of(random: [u8; 40]) -> Placeholder {
@@ -51,13 +54,13 @@ impl Placeholder {
         };
         let (local, remote) = (self.local, self.remote);
         let mut tokens = vec![
-            text(&["TCPREMOTEIP", "REMOTE_ADDR"], remote.ip().to_string()),
+            text(ADDRESSES, remote.ip().to_string()),
             text(&["TCPREMOTEPORT", "REMOTE_PORT"], remote.port().to_string()),
             text(&["TCPLOCALIP"], local.ip().to_string()),
             text(&["TCPLOCALPORT"], local.port().to_string()),
             text(&["TINE_CONNECTION"], self.id.to_string()),
         ];
-        tokens.extend(binary(&["TCPREMOTEIP", "REMOTE_ADDR"], remote.ip()));
+        tokens.extend(binary(ADDRESSES, remote.ip()));
         tokens.extend(binary(&["TCPLOCALIP"], local.ip()));
         tokens
     }

@@ -23,6 +23,10 @@ pub(super) fn report(census: &Census, allowed: &[WarmAllow]) -> WarmReport {
         Some(stop) => {
             rows.push(row("stop", "ok", stop));
             for aspect in ASPECTS {
+                if aspect == "variables" && allowed.contains(&WarmAllow::Variables) {
+                    rows.push(row(aspect, "allowed", "those of the connection are not set".to_owned()));
+                    continue;
+                }
                 let own = of(aspect);
                 let fact = fact(aspect, census);
                 if let Some(text) = fact.or_else(|| own.is_empty().then(|| nothing(aspect).to_owned())) {
@@ -57,7 +61,7 @@ fn fact(aspect: &str, census: &Census) -> Option<String> {
         "memory" => Some(format!("{:.1} MiB private", shown.private_kib as f64 / 1024.0)),
         "descriptors" => {
             let files = shown.descriptors.iter().filter_map(|found| match &found.kind {
-                DescriptorKind::File { path, offset, hindrance: None } => {
+                DescriptorKind::File { path, offset, hindrance: None, .. } => {
                     Some(format!("{} is {path} at {offset}, to be opened again", found.number))
                 }
                 _ => None,
@@ -106,7 +110,7 @@ mod tests {
     #[test]
     fn each_aspect_has_a_row_and_each_hindrance_its_own() {
         let descriptor = |number, kind| FoundDescriptor { number, kind };
-        let file = DescriptorKind::File { path: "/a".into(), offset: 5, hindrance: None };
+        let file = DescriptorKind::File { path: "/a".into(), offset: 5, flags: 0, hindrance: None };
         let kinds = [file, DescriptorKind::Pipe, DescriptorKind::Eventfd];
         let descriptors = (3..).zip(kinds).map(|(number, kind)| descriptor(number, kind)).collect();
         let shown = Shown { descriptors, private_kib: 1536, ..Shown::default() };

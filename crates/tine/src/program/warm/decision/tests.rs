@@ -29,7 +29,12 @@ fn descriptor(kind: DescriptorKind) -> Census {
 }
 
 fn file(hindrance: Option<&str>) -> DescriptorKind {
-    DescriptorKind::File { path: "/tmp/a".into(), offset: 7, hindrance: hindrance.map(str::to_owned) }
+    DescriptorKind::File {
+        path: "/tmp/a".into(),
+        offset: 7,
+        flags: 0,
+        hindrance: hindrance.map(str::to_owned),
+    }
 }
 
 #[test]
@@ -82,7 +87,7 @@ fn table() -> Vec<(Census, &'static str, &'static str, Option<WarmAllow>)> {
             Some(WarmAllow::SharedMemory),
         ),
         (
-            shown(|shown| shown.copied_variables = ["REMOTE_ADDR"].into()),
+            shown(|shown| shown.found.private = ["REMOTE_ADDR"].into()),
             "variables",
             "REMOTE_ADDR copied",
             Some(WarmAllow::Variables),

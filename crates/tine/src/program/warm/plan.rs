@@ -1,0 +1,209 @@
+//! How a copy of a template becomes the process of its connection: what is the same for all copies,
+//! and the message for one.
+
+use std::ffi::CStr;
+
+use serde_json::{Value, json};
+use tine_sys::exec::CStrings;
+use tine_sys::plant::{CopyBase, CopySteps};
+
+use super::census::{DescriptorKind, Duplicate, Shown};
+use super::copies::Place;
+
+/// What all copies of a template have in common.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CopyPlan {
+    base: CopyBase,
+    /// The parent of all copies, with which they die; `None` where they outlive it.
+    parent: Option<i32>,
+    connection: Vec<Duplicate>,
+    stderr: Vec<Duplicate>,
+    files: Vec<OpenFile>,
+    /// The names of the variables that describe a connection.
+    names: Vec<String>,
+    places: Vec<Place>,
+    canaries: Vec<u64>,
+}
+
+/// A file that each copy opens for itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct OpenFile {
+    number: i32,
+    flags: u32,
+    offset: u64,
+}
+
+/// What one copy has of its own.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CopyOf<'a> {
+    /// The variables that describe its connection, `NAME=VALUE`.
+    pub(crate) variables: &'a CStrings,
+    /// Whether it gets a descriptor for its standard error.
+    pub(crate) has_stderr: bool,
+    /// How many lists of members it gets, of the cgroups that it enters.
+    pub(crate) cgroups: usize,
+    /// Its stack canary.
+    pub(crate) canary: u64,
+}
+
+/// Why there cannot be a copy for a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotCopied {
+    /// The template has other variables than this connection.
+    OtherVariables,
+    /// A value is longer than its place.
+    LongValue,
+    /// There is more to do than a message has room for.
+    LongMessage,
+}
+
+impl CopyPlan {
+    /// The plan for a template. `names`: the variables that describe its connection.
+    pub(super) fn new(base: CopyBase, parent: Option<i32>, shown: &Shown, names: Vec<String>) -> CopyPlan {
+        let files = shown.descriptors.iter().filter_map(|found| match found.kind {
+            DescriptorKind::File { offset, flags, .. } => {
+                Some(OpenFile { number: found.number, flags, offset })
+            }
+            _ => None,
+        });
+        CopyPlan {
+            base,
+            parent,
+            connection: shown.connection.clone(),
+            stderr: shown.stderr.clone(),
+            files: files.collect(),
+            names,
+            places: shown.found.places.clone(),
+            canaries: shown.found.canaries.clone(),
+        }
+    }
+
+    /// The places of the stack canary that each copy renews.
+    pub(super) fn canaries(&self) -> usize {
+        self.canaries.len()
+    }
+
+    /// Whether copies can neither trace nor signal the template.
+    pub(crate) fn protects_template(&self) -> bool {
+        self.base.protects_template()
+    }
+
+    /// The message for a copy, which gets these descriptors with it: its connection, its standard
+    /// error if it has one of its own, and the lists of members of its cgroups.
+    ///
+    /// # Errors
+    /// This template cannot serve the connection.
+    pub(crate) fn message(&self, copy: &CopyOf) -> Result<Vec<u8>, NotCopied> {
+        let mut steps = self.base.begin();
+        let connection = steps.receive();
+        let stderr = copy.has_stderr.then(|| steps.receive());
+        let cgroups: Vec<i32> = (0..copy.cgroups).map(|_| steps.receive()).collect();
+        if let Some(parent) = self.parent {
+            steps.die_with(parent);
+        }
+        // As the owner of its own /proc, by which it opens its files.
+        steps.show();
+        steps.lead_group();
+        for members in cgroups {
+            steps.enter_cgroup(members);
+            steps.close(members);
+        }
+        replace(&mut steps, connection, &self.connection);
+        if let Some(stderr) = stderr {
+            replace(&mut steps, stderr, &self.stderr);
+        }
+        for file in &self.files {
+            steps.reopen(file.number, file.flags.cast_signed(), file.offset);
+        }
+        self.write_variables(&mut steps, copy.variables)?;
+        for address in &self.canaries {
+            steps.write(*address, &copy.canary.to_ne_bytes());
+        }
+        self.base.finish(steps).map_err(|_| NotCopied::LongMessage)
+    }
+
+    /// It as a text, for another process.
+    pub(super) fn to_json(&self) -> Value {
+        let fds = |fds: &[Duplicate]| -> Value {
+            fds.iter().map(|fd| json!([fd.number, fd.closes_on_exec])).collect()
+        };
+        let places = self.places.iter().map(|place| json!([place.name, place.address, place.length]));
+        json!({
+            "base": self.base.to_words(),
+            "parent": self.parent,
+            "connection": fds(&self.connection),
+            "stderr": fds(&self.stderr),
+            "files": self.files.iter().map(|file| json!([file.number, file.flags, file.offset])).collect::<Value>(),
+            "names": self.names,
+            "places": places.collect::<Value>(),
+            "canaries": self.canaries,
+        })
+    }
+
+    /// The reverse of [`CopyPlan::to_json`]; `None` for another text.
+    pub(super) fn from_json(value: &Value) -> Option<CopyPlan> {
+        let list = |key: &str| value[key].as_array();
+        let words = |key: &str| list(key)?.iter().map(Value::as_u64).collect::<Option<Vec<u64>>>();
+        let number = |value: &Value| i32::try_from(value.as_i64()?).ok();
+        let fds = |key: &str| {
+            let one =
+                |fd: &Value| Some(Duplicate { number: number(&fd[0])?, closes_on_exec: fd[1].as_bool()? });
+            list(key)?.iter().map(one).collect::<Option<Vec<_>>>()
+        };
+        let file = |file: &Value| {
+            let flags = u32::try_from(file[1].as_u64()?).ok()?;
+            Some(OpenFile { number: number(&file[0])?, flags, offset: file[2].as_u64()? })
+        };
+        let place = |place: &Value| {
+            let length = usize::try_from(place[2].as_u64()?).ok()?;
+            Some(Place { name: place[0].as_str()?.to_owned(), address: place[1].as_u64()?, length })
+        };
+        Some(CopyPlan {
+            base: CopyBase::from_words(&words("base")?)?,
+            parent: number(&value["parent"]),
+            connection: fds("connection")?,
+            stderr: fds("stderr")?,
+            files: list("files")?.iter().map(file).collect::<Option<_>>()?,
+            names: list("names")?
+                .iter()
+                .map(|name| Some(name.as_str()?.to_owned()))
+                .collect::<Option<_>>()?,
+            places: list("places")?.iter().map(place).collect::<Option<_>>()?,
+            canaries: words("canaries")?,
+        })
+    }
+
+    fn write_variables(&self, steps: &mut CopySteps, variables: &CStrings) -> Result<(), NotCopied> {
+        let values: Vec<(&[u8], &[u8])> = variables.iter().map(CStr::to_bytes).filter_map(split).collect();
+        let names = values.iter().map(|(name, _)| *name);
+        if !self.names.is_empty() && !names.eq(self.names.iter().map(String::as_bytes)) {
+            return Err(NotCopied::OtherVariables);
+        }
+        for Place { name, address, length } in &self.places {
+            let value = values.iter().find(|(other, _)| *other == name.as_bytes());
+            let (_, value) = value.ok_or(NotCopied::OtherVariables)?;
+            if value.len() > *length {
+                return Err(NotCopied::LongValue);
+            }
+            // With zero bytes: nothing of the placeholder is left.
+            let mut whole = value.to_vec();
+            whole.resize(*length, 0);
+            steps.write(*address, &whole);
+        }
+        Ok(())
+    }
+}
+
+/// The name and the value of a variable.
+fn split(variable: &[u8]) -> Option<(&[u8], &[u8])> {
+    let at = variable.iter().position(|byte| *byte == b'=')?;
+    Some((&variable[..at], &variable[at + 1..]))
+}
+
+/// Puts a descriptor that the copy has received in the place of others, and closes it.
+fn replace(steps: &mut CopySteps, received: i32, others: &[Duplicate]) {
+    for Duplicate { number, closes_on_exec } in others {
+        steps.duplicate(received, *number, *closes_on_exec);
+    }
+    steps.close(received);
+}
