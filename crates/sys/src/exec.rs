@@ -10,7 +10,7 @@
 
 use std::ffi::{CStr, CString, c_void};
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::AtomicI32;
 
 use rustix::process::{
@@ -32,18 +32,25 @@ use crate::{about, check};
 pub struct CgroupEntry(pub Vec<CString>);
 
 impl CgroupEntry {
+    /// Opens the lists of members, so that another process can enter the cgroups by them: for what
+    /// it may do, the kernel asks who has opened the list, too (cgroups(7)).
+    ///
+    /// # Errors
+    /// One of them cannot be opened.
+    pub fn open(&self) -> io::Result<Vec<OwnedFd>> {
+        use rustix::fs::{Mode, OFlags, open};
+        let open_one = |members: &CString| open(members, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
+        self.0.iter().map(|members| Ok(open_one(members)?)).collect()
+    }
+
     /// Moves this process into the cgroups; processes that it forks from then on belong to them,
     /// too.
     ///
     /// # Errors
     /// This process may not enter one of them (cgroups(7)).
     pub fn enter(&self) -> io::Result<()> {
-        use rustix::fs::{Mode, OFlags, open};
-        for members in &self.0 {
-            let members = open(members, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
-            // 0 stands for the process that writes.
-            rustix::io::write(&members, b"0")?;
-        }
+        // 0 stands for the process that writes.
+        self.open()?.into_iter().try_for_each(|members| rustix::io::write(&members, b"0").map(drop))?;
         Ok(())
     }
 }

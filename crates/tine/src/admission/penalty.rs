@@ -93,7 +93,7 @@ impl Fault {
             (Outcome::Ended(EndReason::Idle | EndReason::FirstByte), _) => Some(Fault::GraceExceeded),
             (Outcome::Ended(_), _) => None,
             (Outcome::Limit(..), _) => Some(Fault::Crash),
-            (_, How::Signaled(number)) if is_crash(number) => Some(Fault::Crash),
+            (_, How::Signaled(number)) if is_crash_signal(number) => Some(Fault::Crash),
             (_, How::Exited(PANICKED)) if !is_program => Some(Fault::Crash),
             (_, How::Exited(SILENT)) if !is_program => Some(Fault::NoAuth),
             _ => None,
@@ -119,7 +119,7 @@ impl Fault {
 
 /// Whether a signal indicates a crash: it leaves a core file (signal(7)), and is not SIGQUIT from a
 /// terminal or SIGXCPU, SIGXFSZ from a resource limit.
-fn is_crash(number: i32) -> bool {
+pub(crate) fn is_crash_signal(number: i32) -> bool {
     use rustix::process::Signal;
     [Signal::ILL, Signal::TRAP, Signal::ABORT, Signal::BUS, Signal::FPE, Signal::SEGV, Signal::SYS]
         .iter()

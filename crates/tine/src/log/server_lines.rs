@@ -34,6 +34,21 @@ impl Log {
         }
     }
 
+    /// A forker has a new template of the program, a process of which these facts are known.
+    pub(crate) fn warm_ready(&mut self, forker: usize, pid: i32, facts: &[(&'static str, u64)]) {
+        let forker = Number(forker as u64 + 1);
+        let pid = Number(pid.unsigned_abs().into());
+        let mut fields = vec![("state", Text("ready")), ("forker", forker), ("pid", pid)];
+        fields.extend(facts.iter().map(|(name, number)| (*name, Number(*number))));
+        self.event("warm", &fields);
+    }
+
+    /// A forker has no template, for this reason, and executes the program.
+    pub(crate) fn warm_off(&mut self, forker: usize, why: &str) {
+        let forker = Number(forker as u64 + 1);
+        self.event("warm", &[("state", Text("off")), ("forker", forker), ("why", Text(why))]);
+    }
+
     /// The source of a peer is rejected for this time.
     pub(crate) fn penalty(&mut self, peer: &Peer, reason: &str, time: Duration) {
         let peer = self.shown(peer);

@@ -13,6 +13,7 @@ pub(crate) mod handover;
 pub(crate) mod jailer;
 pub(crate) mod job_worker;
 pub(crate) mod log_writer;
+pub(crate) mod maker;
 pub(crate) mod master;
 pub(crate) mod observer;
 pub(crate) mod own_confinement;

@@ -162,9 +162,20 @@ impl<'a> Launcher<'a> {
         &mut self.image.jail
     }
 
-    /// Whether the program gets the variable `REMOTE_HOST`.
-    pub(super) fn has_remote_host(&self) -> bool {
-        self.image.program.remote_host
+    /// The variables that describe a connection.
+    pub(crate) fn variables(&self, client: &ProgramConnection) -> CStrings {
+        let mut variables = CStrings::default();
+        let remote_host = self.image.program.remote_host;
+        describe(&mut variables, client.entry.id, &endpoints(client), remote_host);
+        variables
+    }
+
+    /// The descriptors of the server that the execution needs.
+    pub(crate) fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        let mut all = self.image.jail.descriptors();
+        all.extend(self.image.null.as_ref().map(AsFd::as_fd));
+        all.extend(self.stderr_logger.as_ref().map(AsFd::as_fd));
+        all
     }
 
     /// The process whose death kills the program, if there is one.
@@ -299,7 +310,7 @@ impl<'a> Launcher<'a> {
 
     /// The writing end of a pipe to the stderr logger; `None` where that does not read standard
     /// error.
-    pub(super) fn stderr(&self, connection: u64) -> io::Result<Option<OwnedFd>> {
+    pub(crate) fn stderr(&self, connection: u64) -> io::Result<Option<OwnedFd>> {
         // Without another destination, standard error of a program on a terminal is the terminal.
         let has_terminal =
             self.image.program.terminal != Terminal::None && self.image.program.stderr == Stderr::Server;
@@ -357,13 +368,6 @@ impl Image<'_> {
             jail: self.jail.is_any().then_some(&self.jail as &dyn Confine),
         }
     }
-}
-
-/// The variables that describe a connection.
-pub(super) fn variables_of(client: &ProgramConnection, remote_host: bool) -> CStrings {
-    let mut variables = CStrings::default();
-    describe(&mut variables, client.entry.id, &endpoints(client), remote_host);
-    variables
 }
 
 /// The path and the arguments of a program. A path with a zero byte is empty, which does not exist.

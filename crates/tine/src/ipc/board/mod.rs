@@ -24,6 +24,7 @@ pub(crate) mod reader;
 mod slots;
 mod timings;
 mod waited;
+pub(crate) mod warm;
 
 use std::io;
 use std::sync::atomic::AtomicU64;
@@ -51,7 +52,8 @@ const PEER: usize = 4;
 const SOCKET: usize = 7;
 const CGROUP: usize = 8;
 const WAITED: usize = 9;
-const SLOT_WORDS: usize = 10;
+const WARM: usize = 10;
+const SLOT_WORDS: usize = 11;
 
 // Words of the head, before the words of each forker and the two bitmaps.
 const LAST_ID: usize = 0;
@@ -74,8 +76,12 @@ const BANS_NUMBER: usize = 15;
 const WAITING: usize = 16;
 const SERVED_NOW: usize = 17;
 const SERVED_MOST: usize = 18;
+const WARM_COPIES: usize = 19;
+const WARM_TEMPLATES: usize = 20;
+const WARM_CRASHES: usize = 21;
+const WARM_RESETS: usize = 22;
 /// A word for each reason.
-const REJECTED: usize = 19;
+const REJECTED: usize = 23;
 /// A word for each reason.
 const REPORTED: usize = REJECTED + Reason::ALL.len();
 /// A word for each reason.
@@ -86,7 +92,8 @@ const HEAD: usize = SOURCE_LIMITS + SOURCE_LIMITS_WORDS;
 const WANTS_SLOT: usize = 0;
 const IDLE: usize = 1;
 const PAUSE_SEEN: usize = 2;
-const FORKER_WORDS: usize = 3;
+const TEMPLATE: usize = 3;
+const FORKER_WORDS: usize = 4;
 /// Words of what forkers count for monitoring: a distribution, its sum, and two counts.
 const TIMING_WORDS: usize = SECONDS.len() + 1 + 3;
 // Words of places, before one for each forker and slot.

@@ -5,7 +5,8 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use super::waited::{waited_from_word, waited_to_word, waited_word};
 use super::{
-    Board, CGROUP, Entry, ID, LAST_ID, MAX_FORKERS, OWNER, PEER, PHASE, SOCKET, START, SlotPhase, WAITED, bit,
+    Board, CGROUP, Entry, ID, LAST_ID, MAX_FORKERS, OWNER, PEER, PHASE, SOCKET, START, SlotPhase, WAITED,
+    WARM, bit,
 };
 use crate::ipc::handover::state::OlderConnection;
 use crate::log::Waited;
@@ -179,6 +180,7 @@ impl Board {
         let words = &self.record(slot).words;
         words[ID].store(id, Relaxed);
         words[START].store(entry.start, Relaxed);
+        words[WARM].store(0, Relaxed);
         self.enter_peer(slot, peer);
         self.set_phase(slot, SlotPhase::Serving);
         entry

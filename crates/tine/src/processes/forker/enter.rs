@@ -11,6 +11,7 @@ use tine_sys::fd::{Floor, Kept};
 use super::begin::start_handler;
 use super::calls::CallsLink;
 use super::memory::{CONTROL_EVENT, IDENTIFIED_EVENT, Memory, RELEASED_EVENT};
+use super::templates::Templates;
 use super::trial::Trial;
 use super::trusted::{Forker, ForkerStart, Trusted};
 use crate::connection;
@@ -22,6 +23,7 @@ use crate::lifecycle::crash::note_panics;
 use crate::processes::conn::ConnContext;
 use crate::processes::jailer::client::Jailer;
 use crate::processes::jailer::run::JailerStart;
+use crate::processes::maker::client::MakerStart;
 use crate::processes::start::{StartReport, cannot, cannot_die_with_parent, change_user};
 use crate::program::launch::{Launcher, enter_directory};
 use crate::settings::Settings;
@@ -100,9 +102,11 @@ where
         link: start.link,
         cgroups: start.cgroups,
         jailer: None,
+        templates: None,
         first_server_fd,
     };
     keep_from_connections(&trusted, &mut context)?;
+    trusted.templates = templates_of(&trusted, &mut context, start.supervisor);
     let events = event_queue(&trusted, &trusted.link.control);
     let events = events.map_err(cannot("wait for clients", next_move::of_call))?;
     let memory = Memory::new(events, &trusted.door);
@@ -130,6 +134,30 @@ fn keep_from_connections<H>(trusted: &Trusted, context: &mut ConnContext<'_, H>)
         }
     }
     Ok(())
+}
+
+/// What has the program made a template, if it is started warm.
+fn templates_of<'a, H>(
+    trusted: &Trusted<'a>,
+    context: &mut ConnContext<'a, H>,
+    supervisor: Pid,
+) -> Option<Templates<'a>> {
+    let settings = trusted.settings;
+    let warm = settings.program.as_ref().and_then(|program| program.warm.as_ref())?;
+    let launcher = context.launcher.as_ref()?;
+    if launcher.stays() || launcher.prepares() || settings.has_spares() || settings.jail_plan.is_any() {
+        context.log.warm_off(trusted.index, "settings");
+        return None;
+    }
+    let start = MakerStart {
+        alone: trusted.alone,
+        warm,
+        members: context.members,
+        index: trusted.index,
+        supervisor,
+        first_server_fd: trusted.first_server_fd,
+    };
+    Some(Templates::new(start, &trusted.door.board))
 }
 
 /// What executes the program, if the server has one, at this path.

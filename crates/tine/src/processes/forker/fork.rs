@@ -1,15 +1,17 @@
 //! Creates the process of a connection, and spares.
 
 use std::io;
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use tine_sys::exec::Confine as _;
+use tine_sys::exec::{CgroupEntry, Confine as _};
 use tine_sys::process::{Side, exit_now, fork_sibling};
 
 use super::accept::request_slot;
 use super::failure::{fail, succeed};
 use super::memory::{Memory, NewProcess, Started};
+use super::templates::{Copied, Lent};
 use super::trusted::Forker;
 use crate::connection::handler::Handler;
 use crate::ipc::board::places::PlaceHolder;
@@ -21,7 +23,7 @@ use crate::processes::conn::{self, Job};
 use crate::processes::jailer::client::Jailer;
 use crate::processes::jailer::run::ROOMS;
 use crate::processes::start::start_connection;
-use crate::program::launch::ProgramConnection;
+use crate::program::launch::{LaunchContext, ProgramConnection};
 use crate::system::clock::now;
 
 /// Creates the process for an admitted client: forks it to run the handler, or makes it execute the
@@ -47,6 +49,27 @@ where
     // Before the fork: however soon the child exits, the supervisor finds its slot.
     board.mark_changed(slot);
     let mut launch = trusted.launch_context(slot, &entry, context.launcher.is_some());
+    if trusted.templates.is_some() {
+        match copy_template(forker, slot, &client, entry, &launch) {
+            Copied::By(_) => {
+                drop(client);
+                note_created(forker, slot, &entry);
+                succeed(forker, memory);
+                return Started::Served;
+            }
+            Copied::None => {}
+            Copied::NotNow(why) => {
+                let what = "cannot create a process for a connection";
+                return keep_in_hand(forker, memory, (client, slot), what, &why.into());
+            }
+            Copied::Lost => {
+                lose_client(forker, slot, &entry);
+                return Started::Served;
+            }
+        }
+    }
+    let Forker { trusted, context } = forker;
+    let board = &trusted.door.board;
     let pid = board.pid_cell(slot);
     let created = match &mut context.launcher {
         Some(launcher) if !launcher.stays() && !launcher.prepares() => {
@@ -83,6 +106,59 @@ where
             keep_in_hand(forker, memory, (client, slot), "cannot create a process for a connection", &why)
         }
     }
+}
+
+/// Has a template copied for a client, if there is one.
+fn copy_template<H>(
+    forker: &mut Forker<'_, H>,
+    slot: usize,
+    client: &Accepted,
+    entry: Entry,
+    launch: &LaunchContext,
+) -> Copied {
+    let Forker { trusted, context } = forker;
+    let (Some(templates), Some(launcher)) = (&mut trusted.templates, &mut context.launcher) else {
+        return Copied::None;
+    };
+    let board = &trusted.door.board;
+    let mut lent = Lent { board, launcher, log: &mut context.log };
+    templates.notice(&mut lent);
+    // The variables of an access rule are in no template.
+    if !templates.copies() || !launch.variables.is_empty() || launch.pending_name_rules.is_some() {
+        return Copied::None;
+    }
+    let Ok(cgroups) = launch.cgroup.as_ref().map_or(Ok(Vec::new()), CgroupEntry::open) else {
+        return Copied::None;
+    };
+    let target = ProgramConnection {
+        socket: &client.socket,
+        entry,
+        proxied: client.proxied.as_deref(),
+        launch_context: launch,
+    };
+    // Before there is a process: the supervisor does not take it for one that is not the server's.
+    board.set_warm(slot, true);
+    let copied = templates.copy(&target, &cgroups, &mut lent);
+    match &copied {
+        Copied::By(pid) => {
+            board.pid_cell(slot).store(*pid, SeqCst);
+            board.count_copy();
+        }
+        Copied::None | Copied::NotNow(_) | Copied::Lost => board.set_warm(slot, false),
+    }
+    copied
+}
+
+/// Gives a client up of which it is not known whether it is served.
+#[cold]
+fn lose_client<H>(forker: &mut Forker<'_, H>, slot: usize, entry: &Entry) {
+    let Forker { trusted, context } = forker;
+    let next = "it is served if the copy was made; see what ended the template";
+    let what = format!("connection {} is not accounted for", entry.id);
+    context.log.error(&what, "a template has ended while it made a copy", next);
+    trusted.door.board.release(slot);
+    trusted.offer_slot();
+    trusted.settle_place(PlaceHolder::Forker(trusted.index));
 }
 
 /// Notes that the process of a connection was created.

@@ -18,6 +18,9 @@ pub(super) const RELEASED_EVENT: u64 = u64::MAX - 1;
 /// The number of the event of a client that the proxy reader has identified.
 pub(super) const IDENTIFIED_EVENT: u64 = u64::MAX - 2;
 
+/// The number of the event of a maker of templates.
+pub(super) const MAKER_EVENT: u64 = u64::MAX - 3;
+
 /// What a forker remembers. Not on the heap: a page written between two forks is copied by the
 /// next.
 pub(super) struct Memory {
@@ -38,6 +41,8 @@ pub(super) struct Memory {
     /// No client is left to be accepted in this drain.
     pub(super) backlog_done: bool,
     pub(super) draining: bool,
+    /// The maker of templates has sent something, or the supervisor has noted something of copies.
+    pub(super) are_templates_due: bool,
     pub(super) failures: u32,
     pub(super) last_failure: Option<Instant>,
     pub(super) paused_until: Option<Instant>,
@@ -118,6 +123,7 @@ impl Memory {
             noted_backlog_done: false,
             backlog_done: false,
             draining: false,
+            are_templates_due: true,
             failures: 0,
             last_failure: None,
             paused_until: None,

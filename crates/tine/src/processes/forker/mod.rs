@@ -14,5 +14,7 @@ mod fork;
 mod memory;
 pub(crate) mod run;
 mod state;
+mod template_state;
+mod templates;
 mod trial;
 pub(crate) mod trusted;

@@ -11,8 +11,11 @@ use super::accept::{has_idle_spare, next_client};
 use super::door::Door;
 use super::enter::enter;
 use super::fork::{refill, settle_rooms, start};
-use super::memory::{CONTROL_EVENT, ClientSource, Memory, NewProcess, NoClient, ReadySources, Started};
+use super::memory::{
+    CONTROL_EVENT, ClientSource, MAKER_EVENT, Memory, NewProcess, NoClient, ReadySources, Started,
+};
 use super::state::{Situation, Step, next};
+use super::templates::Lent;
 use super::trial::try_out;
 use super::trusted::{Forker, ForkerStart, Trusted};
 use crate::connection::handler::Handler;
@@ -70,6 +73,9 @@ where
     H: Handler,
 {
     notice_drain(&mut forker.trusted, memory);
+    if std::mem::take(&mut memory.are_templates_due) {
+        keep_up_templates(forker, memory);
+    }
     match next(&situation(&forker.trusted, memory), Instant::now()) {
         Step::Refill(missing) => return refill(forker, memory, missing),
         Step::Accept => return accept_round(forker, memory),
@@ -92,6 +98,18 @@ where
         Step::Leave => exit_now(0),
     }
     None
+}
+
+/// Has the templates of a program that is started warm be as they should.
+fn keep_up_templates<H>(forker: &mut Forker<'_, H>, memory: &Memory) {
+    let Forker { trusted, context } = forker;
+    let (Some(templates), Some(launcher)) = (&mut trusted.templates, &mut context.launcher) else { return };
+    templates.keep_up(&mut Lent { board: &trusted.door.board, launcher, log: &mut context.log });
+    if let Some(maker) = templates.new_maker() {
+        let data = epoll::EventData::new_u64(MAKER_EVENT);
+        // Without memory for that, the program is executed.
+        let _ = epoll::add(&memory.events, maker, data, epoll::EventFlags::IN);
+    }
 }
 
 /// When a drain begins, every listener is checked once more: the clients in the backlog are served.
@@ -249,6 +267,7 @@ fn wait_for_events(trusted: &Trusted, memory: &mut Memory, at_most: Option<Times
     for event in events {
         match event.data.u64() {
             CONTROL_EVENT => on_control(trusted, memory),
+            MAKER_EVENT => memory.are_templates_due = true,
             source => memory.ready.note(source),
         }
     }
@@ -260,6 +279,7 @@ fn on_control(trusted: &Trusted, memory: &mut Memory) {
     trusted.link.control.clear();
     memory.full = false;
     memory.paused_until = None;
+    memory.are_templates_due = true;
 }
 
 /// Waits for a wakeup by the supervisor, until a time at most.

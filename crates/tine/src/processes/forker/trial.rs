@@ -14,6 +14,7 @@ use tine_sys::exec::Confine as _;
 use tine_sys::process::{Fresh, Side, exit_now, fork_among};
 
 use super::fork::open_room;
+use super::templates::Lent;
 use super::trusted::Forker;
 use crate::error::{Error, ErrorKind, next_move};
 use crate::jail::client_socket::ClientSocket;
@@ -69,7 +70,10 @@ pub(super) fn try_out<H>(forker: &mut Forker<'_, H>, trial: Trial, report: Start
             forker.trusted.cgroups.iter_mut().for_each(|cgroups| cgroups.remove(0, 0));
             match ended.ok().flatten().map(|(_, status)| status.exit_status()) {
                 Some(Some(0)) if recv(&own.client, &mut [0; 1][..], RecvFlags::DONTWAIT) == Ok((1, 1)) => {
-                    report.entered();
+                    match make_first_template(forker) {
+                        Ok(()) => report.entered(),
+                        Err(error) => report.failed(error),
+                    }
                 }
                 Some(Some(0)) => {
                     report.failed(Error::new(ErrorKind::System, SILENT, "see the kernel's log (dmesg)"))
@@ -81,6 +85,16 @@ pub(super) fn try_out<H>(forker: &mut Forker<'_, H>, trial: Trial, report: Start
                 }
             }
         }
+    }
+}
+
+/// Has the program made a template, where it has to be started warm.
+fn make_first_template<H>(forker: &mut Forker<'_, H>) -> Result<(), Error> {
+    let Forker { trusted, context } = forker;
+    match (&mut trusted.templates, &mut context.launcher) {
+        (Some(templates), Some(launcher)) if templates.are_required() => templates
+            .wait_for_first(&mut Lent { board: &trusted.door.board, launcher, log: &mut context.log }),
+        _ => Ok(()),
     }
 }
 

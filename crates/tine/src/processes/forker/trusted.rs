@@ -13,6 +13,7 @@ use tine_sys::process::{Alone, exit_now};
 
 use super::calls::CallsLink;
 use super::door::Door;
+use super::templates::Templates;
 use crate::admission::limits::LimitsMode;
 use crate::ipc::board::places::PlaceHolder;
 use crate::ipc::board::{Entry, SlotPhase};
@@ -69,6 +70,8 @@ pub(crate) struct Trusted<'a> {
     pub(super) cgroups: Option<Cgroups>,
     /// Of a full jail.
     pub(crate) jailer: Option<Jailer>,
+    /// Of a program that is started warm.
+    pub(super) templates: Option<Templates<'a>>,
     pub(super) first_server_fd: Floor,
 }
 
@@ -101,8 +104,8 @@ impl Trusted<'_> {
     /// executed.
     #[inline(always)]
     pub(crate) fn give_up(self) {
-        let Trusted { door, listeners, link, cgroups, jailer, .. } = self;
-        let _open = ManuallyDrop::new((listeners, link, cgroups, jailer));
+        let Trusted { door, listeners, link, cgroups, jailer, templates, .. } = self;
+        let _open = ManuallyDrop::new((listeners, link, cgroups, jailer, templates));
         if door.unmap().is_err() {
             exit_now(111);
         }

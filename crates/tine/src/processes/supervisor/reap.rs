@@ -10,7 +10,7 @@ use super::children::ChildKind;
 use super::held_ends::ConnectionEnd;
 use super::role::Role;
 use super::state::ServerEvent;
-use crate::admission::penalty::Fault;
+use crate::admission::penalty::{Fault, is_crash_signal};
 use crate::connection::handler::Handler;
 use crate::ipc::board::SlotPhase;
 use crate::ipc::board::places::PlaceHolder;
@@ -153,6 +153,11 @@ where
     pub(super) fn reap_orphans(&mut self) {
         self.timers.orphans_at = None;
         let orphans = self.orphans();
+        if self.has_warm_program() && self.memory.board.awaits_copy() {
+            // One of them may be the process of a connection that has ended at once.
+            self.timers.orphans_within(ORPHAN_BATCH);
+            return;
+        }
         let reaped = orphans::reap(&orphans, |pid| self.is_own(pid));
         for pid in reaped {
             self.children.not_signalled.remove(&pid);
@@ -173,6 +178,11 @@ where
         self.drain_notices();
         children.retain(|pid| !self.is_own(*pid));
         children
+    }
+
+    /// Whether a program is started warm.
+    fn has_warm_program(&self) -> bool {
+        self.settings.program.as_ref().is_some_and(|program| program.warm.is_some())
     }
 
     /// Whether a child was forked by the server.
@@ -249,6 +259,7 @@ where
         }
         self.take_ends(&[slot]);
         let id = self.memory.board.entry(slot).id;
+        self.note_copy_crash(slot, ended.how);
         let mut end = self.describe_end(slot, ended, served);
         if let Some(end) = &mut end {
             end.penalty = self.charge(end, ended.how);
@@ -265,6 +276,17 @@ where
         }
         let end = end.and_then(|end| self.held_ends.complete_or_hold(end, Instant::now()));
         end.into_iter().for_each(|end| self.log_and_record(end));
+    }
+
+    /// Has the forkers make new templates where a copy has died of a signal by its own fault: it may
+    /// have told its client something of the template.
+    fn note_copy_crash(&self, slot: usize, how: How) {
+        let board = &self.memory.board;
+        let is_crash = matches!(how, How::Signaled(number) if is_crash_signal(number));
+        if is_crash && board.is_warm(slot) {
+            board.note_copy_crash();
+            self.channels.wake_forkers();
+        }
     }
 
     /// Logs and records the ends that were held back and are complete by now; with `all`, each of

@@ -40,6 +40,18 @@ pub(crate) struct TemplateFacts {
     pub(crate) is_protected: bool,
 }
 
+impl TemplateFacts {
+    /// They as fields of a log line.
+    pub(crate) fn fields(&self) -> [(&'static str, u64); 4] {
+        [
+            ("calls", self.calls),
+            ("milliseconds", self.milliseconds),
+            ("private_kib", self.private_kib),
+            ("protected", self.is_protected.into()),
+        ]
+    }
+}
+
 /// Makes a template of a program, in a process that has no other task. The template is a sibling of
 /// this process, and its copies are, too.
 ///

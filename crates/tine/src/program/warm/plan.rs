@@ -2,6 +2,7 @@
 //! and the message for one.
 
 use std::ffi::CStr;
+use std::fmt;
 
 use serde_json::{Value, json};
 use tine_sys::exec::CStrings;
@@ -55,6 +56,16 @@ pub(crate) enum NotCopied {
     LongValue,
     /// There is more to do than a message has room for.
     LongMessage,
+}
+
+impl fmt::Display for NotCopied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            NotCopied::OtherVariables => "the template has other variables than this connection",
+            NotCopied::LongValue => "a variable is longer than its place in the template",
+            NotCopied::LongMessage => "a copy has more to change than a message has room for",
+        })
+    }
 }
 
 impl CopyPlan {
@@ -123,7 +134,7 @@ impl CopyPlan {
     }
 
     /// It as a text, for another process.
-    pub(super) fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         let fds = |fds: &[Duplicate]| -> Value {
             fds.iter().map(|fd| json!([fd.number, fd.closes_on_exec])).collect()
         };
@@ -141,7 +152,7 @@ impl CopyPlan {
     }
 
     /// The reverse of [`CopyPlan::to_json`]; `None` for another text.
-    pub(super) fn from_json(value: &Value) -> Option<CopyPlan> {
+    pub(crate) fn from_json(value: &Value) -> Option<CopyPlan> {
         let list = |key: &str| value[key].as_array();
         let words = |key: &str| list(key)?.iter().map(Value::as_u64).collect::<Option<Vec<u64>>>();
         let number = |value: &Value| i32::try_from(value.as_i64()?).ok();

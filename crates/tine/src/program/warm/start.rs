@@ -16,7 +16,7 @@ use crate::ipc::board::Entry;
 use crate::lifecycle::outcome::ExitReport;
 use crate::net::peer::Peer;
 use crate::net::proxied::Proxied;
-use crate::program::launch::{LaunchContext, Launcher, ProgramConnection, variables_of};
+use crate::program::launch::{LaunchContext, Launcher, ProgramConnection};
 
 /// A program that was started.
 pub(super) struct Subject<'a> {
@@ -52,8 +52,7 @@ impl<'a> Subject<'a> {
         let mut names = Vec::new();
         let mut tracer = Tracer::new(alone).map_err(|why| cannot("wait for the program", &why))?;
         let (main, failure) = on_placeholder(&ends.0, &placeholder, |client| {
-            let remote_host = launcher.has_remote_host();
-            names = names_of(&variables_of(client, remote_host));
+            names = names_of(&launcher.variables(client));
             let mut without = LaunchContext::default();
             names.iter().for_each(|name| without.variables.extend([name.as_bytes(), b"\0"].concat()));
             let client = match has_variables {

@@ -1,0 +1,232 @@
+//! When a forker has a template copied, and when it needs a new one, decided from plain values.
+
+use std::time::{Duration, Instant};
+
+use crate::lifecycle::backoff::RestartBackoff;
+
+/// After this many crashes of copies within [`CRASH_TIME`], there are no more copies until an
+/// operator has looked.
+const CRASHES: usize = 3;
+
+/// The time in which crashes are counted.
+const CRASH_TIME: Duration = Duration::from_secs(60);
+
+/// When a template is renewed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Renewal {
+    pub(super) connections: u64,
+    pub(super) time: Duration,
+}
+
+/// Why there are no copies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WarmOff {
+    /// The program cannot be started warm.
+    Refused,
+    /// Copies have crashed, one after the other.
+    Crashes,
+}
+
+/// What a forker knows of its template.
+#[derive(Debug)]
+pub(super) struct TemplateState {
+    renewal: Renewal,
+    /// When the present one was made, and how many copies there were of it.
+    present: Option<(Instant, u64)>,
+    /// A new one is being made.
+    is_asked: bool,
+    /// One is needed at once.
+    is_due: bool,
+    /// The delay before one is asked for after one has ended by itself.
+    backoff: RestartBackoff,
+    crashes: Vec<Instant>,
+    off: Option<WarmOff>,
+}
+
+impl TemplateState {
+    pub(super) fn new(renewal: Renewal, now: Instant) -> TemplateState {
+        TemplateState {
+            renewal,
+            present: None,
+            is_asked: false,
+            is_due: true,
+            backoff: RestartBackoff::running(now),
+            crashes: Vec::new(),
+            off: None,
+        }
+    }
+
+    /// Whether the next connection is served by a copy.
+    pub(super) fn copies(&self) -> bool {
+        self.present.is_some() && self.off.is_none()
+    }
+
+    /// Why there are no copies, and will be none.
+    pub(super) fn off(&self) -> Option<WarmOff> {
+        self.off
+    }
+
+    /// Whether a template has to be asked for now. It then counts as asked for.
+    pub(super) fn take_need(&mut self, now: Instant) -> bool {
+        if self.off.is_some() || self.is_asked {
+            return false;
+        }
+        let is_needed = match self.present {
+            Some((made, copies)) => {
+                let age = now.saturating_duration_since(made);
+                copies >= self.renewal.connections || age >= self.renewal.time
+            }
+            None => std::mem::take(&mut self.is_due) || self.backoff.take_due(Some(now), now),
+        };
+        self.is_asked = is_needed;
+        is_needed
+    }
+
+    /// A template was made.
+    pub(super) fn made(&mut self, now: Instant) {
+        self.is_asked = false;
+        self.present = Some((now, 0));
+    }
+
+    /// A copy was made.
+    pub(super) fn copied(&mut self) {
+        if let Some((_, copies)) = &mut self.present {
+            *copies += 1;
+        }
+    }
+
+    /// None could be made. The first one decides whether the program can be started warm; one that
+    /// was to be renewed goes on.
+    pub(super) fn not_made(&mut self, now: Instant) {
+        self.is_asked = false;
+        match &mut self.present {
+            // Not before it would be renewed again.
+            Some(present) => *present = (now, 0),
+            None => self.off = Some(WarmOff::Refused),
+        }
+    }
+
+    /// The template has ended, or does not answer.
+    pub(super) fn lost(&mut self, now: Instant) {
+        self.present = None;
+        self.backoff.exited(now);
+    }
+
+    /// A copy has died of a signal: what it may have told its client of the template is of no use
+    /// with the next one.
+    pub(super) fn crashed(&mut self, now: Instant) {
+        self.crashes.retain(|crash| now.saturating_duration_since(*crash) < CRASH_TIME);
+        self.crashes.push(now);
+        if self.crashes.len() >= CRASHES {
+            self.off = Some(WarmOff::Crashes);
+        }
+        self.is_due |= self.present.take().is_some();
+    }
+
+    /// The maker has ended, or could not be started. It is started again when a template is needed.
+    pub(super) fn lost_maker(&mut self, now: Instant) {
+        self.is_asked = false;
+        match &mut self.present {
+            Some(present) => *present = (now, 0),
+            None => self.backoff.exited(now),
+        }
+    }
+
+    /// An operator has looked: the next template is made at once.
+    pub(super) fn reset(&mut self, now: Instant) {
+        let renewal = self.renewal;
+        let is_asked = self.is_asked;
+        *self = TemplateState { is_asked, ..TemplateState::new(renewal, now) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RENEWAL: Renewal = Renewal { connections: 3, time: Duration::from_secs(600) };
+
+    fn made(now: Instant) -> TemplateState {
+        let mut state = TemplateState::new(RENEWAL, now);
+        assert!(state.take_need(now) && !state.copies());
+        assert!(!state.take_need(now), "asked for");
+        state.made(now);
+        assert!(state.copies() && !state.take_need(now));
+        state
+    }
+
+    #[test]
+    fn a_template_is_renewed_after_connections_and_after_a_time() {
+        let now = Instant::now();
+        let mut state = made(now);
+        (0..2).for_each(|_| state.copied());
+        assert!(!state.take_need(now));
+        state.copied();
+        assert!(state.take_need(now) && state.copies(), "the old one serves");
+        state.made(now);
+        assert!(!state.take_need(now + RENEWAL.time - Duration::from_secs(1)));
+        assert!(state.take_need(now + RENEWAL.time));
+        state.not_made(now + RENEWAL.time);
+        assert!(state.copies() && !state.take_need(now + RENEWAL.time));
+    }
+
+    #[test]
+    fn the_first_one_decides_whether_there_are_copies() {
+        let now = Instant::now();
+        let mut state = TemplateState::new(RENEWAL, now);
+        assert!(state.take_need(now));
+        state.not_made(now);
+        assert_eq!(
+            (state.off(), state.copies(), state.take_need(now)),
+            (Some(WarmOff::Refused), false, false)
+        );
+    }
+
+    #[test]
+    fn one_that_ends_is_made_again_after_a_delay_that_grows() {
+        let mut now = Instant::now();
+        let mut state = made(now);
+        for delay in [0, 100, 200, 400] {
+            state.lost(now);
+            let due = now + Duration::from_millis(delay);
+            assert!(!state.copies() && (delay == 0 || !state.take_need(due - Duration::from_millis(1))));
+            assert!(state.take_need(due), "{delay}");
+            now = due;
+            state.made(now);
+        }
+    }
+
+    #[test]
+    fn a_maker_that_ends_is_started_again_with_a_growing_delay() {
+        let now = Instant::now();
+        let mut state = TemplateState::new(RENEWAL, now);
+        assert!(state.take_need(now));
+        state.lost_maker(now);
+        assert!(state.take_need(now) && state.off().is_none());
+        state.lost_maker(now);
+        assert!(!state.take_need(now) && state.take_need(now + Duration::from_millis(100)));
+        let mut state = made(now);
+        state.lost_maker(now);
+        assert!(state.copies() && !state.take_need(now));
+    }
+
+    #[test]
+    fn three_crashes_in_a_minute_end_the_copies() {
+        let mut now = Instant::now();
+        let mut state = made(now);
+        for _ in 0..2 {
+            state.crashed(now);
+            assert!(!state.copies() && state.off().is_none());
+            assert!(state.take_need(now), "at once");
+            state.made(now);
+        }
+        now += CRASH_TIME;
+        state.crashed(now);
+        assert_eq!(state.off(), None, "the others are long ago");
+        (0..2).for_each(|_| state.crashed(now));
+        assert_eq!(state.off(), Some(WarmOff::Crashes));
+        assert!(!state.take_need(now + CRASH_TIME));
+        state.reset(now);
+        assert!(state.off().is_none() && state.take_need(now));
+    }
+}

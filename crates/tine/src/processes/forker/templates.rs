@@ -1,0 +1,350 @@
+//! A forker's templates of a program that is started warm: it has them made, and copied for
+//! connections.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
+use rustix::process::{Signal, pidfd_send_signal};
+use rustix::rand::{GetRandomFlags, getrandom};
+use tine_sys::plant::{Answer, TemplateChannel};
+
+use super::template_state::{Renewal, TemplateState, WarmOff};
+use crate::error::{Error, reason};
+use crate::ipc::board::Board;
+use crate::ipc::board::warm::TemplateStatus;
+use crate::log::Log;
+use crate::processes::maker::client::{FromMaker, Maker, MakerStart};
+use crate::program::launch::{Launcher, ProgramConnection};
+use crate::program::warm::{CopyOf, CopyPlan, NewTemplate, NotCopied};
+
+/// A template that has not answered by then is stuck, and killed. It answers within microseconds of
+/// a fork.
+const ANSWER_TIME: Duration = Duration::from_secs(1);
+
+/// The templates of a forker, at most one of which is copied.
+pub(crate) struct Templates<'a> {
+    start: MakerStart<'a>,
+    maker: Option<Maker>,
+    /// The maker is new: its channel is not waited for yet.
+    is_maker_new: bool,
+    state: TemplateState,
+    present: Option<Present>,
+    /// What the board had when it was last looked at.
+    crashes: u64,
+    resets: u64,
+    /// The last reason why a connection was not served by a copy, to be logged once.
+    told: Option<NotCopied>,
+}
+
+/// What a forker lends to its templates.
+pub(super) struct Lent<'a, 'b> {
+    pub(super) board: &'a Board,
+    pub(super) launcher: &'a mut Launcher<'b>,
+    pub(super) log: &'a mut Log,
+}
+
+/// The template that is copied. Its end of the channel is the end of the template.
+#[derive(Debug)]
+struct Present {
+    channel: TemplateChannel,
+    process: OwnedFd,
+    plan: CopyPlan,
+}
+
+/// What has become of a connection.
+#[derive(Debug)]
+pub(super) enum Copied {
+    /// A copy with this id serves it.
+    By(i32),
+    /// None does: the program is executed for it.
+    None,
+    /// The template could not make another process: a limit on processes, or no memory.
+    NotNow(Errno),
+    /// It is not known whether one does: the template has ended meanwhile.
+    Lost,
+}
+
+impl<'a> Templates<'a> {
+    /// No template yet; the maker is started when the first one is asked for.
+    pub(super) fn new(start: MakerStart<'a>, board: &Board) -> Templates<'a> {
+        let renewal = Renewal { connections: start.warm.renew_after, time: start.warm.renew_every };
+        Templates {
+            start,
+            maker: None,
+            is_maker_new: false,
+            state: TemplateState::new(renewal, Instant::now()),
+            present: None,
+            crashes: board.copy_crashes(),
+            resets: board.template_resets(),
+            told: None,
+        }
+    }
+
+    /// Whether the server does not start without a template.
+    pub(super) fn are_required(&self) -> bool {
+        !self.start.warm.or_cold
+    }
+
+    /// Whether the next connection is served by a copy.
+    #[inline]
+    pub(super) fn copies(&self) -> bool {
+        self.state.copies() && self.present.is_some()
+    }
+
+    /// The channel of a maker that was started since the last call, to be waited for.
+    pub(super) fn new_maker(&mut self) -> Option<BorrowedFd<'_>> {
+        let is_new = std::mem::take(&mut self.is_maker_new);
+        self.maker.as_ref().filter(|_| is_new).map(AsFd::as_fd)
+    }
+
+    /// Waits for the first template.
+    ///
+    /// # Errors
+    /// The program cannot be started warm.
+    pub(super) fn wait_for_first(&mut self, lent: &mut Lent) -> Result<(), Error> {
+        self.ask_if_needed(lent);
+        // The maker itself ends in time: this is for one that is stopped.
+        let time = self.start.warm.check.timeout + ANSWER_TIME;
+        match self.maker.as_ref().and_then(|maker| maker.wait(time)) {
+            Some(FromMaker::NotMade(why)) => {
+                self.refuse(lent);
+                Err(why)
+            }
+            Some(made) => {
+                self.on_maker(made, lent);
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Takes what has come from the maker, and what [`Templates::notice`] does.
+    pub(super) fn keep_up(&mut self, lent: &mut Lent) {
+        while let Some(made) = self.maker.as_ref().and_then(Maker::receive) {
+            self.on_maker(made, lent);
+        }
+        self.notice(lent);
+    }
+
+    /// Notices what the board says, and asks for a template where one is needed.
+    #[inline]
+    pub(super) fn notice(&mut self, lent: &mut Lent) {
+        let (crashes, resets) = (lent.board.copy_crashes(), lent.board.template_resets());
+        if (crashes, resets) != (self.crashes, self.resets) {
+            self.notice_board(crashes, resets, lent);
+        }
+        self.ask_if_needed(lent);
+    }
+
+    #[cold]
+    fn notice_board(&mut self, crashes: u64, resets: u64, lent: &mut Lent) {
+        let now = Instant::now();
+        let before = self.state.off();
+        (self.crashes..crashes).for_each(|_| self.state.crashed(now));
+        if resets != self.resets {
+            self.state.reset(now);
+        }
+        (self.crashes, self.resets, self.told) = (crashes, resets, None);
+        self.present = None;
+        let status = match self.state.off() {
+            Some(WarmOff::Crashes) => TemplateStatus::Crashes,
+            Some(WarmOff::Refused) => TemplateStatus::Refused,
+            None => TemplateStatus::Making,
+        };
+        lent.board.set_template(self.start.index, status);
+        if self.state.off() != before && self.state.off().is_some() {
+            lent.log.warm_off(self.start.index, status.name());
+        }
+    }
+
+    /// Asks for a template if one is needed, of a new maker if that has ended.
+    #[inline]
+    fn ask_if_needed(&mut self, lent: &mut Lent) {
+        if !self.state.take_need(Instant::now()) {
+            return;
+        }
+        if self.maker.is_none() {
+            match Maker::start(&self.start, lent.launcher) {
+                Ok(maker) => (self.maker, self.is_maker_new) = (Some(maker), true),
+                Err(why) => lent.log.warning(&why.to_string()),
+            }
+        }
+        if !self.maker.as_ref().is_some_and(Maker::ask) {
+            self.lose_maker();
+        }
+    }
+
+    fn lose_maker(&mut self) {
+        self.maker = None;
+        self.state.lost_maker(Instant::now());
+    }
+
+    fn refuse(&mut self, lent: &mut Lent) {
+        self.state.not_made(Instant::now());
+        if self.state.off().is_some() {
+            lent.board.set_template(self.start.index, TemplateStatus::Refused);
+            lent.log.warm_off(self.start.index, TemplateStatus::Refused.name());
+        }
+    }
+
+    fn on_maker(&mut self, made: FromMaker, lent: &mut Lent) {
+        match made {
+            FromMaker::Made(made) => match self.install(*made, lent) {
+                Ok(()) => self.state.made(Instant::now()),
+                Err(why) => {
+                    lent.log.warning(&format!("a template is lost: {}", reason(&why)));
+                    self.state.lost_maker(Instant::now());
+                }
+            },
+            FromMaker::NotMade(why) => {
+                lent.log.warning(&why.to_string());
+                self.refuse(lent);
+            }
+            FromMaker::Ended => {
+                lent.log.warning("the maker of templates has ended; it is started again");
+                self.lose_maker();
+            }
+        }
+    }
+
+    /// Puts a new template in the place of the one before, which ends.
+    fn install(&mut self, made: NewTemplate, lent: &mut Lent) -> io::Result<()> {
+        let NewTemplate { channel, process, plan, facts } = made;
+        let place = self.start.first_server_fd;
+        let channel = TemplateChannel::new(place.duplicate(channel)?);
+        let process = place.duplicate(process)?;
+        self.present = Some(Present { channel, process, plan });
+        self.told = None;
+        lent.board.set_template(self.start.index, TemplateStatus::Ready(facts.pid));
+        lent.log.warm_ready(self.start.index, facts.pid, &facts.fields());
+        Ok(())
+    }
+
+    /// Has the present template copied for a connection, with the lists of members of its cgroups.
+    pub(super) fn copy(
+        &mut self,
+        client: &ProgramConnection,
+        cgroups: &[OwnedFd],
+        lent: &mut Lent,
+    ) -> Copied {
+        let Lent { launcher, log, .. } = lent;
+        let Some(present) = &self.present else { return Copied::None };
+        let asked = launcher
+            .stderr(client.entry.id)
+            .and_then(|stderr| present.ask(client, &launcher.variables(client), stderr.as_ref(), cgroups));
+        match asked {
+            Ok(Ok(())) => {}
+            Ok(Err(why)) => {
+                if self.told.replace(why) != Some(why) {
+                    log.warning(&format!(
+                        "the program is executed for connection {}: {why}",
+                        client.entry.id
+                    ));
+                }
+                return Copied::None;
+            }
+            // It has ended, or is behind: it has not taken this message.
+            Err(why) => {
+                self.lose(&why, log);
+                return Copied::None;
+            }
+        }
+        match present.wait_for_copy(log) {
+            Ok(Answer::Copied(pid)) => {
+                self.state.copied();
+                Copied::By(pid)
+            }
+            Ok(Answer::NotCopied(why)) => Copied::NotNow(why),
+            Ok(Answer::Failed(..)) => Copied::None,
+            Err(why) => self.lose_asked(why, log),
+        }
+    }
+
+    /// Kills a template that has ended or does not answer. Returns its channel.
+    fn lose(&mut self, why: &io::Error, log: &mut Log) -> Option<TemplateChannel> {
+        let Present { channel, process, .. } = self.present.take()?;
+        let _ = pidfd_send_signal(&process, Signal::KILL);
+        self.state.lost(Instant::now());
+        let text = match why.kind() {
+            io::ErrorKind::TimedOut => "does not answer, and is killed",
+            _ => "has ended",
+        };
+        log.warning(&format!("a template {text}: the program is executed until there is a new one"));
+        Some(channel)
+    }
+
+    /// The same of one that may have taken the last message: then there may be a copy.
+    fn lose_asked(&mut self, why: io::Error, log: &mut Log) -> Copied {
+        let Some(channel) = self.lose(&why, log) else { return Copied::None };
+        let answer = match why.kind() {
+            io::ErrorKind::TimedOut => wait_for_answer(&channel, Instant::now() + ANSWER_TIME),
+            _ => Err(why),
+        };
+        match answer {
+            Ok(Answer::Copied(pid)) => Copied::By(pid),
+            Ok(_) => Copied::None,
+            // It has ended with the message unread.
+            Err(why) if Errno::from_io_error(&why) == Some(Errno::CONNRESET) => Copied::None,
+            Err(_) => Copied::Lost,
+        }
+    }
+}
+
+fn wait_for_answer(channel: &TemplateChannel, until: Instant) -> io::Result<Answer> {
+    loop {
+        let mut poll = [PollFd::new(channel, PollFlags::IN)];
+        match tine_sys::wait::until(&mut poll, Some(until)) {
+            Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(why) => return Err(why.into()),
+        }
+        if let Some(answer) = channel.answer()? {
+            return Ok(answer);
+        }
+    }
+}
+
+impl Present {
+    fn ask(
+        &self,
+        client: &ProgramConnection,
+        variables: &tine_sys::exec::CStrings,
+        stderr: Option<&OwnedFd>,
+        cgroups: &[OwnedFd],
+    ) -> io::Result<Result<(), NotCopied>> {
+        let mut canary = [0; 8];
+        getrandom(&mut canary[..], GetRandomFlags::empty())?;
+        // As of a C library: a zero byte ends what a string function copies.
+        canary[0] = 0;
+        let copy = CopyOf {
+            variables,
+            has_stderr: stderr.is_some(),
+            cgroups: cgroups.len(),
+            canary: u64::from_le_bytes(canary),
+        };
+        let message = match self.plan.message(&copy) {
+            Ok(message) => message,
+            Err(why) => return Ok(Err(why)),
+        };
+        let mut descriptors: Vec<BorrowedFd> = vec![client.socket.as_fd()];
+        descriptors.extend(stderr.map(AsFd::as_fd));
+        descriptors.extend(cgroups.iter().map(AsFd::as_fd));
+        self.channel.ask(&message, &descriptors).map(Ok)
+    }
+
+    /// The answer to the last message. A copy that has failed is of an earlier one.
+    fn wait_for_copy(&self, log: &mut Log) -> io::Result<Answer> {
+        let until = Instant::now() + ANSWER_TIME;
+        loop {
+            match wait_for_answer(&self.channel, until)? {
+                Answer::Failed(step, result) => log.warning(&format!(
+                    "a copy of a template has ended before it served its client: its step {step} had the result {result}"
+                )),
+                answer => return Ok(answer),
+            }
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! The maker, as its forker sees it: templates come from it.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::AtomicI32;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
+use rustix::process::Pid;
+use tine_sys::fd::Floor;
+use tine_sys::namespaces::PidNamespace;
+use tine_sys::process::{Alone, Side, fork_sibling};
+
+use super::message::{MAKE, read};
+use super::run::run;
+use crate::error::{Error, ErrorKind, next_move};
+use crate::ipc::members::Members;
+use crate::ipc::text_channel::TextChannel;
+use crate::processes::start::cannot;
+use crate::program::launch::Launcher;
+use crate::program::warm::{NewTemplate, Warm};
+
+/// What a maker is started with.
+#[derive(Clone, Copy)]
+pub(crate) struct MakerStart<'a> {
+    pub(crate) alone: &'a Alone,
+    pub(crate) warm: &'a Warm,
+    /// What the program shares, which is not for a maker.
+    pub(crate) members: Members,
+    /// The number of its forker, from 0.
+    pub(crate) index: usize,
+    pub(crate) supervisor: Pid,
+    pub(crate) first_server_fd: Floor,
+}
+
+/// The maker, as its forker knows it.
+#[derive(Debug)]
+pub(crate) struct Maker {
+    channel: TextChannel,
+}
+
+/// What comes from a maker.
+#[derive(Debug)]
+pub(crate) enum FromMaker {
+    /// A template.
+    Made(Box<NewTemplate>),
+    /// It could not make one.
+    NotMade(Error),
+    /// It has ended.
+    Ended,
+}
+
+impl Maker {
+    /// Forks a maker from its forker: a sibling, as the templates that it makes are, and their
+    /// copies.
+    ///
+    /// # Errors
+    /// EAGAIN at a limit on processes, ENOMEM, EMFILE.
+    pub(crate) fn start(start: &MakerStart, launcher: &mut Launcher) -> Result<Maker, Error> {
+        let (ours, theirs) =
+            TextChannel::pair().map_err(cannot("make a channel for the maker", next_move::of_call))?;
+        let keep = |end: TextChannel| {
+            let kept = start.first_server_fd.duplicate(OwnedFd::from(end)).map(TextChannel::from);
+            kept.map_err(cannot("keep a channel for the maker", next_move::of_call))
+        };
+        let (ours, theirs) = (keep(ours)?, keep(theirs)?);
+        match fork_sibling(start.alone, &AtomicI32::new(0), PidNamespace::Inherited)
+            .map_err(cannot("fork the maker", next_move::of_call))?
+        {
+            Side::Child(fresh) => {
+                drop(ours);
+                run(&fresh, start, launcher, &theirs)
+            }
+            Side::Parent(_) => Ok(Maker { channel: ours }),
+        }
+    }
+
+    /// Asks for a template. False if the maker has ended.
+    pub(crate) fn ask(&self) -> bool {
+        self.channel.send(MAKE, &[]).is_ok()
+    }
+
+    /// What has come from the maker; `None` if nothing has.
+    pub(crate) fn receive(&self) -> Option<FromMaker> {
+        match self.channel.receive() {
+            Ok(Some(received)) => Some(match read(received) {
+                Some(Ok(template)) => FromMaker::Made(Box::new(template)),
+                Some(Err(why)) => FromMaker::NotMade(why),
+                None => FromMaker::NotMade(lost_descriptors()),
+            }),
+            Err(Errno::AGAIN) => None,
+            Ok(None) | Err(_) => Some(FromMaker::Ended),
+        }
+    }
+
+    /// What comes from the maker, as soon as it does. `None` after a time that no program should
+    /// take.
+    pub(crate) fn wait(&self, time: Duration) -> Option<FromMaker> {
+        let until = std::time::Instant::now().checked_add(time);
+        let mut poll = [PollFd::new(&self.channel, PollFlags::IN)];
+        let _ = tine_sys::wait::until(&mut poll, until);
+        self.receive()
+    }
+}
+
+/// The kernel leaves out descriptors for which a process has no room (unix(7)).
+fn lost_descriptors() -> Error {
+    let next = "raise the limit on open files (LimitNOFILE=, ulimit -n)";
+    Error::new(ErrorKind::System, "a template was lost: too many open files", next)
+}
+
+impl AsFd for Maker {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.channel.as_fd()
+    }
+}
