@@ -183,11 +183,28 @@ fn a_program_can_say_when_it_is_ready() {
     let python_ready = "import os; os.path.exists('/.tine/ready'); input()";
     let options = [&call[..], &["--warm-allow", "variables"]].concat();
     assert_warm(&options, &python(python_ready), &["of /.tine/ready, after "]);
+    // Also where its first use would do, and before one.
+    assert_warm(&[], &["sh", "-c", ready], &["of /.tine/ready, after "]);
     // What it has written before would be in nobody's answer, or in that of each.
     let writes = format!("echo hello; {ready}");
     assert_refused(&call, &["sh", "-c", &writes], "(write of descriptor 1) before it looks at");
     assert_refused(&call, &["cat"], "(read of descriptor 0) before it looks at");
     assert_warm(&[], &["sh", "-c", &writes], &["stop ok write of descriptor 1"]);
+}
+
+#[test]
+fn a_program_can_say_that_it_renews_its_variables() {
+    let renews = python("import os; os.path.exists('/.tine/ready/variables'); input()");
+    for options in [&[][..], &["--warm-until", "call"]] {
+        let stop = "stop ok newfstatat of /.tine/ready/variables, after ";
+        let renewed = "which renews them after its look at /.tine/ready/variables";
+        assert_warm(options, &renews, &[stop, "variables ok REMOTE_ADDR, ", renewed]);
+    }
+    let sh = "test -e /.tine/ready/variables; read x";
+    assert_warm(&[], &["sh", "-c", sh], &["of /.tine/ready/variables, ", "variables ok no copies"]);
+    // It does not say so.
+    let is_ready = python("import os; os.path.exists('/.tine/ready'); input()");
+    assert_refused(&[], &is_ready, "renew them after a look at /.tine/ready/variables");
 }
 
 #[test]

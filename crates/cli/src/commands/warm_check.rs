@@ -18,8 +18,9 @@ use crate::exit;
 #[derive(ClapArgs, Debug)]
 #[command(after_help = format!("{AFTER_HELP}\n{}", exit::help("warm-check")))]
 pub struct WarmCheck {
-    /// The point to watch for: the first use of the connection (use), or a look at the path
-    /// /.tine/ready (call)
+    /// The point to watch for: the first use of the connection, or a look at the path /.tine/ready
+    /// or /.tine/ready/variables (use); the look alone (call). The second path says that the
+    /// program renews its own copies of the variables after the look
     #[arg(long, value_name = "POINT", default_value_t, value_parser = choice::<WarmUntil>(WarmUntil::NAMES))]
     pub warm_until: WarmUntil,
 

@@ -7,6 +7,7 @@ use tine_sys::process::How;
 
 use super::census::{Census, DescriptorKind, Shown};
 use super::options::WarmAllow;
+use super::stop::Marker;
 use super::watch::Reached;
 use crate::error::one_line;
 
@@ -83,7 +84,7 @@ pub(super) fn hindrances(census: &Census) -> Vec<Hindrance> {
     if !shown.shared_memory.is_empty() {
         reasons.push(Hindrance::SharedMemory(shown.shared_memory.clone()));
     }
-    if !shown.copied_variables.is_empty() {
+    if !shown.copied_variables.is_empty() && !census.reached.renews_variables() {
         reasons.push(Hindrance::Variables(shown.copied_variables.iter().copied().collect()));
     }
     if shown.own_filter {
@@ -197,7 +198,7 @@ impl fmt::Display for Hindrance {
             ),
             Hindrance::Variables(names) => write!(
                 f,
-                "{} copied by the program: it would show each client the values of another; read the C library's getenv, or allow variables if none is read",
+                "{} copied by the program: it would show each client the values of another; read the C library's getenv, or renew them after a look at /.tine/ready/variables, or allow variables if none is read",
                 names.join(", ")
             ),
             Hindrance::Filter => f.write_str(
@@ -245,7 +246,7 @@ const SERVE_COLD: &str = "serve it by execution";
 
 fn not_reached(f: &mut fmt::Formatter<'_>, reached: &Reached, timeout: std::time::Duration) -> fmt::Result {
     match reached {
-        Reached::Use(..) | Reached::Marker(_) => f.write_str("reached"),
+        Reached::Use(..) | Reached::Marker(..) => f.write_str("reached"),
         Reached::Ended(how) => ended(f, *how),
         Reached::Halted(signal) => {
             write!(
@@ -264,7 +265,8 @@ fn not_reached(f: &mut fmt::Formatter<'_>, reached: &Reached, timeout: std::time
         Reached::UsedBefore(call, number) => {
             write!(
                 f,
-                "it uses its connection ({call} of descriptor {number}) before it looks at /.tine/ready: each client has to get that for itself; look at the path first"
+                "it uses its connection ({call} of descriptor {number}) before it looks at {}: each client has to get that for itself; look at the path first",
+                Marker::Ready.path()
             )
         }
         Reached::ByChild(name, call) => {

@@ -7,10 +7,12 @@ use crate::error::named;
 /// The point that a program is copied at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum WarmUntil {
-    /// Its first use of the connection.
+    /// Its first use of the connection, or its look at the path `/.tine/ready` or
+    /// `/.tine/ready/variables`.
     #[default]
     Use,
-    /// Its look at the path `/.tine/ready`, which need not exist.
+    /// Its look at one of these paths, which need not exist. That at `/.tine/ready/variables` says
+    /// also that the program renews its own copies of the connection's variables right after it.
     Call,
 }
 

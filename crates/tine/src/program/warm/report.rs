@@ -3,6 +3,7 @@
 use super::census::{Census, DescriptorKind};
 use super::decision::{Hindrance, WarmVerdict, decide, hindrances};
 use super::options::{WarmAllow, WarmReport, WarmRow};
+use super::stop::Marker;
 use super::watch::Reached;
 
 /// What was asked about a program, in the order of the rows.
@@ -44,7 +45,7 @@ fn state(reason: &Hindrance, allowed: &[WarmAllow]) -> &'static str {
 fn stop(census: &Census) -> Option<String> {
     let what = match &census.reached {
         Reached::Use(call, number) => format!("{call} of descriptor {number}"),
-        Reached::Marker(call) => format!("{call} of /.tine/ready"),
+        Reached::Marker(call, marker) => format!("{call} of {}", marker.path()),
         _ => return None,
     };
     Some(format!("{what}, after {} calls, {} ms while traced", census.calls, census.elapsed.as_millis()))
@@ -55,6 +56,11 @@ fn fact(aspect: &str, census: &Census) -> Option<String> {
     let shown = &census.shown;
     match aspect {
         "memory" => Some(format!("{:.1} MiB private", shown.private_kib as f64 / 1024.0)),
+        "variables" if census.reached.renews_variables() && !shown.copied_variables.is_empty() => {
+            let names = shown.copied_variables.iter().copied().collect::<Vec<_>>().join(", ");
+            let path = Marker::RenewsVariables.path();
+            Some(format!("{names} copied by the program, which renews them after its look at {path}"))
+        }
         "descriptors" => {
             let files = shown.descriptors.iter().filter_map(|found| match &found.kind {
                 DescriptorKind::File { path, offset, hindrance: None } => {
@@ -130,6 +136,26 @@ mod tests {
         let allowed = [WarmAllow::Pipe, WarmAllow::Eventfd];
         let (all, can) = rows(Reached::Use("read", 0), shown, &allowed);
         assert!(can && begins(&all, "descriptors ok 3 is /a at 5") == 1, "{all:?}");
+    }
+
+    #[test]
+    fn variables_that_the_program_renews_are_ok() {
+        let row = |reached, copied: &[&'static str]| {
+            let shown = Shown { copied_variables: copied.iter().copied().collect(), ..Shown::default() };
+            let (all, _) = rows(reached, shown, &[]);
+            let own: Vec<_> = all.into_iter().filter(|row| row.starts_with("variables ")).collect();
+            assert_eq!(own.len(), 1, "{own:?}");
+            own.concat()
+        };
+        let renews = || Reached::Marker("access", Marker::RenewsVariables);
+        let renewed = "variables ok PROTO, TCPREMOTEIP copied by the program, which renews them after its \
+look at /.tine/ready/variables";
+        assert_eq!(row(renews(), &["PROTO", "TCPREMOTEIP"]), renewed);
+        assert_eq!(row(renews(), &[]), "variables ok no copies of its own");
+        let refused = row(Reached::Marker("access", Marker::Ready), &["PROTO"]);
+        assert!(refused.starts_with("variables refused PROTO copied"), "{refused}");
+        let (all, _) = rows(renews(), Shown::default(), &[]);
+        assert!(all[1].starts_with("stop ok access of /.tine/ready/variables, after 7 calls"), "{all:?}");
     }
 
     #[test]

@@ -5,9 +5,25 @@ use std::collections::BTreeSet;
 
 use super::call::{Look, NamedCall};
 
-/// The path that a program looks at when it is ready for its client, with `call`. It need not
-/// exist.
-pub(super) const MARKER: &[u8] = b"/.tine/ready";
+/// A path that a program looks at when it is ready for its client. It need not exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Marker {
+    /// The program is ready.
+    Ready,
+    /// It also renews its own copies of the connection's variables, right after the look.
+    RenewsVariables,
+}
+
+impl Marker {
+    const ALL: [Marker; 2] = [Marker::Ready, Marker::RenewsVariables];
+
+    pub(super) fn path(self) -> &'static str {
+        match self {
+            Marker::Ready => "/.tine/ready",
+            Marker::RenewsVariables => "/.tine/ready/variables",
+        }
+    }
+}
 
 /// The descriptors of a process that are its connection: 0 and 1, and their duplicates.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -114,16 +130,17 @@ const FLAGS_BY_FCNTL: [u32; 4] = [4, 8, 10, 15];
 /// More descriptors of one poll(2) than a program has that serves one connection.
 const MOST_DESCRIPTORS: usize = 4096;
 
-/// Whether a call looks at [`MARKER`].
-pub(super) fn looks_at_marker(call: &NamedCall, look: &dyn Look) -> bool {
+/// The path of a [`Marker`] that a call looks at.
+pub(super) fn marker_looked_at(call: &NamedCall, look: &dyn Look) -> Option<Marker> {
     let path = match call.name {
         "access" | "stat" | "lstat" | "open" => call.arguments[0],
         "faccessat" | "faccessat2" | "newfstatat" | "fstatat" | "statx" | "openat" | "openat2" => {
             call.arguments[1]
         }
-        _ => return false,
+        _ => return None,
     };
-    path != 0 && look.text(path).is_some_and(|path| path == MARKER)
+    let text = if path == 0 { None } else { look.text(path) }?;
+    Marker::ALL.into_iter().find(|marker| text == marker.path().as_bytes())
 }
 
 #[cfg(test)]
@@ -229,23 +246,30 @@ mod tests {
     }
 
     #[test]
-    fn looks_at_the_marker() {
-        let memory = vec![(4096, b"/.tine/ready\0".to_vec()), (8192, b"/.tine/ready.d\0".to_vec())];
+    fn looks_at_a_marker() {
+        let text = |address, path: &str| (address, format!("{path}\0").into_bytes());
+        let others = ["/.tine/ready.d", "/.tine/ready/", "/.tine/ready/variables/a"];
+        let mut memory = vec![text(4096, "/.tine/ready"), text(6144, "/.tine/ready/variables")];
+        memory.extend((0..).map(|number| 8192 + number * 64).zip(others).map(|(at, path)| text(at, path)));
         let task = FakeTask { memory, ..FakeTask::default() };
         for (name, arguments, expected) in [
-            ("access", &[4096][..], true),
-            ("stat", &[4096], true),
-            ("open", &[4096], true),
-            ("newfstatat", &[0xffff_ff9c, 4096], true),
-            ("faccessat2", &[0xffff_ff9c, 4096], true),
-            ("statx", &[0xffff_ff9c, 4096], true),
-            ("openat", &[0xffff_ff9c, 4096], true),
-            ("openat", &[0xffff_ff9c, 8192], false),
-            ("statx", &[3, 0], false),
-            ("unlink", &[4096], false),
-            ("access", &[77], false),
+            ("access", &[4096][..], Some(Marker::Ready)),
+            ("stat", &[4096], Some(Marker::Ready)),
+            ("open", &[4096], Some(Marker::Ready)),
+            ("newfstatat", &[0xffff_ff9c, 4096], Some(Marker::Ready)),
+            ("faccessat2", &[0xffff_ff9c, 4096], Some(Marker::Ready)),
+            ("statx", &[0xffff_ff9c, 4096], Some(Marker::Ready)),
+            ("openat", &[0xffff_ff9c, 4096], Some(Marker::Ready)),
+            ("openat", &[0xffff_ff9c, 8192], None),
+            ("openat", &[0xffff_ff9c, 8192 + 64], None),
+            ("openat", &[0xffff_ff9c, 8192 + 128], None),
+            ("stat", &[6144], Some(Marker::RenewsVariables)),
+            ("faccessat", &[0xffff_ff9c, 6144], Some(Marker::RenewsVariables)),
+            ("statx", &[3, 0], None),
+            ("unlink", &[4096], None),
+            ("access", &[77], None),
         ] {
-            assert_eq!(looks_at_marker(&call(name, arguments), &task), expected, "{name} {arguments:?}");
+            assert_eq!(marker_looked_at(&call(name, arguments), &task), expected, "{name} {arguments:?}");
         }
     }
 }

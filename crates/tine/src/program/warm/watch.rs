@@ -8,7 +8,7 @@ use tine_sys::trace::TraceEvent;
 
 use super::call::{Look, NamedCall};
 use super::options::WarmUntil;
-use super::stop::{ConnectionFds, looks_at_marker};
+use super::stop::{ConnectionFds, Marker, marker_looked_at};
 use super::timers::IntervalTimers;
 
 /// Where a program has stopped, or why it did not get there.
@@ -16,11 +16,11 @@ use super::timers::IntervalTimers;
 pub(super) enum Reached {
     /// It is about to use its connection by this call, on this descriptor.
     Use(&'static str, i32),
-    /// It is about to look at the path, by this call.
-    Marker(&'static str),
-    /// It would use the connection before it looks at the path.
+    /// It is about to look at this path, by this call.
+    Marker(&'static str, Marker),
+    /// It would use the connection before it looks at a path of a marker.
     UsedBefore(&'static str, i32),
-    /// A process that it has made would use the connection, or look at the path: its program and
+    /// A process that it has made would use the connection, or look at such a path: its program and
     /// the call.
     ByChild(String, &'static str),
     /// It has ended.
@@ -40,7 +40,12 @@ pub(super) enum Reached {
 impl Reached {
     /// Whether the program could be copied here.
     pub(super) fn is_point(&self) -> bool {
-        matches!(self, Reached::Use(..) | Reached::Marker(_))
+        matches!(self, Reached::Use(..) | Reached::Marker(..))
+    }
+
+    /// Whether each copy will renew the variables of its connection that the program has copied.
+    pub(super) fn renews_variables(&self) -> bool {
+        matches!(self, Reached::Marker(_, Marker::RenewsVariables))
     }
 }
 
@@ -153,20 +158,21 @@ impl Watch {
         let Some(task) = self.tasks.get_mut(&id) else { return WatchStep::Resume(None) };
         task.call = Some(call);
         let used = self.tables.get(&task.table).and_then(|fds| fds.used_by(&call, look));
-        let is_marker = self.until == WarmUntil::Call && looks_at_marker(&call, look);
+        // A program that says that it is ready is ready, whatever it is watched for.
+        let marker = marker_looked_at(&call, look);
         if is_main {
             self.calls += 1;
         }
-        match (used, is_marker) {
-            (Some(_), _) | (_, true) if !is_main => {
+        match (used, marker) {
+            (Some(_), _) | (_, Some(_)) if !is_main => {
                 WatchStep::Over(Reached::ByChild(look.program_name(), call.name))
             }
-            (_, true) => WatchStep::Over(Reached::Marker(call.name)),
-            (Some(number), _) => WatchStep::Over(match self.until {
+            (_, Some(marker)) => WatchStep::Over(Reached::Marker(call.name, marker)),
+            (Some(number), None) => WatchStep::Over(match self.until {
                 WarmUntil::Use => Reached::Use(call.name, number),
                 WarmUntil::Call => Reached::UsedBefore(call.name, number),
             }),
-            (None, false) => {
+            (None, None) => {
                 if is_main {
                     self.interval_timers.follow(&call, look);
                     self.timers_created += usize::from(call.name == "timer_create");

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::super::census::FoundDescriptor;
+use super::super::stop::Marker;
 use super::*;
 
 fn census() -> Census {
@@ -28,6 +29,14 @@ fn descriptor(kind: DescriptorKind) -> Census {
     with(|census| census.shown.descriptors = vec![FoundDescriptor { number: 5, kind }])
 }
 
+/// A program that has copied a variable.
+fn copies_at(reached: Reached) -> Census {
+    with(|census| {
+        census.reached = reached;
+        census.shown.copied_variables = ["REMOTE_ADDR"].into();
+    })
+}
+
 fn file(hindrance: Option<&str>) -> DescriptorKind {
     DescriptorKind::File { path: "/tmp/a".into(), offset: 7, hindrance: hindrance.map(str::to_owned) }
 }
@@ -36,7 +45,8 @@ fn file(hindrance: Option<&str>) -> DescriptorKind {
 fn a_program_without_hindrances_is_warm() {
     for census in [
         census(),
-        with(|census| census.reached = Reached::Marker("faccessat2")),
+        with(|census| census.reached = Reached::Marker("faccessat2", Marker::Ready)),
+        copies_at(Reached::Marker("access", Marker::RenewsVariables)),
         descriptor(DescriptorKind::Harmless),
         descriptor(file(None)),
         with(|census| census.programs.push("/bin/dash".into())),
@@ -85,6 +95,12 @@ fn table() -> Vec<(Census, &'static str, &'static str, Option<WarmAllow>)> {
             shown(|shown| shown.copied_variables = ["REMOTE_ADDR"].into()),
             "variables",
             "REMOTE_ADDR copied",
+            Some(WarmAllow::Variables),
+        ),
+        (
+            copies_at(Reached::Marker("access", Marker::Ready)),
+            "variables",
+            "renew them after a look at /.tine/ready/variables",
             Some(WarmAllow::Variables),
         ),
         (shown(|shown| shown.own_filter = true), "filter", "of its own", None),

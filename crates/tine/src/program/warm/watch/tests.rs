@@ -22,7 +22,7 @@ fn entry(name: &str, first: &[u64]) -> TraceEvent {
 
 /// The result of the last of these events, of a program that has begun; all others let it run on.
 fn end(until: WarmUntil, events: &[(i32, TraceEvent)]) -> (Watch, WatchStep) {
-    let memory = vec![(4096, b"/.tine/ready\0".to_vec())];
+    let memory = vec![(4096, b"/.tine/ready\0".to_vec()), (8192, b"/.tine/ready/variables\0".to_vec())];
     let look = FakeTask { memory, descriptors: [0, 1].into(), rights: None };
     let mut watch = Watch::new(MAIN, until);
     let mut step = watch.on(MAIN, &TraceEvent::Executed(MAIN), &look);
@@ -52,14 +52,30 @@ fn a_program_stops_at_its_first_use() {
 }
 
 #[test]
-fn with_a_marker_a_use_before_it_is_told() {
-    let marker = entry("faccessat", &[0, 4096]);
-    let (_, step) = end(WarmUntil::Call, &[(MAIN, marker)]);
-    assert_eq!(step, WatchStep::Over(Reached::Marker("faccessat")));
-    let (_, step) = end(WarmUntil::Call, &[(MAIN, entry("write", &[1])), (MAIN, marker)][..1]);
-    assert_eq!(step, WatchStep::Over(Reached::UsedBefore("write", 1)));
-    let (_, step) = end(WarmUntil::Use, &[(MAIN, marker)]);
-    assert_eq!(step, WatchStep::Resume(None));
+fn a_look_at_a_marker_is_a_point_and_with_call_the_only_one() {
+    let (ready, renews) = (entry("faccessat", &[0, 4096]), entry("faccessat", &[0, 8192]));
+    let (opens, writes) = (entry("openat", &[0, 77]), entry("write", &[1]));
+    let (at_ready, at_variables) =
+        (Reached::Marker("faccessat", Marker::Ready), Reached::Marker("faccessat", Marker::RenewsVariables));
+    let (used, used_before) = (Reached::Use("write", 1), Reached::UsedBefore("write", 1));
+    for (until, events, reached) in [
+        (WarmUntil::Call, &[ready][..], &at_ready),
+        (WarmUntil::Call, &[renews], &at_variables),
+        (WarmUntil::Call, &[opens, renews], &at_variables),
+        (WarmUntil::Call, &[writes], &used_before),
+        (WarmUntil::Call, &[opens, writes], &used_before),
+        (WarmUntil::Use, &[ready], &at_ready),
+        (WarmUntil::Use, &[renews], &at_variables),
+        (WarmUntil::Use, &[opens, renews], &at_variables),
+        (WarmUntil::Use, &[writes], &used),
+    ] {
+        let events: Vec<_> = events.iter().map(|event| (MAIN, *event)).collect();
+        assert_eq!(end(until, &events).1, WatchStep::Over(reached.clone()), "{until:?} {events:?}");
+        let by_child: Vec<_> = events.iter().map(|(_, event)| (7, *event)).collect();
+        let make = [(MAIN, entry("clone", &[17])), (MAIN, TraceEvent::Created(7))];
+        let step = end(until, &[&make[..], &by_child].concat()).1;
+        assert!(matches!(step, WatchStep::Over(Reached::ByChild(..))), "{until:?} {step:?}");
+    }
 }
 
 #[test]
