@@ -5,7 +5,6 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::process::{Signal, pidfd_send_signal};
 use rustix::rand::{GetRandomFlags, getrandom};
@@ -18,7 +17,7 @@ use crate::ipc::board::warm::TemplateStatus;
 use crate::log::Log;
 use crate::processes::maker::client::{FromMaker, Maker, MakerStart};
 use crate::program::launch::{Launcher, ProgramConnection};
-use crate::program::warm::{CopyOf, CopyPlan, NewTemplate, NotCopied};
+use crate::program::warm::{CopyOf, CopyPlan, NewTemplate, NotCopied, wait_for_answer};
 
 /// A template that has not answered by then is stuck, and killed. It answers within microseconds of
 /// a fork.
@@ -160,17 +159,26 @@ impl<'a> Templates<'a> {
         }
     }
 
+    /// Starts the maker.
+    ///
+    /// # Errors
+    /// EAGAIN at a limit on processes, ENOMEM, EMFILE.
+    pub(super) fn start_maker(&mut self, launcher: &mut Launcher) -> Result<(), Error> {
+        self.maker = Some(Maker::start(&self.start, launcher)?);
+        self.is_maker_new = true;
+        Ok(())
+    }
+
     /// Asks for a template if one is needed, of a new maker if that has ended.
     #[inline]
     fn ask_if_needed(&mut self, lent: &mut Lent) {
         if !self.state.take_need(Instant::now()) {
             return;
         }
-        if self.maker.is_none() {
-            match Maker::start(&self.start, lent.launcher) {
-                Ok(maker) => (self.maker, self.is_maker_new) = (Some(maker), true),
-                Err(why) => lent.log.warning(&why.to_string()),
-            }
+        // A process in a jail can start no maker that traces others.
+        if self.maker.is_none() && !self.start.settings.jail_plan.is_any() {
+            let started = self.start_maker(lent.launcher);
+            started.unwrap_or_else(|why| lent.log.warning(&why.to_string()));
         }
         if !self.maker.as_ref().is_some_and(Maker::ask) {
             self.lose_maker();
@@ -204,7 +212,7 @@ impl<'a> Templates<'a> {
                 self.refuse(lent);
             }
             FromMaker::Ended => {
-                lent.log.warning("the maker of templates has ended; it is started again");
+                lent.log.warning("the maker of templates has ended");
                 self.lose_maker();
             }
         }
@@ -231,6 +239,10 @@ impl<'a> Templates<'a> {
         lent: &mut Lent,
     ) -> Copied {
         let Lent { launcher, log, .. } = lent;
+        // One that cannot be held to its port gets a filter of its own, by execution.
+        if !launcher.hold(client.socket).is_ok_and(|is_held| is_held) {
+            return Copied::None;
+        }
         let Some(present) = &self.present else { return Copied::None };
         let asked = launcher
             .stderr(client.entry.id)
@@ -258,7 +270,7 @@ impl<'a> Templates<'a> {
                 Copied::By(pid)
             }
             Ok(Answer::NotCopied(why)) => Copied::NotNow(why),
-            Ok(Answer::Failed(..)) => Copied::None,
+            Ok(Answer::Failed(..) | Answer::Tried) => Copied::None,
             Err(why) => self.lose_asked(why, log),
         }
     }
@@ -289,20 +301,6 @@ impl<'a> Templates<'a> {
             // It has ended with the message unread.
             Err(why) if Errno::from_io_error(&why) == Some(Errno::CONNRESET) => Copied::None,
             Err(_) => Copied::Lost,
-        }
-    }
-}
-
-fn wait_for_answer(channel: &TemplateChannel, until: Instant) -> io::Result<Answer> {
-    loop {
-        let mut poll = [PollFd::new(channel, PollFlags::IN)];
-        match tine_sys::wait::until(&mut poll, Some(until)) {
-            Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(why) => return Err(why.into()),
-        }
-        if let Some(answer) = channel.answer()? {
-            return Ok(answer);
         }
     }
 }

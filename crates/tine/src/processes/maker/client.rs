@@ -19,11 +19,13 @@ use crate::ipc::text_channel::TextChannel;
 use crate::processes::start::cannot;
 use crate::program::launch::Launcher;
 use crate::program::warm::{NewTemplate, Warm};
+use crate::settings::Settings;
 
 /// What a maker is started with.
 #[derive(Clone, Copy)]
 pub(crate) struct MakerStart<'a> {
     pub(crate) alone: &'a Alone,
+    pub(crate) settings: &'a Settings,
     pub(crate) warm: &'a Warm,
     /// What the program shares, which is not for a maker.
     pub(crate) members: Members,

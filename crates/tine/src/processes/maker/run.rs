@@ -10,6 +10,7 @@ use tine_sys::process::{Fresh, exit_now};
 use super::client::MakerStart;
 use super::message::{MAKE, made, not_made};
 use crate::ipc::text_channel::TextChannel;
+use crate::jail::confinement::Confinement;
 use crate::processes::start::start_detached;
 use crate::program::launch::Launcher;
 use crate::program::warm::make_template;
@@ -44,7 +45,12 @@ pub(super) fn run(fresh: &Fresh, start: &MakerStart, launcher: &mut Launcher, ch
 
 /// Makes a template, and passes it on. One that the forker does not take ends with its channel.
 fn make(start: &MakerStart, launcher: &mut Launcher, channel: &TextChannel) {
-    let sent = match make_template(start.alone, launcher, &start.warm.check) {
+    // In the process of the template: here, nothing could be traced any more.
+    let jail = || {
+        let settings = start.settings;
+        Confinement::make(&settings.jail_plan, settings.serving_kind(), start.first_server_fd)
+    };
+    let sent = match make_template(start.alone, launcher, &start.warm.check, &jail) {
         Ok(template) => {
             let descriptors = [template.channel.as_fd(), template.process.as_fd()];
             channel.send(&made(&template), &descriptors)

@@ -105,6 +105,18 @@ impl CopyPlan {
     /// # Errors
     /// This template cannot serve the connection.
     pub(crate) fn message(&self, copy: &CopyOf) -> Result<Vec<u8>, NotCopied> {
+        self.base.finish(self.steps(copy)?).map_err(|_| NotCopied::LongMessage)
+    }
+
+    /// The same for a copy that only tries its steps.
+    ///
+    /// # Errors
+    /// The same.
+    pub(super) fn trial_message(&self, copy: &CopyOf) -> Result<Vec<u8>, NotCopied> {
+        self.base.finish_trial(self.steps(copy)?).map_err(|_| NotCopied::LongMessage)
+    }
+
+    fn steps(&self, copy: &CopyOf) -> Result<CopySteps, NotCopied> {
         let mut steps = self.base.begin();
         let connection = steps.receive();
         let stderr = copy.has_stderr.then(|| steps.receive());
@@ -130,7 +142,7 @@ impl CopyPlan {
         for address in &self.canaries {
             steps.write(*address, &copy.canary.to_ne_bytes());
         }
-        self.base.finish(steps).map_err(|_| NotCopied::LongMessage)
+        Ok(steps)
     }
 
     /// It as a text, for another process.
