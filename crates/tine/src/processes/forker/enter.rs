@@ -23,7 +23,7 @@ use crate::lifecycle::crash::note_panics;
 use crate::processes::conn::ConnContext;
 use crate::processes::jailer::client::Jailer;
 use crate::processes::jailer::run::JailerStart;
-use crate::processes::maker::client::MakerStart;
+use crate::processes::maker::run::MakerStart;
 use crate::processes::start::{StartReport, cannot, cannot_die_with_parent, change_user};
 use crate::program::launch::{Launcher, enter_directory};
 use crate::settings::Settings;

@@ -15,7 +15,8 @@ use crate::error::{Error, reason};
 use crate::ipc::board::Board;
 use crate::ipc::board::warm::TemplateStatus;
 use crate::log::Log;
-use crate::processes::maker::client::{FromMaker, Maker, MakerStart};
+use crate::processes::maker::client::{FromMaker, Maker};
+use crate::processes::maker::run::MakerStart;
 use crate::program::launch::{Launcher, ProgramConnection};
 use crate::program::warm::{CopyOf, CopyPlan, NewTemplate, NotCopied, wait_for_answer};
 

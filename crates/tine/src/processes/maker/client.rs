@@ -6,34 +6,16 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
-use rustix::process::Pid;
-use tine_sys::fd::Floor;
 use tine_sys::namespaces::PidNamespace;
-use tine_sys::process::{Alone, Side, fork_sibling};
+use tine_sys::process::{Side, fork_sibling};
 
 use super::message::{MAKE, read};
-use super::run::run;
+use super::run::{MakerStart, run};
 use crate::error::{Error, ErrorKind, next_move};
-use crate::ipc::members::Members;
 use crate::ipc::text_channel::TextChannel;
 use crate::processes::start::cannot;
 use crate::program::launch::Launcher;
-use crate::program::warm::{NewTemplate, Warm};
-use crate::settings::Settings;
-
-/// What a maker is started with.
-#[derive(Clone, Copy)]
-pub(crate) struct MakerStart<'a> {
-    pub(crate) alone: &'a Alone,
-    pub(crate) settings: &'a Settings,
-    pub(crate) warm: &'a Warm,
-    /// What the program shares, which is not for a maker.
-    pub(crate) members: Members,
-    /// The number of its forker, from 0.
-    pub(crate) index: usize,
-    pub(crate) supervisor: Pid,
-    pub(crate) first_server_fd: Floor,
-}
+use crate::program::warm::NewTemplate;
 
 /// The maker, as its forker knows it.
 #[derive(Debug)]

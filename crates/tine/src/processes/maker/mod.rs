@@ -6,4 +6,4 @@
 
 pub(crate) mod client;
 mod message;
-mod run;
+pub(crate) mod run;

@@ -5,16 +5,33 @@ use std::os::fd::AsFd as _;
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
-use tine_sys::process::{Fresh, exit_now};
+use rustix::process::Pid;
+use tine_sys::fd::Floor;
+use tine_sys::process::{Alone, Fresh, exit_now};
 
-use super::client::MakerStart;
 use super::message::{MAKE, made, not_made};
+use crate::ipc::members::Members;
 use crate::ipc::text_channel::TextChannel;
 use crate::jail::confinement::Confinement;
 use crate::processes::start::start_detached;
 use crate::program::launch::Launcher;
-use crate::program::warm::make_template;
+use crate::program::warm::{Warm, make_template};
+use crate::settings::Settings;
 use crate::system::parent::kill_with;
+
+/// What a maker is started with.
+#[derive(Clone, Copy)]
+pub(crate) struct MakerStart<'a> {
+    pub(crate) alone: &'a Alone,
+    pub(crate) settings: &'a Settings,
+    pub(crate) warm: &'a Warm,
+    /// What the program shares, which is not for a maker.
+    pub(crate) members: Members,
+    /// The number of its forker, from 0.
+    pub(crate) index: usize,
+    pub(crate) supervisor: Pid,
+    pub(crate) first_server_fd: Floor,
+}
 
 /// Runs as a maker until its forker ends.
 pub(super) fn run(fresh: &Fresh, start: &MakerStart, launcher: &mut Launcher, channel: &TextChannel) -> ! {

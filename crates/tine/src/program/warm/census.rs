@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::copies::Found;
+use super::copies::MemoryFinds;
 use super::watch::Reached;
 
 /// A descriptor besides those of the connection and the inherited standard error.
@@ -85,7 +85,7 @@ pub(super) struct Shown {
     /// Whether it has a filter of system calls that it was not started with.
     pub(super) own_filter: bool,
     /// What its memory has of its connection.
-    pub(super) found: Found,
+    pub(super) found: MemoryFinds,
     /// All of its descriptors.
     pub(super) open: BTreeSet<i32>,
     /// Those that are its connection.

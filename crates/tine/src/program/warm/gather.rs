@@ -16,7 +16,7 @@ use super::placeholder::Token;
 use super::proc_text::{
     filters, is_secure, locks, mappings, offset_and_flags, special_kind, status_number, timers, unequal_ids,
 };
-use super::start::AtStart;
+use super::start::BeforeStart;
 use crate::system::procfs;
 
 /// A task that has stopped.
@@ -87,7 +87,7 @@ fn descriptors(process: i32) -> io::Result<Vec<(i32, String)>> {
 pub(super) struct Wanted<'a> {
     /// Its connection, as the kernel names it.
     pub(super) connection: &'a str,
-    pub(super) at_start: &'a AtStart,
+    pub(super) before_start: &'a BeforeStart,
     /// The processes that it or its children have made, and that have not ended.
     pub(super) made: &'a [i32],
     /// The timers that it has created, for a kernel that does not list them.
@@ -116,7 +116,7 @@ pub(super) fn shown(process: i32, wanted: &Wanted) -> io::Result<Shown> {
         shared_memory: shared.map(|map| map.name.clone()).collect(),
         private_kib: status_number(&status, "RssAnon").unwrap_or(0),
         rights: unequal_ids(&status).or_else(told),
-        own_filter: filters(&status) != wanted.at_start.filters,
+        own_filter: filters(&status) != wanted.before_start.filters,
         found: look_through(process, &maps, wanted.tokens, canary(process))?,
         ..Shown::default()
     };
@@ -140,7 +140,7 @@ impl Shown {
             let is_same = number == 2 || !name.starts_with('/') || name.starts_with("/dev/");
             if name == wanted.connection {
                 self.connection.push(Duplicate { number, closes_on_exec });
-            } else if is_same && wanted.at_start.stderr.as_ref() == Some(&name) {
+            } else if is_same && wanted.before_start.stderr.as_ref() == Some(&name) {
                 self.stderr.push(Duplicate { number, closes_on_exec });
             } else {
                 self.locks.extend(locks(&info).into_iter().map(|lock| format!("{lock} {name}")));

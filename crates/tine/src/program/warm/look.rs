@@ -44,7 +44,7 @@ impl Subject<'_> {
                 self.main,
                 &Wanted {
                     connection: &self.connection,
-                    at_start: &self.at_start.get().cloned().unwrap_or_default(),
+                    before_start: &self.before_start.get().cloned().unwrap_or_default(),
                     made: &watch.others(),
                     timers_created: watch.timers_created,
                     tokens: &self.placeholder.tokens(),

@@ -12,7 +12,7 @@ mod gather;
 mod look;
 mod make;
 mod memory;
-mod options;
+pub(super) mod options;
 mod placeholder;
 mod plan;
 mod proc_text;

@@ -29,7 +29,7 @@ pub(super) struct Subject<'a> {
     /// Its connection, as the kernel names it.
     pub(super) connection: String,
     /// What it was executed with.
-    pub(super) at_start: OnceCell<AtStart>,
+    pub(super) before_start: OnceCell<BeforeStart>,
     pub(super) placeholder: Placeholder,
     /// The variables that describe its connection; none if it was started without.
     pub(super) variables: CStrings,
@@ -39,7 +39,7 @@ pub(super) struct Subject<'a> {
 
 /// What a program was executed with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct AtStart {
+pub(super) struct BeforeStart {
     /// Its standard error, as the kernel names it.
     pub(super) stderr: Option<String>,
     /// Its filters of system calls.
@@ -86,7 +86,7 @@ impl<'a> Subject<'a> {
             tracer,
             main,
             connection: connection.display().to_string(),
-            at_start: OnceCell::new(),
+            before_start: OnceCell::new(),
             placeholder,
             variables,
             failure: Some(failure),
@@ -118,7 +118,7 @@ impl<'a> Subject<'a> {
     pub(super) fn note_start(&self) {
         let stderr = fs::read_link(format!("/proc/{}/fd/2", self.main));
         let status = fs::read_to_string(format!("/proc/{}/status", self.main)).unwrap_or_default();
-        self.at_start.get_or_init(|| AtStart {
+        self.before_start.get_or_init(|| BeforeStart {
             stderr: stderr.ok().map(|name| name.display().to_string()),
             filters: filters(&status),
         });
