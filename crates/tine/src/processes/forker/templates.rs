@@ -142,22 +142,30 @@ impl<'a> Templates<'a> {
     #[cold]
     fn notice_board(&mut self, crashes: u64, resets: u64, lent: &mut Lent) {
         let now = Instant::now();
-        let before = self.state.off();
-        (self.crashes..crashes).for_each(|_| self.state.crashed(now));
         if resets != self.resets {
-            self.state.reset(now);
+            self.state.want();
+            self.refresh_status(lent);
+        }
+        if crashes != self.crashes {
+            (self.crashes..crashes).for_each(|_| self.state.crashed(now));
+            self.present = None;
+            self.refresh_status(lent);
+            if self.state.off() == Some(WarmOff::Crashes) {
+                lent.log.warm_off(self.start.index, TemplateStatus::Crashes.name());
+            }
         }
         (self.crashes, self.resets, self.told) = (crashes, resets, None);
-        self.present = None;
-        let status = match self.state.off() {
-            Some(WarmOff::Crashes) => TemplateStatus::Crashes,
-            Some(WarmOff::Refused) => TemplateStatus::Refused,
-            None => TemplateStatus::Making,
+    }
+
+    /// Tells the board what there is, where no new template does.
+    fn refresh_status(&self, lent: &Lent) {
+        let status = match (self.state.off(), &self.present) {
+            (Some(WarmOff::Crashes), _) => TemplateStatus::Crashes,
+            (Some(WarmOff::Refused), _) => TemplateStatus::Refused,
+            (None, None) => TemplateStatus::Making,
+            (None, Some(_)) => return,
         };
         lent.board.set_template(self.start.index, status);
-        if self.state.off() != before && self.state.off().is_some() {
-            lent.log.warm_off(self.start.index, status.name());
-        }
     }
 
     /// Starts the maker.
@@ -211,6 +219,10 @@ impl<'a> Templates<'a> {
             FromMaker::NotMade(why) => {
                 lent.log.warning(&why.to_string());
                 self.refuse(lent);
+            }
+            FromMaker::Changed(file) => {
+                lent.log.warm_stale(self.start.index, &file);
+                self.state.want();
             }
             FromMaker::Ended => {
                 lent.log.warning("the maker of templates has ended");

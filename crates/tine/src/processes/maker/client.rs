@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use tine_sys::namespaces::PidNamespace;
 use tine_sys::process::{Side, fork_sibling};
 
-use super::message::{MAKE, read};
+use super::message::{MAKE, Said, read};
 use super::run::{MakerStart, run};
 use crate::error::{Error, ErrorKind, next_move};
 use crate::ipc::text_channel::TextChannel;
@@ -30,6 +30,8 @@ pub(crate) enum FromMaker {
     Made(Box<NewTemplate>),
     /// It could not make one.
     NotMade(Error),
+    /// This file, which the last template is made of, has changed.
+    Changed(String),
     /// It has ended.
     Ended,
 }
@@ -68,8 +70,9 @@ impl Maker {
     pub(crate) fn receive(&self) -> Option<FromMaker> {
         match self.channel.receive() {
             Ok(Some(received)) => Some(match read(received) {
-                Some(Ok(template)) => FromMaker::Made(Box::new(template)),
-                Some(Err(why)) => FromMaker::NotMade(why),
+                Some(Said::Made(template)) => FromMaker::Made(Box::new(template)),
+                Some(Said::NotMade(why)) => FromMaker::NotMade(why),
+                Some(Said::Changed(file)) => FromMaker::Changed(file),
                 None => FromMaker::NotMade(lost_descriptors()),
             }),
             Err(Errno::AGAIN) => None,

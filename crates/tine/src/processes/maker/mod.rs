@@ -7,3 +7,4 @@
 pub(crate) mod client;
 mod message;
 pub(crate) mod run;
+mod sources;

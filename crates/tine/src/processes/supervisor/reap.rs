@@ -181,7 +181,7 @@ where
     }
 
     /// Whether a program is started warm.
-    fn has_warm_program(&self) -> bool {
+    pub(super) fn has_warm_program(&self) -> bool {
         self.settings.program.as_ref().is_some_and(|program| program.warm.is_some())
     }
 

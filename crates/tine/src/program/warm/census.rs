@@ -1,6 +1,7 @@
 //! What a program has at the point that it could be copied at.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::copies::MemoryFinds;
@@ -60,6 +61,8 @@ pub(super) struct Census {
     pub(super) threads_started: usize,
     /// Armed interval timers.
     pub(super) interval_timers: usize,
+    /// The files that it has opened or executed.
+    pub(super) sources: BTreeSet<PathBuf>,
     /// What the kernel shows of it.
     pub(super) shown: Shown,
 }

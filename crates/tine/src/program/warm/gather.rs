@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
 
 use tine_sys::call_notices::read_memory;
 use tine_sys::plant::canary;
@@ -44,6 +45,13 @@ impl Look for StoppedTask<'_> {
     fn connection_descriptors(&self) -> BTreeSet<i32> {
         let all = descriptors(self.id).unwrap_or_default();
         all.into_iter().filter(|(_, name)| name == self.connection).map(|(number, _)| number).collect()
+    }
+
+    fn file_of(&self, descriptor: i32) -> Option<PathBuf> {
+        let link = format!("/proc/{}/fd/{descriptor}", self.id);
+        let path = fs::read_link(&link).ok().filter(|path| path.is_absolute())?;
+        let is_of_the_kernel = ["/proc", "/sys", "/dev"].iter().any(|top| path.starts_with(top));
+        (!is_of_the_kernel && fs::metadata(link).is_ok_and(|file| file.is_file())).then_some(path)
     }
 
     fn rights_of_program(&self) -> Option<String> {

@@ -72,6 +72,7 @@ impl Subject<'_> {
             elapsed,
             threads_started: watch.threads,
             interval_timers: watch.interval_timers.armed(),
+            sources: watch.sources,
             shown,
         })
     }

@@ -1,8 +1,10 @@
 //! Makes a template of a program, for a server.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
@@ -60,7 +62,7 @@ impl TemplateFacts {
 
 /// Makes a template of a program, in a process that has no other task. The template is a sibling of
 /// this process, and its copies are, too. `jail` is called in its process, and makes the jail that
-/// it enters.
+/// it enters. Returns the template, and the files that it is made of.
 ///
 /// # Errors
 /// The program cannot be started warm ([`ErrorKind::Program`]), or the kernel refuses a step.
@@ -69,7 +71,7 @@ pub(crate) fn make_template(
     launcher: &mut Launcher,
     settings: &WarmCheckSettings,
     jail: &dyn Fn() -> Result<Confinement, Error>,
-) -> Result<NewTemplate, Error> {
+) -> Result<(NewTemplate, BTreeSet<PathBuf>), Error> {
     let has_variables = !settings.allowed.contains(&WarmAllow::Variables);
     let start = SubjectStart { alone, kin: Kin::Sibling, has_variables, jail };
     let mut subject = Subject::start(&start, launcher)?;
@@ -93,7 +95,7 @@ pub(crate) fn make_template(
     let plan = CopyPlan::new(base, launcher.parent(), &census.shown, subject.names());
     let channel = TemplateChannel::new(channel);
     try_copy(&channel, &plan, &subject)?;
-    Ok(NewTemplate { channel: channel.into(), process, plan, facts })
+    Ok((NewTemplate { channel: channel.into(), process, plan, facts }, census.sources))
 }
 
 /// The time that a copy has to try its steps.

@@ -92,6 +92,7 @@ fn nothing(aspect: &str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::time::Duration;
 
     use super::super::census::{FoundDescriptor, Shown};
@@ -107,6 +108,7 @@ mod tests {
             elapsed: Duration::from_millis(3),
             threads_started: 0,
             interval_timers: 0,
+            sources: BTreeSet::new(),
             shown,
         };
         let report = report(&census, allowed);
