@@ -11,7 +11,7 @@ use tine_sys::fd::Floor;
 use tine_sys::process::{Alone, Fresh, exit_now};
 
 use super::message::{MAKE, changed_message, made_message, not_made};
-use super::sources::Sources;
+use super::sources::SourceFiles;
 use crate::ipc::members::Members;
 use crate::ipc::text_channel::TextChannel;
 use crate::jail::confinement::Confinement;
@@ -57,7 +57,7 @@ pub(super) fn run(fresh: &Fresh, start: &MakerStart, launcher: &mut Launcher, ch
             Ok(Some(_)) => {}
             Ok(None) => exit_now(0),
             Err(Errno::AGAIN) => {
-                if wait(channel, sources.as_ref()) == Waited::ForChange {
+                if wait(channel, sources.as_ref()) == MakerWake::ForChange {
                     report_change(channel, &mut sources);
                 }
             }
@@ -68,20 +68,20 @@ pub(super) fn run(fresh: &Fresh, start: &MakerStart, launcher: &mut Launcher, ch
 
 /// What has ended a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Waited {
+enum MakerWake {
     ForRequest,
     ForChange,
 }
 
 /// Waits for a request, or until a file of the last template changes.
-fn wait(channel: &TextChannel, sources: Option<&Sources>) -> Waited {
+fn wait(channel: &TextChannel, sources: Option<&SourceFiles>) -> MakerWake {
     let request = PollFd::new(channel, PollFlags::IN);
     let change = sources.map_or(request.clone(), |sources| PollFd::new(sources, PollFlags::IN));
     let mut poll = [request, change];
     let _ = tine_sys::wait::until(&mut poll, None);
     match sources.is_some() && poll[0].revents().is_empty() && !poll[1].revents().is_empty() {
-        true => Waited::ForChange,
-        false => Waited::ForRequest,
+        true => MakerWake::ForChange,
+        false => MakerWake::ForRequest,
     }
 }
 
@@ -90,8 +90,8 @@ fn wait(channel: &TextChannel, sources: Option<&Sources>) -> Waited {
 const QUIET: Duration = Duration::from_millis(200);
 
 /// Tells the forker of a change, once there are no more, or there is a request.
-fn report_change(channel: &TextChannel, sources: &mut Option<Sources>) {
-    let Some(changed) = sources.as_ref().and_then(Sources::changed) else { return };
+fn report_change(channel: &TextChannel, sources: &mut Option<SourceFiles>) {
+    let Some(changed) = sources.as_ref().and_then(SourceFiles::changed) else { return };
     while let Some(sources) = sources {
         let mut poll = [PollFd::new(channel, PollFlags::IN), PollFd::new(sources, PollFlags::IN)];
         let quiet = tine_sys::wait::until(&mut poll, Some(Instant::now() + QUIET)) == Ok(0);
@@ -108,7 +108,7 @@ fn report_change(channel: &TextChannel, sources: &mut Option<Sources>) {
 
 /// Makes a template, and passes it on. One that the forker does not take ends with its channel.
 /// Returns the files that it is made of.
-fn make(start: &MakerStart, launcher: &mut Launcher, channel: &TextChannel) -> Option<Sources> {
+fn make(start: &MakerStart, launcher: &mut Launcher, channel: &TextChannel) -> Option<SourceFiles> {
     // In the process of the template: here, nothing could be traced any more.
     let jail = || {
         let settings = start.settings;
@@ -126,5 +126,5 @@ fn make(start: &MakerStart, launcher: &mut Launcher, channel: &TextChannel) -> O
         exit_now(111);
     }
     // A file that was replaced while the template was made is noticed by the next change only.
-    made.ok().and_then(|(_, files)| Sources::watch(files.iter().map(|file| &**file)).ok())
+    made.ok().and_then(|(_, files)| SourceFiles::watch(files.iter().map(|file| &**file)).ok())
 }

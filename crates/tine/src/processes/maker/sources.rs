@@ -9,22 +9,22 @@ use rustix::fs::inotify;
 
 /// Files that change, as the kernel reports it (inotify(7)).
 #[derive(Debug)]
-pub(super) struct Sources {
+pub(super) struct SourceFiles {
     events: OwnedFd,
     files: HashMap<i32, PathBuf>,
 }
 
-impl Sources {
+impl SourceFiles {
     /// Watches files. One that cannot be watched, as at the limit on watches, is left out: the
     /// template is renewed after its time, too.
-    pub(super) fn watch<'a>(files: impl IntoIterator<Item = &'a Path>) -> rustix::io::Result<Sources> {
+    pub(super) fn watch<'a>(files: impl IntoIterator<Item = &'a Path>) -> rustix::io::Result<SourceFiles> {
         use inotify::WatchFlags as Flags;
         // A file that another one replaces loses a link.
         let changes = Flags::MODIFY | Flags::ATTRIB | Flags::DELETE_SELF | Flags::MOVE_SELF;
         let events = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
         let watch = |file: &Path| Some((inotify::add_watch(&events, file, changes).ok()?, file.to_owned()));
         let files = files.into_iter().filter_map(watch).collect();
-        Ok(Sources { events, files })
+        Ok(SourceFiles { events, files })
     }
 
     /// The file of the first event that has come, and of no other: one is enough.
@@ -36,7 +36,7 @@ impl Sources {
     }
 }
 
-impl AsFd for Sources {
+impl AsFd for SourceFiles {
     /// Readable when a file has changed.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.events.as_fd()
@@ -54,7 +54,7 @@ mod tests {
         let [one, other, none] = ["one", "other", "none"].map(|name| folder.join(name));
         for replaces in [false, true] {
             std::fs::write(&one, "1").expect("a file");
-            let sources = Sources::watch([&*one, &*none]).expect("inotify");
+            let sources = SourceFiles::watch([&*one, &*none]).expect("inotify");
             assert_eq!(sources.changed(), None);
             std::fs::write(&other, "2").expect("a file");
             assert_eq!(sources.changed(), None);
