@@ -161,17 +161,26 @@ impl ServiceConfig {
                 "add one, as listen = 9999 or listen = [\"127.0.0.1:9999\", \"unix:/run/it\"]",
             ));
         }
-        if program.is_empty()
-            && let Some(entry) = section.options.iter().find(|entry| keys.needs_program(&entry.key))
-        {
-            return Err(entry.position.fault(
-                format_args!("`{}` applies only to services with a `program`", entry.key),
-                "add program = [\"NAME\", \"ARGUMENT\"], or remove this line",
-            ));
+        let is_there =
+            |key: &str| section.options.iter().chain(&document.defaults).any(|entry| entry.key == key);
+        let lacks = |entry: &Entry| keys.other_of(&entry.key).filter(|other| !is_there(other));
+        for entry in &section.options {
+            if program.is_empty() && keys.needs_program(&entry.key) {
+                return Err(entry.position.fault(
+                    format_args!("`{}` applies only to services with a `program`", entry.key),
+                    "add program = [\"NAME\", \"ARGUMENT\"], or remove this line",
+                ));
+            }
+            if let Some(other) = lacks(entry) {
+                return Err(entry.position.fault(
+                    format_args!("`{}` applies only to services with `{other}`", entry.key),
+                    format_args!("add {other} = \"yes\", or remove this line"),
+                ));
+            }
         }
         let fits = |entry: &&Entry| match program.is_empty() {
             true => !keys.needs_program(&entry.key),
-            false => entry.key != "service",
+            false => entry.key != "service" && lacks(entry).is_none(),
         };
         // A key of the service replaces the default, except that variables are added.
         let own = |key: &str| key != "env" && section.options.iter().any(|entry| entry.key == key);

@@ -1,5 +1,7 @@
 //! Files that are understood, and the faults of others.
 
+use std::time::Duration;
+
 use super::*;
 
 const EXAMPLE: &str = include_str!("../../../../docs/tine.toml");
@@ -47,6 +49,37 @@ fn defaults_are_where_they_fit_and_give_way() {
     let env: Vec<_> =
         b.args.program.env.iter().map(|(name, value)| (name.as_str(), value.as_deref())).collect();
     assert_eq!(env, [("A", Some("1")), ("B", Some("1")), ("B", Some("2"))]);
+}
+
+#[test]
+fn how_a_program_is_started_warm_is_merged_and_printed() {
+    use tine::{Warm, WarmAllow, WarmUntil};
+    let of = |text: &str| -> Vec<Option<Warm>> {
+        let config = parse(text).expect("it makes sense");
+        let printed = parse(&config.to_string()).expect("what was printed can be read");
+        let warm = |config: &Config| -> Vec<_> {
+            config.services.iter().map(|service| service.args.program.warm.warm()).collect()
+        };
+        assert_eq!(warm(&config), warm(&printed), "{config}");
+        warm(&config)
+    };
+    let minute = Duration::from_secs(60);
+    // A default that needs `warm` is for the services that have it.
+    let some = "[defaults]\nwarm-timeout = '1min'\n[services.a]\nlisten = 1\n\
+                [services.b]\nlisten = 2\nprogram = ['cat']\n\
+                [services.c]\nlisten = 3\nprogram = ['cat']\nwarm = 'try'\n\
+                [services.d]\nlisten = 4\nprogram = ['cat']\nwarm = 'yes'\nwarm-timeout = '5s'\n\
+                warm-until = 'call'\nwarm-allow = ['pipe', 'epoll']\nwarm-renew = 5";
+    let d = Warm::new().timeout(Duration::from_secs(5)).until(WarmUntil::Call);
+    let d = d.allow([WarmAllow::Pipe, WarmAllow::Epoll]).renew(5, 10 * minute);
+    assert_eq!(of(some), [None, None, Some(Warm::new().timeout(minute).or_cold(true)), Some(d)]);
+    let all = "[defaults]\nwarm = 'yes'\nwarm-allow = 'pipe,flock'\nwarm-renew = '7,1min'\n\
+               [services.a]\nlisten = 1\nprogram = ['cat']\n\
+               [services.b]\nlisten = 2\nprogram = ['cat']\nwarm = 'no'\n\
+               [services.c]\nlisten = 3\nprogram = ['cat']\nwarm-allow = []";
+    let warm = Warm::new().renew(7, minute);
+    let a = warm.clone().allow([WarmAllow::Pipe, WarmAllow::Flock]);
+    assert_eq!(of(all), [Some(a), None, Some(warm)]);
 }
 
 #[test]
@@ -127,6 +160,20 @@ fn faults_say_where_and_what() {
             "cannot be used with",
         ),
         ("[services.a]\nlisten = 1\nprogram = ['cat']\nenv = 5.5\nlimit-as = '1X'", 5, "'1X' is no size"),
+        ("[services.a]\nlisten = 1\nwarm = 'yes'", 3, "applies only to services with a `program`"),
+        ("[services.a]\nlisten = 1\nwarm-renew = 9", 3, "applies only to services with a `program`"),
+        (
+            "[services.a]\nlisten = 1\nprogram = ['cat']\nwarm-renew = 9",
+            4,
+            "applies only to services with `warm`; add warm = \"yes\"",
+        ),
+        ("[services.a]\nlisten = 1\nprogram = ['cat']\nwarm = true", 4, "write warm = \"VALUE\""),
+        ("[services.a]\nlisten = 1\nprogram = ['cat']\nwarm = 'on'", 4, "invalid value 'on' for 'warm'"),
+        (
+            "[services.a]\nlisten = 1\nprogram = ['cat']\nwarm = 'yes'\nwarm-renew = 0",
+            5,
+            "invalid value '0' for 'warm-renew'",
+        ),
         ("[defaults]\nlisten = 1", 2, "move it to [services.NAME]"),
         ("[defaults]\nlog = 'json'", 2, "top of the file"),
         ("[defaults]\nbaklog = 1", 2, "did you mean `backlog`?"),
