@@ -78,3 +78,34 @@ fn the_exit_code_does_not_depend_on_whether_the_error_can_be_written() {
         assert_eq!([exit(full.into()), exit(pipe.into())], [Some(code); 2], "{words:?}");
     }
 }
+
+#[test]
+fn a_warm_start_that_makes_no_sense_is_an_error() {
+    let folder = Folder::new("banner");
+    let banner = folder.write("banner", "hello\n").display().to_string();
+    for (options, words) in [
+        (&["--warm-until=call"][..], "not provided: --warm"),
+        (&["--warm-timeout=5s"], "not provided: --warm"),
+        (&["--warm-allow=pipe"], "not provided: --warm"),
+        (&["--warm-renew=5"], "not provided: --warm"),
+        (&["--warm=perhaps"], "[possible values: yes, try, no]"),
+        (&["--warm", "--warm-renew=0"], "cannot be 0"),
+        (&["--warm", "--warm-renew=5,0s"], "cannot be zero"),
+        (&["--warm", "--pty"], "cannot be started warm with a terminal"),
+        (&["--warm", "--pty-raw"], "cannot be started warm with a terminal"),
+        (&["--warm", "--line-buffered"], "cannot be started warm with a terminal"),
+        (&["--warm", "--lingering-close"], "cannot be started warm with a lingering close"),
+        (&["--warm", "--reverse-dns"], "cannot be started warm with a lookup of host names"),
+        (&["--warm", "--banner-file", &banner], "cannot be started warm with a banner"),
+        (&["--warm", "--spares=2"], "cannot be started warm with spares"),
+    ] {
+        let mut serve = Command::new(tine());
+        serve.arg("serve").args(options).args(["127.0.0.1:0", "--", "cat"]);
+        let (code, out, err) = run(&mut serve);
+        assert_eq!((code, out.as_str()), (100, ""), "{options:?}: {err}");
+        assert!(err.contains(words) && err.lines().count() == 1, "{options:?}: {err}");
+    }
+    let (code, _, err) = run(Command::new(tine()).args(["serve", "--warm", "127.0.0.1:0"]));
+    assert_eq!(code, 100, "{err}");
+    assert!(err.contains("not provided: <PROGRAM>"), "{err}");
+}

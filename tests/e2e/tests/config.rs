@@ -228,6 +228,11 @@ fn an_error_in_one_service_keeps_all_from_starting() {
             100,
             "--reuse",
         ),
+        (
+            "[services.b]\nlisten = '127.0.0.1:0'\nprogram = ['cat']\nwarm = 'yes'\npty = true".to_owned(),
+            100,
+            "cannot be started warm with a terminal",
+        ),
         (format!("[services.b]\nlisten = '127.0.0.1:{taken}'"), 111, "in use"),
     ] {
         let _held = std::net::TcpListener::bind(("127.0.0.1", taken));
@@ -267,6 +272,28 @@ fn check_reports_every_error_of_a_configuration() {
     assert_eq!(output.status.code(), Some(100));
     assert_eq!(stderr(&output).lines().count(), 3, "{}", stderr(&output));
     assert!(output.stdout.is_empty());
+}
+
+#[test]
+fn check_shows_which_services_are_started_warm() {
+    let folder = Folder::new("warm");
+    let text = "[defaults]\nwarm-allow = ['pipe']\n\
+        [services.cold]\nlisten = '127.0.0.1:0'\nprogram = ['cat']\n\
+        [services.either]\nlisten = '127.0.0.1:0'\nprogram = ['cat']\nwarm = 'try'\npty = true\n\
+        [services.warm]\nlisten = '127.0.0.1:0'\nprogram = ['cat']\nwarm = 'yes'\nwarm-renew = 50\n";
+    let output = run(&["check"], &folder.write("tine.toml", text));
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let printed = String::from_utf8(output.stdout).expect("UTF-8");
+    let lines: Vec<_> = printed.lines().filter(|line| line.starts_with("warm")).collect();
+    let rest = ["warm-until = \"use\"", "warm-timeout = \"30s\""];
+    let allow = ["warm-allow = [\"pipe\"]"];
+    let of = |mode, allow: &[&'static str], renew| [&[mode], &rest[..], allow, &[renew]].concat();
+    let expected = [
+        of("warm = \"no\"", &[], "warm-renew = \"1000,10min\""),
+        of("warm = \"try\"", &allow, "warm-renew = \"1000,10min\""),
+        of("warm = \"yes\"", &allow, "warm-renew = 50"),
+    ];
+    assert_eq!(lines, expected.concat());
 }
 
 #[test]

@@ -21,6 +21,7 @@ pub mod readiness;
 mod serve;
 pub mod sockets;
 pub mod times;
+pub mod warm;
 
 use std::process::ExitCode;
 use std::str::FromStr;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Arg, ArgMatches, Args as ClapArgs, FromArgMatches};
 use tine::{KillMode, Program, Resource, Stderr, Terminal};
 
+use super::warm::WarmOptions;
 use super::{choice, yes_or_no};
 
 /// Above the options that need a program.
@@ -109,6 +110,10 @@ pub struct ProgramOptions {
     /// Resource limits.
     #[command(flatten)]
     pub limits: ResourceLimits,
+
+    /// A warm start.
+    #[command(flatten)]
+    pub warm: WarmOptions,
 }
 
 impl ProgramOptions {
@@ -127,7 +132,8 @@ impl ProgramOptions {
             .terminal(self.terminal())
             .terminal_size(self.tty_rows, self.tty_columns)
             .lingering_close(self.lingering_close)
-            .kill_mode(self.kill_mode);
+            .kill_mode(self.kill_mode)
+            .warm(self.warm.warm());
         if let Some(name) = &self.argv0 {
             program = program.argv0(name);
         }

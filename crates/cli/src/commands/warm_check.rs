@@ -2,13 +2,12 @@
 
 use std::ffi::OsString;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Args as ClapArgs;
-use tine::cli::{WarmCheckSettings, check_warm, one_line};
-use tine::{Program, WarmAllow, WarmUntil};
+use tine::Program;
+use tine::cli::{check_warm, one_line};
 
-use crate::args::{choice, positive};
+use crate::args::warm::WarmPoint;
 use crate::commands::describe::print;
 use crate::control::text::columns;
 use crate::error::Error;
@@ -18,20 +17,9 @@ use crate::exit;
 #[derive(ClapArgs, Debug)]
 #[command(after_help = format!("{AFTER_HELP}\n{}", exit::help("warm-check")))]
 pub struct WarmCheck {
-    /// The point to watch for: the first use of the connection, or a look at the path /.tine/ready
-    /// or /.tine/ready/variables (use); the look alone (call). The second path says that the
-    /// program renews its own copies of the variables after the look
-    #[arg(long, value_name = "POINT", default_value_t, value_parser = choice::<WarmUntil>(WarmUntil::NAMES))]
-    pub warm_until: WarmUntil,
-
-    /// Time that the program has up to that point
-    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = positive)]
-    pub warm_timeout: Duration,
-
-    /// Kinds of hindrances that are no reason against it, as the copies of this program do not meet
-    /// in them
-    #[arg(long, value_name = "KIND,...", value_delimiter = ',', value_parser = choice::<WarmAllow>(WarmAllow::NAMES))]
-    pub warm_allow: Vec<WarmAllow>,
+    /// The point to watch for.
+    #[command(flatten)]
+    pub point: WarmPoint,
 
     /// The program and its arguments. No shell
     #[arg(value_name = "PROGRAM", last = true, required = true, allow_hyphen_values = true)]
@@ -45,12 +33,7 @@ program and its children are killed. What the program does before the point, it 
 
 /// Checks the program, and prints what was found.
 pub(crate) fn run(args: &WarmCheck) -> Result<ExitCode, Error> {
-    let settings = WarmCheckSettings {
-        until: args.warm_until,
-        timeout: args.warm_timeout,
-        allowed: args.warm_allow.clone(),
-    };
-    let report = check_warm(&Program::new(&args.program), &settings)?;
+    let report = check_warm(&Program::new(&args.program), &args.point.settings())?;
     let rows =
         report.rows.into_iter().map(|row| vec![row.aspect.into(), row.state.into(), one_line(&row.detail)]);
     let head = ["ASPECT", "STATE", "DETAIL"].map(str::to_owned).to_vec();

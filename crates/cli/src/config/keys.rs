@@ -7,7 +7,7 @@ use clap::{ArgAction, Args as _};
 
 use super::value::{Entry, TomlValue};
 use crate::args::Serve;
-use crate::args::{control, logging, observe, program, readiness};
+use crate::args::{control, logging, observe, program, readiness, warm};
 
 /// Options that are no keys.
 const NEVER: [&str; 2] = ["config", "help"];
@@ -17,6 +17,9 @@ pub(super) const LEVELS: [&str; 2] = ["verbose", "quiet"];
 
 /// Options that are numbers in octal.
 const OCTAL: [&str; 2] = ["umask", "socket-mode"];
+
+/// The option that the others of a warm start need.
+const WARM: &str = "warm";
 
 /// An option.
 #[derive(Debug)]
@@ -35,6 +38,8 @@ pub(super) enum Scope {
     Service,
     /// Services with a program.
     Program,
+    /// Services with a program and the key `warm`.
+    Warm,
     /// Any service, and the top of the file for those that do not have it.
     Anywhere,
 }
@@ -75,7 +80,8 @@ impl Keys {
                 Some(logging::HEADING | readiness::HEADING | control::HEADING | observe::HEADING) => {
                     Scope::Server
                 }
-                Some(program::HEADING) => Scope::Program,
+                Some(warm::HEADING) if name != WARM => Scope::Warm,
+                Some(program::HEADING | warm::HEADING) => Scope::Program,
                 _ => Scope::Service,
             };
             Some(Key { name, takes, scope })
@@ -104,7 +110,12 @@ impl Keys {
 
     /// Whether a key needs a program.
     pub(super) fn needs_program(&self, name: &str) -> bool {
-        self.get(name).is_some_and(|key| key.scope == Scope::Program)
+        self.get(name).is_some_and(|key| matches!(key.scope, Scope::Program | Scope::Warm))
+    }
+
+    /// The other key that a key needs.
+    pub(super) fn other_of(&self, name: &str) -> Option<&'static str> {
+        self.get(name).filter(|key| key.scope == Scope::Warm).map(|_| WARM)
     }
 
     /// The words of a command line for an entry.
@@ -152,7 +163,8 @@ pub(super) fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> O
 
 /// Whether a message of the parser is about this option.
 pub(super) fn is_blamed(error: &clap::Error, key: &str) -> bool {
-    let is_it = |arg: &str| arg.strip_prefix("--").and_then(|arg| arg.split([' ', '=']).next()) == Some(key);
+    let is_it =
+        |arg: &str| arg.strip_prefix("--").and_then(|arg| arg.split([' ', '=', '[']).next()) == Some(key);
     match error.get(ContextKind::InvalidArg) {
         Some(ContextValue::String(arg)) => is_it(arg),
         Some(ContextValue::Strings(args)) => args.iter().any(|arg| is_it(arg)),
@@ -160,7 +172,7 @@ pub(super) fn is_blamed(error: &clap::Error, key: &str) -> bool {
     }
 }
 
-/// A message about `--option <VALUE>` as one about the key `option`.
+/// A message about `--option <VALUE>` or `--option[=<VALUE>]` as one about the key `option`.
 pub(super) fn without_dashes(text: &str) -> String {
     let mut said = String::with_capacity(text.len());
     for (number, part) in text.split("'--").enumerate() {
@@ -168,7 +180,7 @@ pub(super) fn without_dashes(text: &str) -> String {
             None => said.push_str(part),
             Some((option, rest)) => {
                 said.push('\'');
-                said.push_str(option.split(' ').next().unwrap_or(option));
+                said.push_str(option.split([' ', '[']).next().unwrap_or(option));
                 said.push('\'');
                 said.push_str(rest);
             }
@@ -189,6 +201,7 @@ mod tests {
                 "the argument '--pty' cannot be used with '--line-buffered'",
                 "the argument 'pty' cannot be used with 'line-buffered'",
             ),
+            ("invalid value 'x' for '--jail[=<MODE>]'", "invalid value 'x' for 'jail'"),
             ("nothing of the kind", "nothing of the kind"),
         ] {
             assert_eq!(without_dashes(typed), meant);

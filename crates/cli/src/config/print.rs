@@ -38,7 +38,7 @@ impl Display for Named<'_> {
             Scope::Server => false,
             Scope::Service => program.is_empty() || key.name != "service",
             Scope::Anywhere => true,
-            Scope::Program => !program.is_empty(),
+            Scope::Program | Scope::Warm => !program.is_empty(),
         };
         keys.all().filter(fits).try_for_each(|key| print(f, key, &service.matches))
     }

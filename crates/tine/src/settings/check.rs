@@ -11,7 +11,8 @@ use crate::admission::proxy::ProxyProtocol;
 use crate::error::{Error, ErrorKind};
 use crate::ipc::board::MAX_FORKERS;
 use crate::net::listener::MAX_LISTENERS;
-use crate::program::Program;
+use crate::program::warm::Warm;
+use crate::program::{Program, Terminal};
 
 impl Settings {
     /// Validates the settings, and returns the file of the program, if there is one.
@@ -38,6 +39,7 @@ impl Settings {
     /// Refuses settings that are out of range or cannot be combined.
     pub(super) fn check_values(&self) -> Result<(), Error> {
         self.check_ranges()?;
+        self.check_warm()?;
         self.limits.aggregations.check()?;
         self.socket.check()?;
         if self.reuse > 1 && !self.has_spares() {
@@ -69,6 +71,29 @@ impl Settings {
             ));
         }
         Ok(())
+    }
+
+    /// Refuses a warm start of a program that a process of its connection has to execute, unless it
+    /// may be executed for each connection instead.
+    fn check_warm(&self) -> Result<(), Error> {
+        let Some(program) = &self.program else { return Ok(()) };
+        let Some(warm) = &program.warm else { return Ok(()) };
+        check_warm_ranges(warm)?;
+        let beside = [
+            (program.terminal != Terminal::None, "a terminal"),
+            (program.lingering_close, "a lingering close"),
+            (program.reverse_dns, "a lookup of host names (reverse DNS)"),
+            (program.prepare.is_some(), "a prepare function"),
+            (!self.banner.is_empty(), "a banner"),
+            (self.has_spares(), "spares"),
+        ];
+        match beside.into_iter().find(|(is_set, _)| *is_set).filter(|_| !warm.or_cold) {
+            Some((_, what)) => Err(Error::usage(
+                format_args!("a program cannot be started warm with {what}"),
+                "leave one of them out, or allow that it is executed for each connection (`--warm=try`, `Warm::or_cold`)",
+            )),
+            None => Ok(()),
+        }
     }
 
     fn check_ranges(&self) -> Result<(), Error> {
@@ -124,6 +149,12 @@ fn check_proxies(proxies: &ProxyProtocol) -> Result<(), Error> {
         ));
     }
     not_zero("ProxyProtocol::timeout", Some(proxies.timeout))
+}
+
+fn check_warm_ranges(warm: &Warm) -> Result<(), Error> {
+    at_least_one("the number of connections of Warm::renew", usize::try_from(warm.renew_after).ok())?;
+    not_zero("the time of Warm::renew", Some(warm.renew_every))?;
+    not_zero("Warm::timeout", Some(warm.check.timeout))
 }
 
 fn at_least_one(name: &str, value: Option<usize>) -> Result<(), Error> {
@@ -216,6 +247,59 @@ mod tests {
         let reuse = Settings { reuse: 2, ..Settings::default() };
         assert_eq!(kind(&reuse), Some(ErrorKind::ReuseWithoutSpares));
         assert_eq!(kind(&Settings { spares: 1, ..reuse }), None);
+    }
+
+    fn cat() -> Program {
+        Program::new(["cat"])
+    }
+
+    /// A server of a program that is started warm.
+    fn warm(program: Program, warm: Warm) -> Settings {
+        Settings { program: Some(program.warm(Some(warm))), ..Settings::default() }
+    }
+
+    #[test]
+    fn a_warm_start_has_numbers_and_times_above_zero() {
+        let second = Duration::from_secs(1);
+        assert_eq!(kind(&warm(cat(), Warm::new())), None);
+        assert_eq!(kind(&warm(cat(), Warm::new().renew(1, second).timeout(second))), None);
+        for (name, settings) in [
+            ("connections of Warm::renew is 0", Warm::new().renew(0, second)),
+            ("time of Warm::renew is zero", Warm::new().renew(1, Duration::ZERO)),
+            ("Warm::timeout is zero", Warm::new().timeout(Duration::ZERO)),
+        ] {
+            for or_cold in [false, true] {
+                let settings = warm(cat(), settings.clone().or_cold(or_cold));
+                let error = settings.check_values().expect_err(name);
+                assert!(error.to_string().contains(name), "{name}: {error}");
+                assert_eq!(error.kind(), ErrorKind::InvalidValue, "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_program_that_its_connection_has_to_execute_cannot_be_started_warm() {
+        let plain = |program| warm(program, Warm::new());
+        for (what, settings) in [
+            ("a terminal", plain(cat().terminal(Terminal::Full))),
+            ("a terminal", plain(cat().terminal(Terminal::Raw))),
+            ("a terminal", plain(cat().terminal(Terminal::Output))),
+            ("a lingering close", plain(cat().lingering_close(true))),
+            ("reverse DNS", plain(cat().reverse_dns(true))),
+            ("a prepare function", plain(cat().prepare(|_| crate::Prepared::new()))),
+            ("a banner", Settings { banner: b"hello".to_vec(), ..plain(cat()) }),
+            ("spares", Settings { spares: 1, ..plain(cat()) }),
+        ] {
+            let error = settings.check_values().expect_err(what);
+            let said = error.to_string();
+            assert!(said.contains("cannot be started warm with") && said.contains(what), "{what}: {said}");
+            assert_eq!(error.kind(), ErrorKind::InvalidValue, "{what}");
+            let program = |warm| settings.program.clone().map(|program| program.warm(warm));
+            for allowed in [None, Some(Warm::new().or_cold(true))] {
+                let settings = Settings { program: program(allowed.clone()), ..settings.clone() };
+                assert_eq!(kind(&settings), None, "{what} {allowed:?}");
+            }
+        }
     }
 
     #[test]
