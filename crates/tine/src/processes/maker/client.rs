@@ -1,13 +1,12 @@
 //! The maker, as its forker sees it: templates come from it.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::AtomicI32;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
-use tine_sys::namespaces::PidNamespace;
-use tine_sys::process::{Side, fork_sibling};
+use rustix::process::Signal;
+use tine_sys::process::{Side, exit_now, fork, wait_for};
 
 use super::message::{MAKE, Said, read};
 use super::run::{MakerStart, run};
@@ -37,8 +36,8 @@ pub(crate) enum FromMaker {
 }
 
 impl Maker {
-    /// Forks a maker from its forker: a sibling, as the templates that it makes are, and their
-    /// copies.
+    /// Forks a maker, which becomes a sibling of its forker, as the templates that it makes are, and
+    /// their copies.
     ///
     /// # Errors
     /// EAGAIN at a limit on processes, ENOMEM, EMFILE.
@@ -50,15 +49,23 @@ impl Maker {
             kept.map_err(cannot("keep a channel for the maker", next_move::of_call))
         };
         let (ours, theirs) = (keep(ours)?, keep(theirs)?);
-        match fork_sibling(start.alone, &AtomicI32::new(0), PidNamespace::Inherited)
-            .map_err(cannot("fork the maker", next_move::of_call))?
-        {
-            Side::Child(fresh) => {
+        let forks = |alone| fork(alone, Signal::CHILD.as_raw());
+        let forked = forks(start.alone).map_err(cannot("fork the maker", next_move::of_call))?;
+        let between = match forked {
+            // The process between forker and maker ends at once: the kernel then makes the maker a
+            // child of the supervisor, with an ordinary exit signal, which its templates inherit.
+            Side::Child(between) => {
                 drop(ours);
+                let Ok(Side::Child(fresh)) = forks(start.alone) else { exit_now(0) };
+                std::mem::forget(between);
                 run(&fresh, start, launcher, &theirs)
             }
-            Side::Parent(_) => Ok(Maker { channel: ours }),
-        }
+            Side::Parent(between) => between,
+        };
+        drop(theirs);
+        // Only then has the maker the parent that it dies with.
+        wait_for(between).map_err(cannot("wait for the fork of the maker", next_move::of_call))?;
+        Ok(Maker { channel: ours })
     }
 
     /// Asks for a template. False if the maker has ended.

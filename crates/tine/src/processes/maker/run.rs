@@ -41,7 +41,7 @@ pub(super) fn run(fresh: &Fresh, start: &MakerStart, launcher: &mut Launcher, ch
     // A name without a zero byte cannot fail.
     let name = CString::new(format!("tine: maker {}", start.index + 1)).unwrap_or_default();
     start_detached(&name);
-    if kill_with(start.supervisor).is_err() || start.members.leave().is_err() {
+    if start.members.leave().is_err() {
         exit_now(111);
     }
     let mut kept = launcher.descriptors();
@@ -52,6 +52,10 @@ pub(super) fn run(fresh: &Fresh, start: &MakerStart, launcher: &mut Launcher, ch
     loop {
         match channel.receive() {
             Ok(Some(request)) if request.text == MAKE.as_bytes() => {
+                // Since it was asked for the first time, the supervisor is its parent.
+                if kill_with(start.supervisor).is_err() {
+                    exit_now(111);
+                }
                 sources = make(start, launcher, channel);
             }
             Ok(Some(_)) => {}

@@ -132,7 +132,7 @@ where
                 self.fds.wait_for_exit();
             }
         }
-        // The makers of templates: no signal of theirs is left for what this process is afterwards.
+        // Makers of templates, and their templates.
         let _ = descendants::kill(|| self.orphans());
         self.cgroups.iter().for_each(Cgroups::end);
         self.observer.take().iter_mut().for_each(Observer::end);

@@ -111,11 +111,13 @@ fn try_copy(channel: &TemplateChannel, plan: &CopyPlan, subject: &Subject) -> Re
     let until = Instant::now() + TRIAL_TIME;
     let answer = || wait_for_answer(channel, until);
     asked.map_err(|why| cannot("ask the template for a copy", &why))?;
-    // The template answers, and the copy itself: in either order.
-    loop {
+    // The template answers, and the copy itself: in either order. What is left unread would be taken
+    // for the answer about the first client.
+    let (mut is_copied, mut is_tried) = (false, false);
+    while !(is_copied && is_tried) {
         match answer().map_err(|why| cannot("have a copy try its steps", &why))? {
-            Answer::Copied(_) => {}
-            Answer::Tried => return Ok(()),
+            Answer::Copied(_) => is_copied = true,
+            Answer::Tried => is_tried = true,
             Answer::NotCopied(why) => return Err(cannot("have the template make a copy", &why.into())),
             Answer::Failed(step, result) => {
                 return Err(cannot_copy(&format_args!(
@@ -124,6 +126,7 @@ fn try_copy(channel: &TemplateChannel, plan: &CopyPlan, subject: &Subject) -> Re
             }
         }
     }
+    Ok(())
 }
 
 fn cannot_copy(why: &dyn fmt::Display) -> Error {

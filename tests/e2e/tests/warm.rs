@@ -1,0 +1,226 @@
+//! Programs that are started warm: each client is served by a copy that is as its own execution
+//! would be.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use rustix::process::Signal;
+use serde_json::Value;
+use tine_e2e::cgroup::DelegatedCgroup;
+use tine_e2e::names::outcome;
+use tine_e2e::{Folder, Server, run, tine, wait_until};
+
+/// One forker, so that the template of the first client is that of the second.
+const WARM: &[&str] = &["--warm", "--forkers", "1"];
+
+fn warm(options: &[&str], program: &[&str]) -> Server {
+    Server::program(&[WARM, options].concat(), program)
+}
+
+/// The lines about templates that are ready: `milliseconds` and others are numbers.
+fn templates(server: &Server) -> Vec<Value> {
+    server.log.of("warm").into_iter().filter(|line| line["state"] == "ready").collect()
+}
+
+fn answer(server: &Server, text: &str) -> String {
+    let mut client = server.connect();
+    client.send(text).half_close();
+    client.read_text()
+}
+
+#[test]
+fn each_client_has_a_copy_with_its_own_process_and_variables() {
+    let script = "read a; set -- $(cat /proc/self/stat); echo $a $TCPREMOTEPORT $TINE_CONNECTION $4 $5";
+    let server = warm(&[], &["sh", "-c", script]);
+    let template = templates(&server)[0]["pid"].as_i64().expect("a process");
+    let mut pids = BTreeSet::from([template]);
+    for number in 1..=4 {
+        let mut client = server.connect();
+        let port = client.address().rsplit_once(':').expect("a port").1.to_owned();
+        client.send("hello\n").half_close();
+        let answer = client.read_text();
+        let pid = server.log.wait_for("accept", number)[number - 1]["pid"].as_i64().expect("a process");
+        // The parent of `cat` is the copy, which leads its group.
+        assert_eq!(answer, format!("hello {port} {number} {pid} {pid}\n"));
+        assert!(pids.insert(pid), "{pids:?}");
+        assert_eq!(outcome(&server.log.wait_for("end", number)[number - 1]), "exit 0");
+    }
+    assert_eq!(templates(&server).len(), 1);
+}
+
+#[test]
+fn each_copy_reads_the_rest_of_a_long_script_from_its_own_offset() {
+    let folder = Folder::new("warm-long");
+    let mut text = String::from("read a\n");
+    (0..2000).for_each(|number| _ = writeln!(text, "b={number} # a line of a long script"));
+    let script = folder.write("script", &(text + "echo $a $b\n")).display().to_string();
+    for shell in ["dash", "bash"] {
+        let options: &[&str] = if shell == "bash" { &["--warm-allow", "variables"] } else { &[] };
+        let server = warm(options, &[shell, &script]);
+        for number in 0..20 {
+            assert_eq!(answer(&server, &format!("{number}\n")), format!("{number} 1999\n"), "{shell}");
+        }
+    }
+}
+
+#[test]
+fn the_descriptors_are_those_of_an_execution() {
+    let list = "read a; ls /proc/$$/fd >/dev/null; for fd in /proc/self/fd/*; do echo ${fd##*/}; done";
+    let [cold, warm] =
+        [&["--forkers", "1"][..], WARM].map(|options| Server::program(options, &["sh", "-c", list]));
+    assert_eq!(answer(&warm, "\n"), answer(&cold, "\n"));
+}
+
+#[test]
+fn allowed_variables_are_not_set() {
+    let server =
+        warm(&["--warm-allow", "variables"], &["bash", "-c", "read a; echo ${TCPREMOTEIP-unset} $a"]);
+    assert_eq!(answer(&server, "x\n"), "unset x\n");
+}
+
+#[test]
+fn a_program_that_cannot_be_copied_is_refused_or_executed() {
+    let python = ["/usr/bin/python3", "-S", "-c", "import os; print(os.environ['TCPREMOTEPORT'], input())"];
+    let refused = Command::new(tine())
+        .args(["serve", "--warm", "127.0.0.1:0", "--"])
+        .args(python)
+        .stdin(Stdio::null())
+        .output()
+        .expect("tine");
+    let text = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(100), "{text}");
+    assert!(text.contains("variables: REMOTE_ADDR, ") && text.contains("warm-check"), "{text}");
+    let server = Server::program(&["--warm=try", "--forkers", "1"], &python);
+    let mut client = server.connect();
+    let port = client.address().rsplit_once(':').expect("a port").1.to_owned();
+    client.send("x\n").half_close();
+    assert_eq!(client.read_text(), format!("{port} x\n"));
+    let off = server.log.wait_for("warm", 1);
+    assert_eq!((&off[0]["state"], &off[0]["why"]), (&"off".into(), &"refused".into()));
+}
+
+/// A program that shows its stack canary (x86-64), or crashes.
+fn canary_program(folder: &Folder) -> PathBuf {
+    let source = folder.write(
+        "canary.c",
+        r#"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+__attribute__((noinline)) static int serve(void) {
+    char line[64];
+    if (!fgets(line, sizeof line, stdin)) return 1;
+    unsigned long canary;
+    __asm__("mov %%fs:0x28, %0" : "=r"(canary));
+    printf("%016lx\n", canary);
+    fflush(stdout);
+    if (line[0] == 'c') abort();
+    return 0;
+}
+int main(void) { char deeper[100]; memset(deeper, 1, sizeof deeper); return serve() + deeper[3] - 1; }
+"#,
+    );
+    let program = folder.path("canary");
+    let compiled =
+        run(Command::new("gcc").args(["-O1", "-fstack-protector-all", "-o", &program]).arg(source));
+    assert_eq!(compiled.0, 0, "{compiled:?}");
+    program.into()
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn each_copy_has_a_stack_canary_of_its_own() {
+    let folder = Folder::new("warm-canary");
+    let program = canary_program(&folder);
+    let server = warm(&[], &[&program.display().to_string()]);
+    let mut seen = BTreeSet::new();
+    for number in 1..=100 {
+        let canary = answer(&server, "x\n");
+        assert!(canary.ends_with("00\n") && seen.insert(canary.clone()), "{canary}");
+        // Its frames, which were there before, return.
+        assert_eq!(outcome(&server.log.wait_for("end", number)[number - 1]), "exit 0");
+    }
+    assert_eq!(templates(&server).len(), 1);
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn a_crash_renews_the_template_and_three_end_the_copies() {
+    let folder = Folder::new("warm-crash");
+    let program = canary_program(&folder).display().to_string();
+    let server = warm(&[], &[&program]);
+    for crash in 1..=2 {
+        answer(&server, "c\n");
+        server.log.wait("a new template", |_| (templates(&server).len() == crash + 1).then_some(()));
+    }
+    answer(&server, "c\n");
+    let off = |lines: Vec<Value>| lines.into_iter().any(|line| line["why"] == "crashes");
+    server.log.wait("no more copies", |log| off(log.of("warm")).then_some(()));
+    // By execution.
+    assert!(answer(&server, "x\n").ends_with("00\n"));
+    assert_eq!(templates(&server).len(), 3);
+    // An operator has looked.
+    server.signal(Signal::HUP);
+    server.log.wait("a template", |_| (templates(&server).len() == 4).then_some(()));
+    assert!(answer(&server, "x\n").ends_with("00\n"));
+}
+
+#[test]
+fn a_template_is_renewed_after_connections_and_when_its_files_change() {
+    let folder = Folder::new("warm-renew");
+    let script = folder.write("script", "read a\necho one $a\n");
+    let path = script.display().to_string();
+    let server = warm(&["--warm-renew", "3"], &["sh", &path]);
+    (0..3).for_each(|_| assert_eq!(answer(&server, "x\n"), "one x\n"));
+    // The fourth client finds that it is due.
+    assert_eq!(answer(&server, "x\n"), "one x\n");
+    server.log.wait("a second template", |_| (templates(&server).len() == 2).then_some(()));
+    let replacement = folder.write("replacement", "read a\necho two $a\n");
+    fs::rename(replacement, &script).expect("replaced");
+    server.log.wait("a third template", |_| (templates(&server).len() == 3).then_some(()));
+    assert_eq!(answer(&server, "x\n"), "two x\n");
+    let stale = server.log.of("warm").into_iter().find(|line| line["state"] == "stale").expect("a line");
+    assert_eq!(stale["file"], path.as_str());
+}
+
+#[test]
+fn warm_programs_have_a_user_a_jail_a_cgroup_and_a_standard_error() {
+    let script = "read a; echo $(id -u) $a; echo noise >&2";
+    for options in [&["--user", "nobody"][..], &["--user", "nobody", "--jail=light"]] {
+        let server = warm(&[&["--stderr", "log"], options].concat(), &["sh", "-c", script]);
+        for number in 1..=2 {
+            assert_eq!(answer(&server, "x\n"), "65534 x\n", "{options:?}");
+            let line = &server.log.wait_for("stderr", number)[number - 1];
+            assert_eq!((&line["id"], &line["text"]), (&number.into(), &"noise".into()));
+        }
+    }
+    let cgroups = DelegatedCgroup::new("warm");
+    let server =
+        cgroups.program(WARM, &["sh", "-c", "read a; grep -o tine[^/]*/.*$ /proc/self/cgroup; read b"]);
+    let mut client = server.connect();
+    client.send("x\n");
+    assert!(client.read_line().contains('/'));
+    // Its template is not in it.
+    wait_until("the copy is alone", || (cgroups.members().len() == 1).then_some(()));
+    client.send("x\n");
+    assert_eq!(client.read_to_end(), b"");
+}
+
+#[test]
+fn a_stop_lets_copies_finish_and_leaves_nothing() {
+    let mut server = warm(&["--drain-timeout", "20s"], &["cat"]);
+    let mut client = server.connect();
+    client.echo("before\n");
+    let template = templates(&server)[0]["pid"].as_i64().expect("a process");
+    server.signal(Signal::TERM);
+    server.log.wait_for("drain", 1);
+    client.echo("during\n");
+    client.half_close();
+    assert_eq!(client.read_to_end(), b"");
+    assert_eq!(server.wait().code(), Some(0));
+    let gone = || (!fs::exists(format!("/proc/{template}")).expect("/proc")).then_some(());
+    wait_until("the template has ended", gone);
+}
