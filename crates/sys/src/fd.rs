@@ -59,6 +59,12 @@ impl Floor {
         Floor(highest.unwrap_or(2).max(2) + 2)
     }
 
+    /// The boundary above the standard descriptors, for a process that needs nothing of the program.
+    #[must_use]
+    pub fn above_standard() -> Floor {
+        Floor(3)
+    }
+
     /// Duplicates a descriptor to the lowest free number from the boundary on, with close-on-exec.
     ///
     /// # Errors

@@ -50,7 +50,7 @@ where
     board.mark_changed(slot);
     let mut launch = trusted.launch_context(slot, &entry, context.launcher.is_some());
     if trusted.templates.is_some() {
-        match copy_template(forker, slot, &client, entry, &launch) {
+        match copy_template(forker, memory, (slot, &client), entry, &launch) {
             Copied::By(_) => {
                 drop(client);
                 note_created(forker, slot, &entry);
@@ -111,8 +111,8 @@ where
 /// Has a template copied for a client, if there is one.
 fn copy_template<H>(
     forker: &mut Forker<'_, H>,
-    slot: usize,
-    client: &Accepted,
+    memory: &mut Memory,
+    (slot, client): (usize, &Accepted),
     entry: Entry,
     launch: &LaunchContext,
 ) -> Copied {
@@ -123,6 +123,8 @@ fn copy_template<H>(
     let board = &trusted.door.board;
     let mut lent = Lent { board, launcher, log: &mut context.log };
     templates.notice(&mut lent);
+    // A maker that was started just now is to be waited for.
+    memory.are_templates_due |= templates.has_new_maker();
     // The variables of an access rule are in no template.
     if !templates.copies() || !launch.variables.is_empty() || launch.pending_name_rules.is_some() {
         return Copied::None;

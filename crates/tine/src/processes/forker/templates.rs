@@ -100,6 +100,12 @@ impl<'a> Templates<'a> {
         self.maker.as_ref().filter(|_| is_new).map(AsFd::as_fd)
     }
 
+    /// Whether a maker was started that is not waited for yet.
+    #[inline]
+    pub(super) fn has_new_maker(&self) -> bool {
+        self.is_maker_new
+    }
+
     /// Waits for the first template.
     ///
     /// # Errors

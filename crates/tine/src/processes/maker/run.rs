@@ -46,7 +46,8 @@ pub(super) fn run(fresh: &Fresh, start: &MakerStart, launcher: &mut Launcher, ch
     }
     let mut kept = launcher.descriptors();
     kept.push(channel.as_fd());
-    tine_sys::fd::close_from_except(fresh, start.first_server_fd, &kept);
+    // Also the socket of a client, which its forker may have in hand at this moment.
+    tine_sys::fd::close_from_except(fresh, Floor::above_standard(), &kept);
     tine_sys::memory::trim_heap();
     let mut sources = None;
     loop {
