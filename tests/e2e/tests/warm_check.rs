@@ -75,6 +75,27 @@ fn a_script_is_opened_again_and_its_earlier_children_do_not_matter() {
 }
 
 #[test]
+fn the_program_has_the_environment_that_options_give_it() {
+    let folder = Folder::new("warm-environment");
+    let text = "#!/bin/sh\n[ \"$A $B\" = 'b ' ] && [ $(umask) = 0027 ] && read x\n";
+    let script = folder.write("script", text);
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).expect("our file");
+    let directory = script.parent().expect("a folder").display().to_string();
+    let options = ["--env", "A=b", "--env=B=c", "--unset-env=B", "--umask=027", "--cwd", &directory];
+    assert_warm(&options, &["./script"], &["stop ok read of descriptor 0"]);
+    // Without them, it ends.
+    assert_refused(&options[2..], &["./script"], "it exited with code 1");
+    assert_warm(
+        &["--limit-nofile=33", "--nice=3", "--argv0=x", "--clear-env"],
+        &["/bin/sh", "-c", "[ \"$0 $(ulimit -n) $HOME\" = 'x 33 ' ] && read x"],
+        &["stop ok read of descriptor 0"],
+    );
+    let (code, rows, err) = check(&["--cwd", "/no/such/directory"], &["cat"]);
+    assert_eq!((code, rows.len()), (100, 0), "{err}");
+    assert!(err.contains("there is no directory /no/such/directory; create it"), "{err}");
+}
+
+#[test]
 fn the_program_has_the_variables_of_a_connection() {
     let (code, rows, err) = check(&[], &["sh", "-c", "env >&2; read x"]);
     assert_eq!(code, 0, "{rows:?}");

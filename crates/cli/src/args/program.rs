@@ -22,39 +22,14 @@ pub struct ProgramOptions {
     #[arg(value_name = "PROGRAM", last = true, allow_hyphen_values = true)]
     pub program: Vec<OsString>,
 
-    /// Set an environment variable; NAME alone passes the server's value on, for --clear-env
-    #[arg(long = "env", value_name = "NAME=VALUE", requires = "program", value_parser = variable)]
-    pub env: Vec<(String, Option<String>)>,
-
-    /// Remove an environment variable, also one that --env sets (UnsetEnvironment= of
-    /// systemd.exec(5))
-    #[arg(long = "unset-env", value_name = "NAME", requires = "program", value_parser = variable_name)]
-    pub unset_env: Vec<String>,
+    /// What it is executed with.
+    #[command(flatten)]
+    pub execution: ExecutionOptions,
 
     /// Whether to set HOME, USER, LOGNAME and SHELL to those of the user that it runs as
     /// (SetLoginEnvironment= of systemd.exec(5)): yes, no [default: yes with --user]
     #[arg(long, value_name = "BOOL", requires = "program", value_parser = yes_or_no())]
     pub set_login_environment: Option<bool>,
-
-    /// Start with an empty environment instead of the server's
-    #[arg(long, requires = "program")]
-    pub clear_env: bool,
-
-    /// The program's argv[0] [default: PROGRAM]
-    #[arg(long, value_name = "NAME", requires = "program", allow_hyphen_values = true)]
-    pub argv0: Option<String>,
-
-    /// Working directory [default: the server's]
-    #[arg(long, value_name = "DIRECTORY", requires = "program")]
-    pub cwd: Option<PathBuf>,
-
-    /// File mode creation mask, in octal [default: the server's]
-    #[arg(long, value_name = "MASK", requires = "program", value_parser = umask)]
-    pub umask: Option<u32>,
-
-    /// Number added to the server's nice value
-    #[arg(long, value_name = "N", requires = "program", default_value = "0", allow_hyphen_values = true, value_parser = clap::value_parser!(i32).range(-40..=40))]
-    pub nice: i32,
 
     /// Destination of standard error: the server's (server), the log, line by line with the
     /// connection's id (log), the client, or nowhere (null)
@@ -116,6 +91,40 @@ pub struct ProgramOptions {
     pub warm: WarmOptions,
 }
 
+/// What a program is executed with, by `tine serve` and by `tine warm-check`.
+#[derive(ClapArgs, Debug)]
+#[group(skip)]
+pub struct ExecutionOptions {
+    /// Set an environment variable; NAME alone passes the server's value on, for --clear-env
+    #[arg(long = "env", value_name = "NAME=VALUE", requires = "program", value_parser = variable)]
+    pub env: Vec<(String, Option<String>)>,
+
+    /// Remove an environment variable, also one that --env sets (UnsetEnvironment= of
+    /// systemd.exec(5))
+    #[arg(long = "unset-env", value_name = "NAME", requires = "program", value_parser = variable_name)]
+    pub unset_env: Vec<String>,
+
+    /// Start with an empty environment instead of the server's
+    #[arg(long, requires = "program")]
+    pub clear_env: bool,
+
+    /// The program's argv[0] [default: PROGRAM]
+    #[arg(long, value_name = "NAME", requires = "program", allow_hyphen_values = true)]
+    pub argv0: Option<String>,
+
+    /// Working directory [default: the server's]
+    #[arg(long, value_name = "DIRECTORY", requires = "program")]
+    pub cwd: Option<PathBuf>,
+
+    /// File mode creation mask, in octal [default: the server's]
+    #[arg(long, value_name = "MASK", requires = "program", value_parser = umask)]
+    pub umask: Option<u32>,
+
+    /// Number added to the server's nice value
+    #[arg(long, value_name = "N", requires = "program", default_value = "0", allow_hyphen_values = true, value_parser = clap::value_parser!(i32).range(-40..=40))]
+    pub nice: i32,
+}
+
 impl ProgramOptions {
     /// The program, if there is one.
     #[must_use]
@@ -123,41 +132,27 @@ impl ProgramOptions {
         if self.program.is_empty() {
             return None;
         }
-        let mut program = Program::new(&self.program)
-            .clear_env(self.clear_env)
+        let mut program = self
+            .execution
+            .program(&self.program)
             .reverse_dns(self.reverse_dns)
             .remote_host(self.remote_host)
-            .nice(self.nice)
             .stderr(self.stderr)
             .terminal(self.terminal())
             .terminal_size(self.tty_rows, self.tty_columns)
             .lingering_close(self.lingering_close)
             .kill_mode(self.kill_mode)
             .warm(self.warm.warm());
-        if let Some(name) = &self.argv0 {
-            program = program.argv0(name);
-        }
-        if let Some(directory) = &self.cwd {
+        if let Some(directory) = &self.execution.cwd {
             program = program.directory(directory);
         }
         if let Some(directory) = &self.cgroup {
             program = program.cgroup(directory);
         }
-        if let Some(mask) = self.umask {
-            program = program.umask(mask);
-        }
-        for (name, value) in &self.env {
-            let value = value.clone().map(Into::into).or_else(|| std::env::var_os(name));
-            if let Some(value) = value {
-                program = program.env(name, value);
-            }
-        }
-        program = self.unset_env.iter().fold(program, |program, name| program.env_remove(name));
         if let Some(set) = self.set_login_environment {
             program = program.login_environment(set);
         }
-        let limits = self.limits.0.iter();
-        Some(limits.fold(program, |program, (resource, soft, hard)| program.limit(*resource, *soft, *hard)))
+        Some(self.limits.apply(program))
     }
 
     fn terminal(&self) -> Terminal {
@@ -170,9 +165,38 @@ impl ProgramOptions {
     }
 }
 
+impl ExecutionOptions {
+    /// A program with this environment, in the server's working directory.
+    #[must_use]
+    pub fn program(&self, words: &[OsString]) -> Program {
+        let mut program = Program::new(words).clear_env(self.clear_env).nice(self.nice);
+        if let Some(name) = &self.argv0 {
+            program = program.argv0(name);
+        }
+        if let Some(mask) = self.umask {
+            program = program.umask(mask);
+        }
+        for (name, value) in &self.env {
+            let value = value.clone().map(Into::into).or_else(|| std::env::var_os(name));
+            if let Some(value) = value {
+                program = program.env(name, value);
+            }
+        }
+        self.unset_env.iter().fold(program, |program, name| program.env_remove(name))
+    }
+}
+
 /// `--limit-cpu` … `--limit-rttime`: systemd's `LimitCPU=` … `LimitRTTIME=`.
 #[derive(Clone, Debug, Default)]
 pub struct ResourceLimits(Vec<(Resource, u64, u64)>);
+
+impl ResourceLimits {
+    /// The program with these limits.
+    #[must_use]
+    pub fn apply(&self, program: Program) -> Program {
+        self.0.iter().fold(program, |program, (resource, soft, hard)| program.limit(*resource, *soft, *hard))
+    }
+}
 
 impl FromArgMatches for ResourceLimits {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {

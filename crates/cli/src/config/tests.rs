@@ -45,9 +45,9 @@ fn defaults_are_where_they_fit_and_give_way() {
     assert_eq!(a.args.service.name, "time");
     assert_eq!((b.args.sockets.backlog, b.args.processes.titles), (7, true));
     assert_eq!(b.args.program.stderr, tine::Stderr::Null);
-    assert_eq!(b.args.program.umask, Some(0o22));
+    assert_eq!(b.args.program.execution.umask, Some(0o22));
     let env: Vec<_> =
-        b.args.program.env.iter().map(|(name, value)| (name.as_str(), value.as_deref())).collect();
+        b.args.program.execution.env.iter().map(|(name, value)| (name.as_str(), value.as_deref())).collect();
     assert_eq!(env, [("A", Some("1")), ("B", Some("1")), ("B", Some("2"))]);
 }
 
