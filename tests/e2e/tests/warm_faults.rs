@@ -65,6 +65,9 @@ fn a_template_that_is_stopped_is_killed() {
     let server = warm(&[], &["cat"]);
     let template = wait_for_template(&server, 1);
     kill(template, Signal::STOP);
+    // One that has taken the message of a client when it stops may have made a copy.
+    let state = || procfs::process(template).map(|process| process.state);
+    wait_until("it has stopped", || (state() == Some('T')).then_some(()));
     assert_eq!(answer(&server, "x\n"), "x\n");
     assert!(warnings(&server)[0]["text"].as_str().is_some_and(|text| text.contains("does not answer")));
     wait_until("it has ended", || (!procfs::is_running(template)).then_some(()));

@@ -77,7 +77,7 @@ impl Maker {
     pub(crate) fn receive(&self) -> Option<FromMaker> {
         match self.channel.receive() {
             Ok(Some(received)) => Some(match read(received) {
-                Some(Said::Made(template)) => FromMaker::Made(Box::new(template)),
+                Some(Said::Made(template)) => FromMaker::Made(template),
                 Some(Said::NotMade(why)) => FromMaker::NotMade(why),
                 Some(Said::Changed(file)) => FromMaker::Changed(file),
                 None => FromMaker::NotMade(lost_descriptors()),

@@ -31,7 +31,7 @@ pub(super) fn changed_message(file: &Path) -> String {
 /// What a maker says.
 #[derive(Debug)]
 pub(super) enum Said {
-    Made(NewTemplate),
+    Made(Box<NewTemplate>),
     NotMade(Error),
     Changed(String),
 }
@@ -55,7 +55,7 @@ pub(super) fn read(received: ReceivedText) -> Option<Said> {
     };
     let plan = CopyPlan::from_json(&value["plan"])?;
     let [channel, process] = <[_; 2]>::try_from(received.descriptors).ok()?;
-    Some(Said::Made(NewTemplate { channel, process, plan, facts }))
+    Some(Said::Made(Box::new(NewTemplate { channel, process, plan, facts })))
 }
 
 #[cfg(test)]

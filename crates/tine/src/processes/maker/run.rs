@@ -2,6 +2,7 @@
 
 use std::ffi::CString;
 use std::os::fd::AsFd as _;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
@@ -58,12 +59,15 @@ pub(super) fn run(fresh: &Fresh, start: &MakerStart, launcher: &mut Launcher, ch
                     exit_now(111);
                 }
                 sources = make(start, launcher, channel);
+                let changed = sources.as_mut().and_then(SourceFiles::take_changed_before);
+                changed.into_iter().for_each(|file| report_change(channel, &mut sources, &file));
             }
             Ok(Some(_)) => {}
             Ok(None) => exit_now(0),
             Err(Errno::AGAIN) => {
                 if wait(channel, sources.as_ref()) == MakerWake::ForChange {
-                    report_change(channel, &mut sources);
+                    let changed = sources.as_ref().and_then(SourceFiles::changed);
+                    changed.into_iter().for_each(|file| report_change(channel, &mut sources, &file));
                 }
             }
             Err(_) => exit_now(111),
@@ -95,8 +99,7 @@ fn wait(channel: &TextChannel, sources: Option<&SourceFiles>) -> MakerWake {
 const QUIET: Duration = Duration::from_millis(200);
 
 /// Tells the forker of a change, once there are no more, or there is a request.
-fn report_change(channel: &TextChannel, sources: &mut Option<SourceFiles>) {
-    let Some(changed) = sources.as_ref().and_then(SourceFiles::changed) else { return };
+fn report_change(channel: &TextChannel, sources: &mut Option<SourceFiles>, changed: &Path) {
     while let Some(sources) = sources {
         let mut poll = [PollFd::new(channel, PollFlags::IN), PollFd::new(sources, PollFlags::IN)];
         let quiet = tine_sys::wait::until(&mut poll, Some(Instant::now() + QUIET)) == Ok(0);
@@ -106,7 +109,7 @@ fn report_change(channel: &TextChannel, sources: &mut Option<SourceFiles>) {
         while sources.changed().is_some() {}
     }
     *sources = None;
-    if channel.send(&changed_message(&changed), &[]).is_err() {
+    if channel.send(&changed_message(changed), &[]).is_err() {
         exit_now(111);
     }
 }
@@ -130,6 +133,5 @@ fn make(start: &MakerStart, launcher: &mut Launcher, channel: &TextChannel) -> O
     if sent.is_err() {
         exit_now(111);
     }
-    // A file that was replaced while the template was made is noticed by the next change only.
-    made.ok().and_then(|(_, files)| SourceFiles::watch(files.iter().map(|file| &**file)).ok())
+    made.ok().and_then(|(_, files)| SourceFiles::watch(files).ok())
 }

@@ -2,6 +2,8 @@
 //! into.
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
 use syscalls::Sysno;
@@ -44,6 +46,25 @@ impl NamedCall {
     }
 }
 
+/// What tells whether a file is still the one that was opened: its device, inode, size, and the time
+/// of its last change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct FileVersion {
+    place: (u64, u64),
+    size: u64,
+    changed: (i64, i64),
+}
+
+impl FileVersion {
+    pub(crate) fn of(file: &fs::Metadata) -> FileVersion {
+        FileVersion {
+            place: (file.dev(), file.ino()),
+            size: file.size(),
+            changed: (file.mtime(), file.mtime_nsec()),
+        }
+    }
+}
+
 /// What is looked up in a task that has stopped.
 pub(super) trait Look {
     /// Bytes of its memory; `None` if they are not there.
@@ -55,8 +76,9 @@ pub(super) trait Look {
     /// The descriptors that are the connection, as the kernel lists them.
     fn connection_descriptors(&self) -> BTreeSet<i32>;
 
-    /// The file of a descriptor, if it is one that an operator may replace.
-    fn file_of(&self, descriptor: i32) -> Option<PathBuf>;
+    /// The file of a descriptor, if it is one that an operator may replace; that of the program
+    /// without a descriptor.
+    fn file_of(&self, descriptor: Option<i32>) -> Option<(PathBuf, FileVersion)>;
 
     /// The rights that the file that it executes would give it, if it is set-user-id or the like.
     fn rights_of_program(&self) -> Option<String>;
@@ -111,8 +133,9 @@ pub(super) mod fake {
             self.descriptors.clone()
         }
 
-        fn file_of(&self, descriptor: i32) -> Option<PathBuf> {
-            (!self.descriptors.contains(&descriptor)).then(|| format!("/file/{descriptor}").into())
+        fn file_of(&self, descriptor: Option<i32>) -> Option<(PathBuf, FileVersion)> {
+            let name = descriptor.map_or("program".to_owned(), |number| number.to_string());
+            Some((format!("/file/{name}").into(), FileVersion::default()))
         }
 
         fn rights_of_program(&self) -> Option<String> {

@@ -1,9 +1,10 @@
 //! What a program has at the point that it could be copied at.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::call::FileVersion;
 use super::copies::MemoryFinds;
 use super::watch::Reached;
 
@@ -62,7 +63,7 @@ pub(super) struct Census {
     /// Armed interval timers.
     pub(super) interval_timers: usize,
     /// The files that it has opened or executed.
-    pub(super) sources: BTreeSet<PathBuf>,
+    pub(super) sources: BTreeMap<PathBuf, FileVersion>,
     /// What the kernel shows of it.
     pub(super) shown: Shown,
 }

@@ -10,7 +10,7 @@ use tine_sys::call_notices::read_memory;
 use tine_sys::plant::canary;
 use tine_sys::trace::read_text;
 
-use super::call::Look;
+use super::call::{FileVersion, Look};
 use super::census::{DescriptorKind, Duplicate, FoundDescriptor, Shown};
 use super::memory::look_through;
 use super::placeholder::Token;
@@ -47,11 +47,15 @@ impl Look for StoppedTask<'_> {
         all.into_iter().filter(|(_, name)| name == self.connection).map(|(number, _)| number).collect()
     }
 
-    fn file_of(&self, descriptor: i32) -> Option<PathBuf> {
-        let link = format!("/proc/{}/fd/{descriptor}", self.id);
+    fn file_of(&self, descriptor: Option<i32>) -> Option<(PathBuf, FileVersion)> {
+        let link = match descriptor {
+            Some(number) => format!("/proc/{}/fd/{number}", self.id),
+            None => format!("/proc/{}/exe", self.id),
+        };
         let path = fs::read_link(&link).ok().filter(|path| path.is_absolute())?;
         let is_of_the_kernel = ["/proc", "/sys", "/dev"].iter().any(|top| path.starts_with(top));
-        (!is_of_the_kernel && fs::metadata(link).is_ok_and(|file| file.is_file())).then_some(path)
+        let file = fs::metadata(link).ok().filter(|file| file.is_file() && !is_of_the_kernel)?;
+        Some((path, FileVersion::of(&file)))
     }
 
     fn rights_of_program(&self) -> Option<String> {

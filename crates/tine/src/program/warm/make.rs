@@ -1,6 +1,6 @@
 //! Makes a template of a program, for a server.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -13,6 +13,7 @@ use tine_sys::plant::{Answer, Template, TemplateChannel, plant};
 use tine_sys::process::Alone;
 use tine_sys::trace::Kin;
 
+use super::call::FileVersion;
 use super::decision::{Hindrance, WarmVerdict, decide};
 use super::options::{WarmAllow, WarmCheckSettings};
 use super::plan::{CopyOf, CopyPlan};
@@ -71,7 +72,7 @@ pub(crate) fn make_template(
     launcher: &mut Launcher,
     settings: &WarmCheckSettings,
     jail: &dyn Fn() -> Result<Confinement, Error>,
-) -> Result<(NewTemplate, BTreeSet<PathBuf>), Error> {
+) -> Result<(NewTemplate, BTreeMap<PathBuf, FileVersion>), Error> {
     let has_variables = !settings.allowed.contains(&WarmAllow::Variables);
     let start = SubjectStart { alone, kin: Kin::Sibling, has_variables, jail };
     let mut subject = Subject::start(&start, launcher)?;

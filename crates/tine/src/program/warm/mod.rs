@@ -26,5 +26,6 @@ mod watch;
 pub use options::{Warm, WarmAllow, WarmCheckSettings, WarmReport, WarmRow, WarmUntil};
 pub use run::check_warm;
 
+pub(crate) use call::FileVersion;
 pub(crate) use make::{NewTemplate, TemplateFacts, make_template, wait_for_answer};
 pub(crate) use plan::{CopyOf, CopyPlan, NotCopied};

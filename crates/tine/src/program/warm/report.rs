@@ -92,7 +92,7 @@ fn nothing(aspect: &str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::collections::BTreeMap;
     use std::time::Duration;
 
     use super::super::census::{FoundDescriptor, Shown};
@@ -108,7 +108,7 @@ mod tests {
             elapsed: Duration::from_millis(3),
             threads_started: 0,
             interval_timers: 0,
-            sources: BTreeSet::new(),
+            sources: BTreeMap::new(),
             shown,
         };
         let report = report(&census, allowed);

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use tine_sys::process::How;
 use tine_sys::trace::TraceEvent;
 
-use super::call::{Look, NamedCall};
+use super::call::{FileVersion, Look, NamedCall};
 use super::options::WarmUntil;
 use super::stop::{ConnectionFds, Marker, marker_looked_at};
 use super::timers::IntervalTimers;
@@ -87,7 +87,7 @@ pub(super) struct Watch {
     /// Timers that it has created (timer_create(2)), whether they are deleted or not.
     pub(super) timers_created: usize,
     /// The files that it has opened or executed up to here.
-    pub(super) sources: BTreeSet<PathBuf>,
+    pub(super) sources: BTreeMap<PathBuf, FileVersion>,
 }
 
 impl Watch {
@@ -102,7 +102,7 @@ impl Watch {
             threads: 0,
             interval_timers: IntervalTimers::default(),
             timers_created: 0,
-            sources: BTreeSet::new(),
+            sources: BTreeMap::new(),
         }
     }
 
@@ -193,7 +193,7 @@ impl Watch {
         if let (true, Some("open" | "openat" | "openat2"), Ok(opened @ 0..)) =
             (is_main, call.map(|call| call.name), i32::try_from(result))
         {
-            self.sources.extend(look.file_of(opened));
+            self.sources.extend(look.file_of(Some(opened)));
         }
         if let (Some(call), Some(fds)) = (call, self.tables.get_mut(&task.table)) {
             fds.follow(&call, result);
@@ -210,7 +210,7 @@ impl Watch {
         // Those that are closed on execution are not in the list of the kernel any more.
         self.tables.insert(id, ConnectionFds(look.connection_descriptors()));
         if id == self.main {
-            self.sources.insert(look.program_name().into());
+            self.sources.extend(look.file_of(None));
             self.executed.push(look.program_name());
             self.threads = 0;
             self.timers_created = 0;

@@ -1,6 +1,6 @@
 //! Each hindrance, and what allows it.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::super::census::FoundDescriptor;
@@ -16,7 +16,7 @@ fn census() -> Census {
         elapsed: Duration::from_millis(3),
         threads_started: 0,
         interval_timers: 0,
-        sources: BTreeSet::new(),
+        sources: BTreeMap::new(),
         shown: Shown::default(),
     }
 }
