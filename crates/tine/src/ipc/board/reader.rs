@@ -27,6 +27,8 @@ pub(crate) struct BoardConnection {
     pub(crate) socket: u64,
     /// An older generation of the server serves it.
     pub(crate) is_older: bool,
+    /// Its process is a copy of a template.
+    pub(crate) is_copy: bool,
 }
 
 impl Board {
@@ -55,8 +57,8 @@ impl BoardReader {
         }
         let (pid, entry) = (board.pid(slot), board.entry(slot));
         let (proxied, waited, socket) = (board.proxied(slot), board.waited(slot), board.socket(slot));
-        let is_older = board.is_older(slot);
-        let connection = BoardConnection { slot, pid, entry, proxied, waited, socket, is_older };
+        let (is_older, is_copy) = (board.is_older(slot), board.is_warm(slot));
+        let connection = BoardConnection { slot, pid, entry, proxied, waited, socket, is_older, is_copy };
         // The slot can have got its next connection meanwhile.
         let is_same = board.phase(slot) == SlotPhase::Serving && board.entry(slot).id == entry.id;
         (is_same && pid != 0).then_some(connection)

@@ -33,6 +33,7 @@ where
         controller: NewController,
     ) -> ControlStart<'a> {
         let processes = self.processes();
+        let warm_forkers = self.has_warm_program().then_some(self.settings.forkers);
         let phase = self.phase_name();
         let settings = Setting::ALL.map(|setting| {
             let (value, at_start) = (self.settings.value(setting), self.at_start.value(setting));
@@ -64,6 +65,7 @@ where
             generation: self.history.generation,
             max_connections: self.settings.max_connections,
             has_program,
+            warm_forkers,
             processes,
             usage: ProcessUsage::of(supervisor.as_raw_pid()),
             board,
