@@ -3,6 +3,7 @@
 use std::io;
 
 use super::ended_table::EndedTable;
+use super::warm::TemplateStatus;
 use super::{Board, Entry, SlotPhase};
 use crate::admission::limits::LimitsMode;
 use crate::admission::reason::Reason;
@@ -112,6 +113,26 @@ impl BoardReader {
     /// As [`Board::slot_waits`].
     pub(crate) fn slot_waits(&self) -> u64 {
         self.0.slot_waits()
+    }
+
+    /// As [`Board::template`].
+    pub(crate) fn template(&self, forker: usize) -> TemplateStatus {
+        self.0.template(forker)
+    }
+
+    /// As [`Board::templates`].
+    pub(crate) fn templates(&self) -> u64 {
+        self.0.templates()
+    }
+
+    /// As [`Board::copies`].
+    pub(crate) fn copies(&self) -> u64 {
+        self.0.copies()
+    }
+
+    /// As [`Board::copy_crashes`].
+    pub(crate) fn copy_crashes(&self) -> u64 {
+        self.0.copy_crashes()
     }
 
     /// The number of clients in the delay queue.

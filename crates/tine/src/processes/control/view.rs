@@ -66,7 +66,7 @@ pub(crate) struct View {
     pub(crate) ports: Vec<(bool, u16)>,
 }
 
-/// A forker or a helper.
+/// A forker, a helper or a template.
 pub(crate) struct ProcessView {
     pub(crate) role: String,
     pub(crate) pid: i32,

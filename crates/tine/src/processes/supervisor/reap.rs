@@ -159,6 +159,7 @@ where
             return;
         }
         let reaped = orphans::reap(&orphans, |pid| self.is_own(pid));
+        self.note_ended_templates(&reaped);
         for pid in reaped {
             self.children.not_signalled.remove(&pid);
         }

@@ -86,7 +86,7 @@ where
         ControlStart { alone: self.alone, supervisor, identity, controller, view, report }
     }
 
-    /// The forkers and helpers.
+    /// The forkers and helpers, and the templates.
     fn processes(&self) -> Vec<ProcessView> {
         let restarts = |role| self.children.restarts.get(&role).copied().unwrap_or(0);
         let roles = self.children.table.roles().filter(|(_, role)| *role != Role::Control);
@@ -104,6 +104,7 @@ where
             let (restarts, usage) = (companion.restarts(), ProcessUsage::of(pid));
             Some(ProcessView { role, pid, restarts, usage })
         }));
+        processes.extend(self.templates());
         processes.sort_by(|a, b| a.role.cmp(&b.role));
         processes
     }
