@@ -20,6 +20,8 @@ ROOT = HERE.parent
 PACKAGES = ROOT / "target/packages"
 # The exposure that `systemd-analyze security` gives to the units, at most, times ten.
 MAX_EXPOSURE = 36
+# What programs load that are started warm, below share/tine/warm.
+WARM_HELPERS = {"tine_warm.py", "Tine/Warm.pm", "tine_warm.rb", "tine_warm.php", "tine_warm.lua", "tine-warm.sh"}
 
 
 def run(*words, **options):
@@ -37,6 +39,12 @@ def build(*words, **options):
 def version():
     lines = (ROOT / "Cargo.toml").read_text().splitlines()
     return next(line for line in lines if line.startswith("version = ")).split('"')[1]
+
+
+def warm_helpers(listing):
+    """The helpers of warm programs that a listing of tar(1) has: their names and permissions."""
+    found = re.findall(r"^(-\S+).*/share/tine/warm/(\S+)$", listing, re.MULTILINE)
+    return {name: permissions for permissions, name in found}
 
 
 def free_port():
@@ -178,6 +186,7 @@ class DebianPackage(unittest.TestCase):
         for file in ("bash-completion/completions/tine", "vendor-completions/_tine", "tine.fish",
                      "sysusers.d/tine.conf", "tmpfiles.d/tine.conf", "logrotate.d/tine", "examples/tine.toml"):
             self.assertIn(file, files)
+        self.assertEqual(warm_helpers(files), dict.fromkeys(WARM_HELPERS, "-rw-r--r--"))
         run("logrotate", "--debug", HERE / "debian/logrotate")
 
 
@@ -268,6 +277,8 @@ class Archive(unittest.TestCase):
     def test_it_serves_where_it_is_unpacked(self):
         build("archive")
         name = f"tine-{version()}-{os.uname().machine}-linux"
+        listing = run("tar", "-tvf", PACKAGES / f"{name}.tar.gz")
+        self.assertEqual(warm_helpers(listing), dict.fromkeys(WARM_HELPERS, "-rw-r--r--"))
         with tempfile.TemporaryDirectory() as folder:
             run("tar", "-C", folder, "-xf", PACKAGES / f"{name}.tar.gz")
             tine = Path(folder, name, "bin/tine")

@@ -147,12 +147,15 @@ impl<'a> Tracer<'a> {
             Side::Child(fresh) => {
                 drop(own);
                 signal::defaults(&fresh);
-                // Where only descendants may be traced (Yama). Elsewhere it is an error, and not
-                // needed.
+                // A process that has changed its user may not be traced by that user, before it
+                // executes a program. Where only descendants may be traced (Yama), it says by whom
+                // else; elsewhere that is an error, and not needed.
                 // SAFETY: numbers as arguments.
                 unsafe {
-                    libc::prctl(libc::PR_SET_PTRACER, libc::c_long::from(tracer.as_raw_nonzero().get()))
-                };
+                    libc::prctl(libc::PR_SET_DUMPABLE, 1);
+                    libc::prctl(libc::PR_SET_PTRACER, libc::c_long::from(tracer.as_raw_nonzero().get()));
+                }
+                let _ = other.write_all(&[0]);
                 // The end of the stream: the tracer has ended or may not trace.
                 if other.read_exact(&mut [0]).is_err() {
                     exit_now(111);
@@ -164,6 +167,7 @@ impl<'a> Tracer<'a> {
                 drop(other);
                 self.tasks.push(process);
                 self.first = Pid::from_raw(process);
+                own.read_exact(&mut [0])?;
                 // SAFETY: the request has numbers as arguments.
                 unsafe { request(requests::SEIZE, process, 0, i64::from(OPTIONS) as libc::c_long) }?;
                 own.write_all(&[0])?;

@@ -95,6 +95,7 @@ mod tests {
         ("a_copy_goes_on_with_all_registers", registers),
         ("copies_have_connections_and_ids_of_their_own", connections),
         ("a_step_that_fails_is_reported", failure),
+        ("a_copy_can_try_its_steps", trial),
         ("a_copy_cannot_signal_its_template", signals),
         ("the_end_of_the_channel_ends_the_template", end),
     ];
@@ -155,6 +156,14 @@ mod tests {
             self.channel.answer().expect("no error").expect("an answer")
         }
 
+        /// The id of a copy, and what it has answered itself: in either order.
+        fn both_answers(&self) -> (i32, Answer) {
+            match (self.answer(), self.answer()) {
+                (Answer::Copied(pid), other) | (other, Answer::Copied(pid)) => (pid, other),
+                answers => panic!("{answers:?}"),
+            }
+        }
+
         /// A copy that is connected to the stream, which is returned.
         fn copy(&self, more: impl FnOnce(&mut CopySteps)) -> (i32, UnixStream) {
             let (own, other) = UnixStream::pair().expect("sockets");
@@ -213,15 +222,36 @@ mod tests {
 
     fn failure() {
         let subject = subject(c"/bin/cat", &["cat"]);
-        let (pid, stream) = subject.copy(|steps| steps.die_with(1));
-        // Group, prctl(2), two duplicates and close(2) come before.
-        let Answer::Failed(6, parent) = subject.answer() else { panic!("another answer") };
-        assert_eq!(parent, i64::from(std::process::id()));
+        let (own, other) = UnixStream::pair().expect("sockets");
+        let mut steps = subject.base.begin();
+        steps.receive();
+        steps.die_with(1);
+        let message = subject.base.finish(steps).expect("short");
+        subject.channel.ask(&message, &[other.as_fd()]).expect("it runs");
+        drop(other);
+        let (pid, failed) = subject.both_answers();
+        assert_eq!(failed, Answer::Failed(1, i64::from(std::process::id())));
         assert_eq!(wait_for(pid).expect("a child"), How::Exited(111));
-        assert_eq!(exchange(stream, b""), b"");
+        assert_eq!(exchange(own, b""), b"");
         let (pid, stream) = subject.copy(|_| {});
         assert_eq!(exchange(stream, b"after"), b"after");
         assert_eq!(wait_for(pid).expect("a child"), How::Exited(0));
+    }
+
+    fn trial() {
+        let subject = subject(c"/bin/cat", &["cat"]);
+        let parent = std::process::id().cast_signed();
+        for (expected, answer, code) in
+            [(parent, Answer::Tried, 0), (1, Answer::Failed(1, i64::from(parent)), 111)]
+        {
+            let mut steps = subject.base.begin();
+            steps.die_with(expected);
+            let message = subject.base.finish_trial(steps).expect("short");
+            subject.channel.ask(&message, &[]).expect("it runs");
+            let (pid, other) = subject.both_answers();
+            assert_eq!(other, answer);
+            assert_eq!(wait_for(pid).expect("a child"), How::Exited(code));
+        }
     }
 
     fn signals() {

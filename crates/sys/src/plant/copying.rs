@@ -21,6 +21,8 @@ pub enum Answer {
     Copied(i32),
     /// It could not make one.
     NotCopied(Errno),
+    /// A copy has tried its steps, and has ended.
+    Tried,
     /// A copy could not take this step, counted from 0, and has ended; the result that the step had
     /// instead, or the negative error number.
     Failed(u64, i64),
@@ -82,6 +84,7 @@ impl Answer {
         let word = |at: usize| i64::from_ne_bytes(bytes[at..at + 8].try_into().unwrap_or_default());
         let (first, second) = (word(0), word(8));
         match (first, i32::try_from(first)) {
+            (-1, _) if second == 1 => Answer::Tried,
             (1.., Ok(id)) => Answer::Copied(id),
             (0.., _) => Answer::Failed((first & !(1 << FAILED_BIT)).unsigned_abs(), second),
             _ => Answer::NotCopied(Errno::from_raw_os_error(-first as i32)),
@@ -98,6 +101,8 @@ mod tests {
         for (first, second, expected) in [
             (4711, 0, Answer::Copied(4711)),
             (-11, 0, Answer::NotCopied(Errno::AGAIN)),
+            (-1, 0, Answer::NotCopied(Errno::PERM)),
+            (-1, 1, Answer::Tried),
             (1 << FAILED_BIT, -9, Answer::Failed(0, -9)),
             (1 << FAILED_BIT | 7, 0, Answer::Failed(7, 0)),
         ] {

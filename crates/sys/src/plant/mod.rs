@@ -87,7 +87,25 @@ impl CopyBase {
     ///
     /// # Errors
     /// It is longer than [`MOST_BYTES`].
-    pub fn finish(&self, mut steps: CopySteps) -> io::Result<Vec<u8>> {
+    pub fn finish(&self, steps: CopySteps) -> io::Result<Vec<u8>> {
+        let mut steps = self.last_steps(steps);
+        steps.close(self.channel);
+        checked(steps.end())
+    }
+
+    /// The same for a copy that only tries the steps: it then answers with [`Answer::Tried`], and
+    /// exits.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn finish_trial(&self, steps: CopySteps) -> io::Result<Vec<u8>> {
+        let mut steps = self.last_steps(steps);
+        steps.answer(self.channel, TRIED);
+        steps.exit();
+        checked(steps.end())
+    }
+
+    fn last_steps(&self, mut steps: CopySteps) -> CopySteps {
         if self.cleared != 0 {
             steps.name_thread(self.cleared, self.thread_id);
         }
@@ -98,12 +116,7 @@ impl CopyBase {
             steps.restrict(ruleset, self.gives_up_privileges);
         }
         steps.block_signals(self.signals);
-        steps.close(self.channel);
-        let message = steps.end();
-        match message.len() <= MOST_BYTES {
-            true => Ok(message),
-            false => Err(io::ErrorKind::InvalidInput.into()),
-        }
+        steps
     }
 
     /// It as numbers, for another process.
@@ -144,6 +157,16 @@ impl CopyBase {
             robust_list: [*head, *length],
             signals: *signals,
         })
+    }
+}
+
+/// What a copy answers that has tried its steps.
+const TRIED: [u64; 2] = [u64::MAX, 1];
+
+fn checked(message: Vec<u8>) -> io::Result<Vec<u8>> {
+    match message.len() <= MOST_BYTES {
+        true => Ok(message),
+        false => Err(io::ErrorKind::InvalidInput.into()),
     }
 }
 

@@ -43,8 +43,9 @@ pub fn plant(tracer: &mut Tracer<'_>, task: i32, open: &BTreeSet<i32>) -> io::Re
         robust_list: registers::robust_list(task),
         signals,
     };
-    site.named("hide it from others", libc::SYS_prctl, &[libc::PR_SET_DUMPABLE as u64, 0])?;
     write_data(task, &at, data, own)?;
+    // From here on, a tracer without privileges may not look into it, either.
+    site.named("hide it from others", libc::SYS_prctl, &[libc::PR_SET_DUMPABLE as u64, 0])?;
     registers::set(task, &machine::at_code(&at, code, data))?;
     tracer.release(task)?;
     Ok(Template { channel, process, base })
@@ -109,19 +110,19 @@ fn unexpected(event: TraceEvent) -> io::Error {
 }
 
 impl Site<'_, '_> {
-    /// Maps memory for the code and the data, and writes the code. Returns both addresses.
+    /// Maps memory for the code, which the task itself can never write, and for the data. Returns
+    /// both addresses.
     fn map_memory(&mut self) -> io::Result<(u64, u64)> {
+        const PRIVATE: u64 = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as u64;
         let page = rustix::param::page_size() as u64;
-        let code_bytes = (machine::code().len() as u64).next_multiple_of(page);
-        let data_bytes = ((layout::MESSAGE + MOST_BYTES) as u64).next_multiple_of(page);
-        let private = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as u64;
-        let access = (libc::PROT_READ | libc::PROT_WRITE) as u64;
-        let length = code_bytes + data_bytes;
-        let code = self.call(libc::SYS_mmap, &[0, length, access, private, u64::MAX, 0])?;
-        write_memory(self.task, code, machine::code())?;
-        let access = (libc::PROT_READ | libc::PROT_EXEC) as u64;
-        self.call(libc::SYS_mprotect, &[code, code_bytes, access])?;
-        Ok((code, code + code_bytes))
+        let mut map = |bytes: usize, access: libc::c_int| {
+            let length = (bytes as u64).next_multiple_of(page);
+            self.call(libc::SYS_mmap, &[0, length, access as u64, PRIVATE, u64::MAX, 0])
+        };
+        let code = map(machine::code().len(), libc::PROT_READ | libc::PROT_EXEC)?;
+        let data = map(layout::MESSAGE + MOST_BYTES, libc::PROT_READ | libc::PROT_WRITE)?;
+        registers::write_words(self.task, code, machine::code())?;
+        Ok((code, data))
     }
 
     /// Has the task make a pair of sockets, and takes one of them. Returns the number of the other.

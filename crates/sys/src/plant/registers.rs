@@ -10,6 +10,7 @@ use crate::check;
 use crate::trace::request;
 
 mod requests {
+    pub(super) const WRITE_WORD: libc::c_long = 5;
     pub(super) const GET_REGISTERS: libc::c_long = 0x4204;
     pub(super) const SET_REGISTERS: libc::c_long = 0x4205;
     pub(super) const GET_SIGNAL_MASK: libc::c_long = 0x420a;
@@ -34,6 +35,19 @@ pub(super) fn set(task: i32, registers: &Registers) -> io::Result<()> {
     let mut place = libc::iovec { iov_base: (&raw mut registers).cast(), iov_len: size_of::<Registers>() };
     // SAFETY: the request reads from the place of the vector, up to its length.
     unsafe { request(requests::SET_REGISTERS, task, GENERAL, (&raw mut place) as libc::c_long) }.map(drop)
+}
+
+/// Writes to the memory of a task word by word, also where it may only read.
+pub(super) fn write_words(task: i32, address: u64, bytes: &[u8]) -> io::Result<()> {
+    const WORD: usize = size_of::<libc::c_long>();
+    for (at, bytes) in (address..).step_by(WORD).zip(bytes.chunks(WORD)) {
+        let mut word = [0; WORD];
+        word[..bytes.len()].copy_from_slice(bytes);
+        let word = libc::c_long::from_ne_bytes(word);
+        // SAFETY: both arguments are numbers for the kernel, which checks the address.
+        unsafe { request(requests::WRITE_WORD, task, at.cast_signed(), word) }?;
+    }
+    Ok(())
 }
 
 /// Blocks all signals of a task. Returns those that were blocked.

@@ -257,6 +257,11 @@ impl Confinement {
         if self.is_client_loose { Ok(()) } else { held.map_err(|why| in_jail("filter of the socket", &why)) }
     }
 
+    /// Whether the last socket could not be held to its port.
+    pub(crate) fn is_client_loose(&self) -> bool {
+        self.is_client_loose
+    }
+
     /// As [`Confinement::hold`], in a worker, which has entered the jail before its client came.
     ///
     /// # Errors

@@ -43,6 +43,12 @@ impl Log {
         self.event("warm", &fields);
     }
 
+    /// A file that the template of a forker is made of has changed: a new one is made.
+    pub(crate) fn warm_stale(&mut self, forker: usize, file: &str) {
+        let forker = Number(forker as u64 + 1);
+        self.event("warm", &[("state", Text("stale")), ("forker", forker), ("file", Text(file))]);
+    }
+
     /// A forker has no template, for this reason, and executes the program.
     pub(crate) fn warm_off(&mut self, forker: usize, why: &str) {
         let forker = Number(forker as u64 + 1);

@@ -170,6 +170,15 @@ impl<'a> Launcher<'a> {
         variables
     }
 
+    /// Holds the socket of a client to its port, where the jail wants it. False if the process of
+    /// the connection has to do without listening instead.
+    ///
+    /// # Errors
+    /// The kernel refuses the filter.
+    pub(crate) fn hold(&mut self, client: &OwnedFd) -> io::Result<bool> {
+        self.image.jail.hold(client).map(|()| !self.image.jail.is_client_loose())
+    }
+
     /// The descriptors of the server that the execution needs.
     pub(crate) fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
         let mut all = self.image.jail.descriptors();

@@ -28,7 +28,7 @@ use find::ProgramSearch;
 use prepare::Prepare;
 pub use prepare::{Incoming, Prepared};
 pub use resource::Resource;
-use warm::Warm;
+use warm::options::Warm;
 
 /// A program that is executed for each connection. Its standard input and output are the socket
 /// itself; nothing is relayed.

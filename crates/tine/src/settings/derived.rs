@@ -7,6 +7,7 @@ use tine_sys::process::Alone;
 use super::Settings;
 use crate::error::Error;
 use crate::jail::Facts;
+use crate::jail::confinement::ServingKind;
 use crate::jail::full::FullJail;
 use crate::jail::house::HousePaths;
 use crate::jail::network_allow::AllowedAddresses;
@@ -17,6 +18,12 @@ use crate::system::users::Identity;
 use crate::watch::ClientGone;
 use crate::watch::answers::AnswerLimits;
 use crate::watch::state::WatchRules;
+
+/// The system calls that set a priority.
+const OF_A_PRIORITY: &[&str] = &["getpriority", "setpriority"];
+
+/// Those of a forker that has templates copied, and of a template that sets its priority.
+const OF_TEMPLATES: &[&str] = &["getpriority", "setpriority", "getrandom", "pidfd_send_signal"];
 
 impl Settings {
     /// Whether standard error goes through the stderr logger: into the log, or, so that a crash
@@ -48,6 +55,21 @@ impl Settings {
                 let (interval, probes) = (socket.keep_alive_interval, socket.keep_alive_probes);
                 AnswerLimits::for_keep_alive(socket.keep_alive_time, interval, probes)
             }),
+        }
+    }
+
+    /// What the processes of connections do, for their jail.
+    pub(crate) fn serving_kind(&self) -> ServingKind<'static> {
+        let program = self.program.as_ref();
+        let more_calls: &[&str] = match program {
+            Some(program) if program.warm.is_some() => OF_TEMPLATES,
+            Some(program) if program.nice != 0 => OF_A_PRIORITY,
+            _ => &[],
+        };
+        ServingKind {
+            more_calls,
+            executes: program.is_some(),
+            directory: program.and_then(|program| program.directory.clone()),
         }
     }
 

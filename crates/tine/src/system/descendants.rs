@@ -11,7 +11,7 @@ use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
-use tine_sys::process::reap_ordinary;
+use tine_sys::process::reap;
 
 use crate::system::procfs::{EnvironmentRead, Stat, children, environment, own_id};
 use crate::system::signal::NotSignalled;
@@ -181,8 +181,9 @@ pub(crate) fn kill(mut orphans: impl FnMut() -> Vec<i32>) -> Vec<NotSignalled> {
         }
         failed = signal(&orphans_and_descendants, &[Signal::KILL]);
         for pid in orphans() {
-            // Still alive, or reaped already: the next round decides.
-            let _ = reap_ordinary(pid);
+            // Still alive, or reaped already: the next round decides. No process of the server runs
+            // that could be mistaken for an orphan, but makers of templates are among these.
+            let _ = reap(pid);
         }
     }
     failed.retain(|failed| Stat::of(failed.pid).is_some_and(|stat| !stat.has_ended()));

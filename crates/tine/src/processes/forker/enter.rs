@@ -18,12 +18,12 @@ use crate::connection;
 use crate::connection::handler::Handler;
 use crate::error::{Error, ErrorKind, next_move};
 use crate::ipc::messages::{Sender, StderrPipe};
-use crate::jail::confinement::{Confinement, ServingKind};
+use crate::jail::confinement::Confinement;
 use crate::lifecycle::crash::note_panics;
 use crate::processes::conn::ConnContext;
 use crate::processes::jailer::client::Jailer;
 use crate::processes::jailer::run::JailerStart;
-use crate::processes::maker::client::MakerStart;
+use crate::processes::maker::run::MakerStart;
 use crate::processes::start::{StartReport, cannot, cannot_die_with_parent, change_user};
 use crate::program::launch::{Launcher, enter_directory};
 use crate::settings::Settings;
@@ -107,6 +107,10 @@ where
     };
     keep_from_connections(&trusted, &mut context)?;
     trusted.templates = templates_of(&trusted, &mut context, start.supervisor);
+    if let (Some(templates), Some(launcher)) = (&mut trusted.templates, &mut context.launcher) {
+        // Before the jail, in which nothing can be traced.
+        templates.start_maker(launcher)?;
+    }
     let events = event_queue(&trusted, &trusted.link.control);
     let events = events.map_err(cannot("wait for clients", next_move::of_call))?;
     let memory = Memory::new(events, &trusted.door);
@@ -145,12 +149,14 @@ fn templates_of<'a, H>(
     let settings = trusted.settings;
     let warm = settings.program.as_ref().and_then(|program| program.warm.as_ref())?;
     let launcher = context.launcher.as_ref()?;
-    if launcher.stays() || launcher.prepares() || settings.has_spares() || settings.jail_plan.is_any() {
+    let is_full = settings.jail_plan.full.is_some();
+    if launcher.stays() || launcher.prepares() || settings.has_spares() || is_full {
         context.log.warm_off(trusted.index, "settings");
         return None;
     }
     let start = MakerStart {
         alone: trusted.alone,
+        settings,
         warm,
         members: context.members,
         index: trusted.index,
@@ -198,13 +204,7 @@ fn make_jail<H>(
     }
     // Not after the filter of the jail, which may refuse another one.
     calls.map_or(Ok(()), CallsLink::hand_out)?;
-    let program = settings.program.as_ref();
-    let sets_priority = program.is_some_and(|program| program.nice != 0);
-    let serving = ServingKind {
-        more_calls: if sets_priority { &["getpriority", "setpriority"] } else { &[] },
-        executes: program.is_some(),
-        directory: program.and_then(|program| program.directory.clone()),
-    };
+    let serving = settings.serving_kind();
     *context.jail_mut() = Confinement::make(&settings.jail_plan, serving, trusted.first_server_fd)?;
     Ok(())
 }

@@ -74,7 +74,8 @@ impl TemplateState {
         let is_needed = match self.present {
             Some((made, copies)) => {
                 let age = now.saturating_duration_since(made);
-                copies >= self.renewal.connections || age >= self.renewal.time
+                let is_old = copies >= self.renewal.connections || age >= self.renewal.time;
+                std::mem::take(&mut self.is_due) || is_old
             }
             None => std::mem::take(&mut self.is_due) || self.backoff.take_due(Some(now), now),
         };
@@ -132,11 +133,12 @@ impl TemplateState {
         }
     }
 
-    /// An operator has looked: the next template is made at once.
-    pub(super) fn reset(&mut self, now: Instant) {
-        let renewal = self.renewal;
-        let is_asked = self.is_asked;
-        *self = TemplateState { is_asked, ..TemplateState::new(renewal, now) };
+    /// A file of the template has changed, or an operator has looked: a new one is needed at once.
+    /// The present one serves until then.
+    pub(super) fn want(&mut self) {
+        self.is_due = true;
+        self.off = None;
+        self.crashes.clear();
     }
 }
 
@@ -226,7 +228,10 @@ mod tests {
         (0..2).for_each(|_| state.crashed(now));
         assert_eq!(state.off(), Some(WarmOff::Crashes));
         assert!(!state.take_need(now + CRASH_TIME));
-        state.reset(now);
+        state.want();
         assert!(state.off().is_none() && state.take_need(now));
+        state.made(now);
+        state.want();
+        assert!(state.copies() && state.take_need(now), "the old one serves");
     }
 }

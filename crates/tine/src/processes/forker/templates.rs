@@ -5,7 +5,6 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::process::{Signal, pidfd_send_signal};
 use rustix::rand::{GetRandomFlags, getrandom};
@@ -16,9 +15,10 @@ use crate::error::{Error, reason};
 use crate::ipc::board::Board;
 use crate::ipc::board::warm::TemplateStatus;
 use crate::log::Log;
-use crate::processes::maker::client::{FromMaker, Maker, MakerStart};
+use crate::processes::maker::client::{FromMaker, Maker};
+use crate::processes::maker::run::MakerStart;
 use crate::program::launch::{Launcher, ProgramConnection};
-use crate::program::warm::{CopyOf, CopyPlan, NewTemplate, NotCopied};
+use crate::program::warm::{CopyOf, CopyPlan, NewTemplate, NotCopied, wait_for_answer};
 
 /// A template that has not answered by then is stuck, and killed. It answers within microseconds of
 /// a fork.
@@ -144,22 +144,40 @@ impl<'a> Templates<'a> {
     #[cold]
     fn notice_board(&mut self, crashes: u64, resets: u64, lent: &mut Lent) {
         let now = Instant::now();
-        let before = self.state.off();
-        (self.crashes..crashes).for_each(|_| self.state.crashed(now));
         if resets != self.resets {
-            self.state.reset(now);
+            self.state.want();
+            self.refresh_status(lent);
+        }
+        if crashes != self.crashes {
+            (self.crashes..crashes).for_each(|_| self.state.crashed(now));
+            self.present = None;
+            self.refresh_status(lent);
+            if self.state.off() == Some(WarmOff::Crashes) {
+                lent.log.warm_off(self.start.index, TemplateStatus::Crashes.name());
+            }
         }
         (self.crashes, self.resets, self.told) = (crashes, resets, None);
-        self.present = None;
-        let status = match self.state.off() {
-            Some(WarmOff::Crashes) => TemplateStatus::Crashes,
-            Some(WarmOff::Refused) => TemplateStatus::Refused,
-            None => TemplateStatus::Making,
+    }
+
+    /// Tells the board what there is, where no new template does.
+    fn refresh_status(&self, lent: &Lent) {
+        let status = match (self.state.off(), &self.present) {
+            (Some(WarmOff::Crashes), _) => TemplateStatus::Crashes,
+            (Some(WarmOff::Refused), _) => TemplateStatus::Refused,
+            (None, None) => TemplateStatus::Making,
+            (None, Some(_)) => return,
         };
         lent.board.set_template(self.start.index, status);
-        if self.state.off() != before && self.state.off().is_some() {
-            lent.log.warm_off(self.start.index, status.name());
-        }
+    }
+
+    /// Starts the maker.
+    ///
+    /// # Errors
+    /// EAGAIN at a limit on processes, ENOMEM, EMFILE.
+    pub(super) fn start_maker(&mut self, launcher: &mut Launcher) -> Result<(), Error> {
+        self.maker = Some(Maker::start(&self.start, launcher)?);
+        self.is_maker_new = true;
+        Ok(())
     }
 
     /// Asks for a template if one is needed, of a new maker if that has ended.
@@ -168,11 +186,10 @@ impl<'a> Templates<'a> {
         if !self.state.take_need(Instant::now()) {
             return;
         }
-        if self.maker.is_none() {
-            match Maker::start(&self.start, lent.launcher) {
-                Ok(maker) => (self.maker, self.is_maker_new) = (Some(maker), true),
-                Err(why) => lent.log.warning(&why.to_string()),
-            }
+        // A process in a jail can start no maker that traces others.
+        if self.maker.is_none() && !self.start.settings.jail_plan.is_any() {
+            let started = self.start_maker(lent.launcher);
+            started.unwrap_or_else(|why| lent.log.warning(&why.to_string()));
         }
         if !self.maker.as_ref().is_some_and(Maker::ask) {
             self.lose_maker();
@@ -205,8 +222,12 @@ impl<'a> Templates<'a> {
                 lent.log.warning(&why.to_string());
                 self.refuse(lent);
             }
+            FromMaker::Changed(file) => {
+                lent.log.warm_stale(self.start.index, &file);
+                self.state.want();
+            }
             FromMaker::Ended => {
-                lent.log.warning("the maker of templates has ended; it is started again");
+                lent.log.warning("the maker of templates has ended");
                 self.lose_maker();
             }
         }
@@ -233,6 +254,10 @@ impl<'a> Templates<'a> {
         lent: &mut Lent,
     ) -> Copied {
         let Lent { launcher, log, .. } = lent;
+        // One that cannot be held to its port gets a filter of its own, by execution.
+        if !launcher.hold(client.socket).is_ok_and(|is_held| is_held) {
+            return Copied::None;
+        }
         let Some(present) = &self.present else { return Copied::None };
         let asked = launcher
             .stderr(client.entry.id)
@@ -260,7 +285,7 @@ impl<'a> Templates<'a> {
                 Copied::By(pid)
             }
             Ok(Answer::NotCopied(why)) => Copied::NotNow(why),
-            Ok(Answer::Failed(..)) => Copied::None,
+            Ok(Answer::Failed(..) | Answer::Tried) => Copied::None,
             Err(why) => self.lose_asked(why, log),
         }
     }
@@ -291,20 +316,6 @@ impl<'a> Templates<'a> {
             // It has ended with the message unread.
             Err(why) if Errno::from_io_error(&why) == Some(Errno::CONNRESET) => Copied::None,
             Err(_) => Copied::Lost,
-        }
-    }
-}
-
-fn wait_for_answer(channel: &TemplateChannel, until: Instant) -> io::Result<Answer> {
-    loop {
-        let mut poll = [PollFd::new(channel, PollFlags::IN)];
-        match tine_sys::wait::until(&mut poll, Some(until)) {
-            Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(why) => return Err(why.into()),
-        }
-        if let Some(answer) = channel.answer()? {
-            return Ok(answer);
         }
     }
 }

@@ -6,32 +6,16 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
-use rustix::process::Pid;
-use tine_sys::fd::Floor;
 use tine_sys::namespaces::PidNamespace;
-use tine_sys::process::{Alone, Side, fork_sibling};
+use tine_sys::process::{Side, fork_sibling};
 
-use super::message::{MAKE, read};
-use super::run::run;
+use super::message::{MAKE, Said, read};
+use super::run::{MakerStart, run};
 use crate::error::{Error, ErrorKind, next_move};
-use crate::ipc::members::Members;
 use crate::ipc::text_channel::TextChannel;
 use crate::processes::start::cannot;
 use crate::program::launch::Launcher;
-use crate::program::warm::{NewTemplate, Warm};
-
-/// What a maker is started with.
-#[derive(Clone, Copy)]
-pub(crate) struct MakerStart<'a> {
-    pub(crate) alone: &'a Alone,
-    pub(crate) warm: &'a Warm,
-    /// What the program shares, which is not for a maker.
-    pub(crate) members: Members,
-    /// The number of its forker, from 0.
-    pub(crate) index: usize,
-    pub(crate) supervisor: Pid,
-    pub(crate) first_server_fd: Floor,
-}
+use crate::program::warm::NewTemplate;
 
 /// The maker, as its forker knows it.
 #[derive(Debug)]
@@ -46,6 +30,8 @@ pub(crate) enum FromMaker {
     Made(Box<NewTemplate>),
     /// It could not make one.
     NotMade(Error),
+    /// This file, which the last template is made of, has changed.
+    Changed(String),
     /// It has ended.
     Ended,
 }
@@ -84,8 +70,9 @@ impl Maker {
     pub(crate) fn receive(&self) -> Option<FromMaker> {
         match self.channel.receive() {
             Ok(Some(received)) => Some(match read(received) {
-                Some(Ok(template)) => FromMaker::Made(Box::new(template)),
-                Some(Err(why)) => FromMaker::NotMade(why),
+                Some(Said::Made(template)) => FromMaker::Made(Box::new(template)),
+                Some(Said::NotMade(why)) => FromMaker::NotMade(why),
+                Some(Said::Changed(file)) => FromMaker::Changed(file),
                 None => FromMaker::NotMade(lost_descriptors()),
             }),
             Err(Errno::AGAIN) => None,

@@ -1,5 +1,7 @@
 //! What a maker and its forker tell each other.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
 use crate::error::Error;
@@ -10,7 +12,7 @@ use crate::program::warm::{CopyPlan, NewTemplate, TemplateFacts};
 pub(super) const MAKE: &str = "make";
 
 /// The message about a template, without its descriptors.
-pub(super) fn made(template: &NewTemplate) -> String {
+pub(super) fn made_message(template: &NewTemplate) -> String {
     let TemplateFacts { pid, calls, milliseconds, private_kib, is_protected } = template.facts;
     let facts = json!([pid, calls, milliseconds, private_kib, is_protected]);
     json!({ "plan": template.plan.to_json(), "facts": facts }).to_string()
@@ -21,11 +23,27 @@ pub(super) fn not_made(why: &Error) -> String {
     json!({ "error": String::from_utf8_lossy(&why.to_message()) }).to_string()
 }
 
+/// The message about a file of the last template that has changed.
+pub(super) fn changed_message(file: &Path) -> String {
+    json!({ "changed": file.to_string_lossy() }).to_string()
+}
+
+/// What a maker says.
+#[derive(Debug)]
+pub(super) enum Said {
+    Made(NewTemplate),
+    NotMade(Error),
+    Changed(String),
+}
+
 /// What a message of the maker says; `None` for another message.
-pub(super) fn read(received: ReceivedText) -> Option<Result<NewTemplate, Error>> {
+pub(super) fn read(received: ReceivedText) -> Option<Said> {
     let value: Value = serde_json::from_slice(&received.text).ok()?;
     if let Some(error) = value["error"].as_str() {
-        return Some(Err(Error::from_message(error.as_bytes())));
+        return Some(Said::NotMade(Error::from_message(error.as_bytes())));
+    }
+    if let Some(file) = value["changed"].as_str() {
+        return Some(Said::Changed(file.to_owned()));
     }
     let facts = &value["facts"];
     let facts = TemplateFacts {
@@ -37,7 +55,7 @@ pub(super) fn read(received: ReceivedText) -> Option<Result<NewTemplate, Error>>
     };
     let plan = CopyPlan::from_json(&value["plan"])?;
     let [channel, process] = <[_; 2]>::try_from(received.descriptors).ok()?;
-    Some(Ok(NewTemplate { channel, process, plan, facts }))
+    Some(Said::Made(NewTemplate { channel, process, plan, facts }))
 }
 
 #[cfg(test)]
@@ -48,7 +66,7 @@ mod tests {
     fn an_error_arrives_as_it_was() {
         let why = Error::usage("no point", "try another");
         let received = ReceivedText { text: not_made(&why).into_bytes(), descriptors: Vec::new() };
-        let read = read(received).expect("a message").expect_err("an error");
+        let Some(Said::NotMade(read)) = read(received) else { panic!("another message") };
         assert_eq!(read.to_string(), "no point; try another");
         for text in ["", "{}", r#"{"facts":[1,2,3,4,true],"plan":{}}"#] {
             let received = ReceivedText { text: text.into(), descriptors: Vec::new() };

@@ -6,4 +6,5 @@
 
 pub(crate) mod client;
 mod message;
-mod run;
+pub(crate) mod run;
+mod sources;

@@ -27,22 +27,29 @@ where
     ///
     /// # Errors
     /// A rule is wrong: the old ones stay in force, and the log says so, too.
-    pub(super) fn reload(&mut self) -> Result<&'static str, Error> {
+    pub(super) fn reload(&mut self) -> Result<String, Error> {
         self.ready.reloading();
         let reopens = self.log_writer.as_ref().is_some_and(LogWriter::reopen);
-        let reloaded = match (&self.rule_files, reopens) {
-            (Some(_), false) => self.reload_rules().map(|()| "the access rules are read again"),
-            (Some(_), true) => {
-                self.reload_rules().map(|()| "the access rules are read again, the log file is opened again")
+        let mut done = Vec::new();
+        let reloaded = self.reload_rules();
+        if self.rule_files.is_some() {
+            done.push("the access rules are read again");
+        }
+        if reopens {
+            done.push("the log file is opened again");
+        }
+        if self.has_warm_program() {
+            self.memory.board.reset_templates();
+            self.channels.wake_forkers();
+            done.push("the program is started anew");
+        }
+        if done.is_empty() {
+            if !self.handovers.is_replaced() {
+                self.log.warning(NOTHING);
             }
-            (None, true) => Ok("the log file is opened again"),
-            (None, false) => {
-                if !self.handovers.is_replaced() {
-                    self.log.warning(NOTHING);
-                }
-                Ok("there is nothing to reload: neither a configuration nor access rules nor a log file")
-            }
-        };
+            done.push("there is nothing to reload: neither a configuration nor access rules nor a log file");
+        }
+        let reloaded = reloaded.map(|()| done.join(", "));
         let failure = reloaded.as_ref().err().map(ToString::to_string);
         self.ready.ready_again(failure.as_deref());
         reloaded

@@ -35,6 +35,7 @@ use crate::processes::start::StartReport;
 use crate::processes::stderr_logger;
 use crate::settings::Settings;
 use crate::system::cgroups::Cgroups;
+use crate::system::descendants;
 
 /// In a process that was just forked: what it is, and its supervisor.
 pub(super) struct NewRole {
@@ -131,6 +132,8 @@ where
                 self.fds.wait_for_exit();
             }
         }
+        // The makers of templates: no signal of theirs is left for what this process is afterwards.
+        let _ = descendants::kill(|| self.orphans());
         self.cgroups.iter().for_each(Cgroups::end);
         self.observer.take().iter_mut().for_each(Observer::end);
         self.end_log();

@@ -2,6 +2,7 @@
 //! into.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use syscalls::Sysno;
 use tine_sys::trace::TracedCall;
@@ -54,6 +55,9 @@ pub(super) trait Look {
     /// The descriptors that are the connection, as the kernel lists them.
     fn connection_descriptors(&self) -> BTreeSet<i32>;
 
+    /// The file of a descriptor, if it is one that an operator may replace.
+    fn file_of(&self, descriptor: i32) -> Option<PathBuf>;
+
     /// The rights that the file that it executes would give it, if it is set-user-id or the like.
     fn rights_of_program(&self) -> Option<String>;
 
@@ -105,6 +109,10 @@ pub(super) mod fake {
 
         fn connection_descriptors(&self) -> BTreeSet<i32> {
             self.descriptors.clone()
+        }
+
+        fn file_of(&self, descriptor: i32) -> Option<PathBuf> {
+            (!self.descriptors.contains(&descriptor)).then(|| format!("/file/{descriptor}").into())
         }
 
         fn rights_of_program(&self) -> Option<String> {

@@ -1,9 +1,10 @@
 //! What a program has at the point that it could be copied at.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use super::copies::Found;
+use super::copies::MemoryFinds;
 use super::watch::Reached;
 
 /// A descriptor besides those of the connection and the inherited standard error.
@@ -60,6 +61,8 @@ pub(super) struct Census {
     pub(super) threads_started: usize,
     /// Armed interval timers.
     pub(super) interval_timers: usize,
+    /// The files that it has opened or executed.
+    pub(super) sources: BTreeSet<PathBuf>,
     /// What the kernel shows of it.
     pub(super) shown: Shown,
 }
@@ -85,7 +88,7 @@ pub(super) struct Shown {
     /// Whether it has a filter of system calls that it was not started with.
     pub(super) own_filter: bool,
     /// What its memory has of its connection.
-    pub(super) found: Found,
+    pub(super) found: MemoryFinds,
     /// All of its descriptors.
     pub(super) open: BTreeSet<i32>,
     /// Those that are its connection.

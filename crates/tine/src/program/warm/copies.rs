@@ -11,18 +11,18 @@ pub(super) const OVERLAP: usize = 128;
 
 /// What was found in the memory of a program.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Found {
+pub(super) struct MemoryFinds {
     /// The variables that it has copied without their names.
     pub(super) private: BTreeSet<&'static str>,
     /// Values behind `NAME=`, as the C library's getenv(3) sees them.
-    pub(super) places: Vec<Place>,
+    pub(super) places: Vec<ValuePlace>,
     /// The addresses of its stack canary, where functions that run have left it, too.
     pub(super) canaries: Vec<u64>,
 }
 
 /// A value of a variable that can be written over.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct ValuePlace {
     pub(super) name: String,
     pub(super) address: u64,
     /// The length of the value, without its zero byte.
@@ -39,7 +39,7 @@ pub(super) struct Piece<'a> {
     pub(super) seen: usize,
 }
 
-impl Found {
+impl MemoryFinds {
     /// Adds what is in a piece. A value with its name can be written over; one without is the
     /// program's own. `canary`: the value that protects its stack, if it has one.
     pub(super) fn search(&mut self, piece: Piece, tokens: &[Token], canary: Option<u64>) {
@@ -54,7 +54,7 @@ impl Found {
                 for token in here {
                     let next = bytes.get(at + token.bytes.len());
                     match (name_before(&bytes[..at], token), next) {
-                        (Some(name), Some(0)) => self.places.push(Place {
+                        (Some(name), Some(0)) => self.places.push(ValuePlace {
                             name: name.to_owned(),
                             address: address + at as u64,
                             length: token.bytes.len(),
@@ -96,8 +96,8 @@ mod tests {
         [token(&["TCPREMOTEIP", "REMOTE_ADDR"], "2001:db8::7"), token(&["REMOTE_PORT"], "51234")]
     }
 
-    fn found(bytes: &[u8], seen: usize) -> Found {
-        let mut found = Found::default();
+    fn found(bytes: &[u8], seen: usize) -> MemoryFinds {
+        let mut found = MemoryFinds::default();
         found.search(Piece { bytes, address: 0x1000, seen }, &tokens(), None);
         found
     }
@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn a_value_with_its_name_is_a_place() {
         let memory = b"xREMOTE_ADDR=2001:db8::7\0REMOTE_PORT=51234\0";
-        let place = |name: &str, address, length| Place { name: name.into(), address, length };
+        let place = |name: &str, address, length| ValuePlace { name: name.into(), address, length };
         assert_eq!(
             found(memory, 0).places,
             [place("REMOTE_ADDR", 0x100d, 11), place("REMOTE_PORT", 0x1025, 5)]
@@ -143,10 +143,10 @@ mod tests {
     fn canaries_are_whole_words() {
         let words = [1, 0x1122_3344_5566_7700, 0x2233_4455_6677_0011, 0x1122_3344_5566_7700_u64];
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
-        let mut found = Found::default();
+        let mut found = MemoryFinds::default();
         found.search(Piece { bytes: &bytes, address: 0x1000, seen: 0 }, &tokens(), Some(words[1]));
         assert_eq!(found.canaries, [0x1008, 0x1018]);
-        let mut rest = Found::default();
+        let mut rest = MemoryFinds::default();
         rest.search(Piece { bytes: &bytes, address: 0x1000, seen: 16 }, &tokens(), Some(words[1]));
         assert_eq!(rest.canaries, [0x1018]);
     }

@@ -109,6 +109,7 @@ impl Hindrance {
     pub(super) fn kind(&self) -> Option<WarmAllow> {
         match self {
             Hindrance::ThreadsEnded(_) => Some(WarmAllow::ThreadExited),
+            Hindrance::Timers(_) => Some(WarmAllow::Timer),
             Hindrance::Locks(_) => Some(WarmAllow::Flock),
             Hindrance::SharedMemory(_) => Some(WarmAllow::SharedMemory),
             Hindrance::Variables(_) => Some(WarmAllow::Variables),
@@ -127,7 +128,6 @@ impl Hindrance {
             | Hindrance::Threads(_)
             | Hindrance::Children(_)
             | Hindrance::Rights(_)
-            | Hindrance::Timers(_)
             | Hindrance::SharedOffset(..)
             | Hindrance::Filter => None,
         }
@@ -178,7 +178,7 @@ impl fmt::Display for Hindrance {
             ),
             Hindrance::Timers(count) => write!(
                 f,
-                "{count} set: a copy of a process has none; set timers after the client is there"
+                "{count} set: a copy of a process has none; set timers after the client is there, or allow timer if none has to expire"
             ),
             Hindrance::SharedOffset(number, path, why) => write!(
                 f,

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
 
 use tine_sys::call_notices::read_memory;
 use tine_sys::plant::canary;
@@ -16,6 +17,7 @@ use super::placeholder::Token;
 use super::proc_text::{
     filters, is_secure, locks, mappings, offset_and_flags, special_kind, status_number, timers, unequal_ids,
 };
+use super::start::BeforeStart;
 use crate::system::procfs;
 
 /// A task that has stopped.
@@ -43,6 +45,13 @@ impl Look for StoppedTask<'_> {
     fn connection_descriptors(&self) -> BTreeSet<i32> {
         let all = descriptors(self.id).unwrap_or_default();
         all.into_iter().filter(|(_, name)| name == self.connection).map(|(number, _)| number).collect()
+    }
+
+    fn file_of(&self, descriptor: i32) -> Option<PathBuf> {
+        let link = format!("/proc/{}/fd/{descriptor}", self.id);
+        let path = fs::read_link(&link).ok().filter(|path| path.is_absolute())?;
+        let is_of_the_kernel = ["/proc", "/sys", "/dev"].iter().any(|top| path.starts_with(top));
+        (!is_of_the_kernel && fs::metadata(link).is_ok_and(|file| file.is_file())).then_some(path)
     }
 
     fn rights_of_program(&self) -> Option<String> {
@@ -84,9 +93,9 @@ fn descriptors(process: i32) -> io::Result<Vec<(i32, String)>> {
 /// What is looked for in a stopped process.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wanted<'a> {
-    /// Its connection and its standard error, as the kernel names them.
+    /// Its connection, as the kernel names it.
     pub(super) connection: &'a str,
-    pub(super) stderr: Option<&'a str>,
+    pub(super) before_start: &'a BeforeStart,
     /// The processes that it or its children have made, and that have not ended.
     pub(super) made: &'a [i32],
     /// The timers that it has created, for a kernel that does not list them.
@@ -100,7 +109,6 @@ pub(super) struct Wanted<'a> {
 /// `/proc` is not there, or this process may not read it.
 pub(super) fn shown(process: i32, wanted: &Wanted) -> io::Result<Shown> {
     let status = fs::read_to_string(format!("/proc/{process}/status"))?;
-    let own_status = fs::read_to_string("/proc/self/status")?;
     let maps = mappings(&fs::read_to_string(format!("/proc/{process}/maps"))?);
     let secure = is_secure(&fs::read(format!("/proc/{process}/auxv"))?);
     let told = || secure.then(|| "it was told that its rights are not its caller's".to_owned());
@@ -116,7 +124,7 @@ pub(super) fn shown(process: i32, wanted: &Wanted) -> io::Result<Shown> {
         shared_memory: shared.map(|map| map.name.clone()).collect(),
         private_kib: status_number(&status, "RssAnon").unwrap_or(0),
         rights: unequal_ids(&status).or_else(told),
-        own_filter: filters(&status) != filters(&own_status),
+        own_filter: filters(&status) != wanted.before_start.filters,
         found: look_through(process, &maps, wanted.tokens, canary(process))?,
         ..Shown::default()
     };
@@ -140,7 +148,7 @@ impl Shown {
             let is_same = number == 2 || !name.starts_with('/') || name.starts_with("/dev/");
             if name == wanted.connection {
                 self.connection.push(Duplicate { number, closes_on_exec });
-            } else if is_same && wanted.stderr == Some(&name) {
+            } else if is_same && wanted.before_start.stderr.as_ref() == Some(&name) {
                 self.stderr.push(Duplicate { number, closes_on_exec });
             } else {
                 self.locks.extend(locks(&info).into_iter().map(|lock| format!("{lock} {name}")));

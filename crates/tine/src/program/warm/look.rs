@@ -44,7 +44,7 @@ impl Subject<'_> {
                 self.main,
                 &Wanted {
                     connection: &self.connection,
-                    stderr: self.stderr.get().map(String::as_str),
+                    before_start: &self.before_start.get().cloned().unwrap_or_default(),
                     made: &watch.others(),
                     timers_created: watch.timers_created,
                     tokens: &self.placeholder.tokens(),
@@ -62,7 +62,8 @@ impl Subject<'_> {
         }
         let mut shown = found?;
         // One address has several names, of which not each is set.
-        shown.found.private.retain(|name| self.names.iter().any(|set| set == name));
+        let names = self.names();
+        shown.found.private.retain(|name| names.iter().any(|set| set == name));
         Ok(Census {
             reached,
             timeout: settings.timeout,
@@ -71,6 +72,7 @@ impl Subject<'_> {
             elapsed,
             threads_started: watch.threads,
             interval_timers: watch.interval_timers.armed(),
+            sources: watch.sources,
             shown,
         })
     }
@@ -106,7 +108,7 @@ impl Subject<'_> {
             };
             let look = StoppedTask { id: task, connection: &self.connection };
             if task == self.main && matches!(event, TraceEvent::Executed(_)) {
-                self.note_stderr();
+                self.note_start();
             }
             match watch.on(task, &event, &look) {
                 WatchStep::Resume(_) if matches!(event, TraceEvent::Ended(_)) => {}

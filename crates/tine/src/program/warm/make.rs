@@ -1,17 +1,25 @@
 //! Makes a template of a program, for a server.
 
+use std::collections::BTreeSet;
+use std::fmt;
+use std::io;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
-use tine_sys::plant::{Template, plant};
+use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
+use tine_sys::plant::{Answer, Template, TemplateChannel, plant};
 use tine_sys::process::Alone;
 use tine_sys::trace::Kin;
 
 use super::decision::{Hindrance, WarmVerdict, decide};
 use super::options::{WarmAllow, WarmCheckSettings};
-use super::plan::CopyPlan;
-use super::start::{Subject, cannot};
+use super::plan::{CopyOf, CopyPlan};
+use super::start::{Subject, SubjectStart, cannot};
 use super::watch::Reached;
 use crate::error::{Error, ErrorKind};
+use crate::jail::confinement::Confinement;
 use crate::program::launch::Launcher;
 
 /// A template that was just made.
@@ -53,7 +61,8 @@ impl TemplateFacts {
 }
 
 /// Makes a template of a program, in a process that has no other task. The template is a sibling of
-/// this process, and its copies are, too.
+/// this process, and its copies are, too. `jail` is called in its process, and makes the jail that
+/// it enters. Returns the template, and the files that it is made of.
 ///
 /// # Errors
 /// The program cannot be started warm ([`ErrorKind::Program`]), or the kernel refuses a step.
@@ -61,9 +70,11 @@ pub(crate) fn make_template(
     alone: &Alone,
     launcher: &mut Launcher,
     settings: &WarmCheckSettings,
-) -> Result<NewTemplate, Error> {
+    jail: &dyn Fn() -> Result<Confinement, Error>,
+) -> Result<(NewTemplate, BTreeSet<PathBuf>), Error> {
     let has_variables = !settings.allowed.contains(&WarmAllow::Variables);
-    let mut subject = Subject::start(alone, launcher, Kin::Sibling, has_variables)?;
+    let start = SubjectStart { alone, kin: Kin::Sibling, has_variables, jail };
+    let mut subject = Subject::start(&start, launcher)?;
     let census = subject.take_census(settings).map_err(|why| cannot("look at the program", &why))?;
     if census.programs.is_empty() && matches!(census.reached, Reached::Ended(_)) {
         return Err(subject.not_executed());
@@ -81,8 +92,61 @@ pub(crate) fn make_template(
         private_kib: census.shown.private_kib,
         is_protected: base.protects_template(),
     };
-    let plan = CopyPlan::new(base, launcher.parent(), &census.shown, subject.names.clone());
-    Ok(NewTemplate { channel, process, plan, facts })
+    let plan = CopyPlan::new(base, launcher.parent(), &census.shown, subject.names());
+    let channel = TemplateChannel::new(channel);
+    try_copy(&channel, &plan, &subject)?;
+    Ok((NewTemplate { channel: channel.into(), process, plan, facts }, census.sources))
+}
+
+/// The time that a copy has to try its steps.
+const TRIAL_TIME: Duration = Duration::from_secs(5);
+
+/// Has a copy try what each has to do: a filter of system calls or the files of a jail may stand in
+/// the way.
+fn try_copy(channel: &TemplateChannel, plan: &CopyPlan, subject: &Subject) -> Result<(), Error> {
+    let variables = &subject.variables;
+    let copy = CopyOf { variables, has_stderr: false, cgroups: 0, canary: 0 };
+    let message = plan.trial_message(&copy).map_err(|why| cannot_copy(&why))?;
+    let asked = channel.ask(&message, &[subject.connection_socket()]);
+    let until = Instant::now() + TRIAL_TIME;
+    let answer = || wait_for_answer(channel, until);
+    asked.map_err(|why| cannot("ask the template for a copy", &why))?;
+    // The template answers, and the copy itself: in either order.
+    loop {
+        match answer().map_err(|why| cannot("have a copy try its steps", &why))? {
+            Answer::Copied(_) => {}
+            Answer::Tried => return Ok(()),
+            Answer::NotCopied(why) => return Err(cannot("have the template make a copy", &why.into())),
+            Answer::Failed(step, result) => {
+                return Err(cannot_copy(&format_args!(
+                    "step {step} of a copy had the result {result}: a filter of system calls or the jail may refuse it"
+                )));
+            }
+        }
+    }
+}
+
+fn cannot_copy(why: &dyn fmt::Display) -> Error {
+    let next = "have it executed with `--warm=try`";
+    Error::new(ErrorKind::Program, format_args!("the program cannot be started warm: {why}"), next)
+}
+
+/// Waits for an answer of a template or copy.
+///
+/// # Errors
+/// TimedOut; those of [`TemplateChannel::answer`].
+pub(crate) fn wait_for_answer(channel: &TemplateChannel, until: Instant) -> io::Result<Answer> {
+    loop {
+        let mut poll = [PollFd::new(channel, PollFlags::IN)];
+        match tine_sys::wait::until(&mut poll, Some(until)) {
+            Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(why) => return Err(why.into()),
+        }
+        if let Some(answer) = channel.answer()? {
+            return Ok(answer);
+        }
+    }
 }
 
 fn refused(reasons: &[Hindrance]) -> Error {

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt as _;
 
 use tine_sys::call_notices::read_memory;
 
-use super::copies::{Found, OVERLAP, Piece};
+use super::copies::{MemoryFinds, OVERLAP, Piece};
 use super::placeholder::Token;
 use super::proc_text::Mapping;
 
@@ -19,9 +19,9 @@ pub(super) fn look_through(
     maps: &[Mapping],
     tokens: &[Token],
     canary: Option<u64>,
-) -> io::Result<Found> {
+) -> io::Result<MemoryFinds> {
     let pages = File::open(format!("/proc/{process}/pagemap"))?;
-    let mut found = Found::default();
+    let mut found = MemoryFinds::default();
     for map in maps.iter().filter(|map| map.is_writable && !map.name.starts_with("[v")) {
         for (start, end) in touched(&pages, map)? {
             search_between(process, start, end, |piece| found.search(piece, tokens, canary))?;

@@ -12,7 +12,7 @@ mod gather;
 mod look;
 mod make;
 mod memory;
-mod options;
+pub(super) mod options;
 mod placeholder;
 mod plan;
 mod proc_text;
@@ -26,5 +26,5 @@ mod watch;
 pub use options::{Warm, WarmAllow, WarmCheckSettings, WarmReport, WarmRow, WarmUntil};
 pub use run::check_warm;
 
-pub(crate) use make::{NewTemplate, TemplateFacts, make_template};
+pub(crate) use make::{NewTemplate, TemplateFacts, make_template, wait_for_answer};
 pub(crate) use plan::{CopyOf, CopyPlan, NotCopied};

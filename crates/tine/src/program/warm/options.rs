@@ -30,6 +30,8 @@ pub enum WarmAllow {
     Timerfd,
     /// An open socket besides the connection.
     Socket,
+    /// A timer.
+    Timer,
     /// A lock on a file.
     Flock,
     /// A mapping that is shared and can be written.
@@ -47,6 +49,7 @@ named!(WarmAllow {
     Epoll = "epoll",
     Timerfd = "timerfd",
     Socket = "socket",
+    Timer = "timer",
     Flock = "flock",
     SharedMemory = "shared-memory",
     Pipe = "pipe",

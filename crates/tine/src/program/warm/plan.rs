@@ -9,7 +9,7 @@ use tine_sys::exec::CStrings;
 use tine_sys::plant::{CopyBase, CopySteps};
 
 use super::census::{DescriptorKind, Duplicate, Shown};
-use super::copies::Place;
+use super::copies::ValuePlace;
 
 /// What all copies of a template have in common.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub(crate) struct CopyPlan {
     files: Vec<OpenFile>,
     /// The names of the variables that describe a connection.
     names: Vec<String>,
-    places: Vec<Place>,
+    places: Vec<ValuePlace>,
     canaries: Vec<u64>,
 }
 
@@ -105,6 +105,18 @@ impl CopyPlan {
     /// # Errors
     /// This template cannot serve the connection.
     pub(crate) fn message(&self, copy: &CopyOf) -> Result<Vec<u8>, NotCopied> {
+        self.base.finish(self.steps(copy)?).map_err(|_| NotCopied::LongMessage)
+    }
+
+    /// The same for a copy that only tries its steps.
+    ///
+    /// # Errors
+    /// The same.
+    pub(super) fn trial_message(&self, copy: &CopyOf) -> Result<Vec<u8>, NotCopied> {
+        self.base.finish_trial(self.steps(copy)?).map_err(|_| NotCopied::LongMessage)
+    }
+
+    fn steps(&self, copy: &CopyOf) -> Result<CopySteps, NotCopied> {
         let mut steps = self.base.begin();
         let connection = steps.receive();
         let stderr = copy.has_stderr.then(|| steps.receive());
@@ -130,7 +142,7 @@ impl CopyPlan {
         for address in &self.canaries {
             steps.write(*address, &copy.canary.to_ne_bytes());
         }
-        self.base.finish(steps).map_err(|_| NotCopied::LongMessage)
+        Ok(steps)
     }
 
     /// It as a text, for another process.
@@ -167,7 +179,7 @@ impl CopyPlan {
         };
         let place = |place: &Value| {
             let length = usize::try_from(place[2].as_u64()?).ok()?;
-            Some(Place { name: place[0].as_str()?.to_owned(), address: place[1].as_u64()?, length })
+            Some(ValuePlace { name: place[0].as_str()?.to_owned(), address: place[1].as_u64()?, length })
         };
         Some(CopyPlan {
             base: CopyBase::from_words(&words("base")?)?,
@@ -190,7 +202,7 @@ impl CopyPlan {
         if !self.names.is_empty() && !names.eq(self.names.iter().map(String::as_bytes)) {
             return Err(NotCopied::OtherVariables);
         }
-        for Place { name, address, length } in &self.places {
+        for ValuePlace { name, address, length } in &self.places {
             let value = values.iter().find(|(other, _)| *other == name.as_bytes());
             let (_, value) = value.ok_or(NotCopied::OtherVariables)?;
             if value.len() > *length {

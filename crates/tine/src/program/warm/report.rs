@@ -92,10 +92,11 @@ fn nothing(aspect: &str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::time::Duration;
 
     use super::super::census::{FoundDescriptor, Shown};
-    use super::super::copies::Found;
+    use super::super::copies::MemoryFinds;
     use super::*;
 
     fn rows(reached: Reached, shown: Shown, allowed: &[WarmAllow]) -> (Vec<String>, bool) {
@@ -107,6 +108,7 @@ mod tests {
             elapsed: Duration::from_millis(3),
             threads_started: 0,
             interval_timers: 0,
+            sources: BTreeSet::new(),
             shown,
         };
         let report = report(&census, allowed);
@@ -147,7 +149,7 @@ mod tests {
     fn variables_that_the_program_renews_are_ok() {
         let row = |reached, copied: &[&'static str]| {
             let private = copied.iter().copied().collect();
-            let found = Found { private, ..Found::default() };
+            let found = MemoryFinds { private, ..MemoryFinds::default() };
             let shown = Shown { found, ..Shown::default() };
             let (all, _) = rows(reached, shown, &[]);
             let own: Vec<_> = all.into_iter().filter(|row| row.starts_with("variables ")).collect();

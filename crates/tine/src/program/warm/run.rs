@@ -6,9 +6,10 @@ use tine_sys::trace::Kin;
 
 use super::options::{WarmAllow, WarmCheckSettings, WarmReport};
 use super::report::report;
-use super::start::{Subject, cannot};
+use super::start::{Subject, SubjectStart, cannot};
 use super::watch::Reached;
 use crate::error::{Error, ErrorKind};
+use crate::jail::confinement::Confinement;
 use crate::program::Program;
 use crate::program::launch::Launcher;
 
@@ -26,7 +27,9 @@ pub fn check_warm(program: &Program, settings: &WarmCheckSettings) -> Result<War
     let own = rustix::process::getpid();
     let mut launcher = Launcher::new(program, path, None, Some(own), None, Floor::above_open(&[]))?;
     let has_variables = !settings.allowed.contains(&WarmAllow::Variables);
-    let mut subject = Subject::start(&alone, &mut launcher, Kin::Child, has_variables)?;
+    let jail = || Ok(Confinement::default());
+    let start = SubjectStart { alone: &alone, kin: Kin::Child, has_variables, jail: &jail };
+    let mut subject = Subject::start(&start, &mut launcher)?;
     let census = subject.take_census(settings).map_err(|why| cannot("look at the program", &why))?;
     match &census.reached {
         Reached::Ended(_) if census.programs.is_empty() => Err(subject.not_executed()),

@@ -1,18 +1,22 @@
 //! Starts a program on a connection without a client, to be looked at and to be made a template.
 
 use std::cell::OnceCell;
+use std::ffi::CStr;
 use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
+use tine_sys::exec::CStrings;
 use tine_sys::process::Alone;
 use tine_sys::trace::{Kin, StartFailure, Tracer};
 
 use super::placeholder::Placeholder;
+use super::proc_text::filters;
 use crate::error::{Error, ErrorKind, next_move};
 use crate::ipc::board::Entry;
+use crate::jail::confinement::Confinement;
 use crate::lifecycle::outcome::ExitReport;
 use crate::net::peer::Peer;
 use crate::net::proxied::Proxied;
@@ -24,13 +28,32 @@ pub(super) struct Subject<'a> {
     pub(super) main: i32,
     /// Its connection, as the kernel names it.
     pub(super) connection: String,
-    /// The standard error that it was executed with, as the kernel names it.
-    pub(super) stderr: OnceCell<String>,
+    /// What it was executed with.
+    pub(super) before_start: OnceCell<BeforeStart>,
     pub(super) placeholder: Placeholder,
     /// The variables that describe its connection; none if it was started without.
-    pub(super) names: Vec<String>,
+    pub(super) variables: CStrings,
     failure: Option<StartFailure>,
-    _ends: (OwnedFd, TcpStream),
+    ends: (OwnedFd, TcpStream),
+}
+
+/// What a program was executed with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct BeforeStart {
+    /// Its standard error, as the kernel names it.
+    pub(super) stderr: Option<String>,
+    /// Its filters of system calls.
+    pub(super) filters: (u64, u64),
+}
+
+/// How a program is started to be looked at.
+pub(super) struct SubjectStart<'a> {
+    pub(super) alone: &'a Alone,
+    pub(super) kin: Kin,
+    /// Whether it has the variables of a connection.
+    pub(super) has_variables: bool,
+    /// Makes the jail that it enters, in its process.
+    pub(super) jail: &'a dyn Fn() -> Result<Confinement, Error>,
 }
 
 impl<'a> Subject<'a> {
@@ -39,42 +62,46 @@ impl<'a> Subject<'a> {
     ///
     /// # Errors
     /// The kernel refuses to trace ([`ErrorKind::System`]).
-    pub(super) fn start(
-        alone: &'a Alone,
-        launcher: &mut Launcher,
-        kin: Kin,
-        has_variables: bool,
-    ) -> Result<Subject<'a>, Error> {
+    pub(super) fn start(start: &SubjectStart<'a>, launcher: &mut Launcher) -> Result<Subject<'a>, Error> {
         let placeholder = placeholder().map_err(|why| cannot("get random bytes", &why))?;
         let ends = loopback_connection().map_err(|why| cannot("make a connection over loopback", &why))?;
         let connection = fs::read_link(format!("/proc/self/fd/{}", ends.0.as_raw_fd()))
             .map_err(|why| Error::system("cannot read /proc/self/fd", &why, "mount /proc"))?;
-        let mut names = Vec::new();
-        let mut tracer = Tracer::new(alone).map_err(|why| cannot("wait for the program", &why))?;
-        let (main, failure) = on_placeholder(&ends.0, &placeholder, |client| {
-            names = names_of(&launcher.variables(client));
+        let mut tracer = Tracer::new(start.alone).map_err(|why| cannot("wait for the program", &why))?;
+        let (variables, started) = on_placeholder(&ends.0, &placeholder, |client| {
+            let variables = launcher.variables(client);
+            if start.has_variables {
+                let started = tracer.start(start.kin, |_| execute(launcher, client, start.jail));
+                return (variables, started);
+            }
             let mut without = LaunchContext::default();
-            names.iter().for_each(|name| without.variables.extend([name.as_bytes(), b"\0"].concat()));
-            let client = match has_variables {
-                true => ProgramConnection { ..*client },
-                false => ProgramConnection { launch_context: &without, ..*client },
-            };
-            tracer.start(kin, |_| execute(launcher, &client))
-        })
-        .map_err(|why| cannot("trace the program", &why))?;
-        if !has_variables {
-            names.clear();
-        }
+            // A name without a value removes the variable.
+            let names = variables.iter().map(|variable| name_of(variable) + "\0");
+            names.for_each(|name| without.variables.extend(name.into_bytes()));
+            let client = ProgramConnection { launch_context: &without, ..*client };
+            (CStrings::default(), tracer.start(start.kin, |_| execute(launcher, &client, start.jail)))
+        });
+        let (main, failure) = started.map_err(|why| cannot("trace the program", &why))?;
         Ok(Subject {
             tracer,
             main,
             connection: connection.display().to_string(),
-            stderr: OnceCell::new(),
+            before_start: OnceCell::new(),
             placeholder,
-            names,
+            variables,
             failure: Some(failure),
-            _ends: ends,
+            ends,
         })
+    }
+
+    /// The connection itself.
+    pub(super) fn connection_socket(&self) -> BorrowedFd<'_> {
+        self.ends.0.as_fd()
+    }
+
+    /// The names of its variables.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.variables.iter().map(name_of).collect()
     }
 
     /// Why it was not executed.
@@ -87,20 +114,20 @@ impl<'a> Subject<'a> {
         }
     }
 
-    /// Notes what its standard error is, when it has been executed.
-    pub(super) fn note_stderr(&self) {
-        if let Ok(name) = fs::read_link(format!("/proc/{}/fd/2", self.main)) {
-            self.stderr.get_or_init(|| name.display().to_string());
-        }
+    /// Notes what it has been executed with, when it is first executed.
+    pub(super) fn note_start(&self) {
+        let stderr = fs::read_link(format!("/proc/{}/fd/2", self.main));
+        let status = fs::read_to_string(format!("/proc/{}/status", self.main)).unwrap_or_default();
+        self.before_start.get_or_init(|| BeforeStart {
+            stderr: stderr.ok().map(|name| name.display().to_string()),
+            filters: filters(&status),
+        });
     }
 }
 
-/// The names of variables.
-fn names_of(variables: &tine_sys::exec::CStrings) -> Vec<String> {
-    let name = |variable: &std::ffi::CStr| {
-        variable.to_string_lossy().split('=').next().unwrap_or_default().to_owned()
-    };
-    variables.iter().map(name).collect()
+/// The name of a variable.
+fn name_of(variable: &CStr) -> String {
+    variable.to_string_lossy().split('=').next().unwrap_or_default().to_owned()
 }
 
 pub(super) fn cannot(what: &str, why: &io::Error) -> Error {
@@ -146,8 +173,16 @@ fn on_placeholder<R>(
     })
 }
 
-/// Executes the program, in its process. Returns only on failure, with the report.
-fn execute(launcher: &mut Launcher, client: &ProgramConnection) -> Vec<u8> {
+/// Executes the program in its jail, in its process. Returns only on failure, with the report.
+fn execute(
+    launcher: &mut Launcher,
+    client: &ProgramConnection,
+    jail: &dyn Fn() -> Result<Confinement, Error>,
+) -> Vec<u8> {
+    match jail() {
+        Ok(jail) => *launcher.jail_mut() = jail,
+        Err(why) => return why.to_string().into_bytes(),
+    }
     match launcher.execute(client) {
         ExitReport::Error(text) => text.into_bytes(),
         _ => b"cannot execute the program".to_vec(),

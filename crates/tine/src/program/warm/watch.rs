@@ -2,6 +2,7 @@
 //! events of its tasks one by one, and says what to do.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use tine_sys::process::How;
 use tine_sys::trace::TraceEvent;
@@ -85,6 +86,8 @@ pub(super) struct Watch {
     pub(super) interval_timers: IntervalTimers,
     /// Timers that it has created (timer_create(2)), whether they are deleted or not.
     pub(super) timers_created: usize,
+    /// The files that it has opened or executed up to here.
+    pub(super) sources: BTreeSet<PathBuf>,
 }
 
 impl Watch {
@@ -99,6 +102,7 @@ impl Watch {
             threads: 0,
             interval_timers: IntervalTimers::default(),
             timers_created: 0,
+            sources: BTreeSet::new(),
         }
     }
 
@@ -127,7 +131,7 @@ impl Watch {
                 Some(call) => return self.on_entry(id, call, look),
                 None => return WatchStep::Over(Reached::Foreign),
             },
-            TraceEvent::Exit(result) => self.on_exit(id, result),
+            TraceEvent::Exit(result) => self.on_exit(id, result, look),
             TraceEvent::Executed(former) => return self.on_execution(id, former, look),
             TraceEvent::Created(created) => self.on_creation(id, created, look),
             TraceEvent::Began => {}
@@ -182,9 +186,15 @@ impl Watch {
         }
     }
 
-    fn on_exit(&mut self, id: i32, result: i64) {
+    fn on_exit(&mut self, id: i32, result: i64, look: &dyn Look) {
+        let is_main = self.is_main(id);
         let Some(task) = self.tasks.get_mut(&id) else { return };
         let call = task.call.take();
+        if let (true, Some("open" | "openat" | "openat2"), Ok(opened @ 0..)) =
+            (is_main, call.map(|call| call.name), i32::try_from(result))
+        {
+            self.sources.extend(look.file_of(opened));
+        }
         if let (Some(call), Some(fds)) = (call, self.tables.get_mut(&task.table)) {
             fds.follow(&call, result);
         }
@@ -200,6 +210,7 @@ impl Watch {
         // Those that are closed on execution are not in the list of the kernel any more.
         self.tables.insert(id, ConnectionFds(look.connection_descriptors()));
         if id == self.main {
+            self.sources.insert(look.program_name().into());
             self.executed.push(look.program_name());
             self.threads = 0;
             self.timers_created = 0;

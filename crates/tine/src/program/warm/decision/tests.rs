@@ -1,5 +1,6 @@
 //! Each hindrance, and what allows it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::super::census::FoundDescriptor;
@@ -15,6 +16,7 @@ fn census() -> Census {
         elapsed: Duration::from_millis(3),
         threads_started: 0,
         interval_timers: 0,
+        sources: BTreeSet::new(),
         shown: Shown::default(),
     }
 }
@@ -74,8 +76,8 @@ fn table() -> Vec<(Census, &'static str, &'static str, Option<WarmAllow>)> {
         ),
         (shown(|shown| shown.children = vec!["sleep".into()]), "children", "sleep: children", None),
         (shown(|shown| shown.rights = Some("x".into())), "rights", "gain its rights", None),
-        (shown(|shown| shown.timers = 1), "timers", "1 set", None),
-        (with(|census| census.interval_timers = 1), "timers", "1 set", None),
+        (shown(|shown| shown.timers = 1), "timers", "1 set", Some(WarmAllow::Timer)),
+        (with(|census| census.interval_timers = 1), "timers", "1 set", Some(WarmAllow::Timer)),
         (kind(file(Some("deleted"))), "descriptors", "5 is /tmp/a, deleted: all copies", None),
         (kind(DescriptorKind::Eventfd), "descriptors", "an eventfd", Some(WarmAllow::Eventfd)),
         (kind(DescriptorKind::Epoll(3)), "descriptors", "with 3 members", Some(WarmAllow::Epoll)),
