@@ -25,6 +25,10 @@ enum Source {
     Shared(&'static str),
     /// The histograms of the state that the program shares.
     SharedHistograms,
+    /// A number of this key, of a program that is started warm.
+    Warm(&'static str),
+    /// Which forkers have a template of such a program.
+    Templates,
 }
 
 /// A list of processes.
@@ -168,13 +172,13 @@ const TABLE: &[(&str, &str, Kind, Source)] = &[
     ),
     (
         "tine_process_cpu_seconds",
-        "The processor time of the supervisor, of forkers and helpers.",
+        "The processor time of the supervisor, of forkers, helpers and templates.",
         Kind::Counter,
         process("cpu_ms", 1_000.0),
     ),
     (
         "tine_process_resident_memory_bytes",
-        "The memory of the supervisor, of forkers and helpers.",
+        "The memory of the supervisor, of forkers, helpers and templates.",
         Kind::Gauge,
         process("rss_kib", 1.0 / 1_024.0),
     ),
@@ -191,6 +195,30 @@ const TABLE: &[(&str, &str, Kind, Source)] = &[
         "Clients that the kernel has dropped, since the accept queue was full.",
         Kind::Counter,
         listener("overflows"),
+    ),
+    (
+        "tine_warm_copies",
+        "Connections that were served by copies of a template.",
+        Kind::Counter,
+        Source::Warm("copies"),
+    ),
+    (
+        "tine_warm_templates",
+        "Templates of the program that were made.",
+        Kind::Counter,
+        Source::Warm("templates_made"),
+    ),
+    (
+        "tine_warm_copy_crashes",
+        "Copies of a template that have crashed.",
+        Kind::Counter,
+        Source::Warm("copy_crashes"),
+    ),
+    (
+        "tine_warm_template_ready",
+        "1 for each forker that has a template, 0 for one that executes the program.",
+        Kind::Gauge,
+        Source::Templates,
     ),
     (
         "tine_shared_counter",
@@ -257,6 +285,17 @@ fn metrics(service: &Value, name: &str, source: &Source) -> Vec<Metric> {
             let found = objects.filter_map(|object| Some((object[of].as_str()?, object[key].as_f64()?)));
             found.map(|(value, number)| metric(Some((label, value)), number / scale)).collect()
         }
+        Source::Warm(key) => {
+            service["warm"][key].as_f64().map(|value| metric(None, value)).into_iter().collect()
+        }
+        Source::Templates => {
+            let templates = service["warm"]["templates"].as_array().into_iter().flatten();
+            let ready = |template: &Value| {
+                let (forker, is_ready) = (template["forker"].to_string(), template["state"] == "ready");
+                metric(Some(("forker", &forker)), f64::from(u8::from(is_ready)))
+            };
+            templates.map(ready).collect()
+        }
         Source::Shared(kind) => {
             let shared = service["shared"].as_array().into_iter().flatten();
             shared.flat_map(|object| shared_numbers(object, kind, service_name)).collect()
@@ -312,67 +351,4 @@ fn distribution(value: &Value) -> Option<Distribution> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use serde_json::json;
-
-    use super::*;
-    use crate::exposition::text;
-    use crate::negotiation::Exposition;
-
-    #[test]
-    fn services_become_families() {
-        let service = json!({
-            "service": null, "version": "0.1.0", "phase": "paused", "start_time": 100.5, "connections": 3,
-            "ended_by_kind": { "success": 4, "panic": 0 },
-            "processes": [{ "role": "forker 1", "cpu_ms": 250, "rss_kib": 2, "restarts": 1 }],
-            "listeners": [{ "address": "[::]:9", "queued": 1, "overflows": null }],
-            "shared": [
-                { "name": "hits", "kind": "counter", "counters": { "value": 7 }, "gauges": {} },
-                { "name": "jobs", "kind": "queue", "counters": {}, "gauges": { "length": 2.0 } },
-                {
-                    "name": "seconds",
-                    "histogram": { "bounds": [1.0], "counts": [2, 1], "sum": 4.5, "exemplars": [] },
-                },
-            ],
-            "duration": { "bounds": [1.0], "counts": [1, 1], "sum": 3.5, "exemplars": [] },
-        });
-        let other = json!({ "service": "git", "connections": 1 });
-        let text = text(&families(&[service, other], "9"), Exposition::Prometheus);
-        for line in [
-            "tine_build_info{version=\"0.1.0\"} 1",
-            "tine_phase{service=\"9\",phase=\"paused\"} 1",
-            "tine_phase{service=\"9\",phase=\"serving\"} 0",
-            "tine_start_time_seconds{service=\"9\"} 100.5",
-            "tine_connections{service=\"9\"} 3",
-            "tine_connections{service=\"git\"} 1",
-            "tine_connections_ended_total{service=\"9\",kind=\"success\"} 4",
-            "tine_connections_ended_total{service=\"9\",kind=\"panic\"} 0",
-            "tine_process_cpu_seconds_total{service=\"9\",role=\"forker 1\"} 0.25",
-            "tine_process_resident_memory_bytes{service=\"9\",role=\"forker 1\"} 2048",
-            "tine_listener_queue{service=\"9\",address=\"[::]:9\"} 1",
-            "tine_shared_counter_total{service=\"9\",name=\"hits\",figure=\"value\"} 7",
-            "tine_shared_gauge{service=\"9\",name=\"jobs\",figure=\"length\"} 2",
-            "tine_shared_histogram_bucket{service=\"9\",name=\"seconds\",le=\"+Inf\"} 3",
-            "tine_connection_duration_seconds_bucket{service=\"9\",le=\"+Inf\"} 2",
-        ] {
-            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
-        }
-        assert!(!text.contains("tine_listener_overflows_total{"), "{text}");
-    }
-
-    #[test]
-    fn each_family_is_documented_and_no_other() {
-        let document = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/monitoring.md");
-        let document = std::fs::read_to_string(document).expect("a document");
-        let documented = document.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
-        let documented: BTreeSet<&str> = documented.filter(|name| name.starts_with("tine_")).collect();
-        let named = |(name, _, kind, _): &(&str, _, Kind, _)| match kind {
-            Kind::Counter => format!("{name}_total"),
-            _ => (*name).to_owned(),
-        };
-        let all: BTreeSet<String> = TABLE.iter().map(named).chain(["tine_build_info".to_owned()]).collect();
-        assert_eq!(documented, all.iter().map(String::as_str).collect());
-    }
-}
+mod tests;

@@ -105,7 +105,7 @@ fn describe(connection: &Value) -> String {
     let number = |name: &str| connection[name].as_u64();
     let mut line = |label: &str, value: String| _ = writeln!(text, "{label:10} {value}");
     line("connection", field(connection, "id"));
-    for name in ["peer", "proxy", "pid", "state", "tcp_state", "outcome", "accepted", "ended"] {
+    for name in ["peer", "proxy", "pid", "start", "state", "tcp_state", "outcome", "accepted", "ended"] {
         if !connection[name].is_null() {
             line(name, field(connection, name));
         }

@@ -99,16 +99,37 @@ fn describe(text: &mut String, status: &Value) {
     if number("bans") > 0 {
         line("bans", number("bans").to_string());
     }
-    if let Some(layers) = status["jail"]["layers"].as_array().filter(|layers| !layers.is_empty()) {
-        line("jail", jail(&status["jail"]["mode"], layers));
-    }
-    for object in status["shared"].as_array().into_iter().flatten() {
-        line("shared", shared(object));
+    for (label, value) in parts(status) {
+        line(&label, value);
     }
     for which in ["accepted", "rejected"] {
         line(&format!("{which}/s"), rates(status, which));
     }
     text.push_str(&processes(status));
+}
+
+/// The lines about what not every service has: a jail, state that its program shares, a warm start.
+fn parts(status: &Value) -> Vec<(String, String)> {
+    let mut lines = Vec::new();
+    if let Some(layers) = status["jail"]["layers"].as_array().filter(|layers| !layers.is_empty()) {
+        lines.push(("jail".to_owned(), jail(&status["jail"]["mode"], layers)));
+    }
+    for object in status["shared"].as_array().into_iter().flatten() {
+        lines.push(("shared".to_owned(), shared(object)));
+    }
+    let warm = &status["warm"];
+    if warm.is_object() {
+        let [copies, templates, crashes] =
+            ["copies", "templates_made", "copy_crashes"].map(|name| field(warm, name));
+        let counts = format!("{copies} copies, {crashes} of them crashed, {templates} templates made");
+        lines.push(("warm".to_owned(), counts));
+    }
+    for template in warm["templates"].as_array().into_iter().flatten() {
+        let pid = template["pid"].as_u64().map(|pid| format!(", pid {pid}")).unwrap_or_default();
+        let label = format!("template {}", field(template, "forker"));
+        lines.push((label, format!("{}{pid}", field(template, "state"))));
+    }
+    lines
 }
 
 /// The mode, and the layers that are in force and that are missing.
@@ -159,4 +180,27 @@ fn by_reason(reasons: &Value) -> String {
     let parts = reasons.as_object().into_iter().flatten();
     let parts: Vec<String> = parts.map(|(reason, count)| format!("{reason} {count}")).collect();
     if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_service_does_not_have_has_no_line() {
+        assert_eq!(parts(&json!({ "jail": { "mode": null, "layers": [] }, "shared": [] })), []);
+        let status = json!({ "warm": {
+            "templates": [
+                { "forker": 1, "state": "ready", "pid": 4711 },
+                { "forker": 2, "state": "crashes", "pid": null },
+            ],
+            "copies": 70, "templates_made": 4, "copy_crashes": 3,
+        } });
+        let lines = [
+            ("warm", "70 copies, 3 of them crashed, 4 templates made"),
+            ("template 1", "ready, pid 4711"),
+            ("template 2", "crashes"),
+        ];
+        assert_eq!(parts(&status), lines.map(|(label, value)| (label.to_owned(), value.to_owned())));
+    }
 }

@@ -49,7 +49,7 @@ use ring::LogRing;
 use sink::{Sink, Target};
 pub(crate) use target::LogSettings;
 pub use target::LogTarget;
-pub(crate) use usage::{ByteCounts, BytesSource, Times, Usage, Waited};
+pub(crate) use usage::{ByteCounts, BytesSource, StartKind, Times, Usage, Waited};
 use value::FieldValue::{self, Bytes, Number, Text};
 use wrapping::Wrapping;
 

@@ -13,6 +13,37 @@ pub(crate) struct Usage {
     pub(crate) cpu: Duration,
     pub(crate) peak_kib: u64,
     pub(crate) times: Times,
+    /// `None` where the program is not started warm.
+    pub(crate) start_kind: Option<StartKind>,
+}
+
+/// How the process of a connection got a program that can be started warm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StartKind {
+    /// As a copy of a template.
+    Warm,
+    /// The program was executed.
+    Cold,
+}
+
+impl StartKind {
+    /// The kind of a process that is a copy, or is none.
+    pub(crate) fn of(is_copy: bool) -> StartKind {
+        if is_copy { StartKind::Warm } else { StartKind::Cold }
+    }
+
+    /// The kind with this name.
+    pub(crate) fn named(name: &str) -> Option<StartKind> {
+        [StartKind::Warm, StartKind::Cold].into_iter().find(|kind| kind.name() == name)
+    }
+
+    /// The value of `start`.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            StartKind::Warm => "warm",
+            StartKind::Cold => "cold",
+        }
+    }
 }
 
 /// Times of a connection beside its start.
@@ -95,10 +126,12 @@ impl ByteCounts {
 }
 
 impl Usage {
-    /// The fields of the `end` line, from `seconds` on. What is not known has none.
+    /// The fields of the `end` line, from `start` on. What is not known has none.
     pub(super) fn fields(&self) -> Vec<(&'static str, FieldValue<'static>)> {
         let seconds = |time: Duration| Decimal(time.as_secs_f64());
-        let mut fields = vec![("seconds", seconds(self.duration))];
+        let mut fields: Vec<_> =
+            self.start_kind.map(|kind| ("start", Text(kind.name()))).into_iter().collect();
+        fields.push(("seconds", seconds(self.duration)));
         if let Some(waited) = self.times.waited {
             fields.extend([("waited_seconds", seconds(waited.time)), ("limit", Text(waited.limit))]);
         }
@@ -120,7 +153,9 @@ mod tests {
     #[test]
     fn what_is_not_known_has_no_field() {
         let second = Duration::from_secs(1);
-        let none = Usage { duration: second, bytes: None, cpu: second, peak_kib: 7, times: Times::default() };
+        let (unknown, start_kind) = (Times::default(), None);
+        let none =
+            Usage { duration: second, bytes: None, cpu: second, peak_kib: 7, times: unknown, start_kind };
         let waited = Some(Waited { time: second, limit: "rate" });
         let times = Times { first_byte: Some(second), waited };
         let keys = |usage: Usage| -> Vec<&str> { usage.fields().into_iter().map(|(key, _)| key).collect() };
@@ -134,5 +169,16 @@ mod tests {
             "seconds waited_seconds limit first_byte_seconds in out bytes_source cpu_seconds peak_kib"
         );
         assert_eq!((times.waited(), Times::default().waited()), (second, Duration::ZERO));
+        let start_kind = Some(StartKind::Warm);
+        assert_eq!(keys(Usage { start_kind, ..none }), ["start", "seconds", "cpu_seconds", "peak_kib"]);
+    }
+
+    #[test]
+    fn kinds_of_starts_have_names() {
+        for (is_copy, name) in [(true, "warm"), (false, "cold")] {
+            let kind = StartKind::of(is_copy);
+            assert_eq!((kind.name(), StartKind::named(name)), (name, Some(kind)));
+        }
+        assert_eq!(StartKind::named("later"), None);
     }
 }

@@ -294,5 +294,5 @@ fn usage_since(
     let first_byte = stats.first_byte(slot, entry.start, now);
     let times = Times { first_byte, waited: trusted.door.board.waited(slot) };
     let bytes = stats.bytes(slot).map(ByteCounts::of_process);
-    Usage { duration, bytes, cpu: cpu.saturating_sub(cpu_before), peak_kib, times }
+    Usage { duration, bytes, cpu: cpu.saturating_sub(cpu_before), peak_kib, times, start_kind: None }
 }

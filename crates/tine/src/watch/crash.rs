@@ -124,7 +124,7 @@ mod tests {
     fn end(outcome: Outcome) -> EndedConnection {
         let (duration, cpu) = (Duration::from_micros(2_500), Duration::from_millis(1));
         let bytes = Some(ByteCounts::of_process((3, 4)));
-        let usage = Usage { duration, bytes, cpu, peak_kib: 2, times: Times::default() };
+        let usage = Usage { duration, bytes, cpu, peak_kib: 2, times: Times::default(), start_kind: None };
         let peer = Peer::Tcp("192.0.2.1:80".parse().expect("an address"));
         EndedConnection { id: 7, peer, proxied: None, pid: 9, start: 0, outcome, usage }
     }

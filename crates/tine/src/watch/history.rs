@@ -183,7 +183,7 @@ mod tests {
 
     fn ended(id: u64, outcome: Outcome) -> EndedConnection {
         let (none, times) = (Duration::ZERO, Times::default());
-        let usage = Usage { duration: none, bytes: None, cpu: none, peak_kib: 0, times };
+        let usage = Usage { duration: none, bytes: None, cpu: none, peak_kib: 0, times, start_kind: None };
         EndedConnection { id, peer: Peer::Unix(None), proxied: None, pid: 1, start: 0, outcome, usage }
     }
 

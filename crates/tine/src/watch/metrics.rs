@@ -264,6 +264,7 @@ mod tests {
             cpu: Duration::from_millis(20),
             peak_kib: 900,
             times,
+            start_kind: None,
         }
     }
 

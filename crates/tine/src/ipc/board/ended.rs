@@ -83,6 +83,7 @@ mod tests {
             cpu: second / 8,
             peak_kib: 900,
             times,
+            start_kind: None,
         }
     }
 

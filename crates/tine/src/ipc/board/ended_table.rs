@@ -197,6 +197,8 @@ fn read_record(record: &[AtomicU64]) -> EndedConnection {
             cpu: time(CPU),
             peak_kib: get(PEAK_KIB),
             times,
+            // Workers are forked.
+            start_kind: None,
         },
     }
 }

@@ -3,6 +3,7 @@
 use std::io;
 
 use super::ended_table::EndedTable;
+use super::warm::TemplateStatus;
 use super::{Board, Entry, SlotPhase};
 use crate::admission::limits::LimitsMode;
 use crate::admission::reason::Reason;
@@ -27,6 +28,8 @@ pub(crate) struct BoardConnection {
     pub(crate) socket: u64,
     /// An older generation of the server serves it.
     pub(crate) is_older: bool,
+    /// Its process is a copy of a template.
+    pub(crate) is_copy: bool,
 }
 
 impl Board {
@@ -55,8 +58,8 @@ impl BoardReader {
         }
         let (pid, entry) = (board.pid(slot), board.entry(slot));
         let (proxied, waited, socket) = (board.proxied(slot), board.waited(slot), board.socket(slot));
-        let is_older = board.is_older(slot);
-        let connection = BoardConnection { slot, pid, entry, proxied, waited, socket, is_older };
+        let (is_older, is_copy) = (board.is_older(slot), board.is_warm(slot));
+        let connection = BoardConnection { slot, pid, entry, proxied, waited, socket, is_older, is_copy };
         // The slot can have got its next connection meanwhile.
         let is_same = board.phase(slot) == SlotPhase::Serving && board.entry(slot).id == entry.id;
         (is_same && pid != 0).then_some(connection)
@@ -110,6 +113,26 @@ impl BoardReader {
     /// As [`Board::slot_waits`].
     pub(crate) fn slot_waits(&self) -> u64 {
         self.0.slot_waits()
+    }
+
+    /// As [`Board::template`].
+    pub(crate) fn template(&self, forker: usize) -> TemplateStatus {
+        self.0.template(forker)
+    }
+
+    /// As [`Board::templates`].
+    pub(crate) fn templates(&self) -> u64 {
+        self.0.templates()
+    }
+
+    /// As [`Board::copies`].
+    pub(crate) fn copies(&self) -> u64 {
+        self.0.copies()
+    }
+
+    /// As [`Board::copy_crashes`].
+    pub(crate) fn copy_crashes(&self) -> u64 {
+        self.0.copy_crashes()
     }
 
     /// The number of clients in the delay queue.

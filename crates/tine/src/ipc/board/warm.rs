@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
-use super::{Board, TEMPLATE, WARM, WARM_COPIES, WARM_CRASHES, WARM_RESETS, WARM_TEMPLATES};
+use super::{Board, MAX_FORKERS, TEMPLATE, WARM, WARM_COPIES, WARM_CRASHES, WARM_RESETS, WARM_TEMPLATES};
 
 /// The template of a forker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +95,16 @@ impl Board {
         self.forker_word(forker, TEMPLATE).store(status.to_word(), SeqCst);
     }
 
+    /// Notes that a process has exited. Where it was the template of a forker, there is none until
+    /// that has another one. Runs in the supervisor.
+    pub(crate) fn note_ended_template(&self, pid: i32) {
+        let (ended, making) = (TemplateStatus::Ready(pid).to_word(), TemplateStatus::Making.to_word());
+        for forker in 0..MAX_FORKERS {
+            let word = self.forker_word(forker, TEMPLATE);
+            let _ = word.compare_exchange(ended, making, SeqCst, SeqCst);
+        }
+    }
+
     /// The template of a forker.
     pub(crate) fn template(&self, forker: usize) -> TemplateStatus {
         TemplateStatus::from_word(self.forker_word(forker, TEMPLATE).load(SeqCst))
@@ -135,6 +145,10 @@ mod tests {
             assert_eq!(board.template(3), status);
         }
         assert_eq!(board.templates(), 1);
+        board.note_ended_template(7);
+        assert_eq!(board.template(3), TemplateStatus::Ready(1 << 22));
+        board.note_ended_template(1 << 22);
+        assert_eq!(board.template(3), TemplateStatus::Making);
     }
 
     #[test]

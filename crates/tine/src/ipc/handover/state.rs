@@ -12,7 +12,7 @@ use crate::admission::penalty::Fault;
 use crate::admission::reason::Reason;
 use crate::admission::sources::SourcesState;
 use crate::lifecycle::outcome::Outcome;
-use crate::log::{ByteCounts, BytesSource, Times, Usage, Waited};
+use crate::log::{ByteCounts, BytesSource, StartKind, Times, Usage, Waited};
 use crate::net::peer::Peer;
 use crate::net::proxied::{PROXIED_WORDS, Proxied};
 use crate::watch::history::EndedConnection;
@@ -199,7 +199,7 @@ fn counts_from_json(value: &Value) -> Option<Vec<(Reason, u64)>> {
 
 fn record_to_json(record: &EndedConnection) -> Value {
     let EndedConnection { id, peer, proxied, pid, start, outcome, usage } = record;
-    let Usage { duration, bytes, cpu, peak_kib, times } = usage;
+    let Usage { duration, bytes, cpu, peak_kib, times, start_kind } = usage;
     let bytes = bytes.map(|ByteCounts { received, sent, source }| json!([received, sent, source.name()]));
     json!({
         "id": id,
@@ -215,6 +215,7 @@ fn record_to_json(record: &EndedConnection) -> Value {
         "peak_kib": peak_kib,
         "first_byte": times.first_byte.map(nanoseconds),
         "waited": waited_to_json(times.waited),
+        "start_kind": start_kind.map(StartKind::name),
     })
 }
 
@@ -246,6 +247,7 @@ fn record_from_json(value: &Value) -> Option<EndedConnection> {
             cpu: time("cpu")?,
             peak_kib: number("peak_kib")?,
             times,
+            start_kind: value.get("start_kind").and_then(Value::as_str).and_then(StartKind::named),
         },
     })
 }
@@ -312,6 +314,7 @@ mod tests {
                 cpu: second / 7,
                 peak_kib: 900,
                 times,
+                start_kind: (id == 4).then_some(StartKind::Warm),
             },
         }
     }

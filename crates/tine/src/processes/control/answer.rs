@@ -14,6 +14,7 @@ use super::request::{Filter, ListRequest, Request};
 use super::rows::{Row, sort};
 use super::shared_state;
 use super::view::{SettingView, Sockets, View, date};
+use super::warm;
 use crate::admission::access::prefix::Prefix;
 use crate::admission::reason::Reason;
 use crate::ipc::board::SlotPhase;
@@ -111,18 +112,11 @@ fn finish(reply: &mut Reply, result: Result<u64, &'static str>) -> io::Result<()
 /// The status of a service.
 fn status(view: &View) -> Value {
     let started = Duration::from_nanos(now().saturating_sub(view.history.started));
-    let rejected: serde_json::Map<String, Value> = Reason::ALL
-        .into_iter()
-        .map(|reason| (reason, view.board.rejected(reason)))
-        .filter(|(_, count)| *count > 0)
-        .map(|(reason, count)| (reason.name().to_owned(), json!(count)))
-        .collect();
-    let reported: serde_json::Map<String, Value> = Reason::ALL
-        .into_iter()
-        .map(|reason| (reason, view.board.reported(reason)))
-        .filter(|(_, count)| *count > 0)
-        .map(|(reason, count)| (reason.name().to_owned(), json!(count)))
-        .collect();
+    let by_reason = |count: &dyn Fn(Reason) -> u64| -> serde_json::Map<String, Value> {
+        let counts = Reason::ALL.into_iter().map(|reason| (reason, count(reason)));
+        let counts = counts.filter(|(_, count)| *count > 0);
+        counts.map(|(reason, count)| (reason.name().to_owned(), json!(count))).collect()
+    };
     let rates: serde_json::Map<String, Value> = [60, 300, 900]
         .into_iter()
         .map(|seconds| {
@@ -136,7 +130,7 @@ fn status(view: &View) -> Value {
         .iter()
         .map(|process| json!({ "role": process.role, "pid": process.pid, "restarts": process.restarts }))
         .collect();
-    json!({
+    let mut object = json!({
         "type": "status",
         "version": env!("CARGO_PKG_VERSION"),
         "service": view.service,
@@ -154,10 +148,10 @@ fn status(view: &View) -> Value {
         "failed": view.history.failed_total,
         "unrecorded": view.history.unrecorded_total,
         "rejected": view.board.rejected_total(),
-        "rejected_by_reason": rejected,
+        "rejected_by_reason": by_reason(&|reason| view.board.rejected(reason)),
         "limits": view.board.limits_mode().to_string(),
         "reported": Reason::ALL.into_iter().map(|reason| view.board.reported(reason)).sum::<u64>(),
-        "reported_by_reason": reported,
+        "reported_by_reason": by_reason(&|reason| view.board.reported(reason)),
         "delayed": Reason::ALL.into_iter().map(|reason| view.board.delayed(reason)).sum::<u64>(),
         "waiting": view.board.waiting(),
         "bans": view.bans.len(),
@@ -166,7 +160,9 @@ fn status(view: &View) -> Value {
         "shared": shared_state::to_json(&view.members.objects()),
         "rates": rates,
         "processes": processes,
-    })
+    });
+    warm::add(view, &mut object);
+    object
 }
 
 /// The rows that a filter selects.

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::shared_state;
 use super::view::View;
+use super::warm;
 use crate::admission::reason::Reason;
 use crate::ipc::board::SlotPhase;
 use crate::system::clock::now;
@@ -66,6 +67,7 @@ pub(super) fn metrics(view: &View) -> Value {
         "listeners": listeners.collect::<Vec<Value>>(),
         "processes": processes,
     });
+    warm::add(view, &mut object);
     if let Value::Object(object) = &mut object {
         object.extend(view.history.metrics.to_json());
     }

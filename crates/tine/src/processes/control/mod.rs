@@ -20,6 +20,7 @@ pub(crate) mod run;
 pub(crate) mod served;
 mod shared_state;
 pub(crate) mod view;
+mod warm;
 
 use std::os::fd::OwnedFd;
 

@@ -8,7 +8,7 @@ use super::request::{Filter, Sort, SortKey};
 use super::view::{Sockets, View, date};
 use crate::admission::access::prefix::Prefix;
 use crate::ipc::board::reader::BoardConnection;
-use crate::log::{ByteCounts, Times, Waited};
+use crate::log::{ByteCounts, StartKind, Times, Waited};
 use crate::net::peer::Peer;
 use crate::net::privacy::Privacy;
 use crate::net::proxied::Proxied;
@@ -30,6 +30,8 @@ pub(super) struct Row {
     /// From its accept to now, or to its end.
     age: Duration,
     times: Times,
+    /// `None` where the program is not started warm.
+    start_kind: Option<StartKind>,
     bytes: Option<ByteCounts>,
     /// The state of its socket, by the kernel.
     tcp_state: Option<&'static str>,
@@ -52,7 +54,7 @@ struct RowEnd {
 impl Row {
     /// The row of a connection that is served.
     pub(super) fn live(view: &View, connection: &BoardConnection, sockets: &Sockets) -> Row {
-        let BoardConnection { slot, pid, entry, proxied, is_older, .. } = *connection;
+        let BoardConnection { slot, pid, entry, proxied, is_older, is_copy, .. } = *connection;
         let info = sockets.of(connection);
         let header = u64::from(proxied.map_or(0, |proxied| proxied.header));
         let from_kernel = info.map(|info| {
@@ -68,6 +70,7 @@ impl Row {
             start: entry.start,
             age: times.waited() + Duration::from_nanos(now().saturating_sub(entry.start)),
             times,
+            start_kind: view.warm_forkers.filter(|_| !is_older).map(|_| StartKind::of(is_copy)),
             // Its process counts in memory that only its supervisor has.
             bytes: from_kernel.or_else(|| view.counted(slot).filter(|_| !is_older)),
             tcp_state: info.map(|info| info.state_name()),
@@ -89,6 +92,7 @@ impl Row {
             start: connection.start,
             age: usage.times.waited() + usage.duration,
             times: usage.times,
+            start_kind: usage.start_kind,
             bytes: usage.bytes,
             tcp_state: None,
             end: Some(RowEnd {
@@ -133,6 +137,9 @@ impl Row {
         }
         // That of an older generation may be another one.
         set("jail", json!(jail.filter(|_| !self.is_older)));
+        if let Some(kind) = self.start_kind {
+            set("start", json!(kind.name()));
+        }
         set("pid", json!(self.pid));
         set("state", json!(self.state));
         let accepted = self.start.saturating_sub(self.times.waited().as_nanos() as u64);
@@ -206,6 +213,7 @@ mod tests {
             start: 0,
             age: Duration::from_secs(seconds),
             times: Times::default(),
+            start_kind: None,
             bytes: (bytes_in > 0).then(|| ByteCounts::of_kernel((bytes_in, 0))),
             tcp_state: None,
             end: None,
@@ -257,12 +265,14 @@ mod tests {
 
     #[test]
     fn ids_of_several_services_have_the_service_in_front() {
-        let row = row(7, "192.0.2.1:5", 1, 3);
+        let mut row = row(7, "192.0.2.1:5", 1, 3);
         let json = row.to_json(None, None, Privacy::None);
         assert_eq!((&json["id"], &json["bytes_in"]), (&json!(7), &json!(3)));
         assert_eq!(json.get("service"), Some(&json!(null)), "every row has the same keys");
         let json = row.to_json(Some("git"), Some("full"), Privacy::Truncate);
         assert_eq!((&json["id"], &json["peer"]), (&json!("git:7"), &json!("192.0.2.0/24")));
-        assert_eq!(json["jail"], "full");
+        assert_eq!((&json["jail"], json.get("start")), (&json!("full"), None));
+        row.start_kind = Some(StartKind::Cold);
+        assert_eq!(row.to_json(None, None, Privacy::None)["start"], "cold");
     }
 }

@@ -37,6 +37,9 @@ pub(crate) struct View {
     pub(crate) max_connections: usize,
     /// Whether connections execute a program, which does not count its bytes.
     pub(crate) has_program: bool,
+    /// The number of forkers, each of which can have a template; `None` where the program is not
+    /// started warm.
+    pub(crate) warm_forkers: Option<usize>,
     pub(crate) processes: Vec<ProcessView>,
     /// The usage of the supervisor itself.
     pub(crate) usage: Option<ProcessUsage>,
@@ -63,7 +66,7 @@ pub(crate) struct View {
     pub(crate) ports: Vec<(bool, u16)>,
 }
 
-/// A forker or a helper.
+/// A forker, a helper or a template.
 pub(crate) struct ProcessView {
     pub(crate) role: String,
     pub(crate) pid: i32,

@@ -71,6 +71,8 @@ impl<'a> Templates<'a> {
     /// No template yet; the maker is started when the first one is asked for.
     pub(super) fn new(start: MakerStart<'a>, board: &Board) -> Templates<'a> {
         let renewal = Renewal { connections: start.warm.renew_after, time: start.warm.renew_every };
+        // The forker before this one may have had one.
+        board.set_template(start.index, TemplateStatus::Making);
         Templates {
             start,
             maker: None,

@@ -162,7 +162,7 @@ mod tests {
             proxied: None,
             pid: 1,
             outcome: Outcome::Exit(0),
-            usage: Usage { duration: none, bytes: None, cpu: none, peak_kib: 0, times },
+            usage: Usage { duration: none, bytes: None, cpu: none, peak_kib: 0, times, start_kind: None },
             penalty: None,
             crash: None,
         }

@@ -45,6 +45,7 @@ mod takeover;
 mod timers;
 mod unserved;
 mod wait;
+mod warm;
 
 use std::ffi::CString;
 

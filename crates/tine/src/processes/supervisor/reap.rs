@@ -10,7 +10,7 @@ use super::children::ChildKind;
 use super::held_ends::ConnectionEnd;
 use super::role::Role;
 use super::state::ServerEvent;
-use crate::admission::penalty::{Fault, is_crash_signal};
+use crate::admission::penalty::Fault;
 use crate::connection::handler::Handler;
 use crate::ipc::board::SlotPhase;
 use crate::ipc::board::places::PlaceHolder;
@@ -159,6 +159,7 @@ where
             return;
         }
         let reaped = orphans::reap(&orphans, |pid| self.is_own(pid));
+        self.note_ended_templates(&reaped);
         for pid in reaped {
             self.children.not_signalled.remove(&pid);
         }
@@ -178,11 +179,6 @@ where
         self.drain_notices();
         children.retain(|pid| !self.is_own(*pid));
         children
-    }
-
-    /// Whether a program is started warm.
-    pub(super) fn has_warm_program(&self) -> bool {
-        self.settings.program.as_ref().is_some_and(|program| program.warm.is_some())
     }
 
     /// Whether a child was forked by the server.
@@ -278,17 +274,6 @@ where
         end.into_iter().for_each(|end| self.log_and_record(end));
     }
 
-    /// Has the forkers make new templates where a copy has died of a signal by its own fault: it may
-    /// have told its client something of the template.
-    fn note_copy_crash(&self, slot: usize, how: How) {
-        let board = &self.memory.board;
-        let is_crash = matches!(how, How::Signaled(number) if is_crash_signal(number));
-        if is_crash && board.is_warm(slot) {
-            board.note_copy_crash();
-            self.channels.wake_forkers();
-        }
-    }
-
     /// Logs and records the ends that were held back and are complete by now; with `all`, each of
     /// them.
     pub(super) fn check_held_ends(&mut self, all: bool) {
@@ -362,6 +347,7 @@ where
             cpu: ended.cpu,
             peak_kib: ended.peak_kib,
             times: Times { first_byte, waited: self.memory.board.waited(slot) },
+            start_kind: self.start_kind(slot),
         };
         let crash = self.crash_note(slot, &outcome);
         Some(ConnectionEnd { entry, proxied, pid: ended.pid, outcome, usage, penalty: None, crash })

@@ -33,6 +33,7 @@ where
         controller: NewController,
     ) -> ControlStart<'a> {
         let processes = self.processes();
+        let warm_forkers = self.has_warm_program().then_some(self.settings.forkers);
         let phase = self.phase_name();
         let settings = Setting::ALL.map(|setting| {
             let (value, at_start) = (self.settings.value(setting), self.at_start.value(setting));
@@ -64,6 +65,7 @@ where
             generation: self.history.generation,
             max_connections: self.settings.max_connections,
             has_program,
+            warm_forkers,
             processes,
             usage: ProcessUsage::of(supervisor.as_raw_pid()),
             board,
@@ -84,7 +86,7 @@ where
         ControlStart { alone: self.alone, supervisor, identity, controller, view, report }
     }
 
-    /// The forkers and helpers.
+    /// The forkers and helpers, and the templates.
     fn processes(&self) -> Vec<ProcessView> {
         let restarts = |role| self.children.restarts.get(&role).copied().unwrap_or(0);
         let roles = self.children.table.roles().filter(|(_, role)| *role != Role::Control);
@@ -102,6 +104,7 @@ where
             let (restarts, usage) = (companion.restarts(), ProcessUsage::of(pid));
             Some(ProcessView { role, pid, restarts, usage })
         }));
+        processes.extend(self.templates());
         processes.sort_by(|a, b| a.role.cmp(&b.role));
         processes
     }
