@@ -25,6 +25,11 @@ fn templates(server: &Server) -> Vec<Value> {
     server.log.of("warm").into_iter().filter(|line| line["state"] == "ready").collect()
 }
 
+/// The process of the first template.
+fn first_template(server: &Server) -> i64 {
+    server.log.wait("a template", |_| templates(server).first()?["pid"].as_i64())
+}
+
 fn answer(server: &Server, text: &str) -> String {
     let mut client = server.connect();
     client.send(text).half_close();
@@ -35,7 +40,7 @@ fn answer(server: &Server, text: &str) -> String {
 fn each_client_has_a_copy_with_its_own_process_and_variables() {
     let script = "read a; set -- $(cat /proc/self/stat); echo $a $TCPREMOTEPORT $TINE_CONNECTION $4 $5";
     let server = warm(&[], &["sh", "-c", script]);
-    let template = templates(&server)[0]["pid"].as_i64().expect("a process");
+    let template = first_template(&server);
     let mut pids = BTreeSet::from([template]);
     for number in 1..=4 {
         let mut client = server.connect();
@@ -214,7 +219,7 @@ fn a_stop_lets_copies_finish_and_leaves_nothing() {
     let mut server = warm(&["--drain-timeout", "20s"], &["cat"]);
     let mut client = server.connect();
     client.echo("before\n");
-    let template = templates(&server)[0]["pid"].as_i64().expect("a process");
+    let template = first_template(&server);
     server.signal(Signal::TERM);
     server.log.wait_for("drain", 1);
     client.echo("during\n");

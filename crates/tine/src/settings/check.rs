@@ -286,7 +286,7 @@ mod tests {
             ("a terminal", plain(cat().terminal(Terminal::Output))),
             ("a lingering close", plain(cat().lingering_close(true))),
             ("reverse DNS", plain(cat().reverse_dns(true))),
-            ("a prepare function", plain(cat().prepare(|_| crate::Prepared::new()))),
+            ("a prepare function", plain(cat().prepare(|_| crate::program::Prepared::new()))),
             ("a banner", Settings { banner: b"hello".to_vec(), ..plain(cat()) }),
             ("spares", Settings { spares: 1, ..plain(cat()) }),
         ] {
