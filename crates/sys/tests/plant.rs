@@ -146,7 +146,7 @@ mod tests {
         }
         let open = BTreeSet::from([0, 1, 2]);
         let Template { channel, process, base } = plant(&mut tracer, pid, &open).expect("a template");
-        Subject { pid, channel: TemplateChannel::new(channel), base, _process: process }
+        Subject { pid, channel: TemplateChannel::new(channel).expect("a socket"), base, _process: process }
     }
 
     impl Subject {
@@ -230,7 +230,7 @@ mod tests {
         subject.channel.ask(&message, &[other.as_fd()]).expect("it runs");
         drop(other);
         let (pid, failed) = subject.both_answers();
-        assert_eq!(failed, Answer::Failed(1, i64::from(std::process::id())));
+        assert_eq!(failed, Answer::Failed(3, i64::from(std::process::id())));
         assert_eq!(wait_for(pid).expect("a child"), How::Exited(111));
         assert_eq!(exchange(own, b""), b"");
         let (pid, stream) = subject.copy(|_| {});
@@ -242,7 +242,7 @@ mod tests {
         let subject = subject(c"/bin/cat", &["cat"]);
         let parent = std::process::id().cast_signed();
         for (expected, answer, code) in
-            [(parent, Answer::Tried, 0), (1, Answer::Failed(1, i64::from(parent)), 111)]
+            [(parent, Answer::Tried, 0), (1, Answer::Failed(3, i64::from(parent)), 111)]
         {
             let mut steps = subject.base.begin();
             steps.die_with(expected);

@@ -1,11 +1,14 @@
 //! The channel to a template: a message for each copy, and the answers.
 
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::{Errno, retry_on_intr};
-use rustix::net::{RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recv, sendmsg};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, recvmsg, sendmsg,
+};
 
 use super::DESCRIPTORS;
 use super::layout::FAILED_BIT;
@@ -17,7 +20,7 @@ pub struct TemplateChannel(OwnedFd);
 /// What a template or one of its copies answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// It has made a copy with this id.
+    /// A copy is there, with this id in the pid namespace of this process.
     Copied(i32),
     /// It could not make one.
     NotCopied(Errno),
@@ -29,10 +32,14 @@ pub enum Answer {
 }
 
 impl TemplateChannel {
-    /// The channel of a [`Template`](super::Template).
-    #[must_use]
-    pub fn new(channel: OwnedFd) -> TemplateChannel {
-        TemplateChannel(channel)
+    /// The channel of a [`Template`](super::Template). The kernel says who sends an answer: the
+    /// template may number processes otherwise (pid_namespaces(7)).
+    ///
+    /// # Errors
+    /// None for a socket.
+    pub fn new(channel: OwnedFd) -> io::Result<TemplateChannel> {
+        rustix::net::sockopt::set_socket_passcred(&channel, true)?;
+        Ok(TemplateChannel(channel))
     }
 
     /// Asks for a copy that takes these steps and gets these descriptors, at most [`DESCRIPTORS`].
@@ -53,16 +60,26 @@ impl TemplateChannel {
     /// The next answer, if there is one. Does not wait.
     ///
     /// # Errors
-    /// ECONNRESET if the template has ended without having taken the last message; EPIPE if it has
-    /// taken it; EBADMSG for another message.
+    /// EPIPE or ECONNRESET if the template has ended, and its copies have answered all that they
+    /// will; EBADMSG for another message.
     pub fn answer(&self) -> io::Result<Option<Answer>> {
         let mut bytes = [0; 16];
-        match retry_on_intr(|| recv(&self.0, &mut bytes[..], RecvFlags::DONTWAIT)) {
-            Ok((16, 16)) => Ok(Some(Answer::of(bytes))),
-            Ok((0, _)) => Err(Errno::PIPE.into()),
-            Ok(_) => Err(Errno::BADMSG.into()),
-            Err(Errno::AGAIN) => Ok(None),
-            Err(why) => Err(why.into()),
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmCredentials(1))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let received = retry_on_intr(|| {
+            let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
+            recvmsg(&self.0, &mut [IoSliceMut::new(&mut bytes)], &mut control, flags)
+        });
+        let sender = control.drain().find_map(|message| match message {
+            RecvAncillaryMessage::ScmCredentials(sender) => Some(sender.pid.as_raw_nonzero().get()),
+            _ => None,
+        });
+        match (received.map(|received| received.bytes), sender) {
+            (Ok(16), Some(sender)) => Ok(Some(Answer::of(bytes, sender))),
+            (Ok(0), _) => Err(Errno::PIPE.into()),
+            (Ok(_), _) => Err(Errno::BADMSG.into()),
+            (Err(Errno::AGAIN), _) => Ok(None),
+            (Err(why), _) => Err(why.into()),
         }
     }
 }
@@ -80,12 +97,12 @@ impl From<TemplateChannel> for OwnedFd {
 }
 
 impl Answer {
-    fn of(bytes: [u8; 16]) -> Answer {
+    fn of(bytes: [u8; 16], sender: i32) -> Answer {
         let word = |at: usize| i64::from_ne_bytes(bytes[at..at + 8].try_into().unwrap_or_default());
         let (first, second) = (word(0), word(8));
-        match (first, i32::try_from(first)) {
-            (-1, _) if second == 1 => Answer::Tried,
-            (1.., Ok(id)) => Answer::Copied(id),
+        match (first, second) {
+            (1, 0) => Answer::Copied(sender),
+            (-1, 1) => Answer::Tried,
             (0.., _) => Answer::Failed((first & !(1 << FAILED_BIT)).unsigned_abs(), second),
             _ => Answer::NotCopied(Errno::from_raw_os_error(-first as i32)),
         }
@@ -99,7 +116,7 @@ mod tests {
     #[test]
     fn answers() {
         for (first, second, expected) in [
-            (4711, 0, Answer::Copied(4711)),
+            (1, 0, Answer::Copied(4711)),
             (-11, 0, Answer::NotCopied(Errno::AGAIN)),
             (-1, 0, Answer::NotCopied(Errno::PERM)),
             (-1, 1, Answer::Tried),
@@ -107,7 +124,7 @@ mod tests {
             (1 << FAILED_BIT | 7, 0, Answer::Failed(7, 0)),
         ] {
             let words = [i64::to_ne_bytes(first), i64::to_ne_bytes(second)].concat();
-            assert_eq!(Answer::of(words.try_into().expect("16 bytes")), expected);
+            assert_eq!(Answer::of(words.try_into().expect("16 bytes"), 4711), expected);
         }
     }
 }

@@ -10,8 +10,8 @@ pub(super) const HEADER: usize = 16;
 pub(super) const CONTROL_LENGTH: usize = HEADER + 40;
 /// A `struct iovec`, of the message.
 pub(super) const VECTOR: usize = 72;
-/// Two words: the id of a copy or a negative error number, and 0; or the number of a step with
-/// [`FAILED_BIT`] set, and what it has failed with.
+/// Two words: a negative error number, and 0; or the number of a step with [`FAILED_BIT`] set, and
+/// what it has failed with.
 pub(super) const REPLY: usize = 88;
 /// The registers that a copy goes on with.
 pub(super) const IMAGE: usize = 128;
@@ -27,5 +27,5 @@ pub(super) const MESSAGE: usize = 4096;
 /// The exit code of a copy that could not take a step.
 pub(super) const EXIT_FAILED: i32 = 111;
 
-/// The bit of a number of a step that has failed: no id of a process has it.
+/// The bit of a number of a step that has failed.
 pub(super) const FAILED_BIT: u32 = 40;

@@ -77,10 +77,12 @@ impl CopyBase {
         self.ruleset.is_some()
     }
 
-    /// No steps yet.
+    /// The first step: the copy answers that it is there.
     #[must_use]
     pub fn begin(&self) -> CopySteps {
-        CopySteps::new(self.open.clone(), self.data)
+        let mut steps = CopySteps::new(self.open.clone(), self.data);
+        steps.answer(self.channel, COPIED);
+        steps
     }
 
     /// The message for a copy that takes these steps, which were begun here.
@@ -159,6 +161,9 @@ impl CopyBase {
         })
     }
 }
+
+/// What a copy answers first.
+const COPIED: [u64; 2] = [1, 0];
 
 /// What a copy answers that has tried its steps.
 const TRIED: [u64; 2] = [u64::MAX, 1];

@@ -39,7 +39,8 @@ global_asm!(
     "syscall",
     "test rax, rax",
     "jz 4f",
-    // The template answers with the id of the copy, or the negative error number.
+    // A copy answers for itself. Without one, the template answers with the negative error number.
+    "jns 7f",
     "mov [rbx + {reply}], rax",
     "mov qword ptr [rbx + {reply} + 8], 0",
     "mov rax, {sendto}",
@@ -52,7 +53,7 @@ global_asm!(
     "syscall",
     // It closes what it has received: the length in the head of the control message, which is 16
     // bytes itself, says how much.
-    "mov r13, [rbx + {control}]",
+    "7: mov r13, [rbx + {control}]",
     "mov qword ptr [rbx + {control}], 0",
     "lea r14, [rbx + {control} + 16]",
     "3: sub r13, 4",

@@ -11,7 +11,7 @@ use tine_sys::process::{Side, exit_now, fork_sibling};
 use super::accept::request_slot;
 use super::failure::{fail, succeed};
 use super::memory::{Memory, NewProcess, Started};
-use super::templates::{Copied, Lent};
+use super::templates::Lent;
 use super::trusted::Forker;
 use crate::connection::handler::Handler;
 use crate::ipc::board::places::PlaceHolder;
@@ -49,24 +49,11 @@ where
     // Before the fork: however soon the child exits, the supervisor finds its slot.
     board.mark_changed(slot);
     let mut launch = trusted.launch_context(slot, &entry, context.launcher.is_some());
-    if trusted.templates.is_some() {
-        match copy_template(forker, memory, (slot, &client), entry, &launch) {
-            Copied::By(_) => {
-                drop(client);
-                note_created(forker, slot, &entry);
-                succeed(forker, memory);
-                return Started::Served;
-            }
-            Copied::None => {}
-            Copied::NotNow(why) => {
-                let what = "cannot create a process for a connection";
-                return keep_in_hand(forker, memory, (client, slot), what, &why.into());
-            }
-            Copied::Lost => {
-                lose_client(forker, slot, &entry);
-                return Started::Served;
-            }
-        }
+    if trusted.templates.is_some() && copy_template(forker, memory, (slot, &client), entry, &launch) {
+        drop(client);
+        note_created(forker, slot, &entry);
+        succeed(forker, memory);
+        return Started::Served;
     }
     let Forker { trusted, context } = forker;
     let board = &trusted.door.board;
@@ -108,17 +95,17 @@ where
     }
 }
 
-/// Has a template copied for a client, if there is one.
+/// Has a template copied for a client, if there is one. False where the program has to be executed.
 fn copy_template<H>(
     forker: &mut Forker<'_, H>,
     memory: &mut Memory,
     (slot, client): (usize, &Accepted),
     entry: Entry,
     launch: &LaunchContext,
-) -> Copied {
+) -> bool {
     let Forker { trusted, context } = forker;
     let (Some(templates), Some(launcher)) = (&mut trusted.templates, &mut context.launcher) else {
-        return Copied::None;
+        return false;
     };
     let board = &trusted.door.board;
     let mut lent = Lent { board, launcher, log: &mut context.log };
@@ -127,10 +114,10 @@ fn copy_template<H>(
     memory.are_templates_due |= templates.has_new_maker();
     // The variables of an access rule are in no template.
     if !templates.copies() || !launch.variables.is_empty() || launch.pending_name_rules.is_some() {
-        return Copied::None;
+        return false;
     }
     let Ok(cgroups) = launch.cgroup.as_ref().map_or(Ok(Vec::new()), CgroupEntry::open) else {
-        return Copied::None;
+        return false;
     };
     let target = ProgramConnection {
         socket: &client.socket,
@@ -141,26 +128,14 @@ fn copy_template<H>(
     // Before there is a process: the supervisor does not take it for one that is not the server's.
     board.set_warm(slot, true);
     let copied = templates.copy(&target, &cgroups, &mut lent);
-    match &copied {
-        Copied::By(pid) => {
-            board.pid_cell(slot).store(*pid, SeqCst);
+    match copied {
+        Some(pid) => {
+            board.pid_cell(slot).store(pid, SeqCst);
             board.count_copy();
         }
-        Copied::None | Copied::NotNow(_) | Copied::Lost => board.set_warm(slot, false),
+        None => board.set_warm(slot, false),
     }
-    copied
-}
-
-/// Gives a client up of which it is not known whether it is served.
-#[cold]
-fn lose_client<H>(forker: &mut Forker<'_, H>, slot: usize, entry: &Entry) {
-    let Forker { trusted, context } = forker;
-    let next = "it is served if the copy was made; see what ended the template";
-    let what = format!("connection {} is not accounted for", entry.id);
-    context.log.error(&what, "a template has ended while it made a copy", next);
-    trusted.door.board.release(slot);
-    trusted.offer_slot();
-    trusted.settle_place(PlaceHolder::Forker(trusted.index));
+    copied.is_some()
 }
 
 /// Notes that the process of a connection was created.

@@ -5,7 +5,6 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use rustix::io::Errno;
 use rustix::process::{Signal, pidfd_send_signal};
 use rustix::rand::{GetRandomFlags, getrandom};
 use tine_sys::plant::{Answer, TemplateChannel};
@@ -52,19 +51,6 @@ struct Present {
     channel: TemplateChannel,
     process: OwnedFd,
     plan: CopyPlan,
-}
-
-/// What has become of a connection.
-#[derive(Debug)]
-pub(super) enum Copied {
-    /// A copy with this id serves it.
-    By(i32),
-    /// None does: the program is executed for it.
-    None,
-    /// The template could not make another process: a limit on processes, or no memory.
-    NotNow(Errno),
-    /// It is not known whether one does: the template has ended meanwhile.
-    Lost,
 }
 
 impl<'a> Templates<'a> {
@@ -243,7 +229,7 @@ impl<'a> Templates<'a> {
     fn install(&mut self, made: NewTemplate, lent: &mut Lent) -> io::Result<()> {
         let NewTemplate { channel, process, plan, facts } = made;
         let place = self.start.first_server_fd;
-        let channel = TemplateChannel::new(place.duplicate(channel)?);
+        let channel = TemplateChannel::new(place.duplicate(channel)?)?;
         let process = place.duplicate(process)?;
         self.present = Some(Present { channel, process, plan });
         self.told = None;
@@ -253,18 +239,19 @@ impl<'a> Templates<'a> {
     }
 
     /// Has the present template copied for a connection, with the lists of members of its cgroups.
+    /// Returns the id of the copy; `None` if there is none, for which the program is executed.
     pub(super) fn copy(
         &mut self,
         client: &ProgramConnection,
         cgroups: &[OwnedFd],
         lent: &mut Lent,
-    ) -> Copied {
+    ) -> Option<i32> {
         let Lent { launcher, log, .. } = lent;
         // One that cannot be held to its port gets a filter of its own, by execution.
         if !launcher.hold(client.socket).is_ok_and(|is_held| is_held) {
-            return Copied::None;
+            return None;
         }
-        let Some(present) = &self.present else { return Copied::None };
+        let present = self.present.as_ref()?;
         let asked = launcher
             .stderr(client.entry.id)
             .and_then(|stderr| present.ask(client, &launcher.variables(client), stderr.as_ref(), cgroups));
@@ -277,23 +264,22 @@ impl<'a> Templates<'a> {
                         client.entry.id
                     ));
                 }
-                return Copied::None;
+                return None;
             }
             // It has ended, or is behind: it has not taken this message.
             Err(why) => {
                 self.lose(&why, log);
-                return Copied::None;
+                return None;
             }
         }
-        match present.wait_for_copy(log) {
-            Ok(Answer::Copied(pid)) => {
-                self.state.copied();
-                Copied::By(pid)
-            }
-            Ok(Answer::NotCopied(why)) => Copied::NotNow(why),
-            Ok(Answer::Failed(..) | Answer::Tried) => Copied::None,
-            Err(why) => self.lose_asked(why, log),
+        let copied = match present.wait_for_copy(log) {
+            Ok(answer) => copied(answer),
+            Err(why) => self.lose_asked(&why, log),
+        };
+        if copied.is_some() {
+            self.state.copied();
         }
+        copied
     }
 
     /// Kills a template that has ended or does not answer. Returns its channel.
@@ -309,20 +295,23 @@ impl<'a> Templates<'a> {
         Some(channel)
     }
 
-    /// The same of one that may have taken the last message: then there may be a copy.
-    fn lose_asked(&mut self, why: io::Error, log: &mut Log) -> Copied {
-        let Some(channel) = self.lose(&why, log) else { return Copied::None };
-        let answer = match why.kind() {
-            io::ErrorKind::TimedOut => wait_for_answer(&channel, Instant::now() + ANSWER_TIME),
-            _ => Err(why),
-        };
-        match answer {
-            Ok(Answer::Copied(pid)) => Copied::By(pid),
-            Ok(_) => Copied::None,
-            // It has ended with the message unread.
-            Err(why) if Errno::from_io_error(&why) == Some(Errno::CONNRESET) => Copied::None,
-            Err(_) => Copied::Lost,
+    /// The same of one that may have taken the last message: a copy that it has made answers for
+    /// itself.
+    fn lose_asked(&mut self, why: &io::Error, log: &mut Log) -> Option<i32> {
+        let channel = self.lose(why, log)?;
+        match why.kind() {
+            io::ErrorKind::TimedOut => copied(wait_for_answer(&channel, Instant::now() + ANSWER_TIME).ok()?),
+            _ => None,
         }
+    }
+}
+
+/// The id of a copy. At a limit on processes there is none: the execution meets the same, and its
+/// error is handled.
+fn copied(answer: Answer) -> Option<i32> {
+    match answer {
+        Answer::Copied(pid) => Some(pid),
+        Answer::NotCopied(_) | Answer::Failed(..) | Answer::Tried => None,
     }
 }
 

@@ -94,7 +94,7 @@ pub(crate) fn make_template(
         is_protected: base.protects_template(),
     };
     let plan = CopyPlan::new(base, launcher.parent(), &census.shown, subject.names());
-    let channel = TemplateChannel::new(channel);
+    let channel = TemplateChannel::new(channel).map_err(|why| cannot("use its channel", &why))?;
     try_copy(&channel, &plan, &subject)?;
     Ok((NewTemplate { channel: channel.into(), process, plan, facts }, census.sources))
 }
@@ -112,13 +112,10 @@ fn try_copy(channel: &TemplateChannel, plan: &CopyPlan, subject: &Subject) -> Re
     let until = Instant::now() + TRIAL_TIME;
     let answer = || wait_for_answer(channel, until);
     asked.map_err(|why| cannot("ask the template for a copy", &why))?;
-    // The template answers, and the copy itself: in either order. What is left unread would be taken
-    // for the answer about the first client.
-    let (mut is_copied, mut is_tried) = (false, false);
-    while !(is_copied && is_tried) {
+    loop {
         match answer().map_err(|why| cannot("have a copy try its steps", &why))? {
-            Answer::Copied(_) => is_copied = true,
-            Answer::Tried => is_tried = true,
+            Answer::Copied(_) => {}
+            Answer::Tried => return Ok(()),
             Answer::NotCopied(why) => return Err(cannot("have the template make a copy", &why.into())),
             Answer::Failed(step, result) => {
                 return Err(cannot_copy(&format_args!(
@@ -127,7 +124,6 @@ fn try_copy(channel: &TemplateChannel, plan: &CopyPlan, subject: &Subject) -> Re
             }
         }
     }
-    Ok(())
 }
 
 fn cannot_copy(why: &dyn fmt::Display) -> Error {
