@@ -278,6 +278,14 @@ pub fn wait_for(pid: i32) -> io::Result<How> {
     }
 }
 
+/// Whether there is another process that this one, the first of its pid namespace, would signal with
+/// all others (kill(2), -1), permitted or not.
+#[must_use]
+pub fn has_others() -> bool {
+    // SAFETY: numbers as arguments; 0 is no signal.
+    unsafe { libc::kill(-1, 0) == 0 }
+}
+
 /// Whether this child has ended and can be reaped. Leaves it as it is (waitid(2), `WNOWAIT`).
 #[must_use]
 pub fn has_ended(pid: i32) -> bool {

@@ -10,8 +10,9 @@ use std::process::{Command, Stdio};
 use rustix::process::Signal;
 use serde_json::Value;
 use tine_e2e::cgroup::DelegatedCgroup;
+use tine_e2e::jails::{processes_in, room_of};
 use tine_e2e::names::outcome;
-use tine_e2e::{Folder, Server, run, tine, wait_until};
+use tine_e2e::{Folder, Server, procfs, run, tine, wait_until};
 
 /// One forker, so that the template of the first client is that of the second.
 const WARM: &[&str] = &["--warm", "--forkers", "1"];
@@ -212,6 +213,26 @@ fn warm_programs_have_a_user_a_jail_a_cgroup_and_a_standard_error() {
     wait_until("the copy is alone", || (cgroups.members().len() == 1).then_some(()));
     client.send("x\n");
     assert_eq!(client.read_to_end(), b"");
+}
+
+#[test]
+fn a_room_of_a_full_jail_lasts_as_long_as_the_copies_in_it() {
+    let options = ["--user", "nobody", "--jail=full", "--warm-renew", "1"];
+    let server = warm(&options, &["sh", "-c", "read a; echo $a $(id -u); read b; echo $b"]);
+    let template = first_template(&server) as i32;
+    let room = room_of(template);
+    let mut first = server.connect();
+    first.send("one\n").expect("one 65534\n");
+    let copy = server.log.wait_for("accept", 1)[0]["pid"].as_i64().expect("a process") as i32;
+    assert_eq!(room_of(copy), room);
+    // The second client finds that the template is due.
+    assert_eq!(answer(&server, "two\nthree\n"), "two 65534\nthree\n");
+    server.log.wait("a second template", |_| (templates(&server).len() == 2).then_some(()));
+    wait_until("the first one has ended", || (!procfs::is_running(template)).then_some(()));
+    first.send("four\n").expect("four\n");
+    assert_eq!(first.read_to_end(), b"");
+    wait_until("the room has ended", || processes_in(&room).is_empty().then_some(()));
+    assert_eq!(outcome(&server.log.wait_for("end", 2)[1]), "exit 0");
 }
 
 #[test]

@@ -17,6 +17,7 @@ use tine_sys::process::Alone;
 use tine_sys::socket_filter::hold_to_port;
 
 use super::filter::{Passwords, refusing, without_passwords};
+use super::full::FullJail;
 use super::landlock_rules::{self, Subjects};
 use super::layer::Layer;
 use super::plan::Plan;
@@ -222,6 +223,25 @@ impl Confinement {
     /// The room is gone: its first process has ended.
     pub(crate) fn open(&mut self, room: Room, slot: usize) -> io::Result<()> {
         self.doorway.as_mut().map_or(Ok(()), |doorway| doorway.open(room, slot))
+    }
+
+    /// The way into the rooms of a full jail for a process that forks those which make the jail
+    /// themselves. Without one, nothing.
+    pub(crate) fn of_rooms(full: Option<&FullJail>, directory: Option<PathBuf>) -> Confinement {
+        let doorway = full.map(|full| Doorway::new(full, None, directory));
+        Confinement { doorway, ..Confinement::default() }
+    }
+
+    /// Joins the room that the process has opened which has forked this one.
+    pub(crate) fn take_room_of(&mut self, other: &mut Confinement) {
+        if let (Some(own), Some(other)) = (&mut self.doorway, &mut other.doorway) {
+            own.take_room_of(other);
+        }
+    }
+
+    /// Tells the room that a template was created in it.
+    pub(crate) fn close_for_template(&mut self) {
+        self.doorway.iter_mut().for_each(Doorway::close_for_template);
     }
 
     /// Tells the room that its process was created, or, after an error, that none was.

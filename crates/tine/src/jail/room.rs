@@ -42,10 +42,17 @@ impl Room {
 
     /// Tells the room that its process was created.
     fn begin(self) {
+        self.begin_with(b".");
+    }
+
+    fn begin_with(self, message: &[u8; 1]) {
         // Its first process has ended: so has the other.
-        let _ = rustix::net::send(&self.start, b".", SendFlags::NOSIGNAL);
+        let _ = rustix::net::send(&self.start, message, SendFlags::NOSIGNAL);
     }
 }
+
+/// The message to a room whose process is a template: it lasts as long as the copies do.
+pub(crate) const WITH_TEMPLATE: &[u8; 1] = b"t";
 
 /// Rooms that are taken before they, and the jailer, are told of it, at most.
 pub(crate) const BEGUN: usize = 3;
@@ -104,6 +111,16 @@ impl Doorway {
             Some(begun) => *begun = Some(room),
             None => room.begin(),
         }
+    }
+
+    /// As `close`, where the process is a template.
+    pub(super) fn close_for_template(&mut self) {
+        self.next.take().into_iter().for_each(|(room, _)| room.begin_with(WITH_TEMPLATE));
+    }
+
+    /// Takes the place of another process's way into the same room.
+    pub(super) fn take_room_of(&mut self, other: &mut Doorway) {
+        self.next = other.next.take();
     }
 
     pub(super) fn settle(&mut self) {

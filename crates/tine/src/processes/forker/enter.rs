@@ -149,8 +149,9 @@ fn templates_of<'a, H>(
     let settings = trusted.settings;
     let warm = settings.program.as_ref().and_then(|program| program.warm.as_ref())?;
     let launcher = context.launcher.as_ref()?;
-    let is_full = settings.jail_plan.full.is_some();
-    if launcher.stays() || launcher.prepares() || settings.has_spares() || is_full {
+    // The first process of a pid namespace cannot be copied beside itself (clone(2)).
+    let is_first = settings.jail_plan.full.as_ref().is_some_and(|full| !full.has_init);
+    if launcher.stays() || launcher.prepares() || settings.has_spares() || is_first {
         context.log.warm_off(trusted.index, "settings");
         return None;
     }

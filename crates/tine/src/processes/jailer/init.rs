@@ -1,6 +1,6 @@
 //! The first process of a room. It furnishes the room, reaps what is left in it, and ends with the
 //! process of the connection, which is the second: the kernel ends all others with it
-//! (pid_namespaces(7)).
+//! (pid_namespaces(7)). Where that is a template, it ends with the last process in the room.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -8,32 +8,77 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, recv, socketpair};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
-use tine_sys::process::{Fresh, exit_now};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
+use tine_sys::process::{Alone, Fresh, Side, exit_now, fork, has_others};
 
 use super::message::{ROOM, refusal};
 use crate::ipc::text_channel::TextChannel;
 use crate::jail::first_process::become_first;
 use crate::jail::full::FullJail;
+use crate::jail::room::WITH_TEMPLATE;
 use crate::processes::start::start_detached;
 
 /// The number of the process of the connection in its pid namespace.
 const SECOND: i32 = 2;
 
 /// Runs as the first process of a room until the process of its connection has ended.
-pub(super) fn run(_fresh: &Fresh, full: &FullJail, channel: TextChannel, supervisor: Option<OwnedFd>) -> ! {
+pub(super) fn run(
+    _fresh: &Fresh,
+    alone: &Alone,
+    full: &FullJail,
+    channel: TextChannel,
+    supervisor: Option<OwnedFd>,
+) -> ! {
     start_detached(c"tine: init");
     let start = offer(full, channel, SocketType::STREAM, become_first);
     if wait(&start, supervisor.as_ref()) == Ended::Watched {
         // A byte, or the end of a forker that may have been killed after it created the process.
-        let _ = recv(&start, &mut [0; 1][..], RecvFlags::empty());
-        if let Ok(second) = second_process() {
+        let mut begun = [0];
+        let _ = recv(&start, &mut begun[..], RecvFlags::empty());
+        if let Ok(second) = process(SECOND) {
             drop(start);
-            wait(&second, supervisor.as_ref());
+            let ended = wait(&second, supervisor.as_ref());
+            if begun == *WITH_TEMPLATE && ended == Ended::Watched {
+                wait_for_all(alone, supervisor.as_ref());
+            }
         }
     }
     exit_now(0)
 }
+
+/// Waits until no other process is in the room, or the supervisor has ended. `/proc` does not show
+/// those of other users.
+fn wait_for_all(alone: &Alone, supervisor: Option<&OwnedFd>) {
+    let mut last = newest(alone);
+    let mut number = SECOND;
+    while has_others() {
+        number = match number {
+            // Those that were created meanwhile, and, if their numbers have begun anew, the others.
+            number if number >= last => {
+                last = newest(alone);
+                SECOND
+            }
+            number => number + 1,
+        };
+        if process(number).is_ok_and(|process| wait(&process, supervisor) == Ended::Supervisor) {
+            return;
+        }
+    }
+}
+
+/// The highest number that a process in the room can have: the next one gets a higher one, unless
+/// numbers begin anew.
+fn newest(alone: &Alone) -> i32 {
+    match fork(alone, Signal::CHILD.as_raw()) {
+        Ok(Side::Child(_)) => exit_now(0),
+        // The kernel reaps it: SIGCHLD is ignored.
+        Ok(Side::Parent(pid)) => pid,
+        Err(_) => HIGHEST,
+    }
+}
+
+/// The highest number of a process that Linux gives out (`PID_MAX_LIMIT`).
+const HIGHEST: i32 = 1 << 22;
 
 /// Furnishes the room, gives up what it can do, and offers the room to the forker. Returns the
 /// socket by which it is told of its connection; exits if a step is refused.
@@ -55,9 +100,8 @@ pub(super) fn offer(
     })
 }
 
-fn second_process() -> Result<OwnedFd, Errno> {
-    let second = Pid::from_raw(SECOND).ok_or(Errno::SRCH)?;
-    pidfd_open(second, PidfdFlags::empty())
+fn process(number: i32) -> Result<OwnedFd, Errno> {
+    pidfd_open(Pid::from_raw(number).ok_or(Errno::SRCH)?, PidfdFlags::empty())
 }
 
 /// What has ended a wait.

@@ -76,7 +76,7 @@ pub(super) fn run(
             ready += 1;
             match fork_into(start.alone, start.full.ahead()) {
                 Ok(Side::Child(fresh)) if start.full.has_init => {
-                    init::run(&fresh, start.full, channel, supervisor)
+                    init::run(&fresh, start.alone, start.full, channel, supervisor)
                 }
                 Ok(Side::Child(fresh)) => keeper::run(&fresh, start.alone, start.full, channel, supervisor),
                 Ok(Side::Parent(_)) => {}

@@ -1,8 +1,10 @@
 //! The maker's loop: waits until its forker needs a template, and makes it.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::os::fd::AsFd as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
@@ -13,12 +15,15 @@ use tine_sys::process::{Alone, Fresh, exit_now};
 
 use super::message::{MAKE, changed_message, made_message, not_made};
 use super::sources::SourceFiles;
+use crate::error::{Error, next_move};
 use crate::ipc::members::Members;
 use crate::ipc::text_channel::TextChannel;
 use crate::jail::confinement::Confinement;
-use crate::processes::start::start_detached;
+use crate::processes::jailer::client::Jailer;
+use crate::processes::jailer::run::JailerStart;
+use crate::processes::start::{cannot, start_detached};
 use crate::program::launch::Launcher;
-use crate::program::warm::{Warm, make_template};
+use crate::program::warm::{FileVersion, NewTemplate, Warm, make_template};
 use crate::settings::Settings;
 use crate::system::parent::kill_with;
 
@@ -51,6 +56,7 @@ pub(super) fn run(fresh: &Fresh, start: &MakerStart, launcher: &mut Launcher, ch
     tine_sys::fd::close_from_except(fresh, Floor::above_standard(), &kept);
     tine_sys::memory::trim_heap();
     let mut sources = None;
+    let mut rooms = Rooms::new(start);
     loop {
         match channel.receive() {
             Ok(Some(request)) if request.text == MAKE.as_bytes() => {
@@ -58,7 +64,7 @@ pub(super) fn run(fresh: &Fresh, start: &MakerStart, launcher: &mut Launcher, ch
                 if kill_with(start.supervisor).is_err() {
                     exit_now(111);
                 }
-                sources = make(start, launcher, channel);
+                sources = make(start, &mut rooms, launcher, channel);
                 let changed = sources.as_mut().and_then(SourceFiles::take_changed_before);
                 changed.into_iter().for_each(|file| report_change(channel, &mut sources, &file));
             }
@@ -116,13 +122,14 @@ fn report_change(channel: &TextChannel, sources: &mut Option<SourceFiles>, chang
 
 /// Makes a template, and passes it on. One that the forker does not take ends with its channel.
 /// Returns the files that it is made of.
-fn make(start: &MakerStart, launcher: &mut Launcher, channel: &TextChannel) -> Option<SourceFiles> {
-    // In the process of the template: here, nothing could be traced any more.
-    let jail = || {
-        let settings = start.settings;
-        Confinement::make(&settings.jail_plan, settings.serving_kind(), start.first_server_fd)
-    };
-    let made = make_template(start.alone, launcher, &start.warm.check, &jail);
+fn make(
+    start: &MakerStart,
+    rooms: &mut Rooms,
+    launcher: &mut Launcher,
+    channel: &TextChannel,
+) -> Option<SourceFiles> {
+    let made = rooms.open(start).and_then(|()| make_in_room(start, rooms, launcher));
+    rooms.close(made.is_ok());
     let sent = match &made {
         Ok((template, _)) => {
             let descriptors = [template.channel.as_fd(), template.process.as_fd()];
@@ -133,5 +140,68 @@ fn make(start: &MakerStart, launcher: &mut Launcher, channel: &TextChannel) -> O
     if sent.is_err() {
         exit_now(111);
     }
-    made.ok().and_then(|(_, files)| SourceFiles::watch(files).ok())
+    let (template, files) = made.ok()?;
+    // Those of a full jail are in the mounts of its room.
+    let is_full = start.settings.jail_plan.full.is_some();
+    let root = is_full.then(|| format!("/proc/{}/root", template.facts.pid)).unwrap_or_default();
+    SourceFiles::watch(&root, files).ok()
+}
+
+fn make_in_room(
+    start: &MakerStart,
+    rooms: &mut Rooms,
+    launcher: &mut Launcher,
+) -> Result<(NewTemplate, BTreeMap<PathBuf, FileVersion>), Error> {
+    let way = RefCell::new(&mut rooms.way);
+    // In the process of the template: here, nothing could be traced any more.
+    let jail = || {
+        let settings = start.settings;
+        let (plan, serving) = (&settings.jail_plan, settings.serving_kind());
+        let mut jail = Confinement::make(plan, serving, start.first_server_fd)?;
+        jail.take_room_of(&mut way.borrow_mut());
+        Ok(jail)
+    };
+    make_template(start.alone, launcher, &start.warm.check, &jail)
+}
+
+/// The rooms of templates in a full jail.
+struct Rooms {
+    jailer: Option<Jailer>,
+    way: Confinement,
+}
+
+impl Rooms {
+    fn new(start: &MakerStart) -> Rooms {
+        let directory = start.settings.serving_kind().directory;
+        Rooms { jailer: None, way: Confinement::of_rooms(start.settings.jail_plan.full.as_ref(), directory) }
+    }
+
+    /// Has the next process that is forked be in a room.
+    fn open(&mut self, start: &MakerStart) -> Result<(), Error> {
+        let Some(full) = &start.settings.jail_plan.full else { return Ok(()) };
+        let supervisor = (!start.settings.leaves_connections).then_some(start.supervisor);
+        let (alone, members, index) = (start.alone, start.members, start.index);
+        let jailer = match &mut self.jailer {
+            Some(jailer) => jailer,
+            none => none.insert(Jailer::start(&JailerStart {
+                alone,
+                full,
+                members,
+                index,
+                supervisor,
+                first_server_fd: start.first_server_fd,
+            })?),
+        };
+        // The users of connections are those of slots: that of a template is one of the first.
+        let opened = jailer.take().and_then(|room| self.way.open(room, index));
+        opened.map_err(cannot("open a room for a template", next_move::of_call))
+    }
+
+    fn close(&mut self, has_template: bool) {
+        match has_template {
+            true => self.way.close_for_template(),
+            false => self.way.close(false),
+        }
+        self.jailer.iter_mut().for_each(Jailer::settle);
+    }
 }

@@ -1,6 +1,7 @@
 //! The files that a template is made of: whether one of them changes.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsString;
 use std::fs;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -21,17 +22,24 @@ pub(super) struct SourceFiles {
 
 impl SourceFiles {
     /// Watches files, and checks that they are those that were opened. One that cannot be watched, as
-    /// at the limit on watches, is left out: the template is renewed after its time, too.
-    pub(super) fn watch(files: BTreeMap<PathBuf, FileVersion>) -> rustix::io::Result<SourceFiles> {
+    /// at the limit on watches, is left out: the template is renewed after its time, too. `root` is
+    /// in front of each path.
+    pub(super) fn watch(
+        root: &str,
+        files: BTreeMap<PathBuf, FileVersion>,
+    ) -> rustix::io::Result<SourceFiles> {
         use inotify::WatchFlags as Flags;
         // A file that another one replaces loses a link.
         let changes = Flags::MODIFY | Flags::ATTRIB | Flags::DELETE_SELF | Flags::MOVE_SELF;
         let events = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
         let mut watched = SourceFiles { events, files: HashMap::new(), changed_before: None };
         for (file, version) in files {
-            let number = inotify::add_watch(&watched.events, &file, changes);
+            let mut path = OsString::from(root);
+            path.push(&file);
+            let path = PathBuf::from(path);
+            let number = inotify::add_watch(&watched.events, &path, changes);
             // After that: from here on, a change is an event.
-            let is_same = fs::metadata(&file).is_ok_and(|now| FileVersion::of(&now) == version);
+            let is_same = fs::metadata(&path).is_ok_and(|now| FileVersion::of(&now) == version);
             if !is_same {
                 watched.changed_before = Some(file);
             } else if let Ok(number) = number {
@@ -75,7 +83,7 @@ mod tests {
         for replaces in [false, true] {
             std::fs::write(&one, "1").expect("a file");
             let opened = version(&one);
-            let mut sources = SourceFiles::watch([(one.clone(), opened)].into()).expect("inotify");
+            let mut sources = SourceFiles::watch("", [(one.clone(), opened)].into()).expect("inotify");
             assert_eq!((sources.take_changed_before(), sources.changed()), (None, None));
             std::fs::write(&other, "22").expect("a file");
             assert_eq!(sources.changed(), None);
@@ -85,7 +93,7 @@ mod tests {
             }
             assert_eq!(sources.changed().as_ref(), Some(&one));
             let files = [(one.clone(), opened), (none.clone(), opened)].into();
-            let mut late = SourceFiles::watch(files).expect("inotify");
+            let mut late = SourceFiles::watch("", files).expect("inotify");
             assert!(late.take_changed_before().is_some_and(|file| [&one, &none].contains(&&file)));
         }
         std::fs::remove_dir_all(folder).expect("removed");

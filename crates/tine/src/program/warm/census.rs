@@ -88,6 +88,8 @@ pub(super) struct Shown {
     pub(super) rights: Option<String>,
     /// Whether it has a filter of system calls that it was not started with.
     pub(super) own_filter: bool,
+    /// Whether it has a pid namespace in which the server is not.
+    pub(super) is_inside: bool,
     /// What its memory has of its connection.
     pub(super) found: MemoryFinds,
     /// All of its descriptors.

@@ -15,7 +15,8 @@ use super::census::{DescriptorKind, Duplicate, FoundDescriptor, Shown};
 use super::memory::look_through;
 use super::placeholder::Token;
 use super::proc_text::{
-    filters, is_secure, locks, mappings, offset_and_flags, special_kind, status_number, timers, unequal_ids,
+    filters, is_secure, locks, mappings, offset_and_flags, special_kind, status_number, status_value, timers,
+    unequal_ids,
 };
 use super::start::BeforeStart;
 use crate::system::procfs;
@@ -129,6 +130,7 @@ pub(super) fn shown(process: i32, wanted: &Wanted) -> io::Result<Shown> {
         private_kib: status_number(&status, "RssAnon").unwrap_or(0),
         rights: unequal_ids(&status).or_else(told),
         own_filter: filters(&status) != wanted.before_start.filters,
+        is_inside: status_value(&status, "NSpid").is_some_and(|ids| ids.split_whitespace().count() > 1),
         found: look_through(process, &maps, wanted.tokens, canary(process))?,
         ..Shown::default()
     };

@@ -93,7 +93,9 @@ pub(crate) fn make_template(
         private_kib: census.shown.private_kib,
         is_protected: base.protects_template(),
     };
-    let plan = CopyPlan::new(base, launcher.parent(), &census.shown, subject.names());
+    // From inside of a pid namespace, a parent outside has no number.
+    let parent = launcher.parent().map(|parent| if census.shown.is_inside { 0 } else { parent });
+    let plan = CopyPlan::new(base, parent, &census.shown, subject.names());
     let channel = TemplateChannel::new(channel).map_err(|why| cannot("use its channel", &why))?;
     try_copy(&channel, &plan, &subject)?;
     Ok((NewTemplate { channel: channel.into(), process, plan, facts }, census.sources))
