@@ -25,7 +25,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::OwnedFd;
 
-pub use copying::{Answer, TemplateChannel};
+pub use copying::{Answer, TemplateChannel, wait_for_stop};
 #[cfg(target_arch = "x86_64")]
 pub use planting::plant;
 pub use steps::CopySteps;
@@ -99,6 +99,7 @@ impl CopyBase {
         }
         steps.block_signals(self.signals);
         steps.close(self.channel);
+        steps.stop_if_asked();
         let message = steps.end();
         match message.len() <= MOST_BYTES {
             true => Ok(message),
