@@ -1,11 +1,12 @@
 //! `tine warm-check`: whether a program can be started once and copied for each connection.
 
 use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args as ClapArgs;
-use tine::cli::{WarmCheckSettings, check_warm, one_line};
+use tine::cli::{WarmCheckSettings, check_warm, next_move, one_line, reason};
 use tine::{Program, WarmAllow, WarmUntil};
 
 use crate::args::{choice, positive};
@@ -24,7 +25,7 @@ pub struct WarmCheck {
     #[arg(long, value_name = "POINT", default_value_t, value_parser = choice::<WarmUntil>(WarmUntil::NAMES))]
     pub warm_until: WarmUntil,
 
-    /// Time that the program has up to that point
+    /// Time that the program has up to that point, and each copy and execution to its end
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = positive)]
     pub warm_timeout: Duration,
 
@@ -32,6 +33,11 @@ pub struct WarmCheck {
     /// in them
     #[arg(long, value_name = "KIND,...", value_delimiter = ',', value_parser = choice::<WarmAllow>(WarmAllow::NAMES))]
     pub warm_allow: Vec<WarmAllow>,
+
+    /// A file with the bytes that the client sends where copies are compared with executions. Then
+    /// it closes that direction. Default: nothing
+    #[arg(long, value_name = "FILE")]
+    pub input: Option<PathBuf>,
 
     /// The program and its arguments. No shell
     #[arg(value_name = "PROGRAM", last = true, required = true, allow_hyphen_values = true)]
@@ -50,11 +56,24 @@ pub(crate) fn run(args: &WarmCheck) -> Result<ExitCode, Error> {
         timeout: args.warm_timeout,
         allowed: args.warm_allow.clone(),
     };
-    let report = check_warm(&Program::new(&args.program), &settings)?;
+    let input = read(args.input.as_deref())?;
+    let report = check_warm(&Program::new(&args.program), &settings, &input)?;
     let rows =
         report.rows.into_iter().map(|row| vec![row.aspect.into(), row.state.into(), one_line(&row.detail)]);
     let head = ["ASPECT", "STATE", "DETAIL"].map(str::to_owned).to_vec();
     let rows: Vec<_> = std::iter::once(head).chain(rows).collect();
     print(columns(&rows).as_bytes())?;
-    Ok(if report.can_be_warmed { ExitCode::SUCCESS } else { ExitCode::from(exit::REFUSED) })
+    Ok(match () {
+        () if !report.can_be_warmed => ExitCode::from(exit::REFUSED),
+        () if report.differs => ExitCode::from(exit::DIFFERS),
+        () => ExitCode::SUCCESS,
+    })
+}
+
+/// What the client sends.
+fn read(input: Option<&Path>) -> Result<Vec<u8>, Error> {
+    let Some(path) = input else { return Ok(Vec::new()) };
+    let what = format_args!("cannot read {}", path.display()).to_string();
+    std::fs::read(path)
+        .map_err(|why| Error::usage(format!("{what}: {}", reason(&why)), next_move::of_file(&why)))
 }

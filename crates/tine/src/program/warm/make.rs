@@ -6,6 +6,7 @@ use tine_sys::plant::{Template, plant};
 use tine_sys::process::Alone;
 use tine_sys::trace::Kin;
 
+use super::census::Census;
 use super::decision::{Hindrance, WarmVerdict, decide};
 use super::options::{WarmAllow, WarmCheckSettings};
 use super::plan::CopyPlan;
@@ -71,18 +72,33 @@ pub(crate) fn make_template(
     if let WarmVerdict::Refused(reasons) = decide(&census, &settings.allowed) {
         return Err(refused(&reasons));
     }
-    let main = subject.main;
-    let Template { channel, process, base } = plant(&mut subject.tracer, main, &census.shown.open)
-        .map_err(|why| cannot("make the program a template", &why))?;
-    let facts = TemplateFacts {
-        pid: main,
-        calls: census.calls,
-        milliseconds: u64::try_from(census.elapsed.as_millis()).unwrap_or(u64::MAX),
-        private_kib: census.shown.private_kib,
-        is_protected: base.protects_template(),
-    };
-    let plan = CopyPlan::new(base, launcher.parent(), &census.shown, subject.names.clone());
-    Ok(NewTemplate { channel, process, plan, facts })
+    subject.make_template(&census, launcher.parent())
+}
+
+impl Subject<'_> {
+    /// Makes a template of the program, which has stopped at its point and can be started warm.
+    /// `parent`: that of its copies, with which they die.
+    ///
+    /// # Errors
+    /// The kernel refuses a step.
+    pub(super) fn make_template(
+        mut self,
+        census: &Census,
+        parent: Option<i32>,
+    ) -> Result<NewTemplate, Error> {
+        let main = self.main;
+        let Template { channel, process, base } = plant(&mut self.tracer, main, &census.shown.open)
+            .map_err(|why| cannot("make the program a template", &why))?;
+        let facts = TemplateFacts {
+            pid: main,
+            calls: census.calls,
+            milliseconds: u64::try_from(census.elapsed.as_millis()).unwrap_or(u64::MAX),
+            private_kib: census.shown.private_kib,
+            is_protected: base.protects_template(),
+        };
+        let plan = CopyPlan::new(base, parent, &census.shown, std::mem::take(&mut self.names));
+        Ok(NewTemplate { channel, process, plan, facts })
+    }
 }
 
 fn refused(reasons: &[Hindrance]) -> Error {

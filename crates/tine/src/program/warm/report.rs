@@ -38,7 +38,7 @@ pub(super) fn report(census: &Census, allowed: &[WarmAllow]) -> WarmReport {
         }
     }
     let can_be_warmed = decide(census, allowed) == WarmVerdict::Warm;
-    WarmReport { rows, can_be_warmed }
+    WarmReport { rows, can_be_warmed, differs: false }
 }
 
 fn state(reason: &Hindrance, allowed: &[WarmAllow]) -> &'static str {

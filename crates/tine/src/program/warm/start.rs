@@ -53,8 +53,7 @@ impl<'a> Subject<'a> {
         let mut tracer = Tracer::new(alone).map_err(|why| cannot("wait for the program", &why))?;
         let (main, failure) = on_placeholder(&ends.0, &placeholder, |client| {
             names = names_of(&launcher.variables(client));
-            let mut without = LaunchContext::default();
-            names.iter().for_each(|name| without.variables.extend([name.as_bytes(), b"\0"].concat()));
+            let without = without_values(&names);
             let client = match has_variables {
                 true => ProgramConnection { ..*client },
                 false => ProgramConnection { launch_context: &without, ..*client },
@@ -95,8 +94,14 @@ impl<'a> Subject<'a> {
     }
 }
 
+/// Removes the variables of these names from the environment of a program.
+pub(super) fn without_values(names: &[String]) -> LaunchContext {
+    let variables = names.iter().flat_map(|name| [name.as_bytes(), b"\0"].concat()).collect();
+    LaunchContext { variables, ..LaunchContext::default() }
+}
+
 /// The names of variables.
-fn names_of(variables: &tine_sys::exec::CStrings) -> Vec<String> {
+pub(super) fn names_of(variables: &tine_sys::exec::CStrings) -> Vec<String> {
     let name = |variable: &std::ffi::CStr| {
         variable.to_string_lossy().split('=').next().unwrap_or_default().to_owned()
     };
