@@ -43,8 +43,9 @@ pub fn plant(tracer: &mut Tracer<'_>, task: i32, open: &BTreeSet<i32>) -> io::Re
         robust_list: registers::robust_list(task),
         signals,
     };
-    site.named("hide it from others", libc::SYS_prctl, &[libc::PR_SET_DUMPABLE as u64, 0])?;
     write_data(task, &at, data, own)?;
+    // From here on its memory is closed to this process, too, unless it is privileged.
+    site.named("hide it from others", libc::SYS_prctl, &[libc::PR_SET_DUMPABLE as u64, 0])?;
     registers::set(task, &machine::at_code(&at, code, data))?;
     tracer.release(task)?;
     Ok(Template { channel, process, base })
