@@ -51,6 +51,9 @@ pub(super) trait Look {
     /// A text of its memory, up to its zero byte; `None` if it is not there or too long for a path.
     fn text(&self, address: u64) -> Option<Vec<u8>>;
 
+    /// Whether a file is there, by its path from a directory.
+    fn exists(&self, directory: i32, path: &[u8]) -> bool;
+
     /// The descriptors that are the connection, as the kernel lists them.
     fn connection_descriptors(&self) -> BTreeSet<i32>;
 
@@ -86,6 +89,7 @@ pub(super) mod fake {
         pub(in super::super) memory: Vec<(u64, Vec<u8>)>,
         pub(in super::super) descriptors: BTreeSet<i32>,
         pub(in super::super) rights: Option<String>,
+        pub(in super::super) files: Vec<String>,
     }
 
     impl Look for FakeTask {
@@ -101,6 +105,10 @@ pub(super) mod fake {
                 let bytes = bytes.get(usize::try_from(address.checked_sub(*start)?).ok()?..)?;
                 Some(bytes[..bytes.iter().position(|byte| *byte == 0)?].to_vec())
             })
+        }
+
+        fn exists(&self, _directory: i32, path: &[u8]) -> bool {
+            self.files.iter().any(|file| file.as_bytes() == path)
         }
 
         fn connection_descriptors(&self) -> BTreeSet<i32> {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::copies::Found;
+use super::file_changes::FileChanges;
 use super::watch::Reached;
 
 /// A descriptor besides those of the connection and the inherited standard error.
@@ -60,6 +61,8 @@ pub(super) struct Census {
     pub(super) threads_started: usize,
     /// Armed interval timers.
     pub(super) interval_timers: usize,
+    /// The names of files that it and its children have changed.
+    pub(super) file_changes: FileChanges,
     /// What the kernel shows of it.
     pub(super) shown: Shown,
 }

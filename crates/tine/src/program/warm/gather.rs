@@ -1,8 +1,10 @@
 //! Looks at a stopped program from outside: its memory, and what the kernel shows of it.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs::{self, OpenOptions};
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 
 use tine_sys::call_notices::read_memory;
@@ -11,6 +13,7 @@ use tine_sys::trace::read_text;
 
 use super::call::Look;
 use super::census::{DescriptorKind, Duplicate, FoundDescriptor, Shown};
+use super::file_changes::WORKING_DIRECTORY;
 use super::memory::look_through;
 use super::placeholder::Token;
 use super::proc_text::{
@@ -38,6 +41,16 @@ impl Look for StoppedTask<'_> {
 
     fn text(&self, address: u64) -> Option<Vec<u8>> {
         read_text(self.id, address, LONGEST_PATH)
+    }
+
+    fn exists(&self, directory: i32, path: &[u8]) -> bool {
+        let start = match directory {
+            _ if path.starts_with(b"/") => format!("/proc/{}/root", self.id),
+            WORKING_DIRECTORY => format!("/proc/{}/cwd", self.id),
+            _ => format!("/proc/{}/fd/{directory}", self.id),
+        };
+        let path = [start.as_bytes(), b"/", path].concat();
+        fs::symlink_metadata(OsStr::from_bytes(&path)).is_ok()
     }
 
     fn connection_descriptors(&self) -> BTreeSet<i32> {

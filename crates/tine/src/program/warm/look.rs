@@ -71,6 +71,7 @@ impl Subject<'_> {
             elapsed,
             threads_started: watch.threads,
             interval_timers: watch.interval_timers.armed(),
+            file_changes: watch.file_changes,
             shown,
         })
     }

@@ -11,6 +11,7 @@ mod compared;
 mod copies;
 mod decision;
 mod exchange;
+mod file_changes;
 mod gather;
 mod look;
 mod make;

@@ -8,7 +8,7 @@ use tine_sys::trace::Kin;
 use super::compare::{Comparison, EndComparison, Known, Outcome, compare_answers, compare_ends};
 use super::compared::Compared;
 use super::exchange::TimedOutcome;
-use super::options::{WarmAllow, WarmCheckSettings, WarmReport};
+use super::options::{WarmAllow, WarmCheckSettings, WarmReport, WarmRow};
 use super::report::report;
 use super::runs::Runs;
 use super::snapshot::Snapshot;
@@ -48,7 +48,9 @@ pub fn check_warm(
         return Err(subject.not_executed());
     }
     let mut report = report(&census, &settings.allowed);
-    if report.can_be_warmed {
+    if report.can_be_warmed && !census.shown.locks.is_empty() {
+        report.rows.push(not_compared());
+    } else if report.can_be_warmed {
         let at_point = AtPoint::of(&subject)?;
         let template = subject.make_template(&census, launcher.parent())?;
         let mut runs = Runs::new(&alone, &mut launcher, template, before)?;
@@ -58,6 +60,12 @@ pub fn check_warm(
         report.rows.extend(rows);
     }
     Ok(report)
+}
+
+/// Executions would wait for what the template has locked.
+fn not_compared() -> WarmRow {
+    let detail = "not compared: executions would wait for the lock that the template holds".to_owned();
+    WarmRow { aspect: "answer", state: "-", detail }
 }
 
 /// What is known of the program at its point.

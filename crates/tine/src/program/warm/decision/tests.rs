@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::super::census::FoundDescriptor;
+use super::super::file_changes::FileChanges;
 use super::super::stop::Marker;
 use super::*;
 
@@ -15,6 +16,7 @@ fn census() -> Census {
         elapsed: Duration::from_millis(3),
         threads_started: 0,
         interval_timers: 0,
+        file_changes: FileChanges::default(),
         shown: Shown::default(),
     }
 }
