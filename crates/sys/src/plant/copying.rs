@@ -93,8 +93,8 @@ impl Answer {
     }
 }
 
-/// Waits until a signal has stopped this copy, a child of this process. False if it has ended instead, or at the deadline.
-/// Leaves it as it is.
+/// Waits until a signal has stopped this copy, a child of this process. False if it has ended
+/// instead, or at the deadline. Leaves it as it is.
 ///
 /// # Errors
 /// EMFILE, ENFILE, ENOMEM.
@@ -118,7 +118,7 @@ pub fn wait_for_stop(pid: i32, deadline: Option<Instant>) -> io::Result<bool> {
 }
 
 fn has_stopped(pid: i32) -> bool {
-    let mut info = std::mem::MaybeUninit::<libc::siginfo_t>::zeroed();
+    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
     let flags = libc::WSTOPPED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
     // SAFETY: the out-pointer is valid, an all-zero siginfo is valid, and its process id is plain
     // data.

@@ -278,8 +278,8 @@ where
         end.into_iter().for_each(|end| self.log_and_record(end));
     }
 
-    /// Has the forkers make new templates where a copy has died of a signal by its own fault: it may
-    /// have told its client something of the template.
+    /// Has the forkers make new templates where a copy has died of a signal by its own fault: it
+    /// may have told its client something of the template.
     fn note_copy_crash(&self, slot: usize, how: How) {
         let board = &self.memory.board;
         let is_crash = matches!(how, How::Signaled(number) if is_crash_signal(number));
