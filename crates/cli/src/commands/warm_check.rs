@@ -1,4 +1,5 @@
-//! `tine warm-check`: whether a program can be started once and copied for each connection.
+//! `tine warm-check`: whether a program can be started once and copied for each connection, and
+//! whether its copies then do as executions.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -45,9 +46,11 @@ pub struct WarmCheck {
 }
 
 const AFTER_HELP: &str = "Executes the program once, as for a connection, with a client that sends nothing and variables with \
-placeholders. Stops it at the point (ptrace(2)), and looks at its threads, children, rights, descriptors, locks, timers, memory and \
-the copies of the variables in it. Prints a line for each: ok, allowed, or refused, with the reason and the next move. Then the \
-program and its children are killed. What the program does before the point, it does: files are created, messages sent.";
+placeholders. Stops it at the point (ptrace(2)), and looks at its threads, children, rights, descriptors, files, locks, timers, \
+memory and the copies of the variables in it. Prints a line for each: ok, allowed, or refused, with the reason and the next move. \
+If nothing is refused, two copies and two executions serve a client over loopback: the descriptors of a copy, the answers and the \
+ends are compared. Where both executions are the same, the copies must be, too; where they differ, as in random numbers, the \
+copies must differ. Then the program and its children are killed. What the program does, it does: files are created, messages sent.";
 
 /// Checks the program, and prints what was found.
 pub(crate) fn run(args: &WarmCheck) -> Result<ExitCode, Error> {
