@@ -13,7 +13,7 @@ use super::placeholder::Token;
 
 /// What the client has seen of one process.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Outcome {
+pub(super) struct RunOutcome {
     pub(super) answer: Vec<u8>,
     pub(super) answer_end: AnswerEnd,
     /// How the process has ended; `None` if it had not within the time.
@@ -271,18 +271,18 @@ impl Comparison {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum EndComparison {
     /// All in this way.
-    Same(Outcome),
+    Same(RunOutcome),
     /// A copy has ended in the first way, the executions in the second.
-    Differs(Outcome, Outcome),
+    Differs(RunOutcome, RunOutcome),
     /// The executions have ended in two ways.
-    Undecided(Outcome, Outcome),
+    Undecided(RunOutcome, RunOutcome),
     /// The client has closed the connection first.
     Cut,
 }
 
 /// Compares how two executions have ended with how two copies have.
-pub(super) fn compare_ends(cold: [&Outcome; 2], warm: [&Outcome; 2]) -> EndComparison {
-    let end = |outcome: &Outcome| Outcome { answer: Vec::new(), ..outcome.clone() };
+pub(super) fn compare_ends(cold: [&RunOutcome; 2], warm: [&RunOutcome; 2]) -> EndComparison {
+    let end = |outcome: &RunOutcome| RunOutcome { answer: Vec::new(), ..outcome.clone() };
     let [cold, warm] = [cold, warm].map(|both| both.map(end));
     let all = || cold.iter().chain(&warm);
     if all().any(|end| end.answer_end == AnswerEnd::Limit) {
@@ -299,7 +299,7 @@ pub(super) fn compare_ends(cold: [&Outcome; 2], warm: [&Outcome; 2]) -> EndCompa
 }
 
 /// How a process has ended.
-impl fmt::Display for Outcome {
+impl fmt::Display for RunOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.how {
             Some(How::Exited(code)) => write!(f, "exited with code {code}"),

@@ -203,14 +203,14 @@ fn shown(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::compare::{AnswerEnd, Known, Outcome, compare_answers};
+    use super::super::compare::{AnswerEnd, Known, RunOutcome, compare_answers};
     use super::*;
 
     fn compared(cold: [&str; 2], warm: [&str; 2]) -> Compared {
         let known = Known { template: 4711, tokens: Vec::new(), names: Vec::new() };
         let answers = compare_answers(cold.map(str::as_bytes), warm.map(str::as_bytes), &known);
         let how = Some(tine_sys::process::How::Exited(0));
-        let end = Outcome { answer: Vec::new(), answer_end: AnswerEnd::Closed, how };
+        let end = RunOutcome { answer: Vec::new(), answer_end: AnswerEnd::Closed, how };
         Compared {
             descriptors: (3, Vec::new()),
             answers,

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tine_sys::process::reap;
 
-use super::compare::{AnswerEnd, Outcome};
+use super::compare::{AnswerEnd, RunOutcome};
 
 /// The longest answer that is collected.
 pub(super) const LONGEST_ANSWER: usize = 1 << 20;
@@ -43,7 +43,7 @@ impl Ends {
 /// answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct TimedOutcome {
-    pub(super) outcome: Outcome,
+    pub(super) outcome: RunOutcome,
     pub(super) time: Duration,
 }
 
@@ -87,7 +87,7 @@ pub(super) fn exchange(
         }
     }
     let Client { answer, end, .. } = client;
-    Ok(TimedOutcome { outcome: Outcome { answer, answer_end: end, how }, time })
+    Ok(TimedOutcome { outcome: RunOutcome { answer, answer_end: end, how }, time })
 }
 
 /// The client. Its stream is gone at the end of the answer.

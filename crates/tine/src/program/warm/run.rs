@@ -5,13 +5,13 @@ use tine_sys::fd::Floor;
 use tine_sys::process::Alone;
 use tine_sys::trace::Kin;
 
-use super::compare::{Comparison, EndComparison, Known, Outcome, compare_answers, compare_ends};
+use super::compare::{Comparison, EndComparison, Known, RunOutcome, compare_answers, compare_ends};
 use super::compared::Compared;
 use super::exchange::TimedOutcome;
 use super::options::{WarmAllow, WarmCheckSettings, WarmReport, WarmRow};
 use super::report::report;
 use super::runs::Runs;
-use super::snapshot::Snapshot;
+use super::snapshot::DescriptorTable;
 use super::start::{Subject, cannot};
 use super::watch::Reached;
 use crate::error::{Error, ErrorKind};
@@ -71,7 +71,7 @@ fn not_compared() -> WarmRow {
 /// What is known of the program at its point.
 struct AtPoint {
     stderr: Option<String>,
-    descriptors: Snapshot,
+    descriptors: DescriptorTable,
     known: Known,
 }
 
@@ -84,7 +84,7 @@ struct Round {
 impl AtPoint {
     fn of(subject: &Subject) -> Result<AtPoint, Error> {
         let stderr = subject.stderr.get().cloned();
-        let descriptors = Snapshot::take(subject.main, &subject.connection, stderr.as_deref())
+        let descriptors = DescriptorTable::take(subject.main, &subject.connection, stderr.as_deref())
             .map_err(|why| cannot("look at the program", &why))?;
         let tokens = subject.placeholder.tokens();
         let known = Known { template: subject.main, tokens, names: subject.names.clone() };
@@ -127,7 +127,7 @@ impl AtPoint {
 impl Round {
     fn compare(&self, known: &Known) -> (Comparison, EndComparison) {
         let [cold, warm] = [&self.cold, &self.warm].map(|both| both.each_ref().map(|timed| &timed.outcome));
-        fn answer(outcome: &Outcome) -> &[u8] {
+        fn answer(outcome: &RunOutcome) -> &[u8] {
             &outcome.answer
         }
         (compare_answers(cold.map(answer), warm.map(answer), known), compare_ends(cold, warm))

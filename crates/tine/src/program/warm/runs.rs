@@ -14,7 +14,7 @@ use tine_sys::process::{Alone, wait_for};
 
 use super::exchange::{Ends, TimedOutcome, exchange};
 use super::make::NewTemplate;
-use super::snapshot::Snapshot;
+use super::snapshot::DescriptorTable;
 use super::start::{cannot, names_of, without_values};
 use super::template::{CopyFor, LiveTemplate};
 use crate::error::{Error, ErrorKind};
@@ -40,14 +40,14 @@ pub(super) struct Runs<'a, 'b> {
     pub(super) has_variables: bool,
     /// The number of connections so far.
     connections: u64,
-    children: Children,
+    leftovers: Leftovers,
 }
 
 /// The processes that the runs leave behind: all children that this process did not have before.
 /// Dropping it kills them.
-struct Children(PreexistingChildren);
+struct Leftovers(PreexistingChildren);
 
-impl Children {
+impl Leftovers {
     /// Kills and reaps all, but one. The orphans among them become children of this process.
     fn kill(&self, but: Option<i32>) {
         loop {
@@ -64,7 +64,7 @@ impl Children {
     }
 }
 
-impl Drop for Children {
+impl Drop for Leftovers {
     fn drop(&mut self) {
         self.kill(None);
     }
@@ -79,7 +79,7 @@ impl<'a, 'b> Runs<'a, 'b> {
         template: NewTemplate,
         before: PreexistingChildren,
     ) -> Result<Runs<'a, 'b>, Error> {
-        let children = Children(before);
+        let leftovers = Leftovers(before);
         let NewTemplate { channel, process, plan, facts } = template;
         let channel = TemplateChannel::new(channel);
         let listener =
@@ -94,7 +94,7 @@ impl<'a, 'b> Runs<'a, 'b> {
             timeout: Duration::MAX,
             has_variables: true,
             connections: 0,
-            children,
+            leftovers,
         })
     }
 
@@ -144,7 +144,7 @@ impl<'a, 'b> Runs<'a, 'b> {
     ///
     /// # Errors
     /// As [`Runs::copy`].
-    pub(super) fn look_at_copy(&mut self, stderr: Option<&str>) -> Result<Snapshot, Error> {
+    pub(super) fn look_at_copy(&mut self, stderr: Option<&str>) -> Result<DescriptorTable, Error> {
         let cannot_look = |why: io::Error| cannot("look at a copy", &why);
         let ends = self.connect()?;
         let name =
@@ -153,10 +153,10 @@ impl<'a, 'b> Runs<'a, 'b> {
         let pid = self.ask(&self.connection(&ends, &context), true)?;
         let deadline = Instant::now().checked_add(self.timeout);
         let seen = match wait_for_stop(pid, deadline).map_err(cannot_look)? {
-            true => Snapshot::take(pid, &name.display().to_string(), stderr).map_err(cannot_look),
+            true => DescriptorTable::take(pid, &name.display().to_string(), stderr).map_err(cannot_look),
             false => self.check_copies().and_then(|()| Err(cannot_look(io::ErrorKind::TimedOut.into()))),
         };
-        self.children.kill(Some(self.template_id));
+        self.leftovers.kill(Some(self.template_id));
         seen
     }
 
@@ -183,7 +183,7 @@ impl<'a, 'b> Runs<'a, 'b> {
         let timed = exchange(client, begin, pid, self.input, self.timeout);
         // Also what has been reaped may have left members of its group.
         let _ = Pid::from_raw(pid).map(|group| kill_process_group(group, Signal::KILL));
-        self.children.kill(Some(self.template_id));
+        self.leftovers.kill(Some(self.template_id));
         timed.map_err(|why| cannot("wait for the program", &why))
     }
 

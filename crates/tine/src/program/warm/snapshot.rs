@@ -8,7 +8,7 @@ use super::proc_text::offset_and_flags;
 
 /// The descriptors of a process, by their numbers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Snapshot(pub(super) BTreeMap<i32, SeenDescriptor>);
+pub(super) struct DescriptorTable(pub(super) BTreeMap<i32, SeenDescriptor>);
 
 /// What the kernel shows of a descriptor.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,13 +23,13 @@ pub(super) struct SeenDescriptor {
 /// Flags that are of use at the opening only.
 const AT_OPENING: u32 = 0o400_000;
 
-impl Snapshot {
+impl DescriptorTable {
     /// The descriptors of a process. `connection`: its connection, as the kernel names it;
     /// `stderr`: the same of its standard error, which others write to.
     ///
     /// # Errors
     /// It has ended, or this process may not look into it.
-    pub(super) fn take(process: i32, connection: &str, stderr: Option<&str>) -> io::Result<Snapshot> {
+    pub(super) fn take(process: i32, connection: &str, stderr: Option<&str>) -> io::Result<DescriptorTable> {
         let mut all = BTreeMap::new();
         for entry in fs::read_dir(format!("/proc/{process}/fd"))? {
             let entry = entry?;
@@ -46,11 +46,11 @@ impl Snapshot {
                 SeenDescriptor { name: without_number(name, connection), flags: flags & !AT_OPENING, offset },
             );
         }
-        Ok(Snapshot(all))
+        Ok(DescriptorTable(all))
     }
 
     /// What differs here, in a copy, from an execution.
-    pub(super) fn differences(&self, execution: &Snapshot) -> Vec<String> {
+    pub(super) fn differences(&self, execution: &DescriptorTable) -> Vec<String> {
         let numbers: std::collections::BTreeSet<i32> =
             self.0.keys().chain(execution.0.keys()).copied().collect();
         let one = |number: i32| match (self.0.get(&number), execution.0.get(&number)) {
@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn differences_have_the_number_and_both_sides() {
         let seen = |name: &str, flags, offset| SeenDescriptor { name: name.into(), flags, offset };
-        let of = |all: &[(i32, SeenDescriptor)]| Snapshot(all.iter().cloned().collect());
+        let of = |all: &[(i32, SeenDescriptor)]| DescriptorTable(all.iter().cloned().collect());
         let execution = of(&[(0, seen("the connection", 2, None)), (3, seen("/a", 0, Some(92)))]);
         assert_eq!(execution.differences(&execution), [""; 0]);
         for (copy, difference) in [

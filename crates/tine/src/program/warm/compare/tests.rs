@@ -98,12 +98,12 @@ fn what_was_found_once_is_not_confirmed() {
 #[test]
 fn ends_are_compared() {
     use AnswerEnd::{Closed, Limit, Time};
-    let end = |how, answer_end| Outcome { answer: b"x".into(), how, answer_end };
+    let end = |how, answer_end| RunOutcome { answer: b"x".into(), how, answer_end };
     let exited = |code| end(Some(How::Exited(code)), Closed);
     let killed = end(Some(How::Signaled(9)), Closed);
     let hangs = end(None, Time);
     let left = end(Some(How::Exited(0)), Time);
-    let text = |cold: [&Outcome; 2], warm: [&Outcome; 2]| match compare_ends(cold, warm) {
+    let text = |cold: [&RunOutcome; 2], warm: [&RunOutcome; 2]| match compare_ends(cold, warm) {
         EndComparison::Same(end) => format!("all {end}"),
         EndComparison::Differs(copy, cold) => format!("{copy}, not {cold}"),
         EndComparison::Undecided(one, other) => format!("{one} or {other}"),
