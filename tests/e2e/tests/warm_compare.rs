@@ -154,7 +154,7 @@ fn a_copy_that_ends_in_another_way() {
 fn a_file_that_was_made_before_is_shared() {
     let folder = Folder::new("warm-files");
     let path = folder.path("own");
-    let text = format!("echo x > {path}; [ -d {path}.d ] || mkdir {path}.d; read a; cat {path}");
+    let text = format!("echo x > {path}; cd /; mkdir -p {path}.d; read a; cat {path}");
     let created = format!("files ok {path} created, {path}.d created: once, for all connections");
     assert_same("\n", &[], &["sh", "-c", &text], &[&created, "answer ok 2 bytes"]);
     // The first copy takes what the others expect, and each execution makes its own.

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use super::call::{Look, NamedCall};
+use super::call::{Look, NamedCall, WORKING_DIRECTORY};
 
 /// A change of names that a call makes if it succeeds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,22 +53,22 @@ impl FileChanges {
     }
 }
 
-/// The descriptor that stands for the working directory (`AT_FDCWD`).
-pub(super) const WORKING_DIRECTORY: i32 = -100;
-
 /// The change that a call makes if it succeeds.
 pub(super) fn file_change(call: &NamedCall, look: &dyn Look) -> Option<FileChange> {
-    let path = |at: usize| text(look.text(call.arguments[at]).filter(|_| call.arguments[at] != 0)?);
+    let path = |at: usize| path(look, WORKING_DIRECTORY, call.arguments[at]);
+    // Behind the descriptor of a directory.
+    let path_from = |at: usize| self::path(look, call.descriptor(at), call.arguments[at + 1]);
     let [created, removed] = [FileChange::Created, FileChange::Removed];
     match call.name {
         "mkdir" | "mknod" => path(0).map(created),
-        "mkdirat" | "mknodat" | "link" | "symlink" => path(1).map(created),
-        "symlinkat" => path(2).map(created),
-        "linkat" => path(3).map(created),
+        "link" | "symlink" => path(1).map(created),
+        "mkdirat" | "mknodat" => path_from(0).map(created),
+        "symlinkat" => path_from(1).map(created),
+        "linkat" => path_from(2).map(created),
         "rmdir" | "unlink" => path(0).map(removed),
-        "unlinkat" => path(1).map(removed),
+        "unlinkat" => path_from(0).map(removed),
         "rename" => Some(FileChange::Renamed(path(0)?, path(1)?)),
-        "renameat" | "renameat2" => Some(FileChange::Renamed(path(1)?, path(3)?)),
+        "renameat" | "renameat2" => Some(FileChange::Renamed(path_from(0)?, path_from(2)?)),
         "bind" => bound(call, look).map(created),
         "creat" => opened(look, WORKING_DIRECTORY, call.arguments[0], CREATES),
         "open" => opened(look, WORKING_DIRECTORY, call.arguments[0], call.arguments[1]),
@@ -76,6 +76,25 @@ pub(super) fn file_change(call: &NamedCall, look: &dyn Look) -> Option<FileChang
         // The first field of its structure.
         "openat2" => opened(look, call.descriptor(0), call.arguments[1], look.word(call.arguments[2])?),
         _ => None,
+    }
+}
+
+/// A path in the memory of a task.
+fn path(look: &dyn Look, directory: i32, address: u64) -> Option<String> {
+    let path = if address == 0 { None } else { look.text(address) }?;
+    absolute(look, directory, &path)
+}
+
+/// A path that begins at the root.
+fn absolute(look: &dyn Look, directory: i32, path: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(path);
+    match (text.starts_with('/'), text.is_empty()) {
+        (_, true) => None,
+        (true, _) => Some(text.into_owned()),
+        (false, _) => Some(match look.directory(directory) {
+            Some(start) => format!("{}/{text}", start.trim_end_matches('/')),
+            None => text.into_owned(),
+        }),
     }
 }
 
@@ -88,7 +107,7 @@ fn opened(look: &dyn Look, directory: i32, path: u64, flags: u64) -> Option<File
         return None;
     }
     let path = look.text(path)?;
-    (!look.exists(directory, &path)).then(|| text(path).map(FileChange::Created))?
+    (!look.exists(directory, &path)).then(|| absolute(look, directory, &path).map(FileChange::Created))?
 }
 
 /// The path of a Unix socket that bind(2) makes.
@@ -100,11 +119,7 @@ fn bound(call: &NamedCall, look: &dyn Look) -> Option<String> {
     let (family, path) = address.split_first_chunk::<2>()?;
     // Without a name in the abstract namespace, which begins with a zero byte.
     let path = path.split(|byte| *byte == 0).next().filter(|path| !path.is_empty())?;
-    (u16::from_ne_bytes(*family) == UNIX).then(|| text(path.to_vec()))?
-}
-
-fn text(path: Vec<u8>) -> Option<String> {
-    (!path.is_empty()).then(|| String::from_utf8_lossy(&path).into_owned())
+    (u16::from_ne_bytes(*family) == UNIX).then(|| absolute(look, WORKING_DIRECTORY, path))?
 }
 
 #[cfg(test)]
@@ -117,6 +132,7 @@ mod tests {
     const HOW: u64 = 0x3000;
     const UNIX: u64 = 0x4000;
     const ABSTRACT: u64 = 0x5000;
+    const RELATIVE: u64 = 0x6000;
 
     fn task() -> FakeTask {
         let memory = vec![
@@ -124,6 +140,7 @@ mod tests {
             (NEW, b"/new\0".to_vec()),
             (HOW, 0o101_u64.to_ne_bytes().to_vec()),
             (UNIX, [&1_u16.to_ne_bytes()[..], b"/run/s\0\0"].concat()),
+            (RELATIVE, b"own\0".to_vec()),
             (ABSTRACT, [&1_u16.to_ne_bytes()[..], b"\0name"].concat()),
         ];
         FakeTask { memory, files: vec!["/old".into()], ..FakeTask::default() }
@@ -153,6 +170,10 @@ mod tests {
             ("bind", &[3, UNIX, 10], "/run/s created"),
             ("bind", &[3, ABSTRACT, 7], ""),
             ("bind", &[3, UNIX, 1], ""),
+            ("mkdir", &[RELATIVE], "/home/own created"),
+            ("openat", &[at, RELATIVE, 0o100], "/home/own created"),
+            // A directory that is not known.
+            ("mkdirat", &[7, RELATIVE], "own created"),
             ("unlink", &[0], ""),
             ("read", &[NEW], ""),
         ] {

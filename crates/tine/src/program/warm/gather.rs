@@ -11,9 +11,8 @@ use tine_sys::call_notices::read_memory;
 use tine_sys::plant::canary;
 use tine_sys::trace::read_text;
 
-use super::call::Look;
+use super::call::{Look, WORKING_DIRECTORY};
 use super::census::{DescriptorKind, Duplicate, FoundDescriptor, Shown};
-use super::file_changes::WORKING_DIRECTORY;
 use super::memory::look_through;
 use super::placeholder::Token;
 use super::proc_text::{
@@ -41,6 +40,14 @@ impl Look for StoppedTask<'_> {
 
     fn text(&self, address: u64) -> Option<Vec<u8>> {
         read_text(self.id, address, LONGEST_PATH)
+    }
+
+    fn directory(&self, descriptor: i32) -> Option<String> {
+        let link = match descriptor {
+            WORKING_DIRECTORY => format!("/proc/{}/cwd", self.id),
+            _ => format!("/proc/{}/fd/{descriptor}", self.id),
+        };
+        Some(fs::read_link(link).ok()?.display().to_string())
     }
 
     fn exists(&self, directory: i32, path: &[u8]) -> bool {
