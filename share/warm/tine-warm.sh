@@ -59,7 +59,8 @@ _tine_read() {
     _tine_name=${_tine_entry%%=*}
     # What is no name of a variable is left out. The first of a name counts, as for getenv(3).
     case $_tine_name in "" | *[!a-zA-Z0-9_]* | [0-9]*) continue ;; esac
-    [ -n "${_tine_found[$_tine_name]+x}" ] || _tine_found[$_tine_name]=$_tine_entry
+    # The value alone: a text with the name in front is renewed in each copy, wherever it is.
+    [ -n "${_tine_found[$_tine_name]+x}" ] || _tine_found[$_tine_name]=${_tine_entry#*=}
   done
   [ -n "${_tine_found[TINE_CONNECTION]+x}" ]
 }
@@ -68,7 +69,9 @@ _tine_read() {
 _tine_renew() {
   local _tine_name
   for _tine_name in "${!_tine_after[@]}"; do
-    [ "${_tine_after[$_tine_name]}" = "${_tine_before[$_tine_name]-}" ] || export "${_tine_after[$_tine_name]}"
+    [ -n "${_tine_before[$_tine_name]+x}" ] &&
+      [ "${_tine_after[$_tine_name]}" = "${_tine_before[$_tine_name]}" ] ||
+      export "$_tine_name=${_tine_after[$_tine_name]}"
   done
   for _tine_name in "${!_tine_before[@]}"; do
     [ -n "${_tine_after[$_tine_name]+x}" ] || unset -v "$_tine_name"

@@ -70,6 +70,8 @@ function library(): ?object
 /** The environment as the server has written it; null if /proc does not show one of a server. */
 function variables(): ?array
 {
+    // PHP remembers which process /proc/self has led to: a copy would read that of its template.
+    \clearstatcache(true);
     $text = @\file_get_contents('/proc/self/environ');
     if ($text === false) {
         return null;

@@ -7,6 +7,8 @@ const DONE: u8 = 0;
 pub(crate) const USAGE: u8 = 100;
 /// A layer of the jail is not in force.
 pub(crate) const MISSING: u8 = 1;
+/// Copies of a program serve a client otherwise than executions.
+pub(crate) const DIFFERS: u8 = 3;
 /// The program cannot be started warm.
 pub(crate) const REFUSED: u8 = USAGE;
 /// No server runs that a command could be about.
@@ -63,12 +65,17 @@ const OF_RUNNING: [&str; 16] = [
 ];
 
 /// All exit codes, in order.
-pub(crate) const TABLE: [Row; 11] = [
+pub(crate) const TABLE: [Row; 12] = [
     Row { code: DONE, commands: &ALL, meaning: "done" },
     Row { code: 1, commands: &["load"], meaning: "a result could not be written" },
     Row { code: MISSING, commands: &["jail-check"], meaning: "a layer of the jail is missing" },
     Row { code: 3, commands: &["client", "load"], meaning: "wrong bytes came back" },
     Row { code: NOTHING_RUNS, commands: &OF_RUNNING, meaning: "no such server runs" },
+    Row {
+        code: DIFFERS,
+        commands: &["warm-check"],
+        meaning: "a copy of the program differs from an execution",
+    },
     Row { code: 4, commands: &["load"], meaning: "the measurement is invalid or inconclusive" },
     Row { code: 99, commands: &["load"], meaning: "a limit (--fail-if) or a tolerance was exceeded" },
     Row { code: USAGE, commands: &ALL, meaning: "usage or configuration error" },

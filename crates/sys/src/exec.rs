@@ -236,7 +236,31 @@ struct Order<'a, 'b> {
 /// # Errors
 /// EAGAIN at a limit on processes, ENOMEM: then there is no new process.
 pub fn spawn_sibling(
+    alone: &Alone,
+    id: &AtomicI32,
+    stack: &mut Stack,
+    execution: &mut Execution,
+    failed: &dyn Fn(&io::Error) -> i32,
+) -> io::Result<i32> {
+    spawn(alone, libc::CLONE_PARENT, id, stack, execution, failed)
+}
+
+/// The same, as a child of this process. Its end sends SIGCHLD.
+///
+/// # Errors
+/// As [`spawn_sibling`].
+pub fn spawn_child(
+    alone: &Alone,
+    stack: &mut Stack,
+    execution: &mut Execution,
+    failed: &dyn Fn(&io::Error) -> i32,
+) -> io::Result<i32> {
+    spawn(alone, libc::SIGCHLD, &AtomicI32::new(0), stack, execution, failed)
+}
+
+fn spawn(
     _alone: &Alone,
+    kin: libc::c_int,
     id: &AtomicI32,
     stack: &mut Stack,
     execution: &mut Execution,
@@ -251,7 +275,7 @@ pub fn spawn_sibling(
     }
     let ignored = execution.jail.and_then(|jail| jail.pids().ignored());
     let mut order = Order { execution, failed };
-    let mut flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PARENT | libc::CLONE_PARENT_SETTID;
+    let mut flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PARENT_SETTID | kin;
     if ignored.is_some() {
         flags |= libc::CLONE_NEWPID;
     }

@@ -122,9 +122,9 @@ impl<'a> Tracer<'a> {
         Ok(Tracer { alone, child_signal, mask, pending, tasks: Vec::new(), first: None })
     }
 
-    /// Forks a process, a child or a sibling of this one, and traces it. There, all signals have their default actions, and `execute`
-    /// is called, which executes a program: it returns only on failure, with a report, and the
-    /// process exits.
+    /// Forks a process, a child or a sibling of this one, and traces it. There, all signals have
+    /// their default actions, and `execute` is called, which executes a program: it returns only on
+    /// failure, with a report, and the process exits.
     ///
     /// Returns the id of the process, and where its report can be read once it has ended
     /// ([`StartFailure`]). The first event is [`TraceEvent::Executed`].

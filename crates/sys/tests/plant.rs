@@ -87,7 +87,7 @@ mod tests {
 
     use rustix::event::{PollFd, PollFlags};
     use tine_sys::exec::{CStrings, Execution, Group};
-    use tine_sys::plant::{Answer, CopyBase, CopySteps, Template, TemplateChannel, plant};
+    use tine_sys::plant::{Answer, CopyBase, CopySteps, Template, TemplateChannel, plant, wait_for_stop};
     use tine_sys::process::{Alone, How, has_ended, wait_for};
     use tine_sys::trace::{Kin, TraceEvent, Tracer};
 
@@ -98,6 +98,7 @@ mod tests {
         ("a_copy_can_try_its_steps", trial),
         ("a_copy_cannot_signal_its_template", signals),
         ("the_end_of_the_channel_ends_the_template", end),
+        ("a_copy_can_stop_before_it_goes_on", stop),
     ];
 
     /// A template of a program that waits for its standard input, and its standing-in connection.
@@ -156,10 +157,10 @@ mod tests {
             self.channel.answer().expect("no error").expect("an answer")
         }
 
-        /// The id of a copy, and what it has answered itself: in either order.
+        /// The id of a copy, and what it has answered then.
         fn both_answers(&self) -> (i32, Answer) {
             match (self.answer(), self.answer()) {
-                (Answer::Copied(pid), other) | (other, Answer::Copied(pid)) => (pid, other),
+                (Answer::Copied(pid), other) => (pid, other),
                 answers => panic!("{answers:?}"),
             }
         }
@@ -261,6 +262,25 @@ mod tests {
         // Landlock has a scope for signals since Linux 6.12.
         let expected: &[u8] = if subject.base.protects_template() { b"1\n" } else { b"0\n" };
         assert_eq!(exchange(stream, b"\n"), expected);
+        assert_eq!(wait_for(pid).expect("a child"), How::Exited(0));
+    }
+
+    fn stop() {
+        let subject = subject(c"/bin/cat", &["cat"]);
+        let (pid, stream) = subject.copy(CopySteps::stop_last);
+        let deadline = Some(Instant::now() + Duration::from_secs(30));
+        assert!(wait_for_stop(pid, deadline).expect("a child"));
+        let open = std::fs::read_dir(format!("/proc/{pid}/fd")).expect("/proc").flatten();
+        let open: BTreeSet<_> = open.map(|entry| entry.file_name()).collect();
+        assert_eq!(open, ["0", "1", "2"].map(Into::into).into());
+        let process = rustix::process::Pid::from_raw(pid).expect("positive");
+        rustix::process::kill_process(process, rustix::process::Signal::CONT).expect("ours");
+        assert_eq!(exchange(stream, b"later"), b"later");
+        assert_eq!(wait_for(pid).expect("a child"), How::Exited(0));
+        // One that does not stop.
+        let (pid, stream) = subject.copy(|_| {});
+        drop(stream);
+        assert!(!wait_for_stop(pid, deadline).expect("a child"));
         assert_eq!(wait_for(pid).expect("a child"), How::Exited(0));
     }
 

@@ -205,7 +205,7 @@ fn a_program_can_say_when_it_is_ready() {
     let call = ["--warm-until", "call"];
     let ready = "test -e /.tine/ready; read x";
     assert_warm(&call, &["sh", "-c", ready], &["of /.tine/ready, after "]);
-    let python_ready = "import os; os.path.exists('/.tine/ready'); input()";
+    let python_ready = "import os; os.path.exists('/.tine/ready'); __import__('sys').stdin.readline()";
     let options = [&call[..], &["--warm-allow", "variables"]].concat();
     assert_warm(&options, &python(python_ready), &["of /.tine/ready, after "]);
     // Also where its first use would do, and before one.
@@ -219,7 +219,8 @@ fn a_program_can_say_when_it_is_ready() {
 
 #[test]
 fn a_program_can_say_that_it_renews_its_variables() {
-    let renews = python("import os; os.path.exists('/.tine/ready/variables'); input()");
+    let renews =
+        python("import os; os.path.exists('/.tine/ready/variables'); __import__('sys').stdin.readline()");
     for options in [&[][..], &["--warm-until", "call"]] {
         let stop = "stop ok newfstatat of /.tine/ready/variables, after ";
         let renewed = "which renews them after its look at /.tine/ready/variables";
@@ -228,7 +229,7 @@ fn a_program_can_say_that_it_renews_its_variables() {
     let sh = "test -e /.tine/ready/variables; read x";
     assert_warm(&[], &["sh", "-c", sh], &["of /.tine/ready/variables, ", "variables ok no copies"]);
     // It does not say so.
-    let is_ready = python("import os; os.path.exists('/.tine/ready'); input()");
+    let is_ready = python("import os; os.path.exists('/.tine/ready'); __import__('sys').stdin.readline()");
     assert_refused(&[], &is_ready, "renew them after a look at /.tine/ready/variables");
 }
 
@@ -257,7 +258,9 @@ fn a_set_user_id_program_is_not_started_by_others() {
     let (code, rows, err) = check_by(&nobody, &[], &[&cat]);
     assert_eq!((code, err.as_str()), (0, ""), "{rows:?}");
     // PR_SET_DUMPABLE.
-    let hides = python("import ctypes; assert ctypes.CDLL(None).prctl(4, 0) == 0; input()");
+    let hides = python(
+        "import ctypes; assert ctypes.CDLL(None).prctl(4, 0) == 0; __import__('sys').stdin.readline()",
+    );
     let (code, rows, err) = check_by(&nobody, &[], &hides);
     assert_eq!((code, err.as_str()), (100, ""), "{rows:?}");
     assert!(rows.iter().any(|row| row.contains("forbids others to look into it")), "{rows:?}");

@@ -3,7 +3,9 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Instant;
 
+use rustix::event::{PollFd, PollFlags};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
@@ -12,6 +14,8 @@ use rustix::net::{
 
 use super::DESCRIPTORS;
 use super::layout::FAILED_BIT;
+use crate::process::has_ended;
+use crate::signal::Set;
 
 /// The channel to a template.
 #[derive(Debug)]
@@ -106,6 +110,41 @@ impl Answer {
             (0.., _) => Answer::Failed((first & !(1 << FAILED_BIT)).unsigned_abs(), second),
             _ => Answer::NotCopied(Errno::from_raw_os_error(-first as i32)),
         }
+    }
+}
+
+/// Waits until a signal has stopped this copy, a child of this process. False if it has ended
+/// instead, or at the deadline. Leaves it as it is.
+///
+/// # Errors
+/// EMFILE, ENFILE, ENOMEM.
+pub fn wait_for_stop(pid: i32, deadline: Option<Instant>) -> io::Result<bool> {
+    let changes = Set::of(&[libc::SIGCHLD]);
+    let pending = changes.descriptor()?;
+    let mask = changes.block()?;
+    let stopped = loop {
+        // Before the look at the child: a later change makes the signal pending again.
+        while changes.take().is_some() {}
+        if has_stopped(pid) {
+            break true;
+        }
+        let mut poll = [PollFd::new(&pending, PollFlags::IN)];
+        if has_ended(pid) || crate::wait::until(&mut poll, deadline) == Ok(0) {
+            break false;
+        }
+    };
+    mask.make_mask()?;
+    Ok(stopped)
+}
+
+fn has_stopped(pid: i32) -> bool {
+    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+    let flags = libc::WSTOPPED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
+    // SAFETY: the out-pointer is valid, an all-zero siginfo is valid, and its process id is plain
+    // data.
+    unsafe {
+        let returned = libc::waitid(libc::P_PID, pid as libc::id_t, info.as_mut_ptr(), flags);
+        returned == 0 && info.assume_init().si_pid() == pid
     }
 }
 

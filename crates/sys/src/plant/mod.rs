@@ -25,7 +25,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::OwnedFd;
 
-pub use copying::{Answer, TemplateChannel};
+pub use copying::{Answer, TemplateChannel, wait_for_stop};
 #[cfg(target_arch = "x86_64")]
 pub use planting::plant;
 pub use steps::CopySteps;
@@ -92,6 +92,7 @@ impl CopyBase {
     pub fn finish(&self, steps: CopySteps) -> io::Result<Vec<u8>> {
         let mut steps = self.last_steps(steps);
         steps.close(self.channel);
+        steps.stop_if_asked();
         checked(steps.end())
     }
 

@@ -20,6 +20,8 @@ pub struct CopySteps {
     open: BTreeSet<i32>,
     /// Where its bytes for system calls are.
     scratch: u64,
+    /// Whether it stops at their end.
+    stops: bool,
 }
 
 impl fmt::Debug for CopySteps {
@@ -31,7 +33,7 @@ impl fmt::Debug for CopySteps {
 impl CopySteps {
     /// No steps, of a copy of a template with these descriptors, whose data are at this address.
     pub(super) fn new(open: BTreeSet<i32>, data: u64) -> CopySteps {
-        CopySteps { bytes: Vec::new(), open, scratch: data + layout::SCRATCH as u64 }
+        CopySteps { bytes: Vec::new(), open, scratch: data + layout::SCRATCH as u64, stops: false }
     }
 
     /// The number of the next descriptor that the copy receives.
@@ -153,6 +155,19 @@ impl CopySteps {
     /// Exits, with code 0.
     pub(super) fn exit(&mut self) {
         self.call(libc::SYS_exit_group, &[0], 0);
+    }
+
+    /// Has it stop itself as its last step, until it gets SIGCONT: others can look at it before it
+    /// goes on as the program. It has to lead a process group by then.
+    pub fn stop_last(&mut self) {
+        self.stops = true;
+    }
+
+    /// The last step. The signal is for its process group, as it does not know its own id here.
+    pub(super) fn stop_if_asked(&mut self) {
+        if self.stops {
+            self.call(libc::SYS_kill, &[0, word(libc::SIGSTOP)], 0);
+        }
     }
 
     /// Ends the steps.

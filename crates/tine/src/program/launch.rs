@@ -34,7 +34,7 @@ use crate::system::users::Identity;
 pub(crate) struct Launcher<'a> {
     pub(super) path: CString,
     pub(super) image: Image<'a>,
-    stack: Stack,
+    pub(super) stack: Stack,
     /// What the client gets before the program is executed.
     banner: &'a [u8],
     /// The channel of the stderr logger, which gets the reading ends of pipes.

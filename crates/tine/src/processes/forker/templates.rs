@@ -3,10 +3,8 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use rustix::process::{Signal, pidfd_send_signal};
-use rustix::rand::{GetRandomFlags, getrandom};
 use tine_sys::plant::{Answer, TemplateChannel};
 
 use super::template_state::{Renewal, TemplateState, WarmOff};
@@ -17,11 +15,7 @@ use crate::log::Log;
 use crate::processes::maker::client::{FromMaker, Maker};
 use crate::processes::maker::run::MakerStart;
 use crate::program::launch::{Launcher, ProgramConnection};
-use crate::program::warm::{CopyOf, CopyPlan, NewTemplate, NotCopied, wait_for_answer};
-
-/// A template that has not answered by then is stuck, and killed. It answers within microseconds of
-/// a fork.
-const ANSWER_TIME: Duration = Duration::from_secs(1);
+use crate::program::warm::{ANSWER_TIME, CopyFor, LiveTemplate, NewTemplate, NotCopied, wait_for_answer};
 
 /// The templates of a forker, at most one of which is copied.
 pub(crate) struct Templates<'a> {
@@ -30,7 +24,7 @@ pub(crate) struct Templates<'a> {
     /// The maker is new: its channel is not waited for yet.
     is_maker_new: bool,
     state: TemplateState,
-    present: Option<Present>,
+    present: Option<LiveTemplate>,
     /// What the board had when it was last looked at.
     crashes: u64,
     resets: u64,
@@ -43,14 +37,6 @@ pub(super) struct Lent<'a, 'b> {
     pub(super) board: &'a Board,
     pub(super) launcher: &'a mut Launcher<'b>,
     pub(super) log: &'a mut Log,
-}
-
-/// The template that is copied. Its end of the channel is the end of the template.
-#[derive(Debug)]
-struct Present {
-    channel: TemplateChannel,
-    process: OwnedFd,
-    plan: CopyPlan,
 }
 
 impl<'a> Templates<'a> {
@@ -231,7 +217,7 @@ impl<'a> Templates<'a> {
         let place = self.start.first_server_fd;
         let channel = TemplateChannel::new(place.duplicate(channel)?)?;
         let process = place.duplicate(process)?;
-        self.present = Some(Present { channel, process, plan });
+        self.present = Some(LiveTemplate { channel, process, plan });
         self.told = None;
         lent.board.set_template(self.start.index, TemplateStatus::Ready(facts.pid));
         lent.log.warm_ready(self.start.index, facts.pid, &facts.fields());
@@ -252,9 +238,10 @@ impl<'a> Templates<'a> {
             return None;
         }
         let present = self.present.as_ref()?;
-        let asked = launcher
-            .stderr(client.entry.id)
-            .and_then(|stderr| present.ask(client, &launcher.variables(client), stderr.as_ref(), cgroups));
+        let asked = launcher.stderr(client.entry.id).and_then(|stderr| {
+            let (socket, variables, stderr) = (client.socket, &launcher.variables(client), stderr.as_ref());
+            present.ask(&CopyFor { socket, variables, stderr, cgroups, stops: false })
+        });
         match asked {
             Ok(Ok(())) => {}
             Ok(Err(why)) => {
@@ -272,7 +259,12 @@ impl<'a> Templates<'a> {
                 return None;
             }
         }
-        let copied = match present.wait_for_copy(log) {
+        let answer = present.wait_for_copy(|step, result| {
+            log.warning(&format!(
+                "a copy of a template has ended before it served its client: its step {step} had the result {result}"
+            ));
+        });
+        let copied = match answer {
             Ok(answer) => copied(answer),
             Err(why) => self.lose_asked(&why, log),
         };
@@ -284,15 +276,15 @@ impl<'a> Templates<'a> {
 
     /// Kills a template that has ended or does not answer. Returns its channel.
     fn lose(&mut self, why: &io::Error, log: &mut Log) -> Option<TemplateChannel> {
-        let Present { channel, process, .. } = self.present.take()?;
-        let _ = pidfd_send_signal(&process, Signal::KILL);
+        let present = self.present.take()?;
+        present.kill();
         self.state.lost(Instant::now());
         let text = match why.kind() {
             io::ErrorKind::TimedOut => "does not answer, and is killed",
             _ => "has ended",
         };
         log.warning(&format!("a template {text}: the program is executed until there is a new one"));
-        Some(channel)
+        Some(present.channel)
     }
 
     /// The same of one that may have taken the last message: a copy that it has made answers for
@@ -312,47 +304,5 @@ fn copied(answer: Answer) -> Option<i32> {
     match answer {
         Answer::Copied(pid) => Some(pid),
         Answer::NotCopied(_) | Answer::Failed(..) | Answer::Tried => None,
-    }
-}
-
-impl Present {
-    fn ask(
-        &self,
-        client: &ProgramConnection,
-        variables: &tine_sys::exec::CStrings,
-        stderr: Option<&OwnedFd>,
-        cgroups: &[OwnedFd],
-    ) -> io::Result<Result<(), NotCopied>> {
-        let mut canary = [0; 8];
-        getrandom(&mut canary[..], GetRandomFlags::empty())?;
-        // As of a C library: a zero byte ends what a string function copies.
-        canary[0] = 0;
-        let copy = CopyOf {
-            variables,
-            has_stderr: stderr.is_some(),
-            cgroups: cgroups.len(),
-            canary: u64::from_le_bytes(canary),
-        };
-        let message = match self.plan.message(&copy) {
-            Ok(message) => message,
-            Err(why) => return Ok(Err(why)),
-        };
-        let mut descriptors: Vec<BorrowedFd> = vec![client.socket.as_fd()];
-        descriptors.extend(stderr.map(AsFd::as_fd));
-        descriptors.extend(cgroups.iter().map(AsFd::as_fd));
-        self.channel.ask(&message, &descriptors).map(Ok)
-    }
-
-    /// The answer to the last message. A copy that has failed is of an earlier one.
-    fn wait_for_copy(&self, log: &mut Log) -> io::Result<Answer> {
-        let until = Instant::now() + ANSWER_TIME;
-        loop {
-            match wait_for_answer(&self.channel, until)? {
-                Answer::Failed(step, result) => log.warning(&format!(
-                    "a copy of a template has ended before it served its client: its step {step} had the result {result}"
-                )),
-                answer => return Ok(answer),
-            }
-        }
     }
 }

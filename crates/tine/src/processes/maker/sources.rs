@@ -77,25 +77,25 @@ mod tests {
     #[test]
     fn a_file_that_is_written_or_replaced_has_changed() {
         let folder = std::env::temp_dir().join(format!("tine-sources-{}", std::process::id()));
-        std::fs::create_dir(&folder).expect("new");
+        fs::create_dir(&folder).expect("new");
         let [one, other, none] = ["one", "other", "none"].map(|name| folder.join(name));
-        let version = |file: &PathBuf| FileVersion::of(&std::fs::metadata(file).expect("a file"));
+        let version = |file: &PathBuf| FileVersion::of(&fs::metadata(file).expect("a file"));
         for replaces in [false, true] {
-            std::fs::write(&one, "1").expect("a file");
+            fs::write(&one, "1").expect("a file");
             let opened = version(&one);
             let mut sources = SourceFiles::watch("", [(one.clone(), opened)].into()).expect("inotify");
             assert_eq!((sources.take_changed_before(), sources.changed()), (None, None));
-            std::fs::write(&other, "22").expect("a file");
+            fs::write(&other, "22").expect("a file");
             assert_eq!(sources.changed(), None);
             match replaces {
-                true => std::fs::rename(&other, &one).expect("renamed"),
-                false => std::fs::write(&one, "33").expect("written"),
+                true => fs::rename(&other, &one).expect("renamed"),
+                false => fs::write(&one, "33").expect("written"),
             }
             assert_eq!(sources.changed().as_ref(), Some(&one));
             let files = [(one.clone(), opened), (none.clone(), opened)].into();
             let mut late = SourceFiles::watch("", files).expect("inotify");
             assert!(late.take_changed_before().is_some_and(|file| [&one, &none].contains(&&file)));
         }
-        std::fs::remove_dir_all(folder).expect("removed");
+        fs::remove_dir_all(folder).expect("removed");
     }
 }

@@ -65,6 +65,9 @@ impl FileVersion {
     }
 }
 
+/// The descriptor that stands for the working directory (`AT_FDCWD`).
+pub(super) const WORKING_DIRECTORY: i32 = -100;
+
 /// What is looked up in a task that has stopped.
 pub(super) trait Look {
     /// Bytes of its memory; `None` if they are not there.
@@ -72,6 +75,12 @@ pub(super) trait Look {
 
     /// A text of its memory, up to its zero byte; `None` if it is not there or too long for a path.
     fn text(&self, address: u64) -> Option<Vec<u8>>;
+
+    /// The path of a directory, by its descriptor or [`WORKING_DIRECTORY`]; `None` if it has none.
+    fn directory(&self, descriptor: i32) -> Option<String>;
+
+    /// Whether a file is there, by its path from a directory.
+    fn exists(&self, directory: i32, path: &[u8]) -> bool;
 
     /// The descriptors that are the connection, as the kernel lists them.
     fn connection_descriptors(&self) -> BTreeSet<i32>;
@@ -112,6 +121,7 @@ pub(super) mod fake {
         pub(in super::super) memory: Vec<(u64, Vec<u8>)>,
         pub(in super::super) descriptors: BTreeSet<i32>,
         pub(in super::super) rights: Option<String>,
+        pub(in super::super) files: Vec<String>,
     }
 
     impl Look for FakeTask {
@@ -127,6 +137,14 @@ pub(super) mod fake {
                 let bytes = bytes.get(usize::try_from(address.checked_sub(*start)?).ok()?..)?;
                 Some(bytes[..bytes.iter().position(|byte| *byte == 0)?].to_vec())
             })
+        }
+
+        fn directory(&self, descriptor: i32) -> Option<String> {
+            (descriptor == WORKING_DIRECTORY).then(|| "/home".to_owned())
+        }
+
+        fn exists(&self, _directory: i32, path: &[u8]) -> bool {
+            self.files.iter().any(|file| file.as_bytes() == path)
         }
 
         fn connection_descriptors(&self) -> BTreeSet<i32> {

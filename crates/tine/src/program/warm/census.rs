@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::call::FileVersion;
 use super::copies::MemoryFinds;
+use super::file_changes::FileChanges;
 use super::watch::Reached;
 
 /// A descriptor besides those of the connection and the inherited standard error.
@@ -64,6 +65,8 @@ pub(super) struct Census {
     pub(super) interval_timers: usize,
     /// The files that it has opened or executed.
     pub(super) sources: BTreeMap<PathBuf, FileVersion>,
+    /// The names of files that it and its children have changed.
+    pub(super) file_changes: FileChanges,
     /// What the kernel shows of it.
     pub(super) shown: Shown,
 }

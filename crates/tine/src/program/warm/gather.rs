@@ -1,8 +1,10 @@
 //! Looks at a stopped program from outside: its memory, and what the kernel shows of it.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs::{self, OpenOptions};
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
@@ -10,7 +12,7 @@ use tine_sys::call_notices::read_memory;
 use tine_sys::plant::canary;
 use tine_sys::trace::read_text;
 
-use super::call::{FileVersion, Look};
+use super::call::{FileVersion, Look, WORKING_DIRECTORY};
 use super::census::{DescriptorKind, Duplicate, FoundDescriptor, Shown};
 use super::memory::look_through;
 use super::placeholder::Token;
@@ -41,6 +43,24 @@ impl Look for StoppedTask<'_> {
 
     fn text(&self, address: u64) -> Option<Vec<u8>> {
         read_text(self.id, address, LONGEST_PATH)
+    }
+
+    fn directory(&self, descriptor: i32) -> Option<String> {
+        let link = match descriptor {
+            WORKING_DIRECTORY => format!("/proc/{}/cwd", self.id),
+            _ => format!("/proc/{}/fd/{descriptor}", self.id),
+        };
+        Some(fs::read_link(link).ok()?.display().to_string())
+    }
+
+    fn exists(&self, directory: i32, path: &[u8]) -> bool {
+        let start = match directory {
+            _ if path.starts_with(b"/") => format!("/proc/{}/root", self.id),
+            WORKING_DIRECTORY => format!("/proc/{}/cwd", self.id),
+            _ => format!("/proc/{}/fd/{directory}", self.id),
+        };
+        let path = [start.as_bytes(), b"/", path].concat();
+        fs::symlink_metadata(OsStr::from_bytes(&path)).is_ok()
     }
 
     fn connection_descriptors(&self) -> BTreeSet<i32> {

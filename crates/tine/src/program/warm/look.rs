@@ -73,6 +73,7 @@ impl Subject<'_> {
             threads_started: watch.threads,
             interval_timers: watch.interval_timers.armed(),
             sources: watch.sources,
+            file_changes: watch.file_changes,
             shown,
         })
     }

@@ -2,22 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags};
-use rustix::io::Errno;
 use tine_sys::plant::{Answer, Template, TemplateChannel, plant};
 use tine_sys::process::Alone;
 use tine_sys::trace::Kin;
 
 use super::call::FileVersion;
+use super::census::Census;
 use super::decision::{Hindrance, WarmVerdict, decide};
 use super::options::{WarmAllow, WarmCheckSettings};
 use super::plan::{CopyOf, CopyPlan};
 use super::start::{Subject, SubjectStart, cannot};
+use super::template::wait_for_answer;
 use super::watch::Reached;
 use crate::error::{Error, ErrorKind};
 use crate::jail::confinement::Confinement;
@@ -83,22 +82,39 @@ pub(crate) fn make_template(
     if let WarmVerdict::Refused(reasons) = decide(&census, &settings.allowed) {
         return Err(refused(&reasons));
     }
-    let main = subject.main;
-    let Template { channel, process, base } = plant(&mut subject.tracer, main, &census.shown.open)
-        .map_err(|why| cannot("make the program a template", &why))?;
-    let facts = TemplateFacts {
-        pid: main,
-        calls: census.calls,
-        milliseconds: u64::try_from(census.elapsed.as_millis()).unwrap_or(u64::MAX),
-        private_kib: census.shown.private_kib,
-        is_protected: base.protects_template(),
-    };
-    // From inside of a pid namespace, a parent outside has no number.
-    let parent = launcher.parent().map(|parent| if census.shown.is_inside { 0 } else { parent });
-    let plan = CopyPlan::new(base, parent, &census.shown, subject.names());
-    let channel = TemplateChannel::new(channel).map_err(|why| cannot("use its channel", &why))?;
-    try_copy(&channel, &plan, &subject)?;
-    Ok((NewTemplate { channel: channel.into(), process, plan, facts }, census.sources))
+    let parent = launcher.parent();
+    let template = subject.make_template(&census, parent)?;
+    Ok((template, census.sources))
+}
+
+impl Subject<'_> {
+    /// Makes a template of the program, which has stopped at its point and can be started warm.
+    /// `parent`: that of its copies, with which they die.
+    ///
+    /// # Errors
+    /// The kernel refuses a step.
+    pub(super) fn make_template(
+        mut self,
+        census: &Census,
+        parent: Option<i32>,
+    ) -> Result<NewTemplate, Error> {
+        let main = self.main;
+        let Template { channel, process, base } = plant(&mut self.tracer, main, &census.shown.open)
+            .map_err(|why| cannot("make the program a template", &why))?;
+        let facts = TemplateFacts {
+            pid: main,
+            calls: census.calls,
+            milliseconds: u64::try_from(census.elapsed.as_millis()).unwrap_or(u64::MAX),
+            private_kib: census.shown.private_kib,
+            is_protected: base.protects_template(),
+        };
+        // From inside of a pid namespace, a parent outside has no number.
+        let parent = parent.map(|parent| if census.shown.is_inside { 0 } else { parent });
+        let plan = CopyPlan::new(base, parent, &census.shown, self.names());
+        let channel = TemplateChannel::new(channel).map_err(|why| cannot("use its channel", &why))?;
+        try_copy(&channel, &plan, &self)?;
+        Ok(NewTemplate { channel: channel.into(), process, plan, facts })
+    }
 }
 
 /// The time that a copy has to try its steps.
@@ -108,14 +124,14 @@ const TRIAL_TIME: Duration = Duration::from_secs(5);
 /// the way.
 fn try_copy(channel: &TemplateChannel, plan: &CopyPlan, subject: &Subject) -> Result<(), Error> {
     let variables = &subject.variables;
-    let copy = CopyOf { variables, has_stderr: false, cgroups: 0, canary: 0 };
+    let copy = CopyOf { variables, has_stderr: false, cgroups: 0, canary: 0, stops: false };
     let message = plan.trial_message(&copy).map_err(|why| cannot_copy(&why))?;
     let asked = channel.ask(&message, &[subject.connection_socket()]);
-    let until = Instant::now() + TRIAL_TIME;
-    let answer = || wait_for_answer(channel, until);
     asked.map_err(|why| cannot("ask the template for a copy", &why))?;
+    let until = Instant::now() + TRIAL_TIME;
     loop {
-        match answer().map_err(|why| cannot("have a copy try its steps", &why))? {
+        let answer = wait_for_answer(channel, until);
+        match answer.map_err(|why| cannot("have a copy try its steps", &why))? {
             Answer::Copied(_) => {}
             Answer::Tried => return Ok(()),
             Answer::NotCopied(why) => return Err(cannot("have the template make a copy", &why.into())),
@@ -131,24 +147,6 @@ fn try_copy(channel: &TemplateChannel, plan: &CopyPlan, subject: &Subject) -> Re
 fn cannot_copy(why: &dyn fmt::Display) -> Error {
     let next = "have it executed with `--warm=try`";
     Error::new(ErrorKind::Program, format_args!("the program cannot be started warm: {why}"), next)
-}
-
-/// Waits for an answer of a template or copy.
-///
-/// # Errors
-/// TimedOut; those of [`TemplateChannel::answer`].
-pub(crate) fn wait_for_answer(channel: &TemplateChannel, until: Instant) -> io::Result<Answer> {
-    loop {
-        let mut poll = [PollFd::new(channel, PollFlags::IN)];
-        match tine_sys::wait::until(&mut poll, Some(until)) {
-            Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(why) => return Err(why.into()),
-        }
-        if let Some(answer) = channel.answer()? {
-            return Ok(answer);
-        }
-    }
 }
 
 fn refused(reasons: &[Hindrance]) -> Error {

@@ -1,13 +1,17 @@
-//! Whether a program could be started warm: executed once, stopped where it would first use its
-//! client, and copied there for each connection. Here the program is started, watched up to that
-//! point, looked at, and ended; nothing is copied.
+//! Programs that are started warm: executed once, stopped where they would first use their client,
+//! and copied there for each connection.
 //!
-//! What a copy would get wrong is decided from a census at the point.
+//! Whether a program can be is decided from a census at the point: what would a copy get wrong? A
+//! check then compares copies with executions.
 
 mod call;
 mod census;
+mod compare;
+mod compared;
 mod copies;
 mod decision;
+mod exchange;
+mod file_changes;
 mod gather;
 mod look;
 mod make;
@@ -18,8 +22,11 @@ mod plan;
 mod proc_text;
 mod report;
 mod run;
+mod runs;
+mod snapshot;
 mod start;
 mod stop;
+mod template;
 mod timers;
 mod watch;
 
@@ -27,5 +34,6 @@ pub use options::{Warm, WarmAllow, WarmCheckSettings, WarmReport, WarmRow, WarmU
 pub use run::check_warm;
 
 pub(crate) use call::FileVersion;
-pub(crate) use make::{NewTemplate, TemplateFacts, make_template, wait_for_answer};
-pub(crate) use plan::{CopyOf, CopyPlan, NotCopied};
+pub(crate) use make::{NewTemplate, TemplateFacts, make_template};
+pub(crate) use plan::{CopyPlan, NotCopied};
+pub(crate) use template::{ANSWER_TIME, CopyFor, LiveTemplate, wait_for_answer};

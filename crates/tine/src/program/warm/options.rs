@@ -149,6 +149,8 @@ pub struct WarmReport {
     pub rows: Vec<WarmRow>,
     /// Whether nothing is in the way that is not allowed.
     pub can_be_warmed: bool,
+    /// Whether copies were found to serve a client otherwise than executions.
+    pub differs: bool,
 }
 
 /// One finding.
@@ -156,7 +158,7 @@ pub struct WarmReport {
 pub struct WarmRow {
     /// What it is about.
     pub aspect: &'static str,
-    /// `ok`, `allowed`, `refused`, or `-` where nothing was decided.
+    /// `ok`, `differs`, `allowed`, `refused`, or `-` where nothing was decided.
     pub state: &'static str,
     /// What was found; where it is in the way, also why and the next move.
     pub detail: String,

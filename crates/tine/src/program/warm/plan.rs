@@ -45,6 +45,8 @@ pub(crate) struct CopyOf<'a> {
     pub(crate) cgroups: usize,
     /// Its stack canary.
     pub(crate) canary: u64,
+    /// Whether it stops before it goes on as the program.
+    pub(crate) stops: bool,
 }
 
 /// Why there cannot be a copy for a connection.
@@ -141,6 +143,9 @@ impl CopyPlan {
         self.write_variables(&mut steps, copy.variables)?;
         for address in &self.canaries {
             steps.write(*address, &copy.canary.to_ne_bytes());
+        }
+        if copy.stops {
+            steps.stop_last();
         }
         Ok(steps)
     }

@@ -2,13 +2,24 @@
 
 use super::census::{Census, DescriptorKind};
 use super::decision::{Hindrance, WarmVerdict, decide, hindrances};
+use super::file_changes::FileChanges;
 use super::options::{WarmAllow, WarmReport, WarmRow};
 use super::stop::Marker;
 use super::watch::Reached;
 
 /// What was asked about a program, in the order of the rows.
-const ASPECTS: [&str; 9] =
-    ["threads", "children", "rights", "descriptors", "locks", "timers", "memory", "variables", "filter"];
+const ASPECTS: [&str; 10] = [
+    "threads",
+    "children",
+    "rights",
+    "descriptors",
+    "files",
+    "locks",
+    "timers",
+    "memory",
+    "variables",
+    "filter",
+];
 
 /// The report about a program.
 pub(super) fn report(census: &Census, allowed: &[WarmAllow]) -> WarmReport {
@@ -38,7 +49,7 @@ pub(super) fn report(census: &Census, allowed: &[WarmAllow]) -> WarmReport {
         }
     }
     let can_be_warmed = decide(census, allowed) == WarmVerdict::Warm;
-    WarmReport { rows, can_be_warmed }
+    WarmReport { rows, can_be_warmed, differs: false }
 }
 
 fn state(reason: &Hindrance, allowed: &[WarmAllow]) -> &'static str {
@@ -75,8 +86,25 @@ fn fact(aspect: &str, census: &Census) -> Option<String> {
             let files = files.collect::<Vec<_>>();
             (!files.is_empty()).then(|| files.join(", "))
         }
+        "files" => files(&census.file_changes),
         _ => None,
     }
+}
+
+/// More names of files are counted.
+const MOST_NAMES: usize = 8;
+
+fn files(FileChanges(changes): &FileChanges) -> Option<String> {
+    let mut names: Vec<String> = changes.iter().take(MOST_NAMES).map(ToString::to_string).collect();
+    if changes.len() > MOST_NAMES {
+        names.push(format!("{} more", changes.len() - MOST_NAMES));
+    }
+    let names = names.join(", ");
+    (!names.is_empty()).then(|| {
+        format!(
+            "{names}: once, for all connections; what each needs for itself, make after the client is there"
+        )
+    })
 }
 
 /// The text where nothing was found.
@@ -109,6 +137,7 @@ mod tests {
             threads_started: 0,
             interval_timers: 0,
             sources: BTreeMap::new(),
+            file_changes: FileChanges::default(),
             shown,
         };
         let report = report(&census, allowed);

@@ -1,38 +1,142 @@
-//! Checks whether a program can be started warm: starts it, looks at it, and ends it.
+//! Checks whether a program can be started warm: starts it, looks at it, and ends it; where it can
+//! be, compares copies of it with executions.
 
 use tine_sys::fd::Floor;
 use tine_sys::process::Alone;
 use tine_sys::trace::Kin;
 
-use super::options::{WarmAllow, WarmCheckSettings, WarmReport};
+use super::compare::{Comparison, EndComparison, Known, RunOutcome, compare_answers, compare_ends};
+use super::compared::Compared;
+use super::exchange::TimedOutcome;
+use super::options::{WarmAllow, WarmCheckSettings, WarmReport, WarmRow};
 use super::report::report;
+use super::runs::Runs;
+use super::snapshot::DescriptorTable;
 use super::start::{Subject, SubjectStart, cannot};
 use super::watch::Reached;
 use crate::error::{Error, ErrorKind};
 use crate::jail::confinement::Confinement;
 use crate::program::Program;
 use crate::program::launch::Launcher;
+use crate::system::orphans::PreexistingChildren;
 
 /// Says whether a program can be started warm. Executes it in a new process as for a connection,
 /// with the variables of a client that does not exist, and kills it and all that it has started
 /// before it returns.
 ///
+/// Where it can be, copies of it and executions serve a client that sends `input`, and are
+/// compared: they are children of this process, which adopts what they leave behind from now on
+/// (`PR_SET_CHILD_SUBREAPER`), and kills it.
+///
 /// # Errors
 /// The program cannot be executed; this process has several threads; the kernel refuses to trace
 /// ([`ErrorKind::System`]).
-pub fn check_warm(program: &Program, settings: &WarmCheckSettings) -> Result<WarmReport, Error> {
+pub fn check_warm(
+    program: &Program,
+    settings: &WarmCheckSettings,
+    input: &[u8],
+) -> Result<WarmReport, Error> {
     let alone = Alone::check()
         .map_err(|why| Error::new(ErrorKind::Threads, why, "ask before other threads are started"))?;
     let path = program.find(None, None)?;
     let own = rustix::process::getpid();
+    let before = PreexistingChildren::record_and_become_subreaper();
     let mut launcher = Launcher::new(program, path, None, Some(own), None, Floor::above_open(&[]))?;
     let has_variables = !settings.allowed.contains(&WarmAllow::Variables);
     let jail = || Ok(Confinement::default());
     let start = SubjectStart { alone: &alone, kin: Kin::Child, has_variables, jail: &jail };
     let mut subject = Subject::start(&start, &mut launcher)?;
     let census = subject.take_census(settings).map_err(|why| cannot("look at the program", &why))?;
-    match &census.reached {
-        Reached::Ended(_) if census.programs.is_empty() => Err(subject.not_executed()),
-        _ => Ok(report(&census, &settings.allowed)),
+    if census.programs.is_empty() && matches!(census.reached, Reached::Ended(_)) {
+        return Err(subject.not_executed());
+    }
+    let mut report = report(&census, &settings.allowed);
+    if report.can_be_warmed && !census.shown.locks.is_empty() {
+        report.rows.push(not_compared());
+    } else if report.can_be_warmed {
+        let at_point = AtPoint::of(&subject)?;
+        let template = subject.make_template(&census, launcher.parent())?;
+        let mut runs = Runs::new(&alone, &mut launcher, template, before)?;
+        (runs.input, runs.timeout, runs.has_variables) = (input, settings.timeout, has_variables);
+        let rows = at_point.compare(&mut runs)?.rows();
+        report.differs = rows.iter().any(|row| row.state == "differs");
+        report.rows.extend(rows);
+    }
+    Ok(report)
+}
+
+/// Executions would wait for what the template has locked.
+fn not_compared() -> WarmRow {
+    let detail = "not compared: executions would wait for the lock that the template holds".to_owned();
+    WarmRow { aspect: "answer", state: "-", detail }
+}
+
+/// What is known of the program at its point.
+struct AtPoint {
+    stderr: Option<String>,
+    descriptors: DescriptorTable,
+    known: Known,
+}
+
+/// Two executions and two copies.
+struct Round {
+    cold: [TimedOutcome; 2],
+    warm: [TimedOutcome; 2],
+}
+
+impl AtPoint {
+    fn of(subject: &Subject) -> Result<AtPoint, Error> {
+        let stderr = subject.before_start.get().and_then(|before| before.stderr.clone());
+        let descriptors = DescriptorTable::take(subject.main, &subject.connection, stderr.as_deref())
+            .map_err(|why| cannot("look at the program", &why))?;
+        let tokens = subject.placeholder.tokens();
+        let known = Known { template: subject.main, tokens, names: subject.names() };
+        Ok(AtPoint { stderr, descriptors, known })
+    }
+
+    /// Runs the program, and compares.
+    fn compare(&self, runs: &mut Runs) -> Result<Compared, Error> {
+        let copy = runs.look_at_copy(self.stderr.as_deref())?;
+        // Time passes: what differs in each second is not taken for what differs in each execution,
+        // as the copies are around these.
+        let (first, between) = (runs.copy()?, [runs.execute()?, runs.execute()?]);
+        let round = Round { cold: between, warm: [first, runs.copy()?] };
+        let (mut answers, mut ends) = round.compare(&self.known);
+        let mut times = round.times();
+        if !answers.findings.is_empty() || matches!(ends, EndComparison::Differs(..)) {
+            // The other way round, for the same reason, what differs between the executions and the
+            // copies. Only what is found twice counts.
+            let (first, between) = (runs.execute()?, [runs.copy()?, runs.copy()?]);
+            let again = Round { cold: [first, runs.execute()?], warm: between };
+            let (confirming, other_ends) = again.compare(&self.known);
+            answers = answers.confirmed_by(&confirming);
+            if !matches!(other_ends, EndComparison::Differs(..)) {
+                ends = other_ends;
+            }
+            times.iter_mut().zip(again.times()).for_each(|(all, more)| all.extend(more));
+        }
+        Ok(Compared {
+            descriptors: (self.descriptors.0.len(), copy.differences(&self.descriptors)),
+            answers,
+            bytes: round.warm[0].outcome.answer.len(),
+            ends,
+            canaries: runs.template.plan.canaries(),
+            is_protected: runs.template.plan.protects_template(),
+            times,
+        })
+    }
+}
+
+impl Round {
+    fn compare(&self, known: &Known) -> (Comparison, EndComparison) {
+        let [cold, warm] = [&self.cold, &self.warm].map(|both| both.each_ref().map(|timed| &timed.outcome));
+        fn answer(outcome: &RunOutcome) -> &[u8] {
+            &outcome.answer
+        }
+        (compare_answers(cold.map(answer), warm.map(answer), known), compare_ends(cold, warm))
+    }
+
+    fn times(&self) -> [Vec<std::time::Duration>; 2] {
+        [&self.cold, &self.warm].map(|both| both.iter().map(|timed| timed.time).collect())
     }
 }

@@ -74,10 +74,7 @@ impl<'a> Subject<'a> {
                 let started = tracer.start(start.kin, |_| execute(launcher, client, start.jail));
                 return (variables, started);
             }
-            let mut without = LaunchContext::default();
-            // A name without a value removes the variable.
-            let names = variables.iter().map(|variable| name_of(variable) + "\0");
-            names.for_each(|name| without.variables.extend(name.into_bytes()));
+            let without = without_values(&names_of(&variables));
             let client = ProgramConnection { launch_context: &without, ..*client };
             (CStrings::default(), tracer.start(start.kin, |_| execute(launcher, &client, start.jail)))
         });
@@ -101,7 +98,7 @@ impl<'a> Subject<'a> {
 
     /// The names of its variables.
     pub(super) fn names(&self) -> Vec<String> {
-        self.variables.iter().map(name_of).collect()
+        names_of(&self.variables)
     }
 
     /// Why it was not executed.
@@ -125,9 +122,16 @@ impl<'a> Subject<'a> {
     }
 }
 
-/// The name of a variable.
-fn name_of(variable: &CStr) -> String {
-    variable.to_string_lossy().split('=').next().unwrap_or_default().to_owned()
+/// Removes the variables of these names from the environment of a program.
+pub(super) fn without_values(names: &[String]) -> LaunchContext {
+    let variables = names.iter().flat_map(|name| [name.as_bytes(), b"\0"].concat()).collect();
+    LaunchContext { variables, ..LaunchContext::default() }
+}
+
+/// The names of variables.
+pub(super) fn names_of(variables: &CStrings) -> Vec<String> {
+    let name = |variable: &CStr| variable.to_string_lossy().split('=').next().unwrap_or_default().to_owned();
+    variables.iter().map(name).collect()
 }
 
 pub(super) fn cannot(what: &str, why: &io::Error) -> Error {

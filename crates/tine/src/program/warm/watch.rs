@@ -8,6 +8,7 @@ use tine_sys::process::How;
 use tine_sys::trace::TraceEvent;
 
 use super::call::{FileVersion, Look, NamedCall};
+use super::file_changes::{FileChange, FileChanges, file_change};
 use super::options::WarmUntil;
 use super::stop::{ConnectionFds, Marker, marker_looked_at};
 use super::timers::IntervalTimers;
@@ -68,6 +69,8 @@ struct Watched {
     table: i32,
     /// The call that it is in.
     call: Option<NamedCall>,
+    /// What the call changes if it succeeds.
+    change: Option<FileChange>,
 }
 
 /// What is known of the program and its children.
@@ -88,6 +91,8 @@ pub(super) struct Watch {
     pub(super) timers_created: usize,
     /// The files that it has opened or executed up to here.
     pub(super) sources: BTreeMap<PathBuf, FileVersion>,
+    /// The names of files that it and its children have changed.
+    pub(super) file_changes: FileChanges,
 }
 
 impl Watch {
@@ -95,7 +100,7 @@ impl Watch {
         Watch {
             main,
             until,
-            tasks: BTreeMap::from([(main, Watched { process: main, table: main, call: None })]),
+            tasks: BTreeMap::from([(main, Watched { process: main, table: main, call: None, change: None })]),
             tables: BTreeMap::from([(main, ConnectionFds::default())]),
             calls: 0,
             executed: Vec::new(),
@@ -103,6 +108,7 @@ impl Watch {
             interval_timers: IntervalTimers::default(),
             timers_created: 0,
             sources: BTreeMap::new(),
+            file_changes: FileChanges::default(),
         }
     }
 
@@ -160,7 +166,7 @@ impl Watch {
     fn on_entry(&mut self, id: i32, call: NamedCall, look: &dyn Look) -> WatchStep {
         let is_main = self.is_main(id);
         let Some(task) = self.tasks.get_mut(&id) else { return WatchStep::Resume(None) };
-        task.call = Some(call);
+        (task.call, task.change) = (Some(call), file_change(&call, look));
         let used = self.tables.get(&task.table).and_then(|fds| fds.used_by(&call, look));
         // A program that says that it is ready is ready, whatever it is watched for.
         let marker = marker_looked_at(&call, look);
@@ -195,6 +201,8 @@ impl Watch {
         {
             self.sources.extend(look.file_of(Some(opened)));
         }
+        let change = task.change.take().filter(|_| result >= 0);
+        change.into_iter().for_each(|change| self.file_changes.note(change));
         if let (Some(call), Some(fds)) = (call, self.tables.get_mut(&task.table)) {
             fds.follow(&call, result);
         }
@@ -206,7 +214,7 @@ impl Watch {
             self.tasks.remove(&former);
         }
         self.tasks.retain(|other, task| *other == id || task.process != id);
-        self.tasks.insert(id, Watched { process: id, table: id, call: None });
+        self.tasks.insert(id, Watched { process: id, table: id, call: None, change: None });
         // Those that are closed on execution are not in the list of the kernel any more.
         self.tables.insert(id, ConnectionFds(look.connection_descriptors()));
         if id == self.main {
@@ -232,7 +240,7 @@ impl Watch {
             self.tables.insert(table, fds);
         }
         self.threads += usize::from(is_thread && process == self.main);
-        self.tasks.insert(created, Watched { process, table, call: None });
+        self.tasks.insert(created, Watched { process, table, call: None, change: None });
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::super::census::FoundDescriptor;
+use super::super::file_changes::FileChanges;
 use super::super::stop::Marker;
 use super::*;
 
@@ -17,6 +18,7 @@ fn census() -> Census {
         threads_started: 0,
         interval_timers: 0,
         sources: BTreeMap::new(),
+        file_changes: FileChanges::default(),
         shown: Shown::default(),
     }
 }

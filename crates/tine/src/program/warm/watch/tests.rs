@@ -23,7 +23,7 @@ fn entry(name: &str, first: &[u64]) -> TraceEvent {
 /// The result of the last of these events, of a program that has begun; all others let it run on.
 fn end(until: WarmUntil, events: &[(i32, TraceEvent)]) -> (Watch, WatchStep) {
     let memory = vec![(4096, b"/.tine/ready\0".to_vec()), (8192, b"/.tine/ready/variables\0".to_vec())];
-    let look = FakeTask { memory, descriptors: [0, 1].into(), rights: None };
+    let look = FakeTask { memory, descriptors: [0, 1].into(), ..FakeTask::default() };
     let mut watch = Watch::new(MAIN, until);
     let mut step = watch.on(MAIN, &TraceEvent::Executed(MAIN), &look);
     for (id, event) in events {
@@ -129,4 +129,24 @@ fn signals_are_passed_on_and_executions_counted() {
         ],
     );
     assert_eq!((watch.tasks.len(), watch.threads), (1, 0));
+}
+
+#[test]
+fn files_that_it_or_a_child_makes_are_noted_if_the_call_succeeds() {
+    const CHILD: i32 = 101;
+    let (makes, unlinks) = (entry("mkdirat", &[0, 4096]), entry("unlinkat", &[0, 8192]));
+    let (watch, step) = end(
+        WarmUntil::Use,
+        &[
+            (MAIN, unlinks),
+            (MAIN, TraceEvent::Exit(-2)),
+            (MAIN, entry("clone", &[])),
+            (MAIN, TraceEvent::Created(CHILD)),
+            (CHILD, makes),
+            (CHILD, TraceEvent::Exit(0)),
+        ],
+    );
+    assert_eq!(step, WatchStep::Resume(None));
+    let changes: Vec<_> = watch.file_changes.0.iter().map(ToString::to_string).collect();
+    assert_eq!(changes, ["/.tine/ready created"]);
 }
