@@ -59,7 +59,8 @@ impl Floor {
         Floor(highest.unwrap_or(2).max(2) + 2)
     }
 
-    /// The boundary above the standard descriptors, for a process that needs nothing of the program.
+    /// The boundary above the standard descriptors: for a process that needs nothing of the
+    /// program.
     #[must_use]
     pub fn above_standard() -> Floor {
         Floor(3)

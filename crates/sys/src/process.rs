@@ -278,8 +278,8 @@ pub fn wait_for(pid: i32) -> io::Result<How> {
     }
 }
 
-/// Whether there is another process that this one, the first of its pid namespace, would signal with
-/// all others (kill(2), -1), permitted or not.
+/// Whether there is another process that this one, the first of its pid namespace, would signal
+/// with all others (kill(2), -1), permitted or not.
 #[must_use]
 pub fn has_others() -> bool {
     // SAFETY: numbers as arguments; 0 is no signal.

@@ -36,8 +36,8 @@ pub(crate) enum FromMaker {
 }
 
 impl Maker {
-    /// Forks a maker, which becomes a sibling of its forker, as the templates that it makes are, and
-    /// their copies.
+    /// Forks a maker, which becomes a sibling of its forker, as the templates that it makes are,
+    /// and their copies.
     ///
     /// # Errors
     /// EAGAIN at a limit on processes, ENOMEM, EMFILE.
@@ -54,10 +54,9 @@ impl Maker {
         let between = match forked {
             // The process between forker and maker ends at once: the kernel then makes the maker a
             // child of the supervisor, with an ordinary exit signal, which its templates inherit.
-            Side::Child(between) => {
+            Side::Child(_between) => {
                 drop(ours);
                 let Ok(Side::Child(fresh)) = forks(start.alone) else { exit_now(0) };
-                std::mem::forget(between);
                 run(&fresh, start, launcher, &theirs)
             }
             Side::Parent(between) => between,

@@ -142,8 +142,10 @@ fn make(
     }
     let (template, files) = made.ok()?;
     // Those of a full jail are in the mounts of its room.
-    let is_full = start.settings.jail_plan.full.is_some();
-    let root = is_full.then(|| format!("/proc/{}/root", template.facts.pid)).unwrap_or_default();
+    let root = match start.settings.jail_plan.full {
+        Some(_) => format!("/proc/{}/root", template.facts.pid),
+        None => String::new(),
+    };
     SourceFiles::watch(&root, files).ok()
 }
 

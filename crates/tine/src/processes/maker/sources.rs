@@ -21,9 +21,9 @@ pub(super) struct SourceFiles {
 }
 
 impl SourceFiles {
-    /// Watches files, and checks that they are those that were opened. One that cannot be watched, as
-    /// at the limit on watches, is left out: the template is renewed after its time, too. `root` is
-    /// in front of each path.
+    /// Watches files, and checks that they are those that were opened. One that cannot be watched,
+    /// as at the limit on watches, is left out: the template is renewed after its time, too. `root`
+    /// is in front of each path.
     pub(super) fn watch(
         root: &str,
         files: BTreeMap<PathBuf, FileVersion>,

@@ -46,8 +46,8 @@ impl NamedCall {
     }
 }
 
-/// What tells whether a file is still the one that was opened: its device, inode, size, and the time
-/// of its last change.
+/// What tells whether a file is still the one that was opened: its device, inode, size, and the
+/// time of its last change.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct FileVersion {
     place: (u64, u64),
