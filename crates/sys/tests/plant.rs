@@ -5,6 +5,8 @@ fn main() {}
 
 #[cfg(target_arch = "x86_64")]
 mod main_thread;
+#[cfg(target_arch = "x86_64")]
+mod template;
 
 #[cfg(target_arch = "x86_64")]
 fn main() -> std::process::ExitCode {
@@ -79,17 +81,13 @@ mod subject {
 #[cfg(target_arch = "x86_64")]
 mod tests {
     use std::collections::BTreeSet;
-    use std::ffi::CStr;
-    use std::io::{Read as _, Write as _};
-    use std::os::fd::{AsFd as _, OwnedFd};
+    use std::os::fd::AsFd as _;
     use std::os::unix::net::UnixStream;
-    use std::time::{Duration, Instant};
 
-    use rustix::event::{PollFd, PollFlags};
-    use tine_sys::exec::{CStrings, Execution, Group};
-    use tine_sys::plant::{Answer, CopyBase, CopySteps, Template, TemplateChannel, plant};
-    use tine_sys::process::{Alone, How, has_ended, wait_for};
-    use tine_sys::trace::{Kin, TraceEvent, Tracer};
+    use tine_sys::plant::Answer;
+    use tine_sys::process::{How, has_ended, wait_for};
+
+    use super::template::{Subject, exchange};
 
     pub(super) const TESTS: &[(&str, fn())] = &[
         ("a_copy_goes_on_with_all_registers", registers),
@@ -100,101 +98,10 @@ mod tests {
         ("the_end_of_the_channel_ends_the_template", end),
     ];
 
-    /// A template of a program that waits for its standard input, and its standing-in connection.
-    struct Subject {
-        pid: i32,
-        channel: TemplateChannel,
-        base: CopyBase,
-        _process: OwnedFd,
-    }
-
-    /// Starts a program, and makes a template of it where it reads from descriptor 0.
-    fn subject(path: &CStr, words: &[&str]) -> Subject {
-        let alone = Alone::check().expect("one thread");
-        let (stand_in, _client) = UnixStream::pair().expect("sockets");
-        let mut arguments = CStrings::default();
-        words.iter().for_each(|word| arguments.push(word));
-        let mut environment = CStrings::default();
-        environment.push("PATH=/bin:/usr/bin");
-        let mut execution = Execution {
-            path,
-            arguments: &mut arguments,
-            environment: &mut environment,
-            stdin: stand_in.as_fd(),
-            stdout: stand_in.as_fd(),
-            stderr: None,
-            limits: &[],
-            nice: 0,
-            group: Group::Own,
-            parent: None,
-            cgroup: None,
-            identity: None,
-            kept: None,
-            jail: None,
-        };
-        let mut tracer = Tracer::new(&alone).expect("descriptors");
-        let (pid, _) =
-            tracer.start(Kin::Child, |_| execution.run().to_string().into_bytes()).expect("ptrace");
-        loop {
-            let stop = tracer.next(Some(Instant::now() + Duration::from_secs(30))).expect("no error");
-            let stop = stop.expect("an event");
-            match stop.event {
-                TraceEvent::Entry(call) if call.number == 0 && call.arguments[0] == 0 => break,
-                TraceEvent::Ended(how) => panic!("{how:?}"),
-                _ => tracer.resume(stop.task, None).expect("it has stopped"),
-            }
-        }
-        let open = BTreeSet::from([0, 1, 2]);
-        let Template { channel, process, base } = plant(&mut tracer, pid, &open).expect("a template");
-        Subject { pid, channel: TemplateChannel::new(channel), base, _process: process }
-    }
-
-    impl Subject {
-        fn answer(&self) -> Answer {
-            let mut poll = [PollFd::new(&self.channel, PollFlags::IN)];
-            tine_sys::wait::until(&mut poll, Some(Instant::now() + Duration::from_secs(30))).expect("poll");
-            self.channel.answer().expect("no error").expect("an answer")
-        }
-
-        /// The id of a copy, and what it has answered itself: in either order.
-        fn both_answers(&self) -> (i32, Answer) {
-            match (self.answer(), self.answer()) {
-                (Answer::Copied(pid), other) | (other, Answer::Copied(pid)) => (pid, other),
-                answers => panic!("{answers:?}"),
-            }
-        }
-
-        /// A copy that is connected to the stream, which is returned.
-        fn copy(&self, more: impl FnOnce(&mut CopySteps)) -> (i32, UnixStream) {
-            let (own, other) = UnixStream::pair().expect("sockets");
-            let mut steps = self.base.begin();
-            let received = steps.receive();
-            steps.lead_group();
-            steps.show();
-            [0, 1].into_iter().for_each(|number| steps.duplicate(received, number, false));
-            steps.close(received);
-            more(&mut steps);
-            let message = self.base.finish(steps).expect("short");
-            self.channel.ask(&message, &[other.as_fd()]).expect("it runs");
-            match self.answer() {
-                Answer::Copied(pid) => (pid, own),
-                answer => panic!("{answer:?}"),
-            }
-        }
-    }
-
-    fn exchange(mut stream: UnixStream, text: &[u8]) -> Vec<u8> {
-        stream.write_all(text).expect("a reader");
-        stream.shutdown(std::net::Shutdown::Write).expect("open");
-        let mut all = Vec::new();
-        stream.read_to_end(&mut all).expect("no error");
-        all
-    }
-
     fn registers() {
         let own = std::fs::read_link("/proc/self/exe").expect("/proc");
         let own = std::ffi::CString::new(own.into_os_string().into_encoded_bytes()).expect("a path");
-        let subject = subject(&own, &["plant", "registers"]);
+        let subject = Subject::new(&own, &["plant", "registers"]);
         for letter in [b"a", b"b"] {
             let (pid, stream) = subject.copy(|_| {});
             assert_eq!(
@@ -206,7 +113,7 @@ mod tests {
     }
 
     fn connections() {
-        let subject = subject(c"/bin/sh", &["sh", "-c", "read a; echo $a; ls /proc/self/fd; echo $$"]);
+        let subject = Subject::new(c"/bin/sh", &["sh", "-c", "read a; echo $a; ls /proc/self/fd; echo $$"]);
         let mut pids = BTreeSet::from([subject.pid]);
         for text in ["one", "two"] {
             let (pid, stream) = subject.copy(|_| {});
@@ -220,8 +127,16 @@ mod tests {
         }
     }
 
+    /// The id of a copy, and what it has answered itself: in either order.
+    fn both_answers(subject: &Subject) -> (i32, Answer) {
+        match (subject.answer(), subject.answer()) {
+            (Answer::Copied(pid), other) | (other, Answer::Copied(pid)) => (pid, other),
+            answers => panic!("{answers:?}"),
+        }
+    }
+
     fn failure() {
-        let subject = subject(c"/bin/cat", &["cat"]);
+        let subject = Subject::new(c"/bin/cat", &["cat"]);
         let (own, other) = UnixStream::pair().expect("sockets");
         let mut steps = subject.base.begin();
         steps.receive();
@@ -229,7 +144,7 @@ mod tests {
         let message = subject.base.finish(steps).expect("short");
         subject.channel.ask(&message, &[other.as_fd()]).expect("it runs");
         drop(other);
-        let (pid, failed) = subject.both_answers();
+        let (pid, failed) = both_answers(&subject);
         assert_eq!(failed, Answer::Failed(1, i64::from(std::process::id())));
         assert_eq!(wait_for(pid).expect("a child"), How::Exited(111));
         assert_eq!(exchange(own, b""), b"");
@@ -239,7 +154,7 @@ mod tests {
     }
 
     fn trial() {
-        let subject = subject(c"/bin/cat", &["cat"]);
+        let subject = Subject::new(c"/bin/cat", &["cat"]);
         let parent = std::process::id().cast_signed();
         for (expected, answer, code) in
             [(parent, Answer::Tried, 0), (1, Answer::Failed(1, i64::from(parent)), 111)]
@@ -248,7 +163,7 @@ mod tests {
             steps.die_with(expected);
             let message = subject.base.finish_trial(steps).expect("short");
             subject.channel.ask(&message, &[]).expect("it runs");
-            let (pid, other) = subject.both_answers();
+            let (pid, other) = both_answers(&subject);
             assert_eq!(other, answer);
             assert_eq!(wait_for(pid).expect("a child"), How::Exited(code));
         }
@@ -256,7 +171,7 @@ mod tests {
 
     fn signals() {
         // The shell of a copy has kept the id of its template in `$$`.
-        let subject = subject(c"/bin/sh", &["sh", "-c", "read a; kill -0 $$ 2>/dev/null; echo $?"]);
+        let subject = Subject::new(c"/bin/sh", &["sh", "-c", "read a; kill -0 $$ 2>/dev/null; echo $?"]);
         let (pid, stream) = subject.copy(|_| {});
         // Landlock has a scope for signals since Linux 6.12.
         let expected: &[u8] = if subject.base.protects_template() { b"1\n" } else { b"0\n" };
@@ -265,7 +180,7 @@ mod tests {
     }
 
     fn end() {
-        let subject = subject(c"/bin/cat", &["cat"]);
+        let subject = Subject::new(c"/bin/cat", &["cat"]);
         let (pid, stream) = subject.copy(|_| {});
         let template = subject.pid;
         drop(subject);
