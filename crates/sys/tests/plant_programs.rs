@@ -31,7 +31,7 @@ mod tests {
     pub(super) const TESTS: &[(&str, fn())] = &[
         ("the_c_library_knows_its_thread", thread),
         ("a_copy_goes_on_in_a_signal_handler_on_its_stack", handler),
-        ("a_copy_has_the_blocked_signals_and_none_pending", pending),
+        ("a_copy_has_the_mask_and_stack_of_signals_and_none_pending", pending),
         ("vector_registers_are_kept", vectors),
         ("robust_mutexes_and_restartable_sequences_are_kept", locks),
     ];
@@ -49,7 +49,9 @@ mod tests {
     }
 
     fn pending() {
-        in_each_library("pending", &|letter| format!("{letter}: pending 1 0 1, handled 0 1, other 1\n"));
+        in_each_library("pending", &|letter| {
+            format!("{letter}: pending 1 0 1, handled 0 1, other 1, on stack 2\n")
+        });
     }
 
     fn locks() {
