@@ -1,14 +1,14 @@
 //! Programs that are made templates, and their copies. The tests fork.
 
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 fn main() {}
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod main_thread;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod template;
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 fn main() -> std::process::ExitCode {
     match std::env::args().nth(1).as_deref() {
         Some("registers") => subject::registers(),
@@ -78,7 +78,124 @@ mod subject {
     }
 }
 
-#[cfg(target_arch = "x86_64")]
+/// The same program for aarch64.
+#[cfg(target_arch = "aarch64")]
+mod subject {
+    use std::arch::global_asm;
+    use std::process::ExitCode;
+
+    #[repr(C)]
+    #[derive(Default)]
+    struct Place {
+        general: [u64; 31],
+        flags: u64,
+        modes: u64,
+        status: u64,
+        vectors: [[u64; 2]; 32],
+        byte: [u8; 8],
+    }
+
+    unsafe extern "C" {
+        /// Writes the place only.
+        fn tine_test_registers(place: *mut Place);
+    }
+
+    global_asm!(
+        ".globl tine_test_registers",
+        "tine_test_registers:",
+        "sub sp, sp, #192",
+        "stp x19, x20, [sp]",
+        "stp x21, x22, [sp, #16]",
+        "stp x23, x24, [sp, #32]",
+        "stp x25, x26, [sp, #48]",
+        "stp x27, x28, [sp, #64]",
+        "stp x29, x30, [sp, #80]",
+        "stp d8, d9, [sp, #96]",
+        "stp d10, d11, [sp, #112]",
+        "stp d12, d13, [sp, #128]",
+        "stp d14, d15, [sp, #144]",
+        "stp x18, x0, [sp, #160]",
+        r".irp i,0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31",
+        r"mov x9, #(\i + 1000)",
+        r"dup v\i\().2d, x9",
+        r"mov x9, #(\i + 2000)",
+        r"mov v\i\().d[1], x9",
+        ".endr",
+        // Rounding towards zero; all exceptions have been.
+        "mov x9, #0xc00000",
+        "msr fpcr, x9",
+        "mov x9, #0x1f",
+        "msr fpsr, x9",
+        // Negative and overflow.
+        "mov x9, #0x90000000",
+        "msr nzcv, x9",
+        "add x1, x0, #784",
+        "mov x0, #0",
+        "mov x2, #1",
+        "mov x8, #63",
+        r".irp i,3,4,5,6,7,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30",
+        r"mov x\i, #(\i + 100)",
+        ".endr",
+        "svc #0",
+        "str x9, [sp, #176]",
+        "ldr x9, [sp, #168]",
+        r".irp i,0,1,2,3,4,5,6,7,8,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30",
+        r"str x\i, [x9, #(8 * \i)]",
+        ".endr",
+        "ldr x10, [sp, #176]",
+        "str x10, [x9, #72]",
+        "mrs x10, nzcv",
+        "str x10, [x9, #248]",
+        "mrs x10, fpcr",
+        "str x10, [x9, #256]",
+        "msr fpcr, xzr",
+        "mrs x10, fpsr",
+        "str x10, [x9, #264]",
+        r".irp i,0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31",
+        r"str q\i, [x9, #(272 + 16 * \i)]",
+        ".endr",
+        "ldp x19, x20, [sp]",
+        "ldp x21, x22, [sp, #16]",
+        "ldp x23, x24, [sp, #32]",
+        "ldp x25, x26, [sp, #48]",
+        "ldp x27, x28, [sp, #64]",
+        "ldp x29, x30, [sp, #80]",
+        "ldp d8, d9, [sp, #96]",
+        "ldp d10, d11, [sp, #112]",
+        "ldp d12, d13, [sp, #128]",
+        "ldp d14, d15, [sp, #144]",
+        "ldr x18, [sp, #160]",
+        "add sp, sp, #192",
+        "ret",
+    );
+
+    /// Fills what a system call leaves as it is, reads a byte from descriptor 0, and says what has
+    /// changed meanwhile: the set of general registers, and whether the rest is the same.
+    pub(super) fn registers() -> ExitCode {
+        let mut all = Place::default();
+        // SAFETY: the function restores what belongs to its caller.
+        unsafe { tine_test_registers(&raw mut all) };
+        let byte = (&raw const all.byte).addr() as u64;
+        let wrong: u64 = (1..31)
+            .filter(|number| {
+                let expected = match number {
+                    1 => byte,
+                    2 => 1,
+                    8 => libc::SYS_read as u64,
+                    _ => number + 100,
+                };
+                all.general[*number as usize] != expected
+            })
+            .fold(0, |wrong, number| wrong | 1 << number);
+        let same =
+            all.vectors.iter().zip(0..).all(|(vector, number)| *vector == [number + 1000, number + 2000]);
+        let modes = (all.flags, all.modes, all.status) == (0x9000_0000, 0xc0_0000, 0x1f);
+        println!("{} {} {wrong} {}", all.general[0], all.byte[0], same && modes);
+        ExitCode::SUCCESS
+    }
+}
+
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod tests {
     use std::collections::BTreeSet;
     use std::os::fd::AsFd as _;

@@ -6,6 +6,8 @@
 use std::arch::global_asm;
 use std::io;
 
+use crate::trace::Tracer;
+
 pub(super) type Registers = libc::user_regs_struct;
 
 /// The machine instruction of a system call.
@@ -228,9 +230,15 @@ pub(super) fn at_code(at: &Registers, code: u64, data: u64) -> Registers {
     Registers { rip: code, rbx: data, orig_rax: u64::MAX, ..*at }
 }
 
-/// The image of a task that is about to make a system call: it goes on with that call.
-pub(super) fn image(at: &Registers) -> [u64; IMAGE_WORDS] {
-    [
+/// A tracer sees all registers at a call.
+pub(super) fn true_registers(_tracer: &mut Tracer<'_>, _task: i32, at: &Registers) -> io::Result<Registers> {
+    Ok(*at)
+}
+
+/// The image of a task that is about to make a system call: it goes on with that call. The blocked
+/// signals are set by a step.
+pub(super) fn image(_task: i32, at: &Registers, _signals: u64) -> io::Result<Vec<u64>> {
+    let words: [u64; IMAGE_WORDS] = [
         at.eflags,
         at.rbx,
         at.orig_rax,
@@ -248,7 +256,8 @@ pub(super) fn image(at: &Registers) -> [u64; IMAGE_WORDS] {
         at.r11,
         at.rsp,
         call_site(at),
-    ]
+    ];
+    Ok(words.to_vec())
 }
 
 /// Where the C library keeps what belongs to a thread.
