@@ -49,13 +49,13 @@ mod subject {
                 "mov rbx, 101", "mov rbp, 102", "mov r12, 103", "mov r13, 104", "mov r14, 105",
                 "mov r15, 106", "mov r8, 107", "mov r9, 108", "mov r10, 109",
                 "xor eax, eax", "xor edi, edi", "mov edx, 1",
-                // Carry and sign, with the flags that are always set.
-                "push 0x283", "popfq",
+                // Carry, sign and overflow, with the flags that are always set.
+                "push 0xa83", "popfq",
                 "mov qword ptr [rsp - 8], 0x77",
                 "syscall",
                 "mov rcx, [rsp - 8]", "cmp rcx, 0x77", "jne 2f",
                 // The flags, as the call has left them in r11.
-                "and r11d, 0x81", "cmp r11d, 0x81", "jne 2f",
+                "and r11d, 0x8d5", "cmp r11d, 0x881", "jne 2f",
                 "cmp rbx, 101", "jne 2f", "cmp rbp, 102", "jne 2f", "cmp r12, 103", "jne 2f",
                 "cmp r13, 104", "jne 2f", "cmp r14, 105", "jne 2f", "cmp r15, 106", "jne 2f",
                 "cmp r8, 107", "jne 2f", "cmp r9, 108", "jne 2f", "cmp r10, 109", "jne 2f",
@@ -213,6 +213,8 @@ mod tests {
         ("a_copy_can_try_its_steps", trial),
         ("a_copy_cannot_signal_its_template", signals),
         ("the_end_of_the_channel_ends_the_template", end),
+        #[cfg(target_arch = "x86_64")]
+        ("a_signal_finds_a_copy_on_its_own_stack", super::stack::own_stack),
     ];
 
     fn registers() {
@@ -305,5 +307,90 @@ mod tests {
         assert!(!has_ended(pid));
         assert_eq!(exchange(stream, b"still"), b"still");
         assert_eq!(wait_for(pid).expect("a child"), How::Exited(0));
+    }
+}
+
+/// Single steps of a copy.
+#[cfg(target_arch = "x86_64")]
+mod stack {
+    use std::io::{Read as _, Write as _};
+    use std::os::fd::AsFd as _;
+    use std::os::unix::net::UnixStream;
+    use std::time::{Duration, Instant};
+
+    use tine_sys::plant::Answer;
+    use tine_sys::process::{How, wait_for};
+
+    use super::template::Subject;
+
+    /// The stack pointer of a copy is that of its program at each instruction, from the last step
+    /// on: a signal may come at any of them.
+    pub(super) fn own_stack() {
+        let subject = Subject::new(c"/bin/cat", &["cat"]);
+        let (mut own, mut other) = UnixStream::pair().expect("sockets");
+        fill(&mut other);
+        let mut steps = subject.base.begin();
+        let received = steps.receive();
+        steps.show();
+        [0, 1].into_iter().for_each(|number| steps.duplicate(received, number, false));
+        // It waits for room.
+        steps.enter_cgroup(received);
+        steps.close(received);
+        let message = subject.base.finish(steps).expect("short");
+        subject.channel.ask(&message, &[other.as_fd()]).expect("it runs");
+        drop(other);
+        let Answer::Copied(pid) = subject.answer() else { panic!("no copy") };
+        // It shows itself in its first step.
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while request(libc::PTRACE_SEIZE.into(), pid, 0) == -1 {
+            assert!(Instant::now() < deadline, "{}", std::io::Error::last_os_error());
+            std::thread::yield_now();
+        }
+        assert_eq!(request(libc::PTRACE_INTERRUPT.into(), pid, 0), 0);
+        wait_for_stop(pid);
+        own.set_nonblocking(true).expect("a socket");
+        while own.read(&mut [0; 65536]).is_ok() {}
+        own.set_nonblocking(false).expect("a socket");
+        let begin = registers(pid);
+        let mut now = begin;
+        while now.rip / 4096 == begin.rip / 4096 {
+            assert_eq!(now.rsp, begin.rsp, "{} bytes into its page", now.rip % 4096);
+            assert_eq!(request(libc::PTRACE_SINGLESTEP.into(), pid, 0), 0);
+            wait_for_stop(pid);
+            now = registers(pid);
+        }
+        assert_eq!(now.rsp, begin.rsp);
+        assert_eq!(request(libc::PTRACE_DETACH.into(), pid, 0), 0);
+        own.shutdown(std::net::Shutdown::Write).expect("open");
+        own.read_to_end(&mut Vec::new()).expect("no error");
+        assert_eq!(wait_for(pid).expect("a child"), How::Exited(0));
+    }
+
+    /// Writes until there is no room.
+    fn fill(stream: &mut UnixStream) {
+        stream.set_nonblocking(true).expect("a socket");
+        for size in [4096, 1] {
+            while stream.write(&vec![0; size]).is_ok() {}
+        }
+        stream.set_nonblocking(false).expect("a socket");
+    }
+
+    fn request(number: libc::c_long, pid: i32, data: usize) -> libc::c_long {
+        // SAFETY: the requests here have numbers as arguments, or a place of enough bytes.
+        unsafe { libc::syscall(libc::SYS_ptrace, number, pid, 0, data) }
+    }
+
+    fn registers(pid: i32) -> libc::user_regs_struct {
+        // SAFETY: registers are integers, for which all bytes are valid.
+        let mut all: libc::user_regs_struct = unsafe { std::mem::zeroed() };
+        assert_eq!(request(libc::PTRACE_GETREGS.into(), pid, (&raw mut all).addr()), 0);
+        all
+    }
+
+    fn wait_for_stop(pid: i32) {
+        let mut status = 0;
+        // SAFETY: the out-pointer is valid for writes.
+        assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, libc::__WALL) }, pid);
+        assert!(libc::WIFSTOPPED(status), "{status:#x}");
     }
 }

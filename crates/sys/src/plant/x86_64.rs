@@ -1,7 +1,8 @@
 //! The planted code for x86-64, and the registers around it.
 //!
 //! At a `syscall` instruction, `rcx` and `r11` are free: the call itself overwrites them. The code
-//! uses neither the stack of the program nor vector registers.
+//! uses neither the stack of the program nor vector registers. The flags that a copy goes on with
+//! are those of arithmetic; the others are as the System V ABI has them at each call.
 
 use std::arch::global_asm;
 use std::io;
@@ -14,7 +15,7 @@ pub(super) type Registers = libc::user_regs_struct;
 pub(super) const CALL_INSTRUCTION: [u8; 2] = [0x0f, 0x05];
 
 /// The words of the image that a copy goes on from, in the order in which the code loads them.
-pub(super) const IMAGE_WORDS: usize = 17;
+pub(super) const IMAGE_WORDS: usize = 16;
 
 global_asm!(
     ".pushsection .text.tine_planted, \"ax\"",
@@ -95,8 +96,11 @@ global_asm!(
     "sub rcx, rdi",
     "xor eax, eax",
     "rep stosb",
-    "lea rsp, [rbx + {image}]",
-    "popfq",
+    // Signals are not blocked any more, so the stack stays that of the program. A sum of the
+    // overflow flag and 127 overflows again; the flags in ah leave that one as it is.
+    "mov rax, [rbx + {image}]",
+    "add al, 127",
+    "sahf",
     "mov rcx, rbx",
     "mov rbx, [rcx + {image} + 8]",
     "mov rax, [rcx + {image} + 16]",
@@ -112,8 +116,7 @@ global_asm!(
     "mov r14, [rcx + {image} + 96]",
     "mov r15, [rcx + {image} + 104]",
     "mov r11, [rcx + {image} + 112]",
-    "mov rsp, [rcx + {image} + 120]",
-    "mov rcx, [rcx + {image} + 128]",
+    "mov rcx, [rcx + {image} + 120]",
     "jmp rcx",
     // A system call, with the result that it must have.
     "6: mov rax, [r12 + 8]",
@@ -239,7 +242,7 @@ pub(super) fn true_registers(_tracer: &mut Tracer<'_>, _task: i32, at: &Register
 /// signals are set by a step.
 pub(super) fn image(_task: i32, at: &Registers, _signals: u64) -> io::Result<Vec<u64>> {
     let words: [u64; IMAGE_WORDS] = [
-        at.eflags,
+        (at.eflags & 0xff) << 8 | at.eflags >> 11 & 1,
         at.rbx,
         at.orig_rax,
         at.rdi,
@@ -254,7 +257,6 @@ pub(super) fn image(_task: i32, at: &Registers, _signals: u64) -> io::Result<Vec
         at.r14,
         at.r15,
         at.r11,
-        at.rsp,
         call_site(at),
     ];
     Ok(words.to_vec())
