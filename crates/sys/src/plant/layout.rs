@@ -13,7 +13,8 @@ pub(super) const VECTOR: usize = 72;
 /// Two words: a negative error number, and 0; or the number of a step with [`FAILED_BIT`] set, and
 /// what it has failed with.
 pub(super) const REPLY: usize = 88;
-/// The registers that a copy goes on with.
+/// The registers that a copy goes on with; on aarch64 in a signal frame, which is aligned to 16
+/// bytes.
 pub(super) const IMAGE: usize = 128;
 /// The buffer for control messages, which has the descriptors behind its head of 16 bytes.
 pub(super) const CONTROL: usize = 3072;
@@ -23,6 +24,9 @@ pub(super) const CONTROL_BYTES: usize = 16 + 8 * super::DESCRIPTORS.div_ceil(2);
 pub(super) const SCRATCH: usize = 3584;
 /// The message, up to the end of the data.
 pub(super) const MESSAGE: usize = 4096;
+
+/// Whether the image has the blocked signals, too.
+pub(super) const IMAGE_HAS_SIGNALS: bool = cfg!(target_arch = "aarch64");
 
 /// The exit code of a copy that could not take a step.
 pub(super) const EXIT_FAILED: i32 = 111;

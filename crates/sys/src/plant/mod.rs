@@ -15,9 +15,12 @@ mod layout;
 #[cfg(target_arch = "x86_64")]
 #[path = "x86_64.rs"]
 mod machine;
-#[cfg(target_arch = "x86_64")]
+#[cfg(target_arch = "aarch64")]
+#[path = "aarch64.rs"]
+mod machine;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod planting;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod registers;
 mod steps;
 
@@ -26,7 +29,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 pub use copying::{Answer, TemplateChannel, wait_for_stop};
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub use planting::plant;
 pub use steps::CopySteps;
 
@@ -118,7 +121,9 @@ impl CopyBase {
         if let Some(ruleset) = self.ruleset {
             steps.restrict(ruleset, self.gives_up_privileges);
         }
-        steps.block_signals(self.signals);
+        if !layout::IMAGE_HAS_SIGNALS {
+            steps.block_signals(self.signals);
+        }
         steps
     }
 
@@ -180,7 +185,7 @@ fn checked(message: Vec<u8>) -> io::Result<Vec<u8>> {
 ///
 /// # Errors
 /// Always.
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub fn plant(
     _tracer: &mut crate::trace::Tracer<'_>,
     _task: i32,
@@ -197,7 +202,10 @@ pub fn canary(task: i32) -> Option<u64> {
     #[cfg(target_arch = "x86_64")]
     return registers::canary(task).filter(|canary| *canary != 0);
     #[cfg(not(target_arch = "x86_64"))]
-    return None;
+    {
+        let _ = task;
+        None
+    }
 }
 
 #[cfg(test)]

@@ -43,7 +43,8 @@ pub fn plant(tracer: &mut Tracer<'_>, task: i32, open: &BTreeSet<i32>) -> io::Re
         robust_list: registers::robust_list(task),
         signals,
     };
-    write_data(task, &at, data, own)?;
+    let image = machine::image(task, &at, signals)?;
+    write_data(task, &image, data, own)?;
     // From here on, a tracer without privileges may not look into it, either.
     site.named("hide it from others", libc::SYS_prctl, &[libc::PR_SET_DUMPABLE as u64, 0])?;
     registers::set(task, &machine::at_code(&at, code, data))?;
@@ -71,7 +72,7 @@ impl Site<'_, '_> {
         registers::set(task, &machine::without_call(&at))?;
         machine::leave_call_out(task)?;
         next_call_stop(tracer, task)?;
-        Ok(at)
+        machine::true_registers(tracer, task, &at)
     }
 
     /// Has the task make a system call, and returns its result.
@@ -167,8 +168,10 @@ impl Site<'_, '_> {
     }
 }
 
+const _: () = assert!(layout::IMAGE + 8 * machine::IMAGE_WORDS <= layout::CONTROL);
+
 /// Writes what the planted code needs.
-fn write_data(task: i32, at: &Registers, data: u64, channel: i32) -> io::Result<()> {
+fn write_data(task: i32, image: &[u64], data: u64, channel: i32) -> io::Result<()> {
     let mut bytes = vec![0; layout::SCRATCH];
     let mut put = |place: usize, word: u64| bytes[place..place + 8].copy_from_slice(&word.to_ne_bytes());
     put(layout::CHANNEL, channel as u64);
@@ -179,7 +182,7 @@ fn write_data(task: i32, at: &Registers, data: u64, channel: i32) -> io::Result<
     put(layout::CONTROL_LENGTH, layout::CONTROL_BYTES as u64);
     put(layout::VECTOR, data + layout::MESSAGE as u64);
     put(layout::VECTOR + 8, MOST_BYTES as u64);
-    for (number, word) in machine::image(at).iter().enumerate() {
+    for (number, word) in image.iter().enumerate() {
         put(layout::IMAGE + 8 * number, *word);
     }
     write_memory(task, data, &bytes)

@@ -37,6 +37,22 @@ pub(super) fn set(task: i32, registers: &Registers) -> io::Result<()> {
     unsafe { request(requests::SET_REGISTERS, task, GENERAL, (&raw mut place) as libc::c_long) }.map(drop)
 }
 
+/// The bytes of another set of registers.
+#[cfg(target_arch = "aarch64")]
+pub(super) fn get_bytes(task: i32, set: libc::c_long, bytes: &mut [u8]) -> io::Result<()> {
+    let mut place = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
+    // SAFETY: the request writes to the place of the vector, up to its length, and the length.
+    unsafe { request(requests::GET_REGISTERS, task, set, (&raw mut place) as libc::c_long) }?;
+    if place.iov_len == bytes.len() { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+}
+
+#[cfg(target_arch = "aarch64")]
+pub(super) fn set_bytes(task: i32, set: libc::c_long, bytes: &mut [u8]) -> io::Result<()> {
+    let mut place = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
+    // SAFETY: the request reads from the place of the vector, up to its length.
+    unsafe { request(requests::SET_REGISTERS, task, set, (&raw mut place) as libc::c_long) }.map(drop)
+}
+
 /// Writes to the memory of a task word by word, also where it may only read.
 pub(super) fn write_words(task: i32, address: u64, bytes: &[u8]) -> io::Result<()> {
     const WORD: usize = size_of::<libc::c_long>();
@@ -102,6 +118,7 @@ fn number(task: i32, address: u64) -> Option<i32> {
 }
 
 /// The stack canary of a thread.
+#[cfg(target_arch = "x86_64")]
 pub(super) fn canary(task: i32) -> Option<u64> {
     let thread = machine::thread_pointer(task, &get(task).ok()?)?;
     let mut bytes = [0; 8];

@@ -1,10 +1,13 @@
 //! The planted code for x86-64, and the registers around it.
 //!
 //! At a `syscall` instruction, `rcx` and `r11` are free: the call itself overwrites them. The code
-//! uses neither the stack of the program nor vector registers.
+//! uses neither the stack of the program nor vector registers. The flags that a copy goes on with
+//! are those of arithmetic; the others are as the System V ABI has them at each call.
 
 use std::arch::global_asm;
 use std::io;
+
+use crate::trace::Tracer;
 
 pub(super) type Registers = libc::user_regs_struct;
 
@@ -12,7 +15,7 @@ pub(super) type Registers = libc::user_regs_struct;
 pub(super) const CALL_INSTRUCTION: [u8; 2] = [0x0f, 0x05];
 
 /// The words of the image that a copy goes on from, in the order in which the code loads them.
-pub(super) const IMAGE_WORDS: usize = 17;
+pub(super) const IMAGE_WORDS: usize = 16;
 
 global_asm!(
     ".pushsection .text.tine_planted, \"ax\"",
@@ -94,8 +97,11 @@ global_asm!(
     "sub rcx, rdi",
     "xor eax, eax",
     "rep stosb",
-    "lea rsp, [rbx + {image}]",
-    "popfq",
+    // Signals are not blocked any more, so the stack stays that of the program. A sum of the
+    // overflow flag and 127 overflows again; the flags in ah leave that one as it is.
+    "mov rax, [rbx + {image}]",
+    "add al, 127",
+    "sahf",
     "mov rcx, rbx",
     "mov rbx, [rcx + {image} + 8]",
     "mov rax, [rcx + {image} + 16]",
@@ -111,8 +117,7 @@ global_asm!(
     "mov r14, [rcx + {image} + 96]",
     "mov r15, [rcx + {image} + 104]",
     "mov r11, [rcx + {image} + 112]",
-    "mov rsp, [rcx + {image} + 120]",
-    "mov rcx, [rcx + {image} + 128]",
+    "mov rcx, [rcx + {image} + 120]",
     "jmp rcx",
     // A system call, with the result that it must have.
     "6: mov rax, [r12 + 8]",
@@ -229,10 +234,16 @@ pub(super) fn at_code(at: &Registers, code: u64, data: u64) -> Registers {
     Registers { rip: code, rbx: data, orig_rax: u64::MAX, ..*at }
 }
 
-/// The image of a task that is about to make a system call: it goes on with that call.
-pub(super) fn image(at: &Registers) -> [u64; IMAGE_WORDS] {
-    [
-        at.eflags,
+/// A tracer sees all registers at a call.
+pub(super) fn true_registers(_tracer: &mut Tracer<'_>, _task: i32, at: &Registers) -> io::Result<Registers> {
+    Ok(*at)
+}
+
+/// The image of a task that is about to make a system call: it goes on with that call. The blocked
+/// signals are set by a step.
+pub(super) fn image(_task: i32, at: &Registers, _signals: u64) -> io::Result<Vec<u64>> {
+    let words: [u64; IMAGE_WORDS] = [
+        (at.eflags & 0xff) << 8 | at.eflags >> 11 & 1,
         at.rbx,
         at.orig_rax,
         at.rdi,
@@ -247,9 +258,9 @@ pub(super) fn image(at: &Registers) -> [u64; IMAGE_WORDS] {
         at.r14,
         at.r15,
         at.r11,
-        at.rsp,
         call_site(at),
-    ]
+    ];
+    Ok(words.to_vec())
 }
 
 /// Where the C library keeps what belongs to a thread.
