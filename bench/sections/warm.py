@@ -1,6 +1,6 @@
 """Programs that are started warm: their rates beside those of execution."""
 
-import socket, threading, time
+import os, pathlib, re, socket, subprocess, threading, time
 
 import racing
 from racing import OUT, ROOT, Contender, as_ratio, available, limits, race, ratios_of, table, tine
@@ -67,8 +67,6 @@ SPEAKING = [
 
 def prepare():
     """Writes the scripts, and what the programs with a protocol serve."""
-    import subprocess
-
     for name, text in SCRIPTS.items():
         (OUT / name).write_text(text)
     (OUT / 'www').mkdir(exist_ok=True)
@@ -85,13 +83,11 @@ def prepare():
 
 def speaking():
     """The programs with a protocol. That of `git daemon` is named itself: git waits for it."""
-    import subprocess
-
     path = subprocess.run(['git', '--exec-path'], capture_output=True, text=True).stdout.strip()
     name = f'{OUT}/repository.git'
     line = f'git-upload-pack {name}\0host=localhost\0'.encode()
     request = f'{len(line) + 4:04x}'.encode() + line
-    git = (f'git daemon', UNSET, f'{path}/git-daemon --inetd --base-path=/ {OUT}', request, b'00')
+    git = ('git daemon', UNSET, f'{path}/git-daemon --inetd --base-path=/ {OUT}', request, b'00')
     return SPEAKING[:-1] + [git]
 
 
@@ -198,3 +194,35 @@ def in_a_jail():
     ratio = as_ratio(ratios_of(results, 'tine --jail=full --warm', 'tine', 'rate'))
     done['values'] = {'warm.jail': ratio}
     return done
+
+
+def left_behind(server, template):
+    """What the server and its template hold."""
+    of_server = racing.holdings(server)
+    rollup = pathlib.Path(f'/proc/{template}/smaps_rollup').read_text()
+    of_template = int(re.search(r'^Pss_Anon:\s+(\d+)', rollup, re.M)[1])
+    descriptors = len(os.listdir(f'/proc/{template}/fd'))
+    return of_server['processes'], of_server['descriptors'] + descriptors, of_server['private_kib'], of_template
+
+
+def section_warm_many():
+    """100,000 connections to copies of one template: what they leave behind."""
+    server = Contender('tine --warm', tine('--warm', '--forkers 1', '--warm-renew 1000000,1d') + ' -- /bin/cat')
+    with server:
+        racing.crr(server.port, 8, 1)
+        supervisor = server.process.pid
+        children = pathlib.Path(f'/proc/{supervisor}/task/{supervisor}/children').read_text().split()
+        names = {int(pid): pathlib.Path(f'/proc/{pid}/comm').read_text().strip() for pid in children}
+        template = next(pid for pid, name in names.items() if name == 'cat')
+        before = left_behind(server, template)
+        served, bad = 0, 0
+        while served < 100_000:
+            figures = racing.crr(server.port, 8, 5)
+            served, bad = served + 5 * figures['rate'], bad + figures['bad']
+        after = left_behind(server, template)
+    lines = [
+        ['before', *before, ''],
+        [f'after {served:,} connections', *after, bad],
+    ]
+    head = ['', 'processes', 'descriptors', 'private KiB of the server', 'KiB of the template', 'bad']
+    return racing.rows('What 100,000 connections to copies of one template leave behind', head, lines)

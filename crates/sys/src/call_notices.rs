@@ -8,6 +8,7 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 
 use crate::check;
+use crate::other_memory::read_memory;
 
 /// The requests of a listener (linux/seccomp.h).
 pub mod requests {
@@ -154,20 +155,6 @@ pub fn try_out(listener: BorrowedFd) -> io::Result<()> {
     let process = rustix::process::pidfd_open(own, rustix::process::PidfdFlags::empty())?;
     pidfd_getfd(&process, process.as_raw_fd(), PidfdGetfdFlags::empty())?;
     Ok(())
-}
-
-/// Reads memory of another process (process_vm_readv(2)), as much of it as is there.
-///
-/// # Errors
-/// EFAULT if nothing is there; EPERM without the right to trace it (ptrace(2)); ESRCH.
-pub fn read_memory(thread: i32, address: u64, buffer: &mut [u8]) -> io::Result<usize> {
-    let local = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
-    let remote =
-        libc::iovec { iov_base: std::ptr::without_provenance_mut(address as usize), iov_len: buffer.len() };
-    // SAFETY: the kernel writes to the buffer, up to its length; the other address is one of
-    // another process, which it checks.
-    let read = unsafe { libc::process_vm_readv(thread, &raw const local, 1, &raw const remote, 1, 0) };
-    Ok(check(read as libc::c_long)?.unsigned_abs() as usize)
 }
 
 /// A descriptor of a thread (pidfd_open(2), `PIDFD_THREAD`, Linux 6.9).

@@ -28,6 +28,7 @@ pub mod jail;
 mod limits;
 pub mod memory;
 pub mod namespaces;
+pub mod other_memory;
 pub mod plant;
 pub mod process;
 mod raw;

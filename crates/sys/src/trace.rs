@@ -8,7 +8,6 @@
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileExt as _;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::AtomicI32;
 use std::time::{Duration, Instant};
@@ -16,7 +15,6 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
-use crate::call_notices::read_memory;
 use crate::namespaces::PidNamespace;
 use crate::process::{Alone, Fresh, How, Side, exit_now, fork, fork_sibling, how};
 use crate::signal::{self, Set};
@@ -376,37 +374,4 @@ fn system_call(task: i32) -> io::Result<TraceEvent> {
         ENTRY => TraceEvent::Entry(TracedCall { architecture: info.architecture, number, arguments }),
         _ => TraceEvent::Exit(number.cast_signed()),
     })
-}
-
-/// Reads a text of at most `most` bytes that ends in a zero byte, from the memory of another
-/// process; `None` if it is not there or is longer.
-#[must_use]
-pub fn read_text(process: i32, address: u64, most: usize) -> Option<Vec<u8>> {
-    const PIECE: u64 = 256;
-    let mut text = Vec::new();
-    while text.len() <= most {
-        // A piece does not cross the boundary of a page, behind which nothing may be.
-        let at = address.checked_add(text.len() as u64)?;
-        let mut piece = [0; PIECE as usize];
-        let wanted = usize::try_from(PIECE - at % PIECE).ok()?;
-        let read = read_memory(process, at, &mut piece[..wanted]).ok()?;
-        match piece[..read].iter().position(|byte| *byte == 0) {
-            Some(end) => {
-                text.extend_from_slice(&piece[..end]);
-                return (text.len() <= most).then_some(text);
-            }
-            None if read == 0 => return None,
-            None => text.extend_from_slice(&piece[..read]),
-        }
-    }
-    None
-}
-
-/// Writes to the memory of a task that this process traces, also where the task may not write.
-///
-/// # Errors
-/// EIO if nothing is there; EACCES without `/proc`.
-pub(crate) fn write_memory(task: i32, address: u64, bytes: &[u8]) -> io::Result<()> {
-    let memory = File::options().write(true).open(format!("/proc/{task}/mem"))?;
-    memory.write_all_at(bytes, address)
 }

@@ -5,8 +5,9 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use tine_sys::exec::{CStrings, Execution, Group};
+use tine_sys::other_memory::read_text;
 use tine_sys::process::{Alone, How, Side, exit_now, fork, has_ended, wait_for};
-use tine_sys::trace::{Kin, StartFailure, TraceEvent, TraceStop, Tracer, read_text};
+use tine_sys::trace::{Kin, StartFailure, TraceEvent, TraceStop, Tracer};
 
 mod main_thread;
 

@@ -10,8 +10,8 @@ use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open}
 use super::machine::{self, Registers};
 use super::{CopyBase, MOST_BYTES, Template, layout, registers};
 use crate::about;
-use crate::call_notices::read_memory;
-use crate::trace::{TraceEvent, Tracer, write_memory};
+use crate::other_memory::{read_memory, write_memory};
+use crate::trace::{TraceEvent, Tracer};
 
 /// Makes a template of a program that is stopped at the entry of a system call, the only thread of
 /// its process, and lets it go. `open`: its descriptors. Its copies are children of its own parent.

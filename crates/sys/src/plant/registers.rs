@@ -5,8 +5,8 @@ use std::io;
 use std::mem::size_of;
 
 use super::machine::{self, Registers};
-use crate::call_notices::read_memory;
 use crate::check;
+use crate::other_memory::read_memory;
 use crate::trace::request;
 
 mod requests {

@@ -7,7 +7,8 @@ use rustix::io::Errno;
 use rustix::net::sockopt;
 use rustix::net::{AddressFamily, SocketType, ipproto};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
-use tine_sys::call_notices::{CallNotice, read_memory, thread_descriptor};
+use tine_sys::call_notices::{CallNotice, thread_descriptor};
+use tine_sys::other_memory::read_memory;
 use tine_sys::socket::{network_of, tcp_state};
 
 use super::decide::{Asked, AskedSocket, MAX_ADDRESS, destination};

@@ -11,6 +11,9 @@ const CRASHES: usize = 3;
 /// The time in which crashes are counted.
 const CRASH_TIME: Duration = Duration::from_secs(60);
 
+/// Files that change again and again have new templates made no more often than this.
+const CHANGE_TIME: Duration = Duration::from_secs(5);
+
 /// When a template is renewed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Renewal {
@@ -37,6 +40,10 @@ pub(super) struct TemplateState {
     is_asked: bool,
     /// One is needed at once.
     is_due: bool,
+    /// One is needed from this time on, as its files have changed.
+    due_from: Option<Instant>,
+    /// The last such time.
+    changed: Option<Instant>,
     /// The delay before one is asked for after one has ended by itself.
     backoff: RestartBackoff,
     crashes: Vec<Instant>,
@@ -50,6 +57,8 @@ impl TemplateState {
             present: None,
             is_asked: false,
             is_due: true,
+            due_from: None,
+            changed: None,
             backoff: RestartBackoff::running(now),
             crashes: Vec::new(),
             off: None,
@@ -75,7 +84,8 @@ impl TemplateState {
             Some((made, copies)) => {
                 let age = now.saturating_duration_since(made);
                 let is_old = copies >= self.renewal.connections || age >= self.renewal.time;
-                std::mem::take(&mut self.is_due) || is_old
+                let is_changed = self.due_from.take_if(|from| *from <= now).is_some();
+                std::mem::take(&mut self.is_due) || is_old || is_changed
             }
             None => std::mem::take(&mut self.is_due) || self.backoff.take_due(Some(now), now),
         };
@@ -133,8 +143,13 @@ impl TemplateState {
         }
     }
 
-    /// A file of the template has changed, or an operator has looked: a new one is needed at once.
-    /// The present one serves until then.
+    /// A file of the template has changed: a new one is needed.
+    pub(super) fn files_changed(&mut self, now: Instant) {
+        let from = self.changed.map_or(now, |last| now.max(last + CHANGE_TIME));
+        (self.changed, self.due_from) = (Some(from), Some(from));
+    }
+
+    /// An operator has looked: a new one is needed at once. The present one serves until then.
     pub(super) fn want(&mut self) {
         self.is_due = true;
         self.off = None;
@@ -170,6 +185,18 @@ mod tests {
         assert!(state.take_need(now + RENEWAL.time));
         state.not_made(now + RENEWAL.time);
         assert!(state.copies() && !state.take_need(now + RENEWAL.time));
+    }
+
+    #[test]
+    fn files_that_change_often_do_not_keep_the_maker_busy() {
+        let now = Instant::now();
+        let mut state = made(now);
+        state.files_changed(now);
+        assert!(state.take_need(now) && state.copies(), "at once, and the old one serves");
+        state.made(now);
+        state.files_changed(now);
+        assert!(!state.take_need(now + CHANGE_TIME - Duration::from_millis(1)));
+        assert!(state.take_need(now + CHANGE_TIME));
     }
 
     #[test]

@@ -202,7 +202,7 @@ impl<'a> Templates<'a> {
             }
             FromMaker::Changed(file) => {
                 lent.log.warm_stale(self.start.index, &file);
-                self.state.want();
+                self.state.files_changed(Instant::now());
             }
             FromMaker::Ended => {
                 lent.log.warning("the maker of templates has ended");

@@ -8,9 +8,8 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
-use tine_sys::call_notices::read_memory;
+use tine_sys::other_memory::{read_memory, read_text};
 use tine_sys::plant::canary;
-use tine_sys::trace::read_text;
 
 use super::call::{FileVersion, Look, WORKING_DIRECTORY};
 use super::census::{DescriptorKind, Duplicate, FoundDescriptor, Shown};
@@ -30,6 +29,11 @@ pub(super) struct StoppedTask<'a> {
     /// The connection as the kernel names it: `socket:[4711]`.
     pub(super) connection: &'a str,
 }
+
+/// The mode of access in the flags of a descriptor (open(2)).
+const ACCESS: u32 = 3;
+const READ_ONLY: u32 = 0;
+const WRITE_ONLY: u32 = 1;
 
 /// The longest path, with its zero byte (`PATH_MAX`).
 const LONGEST_PATH: usize = 4096;
@@ -76,6 +80,11 @@ impl Look for StoppedTask<'_> {
         let path = fs::read_link(&link).ok().filter(|path| path.is_absolute())?;
         let is_of_the_kernel = ["/proc", "/sys", "/dev"].iter().any(|top| path.starts_with(top));
         let file = fs::metadata(link).ok().filter(|file| file.is_file() && !is_of_the_kernel)?;
+        if let Some(number) = descriptor {
+            // One that the program writes changes all the time, as a log does.
+            let info = fs::read_to_string(format!("/proc/{}/fdinfo/{number}", self.id)).ok()?;
+            (offset_and_flags(&info).1 & ACCESS == READ_ONLY).then_some(())?;
+        }
         Some((path, FileVersion::of(&file)))
     }
 
@@ -210,8 +219,7 @@ fn kind(process: i32, number: i32, name: &str, info: &str) -> DescriptorKind {
 
 /// Why a file cannot be opened again as it was; `None` if it can.
 fn cannot_open(path: &str, flags: u32) -> Option<io::Error> {
-    const ACCESS: u32 = 3;
     let access = flags & ACCESS;
-    let (read, write) = (access != 1, access != 0);
+    let (read, write) = (access != WRITE_ONLY, access != READ_ONLY);
     OpenOptions::new().read(read).write(write).open(path).err()
 }

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 
-use tine_sys::call_notices::read_memory;
+use tine_sys::other_memory::read_memory;
 
 use super::copies::{MemoryFinds, OVERLAP, Piece};
 use super::placeholder::Token;

@@ -89,7 +89,7 @@ pub(super) struct Watch {
     pub(super) interval_timers: IntervalTimers,
     /// Timers that it has created (timer_create(2)), whether they are deleted or not.
     pub(super) timers_created: usize,
-    /// The files that it has opened or executed up to here.
+    /// The files that it has opened to read, or executed, up to here.
     pub(super) sources: BTreeMap<PathBuf, FileVersion>,
     /// The names of files that it and its children have changed.
     pub(super) file_changes: FileChanges,
