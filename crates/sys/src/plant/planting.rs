@@ -13,6 +13,19 @@ use crate::about;
 use crate::other_memory::{read_memory, write_memory};
 use crate::trace::{TraceEvent, Tracer};
 
+unsafe extern "C" {
+    static tine_planted_start: u8;
+    static tine_planted_end: u8;
+}
+
+/// The planted code. It can run at any address.
+fn planted_code() -> &'static [u8] {
+    let (start, end) = (&raw const tine_planted_start, &raw const tine_planted_end);
+    // SAFETY: both are labels of the assembly of `machine`, one behind the other, in memory that is
+    // there as long as this process and that nothing writes to.
+    unsafe { std::slice::from_raw_parts(start, end.addr() - start.addr()) }
+}
+
 /// Makes a template of a program that is stopped at the entry of a system call, the only thread of
 /// its process, and lets it go. `open`: its descriptors. Its copies are children of its own parent.
 ///
@@ -120,9 +133,9 @@ impl Site<'_, '_> {
             let length = (bytes as u64).next_multiple_of(page);
             self.call(libc::SYS_mmap, &[0, length, access as u64, PRIVATE, u64::MAX, 0])
         };
-        let code = map(machine::code().len(), libc::PROT_READ | libc::PROT_EXEC)?;
+        let code = map(planted_code().len(), libc::PROT_READ | libc::PROT_EXEC)?;
         let data = map(layout::MESSAGE + MOST_BYTES, libc::PROT_READ | libc::PROT_WRITE)?;
-        registers::write_words(self.task, code, machine::code())?;
+        registers::write_words(self.task, code, planted_code())?;
         Ok((code, data))
     }
 

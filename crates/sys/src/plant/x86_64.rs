@@ -194,19 +194,6 @@ global_asm!(
     step_thread = const super::steps::THREAD,
 );
 
-unsafe extern "C" {
-    static tine_planted_start: u8;
-    static tine_planted_end: u8;
-}
-
-/// The code. It can run at any address.
-pub(super) fn code() -> &'static [u8] {
-    let (start, end) = (&raw const tine_planted_start, &raw const tine_planted_end);
-    // SAFETY: both are labels of the assembly above, one behind the other, in memory that is there
-    // as long as this process and that nothing writes to.
-    unsafe { std::slice::from_raw_parts(start, end.addr() - start.addr()) }
-}
-
 /// Where the program makes its system call.
 pub(super) fn call_site(at: &Registers) -> u64 {
     at.rip.wrapping_sub(CALL_INSTRUCTION.len() as u64)

@@ -233,16 +233,15 @@ impl<'a> Templates<'a> {
         lent: &mut Lent,
     ) -> Option<i32> {
         let Lent { launcher, log, .. } = lent;
-        // One that cannot be held to its port gets a filter of its own, by execution.
+        // One that cannot be held to its port gets a filter of its own, by execution, which also
+        // meets what is in the way of a pipe.
         if !launcher.hold(client.socket).is_ok_and(|is_held| is_held) {
             return None;
         }
+        let stderr = launcher.stderr(client.entry.id).ok()?;
         let present = self.present.as_ref()?;
-        let asked = launcher.stderr(client.entry.id).and_then(|stderr| {
-            let (socket, variables, stderr) = (client.socket, &launcher.variables(client), stderr.as_ref());
-            present.ask(&CopyFor { socket, variables, stderr, cgroups, stops: false })
-        });
-        match asked {
+        let (socket, variables, stderr) = (client.socket, &launcher.variables(client), stderr.as_ref());
+        match present.ask(&CopyFor { socket, variables, stderr, cgroups, stops: false }) {
             Ok(Ok(())) => {}
             Ok(Err(why)) => {
                 if self.told.replace(why) != Some(why) {
@@ -255,7 +254,7 @@ impl<'a> Templates<'a> {
             }
             // It has ended, or is behind: it has not taken this message.
             Err(why) => {
-                self.lose(&why, log);
+                self.lose(&why, lent);
                 return None;
             }
         }
@@ -266,7 +265,7 @@ impl<'a> Templates<'a> {
         });
         let copied = match answer {
             Ok(answer) => copied(answer),
-            Err(why) => self.lose_asked(&why, log),
+            Err(why) => self.lose_asked(&why, lent),
         };
         if copied.is_some() {
             self.state.copied();
@@ -275,22 +274,23 @@ impl<'a> Templates<'a> {
     }
 
     /// Kills a template that has ended or does not answer. Returns its channel.
-    fn lose(&mut self, why: &io::Error, log: &mut Log) -> Option<TemplateChannel> {
+    fn lose(&mut self, why: &io::Error, lent: &mut Lent) -> Option<TemplateChannel> {
         let present = self.present.take()?;
         present.kill();
         self.state.lost(Instant::now());
+        self.refresh_status(lent);
         let text = match why.kind() {
             io::ErrorKind::TimedOut => "does not answer, and is killed",
             _ => "has ended",
         };
-        log.warning(&format!("a template {text}: the program is executed until there is a new one"));
+        lent.log.warning(&format!("a template {text}: the program is executed until there is a new one"));
         Some(present.channel)
     }
 
     /// The same of one that may have taken the last message: a copy that it has made answers for
     /// itself.
-    fn lose_asked(&mut self, why: &io::Error, log: &mut Log) -> Option<i32> {
-        let channel = self.lose(why, log)?;
+    fn lose_asked(&mut self, why: &io::Error, lent: &mut Lent) -> Option<i32> {
+        let channel = self.lose(why, lent)?;
         match why.kind() {
             io::ErrorKind::TimedOut => copied(wait_for_answer(&channel, Instant::now() + ANSWER_TIME).ok()?),
             _ => None,
