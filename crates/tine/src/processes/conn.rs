@@ -31,7 +31,8 @@ use crate::net::proxied::Proxied;
 #[cfg(feature = "tracing")]
 use crate::processes::handler_events;
 use crate::processes::start::show_connection;
-use crate::program::launch::{LaunchContext, Launcher, ProgramConnection};
+use crate::program::launch::Launcher;
+use crate::program::served::{LaunchContext, ProgramConnection};
 use crate::system::parent::kill_with;
 use crate::system::users::Identity;
 

@@ -2,31 +2,28 @@
 
 use std::ffi::{CStr, CString, OsString};
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::AtomicI32;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::process::Pid;
-use tine_sys::exec::{CStrings, CgroupEntry, Confine, Execution, Group, Stack, spawn_sibling};
+use tine_sys::exec::{CStrings, Confine, Execution, Group, Stack, spawn_sibling};
 use tine_sys::fd::Floor;
 use tine_sys::process::{Alone, Fresh, exit_now};
 
 use super::banner;
 use super::environment::{Endpoints, describe};
 use super::prepare::Incoming;
+use super::served::{ProgramConnection, endpoints};
 use super::{Program, Stderr, Terminal};
 use crate::admission::access::names::PendingNameRules;
 use crate::error::{Error, next_move, reason};
-use crate::ipc::board::Entry;
 use crate::ipc::messages::{Sender, StderrPipe};
 use crate::jail::confinement::Confinement;
 use crate::lifecycle::outcome::ExitReport;
 use crate::net::dns::confirmed_name;
-use crate::net::peer::{Peer, canonical};
-use crate::net::proxied::Proxied;
-use crate::net::unix_name;
+use crate::net::peer::Peer;
 use crate::system::users::Identity;
 
 /// A program that is ready to be executed for each connection.
@@ -39,30 +36,6 @@ pub(crate) struct Launcher<'a> {
     banner: &'a [u8],
     /// The channel of the stderr logger, which gets the reading ends of pipes.
     stderr_logger: Option<Sender<StderrPipe>>,
-}
-
-/// The connection that the program is executed for.
-#[derive(Debug)]
-pub(crate) struct ProgramConnection<'a> {
-    pub(crate) socket: &'a OwnedFd,
-    pub(crate) entry: Entry,
-    pub(crate) proxied: Option<&'a Proxied>,
-    pub(crate) launch_context: &'a LaunchContext,
-}
-
-/// Facts that a forker looks up for a connection process, which has none of the tables.
-#[derive(Debug, Default)]
-pub(crate) struct LaunchContext {
-    /// The entry into the cgroup of the slot; `None` without cgroups.
-    pub(crate) cgroup: Option<CgroupEntry>,
-    /// The variables that the access rule of the client sets, `NAME=VALUE` and a zero byte each.
-    pub(crate) variables: Vec<u8>,
-    /// The access rules that the host name of the client decides.
-    pub(crate) pending_name_rules: Option<PendingNameRules>,
-    /// Whether a client that they deny is served, and reported.
-    pub(crate) reports_names: bool,
-    /// The connections of the server, and of the client's source; counted for a prepare function.
-    pub(crate) counts: (usize, usize),
 }
 
 /// The arguments of execve(2). Only the last variables of the environment differ between
@@ -398,20 +371,6 @@ pub(super) fn choose_stderr<'a>(
         Stderr::Client => Some(socket.as_fd()),
         Stderr::Log | Stderr::Server => pipe.map(AsFd::as_fd),
         Stderr::Null => null.map(AsFd::as_fd),
-    }
-}
-
-/// The addresses of a connection: those in its PROXY header, or those of its socket.
-fn endpoints(client: &ProgramConnection) -> Endpoints {
-    let socket = client.socket;
-    match client.entry.peer {
-        Peer::Tcp(remote) => {
-            let own = || SocketAddr::try_from(rustix::net::getsockname(socket).ok()?).ok();
-            let local = client.proxied.and_then(|proxied| proxied.local);
-            Endpoints::Tcp { local: local.or_else(|| own().map(canonical)), remote }
-        }
-        Peer::Unix(credentials) => Endpoints::Unix { credentials, name: unix_name::of_client(socket) },
-        Peer::Vsock { cid, port } => Endpoints::Vsock { cid, port },
     }
 }
 

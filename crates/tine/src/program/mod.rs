@@ -10,6 +10,7 @@ pub(crate) mod launch;
 mod prepare;
 pub(crate) mod relay;
 mod resource;
+pub(crate) mod served;
 mod stay;
 mod trial;
 pub(crate) mod warm;

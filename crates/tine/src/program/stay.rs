@@ -10,7 +10,8 @@ use tine_sys::fd::Floor;
 use tine_sys::identity::become_user;
 use tine_sys::process::{Alone, Fresh, How, Side, exit_now, fork};
 
-use super::launch::{Launcher, ProgramConnection, cannot_execute, choose_stderr};
+use super::launch::{Launcher, cannot_execute, choose_stderr};
+use super::served::ProgramConnection;
 use super::{Terminal, relay};
 use crate::lifecycle::outcome::ExitReport;
 use crate::system::procfs::own_id;

@@ -13,6 +13,7 @@ use crate::jail::house::HousePaths;
 use crate::jail::network_allow::AllowedAddresses;
 use crate::jail::plan::{JailSite, Plan};
 use crate::net::dns;
+use crate::program::warm::Warm;
 use crate::program::{Stderr, Terminal};
 use crate::system::users::Identity;
 use crate::watch::ClientGone;
@@ -56,6 +57,11 @@ impl Settings {
                 AnswerLimits::for_keep_alive(socket.keep_alive_time, interval, probes)
             }),
         }
+    }
+
+    /// How the program is started warm, if it is.
+    pub(crate) fn warm(&self) -> Option<&Warm> {
+        self.program.as_ref()?.warm.as_ref()
     }
 
     /// What the processes of connections do, for their jail.

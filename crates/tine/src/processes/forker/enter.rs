@@ -105,17 +105,25 @@ where
         templates: None,
         first_server_fd,
     };
-    keep_from_connections(&trusted, &mut context)?;
-    trusted.templates = templates_of(&trusted, &mut context, start.supervisor);
-    if let (Some(templates), Some(launcher)) = (&mut trusted.templates, &mut context.launcher) {
-        // Before the jail, in which nothing can be traced.
-        templates.start_maker(launcher)?;
-    }
-    let events = event_queue(&trusted, &trusted.link.control);
+    let memory = finish(&mut trusted, &mut context, start.supervisor, start.calls)?;
+    Ok((Forker { trusted, context }, memory))
+}
+
+/// Makes what a forker and its connections have in common, and their jail last.
+fn finish<'a, H>(
+    trusted: &mut Trusted<'a>,
+    context: &mut ConnContext<'a, H>,
+    supervisor: Pid,
+    calls: Option<CallsLink>,
+) -> Result<Memory, Error> {
+    keep_from_connections(trusted, context)?;
+    // In the jail, nothing can be traced.
+    trusted.templates = start_templates(trusted, context, supervisor)?;
+    let events = event_queue(trusted, &trusted.link.control);
     let events = events.map_err(cannot("wait for clients", next_move::of_call))?;
     let memory = Memory::new(events, &trusted.door);
-    make_jail(&mut trusted, &mut context, start.calls)?;
-    Ok((Forker { trusted, context }, memory))
+    make_jail(trusted, context, calls)?;
+    Ok(memory)
 }
 
 /// Leaves out of connection processes what is not for them, and has them note what is asked for.
@@ -140,20 +148,19 @@ fn keep_from_connections<H>(trusted: &Trusted, context: &mut ConnContext<'_, H>)
     Ok(())
 }
 
-/// What has the program made a template, if it is started warm.
-fn templates_of<'a, H>(
+/// Starts what has the program made a template, if it is started warm.
+fn start_templates<'a, H>(
     trusted: &Trusted<'a>,
     context: &mut ConnContext<'a, H>,
     supervisor: Pid,
-) -> Option<Templates<'a>> {
+) -> Result<Option<Templates<'a>>, Error> {
     let settings = trusted.settings;
-    let warm = settings.program.as_ref().and_then(|program| program.warm.as_ref())?;
-    let launcher = context.launcher.as_ref()?;
+    let (Some(warm), Some(launcher)) = (settings.warm(), &mut context.launcher) else { return Ok(None) };
     // The first process of a pid namespace cannot be copied beside itself (clone(2)).
     let is_first = settings.jail_plan.full.as_ref().is_some_and(|full| !full.has_init);
     if launcher.stays() || launcher.prepares() || settings.has_spares() || is_first {
         context.log.warm_off(trusted.index, "settings");
-        return None;
+        return Ok(None);
     }
     let start = MakerStart {
         alone: trusted.alone,
@@ -164,7 +171,9 @@ fn templates_of<'a, H>(
         supervisor,
         first_server_fd: trusted.first_server_fd,
     };
-    Some(Templates::new(start, &trusted.door.board))
+    let mut templates = Templates::new(start, &trusted.door.board);
+    templates.start_maker(launcher)?;
+    Ok(Some(templates))
 }
 
 /// What executes the program, if the server has one, at this path.

@@ -1,17 +1,16 @@
 //! Creates the process of a connection, and spares.
 
 use std::io;
-use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use tine_sys::exec::{CgroupEntry, Confine as _};
+use tine_sys::exec::Confine as _;
 use tine_sys::process::{Side, exit_now, fork_sibling};
 
 use super::accept::request_slot;
+use super::copy::copy_template;
 use super::failure::{fail, succeed};
 use super::memory::{Memory, NewProcess, Started};
-use super::templates::Lent;
 use super::trusted::Forker;
 use crate::connection::handler::Handler;
 use crate::ipc::board::places::PlaceHolder;
@@ -23,7 +22,7 @@ use crate::processes::conn::{self, Job};
 use crate::processes::jailer::client::Jailer;
 use crate::processes::jailer::run::ROOMS;
 use crate::processes::start::start_connection;
-use crate::program::launch::{LaunchContext, ProgramConnection};
+use crate::program::served::{LaunchContext, ProgramConnection};
 use crate::system::clock::now;
 
 /// Creates the process for an admitted client: forks it to run the handler, or makes it execute the
@@ -55,22 +54,8 @@ where
         succeed(forker, memory);
         return Started::Served;
     }
+    let created = create(forker, (slot, &client), entry, &launch);
     let Forker { trusted, context } = forker;
-    let board = &trusted.door.board;
-    let pid = board.pid_cell(slot);
-    let created = match &mut context.launcher {
-        Some(launcher) if !launcher.stays() && !launcher.prepares() => {
-            let failed = |report: &ExitReport| context.stats.report(slot, report);
-            let target = ProgramConnection {
-                socket: &client.socket,
-                entry,
-                proxied: client.proxied.as_deref(),
-                launch_context: &launch,
-            };
-            launcher.spawn(trusted.alone, pid, &target, &failed).map(Side::Parent)
-        }
-        _ => fork_sibling(trusted.alone, pid, context.jail_mut().pids()),
-    };
     match created {
         Ok(Side::Child(fresh)) => {
             start_connection(context.parent);
@@ -95,47 +80,28 @@ where
     }
 }
 
-/// Has a template copied for a client, if there is one. False where the program has to be executed.
-fn copy_template<H>(
+/// Creates the process: one that executes the program, or a fork.
+fn create<H>(
     forker: &mut Forker<'_, H>,
-    memory: &mut Memory,
     (slot, client): (usize, &Accepted),
     entry: Entry,
     launch: &LaunchContext,
-) -> bool {
+) -> io::Result<Side> {
     let Forker { trusted, context } = forker;
-    let (Some(templates), Some(launcher)) = (&mut trusted.templates, &mut context.launcher) else {
-        return false;
-    };
-    let board = &trusted.door.board;
-    let mut lent = Lent { board, launcher, log: &mut context.log };
-    templates.notice(&mut lent);
-    // A maker that was started just now is to be waited for.
-    memory.are_templates_due |= templates.has_new_maker();
-    // The variables of an access rule are in no template.
-    if !templates.copies() || !launch.variables.is_empty() || launch.pending_name_rules.is_some() {
-        return false;
-    }
-    let Ok(cgroups) = launch.cgroup.as_ref().map_or(Ok(Vec::new()), CgroupEntry::open) else {
-        return false;
-    };
-    let target = ProgramConnection {
-        socket: &client.socket,
-        entry,
-        proxied: client.proxied.as_deref(),
-        launch_context: launch,
-    };
-    // Before there is a process: the supervisor does not take it for one that is not the server's.
-    board.set_warm(slot, true);
-    let copied = templates.copy(&target, &cgroups, &mut lent);
-    match copied {
-        Some(pid) => {
-            board.pid_cell(slot).store(pid, SeqCst);
-            board.count_copy();
+    let pid = trusted.door.board.pid_cell(slot);
+    match &mut context.launcher {
+        Some(launcher) if !launcher.stays() && !launcher.prepares() => {
+            let failed = |report: &ExitReport| context.stats.report(slot, report);
+            let target = ProgramConnection {
+                socket: &client.socket,
+                entry,
+                proxied: client.proxied.as_deref(),
+                launch_context: launch,
+            };
+            launcher.spawn(trusted.alone, pid, &target, &failed).map(Side::Parent)
         }
-        None => board.set_warm(slot, false),
+        _ => fork_sibling(trusted.alone, pid, context.jail_mut().pids()),
     }
-    copied.is_some()
 }
 
 /// Notes that the process of a connection was created.

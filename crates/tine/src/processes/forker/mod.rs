@@ -7,6 +7,7 @@
 mod accept;
 mod begin;
 pub(crate) mod calls;
+mod copy;
 pub(crate) mod door;
 pub(crate) mod enter;
 mod failure;

@@ -14,7 +14,8 @@ use crate::ipc::board::warm::TemplateStatus;
 use crate::log::Log;
 use crate::processes::maker::client::{FromMaker, Maker};
 use crate::processes::maker::run::MakerStart;
-use crate::program::launch::{Launcher, ProgramConnection};
+use crate::program::launch::Launcher;
+use crate::program::served::ProgramConnection;
 use crate::program::warm::{ANSWER_TIME, CopyFor, LiveTemplate, NewTemplate, NotCopied, wait_for_answer};
 
 /// The templates of a forker, at most one of which is copied.

@@ -20,7 +20,6 @@ use crate::error::{Error, ErrorKind, next_move};
 use crate::jail::client_socket::ClientSocket;
 use crate::jail::plan::Plan;
 use crate::processes::start::{StartReport, cannot};
-use crate::settings::Settings;
 use crate::system::cgroups::next_of_creation;
 
 /// Descriptors that the forker has open at a time for a client: its socket, and both ends of a pipe
@@ -95,17 +94,12 @@ fn make_first_template<H>(forker: &mut Forker<'_, H>) -> Result<(), Error> {
     match (&mut trusted.templates, &mut context.launcher) {
         (Some(templates), Some(launcher)) if templates.are_required() => templates
             .wait_for_first(&mut Lent { board: &trusted.door.board, launcher, log: &mut context.log }),
-        (None, _) if is_warm_required(trusted.settings) => Err(Error::usage(
+        (None, _) if trusted.settings.warm().is_some_and(|warm| !warm.or_cold) => Err(Error::usage(
             "a program cannot be started warm where each connection has a pid namespace without an init",
             "leave `--jail-init` to its default, or use `--warm=try`",
         )),
         _ => Ok(()),
     }
-}
-
-fn is_warm_required(settings: &Settings) -> bool {
-    let warm = settings.program.as_ref().and_then(|program| program.warm.as_ref());
-    warm.is_some_and(|warm| !warm.or_cold)
 }
 
 /// Makes the cgroup of the first connection.

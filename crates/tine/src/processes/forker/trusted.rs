@@ -25,7 +25,7 @@ use crate::net::accept::Accepted;
 use crate::net::listener::Listener;
 use crate::processes::conn::ConnContext;
 use crate::processes::jailer::client::Jailer;
-use crate::program::launch::LaunchContext;
+use crate::program::served::LaunchContext;
 use crate::settings::Settings;
 use crate::system::cgroups::Cgroups;
 use crate::system::wakeup::Wakeup;

@@ -16,7 +16,7 @@ where
 {
     /// Whether a program is started warm.
     pub(super) fn has_warm_program(&self) -> bool {
-        self.settings.program.as_ref().is_some_and(|program| program.warm.is_some())
+        self.settings.warm().is_some()
     }
 
     /// How the process in a slot got its program; `None` if that is not started warm.

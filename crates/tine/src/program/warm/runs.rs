@@ -21,7 +21,8 @@ use crate::error::{Error, ErrorKind};
 use crate::ipc::board::Entry;
 use crate::lifecycle::outcome::ExitReport;
 use crate::net::peer::Peer;
-use crate::program::launch::{LaunchContext, Launcher, ProgramConnection, cannot_execute};
+use crate::program::launch::{Launcher, cannot_execute};
+use crate::program::served::{LaunchContext, ProgramConnection};
 use crate::system::orphans::PreexistingChildren;
 
 /// What runs of a program need.

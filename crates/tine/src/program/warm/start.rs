@@ -20,7 +20,8 @@ use crate::jail::confinement::Confinement;
 use crate::lifecycle::outcome::ExitReport;
 use crate::net::peer::Peer;
 use crate::net::proxied::Proxied;
-use crate::program::launch::{LaunchContext, Launcher, ProgramConnection};
+use crate::program::launch::Launcher;
+use crate::program::served::{LaunchContext, ProgramConnection};
 
 /// A program that was started.
 pub(super) struct Subject<'a> {
