@@ -54,7 +54,7 @@ def _renew(before):
 def ready():
     """Says that all that comes before is the same for each connection."""
     before = _variables()
-    # Only who can renew the variables may say so.
+    # The second path says that the variables are renewed.
     os.path.exists("/.tine/ready" if before is None else "/.tine/ready/variables")
     if before is not None:
         _renew(before)

@@ -32,8 +32,8 @@ use crate::{about, check};
 pub struct CgroupEntry(pub Vec<CString>);
 
 impl CgroupEntry {
-    /// Opens the lists of members, so that another process can enter the cgroups by them: for what
-    /// it may do, the kernel asks who has opened the list, too (cgroups(7)).
+    /// Opens the lists of members, so that another process can enter the cgroups by them: the kernel
+    /// asks for the rights of the process that has opened a list, too (cgroups(7)).
     ///
     /// # Errors
     /// One of them cannot be opened.
@@ -118,6 +118,34 @@ pub struct Execution<'a> {
     pub kept: Option<BorrowedFd<'a>>,
     /// The jail that it enters; `None` leaves it the rights of this process.
     pub jail: Option<&'a dyn Confine>,
+}
+
+impl<'a> Execution<'a> {
+    /// A program on a descriptor, with the rest as it is in this process, but for a process group
+    /// that it leads.
+    pub fn new(
+        path: &'a CStr,
+        arguments: &'a mut CStrings,
+        environment: &'a mut CStrings,
+        stream: BorrowedFd<'a>,
+    ) -> Execution<'a> {
+        Execution {
+            path,
+            arguments,
+            environment,
+            stdin: stream,
+            stdout: stream,
+            stderr: None,
+            limits: &[],
+            nice: 0,
+            group: Group::Own,
+            parent: None,
+            cgroup: None,
+            identity: None,
+            kept: None,
+            jail: None,
+        }
+    }
 }
 
 impl Execution<'_> {

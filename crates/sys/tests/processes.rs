@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32};
 use std::time::{Duration, Instant};
 
 use tine_sys::beside::fork_beside_sleepers;
-use tine_sys::exec::{CStrings, Execution, Group, Stack, spawn_sibling};
+use tine_sys::exec::{CStrings, Execution, Stack, spawn_sibling};
 use tine_sys::fd::{Floor, close_from, close_strays, inherited, open_numbers};
 use tine_sys::process::{Alone, Ended, Fresh, How, Side, exit_now, fork, reap, wait_for};
 use tine_sys::signal::{Set, defaults, first_real_time};
@@ -184,22 +184,7 @@ fn execution<'a>(
     words: &'a mut (CStrings, CStrings),
     output: &'a OwnedFd,
 ) -> Execution<'a> {
-    Execution {
-        path,
-        arguments: &mut words.0,
-        environment: &mut words.1,
-        stdin: output.as_fd(),
-        stdout: output.as_fd(),
-        stderr: None,
-        limits: &[],
-        nice: 0,
-        group: Group::Own,
-        parent: None,
-        cgroup: None,
-        identity: None,
-        kept: None,
-        jail: None,
-    }
+    Execution::new(path, &mut words.0, &mut words.1, output.as_fd())
 }
 
 /// Runs this in a child of a child, so that the sibling is a child of a process that expects it.

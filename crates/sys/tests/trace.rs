@@ -4,7 +4,7 @@ use std::os::fd::AsFd as _;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use tine_sys::exec::{CStrings, Execution, Group};
+use tine_sys::exec::{CStrings, Execution};
 use tine_sys::other_memory::read_text;
 use tine_sys::process::{Alone, How, Side, exit_now, fork, has_ended, wait_for};
 use tine_sys::trace::{Kin, StartFailure, TraceEvent, TraceStop, Tracer};
@@ -35,22 +35,7 @@ fn start(tracer: &mut Tracer, path: &std::ffi::CStr, command: &str) -> (i32, Sta
     ["sh", "-c", command].into_iter().for_each(|word| arguments.push(word));
     let mut environment = CStrings::default();
     environment.push("PATH=/bin:/usr/bin");
-    let mut execution = Execution {
-        path,
-        arguments: &mut arguments,
-        environment: &mut environment,
-        stdin: null.as_fd(),
-        stdout: null.as_fd(),
-        stderr: None,
-        limits: &[],
-        nice: 0,
-        group: Group::Own,
-        parent: None,
-        cgroup: None,
-        identity: None,
-        kept: None,
-        jail: None,
-    };
+    let mut execution = Execution::new(path, &mut arguments, &mut environment, null.as_fd());
     tracer.start(Kin::Child, |_| execution.run().to_string().into_bytes()).expect("ptrace is permitted")
 }
 

@@ -36,8 +36,8 @@ pub enum Answer {
 }
 
 impl TemplateChannel {
-    /// The channel of a [`Template`](super::Template). The kernel says who sends an answer: the
-    /// template may number processes otherwise (pid_namespaces(7)).
+    /// The channel of a [`Template`](super::Template). The kernel adds the id of the sender to each
+    /// answer: the template may number processes otherwise (pid_namespaces(7)).
     ///
     /// # Errors
     /// None for a socket.

@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
-use tine_sys::exec::{CStrings, Execution, Group};
+use tine_sys::exec::{CStrings, Execution};
 use tine_sys::plant::{Answer, CopyBase, CopySteps, Template, TemplateChannel, plant};
 use tine_sys::process::Alone;
 use tine_sys::trace::{Kin, TraceEvent, TracedCall, Tracer};
@@ -33,22 +33,7 @@ impl Subject {
         words.iter().for_each(|word| arguments.push(word));
         let mut environment = CStrings::default();
         environment.push("PATH=/bin:/usr/bin");
-        let mut execution = Execution {
-            path,
-            arguments: &mut arguments,
-            environment: &mut environment,
-            stdin: stand_in.as_fd(),
-            stdout: stand_in.as_fd(),
-            stderr: None,
-            limits: &[],
-            nice: 0,
-            group: Group::Own,
-            parent: None,
-            cgroup: None,
-            identity: None,
-            kept: None,
-            jail: None,
-        };
+        let mut execution = Execution::new(path, &mut arguments, &mut environment, stand_in.as_fd());
         let mut tracer = Tracer::new(&alone).expect("descriptors");
         let (pid, _) =
             tracer.start(Kin::Child, |_| execution.run().to_string().into_bytes()).expect("ptrace");
