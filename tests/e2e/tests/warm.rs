@@ -193,6 +193,30 @@ fn a_template_is_renewed_after_connections_and_when_its_files_change() {
 }
 
 #[test]
+fn a_program_that_cannot_be_copied_any_more_is_executed() {
+    let folder = Folder::new("warm-refused-later");
+    let script = folder.write("script", "read a; echo one $a\n");
+    let fifo = folder.path("fifo");
+    assert_eq!(run(Command::new("mkfifo").arg(&fifo)).0, 0);
+    let server = warm(&[], &["sh", &script.display().to_string()]);
+    assert_eq!(answer(&server, "x\n"), "one x\n");
+    let replace = |text: &str| {
+        fs::rename(folder.write("replacement", text), &script).expect("replaced");
+    };
+    replace(&format!("exec 9<>{fifo}; read a; echo two $a\n"));
+    let refused = |lines: Vec<Value>| lines.into_iter().any(|line| line["why"] == "refused");
+    server.log.wait("no more copies", |log| refused(log.of("warm")).then_some(()));
+    assert_eq!(answer(&server, "x\n"), "two x\n");
+    replace("read a; echo three $a\n");
+    assert_eq!(answer(&server, "x\n"), "three x\n");
+    assert_eq!(templates(&server).len(), 1);
+    // At once, not after the time of a renewal.
+    server.signal(Signal::HUP);
+    server.log.wait("a template", |_| (templates(&server).len() == 2).then_some(()));
+    assert_eq!(answer(&server, "x\n"), "three x\n");
+}
+
+#[test]
 fn warm_programs_have_a_user_a_jail_a_cgroup_and_a_standard_error() {
     let script = "read a; echo $(id -u) $a; echo noise >&2";
     for options in [&["--user", "nobody"][..], &["--user", "nobody", "--jail=light"]] {

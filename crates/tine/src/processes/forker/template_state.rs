@@ -11,7 +11,8 @@ const CRASHES: usize = 3;
 /// The time in which crashes are counted.
 const CRASH_TIME: Duration = Duration::from_secs(60);
 
-/// Files that change again and again have new templates made no more often than this.
+/// Files that change again and again have new templates made no more often than this, and one that
+/// could not be made is tried again after it.
 const CHANGE_TIME: Duration = Duration::from_secs(5);
 
 /// When a template is renewed.
@@ -36,11 +37,13 @@ pub(super) struct TemplateState {
     renewal: Renewal,
     /// When the present one was made, and how many copies there were of it.
     present: Option<(Instant, u64)>,
+    /// One was made before, the present one or another.
+    was_made: bool,
     /// A new one is being made.
     is_asked: bool,
     /// One is needed at once.
     is_due: bool,
-    /// One is needed from this time on, as its files have changed.
+    /// One is needed from this time on: its files have changed, or none could be made.
     due_from: Option<Instant>,
     /// The last such time.
     changed: Option<Instant>,
@@ -55,6 +58,7 @@ impl TemplateState {
         TemplateState {
             renewal,
             present: None,
+            was_made: false,
             is_asked: false,
             is_due: true,
             due_from: None,
@@ -77,15 +81,16 @@ impl TemplateState {
 
     /// Whether a template has to be asked for now. It then counts as asked for.
     pub(super) fn take_need(&mut self, now: Instant) -> bool {
-        if self.off.is_some() || self.is_asked {
+        if self.off == Some(WarmOff::Crashes) || self.is_asked {
             return false;
         }
+        let is_from_now = self.due_from.take_if(|from| *from <= now).is_some();
         let is_needed = match self.present {
+            _ if self.off.is_some() => is_from_now,
             Some((made, copies)) => {
                 let age = now.saturating_duration_since(made);
                 let is_old = copies >= self.renewal.connections || age >= self.renewal.time;
-                let is_changed = self.due_from.take_if(|from| *from <= now).is_some();
-                std::mem::take(&mut self.is_due) || is_old || is_changed
+                std::mem::take(&mut self.is_due) || is_old || is_from_now
             }
             None => std::mem::take(&mut self.is_due) || self.backoff.take_due(Some(now), now),
         };
@@ -96,6 +101,8 @@ impl TemplateState {
     /// A template was made.
     pub(super) fn made(&mut self, now: Instant) {
         self.is_asked = false;
+        self.was_made = true;
+        self.off.take_if(|off| *off == WarmOff::Refused);
         self.present = Some((now, 0));
     }
 
@@ -106,15 +113,14 @@ impl TemplateState {
         }
     }
 
-    /// None could be made. The first one decides whether the program can be started warm; one that
-    /// was to be renewed goes on.
-    pub(super) fn not_made(&mut self, now: Instant) {
+    /// The program cannot be started warm, or not any more: the present template is of what it was.
+    /// Files may be in the middle of an update, so that it is tried again when the next one would
+    /// have been made, unless there never was one.
+    pub(super) fn refused(&mut self, now: Instant) {
         self.is_asked = false;
-        match &mut self.present {
-            // Not before it would be renewed again.
-            Some(present) => *present = (now, 0),
-            None => self.off = Some(WarmOff::Refused),
-        }
+        self.present = None;
+        self.off = Some(WarmOff::Refused);
+        self.due_from = self.was_made.then(|| now + self.renewal.time);
     }
 
     /// The template has ended, or does not answer.
@@ -134,12 +140,13 @@ impl TemplateState {
         self.is_due |= self.present.take().is_some();
     }
 
-    /// The maker has ended, or could not be started. It is started again when a template is needed.
-    pub(super) fn lost_maker(&mut self, now: Instant) {
+    /// None could be made, for a reason that may pass: the maker has ended, or a step was refused.
+    /// It is tried again later; the present one serves until then.
+    pub(super) fn postponed(&mut self, now: Instant) {
         self.is_asked = false;
-        match &mut self.present {
-            Some(present) => *present = (now, 0),
-            None => self.backoff.exited(now),
+        match self.present.is_some() || self.off.is_some() {
+            true => self.due_from = Some(now + CHANGE_TIME),
+            false => self.backoff.exited(now),
         }
     }
 
@@ -183,8 +190,23 @@ mod tests {
         state.made(now);
         assert!(!state.take_need(now + RENEWAL.time - Duration::from_secs(1)));
         assert!(state.take_need(now + RENEWAL.time));
-        state.not_made(now + RENEWAL.time);
-        assert!(state.copies() && !state.take_need(now + RENEWAL.time));
+        let later = now + RENEWAL.time + CHANGE_TIME;
+        state.postponed(now + RENEWAL.time);
+        assert!(state.copies() && state.take_need(later), "for a reason that may pass");
+        for number in 0..2 {
+            let refused = later + RENEWAL.time * number;
+            state.refused(refused);
+            assert_eq!(
+                (state.off(), state.copies()),
+                (Some(WarmOff::Refused), false),
+                "it is another program"
+            );
+            assert!(!state.take_need(refused + RENEWAL.time / 2) && state.take_need(refused + RENEWAL.time));
+        }
+        state.postponed(later);
+        assert!(!state.take_need(later) && state.take_need(later + CHANGE_TIME));
+        state.made(later);
+        assert!(state.copies() && state.off().is_none());
     }
 
     #[test]
@@ -204,11 +226,9 @@ mod tests {
         let now = Instant::now();
         let mut state = TemplateState::new(RENEWAL, now);
         assert!(state.take_need(now));
-        state.not_made(now);
-        assert_eq!(
-            (state.off(), state.copies(), state.take_need(now)),
-            (Some(WarmOff::Refused), false, false)
-        );
+        state.refused(now);
+        assert_eq!((state.off(), state.copies()), (Some(WarmOff::Refused), false));
+        assert!(!state.take_need(now + RENEWAL.time));
     }
 
     #[test]
@@ -230,13 +250,13 @@ mod tests {
         let now = Instant::now();
         let mut state = TemplateState::new(RENEWAL, now);
         assert!(state.take_need(now));
-        state.lost_maker(now);
+        state.postponed(now);
         assert!(state.take_need(now) && state.off().is_none());
-        state.lost_maker(now);
+        state.postponed(now);
         assert!(!state.take_need(now) && state.take_need(now + Duration::from_millis(100)));
         let mut state = made(now);
-        state.lost_maker(now);
-        assert!(state.copies() && !state.take_need(now));
+        state.postponed(now);
+        assert!(state.copies() && state.take_need(now + CHANGE_TIME));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Instant;
 use tine_sys::plant::{Answer, TemplateChannel};
 
 use super::template_state::{Renewal, TemplateState, WarmOff};
-use crate::error::{Error, reason};
+use crate::error::{Error, ErrorKind, reason};
 use crate::ipc::board::Board;
 use crate::ipc::board::warm::TemplateStatus;
 use crate::log::Log;
@@ -91,7 +91,7 @@ impl<'a> Templates<'a> {
         let time = self.start.warm.check.timeout + ANSWER_TIME;
         match self.maker.as_ref().and_then(|maker| maker.wait(time)) {
             Some(FromMaker::NotMade(why)) => {
-                self.refuse(lent);
+                self.on_refusal(&why, lent);
                 Err(why)
             }
             Some(made) => {
@@ -177,15 +177,18 @@ impl<'a> Templates<'a> {
 
     fn lose_maker(&mut self) {
         self.maker = None;
-        self.state.lost_maker(Instant::now());
+        self.state.postponed(Instant::now());
     }
 
-    fn refuse(&mut self, lent: &mut Lent) {
-        self.state.not_made(Instant::now());
-        if self.state.off().is_some() {
-            lent.board.set_template(self.start.index, TemplateStatus::Refused);
-            lent.log.warm_off(self.start.index, TemplateStatus::Refused.name());
+    /// None could be made: the program is executed, or another attempt is made later.
+    fn on_refusal(&mut self, why: &Error, lent: &mut Lent) {
+        if why.kind() == ErrorKind::System {
+            return self.state.postponed(Instant::now());
         }
+        self.state.refused(Instant::now());
+        self.present = None;
+        self.refresh_status(lent);
+        lent.log.warm_off(self.start.index, TemplateStatus::Refused.name());
     }
 
     fn on_maker(&mut self, made: FromMaker, lent: &mut Lent) {
@@ -194,12 +197,12 @@ impl<'a> Templates<'a> {
                 Ok(()) => self.state.made(Instant::now()),
                 Err(why) => {
                     lent.log.warning(&format!("a template is lost: {}", reason(&why)));
-                    self.state.lost_maker(Instant::now());
+                    self.state.postponed(Instant::now());
                 }
             },
             FromMaker::NotMade(why) => {
                 lent.log.warning(&why.to_string());
-                self.refuse(lent);
+                self.on_refusal(&why, lent);
             }
             FromMaker::Changed(file) => {
                 lent.log.warm_stale(self.start.index, &file);
