@@ -32,8 +32,8 @@ use crate::{about, check};
 pub struct CgroupEntry(pub Vec<CString>);
 
 impl CgroupEntry {
-    /// Opens the lists of members, so that another process can enter the cgroups by them: the kernel
-    /// asks for the rights of the process that has opened a list, too (cgroups(7)).
+    /// Opens the lists of members, so that another process can enter the cgroups by them: the
+    /// kernel asks for the rights of the process that has opened a list, too (cgroups(7)).
     ///
     /// # Errors
     /// One of them cannot be opened.

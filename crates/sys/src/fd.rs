@@ -43,6 +43,18 @@ pub fn close_strays(keep: &[RawFd]) {
     strays.for_each(|number| drop(inherited(number)));
 }
 
+/// Whether two descriptors of a process are of one open file, with one offset (kcmp(2),
+/// `KCMP_FILE`).
+///
+/// # Errors
+/// ENOSYS where the kernel does not have it; EPERM without the right to trace the process.
+pub fn are_of_one_file(process: i32, one: RawFd, other: RawFd) -> io::Result<bool> {
+    const FILE: libc::c_int = 0;
+    // SAFETY: numbers as arguments.
+    let order = unsafe { libc::syscall(libc::SYS_kcmp, process, process, FILE, one, other) };
+    check(order).map(|order| order == 0)
+}
+
 /// The boundary between the descriptors of a program, below, and those of the server in it, from
 /// here on. A process that serves a client keeps the former and closes the latter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

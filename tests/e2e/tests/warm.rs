@@ -81,6 +81,25 @@ fn the_descriptors_are_those_of_an_execution() {
 }
 
 #[test]
+fn duplicates_of_a_file_have_one_offset_in_each_copy() {
+    let folder = Folder::new("warm-duplicates");
+    let (read, written) = (folder.write("read", "1\n2\n3\n"), folder.path("written"));
+    let read = read.display();
+    for script in [
+        format!("exec 3<{read} 4<&3; read a; read b <&3; read c <&4; echo $a $b $c"),
+        format!("exec 3>{written} 4>&3 2>&3; read a; echo $a >&3; echo b >&4; echo c >&2; cat {written}"),
+    ] {
+        let [cold, warm] = [&["--forkers", "1"][..], WARM].map(|options| {
+            Server::program(&[options, &["--stderr", "log"]].concat(), &["sh", "-c", &script])
+        });
+        let of_an_execution = answer(&cold, "a\n");
+        assert_eq!(of_an_execution.split_whitespace().count(), 3, "{of_an_execution}");
+        (0..2).for_each(|_| assert_eq!(answer(&warm, "a\n"), of_an_execution, "{script}"));
+        assert_eq!(templates(&warm).len(), 1);
+    }
+}
+
+#[test]
 fn allowed_variables_are_not_set() {
     let server =
         warm(&["--warm-allow", "variables"], &["bash", "-c", "read a; echo ${TCPREMOTEIP-unset} $a"]);

@@ -30,6 +30,8 @@ pub(super) enum DescriptorKind {
         /// Why it cannot be opened again, by each copy for itself, if so.
         hindrance: Option<String>,
     },
+    /// The file of another descriptor, with the same offset: each copy makes it a duplicate again.
+    SameAs(i32),
     /// A counter (eventfd(2)).
     Eventfd,
     /// An epoll instance with this many members.
@@ -85,6 +87,9 @@ pub(super) struct Shown {
     pub(super) timers: usize,
     /// Mappings that it shares and can write.
     pub(super) shared_memory: Vec<String>,
+    /// What it has that a copy of a process does not get (fork(2)): signals that are pending, and
+    /// properties of memory.
+    pub(super) lost: Vec<&'static str>,
     /// Memory that a copy has to copy when it writes it, in KiB.
     pub(super) private_kib: u64,
     /// How its rights differ from those that it was started with, if they do.
@@ -95,8 +100,9 @@ pub(super) struct Shown {
     pub(super) is_inside: bool,
     /// What its memory has of its connection.
     pub(super) found: MemoryFinds,
-    /// All of its descriptors.
+    /// All of its descriptors, and those of them that are closed at an execution.
     pub(super) open: BTreeSet<i32>,
+    pub(super) close_on_exec: BTreeSet<i32>,
     /// Those that are its connection.
     pub(super) connection: Vec<Duplicate>,
     /// Those that are the standard error that it was executed with.

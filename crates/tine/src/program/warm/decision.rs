@@ -44,6 +44,8 @@ pub(super) enum Hindrance {
     Locks(Vec<String>),
     /// Memory that copies would share.
     SharedMemory(Vec<String>),
+    /// What a copy does not get.
+    Lost(Vec<&'static str>),
     /// Variables of the connection that it has copied.
     Variables(Vec<&'static str>),
     /// A filter of its own.
@@ -84,6 +86,9 @@ pub(super) fn hindrances(census: &Census) -> Vec<Hindrance> {
     if !shown.shared_memory.is_empty() {
         reasons.push(Hindrance::SharedMemory(shown.shared_memory.clone()));
     }
+    if !shown.lost.is_empty() {
+        reasons.push(Hindrance::Lost(shown.lost.clone()));
+    }
     if !shown.found.private.is_empty() && !census.reached.renews_variables() {
         reasons.push(Hindrance::Variables(shown.found.private.iter().copied().collect()));
     }
@@ -95,7 +100,7 @@ pub(super) fn hindrances(census: &Census) -> Vec<Hindrance> {
 
 fn of_descriptors(shown: &Shown) -> impl Iterator<Item = Hindrance> + '_ {
     shown.descriptors.iter().filter_map(|found| match &found.kind {
-        DescriptorKind::Harmless => None,
+        DescriptorKind::Harmless | DescriptorKind::SameAs(_) => None,
         DescriptorKind::File { path, hindrance, .. } => {
             Some(Hindrance::SharedOffset(found.number, path.clone(), hindrance.clone()?))
         }
@@ -121,6 +126,7 @@ impl Hindrance {
                 DescriptorKind::Pipe => Some(WarmAllow::Pipe),
                 DescriptorKind::Harmless
                 | DescriptorKind::File { .. }
+                | DescriptorKind::SameAs(_)
                 | DescriptorKind::IoUring
                 | DescriptorKind::Other(_) => None,
             },
@@ -129,6 +135,7 @@ impl Hindrance {
             | Hindrance::Children(_)
             | Hindrance::Rights(_)
             | Hindrance::SharedOffset(..)
+            | Hindrance::Lost(_)
             | Hindrance::Filter => None,
         }
     }
@@ -147,7 +154,7 @@ impl Hindrance {
             Hindrance::Timers(_) => "timers",
             Hindrance::SharedOffset(..) | Hindrance::Descriptor(..) => "descriptors",
             Hindrance::Locks(_) => "locks",
-            Hindrance::SharedMemory(_) => "memory",
+            Hindrance::SharedMemory(_) | Hindrance::Lost(_) => "memory",
             Hindrance::Variables(_) => "variables",
             Hindrance::Filter => "filter",
         }
@@ -196,6 +203,11 @@ impl fmt::Display for Hindrance {
                 "{} shared: all copies would write to the same memory; map it after the client is there, or allow shared-memory",
                 one_line(&maps.join(", "))
             ),
+            Hindrance::Lost(what) => write!(
+                f,
+                "{}: a copy of a process has none; make them after the client is there",
+                what.join(", ")
+            ),
             Hindrance::Variables(names) => write!(
                 f,
                 "{} copied by the program: it would show each client the values of another; read the C library's getenv, or renew them after a look at /.tine/ready/variables, or allow variables if none is read",
@@ -237,7 +249,9 @@ fn of_kind(f: &mut fmt::Formatter<'_>, number: i32, kind: &DescriptorKind) -> fm
                 one_line(name)
             );
         }
-        DescriptorKind::Harmless | DescriptorKind::File { .. } => return write!(f, "{number} is harmless"),
+        DescriptorKind::Harmless | DescriptorKind::File { .. } | DescriptorKind::SameAs(_) => {
+            return write!(f, "{number} is harmless");
+        }
     };
     write!(f, "{number} is {what}: {why}; open it after the client is there, or {next} if none uses it")
 }

@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
+use tine_sys::fd::are_of_one_file;
 use tine_sys::other_memory::{read_memory, read_text};
 use tine_sys::plant::canary;
 
@@ -16,8 +17,8 @@ use super::census::{DescriptorKind, Duplicate, FoundDescriptor, Shown};
 use super::memory::look_through;
 use super::placeholder::Token;
 use super::proc_text::{
-    filters, is_secure, locks, mappings, offset_and_flags, special_kind, status_number, status_value, timers,
-    unequal_ids,
+    filters, is_secure, locks, lost_by_copies, mappings, offset_and_flags, special_kind, status_number,
+    status_value, timers, unequal_ids,
 };
 use super::start::BeforeStart;
 use crate::system::procfs;
@@ -156,6 +157,7 @@ pub(super) fn shown(process: i32, wanted: &Wanted) -> io::Result<Shown> {
         children: children.into_iter().map(name_of).collect(),
         timers: listed.unwrap_or(wanted.timers_created),
         shared_memory: shared.map(|map| map.name.clone()).collect(),
+        lost: lost_by_copies(&status, &fs::read_to_string(format!("/proc/{process}/smaps"))?),
         private_kib: status_number(&status, "RssAnon").unwrap_or(0),
         rights: unequal_ids(&status).or_else(told),
         own_filter: filters(&status) != wanted.before_start.filters,
@@ -179,6 +181,7 @@ impl Shown {
             let info = fs::read_to_string(format!("/proc/{process}/fdinfo/{number}"))?;
             let closes_on_exec = offset_and_flags(&info).1 & CLOSES_ON_EXEC != 0;
             self.open.insert(number);
+            self.close_on_exec.extend(closes_on_exec.then_some(number));
             // A file by the same name may have been opened again, with an offset of its own.
             let is_same = number == 2 || !name.starts_with('/') || name.starts_with("/dev/");
             if name == wanted.connection {
@@ -187,10 +190,37 @@ impl Shown {
                 self.stderr.push(Duplicate { number, closes_on_exec });
             } else {
                 self.locks.extend(locks(&info).into_iter().map(|lock| format!("{lock} {name}")));
-                self.descriptors.push(FoundDescriptor { number, kind: kind(process, number, &name, &info) });
+                let kind = self.kind(process, number, &name, &info);
+                match kind {
+                    DescriptorKind::SameAs(2) if self.stderr.iter().any(|stderr| stderr.number == 2) => {
+                        self.stderr.push(Duplicate { number, closes_on_exec });
+                    }
+                    kind => self.descriptors.push(FoundDescriptor { number, kind }),
+                }
             }
         }
         Ok(())
+    }
+
+    /// The kind of a descriptor, beside those that were found before it.
+    fn kind(&self, process: i32, number: i32, name: &str, info: &str) -> DescriptorKind {
+        let mut kind = kind(process, number, name, info);
+        let DescriptorKind::File { path, hindrance, .. } = &mut kind else { return kind };
+        let others = self.descriptors.iter().filter_map(|found| match &found.kind {
+            DescriptorKind::File { path: other, .. } if other == path => Some(found.number),
+            _ => None,
+        });
+        for other in others.chain(self.stderr.iter().map(|stderr| stderr.number)) {
+            match are_of_one_file(process, other, number) {
+                Ok(true) => return DescriptorKind::SameAs(other),
+                Ok(false) => {}
+                Err(why) => {
+                    let why = tine_sys::reason(&why);
+                    *hindrance = Some(format!("whose offset may be that of {other} (kcmp: {why})"));
+                }
+            }
+        }
+        kind
     }
 }
 

@@ -137,7 +137,7 @@ fn try_copy(channel: &TemplateChannel, plan: &CopyPlan, subject: &Subject) -> Re
             Answer::NotCopied(why) => return Err(cannot("have the template make a copy", &why.into())),
             Answer::Failed(step, result) => {
                 return Err(cannot_copy(&format_args!(
-                    "step {step} of a copy had the result {result}: a filter of system calls or the jail may refuse it"
+                    "step {step} of a copy had the result {result}: a filter of system calls, the jail or the limit on open files may refuse it"
                 )));
             }
         }

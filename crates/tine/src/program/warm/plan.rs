@@ -20,6 +20,8 @@ pub(crate) struct CopyPlan {
     connection: Vec<Duplicate>,
     stderr: Vec<Duplicate>,
     files: Vec<OpenFile>,
+    /// Duplicates of these, by the numbers of the files.
+    duplicates: Vec<(i32, Duplicate)>,
     /// The names of the variables that describe a connection.
     names: Vec<String>,
     places: Vec<ValuePlace>,
@@ -63,7 +65,9 @@ pub(crate) enum NotCopied {
 impl fmt::Display for NotCopied {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            NotCopied::OtherVariables => "the template has other variables than this connection",
+            NotCopied::OtherVariables => {
+                "it has other variables than the template, as over another kind of socket"
+            }
             NotCopied::LongValue => "a variable is longer than its place in the template",
             NotCopied::LongMessage => "a copy has more to change than a message has room for",
         })
@@ -73,6 +77,13 @@ impl fmt::Display for NotCopied {
 impl CopyPlan {
     /// The plan for a template. `names`: the variables that describe its connection.
     pub(super) fn new(base: CopyBase, parent: Option<i32>, shown: &Shown, names: Vec<String>) -> CopyPlan {
+        let duplicates = shown.descriptors.iter().filter_map(|found| match found.kind {
+            DescriptorKind::SameAs(file) => {
+                let closes_on_exec = shown.close_on_exec.contains(&found.number);
+                Some((file, Duplicate { number: found.number, closes_on_exec }))
+            }
+            _ => None,
+        });
         let files = shown.descriptors.iter().filter_map(|found| match found.kind {
             DescriptorKind::File { offset, flags, .. } => {
                 Some(OpenFile { number: found.number, flags, offset })
@@ -85,6 +96,7 @@ impl CopyPlan {
             connection: shown.connection.clone(),
             stderr: shown.stderr.clone(),
             files: files.collect(),
+            duplicates: duplicates.collect(),
             names,
             places: shown.found.places.clone(),
             canaries: shown.found.canaries.clone(),
@@ -140,6 +152,9 @@ impl CopyPlan {
         for file in &self.files {
             steps.reopen(file.number, file.flags.cast_signed(), file.offset);
         }
+        for (file, Duplicate { number, closes_on_exec }) in &self.duplicates {
+            steps.duplicate(*file, *number, *closes_on_exec);
+        }
         self.write_variables(&mut steps, copy.variables)?;
         for address in &self.canaries {
             steps.write(*address, &copy.canary.to_ne_bytes());
@@ -162,6 +177,7 @@ impl CopyPlan {
             "connection": fds(&self.connection),
             "stderr": fds(&self.stderr),
             "files": self.files.iter().map(|file| json!([file.number, file.flags, file.offset])).collect::<Value>(),
+            "duplicates": self.duplicates.iter().map(|(file, fd)| json!([file, fd.number, fd.closes_on_exec])).collect::<Value>(),
             "names": self.names,
             "places": places.collect::<Value>(),
             "canaries": self.canaries,
@@ -182,6 +198,9 @@ impl CopyPlan {
             let flags = u32::try_from(file[1].as_u64()?).ok()?;
             Some(OpenFile { number: number(&file[0])?, flags, offset: file[2].as_u64()? })
         };
+        let duplicate = |fd: &Value| {
+            Some((number(&fd[0])?, Duplicate { number: number(&fd[1])?, closes_on_exec: fd[2].as_bool()? }))
+        };
         let place = |place: &Value| {
             let length = usize::try_from(place[2].as_u64()?).ok()?;
             Some(ValuePlace { name: place[0].as_str()?.to_owned(), address: place[1].as_u64()?, length })
@@ -192,6 +211,7 @@ impl CopyPlan {
             connection: fds("connection")?,
             stderr: fds("stderr")?,
             files: list("files")?.iter().map(file).collect::<Option<_>>()?,
+            duplicates: list("duplicates")?.iter().map(duplicate).collect::<Option<_>>()?,
             names: list("names")?
                 .iter()
                 .map(|name| Some(name.as_str()?.to_owned()))
@@ -234,4 +254,65 @@ fn replace(steps: &mut CopySteps, received: i32, others: &[Duplicate]) {
         steps.duplicate(received, *number, *closes_on_exec);
     }
     steps.close(received);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::census::FoundDescriptor;
+    use super::super::copies::MemoryFinds;
+    use super::*;
+
+    fn plan() -> CopyPlan {
+        let found = |number, kind| FoundDescriptor { number, kind };
+        let file = DescriptorKind::File { path: "/a".into(), offset: 7, flags: 1, hindrance: None };
+        let place = ValuePlace { name: "REMOTE_PORT".into(), address: 0x1000, length: 5 };
+        let duplicate = |number| Duplicate { number, closes_on_exec: number == 9 };
+        let shown = Shown {
+            descriptors: vec![found(5, file), found(6, DescriptorKind::SameAs(5))],
+            close_on_exec: [6].into(),
+            connection: vec![duplicate(0), duplicate(9)],
+            stderr: vec![duplicate(2)],
+            found: MemoryFinds { places: vec![place], canaries: vec![0x2000], ..MemoryFinds::default() },
+            ..Shown::default()
+        };
+        // The data, the channel, no ruleset, no thread, no signals, and the open descriptors.
+        let base = [0x5000, 3, u64::MAX, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 5, 6, 9];
+        let base = CopyBase::from_words(&base).expect("numbers");
+        CopyPlan::new(base, Some(77), &shown, vec!["PROTO".into(), "REMOTE_PORT".into()])
+    }
+
+    fn variables(all: &[&str]) -> CStrings {
+        let mut variables = CStrings::default();
+        all.iter().for_each(|variable| variables.push(variable));
+        variables
+    }
+
+    #[test]
+    fn a_plan_is_the_same_as_a_text() {
+        let plan = plan();
+        assert_eq!(plan.duplicates, [(5, Duplicate { number: 6, closes_on_exec: true })]);
+        assert_eq!(CopyPlan::from_json(&plan.to_json()), Some(plan.clone()));
+        for key in ["base", "files", "duplicates", "names", "places", "canaries"] {
+            let mut other = plan.to_json();
+            other[key] = json!("x");
+            assert_eq!(CopyPlan::from_json(&other), None, "{key}");
+        }
+    }
+
+    #[test]
+    fn a_message_is_for_connections_with_the_variables_of_the_template() {
+        let message = |all: &[&str]| {
+            let variables = &variables(all);
+            plan().message(&CopyOf { variables, has_stderr: true, cgroups: 1, canary: 1, stops: false })
+        };
+        let found = message(&["PROTO=TCP", "REMOTE_PORT=80"]).expect("they are the same");
+        assert!(found.windows(8).any(|window| window == b"80\0\0\0\0\0\0"), "without the rest");
+        for (all, why) in [
+            (&["PROTO=UNIX", "UNIXREMOTEEUID=0"][..], NotCopied::OtherVariables),
+            (&["PROTO=TCP"], NotCopied::OtherVariables),
+            (&["PROTO=TCP", "REMOTE_PORT=123456"], NotCopied::LongValue),
+        ] {
+            assert_eq!(message(all), Err(why), "{all:?}");
+        }
+    }
 }

@@ -23,6 +23,20 @@ pub(super) fn unequal_ids(status: &str) -> Option<String> {
     })
 }
 
+/// What a process has that a copy does not get (fork(2)), from its `status` and `smaps`: pending
+/// signals, locked memory (mlock(2)), and memory that is left out (`MADV_DONTFORK`, madvise(2)).
+pub(super) fn lost_by_copies(status: &str, smaps: &str) -> Vec<&'static str> {
+    let is_set = |key| status_value(status, key).is_some_and(|bits| bits.bytes().any(|digit| digit != b'0'));
+    let flags = smaps.lines().filter_map(|line| line.strip_prefix("VmFlags:"));
+    let has_left_out = flags.into_iter().any(|flags| flags.split_whitespace().any(|flag| flag == "dc"));
+    let all = [
+        (is_set("SigPnd") || is_set("ShdPnd"), "pending signals"),
+        (status_number(status, "VmLck").is_some_and(|locked| locked > 0), "locked memory"),
+        (has_left_out, "memory that is left out of copies"),
+    ];
+    all.into_iter().filter(|(is_there, _)| *is_there).map(|(_, what)| what).collect()
+}
+
 /// The filters of a process: the mode of seccomp(2), and their number since Linux 5.9.
 pub(super) fn filters(status: &str) -> (u64, u64) {
     let number = |key| status_number(status, key).unwrap_or(0);
@@ -133,6 +147,20 @@ mod tests {
         let pairs = |pairs: &[usize]| pairs.iter().flat_map(|word| word.to_ne_bytes()).collect::<Vec<_>>();
         assert!(is_secure(&pairs(&[6, 4096, 23, 1, 0, 0])));
         assert!(!is_secure(&pairs(&[6, 23, 23, 0, 0, 0])));
+    }
+
+    #[test]
+    fn what_copies_do_not_get() {
+        let none = "SigPnd:\t0000000000000000\nShdPnd:\t0000000000000000\nVmLck:\t       0 kB\n";
+        assert_eq!(lost_by_copies(none, "VmFlags: rd wr mr mw me ac sd \n"), [""; 0]);
+        for (status, smaps, what) in [
+            ("SigPnd:\t0000000000000200\n", "", "pending signals"),
+            ("SigPnd:\t0000000000000000\nShdPnd:\t0000000000004000\n", "", "pending signals"),
+            ("VmLck:\t    1732 kB\n", "", "locked memory"),
+            ("", "VmFlags: rd wr\nVmFlags: rd dc sd \n", "memory that is left out of copies"),
+        ] {
+            assert_eq!(lost_by_copies(status, smaps), [what]);
+        }
     }
 
     #[test]

@@ -81,6 +81,7 @@ fn fact(aspect: &str, census: &Census) -> Option<String> {
                 DescriptorKind::File { path, offset, hindrance: None, .. } => {
                     Some(format!("{} is {path} at {offset}, to be opened again", found.number))
                 }
+                DescriptorKind::SameAs(other) => Some(format!("{} is a duplicate of {other}", found.number)),
                 _ => None,
             });
             let files = files.collect::<Vec<_>>();

@@ -100,6 +100,7 @@ fn table() -> Vec<(Census, &'static str, &'static str, Option<WarmAllow>)> {
             "/dev/shm/a shared",
             Some(WarmAllow::SharedMemory),
         ),
+        (shown(|shown| shown.lost = vec!["locked memory"]), "memory", "locked memory: a copy", None),
         (
             shown(|shown| shown.found.private = ["REMOTE_ADDR"].into()),
             "variables",
