@@ -33,6 +33,12 @@ impl Kinds {
     pub const fn and(self, other: Kinds) -> Kinds {
         Kinds(self.0 | other.0)
     }
+
+    /// They as flags of clone(2).
+    #[must_use]
+    pub fn flags(self) -> u64 {
+        u64::from(self.0.cast_unsigned())
+    }
 }
 
 /// Switches the loopback interface of this process's network namespace on (netdevice(7)): a new

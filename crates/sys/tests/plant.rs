@@ -203,7 +203,8 @@ mod tests {
 
     use std::time::{Duration, Instant};
 
-    use tine_sys::plant::{Answer, CopySteps, wait_for_stop};
+    use tine_sys::namespaces::Kinds;
+    use tine_sys::plant::{Answer, CopySteps, OF_A_COPY, wait_for_stop};
     use tine_sys::process::{How, has_ended, wait_for};
 
     use super::template::{Subject, exchange};
@@ -216,6 +217,7 @@ mod tests {
         ("a_copy_cannot_signal_its_template", signals),
         ("the_end_of_the_channel_ends_the_template", end),
         ("a_copy_can_stop_before_it_goes_on", stop),
+        ("a_copy_can_make_a_room_of_its_own", room),
         #[cfg(target_arch = "x86_64")]
         ("a_signal_finds_a_copy_on_its_own_stack", super::stack::own_stack),
     ];
@@ -318,6 +320,33 @@ mod tests {
         drop(stream);
         assert!(!wait_for_stop(pid, deadline).expect("a child"));
         assert_eq!(wait_for(pid).expect("a child"), How::Exited(0));
+    }
+
+    fn room() {
+        let script = "read a; echo $(ls /tmp) $(id -u); cut -d' ' -f4 /proc/self/stat; readlink /proc/self/cwd; \
+            grep -E 'Cap(Eff|Bnd)' /proc/self/status; mkdir /tmp/x";
+        let words = ["sh", "-c", script];
+        let subject = Subject::with_namespaces(c"/bin/sh", &words, Some(OF_A_COPY.and(Kinds::NETWORK)));
+        let last = std::fs::read_to_string("/proc/sys/kernel/cap_last_cap").expect("/proc");
+        let last = last.trim_end().parse().expect("a number");
+        for _ in 0..2 {
+            let (pid, stream) = subject.copy(|steps| {
+                steps.keep_ids(rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+                steps.raise_loopback();
+                steps.mount(c"proc", c"/proc", 0, c"").expect("short");
+                steps.mount(c"tmpfs", c"/tmp", 0, c"size=1m").expect("short");
+                steps.enter_directory(c"/tmp").expect("short");
+                // One instruction, which lets all calls through.
+                steps.add_filter(&[0x7fff_0000_0000_0006]).expect("short");
+                steps.drop_capabilities_last(last);
+            });
+            let answer = exchange(stream, b"\n");
+            let none = "0000000000000000";
+            let user = rustix::process::geteuid().as_raw();
+            let expected = format!("{user}\n1\n/tmp\nCapEff:\t{none}\nCapBnd:\t{none}\n");
+            assert_eq!(String::from_utf8_lossy(&answer), expected);
+            assert_eq!(wait_for(pid).expect("a child"), How::Exited(0));
+        }
     }
 
     fn end() {

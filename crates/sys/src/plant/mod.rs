@@ -18,6 +18,7 @@ mod machine;
 #[cfg(target_arch = "aarch64")]
 #[path = "aarch64.rs"]
 mod machine;
+mod own_namespaces;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod planting;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
@@ -29,6 +30,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 pub use copying::{Answer, TemplateChannel, wait_for_stop};
+pub use own_namespaces::OF_A_COPY;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub use planting::plant;
 pub use steps::CopySteps;
@@ -121,6 +123,7 @@ impl CopyBase {
         if let Some(ruleset) = self.ruleset {
             steps.restrict(ruleset, self.gives_up_privileges);
         }
+        steps.drop_capabilities_if_asked();
         if !layout::IMAGE_HAS_SIGNALS {
             steps.block_signals(self.signals);
         }
@@ -190,6 +193,7 @@ pub fn plant(
     _tracer: &mut crate::trace::Tracer<'_>,
     _task: i32,
     _open: &BTreeSet<i32>,
+    _own: Option<crate::namespaces::Kinds>,
 ) -> io::Result<Template> {
     Err(io::Error::new(io::ErrorKind::Unsupported, "not on this architecture"))
 }

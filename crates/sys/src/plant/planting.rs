@@ -10,6 +10,7 @@ use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open}
 use super::machine::{self, Registers};
 use super::{CopyBase, MOST_BYTES, Template, layout, registers};
 use crate::about;
+use crate::namespaces::Kinds;
 use crate::other_memory::{read_memory, write_memory};
 use crate::trace::{TraceEvent, Tracer};
 
@@ -27,12 +28,18 @@ fn planted_code() -> &'static [u8] {
 }
 
 /// Makes a template of a program that is stopped at the entry of a system call, the only thread of
-/// its process, and lets it go. `open`: its descriptors. Its copies are children of its own parent.
+/// its process, and lets it go. Its copies are children of its own parent. `open`: its descriptors.
+/// `own`: the namespaces that each copy has of its own.
 ///
 /// # Errors
 /// The kernel or a filter of the program refuses one of the calls; the text names it. Then the
 /// program is of no use any more.
-pub fn plant(tracer: &mut Tracer<'_>, task: i32, open: &BTreeSet<i32>) -> io::Result<Template> {
+pub fn plant(
+    tracer: &mut Tracer<'_>,
+    task: i32,
+    open: &BTreeSet<i32>,
+    own: Option<Kinds>,
+) -> io::Result<Template> {
     let signals = registers::block_all_signals(task).map_err(|why| about("block its signals", &why))?;
     let at = Site::enter(tracer, task).map_err(|why| about("leave its system call out", &why))?;
     let mut site = Site { tracer, task, at };
@@ -40,15 +47,15 @@ pub fn plant(tracer: &mut Tracer<'_>, task: i32, open: &BTreeSet<i32>) -> io::Re
     let mut open = open.clone();
     let process = Pid::from_raw(task).ok_or(io::ErrorKind::InvalidInput)?;
     let process = pidfd_open(process, PidfdFlags::empty())?;
-    let (own, channel) = site.make_channel(&process, data)?;
-    open.insert(own);
+    let (channel_end, channel) = site.make_channel(&process, data)?;
+    open.insert(channel_end);
     let ruleset = site.make_ruleset(data)?;
     open.extend(ruleset);
     let cleared = site.cleared_word(data)?;
     let base = CopyBase {
         open,
         data,
-        channel: own,
+        channel: channel_end,
         ruleset,
         gives_up_privileges: !registers::may_restrict(task),
         cleared,
@@ -57,7 +64,7 @@ pub fn plant(tracer: &mut Tracer<'_>, task: i32, open: &BTreeSet<i32>) -> io::Re
         signals,
     };
     let image = machine::image(task, &at, signals)?;
-    write_data(task, &image, data, own)?;
+    write_data(task, &image, data, channel_end, own)?;
     // From here on, a tracer without privileges may not look into it, either.
     site.named("hide it from others", libc::SYS_prctl, &[libc::PR_SET_DUMPABLE as u64, 0])?;
     registers::set(task, &machine::at_code(&at, code, data))?;
@@ -184,11 +191,12 @@ impl Site<'_, '_> {
 const _: () = assert!(layout::IMAGE + 8 * machine::IMAGE_WORDS <= layout::CONTROL);
 
 /// Writes what the planted code needs.
-fn write_data(task: i32, image: &[u64], data: u64, channel: i32) -> io::Result<()> {
+fn write_data(task: i32, image: &[u64], data: u64, channel: i32, own: Option<Kinds>) -> io::Result<()> {
     let mut bytes = vec![0; layout::SCRATCH];
     let mut put = |place: usize, word: u64| bytes[place..place + 8].copy_from_slice(&word.to_ne_bytes());
     put(layout::CHANNEL, channel as u64);
-    put(layout::CLONE_FLAGS, (libc::CLONE_PARENT | libc::SIGCHLD) as u64);
+    let kinds = own.map_or(0, |kinds| kinds.0);
+    put(layout::CLONE_FLAGS, (libc::CLONE_PARENT | libc::SIGCHLD | kinds) as u64);
     put(layout::HEADER + 16, data + layout::VECTOR as u64);
     put(layout::HEADER + 24, 1);
     put(layout::HEADER + 32, data + layout::CONTROL as u64);

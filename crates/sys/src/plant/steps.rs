@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::io;
 
 use super::layout;
 
@@ -22,6 +23,8 @@ pub struct CopySteps {
     scratch: u64,
     /// Whether it stops at their end.
     stops: bool,
+    /// Whether it gives up all capabilities there: the highest number of one.
+    pub(super) highest_capability: Option<u32>,
 }
 
 impl fmt::Debug for CopySteps {
@@ -33,7 +36,8 @@ impl fmt::Debug for CopySteps {
 impl CopySteps {
     /// No steps, of a copy of a template with these descriptors, whose data are at this address.
     pub(super) fn new(open: BTreeSet<i32>, data: u64) -> CopySteps {
-        CopySteps { bytes: Vec::new(), open, scratch: data + layout::SCRATCH as u64, stops: false }
+        let scratch = data + layout::SCRATCH as u64;
+        CopySteps { bytes: Vec::new(), open, scratch, stops: false, highest_capability: None }
     }
 
     /// The number of the next descriptor that the copy receives.
@@ -52,7 +56,7 @@ impl CopySteps {
         words.iter().for_each(|word| self.bytes.extend_from_slice(&word.to_ne_bytes()));
     }
 
-    fn call(&mut self, number: libc::c_long, arguments: &[u64], result: u64) {
+    pub(super) fn call(&mut self, number: libc::c_long, arguments: &[u64], result: u64) {
         let mut words = [CALL, number.cast_unsigned(), 0, 0, 0, 0, 0, 0, result];
         words[2..2 + arguments.len()].copy_from_slice(arguments);
         self.words(&words);
@@ -77,7 +81,7 @@ impl CopySteps {
         self.control(libc::PR_SET_DUMPABLE, 1);
     }
 
-    fn control(&mut self, option: i32, value: u64) {
+    pub(super) fn control(&mut self, option: i32, value: u64) {
         self.call(libc::SYS_prctl, &[word(option), value], 0);
     }
 
@@ -177,22 +181,35 @@ impl CopySteps {
     }
 
     /// Puts bytes where a system call finds them; returns their address.
-    fn put(&mut self, bytes: &[u8]) -> u64 {
+    pub(super) fn put(&mut self, bytes: &[u8]) -> u64 {
         self.write(self.scratch, bytes);
+        self.scratch
+    }
+
+    /// The same for bytes that there may be no room for.
+    pub(super) fn put_long(&mut self, bytes: &[u8]) -> io::Result<u64> {
+        match bytes.len() <= layout::MESSAGE - layout::SCRATCH {
+            true => Ok(self.put(bytes)),
+            false => Err(io::ErrorKind::InvalidInput.into()),
+        }
+    }
+
+    /// Where it puts them.
+    pub(super) fn scratch(&self) -> u64 {
         self.scratch
     }
 }
 
 /// An `int` as a register has it.
-fn word(number: i32) -> u64 {
+pub(super) fn word(number: i32) -> u64 {
     i64::from(number).cast_unsigned()
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn words(steps: CopySteps) -> Vec<u64> {
+    pub(in super::super) fn words(steps: CopySteps) -> Vec<u64> {
         let bytes = steps.end();
         bytes.chunks_exact(8).map(|word| u64::from_ne_bytes(word.try_into().expect("8"))).collect()
     }

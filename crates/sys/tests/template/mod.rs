@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 use tine_sys::exec::{CStrings, Execution};
+use tine_sys::namespaces::Kinds;
 use tine_sys::plant::{Answer, CopyBase, CopySteps, Template, TemplateChannel, plant};
 use tine_sys::process::Alone;
 use tine_sys::trace::{Kin, TraceEvent, TracedCall, Tracer};
@@ -27,6 +28,11 @@ pub(crate) struct Subject {
 impl Subject {
     /// Starts a program, and makes a template of it where it reads from descriptor 0.
     pub(crate) fn new(path: &CStr, words: &[&str]) -> Subject {
+        Subject::with_namespaces(path, words, None)
+    }
+
+    /// The same, whose copies have namespaces of their own.
+    pub(crate) fn with_namespaces(path: &CStr, words: &[&str], own: Option<Kinds>) -> Subject {
         let alone = Alone::check().expect("one thread");
         let (stand_in, _client) = UnixStream::pair().expect("sockets");
         let mut arguments = CStrings::default();
@@ -47,7 +53,7 @@ impl Subject {
             }
         }
         let open = BTreeSet::from([0, 1, 2]);
-        let Template { channel, process, base } = plant(&mut tracer, pid, &open).expect("a template");
+        let Template { channel, process, base } = plant(&mut tracer, pid, &open, own).expect("a template");
         Subject { pid, channel: TemplateChannel::new(channel).expect("a socket"), base, _process: process }
     }
 

@@ -11,7 +11,7 @@ use seccompiler::{
     TargetArch,
 };
 
-use tine_sys::namespaces::Password;
+use tine_sys::namespaces::{Kinds, Password};
 
 use super::families::Families;
 use super::rule::rule;
@@ -30,6 +30,10 @@ const NAMESPACES: u64 = 0x7e02_0080;
 
 /// CLONE_NEWPID: it takes CAP_SYS_ADMIN over the user namespace.
 const NEWPID: u64 = 0x2000_0000;
+
+/// Calls by which a copy of a template makes its room, beside clone(2). The last one only takes
+/// rights away: it is not refused afterwards.
+const OF_A_COPY: [&str; 3] = ["mount", "seccomp", "capset"];
 
 /// The bits that give a file's user and group to those who execute it (chmod(2)).
 const SET_ID: u64 = 0o6000;
@@ -109,6 +113,8 @@ pub(crate) struct CallFilter {
     pub(super) lock_personality: bool,
     /// No connection is made by sending (`MSG_FASTOPEN`, tcp(7)), which Landlock does not refuse.
     pub(super) refuses_fast_open: bool,
+    /// The namespaces that copies of a template make, if they do.
+    pub(super) of_copies: Option<Kinds>,
 }
 
 impl CallFilter {
@@ -167,10 +173,7 @@ impl CallFilter {
                 .filter_map(|call| number(call))
                 .for_each(|call| _ = rules.remove(&call));
         }
-        let refuse = match self.refusal {
-            RefusedCall::Error(errno) => SeccompAction::Errno(errno.raw_os_error().unsigned_abs()),
-            RefusedCall::Kill => SeccompAction::KillProcess,
-        };
+        let refuse = self.refusal.action();
         let mut programs = vec![SeccompFilter::new(rules, refuse, SeccompAction::Allow, arch)?.try_into()?];
         if !absent.is_empty() {
             // Of what two programs say, the kernel does the stricter.
@@ -196,7 +199,8 @@ impl CallFilter {
         };
         let none_of = |mask| SeccompCmpOp::MaskedEq(mask);
         if self.restrict_namespaces {
-            add("clone", vec![rule(&[(0, none_of(NAMESPACES), 0)])]);
+            let of_copies = self.of_copies.and_then(into_namespaces);
+            add("clone", vec![rule(&[(0, none_of(NAMESPACES), 0)]), of_copies]);
         }
         if self.lock_personality {
             add("personality", vec![rule(&[(0, SeccompCmpOp::Eq, ASK_PERSONALITY)])]);
@@ -222,6 +226,43 @@ impl CallFilter {
         }
         found
     }
+}
+
+impl CallFilter {
+    /// Lets a template make copies in namespaces of their own, and these their rooms.
+    pub(super) fn let_copies_into(&mut self, namespaces: Kinds) {
+        OF_A_COPY.iter().for_each(|call| self.calls.add(call));
+        self.of_copies = Some(namespaces);
+    }
+
+    /// What a copy adds when it has made its room: it refuses what that takes, and this filter does
+    /// not let through.
+    ///
+    /// # Errors
+    /// The architecture has none.
+    pub(super) fn for_copies(&self, namespaces: Kinds) -> Result<BpfProgram, seccompiler::BackendError> {
+        let arch = TargetArch::try_from(std::env::consts::ARCH)?;
+        let added = OF_A_COPY.iter().filter(|call| !self.calls.has(call) && **call != "capset");
+        let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
+            added.filter_map(|call| number(call)).map(|number| (number, Vec::new())).collect();
+        let clone = number("clone").zip(into_namespaces(namespaces)).filter(|_| self.restrict_namespaces);
+        rules.extend(clone.map(|(number, rule)| (number, vec![rule])));
+        SeccompFilter::new(rules, SeccompAction::Allow, self.refusal.action(), arch)?.try_into()
+    }
+}
+
+impl RefusedCall {
+    fn action(self) -> SeccompAction {
+        match self {
+            RefusedCall::Error(errno) => SeccompAction::Errno(errno.raw_os_error().unsigned_abs()),
+            RefusedCall::Kill => SeccompAction::KillProcess,
+        }
+    }
+}
+
+/// The rule of clone(2) into these namespaces, and no others.
+fn into_namespaces(namespaces: Kinds) -> Option<SeccompRule> {
+    rule(&[(0, SeccompCmpOp::MaskedEq(NAMESPACES), namespaces.flags())])
 }
 
 /// What calls of a full jail have in the arguments that the kernel ignores.

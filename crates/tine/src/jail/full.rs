@@ -33,6 +33,8 @@ pub(crate) struct FullJail {
     pub(crate) has_init: bool,
     /// What can be connected to nevertheless.
     pub(crate) allowed: AllowedAddresses,
+    /// User namespaces that can be made inside: those of copies.
+    pub(crate) user_namespaces: usize,
 }
 
 impl FullJail {
@@ -85,7 +87,7 @@ impl FullJail {
         unshare(alone, kinds).map_err(|why| step("unshare of namespaces", &why))?;
         rustix::system::sethostname(HOST_NAME).map_err(|why| step("sethostname", &why.into()))?;
         // A second lock: the filter refuses them, too. In a container, the file may be read-only.
-        let _ = fs::write("/proc/sys/user/max_user_namespaces", "0");
+        let _ = fs::write("/proc/sys/user/max_user_namespaces", self.user_namespaces.to_string());
         self.house.build()
     }
 

@@ -12,7 +12,9 @@ use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount_change, unmount};
 use tine_sys::namespaces::{MountRights, restrict_mount};
 
-use super::mounts::{add_lines, attach, copy_tree, cover, inside, make_directory, make_link, mount_new};
+use super::mounts::{
+    KindOfMount, add_lines, attach, copy_tree, cover, inside, make_directory, make_link, mount_new,
+};
 use super::path_view::{BindPath, PathView};
 use super::step::step;
 use super::temporary::{
@@ -313,6 +315,22 @@ impl House {
         }
     }
 
+    /// The file systems that each room has of its own, for a copy that mounts them itself; `None`
+    /// if one is below another, or has a path of the system in it.
+    pub(super) fn own_mounts(&self) -> Option<Vec<KindOfMount>> {
+        let mounts = room_mounts(&self.temporary, self.bind_paths());
+        let own = mounts.iter().map(|mount| match mount {
+            RoomMount::Temporary(own) if !self.is_below_another(own) => Some(own.to_mount()),
+            _ => None,
+        });
+        own.collect()
+    }
+
+    fn is_below_another(&self, own: &TemporaryFileSystem) -> bool {
+        let mut others = self.temporary.iter().filter(|other| other.path != own.path);
+        others.any(|other| own.path.starts_with(&other.path))
+    }
+
     /// Furnishes a room but for its `/proc`, in a mount namespace of its own.
     ///
     /// # Errors
@@ -337,8 +355,16 @@ impl House {
 /// # Errors
 /// The kernel refuses it.
 pub(super) fn mount_proc() -> io::Result<()> {
-    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    mount_new("proc", Path::new("/proc"), flags, "hidepid=invisible,subset=pid")
+    mount_new("proc", Path::new("/proc"), OF_PROC, PROC_OPTIONS)
+}
+
+const OF_PROC: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOEXEC);
+const PROC_OPTIONS: &str = "hidepid=invisible,subset=pid";
+
+/// The same, for a copy that mounts it itself.
+pub(super) fn proc_mount() -> KindOfMount {
+    let (path, options) = (PathBuf::from("/proc"), PROC_OPTIONS.to_owned());
+    KindOfMount { kind: "proc", path, flags: OF_PROC.bits().into(), options }
 }
 
 /// A path that was named, as the mounts have it.

@@ -12,6 +12,15 @@ use tine_sys::namespaces::{MountRights, restrict_mount};
 
 use super::step::step;
 
+/// A file system that is mounted, as mount(2) wants to see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct KindOfMount {
+    pub(crate) kind: &'static str,
+    pub(crate) path: PathBuf,
+    pub(crate) flags: u64,
+    pub(crate) options: String,
+}
+
 pub(super) fn mount_new(kind: &str, at: &Path, flags: MountFlags, options: &str) -> io::Result<()> {
     let options = std::ffi::CString::new(options)?;
     mount(kind, at, kind, flags, Some(options.as_c_str()))

@@ -158,6 +158,7 @@ impl Jail {
             restrict_suid_sgid: self.restricts(self.restrict_suid_sgid),
             lock_personality: self.restricts(self.lock_personality),
             refuses_fast_open: false,
+            of_copies: None,
         }
     }
 }
@@ -311,7 +312,7 @@ impl Jail {
             Error::system("cannot find a path of the jail", &why, crate::error::next_move::of_file(&why))
         })?;
         let (network, has_init) = (self.network(), !self.is_without_init());
-        Ok(Some(FullJail { users, house, network, has_init, allowed }))
+        Ok(Some(FullJail { users, house, network, has_init, allowed, user_namespaces: 0 }))
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::mount::MountFlags;
 
-use super::mounts::{attach, copy_tree, make_directory, mount_new};
+use super::mounts::{KindOfMount, attach, copy_tree, make_directory, mount_new};
 use super::path_view::depth;
 
 /// Where programs keep what nobody needs after them. Every full jail has it.
@@ -18,6 +18,8 @@ const DEFAULT_SIZE: u64 = 16 << 20;
 
 /// The bytes for each file that it can have.
 const BYTES_PER_FILE: u64 = 16 << 10;
+
+const FLAGS: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV);
 
 /// A file system in memory, which is empty when its connection begins.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,10 +59,19 @@ impl TemporaryFileSystem {
             // It may be in another one.
             make_directory(&self.path, 0o755)?;
         }
+        mount_new("tmpfs", &self.path, FLAGS, &self.options())
+    }
+
+    fn options(&self) -> String {
         let size = self.size();
         let files = size.div_ceil(BYTES_PER_FILE).max(16);
-        let options = format!("size={size},nr_inodes={files},mode=1777");
-        mount_new("tmpfs", &self.path, MountFlags::NOSUID | MountFlags::NODEV, &options)
+        format!("size={size},nr_inodes={files},mode=1777")
+    }
+
+    /// It, for a copy that mounts it itself.
+    pub(super) fn to_mount(&self) -> KindOfMount {
+        let (path, options) = (self.path.clone(), self.options());
+        KindOfMount { kind: "tmpfs", path, flags: FLAGS.bits().into(), options }
     }
 }
 

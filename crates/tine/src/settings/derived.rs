@@ -106,7 +106,10 @@ impl Settings {
             Ok(found.into_iter().map(|address| address.ip()).collect())
         };
         let allowed = AllowedAddresses::resolve(&self.jail.network_allow, look_up)?;
-        self.jail.full(users, paths, allowed)
+        let full = self.jail.full(users, paths, allowed)?;
+        // Each copy that is process 1 of its jail, and one that is tried out or about to end.
+        let copies = if self.warm().is_some() { 2 * self.slots() } else { 0 };
+        Ok(full.map(|full| if full.has_init { full } else { full.with_user_namespaces(copies) }))
     }
 
     /// Whether the processes of connections belong to root.

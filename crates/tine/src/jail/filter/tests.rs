@@ -16,6 +16,7 @@ fn filter(text: &str) -> CallFilter {
         restrict_suid_sgid: true,
         lock_personality: true,
         refuses_fast_open: true,
+        of_copies: None,
     }
 }
 
@@ -89,6 +90,20 @@ fn passwords_let_calls_through_that_the_filter_refuses() {
     assert_eq!(joined, created);
     let (short, long) = (without_passwords(false), without_passwords(true));
     assert!(short.expect("a program").len() < long.expect("a program").len());
+}
+
+#[test]
+fn copies_make_rooms_by_calls_that_they_refuse_afterwards() {
+    let (narrow, namespaces) = (filter(IN_A_JAIL), Kinds::USER.and(Kinds::MOUNT));
+    let mut wide = narrow.clone();
+    wide.let_copies_into(namespaces);
+    assert!(!narrow.calls.has("mount") && wide.covers(&["mount", "seccomp", "capset"]));
+    let length = |filter: &CallFilter| filter.compile(None).expect("programs")[0].len();
+    assert!(length(&narrow) < length(&wide));
+    // What it lets through anyway is not refused.
+    let open = CallFilter { restrict_namespaces: false, ..wide };
+    let lengths = [&narrow, &open].map(|filter| filter.for_copies(namespaces).expect("a program").len());
+    assert!(lengths[0] > lengths[1], "{lengths:?}");
 }
 
 #[test]

@@ -37,6 +37,26 @@ fn at(path: &str) -> TemporaryFileSystem {
 }
 
 #[test]
+fn a_copy_mounts_what_has_nothing_below_it() {
+    let etc = [BindPath::same("/etc".into())];
+    for (temporary, read_only, expected) in [
+        (&["/tmp"][..], &[][..], Some(&["/tmp"][..])),
+        (&["/tmp", "/srv"], &[], Some(&["/srv", "/tmp"])),
+        (&["/tmp", "/srv", "/srv/a"], &[], None),
+        (&["/tmp", "/etc"], &[], Some(&["/etc", "/tmp"])),
+        (&["/tmp", "/etc/ssl"], &etc, Some(&["/etc/ssl", "/tmp"])),
+        (&["/tmp", "/usr"], &[BindPath::same("/usr/bin".into())], None),
+    ] {
+        let temporary: Vec<_> = temporary.iter().map(|path| at(path)).collect();
+        let paths = HousePaths { temporary: &temporary, read_only, ..HousePaths::default() };
+        let mounts = House::new(&paths).expect("paths that exist").own_mounts();
+        let found = mounts.map(|all| all.into_iter().map(|mount| mount.path).collect::<Vec<_>>());
+        let expected = expected.map(|all| all.iter().map(PathBuf::from).collect::<Vec<_>>());
+        assert_eq!(found, expected, "{temporary:?}");
+    }
+}
+
+#[test]
 fn what_is_executed_is_there_also_where_a_temporary_file_system_hides_it() {
     for (temporary, directory, expected) in [
         ("/opt", "/usr", &[][..]),

@@ -38,8 +38,14 @@ fn with_cgroups() -> Facts {
 fn site() -> JailSite {
     let users = JailUsers::Own { uid: 1000, gid: 1000 };
     let allowed = AllowedAddresses::default();
-    let full =
-        FullJail { users, house: House::default(), network: PrivateNetwork::Empty, has_init: true, allowed };
+    let full = FullJail {
+        users,
+        house: House::default(),
+        network: PrivateNetwork::Empty,
+        has_init: true,
+        allowed,
+        user_namespaces: 0,
+    };
     JailSite { as_root: false, full: Some(full), executes: true }
 }
 
@@ -239,8 +245,14 @@ fn processes_are_limited_without_cgroups_where_each_connection_has_a_user() {
     let jail = Jail::new(JailMode::Full).tasks_max(5);
     let users = JailUsers::Each { uid: 1000, gid: 1000, slots: 10 };
     let allowed = AllowedAddresses::default();
-    let full =
-        FullJail { users, house: House::default(), network: PrivateNetwork::Empty, has_init: true, allowed };
+    let full = FullJail {
+        users,
+        house: House::default(),
+        network: PrivateNetwork::Empty,
+        has_init: true,
+        allowed,
+        user_namespaces: 0,
+    };
     let alone = |executes| JailSite { full: Some(full.clone()), executes, ..site() };
     let plan = Plan::new(&jail, &all(), alone(true)).expect("by a limit of the user");
     assert_eq!(&letters(&plan)[11..], "-o-");

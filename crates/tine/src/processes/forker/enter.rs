@@ -156,9 +156,7 @@ fn start_templates<'a, H>(
 ) -> Result<Option<Templates<'a>>, Error> {
     let settings = trusted.settings;
     let (Some(warm), Some(launcher)) = (settings.warm(), &mut context.launcher) else { return Ok(None) };
-    // The first process of a pid namespace cannot be copied beside itself (clone(2)).
-    let is_first = settings.jail_plan.full.as_ref().is_some_and(|full| !full.has_init);
-    if launcher.stays() || launcher.prepares() || settings.has_spares() || is_first {
+    if launcher.stays() || launcher.prepares() || settings.has_spares() {
         context.log.warm_off(trusted.index, "settings");
         return Ok(None);
     }

@@ -19,11 +19,12 @@ use crate::error::{Error, next_move};
 use crate::ipc::members::Members;
 use crate::ipc::text_channel::TextChannel;
 use crate::jail::confinement::Confinement;
+use crate::jail::plan::Plan;
 use crate::processes::jailer::client::Jailer;
 use crate::processes::jailer::run::JailerStart;
 use crate::processes::start::{cannot, start_detached};
 use crate::program::launch::Launcher;
-use crate::program::warm::{FileVersion, NewTemplate, Warm, make_template};
+use crate::program::warm::{FileVersion, NewTemplate, TemplateJail, Warm, make_template};
 use crate::settings::Settings;
 use crate::system::parent::kill_with;
 
@@ -154,20 +155,22 @@ fn make_in_room(
     rooms: &mut Rooms,
     launcher: &mut Launcher,
 ) -> Result<(NewTemplate, BTreeMap<PathBuf, FileVersion>), Error> {
-    let way = RefCell::new(&mut rooms.way);
+    let Rooms { plan, way, .. } = rooms;
+    let way = RefCell::new(way);
+    let serving = || start.settings.serving_kind();
+    let room = start.settings.jail_plan.copy_room(serving().directory.as_deref())?;
     // In the process of the template: here, nothing could be traced any more.
     let jail = || {
-        let settings = start.settings;
-        let (plan, serving) = (&settings.jail_plan, settings.serving_kind());
-        let mut jail = Confinement::make(plan, serving, start.first_server_fd)?;
+        let mut jail = Confinement::make(plan, serving(), start.first_server_fd)?;
         jail.take_room_of(&mut way.borrow_mut());
         Ok(jail)
     };
-    make_template(start.alone, launcher, &start.warm.check, &jail)
+    make_template(start.alone, launcher, &start.warm.check, &TemplateJail { enter: &jail, room })
 }
 
 /// The rooms of templates in a full jail.
 struct Rooms {
+    plan: Plan,
     jailer: Option<Jailer>,
     way: Confinement,
 }
@@ -175,12 +178,14 @@ struct Rooms {
 impl Rooms {
     fn new(start: &MakerStart) -> Rooms {
         let directory = start.settings.serving_kind().directory;
-        Rooms { jailer: None, way: Confinement::of_rooms(start.settings.jail_plan.full.as_ref(), directory) }
+        let plan = start.settings.jail_plan.of_templates();
+        let way = Confinement::of_rooms(plan.full.as_ref(), directory);
+        Rooms { plan, jailer: None, way }
     }
 
     /// Has the next process that is forked be in a room.
     fn open(&mut self, start: &MakerStart) -> Result<(), Error> {
-        let Some(full) = &start.settings.jail_plan.full else { return Ok(()) };
+        let Some(full) = &self.plan.full else { return Ok(()) };
         let supervisor = (!start.settings.leaves_connections).then_some(start.supervisor);
         let (alone, members, index) = (start.alone, start.members, start.index);
         let jailer = match &mut self.jailer {

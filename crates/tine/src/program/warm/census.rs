@@ -92,6 +92,8 @@ pub(super) struct Shown {
     pub(super) lost: Vec<&'static str>,
     /// Memory that a copy has to copy when it writes it, in KiB.
     pub(super) private_kib: u64,
+    /// Its user and its group, as this process numbers them.
+    pub(super) ids: [u32; 2],
     /// How its rights differ from those that it was started with, if they do.
     pub(super) rights: Option<String>,
     /// Whether it has a filter of system calls that it was not started with.

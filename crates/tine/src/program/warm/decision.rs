@@ -50,6 +50,8 @@ pub(super) enum Hindrance {
     Variables(Vec<&'static str>),
     /// A filter of its own.
     Filter,
+    /// Names of files that it has changed where each copy has a file system of its own.
+    OutsideOfRoom(Vec<String>),
 }
 
 /// The verdict about a program, where these hindrances are allowed.
@@ -136,6 +138,7 @@ impl Hindrance {
             | Hindrance::Rights(_)
             | Hindrance::SharedOffset(..)
             | Hindrance::Lost(_)
+            | Hindrance::OutsideOfRoom(_)
             | Hindrance::Filter => None,
         }
     }
@@ -157,6 +160,7 @@ impl Hindrance {
             Hindrance::SharedMemory(_) | Hindrance::Lost(_) => "memory",
             Hindrance::Variables(_) => "variables",
             Hindrance::Filter => "filter",
+            Hindrance::OutsideOfRoom(_) => "files",
         }
     }
 }
@@ -202,6 +206,11 @@ impl fmt::Display for Hindrance {
                 f,
                 "{} shared: all copies would write to the same memory; map it after the client is there, or allow shared-memory",
                 one_line(&maps.join(", "))
+            ),
+            Hindrance::OutsideOfRoom(paths) => write!(
+                f,
+                "{} changed, where each copy has an empty file system of its own; make files there after the client is there, or have copies share the room of their template (`--jail-init yes`)",
+                one_line(&paths.join(", "))
             ),
             Hindrance::Lost(what) => write!(
                 f,

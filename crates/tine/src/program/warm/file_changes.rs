@@ -28,6 +28,13 @@ impl fmt::Display for FileChange {
 pub(super) struct FileChanges(pub(super) Vec<FileChange>);
 
 impl FileChanges {
+    /// The paths of what was made or changed.
+    pub(super) fn paths(&self) -> impl Iterator<Item = &String> {
+        self.0.iter().map(|change| match change {
+            FileChange::Created(path) | FileChange::Renamed(_, path) | FileChange::Removed(path) => path,
+        })
+    }
+
     /// Notes a change. What was made here and is gone again was never there.
     pub(super) fn note(&mut self, change: FileChange) {
         let made = |all: &[FileChange], path: &str| {

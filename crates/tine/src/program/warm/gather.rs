@@ -17,8 +17,8 @@ use super::census::{DescriptorKind, Duplicate, FoundDescriptor, Shown};
 use super::memory::look_through;
 use super::placeholder::Token;
 use super::proc_text::{
-    filters, is_secure, locks, lost_by_copies, mappings, offset_and_flags, special_kind, status_number,
-    status_value, timers, unequal_ids,
+    filters, first_id, is_secure, locks, lost_by_copies, mappings, offset_and_flags, special_kind,
+    status_number, status_value, timers, unequal_ids,
 };
 use super::start::BeforeStart;
 use crate::system::procfs;
@@ -159,6 +159,7 @@ pub(super) fn shown(process: i32, wanted: &Wanted) -> io::Result<Shown> {
         shared_memory: shared.map(|map| map.name.clone()).collect(),
         lost: lost_by_copies(&status, &fs::read_to_string(format!("/proc/{process}/smaps"))?),
         private_kib: status_number(&status, "RssAnon").unwrap_or(0),
+        ids: ["Uid", "Gid"].map(|key| first_id(&status, key)),
         rights: unequal_ids(&status).or_else(told),
         own_filter: filters(&status) != wanted.before_start.filters,
         is_inside: status_value(&status, "NSpid").is_some_and(|ids| ids.split_whitespace().count() > 1),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use tine_sys::plant::{Answer, Template, TemplateChannel, plant};
@@ -13,6 +13,7 @@ use tine_sys::trace::Kin;
 use super::call::FileVersion;
 use super::census::Census;
 use super::decision::{Hindrance, WarmVerdict, decide};
+use super::file_changes::FileChanges;
 use super::options::{WarmAllow, WarmCheckSettings};
 use super::plan::{CopyOf, CopyPlan};
 use super::start::{Subject, SubjectStart, cannot};
@@ -20,6 +21,7 @@ use super::template::wait_for_answer;
 use super::watch::Reached;
 use crate::error::{Error, ErrorKind};
 use crate::jail::confinement::Confinement;
+use crate::jail::copy_room::CopyRoom;
 use crate::program::launch::Launcher;
 
 /// A template that was just made.
@@ -60,9 +62,23 @@ impl TemplateFacts {
     }
 }
 
+/// The jail of a template.
+pub(crate) struct TemplateJail<'a> {
+    /// Makes the jail that it enters, in its process.
+    pub(crate) enter: &'a dyn Fn() -> Result<Confinement, Error>,
+    /// The room of each copy, if it has its own.
+    pub(crate) room: Option<CopyRoom>,
+}
+
+/// What a copy would miss in its room: names of files that the program has made or changed.
+fn hidden(room: &CopyRoom, changes: &FileChanges) -> Option<Hindrance> {
+    let in_room = |path: &String| room.hides(Path::new(path));
+    let hidden: Vec<String> = changes.paths().filter(|path| in_room(path)).cloned().collect();
+    (!hidden.is_empty()).then_some(Hindrance::OutsideOfRoom(hidden))
+}
+
 /// Makes a template of a program, in a process that has no other task. The template is a sibling of
-/// this process, and its copies are, too. `jail` is called in its process, and makes the jail that
-/// it enters. Returns the template, and the files that it is made of.
+/// this process, and its copies are, too. Returns the template, and the files that it is made of.
 ///
 /// # Errors
 /// The program cannot be started warm ([`ErrorKind::Program`]), or the kernel refuses a step.
@@ -70,10 +86,10 @@ pub(crate) fn make_template(
     alone: &Alone,
     launcher: &mut Launcher,
     settings: &WarmCheckSettings,
-    jail: &dyn Fn() -> Result<Confinement, Error>,
+    jail: &TemplateJail,
 ) -> Result<(NewTemplate, BTreeMap<PathBuf, FileVersion>), Error> {
     let has_variables = !settings.allowed.contains(&WarmAllow::Variables);
-    let start = SubjectStart { alone, kin: Kin::Sibling, has_variables, jail };
+    let start = SubjectStart { alone, kin: Kin::Sibling, has_variables, jail: jail.enter };
     let mut subject = Subject::start(&start, launcher)?;
     let census = subject.take_census(settings).map_err(|why| cannot("look at the program", &why))?;
     if census.programs.is_empty() && matches!(census.reached, Reached::Ended(_)) {
@@ -82,14 +98,18 @@ pub(crate) fn make_template(
     if let WarmVerdict::Refused(reasons) = decide(&census, &settings.allowed) {
         return Err(refused(&reasons));
     }
+    if let Some(reason) = jail.room.as_ref().and_then(|room| hidden(room, &census.file_changes)) {
+        return Err(refused(&[reason]));
+    }
     let parent = launcher.parent();
-    let template = subject.make_template(&census, parent)?;
+    let template = subject.make_template(&census, parent, jail.room.as_ref())?;
     Ok((template, census.sources))
 }
 
 impl Subject<'_> {
     /// Makes a template of the program, which has stopped at its point and can be started warm.
-    /// `parent`: that of its copies, with which they die.
+    /// `parent`: that of its copies, with which they die. `room`: that of each copy, if it has its
+    /// own.
     ///
     /// # Errors
     /// The kernel refuses a step.
@@ -97,9 +117,11 @@ impl Subject<'_> {
         mut self,
         census: &Census,
         parent: Option<i32>,
+        room: Option<&CopyRoom>,
     ) -> Result<NewTemplate, Error> {
         let main = self.main;
-        let Template { channel, process, base } = plant(&mut self.tracer, main, &census.shown.open)
+        let own = room.map(CopyRoom::kinds);
+        let Template { channel, process, base } = plant(&mut self.tracer, main, &census.shown.open, own)
             .map_err(|why| cannot("make the program a template", &why))?;
         let facts = TemplateFacts {
             pid: main,
@@ -110,7 +132,7 @@ impl Subject<'_> {
         };
         // From inside of a pid namespace, a parent outside has no number.
         let parent = parent.map(|parent| if census.shown.is_inside { 0 } else { parent });
-        let plan = CopyPlan::new(base, parent, &census.shown, self.names());
+        let plan = CopyPlan::new(base, parent, &census.shown, self.names(), room);
         let channel = TemplateChannel::new(channel).map_err(|why| cannot("use its channel", &why))?;
         try_copy(&channel, &plan, &self)?;
         Ok(NewTemplate { channel: channel.into(), process, plan, facts })

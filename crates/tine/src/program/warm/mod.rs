@@ -17,6 +17,7 @@ mod look;
 mod make;
 mod memory;
 pub(super) mod options;
+mod own_room;
 mod placeholder;
 mod plan;
 mod proc_text;
@@ -34,6 +35,6 @@ pub use options::{Warm, WarmAllow, WarmCheckSettings, WarmReport, WarmRow, WarmU
 pub use run::check_warm;
 
 pub(crate) use call::FileVersion;
-pub(crate) use make::{NewTemplate, TemplateFacts, make_template};
+pub(crate) use make::{NewTemplate, TemplateFacts, TemplateJail, make_template};
 pub(crate) use plan::{CopyPlan, NotCopied};
 pub(crate) use template::{ANSWER_TIME, CopyFor, LiveTemplate, wait_for_answer};

@@ -10,6 +10,8 @@ use tine_sys::plant::{CopyBase, CopySteps};
 
 use super::census::{DescriptorKind, Duplicate, Shown};
 use super::copies::ValuePlace;
+use super::own_room::OwnRoom;
+use crate::jail::copy_room::CopyRoom;
 
 /// What all copies of a template have in common.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +24,8 @@ pub(crate) struct CopyPlan {
     files: Vec<OpenFile>,
     /// Duplicates of these, by the numbers of the files.
     duplicates: Vec<(i32, Duplicate)>,
+    /// The room that each copy makes for itself, if it has its own.
+    room: Option<OwnRoom>,
     /// The names of the variables that describe a connection.
     names: Vec<String>,
     places: Vec<ValuePlace>,
@@ -75,8 +79,15 @@ impl fmt::Display for NotCopied {
 }
 
 impl CopyPlan {
-    /// The plan for a template. `names`: the variables that describe its connection.
-    pub(super) fn new(base: CopyBase, parent: Option<i32>, shown: &Shown, names: Vec<String>) -> CopyPlan {
+    /// The plan for a template. `names`: the variables that describe its connection. `room`: that
+    /// of each copy, if it has its own.
+    pub(super) fn new(
+        base: CopyBase,
+        parent: Option<i32>,
+        shown: &Shown,
+        names: Vec<String>,
+        room: Option<&CopyRoom>,
+    ) -> CopyPlan {
         let duplicates = shown.descriptors.iter().filter_map(|found| match found.kind {
             DescriptorKind::SameAs(file) => {
                 let closes_on_exec = shown.close_on_exec.contains(&found.number);
@@ -97,6 +108,7 @@ impl CopyPlan {
             stderr: shown.stderr.clone(),
             files: files.collect(),
             duplicates: duplicates.collect(),
+            room: room.map(|room| OwnRoom::new(room.clone(), shown.ids)),
             names,
             places: shown.found.places.clone(),
             canaries: shown.found.canaries.clone(),
@@ -140,6 +152,9 @@ impl CopyPlan {
         }
         // As the owner of its own /proc, by which it opens its files.
         steps.show();
+        if let Some(room) = &self.room {
+            room.write(&mut steps).map_err(|_| NotCopied::LongMessage)?;
+        }
         steps.lead_group();
         for members in cgroups {
             steps.enter_cgroup(members);
@@ -178,6 +193,7 @@ impl CopyPlan {
             "stderr": fds(&self.stderr),
             "files": self.files.iter().map(|file| json!([file.number, file.flags, file.offset])).collect::<Value>(),
             "duplicates": self.duplicates.iter().map(|(file, fd)| json!([file, fd.number, fd.closes_on_exec])).collect::<Value>(),
+            "room": self.room.as_ref().map(OwnRoom::to_json),
             "names": self.names,
             "places": places.collect::<Value>(),
             "canaries": self.canaries,
@@ -212,6 +228,10 @@ impl CopyPlan {
             stderr: fds("stderr")?,
             files: list("files")?.iter().map(file).collect::<Option<_>>()?,
             duplicates: list("duplicates")?.iter().map(duplicate).collect::<Option<_>>()?,
+            room: match &value["room"] {
+                Value::Null => None,
+                room => Some(OwnRoom::from_json(room)?),
+            },
             names: list("names")?
                 .iter()
                 .map(|name| Some(name.as_str()?.to_owned()))
@@ -278,7 +298,10 @@ mod tests {
         // The data, the channel, no ruleset, no thread, no signals, and the open descriptors.
         let base = [0x5000, 3, u64::MAX, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 5, 6, 9];
         let base = CopyBase::from_words(&base).expect("numbers");
-        CopyPlan::new(base, Some(77), &shown, vec!["PROTO".into(), "REMOTE_PORT".into()])
+        let mut plan =
+            CopyPlan::new(base, Some(77), &shown, vec!["PROTO".into(), "REMOTE_PORT".into()], None);
+        plan.room = Some(super::super::own_room::tests::room());
+        plan
     }
 
     fn variables(all: &[&str]) -> CStrings {
@@ -292,7 +315,7 @@ mod tests {
         let plan = plan();
         assert_eq!(plan.duplicates, [(5, Duplicate { number: 6, closes_on_exec: true })]);
         assert_eq!(CopyPlan::from_json(&plan.to_json()), Some(plan.clone()));
-        for key in ["base", "files", "duplicates", "names", "places", "canaries"] {
+        for key in ["base", "files", "duplicates", "room", "names", "places", "canaries"] {
             let mut other = plan.to_json();
             other[key] = json!("x");
             assert_eq!(CopyPlan::from_json(&other), None, "{key}");

@@ -23,6 +23,12 @@ pub(super) fn unequal_ids(status: &str) -> Option<String> {
     })
 }
 
+/// The real user or group id of a process, from its `status`.
+pub(super) fn first_id(status: &str, key: &str) -> u32 {
+    let ids = status_value(status, key).and_then(|ids| ids.split_whitespace().next());
+    ids.and_then(|id| id.parse().ok()).unwrap_or(u32::MAX)
+}
+
 /// What a process has that a copy does not get (fork(2)), from its `status` and `smaps`: pending
 /// signals, locked memory (mlock(2)), and memory that is left out (`MADV_DONTFORK`, madvise(2)).
 pub(super) fn lost_by_copies(status: &str, smaps: &str) -> Vec<&'static str> {
@@ -141,6 +147,7 @@ mod tests {
             unequal_ids(status).as_deref(),
             Some("its group ids are 5 6 6 6: real, effective, saved, file system")
         );
+        assert_eq!([first_id(status, "Gid"), first_id(status, "Ids")], [5, u32::MAX]);
         assert_eq!(unequal_ids("Uid:\t5\t5\t5\t5\n"), None);
         assert_eq!((filters(status), filters("Seccomp:\t0\n")), ((2, 3), (0, 0)));
         assert_eq!(status_number(status, "RssAnon"), Some(92));

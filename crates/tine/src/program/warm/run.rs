@@ -55,7 +55,7 @@ pub fn check_warm(
         report.rows.push(not_compared());
     } else if report.can_be_warmed {
         let at_point = AtPoint::of(&subject)?;
-        let template = subject.make_template(&census, launcher.parent())?;
+        let template = subject.make_template(&census, launcher.parent(), None)?;
         let mut runs = Runs::new(&alone, &mut launcher, template, before)?;
         (runs.input, runs.timeout, runs.has_variables) = (input, settings.timeout, has_variables);
         let rows = at_point.compare(&mut runs)?.rows();
