@@ -116,6 +116,9 @@ pub struct Execution<'a> {
     pub identity: Option<Ids<'a>>,
     /// A descriptor from 3 on that the program inherits, too, with its number.
     pub kept: Option<BorrowedFd<'a>>,
+    /// The file that becomes descriptor 3, which is the first that a service is passed
+    /// (sd_listen_fds(3)).
+    pub passed: Option<BorrowedFd<'a>>,
     /// The jail that it enters; `None` leaves it the rights of this process.
     pub jail: Option<&'a dyn Confine>,
 }
@@ -143,6 +146,7 @@ impl<'a> Execution<'a> {
             cgroup: None,
             identity: None,
             kept: None,
+            passed: None,
             jail: None,
         }
     }
@@ -211,7 +215,9 @@ impl Execution<'_> {
             let nice = getpriority_process(None)?.saturating_add(self.nice);
             setpriority_process(None, nice).map_err(|why| about("its nice value", &why.into()))?;
         }
-        self.jail.map_or(Ok(()), Confine::enter)
+        self.jail.map_or(Ok(()), Confine::enter)?;
+        // What has had this number is of no use any more.
+        self.passed.map_or(Ok(()), |passed| crate::fd::duplicate_to(passed, 3))
     }
 }
 

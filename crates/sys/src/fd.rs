@@ -43,6 +43,16 @@ pub fn close_strays(keep: &[RawFd]) {
     strays.for_each(|number| drop(inherited(number)));
 }
 
+/// Makes a number, which may be in use, one of the same file as a descriptor (dup2(2)). It is not
+/// closed on an execution.
+pub(crate) fn duplicate_to(descriptor: BorrowedFd, number: RawFd) -> io::Result<()> {
+    if descriptor.as_raw_fd() == number {
+        return Ok(rustix::io::fcntl_setfd(descriptor, rustix::io::FdFlags::empty())?);
+    }
+    // SAFETY: numbers as arguments. Its caller has no use for what it closes.
+    check(unsafe { libc::syscall(libc::SYS_dup3, descriptor.as_raw_fd(), number, 0) }).map(drop)
+}
+
 /// Whether two descriptors of a process are of one open file, with one offset (kcmp(2),
 /// `KCMP_FILE`).
 ///

@@ -12,8 +12,36 @@ mod template;
 fn main() -> std::process::ExitCode {
     match std::env::args().nth(1).as_deref() {
         Some("registers") => subject::registers(),
+        Some("accepts") => accepts(),
         _ => main_thread::run(tests::TESTS),
     }
+}
+
+/// A program that this file is, too: accepts clients of descriptor 0, one after the other, and
+/// sends each back what it has sent. Says how often there was none.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+fn accepts() -> std::process::ExitCode {
+    use std::io::{Read as _, Write as _};
+    use std::os::fd::FromRawFd as _;
+
+    let accept = || {
+        // SAFETY: without places for an address, the arguments are numbers.
+        unsafe { libc::accept4(0, std::ptr::null_mut(), std::ptr::null_mut(), libc::SOCK_CLOEXEC) }
+    };
+    let client = accept();
+    assert_eq!(client, 3, "{}", std::io::Error::last_os_error());
+    let (mut none, mut byte) = (0, [0]);
+    // SAFETY: it was just accepted.
+    let mut client = unsafe { std::os::unix::net::UnixStream::from_raw_fd(client) };
+    while client.read(&mut byte).is_ok_and(|length| length == 1) {
+        // A copy that has its client already gets no other one.
+        none += i32::from(accept() == -1 && std::io::Error::last_os_error().raw_os_error() == Some(11));
+        client.write_all(&byte).expect("a client");
+    }
+    write!(client, " {none}").expect("a client");
+    drop(client);
+    accept();
+    panic!("another client");
 }
 
 /// A program that this file is, too.
@@ -204,8 +232,9 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use tine_sys::namespaces::Kinds;
-    use tine_sys::plant::{Answer, CopySteps, OF_A_COPY, wait_for_stop};
+    use tine_sys::plant::{Accepting, Answer, CopySteps, OF_A_COPY, Planting, wait_for_stop};
     use tine_sys::process::{How, has_ended, wait_for};
+    use tine_sys::trace::TracedCall;
 
     use super::template::{Subject, exchange};
 
@@ -218,6 +247,7 @@ mod tests {
         ("the_end_of_the_channel_ends_the_template", end),
         ("a_copy_can_stop_before_it_goes_on", stop),
         ("a_copy_can_make_a_room_of_its_own", room),
+        ("a_copy_accepts_one_client", accepting),
         #[cfg(target_arch = "x86_64")]
         ("a_signal_finds_a_copy_on_its_own_stack", super::stack::own_stack),
     ];
@@ -345,6 +375,33 @@ mod tests {
             let user = rustix::process::geteuid().as_raw();
             let expected = format!("{user}\n1\n/tmp\nCapEff:\t{none}\nCapBnd:\t{none}\n");
             assert_eq!(String::from_utf8_lossy(&answer), expected);
+            assert_eq!(wait_for(pid).expect("a child"), How::Exited(0));
+        }
+    }
+
+    fn accepting() {
+        fn is_accept(call: &TracedCall) -> bool {
+            call.number == libc::SYS_accept4.cast_unsigned()
+        }
+        let own = std::fs::read_link("/proc/self/exe").expect("/proc");
+        let own = std::ffi::CString::new(own.into_os_string().into_encoded_bytes()).expect("a path");
+        let open = BTreeSet::from([0, 1, 2]);
+        let planting = Planting { open: &open, own: None, result: Some(3) };
+        let subject = Subject::at(&own, &["plant", "accepts"], is_accept, &planting);
+        for text in ["a", "bcd"] {
+            let (own, other) = UnixStream::pair().expect("sockets");
+            let mut steps = subject.base.begin();
+            let received = steps.receive();
+            steps.show();
+            steps.replace_listener([(0, false)].into_iter());
+            let (flags, listeners) = (libc::SOCK_CLOEXEC, vec![0]);
+            steps.accept_last(Accepting { received, number: 3, flags, listeners });
+            let message = subject.base.finish(steps).expect("short");
+            subject.channel.ask(&message, &[other.as_fd()]).expect("it runs");
+            drop(other);
+            let Answer::Copied(pid) = subject.answer() else { panic!("no copy") };
+            let expected = format!("{text} {}", text.len());
+            assert_eq!(String::from_utf8_lossy(&exchange(own, text.as_bytes())), expected);
             assert_eq!(wait_for(pid).expect("a child"), How::Exited(0));
         }
     }

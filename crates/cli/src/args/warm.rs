@@ -46,8 +46,9 @@ pub struct WarmOptions {
 #[group(skip)]
 pub struct WarmPoint {
     /// The point: the first use of the connection, or a look at the path /.tine/ready or
-    /// /.tine/ready/variables (use); the look alone (call). The second path says that the program
-    /// renews its own copies of the variables after the look
+    /// /.tine/ready/variables (use); the look alone (call); the call of accept(2) of a program that
+    /// accepts its clients itself, from descriptor 0 or 3 (accept). The second path says that the
+    /// program renews its own copies of the variables after the look
     #[arg(long, value_name = "POINT", default_value_t, value_parser = choice::<WarmUntil>(WarmUntil::NAMES))]
     pub warm_until: WarmUntil,
 
@@ -169,7 +170,7 @@ mod tests {
             (&["--warm-timeout=5s"], "--warm[=<MODE>]"),
             (&["--warm-allow=pipe"], "--warm[=<MODE>]"),
             (&["--warm-renew=5"], "--warm[=<MODE>]"),
-            (&["--warm", "--warm-until=later"], "[possible values: use, call]"),
+            (&["--warm", "--warm-until=later"], "[possible values: use, call, accept]"),
             (&["--warm", "--warm-timeout=0"], "it cannot be zero"),
             (&["--warm", "--warm-allow=threads"], "possible values: eventfd, epoll"),
             (&["--warm", "--warm-renew=0"], "cannot be 0"),

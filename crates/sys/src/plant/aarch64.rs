@@ -147,6 +147,60 @@ global_asm!(
     "mov x0, {failed}",
     "svc #0",
     "brk #0",
+    // The handler of SIGSYS, for a call that would accept another client. x2: the context.
+    ".globl tine_planted_trap",
+    "tine_planted_trap:",
+    "adr x19, tine_planted_end",
+    "ldr x19, [x19]",
+    "mov x20, x2",
+    "add x22, x19, {scratch}",
+    "mov x8, {newfstatat}",
+    "mov x0, #-100",
+    "add x1, x19, {path}",
+    "mov x2, x22",
+    "mov x3, xzr",
+    "svc #0",
+    "tbnz x0, #63, 2f",
+    // The number of links.
+    "ldr w9, [x22, #20]",
+    "cmp w9, #3",
+    "b.hi 4f",
+    "2: mov x8, {fcntl}",
+    "ldr w0, [x19, {connection}]",
+    "mov x1, {getfd}",
+    "svc #0",
+    "tbnz x0, #63, 3f",
+    // Still open: no client yet, after its input or a moment.
+    "ldr w9, [x19, {connection}]",
+    "mov w10, {readable}",
+    "stp w9, w10, [x22]",
+    "mov x9, {moment} & 0xffff",
+    "movk x9, {moment} >> 16, lsl #16",
+    "stp xzr, x9, [x22, #8]",
+    "mov x8, {ppoll}",
+    "mov x0, x22",
+    "mov x1, #1",
+    "add x2, x22, #8",
+    "mov x3, xzr",
+    "mov x4, xzr",
+    "svc #0",
+    "mov x9, {again}",
+    "str x9, [x20, {result}]",
+    "ret",
+    // Its children first.
+    "3: mov x8, {wait4}",
+    "mov x0, #-1",
+    "mov x1, xzr",
+    "mov x2, {all_children}",
+    "mov x3, xzr",
+    "svc #0",
+    "cmn x0, {interrupted}",
+    "b.eq 3b",
+    "tbz x0, #63, 3b",
+    "4: mov x8, {exit}",
+    "mov x0, xzr",
+    "svc #0",
+    "brk #0",
     "tine_planted_end:",
     ".popsection",
     recvmsg = const libc::SYS_recvmsg,
@@ -156,6 +210,21 @@ global_asm!(
     exit_group = const libc::SYS_exit_group,
     set_tid_address = const libc::SYS_set_tid_address,
     rt_sigreturn = const libc::SYS_rt_sigreturn,
+    newfstatat = const libc::SYS_newfstatat,
+    fcntl = const libc::SYS_fcntl,
+    getfd = const libc::F_GETFD,
+    ppoll = const libc::SYS_ppoll,
+    wait4 = const libc::SYS_wait4,
+    exit = const libc::SYS_exit,
+    path = const super::layout::PATH,
+    scratch = const super::layout::SCRATCH,
+    connection = const super::layout::CONNECTION,
+    readable = const libc::POLLIN,
+    moment = const super::layout::MOMENT,
+    again = const -libc::EAGAIN,
+    all_children = const libc::__WALL,
+    // The first register in `struct ucontext`.
+    result = const CONTEXT + 8,
     interrupted = const libc::EINTR,
     flags = const libc::MSG_CMSG_CLOEXEC,
     nosignal = const libc::MSG_NOSIGNAL,
@@ -245,9 +314,19 @@ const SIGNAL_INFO: usize = 128;
 const CONTEXT: usize = 176;
 const MACHINE_CONTEXT: usize = 288;
 
+unsafe extern "C" {
+    static tine_planted_start: u8;
+    static tine_planted_trap: u8;
+}
+
+/// Where in the code the handler of SIGSYS is; the kernel knows where it returns to.
+pub(super) fn trap_places() -> [u64; 2] {
+    [((&raw const tine_planted_trap).addr() - (&raw const tine_planted_start).addr()) as u64, 0]
+}
+
 /// The image of a task that is about to make a system call: the signal frame from which it goes on
-/// with that call, with these blocked signals.
-pub(super) fn image(task: i32, at: &Registers, signals: u64) -> io::Result<Vec<u64>> {
+/// with that call, or behind it with this result, with these blocked signals.
+pub(super) fn image(task: i32, at: &Registers, signals: u64, result: Option<i32>) -> io::Result<Vec<u64>> {
     /// Flags of an alternate stack that are refused: it stays as it is (sigaltstack(2)).
     const NO_STACK: u64 = 3;
     /// The head of a `struct fpsimd_context`: `FPSIMD_MAGIC` and its bytes.
@@ -258,7 +337,11 @@ pub(super) fn image(task: i32, at: &Registers, signals: u64) -> io::Result<Vec<u
     words[context + 5] = signals;
     // Behind the address of a fault.
     words[machine + 1..machine + 32].copy_from_slice(&at.regs);
-    words[machine + 32..machine + 35].copy_from_slice(&[at.sp, call_site(at), at.pstate]);
+    let place = if result.is_some() { at.pc } else { call_site(at) };
+    words[machine + 32..machine + 35].copy_from_slice(&[at.sp, place, at.pstate]);
+    if let Some(result) = result {
+        words[machine + 1] = i64::from(result).cast_unsigned();
+    }
     let records = &mut words[machine + MACHINE_CONTEXT / 8..];
     let (vectors, modes) = vector_registers(task)?;
     records[0] = VECTORS;

@@ -10,6 +10,7 @@
 //! (pidfd_getfd(2), Linux 5.6): the program never sees one. The signals of a template are blocked,
 //! and others of its user may not look into it (`PR_SET_DUMPABLE`).
 
+mod accepting;
 mod copying;
 mod layout;
 #[cfg(target_arch = "x86_64")]
@@ -29,6 +30,9 @@ use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::OwnedFd;
 
+use crate::namespaces::Kinds;
+
+pub use accepting::Accepting;
 pub use copying::{Answer, TemplateChannel, wait_for_stop};
 pub use own_namespaces::OF_A_COPY;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
@@ -40,6 +44,17 @@ pub const DESCRIPTORS: usize = 8;
 
 /// The most bytes of a message: the steps of one copy.
 pub const MOST_BYTES: usize = 60 * 1024;
+
+/// What a template is made of, and how its copies begin.
+#[derive(Clone, Copy, Debug)]
+pub struct Planting<'a> {
+    /// The descriptors of the program.
+    pub open: &'a BTreeSet<i32>,
+    /// The namespaces that each copy has of its own, if it has some.
+    pub own: Option<Kinds>,
+    /// What the call returns that the program is about to make; `None` where each copy makes it.
+    pub result: Option<i32>,
+}
 
 /// A template, as its tracer leaves it.
 #[derive(Debug)]
@@ -57,7 +72,8 @@ pub struct Template {
 pub struct CopyBase {
     /// The descriptors.
     open: BTreeSet<i32>,
-    /// The address of the data of the planted code.
+    /// The addresses of the planted code, and of its data.
+    code: u64,
     data: u64,
     /// The end of the channel.
     channel: i32,
@@ -97,6 +113,7 @@ impl CopyBase {
     pub fn finish(&self, steps: CopySteps) -> io::Result<Vec<u8>> {
         let mut steps = self.last_steps(steps);
         steps.close(self.channel);
+        steps.take_accepted();
         steps.stop_if_asked();
         checked(steps.end())
     }
@@ -123,6 +140,8 @@ impl CopyBase {
         if let Some(ruleset) = self.ruleset {
             steps.restrict(ruleset, self.gives_up_privileges);
         }
+        let is_restricted = self.ruleset.is_some();
+        steps.end_at_next_accept(self.code, self.gives_up_privileges && !is_restricted);
         steps.drop_capabilities_if_asked();
         if !layout::IMAGE_HAS_SIGNALS {
             steps.block_signals(self.signals);
@@ -135,6 +154,7 @@ impl CopyBase {
     pub fn to_words(&self) -> Vec<u64> {
         let number = |number: i32| i64::from(number).cast_unsigned();
         let head = [
+            self.code,
             self.data,
             number(self.channel),
             number(self.ruleset.unwrap_or(-1)),
@@ -152,13 +172,14 @@ impl CopyBase {
     #[must_use]
     pub fn from_words(words: &[u64]) -> Option<CopyBase> {
         let number = |word: u64| i32::try_from(word.cast_signed()).ok();
-        let [data, channel, ruleset, privileges, cleared, thread_id, head, length, signals, open @ ..] =
+        let [code, data, channel, ruleset, privileges, cleared, thread_id, head, length, signals, open @ ..] =
             words
         else {
             return None;
         };
         Some(CopyBase {
             open: open.iter().map(|word| number(*word)).collect::<Option<_>>()?,
+            code: *code,
             data: *data,
             channel: number(*channel)?,
             ruleset: Some(number(*ruleset)?).filter(|ruleset| *ruleset >= 0),
@@ -192,8 +213,7 @@ fn checked(message: Vec<u8>) -> io::Result<Vec<u8>> {
 pub fn plant(
     _tracer: &mut crate::trace::Tracer<'_>,
     _task: i32,
-    _open: &BTreeSet<i32>,
-    _own: Option<crate::namespaces::Kinds>,
+    _planting: &Planting,
 ) -> io::Result<Template> {
     Err(io::Error::new(io::ErrorKind::Unsupported, "not on this architecture"))
 }
@@ -221,6 +241,7 @@ mod tests {
         for ruleset in [None, Some(4)] {
             let base = CopyBase {
                 open: BTreeSet::from([0, 1, 2, 9]),
+                code: 0x7fff_0000_0000,
                 data: 0x7fff_0000_1000,
                 channel: 3,
                 ruleset,
@@ -233,6 +254,6 @@ mod tests {
             assert_eq!(CopyBase::from_words(&base.to_words()), Some(base));
         }
         assert_eq!(CopyBase::from_words(&[1, 2, 3]), None);
-        assert_eq!(CopyBase::from_words(&[u64::MAX - (1 << 40); 10]), None);
+        assert_eq!(CopyBase::from_words(&[u64::MAX - (1 << 40); 11]), None);
     }
 }

@@ -1,14 +1,13 @@
 //! Makes a template of a stopped program: system calls in its place, memory for the code, the way
 //! into it.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
 use super::machine::{self, Registers};
-use super::{CopyBase, MOST_BYTES, Template, layout, registers};
+use super::{CopyBase, MOST_BYTES, Planting, Template, layout, registers};
 use crate::about;
 use crate::namespaces::Kinds;
 use crate::other_memory::{read_memory, write_memory};
@@ -28,23 +27,17 @@ fn planted_code() -> &'static [u8] {
 }
 
 /// Makes a template of a program that is stopped at the entry of a system call, the only thread of
-/// its process, and lets it go. Its copies are children of its own parent. `open`: its descriptors.
-/// `own`: the namespaces that each copy has of its own.
+/// its process, and lets it go. Its copies are children of its own parent.
 ///
 /// # Errors
 /// The kernel or a filter of the program refuses one of the calls; the text names it. Then the
 /// program is of no use any more.
-pub fn plant(
-    tracer: &mut Tracer<'_>,
-    task: i32,
-    open: &BTreeSet<i32>,
-    own: Option<Kinds>,
-) -> io::Result<Template> {
+pub fn plant(tracer: &mut Tracer<'_>, task: i32, planting: &Planting) -> io::Result<Template> {
     let signals = registers::block_all_signals(task).map_err(|why| about("block its signals", &why))?;
     let at = Site::enter(tracer, task).map_err(|why| about("leave its system call out", &why))?;
     let mut site = Site { tracer, task, at };
     let (code, data) = site.map_memory().map_err(|why| about("map memory in it", &why))?;
-    let mut open = open.clone();
+    let mut open = planting.open.clone();
     let process = Pid::from_raw(task).ok_or(io::ErrorKind::InvalidInput)?;
     let process = pidfd_open(process, PidfdFlags::empty())?;
     let (channel_end, channel) = site.make_channel(&process, data)?;
@@ -54,6 +47,7 @@ pub fn plant(
     let cleared = site.cleared_word(data)?;
     let base = CopyBase {
         open,
+        code,
         data,
         channel: channel_end,
         ruleset,
@@ -63,8 +57,8 @@ pub fn plant(
         robust_list: registers::robust_list(task),
         signals,
     };
-    let image = machine::image(task, &at, signals)?;
-    write_data(task, &image, data, channel_end, own)?;
+    let image = machine::image(task, &at, signals, planting.result)?;
+    write_data(task, &image, data, channel_end, planting.own)?;
     // From here on, a tracer without privileges may not look into it, either.
     site.named("hide it from others", libc::SYS_prctl, &[libc::PR_SET_DUMPABLE as u64, 0])?;
     registers::set(task, &machine::at_code(&at, code, data))?;
@@ -140,9 +134,11 @@ impl Site<'_, '_> {
             let length = (bytes as u64).next_multiple_of(page);
             self.call(libc::SYS_mmap, &[0, length, access as u64, PRIVATE, u64::MAX, 0])
         };
-        let code = map(planted_code().len(), libc::PROT_READ | libc::PROT_EXEC)?;
+        // The code finds its data by a word at its end.
+        let code = map(planted_code().len() + 8, libc::PROT_READ | libc::PROT_EXEC)?;
         let data = map(layout::MESSAGE + MOST_BYTES, libc::PROT_READ | libc::PROT_WRITE)?;
-        registers::write_words(self.task, code, planted_code())?;
+        let words = [planted_code(), &data.to_ne_bytes()].concat();
+        registers::write_words(self.task, code, &words)?;
         Ok((code, data))
     }
 
@@ -203,6 +199,8 @@ fn write_data(task: i32, image: &[u64], data: u64, channel: i32, own: Option<Kin
     put(layout::CONTROL_LENGTH, layout::CONTROL_BYTES as u64);
     put(layout::VECTOR, data + layout::MESSAGE as u64);
     put(layout::VECTOR + 8, MOST_BYTES as u64);
+    bytes[layout::PATH..layout::PATH + layout::THREADS.len()].copy_from_slice(layout::THREADS);
+    let mut put = |place: usize, word: u64| bytes[place..place + 8].copy_from_slice(&word.to_ne_bytes());
     for (number, word) in image.iter().enumerate() {
         put(layout::IMAGE + 8 * number, *word);
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 
+use super::accepting::Accepting;
 use super::layout;
 
 /// Words that begin a step.
@@ -25,6 +26,8 @@ pub struct CopySteps {
     stops: bool,
     /// Whether it gives up all capabilities there: the highest number of one.
     pub(super) highest_capability: Option<u32>,
+    /// How it goes on with its connection, in the place of a call that accepts it.
+    pub(super) accepting: Option<Accepting>,
 }
 
 impl fmt::Debug for CopySteps {
@@ -37,7 +40,14 @@ impl CopySteps {
     /// No steps, of a copy of a template with these descriptors, whose data are at this address.
     pub(super) fn new(open: BTreeSet<i32>, data: u64) -> CopySteps {
         let scratch = data + layout::SCRATCH as u64;
-        CopySteps { bytes: Vec::new(), open, scratch, stops: false, highest_capability: None }
+        CopySteps {
+            bytes: Vec::new(),
+            open,
+            scratch,
+            stops: false,
+            highest_capability: None,
+            accepting: None,
+        }
     }
 
     /// The number of the next descriptor that the copy receives.
@@ -192,6 +202,11 @@ impl CopySteps {
             true => Ok(self.put(bytes)),
             false => Err(io::ErrorKind::InvalidInput.into()),
         }
+    }
+
+    /// Where the data of the planted code begin.
+    pub(super) fn data(&self) -> u64 {
+        self.scratch - layout::SCRATCH as u64
     }
 
     /// Where it puts them.

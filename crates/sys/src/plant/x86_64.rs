@@ -167,6 +167,63 @@ global_asm!(
     "mov edi, {failed}",
     "syscall",
     "ud2",
+    // The handler of SIGSYS, for a call that would accept another client. rdx: the context.
+    ".globl tine_planted_trap",
+    "tine_planted_trap:",
+    "mov rbx, [rip + tine_planted_end]",
+    "mov r12, rdx",
+    "mov rax, {newfstatat}",
+    "mov rdi, -100",
+    "lea rsi, [rbx + {path}]",
+    "lea rdx, [rbx + {scratch}]",
+    "xor r10d, r10d",
+    "syscall",
+    "test rax, rax",
+    "js 2f",
+    // The number of links.
+    "cmp qword ptr [rbx + {scratch} + 16], 3",
+    "ja 4f",
+    "2: mov rax, {fcntl}",
+    "mov edi, [rbx + {connection}]",
+    "mov esi, {getfd}",
+    "syscall",
+    "test rax, rax",
+    "js 3f",
+    // Still open: no client yet, after its input or a moment.
+    "mov edi, [rbx + {connection}]",
+    "mov [rbx + {scratch}], edi",
+    "mov dword ptr [rbx + {scratch} + 4], {readable}",
+    "mov qword ptr [rbx + {scratch} + 8], 0",
+    "mov qword ptr [rbx + {scratch} + 16], {moment}",
+    "mov rax, {ppoll}",
+    "lea rdi, [rbx + {scratch}]",
+    "mov esi, 1",
+    "lea rdx, [rbx + {scratch} + 8]",
+    "xor r10d, r10d",
+    "xor r8d, r8d",
+    "syscall",
+    "mov qword ptr [r12 + {result}], {again}",
+    "ret",
+    // Its children first.
+    "3: mov rax, {wait4}",
+    "mov rdi, -1",
+    "xor esi, esi",
+    "mov edx, {all_children}",
+    "xor r10d, r10d",
+    "syscall",
+    "cmp rax, {interrupted}",
+    "je 3b",
+    "test rax, rax",
+    "jns 3b",
+    "4: mov rax, {exit}",
+    "xor edi, edi",
+    "syscall",
+    "ud2",
+    ".globl tine_planted_restorer",
+    "tine_planted_restorer:",
+    "mov rax, {rt_sigreturn}",
+    "syscall",
+    "ud2",
     "tine_planted_end:",
     ".popsection",
     recvmsg = const libc::SYS_recvmsg,
@@ -175,6 +232,22 @@ global_asm!(
     close = const libc::SYS_close,
     exit_group = const libc::SYS_exit_group,
     set_tid_address = const libc::SYS_set_tid_address,
+    newfstatat = const libc::SYS_newfstatat,
+    fcntl = const libc::SYS_fcntl,
+    getfd = const libc::F_GETFD,
+    ppoll = const libc::SYS_ppoll,
+    wait4 = const libc::SYS_wait4,
+    exit = const libc::SYS_exit,
+    rt_sigreturn = const libc::SYS_rt_sigreturn,
+    path = const super::layout::PATH,
+    scratch = const super::layout::SCRATCH,
+    connection = const super::layout::CONNECTION,
+    readable = const libc::POLLIN,
+    moment = const super::layout::MOMENT,
+    again = const -libc::EAGAIN,
+    all_children = const libc::__WALL,
+    // `rax` in `struct ucontext`.
+    result = const 144,
     interrupted = const -libc::EINTR,
     flags = const libc::MSG_CMSG_CLOEXEC,
     nosignal = const libc::MSG_NOSIGNAL,
@@ -226,13 +299,29 @@ pub(super) fn true_registers(_tracer: &mut Tracer<'_>, _task: i32, at: &Register
     Ok(*at)
 }
 
-/// The image of a task that is about to make a system call: it goes on with that call. The blocked
-/// signals are set by a step.
-pub(super) fn image(_task: i32, at: &Registers, _signals: u64) -> io::Result<Vec<u64>> {
+unsafe extern "C" {
+    static tine_planted_start: u8;
+    static tine_planted_trap: u8;
+    static tine_planted_restorer: u8;
+}
+
+/// Where in the code the handler of SIGSYS is, and where it returns to.
+pub(super) fn trap_places() -> [u64; 2] {
+    [&raw const tine_planted_trap, &raw const tine_planted_restorer]
+        .map(|place| (place.addr() - (&raw const tine_planted_start).addr()) as u64)
+}
+
+/// The image of a task that is about to make a system call: it goes on with that call, or behind it
+/// with this result. The blocked signals are set by a step.
+pub(super) fn image(_task: i32, at: &Registers, _signals: u64, result: Option<i32>) -> io::Result<Vec<u64>> {
+    let (rax, place) = match result {
+        Some(result) => (i64::from(result).cast_unsigned(), at.rip),
+        None => (at.orig_rax, call_site(at)),
+    };
     let words: [u64; IMAGE_WORDS] = [
         (at.eflags & 0xff) << 8 | at.eflags >> 11 & 1,
         at.rbx,
-        at.orig_rax,
+        rax,
         at.rdi,
         at.rsi,
         at.rdx,
@@ -245,7 +334,7 @@ pub(super) fn image(_task: i32, at: &Registers, _signals: u64) -> io::Result<Vec
         at.r14,
         at.r15,
         at.r11,
-        call_site(at),
+        place,
     ];
     Ok(words.to_vec())
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags};
 use tine_sys::exec::{CStrings, Execution};
 use tine_sys::namespaces::Kinds;
-use tine_sys::plant::{Answer, CopyBase, CopySteps, Template, TemplateChannel, plant};
+use tine_sys::plant::{Answer, CopyBase, CopySteps, Planting, Template, TemplateChannel, plant};
 use tine_sys::process::Alone;
 use tine_sys::trace::{Kin, TraceEvent, TracedCall, Tracer};
 
@@ -33,6 +33,17 @@ impl Subject {
 
     /// The same, whose copies have namespaces of their own.
     pub(crate) fn with_namespaces(path: &CStr, words: &[&str], own: Option<Kinds>) -> Subject {
+        let open = BTreeSet::from([0, 1, 2]);
+        Subject::at(path, words, reads_input, &Planting { open: &open, own, result: None })
+    }
+
+    /// The same, where it makes another call.
+    pub(crate) fn at(
+        path: &CStr,
+        words: &[&str],
+        is_point: fn(&TracedCall) -> bool,
+        planting: &Planting,
+    ) -> Subject {
         let alone = Alone::check().expect("one thread");
         let (stand_in, _client) = UnixStream::pair().expect("sockets");
         let mut arguments = CStrings::default();
@@ -46,14 +57,13 @@ impl Subject {
         loop {
             let stop = tracer.next(Some(Instant::now() + TIMEOUT)).expect("no error").expect("an event");
             match stop.event {
-                TraceEvent::Entry(call) if reads_input(&call) => break,
+                TraceEvent::Entry(call) if is_point(&call) => break,
                 TraceEvent::Ended(how) => panic!("{how:?}"),
                 TraceEvent::Signal(signal) => tracer.resume(stop.task, Some(signal)).expect("it has stopped"),
                 _ => tracer.resume(stop.task, None).expect("it has stopped"),
             }
         }
-        let open = BTreeSet::from([0, 1, 2]);
-        let Template { channel, process, base } = plant(&mut tracer, pid, &open, own).expect("a template");
+        let Template { channel, process, base } = plant(&mut tracer, pid, planting).expect("a template");
         Subject { pid, channel: TemplateChannel::new(channel).expect("a socket"), base, _process: process }
     }
 

@@ -284,6 +284,7 @@ fn execute(fresh: &Fresh, observation: &ObserverSetup, channel: &OwnedFd, parent
         cgroup: None,
         identity: observation.user.as_ref().map(|user| user.to_ids()),
         kept: Some(channel.as_fd()),
+        passed: None,
         jail: None,
     }
     .run()

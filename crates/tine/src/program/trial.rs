@@ -41,6 +41,7 @@ impl Launcher<'_> {
             cgroup,
             identity: self.image.identity.map(Identity::to_ids),
             kept: None,
+            passed: None,
             jail: Some(&self.image.jail),
         };
         execution.prepare().map_err(|why| cannot(&why, next_of_preparation(&why)))

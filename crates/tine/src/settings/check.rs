@@ -79,6 +79,12 @@ impl Settings {
         let Some(program) = &self.program else { return Ok(()) };
         let Some(warm) = &program.warm else { return Ok(()) };
         check_warm_ranges(warm)?;
+        if warm.is_only_way() && warm.or_cold {
+            return Err(Error::usage(
+                "a program that accepts its clients cannot be executed for a connection",
+                "start it by copies alone (`--warm=yes`), or watch for another point (`--warm-until`)",
+            ));
+        }
         let beside = [
             (program.terminal != Terminal::None, "a terminal"),
             (program.lingering_close, "a lingering close"),

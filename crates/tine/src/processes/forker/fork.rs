@@ -8,7 +8,7 @@ use tine_sys::exec::Confine as _;
 use tine_sys::process::{Side, exit_now, fork_sibling};
 
 use super::accept::request_slot;
-use super::copy::copy_template;
+use super::copy::{WarmService, copy_template};
 use super::failure::{fail, succeed};
 use super::memory::{Memory, NewProcess, Started};
 use super::trusted::Forker;
@@ -48,11 +48,20 @@ where
     // Before the fork: however soon the child exits, the supervisor finds its slot.
     board.mark_changed(slot);
     let mut launch = trusted.launch_context(slot, &entry, context.launcher.is_some());
-    if trusted.templates.is_some() && copy_template(forker, memory, (slot, &client), entry, &launch) {
-        drop(client);
-        note_created(forker, slot, &entry);
-        succeed(forker, memory);
-        return Started::Served;
+    if trusted.templates.is_some() {
+        match copy_template(forker, memory, (slot, &client), entry, &launch) {
+            WarmService::Copied => {
+                drop(client);
+                note_created(forker, slot, &entry);
+                succeed(forker, memory);
+                return Started::Served;
+            }
+            WarmService::Later => {
+                memory.await_template((client, slot));
+                return Started::Failed;
+            }
+            WarmService::Cold => {}
+        }
     }
     let created = create(forker, (slot, &client), entry, &launch);
     let Forker { trusted, context } = forker;

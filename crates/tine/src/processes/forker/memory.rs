@@ -1,7 +1,7 @@
 //! What a forker remembers between two steps.
 
 use std::os::fd::OwnedFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tine_sys::process::Fresh;
 
@@ -30,6 +30,8 @@ pub(super) struct Memory {
     pub(super) ready: ReadySources,
     /// A client whose process could not be created, with its slot.
     pub(super) in_hand: Option<(Accepted, usize)>,
+    /// It waits for a template.
+    pub(super) awaits_template: bool,
     /// There was no free slot at the last look.
     pub(super) full: bool,
     /// The delayer may still release clients.
@@ -111,12 +113,16 @@ pub(super) enum NewProcess {
     Spare(Fresh, usize),
 }
 
+/// The time after which a template is asked for again.
+const TEMPLATE_WAIT: Duration = Duration::from_secs(1);
+
 impl Memory {
     pub(super) fn new(events: OwnedFd, door: &Door) -> Memory {
         Memory {
             events,
             ready: ReadySources::ALL,
             in_hand: None,
+            awaits_template: false,
             full: false,
             expects_released: door.delayer.is_some(),
             expects_identified: door.proxy_reader.is_some(),
@@ -128,6 +134,13 @@ impl Memory {
             last_failure: None,
             paused_until: None,
         }
+    }
+
+    /// Keeps a client until there is a template. The maker may have to be started again for it.
+    pub(super) fn await_template(&mut self, client: (Accepted, usize)) {
+        self.in_hand = Some(client);
+        self.awaits_template = true;
+        self.paused_until = Some(Instant::now() + TEMPLATE_WAIT);
     }
 
     pub(super) fn is_ready(&self, source: ClientSource) -> bool {

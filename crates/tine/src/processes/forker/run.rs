@@ -15,7 +15,7 @@ use super::memory::{
     CONTROL_EVENT, ClientSource, MAKER_EVENT, Memory, NewProcess, NoClient, ReadySources, Started,
 };
 use super::state::{Situation, Step, next};
-use super::templates::Lent;
+use super::templates::{Lent, Templates};
 use super::trial::try_out;
 use super::trusted::{Forker, ForkerStart, Trusted};
 use crate::connection::handler::Handler;
@@ -81,6 +81,7 @@ where
         Step::Accept => return accept_round(forker, memory),
         Step::Retry => {
             let (client, slot) = memory.in_hand.take()?;
+            memory.awaits_template = false;
             if let Started::Forked(process) = start(forker, memory, client, slot) {
                 return Some(process);
             }
@@ -282,10 +283,15 @@ fn on_control(trusted: &Trusted, memory: &mut Memory) {
     memory.are_templates_due = true;
 }
 
-/// Waits for a wakeup by the supervisor, until a time at most.
+/// Waits for a wakeup by the supervisor, or for the template that a client waits for, until a time
+/// at most.
 fn wait_for_control(trusted: &Trusted, memory: &mut Memory, until: Option<Instant>) {
-    let mut poll = [PollFd::new(&trusted.link.control, PollFlags::IN)];
-    if let Ok(1) = wait::until(&mut poll, until) {
+    let control = PollFd::new(&trusted.link.control, PollFlags::IN);
+    let maker = trusted.templates.as_ref().filter(|_| memory.awaits_template).and_then(Templates::maker);
+    // In its place, the control wakeup a second time.
+    let maker = maker.map_or(control.clone(), |maker| PollFd::from_borrowed_fd(maker, PollFlags::IN));
+    let mut poll = [control, maker];
+    if let Ok(1..) = wait::until(&mut poll, until) {
         on_control(trusted, memory);
     }
 }

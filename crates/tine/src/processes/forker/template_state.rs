@@ -20,6 +20,8 @@ const CHANGE_TIME: Duration = Duration::from_secs(5);
 pub(super) struct Renewal {
     pub(super) connections: u64,
     pub(super) time: Duration,
+    /// Whether clients cannot be served without one.
+    pub(super) is_only_way: bool,
 }
 
 /// Why there are no copies.
@@ -120,7 +122,8 @@ impl TemplateState {
         self.is_asked = false;
         self.present = None;
         self.off = Some(WarmOff::Refused);
-        self.due_from = self.was_made.then(|| now + self.renewal.time);
+        let time = if self.renewal.is_only_way { CHANGE_TIME } else { self.renewal.time };
+        self.due_from = self.was_made.then(|| now + time);
     }
 
     /// The template has ended, or does not answer.
@@ -134,7 +137,7 @@ impl TemplateState {
     pub(super) fn crashed(&mut self, now: Instant) {
         self.crashes.retain(|crash| now.saturating_duration_since(*crash) < CRASH_TIME);
         self.crashes.push(now);
-        if self.crashes.len() >= CRASHES {
+        if self.crashes.len() >= CRASHES && !self.renewal.is_only_way {
             self.off = Some(WarmOff::Crashes);
         }
         self.is_due |= self.present.take().is_some();
@@ -168,7 +171,7 @@ impl TemplateState {
 mod tests {
     use super::*;
 
-    const RENEWAL: Renewal = Renewal { connections: 3, time: Duration::from_secs(600) };
+    const RENEWAL: Renewal = Renewal { connections: 3, time: Duration::from_secs(600), is_only_way: false };
 
     fn made(now: Instant) -> TemplateState {
         let mut state = TemplateState::new(RENEWAL, now);
@@ -177,6 +180,20 @@ mod tests {
         state.made(now);
         assert!(state.copies() && !state.take_need(now));
         state
+    }
+
+    #[test]
+    fn where_there_is_no_other_way_crashes_and_refusals_end_nothing() {
+        let now = Instant::now();
+        let mut state = TemplateState::new(Renewal { is_only_way: true, ..RENEWAL }, now);
+        for _ in 0..2 * CRASHES {
+            assert!(state.take_need(now));
+            state.made(now);
+            state.crashed(now);
+        }
+        assert!(state.take_need(now) && state.off().is_none());
+        state.refused(now);
+        assert!(!state.take_need(now) && state.take_need(now + CHANGE_TIME));
     }
 
     #[test]

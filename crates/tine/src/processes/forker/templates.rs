@@ -43,7 +43,11 @@ pub(super) struct Lent<'a, 'b> {
 impl<'a> Templates<'a> {
     /// No template yet; the maker is started when the first one is asked for.
     pub(super) fn new(start: MakerStart<'a>, board: &Board) -> Templates<'a> {
-        let renewal = Renewal { connections: start.warm.renew_after, time: start.warm.renew_every };
+        let renewal = Renewal {
+            connections: start.warm.renew_after,
+            time: start.warm.renew_every,
+            is_only_way: start.warm.is_only_way(),
+        };
         // The forker before this one may have had one.
         board.set_template(start.index, TemplateStatus::Making);
         Templates {
@@ -63,6 +67,11 @@ impl<'a> Templates<'a> {
         !self.start.warm.or_cold
     }
 
+    /// Whether a client is served by a copy, or waits for one: there is no other way.
+    pub(super) fn are_only_way(&self) -> bool {
+        self.start.warm.is_only_way()
+    }
+
     /// Whether the next connection is served by a copy.
     #[inline]
     pub(super) fn copies(&self) -> bool {
@@ -73,6 +82,11 @@ impl<'a> Templates<'a> {
     pub(super) fn new_maker(&mut self) -> Option<BorrowedFd<'_>> {
         let is_new = std::mem::take(&mut self.is_maker_new);
         self.maker.as_ref().filter(|_| is_new).map(AsFd::as_fd)
+    }
+
+    /// The channel of the maker, if there is one.
+    pub(super) fn maker(&self) -> Option<BorrowedFd<'_>> {
+        self.maker.as_ref().map(AsFd::as_fd)
     }
 
     /// Whether a maker was started that is not waited for yet.
@@ -182,7 +196,7 @@ impl<'a> Templates<'a> {
 
     /// None could be made: the program is executed, or another attempt is made later.
     fn on_refusal(&mut self, why: &Error, lent: &mut Lent) {
-        if why.kind() == ErrorKind::System {
+        if why.kind() == ErrorKind::System || (self.are_only_way() && self.present.is_some()) {
             return self.state.postponed(Instant::now());
         }
         self.state.refused(Instant::now());
@@ -244,8 +258,9 @@ impl<'a> Templates<'a> {
         }
         let stderr = launcher.stderr(client.entry.id).ok()?;
         let present = self.present.as_ref()?;
-        let (socket, variables, stderr) = (client.socket, &launcher.variables(client), stderr.as_ref());
-        match present.ask(&CopyFor { socket, variables, stderr, cgroups, stops: false }) {
+        let (socket, peer) = (client.socket, client.entry.peer);
+        let (variables, stderr) = (&launcher.variables(client), stderr.as_ref());
+        match present.ask(&CopyFor { socket, variables, peer, stderr, cgroups, stops: false }) {
             Ok(Ok(())) => {}
             Ok(Err(why)) => {
                 if self.told.replace(why) != Some(why) {

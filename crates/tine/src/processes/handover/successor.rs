@@ -144,6 +144,7 @@ fn execute(
         cgroup: None,
         identity: None,
         kept: Some(socket.as_fd()),
+        passed: None,
         jail: None,
     }
     .run();

@@ -269,7 +269,7 @@ const SERVE_COLD: &str = "serve it by execution";
 
 fn not_reached(f: &mut fmt::Formatter<'_>, reached: &Reached, timeout: std::time::Duration) -> fmt::Result {
     match reached {
-        Reached::Use(..) | Reached::Marker(..) => f.write_str("reached"),
+        Reached::Use(..) | Reached::Marker(..) | Reached::Accept(_) => f.write_str("reached"),
         Reached::Ended(how) => ended(f, *how),
         Reached::Halted(signal) => {
             write!(

@@ -184,10 +184,13 @@ impl Shown {
             self.open.insert(number);
             self.close_on_exec.extend(closes_on_exec.then_some(number));
             // A file by the same name may have been opened again, with an offset of its own.
-            let is_same = number == 2 || !name.starts_with('/') || name.starts_with("/dev/");
+            let is_same = || {
+                let is_file = name.starts_with('/') && !name.starts_with("/dev/");
+                number == 2 || !is_file || are_of_one_file(process, 2, number).is_ok_and(|is_same| is_same)
+            };
             if name == wanted.connection {
                 self.connection.push(Duplicate { number, closes_on_exec });
-            } else if is_same && wanted.before_start.stderr.as_ref() == Some(&name) {
+            } else if wanted.before_start.stderr.as_ref() == Some(&name) && is_same() {
                 self.stderr.push(Duplicate { number, closes_on_exec });
             } else {
                 self.locks.extend(locks(&info).into_iter().map(|lock| format!("{lock} {name}")));

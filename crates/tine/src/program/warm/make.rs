@@ -6,15 +6,16 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use tine_sys::plant::{Answer, Template, TemplateChannel, plant};
+use tine_sys::plant::{Answer, Planting, Template, TemplateChannel, plant};
 use tine_sys::process::Alone;
 use tine_sys::trace::Kin;
 
+use super::accept_plan::AcceptPlan;
 use super::call::FileVersion;
 use super::census::Census;
 use super::decision::{Hindrance, WarmVerdict, decide};
 use super::file_changes::FileChanges;
-use super::options::{WarmAllow, WarmCheckSettings};
+use super::options::WarmCheckSettings;
 use super::plan::{CopyOf, CopyPlan};
 use super::start::{Subject, SubjectStart, cannot};
 use super::template::wait_for_answer;
@@ -88,8 +89,7 @@ pub(crate) fn make_template(
     settings: &WarmCheckSettings,
     jail: &TemplateJail,
 ) -> Result<(NewTemplate, BTreeMap<PathBuf, FileVersion>), Error> {
-    let has_variables = !settings.allowed.contains(&WarmAllow::Variables);
-    let start = SubjectStart { alone, kin: Kin::Sibling, has_variables, jail: jail.enter };
+    let start = SubjectStart::of(settings, alone, Kin::Sibling, jail.enter);
     let mut subject = Subject::start(&start, launcher)?;
     let census = subject.take_census(settings).map_err(|why| cannot("look at the program", &why))?;
     if census.programs.is_empty() && matches!(census.reached, Reached::Ended(_)) {
@@ -121,7 +121,10 @@ impl Subject<'_> {
     ) -> Result<NewTemplate, Error> {
         let main = self.main;
         let own = room.map(CopyRoom::kinds);
-        let Template { channel, process, base } = plant(&mut self.tracer, main, &census.shown.open, own)
+        let accepting = AcceptPlan::of(census);
+        let result = accepting.as_ref().map(|accepting| accepting.number);
+        let planting = Planting { open: &census.shown.open, own, result };
+        let Template { channel, process, base } = plant(&mut self.tracer, main, &planting)
             .map_err(|why| cannot("make the program a template", &why))?;
         let facts = TemplateFacts {
             pid: main,
@@ -132,7 +135,7 @@ impl Subject<'_> {
         };
         // From inside of a pid namespace, a parent outside has no number.
         let parent = parent.map(|parent| if census.shown.is_inside { 0 } else { parent });
-        let plan = CopyPlan::new(base, parent, &census.shown, self.names(), room);
+        let plan = CopyPlan::new(base, parent, &census.shown, self.names(), room).accepting(accepting);
         let channel = TemplateChannel::new(channel).map_err(|why| cannot("use its channel", &why))?;
         try_copy(&channel, &plan, &self)?;
         Ok(NewTemplate { channel: channel.into(), process, plan, facts })
@@ -146,7 +149,7 @@ const TRIAL_TIME: Duration = Duration::from_secs(5);
 /// the way.
 fn try_copy(channel: &TemplateChannel, plan: &CopyPlan, subject: &Subject) -> Result<(), Error> {
     let variables = &subject.variables;
-    let copy = CopyOf { variables, has_stderr: false, cgroups: 0, canary: 0, stops: false };
+    let copy = CopyOf { variables, peer: None, has_stderr: false, cgroups: 0, canary: 0, stops: false };
     let message = plan.trial_message(&copy).map_err(|why| cannot_copy(&why))?;
     let asked = channel.ask(&message, &[subject.connection_socket()]);
     asked.map_err(|why| cannot("ask the template for a copy", &why))?;

@@ -4,6 +4,7 @@
 //! Whether a program can be is decided from a census at the point: what would a copy get wrong? A
 //! check then compares copies with executions.
 
+mod accept_plan;
 mod call;
 mod census;
 mod compare;

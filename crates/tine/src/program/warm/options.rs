@@ -14,9 +14,13 @@ pub enum WarmUntil {
     /// Its look at one of these paths, which need not exist. That at `/.tine/ready/variables` says
     /// also that the program renews its own copies of the connection's variables right after it.
     Call,
+    /// Its call of accept(2), of a program that accepts its clients from a listening socket: it has
+    /// that as the descriptors 0 and 3, as a service that systemd activates (`LISTEN_FDS`) or inetd
+    /// with `wait`. In each copy, the call returns the client, and the next one ends it.
+    Accept,
 }
 
-named!(WarmUntil { Use = "use", Call = "call" });
+named!(WarmUntil { Use = "use", Call = "call", Accept = "accept" });
 
 /// A kind of hindrance that can be allowed: the one who allows it knows that the copies of the
 /// program do not meet in it.
@@ -132,6 +136,11 @@ impl Warm {
     pub fn renew(mut self, connections: u64, time: Duration) -> Warm {
         (self.renew_after, self.renew_every) = (connections, time);
         self
+    }
+
+    /// Whether clients cannot be served by an execution: the program accepts them itself.
+    pub(crate) fn is_only_way(&self) -> bool {
+        self.check.until == WarmUntil::Accept
     }
 
     /// Sets whether it is executed for each connection where it cannot be copied. Default: no.

@@ -8,10 +8,12 @@ use serde_json::{Value, json};
 use tine_sys::exec::CStrings;
 use tine_sys::plant::{CopyBase, CopySteps};
 
+use super::accept_plan::AcceptPlan;
 use super::census::{DescriptorKind, Duplicate, Shown};
 use super::copies::ValuePlace;
 use super::own_room::OwnRoom;
 use crate::jail::copy_room::CopyRoom;
+use crate::net::peer::Peer;
 
 /// What all copies of a template have in common.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +28,8 @@ pub(crate) struct CopyPlan {
     duplicates: Vec<(i32, Duplicate)>,
     /// The room that each copy makes for itself, if it has its own.
     room: Option<OwnRoom>,
+    /// How each copy goes on with its client, if the program was about to accept one.
+    accepting: Option<AcceptPlan>,
     /// The names of the variables that describe a connection.
     names: Vec<String>,
     places: Vec<ValuePlace>,
@@ -45,6 +49,8 @@ struct OpenFile {
 pub(crate) struct CopyOf<'a> {
     /// The variables that describe its connection, `NAME=VALUE`.
     pub(crate) variables: &'a CStrings,
+    /// The client, for a program that accepts it; `None` if there is none.
+    pub(crate) peer: Option<Peer>,
     /// Whether it gets a descriptor for its standard error.
     pub(crate) has_stderr: bool,
     /// How many lists of members it gets, of the cgroups that it enters.
@@ -109,10 +115,16 @@ impl CopyPlan {
             files: files.collect(),
             duplicates: duplicates.collect(),
             room: room.map(|room| OwnRoom::new(room.clone(), shown.ids)),
+            accepting: None,
             names,
             places: shown.found.places.clone(),
             canaries: shown.found.canaries.clone(),
         }
+    }
+
+    /// The plan for a program that was about to accept a client, if it was.
+    pub(super) fn accepting(self, accepting: Option<AcceptPlan>) -> CopyPlan {
+        CopyPlan { accepting, ..self }
     }
 
     /// The places of the stack canary that each copy renews.
@@ -160,7 +172,10 @@ impl CopyPlan {
             steps.enter_cgroup(members);
             steps.close(members);
         }
-        replace(&mut steps, connection, &self.connection);
+        match &self.accepting {
+            Some(plan) => plan.write(&mut steps, connection, &self.connection, copy.peer),
+            None => replace(&mut steps, connection, &self.connection),
+        }
         if let Some(stderr) = stderr {
             replace(&mut steps, stderr, &self.stderr);
         }
@@ -194,6 +209,7 @@ impl CopyPlan {
             "files": self.files.iter().map(|file| json!([file.number, file.flags, file.offset])).collect::<Value>(),
             "duplicates": self.duplicates.iter().map(|(file, fd)| json!([file, fd.number, fd.closes_on_exec])).collect::<Value>(),
             "room": self.room.as_ref().map(OwnRoom::to_json),
+            "accepting": self.accepting.map(AcceptPlan::to_json),
             "names": self.names,
             "places": places.collect::<Value>(),
             "canaries": self.canaries,
@@ -231,6 +247,10 @@ impl CopyPlan {
             room: match &value["room"] {
                 Value::Null => None,
                 room => Some(OwnRoom::from_json(room)?),
+            },
+            accepting: match &value["accepting"] {
+                Value::Null => None,
+                plan => Some(AcceptPlan::from_json(plan)?),
             },
             names: list("names")?
                 .iter()
@@ -301,6 +321,7 @@ mod tests {
         let mut plan =
             CopyPlan::new(base, Some(77), &shown, vec!["PROTO".into(), "REMOTE_PORT".into()], None);
         plan.room = Some(super::super::own_room::tests::room());
+        plan.accepting = Some(super::super::accept_plan::tests::plan());
         plan
     }
 
@@ -315,7 +336,7 @@ mod tests {
         let plan = plan();
         assert_eq!(plan.duplicates, [(5, Duplicate { number: 6, closes_on_exec: true })]);
         assert_eq!(CopyPlan::from_json(&plan.to_json()), Some(plan.clone()));
-        for key in ["base", "files", "duplicates", "room", "names", "places", "canaries"] {
+        for key in ["base", "files", "duplicates", "room", "accepting", "names", "places", "canaries"] {
             let mut other = plan.to_json();
             other[key] = json!("x");
             assert_eq!(CopyPlan::from_json(&other), None, "{key}");
@@ -326,7 +347,14 @@ mod tests {
     fn a_message_is_for_connections_with_the_variables_of_the_template() {
         let message = |all: &[&str]| {
             let variables = &variables(all);
-            plan().message(&CopyOf { variables, has_stderr: true, cgroups: 1, canary: 1, stops: false })
+            plan().message(&CopyOf {
+                variables,
+                peer: None,
+                has_stderr: true,
+                cgroups: 1,
+                canary: 1,
+                stops: false,
+            })
         };
         let found = message(&["PROTO=TCP", "REMOTE_PORT=80"]).expect("they are the same");
         assert!(found.windows(8).any(|window| window == b"80\0\0\0\0\0\0"), "without the rest");

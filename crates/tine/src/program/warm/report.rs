@@ -61,6 +61,7 @@ fn stop(census: &Census) -> Option<String> {
     let what = match &census.reached {
         Reached::Use(call, number) => format!("{call} of descriptor {number}"),
         Reached::Marker(call, marker) => format!("{call} of {}", marker.path()),
+        Reached::Accept(call) => format!("{} of descriptor {}", call.name, call.listener),
         _ => return None,
     };
     Some(format!("{what}, after {} calls, {} ms while traced", census.calls, census.elapsed.as_millis()))

@@ -5,10 +5,11 @@ use tine_sys::fd::Floor;
 use tine_sys::process::Alone;
 use tine_sys::trace::Kin;
 
+use super::census::Census;
 use super::compare::{Comparison, EndComparison, Known, RunOutcome, compare_answers, compare_ends};
 use super::compared::Compared;
 use super::exchange::TimedOutcome;
-use super::options::{WarmAllow, WarmCheckSettings, WarmReport, WarmRow};
+use super::options::{WarmCheckSettings, WarmReport, WarmRow};
 use super::report::report;
 use super::runs::Runs;
 use super::snapshot::DescriptorTable;
@@ -42,22 +43,22 @@ pub fn check_warm(
     let own = rustix::process::getpid();
     let before = PreexistingChildren::record_and_become_subreaper();
     let mut launcher = Launcher::new(program, path, None, Some(own), None, Floor::above_open(&[]))?;
-    let has_variables = !settings.allowed.contains(&WarmAllow::Variables);
     let jail = || Ok(Confinement::default());
-    let start = SubjectStart { alone: &alone, kin: Kin::Child, has_variables, jail: &jail };
+    let start = SubjectStart::of(settings, &alone, Kin::Child, &jail);
     let mut subject = Subject::start(&start, &mut launcher)?;
     let census = subject.take_census(settings).map_err(|why| cannot("look at the program", &why))?;
     if census.programs.is_empty() && matches!(census.reached, Reached::Ended(_)) {
         return Err(subject.not_executed());
     }
     let mut report = report(&census, &settings.allowed);
-    if report.can_be_warmed && !census.shown.locks.is_empty() {
-        report.rows.push(not_compared());
+    let not_compared = not_compared(&census);
+    if report.can_be_warmed && not_compared.is_some() {
+        report.rows.extend(not_compared);
     } else if report.can_be_warmed {
         let at_point = AtPoint::of(&subject)?;
         let template = subject.make_template(&census, launcher.parent(), None)?;
         let mut runs = Runs::new(&alone, &mut launcher, template, before)?;
-        (runs.input, runs.timeout, runs.has_variables) = (input, settings.timeout, has_variables);
+        (runs.input, runs.timeout, runs.has_variables) = (input, settings.timeout, start.has_variables);
         let rows = at_point.compare(&mut runs)?.rows();
         report.differs = rows.iter().any(|row| row.state == "differs");
         report.rows.extend(rows);
@@ -65,10 +66,14 @@ pub fn check_warm(
     Ok(report)
 }
 
-/// Executions would wait for what the template has locked.
-fn not_compared() -> WarmRow {
-    let detail = "not compared: executions would wait for the lock that the template holds".to_owned();
-    WarmRow { aspect: "answer", state: "-", detail }
+/// Why copies cannot be compared with executions, if they cannot.
+fn not_compared(census: &Census) -> Option<WarmRow> {
+    let why = match census.reached {
+        Reached::Accept(_) => "an execution serves no single client",
+        _ if !census.shown.locks.is_empty() => "executions would wait for the lock that the template holds",
+        _ => return None,
+    };
+    Some(WarmRow { aspect: "answer", state: "-", detail: format!("not compared: {why}") })
 }
 
 /// What is known of the program at its point.

@@ -195,6 +195,7 @@ impl<'a, 'b> Runs<'a, 'b> {
         let asked = self.template.ask(&CopyFor {
             socket: client.socket,
             variables: &variables,
+            peer: client.entry.peer,
             stderr: None,
             cgroups: &[],
             stops,

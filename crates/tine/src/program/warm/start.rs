@@ -12,6 +12,7 @@ use tine_sys::exec::CStrings;
 use tine_sys::process::Alone;
 use tine_sys::trace::{Kin, StartFailure, Tracer};
 
+use super::options::{WarmAllow, WarmCheckSettings, WarmUntil};
 use super::placeholder::Placeholder;
 use super::proc_text::filters;
 use crate::error::{Error, ErrorKind, next_move};
@@ -53,8 +54,22 @@ pub(super) struct SubjectStart<'a> {
     pub(super) kin: Kin,
     /// Whether it has the variables of a connection.
     pub(super) has_variables: bool,
+    /// Whether it accepts its clients from a listener, instead of having a connection.
+    pub(super) accepts: bool,
     /// Makes the jail that it enters, in its process.
     pub(super) jail: &'a dyn Fn() -> Result<Confinement, Error>,
+}
+
+impl<'a> SubjectStart<'a> {
+    pub(super) fn of(
+        settings: &WarmCheckSettings,
+        alone: &'a Alone,
+        kin: Kin,
+        jail: &'a dyn Fn() -> Result<Confinement, Error>,
+    ) -> SubjectStart<'a> {
+        let has_variables = !settings.allowed.contains(&WarmAllow::Variables);
+        SubjectStart { alone, kin, has_variables, accepts: settings.until == WarmUntil::Accept, jail }
+    }
 }
 
 impl<'a> Subject<'a> {
@@ -65,12 +80,17 @@ impl<'a> Subject<'a> {
     /// The kernel refuses to trace ([`ErrorKind::System`]).
     pub(super) fn start(start: &SubjectStart<'a>, launcher: &mut Launcher) -> Result<Subject<'a>, Error> {
         let placeholder = placeholder().map_err(|why| cannot("get random bytes", &why))?;
-        let ends = loopback_connection().map_err(|why| cannot("make a connection over loopback", &why))?;
+        let ends = loopback(start.accepts);
+        let ends = ends.map_err(|why| cannot("make a connection over loopback", &why))?;
         let connection = fs::read_link(format!("/proc/self/fd/{}", ends.0.as_raw_fd()))
             .map_err(|why| Error::system("cannot read /proc/self/fd", &why, "mount /proc"))?;
         let mut tracer = Tracer::new(start.alone).map_err(|why| cannot("wait for the program", &why))?;
         let (variables, started) = on_placeholder(&ends.0, &placeholder, |client| {
             let variables = launcher.variables(client);
+            if start.accepts {
+                let started = tracer.start(start.kin, |_| accept(launcher, client, start.jail));
+                return (CStrings::default(), started);
+            }
             if start.has_variables {
                 let started = tracer.start(start.kin, |_| execute(launcher, client, start.jail));
                 return (variables, started);
@@ -154,12 +174,13 @@ fn placeholder() -> io::Result<Placeholder> {
 }
 
 /// The server's end of a real connection, so that what is asked about it is as for a client, and
-/// the other end.
-fn loopback_connection() -> io::Result<(OwnedFd, TcpStream)> {
+/// the other end. Where the program accepts, its listener, and a client of it: a program that waits
+/// for one before it accepts has one.
+fn loopback(accepts: bool) -> io::Result<(OwnedFd, TcpStream)> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let client = TcpStream::connect(listener.local_addr()?)?;
-    let (server, _) = listener.accept()?;
-    Ok((server.into(), client))
+    let server = if accepts { listener.into() } else { listener.accept()?.0.into() };
+    Ok((server, client))
 }
 
 /// Calls a function with the connection of a placeholder.
@@ -184,11 +205,30 @@ fn execute(
     client: &ProgramConnection,
     jail: &dyn Fn() -> Result<Confinement, Error>,
 ) -> Vec<u8> {
+    in_jail(launcher, jail, |launcher| launcher.execute(client))
+}
+
+/// The same for a program that accepts its clients: with the listener in the place of a connection.
+fn accept(
+    launcher: &mut Launcher,
+    listener: &ProgramConnection,
+    jail: &dyn Fn() -> Result<Confinement, Error>,
+) -> Vec<u8> {
+    let without = without_values(&names_of(&launcher.variables(listener)));
+    let listener = ProgramConnection { launch_context: &without, ..*listener };
+    in_jail(launcher, jail, |launcher| launcher.execute_on_listener(&listener))
+}
+
+fn in_jail(
+    launcher: &mut Launcher,
+    jail: &dyn Fn() -> Result<Confinement, Error>,
+    execute: impl FnOnce(&mut Launcher) -> ExitReport,
+) -> Vec<u8> {
     match jail() {
         Ok(jail) => *launcher.jail_mut() = jail,
         Err(why) => return why.to_string().into_bytes(),
     }
-    match launcher.execute(client) {
+    match execute(launcher) {
         ExitReport::Error(text) => text.into_bytes(),
         _ => b"cannot execute the program".to_vec(),
     }

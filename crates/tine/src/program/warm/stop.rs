@@ -25,6 +25,19 @@ impl Marker {
     }
 }
 
+/// A call that accepts a client: accept(2) or accept4(2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct AcceptCall {
+    pub(super) name: &'static str,
+    pub(super) listener: i32,
+    pub(super) flags: i32,
+    /// Where it writes the address of the client, and how long that is: the number of bytes that
+    /// there is room for.
+    pub(super) address: u64,
+    pub(super) length: u64,
+    pub(super) room: u32,
+}
+
 /// The descriptors of a process that are its connection: 0 and 1, and their duplicates.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct ConnectionFds(pub(super) BTreeSet<i32>);
@@ -68,6 +81,21 @@ impl ConnectionFds {
         if flags & ONLY_ON_EXECUTION == 0 {
             self.0.retain(|number| !(first..=last).contains(&u64::from(number.unsigned_abs())));
         }
+    }
+
+    /// The call by which a program accepts a client of its listener, if it is one: these are the
+    /// descriptors of that.
+    pub(super) fn accepted_by(&self, call: &NamedCall, look: &dyn Look) -> Option<AcceptCall> {
+        let flags = match call.name {
+            "accept" => 0,
+            "accept4" => call.descriptor(3),
+            _ => return None,
+        };
+        let listener = Some(call.descriptor(0)).filter(|number| self.has(*number))?;
+        let [address, length] = [call.arguments[1], call.arguments[2]];
+        let is_asked = address != 0 && length != 0;
+        let room = is_asked.then(|| look.word(length)).flatten().map_or(0, |word| word as u32);
+        Some(AcceptCall { name: call.name, listener, flags, address, length, room })
     }
 
     /// The descriptor of the connection that a call uses, if it does: it would read or write, wait

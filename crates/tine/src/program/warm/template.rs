@@ -12,6 +12,7 @@ use tine_sys::exec::CStrings;
 use tine_sys::plant::{Answer, TemplateChannel};
 
 use super::plan::{CopyOf, CopyPlan, NotCopied};
+use crate::net::peer::Peer;
 
 /// A template that has not answered by then is stuck. It answers within microseconds of a fork.
 pub(crate) const ANSWER_TIME: Duration = Duration::from_secs(1);
@@ -30,6 +31,7 @@ pub(crate) struct CopyFor<'a> {
     pub(crate) socket: &'a OwnedFd,
     /// The variables that describe it.
     pub(crate) variables: &'a CStrings,
+    pub(crate) peer: Peer,
     /// Its standard error, if it has one of its own.
     pub(crate) stderr: Option<&'a OwnedFd>,
     /// The lists of members of its cgroups.
@@ -51,6 +53,7 @@ impl LiveTemplate {
         canary[0] = 0;
         let message = self.plan.message(&CopyOf {
             variables: copy.variables,
+            peer: Some(copy.peer),
             has_stderr: copy.stderr.is_some(),
             cgroups: copy.cgroups.len(),
             canary: u64::from_le_bytes(canary),

@@ -10,7 +10,7 @@ use tine_sys::trace::TraceEvent;
 use super::call::{FileVersion, Look, NamedCall};
 use super::file_changes::{FileChange, FileChanges, file_change};
 use super::options::WarmUntil;
-use super::stop::{ConnectionFds, Marker, marker_looked_at};
+use super::stop::{AcceptCall, ConnectionFds, Marker, marker_looked_at};
 use super::timers::IntervalTimers;
 
 /// Where a program has stopped, or why it did not get there.
@@ -20,6 +20,8 @@ pub(super) enum Reached {
     Use(&'static str, i32),
     /// It is about to look at this path, by this call.
     Marker(&'static str, Marker),
+    /// It is about to accept a client.
+    Accept(AcceptCall),
     /// It would use the connection before it looks at a path of a marker.
     UsedBefore(&'static str, i32),
     /// A process that it has made would use the connection, or look at such a path: its program and
@@ -42,7 +44,7 @@ pub(super) enum Reached {
 impl Reached {
     /// Whether the program could be copied here.
     pub(super) fn is_point(&self) -> bool {
-        matches!(self, Reached::Use(..) | Reached::Marker(..))
+        matches!(self, Reached::Use(..) | Reached::Marker(..) | Reached::Accept(_))
     }
 
     /// Whether each copy will renew the variables of its connection that the program has copied.
@@ -167,22 +169,14 @@ impl Watch {
         let is_main = self.is_main(id);
         let Some(task) = self.tasks.get_mut(&id) else { return WatchStep::Resume(None) };
         (task.call, task.change) = (Some(call), file_change(&call, look));
-        let used = self.tables.get(&task.table).and_then(|fds| fds.used_by(&call, look));
-        // A program that says that it is ready is ready, whatever it is watched for.
-        let marker = marker_looked_at(&call, look);
+        let point = point(self.until, self.tables.get(&task.table), &call, look);
         if is_main {
             self.calls += 1;
         }
-        match (used, marker) {
-            (Some(_), _) | (_, Some(_)) if !is_main => {
-                WatchStep::Over(Reached::ByChild(look.program_name(), call.name))
-            }
-            (_, Some(marker)) => WatchStep::Over(Reached::Marker(call.name, marker)),
-            (Some(number), None) => WatchStep::Over(match self.until {
-                WarmUntil::Use => Reached::Use(call.name, number),
-                WarmUntil::Call => Reached::UsedBefore(call.name, number),
-            }),
-            (None, None) => {
+        match point {
+            Some(_) if !is_main => WatchStep::Over(Reached::ByChild(look.program_name(), call.name)),
+            Some(point) => WatchStep::Over(point),
+            None => {
                 if is_main {
                     self.interval_timers.follow(&call, look);
                     self.timers_created += usize::from(call.name == "timer_create");
@@ -242,6 +236,27 @@ impl Watch {
         self.threads += usize::from(is_thread && process == self.main);
         self.tasks.insert(created, Watched { process, table, call: None, change: None });
     }
+}
+
+/// The point that a call is, if it is one, of a process with these descriptors of the connection.
+fn point(
+    until: WarmUntil,
+    fds: Option<&ConnectionFds>,
+    call: &NamedCall,
+    look: &dyn Look,
+) -> Option<Reached> {
+    if until == WarmUntil::Accept {
+        return fds?.accepted_by(call, look).map(Reached::Accept);
+    }
+    // A program that says that it is ready is ready, whatever it is watched for.
+    if let Some(marker) = marker_looked_at(call, look) {
+        return Some(Reached::Marker(call.name, marker));
+    }
+    let number = fds?.used_by(call, look)?;
+    Some(match until {
+        WarmUntil::Call => Reached::UsedBefore(call.name, number),
+        WarmUntil::Use | WarmUntil::Accept => Reached::Use(call.name, number),
+    })
 }
 
 /// `CLONE_FILES` and `CLONE_THREAD` of clone(2).

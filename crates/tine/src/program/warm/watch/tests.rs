@@ -79,6 +79,27 @@ fn a_look_at_a_marker_is_a_point_and_with_call_the_only_one() {
 }
 
 #[test]
+fn with_accept_only_a_call_for_a_client_is_a_point() {
+    let reads = (MAIN, entry("read", &[0]));
+    let other = (MAIN, entry("accept4", &[5, 0, 0, 0]));
+    let (watch, step) = end(
+        WarmUntil::Accept,
+        &[
+            reads,
+            (MAIN, TraceEvent::Exit(0)),
+            other,
+            (MAIN, TraceEvent::Exit(-22)),
+            (MAIN, entry("accept4", &[1, 64, 72, 2048])),
+        ],
+    );
+    let call = AcceptCall { name: "accept4", listener: 1, flags: 2048, address: 64, length: 72, room: 0 };
+    assert_eq!(step, WatchStep::Over(Reached::Accept(call)));
+    assert_eq!(watch.calls, 3);
+    let make = [(MAIN, entry("clone", &[17])), (MAIN, TraceEvent::Created(7)), (7, entry("accept", &[0]))];
+    assert!(matches!(end(WarmUntil::Accept, &make).1, WatchStep::Over(Reached::ByChild(..))));
+}
+
+#[test]
 fn children_have_descriptors_of_their_own_and_threads_share_them() {
     let make = |flags| [(MAIN, entry("clone", &[flags])), (MAIN, TraceEvent::Created(7))];
     let closes = [(7, TraceEvent::Began), (7, entry("close", &[0])), (7, TraceEvent::Exit(0))];
