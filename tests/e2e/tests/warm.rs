@@ -4,6 +4,8 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -97,6 +99,25 @@ fn duplicates_of_a_file_have_one_offset_in_each_copy() {
         (0..2).for_each(|_| assert_eq!(answer(&warm, "a\n"), of_an_execution, "{script}"));
         assert_eq!(templates(&warm).len(), 1);
     }
+}
+
+#[test]
+fn copies_are_for_the_clients_of_the_first_address() {
+    let folder = Folder::new("warm-unix");
+    let (path, script) = (folder.path("socket"), "read a; echo $a $PROTO $UNIXREMOTEEUID $UNIXREMOTEPID");
+    let server = warm(&[&format!("unix:{path}")], &["sh", "-c", script]);
+    first_template(&server);
+    let own = format!("x UNIX {} {}\n", rustix::process::geteuid().as_raw(), std::process::id());
+    for _ in 0..2 {
+        let mut client = UnixStream::connect(&path).expect("a listener");
+        client.write_all(b"x\n").expect("a client");
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).expect("an answer");
+        assert_eq!(answer, own);
+    }
+    assert_eq!(answer(&server, "y\n"), "y TCP\n");
+    let starts: Vec<Value> = server.log.wait_for("end", 3).iter().map(|end| end["start"].clone()).collect();
+    assert_eq!(starts, ["warm", "warm", "cold"]);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::event::epoll;
 use rustix::fs::{Mode, OFlags};
+use rustix::net::AddressFamily;
 use rustix::process::Pid;
 use tine_sys::fd::{Floor, Kept};
 
@@ -20,12 +21,14 @@ use crate::error::{Error, ErrorKind, next_move};
 use crate::ipc::messages::{Sender, StderrPipe};
 use crate::jail::confinement::Confinement;
 use crate::lifecycle::crash::note_panics;
+use crate::net::listener::Listener;
 use crate::processes::conn::ConnContext;
 use crate::processes::jailer::client::Jailer;
 use crate::processes::jailer::run::JailerStart;
 use crate::processes::maker::run::MakerStart;
 use crate::processes::start::{StartReport, cannot, cannot_die_with_parent, change_user};
 use crate::program::launch::{Launcher, enter_directory};
+use crate::program::warm::ClientKind;
 use crate::settings::Settings;
 use crate::system::cgroups::Cgroups;
 use crate::system::parent::kill_with;
@@ -164,6 +167,7 @@ fn start_templates<'a, H>(
         alone: trusted.alone,
         settings,
         warm,
+        client: trusted.listeners.first().map_or(ClientKind::Tcp, client_kind),
         members: context.members,
         index: trusted.index,
         supervisor,
@@ -172,6 +176,15 @@ fn start_templates<'a, H>(
     let mut templates = Templates::new(start, &trusted.door.board);
     templates.start_maker(launcher)?;
     Ok(Some(templates))
+}
+
+/// The kind of the clients of a listener.
+fn client_kind(listener: &Listener) -> ClientKind {
+    match rustix::net::sockopt::socket_domain(listener) {
+        Ok(AddressFamily::UNIX) => ClientKind::Unix,
+        Ok(AddressFamily::VSOCK) => ClientKind::Vsock,
+        _ => ClientKind::Tcp,
+    }
 }
 
 /// What executes the program, if the server has one, at this path.

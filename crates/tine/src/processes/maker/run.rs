@@ -24,7 +24,7 @@ use crate::processes::jailer::client::Jailer;
 use crate::processes::jailer::run::JailerStart;
 use crate::processes::start::{cannot, start_detached};
 use crate::program::launch::Launcher;
-use crate::program::warm::{FileVersion, NewTemplate, TemplateJail, Warm, make_template};
+use crate::program::warm::{ClientKind, FileVersion, NewTemplate, TemplateJail, Warm, make_template};
 use crate::settings::Settings;
 use crate::system::parent::kill_with;
 
@@ -34,6 +34,8 @@ pub(crate) struct MakerStart<'a> {
     pub(crate) alone: &'a Alone,
     pub(crate) settings: &'a Settings,
     pub(crate) warm: &'a Warm,
+    /// The clients that copies are for.
+    pub(crate) client: ClientKind,
     /// What the program shares, which is not for a maker.
     pub(crate) members: Members,
     /// The number of its forker, from 0.
@@ -165,7 +167,13 @@ fn make_in_room(
         jail.take_room_of(&mut way.borrow_mut());
         Ok(jail)
     };
-    make_template(start.alone, launcher, &start.warm.check, &TemplateJail { enter: &jail, room })
+    make_template(
+        start.alone,
+        launcher,
+        &start.warm.check,
+        start.client,
+        &TemplateJail { enter: &jail, room },
+    )
 }
 
 /// The rooms of templates in a full jail.

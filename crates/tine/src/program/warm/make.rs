@@ -16,6 +16,7 @@ use super::census::Census;
 use super::decision::{Hindrance, WarmVerdict, decide};
 use super::file_changes::FileChanges;
 use super::options::WarmCheckSettings;
+use super::placeholder::ClientKind;
 use super::plan::{CopyOf, CopyPlan};
 use super::start::{Subject, SubjectStart, cannot};
 use super::template::wait_for_answer;
@@ -79,7 +80,8 @@ fn hidden(room: &CopyRoom, changes: &FileChanges) -> Option<Hindrance> {
 }
 
 /// Makes a template of a program, in a process that has no other task. The template is a sibling of
-/// this process, and its copies are, too. Returns the template, and the files that it is made of.
+/// this process, and its copies are, too, which are for clients of this kind. Returns the template,
+/// and the files that it is made of.
 ///
 /// # Errors
 /// The program cannot be started warm ([`ErrorKind::Program`]), or the kernel refuses a step.
@@ -87,9 +89,10 @@ pub(crate) fn make_template(
     alone: &Alone,
     launcher: &mut Launcher,
     settings: &WarmCheckSettings,
+    client: ClientKind,
     jail: &TemplateJail,
 ) -> Result<(NewTemplate, BTreeMap<PathBuf, FileVersion>), Error> {
-    let start = SubjectStart::of(settings, alone, Kin::Sibling, jail.enter);
+    let start = SubjectStart::of(settings, alone, Kin::Sibling, client, jail.enter);
     let mut subject = Subject::start(&start, launcher)?;
     let census = subject.take_census(settings).map_err(|why| cannot("look at the program", &why))?;
     if census.programs.is_empty() && matches!(census.reached, Reached::Ended(_)) {

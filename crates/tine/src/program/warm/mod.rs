@@ -37,5 +37,6 @@ pub use run::check_warm;
 
 pub(crate) use call::FileVersion;
 pub(crate) use make::{NewTemplate, TemplateFacts, TemplateJail, make_template};
+pub(crate) use placeholder::ClientKind;
 pub(crate) use plan::{CopyPlan, NotCopied};
 pub(crate) use template::{ANSWER_TIME, CopyFor, LiveTemplate, wait_for_answer};

@@ -10,6 +10,7 @@ use super::compare::{Comparison, EndComparison, Known, RunOutcome, compare_answe
 use super::compared::Compared;
 use super::exchange::TimedOutcome;
 use super::options::{WarmCheckSettings, WarmReport, WarmRow};
+use super::placeholder::ClientKind;
 use super::report::report;
 use super::runs::Runs;
 use super::snapshot::DescriptorTable;
@@ -44,7 +45,7 @@ pub fn check_warm(
     let before = PreexistingChildren::record_and_become_subreaper();
     let mut launcher = Launcher::new(program, path, None, Some(own), None, Floor::above_open(&[]))?;
     let jail = || Ok(Confinement::default());
-    let start = SubjectStart::of(settings, &alone, Kin::Child, &jail);
+    let start = SubjectStart::of(settings, &alone, Kin::Child, ClientKind::Tcp, &jail);
     let mut subject = Subject::start(&start, &mut launcher)?;
     let census = subject.take_census(settings).map_err(|why| cannot("look at the program", &why))?;
     if census.programs.is_empty() && matches!(census.reached, Reached::Ended(_)) {

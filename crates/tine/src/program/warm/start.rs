@@ -13,13 +13,12 @@ use tine_sys::process::Alone;
 use tine_sys::trace::{Kin, StartFailure, Tracer};
 
 use super::options::{WarmAllow, WarmCheckSettings, WarmUntil};
-use super::placeholder::Placeholder;
+use super::placeholder::{ClientKind, Placeholder};
 use super::proc_text::filters;
 use crate::error::{Error, ErrorKind, next_move};
 use crate::ipc::board::Entry;
 use crate::jail::confinement::Confinement;
 use crate::lifecycle::outcome::ExitReport;
-use crate::net::peer::Peer;
 use crate::net::proxied::Proxied;
 use crate::program::launch::Launcher;
 use crate::program::served::{LaunchContext, ProgramConnection};
@@ -56,6 +55,8 @@ pub(super) struct SubjectStart<'a> {
     pub(super) has_variables: bool,
     /// Whether it accepts its clients from a listener, instead of having a connection.
     pub(super) accepts: bool,
+    /// Its connection.
+    pub(super) client: ClientKind,
     /// Makes the jail that it enters, in its process.
     pub(super) jail: &'a dyn Fn() -> Result<Confinement, Error>,
 }
@@ -65,10 +66,12 @@ impl<'a> SubjectStart<'a> {
         settings: &WarmCheckSettings,
         alone: &'a Alone,
         kin: Kin,
+        client: ClientKind,
         jail: &'a dyn Fn() -> Result<Confinement, Error>,
     ) -> SubjectStart<'a> {
         let has_variables = !settings.allowed.contains(&WarmAllow::Variables);
-        SubjectStart { alone, kin, has_variables, accepts: settings.until == WarmUntil::Accept, jail }
+        let accepts = settings.until == WarmUntil::Accept;
+        SubjectStart { alone, kin, has_variables, accepts, client, jail }
     }
 }
 
@@ -79,7 +82,7 @@ impl<'a> Subject<'a> {
     /// # Errors
     /// The kernel refuses to trace ([`ErrorKind::System`]).
     pub(super) fn start(start: &SubjectStart<'a>, launcher: &mut Launcher) -> Result<Subject<'a>, Error> {
-        let placeholder = placeholder().map_err(|why| cannot("get random bytes", &why))?;
+        let placeholder = placeholder(start.client).map_err(|why| cannot("get random bytes", &why))?;
         let ends = loopback(start.accepts);
         let ends = ends.map_err(|why| cannot("make a connection over loopback", &why))?;
         let connection = fs::read_link(format!("/proc/self/fd/{}", ends.0.as_raw_fd()))
@@ -167,10 +170,10 @@ pub(super) fn cannot(what: &str, why: &io::Error) -> Error {
     Error::system(format_args!("cannot {what}"), why, next)
 }
 
-fn placeholder() -> io::Result<Placeholder> {
+fn placeholder(kind: ClientKind) -> io::Result<Placeholder> {
     let mut random = [0; 40];
     rustix::rand::getrandom(&mut random[..], rustix::rand::GetRandomFlags::empty())?;
-    Ok(Placeholder::of(random))
+    Ok(Placeholder::of(kind, random))
 }
 
 /// The server's end of a real connection, so that what is asked about it is as for a client, and
@@ -189,12 +192,13 @@ fn on_placeholder<R>(
     placeholder: &Placeholder,
     call: impl FnOnce(&ProgramConnection) -> R,
 ) -> R {
-    let &Placeholder { local, remote, id } = placeholder;
-    let peer = Peer::Tcp(remote);
+    let &Placeholder { local, peer, id } = placeholder;
+    // The address of the server is that of the header.
+    let proxied = local.map(|local| Proxied { proxy: peer, local: Some(local), header: 1 });
     call(&ProgramConnection {
         socket,
         entry: Entry { id, peer, start: 0 },
-        proxied: Some(&Proxied { proxy: peer, local: Some(local), header: 1 }),
+        proxied: proxied.as_ref(),
         launch_context: &LaunchContext::default(),
     })
 }
