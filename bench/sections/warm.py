@@ -164,7 +164,7 @@ def section_warm():
     wanted += ['PHP', 'PHP, helper']
     values = ', '.join(f'{name} {ratios[name][0]:.1f}' for name in wanted)
     done[0]['values'] = {'warm.programs': (min(ratios[name][0] for name in wanted), values)}
-    return done + [of_cat(), in_a_jail()]
+    return done + [of_cat(), beside_spares(), in_a_jail()]
 
 
 def of_cat():
@@ -182,12 +182,31 @@ def of_cat():
     return done
 
 
+def beside_spares():
+    """From the connect to the reply, one client at a time: copies need no process made in advance."""
+    servers = [
+        Contender('tine', tine() + ' -- /bin/cat'),
+        Contender('tine --spares 8', tine('--spares 8') + ' -- /bin/cat'),
+        Contender('tine --warm', tine('--warm') + ' -- /bin/cat'),
+    ]
+    results = race(servers, lambda one: racing.crr(one.port, 1, racing.ARGS.seconds), racing.ARGS.rounds)
+    return table('cat, 1 connection at a time', results, 'tine', 'p50', 'us', ('rate', 'p99', 'bad'))
+
+
 def in_a_jail():
     """A copy in a full jail beside an execution without one."""
     servers = [
         Contender('tine', tine('--user nobody') + ' -- /bin/cat'),
         Contender('tine --jail=full', tine('--user nobody', '--jail=full') + ' -- /bin/cat'),
         Contender('tine --jail=full --warm', tine('--user nobody', '--jail=full', '--warm') + ' -- /bin/cat'),
+        Contender(
+            'tine --jail=full --jail-init no',
+            tine('--user nobody', '--jail=full', '--jail-init no') + ' -- /bin/cat',
+        ),
+        Contender(
+            'tine --jail=full --jail-init no --warm',
+            tine('--user nobody', '--jail=full', '--jail-init no', '--warm') + ' -- /bin/cat',
+        ),
     ]
     results = race(servers, echo, racing.ARGS.rounds)
     done = table('cat in a full jail', results, 'tine', 'rate', 'conns/s', ('p50', 'p99', 'bad'))

@@ -15,7 +15,7 @@ use super::call::FileVersion;
 use super::census::Census;
 use super::decision::{Hindrance, WarmVerdict, decide};
 use super::file_changes::FileChanges;
-use super::options::WarmCheckSettings;
+use super::options::{WarmCheckSettings, WarmUntil};
 use super::placeholder::ClientKind;
 use super::plan::{CopyOf, CopyPlan};
 use super::start::{Subject, SubjectStart, cannot};
@@ -99,10 +99,10 @@ pub(crate) fn make_template(
         return Err(subject.not_executed());
     }
     if let WarmVerdict::Refused(reasons) = decide(&census, &settings.allowed) {
-        return Err(refused(&reasons));
+        return Err(refused(&reasons, settings.until));
     }
     if let Some(reason) = jail.room.as_ref().and_then(|room| hidden(room, &census.file_changes)) {
-        return Err(refused(&[reason]));
+        return Err(refused(&[reason], settings.until));
     }
     let parent = launcher.parent();
     let template = subject.make_template(&census, parent, jail.room.as_ref())?;
@@ -177,9 +177,13 @@ fn cannot_copy(why: &dyn fmt::Display) -> Error {
     Error::new(ErrorKind::Program, format_args!("the program cannot be started warm: {why}"), next)
 }
 
-fn refused(reasons: &[Hindrance]) -> Error {
+fn refused(reasons: &[Hindrance], until: WarmUntil) -> Error {
     let reasons: Vec<String> =
         reasons.iter().map(|reason| format!("{}: {reason}", reason.aspect())).collect();
     let what = format!("the program cannot be started warm: {}", reasons.join("; "));
-    Error::new(ErrorKind::Program, what, "see `tine warm-check`, or have it executed with `--warm=try`")
+    let next = match until {
+        WarmUntil::Accept => "see `tine warm-check --warm-until accept`",
+        WarmUntil::Use | WarmUntil::Call => "see `tine warm-check`, or have it executed with `--warm=try`",
+    };
+    Error::new(ErrorKind::Program, what, next)
 }
