@@ -5,6 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
+use tine_e2e::http::{get, observer_of};
 use tine_e2e::names::{FORKER, SPARE, outcome, pid};
 use tine_e2e::{Client, Folder, Server, inject_fault, kill, wait_until};
 
@@ -247,4 +248,42 @@ fn a_drain_under_load_cuts_no_accepted_connection() {
     assert!(ends.iter().all(|end| outcome(end) == "exit 0" || outcome(end) == "reset"), "{ends:?}");
     let replied = ends.iter().filter(|end| end["out"] == 5).count();
     assert_eq!(replied, served, "every accepted connection was served");
+}
+
+#[test]
+fn a_drain_with_a_delay_is_told_first_and_clients_are_served_meanwhile() {
+    let mut server = Server::serve(&["--observe", "127.0.0.1:0", "--drain-delay", "2s"]);
+    let observer = observer_of(&server);
+    let mut held = server.connect();
+    held.echo("before");
+    assert_eq!(get(&observer, "/readyz").status, 200);
+    server.signal(Signal::TERM);
+    wait_until("probes learn of it", || (get(&observer, "/readyz").body == "draining\n").then_some(()));
+    // A forker that dies is needed still.
+    kill(server.forkers()[0], Signal::KILL);
+    server.log.wait_for("restart", 1);
+    server.connect().echo("from a load balancer that does not know yet").finish();
+    assert!(server.log.of("drain").is_empty(), "{:?}", server.log.lines());
+    server.log.wait_for("drain", 1);
+    wait_until("the listener is closed", || {
+        std::net::TcpStream::connect(("127.0.0.1", server.port())).is_err().then_some(())
+    });
+    assert_eq!(get(&observer, "/readyz").body, "draining\n");
+    held.echo("after").finish();
+    assert_eq!(server.wait().code(), Some(0));
+    let announced = server.log.of("announce");
+    assert_eq!((announced.len(), &announced[0]["delay_seconds"]), (1, &2.0.into()), "{announced:?}");
+}
+
+#[test]
+fn a_second_signal_ends_the_delay_of_a_drain() {
+    let mut server = Server::serve(&["--drain-delay", "1h"]);
+    let mut held = server.connect();
+    held.echo("x");
+    server.signal(Signal::TERM);
+    server.log.wait_for("announce", 1);
+    server.connect().echo("y").finish();
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait().code(), Some(0));
+    held.expect_closed();
 }

@@ -35,6 +35,11 @@ pub struct TimeOptions {
     #[arg(long, value_name = "ACTION", default_value_t, value_parser = choice::<ClientGone>(ClientGone::NAMES))]
     pub client_gone: ClientGone,
 
+    /// Time for which a server that is to stop still accepts clients, and tells load balancers that
+    /// it drains (/readyz)
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
+    pub drain_delay: Duration,
+
     /// Maximum time for connections to finish when the server stops
     #[arg(long, value_name = "DURATION", default_value = shown(defaults::DRAIN_TIMEOUT), value_parser = duration)]
     pub drain_timeout: Duration,
@@ -49,7 +54,8 @@ impl TimeOptions {
     /// The server with these timeouts.
     #[must_use]
     pub fn apply(&self, server: Server) -> Server {
-        let server = server.drain_timeout(self.drain_timeout).client_gone(self.client_gone);
+        let server = server.drain_delay(self.drain_delay).drain_timeout(self.drain_timeout);
+        let server = server.client_gone(self.client_gone);
         let mut server = server.upgrade_drain_timeout(self.upgrade_drain_timeout);
         if let Some(time) = self.idle_timeout {
             server = server.idle_timeout(time);

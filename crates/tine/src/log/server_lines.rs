@@ -94,6 +94,12 @@ impl Log {
         }
     }
 
+    /// The server drains after a time, and accepts clients until then.
+    pub(crate) fn announce(&mut self, connections: usize, delay: Duration) {
+        let delay = ("delay_seconds", Decimal(delay.as_secs_f64()));
+        self.event("announce", &[("connections", Number(connections as u64)), delay]);
+    }
+
     /// The server drains; `None` if connections have any time to finish.
     pub(crate) fn drain(&mut self, connections: usize, timeout: Option<Duration>) {
         let mut fields = vec![("connections", Number(connections as u64))];

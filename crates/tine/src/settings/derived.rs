@@ -1,6 +1,7 @@
 //! What follows from the settings.
 
 use std::path::Path;
+use std::time::Duration;
 
 use tine_sys::process::Alone;
 
@@ -27,6 +28,11 @@ const OF_A_PRIORITY: &[&str] = &["getpriority", "setpriority"];
 const OF_TEMPLATES: &[&str] = &["getpriority", "setpriority", "getrandom", "pidfd_send_signal"];
 
 impl Settings {
+    /// The time from a request to stop until connections that have not finished are ended.
+    pub(crate) fn time_to_drain(&self) -> Duration {
+        self.drain_delay.saturating_add(self.drain_timeout)
+    }
+
     /// Whether standard error goes through the stderr logger: into the log, or, so that a crash
     /// report can have its last lines, to where it goes otherwise. A worker serves several
     /// connections with one standard error: that is not read.

@@ -93,6 +93,8 @@ pub(crate) struct Settings {
     pub(crate) spares: usize,
     pub(crate) reuse: u64,
     pub(crate) forkers: usize,
+    /// The time between a request to stop and the drain.
+    pub(crate) drain_delay: Duration,
     pub(crate) drain_timeout: Duration,
     /// The time that connections have to finish once the server is replaced; `None`: any.
     pub(crate) upgrade_drain_timeout: Option<Duration>,
@@ -146,6 +148,7 @@ impl Default for Settings {
             spares: defaults::SPARES,
             reuse: defaults::REUSE,
             forkers: defaults::forkers(),
+            drain_delay: Duration::ZERO,
             drain_timeout: defaults::DRAIN_TIMEOUT,
             upgrade_drain_timeout: None,
             leaves_connections: false,
@@ -241,6 +244,14 @@ impl Server {
     #[must_use]
     pub fn forkers(mut self, processes: usize) -> Server {
         self.settings.forkers = processes;
+        self
+    }
+
+    /// Sets how long a server that is to stop still accepts clients, while it tells those that ask
+    /// for its phase, load balancers among them, that it drains. Then the drain begins. Default: 0.
+    #[must_use]
+    pub fn drain_delay(mut self, time: Duration) -> Server {
+        self.settings.drain_delay = time;
         self
     }
 

@@ -51,7 +51,8 @@ enum MasterChild {
 pub(crate) fn run(mut setup: MasterSetup, alone: &Alone) -> Result<(), Error> {
     handed::close_all_but(HANDED_PREFIX);
     let count = setup.services.len();
-    let slowest = setup.services.iter().map(|service| service.server.settings.drain_timeout).max();
+    let stops = setup.services.iter().map(|service| service.server.settings.time_to_drain());
+    let slowest = stops.max();
     let stop_within = slowest.unwrap_or_default().saturating_add(STOP_WITHIN);
     let (mut writer, lines) = match LogWriter::start(&setup.log, alone)? {
         WriterStart::None => (None, None),

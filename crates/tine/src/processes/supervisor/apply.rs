@@ -41,6 +41,7 @@ where
     pub(super) fn apply(&mut self, action: ServerAction, state: &mut ServerState) -> Option<NewRole> {
         match action {
             ServerAction::Start(role) => return self.restart(role, state),
+            ServerAction::Announce(delay) => self.announce_drain(delay),
             ServerAction::Drain => self.drain(state.time_to_finish()),
             ServerAction::Replace => self.be_replaced(),
             ServerAction::CloseListeners => self.close_listeners(),
@@ -78,6 +79,12 @@ where
                 None
             }
         }
+    }
+
+    /// Tells load balancers that a drain begins after a time: who asks for the phase learns it.
+    fn announce_drain(&mut self, delay: Duration) {
+        self.is_announced = true;
+        self.log.announce(self.connections(), delay);
     }
 
     /// Begins to drain. Without a timeout, no service manager hears of it: it would set one.

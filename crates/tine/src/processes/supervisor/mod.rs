@@ -129,6 +129,8 @@ struct Supervisor<'a, H> {
     older: Older,
     /// Whether a drain serves the backlog: no newer generation does.
     serves_backlog: bool,
+    /// Whether a drain was announced: operators and load balancers are told of it before it begins.
+    is_announced: bool,
 }
 
 /// Memory that the processes of a server share, mapped before the first fork.

@@ -129,6 +129,7 @@ where
             }
         }
         let mut state = ServerState::new(&roles, self.settings.drain_timeout, Instant::now())
+            .announcing(self.settings.drain_delay)
             .leaving(self.settings.leaves_connections);
         while state.phase() != ServerPhase::Over {
             self.wait(&state);
@@ -277,7 +278,7 @@ where
         if self.timers.sweep_at <= Instant::now() {
             self.sweep(&mut events);
         }
-        if state.is_stopping() {
+        if !state.accepts() {
             self.check_drain(&mut events);
         } else if self.memory.board.are_places_settled() {
             events.push(ServerEvent::PlacesUsed);

@@ -155,6 +155,7 @@ impl<'a, H> Supervisor<'a, H> {
             handovers,
             older: Older::default(),
             serves_backlog: true,
+            is_announced: false,
             at_start: settings.at_start(),
             settings,
             listeners,

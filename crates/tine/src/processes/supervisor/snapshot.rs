@@ -110,7 +110,7 @@ where
     }
 
     fn phase_name(&self) -> &'static str {
-        match (self.memory.board.is_draining(), self.capacity.is_paused) {
+        match (self.memory.board.is_draining() || self.is_announced, self.capacity.is_paused) {
             (true, _) => "draining",
             (false, true) => "paused",
             (false, false) => "serving",

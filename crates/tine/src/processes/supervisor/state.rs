@@ -11,6 +11,8 @@ use crate::lifecycle::timing::{KILL_AFTER, KILL_WAIT};
 pub(super) enum ServerPhase {
     /// Clients are accepted.
     Serving,
+    /// It drains from this time on: load balancers learn so, and clients are accepted until then.
+    Announcing { until: Instant },
     /// The backlog is served; connections may finish until the deadline, if there is one.
     Draining { deadline: Option<Instant> },
     /// A newer generation serves; connections may finish until the deadline, if there is one.
@@ -55,6 +57,8 @@ pub(super) enum ServerEvent {
 pub(super) enum ServerAction {
     /// Start a process with this role.
     Start(Role),
+    /// Tell who asks that the server drains.
+    Announce(Duration),
     /// Notify forkers, spares and the delayer that a drain begins.
     Drain,
     /// Leave accepting to the newer generation.
@@ -71,6 +75,7 @@ pub(super) enum ServerAction {
 #[derive(Debug)]
 pub(super) struct ServerState {
     phase: ServerPhase,
+    drain_delay: Duration,
     drain_timeout: Duration,
     roles: Vec<(Role, RestartBackoff)>,
     listening: bool,
@@ -85,6 +90,7 @@ impl ServerState {
     pub(super) fn new(roles: &[Role], drain_timeout: Duration, now: Instant) -> ServerState {
         ServerState {
             phase: ServerPhase::Serving,
+            drain_delay: Duration::ZERO,
             drain_timeout,
             roles: roles.iter().map(|role| (*role, RestartBackoff::running(now))).collect(),
             listening: true,
@@ -96,6 +102,11 @@ impl ServerState {
     /// The same, of a server whose connections outlive it.
     pub(super) fn leaving(self, leaves_connections: bool) -> ServerState {
         ServerState { leaves_connections, ..self }
+    }
+
+    /// The same, of a server that announces its drain for this time.
+    pub(super) fn announcing(self, drain_delay: Duration) -> ServerState {
+        ServerState { drain_delay, ..self }
     }
 
     pub(super) fn phase(&self) -> ServerPhase {
@@ -119,11 +130,16 @@ impl ServerState {
         self.phase != ServerPhase::Serving
     }
 
+    /// Whether clients are accepted as long as they come.
+    pub(super) fn accepts(&self) -> bool {
+        matches!(self.phase, ServerPhase::Serving | ServerPhase::Announcing { .. })
+    }
+
     /// Whether a process with a role that has exited is restarted: in a drain, unless its work was
     /// done.
     pub(super) fn restarts(&self, done: bool) -> bool {
         match self.phase {
-            ServerPhase::Serving => true,
+            ServerPhase::Serving | ServerPhase::Announcing { .. } => true,
             ServerPhase::Draining { .. } | ServerPhase::Replaced { .. } => !done,
             ServerPhase::Ending { .. } | ServerPhase::Killing { .. } | ServerPhase::Over => false,
         }
@@ -133,7 +149,9 @@ impl ServerState {
     pub(super) fn deadline(&self) -> Option<Instant> {
         let own = match self.phase {
             ServerPhase::Draining { deadline } | ServerPhase::Replaced { deadline } => deadline,
-            ServerPhase::Ending { deadline } | ServerPhase::Killing { deadline } => Some(deadline),
+            ServerPhase::Announcing { until: deadline }
+            | ServerPhase::Ending { deadline }
+            | ServerPhase::Killing { deadline } => Some(deadline),
             ServerPhase::Serving | ServerPhase::Over => None,
         };
         self.roles.iter().filter_map(|(_, backoff)| backoff.due()).chain(own).min()
@@ -149,12 +167,17 @@ impl ServerState {
     /// Handles an event.
     pub(super) fn on(&mut self, event: ServerEvent, now: Instant) -> Vec<ServerAction> {
         match (event, self.phase) {
-            (
-                ServerEvent::StopRequested,
-                ServerPhase::Serving
-                | ServerPhase::Draining { deadline: None }
-                | ServerPhase::Replaced { .. },
-            ) => self.drain(Some(now + self.drain_timeout), now),
+            (ServerEvent::StopRequested, ServerPhase::Serving) if !self.drain_delay.is_zero() => {
+                self.phase = ServerPhase::Announcing { until: now + self.drain_delay };
+                vec![ServerAction::Announce(self.drain_delay)]
+            }
+            (ServerEvent::StopRequested, ServerPhase::Serving | ServerPhase::Draining { deadline: None }) => {
+                self.drain(Some(now + self.drain_timeout), now)
+            }
+            // The newer generation announces first, and its connections have as long.
+            (ServerEvent::StopRequested, ServerPhase::Replaced { .. }) => {
+                self.drain(Some(now + self.drain_delay + self.drain_timeout), now)
+            }
             // The signal of the same stop is not a second one.
             (ServerEvent::StopRequested, ServerPhase::Draining { .. })
                 if std::mem::take(&mut self.is_told_to_stop) =>
@@ -167,7 +190,8 @@ impl ServerState {
             (ServerEvent::EndRequested, ServerPhase::Serving) if self.leaves_connections => {
                 self.on(ServerEvent::StopRequested, now)
             }
-            (ServerEvent::EndRequested, ServerPhase::Serving) => {
+            (ServerEvent::EndRequested, ServerPhase::Serving)
+            | (ServerEvent::StopRequested | ServerEvent::EndRequested, ServerPhase::Announcing { .. }) => {
                 [vec![ServerAction::Drain], self.end(now)].concat()
             }
             (ServerEvent::EndRequested, ServerPhase::Draining { .. } | ServerPhase::Replaced { .. }) => {
@@ -175,16 +199,19 @@ impl ServerState {
             }
             (ServerEvent::EndRequested, _) => self.on(ServerEvent::StopRequested, now),
             (ServerEvent::PlacesUsed, ServerPhase::Serving) => self.drain(None, now),
+            (ServerEvent::PlacesUsed, ServerPhase::Announcing { until }) => {
+                self.drain(Some(until + self.drain_timeout), now)
+            }
             (ServerEvent::PlacesUsed, _) => Vec::new(),
             (ServerEvent::Abandoned, ServerPhase::Over) => Vec::new(),
             (ServerEvent::Abandoned, _) => {
                 self.forget_restarts();
                 [self.close_listeners(), self.kill(now)].concat()
             }
-            (ServerEvent::RoleNeeded(role), ServerPhase::Serving) => self.start_once(role, now),
+            (ServerEvent::RoleNeeded(role), _) if self.accepts() => self.start_once(role, now),
             (ServerEvent::RoleNeeded(_), _) => Vec::new(),
             (ServerEvent::RoleEnded { role, done }, _) => self.role_ended(role, done, now),
-            (ServerEvent::AllExited, ServerPhase::Serving) => Vec::new(),
+            (ServerEvent::AllExited, _) if self.accepts() => Vec::new(),
             (ServerEvent::AllExited, _) => self.over(),
             (ServerEvent::Replaced(timeout), ServerPhase::Serving) => {
                 self.phase = ServerPhase::Replaced { deadline: timeout.map(|timeout| now + timeout) };
@@ -261,6 +288,9 @@ impl ServerState {
 
     fn tick(&mut self, now: Instant) -> Vec<ServerAction> {
         match self.phase {
+            ServerPhase::Announcing { until } if until <= now => {
+                self.drain(Some(now + self.drain_timeout), now)
+            }
             ServerPhase::Draining { deadline: Some(deadline) }
             | ServerPhase::Replaced { deadline: Some(deadline) }
                 if deadline <= now =>
@@ -322,6 +352,65 @@ mod tests {
             (3, ServerEvent::StopRequested, &[ServerAction::Drain]),
             (4, ServerEvent::RoleNeeded(Role::ProxyReader), &[]),
         ]);
+    }
+
+    /// The same as [`play`], of a server that announces its drain for 5 s.
+    fn play_announcing(script: &[(u64, ServerEvent, &[ServerAction])]) {
+        let start = Instant::now();
+        let mut state =
+            ServerState::new(&[F0, R], Duration::from_secs(10), start).announcing(Duration::from_secs(5));
+        for (at, event, actions) in script {
+            let now = start + Duration::from_millis(*at);
+            assert_eq!(state.on(*event, now), *actions, "{event:?} at {at}");
+        }
+    }
+
+    #[test]
+    fn a_drain_is_announced_and_clients_are_accepted_meanwhile() {
+        let announce = [ServerAction::Announce(Duration::from_secs(5))];
+        let end = [ServerAction::CloseListeners, ServerAction::EndAll];
+        let end_at_once = [&[ServerAction::Drain][..], &end].concat();
+        for script in [
+            &[
+                (0, ServerEvent::StopRequested, &announce[..]),
+                // It serves as before.
+                (100, died(F0), &[ServerAction::Start(F0)]),
+                (200, ServerEvent::RoleNeeded(Role::Delayer), &[ServerAction::Start(Role::Delayer)]),
+                (300, ServerEvent::AllExited, &[]),
+                (4_999, ServerEvent::Tick, &[]),
+                (5_000, ServerEvent::Tick, &[ServerAction::Drain]),
+                (14_999, ServerEvent::Tick, &[]),
+                (15_000, ServerEvent::Tick, &end),
+            ][..],
+            &[(0, ServerEvent::StopRequested, &announce), (1, ServerEvent::StopRequested, &end_at_once)],
+            &[(0, ServerEvent::StopRequested, &announce), (1, ServerEvent::EndRequested, &end_at_once)],
+            &[(0, ServerEvent::EndRequested, &end_at_once)],
+            // The last of `--exit-after` comes meanwhile.
+            &[
+                (0, ServerEvent::StopRequested, &announce),
+                (1, ServerEvent::PlacesUsed, &[ServerAction::Drain]),
+                (14_999, ServerEvent::Tick, &[]),
+                (15_000, ServerEvent::Tick, &end),
+            ],
+            // One that does not accept any more has nothing to announce.
+            &[
+                (0, ServerEvent::PlacesUsed, &[ServerAction::Drain]),
+                (1, ServerEvent::StopRequested, &[ServerAction::Drain]),
+            ],
+            &[
+                (0, ServerEvent::Replaced(None), &[ServerAction::Replace]),
+                (1, ServerEvent::StopRequested, &[ServerAction::Drain]),
+                (15_000, ServerEvent::Tick, &[]),
+                (15_001, ServerEvent::Tick, &end),
+            ],
+            &[
+                (0, ServerEvent::StopRequested, &announce),
+                (1, ServerEvent::Replaced(None), &[]),
+                (2, ServerEvent::Abandoned, &[ServerAction::CloseListeners, ServerAction::KillAll]),
+            ],
+        ] {
+            play_announcing(script);
+        }
     }
 
     #[test]
