@@ -10,6 +10,7 @@
 //! | `asking.rs` | asks the server, and remembers replies for a moment |
 //! | `steering.rs`, `body.rs` | requests that steer |
 //! | `exposition.rs`, `families.rs` | metrics as text |
+//! | `agent.rs` | the agent of HAProxy: a line for each connection |
 //! | `samples.rs`, `sampling.rs` | what is counted each second, and who follows it |
 //! | `assets.rs` | the files of the dashboard |
 //! | `pages.rs` | a part of a list of connections |
@@ -20,6 +21,7 @@
 
 #![forbid(unsafe_code)]
 
+mod agent;
 mod answer;
 mod asking;
 mod assets;

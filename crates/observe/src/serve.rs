@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::Request;
@@ -21,6 +22,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::LocalSet;
 use tokio_io_timeout::TimeoutStream;
 
+use crate::agent::{line, tell};
 use crate::answer::Answering;
 use crate::asking::Asking;
 use crate::guard::Guard;
@@ -30,6 +32,7 @@ use crate::settings::ObserverSettings;
 
 /// Connections at a time, at most; others wait in the backlog.
 const MAX_CONNECTIONS: usize = 1_024;
+const MAX_AGENT_CHECKS: usize = 256;
 
 /// The time that a client has for the header of a request, and in which it must take some of an
 /// answer.
@@ -48,10 +51,34 @@ enum AnyListener {
     Unix(UnixListener),
 }
 
+/// What the clients of a listener get.
+#[derive(Clone)]
+enum Purpose {
+    Http,
+    /// The line about a service for HAProxy.
+    Agent(Option<String>),
+}
+
 /// What connections are served with.
 struct Serving {
     answering: Answering,
-    places: std::sync::Arc<Semaphore>,
+    places: Arc<Semaphore>,
+    /// Those of agent checks, so that neither clients keep the others waiting.
+    agent_places: Arc<Semaphore>,
+}
+
+impl Serving {
+    fn new(answering: Answering) -> Rc<Serving> {
+        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        Rc::new(Serving { answering, places, agent_places: Arc::new(Semaphore::new(MAX_AGENT_CHECKS)) })
+    }
+
+    fn places_of(&self, purpose: &Purpose) -> Arc<Semaphore> {
+        Arc::clone(match purpose {
+            Purpose::Http => &self.places,
+            Purpose::Agent(_) => &self.agent_places,
+        })
+    }
 }
 
 /// Serves until the kernel ends this process with its server.
@@ -75,23 +102,34 @@ pub(crate) fn run(observed: &Observed) -> Result<(), String> {
         return Ok(());
     }
     let asking = Asking::new(observed.duplicate().map_err(|why| format!("no descriptor: {why}"))?);
-    let places = std::sync::Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let answering = Answering { asking, settings, samples: Samples::default() };
-    let serving = Rc::new(Serving { answering, places });
+    let purposes = purposes(listeners.len(), &settings);
+    let tells_http = purposes.iter().any(|purpose| matches!(purpose, Purpose::Http));
+    let serving = Serving::new(Answering { asking, settings, samples: Samples::default() });
     LocalSet::new().block_on(&runtime, async {
-        for listener in listeners {
-            tokio::task::spawn_local(accept(listener, Rc::clone(&serving)));
+        for (listener, purpose) in listeners.into_iter().zip(purposes) {
+            tokio::task::spawn_local(accept(listener, purpose, Rc::clone(&serving)));
         }
-        sample(&serving.answering.asking, &serving.answering.samples).await;
+        match tells_http {
+            true => sample(&serving.answering.asking, &serving.answering.samples).await,
+            // Nobody can see samples.
+            false => std::future::pending().await,
+        }
     });
     Ok(())
+}
+
+/// The purposes of these many listeners: those of agents are the last ones.
+fn purposes(listeners: usize, settings: &ObserverSettings) -> Vec<Purpose> {
+    let http = listeners.saturating_sub(settings.agents.len());
+    let agents = settings.agents.iter().cloned().map(Purpose::Agent);
+    std::iter::repeat_n(Purpose::Http, http).chain(agents).collect()
 }
 
 /// Raises the limit of open files to what all connections need, as far as that is possible: beyond
 /// it, clients wait in the backlog.
 fn raise_limit() {
     let limit = getrlimit(Resource::Nofile);
-    let needed = (2 * MAX_CONNECTIONS) as u64;
+    let needed = (2 * (MAX_CONNECTIONS + MAX_AGENT_CHECKS)) as u64;
     let most = limit.maximum.unwrap_or(u64::MAX);
     if limit.current.is_some_and(|current| current < needed.min(most)) {
         let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(needed.min(most)), ..limit });
@@ -106,19 +144,21 @@ fn listener(socket: OwnedFd) -> std::io::Result<AnyListener> {
     }
 }
 
-async fn accept(listener: AnyListener, serving: Rc<Serving>) {
+async fn accept(listener: AnyListener, purpose: Purpose, serving: Rc<Serving>) {
     let is_local = matches!(listener, AnyListener::Unix(_));
     let guard = Rc::new(Guard::new(serving.answering.settings.token.as_deref(), is_local));
+    let places = serving.places_of(&purpose);
     loop {
-        let Ok(place) = std::sync::Arc::clone(&serving.places).acquire_owned().await else { return };
-        let (serving, guard) = (Rc::clone(&serving), Rc::clone(&guard));
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let client = Client { serving: Rc::clone(&serving), guard: Rc::clone(&guard), place };
+        let purpose = purpose.clone();
         let accepted = match &listener {
             AnyListener::Tcp(listener) => listener.accept().await.map(|(stream, _)| {
                 let _ = stream.set_nodelay(true);
-                tokio::task::spawn_local(serve(stream, serving, guard, place));
+                tokio::task::spawn_local(client.serve(stream, purpose));
             }),
             AnyListener::Unix(listener) => listener.accept().await.map(|(stream, _)| {
-                tokio::task::spawn_local(serve(stream, serving, guard, place));
+                tokio::task::spawn_local(client.serve(stream, purpose));
             }),
         };
         if accepted.is_err() {
@@ -128,8 +168,29 @@ async fn accept(listener: AnyListener, serving: Rc<Serving>) {
     }
 }
 
+/// A client that was accepted, as far as it is not its stream.
+struct Client {
+    serving: Rc<Serving>,
+    guard: Rc<Guard>,
+    place: OwnedSemaphorePermit,
+}
+
+impl Client {
+    async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin + 'static, purpose: Purpose) {
+        match purpose {
+            Purpose::Http => serve(stream, self).await,
+            // Without a reply of the server, HAProxy keeps what it knows.
+            Purpose::Agent(service) => {
+                if let Ok(services) = self.serving.answering.asking.status().await {
+                    tell(stream, &line(&services, service.as_deref())).await;
+                }
+            }
+        }
+    }
+}
+
 /// Serves the requests of a connection.
-async fn serve<S>(stream: S, serving: Rc<Serving>, guard: Rc<Guard>, place: OwnedSemaphorePermit)
+async fn serve<S>(stream: S, Client { serving, guard, place }: Client)
 where
     S: AsyncRead + AsyncWrite + 'static,
 {
@@ -163,14 +224,14 @@ pub fn fuzz_connection(bytes: &[u8]) -> Vec<u8> {
     // So that bodies are read.
     let settings = ObserverSettings { control: true, ..ObserverSettings::default() };
     let answering = Answering { asking, settings, samples: Samples::default() };
-    let places = std::sync::Arc::new(Semaphore::new(1));
-    let serving = Rc::new(Serving { answering, places });
+    let serving = Serving::new(answering);
     LocalSet::new().block_on(&runtime, async {
         let (mut client, stream) = tokio::io::duplex(64 * 1024);
-        let Ok(place) = std::sync::Arc::clone(&serving.places).acquire_owned().await else {
+        let Ok(place) = Arc::clone(&serving.places).acquire_owned().await else {
             return Vec::new();
         };
-        tokio::task::spawn_local(serve(stream, serving, Rc::new(Guard::new(None, false)), place));
+        let served = Client { serving, guard: Rc::new(Guard::new(None, false)), place };
+        tokio::task::spawn_local(serve(stream, served));
         let mut answers = Vec::new();
         let _ = client.write_all(bytes).await;
         let _ = client.shutdown().await;

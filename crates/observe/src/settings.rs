@@ -11,13 +11,17 @@ pub struct ObserverSettings {
     pub token: Option<String>,
     /// Whether clients may steer. Never without a token.
     pub control: bool,
+    /// Of each agent of HAProxy, the service that it tells about; `None` for the only one. Their
+    /// listeners are the last ones.
+    pub agents: Vec<Option<String>>,
 }
 
 impl ObserverSettings {
     /// The settings as a text, for [`ObserverSetup::bind`](tine::cli::ObserverSetup::bind).
     #[must_use]
     pub fn to_text(&self) -> String {
-        json!({ "name": self.name, "token": self.token, "control": self.control }).to_string()
+        let ObserverSettings { name, token, control, agents } = self;
+        json!({ "name": name, "token": token, "control": control, "agents": agents }).to_string()
     }
 
     /// The settings in a text; `None` if it has none.
@@ -28,7 +32,9 @@ impl ObserverSettings {
             token => Some(token.as_str()?.to_owned()),
         };
         let control = value.get("control")?.as_bool()? && token.is_some();
-        Some(ObserverSettings { name: value.get("name")?.as_str()?.to_owned(), token, control })
+        let agents = value.get("agents")?.as_array()?.iter().map(|agent| agent.as_str().map(str::to_owned));
+        let name = value.get("name")?.as_str()?.to_owned();
+        Some(ObserverSettings { name, token, control, agents: agents.collect() })
     }
 }
 
@@ -39,7 +45,8 @@ mod tests {
     #[test]
     fn settings_survive_as_text() {
         for (token, control) in [(None, false), (Some("a\"b".to_owned()), true)] {
-            let settings = ObserverSettings { name: "9999".into(), token, control };
+            let agents = vec![None, Some("a".to_owned())];
+            let settings = ObserverSettings { name: "9999".into(), token, control, agents };
             assert_eq!(ObserverSettings::parse(&settings.to_text()), Some(settings));
         }
         for wrong in ["", "{}", r#"{"name":"a","token":7}"#, r#"{"name":"a","token":null,"control":1}"#] {

@@ -25,6 +25,7 @@ fn imports_run_one_way() {
         "body",
         "steering",
         "targets",
+        "agent",
         "asking",
         "sampling",
         "answer",

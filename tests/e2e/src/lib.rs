@@ -14,6 +14,7 @@ pub mod examples;
 pub mod fault_injection;
 pub mod filters;
 pub mod folder;
+pub mod haproxy;
 pub mod http;
 pub mod jails;
 pub mod load;

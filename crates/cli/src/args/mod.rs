@@ -7,6 +7,7 @@ pub mod banner;
 pub mod client;
 pub mod control;
 pub mod demo;
+pub mod haproxy;
 pub mod identity;
 pub mod jail;
 pub mod limits;

@@ -7,6 +7,7 @@ use tine::cli::{ObserverSetup, resolve};
 use tine::{Address, Identity};
 use tine_observe::ObserverSettings;
 
+use crate::config::Position;
 use crate::error::Error;
 
 /// Above the options of the observer, which concern the server as a whole.
@@ -44,6 +45,17 @@ pub struct ObserveOptions {
     pub observe_user: Option<String>,
 }
 
+/// An agent of HAProxy, which the observer is, too.
+#[derive(Clone, Copy, Debug)]
+pub struct Agent<'a> {
+    /// Its address.
+    pub address: &'a str,
+    /// The service that it tells about, in a server with several.
+    pub service: Option<&'a str>,
+    /// Where that service begins in the configuration.
+    pub position: Option<&'a Position>,
+}
+
 impl ObserveOptions {
     /// Validates the options, without binding an address.
     ///
@@ -57,21 +69,37 @@ impl ObserveOptions {
         self.check_address(address)
     }
 
-    /// The observer of a server with this name, if there is to be one. Its address is bound.
+    /// The observer of a server with this name, if there is to be one. Its addresses are bound:
+    /// its own, and those of the agents.
     ///
     /// # Errors
-    /// As [`ObserveOptions::check`]; or the address cannot be bound.
-    pub fn observation(&self, name: &str) -> Result<Option<ObserverSetup>, Error> {
-        self.check_control()?;
-        let Some(address) = &self.observe else { return Ok(None) };
-        let (token, user) = (self.token()?, self.user()?);
-        self.check_address(address)?;
-        let is_public = !is_on_this_machine(&address.parse()?)?;
-        let control = self.observe_control;
-        let settings = ObserverSettings { name: name.to_owned(), token, control };
-        let observation = ObserverSetup::bind(address, settings.to_text())?;
-        let observation = observation.public(is_public).control(control);
-        Ok(Some(match user {
+    /// As [`ObserveOptions::check`]; or an address cannot be bound.
+    pub fn observation(&self, name: &str, agents: &[Agent]) -> Result<Option<ObserverSetup>, Error> {
+        self.check()?;
+        if self.observe.is_none() && agents.is_empty() {
+            return Ok(None);
+        }
+        let mut observation = ObserverSetup::new();
+        if let Some(address) = &self.observe {
+            let is_public = !is_on_this_machine(&address.parse()?)?;
+            observation = observation.bind(address)?.public(is_public).control(self.observe_control);
+        }
+        for Agent { address, service, position } in agents {
+            let within = |error: Error| match position {
+                Some(position) => error.within(position),
+                None => error,
+            };
+            let bound = observation.bind_agent(address, *service);
+            observation = bound.map_err(|error| within(error.into()))?;
+        }
+        let settings = ObserverSettings {
+            name: name.to_owned(),
+            token: self.token()?,
+            control: self.observe_control,
+            agents: observation.agents().to_vec(),
+        };
+        let observation = observation.settings(settings.to_text());
+        Ok(Some(match self.user()? {
             Some(user) => observation.user(user),
             None => observation,
         }))

@@ -8,6 +8,7 @@ use tine::Server;
 use super::access::AccessOptions;
 use super::banner::BannerOptions;
 use super::control::ControlOptions;
+use super::haproxy::HaproxyOptions;
 use super::identity::IdentityOptions;
 use super::jail::JailOptions;
 use super::limits::LimitOptions;
@@ -54,6 +55,10 @@ pub struct Serve {
     /// The PROXY protocol.
     #[command(flatten)]
     pub proxy: ProxyOptions,
+
+    /// HAProxy.
+    #[command(flatten)]
+    pub haproxy: HaproxyOptions,
 
     /// Timeouts.
     #[command(flatten)]

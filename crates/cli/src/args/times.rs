@@ -36,7 +36,7 @@ pub struct TimeOptions {
     pub client_gone: ClientGone,
 
     /// Time for which a server that is to stop still accepts clients, and tells load balancers that
-    /// it drains (/readyz)
+    /// it drains (/readyz, --haproxy-agent)
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
     pub drain_delay: Duration,
 

@@ -13,6 +13,7 @@ use tine::{Address, BindIpv6Only, Server, Services};
 
 use crate::args::Serve;
 use crate::args::control::ControlOptions;
+use crate::args::observe::Agent;
 use crate::config::overlap::{Claim, next_move};
 use crate::config::{Config, ServerConfig, ServiceConfig};
 use crate::diagnostics::diagnostic;
@@ -46,7 +47,11 @@ fn serve_one(args: Serve, takeover: &mut Option<Takeover>) -> Result<(), Error> 
     let server = listening(server, &args)?;
     let name = name_of(&args, &server);
     let server = args.control.apply(server, &name)?;
-    let server = observed(server, args.observe.observation(&shown_name(&args.control, &name))?);
+    args.haproxy.check()?;
+    let agent = args.haproxy.haproxy_agent.as_deref();
+    let agents: Vec<Agent> =
+        agent.map(|address| Agent { address, service: None, position: None }).into_iter().collect();
+    let server = observed(server, args.observe.observation(&shown_name(&args.control, &name), &agents)?);
     if args.log.is_interactive() {
         diagnostic!("{}", hint(&args, &server));
     }
@@ -105,7 +110,8 @@ fn serve_file(
             None => services.service(&service.name, server, service.args.service.handler),
         };
     }
-    let observation = server_wide.observe.observation(&shown_name(&server_wide.control, &name))?;
+    let agents: Vec<Agent> = config.services.iter().filter_map(agent_of).collect();
+    let observation = server_wide.observe.observation(&shown_name(&server_wide.control, &name), &agents)?;
     services = observed_services(services, observation);
     drop(config);
     Ok(replaceable_services(services, replacement, takeover.take()).run()?)
@@ -126,9 +132,16 @@ fn shown_name(control: &ControlOptions, name: &str) -> String {
     control.name.clone().unwrap_or_else(|| name.to_owned())
 }
 
+/// The agent of HAProxy of a service, if it has one.
+fn agent_of(service: &ServiceConfig) -> Option<Agent<'_>> {
+    let address = service.args.haproxy.haproxy_agent.as_deref()?;
+    Some(Agent { address, service: Some(&service.name), position: Some(&service.position) })
+}
+
 /// A service without its addresses, validated.
 pub(crate) fn checked(service: &ServiceConfig, server_wide: &ServerConfig) -> Result<Server, Error> {
     let server = service.args.apply(Server::new(), &server_wide.log).and_then(|server| {
+        service.args.haproxy.check()?;
         match service.args.program.program() {
             Some(program) => server.check_program(&program)?,
             None => server.check()?,

@@ -27,7 +27,7 @@ pub(super) fn severity(event: &str, fields: &[(&str, FieldValue)]) -> u8 {
         "debug" | "trace" => 7,
         "error" => 3,
         "warning" | "restart" | "dropped" | "crash" => 4,
-        "listen" | "observe" | "jail" | "announce" | "drain" | "stop" | "reload" | "recovered"
+        "listen" | "observe" | "agent" | "jail" | "announce" | "drain" | "stop" | "reload" | "recovered"
         | "control" | "penalty" => 5,
         "receive" => 7,
         _ => 6,

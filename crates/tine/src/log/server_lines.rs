@@ -94,6 +94,13 @@ impl Log {
         }
     }
 
+    /// `agent`: an address that the agent of HAProxy listens on, of a service.
+    pub(crate) fn agent(&mut self, address: &str, service: Option<&str>) {
+        let mut fields = vec![("address", Text(address))];
+        fields.extend(service.map(|service| ("of", Text(service))));
+        self.event("agent", &fields);
+    }
+
     /// The server drains after a time, and accepts clients until then.
     pub(crate) fn announce(&mut self, connections: usize, delay: Duration) {
         let delay = ("delay_seconds", Decimal(delay.as_secs_f64()));

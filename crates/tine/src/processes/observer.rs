@@ -102,7 +102,8 @@ impl Observer {
             }
             Err(why) => {
                 observer.end();
-                Err(cannot_start(&why, "see the log above, or start the server without --observe"))
+                let next = "see the log above, or start the server without --observe and --haproxy-agent";
+                Err(cannot_start(&why, next))
             }
         }
     }
@@ -151,8 +152,11 @@ impl Observer {
 
     /// Has the observer accept clients: the server serves. The log has its addresses.
     pub(crate) fn serve(&mut self, log: &mut Log) {
-        for listener in &self.observation.listeners {
-            log.observe(&listener.name);
+        for (listener, agent) in self.observation.named_listeners() {
+            match agent {
+                None => log.observe(&listener.name),
+                Some(service) => log.agent(&listener.name, service.as_deref()),
+            }
         }
         if self.observation.is_public {
             log.warning(
@@ -315,15 +319,8 @@ mod tests {
         let (link, theirs) = ObserverLink::pair().expect("a channel");
         let observed = Observed::from(theirs);
         let start = Instant::now();
-        let observation = ObserverSetup {
-            listeners: Vec::new(),
-            user: None,
-            settings: String::new(),
-            is_public: false,
-            may_tend: false,
-        };
         let mut observer = Observer {
-            observation,
+            observation: ObserverSetup::new(),
             link: Some(link),
             companion: Companion::new(ROLE),
             serves: true,

@@ -19,7 +19,8 @@ fn main() -> Result<(), tine::Error> {
     }
     let words: Vec<String> = std::env::args().skip(1).collect();
     let has = |option: &str| words.iter().any(|word| word == option);
-    let observation = ObserverSetup::bind("127.0.0.1:0", "{}".to_owned())?.control(has("--observe-control"));
+    let observation =
+        ObserverSetup::new().settings("{}".to_owned()).bind("127.0.0.1:0")?.control(has("--observe-control"));
     let control = Control::at(&words[0]).group(60);
     let bind = || Ok::<Server, tine::Error>(Server::bind("127.0.0.1:0")?.log_format(LogFormat::Json));
     if !has("--services") {
