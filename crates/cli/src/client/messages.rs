@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use tine_load::plan::part::Part;
 use tine_load::plan::script::scripts;
 use tine_load::plan::sources::Sources;
 use tine_load::plan::{Arrivals, Close, MessageText, Mode, Plan, Population};
@@ -76,6 +77,7 @@ fn load(args: &Client, message: &str, targets: &[Target]) -> Result<Load, Error>
     let scripts = scripts(&plan)
         .map_err(|why| Error::usage(format_args!("bad message: {why}"), "see `tine client --help`"))?;
     Ok(Load {
+        part: Part::whole(&plan),
         scripts,
         plan,
         targets: targets.iter().map(|target| target.endpoints.clone()).collect(),

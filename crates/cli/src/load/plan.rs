@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tine_load::plan::endpoint::Endpoint;
+use tine_load::plan::part::Part;
 use tine_load::plan::script::scripts;
 use tine_load::plan::sources::{Block, Sources};
 use tine_load::plan::{MessageText, Mode, Plan, Population};
@@ -23,22 +24,29 @@ pub(super) fn load(
     if options.all_addresses {
         targets = targets.into_iter().flat_map(Target::split).collect();
     }
-    if options.half_close && !populations.iter().any(|one| one.mode == Mode::Crr) {
-        return Err(Error::usage(
-            "--half-close is for connections that end with a reply",
-            "use it with crr, or with a mix that has crr",
-        ));
-    }
+    check(&populations, options)?;
     let names = targets.iter().map(|target| target.name.clone()).collect();
     let plan = plan(populations, names, options);
     let targets: Vec<Vec<Endpoint>> = targets.into_iter().map(|target| target.endpoints).collect();
     let scripts = scripts(&plan)
         .map_err(|why| Error::usage(format_args!("bad load: {why}"), "see `tine load MODE --help`"))?;
     let sources = sources(&options.source, &targets)?;
-    Ok(Load { plan, scripts, targets, sources, proxy: options.proxy.headers() })
+    Ok(Load { part: Part::whole(&plan), plan, scripts, targets, sources, proxy: options.proxy.headers() })
 }
 
-fn sources(blocks: &[Block], targets: &[Vec<Endpoint>]) -> Result<Sources, Error> {
+/// Checks what the parser of the command line cannot.
+pub(super) fn check(populations: &[Population], options: &Options) -> Result<(), Error> {
+    if options.half_close && !populations.iter().any(|one| one.mode == Mode::Crr) {
+        return Err(Error::usage(
+            "--half-close is for connections that end with a reply",
+            "use it with crr, or with a mix that has crr",
+        ));
+    }
+    Ok(())
+}
+
+/// Makes the sources of connections to targets.
+pub(super) fn sources(blocks: &[Block], targets: &[Vec<Endpoint>]) -> Result<Sources, Error> {
     let all: Vec<&Endpoint> = targets.iter().flatten().collect();
     let sources = Sources::new(blocks.to_vec(), &all);
     match blocks.is_empty() || all.iter().any(|endpoint| sources.serve(endpoint)) {
@@ -50,7 +58,8 @@ fn sources(blocks: &[Block], targets: &[Vec<Endpoint>]) -> Result<Sources, Error
     }
 }
 
-fn plan(populations: Vec<Population>, targets: Vec<String>, options: &Options) -> Plan {
+/// Creates a plan, with every default filled in.
+pub(super) fn plan(populations: Vec<Population>, targets: Vec<String>, options: &Options) -> Plan {
     let is = |mode| matches!(populations.as_slice(), [one] if one.mode == mode);
     let has = |mode| populations.iter().any(|one: &Population| one.mode == mode);
     let processors =

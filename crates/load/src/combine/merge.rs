@@ -60,6 +60,9 @@ fn add(sum: &mut Report, other: &Report) {
     sum.lost.extend(other.lost.iter().cloned());
     sum.kernel.merge(&other.kernel);
     sum.memory_kib = sum.memory_kib.max(other.memory_kib);
+    if let Some(more) = &other.agents {
+        sum.agents.get_or_insert_default().merge(more);
+    }
     sum.findings.merge(&other.findings);
 }
 

@@ -4,3 +4,4 @@ pub mod ab;
 pub mod compare;
 pub mod merge;
 pub mod ratio;
+pub mod union;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Findings;
+use super::agents::Agents;
 use super::counters::Counters;
 
 /// The result of one run.
@@ -22,6 +23,8 @@ pub struct Measurement {
     pub memory_kib: u64,
     /// Start of the run, in milliseconds since 1970.
     pub began_ms: u64,
+    /// The agents that have measured, if there were any.
+    pub agents: Option<Agents>,
 }
 
 /// A worker that ended before it sent its findings.

@@ -1,6 +1,7 @@
 //! Findings: the data that workers measure. Those of one worker are sent to the coordinator as
 //! JSON, those of several add up.
 
+pub mod agents;
 pub mod corruption;
 pub mod counters;
 pub mod machine;
@@ -42,6 +43,10 @@ pub struct Findings {
     pub errors: BTreeMap<String, u64>,
     /// Maximum number of connections open at the same time.
     pub most_open: u64,
+    /// Greatest time from the planned start of the run to the first turn of a worker's loop, in
+    /// nanoseconds. `None` if no worker has reached the start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_late_ns: Option<u64>,
     /// Arrivals that waited for a free connection.
     pub waited: u64,
     /// Connections that took more than 900 ms to make: the kernel retried, because a queue was full
@@ -170,6 +175,7 @@ impl Findings {
             *self.errors.entry(text.clone()).or_default() += number;
         }
         self.most_open += other.most_open;
+        self.start_late_ns = self.start_late_ns.max(other.start_late_ns);
         self.waited += other.waited;
         self.slow_connects += other.slow_connects;
         self.measured += other.measured;

@@ -1,8 +1,10 @@
 //! The plan of a load: what was requested, with every default filled in. It is part of every
 //! report. Workers compute their shares from it, so they need not communicate.
 
+pub mod check;
 pub mod endpoint;
 pub mod expect;
+pub mod part;
 pub mod pattern;
 pub mod proxy;
 pub mod schedule;

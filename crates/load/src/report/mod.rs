@@ -9,6 +9,7 @@ pub mod text;
 use serde::{Deserialize, Serialize};
 
 use crate::findings::Findings;
+use crate::findings::agents::Agents;
 use crate::findings::counters::Counters;
 use crate::findings::machine::Machine;
 use crate::findings::measurement::{LostWorker, Measurement};
@@ -51,6 +52,9 @@ pub struct Report {
     /// Greatest decrease of the machine's available memory, in KiB. With held connections on one
     /// machine, it is the memory of both ends.
     pub memory_kib: u64,
+    /// The agents, if several machines ran the load together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agents: Option<Agents>,
     /// The findings that the figures are computed from.
     pub findings: Findings,
 }
@@ -61,7 +65,7 @@ impl Report {
     pub fn new(plan: &Plan, measurement: Measurement) -> Report {
         let validity = Validity::of(plan, &measurement);
         let machine = Machine::this();
-        let Measurement { findings, lost, interrupted, window_ns, kernel, memory_kib, began_ms } =
+        let Measurement { findings, lost, interrupted, window_ns, kernel, memory_kib, began_ms, agents } =
             measurement;
         Report {
             schema: SCHEMA.into(),
@@ -77,8 +81,15 @@ impl Report {
             lost,
             kernel,
             memory_kib,
+            agents,
             findings,
         }
+    }
+
+    /// Names another machine than this one as that of the client.
+    pub(crate) fn on_machine(&mut self, machine: Machine) {
+        self.summary = Summary::new(&self.findings, self.window_ns, &self.kernel, &machine);
+        self.machine = machine;
     }
 
     /// Whether all connections failed before they were made, and none because of the client: if the
@@ -108,6 +119,7 @@ pub(crate) mod tests {
             kernel: Counters::default(),
             memory_kib: 0,
             began_ms: 0,
+            agents: None,
         };
         let mut report = Report::new(&crate::plan::tests::plan(), measurement);
         report.validity = Validity { valid: true, ..Validity::default() };
@@ -127,6 +139,7 @@ pub(crate) mod tests {
             kernel: Counters::default(),
             memory_kib: 0,
             began_ms: 0,
+            agents: None,
         }
     }
 

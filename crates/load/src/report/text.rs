@@ -27,6 +27,7 @@ fn write(out: &mut String, report: &Report) -> std::fmt::Result {
         writeln!(out, "{name:<12} {}", percentiles(figures))?;
     }
     ends(out, report)?;
+    agents(out, report)?;
     errors(out, report)?;
     costs(out, report)?;
     for warning in &report.validity.warnings {
@@ -78,6 +79,22 @@ fn ends(out: &mut String, report: &Report) -> std::fmt::Result {
         writeln!(out, "at the stop  {} in flight, the oldest for {oldest}", grouped(summary.in_flight))?;
     }
     Ok(())
+}
+
+/// Writes how the agents have worked together, if there were any.
+fn agents(out: &mut String, report: &Report) -> std::fmt::Result {
+    let Some(agents) = &report.agents else { return Ok(()) };
+    let lost = match agents.lost().count() {
+        0 => String::new(),
+        lost => format!(", {} lost", grouped(lost as u64)),
+    };
+    writeln!(
+        out,
+        "agents       {}{lost}; started {} apart, their clocks known to {}",
+        grouped(agents.each.len() as u64),
+        duration(agents.start_skew_ns),
+        duration(agents.clock_uncertainty_ns)
+    )
 }
 
 /// Writes errors and wrong bytes.

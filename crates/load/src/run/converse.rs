@@ -3,10 +3,11 @@
 use std::io;
 use std::time::Duration;
 
+use super::clock::now;
+use super::coordinator;
 use super::live::{Live, Numbers};
 use super::load::Load;
 use super::purpose::{Observer, Purpose};
-use super::{coordinator, worker};
 use crate::findings::measurement::LostWorker;
 
 /// The result of a conversation.
@@ -33,7 +34,7 @@ pub fn converse(
 ) -> io::Result<Conversation> {
     let live = Live::new(load.workers())?;
     let purpose = Purpose::Converse(observer);
-    let start = worker::now();
+    let start = now();
     let collected = coordinator::run(load, purpose, live, start, period, &mut || watch(&live))?;
     Ok(Conversation { numbers: live.sum(), lost: collected.lost, interrupted: collected.interrupted })
 }

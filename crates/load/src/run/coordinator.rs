@@ -47,20 +47,22 @@ pub(super) fn run(
     on_turn: &mut dyn FnMut(),
 ) -> io::Result<Collected> {
     let shares = shares(load.plan.connections as usize, load.plan.processes as usize);
-    let workers = shares.len();
-    let largest = shares.iter().map(ExactSizeIterator::len).max().unwrap_or(0) as u64;
+    let part = load.part;
+    let shares = shares.into_iter().enumerate().skip(part.first).take(part.workers);
+    let largest = shares.clone().map(|(_, slots)| slots.len()).max().unwrap_or(0) as u64;
     if purpose.measures() {
         // Workers inherit the pipes of those before them.
-        raise_descriptor_limit(largest + workers as u64 + FURTHER_DESCRIPTORS)?;
+        raise_descriptor_limit(largest + part.workers as u64 + FURTHER_DESCRIPTORS)?;
     } else {
         // If it fails, connections beyond the limit fail, each for itself.
         let _ = raise_descriptor_limit(largest + FURTHER_DESCRIPTORS);
     }
     let mut coordinator = Coordinator::new(purpose)?;
-    for (number, slots) in shares.into_iter().enumerate() {
+    for (number, slots) in shares {
         let stop_signals =
             purpose.measures().then(|| Set::of(&[Signal::TERM.as_raw(), Signal::INT.as_raw()]));
-        coordinator.start(&Work { number, workers, slots, load, purpose, start, live, stop_signals })?;
+        let at = number - part.first;
+        coordinator.start(&Work { number, at, slots, load, purpose, start, live, stop_signals })?;
     }
     while !coordinator.workers.is_empty() {
         coordinator.wait(period);

@@ -4,6 +4,7 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
+use serde::{Deserialize, Serialize};
 use tine_sys::memory::Shared;
 
 use crate::findings::state::State;
@@ -17,7 +18,8 @@ const SINGLE: usize = 6;
 const WORDS: usize = SINGLE + STATES + BUCKETS;
 
 /// The numbers of one worker, or of all workers together, at one time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Sparse", into = "Sparse")]
 pub struct Numbers {
     /// Connections open now.
     pub open: u64,
@@ -33,6 +35,27 @@ pub struct Numbers {
     pub received: u64,
     states: [u64; STATES],
     buckets: [u64; BUCKETS],
+}
+
+/// The serialized form of numbers: the places that are not zero.
+#[derive(Serialize, Deserialize)]
+struct Sparse(Vec<(usize, u64)>);
+
+impl From<Numbers> for Sparse {
+    fn from(numbers: Numbers) -> Sparse {
+        Sparse(numbers.to_words().into_iter().enumerate().filter(|(_, word)| *word > 0).collect())
+    }
+}
+
+/// Places that do not exist are left out.
+impl From<Sparse> for Numbers {
+    fn from(Sparse(places): Sparse) -> Numbers {
+        let mut words = [0; WORDS];
+        for (at, word) in places {
+            words.get_mut(at).into_iter().for_each(|place| *place = word);
+        }
+        Numbers::from_words(&words)
+    }
 }
 
 impl Default for Numbers {
@@ -58,6 +81,13 @@ impl Numbers {
     #[must_use]
     pub fn errors(&self) -> u64 {
         self.ended(State::is_error)
+    }
+
+    /// Returns the sum of these numbers and others.
+    #[must_use]
+    pub fn plus(&self, other: &Numbers) -> Numbers {
+        let (one, other) = (self.to_words(), other.to_words());
+        Numbers::from_words(&std::array::from_fn(|at| one[at].saturating_add(other[at])))
     }
 
     /// Counts the duration of an exchange.
@@ -199,6 +229,11 @@ mod tests {
         let sum = live.sum();
         assert_eq!((sum.open, sum.made, sum.messages, sum.done), (2, 3, 7, 101));
         assert_eq!((sum.sent, sum.received, sum.errors()), (8, 9, 1));
+        assert_eq!(live.of(0).plus(&live.of(1)), sum);
+        let text = serde_json::to_string(&sum).expect("text");
+        assert_eq!(serde_json::from_str::<Numbers>(&text).expect("numbers"), sum);
+        let foreign = serde_json::from_str::<Numbers>("[[100000,1]]").expect("numbers");
+        assert_eq!(foreign, Numbers::default());
         let median = sum.quantile_since(&Numbers::default(), 0.5).expect("some");
         assert!((50_000..=63_000).contains(&median), "{median}");
         assert_eq!(sum.quantile_since(&sum, 0.5), None);

@@ -3,10 +3,11 @@
 use std::io;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::clock::now;
+use super::coordinator;
 use super::live::{Live, Numbers};
 use super::load::Load;
 use super::purpose::Purpose;
-use super::{coordinator, worker};
 use crate::findings::Findings;
 use crate::findings::counters::{Counters, available_memory};
 use crate::findings::measurement::Measurement;
@@ -32,7 +33,7 @@ pub struct Progress {
 }
 
 /// Runs a load, in this process and workers forked from it. Calls `watch` every `period`, if there
-/// is one.
+/// is one. It starts as soon as all workers have been forked.
 ///
 /// # Errors
 /// EAGAIN, EMFILE or ENOMEM if the workers cannot be started; also if this process has several
@@ -42,23 +43,41 @@ pub fn measure(
     period: Option<Duration>,
     watch: &mut dyn FnMut(Progress),
 ) -> io::Result<Measurement> {
-    let workers = load.workers();
-    let live = Live::new(workers)?;
+    measure_from(load, now() + startup(load.workers()), period, watch)
+}
+
+/// Returns the time that it takes to fork a number of workers, in nanoseconds.
+#[must_use]
+pub fn startup(workers: usize) -> u64 {
+    STARTUP + workers as u64 * STARTUP_PER_WORKER
+}
+
+/// As [`measure`], with a start on the monotonic clock of this machine, in nanoseconds. Workers
+/// that are forked later than that are late.
+///
+/// # Errors
+/// EAGAIN, EMFILE or ENOMEM if the workers cannot be started; also if this process has several
+/// threads.
+pub fn measure_from(
+    load: &Load,
+    start: u64,
+    period: Option<Duration>,
+    watch: &mut dyn FnMut(Progress),
+) -> io::Result<Measurement> {
+    let live = Live::new(load.workers())?;
     let before = Counters::read();
     let memory = available_memory();
     let mut least = memory;
     let began = SystemTime::now();
-    // Workers start together, when the last one has been forked.
-    let start = worker::now() + STARTUP + workers as u64 * STARTUP_PER_WORKER;
     let mut on_turn = || {
         least = least.min(available_memory());
         if period.is_some() {
-            watch(Progress { elapsed_ns: worker::now().saturating_sub(start), numbers: live.sum() });
+            watch(Progress { elapsed_ns: now().saturating_sub(start), numbers: live.sum() });
         }
     };
     let period = Some(period.unwrap_or(READING));
     let collected = coordinator::run(load, Purpose::Measure, live, start, period, &mut on_turn)?;
-    let stopped = worker::now().saturating_sub(start);
+    let stopped = now().saturating_sub(start);
     let end = measured_until(&load.plan, &collected.findings, stopped);
     Ok(Measurement {
         interrupted: collected.interrupted,
@@ -68,6 +87,7 @@ pub fn measure(
         kernel: Counters::read().since(&before),
         memory_kib: memory - least,
         began_ms: began.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis() as u64),
+        agents: None,
     })
 }
 

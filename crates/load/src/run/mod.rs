@@ -4,6 +4,7 @@
 //! [`measure`] runs workers that measure, for `tine load`; [`converse`] runs workers that report
 //! each event to an observer, for `tine client`.
 
+pub mod clock;
 pub mod converse;
 mod coordinator;
 mod exchange;

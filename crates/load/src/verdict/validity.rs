@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::findings::agents::Agents;
 use crate::findings::measurement::Measurement;
 use crate::findings::record::Measure;
 use crate::findings::state::{Ledger, State};
@@ -96,6 +97,7 @@ fn reasons(plan: &Plan, measurement: &Measurement) -> Vec<String> {
     for lost in &measurement.lost {
         reasons.push(format!("worker {} (pid {}) was lost: {}", lost.worker + 1, lost.pid, lost.outcome));
     }
+    reasons.extend(measurement.agents.iter().flat_map(|agents| of_agents(plan, agents)));
     reasons.extend(client_errors(&findings.connections));
     for (name, meaning) in MUST_NOT_GROW {
         match measurement.kernel.of(name) {
@@ -127,6 +129,30 @@ fn reasons(plan: &Plan, measurement: &Measurement) -> Vec<String> {
         reasons.push("no exchange was completed in the measured time".into());
     }
     reasons
+}
+
+/// Returns the reasons that lie in the agents.
+fn of_agents(plan: &Plan, agents: &Agents) -> Vec<String> {
+    let mut reasons: Vec<String> = match agents.are_too_few() {
+        true => lost_agents(agents).collect(),
+        false => Vec::new(),
+    };
+    let apart = agents.start_skew_ns + agents.clock_uncertainty_ns;
+    if apart > plan.max_lateness_ns {
+        reasons.push(format!(
+            "the agents did not start together: up to {} apart, of which {} are uncertain \
+             (--max-lateness {})",
+            duration(apart),
+            duration(agents.clock_uncertainty_ns),
+            duration(plan.max_lateness_ns)
+        ));
+    }
+    reasons
+}
+
+/// Says which agents were lost.
+fn lost_agents(agents: &Agents) -> impl Iterator<Item = String> + '_ {
+    agents.lost().map(|(agent, why)| format!("agent {} was lost: {why}", agent.name))
 }
 
 /// Whether the plan has connections that are to complete something, not only to stay open or to
@@ -162,6 +188,8 @@ fn warnings(plan: &Plan, measurement: &Measurement) -> Vec<String> {
             findings.slow_connects
         ));
     }
+    let agents = measurement.agents.as_ref().filter(|agents| !agents.are_too_few());
+    warnings.extend(agents.into_iter().flat_map(lost_agents));
     warnings.extend(broken_interval(plan));
     if findings.waited > 0 && plan.is_open() {
         warnings.push(format!(
@@ -216,6 +244,7 @@ mod tests {
             kernel: Counters::default(),
             memory_kib: 0,
             began_ms: 0,
+            agents: None,
         }
     }
 

@@ -26,6 +26,7 @@ use crate::plan::pattern::Pattern;
 use crate::plan::schedule::Schedule;
 use crate::plan::script::Script;
 use crate::plan::share;
+use crate::run::clock::now;
 use crate::run::live::Live;
 use crate::run::load::Load;
 use crate::run::purpose::Purpose;
@@ -54,10 +55,10 @@ const EVIDENCE: u64 = SECOND / 5;
 
 /// The work of a worker.
 pub(super) struct Work<'a> {
-    /// The number of the worker, from 0.
+    /// The number of the worker, from 0, among all of the load.
     pub(super) number: usize,
-    /// The number of workers.
-    pub(super) workers: usize,
+    /// Its number among those of this machine.
+    pub(super) at: usize,
     /// Its share of the connection slots.
     pub(super) slots: Range<usize>,
     pub(super) load: &'a Load,
@@ -69,11 +70,11 @@ pub(super) struct Work<'a> {
     pub(super) stop_signals: Option<Set>,
 }
 
-/// Returns the time of the monotonic clock, in nanoseconds.
-#[must_use]
-pub(super) fn now() -> u64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    time.tv_sec as u64 * SECOND + time.tv_nsec as u64
+impl Work<'_> {
+    /// The number of workers of the whole load.
+    fn all_workers(&self) -> usize {
+        self.load.part.of
+    }
 }
 
 struct Worker<'a> {
@@ -133,6 +134,7 @@ pub(super) fn run(work: &Work) -> Result<Findings, Errno> {
     let mut events = Vec::with_capacity(256);
     worker.prepare();
     while !worker.is_over(now()) {
+        worker.note_start(now());
         worker.begin_due();
         worker.on_time();
         let timeout = worker.timeout()?;
@@ -166,7 +168,7 @@ impl<'a> Worker<'a> {
             work,
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             pattern: Pattern::new(plan.seed),
-            schedule: Schedule::new(plan, work.workers, work.number),
+            schedule: Schedule::new(plan, work.all_workers(), work.number),
             slots: work.slots.clone().map(slot).collect(),
             waiting: VecDeque::new(),
             fresh: VecDeque::new(),
@@ -182,7 +184,7 @@ impl<'a> Worker<'a> {
             budget: match plan.is_open() {
                 // The schedule counts.
                 true => None,
-                false => plan.requests.map(|requests| share(requests, work.workers, work.number)),
+                false => plan.requests.map(|requests| share(requests, work.all_workers(), work.number)),
             },
             engaged: 0,
             opening: 0,
@@ -212,6 +214,13 @@ impl<'a> Worker<'a> {
             || now >= self.recorder.end()
             || nothing_left && self.engaged == 0
             || !nothing_left && is_hopeless()
+    }
+
+    /// Notes how late the loop is at the start of the run.
+    fn note_start(&mut self, now: u64) {
+        if now >= self.work.start {
+            self.recorder.started(now);
+        }
     }
 
     /// Handles an event of a connection.

@@ -40,7 +40,7 @@ impl Worker<'_> {
 
     /// Whether another kept connection may be opened now.
     pub(super) fn may_open(&self) -> bool {
-        !self.gentle.is_empty() && self.opening < (OPENING / self.work.workers).max(1)
+        !self.gentle.is_empty() && self.opening < (OPENING / self.work.all_workers()).max(1)
     }
 
     /// Has a slot open a connection as soon as it may.
@@ -118,7 +118,7 @@ impl Worker<'_> {
     }
 
     fn begin_connection(&mut self, at: usize, start: Start) {
-        let number = self.begun * self.work.workers as u64 + self.work.number as u64;
+        let number = self.begun * self.work.all_workers() as u64 + self.work.number as u64;
         self.begun += 1;
         self.recorder.connecting();
         let is_gentle = self.script(at).opens_gently();

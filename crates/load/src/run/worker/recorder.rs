@@ -59,6 +59,11 @@ impl Recorder {
         self.numbers.errors() > 0
     }
 
+    /// The loop of the worker turns, at the start of the run or later. The first turn counts.
+    pub(super) fn started(&mut self, now: u64) {
+        self.findings.start_late_ns.get_or_insert(now - self.start);
+    }
+
     /// An arrival starts, on a connection slot that has been free since `free_since`.
     pub(super) fn arrived(&mut self, planned: u64, free_since: u64, now: u64) {
         self.findings.waited += u64::from(free_since > planned);

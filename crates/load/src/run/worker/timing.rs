@@ -65,7 +65,7 @@ impl Worker<'_> {
     }
 
     pub(super) fn publish(&self) {
-        self.work.live.publish(self.work.number, &self.recorder.numbers);
+        self.work.live.publish(self.work.at, &self.recorder.numbers);
     }
 
     /// Publishes the live numbers of a run that does not measure: at each step that a server or a

@@ -245,7 +245,7 @@ impl Worker<'_> {
     pub(super) fn diagnose(&mut self, at: usize) {
         let slot = &self.slots[at];
         let window = &slot.evidence[..slot.evidence.len().min(WINDOW)];
-        let connections = (self.begun + 1) * self.work.workers as u64;
+        let connections = (self.begun + 1) * self.work.all_workers() as u64;
         let mut expected = vec![0; window.len().min(SHOWN)];
         self.pattern.fill(slot.number, slot.wrong_at, &mut expected);
         self.recorder.wrong_bytes(WrongBytes {
