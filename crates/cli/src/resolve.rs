@@ -30,20 +30,25 @@ impl Target {
         if text.starts_with("vsock:") {
             return vsock(text);
         }
-        let (host, port) = match (text.starts_with("unix:"), text.parse::<u16>()) {
-            (true, _) => return unix(text),
-            (false, Ok(port)) => ("localhost", port),
-            (false, Err(_)) => split(text)?,
-        };
-        if port == 0 {
-            return Err(Error::usage(
-                "cannot connect to port 0",
-                "give the port on which the server listens",
-            ));
+        if text.starts_with("unix:") {
+            return unix(text);
         }
+        let (host, port) = host_and_port(text)?;
         let addresses = look_up(host, port)?;
-        let name = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-        Ok(Target { name, endpoints: addresses.into_iter().map(Endpoint::Tcp).collect() })
+        Ok(Target { name: name(host, port), endpoints: addresses.into_iter().map(Endpoint::Tcp).collect() })
+    }
+
+    /// Parses an address over TCP, and does not resolve it: other machines will. A path, or a
+    /// machine by its number, is another one on each of them.
+    ///
+    /// # Errors
+    /// A usage error if it is not such an address.
+    pub(crate) fn name_over_tcp(text: &str) -> Result<String, Error> {
+        if text.starts_with("unix:") || text.starts_with("vsock:") {
+            return Err(invalid(text, "agents connect over TCP only", "write HOST:PORT or [IPV6]:PORT"));
+        }
+        let (host, port) = host_and_port(text)?;
+        Ok(name(host, port))
     }
 
     /// Makes each endpoint a target of its own, named by its address.
@@ -55,6 +60,22 @@ impl Target {
         let one = |endpoint: Endpoint| Target { name: name(&endpoint), endpoints: vec![endpoint] };
         self.endpoints.iter().cloned().map(one).collect()
     }
+}
+
+/// Parses `PORT` (of this host), `HOST:PORT` or `[IPV6]:PORT`.
+fn host_and_port(text: &str) -> Result<(&str, u16), Error> {
+    let (host, port) = match text.parse::<u16>() {
+        Ok(port) => ("localhost", port),
+        Err(_) => split(text)?,
+    };
+    match port {
+        0 => Err(Error::usage("cannot connect to port 0", "give the port on which the server listens")),
+        port => Ok((host, port)),
+    }
+}
+
+fn name(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 fn unix(text: &str) -> Result<Target, Error> {

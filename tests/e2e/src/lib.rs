@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bus;
 pub mod cgroup;
 pub mod client;
 pub mod control;

@@ -10,6 +10,7 @@ use tine_load::plan::{Arrivals, Close, Mode, Population};
 use tine_load::units::parse_rate;
 use tine_load::verdict::threshold::Threshold;
 
+use super::bus::{LoadAgent, Together};
 use super::client::FIELD_N;
 use super::program::size;
 use super::proxy_header::Proxy;
@@ -78,6 +79,11 @@ pub enum LoadCommand {
     Ab(Box<Ab>),
     /// Add up results of clients that ran at the same time
     Merge(Merge),
+    /// Run parts of loads that are started with --bus on another machine
+    Agent(LoadAgent),
+    /// Fork the workers of an agent, which starts this command
+    #[command(hide = true)]
+    Runner,
 }
 
 /// A load of several modes.
@@ -108,6 +114,10 @@ pub struct Measured {
     /// The load.
     #[command(flatten)]
     pub options: Options,
+
+    /// The agents on other machines.
+    #[command(flatten)]
+    pub together: Together,
 
     /// Exit with code 99 if this holds; may be repeated [default for echo: errors>0]
     #[arg(long, value_name = "LIMIT")]

@@ -4,6 +4,7 @@
 
 pub mod access;
 pub mod banner;
+pub mod bus;
 pub mod client;
 pub mod control;
 pub mod demo;

@@ -1,9 +1,11 @@
 //! `tine load`: runs a load, prints it, judges it.
 
 mod ab;
+mod bus;
 mod output;
 mod plan;
 mod results;
+mod runner;
 mod server;
 mod view;
 
@@ -46,16 +48,22 @@ pub(crate) fn run(args: Load) -> Result<ExitCode, Error> {
         LoadCommand::Compare(compare) => results::run_compare(&compare),
         LoadCommand::Ab(ab) => ab::run(&ab),
         LoadCommand::Merge(merge) => results::run_merge(&merge),
+        LoadCommand::Agent(agent) => bus::run_agent(&agent),
+        LoadCommand::Runner => runner::run(),
     }
 }
 
 /// Runs a load, and reports it.
 fn run_mode(populations: Vec<Population>, mut args: Measured) -> Result<ExitCode, Error> {
     let checks_all = populations.iter().all(|one| one.mode == Mode::Echo);
-    let load = plan::load(populations, &args.addresses, &args.options)?;
     if checks_all && args.fail_if.is_empty() {
         args.fail_if.extend("errors>0".parse::<Threshold>());
     }
+    plan::check(&populations, &args.options)?;
+    if let Some(bus) = args.together.bus.bus() {
+        return bus::run_mode(&populations, &args, bus, &args.fail_if);
+    }
+    let load = plan::load(populations, &args.addresses, &args.options)?;
     let files = Files::open(&args.outputs)?;
     let mut view = view::View::new(&load.plan, args.outputs.no_tui || args.outputs.quiet);
     let period = view.period();

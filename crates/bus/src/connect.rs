@@ -1,0 +1,206 @@
+//! The connection to the bus: a NATS server, or a cluster of them.
+
+use std::fmt::Display;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use async_nats::{Client, ConnectOptions, Event, ServerAddr};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::mpsc::Sender;
+
+use crate::events::Happening;
+
+/// Time between two questions whether the server is there. After three without an answer, the
+/// connection is lost: before three ticks have passed, so that a lost connection is not taken for
+/// a lost coordinator.
+const PING: Duration = Duration::from_millis(500);
+/// Time in which a connection has to be made, and time between two attempts.
+const CONNECT: Duration = Duration::from_secs(5);
+const RETRY: Duration = Duration::from_millis(250);
+
+/// Where the bus is, and who this process is there.
+#[derive(Clone, Debug, Default)]
+pub struct Bus {
+    /// Addresses of its servers, separated by commas: `nats://HOST`, `nats://TOKEN@HOST:4222`,
+    /// `tls://USER:PASSWORD@HOST`.
+    pub url: String,
+    /// File with a JWT and the seed of an nkey.
+    pub credentials: Option<PathBuf>,
+    /// File with the seed of an nkey.
+    pub nkey: Option<PathBuf>,
+    /// File with the certificates of authorities that the server's certificate may be of, in place
+    /// of those of the system. Also requires TLS.
+    pub ca: Option<PathBuf>,
+}
+
+/// Why there is no connection.
+#[derive(Debug)]
+pub struct BusError {
+    /// What failed, and why.
+    pub what: String,
+    /// The next move.
+    pub next: &'static str,
+    /// Whether trying again may help.
+    pub is_temporary: bool,
+}
+
+impl Bus {
+    /// Returns the addresses without users, passwords and tokens, for messages.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        let without_user = |url: &str| match url.split_once("://") {
+            Some((scheme, rest)) => {
+                format!("{scheme}://{}", rest.rsplit_once('@').map_or(rest, |(_, host)| host))
+            }
+            None => url.rsplit_once('@').map_or(url, |(_, host)| host).to_owned(),
+        };
+        self.url.split(',').map(without_user).collect::<Vec<_>>().join(",")
+    }
+
+    /// Connects. Tells `happenings` when the connection is lost, and when it is there again.
+    ///
+    /// # Errors
+    /// A file cannot be read, the address is none, or no server lets this process in.
+    pub(crate) async fn connect(
+        &self,
+        name: &str,
+        happenings: Sender<Happening>,
+    ) -> Result<Client, BusError> {
+        let (servers, options) = self.options()?;
+        let options = options
+            .name(name)
+            .ping_interval(PING)
+            .connection_timeout(CONNECT)
+            .reconnect_delay_callback(|_| RETRY)
+            .ignore_discovered_servers()
+            .event_callback(move |event| {
+                let happenings = happenings.clone();
+                async move {
+                    let happening = match event {
+                        Event::Connected => Happening::Bus(true),
+                        Event::Disconnected => Happening::Bus(false),
+                        Event::ServerError(why) => Happening::BusError(why.to_string()),
+                        Event::ClientError(why) => Happening::BusError(why.to_string()),
+                        _ => return,
+                    };
+                    // Nobody listens any more when the process ends.
+                    let _ = happenings.send(happening).await;
+                }
+            });
+        options.connect(servers).await.map_err(|why| BusError {
+            what: format!("cannot connect to the bus {}: {why}", self.shown()),
+            next: "check the address, the credentials (--bus-credentials, --bus-nkey), and that a NATS \
+                   server runs there",
+            is_temporary: true,
+        })
+    }
+
+    /// Returns the servers, and the options that say who this process is.
+    fn options(&self) -> Result<(Vec<ServerAddr>, ConnectOptions), BusError> {
+        let invalid = |why: &dyn Display| BusError {
+            what: format!("bad address of a bus '{}': {why}", self.shown()),
+            next: "write nats://HOST, nats://TOKEN@HOST:PORT or tls://USER:PASSWORD@HOST",
+            is_temporary: false,
+        };
+        let servers: Vec<ServerAddr> = self
+            .url
+            .split(',')
+            .map(|url| url.parse().map_err(|why: io::Error| invalid(&why)))
+            .collect::<Result<_, _>>()?;
+        if servers.iter().any(|server| server.host().is_empty() || server.is_websocket()) {
+            return Err(invalid(&"it has no host, or is of a WebSocket"));
+        }
+        let mut options = ConnectOptions::new();
+        let user = servers.iter().find_map(|server| Some((server.username()?, server.password())));
+        options = match user {
+            Some((user, Some(password))) => options.user_and_password(user.into(), password.into()),
+            Some((token, None)) => options.token(token.into()),
+            None => options,
+        };
+        if let Some(file) = &self.nkey {
+            options = options.nkey(read(file)?.trim().to_owned());
+        }
+        if let Some(file) = &self.credentials {
+            let unusable = |why| cannot_use(file, &why, "give a file that nsc has made");
+            options = options.credentials(&read(file)?).map_err(unusable)?;
+        }
+        if let Some(file) = &self.ca {
+            // The library would read it later, and report an error of the connection.
+            read(file)?;
+            options = options.add_root_certificates(file.clone()).require_tls(true);
+        }
+        Ok((servers, options))
+    }
+}
+
+impl BusError {
+    /// The system refuses what is needed.
+    pub(crate) fn of_system(why: &io::Error) -> BusError {
+        BusError {
+            what: format!("cannot use the bus: {}", tine_sys::reason(why)),
+            next: "allow more open files and processes",
+            is_temporary: true,
+        }
+    }
+
+    /// The bus refuses what is needed.
+    pub(crate) fn of_bus(why: &dyn Display) -> BusError {
+        BusError {
+            what: format!("cannot use the bus: {why}"),
+            next: "check what its server permits this user",
+            is_temporary: true,
+        }
+    }
+}
+
+/// Makes the runtime of a process, which then must not fork.
+///
+/// # Errors
+/// EMFILE, ENFILE, ENOMEM.
+pub(crate) fn runtime() -> Result<Runtime, BusError> {
+    let runtime = Builder::new_current_thread().enable_io().enable_time().build();
+    runtime.map_err(|why| BusError::of_system(&why))
+}
+
+fn read(file: &Path) -> Result<String, BusError> {
+    std::fs::read_to_string(file).map_err(|why| cannot_use(file, &why, "check the path"))
+}
+
+fn cannot_use(file: &Path, why: &io::Error, next: &'static str) -> BusError {
+    let what = format!("cannot use {}: {}", file.display(), tine_sys::reason(why));
+    BusError { what, next, is_temporary: false }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bus(url: &str) -> Bus {
+        Bus { url: url.into(), ..Bus::default() }
+    }
+
+    #[test]
+    fn messages_have_no_passwords() {
+        for (url, shown) in [
+            ("nats://a.example", "nats://a.example"),
+            ("nats://secret@a.example:1", "nats://a.example:1"),
+            ("tls://u:p@[::1]:1,nats://t@b", "tls://[::1]:1,nats://b"),
+            ("u:p@host", "host"),
+        ] {
+            assert_eq!(bus(url).shown(), shown);
+        }
+    }
+
+    #[test]
+    fn an_address_is_of_a_nats_server() {
+        for url in ["nats://a", "a.example:1", "tls://[::1]:1", "nats://a,nats://b:2"] {
+            bus(url).options().expect(url);
+        }
+        for url in ["", "http://a", "ws://a", "nats://", "nats://a:x"] {
+            assert!(!bus(url).options().expect_err(url).is_temporary);
+        }
+        let missing = Bus { nkey: Some("/nonexistent/file".into()), ..bus("nats://a") };
+        assert!(missing.options().expect_err("no file").what.contains("/nonexistent/file"));
+    }
+}

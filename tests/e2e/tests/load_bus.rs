@@ -1,0 +1,165 @@
+//! `tine load --bus`: several agents measure one load, as one client would.
+
+use std::process::Command;
+
+use serde_json::Value;
+use tine_e2e::bus::{NatsServer, OnBus};
+use tine_e2e::load::{Loaded, load};
+use tine_e2e::{Folder, Server, network, procfs, run, tine, wait_until};
+
+/// A load whose schedule is the same each time.
+fn words<'a>(address: &'a str, seconds: &'a str) -> Vec<&'a str> {
+    vec!["crr", address, "-p", "4", "--rate", "200/s", "-d", seconds, "-c", "64", "--max-lateness", "1s"]
+}
+
+fn address(server: &Server) -> String {
+    format!("127.0.0.1:{}", server.port())
+}
+
+/// The counts of everything that a schedule determines.
+fn planned(loaded: &Loaded) -> Value {
+    let count = |measure: &str| loaded.number(&format!("/findings/records/{measure}/count"));
+    let measures = ["exchange", "uncorrected", "connect", "first-byte", "lateness"].map(count);
+    serde_json::json!({
+        "durations": measures,
+        "connections": loaded.report["findings"]["connections"],
+        "exchanges": loaded.report["findings"]["exchanges"],
+        "bytes": loaded.report["findings"]["bytes"],
+        "window": loaded.report["window_ns"],
+        "plan": loaded.report["plan"],
+    })
+}
+
+#[test]
+fn four_agents_measure_what_one_process_does() {
+    network::own();
+    let (bus, server, folder) = (NatsServer::start(&[]), Server::serve(&[]), Folder::new("bus-four"));
+    let address = address(&server);
+    let alone = load(&words(&address, "2s"));
+    alone.expect_sound();
+    let mut agents = OnBus::agents(4, &bus.url(), &folder);
+    let coordinator =
+        OnBus::coordinator(&bus.url(), &[&words(&address, "2s")[..], &["--agents", "4"]].concat());
+    let together = coordinator.loaded();
+    together.expect_sound();
+    assert_eq!(planned(&together), planned(&alone));
+    assert_eq!(together.number("/summary/rate"), 200.0);
+    let each = together.report["agents"]["each"].as_array().expect("agents");
+    let names: Vec<&str> = each.iter().filter_map(|agent| agent["name"].as_str()).collect();
+    assert!(each.iter().all(|agent| agent["processes"] == 1 && agent["connections"] == 16), "{each:?}");
+    assert_eq!(names.iter().collect::<std::collections::BTreeSet<_>>().len(), 4, "{names:?}");
+    for agent in &mut agents {
+        assert_eq!(agent.wait_for_end().code(), Some(0), "{:?}", agent.log.lines());
+    }
+    // Acknowledged results are removed.
+    assert_eq!(std::fs::read_dir(&folder.0).expect("a folder").count(), 0);
+}
+
+#[test]
+fn agents_start_together_as_their_own_clocks_say() {
+    network::own();
+    let (bus, server, folder) = (NatsServer::start(&[]), Server::serve(&[]), Folder::new("bus-start"));
+    let agent = |_| {
+        // Other tests run on these processors: this one is about clocks.
+        let mut command = Command::new("chrt");
+        command.args(["--fifo", "1"]).arg(tine()).args(["load", "agent", "--once", "--bus", &bus.url()]);
+        let agent = OnBus::start(command);
+        agent.wait_for("waits for a run");
+        agent
+    };
+    let agents: Vec<OnBus> = (0..4).map(agent).collect();
+    let address = address(&server);
+    let words = ["rr", &address, "--agents", "4", "-p", "4", "-c", "4", "--rate", "20/s", "-d", "1s"];
+    let loaded = OnBus::coordinator(&bus.url(), &[&words[..], &["--max-lateness", "1s"]].concat()).loaded();
+    assert_eq!(loaded.code, 0, "{} {}", loaded.err, loaded.report["validity"]);
+    let skew = loaded.number("/agents/start_skew_ns");
+    assert!(skew < 5e6, "{skew} ns: {}", loaded.report["agents"]);
+    // All have the clock of this machine: what was measured is an error, and no greater than said.
+    for agent in loaded.report["agents"]["each"].as_array().expect("agents") {
+        let (offset, uncertainty) =
+            (agent["clock_offset_ns"].as_f64(), agent["clock_uncertainty_ns"].as_f64());
+        assert!(offset.expect("one").abs() <= uncertainty.expect("one"), "{agent}");
+    }
+    drop(agents);
+    // As long as they might be further apart than that, the result says so.
+    let agents = OnBus::agents(2, &bus.url(), &folder);
+    let words = ["crr", &address, "--agents", "2", "-p", "2", "-n", "4", "--max-lateness", "1ns"];
+    let loaded = OnBus::coordinator(&bus.url(), &words).loaded();
+    let reasons = loaded.report["validity"]["reasons"].to_string();
+    assert!(loaded.code == 4 && reasons.contains("did not start together"), "{} {reasons}", loaded.code);
+    drop(agents);
+}
+
+#[test]
+fn processes_that_generate_load_have_one_thread_and_no_bus() {
+    network::own();
+    let (bus, server, folder) = (NatsServer::start(&[]), Server::serve(&[]), Folder::new("bus-threads"));
+    let agent = OnBus::agent(&bus.url(), &folder, &[]);
+    let words = ["hold", &address(&server), "--agents", "1", "-p", "2", "-c", "4", "-d", "20s"];
+    let coordinator = OnBus::coordinator(&bus.url(), &words);
+    for name in ["tine: runner", "tine: load 1", "tine: load 2"] {
+        let process = agent.wait_for_process(name);
+        assert_eq!(procfs::status(process.pid, "Threads"), "1", "{name}");
+        let sockets = procfs::tcp_sockets(process.pid);
+        let to_bus = sockets.iter().filter(|socket| socket.peer_port == bus.port).count();
+        assert_eq!(to_bus, 0, "{name}");
+    }
+    drop(coordinator);
+}
+
+#[test]
+fn by_default_each_processor_of_each_agent_has_a_process() {
+    network::own();
+    let (bus, server, folder) = (NatsServer::start(&[]), Server::serve(&[]), Folder::new("bus-default"));
+    let processors = std::thread::available_parallelism().expect("a number").get() as u64;
+    let _agents = OnBus::agents(2, &bus.url(), &folder);
+    let words = ["crr", &address(&server), "--agents", "2", "-n", "64", "--max-lateness", "1s"];
+    let loaded = OnBus::coordinator(&bus.url(), &words).loaded();
+    loaded.expect_sound();
+    assert_eq!(loaded.report["plan"]["processes"], 2 * processors);
+    assert_eq!(loaded.report["plan"]["connections"], 32 * processors);
+    assert_eq!(loaded.state("ok"), 64);
+}
+
+#[test]
+fn agents_serve_one_run_after_another_and_only_as_many_as_are_needed() {
+    network::own();
+    let (bus, server) = (NatsServer::start(&[]), Server::serve(&[]));
+    let agent = |_| {
+        let mut command = Command::new(tine());
+        command.args(["load", "agent", "--bus", &bus.url(), "--results", "/nonexistent"]);
+        let agent = OnBus::start(command);
+        agent.wait_for("waits for a run");
+        agent
+    };
+    let agents: Vec<OnBus> = (0..3).map(agent).collect();
+    let address = address(&server);
+    for _ in 0..2 {
+        let words = ["crr", &address, "--agents", "2", "-p", "2", "-n", "10", "--max-lateness", "1s"];
+        let loaded = OnBus::coordinator(&bus.url(), &words).loaded();
+        loaded.expect_sound();
+        assert_eq!(loaded.state("ok"), 10);
+    }
+    for agent in &agents {
+        wait_until("its runner has ended", || (agent.processes().len() == 1).then_some(()));
+    }
+    // The directory for results does not exist: it says so, and works nevertheless.
+    assert!(agents.iter().any(|agent| agent.log.lines().iter().any(|line| line.contains("cannot write"))));
+}
+
+#[test]
+fn a_result_of_agents_matches_the_json_schema() {
+    network::own();
+    let (bus, server, folder) = (NatsServer::start(&[]), Server::serve(&[]), Folder::new("bus-schema"));
+    let _agents = OnBus::agents(2, &bus.url(), &folder);
+    let words = ["crr", &address(&server), "--agents", "2", "-p", "2", "-n", "10"];
+    let loaded = OnBus::coordinator(&bus.url(), &words).loaded();
+    let result = folder.write("result.json", &loaded.report.to_string());
+    let schema = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/load.schema.json");
+    let check = "import json, jsonschema, sys\n\
+                 schema, result = (json.load(open(path)) for path in sys.argv[1:])\n\
+                 assert len(result['agents']['each']) == 2\n\
+                 jsonschema.Draft202012Validator(schema).validate(result)\n";
+    let (code, _, err) = run(Command::new("python3").args(["-c", check, schema]).arg(&result));
+    assert_eq!(code, 0, "{err}");
+}
