@@ -94,7 +94,8 @@ def write(name, lines):
 
 def built():
     """The command that was built last."""
-    found = [path for kind in ('release', 'debug') for path in ROOT.glob(f'target/*/{kind}/tine')]
+    target = pathlib.Path(os.environ.get('CARGO_TARGET_DIR', ROOT / 'target'))
+    found = [path for kind in ('release', 'debug') for path in target.glob(f'*/{kind}/tine')]
     if not found:
         sys.exit('tine is not built; run cargo build, or use --tine')
     return str(max(found, key=lambda path: path.stat().st_mtime))
