@@ -80,7 +80,7 @@ class Process:
     """A process that ends with the test."""
 
     def __init__(self, *words, **options):
-        self.child = subprocess.Popen(words, stdin=subprocess.DEVNULL, **options)
+        self.child = subprocess.Popen(words, **{"stdin": subprocess.DEVNULL, **options})
 
     def __enter__(self):
         return self.child
