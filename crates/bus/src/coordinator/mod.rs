@@ -2,7 +2,7 @@
 //! their results. It connects to the bus and to no server.
 
 mod member;
-mod parts;
+pub mod parts;
 mod state;
 
 use std::time::Duration;

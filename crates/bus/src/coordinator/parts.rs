@@ -8,7 +8,7 @@ use tine_load::plan::{Plan, shares};
 ///
 /// # Errors
 /// There are fewer workers than agents.
-pub(super) fn divide(plan: &Plan, processors: &[u32]) -> Result<Vec<Part>, String> {
+pub fn divide(plan: &Plan, processors: &[u32]) -> Result<Vec<Part>, String> {
     let of = Part::whole(plan).of;
     let agents = processors.len();
     if of < agents {

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use tine_bus::agent::{self, AgentEnd, AgentSettings};
 use tine_bus::connect::{Bus, BusError};
+use tine_bus::coordinator::parts::divide;
 use tine_bus::coordinator::{self, Audience, CoordinatorSettings, Outcome};
 use tine_load::plan::script::scripts;
 use tine_load::plan::{Plan, Population};
@@ -32,7 +33,9 @@ pub(super) fn run_mode(
     let names = names(args)?;
     let planner = |processors| plan_for(populations, &names, &args.options, processors);
     // What can be wrong with the load is wrong for any number of processors.
-    planner(settings.agents).map_err(|why| Error::usage(why, "see `tine load MODE --help`"))?;
+    let plan = planner(settings.agents);
+    let divided = plan.and_then(|plan| divide(&plan, &vec![1; settings.agents as usize]));
+    divided.map_err(|why| Error::usage(why, "see `tine load MODE --help`"))?;
     let files = Files::open(&args.outputs)?;
     let is_quiet = args.outputs.quiet;
     let mut screen = Screen { view: None, has_no_view: args.outputs.no_tui || is_quiet, is_quiet };
