@@ -183,7 +183,7 @@ def of_cat():
 
 
 def beside_spares():
-    """From the connect to the reply, one client at a time: copies need no process made in advance."""
+    """The time to the reply, one client at a time: a copy needs no process made in advance."""
     servers = [
         Contender('tine', tine() + ' -- /bin/cat'),
         Contender('tine --spares 8', tine('--spares 8') + ' -- /bin/cat'),
