@@ -100,7 +100,7 @@ class Servers(Behind):
 
 class Compare(unittest.TestCase):
     def faults(self, cold, warm, cold_served=Served(0, 1), warm_served=Served(1, 0)):
-        return Comparison().add('test', (cold, cold_served, ''), (warm, warm_served, ''))
+        return Comparison().add('test', (cold, cold_served), (warm, warm_served))
 
     def test_equal_results_have_no_fault(self):
         both = {'one': 'passed', 'two': 'skipped'}
@@ -133,8 +133,8 @@ class Compare(unittest.TestCase):
     def test_the_row_counts_cases_and_copies(self):
         found = Comparison()
         cold = {'one': 'passed', 'two': 'passed', 'three': 'skipped'}
-        found.add('a', (cold, Served(0, 3), ''), ({**cold, 'two': 'failed'}, Served(3, 0), ''))
-        found.add('b', ({'b': 'passed'}, Served(0, 1), ''), ({'b': 'passed'}, Served(1, 0), ''))
+        found.add('a', (cold, Served(0, 3)), ({**cold, 'two': 'failed'}, Served(3, 0)))
+        found.add('b', ({'b': 'passed'}, Served(0, 1)), ({'b': 'passed'}, Served(1, 0)))
         self.assertEqual(row('git', 'git 1', found), '| git | git 1 | 2 | 4 | 3 | 2 | 1 | 4 |')
 
 

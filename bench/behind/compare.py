@@ -11,9 +11,9 @@ class Comparison:
         self.cold, self.warm, self.tests, self.copies, self.faults = {}, {}, [], 0, []
 
     def add(self, name, cold, warm):
-        """Adds a test: what each run has returned, its cases with their results, what was served,
-        and its output. Returns what is wrong."""
-        (cold_cases, cold_served, _), (warm_cases, warm_served, _) = cold, warm
+        """Adds a test: of each run its cases with their results, and what was served. Returns what
+        is wrong."""
+        (cold_cases, cold_served), (warm_cases, warm_served) = cold, warm
         self.tests.append(name)
         self.cold |= cold_cases
         self.warm |= warm_cases

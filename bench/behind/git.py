@@ -12,8 +12,6 @@ WARM = ['--warm-allow', 'variables']
 TESTS = ['t5570-git-daemon', 't5700-protocol-v1', 't5702-protocol-v2', 't5811-proto-disable-git']
 SHORT = []
 USER = 4711
-# One for each run. The network namespace is our own.
-PORT = 9418
 TIMEOUT = 600
 
 # Only what the tests call is built: the helper, without libraries that it does not need.
@@ -54,7 +52,6 @@ class Run:
     def __init__(self, place, folder, tine, options):
         """`folder` has what was fetched, `place` is the run's own."""
         self.tests, self.place = folder / 'git' / 't', place
-        self.port = PORT + bool(options)
         self.logs = self.place / 'logs'
         for path in (self.place, self.logs):
             path.mkdir()
@@ -77,7 +74,6 @@ class Run:
                 'GIT_TEST_INSTALLED': '/usr/bin',
                 'GIT_TEST_GIT_DAEMON': 'true',
                 'TEST_OUTPUT_DIRECTORY': str(self.place),
-                'LIB_GIT_DAEMON_PORT': str(self.port),
                 'LIB_GIT_DAEMON_COMMAND': self.daemon,
             },
             user=USER,

@@ -11,8 +11,6 @@ NAME = 'openssh'
 WARM = []
 SHORT = ['authinfo', 'envpass', 'exit-status-signal', 'forcecommand']
 PROGRAM = '/usr/sbin/sshd'
-# Of servers that some tests start besides, one for each run. The network namespace is our own.
-PORT = 4242
 TIMEOUT = 900
 
 TESTS = """
@@ -71,7 +69,7 @@ class Run:
 
     def __init__(self, place, folder, tine, options):
         """`folder` has what was fetched, `place` is the run's own."""
-        self.place, self.options = place, options
+        self.place = place
         self.place.mkdir()
         self.broker = Broker(tine, options, self.place, read_at_start)
         self.tests = self.place / 'regress'
@@ -97,7 +95,6 @@ class Run:
             'TEST_SSH_SSH': '/usr/bin/ssh',
             'TEST_SSH_SSHD': str(self.place / 'sshd'),
             'TEST_SSH_SFTPSERVER': '/usr/lib/openssh/sftp-server',
-            'TEST_SSH_PORT': str(PORT + bool(self.options)),
             'TEST_SSH_IPV6': 'yes',
             'TEST_SSH_ECC': 'yes',
             'TEST_SSH_UNSAFE_PERMISSIONS': '1',
