@@ -72,7 +72,8 @@ class Manifests(unittest.TestCase):
     def test_they_are_valid(self):
         self.assertTrue(VALIDATE.exists(), f"{VALIDATE} is not installed; scripts/test installs it")
         files = [path for path in sorted(HERE.glob("*.yaml")) if path.stem not in OTHERS]
-        self.assertEqual(len(files), 6, files)
+        files.append(HERE / "load-agents/job.yaml")
+        self.assertEqual(len(files), 7, files)
         for version in VERSIONS:
             said = run(VALIDATE, "--strict", "-k", version, *files)
             self.assertEqual(said.count(f"against version {version}"), len(files), said)
@@ -93,6 +94,16 @@ class Manifests(unittest.TestCase):
         files = {path.name for path in HERE.glob("*.yaml")} - {"kustomization.yaml", "prometheus-adapter.yaml"}
         self.assertEqual(set(base["resources"]), files)
         self.assertEqual(len(base["resources"]), len(files))
+
+    def test_the_agents_of_a_load_start_together(self):
+        self.assertEqual(manifest("load-agents/kustomization")["resources"], ["job.yaml"])
+        job = manifest("load-agents/job")["spec"]
+        self.assertEqual((job["completionMode"], job["completions"]), ("Indexed", job["parallelism"]))
+        (agent,) = job["template"]["spec"]["containers"]
+        self.assertEqual(agent["args"][:2], ["load", "agent"])
+        # No policy of the base is about them.
+        self.assertNotEqual(job["template"]["metadata"]["labels"],
+                            manifest("deployment")["spec"]["template"]["metadata"]["labels"])
 
     def test_a_pod_has_the_time_that_its_end_takes(self):
         end = seconds(option("drain-delay")) + seconds(option("drain-timeout")) + END_OF_CONNECTIONS
