@@ -177,6 +177,8 @@ impl Drop for OnBus {
             // It may have ended by itself.
             let _ = kill_process(Pid::from_raw(process.pid).expect("a process id"), Signal::KILL);
         }
+        // One that has overwritten its environment is not among them.
+        self.process.kill().expect("our child");
         self.process.wait().expect("our child");
     }
 }

@@ -163,3 +163,58 @@ fn a_result_of_agents_matches_the_json_schema() {
     let (code, _, err) = run(Command::new("python3").args(["-c", check, schema]).arg(&result));
     assert_eq!(code, 0, "{err}");
 }
+
+#[test]
+fn agents_are_started_by_ssh() {
+    network::own();
+    let (bus, server, folder) = (NatsServer::start(&[]), Server::serve(&[]), Folder::new("bus-ssh"));
+    let path = |name: &str| folder.path(name);
+    for key in ["host", "user"] {
+        let words = ["-q", "-t", "ed25519", "-N", "", "-f", &path(key)];
+        assert_eq!(run(Command::new("ssh-keygen").args(words)).0, 0);
+    }
+    std::fs::create_dir_all("/run/sshd").expect("root");
+    let programs = tine().parent().expect("a directory").display().to_string();
+    let search = std::env::var("PATH").expect("a path");
+    let mark = format!("TINE_SSH_MARK={}", std::process::id());
+    let config = format!(
+        "Port 2222\nListenAddress 127.0.0.1\nHostKey {}\nAuthorizedKeysFile {}\nStrictModes no\nUsePAM no\n\
+         PidFile none\nPermitRootLogin yes\nSetEnv PATH={programs}:{search} {mark}\n",
+        path("host"),
+        path("user.pub"),
+    );
+    let config = folder.write("sshd_config", &config).display().to_string();
+    let mut command = Command::new("/usr/sbin/sshd");
+    command.args(["-D", "-e", "-f", &config]);
+    let sshd = OnBus::start(command);
+    sshd.wait_for("Server listening on 127.0.0.1 port 2222");
+    // The ssh of the user, with the port and the key of this one.
+    let options = format!(
+        "-p 2222 -i {} -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR",
+        path("user")
+    );
+    let wrapper = folder.write("ssh", &format!("#!/bin/sh\nexec /usr/bin/ssh {options} \"$@\"\n"));
+    run(Command::new("chmod").arg("755").arg(&wrapper));
+    let hosts = folder.write("hosts", "# two on one machine\n127.0.0.1\n\nroot@127.0.0.1\n");
+    let mut command = Command::new(tine());
+    command.args([
+        "load",
+        "crr",
+        &address(&server),
+        "-p",
+        "2",
+        "-n",
+        "10",
+        "--max-lateness",
+        "1s",
+        "--json",
+        "-",
+    ]);
+    command.args(["--bus", &bus.url(), "--ssh-hosts"]).arg(hosts);
+    command.env("PATH", format!("{}:{search}", folder.0.display()));
+    let loaded = OnBus::start(command).loaded();
+    loaded.expect_sound();
+    assert_eq!(loaded.report["agents"]["each"].as_array().map(Vec::len), Some(2));
+    wait_until("the agents have ended", || procfs::all_with(&mark).is_empty().then_some(()));
+    drop(sshd);
+}

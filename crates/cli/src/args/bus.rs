@@ -55,6 +55,11 @@ pub struct Together {
     #[arg(long, value_name = "N", requires = "bus", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub agents: Option<u32>,
 
+    /// Start an agent by ssh(1) on each host of FILE, one in a line, and wait for as many agents,
+    /// unless --agents says otherwise
+    #[arg(long, value_name = "FILE", requires = "bus")]
+    pub ssh_hosts: Option<PathBuf>,
+
     /// Number of agents that may be lost before the result is invalid
     #[arg(long, value_name = "N", requires = "bus", default_value = "0")]
     pub allow_lost: u32,

@@ -12,6 +12,7 @@ use tine_load::plan::{Plan, Population};
 use tine_load::run::measure::Progress;
 use tine_load::verdict::threshold::Threshold;
 
+use super::launch::{self, Launched};
 use super::output::Files;
 use super::plan;
 use super::view::View;
@@ -29,7 +30,8 @@ pub(super) fn run_mode(
     bus: Bus,
     limits: &[Threshold],
 ) -> Result<ExitCode, Error> {
-    let settings = settings(&args.together, bus)?;
+    let hosts = args.together.ssh_hosts.as_deref().map(launch::hosts).transpose()?.unwrap_or_default();
+    let settings = settings(&args.together, bus, hosts.len())?;
     let names = names(args)?;
     let planner = |processors| plan_for(populations, &names, &args.options, processors);
     // What can be wrong with the load is wrong for any number of processors.
@@ -37,6 +39,7 @@ pub(super) fn run_mode(
     let divided = plan.and_then(|plan| divide(&plan, &vec![1; settings.agents as usize]));
     divided.map_err(|why| Error::usage(why, "see `tine load MODE --help`"))?;
     let files = Files::open(&args.outputs)?;
+    let _launched = Launched::start(&hosts, &settings.bus, settings.join_timeout)?;
     let is_quiet = args.outputs.quiet;
     let mut screen = Screen { view: None, has_no_view: args.outputs.no_tui || is_quiet, is_quiet };
     let outcome = coordinator::run(&settings, &planner, &mut screen).map_err(of_bus)?;
@@ -51,8 +54,9 @@ pub(super) fn run_mode(
     }
 }
 
-fn settings(together: &Together, bus: Bus) -> Result<CoordinatorSettings, Error> {
-    let Some(agents) = together.agents else {
+fn settings(together: &Together, bus: Bus, hosts: usize) -> Result<CoordinatorSettings, Error> {
+    let of_hosts = u32::try_from(hosts).ok().filter(|hosts| (1..=1000).contains(hosts));
+    let Some(agents) = together.agents.or(of_hosts) else {
         return Err(Error::usage("--bus without --agents", "give the number of agents, as in --agents 4"));
     };
     if together.allow_lost >= agents {

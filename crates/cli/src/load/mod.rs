@@ -2,6 +2,7 @@
 
 mod ab;
 mod bus;
+mod launch;
 mod output;
 mod plan;
 mod results;
