@@ -95,6 +95,16 @@ impl Stops {
     }
 }
 
+/// Notes whether the bus is there. Returns a text for the user when that has changed.
+pub(crate) fn note_bus(is_away: &mut bool, is_there: bool) -> Option<&'static str> {
+    let was_away = std::mem::replace(is_away, !is_there);
+    match (was_away, is_there) {
+        (true, true) => Some("connected to the bus again"),
+        (false, false) => Some("the connection to the bus is lost"),
+        _ => None,
+    }
+}
+
 /// Returns the time of day, in nanoseconds since 1970.
 pub(crate) fn day() -> u64 {
     let time = clock_gettime(ClockId::Realtime);

@@ -72,8 +72,6 @@ pub enum ToAll {
         /// Why.
         why: String,
     },
-    /// The coordinator ends: agents return to the lobby.
-    Over,
 }
 
 /// A message to one agent.
@@ -100,6 +98,8 @@ pub enum ToAgent {
     SendResult,
     /// The result has come.
     Received,
+    /// The coordinator ends: the agent returns to the lobby.
+    Over,
 }
 
 /// A message from an agent.

@@ -136,6 +136,35 @@ fn before_the_start_another_agent_takes_the_place_of_a_lost_one() {
 }
 
 #[test]
+fn agents_that_are_lost_while_others_prepare_are_replaced_and_leave_nothing() {
+    let place = place("bus-ready");
+    for signal in [Signal::KILL, Signal::STOP] {
+        let start = || OnBus::agent(&place.bus.url(), &place.folder, &["--join-timeout", "20s"]);
+        let mut agents = vec![start()];
+        let coordinator = place.load("2", "1s", &[]);
+        coordinator.wait_for("(1 of 2)");
+        // It does not prepare its part, so the other one, which does, has to wait.
+        agents[0].signal(Signal::STOP);
+        agents.push(start());
+        coordinator.wait_for("(2 of 2)");
+        drop(agents[1].wait_for_process("tine: runner"));
+        agents[1].signal(signal);
+        coordinator.wait_for("was lost before the start");
+        agents.extend([start(), start()]);
+        let loaded = coordinator.loaded();
+        loaded.expect_sound();
+        let lost = loaded.report["agents"]["each"][0]["name"].as_str().expect("a name").to_owned();
+        assert!(!lost.contains(&format!("-{}-", agents[1].pid())), "{lost}");
+        agents[0].signal(Signal::CONT);
+        if signal == Signal::STOP {
+            agents[1].signal(Signal::CONT);
+        }
+        // Those that were lost wait for another run, until their time is over.
+        expect_no_rest(&mut agents);
+    }
+}
+
+#[test]
 fn agents_that_do_not_come_are_not_waited_for_without_end() {
     let place = place("bus-few");
     let mut agents = place.agents(1);
@@ -212,7 +241,7 @@ fn an_agent_that_is_cut_off_for_a_moment_is_not_lost() {
     cable.cut();
     agents[1].wait_for("the connection to the bus is lost");
     cable.mend();
-    agents[1].wait_for("connected to the bus");
+    agents[1].wait_for("connected to the bus again");
     let loaded = coordinator.loaded();
     loaded.expect_sound();
     assert_eq!(loaded.number("/summary/rate"), 40.0);

@@ -17,7 +17,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::JoinHandle;
 
 use crate::connect::{Bus, BusError, runtime};
-use crate::events::{Happening, QUEUE, Stops, day, feed, tick};
+use crate::events::{Happening, QUEUE, Stops, day, feed, note_bus, tick};
 use crate::messages::{LOBBY, TICK, from, read, to, to_all, write};
 use crate::names::Name;
 use runner::Runner;
@@ -68,6 +68,7 @@ pub fn run(settings: &AgentSettings, tell: &mut dyn FnMut(&str)) -> Result<Agent
             run: None,
             runner: None,
             runners: 0,
+            is_away: false,
             file: None,
         };
         let end = process.serve(happenings, tell).await;
@@ -90,6 +91,8 @@ struct AgentProcess<'a> {
     runner: Option<Runner>,
     /// Number of runners so far: what earlier ones have said is left out.
     runners: u64,
+    /// Whether the bus is away.
+    is_away: bool,
     /// The file of the last result.
     file: Option<PathBuf>,
 }
@@ -111,7 +114,7 @@ impl AgentProcess<'_> {
         match happening {
             Happening::Message { subject, text } => self.on_message(&subject, &text, now),
             Happening::Bus(is_there) => {
-                tell(if is_there { "connected to the bus" } else { "the connection to the bus is lost" });
+                note_bus(&mut self.is_away, is_there).into_iter().for_each(tell);
                 self.agent.on_bus(is_there, now)
             }
             Happening::BusError(why) => {

@@ -150,7 +150,6 @@ impl Agent {
                 Work::Sending { .. } => Vec::new(),
                 _ => self.leave(),
             },
-            ToAll::Over => self.abandon(now),
         }
     }
 
@@ -185,6 +184,7 @@ impl Agent {
                 Work::Running { .. } => Vec::new(),
                 _ => self.fail("it was not started"),
             },
+            ToAgent::Over => self.abandon(now),
             ToAgent::Received => match run.work {
                 Work::Sending { .. } => {
                     let mut deeds = vec![Deed::Forget];

@@ -16,7 +16,7 @@ use tine_load::units::nanoseconds;
 use tokio::sync::mpsc::{Receiver, channel};
 
 use crate::connect::{Bus, BusError, runtime};
-use crate::events::{Happening, QUEUE, Stops, day, feed, tick};
+use crate::events::{Happening, QUEUE, Stops, day, feed, note_bus, tick};
 use crate::messages::{Announcement, LOBBY, TICK, VERSION, from, read, to, to_all, write};
 use crate::names::Name;
 use state::{Action, Coordinator, Ending, Planner, Wanted};
@@ -74,7 +74,7 @@ pub fn run(
         let subscriber = client.subscribe(from(&run, "*")).await.map_err(|why| BusError::of_bus(&why))?;
         feed(subscriber, queue.clone());
         tick(Duration::from_nanos(TICK), queue);
-        let mut process = CoordinatorProcess { run, client };
+        let mut process = CoordinatorProcess { run, client, is_away: false };
         let outcome = process.coordinate(settings, planner, happenings, audience).await;
         // What was sent last is under way for as long as that may take.
         let _ = tokio::time::timeout(Duration::from_secs(2), process.client.flush()).await;
@@ -86,6 +86,8 @@ pub fn run(
 struct CoordinatorProcess {
     run: Name,
     client: Client,
+    /// Whether the bus is away.
+    is_away: bool,
 }
 
 impl CoordinatorProcess {
@@ -118,7 +120,7 @@ impl CoordinatorProcess {
     }
 
     fn decide(
-        &self,
+        &mut self,
         coordinator: &mut Coordinator,
         happening: Happening,
         audience: &mut dyn Audience,
@@ -134,10 +136,8 @@ impl CoordinatorProcess {
                 }
             }
             Happening::Bus(is_there) => {
-                audience.tell(match is_there {
-                    true => "connected to the bus",
-                    false => "the connection to the bus is lost",
-                });
+                let text = note_bus(&mut self.is_away, is_there);
+                text.into_iter().for_each(|text| audience.tell(text));
                 coordinator.on_bus(is_there, now);
                 Vec::new()
             }

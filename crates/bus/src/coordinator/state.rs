@@ -169,8 +169,8 @@ impl<'a> Coordinator<'a> {
                 self.is_interrupted = true;
                 self.abort("the coordinator was interrupted", now)
             }
-            (Phase::Running { .. }, true) => self.end(Ending::Measured, now),
-            _ => self.end(Ending::Interrupted, now),
+            (Phase::Running { .. }, true) => self.end(Ending::Measured),
+            _ => self.end(Ending::Interrupted),
         }
     }
 
@@ -264,12 +264,12 @@ impl<'a> Coordinator<'a> {
             Phase::Gathering if self.members.len() == self.wanted.agents => self.prepare(now),
             Phase::Gathering if now >= self.wanted.join_by => {
                 let (there, wanted) = (self.members.len(), self.wanted.agents);
-                self.end(Ending::Failed(format!("{there} of {wanted} agents have joined in time")), now)
+                self.end(Ending::Failed(format!("{there} of {wanted} agents have joined in time")))
             }
             Phase::Preparing { .. } => match self.members.iter().find(|member| member.has_left) {
                 Some(member) => {
                     let why = member.lost.clone().unwrap_or_default();
-                    self.end(Ending::Failed(format!("agent {}: {why}", member.name)), now)
+                    self.end(Ending::Failed(format!("agent {}: {why}", member.name)))
                 }
                 None if self.members.iter().all(Member::is_ready) => self.start(now),
                 None => Vec::new(),
@@ -287,7 +287,7 @@ impl<'a> Coordinator<'a> {
         let planned = (self.planner)(all).and_then(|plan| Ok((divide(&plan, &processors)?, plan)));
         let (parts, plan) = match planned {
             Ok(planned) => planned,
-            Err(why) => return self.end(Ending::Failed(why), now),
+            Err(why) => return self.end(Ending::Failed(why)),
         };
         self.round += 1;
         self.phase = Phase::Preparing { since: now };
@@ -348,7 +348,7 @@ impl<'a> Coordinator<'a> {
             for member in self.members.iter_mut().filter(|member| member.is_expected()) {
                 member.lost = Some("the bus is away".into());
             }
-            return self.end(Ending::Measured, now);
+            return self.end(Ending::Measured);
         }
         if is_expected {
             return Vec::new();
@@ -358,7 +358,7 @@ impl<'a> Coordinator<'a> {
         let is_waiting = self.aborted.is_none() && now < late_since + LATE;
         match is_waiting && self.members.iter().any(may_come) {
             true => Vec::new(),
-            false => self.end(Ending::Measured, now),
+            false => self.end(Ending::Measured),
         }
     }
 
@@ -372,9 +372,11 @@ impl<'a> Coordinator<'a> {
         actions
     }
 
-    fn end(&mut self, ending: Ending, _now: u64) -> Vec<Action> {
+    fn end(&mut self, ending: Ending) -> Vec<Action> {
         self.phase = Phase::Over;
-        vec![Action::All(ToAll::Over), Action::End(ending)]
+        // To each, as the receipt of its result is: so that it comes after that.
+        let over = self.members.iter().map(|member| Action::To(member.name.clone(), ToAgent::Over));
+        over.chain([Action::End(ending)]).collect()
     }
 }
 

@@ -151,6 +151,23 @@ fn without_a_bus_a_load_runs_to_its_end_and_its_result_waits_in_bounds() {
 }
 
 #[test]
+fn the_end_of_a_coordinator_ends_the_run_at_each_stage() {
+    for stage in ALL {
+        let mut agent = agent_at(stage, true);
+        let deeds = agent.on_message(ToAgent::Over, 0, 0);
+        let deeds = match stage {
+            At::Running => {
+                assert!(deeds.contains(&Deed::Terminate), "{deeds:?}");
+                agent.on_runner(result(), 0)
+            }
+            _ => deeds,
+        };
+        assert!(has_left(&deeds) && deeds.contains(&Deed::End(AgentEnd::Done)), "{stage:?} {deeds:?}");
+        assert_eq!(deeds.contains(&Deed::TellFile), stage >= At::Running, "{stage:?}");
+    }
+}
+
+#[test]
 fn an_abort_stops_the_load_and_sends_what_was_measured() {
     for stage in ALL {
         let mut agent = agent_at(stage, false);

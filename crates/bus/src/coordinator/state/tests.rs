@@ -280,7 +280,7 @@ fn a_run_that_cannot_start_ends_and_says_why() {
 fn an_interrupt_aborts_a_load_and_a_second_one_ends_at_once() {
     let mut before = scene(1, 0);
     let actions = before.coordinator.on_interrupt(0);
-    assert_eq!(actions, [Action::All(ToAll::Over), Action::End(Ending::Interrupted)]);
+    assert_eq!(actions, [Action::End(Ending::Interrupted)]);
 
     let mut once = running(1, 0);
     let actions = once.coordinator.on_interrupt(once.now);
