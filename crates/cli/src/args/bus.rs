@@ -89,7 +89,7 @@ pub struct LoadAgent {
     #[arg(long, value_name = "DIR", default_value = ".")]
     pub results: PathBuf,
 
-    /// Print errors only
+    /// Print only the error that ends it
     #[arg(short, long)]
     pub quiet: bool,
 }

@@ -70,7 +70,7 @@ fn agent(bus: &Bus, join_timeout: Duration) -> String {
             .map_or(String::new(), |file| format!(" {option} {}", quoted(&file.display().to_string())))
     };
     format!(
-        "exec tine load agent --once --quiet --join-timeout {}ms --bus {}{}{}{}",
+        "exec tine load agent --once --join-timeout {}ms --bus {}{}{}{}",
         join_timeout.as_millis().max(1),
         quoted(&bus.url),
         path("--bus-credentials", &bus.credentials),
@@ -93,7 +93,7 @@ mod tests {
         let bus = Bus { url: "nats://a;b'c".into(), nkey: Some("/a b".into()), ..Bus::default() };
         assert_eq!(
             agent(&bus, Duration::from_secs(2)),
-            r"exec tine load agent --once --quiet --join-timeout 2000ms --bus 'nats://a;b'\''c' --bus-nkey '/a b'"
+            r"exec tine load agent --once --join-timeout 2000ms --bus 'nats://a;b'\''c' --bus-nkey '/a b'"
         );
     }
 }
