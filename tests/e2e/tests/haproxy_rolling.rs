@@ -89,7 +89,12 @@ fn no_client_fails_while_all_nodes_are_replaced_one_after_the_other() {
         let loaded = loaded.join().expect("no panic");
         loaded.expect_sound();
         let planned = RATE.parse::<u64>().expect("a number") * Duration::from_secs(SECONDS).as_secs();
-        assert!(loaded.state("ok") + 1 >= planned, "{}", loaded.report["summary"]);
+        // On a busy machine, the last ones may not have ended, or begun, when the load stops.
+        let [ok, in_flight, unstarted] = ["ok", "in-flight", "unstarted"].map(|state| loaded.state(state));
+        assert!(ok + in_flight + unstarted + 1 >= planned, "{}", loaded.report["summary"]);
+        let oldest = loaded.report["summary"]["oldest_in_flight_ns"].as_f64();
+        assert!(oldest.unwrap_or(0.0) < 5e9, "{}", loaded.report["summary"]);
+        assert!(in_flight + unstarted < planned / 10, "{}", loaded.report["summary"]);
     });
     nodes.iter().for_each(|one| assert!(one.served() > 10, "{} has clients again", one.node.name));
 }
