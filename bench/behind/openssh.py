@@ -16,7 +16,7 @@ TIMEOUT = 900
 TESTS = """
 agent agent-restrict allow-deny-users authinfo banner cert-file cert-hostkey cert-userkey
 channel-timeout connect-privsep connection-timeout dhgex envpass exit-status exit-status-signal
-forcecommand forward-control host-expand hostkey-rotate integrity kextype key-options keys-command
+forcecommand forward-control host-expand hostkey-rotate integrity kextype keys-command
 keytype knownhosts knownhosts-command limit-keytype localcommand multipubkey percent portnum
 principals-command proto-version rekey scp3 stderr-after-eof stderr-data transfer
 try-ciphers yes-head
@@ -33,6 +33,7 @@ EXCLUDED = {
     'cipher-speed': 'measures rates',
     'hostbased': 'needs an ssh-keysign and host keys that are installed',
     'hostkey-agent': NO_ADDRESS,
+    'key-options': NO_ADDRESS,
     'proto-mismatch': 'expects the exit code of sshd, which no connection carries',
     'proxy-connect': NO_ADDRESS,
     'putty-ciphers': OTHER_CLIENT,
