@@ -1,4 +1,4 @@
-//! `tine load --bus`: who may use a bus, and what is said when one may not.
+//! `tine load --bus`: credentials that open a bus, and the errors of those that do not.
 
 use std::path::Path;
 use std::process::Command;

@@ -123,7 +123,7 @@ fn before_the_start_another_agent_takes_the_place_of_a_lost_one() {
         let coordinator = place.load("2", "1s", &[]);
         coordinator.wait_for("(1 of 2)");
         agents[0].signal(signal);
-        // Whoever comes now is taken, and at last the two that are alive.
+        // The coordinator takes the agents that join now, and replaces the one that is lost.
         agents.extend(place.agents(2));
         let loaded = coordinator.loaded();
         loaded.expect_sound();

@@ -94,6 +94,6 @@ pub struct LoadAgent {
     pub quiet: bool,
 }
 
-const CODES: &str = "An agent runs whatever load a coordinator on the bus asks for, against any TCP \
-address: permit the subjects tine.> to those who may.\nExit codes: 0 the run is over (--once), 100 usage \
-error, 111 the bus cannot be used or no run has taken the agent, 130 interrupted.";
+const CODES: &str = "An agent runs each load that a coordinator on the bus asks for, against any TCP \
+address: permit the subjects tine.> only to users that may run loads.\nExit codes: 0 the run is over \
+(--once), 100 usage error, 111 the bus cannot be used or no run has taken the agent, 130 interrupted.";
