@@ -42,11 +42,8 @@ impl CopySteps {
     }
 
     /// Has the next call for a client end it. `code`: the address of the planted code.
-    pub(super) fn end_at_next_accept(&mut self, code: u64, no_new_privileges: bool) {
+    pub(super) fn end_at_next_accept(&mut self, code: u64) {
         let Some(Accepting { number, listeners, .. }) = self.accepting.clone() else { return };
-        if no_new_privileges {
-            self.call(libc::SYS_prctl, &[word(libc::PR_SET_NO_NEW_PRIVS), 1, 0, 0, 0], 0);
-        }
         self.write(self.data() + layout::CONNECTION as u64, &number.to_ne_bytes());
         let action = layout::trap_action(code);
         let action = self.put(&action.map(u64::to_ne_bytes).concat());

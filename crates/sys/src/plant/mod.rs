@@ -79,7 +79,7 @@ pub struct CopyBase {
     channel: i32,
     /// The ruleset that copies restrict themselves by, if they do.
     ruleset: Option<i32>,
-    /// Whether they need `PR_SET_NO_NEW_PRIVS` for that.
+    /// Whether they need `PR_SET_NO_NEW_PRIVS` to restrict themselves.
     gives_up_privileges: bool,
     /// The word that the kernel clears at the end of a thread; 0 for none.
     cleared: u64,
@@ -137,11 +137,13 @@ impl CopyBase {
         if self.robust_list[0] != 0 {
             steps.register_robust_list(self.robust_list);
         }
-        if let Some(ruleset) = self.ruleset {
-            steps.restrict(ruleset, self.gives_up_privileges);
+        if self.gives_up_privileges && (self.ruleset.is_some() || steps.accepting.is_some()) {
+            steps.give_up_privileges();
         }
-        let is_restricted = self.ruleset.is_some();
-        steps.end_at_next_accept(self.code, self.gives_up_privileges && !is_restricted);
+        if let Some(ruleset) = self.ruleset {
+            steps.restrict(ruleset);
+        }
+        steps.end_at_next_accept(self.code);
         steps.drop_capabilities_if_asked();
         if !layout::IMAGE_HAS_SIGNALS {
             steps.block_signals(self.signals);

@@ -189,18 +189,17 @@ const _: () = assert!(layout::IMAGE + 8 * machine::IMAGE_WORDS <= layout::CONTRO
 /// Writes what the planted code needs.
 fn write_data(task: i32, image: &[u64], data: u64, channel: i32, own: Option<Kinds>) -> io::Result<()> {
     let mut bytes = vec![0; layout::SCRATCH];
+    bytes[layout::PATH..layout::PATH + layout::THREADS.len()].copy_from_slice(layout::THREADS);
     let mut put = |place: usize, word: u64| bytes[place..place + 8].copy_from_slice(&word.to_ne_bytes());
     put(layout::CHANNEL, channel as u64);
-    let kinds = own.map_or(0, |kinds| kinds.0);
-    put(layout::CLONE_FLAGS, (libc::CLONE_PARENT | libc::SIGCHLD | kinds) as u64);
+    let flags = (libc::CLONE_PARENT | libc::SIGCHLD) as u64;
+    put(layout::CLONE_FLAGS, flags | own.map_or(0, Kinds::flags));
     put(layout::HEADER + 16, data + layout::VECTOR as u64);
     put(layout::HEADER + 24, 1);
     put(layout::HEADER + 32, data + layout::CONTROL as u64);
     put(layout::CONTROL_LENGTH, layout::CONTROL_BYTES as u64);
     put(layout::VECTOR, data + layout::MESSAGE as u64);
     put(layout::VECTOR + 8, MOST_BYTES as u64);
-    bytes[layout::PATH..layout::PATH + layout::THREADS.len()].copy_from_slice(layout::THREADS);
-    let mut put = |place: usize, word: u64| bytes[place..place + 8].copy_from_slice(&word.to_ne_bytes());
     for (number, word) in image.iter().enumerate() {
         put(layout::IMAGE + 8 * number, *word);
     }

@@ -132,12 +132,14 @@ impl CopySteps {
         self.close(opened);
     }
 
+    /// Gives up what programs can gain (`PR_SET_NO_NEW_PRIVS`), without which a process that has no
+    /// privileges may not restrict itself.
+    pub(super) fn give_up_privileges(&mut self) {
+        self.call(libc::SYS_prctl, &[word(libc::PR_SET_NO_NEW_PRIVS), 1, 0, 0, 0], 0);
+    }
+
     /// Restricts it by the Landlock ruleset of this descriptor, which it closes.
-    /// `no_new_privileges`: where it may not without.
-    pub fn restrict(&mut self, ruleset: i32, no_new_privileges: bool) {
-        if no_new_privileges {
-            self.call(libc::SYS_prctl, &[word(libc::PR_SET_NO_NEW_PRIVS), 1, 0, 0, 0], 0);
-        }
+    pub(super) fn restrict(&mut self, ruleset: i32) {
         self.call(libc::SYS_landlock_restrict_self, &[word(ruleset), 0], 0);
         self.close(ruleset);
     }

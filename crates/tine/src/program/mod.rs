@@ -7,6 +7,7 @@ mod environment;
 mod find;
 mod format;
 pub(crate) mod launch;
+mod on_listener;
 mod prepare;
 pub(crate) mod relay;
 mod resource;

@@ -36,17 +36,19 @@ fn with_cgroups() -> Facts {
 
 /// A place for a full jail.
 fn site() -> JailSite {
-    let users = JailUsers::Own { uid: 1000, gid: 1000 };
-    let allowed = AllowedAddresses::default();
-    let full = FullJail {
+    let full = full_jail(JailUsers::Own { uid: 1000, gid: 1000 });
+    JailSite { as_root: false, full: Some(full), executes: true }
+}
+
+fn full_jail(users: JailUsers) -> FullJail {
+    FullJail {
         users,
         house: House::default(),
         network: PrivateNetwork::Empty,
         has_init: true,
-        allowed,
+        allowed: AllowedAddresses::default(),
         user_namespaces: 0,
-    };
-    JailSite { as_root: false, full: Some(full), executes: true }
+    }
 }
 
 /// A place that can have none, as this service has cgroups.
@@ -243,16 +245,7 @@ fn limits_that_were_set_are_required_and_those_of_a_profile_in_a_jail() {
 #[test]
 fn processes_are_limited_without_cgroups_where_each_connection_has_a_user() {
     let jail = Jail::new(JailMode::Full).tasks_max(5);
-    let users = JailUsers::Each { uid: 1000, gid: 1000, slots: 10 };
-    let allowed = AllowedAddresses::default();
-    let full = FullJail {
-        users,
-        house: House::default(),
-        network: PrivateNetwork::Empty,
-        has_init: true,
-        allowed,
-        user_namespaces: 0,
-    };
+    let full = full_jail(JailUsers::Each { uid: 1000, gid: 1000, slots: 10 });
     let alone = |executes| JailSite { full: Some(full.clone()), executes, ..site() };
     let plan = Plan::new(&jail, &all(), alone(true)).expect("by a limit of the user");
     assert_eq!(&letters(&plan)[11..], "-o-");

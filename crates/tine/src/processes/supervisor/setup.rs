@@ -113,17 +113,16 @@ impl<'a, H> Supervisor<'a, H> {
         ignore_file_size();
         let handovers = setup.take_handovers();
         let Setup { mut listeners, mut settings, members, jobs, log, lines, controllers: handed, .. } = setup;
-        let (is_observed, stop_handles) = (setup.is_observed, setup.stop_handles);
         let (mut log, program_path) = check_settings(&mut settings, log, lines, &handovers, alone)?;
-        settings.keeps_records = settings.control.is_any() || handed.is_some() || is_observed;
+        settings.keeps_records = settings.control.is_any() || handed.is_some() || setup.is_observed;
         let memory =
             SharedMemory::new(&mut settings, (members, &jobs), &mut log).map_err(|why| cannot_make(&why))?;
         check_system(&mut settings, &listeners, alone, &memory, &mut log)?;
         let first_server_fd = move_descriptors_up(&mut listeners, &mut log, ready, writer)?;
         let place = |fd: OwnedFd| first_server_fd.duplicate(fd);
-        let fds = SupervisorFds::new(&place, stop_handles).map_err(|why| cannot_make(&why))?;
+        let fds = SupervisorFds::new(&place, setup.stop_handles).map_err(|why| cannot_make(&why))?;
         let rule_files = watch_rule_files(&memory.admission, &place, &mut log);
-        let controllers = bind_control(&mut settings, handed, is_observed, &place, &mut log)?;
+        let controllers = bind_control(&mut settings, handed, setup.is_observed, &place, &mut log)?;
         let crash_reports = CrashReports::prepare(&settings, std::any::type_name::<H>(), &place)?;
         let has_controllers = controllers.are_possible();
         let channels = Channels::new(&settings, has_controllers, &place).map_err(|why| cannot_make(&why))?;

@@ -167,32 +167,12 @@ impl ServerState {
     /// Handles an event.
     pub(super) fn on(&mut self, event: ServerEvent, now: Instant) -> Vec<ServerAction> {
         match (event, self.phase) {
-            (ServerEvent::StopRequested, ServerPhase::Serving) if !self.drain_delay.is_zero() => {
-                self.phase = ServerPhase::Announcing { until: now + self.drain_delay };
-                vec![ServerAction::Announce(self.drain_delay)]
-            }
-            (ServerEvent::StopRequested, ServerPhase::Serving | ServerPhase::Draining { deadline: None }) => {
-                self.drain(Some(now + self.drain_timeout), now)
-            }
-            // The newer generation announces first, and its connections have as long.
-            (ServerEvent::StopRequested, ServerPhase::Replaced { .. }) => {
-                self.drain(Some(now + self.drain_delay + self.drain_timeout), now)
-            }
-            // The signal of the same stop is not a second one.
-            (ServerEvent::StopRequested, ServerPhase::Draining { .. })
-                if std::mem::take(&mut self.is_told_to_stop) =>
-            {
-                Vec::new()
-            }
-            (ServerEvent::StopRequested, ServerPhase::Draining { .. }) => self.end(now),
-            (ServerEvent::StopRequested, ServerPhase::Ending { .. }) => self.kill(now),
-            (ServerEvent::StopRequested, ServerPhase::Killing { .. } | ServerPhase::Over) => Vec::new(),
+            (ServerEvent::StopRequested, phase) => self.stop_requested(phase, now),
             (ServerEvent::EndRequested, ServerPhase::Serving) if self.leaves_connections => {
                 self.on(ServerEvent::StopRequested, now)
             }
-            (ServerEvent::EndRequested, ServerPhase::Serving)
-            | (ServerEvent::StopRequested | ServerEvent::EndRequested, ServerPhase::Announcing { .. }) => {
-                [vec![ServerAction::Drain], self.end(now)].concat()
+            (ServerEvent::EndRequested, ServerPhase::Serving | ServerPhase::Announcing { .. }) => {
+                self.drain_and_end(now)
             }
             (ServerEvent::EndRequested, ServerPhase::Draining { .. } | ServerPhase::Replaced { .. }) => {
                 self.end(now)
@@ -232,6 +212,34 @@ impl ServerState {
             }
             (ServerEvent::Tick, _) => self.tick(now),
         }
+    }
+
+    /// Handles a request to stop: the first one, or a further one, which shortens the stop.
+    fn stop_requested(&mut self, phase: ServerPhase, now: Instant) -> Vec<ServerAction> {
+        match phase {
+            ServerPhase::Serving if !self.drain_delay.is_zero() => {
+                self.phase = ServerPhase::Announcing { until: now + self.drain_delay };
+                vec![ServerAction::Announce(self.drain_delay)]
+            }
+            ServerPhase::Serving | ServerPhase::Draining { deadline: None } => {
+                self.drain(Some(now + self.drain_timeout), now)
+            }
+            ServerPhase::Announcing { .. } => self.drain_and_end(now),
+            // The newer generation announces first, and its connections have as long.
+            ServerPhase::Replaced { .. } => {
+                self.drain(Some(now + self.drain_delay + self.drain_timeout), now)
+            }
+            // The signal of the same stop is not a second one.
+            ServerPhase::Draining { .. } if std::mem::take(&mut self.is_told_to_stop) => Vec::new(),
+            ServerPhase::Draining { .. } => self.end(now),
+            ServerPhase::Ending { .. } => self.kill(now),
+            ServerPhase::Killing { .. } | ServerPhase::Over => Vec::new(),
+        }
+    }
+
+    /// Ends connections that have had no time to finish.
+    fn drain_and_end(&mut self, now: Instant) -> Vec<ServerAction> {
+        [vec![ServerAction::Drain], self.end(now)].concat()
     }
 
     /// Starts a role that the server does not have yet.
