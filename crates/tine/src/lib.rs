@@ -156,6 +156,8 @@ pub mod cli {
     /// not: only a command line says how it was started.
     pub use crate::settings::replacement::{Replacement, UPGRADE_TIMEOUT};
 
+    pub use crate::admission::access::prefix::Prefix;
+    pub use crate::ipc::linking::{BanRecord, BanState, LinkRecord, Linked, ServiceRecord};
     pub use crate::ipc::observing::Observed;
     /// A process that tells others about a server.
     pub use crate::settings::observer::ObserverSetup;

@@ -5,6 +5,7 @@ pub(crate) mod connecting;
 mod fd_passing;
 pub(crate) mod handover;
 pub(crate) mod jobs;
+pub(crate) mod linking;
 pub(crate) mod members;
 pub(crate) mod messages;
 pub(crate) mod observing;
