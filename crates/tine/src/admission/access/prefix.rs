@@ -8,7 +8,7 @@ use crate::error::Error;
 
 /// An address block: all addresses that begin with the same bits. IPv4 addresses are mapped into
 /// IPv6 (RFC 4291, 2.5.5.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Prefix {
     // The derived order puts a block before the blocks that it contains.
     first: u128,

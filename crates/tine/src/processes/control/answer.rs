@@ -53,7 +53,7 @@ pub(super) fn answer(
                 let left = ban.left.map(|left| left.as_millis() as u64);
                 let service = view.service.as_deref();
                 reply.line(
-                    &json!({ "type": "ban", "service": service, "block": ban.block, "left_ms": left }),
+                    &json!({ "type": "ban", "service": service, "block": ban.block.to_string(), "left_ms": left }),
                 )?;
             }
             reply.done(view.bans.len() as u64)

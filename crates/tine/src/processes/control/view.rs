@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use super::crashes::CrashQuestions;
+use crate::admission::access::prefix::Prefix;
 use crate::ipc::board::Entry;
 use crate::ipc::board::reader::{BoardConnection, BoardReader};
 use crate::ipc::members::Members;
@@ -93,7 +94,7 @@ pub(crate) struct SettingView {
 
 /// A ban in force.
 pub(crate) struct BanView {
-    pub(crate) block: String,
+    pub(crate) block: Prefix,
     /// The time that is left; `None` for ever.
     pub(crate) left: Option<Duration>,
 }

@@ -1,7 +1,7 @@
 //! The state that a supervisor hands to the next one, and takes from the one before.
 
 use super::Supervisor;
-use super::bans::{self, Bans};
+use super::bans::Bans;
 use crate::admission::reason::Reason;
 use crate::connection::handler::Handler;
 use crate::error::Error;
@@ -115,7 +115,7 @@ where
             // Without them, clients would be admitted that an operator has banned.
             let bans = Bans::from_text(&bans, self.settings.state_file.clone());
             self.bans = bans.ok_or_else(|| no_state("its bans are none"))?;
-            bans::publish(board, &self.bans);
+            self.bans.put_on(board);
         }
         self.older.add(std::iter::once(lineage).chain(older));
         for connection in state.connections {

@@ -1,6 +1,6 @@
 //! The supervisor's loop: waits, names what happened, applies what the state decides.
 
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags};
 use tine_sys::process::Alone;
@@ -157,7 +157,7 @@ where
     fn roles(&self) -> Vec<Role> {
         let channels = &self.channels;
         // An operator who bans clients needs it, too: it is started then.
-        let rejects = self.settings.limits.rejects() || !self.bans.blocks().is_empty();
+        let rejects = self.settings.limits.rejects() || self.bans.are_any();
         let rejector = rejects.then_some(Role::Rejector);
         let delayer = channels.delayer.is_some().then_some(Role::Delayer);
         let proxy_reader = channels.proxy_reader.is_some().then_some(Role::ProxyReader);
@@ -183,7 +183,7 @@ where
         let orphans = self.timers.orphans_at;
         let alive = self.ready.keep_alive_at();
         let kills = self.killings.deadline();
-        let bans = self.bans.next_end(SystemTime::now()).and_then(|time| Instant::now().checked_add(time));
+        let bans = self.bans.deadline();
         let controls = self.controllers.deadline();
         let writer = self.log_writer.as_ref().and_then(|writer| writer.companion.restart_at());
         let observer = self.observer.as_ref().and_then(Observer::deadline);
@@ -368,6 +368,9 @@ where
             false => self.end_what_is_left(),
         };
         self.observer.take().iter_mut().for_each(Observer::end);
+        if self.bans.is_unsaved() {
+            self.save_bans();
+        }
         self.check_held_ends(true);
         self.handovers.finish();
         match self.handovers.is_replaced() {

@@ -10,7 +10,7 @@ use tine_sys::fd::Floor;
 use tine_sys::process::Alone;
 use tine_sys::socket_filter::hold_to_port;
 
-use super::bans::{self, Bans};
+use super::bans::Bans;
 use super::capacity::Capacity;
 use super::channels::Channels;
 use super::children::Children;
@@ -253,8 +253,8 @@ fn make_cgroups(settings: &Settings) -> Result<Option<Cgroups>, Error> {
 
 /// Reads the bans of before the start, and puts them in force.
 fn load_bans(settings: &Settings, board: &Board) -> Result<Bans, Error> {
-    let bans = Bans::load(settings.state_file.clone())?;
-    bans::publish(board, &bans);
+    let mut bans = Bans::load(settings.state_file.clone())?;
+    bans.put_on(board);
     Ok(bans)
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use rustix::process::Signal;
 
 use super::Supervisor;
-use super::bans::{end_of, publish};
+use super::bans::end_of;
 use super::role::Role;
 use super::spawn::NewRole;
 use super::state::{ServerEvent, ServerState};
@@ -14,6 +14,7 @@ use crate::admission::access::prefix::Prefix;
 use crate::connection::handler::Handler;
 use crate::error::{next_move, reason};
 use crate::ipc::board::SlotPhase;
+use crate::ipc::linking::BanState;
 use crate::ipc::steering::{Order, OrderAnswer, channel};
 use crate::net::operator::Operator;
 use crate::processes::control::NewController;
@@ -342,7 +343,9 @@ where
 
     /// Bans a block for some seconds, or for ever.
     pub(super) fn ban(&mut self, block: Prefix, seconds: Option<u64>) -> OrderAnswer {
-        if !self.bans.add(block, seconds.and_then(|seconds| end_of(SystemTime::now(), seconds))) {
+        let now = SystemTime::now();
+        let state = seconds.map_or(BanState::Forever, |seconds| end_of(now, seconds));
+        if self.bans.order(block, state, now).is_none() {
             return OrderAnswer::Full;
         }
         self.put_bans_in_force();
@@ -351,22 +354,35 @@ where
 
     /// Lifts the ban of a block.
     pub(super) fn unban(&mut self, block: Prefix) -> OrderAnswer {
-        let removed = self.bans.remove(block);
-        if removed {
-            self.put_bans_in_force();
-        }
-        OrderAnswer::Done(removed.into())
+        let Some(_) = self.bans.order(block, BanState::Lifted, SystemTime::now()) else {
+            return OrderAnswer::Done(0);
+        };
+        self.put_bans_in_force();
+        OrderAnswer::Done(1)
     }
 
-    /// Lifts the bans whose time is over.
+    /// Lifts the bans whose time is over, and puts those of other nodes in force.
     pub(super) fn check_bans(&mut self) {
-        if self.bans.expire(SystemTime::now()) {
-            self.put_bans_in_force();
+        let now = SystemTime::now();
+        if self.bans.has_ended(now) && self.bans.expire(now) {
+            self.bans.note_change();
+        }
+        let now = Instant::now();
+        if self.bans.publish.take(now) {
+            self.bans.put_on(&self.memory.board);
+        }
+        if self.bans.save.take(now) {
+            self.save_bans();
         }
     }
 
+    /// At once: the operator is told that it was done.
     fn put_bans_in_force(&mut self) {
-        publish(&self.memory.board, &self.bans);
+        self.bans.put_on(&self.memory.board);
+        self.save_bans();
+    }
+
+    pub(super) fn save_bans(&mut self) {
         if let Err(why) = self.bans.save() {
             let next = format!("they hold until the server stops; {}", next_move::of_file(&why));
             self.log.error("cannot keep the bans for the next start", &reason(&why), &next);
