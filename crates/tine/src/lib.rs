@@ -169,6 +169,16 @@ pub mod cli {
         server
     }
 
+    /// A process that links a service with other nodes.
+    pub use crate::settings::link::LinkSetup;
+
+    /// The same server, which is linked with other nodes.
+    #[must_use]
+    pub fn linked(mut server: crate::Server, link: Option<LinkSetup>) -> crate::Server {
+        server.link = link;
+        server
+    }
+
     /// The same services, which are observed together.
     #[must_use]
     pub fn observed_services(

@@ -157,20 +157,27 @@ impl Peer {
     }
 }
 
-/// Writes the block as `192.0.2.0/24`, a user as `uid:1000`, a machine as `vsock:3`.
-impl fmt::Display for Block {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let first = match Peer::from_words(self.words) {
-            Peer::Tcp(first) => first,
-            user @ Peer::Unix(_) => return user.fmt(f),
-            Peer::Vsock { cid, .. } => return write!(f, "vsock:{cid}"),
-        };
+impl Block {
+    /// The network of a block of addresses; `None` for a user or a machine.
+    pub(crate) fn network(&self) -> Option<Prefix> {
+        let Peer::Tcp(first) = Peer::from_words(self.words) else { return None };
         let bits = if first.is_ipv4() {
             self.aggregation.size.ipv4
         } else {
             self.aggregation.ipv6_bits(self.words[0])
         };
-        Prefix::new(first.ip(), bits).fmt(f)
+        Some(Prefix::new(first.ip(), bits))
+    }
+}
+
+/// Writes the block as `192.0.2.0/24`, a user as `uid:1000`, a machine as `vsock:3`.
+impl fmt::Display for Block {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.network(), Peer::from_words(self.words)) {
+            (Some(network), _) => network.fmt(f),
+            (None, Peer::Vsock { cid, .. }) => write!(f, "vsock:{cid}"),
+            (None, user) => user.fmt(f),
+        }
     }
 }
 

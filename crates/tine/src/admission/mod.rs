@@ -234,6 +234,16 @@ impl Admission {
         penalties.charge(table, peer.block(self.limits.aggregations.source)?, now(), fault)
     }
 
+    /// Rejects a client's source for a time, as another node does. Returns for how long, if that is
+    /// new here; `None` also where no penalties are given.
+    pub(crate) fn punish(&self, peer: Peer, time: Duration) -> Option<Duration> {
+        let (penalties, table) = self.limits.penalties.zip(self.penalties.as_ref())?;
+        if self.is_exempt(peer) {
+            return None;
+        }
+        penalties.punish(table, peer.block(self.limits.aggregations.source)?, now(), time)
+    }
+
     /// Whether a client's source never gets penalties.
     pub(crate) fn is_exempt(&self, peer: Peer) -> bool {
         self.penalty_exempt.as_ref().is_some_and(|rules| rules.lists(peer))

@@ -70,6 +70,23 @@ impl Penalties {
         }
     }
 
+    /// Rejects a source for a time, `max` at most, if it is not rejected for longer. Returns for how
+    /// long, if it was not rejected before.
+    pub(crate) fn punish(
+        &self,
+        table: &Sources,
+        source: Block,
+        now: u64,
+        time: Duration,
+    ) -> Option<Duration> {
+        let time = u64::try_from(time.min(self.max).as_nanos()).unwrap_or(u64::MAX);
+        let until = now.saturating_add(time).next_multiple_of(2) | 1;
+        let before = table.find(&source).is_some_and(|word| holds(word, now));
+        let is_longer = |word: u64| !holds(word, now) || word < until;
+        table.change(&source, now, |word| is_longer(word).then_some(until))?;
+        (!before && holds(until, now)).then(|| Duration::from_nanos((until & !1).saturating_sub(now)))
+    }
+
     /// Charges a source in the shared table. Returns for how long the source is rejected, if it was
     /// not before.
     pub(crate) fn charge(&self, table: &Sources, source: Block, now: u64, fault: Fault) -> Option<Duration> {
@@ -173,6 +190,26 @@ mod tests {
     use crate::lifecycle::outcome::{ExitReport, ReachedLimit};
 
     const SECOND: u64 = 1_000_000_000;
+
+    #[test]
+    fn a_penalty_of_another_node_is_the_longer_one_and_bounded() {
+        use crate::admission::block::Aggregations;
+        use crate::admission::sources::{Eviction, SourceSecret};
+        use crate::net::peer::Peer;
+        let table = Sources::new(Eviction::Expired, SourceSecret::random()).expect("memory");
+        let peer = Peer::Tcp("192.0.2.1:1".parse().expect("an address"));
+        let source = peer.block(Aggregations::default().source).expect("an address");
+        let penalties = Penalties::default();
+        let punish = |now, seconds| penalties.punish(&table, source, now, Duration::from_secs(seconds));
+        assert_eq!(punish(0, 0), None);
+        assert_eq!(punish(0, 20), Some(Duration::from_secs(20)));
+        assert_eq!((punish(0, 30), punish(0, 10)), (None, None), "it is rejected already");
+        assert_eq!(table.find(&source), Some(30 * SECOND | 1));
+        assert_eq!(punish(40 * SECOND, u64::MAX), Some(penalties.max));
+        // The next fault here adds up.
+        penalties.charge(&table, source, 41 * SECOND, Fault::NoAuth);
+        assert_eq!(table.find(&source), Some(641 * SECOND | 1));
+    }
 
     #[test]
     fn penalties_are_parsed_and_invalid_ones_rejected() {

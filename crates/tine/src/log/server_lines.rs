@@ -101,6 +101,14 @@ impl Log {
         self.event("agent", &fields);
     }
 
+    /// The bus is there or away, or the nodes of the fleet are others.
+    pub(crate) fn fleet(&mut self, is_connected: bool, present: u32, lost: u32) {
+        let bus = Text(if is_connected { "connected" } else { "away" });
+        let mut fields = vec![("bus", bus), ("nodes", Number(present.into()))];
+        fields.extend((lost > 0).then_some(("lost", Number(lost.into()))));
+        self.event("fleet", &fields);
+    }
+
     /// The server drains after a time, and accepts clients until then.
     pub(crate) fn announce(&mut self, connections: usize, delay: Duration) {
         let delay = ("delay_seconds", Decimal(delay.as_secs_f64()));

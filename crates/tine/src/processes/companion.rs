@@ -1,13 +1,24 @@
-//! A process that a server has once, beside its services: the log writer, the observer. The first
-//! process of the server starts it, and starts it again.
+//! A process beside those that serve: the log writer and the observer, of which a server has one,
+//! and the link of a service. The process that starts it also starts it again.
 
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use tine_sys::process::reap;
+use rustix::fs::{Mode, OFlags};
+use tine_sys::exec::{CStrings, Execution, Group};
+use tine_sys::process::{Fresh, reap};
 
+use crate::error::reason;
+use crate::jail::protection::empty_bounding_set;
 use crate::lifecycle::backoff::RestartBackoff;
 use crate::lifecycle::outcome::Outcome;
 use crate::log::Log;
+use crate::system::users::Identity;
+
+/// Messages of a companion are counted in these times.
+const WINDOW: Duration = Duration::from_secs(1);
 
 /// A companion, as the process that starts it knows it.
 #[derive(Debug)]
@@ -82,5 +93,93 @@ impl Companion {
     pub(crate) fn retire(&mut self) -> Option<i32> {
         self.backoff.retired();
         self.pid.take()
+    }
+}
+
+/// Messages of a companion that may still be taken: one that sends without end does not keep its
+/// server busy.
+#[derive(Debug)]
+pub(crate) struct Allowance {
+    most: u32,
+    since: Instant,
+    taken: u32,
+}
+
+impl Allowance {
+    /// So many in a second.
+    pub(crate) fn new(most: u32, now: Instant) -> Allowance {
+        Allowance { most, since: now, taken: 0 }
+    }
+
+    /// Counts one that is taken.
+    pub(crate) fn take(&mut self, now: Instant) {
+        if now.saturating_duration_since(self.since) >= WINDOW {
+            (self.since, self.taken) = (now, 0);
+        }
+        self.taken += 1;
+    }
+
+    /// When the next one may be taken; `None` for now.
+    pub(crate) fn waits_until(&self, now: Instant) -> Option<Instant> {
+        let until = self.since + WINDOW;
+        (self.taken >= self.most && until > now).then_some(until)
+    }
+}
+
+/// Executes the file of this process as a companion, which finds the number of its channel in a
+/// variable, the only one in its environment. Returns only on error.
+pub(crate) fn execute(
+    fresh: &Fresh,
+    variable: &str,
+    channel: &OwnedFd,
+    user: Option<&Identity>,
+    parent: i32,
+) -> io::Error {
+    tine_sys::signal::defaults(fresh);
+    // The rest once it has opened everything.
+    empty_bounding_set();
+    let mut arguments = CStrings::default();
+    arguments.push_bytes(b"tine");
+    let mut environment = CStrings::default();
+    environment.push_bytes(format!("{variable}={}", channel.as_raw_fd()).as_bytes());
+    let null = match rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) {
+        Ok(null) => null,
+        Err(why) => return io::Error::other(format!("/dev/null: {}", reason(&why.into()))),
+    };
+    let path = CString::from(c"/proc/self/exe");
+    Execution {
+        path: &path,
+        arguments: &mut arguments,
+        environment: &mut environment,
+        stdin: null.as_fd(),
+        stdout: null.as_fd(),
+        stderr: None,
+        limits: &[],
+        nice: 0,
+        group: Group::Own,
+        parent: Some(parent),
+        cgroup: None,
+        identity: user.map(|user| user.to_ids()),
+        kept: Some(channel.as_fd()),
+        passed: None,
+        jail: None,
+    }
+    .run()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_wait_for_their_window() {
+        let start = Instant::now();
+        let at = |milliseconds| start + Duration::from_millis(milliseconds);
+        let mut allowance = Allowance::new(20, start);
+        (0..20).for_each(|_| allowance.take(at(1)));
+        assert_eq!(allowance.waits_until(at(3)), Some(at(1_000)));
+        assert_eq!(allowance.waits_until(at(1_000)), None);
+        allowance.take(at(1_000));
+        assert_eq!((allowance.taken, allowance.waits_until(at(1_999))), (1, None));
     }
 }

@@ -1,5 +1,6 @@
 //! The processes of a server: one entry for each name in `ps`.
 
+pub(crate) mod bus_link;
 pub(crate) mod cgroup_cleaner;
 mod companion;
 pub(crate) mod conn;

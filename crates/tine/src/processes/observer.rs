@@ -5,24 +5,20 @@
 //! connections, pause and ban. Some of its requests are taken each second, so one that is taken
 //! over cannot keep the server busy.
 
-use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
-use rustix::fs::{Mode, OFlags};
 use rustix::process::Signal;
-use tine_sys::exec::{CStrings, Execution, Group};
-use tine_sys::process::{Alone, Fresh, Side, exit_now, fork, wait_for};
+use tine_sys::process::{Alone, Side, exit_now, fork, wait_for};
 
 use crate::error::{Error, ErrorKind, next_move, reason};
 use crate::ipc::observing::{Observed, ObserverLink, ObserverSaid, VARIABLE};
-use crate::jail::protection::empty_bounding_set;
 use crate::log::Log;
 use crate::net::listener::Listener;
 use crate::net::operator::{Operator, Rank};
-use crate::processes::companion::Companion;
+use crate::processes::companion::{Allowance, Companion, execute};
 use crate::processes::control::controllers::Controllers;
 use crate::settings::observer::ObserverSetup;
 use crate::system::signal::signal_one;
@@ -33,9 +29,8 @@ const ROLE: &str = "observer";
 /// The time that the observer has to report that it is ready.
 const READY_WITHIN: Duration = Duration::from_secs(10);
 
-/// Messages of the observer, each a request, that are taken in a [`WINDOW`]; others wait.
+/// Messages of the observer, each a request, that are taken in a second; others wait.
 const MOST: u32 = 20;
-const WINDOW: Duration = Duration::from_secs(1);
 
 /// The observer of a server.
 #[derive(Debug)]
@@ -48,29 +43,6 @@ pub(crate) struct Observer {
     /// It has reported that it is ready: later it has nothing to report.
     is_ready: bool,
     allowance: Allowance,
-}
-
-/// Messages that may still be taken.
-#[derive(Debug)]
-struct Allowance {
-    since: Instant,
-    taken: u32,
-}
-
-impl Allowance {
-    /// Counts one that is taken.
-    fn take(&mut self, now: Instant) {
-        if now.saturating_duration_since(self.since) >= WINDOW {
-            *self = Allowance { since: now, taken: 0 };
-        }
-        self.taken += 1;
-    }
-
-    /// When the next one may be taken; `None` for now.
-    fn waits_until(&self, now: Instant) -> Option<Instant> {
-        let until = self.since + WINDOW;
-        (self.taken >= MOST && until > now).then_some(until)
-    }
 }
 
 impl Observer {
@@ -91,7 +63,7 @@ impl Observer {
             companion: Companion::new(ROLE),
             serves: false,
             is_ready: false,
-            allowance: Allowance { since: now, taken: 0 },
+            allowance: Allowance::new(MOST, now),
         };
         let failed = |why: io::Error| cannot_start(&reason(&why), next_move::of_call(&why));
         observer.execute(alone).map_err(failed)?;
@@ -143,7 +115,7 @@ impl Observer {
                 Ok(())
             }
             Side::Child(fresh) => {
-                let why = execute(&fresh, &self.observation, &theirs, parent);
+                let why = execute(&fresh, VARIABLE, &theirs, self.observation.user.as_ref(), parent);
                 Observed::from(theirs).failed(&reason(&why));
                 exit_now(111)
             }
@@ -260,40 +232,6 @@ impl Observer {
     }
 }
 
-/// Executes the file of this process as an observer. Returns only on error.
-fn execute(fresh: &Fresh, observation: &ObserverSetup, channel: &OwnedFd, parent: i32) -> io::Error {
-    tine_sys::signal::defaults(fresh);
-    // The rest once it has opened everything (`crates/observe`).
-    empty_bounding_set();
-    let mut arguments = CStrings::default();
-    arguments.push_bytes(b"tine");
-    let mut environment = CStrings::default();
-    environment.push_bytes(format!("{VARIABLE}={}", channel.as_raw_fd()).as_bytes());
-    let null = match rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) {
-        Ok(null) => null,
-        Err(why) => return io::Error::other(format!("/dev/null: {}", reason(&why.into()))),
-    };
-    let path = CString::from(c"/proc/self/exe");
-    Execution {
-        path: &path,
-        arguments: &mut arguments,
-        environment: &mut environment,
-        stdin: null.as_fd(),
-        stdout: null.as_fd(),
-        stderr: None,
-        limits: &[],
-        nice: 0,
-        group: Group::Own,
-        parent: Some(parent),
-        cgroup: None,
-        identity: observation.user.as_ref().map(|user| user.to_ids()),
-        kept: Some(channel.as_fd()),
-        passed: None,
-        jail: None,
-    }
-    .run()
-}
-
 fn cannot_start(why: &str, next: &str) -> Error {
     Error::new(ErrorKind::System, format!("cannot start the observer: {why}"), next)
 }
@@ -301,18 +239,6 @@ fn cannot_start(why: &str, next: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn requests_wait_for_their_window() {
-        let start = Instant::now();
-        let at = |milliseconds| start + Duration::from_millis(milliseconds);
-        let mut allowance = Allowance { since: start, taken: 0 };
-        (0..MOST).for_each(|_| allowance.take(at(1)));
-        assert_eq!(allowance.waits_until(at(3)), Some(at(1_000)));
-        assert_eq!(allowance.waits_until(at(1_000)), None);
-        allowance.take(at(1_000));
-        assert_eq!((allowance.taken, allowance.waits_until(at(1_999))), (1, None));
-    }
 
     #[test]
     fn one_that_sends_without_end_is_heard_a_few_times_a_second() {
@@ -325,7 +251,7 @@ mod tests {
             companion: Companion::new(ROLE),
             serves: true,
             is_ready: true,
-            allowance: Allowance { since: start, taken: 0 },
+            allowance: Allowance::new(MOST, start),
         };
         // Whatever it sends: a failure, a request.
         for _ in 0..MOST {
@@ -336,7 +262,7 @@ mod tests {
             |observer: &mut Observer, at: Instant| std::iter::from_fn(|| observer.said(at)).count() as u32;
         assert_eq!(heard(&mut observer, start), MOST);
         assert_eq!(heard(&mut observer, start), 0);
-        assert_eq!(observer.deadline(), Some(start + WINDOW));
-        assert_eq!(heard(&mut observer, start + WINDOW), MOST);
+        assert_eq!(observer.deadline(), Some(start + Duration::from_secs(1)));
+        assert_eq!(heard(&mut observer, start + Duration::from_secs(1)), MOST);
     }
 }

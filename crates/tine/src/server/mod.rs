@@ -204,6 +204,7 @@ impl Server {
             replacement,
             takeover,
             observation,
+            link,
             jobs,
         } = self;
         if takeover.is_some() {
@@ -220,6 +221,7 @@ impl Server {
             ready,
             controllers,
             observation,
+            link,
             is_observed: false,
             replacement,
             takeover,

@@ -9,6 +9,7 @@ pub(crate) mod control;
 pub(crate) mod derived;
 mod jail_users;
 mod jobs;
+pub(crate) mod link;
 pub(crate) mod live;
 pub(crate) mod observer;
 pub(crate) mod replacement;
@@ -36,6 +37,7 @@ use crate::program::Program;
 use crate::system::users::Identity;
 use crate::watch::{ClientGone, Timeouts};
 use control::Control;
+use link::LinkSetup;
 use observer::ObserverSetup;
 use replacement::Replacement;
 
@@ -197,6 +199,8 @@ pub struct Server {
     pub(crate) replacement: Option<Replacement>,
     pub(crate) takeover: Option<Takeover>,
     pub(crate) observation: Option<ObserverSetup>,
+    /// How the service is linked with other nodes.
+    pub(crate) link: Option<LinkSetup>,
     /// The workers that do jobs.
     pub(crate) jobs: Vec<JobPool>,
 }

@@ -18,6 +18,7 @@ use crate::ipc::handover::link::Item;
 use crate::ipc::handover::state::OlderConnection;
 use crate::ipc::steering::Order;
 use crate::net::listener::Listener;
+use crate::processes::bus_link::BusLink;
 use crate::processes::handover::generations::{GenerationEvent, Generations};
 use crate::processes::handover::report::HandoverReport;
 use crate::processes::handover::{Binary, Failure, lineage_item, socket_item};
@@ -229,6 +230,7 @@ where
         self.listeners.iter_mut().for_each(Listener::hand_over);
         self.controllers.hand_over();
         self.observer.take().iter_mut().for_each(Observer::hand_over);
+        self.link.take().into_iter().for_each(BusLink::end);
         let quota = if self.serves_backlog { self.clients_to_drain() } else { 0 };
         self.begin_drain(quota);
     }

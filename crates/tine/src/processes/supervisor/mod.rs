@@ -14,6 +14,7 @@ mod connecting;
 mod crash_reports;
 mod crashed;
 mod enforce;
+mod fleet;
 mod free_slots;
 mod handover;
 mod handovers;
@@ -63,6 +64,7 @@ use crate::lifecycle::ready::Ready;
 use crate::log::Log;
 use crate::log::ring::LogRing;
 use crate::net::listener::Listener;
+use crate::processes::bus_link::BusLink;
 use crate::processes::control::controllers::Controllers;
 use crate::processes::log_writer::LogWriter;
 use crate::processes::observer::Observer;
@@ -76,6 +78,7 @@ use capacity::Capacity;
 use channels::Channels;
 use children::Children;
 use crash_reports::CrashReports;
+use fleet::FleetView;
 use handovers::Handovers;
 use held_ends::HeldEnds;
 use killings::Killings;
@@ -106,6 +109,9 @@ struct Supervisor<'a, H> {
     /// Where the log goes elsewhere than to standard error, and no master has one.
     log_writer: Option<LogWriter>,
     observer: Option<Observer>,
+    /// To other nodes.
+    link: Option<BusLink>,
+    fleet: FleetView,
     ready: Ready,
     fds: SupervisorFds,
     children: Children,

@@ -65,6 +65,7 @@ where
             && let Some(time) = self.memory.admission.charge(peer, fault)
         {
             self.log.penalty(&peer, fault.name(), time);
+            self.tell_penalty(peer, time);
         }
         self.release_older(id, slot);
     }

@@ -186,6 +186,7 @@ where
         self.children.table.kind(pid).is_some()
             || self.log_writer.as_ref().is_some_and(|writer| writer.companion.is(pid))
             || self.observer.as_ref().is_some_and(|observer| observer.companion.is(pid))
+            || self.link.as_ref().is_some_and(|link| link.companion.is(pid))
             || self.handovers.has_process(pid)
     }
 
@@ -373,6 +374,8 @@ where
         self.log.status(count, self.settings.max_connections);
         if let Some((fault, time)) = penalty {
             self.log.penalty(&entry.peer, fault.name(), *time);
+            let (peer, time) = (entry.peer, *time);
+            self.tell_penalty(peer, time);
         }
     }
 }

@@ -18,6 +18,7 @@ use crate::lifecycle::startup::Start;
 use crate::lifecycle::timing::DESCENDANTS_POLL;
 use crate::net::control_socket::HANDED_PREFIX;
 use crate::net::handed;
+use crate::processes::bus_link::BusLink;
 use crate::processes::handover::Binary;
 use crate::processes::log_writer::{self, LogWriter, NewWriter, WriterStart};
 use crate::processes::observer::Observer;
@@ -62,7 +63,13 @@ where
         setup.lines = None;
         writer.take().into_iter().for_each(LogWriter::finish);
     })?;
-    setup.is_observed = observer.is_some();
+    let link = BusLink::start(setup.link.take(), alone).inspect_err(|error| {
+        takeover.iter().for_each(|takeover| takeover.failed(&error.to_string(), error.exit_code()));
+        observer.iter_mut().for_each(Observer::end);
+        setup.lines = None;
+        writer.take().into_iter().for_each(LogWriter::finish);
+    })?;
+    setup.is_observed |= observer.is_some() || link.is_some();
     setup.predecessor =
         takeover.as_mut().and_then(|takeover| takeover.take_predecessor(None)).or(setup.predecessor.take());
     let made = Supervisor::set_up(setup, &mut ready, &mut writer, alone, handler);
@@ -75,10 +82,12 @@ where
             takeover.iter().for_each(|takeover| takeover.failed(&error.to_string(), error.exit_code()));
             writer.into_iter().for_each(LogWriter::finish);
             observer.iter_mut().for_each(Observer::end);
+            link.into_iter().for_each(BusLink::end);
             return Err(error);
         }
     };
     (supervisor.handovers.takeover, supervisor.observer) = (takeover, observer);
+    supervisor.link = link;
     match supervisor.serve()? {
         Served::Forked(role) => supervisor.run_as(role),
         Served::Writer(new) => {
@@ -206,6 +215,7 @@ where
             controls,
             writer,
             observer,
+            self.fleet_deadline(),
             held,
             handover,
         ];
@@ -227,7 +237,8 @@ where
         let others = [notices, files, controllers, ends];
         let observer = self.observer.as_ref().and_then(Observer::descriptor);
         let observer = observer.map(|link| PollFd::from_borrowed_fd(link, PollFlags::IN));
-        let links = self.handovers.poll().into_iter().chain(self.poll_older()).chain(observer).collect();
+        let links = self.handovers.poll().into_iter().chain(self.poll_older()).chain(observer);
+        let links = links.chain(self.link.as_ref().and_then(BusLink::poll)).collect();
         self.fds.wait(others, links, batching.is_some(), deadline);
     }
 
@@ -274,6 +285,7 @@ where
         if let Some(observer) = &mut self.observer {
             observer.look_after(self.alone, &mut self.controllers, &mut self.log);
         }
+        self.look_after_link(&mut events);
         self.check_handovers(state, &mut events);
         if self.timers.sweep_at <= Instant::now() {
             self.sweep(&mut events);
@@ -315,6 +327,7 @@ where
             Some(Command::Reap) => {
                 self.log_writer.iter_mut().for_each(|writer| _ = writer.companion.check(&mut self.log));
                 self.observer.iter_mut().for_each(|observer| observer.check(&mut self.log));
+                self.link.iter_mut().for_each(|link| link.check(&mut self.log));
                 self.on_sigchld(pid, events);
             }
             None => {}
@@ -368,6 +381,7 @@ where
             false => self.end_what_is_left(),
         };
         self.observer.take().iter_mut().for_each(Observer::end);
+        self.link.take().into_iter().for_each(BusLink::end);
         if self.bans.is_unsaved() {
             self.save_bans();
         }

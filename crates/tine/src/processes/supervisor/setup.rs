@@ -15,6 +15,7 @@ use super::capacity::Capacity;
 use super::channels::Channels;
 use super::children::Children;
 use super::crash_reports::CrashReports;
+use super::fleet::FleetView;
 use super::handovers::Handovers;
 use super::held_ends::HeldEnds;
 use super::killings::Killings;
@@ -45,6 +46,7 @@ use crate::processes::log_writer::LogWriter;
 use crate::processes::start::cannot;
 use crate::settings::Settings;
 use crate::settings::derived::beyond_the_system;
+use crate::settings::link::LinkSetup;
 use crate::settings::observer::ObserverSetup;
 use crate::settings::replacement::Replacement;
 use crate::system::cgroups::Cgroups;
@@ -73,6 +75,8 @@ pub(crate) struct Setup {
     pub(crate) controllers: Option<Receiver<ControllerArrival>>,
     /// How the server is observed, where this is its first process.
     pub(crate) observation: Option<ObserverSetup>,
+    /// How the service is linked with other nodes.
+    pub(crate) link: Option<LinkSetup>,
     /// It is, by an observer that runs already.
     pub(crate) is_observed: bool,
     /// How the server is replaced, where this is its first process.
@@ -162,6 +166,8 @@ impl<'a, H> Supervisor<'a, H> {
             ready: std::mem::take(ready),
             log_writer: writer.take(),
             observer: None,
+            link: None,
+            fleet: FleetView::default(),
         })
     }
 }

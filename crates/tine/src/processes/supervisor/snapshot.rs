@@ -99,7 +99,8 @@ where
         let mut processes: Vec<ProcessView> = roles.map(view).collect();
         let writer = self.log_writer.as_ref().map(|writer| &writer.companion);
         let observer = self.observer.as_ref().map(|observer| &observer.companion);
-        processes.extend(writer.into_iter().chain(observer).filter_map(|companion| {
+        let link = self.link.as_ref().map(|link| &link.companion);
+        processes.extend(writer.into_iter().chain(observer).chain(link).filter_map(|companion| {
             let (role, pid) = (companion.role().to_owned(), companion.pid()?);
             let (restarts, usage) = (companion.restarts(), ProcessUsage::of(pid));
             Some(ProcessView { role, pid, restarts, usage })

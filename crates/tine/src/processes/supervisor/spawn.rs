@@ -20,6 +20,7 @@ use crate::lifecycle::startup::{self, Start, StartEvent, StartSender};
 use crate::lifecycle::timing::KILL_WAIT;
 use crate::net::listener::Listener;
 use crate::net::shortfall;
+use crate::processes::bus_link::BusLink;
 use crate::processes::cgroup_cleaner;
 use crate::processes::connector;
 use crate::processes::control::{self, NewController};
@@ -136,6 +137,7 @@ where
         let _ = descendants::kill(|| self.orphans());
         self.cgroups.iter().for_each(Cgroups::end);
         self.observer.take().iter_mut().for_each(Observer::end);
+        self.link.take().into_iter().for_each(BusLink::end);
         self.end_log();
     }
 

@@ -345,19 +345,19 @@ where
     pub(super) fn ban(&mut self, block: Prefix, seconds: Option<u64>) -> OrderAnswer {
         let now = SystemTime::now();
         let state = seconds.map_or(BanState::Forever, |seconds| end_of(now, seconds));
-        if self.bans.order(block, state, now).is_none() {
-            return OrderAnswer::Full;
-        }
+        let Some(ban) = self.bans.order(block, state, now) else { return OrderAnswer::Full };
         self.put_bans_in_force();
+        self.tell_ban(ban);
         OrderAnswer::Done(1)
     }
 
     /// Lifts the ban of a block.
     pub(super) fn unban(&mut self, block: Prefix) -> OrderAnswer {
-        let Some(_) = self.bans.order(block, BanState::Lifted, SystemTime::now()) else {
+        let Some(lift) = self.bans.order(block, BanState::Lifted, SystemTime::now()) else {
             return OrderAnswer::Done(0);
         };
         self.put_bans_in_force();
+        self.tell_ban(lift);
         OrderAnswer::Done(1)
     }
 

@@ -1,0 +1,143 @@
+//! What other nodes have told by way of the link, and what this node tells them.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use super::Supervisor;
+use super::role::Role;
+use super::state::ServerEvent;
+use crate::admission::access::prefix::Prefix;
+use crate::connection::handler::Handler;
+use crate::ipc::linking::{BanRecord, BanState, LinkRecord, ServiceRecord};
+use crate::net::peer::Peer;
+use crate::processes::bus_link::BusLink;
+
+/// A penalty of another node lasts no longer than this, whatever that says.
+const LONGEST_PENALTY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The fleet, as this node knows it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct FleetView {
+    /// Whether the bus is there.
+    pub(crate) is_connected: bool,
+    /// The nodes that are heard, this one included.
+    pub(crate) present: u32,
+    /// The nodes that are not heard, and have not left.
+    pub(crate) lost: u32,
+    /// Bans and lifts, and penalties, that other nodes have told.
+    pub(crate) bans: u64,
+    pub(crate) penalties: u64,
+}
+
+impl<H> Supervisor<'_, H>
+where
+    H: Handler,
+{
+    /// Restarts the link where that is due, and puts in force what it tells of other nodes.
+    pub(super) fn look_after_link(&mut self, events: &mut Vec<ServerEvent>) {
+        let Some(link) = &mut self.link else { return };
+        let records = link.look_after(self.alone, &mut self.controllers, &mut self.log);
+        if link.takes_all() {
+            link.tell(self.bans.records().map(ServiceRecord::Ban));
+        }
+        for record in records {
+            match record {
+                Some(record) => self.on_link_record(record, events),
+                None => self.note_bus(false),
+            }
+        }
+    }
+
+    /// When the link is to be looked after at the latest.
+    pub(super) fn fleet_deadline(&self) -> Option<Instant> {
+        self.link.as_ref().and_then(BusLink::deadline)
+    }
+
+    fn on_link_record(&mut self, record: LinkRecord, events: &mut Vec<ServerEvent>) {
+        match record {
+            LinkRecord::Bus(is_there) => self.note_bus(is_there),
+            LinkRecord::Nodes { present, lost } => {
+                if (self.fleet.present, self.fleet.lost) != (present, lost) {
+                    (self.fleet.present, self.fleet.lost) = (present, lost);
+                    self.log_fleet();
+                }
+            }
+            LinkRecord::Ban(ban) => self.take_ban(ban, events),
+            LinkRecord::Penalty { source, milliseconds } => {
+                self.take_penalty(source, Duration::from_millis(milliseconds));
+            }
+            LinkRecord::Used { .. } => {}
+            LinkRecord::Drain => self.drain_for_fleet(events),
+            LinkRecord::Warning(text) => self.log.warning(&format!("link: {text}")),
+            LinkRecord::Ready | LinkRecord::Failed(_) => {}
+        }
+    }
+
+    fn note_bus(&mut self, is_there: bool) {
+        if self.fleet.is_connected != is_there {
+            self.fleet.is_connected = is_there;
+            self.log_fleet();
+        }
+    }
+
+    fn log_fleet(&mut self) {
+        let FleetView { is_connected, present, lost, .. } = self.fleet;
+        self.log.fleet(is_connected, present, lost);
+    }
+
+    /// A ban of another node is not logged by each node: those can be very many.
+    fn take_ban(&mut self, ban: BanRecord, events: &mut Vec<ServerEvent>) {
+        if !self.bans.merge(ban) {
+            return;
+        }
+        self.fleet.bans += 1;
+        self.bans.note_change();
+        if ban.state != BanState::Lifted {
+            // It logs the clients.
+            events.push(ServerEvent::RoleNeeded(Role::Rejector));
+        }
+    }
+
+    /// Has the source of another node's client rejected here, too, if this server has penalties.
+    fn take_penalty(&mut self, source: Prefix, time: Duration) {
+        let peer = Peer::Tcp((source.to_network().0, 0).into());
+        if let Some(time) = self.memory.admission.punish(peer, time.min(LONGEST_PENALTY)) {
+            self.fleet.penalties += 1;
+            self.log.penalty(&peer, "fleet", time);
+        }
+    }
+
+    fn drain_for_fleet(&mut self, events: &mut Vec<ServerEvent>) {
+        let may_drain = self.link.as_ref().is_some_and(BusLink::may_drain);
+        match (may_drain, self.settings.master) {
+            (true, None) => {
+                self.log.warning("an operator of the fleet has this node drain");
+                self.on_command(Signal::TERM.as_raw(), None, events);
+            }
+            (true, Some(_)) => self.log.warning(
+                "an operator of the fleet wants this node to drain, which has other services, too: \
+                 drain it here (tine drain)",
+            ),
+            (false, _) => self.log.warning(
+                "an operator of the fleet wants this node to drain, which it does with --bus-control only",
+            ),
+        }
+    }
+
+    /// Tells other nodes of a ban that was given or lifted here.
+    pub(super) fn tell_ban(&mut self, ban: BanRecord) {
+        self.link.iter_mut().for_each(|link| link.tell([ServiceRecord::Ban(ban)]));
+    }
+
+    /// Tells other nodes of a penalty that was given here.
+    pub(super) fn tell_penalty(&mut self, peer: Peer, time: Duration) {
+        let Some(link) = &mut self.link else { return };
+        let source = peer.block(self.memory.admission.limits().aggregations.source);
+        let milliseconds = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        // A client of a Unix socket is of this machine alone.
+        if let Some(source) = source.and_then(|source| source.network()) {
+            link.tell([ServiceRecord::Penalty { source, milliseconds }]);
+        }
+    }
+}
