@@ -140,6 +140,7 @@ impl Admission {
             was_delayed: false,
             mode,
             changed: None,
+            nodes: 1,
             draining: false,
         };
         let verdict = self.decide(candidate, Some(&AssumedConnections(connections)));

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::admission::access::compiled::CompiledRules;
 use crate::admission::block::{Aggregation, Aggregations, Block};
+use crate::admission::fleet::FleetLimits;
 use crate::admission::penalty::Penalties;
 use crate::admission::proxy::ProxyProtocol;
 use crate::admission::rate::{Rate, Rates};
@@ -94,6 +95,8 @@ pub(crate) struct Limits {
     pub(crate) penalty_exempt: Option<CompiledRules>,
     /// Connections of clients that these rules allow are logged only if they fail.
     pub(crate) log_exclude: Option<CompiledRules>,
+    /// Limits over all nodes of a fleet.
+    pub(crate) fleet: FleetLimits,
     /// The proxies that speak for clients.
     pub(crate) proxy: Option<ProxyProtocol>,
 }
@@ -231,6 +234,7 @@ impl Limits {
             || self.max_per_prefix.is_some()
             || self.rates.are_any()
             || self.penalties.is_some()
+            || self.fleet.are_any()
     }
 }
 

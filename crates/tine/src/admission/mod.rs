@@ -9,6 +9,8 @@
 pub(crate) mod access;
 pub(crate) mod block;
 pub(crate) mod explain;
+pub(crate) mod fleet;
+pub(crate) mod fleet_use;
 pub(crate) mod for_delayer;
 pub(crate) mod limits;
 pub(crate) mod penalty;
@@ -27,6 +29,7 @@ use access::live::LiveRules;
 use access::local::ClientGroups;
 use access::names::PendingNameRules;
 use block::Block;
+use fleet::FleetTables;
 use limits::{Limits, LimitsMode, SourceLimits};
 use penalty::{Fault, holds};
 use reason::Reason;
@@ -64,6 +67,8 @@ pub(crate) struct Candidate<'a> {
     pub(crate) mode: LimitsMode,
     /// The limits per source and prefix, if an operator has changed them.
     pub(crate) changed: Option<SourceLimits>,
+    /// The number of nodes that share the limits of a fleet.
+    pub(crate) nodes: u32,
     /// Whether the server drains. Clients released in a drain are served whatever the counts are.
     pub(crate) draining: bool,
 }
@@ -92,6 +97,8 @@ pub(crate) struct Admission {
     buckets: Option<Sources>,
     /// The penalty of each source.
     penalties: Option<Sources>,
+    /// What this node may do of the limits of the fleet.
+    fleet: Option<FleetTables>,
 }
 
 impl Admission {
@@ -122,6 +129,7 @@ impl Admission {
             log_exclude: log_exclude.map(Box::new),
             buckets: has_buckets.then(|| Sources::new(Eviction::Pinned, secret)).transpose()?,
             penalties: limits.penalties.map(|_| Sources::new(Eviction::Expired, secret)).transpose()?,
+            fleet: limits.fleet.are_any().then(|| FleetTables::new(limits.fleet, secret)).transpose()?,
             limits,
         })
     }
@@ -130,7 +138,7 @@ impl Admission {
     /// Runs in forkers, spares and workers.
     #[inline(always)]
     pub(crate) fn decide(&self, candidate: Candidate, slot: Option<&impl SlotCounts>) -> Verdict {
-        let Candidate { peer, is_banned, groups, was_delayed, mode, changed, draining } = candidate;
+        let Candidate { peer, is_banned, groups, was_delayed, mode, changed, nodes, draining } = candidate;
         let limits = self.in_force(changed);
         let objection = match (is_banned, was_delayed) {
             (true, _) => Some(Reason::Banned),
@@ -140,7 +148,9 @@ impl Admission {
         let objection = objection.or_else(|| match slot {
             None => Some(Reason::Full),
             Some(_) if was_delayed && draining => None,
-            Some(slot) => self.over_count(peer, slot, &limits),
+            Some(slot) => self
+                .over_count(peer, slot, &limits)
+                .or_else(|| self.fleet.as_ref().and_then(|fleet| self.over_fleet(fleet, peer, slot, nodes))),
         });
         match (objection, mode) {
             (None, _) => Verdict::Admit,
@@ -192,6 +202,33 @@ impl Admission {
         slot.reserve(peer);
         let exceeded = limits.find(|(limit, block)| slot.has_others(*block, limit.max));
         exceeded.map(|(limit, _)| limit.reason)
+    }
+
+    /// The limit over all nodes that a client exceeds, if any. Otherwise a token is taken.
+    #[cold]
+    fn over_fleet(
+        &self,
+        fleet: &FleetTables,
+        peer: Peer,
+        slot: &impl SlotCounts,
+        nodes: u32,
+    ) -> Option<Reason> {
+        // A client of a Unix socket is of this machine alone.
+        let source =
+            peer.block(self.limits.aggregations.source).filter(|source| source.network().is_some())?;
+        let now = now();
+        if let Some(cap) = fleet.cap(&source, nodes, now) {
+            slot.reserve(peer);
+            if slot.has_others(source, cap) {
+                return Some(Reason::Fleet);
+            }
+        }
+        (!fleet.take_token(&source, nodes, now)).then_some(Reason::FleetRate)
+    }
+
+    /// What this node may do of the limits of the fleet, if there are any.
+    pub(crate) fn fleet(&self) -> Option<&FleetTables> {
+        self.fleet.as_ref()
     }
 
     /// The limits per source and prefix that are in force. `changed`: those that an operator has
@@ -335,6 +372,7 @@ impl Admission {
     pub(crate) fn exclude_from_fork(&self) -> io::Result<()> {
         let tables = self.buckets.iter().chain(&self.penalties);
         tables.into_iter().try_for_each(Sources::exclude_from_fork)?;
+        self.fleet.iter().try_for_each(FleetTables::exclude_from_fork)?;
         let rules = self.rules.iter().chain(&self.penalty_exempt).chain(self.log_exclude.as_deref());
         rules.into_iter().try_for_each(LiveRules::exclude_from_fork)
     }
@@ -344,6 +382,7 @@ impl Admission {
     pub(crate) fn unmap(mut self) -> io::Result<()> {
         self.unmap_rules()?;
         let _limits = ManuallyDrop::new(self.limits);
+        self.fleet.into_iter().try_for_each(FleetTables::unmap)?;
         self.buckets.into_iter().chain(self.penalties).try_for_each(Sources::unmap)
     }
 
@@ -376,8 +415,8 @@ mod tests {
     fn decide(admission: &Admission, mode: LimitsMode, is_banned: bool, others: Option<usize>) -> Verdict {
         let peer = Peer::Tcp("192.0.2.1:7".parse().expect("an address"));
         let groups = ClientGroups::Known(&[]);
-        let (was_delayed, draining, changed) = (false, false, None);
-        let candidate = Candidate { peer, is_banned, groups, was_delayed, mode, changed, draining };
+        let (was_delayed, draining, changed, nodes) = (false, false, None, 3);
+        let candidate = Candidate { peer, is_banned, groups, was_delayed, mode, changed, nodes, draining };
         admission.decide(candidate, others.map(Others).as_ref())
     }
 
@@ -403,6 +442,25 @@ mod tests {
                 assert_eq!(said, verdict, "{mode} {is_banned} {others:?}");
             }
         }
+    }
+
+    #[test]
+    fn limits_of_a_fleet_are_asked_last() {
+        use crate::admission::fleet::FleetLimits;
+        let rate = Some(Rate::new(1, Duration::from_secs(3600)).burst(3));
+        let fleet = FleetLimits { max_per_source: Some(9), rate_per_source: rate };
+        let limits = Limits { max_per_source: Some(4), fleet, ..Limits::default() };
+        let admission = Admission::new(limits).expect("memory");
+        let decide = |others| decide(&admission, LimitsMode::Enforce, false, Some(others));
+        assert_eq!(decide(4), Verdict::Reject(Reason::Source));
+        assert_eq!(decide(3), Verdict::Reject(Reason::Fleet), "of three nodes, one has 3 of 9");
+        let verdicts = [decide(2), decide(2)];
+        assert_eq!(verdicts, [Verdict::Admit, Verdict::Reject(Reason::FleetRate)]);
+        let peer = Peer::Tcp("192.0.2.1:7".parse().expect("an address"));
+        let source = peer.block(admission.limits().aggregations.source).expect("an address");
+        let tables = admission.fleet().expect("limits of a fleet");
+        tables.set_cap(&source, 1, now());
+        assert_eq!(decide(1), Verdict::Reject(Reason::Fleet));
     }
 
     #[test]

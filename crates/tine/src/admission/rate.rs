@@ -60,10 +60,33 @@ impl Rate {
     /// Takes a token from a bucket; `None` if it has none. A bucket is represented by the time at
     /// which it will be full: it is full if that is not after `now`. Returns the new time. (The
     /// generic cell rate algorithm as a virtual schedule, ITU-T I.371.)
-    fn take(self, full_at: u64, now: u64) -> Option<u64> {
+    pub(crate) fn take(self, full_at: u64, now: u64) -> Option<u64> {
         let time_to_fill = self.interval.saturating_mul(self.burst);
         let after = self.full_at(full_at, now).max(now).saturating_add(self.interval);
         (after - now <= time_to_fill).then_some(after)
+    }
+
+    /// The share of one of several nodes.
+    pub(crate) fn share(self, nodes: u32) -> Rate {
+        let nodes = u64::from(nodes.max(1));
+        Rate { interval: self.interval.saturating_mul(nodes), burst: (self.burst / nodes).max(1) }
+    }
+
+    /// The word of a bucket with so many tokens, at most a full one.
+    pub(crate) fn word_of(self, tokens: f64, now: u64) -> u64 {
+        let missing = (self.burst as f64 - tokens).clamp(0.0, self.burst as f64);
+        // Odd words are of other tables.
+        now.saturating_add((missing * self.interval as f64) as u64)
+    }
+
+    /// The tokens of a full bucket.
+    pub(crate) fn burst_tokens(self) -> f64 {
+        self.burst as f64
+    }
+
+    /// Time between two tokens, in nanoseconds.
+    pub(crate) fn interval_nanos(self) -> u64 {
+        self.interval
     }
 
     /// The time from which a bucket has a token.

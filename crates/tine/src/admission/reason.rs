@@ -24,11 +24,15 @@ pub(crate) enum Reason {
     Proxy,
     /// An operator has banned the client's address.
     Banned,
+    /// The client's source has as many connections as it may have over all nodes.
+    Fleet,
+    /// The client's source is over its rate over all nodes.
+    FleetRate,
 }
 
 impl Reason {
     /// Every reason, at the index by which messages name it.
-    pub(crate) const ALL: [Reason; 10] = [
+    pub(crate) const ALL: [Reason; 12] = [
         Reason::Full,
         Reason::Source,
         Reason::Denied,
@@ -39,6 +43,8 @@ impl Reason {
         Reason::Time,
         Reason::Proxy,
         Reason::Banned,
+        Reason::Fleet,
+        Reason::FleetRate,
     ];
 
     /// The value of `reason=` in the log.
@@ -54,13 +60,15 @@ impl Reason {
             Reason::Time => "time",
             Reason::Proxy => "proxy",
             Reason::Banned => "banned",
+            Reason::Fleet => "fleet",
+            Reason::FleetRate => "fleet-rate",
         }
     }
 
     /// Whether a client can be admitted later without any change of the rules, so that waiting in
-    /// the delay queue helps.
+    /// the delay queue helps. What other nodes have is not known there.
     pub(crate) fn passes_with_time(self) -> bool {
-        !matches!(self, Reason::Full | Reason::Denied | Reason::Time | Reason::Proxy | Reason::Banned)
+        matches!(self, Reason::Source | Reason::Prefix | Reason::Rate | Reason::Penalty | Reason::Delayed)
     }
 
     /// Whether it is one of limits and rules, which can be reported instead of enforced. A client

@@ -50,6 +50,23 @@ impl Server {
         self
     }
 
+    /// Sets the maximum number of concurrent connections of one source over all nodes of a fleet.
+    /// Default: no limit. A server without a link is a fleet of one node. A client over this limit
+    /// is rejected, also with [`WhenLimited::Delay`].
+    #[must_use]
+    pub fn max_connections_per_source_fleet(mut self, connections: usize) -> Server {
+        self.settings.limits.fleet.max_per_source = Some(connections);
+        self
+    }
+
+    /// Limits the rate of new connections of one source over all nodes of a fleet, as
+    /// [`Server::max_connections_per_source_fleet`]. Default: no limit.
+    #[must_use]
+    pub fn rate_per_source_fleet(mut self, rate: Rate) -> Server {
+        self.settings.limits.fleet.rate_per_source = Some(rate);
+        self
+    }
+
     /// Sets what happens to a client that exceeds a limit of its source or prefix, or that has a
     /// penalty. Default: it is rejected.
     #[must_use]

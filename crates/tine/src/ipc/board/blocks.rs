@@ -53,6 +53,12 @@ impl Board {
         slots.filter_map(move |slot| self.block(slot, aggregation))
     }
 
+    /// The block of each connection that is served.
+    pub(crate) fn served_blocks(&self, aggregation: Aggregation) -> impl Iterator<Item = Block> + '_ {
+        let slots = self.claimed_slots().filter(|slot| self.phase(*slot) == SlotPhase::Serving);
+        slots.filter_map(move |slot| self.block(slot, aggregation))
+    }
+
     fn counts(&self, slot: usize) -> bool {
         matches!(self.phase(slot), SlotPhase::Serving | SlotPhase::Deciding)
     }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
-use super::{Board, LIMITS_CHANGED, SOURCE_LIMITS};
+use super::{Board, FLEET_NODES, LIMITS_CHANGED, SOURCE_LIMITS};
 use crate::admission::limits::{LimitsMode, SourceLimits};
 
 // Bits of LIMITS_CHANGED.
@@ -27,6 +27,17 @@ impl Board {
             0 => LimitsMode::Enforce,
             _ => LimitsMode::Report,
         }
+    }
+
+    /// Sets the number of nodes that share the limits of a fleet. Runs in the supervisor.
+    pub(crate) fn set_fleet_nodes(&self, nodes: u32) {
+        self.word(FLEET_NODES).store(nodes.into(), Relaxed);
+    }
+
+    /// The number of nodes that share the limits of a fleet; 0 until any was heard.
+    #[inline]
+    pub(crate) fn fleet_nodes(&self) -> u32 {
+        self.word(FLEET_NODES).load(Relaxed) as u32
     }
 
     /// Sets the limits per source and prefix, in place of those of the start, for clients accepted

@@ -80,8 +80,9 @@ const WARM_COPIES: usize = 19;
 const WARM_TEMPLATES: usize = 20;
 const WARM_CRASHES: usize = 21;
 const WARM_RESETS: usize = 22;
+const FLEET_NODES: usize = 23;
 /// A word for each reason.
-const REJECTED: usize = 23;
+const REJECTED: usize = 24;
 /// A word for each reason.
 const REPORTED: usize = REJECTED + Reason::ALL.len();
 /// A word for each reason.

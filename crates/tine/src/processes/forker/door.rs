@@ -74,6 +74,7 @@ impl Door {
             was_delayed: client.delay.is_some(),
             mode: self.board.limits_mode(),
             changed: self.board.changed_limits(),
+            nodes: self.board.fleet_nodes(),
             draining: self.board.is_draining(),
         }
     }

@@ -1,5 +1,6 @@
 //! What other nodes have told by way of the link, and what this node tells them.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -8,15 +9,34 @@ use super::Supervisor;
 use super::role::Role;
 use super::state::ServerEvent;
 use crate::admission::access::prefix::Prefix;
+use crate::admission::block::Block;
+use crate::admission::fleet::FleetLimits;
+use crate::admission::fleet_use::{FleetNodes, FleetUse, TICK};
 use crate::connection::handler::Handler;
 use crate::ipc::linking::{BanRecord, BanState, LinkRecord, ServiceRecord};
 use crate::net::peer::Peer;
 use crate::processes::bus_link::BusLink;
+use crate::system::clock;
 
 /// A penalty of another node lasts no longer than this, whatever that says.
 const LONGEST_PENALTY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The fleet, as this node knows it.
+/// The fleet, as the supervisor knows it.
+#[derive(Debug)]
+pub(super) struct Fleet {
+    pub(super) view: FleetView,
+    used: FleetUse,
+    /// When the use of sources is looked at next, where it is limited.
+    tick_at: Instant,
+}
+
+impl Fleet {
+    pub(super) fn new(limits: FleetLimits) -> Fleet {
+        Fleet { view: FleetView::default(), used: FleetUse::new(limits), tick_at: Instant::now() }
+    }
+}
+
+/// The fleet, as operators see it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct FleetView {
     /// Whether the bus is there.
@@ -30,6 +50,18 @@ pub(crate) struct FleetView {
     pub(crate) penalties: u64,
 }
 
+impl FleetView {
+    fn nodes(&self) -> FleetNodes {
+        let FleetView { is_connected, present, lost, .. } = *self;
+        FleetNodes { is_connected, present, lost }
+    }
+}
+
+/// The record for the link; `None` for a source that is of this machine alone.
+fn used_record(source: Block, held: u32, taken: u32) -> Option<ServiceRecord> {
+    Some(ServiceRecord::Used { source: source.network()?, held, taken })
+}
+
 impl<H> Supervisor<'_, H>
 where
     H: Handler,
@@ -39,27 +71,73 @@ where
         let Some(link) = &mut self.link else { return };
         let records = link.look_after(self.alone, &mut self.controllers, &mut self.log);
         if link.takes_all() {
-            link.tell(self.bans.records().map(ServiceRecord::Ban));
+            let used = self.fleet.used.tell_all().into_iter();
+            let used = used.filter_map(|(source, held, taken)| used_record(source, held, taken));
+            link.tell(self.bans.records().map(ServiceRecord::Ban).chain(used));
         }
         for record in records {
             match record {
                 Some(record) => self.on_link_record(record, events),
-                None => self.note_bus(false),
+                None => {
+                    self.fleet.used.forget_remote();
+                    self.note_bus(false);
+                }
             }
         }
+        self.tick_fleet();
     }
 
     /// When the link is to be looked after at the latest.
     pub(super) fn fleet_deadline(&self) -> Option<Instant> {
-        self.link.as_ref().and_then(BusLink::deadline)
+        let tick = self.limits_fleet().then_some(self.fleet.tick_at);
+        self.link.as_ref().and_then(BusLink::deadline).into_iter().chain(tick).min()
+    }
+
+    fn limits_fleet(&self) -> bool {
+        self.link.is_some() && self.settings.limits.fleet.are_any()
+    }
+
+    /// Looks at the use of sources, tells it, and sets what this node may do.
+    fn tick_fleet(&mut self) {
+        let now = Instant::now();
+        if !self.limits_fleet() || self.fleet.tick_at > now {
+            return;
+        }
+        self.fleet.tick_at = now + TICK;
+        let aggregation = self.settings.limits.aggregations.source;
+        let mut held: HashMap<Block, u32> = HashMap::new();
+        self.memory.board.served_blocks(aggregation).for_each(|source| *held.entry(source).or_default() += 1);
+        let nodes = self.fleet.view.nodes();
+        let now = clock::now();
+        let tick = self.fleet.used.on_tick(held, nodes, now);
+        if let Some(tables) = self.memory.admission.fleet() {
+            tick.caps.iter().for_each(|(source, cap)| tables.set_cap(source, *cap, now));
+            let tokens = tick.tokens.iter();
+            tokens.for_each(|(source, tokens)| tables.set_tokens(source, *tokens, nodes.count(), now));
+        }
+        let told = tick.told.into_iter();
+        let told = told.filter_map(|(source, held, taken)| used_record(source, held, taken));
+        self.link.iter_mut().for_each(|link| link.tell(told.clone()));
+    }
+
+    /// A connection has ended here.
+    pub(super) fn note_fleet_end(&mut self, peer: Peer) {
+        if self.limits_fleet()
+            && let Some(source) = peer.block(self.settings.limits.aggregations.source)
+        {
+            self.fleet.used.on_end(source);
+        }
     }
 
     fn on_link_record(&mut self, record: LinkRecord, events: &mut Vec<ServerEvent>) {
         match record {
             LinkRecord::Bus(is_there) => self.note_bus(is_there),
             LinkRecord::Nodes { present, lost } => {
-                if (self.fleet.present, self.fleet.lost) != (present, lost) {
-                    (self.fleet.present, self.fleet.lost) = (present, lost);
+                let view = &mut self.fleet.view;
+                if (view.present, view.lost) != (present, lost) {
+                    (view.present, view.lost) = (present, lost);
+                    let nodes = view.nodes().count();
+                    self.memory.board.set_fleet_nodes(nodes);
                     self.log_fleet();
                 }
             }
@@ -67,7 +145,11 @@ where
             LinkRecord::Penalty { source, milliseconds } => {
                 self.take_penalty(source, Duration::from_millis(milliseconds));
             }
-            LinkRecord::Used { .. } => {}
+            LinkRecord::Used { source, held, taken } => {
+                let peer = Peer::Tcp((source.to_network().0, 0).into());
+                let source = peer.block(self.settings.limits.aggregations.source);
+                source.into_iter().for_each(|source| self.fleet.used.on_remote(source, held, taken));
+            }
             LinkRecord::Drain => self.drain_for_fleet(events),
             LinkRecord::Warning(text) => self.log.warning(&format!("link: {text}")),
             LinkRecord::Ready | LinkRecord::Failed(_) => {}
@@ -75,14 +157,14 @@ where
     }
 
     fn note_bus(&mut self, is_there: bool) {
-        if self.fleet.is_connected != is_there {
-            self.fleet.is_connected = is_there;
+        if self.fleet.view.is_connected != is_there {
+            self.fleet.view.is_connected = is_there;
             self.log_fleet();
         }
     }
 
     fn log_fleet(&mut self) {
-        let FleetView { is_connected, present, lost, .. } = self.fleet;
+        let FleetView { is_connected, present, lost, .. } = self.fleet.view;
         self.log.fleet(is_connected, present, lost);
     }
 
@@ -91,7 +173,7 @@ where
         if !self.bans.merge(ban) {
             return;
         }
-        self.fleet.bans += 1;
+        self.fleet.view.bans += 1;
         self.bans.note_change();
         if ban.state != BanState::Lifted {
             // It logs the clients.
@@ -103,7 +185,7 @@ where
     fn take_penalty(&mut self, source: Prefix, time: Duration) {
         let peer = Peer::Tcp((source.to_network().0, 0).into());
         if let Some(time) = self.memory.admission.punish(peer, time.min(LONGEST_PENALTY)) {
-            self.fleet.penalties += 1;
+            self.fleet.view.penalties += 1;
             self.log.penalty(&peer, "fleet", time);
         }
     }

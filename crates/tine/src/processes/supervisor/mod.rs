@@ -78,7 +78,7 @@ use capacity::Capacity;
 use channels::Channels;
 use children::Children;
 use crash_reports::CrashReports;
-use fleet::FleetView;
+use fleet::Fleet;
 use handovers::Handovers;
 use held_ends::HeldEnds;
 use killings::Killings;
@@ -111,7 +111,7 @@ struct Supervisor<'a, H> {
     observer: Option<Observer>,
     /// To other nodes.
     link: Option<BusLink>,
-    fleet: FleetView,
+    fleet: Fleet,
     ready: Ready,
     fds: SupervisorFds,
     children: Children,

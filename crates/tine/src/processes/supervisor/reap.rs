@@ -284,6 +284,7 @@ where
     }
 
     fn log_and_record(&mut self, end: ConnectionEnd) {
+        self.note_fleet_end(end.entry.peer);
         self.log_end(&end);
         self.record(end);
     }

@@ -15,7 +15,7 @@ use super::capacity::Capacity;
 use super::channels::Channels;
 use super::children::Children;
 use super::crash_reports::CrashReports;
-use super::fleet::FleetView;
+use super::fleet::Fleet;
 use super::handovers::Handovers;
 use super::held_ends::HeldEnds;
 use super::killings::Killings;
@@ -160,6 +160,7 @@ impl<'a, H> Supervisor<'a, H> {
             serves_backlog: true,
             is_announced: false,
             at_start: settings.at_start(),
+            fleet: Fleet::new(settings.limits.fleet),
             settings,
             listeners,
             log,
@@ -167,7 +168,6 @@ impl<'a, H> Supervisor<'a, H> {
             log_writer: writer.take(),
             observer: None,
             link: None,
-            fleet: FleetView::default(),
         })
     }
 }
