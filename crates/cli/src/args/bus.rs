@@ -9,7 +9,7 @@ use tine_bus::connect::Bus;
 use super::positive;
 
 /// The bus.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 pub struct BusOptions {
     /// Work together over a NATS server, as in nats://HOST, nats://TOKEN@HOST:4222 or
     /// tls://USER:PASSWORD@HOST; servers of a cluster are separated by commas

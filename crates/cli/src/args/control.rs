@@ -79,7 +79,7 @@ fn absolute(text: &str) -> Result<PathBuf, String> {
 }
 
 /// A name that can be that of a file.
-fn server_name(text: &str) -> Result<String, String> {
+pub(super) fn server_name(text: &str) -> Result<String, String> {
     let fits = |character: char| character.is_ascii_alphanumeric() || "-_.".contains(character);
     match !text.is_empty() && text.len() <= 64 && !text.starts_with('.') && text.chars().all(fits) {
         true => Ok(text.to_owned()),

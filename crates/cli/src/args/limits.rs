@@ -62,6 +62,21 @@ pub struct LimitOptions {
     #[arg(long, value_name = "RATE", value_parser = parsed::<Rate>)]
     pub rate_per_prefix: Option<Rate>,
 
+    /// Name of the fleet: servers with the same bus and fleet share bans, penalties and the limits
+    /// of the fleet [default: the name of the service in a configuration, or "default"]
+    #[arg(long, value_name = "NAME", value_parser = super::control::server_name)]
+    pub fleet: Option<String>,
+
+    /// Maximum number of concurrent connections of one source over all nodes of the fleet (--bus);
+    /// a client over this limit is rejected
+    #[arg(long, value_name = "N", value_parser = number::<usize>(1, 1_000_000))]
+    pub max_connections_per_source_fleet: Option<usize>,
+
+    /// Maximum rate of new connections of one source over all nodes of the fleet (--bus); a client
+    /// over this limit is rejected
+    #[arg(long, value_name = "RATE", value_parser = parsed::<Rate>)]
+    pub rate_per_source_fleet: Option<Rate>,
+
     /// What to do with a client that exceeds a limit of its source or prefix: queue it until the
     /// limit admits it (delay), send TEXT, by default that of --when-full, and the end of the
     /// stream (reject, reject=TEXT), or send the end of the stream (close)
@@ -114,6 +129,12 @@ impl LimitOptions {
         if let Some(rate) = self.rate_per_prefix {
             server = server.rate_per_prefix(rate);
         }
+        if let Some(connections) = self.max_connections_per_source_fleet {
+            server = server.max_connections_per_source_fleet(connections);
+        }
+        if let Some(rate) = self.rate_per_source_fleet {
+            server = server.rate_per_source_fleet(rate);
+        }
         if let Some(penalties) = self.per_source_penalties.0 {
             server = server.penalties(penalties);
         }
@@ -121,6 +142,12 @@ impl LimitOptions {
             server = server.penalty_exempt(exempt);
         }
         Ok(server)
+    }
+
+    /// Whether there are limits over a fleet.
+    #[must_use]
+    pub fn are_of_fleet(&self) -> bool {
+        self.max_connections_per_source_fleet.is_some() || self.rate_per_source_fleet.is_some()
     }
 
     /// `--when-limited` with the limits of the delay queue.

@@ -8,6 +8,7 @@ pub mod bus;
 pub mod client;
 pub mod control;
 pub mod demo;
+pub mod fleet;
 pub mod haproxy;
 pub mod identity;
 pub mod jail;

@@ -18,7 +18,7 @@ const TOKEN: std::ops::RangeInclusive<usize> = 16..=256;
 
 /// The user of the observer of a server that root has started, where the name is not known
 /// (`nobody` in all distributions).
-const NOBODY: u32 = 65_534;
+pub(super) const NOBODY: u32 = 65_534;
 
 /// The options of the observer.
 #[derive(ClapArgs, Clone, Debug, Default)]

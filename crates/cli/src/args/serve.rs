@@ -8,6 +8,7 @@ use tine::Server;
 use super::access::AccessOptions;
 use super::banner::BannerOptions;
 use super::control::ControlOptions;
+use super::fleet::{FleetOptions, OfFleet};
 use super::haproxy::HaproxyOptions;
 use super::identity::IdentityOptions;
 use super::jail::JailOptions;
@@ -96,6 +97,10 @@ pub struct Serve {
     #[command(flatten)]
     pub observe: ObserveOptions,
 
+    /// The fleet.
+    #[command(flatten)]
+    pub fleet: FleetOptions,
+
     /// Readiness.
     #[command(flatten)]
     pub readiness: ReadinessOptions,
@@ -110,6 +115,13 @@ const ADDRESSES: &str = "ADDRESS is PORT (all addresses), HOST:PORT, [IPV6]:PORT
 kernel chooses a port.\nTERM and INT drain the server; a second signal ends the connections, a third kills them.";
 
 impl Serve {
+    /// What the service has to do with a fleet; `service` is its name, in a server with several.
+    #[must_use]
+    pub fn of_fleet<'a>(&'a self, service: Option<&'a str>) -> OfFleet<'a> {
+        let has_limits = self.limits.are_of_fleet();
+        OfFleet { fleet: self.limits.fleet.as_deref(), service, has_limits }
+    }
+
     /// The server with the options of its service. The log can be that of the server as a whole.
     ///
     /// # Errors

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use clap::ArgMatches;
 use tine::cli::{
-    InheritedSockets, Replacement, Takeover, listen_on_inherited, observed, observed_services, replaceable,
-    replaceable_services, wait_for_addresses,
+    InheritedSockets, Replacement, Takeover, linked, listen_on_inherited, observed, observed_services,
+    replaceable, replaceable_services, wait_for_addresses,
 };
 use tine::{Address, BindIpv6Only, Server, Services};
 
@@ -52,6 +52,8 @@ fn serve_one(args: Serve, takeover: &mut Option<Takeover>) -> Result<(), Error> 
     let agents: Vec<Agent> =
         agent.map(|address| Agent { address, service: None, position: None }).into_iter().collect();
     let server = observed(server, args.observe.observation(&shown_name(&args.control, &name), &agents)?);
+    let link = args.fleet.link(args.control.name.as_deref(), &name, args.of_fleet(None))?;
+    let server = linked(server, link);
     if args.log.is_interactive() {
         diagnostic!("{}", hint(&args, &server));
     }
@@ -102,6 +104,9 @@ fn serve_file(
         // An address that the machine does not have yet keeps no other service from starting.
         let server = bound(wait_for_addresses(server), &service.args, &claims, &mut inherited);
         let server = server.map_err(|error| error.within(&service.position))?;
+        let of_fleet = service.args.of_fleet(Some(&service.name));
+        let link = server_wide.fleet.link(server_wide.control.name.as_deref(), &name, of_fleet);
+        let server = linked(server, link.map_err(|error| error.within(&service.position))?);
         if server_wide.log.is_interactive() {
             diagnostic!("{}: {}", service.name, hint(&service.args, &server));
         }

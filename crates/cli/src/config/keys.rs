@@ -7,7 +7,7 @@ use clap::{ArgAction, Args as _};
 
 use super::value::{Entry, TomlValue};
 use crate::args::Serve;
-use crate::args::{control, logging, observe, program, readiness, warm};
+use crate::args::{control, fleet, logging, observe, program, readiness, warm};
 
 /// Options that are no keys.
 const NEVER: [&str; 2] = ["config", "help"];
@@ -77,9 +77,13 @@ impl Keys {
             };
             let scope = match arg.get_help_heading() {
                 _ if LEVELS.contains(&name.as_str()) => Scope::Anywhere,
-                Some(logging::HEADING | readiness::HEADING | control::HEADING | observe::HEADING) => {
-                    Scope::Server
-                }
+                Some(
+                    logging::HEADING
+                    | readiness::HEADING
+                    | control::HEADING
+                    | observe::HEADING
+                    | fleet::HEADING,
+                ) => Scope::Server,
                 Some(warm::HEADING) if name != WARM => Scope::Warm,
                 Some(program::HEADING | warm::HEADING) => Scope::Program,
                 _ => Scope::Service,

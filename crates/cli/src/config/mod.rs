@@ -20,6 +20,7 @@ use tine::LogLevel;
 use tine::cli::next_move;
 
 use crate::args::control::ControlOptions;
+use crate::args::fleet::FleetOptions;
 use crate::args::logging::LogOptions;
 use crate::args::observe::ObserveOptions;
 use crate::args::readiness::ReadinessOptions;
@@ -56,6 +57,8 @@ pub struct ServerConfig {
     pub control: ControlOptions,
     /// The observer.
     pub observe: ObserveOptions,
+    /// The fleet.
+    pub fleet: FleetOptions,
 }
 
 /// A service.
@@ -97,8 +100,8 @@ impl Config {
             document.services.extend(more.only_services()?);
         }
         let (server_wide, server) = serve(&document.server, &[], &[], &keys, None)?;
-        let Serve { log, readiness, control, observe, .. } = server;
-        let server = ServerConfig { log, readiness, control, observe };
+        let Serve { log, readiness, control, observe, fleet, .. } = server;
+        let server = ServerConfig { log, readiness, control, observe, fleet };
         let mut services: Vec<ServiceConfig> = Vec::new();
         for section in &document.services {
             let service = ServiceConfig::from(section, &document, &keys, server.log.level())?;
