@@ -25,8 +25,8 @@ enum Source {
     Shared(&'static str),
     /// The histograms of the state that the program shares.
     SharedHistograms,
-    /// A number of this key, of a program that is started warm.
-    Warm(&'static str),
+    /// A number, or 1 for true, in the object of the first key, which not every service has.
+    Within(&'static str, &'static str),
     /// Which forkers have a template of such a program.
     Templates,
 }
@@ -197,22 +197,52 @@ const TABLE: &[(&str, &str, Kind, Source)] = &[
         listener("overflows"),
     ),
     (
+        "tine_bus_connected",
+        "1 while the bus of the fleet is there, 0 while it is away.",
+        Kind::Gauge,
+        Source::Within("fleet", "connected"),
+    ),
+    (
+        "tine_fleet_nodes",
+        "Nodes of the fleet that are heard, this one included.",
+        Kind::Gauge,
+        Source::Within("fleet", "nodes"),
+    ),
+    (
+        "tine_fleet_nodes_lost",
+        "Nodes of the fleet that are not heard, and have not left.",
+        Kind::Gauge,
+        Source::Within("fleet", "lost"),
+    ),
+    (
+        "tine_fleet_bans_received",
+        "Bans and lifts that other nodes have told.",
+        Kind::Counter,
+        Source::Within("fleet", "bans_received"),
+    ),
+    (
+        "tine_fleet_penalties_received",
+        "Penalties that other nodes have told.",
+        Kind::Counter,
+        Source::Within("fleet", "penalties_received"),
+    ),
+    (
         "tine_warm_copies",
         "Connections that were served by copies of a template.",
         Kind::Counter,
-        Source::Warm("copies"),
+        Source::Within("warm", "copies"),
     ),
     (
         "tine_warm_templates",
         "Templates of the program that were made.",
         Kind::Counter,
-        Source::Warm("templates_made"),
+        Source::Within("warm", "templates_made"),
     ),
     (
         "tine_warm_copy_crashes",
         "Copies of a template that have crashed.",
         Kind::Counter,
-        Source::Warm("copy_crashes"),
+        Source::Within("warm", "copy_crashes"),
     ),
     (
         "tine_warm_template_ready",
@@ -285,8 +315,10 @@ fn metrics(service: &Value, name: &str, source: &Source) -> Vec<Metric> {
             let found = objects.filter_map(|object| Some((object[of].as_str()?, object[key].as_f64()?)));
             found.map(|(value, number)| metric(Some((label, value)), number / scale)).collect()
         }
-        Source::Warm(key) => {
-            service["warm"][key].as_f64().map(|value| metric(None, value)).into_iter().collect()
+        Source::Within(object, key) => {
+            let value = &service[object][key];
+            let number = value.as_f64().or(value.as_bool().map(|is_true| f64::from(u8::from(is_true))));
+            number.map(|number| metric(None, number)).into_iter().collect()
         }
         Source::Templates => {
             let templates = service["warm"]["templates"].as_array().into_iter().flatten();

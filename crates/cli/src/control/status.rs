@@ -108,7 +108,18 @@ fn describe(text: &mut String, status: &Value) {
     text.push_str(&processes(status));
 }
 
-/// The lines about what not every service has: a jail, state that its program shares, a warm start.
+/// The other nodes, and whether they are heard.
+fn fleet(fleet: &Value) -> String {
+    let number = |name: &str| fleet[name].as_u64().unwrap_or(0);
+    let bus = if fleet["connected"] == true { "connected" } else { "the bus is away" };
+    let lost = match number("lost") {
+        0 => String::new(),
+        lost => format!(", {lost} lost"),
+    };
+    format!("{bus}, {} nodes{lost}", number("nodes"))
+}
+
+/// The lines about what not every service has: a jail, a fleet, state that its program shares, a warm start.
 fn parts(status: &Value) -> Vec<(String, String)> {
     let mut lines = Vec::new();
     if let Some(layers) = status["jail"]["layers"].as_array().filter(|layers| !layers.is_empty()) {
@@ -116,6 +127,9 @@ fn parts(status: &Value) -> Vec<(String, String)> {
     }
     for object in status["shared"].as_array().into_iter().flatten() {
         lines.push(("shared".to_owned(), shared(object)));
+    }
+    if let Value::Object(_) = &status["fleet"] {
+        lines.push(("fleet".to_owned(), fleet(&status["fleet"])));
     }
     let warm = &status["warm"];
     if warm.is_object() {

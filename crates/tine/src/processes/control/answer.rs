@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::crashes::crashes;
+use super::fleet;
 use super::logs::logs;
 use super::metrics::metrics;
 use super::reply::{Reply, SYSTEM};
@@ -161,6 +162,7 @@ fn status(view: &View) -> Value {
         "rates": rates,
         "processes": processes,
     });
+    fleet::add(view, &mut object);
     warm::add(view, &mut object);
     object
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value, json};
 
+use super::fleet;
 use super::shared_state;
 use super::view::View;
 use super::warm;
@@ -67,6 +68,7 @@ pub(super) fn metrics(view: &View) -> Value {
         "listeners": listeners.collect::<Vec<Value>>(),
         "processes": processes,
     });
+    fleet::add(view, &mut object);
     warm::add(view, &mut object);
     if let Value::Object(object) = &mut object {
         object.extend(view.history.metrics.to_json());

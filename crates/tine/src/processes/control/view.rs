@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use super::crashes::CrashQuestions;
+use super::fleet::FleetView;
 use crate::admission::access::prefix::Prefix;
 use crate::ipc::board::Entry;
 use crate::ipc::board::reader::{BoardConnection, BoardReader};
@@ -41,6 +42,8 @@ pub(crate) struct View {
     /// The number of forkers, each of which can have a template; `None` where the program is not
     /// started warm.
     pub(crate) warm_forkers: Option<usize>,
+    /// `None` of a service without a bus.
+    pub(crate) fleet: Option<FleetView>,
     pub(crate) processes: Vec<ProcessView>,
     /// The usage of the supervisor itself.
     pub(crate) usage: Option<ProcessUsage>,

@@ -16,6 +16,7 @@ use crate::connection::handler::Handler;
 use crate::ipc::linking::{BanRecord, BanState, LinkRecord, ServiceRecord};
 use crate::net::peer::Peer;
 use crate::processes::bus_link::BusLink;
+use crate::processes::control::fleet::FleetView;
 use crate::system::clock;
 
 /// A penalty of another node lasts no longer than this, whatever that says.
@@ -36,25 +37,9 @@ impl Fleet {
     }
 }
 
-/// The fleet, as operators see it.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct FleetView {
-    /// Whether the bus is there.
-    pub(crate) is_connected: bool,
-    /// The nodes that are heard, this one included.
-    pub(crate) present: u32,
-    /// The nodes that are not heard, and have not left.
-    pub(crate) lost: u32,
-    /// Bans and lifts, and penalties, that other nodes have told.
-    pub(crate) bans: u64,
-    pub(crate) penalties: u64,
-}
-
-impl FleetView {
-    fn nodes(&self) -> FleetNodes {
-        let FleetView { is_connected, present, lost, .. } = *self;
-        FleetNodes { is_connected, present, lost }
-    }
+fn nodes(view: &FleetView) -> FleetNodes {
+    let FleetView { is_connected, present, lost, .. } = *view;
+    FleetNodes { is_connected, present, lost }
 }
 
 /// The record for the link; `None` for a source that is of this machine alone.
@@ -107,7 +92,7 @@ where
         let aggregation = self.settings.limits.aggregations.source;
         let mut held: HashMap<Block, u32> = HashMap::new();
         self.memory.board.served_blocks(aggregation).for_each(|source| *held.entry(source).or_default() += 1);
-        let nodes = self.fleet.view.nodes();
+        let nodes = nodes(&self.fleet.view);
         let now = clock::now();
         let tick = self.fleet.used.on_tick(held, nodes, now);
         if let Some(tables) = self.memory.admission.fleet() {
@@ -136,7 +121,7 @@ where
                 let view = &mut self.fleet.view;
                 if (view.present, view.lost) != (present, lost) {
                     (view.present, view.lost) = (present, lost);
-                    let nodes = view.nodes().count();
+                    let nodes = nodes(view).count();
                     self.memory.board.set_fleet_nodes(nodes);
                     self.log_fleet();
                 }

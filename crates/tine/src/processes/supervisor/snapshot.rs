@@ -66,6 +66,7 @@ where
             max_connections: self.settings.max_connections,
             has_program,
             warm_forkers,
+            fleet: self.link.is_some().then_some(self.fleet.view),
             processes,
             usage: ProcessUsage::of(supervisor.as_raw_pid()),
             board,
