@@ -1,10 +1,10 @@
 // axe-core finds nothing: in both themes and at both widths, in the details and zoomed, too.
 // mock.py has all ends, refusals and crashes at once.
 
-import test from 'node:test';
 import { expectNothing } from './support/axe.mjs';
 import { DESKTOP, open, PHONE, shown, until } from './support/page.mjs';
 import { startMock } from './support/server.mjs';
+import test from './support/test.mjs';
 
 async function look(t, theme, size) {
   const page = await open(t, await startMock(t, ['--history', '900']), { theme, size });

@@ -4,11 +4,11 @@ import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import test from 'node:test';
 import { expectNothing } from './support/axe.mjs';
 import { defer } from './support/cleanup.mjs';
 import { open, texts, until } from './support/page.mjs';
 import { Server } from './support/server.mjs';
+import test from './support/test.mjs';
 
 // A word of the client is the signal that ends the process.
 const PROGRAM = ['sh', '-c', 'echo "last words" >&2; read -r word; kill -s "$word" $$'];

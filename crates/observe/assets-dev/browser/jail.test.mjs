@@ -1,9 +1,9 @@
 // The layers of a jail among the protections.
 
 import assert from 'node:assert/strict';
-import test from 'node:test';
 import { connections, open, texts } from './support/page.mjs';
 import { Server } from './support/server.mjs';
+import test from './support/test.mjs';
 
 /** The rows about the jail: their names without that of the jail, and their values. */
 async function layers(page) {

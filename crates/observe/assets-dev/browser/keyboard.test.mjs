@@ -1,9 +1,9 @@
 // Everything can be reached and used by keyboard alone, and one sees where one is.
 
 import assert from 'node:assert/strict';
-import test from 'node:test';
 import { connections, focused, open, texts, until } from './support/page.mjs';
 import { Server } from './support/server.mjs';
+import test from './support/test.mjs';
 
 /** A page whose table and panels have something to reach. */
 async function filled(t) {

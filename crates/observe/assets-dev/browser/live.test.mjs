@@ -7,9 +7,9 @@
 // a machine that is held up once does not fail it, and a page that is late as a rule does.
 
 import assert from 'node:assert/strict';
-import test from 'node:test';
 import { connections, open, rows, texts, until } from './support/page.mjs';
 import { Server } from './support/server.mjs';
+import test from './support/test.mjs';
 
 const PROMISED = 1000;
 const ATTEMPTS = 5;

@@ -5,10 +5,10 @@
 // than all other tests together. mock.py has 10,000; to the page it makes no difference.
 
 import assert from 'node:assert/strict';
-import test from 'node:test';
 import { connections, open, rows, texts, until } from './support/page.mjs';
 import { Process } from './support/processes.mjs';
 import { Server, startMock, tine } from './support/server.mjs';
+import test from './support/test.mjs';
 
 const REAL = 2000;
 const ALL = 10000;

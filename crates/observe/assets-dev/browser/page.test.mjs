@@ -1,9 +1,9 @@
 // The page loads, from its own origin alone, under a policy that lets no other script run.
 
 import assert from 'node:assert/strict';
-import test from 'node:test';
 import { connections, open, shown, texts, until } from './support/page.mjs';
 import { Server } from './support/server.mjs';
+import test from './support/test.mjs';
 
 test('the page loads and says which server it shows', async (t) => {
   const server = await Server.start(t, ['--name', 'orchard']);

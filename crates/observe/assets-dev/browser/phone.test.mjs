@@ -1,9 +1,9 @@
 // On a phone the page is as wide as the screen, and the table can be used.
 
 import assert from 'node:assert/strict';
-import test from 'node:test';
 import { connections, open, PHONE, rows, texts, until } from './support/page.mjs';
 import { Server } from './support/server.mjs';
+import test from './support/test.mjs';
 
 test('a phone shows all without scrolling sideways', async (t) => {
   const server = await Server.start(t, ['--name', 'a-server-with-a-rather-long-name']);

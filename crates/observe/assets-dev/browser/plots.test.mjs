@@ -2,9 +2,9 @@
 // server would need an hour for.
 
 import assert from 'node:assert/strict';
-import test from 'node:test';
 import { open, shown, texts, until } from './support/page.mjs';
 import { startMock } from './support/server.mjs';
+import test from './support/test.mjs';
 
 /** The page with an hour of samples, still, and the numbers of all plots open. */
 async function hour(t) {

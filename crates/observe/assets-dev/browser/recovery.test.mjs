@@ -1,10 +1,10 @@
 // The page says that the server or its observer is gone, and goes on by itself when it is back.
 
 import assert from 'node:assert/strict';
-import test from 'node:test';
 import { connections, open, shown, until } from './support/page.mjs';
 import { Relay } from './support/relay.mjs';
 import { Server } from './support/server.mjs';
+import test from './support/test.mjs';
 
 // The browser writes a line for each request that fails.
 const FAILED = /Failed to load resource|net::ERR_/;

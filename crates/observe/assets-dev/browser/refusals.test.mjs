@@ -1,9 +1,9 @@
 // Clients that were rejected: how many, and for which reasons.
 
 import assert from 'node:assert/strict';
-import test from 'node:test';
 import { connections, open, texts, until } from './support/page.mjs';
 import { Server } from './support/server.mjs';
+import test from './support/test.mjs';
 
 test('rejections are counted by reason, and reasons without any are left out', async (t) => {
   const server = await Server.start(t, ['--max-connections-per-source', '2', '--deny', '127.0.0.9']);

@@ -7,10 +7,10 @@ import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import test from 'node:test';
 import { defer } from './support/cleanup.mjs';
 import { connections, focused, open, PHONE, shown, texts, until } from './support/page.mjs';
 import { Server, startMock } from './support/server.mjs';
+import test from './support/test.mjs';
 
 const TOKEN = 'a-token-of-some-length';
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
@@ -147,7 +147,7 @@ test('each service is paused and resumed', async (t) => {
     + "observe-control = true\n[services.a]\nlisten = '127.0.0.1:0'\n[services.b]\nlisten = '127.0.0.1:0'\n");
   const server = await Server.run(t, ['--config', config]);
   const page = await opened(t, server);
-  const ready = async () => (await fetch(`${server.url}readyz`)).status;
+  const ready = async () => (await server.fetch('readyz')).status;
   for (const [order, phase, status, words] of [
     ['Pause', 'paused', 503, 'b is paused.'], ['Resume', 'serving', 200, 'b accepts clients again.']]) {
     await page.focus(`#services button[aria-label="${order} b"]`);

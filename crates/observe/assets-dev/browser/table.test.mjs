@@ -1,9 +1,9 @@
 // The table: sorting, searching, filters, and the dialog with all that is known of a connection.
 
 import assert from 'node:assert/strict';
-import test from 'node:test';
 import { open, rows, texts, until } from './support/page.mjs';
 import { Server } from './support/server.mjs';
+import test from './support/test.mjs';
 
 // Each line comes back; a word of the client says how its process ends.
 const PROGRAM = ['sh', '-c', `while read -r word; do

@@ -1,9 +1,9 @@
 // The two themes: that of the system, until the reader chooses one.
 
 import assert from 'node:assert/strict';
-import test from 'node:test';
 import { open, shown, texts, until } from './support/page.mjs';
 import { Server } from './support/server.mjs';
+import test from './support/test.mjs';
 
 const look = (page) => page.evaluate(() => [
   document.documentElement.dataset.theme, getComputedStyle(document.body).backgroundColor]);

@@ -4,10 +4,10 @@ import assert from 'node:assert/strict';
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import test from 'node:test';
 import { defer } from './support/cleanup.mjs';
 import { focused, open, shown, texts, until } from './support/page.mjs';
 import { Server } from './support/server.mjs';
+import test from './support/test.mjs';
 
 const TOKEN = 'a-token-of-some-length';
 // The browser writes a line for each answer that refuses something.

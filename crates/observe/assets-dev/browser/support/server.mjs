@@ -6,6 +6,9 @@ import { fileURLToPath } from 'node:url';
 import { defer } from './cleanup.mjs';
 import { Process } from './processes.mjs';
 
+// Generous: other work may hold the machine up.
+const DEADLINE = 30000;
+
 const MOCK = fileURLToPath(new URL('../../mock.py', import.meta.url));
 
 /** The path of the `tine` under test. */
@@ -51,8 +54,13 @@ export class Server {
   }
 
   async get(path) {
-    const response = await fetch(this.url + path);
+    const response = await this.fetch(path);
     return response.json();
+  }
+
+  /** What the observer answers, if it does so in time. */
+  async fetch(path) {
+    return fetch(this.url + path, { signal: AbortSignal.timeout(DEADLINE) });
   }
 }
 
@@ -69,8 +77,17 @@ export class Client {
 
   /** Sends a text and waits until something comes back. */
   async echo(text = 'x\n') {
+    const over = new AbortController();
+    const closed = once(this.socket, 'close', { signal: over.signal }).then(() => {
+      throw new Error('the server has closed the connection, and has not answered');
+    });
     this.socket.write(text);
-    await once(this.socket, 'data');
+    try {
+      await Promise.race([once(this.socket, 'data', { signal: over.signal }), closed]);
+    } finally {
+      closed.catch(() => {});
+      over.abort();
+    }
     return this;
   }
 
