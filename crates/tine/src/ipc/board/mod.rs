@@ -20,6 +20,7 @@ mod limits;
 mod notices;
 pub(crate) mod places;
 pub(crate) mod proxy_reader;
+mod punished;
 pub(crate) mod reader;
 mod slots;
 mod timings;
@@ -81,14 +82,16 @@ const WARM_TEMPLATES: usize = 20;
 const WARM_CRASHES: usize = 21;
 const WARM_RESETS: usize = 22;
 const FLEET_NODES: usize = 23;
+const PUNISHED_NUMBER: usize = 24;
 /// A word for each reason.
-const REJECTED: usize = 24;
+const REJECTED: usize = 25;
 /// A word for each reason.
 const REPORTED: usize = REJECTED + Reason::ALL.len();
 /// A word for each reason.
 const DELAYED: usize = REPORTED + Reason::ALL.len();
 const SOURCE_LIMITS: usize = DELAYED + Reason::ALL.len();
-const HEAD: usize = SOURCE_LIMITS + SOURCE_LIMITS_WORDS;
+const PUNISHED: usize = SOURCE_LIMITS + SOURCE_LIMITS_WORDS;
+const HEAD: usize = PUNISHED + punished::KEPT as usize * punished::WORDS;
 // Words of each forker.
 const WANTS_SLOT: usize = 0;
 const IDLE: usize = 1;

@@ -191,6 +191,7 @@ impl Door {
     /// Charges a client's source for a fault, and logs a penalty that begins.
     pub(crate) fn charge(&self, peer: Peer, fault: Fault, log: &mut Log) {
         if let Some(time) = self.admission.charge(peer, fault) {
+            self.board.note_punished(peer, u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
             log.penalty(&peer, fault.name(), time);
         }
     }

@@ -27,13 +27,20 @@ const LONGEST_PENALTY: Duration = Duration::from_secs(24 * 60 * 60);
 pub(super) struct Fleet {
     pub(super) view: FleetView,
     used: FleetUse,
-    /// When the use of sources is looked at next, where it is limited.
+    /// When the board is looked at next.
     tick_at: Instant,
+    /// Penalties of forkers that were told.
+    punished: u64,
 }
 
 impl Fleet {
     pub(super) fn new(limits: FleetLimits) -> Fleet {
-        Fleet { view: FleetView::default(), used: FleetUse::new(limits), tick_at: Instant::now() }
+        Fleet {
+            view: FleetView::default(),
+            used: FleetUse::new(limits),
+            tick_at: Instant::now(),
+            punished: 0,
+        }
     }
 }
 
@@ -74,7 +81,7 @@ where
 
     /// When the link is to be looked after at the latest.
     pub(super) fn fleet_deadline(&self) -> Option<Instant> {
-        let tick = self.limits_fleet().then_some(self.fleet.tick_at);
+        let tick = self.link.is_some().then_some(self.fleet.tick_at);
         self.link.as_ref().and_then(BusLink::deadline).into_iter().chain(tick).min()
     }
 
@@ -82,13 +89,23 @@ where
         self.link.is_some() && self.settings.limits.fleet.are_any()
     }
 
-    /// Looks at the use of sources, tells it, and sets what this node may do.
+    /// Looks at the board, and tells what it says.
     fn tick_fleet(&mut self) {
         let now = Instant::now();
-        if !self.limits_fleet() || self.fleet.tick_at > now {
+        if self.link.is_none() || self.fleet.tick_at > now {
             return;
         }
         self.fleet.tick_at = now + TICK;
+        for (peer, milliseconds) in self.memory.board.punished_since(&mut self.fleet.punished) {
+            self.tell_penalty(peer, Duration::from_millis(milliseconds));
+        }
+        if self.limits_fleet() {
+            self.tell_use();
+        }
+    }
+
+    /// Tells the use of sources, and sets what this node may do.
+    fn tell_use(&mut self) {
         let aggregation = self.settings.limits.aggregations.source;
         let mut held: HashMap<Block, u32> = HashMap::new();
         self.memory.board.served_blocks(aggregation).for_each(|source| *held.entry(source).or_default() += 1);
