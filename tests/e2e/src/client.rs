@@ -170,6 +170,13 @@ impl Client {
         reply == b"x"
     }
 
+    /// Whether a server that echoes replies, and goes on with the connection; a rejected client is
+    /// closed.
+    pub fn is_answered(&mut self) -> bool {
+        let mut reply = [0; 1];
+        self.stream.write_all(b"x").is_ok() && self.stream.read_exact(&mut reply).is_ok() && reply == *b"x"
+    }
+
     /// Removes the first of these clients that becomes readable, by a reply or the end of its
     /// stream. The server may serve clients that came at the same time in any order.
     ///

@@ -119,7 +119,8 @@ fn fleet(fleet: &Value) -> String {
     format!("{bus}, {} nodes{lost}", number("nodes"))
 }
 
-/// The lines about what not every service has: a jail, a fleet, state that its program shares, a warm start.
+/// The lines about what not every service has: a jail, a fleet, state that its program shares, a
+/// warm start.
 fn parts(status: &Value) -> Vec<(String, String)> {
     let mut lines = Vec::new();
     if let Some(layers) = status["jail"]["layers"].as_array().filter(|layers| !layers.is_empty()) {

@@ -53,8 +53,8 @@ impl FleetNodes {
         max.saturating_sub(remote).saturating_sub(reserved)
     }
 
-    /// What is reserved here for a source with `local` connections, if each node takes an equal part
-    /// of what is left.
+    /// What is reserved here for a source with `local` connections, if each node takes an equal
+    /// part of what is left.
     fn reserve(self, room: usize, local: usize) -> usize {
         let part = room.saturating_sub(local) / self.present.max(1) as usize;
         local.saturating_add(part.max(1)).min(room)

@@ -70,8 +70,8 @@ impl Penalties {
         }
     }
 
-    /// Rejects a source for a time, `max` at most, if it is not rejected for longer. Returns for how
-    /// long, if it was not rejected before.
+    /// Rejects a source for a time, `max` at most, if it is not rejected for longer. Returns for
+    /// how long, if it was not rejected before.
     pub(crate) fn punish(
         &self,
         table: &Sources,
