@@ -98,8 +98,8 @@ fn a_server_starts_without_its_bus_and_keeps_what_it_knew() {
     let Controlled { folder, server } = first;
     drop(server);
     let (socket, state) = (folder.path("c.sock"), folder.path("state"));
-    let options =
-        ["--control", &socket, "--state-directory", &state, "--bus", &bus.url(), "--name", "a"].map(str::to_owned);
+    let options = ["--control", &socket, "--state-directory", &state, "--bus", &bus.url(), "--name", "a"]
+        .map(str::to_owned);
     let again = Controlled { server: ServerCommand::serve(options).start(), folder };
     assert!(!Client::from_source("127.0.0.2", again.server.port()).is_served());
     assert_eq!(fleet(&again)["connected"], false);
@@ -115,7 +115,8 @@ fn a_source_that_is_punished_on_one_node_is_on_all() {
     network::own();
     let bus = Bus::start("fleet-penalties");
     let options = ["--per-source-penalties", "crash:20s max:30s"];
-    let nodes = three(&bus.url(), &options, &["sh", "-c", "read word; test \"$word\" = crash && kill -SEGV $$"]);
+    let nodes =
+        three(&bus.url(), &options, &["sh", "-c", "read word; test \"$word\" = crash && kill -SEGV $$"]);
     let mut client = Client::from_source("127.0.0.2", nodes[0].server.port());
     client.send("crash\n");
     client.read_to_end();
@@ -123,7 +124,10 @@ fn a_source_that_is_punished_on_one_node_is_on_all() {
     for node in &nodes[1..] {
         let penalty = node.server.log.wait_for("penalty", 1).remove(0);
         assert_eq!(penalty["reason"], "fleet");
-        assert!(penalty["seconds"].as_f64().is_some_and(|seconds| (18.0..=20.0).contains(&seconds)), "{penalty}");
+        assert!(
+            penalty["seconds"].as_f64().is_some_and(|seconds| (18.0..=20.0).contains(&seconds)),
+            "{penalty}"
+        );
     }
     assert!(end.elapsed() < SOON, "{:?}", end.elapsed());
     for node in &nodes {
@@ -200,7 +204,8 @@ fn a_fleet_that_cannot_be_is_refused_at_the_start() {
         (&["--bus", "nats://x", "--bus-credentials", "/nonexistent"], "/nonexistent"),
         (&["--bus", "nats://x", "--bus-nkey", "/dev/null"], "nkey"),
     ] {
-        let (code, _, err) = run(std::process::Command::new(tine()).args(["serve", "127.0.0.1:0"]).args(options));
+        let (code, _, err) =
+            run(std::process::Command::new(tine()).args(["serve", "127.0.0.1:0"]).args(options));
         assert!(code == 100 || code == 111, "{options:?}: {code} {err}");
         assert!(err.contains(text), "{options:?}: {err}");
         assert!(err.contains("try") || err.contains("give") || err.contains(';') || code == 100, "{err}");

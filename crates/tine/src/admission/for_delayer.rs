@@ -5,7 +5,6 @@ use std::io;
 
 use super::Admission;
 use super::block::Block;
-use super::fleet::FleetTables;
 use super::limits::{Limits, SourceLimits};
 use super::sources::Sources;
 use crate::net::peer::Peer;
@@ -22,7 +21,7 @@ impl Admission {
     pub(crate) fn for_delayer(mut self) -> io::Result<DelayerAdmission> {
         self.unmap_rules()?;
         self.penalties.iter().try_for_each(Sources::make_read_only)?;
-        self.fleet.take().into_iter().try_for_each(FleetTables::unmap)?;
+        self.fleet.take().into_iter().try_for_each(|fleet| fleet.unmap())?;
         Ok(DelayerAdmission(self))
     }
 }

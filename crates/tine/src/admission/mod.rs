@@ -97,8 +97,8 @@ pub(crate) struct Admission {
     buckets: Option<Sources>,
     /// The penalty of each source.
     penalties: Option<Sources>,
-    /// What this node may do of the limits of the fleet.
-    fleet: Option<FleetTables>,
+    /// What this node may do of the limits of the fleet. In a box, as above.
+    fleet: Option<Box<FleetTables>>,
 }
 
 impl Admission {
@@ -129,7 +129,11 @@ impl Admission {
             log_exclude: log_exclude.map(Box::new),
             buckets: has_buckets.then(|| Sources::new(Eviction::Pinned, secret)).transpose()?,
             penalties: limits.penalties.map(|_| Sources::new(Eviction::Expired, secret)).transpose()?,
-            fleet: limits.fleet.are_any().then(|| FleetTables::new(limits.fleet, secret)).transpose()?,
+            fleet: limits
+                .fleet
+                .are_any()
+                .then(|| FleetTables::new(limits.fleet, secret).map(Box::new))
+                .transpose()?,
             limits,
         })
     }
@@ -228,7 +232,7 @@ impl Admission {
 
     /// What this node may do of the limits of the fleet, if there are any.
     pub(crate) fn fleet(&self) -> Option<&FleetTables> {
-        self.fleet.as_ref()
+        self.fleet.as_deref()
     }
 
     /// The limits per source and prefix that are in force. `changed`: those that an operator has
@@ -372,7 +376,7 @@ impl Admission {
     pub(crate) fn exclude_from_fork(&self) -> io::Result<()> {
         let tables = self.buckets.iter().chain(&self.penalties);
         tables.into_iter().try_for_each(Sources::exclude_from_fork)?;
-        self.fleet.iter().try_for_each(FleetTables::exclude_from_fork)?;
+        self.fleet.iter().try_for_each(|fleet| fleet.exclude_from_fork())?;
         let rules = self.rules.iter().chain(&self.penalty_exempt).chain(self.log_exclude.as_deref());
         rules.into_iter().try_for_each(LiveRules::exclude_from_fork)
     }
@@ -382,7 +386,7 @@ impl Admission {
     pub(crate) fn unmap(mut self) -> io::Result<()> {
         self.unmap_rules()?;
         let _limits = ManuallyDrop::new(self.limits);
-        self.fleet.into_iter().try_for_each(FleetTables::unmap)?;
+        self.fleet.into_iter().try_for_each(|fleet| fleet.unmap())?;
         self.buckets.into_iter().chain(self.penalties).try_for_each(Sources::unmap)
     }
 
