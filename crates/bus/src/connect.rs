@@ -1,6 +1,6 @@
 //! The connection to the bus: a NATS server, or a cluster of them.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -25,13 +25,59 @@ pub struct Bus {
     /// Addresses of its servers, separated by commas: `nats://HOST`, `nats://TOKEN@HOST:4222`,
     /// `tls://USER:PASSWORD@HOST`.
     pub url: String,
-    /// File with a JWT and the seed of an nkey.
-    pub credentials: Option<PathBuf>,
-    /// File with the seed of an nkey.
-    pub nkey: Option<PathBuf>,
+    /// A JWT and the seed of an nkey.
+    pub credentials: Option<Secret>,
+    /// The seed of an nkey.
+    pub nkey: Option<Secret>,
     /// File with the certificates of authorities that the server's certificate may be of, in place
     /// of those of the system. Also requires TLS.
     pub ca: Option<PathBuf>,
+}
+
+/// What a bus is to know of a process.
+#[derive(Clone)]
+pub enum Secret {
+    /// It is in a file.
+    File(PathBuf),
+    /// This is it.
+    Text(String),
+}
+
+impl Secret {
+    /// Returns it.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub(crate) fn text(&self) -> Result<String, BusError> {
+        match self {
+            Secret::File(file) => read(file),
+            Secret::Text(text) => Ok(text.clone()),
+        }
+    }
+
+    /// Returns its file, if it is in one.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Secret::File(file) => Some(file),
+            Secret::Text(_) => None,
+        }
+    }
+
+    /// What messages call it.
+    fn name(&self) -> String {
+        match self {
+            Secret::File(file) => file.display().to_string(),
+            Secret::Text(_) => "the credentials for the bus".to_owned(),
+        }
+    }
+}
+
+/// Without the text.
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name())
+    }
 }
 
 /// Why there is no connection.
@@ -68,26 +114,20 @@ impl Bus {
         happenings: Sender<Happening>,
     ) -> Result<Client, BusError> {
         let (servers, options) = self.options()?;
-        let options = options
-            .name(name)
-            .ping_interval(PING)
-            .connection_timeout(CONNECT)
-            .reconnect_delay_callback(|_| RETRY)
-            .ignore_discovered_servers()
-            .event_callback(move |event| {
-                let happenings = happenings.clone();
-                async move {
-                    let happening = match event {
-                        Event::Connected => Happening::Bus(true),
-                        Event::Disconnected => Happening::Bus(false),
-                        Event::ServerError(why) => Happening::BusError(why.to_string()),
-                        Event::ClientError(why) => Happening::BusError(why.to_string()),
-                        _ => return,
-                    };
-                    // Nobody listens any more when the process ends.
-                    let _ = happenings.send(happening).await;
-                }
-            });
+        let options = timed(options).name(name).event_callback(move |event| {
+            let happenings = happenings.clone();
+            async move {
+                let happening = match event {
+                    Event::Connected => Happening::Bus(true),
+                    Event::Disconnected => Happening::Bus(false),
+                    Event::ServerError(why) => Happening::BusError(why.to_string()),
+                    Event::ClientError(why) => Happening::BusError(why.to_string()),
+                    _ => return,
+                };
+                // Nobody listens any more when the process ends.
+                let _ = happenings.send(happening).await;
+            }
+        });
         options.connect(servers).await.map_err(|why| BusError {
             what: format!("cannot connect to the bus {}: {why}", self.shown()),
             next: "check the address, the credentials (--bus-credentials, --bus-nkey), and that a NATS \
@@ -97,7 +137,10 @@ impl Bus {
     }
 
     /// Returns the servers, and the options that say who this process is.
-    fn options(&self) -> Result<(Vec<ServerAddr>, ConnectOptions), BusError> {
+    ///
+    /// # Errors
+    /// A file cannot be read, or the address is none.
+    pub(crate) fn options(&self) -> Result<(Vec<ServerAddr>, ConnectOptions), BusError> {
         let invalid = |why: &dyn Display| BusError {
             what: format!("bad address of a bus '{}': {why}", self.shown()),
             next: "write nats://HOST, nats://TOKEN@HOST:PORT or tls://USER:PASSWORD@HOST",
@@ -118,12 +161,13 @@ impl Bus {
             Some((token, None)) => options.token(token.into()),
             None => options,
         };
-        if let Some(file) = &self.nkey {
-            options = options.nkey(read(file)?.trim().to_owned());
+        if let Some(seed) = &self.nkey {
+            options = options.nkey(seed.text()?.trim().to_owned());
         }
-        if let Some(file) = &self.credentials {
-            let unusable = |why| cannot_use(file, &why, "give a file that nsc has made");
-            options = options.credentials(&read(file)?).map_err(unusable)?;
+        if let Some(credentials) = &self.credentials {
+            let next = "give a file that nsc has made";
+            let unusable = |why| cannot_use(&credentials.name(), &why, next);
+            options = options.credentials(&credentials.text()?).map_err(unusable)?;
         }
         if let Some(file) = &self.ca {
             // The library would read it later, and report an error of the connection.
@@ -154,6 +198,15 @@ impl BusError {
     }
 }
 
+/// The times of each connection to a bus.
+pub(crate) fn timed(options: ConnectOptions) -> ConnectOptions {
+    options
+        .ping_interval(PING)
+        .connection_timeout(CONNECT)
+        .reconnect_delay_callback(|_| RETRY)
+        .ignore_discovered_servers()
+}
+
 /// Makes the runtime of a process, which then must not fork.
 ///
 /// # Errors
@@ -164,11 +217,12 @@ pub(crate) fn runtime() -> Result<Runtime, BusError> {
 }
 
 fn read(file: &Path) -> Result<String, BusError> {
-    std::fs::read_to_string(file).map_err(|why| cannot_use(file, &why, "check the path"))
+    let name = file.display();
+    std::fs::read_to_string(file).map_err(|why| cannot_use(&name, &why, "check the path"))
 }
 
-fn cannot_use(file: &Path, why: &io::Error, next: &'static str) -> BusError {
-    let what = format!("cannot use {}: {}", file.display(), tine_sys::reason(why));
+fn cannot_use(name: &dyn Display, why: &io::Error, next: &'static str) -> BusError {
+    let what = format!("cannot use {name}: {}", tine_sys::reason(why));
     BusError { what, next, is_temporary: false }
 }
 
@@ -200,7 +254,8 @@ mod tests {
         for url in ["", "http://a", "ws://a", "nats://", "nats://a:x"] {
             assert!(!bus(url).options().expect_err(url).is_temporary);
         }
-        let missing = Bus { nkey: Some("/nonexistent/file".into()), ..bus("nats://a") };
+        let nkey = Some(Secret::File("/nonexistent/file".into()));
+        let missing = Bus { nkey, ..bus("nats://a") };
         assert!(missing.options().expect_err("no file").what.contains("/nonexistent/file"));
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use tine_bus::connect::Bus;
+use tine_bus::connect::{Bus, Secret};
 
 use super::positive;
 
@@ -36,8 +36,8 @@ impl BusOptions {
     pub fn bus(&self) -> Option<Bus> {
         Some(Bus {
             url: self.bus.clone()?,
-            credentials: self.bus_credentials.clone(),
-            nkey: self.bus_nkey.clone(),
+            credentials: self.bus_credentials.clone().map(Secret::File),
+            nkey: self.bus_nkey.clone().map(Secret::File),
             ca: self.bus_ca.clone(),
         })
     }

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use tine::cli::next_move;
-use tine_bus::connect::Bus;
+use tine_bus::connect::{Bus, Secret};
 use tine_sys::helper_command::end_with_this_thread;
 
 use crate::error::Error;
@@ -65,17 +65,17 @@ impl Drop for Launched {
 
 /// Returns the command of an agent, for the shell of its host.
 fn agent(bus: &Bus, join_timeout: Duration) -> String {
-    let path = |option: &str, file: &Option<std::path::PathBuf>| {
-        file.as_ref()
-            .map_or(String::new(), |file| format!(" {option} {}", quoted(&file.display().to_string())))
+    let path = |option: &str, file: Option<&Path>| {
+        file.map_or(String::new(), |file| format!(" {option} {}", quoted(&file.display().to_string())))
     };
+    let file = |secret| Option::and_then(secret, Secret::file);
     format!(
         "exec tine load agent --once --join-timeout {}ms --bus {}{}{}{}",
         join_timeout.as_millis().max(1),
         quoted(&bus.url),
-        path("--bus-credentials", &bus.credentials),
-        path("--bus-nkey", &bus.nkey),
-        path("--bus-ca", &bus.ca),
+        path("--bus-credentials", file(bus.credentials.as_ref())),
+        path("--bus-nkey", file(bus.nkey.as_ref())),
+        path("--bus-ca", bus.ca.as_deref()),
     )
 }
 
@@ -90,7 +90,8 @@ mod tests {
 
     #[test]
     fn the_command_of_an_agent_has_the_bus_in_quotes() {
-        let bus = Bus { url: "nats://a;b'c".into(), nkey: Some("/a b".into()), ..Bus::default() };
+        let bus =
+            Bus { url: "nats://a;b'c".into(), nkey: Some(Secret::File("/a b".into())), ..Bus::default() };
         assert_eq!(
             agent(&bus, Duration::from_secs(2)),
             r"exec tine load agent --once --join-timeout 2000ms --bus 'nats://a;b'\''c' --bus-nkey '/a b'"
