@@ -147,7 +147,7 @@ pub mod cli {
     pub use crate::net::inherit::InheritedSockets;
     pub use crate::net::misspelt::explain as explain_misspelt;
     pub use crate::net::unix_name::path_of_client;
-    pub use crate::processes::own_confinement::{confine_for_test, confine_observer};
+    pub use crate::processes::own_confinement::{confine_for_test, confine_link, confine_observer};
     pub use crate::program::warm::{WarmCheckSettings, WarmReport, WarmRow, check_warm};
     pub use crate::system::users::service_port;
 

@@ -138,6 +138,31 @@ fn the_connector_makes_internet_sockets_and_reads_files_only() {
 }
 
 #[test]
+fn the_link_makes_internet_sockets_and_reads_the_files_of_the_resolver_only() {
+    let refused = Refused(Errno::NOSYS);
+    for one in BY_NONE.into_iter().filter(|one| *one != "socket").chain(["local socket"]) {
+        assert_eq!(attempt("link", "all", one), refused, "{one}");
+    }
+    assert_eq!(attempt("link", "all", "socket"), Made);
+    assert_eq!(attempt("link", "all", "thread"), Made);
+    let denied = Refused(Errno::ACCESS);
+    assert_files(
+        "link",
+        [
+            ("open", denied, denied),
+            ("append", refused, denied),
+            ("read", Made, Made),
+            ("remove", refused, denied),
+        ],
+    );
+    // Whatever it connects to has one of the ports of the bus.
+    for layers in ["all", "all-but-the-filter"] {
+        assert_eq!(attempt("link", layers, "connect"), denied, "{layers}");
+    }
+    assert_eq!(attempt("link", "none", "connect"), Refused(Errno::CONNREFUSED));
+}
+
+#[test]
 fn only_the_log_writer_makes_local_sockets() {
     for process in ["rejector", "stderr logger with crash reports", "observer"] {
         assert_eq!(attempt(process, "all", "local socket"), Killed, "{process}");

@@ -6,7 +6,9 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
-use landlock::{Access, AccessFs, AccessNet, BitFlags, Ruleset, RulesetAttr, Scope};
+use landlock::{
+    Access, AccessFs, AccessNet, BitFlags, NetPort, Ruleset, RulesetAttr, RulesetCreatedAttr, Scope,
+};
 use rustix::thread::CapabilitySet;
 use seccompiler::{
     BackendError, BpfProgram, SeccompAction, SeccompCmpOp, SeccompFilter, SeccompRule, TargetArch,
@@ -49,6 +51,7 @@ pub(crate) struct OwnCalls {
 /// What a process does with files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FileUse {
+    Read,
     /// Creates them and writes to them.
     Append,
     /// Creates, reads, writes, renames and removes them, and directories.
@@ -58,6 +61,7 @@ pub(crate) enum FileUse {
 impl FileUse {
     fn access(self) -> BitFlags<AccessFs> {
         match self {
+            FileUse::Read => AccessFs::ReadFile.into(),
             FileUse::Append => AccessFs::WriteFile | AccessFs::MakeReg,
             FileUse::Keep => {
                 AccessFs::ReadFile
@@ -87,6 +91,8 @@ pub(crate) struct Protection {
     /// Of the capabilities that it has.
     pub(crate) capabilities: CapabilitySet,
     pub(crate) files: OwnFiles,
+    /// The ports that it may connect TCP sockets to, if its files are restricted.
+    pub(crate) ports: Vec<u16>,
     /// `None` for all system calls.
     pub(crate) calls: Option<OwnCalls>,
 }
@@ -123,8 +129,8 @@ impl Protection {
         Protection { calls: None, ..self.clone() }.enter()
     }
 
-    /// No other files, no new TCP connections and listeners, no signals and abstract sockets of
-    /// other processes.
+    /// No other files, no other new TCP connections and listeners, no signals and abstract sockets
+    /// of other processes.
     fn restrict_files(&self) -> io::Result<()> {
         let OwnFiles::Only(allowed) = &self.files else { return Ok(()) };
         let ruleset = Ruleset::default()
@@ -135,6 +141,10 @@ impl Protection {
         let mut created = ruleset.map_err(io::Error::other)?;
         for (path, usage) in allowed.iter().filter(|(path, _)| path.exists()) {
             created = allow(created, path, usage.access())?;
+        }
+        for port in &self.ports {
+            let rule = NetPort::new(*port, AccessNet::ConnectTcp);
+            created = created.add_rule(rule).map_err(io::Error::other)?;
         }
         let ruleset: Option<OwnedFd> = created.into();
         ruleset.map_or(Ok(()), |ruleset| restrict_self(ruleset.as_fd()))

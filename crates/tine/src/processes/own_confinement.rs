@@ -3,7 +3,7 @@
 //!
 //! A call that a filter refuses ends the process (SIGSYS): it is taken over, or at fault, and its
 //! supervisor starts another one. The log writer gets an error instead, as it may be the only one
-//! to tell what has happened.
+//! to tell what has happened; and the link, as libraries of the system resolve names in it.
 
 use std::path::{Path, PathBuf};
 
@@ -36,6 +36,8 @@ pub(crate) enum ConfinedRole {
     /// And the first processes of rooms, which it forks.
     Jailer,
     Connector,
+    /// The link to other nodes, with the files that it reads and the ports that it connects to.
+    Link(Vec<PathBuf>, Vec<u16>),
 }
 
 /// Calls of a process that waits for descriptors, reads and writes them, passes them on, allocates
@@ -91,6 +93,37 @@ const OBSERVES: &[&str] = &[
     "writev",
 ];
 
+/// Those that connect to a bus, resolve names in threads, and ask the server over new pairs of
+/// sockets.
+const LINKS: &[&str] = &[
+    "clock_nanosleep",
+    "connect",
+    "fcntl",
+    "fstat",
+    "getpeername",
+    "getsockname",
+    "getsockopt",
+    "ioctl",
+    "lseek",
+    "lstat",
+    "newfstatat",
+    "readv",
+    "recvmmsg",
+    "rseq",
+    "sched_getaffinity",
+    "sched_yield",
+    "sendmmsg",
+    "set_robust_list",
+    "setsockopt",
+    "shutdown",
+    "sigaltstack",
+    "socketpair",
+    "stat",
+    "statx",
+    "uname",
+    "writev",
+];
+
 /// Those that open files, and say which file a path leads to.
 const OPENS_FILES: &[&str] = &[
     "fstat",
@@ -138,6 +171,17 @@ const FILE_FLAGS: CallWith = CallWith { call: "fcntl", argument: 1, values: &[3,
 const READS_FILES: CallWith =
     CallWith { call: "openat", argument: 2, values: &[0o2_000_000, 0o2_100_000, 0o2_400_000] };
 
+/// The same of open(2) itself, as musl calls it.
+const OPENS_TO_READ: CallWith =
+    CallWith { call: "open", argument: 1, values: &[0o2_000_000, 0o2_100_000, 0o2_400_000] };
+
+/// The flags of a thread, as glibc and musl have them (clone(2)). Both fall back to it where
+/// clone3(2) fails, whose flags a filter cannot see.
+const THREADS: CallWith = CallWith { call: "clone", argument: 0, values: &[0x3d_0f00, 0x7d_0f00] };
+
+/// `PR_SET_NAME` (prctl(2)).
+const NAMES_THREADS: CallWith = CallWith { call: "prctl", argument: 0, values: &[15] };
+
 /// `FIONREAD`, and the requests of a listener for calls (ioctl(2)).
 const ANSWERS_CALLS: CallWith = CallWith {
     call: "ioctl",
@@ -176,9 +220,17 @@ impl ConfinedRole {
             ConfinedRole::Connector => {
                 (&[CONNECTS_FOR_OTHERS], &[INTERNET_SOCKETS, FILE_FLAGS, READS_FILES, ANSWERS_CALLS])
             }
+            ConfinedRole::Link(..) => {
+                (&[LINKS], &[INTERNET_SOCKETS, READS_FILES, OPENS_TO_READ, THREADS, NAMES_THREADS])
+            }
             // They serve nobody: they remove cgroups and kill, or build the rooms of a jail.
             ConfinedRole::CgroupCleaner | ConfinedRole::Jailer => {
-                return Protection { capabilities: self.capabilities(), files: OwnFiles::Any, calls: None };
+                return Protection {
+                    capabilities: self.capabilities(),
+                    files: OwnFiles::Any,
+                    ports: Vec::new(),
+                    calls: None,
+                };
             }
         };
         let any = any.iter().chain(&[SERVES]).flat_map(|calls| calls.iter().copied()).collect();
@@ -189,7 +241,11 @@ impl ConfinedRole {
             ConfinedRole::Connector => OwnFiles::Any,
             _ => OwnFiles::Only(self.files()),
         };
-        Protection { capabilities: self.capabilities(), files, calls: Some(calls) }
+        let ports = match self {
+            ConfinedRole::Link(_, ports) => ports.clone(),
+            _ => Vec::new(),
+        };
+        Protection { capabilities: self.capabilities(), files, ports, calls: Some(calls) }
     }
 
     /// The capabilities that it needs, of those that the server has.
@@ -213,6 +269,7 @@ impl ConfinedRole {
             ConfinedRole::LogWriter(Some(paths)) => {
                 paths.iter().map(|path| (path.clone(), FileUse::Append)).collect()
             }
+            ConfinedRole::Link(paths, _) => paths.iter().map(|path| (path.clone(), FileUse::Read)).collect(),
             _ => Vec::new(),
         }
     }
@@ -220,6 +277,8 @@ impl ConfinedRole {
     fn refusal(&self) -> RefusedCall {
         match self {
             ConfinedRole::LogWriter(_) => RefusedCall::Error(Errno::PERM),
+            // As of a kernel without it: what resolves names does without, too.
+            ConfinedRole::Link(..) => RefusedCall::Error(Errno::NOSYS),
             _ => RefusedCall::Kill,
         }
     }
@@ -267,6 +326,16 @@ pub fn confine_observer() -> std::io::Result<()> {
     refused.into_iter().next().map_or(Ok(()), |(_, why)| Err(why))
 }
 
+/// Confines this process as the link of a server. It may read these files, and connect TCP sockets
+/// to these ports.
+///
+/// # Errors
+/// A layer that the system refuses; the others are in force.
+pub fn confine_link(files: &[PathBuf], ports: &[u16]) -> std::io::Result<()> {
+    let refused = ConfinedRole::Link(files.to_vec(), ports.to_vec()).protection().enter();
+    refused.into_iter().next().map_or(Ok(()), |(_, why)| Err(why))
+}
+
 /// Confines this process as one of a server, by the name that ARCHITECTURE.md has for it. For the
 /// tests of what it can still do. `path` is where it may use files, if it may.
 ///
@@ -285,6 +354,7 @@ pub fn confine_for_test(name: &str, path: &Path, has_filter: bool) {
         "log writer of a daemon" => ConfinedRole::LogWriter(None),
         "cgroup cleaner" => ConfinedRole::CgroupCleaner,
         "connector" => ConfinedRole::Connector,
+        "link" => ConfinedRole::Link(vec![path.join("old")], Vec::new()),
         other => panic!("{other:?} confines itself to nothing"),
     };
     let protection = role.protection();

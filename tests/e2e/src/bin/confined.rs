@@ -38,6 +38,9 @@ fn make(attempt: &str, path: &Path, parent: Pid, alone: &Alone) -> io::Result<()
     match attempt {
         "socket" => socket(AddressFamily::INET, SocketType::STREAM, None).map(drop)?,
         "local socket" => socket(AddressFamily::UNIX, SocketType::DGRAM, None).map(drop)?,
+        // A port that nobody listens on.
+        "connect" => drop(std::net::TcpStream::connect(("127.0.0.1", 1))?),
+        "thread" => std::thread::Builder::new().spawn(|| ())?.join().expect("no panic"),
         "open" => File::open("/etc/passwd").map(drop)?,
         "append" => File::options().append(true).create(true).open(path.join("new")).map(drop)?,
         "read" => File::open(path.join("old")).map(drop)?,
