@@ -22,7 +22,7 @@ mod services;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches};
-use tine::cli::{Observed, Takeover};
+use tine::cli::{Linked, Observed, Takeover};
 
 /// Runs the command of the command line, and returns its exit code.
 #[must_use]
@@ -33,6 +33,9 @@ pub fn main() -> ExitCode {
     }
     if let Some(observed) = Observed::from_environment() {
         return tine_observe::run(observed);
+    }
+    if let Some(linked) = Linked::from_environment() {
+        return tine_bus::fleet::run(linked);
     }
     // Before anything can fail: the server that started this process waits for what it says.
     let takeover = match Takeover::from_environment() {
