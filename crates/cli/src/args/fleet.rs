@@ -1,16 +1,15 @@
 //! The fleet of a server: other nodes, with which it shares bans, penalties and limits.
 
-use std::path::{Path, PathBuf};
-
 use clap::Args as ClapArgs;
-use serde_json::json;
 use tine::Identity;
 use tine::cli::LinkSetup;
+use tine_bus::fleet::LinkSettings;
 use tine_bus::names::Name;
 
 use super::bus::BusOptions;
 use super::observe::NOBODY;
 use crate::error::Error;
+use crate::load::bus::of_bus;
 
 /// Above the options of the bus, which concern the server as a whole.
 pub const HEADING: &str = "Fleet";
@@ -54,21 +53,19 @@ impl FleetOptions {
     /// fleet, or its name, are given without a bus.
     pub fn link(&self, name: Option<&str>, default: &str, of: OfFleet) -> Result<Option<LinkSetup>, Error> {
         let Some(bus) = self.bus.bus() else { return self.without_bus(of) };
-        let read = |file: &Option<PathBuf>| file.as_deref().map(read_secret).transpose();
         let node = match name {
             Some(name) => name.to_owned(),
             None => format!("{}-{default}", host_name()),
         };
-        let settings = json!({
-            "url": bus.url,
-            "credentials": read(&bus.credentials)?,
-            "nkey": read(&bus.nkey)?,
-            "ca": bus.ca.as_deref().map(absolute).transpose()?,
-            "fleet": Name::of(of.fleet.or(of.service).unwrap_or("default")),
-            "node": Name::of(&node),
-            "shares_use": of.has_limits,
-        });
-        Ok(Some(LinkSetup::new(settings.to_string()).user(self.user()?).control(self.bus_control)))
+        let settings = LinkSettings {
+            bus,
+            fleet: Name::of(of.fleet.or(of.service).unwrap_or("default")),
+            node: Name::of(&node),
+            shares_use: of.has_limits,
+            obeys: self.bus_control,
+        };
+        let settings = settings.to_text().map_err(of_bus)?;
+        Ok(Some(LinkSetup::new(settings).user(self.user()?).control(self.bus_control)))
     }
 
     fn without_bus(&self, of: OfFleet) -> Result<Option<LinkSetup>, Error> {
@@ -98,17 +95,4 @@ impl FleetOptions {
 
 fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
-}
-
-fn absolute(path: &Path) -> Result<PathBuf, Error> {
-    std::path::absolute(path).map_err(|why| cannot_read(path, &why))
-}
-
-fn read_secret(path: &Path) -> Result<String, Error> {
-    std::fs::read_to_string(path).map_err(|why| cannot_read(path, &why))
-}
-
-fn cannot_read(path: &Path, why: &std::io::Error) -> Error {
-    let next = tine::cli::next_move::of_file(why);
-    Error::system(format_args!("cannot read {}", path.display()), why, next)
 }

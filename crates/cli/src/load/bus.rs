@@ -92,7 +92,7 @@ fn plan_for(
     Ok(plan)
 }
 
-fn of_bus(error: BusError) -> Error {
+pub(crate) fn of_bus(error: BusError) -> Error {
     match error.is_temporary {
         true => Error::unavailable(error.what, error.next),
         false => Error::usage(error.what, error.next),
