@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::bus::NatsServer;
 use crate::control::Controlled;
-use crate::{Folder, wait_until};
+use crate::{Folder, procfs, wait_until};
 
 /// A bus with JetStream, whose store outlives it.
 pub struct Bus {
@@ -75,6 +75,16 @@ pub fn wait_for_nodes(node: &Controlled, is_connected: bool, present: u64, lost:
         let is_so = fleet["connected"] == is_connected && fleet["nodes"] == present && fleet["lost"] == lost;
         is_so.then_some(())
     });
+}
+
+/// The process id of the link of a node. It has none of the variables of the server.
+///
+/// # Panics
+/// If there is none.
+#[must_use]
+pub fn link(node: &Controlled) -> i32 {
+    let children = procfs::children(node.server.pid());
+    children.iter().find(|child| child.name == "tine: link").expect("a link").pid
 }
 
 /// The blocks that are banned at a node.
