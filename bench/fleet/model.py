@@ -21,8 +21,8 @@ SOURCE = 24
 class Costs:
     """Processor time of the NATS server in seconds: for each message that it receives, and for each
     byte that it delivers. (A delivery has no cost beside that of its bytes that could be measured:
-    the server writes many at a time.) Of a link: for each message that it hears, and for each source
-    in it."""
+    the server writes many at a time.) Of a link: for each message that it hears, and for each
+    source in it."""
     received: float = 50e-6
     byte: float = 6e-9
     heard: float = 20e-6

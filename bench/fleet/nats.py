@@ -1,5 +1,5 @@
-"""Simulated nodes of a fleet on a NATS server, by its text protocol: each says what a node says, and
-hears all others."""
+"""Simulated nodes of a fleet on a NATS server, by its text protocol: each says what a node says,
+and hears all others."""
 
 import asyncio, json, os, pathlib, subprocess, tempfile, time
 
@@ -88,7 +88,8 @@ async def simulate(port, nodes, sources, often, seconds):
 
 
 def measure(nodes, sources, often, seconds):
-    """Messages received and delivered, bytes delivered, and processors kept busy, all in a second."""
+    """Messages received and delivered, bytes delivered, and processors kept busy, all in a
+    second."""
     with Server() as server:
         before, begin = server.cpu(), time.monotonic()
         sent, heard, size = asyncio.run(simulate(server.port, nodes, sources, often, seconds))

@@ -204,11 +204,11 @@ mod tests {
         assert_eq!(punish(0, 0), None);
         assert_eq!(punish(0, 20), Some(Duration::from_secs(20)));
         assert_eq!((punish(0, 30), punish(0, 10)), (None, None), "it is rejected already");
-        assert_eq!(table.find(&source), Some(30 * SECOND | 1));
+        assert_eq!(table.find(&source), Some((30 * SECOND) | 1));
         assert_eq!(punish(40 * SECOND, u64::MAX), Some(penalties.max));
         // The next fault here adds up.
         penalties.charge(&table, source, 41 * SECOND, Fault::NoAuth);
-        assert_eq!(table.find(&source), Some(641 * SECOND | 1));
+        assert_eq!(table.find(&source), Some((641 * SECOND) | 1));
     }
 
     #[test]
