@@ -89,6 +89,7 @@ impl Full {
         let path = |name: &str| folder.path(name);
         let text = format!(
             "log = 'json'\nlog-file = '{}'\ncontrol = '{}'\nstate-directory = 'none'\nobserve = '127.0.0.1:0'\n\
+             bus = 'nats://127.0.0.1:1'\n\
              crash-dir = '{}'\n\
              [services.with-user]\nlisten = '127.0.0.1:0'\nprogram = ['cat']\nuser = 'nobody'\nspares = 1\n\
              max-connections-per-source = 2\nwhen-limited = 'delay'\nstderr = 'log'\n\
@@ -120,9 +121,11 @@ impl Full {
         Full { server, _cgroup: cgroup, _client: client, operator }
     }
 
-    /// All processes, by their ids. The observer has an environment of its own.
+    /// All processes, by their ids. The observer and the links have environments of their own.
     fn all(&self) -> BTreeMap<i32, procfs::Process> {
-        let all = self.server.processes().into_iter().chain(procfs::children(self.server.pid()));
+        let of_master = procfs::children(self.server.pid());
+        let of_services: Vec<_> = of_master.iter().flat_map(|child| procfs::children(child.pid)).collect();
+        let all = self.server.processes().into_iter().chain(of_master).chain(of_services);
         all.map(|process| (process.pid, process)).collect()
     }
 
