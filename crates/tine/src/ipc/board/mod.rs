@@ -91,7 +91,10 @@ const REPORTED: usize = REJECTED + Reason::ALL.len();
 const DELAYED: usize = REPORTED + Reason::ALL.len();
 const SOURCE_LIMITS: usize = DELAYED + Reason::ALL.len();
 const PUNISHED: usize = SOURCE_LIMITS + SOURCE_LIMITS_WORDS;
-const HEAD: usize = PUNISHED + punished::KEPT as usize * punished::WORDS;
+/// The penalties that are kept, and the words of each.
+const PUNISHED_KEPT: u64 = 64;
+const PUNISHED_WORDS: usize = 5;
+const HEAD: usize = PUNISHED + PUNISHED_KEPT as usize * PUNISHED_WORDS;
 // Words of each forker.
 const WANTS_SLOT: usize = 0;
 const IDLE: usize = 1;

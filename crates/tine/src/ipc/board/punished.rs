@@ -3,16 +3,12 @@
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-use super::{Board, PUNISHED, PUNISHED_NUMBER};
+use super::{Board, PUNISHED, PUNISHED_KEPT, PUNISHED_NUMBER, PUNISHED_WORDS};
 use crate::net::peer::Peer;
-
-/// The penalties that are kept.
-pub(super) const KEPT: u64 = 64;
 
 // Words of a penalty: the peer, the milliseconds, and its number from 1, which is written last.
 const MILLISECONDS: usize = 3;
 const NUMBER: usize = 4;
-pub(super) const WORDS: usize = 5;
 
 impl Board {
     /// Notes that the source of a peer has got a penalty.
@@ -32,7 +28,7 @@ impl Board {
     /// is not done yet while others are, is left out.
     pub(crate) fn punished_since(&self, seen: &mut u64) -> Vec<(Peer, u64)> {
         let number = self.word(PUNISHED_NUMBER).load(Acquire);
-        let first = (*seen).max(number.saturating_sub(KEPT));
+        let first = (*seen).max(number.saturating_sub(PUNISHED_KEPT));
         *seen = number;
         (first..number).filter_map(|number| self.punished(number)).collect()
     }
@@ -50,7 +46,7 @@ impl Board {
 }
 
 fn punished_at(number: u64) -> usize {
-    PUNISHED + (number % KEPT) as usize * WORDS
+    PUNISHED + (number % PUNISHED_KEPT) as usize * PUNISHED_WORDS
 }
 
 #[cfg(test)]
@@ -70,6 +66,6 @@ mod tests {
         assert!(board.punished_since(&mut seen).is_empty());
         (0..100).for_each(|last| board.note_punished(peer(last), 2));
         let told = board.punished_since(&mut seen);
-        assert_eq!((told.len() as u64, told[0], told[63]), (KEPT, (peer(36), 2), (peer(99), 2)));
+        assert_eq!((told.len() as u64, told[0], told[63]), (PUNISHED_KEPT, (peer(36), 2), (peer(99), 2)));
     }
 }

@@ -9,7 +9,7 @@
 mod answer;
 pub(crate) mod controllers;
 pub(crate) mod crashes;
-pub(crate) mod fleet;
+mod fleet;
 mod gather;
 mod logs;
 mod metrics;

@@ -6,7 +6,6 @@ use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use super::crashes::CrashQuestions;
-use super::fleet::FleetView;
 use crate::admission::access::prefix::Prefix;
 use crate::ipc::board::Entry;
 use crate::ipc::board::reader::{BoardConnection, BoardReader};
@@ -68,6 +67,20 @@ pub(crate) struct View {
     pub(crate) diag: Option<Diag>,
     /// Family (IPv6 or not) and port of the connections' sockets.
     pub(crate) ports: Vec<(bool, u16)>,
+}
+
+/// The fleet, as a supervisor knows it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct FleetView {
+    /// Whether the bus is there.
+    pub(crate) is_connected: bool,
+    /// The nodes that are heard, this one included.
+    pub(crate) present: u32,
+    /// The nodes that are not heard, and have not left.
+    pub(crate) lost: u32,
+    /// Bans and lifts, and penalties, that other nodes have told.
+    pub(crate) bans: u64,
+    pub(crate) penalties: u64,
 }
 
 /// A forker, a helper or a template.

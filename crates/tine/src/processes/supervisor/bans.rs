@@ -32,7 +32,7 @@ const SAVE_AFTER: Duration = Duration::from_secs(1);
 
 /// What is known of the ban of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Known {
+struct KnownBan {
     /// Wall clock: a ban outlives a restart of the machine.
     state: BanState,
     /// When it was ordered: [`BanRecord::at`].
@@ -43,7 +43,7 @@ struct Known {
 #[derive(Debug, Default)]
 pub(super) struct Bans {
     /// Those that hold, and those that were lifted a while ago.
-    known: HashMap<Prefix, Known>,
+    known: HashMap<Prefix, KnownBan>,
     /// The number of those that hold.
     number: usize,
     /// A time at which the next one may end, or may be forgotten; seconds since 1970.
@@ -148,13 +148,13 @@ impl Bans {
         if before.is_none() && self.known.len() >= MAX_BANS {
             self.forget_lifted();
         }
-        if before == Some(Known { state, at }) || before.is_none() && self.known.len() >= MAX_BANS {
+        if before == Some(KnownBan { state, at }) || before.is_none() && self.known.len() >= MAX_BANS {
             return false;
         }
         let is_ban = |state: BanState| state != BanState::Lifted;
         self.number -= usize::from(before.is_some_and(|known| is_ban(known.state)));
         self.number += usize::from(is_ban(state));
-        let known = Known { state, at };
+        let known = KnownBan { state, at };
         self.next_end = self.next_end.into_iter().chain(known.end()).min();
         self.known.insert(block, known);
         true
@@ -199,8 +199,11 @@ impl Bans {
 
     /// All that is known, for the link.
     pub(super) fn records(&self) -> impl Iterator<Item = BanRecord> + '_ {
-        let record =
-            |(block, known): (&Prefix, &Known)| BanRecord { block: *block, state: known.state, at: known.at };
+        let record = |(block, known): (&Prefix, &KnownBan)| BanRecord {
+            block: *block,
+            state: known.state,
+            at: known.at,
+        };
         self.known.iter().map(record)
     }
 
@@ -266,7 +269,7 @@ impl Bans {
     }
 }
 
-impl Known {
+impl KnownBan {
     /// When it ends, or may be forgotten; seconds since 1970.
     fn end(&self) -> Option<u64> {
         match self.state {
@@ -317,14 +320,14 @@ fn lifted_to_json(record: &BanRecord) -> Option<Value> {
 }
 
 /// Reads the text of a file, bans that have ended included.
-fn parse(text: &str) -> Option<HashMap<Prefix, Known>> {
+fn parse(text: &str) -> Option<HashMap<Prefix, KnownBan>> {
     let value: Value = serde_json::from_str(text).ok()?;
     let bans = value["bans"].as_array().filter(|_| value["version"] == 1)?;
     let none = Vec::new();
     let lifted = value["lifted"].as_array().unwrap_or(&none);
     // Without a time: of a version without fleets. What any other node knows is later.
     let known = |ban: &Value, state: BanState| {
-        Some((ban["block"].as_str()?.parse().ok()?, Known { state, at: ban["at"].as_u64().unwrap_or(0) }))
+        Some((ban["block"].as_str()?.parse().ok()?, KnownBan { state, at: ban["at"].as_u64().unwrap_or(0) }))
     };
     let ban = |ban: &Value| match &ban["until"] {
         Value::Null => known(ban, BanState::Forever),
@@ -332,7 +335,7 @@ fn parse(text: &str) -> Option<HashMap<Prefix, Known>> {
         _ => None,
     };
     let lifted = lifted.iter().map(|ban| known(ban, BanState::Lifted));
-    let all: HashMap<Prefix, Known> = lifted.chain(bans.iter().map(ban)).collect::<Option<_>>()?;
+    let all: HashMap<Prefix, KnownBan> = lifted.chain(bans.iter().map(ban)).collect::<Option<_>>()?;
     (all.len() <= MAX_BANS).then_some(all)
 }
 

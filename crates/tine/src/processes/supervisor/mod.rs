@@ -25,6 +25,7 @@ mod killings;
 mod left;
 mod linger;
 mod lingering;
+mod nodes;
 mod older;
 mod older_connections;
 mod pidfds;
