@@ -18,7 +18,7 @@ fn imports_run_one_way() {
         "channel offset pieces",
         "events",
         "connect",
-        "agent coordinator",
+        "agent coordinator fleet",
         "lib",
     ];
     let complaints = layers::check(&src(), &order);

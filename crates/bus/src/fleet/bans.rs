@@ -146,6 +146,28 @@ impl Bans {
         true
     }
 
+    /// Another node says that it has ordered this, and that it puts it into the bucket. Returns
+    /// whether it is new, and the service is to know it.
+    pub(super) fn hear(&mut self, record: BanRecord, clock: Clock) -> bool {
+        let is_ahead = record.at > clock.day.saturating_add(AHEAD);
+        let has_room = self.known.len() < MOST || self.known.contains_key(&record.block);
+        if is_ahead || !has_room || is_over(&record, clock) {
+            return false;
+        }
+        let unknown = Known { record, revision: 0, stage: Stage::Shared, is_seen: false };
+        let mut is_new = false;
+        let known = self.known.entry(record.block).or_insert_with(|| {
+            is_new = true;
+            unknown
+        });
+        if is_newer(&record, &known.record) {
+            // If the node does not put it, the next reading of the bucket misses it.
+            known.record = record;
+            is_new = true;
+        }
+        is_new
+    }
+
     /// The bucket has a record of a block, or, with `None`, one that says nothing.
     pub(super) fn learn(
         &mut self,

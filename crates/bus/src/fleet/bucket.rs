@@ -7,7 +7,7 @@ use async_nats::Message;
 
 use super::bans::{Bans, Learned, Purge, Put};
 use super::clock::Clock;
-use super::deeds::{Deed, Outcome};
+use super::deeds::{BusDeed, BusOutcome};
 use super::jetstream::{self, Done, Refusal, Request, Watched};
 use super::records;
 use super::subjects::Subjects;
@@ -103,7 +103,7 @@ impl Bucket {
     }
 
     /// The bus is there, or away.
-    pub(super) fn on_bus(&mut self, is_there: bool, clock: Clock, outcome: &mut Outcome) {
+    pub(super) fn on_bus(&mut self, is_there: bool, clock: Clock, outcome: &mut BusOutcome) {
         self.leave();
         (self.state, self.retry) = (State::Away, RETRY);
         if is_there {
@@ -125,7 +125,7 @@ impl Bucket {
     }
 
     /// Time passes.
-    pub(super) fn on_tick(&mut self, bans: &mut Bans, clock: Clock, outcome: &mut Outcome) {
+    pub(super) fn on_tick(&mut self, bans: &mut Bans, clock: Clock, outcome: &mut BusOutcome) {
         let late = |since: u64, within: u64| clock.now.saturating_sub(since) > within;
         match self.state {
             State::Away => return,
@@ -151,7 +151,7 @@ impl Bucket {
     }
 
     /// A second has passed.
-    pub(super) fn on_second(&mut self, bans: &mut Bans, clock: Clock, outcome: &mut Outcome) {
+    pub(super) fn on_second(&mut self, bans: &mut Bans, clock: Clock, outcome: &mut BusOutcome) {
         if self.is_read() && bans.misses_a_reason(clock.now) {
             self.close("the bucket has other records than it sends", clock, outcome);
         }
@@ -169,7 +169,7 @@ impl Bucket {
         message: &Message,
         bans: &mut Bans,
         clock: Clock,
-        outcome: &mut Outcome,
+        outcome: &mut BusOutcome,
     ) {
         let done = jetstream::done(message);
         if let Some((put, _)) = self.in_flight.remove(&number) {
@@ -185,7 +185,7 @@ impl Bucket {
         done: Result<Done, Refusal>,
         bans: &mut Bans,
         clock: Clock,
-        outcome: &mut Outcome,
+        outcome: &mut BusOutcome,
     ) {
         match done {
             Ok(Done { revision, .. }) => bans.put_done(put, revision),
@@ -205,7 +205,7 @@ impl Bucket {
         done: Result<Done, Refusal>,
         bans: &mut Bans,
         clock: Clock,
-        outcome: &mut Outcome,
+        outcome: &mut BusOutcome,
     ) {
         match (&mut self.state, done) {
             (State::Asked { .. }, Ok(_)) => self.watch(bans, clock, outcome),
@@ -239,7 +239,7 @@ impl Bucket {
         message: &Message,
         bans: &mut Bans,
         clock: Clock,
-        outcome: &mut Outcome,
+        outcome: &mut BusOutcome,
     ) {
         let State::Watching { heard, number: last, is_reading, .. } = &mut self.state else { return };
         if generation != self.generation {
@@ -248,9 +248,9 @@ impl Bucket {
         *heard = clock.now;
         match jetstream::watched(message) {
             None => {}
-            Some(Watched::Pause(subject)) => outcome.deeds.push(Deed::publish(subject, Vec::new())),
+            Some(Watched::Pause(subject)) => outcome.deeds.push(BusDeed::publish(subject, Vec::new())),
             Some(Watched::Heartbeat { sent, stalled }) => {
-                let deeds = stalled.map(|subject| Deed::publish(subject, Vec::new()));
+                let deeds = stalled.map(|subject| BusDeed::publish(subject, Vec::new()));
                 outcome.deeds.extend(deeds);
                 if sent.is_some_and(|sent| sent > *last) {
                     self.close("records of the bucket were lost on the way", clock, outcome);
@@ -280,7 +280,7 @@ impl Bucket {
         revision: u64,
         bans: &mut Bans,
         clock: Clock,
-        outcome: &mut Outcome,
+        outcome: &mut BusOutcome,
     ) {
         let key = message.subject.rsplit('.').next().unwrap_or_default();
         let Some(block) = records::block(key) else { return };
@@ -303,7 +303,7 @@ impl Bucket {
         }
     }
 
-    fn end_reading(&mut self, bans: &mut Bans, clock: Clock, outcome: &mut Outcome) {
+    fn end_reading(&mut self, bans: &mut Bans, clock: Clock, outcome: &mut BusOutcome) {
         if let State::Watching { is_reading, .. } = &mut self.state {
             *is_reading = false;
         }
@@ -312,11 +312,11 @@ impl Bucket {
         self.put(bans, clock, outcome);
     }
 
-    fn put(&mut self, bans: &mut Bans, clock: Clock, outcome: &mut Outcome) {
+    fn put(&mut self, bans: &mut Bans, clock: Clock, outcome: &mut BusOutcome) {
         while self.in_flight.len() < IN_FLIGHT {
             let Some(put) = bans.next_put() else { return };
             self.request += 1;
-            outcome.deeds.push(Deed::Publish {
+            outcome.deeds.push(BusDeed::Publish {
                 subject: self.subjects.record(&records::key(put.record.block)),
                 reply: Some(self.reply()),
                 revision: Some(put.revision),
@@ -326,7 +326,7 @@ impl Bucket {
         }
     }
 
-    fn purge(&mut self, purge: &Purge, outcome: &mut Outcome) {
+    fn purge(&mut self, purge: &Purge, outcome: &mut BusOutcome) {
         if purge.revision > 0 {
             let request = jetstream::purge(&self.subjects, &records::key(purge.block), purge.revision);
             // Whether it succeeds does not matter: others do the same, or it is read again.
@@ -334,7 +334,7 @@ impl Bucket {
         }
     }
 
-    fn ask(&mut self, step: Step, clock: Clock, outcome: &mut Outcome) {
+    fn ask(&mut self, step: Step, clock: Clock, outcome: &mut BusOutcome) {
         self.state = State::Asked { step, since: clock.now };
         let request = match step {
             Step::Info => jetstream::info(&self.subjects),
@@ -344,21 +344,21 @@ impl Bucket {
         self.awaited = self.request;
     }
 
-    fn watch(&mut self, bans: &mut Bans, clock: Clock, outcome: &mut Outcome) {
+    fn watch(&mut self, bans: &mut Bans, clock: Clock, outcome: &mut BusOutcome) {
         self.leave();
         bans.begin_reading();
         let inbox = format!("{}-watch-{}", self.inbox, self.generation);
         let request = jetstream::watch(&self.subjects, &inbox);
-        outcome.deeds.push(Deed::Watch { generation: self.generation, inbox });
+        outcome.deeds.push(BusDeed::Watch { generation: self.generation, inbox });
         self.send(request, outcome);
         self.awaited = self.request;
         self.state =
             State::Watching { asked: Some(clock.now), is_reading: true, heard: clock.now, number: 0 };
     }
 
-    fn send(&mut self, (subject, text): Request, outcome: &mut Outcome) {
+    fn send(&mut self, (subject, text): Request, outcome: &mut BusOutcome) {
         self.request += 1;
-        outcome.deeds.push(Deed::Publish { subject, reply: Some(self.reply()), revision: None, text });
+        outcome.deeds.push(BusDeed::Publish { subject, reply: Some(self.reply()), revision: None, text });
     }
 
     fn reply(&self) -> String {
@@ -373,7 +373,7 @@ impl Bucket {
     }
 
     /// Opens the bucket again, after a while.
-    fn close(&mut self, why: &str, clock: Clock, outcome: &mut Outcome) {
+    fn close(&mut self, why: &str, clock: Clock, outcome: &mut BusOutcome) {
         self.leave();
         self.state = State::Waiting { until: clock.now + self.retry };
         self.trouble = Some(why.to_owned());

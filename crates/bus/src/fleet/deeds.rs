@@ -4,7 +4,7 @@ use tine::cli::BanRecord;
 
 /// A deed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Deed {
+pub(super) enum BusDeed {
     Publish {
         subject: String,
         reply: Option<String>,
@@ -16,17 +16,17 @@ pub(super) enum Deed {
     Watch { generation: u64, inbox: String },
 }
 
-impl Deed {
+impl BusDeed {
     /// Sends a message that has no answer.
-    pub(super) fn publish(subject: String, text: Vec<u8>) -> Deed {
-        Deed::Publish { subject, reply: None, revision: None, text }
+    pub(super) fn publish(subject: String, text: Vec<u8>) -> BusDeed {
+        BusDeed::Publish { subject, reply: None, revision: None, text }
     }
 }
 
 /// What is to be done, or told, after something of the bucket.
 #[derive(Debug, Default)]
-pub(super) struct Outcome {
-    pub(super) deeds: Vec<Deed>,
+pub(super) struct BusOutcome {
+    pub(super) deeds: Vec<BusDeed>,
     /// Bans that are new to the service.
     pub(super) news: Vec<BanRecord>,
     /// What an operator is to know: what about, and the text.

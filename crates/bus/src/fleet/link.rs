@@ -17,7 +17,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 
 use super::asks;
 use super::clock::Clock;
-use super::deeds::Deed;
+use super::deeds::BusDeed;
 use super::files::{Kept, Originals, RANDOM, of_resolver};
 use super::jetstream::expecting;
 use super::messages::Ask;
@@ -80,10 +80,10 @@ struct Ears {
 }
 
 /// Something that happens.
-enum Happening {
+enum LinkEvent {
     Node(Message),
     Ask(Message),
-    Order(Message),
+    FleetOrder(Message),
     Answer(Message),
     Watched(u64, Option<Message>),
     Complaint(String),
@@ -94,9 +94,9 @@ enum Happening {
 }
 
 impl Ears {
-    async fn next(&mut self) -> Happening {
-        let of = |message: Option<Message>, happening: fn(Message) -> Happening| {
-            message.map_or(Happening::ClientEnd, happening)
+    async fn next(&mut self) -> LinkEvent {
+        let of = |message: Option<Message>, happening: fn(Message) -> LinkEvent| {
+            message.map_or(LinkEvent::ClientEnd, happening)
         };
         let watch = async {
             match &mut self.watch {
@@ -105,16 +105,16 @@ impl Ears {
             }
         };
         tokio::select! {
-            message = self.nodes.next() => of(message, Happening::Node),
-            message = self.asks.next() => of(message, Happening::Ask),
-            message = self.own_asks.next() => of(message, Happening::Ask),
-            message = self.orders.next() => of(message, Happening::Order),
-            message = self.answers.next() => of(message, Happening::Answer),
-            (generation, message) = watch => Happening::Watched(generation, message),
-            Some(text) = self.complaints.recv() => Happening::Complaint(text),
+            message = self.nodes.next() => of(message, LinkEvent::Node),
+            message = self.asks.next() => of(message, LinkEvent::Ask),
+            message = self.own_asks.next() => of(message, LinkEvent::Ask),
+            message = self.orders.next() => of(message, LinkEvent::FleetOrder),
+            message = self.answers.next() => of(message, LinkEvent::Answer),
+            (generation, message) = watch => LinkEvent::Watched(generation, message),
+            Some(text) = self.complaints.recv() => LinkEvent::Complaint(text),
             // An error is found when it is read.
-            _ = self.service.readable() => Happening::Service,
-            _ = self.ticks.tick() => Happening::Tick,
+            _ = self.service.readable() => LinkEvent::Service,
+            _ = self.ticks.tick() => LinkEvent::Tick,
         }
     }
 }
@@ -169,16 +169,16 @@ impl Link<'_> {
             let happening = self.ears.next().await;
             self.fleet.set_clock(Clock::read());
             match happening {
-                Happening::Node(message) => self.fleet.on_node(&message),
-                Happening::Ask(message) => self.ask(&message),
-                Happening::Order(message) => self.fleet.on_order(&message),
-                Happening::Answer(message) => self.fleet.on_reply(&message),
-                Happening::Watched(generation, Some(message)) => self.fleet.on_watched(generation, &message),
-                Happening::Watched(..) => self.ears.watch = None,
-                Happening::Complaint(text) => self.fleet.on_bus_error(&text),
-                Happening::Service if self.hear().is_err() => break,
-                Happening::Service => {}
-                Happening::Tick => {
+                LinkEvent::Node(message) => self.fleet.on_node(&message),
+                LinkEvent::Ask(message) => self.ask(&message),
+                LinkEvent::FleetOrder(message) => self.fleet.on_order(&message),
+                LinkEvent::Answer(message) => self.fleet.on_reply(&message),
+                LinkEvent::Watched(generation, Some(message)) => self.fleet.on_watched(generation, &message),
+                LinkEvent::Watched(..) => self.ears.watch = None,
+                LinkEvent::Complaint(text) => self.fleet.on_bus_error(&text),
+                LinkEvent::Service if self.hear().is_err() => break,
+                LinkEvent::Service => {}
+                LinkEvent::Tick => {
                     self.look_at_connection();
                     self.fleet.on_tick();
                     if self.fleet.tell(self.linked).is_err() {
@@ -186,7 +186,7 @@ impl Link<'_> {
                     }
                     self.look_at_files(originals)?;
                 }
-                Happening::ClientEnd => return Err("the connection to the bus has ended for good".into()),
+                LinkEvent::ClientEnd => return Err("the connection to the bus has ended for good".into()),
             }
             self.apply().await;
         }
@@ -258,11 +258,11 @@ impl Link<'_> {
     async fn apply(&mut self) {
         for deed in self.fleet.take_deeds() {
             match deed {
-                Deed::Watch { generation, inbox } => {
+                BusDeed::Watch { generation, inbox } => {
                     let watch = self.client.subscribe(inbox).now_or_never();
                     self.ears.watch = watch.and_then(Result::ok).map(|watch| (generation, watch));
                 }
-                Deed::Publish { subject, reply, revision, text } => {
+                BusDeed::Publish { subject, reply, revision, text } => {
                     let (client, text) = (&self.client, text.into());
                     let _ = match (reply, revision) {
                         (None, _) => client.publish(subject, text).now_or_never(),

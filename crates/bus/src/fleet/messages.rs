@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tine::cli::Prefix;
 
+use super::records::WrittenState;
 use crate::names::Name;
 
 /// Version of the messages. Nodes of different versions do not hear each other.
@@ -62,6 +63,10 @@ pub(super) struct NodeMessage {
     /// Sources, their connections now, and those admitted since the last message about them.
     #[serde(default)]
     pub(super) used: Vec<(Source, u32, u32)>,
+    /// Bans that were given or lifted there a moment ago, with the times of the orders: the bucket
+    /// has them, too, or will.
+    #[serde(default)]
+    pub(super) bans: Vec<(Source, WrittenState, u64)>,
     /// Sources, and for how many milliseconds they have a penalty.
     #[serde(default)]
     pub(super) penalties: Vec<(Source, u64)>,
@@ -80,6 +85,7 @@ impl NodeMessage {
             seq,
             whole: None,
             used: Vec::new(),
+            bans: Vec::new(),
             penalties: Vec::new(),
             bye: false,
         }
@@ -93,7 +99,7 @@ impl NodeMessage {
         let mut message: NodeMessage = serde_json::from_slice(text).ok()?;
         let is_fit = message.v == VERSION
             && message.node == *node
-            && message.used.len() + message.penalties.len() <= MOST
+            && message.used.len() + message.bans.len() + message.penalties.len() <= MOST
             && message.whole.is_none_or(|span| match (span.after, span.to) {
                 (Some(after), Some(to)) => after < to,
                 _ => true,
@@ -150,7 +156,7 @@ pub(super) struct Answer {
 /// What an operator orders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum Order {
+pub(super) enum FleetOrder {
     /// Serves those that it has, and ends.
     Drain,
 }
@@ -158,7 +164,7 @@ pub(super) enum Order {
 /// An order of an operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Ordering {
-    pub(super) order: Order,
+    pub(super) order: FleetOrder,
 }
 
 /// What comes of an order.
@@ -191,7 +197,7 @@ mod tests {
         let expected = NodeMessage::new(Name::of("a"), Name::of("1f"), 1);
         assert_eq!(NodeMessage::read(short, &Name::of("a")), Some(expected));
         assert_eq!(crate::messages::write(&Ask { ask: Question::Status }), br#"{"ask":"status"}"#);
-        assert_eq!(crate::messages::write(&Ordering { order: Order::Drain }), br#"{"order":"drain"}"#);
+        assert_eq!(crate::messages::write(&Ordering { order: FleetOrder::Drain }), br#"{"order":"drain"}"#);
     }
 
     #[test]

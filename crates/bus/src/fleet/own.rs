@@ -1,13 +1,15 @@
-//! What this node says to the others: the use of sources and penalties here, or a sign of life.
+//! What this node says to the others: the use of sources, bans and penalties here, or a sign of
+//! life.
 //!
 //! Changes are sent at once. Each two seconds everything is said again, in parts: each has all
 //! sources of a span, so what was lost on the way, or was not heard from the start, is known then.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
 
-use tine::cli::Prefix;
+use tine::cli::{BanRecord, Prefix};
 
+use super::clock::Clock;
 use super::messages::{LONGEST, LONGEST_PENALTY, MOST, NodeMessage, SOURCE, Source, Span};
 use crate::names::Name;
 
@@ -20,6 +22,10 @@ const ENTRIES: usize = if MOST < (LONGEST - 1_024) / SOURCE { MOST } else { (LON
 
 /// Messages with changes at a time, at most. With those of a whole, 30 come about in a second.
 const CHANGES: usize = 2;
+
+/// Bans that wait, at most, and for how many milliseconds an order is news.
+const BANS: usize = 1_000;
+const FRESH: u64 = 10_000;
 
 /// Times in milliseconds: between two signs of life, and between two wholes, if nothing asks for
 /// one earlier.
@@ -57,6 +63,8 @@ pub(super) struct Own {
     /// Penalties with their ends, and those that the others do not know of yet.
     penalties: BTreeMap<Prefix, u64>,
     given: BTreeSet<Prefix>,
+    /// Bans that the others have not been told yet.
+    bans: VecDeque<BanRecord>,
     whole: Whole,
 }
 
@@ -72,6 +80,7 @@ impl Own {
             changed: BTreeSet::new(),
             penalties: BTreeMap::new(),
             given: BTreeSet::new(),
+            bans: VecDeque::new(),
             whole: Whole { begun: 0, next: None, again: true },
         }
     }
@@ -104,6 +113,14 @@ impl Own {
         true
     }
 
+    /// A ban was given or lifted. The bucket tells the others of it, too: what is too much here, and
+    /// what is not of this moment, they learn from that.
+    pub(super) fn on_ban(&mut self, ban: BanRecord, clock: Clock) {
+        if ban.at.saturating_add(FRESH) >= clock.day && self.bans.len() < BANS {
+            self.bans.push_back(ban);
+        }
+    }
+
     /// Somebody does not know what was said before.
     pub(super) fn say_again(&mut self) {
         self.whole.again = true;
@@ -113,7 +130,8 @@ impl Own {
     /// What to say now. To be called each 100 ms while the bus is there.
     pub(super) fn say(&mut self, now: u64) -> Vec<NodeMessage> {
         let mut messages = Vec::new();
-        while messages.len() < CHANGES && !(self.changed.is_empty() && self.given.is_empty()) {
+        let is_quiet = |own: &Own| own.changed.is_empty() && own.given.is_empty() && own.bans.is_empty();
+        while messages.len() < CHANGES && !is_quiet(self) {
             let message = self.changes(now);
             messages.push(message);
         }
@@ -142,7 +160,9 @@ impl Own {
     /// As many changes as a message may have.
     fn changes(&mut self, now: u64) -> NodeMessage {
         let mut message = self.message();
-        while message.used.len() < ENTRIES
+        let bans = self.bans.drain(..self.bans.len().min(ENTRIES));
+        message.bans = bans.map(|ban| (Source(ban.block), ban.state.into(), ban.at)).collect();
+        while message.bans.len() + message.used.len() < ENTRIES
             && let Some(source) = self.changed.pop_first()
         {
             let Some(used) = self.used.get_mut(&source) else { continue };
@@ -151,7 +171,7 @@ impl Own {
                 self.used.remove(&source);
             }
         }
-        while message.used.len() + message.penalties.len() < ENTRIES
+        while message.bans.len() + message.used.len() + message.penalties.len() < ENTRIES
             && let Some(source) = self.given.pop_first()
         {
             match self.penalties.get(&source) {

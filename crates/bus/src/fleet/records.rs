@@ -12,23 +12,24 @@ const LONGEST: usize = 256;
 
 /// A record as JSON.
 #[derive(Serialize, Deserialize)]
-struct Written {
+struct WrittenRecord {
     state: WrittenState,
     at: u64,
     /// Who has ordered it: for people.
     node: Name,
 }
 
-#[derive(Serialize, Deserialize)]
+/// What holds, as JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
-enum WrittenState {
+pub(super) enum WrittenState {
     Until(u64),
     Word(Word),
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-enum Word {
+pub(super) enum Word {
     Forever,
     Lifted,
 }
@@ -57,12 +58,28 @@ pub(super) fn block(text: &str) -> Option<Prefix> {
 
 /// A record as text.
 pub(super) fn write(record: &BanRecord, node: &Name) -> Vec<u8> {
-    let state = match record.state {
-        BanState::Until(seconds) => WrittenState::Until(seconds),
-        BanState::Forever => WrittenState::Word(Word::Forever),
-        BanState::Lifted => WrittenState::Word(Word::Lifted),
-    };
-    crate::messages::write(&Written { state, at: record.at, node: node.clone() })
+    let state = record.state.into();
+    crate::messages::write(&WrittenRecord { state, at: record.at, node: node.clone() })
+}
+
+impl From<BanState> for WrittenState {
+    fn from(state: BanState) -> WrittenState {
+        match state {
+            BanState::Until(seconds) => WrittenState::Until(seconds),
+            BanState::Forever => WrittenState::Word(Word::Forever),
+            BanState::Lifted => WrittenState::Word(Word::Lifted),
+        }
+    }
+}
+
+impl From<WrittenState> for BanState {
+    fn from(state: WrittenState) -> BanState {
+        match state {
+            WrittenState::Until(seconds) => BanState::Until(seconds),
+            WrittenState::Word(Word::Forever) => BanState::Forever,
+            WrittenState::Word(Word::Lifted) => BanState::Lifted,
+        }
+    }
 }
 
 /// The record of a block in a text; `None` if it is none.
@@ -70,13 +87,8 @@ pub(super) fn read(block: Prefix, text: &[u8]) -> Option<BanRecord> {
     if text.len() > LONGEST {
         return None;
     }
-    let Written { state, at, .. } = serde_json::from_slice(text).ok()?;
-    let state = match state {
-        WrittenState::Until(seconds) => BanState::Until(seconds),
-        WrittenState::Word(Word::Forever) => BanState::Forever,
-        WrittenState::Word(Word::Lifted) => BanState::Lifted,
-    };
-    Some(BanRecord { block, state, at })
+    let WrittenRecord { state, at, .. } = serde_json::from_slice(text).ok()?;
+    Some(BanRecord { block, state: state.into(), at })
 }
 
 #[cfg(test)]

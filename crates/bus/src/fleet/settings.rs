@@ -22,7 +22,7 @@ pub struct LinkSettings {
 
 /// The settings as JSON.
 #[derive(Serialize, Deserialize)]
-struct Written {
+struct WrittenSettings {
     url: String,
     credentials: Option<String>,
     nkey: Option<String>,
@@ -46,7 +46,7 @@ impl LinkSettings {
     pub fn to_text(&self) -> Result<String, BusError> {
         self.bus.options()?;
         let text = |secret: &Option<Secret>| secret.as_ref().map(Secret::text).transpose();
-        let written = Written {
+        let written = WrittenSettings {
             url: self.bus.url.clone(),
             credentials: text(&self.bus.credentials)?,
             nkey: text(&self.bus.nkey)?,
@@ -62,14 +62,14 @@ impl LinkSettings {
 
     /// The settings in a text; `None` if it has none.
     pub(super) fn parse(text: &str) -> Option<LinkSettings> {
-        let written: Written = serde_json::from_str(text).ok()?;
+        let written: WrittenSettings = serde_json::from_str(text).ok()?;
         let bus = Bus {
             url: written.url,
             credentials: written.credentials.map(Secret::Text),
             nkey: written.nkey.map(Secret::Text),
             ca: written.ca.map(Into::into),
         };
-        let Written { fleet, node, shares_use, obeys, .. } = written;
+        let WrittenSettings { fleet, node, shares_use, obeys, .. } = written;
         Some(LinkSettings { bus, fleet, node, shares_use, obeys })
     }
 }

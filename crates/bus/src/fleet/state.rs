@@ -2,12 +2,12 @@
 //! passed in.
 
 use async_nats::Message;
-use tine::cli::{LinkRecord, Linked, ServiceRecord};
+use tine::cli::{BanRecord, LinkRecord, Linked, ServiceRecord};
 
 use super::bans::Bans;
 use super::bucket::Bucket;
 use super::clock::{Allowance, Clock, Complaints};
-use super::deeds::{Deed, Outcome};
+use super::deeds::{BusDeed, BusOutcome};
 use super::messages::{Answer, NodeMessage, Ordering, Receipt, Source};
 use super::outbox::Outbox;
 use super::own::Own;
@@ -47,7 +47,7 @@ pub(super) struct Fleet {
     asks: Allowance,
     namesakes: Allowance,
     orders: Allowance,
-    deeds: Vec<Deed>,
+    deeds: Vec<BusDeed>,
     told_nodes: Option<(u32, u32)>,
     say_due: u64,
     second_due: u64,
@@ -83,7 +83,7 @@ impl Fleet {
     }
 
     /// What is to be done on the bus.
-    pub(super) fn take_deeds(&mut self) -> Vec<Deed> {
+    pub(super) fn take_deeds(&mut self) -> Vec<BusDeed> {
         std::mem::take(&mut self.deeds)
     }
 
@@ -114,7 +114,10 @@ impl Fleet {
     pub(super) fn on_service(&mut self, record: ServiceRecord) {
         let now = self.clock.now;
         let has_room = match record {
-            ServiceRecord::Ban(ban) => self.bans.order(ban, self.clock),
+            ServiceRecord::Ban(ban) => {
+                self.own.on_ban(ban, self.clock);
+                self.bans.order(ban, self.clock)
+            }
             ServiceRecord::Penalty { source, milliseconds } => self.own.on_penalty(source, milliseconds, now),
             ServiceRecord::Used { source, held, taken } => self.own.on_used(source, held, taken),
         };
@@ -135,7 +138,7 @@ impl Fleet {
         if is_there {
             self.own.say_again();
         }
-        let mut outcome = Outcome::default();
+        let mut outcome = BusOutcome::default();
         self.bucket.on_bus(is_there, self.clock, &mut outcome);
         self.take(outcome);
         self.outbox.tell(LinkRecord::Bus(is_there));
@@ -185,6 +188,12 @@ impl Fleet {
                 format!("node {node} has more sources than are kept: the limits of this fleet leave some out")
             }),
         }
+        for (Source(block), state, at) in message.bans {
+            let ban = BanRecord { block, state: state.into(), at };
+            if self.bans.hear(ban, self.clock) {
+                self.outbox.ban(ban);
+            }
+        }
         for (Source(source), milliseconds) in message.penalties {
             self.outbox.penalty(source, milliseconds, now);
         }
@@ -210,14 +219,14 @@ impl Fleet {
     pub(super) fn on_reply(&mut self, message: &Message) {
         let number = message.subject.rsplit('.').next().and_then(|number| number.parse().ok());
         let Some(number) = number else { return };
-        let mut outcome = Outcome::default();
+        let mut outcome = BusOutcome::default();
         self.bucket.on_reply(number, message, &mut self.bans, self.clock, &mut outcome);
         self.take(outcome);
     }
 
     /// A message of a watch has come.
     pub(super) fn on_watched(&mut self, generation: u64, message: &Message) {
-        let mut outcome = Outcome::default();
+        let mut outcome = BusOutcome::default();
         self.bucket.on_watched(generation, message, &mut self.bans, self.clock, &mut outcome);
         self.take(outcome);
     }
@@ -232,14 +241,14 @@ impl Fleet {
             Ok(_) if !self.obeys => {
                 Some("it does not obey orders of the fleet (tine serve --bus-control)".to_owned())
             }
-            Ok(Ordering { order: super::messages::Order::Drain }) => {
+            Ok(Ordering { order: super::messages::FleetOrder::Drain }) => {
                 self.outbox.tell(LinkRecord::Drain);
                 None
             }
         };
         if let Some(reply) = &message.reply {
             let receipt = Receipt { node: self.node.clone(), error };
-            self.deeds.push(Deed::publish(reply.to_string(), write(&receipt)));
+            self.deeds.push(BusDeed::publish(reply.to_string(), write(&receipt)));
         }
     }
 
@@ -265,7 +274,7 @@ impl Fleet {
     /// Time passes. To be called several times in 100 ms.
     pub(super) fn on_tick(&mut self) {
         let Clock { now, .. } = self.clock;
-        let mut outcome = Outcome::default();
+        let mut outcome = BusOutcome::default();
         self.bucket.on_tick(&mut self.bans, self.clock, &mut outcome);
         if now >= self.second_due {
             self.second_due = now + 1_000;
@@ -278,7 +287,7 @@ impl Fleet {
                 self.say_due = now + SAY;
                 let subject = self.subjects.node(self.node.as_str());
                 let messages = self.own.say(now);
-                let deeds = messages.iter().map(|message| Deed::publish(subject.clone(), write(message)));
+                let deeds = messages.iter().map(|message| BusDeed::publish(subject.clone(), write(message)));
                 self.deeds.extend(deeds);
             }
             self.tell_nodes();
@@ -289,7 +298,7 @@ impl Fleet {
     pub(super) fn on_end(&mut self) {
         let subject = self.subjects.node(self.node.as_str());
         let bye = write(&self.own.bye());
-        self.deeds.push(Deed::publish(subject, bye));
+        self.deeds.push(BusDeed::publish(subject, bye));
     }
 
     /// Tells the service how many nodes there are, where that has changed.
@@ -302,7 +311,7 @@ impl Fleet {
         }
     }
 
-    fn take(&mut self, outcome: Outcome) {
+    fn take(&mut self, outcome: BusOutcome) {
         self.deeds.extend(outcome.deeds);
         outcome.news.into_iter().for_each(|ban| self.outbox.ban(ban));
         for (about, text) in outcome.complaints {

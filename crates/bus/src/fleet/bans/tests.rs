@@ -1,5 +1,25 @@
 use super::*;
 
+#[test]
+fn a_ban_that_another_node_says_holds_before_the_bucket_has_it() {
+    let clock = Clock { now: 0, day: 1_000_000_000 };
+    let ban = |state, at| BanRecord { block: "192.0.2.1".parse().expect("a block"), state, at };
+    let mut bans = Bans::default();
+    let first = ban(BanState::Forever, clock.day);
+    assert!(bans.hear(first, clock) && !bans.hear(first, clock));
+    assert!(!bans.hear(ban(BanState::Lifted, clock.day - 1), clock), "an older one");
+    assert!(bans.hear(ban(BanState::Lifted, clock.day + 1), clock));
+    assert!(!bans.hear(ban(BanState::Forever, clock.day + AHEAD + 1), clock), "of a time to come");
+    assert!(bans.next_put().is_none(), "the other node puts it");
+    // The bucket has the older one, and then nobody puts the newer one: this node does.
+    bans.begin_reading();
+    let block = first.block;
+    assert_eq!(bans.learn(block, Some(first), 7, clock), Learned::Nothing);
+    bans.end_reading(clock);
+    let put = bans.next_put().expect("a put");
+    assert_eq!((put.record, put.revision), (ban(BanState::Lifted, clock.day + 1), 7));
+}
+
 const HOUR: u64 = 3_600_000;
 const DAY: u64 = 24 * HOUR;
 /// The time of day at the start.
@@ -235,12 +255,12 @@ impl Simulated {
 }
 
 /// A node: what it knows, and the last revision that it has read, unless the bus is away.
-struct Node {
+struct TestNode {
     bans: Bans,
     read_to: Option<u64>,
 }
 
-impl Node {
+impl TestNode {
     fn read(&mut self, bucket: &Simulated) {
         let Some(read_to) = self.read_to else { return };
         let mut news: Vec<_> =
@@ -280,7 +300,7 @@ impl Node {
 fn nodes_agree_on_the_latest_orders_whatever_happens_on_the_way() {
     for seed in 0..300 {
         let mut bucket = Simulated { records: BTreeMap::new(), revision: 0, seed };
-        let mut nodes = [(); 3].map(|()| Node { bans: Bans::default(), read_to: None });
+        let mut nodes = [(); 3].map(|()| TestNode { bans: Bans::default(), read_to: None });
         let mut latest: BTreeMap<Prefix, BanRecord> = BTreeMap::new();
         for step in 0..400 {
             let at = bucket.random(3) as usize;

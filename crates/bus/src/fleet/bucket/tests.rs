@@ -41,7 +41,7 @@ const OTHER_REVISION: &str = r#"{"error":{"code":400,"err_code":10071,"descripti
 struct Tried {
     bucket: Bucket,
     bans: Bans,
-    outcome: Outcome,
+    outcome: BusOutcome,
     clock: Clock,
 }
 
@@ -49,7 +49,8 @@ impl Tried {
     fn new() -> Tried {
         let subjects = Subjects::new(Name::of("f"));
         let bucket = Bucket::new(subjects, Name::of("a"), "inbox".into());
-        let mut tried = Tried { bucket, bans: Bans::default(), outcome: Outcome::default(), clock: clock(0) };
+        let mut tried =
+            Tried { bucket, bans: Bans::default(), outcome: BusOutcome::default(), clock: clock(0) };
         tried.bucket.on_bus(true, tried.clock, &mut tried.outcome);
         tried
     }
@@ -63,7 +64,7 @@ impl Tried {
             tried.put_by_others(record, number, records.len() as u64 - number);
         }
         assert!(tried.bucket.is_read());
-        tried.outcome = Outcome::default();
+        tried.outcome = BusOutcome::default();
         tried
     }
 
@@ -73,8 +74,8 @@ impl Tried {
         deeds
             .into_iter()
             .map(|deed| match deed {
-                Deed::Publish { subject, .. } => subject,
-                Deed::Watch { inbox, .. } => inbox,
+                BusDeed::Publish { subject, .. } => subject,
+                BusDeed::Watch { inbox, .. } => inbox,
             })
             .collect()
     }
@@ -118,7 +119,7 @@ fn a_missing_bucket_is_created_with_as_many_replicas_as_the_bus_has_servers() {
     tried.answer(NO_STREAM);
     assert_eq!(tried.subjects(), ["$JS.API.STREAM.CREATE.KV_tine-bans-f"]);
     tried.answer(NO_PLACES);
-    let Some(Deed::Publish { text, .. }) = tried.outcome.deeds.first() else { panic!("a request") };
+    let Some(BusDeed::Publish { text, .. }) = tried.outcome.deeds.first() else { panic!("a request") };
     let request: serde_json::Value = serde_json::from_slice(text).expect("JSON");
     assert_eq!((&request["num_replicas"], &request["max_msgs_per_subject"]), (&1.into(), &1.into()));
     tried.subjects();
@@ -152,7 +153,9 @@ fn puts_expect_the_revision_that_was_read() {
     let lift = BanRecord { state: BanState::Lifted, ..ban("192.0.2.1", TODAY) };
     tried.bans.order(lift, clock(0));
     tried.tick(25);
-    let [Deed::Publish { revision, reply, text, .. }] = &tried.outcome.deeds[..] else { panic!("one put") };
+    let [BusDeed::Publish { revision, reply, text, .. }] = &tried.outcome.deeds[..] else {
+        panic!("one put")
+    };
     assert_eq!((*revision, reply.is_some()), (Some(1), true));
     assert_eq!(records::read(lift.block, text), Some(lift));
     tried.answer(OTHER_REVISION);
@@ -269,7 +272,7 @@ fn a_bucket_that_cannot_be_used_is_tried_more_seldom_and_told() {
     assert!(!tried.is_waiting());
     // While the bus is away, nothing is tried.
     tried.bucket.on_bus(false, tried.clock, &mut tried.outcome);
-    tried.outcome = Outcome::default();
+    tried.outcome = BusOutcome::default();
     tried.tick(now + 600_000);
     assert!(tried.outcome.deeds.is_empty() && tried.outcome.complaints.is_empty());
 }
@@ -288,7 +291,7 @@ fn records_that_nobody_needs_are_purged_up_to_their_revision() {
     let old = BanRecord { state: BanState::Lifted, ..ban("192.0.2.1", 1) };
     let mut tried = Tried::read(&[]);
     tried.put_by_others(&old, 1, 0);
-    let [Deed::Publish { subject, text, .. }] = &tried.outcome.deeds[..] else { panic!("one request") };
+    let [BusDeed::Publish { subject, text, .. }] = &tried.outcome.deeds[..] else { panic!("one request") };
     assert_eq!(subject, "$JS.API.STREAM.PURGE.KV_tine-bans-f");
     let request: serde_json::Value = serde_json::from_slice(text).expect("JSON");
     assert_eq!(request, serde_json::json!({ "filter": "$KV.tine-bans-f.4-c0000201-32", "seq": 2 }));
@@ -309,6 +312,6 @@ fn junk_in_the_bucket_is_replaced() {
     assert!(tried.outcome.deeds.is_empty());
     tried.bucket.on_second(&mut tried.bans, clock(1_000), &mut tried.outcome);
     tried.tick(1_025);
-    let [Deed::Publish { subject, revision, .. }] = &tried.outcome.deeds[..] else { panic!("one put") };
+    let [BusDeed::Publish { subject, revision, .. }] = &tried.outcome.deeds[..] else { panic!("one put") };
     assert_eq!((subject.as_str(), *revision), ("$KV.tine-bans-f.4-c0000201-32", Some(8)));
 }

@@ -140,7 +140,7 @@ fn orders_are_passed_on_by_those_who_obey() {
         let settings = LinkSettings { obeys, ..settings() };
         let mut fleet = Fleet::new(&settings, Name::of("1"), "inbox".into(), clock(0));
         fleet.on_order(&heard("tine.fleet.f.order.me", Some("reply"), text));
-        let [Deed::Publish { subject, text, .. }] = &fleet.take_deeds()[..] else { panic!("a receipt") };
+        let [BusDeed::Publish { subject, text, .. }] = &fleet.take_deeds()[..] else { panic!("a receipt") };
         let receipt: Receipt = serde_json::from_slice(text).expect("a receipt");
         assert_eq!((subject.as_str(), receipt.error.is_none()), ("reply", is_passed));
         assert_eq!(told(&mut fleet).contains(&LinkRecord::Drain), is_passed);
@@ -154,22 +154,22 @@ fn what_the_service_says_is_said_to_the_others() {
     let source = "192.0.2.1".parse().expect("an address");
     fleet.on_service(ServiceRecord::Used { source, held: 2, taken: 2 });
     fleet.on_service(ServiceRecord::Penalty { source, milliseconds: 1_000 });
-    let ban = tine::cli::BanRecord { block: source, state: BanState::Forever, at: fleet.clock.day };
+    let ban = BanRecord { block: source, state: BanState::Forever, at: fleet.clock.day };
     fleet.on_service(ServiceRecord::Ban(ban));
     pass(&mut fleet, 25, 25);
     let said: Vec<NodeMessage> = fleet
         .take_deeds()
         .iter()
         .filter_map(|deed| match deed {
-            Deed::Publish { text, .. } => NodeMessage::read(text, &Name::of("me")),
-            Deed::Watch { .. } => None,
+            BusDeed::Publish { text, .. } => NodeMessage::read(text, &Name::of("me")),
+            BusDeed::Watch { .. } => None,
         })
         .collect();
     assert_eq!(said[0].used, [(Source(source), 2, 2)]);
     assert_eq!(said[0].penalties, [(Source(source), 975)]);
     assert_eq!(fleet.answer().bans, 1);
     fleet.on_end();
-    let [Deed::Publish { text, .. }] = &fleet.take_deeds()[..] else { panic!("goodbye") };
+    let [BusDeed::Publish { text, .. }] = &fleet.take_deeds()[..] else { panic!("goodbye") };
     assert!(NodeMessage::read(text, &Name::of("me")).expect("a message").bye);
 }
 
@@ -180,7 +180,7 @@ fn complaints_and_questions_are_bounded() {
     assert_eq!((told(&mut fleet).len(), (0..100).filter(|_| fleet.may_ask()).count()), (1, 5));
     let ban = |number: u32| {
         let block = std::net::Ipv4Addr::from_bits(number).to_string().parse().expect("an address");
-        ServiceRecord::Ban(tine::cli::BanRecord { block, state: BanState::Forever, at: 1 })
+        ServiceRecord::Ban(BanRecord { block, state: BanState::Forever, at: 1 })
     };
     (0..140_000).for_each(|number| fleet.on_service(ban(number)));
     let told = told(&mut fleet);
