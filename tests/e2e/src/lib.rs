@@ -14,7 +14,7 @@ pub mod environment;
 pub mod examples;
 pub mod fault_injection;
 pub mod filters;
-pub mod fleet;
+
 pub mod folder;
 pub mod haproxy;
 pub mod http;
@@ -24,6 +24,7 @@ pub mod local_client;
 pub mod log;
 pub mod names;
 pub mod network;
+pub mod nodes;
 pub mod other_process;
 pub mod outgoing;
 pub mod procfs;

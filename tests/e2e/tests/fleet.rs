@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use tine_e2e::control::Controlled;
-use tine_e2e::fleet::{Bus, bans, fleet, link, node, three, wait_for_bans, wait_for_nodes};
+use tine_e2e::nodes::{Bus, bans, fleet, link, node, three, wait_for_bans, wait_for_nodes};
 use tine_e2e::{Client, ServerCommand, kill, network, run, tine, wait_until};
 
 /// A ban holds on all nodes in this time after the command.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use tine_e2e::control::Controlled;
-use tine_e2e::fleet::{Bus, link, node, three, wait_for_nodes};
+use tine_e2e::nodes::{Bus, link, node, three, wait_for_nodes};
 use tine_e2e::{Client, kill, network, wait_until};
 
 const SOURCE: &str = "127.0.0.2";

@@ -15,9 +15,6 @@ use rustix::fs::{MemfdFlags, memfd_create};
 const RESOLVER: [&str; 5] =
     ["/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/host.conf", "/etc/gai.conf"];
 
-/// Where random numbers come from in a static program, whose libraries do not find getrandom(2).
-pub(super) const RANDOM: [&str; 2] = ["/dev/random", "/dev/urandom"];
-
 /// The files of the resolver.
 pub(super) fn of_resolver() -> Vec<PathBuf> {
     RESOLVER.map(PathBuf::from).to_vec()

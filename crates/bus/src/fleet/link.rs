@@ -2,7 +2,6 @@
 
 use std::io;
 use std::os::fd::AsFd as _;
-use std::path::PathBuf;
 use std::sync::atomic::Ordering as Memory;
 use std::time::Duration;
 
@@ -18,7 +17,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 use super::asks;
 use super::clock::Clock;
 use super::deeds::BusDeed;
-use super::files::{Kept, Originals, RANDOM, of_resolver};
+use super::files::{Kept, Originals, of_resolver};
 use super::jetstream::expecting;
 use super::messages::Ask;
 use super::settings::LinkSettings;
@@ -56,8 +55,7 @@ pub(super) fn run(linked: &Linked) -> Result<(), String> {
         None => Kept::of_system().map_err(|why| format!("cannot keep the authorities: {why}"))?,
     };
     let incarnation = Name::random(16).map_err(|why| format!("no random numbers: {why}"))?;
-    let files: Vec<PathBuf> = of_resolver().into_iter().chain(RANDOM.map(PathBuf::from)).collect();
-    tine::cli::confine_link(&files, &ports).map_err(|why| format!("cannot confine itself: {why}"))?;
+    tine::cli::confine_link(&of_resolver(), &ports).map_err(|why| format!("cannot confine itself: {why}"))?;
     let is_own = settings.bus.ca.replace(kept.path()).is_some();
     runtime.block_on(tokio::task::unconstrained(async {
         let link = Link::new(linked, &settings, is_own, incarnation).await?;
