@@ -1,5 +1,5 @@
 //! The files that a link needs: the configuration of the resolver, which it reads when it resolves
-//! a name, and the authorities of certificates, which it keeps in memory.
+//! a name; random numbers; and the authorities of certificates, which it keeps in memory.
 
 use std::io::Write as _;
 use std::os::fd::AsRawFd as _;
@@ -15,9 +15,17 @@ use rustix::fs::{MemfdFlags, memfd_create};
 const RESOLVER: [&str; 5] =
     ["/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/host.conf", "/etc/gai.conf"];
 
+/// What a static program reads random numbers from: it does not find getrandom(2) in a library.
+const RANDOM: [&str; 2] = ["/dev/random", "/dev/urandom"];
+
 /// The files of the resolver.
 pub(super) fn of_resolver() -> Vec<PathBuf> {
     RESOLVER.map(PathBuf::from).to_vec()
+}
+
+/// All files that are read again and again.
+pub(super) fn readable() -> Vec<PathBuf> {
+    RESOLVER.iter().chain(&RANDOM).map(PathBuf::from).collect()
 }
 
 /// A file in memory, which this process can open whatever it is confined to.

@@ -17,7 +17,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 use super::asks;
 use super::clock::Clock;
 use super::deeds::BusDeed;
-use super::files::{Kept, Originals, of_resolver};
+use super::files::{Kept, Originals, of_resolver, readable};
 use super::jetstream::expecting;
 use super::messages::Ask;
 use super::settings::LinkSettings;
@@ -55,7 +55,7 @@ pub(super) fn run(linked: &Linked) -> Result<(), String> {
         None => Kept::of_system().map_err(|why| format!("cannot keep the authorities: {why}"))?,
     };
     let incarnation = Name::random(16).map_err(|why| format!("no random numbers: {why}"))?;
-    tine::cli::confine_link(&of_resolver(), &ports).map_err(|why| format!("cannot confine itself: {why}"))?;
+    tine::cli::confine_link(&readable(), &ports).map_err(|why| format!("cannot confine itself: {why}"))?;
     let is_own = settings.bus.ca.replace(kept.path()).is_some();
     runtime.block_on(tokio::task::unconstrained(async {
         let link = Link::new(linked, &settings, is_own, incarnation).await?;
@@ -297,7 +297,8 @@ async fn connect(settings: &LinkSettings, has_ca: bool, complain: Sender<String>
                 _ => None,
             };
             // One that does not fit is like the others.
-            text.map(|text| complain.try_send(bounded(&text)));
+            let text = text.map(|text| bounded(text.trim_start_matches("nats: ")));
+            text.map(|text| complain.try_send(text));
             async {}
         })
         .connect(servers)
