@@ -158,6 +158,8 @@ pub mod cli {
 
     pub use crate::admission::access::prefix::Prefix;
     pub use crate::ipc::linking::{BanRecord, BanState, LinkRecord, Linked, ServiceRecord};
+    /// The service's end of the channel of a link, for tests of links.
+    pub use crate::ipc::linking::{LinkChannel, LinkSaid};
     pub use crate::ipc::observing::Observed;
     /// A process that tells others about a server.
     pub use crate::settings::observer::ObserverSetup;

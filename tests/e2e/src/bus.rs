@@ -57,6 +57,11 @@ impl NatsServer {
         NatsServer { process, port }
     }
 
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        crate::kill(self.process.id() as i32, signal);
+    }
+
     /// Its address.
     #[must_use]
     pub fn url(&self) -> String {

@@ -14,7 +14,7 @@ pub mod environment;
 pub mod examples;
 pub mod fault_injection;
 pub mod filters;
-
+pub mod fleet;
 pub mod folder;
 pub mod haproxy;
 pub mod http;

@@ -108,7 +108,7 @@ pub enum LinkRecord {
 
 /// What has come from a link.
 #[derive(Debug)]
-pub(crate) enum LinkSaid {
+pub enum LinkSaid {
     /// It asks for something, over this socket.
     Asks(OwnedFd),
     /// Records, without those that have no meaning.
@@ -119,14 +119,14 @@ pub(crate) enum LinkSaid {
 
 /// The service's end of the channel.
 #[derive(Debug)]
-pub(crate) struct LinkChannel(TextChannel);
+pub struct LinkChannel(TextChannel);
 
 impl LinkChannel {
     /// Makes a channel: the service's end, and the link's.
     ///
     /// # Errors
     /// EMFILE, ENFILE, ENOMEM.
-    pub(crate) fn pair() -> Result<(LinkChannel, OwnedFd), Errno> {
+    pub fn pair() -> Result<(LinkChannel, OwnedFd), Errno> {
         let (own, theirs) = TextChannel::pair()?;
         Ok((LinkChannel(own), theirs.into()))
     }
@@ -135,18 +135,18 @@ impl LinkChannel {
     ///
     /// # Errors
     /// The link has ended.
-    pub(crate) fn start(&self, settings: &str) -> Result<(), Errno> {
+    pub fn start(&self, settings: &str) -> Result<(), Errno> {
         self.0.send(settings, &[])
     }
 
     /// Sends as many of the records as the channel takes, from the first one on; returns their
     /// number.
-    pub(crate) fn send(&self, records: &[ServiceRecord]) -> usize {
+    pub fn send(&self, records: &[ServiceRecord]) -> usize {
         send_lines(&self.0, records).0
     }
 
     /// What the link has said next; `None` if it has said nothing.
-    pub(crate) fn receive(&self) -> Option<LinkSaid> {
+    pub fn receive(&self) -> Option<LinkSaid> {
         match self.0.receive() {
             Err(Errno::AGAIN) => None,
             Ok(Some(ReceivedText { text, mut descriptors })) => Some(match descriptors.pop() {
