@@ -32,10 +32,12 @@ class Node:
             return 0
         if self.reserved is None:
             self.reserved, self.since = first, now
+        wanted = self.reserve(room, self.held)
         if now >= self.since + SETTLES_IN:
-            self.reserved, self.since = self.reserve(room, self.held), now
+            self.reserved, self.since = wanted, now
             self.cap = self.reserved
         else:
+            self.reserved = min(self.reserved, max(wanted, self.held))
             self.cap = min(self.reserved, room)
         return max(self.reserved, self.held)
 

@@ -247,12 +247,15 @@ impl SourceUse {
             return first;
         }
         let (reserved, since) = *self.reserved.get_or_insert((first, now));
+        let wanted = nodes.reserve(room, self.held as usize);
         if now < since + SETTLES_IN {
+            // Less is told at once: others may need it.
+            let reserved = reserved.min(wanted.max(self.held as usize));
+            self.reserved = Some((reserved, since));
             return reserved.min(room);
         }
-        let reserved = nodes.reserve(room, self.held as usize);
-        self.reserved = Some((reserved, now));
-        reserved
+        self.reserved = Some((wanted, now));
+        wanted
     }
 
     /// The connections that were admitted since the last tick, with `before` connections then.
@@ -332,8 +335,8 @@ mod tests {
         assert_eq!(tick(&mut fleet, 3, 200), (Some((3, 2)), None));
         assert_eq!(tick(&mut fleet, 3, 800), (Some((5, 0)), Some(5)), "and a part of the rest");
         fleet.on_remote(source(1), 5, 5);
-        assert_eq!(tick(&mut fleet, 4, 900), (Some((5, 1)), Some(4)), "others have reserved it");
-        assert_eq!(tick(&mut fleet, 4, 1600), (Some((4, 0)), None));
+        assert_eq!(tick(&mut fleet, 4, 900), (Some((4, 1)), Some(4)), "others have reserved it");
+        assert_eq!(tick(&mut fleet, 4, 1600), (None, None));
         (0..4).for_each(|_| fleet.on_end(source(1)));
         assert_eq!(tick(&mut fleet, 0, 1650), (Some((0, 0)), Some(1)));
         assert_eq!(fleet.sources.len(), 1, "others have some");
