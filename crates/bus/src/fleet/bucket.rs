@@ -16,11 +16,11 @@ use crate::names::{Name, bounded};
 /// Puts under way, at most.
 const IN_FLIGHT: usize = 256;
 /// Replicas of a bucket that is created, where the bus has as many servers.
-const REPLICAS: u32 = 3;
+pub(super) const REPLICAS: u32 = 3;
 
 /// The time, in milliseconds, in which the bus has to answer; and in which a watch has to send a
 /// heartbeat, three of which it sends meanwhile.
-const ANSWER_WITHIN: u64 = 5_000;
+const ANSWER_WITHIN: u64 = 3_000;
 const HEARTBEAT_WITHIN: u64 = 3_000;
 /// The time until the bucket is opened again: doubled each time, up to this.
 const RETRY: u64 = 250;
