@@ -5,6 +5,7 @@ use std::io;
 
 use tine::ErrorKind;
 use tine::cli::{next_move, one_line};
+use tine_bus::connect::BusError;
 
 use crate::exit;
 
@@ -71,6 +72,16 @@ impl From<tine::Error> for Error {
             None => error.next(),
         };
         Error { code, what: error.what(), next }
+    }
+}
+
+/// A bus that cannot be used.
+impl From<BusError> for Error {
+    fn from(error: BusError) -> Error {
+        match error.is_temporary {
+            true => Error::unavailable(error.what, error.next),
+            false => Error::usage(error.what, error.next),
+        }
     }
 }
 

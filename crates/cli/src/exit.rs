@@ -28,7 +28,7 @@ pub(crate) struct Row {
 }
 
 /// The commands.
-const ALL: [&str; 27] = [
+const ALL: [&str; 28] = [
     "serve",
     "client",
     "load",
@@ -54,6 +54,7 @@ const ALL: [&str; 27] = [
     "set",
     "reload",
     "upgrade",
+    "fleet",
     "man",
     "completions",
 ];
@@ -65,12 +66,13 @@ const OF_RUNNING: [&str; 16] = [
 ];
 
 /// All exit codes, in order.
-pub(crate) const TABLE: [Row; 12] = [
+pub(crate) const TABLE: [Row; 13] = [
     Row { code: DONE, commands: &ALL, meaning: "done" },
     Row { code: 1, commands: &["load"], meaning: "a result could not be written" },
     Row { code: MISSING, commands: &["jail-check"], meaning: "a layer of the jail is missing" },
     Row { code: 3, commands: &["client", "load"], meaning: "wrong bytes came back" },
     Row { code: NOTHING_RUNS, commands: &OF_RUNNING, meaning: "no such server runs" },
+    Row { code: NOTHING_RUNS, commands: &["fleet"], meaning: "no node answers" },
     Row {
         code: DIFFERS,
         commands: &["warm-check"],

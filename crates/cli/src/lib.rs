@@ -13,6 +13,7 @@ mod demo;
 mod diagnostics;
 pub mod error;
 mod exit;
+mod fleet;
 pub mod import;
 mod load;
 mod peers;
@@ -94,6 +95,7 @@ fn run(
         args::Command::Set(set) => control::set::run(&set),
         args::Command::Reload(reload) => control::replace::reload(&reload),
         args::Command::Upgrade(upgrade) => control::replace::upgrade(&upgrade),
+        args::Command::Fleet(fleet) => fleet::run(&fleet.command),
         args::Command::Man(page) => commands::describe::man(&page),
         args::Command::Completions(shell) => commands::describe::completions(&shell),
     }

@@ -16,7 +16,7 @@ pub(super) const MOST: usize = 131_072;
 /// away for less has no older record that would seem to be news.
 const KEPT: u64 = 86_400_000;
 /// How far the time of a record may be ahead of this node's clock.
-const AHEAD: u64 = 3_600_000;
+pub(super) const AHEAD: u64 = 3_600_000;
 /// The time in which the reason of a refused put has to come.
 const REASON_WITHIN: u64 = 3_000;
 

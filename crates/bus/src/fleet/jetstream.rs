@@ -5,6 +5,8 @@
 use std::fmt;
 
 use async_nats::{HeaderMap, Message};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -24,9 +26,10 @@ const STALLED: &str = "Nats-Consumer-Stalled";
 const NOBODY: u16 = 503;
 const CONTROL: u16 = 100;
 
-/// Numbers of errors: no such stream; one with this name and other settings; no place for as many
-/// replicas; and the put that expects another revision.
+/// Numbers of errors: no such stream, or record; a stream with this name and other settings; no
+/// place for as many replicas; and the put that expects another revision.
 const NO_STREAM: u64 = 10_059;
+const NO_RECORD: u64 = 10_037;
 const OTHER_STREAM: u64 = 10_058;
 const NO_PLACES: [u64; 3] = [10_005, 10_052, 10_074];
 const OTHER_REVISION: u64 = 10_071;
@@ -74,12 +77,19 @@ pub(super) fn purge(subjects: &Subjects, key: &str, revision: u64) -> Request {
     (format!("$JS.API.STREAM.PURGE.{}", subjects.stream()), text.to_string().into_bytes())
 }
 
+/// Has the record of a key sent.
+pub(super) fn get(subjects: &Subjects, key: &str) -> Request {
+    let text = json!({ "last_by_subj": subjects.record(key) });
+    (format!("$JS.API.STREAM.MSG.GET.{}", subjects.stream()), text.to_string().into_bytes())
+}
+
 /// Why a request has failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
     /// The bus has no JetStream, or not for this user.
     NoJetStream,
     NoStream,
+    NoRecord,
     OtherStream,
     NoPlaces,
     OtherRevision,
@@ -93,6 +103,7 @@ impl fmt::Display for Refusal {
                 "the bus has no JetStream, or not for this user: start its servers with -js"
             }
             Refusal::NoStream => "the bucket is gone",
+            Refusal::NoRecord => "the bucket has no such record",
             Refusal::OtherStream => "a stream with the name of the bucket has other settings",
             Refusal::NoPlaces => "no server of the bus has room for the bucket",
             Refusal::OtherRevision => "the bucket has another revision",
@@ -104,12 +115,23 @@ impl fmt::Display for Refusal {
 #[derive(Deserialize)]
 struct Reply {
     error: Option<Refused>,
+    message: Option<Stored>,
     #[serde(default)]
     seq: u64,
     #[serde(default)]
     num_pending: u64,
     #[serde(default)]
     delivered: Delivered,
+}
+
+/// A record, with its headers and contents in base64.
+#[derive(Deserialize)]
+struct Stored {
+    seq: u64,
+    #[serde(default)]
+    hdrs: String,
+    #[serde(default)]
+    data: String,
 }
 
 #[derive(Default, Deserialize)]
@@ -137,17 +159,31 @@ pub(super) struct Done {
 
 /// Reads a reply.
 pub(super) fn done(message: &Message) -> Result<Done, Refusal> {
+    let reply = read(message)?;
+    let records = reply.num_pending.saturating_add(reply.delivered.consumer_seq);
+    Ok(Done { revision: reply.seq, records })
+}
+
+/// Reads a record that was asked for: its revision, and its contents unless it was deleted.
+pub(super) fn got(message: &Message) -> Result<(u64, Option<Vec<u8>>), Refusal> {
+    let no_meaning = || Refusal::Other("its answer has no meaning".to_owned());
+    let stored = read(message)?.message.ok_or_else(no_meaning)?;
+    let [headers, text] = [stored.hdrs, stored.data].map(|text| STANDARD.decode(text));
+    let (headers, text) = (headers.map_err(|_| no_meaning())?, text.map_err(|_| no_meaning())?);
+    let is_deleted = headers.windows(OPERATION.len()).any(|part| part == OPERATION.as_bytes());
+    Ok((stored.seq, (!is_deleted).then_some(text)))
+}
+
+fn read(message: &Message) -> Result<Reply, Refusal> {
     if status(message) == Some(NOBODY) {
         return Err(Refusal::NoJetStream);
     }
-    let reply: Reply = serde_json::from_slice(&message.payload)
+    let mut reply: Reply = serde_json::from_slice(&message.payload)
         .map_err(|_| Refusal::Other("its answer has no meaning".to_owned()))?;
-    match reply.error {
-        None => Ok(Done {
-            revision: reply.seq,
-            records: reply.num_pending.saturating_add(reply.delivered.consumer_seq),
-        }),
+    match reply.error.take() {
+        None => Ok(reply),
         Some(Refused { err_code: NO_STREAM, .. }) => Err(Refusal::NoStream),
+        Some(Refused { err_code: NO_RECORD, .. }) => Err(Refusal::NoRecord),
         Some(Refused { err_code: OTHER_STREAM, .. }) => Err(Refusal::OtherStream),
         Some(Refused { err_code: OTHER_REVISION, .. }) => Err(Refusal::OtherRevision),
         Some(Refused { err_code, .. }) if NO_PLACES.contains(&err_code) => Err(Refusal::NoPlaces),

@@ -114,7 +114,7 @@ impl NodeMessage {
 /// What an operator asks nodes for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum Question {
+pub enum Question {
     /// What `tine status` shows.
     Status,
     /// What `tine list` shows.
@@ -129,28 +129,30 @@ pub(super) struct Ask {
 
 /// The answer of a node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Answer {
-    pub(super) node: Name,
+pub struct Answer {
+    /// The node.
+    pub node: Name,
     /// Lines of the reply of its server.
     #[serde(default)]
-    pub(super) answer: Vec<Value>,
+    pub answer: Vec<Value>,
     /// How many lines are left out.
     #[serde(default)]
-    pub(super) left_off: u64,
+    pub left_off: u64,
     /// Why there is no reply.
     #[serde(default)]
-    pub(super) error: Option<String>,
+    pub error: Option<String>,
     /// Nodes that it hears, itself included.
     #[serde(default)]
-    pub(super) nodes: u32,
-    /// Bans that it knows, and those of them that the bucket does not have yet.
+    pub nodes: u32,
+    /// Records of bans and lifts that it knows.
     #[serde(default)]
-    pub(super) bans: u64,
+    pub bans: u64,
+    /// Those of them that the bucket does not have yet.
     #[serde(default)]
-    pub(super) pending: u64,
+    pub pending: u64,
     /// Why it does not share bans.
     #[serde(default)]
-    pub(super) trouble: Option<String>,
+    pub trouble: Option<String>,
 }
 
 /// What an operator orders.

@@ -20,6 +20,7 @@
 //! | `files.rs` | the files that a confined link still needs |
 //! | `asks.rs` | questions of operators |
 //! | `link.rs` | waits, and applies |
+//! | `operator.rs` | `tine fleet`: a process that asks and orders nodes, and bans |
 
 mod asks;
 mod bans;
@@ -30,6 +31,7 @@ mod files;
 mod jetstream;
 mod link;
 mod messages;
+pub mod operator;
 mod outbox;
 mod own;
 mod records;
@@ -43,6 +45,7 @@ use std::process::ExitCode;
 
 use tine::cli::{LinkRecord, Linked};
 
+pub use messages::{Answer, Question};
 pub use settings::LinkSettings;
 
 /// Runs as the link of a server, until that ends.

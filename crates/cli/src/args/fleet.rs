@@ -9,7 +9,6 @@ use tine_bus::names::Name;
 use super::bus::BusOptions;
 use super::observe::NOBODY;
 use crate::error::Error;
-use crate::load::bus::of_bus;
 
 /// Above the options of the bus, which concern the server as a whole.
 pub const HEADING: &str = "Fleet";
@@ -64,7 +63,7 @@ impl FleetOptions {
             shares_use: of.has_limits,
             obeys: self.bus_control,
         };
-        let settings = settings.to_text().map_err(of_bus)?;
+        let settings = settings.to_text()?;
         Ok(Some(LinkSetup::new(settings).user(self.user()?).control(self.bus_control)))
     }
 

@@ -9,6 +9,7 @@ pub mod client;
 pub mod control;
 pub mod demo;
 pub mod fleet;
+pub mod fleet_command;
 pub mod haproxy;
 pub mod identity;
 pub mod jail;
@@ -121,6 +122,8 @@ pub enum Command {
     Reload(Reload),
     /// Replace the binary of a running server, without refusing or ending a connection
     Upgrade(Upgrade),
+    /// Show, list, ban and drain over all nodes of a fleet
+    Fleet(fleet_command::Fleet),
     /// Print a manual page, generated from the same text as --help
     Man(Man),
     /// Print completions for a shell

@@ -4,7 +4,7 @@ use serde_json::Value;
 use tine::cli::one_line;
 
 /// A value of an object as text; a dash if there is none.
-pub(super) fn field(object: &Value, name: &str) -> String {
+pub(crate) fn field(object: &Value, name: &str) -> String {
     match &object[name] {
         Value::Null => "-".to_owned(),
         // What a client can choose is in it: it must not control the terminal.
@@ -14,7 +14,7 @@ pub(super) fn field(object: &Value, name: &str) -> String {
 }
 
 /// A time in milliseconds: `0.250s`, `12s`, `3min 5s`, `2h 3min`, `5d 4h`.
-pub(super) fn age(milliseconds: u64) -> String {
+pub(crate) fn age(milliseconds: u64) -> String {
     let seconds = milliseconds / 1000;
     match seconds {
         0..10 => format!("{:.1}s", milliseconds as f64 / 1000.0),
@@ -26,7 +26,7 @@ pub(super) fn age(milliseconds: u64) -> String {
 }
 
 /// A number of bytes: `512`, `1.5K`, `20M`.
-pub(super) fn bytes(number: Option<u64>) -> String {
+pub(crate) fn bytes(number: Option<u64>) -> String {
     let Some(number) = number else { return "-".to_owned() };
     let mut value = number as f64;
     let mut unit = "";

@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use tine_bus::agent::{self, AgentEnd, AgentSettings};
-use tine_bus::connect::{Bus, BusError};
+use tine_bus::connect::Bus;
 use tine_bus::coordinator::parts::divide;
 use tine_bus::coordinator::{self, Audience, CoordinatorSettings, Outcome};
 use tine_load::plan::script::scripts;
@@ -42,7 +42,7 @@ pub(super) fn run_mode(
     let _launched = Launched::start(&hosts, &settings.bus, settings.join_timeout)?;
     let is_quiet = args.outputs.quiet;
     let mut screen = Screen { view: None, has_no_view: args.outputs.no_tui || is_quiet, is_quiet };
-    let outcome = coordinator::run(&settings, &planner, &mut screen).map_err(of_bus)?;
+    let outcome = coordinator::run(&settings, &planner, &mut screen)?;
     screen.view.iter().for_each(View::clear);
     match outcome {
         Outcome::Measured(report) => Ok(conclude(&report, limits, files, is_quiet)),
@@ -92,13 +92,6 @@ fn plan_for(
     Ok(plan)
 }
 
-pub(crate) fn of_bus(error: BusError) -> Error {
-    match error.is_temporary {
-        true => Error::unavailable(error.what, error.next),
-        false => Error::usage(error.what, error.next),
-    }
-}
-
 /// What the user of a coordinator sees.
 struct Screen {
     view: Option<View>,
@@ -139,7 +132,7 @@ pub(super) fn run_agent(args: &LoadAgent) -> Result<ExitCode, Error> {
             diagnostic!("tine: {text}");
         }
     });
-    match end.map_err(of_bus)? {
+    match end? {
         AgentEnd::Done => Ok(ExitCode::SUCCESS),
         AgentEnd::Interrupted => Ok(ExitCode::from(code::INTERRUPTED)),
         AgentEnd::Failed(why) => Err(Error::unavailable(why, "start a load with the same --bus")),

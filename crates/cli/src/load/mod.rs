@@ -1,7 +1,7 @@
 //! `tine load`: runs a load, prints it, judges it.
 
 mod ab;
-pub(crate) mod bus;
+mod bus;
 mod launch;
 mod output;
 mod plan;

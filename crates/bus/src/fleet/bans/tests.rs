@@ -334,30 +334,32 @@ fn nodes_agree_on_the_latest_orders_whatever_happens_on_the_way() {
             }
         }
         nodes.iter_mut().for_each(|node| node.connect(&bucket));
-        for _ in 0..100 {
-            nodes.iter_mut().for_each(|node| node.put(&mut bucket));
-            nodes.iter_mut().for_each(|node| node.read(&bucket));
-        }
-        let expected: Vec<BanRecord> = latest.values().copied().collect();
-        for node in &nodes {
-            let known: Vec<BanRecord> = node.bans.known.values().map(|known| known.record).collect();
-            // The one that somebody else has written may be all that there is of its block.
-            let of_all = |records: &[BanRecord]| {
-                records
-                    .iter()
-                    .filter(|record| latest.contains_key(&record.block))
-                    .copied()
-                    .collect::<Vec<_>>()
-            };
-            assert_eq!(of_all(&known), expected, "seed {seed}");
-            assert_eq!(node.bans.pending(), 0, "seed {seed}");
-        }
-        for (block, record) in &latest {
-            assert_eq!(
-                bucket.records.get(block).and_then(|(record, _)| *record),
-                Some(*record),
-                "seed {seed}"
-            );
-        }
+        assert_agreed(seed, &mut bucket, &mut nodes, &latest);
+    }
+}
+
+/// After a while, all nodes and the bucket have the latest orders.
+fn assert_agreed(
+    seed: u64,
+    bucket: &mut Simulated,
+    nodes: &mut [TestNode],
+    latest: &BTreeMap<Prefix, BanRecord>,
+) {
+    for _ in 0..100 {
+        nodes.iter_mut().for_each(|node| node.put(bucket));
+        nodes.iter_mut().for_each(|node| node.read(bucket));
+    }
+    let expected: Vec<BanRecord> = latest.values().copied().collect();
+    for node in nodes.iter() {
+        let known: Vec<BanRecord> = node.bans.known.values().map(|known| known.record).collect();
+        // The one that somebody else has written may be all that there is of its block.
+        let of_all = |records: &[BanRecord]| {
+            records.iter().filter(|record| latest.contains_key(&record.block)).copied().collect::<Vec<_>>()
+        };
+        assert_eq!(of_all(&known), expected, "seed {seed}");
+        assert_eq!(node.bans.pending(), 0, "seed {seed}");
+    }
+    for (block, record) in latest {
+        assert_eq!(bucket.records.get(block).and_then(|(record, _)| *record), Some(*record), "seed {seed}");
     }
 }
