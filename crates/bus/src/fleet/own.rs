@@ -113,8 +113,8 @@ impl Own {
         true
     }
 
-    /// A ban was given or lifted. The bucket tells the others of it, too: what is too much here, and
-    /// what is not of this moment, they learn from that.
+    /// A ban was given or lifted. The bucket tells the others of it, too: what is too much here,
+    /// and what is not of this moment, they learn from that.
     pub(super) fn on_ban(&mut self, ban: BanRecord, clock: Clock) {
         if ban.at.saturating_add(FRESH) >= clock.day && self.bans.len() < BANS {
             self.bans.push_back(ban);
