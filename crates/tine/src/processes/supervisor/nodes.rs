@@ -38,6 +38,7 @@ where
     /// Restarts the link where that is due, and puts in force what it tells of other nodes.
     pub(super) fn look_after_link(&mut self, events: &mut Vec<ServerEvent>) {
         let Some(link) = &mut self.link else { return };
+        let before = nodes(&self.fleet.view);
         let records = link.look_after(self.alone, &mut self.controllers, &mut self.log);
         if link.takes_all() {
             let used = self.fleet.used.tell_all().into_iter();
@@ -49,9 +50,13 @@ where
                 Some(record) => self.on_link_record(record, events),
                 None => {
                     self.fleet.used.forget_remote();
-                    self.note_bus(false);
+                    self.fleet.view.is_connected = false;
                 }
             }
+        }
+        if nodes(&self.fleet.view) != before {
+            let FleetView { is_connected, present, lost, .. } = self.fleet.view;
+            self.log.fleet(is_connected, present, lost);
         }
         self.tick_fleet();
     }
@@ -110,15 +115,11 @@ where
 
     fn on_link_record(&mut self, record: LinkRecord, events: &mut Vec<ServerEvent>) {
         match record {
-            LinkRecord::Bus(is_there) => self.note_bus(is_there),
+            LinkRecord::Bus(is_there) => self.fleet.view.is_connected = is_there,
             LinkRecord::Nodes { present, lost } => {
                 let view = &mut self.fleet.view;
-                if (view.present, view.lost) != (present, lost) {
-                    (view.present, view.lost) = (present, lost);
-                    let nodes = nodes(view).count();
-                    self.memory.board.set_fleet_nodes(nodes);
-                    self.log_fleet();
-                }
+                (view.present, view.lost) = (present, lost);
+                self.memory.board.set_fleet_nodes(nodes(view).count());
             }
             LinkRecord::Ban(ban) => self.take_ban(ban, events),
             LinkRecord::Penalty { source, milliseconds } => {
@@ -133,18 +134,6 @@ where
             LinkRecord::Warning(text) => self.log.warning(&format!("link: {text}")),
             LinkRecord::Ready | LinkRecord::Failed(_) => {}
         }
-    }
-
-    fn note_bus(&mut self, is_there: bool) {
-        if self.fleet.view.is_connected != is_there {
-            self.fleet.view.is_connected = is_there;
-            self.log_fleet();
-        }
-    }
-
-    fn log_fleet(&mut self) {
-        let FleetView { is_connected, present, lost, .. } = self.fleet.view;
-        self.log.fleet(is_connected, present, lost);
     }
 
     /// A ban of another node is not logged by each node: those can be very many.
