@@ -13,6 +13,7 @@ pub(crate) mod fleet;
 pub(crate) mod fleet_use;
 pub(crate) mod for_delayer;
 pub(crate) mod limits;
+mod of_fleet;
 pub(crate) mod penalty;
 pub(crate) mod proxy;
 pub(crate) mod rate;
@@ -206,33 +207,6 @@ impl Admission {
         slot.reserve(peer);
         let exceeded = limits.find(|(limit, block)| slot.has_others(*block, limit.max));
         exceeded.map(|(limit, _)| limit.reason)
-    }
-
-    /// The limit over all nodes that a client exceeds, if any. Otherwise a token is taken.
-    #[cold]
-    fn over_fleet(
-        &self,
-        fleet: &FleetTables,
-        peer: Peer,
-        slot: &impl SlotCounts,
-        nodes: u32,
-    ) -> Option<Reason> {
-        // A client of a Unix socket is of this machine alone.
-        let source =
-            peer.block(self.limits.aggregations.source).filter(|source| source.network().is_some())?;
-        let now = now();
-        if let Some(cap) = fleet.cap(&source, nodes, now) {
-            slot.reserve(peer);
-            if slot.has_others(source, cap) {
-                return Some(Reason::Fleet);
-            }
-        }
-        (!fleet.take_token(&source, nodes, now)).then_some(Reason::FleetRate)
-    }
-
-    /// What this node may do of the limits of the fleet, if there are any.
-    pub(crate) fn fleet(&self) -> Option<&FleetTables> {
-        self.fleet.as_deref()
     }
 
     /// The limits per source and prefix that are in force. `changed`: those that an operator has

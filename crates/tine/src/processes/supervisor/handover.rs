@@ -230,7 +230,7 @@ where
         self.listeners.iter_mut().for_each(Listener::hand_over);
         self.controllers.hand_over();
         self.observer.take().iter_mut().for_each(Observer::hand_over);
-        self.link.take().into_iter().for_each(BusLink::end);
+        self.fleet.link.take().into_iter().for_each(BusLink::end);
         let quota = if self.serves_backlog { self.clients_to_drain() } else { 0 };
         self.begin_drain(quota);
     }

@@ -65,7 +65,6 @@ use crate::lifecycle::ready::Ready;
 use crate::log::Log;
 use crate::log::ring::LogRing;
 use crate::net::listener::Listener;
-use crate::processes::bus_link::BusLink;
 use crate::processes::control::controllers::Controllers;
 use crate::processes::log_writer::LogWriter;
 use crate::processes::observer::Observer;
@@ -110,8 +109,6 @@ struct Supervisor<'a, H> {
     /// Where the log goes elsewhere than to standard error, and no master has one.
     log_writer: Option<LogWriter>,
     observer: Option<Observer>,
-    /// To other nodes.
-    link: Option<BusLink>,
     fleet: Fleet,
     ready: Ready,
     fds: SupervisorFds,

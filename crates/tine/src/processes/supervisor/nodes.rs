@@ -37,7 +37,7 @@ where
 {
     /// Restarts the link where that is due, and puts in force what it tells of other nodes.
     pub(super) fn look_after_link(&mut self, events: &mut Vec<ServerEvent>) {
-        let Some(link) = &mut self.link else { return };
+        let Some(link) = &mut self.fleet.link else { return };
         let before = nodes(&self.fleet.view);
         let records = link.look_after(self.alone, &mut self.controllers, &mut self.log);
         if link.takes_all() {
@@ -63,18 +63,18 @@ where
 
     /// When the link is to be looked after at the latest.
     pub(super) fn fleet_deadline(&self) -> Option<Instant> {
-        let tick = self.link.is_some().then_some(self.fleet.tick_at);
-        self.link.as_ref().and_then(BusLink::deadline).into_iter().chain(tick).min()
+        let tick = self.fleet.link.is_some().then_some(self.fleet.tick_at);
+        self.fleet.link.as_ref().and_then(BusLink::deadline).into_iter().chain(tick).min()
     }
 
     fn limits_fleet(&self) -> bool {
-        self.link.is_some() && self.settings.limits.fleet.are_any()
+        self.fleet.link.is_some() && self.settings.limits.fleet.are_any()
     }
 
     /// Looks at the board, and tells what it says.
     fn tick_fleet(&mut self) {
         let now = Instant::now();
-        if self.link.is_none() || self.fleet.tick_at > now {
+        if self.fleet.link.is_none() || self.fleet.tick_at > now {
             return;
         }
         self.fleet.tick_at = now + TICK;
@@ -101,7 +101,7 @@ where
         }
         let told = tick.told.into_iter();
         let told = told.filter_map(|(source, held, taken)| used_record(source, held, taken));
-        self.link.iter_mut().for_each(|link| link.tell(told.clone()));
+        self.fleet.link.iter_mut().for_each(|link| link.tell(told.clone()));
     }
 
     /// A connection has ended here.
@@ -159,7 +159,7 @@ where
     }
 
     fn drain_for_fleet(&mut self, events: &mut Vec<ServerEvent>) {
-        let may_drain = self.link.as_ref().is_some_and(BusLink::may_drain);
+        let may_drain = self.fleet.link.as_ref().is_some_and(BusLink::may_drain);
         match (may_drain, self.settings.master) {
             (true, None) => {
                 self.log.warning("an operator of the fleet has this node drain");
@@ -177,12 +177,12 @@ where
 
     /// Tells other nodes of a ban that was given or lifted here.
     pub(super) fn tell_ban(&mut self, ban: BanRecord) {
-        self.link.iter_mut().for_each(|link| link.tell([ServiceRecord::Ban(ban)]));
+        self.fleet.link.iter_mut().for_each(|link| link.tell([ServiceRecord::Ban(ban)]));
     }
 
     /// Tells other nodes of a penalty that was given here.
     pub(super) fn tell_penalty(&mut self, peer: Peer, time: Duration) {
-        let Some(link) = &mut self.link else { return };
+        let Some(link) = &mut self.fleet.link else { return };
         let source = peer.block(self.memory.admission.limits().aggregations.source);
         let milliseconds = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         // A client of a Unix socket is of this machine alone.

@@ -186,7 +186,7 @@ where
         self.children.table.kind(pid).is_some()
             || self.log_writer.as_ref().is_some_and(|writer| writer.companion.is(pid))
             || self.observer.as_ref().is_some_and(|observer| observer.companion.is(pid))
-            || self.link.as_ref().is_some_and(|link| link.companion.is(pid))
+            || self.fleet.link.as_ref().is_some_and(|link| link.companion.is(pid))
             || self.handovers.has_process(pid)
     }
 

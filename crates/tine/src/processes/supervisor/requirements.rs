@@ -7,15 +7,19 @@
 //! close_range(2) in `tine_sys::fd`, sock_diag(7) in `watch/watcher.rs`.
 
 use std::io;
+use std::os::fd::AsFd;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use tine_sys::available;
 use tine_sys::process::Alone;
+use tine_sys::socket_filter::hold_to_port;
 
 use crate::error::{Error, next_move, reason};
 use crate::log::Log;
+use crate::net::listener::Listener;
 use crate::processes::own_confinement::warn_of_refused_layers;
+use crate::processes::start::cannot;
 use crate::program::relay;
 use crate::program::{KillMode, Program, Terminal};
 use crate::settings::Settings;
@@ -193,6 +197,16 @@ fn explain(why: Errno) -> io::Error {
         Errno::XDEV => io::Error::other("it is that of another pid namespace"),
         why => why.into(),
     }
+}
+
+/// Holds what the listeners accept to their ports, if the jail wants it: here are the privileges
+/// that it takes.
+pub(super) fn hold_clients(settings: &Settings, listeners: &[Listener]) -> Result<(), Error> {
+    // The kernel can have a transparent listener accept what other ports are sent.
+    let held = listeners.iter().filter(|listener| !listener.is_transparent());
+    let is_wanted = settings.jail_plan.holds_clients;
+    let mut held = held.filter(|_| is_wanted).map(AsFd::as_fd);
+    held.try_for_each(hold_to_port).map_err(cannot("hold the sockets of clients", next_move::of_call))
 }
 
 #[cfg(test)]

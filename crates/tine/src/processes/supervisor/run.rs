@@ -5,7 +5,6 @@ use std::time::Instant;
 use rustix::event::{PollFd, PollFlags};
 use tine_sys::process::Alone;
 
-use super::role::Role;
 use super::setup::Setup;
 use super::spawn::NewRole;
 use super::state::{ServerEvent, ServerPhase, ServerState};
@@ -58,14 +57,8 @@ where
         }
     }
     let mut takeover = setup.takeover.take();
-    let mut observer = Observer::start(setup.observation.take(), alone).inspect_err(|error| {
+    let (mut observer, link) = start_companions(&mut setup, alone).inspect_err(|error| {
         takeover.iter().for_each(|takeover| takeover.failed(&error.to_string(), error.exit_code()));
-        setup.lines = None;
-        writer.take().into_iter().for_each(LogWriter::finish);
-    })?;
-    let link = BusLink::start(setup.link.take(), alone).inspect_err(|error| {
-        takeover.iter().for_each(|takeover| takeover.failed(&error.to_string(), error.exit_code()));
-        observer.iter_mut().for_each(Observer::end);
         setup.lines = None;
         writer.take().into_iter().for_each(LogWriter::finish);
     })?;
@@ -87,7 +80,7 @@ where
         }
     };
     (supervisor.handovers.takeover, supervisor.observer) = (takeover, observer);
-    supervisor.link = link;
+    supervisor.fleet.link = link;
     match supervisor.serve()? {
         Served::Forked(role) => supervisor.run_as(role),
         Served::Writer(new) => {
@@ -101,6 +94,14 @@ where
             Ok(Stopped::Requested)
         }
     }
+}
+
+/// Starts the observer and the link, where there are to be ones.
+fn start_companions(setup: &mut Setup, alone: &Alone) -> Result<(Option<Observer>, Option<BusLink>), Error> {
+    let mut observer = Observer::start(setup.observation.take(), alone)?;
+    let link = BusLink::start(setup.link.take(), alone);
+    let link = link.inspect_err(|_| observer.iter_mut().for_each(Observer::end))?;
+    Ok((observer, link))
 }
 
 /// How serving has ended, in this process.
@@ -162,24 +163,6 @@ where
         Ok(Served::Over)
     }
 
-    /// The roles that this server has.
-    fn roles(&self) -> Vec<Role> {
-        let channels = &self.channels;
-        // An operator who bans clients needs it, too: it is started then.
-        let rejects = self.settings.limits.rejects() || self.bans.are_any();
-        let rejector = rejects.then_some(Role::Rejector);
-        let delayer = channels.delayer.is_some().then_some(Role::Delayer);
-        let proxy_reader = channels.proxy_reader.is_some().then_some(Role::ProxyReader);
-        let has_logger = channels.stderr.is_some() || channels.crashes.is_some();
-        let stderr_logger = has_logger.then_some(Role::StderrLogger);
-        let cgroup_cleaner = channels.cleaner.is_some().then_some(Role::CgroupCleaner);
-        let connector = channels.connecting.is_some().then_some(Role::Connector);
-        let helpers = [rejector, delayer, proxy_reader, stderr_logger, cgroup_cleaner, connector];
-        let workers = self.jobs.iter().map(|pool| pool.workers).sum();
-        let forkers = (0..self.settings.forkers).map(Role::Forker);
-        forkers.chain(helpers.into_iter().flatten()).chain((0..workers).map(Role::JobWorker)).collect()
-    }
-
     /// Waits for a signal, an exit, a notice, or the next deadline.
     fn wait(&mut self, state: &ServerState) {
         let notice = self.request_notice();
@@ -238,7 +221,7 @@ where
         let observer = self.observer.as_ref().and_then(Observer::descriptor);
         let observer = observer.map(|link| PollFd::from_borrowed_fd(link, PollFlags::IN));
         let links = self.handovers.poll().into_iter().chain(self.poll_older()).chain(observer);
-        let links = links.chain(self.link.as_ref().and_then(BusLink::poll)).collect();
+        let links = links.chain(self.fleet.link.as_ref().and_then(BusLink::poll)).collect();
         self.fds.wait(others, links, batching.is_some(), deadline);
     }
 
@@ -327,7 +310,7 @@ where
             Some(Command::Reap) => {
                 self.log_writer.iter_mut().for_each(|writer| _ = writer.companion.check(&mut self.log));
                 self.observer.iter_mut().for_each(|observer| observer.check(&mut self.log));
-                self.link.iter_mut().for_each(|link| link.check(&mut self.log));
+                self.fleet.link.iter_mut().for_each(|link| link.check(&mut self.log));
                 self.on_sigchld(pid, events);
             }
             None => {}
@@ -381,7 +364,7 @@ where
             false => self.end_what_is_left(),
         };
         self.observer.take().iter_mut().for_each(Observer::end);
-        self.link.take().into_iter().for_each(BusLink::end);
+        self.fleet.link.take().into_iter().for_each(BusLink::end);
         if self.bans.is_unsaved() {
             self.save_bans();
         }

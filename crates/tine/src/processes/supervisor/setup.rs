@@ -8,7 +8,6 @@ use std::path::Path;
 
 use tine_sys::fd::Floor;
 use tine_sys::process::Alone;
-use tine_sys::socket_filter::hold_to_port;
 
 use super::bans::Bans;
 use super::capacity::Capacity;
@@ -43,7 +42,6 @@ use crate::net::listener::Listener;
 use crate::processes::control::controllers::Controllers;
 use crate::processes::handover::generations::Generations;
 use crate::processes::log_writer::LogWriter;
-use crate::processes::start::cannot;
 use crate::settings::Settings;
 use crate::settings::derived::beyond_the_system;
 use crate::settings::link::LinkSetup;
@@ -114,7 +112,6 @@ impl<'a, H> Supervisor<'a, H> {
         alone: &'a Alone,
         handler: &'a mut H,
     ) -> Result<Self, Error> {
-        ignore_file_size();
         let handovers = setup.take_handovers();
         let Setup { mut listeners, mut settings, members, jobs, log, lines, controllers: handed, .. } = setup;
         let (mut log, program_path) = check_settings(&mut settings, log, lines, &handovers, alone)?;
@@ -167,7 +164,6 @@ impl<'a, H> Supervisor<'a, H> {
             ready: std::mem::take(ready),
             log_writer: writer.take(),
             observer: None,
-            link: None,
         })
     }
 }
@@ -181,6 +177,7 @@ fn check_settings(
     handovers: &Handovers,
     alone: &Alone,
 ) -> Result<(Log, Option<CString>), Error> {
+    ignore_file_size();
     settings.log_level = log.level;
     handovers.prepare(settings);
     let log = Log::new(log.format, log.level, settings.service.clone(), lines);
@@ -202,7 +199,7 @@ fn check_system(
     log: &mut Log,
 ) -> Result<(), Error> {
     adapt(settings, listeners, log);
-    hold_clients(settings, listeners)?;
+    requirements::hold_clients(settings, listeners)?;
     requirements::check(settings, alone, memory.flags.weakness(), log)
 }
 
@@ -239,16 +236,6 @@ fn plan_jail(
     }
     log.jail(&settings.jail_plan);
     Ok(())
-}
-
-/// Holds what the listeners accept to their ports, if the jail wants it: here are the privileges
-/// that it takes.
-fn hold_clients(settings: &Settings, listeners: &[Listener]) -> Result<(), Error> {
-    // The kernel can have a transparent listener accept what other ports are sent.
-    let held = listeners.iter().filter(|listener| !listener.is_transparent());
-    let is_wanted = settings.jail_plan.holds_clients;
-    let mut held = held.filter(|_| is_wanted).map(AsFd::as_fd);
-    held.try_for_each(hold_to_port).map_err(cannot("hold the sockets of clients", next_move::of_call))
 }
 
 /// Creates the cgroups of the server. In a full jail, the forkers have not its privileges.

@@ -66,7 +66,7 @@ where
             max_connections: self.settings.max_connections,
             has_program,
             warm_forkers,
-            fleet: self.link.is_some().then_some(self.fleet.view),
+            fleet: self.fleet.link.is_some().then_some(self.fleet.view),
             processes,
             usage: ProcessUsage::of(supervisor.as_raw_pid()),
             board,
@@ -100,7 +100,7 @@ where
         let mut processes: Vec<ProcessView> = roles.map(view).collect();
         let writer = self.log_writer.as_ref().map(|writer| &writer.companion);
         let observer = self.observer.as_ref().map(|observer| &observer.companion);
-        let link = self.link.as_ref().map(|link| &link.companion);
+        let link = self.fleet.link.as_ref().map(|link| &link.companion);
         processes.extend(writer.into_iter().chain(observer).chain(link).filter_map(|companion| {
             let (role, pid) = (companion.role().to_owned(), companion.pid()?);
             let (restarts, usage) = (companion.restarts(), ProcessUsage::of(pid));

@@ -98,6 +98,24 @@ where
         Ok(Start::Ready)
     }
 
+    /// The roles that this server has.
+    pub(super) fn roles(&self) -> Vec<Role> {
+        let channels = &self.channels;
+        // An operator who bans clients needs it, too: it is started then.
+        let rejects = self.settings.limits.rejects() || self.bans.are_any();
+        let rejector = rejects.then_some(Role::Rejector);
+        let delayer = channels.delayer.is_some().then_some(Role::Delayer);
+        let proxy_reader = channels.proxy_reader.is_some().then_some(Role::ProxyReader);
+        let has_logger = channels.stderr.is_some() || channels.crashes.is_some();
+        let stderr_logger = has_logger.then_some(Role::StderrLogger);
+        let cgroup_cleaner = channels.cleaner.is_some().then_some(Role::CgroupCleaner);
+        let connector = channels.connecting.is_some().then_some(Role::Connector);
+        let helpers = [rejector, delayer, proxy_reader, stderr_logger, cgroup_cleaner, connector];
+        let workers = self.jobs.iter().map(|pool| pool.workers).sum();
+        let forkers = (0..self.settings.forkers).map(Role::Forker);
+        forkers.chain(helpers.into_iter().flatten()).chain((0..workers).map(Role::JobWorker)).collect()
+    }
+
     /// The error of a process that has ended without a report.
     fn describe_silent_end(&mut self) -> Error {
         let deadline = Instant::now() + KILL_WAIT;
@@ -137,7 +155,7 @@ where
         let _ = descendants::kill(|| self.orphans());
         self.cgroups.iter().for_each(Cgroups::end);
         self.observer.take().iter_mut().for_each(Observer::end);
-        self.link.take().into_iter().for_each(BusLink::end);
+        self.fleet.link.take().into_iter().for_each(BusLink::end);
         self.end_log();
     }
 

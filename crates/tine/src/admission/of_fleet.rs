@@ -1,0 +1,36 @@
+//! Admission by the limits of a fleet.
+
+use super::fleet::FleetTables;
+use super::reason::Reason;
+use super::{Admission, SlotCounts};
+use crate::net::peer::Peer;
+use crate::system::clock::now;
+
+impl Admission {
+    /// The limit over all nodes that a client exceeds, if any. Otherwise a token is taken.
+    #[cold]
+    pub(super) fn over_fleet(
+        &self,
+        fleet: &FleetTables,
+        peer: Peer,
+        slot: &impl SlotCounts,
+        nodes: u32,
+    ) -> Option<Reason> {
+        // A client of a Unix socket is of this machine alone.
+        let source =
+            peer.block(self.limits.aggregations.source).filter(|source| source.network().is_some())?;
+        let now = now();
+        if let Some(cap) = fleet.cap(&source, nodes, now) {
+            slot.reserve(peer);
+            if slot.has_others(source, cap) {
+                return Some(Reason::Fleet);
+            }
+        }
+        (!fleet.take_token(&source, nodes, now)).then_some(Reason::FleetRate)
+    }
+
+    /// What this node may do of the limits of the fleet, if there are any.
+    pub(crate) fn fleet(&self) -> Option<&FleetTables> {
+        self.fleet.as_deref()
+    }
+}
