@@ -34,6 +34,11 @@ const LEAVE_WITHIN: Duration = Duration::from_millis(1500);
 /// Messages of the link that are taken in a second; others wait.
 const MOST: u32 = 50;
 
+/// Records that are logged, and those of penalties, that are taken in a second: one that is taken
+/// over does not fill the log. Others are left out.
+const MOST_WORDS: u32 = 10;
+const MOST_PENALTIES: u32 = 1_000;
+
 /// Records that wait for the link, at most. Beyond, they are told all anew.
 const MAX_WAITING: usize = 300_000;
 
@@ -45,6 +50,8 @@ pub(crate) struct BusLink {
     pub(crate) companion: Companion,
     is_ready: bool,
     allowance: Allowance,
+    words: Allowance,
+    penalties: Allowance,
     /// What the channel has not taken yet.
     outbox: VecDeque<ServiceRecord>,
     /// It knows nothing of the service: it has just been started.
@@ -65,6 +72,8 @@ impl BusLink {
             companion: Companion::new(ROLE),
             is_ready: false,
             allowance: Allowance::new(MOST, now),
+            words: Allowance::new(MOST_WORDS, now),
+            penalties: Allowance::new(MOST_PENALTIES, now),
             outbox: VecDeque::new(),
             knows_nothing: true,
         };
@@ -219,6 +228,15 @@ impl BusLink {
     }
 
     fn on_record(&mut self, record: LinkRecord, records: &mut Vec<Option<LinkRecord>>, log: &mut Log) {
+        let now = Instant::now();
+        let allowance = match record {
+            LinkRecord::Drain | LinkRecord::Failed(_) | LinkRecord::Warning(_) => Some(&mut self.words),
+            LinkRecord::Penalty { .. } => Some(&mut self.penalties),
+            _ => None,
+        };
+        if allowance.is_some_and(|allowance| !allowance.grants(now)) {
+            return;
+        }
         match record {
             LinkRecord::Ready => self.is_ready = true,
             LinkRecord::Failed(why) if !self.is_ready => log.warning(&format!("link: {why}")),

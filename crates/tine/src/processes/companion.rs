@@ -119,6 +119,15 @@ impl Allowance {
         self.taken += 1;
     }
 
+    /// Whether one may be taken now, which counts it.
+    pub(crate) fn grants(&mut self, now: Instant) -> bool {
+        let may = self.waits_until(now).is_none();
+        if may {
+            self.take(now);
+        }
+        may
+    }
+
     /// When the next one may be taken; `None` for now.
     pub(crate) fn waits_until(&self, now: Instant) -> Option<Instant> {
         let until = self.since + WINDOW;
@@ -181,5 +190,7 @@ mod tests {
         assert_eq!(allowance.waits_until(at(1_000)), None);
         allowance.take(at(1_000));
         assert_eq!((allowance.taken, allowance.waits_until(at(1_999))), (1, None));
+        let granted = (0..30).filter(|_| allowance.grants(at(1_500))).count();
+        assert_eq!((granted, allowance.grants(at(2_000))), (19, true));
     }
 }
