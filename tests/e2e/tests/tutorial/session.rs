@@ -1,7 +1,7 @@
 //! A shell in which a transcript is run, line by line, as a reader does: the next command is given
 //! when what the text shows has been printed.
 
-use std::io::{Read, Write};
+use std::io::{PipeReader, Read, Write};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -32,8 +32,10 @@ const START: &str = "
 pub(crate) struct Session {
     shell: Child,
     commands: ChildStdin,
-    output: std::io::PipeReader,
-    printed: Vec<u8>,
+    /// Standard output and standard error. A program writes an error in pieces: in one pipe, a line
+    /// of another program could come between them.
+    output: [PipeReader; 2],
+    printed: [Vec<u8>; 2],
     numbers: Numbers,
     _folder: Folder,
 }
@@ -41,7 +43,7 @@ pub(crate) struct Session {
 impl Session {
     pub(crate) fn start(name: &str) -> Session {
         let folder = Folder::new(&format!("tutorial-{name}"));
-        let (output, errors) = std::io::pipe().expect("a pipe");
+        let [(output, stdout), (errors, stderr)] = [(); 2].map(|()| std::io::pipe().expect("a pipe"));
         let mut shell = Command::new("unshare");
         shell.args(["--net", "--pid", "--fork", "--kill-child", "--mount-proc", "bash", "-c", START]);
         shell
@@ -51,15 +53,15 @@ impl Session {
             .env("LC_ALL", "C.UTF-8")
             .env("TERM", "dumb");
         shell.env("COLUMNS", "100");
-        shell.stdin(Stdio::piped()).stdout(errors.try_clone().expect("a descriptor")).stderr(errors);
+        shell.stdin(Stdio::piped()).stdout(stdout).stderr(stderr);
         let mut shell = shell.spawn().expect("util-linux is installed");
         let commands = shell.stdin.take().expect("it is a pipe");
         // The shell has opened it a second time.
         let mut session = Session {
             shell,
             commands,
-            output,
-            printed: Vec::new(),
+            output: [output, errors],
+            printed: [Vec::new(), Vec::new()],
             numbers: Numbers::new(),
             _folder: folder,
         };
@@ -76,10 +78,14 @@ impl Session {
         let deadline = Instant::now() + TEST_TIMEOUT;
         loop {
             // A line can arrive in parts, and the mark between them.
-            let has_ended = self.printed.contains(&MARK);
-            let text: Vec<u8> = self.printed.iter().copied().filter(|byte| *byte != MARK).collect();
-            let lines: Vec<String> = String::from_utf8_lossy(&text).lines().map(str::to_owned).collect();
-            let is_whole = has_ended && text.last().is_none_or(|last| *last == b'\n');
+            let has_ended = self.printed[0].contains(&MARK);
+            let without_mark =
+                |printed: &Vec<u8>| printed.iter().copied().filter(|byte| *byte != MARK).collect();
+            let texts: [Vec<u8>; 2] = self.printed.each_ref().map(without_mark);
+            let lines = texts.each_ref().map(|text| String::from_utf8_lossy(text).into_owned());
+            let lines: Vec<String> = lines.iter().flat_map(|text| text.lines()).map(str::to_owned).collect();
+            let is_whole =
+                has_ended && texts.iter().all(|text| text.last().is_none_or(|last| *last == b'\n'));
             if is_whole && matches(&step.output, &lines, &mut self.numbers) {
                 break;
             }
@@ -87,19 +93,27 @@ impl Session {
             let is_late = is_too_much || !self.receive(deadline);
             assert!(!is_late, "$ {command}\nshown:\n{:#?}\nprinted:\n{lines:#?}", step.output);
         }
-        self.printed.clear();
+        self.printed.iter_mut().for_each(Vec::clear);
     }
 
     /// Receives more output. False if none came in time.
     fn receive(&mut self, deadline: Instant) -> bool {
-        let mut events = [PollFd::from_borrowed_fd(self.output.as_fd(), PollFlags::IN)];
-        if wait::until(&mut events, Some(deadline)).expect("a pipe") == 0 {
+        let mut events =
+            self.output.each_ref().map(|pipe| PollFd::from_borrowed_fd(pipe.as_fd(), PollFlags::IN));
+        if wait::until(&mut events, Some(deadline)).expect("two pipes") == 0 {
             return false;
         }
-        let mut buffer = [0; 4096];
-        let length = self.output.read(&mut buffer).expect("a pipe");
-        self.printed.extend(&buffer[..length]);
-        length > 0
+        let ready = events.map(|event| !event.revents().is_empty());
+        let mut received = 0;
+        for ((pipe, printed), _) in
+            self.output.iter_mut().zip(&mut self.printed).zip(ready).filter(|(_, ready)| *ready)
+        {
+            let mut buffer = [0; 4096];
+            let length = pipe.read(&mut buffer).expect("a pipe");
+            printed.extend(&buffer[..length]);
+            received += length;
+        }
+        received > 0
     }
 }
 
