@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
+use tine_e2e::bus::Cable;
 use tine_e2e::control::Controlled;
 use tine_e2e::nodes::{Bus, bans, fleet, link, node, three, wait_for_bans, wait_for_nodes};
 use tine_e2e::{Client, ServerCommand, kill, network, run, tine, wait_until};
@@ -89,6 +90,32 @@ fn while_the_bus_is_away_nodes_go_on_and_agree_when_it_is_back() {
         let lines = nodes[0].server.log.of("fleet");
         assert!(lines.iter().any(|line| line["bus"] == "away"), "{lines:?}");
     }
+}
+
+#[test]
+fn a_node_that_is_cut_off_goes_on_and_agrees_when_the_network_is_whole_again() {
+    network::own();
+    let bus = Bus::start("fleet-cut");
+    let cable = Cable::to(bus.port);
+    let limit = ["--max-connections-per-source-fleet", "9"];
+    let [a, b] = ["a", "b"].map(|name| node(&bus.url(), name, &limit, &[]));
+    let cut = node(&cable.url, "cut", &limit, &[]);
+    [&a, &b, &cut].into_iter().for_each(|node| wait_for_nodes(node, true, 3, 0));
+    a.done(&["ban", "192.0.2.1"]);
+    wait_for_bans(&cut, &["192.0.2.1"]);
+    cable.cut();
+    wait_for_nodes(&cut, false, 3, 0);
+    wait_for_nodes(&a, true, 2, 1);
+    a.done(&["unban", "192.0.2.1"]);
+    b.done(&["ban", "192.0.2.2"]);
+    cut.done(&["ban", "192.0.2.3"]);
+    assert_eq!(bans(&cut), ["192.0.2.1", "192.0.2.3"]);
+    assert!(cut.server.connect().is_served());
+    cable.mend();
+    let healed = Instant::now();
+    [&a, &b, &cut].into_iter().for_each(|node| wait_for_bans(node, &["192.0.2.2", "192.0.2.3"]));
+    [&a, &b, &cut].into_iter().for_each(|node| wait_for_nodes(node, true, 3, 0));
+    assert!(healed.elapsed() < Duration::from_secs(5), "{:?}", healed.elapsed());
 }
 
 #[test]
