@@ -99,15 +99,29 @@ pub(super) fn compare_answers(cold: [&[u8]; 2], warm: [&[u8]; 2], known: &Known)
 impl Comparison {
     /// What was found here and in another comparison of the same program.
     pub(super) fn confirmed_by(mut self, other: &Comparison) -> Comparison {
-        self.findings.retain(|finding| {
-            let is_same = |other: &Finding| {
-                finding.kind == other.kind
-                    && finding.cause == other.cause
-                    && (finding.index == other.index || finding.cause != Cause::Unknown)
-            };
-            other.findings.iter().any(is_same)
-        });
+        self.findings.retain(|finding| other.findings.iter().any(|other| finding.is_confirmed_by(other)));
         self
+    }
+
+    /// Whether something was found that words with few values can do by chance.
+    pub(super) fn may_be_chance(&self) -> bool {
+        self.findings.iter().any(|finding| finding.cause == Cause::Unknown)
+    }
+}
+
+impl Finding {
+    /// Whether it is the same as one of another comparison: if the cause is not known, also in
+    /// what the copies have, or what the executions have. Where both change from one comparison to
+    /// the next, there is no value that a template could have kept.
+    fn is_confirmed_by(&self, other: &Finding) -> bool {
+        if (self.kind, &self.cause) != (other.kind, &other.cause) {
+            return false;
+        }
+        let is_kept = match self.kind {
+            FindingKind::Differs => self.expected == other.expected || self.found == other.found,
+            FindingKind::Same => self.found == other.found,
+        };
+        self.cause != Cause::Unknown || (self.index == other.index && is_kept)
     }
 }
 

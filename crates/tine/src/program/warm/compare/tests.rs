@@ -88,11 +88,21 @@ fn answers_of_executions_that_differ_in_length_are_compared_in_part() {
 
 #[test]
 fn what_was_found_once_is_not_confirmed() {
-    // The second has passed between the copies and the executions.
-    let first = compared(["9 s 1", "9 s 2"], ["8 s 7"; 2]);
-    let second = compared(["9 s 3", "9 s 4"], ["9 s 7"; 2]);
-    assert_eq!(short(&first), ["differs 0-1 8", "same 4-5 7"]);
-    assert_eq!(short(&first.confirmed_by(&second)), ["same 4-5 7"]);
+    for (first, second, confirmed) in [
+        // The second has passed between the copies and the executions.
+        ((["9 s 1", "9 s 2"], ["8 s 7"; 2]), (["9 s 3", "9 s 4"], ["9 s 7"; 2]), &["same 4-5 7"][..]),
+        // A die: the executions, or the copies, have met by chance.
+        ((["dice 2"; 2], ["dice 5"; 2]), (["dice 3"; 2], ["dice 1", "dice 4"]), &[]),
+        ((["dice 2", "dice 3"], ["dice 5"; 2]), (["dice 1", "dice 6"], ["dice 4"; 2]), &[]),
+        // An offset of a file that the copies share.
+        ((["one"; 2], ["one", "two"]), (["one"; 2], ["three", "four"]), &["differs 0-3 two"]),
+        // The template has kept a minute, which has passed meanwhile.
+        ((["8 h 15"; 2], ["8 h 14"; 2]), (["8 h 16"; 2], ["8 h 14"; 2]), &["differs 4-6 14"]),
+    ] {
+        let [found, again] = [first, second].map(|(cold, warm)| compared(cold, warm));
+        assert!(!found.findings.is_empty());
+        assert_eq!(short(&found.confirmed_by(&again)), confirmed, "{first:?} {second:?}");
+    }
 }
 
 #[test]
