@@ -3,6 +3,7 @@
 
 import { byId, setText } from './dom.js';
 
+// The question that is open, or was last.
 let current = null;
 
 /** Tells a result: on the page, or in the details if these are open, since they hide the page. */
@@ -22,6 +23,11 @@ function settle(opener, fallback) {
   }
 }
 
+/** The event of a close comes late: meanwhile the dialog is closed, or asks the next question. */
+function isOpen(asked) {
+  return current === asked && byId('confirm').open;
+}
+
 /**
  * Asks, and does it if the answer is yes. `run` does it and returns the words for what was done;
  * what it throws is shown, and can be tried again. `fields` names the fields of the question.
@@ -37,6 +43,7 @@ export function ask({ title, text, action, run, fields, fallback, after }) {
   setText(byId('confirm-do'), action);
   setText(byId('confirm-problem'), '');
   byId('confirm-do').disabled = false;
+  dialog.removeAttribute('aria-busy');
   for (const one of dialog.querySelectorAll('[data-fields]')) {
     one.hidden = one.dataset.fields !== fields;
   }
@@ -54,7 +61,7 @@ async function perform() {
   setText(byId('confirm-problem'), '');
   try {
     const words = await asked.run();
-    if (current === asked) {
+    if (isOpen(asked)) {
       dialog.close();
     }
     tell(words);
@@ -62,16 +69,15 @@ async function perform() {
     settle(asked.opener, asked.fallback);
   } catch (error) {
     const words = `It was not done: ${error.message}.`;
-    if (current === asked) {
+    if (isOpen(asked)) {
       setText(byId('confirm-problem'), words);
+      dialog.removeAttribute('aria-busy');
       button.disabled = false;
       button.focus();
     } else {
       // The question was closed meanwhile.
       tell(words);
     }
-  } finally {
-    dialog.removeAttribute('aria-busy');
   }
 }
 
@@ -81,10 +87,8 @@ export function setUpConfirm() {
   byId('confirm-do').addEventListener('click', perform);
   // Also after Escape.
   dialog.addEventListener('close', () => {
-    const closed = current;
-    current = null;
-    if (closed) {
-      settle(closed.opener, closed.fallback);
+    if (!dialog.open) {
+      settle(current.opener, current.fallback);
     }
   });
   byId('result-close').addEventListener('click', () => {

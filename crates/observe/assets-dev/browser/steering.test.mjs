@@ -212,6 +212,27 @@ test('what was not done is said in words, and can be tried again', async (t) => 
   assert.equal(await page.$eval('#result', (node) => node.checkVisibility()), false);
 });
 
+test('a question is not taken for the one before, whose close is told late', async (t) => {
+  const server = await steered(t);
+  const page = await opened(t, server);
+  // The browser tells a close in a task of its own, and later under load.
+  await page.evaluate(() => {
+    const [dialog, ban] = ['confirm', 'ban-new'].map((id) => document.getElementById(id));
+    const told = new Promise((resolve) => {
+      dialog.addEventListener('close', resolve, { once: true });
+    });
+    ban.click();
+    dialog.close();
+    ban.click();
+    return told;
+  });
+  await asked(page, 'Ban an address block?');
+  await page.type('#ban-block', '192.0.2.7');
+  await page.click('#confirm-do');
+  await says(page, 'announce', '192.0.2.7 is banned.');
+  assert.equal(await isOpen(page, 'confirm'), false);
+});
+
 for (const theme of ['dark', 'light']) {
   test(`questions and results hinder nobody, on a phone in the ${theme} theme`, async (t) => {
     const url = await startMock(t, ['--history', '60', '--control', '--services', 'git,mail']);
