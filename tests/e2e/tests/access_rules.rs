@@ -134,12 +134,12 @@ fn explain_names_the_rule_and_the_limits_of_a_client() {
         assert_eq!((code, err.as_str()), (0, ""));
         assert_eq!(out, format!("open: allowed: there are no rules\n{few}\n"), "{peer}");
     }
-    let text = "[defaults]\nmax-connections-per-source = 3\nrate-per-prefix = \"60/min:100\"\nper-source-penalties = \"yes\"\nper-source-penalty-exempt-list = [\"192.0.2.7\"]\nwhen-limited = \"delay\"\n[services.it]\nlisten = \"127.0.0.1:0\"\nprogram = [\"cat\"]\nreverse-dns = true\ndeny = [\"=.bad.example\"]\n";
+    let text = "[defaults]\nmax-connections-per-source = 3\nmax-connections-per-source-fleet = 9\nrate-per-prefix = \"60/min:100\"\nper-source-penalties = \"yes\"\nper-source-penalty-exempt-list = [\"192.0.2.7\"]\nwhen-limited = \"delay\"\n[services.it]\nlisten = \"127.0.0.1:0\"\nprogram = [\"cat\"]\nreverse-dns = true\ndeny = [\"=.bad.example\"]\n";
     let config = folder.write("limits.toml", text).display().to_string();
     for (words, lines) in [
         (
             &["192.0.2.7", "--name", "a.good.example"][..],
-            "it: allowed: no rule matches\n  its host is a.good.example\n  its source, 192.0.2.7: at most 3 at a time\n  its prefix, 192.0.2.0/24: at most 1/s:100\n  it is exempt from penalties\n  beyond that, it is delayed for 10s at most\n",
+            "it: allowed: no rule matches\n  its host is a.good.example\n  its source, 192.0.2.7: at most 3 at a time\n  its prefix, 192.0.2.0/24: at most 1/s:100\n  its source over all nodes, 192.0.2.7: at most 9 at a time\n  it is exempt from penalties\n  beyond that, it is delayed for 10s at most\n  beyond a limit over all nodes, it is rejected (reason=fleet)\n",
         ),
         (
             &["192.0.2.7", "--name", "a.bad.example"],
@@ -147,7 +147,7 @@ fn explain_names_the_rule_and_the_limits_of_a_client() {
         ),
         (
             &["2001:db8::7:0:0:1", "--name", "x", "--connections", "3"],
-            "it: allowed: no rule matches\n  its host is x\n  its source, 2001:db8::/64: at most 3 at a time\n  its prefix, 2001:db8::/56: at most 1/s:100\n  it gets penalties for faults of its connections\n  beyond that, it is delayed for 10s at most\n  with 3 connections, it is delayed (reason=source)\n",
+            "it: allowed: no rule matches\n  its host is x\n  its source, 2001:db8::/64: at most 3 at a time\n  its prefix, 2001:db8::/56: at most 1/s:100\n  its source over all nodes, 2001:db8::/64: at most 9 at a time\n  it gets penalties for faults of its connections\n  beyond that, it is delayed for 10s at most\n  beyond a limit over all nodes, it is rejected (reason=fleet)\n  with 3 connections, it is delayed (reason=source)\n",
         ),
     ] {
         let (code, out, err) = run(Command::new(tine()).args(["explain", &config]).args(words));

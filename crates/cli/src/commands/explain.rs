@@ -182,6 +182,10 @@ fn limits(
                 "beyond that, it is rejected".into()
             }
         });
+        if matches!(explanation.over_limit, ExplainedVerdict::Delayed(..)) {
+            let of_fleet = explanation.over_fleet.map(verdict);
+            lines.extend(of_fleet.map(|verdict| format!("beyond a limit over all nodes, it is {verdict}")));
+        }
     }
     if connections > 0 {
         lines.push(format!("with {connections} connections, it is {}", verdict(explanation.verdict)));

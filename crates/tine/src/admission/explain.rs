@@ -66,7 +66,7 @@ impl Access {
 /// What admission does with a client, apart from access rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation {
-    /// The limits that apply to the client, its source first.
+    /// The limits that apply to the client, its source first, and the limits of a fleet last.
     pub limits: Vec<ExplainedLimit>,
     /// Whether the client's source can get penalties; `None` without penalties.
     pub penalized: Option<bool>,
@@ -74,14 +74,16 @@ pub struct Explanation {
     pub proxy: Option<ExplainedProxy>,
     /// What happens to the client now.
     pub verdict: ExplainedVerdict,
-    /// What happens to a client that exceeds a limit of its source or prefix.
+    /// What happens to a client that exceeds a limit of its source or prefix at this node.
     pub over_limit: ExplainedVerdict,
+    /// What happens to a client that exceeds a limit of a fleet; `None` if none applies to it.
+    pub over_fleet: Option<ExplainedVerdict>,
 }
 
 /// The limits of one block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExplainedLimit {
-    /// `source` or `prefix`.
+    /// `source`, `prefix`, or `source over all nodes`.
     pub of: &'static str,
     /// The addresses that count as one, as in `192.0.2.0/24`, or the user, as in `uid:1000`.
     pub block: String,
@@ -154,6 +156,7 @@ impl Admission {
             }),
             verdict: self.describe(verdict),
             over_limit: self.describe(self.verdict(Reason::Source)),
+            over_fleet: self.explain_fleet(peer).map(|_| self.describe(self.verdict(Reason::Fleet))),
         }
     }
 
@@ -175,7 +178,18 @@ impl Admission {
             }
         };
         let explained = ["source", "prefix"].into_iter().zip(blocks).map(explain);
-        explained.filter(|limit| limit.max_connections.is_some() || limit.rate.is_some()).collect()
+        let own = explained.filter(|limit| limit.max_connections.is_some() || limit.rate.is_some());
+        own.chain(self.explain_fleet(peer)).collect()
+    }
+
+    fn explain_fleet(&self, peer: Peer) -> Option<ExplainedLimit> {
+        let (limits, source) = (self.limits().fleet, self.source_in_fleet(peer)?);
+        limits.are_any().then(|| ExplainedLimit {
+            of: "source over all nodes",
+            block: source.to_string(),
+            max_connections: limits.max_per_source,
+            rate: limits.rate_per_source,
+        })
     }
 
     fn describe(&self, verdict: Verdict) -> ExplainedVerdict {
@@ -196,6 +210,7 @@ impl Admission {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admission::fleet::FleetLimits;
     use crate::admission::limits::Limits;
     use crate::admission::proxy::{ProxyOthers, ProxyProtocol};
     use crate::admission::rate::Rates;
@@ -214,6 +229,24 @@ mod tests {
             let admission = Admission::new(limits).expect("memory");
             assert_eq!(admission.explain(&ExplainedClient::Address(address.into()), 0).proxy, explained);
         }
+    }
+
+    #[test]
+    fn limits_of_a_fleet_are_named_last_and_never_delay() {
+        let fleet = FleetLimits { max_per_source: Some(9), rate_per_source: None };
+        let limits = Limits { max_per_source: Some(2), fleet, ..Limits::default() };
+        let delay = WhenLimited::Delay { max_clients: 5, timeout: Duration::from_secs(9) };
+        let admission = Admission::new(Limits { when_limited: delay, ..limits }).expect("memory");
+        let explanation = admission.explain(&ExplainedClient::Address([192, 0, 2, 7].into()), 0);
+        let [own, of_fleet] = &explanation.limits[..] else { panic!("{explanation:?}") };
+        assert_eq!((own.of, own.max_connections), ("source", Some(2)));
+        assert_eq!((of_fleet.of, of_fleet.max_connections), ("source over all nodes", Some(9)));
+        assert_eq!(of_fleet.block, "192.0.2.7");
+        assert_eq!(explanation.over_fleet, Some(ExplainedVerdict::Rejected("fleet")));
+        // A client of a Unix socket is of one node.
+        let local = ExplainedClient::Local { uid: 1000, gid: 7, groups: vec![] };
+        let explanation = admission.explain(&local, 0);
+        assert_eq!((explanation.limits.len(), explanation.over_fleet), (1, None));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Admission by the limits of a fleet.
 
+use super::block::Block;
 use super::fleet::FleetTables;
 use super::reason::Reason;
 use super::{Admission, SlotCounts};
@@ -16,9 +17,7 @@ impl Admission {
         slot: &impl SlotCounts,
         nodes: u32,
     ) -> Option<Reason> {
-        // A client of a Unix socket is of this machine alone.
-        let source =
-            peer.block(self.limits.aggregations.source).filter(|source| source.network().is_some())?;
+        let source = self.source_in_fleet(peer)?;
         let now = now();
         if let Some(cap) = fleet.cap(&source, nodes, now) {
             slot.reserve(peer);
@@ -27,6 +26,12 @@ impl Admission {
             }
         }
         (!fleet.take_token(&source, nodes, now)).then_some(Reason::FleetRate)
+    }
+
+    /// The source of a client as all nodes know it. A client of a Unix socket is of this machine
+    /// alone.
+    pub(super) fn source_in_fleet(&self, peer: Peer) -> Option<Block> {
+        peer.block(self.limits.aggregations.source).filter(|source| source.network().is_some())
     }
 
     /// What this node may do of the limits of the fleet, if there are any.
