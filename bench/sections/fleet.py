@@ -203,7 +203,6 @@ def section_fleet_bans():
             nodes[0].ask('ban', block='192.0.2.1')
             nodes[1].ask('unban', block='10.0.0.0')
             heal()
-            before += 0 if what != 'stopped' else 0
             _, took = wait_until('all agree', lambda: len({node.status()['bans'] for node in nodes}) == 1
                                  and all(node.hears(4) for node in nodes))
             lines.append([f'the bus was {what}', f'{took:.1f} s', 'until all nodes agree'])
