@@ -15,8 +15,9 @@ use crate::events::Happening;
 /// connection is lost: before three ticks have passed, so that a lost connection is not taken for
 /// a lost coordinator.
 const PING: Duration = Duration::from_millis(500);
-/// Time in which a connection has to be made, and time between two attempts.
-const CONNECT: Duration = Duration::from_secs(5);
+/// Time in which a connection has to be made, and time between two attempts. A server of a cluster
+/// that is cut off does not answer: the next one is tried after this time.
+const CONNECT: Duration = Duration::from_secs(3);
 const RETRY: Duration = Duration::from_millis(250);
 
 /// Where the bus is, and who this process is there.

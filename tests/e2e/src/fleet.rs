@@ -3,17 +3,17 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tine::cli::{BanRecord, BanState, LinkChannel, LinkRecord, LinkSaid, Prefix, ServiceRecord};
 
-use crate::{tine, wait_until};
+use crate::{TEST_TIMEOUT, tine, wait_until};
 
 /// Parses an address block.
 ///
@@ -298,17 +298,24 @@ impl PlainClient {
     /// Waits until the bus has taken what was sent.
     pub fn flush(&mut self) {
         self.send("PING\r\n");
-        while self.line() != "PONG" {}
+        let deadline = Instant::now() + TEST_TIMEOUT;
+        while self.line(deadline).expect("the bus answers") != "PONG" {}
     }
 
-    fn line(&mut self) -> String {
+    /// The next line; `None` if it does not come in time.
+    fn line(&mut self, deadline: Instant) -> Option<String> {
         loop {
+            let left = deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?;
+            self.stream.set_read_timeout(Some(left)).expect("a time");
             let mut line = String::new();
-            let length = self.lines.read_line(&mut line).expect("the bus talks");
-            assert!(length > 0, "the bus has ended the connection");
+            match self.lines.read_line(&mut line) {
+                Ok(length) => assert!(length > 0, "the bus has ended the connection"),
+                Err(why) if why.kind() == ErrorKind::WouldBlock => return None,
+                Err(why) => panic!("the bus does not talk: {why}"),
+            }
             match line.trim_end() {
                 "PING" => self.send("PONG\r\n"),
-                line => return line.to_owned(),
+                line => return Some(line.to_owned()),
             }
         }
     }
@@ -316,12 +323,22 @@ impl PlainClient {
     /// Sends a request, and waits for the first reply. It is empty if nobody is there.
     ///
     /// # Panics
-    /// If what comes is none.
+    /// If none comes.
     pub fn request(&mut self, subject: &str, text: &str) -> String {
+        self.request_within(TEST_TIMEOUT, subject, text).expect("a reply")
+    }
+
+    /// As [`PlainClient::request`]; `None` if there is no reply within a time. Nothing else can be
+    /// asked then.
+    ///
+    /// # Panics
+    /// If what comes is none.
+    pub fn request_within(&mut self, time: Duration, subject: &str, text: &str) -> Option<String> {
         self.send("SUB reply 9\r\nUNSUB 9 1\r\n");
         self.send(&format!("PUB {subject} reply {}\r\n{text}\r\n", text.len()));
+        let deadline = Instant::now() + time;
         loop {
-            let line = self.line();
+            let line = self.line(deadline)?;
             let words: Vec<&str> = line.split(' ').collect();
             let (headers, length) = match words[..] {
                 ["MSG", .., length] => (0, length),
@@ -330,7 +347,7 @@ impl PlainClient {
             };
             let mut text = vec![0; length.parse::<usize>().expect("a number") + 2];
             self.lines.read_exact(&mut text).expect("a message");
-            return String::from_utf8_lossy(&text[headers..text.len() - 2]).into_owned();
+            return Some(String::from_utf8_lossy(&text[headers..text.len() - 2]).into_owned());
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::{Folder, Log, Server, TEST_TIMEOUT, wait_until};
 /// The document with a configuration.
 const FLEET: &str = include_str!("../../../docs/fleet.md");
 
-/// HAProxy on a port of 127.0.0.1, in front of some servers. Dropping it ends it.
+/// HAProxy on a port, in front of some servers. Dropping it ends it.
 pub struct Haproxy {
     _process: OtherProcess,
     /// Its port for clients.
@@ -76,6 +76,12 @@ impl Haproxy {
     /// checks a second.
     #[must_use]
     pub fn start(name: &str, nodes: &[Node], words: &str) -> Haproxy {
+        Haproxy::start_at(&["127.0.0.1"], name, nodes, words)
+    }
+
+    /// As [`Haproxy::start`], on these addresses.
+    #[must_use]
+    pub fn start_at(hosts: &[&str], name: &str, nodes: &[Node], words: &str) -> Haproxy {
         let server = |Node { name, address, agent }: &Node| {
             let (host, port) = agent.rsplit_once(':').expect("a port");
             format!(
@@ -84,6 +90,7 @@ impl Haproxy {
         };
         let servers: String = nodes.iter().map(server).collect();
         Haproxy::configured(
+            hosts,
             name,
             &format!(
                 "global\n  maxconn 4000\ndefaults\n  mode tcp\n  timeout connect 30s\n  timeout client 60s\n  \
@@ -108,15 +115,16 @@ impl Haproxy {
             let ours = format!("{name} {address} agent-addr {host} agent-port {port}\n");
             text = text.replace(&documented, &ours);
         }
-        Haproxy::configured(name, &text)
+        Haproxy::configured(&["127.0.0.1"], name, &text)
     }
 
-    /// Starts HAProxy with a configuration, on a port of 127.0.0.1 in the place of 9999, and with a
-    /// socket that this can ask.
-    fn configured(name: &str, text: &str) -> Haproxy {
+    /// Starts HAProxy with a configuration, on a port of these addresses in the place of 9999, and
+    /// with a socket that this can ask.
+    fn configured(hosts: &[&str], name: &str, text: &str) -> Haproxy {
         let (port, folder) = (free_port(), Folder::new(name));
         let socket = folder.path("admin.sock");
-        let bind = format!("bind 127.0.0.1:{port}\n");
+        let addresses: Vec<String> = hosts.iter().map(|host| format!("{host}:{port}")).collect();
+        let bind = format!("bind {}\n", addresses.join(","));
         let text = text.replace("bind :9999\n", &bind);
         assert!(text.contains(&bind), "{text}");
         let text = text.replacen("global\n", &format!("global\n  stats socket {socket} level admin\n"), 1);

@@ -22,6 +22,7 @@ pub mod jails;
 pub mod load;
 pub mod local_client;
 pub mod log;
+pub mod machines;
 pub mod names;
 pub mod network;
 pub mod nodes;

@@ -30,7 +30,7 @@ pub fn own() {
 }
 
 /// A process in a new network namespace with loopback up, which keeps the namespace.
-fn hold() -> Child {
+pub(crate) fn hold() -> Child {
     let script = "ip link set lo up && echo up && exec cat";
     let mut holder = Command::new("unshare")
         .args(["--net", "--", "sh", "-c", script])
@@ -45,7 +45,7 @@ fn hold() -> Child {
 }
 
 /// Moves the calling thread into the namespace of a process.
-fn enter(holder: &Child) {
+pub(crate) fn enter(holder: &Child) {
     let namespace = File::open(format!("/proc/{}/ns/net", holder.id())).expect("the holder runs");
     move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).expect("we are root");
 }
@@ -105,7 +105,7 @@ impl Drop for ClientNamespace {
     }
 }
 
-fn shell(script: &str) {
+pub(crate) fn shell(script: &str) {
     let (code, _, err) = run(Command::new("sh").args(["-c", script]));
     assert_eq!(code, 0, "{script}: {err}");
 }

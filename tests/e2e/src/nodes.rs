@@ -9,6 +9,7 @@ use crate::{Folder, procfs, wait_until};
 /// A bus with JetStream, whose store outlives it.
 pub struct Bus {
     server: Option<NatsServer>,
+    host: String,
     /// Its port.
     pub port: u16,
     store: Folder,
@@ -18,15 +19,21 @@ impl Bus {
     /// Starts a bus.
     #[must_use]
     pub fn start(name: &str) -> Bus {
+        Bus::start_at("127.0.0.1", name)
+    }
+
+    /// Starts a bus that listens on an address.
+    #[must_use]
+    pub fn start_at(host: &str, name: &str) -> Bus {
         let store = Folder::new(&format!("{name}-store"));
-        let server = NatsServer::start(&options(&store));
-        Bus { port: server.port, server: Some(server), store }
+        let server = NatsServer::start(&options(host, &store));
+        Bus { host: host.to_owned(), port: server.port, server: Some(server), store }
     }
 
     /// Its address.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("nats://127.0.0.1:{}", self.port)
+        format!("nats://{}:{}", self.host, self.port)
     }
 
     /// Kills it.
@@ -39,12 +46,13 @@ impl Bus {
         if is_empty {
             self.store = Folder::new(&format!("empty-store-{}", self.port));
         }
-        self.server = Some(NatsServer::start_on(&self.port.to_string(), &options(&self.store)));
+        let options = options(&self.host, &self.store);
+        self.server = Some(NatsServer::start_on(&self.port.to_string(), &options));
     }
 }
 
-fn options(store: &Folder) -> [&str; 3] {
-    ["-js", "-sd", store.0.to_str().expect("a path of this test")]
+fn options<'a>(host: &'a str, store: &'a Folder) -> [&'a str; 5] {
+    ["-a", host, "-js", "-sd", store.0.to_str().expect("a path of this test")]
 }
 
 /// A node with this name, of the fleet on a bus.

@@ -146,6 +146,11 @@ impl Bans {
         true
     }
 
+    /// Whether this is what is known of its block.
+    pub(super) fn holds(&self, record: &BanRecord) -> bool {
+        self.known.get(&record.block).is_some_and(|known| known.record == *record)
+    }
+
     /// Another node says that it has ordered this, and that it puts it into the bucket. Returns
     /// whether it is new, and the service is to know it.
     pub(super) fn hear(&mut self, record: BanRecord, clock: Clock) -> bool {

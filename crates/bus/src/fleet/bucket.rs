@@ -124,6 +124,14 @@ impl Bucket {
         self.in_flight.values_mut().for_each(|(_, since)| *since = clock.now);
     }
 
+    /// A node is heard that was not: a bus that was in parts may answer again.
+    pub(super) fn on_appearance(&mut self, clock: Clock) {
+        self.retry = RETRY;
+        if let State::Waiting { until } = &mut self.state {
+            *until = (*until).min(clock.now + RETRY);
+        }
+    }
+
     /// Time passes.
     pub(super) fn on_tick(&mut self, bans: &mut Bans, clock: Clock, outcome: &mut BusOutcome) {
         let late = |since: u64, within: u64| clock.now.saturating_sub(since) > within;

@@ -23,8 +23,9 @@ const ENTRIES: usize = if MOST < (LONGEST - 1_024) / SOURCE { MOST } else { (LON
 /// Messages with changes at a time, at most. With those of a whole, 30 come about in a second.
 const CHANGES: usize = 2;
 
-/// Bans that wait, at most, and for how many milliseconds an order is news.
-const BANS: usize = 1_000;
+/// Orders about bans that are said again to a node that has not heard them, at most, and for how
+/// many milliseconds an order is news.
+const ORDERS: usize = 1_000;
 const FRESH: u64 = 10_000;
 
 /// Times in milliseconds: between two signs of life, and between two wholes, if nothing asks for
@@ -63,7 +64,8 @@ pub(super) struct Own {
     /// Penalties with their ends, and those that the others do not know of yet.
     penalties: BTreeMap<Prefix, u64>,
     given: BTreeSet<Prefix>,
-    /// Bans that the others have not been told yet.
+    /// The last orders here about bans, and those that the others have not been told yet.
+    orders: VecDeque<BanRecord>,
     bans: VecDeque<BanRecord>,
     whole: Whole,
 }
@@ -80,6 +82,7 @@ impl Own {
             changed: BTreeSet::new(),
             penalties: BTreeMap::new(),
             given: BTreeSet::new(),
+            orders: VecDeque::new(),
             bans: VecDeque::new(),
             whole: Whole { begun: 0, next: None, again: true },
         }
@@ -113,18 +116,29 @@ impl Own {
         true
     }
 
-    /// A ban was given or lifted. The bucket tells the others of it, too: what is too much here,
-    /// and what is not of this moment, they learn from that.
+    /// A ban was given or lifted here. The bucket tells the others of it, too: what is too much
+    /// here, and what is not of this moment, they learn from that.
     pub(super) fn on_ban(&mut self, ban: BanRecord, clock: Clock) {
-        if ban.at.saturating_add(FRESH) >= clock.day && self.bans.len() < BANS {
+        if ban.at.saturating_add(FRESH) < clock.day {
+            return;
+        }
+        if self.bans.len() < ORDERS {
             self.bans.push_back(ban);
         }
+        if self.orders.len() == ORDERS {
+            self.orders.pop_front();
+        }
+        self.orders.push_back(ban);
     }
 
-    /// Somebody does not know what was said before.
-    pub(super) fn say_again(&mut self) {
+    /// Somebody does not know what was said before. The bucket of a cluster that was in parts takes
+    /// many seconds to be one again: of the bans that were ordered here, the others are told those
+    /// that hold.
+    pub(super) fn say_again(&mut self, holds: impl Fn(&BanRecord) -> bool) {
         self.whole.again = true;
         self.given = self.penalties.keys().copied().collect();
+        self.orders.retain(holds);
+        self.bans = self.orders.clone();
     }
 
     /// What to say now. To be called each 100 ms while the bus is there.

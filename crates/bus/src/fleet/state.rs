@@ -136,12 +136,16 @@ impl Fleet {
         self.deeds.clear();
         self.roster.excuse(self.clock.now);
         if is_there {
-            self.own.say_again();
+            self.say_again();
         }
         let mut outcome = BusOutcome::default();
         self.bucket.on_bus(is_there, self.clock, &mut outcome);
         self.take(outcome);
         self.outbox.tell(LinkRecord::Bus(is_there));
+    }
+
+    fn say_again(&mut self) {
+        self.own.say_again(|order| self.bans.holds(order));
     }
 
     /// The bus, or the way there, has a complaint.
@@ -183,7 +187,10 @@ impl Fleet {
         match self.roster.hear(&message, &mut self.sums, now) {
             Hearing::Stale => return,
             Hearing::Heard => {}
-            Hearing::Appeared => self.own.say_again(),
+            Hearing::Appeared => {
+                self.say_again();
+                self.bucket.on_appearance(self.clock);
+            }
             Hearing::NoRoom => self.complain("sources", || {
                 format!("node {node} has more sources than are kept: the limits of this fleet leave some out")
             }),

@@ -261,9 +261,12 @@ fn a_bucket_that_cannot_be_used_is_tried_more_seldom_and_told() {
     let complaints = std::mem::take(&mut tried.outcome.complaints);
     assert_eq!(complaints.len(), 6);
     assert!(complaints[0].1.contains("no JetStream") && tried.bucket.trouble().is_some());
-    // The bus does not answer at all.
+    // The bus does not answer at all, until its parts are one.
     tried.tick(now + 5_001);
     assert!(tried.is_waiting());
+    tried.bucket.on_appearance(clock(now + 5_001));
+    let State::Waiting { until } = tried.bucket.state else { panic!("it waits") };
+    assert_eq!((until, tried.bucket.retry), (now + 5_251, RETRY));
     // It was not this process that slept.
     tried.bucket.on_bus(true, clock(now), &mut tried.outcome);
     tried.clock = clock(now + 60_000);

@@ -1,3 +1,5 @@
+use tine::cli::BanState;
+
 use super::*;
 
 fn source(number: u32) -> Prefix {
@@ -81,7 +83,7 @@ fn who_appears_gets_everything_soon_but_not_without_end() {
     assert_eq!(said[0].penalties, [(Source(source(1)), 9_950), (Source(source(2)), 50)]);
     let mut wholes = 0;
     for now in (100..3_100).step_by(100) {
-        own.say_again();
+        own.say_again(|_| true);
         let said = own.say(now);
         // The other one has ended.
         let penalties: Vec<_> = said.iter().flat_map(|one| one.penalties.clone()).collect();
@@ -90,6 +92,34 @@ fn who_appears_gets_everything_soon_but_not_without_end() {
     }
     // At 600, and then each 500 ms.
     assert_eq!(wholes, 5);
+}
+
+#[test]
+fn orders_that_hold_are_said_again_and_the_oldest_are_left_out() {
+    let ban = |number: u32, at: u64| BanRecord { block: source(number), state: BanState::Forever, at };
+    let clock = |now: u64| Clock { now, day: 1_000_000 + now };
+    let mut own = own();
+    let bans = |own: &mut Own, now: u64| -> Vec<u64> {
+        own.say(now).iter().flat_map(|said| said.bans.iter().map(|(.., at)| *at)).collect()
+    };
+    // One of before the start: the bucket has it.
+    own.on_ban(ban(1, 900_000), clock(0));
+    own.on_ban(ban(2, 1_000_000), clock(0));
+    own.on_ban(ban(3, 1_000_001), clock(0));
+    assert_eq!(bans(&mut own, 0), [1_000_000, 1_000_001]);
+    own.say_again(|_| true);
+    assert_eq!(bans(&mut own, 100), [1_000_000, 1_000_001]);
+    // Another node has ordered something else since.
+    own.say_again(|order| order.block != source(2));
+    assert_eq!(bans(&mut own, 200), [1_000_001]);
+    own.say_again(|_| true);
+    assert_eq!(bans(&mut own, 300), [1_000_001]);
+    for number in 0..ORDERS as u32 {
+        own.on_ban(ban(number, 1_000_400 + u64::from(number)), clock(400));
+    }
+    own.say_again(|_| true);
+    let said: Vec<u64> = (400..1_000).step_by(100).flat_map(|now| bans(&mut own, now)).collect();
+    assert_eq!((said.len(), said[0]), (ORDERS, 1_000_400));
 }
 
 #[test]
