@@ -264,12 +264,18 @@ def build():
         ['make', '-s', '-B', '-C', YARDSTICKS, f'OUT={OUT}', f'FROM={ARGS.yardsticks.resolve()}'], check=True
     )
     if ARGS.tine is None:
-        subprocess.run(['cargo', 'build', '--release', '--quiet', '--bin', 'tine'], cwd=ROOT, check=True)
-        version = subprocess.run(['rustc', '-vV'], capture_output=True, text=True, check=True).stdout
-        host = re.search(r'host: (\S+)', version)[1]
-        target = pathlib.Path(os.environ.get('CARGO_TARGET_DIR', ROOT / 'target'))
-        shutil.copy(target / host / 'release' / 'tine', OUT / 'tine')
-        ARGS.tine = tool('tine')
+        ARGS.tine = build_tine()
+
+
+def build_tine():
+    """Builds tine. Returns the path of a copy that another build does not change."""
+    subprocess.run(['cargo', 'build', '--release', '--quiet', '--bin', 'tine'], cwd=ROOT, check=True)
+    version = subprocess.run(['rustc', '-vV'], capture_output=True, text=True, check=True).stdout
+    host = re.search(r'host: (\S+)', version)[1]
+    target = pathlib.Path(os.environ.get('CARGO_TARGET_DIR', ROOT / 'target'))
+    OUT.mkdir(exist_ok=True)
+    shutil.copy(target / host / 'release' / 'tine', OUT / 'tine')
+    return tool('tine')
 
 
 def machine():

@@ -1,63 +1,92 @@
-"""Curves as SVG, without a library."""
+"""Curves as SVG, for light and dark pages, without a library."""
 
-from math import floor, log10
+import html, pathlib, sys
+from math import ceil, floor, log10
 
-WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 720, 380, 80, 50, 40, 170
-COLORS = ('#2563eb', '#d97706', '#059669', '#db2777', '#7c3aed')
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / 'scripts'))
+
+from drawing import palette
+
+WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 760, 400, 80, 56, 64, 190
+INKS = ('client', 'child', 'server', 'kernel', 'alert')
 
 
-def draw(path, title, x_name, y_name, curves, log=True):
-    """`curves`: name, points, and whether they are measured, which is drawn as dots."""
+def picture(title, x_name, y_name, curves, log=True):
+    """A picture of curves: name, points, and whether they are measured, which is drawn as dots.
+    Those after one with the same name have its colour, and are named once."""
     points = [point for _, many, _ in curves for point in many if not log or min(point) > 0]
-    xs, ys = [x for x, _ in points], [y for _, y in points]
-    x_axis, y_axis = axis(min(xs), max(xs), log), axis(0 if not log else min(ys), max(ys), log)
-    place = lambda value, of, low, high: low + (high - low) * of(value)
-    x_of = lambda x: place(x, x_axis[0], LEFT, WIDTH - RIGHT)
-    y_of = lambda y: place(y, y_axis[0], HEIGHT - BOTTOM, TOP)
-    text = lambda x, y, words, anchor='middle': (
-        f'<text x="{x:.0f}" y="{y:.0f}" text-anchor="{anchor}">{words}</text>')
-    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
-             'font-family="sans-serif" font-size="12" fill="#222" role="img">',
-             f'<title>{title}</title>', f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#fff"/>',
-             f'<text x="{LEFT}" y="22" font-size="15">{title}</text>',
-             text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 10, x_name), text(LEFT, TOP - 4, y_name, 'start')]
-    for value in x_axis[1]:
-        x = x_of(value)
-        parts += [f'<path d="M{x:.0f} {TOP}V{HEIGHT - BOTTOM}" stroke="#ddd"/>',
-                  text(x, HEIGHT - BOTTOM + 16, short(value))]
-    for value in y_axis[1]:
-        y = y_of(value)
-        parts += [f'<path d="M{LEFT} {y:.0f}H{WIDTH - RIGHT}" stroke="#ddd"/>',
-                  text(LEFT - 6, y + 4, short(value), 'end')]
-    for number, (name, many, measured) in enumerate(curves):
-        color = COLORS[number % len(COLORS)]
+    x_of = Scale([x for x, _ in points], LEFT, WIDTH - RIGHT, log)
+    y_of = Scale([y for _, y in points], HEIGHT - BOTTOM, TOP, log)
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}" '
+        f'viewBox="0 0 {WIDTH} {HEIGHT}" role="img">',
+        f'<title>{html.escape(title)}</title>',
+        f'<desc>{html.escape("; ".join(dict.fromkeys(name for name, _, _ in curves)))}</desc>',
+        f'<style>\n{palette.style()}\n.page{{fill:{palette.PAGES["light"]}}}\n'
+        f'@media (prefers-color-scheme: dark) {{.page{{fill:{palette.PAGES["dark"]}}}}}\n{dots()}</style>',
+        f'<rect class="page" width="{WIDTH}" height="{HEIGHT}"/>',
+        text('title', 'text', LEFT, 24, title, 'start'),
+        text('small', 'muted', LEFT, TOP - 14, y_name, 'start'),
+        text('small', 'muted', (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 10, x_name),
+    ]
+    for value, x in x_of.marks:
+        parts += [f'<path class="grid" d="M{x:.0f} {TOP}V{HEIGHT - BOTTOM}"/>']
+        parts += [text('small', 'muted', x, HEIGHT - BOTTOM + 18, short(value))]
+    for value, y in y_of.marks:
+        parts += [f'<path class="grid" d="M{LEFT} {y:.0f}H{WIDTH - RIGHT}"/>']
+        parts += [text('small', 'muted', LEFT - 8, y + 4, short(value), 'end')]
+    names = list(dict.fromkeys(name for name, _, _ in curves))
+    for name, many, is_measured in curves:
+        ink = INKS[names.index(name) % len(INKS)]
         at = [(x_of(x), y_of(y)) for x, y in many if not log or min(x, y) > 0]
-        if measured:
-            parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{color}"/>' for x, y in at]
+        if is_measured:
+            parts += [f'<circle class="dot {ink}" cx="{x:.1f}" cy="{y:.1f}" r="4.5"/>' for x, y in at]
         else:
-            line = ' '.join(f'{x:.1f},{y:.1f}' for x, y in at)
-            parts.append(f'<polyline points="{line}" fill="none" stroke="{color}" stroke-width="2"/>')
-        y = TOP + 14 + 18 * number
-        parts += [f'<circle cx="{WIDTH - RIGHT + 14}" cy="{y - 4}" r="4" fill="{color}"/>',
-                  text(WIDTH - RIGHT + 24, y, name, 'start')]
-    path.write_text('\n'.join([*parts, '</svg>', '']))
+            line = ' '.join(f'{x:.1f} {y:.1f}' for x, y in at)
+            parts.append(f'<path class="line {ink}" d="M{line}"/>')
+    for number, name in enumerate(names):
+        ink, y = INKS[number % len(INKS)], TOP + 8 + 20 * number
+        parts.append(f'<circle class="dot {ink}" cx="{WIDTH - RIGHT + 16}" cy="{y}" r="4.5"/>')
+        parts.append(text('small', ink, WIDTH - RIGHT + 28, y + 4, name, 'start'))
+    if any(is_measured for _, _, is_measured in curves):
+        parts.append(text('small', 'muted', WIDTH - RIGHT + 28, TOP + 12 + 20 * len(names), 'dots: measured', 'start'))
+    return '\n'.join([*parts, '</svg>', ''])
 
 
-def axis(low, high, log):
-    """Where a value is between 0 and 1, and the values that are named."""
-    if log:
-        first, last = floor(log10(low)), floor(log10(high)) + 1
-        return (lambda value: (log10(value) - first) / (last - first)), [10.0 ** at for at in range(first, last + 1)]
-    step = 10 ** floor(log10(max(high, 1e-9)))
-    step = next(step * part for part in (0.2, 0.5, 1, 2) if high / (step * part) <= 6)
-    values = [step * at for at in range(int(high / step) + 2)]
-    return (lambda value: value / values[-1]), values
+def dots():
+    rules = [[f'.dot.{ink}{{fill:{palette.INK[ink][at]}}}' for ink in INKS] for at in range(len(palette.PAGES))]
+    return '\n'.join(rules[0]) + '\n@media (prefers-color-scheme: dark) {' + ''.join(rules[1]) + '}\n'
+
+
+def text(kind, ink, x, y, words, anchor='middle'):
+    place = f'x="{x:.0f}" y="{y:.0f}" text-anchor="{anchor}"'
+    return f'<text class="{kind} {ink}" {place}>{html.escape(words)}</text>'
+
+
+class Scale:
+    """The place of a value between two places, and the values that are named."""
+
+    def __init__(self, values, start, end, log):
+        self.start, self.end, self.log = start, end, log
+        if log:
+            self.low, self.high = floor(log10(min(values))), ceil(log10(max(values)))
+            named = [10.0**at for at in range(self.low, self.high + 1)]
+        else:
+            most = max(max(values), 1e-9)
+            step = 10 ** floor(log10(most))
+            step = next(step * part for part in (0.1, 0.2, 0.5, 1, 2) if most / (step * part) <= 6)
+            named = [step * at for at in range(ceil(most / step - 1e-9) + 1)]
+            self.low, self.high = 0, named[-1]
+        self.marks = [(value, self(value)) for value in named]
+
+    def __call__(self, value):
+        part = ((log10(value) if self.log else value) - self.low) / (self.high - self.low)
+        return self.start + part * (self.end - self.start)
 
 
 def short(value):
-    if value == 0:
-        return '0'
-    for unit, of in (('G', 1e9), ('M', 1e6), ('k', 1e3)):
+    """A number for people."""
+    for unit, of in ((' G', 1e9), (' M', 1e6), (' k', 1e3)):
         if value >= of:
-            return f'{value / of:g} {unit}'
-    return f'{value:g}'
+            return f'{value / of:.3g}{unit}'
+    return f'{value:.3g}'
