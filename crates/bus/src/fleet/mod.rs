@@ -21,6 +21,7 @@
 //! | `asks.rs` | questions of operators |
 //! | `link.rs` | waits, and applies |
 //! | `operator.rs` | `tine fleet`: a process that asks and orders nodes, and bans |
+//! | `tried.rs` | a link that fuzz targets have hear anything |
 
 mod asks;
 mod bans;
@@ -40,6 +41,8 @@ mod settings;
 mod state;
 mod subjects;
 mod sums;
+#[doc(hidden)]
+pub mod tried;
 
 use std::process::ExitCode;
 

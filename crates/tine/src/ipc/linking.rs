@@ -328,7 +328,7 @@ impl LinkRecord {
         let words = || rest.split(' ');
         Some(match kind {
             "ready" => LinkRecord::Ready,
-            "failed" => LinkRecord::Failed(rest.to_owned()),
+            "failed" => LinkRecord::Failed(one_line(rest)),
             "bus" => LinkRecord::Bus(rest == "there"),
             "nodes" => {
                 let (present, lost) = rest.split_once(' ')?;
@@ -344,7 +344,7 @@ impl LinkRecord {
                 LinkRecord::Used { source, held, taken }
             }
             "drain" => LinkRecord::Drain,
-            "warning" => LinkRecord::Warning(rest.to_owned()),
+            "warning" => LinkRecord::Warning(one_line(rest)),
             _ => return None,
         })
     }
@@ -450,6 +450,10 @@ mod tests {
         let text = b"ban x forever 1\nban ::1\nused ::1 -1 0\nnodes 1\npenalty ::1\n\xff\n\nbus there\nx y";
         assert_eq!(records(text, LinkRecord::parse), [LinkRecord::Bus(true)]);
         assert_eq!(records(b"drain\nban ::1 1 99999999999999999999999", ServiceRecord::parse), []);
+        // What is logged has no control characters, and an end, whoever sends it.
+        let long = format!("warning \u{1b}[2J\t{}", "x".repeat(1_000));
+        let shown = format!(" [2J {}", "x".repeat(395));
+        assert_eq!(records(long.as_bytes(), LinkRecord::parse), [LinkRecord::Warning(shown)]);
     }
 
     #[test]
