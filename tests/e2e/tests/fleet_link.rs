@@ -203,6 +203,28 @@ fn a_link_has_its_keys_from_its_server_and_its_authorities_in_memory() {
 }
 
 #[test]
+fn nodes_share_bans_with_credentials_that_an_operator_has_signed() {
+    network::own();
+    let folder = Folder::new("link-credentials");
+    let config = folder.write("nats.conf", include_str!("../data/nats-operator.conf"));
+    let (config, store) = (config.display().to_string(), folder.path("store"));
+    let bus = NatsServer::start(&["-c", &config, "-js", "-sd", &store]);
+    let signed = json!({ "credentials": include_str!("../data/nats-user.creds") });
+    let nodes = ["n1", "n2"].map(|name| Node::with(&bus.url(), name, &signed));
+    nodes.iter().for_each(|node| node.wait_for_nodes(2));
+    nodes[0].order(block("192.0.2.1"), BanState::Forever);
+    nodes[1].wait_for_ban(block("192.0.2.1"), BanState::Forever);
+    // The bucket is one of the account.
+    let late = Node::with(&bus.url(), "late", &signed);
+    late.wait_for_ban(block("192.0.2.1"), BanState::Forever);
+    let stranger = Node::with(&bus.url(), "stranger", &json!({}));
+    stranger.wait("it says why", |told| {
+        told.warnings.iter().any(|text| text.contains("cannot connect to the bus")).then_some(())
+    });
+    assert_eq!((nodes[0].receive(), nodes[0].told.borrow().nodes), (false, (3, 0)));
+}
+
+#[test]
 fn questions_and_orders_of_operators_reach_the_server() {
     network::own();
     let folder = Folder::new("link-questions");

@@ -11,6 +11,11 @@ use tine_e2e::{Folder, Server, network, run, tine};
 const SEED: &str = "SUABWAKMEF2H5AFSJWPENEZ4WYBB5R4J2WYQRUV3EWG54CORMQWNM4C6RI";
 const PUBLIC: &str = "UAEEBSXMGTHWGG74SR3AVL4P5YD232YNFYYCFQ6QOPIZEOBJJBDBPH4B";
 
+/// The configuration of a server with an operator and an account, signed for this test without an
+/// end; and the credentials of a user of the account, whose seed is the one above.
+const OPERATOR: &str = include_str!("../data/nats-operator.conf");
+const CREDENTIALS: &str = include_str!("../data/nats-user.creds");
+
 /// Runs a load on two agents, each with these options, and checks its result.
 fn expect_run(url: &str, options: &[&str], folder: &Folder) {
     let server = Server::serve(&[]);
@@ -67,6 +72,26 @@ fn a_bus_lets_those_in_who_have_the_seed_of_a_key() {
     assert!(said.contains("cannot use /nonexistent/seed: "), "{said}");
     let said = expect_refused(&bus.url(), &["--bus-credentials", &seed], 100);
     assert!(said.contains(&format!("cannot use {seed}: ")), "{said}");
+}
+
+#[test]
+fn a_bus_lets_those_in_whose_credentials_its_operator_has_signed() {
+    network::own();
+    let folder = Folder::new("bus-credentials");
+    let config = folder.write("nats.conf", OPERATOR).display().to_string();
+    let bus = NatsServer::start(&["-c", &config]);
+    let file = folder.write("user.creds", CREDENTIALS).display().to_string();
+    expect_run(&bus.url(), &["--bus-credentials", &file], &folder);
+    expect_refused(&bus.url(), &[], 111);
+    // The seed of the user alone is no credential, nor is what somebody else has signed.
+    let seed = folder.write("seed", SEED).display().to_string();
+    expect_refused(&bus.url(), &["--bus-nkey", &seed], 111);
+    let (jwt, rest) = CREDENTIALS.split_once("\n------END NATS USER JWT").expect("a JWT");
+    let (signed, signature) = jwt.rsplit_once('.').expect("a signature");
+    let forged: String = signature.chars().rev().collect();
+    let file = folder.write("forged.creds", &format!("{signed}.{forged}\n------END NATS USER JWT{rest}"));
+    let said = expect_refused(&bus.url(), &["--bus-credentials", &file.display().to_string()], 111);
+    assert!(said.contains("authorization violation") && !said.contains(signature), "{said}");
 }
 
 /// Makes a certificate for 127.0.0.1, which no other has signed. Returns its file and that of the
