@@ -1,5 +1,6 @@
 //! `tine fleet`: all nodes of a fleet, or none.
 
+use std::net::TcpStream;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -9,7 +10,7 @@ use serde_json::{Value, json};
 use tine::cli::BanState::{Forever, Lifted};
 use tine_e2e::bus::NatsServer;
 use tine_e2e::fleet::{Node, block};
-use tine_e2e::{Folder, network, run, tine};
+use tine_e2e::{Client, Folder, ServerCommand, network, run, tine, wait_until};
 
 fn bus(folder: &Folder) -> NatsServer {
     NatsServer::start(&["-js", "-sd", &folder.path("store")])
@@ -129,6 +130,47 @@ fn a_node_that_obeys_is_told_to_drain() {
     assert!(code == 111 && err.contains("node n1 does not answer"), "{err}");
     nodes[0].signal(Signal::CONT);
     assert_eq!((nodes[1].receive(), nodes[1].told.borrow().drains), (false, 0));
+}
+
+#[test]
+fn a_service_of_a_node_with_several_drains_and_the_others_serve_on() {
+    network::own();
+    let folder = Folder::new("fleet-drain-service");
+    let bus = bus(&folder);
+    let text = format!(
+        "control = '{}'\nstate-directory = 'none'\nlog = 'json'\nprint-ports = true\nname = 'n1'\nbus = '{}'\n\
+         bus-control = true\n[services.a]\nlisten = '127.0.0.1:0'\n[services.b]\nlisten = '127.0.0.1:0'\n",
+        folder.path("c.sock"),
+        bus.url()
+    );
+    let config = folder.write("tine.toml", &text).display().to_string();
+    let mut server = ServerCommand::program(tine(), &["serve", "--config", &config]).start();
+    let ports: Vec<u16> = server
+        .log
+        .wait_for("listen", 2)
+        .iter()
+        .map(|line| {
+            line["address"].as_str().and_then(|text| text.rsplit(':').next()?.parse().ok()).expect("a port")
+        })
+        .collect();
+    let drain = |service: &str| {
+        wait_until("the service is in its fleet", || {
+            fleet(&bus.url(), &["status", "--fleet", service]).1.contains("n1/").then_some(())
+        });
+        let (code, _, err) = fleet(&bus.url(), &["drain", "n1", "--fleet", service]);
+        assert_eq!((code, err.as_str()), (0, ""));
+    };
+    // Its connection goes on until it ends.
+    let mut held = Client::connect(ports[0]);
+    assert!(held.is_answered());
+    drain("a");
+    server.log.wait_for_line("it drains", |line| line.contains("has this service drain"));
+    wait_until("it accepts nobody", || TcpStream::connect(("127.0.0.1", ports[0])).is_err().then_some(()));
+    assert!(held.is_answered() && Client::connect(ports[1]).is_served());
+    drop(held);
+    // With the last of its services, the server has ended.
+    drain("b");
+    assert_eq!(server.wait_for_exit().code(), Some(0));
 }
 
 #[test]

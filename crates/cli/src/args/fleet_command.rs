@@ -30,7 +30,8 @@ pub enum FleetCommand {
     Ban(FleetBan),
     /// Lift a ban, on all nodes
     Unban(FleetUnban),
-    /// Stop the server of a node as TERM does; one that obeys the fleet (tine serve --bus-control)
+    /// Stop the server of a node as TERM does; of a server with several services, the one of the
+    /// fleet. It has to obey the fleet (tine serve --bus-control)
     Drain(FleetDrain),
 }
 

@@ -72,6 +72,8 @@ pub(crate) enum LinkMessage {
     Commit,
     /// To the supervisor of a service, from its master: there is no next generation.
     Cancel,
+    /// From the supervisor of a service, to its master: somebody who may has it drain.
+    Drain,
 }
 
 impl LinkMessage {
@@ -105,6 +107,7 @@ impl LinkMessage {
             LinkMessage::Successor => json!({ "message": "successor" }),
             LinkMessage::Commit => json!({ "message": "commit" }),
             LinkMessage::Cancel => json!({ "message": "cancel" }),
+            LinkMessage::Drain => json!({ "message": "drain" }),
         }
     }
 
@@ -145,6 +148,7 @@ impl LinkMessage {
             "successor" => LinkMessage::Successor,
             "commit" => LinkMessage::Commit,
             "cancel" => LinkMessage::Cancel,
+            "drain" => LinkMessage::Drain,
             _ => return None,
         })
     }
@@ -258,6 +262,7 @@ mod tests {
             LinkMessage::Successor,
             LinkMessage::Commit,
             LinkMessage::Cancel,
+            LinkMessage::Drain,
         ]
     }
 

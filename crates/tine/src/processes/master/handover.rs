@@ -10,7 +10,7 @@ use super::Master;
 use super::state::MasterEvent;
 use crate::error::reason;
 use crate::ipc::handover::lineage::Lineage;
-use crate::ipc::handover::link::{Item, LinkMessage};
+use crate::ipc::handover::link::{Item, Link, LinkEvent, LinkMessage};
 use crate::ipc::steering::Order;
 use crate::net::listener::Listener;
 use crate::processes::handover::generations::GenerationEvent;
@@ -76,6 +76,27 @@ impl Master<'_> {
         }
     }
 
+    /// What supervisors have asked for since the last call.
+    pub(super) fn hear_services(&mut self, events: &mut Vec<MasterEvent>) {
+        for (number, service) in self.services.iter_mut().enumerate() {
+            while let Some(event) = service.link.as_ref().and_then(Link::receive) {
+                match event {
+                    LinkEvent::Message(LinkMessage::Drain, _) => {
+                        events.push(MasterEvent::DrainRequested(number));
+                    }
+                    LinkEvent::Message(..) | LinkEvent::Unknown => {}
+                    // The kernel reports its end by a signal.
+                    LinkEvent::Ended => service.link = None,
+                }
+            }
+        }
+    }
+
+    /// Hears no supervisor any more: their ends are awaited.
+    pub(super) fn leave_services(&mut self) {
+        self.services.iter_mut().for_each(|service| service.link = None);
+    }
+
     fn tell_services(&self, message: &LinkMessage) {
         for link in self.services.iter().filter_map(|service| service.link.as_ref()) {
             // A supervisor that has ended needs none.
@@ -127,7 +148,9 @@ impl Master<'_> {
 
     /// The descriptors to wait for, with the events.
     pub(super) fn links(&self) -> impl Iterator<Item = PollFd<'_>> {
-        self.generations.descriptors().map(|descriptor| PollFd::from_borrowed_fd(descriptor, PollFlags::IN))
+        let services = self.services.iter().filter_map(|service| service.link.as_ref().map(Link::as_fd));
+        let all = self.generations.descriptors().chain(services);
+        all.map(|descriptor| PollFd::from_borrowed_fd(descriptor, PollFlags::IN))
     }
 
     /// Once all services accept clients: the sockets are this process's, and the older generations

@@ -175,6 +175,7 @@ impl<'a> Master<'a> {
                 observer.look_after(self.alone, &mut self.controllers, &mut self.log);
             }
             self.check_handovers(&mut events);
+            self.hear_services(&mut events);
             if let Some(control) = self.serve_controllers(&state, &mut events) {
                 return Ok(Some(MasterChild::Control(control)));
             }
@@ -199,6 +200,7 @@ impl<'a> Master<'a> {
                 self.generations.stop();
             }
         }
+        self.leave_services();
         Ok(None)
     }
 

@@ -131,6 +131,11 @@ impl Handovers {
         }
     }
 
+    /// Has the master drain this service. False if there is none any more.
+    pub(super) fn ask_to_drain(&self) -> bool {
+        self.master.as_ref().is_some_and(|master| master.send(&LinkMessage::Drain).is_ok())
+    }
+
     /// Tells the successor what it has not heard yet, before this process ends. One that does not
     /// read is left.
     pub(super) fn finish(&mut self) {

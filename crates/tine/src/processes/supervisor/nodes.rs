@@ -165,8 +165,12 @@ where
                 self.log.warning("an operator of the fleet has this node drain");
                 self.on_command(Signal::TERM.as_raw(), None, events);
             }
+            // The others go on.
+            (true, Some(_)) if self.handovers.ask_to_drain() => {
+                self.log.warning("an operator of the fleet has this service drain");
+            }
             (true, Some(_)) => self.log.warning(
-                "an operator of the fleet wants this node to drain, which has other services, too: \
+                "an operator of the fleet wants this service to drain, and its master does not hear: \
                  drain it here (tine drain)",
             ),
             (false, _) => self.log.warning(
