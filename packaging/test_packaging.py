@@ -47,6 +47,20 @@ def warm_helpers(listing):
     return {name: permissions for permissions, name in found}
 
 
+def expect_licences(text):
+    """A text with the licences of all crates: those that ask for it are passed on in full."""
+    crates = dict(re.findall(r"^([\w-]+) \d\S*: ([^,\n]+), ", text, re.MULTILINE))
+    for crate, licence, words in [
+        ("async-nats", "Apache-2.0", "LICENSE-APACHE"),
+        ("subtle", "BSD-3-Clause", "Neither the name of the copyright holder nor the names of"),
+        ("untrusted", "ISC", "Copyright 2015-2016 Brian Smith."),
+        ("clap", "MIT OR Apache-2.0", "The above copyright notice and this permission notice"),
+    ]:
+        assert crates.get(crate) == licence and words in text, (crate, crates.get(crate))
+    # What is used while building only is not in the binary.
+    assert len(crates) > 100 and "syn" not in crates and "unicode-ident" not in crates, sorted(crates)
+
+
 def free_port():
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -286,6 +300,7 @@ class Archive(unittest.TestCase):
             run("tar", "-C", folder, "-xf", PACKAGES / f"{name}.tar.gz")
             tine = Path(folder, name, "bin/tine")
             self.assertIn(version(), run(tine, "--version"))
+            expect_licences(run("gzip", "-dc", Path(folder, name, "share/doc/tine/licences.gz")))
             port = free_port()
             with Process(tine, "serve", "--control", "none", f"127.0.0.1:{port}", stderr=subprocess.DEVNULL) as server:
                 wait_until("it serves", lambda: echo(port))
