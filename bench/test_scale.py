@@ -152,11 +152,17 @@ class Rates(unittest.TestCase):
         for count, rate, burst in [(3, 100, 100), (10, 100, 100), (20, 100, 100), (10, 1_000, 100)]:
             self.assertLess(limit.rate_overshoot(count, rate, burst, 0.5), burst)
 
-    def test_a_source_at_one_node_gets_its_share_and_that_of_the_bucket(self):
-        for count, rate, burst in [(3, 100, 100), (10, 100, 100), (3, 100, 20)]:
+    def test_a_source_at_one_node_gets_ten_shares_of_the_burst_in_a_second(self):
+        for count, rate, burst in [(3, 100, 100), (10, 100, 100), (20, 100, 100), (20, 10, 10)]:
             _, part = limit.rate_flood(count, rate, burst, 0.02, spread=0, visited=1)
-            expected = (rate / count + burst // count / limit.SETTLES_IN) / rate
+            expected = min(1, max(1, burst // count) / limit.TICK / rate)
             self.assertAlmostEqual(part, expected, delta=0.05)
+
+    def test_more_nodes_than_a_burst_has_tokens_get_no_more_than_the_rate(self):
+        for count, rate, burst in [(20, 10, 10), (20, 10, 3), (10, 10, 3)]:
+            over, part = limit.rate_flood(count, rate, burst, 0.02, spread=0)
+            self.assertLess(part, 1.02)
+            self.assertLess(over, 2 * count)
 
 
 class Pages(unittest.TestCase):

@@ -135,7 +135,7 @@ class Tokens:
         self.own = self.own_burst = max(1, burst // nodes)
         self.fleet, self.at = float(burst), 0.0
         self.taken = self.remote = 0
-        self.since = None
+        self.since, self.is_settled, self.heard_at = None, False, -math.inf
 
     def take(self, seconds):
         """The connections that are admitted after this time without any."""
@@ -149,13 +149,16 @@ class Tokens:
         """Returns what was taken here since the last tick."""
         taken, self.taken = self.taken, 0
         filled = min(self.burst, self.fleet + self.rate * (now - self.at))
+        if self.remote:
+            self.heard_at = now
         debt = 2 * max(self.burst, self.nodes) + self.rate * SETTLES_IN
         self.fleet = max(-debt, filled - taken - self.remote)
         self.at, self.remote = now, 0
         if self.since is None:
             self.since = now
-        if now >= self.since + SETTLES_IN - 1e-9:
-            self.since = now
+        is_alone = self.is_settled and self.fleet >= 1 and now >= self.heard_at + SETTLES_IN + debt / self.rate - 1e-9
+        if is_alone or now >= self.since + SETTLES_IN - 1e-9:
+            self.since, self.is_settled = now, True
             part = self.fleet / self.nodes
             self.own = min(self.own_burst, max(part, 1 if self.fleet >= 1 else 0))
         return taken

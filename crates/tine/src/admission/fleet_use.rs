@@ -29,6 +29,9 @@ const REFRESH_AFTER: u64 = 1_000_000_000;
 /// what they have taken until then is heard within as much.
 const SETTLES_IN: u64 = 800_000_000;
 
+/// A source without use is kept for this time at most, in nanoseconds.
+const LONGEST_KEPT: u64 = 60_000_000_000;
+
 /// The nodes of a fleet, as far as this one knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FleetNodes {
@@ -87,8 +90,13 @@ struct SourceUse {
     told: u32,
     /// The cap that was set last, and when.
     cap: Option<(usize, u64)>,
-    /// When its tokens were set last, or first counted.
+    /// When its tokens were set last, or first counted, and whether they were ever set.
     tokens_at: Option<u64>,
+    are_tokens_set: bool,
+    /// When other nodes were heard to admit some last.
+    others_at: Option<u64>,
+    /// Until when it is kept without use: its share may be so small that it comes back only then.
+    kept_until: u64,
 }
 
 /// The bucket of a source, as if the fleet were one server.
@@ -102,14 +110,18 @@ impl FleetBucket {
     /// Fills it for the time that has passed, and takes what all nodes have admitted.
     fn advance(&mut self, rate: Rate, taken: u64, nodes: u32, now: u64) {
         let burst = rate.burst_tokens();
-        let tokens_in = |nanoseconds: u64| nanoseconds as f64 / rate.interval_nanos() as f64;
-        let filled = tokens_in(now.saturating_sub(self.at));
-        // A debt is bounded: a node that claims to admit without end must not reject for ever. What
-        // nodes admit before they hear each other is owed in full: their shares, of which each has
-        // one connection at least, what fills meanwhile, and once more a part of what was there.
-        let debt = 2.0 * burst.max(f64::from(nodes)) + tokens_in(SETTLES_IN);
+        let filled = now.saturating_sub(self.at) as f64 / rate.interval_nanos() as f64;
+        let debt = FleetBucket::debt(rate, nodes);
         self.tokens = ((self.tokens + filled).min(burst) - taken as f64).max(-debt);
         self.at = now;
+    }
+
+    /// The largest debt: a node that claims to admit without end must not reject for ever. What
+    /// nodes admit before they hear each other is owed in full: their shares, of which each has one
+    /// connection at least, what fills meanwhile, and once more a part of what was there.
+    fn debt(rate: Rate, nodes: u32) -> f64 {
+        let filled = SETTLES_IN as f64 / rate.interval_nanos() as f64;
+        2.0 * rate.burst_tokens().max(f64::from(nodes)) + filled
     }
 
     fn is_full(&self, rate: Rate) -> bool {
@@ -194,7 +206,7 @@ impl FleetUse {
             used.held = held;
             used.advance(source, 0, limits, nodes, now, &mut tick);
         }
-        self.sources.retain(|_, used| used.is_of_interest(limits));
+        self.sources.retain(|_, used| used.is_of_interest(limits, now));
         tick
     }
 }
@@ -224,17 +236,42 @@ impl SourceUse {
             tick.told.push((source, reserved, taken));
         }
         if let Some(rate) = limits.rate_per_source {
-            let full = FleetBucket { tokens: rate.burst_tokens(), at: now };
-            let bucket = self.bucket.get_or_insert(full);
-            let taken = u64::from(taken) + u64::from(std::mem::take(&mut self.remote_taken));
-            bucket.advance(rate, taken, nodes.count(), now);
-            // Alone, a node goes on with its share, which fills by itself.
-            let since = *self.tokens_at.get_or_insert(now);
-            if nodes.is_connected && now >= since + SETTLES_IN {
-                self.tokens_at = Some(now);
-                tick.tokens.push((source, nodes.tokens(bucket.tokens)));
-            }
+            let tokens = self.tokens(rate, taken, nodes, now);
+            tick.tokens.extend(tokens.map(|tokens| (source, tokens)));
         }
+    }
+
+    /// The tokens that this node may take from now on, if that changes.
+    fn tokens(&mut self, rate: Rate, taken: u32, nodes: FleetNodes, now: u64) -> Option<f64> {
+        let remote = std::mem::take(&mut self.remote_taken);
+        if remote > 0 {
+            self.others_at = Some(now);
+        }
+        let full = FleetBucket { tokens: rate.burst_tokens(), at: now };
+        let bucket = self.bucket.get_or_insert(full);
+        bucket.advance(rate, u64::from(taken) + u64::from(remote), nodes.count(), now);
+        let tokens = bucket.tokens;
+        if taken > 0 {
+            let next = rate.interval_nanos().saturating_mul(u64::from(nodes.count()));
+            self.kept_until = now.saturating_add(SETTLES_IN).saturating_add(next.min(LONGEST_KEPT));
+        }
+        let since = *self.tokens_at.get_or_insert(now);
+        // Where a source comes to this node alone, nobody has to be heard first.
+        let is_due = now >= since + SETTLES_IN || tokens >= 1.0 && self.is_here_alone(rate, nodes, now);
+        // Without the bus, a node goes on with its share, which fills by itself.
+        (nodes.is_connected && is_due).then(|| {
+            (self.tokens_at, self.are_tokens_set) = (Some(now), true);
+            nodes.tokens(tokens)
+        })
+    }
+
+    /// Whether no other node admits the source: none was heard to for longer than it may have to
+    /// wait for a token.
+    fn is_here_alone(&self, rate: Rate, nodes: FleetNodes, now: u64) -> bool {
+        let debt = FleetBucket::debt(rate, nodes.count()) * rate.interval_nanos() as f64;
+        let may_wait = SETTLES_IN.saturating_add(debt as u64);
+        let is_silent = self.others_at.is_none_or(|at| now >= at.saturating_add(may_wait));
+        self.are_tokens_set && nodes.lost == 0 && is_silent
     }
 
     /// The connections that the source may have here.
@@ -273,12 +310,13 @@ impl SourceUse {
         u32::try_from(admitted).unwrap_or(0)
     }
 
-    fn is_of_interest(&self, limits: FleetLimits) -> bool {
+    fn is_of_interest(&self, limits: FleetLimits, now: u64) -> bool {
         let is_full = |bucket: FleetBucket| limits.rate_per_source.is_none_or(|rate| bucket.is_full(rate));
         self.held > 0
             || self.told > 0
             || self.remote > 0
             || self.noted_early > 0
+            || now < self.kept_until
             || !self.bucket.is_none_or(is_full)
     }
 }

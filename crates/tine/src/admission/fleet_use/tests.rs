@@ -153,13 +153,35 @@ fn a_rate_over_all_nodes_holds_in_the_long_run() {
     let mut at = |held, at| fleet.on_tick(HashMap::from([(source(1), held)]), nodes, at * MS).tokens;
     assert_eq!(at(10, 0), [], "it has its share");
     assert_eq!(at(10, 800), [(source(1), 12.5)]);
-    assert_eq!(at(10, 1500), []);
+    assert_eq!(at(10, 900), [(source(1), 12.5)], "it comes to nobody else");
 }
 
-/// Nodes that hear each other some ticks late, with a client that each of them admits as often as
-/// it may, in connections that end at once. Returns those that are admitted in the last 20 seconds
-/// of 40, and the most that were admitted beyond the burst and the rate.
-fn rate_flood(nodes: u32, rate: Rate, lag: usize) -> (u64, f64) {
+#[test]
+fn where_others_admit_a_source_or_may_each_takes_its_part_once() {
+    let rate = Rate::new(10, Duration::from_secs(1)).burst(50);
+    for (lost, heard, set) in [(0, 0, true), (1, 0, false), (0, 1, false)] {
+        let mut fleet = used(None, Some(rate));
+        let mut at = |at: u64| {
+            let nodes = connected(4 - lost, lost);
+            fleet.on_end(source(1));
+            if at == 500 {
+                fleet.on_remote(source(1), 0, heard);
+            }
+            fleet.on_tick(HashMap::new(), nodes, at * MS).tokens.len() == 1
+        };
+        assert_eq!([0, 500, 800, 1_500].map(&mut at), [false, false, true, set], "{lost} {heard}");
+        // A debt of 2 × 50 + 8 is paid in 10.8 s.
+        let later = (1_600..12_200).step_by(100).filter(|now| at(*now)).count();
+        assert_eq!(later > 20, set, "{lost} {heard}: {later}");
+        assert_eq!((12_300..12_600).step_by(100).filter(|now| at(*now)).count() == 3, lost == 0);
+    }
+}
+
+/// Nodes that hear each other some ticks late, with a client that comes to one after another after
+/// some time, and that each of them admits as often as it may, in connections that end at once.
+/// Returns those that are admitted in the last 20 seconds of 40, and the most that were admitted
+/// beyond the burst and the rate.
+fn rate_flood(nodes: u32, rate: Rate, lag: usize, begins_after: u64) -> (u64, f64) {
     const STEP: u64 = 10 * MS;
     let limits = FleetLimits { max_per_source: None, rate_per_source: Some(rate) };
     let tables: Vec<FleetTables> =
@@ -172,7 +194,8 @@ fn rate_flood(nodes: u32, rate: Rate, lag: usize) -> (u64, f64) {
         // The clock of buckets begins after 0.
         let now = 1_000 * MS + step * STEP;
         let mut admitted = 0;
-        for (table, used) in tables.iter().zip(&mut uses) {
+        let begun = tables.iter().zip(&mut uses).zip(0..).filter(|(_, at)| at * begins_after <= step);
+        for ((table, used), _) in begun {
             while table.take_token(&source(1), nodes, now) {
                 used.on_end(source(1));
                 admitted += 1;
@@ -206,14 +229,32 @@ fn tick_all(tables: &[FleetTables], uses: &mut [FleetUse], heard: Option<&[u32]>
 }
 
 #[test]
+fn a_node_that_a_source_comes_to_alone_has_the_rate_in_ten_shares_of_the_burst() {
+    for (nodes, rate, burst, admitted) in [
+        (1, 100, 20, 2_000),
+        (3, 100, 100, 2_000),
+        // Ten times in a second 6, and what fills until then.
+        (3, 100, 20, 1_400),
+        (20, 100, 100, 1_000),
+        (20, 100, 20, 200),
+        (20, 10, 3, 200),
+    ] {
+        let limit = Rate::new(rate, Duration::from_secs(1)).burst(burst);
+        let (late, beyond) = rate_flood(nodes, limit, 3, u64::MAX / 32);
+        assert_eq!((late, beyond), (admitted, 0.0), "{nodes} nodes, {rate}/s:{burst}");
+    }
+}
+
+#[test]
 fn a_flood_over_all_nodes_is_admitted_at_the_rate() {
     for nodes in [1, 3, 10, 20] {
         for (rate, burst) in [(100, 100), (100, 20), (10, 10), (10, 3)] {
-            for lag in 1..=3 {
-                let limit = Rate::new(rate, Duration::from_secs(1)).burst(burst);
-                let (late, beyond) = rate_flood(nodes, limit, lag);
-                let case = format!("{nodes} nodes, {rate}/s:{burst}, {lag} late: {late}, {beyond}");
-                assert!(late <= 20 * u64::from(rate) + u64::from(nodes), "{case}");
+            let limit = Rate::new(rate, Duration::from_secs(1)).burst(burst);
+            for (lag, begins_after) in [(1, 0), (2, 0), (3, 0), (3, 7), (3, 150)] {
+                let (late, beyond) = rate_flood(nodes, limit, lag, begins_after);
+                let case =
+                    format!("{nodes} nodes, {rate}/s:{burst}, {lag} late, {begins_after}: {late}, {beyond}");
+                assert!(late <= u64::from(20 * rate + burst.max(nodes)), "{case}");
                 assert!(beyond <= f64::from(burst.max(2 * nodes)), "{case}");
             }
         }
