@@ -15,6 +15,7 @@
 //! | `roster.rs`, `sums.rs` | the other nodes, and what they use together |
 //! | `own.rs` | what this node says |
 //! | `outbox.rs` | what the service is told |
+//! | `penalties.rs` | penalties that are known |
 //! | `clock.rs`, `deeds.rs` | clocks and bounds of rates; what is done on the bus |
 //! | `state.rs` | all of that together: decides, without system calls |
 //! | `files.rs` | the files that a confined link still needs |
@@ -35,6 +36,7 @@ mod messages;
 pub mod operator;
 mod outbox;
 mod own;
+mod penalties;
 mod records;
 mod roster;
 mod settings;

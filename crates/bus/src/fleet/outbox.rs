@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use tine::cli::{BanRecord, LinkRecord, Prefix};
 
+use super::penalties::Penalties;
 use super::sums::{Sums, Told};
 
 /// Bytes of a message, at most. The channel takes a few more.
@@ -14,8 +15,7 @@ const SUMS: usize = 2_000;
 const SUMS_AFTER: u64 = 100;
 /// Warnings, at most.
 const WARNINGS: usize = 100;
-/// Penalties that are known, and the time by which one has to be longer to be told again.
-const PENALTIES: usize = 10_000;
+/// The time by which a penalty has to be longer to be told again, in milliseconds.
 const LONGER: u64 = 1_000;
 
 /// What the service is to be told.
@@ -28,7 +28,7 @@ pub(super) struct Outbox {
     /// Sources with penalties that are to be told.
     penalties: BTreeSet<Prefix>,
     /// Until when sources have penalties.
-    known_penalties: BTreeMap<Prefix, u64>,
+    known_penalties: Penalties,
     sums_due: u64,
     /// Records that the channel has not taken.
     unsent: Vec<LinkRecord>,
@@ -57,13 +57,8 @@ impl Outbox {
     /// A source has got a penalty elsewhere. Others say so again, which is not told.
     pub(super) fn penalty(&mut self, source: Prefix, milliseconds: u64, now: u64) {
         let until = now + milliseconds;
-        if self.known_penalties.len() >= PENALTIES {
-            self.known_penalties.retain(|_, until| now < *until);
-        }
-        let known = self.known_penalties.get(&source).copied();
-        let has_room = known.is_some() || self.known_penalties.len() < PENALTIES;
-        if has_room && known.is_none_or(|known| until > known + LONGER) {
-            self.known_penalties.insert(source, until);
+        let is_news = self.known_penalties.until(&source).is_none_or(|known| until > known + LONGER);
+        if is_news && self.known_penalties.note(source, until, now) {
             self.penalties.insert(source);
         }
     }
@@ -96,7 +91,7 @@ impl Outbox {
         while batch.has_room()
             && let Some(source) = self.penalties.pop_first()
         {
-            let until = self.known_penalties.get(&source).copied().unwrap_or(0);
+            let until = self.known_penalties.until(&source).unwrap_or(0);
             let milliseconds = until.saturating_sub(now);
             if milliseconds > 0 {
                 batch.add(LinkRecord::Penalty { source, milliseconds });
@@ -226,7 +221,8 @@ mod tests {
         // One that has ended before it could be told.
         outbox.penalty(source(2), 10, 5_000);
         assert_eq!(next(&mut outbox, 5_010), []);
-        (0..2 * PENALTIES as u32).for_each(|number| outbox.penalty(source(number), 1_000_000, 0));
-        assert_eq!((outbox.penalties.len(), outbox.known_penalties.len()), (PENALTIES, PENALTIES));
+        let most = super::super::penalties::MOST;
+        (0..2 * most as u32).for_each(|number| outbox.penalty(source(number), 1_000_000, 0));
+        assert_eq!((outbox.penalties.len(), outbox.known_penalties.sources().count()), (most, most));
     }
 }

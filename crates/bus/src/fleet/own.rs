@@ -11,11 +11,11 @@ use tine::cli::{BanRecord, Prefix};
 
 use super::clock::Clock;
 use super::messages::{LONGEST, LONGEST_PENALTY, MOST, NodeMessage, SOURCE, Source, Span};
+use super::penalties::Penalties;
 use crate::names::Name;
 
-/// Sources and penalties, at most.
+/// Sources, at most.
 const SOURCES: usize = 20_000;
-const PENALTIES: usize = 10_000;
 
 /// Entries of a message, at most: of whichever length they are, it is short enough.
 const ENTRIES: usize = if MOST < (LONGEST - 1_024) / SOURCE { MOST } else { (LONGEST - 1_024) / SOURCE };
@@ -62,7 +62,7 @@ pub(super) struct Own {
     used: BTreeMap<Prefix, Use>,
     changed: BTreeSet<Prefix>,
     /// Penalties with their ends, and those that the others do not know of yet.
-    penalties: BTreeMap<Prefix, u64>,
+    penalties: Penalties,
     given: BTreeSet<Prefix>,
     /// The last orders here about bans, and those that the others have not been told yet.
     orders: VecDeque<BanRecord>,
@@ -80,7 +80,7 @@ impl Own {
             sent: 0,
             used: BTreeMap::new(),
             changed: BTreeSet::new(),
-            penalties: BTreeMap::new(),
+            penalties: Penalties::default(),
             given: BTreeSet::new(),
             orders: VecDeque::new(),
             bans: VecDeque::new(),
@@ -105,15 +105,11 @@ impl Own {
 
     /// A source has got a penalty. Returns whether there is room for it.
     pub(super) fn on_penalty(&mut self, source: Prefix, milliseconds: u64, now: u64) -> bool {
-        if self.penalties.len() >= PENALTIES {
-            self.penalties.retain(|_, until| now < *until);
+        let has_room = self.penalties.note(source, now + milliseconds.min(LONGEST_PENALTY), now);
+        if has_room {
+            self.given.insert(source);
         }
-        if self.penalties.len() >= PENALTIES && !self.penalties.contains_key(&source) {
-            return false;
-        }
-        self.penalties.insert(source, now + milliseconds.min(LONGEST_PENALTY));
-        self.given.insert(source);
-        true
+        has_room
     }
 
     /// A ban was given or lifted here. The bucket tells the others of it, too: what is too much
@@ -136,7 +132,7 @@ impl Own {
     /// that hold.
     pub(super) fn say_again(&mut self, holds: impl Fn(&BanRecord) -> bool) {
         self.whole.again = true;
-        self.given = self.penalties.keys().copied().collect();
+        self.given = self.penalties.sources().collect();
         self.orders.retain(holds);
         self.bans = self.orders.clone();
     }
@@ -188,9 +184,9 @@ impl Own {
         while message.bans.len() + message.used.len() + message.penalties.len() < ENTRIES
             && let Some(source) = self.given.pop_first()
         {
-            match self.penalties.get(&source) {
-                Some(until) if now < *until => message.penalties.push((Source(source), until - now)),
-                _ => _ = self.penalties.remove(&source),
+            match self.penalties.until(&source) {
+                Some(until) if now < until => message.penalties.push((Source(source), until - now)),
+                _ => self.penalties.forget(&source),
             }
         }
         message

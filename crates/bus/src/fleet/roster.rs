@@ -30,9 +30,20 @@ struct Node {
     seq: u64,
     heard: u64,
     is_present: bool,
+    /// How much of all that it uses was heard since the bus is there.
+    whole: HeardWhole,
     used: BTreeMap<Prefix, u32>,
     messages: Allowance,
     bytes: Allowance,
+}
+
+/// How much was heard of a whole: its parts come in order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum HeardWhole {
+    #[default]
+    Nothing,
+    Begin,
+    All,
 }
 
 /// What comes of a message.
@@ -134,6 +145,16 @@ impl Roster {
         }
     }
 
+    /// The bus is there, anew: what nodes have said meanwhile was not heard.
+    pub(super) fn hear_anew(&mut self) {
+        self.nodes.values_mut().for_each(|node| node.whole = HeardWhole::Nothing);
+    }
+
+    /// Whether each node that is there has said all that it uses, since the bus is there.
+    pub(super) fn has_heard_all(&self) -> bool {
+        self.nodes.values().all(|node| !node.is_present || node.whole == HeardWhole::All)
+    }
+
     /// Nothing could be heard until now.
     pub(super) fn excuse(&mut self, now: u64) {
         self.nodes.values_mut().for_each(|node| node.heard = now);
@@ -160,6 +181,7 @@ impl Node {
             seq: 0,
             heard: now,
             is_present: false,
+            whole: HeardWhole::default(),
             used: BTreeMap::new(),
             messages: Allowance::default(),
             bytes: Allowance::default(),
@@ -175,6 +197,11 @@ impl Node {
     /// Notes what it uses. Returns whether there was room for all.
     fn use_now(&mut self, message: &NodeMessage, sums: &mut Sums) -> bool {
         if let Some(span) = &message.whole {
+            self.whole = match (self.whole, span.after, span.to) {
+                (HeardWhole::All, ..) | (HeardWhole::Begin, _, None) | (_, None, None) => HeardWhole::All,
+                (_, None, Some(_)) => HeardWhole::Begin,
+                (whole, Some(_), _) => whole,
+            };
             self.leave_out(span, message, sums);
         }
         let mut has_room = true;

@@ -21,6 +21,9 @@ use crate::names::Name;
 /// Times in milliseconds: between two messages of this node, and the one that a tick may be late.
 const SAY: u64 = 100;
 const STALL: u64 = 1_000;
+/// The time in milliseconds within which each node says all that it uses once: two seconds, and
+/// what it may be late. One that counts nothing says none of it.
+const CATCH_UP_WITHIN: u64 = 2_500;
 
 /// Questions of operators that are answered in a second, messages with the name of this node that
 /// are looked at, and orders, at most.
@@ -37,6 +40,8 @@ pub(super) struct Fleet {
     obeys: bool,
     clock: Clock,
     is_there: bool,
+    /// Since when the bus is there, while the use of the others is not known yet.
+    catching_up: Option<u64>,
     bans: Bans,
     bucket: Bucket,
     roster: Roster,
@@ -67,6 +72,7 @@ impl Fleet {
             obeys: settings.obeys,
             clock,
             is_there: false,
+            catching_up: None,
             bans: Bans::default(),
             roster: Roster::new(settings.shares_use),
             sums: Sums::default(),
@@ -141,7 +147,22 @@ impl Fleet {
         let mut outcome = BusOutcome::default();
         self.bucket.on_bus(is_there, self.clock, &mut outcome);
         self.take(outcome);
-        self.outbox.tell(LinkRecord::Bus(is_there));
+        self.roster.hear_anew();
+        self.catching_up = is_there.then_some(self.clock.now);
+        if !is_there {
+            self.outbox.tell(LinkRecord::Bus(false));
+        }
+        self.catch_up();
+    }
+
+    /// Tells the service that the bus is there once the use of the other nodes is known: until then
+    /// it goes on with its share of each limit.
+    fn catch_up(&mut self) {
+        let Some(since) = self.catching_up else { return };
+        if self.roster.has_heard_all() || self.clock.now >= since + CATCH_UP_WITHIN {
+            self.catching_up = None;
+            self.outbox.tell(LinkRecord::Bus(true));
+        }
     }
 
     fn say_again(&mut self) {
@@ -298,6 +319,7 @@ impl Fleet {
                 self.deeds.extend(deeds);
             }
             self.tell_nodes();
+            self.catch_up();
         }
     }
 

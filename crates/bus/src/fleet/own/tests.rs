@@ -127,10 +127,10 @@ fn sources_and_penalties_are_bounded() {
     let mut own = own();
     assert!((0..SOURCES as u32).all(|number| own.on_used(source(number), 1, 0)));
     assert!(!own.on_used(source(u32::MAX), 1, 0) && own.on_used(source(1), 2, 0));
-    assert!((0..PENALTIES as u32).all(|number| own.on_penalty(source(number), 1_000, 0)));
+    assert!((0..super::super::penalties::MOST as u32).all(|number| own.on_penalty(source(number), 1_000, 0)));
     assert!(!own.on_penalty(source(u32::MAX), 1_000, 999) && own.on_penalty(source(1), 1_000, 0));
-    assert!(own.on_penalty(source(u32::MAX), u64::MAX, 1_000));
-    assert_eq!(own.penalties[&source(u32::MAX)], 1_000 + LONGEST_PENALTY);
+    assert!(own.on_penalty(source(u32::MAX), u64::MAX, 2_000));
+    assert_eq!(own.penalties.until(&source(u32::MAX)), Some(2_000 + LONGEST_PENALTY));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 use tine::cli::BanState;
 
+use super::super::messages::Span;
 use super::*;
 use crate::connect::Bus;
 
@@ -80,6 +81,52 @@ fn the_service_is_told_of_nodes_penalties_and_use() {
     say(&mut fleet, "a", &node("a", "1", 2));
     let expected = [LinkRecord::Bus(true), LinkRecord::Nodes { present: 2, lost: 0 }];
     assert_eq!(told(&mut fleet), expected);
+}
+
+#[test]
+fn the_bus_is_told_to_be_back_when_the_use_of_the_others_is_known() {
+    let source = |number: u8| Source(format!("192.0.2.{number}").parse().expect("an address"));
+    let part = |seq, used: &[(Source, u32, u32)], after: Option<Source>, to: Option<Source>| {
+        let mut message = node("a", "1", seq);
+        (message.used, message.whole) = (used.to_vec(), Some(Span { after, to }));
+        message
+    };
+    let away = |at: u64| {
+        let mut fleet = fleet();
+        say(&mut fleet, "a", &part(1, &[(source(1), 3, 0)], None, None));
+        fleet.on_bus(false);
+        fleet.set_clock(clock(at));
+        fleet.on_bus(true);
+        pass(&mut fleet, at, at + 500);
+        let told = told(&mut fleet);
+        assert!(told.contains(&LinkRecord::Bus(false)) && !told.contains(&LinkRecord::Bus(true)), "{told:?}");
+        fleet
+    };
+    // In parts: what is told first is what it uses.
+    let mut fleet = away(900);
+    let late = part(2, &[(source(9), 4, 0)], Some(source(5)), None);
+    let first = part(3, &[(source(1), 5, 0)], None, Some(source(5)));
+    let last = part(4, &[(source(9), 4, 0)], Some(source(5)), None);
+    for message in [late, first] {
+        say(&mut fleet, "a", &message);
+        pass(&mut fleet, 1_425, 1_450);
+        assert!(!told(&mut fleet).contains(&LinkRecord::Bus(true)));
+    }
+    say(&mut fleet, "a", &last);
+    pass(&mut fleet, 1_475, 1_475);
+    assert_eq!(told(&mut fleet), [LinkRecord::Bus(true)]);
+    // One that says nothing of its use, and one that is lost.
+    for (is_heard, back_at) in [(true, 3_400), (false, 2_925)] {
+        let mut fleet = away(900);
+        let back = (1_425..5_000).step_by(25).find(|now| {
+            if is_heard {
+                say(&mut fleet, "a", &node("a", "1", *now));
+            }
+            pass(&mut fleet, *now, *now);
+            told(&mut fleet).contains(&LinkRecord::Bus(true))
+        });
+        assert_eq!(back, Some(back_at), "{is_heard}");
+    }
 }
 
 #[test]
