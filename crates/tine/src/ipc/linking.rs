@@ -450,7 +450,7 @@ mod tests {
         let text = b"ban x forever 1\nban ::1\nused ::1 -1 0\nnodes 1\npenalty ::1\n\xff\n\nbus there\nx y";
         assert_eq!(records(text, LinkRecord::parse), [LinkRecord::Bus(true)]);
         assert_eq!(records(b"drain\nban ::1 1 99999999999999999999999", ServiceRecord::parse), []);
-        // What is logged has no control characters, and an end, whoever sends it.
+        // Texts for the log have no control characters, and are bounded.
         let long = format!("warning \u{1b}[2J\t{}", "x".repeat(1_000));
         let shown = format!(" [2J {}", "x".repeat(395));
         assert_eq!(records(long.as_bytes(), LinkRecord::parse), [LinkRecord::Warning(shown)]);

@@ -72,7 +72,7 @@ pub(crate) enum LinkMessage {
     Commit,
     /// To the supervisor of a service, from its master: there is no next generation.
     Cancel,
-    /// From the supervisor of a service, to its master: somebody who may has it drain.
+    /// From the supervisor of a service, to its master: an operator of the fleet drains it.
     Drain,
 }
 
