@@ -345,8 +345,9 @@ class Image(unittest.TestCase):
         with tempfile.TemporaryDirectory() as folder:
             bundle = Path(folder, "bundle")
             run("umoci", "unpack", "--image", f"{PACKAGES / 'tine-image'}:{version()}", bundle)
-            files = [path.relative_to(bundle / "rootfs") for path in (bundle / "rootfs").rglob("*")]
-            self.assertEqual([str(file) for file in files], ["tine"], "a binary and nothing else")
+            files = sorted(str(path.relative_to(bundle / "rootfs")) for path in (bundle / "rootfs").rglob("*"))
+            self.assertEqual(files, ["licences", "tine"], "a binary, its licences, and nothing else")
+            expect_licences((bundle / "rootfs/licences").read_text())
             config = json.loads((bundle / "config.json").read_text())
             self.assertEqual(config["process"]["args"][:2], ["/tine", "serve"])
             self.assertEqual(config["process"]["user"]["uid"], 65532)
