@@ -150,9 +150,11 @@ impl Roster {
         self.nodes.values_mut().for_each(|node| node.whole = HeardWhole::Nothing);
     }
 
-    /// Whether each node that is there has said all that it uses, since the bus is there.
+    /// Whether each node that is there has said all that it uses, since the bus is there, if that is
+    /// of interest.
     pub(super) fn has_heard_all(&self) -> bool {
-        self.nodes.values().all(|node| !node.is_present || node.whole == HeardWhole::All)
+        let is_known = |node: &Node| !node.is_present || node.whole == HeardWhole::All;
+        !self.shares_use || self.nodes.values().all(is_known)
     }
 
     /// Nothing could be heard until now.

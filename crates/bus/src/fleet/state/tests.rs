@@ -102,6 +102,16 @@ fn the_bus_is_told_to_be_back_when_the_use_of_the_others_is_known() {
         assert!(told.contains(&LinkRecord::Bus(false)) && !told.contains(&LinkRecord::Bus(true)), "{told:?}");
         fleet
     };
+    // A service without limits does not wait for it.
+    let mut fleet = Fleet::new(
+        &LinkSettings { shares_use: false, ..settings() },
+        Name::of("1"),
+        "inbox".into(),
+        clock(0),
+    );
+    say(&mut fleet, "a", &node("a", "1", 1));
+    fleet.on_bus(true);
+    assert!(told(&mut fleet).contains(&LinkRecord::Bus(true)));
     // In parts: what is told first is what it uses.
     let mut fleet = away(900);
     let late = part(2, &[(source(9), 4, 0)], Some(source(5)), None);
