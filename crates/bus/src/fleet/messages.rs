@@ -70,6 +70,9 @@ pub(super) struct NodeMessage {
     /// Sources, and for how many milliseconds they have a penalty.
     #[serde(default)]
     pub(super) penalties: Vec<(Source, u64)>,
+    /// It has just come to the bus, also again: what was said before, it has not heard.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) anew: bool,
     /// It leaves.
     #[serde(default)]
     pub(super) bye: bool,
@@ -87,6 +90,7 @@ impl NodeMessage {
             used: Vec::new(),
             bans: Vec::new(),
             penalties: Vec::new(),
+            anew: false,
             bye: false,
         }
     }

@@ -68,6 +68,8 @@ pub(super) struct Own {
     orders: VecDeque<BanRecord>,
     bans: VecDeque<BanRecord>,
     whole: Whole,
+    /// Whether the next message is to say that the others have not been heard.
+    is_anew: bool,
 }
 
 impl Own {
@@ -85,7 +87,13 @@ impl Own {
             orders: VecDeque::new(),
             bans: VecDeque::new(),
             whole: Whole { begun: 0, next: None, again: true },
+            is_anew: true,
         }
+    }
+
+    /// The bus is there, anew.
+    pub(super) fn begin_anew(&mut self) {
+        self.is_anew = true;
     }
 
     pub(super) fn incarnation(&self) -> &Name {
@@ -164,7 +172,9 @@ impl Own {
 
     fn message(&mut self) -> NodeMessage {
         self.seq += 1;
-        NodeMessage::new(self.node.clone(), self.incarnation.clone(), self.seq)
+        let mut message = NodeMessage::new(self.node.clone(), self.incarnation.clone(), self.seq);
+        message.anew = std::mem::take(&mut self.is_anew);
+        message
     }
 
     /// As many changes as a message may have.

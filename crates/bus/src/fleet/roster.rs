@@ -150,8 +150,8 @@ impl Roster {
         self.nodes.values_mut().for_each(|node| node.whole = HeardWhole::Nothing);
     }
 
-    /// Whether each node that is there has said all that it uses, since the bus is there, if that is
-    /// of interest.
+    /// Whether each node that is there has said all that it uses, since the bus is there. Without
+    /// interest in that, nobody is waited for.
     pub(super) fn has_heard_all(&self) -> bool {
         let is_known = |node: &Node| !node.is_present || node.whole == HeardWhole::All;
         !self.shares_use || self.nodes.values().all(is_known)

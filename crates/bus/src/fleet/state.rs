@@ -21,6 +21,8 @@ use crate::names::Name;
 /// Times in milliseconds: between two messages of this node, and the one that a tick may be late.
 const SAY: u64 = 100;
 const STALL: u64 = 1_000;
+/// The time between two occasions on which all is said again, at least: others decide when.
+const AGAIN_AFTER: u64 = 1_000;
 /// The time in milliseconds within which each node says all that it uses once: two seconds, and
 /// what it may be late. One that counts nothing says none of it.
 const CATCH_UP_WITHIN: u64 = 2_500;
@@ -55,6 +57,9 @@ pub(super) struct Fleet {
     deeds: Vec<BusDeed>,
     told_nodes: Option<(u32, u32)>,
     say_due: u64,
+    /// Whether all is to be said again, and not before when.
+    is_again: bool,
+    again_due: u64,
     second_due: u64,
 }
 
@@ -84,6 +89,8 @@ impl Fleet {
             deeds: Vec::new(),
             told_nodes: None,
             say_due: 0,
+            is_again: false,
+            again_due: 0,
             second_due: 0,
         }
     }
@@ -142,6 +149,8 @@ impl Fleet {
         self.deeds.clear();
         self.roster.excuse(self.clock.now);
         if is_there {
+            self.own.begin_anew();
+            self.again_due = self.clock.now;
             self.say_again();
         }
         let mut outcome = BusOutcome::default();
@@ -166,7 +175,15 @@ impl Fleet {
     }
 
     fn say_again(&mut self) {
-        self.own.say_again(|order| self.bans.holds(order));
+        self.is_again = true;
+        self.say_due_again();
+    }
+
+    fn say_due_again(&mut self) {
+        if self.is_again && self.clock.now >= self.again_due {
+            (self.is_again, self.again_due) = (false, self.clock.now + AGAIN_AFTER);
+            self.own.say_again(|order| self.bans.holds(order));
+        }
     }
 
     /// The bus, or the way there, has a complaint.
@@ -207,6 +224,7 @@ impl Fleet {
         let Some(message) = NodeMessage::read(&message.payload, &node) else { return };
         match self.roster.hear(&message, &mut self.sums, now) {
             Hearing::Stale => return,
+            Hearing::Heard if message.anew => self.say_again(),
             Hearing::Heard => {}
             Hearing::Appeared => {
                 self.say_again();
@@ -311,6 +329,7 @@ impl Fleet {
         self.take(outcome);
         if self.is_there {
             self.roster.on_tick(&mut self.sums, now);
+            self.say_due_again();
             if now >= self.say_due {
                 self.say_due = now + SAY;
                 let subject = self.subjects.node(self.node.as_str());

@@ -84,6 +84,38 @@ fn the_service_is_told_of_nodes_penalties_and_use() {
 }
 
 #[test]
+fn who_has_not_heard_the_others_is_told_again_once_in_a_second() {
+    let mut fleet = fleet();
+    let block = "192.0.2.1".parse().expect("an address");
+    let at = clock(0).day;
+    fleet.on_service(ServiceRecord::Ban(BanRecord { block, state: BanState::Forever, at }));
+    let bans = |fleet: &mut Fleet| {
+        let deeds = fleet.take_deeds();
+        let texts = deeds.iter().filter_map(|deed| match deed {
+            BusDeed::Publish { subject, text, .. } if subject.contains(".node.") => Some(text),
+            _ => None,
+        });
+        texts.filter(|text| String::from_utf8_lossy(text).contains("\"192.0.2.1\"")).count()
+    };
+    say(&mut fleet, "a", &node("a", "1", 1));
+    pass(&mut fleet, 25, 2_000);
+    assert!(bans(&mut fleet) >= 1);
+    say(&mut fleet, "a", &node("a", "1", 2));
+    pass(&mut fleet, 2_025, 2_200);
+    assert_eq!(bans(&mut fleet), 0);
+    // It was away for a moment, and has not been missed.
+    for (seq, from, times) in [(3, 2_225, 1), (4, 2_425, 0), (5, 2_625, 0)] {
+        let mut message = node("a", "1", seq);
+        message.anew = true;
+        say(&mut fleet, "a", &message);
+        pass(&mut fleet, from, from + 175);
+        assert_eq!(bans(&mut fleet), times, "{seq}");
+    }
+    pass(&mut fleet, 2_825, 4_000);
+    assert_eq!(bans(&mut fleet), 1);
+}
+
+#[test]
 fn the_bus_is_told_to_be_back_when_the_use_of_the_others_is_known() {
     let source = |number: u8| Source(format!("192.0.2.{number}").parse().expect("an address"));
     let part = |seq, used: &[(Source, u32, u32)], after: Option<Source>, to: Option<Source>| {
