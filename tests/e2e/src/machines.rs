@@ -2,16 +2,14 @@
 //! be cut off. What is sent to one that is cut off is lost without a word, as where a cable is
 //! pulled.
 
-use std::process::Child;
-
-use crate::network::{enter, hold, own, shell};
+use crate::network::{Namespace, own, shell};
 
 /// The address of the test itself.
 pub const SWITCH_IP: &str = "10.6.0.254";
 
 /// A machine. What runs on it outlives it; what it has sent does not arrive.
 pub struct Machine {
-    holder: Child,
+    namespace: Namespace,
     number: u8,
 }
 
@@ -34,14 +32,14 @@ impl Machine {
     }
 
     fn new(number: u8) -> Machine {
-        let machine = Machine { holder: hold(), number };
+        let machine = Machine { namespace: Namespace::new(), number };
         shell(&format!(
             "set -e
             ip link add m{number} type veth peer name eth0 netns {pid}
             ip link set m{number} master switch up
             nsenter -t {pid} -n ip addr add {ip}/24 dev eth0
             nsenter -t {pid} -n ip link set eth0 up",
-            pid = machine.holder.id(),
+            pid = machine.namespace.id(),
             ip = machine.ip()
         ));
         machine
@@ -59,13 +57,7 @@ impl Machine {
     /// # Panics
     /// If the function panics.
     pub fn run<T: Send>(&self, function: impl FnOnce() -> T + Send) -> T {
-        std::thread::scope(|scope| {
-            let thread = scope.spawn(|| {
-                enter(&self.holder);
-                function()
-            });
-            thread.join().expect("no panic")
-        })
+        self.namespace.run(function)
     }
 
     /// Cuts it off from all others.
@@ -76,12 +68,5 @@ impl Machine {
     /// Connects it again.
     pub fn mend(&self) {
         shell(&format!("ip link set m{} master switch", self.number));
-    }
-}
-
-impl Drop for Machine {
-    fn drop(&mut self) {
-        let _ = self.holder.kill();
-        let _ = self.holder.wait();
     }
 }

@@ -29,8 +29,41 @@ pub fn own() {
     holder.wait().expect("our child");
 }
 
+/// A new network namespace with loopback up. It ends when this is dropped and no process is in it.
+pub(crate) struct Namespace(Child);
+
+impl Namespace {
+    pub(crate) fn new() -> Namespace {
+        Namespace(hold())
+    }
+
+    /// The process that keeps it.
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// Runs a function in the namespace, in a thread of its own. Sockets that it opens, and
+    /// processes that it starts, stay there.
+    pub(crate) fn run<T: Send>(&self, function: impl FnOnce() -> T + Send) -> T {
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                enter(&self.0);
+                function()
+            });
+            thread.join().expect("no panic")
+        })
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A process in a new network namespace with loopback up, which keeps the namespace.
-pub(crate) fn hold() -> Child {
+fn hold() -> Child {
     let script = "ip link set lo up && echo up && exec cat";
     let mut holder = Command::new("unshare")
         .args(["--net", "--", "sh", "-c", script])
@@ -45,14 +78,14 @@ pub(crate) fn hold() -> Child {
 }
 
 /// Moves the calling thread into the namespace of a process.
-pub(crate) fn enter(holder: &Child) {
+fn enter(holder: &Child) {
     let namespace = File::open(format!("/proc/{}/ns/net", holder.id())).expect("the holder runs");
     move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).expect("we are root");
 }
 
 /// A network namespace of clients, connected with that of the calling thread by a pair of virtual
 /// Ethernet devices. It ends when it is dropped.
-pub struct ClientNamespace(Child);
+pub struct ClientNamespace(Namespace);
 
 impl ClientNamespace {
     /// Creates it. The calling thread has to be in a namespace of its own ([`own`]).
@@ -61,7 +94,7 @@ impl ClientNamespace {
     /// If it cannot be created, which takes root.
     #[must_use]
     pub fn connect() -> ClientNamespace {
-        let clients = ClientNamespace(hold());
+        let clients = ClientNamespace(Namespace::new());
         // Without duplicate address detection, and with a fixed entry for the other end: packets to
         // an address that has vanished are sent, and not answered.
         let script = format!(
@@ -83,25 +116,12 @@ impl ClientNamespace {
     /// # Panics
     /// If the function panics.
     pub fn run<T: Send>(&self, function: impl FnOnce() -> T + Send) -> T {
-        std::thread::scope(|scope| {
-            let thread = scope.spawn(|| {
-                enter(&self.0);
-                function()
-            });
-            thread.join().expect("no panic")
-        })
+        self.0.run(function)
     }
 
     /// Takes the address away: packets to it are not answered any more.
     pub fn vanish(&self) {
         shell(&format!("nsenter -t {} -n ip addr del {CLIENT_IP}/24 dev v1", self.0.id()));
-    }
-}
-
-impl Drop for ClientNamespace {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }
 
