@@ -115,6 +115,18 @@ impl Log {
         })
     }
 
+    /// The port on which a service listens. Services log this in any order.
+    ///
+    /// # Panics
+    /// As [`Log::wait`].
+    #[must_use]
+    pub fn port_of(&self, service: &str) -> u16 {
+        self.wait(&format!("port of the service {service}"), |log| {
+            let line = log.of("listen").into_iter().find(|line| line["service"] == service)?;
+            line["address"].as_str()?.rsplit_once(':')?.1.parse().ok()
+        })
+    }
+
     /// Waits for the end of the log: every process that can write to it has ended.
     ///
     /// # Panics

@@ -33,8 +33,6 @@ pub fn services(name: &str) -> (Folder, Server, u16) {
     let file = folder.write("tine.toml", text).display().to_string();
     let serve = ["serve", "--log", "json", "-1", "--config", &file, "--control", &folder.path("c.sock")];
     let server = ServerCommand::program(tine(), &serve).start();
-    let listen = server.log.wait_for("listen", 2);
-    let of_b = listen.iter().find(|line| line["service"] == "b").expect("a service");
-    let port = of_b["address"].as_str().and_then(|address| address.rsplit(':').next()?.parse().ok());
-    (folder, server, port.expect("a port"))
+    let port = server.log.port_of("b");
+    (folder, server, port)
 }

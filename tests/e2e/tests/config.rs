@@ -27,14 +27,6 @@ fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// The port of a service, from its line in the log.
-fn port(server: &Server, service: &str) -> u16 {
-    server.log.wait("listen line of the service", |log| {
-        let line = log.of("listen").into_iter().find(|line| line["service"] == service)?;
-        line["address"].as_str()?.rsplit_once(':')?.1.parse().ok()
-    })
-}
-
 /// The process id of a service's supervisor.
 fn supervisor(server: &Server, service: &str) -> i32 {
     let name = format!("tine: {service}");
@@ -56,9 +48,9 @@ const TWO: &str = "[defaults]\nmax-connections = 5\n\
 fn several_services_serve_and_stop_together() {
     let folder = Folder::new("two");
     let mut server = serve(&folder, TWO);
-    assert_eq!(server.port(), port(&server, "echo"), "the ports are printed in the order of the file");
-    assert_eq!(reply(port(&server, "echo"), "hello"), "hello");
-    assert_eq!(reply(port(&server, "upper"), "hello"), "HELLOupper 1\n");
+    assert_eq!(server.port(), server.log.port_of("echo"), "the ports are printed in the order of the file");
+    assert_eq!(reply(server.log.port_of("echo"), "hello"), "hello");
+    assert_eq!(reply(server.log.port_of("upper"), "hello"), "HELLOupper 1\n");
     for service in ["echo", "upper"] {
         let end = server.log.wait("end line of the service", |log| {
             log.of("end").into_iter().find(|end| end["service"] == service)
@@ -79,8 +71,8 @@ fn several_services_serve_and_stop_together() {
 fn a_drain_lets_the_clients_of_every_service_finish() {
     let folder = Folder::new("drain");
     let mut server = serve(&folder, TWO);
-    let mut echo = Client::connect(port(&server, "echo"));
-    let mut upper = Client::connect(port(&server, "upper"));
+    let mut echo = Client::connect(server.log.port_of("echo"));
+    let mut upper = Client::connect(server.log.port_of("upper"));
     server.log.wait_for("accept", 2);
     server.signal(Signal::TERM);
     server.log.wait_for("drain", 2);
@@ -97,7 +89,7 @@ fn a_drain_lets_the_clients_of_every_service_finish() {
 fn a_second_signal_ends_the_connections_of_every_service() {
     let folder = Folder::new("second");
     let mut server = serve(&folder, TWO);
-    let _held = [Client::connect(port(&server, "echo")), Client::connect(port(&server, "upper"))];
+    let _held = [Client::connect(server.log.port_of("echo")), Client::connect(server.log.port_of("upper"))];
     server.log.wait_for("accept", 2);
     server.signal(Signal::INT);
     server.log.wait_for("drain", 2);
@@ -111,10 +103,10 @@ fn a_second_signal_ends_the_connections_of_every_service() {
 fn killing_a_supervisor_affects_its_service_only_and_loses_no_waiting_client() {
     let folder = Folder::new("death");
     let server = serve(&folder, TWO);
-    let mut echo = Client::connect(port(&server, "echo"));
+    let mut echo = Client::connect(server.log.port_of("echo"));
     echo.send(b"a");
     echo.expect(b"a");
-    let upper = port(&server, "upper");
+    let upper = server.log.port_of("upper");
     let dead = supervisor(&server, "upper");
     let mut held = Client::connect(upper);
     server.log.wait_for("accept", 2);
@@ -134,7 +126,7 @@ fn killing_a_supervisor_affects_its_service_only_and_loses_no_waiting_client() {
 fn a_signal_to_a_supervisor_drains_and_restarts_its_service_only() {
     let folder = Folder::new("alone");
     let server = serve(&folder, TWO);
-    let port = port(&server, "upper");
+    let port = server.log.port_of("upper");
     let before = supervisor(&server, "upper");
     let mut old = Client::connect(port);
     server.log.wait_for("accept", 1);
@@ -184,14 +176,14 @@ fn included_files_of_a_directory_add_services() {
     folder.write("more/a.toml", "[services.a]\nlisten = '127.0.0.1:0'\nservice = 'time'");
     folder.write("more/not.this", "nonsense");
     let server = serve(&folder, "include = 'more'\n[services.c]\nlisten = '127.0.0.1:0'");
-    assert_eq!(reply(port(&server, "c"), "c"), "c");
+    assert_eq!(reply(server.log.port_of("c"), "c"), "c");
     let mut four = Vec::new();
-    TcpStream::connect(("127.0.0.1", port(&server, "a")))
+    TcpStream::connect(("127.0.0.1", server.log.port_of("a")))
         .expect("a listening port")
         .read_to_end(&mut four)
         .expect("bytes");
     assert_eq!(four.len(), 4);
-    assert!(reply(port(&server, "b"), "").ends_with("Z\r\n"));
+    assert!(reply(server.log.port_of("b"), "").ends_with("Z\r\n"));
 }
 
 #[test]
@@ -302,8 +294,8 @@ fn the_example_configuration_can_be_served() {
     network::own();
     let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/tine.toml");
     let server = start(&["serve", "--config", example]).start();
-    assert_eq!(reply(port(&server, "upper"), "hello"), "HELLO");
-    assert_eq!(reply(port(&server, "echo"), "hello"), "hello");
+    assert_eq!(reply(server.log.port_of("upper"), "hello"), "HELLO");
+    assert_eq!(reply(server.log.port_of("echo"), "hello"), "hello");
 }
 
 #[test]

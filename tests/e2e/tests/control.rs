@@ -436,14 +436,9 @@ fn commands_reach_every_service_or_one() {
         assert_eq!(code, 0, "{words:?}: {err}");
         serde_json::from_str(&out).expect("JSON")
     };
-    let mut ports = server.log.wait_for("listen", 2);
-    ports.sort_by_key(|line| line["service"].as_str().map(str::to_owned));
-    let port = |line: &Value| -> u16 {
-        line["address"].as_str().and_then(|address| address.rsplit_once(':')?.1.parse().ok()).expect("a port")
-    };
-    let mut echo = Client::connect(port(&ports[0]));
+    let mut echo = Client::connect(server.log.port_of("echo"));
     echo.echo("x");
-    let _upper = Client::connect(port(&ports[1]));
+    let _upper = Client::connect(server.log.port_of("upper"));
     let rows =
         wait_until("both connections are listed", || Some(json(&["list"])).filter(|rows| rows.len() == 2));
     let mut ids: Vec<&str> = rows.iter().filter_map(|row| row["id"].as_str()).collect();
@@ -462,7 +457,7 @@ fn commands_reach_every_service_or_one() {
     assert!(code == 111 && err.contains("there are echo, upper"), "{code} {err}");
     // One service stops, and is not started again; the other goes on.
     assert_eq!(of(&["drain", "upper"]).0, 0);
-    std::net::TcpStream::connect(("127.0.0.1", port(&ports[1]))).expect_err("the port is closed");
+    std::net::TcpStream::connect(("127.0.0.1", server.log.port_of("upper"))).expect_err("the port is closed");
     echo.echo("y").finish();
     assert_eq!(json(&["status"]).len(), 1);
     assert_eq!(of(&["drain"]).0, 0);

@@ -327,10 +327,7 @@ fn a_service_that_has_ended_is_not_awaited() {
         assert_eq!(code, 0, "{of:?}: {err}");
         serde_json::from_str(&out).expect("JSON")
     };
-    let listeners = server.log.wait_for("listen", 3);
-    let once = listeners.iter().find(|line| line["service"] == "once").expect("a listener");
-    let port = once["address"].as_str().and_then(|address| address.rsplit_once(':')?.1.parse().ok());
-    Client::connect(port.expect("a port")).echo("x").finish();
+    Client::connect(server.log.port_of("once")).echo("x").finish();
     server.log.wait("the service ends", |log| {
         log.of("stop").iter().any(|line| line["service"] == "once").then_some(())
     });

@@ -273,14 +273,7 @@ fn a_service_that_has_served_its_number_ends_and_the_others_go_on() {
     let file = folder.write("tine.toml", text);
     let file = file.to_str().expect("a path in UTF-8");
     let server = ServerCommand::program(tine(), &["serve", "--config", file, "--log", "json", "-1"]).start();
-    let port = |service: &str| -> u16 {
-        let listen = server.log.wait("the service listens", |log| {
-            log.of("listen").into_iter().find(|line| line["service"] == service)
-        });
-        let address = listen["address"].to_string();
-        address.trim_matches('"').rsplit(':').next().expect("a port").parse().expect("a number")
-    };
-    let (one, two) = (port("one"), port("two"));
+    let (one, two) = (server.log.port_of("one"), server.log.port_of("two"));
     let mut first = Client::connect(one);
     first.echo("first");
     assert_eq!(served_among(5, two), 1);

@@ -145,14 +145,7 @@ fn a_service_of_a_node_with_several_drains_and_the_others_serve_on() {
     );
     let config = folder.write("tine.toml", &text).display().to_string();
     let mut server = ServerCommand::program(tine(), &["serve", "--config", &config]).start();
-    let ports: Vec<u16> = server
-        .log
-        .wait_for("listen", 2)
-        .iter()
-        .map(|line| {
-            line["address"].as_str().and_then(|text| text.rsplit(':').next()?.parse().ok()).expect("a port")
-        })
-        .collect();
+    let ports = ["a", "b"].map(|service| server.log.port_of(service));
     let drain = |service: &str| {
         wait_until("the service is in its fleet", || {
             fleet(&bus.url(), &["status", "--fleet", service]).1.contains("n1/").then_some(())

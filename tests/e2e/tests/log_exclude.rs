@@ -127,10 +127,7 @@ fn each_service_has_its_own_list_and_explain_names_it() {
     let file = file.to_str().expect("a path in UTF-8");
     let server = ServerCommand::program(tine(), &["serve", "--config", file, "--log", "json", "-1"]).start();
     server.connect().echo("a").finish();
-    let listen = server.log.of("listen").into_iter().find(|line| line["service"] == "b");
-    let address = listen.expect("a line before the port is printed")["address"].to_string();
-    let port = address.trim_matches('"').rsplit(':').next().expect("a port").parse().expect("a number");
-    Client::connect(port).echo("b").finish();
+    Client::connect(server.log.port_of("b")).echo("b").finish();
     server.log.wait_for("end", 1);
     let log = server.log.clone();
     assert_eq!(stop(server), [line("127.0.0.1", 1, "accept"), line("127.0.0.1", 1, "exit 0")]);

@@ -297,13 +297,6 @@ fn a_group_that_may_read_follows_the_log() {
 const TWO: &str = "[services.echo]\nlisten = '127.0.0.1:0'\n\
     [services.upper]\nlisten = '127.0.0.1:0'\nprogram = ['tr', 'a-z', 'A-Z']\n";
 
-fn port_of(server: &Server, service: &str) -> u16 {
-    let lines = server.log.wait_for("listen", 2);
-    let line = lines.iter().find(|line| line["service"] == service).expect("it listens");
-    let port = line["address"].as_str().and_then(|address| address.rsplit_once(':')?.1.parse().ok());
-    port.expect("a port")
-}
-
 #[test]
 fn lines_of_several_services_are_one_log() {
     let folder = Folder::new("services");
@@ -318,7 +311,7 @@ fn lines_of_several_services_are_one_log() {
         command.args(words).args(["--control", &socket]);
         command
     };
-    let (echo, upper) = (port_of(&server, "echo"), port_of(&server, "upper"));
+    let (echo, upper) = (server.log.port_of("echo"), server.log.port_of("upper"));
     let mut all = Follower::start(&mut command(&["logs", "-f", "--json"]));
     let mut one = Follower::start(&mut command(&["logs", "-f", "--json", "--service", "upper"]));
     all.lines.wait_for("listen", 2);
@@ -395,7 +388,7 @@ fn the_lines_of_the_master_are_in_no_process_of_a_service() {
         ServerCommand::program(tine(), &[&options[..], &["--control", control]].concat()).start()
     };
     let shared = |server: &Server, name: &str| -> usize {
-        let mut client = Client::connect(port_of(server, "echo"));
+        let mut client = Client::connect(server.log.port_of("echo"));
         client.echo("x");
         let process = wait_until("it runs", || server.named(name).into_iter().next()).pid;
         let mappings = procfs::mappings(process);

@@ -21,13 +21,6 @@ fn serve(folder: &Folder, mode: &str, more: &str) -> Server {
     ServerCommand::program(tine(), &["serve", "--config", file, "--log", "json", "-1"]).start()
 }
 
-fn port(server: &Server, service: &str) -> u16 {
-    server.log.wait("listen line of the service", |log| {
-        let line = log.of("listen").into_iter().find(|line| line["service"] == service)?;
-        line["address"].as_str()?.rsplit_once(':')?.1.parse().ok()
-    })
-}
-
 /// A proxy that has sent a header for a client of this address to a port.
 fn proxied(port: u16, source: &str) -> Client {
     let mut client = Client::connect(port);
@@ -54,7 +47,7 @@ fn each_service_has_its_own_proxies() {
     for mode in KEYS {
         let folder = Folder::new("proxies-of-services");
         let mut server = serve(&folder, mode, "");
-        let (behind, direct) = (port(&server, "behind"), port(&server, "direct"));
+        let (behind, direct) = (server.log.port_of("behind"), server.log.port_of("direct"));
         let mut client = proxied(behind, "192.0.2.1");
         client.echo("served");
         let accept = of_peer(&server, "accept", "192.0.2.1:4711");
@@ -78,7 +71,7 @@ fn a_drain_of_a_master_waits_for_headers() {
     for mode in KEYS {
         let folder = Folder::new("proxies-drain");
         let mut server = serve(&folder, mode, "proxy-timeout = '1h'");
-        let mut late = Client::connect(port(&server, "behind"));
+        let mut late = Client::connect(server.log.port_of("behind"));
         let header = line("192.0.2.1");
         late.send(&header[..20]);
         wait_until("it is read", || (proxies_without_header(&server) == 1).then_some(()));
@@ -94,7 +87,7 @@ fn a_drain_of_a_master_waits_for_headers() {
 fn a_restarted_supervisor_has_a_proxy_reader_again() {
     let folder = Folder::new("proxies-restart");
     let server = serve(&folder, "", "");
-    let (behind, direct) = (port(&server, "behind"), port(&server, "direct"));
+    let (behind, direct) = (server.log.port_of("behind"), server.log.port_of("direct"));
     let mut other = Client::connect(direct);
     other.echo("before");
     let reader = proxy_reader(&server);
@@ -153,7 +146,7 @@ fn a_hup_to_the_supervisor_of_a_service_reloads_its_rules() {
     let folder = Folder::new("proxies-hup");
     let rules = folder.write("rules", "");
     let server = serve(&folder, "", &format!("rules = '{}'", rules.display()));
-    let behind = port(&server, "behind");
+    let behind = server.log.port_of("behind");
     proxied(behind, "192.0.2.1").echo("served").finish();
     std::fs::write(&rules, "192.0.2.1:deny\n").expect("ours");
     // The master reads its configuration again, which is the same.
@@ -167,5 +160,5 @@ fn a_hup_to_the_supervisor_of_a_service_reloads_its_rules() {
     let reject = of_peer(&server, REJECT, "192.0.2.1:4711");
     assert_eq!((&reject["service"], &reject["reason"]), (&"behind".into(), &"denied".into()));
     // Clients of the other service are not behind a proxy.
-    Client::connect(port(&server, "direct")).echo("served").finish();
+    Client::connect(server.log.port_of("direct")).echo("served").finish();
 }

@@ -51,12 +51,7 @@ fn a_service_reports_and_another_enforces() {
     assert_eq!(out, format!("{dry}wet: denied by: deny 127.0.0.2\n"));
     let words = ["serve", "--config", &config, "--log", "json", "-1", "--control", "none"];
     let server = ServerCommand::program(tine(), &words).start();
-    let listeners = server.log.wait_for("listen", 2);
-    let is_served = |service: &str| {
-        let line = listeners.iter().find(|line| line["service"] == service).expect("it listens");
-        let port = line["address"].as_str().and_then(|address| address.rsplit_once(':')?.1.parse().ok());
-        Client::from_source("127.0.0.2", port.expect("a port")).is_served()
-    };
+    let is_served = |service: &str| Client::from_source("127.0.0.2", server.log.port_of(service)).is_served();
     assert!(is_served("dry") && !is_served("wet"));
     assert_eq!(server.log.wait_for(REPORT, 1)[0]["service"], "dry");
     assert_eq!(server.log.wait_for(REJECT, 1)[0]["service"], "wet");

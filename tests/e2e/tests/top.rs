@@ -226,9 +226,7 @@ fn a_connection_of_one_of_several_services_is_ended() {
     let options = ["serve", "--config", &file, "--log", "json", "--print-ports", "--control", &socket];
     let options = [&options[..], &["--state-directory", "none"]].concat();
     let server = ServerCommand::program(tine(), &options).start();
-    let ports: Vec<u16> =
-        server.log.wait_for("listen", 2).iter().map(|line| port(line["address"].as_str())).collect();
-    let mut clients: Vec<Client> = ports.into_iter().map(Client::connect).collect();
+    let mut clients = ["git", "web"].map(|service| Client::connect(server.log.port_of(service)));
     clients.iter_mut().for_each(|client| _ = client.echo("x"));
     let terminal = Terminal::new("top-services", 80, 24);
     terminal.type_line(&top(&socket));
@@ -253,11 +251,6 @@ fn a_connection_of_one_of_several_services_is_ended() {
     terminal.type_line(&format!("clear; {} --service web", top(&socket)));
     let screen = terminal.wait_for("no connection");
     assert!(screen.contains("web: supervisor ") && !screen.contains("git: supervisor "), "{screen}");
-}
-
-/// The port of an address.
-fn port(address: Option<&str>) -> u16 {
-    address.and_then(|address| address.rsplit_once(':')?.1.parse().ok()).expect("a port")
 }
 
 #[test]
