@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_nats::{Client, ConnectOptions, Event, ServerAddr};
+use nkeys::{KeyPair, KeyPairType};
+use rustls_native_certs::load_certs_from_paths;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::Sender;
 
@@ -163,7 +165,7 @@ impl Bus {
             None => options,
         };
         if let Some(seed) = &self.nkey {
-            options = options.nkey(seed.text()?.trim().to_owned());
+            options = options.nkey(user_seed(seed)?);
         }
         if let Some(credentials) = &self.credentials {
             let next = "give a file that nsc has made";
@@ -171,8 +173,7 @@ impl Bus {
             options = options.credentials(&credentials.text()?).map_err(unusable)?;
         }
         if let Some(file) = &self.ca {
-            // The library would read it later, and report an error of the connection.
-            read(file)?;
+            check_certificates(file)?;
             options = options.add_root_certificates(file.clone()).require_tls(true);
         }
         Ok((servers, options))
@@ -222,9 +223,37 @@ fn read(file: &Path) -> Result<String, BusError> {
     std::fs::read_to_string(file).map_err(|why| cannot_use(&name, &why, "check the path"))
 }
 
+/// The seed of the nkey of a user. The library would try it with each connection, and report an
+/// error of that.
+fn user_seed(secret: &Secret) -> Result<String, BusError> {
+    let text = secret.text()?;
+    let seed = text.trim();
+    let is_of_user = |pair: KeyPair| matches!(pair.key_pair_type(), KeyPairType::User);
+    if KeyPair::from_seed(seed).is_ok_and(is_of_user) {
+        return Ok(seed.to_owned());
+    }
+    let next = "give a file with nothing but the seed, which begins with SU (nk -gen user)";
+    Err(useless(&secret.name(), &"it has no seed of the nkey of a user", next))
+}
+
+/// Checks that a file has certificates of authorities. The library would read it when it connects,
+/// and report an error of the connection.
+fn check_certificates(file: &Path) -> Result<(), BusError> {
+    read(file)?;
+    let found = load_certs_from_paths(Some(file), None);
+    if found.errors.is_empty() && !found.certs.is_empty() {
+        return Ok(());
+    }
+    let next = "give a file with certificates as PEM";
+    Err(useless(&file.display(), &"it has no certificates, or a broken one", next))
+}
+
 fn cannot_use(name: &dyn Display, why: &io::Error, next: &'static str) -> BusError {
-    let what = format!("cannot use {name}: {}", tine_sys::reason(why));
-    BusError { what, next, is_temporary: false }
+    useless(name, &tine_sys::reason(why), next)
+}
+
+fn useless(name: &dyn Display, why: &dyn Display, next: &'static str) -> BusError {
+    BusError { what: format!("cannot use {name}: {why}"), next, is_temporary: false }
 }
 
 #[cfg(test)]
@@ -258,5 +287,19 @@ mod tests {
         let nkey = Some(Secret::File("/nonexistent/file".into()));
         let missing = Bus { nkey, ..bus("nats://a") };
         assert!(missing.options().expect_err("no file").what.contains("/nonexistent/file"));
+    }
+
+    #[test]
+    fn an_nkey_is_of_a_user() {
+        let with = |seed: String| Bus { nkey: Some(Secret::Text(seed)), ..bus("nats://a") };
+        let [user, account] =
+            [KeyPair::new_user(), KeyPair::new_account()].map(|pair| pair.seed().expect("a seed"));
+        with(format!("{user}\n")).options().expect("the seed of a user");
+        for seed in
+            [account, user.to_lowercase(), user[1..].to_owned(), format!("{user} {user}"), String::new()]
+        {
+            let why = with(seed.clone()).options().expect_err(&seed);
+            assert!(!why.is_temporary && (seed.is_empty() || !why.what.contains(&seed)), "{}", why.what);
+        }
     }
 }

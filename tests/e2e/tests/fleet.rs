@@ -234,6 +234,8 @@ fn a_fleet_that_cannot_be_is_refused_at_the_start() {
         (&["--bus", "nats://x", "--bus-user", "root"], "does not run as root"),
         (&["--bus", "nats://x", "--bus-credentials", "/nonexistent"], "/nonexistent"),
         (&["--bus", "nats://x", "--bus-credentials", "/dev/null"], "cannot use /dev/null"),
+        (&["--bus", "nats://x", "--bus-nkey", "/dev/null"], "cannot use /dev/null: it has no seed"),
+        (&["--bus", "nats://x", "--bus-ca", "/dev/null"], "cannot use /dev/null: it has no certificates"),
     ] {
         let (code, _, err) =
             run(std::process::Command::new(tine()).args(["serve", "127.0.0.1:0"]).args(options));

@@ -72,6 +72,11 @@ fn a_bus_lets_those_in_who_have_the_seed_of_a_key() {
     assert!(said.contains("cannot use /nonexistent/seed: "), "{said}");
     let said = expect_refused(&bus.url(), &["--bus-credentials", &seed], 100);
     assert!(said.contains(&format!("cannot use {seed}: ")), "{said}");
+    let cut = folder.write("cut", &SEED[..SEED.len() - 1]).display().to_string();
+    for option in ["--bus-nkey", "--bus-ca"] {
+        let said = expect_refused(&bus.url(), &[option, &cut], 100);
+        assert!(said.contains(&format!("cannot use {cut}: it has no ")), "{said}");
+    }
 }
 
 #[test]
