@@ -90,6 +90,36 @@ fn without_the_bus_a_node_has_its_share() {
 }
 
 #[test]
+fn limits_are_set_while_nodes_serve() {
+    network::own();
+    let bus = Bus::start("fleet-set");
+    let limits = ["--max-connections-per-source-fleet", "6", "--rate-per-source-fleet", "1/d:90"];
+    let nodes = three(&bus.url(), &limits, &[]);
+    let set = |words: &str| nodes.iter().for_each(|node| _ = node.done(&["set", words]));
+    let flood = |held: &mut [Vec<Client>]| flood(&nodes, held, Duration::from_secs(3));
+    // The rate alone admits thirty at each node.
+    set("max-connections-per-source-fleet=none");
+    let mut held = clients();
+    let most = flood(&mut held);
+    assert!((90..=180).contains(&most), "{most}");
+    set("rate-per-source-fleet=none");
+    let more: Vec<Client> = (0..40).map(|_| Client::from_source(SOURCE, nodes[0].server.port())).collect();
+    assert!(more.into_iter().all(|mut client| client.is_answered()));
+    drop(held);
+    set("max-connections-per-source-fleet=20");
+    let mut held = clients();
+    let most = flood(&mut held);
+    assert!((20..23).contains(&most), "{most}");
+    // A lower one holds for the next client; those that are served go on.
+    set("max-connections-per-source-fleet=6");
+    let more: usize = nodes.iter().zip(&mut held).map(|(node, held)| fill(node, held)).sum();
+    assert_eq!((more, held[0][0].is_answered()), (0, true));
+    let plain = node(&bus.url(), "plain", &[], &[]);
+    let (code, _, err) = plain.tine(&["set", "rate-per-source-fleet=1/s"]);
+    assert!(code == 111 && err.contains("was started without this limit"), "{code} {err}");
+}
+
+#[test]
 fn a_node_that_is_lost_may_still_use_its_share() {
     network::own();
     let bus = Bus::start("fleet-lost");

@@ -524,7 +524,7 @@ fn what_cannot_be_set_is_refused_and_the_rest_is_listed() {
     }
     let rows = controlled.json(&["set", "--list"]);
     let changed = rows.iter().filter(|row| row["value"] != row["at_start"]);
-    assert!(rows.len() == 11 && changed.count() == 0, "{rows:?}");
+    assert!(rows.len() == 13 && changed.count() == 0, "{rows:?}");
     let row = listed(&controlled, "max-lifetime");
     assert_eq!((&row["value"], &row["default"]), (&json!("1h"), &json!("none")));
     let table = controlled.done(&["set", "--list"]);

@@ -30,7 +30,6 @@ pub(crate) struct FleetLimits {
 
 impl FleetLimits {
     /// Whether there is any.
-    #[inline]
     pub(crate) fn are_any(&self) -> bool {
         self.max_per_source.is_some() || self.rate_per_source.is_some()
     }
@@ -44,7 +43,6 @@ impl FleetLimits {
 /// What this node may do for each source, in memory that forkers and supervisor share.
 #[derive(Debug)]
 pub(crate) struct FleetTables {
-    limits: FleetLimits,
     caps: Option<Sources>,
     buckets: Option<Sources>,
 }
@@ -57,18 +55,17 @@ impl FleetTables {
     pub(crate) fn new(limits: FleetLimits, secret: SourceSecret) -> io::Result<FleetTables> {
         let table = || Sources::new(Eviction::Expired, secret);
         Ok(FleetTables {
-            limits,
             caps: limits.max_per_source.map(|_| table()).transpose()?,
             buckets: limits.rate_per_source.map(|_| table()).transpose()?,
         })
     }
 
-    /// The connections that a source may have here; `None` for any number.
-    pub(crate) fn cap(&self, source: &Block, nodes: u32, now: u64) -> Option<usize> {
-        let share = FleetLimits::share(self.limits.max_per_source?, nodes);
+    /// The connections that a source may have here, of `max` over all nodes.
+    pub(crate) fn cap(&self, source: &Block, max: usize, nodes: u32, now: u64) -> usize {
         let word = self.caps.as_ref().and_then(|caps| caps.find(source));
         let set = word.filter(|word| word & !MAX_CAP > now).map(|word| (word & MAX_CAP) as usize);
-        Some(set.unwrap_or(share))
+        // A cap may have been set by a limit that was larger.
+        set.unwrap_or_else(|| FleetLimits::share(max, nodes)).min(max)
     }
 
     /// Sets the cap of a source. Runs in the supervisor.
@@ -78,21 +75,18 @@ impl FleetTables {
         self.caps.iter().for_each(|caps| _ = caps.change(source, now, |_| Some(word)));
     }
 
-    /// Takes a token of a source; false if it has none here.
-    pub(crate) fn take_token(&self, source: &Block, nodes: u32, now: u64) -> bool {
-        let Some((rate, buckets)) = self.limits.rate_per_source.zip(self.buckets.as_ref()) else {
-            return true;
-        };
+    /// Takes a token of a source, of `rate` over all nodes; false if it has none here.
+    pub(crate) fn take_token(&self, source: &Block, rate: Rate, nodes: u32, now: u64) -> bool {
         let rate = rate.share(nodes);
-        buckets.change(source, now, |word| rate.take(word, now)).is_some()
+        let take = |buckets: &Sources| buckets.change(source, now, |word| rate.take(word, now)).is_some();
+        self.buckets.as_ref().is_none_or(take)
     }
 
-    /// Sets the tokens of a source that this node may take until it hears more. Runs in the
-    /// supervisor.
-    pub(crate) fn set_tokens(&self, source: &Block, tokens: f64, nodes: u32, now: u64) {
-        let Some((rate, buckets)) = self.limits.rate_per_source.zip(self.buckets.as_ref()) else { return };
+    /// Sets the tokens of a source that this node may take until it hears more, of `rate` over all
+    /// nodes. Runs in the supervisor.
+    pub(crate) fn set_tokens(&self, source: &Block, tokens: f64, rate: Rate, nodes: u32, now: u64) {
         let word = rate.share(nodes).word_of(tokens, now);
-        buckets.change(source, now, |_| Some(word));
+        self.buckets.iter().for_each(|buckets| _ = buckets.change(source, now, |_| Some(word)));
     }
 
     fn tables(&self) -> impl Iterator<Item = &Sources> {
@@ -129,31 +123,38 @@ mod tests {
     #[test]
     fn a_cap_holds_for_a_while_and_then_the_share() {
         let tables = tables(Some(10), None);
+        let cap = |last: u8, nodes: u32, now: u64| tables.cap(&source(last), 10, nodes, now);
         let now = 100 * SECOND;
-        assert_eq!([1, 2, 3, 30].map(|nodes| tables.cap(&source(1), nodes, now)), [10, 5, 4, 1].map(Some));
+        assert_eq!([1, 2, 3, 30].map(|nodes| cap(1, nodes, now)), [10, 5, 4, 1]);
         tables.set_cap(&source(1), 7, now);
-        assert_eq!(tables.cap(&source(1), 3, now + SECOND), Some(7));
-        assert_eq!(tables.cap(&source(2), 3, now + SECOND), Some(4));
-        assert_eq!(tables.cap(&source(1), 3, now + 2 * SECOND), Some(4));
-        tables.set_cap(&source(1), usize::MAX, now);
-        assert_eq!(tables.cap(&source(1), 3, now), Some(MAX_CAP as usize));
+        assert_eq!(cap(1, 3, now + SECOND), 7);
+        assert_eq!(cap(2, 3, now + SECOND), 4);
+        assert_eq!(cap(1, 3, now + 2 * SECOND), 4);
         tables.set_cap(&source(1), 0, now);
-        assert_eq!(tables.cap(&source(1), 3, now), Some(0));
+        assert_eq!(cap(1, 3, now), 0);
+        tables.set_cap(&source(1), usize::MAX, now);
+        assert_eq!(cap(1, 3, now), 10, "no more than the limit, whatever was set");
+        assert_eq!(tables.cap(&source(1), usize::MAX, 3, now), MAX_CAP as usize);
     }
 
     #[test]
     fn a_node_has_its_share_of_a_rate_or_what_was_set() {
-        let tables = tables(None, Some(Rate::new(9, Duration::from_secs(1)).burst(6)));
-        let take = |now: u64| (0..20).filter(|_| tables.take_token(&source(1), 3, now)).count();
+        let rate = Rate::new(9, Duration::from_secs(1)).burst(6);
+        let tables = tables(None, Some(rate));
+        let take = |now: u64| (0..20).filter(|_| tables.take_token(&source(1), rate, 3, now)).count();
+        let set = |tokens: f64, now: u64| tables.set_tokens(&source(1), tokens, rate, 3, now);
         let now = 100 * SECOND;
         assert_eq!(take(now), 2, "a third of the burst");
         assert_eq!(take(now + SECOND / 3 + 1), 1, "a third of the rate");
-        tables.set_tokens(&source(1), 1.5, 3, now + SECOND);
+        set(1.5, now + SECOND);
         assert_eq!(take(now + SECOND), 1);
-        tables.set_tokens(&source(1), -4.0, 3, now + 2 * SECOND);
+        set(-4.0, now + 2 * SECOND);
         assert_eq!(take(now + 2 * SECOND), 0);
-        tables.set_tokens(&source(1), 99.0, 3, now + 3 * SECOND);
+        set(99.0, now + 3 * SECOND);
         assert_eq!(take(now + 3 * SECOND), 2, "no more than its share of the burst");
-        assert_eq!(tables.cap(&source(1), 3, now), None);
+        // A bucket of a rate that was much lower holds up nobody.
+        let faster = Rate::new(1000, Duration::from_secs(1));
+        tables.set_tokens(&source(1), 0.0, Rate::new(1, Duration::from_secs(86400)), 3, now + 4 * SECOND);
+        assert!(tables.take_token(&source(1), faster, 3, now + 4 * SECOND));
     }
 }

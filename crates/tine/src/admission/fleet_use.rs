@@ -153,6 +153,11 @@ impl FleetUse {
         FleetUse { limits, sources: HashMap::new() }
     }
 
+    /// Puts other limits in force.
+    pub(crate) fn set_limits(&mut self, limits: FleetLimits) {
+        self.limits = limits;
+    }
+
     /// A connection of a source has ended here.
     pub(crate) fn on_end(&mut self, source: Block) {
         if let Some(used) = self.source(source) {

@@ -110,7 +110,8 @@ pub(crate) struct ConnectionLimit {
     pub(crate) reason: Reason,
 }
 
-/// The limits per source and prefix: those of the start, or those that an operator has set since.
+/// The limits per source and prefix, here and over all nodes of a fleet: those of the start, or
+/// those that an operator has set since.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SourceLimits {
     /// Connections per source at a time.
@@ -118,10 +119,12 @@ pub(crate) struct SourceLimits {
     /// Connections per prefix at a time.
     pub(crate) max_per_prefix: Option<usize>,
     pub(crate) rates: Rates,
+    /// Limits over all nodes of a fleet.
+    pub(crate) fleet: FleetLimits,
 }
 
 /// The words of [`SourceLimits`].
-pub(crate) const SOURCE_LIMITS_WORDS: usize = 6;
+pub(crate) const SOURCE_LIMITS_WORDS: usize = 9;
 
 impl SourceLimits {
     /// Zero is no limit.
@@ -129,15 +132,18 @@ impl SourceLimits {
         let max = |max: Option<usize>| max.unwrap_or(0) as u64;
         let rate = |rate: Option<Rate>| rate.map_or([0; 2], Rate::to_words);
         let ([a, b], [c, d]) = (rate(self.rates.source), rate(self.rates.prefix));
-        [max(self.max_per_source), max(self.max_per_prefix), a, b, c, d]
+        let (fleet, [e, f]) = (max(self.fleet.max_per_source), rate(self.fleet.rate_per_source));
+        [max(self.max_per_source), max(self.max_per_prefix), a, b, c, d, fleet, e, f]
     }
 
-    pub(crate) fn from_words([source, prefix, a, b, c, d]: [u64; SOURCE_LIMITS_WORDS]) -> SourceLimits {
+    pub(crate) fn from_words(words: [u64; SOURCE_LIMITS_WORDS]) -> SourceLimits {
+        let [source, prefix, a, b, c, d, fleet, e, f] = words;
         let max = |max: u64| usize::try_from(max).ok().filter(|max| *max > 0);
         SourceLimits {
             max_per_source: max(source),
             max_per_prefix: max(prefix),
             rates: Rates { source: Rate::from_words([a, b]), prefix: Rate::from_words([c, d]) },
+            fleet: FleetLimits { max_per_source: max(fleet), rate_per_source: Rate::from_words([e, f]) },
         }
     }
 
@@ -168,8 +174,8 @@ impl Limits {
     /// The limits per source and prefix of the start.
     #[inline]
     pub(crate) fn of_sources(&self) -> SourceLimits {
-        let Limits { max_per_source, max_per_prefix, rates, .. } = *self;
-        SourceLimits { max_per_source, max_per_prefix, rates }
+        let Limits { max_per_source, max_per_prefix, rates, fleet, .. } = *self;
+        SourceLimits { max_per_source, max_per_prefix, rates, fleet }
     }
 
     /// Whether there are buckets: for rates, and to mark blocks with queued clients.
@@ -252,8 +258,13 @@ mod tests {
                 max_per_source: None,
                 max_per_prefix: Some(9),
                 rates: Rates { source: Some(rate), prefix: None },
+                fleet: FleetLimits { max_per_source: Some(4), rate_per_source: None },
             },
             SourceLimits { rates: Rates { source: None, prefix: Some(rate) }, ..SourceLimits::default() },
+            SourceLimits {
+                fleet: FleetLimits { max_per_source: None, rate_per_source: Some(rate) },
+                ..SourceLimits::default()
+            },
         ] {
             assert_eq!(SourceLimits::from_words(limits.to_words()), limits);
         }

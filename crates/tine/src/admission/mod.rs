@@ -153,9 +153,10 @@ impl Admission {
         let objection = objection.or_else(|| match slot {
             None => Some(Reason::Full),
             Some(_) if was_delayed && draining => None,
-            Some(slot) => self
-                .over_count(peer, slot, &limits)
-                .or_else(|| self.fleet.as_ref().and_then(|fleet| self.over_fleet(fleet, peer, slot, nodes))),
+            Some(slot) => self.over_count(peer, slot, &limits).or_else(|| {
+                let fleet = self.fleet.as_ref()?;
+                self.over_fleet(fleet, limits.fleet, peer, slot, nodes)
+            }),
         });
         match (objection, mode) {
             (None, _) => Verdict::Admit,

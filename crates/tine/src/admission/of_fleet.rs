@@ -1,7 +1,7 @@
 //! Admission by the limits of a fleet.
 
 use super::block::Block;
-use super::fleet::FleetTables;
+use super::fleet::{FleetLimits, FleetTables};
 use super::reason::Reason;
 use super::{Admission, SlotCounts};
 use crate::net::peer::Peer;
@@ -13,19 +13,21 @@ impl Admission {
     pub(super) fn over_fleet(
         &self,
         fleet: &FleetTables,
+        limits: FleetLimits,
         peer: Peer,
         slot: &impl SlotCounts,
         nodes: u32,
     ) -> Option<Reason> {
         let source = self.source_in_fleet(peer)?;
         let now = now();
-        if let Some(cap) = fleet.cap(&source, nodes, now) {
+        if let Some(max) = limits.max_per_source {
             slot.reserve(peer);
-            if slot.has_others(source, cap) {
+            if slot.has_others(source, fleet.cap(&source, max, nodes, now)) {
                 return Some(Reason::Fleet);
             }
         }
-        (!fleet.take_token(&source, nodes, now)).then_some(Reason::FleetRate)
+        let has_token = limits.rate_per_source.is_none_or(|rate| fleet.take_token(&source, rate, nodes, now));
+        (!has_token).then_some(Reason::FleetRate)
     }
 
     /// The source of a client as all nodes know it. A client of a Unix socket is of this machine

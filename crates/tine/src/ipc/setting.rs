@@ -17,6 +17,8 @@ pub(crate) enum Setting {
     MaxConnectionsPerPrefix,
     RatePerSource,
     RatePerPrefix,
+    MaxConnectionsPerSourceFleet,
+    RatePerSourceFleet,
     DrainTimeout,
     IdleTimeout,
     MaxLifetime,
@@ -55,6 +57,8 @@ pub(crate) enum Refusal {
     NoPause,
     /// Without a rate at the start there are no buckets.
     NoBuckets,
+    /// Without the limit at the start there is no table of it.
+    NoFleetTable,
     /// A client over this limit could not be queued.
     NotQueued,
     /// The master ends its services by the timeouts of the start.
@@ -118,13 +122,15 @@ impl SettingValue {
 
 impl Setting {
     /// Every one, at the index by which orders name it.
-    pub(crate) const ALL: [Setting; 11] = [
+    pub(crate) const ALL: [Setting; 13] = [
         Setting::Limits,
         Setting::MaxConnections,
         Setting::MaxConnectionsPerSource,
         Setting::MaxConnectionsPerPrefix,
         Setting::RatePerSource,
         Setting::RatePerPrefix,
+        Setting::MaxConnectionsPerSourceFleet,
+        Setting::RatePerSourceFleet,
         Setting::DrainTimeout,
         Setting::IdleTimeout,
         Setting::MaxLifetime,
@@ -141,6 +147,10 @@ impl Setting {
             Setting::MaxConnectionsPerPrefix => ("max-connections-per-prefix", Form::OptionalCount, "none"),
             Setting::RatePerSource => ("rate-per-source", Form::OptionalRate, "none"),
             Setting::RatePerPrefix => ("rate-per-prefix", Form::OptionalRate, "none"),
+            Setting::MaxConnectionsPerSourceFleet => {
+                ("max-connections-per-source-fleet", Form::OptionalCount, "none")
+            }
+            Setting::RatePerSourceFleet => ("rate-per-source-fleet", Form::OptionalRate, "none"),
             Setting::DrainTimeout => ("drain-timeout", Form::Time, "7s"),
             Setting::IdleTimeout => ("idle-timeout", Form::OptionalTime, "none"),
             Setting::MaxLifetime => ("max-lifetime", Form::OptionalTime, "none"),
@@ -246,13 +256,14 @@ impl Setting {
 
 impl Refusal {
     /// Every one, at the index by which answers name it.
-    pub(crate) const ALL: [Refusal; 10] = [
+    pub(crate) const ALL: [Refusal; 11] = [
         Refusal::NoValue,
         Refusal::AboveStart,
         Refusal::Workers,
         Refusal::Busy,
         Refusal::NoPause,
         Refusal::NoBuckets,
+        Refusal::NoFleetTable,
         Refusal::NotQueued,
         Refusal::MasterWaits,
         Refusal::NoByteCounts,
@@ -275,6 +286,9 @@ impl Refusal {
             }
             Refusal::NoBuckets => {
                 "the server was started without a rate, and has no buckets; restart with --rate-per-source or --rate-per-prefix"
+            }
+            Refusal::NoFleetTable => {
+                "the server was started without this limit, and has no table for it; restart with it"
             }
             Refusal::NotQueued => {
                 "the server was started without such a limit, and has no delay queue for it; restart with one, or without --when-limited delay"
@@ -317,6 +331,8 @@ mod tests {
             ("max-connections-per-prefix", "1", "1"),
             ("rate-per-source", "60/min:100", "1/s:100"),
             ("rate-per-prefix", "none", "none"),
+            ("max-connections-per-source-fleet", "20", "20"),
+            ("rate-per-source-fleet", "10/s:50", "10/s:50"),
             ("drain-timeout", "0", "0s"),
             ("idle-timeout", "90s", "1m 30s"),
             ("max-lifetime", "none", "none"),

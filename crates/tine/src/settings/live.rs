@@ -31,6 +31,8 @@ impl Settings {
             Setting::MaxConnectionsPerPrefix => count(limits.max_per_prefix),
             Setting::RatePerSource => SettingValue::of_rate(limits.rates.source),
             Setting::RatePerPrefix => SettingValue::of_rate(limits.rates.prefix),
+            Setting::MaxConnectionsPerSourceFleet => count(limits.fleet.max_per_source),
+            Setting::RatePerSourceFleet => SettingValue::of_rate(limits.fleet.rate_per_source),
             Setting::DrainTimeout => SettingValue::of_time(Some(self.drain_timeout)),
             Setting::IdleTimeout => SettingValue::of_time(timeouts.idle),
             Setting::MaxLifetime => SettingValue::of_time(timeouts.lifetime),
@@ -49,6 +51,8 @@ impl Settings {
             Setting::MaxConnectionsPerPrefix => limits.max_per_prefix = value.count(),
             Setting::RatePerSource => limits.rates.source = value.rate(),
             Setting::RatePerPrefix => limits.rates.prefix = value.rate(),
+            Setting::MaxConnectionsPerSourceFleet => limits.fleet.max_per_source = value.count(),
+            Setting::RatePerSourceFleet => limits.fleet.rate_per_source = value.rate(),
             Setting::DrainTimeout => self.drain_timeout = value.time().unwrap_or(self.drain_timeout),
             Setting::IdleTimeout => timeouts.idle = value.time(),
             Setting::MaxLifetime => timeouts.lifetime = value.time(),
@@ -106,6 +110,10 @@ impl AtStart {
                 (is_limit && !self.has_buckets, Refusal::NoBuckets),
                 (is_limit && self.delays && !self.queues_prefixes, Refusal::NotQueued),
             ],
+            Setting::MaxConnectionsPerSourceFleet | Setting::RatePerSourceFleet => {
+                let had_none = self.value(setting) == SettingValue::NONE;
+                [(is_limit && had_none, Refusal::NoFleetTable); 2]
+            }
             Setting::DrainTimeout => [(self.has_master && exceeds_start, Refusal::MasterWaits); 2],
             Setting::IdleTimeout | Setting::FirstByteTimeout => {
                 [(is_limit && !counts_bytes, Refusal::NoByteCounts); 2]
@@ -122,6 +130,7 @@ impl AtStart {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admission::fleet::FleetLimits;
     use crate::admission::limits::{Limits, LimitsMode};
     use crate::admission::rate::{Rate, Rates};
 
@@ -135,10 +144,9 @@ mod tests {
         for setting in Setting::ALL {
             assert_eq!(setting.show(settings.value(setting)), setting.default_text(), "{}", setting.name());
         }
-        for (setting, text) in Setting::ALL
-            .into_iter()
-            .zip(["report", "7", "3", "none", "1/s", "5/min:7", "9s", "2m", "none", "1s", "quiet"])
-        {
+        for (setting, text) in Setting::ALL.into_iter().zip([
+            "report", "7", "3", "none", "1/s", "5/min:7", "20", "9/s", "9s", "2m", "none", "1s", "quiet",
+        ]) {
             settings.store(setting, value(setting, text));
             assert_eq!(setting.show(settings.value(setting)), setting.show(value(setting, text)));
         }
@@ -156,6 +164,8 @@ mod tests {
         };
         let unlimited = delay(Limits::default());
         let delayed = delay(Limits { max_per_source: Some(1), ..Limits::default() });
+        let fleet = FleetLimits { max_per_source: Some(3), rate_per_source: None };
+        let of_fleet = Settings { limits: Limits { fleet, ..Limits::default() }, ..plain.clone() };
         let workers = Settings { reuse: 5, spares: 1, ..plain.clone() };
         let service = Settings { master: Some(rustix::process::getpid()), ..plain.clone() };
         for (settings, name, text, refusal) in [
@@ -173,6 +183,10 @@ mod tests {
             (&rated, "rate-per-prefix", "9/s", None),
             (&delayed, "rate-per-source", "9/s", None),
             (&delayed, "rate-per-prefix", "9/s", Some(Refusal::NotQueued)),
+            (&plain, "max-connections-per-source-fleet", "9", Some(Refusal::NoFleetTable)),
+            (&plain, "max-connections-per-source-fleet", "none", None),
+            (&of_fleet, "max-connections-per-source-fleet", "9", None),
+            (&of_fleet, "rate-per-source-fleet", "9/s", Some(Refusal::NoFleetTable)),
             (&plain, "drain-timeout", "1h", None),
             (&service, "drain-timeout", "1h", Some(Refusal::MasterWaits)),
             (&service, "drain-timeout", "1s", None),

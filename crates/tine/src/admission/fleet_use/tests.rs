@@ -72,6 +72,29 @@ fn a_node_tells_what_has_changed_and_caps_what_it_may_have() {
 }
 
 #[test]
+fn limits_are_changed_between_two_ticks() {
+    let mut fleet = used(Some(30), None);
+    let tick = |fleet: &mut FleetUse, at: u64| {
+        let tick = fleet.on_tick(HashMap::from([(source(1), 4)]), connected(3, 0), at * MS);
+        let told = tick.told.first().map(|(_, held, taken)| (*held, *taken));
+        (told, tick.caps.first().map(|(_, cap)| *cap), tick.tokens.len())
+    };
+    let set = |fleet: &mut FleetUse, max: Option<usize>| {
+        fleet.set_limits(FleetLimits { max_per_source: max, rate_per_source: None });
+    };
+    assert_eq!(tick(&mut fleet, 0), (Some((10, 4)), Some(10), 0));
+    set(&mut fleet, Some(9));
+    assert_eq!(tick(&mut fleet, 10), (Some((5, 0)), Some(5), 0), "a lower one at once");
+    set(&mut fleet, Some(2));
+    assert_eq!(tick(&mut fleet, 20), (Some((4, 0)), Some(2), 0), "connections go on");
+    set(&mut fleet, None);
+    assert_eq!(tick(&mut fleet, 30), (None, None, 0));
+    set(&mut fleet, Some(30));
+    assert_eq!(tick(&mut fleet, 40).1, Some(4));
+    assert_eq!(tick(&mut fleet, 820), (Some((12, 0)), Some(12), 0), "a higher one when it was heard");
+}
+
+#[test]
 fn without_the_bus_a_node_has_its_share() {
     let mut fleet = used(Some(10), Some(Rate::new(10, Duration::from_secs(1))));
     let alone = FleetNodes { is_connected: false, ..connected(3, 0) };
@@ -196,7 +219,7 @@ fn rate_flood(nodes: u32, rate: Rate, lag: usize, begins_after: u64) -> (u64, f6
         let mut admitted = 0;
         let begun = tables.iter().zip(&mut uses).zip(0..).filter(|(_, at)| at * begins_after <= step);
         for ((table, used), _) in begun {
-            while table.take_token(&source(1), nodes, now) {
+            while table.take_token(&source(1), rate, nodes, now) {
                 used.on_end(source(1));
                 admitted += 1;
             }
@@ -206,14 +229,20 @@ fn rate_flood(nodes: u32, rate: Rate, lag: usize, begins_after: u64) -> (u64, f6
         beyond = beyond.max(-one_server.tokens);
         if step % 10 == 0 {
             let heard = said.len().checked_sub(lag).map(|at| said[at].clone());
-            said.push(tick_all(&tables, &mut uses, heard.as_deref(), now));
+            said.push(tick_all(&tables, &mut uses, heard.as_deref(), rate, now));
         }
     }
     (late, beyond)
 }
 
 /// A tick of all nodes. Returns what each tells.
-fn tick_all(tables: &[FleetTables], uses: &mut [FleetUse], heard: Option<&[u32]>, now: u64) -> Vec<u32> {
+fn tick_all(
+    tables: &[FleetTables],
+    uses: &mut [FleetUse],
+    heard: Option<&[u32]>,
+    rate: Rate,
+    now: u64,
+) -> Vec<u32> {
     let nodes = tables.len() as u32;
     let each = tables.iter().zip(uses).enumerate().map(|(node, (table, used))| {
         if let Some(heard) = heard {
@@ -221,7 +250,7 @@ fn tick_all(tables: &[FleetTables], uses: &mut [FleetUse], heard: Option<&[u32]>
         }
         let tick = used.on_tick(HashMap::new(), connected(nodes, 0), now);
         for (source, tokens) in tick.tokens {
-            table.set_tokens(&source, tokens, nodes, now);
+            table.set_tokens(&source, tokens, rate, nodes, now);
         }
         tick.told.first().map_or(0, |(.., taken)| *taken)
     });

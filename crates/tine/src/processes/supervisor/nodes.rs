@@ -67,8 +67,18 @@ where
         self.fleet.link.as_ref().and_then(BusLink::deadline).into_iter().chain(tick).min()
     }
 
+    /// Whether sources have limits over all nodes, or had some at the start: the other nodes count
+    /// on what this one tells.
     fn limits_fleet(&self) -> bool {
-        self.fleet.link.is_some() && self.settings.limits.fleet.are_any()
+        self.fleet.link.is_some() && self.memory.admission.fleet().is_some()
+    }
+
+    /// Puts other limits over all nodes in force.
+    pub(super) fn change_fleet_limits(&mut self) {
+        self.fleet.used.set_limits(self.settings.limits.fleet);
+        if self.limits_fleet() {
+            self.tell_use();
+        }
     }
 
     /// Looks at the board, and tells what it says.
@@ -96,8 +106,11 @@ where
         let tick = self.fleet.used.on_tick(held, nodes, now);
         if let Some(tables) = self.memory.admission.fleet() {
             tick.caps.iter().for_each(|(source, cap)| tables.set_cap(source, *cap, now));
-            let tokens = tick.tokens.iter();
-            tokens.for_each(|(source, tokens)| tables.set_tokens(source, *tokens, nodes.count(), now));
+            let rated = self.settings.limits.fleet.rate_per_source.into_iter();
+            let tokens = rated.flat_map(|rate| tick.tokens.iter().map(move |set| (rate, set)));
+            tokens.for_each(|(rate, (source, tokens))| {
+                tables.set_tokens(source, *tokens, rate, nodes.count(), now);
+            });
         }
         let told = tick.told.into_iter();
         let told = told.filter_map(|(source, held, taken)| used_record(source, held, taken));

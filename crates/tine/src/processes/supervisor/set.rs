@@ -39,13 +39,16 @@ where
             | Setting::MaxConnectionsPerSource
             | Setting::MaxConnectionsPerPrefix
             | Setting::RatePerSource
-            | Setting::RatePerPrefix => {
+            | Setting::RatePerPrefix
+            | Setting::MaxConnectionsPerSourceFleet
+            | Setting::RatePerSourceFleet => {
                 self.memory.board.set_source_limits(self.settings.limits.of_sources());
                 if value != SettingValue::NONE {
                     // It rejects the clients, and logs those that are reported.
                     events.push(ServerEvent::RoleNeeded(Role::Rejector));
                 }
                 self.wake_delayer_always();
+                self.change_fleet_limits();
             }
             Setting::DrainTimeout => {
                 events.push(ServerEvent::DrainTimeoutSet(self.settings.drain_timeout));
