@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::{run, tine};
+use crate::{network, run, tine};
 
 /// The result of a load.
 #[derive(Debug)]
@@ -65,8 +65,10 @@ impl Loaded {
     /// Checks that there were no errors, and that the ends of connections add up.
     ///
     /// # Panics
-    /// If not.
+    /// If not, and if the load was in the network of other tests: their overflowing queues would
+    /// make it invalid ([`network::own`]).
     pub fn expect_sound(&self) {
+        assert!(network::is_own(), "the counters of the network are those of this test alone");
         assert_eq!(self.code, 0, "{} {}", self.err, self.report["validity"]);
         assert_eq!(self.number("/summary/errors"), 0.0, "{}", self.report["summary"]);
         self.expect_sum();

@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::os::fd::AsFd;
+use std::os::unix::process::parent_id;
 use std::process::{Child, Command, Stdio};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -27,6 +28,16 @@ pub fn own() {
     enter(&holder);
     holder.kill().expect("our child");
     holder.wait().expect("our child");
+}
+
+/// Whether the calling thread is in another network namespace than the process that runs the tests.
+///
+/// # Panics
+/// If /proc does not say.
+#[must_use]
+pub fn is_own() -> bool {
+    let namespace = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/net")).expect("a process");
+    namespace("thread-self") != namespace(&parent_id().to_string())
 }
 
 /// A new network namespace with loopback up. It ends when this is dropped and no process is in it.

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tine_e2e::control::Controlled;
 use tine_e2e::load::load;
 use tine_e2e::names::{CONNECTION, CONTROL, outcome};
-use tine_e2e::{Client, Folder, Server, ServerCommand, procfs, run, tine, wait_until};
+use tine_e2e::{Client, Folder, Server, ServerCommand, network, procfs, run, tine, wait_until};
 
 fn number(value: &Value, name: &str) -> u64 {
     value[name].as_u64().unwrap_or_else(|| panic!("no number {name} in {value}"))
@@ -64,6 +64,7 @@ fn a_list_is_what_the_kernel_says() {
 
 #[test]
 fn totals_are_those_of_the_load_client() {
+    network::own();
     let controlled = Controlled::serve("totals", &["--max-connections-per-source", "20"], &[]);
     let address = format!("127.0.0.1:{}", controlled.server.port());
     let loaded = load(&["crr", &address, "-n", "300", "-c", "5"]);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tine_e2e::haproxy::{Haproxy, Node};
 use tine_e2e::load::load;
-use tine_e2e::{Folder, Server, ServerCommand, run, tine};
+use tine_e2e::{Folder, Server, ServerCommand, network, run, tine};
 
 /// Clients per second, and seconds of them. All three nodes are replaced meanwhile.
 const RATE: &str = "200";
@@ -64,6 +64,7 @@ fn serve(socket: &str, address: &str, agent: &str) -> Server {
 
 #[test]
 fn no_client_fails_while_all_nodes_are_replaced_one_after_the_other() {
+    network::own();
     let folder = Folder::new("rolling");
     let mut nodes: Vec<Replaceable> = (1..=3).map(|number| Replaceable::start(&folder, number)).collect();
     let named: Vec<Node> = nodes.iter().map(|one| one.node.clone()).collect();

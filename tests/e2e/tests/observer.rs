@@ -10,7 +10,7 @@ use serde_json::Value;
 use tine_e2e::control::Controlled;
 use tine_e2e::http::{Answer, get, get_with, observer_of, request, try_request};
 use tine_e2e::load::load;
-use tine_e2e::{Client, Folder, Server, ServerCommand, kill, procfs, tine, wait_until};
+use tine_e2e::{Client, Folder, Server, ServerCommand, kill, network, procfs, tine, wait_until};
 
 const OBSERVE: [&str; 2] = ["--observe", "127.0.0.1:0"];
 
@@ -180,6 +180,7 @@ fn wrong_options_start_nothing() {
 
 #[test]
 fn its_death_and_its_sleep_are_not_felt() {
+    network::own();
     let server = Server::serve(&[&OBSERVE[..], &["-c", "500"]].concat());
     let address = observer_of(&server);
     let target = format!("127.0.0.1:{}", server.port());

@@ -8,7 +8,7 @@ use serde_json::Value;
 use tine_e2e::http::{get, get_with, observer_of, try_request};
 use tine_e2e::load::load;
 use tine_e2e::other_process::{OtherProcess, free_port};
-use tine_e2e::{Folder, Server, wait_until};
+use tine_e2e::{Folder, Server, network, wait_until};
 
 /// A Prometheus. Dropping it ends it.
 struct Prometheus {
@@ -75,6 +75,7 @@ impl Prometheus {
 
 #[test]
 fn what_prometheus_knows_is_what_the_load_client_counted() {
+    network::own();
     let server = Server::serve(&["--observe", "127.0.0.1:0", "--name", "web", "-c", "500"]);
     let prometheus = Prometheus::scraping(&observer_of(&server));
     prometheus.wait_for("up", 1.0);

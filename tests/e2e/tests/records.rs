@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tine_e2e::control::Controlled;
 use tine_e2e::load::load;
 use tine_e2e::names::{WORKER, outcome};
-use tine_e2e::{Client, Server, kill, procfs, wait_until};
+use tine_e2e::{Client, Server, kill, network, procfs, wait_until};
 
 fn number(value: &Value, name: &str) -> u64 {
     value[name].as_u64().unwrap_or_else(|| panic!("no number {name} in {value}"))
@@ -25,6 +25,7 @@ const MODES: [(&str, &[&str], &[&str]); 4] = [
 
 #[test]
 fn totals_and_records_are_those_of_the_load_client_in_every_mode() {
+    network::own();
     // The load client sends and receives as much in each connection.
     let mut bytes = None;
     for (name, options, program) in MODES {

@@ -9,7 +9,7 @@ use tine_e2e::control::Controlled;
 use tine_e2e::load::load;
 use tine_e2e::names::outcome;
 use tine_e2e::replacement::{replace, replaced, services};
-use tine_e2e::{Client, Folder, Server, ServerCommand, kill, procfs, tine, wait_until};
+use tine_e2e::{Client, Folder, Server, ServerCommand, kill, network, procfs, tine, wait_until};
 
 #[test]
 fn held_connections_survive_replacements_and_term_ends_all() {
@@ -248,6 +248,7 @@ fn a_client_of_the_older_delay_queue_counts_as_soon_as_there_is_a_slot() {
 
 #[test]
 fn nobody_is_refused_or_cut_under_load() {
+    network::own();
     let controlled = Controlled::serve("replace-load", &["--max-connections", "4096", "-q"], &[]);
     let address = format!("127.0.0.1:{}", controlled.server.port());
     std::thread::scope(|scope| {

@@ -474,6 +474,7 @@ fn a_stopped_forker_holds_up_neither_the_command_nor_the_server() {
 
 #[test]
 fn settings_change_under_load_without_an_error() {
+    network::own();
     for mode in [&[][..], &["--spares", "4"]] {
         let controlled = Controlled::serve("set-load", &[&["--max-connections", "50"], mode].concat(), &[]);
         let address = format!("127.0.0.1:{}", controlled.server.port());
