@@ -210,7 +210,7 @@ pub fn mappings(pid: i32) -> Vec<Mapping> {
 #[must_use]
 pub fn backlog(port: u16) -> usize {
     const LISTEN: &str = "0A";
-    let table = fs::read_to_string("/proc/net/tcp").expect("/proc is mounted");
+    let table = fs::read_to_string("/proc/thread-self/net/tcp").expect("/proc is mounted");
     let local = format!("0100007F:{port:04X}");
     let mut sockets = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
     let listener = sockets.find(|fields| fields[1] == local && fields[3] == LISTEN);
@@ -218,7 +218,7 @@ pub fn backlog(port: u16) -> usize {
     usize::from_str_radix(queued, 16).expect("a number")
 }
 
-/// A TCP socket over IPv4 in `/proc/net/tcp`.
+/// A TCP socket over IPv4 in `/proc/thread-self/net/tcp`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TcpSocket {
     /// Whether it is a listener.
@@ -236,7 +236,7 @@ pub struct TcpSocket {
 pub fn tcp_sockets(pid: i32) -> Vec<TcpSocket> {
     const LISTEN: &str = "0A";
     let targets: HashSet<String> = descriptors(pid).into_iter().map(|(_, target)| target).collect();
-    let table = fs::read_to_string("/proc/net/tcp").expect("/proc is mounted");
+    let table = fs::read_to_string("/proc/thread-self/net/tcp").expect("/proc is mounted");
     let socket = |line: &str| {
         let fields: Vec<&str> = line.split_whitespace().collect();
         let peer_port = u16::from_str_radix(fields.get(2)?.split_once(':')?.1, 16).ok()?;

@@ -1,8 +1,9 @@
 //! The example `async_proxy`.
 
-use tine_e2e::ServerCommand;
 use tine_e2e::examples::{build_example, example};
 use tine_e2e::names::CONNECTION;
+use tine_e2e::other_process::free_port;
+use tine_e2e::{ServerCommand, network};
 
 fn proxy(upstream: u16) -> tine_e2e::Server {
     let path = build_example("async_proxy", 120, &["--features", "async"]);
@@ -35,10 +36,8 @@ fn both_directions_are_copied_and_end_by_themselves() {
 
 #[test]
 fn without_an_upstream_only_the_connection_ends() {
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let port = closed.local_addr().expect("an address").port();
-    drop(closed);
-    let server = proxy(port);
+    network::own();
+    let server = proxy(free_port());
     for _ in 0..2 {
         server.connect().expect_closed();
     }

@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use rustix::process::Signal;
 use tine_e2e::control::Controlled;
 use tine_e2e::haproxy::{Haproxy, Node, agent_of};
-use tine_e2e::{Client, Folder, Server, ServerCommand, TEST_TIMEOUT, tine, wait_until};
+use tine_e2e::{Client, Folder, Server, ServerCommand, TEST_TIMEOUT, network, tine, wait_until};
 
 const AGENT: [&str; 2] = ["--haproxy-agent", "127.0.0.1:0"];
 
@@ -151,6 +151,7 @@ fn wrong_addresses_start_nothing() {
 
 #[test]
 fn haproxy_gives_each_server_clients_by_its_free_places() {
+    network::own();
     let options = [&AGENT[..], &["-c", "4", "--proxy-from", "127.0.0.1"]].concat();
     let program = ["sh", "-c", "echo \"$REMOTE_ADDR\"; exec cat"];
     let server = Server::program(&options, &program);
@@ -170,6 +171,7 @@ fn haproxy_gives_each_server_clients_by_its_free_places() {
 
 #[test]
 fn haproxy_drains_a_server_that_drains_and_leaves_one_that_is_paused() {
+    network::own();
     let options = [&AGENT[..], &["--proxy-from", "127.0.0.1", "--drain-delay", "2s"]].concat();
     let mut first = Controlled::serve("agent-drain", &options, &[]);
     let second = Server::serve(&options);

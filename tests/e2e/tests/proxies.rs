@@ -6,7 +6,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tine_e2e::names::REJECT;
 use tine_e2e::other_process::{OtherProcess, free_port};
-use tine_e2e::{Client, Folder, Server, procfs, wait_until};
+use tine_e2e::{Client, Folder, Server, network, procfs, wait_until};
 
 const MODES: [&[&str]; 2] = [&[], &["--spares", "2", "--reuse", "10"]];
 
@@ -93,6 +93,7 @@ fn serve(mode: &[&str]) -> Server {
 
 #[test]
 fn haproxy_in_front() {
+    network::own();
     for mode in MODES {
         for options in ["send-proxy", "send-proxy-v2", "send-proxy-v2 proxy-v2-options crc32c,unique-id"] {
             let mut server = serve(mode);
@@ -106,6 +107,7 @@ fn haproxy_in_front() {
 /// the header was wrong, and the proxy goes on sending clients.
 #[test]
 fn health_checks_of_haproxy_are_connections_of_the_proxy_itself() {
+    network::own();
     for options in ["send-proxy check", "send-proxy-v2 check", "send-proxy-v2 check check-send-proxy"] {
         let server = Server::serve(&["--proxy-from", "127.0.0.1"]);
         let proxy = haproxy(&server, &format!("{options} inter 50ms"));
@@ -125,6 +127,7 @@ fn health_checks_of_haproxy_are_connections_of_the_proxy_itself() {
 
 #[test]
 fn nginx_in_front() {
+    network::own();
     for mode in MODES {
         let mut server = serve(mode);
         let proxy = nginx(&server);

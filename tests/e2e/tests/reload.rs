@@ -6,7 +6,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 
 use rustix::process::Signal;
-use tine_e2e::{Client, Folder, Server, ServerCommand, TEST_TIMEOUT, kill, procfs, run, tine, wait_until};
+use tine_e2e::other_process::free_port;
+use tine_e2e::{
+    Client, Folder, Server, ServerCommand, TEST_TIMEOUT, kill, network, procfs, run, tine, wait_until,
+};
 
 /// A server with a configuration, and its files.
 struct Configured {
@@ -39,12 +42,6 @@ fn serve(folder: &Folder, text: &str, notify: Option<&str>) -> Server {
     command.start()
 }
 
-/// A port that was free a moment ago.
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("bound").port()
-}
-
 /// A key by which each client gets this text first.
 fn banner(folder: &Folder, text: &str) -> String {
     format!("banner-file = '{}'\n", folder.write("banner", text).display())
@@ -56,6 +53,7 @@ fn echo(name: &str, listen: &str) -> String {
 
 #[test]
 fn services_are_added_removed_and_changed() {
+    network::own();
     let (removed, added) = (free_port(), free_port());
     let first = echo("kept", "127.0.0.1:0") + &echo("removed", &format!("127.0.0.1:{removed}"));
     let mut configured = Configured::start("reload-services", &first);
