@@ -106,11 +106,12 @@ where
         let tick = self.fleet.used.on_tick(held, nodes, now);
         if let Some(tables) = self.memory.admission.fleet() {
             tick.caps.iter().for_each(|(source, cap)| tables.set_cap(source, *cap, now));
-            let rated = self.settings.limits.fleet.rate_per_source.into_iter();
-            let tokens = rated.flat_map(|rate| tick.tokens.iter().map(move |set| (rate, set)));
-            tokens.for_each(|(rate, (source, tokens))| {
-                tables.set_tokens(source, *tokens, rate, nodes.count(), now);
-            });
+            if let Some(rate) = self.settings.limits.fleet.rate_per_source {
+                let tokens = tick.tokens.iter();
+                tokens.for_each(|(source, tokens)| {
+                    tables.set_tokens(source, *tokens, rate, nodes.count(), now);
+                });
+            }
         }
         let told = tick.told.into_iter();
         let told = told.filter_map(|(source, held, taken)| used_record(source, held, taken));
