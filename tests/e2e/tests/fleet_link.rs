@@ -44,9 +44,10 @@ fn a_ban_on_one_node_is_one_on_all_until_it_is_lifted_on_any() {
             others.for_each(|(_, node)| node.wait_for_ban(source, state));
         });
     }
-    // One that comes later knows them all.
+    // One that comes later knows them all: from the bucket, or as the others say the last ones again.
     let late = Node::start(&bus.url(), "late");
     late.wait_for_ban(source, BanState::Forever);
+    late.wait_for_ban(block("2001:db8::/32"), BanState::Until(u64::MAX / 1_000));
     assert_eq!(late.told.borrow().bans.len(), 2);
     // What one was told is not told to it.
     assert_eq!(nodes[0].told.borrow().bans.get(&block("2001:db8::/32")), None);
@@ -189,6 +190,7 @@ fn a_link_has_its_keys_from_its_server_and_its_authorities_in_memory() {
     let url = format!("tls://localhost:{}", bus.port);
     let node = |name: &str| Node::with(&url, name, &json!({ "nkey": SEED, "ca": file }));
     let (one, other) = (node("n1"), node("n2"));
+    one.wait_for_nodes(2);
     // The file is not needed any more.
     std::fs::remove_file(&file).expect("it was there");
     one.order(block("::1"), BanState::Forever);
@@ -217,6 +219,7 @@ fn nodes_share_bans_with_credentials_that_an_operator_has_signed() {
     // The bucket is one of the account.
     let late = Node::with(&bus.url(), "late", &signed);
     late.wait_for_ban(block("192.0.2.1"), BanState::Forever);
+    nodes[0].wait_for_nodes(3);
     let stranger = Node::with(&bus.url(), "stranger", &json!({}));
     stranger.wait("it says why", |told| {
         told.warnings.iter().any(|text| text.contains("cannot connect to the bus")).then_some(())
