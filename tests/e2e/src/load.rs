@@ -52,6 +52,16 @@ impl Loaded {
         states.values().filter_map(Value::as_u64).sum()
     }
 
+    /// Returns the number of exchanges that it has planned: however late the last ones are, they
+    /// are in it.
+    ///
+    /// # Panics
+    /// If the report has none.
+    #[must_use]
+    pub fn planned(&self) -> u64 {
+        self.report["findings"]["exchanges"]["planned"].as_u64().expect("exchanges")
+    }
+
     /// Returns a number of the report, by its JSON pointer.
     ///
     /// # Panics
@@ -82,7 +92,7 @@ impl Loaded {
         assert_eq!(self.ended() as f64, self.number("/summary/connections"), "{}", self.report["summary"]);
         let exchanges = self.report["findings"]["exchanges"].as_object().expect("exchanges");
         let sum: u64 = exchanges.values().filter_map(Value::as_u64).sum();
-        assert_eq!(sum, 2 * exchanges["planned"].as_u64().expect("a number"), "{exchanges:?}");
+        assert_eq!(sum, 2 * self.planned(), "{exchanges:?}");
     }
 }
 
