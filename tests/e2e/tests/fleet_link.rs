@@ -44,7 +44,7 @@ fn a_ban_on_one_node_is_one_on_all_until_it_is_lifted_on_any() {
             others.for_each(|(_, node)| node.wait_for_ban(source, state));
         });
     }
-    // One that comes later knows them all: from the bucket, or as the others say the last ones again.
+    // One that comes later knows them all, from the bucket or as the others say the last again.
     let late = Node::start(&bus.url(), "late");
     late.wait_for_ban(source, BanState::Forever);
     late.wait_for_ban(block("2001:db8::/32"), BanState::Until(u64::MAX / 1_000));
