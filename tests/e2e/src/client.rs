@@ -4,10 +4,10 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags};
 use rustix::net::{AddressFamily, SocketType};
 
-use crate::wait::TEST_TIMEOUT;
+use crate::wait::{TEST_TIMEOUT, wait_for_one};
 
 /// A TCP client. Its reads and writes panic after [`TEST_TIMEOUT`].
 pub struct Client {
@@ -52,6 +52,15 @@ impl Client {
     #[must_use]
     pub fn address(&self) -> String {
         self.stream.local_addr().expect("a bound socket").to_string()
+    }
+
+    /// Its own port.
+    ///
+    /// # Panics
+    /// If the socket is closed.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.stream.local_addr().expect("a bound socket").port()
     }
 
     /// Sends all of these bytes.
@@ -186,8 +195,7 @@ impl Client {
     pub fn take_first_readable(clients: &mut Vec<Client>) -> Client {
         let mut polled: Vec<_> =
             clients.iter().map(|client| PollFd::new(&client.stream, PollFlags::IN)).collect();
-        let timeout = Timespec { tv_sec: TEST_TIMEOUT.as_secs() as i64, tv_nsec: 0 };
-        poll(&mut polled, Some(&timeout)).expect("open descriptors");
+        wait_for_one(&mut polled);
         let first = polled.iter().position(|one| !one.revents().is_empty());
         clients.remove(first.expect("a readable client"))
     }

@@ -3,18 +3,20 @@
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::event::{PollFd, PollFlags};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 
 use crate::client::Client;
 use crate::log::Log;
 use crate::names::FORKER;
 use crate::procfs;
-use crate::wait::wait_until;
+use crate::wait::{wait_for_one, wait_until};
 
 /// An environment variable with a value of its own for each server. Every process of a server
 /// inherits it, so none can be missed, whatever its parent is.
@@ -131,7 +133,8 @@ impl ServerCommand {
     }
 }
 
-/// A running server. Dropping it kills every process of it.
+/// A running server. Dropping it kills every process of it, and waits for their ends: the next one
+/// may need its port, or its users' processes.
 pub struct Server {
     process: Child,
     port: u16,
@@ -261,10 +264,18 @@ impl Drop for Server {
             let _ = self.process.kill();
             let _ = self.process.wait();
         }
-        for process in self.processes() {
-            if let Some(pid) = Pid::from_raw(process.pid) {
-                let _ = kill_process(pid, Signal::KILL);
-            }
+        let pids = self.processes().into_iter().filter_map(|process| Pid::from_raw(process.pid));
+        // One that is not there any more has no descriptor.
+        let killed: Vec<OwnedFd> = pids
+            .filter_map(|pid| {
+                let process = pidfd_open(pid, PidfdFlags::empty()).ok()?;
+                pidfd_send_signal(&process, Signal::KILL).ok()?;
+                Some(process)
+            })
+            .collect();
+        for process in killed {
+            // It is readable once the process has closed what it had, whoever reaps it.
+            wait_for_one(&mut [PollFd::new(&process, PollFlags::IN)]);
         }
     }
 }

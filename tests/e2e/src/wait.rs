@@ -2,11 +2,19 @@
 
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, Timespec, poll};
+
 /// Upper bound of every wait of a test. No wait takes this long unless something is broken.
 pub const TEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Time between two checks of a condition.
 const CHECK_INTERVAL: Duration = Duration::from_millis(2);
+
+/// Waits until one of these descriptors is ready, or [`TEST_TIMEOUT`] is over.
+pub(crate) fn wait_for_one(polled: &mut [PollFd<'_>]) {
+    let timeout = Timespec { tv_sec: TEST_TIMEOUT.as_secs() as i64, tv_nsec: 0 };
+    poll(polled, Some(&timeout)).expect("open descriptors");
+}
 
 /// Checks a condition until it yields a value. `condition` names it in the failure message.
 ///
