@@ -51,10 +51,15 @@ pub fn proxy_reader(server: &Server) -> i32 {
     wait_until("the proxy reader runs", || Some(server.named(PROXY_READER).first()?.pid))
 }
 
-/// The number of proxies whose header is being read: the sockets of the proxy reader beside its two
-/// channels.
-#[must_use]
-pub fn proxies_without_header(server: &Server) -> usize {
-    let descriptors = procfs::descriptors(proxy_reader(server));
-    descriptors.iter().filter(|(_, target)| target.starts_with("socket:")).count().saturating_sub(2)
+/// Waits until the proxy reader has the connections of these proxies. It may have others, too: it
+/// closes its descriptor of one whose header it has read a little later than that one is served.
+///
+/// # Panics
+/// If it does not get them.
+pub fn wait_until_read(server: &Server, proxies: &[&Client]) {
+    wait_until("the proxies are read", || {
+        let has = procfs::tcp_sockets(proxy_reader(server));
+        let has_one = |proxy: &&Client| has.iter().any(|socket| socket.peer_port == proxy.port());
+        proxies.iter().all(has_one).then_some(())
+    });
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use tine_e2e::names::{CONNECTION, REJECT, SPARE, outcome};
-use tine_e2e::proxies::{behind_proxies, line, proxied, proxies_without_header};
+use tine_e2e::proxies::{behind_proxies, line, proxied, wait_until_read};
 use tine_e2e::{Client, Folder, Server, ServerCommand, TEST_TIMEOUT, inject_fault, kill, tine, wait_until};
 
 const MODES: [&[&str]; 6] = [
@@ -237,7 +237,7 @@ fn proxied_clients_count_when_their_header_is_read() {
         let mut wrong = server.connect();
         wrong.send("GET / HTTP/1.0\r\n").expect_closed();
         let mut late = server.connect();
-        wait_until("the proxy reader has it", || (proxies_without_header(&server) == 1).then_some(()));
+        wait_until_read(&server, &[&late]);
         let mut client = proxied(&server, "192.0.2.1");
         client.echo("one");
         wait_until_refused(server.port());

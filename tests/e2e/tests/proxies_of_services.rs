@@ -3,7 +3,7 @@
 use rustix::process::Signal;
 use serde_json::Value;
 use tine_e2e::names::{PROXY_READER, REJECT};
-use tine_e2e::proxies::{behind_proxies, line, proxies_without_header, proxy_reader};
+use tine_e2e::proxies::{behind_proxies, line, proxy_reader, wait_until_read};
 use tine_e2e::{Client, Folder, Server, ServerCommand, kill, procfs, tine, wait_until};
 
 const MODES: [&[&str]; 4] =
@@ -74,7 +74,7 @@ fn a_drain_of_a_master_waits_for_headers() {
         let mut late = Client::connect(server.log.port_of("behind"));
         let header = line("192.0.2.1");
         late.send(&header[..20]);
-        wait_until("it is read", || (proxies_without_header(&server) == 1).then_some(()));
+        wait_until_read(&server, &[&late]);
         server.signal(Signal::TERM);
         server.log.wait_for("drain", 2);
         late.send(&header[20..]).echo("served").finish();
@@ -118,7 +118,7 @@ fn reload(mode: &[&str], number: usize) {
     let mut pending = Client::connect(server.port());
     let header = line("192.0.2.1");
     pending.send(&header[..20]);
-    wait_until("it is read", || (proxies_without_header(&server) == 1).then_some(()));
+    wait_until_read(&server, &[&pending]);
     let reader = proxy_reader(&server);
     let reloads = server.log.of("reload").len();
     std::fs::write(&rules, "192.0.2.1:deny\n").expect("ours");

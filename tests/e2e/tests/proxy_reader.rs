@@ -4,8 +4,8 @@
 use rustix::process::Signal;
 use tine_e2e::names::{REJECT, outcome};
 use tine_e2e::procfs::{Mapping, mappings, tcp_sockets};
-use tine_e2e::proxies::{behind_proxies, line, proxied, proxies_without_header, proxy_reader};
-use tine_e2e::{Client, ServerCommand, kill, wait_until};
+use tine_e2e::proxies::{behind_proxies, line, proxied, proxy_reader, wait_until_read};
+use tine_e2e::{Client, ServerCommand, kill};
 
 const MODES: [&[&str]; 4] =
     [&[], &["--forkers", "1"], &["--spares", "4"], &["--spares", "4", "--reuse", "100"]];
@@ -28,7 +28,7 @@ fn drain_with_headers(mode: &[&str]) {
     let (header, data) = (line("192.0.2.2"), "data");
     late.send(&header[..20]);
     never.send("PROXY ");
-    wait_until("both are read", || (proxies_without_header(&server) == 2).then_some(()));
+    wait_until_read(&server, &[&late, &never]);
     server.signal(Signal::TERM);
     server.log.wait_for("drain", 1);
     late.send(&header[20..]).echo(data);
@@ -79,7 +79,7 @@ fn a_killed_proxy_reader_costs_the_proxies_that_it_has_and_is_restarted() {
         served.echo("served");
         let mut pending = server.connect();
         pending.send("PROXY ");
-        wait_until("the proxy is read", || (proxies_without_header(&server) == 1).then_some(()));
+        wait_until_read(&server, &[&pending]);
         kill(proxy_reader(&server), Signal::KILL);
         pending.expect_closed();
         let restart = server.log.wait_for("restart", 1).remove(0);
@@ -179,7 +179,7 @@ fn the_proxy_reader_is_confined_and_has_no_listener_and_no_memory_that_decides()
         let reader = proxy_reader(&server);
         let mut pending = server.connect();
         pending.send("PROXY ");
-        wait_until("the proxy is read", || (proxies_without_header(&server) == 1).then_some(()));
+        wait_until_read(&server, &[&pending]);
         assert!(tcp_sockets(reader).iter().all(|socket| !socket.is_listener));
         let status = std::fs::read_to_string(format!("/proc/{reader}/status")).expect("it runs");
         for line in ["NoNewPrivs:\t1", "Seccomp:\t2"] {
