@@ -113,6 +113,14 @@ impl Terminal {
         self.wait_until(&format!("the screen has {part:?}"), |screen| screen.contains(part))
     }
 
+    /// Waits until the shell waits for a command. What is typed earlier may go to the command before.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub fn wait_for_prompt(&self) {
+        self.wait_until("the shell waits", |screen| screen.trim_end().ends_with(PROMPT.trim_end()));
+    }
+
     /// Waits until the screen is as it should be, and returns it.
     ///
     /// # Panics

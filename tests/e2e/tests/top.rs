@@ -164,7 +164,8 @@ fn leaves_the_terminal_as_it_was(watched: &Watched, end: impl Fn(&Watched)) -> S
 #[test]
 fn the_terminal_is_left_as_it_was() {
     let watched = Watched::start("top-quit", "");
-    watched.press("q", PROMPT.trim_end());
+    watched.terminal.press("q");
+    watched.terminal.wait_for_prompt();
     let key: fn(&Watched, &str) = |watched, key| watched.terminal.press(key);
     let signal: fn(&Watched, &str) = |watched, name| {
         let signal = if name == "TERM" { Signal::TERM } else { Signal::HUP };
@@ -188,7 +189,7 @@ fn the_terminal_is_left_as_it_was() {
 fn a_command_whose_terminal_is_gone_ends() {
     let Watched { controlled, terminal } = Watched::start("top-gone", "");
     terminal.press("q");
-    terminal.wait_until("the shell waits", |screen| screen.trim_end().ends_with(PROMPT.trim_end()));
+    terminal.wait_for_prompt();
     let file = controlled.folder.path("code");
     // A shell that a HUP does not end tells how the command has ended.
     let socket = controlled.folder.path("c.sock");
@@ -214,7 +215,8 @@ fn a_server_that_does_not_answer_holds_up_no_key() {
     watched.press("q", "q quit");
     watched.press("x", "y/n");
     watched.press("y", "ending connection");
-    watched.press("q", PROMPT.trim_end());
+    watched.terminal.press("q");
+    watched.terminal.wait_for_prompt();
 }
 
 #[test]
@@ -247,7 +249,7 @@ fn a_connection_of_one_of_several_services_is_ended() {
     terminal.press("Escape");
     terminal.wait_for("\ngit:1 127.0.0.1:");
     terminal.press("q");
-    terminal.wait_until("only one service is shown", |screen| screen.contains(PROMPT.trim_end()));
+    terminal.wait_for_prompt();
     terminal.type_line(&format!("clear; {} --service web", top(&socket)));
     let screen = terminal.wait_for("no connection");
     assert!(screen.contains("web: supervisor ") && !screen.contains("git: supervisor "), "{screen}");
@@ -267,7 +269,8 @@ fn a_server_that_ends_is_said_and_one_that_starts_again_is_shown() {
     watched.controlled.server.signal(Signal::KILL);
     watched.terminal.wait_for("c: the server has ended");
     let pid = watched.terminal.foreground();
-    watched.press("q", PROMPT.trim_end());
+    watched.terminal.press("q");
+    watched.terminal.wait_for_prompt();
     wait_until("it has ended", || (!procfs::is_running(pid)).then_some(()));
 }
 
