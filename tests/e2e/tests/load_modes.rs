@@ -95,12 +95,13 @@ fn hold_exchanges_messages_from_time_to_time_or_none() {
 #[test]
 fn slow_sends_one_byte_at_a_time() {
     let (server, address) = serve(&["-v"]);
-    let loaded = load(&["slow", &address, "-n", "4", "--size", "10", "--pace", "5ms"]);
+    let loaded = load(&["slow", &address, "-n", "4", "--size", "10", "--pace", "50ms"]);
     loaded.expect_sound();
     assert_eq!(loaded.state("ok"), 4);
     // Ten bytes have at least nine pauses between them.
-    assert!(loaded.number("/summary/latency_ns/min") >= 45e6, "{}", loaded.report["summary"]["latency_ns"]);
+    assert!(loaded.number("/summary/latency_ns/min") >= 450e6, "{}", loaded.report["summary"]["latency_ns"]);
     server.log.wait_for("end", 4);
+    // Some may come together, where the server had to wait for a processor.
     assert!(server.log.of("receive").len() > 20, "bytes arrive one at a time, not all together");
 }
 
