@@ -113,7 +113,7 @@ impl Terminal {
         self.wait_until(&format!("the screen has {part:?}"), |screen| screen.contains(part))
     }
 
-    /// Waits until the shell waits for a command. What is typed earlier may go to the command before.
+    /// Waits until the shell waits for a command. What is typed earlier may go to the one before.
     ///
     /// # Panics
     /// If it does not.
