@@ -246,7 +246,7 @@ fn ab_finds_which_server_is_faster_or_is_inconclusive() {
 
     // A server that replies after 50 ms is slower: two pairs say so, or more where there is noise.
     let slow = format!("{tine} serve --log off 127.0.0.1:{{port}} -- sh -c 'sleep 0.05; exec cat'");
-    let (code, out, err) = ab(&plain, &slow, &["-q", "--max-pairs", "20"]);
+    let (code, out, err) = ab(&plain, &slow, &["-q", "--max-pairs", "20", "--precision", "50%"]);
     assert!(code == 99 && out.contains("B is slower than A"), "{code} {out}{err}");
     let (code, out, _) = ab(&plain, &plain, &["-q", "--max-pairs", "4", "--precision", "0.0001%"]);
     assert!(code == 4 && out.contains("inconclusive"), "{code} {out}");
