@@ -191,7 +191,7 @@ fn the_header_of_the_proxy_protocol_is_sent_before_the_first_byte() {
             &["crr", "-n", "40", "-c", "4"][..],
             &["crr", "-n", "40", "-c", "4", "--size", "300K"],
             &["rr", "-n", "40", "-c", "4"],
-            &["rr", "-n", "10", "-c", "4", "--rate", "100/s", "--max-lateness", "1s"],
+            &["rr", "-n", "10", "-c", "4", "--rate", "100/s", "--max-lateness", "5s"],
             &["echo", "-n", "4", "--size", "1M"],
             &["slow", "-n", "4", "--size", "5", "--pace", "5ms"],
             &["cc", "-n", "20"],

@@ -9,7 +9,7 @@ use tine_e2e::{Folder, Server, network, procfs, run, tine, wait_until};
 
 /// A load whose schedule is the same each time, and which ends when all of it is done.
 fn words(address: &str) -> [&str; 12] {
-    ["crr", address, "-p", "4", "--rate", "200/s", "-n", "400", "-c", "64", "--max-lateness", "1s"]
+    ["crr", address, "-p", "4", "--rate", "200/s", "-n", "400", "-c", "64", "--max-lateness", "5s"]
 }
 
 fn address(server: &Server) -> String {
@@ -68,7 +68,7 @@ fn agents_start_together_as_their_own_clocks_say() {
     let agents: Vec<OnBus> = (0..4).map(agent).collect();
     let address = address(&server);
     let words = ["rr", &address, "--agents", "4", "-p", "4", "-c", "4", "--rate", "20/s", "-d", "1s"];
-    let loaded = OnBus::coordinator(&bus.url(), &[&words[..], &["--max-lateness", "1s"]].concat()).loaded();
+    let loaded = OnBus::coordinator(&bus.url(), &[&words[..], &["--max-lateness", "5s"]].concat()).loaded();
     assert_eq!(loaded.code, 0, "{} {}", loaded.err, loaded.report["validity"]);
     let skew = loaded.number("/agents/start_skew_ns");
     assert!(skew < 5e6, "{skew} ns: {}", loaded.report["agents"]);
@@ -111,7 +111,7 @@ fn by_default_each_processor_of_each_agent_has_a_process() {
     let (bus, server, folder) = (NatsServer::start(&[]), Server::serve(&[]), Folder::new("bus-default"));
     let processors = std::thread::available_parallelism().expect("a number").get() as u64;
     let _agents = OnBus::agents(2, &bus.url(), &folder);
-    let words = ["crr", &address(&server), "--agents", "2", "-n", "64", "--max-lateness", "1s"];
+    let words = ["crr", &address(&server), "--agents", "2", "-n", "64", "--max-lateness", "5s"];
     let loaded = OnBus::coordinator(&bus.url(), &words).loaded();
     loaded.expect_sound();
     assert_eq!(loaded.report["plan"]["processes"], 2 * processors);
@@ -133,7 +133,7 @@ fn agents_serve_one_run_after_another_and_only_as_many_as_are_needed() {
     let agents: Vec<OnBus> = (0..3).map(agent).collect();
     let address = address(&server);
     for _ in 0..2 {
-        let words = ["crr", &address, "--agents", "2", "-p", "2", "-n", "10", "--max-lateness", "1s"];
+        let words = ["crr", &address, "--agents", "2", "-p", "2", "-n", "10", "--max-lateness", "5s"];
         let loaded = OnBus::coordinator(&bus.url(), &words).loaded();
         loaded.expect_sound();
         assert_eq!(loaded.state("ok"), 10);
@@ -204,7 +204,7 @@ fn agents_are_started_by_ssh() {
         "-n",
         "10",
         "--max-lateness",
-        "1s",
+        "5s",
         "--json",
         "-",
     ]);

@@ -21,7 +21,7 @@ fn expect_run(url: &str, options: &[&str], folder: &Folder) {
     let server = Server::serve(&[]);
     let address = format!("127.0.0.1:{}", server.port());
     let mut agents = [(); 2].map(|()| OnBus::agent(url, folder, options));
-    let words = ["crr", &address, "--agents", "2", "-p", "2", "-n", "10", "--max-lateness", "1s"];
+    let words = ["crr", &address, "--agents", "2", "-p", "2", "-n", "10", "--max-lateness", "5s"];
     let loaded = OnBus::coordinator(url, &[&words[..], options].concat()).loaded();
     loaded.expect_sound();
     assert_eq!(loaded.state("ok"), 10);

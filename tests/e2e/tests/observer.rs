@@ -188,7 +188,7 @@ fn its_death_and_its_sleep_are_not_felt() {
     held.echo("before");
     std::thread::scope(|scope| {
         let loaded =
-            scope.spawn(|| load(&["crr", &target, "--rate", "200", "-d", "3s", "--max-lateness", "1s"]));
+            scope.spawn(|| load(&["crr", &target, "--rate", "200", "-d", "3s", "--max-lateness", "5s"]));
         for round in 1..=3 {
             let pid = observer_pid(&server);
             kill(pid, Signal::STOP);

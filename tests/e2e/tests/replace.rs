@@ -254,7 +254,7 @@ fn nobody_is_refused_or_cut_under_load() {
     std::thread::scope(|scope| {
         let held = scope.spawn(|| load(&["hold", &address, "-c", "50", "--think", "200ms", "-d", "6s"]));
         let new =
-            scope.spawn(|| load(&["crr", &address, "--rate", "200", "-d", "5s", "--max-lateness", "1s"]));
+            scope.spawn(|| load(&["crr", &address, "--rate", "200", "-d", "5s", "--max-lateness", "5s"]));
         for _ in 0..5 {
             std::thread::sleep(Duration::from_millis(700));
             controlled.done(&["upgrade"]);
