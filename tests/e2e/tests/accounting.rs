@@ -14,7 +14,10 @@ fn every_connection_ends_once_in_the_log_however_its_client_ends() {
     let port = server.port().to_string();
     for signal in [Signal::INT, Signal::KILL] {
         let ended = server.log.of("end").len();
-        let mut chatter = Command::new(built("chatter"))
+        // Where the tests run in the background of a script, it is ignored.
+        let mut chatter = Command::new("env")
+            .arg("--default-signal=INT")
+            .arg(built("chatter"))
             .args([&port, "10"])
             .stdout(Stdio::null())
             .spawn()
