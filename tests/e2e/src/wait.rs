@@ -1,4 +1,5 @@
-//! Waiting for a state that nothing announces, such as an entry of `/proc`.
+//! Waiting, with a bound: for descriptors, or for a state that nothing announces, such as an entry
+//! of `/proc`.
 
 use std::time::{Duration, Instant};
 
