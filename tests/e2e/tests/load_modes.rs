@@ -245,14 +245,14 @@ fn an_open_loop_starts_arrivals_at_the_planned_rate() {
     let (_server, address) = serve(&["-c", "1000"]);
     for arrivals in ["constant", "poisson"] {
         let words = ["crr", &address, "--rate", "200/s", "-d", "1500ms", "--arrivals", arrivals];
-        let loaded = load(&[&words[..], &["--warmup", "200ms", "--max-lateness", "5s"]].concat());
+        let loaded = load(&[&words[..], &["--warmup", "200ms", "--max-lateness", "1s"]].concat());
         loaded.expect_sound();
         let planned = loaded.number("/summary/connections");
         let spread = if arrivals == "constant" { 0.0 } else { 100.0 };
         assert!((planned - 340.0).abs() <= spread, "{arrivals}: {planned}");
         assert!(loaded.number("/summary/uncorrected_ns/count") > 0.0);
     }
-    let loaded = load(&["rr", &address, "--rate", "300/s", "-n", "300", "-c", "10", "--max-lateness", "5s"]);
+    let loaded = load(&["rr", &address, "--rate", "300/s", "-n", "300", "-c", "10", "--max-lateness", "1s"]);
     loaded.expect_sound();
     assert_eq!((loaded.number("/findings/exchanges/done"), loaded.state("ok")), (300.0, 10));
     assert!(loaded.number("/summary/window_seconds") > 0.9, "{}", loaded.report["summary"]);
@@ -316,7 +316,7 @@ fn a_mix_in_an_open_loop_starts_nothing_before_its_planned_time() {
         "-c",
         "40",
         "--max-lateness",
-        "5s",
+        "1s",
     ];
     let loaded = load(&mix);
     loaded.expect_sound();
@@ -334,7 +334,7 @@ fn a_mix_in_an_open_loop_starts_nothing_before_its_planned_time() {
         "-c",
         "10",
         "--max-lateness",
-        "5s",
+        "1s",
     ];
     let loaded = load(&mix);
     loaded.expect_sound();
@@ -361,7 +361,7 @@ fn kept_connections_do_not_overflow_a_short_backlog() {
 fn a_free_slot_of_an_open_loop_waits_for_the_next_arrival() {
     let (_server, address) = serve(&["-c", "200"]);
     let words =
-        ["cc", &address, "--rate", "50/s", "-d", "1s", "-c", "4", "--close", "rst", "--max-lateness", "5s"];
+        ["cc", &address, "--rate", "50/s", "-d", "1s", "-c", "4", "--close", "rst", "--max-lateness", "1s"];
     let loaded = load(&words);
     loaded.expect_sound();
     assert_eq!(loaded.number("/summary/connections"), 50.0, "{}", loaded.report["summary"]);

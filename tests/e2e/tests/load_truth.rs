@@ -338,7 +338,7 @@ fn the_latency_of_an_open_loop_includes_a_stall() {
             let _ = echo_through(stream, |_, _| {});
         }
     });
-    let loaded = load(&["crr", &address, "--rate", "200/s", "-d", "3s", "-c", "20", "--max-lateness", "5s"]);
+    let loaded = load(&["crr", &address, "--rate", "200/s", "-d", "3s", "-c", "20", "--max-lateness", "1s"]);
     assert_eq!(loaded.number("/summary/errors"), 0.0, "{}", loaded.report["summary"]);
     // 120 of 600 arrivals fall into the stall, although only 20 connections are open at a time.
     assert!(loaded.number("/summary/latency_ns/p90") > 150e6, "{}", loaded.report["summary"]["latency_ns"]);

@@ -29,7 +29,7 @@ fn an_open_loop_is_measured_over_its_whole_time() {
         (&["--rate", "2/s", "-n", "2"], 2.0, 1.0),
         (&["--rate", "2/s", "-n", "100", "-d", "1s"], 2.0, 1.0),
     ] {
-        let words = [&["crr", &address, "-c", "64", "--max-lateness", "5s"], options].concat();
+        let words = [&["crr", &address, "-c", "64", "--max-lateness", "1s"], options].concat();
         let loaded = load(&words);
         loaded.expect_sound();
         let window = loaded.number("/summary/window_seconds");
@@ -46,7 +46,7 @@ fn an_open_loop_of_random_arrivals_is_measured_over_its_whole_time() {
     network::own();
     let address = server(echo);
     let words = ["crr", &address, "--rate", "5/s", "-d", "1s", "--arrivals", "poisson", "-p", "2"];
-    let loaded = load(&[&words[..], &["--max-lateness", "5s"]].concat());
+    let loaded = load(&[&words[..], &["--max-lateness", "1s"]].concat());
     loaded.expect_sound();
     assert_eq!(loaded.number("/summary/window_seconds"), 1.0);
 }
