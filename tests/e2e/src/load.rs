@@ -52,16 +52,6 @@ impl Loaded {
         states.values().filter_map(Value::as_u64).sum()
     }
 
-    /// Returns the number of exchanges that it has planned: however late the last ones are, they
-    /// are in it.
-    ///
-    /// # Panics
-    /// If the report has none.
-    #[must_use]
-    pub fn planned(&self) -> u64 {
-        self.report["findings"]["exchanges"]["planned"].as_u64().expect("exchanges")
-    }
-
     /// Returns a number of the report, by its JSON pointer.
     ///
     /// # Panics
@@ -92,7 +82,18 @@ impl Loaded {
         assert_eq!(self.ended() as f64, self.number("/summary/connections"), "{}", self.report["summary"]);
         let exchanges = self.report["findings"]["exchanges"].as_object().expect("exchanges");
         let sum: u64 = exchanges.values().filter_map(Value::as_u64).sum();
-        assert_eq!(sum, 2 * self.planned(), "{exchanges:?}");
+        assert_eq!(sum, 2 * exchanges["planned"].as_u64().expect("a number"), "{exchanges:?}");
+    }
+
+    /// Checks that so many exchanges were planned, and nine of ten of them done: how many are in
+    /// flight when the time is over depends on the machine.
+    ///
+    /// # Panics
+    /// If not.
+    pub fn expect_done(&self, planned: u64) {
+        let exchanges = &self.report["findings"]["exchanges"];
+        let done = exchanges["done"].as_u64().expect("a number");
+        assert!(exchanges["planned"] == planned && 10 * done >= 9 * planned, "{planned}: {exchanges}");
     }
 }
 

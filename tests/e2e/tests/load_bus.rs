@@ -17,7 +17,7 @@ fn address(server: &Server) -> String {
 }
 
 /// The counts of everything that a schedule determines.
-fn planned(loaded: &Loaded) -> Value {
+fn counts(loaded: &Loaded) -> Value {
     let count = |measure: &str| loaded.number(&format!("/findings/records/{measure}/count"));
     let measures = ["exchange", "uncorrected", "connect", "first-byte", "lateness"].map(count);
     serde_json::json!({
@@ -40,8 +40,8 @@ fn four_agents_measure_what_one_process_does() {
     let coordinator = OnBus::coordinator(&bus.url(), &[&words(&address)[..], &["--agents", "4"]].concat());
     let together = coordinator.loaded();
     together.expect_sound();
-    assert_eq!(planned(&together), planned(&alone));
-    assert_eq!(together.planned(), 400);
+    assert_eq!(counts(&together), counts(&alone));
+    together.expect_done(400);
     let each = together.report["agents"]["each"].as_array().expect("agents");
     let names: Vec<&str> = each.iter().filter_map(|agent| agent["name"].as_str()).collect();
     assert!(each.iter().all(|agent| agent["processes"] == 1 && agent["connections"] == 16), "{each:?}");
@@ -68,7 +68,7 @@ fn agents_start_together_as_their_own_clocks_say() {
     let agents: Vec<OnBus> = (0..4).map(agent).collect();
     let address = address(&server);
     let words = ["rr", &address, "--agents", "4", "-p", "4", "-c", "4", "--rate", "20/s", "-d", "1s"];
-    let loaded = OnBus::coordinator(&bus.url(), &[&words[..], &["--max-lateness", "5s"]].concat()).loaded();
+    let loaded = OnBus::coordinator(&bus.url(), &[&words[..], &["--max-lateness", "1s"]].concat()).loaded();
     assert_eq!(loaded.code, 0, "{} {}", loaded.err, loaded.report["validity"]);
     let skew = loaded.number("/agents/start_skew_ns");
     assert!(skew < 5e6, "{skew} ns: {}", loaded.report["agents"]);
